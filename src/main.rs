@@ -1,0 +1,5 @@
+//! The `ttsvar` program: parses, runs, prints.
+
+fn main() -> std::process::ExitCode {
+    ttsvar::cli::main()
+}

@@ -1,0 +1,150 @@
+//! Named tensors of a checkpoint, handed to the layers one prefix at a time, each checked for its shape.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Display,
+    sync::{Arc, Mutex},
+};
+
+use candle_core::{DType, Device, Shape, Tensor};
+
+use crate::{Error, Result};
+
+/// What a file says about one of its tensors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Sizes of the axes.
+    pub shape: Vec<usize>,
+    /// Element type as stored.
+    pub dtype: DType,
+}
+
+/// Somewhere that tensors come from: a file, several shards, memory.
+pub trait TensorSource: Send + Sync {
+    /// The file or folder, for messages.
+    fn origin(&self) -> String;
+
+    /// Every tensor's name.
+    fn names(&self) -> Vec<String>;
+
+    /// Shape and type of a tensor, without reading it; `None` if there is none of that name.
+    fn info(&self, name: &str) -> Option<TensorInfo>;
+
+    /// Reads a tensor into main memory, in the type it is stored in.
+    fn load(&self, name: &str) -> Result<Tensor>;
+}
+
+/// A view of a [`TensorSource`] below some prefix; reads tensors as one floating-point type onto one device.
+#[derive(Clone)]
+pub struct Weights {
+    source: Arc<dyn TensorSource>,
+    read: Arc<Mutex<BTreeSet<String>>>,
+    prefix: String,
+    dtype: DType,
+    device: Device,
+}
+
+impl Weights {
+    /// All tensors of `source`, to be read as `dtype` onto `device`.
+    pub fn new(source: Arc<dyn TensorSource>, dtype: DType, device: &Device) -> Self {
+        Self { source, read: Arc::default(), prefix: String::new(), dtype, device: device.clone() }
+    }
+
+    /// The tensors below `name`, as PyTorch separates them, by a dot.
+    pub fn pp(&self, name: impl Display) -> Self {
+        Self { prefix: self.path(&name.to_string()), ..self.clone() }
+    }
+
+    /// The type in which tensors are read.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The device onto which tensors are read.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Whether the tensor is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.source.info(&self.path(name)).is_some()
+    }
+
+    /// How many numbered children `name.0`, `name.1`, ... there are.
+    pub fn count(&self, name: &str) -> usize {
+        let names = self.source.names();
+        (0..)
+            .take_while(|i| {
+                let child = self.path(&format!("{name}.{i}"));
+                names.iter().any(|n| n.strip_prefix(&child).is_some_and(|rest| rest.starts_with('.')))
+            })
+            .count()
+    }
+
+    /// Sizes of the axes of a tensor that must be there and have `N` of them.
+    pub fn dims<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
+        let info = self.info(name, || format!("{N} axes"))?;
+        let found = format!("{:?}", info.shape);
+        info.shape.try_into().map_err(|_| self.mismatch(name, format!("{N} axes"), found))
+    }
+
+    /// Reads a tensor that must have this shape.
+    pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
+        let shape = shape.into();
+        let info = self.info(name, || format!("{:?}", shape.dims()))?;
+        if info.shape != shape.dims() {
+            return Err(self.mismatch(name, format!("{:?}", shape.dims()), format!("{:?}", info.shape)));
+        }
+        self.read(name)
+    }
+
+    /// Reads a tensor of `shape.elem_count()` values whatever its axes are, and gives it this shape.
+    pub fn get_reshaped(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
+        let shape = shape.into();
+        let info = self.info(name, || format!("{} values", shape.elem_count()))?;
+        if info.shape.iter().product::<usize>() != shape.elem_count() {
+            let expected = format!("{} values", shape.elem_count());
+            return Err(self.mismatch(name, expected, format!("{:?}", info.shape)));
+        }
+        Ok(self.read(name)?.reshape(shape)?)
+    }
+
+    /// Names that no layer has read, in order: what the file has and the model does not know.
+    pub fn unread(&self) -> Vec<String> {
+        let read = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut names = self.source.names();
+        names.retain(|name| !read.contains(name));
+        names.sort();
+        names
+    }
+
+    /// The error for a tensor that is not what this model needs.
+    pub fn mismatch(&self, name: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
+        Error::Tensor {
+            origin: self.source.origin(),
+            tensor: self.path(name),
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<Tensor> {
+        let path = self.path(name);
+        let tensor = self.source.load(&path)?.to_dtype(self.dtype)?.to_device(&self.device)?;
+        self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(path);
+        Ok(tensor)
+    }
+
+    fn info(&self, name: &str, expected: impl FnOnce() -> String) -> Result<TensorInfo> {
+        let info = self.source.info(&self.path(name));
+        info.ok_or_else(|| self.mismatch(name, expected(), "no such tensor"))
+    }
+
+    fn path(&self, name: &str) -> String {
+        match (self.prefix.as_str(), name) {
+            ("", name) => name.to_owned(),
+            (prefix, "") => prefix.to_owned(),
+            (prefix, name) => format!("{prefix}.{name}"),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What the parity tests share: where the recordings are, how two tensors are compared.
+#![allow(dead_code)]
+
+use std::{collections::HashMap, fs, path::PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+
+/// A folder of recordings: below `TTSVAR_GOLDEN` where that is set, in `tests/data` otherwise.
+pub fn golden(fixture: &str) -> PathBuf {
+    let root = std::env::var_os("TTSVAR_GOLDEN")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data"));
+    let folder = root.join(fixture);
+    assert!(folder.is_dir(), "no recordings at {}", folder.display());
+    folder
+}
+
+/// A JSON file of a fixture.
+pub fn json(fixture: &str, file: &str) -> serde_json::Value {
+    let path = golden(fixture).join(file);
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Every tensor of a safetensors file of a fixture.
+pub fn tensors(fixture: &str, file: &str) -> HashMap<String, Tensor> {
+    let path = golden(fixture).join(file);
+    candle_core::safetensors::load(&path, &Device::Cpu).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// All values as f32.
+pub fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap()
+}
+
+/// Prints the largest difference between two tensors and fails above `absolute + relative * |expected|`.
+#[track_caller]
+pub fn assert_close(what: &str, found: &Tensor, expected: &Tensor, absolute: f32, relative: f32) {
+    assert_eq!(found.dims(), expected.dims(), "{what}: shape");
+    assert_values_close(what, &values(found), &values(expected), absolute, relative);
+}
+
+/// [`assert_close`] on plain numbers.
+#[track_caller]
+pub fn assert_values_close(what: &str, found: &[f32], expected: &[f32], absolute: f32, relative: f32) {
+    assert_eq!(found.len(), expected.len(), "{what}: number of values");
+    let (mut worst, mut at) = (0f32, 0);
+    let mut over = 0;
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        let difference = (f - e).abs();
+        if difference > worst || difference.is_nan() {
+            (worst, at) = (difference, i);
+        }
+        over += usize::from(!(difference <= absolute + relative * e.abs()));
+    }
+    println!("{what}: max difference {worst:.2e} (limit {absolute:.0e} + {relative:.0e} relative)");
+    assert!(over == 0, "{what}: {over} values over the limit; worst at {at}: {} for {}", found[at], expected[at]);
+}
+
+/// Prints how two byte pictures differ; fails above one level or on more than `share` of the values.
+#[track_caller]
+pub fn assert_bytes_close(what: &str, found: &[u8], expected: &[u8], share: f32) {
+    assert_eq!(found.len(), expected.len(), "{what}: number of bytes");
+    let worst = found.iter().zip(expected).map(|(f, e)| f.abs_diff(*e)).max().unwrap_or(0);
+    let differing = found.iter().zip(expected).filter(|(f, e)| f != e).count() as f32 / found.len() as f32;
+    println!("{what}: max difference {worst} levels, {:.3} % of the values differ", 100.0 * differing);
+    assert!(worst <= 1 && differing <= share, "{what}: {worst} levels, {differing} of the values");
+}
