@@ -1,0 +1,226 @@
+//! Multi-head attention over keys and values that may lie in several blocks, without joining the blocks.
+//!
+//! Queries, keys and values keep the layout in which linear layers leave them, (B, L, C) with the heads side by side in
+//! C, so that nothing is transposed. On a CPU one tile of queries at a time meets all its keys; a tile never spans two
+//! candidates, so a result does not depend on how many there are.
+
+use candle_core::{D, Result, Tensor};
+use rayon::prelude::*;
+
+use super::{
+    cpu::{Values, is_cpu_f32, to_vec},
+    gemm::{MatRef, Threads, gemm},
+};
+
+/// Queries that are served together; 64 rows of scores against 10,000 keys are 2.5 MB, which a core's cache holds.
+const TILE: usize = 64;
+
+/// Keys and values of some tokens for several distinct states, and which of the states each candidate sees.
+#[derive(Clone, Debug)]
+pub struct KvBlock {
+    /// (N, T, C), contiguous
+    pub k: Tensor,
+    /// (N, T, C), contiguous
+    pub v: Tensor,
+    /// For each candidate the state, below N, that it sees.
+    pub rows: Vec<usize>,
+}
+
+impl KvBlock {
+    /// A block that each of its N candidates sees by itself.
+    pub fn own(k: Tensor, v: Tensor) -> Result<Self> {
+        let rows = (0..k.dims()[0]).collect();
+        Ok(Self { k: k.contiguous()?, v: v.contiguous()?, rows })
+    }
+}
+
+/// `softmax(scale * q k^T + bias) v` for each head: q (B, L, C), k and v (B, T, C) -> (B, L, C).
+///
+/// `bias` is (B or 1, heads or 1, L or 1, T).
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: usize,
+    scale: f32,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    attention_blocks(q, &[KvBlock::own(k.clone(), v.clone())?], heads, scale, bias)
+}
+
+/// [`attention`] in which candidate `b` sees, one after the other, the state `block.rows[b]` of every block.
+pub fn attention_blocks(
+    q: &Tensor,
+    blocks: &[KvBlock],
+    heads: usize,
+    scale: f32,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    if !is_cpu_f32(q) {
+        return joined(q, blocks, heads, scale, bias);
+    }
+    let ((b, l, c), x_device) = (q.dims3()?, q.device().clone());
+    let (q, mut out) = (q.contiguous()?, vec![0.0; b * l * c]);
+    let (q, bias) = (Values::of(&q)?, bias.map(Bias::new).transpose()?);
+    let open = blocks.iter().map(|b| Ok((Values::of(&b.k)?, Values::of(&b.v)?))).collect::<Result<Vec<_>>>()?;
+    let kv: Vec<(&[f32], &[f32], _)> = open.iter().zip(blocks).map(|((k, v), b)| (&**k, &**v, b)).collect();
+    // Tiles are cut candidate by candidate, so that each holds the same queries in any company.
+    let mut tiles = Vec::new();
+    for (candidate, (out, q)) in out.chunks_mut(l * c).zip(q.chunks(l * c)).enumerate() {
+        for (i, (out, q)) in out.chunks_mut(TILE * c).zip(q.chunks(TILE * c)).enumerate() {
+            tiles.push((candidate, i * TILE, q, out));
+        }
+    }
+    tiles.into_par_iter().for_each(|(candidate, first, q, out)| {
+        let keys: Vec<_> = kv.iter().map(|(k, v, block)| Keys::of(k, v, block, candidate)).collect();
+        Tile { q, keys: &keys, heads, c, scale }.attend(out, bias.as_ref(), candidate, first);
+    });
+    Tensor::from_vec(out, (b, l, c), &x_device)
+}
+
+/// Keys and values of a block that one candidate sees.
+struct Keys<'a> {
+    k: &'a [f32],
+    v: &'a [f32],
+    tokens: usize,
+}
+
+impl<'a> Keys<'a> {
+    fn of(k: &'a [f32], v: &'a [f32], block: &KvBlock, candidate: usize) -> Self {
+        let state = block.k.elem_count() / block.k.dims()[0];
+        let range = block.rows[candidate] * state..(block.rows[candidate] + 1) * state;
+        Self { k: &k[range.clone()], v: &v[range], tokens: block.k.dims()[1] }
+    }
+}
+
+/// An additive term of the scores, broadcast over any of its first three axes.
+struct Bias {
+    values: Vec<f32>,
+    strides: [usize; 3],
+    tokens: usize,
+}
+
+impl Bias {
+    fn new(bias: &Tensor) -> Result<Self> {
+        let (b, h, l, tokens) = bias.dims4()?;
+        let step = |size: usize, stride: usize| if size == 1 { 0 } else { stride };
+        let strides = [step(b, h * l * tokens), step(h, l * tokens), step(l, tokens)];
+        Ok(Self { values: to_vec(bias)?, strides, tokens })
+    }
+
+    fn row(&self, at: [usize; 3]) -> &[f32] {
+        let start: usize = at.iter().zip(self.strides).map(|(i, stride)| i * stride).sum();
+        &self.values[start..start + self.tokens]
+    }
+}
+
+/// Some queries of one candidate with all the keys that it sees.
+struct Tile<'a> {
+    q: &'a [f32],
+    keys: &'a [Keys<'a>],
+    heads: usize,
+    c: usize,
+    scale: f32,
+}
+
+impl Tile<'_> {
+    fn attend(&self, out: &mut [f32], bias: Option<&Bias>, candidate: usize, first: usize) {
+        let (width, tokens) = (self.c / self.heads, self.keys.iter().map(|keys| keys.tokens).sum::<usize>());
+        let rows = self.q.len() / self.c;
+        let mut scores = vec![0.0; rows * tokens];
+        for head in 0..self.heads {
+            let at = head * width;
+            let q = MatRef::strided(&self.q[at..], (rows, width), (self.c, 1));
+            let mut from = 0;
+            for keys in self.keys {
+                let k = MatRef::strided(&keys.k[at..], (keys.tokens, width), (self.c, 1)).transposed();
+                gemm(q, k, &mut scores[from..], tokens, false, Threads::One);
+                from += keys.tokens;
+            }
+            for (i, row) in scores.chunks_mut(tokens).enumerate() {
+                softmax(row, self.scale, bias.map(|b| b.row([candidate, head, first + i])));
+            }
+            let mut from = 0;
+            for (i, keys) in self.keys.iter().enumerate() {
+                let p = MatRef::strided(&scores[from..], (rows, keys.tokens), (tokens, 1));
+                let v = MatRef::strided(&keys.v[at..], (keys.tokens, width), (self.c, 1));
+                gemm(p, v, &mut out[at..], self.c, i > 0, Threads::One);
+                from += keys.tokens;
+            }
+        }
+    }
+}
+
+/// `softmax(scale * row + bias)` in place.
+fn softmax(row: &mut [f32], scale: f32, bias: Option<&[f32]>) {
+    match bias {
+        Some(bias) => row.iter_mut().zip(bias).for_each(|(v, b)| *v = *v * scale + b),
+        None => row.iter_mut().for_each(|v| *v *= scale),
+    }
+    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut total = 0.0;
+    for v in row.iter_mut() {
+        *v = (*v - top).exp();
+        total += *v;
+    }
+    let inverse = total.recip();
+    row.iter_mut().for_each(|v| *v *= inverse);
+}
+
+/// The same by the tensor library, on any device: the blocks are joined for the moment.
+fn joined(q: &Tensor, blocks: &[KvBlock], heads: usize, scale: f32, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (b, l, c) = q.dims3()?;
+    let split = |x: Tensor| x.reshape((b, x.dims()[1], heads, c / heads))?.transpose(1, 2)?.contiguous();
+    let pick = |x: &Tensor, rows: &[usize]| {
+        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        x.index_select(&Tensor::from_vec(rows, b, x.device())?, 0)
+    };
+    let join = |of: fn(&KvBlock) -> &Tensor| {
+        let parts: Vec<_> = blocks.iter().map(|block| pick(of(block), &block.rows)).collect::<Result<_>>()?;
+        split(Tensor::cat(&parts, 1)?) // (B, H, T, D)
+    };
+    let (q, k, v) = (split(q.clone())?, join(|block| &block.k)?, join(|block| &block.v)?);
+    let mut scores = (q.matmul(&k.t()?)? * f64::from(scale))?; // (B, H, L, T)
+    if let Some(bias) = bias {
+        scores = scores.broadcast_add(bias)?;
+    }
+    let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
+    let p = scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)?;
+    p.matmul(&v)?.transpose(1, 2)?.reshape((b, l, c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn random(shape: (usize, usize, usize)) -> Tensor {
+        Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()
+    }
+
+    fn difference(a: &Tensor, b: &Tensor) -> f32 {
+        (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap()
+    }
+
+    #[test]
+    fn blocks_and_indices_give_what_joined_keys_give() {
+        let (heads, c) = (3, 15);
+        let q = random((4, 70, c));
+        let blocks = [(1, 1, vec![0; 4]), (3, 66, vec![2, 0, 0, 1]), (4, 5, vec![0, 1, 2, 3])]
+            .map(|(n, t, rows)| KvBlock { k: random((n, t, c)), v: random((n, t, c)), rows });
+        let bias = Tensor::randn(0f32, 1.0, (1, heads, 1, 72), &Device::Cpu).unwrap();
+        let ours = attention_blocks(&q, &blocks, heads, 0.7, Some(&bias)).unwrap();
+        let theirs = joined(&q, &blocks, heads, 0.7, Some(&bias)).unwrap();
+        assert!(difference(&ours, &theirs) < 1e-5);
+    }
+
+    #[test]
+    fn a_candidate_gives_the_same_bits_alone_and_in_company() {
+        let (q, k, v) = (random((5, 90, 8)), random((5, 33, 8)), random((5, 33, 8)));
+        let together = attention(&q, &k, &v, 2, 1.0, None).unwrap();
+        for i in 0..5 {
+            let [q, k, v, expected] = [&q, &k, &v, &together].map(|x| x.narrow(0, i, 1).unwrap());
+            assert_eq!(difference(&attention(&q, &k, &v, 2, 1.0, None).unwrap(), &expected), 0.0);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Tensors in main memory as plain slices, for kernels of our own.
+
+use std::ops::Deref;
+
+use candle_core::{CpuStorage, DType, Error, Result, Storage, Tensor};
+use rayon::prelude::*;
+
+/// Whether the kernels of this crate can serve a tensor; all others are left to the tensor library.
+pub(crate) fn is_cpu_f32(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
+}
+
+/// The values of a contiguous f32 tensor in main memory, borrowed.
+pub(crate) struct Values<'a> {
+    storage: Box<dyn Deref<Target = Storage> + 'a>,
+    range: (usize, usize),
+}
+
+impl<'a> Values<'a> {
+    /// Fails for any other tensor.
+    pub fn of(x: &'a Tensor) -> Result<Self> {
+        let (storage, layout) = x.storage_and_layout();
+        match (matches!(&*storage, Storage::Cpu(CpuStorage::F32(_))), layout.contiguous_offsets()) {
+            (true, Some(range)) => Ok(Self { storage: Box::new(storage), range }),
+            _ => Err(Error::Msg("a kernel for contiguous f32 tensors in main memory was given another one".into())),
+        }
+    }
+}
+
+impl Deref for Values<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &**self.storage {
+            Storage::Cpu(CpuStorage::F32(data)) => &data[self.range.0..self.range.1],
+            _ => unreachable!("checked when it was made"),
+        }
+    }
+}
+
+/// The values of an f32 tensor on any device, in the order of its axes.
+pub(crate) fn to_vec(x: &Tensor) -> Result<Vec<f32>> {
+    x.flatten_all()?.to_vec1()
+}
+
+/// A new tensor of the same shape whose rows of `width` values are made from the rows of `x` by `f(row, out)`, in
+/// parallel, each row by itself.
+pub(crate) fn map_rows(x: &Tensor, width: usize, f: impl Fn(&[f32], &mut [f32]) + Sync) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let mut out = vec![0.0; x.elem_count()];
+    let chunk = width * ((1 << 14) / width.max(1) + 1); // about 64 KiB at a time
+    let values = Values::of(&x)?;
+    out.par_chunks_mut(chunk).zip(values.par_chunks(chunk)).for_each(|(out, data)| {
+        for (out, row) in out.chunks_mut(width).zip(data.chunks(width)) {
+            f(row, out);
+        }
+    });
+    Tensor::from_vec(out, x.dims(), x.device())
+}
