@@ -1,0 +1,219 @@
+//! Resizing as Pillow 11 does it, to the last bit: antialiased, horizontal pass first, 8 bits between the passes.
+//!
+//! Each output pixel is a weighted sum over the input pixels below the filter, whose support is widened by the factor
+//! of reduction. Weights are fixed-point numbers of 22 bits (Pillow, `src/libImaging/Resample.c`).
+
+use rayon::prelude::*;
+
+use super::Image;
+
+/// Bits behind the point of a weight: 32, less 8 of the pixel, less 2 for sums beyond 255.
+const PRECISION_BITS: u32 = 22;
+
+/// How an output pixel weighs the input pixels around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// A triangle two pixels wide.
+    Bilinear,
+    /// The cubic with a = -0.5, four pixels wide.
+    Bicubic,
+}
+
+impl Filter {
+    /// Half the width of the filter, in pixels of the coarser side.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.,
+            Self::Bicubic => 2.,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        const A: f64 = -0.5;
+        let x = x.abs();
+        match self {
+            Self::Bilinear if x < 1. => 1. - x,
+            Self::Bicubic if x < 1. => ((A + 2.) * x - (A + 3.)) * x * x + 1.,
+            Self::Bicubic if x < 2. => (((x - 5.) * x + 8.) * x - 4.) * A,
+            _ => 0.,
+        }
+    }
+}
+
+impl Image {
+    /// The picture at exactly this size, stretched where the aspect differs; a side that keeps its size is not resampled.
+    ///
+    /// # Panics
+    /// When a size is 0.
+    pub fn resize(&self, width: usize, height: usize, filter: Filter) -> Self {
+        assert!(width > 0 && height > 0 && self.width > 0 && self.height > 0, "a picture has pixels");
+        let mut image = std::borrow::Cow::Borrowed(self);
+        if width != image.width {
+            image = std::borrow::Cow::Owned(image.resize_horizontally(width, filter));
+        }
+        if height != image.height {
+            image = std::borrow::Cow::Owned(image.resize_vertically(height, filter));
+        }
+        image.into_owned()
+    }
+
+    /// The picture whose shorter side is `side`; the longer one is `side * long / short`, truncated, as torchvision's
+    /// `Resize(side)` has it.
+    ///
+    /// # Panics
+    /// When a size is 0.
+    pub fn resize_shorter_side(&self, side: usize, filter: Filter) -> Self {
+        let (width, height) = if self.width <= self.height {
+            (side, side * self.height / self.width)
+        } else {
+            (side * self.width / self.height, side)
+        };
+        self.resize(width, height, filter)
+    }
+
+    fn resize_horizontally(&self, width: usize, filter: Filter) -> Self {
+        let taps = taps(self.width, width, filter);
+        let mut pixels = vec![0; 3 * width * self.height];
+        let rows = pixels.par_chunks_exact_mut(3 * width).zip(self.pixels.par_chunks_exact(3 * self.width));
+        rows.for_each(|(to, from)| {
+            for (pixel, taps) in to.chunks_exact_mut(3).zip(&taps) {
+                let mut sums = [ROUNDING; 3];
+                for (from, weight) in from[3 * taps.first..].chunks_exact(3).zip(&taps.weights) {
+                    for (sum, &value) in sums.iter_mut().zip(from) {
+                        *sum += i32::from(value) * weight;
+                    }
+                }
+                pixel.copy_from_slice(&sums.map(to_byte));
+            }
+        });
+        Self { width, height: self.height, pixels }
+    }
+
+    fn resize_vertically(&self, height: usize, filter: Filter) -> Self {
+        let taps = taps(self.height, height, filter);
+        let row = 3 * self.width;
+        let mut pixels = vec![0; row * height];
+        pixels.par_chunks_exact_mut(row).zip(&taps).for_each(|(to, taps)| {
+            let mut sums = vec![ROUNDING; row];
+            for (from, weight) in self.pixels[row * taps.first..].chunks_exact(row).zip(&taps.weights) {
+                for (sum, &value) in sums.iter_mut().zip(from) {
+                    *sum += i32::from(value) * weight;
+                }
+            }
+            to.iter_mut().zip(sums).for_each(|(to, sum)| *to = to_byte(sum));
+        });
+        Self { width: self.width, height, pixels }
+    }
+}
+
+/// Half of the last place, so that the shift in [`to_byte`] rounds.
+const ROUNDING: i32 = 1 << (PRECISION_BITS - 1);
+
+fn to_byte(sum: i32) -> u8 {
+    (sum >> PRECISION_BITS).clamp(0, 255) as u8
+}
+
+/// The input pixels that make one output pixel: where they begin and what each weighs.
+struct Taps {
+    first: usize,
+    weights: Vec<i32>,
+}
+
+/// The taps of each of `to` output pixels over a line of `from` input pixels.
+fn taps(from: usize, to: usize, filter: Filter) -> Vec<Taps> {
+    let scale = from as f64 / to as f64;
+    let stretch = scale.max(1.); // enlarging keeps the filter as wide as it is
+    let support = filter.support() * stretch;
+    let line = (0..to).map(|i| {
+        let center = (i as f64 + 0.5) * scale;
+        let first = (center - support + 0.5).max(0.) as usize; // truncated: so does the cast in C
+        let end = ((center + support + 0.5) as usize).min(from);
+        let weight = |x: usize| filter.weight(((x + first) as f64 - center + 0.5) * (1. / stretch));
+        let weights: Vec<f64> = (0..end - first).map(weight).collect();
+        let sum: f64 = weights.iter().sum();
+        Taps { first, weights: weights.iter().map(|w| fixed_point(w / sum)).collect() }
+    });
+    line.collect()
+}
+
+/// Rounded half away from zero.
+fn fixed_point(weight: f64) -> i32 {
+    (weight * f64::from(1u32 << PRECISION_BITS)).round() as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn picture() -> impl Strategy<Value = Image> {
+        (1..24usize, 1..24usize).prop_flat_map(|(width, height)| {
+            proptest::collection::vec(any::<u8>(), 3 * width * height)
+                .prop_map(move |pixels| Image::new(width, height, pixels))
+        })
+    }
+
+    fn filter() -> impl Strategy<Value = Filter> {
+        prop_oneof![Just(Filter::Bilinear), Just(Filter::Bicubic)]
+    }
+
+    fn mirrored(image: &Image) -> Image {
+        let rows = image.pixels.chunks_exact(3 * image.width);
+        let pixels = rows.flat_map(|row| row.chunks_exact(3).rev().flatten()).copied().collect();
+        Image::new(image.width, image.height, pixels)
+    }
+
+    /// Rows become columns.
+    fn turned(image: &Image) -> Image {
+        let at = |x: usize, y: usize| &image.pixels[3 * (y * image.width + x)..][..3];
+        let pixels = (0..image.width).flat_map(|x| (0..image.height).flat_map(move |y| at(x, y))).copied().collect();
+        Image::new(image.height, image.width, pixels)
+    }
+
+    proptest! {
+        #[test]
+        fn same_size_is_the_same_picture(image in picture(), filter in filter()) {
+            prop_assert_eq!(image.resize(image.width, image.height, filter), image);
+        }
+
+        #[test]
+        fn one_colour_stays_one_colour(colour: [u8; 3], w in 1..40usize, h in 1..40usize, to in 1..60usize, filter in filter()) {
+            let image = Image::new(w, h, colour.repeat(w * h));
+            prop_assert_eq!(image.resize(to, 60 - to, filter).pixels, colour.repeat(to * (60 - to)));
+        }
+
+        #[test]
+        fn both_axes_are_treated_alike(image in picture(), to in 1..40usize, filter in filter()) {
+            let across = image.resize(to, image.height, filter);
+            let down = turned(&image).resize(image.height, to, filter);
+            prop_assert_eq!(turned(&across), down);
+        }
+    }
+
+    #[test]
+    fn a_mirrored_picture_gives_the_mirrored_result() {
+        let image = Image::new(8, 1, (0..24).map(|i| (i * 37 % 251) as u8).collect());
+        for filter in [Filter::Bilinear, Filter::Bicubic] {
+            assert_eq!(mirrored(&image.resize(4, 1, filter)), mirrored(&image).resize(4, 1, filter));
+            assert_eq!(mirrored(&image.resize(16, 1, filter)), mirrored(&image).resize(16, 1, filter));
+        }
+    }
+
+    #[test]
+    fn halving_by_triangles_weighs_four_pixels() {
+        let image = Image::new(4, 1, [0u8, 0, 80, 80].iter().flat_map(|v| [*v; 3]).collect());
+        // The left pixel sees 0, 0, 80 with weights 3, 3, 1 of 7.
+        assert_eq!(image.resize(2, 1, Filter::Bilinear).pixels, [11, 11, 11, 69, 69, 69]);
+    }
+
+    #[test]
+    fn the_longer_side_is_truncated() {
+        let size = |w, h, side| {
+            let image = Image::new(w, h, vec![0; 3 * w * h]).resize_shorter_side(side, Filter::Bicubic);
+            (image.width, image.height)
+        };
+        assert_eq!(size(320, 240, 224), (298, 224)); // 298.67
+        assert_eq!(size(240, 325, 224), (224, 303)); // 303.3
+        assert_eq!(size(229, 224, 224), (229, 224));
+    }
+}
