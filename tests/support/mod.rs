@@ -51,7 +51,7 @@ pub fn assert_values_close(what: &str, found: &[f32], expected: &[f32], absolute
         if difference > worst || difference.is_nan() {
             (worst, at) = (difference, i);
         }
-        over += usize::from(!(difference <= absolute + relative * e.abs()));
+        over += usize::from(difference.is_nan() || difference > absolute + relative * e.abs());
     }
     println!("{what}: max difference {worst:.2e} (limit {absolute:.0e} + {relative:.0e} relative)");
     assert!(over == 0, "{what}: {over} values over the limit; worst at {at}: {} for {}", found[at], expected[at]);
