@@ -15,23 +15,13 @@ use super::{
 /// Queries that are served together; 64 rows of scores against 10,000 keys are 2.5 MB, which a core's cache holds.
 const TILE: usize = 64;
 
-/// Keys and values of some tokens for several distinct states, and which of the states each candidate sees.
+/// Keys and values of some tokens of one candidate.
 #[derive(Clone, Debug)]
-pub struct KvBlock {
-    /// (N, T, C), contiguous
+pub struct Kv {
+    /// (T, C), contiguous
     pub k: Tensor,
-    /// (N, T, C), contiguous
+    /// (T, C), contiguous
     pub v: Tensor,
-    /// For each candidate the state, below N, that it sees.
-    pub rows: Vec<usize>,
-}
-
-impl KvBlock {
-    /// A block that each of its N candidates sees by itself.
-    pub fn own(k: Tensor, v: Tensor) -> Result<Self> {
-        let rows = (0..k.dims()[0]).collect();
-        Ok(Self { k: k.contiguous()?, v: v.contiguous()?, rows })
-    }
 }
 
 /// `softmax(scale * q k^T + bias) v` for each head: q (B, L, C), k and v (B, T, C) -> (B, L, C).
@@ -45,25 +35,29 @@ pub fn attention(
     scale: f32,
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
-    attention_blocks(q, &[KvBlock::own(k.clone(), v.clone())?], heads, scale, bias)
+    let (k, v) = (k.contiguous()?, v.contiguous()?);
+    let own = (0..q.dims()[0]).map(|b| Ok(Kv { k: k.get(b)?, v: v.get(b)? })).collect::<Result<Vec<_>>>()?;
+    let own: Vec<Vec<&Kv>> = own.iter().map(|kv| vec![kv]).collect();
+    attention_blocks(q, &own, heads, scale, bias)
 }
 
-/// [`attention`] in which candidate `b` sees, one after the other, the state `block.rows[b]` of every block.
+/// [`attention`] in which candidate `b` sees the blocks `seen[b]` one after the other.
 pub fn attention_blocks(
     q: &Tensor,
-    blocks: &[KvBlock],
+    seen: &[Vec<&Kv>],
     heads: usize,
     scale: f32,
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
     if !is_cpu_f32(q) {
-        return joined(q, blocks, heads, scale, bias);
+        return joined(q, seen, heads, scale, bias);
     }
-    let ((b, l, c), x_device) = (q.dims3()?, q.device().clone());
+    let (b, l, c) = q.dims3()?;
+    let device = q.device().clone();
     let (q, mut out) = (q.contiguous()?, vec![0.0; b * l * c]);
     let (q, bias) = (Values::of(&q)?, bias.map(Bias::new).transpose()?);
-    let open = blocks.iter().map(|b| Ok((Values::of(&b.k)?, Values::of(&b.v)?))).collect::<Result<Vec<_>>>()?;
-    let kv: Vec<(&[f32], &[f32], _)> = open.iter().zip(blocks).map(|((k, v), b)| (&**k, &**v, b)).collect();
+    let seen: Vec<_> = seen.iter().map(|blocks| OpenKv::all(blocks)).collect::<Result<_>>()?;
+    let keys: Vec<Vec<Keys>> = seen.iter().map(|blocks| blocks.iter().map(OpenKv::keys).collect()).collect();
     // Tiles are cut candidate by candidate, so that each holds the same queries in any company.
     let mut tiles = Vec::new();
     for (candidate, (out, q)) in out.chunks_mut(l * c).zip(q.chunks(l * c)).enumerate() {
@@ -72,25 +66,34 @@ pub fn attention_blocks(
         }
     }
     tiles.into_par_iter().for_each(|(candidate, first, q, out)| {
-        let keys: Vec<_> = kv.iter().map(|(k, v, block)| Keys::of(k, v, block, candidate)).collect();
-        Tile { q, keys: &keys, heads, c, scale }.attend(out, bias.as_ref(), candidate, first);
+        Tile { q, keys: &keys[candidate], heads, c, scale }.attend(out, bias.as_ref(), candidate, first);
     });
-    Tensor::from_vec(out, (b, l, c), &x_device)
+    Tensor::from_vec(out, (b, l, c), &device)
 }
 
-/// Keys and values of a block that one candidate sees.
+/// A block whose storage is open for reading.
+struct OpenKv<'a> {
+    k: Values<'a>,
+    v: Values<'a>,
+    tokens: usize,
+}
+
+impl<'a> OpenKv<'a> {
+    fn all(blocks: &[&'a Kv]) -> Result<Vec<Self>> {
+        let open = |kv: &&'a Kv| Ok(Self { k: Values::of(&kv.k)?, v: Values::of(&kv.v)?, tokens: kv.k.dims()[0] });
+        blocks.iter().map(open).collect()
+    }
+
+    fn keys(&self) -> Keys<'_> {
+        Keys { k: &self.k, v: &self.v, tokens: self.tokens }
+    }
+}
+
+/// Keys and values of a block as slices.
 struct Keys<'a> {
     k: &'a [f32],
     v: &'a [f32],
     tokens: usize,
-}
-
-impl<'a> Keys<'a> {
-    fn of(k: &'a [f32], v: &'a [f32], block: &KvBlock, candidate: usize) -> Self {
-        let state = block.k.elem_count() / block.k.dims()[0];
-        let range = block.rows[candidate] * state..(block.rows[candidate] + 1) * state;
-        Self { k: &k[range.clone()], v: &v[range], tokens: block.k.dims()[1] }
-    }
 }
 
 /// An additive term of the scores, broadcast over any of its first three axes.
@@ -168,18 +171,14 @@ fn softmax(row: &mut [f32], scale: f32, bias: Option<&[f32]>) {
 }
 
 /// The same by the tensor library, on any device: the blocks are joined for the moment.
-fn joined(q: &Tensor, blocks: &[KvBlock], heads: usize, scale: f32, bias: Option<&Tensor>) -> Result<Tensor> {
+fn joined(q: &Tensor, seen: &[Vec<&Kv>], heads: usize, scale: f32, bias: Option<&Tensor>) -> Result<Tensor> {
     let (b, l, c) = q.dims3()?;
-    let split = |x: Tensor| x.reshape((b, x.dims()[1], heads, c / heads))?.transpose(1, 2)?.contiguous();
-    let pick = |x: &Tensor, rows: &[usize]| {
-        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
-        x.index_select(&Tensor::from_vec(rows, b, x.device())?, 0)
+    let split = |x: &Tensor| x.reshape((b, x.dims()[1], heads, c / heads))?.transpose(1, 2)?.contiguous();
+    let join = |of: fn(&Kv) -> &Tensor| {
+        let one = |blocks: &Vec<&Kv>| Tensor::cat(&blocks.iter().map(|kv| of(kv)).collect::<Vec<_>>(), 0);
+        split(&Tensor::stack(&seen.iter().map(one).collect::<Result<Vec<_>>>()?, 0)?) // (B, H, T, D)
     };
-    let join = |of: fn(&KvBlock) -> &Tensor| {
-        let parts: Vec<_> = blocks.iter().map(|block| pick(of(block), &block.rows)).collect::<Result<_>>()?;
-        split(Tensor::cat(&parts, 1)?) // (B, H, T, D)
-    };
-    let (q, k, v) = (split(q.clone())?, join(|block| &block.k)?, join(|block| &block.v)?);
+    let (q, k, v) = (split(q)?, join(|kv| &kv.k)?, join(|kv| &kv.v)?);
     let mut scores = (q.matmul(&k.t()?)? * f64::from(scale))?; // (B, H, L, T)
     if let Some(bias) = bias {
         scores = scores.broadcast_add(bias)?;
@@ -203,14 +202,18 @@ mod tests {
     }
 
     #[test]
-    fn blocks_and_indices_give_what_joined_keys_give() {
+    fn blocks_give_what_joined_keys_give() {
         let (heads, c) = (3, 15);
         let q = random((4, 70, c));
-        let blocks = [(1, 1, vec![0; 4]), (3, 66, vec![2, 0, 0, 1]), (4, 5, vec![0, 1, 2, 3])]
-            .map(|(n, t, rows)| KvBlock { k: random((n, t, c)), v: random((n, t, c)), rows });
+        let blocks = [1, 66, 5, 5].map(|t| {
+            let random = || random((1, t, c)).squeeze(0).unwrap();
+            Kv { k: random(), v: random() }
+        });
+        let [a, b, own, other] = &blocks;
+        let seen = [vec![a, b, own], vec![a, b, other], vec![a, b, own], vec![a, b, other]];
         let bias = Tensor::randn(0f32, 1.0, (1, heads, 1, 72), &Device::Cpu).unwrap();
-        let ours = attention_blocks(&q, &blocks, heads, 0.7, Some(&bias)).unwrap();
-        let theirs = joined(&q, &blocks, heads, 0.7, Some(&bias)).unwrap();
+        let ours = attention_blocks(&q, &seen, heads, 0.7, Some(&bias)).unwrap();
+        let theirs = joined(&q, &seen, heads, 0.7, Some(&bias)).unwrap();
         assert!(difference(&ours, &theirs) < 1e-5);
     }
 

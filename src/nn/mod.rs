@@ -7,7 +7,7 @@ mod linear;
 mod norm;
 mod weights;
 
-pub use attention::{KvBlock, attention, attention_blocks};
+pub use attention::{Kv, attention, attention_blocks};
 pub use linear::Linear;
 pub use norm::{LayerNorm, RmsNorm, modulate};
 pub use weights::{TensorInfo, TensorSource, Weights};
