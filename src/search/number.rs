@@ -1,0 +1,55 @@
+//! Numbers in JSON that may be NaN or infinite: those are the strings `"nan"`, `"inf"` and `"-inf"`.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Finite(f32),
+    Named(String),
+}
+
+impl From<f32> for Number {
+    fn from(value: f32) -> Self {
+        match value {
+            _ if value.is_finite() => Self::Finite(value),
+            _ if value.is_nan() => Self::Named("nan".to_owned()),
+            _ => Self::Named(if value > 0.0 { "inf" } else { "-inf" }.to_owned()),
+        }
+    }
+}
+
+impl Number {
+    fn value<E: Error>(self) -> Result<f32, E> {
+        match self {
+            Self::Finite(value) => Ok(value),
+            Self::Named(name) => match name.as_str() {
+                "nan" => Ok(f32::NAN),
+                "inf" => Ok(f32::INFINITY),
+                "-inf" => Ok(f32::NEG_INFINITY),
+                _ => Err(E::custom(format!("expected a number, `nan`, `inf` or `-inf`, found `{name}`"))),
+            },
+        }
+    }
+}
+
+pub(super) fn serialize<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    Number::from(*value).serialize(serializer)
+}
+
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    Number::deserialize(deserializer)?.value()
+}
+
+/// Lists of such numbers.
+pub(super) mod list {
+    use super::{Deserialize, Deserializer, Number, Serializer};
+
+    pub(in crate::search) fn serialize<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().map(|&value| Number::from(value)))
+    }
+
+    pub(in crate::search) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+        Vec::<Number>::deserialize(deserializer)?.into_iter().map(Number::value).collect()
+    }
+}

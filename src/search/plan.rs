@@ -1,0 +1,273 @@
+//! A whole search method as data: how many rows start, where rows are chosen, how, and how many go on.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::potential::Potential;
+use crate::{Error, Result, features::Features};
+
+/// The widest batch that a plan may ask for. Far beyond every machine's memory: it catches slips of the keyboard
+/// before they become sizes.
+pub const MAX_ROWS: usize = 1 << 16;
+
+/// The lambda of the weights `exp(lambda * potential)` in the paper and in the released program.
+pub const LAMBDA: f64 = 10.0;
+
+/// How a stage draws rows from their weights; both draw with replacement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Draw {
+    /// Each row that goes on is an independent draw, as in the released program.
+    #[default]
+    Multinomial,
+    /// One random number places a comb of equal teeth on the weights: every row is drawn the expected number of
+    /// times, rounded up or down (Kitagawa 1996).
+    Systematic,
+}
+
+/// Which rows go on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Select {
+    /// One row of each cluster: the one nearest to the centre (paper, section 3.2).
+    Cluster {
+        /// What the clusters are formed on.
+        features: Features,
+    },
+    /// Rows drawn with replacement, weight `exp(lambda * potential)` (paper, section 3.3).
+    Resample {
+        /// What is made of a candidate's scores.
+        potential: Potential,
+        /// How greedy: 0 draws evenly, large values draw the best only. Finite and not negative.
+        lambda: f64,
+        /// How rows are drawn.
+        draw: Draw,
+    },
+    /// The best rows by their present score, each continued equally often. The only way for a batch to grow.
+    Top {
+        /// How many distinct rows go on.
+        k: usize,
+    },
+}
+
+impl fmt::Display for Select {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster { features } => write!(f, "cluster {features}"),
+            Self::Resample { potential, lambda, draw } => {
+                write!(f, "resample {potential}, lambda {lambda}")?;
+                if *draw == Draw::default() { Ok(()) } else { write!(f, ", {draw}") }
+            }
+            Self::Top { k } => write!(f, "top {k}"),
+        }
+    }
+}
+
+/// A choice of rows after a scale was drawn and added.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stage {
+    /// The scale after which rows are chosen, counted from 0.
+    pub scale: usize,
+    /// Rows that go on.
+    pub width: usize,
+    /// How they are chosen.
+    pub select: Select,
+}
+
+/// A search method, whole. Scales without a stage choose nothing; after the last scale every row that is left is
+/// scored once and the best one wins.
+///
+/// A plan holds this: 1 to [`MAX_ROWS`] rows everywhere, stages in the order of their scales and at most one a scale,
+/// no stage asks for more than its rows can give. How many scales there are is the model's business:
+/// [`Plan::check`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "super::plan_file::PlanFile", into = "super::plan_file::PlanFile")]
+pub struct Plan {
+    start: usize,
+    stages: Vec<Stage>,
+}
+
+impl Plan {
+    /// A plan of `start` rows at scale 0 and the given stages.
+    ///
+    /// # Errors
+    /// [`Error::Input`] names the scale and the remedy where the plan cannot be carried out.
+    pub fn new(start: usize, stages: Vec<Stage>) -> Result<Self> {
+        check_rows("start", start)?;
+        let mut rows = start;
+        for (i, stage) in stages.iter().enumerate() {
+            check_order(&stages[..i], stage)?;
+            check_stage(rows, stage)?;
+            rows = stage.width;
+        }
+        Ok(Self { start, stages })
+    }
+
+    /// Rows drawn at scale 0.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// The stages, in the order of their scales.
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// The stage after `scale`, where there is one.
+    pub fn stage(&self, scale: usize) -> Option<&Stage> {
+        self.stages.iter().find(|stage| stage.scale == scale)
+    }
+
+    /// Whether a model of `scales` scales can follow this plan.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when a stage lies beyond the last scale.
+    pub fn check(&self, scales: usize) -> Result<()> {
+        match self.stages.last() {
+            Some(stage) if stage.scale >= scales => Err(Error::input(format!(
+                "scale {}: the model's last scale is {}",
+                stage.scale,
+                scales.saturating_sub(1)
+            ))
+            .with_hint("scales count from 0; `ttsvar plan METHOD --model ...` writes a plan that fits the model")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Rows that are computed at each of `scales` scales.
+    pub fn widths(&self, scales: usize) -> Vec<usize> {
+        let before = |scale| self.stages.iter().rev().find(move |stage| stage.scale < scale);
+        (0..scales).map(|scale| before(scale).map_or(self.start, |stage| stage.width)).collect()
+    }
+
+    /// Images that are decoded after each of `scales` scales: all rows where a stage looks at them, and after the
+    /// last scale.
+    pub fn decodes(&self, scales: usize) -> Vec<usize> {
+        let widths = self.widths(scales);
+        let read = |scale| scale + 1 == scales || self.stage(scale).is_some();
+        widths.into_iter().enumerate().map(|(scale, rows)| if read(scale) { rows } else { 0 }).collect()
+    }
+
+    /// The kinds of features that the stages read, each once.
+    pub fn features(&self) -> Vec<Features> {
+        let mut kinds: Vec<_> = self.stages.iter().filter_map(|stage| stage.select.features()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    }
+
+    /// The same plan with every clustering on `kind`.
+    pub fn with_features(self, kind: Features) -> Self {
+        self.map(|select| match select {
+            Select::Cluster { .. } => Select::Cluster { features: kind },
+            other => other,
+        })
+    }
+
+    /// The same plan with every resampling at `value`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when `value` is negative or not finite.
+    pub fn with_lambda(self, value: f64) -> Result<Self> {
+        check_lambda(value)?;
+        Ok(self.map(|select| match select {
+            Select::Resample { potential, draw, .. } => Select::Resample { potential, lambda: value, draw },
+            other => other,
+        }))
+    }
+
+    /// The same plan with every resampling by `kind`.
+    pub fn with_potential(self, kind: Potential) -> Self {
+        self.map(|select| match select {
+            Select::Resample { lambda, draw, .. } => Select::Resample { potential: kind, lambda, draw },
+            other => other,
+        })
+    }
+
+    /// The same plan with every resampling drawn in the way of `kind`.
+    pub fn with_draw(self, kind: Draw) -> Self {
+        self.map(|select| match select {
+            Select::Resample { potential, lambda, .. } => Select::Resample { potential, lambda, draw: kind },
+            other => other,
+        })
+    }
+
+    fn map(mut self, change: impl Fn(Select) -> Select) -> Self {
+        for stage in &mut self.stages {
+            stage.select = change(stage.select);
+        }
+        self
+    }
+}
+
+impl Select {
+    /// The features that this choice reads, if it reads any.
+    pub fn features(&self) -> Option<Features> {
+        match self {
+            Self::Cluster { features } => Some(*features),
+            _ => None,
+        }
+    }
+}
+
+fn check_rows(what: &str, rows: usize) -> Result<()> {
+    match rows {
+        0 => Err(Error::input(format!("{what}: 0 rows, but a search needs at least 1"))),
+        1..=MAX_ROWS => Ok(()),
+        _ => Err(Error::input(format!("{what}: {rows} rows, but a batch has at most {MAX_ROWS}"))
+            .with_hint("choose a smaller N, or search several times with different seeds")),
+    }
+}
+
+fn check_order(before: &[Stage], stage: &Stage) -> Result<()> {
+    let scale = stage.scale;
+    match before.last() {
+        Some(last) if last.scale == scale => Err(Error::input(format!("scale {scale}: has two stages"))
+            .with_hint("only one stage can act after a scale; leave one out or move it to another scale")),
+        Some(last) if last.scale > scale => {
+            Err(Error::input(format!("scale {scale}: its stage stands after the one of scale {}", last.scale))
+                .with_hint("write the stages in the order of their scales"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_stage(rows: usize, stage: &Stage) -> Result<()> {
+    let Stage { scale, width, select } = *stage;
+    check_rows(&format!("scale {scale}"), width)?;
+    let place = |error: Error| error.with_hint(format!("{rows} rows come to scale {scale}"));
+    match select {
+        Select::Cluster { .. } if width > rows => Err(grows(scale, "clustering", rows, width)),
+        Select::Resample { .. } if width > rows => Err(grows(scale, "resampling", rows, width)),
+        Select::Resample { lambda, .. } => check_lambda(lambda).map_err(|error| at(scale, error)),
+        Select::Top { k: 0 } => Err(place(Error::input(format!("scale {scale}: top 0 keeps nothing")))),
+        Select::Top { k } if k > rows => Err(place(Error::input(format!("scale {scale}: top {k} of {rows} rows")))),
+        Select::Top { k } if k > width => {
+            Err(Error::input(format!("scale {scale}: top {k}, but only {width} rows go on"))
+                .with_hint(format!("write top = {width}, or a width of {k} or more")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn grows(scale: usize, what: &str, rows: usize, width: usize) -> Error {
+    Error::input(format!("scale {scale}: {what} cannot make {width} rows of {rows}")).with_hint(format!(
+        "choose a width of {rows} or less; only `top` grows a batch: select = {{ top = {rows} }} with width = {width}"
+    ))
+}
+
+fn check_lambda(lambda: f64) -> Result<()> {
+    if lambda.is_finite() && lambda >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::input(format!("lambda is {lambda}, but must be a finite number, 0 or more"))
+        .with_hint(format!("the paper uses {LAMBDA}; 0 draws evenly, larger values favour high scores")))
+}
+
+/// The error with the scale in front.
+fn at(scale: usize, error: Error) -> Error {
+    match error {
+        Error::Input { message, hint } => Error::Input { message: format!("scale {scale}: {message}"), hint },
+        other => other,
+    }
+}

@@ -1,0 +1,172 @@
+//! Plans as text: the TOML form that people write, and the same keys in the JSON of a trace.
+//!
+//! ```toml
+//! start = 8
+//!
+//! [[stage]]
+//! scale = 2
+//! width = 6
+//! select = { cluster = "pca" }
+//! ```
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    plan::{Draw, LAMBDA, Plan, Select, Stage},
+    potential::Potential,
+};
+use crate::{Error, Result, features::Features};
+
+/// A plan as it is written, before it is known to make sense.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PlanFile {
+    start: usize,
+    #[serde(default, rename = "stage")]
+    stages: Vec<StageFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StageFile {
+    scale: usize,
+    width: usize,
+    select: Option<SelectFile>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SelectFile {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<Features>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resample: Option<Potential>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lambda: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draw: Option<Draw>,
+}
+
+impl Plan {
+    /// Reads a plan file. Lambda is 10 and the draw multinomial where a resampling stage names none.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the line where the text is no plan file, with the scale where the plan makes no sense.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        let file: PlanFile = toml::from_str(text).map_err(|error| unreadable(text, &error))?;
+        Self::try_from(file)
+    }
+
+    /// The plan as a file that [`Plan::from_toml`] reads back.
+    pub fn to_toml(&self) -> String {
+        let mut text = format!("start = {}\n", self.start());
+        for Stage { scale, width, select } in self.stages() {
+            write!(text, "\n[[stage]]\nscale = {scale}\nwidth = {width}\nselect = {}\n", inline(select))
+                .expect("writing to a string cannot fail");
+        }
+        text
+    }
+}
+
+fn inline(select: &Select) -> String {
+    match select {
+        Select::Cluster { features } => format!("{{ cluster = \"{features}\" }}"),
+        Select::Resample { potential, lambda, draw } => {
+            let draw = if *draw == Draw::default() { String::new() } else { format!(", draw = \"{draw}\"") };
+            format!("{{ resample = \"{potential}\", lambda = {lambda}{draw} }}")
+        }
+        Select::Top { k } => format!("{{ top = {k} }}"),
+    }
+}
+
+fn unreadable(text: &str, error: &toml::de::Error) -> Error {
+    let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+    let message = error.message().lines().collect::<Vec<_>>().join(", ");
+    Error::input(format!("plan file, line {line}: {message}")).with_hint(
+        "a plan is `start = ROWS`, then for each choice `[[stage]]` with `scale`, `width` and `select`, \
+         for example select = { cluster = \"pca\" }, { resample = \"value\", lambda = 10 } or { top = 3 }",
+    )
+}
+
+impl TryFrom<PlanFile> for Plan {
+    type Error = Error;
+
+    fn try_from(file: PlanFile) -> Result<Self> {
+        let mut rows = file.start;
+        let mut stages = Vec::with_capacity(file.stages.len());
+        for stage in file.stages {
+            stages.push(stage.read(rows)?);
+            rows = stages.last().map_or(rows, |stage| stage.width);
+        }
+        Self::new(file.start, stages)
+    }
+}
+
+impl StageFile {
+    /// The stage that this means; `rows` come to it.
+    fn read(self, rows: usize) -> Result<Stage> {
+        let Self { scale, width, select } = self;
+        let select = match select {
+            Some(select) => select.read(scale)?,
+            None if width == rows => {
+                return Err(Error::input(format!("scale {scale}: the stage has no `select`"))
+                    .with_hint("leave the stage out: scales without a stage choose nothing"));
+            }
+            None => {
+                return Err(Error::input(format!(
+                    "scale {scale}: width goes {rows} -> {width} but nothing selects there"
+                ))
+                .with_hint(
+                    "add select = { cluster = \"pca\" }, { resample = \"value\" } or { top = K } to the stage",
+                ));
+            }
+        };
+        Ok(Stage { scale, width, select })
+    }
+}
+
+impl SelectFile {
+    fn read(self, scale: usize) -> Result<Select> {
+        let fail = |text: &str, hint: &str| Err(Error::input(format!("scale {scale}: {text}")).with_hint(hint));
+        if self.resample.is_none() && (self.lambda.is_some() || self.draw.is_some()) {
+            return fail("`lambda` and `draw` belong to `resample`", "remove them, or select by `resample`");
+        }
+        match (self.cluster, self.resample, self.top) {
+            (Some(features), None, None) => Ok(Select::Cluster { features }),
+            (None, Some(potential), None) => Ok(Select::Resample {
+                potential,
+                lambda: self.lambda.unwrap_or(LAMBDA),
+                draw: self.draw.unwrap_or_default(),
+            }),
+            (None, None, Some(k)) => Ok(Select::Top { k }),
+            (None, None, None) => fail("`select` is empty", "name one of `cluster`, `resample`, `top`"),
+            _ => fail("`select` names more than one way to choose", "keep one of `cluster`, `resample`, `top`"),
+        }
+    }
+}
+
+impl From<Plan> for PlanFile {
+    fn from(plan: Plan) -> Self {
+        Self { start: plan.start(), stages: plan.stages().iter().map(StageFile::from).collect() }
+    }
+}
+
+impl From<&Stage> for StageFile {
+    fn from(stage: &Stage) -> Self {
+        let select = match stage.select {
+            Select::Cluster { features } => SelectFile { cluster: Some(features), ..SelectFile::default() },
+            Select::Resample { potential, lambda, draw } => SelectFile {
+                resample: Some(potential),
+                lambda: Some(lambda),
+                draw: Some(draw),
+                ..SelectFile::default()
+            },
+            Select::Top { k } => SelectFile { top: Some(k), ..SelectFile::default() },
+        };
+        Self { scale: stage.scale, width: stage.width, select: Some(select) }
+    }
+}

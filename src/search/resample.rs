@@ -1,0 +1,80 @@
+//! Drawing rows by weights `exp(lambda * potential)`. Plain numbers in, row indices out.
+//!
+//! The released program forms the weights in float32 without care: a score of 8.9 overflows at lambda 10, a NaN makes
+//! every draw even. Here the largest potential is subtracted first, which changes no probability, and the odd
+//! cases are said in [`Weights`].
+
+use super::plan::Draw;
+use crate::rng::Stream;
+
+/// What each row weighs in a draw.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// Probability of each row in a single draw; they sum to 1.
+    pub probabilities: Vec<f64>,
+    /// Rows of infinite potential: they share all the weight evenly.
+    pub infinite: Vec<usize>,
+    /// No row had any weight, because every potential is NaN or minus infinity; all rows are as likely.
+    pub none: bool,
+}
+
+/// The weights of rows with these potentials. A row whose potential is NaN or minus infinity weighs nothing.
+pub fn weights(potentials: &[f64], lambda: f64) -> Weights {
+    let top = potentials.iter().copied().fold(f64::NEG_INFINITY, f64::max); // passes over NaN
+    let weight = |p: f64| match p {
+        _ if p.is_nan() || p == f64::NEG_INFINITY => 0.0,
+        _ if p == top => 1.0,
+        _ => (lambda * (p - top)).exp(),
+    };
+    let mut probabilities: Vec<f64> = potentials.iter().map(|&p| weight(p)).collect();
+    let none = top == f64::NEG_INFINITY;
+    if none {
+        probabilities.fill(1.0);
+    }
+    if top == f64::INFINITY {
+        probabilities = potentials.iter().map(|&p| f64::from(u8::from(p == top))).collect();
+    }
+    let total: f64 = probabilities.iter().sum();
+    probabilities.iter_mut().for_each(|p| *p /= total);
+    let infinite = (0..potentials.len()).filter(|&row| potentials[row] == f64::INFINITY).collect();
+    Weights { probabilities, infinite, none }
+}
+
+/// `count` rows drawn with replacement. `probabilities` are not negative, and at least one is not zero.
+pub fn draw(probabilities: &[f64], count: usize, how: Draw, stream: &mut Stream) -> Vec<usize> {
+    let wheel = Wheel::new(probabilities);
+    match how {
+        Draw::Multinomial => (0..count).map(|_| wheel.at(stream.uniform_f64())).collect(),
+        Draw::Systematic => {
+            let offset = stream.uniform_f64();
+            (0..count).map(|tooth| wheel.at((tooth as f64 + offset) / count as f64)).collect()
+        }
+    }
+}
+
+/// Weights laid end to end.
+pub(super) struct Wheel {
+    ends: Vec<f64>,
+    last: usize,
+}
+
+impl Wheel {
+    pub(super) fn new(weights: &[f64]) -> Self {
+        let mut end = 0.0;
+        let ends = weights
+            .iter()
+            .map(|weight| {
+                end += weight;
+                end
+            })
+            .collect();
+        let last = weights.iter().rposition(|&weight| weight > 0.0).unwrap_or(0);
+        Self { ends, last }
+    }
+
+    /// The row under a point between 0 (the start) and 1 (the end); never one without weight.
+    pub(super) fn at(&self, point: f64) -> usize {
+        let total = self.ends.last().copied().unwrap_or(0.0);
+        self.ends.partition_point(|&end| end <= point * total).min(self.last)
+    }
+}

@@ -1,0 +1,360 @@
+//! The loop. Every method runs through it, so that methods are compared fairly; everything else in the project
+//! feeds it or shows what it did.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use serde_json::{Map, Value};
+
+use super::{
+    diverse::diverse,
+    event::{Event, Fate, Listener},
+    plan::{Draw, Plan, Select, Stage},
+    potential::Potential,
+    resample, top,
+    trace::{Candidate, Choice, Final, Scored, Trace},
+    warning::Warning,
+};
+use crate::{
+    Error, Result,
+    features::{Extractor, Features, Matrix},
+    image::Image,
+    pipelines::{Pipeline, Prompt, Rollout, Size},
+    rng::Stream,
+    scorers::Scorer,
+};
+
+/// What a search works with; good for any number of runs.
+#[derive(Clone)]
+pub struct Search<'a> {
+    /// Paints.
+    pub pipeline: &'a dyn Pipeline,
+    /// Judges.
+    pub scorer: &'a dyn Scorer,
+    /// Tell images apart, by the names that plans use; those that the plan does not name may be missing.
+    pub extractors: &'a BTreeMap<Features, Box<dyn Extractor>>,
+    /// Size of the images that stages before the last scale look at.
+    pub preview: Size,
+    /// What the generator was set to, for the record.
+    pub settings: Map<String, Value>,
+}
+
+impl<'a> Search<'a> {
+    /// A search that looks at full-size images and records no settings.
+    pub fn new(
+        pipeline: &'a dyn Pipeline,
+        scorer: &'a dyn Scorer,
+        extractors: &'a BTreeMap<Features, Box<dyn Extractor>>,
+    ) -> Self {
+        Self { pipeline, scorer, extractors, preview: Size::Full, settings: Map::new() }
+    }
+
+    /// Whether this search can follow the plan: see [`Plan::check`]; every kind of features must be there too.
+    ///
+    /// # Errors
+    /// [`Error::Input`] names the scale that cannot be done.
+    pub fn check(&self, plan: &Plan) -> Result<()> {
+        plan.check(self.pipeline.scales().len())?;
+        for stage in plan.stages() {
+            let Some(kind) = stage.select.features().filter(|kind| !self.extractors.contains_key(kind)) else {
+                continue;
+            };
+            let known: Vec<_> = self.extractors.keys().map(ToString::to_string).collect();
+            let hint = if known.is_empty() { "no features at all".to_owned() } else { known.join(", ") };
+            return Err(Error::input(format!("scale {}: there are no features `{kind}`", stage.scale))
+                .with_hint(format!("this model brings {hint}")));
+        }
+        Ok(())
+    }
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Every candidate that reached the end, in the order of the trace's `finals`.
+    pub finished: Vec<Finished>,
+    /// The place of the winner in `finished`.
+    pub best: usize,
+    /// How it came about.
+    pub trace: Trace,
+}
+
+impl Outcome {
+    /// The winner.
+    pub fn winner(&self) -> &Finished {
+        &self.finished[self.best]
+    }
+}
+
+/// A finished image.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// The candidate that it is of.
+    pub id: usize,
+    /// Full size.
+    pub image: Image,
+    /// The scorer's number.
+    pub score: f32,
+}
+
+/// Searches for the best image of a prompt. The same arguments give the same outcome, times apart.
+///
+/// # Errors
+/// [`Error::Input`] when the plan does not fit the model; whatever pipeline, scorer, features or listener fail with.
+pub fn run(search: &Search, prompt: &Prompt, plan: &Plan, seed: u64, listener: &mut dyn Listener) -> Result<Outcome> {
+    let mut course = Course::begin(search, prompt, plan, seed, listener)?;
+    for scale in 0..search.pipeline.scales().len() {
+        course.step(scale)?;
+        course.look(scale)?;
+        if let Some(stage) = plan.stage(scale) {
+            course.choose(stage)?;
+        }
+    }
+    course.finish()
+}
+
+/// A search on its way.
+struct Course<'a> {
+    search: &'a Search<'a>,
+    prompt: &'a Prompt,
+    seed: u64,
+    listener: &'a mut dyn Listener,
+    rollout: Box<dyn Rollout + 'a>,
+    /// The candidate of each row.
+    alive: Vec<usize>,
+    /// The images of the rows after this scale; empty where nobody looks.
+    images: Vec<Image>,
+    /// Their scores, once somebody asked.
+    scores: Option<Vec<f32>>,
+    trace: Trace,
+    began: Instant,
+}
+
+impl<'a> Course<'a> {
+    fn begin(
+        search: &'a Search<'a>,
+        prompt: &'a Prompt,
+        plan: &'a Plan,
+        seed: u64,
+        listener: &'a mut dyn Listener,
+    ) -> Result<Self> {
+        search.check(plan)?;
+        let began = Instant::now();
+        let scales = search.pipeline.scales();
+        let widths = plan.widths(scales.len());
+        listener.on(&Event::Started { prompt, plan, scales, widths: &widths, seed })?;
+        let mut trace = Trace::new(prompt, plan, seed);
+        trace.settings = search.settings.clone();
+        trace.scales = scales.iter().map(|scale| [scale.height, scale.width]).collect();
+        if let Size::Preview(pixels) = search.preview {
+            trace.preview = Some(pixels);
+        }
+        let rollout = timed(&mut trace.cost.seconds.text, || search.pipeline.begin(prompt, plan.start(), seed))?;
+        let (alive, images) = (vec![], vec![]);
+        let mut course = Self { search, prompt, seed, listener, rollout, alive, images, scores: None, trace, began };
+        course.alive = (0..plan.start()).map(|row| course.add(None, 0, row)).collect();
+        Ok(course)
+    }
+
+    /// A new candidate that continues `parent`; returns its id.
+    fn add(&mut self, parent: Option<usize>, scale: usize, row: usize) -> usize {
+        let id = self.trace.candidates.len();
+        let history = parent.map_or_else(Vec::new, |parent| self.trace.candidates[parent].history.clone());
+        self.trace.candidates.push(Candidate { id, parent, scale, row, history });
+        id
+    }
+
+    /// Draws the next scale of every row.
+    fn step(&mut self, scale: usize) -> Result<()> {
+        let grid = self.search.pipeline.scales()[scale];
+        self.images.clear();
+        self.scores = None;
+        self.listener.on(&Event::ScaleBegun { scale, ids: &self.alive, grid })?;
+        let mut seconds = 0.0;
+        let states = timed(&mut seconds, || self.rollout.step())?;
+        let rows = self.alive.len();
+        self.trace.cost.rows.push(rows);
+        self.trace.cost.states.push(states);
+        self.trace.cost.seconds.transformer.push(seconds);
+        self.listener.on(&Event::ScaleDone { scale, rows, states, seconds })
+    }
+
+    /// Decodes all rows where a stage, the listener or the end wants to see them.
+    fn look(&mut self, scale: usize) -> Result<()> {
+        let last = scale + 1 == self.search.pipeline.scales().len();
+        if !last && self.trace.plan.stage(scale).is_none() && !self.listener.wants_images(scale) {
+            return Ok(());
+        }
+        let size = if last { Size::Full } else { self.search.preview };
+        let rows: Vec<usize> = (0..self.alive.len()).collect();
+        self.images = timed(&mut self.trace.cost.seconds.decode, || self.rollout.images(&rows, size))?;
+        count("decoder", "images", self.images.len(), rows.len())?;
+        self.trace.cost.decodes += rows.len();
+        self.listener.on(&Event::Decoded { scale, ids: &self.alive, images: &self.images })
+    }
+
+    /// Lets a stage choose the rows that go on.
+    fn choose(&mut self, stage: &Stage) -> Result<()> {
+        let Stage { scale, width, select } = *stage;
+        let mut choice = Choice::new(scale, &select, self.alive.clone());
+        let warned = self.trace.warnings.len();
+        choice.kept = match select {
+            Select::Cluster { features } => self.cluster(scale, width, features, &mut choice)?,
+            Select::Resample { potential, lambda, draw } => {
+                choice.scores = self.score(scale)?;
+                let weights = self.weigh(scale, potential, lambda)?;
+                let kept = self.draw(scale, width, draw, &weights);
+                choice.weights = weights;
+                kept
+            }
+            Select::Top { k } => {
+                choice.scores = self.score(scale)?;
+                top::top(&choice.scores, k, width)
+            }
+        };
+        choice.warnings = self.trace.warnings[warned..].to_vec();
+        self.go_on(choice)
+    }
+
+    fn cluster(&mut self, scale: usize, width: usize, kind: Features, choice: &mut Choice) -> Result<Vec<usize>> {
+        let features = self.extract(kind)?;
+        let mut stream = Stream::select(self.seed, scale);
+        let found = timed(&mut self.trace.cost.seconds.selection, || Ok(diverse(&features, width, &mut stream)))?;
+        if !found.lost.is_empty() {
+            let ids = self.ids(&found.lost);
+            self.warn(Warning::LostFeatures { scale, ids })?;
+        }
+        if found.distinct < width {
+            self.warn(Warning::FewDistinct { scale, distinct: found.distinct, clusters: width })?;
+        }
+        choice.clusters = found.clusters;
+        Ok(found.rows)
+    }
+
+    fn extract(&mut self, kind: Features) -> Result<Matrix> {
+        let extractor = &self.search.extractors[&kind];
+        let cost = &mut self.trace.cost;
+        let features = timed(&mut cost.seconds.features, || extractor.extract(&self.images))?;
+        count("feature extractor", "rows", features.rows(), self.images.len())?;
+        cost.extractions += self.images.len();
+        cost.flops.features += extractor.flops(self.images.len());
+        Ok(features)
+    }
+
+    /// Scores the images of this scale and writes the scores into the histories.
+    fn score(&mut self, scale: usize) -> Result<Vec<f32>> {
+        let Search { scorer, .. } = self.search;
+        let cost = &mut self.trace.cost;
+        let scores = timed(&mut cost.seconds.scorer, || scorer.score(&self.prompt.text, &self.images))?;
+        count("scorer", "scores", scores.len(), self.images.len())?;
+        cost.scorings += scores.len();
+        cost.flops.scorer += scorer.flops(scores.len());
+        for (&id, &score) in self.alive.iter().zip(&scores) {
+            self.trace.candidates[id].history.push(Scored { scale, score });
+        }
+        self.listener.on(&Event::Scored { scale, ids: &self.alive, scores: &scores })?;
+        let lost = |score: f32| score.is_nan() || score == f32::NEG_INFINITY;
+        let rows: Vec<usize> = (0..scores.len()).filter(|&row| lost(scores[row])).collect();
+        if !rows.is_empty() {
+            let ids = self.ids(&rows);
+            self.warn(Warning::LostScores { scale, ids })?;
+        }
+        self.scores = Some(scores.clone());
+        Ok(scores)
+    }
+
+    /// The probability of each row in a draw.
+    fn weigh(&mut self, scale: usize, potential: Potential, lambda: f64) -> Result<Vec<f64>> {
+        let potential_of = |&id: &usize| {
+            let history = &self.trace.candidates[id].history;
+            potential.of(&history.iter().map(|scored| scored.score).collect::<Vec<_>>())
+        };
+        let potentials: Vec<f64> = self.alive.iter().map(potential_of).collect();
+        let weights = resample::weights(&potentials, lambda);
+        if !weights.infinite.is_empty() {
+            let ids = self.ids(&weights.infinite);
+            self.warn(Warning::InfiniteScores { scale, ids })?;
+        }
+        if weights.none {
+            self.warn(Warning::AllWeightsZero { scale })?;
+        }
+        Ok(weights.probabilities)
+    }
+
+    fn draw(&self, scale: usize, width: usize, how: Draw, weights: &[f64]) -> Vec<usize> {
+        resample::draw(weights, width, how, &mut Stream::select(self.seed, scale))
+    }
+
+    /// The chosen rows become the batch.
+    fn go_on(&mut self, mut choice: Choice) -> Result<()> {
+        let kept = choice.kept.clone();
+        timed(&mut self.trace.cost.seconds.selection, || self.rollout.gather(&kept))?;
+        let parents = std::mem::take(&mut self.alive);
+        for (row, &from) in kept.iter().enumerate() {
+            let child = self.add(Some(parents[from]), choice.scale + 1, row);
+            self.alive.push(child);
+        }
+        if choice.scale + 1 == self.trace.scales.len() {
+            self.images = kept.iter().map(|&row| self.images[row].clone()).collect();
+            self.scores = self.scores.take().map(|scores| kept.iter().map(|&row| scores[row]).collect());
+        }
+        choice.children = self.alive.clone();
+        let fates = fates(&choice);
+        let scale = choice.scale;
+        self.trace.stages.push(choice);
+        self.listener.on(&Event::Selected { scale, fates: &fates })
+    }
+
+    /// Scores what is left, once, and names the winner.
+    fn finish(mut self) -> Result<Outcome> {
+        let last = self.search.pipeline.scales().len().saturating_sub(1);
+        let scores = match self.scores.take() {
+            Some(scores) => scores,
+            None => self.score(last)?,
+        };
+        let best = top::ranking(&scores)[0];
+        self.trace.finals = self.alive.iter().zip(&scores).map(|(&id, &score)| Final { id, score }).collect();
+        self.trace.winner = self.alive[best];
+        let cost = &mut self.trace.cost;
+        cost.images = cost.rows.last().copied().unwrap_or(0);
+        cost.flops.generator = self.rollout.flops();
+        cost.seconds.total = self.began.elapsed().as_secs_f64();
+        self.listener.on(&Event::Finished { trace: &self.trace, image: &self.images[best] })?;
+        let finished = self.images.into_iter().zip(&self.trace.finals);
+        let finished = finished.map(|(image, &Final { id, score })| Finished { id, image, score }).collect();
+        Ok(Outcome { finished, best, trace: self.trace })
+    }
+
+    fn ids(&self, rows: &[usize]) -> Vec<usize> {
+        rows.iter().map(|&row| self.alive[row]).collect()
+    }
+
+    fn warn(&mut self, warning: Warning) -> Result<()> {
+        self.listener.on(&Event::Warned(&warning))?;
+        self.trace.warnings.push(warning);
+        Ok(())
+    }
+}
+
+/// What became of each candidate that came to a stage.
+fn fates(choice: &Choice) -> Vec<Fate> {
+    let children = |row| {
+        let of_row = choice.kept.iter().zip(&choice.children).filter(move |(kept, _)| **kept == row);
+        of_row.map(|(_, &child)| child).collect()
+    };
+    choice.ids.iter().enumerate().map(|(row, &id)| Fate { id, children: children(row) }).collect()
+}
+
+/// Does `work` and adds the seconds that it took.
+fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let began = Instant::now();
+    let result = work();
+    *seconds += began.elapsed().as_secs_f64();
+    result
+}
+
+fn count(who: &str, what: &str, found: usize, images: usize) -> Result<()> {
+    if found == images {
+        return Ok(());
+    }
+    Err(Error::input(format!("the {who} gave {found} {what} for {images} images")))
+}
