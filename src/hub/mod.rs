@@ -1,1 +1,30 @@
-//! (being written)
+//! Names to files to tensors: which files a model is made of, and how every kind of weight file is opened.
+//!
+//! [`checkpoint::open`] turns any file or folder into a [`TensorSource`], [`bundle`] describes a whole system in one
+//! `bundle.toml`, [`catalog`] knows the released downloads. Nothing here knows how a model computes.
+
+pub mod blob;
+pub mod checkpoint;
+pub mod pickle;
+mod safetensors_file;
+mod sharded;
+mod state_dict;
+mod torch_file;
+
+pub use blob::{Blob, Embedded, Folder, Location};
+pub use checkpoint::open;
+pub use safetensors_file::SafetensorsFile;
+pub use sharded::Sharded;
+pub use torch_file::TorchFile;
+
+use crate::{Error, nn::TensorSource};
+
+/// The error for a tensor name that a source does not have.
+fn absent(source: &dyn TensorSource, name: &str) -> Error {
+    Error::Tensor {
+        origin: source.origin(),
+        tensor: name.to_owned(),
+        expected: "to be there".into(),
+        found: format!("no such name among {}", source.names().len()),
+    }
+}

@@ -1,0 +1,319 @@
+//! Where bytes come from: a file on disk or one built into the program, and folders of either kind.
+//!
+//! A bundle loads by the same code from a folder and from the binary, because everything in [`crate::hub`] asks a
+//! [`Blob`] for bytes and a [`Folder`] for blobs, never the file system.
+
+use std::{
+    fs::File,
+    io::{self, Cursor, Read, Seek, SeekFrom},
+    path::{Component, Path, PathBuf},
+};
+
+use crate::{Error, Result};
+
+/// Said wherever a file that should be there is not.
+pub(super) const WHERE_TO_GET: &str = "`ttsvar models` lists every model's files and where each is published";
+
+/// A named sequence of bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blob {
+    /// A file on disk, read when needed.
+    Disk(PathBuf),
+    /// Bytes built into the program.
+    Memory {
+        /// Its name, for messages.
+        name: String,
+        /// Its content.
+        bytes: &'static [u8],
+    },
+}
+
+impl Blob {
+    /// The path on disk or the name in memory, for messages.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Disk(path) => path,
+            Self::Memory { name, .. } => Path::new(name),
+        }
+    }
+
+    /// Number of bytes.
+    ///
+    /// # Errors
+    /// The file is missing, unreadable, or something other than a file.
+    pub fn len(&self) -> Result<u64> {
+        match self {
+            Self::Memory { bytes, .. } => Ok(bytes.len() as u64),
+            Self::Disk(path) => match std::fs::metadata(path) {
+                Ok(about) if about.is_file() => Ok(about.len()),
+                Ok(_) => Err(Error::file(path, "expected a file, found something else")),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing(path)),
+                Err(error) => Err(Error::io(path)(error)),
+            },
+        }
+    }
+
+    /// Whether there are no bytes at all.
+    ///
+    /// # Errors
+    /// As [`Blob::len`].
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// A reader from the first byte on; a file is opened at the first read.
+    pub fn reader(&self) -> BlobReader {
+        match self {
+            Self::Disk(path) => BlobReader::Disk { path: path.clone(), file: None },
+            Self::Memory { bytes, .. } => BlobReader::Memory(Cursor::new(bytes)),
+        }
+    }
+
+    /// The `length` bytes that begin at `offset`; allocates only after checking that they are there.
+    ///
+    /// # Errors
+    /// The bytes are not all there, or cannot be read.
+    pub fn read_at(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
+        let size = self.len()?;
+        if offset.checked_add(length).is_none_or(|end| end > size) {
+            let message = format!("expected {length} bytes from byte {offset} on, but the file has {size} bytes");
+            return Err(Error::file(self.path(), message).with_hint("the file is cut short; download it again"));
+        }
+        let mut bytes = vec![0; length as usize];
+        let mut reader = self.reader();
+        reader
+            .seek(SeekFrom::Start(offset))
+            .and_then(|_| reader.read_exact(&mut bytes))
+            .map_err(Error::io(self.path()))?;
+        Ok(bytes)
+    }
+
+    /// The first `length` bytes, or all where there are fewer.
+    ///
+    /// # Errors
+    /// As [`Blob::read_at`].
+    pub fn start(&self, length: u64) -> Result<Vec<u8>> {
+        self.read_at(0, self.len()?.min(length))
+    }
+
+    /// All bytes of a file that should be small, as UTF-8 text.
+    ///
+    /// # Errors
+    /// The file is missing, larger than 256 MiB, or not UTF-8.
+    pub fn text(&self) -> Result<String> {
+        const LARGEST: u64 = 256 << 20; // a tokenizer.json has a few MB
+        let size = self.len()?;
+        if size > LARGEST {
+            return Err(Error::file(self.path(), format!("expected a text of at most {LARGEST} bytes, found {size}")));
+        }
+        String::from_utf8(self.read_at(0, size)?)
+            .map_err(|_| Error::file(self.path(), "expected UTF-8 text, found other bytes"))
+    }
+
+    /// The content of a JSON file.
+    ///
+    /// # Errors
+    /// As [`Blob::text`], or it is not the JSON that `T` needs; the message has line and column.
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(&self.text()?).map_err(|e| Error::file(self.path(), format!("not the JSON expected: {e}")))
+    }
+}
+
+/// The error for a file that is not there.
+pub(super) fn missing(path: &Path) -> Error {
+    Error::file(path, "no such file").with_hint(WHERE_TO_GET)
+}
+
+/// Reads a [`Blob`]. A clone starts at the first byte and, for a file, with a handle of its own.
+#[derive(Debug)]
+pub enum BlobReader {
+    /// A file on disk.
+    Disk {
+        /// Where it is.
+        path: PathBuf,
+        /// Its handle, once something was read.
+        file: Option<File>,
+    },
+    /// Bytes in memory.
+    Memory(Cursor<&'static [u8]>),
+}
+
+impl Clone for BlobReader {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Disk { path, .. } => Self::Disk { path: path.clone(), file: None },
+            Self::Memory(cursor) => Self::Memory(Cursor::new(cursor.get_ref())),
+        }
+    }
+}
+
+fn opened<'a>(path: &Path, file: &'a mut Option<File>) -> io::Result<&'a mut File> {
+    match file {
+        Some(file) => Ok(file),
+        None => Ok(file.insert(File::open(path)?)),
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Disk { path, file } => opened(path, file)?.read(buffer),
+            Self::Memory(cursor) => cursor.read(buffer),
+        }
+    }
+}
+
+impl Seek for BlobReader {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        match self {
+            Self::Disk { path, file } => opened(path, file)?.seek(position),
+            Self::Memory(cursor) => cursor.seek(position),
+        }
+    }
+}
+
+/// Names and contents of files built into the program; names have `/` between their parts.
+pub type Embedded = &'static [(&'static str, &'static [u8])];
+
+/// A set of named blobs.
+#[derive(Clone, Debug)]
+pub enum Folder {
+    /// A folder on disk.
+    Disk(PathBuf),
+    /// Files built into the program.
+    Memory {
+        /// Name of the whole set, for messages.
+        name: String,
+        /// What every name of this folder starts with: empty, or `sub/`.
+        prefix: String,
+        /// The files of the whole set.
+        files: Embedded,
+    },
+}
+
+impl Folder {
+    /// Files built into the program, under a name for messages.
+    pub fn embedded(name: impl Into<String>, files: Embedded) -> Self {
+        Self::Memory { name: name.into(), prefix: String::new(), files }
+    }
+
+    /// The path on disk or the name in memory, for messages.
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::Disk(path) => path.clone(),
+            Self::Memory { name, prefix, .. } => Path::new(name).join(prefix.trim_end_matches('/')),
+        }
+    }
+
+    /// The file or folder of this name (parts separated by `/`), if there is one. A name that leads out of this
+    /// folder finds nothing.
+    pub fn find(&self, name: &str) -> Option<Location> {
+        let stays = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+        if !stays || name.is_empty() {
+            return None;
+        }
+        match self {
+            Self::Disk(path) => {
+                let path = path.join(name);
+                path.exists().then(|| Location::from(path))
+            }
+            Self::Memory { name: set, prefix, files } => {
+                let full = format!("{prefix}{}", name.trim_end_matches('/'));
+                if let Some((_, bytes)) = files.iter().find(|(n, _)| *n == full) {
+                    return Some(Location::File(Blob::Memory { name: format!("{set}/{full}"), bytes }));
+                }
+                let prefix = format!("{full}/");
+                let any = files.iter().any(|(n, _)| n.starts_with(&prefix));
+                any.then(|| Location::Folder(Self::Memory { name: set.clone(), prefix, files }))
+            }
+        }
+    }
+
+    /// The file of this name, if there is one.
+    pub fn file(&self, name: &str) -> Option<Blob> {
+        match self.find(name) {
+            Some(Location::File(blob)) => Some(blob),
+            _ => None,
+        }
+    }
+
+    /// The file of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn require(&self, name: &str) -> Result<Blob> {
+        self.file(name).ok_or_else(|| missing(&self.path().join(name)))
+    }
+
+    /// Names of the files right inside, in order.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = match self {
+            Self::Disk(path) => {
+                let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+                entries.filter(|e| e.path().is_file()).filter_map(|e| e.file_name().into_string().ok()).collect()
+            }
+            Self::Memory { prefix, files, .. } => {
+                let below = files.iter().filter_map(|(name, _)| name.strip_prefix(prefix.as_str()));
+                below.filter(|name| !name.contains('/')).map(str::to_owned).collect()
+            }
+        };
+        names.sort();
+        names
+    }
+}
+
+/// A file or a folder.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// A file.
+    File(Blob),
+    /// A folder.
+    Folder(Folder),
+}
+
+impl Location {
+    /// The path on disk or the name in memory, for messages.
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::File(blob) => blob.path().to_owned(),
+            Self::Folder(folder) => folder.path(),
+        }
+    }
+}
+
+impl From<PathBuf> for Location {
+    /// A folder where the path is one, a file otherwise, even one that is missing.
+    fn from(path: PathBuf) -> Self {
+        if path.is_dir() { Self::Folder(Folder::Disk(path)) } else { Self::File(Blob::Disk(path)) }
+    }
+}
+
+impl From<&Path> for Location {
+    fn from(path: &Path) -> Self {
+        path.to_owned().into()
+    }
+}
+
+impl From<&PathBuf> for Location {
+    fn from(path: &PathBuf) -> Self {
+        path.clone().into()
+    }
+}
+
+impl From<&Location> for Location {
+    fn from(location: &Location) -> Self {
+        location.clone()
+    }
+}
+
+impl From<Blob> for Location {
+    fn from(blob: Blob) -> Self {
+        Self::File(blob)
+    }
+}
+
+impl From<Folder> for Location {
+    fn from(folder: Folder) -> Self {
+        Self::Folder(folder)
+    }
+}

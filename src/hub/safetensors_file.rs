@@ -1,0 +1,149 @@
+//! safetensors files: a JSON header with names, types, shapes and byte ranges, then the numbers.
+//!
+//! Format and its limits: <https://github.com/huggingface/safetensors#format>.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{DType, Device, Tensor};
+use serde::Deserialize;
+
+use super::blob::Blob;
+use crate::{
+    Error, Result,
+    nn::{TensorInfo, TensorSource},
+};
+
+/// Largest header, as in the format's own reader.
+pub const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// An open safetensors file.
+pub struct SafetensorsFile {
+    blob: Blob,
+    names: Vec<String>,
+    tensors: HashMap<String, Entry>,
+}
+
+struct Entry {
+    info: TensorInfo,
+    /// First byte in the file.
+    start: u64,
+    bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct Described {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: (u64, u64),
+}
+
+impl SafetensorsFile {
+    /// Opens a file: reads the header and checks it against the file's size.
+    ///
+    /// # Errors
+    /// The header is damaged or too long, or the ranges of the tensors overlap, leave holes, or end beyond the file.
+    pub fn open(blob: Blob) -> Result<Self> {
+        let wrong = |message: String| {
+            Error::file(blob.path(), message).with_hint("the file is damaged or cut short; download it again")
+        };
+        let size = blob.len()?;
+        let length = match blob.start(8)?.try_into() {
+            Ok(bytes) => u64::from_le_bytes(bytes),
+            Err(_) => return Err(wrong(format!("a safetensors file has at least 8 bytes, this one {size}"))),
+        };
+        if length > MAX_HEADER_BYTES || length + 8 > size {
+            return Err(wrong(format!("a safetensors header of {length} bytes in a file of {size} bytes")));
+        }
+        let header = blob.read_at(8, length)?;
+        let mut header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&header)
+            .map_err(|error| wrong(format!("the safetensors header is not the JSON expected: {error}")))?;
+        header.remove("__metadata__");
+        let mut ranges = Vec::with_capacity(header.len());
+        let mut tensors = HashMap::with_capacity(header.len());
+        for (name, about) in header {
+            let (entry, range) = entry(&name, about, length + 8, &blob)?;
+            ranges.push((range, name.clone()));
+            tensors.insert(name, entry);
+        }
+        ranges.sort();
+        check_ranges(&ranges, size - 8 - length).map_err(wrong)?;
+        Ok(Self { names: ranges.into_iter().map(|(_, name)| name).collect(), blob, tensors })
+    }
+}
+
+impl TensorSource for SafetensorsFile {
+    fn origin(&self) -> String {
+        self.blob.path().display().to_string()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        self.tensors.get(name).map(|entry| entry.info.clone())
+    }
+
+    fn load(&self, name: &str) -> Result<Tensor> {
+        let entry = self.tensors.get(name).ok_or_else(|| super::absent(self, name))?;
+        let bytes = self.blob.read_at(entry.start, entry.bytes)?;
+        Ok(Tensor::from_raw_buffer(&bytes, entry.info.dtype, &entry.info.shape, &Device::Cpu)?)
+    }
+}
+
+type Range = (u64, u64);
+
+fn entry(name: &str, about: serde_json::Value, data: u64, blob: &Blob) -> Result<(Entry, Range)> {
+    let wrong = |expected: String, found: String| Error::Tensor {
+        origin: blob.path().display().to_string(),
+        tensor: name.to_owned(),
+        expected,
+        found,
+    };
+    let shown = about.to_string();
+    let about: Described = serde_json::from_value(about)
+        .map_err(|_| wrong("dtype, shape and data_offsets".into(), shown.chars().take(80).collect()))?;
+    let Some((dtype, width)) = dtype(&about.dtype) else {
+        return Err(wrong("a type of F64 F32 F16 BF16 I64 I32 I16 U32 U8 BOOL".into(), about.dtype));
+    };
+    let (from, to) = about.data_offsets;
+    let needed = about.shape.iter().try_fold(width, |bytes, size| bytes.checked_mul((*size).max(1) as u64));
+    let needed = if about.shape.contains(&0) { needed.and(Some(0)) } else { needed };
+    if needed.is_none() || to.checked_sub(from) != needed || data.checked_add(to).is_none() {
+        let expected = format!("{} of shape {:?} in {} bytes", about.dtype, about.shape, needed.unwrap_or(u64::MAX));
+        return Err(wrong(expected, format!("the bytes {from}..{to}")));
+    }
+    let info = TensorInfo { shape: about.shape, dtype };
+    Ok((Entry { info, start: data + from, bytes: to - from }, (from, to)))
+}
+
+/// The sorted ranges must follow each other without overlap or hole, and end where the file ends.
+fn check_ranges(ranges: &[(Range, String)], size: u64) -> Result<(), String> {
+    let mut end = 0;
+    for ((from, to), name) in ranges {
+        if *from != end {
+            let how = if *from < end { "overlaps the tensor before it" } else { "comes after a hole" };
+            return Err(format!("tensor `{name}` {how}: expected it at byte {end} of the data, found it at {from}"));
+        }
+        end = *to;
+    }
+    if end != size {
+        return Err(format!("the header describes {end} bytes of data, the file has {size}"));
+    }
+    Ok(())
+}
+
+fn dtype(name: &str) -> Option<(DType, u64)> {
+    Some(match name {
+        "F64" => (DType::F64, 8),
+        "F32" => (DType::F32, 4),
+        "F16" => (DType::F16, 2),
+        "BF16" => (DType::BF16, 2),
+        "I64" => (DType::I64, 8),
+        "I32" => (DType::I32, 4),
+        "I16" => (DType::I16, 2),
+        "U32" => (DType::U32, 4),
+        "U8" | "BOOL" => (DType::U8, 1),
+        _ => return None,
+    })
+}

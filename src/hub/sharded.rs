@@ -1,0 +1,97 @@
+//! Checkpoints in several files, with an index that says which tensor lies in which.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use candle_core::Tensor;
+use serde::Deserialize;
+
+use super::{
+    blob::{Blob, Folder},
+    checkpoint,
+};
+use crate::{
+    Error, Result,
+    nn::{TensorInfo, TensorSource},
+};
+
+/// An open checkpoint of several files.
+pub struct Sharded {
+    origin: String,
+    names: Vec<String>,
+    shards: Vec<Arc<dyn TensorSource>>,
+    shard_of: HashMap<String, usize>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Sharded {
+    /// Opens the files that `index` (`*.safetensors.index.json` or `*.bin.index.json`) names, all inside `folder`.
+    ///
+    /// # Errors
+    /// The index is not one, names a file outside the folder, or a file or a tensor that it promises is missing.
+    pub fn open(folder: &Folder, index: &Blob) -> Result<Self> {
+        let Index { weight_map } = index.json()?;
+        let mut sharded = Self {
+            origin: folder.path().display().to_string(),
+            names: Vec::with_capacity(weight_map.len()),
+            shards: Vec::new(),
+            shard_of: HashMap::with_capacity(weight_map.len()),
+        };
+        let mut opened: HashMap<String, usize> = HashMap::new();
+        for (name, file) in weight_map {
+            let shard = match opened.get(&file) {
+                Some(shard) => *shard,
+                None => {
+                    sharded.shards.push(open_shard(folder, index, &file)?);
+                    opened.insert(file.clone(), sharded.shards.len() - 1);
+                    sharded.shards.len() - 1
+                }
+            };
+            if sharded.shards[shard].info(&name).is_none() {
+                let message = format!("it promises `{name}` in `{file}`, which has no such tensor");
+                return Err(Error::file(index.path(), message).with_hint("index and files are of different models"));
+            }
+            sharded.names.push(name.clone());
+            sharded.shard_of.insert(name, shard);
+        }
+        if sharded.names.is_empty() {
+            return Err(Error::file(index.path(), "an index without tensors"));
+        }
+        Ok(sharded)
+    }
+}
+
+fn open_shard(folder: &Folder, index: &Blob, file: &str) -> Result<Arc<dyn TensorSource>> {
+    if file.is_empty() || file.contains(['/', '\\', ':']) || file.starts_with('.') {
+        let message = format!("it names the file `{}`, which is not right beside it", file.escape_debug());
+        return Err(Error::file(index.path(), message).with_hint("an index may name files of its own folder only"));
+    }
+    checkpoint::open(folder.require(file)?, &[])
+}
+
+impl TensorSource for Sharded {
+    fn origin(&self) -> String {
+        self.origin.clone()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        self.shards[*self.shard_of.get(name)?].info(name)
+    }
+
+    fn load(&self, name: &str) -> Result<Tensor> {
+        match self.shard_of.get(name) {
+            Some(shard) => self.shards[*shard].load(name),
+            None => Err(super::absent(self, name)),
+        }
+    }
+}

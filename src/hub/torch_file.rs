@@ -1,0 +1,271 @@
+//! PyTorch checkpoints (`.pth`, `.pt`, `.bin`): a zip archive of one pickle and one member per storage.
+//!
+//! Opening reads the pickle and checks every tensor against the archive; the numbers are read when asked for.
+//! Format: `torch.save` since PyTorch 1.6, <https://pytorch.org/docs/stable/notes/serialization.html>.
+
+use std::{
+    collections::HashMap,
+    io::{Read, Seek, SeekFrom},
+};
+
+use candle_core::{Device, Tensor};
+use zip::{CompressionMethod, HasZipMetadata, ZipArchive, result::ZipError};
+
+use super::{
+    blob::{Blob, BlobReader},
+    pickle::{MAX_PICKLE_BYTES, Tree, View},
+    state_dict,
+};
+use crate::{
+    Error, Result,
+    nn::{TensorInfo, TensorSource},
+};
+
+const DOWNLOAD_AGAIN: &str = "the file is damaged or cut short; download it again";
+
+/// An open PyTorch checkpoint.
+pub struct TorchFile {
+    blob: Blob,
+    archive: ZipArchive<BlobReader>,
+    folder: String,
+    names: Vec<String>,
+    tensors: HashMap<String, View>,
+}
+
+impl TorchFile {
+    /// Opens a checkpoint and finds its tensors: the mapping at the first of the dotted key paths `keys` that leads to
+    /// one, otherwise the mapping that holds the most tensors.
+    ///
+    /// # Errors
+    /// The archive is damaged, the pickle asks for more than tensors, no mapping holds tensors, or a tensor does not
+    /// fit its storage.
+    pub fn open(blob: Blob, keys: &[&str]) -> Result<Self> {
+        let archive = ZipArchive::new(blob.reader()).map_err(|error| damaged(&blob, &error))?;
+        let mut file = Self { folder: folder(&blob, &archive)?, blob, archive, names: vec![], tensors: HashMap::new() };
+        file.check_archive()?;
+        let pickle = file.member("data.pkl", MAX_PICKLE_BYTES)?;
+        let tree = Tree::read(&pickle, file.blob.path())?;
+        for (name, view) in state_dict::find(&tree, keys, file.blob.path())? {
+            file.check(&name, view)?;
+            if file.tensors.insert(name.clone(), view.clone()).is_none() {
+                file.names.push(name);
+            }
+        }
+        Ok(file)
+    }
+
+    fn check_archive(&mut self) -> Result<()> {
+        self.check_sizes()?;
+        if let Some(index) = self.index("byteorder")
+            && self.read_member(index, 16)? != b"little"
+        {
+            return Err(Error::file(self.blob.path(), "written on a big-endian machine; little-endian was expected"));
+        }
+        if self.archive.has_overlapping_files().map_err(|error| damaged(&self.blob, &error))? {
+            return Err(Error::file(self.blob.path(), "members of the archive overlap").with_hint(DOWNLOAD_AGAIN));
+        }
+        Ok(())
+    }
+
+    /// No member may claim more bytes than the file can hold, so that sizes can be trusted when memory is reserved.
+    fn check_sizes(&self) -> Result<()> {
+        let size = self.blob.len()?;
+        for index in 0..self.archive.len() {
+            let entry = self.archive.by_index_data(index).map_err(|error| damaged(&self.blob, &error))?;
+            let about = entry.get_metadata();
+            let most = match about.compression_method {
+                CompressionMethod::Stored => about.compressed_size,
+                _ => about.compressed_size.saturating_mul(1032), // the most that deflate can compress
+            };
+            if about.compressed_size > size || about.uncompressed_size > most {
+                let message = format!("a member that claims {} bytes, in a file of {size}", about.uncompressed_size);
+                return Err(Error::file(self.blob.path(), message).with_hint(DOWNLOAD_AGAIN));
+            }
+        }
+        Ok(())
+    }
+
+    fn index(&self, member: &str) -> Option<usize> {
+        self.archive.index_for_name(&format!("{}{member}", self.folder))
+    }
+
+    fn member(&self, member: &str, most: u64) -> Result<Vec<u8>> {
+        match self.index(member) {
+            Some(index) => self.read_member(index, most),
+            None => {
+                Err(Error::file(self.blob.path(), format!("the archive has no `{member}`")).with_hint(DOWNLOAD_AGAIN))
+            }
+        }
+    }
+
+    /// All bytes of a member, checked against its checksum.
+    fn read_member(&self, index: usize, most: u64) -> Result<Vec<u8>> {
+        let mut archive = self.archive.clone();
+        let mut member = archive.by_index(index).map_err(|error| damaged(&self.blob, &error))?;
+        if member.size() > most {
+            let message = format!("a member of {} bytes, expected at most {most}", member.size());
+            return Err(Error::file(self.blob.path(), message));
+        }
+        let mut bytes = Vec::new();
+        if member.compression() == CompressionMethod::Stored {
+            bytes.reserve_exact(member.size() as usize); // at most the file's size, see `check_sizes`
+        }
+        let size = member.size();
+        Read::by_ref(&mut member)
+            .take(size + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| damaged(&self.blob, &error.into()))?;
+        if bytes.len() as u64 != size {
+            let message = format!("a member has {} bytes, expected {size}", bytes.len());
+            return Err(Error::file(self.blob.path(), message).with_hint(DOWNLOAD_AGAIN));
+        }
+        Ok(bytes)
+    }
+
+    /// Checks that a tensor lies inside its storage, and the storage inside the archive.
+    fn check(&self, name: &str, view: &View) -> Result<()> {
+        let storage = &view.storage;
+        let wrong = |expected: String, found: String| Error::Tensor {
+            origin: self.blob.path().display().to_string(),
+            tensor: name.to_owned(),
+            expected,
+            found,
+        };
+        let stored = self.index(&format!("data/{}", storage.key)).and_then(|i| self.archive.by_index_data(i).ok());
+        let Some(stored) = stored.map(|member| member.get_metadata().uncompressed_size) else {
+            return Err(wrong(format!("its numbers in `data/{}`", storage.key), "no such member in the archive".into()));
+        };
+        let needed = (storage.elements as u64).checked_mul(storage.width as u64);
+        if needed.is_none_or(|needed| needed > stored) {
+            let elements = format!("{} elements of {} bytes", storage.elements, storage.width);
+            return Err(wrong(elements, format!("a storage of {stored} bytes")));
+        }
+        match extent(view) {
+            Some((count, end)) if count <= storage.elements && end <= storage.elements => Ok(()),
+            _ => {
+                let View { offset, shape, stride, .. } = view;
+                let found = format!("shape {shape:?}, strides {stride:?}, offset {offset}");
+                Err(wrong(format!("a view of {} stored elements", storage.elements), found))
+            }
+        }
+    }
+
+    /// The elements `from..to` of a storage.
+    fn read_storage(&self, view: &View, from: usize, to: usize) -> Result<Vec<u8>> {
+        let storage = &view.storage;
+        let member = format!("data/{}", storage.key);
+        let Some(index) = self.index(&member) else {
+            return Err(Error::file(self.blob.path(), format!("the archive has no `{member}`")));
+        };
+        let (from, to) = (from * storage.width, to * storage.width); // in bytes; `check` found them inside the file
+        let size = self.archive.by_index_data(index).map_err(|e| damaged(&self.blob, &e))?.get_metadata().clone();
+        let whole = from == 0 && to as u64 == size.uncompressed_size;
+        if whole || size.compression_method != CompressionMethod::Stored {
+            let mut bytes = self.read_member(index, size.uncompressed_size)?;
+            if whole {
+                return Ok(bytes);
+            }
+            bytes.truncate(to);
+            return Ok(bytes.split_off(from));
+        }
+        let mut archive = self.archive.clone();
+        let mut member = archive.by_index_seek(index).map_err(|error| damaged(&self.blob, &error))?;
+        let mut bytes = vec![0; to - from];
+        member
+            .seek(SeekFrom::Start(from as u64))
+            .and_then(|_| member.read_exact(&mut bytes))
+            .map_err(|error| damaged(&self.blob, &error.into()))?;
+        Ok(bytes)
+    }
+}
+
+impl TensorSource for TorchFile {
+    fn origin(&self) -> String {
+        self.blob.path().display().to_string()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        let view = self.tensors.get(name)?;
+        Some(TensorInfo { shape: view.shape.clone(), dtype: view.storage.dtype })
+    }
+
+    fn load(&self, name: &str) -> Result<Tensor> {
+        let Some(view) = self.tensors.get(name) else {
+            return Err(super::absent(self, name));
+        };
+        let bytes = match extent(view) {
+            Some((count, end)) if count > 0 => self.read_storage(view, view.offset, end)?,
+            _ => Vec::new(),
+        };
+        let bytes = if bytes.is_empty() || is_contiguous(view) { bytes } else { gather(view, &bytes) };
+        Ok(Tensor::from_raw_buffer(&bytes, view.storage.dtype, &view.shape, &Device::Cpu)?)
+    }
+}
+
+/// The folder inside the archive that holds `data.pkl`, with its slash.
+fn folder(blob: &Blob, archive: &ZipArchive<BlobReader>) -> Result<String> {
+    let mut names = archive.file_names().filter_map(|name| name.ok());
+    let found = names.find_map(|name| match name.strip_suffix("data.pkl") {
+        Some(folder) if folder.is_empty() || folder.ends_with('/') => Some(folder.to_owned()),
+        _ => None,
+    });
+    found.ok_or_else(|| {
+        Error::file(blob.path(), "a zip archive without `data.pkl`: not a PyTorch checkpoint")
+            .with_hint("if this is a packed download, unpack it and name the checkpoint inside")
+    })
+}
+
+fn damaged(blob: &Blob, error: &ZipError) -> Error {
+    if let ZipError::Io(io) = error
+        && matches!(io.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied)
+    {
+        return Error::io(blob.path())(std::io::Error::new(io.kind(), io.to_string()));
+    }
+    Error::file(blob.path(), format!("not a whole PyTorch archive: {error}")).with_hint(DOWNLOAD_AGAIN)
+}
+
+/// Number of elements of a view, and the end of the last one in its storage; `None` where that overflows.
+fn extent(view: &View) -> Option<(usize, usize)> {
+    let count = view.shape.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)))?;
+    if view.shape.contains(&0) {
+        return Some((0, 0));
+    }
+    let mut end = view.offset.checked_add(1)?;
+    for (size, stride) in view.shape.iter().zip(&view.stride) {
+        end = end.checked_add((size - 1).checked_mul(*stride)?)?;
+    }
+    Some((count, end))
+}
+
+fn is_contiguous(view: &View) -> bool {
+    let mut expected = 1;
+    view.shape.iter().zip(&view.stride).rev().all(|(size, stride)| {
+        let fits = *size == 1 || *stride == expected;
+        expected *= size.max(&1);
+        fits
+    })
+}
+
+/// Copies the elements of a view into row-major order; `bytes` begin at the view's offset.
+fn gather(view: &View, bytes: &[u8]) -> Vec<u8> {
+    let width = view.storage.width;
+    let count: usize = view.shape.iter().product();
+    let mut out = Vec::with_capacity(count * width);
+    let mut index = vec![0usize; view.shape.len()];
+    for _ in 0..count {
+        let at: usize = index.iter().zip(&view.stride).map(|(i, stride)| i * stride).sum();
+        out.extend_from_slice(&bytes[at * width..(at + 1) * width]);
+        for (axis, size) in view.shape.iter().enumerate().rev() {
+            index[axis] += 1;
+            if index[axis] < *size {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    out
+}
