@@ -42,10 +42,11 @@ fn every_recorded_checkpoint_opens() {
 #[test]
 fn a_torch_file_and_its_safetensors_twin_hold_the_same_numbers() {
     let folder = golden("infinity-8b-like-tiny");
-    let torch = hub::open(&folder.join("infinity_8b_tiny.pth"), &[]).expect("the .pth");
-    let safe = hub::open(&folder.join("infinity_8b_weights"), &[]).expect("the shards");
+    let torch = hub::open(folder.join("infinity_8b_tiny.pth"), &[]).expect("the .pth");
+    let safe = hub::open(folder.join("infinity_8b_weights"), &[]).expect("the shards");
     let (mut a, mut b) = (torch.names(), safe.names());
-    (a.sort(), b.sort());
+    a.sort();
+    b.sort();
     assert_eq!(a, b);
     for name in a {
         let (left, right) = (torch.load(&name).expect("a tensor"), safe.load(&name).expect("a tensor"));

@@ -133,7 +133,10 @@ impl TorchFile {
         };
         let stored = self.index(&format!("data/{}", storage.key)).and_then(|i| self.archive.by_index_data(i).ok());
         let Some(stored) = stored.map(|member| member.get_metadata().uncompressed_size) else {
-            return Err(wrong(format!("its numbers in `data/{}`", storage.key), "no such member in the archive".into()));
+            return Err(wrong(
+                format!("its numbers in `data/{}`", storage.key),
+                "no such member in the archive".into(),
+            ));
         };
         let needed = (storage.elements as u64).checked_mul(storage.width as u64);
         if needed.is_none_or(|needed| needed > stored) {
