@@ -1,1 +1,3 @@
-//! (being written)
+//! The networks: tensors in, tensors out. They know no files, prompts or scores.
+
+pub mod dinov2;

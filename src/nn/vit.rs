@@ -1,0 +1,97 @@
+//! The block that vision transformers are made of: pre-norm attention and feed-forward, each with a residual.
+
+use candle_core::{Result, Tensor};
+
+use super::{Activation, LayerNorm, Linear, Mlp, Weights, attention};
+
+/// Multi-head attention of tokens among themselves, with queries, keys and values from one layer.
+#[derive(Clone, Debug)]
+pub struct SelfAttention {
+    /// width -> 3 width: queries, keys, values, each with its heads side by side
+    pub qkv: Linear,
+    /// width -> width
+    pub proj: Linear,
+    /// Number of heads; divides the width.
+    pub heads: usize,
+}
+
+impl SelfAttention {
+    /// (B, L, C) -> (B, L, C)
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let width = self.proj.inputs();
+        let qkv = self.qkv.forward(x)?; // (B, L, 3 C)
+        let part = |i: usize| qkv.narrow(2, i * width, width)?.contiguous(); // (B, L, C)
+        let scale = ((width / self.heads) as f32).sqrt().recip();
+        self.proj.forward(&attention(&part(0)?, &part(1)?, &part(2)?, self.heads, scale, None)?)
+    }
+
+    /// Floating-point operations for one picture of so many tokens.
+    pub fn flops(&self, tokens: usize) -> f64 {
+        let pairs = 4. * (tokens * tokens * self.proj.inputs()) as f64;
+        self.qkv.flops(tokens) + self.proj.flops(tokens) + pairs
+    }
+}
+
+/// `x += ls1 * attn(norm1(x)); x += ls2 * mlp(norm2(x))`
+#[derive(Clone, Debug)]
+pub struct VitBlock {
+    /// Before the attention.
+    pub norm1: LayerNorm,
+    /// Tokens look at each other.
+    pub attn: SelfAttention,
+    /// LayerScale of the attention, (C), where the model has it.
+    pub ls1: Option<Tensor>,
+    /// Before the feed-forward layers.
+    pub norm2: LayerNorm,
+    /// Each token by itself.
+    pub mlp: Mlp,
+    /// LayerScale of the feed-forward layers, (C), where the model has it.
+    pub ls2: Option<Tensor>,
+}
+
+impl VitBlock {
+    /// A block under timm's names: `norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1`, `mlp.fc2`, without LayerScale.
+    pub fn load(w: &Weights, width: usize, heads: usize, eps: f32, act: Activation) -> crate::Result<Self> {
+        let qkv = Linear::load(&w.pp("attn.qkv"), width, 3 * width)?;
+        Ok(Self {
+            norm1: LayerNorm::load(&w.pp("norm1"), width, eps)?,
+            attn: SelfAttention { qkv, proj: Linear::load(&w.pp("attn.proj"), width, width)?, heads },
+            ls1: None,
+            norm2: LayerNorm::load(&w.pp("norm2"), width, eps)?,
+            mlp: Mlp::load(&w.pp("mlp"), width, act)?,
+            ls2: None,
+        })
+    }
+
+    /// (B, L, C) -> (B, L, C)
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = (x + scaled(self.attn.forward(&self.norm1.forward(x)?)?, &self.ls1)?)?;
+        &x + scaled(self.mlp.forward(&self.norm2.forward(&x)?)?, &self.ls2)?
+    }
+
+    /// Floating-point operations for one picture of so many tokens.
+    pub fn flops(&self, tokens: usize) -> f64 {
+        self.attn.flops(tokens) + self.mlp.flops(tokens)
+    }
+}
+
+fn scaled(x: Tensor, gamma: &Option<Tensor>) -> Result<Tensor> {
+    gamma.as_ref().map_or(Ok(x.clone()), |gamma| x.broadcast_mul(gamma))
+}
+
+/// The number of heads of a released model of this width, for files that do not tell: 64 numbers a head.
+pub(crate) fn usual_heads(width: usize) -> Option<usize> {
+    [384, 768, 1024, 1536].contains(&width).then_some(width / 64)
+}
+
+/// The number of heads to use: as given, else as usual for this width; an error names the tensor that showed the width.
+pub(crate) fn heads_for(w: &Weights, tensor: &str, width: usize, given: Option<usize>) -> crate::Result<usize> {
+    match given.or_else(|| usual_heads(width)) {
+        Some(heads) if heads > 0 && width.is_multiple_of(heads) => Ok(heads),
+        Some(heads) => Err(w.mismatch(tensor, format!("a width that {heads} heads share"), format!("{width}"))),
+        None => {
+            let known = "a width of 384, 768, 1024 or 1536, or the number of heads in the configuration";
+            Err(w.mismatch(tensor, known, format!("{width}")))
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! DINOv2 against the official program and Hugging Face's, on small random weights in their own files.
+
+mod support;
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::Value;
+use support::{assert_close, golden, json, tensors};
+use ttsvar::{
+    image::{Filter, Image},
+    models::dinov2::{Dinov2, Tokens},
+    nn::{TensorInfo, TensorSource, Weights},
+};
+
+const FIXTURE: &str = "dinov2-tiny";
+const TABLES: f32 = 3e-5;
+const TOKENS: f32 = 3e-4;
+
+struct Memory(HashMap<String, Tensor>);
+impl TensorSource for Memory {
+    fn origin(&self) -> String {
+        "memory".into()
+    }
+    fn names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        self.0.get(name).map(|t| TensorInfo { shape: t.dims().to_vec(), dtype: t.dtype() })
+    }
+    fn load(&self, name: &str) -> ttsvar::Result<Tensor> {
+        Ok(self.0[name].clone())
+    }
+}
+fn open(path: &Path) -> Weights {
+    let map = if path.is_dir() {
+        candle_core::safetensors::load(path.join("model.safetensors"), &Device::Cpu).unwrap()
+    } else {
+        candle_core::pickle::read_all(path).unwrap().into_iter().collect()
+    };
+    Weights::new(Arc::new(Memory(map)), DType::F32, &Device::Cpu)
+}
+
+/// The model of a variant (`reg`, `noreg`, `hf`) as `config.json` names its file.
+fn model(variant: &str) -> Dinov2 {
+    let config = json(FIXTURE, "config.json");
+    let entry = &config["variants"][variant];
+    let path = golden(FIXTURE).join(entry["file"].as_str().or(entry["dir"].as_str()).unwrap());
+    Dinov2::load(&open(&path), Some(config["num_heads"].as_u64().unwrap() as usize)).unwrap()
+}
+
+fn triple(value: &Value) -> [f32; 3] {
+    std::array::from_fn(|i| value[i].as_f64().unwrap() as f32)
+}
+
+/// The pictures of a list in `golden.json`, as the model reads them: (B, 3, H, W).
+fn pictures(list: &str) -> Tensor {
+    let (config, golden_json) = (json(FIXTURE, "config.json"), json(FIXTURE, "golden.json"));
+    let [height, width] = [0, 1].map(|i| config["resize"][i].as_u64().unwrap() as usize);
+    let pictures: Vec<Tensor> = golden_json[list]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| {
+            let image = Image::open(golden(FIXTURE).join(file.as_str().unwrap())).unwrap();
+            let planes = image.resize(width, height, Filter::Bilinear);
+            let planes = planes.to_chw(triple(&config["pixel_mean"]), triple(&config["pixel_std"]));
+            Tensor::from_vec(planes, (3, height, width), &Device::Cpu).unwrap()
+        })
+        .collect();
+    Tensor::stack(&pictures, 0).unwrap()
+}
+
+/// The first rows of `found` that were recorded.
+fn recorded(what: &str, found: &Tensor, expected: &HashMap<String, Tensor>) {
+    let expected = &expected[what];
+    assert_close(what, &found.narrow(0, 0, expected.dims()[0]).unwrap(), expected, TOKENS, 0.);
+}
+
+/// The size in pixels that a recording's name ends in: one number, or height `x` width.
+fn size_of(name: &str) -> Option<(usize, usize)> {
+    let (_, size) = name.rsplit_once("cls_")?;
+    let (height, width) = size.split_once('x').unwrap_or((size, size));
+    Some((height.parse().ok()?, width.parse().ok()?))
+}
+
+/// Tokens at the size of the recordings, of the pictures together and, bit for bit, one by one.
+fn tokens(model: &Dinov2) -> Tokens {
+    let pictures = pictures("images");
+    let together = model.forward(&pictures).unwrap();
+    for i in 0..pictures.dims()[0] {
+        let alone = model.forward(&pictures.narrow(0, i, 1).unwrap()).unwrap();
+        for (alone, together) in [(alone.cls, &together.cls), (alone.patches, &together.patches)] {
+            assert_eq!(
+                support::values(&alone),
+                support::values(&together.narrow(0, i, 1).unwrap()),
+                "picture {i} alone"
+            );
+        }
+    }
+    together
+}
+
+/// The class token at every size that the recordings of a variant have.
+fn other_sizes(variant: &str, model: &Dinov2, expected: &HashMap<String, Tensor>) {
+    let first = expected["pixel_values"].narrow(0, 0, 1).unwrap();
+    let sized = |name: &str| name.strip_prefix(variant).and_then(size_of);
+    for (name, expected) in expected.iter().filter(|(name, _)| sized(name).is_some()) {
+        let (height, width) = sized(name).unwrap();
+        let pixels = nearest(&first, height, width);
+        assert_close(name, &model.forward(&pixels).unwrap().cls, expected, TOKENS, 0.);
+    }
+}
+
+/// PyTorch's `interpolate(mode="nearest")`: the source is the truncated quotient.
+fn nearest(x: &Tensor, height: usize, width: usize) -> Tensor {
+    let pick = |x: &Tensor, axis: usize, to: usize| {
+        let from = x.dims()[axis];
+        let index: Vec<u32> = (0..to).map(|i| (i * from / to) as u32).collect();
+        x.index_select(&Tensor::from_vec(index, to, &Device::Cpu).unwrap(), axis).unwrap()
+    };
+    pick(&pick(x, 2, height), 3, width)
+}
+
+/// The table of positions at the grid that its recording's name ends in: rows `x` columns.
+fn positions(variant: &str, model: &Dinov2, expected: &HashMap<String, Tensor>) {
+    let prefix = format!("{variant}.pos_embed_");
+    let mut tables = 0;
+    for (name, expected) in expected {
+        let Some((rows, columns)) = name.strip_prefix(&prefix).and_then(|grid| grid.split_once('x')) else { continue };
+        let found = model.positions(rows.parse().unwrap(), columns.parse().unwrap()).unwrap();
+        assert_close(name, &found, expected, TABLES, 0.);
+        tables += 1;
+    }
+    assert!(tables > 0, "no table of positions was recorded for {variant}");
+}
+
+#[test]
+fn parity_dinov2_tiny_with_registers() {
+    let (model, expected) = (model("reg"), tensors(FIXTURE, "golden.safetensors"));
+    positions("reg", &model, &expected);
+    let tokens = tokens(&model);
+    recorded("reg.x_norm_clstoken", &tokens.cls, &expected);
+    recorded("reg.x_norm_regtokens", &tokens.registers, &expected);
+    recorded("reg.x_norm_patchtokens", &tokens.patches, &expected);
+    recorded("reg.x_norm_patchtokens_mean", &tokens.patches.mean(1).unwrap(), &expected);
+    other_sizes("reg.", &model, &expected);
+    let extract = tensors(FIXTURE, "golden_extract.safetensors");
+    recorded("k.cls", &model.forward(&pictures("cluster_images")).unwrap().cls, &extract);
+}
+
+#[test]
+fn parity_dinov2_tiny_without_registers() {
+    let (model, expected) = (model("noreg"), tensors(FIXTURE, "golden.safetensors"));
+    positions("noreg", &model, &expected);
+    let tokens = tokens(&model);
+    assert_eq!(tokens.registers.dims()[1], 0);
+    recorded("noreg.x_norm_clstoken", &tokens.cls, &expected);
+    recorded("noreg.x_norm_patchtokens", &tokens.patches, &expected);
+    other_sizes("noreg.", &model, &expected);
+}
+
+#[test]
+fn parity_dinov2_tiny_hugging_face() {
+    let (model, expected) = (model("hf"), tensors(FIXTURE, "golden.safetensors"));
+    positions("hf", &model, &expected);
+    let tokens = tokens(&model);
+    recorded("hf.cls", &tokens.cls, &expected);
+    recorded("hf.patch", &tokens.patches, &expected);
+}
