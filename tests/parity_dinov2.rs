@@ -2,51 +2,29 @@
 
 mod support;
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use support::{assert_close, golden, json, tensors};
 use ttsvar::{
+    hub,
     image::{Filter, Image},
     models::dinov2::{Dinov2, Tokens},
-    nn::{TensorInfo, TensorSource, Weights},
+    nn::Weights,
 };
 
 const FIXTURE: &str = "dinov2-tiny";
 const TABLES: f32 = 3e-5;
 const TOKENS: f32 = 3e-4;
 
-struct Memory(HashMap<String, Tensor>);
-impl TensorSource for Memory {
-    fn origin(&self) -> String {
-        "memory".into()
-    }
-    fn names(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
-    }
-    fn info(&self, name: &str) -> Option<TensorInfo> {
-        self.0.get(name).map(|t| TensorInfo { shape: t.dims().to_vec(), dtype: t.dtype() })
-    }
-    fn load(&self, name: &str) -> ttsvar::Result<Tensor> {
-        Ok(self.0[name].clone())
-    }
-}
-fn open(path: &Path) -> Weights {
-    let map = if path.is_dir() {
-        candle_core::safetensors::load(path.join("model.safetensors"), &Device::Cpu).unwrap()
-    } else {
-        candle_core::pickle::read_all(path).unwrap().into_iter().collect()
-    };
-    Weights::new(Arc::new(Memory(map)), DType::F32, &Device::Cpu)
-}
-
 /// The model of a variant (`reg`, `noreg`, `hf`) as `config.json` names its file.
 fn model(variant: &str) -> Dinov2 {
     let config = json(FIXTURE, "config.json");
     let entry = &config["variants"][variant];
     let path = golden(FIXTURE).join(entry["file"].as_str().or(entry["dir"].as_str()).unwrap());
-    Dinov2::load(&open(&path), Some(config["num_heads"].as_u64().unwrap() as usize)).unwrap()
+    let weights = Weights::new(hub::open(path, &[]).unwrap(), DType::F32, &Device::Cpu);
+    Dinov2::load(&weights, Some(config["num_heads"].as_u64().unwrap() as usize)).unwrap()
 }
 
 fn triple(value: &Value) -> [f32; 3] {
