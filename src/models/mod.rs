@@ -1,3 +1,5 @@
 //! The networks: tensors in, tensors out. They know no files, prompts or scores.
 
+pub mod bsq_vae;
 pub mod dinov2;
+pub mod infinity;

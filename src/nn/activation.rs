@@ -52,7 +52,7 @@ fn gelu_tanh(x: f32) -> f32 {
     x * sigmoid(2. * SQRT_2_OVER_PI * x * (1. + 0.044_715 * x * x))
 }
 
-fn sigmoid(x: f32) -> f32 {
+pub(super) fn sigmoid(x: f32) -> f32 {
     (1. + (-x).exp()).recip()
 }
 

@@ -88,6 +88,11 @@ impl Weights {
         info.shape.try_into().map_err(|_| self.mismatch(name, format!("{N} axes"), found))
     }
 
+    /// Number of values of a tensor that must be there.
+    pub fn elements(&self, name: &str) -> Result<usize> {
+        Ok(self.info(name, || "some values".to_owned())?.shape.iter().product())
+    }
+
     /// Reads a tensor that must have this shape.
     pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
         let shape = shape.into();

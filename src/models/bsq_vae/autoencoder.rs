@@ -1,0 +1,209 @@
+//! Encoder and decoder: residual blocks around down- and up-sampling, without attention.
+
+use candle_core::{Result, Tensor};
+
+use crate::nn::{Conv2d, NormSilu, Weights};
+
+const EPS: f32 = 1e-6; // conv.py, Normalize
+
+/// Released checkpoints wrap each layer once more (`conv1.conv.weight`); both spellings are read.
+fn wrapped(w: &Weights, name: &str, inner: &str) -> Weights {
+    let outer = w.pp(name);
+    if outer.pp(inner).has("weight") { outer.pp(inner) } else { outer }
+}
+
+fn conv(w: &Weights, name: &str, stride: usize, padding: usize) -> crate::Result<Conv2d> {
+    Conv2d::load(&wrapped(w, name, "conv"), stride, padding)
+}
+
+fn norm(w: &Weights, name: &str) -> crate::Result<NormSilu> {
+    let groups = |channels: usize| [32, 24].into_iter().find(|groups| channels.is_multiple_of(*groups));
+    NormSilu::load(&wrapped(w, name, "norm"), groups, EPS)
+}
+
+/// Two convolutions with a shortcut.
+#[derive(Clone, Debug)]
+struct ResnetBlock {
+    norm1: NormSilu,
+    conv1: Conv2d,
+    norm2: NormSilu,
+    conv2: Conv2d,
+    nin_shortcut: Option<Conv2d>,
+}
+
+impl ResnetBlock {
+    fn load(w: &Weights) -> crate::Result<Self> {
+        let conv1 = conv(w, "conv1", 1, 1)?;
+        let grows = conv1.inputs() != conv1.outputs();
+        Ok(Self {
+            norm1: norm(w, "norm1")?,
+            conv1,
+            norm2: norm(w, "norm2")?,
+            conv2: conv(w, "conv2", 1, 1)?,
+            nin_shortcut: grows.then(|| conv(w, "nin_shortcut", 1, 0)).transpose()?,
+        })
+    }
+
+    fn all(w: &Weights, name: &str) -> crate::Result<Vec<Self>> {
+        (0..w.count(name)).map(|i| Self::load(&w.pp(name).pp(i))).collect()
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let h = self.conv1.forward(&self.norm1.forward(x)?)?;
+        let h = self.conv2.forward(&self.norm2.forward(&h)?)?;
+        match &self.nin_shortcut {
+            Some(shortcut) => shortcut.forward(x)? + h,
+            None => x + h,
+        }
+    }
+
+    fn flops(&self, positions: usize) -> f64 {
+        let shortcut = self.nin_shortcut.iter();
+        [&self.conv1, &self.conv2].into_iter().chain(shortcut).map(|conv| conv.flops(positions)).sum()
+    }
+}
+
+/// One resolution: residual blocks, then a change of resolution unless it is the last.
+#[derive(Clone, Debug)]
+struct Level {
+    block: Vec<ResnetBlock>,
+    resample: Option<Conv2d>,
+}
+
+impl Level {
+    fn load(w: &Weights, name: &str, stride: usize, padding: usize) -> crate::Result<Self> {
+        let there = wrapped(&w.pp(name), "conv", "conv").has("weight");
+        let resample = there.then(|| conv(&w.pp(name), "conv", stride, padding)).transpose()?;
+        Ok(Self { block: ResnetBlock::all(w, "block")?, resample })
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Mid {
+    block_1: ResnetBlock,
+    block_2: ResnetBlock,
+}
+
+impl Mid {
+    fn load(w: &Weights) -> crate::Result<Self> {
+        Ok(Self { block_1: ResnetBlock::load(&w.pp("block_1"))?, block_2: ResnetBlock::load(&w.pp("block_2"))? })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.block_2.forward(&self.block_1.forward(x)?)
+    }
+}
+
+/// Pictures to latents.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    conv_in: Conv2d,
+    down: Vec<Level>,
+    mid: Mid,
+    norm_out: NormSilu,
+    conv_out: Conv2d,
+}
+
+impl Encoder {
+    /// Reads the encoder below `w`.
+    pub fn load(w: &Weights) -> crate::Result<Self> {
+        let level = |i| Level::load(&w.pp("down").pp(i), "downsample", 2, 0);
+        Ok(Self {
+            conv_in: conv(w, "conv_in", 1, 1)?,
+            down: (0..w.count("down")).map(level).collect::<crate::Result<_>>()?,
+            mid: Mid::load(&w.pp("mid"))?,
+            norm_out: norm(w, "norm_out")?,
+            conv_out: conv(w, "conv_out", 1, 1)?,
+        })
+    }
+
+    /// Values per latent cell.
+    pub fn latent_channels(&self) -> usize {
+        self.conv_out.outputs()
+    }
+
+    /// Pictures (B, 3, H, W) with values in [-1, 1] -> latents (B, d, H / patch, W / patch)
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut h = self.conv_in.forward(x)?;
+        for level in &self.down {
+            for block in &level.block {
+                h = block.forward(&h)?;
+            }
+            if let Some(conv) = &level.resample {
+                // One row and one column of zeros at the bottom and the right, then stride 2.
+                h = conv.forward(&h.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)?)?;
+            }
+        }
+        self.conv_out.forward(&self.norm_out.forward(&self.mid.forward(&h)?)?)
+    }
+}
+
+/// Latents to pictures.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    conv_in: Conv2d,
+    mid: Mid,
+    up: Vec<Level>,
+    norm_out: NormSilu,
+    conv_out: Conv2d,
+}
+
+impl Decoder {
+    /// Reads the decoder below `w`.
+    pub fn load(w: &Weights) -> crate::Result<Self> {
+        let level = |i| Level::load(&w.pp("up").pp(i), "upsample", 1, 1);
+        Ok(Self {
+            conv_in: conv(w, "conv_in", 1, 1)?,
+            mid: Mid::load(&w.pp("mid"))?,
+            up: (0..w.count("up")).map(level).collect::<crate::Result<_>>()?,
+            norm_out: norm(w, "norm_out")?,
+            conv_out: conv(w, "conv_out", 1, 1)?,
+        })
+    }
+
+    /// Values per latent cell.
+    pub fn latent_channels(&self) -> usize {
+        self.conv_in.inputs()
+    }
+
+    /// Pixels of the picture along one side of a latent cell.
+    pub fn patch(&self) -> usize {
+        1 << self.up.iter().filter(|level| level.resample.is_some()).count()
+    }
+
+    /// Latents (B, d, h, w) -> pictures (B, 3, h * patch, w * patch), roughly in [-1, 1], not clamped
+    pub fn forward(&self, z: &Tensor) -> Result<Tensor> {
+        let mut h = self.mid.forward(&self.conv_in.forward(z)?)?;
+        for level in self.up.iter().rev() {
+            for block in &level.block {
+                h = block.forward(&h)?;
+            }
+            if let Some(conv) = &level.resample {
+                let (_, _, height, width) = h.dims4()?;
+                h = conv.forward(&h.upsample_nearest2d(2 * height, 2 * width)?)?;
+            }
+        }
+        self.conv_out.forward(&self.norm_out.forward(&h)?)
+    }
+
+    /// Floating-point operations of the convolutions for one latent of so many cells.
+    pub fn flops(&self, cells: usize) -> f64 {
+        let (mut positions, mid) = (cells, &self.mid);
+        let mut total = self.conv_in.flops(cells) + mid.block_1.flops(cells) + mid.block_2.flops(cells);
+        for level in self.up.iter().rev() {
+            total += level.block.iter().map(|block| block.flops(positions)).sum::<f64>();
+            if let Some(conv) = &level.resample {
+                positions *= 4;
+                total += conv.flops(positions);
+            }
+        }
+        total + self.conv_out.flops(positions)
+    }
+
+    /// Bytes of the largest feature maps that live at once for one latent of so many cells, in f32.
+    pub fn activation_bytes(&self, cells: usize) -> u64 {
+        let pixels = cells * self.patch() * self.patch();
+        // Input, output and the unfolded copy of the widest layer at full size.
+        (4 * 4 * pixels * self.conv_out.inputs().max(1)) as u64
+    }
+}

@@ -1,0 +1,35 @@
+//! The multi-scale bitwise tokenizer of Infinity (arXiv 2412.04431, section 3.1; `infinity/models/bsq_vae`): an encoder
+//! and a decoder between pictures and latents, and the quantizer between latents and bits.
+
+mod autoencoder;
+mod quantizer;
+
+pub use autoencoder::{Decoder, Encoder};
+pub use quantizer::{Latent, QuantizedScale, quantize};
+
+use crate::{Result, nn::Weights};
+
+/// Encoder and decoder of one checkpoint.
+#[derive(Clone, Debug)]
+pub struct BsqVae {
+    /// Pictures to latents.
+    pub encoder: Encoder,
+    /// Latents to pictures.
+    pub decoder: Decoder,
+}
+
+impl BsqVae {
+    /// Reads `encoder.*` and `decoder.*`; every size is the file's.
+    pub fn load(w: &Weights) -> Result<Self> {
+        let (encoder, decoder) = (Encoder::load(&w.pp("encoder"))?, Decoder::load(&w.pp("decoder"))?);
+        if encoder.latent_channels() != decoder.latent_channels() {
+            let (expected, found) = (decoder.latent_channels(), encoder.latent_channels());
+            return Err(w.mismatch(
+                "encoder.conv_out",
+                format!("{expected} channels, as the decoder has"),
+                found.to_string(),
+            ));
+        }
+        Ok(Self { encoder, decoder })
+    }
+}

@@ -1,0 +1,392 @@
+//! The transformer. Candidates of one prompt run together; with guidance, each of them runs twice: once with the
+//! prompt's text and once with the unconditional one. All rows of such a half share their text and their modulation.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use crate::{
+    Result,
+    nn::{
+        Activation, Kv, LayerNorm, Linear, RmsNorm, Rope, Weights, attention, attention_blocks, modulate,
+        split_and_rotate,
+    },
+};
+
+const EPS: f32 = 1e-6; // norm_eps of every released model
+const MAX_LOG_TEMPERATURE: f32 = 4.605_170_2; // ln 100: SelfAttention.max_scale_mul
+
+/// The sizes of a checkpoint, all read off its tensors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Width C of the residual stream.
+    pub width: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of the text features.
+    pub text_width: usize,
+    /// Bits of a token.
+    pub bits: usize,
+    /// Width of the feed-forward layers.
+    pub hidden: usize,
+    /// Scales that have a level embedding.
+    pub levels: usize,
+    /// Text tokens of the learned unconditional prompt.
+    pub text_tokens: usize,
+}
+
+/// How the two halves of a guided run are mixed: `cfg * conditional + (1 - cfg) * unconditional`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guidance {
+    /// Strength; with 1 only the conditional half is run.
+    pub cfg: f32,
+    /// `None` mixes logits; `Some(n)` mixes the output of the n-th block from the end, 1 being the last.
+    pub layer: Option<usize>,
+}
+
+/// Keys and values that one candidate leaves at one scale: for each half, for each block.
+pub type ScaleKv = Vec<Vec<Kv>>;
+
+/// What the network needs to know of one text, computed once.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// Text after `text_norm`: (1, T, text width)
+    pub normed: Tensor,
+    /// Pooled text: (1, C)
+    pub pooled: Tensor,
+    /// Projected text: (1, T, C)
+    pub projected: Tensor,
+    /// What all blocks share of the modulation: (6, C)
+    pub shared: Tensor,
+    blocks: Vec<BlockText>,
+    head_scale: Tensor, // (C)
+    head_shift: Tensor, // (C)
+}
+
+/// A text as one block sees it.
+#[derive(Clone, Debug)]
+struct BlockText {
+    gamma1: Tensor, // each (C)
+    gamma2: Tensor,
+    scale1: Tensor,
+    scale2: Tensor,
+    shift1: Tensor,
+    shift2: Tensor,
+    kv: Kv, // (T, C)
+}
+
+/// The network.
+#[derive(Clone, Debug)]
+pub struct Infinity {
+    config: Config,
+    cfg_uncond: Tensor, // (text tokens, text width)
+    text_norm: RmsNorm,
+    text_proj_for_sos: TextPool,
+    text_proj_for_ca: (Linear, Linear),
+    pos_start: Tensor, // (1, C)
+    lvl_embed: Tensor, // (levels, C)
+    word_embed: Linear,
+    shared_ada_lin: Linear,
+    blocks: Vec<Block>,
+    head_nm: Linear,
+    head: Linear,
+}
+
+impl Infinity {
+    /// Reads a checkpoint; every size is the file's.
+    pub fn load(w: &Weights) -> Result<Self> {
+        let config = Config::read(w)?;
+        let (c, ct) = (config.width, config.text_width);
+        let per_chunk = w.count("block_chunks.0.module");
+        let block = |i| Block::load(&w.pp(format!("block_chunks.{}.module.{}", i / per_chunk, i % per_chunk)), &config);
+        let projection = w.pp("text_proj_for_ca");
+        Ok(Self {
+            cfg_uncond: w.get((config.text_tokens, ct), "cfg_uncond")?,
+            text_norm: RmsNorm::load(&w.pp("text_norm"), ct, EPS)?,
+            text_proj_for_sos: TextPool::load(&w.pp("text_proj_for_sos.ca"), c, ct)?,
+            text_proj_for_ca: (Linear::load(&projection.pp(0), ct, c)?, Linear::load(&projection.pp(2), c, c)?),
+            pos_start: w.get_reshaped((1, c), "pos_start")?,
+            lvl_embed: w.get((config.levels, c), "lvl_embed.weight")?,
+            word_embed: Linear::load(&w.pp("word_embed"), config.bits, c)?,
+            shared_ada_lin: Linear::load(&w.pp("shared_ada_lin.1"), c, 6 * c)?,
+            blocks: (0..config.depth).map(block).collect::<Result<_>>()?,
+            head_nm: Linear::load(&w.pp("head_nm.ada_lin.1"), c, 2 * c)?,
+            head: Linear::load(&w.pp("head"), c, 2 * config.bits)?,
+            config,
+        })
+    }
+
+    /// The sizes.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Features of the learned unconditional text, cut to the length of the prompt it stands beside: (T, text width)
+    pub fn unconditional(&self, tokens: usize) -> Result<Tensor> {
+        Ok(self.cfg_uncond.narrow(0, 0, tokens.min(self.config.text_tokens))?)
+    }
+
+    /// Prepares the features (T, text width) of a text.
+    pub fn text(&self, features: &Tensor) -> Result<Text> {
+        let c = self.config.width;
+        let normed = self.text_norm.forward(&features.unsqueeze(0)?)?; // (1, T, Ct)
+        let pooled = self.text_proj_for_sos.forward(&normed)?; // (1, C)
+        let hidden = Activation::GeluTanh.forward(&self.text_proj_for_ca.0.forward(&normed)?)?;
+        let projected = self.text_proj_for_ca.1.forward(&hidden)?; // (1, T, C)
+        let active = Activation::Silu.forward(&pooled)?;
+        let shared = self.shared_ada_lin.forward(&active)?.reshape((6, c))?;
+        let head = self.head_nm.forward(&active)?.reshape((2, c))?;
+        let block = |block: &Block| block.text(&shared, &projected);
+        let blocks = self.blocks.iter().map(block).collect::<Result<_>>()?;
+        let (head_scale, head_shift) = (head.get(0)?, head.get(1)?);
+        Ok(Text { normed, pooled, projected, shared, blocks, head_scale, head_shift })
+    }
+
+    /// What scale 0 starts from: (1, 1, C), the same for every candidate.
+    pub fn first_input(&self, text: &Text) -> Result<Tensor> {
+        Ok(((&text.pooled + &self.pos_start)? + self.lvl_embed.narrow(0, 0, 1)?)?.unsqueeze(0)?)
+    }
+
+    /// What a later scale starts from: the running sum of codes as tokens (R, L, bits) -> (R, L, C)
+    pub fn next_input(&self, tokens: &Tensor, scale: usize) -> Result<Tensor> {
+        Ok(self.word_embed.forward(tokens)?.broadcast_add(&self.lvl_embed.get(scale)?)?)
+    }
+
+    /// Runs one scale.
+    ///
+    /// `input` is (R, L, C), `seen[r]` what row r left at the scales before. One or two `texts` make one or two halves.
+    /// Returns logits (R, L, 2 bits), mixed by `guidance` but not yet divided by the temperature, and what each row
+    /// leaves behind, unless `keep` is false. `watch` is shown the output (R, L, C) of every block of every half.
+    pub fn forward(
+        &self,
+        input: &[Tensor],
+        texts: &[&Text],
+        seen: &[Vec<Arc<ScaleKv>>],
+        rope: &Rope,
+        guidance: Guidance,
+        keep: bool,
+        watch: &mut dyn FnMut(usize, usize, &Tensor),
+    ) -> Result<(Tensor, Vec<ScaleKv>)> {
+        let rows = input[0].dims()[0];
+        let mut x = input.to_vec();
+        let mut kept: Vec<ScaleKv> = vec![vec![Vec::new(); texts.len()]; rows];
+        let mix_after = guidance.layer.and_then(|n| self.config.depth.checked_sub(n));
+        for (i, block) in self.blocks.iter().enumerate() {
+            for (half, text) in texts.iter().enumerate() {
+                let before: Vec<Vec<&Kv>> =
+                    seen.iter().map(|scales| scales.iter().map(|kv| &kv[half][i]).collect()).collect();
+                let (out, own) = block.forward(&x[half], &text.blocks[i], &before, rope)?;
+                watch(half, i, &out);
+                x[half] = out;
+                if keep {
+                    kept.iter_mut().zip(own).for_each(|(row, kv)| row[half].push(kv));
+                }
+            }
+            if mix_after == Some(i) && texts.len() == 2 {
+                let mixed = mix(&x[0], &x[1], guidance.cfg)?;
+                x = vec![mixed.clone(), mixed];
+            }
+        }
+        let mut logits = self.logits(&x[0], texts[0])?;
+        if guidance.layer.is_none() && texts.len() == 2 {
+            logits = mix(&logits, &self.logits(&x[1], texts[1])?, guidance.cfg)?;
+        }
+        Ok((logits, if keep { kept } else { Vec::new() }))
+    }
+
+    /// (R, L, C) -> (R, L, 2 bits)
+    fn logits(&self, x: &Tensor, text: &Text) -> Result<Tensor> {
+        Ok(self.head.forward(&modulate(x, &text.head_scale, &text.head_shift, EPS)?)?)
+    }
+
+    /// Floating-point operations of preparing a text of so many tokens.
+    pub fn text_flops(&self, tokens: usize) -> f64 {
+        let projections = self.text_proj_for_ca.0.flops(tokens) + self.text_proj_for_ca.1.flops(tokens);
+        let pool = self.text_proj_for_sos.mat_kv.flops(tokens) + self.text_proj_for_sos.proj.flops(1);
+        let kv = self.blocks.iter().map(|block| block.ca.mat_kv.flops(tokens)).sum::<f64>();
+        projections + pool + kv + self.shared_ada_lin.flops(1) + self.head_nm.flops(1)
+    }
+
+    /// Floating-point operations of one row of one half at a scale of `tokens` tokens that sees `seen` tokens, its own
+    /// included, and `text` text tokens.
+    pub fn scale_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {
+        let c = self.config.width as f64;
+        let linear = self.blocks.iter().map(|block| block.linear_flops(tokens)).sum::<f64>();
+        let attention = 4.0 * c * tokens as f64 * (seen + text) as f64 * self.config.depth as f64;
+        linear + attention + self.word_embed.flops(tokens) + self.head.flops(tokens)
+    }
+
+    /// Bytes of the keys and values that one row of one half leaves for `tokens` tokens, in f32.
+    pub fn kv_bytes(&self, tokens: usize) -> u64 {
+        (2 * 4 * self.config.depth * self.config.width * tokens) as u64
+    }
+}
+
+/// `cfg * a + (1 - cfg) * b`
+fn mix(a: &Tensor, b: &Tensor, cfg: f32) -> Result<Tensor> {
+    let (cfg, rest) = (f64::from(cfg), f64::from(1.0 - cfg));
+    Ok(((a * cfg)? + (b * rest)?)?)
+}
+
+impl Config {
+    fn read(w: &Weights) -> Result<Self> {
+        let first = w.pp("block_chunks.0.module.0");
+        let chunks = w.count("block_chunks");
+        let [_, _, width] = w.dims("pos_start")?;
+        let [text_tokens, text_width] = w.dims("cfg_uncond")?;
+        let [double_bits, _] = w.dims("head.weight")?;
+        let [hidden, _] = first.dims("ffn.fc1.weight")?;
+        let [levels, _] = w.dims("lvl_embed.weight")?;
+        let heads = first.elements("sa.scale_mul_1H11")?;
+        let depth = (0..chunks).map(|i| w.count(&format!("block_chunks.{i}.module"))).sum();
+        if heads == 0 || !width.is_multiple_of(4 * heads) {
+            let expected = format!("a number of heads that splits {width} into widths divisible by 4");
+            return Err(first.mismatch("sa.scale_mul_1H11", expected, heads.to_string()));
+        }
+        Ok(Self { width, depth, heads, text_width, bits: double_bits / 2, hidden, levels, text_tokens })
+    }
+}
+
+/// Pools a text into one vector by attention with learned queries (`TextAttentivePool`).
+#[derive(Clone, Debug)]
+struct TextPool {
+    mat_q: Tensor, // (1, 1, C)
+    heads: usize,
+    mat_kv: Linear,
+    proj: Linear,
+}
+
+impl TextPool {
+    fn load(w: &Weights, c: usize, ct: usize) -> Result<Self> {
+        let [_, heads, _] = w.dims("mat_q")?;
+        let mat_q = w.get_reshaped((1, 1, c), "mat_q")?;
+        Ok(Self { mat_q, heads, mat_kv: kv_projection(w, c, ct)?, proj: Linear::load(&w.pp("proj"), c, c)? })
+    }
+
+    /// (1, T, Ct) -> (1, C)
+    fn forward(&self, text: &Tensor) -> Result<Tensor> {
+        let kv = self.mat_kv.forward(text)?; // (1, T, 2C)
+        let c = self.proj.inputs();
+        let (k, v) = (kv.narrow(2, 0, c)?, kv.narrow(2, c, c)?);
+        let scale = ((c / self.heads) as f32).sqrt().recip();
+        Ok(self.proj.forward(&attention(&self.mat_q, &k, &v, self.heads, scale, None)?)?.squeeze(1)?)
+    }
+}
+
+/// `mat_kv` with its bias, which is zero for keys: it would cancel in the softmax.
+fn kv_projection(w: &Weights, c: usize, inputs: usize) -> Result<Linear> {
+    let v_bias = w.get(c, "v_bias")?;
+    let bias = Tensor::cat(&[&v_bias.zeros_like()?, &v_bias], 0)?;
+    Ok(Linear::new(w.get((2 * c, inputs), "mat_kv.weight")?, Some(bias)))
+}
+
+/// One block: self-attention over all scales so far, cross-attention to the text, feed-forward.
+#[derive(Clone, Debug)]
+struct Block {
+    ada_gss: Tensor, // (6, C)
+    sa: SelfAttention,
+    ca: CrossAttention,
+    ca_norm: LayerNorm,
+    ffn: (Linear, Linear),
+}
+
+#[derive(Clone, Debug)]
+struct SelfAttention {
+    temperature: Vec<f32>, // exp of scale_mul_1H11, one a head
+    mat_qkv: Linear,
+    proj: Linear,
+}
+
+#[derive(Clone, Debug)]
+struct CrossAttention {
+    mat_q: Linear,
+    mat_kv: Linear,
+    proj: Linear,
+    heads: usize,
+}
+
+impl Block {
+    fn load(w: &Weights, config: &Config) -> Result<Self> {
+        let (c, ffn) = (config.width, w.pp("ffn"));
+        Ok(Self {
+            ada_gss: w.get_reshaped((6, c), "ada_gss")?,
+            sa: SelfAttention::load(&w.pp("sa"), c, config.heads)?,
+            ca: CrossAttention::load(&w.pp("ca"), c, config.heads)?,
+            ca_norm: LayerNorm::load(&w.pp("ca_norm"), c, EPS)?,
+            ffn: (Linear::load(&ffn.pp("fc1"), c, config.hidden)?, Linear::load(&ffn.pp("fc2"), config.hidden, c)?),
+        })
+    }
+
+    fn text(&self, shared: &Tensor, projected: &Tensor) -> Result<BlockText> {
+        let c = self.ca.mat_q.inputs();
+        let modulation = (&self.ada_gss + shared)?; // (6, C)
+        let kv = self.ca.mat_kv.forward(projected)?.squeeze(0)?; // (T, 2C)
+        Ok(BlockText {
+            gamma1: modulation.get(0)?,
+            gamma2: modulation.get(1)?,
+            scale1: modulation.get(2)?,
+            scale2: modulation.get(3)?,
+            shift1: modulation.get(4)?,
+            shift2: modulation.get(5)?,
+            kv: Kv { k: kv.narrow(1, 0, c)?.contiguous()?, v: kv.narrow(1, c, c)?.contiguous()? },
+        })
+    }
+
+    /// x (R, L, C); `before[r]` are the keys and values of the scales that row r has behind it.
+    fn forward(&self, x: &Tensor, text: &BlockText, before: &[Vec<&Kv>], rope: &Rope) -> Result<(Tensor, Vec<Kv>)> {
+        let h = modulate(x, &text.scale1, &text.shift1, EPS)?;
+        let (h, own) = self.sa.forward(&h, before, rope)?;
+        let x = (x + h.broadcast_mul(&text.gamma1)?)?;
+        let x = (&x + self.ca.forward(&self.ca_norm.forward(&x)?, &text.kv)?)?;
+        let h = modulate(&x, &text.scale2, &text.shift2, EPS)?;
+        let h = self.ffn.1.forward(&Activation::GeluTanh.forward(&self.ffn.0.forward(&h)?)?)?;
+        Ok(((x + h.broadcast_mul(&text.gamma2)?)?, own))
+    }
+
+    fn linear_flops(&self, tokens: usize) -> f64 {
+        let layers = [&self.sa.mat_qkv, &self.sa.proj, &self.ca.mat_q, &self.ca.proj, &self.ffn.0, &self.ffn.1];
+        layers.iter().map(|layer| layer.flops(tokens)).sum()
+    }
+}
+
+impl SelfAttention {
+    fn load(w: &Weights, c: usize, heads: usize) -> Result<Self> {
+        let logs = w.get_reshaped(heads, "scale_mul_1H11")?.to_dtype(candle_core::DType::F32)?.to_vec1::<f32>()?;
+        let (q_bias, v_bias) = (w.get(c, "q_bias")?, w.get(c, "v_bias")?);
+        let bias = Tensor::cat(&[&q_bias, &q_bias.zeros_like()?, &v_bias], 0)?;
+        Ok(Self {
+            temperature: logs.iter().map(|log| log.min(MAX_LOG_TEMPERATURE).exp()).collect(),
+            mat_qkv: Linear::new(w.get((3 * c, c), "mat_qkv.weight")?, Some(bias)),
+            proj: Linear::load(&w.pp("proj"), c, c)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, before: &[Vec<&Kv>], rope: &Rope) -> Result<(Tensor, Vec<Kv>)> {
+        let (q, own) = split_and_rotate(&self.mat_qkv.forward(x)?, &self.temperature, rope)?;
+        let seen = before.iter().zip(&own).map(|(before, own)| [&before[..], &[own]].concat());
+        let seen: Vec<Vec<&Kv>> = seen.collect();
+        let out = attention_blocks(&q, &seen, self.temperature.len(), 1.0, None)?; // (R, L, C)
+        Ok((self.proj.forward(&out)?, own))
+    }
+}
+
+impl CrossAttention {
+    fn load(w: &Weights, c: usize, heads: usize) -> Result<Self> {
+        Ok(Self {
+            mat_q: Linear::load(&w.pp("mat_q"), c, c)?,
+            mat_kv: kv_projection(w, c, c)?,
+            proj: Linear::load(&w.pp("proj"), c, c)?,
+            heads,
+        })
+    }
+
+    /// x (R, L, C), the text's keys and values (T, C)
+    fn forward(&self, x: &Tensor, text: &Kv) -> Result<Tensor> {
+        let (rows, _, c) = x.dims3()?;
+        let scale = ((c / self.heads) as f32).sqrt().recip();
+        let out = attention_blocks(&self.mat_q.forward(x)?, &vec![vec![text]; rows], self.heads, scale, None)?;
+        Ok(self.proj.forward(&out)?)
+    }
+}
