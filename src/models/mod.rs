@@ -3,3 +3,4 @@
 pub mod bsq_vae;
 pub mod dinov2;
 pub mod infinity;
+pub mod t5;

@@ -1,0 +1,272 @@
+//! The encoder of T5 1.1 (flan-T5): ids of one prompt to one vector per token.
+//!
+//! Paper: arXiv 1910.10683; reference: `T5EncoderModel` of Hugging Face transformers, `models/t5/modeling_t5.py`. What
+//! sets it apart: a learned bias by relative position, kept in the first block and shared by all; attention scores
+//! without 1/sqrt(d); RMS normalisation; a gated feed-forward; no biases.
+
+use candle_core::{Device, Tensor};
+use serde::Deserialize;
+
+use crate::{
+    Error, Result,
+    nn::{Activation, Linear, RmsNorm, Weights, attention},
+};
+
+/// What is read of the `config.json` of a T5 folder.
+///
+/// Sizes may be left out, since the weights show them; where they are given they must agree with the weights. The
+/// other defaults are those of `T5Config`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct T5Config {
+    /// Width of the vectors.
+    pub d_model: Option<usize>,
+    /// Width of a head.
+    pub d_kv: Option<usize>,
+    /// Width inside the feed-forward.
+    pub d_ff: Option<usize>,
+    /// Number of encoder blocks.
+    pub num_layers: Option<usize>,
+    /// Number of heads.
+    pub num_heads: Option<usize>,
+    /// Rows of the embedding.
+    pub vocab_size: Option<usize>,
+    /// Rows of the table of relative positions.
+    pub relative_attention_num_buckets: Option<usize>,
+    /// Distance from which on all positions share the last bucket.
+    #[serde(default = "max_distance")]
+    pub relative_attention_max_distance: usize,
+    /// Added to the mean square before its root is taken.
+    #[serde(default = "epsilon")]
+    pub layer_norm_epsilon: f32,
+    /// Kind of feed-forward; only `gated-gelu` is known here.
+    #[serde(default = "gated_gelu")]
+    pub feed_forward_proj: String,
+}
+
+fn max_distance() -> usize {
+    128
+}
+
+fn epsilon() -> f32 {
+    1e-6
+}
+
+fn gated_gelu() -> String {
+    GATED_GELU.to_owned()
+}
+
+const GATED_GELU: &str = "gated-gelu";
+
+struct Block {
+    attention_norm: RmsNorm,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    feed_forward_norm: RmsNorm,
+    wi_0: Linear,
+    wi_1: Linear,
+    wo: Linear,
+}
+
+impl Block {
+    fn load(w: &Weights, sizes: &Sizes, eps: f32) -> Result<Self> {
+        let (attention, feed_forward) = (w.pp("layer.0"), w.pp("layer.1"));
+        let (own, dense) = (attention.pp("SelfAttention"), feed_forward.pp("DenseReluDense"));
+        let Sizes { width, inner, hidden, .. } = *sizes;
+        Ok(Self {
+            attention_norm: RmsNorm::load(&attention.pp("layer_norm"), width, eps)?,
+            q: Linear::load_no_bias(&own.pp("q"), width, inner)?,
+            k: Linear::load_no_bias(&own.pp("k"), width, inner)?,
+            v: Linear::load_no_bias(&own.pp("v"), width, inner)?,
+            o: Linear::load_no_bias(&own.pp("o"), inner, width)?,
+            feed_forward_norm: RmsNorm::load(&feed_forward.pp("layer_norm"), width, eps)?,
+            wi_0: Linear::load_no_bias(&dense.pp("wi_0"), width, hidden)?,
+            wi_1: Linear::load_no_bias(&dense.pp("wi_1"), width, hidden)?,
+            wo: Linear::load_no_bias(&dense.pp("wo"), hidden, width)?,
+        })
+    }
+
+    /// (1, L, width), bias (1, heads, L, L) -> (1, L, width)
+    fn forward(&self, x: &Tensor, heads: usize, bias: &Tensor) -> candle_core::Result<Tensor> {
+        let y = self.attention_norm.forward(x)?;
+        let (q, k, v) = (self.q.forward(&y)?, self.k.forward(&y)?, self.v.forward(&y)?);
+        let y = attention(&q, &k, &v, heads, 1.0, Some(bias))?;
+        let x = (x + self.o.forward(&y)?)?;
+        let y = self.feed_forward_norm.forward(&x)?;
+        let y = (Activation::GeluTanh.forward(&self.wi_0.forward(&y)?)? * self.wi_1.forward(&y)?)?;
+        x + self.wo.forward(&y)?
+    }
+}
+
+/// Sizes as the weights show them.
+struct Sizes {
+    rows: usize,
+    width: usize,
+    inner: usize,
+    hidden: usize,
+    heads: usize,
+    buckets: usize,
+    layers: usize,
+}
+
+impl Sizes {
+    fn read(encoder: &Weights, embedding: (&Weights, &str)) -> Result<Self> {
+        let first = encoder.pp("block.0");
+        let own = first.pp("layer.0.SelfAttention");
+        let [rows, width] = embedding.0.dims(embedding.1)?;
+        let [inner, _] = own.dims("q.weight")?;
+        let [buckets, heads] = own.dims("relative_attention_bias.weight")?;
+        let [hidden, _] = first.dims("layer.1.DenseReluDense.wi_0.weight")?;
+        Ok(Self { rows, width, inner, hidden, heads, buckets, layers: encoder.count("block") })
+    }
+
+    /// `config.json` and weights must tell the same.
+    fn agree(&self, config: &T5Config, w: &Weights) -> Result<()> {
+        let pairs = [
+            ("vocab_size", config.vocab_size, self.rows),
+            ("d_model", config.d_model, self.width),
+            ("num_layers", config.num_layers, self.layers),
+            ("num_heads", config.num_heads, self.heads),
+            ("d_kv", config.d_kv, self.inner / self.heads.max(1)),
+            ("d_ff", config.d_ff, self.hidden),
+            ("relative_attention_num_buckets", config.relative_attention_num_buckets, self.buckets),
+        ];
+        for (name, configured, found) in pairs {
+            if let Some(configured) = configured
+                && configured != found
+            {
+                let expected = format!("{name} = {configured} as in config.json");
+                return Err(w.mismatch("encoder", expected, format!("{name} = {found} in the weights")));
+            }
+        }
+        if self.heads == 0 || !self.inner.is_multiple_of(self.heads) || self.buckets < 4 {
+            let found = format!("{} in {} heads, {} buckets", self.inner, self.heads, self.buckets);
+            return Err(w.mismatch("encoder", "heads of equal width and at least 4 buckets", found));
+        }
+        Ok(())
+    }
+}
+
+/// A loaded T5 encoder.
+pub struct T5Encoder {
+    embedding: Tensor,
+    blocks: Vec<Block>,
+    final_norm: RmsNorm,
+    /// (buckets, heads), in main memory.
+    relative_bias: Vec<Vec<f32>>,
+    heads: usize,
+    max_distance: usize,
+}
+
+impl T5Encoder {
+    /// Reads the encoder's tensors; those of the decoder and the output layer are left alone.
+    ///
+    /// # Errors
+    /// A tensor is missing or of another shape than the rest implies, or `config` and weights disagree.
+    pub fn load(w: &Weights, config: &T5Config) -> Result<Self> {
+        if config.feed_forward_proj != GATED_GELU {
+            let message = format!(
+                "config.json: feed_forward_proj is `{}`, only `{GATED_GELU}` is known here",
+                config.feed_forward_proj
+            );
+            return Err(Error::input(message).with_hint("flan-T5 and T5 1.1 have it, the first T5 has not"));
+        }
+        let encoder = w.pp("encoder");
+        let name = if w.has("shared.weight") { "shared.weight" } else { "encoder.embed_tokens.weight" };
+        let sizes = Sizes::read(&encoder, (w, name))?;
+        sizes.agree(config, w)?;
+        let eps = config.layer_norm_epsilon;
+        let blocks = (0..sizes.layers).map(|i| Block::load(&encoder.pp("block").pp(i), &sizes, eps));
+        let bias = encoder.pp("block.0.layer.0.SelfAttention");
+        let bias = bias.get((sizes.buckets, sizes.heads), "relative_attention_bias.weight")?;
+        Ok(Self {
+            embedding: w.get((sizes.rows, sizes.width), name)?,
+            blocks: blocks.collect::<Result<_>>()?,
+            final_norm: RmsNorm::load(&encoder.pp("final_layer_norm"), sizes.width, eps)?,
+            relative_bias: bias.to_dtype(candle_core::DType::F32)?.to_vec2()?,
+            heads: sizes.heads,
+            max_distance: config.relative_attention_max_distance,
+        })
+    }
+
+    /// Width of the vectors that come out.
+    pub fn width(&self) -> usize {
+        self.embedding.dims()[1]
+    }
+
+    /// Floating-point operations for a prompt of so many tokens.
+    pub fn flops(&self, tokens: usize) -> f64 {
+        let block = |block: &Block| {
+            let linears = [&block.q, &block.k, &block.v, &block.o, &block.wi_0, &block.wi_1, &block.wo];
+            let linear: f64 = linears.iter().map(|linear| linear.flops(tokens)).sum();
+            linear + 4.0 * (tokens * tokens) as f64 * block.q.outputs() as f64
+        };
+        self.blocks.iter().map(block).sum()
+    }
+
+    /// Ids of one prompt, without padding -> (tokens, width).
+    ///
+    /// # Errors
+    /// There are no ids, or one lies outside the embedding.
+    pub fn encode(&self, ids: &[u32]) -> Result<Tensor> {
+        let rows = self.embedding.dims()[0];
+        if ids.is_empty() {
+            return Err(Error::input("a prompt of no tokens; even an empty one ends with `</s>`"));
+        }
+        if let Some(id) = ids.iter().find(|id| **id as usize >= rows) {
+            return Err(Error::input(format!("token {id}, but the text encoder knows {rows} tokens"))
+                .with_hint("are tokenizer.json and the weights of the same model?"));
+        }
+        let ids = Tensor::new(ids, self.embedding.device())?;
+        let bias = self.bias(ids.dims()[0])?;
+        let mut x = self.embedding.index_select(&ids, 0)?.unsqueeze(0)?; // (1, L, width)
+        for block in &self.blocks {
+            x = block.forward(&x, self.heads, &bias)?;
+        }
+        Ok(self.final_norm.forward(&x)?.squeeze(0)?)
+    }
+
+    /// What attention scores gain by relative position: (1, heads, L, L), queries before keys.
+    fn bias(&self, length: usize) -> Result<Tensor> {
+        let length = length as i64;
+        let buckets: Vec<usize> =
+            (1 - length..length).map(|offset| bucket(offset, self.relative_bias.len(), self.max_distance)).collect();
+        let mut values = Vec::with_capacity(self.heads * (length * length) as usize);
+        for head in 0..self.heads {
+            for query in 0..length {
+                let offsets = (0..length).map(|key| buckets[(key - query + length - 1) as usize]);
+                values.extend(offsets.map(|bucket| self.relative_bias[bucket][head]));
+            }
+        }
+        let shape = (1, self.heads, length as usize, length as usize);
+        let bias = Tensor::from_vec(values, shape, &Device::Cpu)?;
+        Ok(bias.to_dtype(self.embedding.dtype())?.to_device(self.embedding.device())?)
+    }
+}
+
+/// Bucket of a distance from query to key, both ways: half of the buckets for keys behind the query. In each half the
+/// first half is one per distance, the rest spaced by logarithm up to `max_distance` (`_relative_position_bucket`).
+fn bucket(offset: i64, buckets: usize, max_distance: usize) -> usize {
+    let half = buckets / 2;
+    let exact = half / 2;
+    let distance = offset.unsigned_abs() as usize;
+    let within = if distance < exact {
+        distance
+    } else {
+        let position = (distance as f32 / exact as f32).ln() / ((max_distance as f64 / exact as f64).ln() as f32);
+        (exact + (position * (half - exact) as f32) as usize).min(half - 1)
+    };
+    within + if offset > 0 { half } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_of_the_released_table() {
+        let found = [0, -1, 1, -7, 7, -8, -15, -16, -32, -64, -127, 64, 500].map(|offset| bucket(offset, 32, 128));
+        assert_eq!(found, [0, 1, 17, 7, 23, 8, 9, 10, 12, 14, 15, 30, 31]);
+    }
+}

@@ -1,0 +1,43 @@
+//! T5's Unigram tokenizer, from the `tokenizer.json` of a flan-T5 folder.
+
+use tokenizers::Tokenizer;
+
+use crate::{Error, Result, hub::Blob};
+
+/// Splits prompts for a T5 encoder.
+pub struct T5Tokenizer {
+    tokenizer: Tokenizer,
+}
+
+impl T5Tokenizer {
+    /// Most tokens of a prompt, `</s>` included: what Infinity was trained with (`text_maxlen`).
+    pub const MAX_TOKENS: usize = 512;
+
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// The file is missing or is not a tokenizer that ends every prompt with a token of its own.
+    pub fn open(json: &Blob) -> Result<Self> {
+        let tokenizer = Self { tokenizer: super::from_json(json, Self::MAX_TOKENS)? };
+        match tokenizer.encode("")?.len() {
+            1 => Ok(tokenizer),
+            n => Err(Error::file(
+                json.path(),
+                format!("expected a T5 tokenizer, which makes an empty prompt one token (`</s>`), not {n}"),
+            )),
+        }
+    }
+
+    /// Ids of a prompt, without padding, at most [`Self::MAX_TOKENS`]; the last is `</s>`, also of a prompt that was cut.
+    ///
+    /// # Errors
+    /// The tokenizer has no token for a part of the prompt, not even an unknown one.
+    pub fn encode(&self, prompt: &str) -> Result<Vec<u32>> {
+        super::encode(&self.tokenizer, prompt)
+    }
+
+    /// How many different ids there are.
+    pub fn size(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+}
