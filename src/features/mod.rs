@@ -1,5 +1,11 @@
 //! Images as rows of numbers, so that they can be told apart.
 
+pub mod patches;
+pub mod pca;
+pub mod pool;
+
+pub use patches::{Patches, reduce};
+
 use crate::{Result, image::Image};
 use serde::{Deserialize, Serialize};
 

@@ -63,7 +63,8 @@ pub enum Event<'a> {
         /// One score for each id.
         scores: &'a [f32],
     },
-    /// Rows were chosen.
+    /// Rows were chosen. After the last scale the images and scores of the chosen are those of the candidates that they
+    /// continue; nothing is decoded or scored again.
     Selected {
         /// The scale after which it happened.
         scale: usize,

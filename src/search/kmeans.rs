@@ -58,9 +58,10 @@ pub fn kmeans(x: &Matrix, k: usize, stream: &mut Stream) -> Clustering {
     let distances = points.distances();
     let work = points.rows.len() * k * x.cols().max(1);
     let starts = (WORK / work.max(1)).clamp(STARTS.1, STARTS.0);
-    let mut best = points.lloyd(&plus_plus(&distances, k, stream));
+    let mut uniform = || stream.uniform_f64();
+    let mut best = points.lloyd(&plus_plus(&distances, k, &mut uniform));
     for _ in 1..starts {
-        let next = points.lloyd(&plus_plus(&distances, k, stream));
+        let next = points.lloyd(&plus_plus(&distances, k, &mut uniform));
         if next.inertia < best.inertia * (1.0 - TIE) {
             best = next;
         }
@@ -73,21 +74,24 @@ pub fn lloyd(x: &Matrix, start: &[usize]) -> Clustering {
     Points::new(x).lloyd(start)
 }
 
-/// Start rows for `k` clusters by greedy k-means++. `x` is finite and has at least `k` distinct rows, `k` >= 1.
-pub fn starts(x: &Matrix, k: usize, stream: &mut Stream) -> Vec<usize> {
-    plus_plus(&Points::new(x).distances(), k, stream)
+/// Start rows for `k` clusters by greedy k-means++. `x` is finite and has at least `k` distinct rows, `k` >= 1;
+/// `uniform` gives numbers in [0, 1).
+pub fn starts(x: &Matrix, k: usize, uniform: &mut dyn FnMut() -> f64) -> Vec<usize> {
+    plus_plus(&Points::new(x).distances(), k, uniform)
 }
 
 /// Greedy k-means++ on the matrix of squared distances.
-fn plus_plus(distances: &[Vec<f64>], k: usize, stream: &mut Stream) -> Vec<usize> {
+fn plus_plus(distances: &[Vec<f64>], k: usize, uniform: &mut dyn FnMut() -> f64) -> Vec<usize> {
     let candidates = 2 + (k as f64).ln() as usize;
-    let first = (stream.uniform_f64() * distances.len() as f64) as usize;
+    let first = (uniform() * distances.len() as f64) as usize;
     let mut chosen = vec![first];
     let mut closest = distances[first].clone();
     while chosen.len() < k {
         let wheel = Wheel::new(&closest);
-        let (row, next) = (0..candidates)
-            .map(|_| wheel.at(stream.uniform_f64()))
+        let points: Vec<f64> = (0..candidates).map(|_| uniform()).collect();
+        let (row, next) = points
+            .into_iter()
+            .map(|point| wheel.at(point))
             .map(|row| (row, smaller(&closest, &distances[row])))
             .min_by(|(_, a), (_, b)| a.iter().sum::<f64>().total_cmp(&b.iter().sum()))
             .expect("there are at least two candidates");

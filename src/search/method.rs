@@ -87,7 +87,7 @@ impl Plan {
     }
 
     /// `n` rows to the end, one of them drawn with weight `exp(lambda * score)`: importance sampling from the
-    /// distribution that the reward tilts, as the paper compares with it.
+    /// distribution that the reward tilts, the paper's baseline of that name.
     ///
     /// # Errors
     /// As for [`Plan::best_of_n`].

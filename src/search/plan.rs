@@ -121,15 +121,15 @@ impl Plan {
     /// Whether a model of `scales` scales can follow this plan.
     ///
     /// # Errors
-    /// [`Error::Input`] when a stage lies beyond the last scale.
+    /// [`Error::Input`] when a stage lies beyond the last scale, or there are no scales.
     pub fn check(&self, scales: usize) -> Result<()> {
         match self.stages.last() {
-            Some(stage) if stage.scale >= scales => Err(Error::input(format!(
-                "scale {}: the model's last scale is {}",
-                stage.scale,
-                scales.saturating_sub(1)
-            ))
-            .with_hint("scales count from 0; `ttsvar plan METHOD --model ...` writes a plan that fits the model")),
+            _ if scales == 0 => Err(Error::input("a plan needs a model with at least one scale")),
+            Some(stage) if stage.scale >= scales => {
+                Err(Error::input(format!("scale {}: the model's last scale is {}", stage.scale, scales - 1)).with_hint(
+                    "scales count from 0; `ttsvar plan METHOD --model ...` writes a plan that fits the model",
+                ))
+            }
             _ => Ok(()),
         }
     }

@@ -1,0 +1,60 @@
+//! What a vision model says of each patch of some images, and how that becomes one row of numbers an image.
+
+use super::{Features, Matrix, pca, pool};
+
+/// Patch features of images: (images, patches, dim), one after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Patches {
+    images: usize,
+    patches: usize,
+    dim: usize,
+    data: Vec<f32>,
+}
+
+impl Patches {
+    /// `data` holds, image by image and patch by patch, `dim` numbers.
+    ///
+    /// # Panics
+    /// When `data` has another length, or there are no patches or no numbers in a patch.
+    pub fn new(images: usize, patches: usize, dim: usize, data: Vec<f32>) -> Self {
+        assert_eq!(data.len(), images * patches * dim, "patches of {images} x {patches} x {dim}");
+        assert!(patches > 0 && dim > 0, "patches of {images} x {patches} x {dim}");
+        Self { images, patches, dim, data }
+    }
+
+    /// Number of images.
+    pub fn images(&self) -> usize {
+        self.images
+    }
+
+    /// Patches an image.
+    pub fn patches(&self) -> usize {
+        self.patches
+    }
+
+    /// Numbers a patch.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// The patches of image `i`: (patches, dim).
+    pub fn image(&self, i: usize) -> &[f32] {
+        let size = self.patches * self.dim;
+        &self.data[i * size..(i + 1) * size]
+    }
+
+    /// The patches of all images: (images * patches, dim).
+    pub fn all(&self) -> &[f32] {
+        &self.data
+    }
+}
+
+/// One row an image from its patches: (images, patches) for the projections, (images, dim) for the mean.
+pub fn reduce(kind: Features, patches: &Patches) -> Matrix {
+    match kind {
+        Features::Pca => pca::canonical(&pca::own(patches)),
+        Features::PcaRaw => pca::own(patches),
+        Features::PcaAll => pca::together(patches),
+        Features::Pool => pool::pool(patches),
+    }
+}

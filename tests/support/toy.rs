@@ -1,0 +1,133 @@
+//! A generator, judges and features small enough to reason about: every scale adds one random pixel.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+
+use ttsvar::{
+    Result,
+    features::{Extractor, Features, Matrix},
+    image::Image,
+    pipelines::{Estimate, Pipeline, Prompt, Rollout, Scale, Size},
+    rng::{Lineage, Stream},
+    scorers::Scorer,
+};
+
+/// Images of one row of grey pixels; scale `s` paints pixel `s`, the pixels of later scales are black.
+pub struct Toy {
+    scales: Vec<Scale>,
+}
+
+impl Toy {
+    pub fn new(scales: usize) -> Self {
+        Self { scales: (1..=scales).map(|side| Scale { height: side, width: side }).collect() }
+    }
+}
+
+impl Pipeline for Toy {
+    fn scales(&self) -> &[Scale] {
+        &self.scales
+    }
+
+    fn image_size(&self) -> (usize, usize) {
+        (1, self.scales.len())
+    }
+
+    fn begin(&self, _: &Prompt, rows: usize, seed: u64) -> Result<Box<dyn Rollout + '_>> {
+        let rows = (0..rows).map(|row| (Lineage::root(row), vec![])).collect();
+        Ok(Box::new(Pixels { rows, seed, scale: 0, scales: self.scales.len(), flops: 0.0 }))
+    }
+
+    fn estimate(&self, widths: &[usize], decodes: &[usize], _: Size) -> Estimate {
+        Estimate { flops: widths.iter().chain(decodes).sum::<usize>() as f64, peak_bytes: 0 }
+    }
+}
+
+struct Pixels {
+    rows: Vec<(Lineage, Vec<u8>)>,
+    seed: u64,
+    /// The scale that the next step draws.
+    scale: usize,
+    scales: usize,
+    flops: f64,
+}
+
+impl Rollout for Pixels {
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn step(&mut self) -> Result<usize> {
+        for (lineage, pixels) in &mut self.rows {
+            pixels.push((256.0 * Stream::paint(self.seed, *lineage, self.scale).uniform()) as u8);
+        }
+        self.scale += 1;
+        self.flops += self.rows.len() as f64;
+        Ok(self.rows.len())
+    }
+
+    fn images(&self, rows: &[usize], _: Size) -> Result<Vec<Image>> {
+        let image = |&row: &usize| {
+            let mut pixels = self.rows[row].1.clone();
+            pixels.resize(self.scales, 0);
+            Image::new(self.scales, 1, pixels.into_iter().flat_map(|grey| [grey; 3]).collect())
+        };
+        Ok(rows.iter().map(image).collect())
+    }
+
+    fn gather(&mut self, rows: &[usize]) -> Result<()> {
+        let copies = |i: usize| rows[..i].iter().filter(|&&row| row == rows[i]).count();
+        let row = |i: usize| {
+            let (lineage, pixels) = &self.rows[rows[i]];
+            (lineage.copy(self.scale - 1, copies(i)), pixels.clone())
+        };
+        self.rows = (0..rows.len()).map(row).collect();
+        Ok(())
+    }
+
+    fn flops(&self) -> f64 {
+        self.flops
+    }
+}
+
+/// The grey of each pixel.
+pub fn greys(image: &Image) -> Vec<u8> {
+    image.pixels().iter().step_by(3).copied().collect()
+}
+
+/// A judge made of a function of the place of an image among those judged together, and of its greys.
+pub struct Judge<F>(pub F);
+
+impl<F: Fn(usize, &[u8]) -> f32 + Send + Sync> Scorer for Judge<F> {
+    fn score(&self, _: &str, images: &[Image]) -> Result<Vec<f32>> {
+        Ok(images.iter().enumerate().map(|(i, image)| (self.0)(i, &greys(image))).collect())
+    }
+
+    fn flops(&self, images: usize) -> f64 {
+        images as f64
+    }
+}
+
+/// Likes light: the mean grey, 0 to 1.
+pub fn brightness(_: usize, greys: &[u8]) -> f32 {
+    greys.iter().map(|&grey| f32::from(grey) / 255.0).sum::<f32>() / greys.len() as f32
+}
+
+/// The greys as they are.
+pub struct Plain;
+
+impl Extractor for Plain {
+    fn extract(&self, images: &[Image]) -> Result<Matrix> {
+        let cols = images.first().map_or(0, Image::width);
+        Ok(Matrix::new(images.len(), cols, images.iter().flat_map(greys).map(f32::from).collect()))
+    }
+
+    fn flops(&self, images: usize) -> f64 {
+        images as f64
+    }
+}
+
+/// [`Plain`] under every name.
+pub fn extractors() -> BTreeMap<Features, Box<dyn Extractor>> {
+    let kinds = [Features::Pca, Features::PcaRaw, Features::PcaAll, Features::Pool];
+    kinds.into_iter().map(|kind| (kind, Box::new(Plain) as Box<dyn Extractor>)).collect()
+}
