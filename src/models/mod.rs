@@ -1,5 +1,6 @@
 //! The networks: tensors in, tensors out. They know no files, prompts or scores.
 
+pub mod blip;
 pub mod bsq_vae;
 pub mod dinov2;
 pub mod infinity;

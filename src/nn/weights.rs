@@ -70,15 +70,12 @@ impl Weights {
         self.source.info(&self.path(name)).is_some()
     }
 
-    /// How many numbered children `name.0`, `name.1`, ... there are.
+    /// How many numbered children `name.0`, `name.1`, ... there should be: one more than the highest number. Loading
+    /// them all then names the tensor that a damaged file lacks in the middle.
     pub fn count(&self, name: &str) -> usize {
-        let names = self.source.names();
-        (0..)
-            .take_while(|i| {
-                let child = self.path(&format!("{name}.{i}"));
-                names.iter().any(|n| n.strip_prefix(&child).is_some_and(|rest| rest.starts_with('.')))
-            })
-            .count()
+        let parent = self.path(&format!("{name}."));
+        let number = |name: &String| name.strip_prefix(&parent)?.split_once('.')?.0.parse::<usize>().ok();
+        self.source.names().iter().filter_map(number).max().map_or(0, |highest| highest.saturating_add(1))
     }
 
     /// Sizes of the axes of a tensor that must be there and have `N` of them.

@@ -1,5 +1,9 @@
 //! How well an image fits its prompt, as a number.
 
+pub mod image_reward;
+
+pub use image_reward::ImageReward;
+
 use crate::{Result, image::Image};
 
 /// A judge of images. Higher is better; what the numbers mean is the scorer's own.

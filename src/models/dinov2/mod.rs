@@ -65,7 +65,7 @@ impl Dinov2 {
             cls_token: w.get((1, 1, width), layout.cls_token())?,
             pos_embed: load_positions(w, layout.pos_embed(), width)?,
             register_tokens: registers.map(|[_, r, _]| w.get((1, r, width), register_tokens)).transpose()?,
-            blocks: (0..w.count(layout.blocks())).map(block).collect::<Result<_>>()?,
+            blocks: (0..w.count(layout.blocks()).max(1)).map(block).collect::<Result<_>>()?,
             norm: LayerNorm::load(&w.pp(layout.norm()), width, EPS)?,
             interpolation: match (registers, layout) {
                 (Some(_), _) => Interpolation::Antialiased,

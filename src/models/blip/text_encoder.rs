@@ -1,0 +1,208 @@
+//! BLIP's reader: a BERT whose layers look at the picture between reading and thinking.
+//!
+//! What does not depend on a picture (the embedding and the first layer's look at the prompt) is computed once a prompt.
+
+use candle_core::Tensor;
+use serde::Deserialize;
+
+use crate::{
+    Error, Result,
+    nn::{Activation, LayerNorm, Linear, Weights, attention},
+};
+
+/// What the weights cannot tell; the fields of `med_config.json` that matter here.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct TextConfig {
+    /// Heads of every attention.
+    pub num_attention_heads: usize,
+    /// Added to the variance in every LayerNorm.
+    pub layer_norm_eps: f32,
+}
+
+impl Default for TextConfig {
+    /// Of the released models.
+    fn default() -> Self {
+        Self { num_attention_heads: 12, layer_norm_eps: 1e-12 }
+    }
+}
+
+/// The network. Its sizes are read off the weights.
+#[derive(Clone, Debug)]
+pub struct TextEncoder {
+    word_embeddings: Tensor,     // (V, W)
+    position_embeddings: Tensor, // (P, W)
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+}
+
+/// A prompt as far as it can be read without a picture.
+#[derive(Clone, Debug)]
+pub struct Prompt {
+    hidden: Tensor,       // (1, L, W), behind the first layer's self-attention
+    mask: Option<Tensor>, // (1, 1, 1, L), added to the scores; none without padding
+}
+
+/// Self-attention, a look at the picture, feed-forward; each with a residual and a LayerNorm behind it.
+#[derive(Clone, Debug)]
+struct Layer {
+    attention: Attention,
+    crossattention: Attention,
+    intermediate: Linear,
+    output: Linear,
+    norm: LayerNorm,
+}
+
+#[derive(Clone, Debug)]
+struct Attention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    norm: LayerNorm,
+    heads: usize,
+}
+
+impl TextEncoder {
+    /// The tensors below `w`; pictures come as tokens of `vision_width` numbers.
+    pub fn load(w: &Weights, config: &TextConfig, vision_width: usize) -> Result<Self> {
+        let embeddings = w.pp("embeddings");
+        let [words, width] = embeddings.dims("word_embeddings.weight")?;
+        let [positions, _] = embeddings.dims("position_embeddings.weight")?;
+        if config.num_attention_heads == 0 || !width.is_multiple_of(config.num_attention_heads) {
+            let expected = format!("a width that {} heads share", config.num_attention_heads);
+            return Err(embeddings.mismatch("word_embeddings.weight", expected, format!("{width}")));
+        }
+        let layer = |i| Layer::load(&w.pp("encoder.layer").pp(i), config, width, vision_width);
+        Ok(Self {
+            word_embeddings: embeddings.get((words, width), "word_embeddings.weight")?,
+            position_embeddings: embeddings.get((positions, width), "position_embeddings.weight")?,
+            norm: LayerNorm::load(&embeddings.pp("LayerNorm"), width, config.layer_norm_eps)?,
+            layers: (0..w.count("encoder.layer").max(1)).map(layer).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Numbers per token.
+    pub fn width(&self) -> usize {
+        self.word_embeddings.dims()[1]
+    }
+
+    /// Words that it knows.
+    pub fn words(&self) -> usize {
+        self.word_embeddings.dims()[0]
+    }
+
+    /// Tokens of the longest prompt that it can read.
+    pub fn positions(&self) -> usize {
+        self.position_embeddings.dims()[0]
+    }
+
+    /// The embedding of a prompt: (1, L, W). Fails on ids beyond the vocabulary and on too many of them.
+    pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        let (words, positions) = (self.words(), self.positions());
+        if ids.is_empty() || ids.len() > positions {
+            return Err(Error::input(format!("a prompt of {} tokens; this model reads 1 to {positions}", ids.len())));
+        }
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= words) {
+            return Err(Error::input(format!("the tokenizer gave the id {id}; this model knows {words}"))
+                .with_hint("the tokenizer's vocabulary must be the one that the model was trained with"));
+        }
+        let ids = Tensor::new(ids, self.word_embeddings.device())?;
+        let x = (self.word_embeddings.index_select(&ids, 0)? + self.position_embeddings.narrow(0, 0, ids.dim(0)?)?)?;
+        Ok(self.norm.forward(&x.unsqueeze(0)?)?) // (1, L, W)
+    }
+
+    /// Reads a prompt. Where `mask` is 0 there is padding that no token looks at.
+    ///
+    /// # Panics
+    /// When there are not as many mask values as ids.
+    pub fn prompt(&self, ids: &[u32], mask: &[u32]) -> Result<Prompt> {
+        assert_eq!(ids.len(), mask.len(), "a mask value for each id");
+        let x = self.embed(ids)?;
+        let mask = if mask.contains(&0) {
+            // -10000 as in the original: its exponential is 0 in every floating-point type.
+            let added: Vec<f32> = mask.iter().map(|&m| if m == 0 { -10_000. } else { 0. }).collect();
+            Some(Tensor::from_vec(added, (1, 1, 1, ids.len()), x.device())?.to_dtype(x.dtype())?)
+        } else {
+            None
+        };
+        let hidden = self.layers[0].attention.forward(&x, &x, mask.as_ref())?;
+        Ok(Prompt { hidden, mask })
+    }
+
+    /// The prompt in view of each picture: (B, T, vision width) -> (B, L, W).
+    pub fn forward(&self, prompt: &Prompt, image_embeds: &Tensor) -> Result<Tensor> {
+        let (_, l, w) = prompt.hidden.dims3()?;
+        let mut x = prompt.hidden.broadcast_as((image_embeds.dim(0)?, l, w))?.contiguous()?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            if i > 0 {
+                x = layer.attention.forward(&x, &x, prompt.mask.as_ref())?;
+            }
+            x = layer.look_and_think(&x, image_embeds)?;
+        }
+        Ok(x)
+    }
+
+    /// Floating-point operations for one picture of `context` tokens and a prompt of `tokens`.
+    pub fn flops(&self, tokens: usize, context: usize) -> f64 {
+        let layer = |layer: &Layer| {
+            let looks = layer.attention.flops(tokens, tokens) + layer.crossattention.flops(tokens, context);
+            looks + layer.intermediate.flops(tokens) + layer.output.flops(tokens)
+        };
+        self.layers.iter().map(layer).sum()
+    }
+}
+
+impl Prompt {
+    /// Number of tokens, padding included.
+    pub fn tokens(&self) -> usize {
+        self.hidden.dims()[1]
+    }
+}
+
+impl Layer {
+    fn load(w: &Weights, config: &TextConfig, width: usize, vision_width: usize) -> Result<Self> {
+        let [hidden, _] = w.dims("intermediate.dense.weight")?;
+        Ok(Self {
+            attention: Attention::load(&w.pp("attention"), config, width, width)?,
+            crossattention: Attention::load(&w.pp("crossattention"), config, width, vision_width)?,
+            intermediate: Linear::load(&w.pp("intermediate.dense"), width, hidden)?,
+            output: Linear::load(&w.pp("output.dense"), hidden, width)?,
+            norm: LayerNorm::load(&w.pp("output.LayerNorm"), width, config.layer_norm_eps)?,
+        })
+    }
+
+    /// All of the layer but its self-attention: (B, L, W) -> (B, L, W)
+    fn look_and_think(&self, x: &Tensor, image_embeds: &Tensor) -> Result<Tensor> {
+        let x = self.crossattention.forward(x, image_embeds, None)?;
+        let hidden = Activation::Gelu.forward(&self.intermediate.forward(&x)?)?;
+        Ok(self.norm.forward(&(self.output.forward(&hidden)? + x)?)?)
+    }
+}
+
+impl Attention {
+    /// Queries and results are `width` wide, keys and values are made from `context` numbers a token.
+    fn load(w: &Weights, config: &TextConfig, width: usize, context: usize) -> Result<Self> {
+        Ok(Self {
+            query: Linear::load(&w.pp("self.query"), width, width)?,
+            key: Linear::load(&w.pp("self.key"), context, width)?,
+            value: Linear::load(&w.pp("self.value"), context, width)?,
+            output: Linear::load(&w.pp("output.dense"), width, width)?,
+            norm: LayerNorm::load(&w.pp("output.LayerNorm"), width, config.layer_norm_eps)?,
+            heads: config.num_attention_heads,
+        })
+    }
+
+    /// x (B, L, W) looks at context (B, T, _) -> (B, L, W)
+    fn forward(&self, x: &Tensor, context: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let (q, k, v) = (self.query.forward(x)?, self.key.forward(context)?, self.value.forward(context)?);
+        let scale = ((self.query.outputs() / self.heads) as f32).sqrt().recip();
+        let seen = attention(&q, &k, &v, self.heads, scale, mask)?;
+        Ok(self.norm.forward(&(self.output.forward(&seen)? + x)?)?)
+    }
+
+    fn flops(&self, tokens: usize, context: usize) -> f64 {
+        let pairs = 4. * (tokens * context * self.query.outputs()) as f64;
+        let per_token = self.query.flops(tokens) + self.output.flops(tokens);
+        per_token + self.key.flops(context) + self.value.flops(context) + pairs
+    }
+}
