@@ -260,6 +260,27 @@ impl Folder {
         names.sort();
         names
     }
+
+    /// The folders right inside, in order of their names.
+    pub fn folders(&self) -> Vec<Self> {
+        let mut names: Vec<String> = match self {
+            Self::Disk(path) => {
+                let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+                entries.filter(|e| e.path().is_dir()).filter_map(|e| e.file_name().into_string().ok()).collect()
+            }
+            Self::Memory { prefix, files, .. } => {
+                let below = files.iter().filter_map(|(name, _)| name.strip_prefix(prefix.as_str()));
+                below.filter_map(|name| name.split_once('/')).map(|(folder, _)| folder.to_owned()).collect()
+            }
+        };
+        names.sort();
+        names.dedup();
+        let found = names.iter().filter_map(|name| match self.find(name) {
+            Some(Location::Folder(folder)) => Some(folder),
+            _ => None,
+        });
+        found.collect()
+    }
 }
 
 /// A file or a folder.

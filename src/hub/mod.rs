@@ -4,7 +4,10 @@
 //! `bundle.toml`, [`catalog`] knows the released downloads. Nothing here knows how a model computes.
 
 pub mod blob;
+pub mod bundle;
+pub mod catalog;
 pub mod checkpoint;
+pub mod description;
 pub mod pickle;
 mod safetensors_file;
 mod sharded;
@@ -12,7 +15,9 @@ mod state_dict;
 mod torch_file;
 
 pub use blob::{Blob, Embedded, Folder, Location};
+pub use bundle::Bundle;
 pub use checkpoint::open;
+pub use description::Description;
 pub use safetensors_file::SafetensorsFile;
 pub use sharded::Sharded;
 pub use torch_file::TorchFile;

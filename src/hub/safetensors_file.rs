@@ -110,7 +110,8 @@ fn entry(name: &str, about: serde_json::Value, data: u64, blob: &Blob) -> Result
     let needed = about.shape.iter().try_fold(width, |bytes, size| bytes.checked_mul((*size).max(1) as u64));
     let needed = if about.shape.contains(&0) { needed.and(Some(0)) } else { needed };
     if needed.is_none() || to.checked_sub(from) != needed || data.checked_add(to).is_none() {
-        let expected = format!("{} of shape {:?} in {} bytes", about.dtype, about.shape, needed.unwrap_or(u64::MAX));
+        let bytes = needed.map_or("more bytes than there can be".into(), |bytes| format!("{bytes} bytes"));
+        let expected = format!("{} of shape {:?} in {bytes}", about.dtype, about.shape);
         return Err(wrong(expected, format!("the bytes {from}..{to}")));
     }
     let info = TensorInfo { shape: about.shape, dtype };

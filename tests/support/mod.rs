@@ -1,6 +1,8 @@
 //! What the parity tests share: where the recordings are, how two tensors are compared.
 #![allow(dead_code)]
 
+pub mod torch;
+
 use std::{collections::HashMap, fs, path::PathBuf};
 
 use candle_core::{DType, Device, Tensor};

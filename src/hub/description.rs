@@ -1,0 +1,219 @@
+//! `bundle.toml`: the description of one system, what its parts are and how it is meant to be run.
+
+use serde::Deserialize;
+
+use super::blob::Blob;
+use crate::{Error, Result};
+
+/// Everything that a `bundle.toml` says. Paths are names inside the bundle's folder.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// What the system is called.
+    pub name: String,
+    /// One sentence about it.
+    #[serde(default)]
+    pub about: String,
+    /// Its version, recorded with every picture.
+    #[serde(default)]
+    pub version: String,
+    /// What paints.
+    pub generator: Generator,
+    /// What reads the prompt.
+    pub text: Text,
+    /// What scores pictures; without it only methods that never score can run.
+    pub scorer: Option<Scorer>,
+    /// What tells pictures apart; without it nothing can be clustered.
+    pub features: Option<Features>,
+    /// Settings for runs that give none.
+    #[serde(default)]
+    pub defaults: Defaults,
+}
+
+/// Families of generators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GeneratorFamily {
+    /// Infinity: bitwise visual autoregressive model with a BSQ-VAE.
+    Infinity,
+}
+
+/// The part that paints.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generator {
+    /// Which code runs it.
+    pub family: GeneratorFamily,
+    /// Transformer: a file, or a folder of shards.
+    pub weights: String,
+    /// Decoder of bits to pictures.
+    pub vae: String,
+    /// Attention heads, where the rows of `scale_mul_1H11` do not tell.
+    pub heads: Option<usize>,
+    /// Whether a token stands for 2x2 positions of the VAE (8B style).
+    #[serde(default)]
+    pub patchify: bool,
+    /// Token grids (height, width) of all scales; absent: the released schedules by aspect and pixels.
+    pub scales: Option<Vec<(usize, usize)>>,
+    /// Grid that rotary positions refer to; absent: the last of the released 1M schedule.
+    pub rope_grid: Option<(usize, usize)>,
+}
+
+/// Families of text encoders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextFamily {
+    /// The encoder of T5 1.1 and flan-T5.
+    T5,
+}
+
+/// The part that reads the prompt.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    /// Which code runs it.
+    pub family: TextFamily,
+    /// A folder with `config.json`, `tokenizer.json` and weights.
+    pub weights: String,
+    /// The only words that the system knows; absent: it takes any.
+    pub words: Option<Vec<String>>,
+}
+
+/// Families of scorers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScorerFamily {
+    /// ImageReward: BLIP with a head for human preference.
+    ImageReward,
+}
+
+/// The part that scores pictures.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scorer {
+    /// Which code runs it.
+    pub family: ScorerFamily,
+    /// Its weights.
+    pub weights: String,
+    /// Text tower's settings; absent: a `med_config.json` in the folder, otherwise the released one.
+    pub config: Option<String>,
+    /// WordPiece vocabulary: `vocab.txt` or `tokenizer.json`.
+    pub vocab: String,
+    /// Heads of the vision tower, where the width does not tell.
+    pub heads: Option<usize>,
+}
+
+/// Families of feature extractors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeaturesFamily {
+    /// DINOv2, with or without registers, in either file layout.
+    Dinov2,
+}
+
+/// The part that tells pictures apart.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Features {
+    /// Which code runs it.
+    pub family: FeaturesFamily,
+    /// Its weights: a file, or a Hugging Face folder.
+    pub weights: String,
+    /// Attention heads, where the width does not tell.
+    pub heads: Option<usize>,
+    /// Height and width that pictures are resized to; absent: 224 by 224.
+    pub size: Option<(usize, usize)>,
+}
+
+/// Settings for runs that give none of their own.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Defaults {
+    /// Weight of guidance; 1 is none.
+    pub cfg: Option<f64>,
+    /// Temperature, above 0.
+    pub tau: Option<f64>,
+    /// Share of probability that is kept, 0 to 1; 0 is all.
+    pub top_p: Option<f64>,
+    /// Name of a search method.
+    pub method: Option<String>,
+    /// Factor of the method's widths.
+    pub n: Option<usize>,
+    /// Size of the picture as Infinity names it, such as `0.06M`.
+    pub pixels: Option<String>,
+    /// How sharply scores weigh when candidates are drawn anew.
+    pub lambda: Option<f64>,
+}
+
+impl Description {
+    /// Reads and checks a `bundle.toml`.
+    ///
+    /// # Errors
+    /// It is missing, is not TOML, has an unknown or lacks a needed key (the message names the known ones), or a value
+    /// is out of its range.
+    pub fn read(toml: &Blob) -> Result<Self> {
+        let text = toml.text()?;
+        let description: Self = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+            Error::file(toml.path(), format!("{place}{}", error.message().replace('\n', " "))).with_hint(HINT)
+        })?;
+        match description.fault() {
+            Some(fault) => Err(Error::file(toml.path(), fault).with_hint(HINT)),
+            None => Ok(description),
+        }
+    }
+
+    /// What is wrong with the values, if anything.
+    fn fault(&self) -> Option<String> {
+        let names = [Some(&self.generator.weights), Some(&self.generator.vae), Some(&self.text.weights)].into_iter();
+        let scorer = self.scorer.iter().flat_map(|s| [Some(&s.weights), s.config.as_ref(), Some(&s.vocab)]);
+        let features = self.features.iter().map(|f| Some(&f.weights));
+        let empty = names.chain(scorer).chain(features).flatten().any(|name| name.is_empty());
+        if self.name.is_empty() || empty {
+            return Some("`name` and the names of files may not be empty".into());
+        }
+        let heads = [self.generator.heads, self.scorer.as_ref().and_then(|s| s.heads)];
+        if heads.into_iter().chain([self.features.as_ref().and_then(|f| f.heads)]).flatten().any(|heads| heads == 0) {
+            return Some("`heads` is at least 1".into());
+        }
+        self.generator.fault().or_else(|| self.defaults.fault())
+    }
+}
+
+const HINT: &str = "docs/weights.md describes bundle.toml";
+
+impl Generator {
+    fn fault(&self) -> Option<String> {
+        let scales = self.scales.as_deref();
+        if scales.is_some_and(<[_]>::is_empty) {
+            return Some("`scales` is a list of at least one [height, width]".into());
+        }
+        let scales = scales.unwrap_or_default();
+        let sizes = scales.iter().chain(&self.rope_grid).flat_map(|(h, w)| [*h, *w]);
+        const LARGEST: usize = 4096; // 64 times the largest released grid
+        if let Some(size) = sizes.into_iter().find(|size| !(1..=LARGEST).contains(size)) {
+            return Some(format!("grids have 1 to {LARGEST} tokens a side, not {size}"));
+        }
+        let shrinks = scales.windows(2).position(|pair| pair[1].0 < pair[0].0 || pair[1].1 < pair[0].1)?;
+        Some(format!("scale {} is smaller than the one before; scales go from coarse to fine", shrinks + 1))
+    }
+}
+
+impl Defaults {
+    fn fault(&self) -> Option<String> {
+        let wrong = |value: Option<f64>, right: fn(f64) -> bool| value.filter(|v| !v.is_finite() || !right(*v));
+        let checks: [(&str, Option<f64>, &str); 4] = [
+            ("cfg", wrong(self.cfg, |_| true), "a finite number"),
+            ("tau", wrong(self.tau, |v| v > 0.0), "above 0"),
+            ("top_p", wrong(self.top_p, |v| (0.0..=1.0).contains(&v)), "from 0 to 1"),
+            ("lambda", wrong(self.lambda, |v| v >= 0.0), "0 or more"),
+        ];
+        let wrong = checks.into_iter().find_map(|(name, value, right)| Some((name, value?, right)));
+        match wrong {
+            Some((name, value, right)) => Some(format!("defaults: `{name}` is {right}, not {value}")),
+            None if self.n == Some(0) => Some("defaults: `n` is at least 1".into()),
+            None => None,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Writes small PyTorch files byte by byte, right and wrong ones.
+
+use std::io::{Cursor, Write};
+
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+/// A pickle under construction, protocol 2. Opcodes as in Python's `pickletools`.
+#[derive(Clone, Default)]
+pub struct Pickle(pub Vec<u8>);
+
+impl Pickle {
+    pub fn new() -> Self {
+        Self(vec![0x80, 2])
+    }
+
+    pub fn raw(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    pub fn text(self, text: &str) -> Self {
+        self.raw(b"X").raw(&(text.len() as u32).to_le_bytes()).raw(text.as_bytes())
+    }
+
+    pub fn int(self, number: i64) -> Self {
+        self.raw(&[0x8a, 8]).raw(&number.to_le_bytes())
+    }
+
+    pub fn ints(self, numbers: &[i64]) -> Self {
+        numbers.iter().fold(self.raw(b"("), |pickle, number| pickle.int(*number)).raw(b"t")
+    }
+
+    pub fn global(self, module: &str, name: &str) -> Self {
+        self.raw(format!("c{module}\n{name}\n").as_bytes())
+    }
+
+    pub fn tensor(self, t: &Tensor) -> Self {
+        let storage = self.global("torch._utils", "_rebuild_tensor_v2").raw(b"((").text("storage");
+        let storage = storage.global("torch", t.storage).text(t.key).text("cpu").int(t.elements).raw(b"tQ");
+        let hooks = storage.int(t.offset).ints(t.shape).ints(t.stride).raw(b"\x89");
+        hooks.global("collections", "OrderedDict").raw(b")RtR")
+    }
+
+    pub fn end(self) -> Vec<u8> {
+        self.raw(b".").0
+    }
+}
+
+/// What `_rebuild_tensor_v2` is given.
+#[derive(Clone)]
+pub struct Tensor<'a> {
+    pub storage: &'a str,
+    pub key: &'a str,
+    pub elements: i64,
+    pub offset: i64,
+    pub shape: &'a [i64],
+    pub stride: &'a [i64],
+}
+
+/// 2x3 floats, row by row, all of member `data/0`.
+pub const PLAIN: Tensor =
+    Tensor { storage: "FloatStorage", key: "0", elements: 6, offset: 0, shape: &[2, 3], stride: &[3, 1] };
+
+/// `{"a": tensor, "b": ...}` as an OrderedDict with a `_metadata` that BUILD sets.
+pub fn state_dict(tensors: &[(&str, Tensor)]) -> Vec<u8> {
+    named(Pickle::new(), tensors).end()
+}
+
+/// The same inside a longer pickle.
+pub fn named(pickle: Pickle, tensors: &[(&str, Tensor)]) -> Pickle {
+    let start = pickle.global("collections", "OrderedDict").raw(b")R(");
+    let filled = tensors.iter().fold(start, |pickle, (name, tensor)| pickle.text(name).tensor(tensor)).raw(b"u");
+    filled.raw(b"}").text("_metadata").global("collections", "OrderedDict").raw(b")Rsb")
+}
+
+/// Six floats 0 to 5.
+pub fn six() -> Vec<u8> {
+    (0..6).flat_map(|i| (i as f32).to_le_bytes()).collect()
+}
+
+/// An archive as `torch.save` lays it out.
+pub fn archive(pickle: &[u8], storages: &[(&str, &[u8])]) -> Vec<u8> {
+    archive_with(CompressionMethod::Stored, pickle, storages)
+}
+
+pub fn archive_with(method: CompressionMethod, pickle: &[u8], storages: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().compression_method(method);
+    let mut add = |name: String, bytes: &[u8]| {
+        zip.start_file(name, options).unwrap();
+        zip.write_all(bytes).unwrap();
+    };
+    add("archive/data.pkl".into(), pickle);
+    add("archive/byteorder".into(), b"little");
+    storages.iter().for_each(|(key, bytes)| add(format!("archive/data/{key}"), bytes));
+    add("archive/version".into(), b"3\n");
+    zip.finish().unwrap().into_inner()
+}
+
+/// A file of one tensor over six floats.
+pub fn one(tensor: Tensor) -> Vec<u8> {
+    archive(&state_dict(&[("layer.weight", tensor)]), &[("0", &six())])
+}
