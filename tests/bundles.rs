@@ -205,7 +205,7 @@ fn a_wrong_description_is_refused_with_what_is_right() {
         ("cfg = 2", "cfg = nan", ["`cfg` is a finite number", "NaN"]),
         ("cfg = 2", "top_p = 1.5", ["`top_p` is from 0 to 1", "1.5"]),
         ("cfg = 2", "n = 0", ["`n` is at least 1", "defaults"]),
-        ("cfg = 2", "cfg = ", ["line 31", "invalid"]),
+        ("cfg = 2", "cfg = ", ["line 27", "expected"]),
         ("name = \"tiny\"", "name = \"\"", ["`name`", "empty"]),
     ];
     for (from, to, parts) in cases {
@@ -250,4 +250,13 @@ fn folders_in_memory_and_on_disk_are_alike() {
             assert!(sub.find(outside).is_none(), "{outside}");
         }
     }
+}
+
+#[test]
+fn the_description_in_the_manual_is_valid() {
+    let manual = include_str!("../docs/weights.md");
+    let toml = manual.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let description =
+        Description::read(&Blob::Memory { name: "docs/weights.md".into(), bytes: toml.as_bytes() }).unwrap();
+    assert_eq!(description.name, "demo");
 }
