@@ -12,7 +12,7 @@ use ttsvar::{
     image::Image,
     models::{
         bsq_vae::{BsqVae, Latent, quantize},
-        infinity::{Guidance, Infinity, Pixels, ScaleKv, Schedule, Text, truncate},
+        infinity::{Guidance, Infinity, Pixels, ScaleKv, ScaleRun, Schedule, Text, truncate},
     },
     nn::{Rope, Weights},
 };
@@ -110,7 +110,6 @@ impl Run<'_> {
 
     fn walk(&self, b: usize, bits: &Tensors) -> Walk {
         let (model, texts) = (&self.fixture.model, self.texts(b));
-        let texts: Vec<&Text> = texts.iter().collect();
         let mut walk = Walk::default();
         let width = model.config().width / model.config().heads;
         for (scale, grid) in self.schedule.grids.iter().enumerate() {
@@ -127,8 +126,9 @@ impl Run<'_> {
             let mut watch = |half: usize, block: usize, out: &Tensor| {
                 blocks.insert((scale, half, block), out.clone());
             };
-            let seen = [walk.seen.clone()];
-            let (logits, kept) = model.forward(&inputs, &texts, &seen, &rope, self.guidance, true, &mut watch).unwrap();
+            let (seen, guidance) = ([walk.seen.clone()], self.guidance);
+            let run = ScaleRun { input: &inputs, texts: &texts, seen: &seen, rope: &rope, guidance, keep: true };
+            let (logits, kept) = model.forward(run, &mut watch).unwrap();
             walk.seen.extend(kept.into_iter().map(Arc::new));
             walk.logits.push((logits * f64::from(1.0 / self.tau)).unwrap());
             walk.inputs.push(tokens);
@@ -279,10 +279,11 @@ fn text_outputs(name: &'static str) {
     let named = fixture.config["runs"].as_object().unwrap().iter().find(|(_, run)| run["text_out"] == true);
     let run = fixture.run(named.expect("a run that recorded its text").0);
     let texts: Vec<Vec<Text>> = (0..batch as usize).map(|b| run.texts(b)).collect();
-    let in_order = |of: fn(&Text) -> &Tensor| -> Vec<f32> {
+    type Output = fn(&Text) -> &Tensor;
+    let in_order = |of: Output| -> Vec<f32> {
         (0..2).flat_map(|half| texts.iter().flat_map(move |texts| values(of(&texts[half])))).collect()
     };
-    let outputs: [(&str, fn(&Text) -> &Tensor); 4] = [
+    let outputs: [(&str, Output); 4] = [
         ("text_norm", |text| &text.normed),
         ("text_proj_for_sos", |text| &text.pooled),
         ("text_proj_for_ca", |text| &text.projected),

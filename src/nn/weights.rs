@@ -70,12 +70,20 @@ impl Weights {
         self.source.info(&self.path(name)).is_some()
     }
 
+    /// Numbers in all tensors of the source, whether read or not.
+    pub fn parameters(&self) -> usize {
+        let infos = self.source.names().into_iter().filter_map(|name| self.source.info(&name));
+        infos.map(|info| info.shape.iter().product::<usize>()).sum()
+    }
+
     /// How many numbered children `name.0`, `name.1`, ... there should be: one more than the highest number. Loading
     /// them all then names the tensor that a damaged file lacks in the middle.
     pub fn count(&self, name: &str) -> usize {
         let parent = self.path(&format!("{name}."));
         let number = |name: &String| name.strip_prefix(&parent)?.split_once('.')?.0.parse::<usize>().ok();
-        self.source.names().iter().filter_map(number).max().map_or(0, |highest| highest.saturating_add(1))
+        let names = self.source.names();
+        let highest = names.iter().filter_map(number).max();
+        highest.map_or(0, |highest| highest.saturating_add(1).min(names.len())) // a file cannot ask for a long loop
     }
 
     /// Sizes of the axes of a tensor that must be there and have `N` of them.

@@ -1,5 +1,7 @@
 //! From a prompt to images, one scale at a time: what the search needs of a generator.
 
+pub mod infinity;
+
 use crate::{Result, image::Image};
 
 /// The token grid of one scale; scales count from 0, coarse to fine.

@@ -7,4 +7,4 @@ mod transformer;
 
 pub use sampling::{Sampling, draw_bits, truncate};
 pub use schedule::{PIXELS_PER_TOKEN, Pixels, Schedule, TEMPLATES};
-pub use transformer::{Config, Guidance, Infinity, ScaleKv, Text};
+pub use transformer::{Config, Guidance, Infinity, ScaleKv, ScaleRun, Text};

@@ -35,6 +35,8 @@ pub struct Config {
     pub levels: usize,
     /// Text tokens of the learned unconditional prompt.
     pub text_tokens: usize,
+    /// Numbers in all tensors of the file.
+    pub parameters: usize,
 }
 
 /// How the two halves of a guided run are mixed: `cfg * conditional + (1 - cfg) * unconditional`.
@@ -48,6 +50,23 @@ pub struct Guidance {
 
 /// Keys and values that one candidate leaves at one scale: for each half, for each block.
 pub type ScaleKv = Vec<Vec<Kv>>;
+
+/// One scale of the candidates of one prompt, in one or two halves.
+#[derive(Clone, Copy)]
+pub struct ScaleRun<'a> {
+    /// For each half, what it starts from: (R, L, C)
+    pub input: &'a [Tensor],
+    /// For each half, its text: the conditional one, then the unconditional one.
+    pub texts: &'a [Text],
+    /// For each row, what it left at the scales before.
+    pub seen: &'a [Vec<Arc<ScaleKv>>],
+    /// The positions of the tokens.
+    pub rope: &'a Rope,
+    /// How the halves are mixed.
+    pub guidance: Guidance,
+    /// Whether a later scale will need the keys and values.
+    pub keep: bool,
+}
 
 /// What the network needs to know of one text, computed once.
 #[derive(Clone, Debug)]
@@ -154,19 +173,12 @@ impl Infinity {
         Ok(self.word_embed.forward(tokens)?.broadcast_add(&self.lvl_embed.get(scale)?)?)
     }
 
-    /// Runs one scale.
-    ///
-    /// `input` is (R, L, C), `seen[r]` what row r left at the scales before. One or two `texts` make one or two halves.
-    /// Returns logits (R, L, 2 bits), mixed by `guidance` but not yet divided by the temperature, and what each row
-    /// leaves behind, unless `keep` is false. `watch` is shown the output (R, L, C) of every block of every half.
+    /// Runs one scale. Returns logits (R, L, 2 bits), mixed by the guidance but not yet divided by the temperature, and
+    /// what each row leaves behind, if that is wanted. `watch` is shown half, number and output (R, L, C) of every
+    /// block.
     pub fn forward(
         &self,
-        input: &[Tensor],
-        texts: &[&Text],
-        seen: &[Vec<Arc<ScaleKv>>],
-        rope: &Rope,
-        guidance: Guidance,
-        keep: bool,
+        ScaleRun { input, texts, seen, rope, guidance, keep }: ScaleRun,
         watch: &mut dyn FnMut(usize, usize, &Tensor),
     ) -> Result<(Tensor, Vec<ScaleKv>)> {
         let rows = input[0].dims()[0];
@@ -189,9 +201,9 @@ impl Infinity {
                 x = vec![mixed.clone(), mixed];
             }
         }
-        let mut logits = self.logits(&x[0], texts[0])?;
+        let mut logits = self.logits(&x[0], &texts[0])?;
         if guidance.layer.is_none() && texts.len() == 2 {
-            logits = mix(&logits, &self.logits(&x[1], texts[1])?, guidance.cfg)?;
+            logits = mix(&logits, &self.logits(&x[1], &texts[1])?, guidance.cfg)?;
         }
         Ok((logits, if keep { kept } else { Vec::new() }))
     }
@@ -245,7 +257,17 @@ impl Config {
             let expected = format!("a number of heads that splits {width} into widths divisible by 4");
             return Err(first.mismatch("sa.scale_mul_1H11", expected, heads.to_string()));
         }
-        Ok(Self { width, depth, heads, text_width, bits: double_bits / 2, hidden, levels, text_tokens })
+        Ok(Self {
+            width,
+            depth,
+            heads,
+            text_width,
+            bits: double_bits / 2,
+            hidden,
+            levels,
+            text_tokens,
+            parameters: w.parameters(),
+        })
     }
 }
 

@@ -1,0 +1,260 @@
+//! Infinity as a pipeline: text encoder, transformer, sampling and decoder, scale by scale.
+
+mod rollout;
+mod text;
+
+pub use rollout::InfinityRollout;
+pub use text::TextEncoder;
+
+use candle_core::{Device, Tensor};
+
+use super::{Estimate, Pipeline, Prompt, Rollout, Scale, Size};
+use crate::{
+    Error, Result,
+    models::{
+        bsq_vae::{Decoder, Latent},
+        infinity::{Guidance, Infinity, Sampling, Schedule},
+    },
+    nn::Rope,
+};
+
+const USUAL_TEXT: usize = 20; // tokens of a prompt of usual length, for estimates
+
+/// How images are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Guidance: `cfg * conditional + (1 - cfg) * unconditional`; 1 leaves the unconditional half out.
+    pub cfg: f32,
+    /// Mix on the output of the n-th block from the end instead of on the logits.
+    pub cfg_layer: Option<usize>,
+    /// Temperature of the bits; greater than 0.
+    pub tau: f32,
+    /// Drops the less likely value of a bit where its likelihood is at most 1 - top_p; 0 never does.
+    pub top_p: f32,
+    /// Keep so many values of a bit; 0 and everything above 1 keep both.
+    pub top_k: usize,
+}
+
+impl Default for Settings {
+    /// The official settings: cfg 3, tau 0.5, top-p 0.97, top-k 900 (which never removes one of two values).
+    fn default() -> Self {
+        Self { cfg: 3.0, cfg_layer: None, tau: 0.5, top_p: 0.97, top_k: 900 }
+    }
+}
+
+impl Settings {
+    /// # Errors
+    /// A number is not one, or out of range.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |name: &str, range: &str, found: f32, hint: &str| {
+            Err(Error::input(format!("{name} must be {range}, found {found}")).with_hint(hint))
+        };
+        if !self.cfg.is_finite() {
+            return refuse("cfg", "a finite number", self.cfg, "3 is usual; 1 turns guidance off");
+        }
+        if !(self.tau.is_finite() && self.tau > 0.0) {
+            return refuse(
+                "tau",
+                "greater than 0",
+                self.tau,
+                "0.5 is usual; near 0 takes the likelier value of each bit",
+            );
+        }
+        if !(0.0..=1.0).contains(&self.top_p) {
+            return refuse("top-p", "from 0 to 1", self.top_p, "0.97 is usual; 0 turns it off");
+        }
+        if self.cfg_layer == Some(0) {
+            return refuse("the guidance layer", "1 or more", 0.0, "1 is the last block");
+        }
+        Ok(())
+    }
+}
+
+/// Paints from text features: everything but the text encoder.
+pub struct Painter<'a> {
+    transformer: &'a Infinity,
+    decoder: &'a Decoder,
+    settings: Settings,
+    latent: Latent,
+    grids: Vec<(usize, usize)>,
+    ropes: Vec<Rope>,
+    rows_at_once: usize,
+}
+
+impl<'a> Painter<'a> {
+    /// # Errors
+    /// The settings are out of range, the decoder is not of this transformer, or the schedule has more scales than the
+    /// transformer was trained for.
+    pub fn new(
+        transformer: &'a Infinity,
+        decoder: &'a Decoder,
+        schedule: &Schedule,
+        settings: Settings,
+        device: &Device,
+    ) -> Result<Self> {
+        settings.check()?;
+        let (config, channels) = (transformer.config(), decoder.latent_channels());
+        let patch = match config.bits {
+            bits if bits == channels => 1,
+            bits if bits == 4 * channels => 2,
+            bits => {
+                let message = format!("the transformer has {bits} bits a token, the decoder {channels} values a cell");
+                let hint = "take the decoder that was released with the transformer: as many values, or a quarter";
+                return Err(Error::input(message).with_hint(hint));
+            }
+        };
+        let grids = schedule.grids.clone();
+        let Some(grid) = grids.last().copied().filter(|_| grids.len() <= config.levels) else {
+            let message = format!("{} scales, but the transformer knows 1 to {}", grids.len(), config.levels);
+            return Err(Error::input(message));
+        };
+        if settings.cfg_layer.is_some_and(|layer| layer > config.depth) {
+            return Err(Error::input(format!("guidance on a layer beyond the {} blocks", config.depth)));
+        }
+        let width = config.width / config.heads;
+        let rope = |grid: &(usize, usize)| Rope::new(*grid, schedule.rope_grid, width, device);
+        let ropes = grids.iter().map(rope).collect::<candle_core::Result<_>>()?;
+        let latent = Latent { channels, patch, grid };
+        Ok(Self { transformer, decoder, settings, latent, grids, ropes, rows_at_once: usize::MAX })
+    }
+
+    /// Runs at most so many rows through the network together, which takes less memory and changes no result.
+    pub fn with_rows_at_once(self, rows: usize) -> Self {
+        Self { rows_at_once: rows.max(1), ..self }
+    }
+
+    /// Starts `rows` candidates from text features (T, text width); `negative` takes the place of the learned
+    /// unconditional text.
+    pub fn start(
+        &self,
+        features: &Tensor,
+        negative: Option<&Tensor>,
+        rows: usize,
+        seed: u64,
+    ) -> Result<InfinityRollout<'_>> {
+        let mut texts = vec![self.transformer.text(features)?];
+        if self.settings.cfg != 1.0 {
+            let own = self.transformer.unconditional(features.dims()[0])?;
+            let other = negative.unwrap_or(&own);
+            texts.push(self.transformer.text(other)?);
+        }
+        Ok(InfinityRollout::new(self, texts, rows, seed))
+    }
+
+    fn guidance(&self) -> Guidance {
+        Guidance { cfg: self.settings.cfg, layer: self.settings.cfg_layer }
+    }
+
+    fn sampling(&self) -> Sampling {
+        let Settings { tau, top_p, top_k, .. } = self.settings;
+        Sampling { tau, top_p, top_k }
+    }
+
+    /// Guidance halves that are run.
+    fn halves(&self) -> usize {
+        if self.settings.cfg == 1.0 { 1 } else { 2 }
+    }
+
+    fn tokens(&self, scale: usize) -> usize {
+        self.grids[scale].0 * self.grids[scale].1
+    }
+
+    /// Latent cells (rows, columns) of a decode.
+    fn decoded_cells(&self, size: Size) -> (usize, usize) {
+        let (rows, columns) = self.latent.size();
+        let Size::Preview(pixels) = size else { return (rows, columns) };
+        let factor = pixels as f64 / (rows.min(columns) * self.decoder.patch()) as f64;
+        let scaled = |cells: usize| ((cells as f64 * factor.min(1.0)).round() as usize).max(1);
+        (scaled(rows), scaled(columns))
+    }
+
+    /// Floating-point operations of one scale for one row; `texts` are the lengths of the halves' texts.
+    fn scale_flops(&self, scale: usize, texts: &[usize]) -> f64 {
+        let seen = (0..=scale).map(|s| self.tokens(s)).sum();
+        texts.iter().map(|text| self.transformer.scale_flops(self.tokens(scale), seen, *text)).sum()
+    }
+
+    fn decode_flops(&self, size: Size) -> f64 {
+        let (rows, columns) = self.decoded_cells(size);
+        self.decoder.flops(rows * columns)
+    }
+}
+
+/// A loaded Infinity with its text encoder.
+pub struct InfinityPipeline<'a> {
+    painter: Painter<'a>,
+    text: &'a TextEncoder,
+    scales: Vec<Scale>,
+}
+
+impl<'a> InfinityPipeline<'a> {
+    /// # Errors
+    /// The text encoder is not of this transformer.
+    pub fn new(painter: Painter<'a>, text: &'a TextEncoder) -> Result<Self> {
+        let (expected, found) = (painter.transformer.config().text_width, text.width());
+        if expected != found {
+            let message = format!("the transformer reads text of width {expected}, the text encoder writes {found}");
+            return Err(Error::input(message).with_hint("the released models go with flan-t5-xl"));
+        }
+        let scales = painter.grids.iter().map(|(height, width)| Scale { height: *height, width: *width }).collect();
+        Ok(Self { painter, text, scales })
+    }
+}
+
+impl Pipeline for InfinityPipeline<'_> {
+    fn scales(&self) -> &[Scale] {
+        &self.scales
+    }
+
+    fn image_size(&self) -> (usize, usize) {
+        let (rows, columns) = self.painter.latent.size();
+        (rows * self.painter.decoder.patch(), columns * self.painter.decoder.patch())
+    }
+
+    fn begin(&self, prompt: &Prompt, rows: usize, seed: u64) -> Result<Box<dyn Rollout + '_>> {
+        let features = self.text.encode(&prompt.text)?;
+        let negative = prompt.negative.as_ref().filter(|_| self.painter.halves() == 2);
+        let negative = negative.map(|negative| self.text.encode(negative)).transpose()?;
+        let mut rollout = self.painter.start(&features, negative.as_ref(), rows, seed)?;
+        rollout.spend(self.text.flops(features.dims()[0]));
+        rollout.spend(negative.map_or(0.0, |negative| self.text.flops(negative.dims()[0])));
+        Ok(Box::new(rollout))
+    }
+
+    fn estimate(&self, widths: &[usize], decodes: &[usize], size: Size) -> Estimate {
+        let painter = &self.painter;
+        let texts = vec![USUAL_TEXT; painter.halves()];
+        let prepare = texts.iter().map(|tokens| painter.transformer.text_flops(*tokens)).sum::<f64>();
+        let text = self.text.flops(USUAL_TEXT) + prepare;
+        let rows = |scale: usize, width: usize| if scale == 0 { width.min(1) } else { width }; // scale 0 starts alike
+        let scales: f64 =
+            widths.iter().enumerate().map(|(s, w)| rows(s, *w) as f64 * painter.scale_flops(s, &texts)).sum();
+        let last = decodes.len().saturating_sub(1);
+        let decode = |(s, count): (usize, &usize)| {
+            *count as f64 * painter.decode_flops(if s == last { Size::Full } else { size })
+        };
+        let decodes: f64 = decodes.iter().enumerate().map(decode).sum();
+        Estimate { flops: text + scales + decodes, peak_bytes: self.peak_bytes(widths) }
+    }
+}
+
+impl InfinityPipeline<'_> {
+    /// Weights in f32, keys and values of all rows up to the widest moment, and the larger of a scale's activations and
+    /// a decode's feature maps.
+    fn peak_bytes(&self, widths: &[usize]) -> u64 {
+        let painter = &self.painter;
+        let config = painter.transformer.config();
+        let weights = 4 * (config.parameters + self.text.parameters()) as u64;
+        let (mut seen, mut peak) = (0, 0);
+        for (scale, width) in widths.iter().enumerate() {
+            let (tokens, rows) = (painter.tokens(scale), (*width * painter.halves()) as u64);
+            let at_once = (*width).min(painter.rows_at_once) as u64;
+            let activations = 4 * at_once * (tokens * (6 * config.width + 2 * config.hidden)) as u64;
+            let kept = if scale + 1 == widths.len() { 0 } else { tokens };
+            peak = peak.max(rows * painter.transformer.kv_bytes(seen + kept) + activations);
+            seen += tokens;
+        }
+        let (rows, columns) = painter.latent.size();
+        weights + peak.max(painter.decoder.activation_bytes(rows * columns))
+    }
+}
