@@ -2,12 +2,13 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
-use support::{assert_close, golden, json, tensors};
+use support::{assert_close, assert_values_close, golden, json, tensors};
 use ttsvar::{
+    features::{Dinov2Features, Extractor, Features},
     hub,
     image::{Filter, Image},
     models::dinov2::{Dinov2, Tokens},
@@ -17,6 +18,7 @@ use ttsvar::{
 const FIXTURE: &str = "dinov2-tiny";
 const TABLES: f32 = 3e-5;
 const TOKENS: f32 = 3e-4;
+const SCORES: f32 = 2e-3;
 
 /// The model of a variant (`reg`, `noreg`, `hf`) as `config.json` names its file.
 fn model(variant: &str) -> Dinov2 {
@@ -31,21 +33,21 @@ fn triple(value: &Value) -> [f32; 3] {
     std::array::from_fn(|i| value[i].as_f64().unwrap() as f32)
 }
 
+fn images(list: &str) -> Vec<Image> {
+    let files: Vec<String> = serde_json::from_value(json(FIXTURE, "golden.json")[list].clone()).unwrap();
+    files.iter().map(|file| Image::open(golden(FIXTURE).join(file)).unwrap()).collect()
+}
+
 /// The pictures of a list in `golden.json`, as the model reads them: (B, 3, H, W).
 fn pictures(list: &str) -> Tensor {
-    let (config, golden_json) = (json(FIXTURE, "config.json"), json(FIXTURE, "golden.json"));
+    let config = json(FIXTURE, "config.json");
     let [height, width] = [0, 1].map(|i| config["resize"][i].as_u64().unwrap() as usize);
-    let pictures: Vec<Tensor> = golden_json[list]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|file| {
-            let image = Image::open(golden(FIXTURE).join(file.as_str().unwrap())).unwrap();
-            let planes = image.resize(width, height, Filter::Bilinear);
-            let planes = planes.to_chw(triple(&config["pixel_mean"]), triple(&config["pixel_std"]));
-            Tensor::from_vec(planes, (3, height, width), &Device::Cpu).unwrap()
-        })
-        .collect();
+    let planes = |image: &Image| {
+        let image = image.resize(width, height, Filter::Bilinear);
+        let planes = image.to_chw(triple(&config["pixel_mean"]), triple(&config["pixel_std"]));
+        Tensor::from_vec(planes, (3, height, width), &Device::Cpu).unwrap()
+    };
+    let pictures: Vec<Tensor> = images(list).iter().map(planes).collect();
     Tensor::stack(&pictures, 0).unwrap()
 }
 
@@ -145,4 +147,48 @@ fn parity_dinov2_tiny_hugging_face() {
     let tokens = tokens(&model);
     recorded("hf.cls", &tokens.cls, &expected);
     recorded("hf.patch", &tokens.patches, &expected);
+}
+
+/// The extract types as the original names them.
+const KINDS: [(&str, Features); 4] =
+    [("pca", Features::PcaRaw), ("pca", Features::Pca), ("pca_all", Features::PcaAll), ("pool", Features::Pool)];
+
+#[test]
+fn parity_dinov2_tiny_extracted_features() {
+    let (model, config) = (Arc::new(model("reg")), json(FIXTURE, "config.json"));
+    let size = [0, 1].map(|i| config["resize"][i].as_u64().unwrap() as usize);
+    let (images, expected) = (images("cluster_images"), tensors(FIXTURE, "golden_extract.safetensors"));
+    for (name, kind) in KINDS {
+        let extractor = Dinov2Features::new(model.clone(), kind, size).unwrap();
+        let found = extractor.extract(&images).unwrap();
+        let expected: Vec<Vec<f32>> = expected[&format!("{name}.scores")].to_vec2().unwrap();
+        assert_eq!(found.rows(), expected.len());
+        // A principal direction has no sign of its own: one a picture for `pca`, one in all for `pca_all`.
+        let common = sign(found.row(0), &expected[0]);
+        for (i, expected) in expected.iter().enumerate() {
+            let sign = match kind {
+                Features::Pool => 1.,
+                Features::PcaAll => common,
+                Features::Pca | Features::PcaRaw => sign(found.row(i), expected),
+            };
+            let found: Vec<f32> = found.row(i).iter().map(|v| v * sign).collect();
+            assert_values_close(&format!("{kind:?} of picture {i}"), &found, expected, SCORES, 0.);
+        }
+        for (i, image) in images.iter().enumerate().filter(|_| kind != Features::PcaAll) {
+            let alone = extractor.extract(std::slice::from_ref(image)).unwrap();
+            assert_eq!(alone.row(0), found.row(i), "{kind:?} of picture {i} alone");
+        }
+    }
+}
+
+fn sign(found: &[f32], expected: &[f32]) -> f32 {
+    found.iter().zip(expected).map(|(f, e)| f * e).sum::<f32>().signum()
+}
+
+#[test]
+fn sizes_that_patches_do_not_fill_are_refused() {
+    let model = Arc::new(model("reg"));
+    let size = [model.patch(), model.patch() + 1];
+    let error = Dinov2Features::new(model, Features::Pool, size).unwrap_err().to_string();
+    assert!(error.contains("multiples of"), "{error}");
 }

@@ -1,9 +1,11 @@
 //! Images as rows of numbers, so that they can be told apart.
 
+pub mod dinov2;
 pub mod patches;
 pub mod pca;
 pub mod pool;
 
+pub use dinov2::Dinov2Features;
 pub use patches::{Patches, reduce};
 
 use crate::{Result, image::Image};

@@ -86,6 +86,11 @@ impl Dinov2 {
         self.patch_embed.width()
     }
 
+    /// Where the weights lie.
+    pub fn device(&self) -> &Device {
+        self.cls_token.device()
+    }
+
     /// Features of pictures (B, 3, H, W), normalised with the mean and deviation of ImageNet.
     ///
     /// Fails when a side is no multiple of the patch.
@@ -131,7 +136,8 @@ impl Dinov2 {
         self.patch_embed.flops(patches) + blocks
     }
 
-    fn grid(&self, height: usize, width: usize) -> Result<(usize, usize)> {
+    /// Rows and columns of patches of a picture of this size in pixels. Fails when a side is no multiple of the patch.
+    pub fn grid(&self, height: usize, width: usize) -> Result<(usize, usize)> {
         let patch = self.patch();
         if height == 0 || width == 0 || !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
             return Err(Error::input(format!(

@@ -1,0 +1,82 @@
+//! Images described by the patches of a DINOv2, reduced to one row of numbers an image.
+//!
+//! Reference: TTS-VAR, `extract_k_ids` in `tts-var/utils_model.py`: the picture is squeezed to 224 x 224 whatever its
+//! aspect, then read by `dinov2_vitl14_reg`.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+
+use super::{Extractor, Features, Matrix, Patches, reduce};
+use crate::{
+    Result,
+    image::{Filter, Image},
+    models::dinov2::Dinov2,
+};
+
+/// Mean of each channel over ImageNet.
+const PIXEL_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// Standard deviation of each channel over ImageNet.
+const PIXEL_STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// Images that go through the network together, which bounds the memory.
+const TOGETHER: usize = 16;
+
+/// The extractor of one kind of features. Several kinds may share a model.
+#[derive(Clone, Debug)]
+pub struct Dinov2Features {
+    model: Arc<Dinov2>,
+    kind: Features,
+    size: [usize; 2],
+    device: Device,
+}
+
+impl Dinov2Features {
+    /// The size, [height, width], to which the original brings every image.
+    pub const SIZE: [usize; 2] = [224, 224];
+
+    /// Features of this kind, read from images brought to `size`, [height, width].
+    ///
+    /// # Errors
+    /// A side of `size` is no multiple of the model's patch.
+    pub fn new(model: Arc<Dinov2>, kind: Features, size: [usize; 2]) -> Result<Self> {
+        model.grid(size[0], size[1])?;
+        let device = model.device().clone();
+        Ok(Self { model, kind, size, device })
+    }
+
+    /// What the model says of each patch: (images, patches, C).
+    pub fn patches(&self, images: &[Image]) -> Result<Patches> {
+        let (rows, columns) = self.model.grid(self.size[0], self.size[1])?;
+        let (patches, width) = (rows * columns, self.model.width());
+        let mut data = Vec::with_capacity(images.len() * patches * width);
+        for images in images.chunks(TOGETHER) {
+            let tokens = self.model.forward(&self.pixels(images)?)?.patches; // (B, L, C)
+            data.extend(tokens.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+        }
+        Ok(Patches::new(images.len(), patches, width, data))
+    }
+
+    /// What the model reads of some images: (B, 3, height, width).
+    fn pixels(&self, images: &[Image]) -> Result<Tensor> {
+        let [height, width] = self.size;
+        let planes = images.par_iter().map(|image| {
+            let image = image.resize(width, height, Filter::Bilinear);
+            image.to_chw(PIXEL_MEAN, PIXEL_STD)
+        });
+        let planes: Vec<_> = planes.collect();
+        Ok(Tensor::from_vec(planes.concat(), (images.len(), 3, height, width), &self.device)?)
+    }
+}
+
+impl Extractor for Dinov2Features {
+    fn extract(&self, images: &[Image]) -> Result<Matrix> {
+        Ok(reduce(self.kind, &self.patches(images)?))
+    }
+
+    /// Of the network; the reduction is below a thousandth of it.
+    fn flops(&self, images: usize) -> f64 {
+        images as f64 * self.model.flops(self.size[0], self.size[1])
+    }
+}
