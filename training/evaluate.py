@@ -1,4 +1,4 @@
-"""Judges pictures against prompts: a folder of PNGs made by any program, or samples drawn here from a checkpoint."""
+"""Judges pictures against prompts: a folder of PNGs made by any program, or samples drawn here from a bundle."""
 import argparse
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-import bsq_vae
 from captions import test_prompts
 from judge import judge_all, table
+from sampler import load_bundle, sample
 
 
 def arguments():
@@ -17,9 +17,7 @@ def arguments():
     parser.add_argument("--prompts", type=Path, help="JSONL with task, caption, include, exclude (default: the test prompts)")
     parser.add_argument("--pictures", type=Path, help="folder with NNNN.png, NNNN = line of the prompt from 0")
     parser.add_argument("--manifest", type=Path, help="JSONL with `prompt` (line number) and `file`, instead of NNNN.png")
-    parser.add_argument("--out", type=Path, help="sample from the checkpoints in this folder instead")
-    parser.add_argument("--vae", default="vae.pth")
-    parser.add_argument("--generator", default="generator.pt")
+    parser.add_argument("--bundle", type=Path, help="sample from this bundle instead (raw: no search)")
     parser.add_argument("--cfg", type=float, default=2.0)
     parser.add_argument("--tau", type=float, default=0.5)
     parser.add_argument("--repeat", type=int, default=1, help="samples per prompt")
@@ -43,12 +41,9 @@ def from_files(args, prompts):
     return torch.stack([read(args.pictures / f"{i:04}.png") for i in range(len(prompts))]), prompts
 
 
-def from_checkpoint(args, prompts):
-    from sampler import load, sample
-
+def from_bundle(args, prompts):
     wishes = prompts * args.repeat
-    models = bsq_vae.load(args.out / args.vae), *load(args.out / args.generator)
-    pictures, _ = sample(*models, [p["caption"] for p in wishes], args.cfg, args.tau, args.seed)
+    pictures, _ = sample(*load_bundle(args.bundle), [p["caption"] for p in wishes], args.cfg, args.tau, args.seed)
     if args.save:
         args.save.mkdir(parents=True, exist_ok=True)
         for i, picture in enumerate(pictures[:len(prompts)]):
@@ -61,7 +56,7 @@ def main():
     torch.set_num_threads(1)
     lines = args.prompts.read_text().splitlines() if args.prompts else []
     prompts = [json.loads(line) for line in lines] if args.prompts else test_prompts()
-    pictures, wishes = from_files(args, prompts) if args.pictures else from_checkpoint(args, prompts)
+    pictures, wishes = from_files(args, prompts) if args.pictures else from_bundle(args, prompts)
     print(json.dumps({"pictures": len(pictures)} | table(judge_all(pictures, wishes), wishes)))
 
 

@@ -1,5 +1,6 @@
 """Draws pictures from the generator, scale by scale, with guidance; many prompts at once."""
 import torch
+from safetensors.torch import load_file
 
 import bsq_vae
 from bsq_vae import BITS, SCALES, resize
@@ -21,6 +22,15 @@ def load(path):
     text_encoder.load_state_dict(state["t5"])
     model.load_state_dict(state["infinity"])
     return text_encoder.eval().requires_grad_(False), model.eval().requires_grad_(False)
+
+
+def load_bundle(folder):
+    """Frozen tokenizer, text encoder and generator from an exported bundle."""
+    text_encoder, model = build()
+    text_encoder.load_state_dict({k: v.float() for k, v in load_file(folder / "t5" / "model.safetensors").items()})
+    model.load_state_dict({k: v.float() for k, v in torch.load(folder / "infinity.pth", weights_only=True).items()})
+    frozen = (m.eval().requires_grad_(False) for m in (text_encoder, model))
+    return bsq_vae.load(folder / "infinity_vae.pth"), *frozen
 
 
 def bit_probability(logits, tau, top_p):

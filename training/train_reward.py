@@ -30,6 +30,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder with train.pt, val.pt, features.pt")
     parser.add_argument("--steps", type=int, default=3_000)
+    parser.add_argument("--stop", type=int, help="end at this step of the schedule")
     parser.add_argument("--batch", type=int, default=32, help="pictures per step")
     parser.add_argument("--init", type=Path, help="go on from this checkpoint, at half the learning rate")
     parser.add_argument("--samples", nargs="*", default=[], help="files of own samples inside --out")
@@ -178,7 +179,8 @@ def main():
     is_muon = lambda n, p: p.ndim == 2 and "embeddings" not in n and "mlp.layers.7" not in n and "pointer" not in n
     optimizers, ema = Optimizers(both, rate, rate, is_muon), Ema(both, 0.995)
     began, running, accuracy = time.time(), None, 0.5
-    for step in range(args.steps):
+    last = args.stop or args.steps
+    for step in range(last):
         images, objects, pairs = pictures.batch(args.batch, rng)
         ids, truth = reward_ids([c for c, _ in pairs]), torch.tensor([float(t) for _, t in pairs])
         scores, hidden = forward(model, images, ids)
@@ -188,10 +190,10 @@ def main():
         ema.update()
         running = guess.item() if running is None else 0.98 * running + 0.02 * guess.item()
         accuracy = 0.98 * accuracy + 0.02 * ((scores > 0) == (truth > 0.5)).float().mean().item()
-        if (step + 1) % 100 == 0:
+        if (step + 1) % 100 == 0 or step + 1 == last:
             record = {"step": step + 1, "min": round((time.time() - began) / 60, 2), "loss": round(running, 4),
                       "total": round(loss.item(), 3), "accuracy": round(accuracy, 4)}
-            if (step + 1) % 500 == 0 or step + 1 == args.steps:
+            if (step + 1) % 500 == 0 or step + 1 == last:
                 with ema:
                     record["val"] = validate(model, val)
                     if pictures.samples:
