@@ -12,7 +12,7 @@ use ttsvar::{
     hub,
     image::{Filter, Image},
     models::dinov2::{Dinov2, Tokens},
-    nn::Weights,
+    nn::{TensorInfo, TensorSource, Weights},
 };
 
 const FIXTURE: &str = "dinov2-tiny";
@@ -20,13 +20,55 @@ const TABLES: f32 = 3e-5;
 const TOKENS: f32 = 3e-4;
 const SCORES: f32 = 2e-3;
 
-/// The model of a variant (`reg`, `noreg`, `hf`) as `config.json` names its file.
+fn heads() -> Option<usize> {
+    json(FIXTURE, "config.json")["num_heads"].as_u64().map(|heads| heads as usize)
+}
+
+/// The checkpoint of a variant (`reg`, `noreg`, `hf`) as `config.json` names its file.
+fn checkpoint(variant: &str) -> Arc<dyn TensorSource> {
+    let entry = &json(FIXTURE, "config.json")["variants"][variant];
+    hub::open(golden(FIXTURE).join(entry["file"].as_str().or(entry["dir"].as_str()).unwrap()), &[]).unwrap()
+}
+
+/// The model of a variant. It must know every tensor of the file but one, which training alone needs.
 fn model(variant: &str) -> Dinov2 {
-    let config = json(FIXTURE, "config.json");
-    let entry = &config["variants"][variant];
-    let path = golden(FIXTURE).join(entry["file"].as_str().or(entry["dir"].as_str()).unwrap());
-    let weights = Weights::new(hub::open(path, &[]).unwrap(), DType::F32, &Device::Cpu);
-    Dinov2::load(&weights, Some(config["num_heads"].as_u64().unwrap() as usize)).unwrap()
+    let weights = Weights::new(checkpoint(variant), DType::F32, &Device::Cpu);
+    let model = Dinov2::load(&weights, heads()).unwrap();
+    let unread = weights.unread();
+    assert!(unread.iter().all(|name| name.ends_with("mask_token")), "{unread:?}");
+    model
+}
+
+/// A file that lacks whatever lies below a name.
+struct Damaged(Arc<dyn TensorSource>, &'static str);
+
+impl TensorSource for Damaged {
+    fn origin(&self) -> String {
+        self.0.origin()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.names().into_iter().filter(|name| !name.starts_with(self.1)).collect()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        self.0.info(name).filter(|_| !name.starts_with(self.1))
+    }
+
+    fn load(&self, name: &str) -> ttsvar::Result<Tensor> {
+        self.0.load(name)
+    }
+}
+
+#[test]
+fn a_part_that_is_missing_is_named() {
+    for (missing, named) in
+        [("blocks.0.", "blocks.0.norm1.weight"), ("blocks", "blocks.0.norm1.weight"), ("pos_embed", "pos_embed")]
+    {
+        let weights = Weights::new(Arc::new(Damaged(checkpoint("reg"), missing)), DType::F32, &Device::Cpu);
+        let error = Dinov2::load(&weights, heads()).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{named}`")), "without {missing}: {error}");
+    }
 }
 
 fn triple(value: &Value) -> [f32; 3] {

@@ -129,6 +129,15 @@ fn parity_imagereward_tiny_scores() {
     }
 }
 
+#[test]
+fn every_tensor_is_known_but_those_that_rewards_do_not_need() {
+    let fixture = fixture();
+    fixture.scorer("vocab.txt");
+    let mut unread = fixture.weights.unread();
+    unread.retain(|name| !["vision_proj", "text_proj", "position_ids"].iter().any(|known| name.contains(known)));
+    assert!(unread.is_empty(), "{unread:?}");
+}
+
 /// The place of each score, 1 for the best.
 fn places(scores: &[f32]) -> Vec<usize> {
     scores.iter().map(|score| 1 + scores.iter().filter(|other| *other > score).count()).collect()
