@@ -117,3 +117,18 @@ fn parity_imagereward_tiny_tokens() {
         println!("{file}: {} prompts have the recorded ids", ids.len());
     }
 }
+
+#[test]
+fn files_that_are_no_tokenizer_are_refused() {
+    let message = |result: ttsvar::Result<T5Tokenizer>| {
+        let text = result.err().expect("an error").to_string();
+        println!("{text}");
+        assert!(!text.contains('\n'), "{text}");
+        text
+    };
+    assert!(message(T5Tokenizer::open(&blob(T5, "config.json"))).contains("not a tokenizer"));
+    assert!(message(T5Tokenizer::open(&blob(T5, "none.json"))).ends_with("none.json: no such file"));
+    assert!(message(T5Tokenizer::open(&blob(IMAGE_REWARD, "tokenizer.json"))).contains("expected a T5 tokenizer"));
+    let text = WordPieceTokenizer::open(&blob(T5, "prompts.json")).err().expect("an error").to_string();
+    assert!(text.contains("no `[UNK]` in it"), "{text}");
+}
