@@ -7,10 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use candle_core::{DType, Device};
 use support::golden;
 use tempfile::TempDir;
 use ttsvar::{
     hub::{self, Blob, Bundle, Description, Folder, Location, catalog},
+    models::t5::T5Encoder,
+    nn::Weights,
     text::{T5Tokenizer, WordPieceTokenizer},
 };
 
@@ -189,6 +192,26 @@ fn fault(from: &str, to: &str) -> String {
     let error = Description::read(&blob).expect_err("a fault");
     assert!(error.hint().is_some(), "{error}");
     error.to_string()
+}
+
+#[test]
+fn the_shipped_demo_opens_and_reads_its_own_words() {
+    let bundle = Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo")).unwrap();
+    assert_eq!(bundle.missing(), Vec::<String>::new());
+    let sources = [bundle.generator_weights(), bundle.vae_weights()].map(Result::unwrap);
+    let others = [bundle.scorer_weights(), bundle.features_weights()].map(|source| source.unwrap().unwrap());
+    assert!(sources.iter().chain(&others).all(|source| !source.names().is_empty()));
+    let weights = Weights::new(bundle.text_weights().unwrap(), DType::F32, &Device::Cpu);
+    let encoder = T5Encoder::load(&weights, &bundle.text_config().unwrap().json().unwrap()).unwrap();
+    let tokenizer = T5Tokenizer::open(&bundle.tokenizer().unwrap()).unwrap();
+    let words = bundle.description.text.words.unwrap();
+    let unknown = tokenizer.encode("xylophone").unwrap()[0];
+    for word in &words {
+        let ids = tokenizer.encode(word).unwrap();
+        assert!(ids.len() > 1 && !ids.contains(&unknown), "{word}");
+    }
+    let ids = tokenizer.encode(&words.join(" ")).unwrap();
+    assert_eq!(encoder.encode(&ids).unwrap().dims(), [ids.len(), encoder.width()]);
 }
 
 #[test]
