@@ -2,9 +2,9 @@
 //!
 //! The values lie on one stack; a mark remembers a height of it; the memo keeps values for later use.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path};
 
-use super::{Global, Node, Tree, Value, globals, op};
+use super::{Global, Node, Tree, Value, globals, input::Input, op};
 use crate::{Error, Result};
 
 /// Most values, marks and memo entries that a pickle may make; a model with 10 000 tensors makes about 400 000.
@@ -13,9 +13,7 @@ const MOST_VALUES: usize = 4 << 20;
 /// Runs a whole pickle.
 pub(super) fn run(pickle: &[u8], origin: &Path) -> Result<Tree> {
     let mut machine = Machine {
-        origin,
-        pickle,
-        at: 0,
+        input: Input::new(pickle, origin),
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
@@ -23,7 +21,7 @@ pub(super) fn run(pickle: &[u8], origin: &Path) -> Result<Tree> {
         made: 0,
     };
     let root = loop {
-        let opcode = machine.byte()?;
+        let opcode = machine.input.byte()?;
         if opcode == op::STOP {
             break machine.pop()?;
         }
@@ -34,9 +32,7 @@ pub(super) fn run(pickle: &[u8], origin: &Path) -> Result<Tree> {
 
 /// State of a running pickle.
 pub(super) struct Machine<'a> {
-    origin: &'a Path,
-    pickle: &'a [u8],
-    at: usize,
+    input: Input<'a>,
     stack: Vec<Value>,
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
@@ -44,7 +40,7 @@ pub(super) struct Machine<'a> {
     made: usize,
 }
 
-impl<'a> Machine<'a> {
+impl Machine<'_> {
     /// Adds a node and returns its index.
     pub(super) fn add(&mut self, node: Node) -> usize {
         self.nodes.push(node);
@@ -58,8 +54,8 @@ impl<'a> Machine<'a> {
 
     fn step(&mut self, opcode: u8) -> Result<()> {
         match opcode {
-            op::PROTO => self.take(1).map(drop),
-            op::FRAME => self.take(8).map(drop),
+            op::PROTO => self.input.take(1).map(drop),
+            op::FRAME => self.input.take(8).map(drop),
             op::MARK => self.mark(),
             op::POP => self.pop_any(),
             op::POP_MARK => self.above_mark().map(drop),
@@ -75,54 +71,10 @@ impl<'a> Machine<'a> {
             op::BUILD => self.pop().and_then(|_| self.top()).map(drop), // `_metadata` and the like: not needed
             op::PERSID | op::BINPERSID => self.persistent(opcode),
             _ => {
-                let value = self.literal(opcode)?;
+                let value = self.input.literal(opcode)?;
                 self.push(value)
             }
         }
-    }
-
-    fn literal(&mut self, opcode: u8) -> Result<Value> {
-        Ok(match opcode {
-            op::NONE => Value::None,
-            op::NEWTRUE => Value::Bool(true),
-            op::NEWFALSE => Value::Bool(false),
-            op::BININT => Value::Int(i32::from_le_bytes(self.array()?).into()),
-            op::BININT1 => Value::Int(self.byte()?.into()),
-            op::BININT2 => Value::Int(u16::from_le_bytes(self.array()?).into()),
-            op::BINFLOAT => Value::Float(f64::from_be_bytes(self.array()?)),
-            op::INT | op::LONG | op::FLOAT => self.number()?,
-            op::LONG1 => {
-                let length = self.byte()?.into();
-                long(self.take(length)?)
-            }
-            op::LONG4 => {
-                let length = self.length4()?;
-                long(self.take(length)?)
-            }
-            op::STRING | op::UNICODE => Value::Str(self.line()?.trim_matches(['\'', '"']).into()),
-            op::SHORT_BINSTRING | op::SHORT_BINUNICODE => {
-                let length = self.byte()?.into();
-                self.text(length)?
-            }
-            op::BINSTRING | op::BINUNICODE => {
-                let length = self.length4()?;
-                self.text(length)?
-            }
-            op::BINUNICODE8 => {
-                let length = self.length8()?;
-                self.text(length)?
-            }
-            op::SHORT_BINBYTES | op::BINBYTES | op::BINBYTES8 | op::BYTEARRAY8 => {
-                let length = match opcode {
-                    op::SHORT_BINBYTES => self.byte()?.into(),
-                    op::BINBYTES => self.length4()?,
-                    _ => self.length8()?,
-                };
-                self.take(length)?;
-                Value::Opaque("bytes")
-            }
-            _ => return self.fail(format!("unknown instruction 0x{opcode:02x}")),
-        })
     }
 
     fn tuple(&mut self, opcode: u8) -> Result<()> {
@@ -200,7 +152,7 @@ impl<'a> Machine<'a> {
 
     fn global(&mut self, opcode: u8) -> Result<()> {
         let global = if opcode == op::GLOBAL {
-            let (module, name) = (self.line()?, self.line()?);
+            let (module, name) = (self.input.line()?, self.input.line()?);
             self.find(&module, &name)?
         } else {
             let parts = self.pop_many(2)?;
@@ -223,7 +175,7 @@ impl<'a> Machine<'a> {
         };
         let asked: String = format!("{module}.{name}").chars().filter(|c| !c.is_control()).take(80).collect();
         let message = format!("the pickle asks for `{asked}`; {what}");
-        Err(Error::file(self.origin, message).with_hint(
+        Err(Error::file(self.input.origin(), message).with_hint(
             "if you trust the file, load it in Python and save its tensors alone, best with `safetensors.torch.save_file`",
         ))
     }
@@ -231,7 +183,7 @@ impl<'a> Machine<'a> {
     fn call(&mut self, opcode: u8) -> Result<()> {
         let (callable, arguments) = match opcode {
             op::INST => {
-                let (module, name) = (self.line()?, self.line()?);
+                let (module, name) = (self.input.line()?, self.input.line()?);
                 (Value::Global(self.find(&module, &name)?), self.above_mark()?)
             }
             op::OBJ => {
@@ -307,12 +259,12 @@ impl<'a> Machine<'a> {
 
     fn memo_index(&mut self, opcode: u8, text: u8, short: u8) -> Result<u32> {
         if opcode == short {
-            return Ok(self.byte()?.into());
+            return Ok(self.input.byte()?.into());
         }
         if opcode != text {
-            return Ok(u32::from_le_bytes(self.array()?));
+            return Ok(u32::from_le_bytes(self.input.array()?));
         }
-        match self.line()?.parse() {
+        match self.input.line()?.parse() {
             Ok(index) => Ok(index),
             Err(_) => self.fail("a memo number that is none"),
         }
@@ -380,80 +332,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn number(&mut self) -> Result<Value> {
-        let line = self.line()?;
-        let text = line.trim_end_matches('L');
-        match (&*line, text.parse(), text.parse()) {
-            ("00", ..) => Ok(Value::Bool(false)),
-            ("01", ..) => Ok(Value::Bool(true)),
-            (_, Ok(integer), _) => Ok(Value::Int(integer)),
-            (_, _, Ok(float)) => Ok(Value::Float(float)),
-            _ => self.fail("a number that is none"),
-        }
-    }
-
-    fn text(&mut self, length: usize) -> Result<Value> {
-        let bytes = self.take(length)?;
-        Ok(Value::Str(Arc::from(String::from_utf8_lossy(bytes))))
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let rest = &self.pickle[self.at..];
-        match rest.iter().position(|byte| *byte == b'\n') {
-            Some(length) => {
-                self.at += length + 1;
-                Ok(String::from_utf8_lossy(&rest[..length]).trim_end_matches('\r').to_owned())
-            }
-            None => self.cut_short(),
-        }
-    }
-
-    fn byte(&mut self) -> Result<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn length4(&mut self) -> Result<usize> {
-        Ok(u32::from_le_bytes(self.array()?) as usize)
-    }
-
-    fn length8(&mut self) -> Result<usize> {
-        let length = u64::from_le_bytes(self.array()?);
-        usize::try_from(length).or_else(|_| self.cut_short())
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let bytes = self.take(N)?;
-        bytes.try_into().or_else(|_| self.cut_short())
-    }
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8]> {
-        let pickle = self.pickle;
-        match self.at.checked_add(length).and_then(|end| pickle.get(self.at..end)) {
-            Some(bytes) => {
-                self.at += length;
-                Ok(bytes)
-            }
-            None => self.cut_short(),
-        }
-    }
-
-    fn cut_short<T>(&self) -> Result<T> {
-        self.fail("it ends in the middle of a value")
-    }
-
     fn fail<T>(&self, message: impl AsRef<str>) -> Result<T> {
-        let message = format!("damaged pickle, byte {} of {}: {}", self.at, self.pickle.len(), message.as_ref());
-        Err(Error::file(self.origin, message).with_hint("the file is damaged; download it again"))
+        self.input.fail(message)
     }
-}
-
-/// A little-endian two's complement integer of any length; what does not fit 64 bits is of no use here.
-fn long(bytes: &[u8]) -> Value {
-    if bytes.len() > 8 {
-        return Value::Opaque("long integer");
-    }
-    let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
-    let mut full = [if negative { 0xff } else { 0 }; 8];
-    full[..bytes.len()].copy_from_slice(bytes);
-    Value::Int(i64::from_le_bytes(full))
 }

@@ -6,6 +6,7 @@
 //! deeper than the call stack nor build cycles that are never freed, and the number of values is bounded.
 
 mod globals;
+mod input;
 mod machine;
 mod op;
 
