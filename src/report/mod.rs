@@ -1,1 +1,7 @@
-//! (being written)
+//! A trace as something to look at.
+
+mod canvas;
+mod text;
+pub mod tree;
+
+pub use tree::Tree;
