@@ -14,6 +14,7 @@ pub mod cli;
 pub mod demo;
 pub mod error;
 pub mod features;
+pub mod file;
 pub mod hub;
 pub mod image;
 pub mod models;

@@ -1,15 +1,11 @@
 //! PNG files: any kind of PNG is read as RGB, pictures are written with texts beside them, files appear whole or not at all.
 
-use std::{
-    fs,
-    io::{Cursor, Write},
-    path::Path,
-};
+use std::{fs, io::Cursor, path::Path};
 
 use png::{ColorType, DecodingError, Info, Limits, Reader, Transformations};
 
 use super::Image;
-use crate::{Error, Result};
+use crate::{Error, Result, file};
 
 /// Pixels beyond which a picture is refused: 134 million, 400 MB as RGB.
 const MAX_PIXELS: usize = 1 << 27;
@@ -69,12 +65,7 @@ impl Png {
     /// no partial file is left behind, and a file of that name is kept if writing fails.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let bytes = self.encode()?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = new_file(folder).map_err(Error::io(path))?;
-        file.write_all(&bytes).map_err(Error::io(path))?;
-        file.persist(path).map_err(|e| Error::io(path)(e.error))?;
-        Ok(())
+        file::replace(path, &self.encode()?).map_err(Error::io(path))
     }
 
     fn decode_bytes(bytes: &[u8]) -> Result<Self, String> {
@@ -121,17 +112,6 @@ impl Png {
 }
 
 const NOT_PNG_HINT: &str = "only complete PNG files can be read as pictures";
-
-/// A file without its final name, with the permissions that a new file of this user has.
-fn new_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666)); // less the umask
-    }
-    builder.prefix(".ttsvar-").suffix(".png").tempfile_in(folder)
-}
 
 fn read_pixels(reader: &mut Reader<Cursor<&[u8]>>) -> Result<Vec<u8>, String> {
     let size = reader.output_buffer_size().ok_or("a picture too large for this machine")?;

@@ -1,0 +1,71 @@
+//! Files that appear whole or not at all.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+};
+
+use tempfile::NamedTempFile;
+
+/// Writes a file under a passing name in its folder and renames it when it is complete: no partial file is left behind,
+/// and a file of that name is kept if writing fails.
+///
+/// # Errors
+/// The system refuses to write there.
+pub fn replace(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+    let path = path.as_ref();
+    passing(path, bytes)?.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// The same, but a file that has this name already is kept, and `false` is returned.
+///
+/// # Errors
+/// The system refuses to write there.
+pub fn create(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<bool> {
+    let path = path.as_ref();
+    match passing(path, bytes)?.persist_noclobber(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.error),
+    }
+}
+
+/// A complete file without its final name, with the permissions that a new file of this user has.
+fn passing(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666)); // less the umask
+    }
+    let mut file = builder.prefix(".ttsvar-").suffix(".part").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_or_kept_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        assert!(create(&path, b"one").unwrap());
+        assert!(!create(&path, b"two").unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        replace(&path, b"three").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"three");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(replace(folder.path().join("no/a"), b"").is_err());
+        assert!(create(folder.path().join("no/a"), b"").is_err());
+    }
+}

@@ -1,0 +1,177 @@
+//! What an image file says about its origin: enough to paint it again, bit for bit.
+//!
+//! The record is a set of text chunks of a PNG file; `docs/command-line.md` lists the keys.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    Error, Result,
+    image::{Image, Png},
+    search::{Plan, Scored, Trace},
+};
+
+/// Before each key, so that texts of other programs are left alone.
+const PREFIX: &str = "ttsvar:";
+
+/// How an image came about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// What was to be painted.
+    pub prompt: String,
+    /// What was to be avoided.
+    pub negative: Option<String>,
+    /// The seed of all draws.
+    pub seed: u64,
+    /// The bundle.
+    pub model: String,
+    /// The plan that was followed.
+    pub plan: Plan,
+    /// Shorter side in pixels of the images that stages looked at; none when they were full-size.
+    pub preview: Option<usize>,
+    /// What the generator was set to, as in the trace.
+    pub settings: Map<String, Value>,
+    /// What the image and its ancestors scored, oldest first; the last one is the final score.
+    pub scores: Vec<Scored>,
+    /// The version of the program.
+    pub version: String,
+}
+
+impl Record {
+    /// The record of a search's winner. The settings of the trace name the `model`.
+    pub fn of(trace: &Trace) -> Self {
+        let mut settings = trace.settings.clone();
+        let model = settings.shift_remove("model").and_then(|model| model.as_str().map(str::to_owned));
+        let winner = trace.candidates.get(trace.winner);
+        Self {
+            prompt: trace.prompt.clone(),
+            negative: trace.negative.clone(),
+            seed: trace.seed,
+            model: model.unwrap_or_default(),
+            plan: trace.plan.clone(),
+            preview: trace.preview,
+            settings,
+            scores: winner.map(|winner| winner.history.clone()).unwrap_or_default(),
+            version: trace.version.clone(),
+        }
+    }
+
+    /// The final score.
+    pub fn score(&self) -> Option<f32> {
+        self.scores.last().map(|last| last.score)
+    }
+
+    /// The image with this record beside it.
+    pub fn beside(&self, image: Image) -> Png {
+        let mut png = Png::new(image).with_text("Software", format!("ttsvar {}", self.version));
+        for (key, value) in self.texts() {
+            png = png.with_text(format!("{PREFIX}{key}"), value);
+        }
+        png
+    }
+
+    /// Key and value of every text, keys without their prefix.
+    pub fn texts(&self) -> Vec<(&'static str, String)> {
+        let mut texts = vec![("prompt", self.prompt.clone())];
+        texts.extend(self.negative.clone().map(|negative| ("negative", negative)));
+        texts.push(("seed", self.seed.to_string()));
+        texts.push(("model", self.model.clone()));
+        texts.push(("settings", json(&self.settings)));
+        texts.push(("preview", self.preview.map_or_else(|| "full".to_owned(), |pixels| pixels.to_string())));
+        texts.push(("plan", self.plan.to_toml()));
+        texts.extend(self.score().map(|score| ("score", score.to_string())));
+        texts.push(("scores", json(&self.scores)));
+        texts.push(("version", self.version.clone()));
+        texts
+    }
+
+    /// The record beside an image; none where the file has no text of this program.
+    ///
+    /// # Errors
+    /// [`Error::Input`] names the text that is missing or damaged.
+    pub fn read(png: &Png) -> Result<Option<Self>> {
+        if !png.text.iter().any(|(key, _)| key.starts_with(PREFIX)) {
+            return Ok(None);
+        }
+        let optional = |key: &str| png.text(&format!("{PREFIX}{key}"));
+        let text = |key: &str| optional(key).ok_or_else(|| damaged(key, "it is missing"));
+        let number = |key: &str| text(key)?.parse().map_err(|_| damaged(key, "it is no number"));
+        let full = text("preview")? == "full";
+        Ok(Some(Self {
+            prompt: text("prompt")?.to_owned(),
+            negative: optional("negative").map(str::to_owned),
+            seed: number("seed")?,
+            model: text("model")?.to_owned(),
+            plan: Plan::from_toml(text("plan")?).map_err(|error| damaged("plan", &error.to_string()))?,
+            preview: if full { None } else { Some(number("preview")? as usize) },
+            settings: parsed("settings", text("settings")?)?,
+            scores: parsed("scores", text("scores")?)?,
+            version: text("version")?.to_owned(),
+        }))
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("names, numbers and texts are all that JSON needs")
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(key: &str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| damaged(key, &error.to_string()))
+}
+
+fn damaged(key: &str, what: &str) -> Error {
+    Error::input(format!("the text `{PREFIX}{key}` is damaged: {what}"))
+        .with_hint("another program may have changed the file; the trace has the same facts")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let settings = [("cfg".to_owned(), Value::from(2.5)), ("method".to_owned(), Value::from("tts-var"))];
+        Record {
+            prompt: "ein roter Kreis, \"größer\"".to_owned(),
+            negative: Some("blur".to_owned()),
+            seed: u64::MAX,
+            model: "demo".to_owned(),
+            plan: Plan::tts_var(13, 2, Default::default()).unwrap(),
+            preview: Some(256),
+            settings: Map::from_iter(settings),
+            scores: vec![Scored { scale: 6, score: -0.1 }, Scored { scale: 12, score: f32::NEG_INFINITY }],
+            version: "0.1.0".to_owned(),
+        }
+    }
+
+    fn image() -> Image {
+        Image::new(1, 1, vec![1, 2, 3])
+    }
+
+    #[test]
+    fn a_record_comes_back_from_a_file_as_it_was() {
+        for record in [record(), Record { negative: None, preview: None, scores: vec![], ..record() }] {
+            let bytes = record.beside(image()).encode().unwrap();
+            assert_eq!(Record::read(&Png::decode(&bytes).unwrap()).unwrap(), Some(record));
+        }
+    }
+
+    #[test]
+    fn pictures_of_other_programs_have_no_record() {
+        assert_eq!(Record::read(&Png::new(image()).with_text("Software", "other")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_damaged_text_is_named() {
+        let png = record().beside(image());
+        for key in ["prompt", "seed", "model", "settings", "preview", "plan", "scores", "version"] {
+            let mut torn = png.clone();
+            torn.text.retain(|(k, _)| k != &format!("ttsvar:{key}"));
+            assert!(Record::read(&torn).unwrap_err().to_string().contains(key));
+        }
+        for (key, value) in [("seed", "x"), ("settings", "[]"), ("plan", "start = 0"), ("scores", "{}")] {
+            let mut torn = png.clone();
+            torn.text.retain(|(k, _)| k != &format!("ttsvar:{key}"));
+            let error = Record::read(&torn.with_text(format!("ttsvar:{key}"), value)).unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
+        }
+    }
+}
