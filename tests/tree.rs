@@ -44,7 +44,10 @@ fn every_method_has_a_picture_of_sane_size() {
             let Ok(plan) = method.plan(SCALES, n) else { continue };
             let (_, picture) = grown(&plan);
             let (width, height) = (picture.width(), picture.height());
-            assert!((600..=3600).contains(&width) && (200..=6000).contains(&height), "{method} {n}: {width} x {height}");
+            assert!(
+                (600..=2900).contains(&width) && (200..=4000).contains(&height),
+                "{method} {n}: {width} x {height}"
+            );
         }
     }
 }

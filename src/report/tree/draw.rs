@@ -135,7 +135,13 @@ fn chip(canvas: &mut Canvas, centre: f32, middle: f32, cluster: usize, fallen: b
     if fallen {
         canvas.fill(Rect { left: left + 1, top: place.top + 1, width: width - 2, height: 15 }, PAPER);
     }
-    canvas.text_centred(LETTER, left as f32 + width as f32 / 2.0, middle + 5.5, &name, if fallen { colour } else { PAPER });
+    canvas.text_centred(
+        LETTER,
+        left as f32 + width as f32 / 2.0,
+        middle + 5.5,
+        &name,
+        if fallen { colour } else { PAPER },
+    );
 }
 
 /// A, B, … Z, AA, AB, …

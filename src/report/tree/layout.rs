@@ -25,6 +25,11 @@ const HEADER_GAP: usize = 30;
 const LEGEND: usize = 44;
 /// Pictures side by side; rows of more have several lines.
 const COLUMNS: usize = 32;
+/// Pixels that a line of pictures may be wide.
+const WIDEST: usize = 2600;
+/// Pixels along the sides of a square picture, at least and at most.
+const SMALLEST: usize = 64;
+const LARGEST: usize = 128;
 /// Candidates of one stage that are shown.
 const SHOWN: usize = 256;
 /// Width of a score beneath a picture.
@@ -89,9 +94,10 @@ impl Layout {
     /// `decoded` are the candidates that have images, scale by scale; `aspect` is width divided by height of those.
     pub(super) fn new(trace: &Trace, decoded: &[(usize, Vec<usize>)], aspect: f32) -> Self {
         let rows: Vec<Row> = rows(trace, decoded);
-        let limit = if rows.len() == 1 { squarish(rows[0].leaves.len()) } else { COLUMNS };
+        let limit = WIDEST / Cell::new(SMALLEST, aspect).step();
+        let limit = if rows.len() == 1 { squarish(rows[0].leaves.len()).min(limit) } else { COLUMNS.min(limit) };
         let most = rows.iter().map(|row| grid(row.leaves.len(), limit).0).max().unwrap_or(1);
-        let cell = Cell::new(side(most), aspect);
+        let cell = Cell::new(side(most, aspect), aspect);
         let inner = (GUTTER + cell.across(most)).max(READABLE);
         let title = text::wrap(TITLE, &trace.prompt, inner as f32, 2);
         let facts = text::wrap(FACTS, &facts(trace), inner as f32, 2);
@@ -177,8 +183,9 @@ impl Cell {
 }
 
 /// Pixels along a side of a picture where the widest row has `most`: large while there is room, never too small to see.
-fn side(most: usize) -> usize {
-    (1800 / most).saturating_sub(GAP).clamp(64, 128)
+fn side(most: usize, aspect: f32) -> usize {
+    let room = (1800 / most).saturating_sub(GAP) as f32 / aspect.sqrt().max(1.0);
+    (room as usize).clamp(SMALLEST, LARGEST)
 }
 
 /// The prompt's companions in the header.
