@@ -1,0 +1,135 @@
+//! The shipped demo bundle, from prompt to image, and what must not change a picture.
+
+use std::sync::OnceLock;
+
+use proptest::prelude::*;
+use ttsvar::{
+    bundle::{Device, Settings, System},
+    image::Image,
+    models::infinity::Schedule,
+    pipelines::{Pipeline, Size, infinity},
+    search::{Method, Outcome, Plan, Search, Silent, run},
+};
+
+fn demo() -> &'static System {
+    static DEMO: OnceLock<System> = OnceLock::new();
+    DEMO.get_or_init(|| System::open("demo", None, &Device::Cpu).unwrap())
+}
+
+fn settings() -> Settings {
+    let drawing = infinity::Settings { cfg: 2.0, tau: 0.7, ..infinity::Settings::default() };
+    Settings { drawing, aspect: None, pixels: None, rows_at_once: None }
+}
+
+fn search(plan: &Plan, prompt: &str, seed: u64) -> Outcome {
+    let pipeline = demo().pipeline(&settings()).unwrap();
+    let search = Search::new(pipeline.as_ref(), demo().scorer(), demo().extractors());
+    run(&search, &prompt.into(), plan, seed, &mut Silent).unwrap()
+}
+
+/// Finished pictures of some rows.
+fn paint(pipeline: &dyn Pipeline, rows: usize, seed: u64) -> Vec<Image> {
+    let mut rollout = pipeline.begin(&"two red stars".into(), rows, seed).unwrap();
+    for _ in pipeline.scales() {
+        rollout.step().unwrap();
+    }
+    rollout.images(&(0..rows).collect::<Vec<_>>(), Size::Full).unwrap()
+}
+
+#[test]
+fn every_tensor_of_the_bundle_is_known() {
+    assert_eq!(demo().unknown_tensors(), []);
+}
+
+#[test]
+fn a_word_that_the_demo_does_not_know_is_named() {
+    assert_eq!(demo().unknown_words("a red dragon above a ring"), ["dragon"]);
+    assert!(demo().unknown_words("a photo of three green triangles").is_empty());
+}
+
+#[test]
+fn a_row_paints_the_same_picture_in_any_company() {
+    let pipeline = demo().pipeline(&settings()).unwrap();
+    let many = paint(pipeline.as_ref(), 5, 7);
+    assert_eq!(paint(pipeline.as_ref(), 1, 7), many[..1]);
+    assert_eq!(paint(pipeline.as_ref(), 3, 7), many[..3]);
+    assert_ne!(many[0], many[1]);
+}
+
+#[test]
+fn threads_change_no_picture() {
+    let pipeline = demo().pipeline(&settings()).unwrap();
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| paint(pipeline.as_ref(), 2, 3))
+    };
+    assert_eq!(with(1), with(3));
+}
+
+#[test]
+fn a_pruned_row_leaves_the_others_as_they_were() {
+    let pipeline = demo().pipeline(&settings()).unwrap();
+    let whole = paint(pipeline.as_ref(), 4, 11);
+    let mut rollout = pipeline.begin(&"two red stars".into(), 4, 11).unwrap();
+    for scale in 0..pipeline.scales().len() {
+        rollout.step().unwrap();
+        if scale == 2 {
+            rollout.gather(&[3, 1, 1]).unwrap();
+        }
+    }
+    let pruned = rollout.images(&[0, 1, 2], Size::Full).unwrap();
+    assert_eq!(pruned[..2], [whole[3].clone(), whole[1].clone()]);
+    assert_ne!(pruned[2], pruned[1], "a second copy draws from a stream of its own");
+}
+
+#[test]
+fn rows_that_share_a_state_are_computed_once() {
+    let pipeline = demo().pipeline(&settings()).unwrap();
+    let mut rollout = pipeline.begin(&"a ring".into(), 6, 0).unwrap();
+    assert_eq!(rollout.step().unwrap(), 1);
+    assert_eq!(rollout.step().unwrap(), 6);
+    rollout.gather(&[0, 0, 4, 0]).unwrap();
+    assert_eq!(rollout.step().unwrap(), 2);
+}
+
+#[test]
+fn a_search_records_its_cost_four_ways() {
+    let scales = demo().pipeline(&settings()).unwrap().scales().len();
+    let outcome = search(&Method::TtsVar.plan(scales, 1).unwrap(), "a red circle and a blue square", 1);
+    let cost = &outcome.trace.cost;
+    assert!(cost.images >= 1 && cost.decodes <= 21 && cost.scorings > 0 && cost.extractions > 0);
+    assert!(cost.flops.generator > 1e8 && cost.flops.scorer > 1e6 && cost.flops.features > 1e6);
+    assert!(cost.seconds.total > 0.0 && cost.seconds.transformer.len() == scales);
+}
+
+#[test]
+fn the_official_plan_of_13_scales_decodes_at_most_21_images() {
+    let system = demo();
+    let grids: Vec<(usize, usize)> = [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8].map(|side| (side, side)).to_vec();
+    let schedule = Schedule { grids, rope_grid: (8, 8) };
+    let pipeline = system.pipeline_of(&schedule, &settings()).unwrap();
+    let search = Search::new(pipeline.as_ref(), system.scorer(), system.extractors());
+    let plan = Method::TtsVar.plan(13, 1).unwrap();
+    let outcome = run(&search, &"a green cross".into(), &plan, 5, &mut Silent).unwrap();
+    assert_eq!(outcome.trace.cost.rows, [8, 8, 8, 6, 6, 6, 4, 2, 2, 2, 1, 1, 1]);
+    assert!(outcome.trace.cost.decodes <= 21, "{} decodes", outcome.trace.cost.decodes);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn best_of_n_never_falls_as_n_grows(seed in any::<u64>()) {
+        let scales = demo().pipeline(&settings()).unwrap().scales().len();
+        let score = |n| search(&Plan::best_of_n(scales, n).unwrap(), "a blue star", seed).winner().score;
+        let scores = [1, 2, 4].map(score);
+        prop_assert!(scores.is_sorted(), "{scores:?}");
+    }
+
+    #[test]
+    fn chunks_change_no_picture(seed in any::<u64>(), rows_at_once in 1usize..5) {
+        let whole = demo().pipeline(&settings()).unwrap();
+        let chunked = demo().pipeline(&Settings { rows_at_once: Some(rows_at_once), ..settings() }).unwrap();
+        prop_assert_eq!(paint(whole.as_ref(), 4, seed), paint(chunked.as_ref(), 4, seed));
+    }
+}
