@@ -12,9 +12,10 @@ use ttsvar::{
     image::Image,
     models::{
         bsq_vae::{BsqVae, Latent, quantize},
-        infinity::{Guidance, Infinity, Pixels, ScaleKv, ScaleRun, Schedule, Text, truncate},
+        infinity::{Guidance, Infinity, Pixels, ScaleKv, ScaleRun, Schedule, Text},
     },
     nn::{Rope, Weights},
+    pipelines::infinity::truncate,
 };
 
 type Tensors = HashMap<String, Tensor>;

@@ -1,10 +1,8 @@
 //! Infinity (arXiv 2412.04431): a transformer that predicts an image's bits scale by scale, coarse to fine
 //! (`infinity/models/infinity.py`).
 
-mod sampling;
 mod schedule;
 mod transformer;
 
-pub use sampling::{Sampling, draw_bits, truncate};
 pub use schedule::{PIXELS_PER_TOKEN, Pixels, Schedule, TEMPLATES};
 pub use transformer::{Config, Guidance, Infinity, ScaleKv, ScaleRun, Text};

@@ -1,9 +1,11 @@
 //! Infinity as a pipeline: text encoder, transformer, sampling and decoder, scale by scale.
 
 mod rollout;
+mod sampling;
 mod text;
 
 pub use rollout::InfinityRollout;
+pub use sampling::{Sampling, draw_bits, truncate};
 pub use text::TextEncoder;
 
 use candle_core::{Device, Tensor};
@@ -13,7 +15,7 @@ use crate::{
     Error, Result,
     models::{
         bsq_vae::{Decoder, Latent},
-        infinity::{Guidance, Infinity, Sampling, Schedule},
+        infinity::{Guidance, Infinity, Schedule},
     },
     nn::Rope,
 };

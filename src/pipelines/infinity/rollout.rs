@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::Painter;
+use super::{Painter, draw_bits};
 use crate::{
     Error, Result,
     image::Image,
     models::{
         bsq_vae::Latent,
-        infinity::{ScaleKv, ScaleRun, Text, draw_bits},
+        infinity::{ScaleKv, ScaleRun, Text},
     },
     nn::bilinear,
     pipelines::{Rollout, Size},
