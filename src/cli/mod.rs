@@ -1,6 +1,79 @@
-//! The command line: one file a subcommand.
+//! The command line: one file a subcommand. What was typed is in `arguments`, what it means in `request`, and
+//! everything that is printed goes through `talk`.
 
-/// Runs the program and returns its exit code.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod arguments;
+mod generate;
+mod inspect;
+mod interrupt;
+mod models;
+mod numbers;
+mod outputs;
+mod plan;
+mod progress;
+mod prompts;
+mod repeat;
+mod request;
+mod system;
+mod table;
+mod talk;
+mod usage;
+mod wish;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command, Global};
+use talk::Talk;
+
+use crate::{Error, Result};
+
+/// Exit code of everything that the user can put right.
+const REFUSED: u8 = 2;
+
+/// Exit code of a run that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Runs the program and returns its exit code: 0 when all went well, 2 for what the user can put right, 1 for failures
+/// of the program, 130 after Ctrl-C.
+pub fn main() -> ExitCode {
+    interrupt::install();
+    let arguments = match usage::parse() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    let talk = Talk::new(arguments.global.quiet, arguments.global.json);
+    ExitCode::from(run(&arguments, &talk).unwrap_or_else(|error| {
+        talk.error(&error);
+        code(&error)
+    }))
+}
+
+fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
+    start_threads(&arguments.global)?;
+    system::device(&arguments.global.device)?;
+    match &arguments.command {
+        Command::Generate(typed) => return generate::run(typed, &arguments.global, talk),
+        Command::Models(typed) => models::run(typed, talk)?,
+        Command::Plan(typed) => plan::run(typed, &arguments.global, talk)?,
+        Command::Inspect(typed) => inspect::run(typed, talk)?,
+    }
+    Ok(0)
+}
+
+/// The exit code that an error asks for.
+fn code(error: &Error) -> u8 {
+    match error {
+        Error::Input { .. } | Error::File { .. } | Error::Io { .. } | Error::Tensor { .. } => REFUSED,
+        Error::Interrupted => INTERRUPTED,
+        Error::Compute(_) => 1,
+    }
+}
+
+fn start_threads(global: &Global) -> Result<()> {
+    let Some(threads) = global.threads else { return Ok(()) };
+    if threads == 0 {
+        return Err(Error::input("--threads is 0, but the work needs at least 1 thread")
+            .with_hint("leave it out to use every core"));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    pool.map_err(|error| Error::input(format!("cannot start {threads} threads: {error}")))
 }

@@ -254,7 +254,7 @@ const BERT: &str = "bert-base-uncased";
 const DINOV2: &str = "dinov2-l-reg";
 
 /// The built-in description of a released model.
-fn released(name: &str) -> Option<Description> {
+pub fn released(name: &str) -> Option<Description> {
     let known = RELEASED.contains(&name).then(|| catalog::entry(name)).flatten()?;
     let file = |index: usize| Some((*known.files.get(index)?.first()?).to_owned());
     let generator = Generator {

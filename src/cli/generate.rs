@@ -1,0 +1,188 @@
+//! `ttsvar generate`: from prompts to image files.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::{
+    arguments::{self, Global},
+    code, numbers,
+    outputs::slug,
+    progress::Progress,
+    request::Request,
+    system,
+    talk::Talk,
+    wish::Named,
+};
+use crate::{
+    Result,
+    bundle::{Settings, System},
+    pipelines::{Pipeline, Prompt},
+    report::{Record, Tree},
+    search::{self, Event, Listener, Outcome, Plan, Search, Trace},
+};
+
+/// Paints every prompt. What goes wrong with one prompt of a list is said, and the others go on; the exit code is that of
+/// the first failure.
+pub(super) fn run(typed: &arguments::Generate, global: &Global, talk: &Talk) -> Result<u8> {
+    let request = Request::read(typed)?;
+    if let Some(version) = request.painted_by.as_ref().filter(|version| *version != env!("CARGO_PKG_VERSION")) {
+        talk.note(&format!("version {version} painted that image; this is another, which may paint a different one"));
+    }
+    let system = system::open(&request.model, request.weights.as_deref(), &global.device)?;
+    let settings = request.settings(system.defaults());
+    let pipeline = system.pipeline(&settings)?;
+    let studio = Studio::new(&request, &system, pipeline.as_ref(), &settings)?;
+    studio.warn(talk);
+    let mut progress = Progress::new(talk, request.prompts.texts.len() > 1);
+    let mut worst = 0;
+    for number in 1..=request.prompts.texts.len() {
+        match studio.paint(number, talk, &mut progress) {
+            Ok(()) => {}
+            Err(error) if !request.prompts.list || code(&error) == super::INTERRUPTED => return Err(error),
+            Err(error) => {
+                progress.clear();
+                talk.error_of(&format!("prompt {number}: "), &error);
+                worst = if worst == 0 { code(&error) } else { worst };
+            }
+        }
+    }
+    Ok(worst)
+}
+
+/// Everything that the prompts of a run share.
+struct Studio<'a> {
+    request: &'a Request,
+    system: &'a System,
+    search: Search<'a>,
+    plan: Plan,
+    named: Named,
+}
+
+impl<'a> Studio<'a> {
+    fn new(request: &'a Request, system: &'a System, pipeline: &'a dyn Pipeline, settings: &Settings) -> Result<Self> {
+        let (plan, named) = request.wish.plan(pipeline.scales().len(), system.defaults())?;
+        let mut search = Search::new(pipeline, system.scorer(), system.extractors());
+        search.preview = request.preview;
+        search.settings = request.recorded(settings, named);
+        search.check(&plan)?;
+        Ok(Self { request, system, search, plan, named })
+    }
+
+    /// What is good to know before anything is painted.
+    fn warn(&self, talk: &Talk) {
+        for (file, names) in self.system.unknown_tensors() {
+            let first: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
+            let more = if names.len() > first.len() { ", …" } else { "" };
+            let count = names.len();
+            talk.warn(
+                &format!("{file}: {count} tensors that the model does not know: {}{more}", first.join(", ")),
+                None,
+            );
+        }
+        let mut unknown: Vec<String> = vec![];
+        for word in self.request.prompts.texts.iter().flat_map(|text| self.system.unknown_words(text)) {
+            if !unknown.contains(&word) {
+                unknown.push(word);
+            }
+        }
+        if unknown.is_empty() {
+            return;
+        }
+        let known = self.system.words().unwrap_or_default().join(", ");
+        let text = format!("`{}` does not know: {}", self.system.name(), unknown.join(", "));
+        talk.warn(&text, Some(&format!("it knows these words: {known}")));
+    }
+
+    /// Paints the prompt of a number, counted from 1, and writes everything that was asked for.
+    fn paint(&self, number: usize, talk: &Talk, progress: &mut Progress) -> Result<()> {
+        let prompts = &self.request.prompts;
+        let text = &prompts.texts[number - 1];
+        if prompts.texts.len() > 1 {
+            progress.title(format!("{number}/{}  ", prompts.texts.len()));
+        }
+        let prompt = Prompt { text: text.clone(), negative: self.request.negative.clone() };
+        let mut ears = Ears { progress, tree: self.request.outputs.tree.as_ref().map(|_| Tree::default()) };
+        let outcome = search::run(&self.search, &prompt, &self.plan, self.request.seed, &mut ears)?;
+        let tree = ears.tree;
+        let stem = if prompts.list { format!("{number:04}-{}", slug(text)) } else { slug(text) };
+        let written = self.write(&stem, &outcome, tree.as_ref())?;
+        talk.result(&if talk.json { self.json(&outcome, &written) } else { self.words(&outcome, &written, talk) })
+    }
+
+    fn write(&self, stem: &str, outcome: &Outcome, tree: Option<&Tree>) -> Result<Written> {
+        let (outputs, trace) = (&self.request.outputs, &outcome.trace);
+        let image = Record::of(trace).beside(outcome.winner().image.clone()).encode()?;
+        let tree = tree.map(|tree| crate::image::Png::new(tree.picture(trace)).encode()).transpose()?;
+        let image = outputs.image.save(stem, ".png", &image)?;
+        let record = outputs.trace.as_ref().map(|place| place.save(stem, ".trace.json", trace.to_json().as_bytes()));
+        let tree = outputs.tree.as_ref().zip(tree).map(|(place, png)| place.save(stem, ".tree.png", &png));
+        Ok(Written { image, trace: record.transpose()?, tree: tree.transpose()? })
+    }
+
+    fn words(&self, outcome: &Outcome, written: &Written, talk: &Talk) -> String {
+        let path = written.image.display();
+        if talk.quiet {
+            return path.to_string();
+        }
+        let score = outcome.winner().score;
+        let cost = cost(&outcome.trace);
+        format!("{path}\n  score {score:.3}, seed {}, {}: {cost}", self.request.seed, self.named)
+    }
+
+    fn json(&self, outcome: &Outcome, written: &Written) -> String {
+        let (winner, trace) = (outcome.winner(), &outcome.trace);
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let warnings: Vec<String> = trace.warnings.iter().map(ToString::to_string).collect();
+        let object: Value = json!({
+            "path": written.image.display().to_string(),
+            "prompt": trace.prompt,
+            "negative": trace.negative,
+            "seed": trace.seed,
+            "score": numbers::json(winner.score),
+            "method": self.named.method.map(|method| method.to_string()),
+            "n": self.named.n,
+            "width": winner.image.width(),
+            "height": winner.image.height(),
+            "settings": trace.settings,
+            "plan": trace.plan,
+            "cost": trace.cost,
+            "warnings": warnings,
+            "unknown_words": self.system.unknown_words(&trace.prompt),
+            "trace": path(&written.trace),
+            "tree": path(&written.tree),
+            "version": trace.version,
+        });
+        object.to_string()
+    }
+}
+
+/// Where the results of a prompt are.
+struct Written {
+    image: PathBuf,
+    trace: Option<PathBuf>,
+    tree: Option<PathBuf>,
+}
+
+/// What a search cost, in words.
+pub(super) fn cost(trace: &Trace) -> String {
+    let cost = &trace.cost;
+    let flops = match cost.flops.total() {
+        0.0 => String::new(),
+        flops => format!("{}, ", numbers::operations(flops)),
+    };
+    format!("{}, {flops}{:.1} s", numbers::counted(cost.decodes, "decode"), cost.seconds.total)
+}
+
+/// Everyone who follows a search here.
+struct Ears<'a> {
+    progress: &'a mut Progress,
+    tree: Option<Tree>,
+}
+
+impl Listener for Ears<'_> {
+    fn on(&mut self, event: &Event<'_>) -> Result<()> {
+        self.progress.on(event)?;
+        self.tree.as_mut().map_or(Ok(()), |tree| tree.on(event))
+    }
+}

@@ -1,0 +1,179 @@
+//! `ttsvar inspect`: what an image or a trace says about its origin.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use super::{
+    arguments, generate, numbers, repeat,
+    table::{Align, Table},
+    talk::Talk,
+};
+use crate::{
+    Error, Result,
+    image::Png,
+    report::Record,
+    search::{Choice, Trace},
+};
+
+/// The first bytes of a PNG file.
+const PNG: &[u8] = b"\x89PNG";
+
+/// Prints what every file says.
+pub(super) fn run(typed: &arguments::Inspect, talk: &Talk) -> Result<()> {
+    for (i, path) in typed.files.iter().enumerate() {
+        let found = Found::read(path)?;
+        let between = if i > 0 && !talk.json { "\n" } else { "" };
+        talk.result(&format!("{between}{}", if talk.json { found.json(path).to_string() } else { found.words(path) }))?;
+    }
+    Ok(())
+}
+
+/// What a file is.
+enum Found {
+    Image(Png, Box<Record>),
+    Trace(Box<Trace>),
+}
+
+impl Found {
+    fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(Error::io(path))?;
+        if bytes.starts_with(PNG) {
+            return Ok(Self::Image(Png::open(path)?, Box::new(repeat::record(path)?)));
+        }
+        let hint = "give a PNG that `ttsvar generate` wrote, or a trace that its --trace wrote";
+        let neither = || Error::file(path, "neither a PNG nor a trace").with_hint(hint);
+        let text =
+            String::from_utf8(bytes).ok().filter(|text| text.trim_start().starts_with('{')).ok_or_else(neither)?;
+        let trace = Trace::from_json(&text)
+            .map_err(|error| Error::file(path, error.to_string()).with_hint(error.hint().unwrap_or(hint).to_owned()))?;
+        Ok(Self::Trace(Box::new(trace)))
+    }
+
+    fn json(&self, path: &Path) -> Value {
+        match self {
+            Self::Image(png, record) => {
+                let texts = record.texts().into_iter().map(|(key, text)| (key.to_owned(), machine(key, text, record)));
+                let mut object = json!({
+                    "file": path.display().to_string(),
+                    "width": png.image.width(),
+                    "height": png.image.height(),
+                });
+                object.as_object_mut().into_iter().for_each(|object| object.extend(texts.clone()));
+                object
+            }
+            Self::Trace(trace) => json!({ "file": path.display().to_string(), "trace": trace }),
+        }
+    }
+
+    fn words(&self, path: &Path) -> String {
+        match self {
+            Self::Image(png, record) => of_image(path, png, record),
+            Self::Trace(trace) => of_trace(path, trace),
+        }
+    }
+}
+
+/// A text of a record as JSON: numbers as numbers, lists as lists.
+fn machine(key: &str, text: String, record: &Record) -> Value {
+    match key {
+        "seed" => record.seed.into(),
+        "score" => record.score().map_or(Value::Null, numbers::json),
+        "settings" | "scores" => serde_json::from_str(&text).unwrap_or(Value::Null),
+        "preview" => record.preview.map_or_else(|| text.into(), Value::from),
+        _ => text.into(),
+    }
+}
+
+fn of_image(path: &Path, png: &Png, record: &Record) -> String {
+    let mut table = Table::plain(2);
+    for (key, text) in record.texts() {
+        let text = match key {
+            "plan" => continue, // several lines, at the end
+            "settings" => {
+                let settings = record.settings.iter().map(|(name, value)| format!("{name} {}", plain(value)));
+                settings.collect::<Vec<_>>().join(", ")
+            }
+            "scores" => {
+                let scores = record.scores.iter().map(|scored| format!("{:.3} (scale {})", scored.score, scored.scale));
+                scores.collect::<Vec<_>>().join(", ")
+            }
+            _ => text,
+        };
+        table.row([key.to_owned(), text]);
+    }
+    let (width, height) = (png.image.width(), png.image.height());
+    let plan = record.plan.to_toml();
+    let name = path.display();
+    format!("{name}: {width} × {height} pixels\n\n{table}\n\n{plan}\nttsvar generate --from {name}   paints it again")
+}
+
+/// A value without the quotes of JSON.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn of_trace(path: &Path, trace: &Trace) -> String {
+    let mut head = Table::plain(2);
+    head.row(["prompt".to_owned(), trace.prompt.clone()]);
+    if let Some(negative) = &trace.negative {
+        head.row(["negative".to_owned(), negative.clone()]);
+    }
+    head.row(["seed".to_owned(), trace.seed.to_string()]);
+    for (name, value) in &trace.settings {
+        head.row([name.clone(), plain(value)]);
+    }
+    head.row(["cost".to_owned(), generate::cost(trace)]);
+    let best = trace.finals.iter().find(|last| last.id == trace.winner).map_or(f32::NAN, |best| best.score);
+    head.row(["winner".to_owned(), format!("candidate {}, score {best:.3}", trace.winner)]);
+    let warnings: Vec<String> = trace.warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect();
+    format!("{}: trace\n\n{head}\n\n{}\n{}", path.display(), scales(trace), warnings.concat())
+}
+
+/// A row a scale: what was computed, what it took, what was chosen, what the scores were.
+fn scales(trace: &Trace) -> Table {
+    use Align::{Left, Right};
+    let heads = [
+        ("scale", Right),
+        ("grid", Left),
+        ("rows", Right),
+        ("states", Right),
+        ("seconds", Right),
+        ("selects", Left),
+        ("go on", Right),
+        ("scores: best", Right),
+        ("mean", Right),
+    ];
+    let mut table = Table::new(heads);
+    for (scale, [height, width]) in trace.scales.iter().enumerate() {
+        let choice = trace.stages.iter().find(|choice| choice.scale == scale);
+        let last = scale + 1 == trace.scales.len();
+        let scores = scores(trace, choice, last);
+        let number = |list: &[usize]| list.get(scale).map_or("-".to_owned(), usize::to_string);
+        let seconds = trace.cost.seconds.transformer.get(scale);
+        table.row([
+            scale.to_string(),
+            format!("{height}×{width}"),
+            number(&trace.cost.rows),
+            number(&trace.cost.states),
+            seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.2}")),
+            choice.map_or(if last { "the best" } else { "-" }.to_owned(), |choice| choice.select.clone()),
+            choice.map_or("-".to_owned(), |choice| choice.kept.len().to_string()),
+            scores.iter().copied().reduce(f32::max).map_or("-".to_owned(), |best| format!("{best:.3}")),
+            mean(&scores).map_or("-".to_owned(), |mean| format!("{mean:.3}")),
+        ]);
+    }
+    table
+}
+
+/// The finite scores that were given after a scale.
+fn scores(trace: &Trace, choice: Option<&Choice>, last: bool) -> Vec<f32> {
+    let here = choice.map(|choice| choice.scores.clone()).filter(|scores| !scores.is_empty());
+    let finals = || trace.finals.iter().map(|last| last.score).collect();
+    let scores: Vec<f32> = here.unwrap_or_else(|| if last { finals() } else { vec![] });
+    scores.into_iter().filter(|score| score.is_finite()).collect()
+}
+
+fn mean(scores: &[f32]) -> Option<f32> {
+    (!scores.is_empty()).then(|| scores.iter().sum::<f32>() / scores.len() as f32)
+}

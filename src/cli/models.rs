@@ -1,0 +1,142 @@
+//! `ttsvar models`: the models that are known by name, their files and where those come from.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::{arguments, numbers, table::Table, talk::Talk};
+use crate::{
+    Error, Result,
+    bundle::{self, DEMO},
+    demo,
+    hub::{
+        Folder,
+        bundle::RELEASED,
+        catalog::{ENTRIES, Entry, Use},
+    },
+};
+
+/// Lists the models.
+pub(super) fn run(typed: &arguments::Models, talk: &Talk) -> Result<()> {
+    if let Some(folder) = typed.weights.as_ref().filter(|folder| !folder.is_dir()) {
+        let what = if folder.exists() { "expected a folder, found a file" } else { "no such folder" };
+        return Err(Error::file(folder, what).with_hint("give the folder with the downloaded files"));
+    }
+    let models = all(typed.weights.as_ref())?;
+    if talk.json {
+        let lines: Vec<String> = models.iter().map(|model| model.json().to_string()).collect();
+        return talk.result(&lines.join("\n"));
+    }
+    let mut text: Vec<String> = models.iter().map(Model::words).collect();
+    text.push(hint(typed.weights.is_some()));
+    talk.result(&text.join("\n\n"))
+}
+
+/// A model and its files.
+struct Model {
+    name: &'static str,
+    used: &'static str,
+    about: String,
+    source: String,
+    files: Vec<File>,
+}
+
+/// A file of a model.
+struct File {
+    name: String,
+    bytes: Option<u64>,
+    /// Whether it is there; none when nobody looked.
+    present: Option<bool>,
+    path: Option<PathBuf>,
+}
+
+/// The demo, then the released models in the order of the catalogue.
+fn all(weights: Option<&PathBuf>) -> Result<Vec<Model>> {
+    let folder = weights.map(|folder| Folder::Disk(folder.clone()));
+    let mut models = vec![demo()?];
+    models.extend(ENTRIES.iter().map(|entry| released(entry, folder.as_ref())));
+    Ok(models)
+}
+
+fn demo() -> Result<Model> {
+    let size = demo::FILES.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    let file = File { name: "everything".to_owned(), bytes: Some(size), present: Some(true), path: None };
+    Ok(Model {
+        name: DEMO,
+        used: "whole system",
+        about: bundle::find(DEMO, None)?.description.about,
+        source: "built into this program".to_owned(),
+        files: vec![file],
+    })
+}
+
+fn released(entry: &Entry, folder: Option<&Folder>) -> Model {
+    let file = |name: &str, path: Option<PathBuf>| File {
+        name: name.to_owned(),
+        bytes: path
+            .as_ref()
+            .and_then(|path| path.metadata().ok())
+            .filter(|about| about.is_file())
+            .map(|about| about.len()),
+        present: folder.map(|_| path.is_some()),
+        path,
+    };
+    let files = match folder {
+        Some(folder) => {
+            entry.presence(folder).into_iter().map(|presence| file(presence.file, presence.found)).collect()
+        }
+        None => entry.files.iter().map(|names| file(&names.join(" or "), None)).collect(),
+    };
+    let used = match entry.used {
+        Use::Generator => "generator",
+        Use::Text => "text encoder",
+        Use::Scorer => "scorer",
+        Use::Features => "features",
+        Use::Evaluation => "evaluation",
+    };
+    Model { name: entry.name, used, about: entry.kind.to_owned(), source: entry.published.to_owned(), files }
+}
+
+impl Model {
+    fn words(&self) -> String {
+        let mut table = Table::plain(3);
+        for file in &self.files {
+            let state = match file.present {
+                Some(true) => "present",
+                Some(false) => "missing",
+                None => "",
+            };
+            let size = file.bytes.map_or(String::new(), numbers::bytes);
+            table.row([format!("  {}", file.name), state.to_owned(), size]);
+        }
+        format!("{}: {}, {}\n  {}\n{table}", self.name, self.used, self.source, self.about)
+    }
+
+    fn json(&self) -> Value {
+        let file = |file: &File| {
+            json!({
+                "name": file.name,
+                "bytes": file.bytes,
+                "present": file.present,
+                "path": file.path.as_ref().map(|path| path.display().to_string()),
+            })
+        };
+        json!({
+            "name": self.name,
+            "used": self.used,
+            "about": self.about,
+            "source": self.source,
+            "whole": self.name == DEMO || RELEASED.contains(&self.name),
+            "files": self.files.iter().map(file).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn hint(looked: bool) -> String {
+    let names = RELEASED.join(", ");
+    let more = if looked { "" } else { "\n`ttsvar models --weights DIR` looks which files are in DIR." };
+    format!(
+        "`generate --model NAME --weights DIR` runs {names} with flan-t5-xl, image-reward, bert-base-uncased and\n\
+         dinov2-l-reg. Their files lie right in DIR or in sub-folders with the names above.{more}"
+    )
+}

@@ -1,0 +1,176 @@
+//! Where results go. A file that was named is replaced; in a folder a free name is chosen, so that nothing that is there
+//! gets lost.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{arguments, interrupt::undisturbed};
+use crate::{Error, Result, file};
+
+/// Bytes of a prompt that go into a file name: well below the 255 that file systems take.
+const SLUG: usize = 80;
+
+/// Where one kind of result goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// This very file.
+    File(PathBuf),
+    /// A file of a free name in this folder, which may have to be created.
+    Folder(PathBuf),
+}
+
+/// Where everything goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Outputs {
+    pub image: Place,
+    pub trace: Option<Place>,
+    pub tree: Option<Place>,
+}
+
+impl Outputs {
+    /// What was typed; `list` says that there may be several prompts.
+    ///
+    /// # Errors
+    /// A name does not fit what would be written there, or nothing can be written there.
+    pub(super) fn read(typed: &arguments::Outputs, list: bool) -> Result<Self> {
+        let place = |path: &Option<PathBuf>, flag, end| {
+            path.as_deref().map(|path| Place::read(path, flag, end, list)).transpose()
+        };
+        let image = place(&typed.out, "--out", "png")?.unwrap_or(Place::Folder(PathBuf::from(".")));
+        let outputs =
+            Self { image, trace: place(&typed.trace, "--trace", "json")?, tree: place(&typed.tree, "--tree", "png")? };
+        let all = [Some(&outputs.image), outputs.trace.as_ref(), outputs.tree.as_ref()];
+        let files: Vec<&PathBuf> = all.iter().flatten().filter_map(|place| place.file()).collect();
+        if let Some(twice) = files.iter().enumerate().find(|(i, path)| files[..*i].contains(path)) {
+            return Err(Error::file(twice.1, "two results cannot be the same file").with_hint("give each its own name"));
+        }
+        all.into_iter().flatten().try_for_each(Place::check)?;
+        Ok(outputs)
+    }
+}
+
+impl Place {
+    fn read(path: &Path, flag: &str, end: &str, list: bool) -> Result<Self> {
+        let ends = path.extension().and_then(|end| end.to_str()).map(str::to_lowercase);
+        match ends.as_deref() {
+            _ if path.as_os_str().is_empty() => {
+                Err(Error::input(format!("{flag} names nothing")).with_hint(format!("give a .{end} file or a folder")))
+            }
+            _ if path.is_dir() => Ok(Self::Folder(path.to_owned())),
+            Some(found) if found == end && list => Err(Error::file(path, "several results cannot be one file")
+                .with_hint(format!("give {flag} a folder: prompts from a list are numbered in it"))),
+            Some(found) if found == end => Ok(Self::File(path.to_owned())),
+            Some("jpg" | "jpeg" | "webp" | "gif" | "bmp" | "tif" | "tiff" | "png" | "json" | "txt") => {
+                Err(Error::file(path, format!("expected a .{end} file or a folder"))
+                    .with_hint(format!("{flag} writes {} only", end.to_uppercase())))
+            }
+            _ if path.exists() => Err(Error::file(path, format!("expected a .{end} file or a folder"))
+                .with_hint("a file of that name is in the way")),
+            _ => Ok(Self::Folder(path.to_owned())),
+        }
+    }
+
+    fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Folder(_) => None,
+        }
+    }
+
+    /// Whether a file can be written there; nothing is left behind.
+    fn check(&self) -> Result<()> {
+        let folder = match self {
+            Self::File(path) => parent(path),
+            Self::Folder(path) => path.ancestors().map(named).find(|path| path.exists()).unwrap_or(Path::new(".")),
+        };
+        let of = match self {
+            Self::File(path) | Self::Folder(path) => path,
+        };
+        if !folder.is_dir() {
+            let what = if folder.exists() { "is no folder" } else { "is not there" };
+            return Err(Error::file(of, format!("cannot be written: `{}` {what}", folder.display()))
+                .with_hint("create the folder first, or name another one"));
+        }
+        tempfile::tempfile_in(folder).map_err(|error| {
+            Error::file(of, format!("cannot be written: {error}")).with_hint("name a place where you may write")
+        })?;
+        Ok(())
+    }
+
+    /// Writes a result: to the file, or to `stem` + `end` in the folder, with a number between them where that name is
+    /// taken. Returns where it is.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(super) fn save(&self, stem: &str, end: &str, bytes: &[u8]) -> Result<PathBuf> {
+        undisturbed(|| match self {
+            Self::File(path) => {
+                file::replace(path, bytes).map_err(Error::io(path))?;
+                Ok(path.clone())
+            }
+            Self::Folder(folder) => {
+                fs::create_dir_all(folder).map_err(Error::io(folder))?;
+                let name = |i| if i == 1 { format!("{stem}{end}") } else { format!("{stem}-{i}{end}") };
+                for path in (1..).map(|i| folder.strip_prefix(".").unwrap_or(folder).join(name(i))) {
+                    if !path.exists() && file::create(&path, bytes).map_err(Error::io(&path))? {
+                        return Ok(path);
+                    }
+                }
+                Err(Error::file(folder, "no name is free in it"))
+            }
+        })
+    }
+}
+
+/// The folder of a file.
+fn parent(path: &Path) -> &Path {
+    named(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// The empty path names the present folder.
+fn named(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
+/// A prompt as part of a file name: its letters and digits in lower case, hyphens between the words.
+pub(super) fn slug(prompt: &str) -> String {
+    let lower = prompt.to_lowercase();
+    let mut slug = String::new();
+    for word in lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        let hyphen = if slug.is_empty() { "" } else { "-" };
+        if slug.len() + hyphen.len() + word.len() <= SLUG {
+            slug.extend([hyphen, word]);
+            continue;
+        }
+        if slug.is_empty() {
+            slug.push_str(&word[..word.floor_char_boundary(SLUG)]);
+        }
+        break;
+    }
+    if slug.is_empty() { "image".to_owned() } else { slug }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_become_short_plain_names() {
+        assert_eq!(slug("A red circle, and a *blue* square!"), "a-red-circle-and-a-blue-square");
+        assert_eq!(slug("?!"), "image");
+        assert_eq!(slug("../etc/passwd"), "etc-passwd");
+        assert_eq!(slug(&"ein Wort ".repeat(40)).len(), 80 - 4);
+        assert_eq!(slug(&"ä".repeat(300)), "ä".repeat(40));
+    }
+
+    #[test]
+    fn nothing_in_a_folder_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::Folder(folder.path().join("new"));
+        let names: Vec<_> = (0..3).map(|_| place.save("a", ".png", b"x").unwrap()).collect();
+        let names: Vec<_> = names.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["a.png", "a-2.png", "a-3.png"]);
+    }
+}

@@ -1,0 +1,64 @@
+//! Tables of plain text.
+
+/// Where the text of a column stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Align {
+    Left,
+    Right,
+}
+
+/// Rows under a heading, columns as wide as they need to be.
+pub(super) struct Table {
+    columns: Vec<Align>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(super) fn new<const N: usize>(heads: [(&str, Align); N]) -> Self {
+        let rows = vec![heads.iter().map(|(head, _)| (*head).to_owned()).collect()];
+        Self { columns: heads.iter().map(|(_, align)| *align).collect(), rows }
+    }
+
+    /// A table without a heading, all columns left.
+    pub(super) fn plain(columns: usize) -> Self {
+        Self { columns: vec![Align::Left; columns], rows: vec![] }
+    }
+
+    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.into());
+    }
+
+    /// The lines, two blanks between columns, none at the ends.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let cell = |column: usize, text: &str| match self.columns[column] {
+            Align::Left => format!("{text:<0$}", widths[column]),
+            Align::Right => format!("{text:>0$}", widths[column]),
+        };
+        let line = |row: &Vec<String>| {
+            let cells: Vec<String> = row.iter().enumerate().map(|(column, text)| cell(column, text)).collect();
+            cells.join("  ").trim_end().to_owned()
+        };
+        self.rows.iter().map(line).collect()
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.lines().join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_need_to_be() {
+        let mut table = Table::new([("scale", Align::Right), ("grid", Align::Left), ("rows", Align::Right)]);
+        table.row(["2".into(), "4 × 4".into(), "8".into()]);
+        table.row(["12".into(), "-".into(), "16".into()]);
+        assert_eq!(table.to_string(), "scale  grid   rows\n    2  4 × 4     8\n   12  -        16");
+    }
+}

@@ -1,0 +1,83 @@
+//! Reads the command line; what does not parse is said in the same words as every other error.
+
+use std::process::ExitCode;
+
+use clap::{Parser, error::ErrorKind};
+
+use super::{REFUSED, arguments::Arguments, talk::Talk};
+use crate::Error;
+
+/// What was typed, or the exit code when there is nothing left to do.
+pub(super) fn parse() -> Result<Arguments, ExitCode> {
+    Arguments::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print(); // fails when nobody listens any more
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::from(REFUSED)
+        }
+        _ => {
+            Talk::new(false, false).error(&refusal(&error.render().to_string()));
+            ExitCode::from(REFUSED)
+        }
+    })
+}
+
+/// The parser's own message in one line, its tip as the hint.
+fn refusal(text: &str) -> Error {
+    let mut lines = text.lines().map(str::trim);
+    let first = lines.by_ref().take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let message = first.strip_prefix("error: ").unwrap_or(&first);
+    let rest: Vec<&str> = lines.collect();
+    let tip = rest.iter().find_map(|line| line.strip_prefix("tip: "));
+    let help = rest.iter().find_map(|line| line.strip_prefix("Usage: ")).and_then(help_of);
+    let hint = match (tip, message.strip_prefix("unexpected argument '")) {
+        (_, Some(extra)) if !extra.starts_with('-') => "put a prompt of several words in quotes".to_owned(),
+        (Some(tip), _) => tip.to_owned(),
+        (None, _) => format!("`{}` lists what can be given", help.as_deref().unwrap_or("ttsvar --help")),
+    };
+    Error::input(message).with_hint(hint)
+}
+
+/// How to ask for help on the subcommand of a usage line.
+fn help_of(usage: &str) -> Option<String> {
+    let mut words = usage.split_whitespace();
+    let (program, command) = (words.next()?, words.next()?);
+    command.chars().all(|c| c.is_ascii_lowercase()).then(|| format!("{program} {command} --help"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &[&str]) -> (String, String) {
+        let error = Arguments::try_parse_from(line).unwrap_err();
+        let error = refusal(&error.render().to_string());
+        (error.to_string(), error.hint().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn messages_are_one_line_with_a_hint() {
+        assert_eq!(
+            said(&["ttsvar", "generate", "x", "--sed", "1"]),
+            ("unexpected argument '--sed' found".to_owned(), "a similar argument exists: '--seed'".to_owned())
+        );
+        assert_eq!(
+            said(&["ttsvar", "generate", "x", "--seed", "one"]),
+            (
+                "invalid value 'one' for '--seed <NUMBER>': expected a whole number, 0 or more".to_owned(),
+                "`ttsvar --help` lists what can be given".to_owned()
+            )
+        );
+        assert_eq!(
+            said(&["ttsvar", "inspect"]),
+            (
+                "the following required arguments were not provided: <FILE>...".to_owned(),
+                "`ttsvar inspect --help` lists what can be given".to_owned()
+            )
+        );
+        assert_eq!(said(&["ttsvar", "generate", "a", "red"]).1, "put a prompt of several words in quotes");
+    }
+}
