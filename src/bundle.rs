@@ -56,6 +56,7 @@ pub struct System {
     scorer: Box<dyn Scorer>,
     extractors: BTreeMap<Features, Box<dyn Extractor>>,
     unknown_tensors: Vec<(String, Vec<String>)>,
+    values: usize,
 }
 
 impl System {
@@ -69,7 +70,7 @@ impl System {
     }
 
     fn load(bundle: &hub::Bundle, device: &Device) -> Result<Self> {
-        let mut loader = Loader { device, unknown: Vec::new() };
+        let mut loader = Loader { device, unknown: Vec::new(), values: 0 };
         let description = bundle.description.clone();
         let transformer = loader.with(bundle.generator_weights()?, Infinity::load)?;
         let heads = transformer.config().heads;
@@ -81,9 +82,9 @@ impl System {
         let text = load_text(bundle, &mut loader)?;
         let scorer = load_scorer(bundle, &mut loader)?;
         let extractors = load_features(bundle, &mut loader)?;
-        let unknown_tensors = loader.unknown;
+        let Loader { unknown: unknown_tensors, values, .. } = loader;
         let device = device.clone();
-        Ok(Self { description, device, transformer, decoder, text, scorer, extractors, unknown_tensors })
+        Ok(Self { description, device, transformer, decoder, text, scorer, extractors, unknown_tensors, values })
     }
 
     /// The bundle's name.
@@ -131,7 +132,7 @@ impl System {
     pub fn pipeline_of(&self, schedule: &Schedule, settings: &Settings) -> Result<Box<dyn Pipeline + '_>> {
         let painter = Painter::new(&self.transformer, &self.decoder, schedule, settings.drawing, &self.device)?;
         let painter = painter.with_rows_at_once(settings.rows_at_once.unwrap_or(usize::MAX));
-        Ok(Box::new(InfinityPipeline::new(painter, &self.text)?))
+        Ok(Box::new(InfinityPipeline::new(painter, &self.text, self.values)?))
     }
 
     fn schedule(&self, settings: &Settings) -> Result<Schedule> {
@@ -188,6 +189,7 @@ pub fn find(model: &str, weights: Option<&Path>) -> Result<hub::Bundle> {
 struct Loader<'a> {
     device: &'a Device,
     unknown: Vec<(String, Vec<String>)>,
+    values: usize,
 }
 
 impl Loader<'_> {
@@ -195,6 +197,7 @@ impl Loader<'_> {
         let origin = source.origin();
         let weights = Weights::new(source, DType::F32, self.device);
         let network = load(&weights)?;
+        self.values += weights.values_read();
         let known = |name: &String| {
             BUFFERS.iter().any(|buffer| name.ends_with(buffer)) || UNUSED.iter().any(|part| name.starts_with(part))
         };
@@ -212,7 +215,8 @@ fn load_text(bundle: &hub::Bundle, loader: &mut Loader) -> Result<TextEncoder> {
     // The published files hold a decoder too, so what is left over says nothing.
     let weights = Weights::new(bundle.text_weights()?, DType::F32, loader.device);
     let encoder = T5Encoder::load(&weights, &config)?;
-    Ok(TextEncoder::new(tokenizer, encoder, weights.parameters()))
+    loader.values += weights.values_read();
+    Ok(TextEncoder::new(tokenizer, encoder))
 }
 
 fn load_scorer(bundle: &hub::Bundle, loader: &mut Loader) -> Result<Box<dyn Scorer>> {

@@ -14,7 +14,7 @@ use ttsvar::{
         bsq_vae::{BsqVae, Latent, quantize},
         infinity::{Guidance, Infinity, Pixels, ScaleKv, ScaleRun, Schedule, Text},
     },
-    nn::{Rope, Weights},
+    nn::{Rope, TensorInfo, TensorSource, Weights},
     pipelines::infinity::truncate,
 };
 
@@ -418,4 +418,42 @@ fn parity_infinity_8b_like_tiny_shards_hold_the_same_network() {
     let (ours, theirs) = (fixture.model.text(&features).unwrap(), sharded.text(&features).unwrap());
     assert_close("shards", &theirs.projected, &ours.projected, 0.0, 0.0);
     assert_eq!(sharded.config(), fixture.model.config());
+}
+
+/// A checkpoint in which some tensors have other axes.
+struct Reshaped(Arc<dyn TensorSource>);
+
+impl Reshaped {
+    fn axes(name: &str, shape: &[usize]) -> Vec<usize> {
+        if name.ends_with("scale_mul_1H11") { vec![1, 1, shape.iter().product(), 1] } else { shape.to_vec() }
+    }
+}
+
+impl TensorSource for Reshaped {
+    fn origin(&self) -> String {
+        self.0.origin()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.names()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        self.0.info(name).map(|info| TensorInfo { shape: Self::axes(name, &info.shape), ..info })
+    }
+
+    fn load(&self, name: &str) -> ttsvar::Result<Tensor> {
+        let tensor = self.0.load(name)?;
+        Ok(tensor.reshape(Self::axes(name, tensor.dims()))?)
+    }
+}
+
+#[test]
+fn parity_infinity_tiny_temperatures_in_the_other_layout() {
+    let mut fixture = Fixture::open("infinity-tiny");
+    let path = golden(fixture.name).join(text(&fixture.config, &["files", "model"]));
+    let source = Arc::new(Reshaped(hub::open(&path, &[]).unwrap()));
+    fixture.model = Infinity::load(&Weights::new(source, DType::F32, &Device::Cpu)).unwrap();
+    let names: Vec<String> = fixture.config["runs"].as_object().unwrap().keys().cloned().collect();
+    fixture.run(&names[0]).check();
 }

@@ -70,9 +70,10 @@ impl Weights {
         self.source.info(&self.path(name)).is_some()
     }
 
-    /// Numbers in all tensors of the source, whether read or not.
-    pub fn parameters(&self) -> usize {
-        let infos = self.source.names().into_iter().filter_map(|name| self.source.info(&name));
+    /// Numbers in all tensors that were read.
+    pub fn values_read(&self) -> usize {
+        let read = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let infos = read.iter().filter_map(|name| self.source.info(name));
         infos.map(|info| info.shape.iter().product::<usize>()).sum()
     }
 

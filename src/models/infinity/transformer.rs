@@ -35,8 +35,6 @@ pub struct Config {
     pub levels: usize,
     /// Text tokens of the learned unconditional prompt.
     pub text_tokens: usize,
-    /// Numbers in all tensors of the file.
-    pub parameters: usize,
 }
 
 /// How the two halves of a guided run are mixed: `cfg * conditional + (1 - cfg) * unconditional`.
@@ -257,17 +255,7 @@ impl Config {
             let expected = format!("a number of heads that splits {width} into widths divisible by 4");
             return Err(first.mismatch("sa.scale_mul_1H11", expected, heads.to_string()));
         }
-        Ok(Self {
-            width,
-            depth,
-            heads,
-            text_width,
-            bits: double_bits / 2,
-            hidden,
-            levels,
-            text_tokens,
-            parameters: w.parameters(),
-        })
+        Ok(Self { width, depth, heads, text_width, bits: double_bits / 2, hidden, levels, text_tokens })
     }
 }
 

@@ -187,19 +187,22 @@ pub struct InfinityPipeline<'a> {
     painter: Painter<'a>,
     text: &'a TextEncoder,
     scales: Vec<Scale>,
+    resident: usize,
 }
 
 impl<'a> InfinityPipeline<'a> {
+    /// `resident` is the number of values in all networks that stay in memory while it paints, for estimates.
+    ///
     /// # Errors
     /// The text encoder is not of this transformer.
-    pub fn new(painter: Painter<'a>, text: &'a TextEncoder) -> Result<Self> {
+    pub fn new(painter: Painter<'a>, text: &'a TextEncoder, resident: usize) -> Result<Self> {
         let (expected, found) = (painter.transformer.config().text_width, text.width());
         if expected != found {
             let message = format!("the transformer reads text of width {expected}, the text encoder writes {found}");
             return Err(Error::input(message).with_hint("the released models go with flan-t5-xl"));
         }
         let scales = painter.grids.iter().map(|(height, width)| Scale { height: *height, width: *width }).collect();
-        Ok(Self { painter, text, scales })
+        Ok(Self { painter, text, scales, resident })
     }
 }
 
@@ -246,7 +249,7 @@ impl InfinityPipeline<'_> {
     fn peak_bytes(&self, widths: &[usize]) -> u64 {
         let painter = &self.painter;
         let config = painter.transformer.config();
-        let weights = 4 * (config.parameters + self.text.parameters()) as u64;
+        let weights = 4 * self.resident as u64;
         let (mut seen, mut peak) = (0, 0);
         for (scale, width) in widths.iter().enumerate() {
             let (tokens, rows) = (painter.tokens(scale), (*width * painter.halves()) as u64);

@@ -8,13 +8,12 @@ use crate::{Result, models::t5::T5Encoder, text::T5Tokenizer};
 pub struct TextEncoder {
     tokenizer: T5Tokenizer,
     encoder: T5Encoder,
-    parameters: usize,
 }
 
 impl TextEncoder {
-    /// `parameters` is the number of numbers in its tensors, for estimates of memory.
-    pub fn new(tokenizer: T5Tokenizer, encoder: T5Encoder, parameters: usize) -> Self {
-        Self { tokenizer, encoder, parameters }
+    /// Both parts, which must belong together.
+    pub fn new(tokenizer: T5Tokenizer, encoder: T5Encoder) -> Self {
+        Self { tokenizer, encoder }
     }
 
     /// Features of a prompt, without padding: (tokens, width)
@@ -30,10 +29,5 @@ impl TextEncoder {
     /// Floating-point operations for a prompt of so many tokens.
     pub fn flops(&self, tokens: usize) -> f64 {
         self.encoder.flops(tokens)
-    }
-
-    /// Numbers in all tensors.
-    pub fn parameters(&self) -> usize {
-        self.parameters
     }
 }
