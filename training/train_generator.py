@@ -28,8 +28,8 @@ NOT_MUON = ("shared.weight", "lvl_embed", "cfg_uncond", "pos_start", "ada_gss", 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder with train.pt, val.pt and codes.pt")
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--decay", type=int, default=4_000, help="last steps, during which the rate falls")
+    parser.add_argument("--steps", type=int, default=7_600)
+    parser.add_argument("--decay", type=int, default=3_800, help="last steps, during which the rate falls")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--full", type=float, default=0.4, help="share of steps that include the last scale")
     parser.add_argument("--resume", action="store_true", help="go on from --save")
