@@ -46,6 +46,21 @@ pub struct Settings {
     pub rows_at_once: Option<usize>,
 }
 
+impl Settings {
+    /// What a bundle's defaults say, and where they are silent what the models were released with.
+    pub fn of(defaults: &Defaults) -> Self {
+        let released = infinity::Settings::default();
+        let or = |said: Option<f64>, released: f32| said.map_or(released, |value| value as f32);
+        let drawing = infinity::Settings {
+            cfg: or(defaults.cfg, released.cfg),
+            tau: or(defaults.tau, released.tau),
+            top_p: or(defaults.top_p, released.top_p),
+            ..released
+        };
+        Self { drawing, aspect: None, pixels: None, rows_at_once: None }
+    }
+}
+
 /// A generator with the networks that judge its images.
 pub struct System {
     description: hub::Description,
@@ -97,9 +112,14 @@ impl System {
         &self.description
     }
 
-    /// The settings that go with the bundle.
+    /// What the bundle says of its settings.
     pub fn defaults(&self) -> &Defaults {
         &self.description.defaults
+    }
+
+    /// The settings that go with the bundle, ready to paint with.
+    pub fn settings(&self) -> Settings {
+        Settings::of(self.defaults())
     }
 
     /// Tensors that the files have and the models do not know: file, names.

@@ -27,3 +27,8 @@ pub mod search;
 pub mod text;
 
 pub use error::{Error, Result};
+
+/// The examples of the README are compiled by the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

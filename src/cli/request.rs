@@ -116,23 +116,16 @@ impl Look {
     /// What was said, then what the bundle says, then what the models were released with.
     pub(super) fn settings(&self, defaults: &Defaults) -> Settings {
         let Drawing { cfg, cfg_layer, tau, top_p, top_k, .. } = self.drawing;
-        let released = infinity::Settings::default();
-        let or = |typed: Option<f32>, bundle: Option<f64>, released: f32| {
-            typed.or(bundle.map(|value| value as f32)).unwrap_or(released)
-        };
+        let usual = Settings::of(defaults);
         let drawing = infinity::Settings {
-            cfg: or(cfg, defaults.cfg, released.cfg),
+            cfg: cfg.unwrap_or(usual.drawing.cfg),
             cfg_layer,
-            tau: or(tau, defaults.tau, released.tau),
-            top_p: or(top_p, defaults.top_p, released.top_p),
-            top_k: top_k.unwrap_or(released.top_k),
+            tau: tau.unwrap_or(usual.drawing.tau),
+            top_p: top_p.unwrap_or(usual.drawing.top_p),
+            top_k: top_k.unwrap_or(usual.drawing.top_k),
         };
-        Settings {
-            drawing,
-            aspect: self.aspect.as_ref().map(|(_, aspect)| *aspect),
-            pixels: self.pixels,
-            rows_at_once: None,
-        }
+        let aspect = self.aspect.as_ref().map(|(_, aspect)| *aspect);
+        Settings { drawing, aspect, pixels: self.pixels, ..usual }
     }
 }
 
