@@ -1,6 +1,6 @@
 //! Shows a search while it runs: a line for each scale that is done, a bar for the whole.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -24,6 +24,9 @@ pub(super) struct Progress {
     widest: usize,
     scales: usize,
     scale: Option<Line>,
+    /// When the present scale began.
+    began: Instant,
+    /// The best score so far.
     best: Option<f32>,
 }
 
@@ -33,7 +36,8 @@ struct Line {
     scale: usize,
     grid: Scale,
     rows: usize,
-    seconds: f64,
+    /// The best score of this scale.
+    best: Option<f32>,
     /// How rows were chosen and how many go on.
     choice: Option<(String, usize)>,
 }
@@ -46,7 +50,17 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(None, target);
         let template = "{prefix}{bar:28}  {msg}  {elapsed}";
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { talk: *talk, bar, terse, plan: None, widest: 1, scales: 0, scale: None, best: None }
+        Self {
+            talk: *talk,
+            bar,
+            terse,
+            plan: None,
+            widest: 1,
+            scales: 0,
+            scale: None,
+            began: Instant::now(),
+            best: None,
+        }
     }
 
     /// Says which of several prompts is painted.
@@ -73,7 +87,7 @@ impl Progress {
     /// Prints the line of the scale that is over.
     fn flush(&mut self) {
         if let Some(line) = self.scale.take().filter(|_| !self.terse) {
-            self.bar.println(line.words(self.widest, self.best));
+            self.bar.println(line.words(self.widest, self.began.elapsed()));
         }
     }
 
@@ -82,6 +96,15 @@ impl Progress {
         let best = self.best.map_or(String::new(), |best| format!(", best {best:.3}"));
         let rows = counted(line.rows, "row");
         self.bar.set_message(format!("scale {} of {}, {rows}{best}", line.scale, self.scales.saturating_sub(1)));
+    }
+
+    fn scored(&mut self, scores: &[f32]) {
+        let best = scores.iter().copied().filter(|score| !score.is_nan()).reduce(f32::max);
+        self.best = self.best.into_iter().chain(best).reduce(f32::max);
+        if let Some(line) = &mut self.scale {
+            line.best = best;
+        }
+        self.say();
     }
 
     fn warn(&self, warning: &Warning) {
@@ -102,20 +125,16 @@ impl Listener for Progress {
             Event::Started { plan, scales, widths, .. } => self.begin(plan, scales, widths),
             Event::ScaleBegun { scale, ids, grid } => {
                 self.flush();
-                self.scale = Some(Line { scale: *scale, grid: *grid, rows: ids.len(), seconds: 0.0, choice: None });
+                self.began = Instant::now();
+                self.scale = Some(Line { scale: *scale, grid: *grid, rows: ids.len(), best: None, choice: None });
                 self.say();
             }
-            Event::ScaleDone { seconds, rows, .. } => {
-                if let Some(line) = &mut self.scale {
-                    line.seconds = *seconds;
+            Event::ScaleDone { rows, .. } => {
+                if let Some(line) = &self.scale {
                     self.bar.inc((line.grid.tokens() * rows) as u64);
                 }
             }
-            Event::Scored { scores, .. } => {
-                let finite = scores.iter().copied().filter(|score| !score.is_nan());
-                self.best = finite.chain(self.best).reduce(f32::max);
-                self.say();
-            }
+            Event::Scored { scores, .. } => self.scored(scores),
             Event::Selected { scale, fates } => {
                 self.chosen(*scale, fates.iter().map(|fate| fate.children.len()).sum());
             }
@@ -132,15 +151,15 @@ impl Listener for Progress {
 
 impl Line {
     /// The whole line; `widest` is the widest batch of the search.
-    fn words(&self, widest: usize, best: Option<f32>) -> String {
+    fn words(&self, widest: usize, took: Duration) -> String {
         let Scale { height, width } = self.grid;
         let funnel = "■".repeat((self.rows * FUNNEL).div_ceil(widest.max(1)).min(FUNNEL));
         let choice = self.choice.as_ref().map_or(String::new(), |(select, on)| format!("→ {on} by {select}"));
-        let best = best.map_or(String::new(), |best| format!("best {best:.3}"));
+        let best = self.best.map_or(String::new(), |best| format!("best {best:.3}"));
         let (scale, grid, rows) = (self.scale, format!("{height}×{width}"), counted(self.rows, "row"));
         let line = format!(
             "scale {scale:>2}  {grid:<7} {funnel:<FUNNEL$}  {rows:<8} {choice:<36} {:>7.2} s  {best}",
-            self.seconds
+            took.as_secs_f64()
         );
         line.trim_end().to_owned()
     }
@@ -152,14 +171,15 @@ mod tests {
 
     #[test]
     fn a_line_tells_the_width_the_choice_and_the_best_score() {
-        let line = Line { scale: 2, grid: Scale { height: 4, width: 4 }, rows: 8, seconds: 0.123, choice: None };
+        let took = Duration::from_millis(123);
+        let line = Line { scale: 2, grid: Scale { height: 4, width: 4 }, rows: 8, best: None, choice: None };
         assert_eq!(
-            line.words(8, None),
+            line.words(8, took),
             "scale  2  4×4     ■■■■■■■■■■■■■■■■■■■■■■■■  8 rows                                           0.12 s"
         );
-        let chosen = Line { rows: 1, choice: Some(("cluster pca".to_owned(), 1)), ..line };
+        let chosen = Line { rows: 1, best: Some(-0.5), choice: Some(("cluster pca".to_owned(), 1)), ..line };
         assert_eq!(
-            chosen.words(8, Some(-0.5)),
+            chosen.words(8, took),
             "scale  2  4×4     ■■■                       1 row    → 1 by cluster pca                      0.12 s  best -0.500"
         );
     }
