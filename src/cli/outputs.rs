@@ -118,7 +118,7 @@ impl Place {
                         return Ok(path);
                     }
                 }
-                Err(Error::file(folder, "no name is free in it"))
+                Err(Error::file(folder, "no name is free in it").with_hint("name another folder"))
             }
         })
     }

@@ -30,7 +30,7 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Talk) -> Resu
     let preview = preview(typed.choices.preview.as_deref())?;
     let model = typed.model.model.as_deref().unwrap_or(DEMO);
     let outlook = if let Some(scales) = typed.scales {
-        Outlook::of_scales(&wish, scales, &Defaults::default())?
+        Outlook::of_scales(&wish, counted(scales)?, &Defaults::default())?
     } else if let (Some(description), None) = (bundle::released(model), &typed.model.weights) {
         talk.note("without --weights the cost of this model is not known");
         Outlook::of_released(&wish, &look, &description.defaults)?
@@ -45,6 +45,16 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Talk) -> Resu
     } else {
         outlook.words()
     })
+}
+
+/// A number of scales that can be listed.
+fn counted(scales: usize) -> Result<usize> {
+    const MOST: usize = 1000;
+    if scales > MOST {
+        return Err(Error::input(format!("{scales} scales are more than any model has"))
+            .with_hint(format!("give {MOST} at most; the released models have 13")));
+    }
+    Ok(scales)
 }
 
 /// A method by its name, or else a file.

@@ -57,7 +57,7 @@ impl Talk {
     /// The same, said of something: `what` stands before the error.
     pub(super) fn error_of(&self, what: &str, error: &Error) {
         self.say("error", AnsiColor::Red, &format!("{what}{error}"));
-        self.hint(error.hint());
+        self.hint(error.hint().or(usual(error)));
     }
 
     fn hint(&self, hint: Option<&str>) {
@@ -70,5 +70,14 @@ impl Talk {
         let style = if self.colour { Style::new().bold().fg_color(Some(colour.into())) } else { Style::new() };
         // Nobody is left to hear that standard error is gone.
         let _ = writeln!(io::stderr(), "{style}{kind}:{style:#} {text}");
+    }
+}
+
+/// What helps against errors that bring no hint of their own.
+fn usual(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::File { .. } => Some("check that this is the right file for its place, and that it is complete"),
+        Error::Input { .. } => Some("`ttsvar help` lists what can be given"),
+        _ => None,
     }
 }

@@ -161,12 +161,14 @@ fn by_value() -> Select {
 
 fn check(scales: usize, n: usize) -> Result<()> {
     match (scales, n) {
-        (0, _) => Err(Error::input("a plan needs a model with at least one scale")),
+        (0, _) => Err(Error::input("a plan needs a model with at least one scale").with_hint("choose 1 scale or more")),
         (_, 0) => Err(Error::input("N is 0, but a search needs at least 1").with_hint("choose N = 1 or more")),
         _ => Ok(()),
     }
 }
 
 fn times(rows: usize, n: usize) -> Result<usize> {
-    rows.checked_mul(n).ok_or_else(|| Error::input(format!("N is {n}: {rows} N rows are more than any batch has")))
+    rows.checked_mul(n).ok_or_else(|| {
+        Error::input(format!("N is {n}: {rows} N rows are more than any batch has")).with_hint("choose a smaller N")
+    })
 }

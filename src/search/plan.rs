@@ -124,7 +124,9 @@ impl Plan {
     /// [`Error::Input`] when a stage lies beyond the last scale, or there are no scales.
     pub fn check(&self, scales: usize) -> Result<()> {
         match self.stages.last() {
-            _ if scales == 0 => Err(Error::input("a plan needs a model with at least one scale")),
+            _ if scales == 0 => {
+                Err(Error::input("a plan needs a model with at least one scale").with_hint("choose 1 scale or more"))
+            }
             Some(stage) if stage.scale >= scales => {
                 Err(Error::input(format!("scale {}: the model's last scale is {}", stage.scale, scales - 1)).with_hint(
                     "scales count from 0; `ttsvar plan METHOD --model ...` writes a plan that fits the model",

@@ -111,7 +111,8 @@ impl<'a> Painter<'a> {
             return Err(Error::input(message));
         };
         if settings.cfg_layer.is_some_and(|layer| layer > config.depth) {
-            return Err(Error::input(format!("guidance on a layer beyond the {} blocks", config.depth)));
+            let message = format!("guidance on a layer beyond the {} blocks", config.depth);
+            return Err(Error::input(message).with_hint("1 is the last block"));
         }
         let width = config.width / config.heads;
         let rope = |grid: &(usize, usize)| Rope::new(*grid, schedule.rope_grid, width, device);
