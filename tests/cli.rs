@@ -1,0 +1,22 @@
+//! The program as it is typed: what it prints, which files it writes, what it refuses.
+
+#[path = "cli/desk.rs"]
+mod desk;
+#[cfg(unix)]
+#[path = "cli/interrupt.rs"]
+mod interrupt;
+#[path = "cli/outlook.rs"]
+mod outlook;
+#[path = "cli/painting.rs"]
+mod painting;
+#[path = "cli/refusals.rs"]
+mod refusals;
+#[path = "cli/refused_files.rs"]
+mod refused_files;
+#[path = "cli/repeating.rs"]
+mod repeating;
+#[path = "support/torch.rs"]
+#[allow(dead_code)]
+mod torch;
+#[path = "cli/weights.rs"]
+mod weights;

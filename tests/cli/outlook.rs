@@ -1,0 +1,293 @@
+//! What is printed without painting anything: help, plans, models.
+
+use insta::{assert_snapshot, with_settings};
+use serde_json::Value;
+use ttsvar::search::Plan;
+
+use crate::desk::Desk;
+
+/// What a run that works prints.
+fn shown(arguments: &[&str]) -> String {
+    let out = Desk::new().works(arguments);
+    out.trim_end().to_owned()
+}
+
+/// Costs depend on the weights.
+const COSTS: [(&str, &str); 1] = [(r"\d+(\.\d+)? [kMGTP]?(FLOP|B)\b", "[cost]")];
+
+#[test]
+fn the_program_says_what_it_can_do() {
+    assert_snapshot!(shown(&["--help"]), @r#"
+    Test-time scaling of visual autoregressive image generation: search over the paths of a
+    coarse-to-fine model and keep the best image
+
+    Usage: ttsvar [OPTIONS] <COMMAND>
+
+    Commands:
+      generate  Search for the best image of a prompt and write it as a PNG
+      models    List the models that are known, their files and where those are published
+      plan      Show what a search would do and cost, scale by scale, without doing it
+      inspect   Print what an image file or a trace says about its origin
+      help      Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Everywhere:
+      -q, --quiet            Say nothing but results and errors
+          --json             Print results as JSON, one object a line
+          --threads <COUNT>  Threads to compute with; they do not change the result [default: one a
+                             core]
+          --device <DEVICE>  Where to compute: cpu or cuda [default: cpu]
+
+    Try it: ttsvar generate "a red circle and a blue square" --tree tree.png
+    "#);
+}
+
+#[test]
+fn generate_explains_every_flag() {
+    assert_snapshot!(shown(&["generate", "--help"]), @r"
+    Search for the best image of a prompt and write it as a PNG
+
+    Usage: ttsvar generate [OPTIONS] [PROMPT]
+
+    Arguments:
+      [PROMPT]  What to paint; `-` reads a prompt a line from standard input
+
+    Options:
+          --prompts <FILE>   Read a prompt a line from this file
+          --from <IMAGE>     Repeat the search that painted this image; other flags override what it
+                             used
+          --negative <TEXT>  What to keep away from
+      -h, --help             Print help
+
+    Model:
+          --model <NAME|DIR>  demo, a released model (see `ttsvar models`), or a folder with a
+                              bundle.toml [default: demo]
+          --weights <DIR>     The folder with the downloaded files of a released model
+
+    Search:
+          --method <METHOD>        raw, best-of-n, importance, beam or tts-var [default: the model's,
+                                   mostly tts-var]
+          --n <N>                  How wide to search; what N counts depends on the method [default: the
+                                   model's, mostly 1]
+          --plan <FILE>            A plan of your own, as `ttsvar plan --toml` prints it
+          --schedule <READING>     How tts-var reads the paper's schedule: released or paper [default:
+                                   released]
+          --features <KIND>        What clusters are formed on: pca, pca-raw, pca-all or pool
+          --potential <KIND>       What resampling makes of scores: value, diff, max or sum
+          --lambda <NUMBER>        How greedily resampling weighs scores; 0 draws evenly
+          --draw <KIND>            How resampling draws: multinomial or systematic
+          --preview <full|PIXELS>  Size at which images are judged before the last scale: full, or
+                                   pixels along the shorter side [default: full]
+
+    Image:
+          --aspect <W:H>    Width to height, from 1:3 to 3:1 [default: 1:1]
+          --pixels <SIZE>   0.06M, 0.25M, 0.60M or 1M [default: the model's]
+          --seed <NUMBER>   Seed of all draws [default: a new one each time, printed with the result]
+          --cfg <NUMBER>    How strongly the prompt guides; 1 turns guidance off [default: the model's]
+          --cfg-layer <N>   Guide on the output of the n-th block from the end instead of on the logits
+          --tau <NUMBER>    Temperature, above 0 [default: the model's]
+          --top-p <NUMBER>  Keep the likeliest values up to this share, 0 to 1; 0 keeps all [default:
+                            the model's]
+          --top-k <N>       Keep so many of the likeliest values; 0 keeps all [default: the model's]
+
+    Output:
+      -o, --out <FILE|DIR>    The image: a .png file, which is replaced, or a folder, in which a free
+                              name is chosen [default: this folder]
+          --trace <FILE|DIR>  Write the record of the search: a .json file or a folder
+          --tree <FILE|DIR>   Write a picture of the search: a .png file or a folder
+
+    Everywhere:
+      -q, --quiet            Say nothing but results and errors
+          --json             Print results as JSON, one object a line
+          --threads <COUNT>  Threads to compute with; they do not change the result [default: one a
+                             core]
+          --device <DEVICE>  Where to compute: cpu or cuda [default: cpu]
+    ");
+}
+
+#[test]
+fn without_arguments_the_help_is_shown_as_an_error() {
+    let said = Desk::new().run(&[]);
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
+    assert_eq!(said.err.trim_end(), shown(&["--help"]));
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    assert_eq!(shown(&["--version"]), format!("ttsvar {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_plan_of_the_demo_is_shown_with_its_cost() {
+    with_settings!({ filters => COSTS }, {
+        assert_snapshot!(shown(&["plan", "tts-var", "--n", "1"]), @r"
+        tts-var, N = 1
+
+        scale  grid  rows  decodes  selects                    go on
+            0  1×1      8        -  -                              8
+            1  2×2      8        -  -                              8
+            2  3×3      8        8  cluster pca                    6
+            3  4×4      6        6  cluster pca                    4
+            4  5×5      4        4  resample value, lambda 10      2
+            5  6×6      2        2  resample value, lambda 10      1
+            6  8×8      1        1  the best                       1
+
+        21 decodes, 7 scorings
+        [cost]: generator [cost], scorer [cost], features [cost]
+        at most [cost] of memory
+        ");
+        assert_snapshot!(shown(&["plan", "best-of-n", "--n", "4"]), @r"
+        best-of-n, N = 4
+
+        scale  grid  rows  decodes  selects   go on
+            0  1×1      4        -  -             4
+            1  2×2      4        -  -             4
+            2  3×3      4        -  -             4
+            3  4×4      4        -  -             4
+            4  5×5      4        -  -             4
+            5  6×6      4        -  -             4
+            6  8×8      4        4  the best      1
+
+        4 decodes, 4 scorings
+        [cost]: generator [cost], scorer [cost], features [cost]
+        at most [cost] of memory
+        ");
+    });
+}
+
+#[test]
+fn the_plan_of_thirteen_scales_is_the_released_one() {
+    assert_snapshot!(shown(&["plan", "tts-var", "--scales", "13"]), @r"
+    tts-var, N = 1
+
+    scale  grid  rows  decodes  selects                    go on
+        0  -        8        -  -                              8
+        1  -        8        -  -                              8
+        2  -        8        8  cluster pca                    6
+        3  -        6        -  -                              6
+        4  -        6        -  -                              6
+        5  -        6        6  cluster pca                    4
+        6  -        4        4  resample value, lambda 10      2
+        7  -        2        -  -                              2
+        8  -        2        -  -                              2
+        9  -        2        2  resample value, lambda 10      1
+       10  -        1        -  -                              1
+       11  -        1        -  -                              1
+       12  -        1        1  the best                       1
+
+    21 decodes, 7 scorings
+    ");
+    assert_snapshot!(shown(&["plan", "tts-var", "--scales", "13", "--toml", "--lambda", "3", "--features", "pool"]), @r#"
+    # tts-var, N = 1
+    start = 8
+
+    [[stage]]
+    scale = 2
+    width = 6
+    select = { cluster = "pool" }
+
+    [[stage]]
+    scale = 5
+    width = 4
+    select = { cluster = "pool" }
+
+    [[stage]]
+    scale = 6
+    width = 2
+    select = { resample = "value", lambda = 3 }
+
+    [[stage]]
+    scale = 9
+    width = 1
+    select = { resample = "value", lambda = 3 }
+    "#);
+}
+
+#[test]
+fn the_plan_of_a_released_model_is_known_without_its_files() {
+    let desk = Desk::new();
+    let said = desk.run(&["plan", "--model", "infinity-2b", "--aspect", "2:1"]);
+    assert_eq!(said.code, Some(0));
+    assert_eq!(said.err, "note: without --weights the cost of this model is not known\n");
+    assert_snapshot!(said.out.trim_end(), @r"
+    tts-var, N = 1
+
+    scale  grid   rows  decodes  selects                    go on
+        0  1×1       8        -  -                              8
+        1  2×2       8        -  -                              8
+        2  2×4       8        8  cluster pca                    6
+        3  3×6       6        -  -                              6
+        4  5×10      6        -  -                              6
+        5  8×16      6        6  cluster pca                    4
+        6  11×22     4        4  resample value, lambda 10      2
+        7  15×30     2        -  -                              2
+        8  19×38     2        -  -                              2
+        9  23×46     2        2  resample value, lambda 10      1
+       10  30×60     1        -  -                              1
+       11  37×74     1        -  -                              1
+       12  45×90     1        1  the best                       1
+
+    21 decodes, 7 scorings
+    ");
+    let quiet = desk.run(&["plan", "--model", "infinity-2b", "--aspect", "2:1", "--quiet"]);
+    assert_eq!((quiet.err.as_str(), quiet.out), ("", said.out));
+}
+
+#[test]
+fn a_plan_in_json_says_what_the_table_says() {
+    let plan: Value = serde_json::from_str(&shown(&["plan", "beam", "--n", "2", "--json"])).unwrap();
+    assert_eq!((&plan["method"], &plan["n"]), (&Value::from("beam"), &Value::from(2)));
+    let scales = plan["scales"].as_array().unwrap();
+    let decodes: u64 = scales.iter().map(|scale| scale["decodes"].as_u64().unwrap()).sum();
+    assert_eq!(plan["decodes"], decodes);
+    assert!(scales.iter().all(|scale| scale["grid"].is_array() && scale["rows"].as_u64() >= scale["go_on"].as_u64()));
+    let flops = &plan["flops"];
+    let [generator, scorer, features, total] =
+        ["generator", "scorer", "features", "total"].map(|part| flops[part].as_f64().unwrap());
+    assert!(generator > 0.0 && scorer > 0.0 && features == 0.0 && total == generator + scorer);
+    assert!(plan["peak_bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_printed_plan_is_read_back() {
+    let desk = Desk::new();
+    let printed = desk.works(&["plan", "tts-var", "--n", "1", "--toml", "--draw", "systematic"]);
+    desk.write("mine.toml", &printed);
+    let again = desk.works(&["plan", "mine.toml", "--toml"]);
+    assert_eq!(Plan::from_toml(&printed).unwrap(), Plan::from_toml(&again).unwrap());
+    desk.works(&["generate", "a red circle", "--seed", "1", "--plan", "mine.toml", "--out", "own.png", "-q"]);
+    desk.works(&["generate", "a red circle", "--seed", "1", "--draw", "systematic", "--out", "named.png", "-q"]);
+    assert_eq!(desk.png("own.png").image, desk.png("named.png").image);
+    assert_eq!(desk.png("own.png").text("ttsvar:plan"), desk.png("named.png").text("ttsvar:plan"));
+}
+
+#[test]
+fn models_are_listed_with_their_files_and_sources() {
+    let all = shown(&["models"]);
+    let names: Vec<&str> = all
+        .lines()
+        .filter(|line| !line.starts_with([' ', '`']))
+        .filter_map(|line| Some(line.split_once(": ")?.0))
+        .collect();
+    assert_eq!(names[..5], ["demo", "infinity-2b", "infinity-8b", "infinity-8b-512", "flan-t5-xl"]);
+    assert!(all.contains("\n  infinity_2b_reg.pth\n") && all.contains("Hugging Face FoundationVision/Infinity"));
+
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("downloads")).unwrap();
+    desk.write("downloads/ImageReward.pt", vec![0; 2000]);
+    let found = desk.works(&["models", "--weights", "downloads"]);
+    let state = |file: &str| found.lines().find(|line| line.contains(file)).unwrap().split_whitespace().nth(1);
+    assert_eq!(state("ImageReward.pt"), Some("present"));
+    assert_eq!(state("infinity_2b_reg.pth"), Some("missing"));
+
+    for line in desk.works(&["models", "--json", "--weights", "downloads"]).lines() {
+        let model: Value = serde_json::from_str(line).unwrap();
+        for file in model["files"].as_array().unwrap() {
+            let there = file["name"] == "ImageReward.pt" || model["name"] == "demo";
+            assert_eq!(file["present"], there, "{line}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Flags that are refused: one error, one hint, exit code 2, nothing written.
+
+use insta::{assert_snapshot, with_settings};
+
+use crate::desk::Desk;
+
+/// What depends on the demo.
+const OF_DEMO: [(&str, &str); 2] =
+    [(r"one size only, \d+ x \d+", "one size only, [size]"), (r"the \d+ blocks", "the [depth] blocks")];
+
+/// What is said to each of these flags of `generate`.
+fn refused(cases: &[&[&str]]) -> String {
+    let desk = Desk::new();
+    let line = |flags: &&[&str]| desk.refuses(&[&["generate", "a red circle"], *flags].concat());
+    cases.iter().map(line).collect::<Vec<_>>().join("\n").replace("$ generate \"a red circle\" ", "$ ")
+}
+
+#[test]
+fn prompts_that_say_nothing() {
+    let desk = Desk::new();
+    desk.write("blank.txt", "\n  \n");
+    desk.write("latin.txt", b"a red circle\nein gr\xfcner Kreis\n");
+    let cases: [&[&str]; 8] = [
+        &["generate"],
+        &["generate", ""],
+        &["generate", "  \t "],
+        &["generate", "-"],
+        &["generate", "--prompts", "blank.txt"],
+        &["generate", "--prompts", "latin.txt"],
+        &["generate", "--prompts", "none.txt"],
+        &["generate", "a", "red", "circle"],
+    ];
+    assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
+    $ generate
+    error: there is no prompt
+    hint: say what to paint: ttsvar generate "a red circle and a blue square"
+
+    $ generate ""
+    error: the prompt is empty
+    hint: say what to paint: ttsvar generate "a red circle and a blue square"
+
+    $ generate "  \t "
+    error: the prompt is empty
+    hint: say what to paint: ttsvar generate "a red circle and a blue square"
+
+    $ generate -
+    error: standard input: no prompts in it
+    hint: write one prompt a line
+
+    $ generate --prompts blank.txt
+    error: blank.txt: no prompts in it
+    hint: write one prompt a line
+
+    $ generate --prompts latin.txt
+    error: latin.txt: line 2 is not UTF-8
+    hint: save the prompts as UTF-8, one a line
+
+    $ generate --prompts none.txt
+    error: none.txt: No such file or directory (os error 2)
+    hint: check that the path exists and that you may read or write it
+
+    $ generate a red circle
+    error: unexpected argument 'red' found
+    hint: put a prompt of several words in quotes
+    "#);
+}
+
+#[test]
+fn numbers_out_of_range() {
+    with_settings!({ filters => OF_DEMO }, {
+        assert_snapshot!(refused(&[
+            &["--n", "0"],
+            &["--n", "-1"],
+            &["--n", "two"],
+            &["--n", "99999999"],
+            &["--n", "18446744073709551615"],
+            &["--tau", "0"],
+            &["--tau", "-1"],
+            &["--tau", "nan"],
+            &["--cfg", "nan"],
+            &["--cfg", "inf"],
+            &["--cfg-layer", "0"],
+            &["--cfg-layer", "99"],
+            &["--top-p", "1.5"],
+            &["--top-p", "-0.1"],
+            &["--lambda", "-1"],
+            &["--lambda", "nan"],
+            &["--seed", "-1"],
+            &["--preview", "0"],
+            &["--threads", "0"],
+        ]), @r"
+        $ --n 0
+        error: N is 0, but a search needs at least 1
+        hint: choose N = 1 or more
+
+        $ --n -1
+        error: invalid value '-1' for '--n <N>': expected a whole number, 0 or more
+        hint: `ttsvar --help` lists what can be given
+
+        $ --n two
+        error: invalid value 'two' for '--n <N>': expected a whole number, 0 or more
+        hint: `ttsvar --help` lists what can be given
+
+        $ --n 99999999
+        error: start: 799999992 rows, but a batch has at most 65536
+        hint: choose a smaller N, or search several times with different seeds
+
+        $ --n 18446744073709551615
+        error: N is 18446744073709551615: 6 N rows are more than any batch has
+        hint: choose a smaller N
+
+        $ --tau 0
+        error: tau must be greater than 0, found 0
+        hint: 0.5 is usual; near 0 takes the likelier value of each bit
+
+        $ --tau -1
+        error: tau must be greater than 0, found -1
+        hint: 0.5 is usual; near 0 takes the likelier value of each bit
+
+        $ --tau nan
+        error: tau must be greater than 0, found NaN
+        hint: 0.5 is usual; near 0 takes the likelier value of each bit
+
+        $ --cfg nan
+        error: cfg must be a finite number, found NaN
+        hint: 3 is usual; 1 turns guidance off
+
+        $ --cfg inf
+        error: cfg must be a finite number, found inf
+        hint: 3 is usual; 1 turns guidance off
+
+        $ --cfg-layer 0
+        error: the guidance layer must be 1 or more, found 0
+        hint: 1 is the last block
+
+        $ --cfg-layer 99
+        error: guidance on a layer beyond the [depth] blocks
+        hint: 1 is the last block
+
+        $ --top-p 1.5
+        error: top-p must be from 0 to 1, found 1.5
+        hint: 0.97 is usual; 0 turns it off
+
+        $ --top-p -0.1
+        error: top-p must be from 0 to 1, found -0.1
+        hint: 0.97 is usual; 0 turns it off
+
+        $ --lambda -1
+        error: lambda is -1, but must be a finite number, 0 or more
+        hint: the paper uses 10; 0 draws evenly, larger values favour high scores
+
+        $ --lambda nan
+        error: lambda is NaN, but must be a finite number, 0 or more
+        hint: the paper uses 10; 0 draws evenly, larger values favour high scores
+
+        $ --seed -1
+        error: invalid value '-1' for '--seed <NUMBER>': expected a whole number, 0 or more
+        hint: `ttsvar --help` lists what can be given
+
+        $ --preview 0
+        error: `0` is no size for previews
+        hint: give `full`, or the pixels along the shorter side, such as 256
+
+        $ --threads 0
+        error: --threads is 0, but the work needs at least 1 thread
+        hint: leave it out to use every core
+        ");
+    });
+}
+
+#[test]
+fn names_that_are_not_known() {
+    assert_snapshot!(refused(&[
+        &["--method", "best"],
+        &["--schedule", "mine"],
+        &["--features", "clip"],
+        &["--potential", "mean"],
+        &["--draw", "all"],
+        &["--model", "dall-e"],
+        &["--device", "tpu"],
+        &["--pixels", "2M"],
+        &["--sed", "1"],
+    ]), @r"
+    $ --method best
+    error: unknown method `best`
+    hint: expected one of `raw`, `best-of-n`, `importance`, `beam`, `tts-var`
+
+    $ --schedule mine
+    error: unknown schedule `mine`
+    hint: expected `released` or `paper`
+
+    $ --features clip
+    error: unknown kind of features `clip`
+    hint: expected one of `pca`, `pca-raw`, `pca-all`, `pool`
+
+    $ --potential mean
+    error: unknown potential `mean`
+    hint: expected one of `value`, `diff`, `max`, `sum`
+
+    $ --draw all
+    error: unknown draw `all`
+    hint: expected `multinomial` or `systematic`
+
+    $ --model dall-e
+    error: unknown model `dall-e`
+    hint: take `demo`, one of infinity-2b, infinity-8b, infinity-8b-512, or a folder with a bundle.toml
+
+    $ --device tpu
+    error: unknown device `tpu`
+    hint: expected `cpu` or `cuda`
+
+    $ --pixels 2M
+    error: an image size of `2M` pixels is not known
+    hint: the released models paint 0.06M, 0.25M, 0.60M and 1M pixels
+
+    $ --sed 1
+    error: unexpected argument '--sed' found
+    hint: a similar argument exists: '--seed'
+    ");
+}
+
+#[test]
+fn aspects_that_no_model_paints() {
+    with_settings!({ filters => OF_DEMO }, {
+        assert_snapshot!(refused(&[
+            &["--aspect", "1:3.1"],
+            &["--aspect", "4:1"],
+            &["--aspect", "wide"],
+            &["--aspect", "16x9"],
+            &["--aspect", "0:1"],
+            &["--aspect", "16:9"],
+            &["--pixels", "1M"],
+        ]), @r"
+        $ --aspect 1:3.1
+        error: an aspect of 1:3.1 is out of range
+        hint: the models paint from 1:3 (tall) to 3:1 (wide)
+
+        $ --aspect 4:1
+        error: an aspect of 4:1 is out of range
+        hint: the models paint from 1:3 (tall) to 3:1 (wide)
+
+        $ --aspect wide
+        error: `wide` is no aspect
+        hint: give width to height, such as 16:9
+
+        $ --aspect 16x9
+        error: `16x9` is no aspect
+        hint: give width to height, such as 16:9
+
+        $ --aspect 0:1
+        error: `0:1` is no aspect
+        hint: give width to height, such as 16:9
+
+        $ --aspect 16:9
+        error: `demo` paints images of one size only, [size]
+        hint: leave --aspect and --pixels out
+
+        $ --pixels 1M
+        error: `demo` paints images of one size only, [size]
+        hint: leave --aspect and --pixels out
+        ");
+    });
+}
+
+#[test]
+fn flags_that_contradict_each_other() {
+    assert_snapshot!(refused(&[
+        &["--plan", "p.toml", "--n", "2"],
+        &["--plan", "p.toml", "--method", "raw"],
+        &["--method", "raw", "--schedule", "paper"],
+        &["--prompts", "p.txt"],
+        &["--out", "a.png", "--tree", "a.png"],
+        &["--weights", "somewhere"],
+    ]), @r"
+    $ --plan p.toml --n 2
+    error: the argument '--plan <FILE>' cannot be used with '--n <N>'
+    hint: `ttsvar generate --help` lists what can be given
+
+    $ --plan p.toml --method raw
+    error: the argument '--plan <FILE>' cannot be used with '--method <METHOD>'
+    hint: `ttsvar generate --help` lists what can be given
+
+    $ --method raw --schedule paper
+    error: --schedule says how tts-var reads the paper; raw has none
+    hint: leave --schedule out, or choose --method tts-var
+
+    $ --prompts p.txt
+    error: the argument '[PROMPT]' cannot be used with '--prompts <FILE>'
+    hint: `ttsvar generate --help` lists what can be given
+
+    $ --out a.png --tree a.png
+    error: a.png: two results cannot be the same file
+    hint: give each its own name
+
+    $ --weights somewhere
+    error: somewhere: no such folder
+    hint: `--model` takes a folder with a bundle.toml, or the name of a released model with `--weights FOLDER`
+    ");
+}
+
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn a_device_that_was_not_built_in() {
+    assert_snapshot!(refused(&[&["--device", "cuda"]]), @r"
+    $ --device cuda
+    error: this program was built without CUDA
+    hint: build it with `cargo build --release --features cuda`
+    ");
+}
+
+#[test]
+fn released_models_without_their_files() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("empty")).unwrap();
+    let said = [
+        desk.refuses(&["generate", "a cat", "--model", "infinity-2b"]),
+        desk.refuses(&["generate", "a cat", "--model", "infinity-2b", "--weights", "empty"]),
+        desk.refuses(&["generate", "a cat", "--model", "empty"]),
+        desk.refuses(&["models", "--weights", "none"]),
+    ];
+    assert_snapshot!(said.join("\n"), @r#"
+    $ generate "a cat" --model infinity-2b
+    error: the weights of `infinity-2b` are not part of this program
+    hint: give the folder with the downloads: `--weights DIR`; `ttsvar models` names the files
+
+    $ generate "a cat" --model infinity-2b --weights empty
+    error: empty: 6 files are missing: infinity_2b_reg.pth (Hugging Face FoundationVision/Infinity), infinity_vae_d32reg.pth (Hugging Face FoundationVision/Infinity), flan-t5-xl (Hugging Face google/flan-t5-xl), ImageReward.pt (Hugging Face THUDM/ImageReward), vocab.txt (Hugging Face google-bert/bert-base-uncased), dinov2_vitl14_reg4_pretrain.pth (facebookresearch/dinov2, model zoo)
+    hint: `ttsvar models --weights DIR` shows what each model needs and what is in DIR
+
+    $ generate "a cat" --model empty
+    error: empty: no `bundle.toml` in it
+    hint: `--model` takes a folder with a bundle.toml, or the name of a released model with `--weights FOLDER`
+
+    $ models --weights none
+    error: none: no such folder
+    hint: give the folder with the downloaded files
+    "#);
+}

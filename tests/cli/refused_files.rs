@@ -1,0 +1,191 @@
+//! Plans, outputs and sources that are refused: one error, one hint, exit code 2, nothing written.
+
+use insta::{assert_snapshot, with_settings};
+
+use crate::desk::Desk;
+
+#[test]
+fn plans_that_cannot_be_followed() {
+    let desk = Desk::new();
+    desk.write("unselected.toml", "start = 8\n\n[[stage]]\nscale = 2\nwidth = 4\n");
+    desk.write("widths.toml", "start = 8\nwidths = [8, 4]\n");
+    desk.write("late.toml", "start = 8\n[[stage]]\nscale = 99\nwidth = 1\nselect = { top = 1 }\n");
+    desk.write("growing.toml", "start = 2\n[[stage]]\nscale = 1\nwidth = 4\nselect = { cluster = \"pca\" }\n");
+    let cases = ["unselected.toml", "widths.toml", "late.toml", "growing.toml", "none.toml"];
+    let said = cases.map(|file| desk.refuses(&["generate", "a red circle", "--plan", file]));
+    let plans = [
+        desk.refuses(&["plan", "unselected.toml"]),
+        desk.refuses(&["plan", "best"]),
+        desk.refuses(&["plan", "--n", "0"]),
+        desk.refuses(&["plan", "--scales", "0"]),
+        desk.refuses(&["plan", "--scales", "18446744073709551615"]),
+        desk.refuses(&["plan", "unselected.toml", "--n", "2"]),
+        desk.refuses(&["plan", "--scales", "13", "--model", "demo"]),
+        desk.refuses(&["plan", "--toml", "--json"]),
+    ];
+    with_settings!({ filters => [(r"last scale is \d+", "last scale is [last]")] }, {
+        assert_snapshot!([&said[..], &plans[..]].concat().join("\n"), @r#"
+        $ generate "a red circle" --plan unselected.toml
+        error: unselected.toml: scale 2: width goes 8 -> 4 but nothing selects there
+        hint: add select = { cluster = "pca" }, { resample = "value" } or { top = K } to the stage
+
+        $ generate "a red circle" --plan widths.toml
+        error: widths.toml: plan file, line 2: unknown field `widths`, expected `start` or `stage`
+        hint: a plan is `start = ROWS`, then for each choice `[[stage]]` with `scale`, `width` and `select`, for example select = { cluster = "pca" }, { resample = "value", lambda = 10 } or { top = 3 }
+
+        $ generate "a red circle" --plan late.toml
+        error: scale 99: the model's last scale is [last]
+        hint: scales count from 0; `ttsvar plan METHOD --model ...` writes a plan that fits the model
+
+        $ generate "a red circle" --plan growing.toml
+        error: growing.toml: scale 1: clustering cannot make 4 rows of 2
+        hint: choose a width of 2 or less; only `top` grows a batch: select = { top = 2 } with width = 4
+
+        $ generate "a red circle" --plan none.toml
+        error: none.toml: No such file or directory (os error 2)
+        hint: check that the path exists and that you may read or write it
+
+        $ plan unselected.toml
+        error: unselected.toml: scale 2: width goes 8 -> 4 but nothing selects there
+        hint: add select = { cluster = "pca" }, { resample = "value" } or { top = K } to the stage
+
+        $ plan best
+        error: unknown method `best`
+        hint: expected one of `raw`, `best-of-n`, `importance`, `beam`, `tts-var`, or a plan file
+
+        $ plan --n 0
+        error: N is 0, but a search needs at least 1
+        hint: choose N = 1 or more
+
+        $ plan --scales 0
+        error: a plan needs a model with at least one scale
+        hint: choose 1 scale or more
+
+        $ plan --scales 18446744073709551615
+        error: 18446744073709551615 scales are more than any model has
+        hint: give 1000 at most; the released models have 13
+
+        $ plan unselected.toml --n 2
+        error: a plan file says all of its widths itself
+        hint: leave --n and --schedule out, or name a method instead of a file
+
+        $ plan --scales 13 --model demo
+        error: the argument '--scales <COUNT>' cannot be used with '--model <NAME|DIR>'
+        hint: `ttsvar plan --help` lists what can be given
+
+        $ plan --toml --json
+        error: the argument '--toml' cannot be used with '--json'
+        hint: `ttsvar plan --help` lists what can be given
+        "#);
+    });
+}
+
+#[test]
+fn outputs_that_cannot_be_written() {
+    let desk = Desk::new();
+    desk.write("notes", "mine");
+    desk.write("list.txt", "a red circle\n");
+    let cases: [&[&str]; 8] = [
+        &["generate", "a red circle", "--out", "none/a.png"],
+        &["generate", "a red circle", "--out", "notes/a.png"],
+        &["generate", "a red circle", "--out", "notes"],
+        &["generate", "a red circle", "--out", "a.jpg"],
+        &["generate", "a red circle", "--trace", "none/a.json"],
+        &["generate", "a red circle", "--trace", "a.png"],
+        &["generate", "a red circle", "--tree", "a.json"],
+        &["generate", "--prompts", "list.txt", "--out", "a.png"],
+    ];
+    assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
+    $ generate "a red circle" --out none/a.png
+    error: none/a.png: cannot be written: `none` is not there
+    hint: create the folder first, or name another one
+
+    $ generate "a red circle" --out notes/a.png
+    error: notes/a.png: cannot be written: `notes` is no folder
+    hint: create the folder first, or name another one
+
+    $ generate "a red circle" --out notes
+    error: notes: expected a .png file or a folder
+    hint: a file of that name is in the way
+
+    $ generate "a red circle" --out a.jpg
+    error: a.jpg: expected a .png file or a folder
+    hint: --out writes PNG only
+
+    $ generate "a red circle" --trace none/a.json
+    error: none/a.json: cannot be written: `none` is not there
+    hint: create the folder first, or name another one
+
+    $ generate "a red circle" --trace a.png
+    error: a.png: expected a .json file or a folder
+    hint: --trace writes JSON only
+
+    $ generate "a red circle" --tree a.json
+    error: a.json: expected a .png file or a folder
+    hint: --tree writes PNG only
+
+    $ generate --prompts list.txt --out a.png
+    error: a.png: several results cannot be one file
+    hint: give --out a folder: prompts from a list are numbered in it
+    "#);
+}
+
+#[test]
+fn files_that_say_nothing_of_their_origin() {
+    let desk = Desk::new();
+    ttsvar::image::Image::new(1, 1, vec![1, 2, 3]).save(desk.path("other.png")).unwrap();
+    desk.write("torn.png", &desk.read("other.png")[..20]);
+    desk.write("other.json", "{}");
+    desk.write("notes.txt", "mine");
+    let cases: [&[&str]; 9] = [
+        &["generate", "--from", "other.png"],
+        &["generate", "--from", "torn.png"],
+        &["generate", "--from", "notes.txt"],
+        &["generate", "--from", "none.png"],
+        &["inspect", "other.png"],
+        &["inspect", "torn.png"],
+        &["inspect", "other.json"],
+        &["inspect", "notes.txt"],
+        &["inspect"],
+    ];
+    // The words of the decoder are its own.
+    with_settings!({ filters => [(r"damaged one: .*", "damaged one: [why]")] }, {
+        assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r"
+        $ generate --from other.png
+        error: other.png: this picture does not say how it was painted
+        hint: only PNG files that `ttsvar generate` wrote and no other program changed do
+
+        $ generate --from torn.png
+        error: torn.png: the PNG ends too early
+        hint: only complete PNG files can be read as pictures
+
+        $ generate --from notes.txt
+        error: notes.txt: not a PNG, or a damaged one: [why]
+        hint: only complete PNG files can be read as pictures
+
+        $ generate --from none.png
+        error: none.png: No such file or directory (os error 2)
+        hint: check that the path exists and that you may read or write it
+
+        $ inspect other.png
+        error: other.png: this picture does not say how it was painted
+        hint: only PNG files that `ttsvar generate` wrote and no other program changed do
+
+        $ inspect torn.png
+        error: torn.png: the PNG ends too early
+        hint: only complete PNG files can be read as pictures
+
+        $ inspect other.json
+        error: other.json: not a search trace: missing field `schema` at line 1 column 2
+        hint: give a PNG that `ttsvar generate` wrote, or a trace that its --trace wrote
+
+        $ inspect notes.txt
+        error: notes.txt: neither a PNG nor a trace
+        hint: give a PNG that `ttsvar generate` wrote, or a trace that its --trace wrote
+
+        $ inspect
+        error: the following required arguments were not provided: <FILE>...
+        hint: `ttsvar inspect --help` lists what can be given
+        ");
+    });
+}
