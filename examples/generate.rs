@@ -1,0 +1,30 @@
+//! From a prompt to the best image: opens the demo, searches with TTS-VAR at N = 2, saves a PNG.
+//!
+//! `cargo run --release --example generate -- circle.png`
+
+use std::{env, path::PathBuf};
+
+use ttsvar::{
+    Result,
+    bundle::{DEMO, Device, Settings, System},
+    pipelines::{Prompt, infinity},
+    search::{self, Plan, Schedule, Search, Silent},
+};
+
+fn main() -> Result<()> {
+    let out = env::args().nth(1).map_or_else(|| env::temp_dir().join("ttsvar-generate.png"), PathBuf::from);
+    let system = System::open(DEMO, None, &Device::Cpu)?;
+    // What suits the demo, as in its bundle.toml.
+    let drawing = infinity::Settings { cfg: 2.0, tau: 0.5, ..Default::default() };
+    let pipeline = system.pipeline(&Settings { drawing, aspect: None, pixels: None, rows_at_once: None })?;
+
+    let search = Search::new(pipeline.as_ref(), system.scorer(), system.extractors());
+    let plan = Plan::tts_var(pipeline.scales().len(), 2, Schedule::default())?;
+    let prompt = Prompt { text: "a red circle and a blue square".to_owned(), negative: None };
+    let outcome = search::run(&search, &prompt, &plan, 1, &mut Silent)?;
+
+    let best = outcome.winner();
+    best.image.save(&out)?;
+    println!("{}: score {:.3} after {} decodes", out.display(), best.score, outcome.trace.cost.decodes);
+    Ok(())
+}
