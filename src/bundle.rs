@@ -183,6 +183,11 @@ impl System {
     }
 }
 
+/// Bytes of the files of [`DEMO`].
+pub fn demo_bytes() -> u64 {
+    demo::FILES.iter().map(|(_, bytes)| bytes.len() as u64).sum()
+}
+
 /// Finds the files of a bundle without loading them; see [`System::open`].
 ///
 /// # Errors

@@ -8,7 +8,6 @@ use super::{arguments, numbers, table::Table, talk::Talk};
 use crate::{
     Error, Result,
     bundle::{self, DEMO},
-    demo,
     hub::{
         Folder,
         bundle::RELEASED,
@@ -59,7 +58,7 @@ fn all(weights: Option<&PathBuf>) -> Result<Vec<Model>> {
 }
 
 fn demo() -> Result<Model> {
-    let size = demo::FILES.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    let size = bundle::demo_bytes();
     let file = File { name: "everything".to_owned(), bytes: Some(size), present: Some(true), path: None };
     Ok(Model {
         name: DEMO,
