@@ -6,9 +6,9 @@ use std::{env, path::PathBuf};
 
 use ttsvar::{
     Result,
-    bundle::{DEMO, Device, Settings, System},
+    bundle::{DEMO, Device, System},
     image::Image,
-    pipelines::{Prompt, infinity},
+    pipelines::Prompt,
     scorers::Scorer,
     search::{self, Plan, Search, Silent},
 };
@@ -35,8 +35,7 @@ impl Scorer for Redness {
 fn main() -> Result<()> {
     let out = env::args().nth(1).map_or_else(|| env::temp_dir().join("ttsvar-reddest.png"), PathBuf::from);
     let system = System::open(DEMO, None, &Device::Cpu)?;
-    let drawing = infinity::Settings { cfg: 2.0, tau: 0.5, ..Default::default() };
-    let pipeline = system.pipeline(&Settings { drawing, aspect: None, pixels: None, rows_at_once: None })?;
+    let pipeline = system.pipeline(&system.settings())?;
 
     let search = Search::new(pipeline.as_ref(), &Redness, system.extractors());
     let plan = Plan::best_of_n(pipeline.scales().len(), 4)?;

@@ -6,17 +6,15 @@ use std::{env, path::PathBuf};
 
 use ttsvar::{
     Result,
-    bundle::{DEMO, Device, Settings, System},
-    pipelines::{Prompt, infinity},
+    bundle::{DEMO, Device, System},
+    pipelines::Prompt,
     search::{self, Plan, Schedule, Search, Silent},
 };
 
 fn main() -> Result<()> {
     let out = env::args().nth(1).map_or_else(|| env::temp_dir().join("ttsvar-generate.png"), PathBuf::from);
     let system = System::open(DEMO, None, &Device::Cpu)?;
-    // What suits the demo, as in its bundle.toml.
-    let drawing = infinity::Settings { cfg: 2.0, tau: 0.5, ..Default::default() };
-    let pipeline = system.pipeline(&Settings { drawing, aspect: None, pixels: None, rows_at_once: None })?;
+    let pipeline = system.pipeline(&system.settings())?;
 
     let search = Search::new(pipeline.as_ref(), system.scorer(), system.extractors());
     let plan = Plan::tts_var(pipeline.scales().len(), 2, Schedule::default())?;
