@@ -103,7 +103,9 @@ impl<'a> Studio<'a> {
         }
         let prompt = Prompt { text: text.clone(), negative: self.request.negative.clone() };
         let mut ears = Ears { progress, tree: self.request.outputs.tree.as_ref().map(|_| Tree::default()) };
-        let outcome = search::run(&self.search, &prompt, &self.plan, self.request.seed, &mut ears)?;
+        // Each prompt of a list has a seed of its own, so that the same prompt twice gives two pictures.
+        let seed = self.request.seed.wrapping_add(number as u64 - 1);
+        let outcome = search::run(&self.search, &prompt, &self.plan, seed, &mut ears)?;
         let tree = ears.tree;
         let stem = if prompts.list { format!("{number:04}-{}", slug(text)) } else { slug(text) };
         let written = self.write(&stem, &outcome, tree.as_ref())?;
@@ -125,9 +127,9 @@ impl<'a> Studio<'a> {
         if talk.quiet {
             return path.to_string();
         }
-        let score = outcome.winner().score;
+        let (score, seed) = (outcome.winner().score, outcome.trace.seed);
         let cost = cost(&outcome.trace);
-        format!("{path}\n  score {score:.3}, seed {}, {}: {cost}", self.request.seed, self.named)
+        format!("{path}\n  score {score:.3}, seed {seed}, {}: {cost}", self.named)
     }
 
     fn json(&self, outcome: &Outcome, written: &Written) -> String {
