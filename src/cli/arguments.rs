@@ -136,7 +136,7 @@ pub(super) struct Canvas {
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Image")]
 pub(super) struct Drawing {
-    /// Seed of all draws; a list counts on from it [default: a new one each time, printed]
+    /// Seed of all draws; a list counts on from it [default: a new one each time]
     #[arg(long, value_name = "NUMBER", value_parser = whole::<u64>)]
     pub seed: Option<u64>,
     /// How strongly the prompt guides; 1 turns guidance off [default: the model's]

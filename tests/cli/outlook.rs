@@ -85,7 +85,7 @@ fn generate_explains_every_flag() {
     Image:
           --aspect <W:H>    Width to height, from 1:3 to 3:1 [default: 1:1]
           --pixels <SIZE>   0.06M, 0.25M, 0.60M or 1M [default: the model's]
-          --seed <NUMBER>   Seed of all draws; a list counts on from it [default: a new one each time, printed]
+          --seed <NUMBER>   Seed of all draws; a list counts on from it [default: a new one each time]
           --cfg <NUMBER>    How strongly the prompt guides; 1 turns guidance off [default: the model's]
           --cfg-layer <N>   Guide on the output of the n-th block from the end instead of on the logits
           --tau <NUMBER>    Temperature, above 0 [default: the model's]
