@@ -74,6 +74,8 @@ fn start_threads(global: &Global) -> Result<()> {
         return Err(Error::input("--threads is 0, but the work needs at least 1 thread")
             .with_hint("leave it out to use every core"));
     }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    // More threads than cores would only wait for one another.
+    let cores = std::thread::available_parallelism().map_or(threads, usize::from);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.min(cores)).build_global();
     pool.map_err(|error| Error::input(format!("cannot start {threads} threads: {error}")))
 }
