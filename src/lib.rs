@@ -13,6 +13,7 @@ pub mod bundle;
 pub mod cli;
 pub mod demo;
 pub mod error;
+pub mod eval;
 pub mod features;
 pub mod file;
 pub mod hub;

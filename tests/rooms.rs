@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Which rooms a room may use, besides itself and `error`.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("rng", &[]),
     ("file", &[]),
@@ -21,15 +21,19 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("scorers", &["image", "models", "nn", "text"]),
     ("features", &["image", "models"]),
     ("search", &["features", "image", "pipelines", "rng", "scorers"]),
-    ("report", &["file", "image", "search"]),
+    ("eval", &["features", "file", "image", "pipelines", "rng", "scorers", "search"]),
+    ("report", &["eval", "file", "image", "search"]),
     ("bundle", &["demo", "features", "hub", "models", "nn", "pipelines", "scorers", "text"]),
-    ("cli", &["bundle", "features", "file", "hub", "image", "models", "pipelines", "report", "scorers", "search"]),
-    ("lib", &["cli", "bundle", "features", "hub", "image", "pipelines", "report", "scorers", "search"]),
+    (
+        "cli",
+        &["bundle", "eval", "features", "file", "hub", "image", "models", "pipelines", "report", "scorers", "search"],
+    ),
+    ("lib", &["cli", "bundle", "eval", "features", "hub", "image", "pipelines", "report", "scorers", "search"]),
     ("main", &[]),
 ];
 
 /// Rooms that never see a tensor.
-const WITHOUT_TENSORS: [&str; 7] = ["image", "rng", "search", "report", "cli", "text", "demo"];
+const WITHOUT_TENSORS: [&str; 8] = ["image", "rng", "search", "eval", "report", "cli", "text", "demo"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

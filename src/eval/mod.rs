@@ -1,0 +1,44 @@
+//! Prompt sets with judges, and what methods reach on them.
+//!
+//! A [`Suite`] is a set of prompts and a judge that no search ever sees. The scenes of the demo world are the suite that
+//! needs no downloads.
+
+pub mod scenes;
+
+use crate::{Result, image::Image};
+
+/// A prompt of a suite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// The task that it belongs to, one of [`Suite::tasks`].
+    pub task: &'static str,
+    /// What to paint.
+    pub prompt: String,
+}
+
+/// What a judge thinks of one image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// From 0, wrong, to 1, right.
+    pub score: f64,
+    /// Why, in a few words for people: `found 1 red circle, expected 2`.
+    pub reason: String,
+}
+
+/// A set of prompts and its judge.
+pub trait Suite: Send + Sync {
+    /// Name in files and tables.
+    fn name(&self) -> &str;
+
+    /// The tasks, in the order of tables. The overall result is the mean over them.
+    fn tasks(&self) -> &[&'static str];
+
+    /// The prompts.
+    fn cases(&self) -> &[Case];
+
+    /// Judges images painted for the prompt `cases()[case]`, one verdict each, in their order.
+    ///
+    /// # Errors
+    /// An image cannot be judged at all.
+    fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>>;
+}
