@@ -37,6 +37,10 @@ pub enum Purpose {
     Paint,
     /// Selecting rows.
     Select,
+    /// Choosing the seed of a try in an evaluation.
+    Evaluate,
+    /// Resampling results, to see how certain they are.
+    Bootstrap,
 }
 
 /// A stream of random numbers: ChaCha with 12 rounds, keyed by seed, purpose, lineage and scale.
@@ -53,6 +57,16 @@ impl Stream {
         Self::keyed(seed, Purpose::Select, 0, scale)
     }
 
+    /// The stream that the seed of try number `sample` with prompt number `case` comes from.
+    pub fn evaluate(seed: u64, case: usize, sample: usize) -> Self {
+        Self::keyed(seed, Purpose::Evaluate, case as u64, sample)
+    }
+
+    /// The stream with which results are resampled for the `round`-th time.
+    pub fn bootstrap(round: usize) -> Self {
+        Self::keyed(0, Purpose::Bootstrap, round as u64, 0)
+    }
+
     fn keyed(seed: u64, purpose: Purpose, lineage: u64, scale: usize) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -65,6 +79,16 @@ impl Stream {
     /// A number in [0, 1) with 24 random bits.
     pub fn uniform(&mut self) -> f32 {
         (self.0.next_u32() >> 8) as f32 / (1u32 << 24) as f32
+    }
+
+    /// A number that can serve as a seed, small enough to be exact in every JSON reader.
+    pub fn seed(&mut self) -> u64 {
+        self.0.next_u64() >> 11
+    }
+
+    /// One of 0 to `count` - 1; `count` is at least 1.
+    pub fn below(&mut self, count: usize) -> usize {
+        ((self.uniform_f64() * count as f64) as usize).min(count - 1)
     }
 
     /// A number in [0, 1) with 53 random bits.

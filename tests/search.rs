@@ -59,6 +59,7 @@ fn stage(scale: usize, rows: usize, (kind, features, resample, size, growth): Ch
     let (width, select) = match kind {
         0 => (few, Select::Cluster { features }),
         1 => (few, resample),
+        2 => (few, Select::Drop),
         _ => (few + growth, Select::Top { k: few }),
     };
     Stage { scale, width, select }
@@ -68,7 +69,7 @@ type Choice = (u8, Features, Select, usize, usize);
 
 /// Any number of scales and any plan for it.
 fn plans() -> impl Strategy<Value = (usize, Plan)> {
-    let choice = (0u8..3, features(), resampling(), 0usize..64, 0usize..5);
+    let choice = (0u8..4, features(), resampling(), 0usize..64, 0usize..5);
     (1usize..9, prop::collection::vec(prop::option::of(choice), 1..15)).prop_map(|(start, choices)| {
         let (mut rows, mut stages) = (start, vec![]);
         let scales = choices.len();

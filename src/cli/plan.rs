@@ -19,7 +19,7 @@ use crate::{
     hub::{bundle, description::Defaults},
     models::infinity::{Pixels, Schedule},
     pipelines::{Scale, Size},
-    search::{Method, Plan, Search, Select},
+    search::{Method, Plan, Search},
 };
 
 /// Shows a plan.
@@ -147,7 +147,7 @@ impl Outlook {
 
     /// Images that are scored: where a stage reads scores, and at the end.
     fn scorings(&self) -> usize {
-        let reads = |scale| self.plan.stage(scale).is_some_and(|stage| !matches!(stage.select, Select::Cluster { .. }));
+        let reads = |scale| self.plan.stage(scale).is_some_and(|stage| stage.select.scores());
         let last = self.grids.len().saturating_sub(1);
         let stages: usize = (0..=last).filter(|&scale| reads(scale)).map(|scale| self.rows(scale)).sum();
         if reads(last) { stages } else { stages + self.on(last) }

@@ -132,7 +132,7 @@ pub(super) fn choices_of(plan: &Plan, open: &mut Choices) {
                 open.lambda.get_or_insert(lambda);
                 open.draw.get_or_insert(draw.to_string());
             }
-            Select::Top { .. } => {}
+            Select::Top { .. } | Select::Drop => {}
         }
     }
 }

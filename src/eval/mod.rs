@@ -3,7 +3,23 @@
 //! A [`Suite`] is a set of prompts and a judge that no search ever sees. The scenes of the demo world are the suite that
 //! needs no downloads.
 
+pub mod consistency;
+pub mod contender;
+pub mod experiment;
+pub mod log;
+pub mod pool;
+pub mod record;
+pub mod runner;
 pub mod scenes;
+pub mod stats;
+pub mod summary;
+
+pub use contender::Contender;
+pub use experiment::Experiment;
+pub use log::{Log, Setup};
+pub use record::{Record, Spent};
+pub use runner::{Evaluation, Judged};
+pub use summary::{Gain, Row, Summary};
 
 use crate::{Result, image::Image};
 

@@ -48,6 +48,8 @@ pub enum Select {
         /// How many distinct rows go on.
         k: usize,
     },
+    /// Rows at random, each at most once: looks at nothing. The control that clustering is measured against.
+    Drop,
 }
 
 impl fmt::Display for Select {
@@ -59,6 +61,7 @@ impl fmt::Display for Select {
                 if *draw == Draw::default() { Ok(()) } else { write!(f, ", {draw}") }
             }
             Self::Top { k } => write!(f, "top {k}"),
+            Self::Drop => f.write_str("drop at random"),
         }
     }
 }
@@ -142,11 +145,16 @@ impl Plan {
         (0..scales).map(|scale| before(scale).map_or(self.start, |stage| stage.width)).collect()
     }
 
+    /// Whether the stage after `scale`, where there is one, looks at images.
+    pub fn looks(&self, scale: usize) -> bool {
+        self.stage(scale).is_some_and(|stage| stage.select != Select::Drop)
+    }
+
     /// Images that are decoded after each of `scales` scales: all rows where a stage looks at them, and after the
     /// last scale.
     pub fn decodes(&self, scales: usize) -> Vec<usize> {
         let widths = self.widths(scales);
-        let read = |scale| scale + 1 == scales || self.stage(scale).is_some();
+        let read = |scale| scale + 1 == scales || self.looks(scale);
         widths.into_iter().enumerate().map(|(scale, rows)| if read(scale) { rows } else { 0 }).collect()
     }
 
@@ -203,6 +211,11 @@ impl Plan {
 }
 
 impl Select {
+    /// Whether this choice reads scores.
+    pub fn scores(&self) -> bool {
+        matches!(self, Self::Resample { .. } | Self::Top { .. })
+    }
+
     /// The features that this choice reads, if it reads any.
     pub fn features(&self) -> Option<Features> {
         match self {
@@ -241,6 +254,7 @@ fn check_stage(rows: usize, stage: &Stage) -> Result<()> {
     match select {
         Select::Cluster { .. } if width > rows => Err(grows(scale, "clustering", rows, width)),
         Select::Resample { .. } if width > rows => Err(grows(scale, "resampling", rows, width)),
+        Select::Drop if width > rows => Err(grows(scale, "dropping", rows, width)),
         Select::Resample { lambda, .. } => check_lambda(lambda).map_err(|error| at(scale, error)),
         Select::Top { k: 0 } => Err(place(Error::input(format!("scale {scale}: top 0 keeps nothing")))),
         Select::Top { k } if k > rows => Err(place(Error::input(format!("scale {scale}: top {k} of {rows} rows")))),

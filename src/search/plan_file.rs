@@ -46,9 +46,18 @@ struct SelectFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     top: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    drop: Option<Dropped>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     lambda: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     draw: Option<Draw>,
+}
+
+/// How rows are dropped: the one way that looks at nothing.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Dropped {
+    Random,
 }
 
 impl Plan {
@@ -80,6 +89,7 @@ fn inline(select: &Select) -> String {
             format!("{{ resample = \"{potential}\", lambda = {lambda}{draw} }}")
         }
         Select::Top { k } => format!("{{ top = {k} }}"),
+        Select::Drop => "{ drop = \"random\" }".to_owned(),
     }
 }
 
@@ -135,16 +145,17 @@ impl SelectFile {
         if self.resample.is_none() && (self.lambda.is_some() || self.draw.is_some()) {
             return fail("`lambda` and `draw` belong to `resample`", "remove them, or select by `resample`");
         }
-        match (self.cluster, self.resample, self.top) {
-            (Some(features), None, None) => Ok(Select::Cluster { features }),
-            (None, Some(potential), None) => Ok(Select::Resample {
+        match (self.cluster, self.resample, self.top, self.drop) {
+            (Some(features), None, None, None) => Ok(Select::Cluster { features }),
+            (None, Some(potential), None, None) => Ok(Select::Resample {
                 potential,
                 lambda: self.lambda.unwrap_or(LAMBDA),
                 draw: self.draw.unwrap_or_default(),
             }),
-            (None, None, Some(k)) => Ok(Select::Top { k }),
-            (None, None, None) => fail("`select` is empty", "name one of `cluster`, `resample`, `top`"),
-            _ => fail("`select` names more than one way to choose", "keep one of `cluster`, `resample`, `top`"),
+            (None, None, Some(k), None) => Ok(Select::Top { k }),
+            (None, None, None, Some(Dropped::Random)) => Ok(Select::Drop),
+            (None, None, None, None) => fail("`select` is empty", "name one of `cluster`, `resample`, `top`, `drop`"),
+            _ => fail("`select` names more than one way to choose", "keep one of `cluster`, `resample`, `top`, `drop`"),
         }
     }
 }
@@ -166,6 +177,7 @@ impl From<&Stage> for StageFile {
                 ..SelectFile::default()
             },
             Select::Top { k } => SelectFile { top: Some(k), ..SelectFile::default() },
+            Select::Drop => SelectFile { drop: Some(Dropped::Random), ..SelectFile::default() },
         };
         Self { scale: stage.scale, width: stage.width, select: Some(select) }
     }

@@ -1,4 +1,4 @@
-//! Drawing rows by weights `exp(lambda * potential)`. Plain numbers in, row indices out.
+//! Drawing rows, evenly or by weights `exp(lambda * potential)`. Plain numbers in, row indices out.
 //!
 //! The released program forms the weights in float32 without care: a score of 8.9 overflows at lambda 10, a NaN makes
 //! every draw even. Here the largest potential is subtracted first, which changes no probability, and the odd
@@ -50,6 +50,17 @@ pub fn draw(probabilities: &[f64], count: usize, how: Draw, stream: &mut Stream)
             (0..count).map(|tooth| wheel.at((tooth as f64 + offset) / count as f64)).collect()
         }
     }
+}
+
+/// `count` of `rows` rows, at most all of them, each at most once and all as likely; in the order of the rows.
+pub fn without(rows: usize, count: usize, stream: &mut Stream) -> Vec<usize> {
+    let mut all: Vec<usize> = (0..rows).collect();
+    for place in 0..count.min(rows) {
+        all.swap(place, place + stream.below(rows - place));
+    }
+    all.truncate(count);
+    all.sort_unstable();
+    all
 }
 
 /// Weights laid end to end.

@@ -181,7 +181,7 @@ impl<'a> Course<'a> {
     /// Decodes all rows where a stage, the listener or the end wants to see them.
     fn look(&mut self, scale: usize) -> Result<()> {
         let last = scale + 1 == self.search.pipeline.scales().len();
-        if !last && self.trace.plan.stage(scale).is_none() && !self.listener.wants_images(scale) {
+        if !last && !self.trace.plan.looks(scale) && !self.listener.wants_images(scale) {
             return Ok(());
         }
         let size = if last { Size::Full } else { self.search.preview };
@@ -210,6 +210,7 @@ impl<'a> Course<'a> {
                 choice.scores = self.score(scale)?;
                 top::top(&choice.scores, k, width)
             }
+            Select::Drop => resample::without(self.alive.len(), width, &mut Stream::select(self.seed, scale)),
         };
         choice.warnings = self.trace.warnings[warned..].to_vec();
         self.go_on(choice)

@@ -1,0 +1,169 @@
+//! Experiments as files: who competes, on how many prompts.
+//!
+//! ```toml
+//! title = "Greed of the resampling"
+//! prompts = 120
+//! samples = 2
+//!
+//! [[contender]]
+//! name = "lambda 5"
+//! method = "tts-var"
+//! n = 2
+//! lambda = 5
+//!
+//! [[contender]]
+//! name = "one choice"
+//! n = 2
+//! plan = { start = 4, stage = [{ scale = 5, width = 2, select = { resample = "value" } }] }
+//! ```
+
+use std::{fs, path::Path};
+
+use serde::Deserialize;
+
+use super::{Contender, contender::check_names};
+use crate::{
+    Error, Result,
+    features::Features,
+    search::{Draw, Method, Plan, Potential},
+};
+
+/// A comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experiment {
+    /// Heading of its table.
+    pub title: String,
+    /// Prompts to run it on.
+    pub prompts: usize,
+    /// Tries with every prompt.
+    pub samples: usize,
+    /// Prompts whose rows are scored after every scale; 0 where that is not of interest.
+    pub consistency: usize,
+    /// Who competes; the first is what the others are held against.
+    pub contenders: Vec<Contender>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExperimentFile {
+    title: String,
+    prompts: usize,
+    samples: usize,
+    #[serde(default)]
+    consistency: usize,
+    #[serde(rename = "contender")]
+    contenders: Vec<ContenderFile>,
+}
+
+/// One contender, or one for every N.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContenderFile {
+    name: Option<String>,
+    n: Sizes,
+    method: Option<Method>,
+    plan: Option<Plan>,
+    features: Option<Features>,
+    potential: Option<Potential>,
+    lambda: Option<f64>,
+    draw: Option<Draw>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Sizes {
+    One(usize),
+    Several(Vec<usize>),
+}
+
+impl Experiment {
+    /// Reads an experiment for a model of `scales` scales.
+    ///
+    /// # Errors
+    /// The file cannot be read, or one of its plans cannot be carried out.
+    pub fn read(path: &Path, scales: usize) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(Error::io(path))?;
+        Self::from_toml(&text, scales).map_err(|error| {
+            let hint = error.hint().unwrap_or("see the files in `experiments/`").to_owned();
+            Error::file(path, error.to_string()).with_hint(hint)
+        })
+    }
+
+    fn from_toml(text: &str, scales: usize) -> Result<Self> {
+        let file: ExperimentFile = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            Error::input(format!("line {line}: {}", error.message()))
+        })?;
+        let mut contenders = vec![];
+        for contender in file.contenders {
+            contender.read(scales, &mut contenders)?;
+        }
+        check_names(&contenders)?;
+        let ExperimentFile { title, prompts, samples, consistency, .. } = file;
+        Ok(Self { title, prompts, samples, consistency, contenders })
+    }
+}
+
+impl ContenderFile {
+    fn read(self, scales: usize, all: &mut Vec<Contender>) -> Result<()> {
+        let sizes = match &self.n {
+            Sizes::One(n) => vec![*n],
+            Sizes::Several(sizes) => sizes.clone(),
+        };
+        for n in sizes {
+            let plan = match (self.method, &self.plan) {
+                (Some(method), None) => self.chosen(method.plan(scales, n)?)?,
+                (None, Some(plan)) => self.chosen(plan.clone())?,
+                _ => return Err(Error::input("a contender has either a `method` or a `plan`")),
+            };
+            plan.check(scales)?;
+            let method = self.name.clone().or(self.method.map(|method| method.to_string()));
+            let method = method.ok_or_else(|| Error::input("a contender with a `plan` needs a `name`"))?;
+            all.push(Contender { method, n, plan });
+        }
+        Ok(())
+    }
+
+    /// The plan with the choices that are named.
+    fn chosen(&self, mut plan: Plan) -> Result<Plan> {
+        if let Some(kind) = self.features {
+            plan = plan.with_features(kind);
+        }
+        if let Some(kind) = self.potential {
+            plan = plan.with_potential(kind);
+        }
+        if let Some(lambda) = self.lambda {
+            plan = plan.with_lambda(lambda)?;
+        }
+        if let Some(kind) = self.draw {
+            plan = plan.with_draw(kind);
+        }
+        Ok(plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_choices_make_contenders() {
+        let text = "title = 't'\nprompts = 6\nsamples = 1\n\
+            [[contender]]\nmethod = 'best-of-n'\nn = [1, 2]\n\
+            [[contender]]\nname = 'even'\nmethod = 'tts-var'\nn = 1\nlambda = 0\n\
+            [[contender]]\nname = 'own'\nn = 1\nplan = { start = 2, stage = [{ scale = 1, width = 1, select = { top = 1 } }] }\n";
+        let read = Experiment::from_toml(text, 7).unwrap();
+        let names: Vec<String> = read.contenders.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["best-of-n, N = 1", "best-of-n, N = 2", "even, N = 1", "own, N = 1"]);
+        assert!(read.contenders[2].plan.to_toml().contains("lambda = 0"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let fails = |text: &str| Experiment::from_toml(text, 7).unwrap_err().to_string();
+        let head = "title = 't'\nprompts = 6\nsamples = 1\n[[contender]]\n";
+        assert!(fails(&format!("{head}n = 1\n")).contains("either"));
+        assert!(fails(&format!("{head}n = 1\nmethod = 'fastest'\n")).contains("line 6"));
+        assert!(fails(&format!("{head}n = [2, 2]\nmethod = 'tts-var'\n")).contains("twice"));
+    }
+}

@@ -1,0 +1,100 @@
+//! What is kept of every image of an evaluation: one line of JSON, written as soon as the image has been judged.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Case, Contender, Verdict};
+use crate::search::Outcome;
+
+/// An image and its verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Place of the prompt in the suite.
+    pub case: usize,
+    /// Its task.
+    pub task: String,
+    /// What was to be painted.
+    pub prompt: String,
+    /// Which of several tries with this prompt.
+    pub sample: usize,
+    /// The seed of this try: the same for every contender.
+    pub seed: u64,
+    /// Who painted it.
+    pub method: String,
+    /// The size of its search.
+    pub n: usize,
+    /// The judge's verdict, 0 to 1.
+    pub correct: f64,
+    /// Why.
+    pub reason: String,
+    /// What the search's own scorer thought of it.
+    pub score: f32,
+    /// What it took.
+    pub cost: Spent,
+}
+
+/// What the image of a contender took, counted four ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Images painted to the last scale.
+    pub images: f64,
+    /// Floating-point operations, decodes and scorings included.
+    pub flops: f64,
+    /// Images decoded.
+    pub decodes: f64,
+    /// Images read by scorer or features.
+    pub readings: f64,
+    /// Seconds of wall time on one worker.
+    pub seconds: f64,
+}
+
+impl Record {
+    /// The record of what `contender` found for a prompt.
+    pub(super) fn new(
+        (case, of): (usize, &Case),
+        (sample, seed): (usize, u64),
+        contender: &Contender,
+        outcome: &Outcome,
+        verdict: Verdict,
+    ) -> Self {
+        let cost = &outcome.trace.cost;
+        Self {
+            case,
+            task: of.task.to_owned(),
+            prompt: of.prompt.clone(),
+            sample,
+            seed,
+            method: contender.method.clone(),
+            n: contender.n,
+            correct: verdict.score,
+            reason: verdict.reason,
+            score: outcome.winner().score,
+            cost: Spent {
+                images: cost.images as f64,
+                flops: cost.flops.total(),
+                decodes: cost.decodes as f64,
+                readings: (cost.scorings + cost.extractions) as f64,
+                seconds: cost.seconds.total,
+            },
+        }
+    }
+
+}
+
+impl Spent {
+    /// The mean of several.
+    pub fn mean<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
+        let (mut sum, mut count) = (Self::default(), 0.0);
+        for one in all {
+            count += 1.0;
+            for (sum, part) in sum.parts().into_iter().zip(one.clone().parts()) {
+                *sum += *part;
+            }
+        }
+        sum.parts().into_iter().for_each(|part| *part /= if count == 0.0 { 1.0 } else { count });
+        sum
+    }
+
+    fn parts(&mut self) -> [&mut f64; 5] {
+        [&mut self.images, &mut self.flops, &mut self.decodes, &mut self.readings, &mut self.seconds]
+    }
+}
