@@ -28,6 +28,16 @@ pub(super) enum Command {
     Plan(Box<Plan>),
     /// Print what an image file or a trace says about its origin
     Inspect(Inspect),
+    /// Compare search methods on a set of prompts whose pictures can be judged
+    #[command(subcommand)]
+    Eval(Eval),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Eval {
+    /// Pictures of flat shapes, GenEval's six tasks, an exact judge: needs no downloads
+    #[command(allow_negative_numbers = true)]
+    Scenes(Box<Scenes>),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -211,6 +221,69 @@ pub(super) struct Inspect {
     /// Images painted by this program, or traces
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct Scenes {
+    /// Methods to compare: raw, importance, best-of-n, beam, tts-var
+    #[arg(long, value_name = "METHODS", value_delimiter = ',', conflicts_with = "experiments")]
+    #[arg(default_value = "raw,importance,best-of-n,tts-var")]
+    pub methods: Vec<String>,
+    /// How wide to search, one or more
+    #[arg(long, value_name = "NS", value_delimiter = ',', default_value = "1,2,4,8", value_parser = whole::<usize>)]
+    #[arg(conflicts_with = "experiments")]
+    pub n: Vec<usize>,
+    /// Run the comparisons in these files, or in all files of a folder, instead
+    #[arg(long, value_name = "FILE|DIR", num_args = 1..)]
+    pub experiments: Vec<PathBuf>,
+    #[command(flatten)]
+    pub prompts: PromptSet,
+    #[command(flatten)]
+    pub model: Model,
+    #[command(flatten)]
+    pub canvas: Canvas,
+    #[command(flatten)]
+    pub drawing: Drawing,
+    #[command(flatten)]
+    pub results: Results,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Prompts")]
+pub(super) struct PromptSet {
+    /// How many prompts [default: 300, or what an experiment says]
+    #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
+    pub prompts: Option<usize>,
+    /// How many tries with every prompt [default: 4, or what an experiment says]
+    #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
+    pub samples: Option<usize>,
+    /// What the choice and order of the prompts come from
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = whole::<u64>)]
+    pub prompt_seed: u64,
+    /// Which prompts: test, or tuning for choosing settings; they share no caption where there are enough
+    #[arg(long, value_name = "SPLIT", default_value = "test")]
+    pub split: String,
+    /// Prompts on which scores of unfinished and finished images are compared; 0 for none [default: 60, or what an
+    /// experiment says]
+    #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
+    pub consistency: Option<usize>,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(super) struct Results {
+    /// Folder for records, tables and plots
+    #[arg(long, short, value_name = "DIR", default_value = "eval-scenes")]
+    pub out: PathBuf,
+    /// Go on with the evaluation in that folder where it stopped
+    #[arg(long)]
+    pub resume: bool,
+    /// Keep every judged picture in the folder `images`
+    #[arg(long)]
+    pub images: bool,
+    /// Put the tables of experiments into this page, each in its place
+    #[arg(long, value_name = "FILE.md", requires = "experiments")]
+    pub page: Option<PathBuf>,
 }
 
 fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {

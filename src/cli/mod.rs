@@ -2,6 +2,8 @@
 //! everything that is printed goes through `talk`.
 
 mod arguments;
+mod eval;
+mod findings;
 mod generate;
 mod inspect;
 mod interrupt;
@@ -55,6 +57,7 @@ fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
         Command::Models(typed) => models::run(typed, talk)?,
         Command::Plan(typed) => plan::run(typed, &arguments.global, talk)?,
         Command::Inspect(typed) => inspect::run(typed, talk)?,
+        Command::Eval(arguments::Eval::Scenes(typed)) => eval::scenes(typed, &arguments.global, talk)?,
     }
     Ok(0)
 }

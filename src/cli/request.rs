@@ -87,20 +87,13 @@ impl Request {
 
     /// The settings as they are recorded, so that [`repeat`] finds them.
     pub(super) fn recorded(&self, settings: &Settings, named: Named) -> Map<String, Value> {
-        let drawing = settings.drawing;
         let mut map = Map::new();
         let mut put = |name: &str, value: Option<Value>| map.extend(value.map(|value| (name.to_owned(), value)));
         put("model", Some(self.model.clone().into()));
         put("method", named.method.map(|method| method.to_string().into()));
         put("n", named.n.map(Value::from));
         put("schedule", named.schedule.map(|schedule| schedule.to_string().into()));
-        put("cfg", Some(numbers::json(drawing.cfg)));
-        put("cfg_layer", drawing.cfg_layer.map(Value::from));
-        put("tau", Some(numbers::json(drawing.tau)));
-        put("top_p", Some(numbers::json(drawing.top_p)));
-        put("top_k", Some(drawing.top_k.into()));
-        put("aspect", self.look.aspect.as_ref().map(|(typed, _)| typed.clone().into()));
-        put("pixels", self.look.pixels.map(|pixels| pixels.to_string().into()));
+        map.extend(self.look.recorded(settings));
         map
     }
 }
@@ -111,6 +104,21 @@ impl Look {
         let aspect = canvas.aspect.clone().zip(ratio);
         let pixels = canvas.pixels.as_deref().map(str::parse).transpose()?;
         Ok(Self { drawing, aspect, pixels })
+    }
+
+    /// The settings as they are recorded.
+    pub(super) fn recorded(&self, settings: &Settings) -> Map<String, Value> {
+        let drawing = settings.drawing;
+        let mut map = Map::new();
+        let mut put = |name: &str, value: Option<Value>| map.extend(value.map(|value| (name.to_owned(), value)));
+        put("cfg", Some(numbers::json(drawing.cfg)));
+        put("cfg_layer", drawing.cfg_layer.map(Value::from));
+        put("tau", Some(numbers::json(drawing.tau)));
+        put("top_p", Some(numbers::json(drawing.top_p)));
+        put("top_k", Some(drawing.top_k.into()));
+        put("aspect", self.aspect.as_ref().map(|(typed, _)| typed.clone().into()));
+        put("pixels", self.pixels.map(|pixels| pixels.to_string().into()));
+        map
     }
 
     /// What was said, then what the bundle says, then what the models were released with.

@@ -15,6 +15,11 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new<const N: usize>(heads: [(&str, Align); N]) -> Self {
+        Self::of(heads.into())
+    }
+
+    /// A table of columns that are not known beforehand.
+    pub(super) fn of(heads: Vec<(&str, Align)>) -> Self {
         let rows = vec![heads.iter().map(|(head, _)| (*head).to_owned()).collect()];
         Self { columns: heads.iter().map(|(_, align)| *align).collect(), rows }
     }
@@ -25,7 +30,22 @@ impl Table {
     }
 
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+        self.cells(cells.into());
+    }
+
+    /// A row with a cell for every column.
+    pub(super) fn cells(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// The table as Markdown has it; the first row is the heading.
+    pub(super) fn markdown(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let rule = |align: &Align| if *align == Align::Left { "---" } else { "---:" }.to_owned();
+        let rule = line(&self.columns.iter().map(rule).collect::<Vec<_>>());
+        let mut lines: Vec<String> = self.rows.iter().map(|row| line(row)).collect();
+        lines.insert(1.min(lines.len()), rule);
+        lines.concat()
     }
 
     /// The lines, two blanks between columns, none at the ends.

@@ -3,7 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::stats::{correlation, mean};
+use super::{
+    Evaluation,
+    log::{append_lines, read_lines},
+    stats::{correlation, mean},
+};
 use crate::{
     Result,
     pipelines::Prompt,
@@ -34,6 +38,40 @@ pub struct Consistency {
     /// The same after the mean of its prompt was subtracted from each score: what a choice among the rows of one prompt can
     /// use.
     pub within_prompts: Option<f64>,
+}
+
+/// Rows of a prompt that are compared with each other.
+const ROWS: usize = 8;
+
+/// Name of the file with a line for every row.
+const PATHS: &str = "paths.jsonl";
+
+/// Follows the rows of the first `wanted` prompts of an evaluation, one prompt after the other; what the folder knows
+/// already is read from there. `done` hears of every prompt.
+///
+/// # Errors
+/// Whatever painting and scoring fail with, or the folder cannot be written to.
+pub fn measure(
+    evaluation: &Evaluation,
+    folder: &std::path::Path,
+    wanted: usize,
+    mut done: impl FnMut(),
+) -> Result<Vec<Path>> {
+    let file = folder.join(PATHS);
+    let mut all: Vec<Path> = if wanted == 0 { vec![] } else { read_lines(&file)? };
+    all.retain(|path| path.case < wanted);
+    for (case, of) in evaluation.suite.cases().iter().enumerate().take(wanted) {
+        let seed = evaluation.seed_of(case, 0);
+        if all.iter().filter(|path| path.case == case && path.seed == seed).count() < ROWS {
+            let new = paths(evaluation.search, &Prompt::from(of.prompt.as_str()), ROWS, case, seed)?;
+            append_lines(&file, &new)?;
+            all.extend(new);
+        }
+        done();
+    }
+    all.sort_by_key(|path| (path.case, path.row));
+    all.dedup_by_key(|path| (path.case, path.row));
+    Ok(all)
 }
 
 /// Paints `rows` rows of a prompt to the end and scores each after every scale.

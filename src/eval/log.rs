@@ -89,9 +89,7 @@ impl Log {
     /// # Errors
     /// The file cannot be written to.
     pub fn add(&mut self, record: Record) -> Result<()> {
-        let mut line = serde_json::to_string(&record).expect("a record is JSON");
-        line.push('\n');
-        self.lines.write_all(line.as_bytes()).map_err(Error::io(self.folder.join(RECORDS)))?;
+        self.lines.write_all(lines_of(&[&record]).as_bytes()).map_err(Error::io(self.folder.join(RECORDS)))?;
         self.records.push(record);
         Ok(())
     }
@@ -124,6 +122,19 @@ fn read_setup(path: &Path) -> Result<Setup> {
     serde_json::from_str(&text).map_err(|error| {
         Error::file(path, format!("is not the setup of an evaluation: {error}")).with_hint("choose another folder")
     })
+}
+
+/// Adds lines to a file, which may be missing.
+///
+/// # Errors
+/// The file cannot be written to.
+pub(super) fn append_lines<T: Serialize>(path: &Path, values: &[T]) -> Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io(path))?;
+    file.write_all(lines_of(values).as_bytes()).map_err(Error::io(path))
+}
+
+fn lines_of<T: Serialize>(values: &[T]) -> String {
+    values.iter().map(|value| serde_json::to_string(value).expect("a record is JSON") + "\n").collect()
 }
 
 /// The complete lines of a file, which may be missing; what follows the last line break is cut off.

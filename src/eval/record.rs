@@ -77,7 +77,6 @@ impl Record {
             },
         }
     }
-
 }
 
 impl Spent {

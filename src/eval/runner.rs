@@ -60,6 +60,12 @@ impl Evaluation<'_> {
         self.suite.cases().len() * self.samples * self.contenders.len()
     }
 
+    /// How many of those are known.
+    pub fn done(&self, known: &[Record]) -> usize {
+        let wanted = |record: &&Record| self.contenders.iter().any(|contender| contender.is(&record.method, record.n));
+        known.iter().filter(wanted).count()
+    }
+
     /// The seed of a try: the same for every contender, so that they are compared on the same draws.
     pub fn seed_of(&self, case: usize, sample: usize) -> u64 {
         Stream::evaluate(self.seed, case, sample).seed()

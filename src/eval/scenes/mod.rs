@@ -1,2 +1,62 @@
-//! The scenes of the demo world: one to four flat shapes on a light background, captions after GenEval's six tasks, and a
-//! judge that reads a picture exactly.
+//! The scenes of the demo world: one to four flat shapes on a light background, prompts after GenEval's six tasks, and a
+//! judge that reads a picture exactly. No search ever sees the judge.
+
+pub mod asks;
+pub mod judge;
+pub mod prompts;
+mod regions;
+pub mod words;
+pub mod world;
+
+pub use asks::{Ask, TASKS};
+pub use judge::{Seen, detect};
+pub use prompts::{Split, prompts};
+pub use world::Scene;
+
+use super::{Case, Suite, Verdict};
+use crate::{Error, Result, image::Image};
+
+/// A set of prompts about scenes.
+pub struct Scenes {
+    asks: Vec<Ask>,
+    cases: Vec<Case>,
+}
+
+impl Scenes {
+    /// `count` prompts of a split; see [`prompts()`].
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there are none or more than anybody could want.
+    pub fn new(split: Split, count: usize, seed: u64) -> Result<Self> {
+        const MOST: usize = 100_000;
+        if count == 0 || count > MOST {
+            return Err(Error::input(format!("a set of {count} prompts"))
+                .with_hint(format!("choose 1 to {MOST}; 300 tell methods apart")));
+        }
+        let asks = prompts(split, count, seed);
+        let cases = asks.iter().map(|ask| Case { task: ask.task(), prompt: ask.words() }).collect();
+        Ok(Self { asks, cases })
+    }
+}
+
+impl Suite for Scenes {
+    fn name(&self) -> &str {
+        "scenes"
+    }
+
+    fn tasks(&self) -> &[&'static str] {
+        &TASKS
+    }
+
+    fn cases(&self) -> &[Case] {
+        &self.cases
+    }
+
+    fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
+        let verdict = |image: &Image| {
+            let (right, reason) = self.asks[case].judge(&detect(image));
+            Verdict { score: f64::from(u8::from(right)), reason }
+        };
+        Ok(images.iter().map(verdict).collect())
+    }
+}

@@ -1,0 +1,151 @@
+//! The results of an evaluation as tables, files and pictures.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use super::{
+    numbers,
+    table::{Align, Table},
+};
+use crate::{
+    Error, Result,
+    eval::{Gain, Row, Summary, consistency::Consistency},
+    file,
+};
+
+/// What an evaluation found.
+pub(super) struct Findings {
+    title: String,
+    summary: Summary,
+    consistency: Vec<Consistency>,
+}
+
+impl Findings {
+    pub(super) fn new(title: &str, summary: Summary, consistency: Vec<Consistency>) -> Self {
+        Self { title: title.to_owned(), summary, consistency }
+    }
+
+    /// Everything, for machines.
+    pub(super) fn json(&self) -> Value {
+        let mut all = json!(self.summary);
+        all["title"] = self.title.clone().into();
+        all["consistency"] = json!(self.consistency);
+        all
+    }
+
+    /// The table, for people.
+    pub(super) fn words(&self) -> String {
+        let Summary { prompts, samples, .. } = self.summary;
+        let scope = format!("{}, {} each", numbers::counted(prompts, "prompt"), numbers::counted(samples, "sample"));
+        let table = self.table(true).lines().join("\n");
+        let consistency = if self.consistency.is_empty() {
+            String::new()
+        } else {
+            format!(
+                "\n\nScores after each scale against final scores (correlation)\n{}",
+                self.scales().lines().join("\n")
+            )
+        };
+        format!("{} ({scope})\n\n{table}{consistency}\n", self.title)
+    }
+
+    /// One row a contender. Seconds differ from run to run, so that tables that must not change leave them out.
+    fn table(&self, seconds: bool) -> Table {
+        use Align::{Left, Right};
+        let mut columns = vec![("method", Left), ("N", Right)];
+        columns.extend(self.summary.tasks.iter().map(|task| (*task, Right)));
+        columns.extend([("overall", Right), ("95 % interval", Right), ("against the first", Right)]);
+        columns.extend([("against best-of-n at equal cost", Right), ("GFLOP", Right), ("images", Right)]);
+        columns.extend([("decodes", Right), ("readings", Right)]);
+        if seconds {
+            columns.push(("seconds", Right));
+        }
+        let missing = self.summary.methods.iter().any(|row| row.missing > 0);
+        if missing {
+            columns.push(("missing", Right));
+        }
+        let mut table = Table::of(columns);
+        for row in &self.summary.methods {
+            let mut cells = self.cells(row);
+            if seconds {
+                cells.push(format!("{:.2}", row.cost.seconds));
+            }
+            if missing {
+                cells.push(row.missing.to_string());
+            }
+            table.cells(cells);
+        }
+        table
+    }
+
+    fn cells(&self, row: &Row) -> Vec<String> {
+        let task = |task: &&str| row.tasks.get(*task).and_then(Value::as_f64).map_or("-".to_owned(), share);
+        let mut cells = vec![row.method.clone(), row.n.to_string()];
+        cells.extend(self.summary.tasks.iter().map(task));
+        cells.extend([share(row.overall), between(row.interval), gain(row.gain.as_ref())]);
+        let cost = row.cost;
+        cells.extend([gain(row.at_equal_cost.as_ref()), format!("{:.1}", cost.flops / 1e9)]);
+        cells.extend([cost.images, cost.decodes, cost.readings].map(|count| format!("{count:.0}")));
+        cells
+    }
+
+    /// One row a scale.
+    fn scales(&self) -> Table {
+        use Align::Right;
+        let mut table = Table::of(vec![("scale", Right), ("over all rows", Right), ("within prompts", Right)]);
+        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+        for Consistency { scale, over_all, within_prompts } in &self.consistency {
+            table.cells(vec![scale.to_string(), number(*over_all), number(*within_prompts)]);
+        }
+        table
+    }
+
+    /// Writes `summary.json`, `table.txt` and the plots.
+    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+        let put = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            file::replace(&path, bytes).map_err(Error::io(&path))
+        };
+        put("summary.json", format!("{:#}\n", self.json()).as_bytes())?;
+        put("table.txt", self.words().as_bytes())?;
+        put("table.md", self.markdown().as_bytes())
+    }
+
+    /// The tables as they stand in a page.
+    fn markdown(&self) -> String {
+        let consistency = if self.consistency.is_empty() { String::new() } else { self.scales().markdown() };
+        format!("{}\n{consistency}", self.table(false).markdown()).trim_end().to_owned() + "\n"
+    }
+
+    /// Puts the tables into a page, between `<!-- table: NAME -->` and `<!-- end -->`.
+    pub(super) fn put_into(&self, page: &Path, name: &str) -> Result<()> {
+        let text = fs::read_to_string(page).map_err(Error::io(page))?;
+        let begin = format!("<!-- table: {name} -->\n");
+        let place = text.find(&begin).map(|at| at + begin.len());
+        let end = place.and_then(|place| Some(place + text[place..].find("<!-- end -->")?));
+        let Some((place, end)) = place.zip(end) else {
+            return Err(Error::file(page, format!("has no place for the table `{name}`"))
+                .with_hint(format!("write `{}` and, on a line of its own, `<!-- end -->`", begin.trim_end())));
+        };
+        let text = format!("{}\n{}\n{}", &text[..place], self.markdown(), &text[end..]);
+        file::replace(page, text.as_bytes()).map_err(Error::io(page))
+    }
+}
+
+/// `.875`
+fn share(value: f64) -> String {
+    format!("{value:.3}").replacen("0.", ".", 1)
+}
+
+fn between((low, high): (f64, f64)) -> String {
+    format!("{} to {}", share(low), share(high))
+}
+
+/// `+.120 (+.090 to +.150)`
+fn gain(gain: Option<&Gain>) -> String {
+    let signed = |value: f64| format!("{value:+.3}").replacen("0.", ".", 1);
+    gain.map_or("-".to_owned(), |gain| {
+        format!("{} ({} to {})", signed(gain.mean), signed(gain.interval.0), signed(gain.interval.1))
+    })
+}

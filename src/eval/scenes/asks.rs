@@ -1,0 +1,133 @@
+//! What a prompt asks for, its wording, and whether a picture shows it: GenEval's tasks and rules.
+
+use super::{
+    judge::Seen,
+    words::{Colour, Relation, SHAPES, Shape, counted, named},
+};
+
+/// GenEval's six tasks, in the order of its tables.
+pub const TASKS: [&str; 6] = ["single_object", "two_object", "counting", "colors", "position", "color_attr"];
+
+/// A wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ask {
+    /// One object.
+    One(Shape),
+    /// One object of this colour.
+    Coloured(Shape, Colour),
+    /// Two kinds of object.
+    Two(Shape, Shape),
+    /// Exactly so many objects, 2 to 4.
+    Count(Shape, usize),
+    /// The first related so to the second.
+    Related(Shape, Relation, Shape),
+    /// Two objects, each of its colour.
+    TwoColoured([(Shape, Colour); 2]),
+}
+
+impl Ask {
+    /// The task that it belongs to.
+    pub fn task(self) -> &'static str {
+        TASKS[match self {
+            Self::One(_) => 0,
+            Self::Two(..) => 1,
+            Self::Count(..) => 2,
+            Self::Coloured(..) => 3,
+            Self::Related(..) => 4,
+            Self::TwoColoured(_) => 5,
+        }]
+    }
+
+    /// GenEval's wording.
+    pub fn words(self) -> String {
+        let what = match self {
+            Self::One(shape) => named(None, shape),
+            Self::Coloured(shape, colour) => named(Some(colour), shape),
+            Self::Two(a, b) => format!("{} and {}", named(None, a), named(None, b)),
+            Self::Count(shape, count) => {
+                let number = ["zero", "one", "two", "three", "four"].get(count).copied().unwrap_or("many");
+                format!("{number} {}", SHAPES[shape as usize].1)
+            }
+            Self::Related(a, relation, b) => format!("{} {} {}", named(None, a), relation.name(), named(None, b)),
+            Self::TwoColoured([(a, first), (b, second)]) => {
+                format!("{} and {}", named(Some(first), a), named(Some(second), b))
+            }
+        };
+        format!("a photo of {what}")
+    }
+
+    /// Everything that can be asked in a task.
+    pub fn all(task: &str) -> Vec<Self> {
+        let pairs = || Shape::ALL.into_iter().flat_map(|a| Shape::ALL.map(|b| (a, b))).filter(|(a, b)| a != b);
+        let colours = || Colour::ALL.into_iter().flat_map(|a| Colour::ALL.map(|b| (a, b))).filter(|(a, b)| a != b);
+        match task {
+            "single_object" => Shape::ALL.map(Self::One).to_vec(),
+            "two_object" => pairs().map(|(a, b)| Self::Two(a, b)).collect(),
+            "counting" => Shape::ALL.into_iter().flat_map(|shape| [2, 3, 4].map(|n| Self::Count(shape, n))).collect(),
+            "colors" => {
+                Shape::ALL.into_iter().flat_map(|shape| Colour::ALL.map(|c| Self::Coloured(shape, c))).collect()
+            }
+            "position" => pairs().flat_map(|(a, b)| Relation::ALL.map(|r| Self::Related(a, r, b))).collect(),
+            "color_attr" => {
+                pairs().flat_map(|(a, b)| colours().map(move |(c, d)| Self::TwoColoured([(a, c), (b, d)]))).collect()
+            }
+            _ => vec![],
+        }
+    }
+
+    /// A hash of the wording, the same in every program (FNV-1a, 64 bits).
+    pub fn hash(self) -> u64 {
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        self.words().bytes().fold(0xcbf2_9ce4_8422_2325, step)
+    }
+
+    /// Whether training never saw this combination, in any wording: one sixth of the two-object, position and two-colour
+    /// ones.
+    pub fn held_out(self) -> bool {
+        matches!(self, Self::Two(..) | Self::Related(..) | Self::TwoColoured(_)) && (self.hash() >> 7).is_multiple_of(6)
+    }
+
+    /// Whether the objects of a picture are what was asked for, by GenEval's rules: what is named must be there, more of
+    /// it does no harm except in counting. With the reason in words.
+    pub fn judge(self, seen: &[Seen]) -> (bool, String) {
+        let of = |shape: Shape| seen.iter().filter(move |seen| seen.shape == shape);
+        let has = |shape: Shape, colour: Colour| of(shape).any(|seen| seen.colour == colour);
+        let right = match self {
+            Self::One(shape) => of(shape).count() >= 1,
+            Self::Coloured(shape, colour) => has(shape, colour),
+            Self::Two(a, b) => of(a).count() >= 1 && of(b).count() >= 1,
+            Self::Count(shape, count) => of(shape).count() == count,
+            Self::Related(a, relation, b) => of(a).any(|a| of(b).any(|b| a.is(relation, b))),
+            Self::TwoColoured(both) => both.into_iter().all(|(shape, colour)| has(shape, colour)),
+        };
+        let found = describe(seen);
+        let reason =
+            if right { format!("found {found}") } else { format!("found {found}; expected {}", self.wanted()) };
+        (right, reason)
+    }
+
+    /// What was expected, without GenEval's opening.
+    fn wanted(self) -> String {
+        match self {
+            Self::Count(shape, count) => format!("exactly {}", counted(count, None, shape)),
+            other => other.words().trim_start_matches("a photo of ").to_owned(),
+        }
+    }
+}
+
+/// `1 red circle, 2 blue stars`
+fn describe(seen: &[Seen]) -> String {
+    let mut kinds: Vec<(Shape, Colour, usize)> = vec![];
+    for one in seen {
+        match kinds.iter_mut().find(|(shape, colour, _)| (*shape, *colour) == (one.shape, one.colour)) {
+            Some((.., count)) => *count += 1,
+            None => kinds.push((one.shape, one.colour, 1)),
+        }
+    }
+    if kinds.is_empty() {
+        return "nothing known".to_owned();
+    }
+    let words: Vec<String> =
+        kinds.into_iter().map(|(shape, colour, count)| counted(count, Some(colour), shape)).collect();
+    words.join(", ")
+}
