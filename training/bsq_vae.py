@@ -3,6 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from precision import mixed
+
 SCALES = [1, 2, 3, 4, 5, 6, 8]          # sides of the token grids, coarse to fine
 BITS = 16                               # bits of a token = channels of the latent
 DEMO = dict(ch=32, ch_mult=(1, 1, 2, 2), res_blocks=1, z=BITS)
@@ -169,7 +171,7 @@ def encode(vae, pictures, batch=100):
     out = []
     for part in pictures.split(batch):
         x = part.float() / 127.5 - 1
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             out.append(vae.encoder(x).half())
     return torch.cat(out)
 
@@ -179,7 +181,7 @@ def decode(vae, latents, batch=60):
     """Running sums [n,16,8,8] -> uint8 pictures, truncated as in the released program."""
     out = []
     for part in latents.split(batch):
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             y = vae.decoder(part.float())
         out.append(((y.float().clamp(-1, 1) + 1) * 127.5).to(torch.uint8))
     return torch.cat(out)

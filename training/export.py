@@ -70,9 +70,9 @@ def small(state):
     return OrderedDict((k, v.detach().to(torch.bfloat16).clone() if v.is_floating_point() else v.clone()) for k, v in state.items())
 
 
-def export_vae(source, target):
+def export_vae(source, folder):
     state = small(torch.load(source, weights_only=True)["vae"])
-    torch.save({"vae": state}, target)
+    torch.save({"vae": state}, folder / "infinity_vae.pth")
 
 
 def export_generator(source, folder):
@@ -82,9 +82,16 @@ def export_generator(source, folder):
     save_file(dict(small(state["t5"])), folder / "t5" / "model.safetensors", metadata={"format": "pt"})
 
 
-def export_features(source, target):
+def export_features(source, folder):
     state = torch.load(source, weights_only=True)
-    torch.save(small({k[4:]: v for k, v in state.items() if k.startswith("vit.")}), target)
+    torch.save(small({k[4:]: v for k, v in state.items() if k.startswith("vit.")}), folder / "dinov2.pth")
+
+
+def export_reward(source, folder):
+    torch.save(small(torch.load(source, weights_only=True)), folder / "ImageReward.pt")
+
+
+PARTS = {"vae": export_vae, "generator": export_generator, "features": export_features, "reward": export_reward}
 
 
 def check_tokenizer(folder):
@@ -100,10 +107,9 @@ def check_tokenizer(folder):
 def main():
     args = arguments()
     args.to.mkdir(parents=True, exist_ok=True)
-    export_vae(args.out / args.vae, args.to / "infinity_vae.pth")
-    export_generator(args.out / args.generator, args.to)
-    export_features(args.out / args.features, args.to / "dinov2.pth")
-    torch.save(small(torch.load(args.out / args.reward, weights_only=True)), args.to / "ImageReward.pt")
+    for part, export in PARTS.items():
+        if getattr(args, part) != "keep":
+            export(args.out / getattr(args, part), args.to)
     text_files.write(args.to)
     check_tokenizer(args.to)
     scales = json.dumps([[s, s] for s in bsq_vae.SCALES])

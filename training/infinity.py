@@ -207,7 +207,7 @@ class Layout:
 
     def first(self, n):
         """Everything for the first n tokens."""
-        return self.level[1:n], self.mask[:, :, :n, :n].to(torch.bfloat16), (self.cos[:n], self.sin[:n])
+        return self.level[1:n], self.mask[:, :, :n, :n], (self.cos[:n], self.sin[:n])
 
 
 @torch.no_grad()

@@ -1,11 +1,14 @@
 """Muon for matrices and convolution kernels, AdamW for the rest, and an exponential moving average of the weights."""
 import torch
 
+from precision import fast_bfloat16
+
 
 def newton_schulz(g, steps=4):
-    """Nearly orthogonal matrices from g [n, rows, columns]; bfloat16 is exact enough."""
+    """Nearly orthogonal matrices from g [n, rows, columns]; low precision is exact enough."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = (g / (g.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+    x = g / (g.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = x.bfloat16() if fast_bfloat16() else x
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.transpose(1, 2)

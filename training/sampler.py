@@ -6,6 +6,7 @@ import bsq_vae
 from bsq_vae import BITS, SCALES, resize
 from infinity import DEMO as INFINITY_DEMO
 from infinity import Infinity, Layout
+from precision import mixed
 from t5 import DEMO as T5_DEMO
 from t5 import PAD, T5, token_ids
 
@@ -79,7 +80,7 @@ def sample(vae, text_encoder, model, captions, cfg=2.0, tau=0.5, seed=0, batch=1
     """-> uint8 pictures [n,3,64,64] and the running sums after every scale [n,7,16,8,8]."""
     pictures, sums = [], []
     for i in range(0, len(captions), batch):
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             sampler = Sampler(text_encoder, model, captions[i:i + batch], cfg, tau, seed=seed + i)
             totals = [sampler.step().float() for _ in SCALES]
         pictures.append(bsq_vae.decode(vae, totals[-1]))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from optim import Ema, Optimizers, trapezoid
+from precision import mixed
 from vit import IMAGENET, VIT, feature_net, pixels
 
 SHAPE_LABELS, COLOR_LABELS = 7, 9            # background first
@@ -75,7 +76,7 @@ def batch(data, decodes, size, step):
 
 
 def loss_of(model, data, x, rows):
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed():
         (shape, color), whole = model(x)
     want_shape, want_color = patch_targets(data, rows)
     there, count = presence(data, rows)

@@ -19,7 +19,8 @@ from captions import caption_of, scene_ask, test_prompts
 from infinity import Block, Layout, teacher, teacher_logits
 from judge import judge_all, table
 from optim import Ema, Optimizers, trapezoid
-from sampler import build, sample
+from precision import mixed
+from sampler import build, load_bundle, sample
 from t5 import TEXT_LENGTH, token_ids
 
 NOT_MUON = ("shared.weight", "lvl_embed", "cfg_uncond", "pos_start", "ada_gss", "head.", "word_embed", "relative_attention_bias")
@@ -33,6 +34,8 @@ def arguments():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--full", type=float, default=0.4, help="share of steps that include the last scale")
     parser.add_argument("--resume", action="store_true", help="go on from --save")
+    parser.add_argument("--init", type=Path, help="start from the generator of this exported bundle")
+    parser.add_argument("--rate", type=float, default=3e-3, help="learning rate of both optimisers")
     parser.add_argument("--save", default="generator.pt", help="name of the checkpoint inside --out")
     parser.add_argument("--judge-every", type=int, default=2_000, help="steps between judged test samples")
     parser.add_argument("--vae", default="vae.pth", help="decoder for judged samples")
@@ -74,7 +77,7 @@ class Loss:
 
     def per_token(self, h, ids, scales, strength, dropped):
         inputs, bits = teacher(h, strength, scales)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             logits = teacher_logits(self.model, self.layout, self.text_encoder, ids, inputs, dropped)
         pair = logits.unflatten(-1, (BITS, 2))
         return F.softplus((pair[..., 0] - pair[..., 1]) * (bits.float() * 2 - 1)).mean((0, 2))      # (L,)
@@ -116,11 +119,11 @@ def main():
     args = arguments()
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
-    text_encoder, model = build()
-    net = nn.ModuleDict({"t5": text_encoder, "infinity": model})
+    text_encoder, model = load_bundle(args.init)[1:] if args.init else build()
+    net = nn.ModuleDict({"t5": text_encoder, "infinity": model}).train().requires_grad_(True)
     print({name: sum(p.numel() for p in part.parameters()) for name, part in net.items()}, flush=True)
     is_muon = lambda name, p: p.ndim == 2 and not any(part in name for part in NOT_MUON)
-    optimizers, ema, path = Optimizers(net, 3e-3, 3e-3, is_muon), Ema(net, 0.997), args.out / args.save
+    optimizers, ema, path = Optimizers(net, args.rate, args.rate, is_muon), Ema(net, 0.997), args.out / args.save
     start = restore(path, net, ema, optimizers) if args.resume else 0
     data, loss_of, vae = Data(args.out), Loss(model, text_encoder), bsq_vae.load(args.out / args.vae)
     compiled, running, began = torch.compile(Block.forward, dynamic=False), None, time.time()

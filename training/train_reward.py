@@ -18,6 +18,7 @@ from torch import nn
 from captions import PLURAL, TASKS, held_out, verbatim
 from judge import correct
 from optim import Ema, Optimizers, trapezoid
+from precision import mixed
 from reward_captions import labelled, propose, scene_objects
 from vit import CLIP, REWARD_MEAN, TEXT, WORD_IDS, ImageReward, pixels, reward_ids, vision_from_features
 from world import SHAPES, SIZE
@@ -118,7 +119,7 @@ def forward(model, images, ids):
     hidden, hooks = [], []
     for layer in model.blip.text_encoder.encoder.layer[:2]:
         hooks.append(layer.register_forward_hook(lambda _, __, y: hidden.append(y)))
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed():
         tokens = model.blip.visual_encoder(pixels(images, CLIP))
         scores = model.score(tokens.repeat_interleave(len(ids) // len(images), 0), ids)
     for hook in hooks:

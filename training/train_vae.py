@@ -14,6 +14,7 @@ import torch.nn.functional as F
 import bsq_vae
 from bsq_vae import SCALES, multi_scale
 from optim import Ema, Optimizers, trapezoid
+from precision import mixed
 
 HALF = [(s + 1) // 2 for s in SCALES]                 # the schedule of a 4 x 4 latent
 
@@ -47,7 +48,7 @@ def batch(data, rows, crop):
 
 def reconstruct(vae, x, shorten):
     """Decoded pictures and encoder output; with `shorten`, 20 % of the rows are decoded from fewer scales."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed():
         h = vae.encoder(x)
     scales = HALF if x.shape[-1] == 32 else SCALES
     sums, _ = multi_scale(h.float(), scales)
@@ -56,7 +57,7 @@ def reconstruct(vae, x, shorten):
         last = len(scales) - 1
         k = torch.where(torch.rand(len(x)) < 0.2, torch.randint(2, last + 1, (len(x),)), last)
         z = torch.stack(sums)[k, torch.arange(len(x))]
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed():
         return vae.decoder(z).float(), h.float()
 
 

@@ -1,9 +1,12 @@
-//! A trace as something to look at: a picture of the tree, and what an image file says about its origin.
+//! Traces and results as something to look at: the tree of a search, charts, contact sheets, and what an image file says
+//! about its origin.
 
 mod canvas;
+pub mod plot;
 pub mod record;
 mod text;
 pub mod tree;
 
+pub use plot::Chart;
 pub use record::Record;
 pub use tree::Tree;

@@ -1,0 +1,144 @@
+//! Where numbers stand along an axis, and which of them are written out.
+
+/// One axis of a chart.
+#[derive(Clone, Debug)]
+pub struct Axis {
+    /// What it measures, with its unit.
+    pub label: String,
+    /// How numbers are spaced.
+    pub spacing: Spacing,
+}
+
+/// How numbers are spaced along an axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spacing {
+    /// Equal differences are equally far apart.
+    Even,
+    /// Doubling is equally far apart; marks at powers of two.
+    Doubling,
+    /// Equal ratios are equally far apart; marks at 1, 2, 5, 10, ...
+    Ratio,
+}
+
+impl Axis {
+    /// Whether a number has a place on it.
+    pub(super) fn takes(&self, value: f64) -> bool {
+        value.is_finite() && (self.spacing == Spacing::Even || value > 0.0)
+    }
+}
+
+/// An axis for given numbers.
+pub(super) struct Ticks {
+    spacing: Spacing,
+    from: f64,
+    to: f64,
+    pixels: (f32, f32),
+    /// Where marks stand, and what they say.
+    pub marks: Vec<(f32, String)>,
+}
+
+impl Ticks {
+    /// An axis from the first to the second pixel, on which all values have room.
+    pub(super) fn new(axis: &Axis, values: impl Iterator<Item = f64>, pixels: (f32, f32)) -> Self {
+        let spacing = axis.spacing;
+        let values: Vec<f64> = values.filter(|value| axis.takes(*value)).map(|value| bend(spacing, value)).collect();
+        let low = values.iter().copied().reduce(f64::min).unwrap_or(0.0);
+        let high = values.iter().copied().reduce(f64::max).unwrap_or(1.0);
+        let room = if high > low { 0.04 * (high - low) } else { 0.5 };
+        let mut ticks = Self { spacing, from: low - room, to: high + room, pixels, marks: vec![] };
+        ticks.marks = ticks.numbers().into_iter().map(|value| (ticks.place(value), written(value))).collect();
+        ticks
+    }
+
+    /// The pixel of a number.
+    pub(super) fn place(&self, value: f64) -> f32 {
+        let share = (bend(self.spacing, value) - self.from) / (self.to - self.from);
+        self.pixels.0 + (self.pixels.1 - self.pixels.0) * share as f32
+    }
+
+    /// The numbers that are written out, about eight at most.
+    fn numbers(&self) -> Vec<f64> {
+        let (from, to) = (self.from, self.to);
+        match self.spacing {
+            Spacing::Even => {
+                let step = round_step((to - from) / 6.0);
+                steps(from / step, to / step, 1).into_iter().map(|i| i * step).collect()
+            }
+            Spacing::Doubling => {
+                let every = ((to - from) / 8.0).ceil().max(1.0) as usize;
+                steps(from, to, every).into_iter().map(f64::exp2).collect()
+            }
+            Spacing::Ratio => {
+                let every = ((to - from) / 8.0).ceil().max(1.0) as usize;
+                let parts: &[f64] = if to - from < 3.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+                let decades = steps(from - 1.0, to, every);
+                let all = decades.into_iter().flat_map(|i| parts.iter().map(move |part| part * 10f64.powf(i)));
+                all.filter(|value| (from..=to).contains(&value.log10())).collect()
+            }
+        }
+    }
+}
+
+/// A number as it is spaced.
+fn bend(spacing: Spacing, value: f64) -> f64 {
+    match spacing {
+        Spacing::Even => value,
+        Spacing::Doubling => value.log2(),
+        Spacing::Ratio => value.log10(),
+    }
+}
+
+/// The whole numbers between two ends, every so many.
+fn steps(from: f64, to: f64, every: usize) -> Vec<f64> {
+    let first = from.ceil();
+    (0..=((to - first).max(-1.0) as i64).min(100))
+        .step_by(every)
+        .map(|i| first + i as f64)
+        .filter(|i| *i <= to)
+        .collect()
+}
+
+/// The next of 1, 2, 5, 10, ... times a power of ten.
+fn round_step(rough: f64) -> f64 {
+    let power = 10f64.powf(rough.log10().floor());
+    let part = rough / power;
+    power
+        * if part <= 1.0 {
+            1.0
+        } else if part <= 2.0 {
+            2.0
+        } else if part <= 5.0 {
+            5.0
+        } else {
+            10.0
+        }
+}
+
+/// A number with as many digits as a mark needs.
+fn written(value: f64) -> String {
+    if value != 0.0 && !(1e-3..1e6).contains(&value.abs()) {
+        return format!("{value:.0e}");
+    }
+    let text = format!("{value:.3}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks(spacing: Spacing, values: &[f64]) -> Vec<String> {
+        let axis = Axis { label: String::new(), spacing };
+        let ticks = Ticks::new(&axis, values.iter().copied(), (0.0, 100.0));
+        assert!(ticks.marks.iter().all(|(place, _)| (0.0..=100.0).contains(place)));
+        ticks.marks.into_iter().map(|(_, label)| label).collect()
+    }
+
+    #[test]
+    fn marks_are_round_numbers() {
+        assert_eq!(marks(Spacing::Even, &[0.0, 1.0]), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
+        assert_eq!(marks(Spacing::Doubling, &[1.0, 8.0]), ["1", "2", "4", "8"]);
+        assert_eq!(marks(Spacing::Ratio, &[2.0, 150.0]), ["2", "5", "10", "20", "50", "100"]);
+    }
+}
