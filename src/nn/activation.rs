@@ -1,8 +1,12 @@
-//! The bends between linear layers, on all threads of a CPU, a value at a time.
+//! The bends between linear layers, on all threads of a CPU, a vector at a time.
 
 use candle_core::{Result, Tensor};
 
-use super::cpu::{is_cpu_f32, map_rows};
+use super::{
+    cpu::{is_cpu_f32, map_chunks},
+    elementary::{Map, erf, map, sigmoid},
+    simd::Lanes,
+};
 
 /// Which function bends a hidden layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +25,12 @@ impl Activation {
     /// Any shape -> the same shape.
     pub fn forward(self, x: &Tensor) -> Result<Tensor> {
         if is_cpu_f32(x) {
-            let map = |f: fn(f32) -> f32| {
-                map_rows(x, x.dims().last().copied().unwrap_or(1), move |row, out| {
-                    out.iter_mut().zip(row).for_each(|(out, &v)| *out = f(v));
-                })
-            };
-            return match self {
-                Self::Gelu => map(gelu),
-                Self::GeluTanh => map(gelu_tanh),
-                Self::QuickGelu => map(|v| v * sigmoid(1.702 * v)),
-                Self::Silu => map(|v| v * sigmoid(v)),
-            };
+            return map_chunks(x, |x, out| match self {
+                Self::Gelu => map(x, out, Gelu),
+                Self::GeluTanh => map(x, out, GeluTanh),
+                Self::QuickGelu => map(x, out, Swish(1.702)),
+                Self::Silu => map(x, out, Swish(1.0)),
+            });
         }
         match self {
             Self::Gelu => x.gelu_erf(),
@@ -42,30 +41,37 @@ impl Activation {
     }
 }
 
-fn gelu(x: f32) -> f32 {
-    0.5 * x * (1. + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+/// `x (1 + erf(x / sqrt 2)) / 2`
+struct Gelu;
+
+impl Map for Gelu {
+    #[inline(always)]
+    fn map<L: Lanes>(&self, x: L) -> L {
+        let half = x.mul(L::splat(0.5));
+        half.mul_add(erf(x.mul(L::splat(std::f32::consts::FRAC_1_SQRT_2))), half)
+    }
 }
 
-/// `(1 + tanh(u)) / 2` is `sigmoid(2 u)`.
-fn gelu_tanh(x: f32) -> f32 {
-    const SQRT_2_OVER_PI: f32 = 0.797_884_6;
-    x * sigmoid(2. * SQRT_2_OVER_PI * x * (1. + 0.044_715 * x * x))
+/// `x (1 + tanh(u)) / 2`, where `(1 + tanh(u)) / 2` is `sigmoid(2 u)`.
+struct GeluTanh;
+
+impl Map for GeluTanh {
+    #[inline(always)]
+    fn map<L: Lanes>(&self, x: L) -> L {
+        const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+        let inner = x.mul(x).mul_add(L::splat(0.044_715), L::splat(1.0));
+        x.mul(sigmoid(x.mul(L::splat(2.0 * SQRT_2_OVER_PI)).mul(inner)))
+    }
 }
 
-pub(super) fn sigmoid(x: f32) -> f32 {
-    (1. + (-x).exp()).recip()
-}
+/// `x sigmoid(s x)`
+struct Swish(f32);
 
-/// The error function by the ratio of two polynomials that Eigen uses for f32; within 4e-7, without branches.
-#[inline]
-fn erf(x: f32) -> f32 {
-    const ALPHA: [f32; 7] =
-        [-2.726_142_3e-10, 2.770_681_4e-8, -2.101_024e-6, -5.692_506_5e-5, -7.349_906e-4, -2.954_6e-3, -1.609_603_3e-2];
-    const BETA: [f32; 5] = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
-    let x = x.clamp(-4., 4.); // erf(4) is 1 in f32
-    let square = x * x;
-    let horner = |coefficients: &[f32]| coefficients.iter().fold(0., |sum, c| sum * square + c);
-    (x * horner(&ALPHA) / horner(&BETA)).clamp(-1., 1.)
+impl Map for Swish {
+    #[inline(always)]
+    fn map<L: Lanes>(&self, x: L) -> L {
+        x.mul(sigmoid(x.mul(L::splat(self.0))))
+    }
 }
 
 #[cfg(test)]

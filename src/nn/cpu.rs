@@ -57,3 +57,14 @@ pub(crate) fn map_rows(x: &Tensor, width: usize, f: impl Fn(&[f32], &mut [f32]) 
     });
     Tensor::from_vec(out, x.dims(), x.device())
 }
+
+/// A new tensor of the same shape whose values are made from those of `x` by `f(values, out)`, some at a time, in
+/// parallel; `f` must treat each value by itself.
+pub(crate) fn map_chunks(x: &Tensor, f: impl Fn(&[f32], &mut [f32]) + Sync) -> Result<Tensor> {
+    const CHUNK: usize = 1 << 14; // 64 KiB
+    let x = x.contiguous()?;
+    let mut out = vec![0.0; x.elem_count()];
+    let values = Values::of(&x)?;
+    out.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(out, x)| f(x, out));
+    Tensor::from_vec(out, x.dims(), x.device())
+}

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::nn::{Conv2d, NormSilu, Weights};
+use crate::nn::{Conv2d, FeatureMap, NormSilu, UpsampleConv, Weights};
 
 const EPS: f32 = 1e-6; // conv.py, Normalize
 
@@ -48,13 +48,14 @@ impl ResnetBlock {
         (0..w.count(name)).map(|i| Self::load(&w.pp(name).pp(i))).collect()
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let h = self.conv1.forward(&self.norm1.forward(x)?)?;
-        let h = self.conv2.forward(&self.norm2.forward(&h)?)?;
-        match &self.nin_shortcut {
-            Some(shortcut) => shortcut.forward(x)? + h,
-            None => x + h,
-        }
+    fn forward(&self, x: FeatureMap) -> Result<FeatureMap> {
+        let h = self.conv1.forward(&self.norm1.forward(&x)?)?;
+        let h = self.norm2.forward(&h)?;
+        let onto = match &self.nin_shortcut {
+            Some(shortcut) => shortcut.forward(&x)?,
+            None => x,
+        };
+        self.conv2.forward_onto(&h, onto)
     }
 
     fn flops(&self, positions: usize) -> f64 {
@@ -65,15 +66,16 @@ impl ResnetBlock {
 
 /// One resolution: residual blocks, then a change of resolution unless it is the last.
 #[derive(Clone, Debug)]
-struct Level {
+struct Level<R> {
     block: Vec<ResnetBlock>,
-    resample: Option<Conv2d>,
+    resample: Option<R>,
 }
 
-impl Level {
-    fn load(w: &Weights, name: &str, stride: usize, padding: usize) -> crate::Result<Self> {
-        let there = wrapped(&w.pp(name), "conv", "conv").has("weight");
-        let resample = there.then(|| conv(&w.pp(name), "conv", stride, padding)).transpose()?;
+impl<R> Level<R> {
+    /// `resample` reads the change of resolution, whose layer is called `name`.
+    fn load(w: &Weights, name: &str, resample: impl Fn(&Weights) -> crate::Result<R>) -> crate::Result<Self> {
+        let layer = wrapped(&w.pp(name), "conv", "conv");
+        let resample = layer.has("weight").then(|| resample(&layer)).transpose()?;
         Ok(Self { block: ResnetBlock::all(w, "block")?, resample })
     }
 }
@@ -89,8 +91,8 @@ impl Mid {
         Ok(Self { block_1: ResnetBlock::load(&w.pp("block_1"))?, block_2: ResnetBlock::load(&w.pp("block_2"))? })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.block_2.forward(&self.block_1.forward(x)?)
+    fn forward(&self, x: FeatureMap) -> Result<FeatureMap> {
+        self.block_2.forward(self.block_1.forward(x)?)
     }
 }
 
@@ -98,7 +100,7 @@ impl Mid {
 #[derive(Clone, Debug)]
 pub struct Encoder {
     conv_in: Conv2d,
-    down: Vec<Level>,
+    down: Vec<Level<Conv2d>>,
     mid: Mid,
     norm_out: NormSilu,
     conv_out: Conv2d,
@@ -107,7 +109,7 @@ pub struct Encoder {
 impl Encoder {
     /// Reads the encoder below `w`.
     pub fn load(w: &Weights) -> crate::Result<Self> {
-        let level = |i| Level::load(&w.pp("down").pp(i), "downsample", 2, 0);
+        let level = |i| Level::load(&w.pp("down").pp(i), "downsample", |w| Conv2d::load(w, 2, 0));
         Ok(Self {
             conv_in: conv(w, "conv_in", 1, 1)?,
             down: (0..w.count("down")).map(level).collect::<crate::Result<_>>()?,
@@ -124,17 +126,18 @@ impl Encoder {
 
     /// Pictures (B, 3, H, W) with values in [-1, 1] -> latents (B, d, H / patch, W / patch)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut h = self.conv_in.forward(x)?;
+        let mut h = self.conv_in.forward(&FeatureMap::new(x)?)?;
         for level in &self.down {
             for block in &level.block {
-                h = block.forward(&h)?;
+                h = block.forward(h)?;
             }
             if let Some(conv) = &level.resample {
                 // One row and one column of zeros at the bottom and the right, then stride 2.
-                h = conv.forward(&h.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)?)?;
+                let padded = h.to_tensor()?.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)?;
+                h = conv.forward(&FeatureMap::new(&padded)?)?;
             }
         }
-        self.conv_out.forward(&self.norm_out.forward(&self.mid.forward(&h)?)?)
+        self.conv_out.forward(&self.norm_out.forward(&self.mid.forward(h)?)?)?.to_tensor()
     }
 }
 
@@ -143,7 +146,7 @@ impl Encoder {
 pub struct Decoder {
     conv_in: Conv2d,
     mid: Mid,
-    up: Vec<Level>,
+    up: Vec<Level<UpsampleConv>>,
     norm_out: NormSilu,
     conv_out: Conv2d,
 }
@@ -151,7 +154,7 @@ pub struct Decoder {
 impl Decoder {
     /// Reads the decoder below `w`.
     pub fn load(w: &Weights) -> crate::Result<Self> {
-        let level = |i| Level::load(&w.pp("up").pp(i), "upsample", 1, 1);
+        let level = |i| Level::load(&w.pp("up").pp(i), "upsample", UpsampleConv::load);
         Ok(Self {
             conv_in: conv(w, "conv_in", 1, 1)?,
             mid: Mid::load(&w.pp("mid"))?,
@@ -173,17 +176,16 @@ impl Decoder {
 
     /// Latents (B, d, h, w) -> pictures (B, 3, h * patch, w * patch), roughly in [-1, 1], not clamped
     pub fn forward(&self, z: &Tensor) -> Result<Tensor> {
-        let mut h = self.mid.forward(&self.conv_in.forward(z)?)?;
+        let mut h = self.mid.forward(self.conv_in.forward(&FeatureMap::new(z)?)?)?;
         for level in self.up.iter().rev() {
             for block in &level.block {
-                h = block.forward(&h)?;
+                h = block.forward(h)?;
             }
             if let Some(conv) = &level.resample {
-                let (_, _, height, width) = h.dims4()?;
-                h = conv.forward(&h.upsample_nearest2d(2 * height, 2 * width)?)?;
+                h = conv.forward(&h)?;
             }
         }
-        self.conv_out.forward(&self.norm_out.forward(&h)?)
+        self.conv_out.forward(&self.norm_out.forward(&h)?)?.to_tensor()
     }
 
     /// Floating-point operations of the convolutions for one latent of so many cells.
@@ -203,7 +205,7 @@ impl Decoder {
     /// Bytes of the largest feature maps that live at once for one latent of so many cells, in f32.
     pub fn activation_bytes(&self, cells: usize) -> u64 {
         let pixels = cells * self.patch() * self.patch();
-        // Input, output and the unfolded copy of the widest layer at full size.
+        // A block's input, its normalised copy and the result of its first convolution, each at full size.
         (4 * 4 * pixels * self.conv_out.inputs().max(1)) as u64
     }
 }

@@ -1,0 +1,131 @@
+//! Feature maps of convolutional networks. In main memory the channels of a pixel lie together, with room for a border
+//! of zeros, so that a convolution reads its inputs where they are; elsewhere they are tensors (B, C, H, W).
+
+use candle_core::{Device, Result, Tensor};
+use rayon::prelude::*;
+
+use super::cpu::{Values, is_cpu_f32};
+
+/// Pictures inside a convolutional network.
+#[derive(Clone, Debug)]
+pub enum FeatureMap {
+    /// Served by the tensor library: (B, C, H, W).
+    Tensor(Tensor),
+    /// Served by the kernels of this crate.
+    Host(HostMap),
+}
+
+impl FeatureMap {
+    /// From (B, C, H, W).
+    pub fn new(x: &Tensor) -> Result<Self> {
+        Ok(if is_cpu_f32(x) { Self::Host(HostMap::from_tensor(x)?) } else { Self::Tensor(x.clone()) })
+    }
+
+    /// (B, C, H, W)
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        match self {
+            Self::Tensor(x) => Ok(x.clone()),
+            Self::Host(map) => map.to_tensor(),
+        }
+    }
+}
+
+/// (B, H, W, C) in f32 with `border` more pixels of zeros on each of the four sides.
+#[derive(Clone, Debug)]
+pub struct HostMap {
+    pub(super) values: Vec<f32>,
+    pub(super) pictures: usize,
+    pub(super) size: (usize, usize),
+    pub(super) channels: usize,
+    pub(super) border: usize,
+}
+
+impl HostMap {
+    pub(super) fn zeros(pictures: usize, size: (usize, usize), channels: usize, border: usize) -> Self {
+        let pixels = (size.0 + 2 * border) * (size.1 + 2 * border);
+        Self { values: vec![0.0; pictures * pixels * channels], pictures, size, channels, border }
+    }
+
+    fn from_tensor(x: &Tensor) -> Result<Self> {
+        let (b, c, h, w) = x.dims4()?;
+        let mut map = Self::zeros(b, (h, w), c, 0);
+        let x = x.contiguous()?;
+        let planes = Values::of(&x)?;
+        let (plane, pixels) = (&planes[..], h * w);
+        map.values.par_chunks_mut((w * c).max(1)).enumerate().for_each(|(i, row)| {
+            let from = i / h * c * pixels + i % h * w;
+            for (x, pixel) in row.chunks_exact_mut(c).enumerate() {
+                pixel.iter_mut().enumerate().for_each(|(channel, v)| *v = plane[from + channel * pixels + x]);
+            }
+        });
+        Ok(map)
+    }
+
+    fn to_tensor(&self) -> Result<Tensor> {
+        let ((h, w), c) = (self.size, self.channels);
+        let mut out = vec![0.0; self.pictures * c * h * w];
+        out.par_chunks_mut((h * w).max(1)).enumerate().for_each(|(i, plane)| {
+            for (y, row) in plane.chunks_exact_mut(w).enumerate() {
+                let from = &self.row(i / c, y)[i % c..];
+                row.iter_mut().zip(from.iter().step_by(c)).for_each(|(out, v)| *out = *v);
+            }
+        });
+        Tensor::from_vec(out, (self.pictures, c, h, w), &Device::Cpu)
+    }
+
+    /// Values from one row to the next.
+    pub(super) fn row_stride(&self) -> usize {
+        (self.size.1 + 2 * self.border) * self.channels
+    }
+
+    /// Values from one picture to the next.
+    pub(super) fn picture_stride(&self) -> usize {
+        (self.size.0 + 2 * self.border) * self.row_stride()
+    }
+
+    /// Where row `y` of a picture begins, behind its border.
+    pub(super) fn at(&self, picture: usize, y: usize) -> usize {
+        picture * self.picture_stride() + (y + self.border) * self.row_stride() + self.border * self.channels
+    }
+
+    /// (W * C) values
+    pub(super) fn row(&self, picture: usize, y: usize) -> &[f32] {
+        &self.values[self.at(picture, y)..][..self.size.1 * self.channels]
+    }
+
+    /// A map of the same size whose rows are made from rows of this one by `f(picture, row, out)`, in parallel.
+    pub(super) fn map_rows(&self, border: usize, f: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> Self {
+        let mut out = Self::zeros(self.pictures, self.size, self.channels, border);
+        let (stride, rows) = (out.row_stride(), self.size.0 + 2 * border);
+        let (margin, length) = (border * self.channels, self.size.1 * self.channels);
+        out.values.par_chunks_mut(stride.max(1)).enumerate().for_each(|(i, out)| {
+            if let Some(y) = (i % rows).checked_sub(border).filter(|y| *y < self.size.0) {
+                f(i / rows, self.row(i / rows, y), &mut out[margin..margin + length]);
+            }
+        });
+        out
+    }
+
+    /// The same with at least such a border.
+    pub(super) fn with_border(&self, border: usize) -> std::borrow::Cow<'_, Self> {
+        if self.border >= border {
+            return std::borrow::Cow::Borrowed(self);
+        }
+        std::borrow::Cow::Owned(self.map_rows(border, |_, row, out| out.copy_from_slice(row)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_give_their_tensors_back() {
+        let x = Tensor::randn(0f32, 1.0, (2, 3, 4, 5), &Device::Cpu).unwrap();
+        let map = HostMap::from_tensor(&x).unwrap();
+        assert_eq!(map.row(1, 2)[3 * 3 + 1], x.get(1).unwrap().get(1).unwrap().to_vec2::<f32>().unwrap()[2][3]);
+        let back = map.with_border(2).to_tensor().unwrap();
+        let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(flat(&back), flat(&x));
+    }
+}
