@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     arguments::{Global, Results, Scenes as Typed},
+    charts,
     findings::Findings,
     interrupt::undisturbed,
     outputs::slug,
@@ -28,6 +29,7 @@ use crate::{
         scenes::{Scenes, Split},
     },
     pipelines::Pipeline,
+    report::sheet,
     search::{Method, Search},
 };
 
@@ -124,6 +126,7 @@ impl Hall<'_> {
         let summary = Summary::new(&suite, samples, &experiment.contenders, log.records());
         let findings = Findings::new(&experiment.title, summary, consistency(&paths));
         findings.write(folder)?;
+        sheet::sheet(&charts::pairs(&evaluation)?).save(folder.join("sheet.png"))?;
         Ok(findings)
     }
 

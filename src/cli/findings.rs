@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::{Value, json};
 
 use super::{
-    numbers,
+    charts, numbers,
     table::{Align, Table},
 };
 use crate::{
@@ -109,7 +109,12 @@ impl Findings {
         };
         put("summary.json", format!("{:#}\n", self.json()).as_bytes())?;
         put("table.txt", self.words().as_bytes())?;
-        put("table.md", self.markdown().as_bytes())
+        put("table.md", self.markdown().as_bytes())?;
+        for (name, chart) in charts::charts(&self.summary, &self.consistency) {
+            put(&format!("{name}.svg"), chart.to_svg().as_bytes())?;
+            chart.to_image().save(folder.join(format!("{name}.png")))?;
+        }
+        Ok(())
     }
 
     /// The tables as they stand in a page.

@@ -2,6 +2,7 @@
 //! everything that is printed goes through `talk`.
 
 mod arguments;
+mod charts;
 mod eval;
 mod findings;
 mod generate;

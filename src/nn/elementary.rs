@@ -8,7 +8,7 @@ pub(super) fn exp<L: Lanes>(x: L) -> L {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves no fraction
     const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4); // the first has few bits, so that products with n are exact
     // Cephes, expf: (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2
-    const TERMS: [f32; 5] = [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+    const TERMS: [f32; 5] = [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     let x = x.at_least(L::splat(-104.0)).at_most(L::splat(89.0));
     let n = x.mul_add(L::splat(std::f32::consts::LOG2_E), L::splat(ROUND)).sub(L::splat(ROUND));
     let r = n.mul_add(L::splat(-LN_2.0), x);

@@ -4,6 +4,7 @@
 mod canvas;
 pub mod plot;
 pub mod record;
+pub mod sheet;
 mod text;
 pub mod tree;
 

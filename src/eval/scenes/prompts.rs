@@ -101,7 +101,7 @@ mod tests {
         for task in TASKS {
             let own: Vec<&Ask> = set.iter().filter(|ask| ask.task() == task).collect();
             assert_eq!(own.len(), 50, "{task}");
-            let counts: Vec<usize> = own.iter().map(|ask| own.iter().filter(|other| other == ask).count()).collect();
+            let counts: Vec<usize> = own.iter().map(|ask| own.iter().filter(|other| *other == ask).count()).collect();
             let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
             assert!(most - least <= 1, "{task}: {least} to {most}");
         }
