@@ -2,6 +2,8 @@
 
 #[path = "cli/desk.rs"]
 mod desk;
+#[path = "cli/evaluating.rs"]
+mod evaluating;
 #[cfg(unix)]
 #[path = "cli/interrupt.rs"]
 mod interrupt;

@@ -107,7 +107,8 @@ impl Hall<'_> {
         let (prompts, samples) =
             (asked.prompts.unwrap_or(experiment.prompts), asked.samples.unwrap_or(experiment.samples));
         if samples == 0 {
-            return Err(Error::input("--samples is 0, but every prompt needs at least 1 try"));
+            return Err(Error::input("--samples is 0, but every prompt needs at least 1 try")
+                .with_hint("choose 4 to tell methods apart"));
         }
         let suite = Scenes::new(self.split, prompts, asked.prompt_seed)?;
         let search = Search::new(self.pipeline, self.system.scorer(), self.system.extractors());

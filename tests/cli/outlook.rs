@@ -28,6 +28,7 @@ fn the_program_says_what_it_can_do() {
       models    List the models that are known, their files and where those are published
       plan      Show what a search would do and cost, scale by scale, without doing it
       inspect   Print what an image file or a trace says about its origin
+      eval      Compare search methods on a set of prompts whose pictures can be judged
       help      Print this message or the help of the given subcommand(s)
 
     Options:
