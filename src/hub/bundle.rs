@@ -262,7 +262,6 @@ pub fn released(name: &str) -> Option<Description> {
         weights: file(0)?,
         vae: file(1)?,
         heads: None,
-        patchify: name != "infinity-2b",
         scales: None,
         rope_grid: None,
     };

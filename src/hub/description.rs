@@ -50,9 +50,6 @@ pub struct Generator {
     pub vae: String,
     /// Attention heads, where the rows of `scale_mul_1H11` do not tell.
     pub heads: Option<usize>,
-    /// Whether a token stands for 2x2 positions of the VAE (8B style).
-    #[serde(default)]
-    pub patchify: bool,
     /// Token grids (height, width) of all scales; absent: the released schedules by aspect and pixels.
     pub scales: Option<Vec<(usize, usize)>>,
     /// Grid that rotary positions refer to; absent: the last of the released 1M schedule.
