@@ -164,7 +164,7 @@ fn what_is_missing_of_a_released_model_is_named_with_its_source() {
     let message = Bundle::released("infinity-9b", folder.path()).unwrap_err().to_string();
     assert!(message.contains("`infinity-9b`") && message.contains("infinity-8b-512"), "{message}");
     for name in hub::bundle::RELEASED {
-        let generator = Bundle::released(name, folder.path()).unwrap().description.generator;
+        assert_eq!(Bundle::released(name, folder.path()).unwrap().description.name, name);
     }
 }
 
