@@ -52,9 +52,9 @@ impl Stream {
         Self::keyed(seed, Purpose::Paint, lineage.0, scale)
     }
 
-    /// The stream with which rows are chosen after `scale`.
-    pub fn select(seed: u64, scale: usize) -> Self {
-        Self::keyed(seed, Purpose::Select, 0, scale)
+    /// The stream with which the rows of a round are chosen after `scale`.
+    pub fn select(seed: u64, round: usize, scale: usize) -> Self {
+        Self::keyed(seed, Purpose::Select, round as u64, scale)
     }
 
     /// The stream that the seed of try number `sample` with prompt number `case` comes from.
@@ -112,7 +112,7 @@ mod tests {
         assert_ne!(base, first(Stream::paint(2, Lineage::root(0), 0)));
         assert_ne!(base, first(Stream::paint(1, Lineage::root(1), 0)));
         assert_ne!(base, first(Stream::paint(1, Lineage::root(0), 1)));
-        assert_ne!(base, first(Stream::select(1, 0)));
+        assert_ne!(base, first(Stream::select(1, 0, 0)));
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn search(plan: &Plan, prompt: &str, seed: u64) -> Outcome {
 
 /// Finished pictures of some rows.
 fn paint(pipeline: &dyn Pipeline, rows: usize, seed: u64) -> Vec<Image> {
-    let mut rollout = pipeline.begin(&"two red stars".into(), rows, seed).unwrap();
+    let mut rollout = pipeline.begin(&"two red stars".into(), 0..rows, seed).unwrap();
     for _ in pipeline.scales() {
         rollout.step().unwrap();
     }
@@ -70,7 +70,7 @@ fn threads_change_no_picture() {
 fn a_pruned_row_leaves_the_others_as_they_were() {
     let pipeline = demo().pipeline(&settings()).unwrap();
     let whole = paint(pipeline.as_ref(), 4, 11);
-    let mut rollout = pipeline.begin(&"two red stars".into(), 4, 11).unwrap();
+    let mut rollout = pipeline.begin(&"two red stars".into(), 0..4, 11).unwrap();
     for scale in 0..pipeline.scales().len() {
         rollout.step().unwrap();
         if scale == 2 {
@@ -85,7 +85,7 @@ fn a_pruned_row_leaves_the_others_as_they_were() {
 #[test]
 fn rows_that_share_a_state_are_computed_once() {
     let pipeline = demo().pipeline(&settings()).unwrap();
-    let mut rollout = pipeline.begin(&"a ring".into(), 6, 0).unwrap();
+    let mut rollout = pipeline.begin(&"a ring".into(), 0..6, 0).unwrap();
     assert_eq!(rollout.step().unwrap(), 1);
     assert_eq!(rollout.step().unwrap(), 6);
     rollout.gather(&[0, 0, 4, 0]).unwrap();

@@ -97,7 +97,7 @@ fn assert_picks(what: &str, found: &Clustering, x: &Matrix, acceptable: &Value) 
 /// Our own starts must do at least as well as the recorded one.
 #[track_caller]
 fn assert_own_starts(what: &str, x: &Matrix, k: usize, recorded: f64) {
-    let ours = kmeans(x, k, &mut Stream::select(0, 0)).inertia;
+    let ours = kmeans(x, k, &mut Stream::select(0, 0, 0)).inertia;
     println!("{what}: inertia {ours:.6}, recorded {recorded:.6}");
     assert!(ours <= recorded * (1.0 + f64::from(LIMIT)), "{what}: inertia {ours}, recorded {recorded}");
 }

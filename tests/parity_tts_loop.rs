@@ -74,7 +74,7 @@ impl Pipeline for Forced<'_> {
         unreachable!("nobody asks")
     }
 
-    fn begin(&self, _: &Prompt, rows: usize, seed: u64) -> Result<Box<dyn Rollout + '_>> {
+    fn begin(&self, _: &Prompt, rows: std::ops::Range<usize>, seed: u64) -> Result<Box<dyn Rollout + '_>> {
         let inner = self.painter.start(&self.golden["text"], None, rows, seed)?;
         Ok(Box::new(ForcedRollout { inner, forced: self, scale: 0 }))
     }

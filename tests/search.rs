@@ -173,7 +173,7 @@ proptest! {
         potentials in prop::collection::vec(-3.0..3.0, 1..20), count in 1usize..40, seed: u64,
     ) {
         let weights = resample::weights(&potentials, 1.0).probabilities;
-        let rows = resample::draw(&weights, count, Draw::Systematic, &mut Stream::select(seed, 0));
+        let rows = resample::draw(&weights, count, Draw::Systematic, &mut Stream::select(seed, 0, 0));
         for (row, weight) in weights.iter().enumerate() {
             let drawn = rows.iter().filter(|&&drawn| drawn == row).count() as f64;
             prop_assert!((drawn - weight * count as f64).abs() < 1.0 + 1e-9);
@@ -187,7 +187,7 @@ proptest! {
         let keep = keep.min(rows.len());
         let data: Vec<f32> = rows.iter().flat_map(|&v| [(v % 100) as f32, (v / 100) as f32]).collect();
         let x = Matrix::new(rows.len(), 2, data);
-        let clusters = kmeans(&x, keep, &mut Stream::select(seed, 1));
+        let clusters = kmeans(&x, keep, &mut Stream::select(seed, 0, 1));
         let picks: Vec<usize> = clusters.nearest(&x).into_iter().flatten().collect();
         prop_assert_eq!(picks.len(), keep);
         for (cluster, &pick) in picks.iter().enumerate() {
@@ -201,7 +201,7 @@ proptest! {
         keep in 1usize..16, seed: u64,
     ) {
         let keep = keep.min(values.len());
-        let found = diverse(&Matrix::new(values.len(), 1, values), keep, &mut Stream::select(seed, 0));
+        let found = diverse(&Matrix::new(values.len(), 1, values), keep, &mut Stream::select(seed, 0, 0));
         let mut rows = found.rows.clone();
         rows.sort_unstable();
         rows.dedup();
@@ -322,7 +322,7 @@ fn images_without_a_difference_go_on_in_order_and_say_so() {
 #[test]
 fn every_kind_of_image_goes_on_before_any_goes_twice() {
     let x = Matrix::new(4, 1, vec![2.0, 2.0, 5.0, 2.0]);
-    let found = diverse(&x, 3, &mut Stream::select(0, 0));
+    let found = diverse(&x, 3, &mut Stream::select(0, 0, 0));
     assert_eq!((found.rows, found.distinct), (vec![0, 2, 1], 2));
     assert_eq!(found.clusters, [Some(0), Some(0), Some(1), Some(0)]);
 }
@@ -407,4 +407,30 @@ fn missing_features_are_named() {
     let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap();
     let error = run(&search, &"light".into(), &plan, 0, &mut Silent).unwrap_err();
     assert_eq!(error.to_string(), "scale 2: there are no features `pca`");
+}
+
+#[test]
+fn auto_paints_the_rows_of_best_of_n_until_one_is_good_enough() {
+    let best = follow(SCALES, &Plan::best_of_n(SCALES, 12).unwrap(), 3);
+    let scores: Vec<f32> = best.finished.iter().map(|finished| finished.score).collect();
+    for enough in [0.0, 0.45, 0.6, 2.0] {
+        let outcome = follow(SCALES, &Plan::auto(SCALES, 12, enough).unwrap(), 3);
+        let needed = scores.iter().position(|score| *score >= enough).map_or(12, |at| at + 1);
+        let found: Vec<f32> = outcome.finished.iter().map(|finished| finished.score).collect();
+        assert_eq!(found, scores[..needed]);
+        assert_eq!(outcome.winner().image, best.finished[top::ranking(&scores[..needed])[0]].image);
+        let cost = &outcome.trace.cost;
+        assert_eq!((cost.images, cost.decodes, cost.scorings), (needed, needed, needed));
+        assert!(cost.rows.iter().all(|rows| *rows == needed), "{:?}", cost.rows);
+    }
+}
+
+#[test]
+fn rounds_belong_to_a_plan_file() {
+    let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap().until(3, 0.5).unwrap();
+    assert_eq!(Plan::from_toml(&plan.to_toml()).unwrap(), plan);
+    assert!(Plan::from_toml("start = 1\nrounds = 3\n").unwrap_err().hint().unwrap().contains("enough"));
+    assert!(plan.clone().until(0, 0.5).is_err() && plan.clone().until(3, f32::NAN).is_err());
+    let trace = follow(SCALES, &plan.until(3, 2.0).unwrap(), 1).trace;
+    assert_eq!((trace.stages.len(), trace.finals.len(), trace.cost.decodes), (3 * 4, 3, 3 * 21));
 }

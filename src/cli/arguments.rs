@@ -98,7 +98,7 @@ pub(super) struct Model {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Search")]
 pub(super) struct Method {
-    /// raw, best-of-n, importance, beam or tts-var [default: the model's, mostly tts-var]
+    /// raw, best-of-n, importance, beam, auto or tts-var [default: the model's, mostly tts-var]
     #[arg(long, value_name = "METHOD", conflicts_with = "plan")]
     pub method: Option<String>,
     /// How wide to search; what N counts depends on the method [default: the model's, mostly 1]
@@ -189,7 +189,7 @@ pub(super) struct Models {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct Plan {
-    /// raw, best-of-n, importance, beam, tts-var, or a plan file [default: the model's method]
+    /// raw, best-of-n, importance, beam, auto, tts-var, or a plan file [default: the model's method]
     #[arg(value_name = "METHOD|FILE")]
     pub plan: Option<String>,
     /// How wide to search [default: the model's, mostly 1]
@@ -225,7 +225,7 @@ pub(super) struct Inspect {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct Scenes {
-    /// Methods to compare: raw, importance, best-of-n, beam, tts-var
+    /// Methods to compare: raw, importance, best-of-n, beam, auto, tts-var
     #[arg(long, value_name = "METHODS", value_delimiter = ',', conflicts_with = "experiments")]
     #[arg(default_value = "raw,importance,best-of-n,tts-var")]
     pub methods: Vec<String>,

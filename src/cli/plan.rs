@@ -196,7 +196,13 @@ impl Outlook {
         let counts =
             format!("{}, {}", numbers::counted(self.decodes(), "decode"), numbers::counted(self.scorings(), "scoring"));
         let cost = self.cost.as_ref().map_or(String::new(), Cost::words);
-        format!("{}\n\n{table}\n\n{counts}\n{cost}", self.named)
+        let rounds = self.plan.enough().map_or(String::new(), |enough| {
+            format!(
+                "in each of at most {}, until a score of {enough}:\n",
+                numbers::counted(self.plan.rounds(), "round")
+            )
+        });
+        format!("{}\n\n{table}\n\n{rounds}{counts}\n{cost}", self.named)
     }
 
     fn json(&self) -> Value {

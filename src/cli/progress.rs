@@ -78,7 +78,7 @@ impl Progress {
         self.widest = widths.iter().copied().max().unwrap_or(1);
         self.scales = scales.len();
         (self.scale, self.best) = (None, None);
-        let work: usize = scales.iter().zip(widths).map(|(scale, rows)| scale.tokens() * rows).sum();
+        let work = scales.iter().zip(widths).map(|(scale, rows)| scale.tokens() * rows).sum::<usize>() * plan.rounds();
         self.bar.reset();
         self.bar.set_length(work as u64);
         self.bar.enable_steady_tick(Duration::from_millis(250));

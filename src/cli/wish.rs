@@ -96,6 +96,10 @@ impl Named {
         let n = self.n.unwrap_or(if method == usual { defaults.n.unwrap_or(1) } else { 1 });
         let plan = match (method, self.schedule) {
             (Method::TtsVar, schedule) => Plan::tts_var(scales, n, schedule.unwrap_or_default())?,
+            (Method::Auto, None) => match defaults.enough {
+                Some(enough) => Plan::auto(scales, n, enough)?,
+                None => method.plan(scales, n)?,
+            },
             (_, None) => method.plan(scales, n)?,
             (_, Some(_)) => {
                 return Err(Error::input(format!("--schedule says how tts-var reads the paper; {method} has none"))

@@ -2,6 +2,8 @@
 //! importance) paints the same rows whatever it chooses, and row `i` is the same for every width; so the widest of them
 //! paints for all, and each then runs through the ordinary loop over what is there.
 
+use std::ops::Range;
+
 use crate::{
     Error, Result,
     image::Image,
@@ -12,7 +14,8 @@ use crate::{
 
 /// Whether a plan chooses among finished rows only, given the number of scales.
 pub fn shares(plan: &Plan, scales: usize) -> bool {
-    plan.stages().iter().all(|stage| stage.scale + 1 == scales && stage.select.features().is_none())
+    plan.rounds() == 1
+        && plan.stages().iter().all(|stage| stage.scale + 1 == scales && stage.select.features().is_none())
 }
 
 /// Rows of one prompt and seed, painted to the end and scored.
@@ -78,9 +81,9 @@ impl Pipeline for Pool {
         self.size
     }
 
-    fn begin(&self, _: &Prompt, rows: usize, _: u64) -> Result<Box<dyn Rollout + '_>> {
-        let flops = self.between(rows, |cost| cost.flops.generator);
-        Ok(Box::new(Finished { pool: self, scale: 0, rows: (0..rows).collect(), flops }))
+    fn begin(&self, _: &Prompt, rows: Range<usize>, _: u64) -> Result<Box<dyn Rollout + '_>> {
+        let flops = self.between(rows.len(), |cost| cost.flops.generator);
+        Ok(Box::new(Finished { pool: self, scale: 0, rows: rows.collect(), flops }))
     }
 
     fn estimate(&self, widths: &[usize], _: &[usize], _: Size) -> Estimate {

@@ -140,6 +140,8 @@ pub struct Defaults {
     pub pixels: Option<String>,
     /// How sharply scores weigh when candidates are drawn anew.
     pub lambda: Option<f64>,
+    /// The score at which the method `auto` stops.
+    pub enough: Option<f32>,
 }
 
 impl Description {

@@ -2,6 +2,8 @@
 
 pub mod infinity;
 
+use std::ops::Range;
+
 use crate::{Result, image::Image};
 
 /// The token grid of one scale; scales count from 0, coarse to fine.
@@ -61,9 +63,9 @@ pub trait Pipeline: Send + Sync {
     /// Height and width in pixels of a full image.
     fn image_size(&self) -> (usize, usize);
 
-    /// Starts `rows` candidates of one prompt. Row `i` draws from the stream of (`seed`, lineage `i`), whatever
-    /// `rows` is.
-    fn begin(&self, prompt: &Prompt, rows: usize, seed: u64) -> Result<Box<dyn Rollout + '_>>;
+    /// Starts candidates of one prompt, one for each number in `rows`. Candidate `i` draws from the stream of (`seed`,
+    /// lineage `i`), whatever others there are.
+    fn begin(&self, prompt: &Prompt, rows: Range<usize>, seed: u64) -> Result<Box<dyn Rollout + '_>>;
 
     /// What a search would take in which `widths[s]` rows are computed and `decodes[s]` images decoded at scale `s`,
     /// for a prompt of usual length.

@@ -20,6 +20,8 @@ pub enum Method {
     Importance,
     /// N rows; where partial images can be judged, the better half goes on, each continued twice.
     Beam,
+    /// One sample after the other, N at most, until one scores enough; the best one wins.
+    Auto,
     /// Clusters while images are coarse, resampling while they become fine (the paper's method).
     #[default]
     TtsVar,
@@ -27,7 +29,7 @@ pub enum Method {
 
 impl Method {
     /// Every method, from the simplest to the paper's.
-    pub const ALL: [Self; 5] = [Self::Raw, Self::BestOfN, Self::Importance, Self::Beam, Self::TtsVar];
+    pub const ALL: [Self; 6] = [Self::Raw, Self::BestOfN, Self::Importance, Self::Beam, Self::Auto, Self::TtsVar];
 
     /// The plan of this method at size `n` for a model of `scales` scales.
     ///
@@ -41,6 +43,7 @@ impl Method {
             Self::BestOfN => Plan::best_of_n(scales, n),
             Self::Importance => Plan::importance(scales, n),
             Self::Beam => Plan::beam(scales, n),
+            Self::Auto => Plan::auto(scales, n, ENOUGH),
             Self::TtsVar => Plan::tts_var(scales, n, Schedule::Released),
         }
     }
@@ -57,6 +60,10 @@ pub enum Schedule {
     /// As rows that are computed at a scale: every choice falls one scale earlier.
     Paper,
 }
+
+/// The score at which `auto` stops where nothing else is known: ImageReward gives it to images that people like better
+/// than about five in six, since its scores have mean 0 and deviation 1 on its training data.
+const ENOUGH: f32 = 1.0;
 
 /// The stages of the released schedule of 13 scales (`bs_sis`, `extract_sis`, `resample_sis` in `tts-var/`): the scale,
 /// the rows that come and that go on, in units of N.
@@ -107,6 +114,16 @@ impl Plan {
         let select = Select::Top { k: n.div_ceil(2) };
         let stages = places.flatten().map(|scale| Stage { scale, width: n, select });
         Self::new(n, if n == 1 { vec![] } else { stages.collect() })
+    }
+
+    /// One row after the other, at most `n`, until one scores `enough`: the rows of [`Plan::best_of_n`], in order, but no
+    /// more of them than the prompt needs.
+    ///
+    /// # Errors
+    /// As for [`Plan::best_of_n`], or `enough` is no number.
+    pub fn auto(scales: usize, n: usize, enough: f32) -> Result<Self> {
+        check(scales, n)?;
+        Self::new(1, vec![])?.until(n, enough)
     }
 
     /// The paper's method: 8n rows, clustered to 6n and 4n, resampled to 2n and n, the best one wins.

@@ -88,6 +88,8 @@ pub struct Stage {
 pub struct Plan {
     start: usize,
     stages: Vec<Stage>,
+    rounds: usize,
+    enough: Option<f32>,
 }
 
 impl Plan {
@@ -103,10 +105,34 @@ impl Plan {
             check_stage(rows, stage)?;
             rows = stage.width;
         }
-        Ok(Self { start, stages })
+        Ok(Self { start, stages, rounds: 1, enough: None })
     }
 
-    /// Rows drawn at scale 0.
+    /// The same plan carried out up to `rounds` times, each time with new rows, until a finished image scores `enough`.
+    /// Prompts that are easy for the model then cost little, which leaves more for the others.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there are no rounds, too many rows in all, or `enough` is no number.
+    pub fn until(self, rounds: usize, enough: f32) -> Result<Self> {
+        check_rows("rounds", rounds.saturating_mul(self.start))?;
+        if !enough.is_finite() {
+            return Err(Error::input(format!("`enough` is {enough}, but must be a finite score"))
+                .with_hint("the search stops as soon as a finished image scores so much"));
+        }
+        Ok(Self { rounds, enough: Some(enough), ..self })
+    }
+
+    /// How many times the plan is carried out at most.
+    pub fn rounds(&self) -> usize {
+        self.rounds
+    }
+
+    /// The score at which a further round is not worth it; none where there is one round only.
+    pub fn enough(&self) -> Option<f32> {
+        self.enough
+    }
+
+    /// Rows drawn at scale 0 of every round.
     pub fn start(&self) -> usize {
         self.start
     }
@@ -139,7 +165,7 @@ impl Plan {
         }
     }
 
-    /// Rows that are computed at each of `scales` scales.
+    /// Rows that are computed at each of `scales` scales in a round.
     pub fn widths(&self, scales: usize) -> Vec<usize> {
         let before = |scale| self.stages.iter().rev().find(move |stage| stage.scale < scale);
         (0..scales).map(|scale| before(scale).map_or(self.start, |stage| stage.width)).collect()
@@ -150,7 +176,7 @@ impl Plan {
         self.stage(scale).is_some_and(|stage| stage.select != Select::Drop)
     }
 
-    /// Images that are decoded after each of `scales` scales: all rows where a stage looks at them, and after the
+    /// Images that are decoded in a round after each of `scales` scales: all rows where a stage looks at them, and after the
     /// last scale.
     pub fn decodes(&self, scales: usize) -> Vec<usize> {
         let widths = self.widths(scales);

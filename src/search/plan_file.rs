@@ -24,6 +24,10 @@ use crate::{Error, Result, features::Features};
 #[serde(deny_unknown_fields)]
 pub(super) struct PlanFile {
     start: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rounds: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enough: Option<f32>,
     #[serde(default, rename = "stage")]
     stages: Vec<StageFile>,
 }
@@ -73,6 +77,9 @@ impl Plan {
     /// The plan as a file that [`Plan::from_toml`] reads back.
     pub fn to_toml(&self) -> String {
         let mut text = format!("start = {}\n", self.start());
+        if let Some(enough) = self.enough() {
+            writeln!(text, "rounds = {}\nenough = {enough}", self.rounds()).expect("writing to a string cannot fail");
+        }
         for Stage { scale, width, select } in self.stages() {
             write!(text, "\n[[stage]]\nscale = {scale}\nwidth = {width}\nselect = {}\n", inline(select))
                 .expect("writing to a string cannot fail");
@@ -112,7 +119,13 @@ impl TryFrom<PlanFile> for Plan {
             stages.push(stage.read(rows)?);
             rows = stages.last().map_or(rows, |stage| stage.width);
         }
-        Self::new(file.start, stages)
+        let plan = Self::new(file.start, stages)?;
+        match (file.rounds, file.enough) {
+            (None, None) => Ok(plan),
+            (Some(rounds), Some(enough)) => plan.until(rounds, enough),
+            _ => Err(Error::input("`rounds` and `enough` belong together")
+                .with_hint("`rounds = 8` and `enough = 1.0` repeat the plan up to 8 times, until a score of 1")),
+        }
     }
 }
 
@@ -162,7 +175,13 @@ impl SelectFile {
 
 impl From<Plan> for PlanFile {
     fn from(plan: Plan) -> Self {
-        Self { start: plan.start(), stages: plan.stages().iter().map(StageFile::from).collect() }
+        let rounds = plan.enough().map(|_| plan.rounds());
+        Self {
+            start: plan.start(),
+            rounds,
+            enough: plan.enough(),
+            stages: plan.stages().iter().map(StageFile::from).collect(),
+        }
     }
 }
 

@@ -102,11 +102,17 @@ pub struct Finished {
 /// [`Error::Input`] when the plan does not fit the model; whatever pipeline, scorer, features or listener fail with.
 pub fn run(search: &Search, prompt: &Prompt, plan: &Plan, seed: u64, listener: &mut dyn Listener) -> Result<Outcome> {
     let mut course = Course::begin(search, prompt, plan, seed, listener)?;
-    for scale in 0..search.pipeline.scales().len() {
-        course.step(scale)?;
-        course.look(scale)?;
-        if let Some(stage) = plan.stage(scale) {
-            course.choose(stage)?;
+    for round in 0..plan.rounds() {
+        course.start(round)?;
+        for scale in 0..search.pipeline.scales().len() {
+            course.step(scale)?;
+            course.look(scale)?;
+            if let Some(stage) = plan.stage(scale) {
+                course.choose(stage)?;
+            }
+        }
+        if course.settle()? {
+            break;
         }
     }
     course.finish()
@@ -118,13 +124,17 @@ struct Course<'a> {
     prompt: &'a Prompt,
     seed: u64,
     listener: &'a mut dyn Listener,
-    rollout: Box<dyn Rollout + 'a>,
+    /// The rows of this round; none before the first.
+    rollout: Option<Box<dyn Rollout + 'a>>,
+    round: usize,
     /// The candidate of each row.
     alive: Vec<usize>,
     /// The images of the rows after this scale; empty where nobody looks.
     images: Vec<Image>,
     /// Their scores, once somebody asked.
     scores: Option<Vec<f32>>,
+    /// What the rounds so far brought to the end.
+    finished: Vec<Finished>,
     trace: Trace,
     began: Instant,
 }
@@ -148,11 +158,34 @@ impl<'a> Course<'a> {
         if let Size::Preview(pixels) = search.preview {
             trace.preview = Some(pixels);
         }
-        let rollout = timed(&mut trace.cost.seconds.text, || search.pipeline.begin(prompt, plan.start(), seed))?;
-        let (alive, images) = (vec![], vec![]);
-        let mut course = Self { search, prompt, seed, listener, rollout, alive, images, scores: None, trace, began };
-        course.alive = (0..plan.start()).map(|row| course.add(None, 0, row)).collect();
-        Ok(course)
+        let cost = &mut trace.cost;
+        (cost.rows, cost.states) = (vec![0; scales.len()], vec![0; scales.len()]);
+        cost.seconds.transformer = vec![0.0; scales.len()];
+        let (alive, images, finished) = (vec![], vec![], vec![]);
+        let (rollout, scores, round) = (None, None, 0);
+        Ok(Self { search, prompt, seed, listener, rollout, round, alive, images, scores, finished, trace, began })
+    }
+
+    /// Begins a round with rows of its own.
+    fn start(&mut self, round: usize) -> Result<()> {
+        let width = self.trace.plan.start();
+        let (search, prompt, seed) = (self.search, self.prompt, self.seed);
+        let rows = round * width..(round + 1) * width;
+        let begin = || search.pipeline.begin(prompt, rows, seed);
+        self.rollout = Some(timed(&mut self.trace.cost.seconds.text, begin)?);
+        self.round = round;
+        self.alive = (0..width).map(|row| self.add(None, 0, row)).collect();
+        Ok(())
+    }
+
+    /// The rows of this round.
+    fn rollout(&mut self) -> Result<&mut (dyn Rollout + 'a)> {
+        self.rollout.as_deref_mut().ok_or_else(|| Error::input("a search without rows"))
+    }
+
+    /// The stream with which rows are chosen after a scale of this round.
+    fn stream(&self, scale: usize) -> Stream {
+        Stream::select(self.seed, self.round, scale)
     }
 
     /// A new candidate that continues `parent`; returns its id.
@@ -170,11 +203,13 @@ impl<'a> Course<'a> {
         self.scores = None;
         self.listener.on(&Event::ScaleBegun { scale, ids: &self.alive, grid })?;
         let mut seconds = 0.0;
-        let states = timed(&mut seconds, || self.rollout.step())?;
+        let rollout = self.rollout()?;
+        let states = timed(&mut seconds, || rollout.step())?;
         let rows = self.alive.len();
-        self.trace.cost.rows.push(rows);
-        self.trace.cost.states.push(states);
-        self.trace.cost.seconds.transformer.push(seconds);
+        let cost = &mut self.trace.cost;
+        cost.rows[scale] += rows;
+        cost.states[scale] += states;
+        cost.seconds.transformer[scale] += seconds;
         self.listener.on(&Event::ScaleDone { scale, rows, states, seconds })
     }
 
@@ -186,7 +221,10 @@ impl<'a> Course<'a> {
         }
         let size = if last { Size::Full } else { self.search.preview };
         let rows: Vec<usize> = (0..self.alive.len()).collect();
-        self.images = timed(&mut self.trace.cost.seconds.decode, || self.rollout.images(&rows, size))?;
+        let mut seconds = 0.0;
+        let rollout = self.rollout()?;
+        self.images = timed(&mut seconds, || rollout.images(&rows, size))?;
+        self.trace.cost.seconds.decode += seconds;
         count("decoder", "images", self.images.len(), rows.len())?;
         self.trace.cost.decodes += rows.len();
         self.listener.on(&Event::Decoded { scale, ids: &self.alive, images: &self.images })
@@ -210,7 +248,7 @@ impl<'a> Course<'a> {
                 choice.scores = self.score(scale)?;
                 top::top(&choice.scores, k, width)
             }
-            Select::Drop => resample::without(self.alive.len(), width, &mut Stream::select(self.seed, scale)),
+            Select::Drop => resample::without(self.alive.len(), width, &mut self.stream(scale)),
         };
         choice.warnings = self.trace.warnings[warned..].to_vec();
         self.go_on(choice)
@@ -218,7 +256,7 @@ impl<'a> Course<'a> {
 
     fn cluster(&mut self, scale: usize, width: usize, kind: Features, choice: &mut Choice) -> Result<Vec<usize>> {
         let features = self.extract(kind)?;
-        let mut stream = Stream::select(self.seed, scale);
+        let mut stream = self.stream(scale);
         let found = timed(&mut self.trace.cost.seconds.selection, || Ok(diverse(&features, width, &mut stream)))?;
         if !found.lost.is_empty() {
             let ids = self.ids(&found.lost);
@@ -282,13 +320,16 @@ impl<'a> Course<'a> {
     }
 
     fn draw(&self, scale: usize, width: usize, how: Draw, weights: &[f64]) -> Vec<usize> {
-        resample::draw(weights, width, how, &mut Stream::select(self.seed, scale))
+        resample::draw(weights, width, how, &mut self.stream(scale))
     }
 
     /// The chosen rows become the batch.
     fn go_on(&mut self, mut choice: Choice) -> Result<()> {
         let kept = choice.kept.clone();
-        timed(&mut self.trace.cost.seconds.selection, || self.rollout.gather(&kept))?;
+        let mut seconds = 0.0;
+        let rollout = self.rollout()?;
+        timed(&mut seconds, || rollout.gather(&kept))?;
+        self.trace.cost.seconds.selection += seconds;
         let parents = std::mem::take(&mut self.alive);
         for (row, &from) in kept.iter().enumerate() {
             let child = self.add(Some(parents[from]), choice.scale + 1, row);
@@ -305,24 +346,31 @@ impl<'a> Course<'a> {
         self.listener.on(&Event::Selected { scale, fates: &fates })
     }
 
-    /// Scores what is left, once, and names the winner.
-    fn finish(mut self) -> Result<Outcome> {
+    /// Scores what is left of a round, once, and says whether something is good enough.
+    fn settle(&mut self) -> Result<bool> {
         let last = self.search.pipeline.scales().len().saturating_sub(1);
         let scores = match self.scores.take() {
             Some(scores) => scores,
             None => self.score(last)?,
         };
+        for ((&id, &score), image) in self.alive.iter().zip(&scores).zip(self.images.drain(..)) {
+            self.trace.finals.push(Final { id, score });
+            self.finished.push(Finished { id, image, score });
+        }
+        self.trace.cost.flops.generator += self.rollout()?.flops();
+        Ok(self.trace.plan.enough().is_some_and(|enough| scores.iter().any(|score| *score >= enough)))
+    }
+
+    /// Names the winner.
+    fn finish(mut self) -> Result<Outcome> {
+        let scores: Vec<f32> = self.finished.iter().map(|finished| finished.score).collect();
         let best = top::ranking(&scores)[0];
-        self.trace.finals = self.alive.iter().zip(&scores).map(|(&id, &score)| Final { id, score }).collect();
-        self.trace.winner = self.alive[best];
+        self.trace.winner = self.finished[best].id;
         let cost = &mut self.trace.cost;
         cost.images = cost.rows.last().copied().unwrap_or(0);
-        cost.flops.generator = self.rollout.flops();
         cost.seconds.total = self.began.elapsed().as_secs_f64();
-        self.listener.on(&Event::Finished { trace: &self.trace, image: &self.images[best] })?;
-        let finished = self.images.into_iter().zip(&self.trace.finals);
-        let finished = finished.map(|(image, &Final { id, score })| Finished { id, image, score }).collect();
-        Ok(Outcome { finished, best, trace: self.trace })
+        self.listener.on(&Event::Finished { trace: &self.trace, image: &self.finished[best].image })?;
+        Ok(Outcome { finished: self.finished, best, trace: self.trace })
     }
 
     fn ids(&self, rows: &[usize]) -> Vec<usize> {

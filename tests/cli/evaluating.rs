@@ -116,7 +116,7 @@ fn what_cannot_be_evaluated_is_refused() {
     insta::assert_snapshot!(refused, @r#"
     $ eval scenes --methods best
     error: unknown method `best`
-    hint: expected one of `raw`, `best-of-n`, `importance`, `beam`, `tts-var`
+    hint: expected one of `raw`, `best-of-n`, `importance`, `beam`, `auto`, `tts-var`
     $ eval scenes --n 0
     error: N is 0, but a search needs at least 1
     hint: choose N = 1 or more

@@ -69,8 +69,8 @@ fn generate_explains_every_flag() {
           --weights <DIR>     The folder with the downloaded files of a released model
 
     Search:
-          --method <METHOD>        raw, best-of-n, importance, beam or tts-var [default: the model's,
-                                   mostly tts-var]
+          --method <METHOD>        raw, best-of-n, importance, beam, auto or tts-var [default: the
+                                   model's, mostly tts-var]
           --n <N>                  How wide to search; what N counts depends on the method [default: the
                                    model's, mostly 1]
           --plan <FILE>            A plan of your own, as `ttsvar plan --toml` prints it

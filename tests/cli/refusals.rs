@@ -183,7 +183,7 @@ fn names_that_are_not_known() {
     ]), @r"
     $ --method best
     error: unknown method `best`
-    hint: expected one of `raw`, `best-of-n`, `importance`, `beam`, `tts-var`
+    hint: expected one of `raw`, `best-of-n`, `importance`, `beam`, `auto`, `tts-var`
 
     $ --schedule mine
     error: unknown schedule `mine`

@@ -30,7 +30,7 @@ fn plans_that_cannot_be_followed() {
         hint: add select = { cluster = "pca" }, { resample = "value" } or { top = K } to the stage
 
         $ generate "a red circle" --plan widths.toml
-        error: widths.toml: plan file, line 2: unknown field `widths`, expected `start` or `stage`
+        error: widths.toml: plan file, line 2: unknown field `widths`, expected one of `start`, `rounds`, `enough`, `stage`
         hint: a plan is `start = ROWS`, then for each choice `[[stage]]` with `scale`, `width` and `select`, for example select = { cluster = "pca" }, { resample = "value", lambda = 10 } or { top = 3 }
 
         $ generate "a red circle" --plan late.toml
@@ -51,7 +51,7 @@ fn plans_that_cannot_be_followed() {
 
         $ plan best
         error: unknown method `best`
-        hint: expected one of `raw`, `best-of-n`, `importance`, `beam`, `tts-var`, or a plan file
+        hint: expected one of `raw`, `best-of-n`, `importance`, `beam`, `auto`, `tts-var`, or a plan file
 
         $ plan --n 0
         error: N is 0, but a search needs at least 1

@@ -1,7 +1,7 @@
 //! A generator, judges and features small enough to reason about: every scale adds one random pixel.
 #![allow(dead_code)]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use ttsvar::{
     Result,
@@ -32,8 +32,8 @@ impl Pipeline for Toy {
         (1, self.scales.len())
     }
 
-    fn begin(&self, _: &Prompt, rows: usize, seed: u64) -> Result<Box<dyn Rollout + '_>> {
-        let rows = (0..rows).map(|row| (Lineage::root(row), vec![])).collect();
+    fn begin(&self, _: &Prompt, rows: Range<usize>, seed: u64) -> Result<Box<dyn Rollout + '_>> {
+        let rows = rows.map(|row| (Lineage::root(row), vec![])).collect();
         Ok(Box::new(Pixels { rows, seed, scale: 0, scales: self.scales.len(), flops: 0.0 }))
     }
 

@@ -8,6 +8,8 @@ pub use rollout::InfinityRollout;
 pub use sampling::{Sampling, draw_bits, truncate};
 pub use text::TextEncoder;
 
+use std::ops::Range;
+
 use candle_core::{Device, Tensor};
 
 use super::{Estimate, Pipeline, Prompt, Rollout, Scale, Size};
@@ -126,13 +128,13 @@ impl<'a> Painter<'a> {
         Self { rows_at_once: rows.max(1), ..self }
     }
 
-    /// Starts `rows` candidates from text features (T, text width); `negative` takes the place of the learned
+    /// Starts the candidates `rows` from text features (T, text width); `negative` takes the place of the learned
     /// unconditional text.
     pub fn start(
         &self,
         features: &Tensor,
         negative: Option<&Tensor>,
-        rows: usize,
+        rows: Range<usize>,
         seed: u64,
     ) -> Result<InfinityRollout<'_>> {
         let mut texts = vec![self.transformer.text(features)?];
@@ -217,7 +219,7 @@ impl Pipeline for InfinityPipeline<'_> {
         (rows * self.painter.decoder.patch(), columns * self.painter.decoder.patch())
     }
 
-    fn begin(&self, prompt: &Prompt, rows: usize, seed: u64) -> Result<Box<dyn Rollout + '_>> {
+    fn begin(&self, prompt: &Prompt, rows: Range<usize>, seed: u64) -> Result<Box<dyn Rollout + '_>> {
         let features = self.text.encode(&prompt.text)?;
         let negative = prompt.negative.as_ref().filter(|_| self.painter.halves() == 2);
         let negative = negative.map(|negative| self.text.encode(negative)).transpose()?;

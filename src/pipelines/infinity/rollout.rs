@@ -1,7 +1,7 @@
 //! Candidates on their way. Rows that share a state share its computation and its memory: a state is held by reference
 //! count, so that selecting rows moves no tensors and dropped ones are freed.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 
@@ -52,9 +52,9 @@ pub struct InfinityRollout<'a> {
 }
 
 impl<'a> InfinityRollout<'a> {
-    pub(super) fn new(painter: &'a Painter, texts: Vec<Text>, rows: usize, seed: u64) -> Self {
+    pub(super) fn new(painter: &'a Painter, texts: Vec<Text>, rows: Range<usize>, seed: u64) -> Self {
         let state = Arc::new(State { seen: Vec::new(), sum: None });
-        let rows = (0..rows).map(|i| Row { lineage: Lineage::root(i), state: state.clone() }).collect();
+        let rows = rows.map(|i| Row { lineage: Lineage::root(i), state: state.clone() }).collect();
         let text_tokens: Vec<usize> = texts.iter().map(|text| text.normed.dims()[1]).collect();
         let flops = text_tokens.iter().map(|tokens| painter.transformer.text_flops(*tokens)).sum();
         Self { painter, texts, text_tokens, rows, seed, scale: 0, flops, decode_flops: Default::default() }

@@ -52,7 +52,10 @@ impl Tree {
 
     fn collect(&mut self, scale: usize, ids: &[usize], images: &[Image]) {
         let side = if ids.len() > MANY { SMALLEST } else { LARGEST };
-        self.rows.push((scale, ids.to_vec()));
+        match self.rows.iter_mut().find(|(known, _)| *known == scale) {
+            Some((_, row)) => row.extend(ids), // a further round
+            None => self.rows.push((scale, ids.to_vec())),
+        }
         self.images.extend(ids.iter().zip(images).map(|(&id, image)| ((scale, id), reduced(image, side))));
     }
 }
