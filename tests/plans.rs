@@ -107,7 +107,7 @@ fn texts_that_are_no_plans_are_refused_by_line() {
 #[test]
 fn methods_have_names() {
     let names: Vec<String> = Method::ALL.iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["raw", "best-of-n", "importance", "beam", "tts-var"]);
+    assert_eq!(names, ["raw", "best-of-n", "importance", "beam", "auto", "tts-var"]);
     for (name, method) in names.iter().zip(Method::ALL) {
         assert_eq!(name.parse::<Method>().unwrap(), method);
     }
