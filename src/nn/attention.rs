@@ -9,11 +9,17 @@ use rayon::prelude::*;
 
 use super::{
     cpu::{Values, is_cpu_f32, to_vec},
+    elementary::softmax,
     gemm::{MatRef, Threads, gemm},
+    panels::{Panels, Results, Rows},
 };
 
 /// Queries that are served together; 64 rows of scores against 10,000 keys are 2.5 MB, which a core's cache holds.
 const TILE: usize = 64;
+
+/// So many keys of heads so wide are packed anew for each tile; the products of more are left to the `gemm` crate.
+const PACKED_KEYS: usize = 512;
+const PACKED_WIDTH: usize = 64;
 
 /// Keys and values of some tokens of one candidate.
 #[derive(Clone, Debug)]
@@ -129,6 +135,9 @@ struct Tile<'a> {
 impl Tile<'_> {
     fn attend(&self, out: &mut [f32], bias: Option<&Bias>, candidate: usize, first: usize) {
         let (width, tokens) = (self.c / self.heads, self.keys.iter().map(|keys| keys.tokens).sum::<usize>());
+        if tokens <= PACKED_KEYS && width <= PACKED_WIDTH {
+            return self.attend_packed(out, bias, candidate, first);
+        }
         let rows = self.q.len() / self.c;
         let mut scores = vec![0.0; rows * tokens];
         for head in 0..self.heads {
@@ -152,22 +161,29 @@ impl Tile<'_> {
             }
         }
     }
-}
 
-/// `softmax(scale * row + bias)` in place.
-fn softmax(row: &mut [f32], scale: f32, bias: Option<&[f32]>) {
-    match bias {
-        Some(bias) => row.iter_mut().zip(bias).for_each(|(v, b)| *v = *v * scale + b),
-        None => row.iter_mut().for_each(|v| *v *= scale),
+    /// The same for few keys: those of a head are packed together, whatever blocks they come from.
+    fn attend_packed(&self, out: &mut [f32], bias: Option<&Bias>, candidate: usize, first: usize) {
+        let (width, count) = (self.c / self.heads, self.q.len() / self.c);
+        let mut scores = Vec::new();
+        for at in (0..self.heads).map(|head| head * width) {
+            let keys = Panels::from_columns(self.keys.iter().map(|keys| &keys.k[at..]), self.c, width);
+            let tokens = keys.outputs();
+            scores.resize(count * tokens, 0.0);
+            let rows = Rows { values: self.q, first: at, stride: self.c, taps: &[0], count };
+            for panel in 0..keys.count() {
+                keys.multiply(panel, rows, Results { values: &mut scores, first: 0, stride: tokens, add: false });
+            }
+            for (i, row) in scores.chunks_mut(tokens).enumerate() {
+                softmax(row, self.scale, bias.map(|b| b.row([candidate, at / width, first + i])));
+            }
+            let values = Panels::from_rows(self.keys.iter().map(|keys| &keys.v[at..]), self.c, width);
+            let rows = Rows { values: &scores, first: 0, stride: tokens, taps: &[0], count };
+            for panel in 0..values.count() {
+                values.multiply(panel, rows, Results { values: out, first: at, stride: self.c, add: false });
+            }
+        }
     }
-    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut total = 0.0;
-    for v in row.iter_mut() {
-        *v = (*v - top).exp();
-        total += *v;
-    }
-    let inverse = total.recip();
-    row.iter_mut().for_each(|v| *v *= inverse);
 }
 
 /// The same by the tensor library, on any device: the blocks are joined for the moment.
@@ -215,6 +231,17 @@ mod tests {
         let ours = attention_blocks(&q, &seen, heads, 0.7, Some(&bias)).unwrap();
         let theirs = joined(&q, &seen, heads, 0.7, Some(&bias)).unwrap();
         assert!(difference(&ours, &theirs) < 1e-5);
+    }
+
+    #[test]
+    fn many_and_few_keys_match_the_library() {
+        for (l, tokens, width) in [(1, 1, 4), (3, 40, 32), (130, 70, 33), (5, 600, 8), (7, 20, 80)] {
+            let (q, k, v) = (random((2, l, 2 * width)), random((2, tokens, 2 * width)), random((2, tokens, 2 * width)));
+            let own: Vec<Kv> = (0..2).map(|b| Kv { k: k.get(b).unwrap(), v: v.get(b).unwrap() }).collect();
+            let own: Vec<Vec<&Kv>> = own.iter().map(|kv| vec![kv]).collect();
+            let ours = attention_blocks(&q, &own, 2, 0.3, None).unwrap();
+            assert!(difference(&ours, &joined(&q, &own, 2, 0.3, None).unwrap()) < 1e-5, "{l} {tokens} {width}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Linear layers, applied to one candidate at a time so that a result never depends on how many there are.
+//! Linear layers. A result never depends on how many candidates there are: small layers run over packed weights, which
+//! treat each row by itself; the products of large ones are left to the `gemm` crate, one candidate at a time.
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -7,30 +8,48 @@ use super::{
     Weights,
     cpu::{Values, is_cpu_f32, to_vec},
     gemm::{MatRef, Threads, gemm},
+    panels::{Panels, Results, Rows},
 };
+
+/// Layers up to this size are packed: a core's cache then holds the weights, so that nothing is gained by cutting the
+/// product further.
+const PACKED_WEIGHTS: usize = 1 << 18;
+const PACKED_INPUTS: usize = 768;
+
+/// Rows that are served together.
+const CHUNK: usize = 48;
 
 /// `y = x W^T + b`.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    panels: Option<Panels>,
 }
 
 impl Linear {
     /// `weight` and `bias` below `w`, from `inputs` to `outputs` values.
     pub fn load(w: &Weights, inputs: usize, outputs: usize) -> crate::Result<Self> {
         let bias = w.get(outputs, "bias")?;
-        Ok(Self { bias: Some(bias), ..Self::load_no_bias(w, inputs, outputs)? })
+        Ok(Self::new(w.get((outputs, inputs), "weight")?, Some(bias))?)
     }
 
     /// `weight` alone below `w`.
     pub fn load_no_bias(w: &Weights, inputs: usize, outputs: usize) -> crate::Result<Self> {
-        Ok(Self { weight: w.get((outputs, inputs), "weight")?, bias: None })
+        Ok(Self::new(w.get((outputs, inputs), "weight")?, None)?)
     }
 
     /// A layer of these tensors: `weight` (outputs, inputs), `bias` (outputs).
-    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
+    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+        let (outputs, inputs) = weight.dims2()?;
+        let small = outputs * inputs <= PACKED_WEIGHTS && inputs <= PACKED_INPUTS;
+        let panels = if small && is_cpu_f32(&weight) {
+            let (weight, bias) = (to_vec(&weight)?, bias.as_ref().map(to_vec).transpose()?);
+            Some(Panels::new([outputs, 1, inputs], |o, _, i| weight[o * inputs + i], bias.as_deref()))
+        } else {
+            None
+        };
+        Ok(Self { weight, bias, panels })
     }
 
     /// Values that come in.
@@ -50,8 +69,10 @@ impl Linear {
 
     /// (B, L, inputs) -> (B, L, outputs), each of the B by itself; also (L, inputs) -> (L, outputs).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if is_cpu_f32(x) && is_cpu_f32(&self.weight) {
-            return self.forward_cpu(&x.contiguous()?);
+        match &self.panels {
+            Some(panels) if is_cpu_f32(x) => return forward_packed(panels, &x.contiguous()?),
+            None if is_cpu_f32(x) && is_cpu_f32(&self.weight) => return self.forward_cpu(&x.contiguous()?),
+            _ => (),
         }
         let y = x.broadcast_matmul(&self.weight.t()?)?;
         self.bias.as_ref().map_or(Ok(y.clone()), |b| y.broadcast_add(b))
@@ -81,6 +102,23 @@ impl Linear {
     }
 }
 
+fn forward_packed(panels: &Panels, x: &Tensor) -> Result<Tensor> {
+    let (k, n, mut shape) = (panels.inputs(), panels.outputs(), x.dims().to_vec());
+    match shape.last_mut() {
+        Some(last) if *last == k => *last = n,
+        _ => candle_core::bail!("a linear layer of {k} inputs was given {:?}", x.dims()),
+    }
+    let mut out = vec![0.0; x.elem_count() / k.max(1) * n];
+    let values = Values::of(x)?;
+    out.par_chunks_mut((CHUNK * n).max(1)).zip(values.par_chunks((CHUNK * k).max(1))).for_each(|(out, values)| {
+        let rows = Rows { values, first: 0, stride: k, taps: &[0], count: values.len() / k };
+        for panel in 0..panels.count() {
+            panels.multiply(panel, rows, Results { values: out, first: 0, stride: n, add: false });
+        }
+    });
+    Tensor::from_vec(out, shape, x.device())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,12 +126,16 @@ mod tests {
 
     #[test]
     fn a_candidate_gives_the_same_bits_alone_and_in_company() {
-        for (rows, k, n) in [(1, 64, 192), (4, 33, 17), (9, 128, 256), (300, 16, 8)] {
+        for (rows, k, n) in [(1, 64, 192), (4, 33, 17), (9, 128, 256), (300, 16, 8), (3, 1024, 40)] {
             let w = Tensor::randn(0f32, 1.0, (n, k), &Device::Cpu).unwrap();
             let b = Tensor::randn(0f32, 1.0, n, &Device::Cpu).unwrap();
             let x = Tensor::randn(0f32, 1.0, (5, rows, k), &Device::Cpu).unwrap();
-            let layer = Linear::new(w, Some(b));
+            let layer = Linear::new(w, Some(b)).unwrap();
             let together = layer.forward(&x).unwrap();
+            let expected = x.broadcast_matmul(&layer.weight.t().unwrap()).unwrap();
+            let expected = expected.broadcast_add(layer.bias.as_ref().unwrap()).unwrap();
+            let worst = (&together - expected).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            assert!(worst < 1e-4, "{rows} {k} {n}: {worst}");
             for i in 0..5 {
                 let alone = layer.forward(&x.narrow(0, i, 1).unwrap()).unwrap();
                 let same = alone.eq(&together.narrow(0, i, 1).unwrap()).unwrap();

@@ -66,8 +66,8 @@ mod tests {
     #[test]
     fn the_first_half_gates_the_second() {
         let tensor = |values: &[f32], shape: (usize, usize)| Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
-        let w12 = Linear::new(tensor(&[1., 0., 0., 1.], (2, 2)), None);
-        let mlp = Mlp::SwiGlu { w12, w3: Linear::new(tensor(&[1., 0.], (2, 1)), None) };
+        let w12 = Linear::new(tensor(&[1., 0., 0., 1.], (2, 2)), None).unwrap();
+        let mlp = Mlp::SwiGlu { w12, w3: Linear::new(tensor(&[1., 0.], (2, 1)), None).unwrap() };
         let y = mlp.forward(&tensor(&[2., 3.], (1, 2)).unsqueeze(0).unwrap()).unwrap();
         let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!((y[0] - 2. / (1. + (-2f32).exp()) * 3.).abs() < 1e-6 && y[1] == 0.);

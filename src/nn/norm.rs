@@ -4,7 +4,8 @@ use candle_core::{D, DType, Result, Tensor};
 
 use super::{
     Weights,
-    cpu::{is_cpu_f32, map_rows, to_vec},
+    cpu::{Values, is_cpu_f32, map_rows},
+    simd::{Kernel, Lanes, Running, dispatch},
 };
 
 /// Layer normalisation with a learned scale and shift.
@@ -24,12 +25,10 @@ impl LayerNorm {
     /// (..., width) -> (..., width)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if is_cpu_f32(x) {
-            let (weight, bias) = (to_vec(&self.weight)?, to_vec(&self.bias)?);
-            return map_rows(x, weight.len(), |row, out| {
-                let (mean, inverse) = moments(row, self.eps);
-                for (((o, v), w), b) in out.iter_mut().zip(row).zip(&weight).zip(&bias) {
-                    *o = (v - mean) * inverse * w + b;
-                }
+            let (weight, bias) = (Values::of(&self.weight)?, Values::of(&self.bias)?);
+            let (scale, shift): (&[f32], &[f32]) = (&weight, &bias);
+            return map_rows(x, scale.len(), |row, out| {
+                dispatch(Normalise { row, out, centered: true, eps: self.eps, scale, shift: Some(shift) });
             });
         }
         normalise(x, self.eps)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
@@ -41,12 +40,12 @@ impl LayerNorm {
 /// `x` is (B, L, C); `scale` and `shift` are (C), the same for all rows.
 pub fn modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32) -> Result<Tensor> {
     if is_cpu_f32(x) {
-        let (scale, shift) = (to_vec(scale)?, to_vec(shift)?);
+        let (scale, shift) = (scale.contiguous()?, shift.contiguous()?);
+        let scale: Vec<f32> = Values::of(&scale)?.iter().map(|scale| 1.0 + scale).collect();
+        let (scale, shift) = (&scale[..], Values::of(&shift)?);
+        let shift: &[f32] = &shift;
         return map_rows(x, scale.len(), |row, out| {
-            let (mean, inverse) = moments(row, eps);
-            for (((o, v), s), b) in out.iter_mut().zip(row).zip(&scale).zip(&shift) {
-                *o = (v - mean) * inverse * (1.0 + s) + b;
-            }
+            dispatch(Normalise { row, out, centered: true, eps, scale, shift: Some(shift) });
         });
     }
     normalise(x, eps)?.broadcast_mul(&(scale + 1.0)?)?.broadcast_add(shift)
@@ -68,13 +67,10 @@ impl RmsNorm {
     /// (..., width) -> (..., width)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if is_cpu_f32(x) {
-            let weight = to_vec(&self.weight)?;
-            return map_rows(x, weight.len(), |row, out| {
-                let power = row.iter().map(|v| v * v).sum::<f32>() / row.len() as f32;
-                let inverse = (power + self.eps).sqrt().recip();
-                for ((o, v), w) in out.iter_mut().zip(row).zip(&weight) {
-                    *o = v * inverse * w;
-                }
+            let weight = Values::of(&self.weight)?;
+            let scale: &[f32] = &weight;
+            return map_rows(x, scale.len(), |row, out| {
+                dispatch(Normalise { row, out, centered: false, eps: self.eps, scale, shift: None });
             });
         }
         let dtype = x.dtype();
@@ -85,12 +81,41 @@ impl RmsNorm {
     }
 }
 
-/// Mean and inverse standard deviation of a row.
-fn moments(row: &[f32], eps: f32) -> (f32, f32) {
-    let count = row.len() as f32;
-    let mean = row.iter().sum::<f32>() / count;
-    let variance = row.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / count;
-    (mean, (variance + eps).sqrt().recip())
+/// `out = (row - mean) / deviation * scale + shift`, where rows that are not `centered` count as having mean 0.
+struct Normalise<'a> {
+    row: &'a [f32],
+    out: &'a mut [f32],
+    centered: bool,
+    eps: f32,
+    scale: &'a [f32],
+    shift: Option<&'a [f32]>,
+}
+
+impl Kernel for Normalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let count = self.row.len() as f32;
+        let mut sum = Running::<L>::new(0.0);
+        if self.centered {
+            self.row.chunks(Running::<L>::STEP).for_each(|part| sum.update(part, 0.0, L::add));
+        }
+        let mean = sum.fold(|a, b| a + b) / count;
+        let center = L::splat(mean);
+        let mut power = Running::<L>::new(0.0);
+        for part in self.row.chunks(Running::<L>::STEP) {
+            power.update(part, mean, |power, v| v.sub(center).mul_add(v.sub(center), power));
+        }
+        let inverse = L::splat((power.fold(|a, b| a + b) / count + self.eps).sqrt().recip());
+        let columns = self.row.chunks(L::COUNT).zip(self.scale.chunks(L::COUNT)).zip(self.out.chunks_mut(L::COUNT));
+        for (i, ((part, scale), out)) in columns.enumerate() {
+            let shift =
+                self.shift.map_or(L::splat(0.0), |shift| L::load_rest(&shift[i * L::COUNT..][..out.len()], 0.0));
+            let normal = L::load_rest(part, mean).sub(center).mul(inverse);
+            normal.mul_add(L::load_rest(scale, 0.0), shift).store_rest(out);
+        }
+    }
 }
 
 /// Layer normalisation without scale and shift, by the tensor library, computed in f32.
@@ -100,4 +125,44 @@ fn normalise(x: &Tensor, eps: f32) -> Result<Tensor> {
     let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = x.sqr()?.mean_keepdim(D::Minus1)?;
     x.broadcast_div(&(variance + f64::from(eps))?.sqrt()?)?.to_dtype(dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::simd::in_all_versions;
+
+    struct Owned<'a>(&'a [f32], &'a [f32], bool);
+
+    impl Kernel for Owned<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn run<L: Lanes>(self) -> Vec<f32> {
+            let mut out = vec![0.0; self.0.len()];
+            let Self(row, scale, centered) = self;
+            Normalise { row, out: &mut out, centered, eps: 1e-6, scale, shift: Some(scale) }.run::<L>();
+            out
+        }
+    }
+
+    #[test]
+    fn normalisations_match_their_definitions_for_odd_widths() {
+        for width in [1usize, 5, 16, 33, 128, 1000] {
+            let row: Vec<f32> = (0..width).map(|i| (i as f32 * 1.3).sin() * 3.0 + 2.0).collect();
+            let scale: Vec<f32> = (0..width).map(|i| (i as f32 * 0.7).cos()).collect();
+            for centered in [true, false] {
+                let mean = |of: &dyn Fn(f64) -> f64| row.iter().map(|v| of(f64::from(*v))).sum::<f64>() / width as f64;
+                let center = if centered { mean(&|v| v) } else { 0.0 };
+                let inverse = (mean(&|v| (v - center).powi(2)) + 1e-6).sqrt().recip();
+                for found in in_all_versions(|| Owned(&row, &scale, centered)) {
+                    for ((found, v), scale) in found.iter().zip(&row).zip(&scale) {
+                        let scale = f64::from(*scale);
+                        let expected = (f64::from(*v) - center) * inverse * scale + scale;
+                        assert!((f64::from(*found) - expected).abs() < 1e-5, "{width}: {found} {expected}");
+                    }
+                }
+            }
+        }
+    }
 }

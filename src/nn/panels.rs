@@ -59,6 +59,33 @@ impl Panels {
         Self { values, bias: padded, taps, inputs, outputs }
     }
 
+    /// One tap whose matrix is given by rows of `outputs` values in several blocks of rows, each `stride` apart; no bias.
+    pub fn from_rows<'a>(blocks: impl Iterator<Item = &'a [f32]> + Clone, stride: usize, outputs: usize) -> Self {
+        let rows = || blocks.clone().flat_map(|block| block.chunks(stride).map(|row| &row[..outputs]));
+        let (inputs, panels) = (rows().count(), outputs.div_ceil(WIDTH));
+        let mut values = vec![0.0; panels * inputs * WIDTH];
+        for (panel, values) in values.chunks_exact_mut((inputs * WIDTH).max(1)).enumerate() {
+            let columns = panel * WIDTH..outputs.min((panel + 1) * WIDTH);
+            for (to, row) in values.chunks_exact_mut(WIDTH).zip(rows()) {
+                to[..columns.len()].copy_from_slice(&row[columns.clone()]);
+            }
+        }
+        Self { values, bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
+    }
+
+    /// One tap whose matrix is given by columns of `inputs` values in several blocks, each `stride` apart; no bias.
+    pub fn from_columns<'a>(blocks: impl Iterator<Item = &'a [f32]> + Clone, stride: usize, inputs: usize) -> Self {
+        let columns = blocks.flat_map(|block| block.chunks(stride).map(|column| &column[..inputs]));
+        let outputs = columns.clone().count();
+        let panels = outputs.div_ceil(WIDTH);
+        let mut values = vec![0.0; panels * inputs * WIDTH];
+        for (output, column) in columns.enumerate() {
+            let to = &mut values[output / WIDTH * inputs * WIDTH + output % WIDTH..];
+            to.iter_mut().step_by(WIDTH).zip(column).for_each(|(to, v)| *to = *v);
+        }
+        Self { values, bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
+    }
+
     /// Number of panels.
     pub fn count(&self) -> usize {
         self.outputs.div_ceil(WIDTH)
@@ -164,16 +191,16 @@ fn tile<L: Lanes, const R: usize, const V: usize>(product: &mut Product, first: 
     let x = rows.values.as_ptr().wrapping_add(rows.first + first * rows.stride);
     let mut weight = panels.values[*panel * panels.taps * panels.inputs * WIDTH + column..].as_ptr();
     for tap in rows.taps {
-        let x = x.wrapping_add(*tap);
+        let x: [*const f32; R] = std::array::from_fn(|row| x.wrapping_add(row * rows.stride + tap));
         for input in 0..panels.inputs {
             let mut weights = [L::splat(0.0); V];
             for (v, weights) in weights.iter_mut().enumerate() {
                 // SAFETY: a panel has WIDTH values for each tap and input, and `column + V * COUNT <= WIDTH`.
                 *weights = unsafe { L::load_at(weight.wrapping_add(v * L::COUNT)) };
             }
-            for (row, sums) in sums.iter_mut().enumerate() {
+            for (x, sums) in x.iter().zip(&mut sums) {
                 // SAFETY: `check` has seen that the last row's last tap ends inside the slice.
-                let value = L::splat(unsafe { *x.wrapping_add(row * rows.stride + input) });
+                let value = L::splat(unsafe { *x.wrapping_add(input) });
                 for (sum, weights) in sums.iter_mut().zip(weights) {
                     *sum = value.mul_add(weights, *sum);
                 }
@@ -245,6 +272,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn blocks_of_rows_and_of_columns_make_the_same_matrix() {
+        let values: Vec<f32> = (0..45 * 7).map(|i| (i as f32).sin()).collect();
+        let blocks = [&values[..10 * 7], &values[10 * 7..44 * 7 + 5]];
+        let rows = Panels::from_rows(blocks.into_iter(), 7, 5);
+        let expected = Panels::new([5, 1, 45], |o, _, i| values[i * 7 + o], None);
+        assert_eq!(rows.values, expected.values);
+        let columns = Panels::from_columns(blocks.into_iter(), 7, 5);
+        let expected = Panels::new([45, 1, 5], |o, _, i| values[o * 7 + i], None);
+        assert_eq!(columns.values, expected.values);
     }
 
     #[test]

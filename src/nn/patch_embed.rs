@@ -21,7 +21,7 @@ impl PatchEmbed {
             return Err(w.mismatch("weight", "square patches", found));
         }
         let weight = w.get_reshaped((width, channels * patch * patch), "weight")?;
-        Ok(Self { proj: Linear::new(weight, Some(w.get(width, "bias")?)), patch, channels })
+        Ok(Self { proj: Linear::new(weight, Some(w.get(width, "bias")?))?, patch, channels })
     }
 
     /// Side of a patch in pixels.

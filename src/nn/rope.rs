@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{
     attention::Kv,
-    cpu::{Values, is_cpu_f32, to_vec},
+    cpu::{Values, is_cpu_f32},
 };
 
 const NORM_EPS: f32 = 1e-12; // PyTorch's F.normalize
@@ -58,7 +58,8 @@ pub fn split_and_rotate(qkv: &Tensor, temperature: &[f32], rope: &Rope) -> Resul
 fn split_and_rotate_cpu(qkv: &Tensor, temperature: &[f32], rope: &Rope) -> Result<(Tensor, Vec<Kv>)> {
     let (r, l, c3) = qkv.dims3()?;
     let (c, width) = (c3 / 3, c3 / 3 / temperature.len());
-    let (cos, sin) = (to_vec(&rope.cos)?, to_vec(&rope.sin)?);
+    let (cos, sin) = (Values::of(&rope.cos)?, Values::of(&rope.sin)?);
+    let (cos, sin): (&[f32], &[f32]) = (&cos, &sin);
     let (device, qkv) = (qkv.device(), Values::of(qkv)?);
     let mut q = vec![0.0; r * l * c];
     let mut kv: Vec<_> = (0..r).map(|_| (vec![0.0; l * c], vec![0.0; l * c])).collect();

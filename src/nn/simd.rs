@@ -59,12 +59,60 @@ pub(crate) trait Lanes: Copy {
         Self::load(&all)
     }
 
+    /// A vector, or the end of a row filled up with `rest`.
+    #[inline(always)]
+    fn load_rest(part: &[f32], rest: f32) -> Self {
+        if part.len() == Self::COUNT { Self::load(part) } else { Self::load_some(part, rest) }
+    }
+
+    /// Overwrites all of `part`, which is a vector or shorter.
+    #[inline(always)]
+    fn store_rest(self, part: &mut [f32]) {
+        if part.len() == Self::COUNT { self.store(part) } else { self.store_some(part) }
+    }
+
     /// Overwrites all of `to`, which is shorter than a vector.
     #[inline(always)]
     fn store_some(self, to: &mut [f32]) {
         let mut all = [0.0; 16];
         self.store(&mut all);
         to.copy_from_slice(&all[..to.len()]);
+    }
+}
+
+/// Sixteen running values of a row, whatever the width of a vector, so that all machines fold a row in the same order.
+pub(crate) struct Running<L>(pub [L; 2]);
+
+impl<L: Lanes> Running<L> {
+    /// Values of a row that are taken at a time.
+    pub const STEP: usize = 16;
+
+    #[inline(always)]
+    pub fn new(value: f32) -> Self {
+        Self([L::splat(value); 2])
+    }
+
+    /// Folds the next `STEP` values of a row in; at its end fewer, the others being `rest`.
+    #[inline(always)]
+    pub fn update(&mut self, part: &[f32], rest: f32, f: impl Fn(L, L) -> L) {
+        for (running, part) in self.0.iter_mut().zip(part.chunks(L::COUNT)) {
+            *running = f(*running, L::load_rest(part, rest));
+        }
+    }
+
+    /// All sixteen folded into one, halves upon halves.
+    #[inline(always)]
+    pub fn fold(self, f: impl Fn(f32, f32) -> f32) -> f32 {
+        let mut all = [0.0; 16];
+        for (running, all) in self.0.into_iter().zip(all.chunks_mut(L::COUNT)) {
+            running.store(all);
+        }
+        for count in [8, 4, 2, 1] {
+            for i in 0..count {
+                all[i] = f(all[i], all[i + count]);
+            }
+        }
+        all[0]
     }
 }
 

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Activation, LayerNorm, Linear, Mlp, Weights, attention};
+use super::{Activation, LayerNorm, Linear, Mlp, Weights, attention, residual};
 
 /// Multi-head attention of tokens among themselves, with queries, keys and values from one layer.
 #[derive(Clone, Debug)]
@@ -65,18 +65,14 @@ impl VitBlock {
 
     /// (B, L, C) -> (B, L, C)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = (x + scaled(self.attn.forward(&self.norm1.forward(x)?)?, &self.ls1)?)?;
-        &x + scaled(self.mlp.forward(&self.norm2.forward(&x)?)?, &self.ls2)?
+        let x = residual(x, &self.attn.forward(&self.norm1.forward(x)?)?, self.ls1.as_ref())?;
+        residual(&x, &self.mlp.forward(&self.norm2.forward(&x)?)?, self.ls2.as_ref())
     }
 
     /// Floating-point operations for one picture of so many tokens.
     pub fn flops(&self, tokens: usize) -> f64 {
         self.attn.flops(tokens) + self.mlp.flops(tokens)
     }
-}
-
-fn scaled(x: Tensor, gamma: &Option<Tensor>) -> Result<Tensor> {
-    gamma.as_ref().map_or(Ok(x.clone()), |gamma| x.broadcast_mul(gamma))
 }
 
 /// The number of heads of a released model of this width, for files that do not tell: 64 numbers a head.

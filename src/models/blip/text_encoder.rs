@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     Error, Result,
-    nn::{Activation, LayerNorm, Linear, Weights, attention},
+    nn::{Activation, LayerNorm, Linear, Weights, attention, residual},
 };
 
 /// What the weights cannot tell; the fields of `med_config.json` that matter here.
@@ -175,7 +175,7 @@ impl Layer {
     fn look_and_think(&self, x: &Tensor, image_embeds: &Tensor) -> Result<Tensor> {
         let x = self.crossattention.forward(x, image_embeds, None)?;
         let hidden = Activation::Gelu.forward(&self.intermediate.forward(&x)?)?;
-        Ok(self.norm.forward(&(self.output.forward(&hidden)? + x)?)?)
+        Ok(self.norm.forward(&residual(&x, &self.output.forward(&hidden)?, None)?)?)
     }
 }
 
@@ -197,7 +197,7 @@ impl Attention {
         let (q, k, v) = (self.query.forward(x)?, self.key.forward(context)?, self.value.forward(context)?);
         let scale = ((self.query.outputs() / self.heads) as f32).sqrt().recip();
         let seen = attention(&q, &k, &v, self.heads, scale, mask)?;
-        Ok(self.norm.forward(&(self.output.forward(&seen)? + x)?)?)
+        Ok(self.norm.forward(&residual(x, &self.output.forward(&seen)?, None)?)?)
     }
 
     fn flops(&self, tokens: usize, context: usize) -> f64 {

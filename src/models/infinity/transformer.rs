@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use crate::{
     Result,
     nn::{
-        Activation, Kv, LayerNorm, Linear, RmsNorm, Rope, Weights, attention, attention_blocks, modulate,
+        Activation, Kv, LayerNorm, Linear, RmsNorm, Rope, Weights, attention, attention_blocks, modulate, residual,
         split_and_rotate,
     },
 };
@@ -289,7 +289,7 @@ impl TextPool {
 fn kv_projection(w: &Weights, c: usize, inputs: usize) -> Result<Linear> {
     let v_bias = w.get(c, "v_bias")?;
     let bias = Tensor::cat(&[&v_bias.zeros_like()?, &v_bias], 0)?;
-    Ok(Linear::new(w.get((2 * c, inputs), "mat_kv.weight")?, Some(bias)))
+    Ok(Linear::new(w.get((2 * c, inputs), "mat_kv.weight")?, Some(bias))?)
 }
 
 /// One block: self-attention over all scales so far, cross-attention to the text, feed-forward.
@@ -348,11 +348,11 @@ impl Block {
     fn forward(&self, x: &Tensor, text: &BlockText, before: &[Vec<&Kv>], rope: &Rope) -> Result<(Tensor, Vec<Kv>)> {
         let h = modulate(x, &text.scale1, &text.shift1, EPS)?;
         let (h, own) = self.sa.forward(&h, before, rope)?;
-        let x = (x + h.broadcast_mul(&text.gamma1)?)?;
-        let x = (&x + self.ca.forward(&self.ca_norm.forward(&x)?, &text.kv)?)?;
+        let x = residual(x, &h, Some(&text.gamma1))?;
+        let x = residual(&x, &self.ca.forward(&self.ca_norm.forward(&x)?, &text.kv)?, None)?;
         let h = modulate(&x, &text.scale2, &text.shift2, EPS)?;
         let h = self.ffn.1.forward(&Activation::GeluTanh.forward(&self.ffn.0.forward(&h)?)?)?;
-        Ok(((x + h.broadcast_mul(&text.gamma2)?)?, own))
+        Ok((residual(&x, &h, Some(&text.gamma2))?, own))
     }
 
     fn linear_flops(&self, tokens: usize) -> f64 {
@@ -368,7 +368,7 @@ impl SelfAttention {
         let bias = Tensor::cat(&[&q_bias, &q_bias.zeros_like()?, &v_bias], 0)?;
         Ok(Self {
             temperature: logs.iter().map(|log| log.min(MAX_LOG_TEMPERATURE).exp()).collect(),
-            mat_qkv: Linear::new(w.get((3 * c, c), "mat_qkv.weight")?, Some(bias)),
+            mat_qkv: Linear::new(w.get((3 * c, c), "mat_qkv.weight")?, Some(bias))?,
             proj: Linear::load(&w.pp("proj"), c, c)?,
         })
     }
