@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use candle_core::DType;
-pub use candle_core::Device;
+pub use candle_core::{DType, Device};
 
 use crate::{
     Error, Result, demo,
@@ -81,11 +80,16 @@ impl System {
     /// # Errors
     /// The bundle is not known, a file is missing or damaged, or the parts do not belong together.
     pub fn open(model: &str, weights: Option<&Path>, device: &Device) -> Result<Self> {
-        Self::load(&find(model, weights)?, device)
+        Self::open_as(model, weights, DType::F32, device)
     }
 
-    fn load(bundle: &hub::Bundle, device: &Device) -> Result<Self> {
-        let mut loader = Loader { device, unknown: Vec::new(), values: 0 };
+    /// [`System::open`] with the matrices kept as `dtype`, f32 or bf16.
+    pub fn open_as(model: &str, weights: Option<&Path>, dtype: DType, device: &Device) -> Result<Self> {
+        Self::load(&find(model, weights)?, dtype, device)
+    }
+
+    fn load(bundle: &hub::Bundle, dtype: DType, device: &Device) -> Result<Self> {
+        let mut loader = Loader { dtype, device, unknown: Vec::new(), values: 0 };
         let description = bundle.description.clone();
         let transformer = loader.with(bundle.generator_weights()?, Infinity::load)?;
         let heads = transformer.config().heads;
@@ -212,6 +216,7 @@ pub fn find(model: &str, weights: Option<&Path>) -> Result<hub::Bundle> {
 
 /// Reads networks and remembers which tensors none of them knew.
 struct Loader<'a> {
+    dtype: DType,
     device: &'a Device,
     unknown: Vec<(String, Vec<String>)>,
     values: usize,
@@ -220,7 +225,7 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn with<T>(&mut self, source: Arc<dyn TensorSource>, load: impl FnOnce(&Weights) -> Result<T>) -> Result<T> {
         let origin = source.origin();
-        let weights = Weights::new(source, DType::F32, self.device);
+        let weights = Weights::new(source, self.dtype, self.device);
         let network = load(&weights)?;
         self.values += weights.values_read();
         let known = |name: &String| {
@@ -238,10 +243,10 @@ fn load_text(bundle: &hub::Bundle, loader: &mut Loader) -> Result<TextEncoder> {
     let tokenizer = T5Tokenizer::open(&bundle.tokenizer()?)?;
     let config = bundle.text_config()?.json()?;
     // The published files hold a decoder too, so what is left over says nothing.
-    let weights = Weights::new(bundle.text_weights()?, DType::F32, loader.device);
+    let weights = Weights::new(bundle.text_weights()?, loader.dtype, loader.device);
     let encoder = T5Encoder::load(&weights, &config)?;
     loader.values += weights.values_read();
-    Ok(TextEncoder::new(tokenizer, encoder))
+    Ok(TextEncoder::T5 { tokenizer, encoder })
 }
 
 fn load_scorer(bundle: &hub::Bundle, loader: &mut Loader) -> Result<Box<dyn Scorer>> {

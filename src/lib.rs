@@ -9,6 +9,7 @@
 //! [`features`] → [`search`] → [`report`]. `ARCHITECTURE.md` says which may use which.
 #![warn(missing_docs)]
 
+pub mod bench;
 pub mod bundle;
 pub mod cli;
 pub mod demo;

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Which rooms a room may use, besides itself and `error`.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     ("error", &[]),
     ("rng", &[]),
     ("file", &[]),
@@ -22,11 +22,25 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("features", &["image", "models"]),
     ("search", &["features", "image", "pipelines", "rng", "scorers"]),
     ("eval", &["features", "file", "image", "pipelines", "rng", "scorers", "search"]),
+    ("bench", &["features", "image", "models", "nn", "pipelines", "scorers", "search"]),
     ("report", &["eval", "file", "image", "search"]),
     ("bundle", &["demo", "features", "hub", "models", "nn", "pipelines", "scorers", "text"]),
     (
         "cli",
-        &["bundle", "eval", "features", "file", "hub", "image", "models", "pipelines", "report", "scorers", "search"],
+        &[
+            "bench",
+            "bundle",
+            "eval",
+            "features",
+            "file",
+            "hub",
+            "image",
+            "models",
+            "pipelines",
+            "report",
+            "scorers",
+            "search",
+        ],
     ),
     ("lib", &["cli", "bundle", "eval", "features", "hub", "image", "pipelines", "report", "scorers", "search"]),
     ("main", &[]),

@@ -26,6 +26,9 @@ pub(super) enum Command {
     /// Show what a search would do and cost, scale by scale, without doing it
     #[command(allow_negative_numbers = true)]
     Plan(Box<Plan>),
+    /// Measure how long a search takes and where the time goes, on a model of any size
+    #[command(allow_negative_numbers = true)]
+    Bench(Box<Bench>),
     /// Print what an image file or a trace says about its origin
     Inspect(Inspect),
     /// Compare search methods on a set of prompts whose pictures can be judged
@@ -52,6 +55,9 @@ pub(super) struct Global {
     /// Threads to compute with; they do not change the result [default: one a core]
     #[arg(long, global = true, value_name = "COUNT", value_parser = whole::<usize>)]
     pub threads: Option<usize>,
+    /// What matrices are kept in: f32, or bf16, which takes half the memory
+    #[arg(long, global = true, value_name = "TYPE", default_value = "f32")]
+    pub dtype: String,
     /// Where to compute: cpu or cuda
     #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
@@ -214,6 +220,27 @@ pub(super) struct Plan {
     /// Print the plan as a file for `generate --plan`
     #[arg(long, conflicts_with = "json")]
     pub toml: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct Bench {
+    /// demo, or a released size with weights made up in memory: infinity-layer12, infinity-layer16, infinity-layer24, 2b
+    /// or 8b
+    #[arg(long, value_name = "NAME", default_value = "demo")]
+    pub arch: String,
+    /// 0.06M, 0.25M, 0.60M or 1M [default: 0.06M]
+    #[arg(long, value_name = "SIZE")]
+    pub pixels: Option<String>,
+    /// Timed runs, after one that warms up; medians are printed
+    #[arg(long, value_name = "COUNT", default_value = "3", value_parser = whole::<usize>)]
+    pub repeat: usize,
+    /// Seed of all draws, the same in every run
+    #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = whole::<u64>)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub method: Method,
+    #[command(flatten)]
+    pub choices: Choices,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -43,7 +43,7 @@ pub(super) fn scenes(typed: &Typed, global: &Global, talk: &Talk) -> Result<()> 
     let split: Split = typed.prompts.split.parse()?;
     let look = Look::read(&typed.canvas, typed.drawing)?;
     let model = typed.model.model.as_deref().unwrap_or(DEMO);
-    let system = system::open(model, typed.model.weights.as_deref(), &global.device)?;
+    let system = system::open(model, typed.model.weights.as_deref(), global)?;
     let settings = look.settings(system.defaults());
     let pipeline = system.pipeline(&settings)?;
     let mut recorded = Map::from_iter([("model".to_owned(), Value::from(model))]);

@@ -29,7 +29,7 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, talk: &Talk) -> 
     if let Some(version) = request.painted_by.as_ref().filter(|version| *version != env!("CARGO_PKG_VERSION")) {
         talk.note(&format!("version {version} painted that image; this is another, which may paint a different one"));
     }
-    let system = system::open(&request.model, request.weights.as_deref(), &global.device)?;
+    let system = system::open(&request.model, request.weights.as_deref(), global)?;
     let settings = request.settings(system.defaults());
     let pipeline = system.pipeline(&settings)?;
     let studio = Studio::new(&request, &system, pipeline.as_ref(), &settings)?;

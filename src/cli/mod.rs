@@ -2,6 +2,7 @@
 //! everything that is printed goes through `talk`.
 
 mod arguments;
+mod bench;
 mod charts;
 mod eval;
 mod findings;
@@ -57,6 +58,7 @@ fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
         Command::Generate(typed) => return generate::run(typed, &arguments.global, talk),
         Command::Models(typed) => models::run(typed, talk)?,
         Command::Plan(typed) => plan::run(typed, &arguments.global, talk)?,
+        Command::Bench(typed) => bench::run(typed, &arguments.global, talk)?,
         Command::Inspect(typed) => inspect::run(typed, talk)?,
         Command::Eval(arguments::Eval::Scenes(typed)) => eval::scenes(typed, &arguments.global, talk)?,
     }

@@ -18,6 +18,11 @@ pub(super) fn bytes(count: u64) -> String {
     with_unit(count as f64, "B")
 }
 
+/// Things without a unit, as `2.1 G`.
+pub(super) fn count(things: usize) -> String {
+    with_unit(things as f64, "").trim_end().to_owned()
+}
+
 fn with_unit(count: f64, name: &str) -> String {
     let units = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     let (unit, prefix) = units.into_iter().find(|(unit, _)| count >= *unit).unwrap_or((1.0, ""));

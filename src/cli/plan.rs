@@ -35,7 +35,7 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Talk) -> Resu
         talk.note("without --weights the cost of this model is not known");
         Outlook::of_released(&wish, &look, &description.defaults)?
     } else {
-        let system = system::open(model, typed.model.weights.as_deref(), &global.device)?;
+        let system = system::open(model, typed.model.weights.as_deref(), global)?;
         Outlook::of_system(&wish, &look, preview, &system)?
     };
     talk.result(&if talk.json {

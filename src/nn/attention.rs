@@ -172,7 +172,8 @@ impl Tile<'_> {
             scores.resize(count * tokens, 0.0);
             let rows = Rows { values: self.q, first: at, stride: self.c, taps: &[0], count };
             for panel in 0..keys.count() {
-                keys.multiply(panel, rows, Results { values: &mut scores, first: 0, stride: tokens, add: false });
+                let first = keys.columns(&(panel..panel + 1)).start;
+                keys.multiply(panel, rows, Results { values: &mut scores, first, stride: tokens, add: false });
             }
             for (i, row) in scores.chunks_mut(tokens).enumerate() {
                 softmax(row, self.scale, bias.map(|b| b.row([candidate, at / width, first + i])));
@@ -180,7 +181,8 @@ impl Tile<'_> {
             let values = Panels::from_rows(self.keys.iter().map(|keys| &keys.v[at..]), self.c, width);
             let rows = Rows { values: &scores, first: 0, stride: tokens, taps: &[0], count };
             for panel in 0..values.count() {
-                values.multiply(panel, rows, Results { values: out, first: at, stride: self.c, add: false });
+                let first = at + values.columns(&(panel..panel + 1)).start;
+                values.multiply(panel, rows, Results { values: out, first, stride: self.c, add: false });
             }
         }
     }

@@ -8,16 +8,29 @@ use super::{
     cpu::{is_cpu_f32, to_vec},
     feature_map::HostMap,
     panels::{Panels, Results, Rows},
+    winograd::Winograd,
 };
+
+/// Channels from which on transforming tiles costs less than it saves.
+const MANY_CHANNELS: usize = 96;
 
 /// A 2-D convolution with bias and square kernel.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
-    weight: Tensor,
-    bias: Tensor,           // (1, C, 1, 1)
-    panels: Option<Panels>, // what the kernels of this crate read
+    kernel: Kernel,
+    shape: [usize; 4], // outputs, inputs, height and width of the kernel
     stride: usize,
     padding: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Kernel {
+    /// Every place of the kernel is a product.
+    Direct(Panels),
+    /// Fewer products of sums, for kernels of size 3 with a border of 1.
+    Tiled(Winograd),
+    /// Served by the tensor library: weight, bias (1, C, 1, 1).
+    Library(Tensor, Tensor),
 }
 
 impl Conv2d {
@@ -28,68 +41,85 @@ impl Conv2d {
         Ok(Self::new(w.get((outputs, inputs, height, width), "weight")?, bias, stride, padding)?)
     }
 
+    /// The same for large maps of many channels, where a kernel of size 3 with a border of 1 takes a quarter of the
+    /// multiplications at four times the memory for its weights.
+    pub fn load_for_large_maps(w: &Weights, stride: usize, padding: usize) -> crate::Result<Self> {
+        let [outputs, inputs, height, width] = w.dims("weight")?;
+        let many = inputs.min(outputs) >= MANY_CHANNELS && Winograd::fits(inputs, outputs);
+        if !many || (height, width, stride, padding) != (3, 3, 1, 1) || !w.device().is_cpu() {
+            return Self::load(w, stride, padding);
+        }
+        let weight = to_vec(&w.get((outputs, inputs, height, width), "weight")?)?;
+        let kernel = Kernel::Tiled(Winograd::new(&weight, [outputs, inputs], &to_vec(&w.get(outputs, "bias")?)?));
+        Ok(Self { kernel, shape: [outputs, inputs, height, width], stride, padding })
+    }
+
     fn new(weight: Tensor, bias: Tensor, stride: usize, padding: usize) -> Result<Self> {
         let (outputs, inputs, height, width) = weight.dims4()?;
-        let panels = if is_cpu_f32(&weight) && stride == 1 {
+        let shape = [outputs, inputs, height, width];
+        let kernel = if is_cpu_f32(&weight) && stride == 1 {
             let (weight, taps) = (to_vec(&weight)?, height * width);
             let value = |output, tap, input| weight[(output * inputs + input) * taps + tap];
-            Some(Panels::new([outputs, taps, inputs], value, Some(&to_vec(&bias)?)))
+            Kernel::Direct(Panels::new([outputs, taps, inputs], value, Some(&to_vec(&bias)?)))
         } else {
-            None
+            Kernel::Library(weight, bias)
         };
-        Ok(Self { weight, bias, panels, stride, padding })
+        Ok(Self { kernel, shape, stride, padding })
     }
 
     /// Channels that come in.
     pub fn inputs(&self) -> usize {
-        self.weight.dims()[1]
+        self.shape[1]
     }
 
     /// Channels that go out.
     pub fn outputs(&self) -> usize {
-        self.weight.dims()[0]
+        self.shape[0]
     }
 
-    /// Floating-point operations for so many output positions.
+    /// Floating-point operations for so many output positions, as they are usually counted.
     pub fn flops(&self, positions: usize) -> f64 {
-        2.0 * positions as f64 * self.weight.elem_count() as f64
+        2.0 * positions as f64 * self.shape.iter().product::<usize>() as f64
     }
 
     /// (B, inputs, H, W) -> (B, outputs, H', W')
     pub fn forward(&self, x: &FeatureMap) -> Result<FeatureMap> {
-        let (FeatureMap::Host(map), Some(panels)) = (x, &self.panels) else {
-            return FeatureMap::new(&self.by_library(&x.to_tensor()?)?);
-        };
-        let (_, _, height, width) = self.weight.dims4()?;
-        let map = map.with_border(self.padding);
-        let size = (map.size.0 + 2 * self.padding + 1 - height, map.size.1 + 2 * self.padding + 1 - width);
-        let mut out = HostMap::zeros(map.pictures, size, panels.outputs(), 0);
-        self.run(panels, &map, &mut out, false)?;
+        if let Kernel::Library(weight, bias) = &self.kernel {
+            let y = x.to_tensor()?.conv2d(weight, self.padding, self.stride, 1, 1)?;
+            return FeatureMap::new(&y.broadcast_add(bias)?);
+        }
+        let map = x.to_host()?;
+        let [outputs, _, height, width] = self.shape;
+        let grown = |size: usize, kernel: usize| (size + 2 * self.padding + 1).saturating_sub(kernel);
+        let mut out = HostMap::zeros(map.pictures, (grown(map.size.0, height), grown(map.size.1, width)), outputs, 0);
+        self.run(&map, &mut out, false)?;
         Ok(FeatureMap::Host(out))
     }
 
     /// `onto + forward(x)`, for a result of the size of `onto`.
     pub fn forward_onto(&self, x: &FeatureMap, onto: FeatureMap) -> Result<FeatureMap> {
-        match (x, onto, &self.panels) {
-            (FeatureMap::Host(map), FeatureMap::Host(mut out), Some(panels)) => {
-                self.run(panels, &map.with_border(self.padding), &mut out, true)?;
+        match (&self.kernel, onto) {
+            (Kernel::Direct(_) | Kernel::Tiled(_), FeatureMap::Host(mut out)) => {
+                self.run(&*x.to_host()?, &mut out, true)?;
                 Ok(FeatureMap::Host(out))
             }
-            (x, onto, _) => FeatureMap::new(&(onto.to_tensor()? + self.forward(x)?.to_tensor()?)?),
+            (_, onto) => FeatureMap::new(&(onto.to_tensor()? + self.forward(x)?.to_tensor()?)?),
         }
     }
 
-    fn by_library(&self, x: &Tensor) -> Result<Tensor> {
-        x.conv2d(&self.weight, self.padding, self.stride, 1, 1)?.broadcast_add(&self.bias)
-    }
-
-    fn run(&self, panels: &Panels, x: &HostMap, out: &mut HostMap, add: bool) -> Result<()> {
-        let (_, _, height, width) = self.weight.dims4()?;
-        let (stride, corner) = (x.row_stride(), x.border - self.padding); // the kernel's reach at the first output
-        let taps: Vec<usize> =
-            (0..height * width).map(|i| (i / width + corner) * stride + (i % width + corner) * x.channels).collect();
-        let phase = Phase { panels, taps: &taps, at: (0, 0), step: 1 };
-        convolve(x, out, &[phase], add)
+    fn run(&self, x: &HostMap, out: &mut HostMap, add: bool) -> Result<()> {
+        let x = x.with_border(self.padding);
+        let [_, _, height, width] = self.shape;
+        match &self.kernel {
+            Kernel::Direct(panels) => {
+                let (stride, corner) = (x.row_stride(), x.border - self.padding); // the reach at the first output
+                let tap = |i: usize| (i / width + corner) * stride + (i % width + corner) * x.channels;
+                let taps: Vec<usize> = (0..height * width).map(tap).collect();
+                convolve(&x, out, &[Phase { panels, taps: &taps, at: (0, 0), step: 1 }], add)
+            }
+            Kernel::Tiled(tiled) => tiled.run(&x, out, add),
+            Kernel::Library(..) => candle_core::bail!("this convolution is left to the tensor library"),
+        }
     }
 }
 
@@ -99,65 +129,80 @@ impl Conv2d {
 /// kernel meets one row of pixels and the other two meet the next; in an odd row it is the other way round. So each of
 /// the four kinds of output is a convolution of size 2 of the small picture with sums of the weights: 4/9 of the work.
 #[derive(Clone, Debug)]
-pub struct UpsampleConv {
-    conv: Conv2d,
-    phases: Vec<Panels>, // even and odd rows, in each even and odd columns; none if left to the tensor library
+pub struct UpsampleConv(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// Even and odd rows, in each even and odd columns.
+    Phases([Panels; 4]),
+    /// One convolution of the large picture, by the tensor library.
+    Whole(Conv2d),
 }
 
 impl UpsampleConv {
     /// The convolution below `w`.
     pub fn load(w: &Weights) -> crate::Result<Self> {
-        let conv = Conv2d::load(w, 1, 1)?;
-        match conv.weight.dims()[2..] {
-            [3, 3] => Ok(Self::new(conv)?),
-            ref other => Err(w.mismatch("weight", "a kernel of size 3 x 3", format!("{other:?}"))),
+        let [outputs, inputs, height, width] = w.dims("weight")?;
+        if (height, width) != (3, 3) {
+            return Err(w.mismatch("weight", "a kernel of size 3 x 3", format!("{height} x {width}")));
         }
+        let (weight, bias) = (w.get((outputs, inputs, 3, 3), "weight")?, w.get(outputs, "bias")?);
+        Ok(Self::new(weight, bias.reshape((1, outputs, 1, 1))?)?)
     }
 
-    fn new(conv: Conv2d) -> Result<Self> {
-        let (outputs, inputs) = (conv.outputs(), conv.inputs());
-        if !is_cpu_f32(&conv.weight) {
-            return Ok(Self { conv, phases: Vec::new() });
+    fn new(weight: Tensor, bias: Tensor) -> Result<Self> {
+        if is_cpu_f32(&weight) {
+            return Ok(Self(Kind::Phases(phases(&weight, &bias)?)));
         }
-        let (weight, bias) = (to_vec(&conv.weight)?, to_vec(&conv.bias)?);
-        let meeting = |odd: usize, tap: usize| [[0..1, 1..3], [0..2, 2..3]][odd][tap].clone();
-        let phase = |i: usize| {
-            let value = |output: usize, tap: usize, input: usize| {
-                let kernel = &weight[(output * inputs + input) * 9..][..9];
-                let rows = meeting(i / 2, tap / 2);
-                rows.flat_map(|row| meeting(i % 2, tap % 2).map(move |column| kernel[row * 3 + column])).sum()
-            };
-            Panels::new([outputs, 4, inputs], value, Some(&bias))
-        };
-        let phases = (0..4).map(phase).collect();
-        Ok(Self { conv, phases })
+        Ok(Self(Kind::Whole(Conv2d::new(weight, bias, 1, 1)?)))
     }
 
     /// Floating-point operations for so many output positions, as they are usually counted.
     pub fn flops(&self, positions: usize) -> f64 {
-        self.conv.flops(positions)
+        match &self.0 {
+            Kind::Phases([panels, ..]) => 2.0 * 9.0 * (positions * panels.inputs() * panels.outputs()) as f64,
+            Kind::Whole(conv) => conv.flops(positions),
+        }
     }
 
     /// (B, inputs, H, W) -> (B, outputs, 2 H, 2 W)
     pub fn forward(&self, x: &FeatureMap) -> Result<FeatureMap> {
-        let map = match x {
-            FeatureMap::Host(map) if !self.phases.is_empty() => map.with_border(1),
-            x => {
+        let phases = match &self.0 {
+            Kind::Phases(phases) => phases,
+            Kind::Whole(conv) => {
                 let x = x.to_tensor()?;
                 let (_, _, h, w) = x.dims4()?;
-                return FeatureMap::new(&self.conv.by_library(&x.upsample_nearest2d(2 * h, 2 * w)?)?);
+                return conv.forward(&FeatureMap::Tensor(x.upsample_nearest2d(2 * h, 2 * w)?));
             }
         };
-        let mut out = HostMap::zeros(map.pictures, (2 * map.size.0, 2 * map.size.1), self.conv.outputs(), 0);
+        let map = x.to_host()?;
+        let map = map.with_border(1);
+        let mut out = HostMap::zeros(map.pictures, (2 * map.size.0, 2 * map.size.1), phases[0].outputs(), 0);
         let (stride, channels, corner) = (map.row_stride(), map.channels, map.border - 1);
         let offsets = |i: usize| {
             [0, 1, 2, 3].map(|tap| (tap / 2 + i / 2 + corner) * stride + (tap % 2 + i % 2 + corner) * channels)
         };
-        let offsets: Vec<_> = (0..4).map(offsets).collect();
-        let phase = |i: usize| Phase { panels: &self.phases[i], taps: &offsets[i], at: (i / 2, i % 2), step: 2 };
+        let offsets = [0, 1, 2, 3].map(offsets);
+        let phase = |i: usize| Phase { panels: &phases[i], taps: &offsets[i], at: (i / 2, i % 2), step: 2 };
         convolve(&map, &mut out, &[0, 1, 2, 3].map(phase), false)?;
         Ok(FeatureMap::Host(out))
     }
+}
+
+/// The weights of the four kinds of outputs: even and odd rows, in each even and odd columns.
+fn phases(weight: &Tensor, bias: &Tensor) -> Result<[Panels; 4]> {
+    let (outputs, inputs, _, _) = weight.dims4()?;
+    let (weight, bias) = (to_vec(weight)?, to_vec(bias)?);
+    let meeting = |odd: usize, tap: usize| [[0..1, 1..3], [0..2, 2..3]][odd][tap].clone();
+    let phase = |i: usize| {
+        let value = |output: usize, tap: usize, input: usize| {
+            let kernel = &weight[(output * inputs + input) * 9..][..9];
+            let rows = meeting(i / 2, tap / 2);
+            rows.flat_map(|row| meeting(i % 2, tap % 2).map(move |column| kernel[row * 3 + column])).sum()
+        };
+        Panels::new([outputs, 4, inputs], value, Some(&bias))
+    };
+    Ok([0, 1, 2, 3].map(phase))
 }
 
 /// The outputs that begin at `at` and lie `step` apart, all served by the same weights.
@@ -194,11 +239,12 @@ fn convolve(x: &HostMap, out: &mut HostMap, phases: &[Phase], add: bool) -> Resu
         let origin = picture * x.picture_stride() + band * rows / step * x.row_stride();
         for phase in phases {
             for panel in 0..phase.panels.count() {
+                let column = phase.panels.columns(&(panel..panel + 1)).start;
                 for (i, y) in (phase.at.0..values.len() / stride).step_by(step).enumerate() {
                     let first = origin + i * x.row_stride();
                     let count = (width - phase.at.1).div_ceil(step);
                     let from = Rows { values: &x.values, first, stride: x.channels, taps: phase.taps, count };
-                    let first = y * stride + phase.at.1 * channels;
+                    let first = y * stride + phase.at.1 * channels + column;
                     let to = Results { values, first, stride: step * channels, add };
                     phase.panels.multiply(panel, from, to);
                 }
@@ -217,6 +263,10 @@ mod tests {
         Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()
     }
 
+    fn by_library(x: &Tensor, weight: &Tensor, bias: &Tensor, padding: usize) -> Tensor {
+        x.conv2d(weight, padding, 1, 1, 1).unwrap().broadcast_add(bias).unwrap()
+    }
+
     fn difference(found: &FeatureMap, expected: &Tensor) -> f32 {
         let difference = (found.to_tensor().unwrap() - expected).unwrap().abs().unwrap();
         difference.max_all().unwrap().to_scalar().unwrap()
@@ -226,10 +276,10 @@ mod tests {
     fn convolutions_match_the_library_for_odd_shapes() {
         for (size, padding, h, w) in [(3, 1, 1, 1), (3, 1, 37, 41), (1, 0, 5, 7), (3, 0, 4, 9), (3, 1, 2, 600)] {
             for outputs in [3, 38] {
-                let conv =
-                    Conv2d::new(random((outputs, 5, size, size)), random((1, outputs, 1, 1)), 1, padding).unwrap();
+                let (weight, bias) = (random((outputs, 5, size, size)), random((1, outputs, 1, 1)));
+                let conv = Conv2d::new(weight.clone(), bias.clone(), 1, padding).unwrap();
                 let x = random((2, 5, h, w));
-                let expected = conv.by_library(&x).unwrap();
+                let expected = by_library(&x, &weight, &bias, padding);
                 let x = FeatureMap::new(&x).unwrap();
                 let found = conv.forward(&x).unwrap();
                 assert!(difference(&found, &expected) < 1e-4, "{size} {padding} {h} {w}");
@@ -242,22 +292,48 @@ mod tests {
     #[test]
     fn doubling_and_convolving_matches_one_after_the_other() {
         for (h, w) in [(1, 1), (3, 5), (40, 7), (2, 300)] {
-            let conv = Conv2d::new(random((35, 6, 3, 3)), random((1, 35, 1, 1)), 1, 1).unwrap();
+            let (weight, bias) = (random((35, 6, 3, 3)), random((1, 35, 1, 1)));
             let x = random((2, 6, h, w));
-            let expected = conv.by_library(&x.upsample_nearest2d(2 * h, 2 * w).unwrap()).unwrap();
-            let found = UpsampleConv::new(conv).unwrap().forward(&FeatureMap::new(&x).unwrap()).unwrap();
+            let expected = by_library(&x.upsample_nearest2d(2 * h, 2 * w).unwrap(), &weight, &bias, 1);
+            let found = UpsampleConv::new(weight, bias).unwrap().forward(&FeatureMap::new(&x).unwrap()).unwrap();
             assert!(difference(&found, &expected) < 1e-4, "{h} {w}");
+        }
+    }
+
+    /// A convolution as it is for large maps.
+    fn tiled(weight: &Tensor, bias: &Tensor) -> Conv2d {
+        let (outputs, inputs, height, width) = weight.dims4().unwrap();
+        let kernel = Winograd::new(&to_vec(weight).unwrap(), [outputs, inputs], &to_vec(bias).unwrap());
+        Conv2d { kernel: Kernel::Tiled(kernel), shape: [outputs, inputs, height, width], stride: 1, padding: 1 }
+    }
+
+    #[test]
+    fn tiles_give_what_the_definition_gives() {
+        for (inputs, outputs, h, w) in [(16, 48, 1, 1), (32, 16, 4, 4), (16, 16, 37, 41), (128, 128, 5, 300)] {
+            let (weight, bias) = (random((outputs, inputs, 3, 3)), random((1, outputs, 1, 1)));
+            let (x, conv) = (random((2, inputs, h, w)), tiled(&weight, &bias));
+            let expected = by_library(&x, &weight, &bias, 1);
+            let largest = expected.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            let x = FeatureMap::new(&x).unwrap();
+            let found = conv.forward(&x).unwrap();
+            let worst = difference(&found, &expected) / largest;
+            println!("{inputs} {outputs} {h} {w}: {worst:e} of the largest value");
+            assert!(worst < 2e-5, "{inputs} {outputs} {h} {w}: {worst:e}");
+            let twice = conv.forward_onto(&x, found).unwrap();
+            assert!(difference(&twice, &(expected * 2.0).unwrap()) / largest < 4e-5);
         }
     }
 
     #[test]
     fn a_picture_has_the_same_bits_alone_and_in_company() {
-        let conv = Conv2d::new(random((40, 6, 3, 3)), random((1, 40, 1, 1)), 1, 1).unwrap();
-        let x = random((3, 6, 30, 31));
-        let together = conv.forward(&FeatureMap::new(&x).unwrap()).unwrap().to_tensor().unwrap();
-        for i in 0..3 {
-            let alone = conv.forward(&FeatureMap::new(&x.narrow(0, i, 1).unwrap()).unwrap()).unwrap();
-            assert_eq!(difference(&alone, &together.narrow(0, i, 1).unwrap()), 0.0);
+        let direct = Conv2d::new(random((40, 16, 3, 3)), random((1, 40, 1, 1)), 1, 1).unwrap();
+        for conv in [direct, tiled(&random((48, 16, 3, 3)), &random((1, 48, 1, 1)))] {
+            let x = random((3, 16, 30, 31));
+            let together = conv.forward(&FeatureMap::new(&x).unwrap()).unwrap().to_tensor().unwrap();
+            for i in 0..3 {
+                let alone = conv.forward(&FeatureMap::new(&x.narrow(0, i, 1).unwrap()).unwrap()).unwrap();
+                assert_eq!(difference(&alone, &together.narrow(0, i, 1).unwrap()), 0.0);
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Feature maps of convolutional networks. In main memory the channels of a pixel lie together, with room for a border
 //! of zeros, so that a convolution reads its inputs where they are; elsewhere they are tensors (B, C, H, W).
 
+use std::borrow::Cow;
+
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
@@ -19,6 +21,14 @@ impl FeatureMap {
     /// From (B, C, H, W).
     pub fn new(x: &Tensor) -> Result<Self> {
         Ok(if is_cpu_f32(x) { Self::Host(HostMap::from_tensor(x)?) } else { Self::Tensor(x.clone()) })
+    }
+
+    /// In main memory.
+    pub(super) fn to_host(&self) -> Result<Cow<'_, HostMap>> {
+        match self {
+            Self::Tensor(x) => Ok(Cow::Owned(HostMap::from_tensor(x)?)),
+            Self::Host(map) => Ok(Cow::Borrowed(map)),
+        }
     }
 
     /// (B, C, H, W)
@@ -107,11 +117,11 @@ impl HostMap {
     }
 
     /// The same with at least such a border.
-    pub(super) fn with_border(&self, border: usize) -> std::borrow::Cow<'_, Self> {
+    pub(super) fn with_border(&self, border: usize) -> Cow<'_, Self> {
         if self.border >= border {
-            return std::borrow::Cow::Borrowed(self);
+            return Cow::Borrowed(self);
         }
-        std::borrow::Cow::Owned(self.map_rows(border, |_, row, out| out.copy_from_slice(row)))
+        Cow::Owned(self.map_rows(border, |_, row, out| out.copy_from_slice(row)))
     }
 }
 

@@ -15,12 +15,7 @@ pub(crate) struct MatRef<'a> {
 }
 
 impl<'a> MatRef<'a> {
-    /// A matrix of `shape` (rows, columns) whose rows follow one another.
-    pub fn rows(data: &'a [f32], shape: (usize, usize)) -> Self {
-        Self::strided(data, shape, (shape.1, 1))
-    }
-
-    /// A matrix whose neighbours are `strides` (down, right) apart.
+    /// A matrix of `shape` (rows, columns) whose neighbours are `strides` (down, right) apart.
     pub fn strided(data: &'a [f32], shape: (usize, usize), strides: (usize, usize)) -> Self {
         assert!(data.len() >= extent(shape, strides), "a matrix of {shape:?} with strides {strides:?}");
         Self { data, shape, strides }
@@ -95,7 +90,8 @@ mod tests {
             let a: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.37).sin()).collect();
             let b: Vec<f32> = (0..k * n).map(|i| (i as f32 * 0.73).cos()).collect();
             let mut out = vec![1.0; m * (n + 2)];
-            gemm(MatRef::rows(&a, (m, k)), MatRef::rows(&b, (k, n)), &mut out, n + 2, true, Threads::One);
+            let (a_ref, b_ref) = (MatRef::strided(&a, (m, k), (k, 1)), MatRef::strided(&b, (k, n), (n, 1)));
+            gemm(a_ref, b_ref, &mut out, n + 2, true, Threads::One);
             for (i, expected) in naive(&a, &b, (m, k, n)).into_iter().enumerate() {
                 assert!((out[i / n * (n + 2) + i % n] - 1.0 - expected).abs() < 1e-4);
             }

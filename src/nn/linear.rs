@@ -1,122 +1,156 @@
-//! Linear layers. A result never depends on how many candidates there are: small layers run over packed weights, which
-//! treat each row by itself; the products of large ones are left to the `gemm` crate, one candidate at a time.
+//! Linear layers. In main memory the weights are packed, in f32 or in bf16, and each row of a product is treated by
+//! itself, so that a result never depends on how many rows there are.
 
-use candle_core::{Result, Tensor};
+use std::ops::Range;
+
+use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 use super::{
     Weights,
     cpu::{Values, is_cpu_f32, to_vec},
-    gemm::{MatRef, Threads, gemm},
     panels::{Panels, Results, Rows},
 };
 
-/// Layers up to this size are packed: a core's cache then holds the weights, so that nothing is gained by cutting the
-/// product further.
-const PACKED_WEIGHTS: usize = 1 << 18;
-const PACKED_INPUTS: usize = 768;
+/// Rows that are served together, so that weights come from memory once for all of them.
+const CHUNK: usize = 512;
 
-/// Rows that are served together.
-const CHUNK: usize = 48;
+/// Fewer rows for each thread are not worth reading all weights for: they are shared by columns instead.
+const FEW: usize = 64;
 
 /// `y = x W^T + b`.
 #[derive(Clone, Debug)]
-pub struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
-    panels: Option<Panels>,
+pub struct Linear(Layer);
+
+#[derive(Clone, Debug)]
+enum Layer {
+    /// Served by the kernels of this crate.
+    Packed(Panels),
+    /// Served by the tensor library: weight (outputs, inputs), bias (outputs).
+    Library(Tensor, Option<Tensor>),
 }
 
 impl Linear {
     /// `weight` and `bias` below `w`, from `inputs` to `outputs` values.
     pub fn load(w: &Weights, inputs: usize, outputs: usize) -> crate::Result<Self> {
-        let bias = w.get(outputs, "bias")?;
-        Ok(Self::new(w.get((outputs, inputs), "weight")?, Some(bias))?)
+        Self::load_with_bias(w, inputs, outputs, Some(w.get(outputs, "bias")?))
     }
 
     /// `weight` alone below `w`.
     pub fn load_no_bias(w: &Weights, inputs: usize, outputs: usize) -> crate::Result<Self> {
-        Ok(Self::new(w.get((outputs, inputs), "weight")?, None)?)
+        Self::load_with_bias(w, inputs, outputs, None)
+    }
+
+    /// `weight` below `w` with a bias from elsewhere.
+    pub fn load_with_bias(w: &Weights, inputs: usize, outputs: usize, bias: Option<Tensor>) -> crate::Result<Self> {
+        Ok(Self::kept_as(w.dtype(), w.get((outputs, inputs), "weight")?, bias)?)
     }
 
     /// A layer of these tensors: `weight` (outputs, inputs), `bias` (outputs).
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+        Self::kept_as(weight.dtype(), weight, bias)
+    }
+
+    /// The same with weights kept as `dtype` where they are packed.
+    pub fn kept_as(dtype: DType, weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
-        let small = outputs * inputs <= PACKED_WEIGHTS && inputs <= PACKED_INPUTS;
-        let panels = if small && is_cpu_f32(&weight) {
-            let (weight, bias) = (to_vec(&weight)?, bias.as_ref().map(to_vec).transpose()?);
-            Some(Panels::new([outputs, 1, inputs], |o, _, i| weight[o * inputs + i], bias.as_deref()))
-        } else {
-            None
-        };
-        Ok(Self { weight, bias, panels })
+        if !is_cpu_f32(&weight) {
+            return Ok(Self(Layer::Library(weight, bias)));
+        }
+        let (weight, bias) = (weight.contiguous()?, bias.as_ref().map(to_vec).transpose()?);
+        let values = Values::of(&weight)?;
+        let weight: &[f32] = &values;
+        let value = |o: usize, _: usize, i: usize| weight[o * inputs + i];
+        Ok(Self(Layer::Packed(Panels::kept_as(dtype, [outputs, 1, inputs], value, bias.as_deref()))))
     }
 
     /// Values that come in.
     pub fn inputs(&self) -> usize {
-        self.weight.dims()[1]
+        match &self.0 {
+            Layer::Packed(panels) => panels.inputs(),
+            Layer::Library(weight, _) => weight.dims()[1],
+        }
     }
 
     /// Values that go out.
     pub fn outputs(&self) -> usize {
-        self.weight.dims()[0]
+        match &self.0 {
+            Layer::Packed(panels) => panels.outputs(),
+            Layer::Library(weight, _) => weight.dims()[0],
+        }
     }
 
     /// Floating-point operations for so many rows.
     pub fn flops(&self, rows: usize) -> f64 {
-        2.0 * rows as f64 * self.weight.elem_count() as f64
+        2.0 * rows as f64 * self.inputs() as f64 * self.outputs() as f64
     }
 
-    /// (B, L, inputs) -> (B, L, outputs), each of the B by itself; also (L, inputs) -> (L, outputs).
+    /// (..., inputs) -> (..., outputs)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match &self.panels {
-            Some(panels) if is_cpu_f32(x) => return forward_packed(panels, &x.contiguous()?),
-            None if is_cpu_f32(x) && is_cpu_f32(&self.weight) => return self.forward_cpu(&x.contiguous()?),
-            _ => (),
+        match &self.0 {
+            Layer::Packed(panels) => packed(panels, x),
+            Layer::Library(weight, bias) => {
+                let y = x.broadcast_matmul(&weight.t()?)?;
+                bias.as_ref().map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
+            }
         }
-        let y = x.broadcast_matmul(&self.weight.t()?)?;
-        self.bias.as_ref().map_or(Ok(y.clone()), |b| y.broadcast_add(b))
-    }
-
-    fn forward_cpu(&self, x: &Tensor) -> Result<Tensor> {
-        let (n, k) = self.weight.dims2()?;
-        let mut shape = x.dims().to_vec();
-        let rank = shape.len();
-        let rows = shape[rank - 2];
-        let candidates = x.elem_count() / (rows * k).max(1);
-        shape[rank - 1] = n;
-        let bias = self.bias.as_ref().map(to_vec).transpose()?;
-        let mut out = vec![0.0; candidates * rows * n];
-        if let Some(bias) = &bias {
-            out.par_chunks_mut(n).for_each(|row| row.copy_from_slice(bias));
-        }
-        let threads = if candidates >= rayon::current_num_threads() { Threads::One } else { Threads::All };
-        let (weight, x_values) = (self.weight.contiguous()?, Values::of(x)?);
-        let weight = Values::of(&weight)?;
-        let weight = MatRef::rows(&weight, (n, k)).transposed();
-        let one = |(out, x): (&mut [f32], &[f32])| {
-            gemm(MatRef::rows(x, (rows, k)), weight, out, n, bias.is_some(), threads);
-        };
-        out.par_chunks_mut((rows * n).max(1)).zip(x_values.par_chunks((rows * k).max(1))).for_each(one);
-        Tensor::from_vec(out, shape, x.device())
     }
 }
 
-fn forward_packed(panels: &Panels, x: &Tensor) -> Result<Tensor> {
+fn packed(panels: &Panels, x: &Tensor) -> Result<Tensor> {
     let (k, n, mut shape) = (panels.inputs(), panels.outputs(), x.dims().to_vec());
     match shape.last_mut() {
         Some(last) if *last == k => *last = n,
         _ => candle_core::bail!("a linear layer of {k} inputs was given {:?}", x.dims()),
     }
-    let mut out = vec![0.0; x.elem_count() / k.max(1) * n];
-    let values = Values::of(x)?;
-    out.par_chunks_mut((CHUNK * n).max(1)).zip(values.par_chunks((CHUNK * k).max(1))).for_each(|(out, values)| {
-        let rows = Rows { values, first: 0, stride: k, taps: &[0], count: values.len() / k };
-        for panel in 0..panels.count() {
-            panels.multiply(panel, rows, Results { values: out, first: 0, stride: n, add: false });
+    let x = x.contiguous()?;
+    let values = Values::of(&x)?;
+    let rows = x.elem_count() / k.max(1);
+    let mut out = vec![0.0; rows * n];
+    let share = rows.div_ceil(rayon::current_num_threads());
+    if share >= FEW {
+        let chunk = share.div_ceil(share.div_ceil(CHUNK)); // a whole number of equal chunks for each thread
+        let chunks = out.par_chunks_mut(chunk * n).zip(values.par_chunks(chunk * k));
+        chunks.for_each(|(out, rows)| product(panels, 0..panels.count(), rows, out, n));
+    } else {
+        by_columns(panels, &values, &mut out);
+    }
+    Tensor::from_vec(out, shape, x.device())
+}
+
+/// Shares few rows among the threads by the columns of their results.
+fn by_columns(panels: &Panels, values: &[f32], out: &mut [f32]) {
+    let (k, n) = (panels.inputs(), panels.outputs());
+    let share = panels.count().div_ceil(2 * rayon::current_num_threads()).max(1);
+    let parts: Vec<(Range<usize>, Vec<f32>)> = (0..panels.count())
+        .into_par_iter()
+        .step_by(share)
+        .map(|first| {
+            let part = first..panels.count().min(first + share);
+            let columns = panels.columns(&part);
+            let mut out = vec![0.0; values.len() / k.max(1) * columns.len()];
+            for (out, rows) in out.chunks_mut(CHUNK * columns.len()).zip(values.chunks(CHUNK * k)) {
+                product(panels, part.clone(), rows, out, columns.len());
+            }
+            (columns, out)
+        })
+        .collect();
+    out.par_chunks_exact_mut(n.max(1)).enumerate().for_each(|(i, out)| {
+        for (columns, part) in &parts {
+            out[columns.clone()].copy_from_slice(&part[i * columns.len()..][..columns.len()]);
         }
     });
-    Tensor::from_vec(out, shape, x.device())
+}
+
+/// The columns of some panels for some rows.
+fn product(panels: &Panels, part: Range<usize>, values: &[f32], out: &mut [f32], stride: usize) {
+    let k = panels.inputs();
+    let rows = Rows { values, first: 0, stride: k, taps: &[0], count: values.len() / k };
+    let from = panels.columns(&part).start;
+    for panel in part {
+        let first = panels.columns(&(panel..panel + 1)).start - from;
+        panels.multiply(panel, rows, Results { values: out, first, stride, add: false });
+    }
 }
 
 #[cfg(test)]
@@ -130,10 +164,9 @@ mod tests {
             let w = Tensor::randn(0f32, 1.0, (n, k), &Device::Cpu).unwrap();
             let b = Tensor::randn(0f32, 1.0, n, &Device::Cpu).unwrap();
             let x = Tensor::randn(0f32, 1.0, (5, rows, k), &Device::Cpu).unwrap();
+            let expected = x.broadcast_matmul(&w.t().unwrap()).unwrap().broadcast_add(&b).unwrap();
             let layer = Linear::new(w, Some(b)).unwrap();
             let together = layer.forward(&x).unwrap();
-            let expected = x.broadcast_matmul(&layer.weight.t().unwrap()).unwrap();
-            let expected = expected.broadcast_add(layer.bias.as_ref().unwrap()).unwrap();
             let worst = (&together - expected).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
             assert!(worst < 1e-4, "{rows} {k} {n}: {worst}");
             for i in 0..5 {

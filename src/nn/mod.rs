@@ -20,6 +20,7 @@ mod rope;
 mod simd;
 mod vit;
 mod weights;
+mod winograd;
 
 pub use activation::Activation;
 pub use attention::{Kv, attention, attention_blocks};

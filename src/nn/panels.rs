@@ -4,20 +4,69 @@
 //! Each sum begins with the bias and takes its terms in the order of the weights, whatever rows stand beside it, so that
 //! a row's result has the same bits in any company.
 
+use std::ops::Range;
+
+use candle_core::DType;
+use half::bf16;
+use rayon::prelude::*;
+
 use super::simd::{Kernel, Lanes, dispatch};
 
 /// Columns of a panel: two of the widest vectors.
 const WIDTH: usize = 32;
 
+/// Rows of a panel that are used up before the next: 128 KiB, which a core's cache keeps while tiles run over them.
+const DEPTH: usize = 1024;
+
 /// A matrix of `taps * inputs` rows and `outputs` columns with a bias. A convolution has a tap for each place of its
 /// kernel, a linear layer has one.
 #[derive(Clone, Debug)]
 pub(crate) struct Panels {
-    values: Vec<f32>, // (panels, taps, inputs, WIDTH), zero beyond the last output
-    bias: Vec<f32>,   // (panels, WIDTH)
+    values: Values,
+    bias: Vec<f32>, // (panels, WIDTH)
     taps: usize,
     inputs: usize,
     outputs: usize,
+}
+
+/// (panels, taps, inputs, WIDTH), zero beyond the last output. Sums are taken in f32 in any case.
+#[derive(Clone, Debug, PartialEq)]
+enum Values {
+    F32(Vec<f32>),
+    Bf16(Vec<bf16>),
+}
+
+/// A type that weights are kept in.
+trait Weight: Copy + Default + Send + Sync {
+    fn rounded(value: f32) -> Self;
+
+    /// # Safety
+    /// `L::COUNT` values can be read at `from`.
+    unsafe fn load<L: Lanes>(from: *const Self) -> L;
+}
+
+impl Weight for f32 {
+    fn rounded(value: f32) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const Self) -> L {
+        // SAFETY: the caller vouches for it.
+        unsafe { L::load_at(from) }
+    }
+}
+
+impl Weight for bf16 {
+    fn rounded(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const Self) -> L {
+        // SAFETY: the caller vouches for it.
+        unsafe { L::load_bf16_at(from) }
+    }
 }
 
 /// Where the rows of a product lie: row `i` has its values for tap `t` from `first + i * stride + taps[t]` on.
@@ -30,7 +79,7 @@ pub(crate) struct Rows<'a> {
     pub count: usize,
 }
 
-/// Where the results go: row `i` from `first + i * stride` on.
+/// Where the results of a panel go: row `i` from `first + i * stride` on.
 pub(crate) struct Results<'a> {
     pub values: &'a mut [f32],
     pub first: usize,
@@ -40,22 +89,25 @@ pub(crate) struct Results<'a> {
 }
 
 impl Panels {
-    /// `weight(output, tap, input)` and the bias of each output.
-    pub fn new(
-        [outputs, taps, inputs]: [usize; 3],
-        weight: impl Fn(usize, usize, usize) -> f32,
+    /// `weight(output, tap, input)` and the bias of each output, kept in f32.
+    pub fn new(sizes: [usize; 3], weight: impl Fn(usize, usize, usize) -> f32 + Sync, bias: Option<&[f32]>) -> Self {
+        Self::kept_as(DType::F32, sizes, weight, bias)
+    }
+
+    /// The same with weights kept in bf16 if that is `dtype`, in f32 otherwise.
+    pub fn kept_as(
+        dtype: DType,
+        sizes: [usize; 3],
+        weight: impl Fn(usize, usize, usize) -> f32 + Sync,
         bias: Option<&[f32]>,
     ) -> Self {
-        let panels = outputs.div_ceil(WIDTH);
-        let mut values = vec![0.0; panels * taps * inputs * WIDTH];
-        for (i, row) in values.chunks_exact_mut(WIDTH).enumerate() {
-            let (panel, tap, input) = (i / (taps * inputs), i / inputs % taps, i % inputs);
-            for (output, value) in (panel * WIDTH..outputs).zip(row) {
-                *value = weight(output, tap, input);
-            }
-        }
+        let values = match dtype {
+            DType::BF16 => Values::Bf16(packed(sizes, weight)),
+            _ => Values::F32(packed(sizes, weight)),
+        };
+        let [outputs, taps, inputs] = sizes;
         let mut padded = bias.unwrap_or(&[]).to_vec();
-        padded.resize(panels * WIDTH, 0.0);
+        padded.resize(outputs.div_ceil(WIDTH) * WIDTH, 0.0);
         Self { values, bias: padded, taps, inputs, outputs }
     }
 
@@ -70,7 +122,7 @@ impl Panels {
                 to[..columns.len()].copy_from_slice(&row[columns.clone()]);
             }
         }
-        Self { values, bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
+        Self { values: Values::F32(values), bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
     }
 
     /// One tap whose matrix is given by columns of `inputs` values in several blocks, each `stride` apart; no bias.
@@ -83,12 +135,17 @@ impl Panels {
             let to = &mut values[output / WIDTH * inputs * WIDTH + output % WIDTH..];
             to.iter_mut().step_by(WIDTH).zip(column).for_each(|(to, v)| *to = *v);
         }
-        Self { values, bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
+        Self { values: Values::F32(values), bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
     }
 
     /// Number of panels.
     pub fn count(&self) -> usize {
         self.outputs.div_ceil(WIDTH)
+    }
+
+    /// The outputs that some panels are for.
+    pub fn columns(&self, panels: &Range<usize>) -> Range<usize> {
+        panels.start * WIDTH..self.outputs.min(panels.end * WIDTH)
     }
 
     /// Values that go out.
@@ -101,35 +158,76 @@ impl Panels {
         self.inputs
     }
 
-    /// Multiplies rows by one panel, whose columns go to their places in the results.
+    /// Multiplies rows by one panel.
     ///
     /// # Panics
     /// When rows or results reach beyond their slices.
     pub fn multiply(&self, panel: usize, rows: Rows, results: Results) {
-        dispatch(Product { panels: self, panel, rows, results });
+        match &self.values {
+            Values::F32(weights) => dispatch(Product { panels: self, weights, panel, rows, results }),
+            Values::Bf16(weights) => dispatch(Product { panels: self, weights, panel, rows, results }),
+        }
     }
 }
 
-struct Product<'a> {
+fn packed<W: Weight>(
+    [outputs, taps, inputs]: [usize; 3],
+    weight: impl Fn(usize, usize, usize) -> f32 + Sync,
+) -> Vec<W> {
+    let mut values = vec![W::default(); outputs.div_ceil(WIDTH) * taps * inputs * WIDTH];
+    values.par_chunks_exact_mut((taps * inputs * WIDTH).max(1)).enumerate().for_each(|(panel, values)| {
+        for (i, row) in values.chunks_exact_mut(WIDTH).enumerate() {
+            for (output, value) in (panel * WIDTH..outputs).zip(row) {
+                *value = W::rounded(weight(output, i / inputs, i % inputs));
+            }
+        }
+    });
+    values
+}
+
+struct Product<'a, W> {
     panels: &'a Panels,
+    weights: &'a [W],
     panel: usize,
     rows: Rows<'a>,
     results: Results<'a>,
 }
 
-impl Product<'_> {
+/// Rows of a panel that are used up before the next: some taps, of each some inputs.
+#[derive(Clone)]
+struct Block {
+    taps: Range<usize>,
+    inputs: Range<usize>,
+}
+
+impl<W: Weight> Product<'_, W> {
     /// The bounds that [`tile`] relies on.
     fn check(&self) {
-        let Self { panels, panel, rows, results } = self;
+        let Self { panels, weights, panel, rows, results } = self;
         assert!(*panel < panels.count() && rows.taps.len() == panels.taps, "the taps of a product");
+        assert_eq!(weights.len(), panels.count() * panels.taps * panels.inputs * WIDTH, "the weights of a product");
         let last = rows.count - 1;
         let furthest = rows.taps.iter().max().map_or(0, |tap| rows.first + last * rows.stride + tap + panels.inputs);
         assert!(furthest <= rows.values.len(), "the rows of a product");
-        assert!(results.first + last * results.stride + panels.outputs <= results.values.len(), "results of a product");
+        let width = panels.columns(&(*panel..panel + 1)).len();
+        assert!(results.first + last * results.stride + width <= results.values.len(), "the results of a product");
+    }
+
+    /// All taps of a product, in order, cut into blocks of about [`DEPTH`] rows.
+    fn blocks(&self) -> impl Iterator<Item = Block> + use<W> {
+        let (taps, inputs) = (self.panels.taps, self.panels.inputs);
+        let at_once = (DEPTH / inputs.max(1)).max(1);
+        let depth = if inputs > DEPTH { DEPTH } else { inputs.max(1) };
+        (0..taps).step_by(at_once).flat_map(move |tap| {
+            let taps = tap..taps.min(tap + at_once);
+            (0..inputs)
+                .step_by(depth)
+                .map(move |input| Block { taps: taps.clone(), inputs: input..inputs.min(input + depth) })
+        })
     }
 }
 
-impl Kernel for Product<'_> {
+impl<W: Weight> Kernel for Product<'_, W> {
     type Output = ();
 
     #[inline(always)]
@@ -138,82 +236,102 @@ impl Kernel for Product<'_> {
             return;
         }
         self.check();
-        let columns = (self.panels.outputs - self.panel * WIDTH).min(WIDTH);
+        let columns = self.panels.columns(&(self.panel..self.panel + 1)).len();
         let tiles = self.rows.count.div_ceil(L::TILE_ROWS);
-        let mut first = 0;
-        for i in 0..tiles {
-            let rows = (self.rows.count - first).div_ceil(tiles - i); // tiles of about the same height
-            let mut column = 0;
-            while column < columns {
-                if L::TILE_VECTORS == 2 && columns - column > L::COUNT {
-                    tile_of::<L, 2>(&mut self, first, rows, column, columns);
-                } else {
-                    tile_of::<L, 1>(&mut self, first, rows, column, columns);
+        for block in self.blocks() {
+            let mut first = 0;
+            for i in 0..tiles {
+                let rows = (self.rows.count - first).div_ceil(tiles - i); // tiles of about the same height
+                let mut column = 0;
+                while column < columns {
+                    if L::TILE_VECTORS == 2 && columns - column > L::COUNT {
+                        tile_of::<L, W, 2>(&mut self, &block, first, rows, column..columns);
+                    } else {
+                        tile_of::<L, W, 1>(&mut self, &block, first, rows, column..columns);
+                    }
+                    column += L::TILE_VECTORS * L::COUNT;
                 }
-                column += L::TILE_VECTORS * L::COUNT;
+                first += rows;
             }
-            first += rows;
         }
     }
 }
 
 /// [`tile`] for a height that is known only now.
 #[inline(always)]
-fn tile_of<L: Lanes, const V: usize>(product: &mut Product, first: usize, rows: usize, column: usize, columns: usize) {
+fn tile_of<L: Lanes, W: Weight, const V: usize>(
+    product: &mut Product<W>,
+    block: &Block,
+    first: usize,
+    rows: usize,
+    columns: Range<usize>,
+) {
     match rows {
-        1 => tile::<L, 1, V>(product, first, column, columns),
-        2 => tile::<L, 2, V>(product, first, column, columns),
-        3 => tile::<L, 3, V>(product, first, column, columns),
-        4 => tile::<L, 4, V>(product, first, column, columns),
-        5 if L::TILE_ROWS > 4 => tile::<L, 5, V>(product, first, column, columns),
-        6 if L::TILE_ROWS > 4 => tile::<L, 6, V>(product, first, column, columns),
-        7 if L::TILE_ROWS > 6 => tile::<L, 7, V>(product, first, column, columns),
-        8 if L::TILE_ROWS > 6 => tile::<L, 8, V>(product, first, column, columns),
-        9 if L::TILE_ROWS > 6 => tile::<L, 9, V>(product, first, column, columns),
-        10 if L::TILE_ROWS > 6 => tile::<L, 10, V>(product, first, column, columns),
-        11 if L::TILE_ROWS > 6 => tile::<L, 11, V>(product, first, column, columns),
-        12 if L::TILE_ROWS > 6 => tile::<L, 12, V>(product, first, column, columns),
+        1 => tile::<L, W, 1, V>(product, block, first, columns),
+        2 => tile::<L, W, 2, V>(product, block, first, columns),
+        3 => tile::<L, W, 3, V>(product, block, first, columns),
+        4 => tile::<L, W, 4, V>(product, block, first, columns),
+        5 if L::TILE_ROWS > 4 => tile::<L, W, 5, V>(product, block, first, columns),
+        6 if L::TILE_ROWS > 4 => tile::<L, W, 6, V>(product, block, first, columns),
+        7 if L::TILE_ROWS > 6 => tile::<L, W, 7, V>(product, block, first, columns),
+        8 if L::TILE_ROWS > 6 => tile::<L, W, 8, V>(product, block, first, columns),
+        9 if L::TILE_ROWS > 6 => tile::<L, W, 9, V>(product, block, first, columns),
+        10 if L::TILE_ROWS > 6 => tile::<L, W, 10, V>(product, block, first, columns),
+        11 if L::TILE_ROWS > 6 => tile::<L, W, 11, V>(product, block, first, columns),
+        12 if L::TILE_ROWS > 6 => tile::<L, W, 12, V>(product, block, first, columns),
         _ => unreachable!("tiles are at most as high as the machine's registers allow"),
     }
 }
 
-/// `R` rows from `first` on times `V` vectors of columns from `column` on, of which those before `columns` are kept.
+/// `R` rows from `first` on times `V` vectors of columns, of which those inside `columns` are kept. The first block of a
+/// panel begins its sums with the bias, each further one goes on where the last one stopped.
 #[inline(always)]
-fn tile<L: Lanes, const R: usize, const V: usize>(product: &mut Product, first: usize, column: usize, columns: usize) {
-    let Product { panels, panel, rows, results } = product;
+fn tile<L: Lanes, W: Weight, const R: usize, const V: usize>(
+    product: &mut Product<W>,
+    block: &Block,
+    first: usize,
+    columns: Range<usize>,
+) {
+    let Product { panels, weights, panel, rows, results } = product;
+    let begins = block.taps.start == 0 && block.inputs.start == 0;
+    let place = |row: usize, v: usize| {
+        let at = results.first + (first + row) * results.stride;
+        let from = columns.start + v * L::COUNT;
+        at + from..at + columns.end.min(from + L::COUNT)
+    };
+    let bias = &panels.bias[*panel * WIDTH + columns.start..];
     let mut sums = [[L::splat(0.0); V]; R];
-    let bias = &panels.bias[*panel * WIDTH + column..];
-    for sums in &mut sums {
+    for (row, sums) in sums.iter_mut().enumerate() {
         for (v, sum) in sums.iter_mut().enumerate() {
-            *sum = L::load(&bias[v * L::COUNT..]);
+            *sum =
+                if begins { L::load(&bias[v * L::COUNT..]) } else { L::load_rest(&results.values[place(row, v)], 0.0) };
         }
     }
     let x = rows.values.as_ptr().wrapping_add(rows.first + first * rows.stride);
-    let mut weight = panels.values[*panel * panels.taps * panels.inputs * WIDTH + column..].as_ptr();
-    for tap in rows.taps {
-        let x: [*const f32; R] = std::array::from_fn(|row| x.wrapping_add(row * rows.stride + tap));
-        for input in 0..panels.inputs {
-            let mut weights = [L::splat(0.0); V];
-            for (v, weights) in weights.iter_mut().enumerate() {
-                // SAFETY: a panel has WIDTH values for each tap and input, and `column + V * COUNT <= WIDTH`.
-                *weights = unsafe { L::load_at(weight.wrapping_add(v * L::COUNT)) };
+    let panel_weights = weights[*panel * panels.taps * panels.inputs * WIDTH + columns.start..].as_ptr();
+    for tap in block.taps.clone() {
+        let x: [*const f32; R] = std::array::from_fn(|row| x.wrapping_add(row * rows.stride + rows.taps[tap]));
+        let mut weight = panel_weights.wrapping_add((tap * panels.inputs + block.inputs.start) * WIDTH);
+        for input in block.inputs.clone() {
+            let mut vectors = [L::splat(0.0); V];
+            for (v, vector) in vectors.iter_mut().enumerate() {
+                // SAFETY: `check` has seen that a panel has WIDTH values for each tap and input, and
+                // `columns.start + V * COUNT <= WIDTH`.
+                *vector = unsafe { W::load(weight.wrapping_add(v * L::COUNT)) };
             }
             for (x, sums) in x.iter().zip(&mut sums) {
                 // SAFETY: `check` has seen that the last row's last tap ends inside the slice.
                 let value = L::splat(unsafe { *x.wrapping_add(input) });
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = value.mul_add(weights, *sum);
+                for (sum, vector) in sums.iter_mut().zip(vectors) {
+                    *sum = value.mul_add(vector, *sum);
                 }
             }
             weight = weight.wrapping_add(WIDTH);
         }
     }
     for (row, sums) in sums.into_iter().enumerate() {
-        let at = results.first + (first + row) * results.stride + *panel * WIDTH;
         for (v, sum) in sums.into_iter().enumerate() {
-            let from = column + v * L::COUNT;
-            let to = &mut results.values[at + from..at + columns.min(from + L::COUNT)];
-            keep(sum, to, results.add);
+            keep(sum, &mut results.values[place(row, v)], results.add && begins);
         }
     }
 }
@@ -221,12 +339,8 @@ fn tile<L: Lanes, const R: usize, const V: usize>(product: &mut Product, first: 
 /// Writes or adds as many values as there is room for.
 #[inline(always)]
 fn keep<L: Lanes>(sum: L, to: &mut [f32], add: bool) {
-    match (to.len() == L::COUNT, add) {
-        (true, false) => sum.store(to),
-        (true, true) => L::load(to).add(sum).store(to),
-        (false, false) => sum.store_some(to),
-        (false, true) => L::load_some(to, 0.0).add(sum).store_some(to),
-    }
+    let sum = if add { L::load_rest(to, 0.0).add(sum) } else { sum };
+    sum.store_rest(to);
 }
 
 #[cfg(test)]
@@ -244,8 +358,12 @@ mod tests {
             let Self(panels, rows, stride) = self;
             let mut out = vec![1.0; rows.count * stride];
             for panel in 0..panels.count() {
-                let results = Results { values: &mut out, first: 0, stride, add: true };
-                Product { panels, panel, rows, results }.run::<L>();
+                let first = panels.columns(&(panel..panel + 1)).start;
+                let results = Results { values: &mut out, first, stride, add: true };
+                match &panels.values {
+                    Values::F32(weights) => Product { panels, weights, panel, rows, results }.run::<L>(),
+                    Values::Bf16(weights) => Product { panels, weights, panel, rows, results }.run::<L>(),
+                }
             }
             out
         }
@@ -253,9 +371,15 @@ mod tests {
 
     #[test]
     fn products_match_the_definition_for_odd_shapes() {
-        for (count, taps, inputs, outputs) in
-            [(1, 1, 1, 1), (3, 2, 5, 17), (13, 1, 33, 33), (29, 4, 3, 70), (50, 9, 8, 3)]
-        {
+        for (count, taps, inputs, outputs) in [
+            (1, 1, 1, 1),
+            (3, 2, 5, 17),
+            (13, 1, 33, 33),
+            (29, 4, 3, 70),
+            (50, 9, 8, 3),
+            (7, 1, 2500, 40),
+            (5, 9, 700, 33),
+        ] {
             let weight = |o: usize, t: usize, i: usize| ((o * 31 + t * 7 + i * 3) as f32).sin();
             let bias: Vec<f32> = (0..outputs).map(|o| o as f32 * 0.1).collect();
             let panels = Panels::new([outputs, taps, inputs], weight, Some(&bias));

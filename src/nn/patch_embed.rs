@@ -21,7 +21,8 @@ impl PatchEmbed {
             return Err(w.mismatch("weight", "square patches", found));
         }
         let weight = w.get_reshaped((width, channels * patch * patch), "weight")?;
-        Ok(Self { proj: Linear::new(weight, Some(w.get(width, "bias")?))?, patch, channels })
+        let proj = Linear::kept_as(w.dtype(), weight, Some(w.get(width, "bias")?))?;
+        Ok(Self { proj, patch, channels })
     }
 
     /// Side of a patch in pixels.

@@ -5,6 +5,8 @@
 
 use std::sync::OnceLock;
 
+use half::bf16;
+
 /// A vector of f32 values. Its methods are reached through [`dispatch`] alone, which has seen that the machine has the
 /// instructions; they must be inlined into the function that enables them.
 pub(crate) trait Lanes: Copy {
@@ -22,6 +24,9 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// `COUNT` values can be written at `to`.
     unsafe fn store_at(self, to: *mut f32);
+    /// # Safety
+    /// `COUNT` values can be read at `from`.
+    unsafe fn load_bf16_at(from: *const bf16) -> Self;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -197,6 +202,12 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_bf16_at(from: *const bf16) -> Self {
+        // SAFETY: the caller vouches for eight values; an array of them needs no more than their alignment.
+        Self(unsafe { from.cast::<[bf16; 8]>().read() }.map(f32::from))
+    }
+
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         self.zip(other, |a, b| a + b)
     }
@@ -254,6 +265,8 @@ impl Lanes for Portable {
 mod x86 {
     use std::arch::x86_64::*;
 
+    use half::bf16;
+
     use super::{Kernel, Lanes};
 
     #[target_feature(enable = "avx512f,avx2,fma")]
@@ -306,6 +319,14 @@ mod x86 {
             unsafe { _mm512_storeu_ps(to, self.0) }
         }
 
+        #[inline(always)]
+        unsafe fn load_bf16_at(from: *const bf16) -> Self {
+            // SAFETY: the caller vouches for sixteen values.
+            let halves = unsafe { _mm256_loadu_si256(from.cast()) };
+            // SAFETY: reached through `dispatch`, which has seen the feature.
+            Self(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) })
+        }
+
         // Of a NaN and a number `max` and `min` return the second argument.
         operations! {
             add(other) = _mm512_add_ps(this, other);
@@ -343,6 +364,14 @@ mod x86 {
         unsafe fn store_at(self, to: *mut f32) {
             // SAFETY: the caller vouches for eight values.
             unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_bf16_at(from: *const bf16) -> Self {
+            // SAFETY: the caller vouches for eight values.
+            let halves = unsafe { _mm_loadu_si128(from.cast()) };
+            // SAFETY: reached through `dispatch`, which has seen the feature.
+            Self(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves))) })
         }
 
         // Of a NaN and a number `max` and `min` return the second argument.

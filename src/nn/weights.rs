@@ -45,7 +45,8 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// All tensors of `source`, to be read as `dtype` onto `device`.
+    /// All tensors of `source` onto `device`. With bf16 the CPU keeps matrices in it and computes in f32; other devices
+    /// hold and compute everything in `dtype`.
     pub fn new(source: Arc<dyn TensorSource>, dtype: DType, device: &Device) -> Self {
         Self { source, read: Arc::default(), prefix: String::new(), dtype, device: device.clone() }
     }
@@ -55,7 +56,7 @@ impl Weights {
         Self { prefix: self.path(&name.to_string()), ..self.clone() }
     }
 
-    /// The type in which tensors are read.
+    /// The type in which matrices are kept.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
@@ -141,7 +142,8 @@ impl Weights {
 
     fn read(&self, name: &str) -> Result<Tensor> {
         let path = self.path(name);
-        let tensor = self.source.load(&path)?.to_dtype(self.dtype)?.to_device(&self.device)?;
+        let dtype = if self.device.is_cpu() { DType::F32 } else { self.dtype };
+        let tensor = self.source.load(&path)?.to_dtype(dtype)?.to_device(&self.device)?;
         self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(path);
         Ok(tensor)
     }

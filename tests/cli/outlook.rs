@@ -27,6 +27,7 @@ fn the_program_says_what_it_can_do() {
       generate  Search for the best image of a prompt and write it as a PNG
       models    List the models that are known, their files and where those are published
       plan      Show what a search would do and cost, scale by scale, without doing it
+      bench     Measure how long a search takes and where the time goes, on a model of any size
       inspect   Print what an image file or a trace says about its origin
       eval      Compare search methods on a set of prompts whose pictures can be judged
       help      Print this message or the help of the given subcommand(s)
@@ -40,6 +41,8 @@ fn the_program_says_what_it_can_do() {
           --json             Print results as JSON, one object a line
           --threads <COUNT>  Threads to compute with; they do not change the result [default: one a
                              core]
+          --dtype <TYPE>     What matrices are kept in: f32, or bf16, which takes half the memory
+                             [default: f32]
           --device <DEVICE>  Where to compute: cpu or cuda [default: cpu]
 
     Try it: ttsvar generate "a red circle and a blue square" --tree tree.png
@@ -105,6 +108,8 @@ fn generate_explains_every_flag() {
           --json             Print results as JSON, one object a line
           --threads <COUNT>  Threads to compute with; they do not change the result [default: one a
                              core]
+          --dtype <TYPE>     What matrices are kept in: f32, or bf16, which takes half the memory
+                             [default: f32]
           --device <DEVICE>  Where to compute: cpu or cuda [default: cpu]
     ");
 }

@@ -33,14 +33,15 @@ struct ResnetBlock {
 
 impl ResnetBlock {
     fn load(w: &Weights) -> crate::Result<Self> {
-        let conv1 = conv(w, "conv1", 1, 1)?;
+        let conv = |name| Conv2d::load_for_large_maps(&wrapped(w, name, "conv"), 1, 1);
+        let conv1 = conv("conv1")?;
         let grows = conv1.inputs() != conv1.outputs();
         Ok(Self {
             norm1: norm(w, "norm1")?,
             conv1,
             norm2: norm(w, "norm2")?,
-            conv2: conv(w, "conv2", 1, 1)?,
-            nin_shortcut: grows.then(|| conv(w, "nin_shortcut", 1, 0)).transpose()?,
+            conv2: conv("conv2")?,
+            nin_shortcut: grows.then(|| Conv2d::load(&wrapped(w, "nin_shortcut", "conv"), 1, 0)).transpose()?,
         })
     }
 

@@ -2,9 +2,11 @@
 //! and a decoder between pictures and latents, and the quantizer between latents and bits.
 
 mod autoencoder;
+mod checkpoint;
 mod quantizer;
 
 pub use autoencoder::{Decoder, Encoder};
+pub use checkpoint::DecoderSizes;
 pub use quantizer::{Latent, QuantizedScale, quantize};
 
 use crate::{Result, nn::Weights};

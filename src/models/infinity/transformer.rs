@@ -179,29 +179,31 @@ impl Infinity {
         ScaleRun { input, texts, seen, rope, guidance, keep }: ScaleRun,
         watch: &mut dyn FnMut(usize, usize, &Tensor),
     ) -> Result<(Tensor, Vec<ScaleKv>)> {
-        let rows = input[0].dims()[0];
-        let mut x = input.to_vec();
-        let mut kept: Vec<ScaleKv> = vec![vec![Vec::new(); texts.len()]; rows];
+        let (rows, halves) = (input[0].dims()[0], texts.len());
+        let mut x = Tensor::cat(input, 0)?; // (halves * R, L, C)
+        let half = |x: &Tensor, half: usize| x.narrow(0, half * rows, rows);
+        let mut kept: Vec<ScaleKv> = vec![vec![Vec::new(); halves]; rows];
         let mix_after = guidance.layer.and_then(|n| self.config.depth.checked_sub(n));
         for (i, block) in self.blocks.iter().enumerate() {
-            for (half, text) in texts.iter().enumerate() {
-                let before: Vec<Vec<&Kv>> =
-                    seen.iter().map(|scales| scales.iter().map(|kv| &kv[half][i]).collect()).collect();
-                let (out, own) = block.forward(&x[half], &text.blocks[i], &before, rope)?;
-                watch(half, i, &out);
-                x[half] = out;
-                if keep {
-                    kept.iter_mut().zip(own).for_each(|(row, kv)| row[half].push(kv));
-                }
+            let of_half = |half: usize| seen.iter().map(move |scales| scales.iter().map(|kv| &kv[half][i]).collect());
+            let before: Vec<Vec<&Kv>> = (0..halves).flat_map(of_half).collect();
+            let block_texts: Vec<&BlockText> = texts.iter().map(|text| &text.blocks[i]).collect();
+            let (out, own) = block.forward(&x, &block_texts, &before, rope)?;
+            x = out;
+            for at in 0..halves {
+                watch(at, i, &half(&x, at)?);
             }
-            if mix_after == Some(i) && texts.len() == 2 {
-                let mixed = mix(&x[0], &x[1], guidance.cfg)?;
-                x = vec![mixed.clone(), mixed];
+            if keep {
+                own.into_iter().enumerate().for_each(|(row, kv)| kept[row % rows][row / rows].push(kv));
+            }
+            if mix_after == Some(i) && halves == 2 {
+                let mixed = mix(&half(&x, 0)?, &half(&x, 1)?, guidance.cfg)?;
+                x = Tensor::cat(&[&mixed, &mixed], 0)?;
             }
         }
-        let mut logits = self.logits(&x[0], &texts[0])?;
-        if guidance.layer.is_none() && texts.len() == 2 {
-            logits = mix(&logits, &self.logits(&x[1], &texts[1])?, guidance.cfg)?;
+        let mut logits = self.logits(&half(&x, 0)?, &texts[0])?;
+        if guidance.layer.is_none() && halves == 2 {
+            logits = mix(&logits, &self.logits(&half(&x, 1)?, &texts[1])?, guidance.cfg)?;
         }
         Ok((logits, if keep { kept } else { Vec::new() }))
     }
@@ -232,6 +234,24 @@ impl Infinity {
     pub fn kv_bytes(&self, tokens: usize) -> u64 {
         (2 * 4 * self.config.depth * self.config.width * tokens) as u64
     }
+}
+
+/// Applies `f` to the rows of each half (R, L, C) with the half's text, and puts the results one behind the other.
+fn per_half<const N: usize>(
+    texts: &[&BlockText],
+    x: [&Tensor; N],
+    f: impl Fn(&BlockText, [Tensor; N]) -> candle_core::Result<Tensor>,
+) -> Result<Tensor> {
+    let rows = x[0].dims()[0] / texts.len();
+    let mut parts = Vec::with_capacity(texts.len());
+    for (half, text) in texts.iter().enumerate() {
+        let mut part = x.map(Tensor::clone);
+        for x in &mut part {
+            *x = x.narrow(0, half * rows, rows)?;
+        }
+        parts.push(f(text, part)?);
+    }
+    Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Tensor::cat(&parts, 0)? })
 }
 
 /// `cfg * a + (1 - cfg) * b`
@@ -289,7 +309,7 @@ impl TextPool {
 fn kv_projection(w: &Weights, c: usize, inputs: usize) -> Result<Linear> {
     let v_bias = w.get(c, "v_bias")?;
     let bias = Tensor::cat(&[&v_bias.zeros_like()?, &v_bias], 0)?;
-    Ok(Linear::new(w.get((2 * c, inputs), "mat_kv.weight")?, Some(bias))?)
+    Linear::load_with_bias(&w.pp("mat_kv"), inputs, 2 * c, Some(bias))
 }
 
 /// One block: self-attention over all scales so far, cross-attention to the text, feed-forward.
@@ -344,15 +364,15 @@ impl Block {
         })
     }
 
-    /// x (R, L, C); `before[r]` are the keys and values of the scales that row r has behind it.
-    fn forward(&self, x: &Tensor, text: &BlockText, before: &[Vec<&Kv>], rope: &Rope) -> Result<(Tensor, Vec<Kv>)> {
-        let h = modulate(x, &text.scale1, &text.shift1, EPS)?;
+    /// x (halves * R, L, C), half after half; `before[r]` are the keys and values of the scales that row r has behind it.
+    fn forward(&self, x: &Tensor, texts: &[&BlockText], before: &[Vec<&Kv>], rope: &Rope) -> Result<(Tensor, Vec<Kv>)> {
+        let h = per_half(texts, [x], |text, [x]| modulate(&x, &text.scale1, &text.shift1, EPS))?;
         let (h, own) = self.sa.forward(&h, before, rope)?;
-        let x = residual(x, &h, Some(&text.gamma1))?;
-        let x = residual(&x, &self.ca.forward(&self.ca_norm.forward(&x)?, &text.kv)?, None)?;
-        let h = modulate(&x, &text.scale2, &text.shift2, EPS)?;
+        let x = per_half(texts, [x, &h], |text, [x, h]| residual(&x, &h, Some(&text.gamma1)))?;
+        let x = residual(&x, &self.ca.forward(&self.ca_norm.forward(&x)?, texts)?, None)?;
+        let h = per_half(texts, [&x], |text, [x]| modulate(&x, &text.scale2, &text.shift2, EPS))?;
         let h = self.ffn.1.forward(&Activation::GeluTanh.forward(&self.ffn.0.forward(&h)?)?)?;
-        Ok((residual(&x, &h, Some(&text.gamma2))?, own))
+        Ok((per_half(texts, [&x, &h], |text, [x, h]| residual(&x, &h, Some(&text.gamma2)))?, own))
     }
 
     fn linear_flops(&self, tokens: usize) -> f64 {
@@ -368,7 +388,7 @@ impl SelfAttention {
         let bias = Tensor::cat(&[&q_bias, &q_bias.zeros_like()?, &v_bias], 0)?;
         Ok(Self {
             temperature: logs.iter().map(|log| log.min(MAX_LOG_TEMPERATURE).exp()).collect(),
-            mat_qkv: Linear::new(w.get((3 * c, c), "mat_qkv.weight")?, Some(bias))?,
+            mat_qkv: Linear::load_with_bias(&w.pp("mat_qkv"), c, 3 * c, Some(bias))?,
             proj: Linear::load(&w.pp("proj"), c, c)?,
         })
     }
@@ -392,11 +412,12 @@ impl CrossAttention {
         })
     }
 
-    /// x (R, L, C), the text's keys and values (T, C)
-    fn forward(&self, x: &Tensor, text: &Kv) -> Result<Tensor> {
+    /// x (halves * R, L, C)
+    fn forward(&self, x: &Tensor, texts: &[&BlockText]) -> Result<Tensor> {
         let (rows, _, c) = x.dims3()?;
         let scale = ((c / self.heads) as f32).sqrt().recip();
-        let out = attention_blocks(&self.mat_q.forward(x)?, &vec![vec![text]; rows], self.heads, scale, None)?;
+        let seen: Vec<Vec<&Kv>> = (0..rows).map(|row| vec![&texts[row * texts.len() / rows].kv]).collect();
+        let out = attention_blocks(&self.mat_q.forward(x)?, &seen, self.heads, scale, None)?;
         Ok(self.proj.forward(&out)?)
     }
 }

@@ -1,0 +1,74 @@
+//! The released sizes of Infinity (`infinity/models/infinity.py`, the functions at its end; `tools/run_infinity.py`).
+
+use crate::{
+    Error, Result,
+    models::{bsq_vae::DecoderSizes, infinity::Config},
+};
+
+/// A size of the model by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Architecture {
+    /// As it is called.
+    pub name: &'static str,
+    width: usize,
+    depth: usize,
+    heads: usize,
+    /// Latent cells along one side of a token.
+    patch: usize,
+    decoder: DecoderSizes<'static>,
+}
+
+const TEXT_WIDTH: usize = 2048; // flan-t5-xl
+const TEXT_TOKENS: usize = 512;
+const LEVELS: usize = 15;
+
+/// 16 pixels along one side of a latent cell.
+const COARSE: DecoderSizes = DecoderSizes { latent_channels: 32, base: 128, multipliers: &[1, 2, 4, 4, 4], blocks: 3 };
+/// 8 pixels along one side of a latent cell.
+const FINE: DecoderSizes = DecoderSizes { latent_channels: 14, base: 128, multipliers: &[1, 2, 4, 4], blocks: 3 };
+
+/// All that are known.
+pub const ARCHITECTURES: [Architecture; 5] = [
+    Architecture { name: "infinity-layer12", width: 768, depth: 12, heads: 8, patch: 1, decoder: COARSE },
+    Architecture { name: "infinity-layer16", width: 1152, depth: 16, heads: 12, patch: 1, decoder: COARSE },
+    Architecture { name: "infinity-layer24", width: 1536, depth: 24, heads: 16, patch: 1, decoder: COARSE },
+    Architecture { name: "2b", width: 2048, depth: 32, heads: 16, patch: 1, decoder: COARSE },
+    Architecture { name: "8b", width: 3584, depth: 40, heads: 28, patch: 2, decoder: FINE },
+];
+
+impl Architecture {
+    /// # Errors
+    /// No architecture has that name.
+    pub fn named(name: &str) -> Result<Self> {
+        let names = ARCHITECTURES.map(|arch| arch.name).join(", ");
+        let unknown =
+            || Error::input(format!("unknown architecture `{name}`")).with_hint(format!("take demo or one of {names}"));
+        ARCHITECTURES.into_iter().find(|arch| arch.name == name).ok_or_else(unknown)
+    }
+
+    /// The sizes of its transformer.
+    pub fn transformer(&self) -> Config {
+        Config {
+            width: self.width,
+            depth: self.depth,
+            heads: self.heads,
+            text_width: TEXT_WIDTH,
+            bits: self.decoder.latent_channels * self.patch * self.patch,
+            // The feed-forward layers are four times as wide, rounded to multiples of 256.
+            hidden: (4 * self.width + 128) / 256 * 256,
+            levels: LEVELS,
+            text_tokens: TEXT_TOKENS,
+        }
+    }
+
+    /// The sizes of its decoder.
+    pub fn decoder(&self) -> DecoderSizes<'static> {
+        self.decoder
+    }
+
+    /// Numbers in all of its weights.
+    pub fn values(&self) -> usize {
+        let tensors = self.transformer().tensors().into_iter().chain(self.decoder.tensors());
+        tensors.map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+}

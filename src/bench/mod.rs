@@ -1,0 +1,16 @@
+//! How long a search takes and where the time goes, on models of any size: with random weights made up in memory, since
+//! no number among them changes the time.
+
+mod arch;
+mod made_up;
+mod measure;
+mod memory;
+mod model;
+mod stand_ins;
+
+pub use arch::{ARCHITECTURES, Architecture};
+pub use made_up::MadeUp;
+pub use measure::{Job, Measurement, Phases, measure};
+pub use memory::peak_bytes;
+pub use model::Model;
+pub use stand_ins::{Blocks, Redness};

@@ -1,0 +1,60 @@
+//! A generator without trained weights, ready to paint noise.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{Architecture, MadeUp};
+use crate::{
+    Result,
+    models::{
+        bsq_vae::Decoder,
+        infinity::{Infinity, Schedule},
+    },
+    nn::Weights,
+    pipelines::{
+        Pipeline,
+        infinity::{InfinityPipeline, Painter, Settings, TextEncoder},
+    },
+};
+
+/// Tokens of the prompt, as in the peer.
+const TEXT_TOKENS: usize = 20;
+
+/// Networks of one architecture.
+pub struct Model {
+    transformer: Infinity,
+    decoder: Decoder,
+    text: TextEncoder,
+    device: Device,
+    values: usize,
+}
+
+impl Model {
+    /// Makes all weights up, to be kept as `dtype`.
+    ///
+    /// # Errors
+    /// The device has no room for them.
+    pub fn new(arch: Architecture, dtype: DType, device: &Device) -> Result<Self> {
+        let config = arch.transformer();
+        let source = |tensors| Weights::new(Arc::new(MadeUp::new(tensors)), dtype, device);
+        let (transformer, decoder) = (source(config.tensors()), source(arch.decoder().tensors()));
+        let features = Tensor::randn(0f32, 1.0, (TEXT_TOKENS, config.text_width), device)?;
+        Ok(Self {
+            values: arch.values(),
+            transformer: Infinity::load(&transformer)?,
+            decoder: Decoder::load(&decoder)?,
+            text: TextEncoder::Fixed(features),
+            device: device.clone(),
+        })
+    }
+
+    /// The generator, set up for a schedule with the official settings.
+    ///
+    /// # Errors
+    /// The transformer does not know so many scales.
+    pub fn pipeline(&self, schedule: &Schedule) -> Result<Box<dyn Pipeline + '_>> {
+        let painter = Painter::new(&self.transformer, &self.decoder, schedule, Settings::default(), &self.device)?;
+        Ok(Box::new(InfinityPipeline::new(painter, &self.text, self.values)?))
+    }
+}

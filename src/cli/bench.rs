@@ -1,0 +1,194 @@
+//! `ttsvar bench`: how long a search takes and where the time goes.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{
+    arguments::{self, Global},
+    numbers,
+    progress::Progress,
+    request::preview,
+    system,
+    table::{Align, Table},
+    talk::Talk,
+    wish::{Named, Source, Wish},
+};
+use crate::{
+    Error, Result,
+    bench::{Architecture, Blocks, Job, Measurement, Model, Redness, measure},
+    bundle::{DEMO, Settings},
+    features::{Extractor, Features},
+    hub::description::Defaults,
+    models::infinity::{Pixels, Schedule},
+    pipelines::{Pipeline, Size},
+    scorers::Scorer,
+    search::Search,
+};
+
+/// Measures.
+pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
+    let wish = Wish::read(Source::Method(Named::read(&typed.method)?), &typed.choices)?;
+    let order =
+        Order { wish, preview: preview(typed.choices.preview.as_deref())?, repeat: typed.repeat, seed: typed.seed };
+    if order.repeat == 0 {
+        return Err(Error::input("--repeat is 0, but something has to be timed").with_hint("3 is usual"));
+    }
+    let (dtype, device) = (system::dtype(&global.dtype)?, system::device(&global.device)?);
+    let report = if typed.arch == DEMO {
+        if typed.pixels.is_some() {
+            return Err(Error::input("the demo paints images of one size only").with_hint("leave --pixels out"));
+        }
+        let system = system::open(DEMO, None, global)?;
+        let pipeline = system.pipeline(&Settings::of(system.defaults()))?;
+        order.follow(pipeline.as_ref(), system.scorer(), system.extractors(), talk)?
+    } else {
+        let arch = Architecture::named(&typed.arch)?;
+        let pixels = typed.pixels.as_deref().map(str::parse).transpose()?.unwrap_or(Pixels::P006M);
+        talk.note(&format!("making up {} weights", numbers::count(arch.values())));
+        let model = Model::new(arch, dtype, &device)?;
+        let pipeline = model.pipeline(&Schedule::released(1.0, pixels)?)?;
+        let features: Box<dyn Extractor> = Box::new(Blocks);
+        order.follow(pipeline.as_ref(), &Redness, &BTreeMap::from([(Features::Pca, features)]), talk)?
+    };
+    let threads = rayon::current_num_threads();
+    talk.result(&if talk.json {
+        report.json(typed, global, threads).to_string()
+    } else {
+        report.words(typed, global, threads)
+    })
+}
+
+/// What is asked of any model.
+struct Order {
+    wish: Wish,
+    preview: Size,
+    repeat: usize,
+    seed: u64,
+}
+
+impl Order {
+    fn follow(
+        &self,
+        pipeline: &dyn Pipeline,
+        scorer: &dyn Scorer,
+        extractors: &BTreeMap<Features, Box<dyn Extractor>>,
+        talk: &Talk,
+    ) -> Result<Report> {
+        let (plan, named) = self.wish.plan(pipeline.scales().len(), &Defaults::default())?;
+        let mut search = Search::new(pipeline, scorer, extractors);
+        search.preview = self.preview;
+        let mut progress = Progress::new(talk, true);
+        let job = Job { search, plan: plan.clone(), repeat: self.repeat, seed: self.seed };
+        let found = measure(&job, &mut progress)?;
+        progress.clear();
+        let grids = pipeline.scales().iter().map(|scale| [scale.height, scale.width]).collect();
+        let widths = plan.widths(pipeline.scales().len());
+        Ok(Report { named, grids, widths, size: pipeline.image_size(), found })
+    }
+}
+
+/// What came out.
+struct Report {
+    named: Named,
+    grids: Vec<[usize; 2]>,
+    widths: Vec<usize>,
+    size: (usize, usize),
+    found: Measurement,
+}
+
+impl Report {
+    fn method(&self) -> String {
+        self.named.method.map_or_else(String::new, |method| method.to_string())
+    }
+
+    fn words(&self, typed: &arguments::Bench, global: &Global, threads: usize) -> String {
+        use Align::{Left, Right};
+        let Measurement { seconds, flops, states, decodes, range, peak_bytes } = &self.found;
+        let mut table =
+            Table::new([("phase", Left), ("seconds", Right), ("share", Right), ("GFLOP", Right), ("TFLOP/s", Right)]);
+        let mut row = |phase: String, time: f64, flops: f64| {
+            let share = format!("{:.0} %", 100.0 * time / seconds.total);
+            let (work, rate) = if flops > 0.0 {
+                (format!("{:.1}", flops / 1e9), format!("{:.3}", flops / time / 1e12))
+            } else {
+                ("-".to_owned(), "-".to_owned())
+            };
+            table.row([phase, format!("{time:.4}"), share, work, rate]);
+        };
+        row("text".to_owned(), seconds.text, flops.text);
+        let transformer: f64 = seconds.transformer.iter().sum();
+        row("transformer".to_owned(), transformer, flops.transformer.iter().sum());
+        for ((scale, time), rows) in seconds.transformer.iter().enumerate().zip(states) {
+            let [height, width] = self.grids[scale];
+            row(format!("  {height}×{width}, {}", numbers::counted(*rows, "row")), *time, 0.0);
+        }
+        row(format!("decode, {}", numbers::counted(*decodes, "image")), seconds.decode, flops.decode);
+        row("features".to_owned(), seconds.features, flops.features);
+        row("scorer".to_owned(), seconds.scorer, flops.scorer);
+        row("selection".to_owned(), seconds.selection, 0.0);
+        row("all".to_owned(), seconds.total, flops.total);
+        let memory = peak_bytes.map_or(String::new(), |bytes| format!(", at most {} of memory", numbers::bytes(bytes)));
+        format!(
+            "{} at {}×{} in {}, {}, {}\n\n{table}\n\nmedians of {}: {:.3} to {:.3} s{memory}",
+            typed.arch,
+            self.size.1,
+            self.size.0,
+            global.dtype,
+            self.named,
+            numbers::counted(threads, "thread"),
+            numbers::counted(typed.repeat, "run"),
+            range[0],
+            range[1],
+        )
+    }
+
+    /// With the fields of the peer.
+    fn json(&self, typed: &arguments::Bench, global: &Global, threads: usize) -> Value {
+        let Measurement { seconds, flops, states, decodes, range, peak_bytes } = &self.found;
+        let [work, time]: [f64; 2] = [&flops.transformer, &seconds.transformer].map(|phases| phases.iter().sum());
+        let rate = |flops: f64, seconds: f64| if seconds > 0.0 { flops / seconds / 1e12 } else { 0.0 };
+        json!({
+            "implementation": "ttsvar",
+            "version": env!("CARGO_PKG_VERSION"),
+            "size": typed.arch,
+            "pn": typed.pixels,
+            "pixels": self.size.0,
+            "method": self.method(),
+            "n": self.named.n.unwrap_or(1),
+            "preview": typed.choices.preview.as_deref().unwrap_or("full"),
+            "dtype": global.dtype,
+            "device": global.device,
+            "threads": threads,
+            "seed": typed.seed,
+            "repeat": typed.repeat,
+            "widths": self.widths,
+            "states": states,
+            "decodes": decodes,
+            "seconds": {
+                "text": seconds.text,
+                "transformer": time,
+                "decode": seconds.decode,
+                "features": seconds.features,
+                "scorer": seconds.scorer,
+                "select": seconds.selection,
+                "total": seconds.total,
+                "transformer_per_scale": seconds.transformer,
+            },
+            "total_range": range,
+            "images_per_s": 1.0 / seconds.total,
+            "gflop": {
+                "text": flops.text / 1e9,
+                "transformer": work / 1e9,
+                "decode": flops.decode / 1e9,
+                "total": flops.total / 1e9,
+            },
+            "tflop_per_s": {
+                "transformer": rate(work, time),
+                "decode": rate(flops.decode, seconds.decode),
+                "total": rate(flops.total, seconds.total),
+            },
+            "memory_mib": { "peak_rss": peak_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)) },
+        })
+    }
+}

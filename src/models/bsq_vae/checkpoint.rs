@@ -1,0 +1,62 @@
+//! What the decoder's part of a checkpoint holds: for decoders of any size without a file.
+
+/// The sizes of a decoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecoderSizes<'a> {
+    /// Values per latent cell.
+    pub latent_channels: usize,
+    /// Channels at full size.
+    pub base: usize,
+    /// How many times as many each resolution has, fine to coarse.
+    pub multipliers: &'a [usize],
+    /// Residual blocks of a resolution.
+    pub blocks: usize,
+}
+
+impl DecoderSizes<'_> {
+    /// Name and shape of every tensor that [`super::Decoder::load`] reads.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let channels: Vec<usize> = self.multipliers.iter().map(|times| times * self.base).collect();
+        let (mut all, mut c) = (Tensors::default(), channels.last().copied().unwrap_or(self.base));
+        all.conv("conv_in", self.latent_channels, c, 3);
+        all.residual("mid.block_1", c, c);
+        all.residual("mid.block_2", c, c);
+        for (i, &to) in channels.iter().enumerate().rev() {
+            for block in 0..self.blocks {
+                all.residual(&format!("up.{i}.block.{block}"), c, to);
+                c = to;
+            }
+            if i > 0 {
+                all.conv(&format!("up.{i}.upsample.conv"), c, c, 3);
+            }
+        }
+        all.norm("norm_out", c);
+        all.conv("conv_out", c, 3, 3);
+        all.0
+    }
+}
+
+#[derive(Default)]
+struct Tensors(Vec<(String, Vec<usize>)>);
+
+impl Tensors {
+    fn conv(&mut self, name: &str, inputs: usize, outputs: usize, size: usize) {
+        self.0.push((format!("{name}.weight"), vec![outputs, inputs, size, size]));
+        self.0.push((format!("{name}.bias"), vec![outputs]));
+    }
+
+    fn norm(&mut self, name: &str, channels: usize) {
+        self.0.push((format!("{name}.weight"), vec![channels]));
+        self.0.push((format!("{name}.bias"), vec![channels]));
+    }
+
+    fn residual(&mut self, name: &str, inputs: usize, outputs: usize) {
+        self.norm(&format!("{name}.norm1"), inputs);
+        self.conv(&format!("{name}.conv1"), inputs, outputs, 3);
+        self.norm(&format!("{name}.norm2"), outputs);
+        self.conv(&format!("{name}.conv2"), outputs, outputs, 3);
+        if inputs != outputs {
+            self.conv(&format!("{name}.nin_shortcut"), inputs, outputs, 1);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What a checkpoint holds, as far as the network reads it: for models of any size without a file.
+
+use super::Config;
+
+impl Config {
+    /// Name and shape of every tensor that [`super::Infinity::load`] reads, all blocks in one chunk.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let Self { width: c, text_width: ct, bits, hidden, .. } = *self;
+        let mut all = Tensors::default();
+        all.add("cfg_uncond", &[self.text_tokens, ct]);
+        all.add("text_norm.weight", &[ct]);
+        let heads = (ct / POOL_HEAD).max(1); // TextAttentivePool
+        all.add("text_proj_for_sos.ca.mat_q", &[1, heads, c / heads]);
+        all.kv("text_proj_for_sos.ca", ct, c);
+        all.linear("text_proj_for_sos.ca.proj", c, c);
+        all.linear("text_proj_for_ca.0", ct, c);
+        all.linear("text_proj_for_ca.2", c, c);
+        all.add("pos_start", &[1, 1, c]);
+        all.add("lvl_embed.weight", &[self.levels, c]);
+        all.linear("word_embed", bits, c);
+        all.linear("shared_ada_lin.1", c, 6 * c);
+        for i in 0..self.depth {
+            all.block(&format!("block_chunks.0.module.{i}"), c, self.heads, hidden);
+        }
+        all.linear("head_nm.ada_lin.1", c, 2 * c);
+        all.linear("head", c, 2 * bits);
+        all.0
+    }
+}
+
+/// Width of a head of the text pool in models up to 4096 wide.
+const POOL_HEAD: usize = 128;
+
+#[derive(Default)]
+struct Tensors(Vec<(String, Vec<usize>)>);
+
+impl Tensors {
+    fn add(&mut self, name: &str, shape: &[usize]) {
+        self.0.push((name.to_owned(), shape.to_vec()));
+    }
+
+    fn linear(&mut self, name: &str, inputs: usize, outputs: usize) {
+        self.add(&format!("{name}.weight"), &[outputs, inputs]);
+        self.add(&format!("{name}.bias"), &[outputs]);
+    }
+
+    /// Keys and values of a text: only values have a bias.
+    fn kv(&mut self, name: &str, inputs: usize, c: usize) {
+        self.add(&format!("{name}.mat_kv.weight"), &[2 * c, inputs]);
+        self.add(&format!("{name}.v_bias"), &[c]);
+    }
+
+    fn block(&mut self, name: &str, c: usize, heads: usize, hidden: usize) {
+        self.add(&format!("{name}.ada_gss"), &[1, 1, 6, c]);
+        self.add(&format!("{name}.sa.scale_mul_1H11"), &[1, heads, 1, 1]);
+        self.add(&format!("{name}.sa.mat_qkv.weight"), &[3 * c, c]);
+        self.add(&format!("{name}.sa.q_bias"), &[c]);
+        self.add(&format!("{name}.sa.v_bias"), &[c]);
+        self.linear(&format!("{name}.sa.proj"), c, c);
+        self.linear(&format!("{name}.ca.mat_q"), c, c);
+        self.kv(&format!("{name}.ca"), c, c);
+        self.linear(&format!("{name}.ca.proj"), c, c);
+        self.add(&format!("{name}.ca_norm.weight"), &[c]);
+        self.add(&format!("{name}.ca_norm.bias"), &[c]);
+        self.linear(&format!("{name}.ffn.fc1"), c, hidden);
+        self.linear(&format!("{name}.ffn.fc2"), hidden, c);
+    }
+}

@@ -1,0 +1,231 @@
+//! Convolutions of size 3 by minimal filtering, F(4 x 4, 3 x 3) (Winograd; Lavin & Gray, arXiv 1509.09308): of a tile of
+//! 6 x 6 pixels 36 sums are made, each is multiplied by a matrix of its own, and 4 x 4 outputs are sums of the products.
+//! That takes a quarter of the multiplications; rounding grows to some 1e-5 of the largest value.
+
+use candle_core::Result;
+use rayon::prelude::*;
+
+use super::{
+    feature_map::HostMap,
+    panels::{Panels, Results, Rows},
+    simd::{Kernel, Lanes, dispatch},
+};
+
+/// Pixels along one side of a tile's output.
+const TILE: usize = 4;
+/// Pixels along one side of a tile's input.
+const REACH: usize = 6;
+/// Products of a tile.
+const PRODUCTS: usize = REACH * REACH;
+/// Tiles that are worked on together, about.
+const AT_ONCE: usize = 64;
+
+/// The weights of a convolution of size 3 with a border of 1, transformed.
+#[derive(Clone, Debug)]
+pub(crate) struct Winograd {
+    panels: Vec<Panels>, // (36), inputs to outputs
+    bias: Vec<f32>,
+}
+
+impl Winograd {
+    /// Whether the kernels can serve so many channels.
+    pub fn fits(inputs: usize, outputs: usize) -> bool {
+        inputs.is_multiple_of(16) && outputs.is_multiple_of(16)
+    }
+
+    /// From `weight` (outputs, inputs, 3, 3).
+    pub fn new(weight: &[f32], [outputs, inputs]: [usize; 2], bias: &[f32]) -> Self {
+        // G of the paper
+        const G: [[f64; 3]; REACH] = [
+            [1.0 / 4.0, 0.0, 0.0],
+            [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+            [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+            [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+            [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+            [0.0, 0.0, 1.0],
+        ];
+        let panel = |i: usize| {
+            let (left, right) = (&G[i / REACH], &G[i % REACH]);
+            let value = |output: usize, _: usize, input: usize| {
+                let kernel = &weight[(output * inputs + input) * 9..][..9];
+                let terms = kernel.iter().enumerate().map(|(tap, w)| left[tap / 3] * right[tap % 3] * f64::from(*w));
+                terms.sum::<f64>() as f32
+            };
+            Panels::new([outputs, 1, inputs], value, None)
+        };
+        Self { panels: (0..PRODUCTS).map(panel).collect(), bias: bias.to_vec() }
+    }
+
+    /// Channels that come in.
+    pub fn inputs(&self) -> usize {
+        self.panels[0].inputs()
+    }
+
+    /// Channels that go out.
+    pub fn outputs(&self) -> usize {
+        self.panels[0].outputs()
+    }
+
+    /// Writes or adds the convolution of `x`, whose border is at least 1, to `out`, which has none.
+    pub fn run(&self, x: &HostMap, out: &mut HostMap, add: bool) -> Result<()> {
+        let fits = (x.pictures, x.size, x.channels) == (out.pictures, out.size, self.inputs());
+        if !fits || x.border == 0 || out.channels != self.outputs() || out.border != 0 {
+            candle_core::bail!("a convolution was given maps that do not fit together");
+        }
+        let ((height, width), stride) = (out.size, out.row_stride());
+        let tiles = width.div_ceil(TILE);
+        let rows = TILE * (AT_ONCE / tiles.max(1)).max(1);
+        let of_picture = out.values.chunks_mut((height * stride).max(1)).enumerate();
+        let bands = of_picture.flat_map(|(i, map)| map.chunks_mut(rows * stride).enumerate().map(move |b| (i, b)));
+        let bands: Vec<_> = bands.collect();
+        bands.into_par_iter().for_each_init(Vec::new, |buffer, (picture, (band, out))| {
+            self.band(Band { x, picture, top: band * rows, tiles, width }, out, add, buffer);
+        });
+        Ok(())
+    }
+
+    /// Some rows of a picture, whole tiles of them but perhaps at the bottom.
+    fn band(&self, band: Band, out: &mut [f32], add: bool, buffer: &mut Vec<f32>) {
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let height = out.len() / (band.width * outputs);
+        let count = height.div_ceil(TILE) * band.tiles;
+        buffer.resize(PRODUCTS * count * (inputs + outputs), 0.0);
+        let (sums, products) = buffer.split_at_mut(PRODUCTS * count * inputs);
+        dispatch(Analyse { band: &band, count, sums });
+        let matrices = sums.chunks_exact(count * inputs).zip(products.chunks_exact_mut(count * outputs));
+        for (panels, (sums, products)) in self.panels.iter().zip(matrices) {
+            let rows = Rows { values: sums, first: 0, stride: inputs, taps: &[0], count };
+            for panel in 0..panels.count() {
+                let first = panels.columns(&(panel..panel + 1)).start;
+                panels.multiply(panel, rows, Results { values: products, first, stride: outputs, add: false });
+            }
+        }
+        dispatch(Compose { products, count, tiles: band.tiles, bias: &self.bias, width: band.width, out, add });
+    }
+}
+
+/// Rows of a picture from `top` on.
+struct Band<'a> {
+    x: &'a HostMap,
+    picture: usize,
+    top: usize,
+    /// Tiles side by side.
+    tiles: usize,
+    width: usize,
+}
+
+/// Makes the 36 sums of every tile: (36, tiles, inputs).
+struct Analyse<'a> {
+    band: &'a Band<'a>,
+    count: usize,
+    sums: &'a mut [f32],
+}
+
+impl Kernel for Analyse<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Self { band, count, sums } = self;
+        let (x, channels) = (band.x, band.x.channels);
+        let corner = x.at(band.picture, 0) - x.row_stride() - channels; // of the border that the kernel reaches
+        let mut edge = vec![0.0; PRODUCTS * channels];
+        for tile in 0..count {
+            let (y, left) = (band.top + tile / band.tiles * TILE, tile % band.tiles * TILE);
+            let origin = corner + y * x.row_stride() + left * channels;
+            let offset = |i: usize| i / REACH * x.row_stride() + i % REACH * channels;
+            let inside = y + REACH <= x.size.0 + 2 && left + REACH <= x.size.1 + 2;
+            if !inside {
+                for (i, pixel) in edge.chunks_exact_mut(channels).enumerate() {
+                    let known = y + i / REACH < x.size.0 + 2 && left + i % REACH < x.size.1 + 2;
+                    if known {
+                        pixel.copy_from_slice(&x.values[origin + offset(i)..][..channels]);
+                    } else {
+                        pixel.fill(0.0);
+                    }
+                }
+            }
+            for channel in (0..channels).step_by(L::COUNT) {
+                let mut d = [[L::splat(0.0); REACH]; REACH];
+                for (i, row) in d.iter_mut().enumerate() {
+                    for (j, v) in row.iter_mut().enumerate() {
+                        let pixel = if inside {
+                            &x.values[origin + offset(i * REACH + j) + channel..]
+                        } else {
+                            &edge[(i * REACH + j) * channels + channel..]
+                        };
+                        *v = L::load(pixel);
+                    }
+                    *row = analysed(*row);
+                }
+                for j in 0..REACH {
+                    let column = analysed([d[0][j], d[1][j], d[2][j], d[3][j], d[4][j], d[5][j]]);
+                    for (i, v) in column.into_iter().enumerate() {
+                        v.store(&mut sums[((i * REACH + j) * count + tile) * channels + channel..]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// B^T d of the paper.
+#[inline(always)]
+fn analysed<L: Lanes>([a, b, c, d, e, f]: [L; REACH]) -> [L; REACH] {
+    let [four, five, two] = [-4.0, -5.0, 2.0].map(L::splat);
+    let (even, odd) = (c.mul_add(four, e), b.mul_add(four, d)); // e - 4c, d - 4b
+    let (near, far) = (e.sub(c), d.sub(b).mul(two));
+    let outer = |x: L, y: L, z: L| y.mul_add(five, z).sub(x.mul(four)); // 4x - 5y + z
+    [outer(a, c, e), even.add(odd), even.sub(odd), near.add(far), near.sub(far), outer(b, d, f)]
+}
+
+/// Makes the outputs of every tile from its products (36, tiles, outputs).
+struct Compose<'a> {
+    products: &'a [f32],
+    count: usize,
+    tiles: usize,
+    bias: &'a [f32],
+    width: usize,
+    out: &'a mut [f32],
+    add: bool,
+}
+
+impl Kernel for Compose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Self { products, count, tiles, bias, width, out, add } = self;
+        let channels = bias.len();
+        let height = out.len() / (width * channels);
+        for tile in 0..count {
+            let (top, left) = (tile / tiles * TILE, tile % tiles * TILE);
+            for channel in (0..channels).step_by(L::COUNT) {
+                let product = |i: usize| L::load(&products[(i * count + tile) * channels + channel..]);
+                let mut rows = [[L::splat(0.0); TILE]; REACH];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    *row = composed(std::array::from_fn(|j| product(i * REACH + j)));
+                }
+                let bias = L::load(&bias[channel..]);
+                for j in 0..TILE.min(width - left) {
+                    let column = composed([rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]]);
+                    for (i, v) in column.into_iter().enumerate().take(height - top) {
+                        let to = &mut out[((top + i) * width + left + j) * channels + channel..];
+                        let v = v.add(bias);
+                        let v = if add { L::load(to).add(v) } else { v };
+                        v.store(to);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A^T m of the paper.
+#[inline(always)]
+fn composed<L: Lanes>([a, b, c, d, e, f]: [L; REACH]) -> [L; TILE] {
+    let (near, slope) = (b.add(c), b.sub(c));
+    let (far, steep) = (d.add(e), d.sub(e));
+    let [two, four, eight] = [2.0, 4.0, 8.0].map(L::splat);
+    [a.add(near).add(far), steep.mul_add(two, slope), far.mul_add(four, near), steep.mul_add(eight, slope).add(f)]
+}
