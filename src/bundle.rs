@@ -246,7 +246,7 @@ fn load_text(bundle: &hub::Bundle, loader: &mut Loader) -> Result<TextEncoder> {
     let weights = Weights::new(bundle.text_weights()?, loader.dtype, loader.device);
     let encoder = T5Encoder::load(&weights, &config)?;
     loader.values += weights.values_read();
-    Ok(TextEncoder::T5 { tokenizer, encoder })
+    Ok(TextEncoder::T5 { tokenizer: Box::new(tokenizer), encoder: Box::new(encoder) })
 }
 
 fn load_scorer(bundle: &hub::Bundle, loader: &mut Loader) -> Result<Box<dyn Scorer>> {

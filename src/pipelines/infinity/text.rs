@@ -9,9 +9,9 @@ pub enum TextEncoder {
     /// The encoder that the released models were trained with.
     T5 {
         /// Prompts to token ids.
-        tokenizer: T5Tokenizer,
+        tokenizer: Box<T5Tokenizer>,
         /// Token ids to features.
-        encoder: T5Encoder,
+        encoder: Box<T5Encoder>,
     },
     /// The same features (tokens, width) for every prompt, where only the rest of the pipeline matters.
     Fixed(Tensor),
