@@ -6,6 +6,7 @@ mod made_up;
 mod measure;
 mod memory;
 mod model;
+mod ops;
 mod stand_ins;
 
 pub use arch::{ARCHITECTURES, Architecture};
@@ -13,4 +14,5 @@ pub use made_up::MadeUp;
 pub use measure::{Job, Measurement, Phases, measure};
 pub use memory::peak_bytes;
 pub use model::Model;
+pub use ops::{Timed, time_ops};
 pub use stand_ins::{Blocks, Redness};

@@ -234,6 +234,9 @@ pub(super) struct Bench {
     /// Timed runs, after one that warms up; medians are printed
     #[arg(long, value_name = "COUNT", default_value = "3", value_parser = whole::<usize>)]
     pub repeat: usize,
+    /// Time single operations at the shapes of the last scale instead of a search
+    #[arg(long)]
+    pub ops: bool,
     /// Seed of all draws, the same in every run
     #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = whole::<u64>)]
     pub seed: u64,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    bench::{Architecture, Blocks, Job, Measurement, Model, Redness, measure},
+    bench::{Architecture, Blocks, Job, Measurement, Model, Redness, measure, time_ops},
     bundle::{DEMO, Settings},
     features::{Extractor, Features},
     hub::description::Defaults,
@@ -28,6 +28,9 @@ use crate::{
 
 /// Measures.
 pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
+    if typed.ops {
+        return ops(typed, global, talk);
+    }
     let wish = Wish::read(Source::Method(Named::read(&typed.method)?), &typed.choices)?;
     let order =
         Order { wish, preview: preview(typed.choices.preview.as_deref())?, repeat: typed.repeat, seed: typed.seed };
@@ -43,11 +46,10 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
         let pipeline = system.pipeline(&Settings::of(system.defaults()))?;
         order.follow(pipeline.as_ref(), system.scorer(), system.extractors(), talk)?
     } else {
-        let arch = Architecture::named(&typed.arch)?;
-        let pixels = typed.pixels.as_deref().map(str::parse).transpose()?.unwrap_or(Pixels::P006M);
+        let (arch, schedule) = (Architecture::named(&typed.arch)?, schedule(typed)?);
         talk.note(&format!("making up {} weights", numbers::count(arch.values())));
         let model = Model::new(arch, dtype, &device)?;
-        let pipeline = model.pipeline(&Schedule::released(1.0, pixels)?)?;
+        let pipeline = model.pipeline(&schedule)?;
         let features: Box<dyn Extractor> = Box::new(Blocks);
         order.follow(pipeline.as_ref(), &Redness, &BTreeMap::from([(Features::Pca, features)]), talk)?
     };
@@ -57,6 +59,26 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
     } else {
         report.words(typed, global, threads)
     })
+}
+
+/// Measures single operations.
+fn ops(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
+    let (dtype, device) = (system::dtype(&global.dtype)?, system::device(&global.device)?);
+    let found = time_ops(Architecture::named(&typed.arch)?, &schedule(typed)?, dtype, &device)?;
+    if talk.json {
+        let ops: serde_json::Map<String, Value> =
+            found.into_iter().map(|(name, seconds)| (name.to_owned(), seconds.into())).collect();
+        return talk.result(&json!({ "implementation": "ttsvar", "ops": ops }).to_string());
+    }
+    let mut table = Table::new([("operation", Align::Left), ("ms", Align::Right)]);
+    for (name, seconds) in found {
+        table.row([name.to_owned(), format!("{:.3}", 1e3 * seconds)]);
+    }
+    talk.result(&table.to_string())
+}
+
+fn schedule(typed: &arguments::Bench) -> Result<Schedule> {
+    Schedule::released(1.0, typed.pixels.as_deref().map(str::parse).transpose()?.unwrap_or(Pixels::P006M))
 }
 
 /// What is asked of any model.

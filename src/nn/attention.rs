@@ -1,8 +1,8 @@
 //! Multi-head attention over keys and values that may lie in several blocks, without joining the blocks.
 //!
 //! Queries, keys and values keep the layout in which linear layers leave them, (B, L, C) with the heads side by side in
-//! C, so that nothing is transposed. On a CPU one tile of queries at a time meets all its keys; a tile never spans two
-//! candidates, so a result does not depend on how many there are.
+//! C, so that nothing is transposed. On a CPU the keys and values of a candidate's heads are packed once, then one tile of
+//! queries at a time meets them all; each query is treated by itself, so a result does not depend on its company.
 
 use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
@@ -10,16 +10,11 @@ use rayon::prelude::*;
 use super::{
     cpu::{Values, is_cpu_f32, to_vec},
     elementary::softmax,
-    gemm::{MatRef, Threads, gemm},
     panels::{Panels, Results, Rows},
 };
 
-/// Queries that are served together; 64 rows of scores against 10,000 keys are 2.5 MB, which a core's cache holds.
-const TILE: usize = 64;
-
-/// So many keys of heads so wide are packed anew for each tile; the products of more are left to the `gemm` crate.
-const PACKED_KEYS: usize = 512;
-const PACKED_WIDTH: usize = 64;
+/// Queries that are served together; their scores against 10,000 keys are 2 MB.
+const TILE: usize = 48;
 
 /// Keys and values of some tokens of one candidate.
 #[derive(Clone, Debug)]
@@ -64,15 +59,17 @@ pub fn attention_blocks(
     let (q, bias) = (Values::of(&q)?, bias.map(Bias::new).transpose()?);
     let seen: Vec<_> = seen.iter().map(|blocks| OpenKv::all(blocks)).collect::<Result<_>>()?;
     let keys: Vec<Vec<Keys>> = seen.iter().map(|blocks| blocks.iter().map(OpenKv::keys).collect()).collect();
-    // Tiles are cut candidate by candidate, so that each holds the same queries in any company.
-    let mut tiles = Vec::new();
-    for (candidate, (out, q)) in out.chunks_mut(l * c).zip(q.chunks(l * c)).enumerate() {
-        for (i, (out, q)) in out.chunks_mut(TILE * c).zip(q.chunks(TILE * c)).enumerate() {
-            tiles.push((candidate, i * TILE, q, out));
-        }
-    }
-    tiles.into_par_iter().for_each(|(candidate, first, q, out)| {
-        Tile { q, keys: &keys[candidate], heads, c, scale }.attend(out, bias.as_ref(), candidate, first);
+    let candidates = out.par_chunks_mut((l * c).max(1)).zip(q.par_chunks((l * c).max(1))).enumerate();
+    candidates.for_each(|(candidate, (out, q))| {
+        let heads = Head::all(&keys[candidate], heads, c);
+        let tiles = out.par_chunks_mut(TILE * c).zip(q.par_chunks(TILE * c)).enumerate();
+        tiles.for_each(|(i, (out, q))| {
+            let mut scores = Vec::new();
+            for (number, head) in heads.iter().enumerate() {
+                let bias = |row: usize| bias.as_ref().map(|bias| bias.row([candidate, number, i * TILE + row]));
+                head.attend(q, out, &mut scores, scale, bias);
+            }
+        });
     });
     Tensor::from_vec(out, (b, l, c), &device)
 }
@@ -81,17 +78,16 @@ pub fn attention_blocks(
 struct OpenKv<'a> {
     k: Values<'a>,
     v: Values<'a>,
-    tokens: usize,
 }
 
 impl<'a> OpenKv<'a> {
     fn all(blocks: &[&'a Kv]) -> Result<Vec<Self>> {
-        let open = |kv: &&'a Kv| Ok(Self { k: Values::of(&kv.k)?, v: Values::of(&kv.v)?, tokens: kv.k.dims()[0] });
+        let open = |kv: &&'a Kv| Ok(Self { k: Values::of(&kv.k)?, v: Values::of(&kv.v)? });
         blocks.iter().map(open).collect()
     }
 
     fn keys(&self) -> Keys<'_> {
-        Keys { k: &self.k, v: &self.v, tokens: self.tokens }
+        Keys { k: &self.k, v: &self.v }
     }
 }
 
@@ -99,7 +95,6 @@ impl<'a> OpenKv<'a> {
 struct Keys<'a> {
     k: &'a [f32],
     v: &'a [f32],
-    tokens: usize,
 }
 
 /// An additive term of the scores, broadcast over any of its first three axes.
@@ -123,67 +118,50 @@ impl Bias {
     }
 }
 
-/// Some queries of one candidate with all the keys that it sees.
-struct Tile<'a> {
-    q: &'a [f32],
-    keys: &'a [Keys<'a>],
-    heads: usize,
+/// The keys and values of one candidate's head, packed together whatever blocks they come from.
+struct Head {
+    keys: Panels,   // width -> tokens
+    values: Panels, // tokens -> width
+    /// Where the head lies in C.
+    at: usize,
     c: usize,
-    scale: f32,
 }
 
-impl Tile<'_> {
-    fn attend(&self, out: &mut [f32], bias: Option<&Bias>, candidate: usize, first: usize) {
-        let (width, tokens) = (self.c / self.heads, self.keys.iter().map(|keys| keys.tokens).sum::<usize>());
-        if tokens <= PACKED_KEYS && width <= PACKED_WIDTH {
-            return self.attend_packed(out, bias, candidate, first);
-        }
-        let rows = self.q.len() / self.c;
-        let mut scores = vec![0.0; rows * tokens];
-        for head in 0..self.heads {
+impl Head {
+    fn all(blocks: &[Keys], heads: usize, c: usize) -> Vec<Self> {
+        let width = c / heads;
+        let head = |head: usize| {
             let at = head * width;
-            let q = MatRef::strided(&self.q[at..], (rows, width), (self.c, 1));
-            let mut from = 0;
-            for keys in self.keys {
-                let k = MatRef::strided(&keys.k[at..], (keys.tokens, width), (self.c, 1)).transposed();
-                gemm(q, k, &mut scores[from..], tokens, false, Threads::One);
-                from += keys.tokens;
-            }
-            for (i, row) in scores.chunks_mut(tokens).enumerate() {
-                softmax(row, self.scale, bias.map(|b| b.row([candidate, head, first + i])));
-            }
-            let mut from = 0;
-            for (i, keys) in self.keys.iter().enumerate() {
-                let p = MatRef::strided(&scores[from..], (rows, keys.tokens), (tokens, 1));
-                let v = MatRef::strided(&keys.v[at..], (keys.tokens, width), (self.c, 1));
-                gemm(p, v, &mut out[at..], self.c, i > 0, Threads::One);
-                from += keys.tokens;
-            }
-        }
+            let keys = Panels::from_columns(blocks.iter().map(|keys| &keys.k[at..]), c, width);
+            let values = Panels::from_rows(blocks.iter().map(|keys| &keys.v[at..]), c, width);
+            Self { keys, values, at, c }
+        };
+        (0..heads).into_par_iter().map(head).collect()
     }
 
-    /// The same for few keys: those of a head are packed together, whatever blocks they come from.
-    fn attend_packed(&self, out: &mut [f32], bias: Option<&Bias>, candidate: usize, first: usize) {
-        let (width, count) = (self.c / self.heads, self.q.len() / self.c);
-        let mut scores = Vec::new();
-        for at in (0..self.heads).map(|head| head * width) {
-            let keys = Panels::from_columns(self.keys.iter().map(|keys| &keys.k[at..]), self.c, width);
-            let tokens = keys.outputs();
-            scores.resize(count * tokens, 0.0);
-            let rows = Rows { values: self.q, first: at, stride: self.c, taps: &[0], count };
-            for panel in 0..keys.count() {
-                let first = keys.columns(&(panel..panel + 1)).start;
-                keys.multiply(panel, rows, Results { values: &mut scores, first, stride: tokens, add: false });
-            }
-            for (i, row) in scores.chunks_mut(tokens).enumerate() {
-                softmax(row, self.scale, bias.map(|b| b.row([candidate, at / width, first + i])));
-            }
-            let values = Panels::from_rows(self.keys.iter().map(|keys| &keys.v[at..]), self.c, width);
-            let rows = Rows { values: &scores, first: 0, stride: tokens, taps: &[0], count };
-            for panel in 0..values.count() {
-                let first = at + values.columns(&(panel..panel + 1)).start;
-                values.multiply(panel, rows, Results { values: out, first, stride: self.c, add: false });
-            }
+    /// Some queries (rows, C) of the candidate; `scores` is room that is used again.
+    fn attend<'b>(
+        &self,
+        q: &[f32],
+        out: &mut [f32],
+        scores: &mut Vec<f32>,
+        scale: f32,
+        bias: impl Fn(usize) -> Option<&'b [f32]>,
+    ) {
+        let (count, tokens) = (q.len() / self.c, self.keys.outputs());
+        scores.resize(count * tokens, 0.0);
+        let rows = Rows { values: q, first: self.at, stride: self.c, taps: &[0], count };
+        for panel in 0..self.keys.count() {
+            let first = self.keys.columns(&(panel..panel + 1)).start;
+            self.keys.multiply(panel, rows, Results { values: scores, first, stride: tokens, add: false });
+        }
+        for (i, row) in scores.chunks_mut(tokens.max(1)).enumerate() {
+            softmax(row, scale, bias(i));
+        }
+        let rows = Rows { values: scores, first: 0, stride: tokens, taps: &[0], count };
+        for panel in 0..self.values.count() {
+            let first = self.at + self.values.columns(&(panel..panel + 1)).start;
+            self.values.multiply(panel, rows, Results { values: out, first, stride: self.c, add: false });
         }
     }
 }

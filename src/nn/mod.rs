@@ -7,7 +7,6 @@ mod cpu;
 mod cubic;
 mod elementary;
 mod feature_map;
-mod gemm;
 mod group_norm;
 mod linear;
 mod mlp;

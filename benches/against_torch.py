@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Times ttsvar against the PyTorch peer, one after the other, and prints the ratios: below 1 ttsvar is faster.
+
+Both sides sample with random weights made in memory, run no text encoder, and use the same stand-ins for scorer and
+features. Every round runs each loop once on either side, after a run that warms up, so that a machine that slows down
+slows both; the ratio of a loop is that of the medians over the rounds.
+
+  single    one guided image and its decode
+  lean      TTS-VAR at N = 1, written with care on both sides
+  official  ttsvar's TTS-VAR at N = 1 against PyTorch with the order and the repeated work of the released program
+
+Example
+  cargo build --release && python3 benches/against_torch.py --arch infinity-layer12 --pixels 0.06M --repeat 3
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PEER = os.path.join(HERE, "peers", "torch_infinity.py")
+LOOPS = {"single": ("single", ["--method", "raw"]), "lean": ("lean", ["--method", "tts-var", "--n", "1"]),
+         "official": ("official", ["--method", "tts-var", "--n", "1"])}
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--arch", default="infinity-layer12", help="architecture (default infinity-layer12)")
+    p.add_argument("--pixels", default="0.06M", help="0.06M, 0.25M, 0.60M or 1M (default 0.06M)")
+    p.add_argument("--dtype", choices=("f32", "bf16"), default="f32", help="precision of both sides (default f32)")
+    p.add_argument("--repeat", type=int, default=3, help="rounds (default 3)")
+    p.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of both sides (default: all cores)")
+    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both run (default cpu)")
+    p.add_argument("--loops", default="single,lean,official,ops", help="what to run (default single,lean,official,ops)")
+    p.add_argument("--json", metavar="FILE", help="write all figures to this file")
+    p.add_argument("--ttsvar", default=os.path.join(HERE, "..", "target", "release", "ttsvar"), help="the program")
+    p.add_argument("--python", default=sys.executable, help="a Python with PyTorch (default: this one)")
+    return p.parse_args()
+
+
+def run(command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def both(args, loop):
+    """One round of a loop: ours, theirs."""
+    ours = [args.ttsvar, "bench", "--arch", args.arch, "--pixels", args.pixels, "--dtype", args.dtype, "--device", args.device,
+            "--threads", str(args.threads), "--json", "--quiet"]
+    theirs = [args.python, PEER, "--size", args.arch, "--pn", args.pixels, "--dtype", args.dtype, "--device", args.device,
+              "--threads", str(args.threads)]
+    if loop == "ops":
+        return run([*ours, "--ops"]), run([*theirs, "--ops"])
+    name, method = LOOPS[loop]
+    return run([*ours, *method, "--repeat", "1"]), run([*theirs, "--loop", name, "--repeat", "1"])
+
+
+def figures(loop, report):
+    """Seconds by the name of the ratio that they enter."""
+    if loop == "ops":
+        return report["ops"]
+    seconds = report["seconds"]
+    if loop != "single":
+        return {loop: seconds["total"]}
+    sampling = seconds["transformer"] + seconds.get("sample", 0.0)  # ours counts sampling with the transformer
+    return {"single": seconds["total"], "decode": seconds["decode"], "transformer": sampling}
+
+
+def main():
+    args = arguments()
+    loops = args.loops.split(",")
+    unknown = [loop for loop in loops if loop != "ops" and loop not in LOOPS]
+    if unknown or args.repeat < 1:
+        raise SystemExit(f"unknown loops {unknown}" if unknown else "--repeat must be 1 or more")
+    seconds, reports = {}, []
+    for turn in range(args.repeat):
+        for loop in loops:
+            pair = both(args, loop)
+            reports.append({"round": turn, "loop": loop, "ttsvar": pair[0], "pytorch": pair[1]})
+            for side, report in enumerate(pair):
+                for name, value in figures(loop, report).items():
+                    seconds.setdefault(name, ([], []))[side].append(value)
+            print(f"round {turn + 1}/{args.repeat}: {loop}", file=sys.stderr)
+    medians = {name: [statistics.median(side) for side in sides] for name, sides in seconds.items()}
+    ratios = {name: ours / theirs for name, (ours, theirs) in medians.items()}
+    print(f"{args.arch} {args.pixels} {args.dtype}, {args.threads} threads, medians of {args.repeat}\n")
+    print("| | ttsvar, s | PyTorch, s | ratio |\n|---|---:|---:|---:|")
+    for name, (ours, theirs) in medians.items():
+        print(f"| {name} | {ours:.4f} | {theirs:.4f} | {ratios[name]:.2f} |")
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump({"ratios": ratios, "seconds": medians, "arguments": vars(args), "reports": reports}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
