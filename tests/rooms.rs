@@ -22,7 +22,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("features", &["image", "models"]),
     ("search", &["features", "image", "pipelines", "rng", "scorers"]),
     ("eval", &["features", "file", "image", "pipelines", "rng", "scorers", "search"]),
-    ("bench", &["features", "image", "models", "nn", "pipelines", "scorers", "search"]),
+    ("bench", &["eval", "features", "image", "models", "nn", "pipelines", "scorers", "search"]),
     ("report", &["eval", "file", "image", "search"]),
     ("bundle", &["demo", "features", "hub", "models", "nn", "pipelines", "scorers", "text"]),
     (

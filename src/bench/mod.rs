@@ -7,6 +7,7 @@ mod measure;
 mod memory;
 mod model;
 mod ops;
+mod preview;
 mod stand_ins;
 
 pub use arch::{ARCHITECTURES, Architecture};
@@ -15,4 +16,5 @@ pub use measure::{Job, Measurement, Phases, measure};
 pub use memory::peak_bytes;
 pub use model::Model;
 pub use ops::{Timed, time_ops};
+pub use preview::{Agreement, agreement};
 pub use stand_ins::{Blocks, Redness};

@@ -223,7 +223,10 @@ pub(super) struct Plan {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Bench {
+    #[command(subcommand)]
+    pub what: Option<BenchWhat>,
     /// demo, or a released size with weights made up in memory: infinity-layer12, infinity-layer16, infinity-layer24, 2b
     /// or 8b
     #[arg(long, value_name = "NAME", default_value = "demo")]
@@ -244,6 +247,30 @@ pub(super) struct Bench {
     pub method: Method,
     #[command(flatten)]
     pub choices: Choices,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum BenchWhat {
+    /// Hold the scores of smaller previews against those of full size
+    Preview(Preview),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct Preview {
+    #[command(flatten)]
+    pub model: Model,
+    /// Sizes of the previews, in pixels along the shorter side [default: a quarter, a half and three quarters of full]
+    #[arg(long, value_name = "PIXELS", value_delimiter = ',', value_parser = whole::<usize>)]
+    pub sizes: Vec<usize>,
+    /// How many of the demo's prompts
+    #[arg(long, value_name = "COUNT", default_value = "60", value_parser = whole::<usize>)]
+    pub prompts: usize,
+    /// Rows of every prompt, 2 or more
+    #[arg(long, value_name = "COUNT", default_value = "8", value_parser = whole::<usize>)]
+    pub rows: usize,
+    /// Seed of all draws
+    #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = whole::<u64>)]
+    pub seed: u64,
 }
 
 #[derive(Clone, Debug, Args)]

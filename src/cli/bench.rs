@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     arguments::{self, Global},
-    numbers,
+    numbers, preview_size,
     progress::Progress,
     request::preview,
     system,
@@ -28,6 +28,9 @@ use crate::{
 
 /// Measures.
 pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
+    if let Some(arguments::BenchWhat::Preview(typed)) = &typed.what {
+        return preview_size::run(typed, global, talk);
+    }
     if typed.ops {
         return ops(typed, global, talk);
     }

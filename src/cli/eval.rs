@@ -3,10 +3,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -15,6 +13,7 @@ use super::{
     findings::Findings,
     interrupt::undisturbed,
     outputs::slug,
+    progress::bar,
     request::Look,
     system,
     talk::Talk,
@@ -157,7 +156,7 @@ impl Hall<'_> {
     /// Paints and judges what is not in the log yet.
     fn judge(&self, evaluation: &Evaluation, log: &mut Log) -> Result<()> {
         let known = log.records().to_vec();
-        let bar = self.bar(evaluation.images(), "images judged");
+        let bar = bar(self.talk, evaluation.images(), "images judged");
         bar.set_position(evaluation.done(&known) as u64);
         bar.reset_eta();
         let images = self.typed.results.images.then(|| log.folder().join("images"));
@@ -181,21 +180,10 @@ impl Hall<'_> {
 
     /// Scores after every scale, for the first prompts.
     fn paths(&self, evaluation: &Evaluation, log: &Log, wanted: usize) -> Result<Vec<ScorePath>> {
-        let bar = self.bar(wanted, "prompts scored after every scale");
+        let bar = bar(self.talk, wanted, "prompts scored after every scale");
         let paths = consistency::measure(evaluation, log.folder(), wanted, || bar.inc(1))?;
         bar.finish_and_clear();
         Ok(paths)
-    }
-
-    /// A bar with the time left; hidden where nobody would see it.
-    fn bar(&self, length: usize, what: &'static str) -> ProgressBar {
-        let shown = self.talk.terminal && !self.talk.quiet;
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(length as u64), target);
-        let style = ProgressStyle::with_template("{bar:28}  {pos} of {len} {msg}, {elapsed} so far, {eta} left");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.enable_steady_tick(Duration::from_millis(500));
-        bar.with_message(what)
     }
 }
 

@@ -13,6 +13,7 @@ mod models;
 mod numbers;
 mod outputs;
 mod plan;
+mod preview_size;
 mod progress;
 mod prompts;
 mod repeat;

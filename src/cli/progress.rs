@@ -11,6 +11,19 @@ use crate::{
     search::{Event, Listener, Plan, Warning},
 };
 
+/// A bar for work of known length with the time left; hidden where nobody would see it.
+pub(super) fn bar(talk: &Talk, length: usize, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length as u64), target(talk));
+    let style = ProgressStyle::with_template("{bar:28}  {pos} of {len} {msg}, {elapsed} so far, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar.with_message(what)
+}
+
+fn target(talk: &Talk) -> ProgressDrawTarget {
+    if talk.terminal && !talk.quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
+}
+
 /// Letters that the widest batch is drawn with.
 const FUNNEL: usize = 24;
 
@@ -45,9 +58,7 @@ struct Line {
 impl Progress {
     /// `terse` leaves out the lines of the scales.
     pub(super) fn new(talk: &Talk, terse: bool) -> Self {
-        let shown = talk.terminal && !talk.quiet;
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target);
+        let bar = ProgressBar::with_draw_target(None, target(talk));
         let template = "{prefix}{bar:28}  {msg}  {elapsed}";
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
         Self {
