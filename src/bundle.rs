@@ -70,7 +70,8 @@ pub struct System {
     scorer: Box<dyn Scorer>,
     extractors: BTreeMap<Features, Box<dyn Extractor>>,
     unknown_tensors: Vec<(String, Vec<String>)>,
-    values: usize,
+    /// Bytes of all weights.
+    bytes: u64,
 }
 
 impl System {
@@ -89,7 +90,7 @@ impl System {
     }
 
     fn load(bundle: &hub::Bundle, dtype: DType, device: &Device) -> Result<Self> {
-        let mut loader = Loader { dtype, device, unknown: Vec::new(), values: 0 };
+        let mut loader = Loader { dtype, device, unknown: Vec::new(), bytes: 0 };
         let description = bundle.description.clone();
         let transformer = loader.with(bundle.generator_weights()?, Infinity::load)?;
         let heads = transformer.config().heads;
@@ -101,9 +102,9 @@ impl System {
         let text = load_text(bundle, &mut loader)?;
         let scorer = load_scorer(bundle, &mut loader)?;
         let extractors = load_features(bundle, &mut loader)?;
-        let Loader { unknown: unknown_tensors, values, .. } = loader;
+        let Loader { unknown: unknown_tensors, bytes, .. } = loader;
         let device = device.clone();
-        Ok(Self { description, device, transformer, decoder, text, scorer, extractors, unknown_tensors, values })
+        Ok(Self { description, device, transformer, decoder, text, scorer, extractors, unknown_tensors, bytes })
     }
 
     /// The bundle's name.
@@ -156,7 +157,7 @@ impl System {
     pub fn pipeline_of(&self, schedule: &Schedule, settings: &Settings) -> Result<Box<dyn Pipeline + '_>> {
         let painter = Painter::new(&self.transformer, &self.decoder, schedule, settings.drawing, &self.device)?;
         let painter = painter.with_rows_at_once(settings.rows_at_once.unwrap_or(usize::MAX));
-        Ok(Box::new(InfinityPipeline::new(painter, &self.text, self.values)?))
+        Ok(Box::new(InfinityPipeline::new(painter, &self.text, self.bytes)?))
     }
 
     fn schedule(&self, settings: &Settings) -> Result<Schedule> {
@@ -219,7 +220,7 @@ struct Loader<'a> {
     dtype: DType,
     device: &'a Device,
     unknown: Vec<(String, Vec<String>)>,
-    values: usize,
+    bytes: u64,
 }
 
 impl Loader<'_> {
@@ -227,7 +228,7 @@ impl Loader<'_> {
         let origin = source.origin();
         let weights = Weights::new(source, self.dtype, self.device);
         let network = load(&weights)?;
-        self.values += weights.values_read();
+        self.bytes += weights.bytes_kept();
         let known = |name: &String| {
             BUFFERS.iter().any(|buffer| name.ends_with(buffer)) || UNUSED.iter().any(|part| name.starts_with(part))
         };
@@ -245,7 +246,7 @@ fn load_text(bundle: &hub::Bundle, loader: &mut Loader) -> Result<TextEncoder> {
     // The published files hold a decoder too, so what is left over says nothing.
     let weights = Weights::new(bundle.text_weights()?, loader.dtype, loader.device);
     let encoder = T5Encoder::load(&weights, &config)?;
-    loader.values += weights.values_read();
+    loader.bytes += weights.bytes_kept();
     Ok(TextEncoder::T5 { tokenizer: Box::new(tokenizer), encoder: Box::new(encoder) })
 }
 

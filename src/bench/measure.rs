@@ -53,6 +53,8 @@ pub struct Measurement {
     pub decodes: usize,
     /// The most memory that the process held up to now, in bytes.
     pub peak_bytes: Option<u64>,
+    /// The same as it was predicted for the generator.
+    pub predicted_bytes: u64,
 }
 
 /// # Errors
@@ -76,7 +78,13 @@ pub fn measure(job: &Job, listener: &mut dyn Listener) -> Result<Measurement> {
         states: last.states.clone(),
         decodes: last.decodes,
         peak_bytes: peak_bytes(),
+        predicted_bytes: predicted(job),
     })
+}
+
+fn predicted(job: &Job) -> u64 {
+    let scales = job.search.pipeline.scales().len();
+    job.search.pipeline.estimate(&job.plan.widths(scales), &job.plan.decodes(scales), job.search.preview).peak_bytes
 }
 
 /// Passes everything on but the wish for images, which would cost time.

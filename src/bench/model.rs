@@ -27,7 +27,7 @@ pub struct Model {
     decoder: Decoder,
     text: TextEncoder,
     device: Device,
-    values: usize,
+    bytes: u64,
 }
 
 impl Model {
@@ -40,10 +40,11 @@ impl Model {
         let source = |tensors| Weights::new(Arc::new(MadeUp::new(tensors)), dtype, device);
         let (transformer, decoder) = (source(config.tensors()), source(arch.decoder().tensors()));
         let features = Tensor::randn(0f32, 1.0, (TEXT_TOKENS, config.text_width), device)?;
+        let (network, painter) = (Infinity::load(&transformer)?, Decoder::load(&decoder)?);
         Ok(Self {
-            values: arch.values(),
-            transformer: Infinity::load(&transformer)?,
-            decoder: Decoder::load(&decoder)?,
+            bytes: transformer.bytes_kept() + decoder.bytes_kept(),
+            transformer: network,
+            decoder: painter,
             text: TextEncoder::Fixed(features),
             device: device.clone(),
         })
@@ -55,6 +56,6 @@ impl Model {
     /// The transformer does not know so many scales.
     pub fn pipeline(&self, schedule: &Schedule) -> Result<Box<dyn Pipeline + '_>> {
         let painter = Painter::new(&self.transformer, &self.decoder, schedule, Settings::default(), &self.device)?;
-        Ok(Box::new(InfinityPipeline::new(painter, &self.text, self.values)?))
+        Ok(Box::new(InfinityPipeline::new(painter, &self.text, self.bytes)?))
     }
 }

@@ -129,7 +129,7 @@ impl Report {
 
     fn words(&self, typed: &arguments::Bench, global: &Global, threads: usize) -> String {
         use Align::{Left, Right};
-        let Measurement { seconds, flops, states, decodes, range, peak_bytes } = &self.found;
+        let Measurement { seconds, flops, states, decodes, range, peak_bytes, predicted_bytes } = &self.found;
         let mut table =
             Table::new([("phase", Left), ("seconds", Right), ("share", Right), ("GFLOP", Right), ("TFLOP/s", Right)]);
         let mut row = |phase: String, time: f64, flops: f64| {
@@ -153,9 +153,11 @@ impl Report {
         row("scorer".to_owned(), seconds.scorer, flops.scorer);
         row("selection".to_owned(), seconds.selection, 0.0);
         row("all".to_owned(), seconds.total, flops.total);
-        let memory = peak_bytes.map_or(String::new(), |bytes| format!(", at most {} of memory", numbers::bytes(bytes)));
+        let predicted = numbers::bytes(*predicted_bytes);
+        let memory =
+            peak_bytes.map_or(String::new(), |bytes| format!(", {} of memory at the peak", numbers::bytes(bytes)));
         format!(
-            "{} at {}×{} in {}, {}, {}\n\n{table}\n\nmedians of {}: {:.3} to {:.3} s{memory}",
+            "{} at {}×{} in {}, {}, {}\n\n{table}\n\nmedians of {}: {:.3} to {:.3} s{memory}, {predicted} predicted",
             typed.arch,
             self.size.1,
             self.size.0,
@@ -170,7 +172,7 @@ impl Report {
 
     /// With the fields of the peer.
     fn json(&self, typed: &arguments::Bench, global: &Global, threads: usize) -> Value {
-        let Measurement { seconds, flops, states, decodes, range, peak_bytes } = &self.found;
+        let Measurement { seconds, flops, states, decodes, range, peak_bytes, predicted_bytes } = &self.found;
         let [work, time]: [f64; 2] = [&flops.transformer, &seconds.transformer].map(|phases| phases.iter().sum());
         let rate = |flops: f64, seconds: f64| if seconds > 0.0 { flops / seconds / 1e12 } else { 0.0 };
         json!({
@@ -213,7 +215,10 @@ impl Report {
                 "decode": rate(flops.decode, seconds.decode),
                 "total": rate(flops.total, seconds.total),
             },
-            "memory_mib": { "peak_rss": peak_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)) },
+            "memory_mib": {
+                "peak_rss": peak_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)),
+                "predicted": *predicted_bytes as f64 / f64::from(1 << 20),
+            },
         })
     }
 }

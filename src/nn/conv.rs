@@ -38,7 +38,11 @@ impl Conv2d {
     pub fn load(w: &Weights, stride: usize, padding: usize) -> crate::Result<Self> {
         let [outputs, inputs, height, width] = w.dims("weight")?;
         let bias = w.get(outputs, "bias")?.reshape((1, outputs, 1, 1))?;
-        Ok(Self::new(w.get((outputs, inputs, height, width), "weight")?, bias, stride, padding)?)
+        let conv = Self::new(w.get((outputs, inputs, height, width), "weight")?, bias, stride, padding)?;
+        if let Kernel::Direct(panels) = &conv.kernel {
+            w.keep_instead(conv.values(), panels.bytes());
+        }
+        Ok(conv)
     }
 
     /// The same for large maps of many channels, where a kernel of size 3 with a border of 1 takes a quarter of the
@@ -50,8 +54,9 @@ impl Conv2d {
             return Self::load(w, stride, padding);
         }
         let weight = to_vec(&w.get((outputs, inputs, height, width), "weight")?)?;
-        let kernel = Kernel::Tiled(Winograd::new(&weight, [outputs, inputs], &to_vec(&w.get(outputs, "bias")?)?));
-        Ok(Self { kernel, shape: [outputs, inputs, height, width], stride, padding })
+        let tiled = Winograd::new(&weight, [outputs, inputs], &to_vec(&w.get(outputs, "bias")?)?);
+        w.keep_instead(weight.len() + outputs, tiled.bytes());
+        Ok(Self { kernel: Kernel::Tiled(tiled), shape: [outputs, inputs, height, width], stride, padding })
     }
 
     fn new(weight: Tensor, bias: Tensor, stride: usize, padding: usize) -> Result<Self> {
@@ -65,6 +70,11 @@ impl Conv2d {
             Kernel::Library(weight, bias)
         };
         Ok(Self { kernel, shape, stride, padding })
+    }
+
+    /// Numbers in weight and bias.
+    fn values(&self) -> usize {
+        self.shape.iter().product::<usize>() + self.shape[0]
     }
 
     /// Channels that come in.
@@ -147,7 +157,12 @@ impl UpsampleConv {
             return Err(w.mismatch("weight", "a kernel of size 3 x 3", format!("{height} x {width}")));
         }
         let (weight, bias) = (w.get((outputs, inputs, 3, 3), "weight")?, w.get(outputs, "bias")?);
-        Ok(Self::new(weight, bias.reshape((1, outputs, 1, 1))?)?)
+        let values = weight.elem_count() + outputs;
+        let conv = Self::new(weight, bias.reshape((1, outputs, 1, 1))?)?;
+        if let Kind::Phases(phases) = &conv.0 {
+            w.keep_instead(values, phases.iter().map(Panels::bytes).sum());
+        }
+        Ok(conv)
     }
 
     fn new(weight: Tensor, bias: Tensor) -> Result<Self> {

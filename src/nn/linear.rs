@@ -43,7 +43,17 @@ impl Linear {
 
     /// `weight` below `w` with a bias from elsewhere.
     pub fn load_with_bias(w: &Weights, inputs: usize, outputs: usize, bias: Option<Tensor>) -> crate::Result<Self> {
-        Ok(Self::kept_as(w.dtype(), w.get((outputs, inputs), "weight")?, bias)?)
+        Self::of(w, w.get((outputs, inputs), "weight")?, bias)
+    }
+
+    /// A layer of tensors that were read from `w`, put together if need be: `weight` (outputs, inputs), `bias` (outputs).
+    pub fn of(w: &Weights, weight: Tensor, bias: Option<Tensor>) -> crate::Result<Self> {
+        let read = weight.elem_count() + bias.as_ref().map_or(0, Tensor::elem_count);
+        let layer = Self::kept_as(w.dtype(), weight, bias)?;
+        if let Layer::Packed(panels) = &layer.0 {
+            w.keep_instead(read, panels.bytes());
+        }
+        Ok(layer)
     }
 
     /// A layer of these tensors: `weight` (outputs, inputs), `bias` (outputs).

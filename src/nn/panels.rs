@@ -138,6 +138,15 @@ impl Panels {
         Self { values: Values::F32(values), bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
     }
 
+    /// Bytes of weights and bias.
+    pub fn bytes(&self) -> u64 {
+        let weights = match &self.values {
+            Values::F32(values) => size_of_val(&values[..]),
+            Values::Bf16(values) => size_of_val(&values[..]),
+        };
+        (weights + size_of_val(&self.bias[..])) as u64
+    }
+
     /// Number of panels.
     pub fn count(&self) -> usize {
         self.outputs.div_ceil(WIDTH)

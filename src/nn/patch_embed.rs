@@ -21,7 +21,7 @@ impl PatchEmbed {
             return Err(w.mismatch("weight", "square patches", found));
         }
         let weight = w.get_reshaped((width, channels * patch * patch), "weight")?;
-        let proj = Linear::kept_as(w.dtype(), weight, Some(w.get(width, "bias")?))?;
+        let proj = Linear::of(w, weight, Some(w.get(width, "bias")?))?;
         Ok(Self { proj, patch, channels })
     }
 

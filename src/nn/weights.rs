@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeSet,
     fmt::Display,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use candle_core::{DType, Device, Shape, Tensor};
@@ -39,6 +42,7 @@ pub trait TensorSource: Send + Sync {
 pub struct Weights {
     source: Arc<dyn TensorSource>,
     read: Arc<Mutex<BTreeSet<String>>>,
+    kept: Arc<AtomicU64>,
     prefix: String,
     dtype: DType,
     device: Device,
@@ -48,7 +52,14 @@ impl Weights {
     /// All tensors of `source` onto `device`. With bf16 the CPU keeps matrices in it and computes in f32; other devices
     /// hold and compute everything in `dtype`.
     pub fn new(source: Arc<dyn TensorSource>, dtype: DType, device: &Device) -> Self {
-        Self { source, read: Arc::default(), prefix: String::new(), dtype, device: device.clone() }
+        Self {
+            source,
+            read: Arc::default(),
+            kept: Arc::default(),
+            prefix: String::new(),
+            dtype,
+            device: device.clone(),
+        }
     }
 
     /// The tensors below `name`, as PyTorch separates them, by a dot.
@@ -76,6 +87,22 @@ impl Weights {
         let read = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let infos = read.iter().filter_map(|name| self.source.info(name));
         infos.map(|info| info.shape.iter().product::<usize>()).sum()
+    }
+
+    /// Bytes of everything that was read, in the form in which layers keep it.
+    pub fn bytes_kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// A layer keeps `bytes` in place of the tensor of `elements` values that it read.
+    pub(super) fn keep_instead(&self, elements: usize, bytes: u64) {
+        self.kept.fetch_add(bytes, Ordering::Relaxed);
+        self.kept.fetch_sub((elements * self.held_as().size_in_bytes()) as u64, Ordering::Relaxed);
+    }
+
+    /// The type that tensors have once they are read.
+    fn held_as(&self) -> DType {
+        if self.device.is_cpu() { DType::F32 } else { self.dtype }
     }
 
     /// How many numbered children `name.0`, `name.1`, ... there should be: one more than the highest number. Loading
@@ -142,8 +169,8 @@ impl Weights {
 
     fn read(&self, name: &str) -> Result<Tensor> {
         let path = self.path(name);
-        let dtype = if self.device.is_cpu() { DType::F32 } else { self.dtype };
-        let tensor = self.source.load(&path)?.to_dtype(dtype)?.to_device(&self.device)?;
+        let tensor = self.source.load(&path)?.to_dtype(self.held_as())?.to_device(&self.device)?;
+        self.kept.fetch_add((tensor.elem_count() * self.held_as().size_in_bytes()) as u64, Ordering::Relaxed);
         self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(path);
         Ok(tensor)
     }

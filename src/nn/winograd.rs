@@ -56,6 +56,11 @@ impl Winograd {
         Self { panels: (0..PRODUCTS).map(panel).collect(), bias: bias.to_vec() }
     }
 
+    /// Bytes of weights and bias.
+    pub fn bytes(&self) -> u64 {
+        self.panels.iter().map(Panels::bytes).sum::<u64>() + size_of_val(&self.bias[..]) as u64
+    }
+
     /// Channels that come in.
     pub fn inputs(&self) -> usize {
         self.panels[0].inputs()

@@ -203,10 +203,21 @@ impl Decoder {
         total + self.conv_out.flops(positions)
     }
 
-    /// Bytes of the largest feature maps that live at once for one latent of so many cells, in f32.
-    pub fn activation_bytes(&self, cells: usize) -> u64 {
-        let pixels = cells * self.patch() * self.patch();
-        // A block's input, its normalised copy and the result of its first convolution, each at full size.
-        (4 * 4 * pixels * self.conv_out.inputs().max(1)) as u64
+    /// Bytes of the feature maps at the widest moment of one latent of (rows, columns) cells, in f32: inside a residual
+    /// block its input, two normalised or convolved maps and what they are added to; around a doubling both sizes.
+    pub fn activation_bytes(&self, (rows, columns): (usize, usize)) -> u64 {
+        let (mut pixels, mut widest) = (rows * columns, 0);
+        for level in self.up.iter().rev() {
+            for block in &level.block {
+                let (inputs, outputs) = (block.conv1.inputs(), block.conv1.outputs());
+                widest = widest.max(pixels * (2 * inputs + outputs).max(inputs + 3 * outputs));
+            }
+            if level.resample.is_some() {
+                let channels = level.block.last().map_or(0, |block| block.conv2.outputs());
+                widest = widest.max(pixels * 6 * channels);
+                pixels *= 4;
+            }
+        }
+        4 * widest as u64
     }
 }

@@ -74,7 +74,7 @@ impl Layout {
         let parts = ["query", "key", "value"].map(|part| w.pp(part));
         let weights: Vec<_> = parts.iter().map(|p| p.get((width, width), "weight")).collect::<Result<_>>()?;
         let biases: Vec<_> = parts.iter().map(|p| p.get(width, "bias")).collect::<Result<_>>()?;
-        Ok(Linear::kept_as(w.dtype(), Tensor::cat(&weights, 0)?, Some(Tensor::cat(&biases, 0)?))?)
+        Linear::of(&w, Tensor::cat(&weights, 0)?, Some(Tensor::cat(&biases, 0)?))
     }
 
     /// The largest model has gated layers.

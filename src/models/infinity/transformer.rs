@@ -230,6 +230,15 @@ impl Infinity {
         linear + attention + self.word_embed.flops(tokens) + self.head.flops(tokens)
     }
 
+    /// Bytes that a scale of `rows` rows of all halves takes for as long as it runs, when its rows see `seen` tokens: the
+    /// widest moment of a block, in f32.
+    pub fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
+        let (c, hidden) = (self.config.width, self.config.hidden);
+        // The stream, a normalised copy, and either both sides of the bend or queries, keys, values and packed heads.
+        let (feed_forward, attention) = (rows * tokens * 2 * hidden, rows * tokens * 5 * c + 2 * seen * c);
+        4 * (rows * tokens * 2 * c + feed_forward.max(attention)) as u64
+    }
+
     /// Bytes of the keys and values that one row of one half leaves for `tokens` tokens, in f32.
     pub fn kv_bytes(&self, tokens: usize) -> u64 {
         (2 * 4 * self.config.depth * self.config.width * tokens) as u64

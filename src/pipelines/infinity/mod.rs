@@ -23,6 +23,7 @@ use crate::{
 };
 
 const USUAL_TEXT: usize = 20; // tokens of a prompt of usual length, for estimates
+const PROGRAM: u64 = 30 << 20; // bytes of the program itself with its tables and the demo's files
 
 /// How images are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -190,15 +191,15 @@ pub struct InfinityPipeline<'a> {
     painter: Painter<'a>,
     text: &'a TextEncoder,
     scales: Vec<Scale>,
-    resident: usize,
+    resident: u64,
 }
 
 impl<'a> InfinityPipeline<'a> {
-    /// `resident` is the number of values in all networks that stay in memory while it paints, for estimates.
+    /// `resident` are the bytes of all networks that stay in memory while it paints, for estimates.
     ///
     /// # Errors
     /// The text encoder is not of this transformer.
-    pub fn new(painter: Painter<'a>, text: &'a TextEncoder, resident: usize) -> Result<Self> {
+    pub fn new(painter: Painter<'a>, text: &'a TextEncoder, resident: u64) -> Result<Self> {
         let (expected, found) = (painter.transformer.config().text_width, text.width());
         if expected != found {
             let message = format!("the transformer reads text of width {expected}, the text encoder writes {found}");
@@ -247,22 +248,23 @@ impl Pipeline for InfinityPipeline<'_> {
 }
 
 impl InfinityPipeline<'_> {
-    /// Weights in f32, keys and values of all rows up to the widest moment, and the larger of a scale's activations and
-    /// a decode's feature maps.
+    /// Weights, keys and values of all rows up to the widest moment, and the larger of a scale's activations and a
+    /// decode's feature maps.
     fn peak_bytes(&self, widths: &[usize]) -> u64 {
         let painter = &self.painter;
-        let config = painter.transformer.config();
-        let weights = 4 * self.resident as u64;
+        let (rows, columns) = painter.latent.size();
+        let decode = painter.decoder.activation_bytes((rows, columns));
         let (mut seen, mut peak) = (0, 0);
         for (scale, width) in widths.iter().enumerate() {
-            let (tokens, rows) = (painter.tokens(scale), (*width * painter.halves()) as u64);
-            let at_once = (*width).min(painter.rows_at_once) as u64;
-            let activations = 4 * at_once * (tokens * (6 * config.width + 2 * config.hidden)) as u64;
+            let (tokens, halves) = (painter.tokens(scale), painter.halves());
+            let states = if scale == 0 { width.min(&1) } else { width };
+            let at_once = states.min(&painter.rows_at_once) * halves;
+            let computing = painter.transformer.activation_bytes(at_once, tokens, seen + tokens);
             let kept = if scale + 1 == widths.len() { 0 } else { tokens };
-            peak = peak.max(rows * painter.transformer.kv_bytes(seen + kept) + activations);
+            let kv = |tokens| (states * halves) as u64 * painter.transformer.kv_bytes(tokens);
+            peak = peak.max(kv(seen + kept) + computing).max(kv(seen + kept) + decode);
             seen += tokens;
         }
-        let (rows, columns) = painter.latent.size();
-        weights + peak.max(painter.decoder.activation_bytes(rows * columns))
+        PROGRAM + self.resident + peak
     }
 }
