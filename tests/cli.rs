@@ -7,6 +7,8 @@ mod evaluating;
 #[cfg(unix)]
 #[path = "cli/interrupt.rs"]
 mod interrupt;
+#[path = "cli/measuring.rs"]
+mod measuring;
 #[path = "cli/outlook.rs"]
 mod outlook;
 #[path = "cli/painting.rs"]

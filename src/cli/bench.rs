@@ -66,6 +66,10 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
 
 /// Measures single operations.
 fn ops(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
+    if typed.arch == DEMO {
+        return Err(Error::input("single operations have the shapes of a released size")
+            .with_hint("name one, as in `--arch infinity-layer12`"));
+    }
     let (dtype, device) = (system::dtype(&global.dtype)?, system::device(&global.device)?);
     let found = time_ops(Architecture::named(&typed.arch)?, &schedule(typed)?, dtype, &device)?;
     if talk.json {
