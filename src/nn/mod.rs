@@ -17,6 +17,7 @@ mod resample;
 mod residual;
 mod rope;
 mod simd;
+mod stored;
 mod vit;
 mod weights;
 mod winograd;

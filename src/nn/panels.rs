@@ -7,10 +7,12 @@
 use std::ops::Range;
 
 use candle_core::DType;
-use half::bf16;
 use rayon::prelude::*;
 
-use super::simd::{Kernel, Lanes, dispatch};
+use super::{
+    simd::{Kernel, Lanes, dispatch},
+    stored::{Values, Weight},
+};
 
 /// Columns of a panel: two of the widest vectors.
 const WIDTH: usize = 32;
@@ -22,51 +24,11 @@ const DEPTH: usize = 1024;
 /// kernel, a linear layer has one.
 #[derive(Clone, Debug)]
 pub(crate) struct Panels {
-    values: Values,
+    values: Values, // (panels, taps, inputs, WIDTH), zero beyond the last output
     bias: Vec<f32>, // (panels, WIDTH)
     taps: usize,
     inputs: usize,
     outputs: usize,
-}
-
-/// (panels, taps, inputs, WIDTH), zero beyond the last output. Sums are taken in f32 in any case.
-#[derive(Clone, Debug, PartialEq)]
-enum Values {
-    F32(Vec<f32>),
-    Bf16(Vec<bf16>),
-}
-
-/// A type that weights are kept in.
-trait Weight: Copy + Default + Send + Sync {
-    fn rounded(value: f32) -> Self;
-
-    /// # Safety
-    /// `L::COUNT` values can be read at `from`.
-    unsafe fn load<L: Lanes>(from: *const Self) -> L;
-}
-
-impl Weight for f32 {
-    fn rounded(value: f32) -> Self {
-        value
-    }
-
-    #[inline(always)]
-    unsafe fn load<L: Lanes>(from: *const Self) -> L {
-        // SAFETY: the caller vouches for it.
-        unsafe { L::load_at(from) }
-    }
-}
-
-impl Weight for bf16 {
-    fn rounded(value: f32) -> Self {
-        Self::from_f32(value)
-    }
-
-    #[inline(always)]
-    unsafe fn load<L: Lanes>(from: *const Self) -> L {
-        // SAFETY: the caller vouches for it.
-        unsafe { L::load_bf16_at(from) }
-    }
 }
 
 /// Where the rows of a product lie: row `i` has its values for tap `t` from `first + i * stride + taps[t]` on.
@@ -140,11 +102,7 @@ impl Panels {
 
     /// Bytes of weights and bias.
     pub fn bytes(&self) -> u64 {
-        let weights = match &self.values {
-            Values::F32(values) => size_of_val(&values[..]),
-            Values::Bf16(values) => size_of_val(&values[..]),
-        };
-        (weights + size_of_val(&self.bias[..])) as u64
+        self.values.bytes() + size_of_val(&self.bias[..]) as u64
     }
 
     /// Number of panels.

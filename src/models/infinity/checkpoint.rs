@@ -1,8 +1,46 @@
-//! What a checkpoint holds, as far as the network reads it: for models of any size without a file.
+//! The sizes of a checkpoint: read off a file, or given, to know what a file of such sizes holds.
 
-use super::Config;
+use crate::{Result, nn::Weights};
+
+/// The sizes of a checkpoint, all read off its tensors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Width C of the residual stream.
+    pub width: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of the text features.
+    pub text_width: usize,
+    /// Bits of a token.
+    pub bits: usize,
+    /// Width of the feed-forward layers.
+    pub hidden: usize,
+    /// Scales that have a level embedding.
+    pub levels: usize,
+    /// Text tokens of the learned unconditional prompt.
+    pub text_tokens: usize,
+}
 
 impl Config {
+    pub(super) fn read(w: &Weights) -> Result<Self> {
+        let first = w.pp("block_chunks.0.module.0");
+        let chunks = w.count("block_chunks");
+        let [_, _, width] = w.dims("pos_start")?;
+        let [text_tokens, text_width] = w.dims("cfg_uncond")?;
+        let [double_bits, _] = w.dims("head.weight")?;
+        let [hidden, _] = first.dims("ffn.fc1.weight")?;
+        let [levels, _] = w.dims("lvl_embed.weight")?;
+        let heads = first.elements("sa.scale_mul_1H11")?;
+        let depth = (0..chunks).map(|i| w.count(&format!("block_chunks.{i}.module"))).sum();
+        if heads == 0 || !width.is_multiple_of(4 * heads) {
+            let expected = format!("a number of heads that splits {width} into widths divisible by 4");
+            return Err(first.mismatch("sa.scale_mul_1H11", expected, heads.to_string()));
+        }
+        Ok(Self { width, depth, heads, text_width, bits: double_bits / 2, hidden, levels, text_tokens })
+    }
+
     /// Name and shape of every tensor that [`super::Infinity::load`] reads, all blocks in one chunk.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let Self { width: c, text_width: ct, bits, hidden, .. } = *self;

@@ -5,5 +5,6 @@ mod checkpoint;
 mod schedule;
 mod transformer;
 
+pub use checkpoint::Config;
 pub use schedule::{PIXELS_PER_TOKEN, Pixels, Schedule, TEMPLATES};
-pub use transformer::{Config, Guidance, Infinity, ScaleKv, ScaleRun, Text};
+pub use transformer::{Guidance, Infinity, ScaleKv, ScaleRun, Text};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::Config;
 use crate::{
     Result,
     nn::{
@@ -15,27 +16,6 @@ use crate::{
 
 const EPS: f32 = 1e-6; // norm_eps of every released model
 const MAX_LOG_TEMPERATURE: f32 = 4.605_170_2; // ln 100: SelfAttention.max_scale_mul
-
-/// The sizes of a checkpoint, all read off its tensors.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Width C of the residual stream.
-    pub width: usize,
-    /// Number of blocks.
-    pub depth: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Width of the text features.
-    pub text_width: usize,
-    /// Bits of a token.
-    pub bits: usize,
-    /// Width of the feed-forward layers.
-    pub hidden: usize,
-    /// Scales that have a level embedding.
-    pub levels: usize,
-    /// Text tokens of the learned unconditional prompt.
-    pub text_tokens: usize,
-}
 
 /// How the two halves of a guided run are mixed: `cfg * conditional + (1 - cfg) * unconditional`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -267,25 +247,6 @@ fn per_half<const N: usize>(
 fn mix(a: &Tensor, b: &Tensor, cfg: f32) -> Result<Tensor> {
     let (cfg, rest) = (f64::from(cfg), f64::from(1.0 - cfg));
     Ok(((a * cfg)? + (b * rest)?)?)
-}
-
-impl Config {
-    fn read(w: &Weights) -> Result<Self> {
-        let first = w.pp("block_chunks.0.module.0");
-        let chunks = w.count("block_chunks");
-        let [_, _, width] = w.dims("pos_start")?;
-        let [text_tokens, text_width] = w.dims("cfg_uncond")?;
-        let [double_bits, _] = w.dims("head.weight")?;
-        let [hidden, _] = first.dims("ffn.fc1.weight")?;
-        let [levels, _] = w.dims("lvl_embed.weight")?;
-        let heads = first.elements("sa.scale_mul_1H11")?;
-        let depth = (0..chunks).map(|i| w.count(&format!("block_chunks.{i}.module"))).sum();
-        if heads == 0 || !width.is_multiple_of(4 * heads) {
-            let expected = format!("a number of heads that splits {width} into widths divisible by 4");
-            return Err(first.mismatch("sa.scale_mul_1H11", expected, heads.to_string()));
-        }
-        Ok(Self { width, depth, heads, text_width, bits: double_bits / 2, hidden, levels, text_tokens })
-    }
 }
 
 /// Pools a text into one vector by attention with learned queries (`TextAttentivePool`).
