@@ -38,7 +38,7 @@ impl Findings {
     pub(super) fn words(&self) -> String {
         let Summary { prompts, samples, .. } = self.summary;
         let scope = format!("{}, {} each", numbers::counted(prompts, "prompt"), numbers::counted(samples, "sample"));
-        let table = self.table(true).lines().join("\n");
+        let tables = [self.shares(), self.costs()].map(|table| table.lines().join("\n")).join("\n\n");
         let consistency = if self.consistency.is_empty() {
             String::new()
         } else {
@@ -47,47 +47,59 @@ impl Findings {
                 self.scales().lines().join("\n")
             )
         };
-        format!("{} ({scope})\n\n{table}{consistency}\n", self.title)
+        format!("{} ({scope})\n\n{tables}{consistency}\n", self.title)
     }
 
-    /// One row a contender. Seconds differ from run to run, so that tables that must not change leave them out.
-    fn table(&self, seconds: bool) -> Table {
+    /// What was right, a row a contender.
+    fn shares(&self) -> Table {
         use Align::{Left, Right};
         let mut columns = vec![("method", Left), ("N", Right)];
-        columns.extend(self.summary.tasks.iter().map(|task| (*task, Right)));
-        columns.extend([("overall", Right), ("95 % interval", Right), ("against the first", Right)]);
-        columns.extend([("against best-of-n at equal cost", Right), ("GFLOP", Right), ("images", Right)]);
-        columns.extend([("decodes", Right), ("readings", Right)]);
-        if seconds {
-            columns.push(("seconds", Right));
-        }
-        let missing = self.summary.methods.iter().any(|row| row.missing > 0);
-        if missing {
-            columns.push(("missing", Right));
-        }
+        // `single_object`, `two_object` and `color_attr` by the word that tells them apart
+        let short = |task: &'static str| task.trim_end_matches("_object").trim_start_matches("color_");
+        columns.extend(self.summary.tasks.iter().map(|task| (short(task), Right)));
+        columns.extend([("overall", Right), ("95 % interval", Right)]);
         let mut table = Table::of(columns);
         for row in &self.summary.methods {
-            let mut cells = self.cells(row);
-            if seconds {
-                cells.push(format!("{:.2}", row.cost.seconds));
-            }
-            if missing {
-                cells.push(row.missing.to_string());
-            }
+            table.cells([named(row), self.of_tasks(row), overall(row)].concat());
+        }
+        table
+    }
+
+    /// What it gained and cost, a row a contender.
+    fn costs(&self) -> Table {
+        use Align::{Left, Right};
+        let mut columns = vec![("method", Left), ("N", Right)];
+        columns.extend(GAINS_AND_COSTS.map(|head| (head, Right)));
+        columns.push(("seconds", Right));
+        let missing = self.summary.methods.iter().any(|row| row.missing > 0);
+        columns.extend(missing.then_some(("missing", Right)));
+        let mut table = Table::of(columns);
+        for row in &self.summary.methods {
+            let mut cells = [named(row), gains_and_costs(row)].concat();
+            cells.push(format!("{:.2}", row.cost.seconds));
+            cells.extend(missing.then(|| row.missing.to_string()));
             table.cells(cells);
         }
         table
     }
 
-    fn cells(&self, row: &Row) -> Vec<String> {
+    /// Both, for pages, which are wide; without seconds, which differ from run to run.
+    fn table(&self) -> Table {
+        use Align::{Left, Right};
+        let mut columns = vec![("method", Left), ("N", Right)];
+        columns.extend(self.summary.tasks.iter().map(|task| (*task, Right)));
+        columns.extend([("overall", Right), ("95 % interval", Right)]);
+        columns.extend(GAINS_AND_COSTS.map(|head| (head, Right)));
+        let mut table = Table::of(columns);
+        for row in &self.summary.methods {
+            table.cells([named(row), self.of_tasks(row), overall(row), gains_and_costs(row)].concat());
+        }
+        table
+    }
+
+    fn of_tasks(&self, row: &Row) -> Vec<String> {
         let task = |task: &&str| row.tasks.get(*task).and_then(Value::as_f64).map_or("-".to_owned(), share);
-        let mut cells = vec![row.method.clone(), row.n.to_string()];
-        cells.extend(self.summary.tasks.iter().map(task));
-        cells.extend([share(row.overall), between(row.interval), gain(row.gain.as_ref())]);
-        let cost = row.cost;
-        cells.extend([gain(row.at_equal_cost.as_ref()), format!("{:.1}", cost.flops / 1e9)]);
-        cells.extend([cost.images, cost.decodes, cost.readings].map(|count| format!("{count:.0}")));
-        cells
+        self.summary.tasks.iter().map(task).collect()
     }
 
     /// One row a scale.
@@ -120,7 +132,7 @@ impl Findings {
     /// The tables as they stand in a page.
     fn markdown(&self) -> String {
         let consistency = if self.consistency.is_empty() { String::new() } else { self.scales().markdown() };
-        format!("{}\n{consistency}", self.table(false).markdown()).trim_end().to_owned() + "\n"
+        format!("{}\n{consistency}", self.table().markdown()).trim_end().to_owned() + "\n"
     }
 
     /// Puts the tables into a page, between `<!-- table: NAME -->` and `<!-- end -->`.
@@ -136,6 +148,24 @@ impl Findings {
         let text = format!("{}\n{}\n{}", &text[..place], self.markdown(), &text[end..]);
         file::replace(page, text.as_bytes()).map_err(Error::io(page))
     }
+}
+
+const GAINS_AND_COSTS: [&str; 6] =
+    ["against the first", "against best-of-n at equal cost", "GFLOP", "images", "decodes", "readings"];
+
+fn named(row: &Row) -> Vec<String> {
+    vec![row.method.clone(), row.n.to_string()]
+}
+
+fn overall(row: &Row) -> Vec<String> {
+    vec![share(row.overall), between(row.interval)]
+}
+
+fn gains_and_costs(row: &Row) -> Vec<String> {
+    let cost = row.cost;
+    let mut cells = vec![gain(row.gain.as_ref()), gain(row.at_equal_cost.as_ref()), format!("{:.1}", cost.flops / 1e9)];
+    cells.extend([cost.images, cost.decodes, cost.readings].map(|count| format!("{count:.0}")));
+    cells
 }
 
 /// `.875`
