@@ -13,6 +13,7 @@ pub mod bench;
 pub mod bundle;
 pub mod cli;
 pub mod demo;
+pub mod detectors;
 pub mod error;
 pub mod eval;
 pub mod features;

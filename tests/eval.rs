@@ -43,7 +43,11 @@ impl Suite for Light {
     fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
         let enough = 90.0 + 12.0 * case as f32;
         let mean = |image: &Image| greys(image).into_iter().map(f32::from).sum::<f32>() / SCALES as f32;
-        let verdict = |image| Verdict { score: f64::from(u8::from(mean(image) > enough)), reason: "mean".to_owned() };
+        let verdict = |image| Verdict {
+            score: f64::from(u8::from(mean(image) > enough)),
+            reason: "mean".to_owned(),
+            details: None,
+        };
         Ok(images.iter().map(verdict).collect())
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Which rooms a room may use, besides itself and `error`.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     ("error", &[]),
     ("rng", &[]),
     ("file", &[]),
@@ -20,8 +20,9 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("pipelines", &["image", "models", "nn", "rng", "text"]),
     ("scorers", &["image", "models", "nn", "text"]),
     ("features", &["image", "models"]),
+    ("detectors", &["hub", "image", "models", "nn", "text"]),
     ("search", &["features", "image", "pipelines", "rng", "scorers"]),
-    ("eval", &["features", "file", "image", "pipelines", "rng", "scorers", "search"]),
+    ("eval", &["detectors", "features", "file", "image", "pipelines", "rng", "scorers", "search"]),
     ("bench", &["eval", "features", "image", "models", "nn", "pipelines", "scorers", "search"]),
     ("report", &["eval", "file", "image", "search"]),
     ("bundle", &["demo", "features", "hub", "models", "nn", "pipelines", "scorers", "text"]),
@@ -30,6 +31,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
         &[
             "bench",
             "bundle",
+            "detectors",
             "eval",
             "features",
             "file",

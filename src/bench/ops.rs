@@ -8,7 +8,7 @@ use super::{Architecture, MadeUp};
 use crate::{
     Result,
     models::infinity::Schedule,
-    nn::{Activation, Conv2d, FeatureMap, Kv, Linear, NormSilu, UpsampleConv, Weights, attention_blocks, modulate},
+    nn::{Activation, Conv2d, FeatureMap, GroupNorm, Kv, Linear, UpsampleConv, Weights, attention_blocks, modulate},
 };
 
 /// An operation and the shortest of its runs in seconds.
@@ -46,7 +46,7 @@ pub fn time_ops(arch: Architecture, schedule: &Schedule, dtype: DType, device: &
     let coarse = FeatureMap::new(&made(&[1, 2 * CHANNELS, side / 2, side / 2])?)?;
     let (same, up) = (Conv2d::load_for_large_maps(&conv(CHANNELS), 1, 1)?, UpsampleConv::load(&conv(2 * CHANNELS))?);
     let norm = weights(&[("weight", &[CHANNELS]), ("bias", &[CHANNELS])]);
-    let norm = NormSilu::load(&norm, |_| Some(32), 1e-6)?;
+    let norm = GroupNorm::load(&norm, |_| Some(32), 1e-6, Some(Activation::Silu))?;
     Ok(vec![
         ("linear", seconds(|| fc1.forward(&x))?),
         ("qkv", seconds(|| qkv.forward(&x))?),

@@ -6,6 +6,7 @@
 pub mod consistency;
 pub mod contender;
 pub mod experiment;
+pub mod geneval;
 pub mod log;
 pub mod pool;
 pub mod record;
@@ -20,6 +21,8 @@ pub use log::{Log, Setup};
 pub use record::{Record, Spent};
 pub use runner::{Evaluation, Judged};
 pub use summary::{Gain, Row, Summary};
+
+use serde_json::Value;
 
 use crate::{Result, image::Image};
 
@@ -39,6 +42,8 @@ pub struct Verdict {
     pub score: f64,
     /// Why, in a few words for people: `found 1 red circle, expected 2`.
     pub reason: String,
+    /// What the judge saw, where it tells.
+    pub details: Option<Value>,
 }
 
 /// A set of prompts and its judge.

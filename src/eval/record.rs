@@ -1,6 +1,7 @@
 //! What is kept of every image of an evaluation: one line of JSON, written as soon as the image has been judged.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Case, Contender, Verdict};
 use crate::search::Outcome;
@@ -30,6 +31,9 @@ pub struct Record {
     pub score: f32,
     /// What it took.
     pub cost: Spent,
+    /// What the judge saw, where it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
 }
 
 /// What the image of a contender took, counted four ways.
@@ -75,6 +79,7 @@ impl Record {
                 readings: (cost.scorings + cost.extractions) as f64,
                 seconds: cost.seconds.total,
             },
+            details: verdict.details,
         }
     }
 }

@@ -4,9 +4,12 @@ use std::path::Path;
 
 use crate::Result;
 
+mod mask;
+mod opencv;
 mod png;
 mod resize;
 
+pub use mask::Mask;
 pub use png::Png;
 pub use resize::Filter;
 

@@ -4,4 +4,5 @@ pub mod blip;
 pub mod bsq_vae;
 pub mod dinov2;
 pub mod infinity;
+pub mod mask2former;
 pub mod t5;

@@ -19,6 +19,8 @@ pub enum Activation {
     QuickGelu,
     /// `x * sigmoid(x)` (DINOv2's gated layers, VAEs).
     Silu,
+    /// `max(x, 0)` (DETR and its heirs).
+    Relu,
 }
 
 impl Activation {
@@ -30,6 +32,7 @@ impl Activation {
                 Self::GeluTanh => map(x, out, GeluTanh),
                 Self::QuickGelu => map(x, out, Swish(1.702)),
                 Self::Silu => map(x, out, Swish(1.0)),
+                Self::Relu => map(x, out, Relu),
             });
         }
         match self {
@@ -37,12 +40,13 @@ impl Activation {
             Self::GeluTanh => x.gelu(),
             Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
             Self::Silu => x.silu(),
+            Self::Relu => x.relu(),
         }
     }
 }
 
 /// `x (1 + erf(x / sqrt 2)) / 2`
-struct Gelu;
+pub(super) struct Gelu;
 
 impl Map for Gelu {
     #[inline(always)]
@@ -53,7 +57,7 @@ impl Map for Gelu {
 }
 
 /// `x (1 + tanh(u)) / 2`, where `(1 + tanh(u)) / 2` is `sigmoid(2 u)`.
-struct GeluTanh;
+pub(super) struct GeluTanh;
 
 impl Map for GeluTanh {
     #[inline(always)]
@@ -65,12 +69,22 @@ impl Map for GeluTanh {
 }
 
 /// `x sigmoid(s x)`
-struct Swish(f32);
+pub(super) struct Swish(pub f32);
 
 impl Map for Swish {
     #[inline(always)]
     fn map<L: Lanes>(&self, x: L) -> L {
         x.mul(sigmoid(x.mul(L::splat(self.0))))
+    }
+}
+
+/// `max(x, 0)`
+pub(super) struct Relu;
+
+impl Map for Relu {
+    #[inline(always)]
+    fn map<L: Lanes>(&self, x: L) -> L {
+        x.at_least(L::splat(0.0))
     }
 }
 
@@ -84,7 +98,8 @@ mod tests {
         let x: Vec<f32> = (-12_000..12_000).map(|i| i as f32 * 1e-3).collect();
         let x = Tensor::from_vec(x, (6, 4000), &Device::Cpu).unwrap();
         let wide = x.to_dtype(DType::F64).unwrap(); // goes through the tensor library
-        for activation in [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Silu] {
+        use Activation::{Gelu, GeluTanh, QuickGelu, Relu, Silu};
+        for activation in [Gelu, GeluTanh, QuickGelu, Silu, Relu] {
             let expected = activation.forward(&wide).unwrap();
             let found = activation.forward(&x).unwrap().to_dtype(DType::F64).unwrap();
             let worst = (found - expected).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();

@@ -45,7 +45,15 @@ impl Conv2d {
         Ok(conv)
     }
 
-    /// The same for large maps of many channels, where a kernel of size 3 with a border of 1 takes a quarter of the
+    /// `weight` alone below `w`.
+    pub fn load_no_bias(w: &Weights, stride: usize, padding: usize) -> crate::Result<Self> {
+        let [outputs, inputs, height, width] = w.dims("weight")?;
+        let weight = w.get((outputs, inputs, height, width), "weight")?;
+        let bias = Tensor::zeros((1, outputs, 1, 1), weight.dtype(), weight.device())?;
+        Ok(Self::new(weight, bias, stride, padding)?)
+    }
+
+    /// [`Conv2d::load`] for large maps of many channels, where a kernel of size 3 with a border of 1 takes a quarter of the
     /// multiplications at four times the memory for its weights.
     pub fn load_for_large_maps(w: &Weights, stride: usize, padding: usize) -> crate::Result<Self> {
         let [outputs, inputs, height, width] = w.dims("weight")?;

@@ -1,38 +1,46 @@
-//! Group normalisation followed by SiLU, as convolutional networks put it before each convolution.
+//! Group normalisation, with the bend that follows it in one pass: SiLU where convolutional networks put it before each
+//! convolution, ReLU or nothing elsewhere.
 
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    FeatureMap, Weights,
+    Activation, FeatureMap, Weights,
+    activation::{Gelu, GeluTanh, Relu, Swish},
     cpu::to_vec,
-    elementary::sigmoid,
+    elementary::Map,
     feature_map::HostMap,
     simd::{Kernel, Lanes, dispatch},
 };
 
-/// Group normalisation followed by SiLU.
+/// Group normalisation followed by a bend.
 #[derive(Clone, Debug)]
-pub struct NormSilu {
+pub struct GroupNorm {
     weight: Tensor,
     bias: Tensor,
     affine: (Vec<f32>, Vec<f32>), // the same two
     groups: usize,
     eps: f32,
+    act: Option<Activation>,
 }
 
-impl NormSilu {
+impl GroupNorm {
     /// `weight` and `bias` below `w`; `groups` is given the number of channels.
-    pub fn load(w: &Weights, groups: impl Fn(usize) -> Option<usize>, eps: f32) -> crate::Result<Self> {
+    pub fn load(
+        w: &Weights,
+        groups: impl Fn(usize) -> Option<usize>,
+        eps: f32,
+        act: Option<Activation>,
+    ) -> crate::Result<Self> {
         let [channels] = w.dims("weight")?;
         let groups = groups(channels)
             .ok_or_else(|| w.mismatch("weight", "a number of channels that the groups divide", channels.to_string()))?;
-        Ok(Self::new(w.get(channels, "weight")?, w.get(channels, "bias")?, groups, eps)?)
+        Ok(Self::new(w.get(channels, "weight")?, w.get(channels, "bias")?, groups, eps, act)?)
     }
 
-    fn new(weight: Tensor, bias: Tensor, groups: usize, eps: f32) -> Result<Self> {
+    fn new(weight: Tensor, bias: Tensor, groups: usize, eps: f32, act: Option<Activation>) -> Result<Self> {
         let affine = |x: &Tensor| to_vec(&x.to_dtype(DType::F32)?);
-        Ok(Self { affine: (affine(&weight)?, affine(&bias)?), weight, bias, groups, eps })
+        Ok(Self { affine: (affine(&weight)?, affine(&bias)?), weight, bias, groups, eps, act })
     }
 
     /// (B, C, H, W) -> (B, C, H, W)
@@ -53,7 +61,8 @@ impl NormSilu {
         let y = y.broadcast_div(&(y.sqr()?.mean_keepdim(1)? + f64::from(self.eps))?.sqrt()?)?;
         let y = y.reshape((b, c, h, w))?.to_dtype(x.dtype())?;
         let [weight, bias] = [&self.weight, &self.bias].map(|t| t.reshape((1, c, 1, 1)));
-        y.broadcast_mul(&weight?)?.broadcast_add(&bias?)?.silu()
+        let y = y.broadcast_mul(&weight?)?.broadcast_add(&bias?)?;
+        self.act.map_or(Ok(y.clone()), |act| act.forward(&y))
     }
 
     /// The result has the border of zeros that the next convolution needs.
@@ -61,7 +70,15 @@ impl NormSilu {
         let affine: Vec<_> = (0..x.pictures).map(|picture| self.affine(x, picture)).collect();
         x.map_rows(1, |picture, row, out| {
             let (scale, shift) = &affine[picture];
-            dispatch(ScaleShiftSilu { row, out, scale, shift });
+            let rows = (row, out);
+            match self.act {
+                None => dispatch(ScaleShift { rows, scale, shift, act: Same }),
+                Some(Activation::Relu) => dispatch(ScaleShift { rows, scale, shift, act: Relu }),
+                Some(Activation::Silu) => dispatch(ScaleShift { rows, scale, shift, act: Swish(1.0) }),
+                Some(Activation::QuickGelu) => dispatch(ScaleShift { rows, scale, shift, act: Swish(1.702) }),
+                Some(Activation::Gelu) => dispatch(ScaleShift { rows, scale, shift, act: Gelu }),
+                Some(Activation::GeluTanh) => dispatch(ScaleShift { rows, scale, shift, act: GeluTanh }),
+            }
         })
     }
 
@@ -141,30 +158,41 @@ impl Kernel for Sums<'_> {
     }
 }
 
-struct ScaleShiftSilu<'a> {
-    row: &'a [f32],
-    out: &'a mut [f32],
-    scale: &'a [f32],
-    shift: &'a [f32],
+/// What stays as it is.
+struct Same;
+
+impl Map for Same {
+    #[inline(always)]
+    fn map<L: Lanes>(&self, x: L) -> L {
+        x
+    }
 }
 
-impl Kernel for ScaleShiftSilu<'_> {
+struct ScaleShift<'a, F> {
+    /// what comes in, what goes out
+    rows: (&'a [f32], &'a mut [f32]),
+    scale: &'a [f32],
+    shift: &'a [f32],
+    act: F,
+}
+
+impl<F: Map> Kernel for ScaleShift<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
         let channels = self.scale.len();
-        for (pixel, out) in self.row.chunks_exact(channels).zip(self.out.chunks_exact_mut(channels)) {
+        for (pixel, out) in self.rows.0.chunks_exact(channels).zip(self.rows.1.chunks_exact_mut(channels)) {
             let mut from = 0;
             while from + L::COUNT <= channels {
                 let y = L::load(&pixel[from..]).mul_add(L::load(&self.scale[from..]), L::load(&self.shift[from..]));
-                y.mul(sigmoid(y)).store(&mut out[from..]);
+                self.act.map(y).store(&mut out[from..]);
                 from += L::COUNT;
             }
             if from < channels {
                 let part = |all: &[f32]| L::load_some(&all[from..], 0.0);
                 let y = part(pixel).mul_add(part(self.scale), part(self.shift));
-                y.mul(sigmoid(y)).store_some(&mut out[from..]);
+                self.act.map(y).store_some(&mut out[from..]);
             }
         }
     }
@@ -179,13 +207,16 @@ mod tests {
     fn both_paths_agree_for_odd_shapes() {
         for (channels, groups, h, w) in [(32, 32, 5, 7), (64, 32, 1, 1), (6, 3, 9, 2), (72, 24, 3, 70), (20, 5, 4, 4)] {
             let random = |n: usize| Tensor::randn(0f32, 1.0, n, &Device::Cpu).unwrap();
-            let norm = NormSilu::new(random(channels), random(channels), groups, 1e-6).unwrap();
+            let (weight, bias) = (random(channels), random(channels));
             let x = Tensor::randn(3f32, 2.0, (2, channels, h, w), &Device::Cpu).unwrap();
-            let expected = norm.by_library(&x.to_dtype(DType::F64).unwrap().to_dtype(DType::F32).unwrap()).unwrap();
-            let found = norm.forward(&FeatureMap::new(&x).unwrap()).unwrap().to_tensor().unwrap();
-            let worst = (found - expected).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-            // A group of one pixel and few channels magnifies rounding by its inverse deviation.
-            assert!(worst < 2e-4, "{channels} {groups} {h} {w}: {worst}");
+            for act in [None, Some(Activation::Silu), Some(Activation::Relu), Some(Activation::Gelu)] {
+                let norm = GroupNorm::new(weight.clone(), bias.clone(), groups, 1e-6, act).unwrap();
+                let expected = norm.by_library(&x).unwrap();
+                let found = norm.forward(&FeatureMap::new(&x).unwrap()).unwrap().to_tensor().unwrap();
+                let worst = (found - expected).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+                // A group of one pixel and few channels magnifies rounding by its inverse deviation.
+                assert!(worst < 2e-4, "{channels} {groups} {h} {w} {act:?}: {worst}");
+            }
         }
     }
 }

@@ -27,7 +27,7 @@ pub use attention::{Kv, attention, attention_blocks};
 pub use conv::{Conv2d, UpsampleConv};
 pub use cubic::{antialiased_cubic_matrix, cubic_matrix, resample};
 pub use feature_map::{FeatureMap, HostMap};
-pub use group_norm::NormSilu;
+pub use group_norm::GroupNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use norm::{LayerNorm, RmsNorm, modulate};

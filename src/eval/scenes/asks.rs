@@ -1,12 +1,10 @@
 //! What a prompt asks for, its wording, and whether a picture shows it: GenEval's tasks and rules.
 
+pub use super::super::geneval::names::TASKS;
 use super::{
     judge::Seen,
     words::{Colour, Relation, SHAPES, Shape, counted, named},
 };
-
-/// GenEval's six tasks, in the order of its tables.
-pub const TASKS: [&str; 6] = ["single_object", "two_object", "counting", "colors", "position", "color_attr"];
 
 /// A wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

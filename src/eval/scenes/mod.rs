@@ -55,7 +55,7 @@ impl Suite for Scenes {
     fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
         let verdict = |image: &Image| {
             let (right, reason) = self.asks[case].judge(&detect(image));
-            Verdict { score: f64::from(u8::from(right)), reason }
+            Verdict { score: f64::from(u8::from(right)), reason, details: None }
         };
         Ok(images.iter().map(verdict).collect())
     }

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::nn::{Conv2d, FeatureMap, NormSilu, UpsampleConv, Weights};
+use crate::nn::{Activation, Conv2d, FeatureMap, GroupNorm, UpsampleConv, Weights};
 
 const EPS: f32 = 1e-6; // conv.py, Normalize
 
@@ -16,17 +16,17 @@ fn conv(w: &Weights, name: &str, stride: usize, padding: usize) -> crate::Result
     Conv2d::load(&wrapped(w, name, "conv"), stride, padding)
 }
 
-fn norm(w: &Weights, name: &str) -> crate::Result<NormSilu> {
+fn norm(w: &Weights, name: &str) -> crate::Result<GroupNorm> {
     let groups = |channels: usize| [32, 24].into_iter().find(|groups| channels.is_multiple_of(*groups));
-    NormSilu::load(&wrapped(w, name, "norm"), groups, EPS)
+    GroupNorm::load(&wrapped(w, name, "norm"), groups, EPS, Some(Activation::Silu))
 }
 
 /// Two convolutions with a shortcut.
 #[derive(Clone, Debug)]
 struct ResnetBlock {
-    norm1: NormSilu,
+    norm1: GroupNorm,
     conv1: Conv2d,
-    norm2: NormSilu,
+    norm2: GroupNorm,
     conv2: Conv2d,
     nin_shortcut: Option<Conv2d>,
 }
@@ -103,7 +103,7 @@ pub struct Encoder {
     conv_in: Conv2d,
     down: Vec<Level<Conv2d>>,
     mid: Mid,
-    norm_out: NormSilu,
+    norm_out: GroupNorm,
     conv_out: Conv2d,
 }
 
@@ -148,7 +148,7 @@ pub struct Decoder {
     conv_in: Conv2d,
     mid: Mid,
     up: Vec<Level<UpsampleConv>>,
-    norm_out: NormSilu,
+    norm_out: GroupNorm,
     conv_out: Conv2d,
 }
 

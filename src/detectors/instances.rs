@@ -1,0 +1,103 @@
+//! From the queries of a Mask2Former to objects, as mmdetection does it: the best pairs of query and class, masks at the
+//! size of the picture, tight boxes. Nothing is suppressed.
+//!
+//! Reference: mmdetection 2.28, `MaskFormerFusionHead.instance_postprocess`, `mask2bbox`.
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::Object;
+use crate::{Error, Result, image::Mask, nn::bilinear};
+
+/// Objects that are reported of a picture (mmdetection's `max_per_image`).
+pub const MOST: usize = 100;
+
+/// Sizes of a picture, each (height, width), on its way through the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// As it was given.
+    pub original: (usize, usize),
+    /// As it was resized.
+    pub valid: (usize, usize),
+    /// As the network saw it, with a border at the right and below.
+    pub padded: (usize, usize),
+}
+
+/// The objects of the `most` likeliest pairs of query and class, the most certain first.
+///
+/// `class_logits` is (Q, K + 1), the last column for "nothing"; `mask_logits` is (Q, h, w).
+///
+/// # Errors
+/// The tensor library fails, or a logit is no number.
+pub fn instances(class_logits: &Tensor, mask_logits: &Tensor, size: Geometry, most: usize) -> Result<Vec<Object>> {
+    let logits: Vec<Vec<f32>> = class_logits.to_vec2()?;
+    let best = best_pairs(&logits, most)?;
+    let mut queries: Vec<usize> = best.iter().map(|pair| pair.query).collect();
+    queries.sort_unstable();
+    queries.dedup();
+    // One query at a time on each thread, so that one full-size map of numbers a thread is all the memory it takes.
+    let covered = |query: &usize| Cover::new(&mask_logits.get(*query)?, size);
+    let covers = queries.par_iter().map(covered).collect::<Result<Vec<_>>>()?;
+    let object = |pair: &Pair| {
+        let cover = &covers[queries.binary_search(&pair.query).expect("every query was covered")];
+        Object {
+            class: pair.class,
+            score: pair.share * cover.certainty,
+            bounds: cover.bounds,
+            mask: Some(cover.mask.clone()),
+        }
+    };
+    let mut objects: Vec<Object> = best.iter().map(object).collect();
+    objects.sort_by(|a, b| b.score.total_cmp(&a.score));
+    Ok(objects)
+}
+
+/// A query as an object of a class.
+struct Pair {
+    query: usize,
+    class: usize,
+    share: f32,
+}
+
+/// Of all pairs the likeliest; of equals the earlier query and class first.
+fn best_pairs(logits: &[Vec<f32>], most: usize) -> Result<Vec<Pair>> {
+    if logits.iter().flatten().any(|logit| logit.is_nan()) {
+        return Err(Error::input("the detector found no numbers in a picture")
+            .with_hint("its weights are damaged, or not those of a Mask2Former"));
+    }
+    let mut pairs = vec![];
+    for (query, logits) in logits.iter().enumerate() {
+        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let powers: Vec<f32> = logits.iter().map(|logit| (logit - top).exp()).collect();
+        let total: f32 = powers.iter().sum();
+        let real = &powers[..powers.len().saturating_sub(1)]; // all but "nothing"
+        pairs.extend(real.iter().enumerate().map(|(class, power)| Pair { query, class, share: power / total }));
+    }
+    pairs.sort_by(|a, b| b.share.total_cmp(&a.share));
+    pairs.truncate(most);
+    Ok(pairs)
+}
+
+/// What a query covers.
+struct Cover {
+    mask: Mask,
+    bounds: [f32; 4],
+    /// Mean probability of the pixels inside.
+    certainty: f32,
+}
+
+impl Cover {
+    /// Logits (h, w).
+    fn new(logits: &Tensor, size: Geometry) -> Result<Self> {
+        let x = bilinear(&logits.unsqueeze(0)?.unsqueeze(0)?, size.padded)?;
+        let x = x.narrow(2, 0, size.valid.0)?.narrow(3, 0, size.valid.1)?.contiguous()?;
+        let values: Vec<f32> = bilinear(&x, size.original)?.flatten_all()?.to_vec1()?;
+        let (height, width) = size.original;
+        let mask = Mask::new(width, height, |pixel| values[pixel] > 0.0);
+        let inside = values.iter().filter(|logit| **logit > 0.0);
+        let sum: f64 = inside.map(|&logit| 1.0 / (1.0 + f64::from(-logit).exp())).sum();
+        const EPS: f64 = 1e-6; // of the original, against a division by 0
+        let bounds = mask.bounds().unwrap_or([0; 4]).map(|side| side as f32);
+        Ok(Self { certainty: (sum / (mask.area() as f64 + EPS)) as f32, bounds, mask })
+    }
+}

@@ -1,0 +1,42 @@
+//! Pictures to objects: what stands where, and what colour it has. Evaluations read them; no search does.
+
+use crate::{
+    Result,
+    image::{Image, Mask},
+};
+
+pub mod instances;
+pub mod mask2former;
+
+pub use mask2former::Mask2FormerDetector;
+
+/// Something that was found in a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// Number of its class.
+    pub class: usize,
+    /// How certain that is, 0 to 1.
+    pub score: f32,
+    /// Left, top, right, bottom in pixels; right and bottom are outside.
+    pub bounds: [f32; 4],
+    /// The pixels that it covers, of the size of the picture.
+    pub mask: Option<Mask>,
+}
+
+/// Finds objects.
+pub trait Detector: Send + Sync {
+    /// The objects of each picture, the most certain first.
+    ///
+    /// # Errors
+    /// A picture cannot be read, or the network fails.
+    fn detect(&self, images: &[Image]) -> Result<Vec<Vec<Object>>>;
+}
+
+/// Names the colour of things.
+pub trait ColourNamer: Send + Sync {
+    /// For each picture of a thing called `class` the number of the colour that fits best.
+    ///
+    /// # Errors
+    /// The network fails.
+    fn colours(&self, class: &str, crops: &[Image]) -> Result<Vec<usize>>;
+}

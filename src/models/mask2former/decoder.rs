@@ -1,0 +1,214 @@
+//! The transformer decoder: queries that each settle on one object, looking only where their own mask has been so far.
+//!
+//! Reference: Hugging Face `modeling_mask2former.py`, `Mask2FormerTransformerModule`. A layer's mask comes from the
+//! query's state before it, at the size of the level that the layer looks at; a mask that is empty blocks nothing.
+
+use candle_core::{Result, Tensor};
+
+use super::{EPS, pixel_decoder::LEVELS, pixel_decoder::PixelFeatures, positions::waves};
+use crate::nn::{Activation, LayerNorm, Linear, Mlp, Weights, attention, bilinear, residual};
+
+/// The network with the layer that names what a query found.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    queries_embedder: Tensor, // (Q, C): where a query stands, so to speak
+    queries_features: Tensor, // (Q, C): what it begins with
+    level_embed: Tensor,      // (levels, C)
+    layers: Vec<Layer>,
+    layernorm: LayerNorm,
+    mask_embedder: Vec<Linear>,
+    class_predictor: Linear,
+}
+
+/// What the queries found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// (B, Q, K + 1): how well each class fits; the last is "nothing".
+    pub class_logits: Tensor,
+    /// (B, Q, h, w) at stride 4: above 0 inside.
+    pub mask_logits: Tensor,
+    /// (B, Q, C): states behind the last layer, before the last normalisation.
+    pub last_hidden: Tensor,
+}
+
+impl Decoder {
+    /// The tensors below `w`, the root of the file; `mask_width` are the channels of what masks are read from.
+    pub fn load(w: &Weights, width: usize, mask_width: usize, heads: usize) -> crate::Result<Self> {
+        let module = w.pp("model.transformer_module");
+        let [queries, _] = module.dims("queries_embedder.weight")?;
+        let table = |name: &str, rows: usize| module.get((rows, width), name);
+        let (layers, embedder) = (module.pp("decoder.layers"), module.pp("decoder.mask_predictor.mask_embedder"));
+        let widths = [width, width, width, mask_width];
+        let step = |i: usize| Linear::load(&embedder.pp(i).pp(0), widths[i], widths[i + 1]);
+        let [classes, _] = w.dims("class_predictor.weight")?;
+        let count = module.count("decoder.layers").max(1);
+        Ok(Self {
+            queries_embedder: table("queries_embedder.weight", queries)?,
+            queries_features: table("queries_features.weight", queries)?,
+            level_embed: table("level_embed.weight", LEVELS)?,
+            layers: (0..count).map(|i| Layer::load(&layers.pp(i), width, heads)).collect::<crate::Result<_>>()?,
+            layernorm: LayerNorm::load(&module.pp("decoder.layernorm"), width, EPS)?,
+            mask_embedder: (0..3).map(step).collect::<crate::Result<_>>()?,
+            class_predictor: Linear::load(&w.pp("class_predictor"), width, classes)?,
+        })
+    }
+
+    /// Number of queries.
+    pub fn queries(&self) -> usize {
+        self.queries_features.dims()[0]
+    }
+
+    /// Number of classes, "nothing" not counted.
+    pub fn classes(&self) -> usize {
+        self.class_predictor.outputs().saturating_sub(1)
+    }
+
+    /// What there is in pictures of these features.
+    pub fn forward(&self, features: &PixelFeatures) -> Result<Found> {
+        let b = features.mask_features.dims()[0];
+        let levels = features.levels.iter().enumerate().map(|(i, x)| self.level(i, x, &features.mask_features));
+        let levels = levels.collect::<Result<Vec<_>>>()?;
+        let places = repeated(&self.queries_embedder, b)?;
+        let mut x = repeated(&self.queries_features, b)?; // (B, Q, C)
+        for (i, layer) in self.layers.iter().enumerate() {
+            let level = &levels[i % LEVELS];
+            let outside = self.outside(&self.layernorm.forward(&x)?, level)?;
+            x = layer.forward(&x, &places, level, &outside)?;
+        }
+        let settled = self.layernorm.forward(&x)?;
+        Ok(Found {
+            class_logits: self.class_predictor.forward(&settled)?,
+            mask_logits: self.masks(&settled, &features.mask_features)?,
+            last_hidden: x,
+        })
+    }
+
+    /// One level as all of its layers see it.
+    fn level(&self, i: usize, x: &Tensor, mask_features: &Tensor) -> Result<Level> {
+        let (b, c, rows, columns) = x.dims4()?;
+        let values = x.flatten_from(2)?.transpose(1, 2)?.contiguous()?; // (B, L, C)
+        let values = values.broadcast_add(&self.level_embed.get(i)?)?;
+        let waves = waves((rows, columns), c, x.device())?.to_dtype(x.dtype())?;
+        let keys = residual(&values, &repeated(&waves, b)?, None)?;
+        // Resizing commutes with the product that makes masks, so it is done once a level instead of once a layer.
+        Ok(Level { keys, values, mask_features: bilinear(mask_features, (rows, columns))? })
+    }
+
+    /// What each query must not look at, as something to add to scores: (B, 1, Q, L).
+    fn outside(&self, settled: &Tensor, level: &Level) -> Result<Tensor> {
+        let masks = self.masks(settled, &level.mask_features)?.flatten_from(2)?; // (B, Q, L)
+        let (b, q, l) = masks.dims3()?;
+        let mut values: Vec<f32> = masks.flatten_all()?.to_vec1()?;
+        for row in values.chunks_mut(l.max(1)) {
+            let empty = row.iter().all(|&logit| is_outside(logit));
+            row.iter_mut().for_each(|v| *v = if is_outside(*v) && !empty { f32::NEG_INFINITY } else { 0.0 });
+        }
+        Tensor::from_vec(values, (b, 1, q, l), masks.device())
+    }
+
+    /// The mask of each query: (B, Q, C) on (B, C', h, w) -> (B, Q, h, w)
+    fn masks(&self, settled: &Tensor, features: &Tensor) -> Result<Tensor> {
+        let (b, _, h, w) = features.dims4()?;
+        let mut x = settled.clone();
+        for (i, layer) in self.mask_embedder.iter().enumerate() {
+            x = layer.forward(&x)?;
+            if i + 1 < self.mask_embedder.len() {
+                x = Activation::Relu.forward(&x)?;
+            }
+        }
+        // For each picture its queries are a linear layer over its pixels.
+        let pixels = features.flatten_from(2)?.transpose(1, 2)?.contiguous()?; // (B, L, C')
+        let one = |i: usize| Linear::new(x.get(i)?.contiguous()?, None)?.forward(&pixels.get(i)?)?.t()?.contiguous();
+        let masks = Tensor::stack(&(0..b).map(one).collect::<Result<Vec<_>>>()?, 0)?;
+        masks.reshape((b, self.queries(), h, w))
+    }
+}
+
+/// `sigmoid(logit) < 0.5` in f32.
+fn is_outside(logit: f32) -> bool {
+    1.0 / (1.0 + (-logit).exp()) < 0.5
+}
+
+/// The tokens of one level.
+struct Level {
+    keys: Tensor,          // (B, L, C), with positions
+    values: Tensor,        // (B, L, C)
+    mask_features: Tensor, // (B, C', h, w)
+}
+
+/// (L, C) -> (B, L, C)
+fn repeated(x: &Tensor, b: usize) -> Result<Tensor> {
+    let (l, c) = x.dims2()?;
+    x.broadcast_as((b, l, c))?.contiguous()
+}
+
+/// Masked attention to the picture, attention among the queries, feed-forward layers, each followed by a normalisation.
+#[derive(Clone, Debug)]
+struct Layer {
+    cross_attn: Attention,
+    cross_attn_layer_norm: LayerNorm,
+    self_attn: Attention,
+    self_attn_layer_norm: LayerNorm,
+    mlp: Mlp,
+    final_layer_norm: LayerNorm,
+}
+
+impl Layer {
+    fn load(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
+        let norm = |name: &str| LayerNorm::load(&w.pp(name), width, EPS);
+        Ok(Self {
+            cross_attn: Attention::load_joined(&w.pp("cross_attn"), width, heads)?,
+            cross_attn_layer_norm: norm("cross_attn_layer_norm")?,
+            self_attn: Attention::load(&w.pp("self_attn"), width, heads)?,
+            self_attn_layer_norm: norm("self_attn_layer_norm")?,
+            mlp: Mlp::load(w, width, Activation::Relu)?,
+            final_layer_norm: norm("final_layer_norm")?,
+        })
+    }
+
+    /// (B, Q, C) -> (B, Q, C)
+    fn forward(&self, x: &Tensor, places: &Tensor, level: &Level, outside: &Tensor) -> Result<Tensor> {
+        let asking = residual(x, places, None)?;
+        let seen = self.cross_attn.forward(&asking, &level.keys, &level.values, Some(outside))?;
+        let x = self.cross_attn_layer_norm.forward(&residual(x, &seen, None)?)?;
+        let asking = residual(&x, places, None)?;
+        let seen = self.self_attn.forward(&asking, &asking, &x, None)?;
+        let x = self.self_attn_layer_norm.forward(&residual(&x, &seen, None)?)?;
+        self.final_layer_norm.forward(&residual(&x, &self.mlp.forward(&x)?, None)?)
+    }
+}
+
+/// Multi-head attention with queries, keys and values from different places.
+#[derive(Clone, Debug)]
+struct Attention {
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    out_proj: Linear,
+    heads: usize,
+}
+
+impl Attention {
+    fn load(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
+        let linear = |name: &str| Linear::load(&w.pp(name), width, width);
+        let [q_proj, k_proj, v_proj, out_proj] = ["q_proj", "k_proj", "v_proj", "out_proj"].map(linear);
+        Ok(Self { q_proj: q_proj?, k_proj: k_proj?, v_proj: v_proj?, out_proj: out_proj?, heads })
+    }
+
+    /// The same where the three projections are one tensor, as PyTorch's own layer keeps them.
+    fn load_joined(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
+        let (weight, bias) = (w.get((3 * width, width), "in_proj_weight")?, w.get(3 * width, "in_proj_bias")?);
+        let part = |i: usize| -> crate::Result<Linear> {
+            let part = |x: &Tensor| x.narrow(0, i * width, width)?.contiguous();
+            Ok(Linear::new(part(&weight)?, Some(part(&bias)?))?)
+        };
+        let out_proj = Linear::load(&w.pp("out_proj"), width, width)?;
+        Ok(Self { q_proj: part(0)?, k_proj: part(1)?, v_proj: part(2)?, out_proj, heads })
+    }
+
+    fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let (q, k, v) = (self.q_proj.forward(q)?, self.k_proj.forward(k)?, self.v_proj.forward(v)?);
+        let scale = ((self.q_proj.outputs() / self.heads) as f32).sqrt().recip();
+        self.out_proj.forward(&attention(&q, &k, &v, self.heads, scale, bias)?)
+    }
+}

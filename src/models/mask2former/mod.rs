@@ -1,0 +1,117 @@
+//! Mask2Former: finds the objects of a picture and the pixels of each (arXiv 2112.01527), with a Swin as its eye.
+//!
+//! Reference: Hugging Face `modeling_mask2former.py`; the fields are named as in its files. Files of mmdetection, whose names
+//! differ, are read through [`MmdetNames`].
+
+use candle_core::{Device, Tensor};
+use serde::Deserialize;
+
+use crate::{Error, Result, nn::Weights};
+
+mod decoder;
+mod deformable;
+mod mmdet;
+mod pixel_decoder;
+mod positions;
+mod swin;
+
+pub use decoder::{Decoder, Found};
+pub use mmdet::MmdetNames;
+pub use pixel_decoder::{PixelDecoder, PixelFeatures};
+pub use swin::Swin;
+
+/// All normalisations of the two decoders.
+const EPS: f32 = 1e-5;
+
+/// What the weights cannot tell, from the file's `config.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Config {
+    /// The eye.
+    pub backbone_config: SwinConfig,
+    /// Heads of both decoders.
+    pub num_attention_heads: usize,
+}
+
+/// What the weights of a Swin cannot tell.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SwinConfig {
+    /// Must be `swin`.
+    pub model_type: String,
+    /// Heads of each stage.
+    pub num_heads: Vec<usize>,
+}
+
+impl Config {
+    /// Swin-S as it was released: 32 numbers a head everywhere.
+    pub fn released() -> Self {
+        let backbone_config = SwinConfig { model_type: "swin".to_owned(), num_heads: vec![3, 6, 12, 24] };
+        Self { backbone_config, num_attention_heads: 8 }
+    }
+
+    fn check(&self) -> Result<()> {
+        let SwinConfig { model_type, num_heads } = &self.backbone_config;
+        if model_type != "swin" {
+            return Err(Error::input(format!(
+                "the configuration names a backbone `{model_type}`, `swin` was expected"
+            ))
+            .with_hint("take a Mask2Former with a Swin backbone"));
+        }
+        if num_heads.len() != STAGES || num_heads.contains(&0) || self.num_attention_heads == 0 {
+            let found = format!("{num_heads:?} and {}", self.num_attention_heads);
+            return Err(Error::input(format!(
+                "the configuration names {found} heads; {STAGES} stages with at least one head each were expected"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Stages of the backbone.
+const STAGES: usize = 4;
+
+/// Sides of pictures are multiples of this: the stride of the coarsest stage.
+pub const STRIDE: usize = 32;
+
+/// The network. Its other sizes are read off the weights.
+#[derive(Clone, Debug)]
+pub struct Mask2Former {
+    /// Pixels to features at strides 4, 8, 16 and 32.
+    pub backbone: Swin,
+    /// Features that know of each other.
+    pub pixel_decoder: PixelDecoder,
+    /// Queries that find objects in them.
+    pub decoder: Decoder,
+    device: Device,
+}
+
+impl Mask2Former {
+    /// Reads a file of Hugging Face.
+    pub fn load(w: &Weights, config: &Config) -> Result<Self> {
+        config.check()?;
+        let pixels = w.pp("model.pixel_level_module");
+        let backbone = Swin::load(&pixels.pp("encoder"), &config.backbone_config.num_heads)?;
+        let heads = config.num_attention_heads;
+        let pixel_decoder = PixelDecoder::load(&pixels.pp("decoder"), &backbone.widths(), heads)?;
+        let decoder = Decoder::load(w, pixel_decoder.width(), pixel_decoder.mask_width(), heads)?;
+        Ok(Self { backbone, pixel_decoder, decoder, device: w.device().clone() })
+    }
+
+    /// Where the weights lie.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// What there is in pictures (B, 3, H, W), normalised with the mean and deviation of ImageNet.
+    ///
+    /// Fails when a side is no multiple of [`STRIDE`].
+    pub fn forward(&self, pixels: &Tensor) -> Result<Found> {
+        let (_, _, height, width) = pixels.dims4()?;
+        if height == 0 || width == 0 || !height.is_multiple_of(STRIDE) || !width.is_multiple_of(STRIDE) {
+            return Err(Error::input(format!(
+                "Mask2Former reads pictures whose sides are multiples of {STRIDE}, not {width} x {height}"
+            )));
+        }
+        let features = self.backbone.forward(pixels)?;
+        Ok(self.decoder.forward(&self.pixel_decoder.forward(&features)?)?)
+    }
+}
