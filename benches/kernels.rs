@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ttsvar::{
     bench::MadeUp,
-    nn::{Activation, Conv2d, FeatureMap, Kv, Linear, NormSilu, Weights, attention_blocks, modulate},
+    nn::{Activation, Conv2d, FeatureMap, GroupNorm, Kv, Linear, Weights, attention_blocks, modulate},
 };
 
 fn random(shape: &[usize]) -> Tensor {
@@ -84,7 +84,12 @@ fn elementwise(c: &mut Criterion) {
     group.bench_function("gelu/library", |b| b.iter(|| black_box(wide.gelu())));
     let tensors = [("weight", vec![128]), ("bias", vec![128])];
     let made = MadeUp::new(tensors.map(|(name, shape)| (name.to_owned(), shape)));
-    let norm = NormSilu::load(&Weights::new(Arc::new(made), DType::F32, &Device::Cpu), |_| Some(32), 1e-6);
+    let norm = GroupNorm::load(
+        &Weights::new(Arc::new(made), DType::F32, &Device::Cpu),
+        |_| Some(32),
+        1e-6,
+        Some(Activation::Silu),
+    );
     let (norm, picture) = (norm.expect("a layer"), random(&[1, 128, 128, 128]));
     let map = FeatureMap::new(&picture).expect("a map");
     group.bench_function("group norm and SiLU", |b| b.iter(|| black_box(norm.forward(&map))));
