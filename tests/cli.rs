@@ -4,6 +4,8 @@
 mod desk;
 #[path = "cli/evaluating.rs"]
 mod evaluating;
+#[path = "cli/geneval.rs"]
+mod geneval;
 #[cfg(unix)]
 #[path = "cli/interrupt.rs"]
 mod interrupt;

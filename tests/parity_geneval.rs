@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use support::{golden, json as file};
 use ttsvar::{
-    detectors::Object,
+    detectors::{ColourNamer, Object, open},
     eval::geneval::{
         Cut, Kept, Metadata, Options,
         geometry::{overlap, relations},
@@ -163,5 +163,41 @@ fn parity_geneval_verdicts_of_crops() {
         let expected = Image::open(golden(FIXTURE).join(name)).unwrap();
         assert_eq!(json!([found.width(), found.height()]), crop["size"], "{name}");
         assert!(found == expected, "{name}: pixels differ");
+    }
+}
+
+/// The colour classifier, with the weights of the sibling recording.
+#[test]
+fn parity_geneval_color_tiny() {
+    const FIXTURE: &str = "geneval-color-tiny";
+    const PIXELS: f32 = 1e-5;
+    const LOGITS: f32 = 5e-3;
+    let recorded = file(FIXTURE, "golden.json");
+    let tensors = support::tensors(FIXTURE, "golden.safetensors");
+    let folder = golden(FIXTURE).join(recorded["clip_model_dir"].as_str().unwrap());
+    let namer = open::clip_colours(&folder, &candle_core::Device::Cpu).unwrap();
+    assert_eq!(recorded["colors"], json!(COLOURS));
+    for (i, case) in recorded["cases"].as_array().unwrap().iter().enumerate() {
+        let open = |name: &Value| Image::open(golden(FIXTURE).join(name.as_str().unwrap())).unwrap();
+        let (image, class) = (open(&case["image"]), case["classname"].as_str().unwrap());
+        let crop = |object: &Value| {
+            let bounds = [0, 1, 2, 3].map(|side| object["box"][side].as_f64().unwrap() as f32);
+            let mask = object["mask"].is_string().then(|| {
+                let image = open(&object["mask"]);
+                Mask::new(image.width(), image.height(), |pixel| image.pixels()[3 * pixel] > 127)
+            });
+            Cut::default().out(&image, &Object { class: 0, score: 1.0, bounds, mask })
+        };
+        let crops: Vec<Image> = case["objects"].as_array().unwrap().iter().map(crop).collect();
+        let pixels = namer.pixels(&crops).unwrap();
+        let name = format!("pixels_{i}_obj0");
+        support::assert_close(&name, &pixels.get(0).unwrap(), &tensors[&name], PIXELS, 0.);
+        let name = format!("classifier_{i}");
+        support::assert_close(&name, &namer.directions(class).unwrap().t().unwrap(), &tensors[&name], LOGITS, 0.);
+        let name = format!("logits_{i}");
+        support::assert_close(&name, &namer.logits(class, &pixels).unwrap(), &tensors[&name], LOGITS, 0.);
+        let answers = namer.colours(class, &crops).unwrap();
+        let words: Vec<&str> = answers.iter().map(|colour| COLOURS[*colour]).collect();
+        assert_eq!(json!(words), case["answers"], "colours of case {i}");
     }
 }

@@ -41,6 +41,9 @@ pub(super) enum Eval {
     /// Pictures of flat shapes, GenEval's six tasks, an exact judge: needs no downloads
     #[command(allow_negative_numbers = true)]
     Scenes(Box<Scenes>),
+    /// GenEval: objects, numbers, colours and places, judged by a detector; also pictures made elsewhere
+    #[command(allow_negative_numbers = true, name = "geneval")]
+    GenEval(Box<GenEval>),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -341,6 +344,59 @@ pub(super) struct Results {
     /// Put the tables of experiments into this page, each in its place
     #[arg(long, value_name = "FILE.md", requires = "experiments")]
     pub page: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct GenEval {
+    /// Methods to compare: raw, importance, best-of-n, beam, auto, tts-var
+    #[arg(long, value_name = "METHODS", value_delimiter = ',', conflicts_with = "images")]
+    #[arg(default_value = "raw,tts-var")]
+    pub methods: Vec<String>,
+    /// How wide to search, one or more
+    #[arg(long, value_name = "NS", value_delimiter = ',', default_value = "1", value_parser = whole::<usize>)]
+    #[arg(conflicts_with = "images")]
+    pub n: Vec<usize>,
+    /// Judge the pictures in these folders instead: DIR/00000/metadata.jsonl, DIR/00000/samples/0000.png
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub images: Vec<PathBuf>,
+    /// GenEval's evaluation_metadata.jsonl; folders of pictures may bring their own
+    #[arg(long, value_name = "FILE", help_heading = "Prompts")]
+    pub prompts: Option<PathBuf>,
+    /// How many tries with every prompt [default: 4]
+    #[arg(long, value_name = "COUNT", value_parser = whole::<usize>, conflicts_with = "images")]
+    #[arg(help_heading = "Prompts")]
+    pub samples: Option<usize>,
+    #[command(flatten)]
+    pub judges: Judges,
+    #[command(flatten)]
+    pub model: Model,
+    #[command(flatten)]
+    pub canvas: Canvas,
+    #[command(flatten)]
+    pub drawing: Drawing,
+    /// Folder for records, tables and plots
+    #[arg(long, short, value_name = "DIR", default_value = "eval-geneval", help_heading = "Output")]
+    pub out: PathBuf,
+    /// Go on with the evaluation in that folder where it stopped
+    #[arg(long, help_heading = "Output")]
+    pub resume: bool,
+    /// Keep every painted picture, in GenEval's folders, below `images`
+    #[arg(long, help_heading = "Output", conflicts_with = "images")]
+    pub keep: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Judges")]
+pub(super) struct Judges {
+    /// The folder with the downloads of detector and CLIP [default: that of --weights]
+    #[arg(long, value_name = "DIR")]
+    pub judges: Option<PathBuf>,
+    /// The detector: a checkpoint of mmdetection or a folder of Hugging Face [default: found by name in --judges]
+    #[arg(long, value_name = "FILE|DIR")]
+    pub detector: Option<PathBuf>,
+    /// The CLIP that names colours: a folder of Hugging Face [default: found by name in --judges]
+    #[arg(long, value_name = "DIR")]
+    pub clip: Option<PathBuf>,
 }
 
 fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {

@@ -69,18 +69,32 @@ impl Findings {
     fn costs(&self) -> Table {
         use Align::{Left, Right};
         let mut columns = vec![("method", Left), ("N", Right)];
-        columns.extend(GAINS_AND_COSTS.map(|head| (head, Right)));
-        columns.push(("seconds", Right));
+        if self.painted() {
+            columns.extend(GAINS_AND_COSTS.map(|head| (head, Right)));
+            columns.push(("seconds", Right));
+        } else {
+            columns.extend([(GAINS_AND_COSTS[0], Right), ("judged", Right)]);
+        }
         let missing = self.summary.methods.iter().any(|row| row.missing > 0);
         columns.extend(missing.then_some(("missing", Right)));
         let mut table = Table::of(columns);
         for row in &self.summary.methods {
-            let mut cells = [named(row), gains_and_costs(row)].concat();
-            cells.push(format!("{:.2}", row.cost.seconds));
+            let mut cells = named(row);
+            if self.painted() {
+                cells.extend(gains_and_costs(row));
+                cells.push(format!("{:.2}", row.cost.seconds));
+            } else {
+                cells.extend([gain(row.gain.as_ref()), row.images.to_string()]);
+            }
             cells.extend(missing.then(|| row.missing.to_string()));
             table.cells(cells);
         }
         table
+    }
+
+    /// Whether the pictures were painted here, so that it is known what they cost.
+    fn painted(&self) -> bool {
+        self.summary.methods.iter().any(|row| row.cost.images > 0.0)
     }
 
     /// Both, for pages, which are wide; without seconds, which differ from run to run.
@@ -122,7 +136,8 @@ impl Findings {
         put("summary.json", format!("{:#}\n", self.json()).as_bytes())?;
         put("table.txt", self.words().as_bytes())?;
         put("table.md", self.markdown().as_bytes())?;
-        for (name, chart) in charts::charts(&self.summary, &self.consistency) {
+        let charts = if self.painted() { charts::charts(&self.summary, &self.consistency) } else { vec![] };
+        for (name, chart) in charts {
             put(&format!("{name}.svg"), chart.to_svg().as_bytes())?;
             chart.to_image().save(folder.join(format!("{name}.png")))?;
         }

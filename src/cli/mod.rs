@@ -62,6 +62,7 @@ fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
         Command::Bench(typed) => bench::run(typed, &arguments.global, talk)?,
         Command::Inspect(typed) => inspect::run(typed, talk)?,
         Command::Eval(arguments::Eval::Scenes(typed)) => eval::scenes(typed, &arguments.global, talk)?,
+        Command::Eval(arguments::Eval::GenEval(typed)) => eval::geneval(typed, &arguments.global, talk)?,
     }
     Ok(0)
 }

@@ -52,6 +52,51 @@ pub fn instances(class_logits: &Tensor, mask_logits: &Tensor, size: Geometry, mo
     Ok(objects)
 }
 
+/// A rectangle that a network might have found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drawn {
+    /// Number of its class.
+    pub class: usize,
+    /// How certain the network is.
+    pub score: f32,
+    /// Left, top, right, bottom in pixels of the picture; right and bottom are outside.
+    pub bounds: [usize; 4],
+}
+
+/// The objects of a network that found exactly these rectangles, one query each, among `classes` classes, at a quarter of
+/// the padded size: for tests of what comes behind a network.
+///
+/// # Errors
+/// The tensor library fails.
+pub fn from_rectangles(drawn: &[Drawn], classes: usize, size: Geometry) -> Result<Vec<Object>> {
+    const STRIDE: usize = 4;
+    const INSIDE: f32 = 1000.0; // a sigmoid of 1, up to the rim
+    let (rows, columns) = (size.padded.0 / STRIDE, size.padded.1 / STRIDE);
+    let (mut class_logits, mut mask_logits) = (vec![], vec![]);
+    for one in drawn {
+        let share = |class: usize| match class {
+            _ if class == one.class => one.score,
+            _ if class == classes => 1.0 - one.score,
+            _ => 0.0,
+        };
+        class_logits.extend((0..=classes).map(|class| share(class).max(f32::MIN_POSITIVE).ln()));
+        for cell in 0..rows * columns {
+            let place = |at: usize, valid: usize, original: usize| {
+                (at as f32 + 0.5) * STRIDE as f32 * original as f32 / valid as f32
+            };
+            let x = place(cell % columns, size.valid.1, size.original.1);
+            let y = place(cell / columns, size.valid.0, size.original.0);
+            let [left, top, right, bottom] = one.bounds.map(|side| side as f32);
+            let inside = x > left && x < right && y > top && y < bottom;
+            mask_logits.push(if inside { INSIDE } else { -INSIDE });
+        }
+    }
+    let device = candle_core::Device::Cpu;
+    let class_logits = Tensor::from_vec(class_logits, (drawn.len(), classes + 1), &device)?;
+    let mask_logits = Tensor::from_vec(mask_logits, (drawn.len(), rows, columns), &device)?;
+    instances(&class_logits, &mask_logits, size, MOST)
+}
+
 /// A query as an object of a class.
 struct Pair {
     query: usize,

@@ -5,9 +5,12 @@ use crate::{
     image::{Image, Mask},
 };
 
+pub mod colours;
 pub mod instances;
 pub mod mask2former;
+pub mod open;
 
+pub use colours::ClipColours;
 pub use mask2former::Mask2FormerDetector;
 
 /// Something that was found in a picture.

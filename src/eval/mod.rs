@@ -12,6 +12,7 @@ pub mod pool;
 pub mod record;
 pub mod runner;
 pub mod scenes;
+pub mod shown;
 pub mod stats;
 pub mod summary;
 

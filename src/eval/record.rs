@@ -27,8 +27,9 @@ pub struct Record {
     pub correct: f64,
     /// Why.
     pub reason: String,
-    /// What the search's own scorer thought of it.
-    pub score: f32,
+    /// What the search's own scorer thought of it, if a search painted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f32>,
     /// What it took.
     pub cost: Spent,
     /// What the judge saw, where it tells.
@@ -71,7 +72,7 @@ impl Record {
             n: contender.n,
             correct: verdict.score,
             reason: verdict.reason,
-            score: outcome.winner().score,
+            score: Some(outcome.winner().score),
             cost: Spent {
                 images: cost.images as f64,
                 flops: cost.flops.total(),
@@ -79,6 +80,24 @@ impl Record {
                 readings: (cost.scorings + cost.extractions) as f64,
                 seconds: cost.seconds.total,
             },
+            details: verdict.details,
+        }
+    }
+
+    /// The record of a picture that was made elsewhere: nobody knows its seed and what it took.
+    pub(super) fn shown((case, of): (usize, &Case), sample: usize, contender: &Contender, verdict: Verdict) -> Self {
+        Self {
+            case,
+            task: of.task.to_owned(),
+            prompt: of.prompt.clone(),
+            sample,
+            seed: 0,
+            method: contender.method.clone(),
+            n: contender.n,
+            correct: verdict.score,
+            reason: verdict.reason,
+            score: None,
+            cost: Spent::default(),
             details: verdict.details,
         }
     }

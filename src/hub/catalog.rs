@@ -34,7 +34,7 @@ pub enum Use {
     Scorer,
     /// Tells pictures apart.
     Features,
-    /// Belongs to an evaluation, which no command of this version runs.
+    /// Judges finished pictures in an evaluation.
     Evaluation,
 }
 

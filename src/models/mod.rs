@@ -2,6 +2,7 @@
 
 pub mod blip;
 pub mod bsq_vae;
+pub mod clip;
 pub mod dinov2;
 pub mod infinity;
 pub mod mask2former;

@@ -15,13 +15,23 @@ pub struct PatchEmbed {
 impl PatchEmbed {
     /// The convolution `weight` (width, channels, patch, patch) and `bias` below `w`; its sizes are read off the weights.
     pub fn load(w: &Weights) -> crate::Result<Self> {
+        let [width, ..] = w.dims::<4>("weight")?;
+        Self::load_with_bias(w, Some(w.get(width, "bias")?))
+    }
+
+    /// The same without a bias.
+    pub fn load_no_bias(w: &Weights) -> crate::Result<Self> {
+        Self::load_with_bias(w, None)
+    }
+
+    fn load_with_bias(w: &Weights, bias: Option<Tensor>) -> crate::Result<Self> {
         let [width, channels, patch, columns] = w.dims("weight")?;
         if patch != columns || patch == 0 {
             let found = format!("{patch} x {columns}");
             return Err(w.mismatch("weight", "square patches", found));
         }
         let weight = w.get_reshaped((width, channels * patch * patch), "weight")?;
-        let proj = Linear::of(w, weight, Some(w.get(width, "bias")?))?;
+        let proj = Linear::of(w, weight, bias)?;
         Ok(Self { proj, patch, channels })
     }
 

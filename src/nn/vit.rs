@@ -16,13 +16,22 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    /// (B, L, C) -> (B, L, C)
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// A layer whose queries, keys and values lie apart, as Hugging Face keeps them: `parts` and `proj` are names below `w`.
+    pub fn load_apart(w: &Weights, parts: [&str; 3], proj: &str, width: usize, heads: usize) -> crate::Result<Self> {
+        let parts = parts.map(|part| w.pp(part));
+        let weights: Vec<_> = parts.iter().map(|p| p.get((width, width), "weight")).collect::<crate::Result<_>>()?;
+        let biases: Vec<_> = parts.iter().map(|p| p.get(width, "bias")).collect::<crate::Result<_>>()?;
+        let qkv = Linear::of(w, Tensor::cat(&weights, 0)?, Some(Tensor::cat(&biases, 0)?))?;
+        Ok(Self { qkv, proj: Linear::load(&w.pp(proj), width, width)?, heads })
+    }
+
+    /// (B, L, C) -> (B, L, C); `bias` is added to the scores, see [`attention`].
+    pub fn forward(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let width = self.proj.inputs();
         let qkv = self.qkv.forward(x)?; // (B, L, 3 C)
         let part = |i: usize| qkv.narrow(2, i * width, width)?.contiguous(); // (B, L, C)
         let scale = ((width / self.heads) as f32).sqrt().recip();
-        self.proj.forward(&attention(&part(0)?, &part(1)?, &part(2)?, self.heads, scale, None)?)
+        self.proj.forward(&attention(&part(0)?, &part(1)?, &part(2)?, self.heads, scale, bias)?)
     }
 
     /// Floating-point operations for one picture of so many tokens.
@@ -65,7 +74,12 @@ impl VitBlock {
 
     /// (B, L, C) -> (B, L, C)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = residual(x, &self.attn.forward(&self.norm1.forward(x)?)?, self.ls1.as_ref())?;
+        self.forward_biased(x, None)
+    }
+
+    /// [`VitBlock::forward`] with something added to the scores of the attention.
+    pub fn forward_biased(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let x = residual(x, &self.attn.forward(&self.norm1.forward(x)?, bias)?, self.ls1.as_ref())?;
         residual(&x, &self.mlp.forward(&self.norm2.forward(&x)?)?, self.ls2.as_ref())
     }
 

@@ -1,9 +1,11 @@
 //! Prompts to token ids, exactly as the original models' tokenizers make them.
 
+mod clip;
 mod t5;
 mod wordpiece;
 mod words;
 
+pub use clip::ClipTokenizer;
 pub use t5::T5Tokenizer;
 pub use wordpiece::{Padded, WordPieceTokenizer};
 pub use words::unknown_words;

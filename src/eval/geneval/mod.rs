@@ -4,14 +4,19 @@
 //! tensors; how detector and classifier work is [`crate::detectors`]' affair.
 
 pub mod crops;
+pub mod folder;
 pub mod geometry;
 pub mod names;
 pub mod prompts;
+pub mod results;
 pub mod rules;
+pub mod self_test;
 
 pub use crops::Cut;
+pub use folder::PictureFolder;
 pub use prompts::Metadata;
 pub use rules::{Judgement, Kept, Options, judge};
+pub use self_test::self_test;
 
 use serde_json::{Map, Value, json};
 
@@ -42,6 +47,16 @@ impl GenEval {
     /// The prompts as they were read.
     pub fn prompts(&self) -> &[Metadata] {
         &self.prompts
+    }
+
+    /// Judges pictures of several prompts together: `images[i]` was made for the prompt at place `cases[i]`.
+    ///
+    /// # Errors
+    /// Detector or classifier fail.
+    pub fn judge_together(&self, cases: &[usize], images: &[Image]) -> Result<Vec<Verdict>> {
+        let found = self.detector.detect(images)?;
+        let pictures = cases.iter().zip(images).zip(&found);
+        pictures.map(|((&case, image), found)| self.verdict(&self.prompts[case], image, found)).collect()
     }
 
     fn verdict(&self, metadata: &Metadata, image: &Image, found: &[Object]) -> Result<Verdict> {
@@ -78,7 +93,6 @@ impl Suite for GenEval {
     }
 
     fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
-        let found = self.detector.detect(images)?;
-        images.iter().zip(&found).map(|(image, found)| self.verdict(&self.prompts[case], image, found)).collect()
+        self.judge_together(&vec![case; images.len()], images)
     }
 }

@@ -1,5 +1,7 @@
 //! The words of GenEval: objects in the order of COCO's classes, colours in the order in which they are counted.
 
+pub use crate::detectors::colours::COLOURS;
+
 /// The 80 classes of the detector by GenEval's names, some of which differ from COCO's ("computer mouse", "tv remote",
 /// "computer keyboard"). The order is COCO's.
 pub const OBJECTS: [&str; 80] = [
@@ -84,10 +86,6 @@ pub const OBJECTS: [&str; 80] = [
     "hair drier",
     "toothbrush",
 ];
-
-/// The colours.
-pub const COLOURS: [&str; 10] =
-    ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white"];
 
 /// The tasks, in the order of the paper's table.
 pub const TASKS: [&str; 6] = ["single_object", "two_object", "counting", "colors", "position", "color_attr"];

@@ -177,7 +177,7 @@ mod tests {
         assert!(fails(&with(r#"{"class": "dog", "count": 1, "position": ["on", 0]}"#)).contains("comes later"));
         let two = r#"{"class": "cat", "count": 1}, {"class": "dog", "count": 1, "position": ["on", 0]}"#;
         assert!(fails(&with(two)).contains("unknown position `on`"));
-        let read = Metadata::read(&with(&two.replace("on\"", "left of\""))).unwrap();
+        let read = Metadata::read(&with(&two.replace("[\"on\"", "[\"left of\""))).unwrap();
         assert_eq!(read.include[1].position, Some((Relation::Left, 0)));
     }
 }

@@ -1,7 +1,5 @@
 //! Where the parts of a DINOv2 lie in the official files and in those of Hugging Face.
 
-use candle_core::Tensor;
-
 use super::EPS;
 use crate::{
     Result,
@@ -53,11 +51,7 @@ impl Layout {
         let norm = |name| LayerNorm::load(&w.pp(name), width, EPS);
         Ok(VitBlock {
             norm1: norm("norm1")?,
-            attn: SelfAttention {
-                qkv: self.qkv(w, width)?,
-                proj: Linear::load(&w.pp(self.pick("attn.proj", "attention.output.dense")), width, width)?,
-                heads,
-            },
+            attn: self.attention(w, width, heads)?,
             ls1: scale(self.pick("ls1.gamma", "layer_scale1.lambda1"))?,
             norm2: norm("norm2")?,
             mlp: self.mlp(&w.pp("mlp"), width)?,
@@ -66,15 +60,13 @@ impl Layout {
     }
 
     /// Hugging Face keeps queries, keys and values apart.
-    fn qkv(self, w: &Weights, width: usize) -> Result<Linear> {
-        if self == Self::Official {
-            return Linear::load(&w.pp("attn.qkv"), width, 3 * width);
+    fn attention(self, w: &Weights, width: usize, heads: usize) -> Result<SelfAttention> {
+        if self == Self::HuggingFace {
+            let parts = ["attention.query", "attention.key", "attention.value"];
+            return SelfAttention::load_apart(&w.pp("attention"), parts, "output.dense", width, heads);
         }
-        let w = w.pp("attention.attention");
-        let parts = ["query", "key", "value"].map(|part| w.pp(part));
-        let weights: Vec<_> = parts.iter().map(|p| p.get((width, width), "weight")).collect::<Result<_>>()?;
-        let biases: Vec<_> = parts.iter().map(|p| p.get(width, "bias")).collect::<Result<_>>()?;
-        Linear::of(&w, Tensor::cat(&weights, 0)?, Some(Tensor::cat(&biases, 0)?))
+        let qkv = Linear::load(&w.pp("attn.qkv"), width, 3 * width)?;
+        Ok(SelfAttention { qkv, proj: Linear::load(&w.pp("attn.proj"), width, width)?, heads })
     }
 
     /// The largest model has gated layers.

@@ -23,8 +23,9 @@ pub use swin::Swin;
 /// All normalisations of the two decoders.
 const EPS: f32 = 1e-5;
 
-/// What the weights cannot tell, from the file's `config.json`.
+/// What the weights cannot tell, from the file's `config.json`, which leaves out what is as in the released Swin-S.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct Config {
     /// The eye.
     pub backbone_config: SwinConfig,
@@ -34,6 +35,7 @@ pub struct Config {
 
 /// What the weights of a Swin cannot tell.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct SwinConfig {
     /// Must be `swin`.
     pub model_type: String,
@@ -41,13 +43,20 @@ pub struct SwinConfig {
     pub num_heads: Vec<usize>,
 }
 
-impl Config {
-    /// Swin-S as it was released: 32 numbers a head everywhere.
-    pub fn released() -> Self {
-        let backbone_config = SwinConfig { model_type: "swin".to_owned(), num_heads: vec![3, 6, 12, 24] };
-        Self { backbone_config, num_attention_heads: 8 }
+/// Swin-S as it was released: 32 numbers a head everywhere.
+impl Default for Config {
+    fn default() -> Self {
+        Self { backbone_config: SwinConfig::default(), num_attention_heads: 8 }
     }
+}
 
+impl Default for SwinConfig {
+    fn default() -> Self {
+        Self { model_type: "swin".to_owned(), num_heads: vec![3, 6, 12, 24] }
+    }
+}
+
+impl Config {
     fn check(&self) -> Result<()> {
         let SwinConfig { model_type, num_heads } = &self.backbone_config;
         if model_type != "swin" {

@@ -1,0 +1,135 @@
+//! Where evaluations take place: what all suites share.
+
+use std::{path::Path, time::Duration};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value};
+
+use super::super::{arguments::Global, findings::Findings, interrupt::undisturbed, talk::Talk};
+use crate::{
+    Error, Result,
+    bundle::System,
+    eval::{
+        Contender, Evaluation, Judged, Log, Setup, Suite, Summary,
+        consistency::{self, Path as ScorePath, consistency},
+        log::SCHEMA,
+    },
+    pipelines::Pipeline,
+    search::Search,
+};
+
+/// What paints, and who is told.
+pub(super) struct Hall<'a> {
+    pub system: &'a System,
+    pub pipeline: &'a dyn Pipeline,
+    /// The settings as they are recorded.
+    pub settings: Map<String, Value>,
+    /// Tries that run side by side.
+    pub workers: usize,
+    pub talk: &'a Talk,
+}
+
+/// One comparison.
+pub(super) struct Asked<'a> {
+    pub title: &'a str,
+    pub suite: &'a dyn Suite,
+    /// The suite and how its prompts were chosen, as they are recorded.
+    pub described: Map<String, Value>,
+    pub contenders: &'a [Contender],
+    pub samples: usize,
+    pub seed: u64,
+    /// Prompts whose images are scored after every scale.
+    pub consistency: usize,
+    pub folder: &'a Path,
+    pub resume: bool,
+}
+
+impl Hall<'_> {
+    /// Compares; `keep` sees every new image before its line is written. Returns what was found, written into the folder,
+    /// and the log.
+    pub(super) fn run(&self, asked: &Asked<'_>, keep: impl FnMut(&Judged) -> Result<()>) -> Result<(Findings, Log)> {
+        if asked.samples == 0 {
+            return Err(Error::input("--samples is 0, but every prompt needs at least 1 try")
+                .with_hint("choose 4 to tell methods apart"));
+        }
+        let search = Search::new(self.pipeline, self.system.scorer(), self.system.extractors());
+        let evaluation = self.evaluation(asked, &search);
+        let mut log = Log::open(asked.folder, &asked.setup(self.settings.clone()), asked.resume)?;
+        self.judge(&evaluation, &mut log, keep)?;
+        let paths = self.paths(&evaluation, &log, asked.consistency)?;
+        let summary = Summary::new(asked.suite, asked.samples, asked.contenders, log.records());
+        let findings = Findings::new(asked.title, summary, consistency(&paths));
+        findings.write(asked.folder)?;
+        Ok((findings, log))
+    }
+
+    /// The comparison as the runner takes it.
+    pub(super) fn evaluation<'e>(&self, asked: &Asked<'e>, search: &'e Search<'e>) -> Evaluation<'e> {
+        let Asked { suite, contenders, samples, seed, .. } = *asked;
+        Evaluation { suite, search, contenders, samples, seed, workers: self.workers }
+    }
+
+    /// Paints and judges what is not in the log yet.
+    fn judge(&self, evaluation: &Evaluation, log: &mut Log, mut keep: impl FnMut(&Judged) -> Result<()>) -> Result<()> {
+        let known = log.records().to_vec();
+        let bar = bar(self.talk, evaluation.images(), "images judged");
+        bar.set_position(evaluation.done(&known) as u64);
+        bar.reset_eta();
+        evaluation.run(&known, |judged| {
+            bar.inc(1);
+            undisturbed(|| {
+                keep(&judged)?;
+                log.add(judged.record)
+            })
+        })?;
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// Scores after every scale, for the first prompts.
+    fn paths(&self, evaluation: &Evaluation, log: &Log, wanted: usize) -> Result<Vec<ScorePath>> {
+        let bar = bar(self.talk, wanted, "prompts scored after every scale");
+        let paths = consistency::measure(evaluation, log.folder(), wanted, || bar.inc(1))?;
+        bar.finish_and_clear();
+        Ok(paths)
+    }
+}
+
+impl Asked<'_> {
+    /// What is recorded of it; `settings` are the generator's.
+    pub(super) fn setup(&self, settings: Map<String, Value>) -> Setup {
+        Setup {
+            schema: SCHEMA.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            suite: self.described.clone(),
+            samples: self.samples,
+            seed: self.seed,
+            settings,
+            contenders: self.contenders.to_vec(),
+        }
+    }
+}
+
+/// Prints what was found and says where the rest is.
+pub(super) fn say(talk: &Talk, findings: &Findings, folder: &Path) -> Result<()> {
+    talk.result(&if talk.json { findings.json().to_string() } else { findings.words() })?;
+    talk.note(&format!("records, tables and plots are in {}", folder.display()));
+    Ok(())
+}
+
+/// One worker for each core that may be used.
+pub(super) fn workers(global: &Global) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if global.device == "cpu" { global.threads.unwrap_or(cores).clamp(1, cores) } else { 1 }
+}
+
+/// A bar with the time left; hidden where nobody would see it.
+pub(super) fn bar(talk: &Talk, length: usize, what: &'static str) -> ProgressBar {
+    let shown = talk.terminal && !talk.quiet;
+    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(length as u64), target);
+    let style = ProgressStyle::with_template("{bar:28}  {pos} of {len} {msg}, {elapsed} so far, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar.with_message(what)
+}

@@ -1,0 +1,130 @@
+//! The colour of a thing, as CLIP sees it.
+//!
+//! Reference: `color_classification` in GenEval's `evaluate_images.py` with clip_benchmark's `zero_shot_classifier`: a colour
+//! is the mean direction of three sentences, a thing has the colour whose direction is nearest.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::ColourNamer;
+use crate::{
+    Error, Result,
+    image::{Filter, Image},
+    models::clip::Clip,
+    nn::Linear,
+    text::ClipTokenizer,
+};
+
+/// The colours, in the order of their numbers.
+pub const COLOURS: [&str; 10] =
+    ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white"];
+
+/// What a thing is compared with: colour and class in their places.
+fn sentences(colour: &str, class: &str) -> [String; 3] {
+    [
+        format!("a photo of a {colour} {class}"),
+        format!("a photo of a {colour}-colored {class}"),
+        format!("a photo of a {colour} object"),
+    ]
+}
+
+/// Mean and deviation of each channel over CLIP's training pictures.
+const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+const STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+
+/// Crops that go through the network together.
+const TOGETHER: usize = 16;
+
+/// A CLIP that names colours. Sentences are read once a class.
+pub struct ClipColours {
+    clip: Clip,
+    tokenizer: ClipTokenizer,
+    classifiers: Mutex<HashMap<String, Arc<Linear>>>,
+}
+
+impl ClipColours {
+    /// # Errors
+    /// The tokenizer has more words than the weights.
+    pub fn new(clip: Clip, tokenizer: ClipTokenizer) -> Result<Self> {
+        let (has, knows) = (tokenizer.size(), clip.text_model.words());
+        if has > knows {
+            return Err(Error::input(format!("the tokenizer has {has} words, the weights of CLIP {knows}"))
+                .with_hint("tokenizer and weights must belong together"));
+        }
+        Ok(Self { clip, tokenizer, classifiers: Mutex::default() })
+    }
+
+    /// The directions of the colours for a class: (10, E).
+    ///
+    /// # Errors
+    /// A sentence cannot be read.
+    pub fn directions(&self, class: &str) -> Result<Tensor> {
+        let colour = |colour: &&str| {
+            let directions = sentences(colour, class).map(|sentence| -> Result<Tensor> {
+                normalised(&self.clip.embed_text(&self.tokenizer.encode(&sentence)?)?.unsqueeze(0)?)
+            });
+            let directions = directions.into_iter().collect::<Result<Vec<_>>>()?;
+            normalised(&Tensor::cat(&directions, 0)?.mean_keepdim(0)?)
+        };
+        Ok(Tensor::cat(&COLOURS.iter().map(colour).collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// What the network reads of some crops: (B, 3, side, side).
+    ///
+    /// # Errors
+    /// The tensor library fails.
+    pub fn pixels(&self, crops: &[Image]) -> Result<Tensor> {
+        let side = self.clip.vision_model.side();
+        let planes = crops.par_iter().map(|crop| {
+            let crop = crop.resize_shorter_side(side, Filter::Bicubic).center_crop(side, side);
+            crop.to_chw(MEAN, STD)
+        });
+        let planes: Vec<_> = planes.collect();
+        Ok(Tensor::from_vec(planes.concat(), (crops.len(), 3, side, side), self.clip.device())?)
+    }
+
+    /// How well each colour fits each crop of a thing: (B, 10), 100 times the cosine.
+    ///
+    /// # Errors
+    /// The network fails.
+    pub fn logits(&self, class: &str, pixels: &Tensor) -> Result<Tensor> {
+        let seen = normalised(&self.clip.embed_images(pixels)?)?;
+        Ok((self.classifier(class)?.forward(&seen)? * 100.0)?)
+    }
+
+    fn classifier(&self, class: &str) -> Result<Arc<Linear>> {
+        let known = || self.classifiers.lock().unwrap_or_else(|lock| lock.into_inner());
+        if let Some(classifier) = known().get(class) {
+            return Ok(classifier.clone());
+        }
+        let classifier = Arc::new(Linear::new(self.directions(class)?, None)?);
+        known().insert(class.to_owned(), classifier.clone());
+        Ok(classifier)
+    }
+}
+
+impl ColourNamer for ClipColours {
+    fn colours(&self, class: &str, crops: &[Image]) -> Result<Vec<usize>> {
+        let mut colours = Vec::with_capacity(crops.len());
+        for crops in crops.chunks(TOGETHER) {
+            let logits: Vec<Vec<f32>> = self.logits(class, &self.pixels(crops)?)?.to_vec2()?;
+            colours.extend(logits.iter().map(|row| best(row)));
+        }
+        Ok(colours)
+    }
+}
+
+/// The first of the largest.
+fn best(row: &[f32]) -> usize {
+    (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
+}
+
+/// Rows of length 1.
+fn normalised(x: &Tensor) -> Result<Tensor> {
+    Ok(x.broadcast_div(&x.sqr()?.sum_keepdim(1)?.sqrt()?)?)
+}

@@ -1,0 +1,67 @@
+//! Pictures that were made elsewhere, judged into the same records as those that a search paints.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
+
+use super::{Contender, Record, Suite, Verdict};
+use crate::{Error, Result, image::Image, search::Plan};
+
+/// A picture file for a prompt of a suite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Place of the prompt in the suite.
+    pub case: usize,
+    /// Which of several for this prompt.
+    pub sample: usize,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// Pictures that are in memory at once.
+const TOGETHER: usize = 8;
+
+/// What stands in tables for whoever made the pictures.
+///
+/// # Errors
+/// Never; plans are checked.
+pub fn contender(name: &str) -> Result<Contender> {
+    Ok(Contender { method: name.to_owned(), n: 1, plan: Plan::best_of_n(1, 1)? })
+}
+
+/// Judges the pictures of a contender that `known` does not hold, some at a time. `judge` takes the places of the prompts
+/// and the pictures; `keep` gets each record as soon as it is there; `lost` hears of files that are no pictures.
+///
+/// # Errors
+/// Whatever judging and keeping fail with.
+pub fn judge(
+    suite: &dyn Suite,
+    contender: &Contender,
+    shown: &[Shown],
+    known: &[Record],
+    judge: impl Fn(&[usize], &[Image]) -> Result<Vec<Verdict>>,
+    mut keep: impl FnMut(Record) -> Result<()>,
+    mut lost: impl FnMut(&Path, &Error),
+) -> Result<()> {
+    let done: HashSet<_> =
+        known.iter().filter(|r| contender.is(&r.method, r.n)).map(|record| (record.case, record.sample)).collect();
+    let open: Vec<&Shown> = shown.iter().filter(|one| !done.contains(&(one.case, one.sample))).collect();
+    for some in open.chunks(TOGETHER) {
+        let (mut read, mut images) = (vec![], vec![]);
+        for one in some {
+            match Image::open(&one.path) {
+                Ok(image) => {
+                    read.push(*one);
+                    images.push(image);
+                }
+                Err(error) => lost(&one.path, &error),
+            }
+        }
+        let cases: Vec<usize> = read.iter().map(|one| one.case).collect();
+        for (one, verdict) in read.iter().zip(judge(&cases, &images)?) {
+            keep(Record::shown((one.case, &suite.cases()[one.case]), one.sample, contender, verdict))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The network that sees: a vision transformer with a normalisation before its first block.
+
+use candle_core::Tensor;
+
+use super::{EPS, VisionConfig, blocks};
+use crate::{
+    Error, Result,
+    nn::{LayerNorm, PatchEmbed, VitBlock, Weights},
+};
+
+/// The network.
+#[derive(Clone, Debug)]
+pub struct VisionModel {
+    patch_embedding: PatchEmbed,
+    class_embedding: Tensor,    // (1, 1, C)
+    position_embedding: Tensor, // (1, 1 + grid * grid, C)
+    pre_layrnorm: LayerNorm,    // spelled so in the files
+    layers: Vec<VitBlock>,
+    post_layernorm: LayerNorm,
+    grid: usize,
+}
+
+impl VisionModel {
+    /// The tensors below `w`.
+    pub fn load(w: &Weights, config: &VisionConfig) -> Result<Self> {
+        const POSITIONS: &str = "embeddings.position_embedding.weight";
+        let patch_embedding = PatchEmbed::load_no_bias(&w.pp("embeddings.patch_embedding"))?;
+        let width = patch_embedding.width();
+        let [positions, _] = w.dims(POSITIONS)?;
+        let grid = positions.saturating_sub(1).isqrt();
+        if grid == 0 || 1 + grid * grid != positions {
+            let found = format!("{positions} positions");
+            return Err(w.mismatch(POSITIONS, "a class token and a square grid of positions", found));
+        }
+        Ok(Self {
+            class_embedding: w.get(width, "embeddings.class_embedding")?.reshape((1, 1, width))?,
+            position_embedding: w.get((positions, width), POSITIONS)?.unsqueeze(0)?,
+            pre_layrnorm: LayerNorm::load(&w.pp("pre_layrnorm"), width, EPS)?,
+            layers: blocks(&w.pp("encoder"), width, config.num_attention_heads, config.hidden_act.into())?,
+            post_layernorm: LayerNorm::load(&w.pp("post_layernorm"), width, EPS)?,
+            patch_embedding,
+            grid,
+        })
+    }
+
+    /// Side in pixels of the pictures that it reads.
+    pub fn side(&self) -> usize {
+        self.grid * self.patch_embedding.patch()
+    }
+
+    /// Numbers per token.
+    pub fn width(&self) -> usize {
+        self.patch_embedding.width()
+    }
+
+    /// What it makes of the class token and each patch of pictures (B, 3, side, side): (B, 1 + grid * grid, C).
+    pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        let (b, _, height, width) = pixels.dims4()?;
+        let side = self.side();
+        if (height, width) != (side, side) {
+            return Err(Error::input(format!("CLIP reads pictures of {side} x {side}, not {width} x {height}")));
+        }
+        let x = self.patch_embedding.forward(&pixels.to_dtype(self.class_embedding.dtype())?)?; // (B, L, C)
+        let class = self.class_embedding.broadcast_as((b, 1, self.width()))?;
+        let x = Tensor::cat(&[&class, &x], 1)?.broadcast_add(&self.position_embedding)?; // (B, 1 + L, C)
+        let mut x = self.pre_layrnorm.forward(&x)?;
+        for layer in &self.layers {
+            x = layer.forward(&x)?;
+        }
+        Ok(x)
+    }
+
+    /// The picture as a whole, of what [`VisionModel::forward`] returned: (B, C).
+    pub fn pooled(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.post_layernorm.forward(&hidden.narrow(1, 0, 1)?.contiguous()?)?.squeeze(1)?)
+    }
+}

@@ -1,0 +1,98 @@
+//! CLIP against Hugging Face's, on small random weights.
+
+mod support;
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+use support::{assert_close, golden, json, tensors};
+use ttsvar::{
+    detectors::ClipColours,
+    hub::{self, Blob},
+    image::Image,
+    models::clip::Clip,
+    nn::Weights,
+    text::ClipTokenizer,
+};
+
+const FIXTURE: &str = "clip-tiny";
+const PIXELS: f32 = 1e-5;
+const EMBEDDINGS: f32 = 3e-4;
+const COSINES: f32 = 5e-5;
+
+struct Fixture {
+    weights: Weights,
+    clip: Clip,
+    tokenizer: ClipTokenizer,
+    images: Vec<Image>,
+    prompts: Vec<String>,
+    tensors: HashMap<String, Tensor>,
+}
+
+fn tokenizer() -> ClipTokenizer {
+    ClipTokenizer::open(&Blob::Disk(golden(FIXTURE).join("model/tokenizer.json"))).unwrap()
+}
+
+fn fixture() -> Fixture {
+    let weights = Weights::new(hub::open(golden(FIXTURE).join("model"), &[]).unwrap(), DType::F32, &Device::Cpu);
+    let config = serde_json::from_value(json(FIXTURE, "model/config.json")).unwrap();
+    let recorded = json(FIXTURE, "golden.json");
+    let strings = |key: &str| -> Vec<String> { serde_json::from_value(recorded[key].clone()).unwrap() };
+    Fixture {
+        clip: Clip::load(&weights, &config).unwrap(),
+        weights,
+        tokenizer: tokenizer(),
+        images: strings("images").iter().map(|name| Image::open(golden(FIXTURE).join(name)).unwrap()).collect(),
+        prompts: strings("prompts"),
+        tensors: tensors(FIXTURE, "golden.safetensors"),
+    }
+}
+
+fn normalised(x: &Tensor) -> Tensor {
+    x.broadcast_div(&x.sqr().unwrap().sum_keepdim(1).unwrap().sqrt().unwrap()).unwrap()
+}
+
+#[test]
+fn parity_clip_tiny_texts() {
+    let Fixture { clip, tokenizer, prompts, tensors, .. } = fixture();
+    let masks = tensors["attention_mask"].to_vec2::<i64>().unwrap();
+    let all = tensors["input_ids"].to_vec2::<i64>().unwrap();
+    let mut embeds = vec![];
+    for (p, prompt) in prompts.iter().enumerate() {
+        let ids = tokenizer.encode(prompt).unwrap();
+        let tokens = masks[p].iter().filter(|mask| **mask == 1).count();
+        let expected: Vec<u32> = all[p][..tokens].iter().map(|id| *id as u32).collect();
+        assert_eq!(ids, expected, "ids of prompt {p}");
+        embeds.push(clip.embed_text(&ids).unwrap());
+    }
+    assert_close("text_embeds", &Tensor::stack(&embeds, 0).unwrap(), &tensors["text_embeds"], EMBEDDINGS, 0.);
+    // The rows of the recording's padding say nothing; here a prompt is not padded.
+    let hidden = clip.text_model.forward(&tokenizer.encode(&prompts[0]).unwrap()).unwrap().squeeze(0).unwrap();
+    let expected = tensors["text_last_hidden_p0"].narrow(0, 0, hidden.dims()[0]).unwrap();
+    assert_close("text_last_hidden_p0", &hidden, &expected, EMBEDDINGS, 0.);
+    let pooled = clip.text_model.pooled(&tokenizer.encode(&prompts[0]).unwrap()).unwrap().squeeze(0).unwrap();
+    assert_close("text_pooled_p0", &pooled, &tensors["text_pooled_p0"], EMBEDDINGS, 0.);
+}
+
+#[test]
+fn parity_clip_tiny_images() {
+    let Fixture { clip, images, tensors, weights, .. } = fixture();
+    let namer = ClipColours::new(clip.clone(), tokenizer()).unwrap();
+    let pixels = namer.pixels(&images).unwrap();
+    let expected = &tensors["pixel_values"];
+    assert_close("pixel_values", &pixels.narrow(0, 0, expected.dims()[0]).unwrap(), expected, PIXELS, 0.);
+    let name = "pixel_values_torchvision_img2";
+    assert_close(name, &pixels.get(2).unwrap(), &tensors[name], PIXELS, 0.);
+    let hidden = clip.vision_model.forward(&pixels).unwrap();
+    let name = "vision_last_hidden_img0";
+    assert_close(name, &hidden.get(0).unwrap(), &tensors[name], EMBEDDINGS, 0.);
+    let pooled = clip.vision_model.pooled(&hidden).unwrap();
+    assert_close("vision_pooled_img0", &pooled.get(0).unwrap(), &tensors["vision_pooled_img0"], EMBEDDINGS, 0.);
+    let embeds = clip.embed_images(&pixels).unwrap();
+    assert_close("image_embeds", &embeds, &tensors["image_embeds"], EMBEDDINGS, 0.);
+    let texts = normalised(&tensors["text_embeds"]);
+    let cosine = texts.matmul(&normalised(&embeds).t().unwrap().contiguous().unwrap()).unwrap();
+    assert_close("cosine", &cosine, &tensors["cosine"], COSINES, 0.);
+    let unread: Vec<String> = weights.unread().into_iter().filter(|name| !name.ends_with("position_ids")).collect();
+    assert_eq!(unread, ["logit_scale"], "tensors that nothing reads");
+}
