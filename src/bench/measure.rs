@@ -4,7 +4,7 @@ use super::peak_bytes;
 use crate::{
     Result,
     pipelines::Prompt,
-    search::{Cost, Event, Listener, Plan, Search, run},
+    search::{Cost, Event, Listener, Plan, Search, Seconds, run},
 };
 
 /// What to measure.
@@ -19,21 +19,19 @@ pub struct Job<'a> {
     pub seed: u64,
 }
 
-/// Seconds, or other numbers, by phase.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Phases {
+/// Floating-point operations by phase.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Work {
     /// Preparing the prompt.
     pub text: f64,
-    /// The transformer with sampling, scale by scale.
-    pub transformer: Vec<f64>,
+    /// The transformer at all scales.
+    pub transformer: f64,
     /// Decoding.
     pub decode: f64,
     /// Features.
     pub features: f64,
     /// Scores.
     pub scorer: f64,
-    /// Choosing and gathering rows.
-    pub selection: f64,
     /// All of it.
     pub total: f64,
 }
@@ -42,11 +40,11 @@ pub struct Phases {
 #[derive(Clone, Debug)]
 pub struct Measurement {
     /// Medians of seconds.
-    pub seconds: Phases,
+    pub seconds: Seconds,
     /// Shortest and longest run in seconds.
     pub range: [f64; 2],
-    /// Floating-point operations; per scale they are not told apart.
-    pub flops: Phases,
+    /// Floating-point operations.
+    pub flops: Work,
     /// Rows computed at each scale, those that share a state once.
     pub states: Vec<usize>,
     /// Images decoded, those that share a state once each.
@@ -96,10 +94,10 @@ impl Listener for Ears<'_> {
     }
 }
 
-fn medians(costs: &[Cost]) -> Phases {
+fn medians(costs: &[Cost]) -> Seconds {
     let of = |f: &dyn Fn(&Cost) -> f64| median(costs.iter().map(f).collect());
     let scales = costs[0].seconds.transformer.len();
-    Phases {
+    Seconds {
         text: of(&|cost| cost.seconds.text),
         transformer: (0..scales).map(|scale| of(&|cost| cost.seconds.transformer[scale])).collect(),
         decode: of(&|cost| cost.seconds.decode),
@@ -118,19 +116,18 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// What the phases were estimated to take for the rows that were really computed.
-fn flops(job: &Job, cost: &Cost) -> Phases {
+fn flops(job: &Job, cost: &Cost) -> Work {
     let nothing = vec![0; cost.states.len()];
     let of = |widths: &[usize]| job.search.pipeline.estimate(widths, &nothing, job.search.preview).flops;
     let text = of(&nothing);
     let transformer = of(&cost.states) - text;
     let total = cost.flops.generator;
-    Phases {
+    Work {
         text,
-        transformer: vec![transformer],
+        transformer,
         decode: total - text - transformer,
         features: cost.flops.features,
         scorer: cost.flops.scorer,
-        selection: 0.0,
         total: cost.flops.total(),
     }
 }

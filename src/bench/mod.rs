@@ -12,7 +12,7 @@ mod stand_ins;
 
 pub use arch::{ARCHITECTURES, Architecture};
 pub use made_up::MadeUp;
-pub use measure::{Job, Measurement, Phases, measure};
+pub use measure::{Job, Measurement, Work, measure};
 pub use memory::peak_bytes;
 pub use model::Model;
 pub use ops::{Timed, time_ops};

@@ -147,7 +147,7 @@ impl Report {
         };
         row("text".to_owned(), seconds.text, flops.text);
         let transformer: f64 = seconds.transformer.iter().sum();
-        row("transformer".to_owned(), transformer, flops.transformer.iter().sum());
+        row("transformer".to_owned(), transformer, flops.transformer);
         for ((scale, time), rows) in seconds.transformer.iter().enumerate().zip(states) {
             let [height, width] = self.grids[scale];
             row(format!("  {height}×{width}, {}", numbers::counted(*rows, "row")), *time, 0.0);
@@ -177,7 +177,7 @@ impl Report {
     /// With the fields of the peer.
     fn json(&self, typed: &arguments::Bench, global: &Global, threads: usize) -> Value {
         let Measurement { seconds, flops, states, decodes, range, peak_bytes, predicted_bytes } = &self.found;
-        let [work, time]: [f64; 2] = [&flops.transformer, &seconds.transformer].map(|phases| phases.iter().sum());
+        let (work, time) = (flops.transformer, seconds.transformer.iter().sum::<f64>());
         let rate = |flops: f64, seconds: f64| if seconds > 0.0 { flops / seconds / 1e12 } else { 0.0 };
         json!({
             "implementation": "ttsvar",

@@ -23,5 +23,5 @@ pub use method::{Method, Schedule};
 pub use plan::{Draw, MAX_ROWS, Plan, Select, Stage};
 pub use potential::Potential;
 pub use run::{Finished, Outcome, Search, run};
-pub use trace::{Candidate, Choice, Cost, Final, Scored, Trace};
+pub use trace::{Candidate, Choice, Cost, Final, Scored, Seconds, Trace};
 pub use warning::Warning;
