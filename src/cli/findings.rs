@@ -26,6 +26,11 @@ impl Findings {
         Self { title: title.to_owned(), summary, consistency }
     }
 
+    /// The numbers behind it.
+    pub(super) fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
     /// Everything, for machines.
     pub(super) fn json(&self) -> Value {
         let mut all = json!(self.summary);

@@ -58,6 +58,9 @@ pub fn judge(
                 Err(error) => lost(&one.path, &error),
             }
         }
+        if read.is_empty() {
+            continue;
+        }
         let cases: Vec<usize> = read.iter().map(|one| one.case).collect();
         for (one, verdict) in read.iter().zip(judge(&cases, &images)?) {
             keep(Record::shown((one.case, &suite.cases()[one.case]), one.sample, contender, verdict))?;

@@ -2,11 +2,13 @@
 //! about its origin.
 
 mod canvas;
+mod markup;
 pub mod plot;
 pub mod record;
 pub mod sheet;
 mod text;
 pub mod tree;
+pub mod verdicts;
 
 pub use plot::Chart;
 pub use record::Record;

@@ -93,6 +93,10 @@ fn pictures_made_elsewhere_become_records_tables_and_official_results() {
     );
     let table = desk.text("o/table.txt");
     assert!(table.starts_with("GenEval (3 prompts, 2 samples each)") && !table.contains("GFLOP"), "{table}");
+    let page = desk.text("o/report.html");
+    let pictures: Vec<&str> = page.split("<img src=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(pictures.len(), 6);
+    assert!(pictures.iter().all(|picture| desk.path("o").join(picture).is_file()), "{pictures:?}");
     let files = desk.files();
     assert!(files.contains(&"o/summary.json".to_owned()) && !files.iter().any(|file| file.ends_with(".svg")));
 }
@@ -160,6 +164,8 @@ fn painted_pictures_are_kept_so_that_they_can_be_judged_again() {
     for (painted, shown) in found["methods"].as_array().unwrap().iter().zip(again["methods"].as_array().unwrap()) {
         assert_eq!((&painted["tasks"], &painted["overall"]), (&shown["tasks"], &shown["overall"]));
     }
+    let page = desk.text("o/report.html");
+    assert!(page.contains("<img src=\"images/best-of-n-2/00002/samples/0000.png\"") && page.contains("raw, N = 1"));
     let details = |out: &str| -> Vec<Value> {
         let mut all = records(&desk, out);
         all.sort_by_key(|record| (record["n"].as_u64(), record["method"].to_string(), record["case"].as_u64()));

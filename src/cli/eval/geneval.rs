@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         arguments::{GenEval as Typed, Global},
+        findings::Findings,
         outputs::slug,
         request::Look,
         system,
@@ -28,6 +29,7 @@ use crate::{
         geneval::{GenEval, Metadata, prompts, results, self_test},
     },
     file,
+    report::verdicts,
     search::Method,
 };
 
@@ -76,6 +78,10 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
         let named = own.map(|record| (kept_at(&typed.out, record), record));
         write_results(&typed.out, &contender_name(contender), suite.prompts(), named)?;
     }
+    if typed.keep {
+        let shown: Vec<_> = log.records().iter().map(|record| (kept_at(Path::new(""), record), record)).collect();
+        write_page(&typed.out, &findings, &shown)?;
+    }
     hall::say(talk, &findings, &typed.out)
 }
 
@@ -123,6 +129,15 @@ fn keep(out: &Path, suite: &GenEval, judged: &Judged) -> Result<()> {
         file::replace(&metadata, format!("{line}\n").as_bytes()).map_err(Error::io(&metadata))?;
     }
     judged.image.save(&path)
+}
+
+/// Writes `report.html`; the records come with the files of their pictures, seen from `out`.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn write_page(out: &Path, findings: &Findings, records: &[(PathBuf, &Record)]) -> Result<()> {
+    let path = out.join("report.html");
+    file::replace(&path, verdicts::page("GenEval", findings.summary(), records).as_bytes()).map_err(Error::io(&path))
 }
 
 /// Writes `results/NAME.jsonl`, the lines in the order of prompts and tries.

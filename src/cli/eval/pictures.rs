@@ -15,17 +15,18 @@ use super::{
         outputs::slug,
         talk::Talk,
     },
-    geneval::{described, open, write_results},
+    geneval::{described, open, write_page, write_results},
     hall::{self, Asked},
     judges::Files,
 };
 use crate::{
     Error, Result,
     eval::{
-        Contender, Log, Summary,
+        Contender, Log, Record, Summary,
         geneval::{GenEval, Metadata, PictureFolder},
         shown::{self, Shown},
     },
+    report::verdicts,
 };
 
 /// A folder of pictures under the name that it has in tables.
@@ -62,20 +63,33 @@ pub(super) fn run(
     };
     let mut log = Log::open(&typed.out, &asked.setup(Map::new()), typed.resume)?;
     let bar = hall::bar(talk, sides.iter().map(|side| side.folder.pictures.len()).sum(), "pictures judged");
+    let mut files_of = HashMap::new();
     for side in &sides {
         let shown = side.shown(&numbers);
+        let name = &side.contender.method;
+        files_of.extend(shown.iter().map(|one| ((name.clone(), one.case, one.sample), one.path.clone())));
         judge(&suite, side, &shown, &mut log, talk, &bar)?;
-        let paths: HashMap<(usize, usize), &PathBuf> =
-            shown.iter().map(|one| ((one.case, one.sample), &one.path)).collect();
         let own = log.records().iter().filter(|record| side.contender.is(&record.method, record.n));
-        let named = own.filter_map(|record| Some(((*paths.get(&(record.case, record.sample))?).clone(), record)));
+        let named = own.filter_map(|record| Some((files_of.get(&key(record))?.clone(), record)));
         write_results(&typed.out, &slug(&side.contender.method), suite.prompts(), named)?;
     }
     bar.finish_and_clear();
     let summary = Summary::new(&suite, asked.samples, &contenders, log.records());
     let findings = Findings::new(asked.title, summary, vec![]);
     findings.write(&typed.out)?;
+    let home = absolute(&typed.out)?;
+    let seen = |record| Some(absolute(files_of.get(&key(record))?).map(|file| (verdicts::way(&home, &file), record)));
+    write_page(&typed.out, &findings, &log.records().iter().filter_map(seen).collect::<Result<Vec<_>>>()?)?;
     hall::say(talk, &findings, &typed.out)
+}
+
+/// What tells a picture from all others.
+fn key(record: &Record) -> (String, usize, usize) {
+    (record.method.clone(), record.case, record.sample)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().map_err(Error::io(path))
 }
 
 fn judge(

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::super::{
     canvas::{Canvas, Colour, Point, Rect},
+    markup::escaped,
     text::{self, Face},
 };
 use crate::image::Image;
@@ -186,8 +187,4 @@ fn diamond(canvas: &mut Canvas, (x, y): Point, half: f32, colour: Colour) {
 
 fn hex([red, green, blue]: Colour) -> String {
     format!("#{red:02x}{green:02x}{blue:02x}")
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,0 +1,149 @@
+//! A page with every judged picture, what the judge thought of it and why. It needs no script to be read; a few lines of
+//! it hide what is not asked for.
+
+use std::{
+    fmt::Write,
+    path::{Component, Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::markup::escaped;
+use crate::eval::{Record, Row, Summary};
+
+/// The look of the page: light or dark as the reader has it, one column on a narrow screen, no controls on paper.
+const STYLE: &str = include_str!("verdicts.css");
+
+/// Hides what does not fit the two choices at the top.
+const SCRIPT: &str = include_str!("verdicts.js");
+
+/// The page. `records` each come with the picture's file, seen from the folder of the page.
+pub fn page(title: &str, summary: &Summary, records: &[(PathBuf, &Record)]) -> String {
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+         content=\"width=device-width\">\n<title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>\n{}{}<main>\n",
+        table(summary),
+        choices(summary),
+        title = escaped(title),
+    );
+    let mut sorted: Vec<&(PathBuf, &Record)> = records.iter().collect();
+    sorted.sort_by_key(|(_, record)| record.case); // stable: methods and tries stay as they came
+    for of_prompt in sorted.chunk_by(|a, b| a.1.case == b.1.case) {
+        html += &prompt(of_prompt);
+    }
+    html + &format!("</main>\n<script>{SCRIPT}</script>\n")
+}
+
+/// One row a contender, as in the other tables.
+fn table(summary: &Summary) -> String {
+    let number = |value: f64| format!("{value:.3}");
+    let row = |row: &Row| {
+        let cell = |task: &&str| row.tasks.get(*task).and_then(Value::as_f64).map_or("-".to_owned(), number);
+        let tasks: String = summary.tasks.iter().map(|task| format!("<td>{}", cell(task))).collect();
+        let (low, high) = row.interval;
+        format!(
+            "<tr><th>{}<td>{}{tasks}<td>{}<td>{} to {}<td>{}<td>{}\n",
+            escaped(&row.method),
+            row.n,
+            number(row.overall),
+            number(low),
+            number(high),
+            row.images,
+            row.missing,
+        )
+    };
+    let heads: String = summary.tasks.iter().map(|task| format!("<th>{}", escaped(task))).collect();
+    let rows: String = summary.methods.iter().map(row).collect();
+    format!(
+        "<div class=\"wide\"><table><tr><th>method<th>N{heads}<th>overall<th>95&nbsp;% interval<th>judged<th>missing\n\
+         {rows}</table></div>\n"
+    )
+}
+
+fn choices(summary: &Summary) -> String {
+    let option = |task: &&str| format!("<option>{}</option>", escaped(task));
+    let tasks: String = summary.tasks.iter().map(option).collect();
+    format!(
+        "<form><label>Task <select id=\"task\"><option value=\"\">all</option>{tasks}</select></label> \
+         <label>Verdict <select id=\"verdict\"><option value=\"\">all</option><option>right</option>\
+         <option>wrong</option></select></label></form>\n"
+    )
+}
+
+fn prompt(of_prompt: &[&(PathBuf, &Record)]) -> String {
+    let Some((_, first)) = of_prompt.first() else { return String::new() };
+    let (task, words) = (escaped(&first.task), escaped(&first.prompt));
+    let mut html =
+        format!("<section data-task=\"{task}\"><h2>{words} <small>{task}</small></h2>\n<div class=\"row\">\n");
+    for (file, record) in of_prompt {
+        html += &figure(file, record);
+    }
+    html + "</div></section>\n"
+}
+
+fn figure(file: &Path, record: &Record) -> String {
+    let verdict = if record.correct >= 0.5 { "right" } else { "wrong" };
+    let who = format!("{}, N = {}, sample {}", record.method, record.n, record.sample);
+    let mut html = format!(
+        "<figure class=\"{verdict}\"><a href=\"{url}\"><img src=\"{url}\" loading=\"lazy\" alt=\"{alt}\"></a>\
+         <figcaption><b>{verdict}</b> {who}",
+        url = url(file),
+        alt = escaped(&format!("{} by {who}: {verdict}", record.prompt)),
+        who = escaped(&who),
+    );
+    for line in record.reason.lines() {
+        let _ = write!(html, "<br>{}", escaped(line)); // writing to a text cannot fail
+    }
+    if let Some(seen) = record.details.as_ref().map(seen).filter(|seen| !seen.is_empty()) {
+        let _ = write!(html, "<br><small>{}</small>", escaped(&seen));
+    }
+    html + "</figcaption></figure>\n"
+}
+
+/// `saw 2 dog (.93, .41), 1 cat (.88)`: the classes with the scores in the last place of each row.
+fn seen(details: &Value) -> String {
+    let class = |(name, rows): (&String, &Value)| {
+        let rows = rows.as_array()?;
+        let score = |row: &Value| Some(format!("{:.2}", row.as_array()?.last()?.as_f64()?).replacen("0.", ".", 1));
+        let scores: Vec<String> = rows.iter().filter_map(score).collect();
+        Some(format!("{} {name} ({})", rows.len(), scores.join(", ")))
+    };
+    let classes: Vec<String> = details.as_object().into_iter().flatten().filter_map(class).collect();
+    if classes.is_empty() { String::new() } else { format!("saw {}", classes.join(", ")) }
+}
+
+/// A file name as part of an address.
+fn url(path: &Path) -> String {
+    let text = path.to_string_lossy().replace('\\', "/");
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// The way from a folder to a file, both absolute.
+pub fn way(from: &Path, to: &Path) -> PathBuf {
+    let (from, to): (Vec<Component>, Vec<Component>) = (from.components().collect(), to.components().collect());
+    let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    let up = std::iter::repeat_n(Component::ParentDir, from.len() - common);
+    up.chain(to[common..].iter().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_lead_from_the_page_to_the_picture() {
+        let way = way(Path::new("/a/b/out"), Path::new("/a/c d/0.png"));
+        assert_eq!(way, Path::new("../../c d/0.png"));
+        assert_eq!(url(&way), "../../c%20d/0.png");
+        assert_eq!(url(Path::new("a\"<b>.png")), "a%22%3Cb%3E.png");
+    }
+
+    #[test]
+    fn what_was_seen_is_counted() {
+        let details =
+            serde_json::json!({"dog": [[0, 0, 1, 1, 0.93], [0, 0, 1, 1, 0.41]], "cat": [[0, 0, 2, 2, 0.875]]});
+        assert_eq!(seen(&details), "saw 2 dog (.93, .41), 1 cat (.88)");
+        assert_eq!(seen(&serde_json::json!({})), "");
+    }
+}
