@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error, Result,
     bench::{Architecture, Blocks, Job, Measurement, Model, Redness, measure, time_ops},
-    bundle::{DEMO, Settings},
+    bundle::DEMO,
     features::{Extractor, Features},
     hub::description::Defaults,
     models::infinity::{Pixels, Schedule},
@@ -40,18 +40,17 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
     if order.repeat == 0 {
         return Err(Error::input("--repeat is 0, but something has to be timed").with_hint("3 is usual"));
     }
-    let (dtype, device) = (system::dtype(&global.dtype)?, system::device(&global.device)?);
     let report = if typed.arch == DEMO {
         if typed.pixels.is_some() {
             return Err(Error::input("the demo paints images of one size only").with_hint("leave --pixels out"));
         }
         let system = system::open(DEMO, None, global)?;
-        let pipeline = system.pipeline(&Settings::of(system.defaults()))?;
+        let pipeline = system.pipeline(&system.settings())?;
         order.follow(pipeline.as_ref(), system.scorer(), system.extractors(), talk)?
     } else {
         let (arch, schedule) = (Architecture::named(&typed.arch)?, schedule(typed)?);
         talk.note(&format!("making up {} weights", numbers::count(arch.values())));
-        let model = Model::new(arch, dtype, &device)?;
+        let model = Model::new(arch, system::dtype(&global.dtype)?, &system::device(&global.device)?)?;
         let pipeline = model.pipeline(&schedule)?;
         let features: Box<dyn Extractor> = Box::new(Blocks);
         order.follow(pipeline.as_ref(), &Redness, &BTreeMap::from([(Features::Pca, features)]), talk)?

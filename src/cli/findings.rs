@@ -117,7 +117,7 @@ impl Findings {
     }
 
     fn of_tasks(&self, row: &Row) -> Vec<String> {
-        let task = |task: &&str| row.tasks.get(*task).and_then(Value::as_f64).map_or("-".to_owned(), share);
+        let task = |task: &&str| row.of_task(task).map_or("-".to_owned(), share);
         self.summary.tasks.iter().map(task).collect()
     }
 

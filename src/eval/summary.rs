@@ -48,6 +48,13 @@ pub struct Row {
     pub at_equal_cost: Option<Gain>,
 }
 
+impl Row {
+    /// Mean over the prompts of a task; `None` where nothing was judged.
+    pub fn of_task(&self, task: &str) -> Option<f64> {
+        self.tasks.get(task).and_then(serde_json::Value::as_f64)
+    }
+}
+
 /// A paired difference.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Gain {

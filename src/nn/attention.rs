@@ -151,18 +151,12 @@ impl Head {
         let (count, tokens) = (q.len() / self.c, self.keys.outputs());
         scores.resize(count * tokens, 0.0);
         let rows = Rows { values: q, first: self.at, stride: self.c, taps: &[0], count };
-        for panel in 0..self.keys.count() {
-            let first = self.keys.columns(&(panel..panel + 1)).start;
-            self.keys.multiply(panel, rows, Results { values: scores, first, stride: tokens, add: false });
-        }
+        self.keys.multiply_all(rows, Results { values: scores, first: 0, stride: tokens, add: false });
         for (i, row) in scores.chunks_mut(tokens.max(1)).enumerate() {
             softmax(row, scale, bias(i));
         }
         let rows = Rows { values: scores, first: 0, stride: tokens, taps: &[0], count };
-        for panel in 0..self.values.count() {
-            let first = self.at + self.values.columns(&(panel..panel + 1)).start;
-            self.values.multiply(panel, rows, Results { values: out, first, stride: self.c, add: false });
-        }
+        self.values.multiply_all(rows, Results { values: out, first: self.at, stride: self.c, add: false });
     }
 }
 

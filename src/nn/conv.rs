@@ -253,12 +253,7 @@ fn convolve(x: &HostMap, out: &mut HostMap, phases: &[Phase], add: bool) -> Resu
     }
     let (stride, channels) = (out.row_stride(), out.channels);
     let rows = (BAND / width.max(1)).clamp(1, height.max(1)).next_multiple_of(step);
-    let bands = height.div_ceil(rows);
-    let of_picture = out.values.chunks_mut((height * stride).max(1)).enumerate();
-    let tasks = of_picture.flat_map(|(i, picture)| picture.chunks_mut(rows * stride).enumerate().map(move |b| (i, b)));
-    let tasks: Vec<_> = tasks.collect();
-    debug_assert_eq!(tasks.len(), bands * x.pictures);
-    tasks.into_par_iter().for_each(|(picture, (band, values))| {
+    out.bands(rows).into_par_iter().for_each(|(picture, (band, values))| {
         let origin = picture * x.picture_stride() + band * rows / step * x.row_stride();
         for phase in phases {
             for panel in 0..phase.panels.count() {

@@ -103,6 +103,14 @@ impl HostMap {
         &self.values[self.at(picture, y)..][..self.size.1 * self.channels]
     }
 
+    /// Bands of at most `rows` rows of a map without a border: the picture, which of its bands, the values.
+    pub(super) fn bands(&mut self, rows: usize) -> Vec<(usize, (usize, &mut [f32]))> {
+        debug_assert_eq!(self.border, 0, "a band with a border");
+        let (picture, band) = (self.picture_stride().max(1), (rows * self.row_stride()).max(1));
+        let of_picture = self.values.chunks_mut(picture).enumerate();
+        of_picture.flat_map(|(i, values)| values.chunks_mut(band).enumerate().map(move |band| (i, band))).collect()
+    }
+
     /// A map of the same size whose rows are made from rows of this one by `f(picture, row, out)`, in parallel.
     pub(super) fn map_rows(&self, border: usize, f: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> Self {
         let mut out = Self::zeros(self.pictures, self.size, self.channels, border);

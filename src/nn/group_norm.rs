@@ -129,13 +129,7 @@ impl Kernel for Sums<'_> {
         let mut from = 0;
         while from < channels {
             let to = channels.min(from + L::COUNT);
-            let part = |all: &[f32], at: usize| {
-                if to - from == L::COUNT {
-                    L::load(&all[at + from..])
-                } else {
-                    L::load_some(&all[at + from..at + to], 0.0)
-                }
-            };
+            let part = |all: &[f32], at: usize| L::load_rest(&all[at + from..at + to], 0.0);
             let center = part(self.centers, 0);
             let mut sums = [L::splat(0.0); 4]; // four pixels at a time, for the sake of the adder
             for pixels in 0..(self.row.len() / channels).div_ceil(4) {
@@ -147,12 +141,7 @@ impl Kernel for Sums<'_> {
                     }
                 }
             }
-            let sum = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
-            if to - from == L::COUNT {
-                sum.store(&mut self.sums[from..])
-            } else {
-                sum.store_some(&mut self.sums[from..to])
-            }
+            sums[0].add(sums[1]).add(sums[2].add(sums[3])).store_rest(&mut self.sums[from..to]);
             from = to;
         }
     }

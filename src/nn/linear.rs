@@ -156,11 +156,7 @@ fn by_columns(panels: &Panels, values: &[f32], out: &mut [f32]) {
 fn product(panels: &Panels, part: Range<usize>, values: &[f32], out: &mut [f32], stride: usize) {
     let k = panels.inputs();
     let rows = Rows { values, first: 0, stride: k, taps: &[0], count: values.len() / k };
-    let from = panels.columns(&part).start;
-    for panel in part {
-        let first = panels.columns(&(panel..panel + 1)).start - from;
-        panels.multiply(panel, rows, Results { values: out, first, stride, add: false });
-    }
+    panels.multiply_some(part, rows, Results { values: out, first: 0, stride, add: false });
 }
 
 #[cfg(test)]

@@ -35,6 +35,6 @@ pub use patch_embed::PatchEmbed;
 pub use resample::{area, bilinear};
 pub use residual::residual;
 pub use rope::{Rope, split_and_rotate};
-pub(crate) use vit::heads_for;
 pub use vit::{SelfAttention, VitBlock};
+pub(crate) use vit::{heads_for, side_of_grid};
 pub use weights::{TensorInfo, TensorSource, Weights};

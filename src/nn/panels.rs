@@ -125,6 +125,24 @@ impl Panels {
         self.inputs
     }
 
+    /// Multiplies rows by some panels, one after the other; `results` is where the columns of the first begin.
+    ///
+    /// # Panics
+    /// When rows or results reach beyond their slices.
+    pub fn multiply_some(&self, panels: Range<usize>, rows: Rows, results: Results) {
+        let Results { values, first, stride, add } = results;
+        let before = self.columns(&panels).start;
+        for panel in panels {
+            let first = first + self.columns(&(panel..panel + 1)).start - before;
+            self.multiply(panel, rows, Results { values: &mut *values, first, stride, add });
+        }
+    }
+
+    /// [`Panels::multiply_some`] with all panels.
+    pub fn multiply_all(&self, rows: Rows, results: Results) {
+        self.multiply_some(0..self.count(), rows, results);
+    }
+
     /// Multiplies rows by one panel.
     ///
     /// # Panics

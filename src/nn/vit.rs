@@ -89,6 +89,16 @@ impl VitBlock {
     }
 }
 
+/// The side of the grid that a table of `positions` stands for, the class token first; `tensor` names the table.
+pub(crate) fn side_of_grid(w: &Weights, tensor: &str, positions: usize) -> crate::Result<usize> {
+    let side = positions.saturating_sub(1).isqrt();
+    if side == 0 || 1 + side * side != positions {
+        let found = format!("{positions} positions");
+        return Err(w.mismatch(tensor, "a class token and a square grid of positions", found));
+    }
+    Ok(side)
+}
+
 /// The number of heads of a released model of this width, for files that do not tell: 64 numbers a head.
 pub(crate) fn usual_heads(width: usize) -> Option<usize> {
     [384, 768, 1024, 1536].contains(&width).then_some(width / 64)

@@ -77,13 +77,10 @@ impl Winograd {
         if !fits || x.border == 0 || out.channels != self.outputs() || out.border != 0 {
             candle_core::bail!("a convolution was given maps that do not fit together");
         }
-        let ((height, width), stride) = (out.size, out.row_stride());
+        let (_, width) = out.size;
         let tiles = width.div_ceil(TILE);
         let rows = TILE * (AT_ONCE / tiles.max(1)).max(1);
-        let of_picture = out.values.chunks_mut((height * stride).max(1)).enumerate();
-        let bands = of_picture.flat_map(|(i, map)| map.chunks_mut(rows * stride).enumerate().map(move |b| (i, b)));
-        let bands: Vec<_> = bands.collect();
-        bands.into_par_iter().for_each_init(Vec::new, |buffer, (picture, (band, out))| {
+        out.bands(rows).into_par_iter().for_each_init(Vec::new, |buffer, (picture, (band, out))| {
             self.band(Band { x, picture, top: band * rows, tiles, width }, out, add, buffer);
         });
         Ok(())
@@ -100,10 +97,7 @@ impl Winograd {
         let matrices = sums.chunks_exact(count * inputs).zip(products.chunks_exact_mut(count * outputs));
         for (panels, (sums, products)) in self.panels.iter().zip(matrices) {
             let rows = Rows { values: sums, first: 0, stride: inputs, taps: &[0], count };
-            for panel in 0..panels.count() {
-                let first = panels.columns(&(panel..panel + 1)).start;
-                panels.multiply(panel, rows, Results { values: products, first, stride: outputs, add: false });
-            }
+            panels.multiply_all(rows, Results { values: products, first: 0, stride: outputs, add: false });
         }
         dispatch(Compose { products, count, tiles: band.tiles, bias: &self.bias, width: band.width, out, add });
     }

@@ -38,7 +38,7 @@ pub fn page(title: &str, summary: &Summary, records: &[(PathBuf, &Record)]) -> S
 fn table(summary: &Summary) -> String {
     let number = |value: f64| format!("{value:.3}");
     let row = |row: &Row| {
-        let cell = |task: &&str| row.tasks.get(*task).and_then(Value::as_f64).map_or("-".to_owned(), number);
+        let cell = |task: &&str| row.of_task(task).map_or("-".to_owned(), number);
         let tasks: String = summary.tasks.iter().map(|task| format!("<td>{}", cell(task))).collect();
         let (low, high) = row.interval;
         format!(

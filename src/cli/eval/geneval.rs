@@ -55,8 +55,6 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
     let settings = look.settings(system.defaults());
     let pipeline = system.pipeline(&settings)?;
     let contenders = Contender::grid(&methods, &typed.n, pipeline.scales().len())?;
-    let mut recorded = Map::from_iter([("model".to_owned(), Value::from(model))]);
-    recorded.extend(look.recorded(&settings));
     // Small searches side by side; a large model and the detector take all threads themselves.
     let workers = if model == DEMO { hall::workers(global) } else { 1 };
     let asked = Asked {
@@ -70,13 +68,14 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
         folder: &typed.out,
         resume: typed.resume,
     };
-    let hall = Hall { system: &system, pipeline: pipeline.as_ref(), settings: recorded, workers, talk };
+    let settings = hall::recorded(model, &look, &settings);
+    let hall = Hall { system: &system, pipeline: pipeline.as_ref(), settings, workers, talk };
     let (findings, log) =
         hall.run(&asked, |judged| if typed.keep { keep(&typed.out, &suite, judged) } else { Ok(()) })?;
     for contender in &contenders {
         let own = log.records().iter().filter(|record| contender.is(&record.method, record.n));
         let named = own.map(|record| (kept_at(&typed.out, record), record));
-        write_results(&typed.out, &contender_name(contender), suite.prompts(), named)?;
+        write_results(&typed.out, &name_of(&contender.method, contender.n), suite.prompts(), named)?;
     }
     if typed.keep {
         let shown: Vec<_> = log.records().iter().map(|record| (kept_at(Path::new(""), record), record)).collect();
@@ -108,13 +107,13 @@ pub(super) fn described(suite: &GenEval, files: &Files) -> Map<String, Value> {
 }
 
 /// `tts-var-4`
-fn contender_name(contender: &Contender) -> String {
-    format!("{}-{}", slug(&contender.method), contender.n)
+fn name_of(method: &str, n: usize) -> String {
+    format!("{}-{n}", slug(method))
 }
 
 /// Where the picture of a record is kept, in the layout of GenEval.
 fn kept_at(out: &Path, record: &Record) -> PathBuf {
-    let contender = format!("{}-{}", slug(&record.method), record.n);
+    let contender = name_of(&record.method, record.n);
     let (case, sample) = (format!("{:05}", record.case), format!("{:04}.png", record.sample));
     out.join("images").join(contender).join(case).join("samples").join(sample)
 }

@@ -1,14 +1,15 @@
 //! Where evaluations take place: what all suites share.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value};
 
-use super::super::{arguments::Global, findings::Findings, interrupt::undisturbed, talk::Talk};
+use super::super::{
+    arguments::Global, findings::Findings, interrupt::undisturbed, progress::bar, request::Look, talk::Talk,
+};
 use crate::{
     Error, Result,
-    bundle::System,
+    bundle::{Settings, System},
     eval::{
         Contender, Evaluation, Judged, Log, Setup, Suite, Summary,
         consistency::{self, Path as ScorePath, consistency},
@@ -52,7 +53,7 @@ impl Hall<'_> {
             return Err(Error::input("--samples is 0, but every prompt needs at least 1 try")
                 .with_hint("choose 4 to tell methods apart"));
         }
-        let search = Search::new(self.pipeline, self.system.scorer(), self.system.extractors());
+        let search = self.search();
         let evaluation = self.evaluation(asked, &search);
         let mut log = Log::open(asked.folder, &asked.setup(self.settings.clone()), asked.resume)?;
         self.judge(&evaluation, &mut log, keep)?;
@@ -61,6 +62,11 @@ impl Hall<'_> {
         let findings = Findings::new(asked.title, summary, consistency(&paths));
         findings.write(asked.folder)?;
         Ok((findings, log))
+    }
+
+    /// What all contenders search with.
+    pub(super) fn search(&self) -> Search<'_> {
+        Search::new(self.pipeline, self.system.scorer(), self.system.extractors())
     }
 
     /// The comparison as the runner takes it.
@@ -110,6 +116,13 @@ impl Asked<'_> {
     }
 }
 
+/// The model and its settings as they are recorded.
+pub(super) fn recorded(model: &str, look: &Look, settings: &Settings) -> Map<String, Value> {
+    let mut recorded = Map::from_iter([("model".to_owned(), Value::from(model))]);
+    recorded.extend(look.recorded(settings));
+    recorded
+}
+
 /// Prints what was found and says where the rest is.
 pub(super) fn say(talk: &Talk, findings: &Findings, folder: &Path) -> Result<()> {
     talk.result(&if talk.json { findings.json().to_string() } else { findings.words() })?;
@@ -121,15 +134,4 @@ pub(super) fn say(talk: &Talk, findings: &Findings, folder: &Path) -> Result<()>
 pub(super) fn workers(global: &Global) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if global.device == "cpu" { global.threads.unwrap_or(cores).clamp(1, cores) } else { 1 }
-}
-
-/// A bar with the time left; hidden where nobody would see it.
-pub(super) fn bar(talk: &Talk, length: usize, what: &'static str) -> ProgressBar {
-    let shown = talk.terminal && !talk.quiet;
-    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(length as u64), target);
-    let style = ProgressStyle::with_template("{bar:28}  {pos} of {len} {msg}, {elapsed} so far, {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.enable_steady_tick(Duration::from_millis(500));
-    bar.with_message(what)
 }

@@ -13,6 +13,7 @@ use super::{
         findings::Findings,
         interrupt::undisturbed,
         outputs::slug,
+        progress::bar,
         talk::Talk,
     },
     geneval::{described, open, write_page, write_results},
@@ -62,7 +63,7 @@ pub(super) fn run(
         resume: typed.resume,
     };
     let mut log = Log::open(&typed.out, &asked.setup(Map::new()), typed.resume)?;
-    let bar = hall::bar(talk, sides.iter().map(|side| side.folder.pictures.len()).sum(), "pictures judged");
+    let bar = bar(talk, sides.iter().map(|side| side.folder.pictures.len()).sum(), "pictures judged");
     let mut files_of = HashMap::new();
     for side in &sides {
         let shown = side.shown(&numbers);

@@ -27,7 +27,7 @@ use crate::{
         scenes::{Scenes, Split},
     },
     report::sheet,
-    search::{Method, Search},
+    search::Method,
 };
 
 /// How many prompts and tries, where nothing else is said; enough to tell methods apart that differ by .03.
@@ -42,10 +42,13 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
     let system = system::open(model, typed.model.weights.as_deref(), global)?;
     let settings = look.settings(system.defaults());
     let pipeline = system.pipeline(&settings)?;
-    let mut recorded = Map::from_iter([("model".to_owned(), Value::from(model))]);
-    recorded.extend(look.recorded(&settings));
-    let workers = hall::workers(global);
-    let hall = Hall { system: &system, pipeline: pipeline.as_ref(), settings: recorded, workers, talk };
+    let hall = Hall {
+        system: &system,
+        pipeline: pipeline.as_ref(),
+        settings: hall::recorded(model, &look, &settings),
+        workers: hall::workers(global),
+        talk,
+    };
     let world = World { typed, split, hall };
     if typed.experiments.is_empty() { world.grid() } else { world.experiments() }
 }
@@ -112,8 +115,7 @@ impl World<'_> {
             let (case, sample, method, n) = (record.case, record.sample, slug(&record.method), record.n);
             judged.image.save(images.join(format!("{case:04}-{sample}-{method}-{n}.png")))
         })?;
-        let system = self.hall.system;
-        let search = Search::new(self.hall.pipeline, system.scorer(), system.extractors());
+        let search = self.hall.search();
         sheet::sheet(&charts::pairs(&self.hall.evaluation(&asked, &search))?).save(folder.join("sheet.png"))?;
         Ok(findings)
     }

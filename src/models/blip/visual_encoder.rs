@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::{
     Error, Result,
-    nn::{Activation, LayerNorm, PatchEmbed, VitBlock, Weights, heads_for},
+    nn::{Activation, LayerNorm, PatchEmbed, VitBlock, Weights, heads_for, side_of_grid},
 };
 
 /// All LayerNorms; PyTorch's default would be 1e-5.
@@ -28,11 +28,7 @@ impl VisualEncoder {
         let width = patch_embed.width();
         let heads = heads_for(w, "cls_token", width, heads)?;
         let [_, positions, _] = w.dims("pos_embed")?;
-        let grid = positions.saturating_sub(1).isqrt();
-        if grid == 0 || 1 + grid * grid != positions {
-            let found = format!("{positions} positions");
-            return Err(w.mismatch("pos_embed", "a class token and a square grid of positions", found));
-        }
+        let grid = side_of_grid(w, "pos_embed", positions)?;
         let block = |i| VitBlock::load(&w.pp("blocks").pp(i), width, heads, EPS, Activation::Gelu);
         Ok(Self {
             cls_token: w.get((1, 1, width), "cls_token")?,

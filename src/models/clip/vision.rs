@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::{EPS, VisionConfig, blocks};
 use crate::{
     Error, Result,
-    nn::{LayerNorm, PatchEmbed, VitBlock, Weights},
+    nn::{LayerNorm, PatchEmbed, VitBlock, Weights, side_of_grid},
 };
 
 /// The network.
@@ -27,11 +27,7 @@ impl VisionModel {
         let patch_embedding = PatchEmbed::load_no_bias(&w.pp("embeddings.patch_embedding"))?;
         let width = patch_embedding.width();
         let [positions, _] = w.dims(POSITIONS)?;
-        let grid = positions.saturating_sub(1).isqrt();
-        if grid == 0 || 1 + grid * grid != positions {
-            let found = format!("{positions} positions");
-            return Err(w.mismatch(POSITIONS, "a class token and a square grid of positions", found));
-        }
+        let grid = side_of_grid(w, POSITIONS, positions)?;
         Ok(Self {
             class_embedding: w.get(width, "embeddings.class_embedding")?.reshape((1, 1, width))?,
             position_embedding: w.get((positions, width), POSITIONS)?.unsqueeze(0)?,

@@ -6,7 +6,10 @@ use candle_core::{Device, Tensor};
 
 use crate::{
     Error, Result,
-    nn::{LayerNorm, PatchEmbed, VitBlock, Weights, antialiased_cubic_matrix, cubic_matrix, heads_for, resample},
+    nn::{
+        LayerNorm, PatchEmbed, VitBlock, Weights, antialiased_cubic_matrix, cubic_matrix, heads_for, resample,
+        side_of_grid,
+    },
 };
 
 mod names;
@@ -170,9 +173,6 @@ impl Interpolation {
 /// The table (1, 1 + grid * grid, C) as (1 + grid * grid, C).
 fn load_positions(w: &Weights, name: &str, width: usize) -> Result<Tensor> {
     let [_, positions, _] = w.dims(name)?;
-    let side = positions.saturating_sub(1).isqrt();
-    if side == 0 || 1 + side * side != positions {
-        return Err(w.mismatch(name, "a class token and a square grid of positions", format!("{positions} positions")));
-    }
+    side_of_grid(w, name, positions)?;
     Ok(w.get((1, positions, width), name)?.squeeze(0)?)
 }
