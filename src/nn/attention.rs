@@ -181,27 +181,19 @@ fn joined(q: &Tensor, seen: &[Vec<&Kv>], heads: usize, scale: f32, bias: Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
-
-    fn random(shape: (usize, usize, usize)) -> Tensor {
-        Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()
-    }
-
-    fn difference(a: &Tensor, b: &Tensor) -> f32 {
-        (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap()
-    }
+    use crate::nn::noise::{Noise, difference};
 
     #[test]
     fn blocks_give_what_joined_keys_give() {
-        let (heads, c) = (3, 15);
-        let q = random((4, 70, c));
+        let (noise, heads, c) = (Noise::seeded(1), 3, 15);
+        let q = noise.of((4, 70, c));
         let blocks = [1, 66, 5, 5].map(|t| {
-            let random = || random((1, t, c)).squeeze(0).unwrap();
-            Kv { k: random(), v: random() }
+            let [k, v] = [noise.of((t, c)), noise.of((t, c))];
+            Kv { k, v }
         });
         let [a, b, own, other] = &blocks;
         let seen = [vec![a, b, own], vec![a, b, other], vec![a, b, own], vec![a, b, other]];
-        let bias = Tensor::randn(0f32, 1.0, (1, heads, 1, 72), &Device::Cpu).unwrap();
+        let bias = noise.of((1, heads, 1, 72));
         let ours = attention_blocks(&q, &seen, heads, 0.7, Some(&bias)).unwrap();
         let theirs = joined(&q, &seen, heads, 0.7, Some(&bias)).unwrap();
         assert!(difference(&ours, &theirs) < 1e-5);
@@ -209,8 +201,9 @@ mod tests {
 
     #[test]
     fn many_and_few_keys_match_the_library() {
+        let noise = Noise::seeded(2);
         for (l, tokens, width) in [(1, 1, 4), (3, 40, 32), (130, 70, 33), (5, 600, 8), (7, 20, 80)] {
-            let (q, k, v) = (random((2, l, 2 * width)), random((2, tokens, 2 * width)), random((2, tokens, 2 * width)));
+            let [q, k, v] = [l, tokens, tokens].map(|rows| noise.of((2, rows, 2 * width)));
             let own: Vec<Kv> = (0..2).map(|b| Kv { k: k.get(b).unwrap(), v: v.get(b).unwrap() }).collect();
             let own: Vec<Vec<&Kv>> = own.iter().map(|kv| vec![kv]).collect();
             let ours = attention_blocks(&q, &own, 2, 0.3, None).unwrap();
@@ -220,7 +213,8 @@ mod tests {
 
     #[test]
     fn a_candidate_gives_the_same_bits_alone_and_in_company() {
-        let (q, k, v) = (random((5, 90, 8)), random((5, 33, 8)), random((5, 33, 8)));
+        let noise = Noise::seeded(3);
+        let [q, k, v] = [90, 33, 33].map(|rows| noise.of((5, rows, 8)));
         let together = attention(&q, &k, &v, 2, 1.0, None).unwrap();
         for i in 0..5 {
             let [q, k, v, expected] = [&q, &k, &v, &together].map(|x| x.narrow(0, i, 1).unwrap());

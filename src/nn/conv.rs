@@ -275,28 +275,24 @@ fn convolve(x: &HostMap, out: &mut HostMap, phases: &[Phase], add: bool) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
-
-    fn random(shape: (usize, usize, usize, usize)) -> Tensor {
-        Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()
-    }
+    use crate::nn::noise::{self, Noise};
 
     fn by_library(x: &Tensor, weight: &Tensor, bias: &Tensor, padding: usize) -> Tensor {
         x.conv2d(weight, padding, 1, 1, 1).unwrap().broadcast_add(bias).unwrap()
     }
 
     fn difference(found: &FeatureMap, expected: &Tensor) -> f32 {
-        let difference = (found.to_tensor().unwrap() - expected).unwrap().abs().unwrap();
-        difference.max_all().unwrap().to_scalar().unwrap()
+        noise::difference(&found.to_tensor().unwrap(), expected)
     }
 
     #[test]
     fn convolutions_match_the_library_for_odd_shapes() {
+        let noise = Noise::seeded(1);
         for (size, padding, h, w) in [(3, 1, 1, 1), (3, 1, 37, 41), (1, 0, 5, 7), (3, 0, 4, 9), (3, 1, 2, 600)] {
             for outputs in [3, 38] {
-                let (weight, bias) = (random((outputs, 5, size, size)), random((1, outputs, 1, 1)));
+                let (weight, bias) = (noise.of((outputs, 5, size, size)), noise.of((1, outputs, 1, 1)));
                 let conv = Conv2d::new(weight.clone(), bias.clone(), 1, padding).unwrap();
-                let x = random((2, 5, h, w));
+                let x = noise.of((2, 5, h, w));
                 let expected = by_library(&x, &weight, &bias, padding);
                 let x = FeatureMap::new(&x).unwrap();
                 let found = conv.forward(&x).unwrap();
@@ -309,9 +305,10 @@ mod tests {
 
     #[test]
     fn doubling_and_convolving_matches_one_after_the_other() {
+        let noise = Noise::seeded(2);
         for (h, w) in [(1, 1), (3, 5), (40, 7), (2, 300)] {
-            let (weight, bias) = (random((35, 6, 3, 3)), random((1, 35, 1, 1)));
-            let x = random((2, 6, h, w));
+            let (weight, bias) = (noise.of((35, 6, 3, 3)), noise.of((1, 35, 1, 1)));
+            let x = noise.of((2, 6, h, w));
             let expected = by_library(&x.upsample_nearest2d(2 * h, 2 * w).unwrap(), &weight, &bias, 1);
             let found = UpsampleConv::new(weight, bias).unwrap().forward(&FeatureMap::new(&x).unwrap()).unwrap();
             assert!(difference(&found, &expected) < 1e-4, "{h} {w}");
@@ -327,9 +324,10 @@ mod tests {
 
     #[test]
     fn tiles_give_what_the_definition_gives() {
+        let noise = Noise::seeded(3);
         for (inputs, outputs, h, w) in [(16, 48, 1, 1), (32, 16, 4, 4), (16, 16, 37, 41), (128, 128, 5, 300)] {
-            let (weight, bias) = (random((outputs, inputs, 3, 3)), random((1, outputs, 1, 1)));
-            let (x, conv) = (random((2, inputs, h, w)), tiled(&weight, &bias));
+            let (weight, bias) = (noise.of((outputs, inputs, 3, 3)), noise.of((1, outputs, 1, 1)));
+            let (x, conv) = (noise.of((2, inputs, h, w)), tiled(&weight, &bias));
             let expected = by_library(&x, &weight, &bias, 1);
             let largest = expected.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
             let x = FeatureMap::new(&x).unwrap();
@@ -344,9 +342,10 @@ mod tests {
 
     #[test]
     fn a_picture_has_the_same_bits_alone_and_in_company() {
-        let direct = Conv2d::new(random((40, 16, 3, 3)), random((1, 40, 1, 1)), 1, 1).unwrap();
-        for conv in [direct, tiled(&random((48, 16, 3, 3)), &random((1, 48, 1, 1)))] {
-            let x = random((3, 16, 30, 31));
+        let noise = Noise::seeded(4);
+        let direct = Conv2d::new(noise.of((40, 16, 3, 3)), noise.of((1, 40, 1, 1)), 1, 1).unwrap();
+        for conv in [direct, tiled(&noise.of((48, 16, 3, 3)), &noise.of((1, 48, 1, 1)))] {
+            let x = noise.of((3, 16, 30, 31));
             let together = conv.forward(&FeatureMap::new(&x).unwrap()).unwrap().to_tensor().unwrap();
             for i in 0..3 {
                 let alone = conv.forward(&FeatureMap::new(&x.narrow(0, i, 1).unwrap()).unwrap()).unwrap();

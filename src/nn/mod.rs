@@ -10,6 +10,8 @@ mod feature_map;
 mod group_norm;
 mod linear;
 mod mlp;
+#[cfg(test)]
+mod noise;
 mod norm;
 mod panels;
 mod patch_embed;
