@@ -50,6 +50,9 @@ pub enum Error {
     /// The tensor library failed: a bug of this program, or not enough memory.
     #[error("tensor library: {0}")]
     Compute(#[from] candle_core::Error),
+    /// Code that the caller brought failed: a scorer, an extractor, a listener.
+    #[error("{0}")]
+    Foreign(Box<dyn std::error::Error + Send + Sync>),
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -88,7 +91,7 @@ impl Error {
             Self::Tensor { .. } => {
                 Some("is this the right file for this model? `ttsvar models` names the files each model is made of")
             }
-            Self::Compute(_) | Self::Interrupted => None,
+            Self::Compute(_) | Self::Foreign(_) | Self::Interrupted => None,
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod models;
 pub mod nn;
 pub mod pipelines;
 pub mod report;
+pub mod request;
 pub mod rng;
 pub mod scorers;
 pub mod search;

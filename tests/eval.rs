@@ -9,7 +9,10 @@ use std::{fs, path::Path};
 use toy::{Judge, Toy, brightness, extractors, greys};
 use ttsvar::{
     Result,
-    eval::{Case, Contender, Evaluation, Log, Record, Setup, Suite, Summary, Verdict, log::SCHEMA, pool::Pool},
+    eval::{
+        Case, Contender, Evaluation, Log, Record, Setup, Suite, Summary, Try, Verdict, log::SCHEMA, open_tries,
+        pool::Pool,
+    },
     image::Image,
     pipelines::{Prompt, Size},
     search::{Method, Plan, Search, Silent, run},
@@ -177,4 +180,28 @@ fn searching_more_helps_where_the_scorer_knows_the_truth() {
     let gain = row.gain.as_ref().unwrap();
     assert!((gain.mean - (row.overall - of("raw", 1).overall)).abs() < 1e-12 && gain.over == "raw, N = 1");
     assert_eq!(of("best-of-n", 5).at_equal_cost, None);
+}
+
+/// The records of a try, painted and judged as if this were the only one.
+fn attempt(one: &Try, contenders: &[Contender]) -> Result<Vec<Record>> {
+    let (suite, pipeline, judge, extractors) = (Light::new(8), Toy::new(SCALES), Judge(brightness), extractors());
+    let search = Search::new(&pipeline, &judge, &extractors);
+    let evaluation = Evaluation { suite: &suite, search: &search, contenders, samples: 3, seed: 5, workers: 1 };
+    evaluation.attempt(one)?.map(|judged| Ok(judged?.record)).collect()
+}
+
+#[test]
+fn tries_in_any_order_and_company_are_the_evaluation() {
+    let folder = tempfile::tempdir().unwrap();
+    let (all, suite) = (contenders(), Light::new(8));
+    let whole = timeless(fresh(folder.path(), 2));
+    let open = open_tries(8, 3, &all, &[]);
+    assert_eq!(open.len(), 24);
+    assert_eq!(open[8], Try { case: 0, sample: 1, contenders: (0..all.len()).collect() });
+    let records: Vec<Record> = open.iter().rev().flat_map(|one| attempt(one, &all).unwrap()).collect();
+    assert_eq!(timeless(Summary::new(&suite, 3, &all, &records)), whole);
+    let left = open_tries(8, 3, &all, &records[1..]);
+    assert_eq!(left, [Try { case: 7, sample: 2, contenders: vec![0] }]);
+    let [case, contender] = [Try { case: 8, ..left[0].clone() }, Try { contenders: vec![99], ..left[0].clone() }];
+    assert!(attempt(&case, &all).is_err() && attempt(&contender, &all).is_err());
 }

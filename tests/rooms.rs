@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Which rooms a room may use, besides itself and `error`.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     ("error", &[]),
     ("rng", &[]),
     ("file", &[]),
@@ -26,6 +26,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("bench", &["eval", "features", "image", "models", "nn", "pipelines", "scorers", "search"]),
     ("report", &["eval", "file", "image", "search"]),
     ("bundle", &["demo", "features", "hub", "models", "nn", "pipelines", "scorers", "text"]),
+    ("request", &["bundle", "features", "hub", "models", "pipelines", "search"]),
     (
         "cli",
         &[
@@ -40,16 +41,20 @@ const ROOMS: [(&str, &[&str]); 21] = [
             "models",
             "pipelines",
             "report",
+            "request",
             "scorers",
             "search",
         ],
     ),
-    ("lib", &["cli", "bundle", "eval", "features", "hub", "image", "pipelines", "report", "scorers", "search"]),
+    (
+        "lib",
+        &["cli", "bundle", "eval", "features", "hub", "image", "pipelines", "report", "request", "scorers", "search"],
+    ),
     ("main", &[]),
 ];
 
 /// Rooms that never see a tensor.
-const WITHOUT_TENSORS: [&str; 8] = ["image", "rng", "search", "eval", "report", "cli", "text", "demo"];
+const WITHOUT_TENSORS: [&str; 9] = ["image", "rng", "search", "eval", "report", "request", "cli", "text", "demo"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

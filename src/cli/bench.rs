@@ -8,11 +8,10 @@ use super::{
     arguments::{self, Global},
     numbers, preview_size,
     progress::Progress,
-    request::preview,
+    request::{named, wish},
     system,
     table::{Align, Table},
     talk::Talk,
-    wish::{Named, Source, Wish},
 };
 use crate::{
     Error, Result,
@@ -22,6 +21,7 @@ use crate::{
     hub::description::Defaults,
     models::infinity::{Pixels, Schedule},
     pipelines::{Pipeline, Size},
+    request::{Named, Source, Wish, preview},
     scorers::Scorer,
     search::Search,
 };
@@ -34,7 +34,7 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
     if typed.ops {
         return ops(typed, global, talk);
     }
-    let wish = Wish::read(Source::Method(Named::read(&typed.method)?), &typed.choices)?;
+    let wish = wish(Source::Method(named(&typed.method)?), &typed.choices)?;
     let order =
         Order { wish, preview: preview(typed.choices.preview.as_deref())?, repeat: typed.repeat, seed: typed.seed };
     if order.repeat == 0 {

@@ -12,14 +12,14 @@ use super::{
     request::Request,
     system,
     talk::Talk,
-    wish::Named,
 };
 use crate::{
     Result,
     bundle::{Settings, System},
     pipelines::{Pipeline, Prompt},
     report::{Record, Tree},
-    search::{self, Event, Listener, Outcome, Plan, Search, Trace},
+    request::Named,
+    search::{self, Event, Listener, Outcome, Plan, Search, Trace, number},
 };
 
 /// Paints every prompt. What goes wrong with one prompt of a list is said, and the others go on; the exit code is that of
@@ -141,7 +141,7 @@ impl<'a> Studio<'a> {
             "prompt": trace.prompt,
             "negative": trace.negative,
             "seed": trace.seed,
-            "score": numbers::json(winner.score),
+            "score": number::to_json(winner.score),
             "method": self.named.method.map(|method| method.to_string()),
             "n": self.named.n,
             "width": winner.image.width(),

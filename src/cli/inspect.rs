@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::{Value, json};
 
 use super::{
-    arguments, generate, numbers, repeat,
+    arguments, generate, repeat,
     table::{Align, Table},
     talk::Talk,
 };
@@ -13,7 +13,7 @@ use crate::{
     Error, Result,
     image::Png,
     report::Record,
-    search::{Choice, Trace},
+    search::{Choice, Trace, number},
 };
 
 /// The first bytes of a PNG file.
@@ -78,7 +78,7 @@ impl Found {
 fn machine(key: &str, text: String, record: &Record) -> Value {
     match key {
         "seed" => record.seed.into(),
-        "score" => record.score().map_or(Value::Null, numbers::json),
+        "score" => record.score().map_or(Value::Null, number::to_json),
         "settings" | "scores" => serde_json::from_str(&text).unwrap_or(Value::Null),
         "preview" => record.preview.map_or_else(|| text.into(), Value::from),
         _ => text.into(),

@@ -22,7 +22,6 @@ mod system;
 mod table;
 mod talk;
 mod usage;
-mod wish;
 
 use std::process::ExitCode;
 
@@ -72,7 +71,7 @@ fn code(error: &Error) -> u8 {
     match error {
         Error::Input { .. } | Error::File { .. } | Error::Io { .. } | Error::Tensor { .. } => REFUSED,
         Error::Interrupted => INTERRUPTED,
-        Error::Compute(_) => 1,
+        Error::Compute(_) | Error::Foreign(_) => 1,
     }
 }
 

@@ -1,12 +1,4 @@
-//! Numbers as people and JSON want them.
-
-use serde_json::Value;
-
-/// A number with the digits that it needs as f32, not those that it has as f64; NaN and infinities are texts.
-pub(super) fn json(value: f32) -> Value {
-    let text = value.to_string();
-    text.parse::<f64>().ok().filter(|number| number.is_finite()).map_or_else(|| text.to_lowercase().into(), Value::from)
-}
+//! Numbers as people want them.
 
 /// Floating-point operations with a unit that keeps the number short.
 pub(super) fn operations(flops: f64) -> String {
@@ -45,14 +37,5 @@ mod tests {
         assert_eq!(operations(1.234e9), "1.2 GFLOP");
         assert_eq!(operations(12.0), "12 FLOP");
         assert_eq!(bytes(4_450_000), "4.5 MB");
-    }
-
-    #[test]
-    fn json_numbers_are_short_and_come_back() {
-        for value in [0.97f32, 0.5, 3.0, 1e-6, 123.456, -0.0] {
-            assert_eq!(json(value).as_f64().unwrap() as f32, value);
-        }
-        assert_eq!(json(0.97).to_string(), "0.97");
-        assert_eq!([f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(json), ["nan", "inf", "-inf"].map(Value::from));
     }
 }

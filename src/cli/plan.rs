@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 use super::{
     arguments::{self, Drawing, Global},
     numbers,
-    request::{Look, preview},
+    request::{look, wish},
     system,
     table::{Align, Table},
     talk::Talk,
-    wish::{self, Named, Source, Wish},
 };
 use crate::{
     Error, Result,
@@ -19,14 +18,14 @@ use crate::{
     hub::{bundle, description::Defaults},
     models::infinity::{Pixels, Schedule},
     pipelines::{Scale, Size},
+    request::{Look, Named, Source, Wish, plan_file, preview},
     search::{Method, Plan, Search},
 };
 
 /// Shows a plan.
 pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Talk) -> Result<()> {
-    let wish = Wish::read(source(typed)?, &typed.choices)?;
-    let look = Look::read(&typed.canvas, Drawing { cfg: typed.cfg, ..Drawing::default() })?;
-    look.settings(&Defaults::default()).drawing.check()?;
+    let wish = wish(source(typed)?, &typed.choices)?;
+    let look = look(&typed.canvas, Drawing { cfg: typed.cfg, ..Drawing::default() })?;
     let preview = preview(typed.choices.preview.as_deref())?;
     let model = typed.model.model.as_deref().unwrap_or(DEMO);
     let outlook = if let Some(scales) = typed.scales {
@@ -68,7 +67,7 @@ fn source(typed: &arguments::Plan) -> Result<Source> {
                 return Err(Error::input("a plan file says all of its widths itself")
                     .with_hint("leave --n and --schedule out, or name a method instead of a file"));
             }
-            Ok(Source::Plan(wish::plan_file(path)?, Named::default()))
+            Ok(Source::Plan(plan_file(path)?, Named::default()))
         }
         (Err(error), _) => {
             let hint = error.hint().map_or(String::new(), |hint| format!("{hint}, or a plan file"));

@@ -5,10 +5,16 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{
-    arguments::Generate,
-    wish::{self, Named, Source},
+    arguments::{Choices, Generate},
+    request::named,
 };
-use crate::{Error, Result, image::Png, report::Record};
+use crate::{
+    Error, Result,
+    image::Png,
+    report::Record,
+    request::{Named, Source, plan_file},
+    search::{Plan, Select},
+};
 
 /// The record of an image.
 ///
@@ -19,9 +25,26 @@ pub(super) fn record(path: &Path) -> Result<Record> {
         let hint = error.hint().unwrap_or_default().to_owned();
         Error::file(path, error.to_string()).with_hint(hint)
     })?;
-    found.ok_or_else(|| {
+    let record = found.ok_or_else(|| {
         Error::file(path, "this picture does not say how it was painted")
             .with_hint("only PNG files that `ttsvar generate` wrote and no other program changed do")
+    })?;
+    check(path, &record)?;
+    Ok(record)
+}
+
+/// Names of the settings under which a caller's own judges are recorded.
+const OWN_JUDGES: [&str; 2] = ["scorer", "extractor"];
+
+/// Whether this program can choose as the record says.
+///
+/// # Errors
+/// Code chose that this program does not have.
+fn check(path: &Path, record: &Record) -> Result<()> {
+    let own = OWN_JUDGES.into_iter().find_map(|name| Some((name, record.settings.get(name)?.as_str()?)));
+    own.map_or(Ok(()), |(name, code)| {
+        Err(Error::file(path, format!("was chosen by a {name} of its own, `{code}`"))
+            .with_hint("repeat it with the program that brought it"))
     })
 }
 
@@ -53,10 +76,10 @@ pub(super) fn fill(typed: &mut Generate, record: Record) -> Result<Source> {
         super::arguments::Method { method: text("method"), n: whole("n"), plan: None, schedule: text("schedule") };
     let method = &mut typed.method;
     if let Some(path) = &method.plan {
-        return Ok(Source::Plan(wish::plan_file(path)?, Named::default()));
+        return Ok(Source::Plan(plan_file(path)?, Named::default()));
     }
     if method.method.is_none() && method.n.is_none() && method.schedule.is_none() {
-        return Ok(Source::Plan(record.plan.clone(), Named::read(&before)?));
+        return Ok(Source::Plan(record.plan.clone(), named(&before)?));
     }
     if method.method.is_some() && method.method != before.method {
         (before.n, before.schedule) = (None, None);
@@ -64,12 +87,29 @@ pub(super) fn fill(typed: &mut Generate, record: Record) -> Result<Source> {
     fill_one(&mut method.method, before.method);
     fill_one(&mut method.n, before.n);
     fill_one(&mut method.schedule, before.schedule);
-    wish::choices_of(&record.plan, &mut typed.choices);
-    Ok(Source::Method(Named::read(method)?))
+    choices_of(&record.plan, &mut typed.choices);
+    Ok(Source::Method(named(method)?))
 }
 
 fn fill_one<T>(typed: &mut Option<T>, before: Option<T>) {
     if typed.is_none() {
         *typed = before;
+    }
+}
+
+/// The choices that a plan makes, so that another plan can make the same.
+fn choices_of(plan: &Plan, open: &mut Choices) {
+    for stage in plan.stages() {
+        match stage.select {
+            Select::Cluster { features } => {
+                open.features.get_or_insert(features.to_string());
+            }
+            Select::Resample { potential, lambda, draw } => {
+                open.potential.get_or_insert(potential.to_string());
+                open.lambda.get_or_insert(lambda);
+                open.draw.get_or_insert(draw.to_string());
+            }
+            Select::Top { .. } | Select::Drop => {}
+        }
     }
 }

@@ -96,6 +96,19 @@ impl Log {
 }
 
 impl Setup {
+    /// What this version of the program is asked to do; `suite` names the prompts and how they were chosen, `settings` are
+    /// the generator's.
+    pub fn new(
+        suite: Map<String, Value>,
+        settings: Map<String, Value>,
+        contenders: &[Contender],
+        samples: usize,
+        seed: u64,
+    ) -> Self {
+        let (schema, version) = (SCHEMA.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        Self { schema, version, suite, samples, seed, settings, contenders: contenders.to_vec() }
+    }
+
     /// Whether this goes on where `before` stopped; else what differs.
     fn continues(&self, before: &Self) -> Result<(), &'static str> {
         let clash = |one: &Contender| before.contenders.iter().any(|two| two.is(&one.method, one.n) && two != one);

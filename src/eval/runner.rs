@@ -10,6 +10,8 @@ use std::{
     },
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Contender, Record, Suite,
     pool::{Pool, shares},
@@ -47,11 +49,29 @@ pub struct Judged {
     pub image: Image,
 }
 
-/// One try of one prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Try {
-    case: usize,
-    sample: usize,
+/// One try of one prompt: what a worker, on this machine or another, does at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Try {
+    /// Place of the prompt in the suite.
+    pub case: usize,
+    /// Which of several tries with this prompt.
+    pub sample: usize,
+    /// Places of the contenders that paint; they share the seed, and finished rows where their plans allow it.
+    pub contenders: Vec<usize>,
+}
+
+/// The tries of an evaluation of `cases` prompts that are not known yet, each with the contenders that are missing; the
+/// first try of every prompt comes first.
+pub fn open_tries(cases: usize, samples: usize, contenders: &[Contender], known: &[Record]) -> Vec<Try> {
+    let done: HashSet<_> =
+        known.iter().map(|record| (record.case, record.sample, record.method.as_str(), record.n)).collect();
+    let tries = (0..samples).flat_map(|sample| (0..cases).map(move |case| (case, sample)));
+    let missing = |(case, sample)| {
+        let missing = |who: &Contender| !done.contains(&(case, sample, who.method.as_str(), who.n));
+        let contenders = (0..contenders.len()).filter(|&place| missing(&contenders[place])).collect();
+        Try { case, sample, contenders }
+    };
+    tries.map(missing).filter(|one| !one.contenders.is_empty()).collect()
 }
 
 impl Evaluation<'_> {
@@ -80,7 +100,7 @@ impl Evaluation<'_> {
         for contender in self.contenders {
             self.search.check(&contender.plan)?;
         }
-        let open = self.open(known);
+        let open = open_tries(self.suite.cases().len(), self.samples, self.contenders, known);
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let failed = Mutex::new(None);
         let (sender, judged) = mpsc::channel();
@@ -107,34 +127,12 @@ impl Evaluation<'_> {
         failed.into_inner().unwrap_or_else(|lock| lock.into_inner()).map_or(Ok(()), Err)
     }
 
-    /// The tries that are not done, each with the contenders that are missing; the first try of every prompt comes first.
-    fn open(&self, known: &[Record]) -> Vec<(Try, Vec<&Contender>)> {
-        let done: HashSet<_> =
-            known.iter().map(|record| (record.case, record.sample, record.method.as_str(), record.n)).collect();
-        let cases = self.suite.cases().len();
-        let tries = (0..self.samples).flat_map(|sample| (0..cases).map(move |case| Try { case, sample }));
-        let missing = |one: &Try| {
-            let missing = |who: &&Contender| !done.contains(&(one.case, one.sample, who.method.as_str(), who.n));
-            self.contenders.iter().filter(missing).collect::<Vec<_>>()
-        };
-        tries.map(|one| (one, missing(&one))).filter(|(_, missing)| !missing.is_empty()).collect()
-    }
-
-    fn work(
-        &self,
-        open: &[(Try, Vec<&Contender>)],
-        next: &AtomicUsize,
-        stop: &AtomicBool,
-        sender: &Sender<Judged>,
-    ) -> Result<()> {
-        while let Some((one, contenders)) = open.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let painter = Painter::new(self, *one, contenders)?;
-            for contender in contenders {
-                if stop.load(Ordering::Relaxed) {
-                    return Ok(());
-                }
-                let outcome = painter.paint(contender)?;
-                if sender.send(self.judge(*one, contender, outcome)?).is_err() {
+    fn work(&self, open: &[Try], next: &AtomicUsize, stop: &AtomicBool, sender: &Sender<Judged>) -> Result<()> {
+        while !stop.load(Ordering::Relaxed)
+            && let Some(one) = open.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            for judged in self.attempt(one)? {
+                if sender.send(judged?).is_err() || stop.load(Ordering::Relaxed) {
                     return Ok(()); // nobody listens any more
                 }
             }
@@ -142,7 +140,24 @@ impl Evaluation<'_> {
         Ok(())
     }
 
-    fn judge(&self, one: Try, contender: &Contender, mut outcome: Outcome) -> Result<Judged> {
+    /// Paints and judges the images of one try, each when the iterator comes to it. They depend on nothing but this
+    /// evaluation and the try: not on who else is at work, nor where.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when there is no such prompt or contender; whatever painting and judging fail with.
+    pub fn attempt<'e>(&'e self, one: &'e Try) -> Result<impl Iterator<Item = Result<Judged>> + 'e> {
+        let (cases, all) = (self.suite.cases().len(), self.contenders.len());
+        if one.case >= cases || one.contenders.iter().any(|&place| place >= all) {
+            return Err(Error::input(format!(
+                "a try of another evaluation: this one has {cases} prompts, {all} contenders"
+            )));
+        }
+        let contenders: Vec<&Contender> = one.contenders.iter().map(|&place| &self.contenders[place]).collect();
+        let painter = Painter::new(self, one, &contenders)?;
+        Ok(contenders.into_iter().map(move |contender| self.judge(one, contender, painter.paint(contender)?)))
+    }
+
+    fn judge(&self, one: &Try, contender: &Contender, mut outcome: Outcome) -> Result<Judged> {
         let winner = std::slice::from_ref(&outcome.winner().image);
         let verdict = self.suite.judge(one.case, winner)?.pop();
         let verdict = verdict.ok_or_else(|| Error::input("the judge gave no verdict on an image"))?;
@@ -162,7 +177,7 @@ struct Painter<'a> {
 }
 
 impl<'a> Painter<'a> {
-    fn new(evaluation: &Evaluation<'a>, one: Try, contenders: &[&Contender]) -> Result<Self> {
+    fn new(evaluation: &Evaluation<'a>, one: &Try, contenders: &[&Contender]) -> Result<Self> {
         let (search, seed) = (evaluation.search, evaluation.seed_of(one.case, one.sample));
         let prompt = Prompt::from(evaluation.suite.cases()[one.case].prompt.as_str());
         let scales = search.pipeline.scales().len();

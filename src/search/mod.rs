@@ -8,7 +8,7 @@ pub mod event;
 pub mod kmeans;
 pub mod method;
 mod names;
-mod number;
+pub mod number;
 pub mod plan;
 mod plan_file;
 pub mod potential;

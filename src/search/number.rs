@@ -1,6 +1,15 @@
 //! Numbers in JSON that may be NaN or infinite: those are the strings `"nan"`, `"inf"` and `"-inf"`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde_json::Value;
+
+/// A number with the digits that it needs as f32, not those that it has as f64.
+pub fn to_json(value: f32) -> Value {
+    match Number::from(value) {
+        Number::Finite(value) => value.to_string().parse::<f64>().map_or(Value::Null, Value::from),
+        Number::Named(name) => name.into(),
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
@@ -51,5 +60,19 @@ pub(super) mod list {
 
     pub(in crate::search) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
         Vec::<Number>::deserialize(deserializer)?.into_iter().map(Number::value).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_numbers_are_short_and_come_back() {
+        for value in [0.97f32, 0.5, 3.0, 1e-6, 123.456, -0.0] {
+            assert_eq!(to_json(value).as_f64().unwrap() as f32, value);
+        }
+        assert_eq!(to_json(0.97).to_string(), "0.97");
+        assert_eq!([f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(to_json), ["nan", "inf", "-inf"].map(Value::from));
     }
 }

@@ -13,7 +13,7 @@ use super::{
         arguments::{GenEval as Typed, Global},
         findings::Findings,
         outputs::slug,
-        request::Look,
+        request::look,
         system,
         talk::Talk,
     },
@@ -30,6 +30,7 @@ use crate::{
     },
     file,
     report::verdicts,
+    request::{Named, recorded},
     search::Method,
 };
 
@@ -48,7 +49,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
         ));
     };
     let methods = typed.methods.iter().map(|name| name.parse()).collect::<Result<Vec<Method>>>()?;
-    let look = Look::read(&typed.canvas, typed.drawing)?;
+    let look = look(&typed.canvas, typed.drawing)?;
     let suite = open(&files, prompts, global, talk)?;
     let model = typed.model.model.as_deref().unwrap_or(DEMO);
     let system = system::open(model, typed.model.weights.as_deref(), global)?;
@@ -68,7 +69,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
         folder: &typed.out,
         resume: typed.resume,
     };
-    let settings = hall::recorded(model, &look, &settings);
+    let settings = recorded(model, Named::default(), &look, &settings);
     let hall = Hall { system: &system, pipeline: pipeline.as_ref(), settings, workers, talk };
     let (findings, log) =
         hall.run(&asked, |judged| if typed.keep { keep(&typed.out, &suite, judged) } else { Ok(()) })?;

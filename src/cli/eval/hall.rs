@@ -4,16 +4,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::super::{
-    arguments::Global, findings::Findings, interrupt::undisturbed, progress::bar, request::Look, talk::Talk,
-};
+use super::super::{arguments::Global, findings::Findings, interrupt::undisturbed, progress::bar, talk::Talk};
 use crate::{
     Error, Result,
-    bundle::{Settings, System},
+    bundle::System,
     eval::{
         Contender, Evaluation, Judged, Log, Setup, Suite, Summary,
         consistency::{self, Path as ScorePath, consistency},
-        log::SCHEMA,
     },
     pipelines::Pipeline,
     search::Search,
@@ -104,23 +101,8 @@ impl Hall<'_> {
 impl Asked<'_> {
     /// What is recorded of it; `settings` are the generator's.
     pub(super) fn setup(&self, settings: Map<String, Value>) -> Setup {
-        Setup {
-            schema: SCHEMA.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            suite: self.described.clone(),
-            samples: self.samples,
-            seed: self.seed,
-            settings,
-            contenders: self.contenders.to_vec(),
-        }
+        Setup::new(self.described.clone(), settings, self.contenders, self.samples, self.seed)
     }
-}
-
-/// The model and its settings as they are recorded.
-pub(super) fn recorded(model: &str, look: &Look, settings: &Settings) -> Map<String, Value> {
-    let mut recorded = Map::from_iter([("model".to_owned(), Value::from(model))]);
-    recorded.extend(look.recorded(settings));
-    recorded
 }
 
 /// Prints what was found and says where the rest is.

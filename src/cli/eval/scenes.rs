@@ -5,15 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Map, Value, json};
-
 use super::{
     super::{
         arguments::{Global, Results, Scenes as Typed},
         charts,
         findings::Findings,
         outputs::slug,
-        request::Look,
+        request::look,
         system,
         talk::Talk,
     },
@@ -23,10 +21,11 @@ use crate::{
     Error, Result,
     bundle::DEMO,
     eval::{
-        Contender, Experiment, Suite,
+        Contender, Experiment,
         scenes::{Scenes, Split},
     },
     report::sheet,
+    request::{Named, recorded},
     search::Method,
 };
 
@@ -37,7 +36,7 @@ const CONSISTENCY: usize = 60;
 
 pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Result<()> {
     let split: Split = typed.prompts.split.parse()?;
-    let look = Look::read(&typed.canvas, typed.drawing)?;
+    let look = look(&typed.canvas, typed.drawing)?;
     let model = typed.model.model.as_deref().unwrap_or(DEMO);
     let system = system::open(model, typed.model.weights.as_deref(), global)?;
     let settings = look.settings(system.defaults());
@@ -45,7 +44,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
     let hall = Hall {
         system: &system,
         pipeline: pipeline.as_ref(),
-        settings: hall::recorded(model, &look, &settings),
+        settings: recorded(model, Named::default(), &look, &settings),
         workers: hall::workers(global),
         talk,
     };
@@ -99,7 +98,7 @@ impl World<'_> {
         let asked = Asked {
             title: &experiment.title,
             suite: &suite,
-            described: self.described(&suite),
+            described: suite.described(),
             contenders: &experiment.contenders,
             samples: asked.samples.unwrap_or(experiment.samples),
             seed: self.typed.drawing.seed.unwrap_or(0),
@@ -118,16 +117,6 @@ impl World<'_> {
         let search = self.hall.search();
         sheet::sheet(&charts::pairs(&self.hall.evaluation(&asked, &search))?).save(folder.join("sheet.png"))?;
         Ok(findings)
-    }
-
-    fn described(&self, suite: &Scenes) -> Map<String, Value> {
-        let described = json!({
-            "name": suite.name(),
-            "split": self.split.to_string(),
-            "prompts": suite.cases().len(),
-            "prompt_seed": self.typed.prompts.prompt_seed,
-        });
-        described.as_object().cloned().unwrap_or_default()
     }
 }
 

@@ -13,11 +13,15 @@ pub use judge::{Seen, detect};
 pub use prompts::{Split, prompts};
 pub use world::Scene;
 
+use serde_json::{Map, Value};
+
 use super::{Case, Suite, Verdict};
 use crate::{Error, Result, image::Image};
 
 /// A set of prompts about scenes.
 pub struct Scenes {
+    split: Split,
+    seed: u64,
     asks: Vec<Ask>,
     cases: Vec<Case>,
 }
@@ -35,7 +39,18 @@ impl Scenes {
         }
         let asks = prompts(split, count, seed);
         let cases = asks.iter().map(|ask| Case { task: ask.task(), prompt: ask.words() }).collect();
-        Ok(Self { asks, cases })
+        Ok(Self { split, seed, asks, cases })
+    }
+
+    /// How the prompts were chosen, as evaluations record it.
+    pub fn described(&self) -> Map<String, Value> {
+        let all: [(&str, Value); 4] = [
+            ("name", self.name().into()),
+            ("split", self.split.to_string().into()),
+            ("prompts", self.cases.len().into()),
+            ("prompt_seed", self.seed.into()),
+        ];
+        all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 

@@ -2,17 +2,18 @@
 
 use std::{fs, path::Path};
 
-use super::arguments::{Choices, Method as Typed};
+use serde_json::{Map, Value};
+
 use crate::{
     Error, Result,
     features::Features,
     hub::description::Defaults,
-    search::{Draw, Method, Plan, Potential, Schedule, Select},
+    search::{Draw, Method, Plan, Potential, Schedule},
 };
 
 /// Where the plan comes from.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Source {
+pub enum Source {
     /// A method; what is left open is the model's.
     Method(Named),
     /// A plan that is there already, and the name that it goes by.
@@ -21,53 +22,45 @@ pub(super) enum Source {
 
 /// A method by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Named {
+pub struct Named {
+    /// The method; the model's own where none is named.
     pub method: Option<Method>,
+    /// How wide to search.
     pub n: Option<usize>,
+    /// How `tts-var` reads the paper's widths.
     pub schedule: Option<Schedule>,
 }
 
 /// A plan in the making.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Wish {
-    source: Source,
-    features: Option<Features>,
-    potential: Option<Potential>,
-    lambda: Option<f64>,
-    draw: Option<Draw>,
-}
-
-impl Named {
-    pub(super) fn read(typed: &Typed) -> Result<Self> {
-        let method = typed.method.as_deref().map(str::parse).transpose()?;
-        let schedule = typed.schedule.as_deref().map(str::parse).transpose()?;
-        Ok(Self { method, n: typed.n, schedule })
-    }
+pub struct Wish {
+    /// The method or plan.
+    pub source: Source,
+    /// What every clustering is formed on.
+    pub features: Option<Features>,
+    /// What every resampling makes of scores.
+    pub potential: Option<Potential>,
+    /// How greedily every resampling weighs scores.
+    pub lambda: Option<f64>,
+    /// How every resampling draws.
+    pub draw: Option<Draw>,
 }
 
 impl Wish {
-    /// What was typed.
+    /// Whether any model could follow such a plan.
     ///
     /// # Errors
-    /// A name is not known, the plan file cannot be read, or no model could follow such a plan.
-    pub(super) fn read(source: Source, choices: &Choices) -> Result<Self> {
-        let wish = Self {
-            source,
-            features: choices.features.as_deref().map(str::parse).transpose()?,
-            potential: choices.potential.as_deref().map(str::parse).transpose()?,
-            lambda: choices.lambda,
-            draw: choices.draw.as_deref().map(str::parse).transpose()?,
-        };
+    /// The numbers do not go together.
+    pub fn check(&self) -> Result<()> {
         const RELEASED_SCALES: usize = 13; // any number does: what depends on it is checked with the model at hand
-        wish.plan(RELEASED_SCALES, &Defaults::default())?;
-        Ok(wish)
+        self.plan(RELEASED_SCALES, &Defaults::default()).map(|_| ())
     }
 
     /// The plan for a model of `scales` scales, and the name that it goes by.
     ///
     /// # Errors
     /// The numbers do not go together.
-    pub(super) fn plan(&self, scales: usize, defaults: &Defaults) -> Result<(Plan, Named)> {
+    pub fn plan(&self, scales: usize, defaults: &Defaults) -> Result<(Plan, Named)> {
         let (mut plan, named) = match &self.source {
             Source::Plan(plan, named) => (plan.clone(), *named),
             Source::Method(named) => named.plan(scales, defaults)?,
@@ -109,36 +102,29 @@ impl Named {
         let schedule = self.schedule.filter(|_| method == Method::TtsVar);
         Ok((plan, Self { method: Some(method), n: Some(n), schedule }))
     }
+
+    /// The name as traces and pictures record it.
+    pub fn recorded(self) -> Map<String, Value> {
+        let all = [
+            ("method", self.method.map(|method| method.to_string().into())),
+            ("n", self.n.map(Value::from)),
+            ("schedule", self.schedule.map(|schedule| schedule.to_string().into())),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
 }
 
 /// The plan of a file.
 ///
 /// # Errors
 /// It cannot be read, or holds no plan.
-pub(super) fn plan_file(path: &Path) -> Result<Plan> {
+pub fn plan_file(path: &Path) -> Result<Plan> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
     Plan::from_toml(&text).map_err(|error| {
         let hint = error.hint().map(str::to_owned);
         let error = Error::file(path, error.to_string());
         if let Some(hint) = hint { error.with_hint(hint) } else { error }
     })
-}
-
-/// The choices that a plan makes, so that another plan can make the same.
-pub(super) fn choices_of(plan: &Plan, open: &mut Choices) {
-    for stage in plan.stages() {
-        match stage.select {
-            Select::Cluster { features } => {
-                open.features.get_or_insert(features.to_string());
-            }
-            Select::Resample { potential, lambda, draw } => {
-                open.potential.get_or_insert(potential.to_string());
-                open.lambda.get_or_insert(lambda);
-                open.draw.get_or_insert(draw.to_string());
-            }
-            Select::Top { .. } | Select::Drop => {}
-        }
-    }
 }
 
 /// A name for people: `tts-var, N = 1`.

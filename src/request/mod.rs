@@ -1,0 +1,20 @@
+//! What is asked of a model, in the words of the command line and of plan files, before it is known which model it is: which
+//! search, how images are to look, at what size they are judged. Every face reads its own form of it into these.
+
+pub mod look;
+pub mod wish;
+
+pub use look::{Aspect, Look, preview};
+pub use wish::{Named, Source, Wish, plan_file};
+
+use serde_json::{Map, Value};
+
+use crate::bundle::Settings;
+
+/// What a model was asked for, as traces, pictures and evaluations record it.
+pub fn recorded(model: &str, named: Named, look: &Look, settings: &Settings) -> Map<String, Value> {
+    let mut recorded = Map::from_iter([("model".to_owned(), Value::from(model))]);
+    recorded.extend(named.recorded());
+    recorded.extend(look.recorded(settings));
+    recorded
+}
