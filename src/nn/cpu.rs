@@ -1,40 +1,51 @@
 //! Tensors in main memory as plain slices, for kernels of our own.
 
-use std::ops::Deref;
+use std::{marker::PhantomData, ops::Deref};
 
-use candle_core::{CpuStorage, DType, Error, Result, Storage, Tensor};
+use candle_core::{DType, Error, Result, Storage, Tensor};
 use rayon::prelude::*;
+
+use super::stored::Weight;
 
 /// Whether the kernels of this crate can serve a tensor; all others are left to the tensor library.
 pub(crate) fn is_cpu_f32(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32
 }
 
-/// The values of a contiguous f32 tensor in main memory, borrowed.
-pub(crate) struct Values<'a> {
+/// The values of a contiguous tensor in main memory, borrowed.
+pub(crate) struct Values<'a, T = f32> {
     storage: Box<dyn Deref<Target = Storage> + 'a>,
     range: (usize, usize),
+    of: PhantomData<T>,
 }
 
 impl<'a> Values<'a> {
-    /// Fails for any other tensor.
+    /// Fails for any tensor but a contiguous f32 one.
     pub fn of(x: &'a Tensor) -> Result<Self> {
+        Self::stored(x)
+    }
+}
+
+impl<'a, T: Weight> Values<'a, T> {
+    /// Fails for any other tensor, or one of another type.
+    pub fn stored(x: &'a Tensor) -> Result<Self> {
         let (storage, layout) = x.storage_and_layout();
-        match (matches!(&*storage, Storage::Cpu(CpuStorage::F32(_))), layout.contiguous_offsets()) {
-            (true, Some(range)) => Ok(Self { storage: Box::new(storage), range }),
-            _ => Err(Error::Msg("a kernel for contiguous f32 tensors in main memory was given another one".into())),
+        match (slice::<T>(&storage), layout.contiguous_offsets()) {
+            (Some(_), Some(range)) => Ok(Self { storage: Box::new(storage), range, of: PhantomData }),
+            _ => Err(Error::Msg("a kernel for contiguous tensors in main memory was given another one".into())),
         }
     }
 }
 
-impl Deref for Values<'_> {
-    type Target = [f32];
+fn slice<T: Weight>(storage: &Storage) -> Option<&[T]> {
+    if let Storage::Cpu(storage) = storage { T::of(storage) } else { None }
+}
 
-    fn deref(&self) -> &[f32] {
-        match &**self.storage {
-            Storage::Cpu(CpuStorage::F32(data)) => &data[self.range.0..self.range.1],
-            _ => unreachable!("checked when it was made"),
-        }
+impl<T: Weight> Deref for Values<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &slice(&self.storage).unwrap_or(&[])[self.range.0..self.range.1] // of this type, as was seen when it was made
     }
 }
 

@@ -1,6 +1,6 @@
-//! Elementary functions of whole vectors, and rows of values mapped by them; softmax.
+//! Elementary functions of whole vectors, and rows of values mapped by them.
 
-use super::simd::{Kernel, Lanes, Running, dispatch};
+use super::simd::{Kernel, Lanes, dispatch};
 
 /// `e^x`, within 2 ulp; 0 and infinity beyond the range of f32, NaN stays.
 #[inline(always)]
@@ -78,45 +78,6 @@ impl<F: Map> Kernel for MapKernel<'_, F> {
     }
 }
 
-/// `softmax(scale * row + bias)` in place.
-pub(super) fn softmax(row: &mut [f32], scale: f32, bias: Option<&[f32]>) {
-    dispatch(Softmax { row, scale, bias });
-}
-
-struct Softmax<'a> {
-    row: &'a mut [f32],
-    scale: f32,
-    bias: Option<&'a [f32]>,
-}
-
-impl Kernel for Softmax<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(self) {
-        let Self { row, scale, bias } = self;
-        match bias {
-            Some(bias) => row.iter_mut().zip(bias).for_each(|(v, b)| *v = *v * scale + b),
-            None => row.iter_mut().for_each(|v| *v *= scale),
-        }
-        let mut top = Running::<L>::new(f32::NEG_INFINITY);
-        for part in row.chunks(Running::<L>::STEP) {
-            top.update(part, f32::NEG_INFINITY, |top, v| v.at_least(top));
-        }
-        let top = L::splat(top.fold(f32::max));
-        let mut total = Running::<L>::new(0.0);
-        for part in row.chunks_mut(Running::<L>::STEP) {
-            for (total, part) in total.0.iter_mut().zip(part.chunks_mut(L::COUNT)) {
-                let power = exp(L::load_rest(part, f32::NEG_INFINITY).sub(top));
-                *total = total.add(power);
-                power.store_rest(part);
-            }
-        }
-        let inverse = total.fold(|a, b| a + b).recip();
-        row.iter_mut().for_each(|v| *v *= inverse);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,42 +123,6 @@ mod tests {
         for found in in_all_versions(|| Powers(x.to_vec())) {
             assert_eq!(found[..6], [0.0, 0.0, 0.0, f32::INFINITY, f32::INFINITY, f32::INFINITY]);
             assert!(found[6].is_nan() && found[7] == 1.0 && found[8] == 1.0);
-        }
-    }
-
-    struct SoftmaxOf(Vec<f32>);
-
-    impl Kernel for SoftmaxOf {
-        type Output = Vec<f32>;
-
-        #[inline(always)]
-        fn run<L: Lanes>(mut self) -> Vec<f32> {
-            Softmax { row: &mut self.0, scale: 0.5, bias: None }.run::<L>();
-            self.0
-        }
-    }
-
-    #[test]
-    fn softmax_matches_its_definition_for_odd_lengths() {
-        for length in [1, 7, 8, 9, 33, 155] {
-            let row: Vec<f32> = (0..length).map(|i| (i as f32 * 1.7).sin() * 30.0).collect();
-            let powers: Vec<f64> = row.iter().map(|v| (f64::from(*v) * 0.5).exp()).collect();
-            let total: f64 = powers.iter().sum();
-            for found in in_all_versions(|| SoftmaxOf(row.clone())) {
-                for (found, power) in found.iter().zip(&powers) {
-                    assert!((f64::from(*found) - power / total).abs() < 1e-6, "{length}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn softmax_passes_nan_on_and_leaves_out_what_is_masked() {
-        for found in in_all_versions(|| SoftmaxOf(vec![1.0, f32::NEG_INFINITY, 1.0])) {
-            assert_eq!(found, [0.5, 0.0, 0.5]);
-        }
-        for found in in_all_versions(|| SoftmaxOf([&[f32::NAN][..], &[1.0; 20]].concat())) {
-            assert!(found.iter().any(|v| v.is_nan()));
         }
     }
 }

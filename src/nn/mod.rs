@@ -19,6 +19,7 @@ mod resample;
 mod residual;
 mod rope;
 mod simd;
+mod softmax;
 mod stored;
 mod vit;
 mod weights;

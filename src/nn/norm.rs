@@ -96,24 +96,29 @@ impl Kernel for Normalise<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let count = self.row.len() as f32;
+        let values = self.row.len() as f32;
         let mut sum = Running::<L>::new(0.0);
         if self.centered {
             self.row.chunks(Running::<L>::STEP).for_each(|part| sum.update(part, 0.0, L::add));
         }
-        let mean = sum.fold(|a, b| a + b) / count;
+        let mean = sum.fold(|a, b| a + b) / values;
         let center = L::splat(mean);
         let mut power = Running::<L>::new(0.0);
         for part in self.row.chunks(Running::<L>::STEP) {
             power.update(part, mean, |power, v| v.sub(center).mul_add(v.sub(center), power));
         }
-        let inverse = L::splat((power.fold(|a, b| a + b) / count + self.eps).sqrt().recip());
-        let columns = self.row.chunks(L::COUNT).zip(self.scale.chunks(L::COUNT)).zip(self.out.chunks_mut(L::COUNT));
-        for (i, ((part, scale), out)) in columns.enumerate() {
-            let shift =
-                self.shift.map_or(L::splat(0.0), |shift| L::load_rest(&shift[i * L::COUNT..][..out.len()], 0.0));
-            let normal = L::load_rest(part, mean).sub(center).mul(inverse);
-            normal.mul_add(L::load_rest(scale, 0.0), shift).store_rest(out);
+        let inverse = L::splat((power.fold(|a, b| a + b) / values + self.eps).sqrt().recip());
+        let (whole, count) = (self.row.len() / L::COUNT * L::COUNT, self.row.len());
+        let shift = self.shift.unwrap_or(&[]);
+        for at in (0..whole).step_by(L::COUNT) {
+            let shift = if shift.is_empty() { L::splat(0.0) } else { L::load(&shift[at..]) };
+            let normal = L::load(&self.row[at..]).sub(center).mul(inverse);
+            normal.mul_add(L::load(&self.scale[at..]), shift).store(&mut self.out[at..]);
+        }
+        if whole < count {
+            let shift = if shift.is_empty() { L::splat(0.0) } else { L::load_some(&shift[whole..count], 0.0) };
+            let normal = L::load_some(&self.row[whole..], mean).sub(center).mul(inverse);
+            normal.mul_add(L::load_some(&self.scale[whole..count], 0.0), shift).store_some(&mut self.out[whole..]);
         }
     }
 }

@@ -73,27 +73,25 @@ impl Panels {
         Self { values, bias: padded, taps, inputs, outputs }
     }
 
-    /// One tap whose matrix is given by rows of `outputs` values in several blocks of rows, each `stride` apart; no bias.
-    pub fn from_rows<'a>(blocks: impl Iterator<Item = &'a [f32]> + Clone, stride: usize, outputs: usize) -> Self {
-        let rows = || blocks.clone().flat_map(|block| block.chunks(stride).map(|row| &row[..outputs]));
-        let (inputs, panels) = (rows().count(), outputs.div_ceil(WIDTH));
+    /// One tap whose matrix is given by rows of `outputs` values, without a bias.
+    pub fn from_rows(rows: &[f32], outputs: usize) -> Self {
+        let (inputs, panels) = (rows.len() / outputs.max(1), outputs.div_ceil(WIDTH));
         let mut values = vec![0.0; panels * inputs * WIDTH];
         for (panel, values) in values.chunks_exact_mut((inputs * WIDTH).max(1)).enumerate() {
             let columns = panel * WIDTH..outputs.min((panel + 1) * WIDTH);
-            for (to, row) in values.chunks_exact_mut(WIDTH).zip(rows()) {
+            for (to, row) in values.chunks_exact_mut(WIDTH).zip(rows.chunks_exact(outputs)) {
                 to[..columns.len()].copy_from_slice(&row[columns.clone()]);
             }
         }
         Self { values: Values::F32(values), bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
     }
 
-    /// One tap whose matrix is given by columns of `inputs` values in several blocks, each `stride` apart; no bias.
-    pub fn from_columns<'a>(blocks: impl Iterator<Item = &'a [f32]> + Clone, stride: usize, inputs: usize) -> Self {
-        let columns = blocks.flat_map(|block| block.chunks(stride).map(|column| &column[..inputs]));
-        let outputs = columns.clone().count();
+    /// One tap whose matrix is given by columns of `inputs` values, without a bias.
+    pub fn from_columns(columns: &[f32], inputs: usize) -> Self {
+        let outputs = columns.len() / inputs.max(1);
         let panels = outputs.div_ceil(WIDTH);
         let mut values = vec![0.0; panels * inputs * WIDTH];
-        for (output, column) in columns.enumerate() {
+        for (output, column) in columns.chunks_exact(inputs.max(1)).enumerate() {
             let to = &mut values[output / WIDTH * inputs * WIDTH + output % WIDTH..];
             to.iter_mut().step_by(WIDTH).zip(column).for_each(|(to, v)| *to = *v);
         }
@@ -384,15 +382,12 @@ mod tests {
     }
 
     #[test]
-    fn blocks_of_rows_and_of_columns_make_the_same_matrix() {
+    fn rows_and_columns_make_the_matrix_that_they_are_of() {
         let values: Vec<f32> = (0..45 * 7).map(|i| (i as f32).sin()).collect();
-        let blocks = [&values[..10 * 7], &values[10 * 7..44 * 7 + 5]];
-        let rows = Panels::from_rows(blocks.into_iter(), 7, 5);
-        let expected = Panels::new([5, 1, 45], |o, _, i| values[i * 7 + o], None);
-        assert_eq!(rows.values, expected.values);
-        let columns = Panels::from_columns(blocks.into_iter(), 7, 5);
-        let expected = Panels::new([45, 1, 5], |o, _, i| values[o * 7 + i], None);
-        assert_eq!(columns.values, expected.values);
+        let expected = Panels::new([7, 1, 45], |o, _, i| values[i * 7 + o], None);
+        assert_eq!(Panels::from_rows(&values, 7).values, expected.values);
+        let expected = Panels::new([45, 1, 7], |o, _, i| values[o * 7 + i], None);
+        assert_eq!(Panels::from_columns(&values, 7).values, expected.values);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The types that packed weights are kept in. Sums are taken in f32 in any case.
+//! The types that weights, keys and values are kept in. Sums are taken in f32 in any case.
 
+use candle_core::CpuStorage;
 use half::bf16;
 
 use super::simd::Lanes;
@@ -12,8 +13,13 @@ pub(super) enum Values {
 }
 
 /// A type that weights are kept in.
-pub(super) trait Weight: Copy + Default + Send + Sync {
+pub(super) trait Weight: Copy + Default + Send + Sync + 'static {
     fn rounded(value: f32) -> Self;
+
+    fn value(self) -> f32;
+
+    /// The numbers of a tensor, if they are of this type.
+    fn of(storage: &CpuStorage) -> Option<&[Self]>;
 
     /// # Safety
     /// `L::COUNT` values can be read at `from`.
@@ -23,6 +29,14 @@ pub(super) trait Weight: Copy + Default + Send + Sync {
 impl Weight for f32 {
     fn rounded(value: f32) -> Self {
         value
+    }
+
+    fn value(self) -> f32 {
+        self
+    }
+
+    fn of(storage: &CpuStorage) -> Option<&[Self]> {
+        if let CpuStorage::F32(values) = storage { Some(values) } else { None }
     }
 
     #[inline(always)]
@@ -35,6 +49,14 @@ impl Weight for f32 {
 impl Weight for bf16 {
     fn rounded(value: f32) -> Self {
         Self::from_f32(value)
+    }
+
+    fn value(self) -> f32 {
+        self.to_f32()
+    }
+
+    fn of(storage: &CpuStorage) -> Option<&[Self]> {
+        if let CpuStorage::BF16(values) = storage { Some(values) } else { None }
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::Config;
 use crate::{
@@ -219,9 +219,10 @@ impl Infinity {
         4 * (rows * tokens * 2 * c + feed_forward.max(attention)) as u64
     }
 
-    /// Bytes of the keys and values that one row of one half leaves for `tokens` tokens, in f32.
+    /// Bytes of the keys and values that one row of one half leaves for `tokens` tokens.
     pub fn kv_bytes(&self, tokens: usize) -> u64 {
-        (2 * 4 * self.config.depth * self.config.width * tokens) as u64
+        let value = self.blocks.first().map_or(4, |block| block.sa.kept_as.size_in_bytes());
+        (2 * value * self.config.depth * self.config.width * tokens) as u64
     }
 }
 
@@ -297,6 +298,7 @@ struct SelfAttention {
     temperature: Vec<f32>, // exp of scale_mul_1H11, one a head
     mat_qkv: Linear,
     proj: Linear,
+    kept_as: DType, // of keys and values
 }
 
 #[derive(Clone, Debug)]
@@ -353,18 +355,20 @@ impl Block {
 
 impl SelfAttention {
     fn load(w: &Weights, c: usize, heads: usize) -> Result<Self> {
-        let logs = w.get_reshaped(heads, "scale_mul_1H11")?.to_dtype(candle_core::DType::F32)?.to_vec1::<f32>()?;
+        let logs = w.get_reshaped(heads, "scale_mul_1H11")?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
         let (q_bias, v_bias) = (w.get(c, "q_bias")?, w.get(c, "v_bias")?);
         let bias = Tensor::cat(&[&q_bias, &q_bias.zeros_like()?, &v_bias], 0)?;
         Ok(Self {
             temperature: logs.iter().map(|log| log.min(MAX_LOG_TEMPERATURE).exp()).collect(),
             mat_qkv: Linear::load_with_bias(&w.pp("mat_qkv"), c, 3 * c, Some(bias))?,
             proj: Linear::load(&w.pp("proj"), c, c)?,
+            kept_as: w.dtype(),
         })
     }
 
     fn forward(&self, x: &Tensor, before: &[Vec<&Kv>], rope: &Rope) -> Result<(Tensor, Vec<Kv>)> {
         let (q, own) = split_and_rotate(&self.mat_qkv.forward(x)?, &self.temperature, rope)?;
+        let own = own.iter().map(|kv| kv.to_dtype(self.kept_as)).collect::<candle_core::Result<Vec<_>>>()?;
         let seen = before.iter().zip(&own).map(|(before, own)| [&before[..], &[own]].concat());
         let seen: Vec<Vec<&Kv>> = seen.collect();
         let out = attention_blocks(&q, &seen, self.temperature.len(), 1.0, None)?; // (R, L, C)
