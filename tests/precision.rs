@@ -5,12 +5,13 @@ mod support;
 use candle_core::{DType, Device, Tensor};
 use support::{golden, json, tensors};
 use ttsvar::{
+    bench::Architecture,
     hub,
     models::{
         bsq_vae::Decoder,
-        infinity::{Infinity, Schedule},
+        infinity::{Guidance, Infinity, Pixels, ScaleRun, Schedule},
     },
-    nn::{Linear, Weights},
+    nn::{Kv, Linear, Rope, Weights},
     pipelines::infinity::{InfinityRollout, Painter, Settings},
 };
 
@@ -78,4 +79,32 @@ fn bf16_layers_are_those_of_rounded_weights() {
         let expected = Linear::new(halves, None).and_then(|layer| layer.forward(&x)).expect("a product");
         assert_eq!(support::values(&found), support::values(&expected), "{rows} {inputs} {outputs}");
     }
+}
+
+/// What the smaller network keeps is what it is predicted to keep; by the same rule 2B keeps at most 3.4 GB at a megapixel.
+#[test]
+fn keys_and_values_take_half_the_memory_in_bf16() {
+    let config = json("infinity-tiny", "config.json");
+    let file = golden("infinity-tiny").join(config["files"]["model"].as_str().expect("a file"));
+    for dtype in [DType::F32, DType::BF16] {
+        let weights = Weights::new(hub::open(&file, &[]).expect("a checkpoint"), dtype, &Device::Cpu);
+        let network = Infinity::load(&weights).expect("the network");
+        let texts = [network.text(&network.unconditional(3).expect("a text")).expect("a text")];
+        let input = [network.first_input(&texts[0]).expect("an input")];
+        let width = network.config().width / network.config().heads;
+        let rope = Rope::new((1, 1), (1, 1), width, &Device::Cpu).expect("angles");
+        let guidance = Guidance { cfg: 1.0, layer: None };
+        let run = ScaleRun { input: &input, texts: &texts, seen: &[vec![]], rope: &rope, guidance, keep: true };
+        let (_, kept) = network.forward(run, &mut |_, _, _| ()).expect("a scale");
+        let bytes = |x: &Tensor| (x.elem_count() * x.dtype().size_in_bytes()) as u64;
+        let kept: u64 = kept.iter().flatten().flatten().map(|Kv { k, v }| bytes(k) + bytes(v)).sum();
+        assert_eq!(kept, network.kv_bytes(1));
+        assert_eq!(kept, network.config().kv_bytes(1, dtype));
+    }
+    let grids = Schedule::released(1.0, Pixels::P1M).expect("a schedule").grids;
+    let before_the_last: usize = grids[..grids.len() - 1].iter().map(|(height, width)| height * width).sum();
+    let sizes = Architecture::named("2b").expect("an architecture").transformer();
+    let pair = 2 * sizes.kv_bytes(before_the_last, DType::BF16);
+    println!("keys and values of a guided pair of 2B at 1M in bf16: {:.2} GB", pair as f64 / 1e9);
+    assert!(pair <= 3_400_000_000);
 }

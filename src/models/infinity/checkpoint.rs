@@ -1,5 +1,7 @@
 //! The sizes of a checkpoint: read off a file, or given, to know what a file of such sizes holds.
 
+use candle_core::DType;
+
 use crate::{Result, nn::Weights};
 
 /// The sizes of a checkpoint, all read off its tensors.
@@ -39,6 +41,11 @@ impl Config {
             return Err(first.mismatch("sa.scale_mul_1H11", expected, heads.to_string()));
         }
         Ok(Self { width, depth, heads, text_width, bits: double_bits / 2, hidden, levels, text_tokens })
+    }
+
+    /// Bytes of the keys and values that one row of one half leaves for `tokens` tokens, kept as `dtype`.
+    pub fn kv_bytes(&self, tokens: usize, dtype: DType) -> u64 {
+        (2 * dtype.size_in_bytes() * self.depth * self.width * tokens) as u64
     }
 
     /// Name and shape of every tensor that [`super::Infinity::load`] reads, all blocks in one chunk.

@@ -221,8 +221,7 @@ impl Infinity {
 
     /// Bytes of the keys and values that one row of one half leaves for `tokens` tokens.
     pub fn kv_bytes(&self, tokens: usize) -> u64 {
-        let value = self.blocks.first().map_or(4, |block| block.sa.kept_as.size_in_bytes());
-        (2 * value * self.config.depth * self.config.width * tokens) as u64
+        self.config.kv_bytes(tokens, self.blocks.first().map_or(DType::F32, |block| block.sa.kept_as))
     }
 }
 
