@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Files that appear whole or not at all, and names for them.
 
 use std::{
     fs,
@@ -7,6 +7,9 @@ use std::{
 };
 
 use tempfile::NamedTempFile;
+
+/// Bytes of a prompt that go into a file name: well below the 255 that file systems take.
+const SLUG: usize = 80;
 
 /// Writes a file under a passing name in its folder and renames it when it is complete: no partial file is left behind,
 /// and a file of that name is kept if writing fails.
@@ -46,9 +49,36 @@ fn passing(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
+/// A prompt as part of a file name: its letters and digits in lower case, hyphens between the words.
+pub fn slug(prompt: &str) -> String {
+    let lower = prompt.to_lowercase();
+    let mut slug = String::new();
+    for word in lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        let hyphen = if slug.is_empty() { "" } else { "-" };
+        if slug.len() + hyphen.len() + word.len() <= SLUG {
+            slug.extend([hyphen, word]);
+            continue;
+        }
+        if slug.is_empty() {
+            slug.push_str(&word[..word.floor_char_boundary(SLUG)]);
+        }
+        break;
+    }
+    if slug.is_empty() { "image".to_owned() } else { slug }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prompts_become_short_plain_names() {
+        assert_eq!(slug("A red circle, and a *blue* square!"), "a-red-circle-and-a-blue-square");
+        assert_eq!(slug("?!"), "image");
+        assert_eq!(slug("../etc/passwd"), "etc-passwd");
+        assert_eq!(slug(&"drei Worte ".repeat(40)).len(), 76, "whole words");
+        assert_eq!(slug(&"ä".repeat(300)), "ä".repeat(40));
+    }
 
     #[test]
     fn a_file_is_replaced_or_kept_and_nothing_else_is_left() {

@@ -32,6 +32,9 @@ pub mod text;
 
 pub use error::{Error, Result};
 
+/// The version of this program, as traces and pictures record it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The examples of the README are compiled by the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

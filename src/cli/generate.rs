@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::{
     arguments::{self, Global},
     code, numbers,
-    outputs::slug,
     progress::Progress,
     request::Request,
     system,
@@ -16,6 +15,7 @@ use super::{
 use crate::{
     Result,
     bundle::{Settings, System},
+    file::slug,
     pipelines::{Pipeline, Prompt},
     report::{Record, Tree},
     request::Named,

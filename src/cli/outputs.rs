@@ -9,9 +9,6 @@ use std::{
 use super::{arguments, interrupt::undisturbed};
 use crate::{Error, Result, file};
 
-/// Bytes of a prompt that go into a file name: well below the 255 that file systems take.
-const SLUG: usize = 80;
-
 /// Where one kind of result goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -134,36 +131,9 @@ fn named(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
-/// A prompt as part of a file name: its letters and digits in lower case, hyphens between the words.
-pub(super) fn slug(prompt: &str) -> String {
-    let lower = prompt.to_lowercase();
-    let mut slug = String::new();
-    for word in lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        let hyphen = if slug.is_empty() { "" } else { "-" };
-        if slug.len() + hyphen.len() + word.len() <= SLUG {
-            slug.extend([hyphen, word]);
-            continue;
-        }
-        if slug.is_empty() {
-            slug.push_str(&word[..word.floor_char_boundary(SLUG)]);
-        }
-        break;
-    }
-    if slug.is_empty() { "image".to_owned() } else { slug }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn prompts_become_short_plain_names() {
-        assert_eq!(slug("A red circle, and a *blue* square!"), "a-red-circle-and-a-blue-square");
-        assert_eq!(slug("?!"), "image");
-        assert_eq!(slug("../etc/passwd"), "etc-passwd");
-        assert_eq!(slug(&"drei Worte ".repeat(40)).len(), 76, "whole words");
-        assert_eq!(slug(&"ä".repeat(300)), "ä".repeat(40));
-    }
 
     #[test]
     fn nothing_in_a_folder_is_replaced() {

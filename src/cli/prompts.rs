@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, request};
 
 /// What is to be painted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Prompts {
             (Some("-"), _) => Self::of_stdin(),
             (_, Some(path)) if path == Path::new("-") => Self::of_stdin(),
             (_, Some(path)) => Self::of_list(path, fs::read(path).map_err(Error::io(path))?),
-            (Some(text), None) => Ok(Self { texts: vec![checked(text, "the prompt")?], list: false }),
+            (Some(text), None) => Ok(Self { texts: vec![request::prompt(text, "the prompt")?], list: false }),
             (None, None) => Err(Error::input("there is no prompt").with_hint(SAY)),
         }
     }
@@ -46,7 +46,7 @@ impl Prompts {
         })?;
         let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
         let lines = lines.filter(|(_, line)| !line.trim().is_empty());
-        let texts = lines.map(|(i, line)| checked(line, &format!("line {} of {}", i + 1, place.display())));
+        let texts = lines.map(|(i, line)| request::prompt(line, &format!("line {} of {}", i + 1, place.display())));
         let texts = texts.collect::<Result<Vec<String>>>()?;
         if texts.is_empty() {
             return Err(Error::file(place, "no prompts in it").with_hint("write one prompt a line"));
@@ -56,18 +56,6 @@ impl Prompts {
 }
 
 const SAY: &str = "say what to paint: ttsvar generate \"a red circle and a blue square\"";
-
-/// A prompt without blanks around it.
-fn checked(text: &str, what: &str) -> Result<String> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(Error::input(format!("{what} is empty")).with_hint(SAY));
-    }
-    if text.contains('\0') {
-        return Err(Error::input(format!("{what} contains a NUL")).with_hint("prompts are plain text"));
-    }
-    Ok(text.to_owned())
-}
 
 #[cfg(test)]
 mod tests {

@@ -2,14 +2,16 @@
 //! search, how images are to look, at what size they are judged. Every face reads its own form of it into these.
 
 pub mod look;
+pub mod system;
 pub mod wish;
 
 pub use look::{Aspect, Look, preview};
+pub use system::open;
 pub use wish::{Named, Source, Wish, plan_file};
 
 use serde_json::{Map, Value};
 
-use crate::bundle::Settings;
+use crate::{Error, Result, bundle::Settings};
 
 /// What a model was asked for, as traces, pictures and evaluations record it.
 pub fn recorded(model: &str, named: Named, look: &Look, settings: &Settings) -> Map<String, Value> {
@@ -17,4 +19,20 @@ pub fn recorded(model: &str, named: Named, look: &Look, settings: &Settings) -> 
     recorded.extend(named.recorded());
     recorded.extend(look.recorded(settings));
     recorded
+}
+
+/// A prompt without blanks around it; `what` names it in errors.
+///
+/// # Errors
+/// It is empty, or no plain text.
+pub fn prompt(text: &str, what: &str) -> Result<String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Error::input(format!("{what} is empty"))
+            .with_hint("say what to paint, such as \"a red circle and a blue square\""));
+    }
+    if text.contains('\0') {
+        return Err(Error::input(format!("{what} contains a NUL")).with_hint("prompts are plain text"));
+    }
+    Ok(text.to_owned())
 }

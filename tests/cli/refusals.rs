@@ -37,11 +37,11 @@ fn prompts_that_say_nothing() {
 
     $ generate ""
     error: the prompt is empty
-    hint: say what to paint: ttsvar generate "a red circle and a blue square"
+    hint: say what to paint, such as "a red circle and a blue square"
 
     $ generate "  \t "
     error: the prompt is empty
-    hint: say what to paint: ttsvar generate "a red circle and a blue square"
+    hint: say what to paint, such as "a red circle and a blue square"
 
     $ generate -
     error: standard input: no prompts in it

@@ -12,7 +12,6 @@ use super::{
     super::{
         arguments::{GenEval as Typed, Global},
         findings::Findings,
-        outputs::slug,
         request::look,
         system,
         talk::Talk,
@@ -28,7 +27,7 @@ use crate::{
         Contender, Judged, Record, Suite,
         geneval::{GenEval, Metadata, prompts, results, self_test},
     },
-    file,
+    file::{self, slug},
     report::verdicts,
     request::{Named, recorded},
     search::Method,

@@ -12,7 +12,6 @@ use super::{
         arguments::{GenEval as Typed, Global},
         findings::Findings,
         interrupt::undisturbed,
-        outputs::slug,
         progress::bar,
         talk::Talk,
     },
@@ -27,6 +26,7 @@ use crate::{
         geneval::{GenEval, Metadata, PictureFolder},
         shown::{self, Shown},
     },
+    file::slug,
     report::verdicts,
 };
 

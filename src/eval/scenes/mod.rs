@@ -18,6 +18,9 @@ use serde_json::{Map, Value};
 use super::{Case, Suite, Verdict};
 use crate::{Error, Result, image::Image};
 
+/// The name of the suite.
+const NAME: &str = "scenes";
+
 /// A set of prompts about scenes.
 pub struct Scenes {
     split: Split,
@@ -42,6 +45,20 @@ impl Scenes {
         Ok(Self { split, seed, asks, cases })
     }
 
+    /// The set that [`Scenes::described`] describes.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when it describes something else.
+    pub fn of(described: &Map<String, Value>) -> Result<Self> {
+        let missing = |name: &str| Error::input(format!("no `{name}` in the description of a set of scenes"));
+        let number = |name: &str| described.get(name).and_then(Value::as_u64).ok_or_else(|| missing(name));
+        let text = |name: &str| described.get(name).and_then(Value::as_str).ok_or_else(|| missing(name));
+        match text("name")? {
+            NAME => Self::new(text("split")?.parse()?, number("prompts")? as usize, number("prompt_seed")?),
+            other => Err(Error::input(format!("`{other}` is no set of scenes"))),
+        }
+    }
+
     /// How the prompts were chosen, as evaluations record it.
     pub fn described(&self) -> Map<String, Value> {
         let all: [(&str, Value); 4] = [
@@ -56,7 +73,7 @@ impl Scenes {
 
 impl Suite for Scenes {
     fn name(&self) -> &str {
-        "scenes"
+        NAME
     }
 
     fn tasks(&self) -> &[&'static str] {

@@ -1,0 +1,153 @@
+//! Evaluations in pieces, so that they can be spread over machines: what is asked for, one try of it, and the folder with
+//! what is known.
+
+use std::{path::PathBuf, sync::Mutex};
+
+use pyo3::{
+    prelude::*,
+    types::{PyBytes, PyDict},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use ttsvar::{
+    Error, Result,
+    eval::{self, Contender, Record, Setup, Summary, Try, open_tries, scenes::Scenes},
+    image::Png,
+    request::{Named, recorded},
+    search::Search,
+};
+
+use crate::{errors::raised, options::Options, system::System};
+
+/// What an evaluation of the demo world's scenes is asked to do. It needs no model to say that.
+#[pyclass(frozen, module = "ttsvar._native")]
+pub(crate) struct Evaluation {
+    setup: Setup,
+    suite: Scenes,
+}
+
+#[pymethods]
+impl Evaluation {
+    /// The evaluation of methods at several sizes by a model, set up as `options` say.
+    #[staticmethod]
+    fn scenes(
+        py: Python<'_>,
+        system: &System,
+        options: &Bound<'_, PyDict>,
+        split: &str,
+        prompts: usize,
+        prompt_seed: u64,
+        methods: Vec<String>,
+        n: Vec<usize>,
+        samples: usize,
+        seed: u64,
+    ) -> PyResult<Self> {
+        let look = Options::read(options)?.look;
+        let plan = || {
+            let suite = Scenes::new(split.parse()?, prompts, prompt_seed)?;
+            let methods = methods.iter().map(|name| name.parse()).collect::<Result<Vec<_>>>()?;
+            let settings = look.settings(system.inner.defaults());
+            let scales = system.inner.pipeline(&settings)?.scales().len();
+            let contenders = Contender::grid(&methods, &n, scales)?;
+            let settings = recorded(&system.model, Named::default(), &look, &settings);
+            Ok(Self { setup: Setup::new(suite.described(), settings, &contenders, samples, seed), suite })
+        };
+        raised(py, plan())
+    }
+
+    /// The evaluation that a setup of this kind describes.
+    #[staticmethod]
+    fn of(py: Python<'_>, setup: &str) -> PyResult<Self> {
+        let setup: Setup = raised(py, read(setup, "the setup of an evaluation"))?;
+        let suite = raised(py, Scenes::of(&setup.suite))?;
+        Ok(Self { setup, suite })
+    }
+
+    /// As it stands in `setup.json`.
+    #[getter]
+    fn setup(&self) -> String {
+        written(&self.setup)
+    }
+
+    /// The tries that a log does not know yet, in the order in which they should be done.
+    fn tries(&self, log: &Log) -> Vec<String> {
+        let known = log.inner.lock().unwrap_or_else(|lock| lock.into_inner());
+        let cases = eval::Suite::cases(&self.suite).len();
+        open_tries(cases, self.setup.samples, &self.setup.contenders, known.records()).iter().map(written).collect()
+    }
+
+    /// Paints and judges the images of one try: for each its record and, if wanted, its PNG.
+    fn attempt<'py>(
+        &self,
+        py: Python<'py>,
+        system: &System,
+        options: &Bound<'py, PyDict>,
+        one: &str,
+        images: bool,
+    ) -> PyResult<Vec<(String, Option<Bound<'py, PyBytes>>)>> {
+        let look = Options::read(options)?.look;
+        let settings = look.settings(system.inner.defaults());
+        if recorded(&system.model, Named::default(), &look, &settings) != self.setup.settings {
+            return raised(py, Err(Error::input("an evaluation with another model or other settings")));
+        }
+        let one: Try = raised(py, read(one, "a try of an evaluation"))?;
+        let pipeline = raised(py, system.inner.pipeline(&settings))?;
+        let search = Search::new(pipeline.as_ref(), system.inner.scorer(), system.inner.extractors());
+        let found = py.detach(|| self.judged(&search, &one, images));
+        let bytes = |png: Option<Vec<u8>>| png.map(|png| PyBytes::new(py, &png));
+        Ok(raised(py, found)?.into_iter().map(|(record, png)| (record, bytes(png))).collect())
+    }
+
+    /// What the records of a log say, as in `summary.json`.
+    fn summary(&self, log: &Log) -> String {
+        let known = log.inner.lock().unwrap_or_else(|lock| lock.into_inner());
+        written(&Summary::new(&self.suite, self.setup.samples, &self.setup.contenders, known.records()))
+    }
+}
+
+impl Evaluation {
+    fn judged(&self, search: &Search<'_>, one: &Try, images: bool) -> Result<Vec<(String, Option<Vec<u8>>)>> {
+        let Setup { contenders, samples, seed, .. } = &self.setup;
+        let evaluation =
+            eval::Evaluation { suite: &self.suite, search, contenders, samples: *samples, seed: *seed, workers: 1 };
+        let found = evaluation.attempt(one)?.map(|judged| {
+            let judged = judged?;
+            let png = images.then(|| Png::new(judged.image).encode()).transpose()?;
+            Ok((written(&judged.record), png))
+        });
+        found.collect()
+    }
+}
+
+/// The folder of an evaluation, open for one writer.
+#[pyclass(frozen, module = "ttsvar._native")]
+pub(crate) struct Log {
+    inner: Mutex<eval::Log>,
+}
+
+#[pymethods]
+impl Log {
+    #[staticmethod]
+    fn open(py: Python<'_>, folder: PathBuf, evaluation: &Evaluation, resume: bool) -> PyResult<Self> {
+        let inner = raised(py, eval::Log::open(&folder, &evaluation.setup, resume))?;
+        Ok(Self { inner: Mutex::new(inner) })
+    }
+
+    /// Writes the line of an image.
+    fn add(&self, py: Python<'_>, record: &str) -> PyResult<()> {
+        let record: Record = raised(py, read(record, "the record of an image"))?;
+        raised(py, self.inner.lock().unwrap_or_else(|lock| lock.into_inner()).add(record))
+    }
+
+    /// How many images are known.
+    fn __len__(&self) -> usize {
+        self.inner.lock().unwrap_or_else(|lock| lock.into_inner()).records().len()
+    }
+}
+
+fn read<T: DeserializeOwned>(text: &str, what: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::input(format!("this is not {what}: {error}")))
+}
+
+fn written<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("records and setups are JSON")
+}

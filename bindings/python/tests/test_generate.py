@@ -1,0 +1,186 @@
+"""Searches from Python: the same pictures as from the command line, and what goes wrong is said in Python's way."""
+
+import importlib.metadata
+import os
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import ttsvar
+
+PLAN = """
+start = 3
+[[stage]]
+scale = 4
+width = 2
+select = { top = 2 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "arguments"),
+    [
+        ([], {}),
+        (["--method", "tts-var", "--n", 2], {"method": "tts-var", "n": 2}),
+        (["--method", "best-of-n", "--n", 3, "--cfg", 2.5], {"method": "best-of-n", "n": 3, "cfg": 2.5}),
+        (
+            ["--features", "pool", "--potential", "diff", "--lambda", 2.5, "--draw", "systematic", "--preview", 40]
+            + ["--tau", 0.61, "--top-p", 0.9, "--schedule", "paper", "--negative", "blue"],
+            {"features": "pool", "potential": "diff", "lambda_": 2.5, "draw": "systematic", "preview": 40}
+            | {"tau": 0.61, "top_p": 0.9, "schedule": "paper", "negative": "blue"},
+        ),
+    ],
+)
+def test_pictures_are_those_of_the_command_line(pipeline, command_line, tmp_path, flags, arguments):
+    command_line("generate", "two red circles", "--seed", 11, "--out", tmp_path / "line.png", *flags)
+    result = pipeline.generate("two red circles", seed=11, **arguments)
+    result.save(tmp_path / "python.png")
+    assert (tmp_path / "python.png").read_bytes() == (tmp_path / "line.png").read_bytes()
+    assert np.array_equal(np.asarray(PIL.Image.open(tmp_path / "line.png")), np.asarray(result.image))
+
+
+def test_versions_agree(command_line):
+    assert command_line("--version").stdout.split() == ["ttsvar", ttsvar.__version__]
+    assert importlib.metadata.version("ttsvar") == ttsvar.__version__
+
+
+def test_a_result_has_image_trace_scores_and_seed(pipeline):
+    result = pipeline.generate("a blue star", method="best-of-n", n=3, seed=5)
+    assert (result.seed, result.trace["schema"]) == (5, "ttsvar.trace/1")
+    assert result.image.mode == "RGB" and len(result.images) == len(result.scores) == 3
+    assert result.score == max(result.scores)
+    assert result.trace["settings"]["method"] == "best-of-n"
+    scores = pipeline.score("a blue star", result.images)
+    assert scores.dtype == np.float32 and np.array_equal(scores, np.float32(result.scores))
+    assert pipeline.score("a blue star", np.asarray(result.image))[0] == np.float32(result.score)
+    assert "a blue star" in repr(result)
+
+
+def test_seeds_are_new_where_none_is_given(pipeline):
+    results = [pipeline.generate("a ring", method="raw") for _ in range(2)]
+    assert results[0].seed != results[1].seed
+    again = pipeline.generate("a ring", method="raw", seed=results[0].seed)
+    assert again.image.tobytes() == results[0].image.tobytes()
+
+
+def test_plans_are_dictionaries_texts_or_paths(pipeline, tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(PLAN)
+    stage = {"scale": 4, "width": 2, "select": {"top": 2}}
+    plans = [PLAN, path, str(path), {"start": 3, "stage": [stage]}]
+    files = [pipeline.generate("a cross", plan=plan, seed=1).png() for plan in plans]
+    assert len(set(files)) == 1
+    with pytest.raises(ValueError, match="a plan says all of its widths itself"):
+        pipeline.generate("a cross", plan=PLAN, n=2)
+    with pytest.raises(ValueError, match="scale 4: .* cannot make 9 rows of 3"):
+        pipeline.generate("a cross", plan={"start": 3, "stage": [{**stage, "width": 9, "select": {"cluster": "pca"}}]})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message", "note"),
+    [
+        ({"method": "fastest"}, ValueError, "unknown method `fastest`", "expected one of `raw`"),
+        ({"n": 0}, ValueError, "N is 0", "choose N = 1 or more"),
+        ({"n": -1}, OverflowError, "n: ", None),
+        ({"n": "two"}, TypeError, "n: ", None),
+        ({"plan": "no/such/plan.toml"}, FileNotFoundError, "no/such/plan.toml", "check that the path exists"),
+        ({"pixels": "1M"}, ValueError, "images of one size only", "leave"),
+        ({"cfg": float("nan")}, ValueError, "cfg must be a finite number", "3 is usual"),
+        ({"seed": -1}, OverflowError, "negative", None),
+    ],
+)
+def test_mistakes_are_exceptions_with_the_remedy_as_a_note(pipeline, arguments, kind, message, note):
+    with pytest.raises(kind, match=message) as caught:
+        pipeline.generate("a ring", **arguments)
+    notes = getattr(caught.value, "__notes__", [str(caught.value)])
+    assert note is None or any(note in text for text in notes), notes
+
+
+def test_models_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(ValueError, match="unknown model `nothing`"):
+        ttsvar.Pipeline.load("nothing")
+    with pytest.raises(ValueError, match="missing: infinity_2b"):
+        ttsvar.Pipeline.load("infinity-2b", weights=tmp_path)
+    with pytest.raises(ValueError, match="unknown type of numbers `f64`"):
+        ttsvar.Pipeline.load("demo", dtype="f64")
+    with pytest.raises(ValueError, match="the prompt is empty"):
+        ttsvar.Pipeline.load("demo").generate("  ")
+
+
+def test_unknown_words_are_told(pipeline):
+    assert pipeline.unknown_words("a red corgi") == ["corgi"]
+    assert "red" in pipeline.words
+
+
+def test_bf16_paints_too():
+    result = ttsvar.Pipeline.load("demo", dtype="bf16").generate("a ring", method="raw", seed=1)
+    assert result.image.size == (64, 64)
+
+
+def test_events_tell_how_it_goes(pipeline):
+    events = []
+    result = pipeline.generate("a ring", seed=2, on_event=events.append, decode_all=True)
+    names = [event["event"] for event in events]
+    scales = len(result.trace["scales"])
+    assert (names[0], names[-1]) == ("started", "finished")
+    assert names.count("scale_begun") == names.count("scale_done") == names.count("decoded") == scales
+    decoded = next(event for event in events if event["event"] == "decoded")
+    assert decoded["images"].shape == (8, 64, 64, 3) and decoded["images"].dtype == np.uint8
+    chosen = [event for event in events if event["event"] == "selected"]
+    assert [event["scale"] for event in chosen] == [stage["scale"] for stage in result.trace["stages"]]
+    assert np.array_equal(events[-1]["image"], np.asarray(result.image))
+    watched = pipeline.generate("a ring", seed=2)
+    assert watched.image.tobytes() == result.image.tobytes()
+
+
+def test_what_a_listener_raises_ends_the_search(pipeline):
+    class Enough(Exception):
+        pass
+
+    heard = []
+
+    def listen(event):
+        heard.append(event["event"])
+        if event.get("scale") == 1:
+            raise Enough("of it")
+
+    with pytest.raises(Enough, match="of it"):
+        pipeline.generate("a ring", seed=2, on_event=listen)
+    assert "finished" not in heard and heard[-1] == "scale_begun"
+
+
+def test_other_threads_run_meanwhile(pipeline):
+    turns, stop = [0], threading.Event()
+
+    def turn():
+        while not stop.is_set():
+            turns[0] += 1
+            time.sleep(0)  # gives the lock back, whoever waits for it
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)  # nobody takes the lock from anyone
+    other = threading.Thread(target=turn)
+    try:
+        other.start()
+        before = turns[0]
+        pipeline.generate("a ring", method="raw", seed=1)
+        meanwhile = turns[0] - before
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        other.join()
+    assert meanwhile > 0
+
+
+def test_ctrl_c_ends_a_search_on_its_way(pipeline):
+    events = []
+    # `list.append` runs no Python code in which the interpreter could look for signals itself.
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.generate("a ring", method="best-of-n", n=256, seed=1, on_event=events.append)
+    assert "finished" not in [event["event"] for event in events]

@@ -1,0 +1,171 @@
+"""Searches spread over workers of a local Ray cluster: nothing lost, nothing twice, every picture as on one machine."""
+
+import json
+import os
+import signal
+
+import pytest
+import ray
+
+import ttsvar.ray
+
+METHODS, SIZES, PROMPTS, SAMPLES = ["raw", "best-of-n", "tts-var"], [1, 2], 6, 2
+ASKED = {"methods": METHODS, "n": SIZES, "prompts": PROMPTS, "samples": SAMPLES, "prompt_seed": 2, "seed": 3}
+IMAGES = PROMPTS * SAMPLES * 5  # raw has one size only
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def crews(monkeypatch):
+    """Every crew that is put together."""
+    seen = []
+
+    class Seen(ttsvar.ray.Crew):
+        def __enter__(self):
+            seen.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(ttsvar.ray, "Crew", Seen)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def on_one_machine(command_line, tmp_path_factory):
+    """What the command line finds."""
+    folder = tmp_path_factory.mktemp("line") / "out"
+    command_line("eval", "scenes", "--images", "--out", folder, *flags())
+    return folder
+
+
+def flags():
+    asked = {"--methods": ",".join(METHODS), "--n": ",".join(map(str, SIZES)), "--prompts": PROMPTS, "--samples": SAMPLES}
+    asked |= {"--prompt-seed": 2, "--seed": 3, "--consistency": 0}
+    return [word for pair in asked.items() for word in pair]
+
+
+def records(folder):
+    """The lines of an evaluation by what they are of, without the seconds, which differ from run to run."""
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["cost"]["seconds"]
+    by_name = {(line["case"], line["sample"], line["method"], line["n"]): line for line in lines}
+    assert len(by_name) == len(lines), "an image is there twice"
+    return by_name
+
+
+def timeless(summary):
+    for row in summary["methods"]:
+        del row["cost"]["seconds"]
+    return {name: summary[name] for name in ["suite", "tasks", "prompts", "samples", "methods"]}
+
+
+def pictures(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*.png")}
+
+
+def test_an_evaluation_outlives_a_worker(on_one_machine, crews, tmp_path):
+    seen = []
+
+    def on_record(record):
+        seen.append(record)
+        if len(seen) == IMAGES // 2:
+            os.kill(crews[0].at_work[0], signal.SIGKILL)
+
+    summary = ttsvar.ray.evaluate(tmp_path / "out", **ASKED, images=True, workers=2, on_record=on_record)
+    assert sum(crews[0]._lost.values()) == 1
+    assert len(seen) == IMAGES
+    assert records(tmp_path / "out") == records(on_one_machine)
+    assert pictures(tmp_path / "out/images") == pictures(on_one_machine / "images")
+    assert (tmp_path / "out/setup.json").read_bytes() == (on_one_machine / "setup.json").read_bytes()
+    assert timeless(summary) == timeless(json.loads((on_one_machine / "summary.json").read_text()))
+
+
+def test_an_evaluation_goes_on_where_it_stopped(on_one_machine, command_line, tmp_path):
+    class Stop(Exception):
+        pass
+
+    seen = []
+
+    def on_record(record):
+        seen.append(record)
+        if len(seen) == 7:
+            raise Stop
+
+    folder = tmp_path / "out"
+    with pytest.raises(Stop):
+        ttsvar.ray.evaluate(folder, **ASKED, workers=2, on_record=on_record)
+    with (folder / "records.jsonl").open("a") as lines:
+        lines.write('{"case": 0, "half a li')
+    with pytest.raises(ValueError, match="holds an evaluation already"):
+        ttsvar.ray.evaluate(folder, **ASKED, workers=1)
+    with pytest.raises(ValueError, match="another seed"):
+        ttsvar.ray.evaluate(folder, **{**ASKED, "seed": 4}, workers=1, resume=True)
+    ttsvar.ray.evaluate(folder, **ASKED, workers=2, resume=True, on_record=seen.append)
+    assert len(seen) == IMAGES
+    assert records(folder) == records(on_one_machine)
+    command_line("eval", "scenes", "--resume", "--out", folder, *flags())
+    assert records(folder) == records(on_one_machine) and (folder / "table.txt").exists()
+
+
+def test_a_list_of_prompts_outlives_a_worker(command_line, crews, monkeypatch, tmp_path):
+    prompts = ["a red circle", "two blue stars", "a ring", "a green cross above a red star", "a ring", "three yellow squares"]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts))
+    folder = tmp_path / "line"
+    list_of = ["--prompts", tmp_path / "prompts.txt", "--seed", 5, "--method", "best-of-n", "--n", 2]
+    command_line("generate", *list_of, "--out", folder, "--trace", folder)
+
+    written, write = [], ttsvar._native.write
+
+    def write_and_kill(path, data):
+        write(path, data)
+        written.append(path)
+        if len(written) == 4:
+            os.kill(crews[0].at_work[0], signal.SIGKILL)
+
+    monkeypatch.setattr(ttsvar._native, "write", write_and_kill)
+    arguments = {"seed": 5, "method": "best-of-n", "n": 2}
+    images = ttsvar.ray.generate(prompts, tmp_path / "out", **arguments, workers=2)
+    assert sum(crews[0]._lost.values()) == 1
+    assert len(written) == len(set(written)) == 2 * len(prompts)
+    assert pictures(tmp_path / "out") == pictures(folder) and len(images) == len(prompts)
+    for path in folder.glob("*.trace.json"):
+        ours, theirs = (json.loads((place / path.name).read_text()) for place in (tmp_path / "out", folder))
+        del ours["cost"]["seconds"], theirs["cost"]["seconds"]
+        assert ours == theirs
+
+    images[3].unlink()
+    with pytest.raises(ValueError, match="is there already"):
+        ttsvar.ray.generate(prompts, tmp_path / "out", **arguments, workers=1)
+    with pytest.raises(ValueError, match="of another search: plan, settings differ"):
+        ttsvar.ray.generate(prompts, tmp_path / "out", **{**arguments, "n": 3}, workers=1, resume=True)
+    written.clear()
+    monkeypatch.setattr(ttsvar._native, "write", lambda path, data: (write(path, data), written.append(path)))
+    ttsvar.ray.generate(prompts, tmp_path / "out", **arguments, workers=1, resume=True)
+    assert len(written) == 2 and pictures(tmp_path / "out") == pictures(folder)
+
+
+def test_a_job_that_no_worker_survives_ends_the_run(monkeypatch):
+    class Mortal(ttsvar.ray._Worker):
+        def die(self):
+            os._exit(1)
+
+    monkeypatch.setattr(ttsvar.ray, "_Worker", Mortal)
+    monkeypatch.setattr(ttsvar.ray, "MOST_LOST", 1)
+    with ttsvar.ray.Crew(workers=1) as crew, pytest.raises(ray.exceptions.RayActorError):
+        crew.run("die", [()], lambda *_: None)
+    assert sum(crew._lost.values()) == 2
+
+
+def test_mistakes_are_said_here(tmp_path):
+    with pytest.raises(ValueError, match="unknown model `nothing`"):
+        ttsvar.ray.generate(["a ring"], tmp_path / "a", seed=1, model="nothing", workers=1)
+    with pytest.raises(TypeError, match="unknown arguments m; known are .*method"):
+        ttsvar.ray.generate(["a ring"], tmp_path / "b", seed=1, m="raw")
+    with pytest.raises(TypeError, match="unknown arguments method"):
+        ttsvar.ray.evaluate(tmp_path / "c", method="raw")
