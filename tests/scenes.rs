@@ -179,3 +179,12 @@ fn a_picture_of_any_size_can_be_judged() {
         detect(&Image::new(width, height, vec![9; 3 * width * height]));
     }
 }
+
+#[test]
+fn a_set_of_prompts_comes_back_from_its_description() {
+    let set = Scenes::new(Split::Tuning, 12, 4).unwrap();
+    assert_eq!(Scenes::of(&set.described()).unwrap().cases(), set.cases());
+    let mut other = set.described();
+    other["name"] = "geneval".into();
+    assert!(Scenes::of(&other).is_err() && Scenes::of(&serde_json::Map::new()).is_err());
+}

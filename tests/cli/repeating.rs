@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use insta::assert_snapshot;
+
 use crate::desk::Desk;
 
 fn paint(desk: &Desk, flags: &[&str]) {
@@ -63,4 +65,19 @@ fn flags_override_what_the_image_says() {
         &["a blue star", "--method", "best-of-n", "--n", "1", "--seed", "3", "--cfg", "2.5", "--out", "d.png"],
     );
     assert_eq!(desk.read("c.png"), desk.read("d.png"));
+}
+
+#[test]
+fn a_picture_that_other_code_chose_is_not_repeated() {
+    let desk = Desk::new();
+    paint(&desk, &["a red circle", "--method", "raw", "--out", "a.png"]);
+    let mut own = desk.png("a.png");
+    let settings = own.text.iter_mut().find(|(key, _)| key == "ttsvar:settings").unwrap();
+    settings.1 = settings.1.replacen('{', "{\"scorer\":\"mine.redness\",", 1);
+    own.save(desk.path("own.png")).unwrap();
+    assert_snapshot!(desk.refuses(&["generate", "--from", "own.png"]), @r"
+    $ generate --from own.png
+    error: own.png: was chosen by a scorer of its own, `mine.redness`
+    hint: repeat it with the program that brought it
+    ");
 }

@@ -1,7 +1,7 @@
 //! Evaluations in pieces, so that they can be spread over machines: what is asked for, one try of it, and the folder with
 //! what is known.
 
-use std::{path::PathBuf, sync::Mutex};
+use std::path::PathBuf;
 
 use pyo3::{
     prelude::*,
@@ -10,7 +10,7 @@ use pyo3::{
 use serde::{Serialize, de::DeserializeOwned};
 use ttsvar::{
     Error, Result,
-    eval::{self, Contender, Record, Setup, Summary, Try, open_tries, scenes::Scenes},
+    eval::{self, Contender, Record, Setup, Suite, Summary, Try, open_tries, scenes::Scenes},
     image::Png,
     request::{Named, recorded},
     search::Search,
@@ -70,9 +70,8 @@ impl Evaluation {
 
     /// The tries that a log does not know yet, in the order in which they should be done.
     fn tries(&self, log: &Log) -> Vec<String> {
-        let known = log.inner.lock().unwrap_or_else(|lock| lock.into_inner());
-        let cases = eval::Suite::cases(&self.suite).len();
-        open_tries(cases, self.setup.samples, &self.setup.contenders, known.records()).iter().map(written).collect()
+        let Setup { contenders, samples, .. } = &self.setup;
+        open_tries(self.suite.cases().len(), *samples, contenders, log.inner.records()).iter().map(written).collect()
     }
 
     /// Paints and judges the images of one try: for each its record and, if wanted, its PNG.
@@ -99,8 +98,7 @@ impl Evaluation {
 
     /// What the records of a log say, as in `summary.json`.
     fn summary(&self, log: &Log) -> String {
-        let known = log.inner.lock().unwrap_or_else(|lock| lock.into_inner());
-        written(&Summary::new(&self.suite, self.setup.samples, &self.setup.contenders, known.records()))
+        written(&Summary::new(&self.suite, self.setup.samples, &self.setup.contenders, log.inner.records()))
     }
 }
 
@@ -119,9 +117,9 @@ impl Evaluation {
 }
 
 /// The folder of an evaluation, open for one writer.
-#[pyclass(frozen, module = "ttsvar._native")]
+#[pyclass(module = "ttsvar._native")]
 pub(crate) struct Log {
-    inner: Mutex<eval::Log>,
+    inner: eval::Log,
 }
 
 #[pymethods]
@@ -129,18 +127,18 @@ impl Log {
     #[staticmethod]
     fn open(py: Python<'_>, folder: PathBuf, evaluation: &Evaluation, resume: bool) -> PyResult<Self> {
         let inner = raised(py, eval::Log::open(&folder, &evaluation.setup, resume))?;
-        Ok(Self { inner: Mutex::new(inner) })
+        Ok(Self { inner })
     }
 
     /// Writes the line of an image.
-    fn add(&self, py: Python<'_>, record: &str) -> PyResult<()> {
+    fn add(&mut self, py: Python<'_>, record: &str) -> PyResult<()> {
         let record: Record = raised(py, read(record, "the record of an image"))?;
-        raised(py, self.inner.lock().unwrap_or_else(|lock| lock.into_inner()).add(record))
+        raised(py, self.inner.add(record))
     }
 
     /// How many images are known.
     fn __len__(&self) -> usize {
-        self.inner.lock().unwrap_or_else(|lock| lock.into_inner()).records().len()
+        self.inner.records().len()
     }
 }
 

@@ -16,6 +16,7 @@ IMAGES = PROMPTS * SAMPLES * 5  # raw has one size only
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # tests stay on this machine
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

@@ -87,10 +87,13 @@ class Crew:
         self._threads = cpus
         device = "cuda" if gpus else "cpu"
         self._load = (model, None if weights is None else os.fspath(weights), dtype, device, options or {})
+        self._processes: dict[Any, int | None] = {}
+        """All workers, with the process of those that are ready."""
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, int | None]] = {}
+        """What is waited for: the worker and the place of its job, none while it loads."""
         self._lost: Counter[int | None] = Counter()
-        self._processes: dict[Any, int] = {}
+        """How many workers were lost over each job."""
 
     def __enter__(self) -> Crew:
         for _ in range(self._count):
@@ -100,14 +103,15 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
+        for worker in self._processes:
             ray.kill(worker)
-        self._idle, self._busy, self._processes = [], {}, {}
+        self._processes, self._idle, self._busy = {}, [], {}
 
     @property
     def at_work(self) -> list[int]:
         """The processes that have a job at present."""
-        return [self._processes[worker] for worker, job in self._busy.values() if job is not None]
+        working = [self._processes[worker] for worker, job in self._busy.values() if job is not None]
+        return [process for process in working if process is not None]
 
     def run(self, method: str, jobs: Sequence[tuple[Any, ...]], done: Callable[[int, Any], None]) -> None:
         """Has a method of the workers called for every job, and hands over each result, with the place of its job, once and
@@ -141,6 +145,7 @@ class Crew:
 
     def _start(self) -> None:
         worker = self._kind.remote(self._threads)
+        self._processes[worker] = None
         self._busy[worker.load.remote(*self._load)] = (worker, None)
 
     def _replace(self, worker: Any, job: int | None, error: Exception) -> None:
@@ -148,6 +153,7 @@ class Crew:
         if self._lost[job] > MOST_LOST * (self._count if job is None else 1):
             raise error
         ray.kill(worker)  # it may only be out of reach
+        del self._processes[worker]
         self._start()
 
 
