@@ -78,7 +78,7 @@ fn a_measurement_counts_what_the_search_did() {
     // The first scales of the smallest schedule: a picture of 2 x 2 tokens.
     let mut schedule = Schedule::released(1.0, Pixels::P006M).unwrap();
     schedule.grids.truncate(2);
-    let pipeline = model.pipeline(&schedule).unwrap();
+    let pipeline = model.pipeline(&schedule, usize::MAX).unwrap();
     let extractors: BTreeMap<Features, Box<dyn Extractor>> = BTreeMap::new();
     let job = Job {
         search: Search::new(pipeline.as_ref(), &Redness, &extractors),

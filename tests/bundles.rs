@@ -210,7 +210,7 @@ fn the_shipped_demo_opens_and_reads_its_own_words() {
         assert!(ids.len() > 1 && !ids.contains(&unknown), "{word}");
     }
     let ids = tokenizer.encode(&words.join(" ")).unwrap();
-    assert_eq!(encoder.encode(&ids).unwrap().dims(), [ids.len(), encoder.width()]);
+    assert_eq!(encoder.encode(&ids).unwrap().dims(), [ids.len(), encoder.sizes().width]);
 }
 
 #[test]

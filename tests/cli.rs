@@ -11,6 +11,8 @@ mod geneval;
 mod interrupt;
 #[path = "cli/measuring.rs"]
 mod measuring;
+#[path = "cli/memory.rs"]
+mod memory;
 #[path = "cli/outlook.rs"]
 mod outlook;
 #[path = "cli/painting.rs"]

@@ -25,7 +25,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ("eval", &["detectors", "features", "file", "image", "pipelines", "rng", "scorers", "search"]),
     ("bench", &["eval", "features", "image", "models", "nn", "pipelines", "scorers", "search"]),
     ("report", &["eval", "file", "image", "search"]),
-    ("bundle", &["demo", "features", "hub", "models", "nn", "pipelines", "scorers", "text"]),
+    ("bundle", &["demo", "features", "hub", "image", "models", "nn", "pipelines", "scorers", "text"]),
     ("request", &["bundle", "features", "hub", "models", "pipelines", "search"]),
     (
         "cli",

@@ -14,7 +14,7 @@ use crate::{
     nn::Weights,
     pipelines::{
         Pipeline,
-        infinity::{InfinityPipeline, Painter, Settings, TextEncoder},
+        infinity::{FixedText, InfinityPipeline, Networks, Painter, Settings},
     },
 };
 
@@ -25,7 +25,7 @@ const TEXT_TOKENS: usize = 20;
 pub struct Model {
     transformer: Infinity,
     decoder: Decoder,
-    text: TextEncoder,
+    text: FixedText,
     device: Device,
     bytes: u64,
 }
@@ -45,17 +45,19 @@ impl Model {
             bytes: transformer.bytes_kept() + decoder.bytes_kept(),
             transformer: network,
             decoder: painter,
-            text: TextEncoder::Fixed(features),
+            text: FixedText(features),
             device: device.clone(),
         })
     }
 
-    /// The generator, set up for a schedule with the official settings.
+    /// The generator, set up for a schedule with the official settings; `rows` run through the network together.
     ///
     /// # Errors
     /// The transformer does not know so many scales.
-    pub fn pipeline(&self, schedule: &Schedule) -> Result<Box<dyn Pipeline + '_>> {
+    pub fn pipeline(&self, schedule: &Schedule, rows: usize) -> Result<Box<dyn Pipeline + '_>> {
         let painter = Painter::new(&self.transformer, &self.decoder, schedule, Settings::default(), &self.device)?;
-        Ok(Box::new(InfinityPipeline::new(painter, &self.text, self.bytes)?))
+        let painter = painter.with_rows_at_once(rows);
+        let networks = Networks { resident: self.bytes, ..Networks::default() };
+        Ok(Box::new(InfinityPipeline::new(painter, &self.text, networks)?))
     }
 }

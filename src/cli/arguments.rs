@@ -4,6 +4,8 @@ use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
 
+use super::numbers;
+
 /// Test-time scaling of visual autoregressive image generation: search over the paths of a coarse-to-fine model and
 /// keep the best image.
 #[derive(Debug, Parser)]
@@ -82,6 +84,8 @@ pub(super) struct Generate {
     #[command(flatten)]
     pub model: Model,
     #[command(flatten)]
+    pub limit: Limit,
+    #[command(flatten)]
     pub method: Method,
     #[command(flatten)]
     pub choices: Choices,
@@ -91,6 +95,14 @@ pub(super) struct Generate {
     pub drawing: Drawing,
     #[command(flatten)]
     pub outputs: Outputs,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct Limit {
+    /// Keep to so much memory, such as 12G: fewer rows at once, and networks that are read when they are needed
+    #[arg(long, value_name = "SIZE", value_parser = numbers::parse_bytes)]
+    pub memory: Option<u64>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -209,6 +221,8 @@ pub(super) struct Plan {
     pub schedule: Option<String>,
     #[command(flatten)]
     pub model: Model,
+    #[command(flatten)]
+    pub limit: Limit,
     /// Plan for a model of so many scales instead, without knowing its cost
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     #[arg(conflicts_with_all = ["model", "weights", "aspect", "pixels"])]
@@ -246,6 +260,8 @@ pub(super) struct Bench {
     /// Seed of all draws, the same in every run
     #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = whole::<u64>)]
     pub seed: u64,
+    #[command(flatten)]
+    pub limit: Limit,
     #[command(flatten)]
     pub method: Method,
     #[command(flatten)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    arguments::{self, Global},
+    arguments::{self, Global, Limit},
     numbers, preview_size,
     progress::Progress,
     request::{named, wish},
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Error, Result,
     bench::{Architecture, Blocks, Job, Measurement, Model, Redness, measure, time_ops},
-    bundle::DEMO,
+    bundle::{DEMO, most_rows, too_little},
     features::{Extractor, Features},
     hub::description::Defaults,
     models::infinity::{Pixels, Schedule},
@@ -44,14 +44,15 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
         if typed.pixels.is_some() {
             return Err(Error::input("the demo paints images of one size only").with_hint("leave --pixels out"));
         }
-        let system = system::open(DEMO, None, global)?;
-        let pipeline = system.pipeline(&system.settings())?;
+        let system = system::open_within(typed.limit, DEMO, None, global)?;
+        let settings = system::fitted(&system, system.settings(), &order.wish, typed.limit, talk)?;
+        let pipeline = system.pipeline(&settings)?;
         order.follow(pipeline.as_ref(), system.scorer(), system.extractors(), talk)?
     } else {
         let (arch, schedule) = (Architecture::named(&typed.arch)?, schedule(typed)?);
         talk.note(&format!("making up {} weights", numbers::count(arch.values())));
         let model = Model::new(arch, system::dtype(&global.dtype)?, &system::device(&global.device)?)?;
-        let pipeline = model.pipeline(&schedule)?;
+        let pipeline = model.pipeline(&schedule, order.rows(&model, &schedule, typed.limit)?)?;
         let features: Box<dyn Extractor> = Box::new(Blocks);
         order.follow(pipeline.as_ref(), &Redness, &BTreeMap::from([(Features::Pca, features)]), talk)?
     };
@@ -96,6 +97,17 @@ struct Order {
 }
 
 impl Order {
+    /// Rows that can run through a model together within the limit.
+    fn rows(&self, model: &Model, schedule: &Schedule, limit: Limit) -> Result<usize> {
+        let Some(limit) = limit.memory else { return Ok(usize::MAX) };
+        let scales = schedule.grids.len();
+        let (plan, _) = self.wish.plan(scales, &Defaults::default())?;
+        let (widths, decodes) = (plan.widths(scales), plan.decodes(scales));
+        let peak = |rows| Ok(model.pipeline(schedule, rows)?.estimate(&widths, &decodes, self.preview).peak_bytes);
+        let most = widths.iter().copied().max().unwrap_or(1);
+        most_rows(most, limit, peak)?.map_or_else(|| Err(too_little(peak(1)?, limit)), Ok)
+    }
+
     fn follow(
         &self,
         pipeline: &dyn Pipeline,

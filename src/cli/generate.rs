@@ -29,8 +29,9 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, talk: &Talk) -> 
     if let Some(version) = request.painted_by.as_ref().filter(|version| *version != env!("CARGO_PKG_VERSION")) {
         talk.note(&format!("version {version} painted that image; this is another, which may paint a different one"));
     }
-    let system = system::open(&request.model, request.weights.as_deref(), global)?;
+    let system = system::open_within(typed.limit, &request.model, request.weights.as_deref(), global)?;
     let settings = request.settings(system.defaults());
+    let settings = system::fitted(&system, settings, &request.wish, typed.limit, talk)?;
     let pipeline = system.pipeline(&settings)?;
     let studio = Studio::new(&request, &system, pipeline.as_ref(), &settings)?;
     studio.warn(talk);

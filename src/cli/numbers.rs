@@ -10,6 +10,27 @@ pub(super) fn bytes(count: u64) -> String {
     with_unit(count as f64, "B")
 }
 
+/// Bytes as people type them: `12G`, `800MB`, `1.5GiB`.
+pub(super) fn parse_bytes(typed: &str) -> Result<u64, &'static str> {
+    let typed = typed.trim();
+    let end = typed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(typed.len());
+    let (number, unit) = typed.split_at(end);
+    let unit = unit.trim().to_ascii_lowercase();
+    let factor = match unit.strip_suffix('b').unwrap_or(&unit) {
+        "" => 1.0,
+        "k" => 1e3,
+        "m" => 1e6,
+        "g" => 1e9,
+        "t" => 1e12,
+        "ki" => 1024.0,
+        "mi" => 1024.0 * 1024.0,
+        "gi" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err("expected a size such as 12G, 800M or 1.5GiB"),
+    };
+    let number: f64 = number.parse().map_err(|_| "expected a size such as 12G, 800M or 1.5GiB")?;
+    Ok((number * factor) as u64)
+}
+
 /// Things without a unit, as `2.1 G`.
 pub(super) fn count(things: usize) -> String {
     with_unit(things as f64, "").trim_end().to_owned()
@@ -37,5 +58,16 @@ mod tests {
         assert_eq!(operations(1.234e9), "1.2 GFLOP");
         assert_eq!(operations(12.0), "12 FLOP");
         assert_eq!(bytes(4_450_000), "4.5 MB");
+    }
+
+    #[test]
+    fn sizes_are_read_with_decimal_and_binary_units() {
+        let pairs = [("12G", 12_000_000_000), ("800 MB", 800_000_000), ("1.5gib", 1_610_612_736), ("70", 70)];
+        for (typed, bytes) in pairs {
+            assert_eq!(parse_bytes(typed), Ok(bytes), "{typed}");
+        }
+        for wrong in ["", "G", "12 GG", "-1G", "1e9", "1..2", "many"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    bundle::{DEMO, System},
+    bundle::{DEMO, Settings, System},
     hub::{bundle, description::Defaults},
     models::infinity::{Pixels, Schedule},
     pipelines::{Scale, Size},
@@ -34,8 +34,9 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Talk) -> Resu
         talk.note("without --weights the cost of this model is not known");
         Outlook::of_released(&wish, &look, &description.defaults)?
     } else {
-        let system = system::open(model, typed.model.weights.as_deref(), global)?;
-        Outlook::of_system(&wish, &look, preview, &system)?
+        let system = system::open_within(typed.limit, model, typed.model.weights.as_deref(), global)?;
+        let settings = system::fitted(&system, look.settings(system.defaults()), &wish, typed.limit, talk)?;
+        Outlook::of_system(&wish, &settings, preview, &system)?
     };
     talk.result(&if talk.json {
         outlook.json().to_string()
@@ -106,8 +107,8 @@ impl Outlook {
         Self::new(wish, schedule.grids.iter().map(grid).collect(), defaults)
     }
 
-    fn of_system(wish: &Wish, look: &Look, preview: Size, system: &System) -> Result<Self> {
-        let pipeline = system.pipeline(&look.settings(system.defaults()))?;
+    fn of_system(wish: &Wish, settings: &Settings, preview: Size, system: &System) -> Result<Self> {
+        let pipeline = system.pipeline(settings)?;
         let grids: Vec<Option<Scale>> = pipeline.scales().iter().copied().map(Some).collect();
         let mut outlook = Self::new(wish, grids, system.defaults())?;
         let plan = &outlook.plan;

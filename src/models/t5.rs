@@ -70,10 +70,10 @@ struct Block {
 }
 
 impl Block {
-    fn load(w: &Weights, sizes: &Sizes, eps: f32) -> Result<Self> {
+    fn load(w: &Weights, sizes: &T5Sizes, eps: f32) -> Result<Self> {
         let (attention, feed_forward) = (w.pp("layer.0"), w.pp("layer.1"));
         let (own, dense) = (attention.pp("SelfAttention"), feed_forward.pp("DenseReluDense"));
-        let Sizes { width, inner, hidden, .. } = *sizes;
+        let T5Sizes { width, inner, hidden, .. } = *sizes;
         Ok(Self {
             attention_norm: RmsNorm::load(&attention.pp("layer_norm"), width, eps)?,
             q: Linear::load_no_bias(&own.pp("q"), width, inner)?,
@@ -100,17 +100,31 @@ impl Block {
 }
 
 /// Sizes as the weights show them.
-struct Sizes {
-    rows: usize,
-    width: usize,
-    inner: usize,
-    hidden: usize,
-    heads: usize,
-    buckets: usize,
-    layers: usize,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct T5Sizes {
+    /// Rows of the embedding.
+    pub rows: usize,
+    /// Width of the vectors.
+    pub width: usize,
+    /// Width of all heads together.
+    pub inner: usize,
+    /// Width inside the feed-forward.
+    pub hidden: usize,
+    /// Number of heads.
+    pub heads: usize,
+    /// Rows of the table of relative positions.
+    pub buckets: usize,
+    /// Number of encoder blocks.
+    pub layers: usize,
 }
 
-impl Sizes {
+impl T5Sizes {
+    /// Floating-point operations for a prompt of so many tokens.
+    pub fn flops(&self, tokens: usize) -> f64 {
+        let weights = self.width * (4 * self.inner + 3 * self.hidden);
+        self.layers as f64 * (2 * tokens * weights + 4 * tokens * tokens * self.inner) as f64
+    }
+
     fn read(encoder: &Weights, embedding: (&Weights, &str)) -> Result<Self> {
         let first = encoder.pp("block.0");
         let own = first.pp("layer.0.SelfAttention");
@@ -155,7 +169,7 @@ pub struct T5Encoder {
     final_norm: RmsNorm,
     /// (buckets, heads), in main memory.
     relative_bias: Vec<Vec<f32>>,
-    heads: usize,
+    sizes: T5Sizes,
     max_distance: usize,
 }
 
@@ -174,7 +188,7 @@ impl T5Encoder {
         }
         let encoder = w.pp("encoder");
         let name = if w.has("shared.weight") { "shared.weight" } else { "encoder.embed_tokens.weight" };
-        let sizes = Sizes::read(&encoder, (w, name))?;
+        let sizes = T5Sizes::read(&encoder, (w, name))?;
         sizes.agree(config, w)?;
         let eps = config.layer_norm_epsilon;
         let blocks = (0..sizes.layers).map(|i| Block::load(&encoder.pp("block").pp(i), &sizes, eps));
@@ -185,24 +199,14 @@ impl T5Encoder {
             blocks: blocks.collect::<Result<_>>()?,
             final_norm: RmsNorm::load(&encoder.pp("final_layer_norm"), sizes.width, eps)?,
             relative_bias: bias.to_dtype(candle_core::DType::F32)?.to_vec2()?,
-            heads: sizes.heads,
+            sizes,
             max_distance: config.relative_attention_max_distance,
         })
     }
 
-    /// Width of the vectors that come out.
-    pub fn width(&self) -> usize {
-        self.embedding.dims()[1]
-    }
-
-    /// Floating-point operations for a prompt of so many tokens.
-    pub fn flops(&self, tokens: usize) -> f64 {
-        let block = |block: &Block| {
-            let linears = [&block.q, &block.k, &block.v, &block.o, &block.wi_0, &block.wi_1, &block.wo];
-            let linear: f64 = linears.iter().map(|linear| linear.flops(tokens)).sum();
-            linear + 4.0 * (tokens * tokens) as f64 * block.q.outputs() as f64
-        };
-        self.blocks.iter().map(block).sum()
+    /// The sizes.
+    pub fn sizes(&self) -> &T5Sizes {
+        &self.sizes
     }
 
     /// Ids of one prompt, without padding -> (tokens, width).
@@ -210,7 +214,7 @@ impl T5Encoder {
     /// # Errors
     /// There are no ids, or one lies outside the embedding.
     pub fn encode(&self, ids: &[u32]) -> Result<Tensor> {
-        let rows = self.embedding.dims()[0];
+        let rows = self.sizes.rows;
         if ids.is_empty() {
             return Err(Error::input("a prompt of no tokens; even an empty one ends with `</s>`"));
         }
@@ -222,7 +226,7 @@ impl T5Encoder {
         let bias = self.bias(ids.dims()[0])?;
         let mut x = self.embedding.index_select(&ids, 0)?.unsqueeze(0)?; // (1, L, width)
         for block in &self.blocks {
-            x = block.forward(&x, self.heads, &bias)?;
+            x = block.forward(&x, self.sizes.heads, &bias)?;
         }
         Ok(self.final_norm.forward(&x)?.squeeze(0)?)
     }
@@ -232,14 +236,14 @@ impl T5Encoder {
         let length = length as i64;
         let buckets: Vec<usize> =
             (1 - length..length).map(|offset| bucket(offset, self.relative_bias.len(), self.max_distance)).collect();
-        let mut values = Vec::with_capacity(self.heads * (length * length) as usize);
-        for head in 0..self.heads {
+        let mut values = Vec::with_capacity(self.sizes.heads * (length * length) as usize);
+        for head in 0..self.sizes.heads {
             for query in 0..length {
                 let offsets = (0..length).map(|key| buckets[(key - query + length - 1) as usize]);
                 values.extend(offsets.map(|bucket| self.relative_bias[bucket][head]));
             }
         }
-        let shape = (1, self.heads, length as usize, length as usize);
+        let shape = (1, self.sizes.heads, length as usize, length as usize);
         let bias = Tensor::from_vec(values, shape, &Device::Cpu)?;
         Ok(bias.to_dtype(self.embedding.dtype())?.to_device(self.embedding.device())?)
     }

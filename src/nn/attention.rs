@@ -8,21 +8,12 @@
 use std::{ops::Range, ptr};
 
 use candle_core::{D, DType, Result, Tensor};
-use half::bf16;
 use rayon::prelude::*;
 
 use super::{
     cpu::{Values, is_cpu_f32, to_vec},
-    panels::{Panels, Results, Rows},
-    softmax::RunningSoftmax,
-    stored::Weight,
+    segments::{Head, SEGMENT, TILE},
 };
-
-/// Queries that are served together.
-const TILE: usize = 48;
-
-/// Keys of a segment; with a tile of queries they make 96 KiB of scores, which stay in a core's cache.
-const SEGMENT: usize = 512;
 
 /// Keys and values of some tokens of one candidate.
 #[derive(Clone, Debug)]
@@ -66,7 +57,7 @@ pub fn attention_blocks(
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
     if !is_cpu_f32(q) {
-        return joined(q, seen, heads, scale, bias);
+        return joined(q, seen, heads, scale, bias, MOST_SCORES);
     }
     let (b, l, c) = q.dims3()?;
     let device = q.device().clone();
@@ -110,49 +101,6 @@ fn groups<'a>(
     found
 }
 
-/// Keys or values of a block, open for reading.
-enum Open<'a> {
-    F32(Values<'a, f32>),
-    Bf16(Values<'a, bf16>),
-}
-
-impl<'a> Open<'a> {
-    fn new(x: &'a Tensor) -> Result<Self> {
-        Ok(if x.dtype() == DType::BF16 { Self::Bf16(Values::stored(x)?) } else { Self::F32(Values::of(x)?) })
-    }
-
-    fn all(blocks: &[&'a Kv], of: fn(&Kv) -> &Tensor) -> Result<Vec<Self>> {
-        blocks.iter().map(|kv| Self::new(of(kv))).collect()
-    }
-
-    fn slice(&self) -> Slice<'_> {
-        match self {
-            Self::F32(values) => Slice::F32(values),
-            Self::Bf16(values) => Slice::Bf16(values),
-        }
-    }
-}
-
-/// Keys or values of a block in their type.
-#[derive(Clone, Copy)]
-enum Slice<'a> {
-    F32(&'a [f32]),
-    Bf16(&'a [bf16]),
-}
-
-impl Slice<'_> {
-    /// Appends some columns of some rows of `c` values.
-    fn append(self, rows: &Range<usize>, columns: &Range<usize>, c: usize, to: &mut Vec<f32>) {
-        fn append<T: Weight>(rows: &[T], columns: &Range<usize>, c: usize, to: &mut Vec<f32>) {
-            rows.chunks_exact(c).for_each(|row| to.extend(row[columns.clone()].iter().map(|v| v.value())));
-        }
-        match self {
-            Self::F32(values) => append(&values[rows.start * c..rows.end * c], columns, c, to),
-            Self::Bf16(values) => append(&values[rows.start * c..rows.end * c], columns, c, to),
-        }
-    }
-}
-
 /// An additive term of the scores, broadcast over any of its first three axes.
 struct Bias {
     values: Vec<f32>,
@@ -175,103 +123,29 @@ impl Bias {
     }
 }
 
-/// The keys and values of one head, whatever blocks they come from.
-struct Head {
-    segments: Vec<Segment>,
-    /// Where the head lies in C.
-    columns: Range<usize>,
-    c: usize,
-}
+/// Scores that the tensor library may hold at a time; 512 MB in bf16.
+const MOST_SCORES: usize = 1 << 28;
 
-/// At most [`SEGMENT`] tokens of a head, packed.
-struct Segment {
-    keys: Panels,   // width -> tokens
-    values: Panels, // tokens -> width
-}
-
-impl Head {
-    fn all(blocks: &[&Kv], heads: usize, c: usize) -> Result<Vec<Self>> {
-        let (k, v) = (Open::all(blocks, |kv| &kv.k)?, Open::all(blocks, |kv| &kv.v)?);
-        let [k, v]: [Vec<Slice>; 2] = [&k, &v].map(|open| open.iter().map(Open::slice).collect());
-        let segments = segments(blocks.iter().map(|kv| kv.k.dims()[0]));
-        let width = c / heads;
-        let head = |head: usize| {
-            let columns = head * width..(head + 1) * width;
-            let gather = |from: &[Slice], pieces: &[Piece]| {
-                let mut all = Vec::with_capacity(SEGMENT * width);
-                pieces.iter().for_each(|(block, rows)| from[*block].append(rows, &columns, c, &mut all));
-                all
-            };
-            let pack = |pieces: &Vec<Piece>| Segment {
-                keys: Panels::from_columns(&gather(&k, pieces), width),
-                values: Panels::from_rows(&gather(&v, pieces), width),
-            };
-            Self { segments: segments.iter().map(pack).collect(), columns: columns.clone(), c }
-        };
-        Ok((0..heads).into_par_iter().map(head).collect())
-    }
-
-    /// Some queries (rows, C) of a candidate; `scores` is room for a tile against a segment.
-    fn attend<'b>(
-        &self,
-        q: &[f32],
-        out: &mut [f32],
-        scores: &mut [f32],
-        scale: f32,
-        bias: impl Fn(usize) -> Option<&'b [f32]>,
-    ) {
-        let Self { columns, c, .. } = self;
-        let count = q.len() / c;
-        let mut softmaxes = [RunningSoftmax::NEW; TILE];
-        let mut before = 0;
-        for Segment { keys, values } in &self.segments {
-            let tokens = keys.outputs();
-            let scores = &mut scores[..count * tokens];
-            let rows = Rows { values: q, first: columns.start, stride: *c, taps: &[0], count };
-            keys.multiply_all(rows, Results { values: scores, first: 0, stride: tokens, add: false });
-            for (row, (softmax, scores)) in softmaxes.iter_mut().zip(scores.chunks_mut(tokens)).enumerate() {
-                let shrink = softmax.weigh(scores, scale, bias(row).map(|bias| &bias[before..before + tokens]));
-                if before > 0 && shrink != 1.0 {
-                    out[row * c..][columns.clone()].iter_mut().for_each(|v| *v *= shrink);
-                }
-            }
-            let rows = Rows { values: scores, first: 0, stride: tokens, taps: &[0], count };
-            values.multiply_all(rows, Results { values: out, first: columns.start, stride: *c, add: before > 0 });
-            before += tokens;
-        }
-        for (row, softmax) in out.chunks_mut(*c).zip(&softmaxes) {
-            let inverse = softmax.inverse();
-            row[columns.clone()].iter_mut().for_each(|v| *v *= inverse);
-        }
-    }
-}
-
-/// Some tokens of a block.
-type Piece = (usize, Range<usize>);
-
-/// Blocks of so many tokens cut and joined into segments, each given by its pieces.
-fn segments(blocks: impl Iterator<Item = usize>) -> Vec<Vec<Piece>> {
-    let mut found: Vec<Vec<Piece>> = Vec::new();
-    let mut room = 0;
-    for (block, tokens) in blocks.enumerate() {
-        let mut from = 0;
-        while from < tokens {
-            if room == 0 {
-                found.push(Vec::new());
-                room = SEGMENT;
-            }
-            let to = tokens.min(from + room);
-            found.last_mut().into_iter().for_each(|pieces| pieces.push((block, from..to)));
-            room -= to - from;
-            from = to;
-        }
-    }
-    found
-}
-
-/// The same by the tensor library, on any device: the blocks are joined for the moment.
-fn joined(q: &Tensor, seen: &[Vec<&Kv>], heads: usize, scale: f32, bias: Option<&Tensor>) -> Result<Tensor> {
+/// The same by the tensor library, on any device: the blocks are joined for the moment. Where there would be more than
+/// `most` scores, one candidate after the other, and of it some queries at a time.
+fn joined(
+    q: &Tensor,
+    seen: &[Vec<&Kv>],
+    heads: usize,
+    scale: f32,
+    bias: Option<&Tensor>,
+    most: usize,
+) -> Result<Tensor> {
     let (b, l, c) = q.dims3()?;
+    let tokens = |blocks: &Vec<&Kv>| blocks.iter().map(|kv| kv.k.dims()[0]).sum();
+    let a_query = heads * seen.first().map_or(0, tokens).max(1);
+    if b > 1 && b * l * a_query > most {
+        let one = |i: usize| {
+            let bias = bias.map(|bias| some(bias, 0, i..i + 1)).transpose()?;
+            joined(&q.narrow(0, i, 1)?, &seen[i..=i], heads, scale, bias.as_ref(), most)
+        };
+        return Tensor::cat(&(0..b).map(one).collect::<Result<Vec<_>>>()?, 0);
+    }
     let split = |x: &Tensor| x.reshape((b, x.dims()[1], heads, c / heads))?.transpose(1, 2)?.contiguous();
     let join = |of: fn(&Kv) -> &Tensor| {
         let one = |blocks: &Vec<&Kv>| {
@@ -279,14 +153,24 @@ fn joined(q: &Tensor, seen: &[Vec<&Kv>], heads: usize, scale: f32, bias: Option<
         };
         split(&Tensor::stack(&seen.iter().map(one).collect::<Result<Vec<_>>>()?, 0)?) // (B, H, T, D)
     };
-    let (q, k, v) = (split(q)?, join(|kv| &kv.k)?, join(|kv| &kv.v)?);
-    let mut scores = (q.matmul(&k.t()?)? * f64::from(scale))?; // (B, H, L, T)
-    if let Some(bias) = bias {
-        scores = scores.broadcast_add(bias)?;
-    }
-    let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
-    let p = scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)?;
-    p.matmul(&v)?.transpose(1, 2)?.reshape((b, l, c))
+    let (q, k, v) = (split(q)?, join(|kv| &kv.k)?.t()?, join(|kv| &kv.v)?);
+    let at_once = (most / (b * a_query)).clamp(1, l.max(1));
+    let chunk = |from: usize| {
+        let rows = from..l.min(from + at_once);
+        let mut scores = (q.narrow(2, from, rows.len())?.matmul(&k)? * f64::from(scale))?; // (B, H, rows, T)
+        if let Some(bias) = bias {
+            scores = scores.broadcast_add(&some(bias, 2, rows)?)?;
+        }
+        let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
+        scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)?.matmul(&v) // (B, H, rows, D)
+    };
+    let chunks = (0..l).step_by(at_once).map(chunk).collect::<Result<Vec<_>>>()?;
+    Tensor::cat(&chunks, 2)?.transpose(1, 2)?.reshape((b, l, c))
+}
+
+/// A part of an axis of a bias, unless the bias is the same all along it.
+fn some(bias: &Tensor, axis: usize, part: Range<usize>) -> Result<Tensor> {
+    if bias.dims()[axis] == 1 { Ok(bias.clone()) } else { bias.narrow(axis, part.start, part.len()) }
 }
 
 #[cfg(test)]
@@ -306,8 +190,10 @@ mod tests {
         let seen = [vec![a, b, own], vec![a, b, other], vec![a, b, own], vec![a, b, other]];
         let bias = noise.of((1, heads, 1, 72));
         let ours = attention_blocks(&q, &seen, heads, 0.7, Some(&bias)).unwrap();
-        let theirs = joined(&q, &seen, heads, 0.7, Some(&bias)).unwrap();
-        assert!(difference(&ours, &theirs) < 1e-5);
+        for most in [MOST_SCORES, 1000, 1] {
+            let theirs = joined(&q, &seen, heads, 0.7, Some(&bias), most).unwrap();
+            assert!(difference(&ours, &theirs) < 1e-5, "{most} scores at a time");
+        }
     }
 
     #[test]
@@ -318,7 +204,10 @@ mod tests {
             let own: Vec<Kv> = (0..2).map(|b| Kv { k: k.get(b).unwrap(), v: v.get(b).unwrap() }).collect();
             let own: Vec<Vec<&Kv>> = own.iter().map(|kv| vec![kv]).collect();
             let ours = attention_blocks(&q, &own, 2, 0.3, None).unwrap();
-            assert!(difference(&ours, &joined(&q, &own, 2, 0.3, None).unwrap()) < 1e-5, "{l} {tokens} {width}");
+            assert!(
+                difference(&ours, &joined(&q, &own, 2, 0.3, None, MOST_SCORES).unwrap()) < 1e-5,
+                "{l} {tokens} {width}"
+            );
         }
     }
 

@@ -18,6 +18,7 @@ mod patch_embed;
 mod resample;
 mod residual;
 mod rope;
+mod segments;
 mod simd;
 mod softmax;
 mod stored;

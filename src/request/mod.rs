@@ -6,7 +6,7 @@ pub mod system;
 pub mod wish;
 
 pub use look::{Aspect, Look, preview};
-pub use system::open;
+pub use system::{fit, open, open_sparingly};
 pub use wish::{Named, Source, Wish, plan_file};
 
 use serde_json::{Map, Value};

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use super::Wish;
 use crate::{
     Error, Result,
-    bundle::{self, DType, Device, System},
+    bundle::{self, DType, Device, Fit, Settings, System},
 };
 
 /// Loads a model, after a look whether all of its files are there; see [`System::open`] for the names.
@@ -12,16 +13,40 @@ use crate::{
 /// # Errors
 /// The model, the type or the device is not known or not there, or a file of the model is missing or damaged.
 pub fn open(model: &str, weights: Option<&Path>, dtype_name: &str, device_name: &str) -> Result<System> {
-    let (dtype, device) = (dtype(dtype_name)?, device(device_name)?);
+    look(model, weights)?;
+    System::open_as(model, weights, dtype(dtype_name)?, &device(device_name)?)
+}
+
+/// [`open`] for a search that is then brought within a limit by [`fit`]; see [`System::open_sparingly`].
+///
+/// # Errors
+/// Those of [`open`].
+pub fn open_sparingly(model: &str, weights: Option<&Path>, dtype_name: &str, device_name: &str) -> Result<System> {
+    look(model, weights)?;
+    System::open_sparingly(model, weights, dtype(dtype_name)?, &device(device_name)?)
+}
+
+/// Whether all files of a model are there.
+fn look(model: &str, weights: Option<&Path>) -> Result<()> {
     let bundle = bundle::find(model, weights)?;
     let missing = bundle.missing();
-    if !missing.is_empty() {
-        let count = missing.len();
-        let files = if count == 1 { "1 file is".to_owned() } else { format!("{count} files are") };
-        return Err(Error::file(bundle.folder().path(), format!("{files} missing: {}", missing.join(", ")))
-            .with_hint("`ttsvar models --weights DIR` shows what each model needs and what is in DIR"));
+    if missing.is_empty() {
+        return Ok(());
     }
-    System::open_as(model, weights, dtype, &device)
+    let count = missing.len();
+    let files = if count == 1 { "1 file is".to_owned() } else { format!("{count} files are") };
+    Err(Error::file(bundle.folder().path(), format!("{files} missing: {}", missing.join(", ")))
+        .with_hint("`ttsvar models --weights DIR` shows what each model needs and what is in DIR"))
+}
+
+/// How the wished search keeps to `limit` bytes; see [`System::fit`].
+///
+/// # Errors
+/// It cannot, or the numbers do not go together.
+pub fn fit(system: &System, settings: &Settings, wish: &Wish, limit: u64) -> Result<Fit> {
+    let scales = system.pipeline(settings)?.scales().len();
+    let (plan, _) = wish.plan(scales, system.defaults())?;
+    system.fit(settings, [&plan.widths(scales), &plan.decodes(scales)], limit)
 }
 
 /// The device of a name, `cpu` or `cuda`.

@@ -70,6 +70,8 @@ fn generate_explains_every_flag() {
           --model <NAME|DIR>  demo, a released model (see `ttsvar models`), or a folder with a
                               bundle.toml [default: demo]
           --weights <DIR>     The folder with the downloaded files of a released model
+          --memory <SIZE>     Keep to so much memory, such as 12G: fewer rows at once, and networks that
+                              are read when they are needed
 
     Search:
           --method <METHOD>        raw, best-of-n, importance, beam, auto or tts-var [default: the

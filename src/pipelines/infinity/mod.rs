@@ -6,7 +6,7 @@ mod text;
 
 pub use rollout::InfinityRollout;
 pub use sampling::{Sampling, draw_bits, truncate};
-pub use text::TextEncoder;
+pub use text::{FixedText, T5Text, TextEncoder};
 
 use std::ops::Range;
 
@@ -186,27 +186,38 @@ impl<'a> Painter<'a> {
     }
 }
 
+/// Bytes of the networks of a system, for estimates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Networks {
+    /// In memory all the time.
+    pub resident: u64,
+    /// There only while a prompt is encoded.
+    pub encoding: u64,
+    /// There only while images are judged, the largest of them.
+    pub judging: u64,
+}
+
 /// A loaded Infinity with its text encoder.
 pub struct InfinityPipeline<'a> {
     painter: Painter<'a>,
-    text: &'a TextEncoder,
+    text: &'a dyn TextEncoder,
     scales: Vec<Scale>,
-    resident: u64,
+    networks: Networks,
 }
 
 impl<'a> InfinityPipeline<'a> {
-    /// `resident` are the bytes of all networks that stay in memory while it paints, for estimates.
+    /// `networks` are all that take memory while it is in use, its own among them.
     ///
     /// # Errors
     /// The text encoder is not of this transformer.
-    pub fn new(painter: Painter<'a>, text: &'a TextEncoder, resident: u64) -> Result<Self> {
+    pub fn new(painter: Painter<'a>, text: &'a dyn TextEncoder, networks: Networks) -> Result<Self> {
         let (expected, found) = (painter.transformer.config().text_width, text.width());
         if expected != found {
             let message = format!("the transformer reads text of width {expected}, the text encoder writes {found}");
             return Err(Error::input(message).with_hint("the released models go with flan-t5-xl"));
         }
         let scales = painter.grids.iter().map(|(height, width)| Scale { height: *height, width: *width }).collect();
-        Ok(Self { painter, text, scales, resident })
+        Ok(Self { painter, text, scales, networks })
     }
 }
 
@@ -248,23 +259,23 @@ impl Pipeline for InfinityPipeline<'_> {
 }
 
 impl InfinityPipeline<'_> {
-    /// Weights, keys and values of all rows up to the widest moment, and the larger of a scale's activations and a
-    /// decode's feature maps.
+    /// Weights, keys and values of all rows up to the widest moment, and what is needed besides at that moment: a scale's
+    /// activations, a decode's feature maps, or networks that only come to judge.
     fn peak_bytes(&self, widths: &[usize]) -> u64 {
-        let painter = &self.painter;
+        let (painter, Networks { resident, encoding, judging }) = (&self.painter, self.networks);
         let (rows, columns) = painter.latent.size();
-        let decode = painter.decoder.activation_bytes((rows, columns));
-        let (mut seen, mut peak) = (0, 0);
+        let looking = painter.decoder.activation_bytes((rows, columns)).max(judging);
+        let (mut seen, mut peak) = (0, encoding);
         for (scale, width) in widths.iter().enumerate() {
             let (tokens, halves) = (painter.tokens(scale), painter.halves());
             let states = if scale == 0 { width.min(&1) } else { width };
             let at_once = states.min(&painter.rows_at_once) * halves;
             let computing = painter.transformer.activation_bytes(at_once, tokens, seen + tokens);
             let kept = if scale + 1 == widths.len() { 0 } else { tokens };
-            let kv = |tokens| (states * halves) as u64 * painter.transformer.kv_bytes(tokens);
-            peak = peak.max(kv(seen + kept) + computing).max(kv(seen + kept) + decode);
+            let kv = (states * halves) as u64 * painter.transformer.kv_bytes(seen + kept);
+            peak = peak.max(kv + computing.max(looking));
             seen += tokens;
         }
-        PROGRAM + self.resident + peak
+        PROGRAM + resident + peak
     }
 }

@@ -1,44 +1,56 @@
-//! Prompts to features: tokenizer and T5 encoder together.
+//! Prompts to features.
 
 use candle_core::Tensor;
 
 use crate::{Result, models::t5::T5Encoder, text::T5Tokenizer};
 
 /// The text encoder of a pipeline.
-pub enum TextEncoder {
-    /// The encoder that the released models were trained with.
-    T5 {
-        /// Prompts to token ids.
-        tokenizer: Box<T5Tokenizer>,
-        /// Token ids to features.
-        encoder: Box<T5Encoder>,
-    },
-    /// The same features (tokens, width) for every prompt, where only the rest of the pipeline matters.
-    Fixed(Tensor),
-}
-
-impl TextEncoder {
+pub trait TextEncoder: Send + Sync {
     /// Features of a prompt, without padding: (tokens, width)
-    pub fn encode(&self, prompt: &str) -> Result<Tensor> {
-        match self {
-            Self::T5 { tokenizer, encoder } => encoder.encode(&tokenizer.encode(prompt)?),
-            Self::Fixed(features) => Ok(features.clone()),
-        }
-    }
+    fn encode(&self, prompt: &str) -> Result<Tensor>;
 
     /// Width of the features.
-    pub fn width(&self) -> usize {
-        match self {
-            Self::T5 { encoder, .. } => encoder.width(),
-            Self::Fixed(features) => features.dims().last().copied().unwrap_or(0),
-        }
-    }
+    fn width(&self) -> usize;
 
     /// Floating-point operations for a prompt of so many tokens.
-    pub fn flops(&self, tokens: usize) -> f64 {
-        match self {
-            Self::T5 { encoder, .. } => encoder.flops(tokens),
-            Self::Fixed(_) => 0.0,
-        }
+    fn flops(&self, tokens: usize) -> f64;
+}
+
+/// The encoder that the released models were trained with.
+pub struct T5Text {
+    /// Prompts to token ids.
+    pub tokenizer: T5Tokenizer,
+    /// Token ids to features.
+    pub encoder: T5Encoder,
+}
+
+impl TextEncoder for T5Text {
+    fn encode(&self, prompt: &str) -> Result<Tensor> {
+        self.encoder.encode(&self.tokenizer.encode(prompt)?)
+    }
+
+    fn width(&self) -> usize {
+        self.encoder.sizes().width
+    }
+
+    fn flops(&self, tokens: usize) -> f64 {
+        self.encoder.sizes().flops(tokens)
+    }
+}
+
+/// The same features (tokens, width) for every prompt, where only the rest of the pipeline matters.
+pub struct FixedText(pub Tensor);
+
+impl TextEncoder for FixedText {
+    fn encode(&self, _: &str) -> Result<Tensor> {
+        Ok(self.0.clone())
+    }
+
+    fn width(&self) -> usize {
+        self.0.dims().last().copied().unwrap_or(0)
+    }
+
+    fn flops(&self, _: usize) -> f64 {
+        0.0
     }
 }

@@ -1,9 +1,18 @@
 //! Everything of one bundle, loaded: generator, text encoder, scorer, features.
 
+mod memory;
+mod on_demand;
+mod reader;
+
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 pub use candle_core::{DType, Device};
+pub use memory::{Fit, most_rows, too_little};
 
+use self::{
+    on_demand::{BundleFeatures, BundleScorer, BundleText, OnDemand},
+    reader::{Noted, Reader},
+};
 use crate::{
     Error, Result, demo,
     features::{Extractor, Features, dinov2::Dinov2Features},
@@ -12,25 +21,17 @@ use crate::{
         bsq_vae::Decoder,
         dinov2::Dinov2,
         infinity::{Infinity, Pixels, Schedule},
-        t5::T5Encoder,
     },
-    nn::{TensorSource, Weights},
     pipelines::{
         Pipeline,
-        infinity::{self, InfinityPipeline, Painter, TextEncoder},
+        infinity::{self, InfinityPipeline, Networks, Painter},
     },
     scorers::{ImageReward, Scorer},
-    text::{T5Tokenizer, WordPieceTokenizer, unknown_words},
+    text::unknown_words,
 };
 
 /// Name of the bundle that is built into the program.
 pub const DEMO: &str = "demo";
-
-/// Buffers that checkpoints carry and no model reads: they can be computed.
-const BUFFERS: [&str; 6] = ["zero_k_bias", "lvl_1L", "attn_bias_for_masking", "lfq.mask", "position_ids", "mask_token"];
-
-/// Parts of checkpoints that this program has no use for.
-const UNUSED: [&str; 5] = ["encoder.", "quantize.", "quantizer.", "blip.vision_proj.", "blip.text_proj."];
 
 /// How images are to be painted; what is left open is as the model was released.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,11 +67,12 @@ pub struct System {
     device: Device,
     transformer: Infinity,
     decoder: Decoder,
-    text: TextEncoder,
-    scorer: Box<dyn Scorer>,
+    text: BundleText,
+    scorer: BundleScorer<ImageReward>,
+    features: Option<Arc<OnDemand<Dinov2>>>,
     extractors: BTreeMap<Features, Box<dyn Extractor>>,
     unknown_tensors: Vec<(String, Vec<String>)>,
-    /// Bytes of all weights.
+    /// Bytes of transformer and decoder.
     bytes: u64,
 }
 
@@ -86,25 +88,40 @@ impl System {
 
     /// [`System::open`] with the matrices kept as `dtype`, f32 or bf16.
     pub fn open_as(model: &str, weights: Option<&Path>, dtype: DType, device: &Device) -> Result<Self> {
-        Self::load(&find(model, weights)?, dtype, device)
+        Self::load(Reader::new(find(model, weights)?, dtype, device), true)
     }
 
-    fn load(bundle: &hub::Bundle, dtype: DType, device: &Device) -> Result<Self> {
-        let mut loader = Loader { dtype, device, unknown: Vec::new(), bytes: 0 };
-        let description = bundle.description.clone();
-        let transformer = loader.with(bundle.generator_weights()?, Infinity::load)?;
+    /// [`System::open_as`] that reads text encoder, scorer and features once, to see that they can be read, and gives
+    /// their memory back. From then on each is read whenever it is needed, unless [`System::fit`] finds room for it.
+    pub fn open_sparingly(model: &str, weights: Option<&Path>, dtype: DType, device: &Device) -> Result<Self> {
+        Self::load(Reader::new(find(model, weights)?, dtype, device), false)
+    }
+
+    fn load(reader: Reader, stays: bool) -> Result<Self> {
+        let (mut noted, description) = (Noted::default(), reader.description().clone());
+        let transformer = noted.network(reader.transformer()?);
         let heads = transformer.config().heads;
         if let Some(given) = description.generator.heads.filter(|given| *given != heads) {
             let message = format!("generator.heads is {given}, but the weights have {heads} heads");
             return Err(Error::input(message).with_hint("leave it out of bundle.toml"));
         }
-        let decoder = loader.with(bundle.vae_weights()?, |w| Decoder::load(&w.pp("decoder")))?;
-        let text = load_text(bundle, &mut loader)?;
-        let scorer = load_scorer(bundle, &mut loader)?;
-        let extractors = load_features(bundle, &mut loader)?;
-        let Loader { unknown: unknown_tensors, bytes, .. } = loader;
-        let device = device.clone();
-        Ok(Self { description, device, transformer, decoder, text, scorer, extractors, unknown_tensors, bytes })
+        let decoder = noted.network(reader.decoder()?);
+        let text = text(&reader, stays, &mut noted)?;
+        let scorer = scorer(&reader, stays, &mut noted)?;
+        let (features, extractors) = features(&reader, stays, &mut noted)?;
+        let (Noted { unknown: unknown_tensors, bytes }, device) = (noted, reader.device().clone());
+        Ok(Self {
+            description,
+            device,
+            transformer,
+            decoder,
+            text,
+            scorer,
+            features,
+            extractors,
+            unknown_tensors,
+            bytes,
+        })
     }
 
     /// The bundle's name.
@@ -157,7 +174,16 @@ impl System {
     pub fn pipeline_of(&self, schedule: &Schedule, settings: &Settings) -> Result<Box<dyn Pipeline + '_>> {
         let painter = Painter::new(&self.transformer, &self.decoder, schedule, settings.drawing, &self.device)?;
         let painter = painter.with_rows_at_once(settings.rows_at_once.unwrap_or(usize::MAX));
-        Ok(Box::new(InfinityPipeline::new(painter, &self.text, self.bytes)?))
+        Ok(Box::new(InfinityPipeline::new(painter, &self.text, self.networks())?))
+    }
+
+    /// Bytes of the networks that stay, and of those that come and go.
+    fn networks(&self) -> Networks {
+        let split = |stays: bool, bytes: u64| if stays { (bytes, 0) } else { (0, bytes) };
+        let (text, encoding) = split(self.text.encoder.stays(), self.text.encoder.bytes);
+        let (scorer, scoring) = split(self.scorer.scorer.stays(), self.scorer.scorer.bytes);
+        let (model, describing) = self.features.as_ref().map_or((0, 0), |model| split(model.stays(), model.bytes));
+        Networks { resident: self.bytes + text + scorer + model, encoding, judging: scoring.max(describing) }
     }
 
     fn schedule(&self, settings: &Settings) -> Result<Schedule> {
@@ -179,7 +205,7 @@ impl System {
 
     /// The judge of images.
     pub fn scorer(&self) -> &dyn Scorer {
-        self.scorer.as_ref()
+        &self.scorer
     }
 
     /// What tells images apart, by the names that plans use.
@@ -215,60 +241,37 @@ pub fn find(model: &str, weights: Option<&Path>) -> Result<hub::Bundle> {
     }
 }
 
-/// Reads networks and remembers which tensors none of them knew.
-struct Loader<'a> {
-    dtype: DType,
-    device: &'a Device,
-    unknown: Vec<(String, Vec<String>)>,
-    bytes: u64,
+fn text(reader: &Reader, stays: bool, noted: &mut Noted) -> Result<BundleText> {
+    let (first, again) = (reader.text()?, reader.clone());
+    noted.unknown(&first);
+    let sizes = first.network.encoder.sizes().clone();
+    Ok(BundleText { encoder: OnDemand::new(first, stays, move || again.text()), sizes })
 }
 
-impl Loader<'_> {
-    fn with<T>(&mut self, source: Arc<dyn TensorSource>, load: impl FnOnce(&Weights) -> Result<T>) -> Result<T> {
-        let origin = source.origin();
-        let weights = Weights::new(source, self.dtype, self.device);
-        let network = load(&weights)?;
-        self.bytes += weights.bytes_kept();
-        let known = |name: &String| {
-            BUFFERS.iter().any(|buffer| name.ends_with(buffer)) || UNUSED.iter().any(|part| name.starts_with(part))
-        };
-        let unknown: Vec<String> = weights.unread().into_iter().filter(|name| !known(name)).collect();
-        if !unknown.is_empty() {
-            self.unknown.push((origin, unknown));
-        }
-        Ok(network)
-    }
+fn scorer(reader: &Reader, stays: bool, noted: &mut Noted) -> Result<BundleScorer<ImageReward>> {
+    let (first, again) = (reader.scorer()?, reader.clone());
+    noted.unknown(&first);
+    let flops = first.network.flops(1);
+    Ok(BundleScorer { scorer: OnDemand::new(first, stays, move || again.scorer()), flops })
 }
 
-fn load_text(bundle: &hub::Bundle, loader: &mut Loader) -> Result<TextEncoder> {
-    let tokenizer = T5Tokenizer::open(&bundle.tokenizer()?)?;
-    let config = bundle.text_config()?.json()?;
-    // The published files hold a decoder too, so what is left over says nothing.
-    let weights = Weights::new(bundle.text_weights()?, loader.dtype, loader.device);
-    let encoder = T5Encoder::load(&weights, &config)?;
-    loader.bytes += weights.bytes_kept();
-    Ok(TextEncoder::T5 { tokenizer: Box::new(tokenizer), encoder: Box::new(encoder) })
-}
+/// The network that describes images, and all kinds of features that it gives.
+type Described = (Option<Arc<OnDemand<Dinov2>>>, BTreeMap<Features, Box<dyn Extractor>>);
 
-fn load_scorer(bundle: &hub::Bundle, loader: &mut Loader) -> Result<Box<dyn Scorer>> {
-    let absent = || {
-        Error::input(format!("the bundle `{}` has no scorer", bundle.description.name))
-            .with_hint("name one in a [scorer] table of its bundle.toml")
+fn features(reader: &Reader, stays: bool, noted: &mut Noted) -> Result<Described> {
+    let Some(first) = reader.features()? else { return Ok((None, BTreeMap::new())) };
+    noted.unknown(&first);
+    let size = reader.description().features.as_ref().and_then(|features| features.size);
+    let size = size.map_or(Dinov2Features::SIZE, |(height, width)| [height, width]);
+    first.network.grid(size[0], size[1])?;
+    let flops = first.network.flops(size[0], size[1]);
+    let again = reader.clone();
+    let absent = || Error::input("the features of the bundle were there before, and are gone now");
+    let model = Arc::new(OnDemand::new(first, stays, move || again.features()?.ok_or_else(absent)));
+    let extractor = |kind| {
+        let features = BundleFeatures { model: model.clone(), kind, size, flops };
+        (kind, Box::new(features) as Box<dyn Extractor>)
     };
-    let heads = bundle.description.scorer.as_ref().ok_or_else(absent)?.heads;
-    let config = bundle.scorer_config()?.ok_or_else(absent)?.json()?;
-    let tokenizer = WordPieceTokenizer::open(&bundle.scorer_vocabulary()?.ok_or_else(absent)?)?;
-    let weights = bundle.scorer_weights()?.ok_or_else(absent)?;
-    Ok(Box::new(loader.with(weights, |w| ImageReward::load(w, &config, heads, tokenizer))?))
-}
-
-fn load_features(bundle: &hub::Bundle, loader: &mut Loader) -> Result<BTreeMap<Features, Box<dyn Extractor>>> {
-    let (Some(features), Some(weights)) = (&bundle.description.features, bundle.features_weights()?) else {
-        return Ok(BTreeMap::new());
-    };
-    let model = Arc::new(loader.with(weights, |w| Dinov2::load(w, features.heads))?);
-    let size = features.size.map_or(Dinov2Features::SIZE, |(height, width)| [height, width]);
-    let extractor =
-        |kind: Features| Ok((kind, Box::new(Dinov2Features::new(model.clone(), kind, size)?) as Box<dyn Extractor>));
-    [Features::Pca, Features::PcaRaw, Features::PcaAll, Features::Pool].into_iter().map(extractor).collect()
+    let extractors = [Features::Pca, Features::PcaRaw, Features::PcaAll, Features::Pool].map(extractor).into();
+    Ok((Some(model), extractors))
 }

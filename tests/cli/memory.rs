@@ -1,0 +1,42 @@
+//! Searches within a limit on memory.
+
+use insta::{assert_snapshot, with_settings};
+
+use crate::desk::Desk;
+
+#[test]
+fn a_limit_changes_no_picture_and_what_it_costs_is_said() {
+    let desk = Desk::new();
+    desk.works(&["generate", "two red stars", "--seed", "3", "--out", "free.png"]);
+    let least = desk.refuses(&["plan", "--memory", "1M"]);
+    let least = least.split("takes ").nth(1).and_then(|rest| rest.split(" MB").next()).expect("the least");
+    let said =
+        desk.run(&["generate", "two red stars", "--seed", "3", "--out", "bound.png", "--memory", &format!("{least}M")]);
+    assert_eq!(said.err, "note: to keep to the memory: text encoder, scorer, features read when needed\n");
+    assert_eq!(desk.read("free.png"), desk.read("bound.png"));
+}
+
+#[test]
+fn what_cannot_fit_is_refused() {
+    let desk = Desk::new();
+    with_settings!({ filters => [(r"\d+\.\d MB at least", "[least] at least")] }, {
+        let cases: [&[&str]; 3] = [
+            &["generate", "a red circle", "--memory", "1M"],
+            &["bench", "--n", "2", "--memory", "800 kB"],
+            &["plan", "--memory", "12X"],
+        ];
+        assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
+        $ generate "a red circle" --memory 1M
+        error: the search takes [least] at least, but only 1.0 MB may be used
+        hint: allow more memory, search with fewer rows, paint fewer pixels, or keep matrices in bf16
+
+        $ bench --n 2 --memory "800 kB"
+        error: the search takes [least] at least, but only 0.8 MB may be used
+        hint: allow more memory, search with fewer rows, paint fewer pixels, or keep matrices in bf16
+
+        $ plan --memory 12X
+        error: invalid value '12X' for '--memory <SIZE>': expected a size such as 12G, 800M or 1.5GiB
+        hint: `ttsvar --help` lists what can be given
+        "#);
+    });
+}
