@@ -28,6 +28,7 @@ pub mod request;
 pub mod rng;
 pub mod scorers;
 pub mod search;
+pub mod server;
 pub mod text;
 
 pub use error::{Error, Result};

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Which rooms a room may use, besides itself and `error`.
-const ROOMS: [(&str, &[&str]); 22] = [
+const ROOMS: [(&str, &[&str]); 23] = [
     ("error", &[]),
     ("rng", &[]),
     ("file", &[]),
@@ -27,6 +27,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ("report", &["eval", "file", "image", "search"]),
     ("bundle", &["demo", "features", "hub", "image", "models", "nn", "pipelines", "scorers", "text"]),
     ("request", &["bundle", "features", "hub", "models", "pipelines", "search"]),
+    ("server", &["bundle", "file", "image", "pipelines", "report", "request", "search"]),
     (
         "cli",
         &[
@@ -44,6 +45,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "request",
             "scorers",
             "search",
+            "server",
         ],
     ),
     (
@@ -54,7 +56,8 @@ const ROOMS: [(&str, &[&str]); 22] = [
 ];
 
 /// Rooms that never see a tensor.
-const WITHOUT_TENSORS: [&str; 9] = ["image", "rng", "search", "eval", "report", "request", "cli", "text", "demo"];
+const WITHOUT_TENSORS: [&str; 10] =
+    ["image", "rng", "search", "eval", "report", "request", "server", "cli", "text", "demo"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -20,7 +20,7 @@ use crate::{
     models::{
         bsq_vae::Decoder,
         dinov2::Dinov2,
-        infinity::{Infinity, Pixels, Schedule},
+        infinity::{Infinity, PIXELS_PER_TOKEN, Pixels, Schedule, TEMPLATES},
     },
     pipelines::{
         Pipeline,
@@ -59,6 +59,17 @@ impl Settings {
         };
         Self { drawing, aspect: None, pixels: None, rows_at_once: None }
     }
+}
+
+/// A size of images that a bundle paints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Canvas {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows of pixels.
+    pub height: usize,
+    /// The size as the models were released for it; none where the bundle has one size only.
+    pub pixels: Option<Pixels>,
 }
 
 /// A generator with the networks that judge its images.
@@ -184,6 +195,24 @@ impl System {
         let (scorer, scoring) = split(self.scorer.scorer.stays(), self.scorer.scorer.bytes);
         let (model, describing) = self.features.as_ref().map_or((0, 0), |model| split(model.stays(), model.bytes));
         Networks { resident: self.bytes + text + scorer + model, encoding, judging: scoring.max(describing) }
+    }
+
+    /// Every size that the bundle paints.
+    pub fn canvases(&self) -> Vec<Canvas> {
+        let canvas = |(rows, columns): (usize, usize), patch: usize, pixels| Canvas {
+            width: columns * patch,
+            height: rows * patch,
+            pixels,
+        };
+        if let Some(grids) = &self.description.generator.scales {
+            return grids.last().map(|grid| canvas(*grid, self.decoder.patch(), None)).into_iter().collect();
+        }
+        let sizes = Pixels::all().flat_map(|pixels| TEMPLATES.map(|aspect| (aspect, pixels)));
+        let released = |(aspect, pixels)| {
+            let grid = *Schedule::released(aspect, pixels).ok()?.grids.last()?;
+            Some(canvas(grid, PIXELS_PER_TOKEN, Some(pixels)))
+        };
+        sizes.filter_map(released).collect()
     }
 
     fn schedule(&self, settings: &Settings) -> Result<Schedule> {

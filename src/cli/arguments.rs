@@ -1,6 +1,6 @@
 //! What can be typed. Nothing here is checked beyond being a number where a number is due: `request` says what it means.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{net::IpAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -33,6 +33,8 @@ pub(super) enum Command {
     Bench(Box<Bench>),
     /// Print what an image file or a trace says about its origin
     Inspect(Inspect),
+    /// Answer over HTTP: an interface like OpenAI's, jobs that can be watched, and a page
+    Serve(Serve),
     /// Compare search methods on a set of prompts whose pictures can be judged
     #[command(subcommand)]
     Eval(Eval),
@@ -290,6 +292,55 @@ pub(super) struct Preview {
     /// Seed of all draws
     #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = whole::<u64>)]
     pub seed: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct Serve {
+    /// Where to listen; any other machine's way in needs a token
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes a free one, and the address is printed
+    #[arg(long, short, value_name = "NUMBER", default_value = "8080")]
+    pub port: u16,
+    /// Secret that clients must send; better given by the environment, where other users cannot read it
+    #[arg(long, value_name = "SECRET", env = "TTSVAR_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Folder for jobs, images and traces
+    #[arg(long, value_name = "DIR", default_value = "ttsvar-jobs")]
+    pub folder: PathBuf,
+    #[command(flatten)]
+    pub model: Model,
+    /// Searches side by side [default: one a core]
+    #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
+    pub workers: Option<usize>,
+    /// Seconds that searches under way get when the server is to end
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = whole::<u64>)]
+    pub grace: u64,
+    #[command(flatten)]
+    pub limits: ServeLimits,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct ServeLimits {
+    /// Searches that may wait
+    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = whole::<usize>)]
+    pub queue: usize,
+    /// Bytes of a request
+    #[arg(long, value_name = "BYTES", default_value = "65536", value_parser = whole::<usize>)]
+    pub max_body: usize,
+    /// Characters of a prompt
+    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = whole::<usize>)]
+    pub max_prompt: usize,
+    /// Rows of a search
+    #[arg(long, value_name = "COUNT", default_value = "64", value_parser = whole::<usize>)]
+    pub max_rows: usize,
+    /// Pictures of one request
+    #[arg(long, value_name = "COUNT", default_value = "10", value_parser = whole::<usize>)]
+    pub max_pictures: usize,
+    /// Seconds that a search may take
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = whole::<u64>)]
+    pub max_seconds: u64,
 }
 
 #[derive(Clone, Debug, Args)]

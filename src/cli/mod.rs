@@ -18,6 +18,7 @@ mod progress;
 mod prompts;
 mod repeat;
 mod request;
+mod serve;
 mod system;
 mod table;
 mod talk;
@@ -59,6 +60,7 @@ fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
         Command::Models(typed) => models::run(typed, talk)?,
         Command::Plan(typed) => plan::run(typed, &arguments.global, talk)?,
         Command::Bench(typed) => bench::run(typed, &arguments.global, talk)?,
+        Command::Serve(typed) => serve::run(typed, &arguments.global, talk)?,
         Command::Inspect(typed) => inspect::run(typed, talk)?,
         Command::Eval(arguments::Eval::Scenes(typed)) => eval::scenes(typed, &arguments.global, talk)?,
         Command::Eval(arguments::Eval::GenEval(typed)) => eval::geneval(typed, &arguments.global, talk)?,

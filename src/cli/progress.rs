@@ -146,7 +146,7 @@ impl Listener for Progress {
                 }
             }
             Event::Scored { scores, .. } => self.scored(scores),
-            Event::Selected { scale, fates } => {
+            Event::Selected { scale, fates, .. } => {
                 self.chosen(*scale, fates.iter().map(|fate| fate.children.len()).sum());
             }
             Event::Warned(warning) => self.warn(warning),

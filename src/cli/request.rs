@@ -1,9 +1,6 @@
 //! What the arguments of `generate` mean. Everything that can be checked without the model is checked here.
 
-use std::{
-    hash::{BuildHasher, Hasher, RandomState},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
@@ -18,7 +15,7 @@ use crate::{
     bundle::{DEMO, Settings},
     hub::description::Defaults,
     pipelines::Size,
-    request::{Look, Named, Source, Wish, plan_file, preview, recorded},
+    request::{Look, Named, Source, Wish, new_seed, plan_file, preview, recorded},
 };
 
 /// A job for `generate`.
@@ -117,10 +114,4 @@ pub(super) fn look(canvas: &Canvas, drawing: Drawing) -> Result<Look> {
     let look = Look { cfg, cfg_layer, tau, top_p, top_k, aspect, pixels };
     look.check()?;
     Ok(look)
-}
-
-/// A seed that nobody has seen before, short enough to type.
-fn new_seed() -> u64 {
-    // The hasher's keys come from the system's random numbers.
-    RandomState::new().build_hasher().finish() & u64::from(u32::MAX)
 }

@@ -79,6 +79,11 @@ impl Look {
 }
 
 impl Aspect {
+    /// The aspect of a picture of so many pixels; none where it is out of range.
+    pub fn of(width: usize, height: usize) -> Option<Self> {
+        format!("{width}:{height}").parse().ok()
+    }
+
     /// Height divided by width.
     pub fn ratio(&self) -> f64 {
         self.ratio

@@ -9,6 +9,8 @@ pub use look::{Aspect, Look, preview};
 pub use system::{fit, open, open_sparingly};
 pub use wish::{Named, Source, Wish, plan_file};
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 use serde_json::{Map, Value};
 
 use crate::{Error, Result, bundle::Settings};
@@ -35,4 +37,10 @@ pub fn prompt(text: &str, what: &str) -> Result<String> {
         return Err(Error::input(format!("{what} contains a NUL")).with_hint("prompts are plain text"));
     }
     Ok(text.to_owned())
+}
+
+/// A seed that nobody has seen before, short enough to type.
+pub fn new_seed() -> u64 {
+    // The hasher's keys come from the system's random numbers.
+    RandomState::new().build_hasher().finish() & u64::from(u32::MAX)
 }

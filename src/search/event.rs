@@ -1,6 +1,10 @@
 //! What a running search tells the world, and who listens: progress bar, log, picture of the tree, web page.
 
-use super::{plan::Plan, trace::Trace, warning::Warning};
+use super::{
+    plan::Plan,
+    trace::{Choice, Trace},
+    warning::Warning,
+};
 use crate::{
     Result,
     image::Image,
@@ -70,6 +74,8 @@ pub enum Event<'a> {
         scale: usize,
         /// Every candidate that was there, and what became of it.
         fates: &'a [Fate],
+        /// What the stage saw and did, as the trace keeps it.
+        choice: &'a Choice,
     },
     /// Something odd that did not stop the search.
     Warned(&'a Warning),

@@ -341,9 +341,9 @@ impl<'a> Course<'a> {
         }
         choice.children = self.alive.clone();
         let fates = fates(&choice);
-        let scale = choice.scale;
+        self.listener.on(&Event::Selected { scale: choice.scale, fates: &fates, choice: &choice })?;
         self.trace.stages.push(choice);
-        self.listener.on(&Event::Selected { scale, fates: &fates })
+        Ok(())
     }
 
     /// Scores what is left of a round, once, and says whether something is good enough.

@@ -43,6 +43,11 @@ impl Pixels {
     const ALL: [(&str, Self, usize); 4] =
         [("0.06M", Self::P006M, 7), ("0.25M", Self::P025M, 10), ("0.60M", Self::P060M, 12), ("1M", Self::P1M, 13)];
 
+    /// Every size, the smallest first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().map(|(_, pixels, _)| pixels)
+    }
+
     fn scales(self) -> usize {
         Self::ALL[self as usize].2
     }

@@ -1,0 +1,69 @@
+//! `ttsvar serve`: searches over HTTP.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{runtime, sync::Notify};
+
+use super::{
+    arguments::{self, Global, ServeLimits},
+    interrupt, system,
+    talk::Talk,
+};
+use crate::{
+    Error, Result,
+    bundle::DEMO,
+    server::{Limits, Server, Setup},
+};
+
+/// Threads that answer; the searches have threads of their own.
+const ANSWERING: usize = 2;
+
+/// Serves until Ctrl-C.
+pub(super) fn run(typed: &arguments::Serve, global: &Global, talk: &Talk) -> Result<()> {
+    log(talk);
+    let model = typed.model.model.clone().unwrap_or_else(|| DEMO.to_owned());
+    let system = system::open(&model, typed.model.weights.as_deref(), global)?;
+    let setup = Setup {
+        model,
+        folder: typed.folder.clone(),
+        address: SocketAddr::new(typed.host, typed.port),
+        token: typed.token.clone().filter(|token| !token.is_empty()),
+        workers: typed.workers.unwrap_or_else(rayon::current_num_threads),
+        limits: limits(&typed.limits),
+        grace: Duration::from_secs(typed.grace),
+    };
+    let stop = Arc::new(Notify::new());
+    let bell = stop.clone();
+    interrupt::first(move || bell.notify_one());
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(ANSWERING).enable_all().build();
+    let runtime = runtime.map_err(|error| Error::input(format!("cannot start the server's threads: {error}")))?;
+    runtime.block_on(async {
+        let server = Server::bind(system, setup).await?;
+        talk.result(&address(talk, server.address()))?;
+        server.run(async move { stop.notified().await }).await
+    })
+}
+
+fn address(talk: &Talk, address: SocketAddr) -> String {
+    let url = format!("http://{address}");
+    if talk.json { serde_json::json!({ "url": url }).to_string() } else { url }
+}
+
+fn limits(typed: &ServeLimits) -> Limits {
+    Limits {
+        queue: typed.queue,
+        body: typed.max_body,
+        prompt: typed.max_prompt,
+        rows: typed.max_rows,
+        pictures: typed.max_pictures,
+        time: Duration::from_secs(typed.max_seconds),
+    }
+}
+
+/// The log goes to standard error: words, or with `--json` an object a line; with `--quiet` only what went wrong.
+fn log(talk: &Talk) {
+    let level = if talk.quiet { tracing::Level::WARN } else { tracing::Level::INFO };
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false);
+    // Fails only where a log is set up already; then that one is used.
+    let _ = if talk.json { log.json().flatten_event(true).try_init() } else { log.with_ansi(talk.terminal).try_init() };
+}

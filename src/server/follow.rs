@@ -1,0 +1,131 @@
+//! Hears a search for those who watch its job: events as JSON, pictures as sheets of one row, and the wish to stop.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::{
+    desk::{Stop, Work},
+    store::Store,
+};
+use crate::{
+    Error, Result,
+    image::{Filter, Image, Png},
+    search::{Event, Fate, Listener, number},
+};
+
+/// Pixels along the shorter side of a picture on a sheet: enough for a page.
+const SHOWN: usize = 256;
+
+/// Follows one search.
+pub(super) struct Follow<'a> {
+    pub work: &'a Work,
+    pub store: &'a Store,
+    /// When the search has taken too long.
+    pub deadline: Instant,
+    /// Sheets so far.
+    pub sheets: usize,
+}
+
+impl Listener for Follow<'_> {
+    fn on(&mut self, event: &Event<'_>) -> Result<()> {
+        if Instant::now() > self.deadline {
+            self.work.stop(Stop::Late);
+        }
+        if self.work.stopped().is_some() {
+            return Err(Error::Interrupted);
+        }
+        if let Event::Decoded { scale, ids, images } = event {
+            return self.show(*scale, ids, images);
+        }
+        if let Some((name, data)) = said(event) {
+            self.work.log.tell(name, data);
+        }
+        Ok(())
+    }
+
+    fn wants_images(&self, _: usize) -> bool {
+        self.work.order.previews
+    }
+}
+
+impl Follow<'_> {
+    /// Keeps the pictures of a scale as a sheet and says where it is.
+    fn show(&mut self, scale: usize, ids: &[usize], images: &[Image]) -> Result<()> {
+        if !self.work.order.previews || images.is_empty() {
+            return Ok(());
+        }
+        let (id, sheet) = (&self.work.id, self.sheets);
+        self.store.keep(id, &Store::sheet(sheet), &Png::new(side_by_side(images)).encode()?)?;
+        self.sheets += 1;
+        let place = format!("/v1/jobs/{id}/previews/{sheet}");
+        self.work.log.tell("previews", json!({ "scale": scale, "ids": ids, "sheet": sheet, "url": place }));
+        Ok(())
+    }
+}
+
+/// Pictures of one size in a row, made smaller where they are large.
+fn side_by_side(images: &[Image]) -> Image {
+    let small = |image: &Image| match image.width().min(image.height()) {
+        side if side > SHOWN => image.resize_shorter_side(SHOWN, Filter::Bicubic),
+        _ => image.clone(),
+    };
+    let images: Vec<Image> = images.iter().map(small).collect();
+    let (width, height) = (images[0].width(), images[0].height());
+    let row = |y: usize| images.iter().flat_map(move |image| &image.pixels()[3 * y * width..3 * (y + 1) * width]);
+    Image::new(images.len() * width, height, (0..height).flat_map(row).copied().collect())
+}
+
+/// An event as watchers read it; none where they have no use for it.
+fn said(event: &Event<'_>) -> Option<(&'static str, Value)> {
+    Some(match event {
+        Event::Started { prompt, plan, scales, widths, seed } => {
+            let scales: Vec<[usize; 2]> = scales.iter().map(|scale| [scale.height, scale.width]).collect();
+            let (prompt, negative) = (&prompt.text, &prompt.negative);
+            let data = json!({ "prompt": prompt, "negative": negative, "seed": seed, "plan": plan, "scales": scales,
+                "widths": widths });
+            ("started", data)
+        }
+        Event::ScaleBegun { scale, ids, grid } => {
+            ("scale", json!({ "scale": scale, "grid": [grid.height, grid.width], "ids": ids }))
+        }
+        Event::ScaleDone { scale, rows, states, seconds } => {
+            ("candidates", json!({ "scale": scale, "rows": rows, "states": states, "seconds": seconds }))
+        }
+        Event::Scored { scale, ids, scores } => {
+            let scores: Vec<Value> = scores.iter().map(|score| number::to_json(*score)).collect();
+            ("scores", json!({ "scale": scale, "ids": ids, "scores": scores }))
+        }
+        Event::Selected { scale, fates, choice } => {
+            let fate = |fate: &Fate| json!({ "id": fate.id, "children": fate.children });
+            let fates: Vec<Value> = fates.iter().map(fate).collect();
+            let (select, clusters, weights) = (&choice.select, &choice.clusters, &choice.weights);
+            let data = json!({ "scale": scale, "select": select, "fates": fates, "clusters": clusters,
+                "weights": weights });
+            ("selection", data)
+        }
+        Event::Warned(warning) => ("warning", json!({ "message": warning.to_string(), "advice": warning.advice() })),
+        Event::Finished { trace, .. } => ("winner", json!({ "id": trace.winner })),
+        Event::Decoded { .. } => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sheet_has_the_pictures_from_left_to_right() {
+        let picture = |value: u8| Image::new(2, 2, vec![value; 12]);
+        let sheet = side_by_side(&[picture(1), picture(2), picture(3)]);
+        assert_eq!((sheet.width(), sheet.height()), (6, 2));
+        let reds: Vec<u8> = sheet.pixels().iter().step_by(3).copied().collect();
+        assert_eq!(reds, [1, 1, 2, 2, 3, 3, 1, 1, 2, 2, 3, 3]);
+    }
+
+    #[test]
+    fn large_pictures_become_small_on_a_sheet() {
+        let sheet = side_by_side(&[Image::new(1024, 512, vec![7; 3 * 1024 * 512])]);
+        assert_eq!((sheet.width(), sheet.height()), (512, 256));
+    }
+}

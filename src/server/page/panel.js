@@ -1,0 +1,222 @@
+// One run on the page: its state, the picture that leads, the tree, and what can be done with it.
+
+import { blob, download, events, get, post, save } from "./api.js";
+import { Run, eventsOf } from "./run.js";
+import { Tree, forget, paint, show, words } from "./tree.js";
+
+/** Milliseconds that a step stays before the next one, so that fast searches can be followed. */
+const PACE = { scale: 240, previews: 60, scores: 160, selection: 620 };
+
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+export class Panel {
+  /** `onEnd` is told when the run is over. */
+  constructor(onEnd = () => {}) {
+    this.onEnd = onEnd;
+    this.element = document.getElementById("runs").appendChild(document.createElement("article"));
+    this.element.className = "run";
+    this.element.innerHTML = `
+      <header><h2></h2><p class="state" role="status"></p><div class="actions"></div></header>
+      <div class="scene">
+        <figure><div class="frame"><canvas class="lead" width="1" height="1" role="img"></canvas></div><figcaption></figcaption></figure>
+        <div class="tree" tabindex="-1"></div>
+      </div>
+      <p class="told"></p><dl class="facts"></dl><ul class="warnings"></ul>`;
+    const find = (selector) => this.element.querySelector(selector);
+    [this.title, this.state, this.actions] = [find("h2"), find(".state"), find(".actions")];
+    [this.lead, this.caption, this.told] = [find(".lead"), find("figcaption"), find(".told")];
+    [this.facts, this.warnings] = [find(".facts"), find(".warnings")];
+    this.tree = new Tree(find(".tree"), (id, scale) => this.look(id, scale));
+    this.reset();
+  }
+
+  reset() {
+    this.run = new Run();
+    this.queue = [];
+    this.stop = new AbortController();
+  }
+
+  /** Takes the panel away. */
+  close() {
+    this.stop.abort();
+    forget(this.run);
+    this.element.remove();
+  }
+
+  /** Follows a job that waits or runs; what was told already is played from the start. */
+  async follow(job, { quick = false } = {}) {
+    this.job = job;
+    this.name(job.prompt, job.settings, job.seed);
+    this.say(job.state === "queued" ? "waiting" : "painting", "busy");
+    this.act([["Cancel", () => this.cancel(), "cancel"]]);
+    const playing = this.play(quick);
+    try {
+      for await (const { name, data } of events(job.id, this.stop.signal)) {
+        if (name === "queued") this.say(data.before ? `waiting behind ${data.before}` : "next in line", "busy");
+        this.queue.push([name, data]);
+        this.ring?.();
+      }
+    } catch (error) {
+      if (this.stop.signal.aborted) return;
+      this.queue.push(["failed", { state: "failed", error: error.message }]);
+      this.ring?.();
+    }
+    await playing;
+  }
+
+  /** Shows a search from its Trace alone. */
+  async open(trace, name) {
+    const all = eventsOf(trace);
+    this.job = null;
+    this.trace = trace;
+    this.name(trace.prompt, trace.settings, trace.seed);
+    this.say(`from ${name}`, "done");
+    for (const [event, data] of all) this.run.apply(event, data);
+    this.draw();
+    this.end(trace);
+  }
+
+  /** Applies what is told, step by step. */
+  async play(quick) {
+    for (;;) {
+      while (!this.queue.length) await new Promise((resolve) => (this.ring = resolve));
+      const [name, data] = this.queue.shift();
+      if (this.stop.signal.aborted) return;
+      if (data.state && data.id === this.job.id) return this.over(data);
+      if (name === "failed") return this.over(data);
+      if (name !== "queued") this.run.apply(name, data);
+      const waits = !quick && !calm.matches && PACE[name];
+      if (!quick) this.draw();
+      if (waits) await new Promise((resolve) => setTimeout(resolve, waits / (1 + this.queue.length / 60)));
+    }
+  }
+
+  /** The job is over. */
+  async over(job) {
+    this.job = { ...this.job, ...job };
+    this.draw();
+    const said = { done: "done", failed: job.error, cancelled: "cancelled", interrupted: "interrupted: the server ended" };
+    this.say(said[job.state], job.state);
+    this.act([]);
+    if (job.state === "done") {
+      this.trace = await get(job.trace_url);
+      if (!this.run.rounds.length) for (const [event, data] of eventsOf(this.trace)) this.run.apply(event, data);
+      await this.showWinner(job.image_url);
+      this.draw();
+      this.end(this.trace);
+    }
+    this.element.classList.toggle("dead", job.state !== "done");
+    this.onEnd(this);
+  }
+
+  async showWinner(url) {
+    const image = await createImageBitmap(await blob(url));
+    [this.lead.width, this.lead.height] = [image.width, image.height];
+    this.lead.getContext("2d").drawImage(image, 0, 0);
+    this.lead.dataset.shows = "winner";
+    this.lead.classList.add("painted");
+    this.element.classList.add("won");
+  }
+
+  async cancel() {
+    await post(`/v1/jobs/${this.job.id}/cancel`, {}).catch(() => {}); // over already
+  }
+
+  name(prompt, settings, seed) {
+    const n = settings?.n == null ? "" : ` · N = ${settings.n}`;
+    this.title.textContent = `${settings?.method ?? "own plan"}${n}`;
+    this.about = { prompt, seed };
+    this.lead.setAttribute("aria-label", prompt);
+  }
+
+  say(text, kind) {
+    this.state.textContent = text;
+    this.element.dataset.state = kind;
+  }
+
+  act(actions) {
+    this.actions.replaceChildren(
+      ...actions.map(([text, action, kind]) => {
+        const button = document.createElement("button");
+        Object.assign(button, { type: "button", textContent: text, className: `quiet ${kind ?? ""}` });
+        button.addEventListener("click", action);
+        return button;
+      }),
+    );
+  }
+
+  draw() {
+    if (!this.run.scales.length) return;
+    this.tree.draw(this.run);
+    const lead = this.run.leading();
+    if (lead && this.lead.dataset.shows !== "winner") paint(this.lead, lead);
+    if (this.element.dataset.state === "busy") {
+      const at = this.run.scale == null ? "starting" : `scale ${this.run.scale + 1} of ${this.run.scales.length}`;
+      this.say(this.run.rounds.length > 1 ? `try ${this.run.rounds.length}, ${at}` : at, "busy");
+    }
+    const best = this.run.winner != null ? this.run.latestScore(this.run.winner) : this.run.best;
+    this.caption.textContent = Number.isFinite(best) ? `${this.run.winner != null ? "Winner" : "Best so far"}: ${show(best)}` : "";
+    this.warnings.replaceChildren(...this.run.warnings.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+    this.look(null);
+  }
+
+  /** Says what the user looks at, or else what happened last. */
+  look(id, scale) {
+    if (id != null) {
+      const one = this.run.candidates.get(id);
+      this.told.textContent = words(this.run, one, one.tiles.get(scale));
+      return;
+    }
+    const choices = this.run.rounds.at(-1)?.filter((block) => block.choice) ?? [];
+    const last = choices.at(-1);
+    const fell = last?.ids.filter((id) => this.run.candidates.get(id).fate === "fell").length;
+    this.told.textContent = last ? `After scale ${last.choice.scale}: ${last.choice.select}, ${fell} of ${last.ids.length} fell` : "";
+  }
+
+  /** What the run cost and what can be taken home. */
+  end(trace) {
+    const { cost } = trace;
+    const flops = cost.flops.generator + cost.flops.scorer + cost.flops.features;
+    const final = trace.finals.find((one) => one.id === trace.winner);
+    this.score = final?.score;
+    const facts = [
+      ["Score", typeof this.score === "number" ? show(this.score) : this.score],
+      ["Seed", trace.seed],
+      ["Finished", count(cost.images, "image")],
+      ["Decodes", cost.decodes],
+      ["Compute", flops ? `${(flops / 1e9).toPrecision(3)} GFLOP` : "–"],
+      ["Time", `${cost.seconds.total.toFixed(2)} s`],
+    ];
+    this.facts.replaceChildren(...facts.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
+    const job = this.job;
+    const stem = `ttsvar-${(trace.prompt.match(/[a-z0-9]+/gi) ?? ["image"]).slice(0, 8).join("-")}-${trace.seed}`;
+    const takes = job
+      ? [
+          ["Image", () => download(job.image_url, `${stem}.png`), "image"],
+          ["Trace", () => download(job.trace_url, `${stem}.trace.json`), "trace"],
+          ...(job.report_url ? [["Report", () => download(job.report_url, `${stem}.html`), "report"]] : []),
+          ["Replay", () => this.replay(), "replay"],
+        ]
+      : [["Trace", () => save(new Blob([JSON.stringify(trace, null, 2)]), `${stem}.trace.json`), "trace"]];
+    this.act([...takes, ["Close", () => this.close(), "close"]]);
+  }
+
+  /** Plays the run once more. */
+  replay() {
+    const job = this.job;
+    forget(this.run);
+    this.reset();
+    this.tree = new Tree(this.element.querySelector(".tree"), (id, scale) => this.look(id, scale));
+    this.element.classList.remove("won");
+    this.lead.dataset.shows = "";
+    this.follow({ ...job, state: "running" });
+  }
+}
+
+function element(name, text) {
+  return Object.assign(document.createElement(name), { textContent: String(text) });
+}
+
+function count(n, what) {
+  return `${n} ${what}${n === 1 ? "" : "s"}`;
+}

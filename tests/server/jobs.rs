@@ -1,0 +1,144 @@
+//! Jobs: submitting, watching, cancelling, forgetting, and sharing a search.
+
+use serde_json::{Value, json};
+use ttsvar::{image::Png, search::Trace};
+
+use crate::{ENDLESS, Served, endless, names};
+
+fn watched(seed: u64) -> Value {
+    json!({ "prompt": "a red circle", "seed": seed, "previews": true, "search": { "method": "tts-var", "n": 1 } })
+}
+
+#[test]
+fn a_watcher_hears_the_whole_search_in_order() {
+    let served = Served::new(&[]);
+    let id = served.submit(&watched(3));
+    let told = served.watch(&id, "0");
+    let heard = names(&told);
+    let heard: Vec<&str> = heard.into_iter().filter(|name| *name != "queued").collect();
+    let scale = ["scale", "candidates", "previews"];
+    assert_eq!(heard[0], "started");
+    assert_eq!(heard.iter().filter(|name| scale.contains(name)).copied().collect::<Vec<_>>(), scale.repeat(7));
+    assert_eq!(heard.iter().filter(|name| **name == "selection").count(), 4);
+    assert_eq!(heard[heard.len() - 2..], ["winner", "done"]);
+
+    let trace = served.get(&format!("/v1/jobs/{id}/trace"));
+    let trace = Trace::from_json(&trace.text()).unwrap();
+    let winner = told.iter().find(|told| told.event == "winner").unwrap();
+    assert_eq!(winner.data["id"], trace.winner);
+    let done = told.last().unwrap();
+    assert_eq!((&*done.id, &done.data["state"], &done.data["id"]), ("end", &json!("done"), &json!(id)));
+    let selections = told.iter().filter(|told| told.event == "selection");
+    for (told, stage) in selections.zip(&trace.stages) {
+        assert_eq!(told.data["select"], stage.select);
+        let children =
+            told.data["fates"].as_array().unwrap().iter().flat_map(|fate| fate["children"].as_array().unwrap());
+        let mut children: Vec<usize> = children.map(|child| child.as_u64().unwrap() as usize).collect();
+        children.sort_unstable();
+        assert_eq!(children, stage.children);
+    }
+    for told in told.iter().filter(|told| told.event == "previews") {
+        let sheet = Png::decode(&served.get(told.data["url"].as_str().unwrap()).bytes).unwrap().image;
+        assert_eq!((sheet.width(), sheet.height()), (64 * told.data["ids"].as_array().unwrap().len(), 64));
+    }
+}
+
+#[test]
+fn a_watcher_that_comes_back_hears_the_rest() {
+    let served = Served::new(&[]);
+    let id = served.submit(&watched(4));
+    let all = served.watch(&id, "0");
+    let all: Vec<_> = all.iter().filter(|told| told.event != "queued").collect();
+    let rest = served.watch(&id, &all[9].id);
+    assert_eq!(
+        rest.iter().map(|told| &told.id).collect::<Vec<_>>(),
+        all[10..].iter().map(|told| &told.id).collect::<Vec<_>>()
+    );
+    assert_eq!(rest[0].data, all[10].data);
+    let over = served.send("GET", &format!("/v1/jobs/{id}/events"), &[("last-event-id", "end")], "");
+    assert_eq!((over.status, over.bytes.len()), (204, 0));
+    let wrong = served.send("GET", &format!("/v1/jobs/{id}/events"), &[("last-event-id", "x")], "");
+    assert_eq!(wrong.status, 400);
+}
+
+#[test]
+fn jobs_are_cancelled_while_they_run_and_while_they_wait() {
+    let served = Served::new(&ENDLESS);
+    let running = served.submit(&endless(1));
+    let waiting = served.submit(&endless(2));
+    served.until(&running, "running");
+    for id in [&waiting, &running] {
+        let answer = served.post(&format!("/v1/jobs/{id}/cancel"), &json!({}));
+        assert_eq!((answer.status, &answer.json()["state"]), (200, &json!("cancelled")));
+    }
+    assert_eq!(served.watch(&running, "0").last().unwrap().event, "cancelled");
+    let again = served.post(&format!("/v1/jobs/{running}/cancel"), &json!({}));
+    assert_eq!((again.status, &*again.code()), (409, "job_over"));
+    assert_eq!(served.get(&format!("/v1/jobs/{running}/image")).status, 404);
+    // The worker is free again.
+    let next = served.submit(&json!({ "prompt": "a red circle", "search": { "method": "raw" } }));
+    served.until(&next, "done");
+}
+
+#[test]
+fn jobs_that_want_the_same_search_share_it() {
+    let served = Served::new(&ENDLESS);
+    let before = served.submit(&endless(1));
+    let same = json!({ "prompt": "a red circle", "seed": 9, "search": { "method": "raw" } });
+    let first = served.submit(&same);
+    let (second, third) = (served.submit(&same), served.submit(&same));
+    let other = served.submit(&json!({ "prompt": "a red circle", "seed": 10, "search": { "method": "raw" } }));
+    served.post(&format!("/v1/jobs/{first}/cancel"), &json!({}));
+    served.post(&format!("/v1/jobs/{before}/cancel"), &json!({}));
+    for id in [&second, &third, &other] {
+        served.until(id, "done");
+    }
+    assert_eq!(served.state(&first), "cancelled");
+    let image = |id: &str| served.get(&format!("/v1/jobs/{id}/image")).bytes;
+    assert!(image(&second) == image(&third) && image(&second) != image(&other));
+    // The endless one, the shared one, the other one.
+    let metrics = served.get("/metrics").text();
+    assert!(metrics.contains("ttsvar_search_seconds_count 3\n"), "{metrics}");
+    assert!(metrics.contains("ttsvar_jobs_total{state=\"done\"} 3\n"), "{metrics}");
+}
+
+#[test]
+fn jobs_are_listed_from_the_newest_and_forgotten_on_demand() {
+    let served = Served::new(&[]);
+    let ids: Vec<String> = (0..3)
+        .map(|seed| {
+            let id = served.submit(&json!({ "prompt": "a red circle", "seed": seed, "search": { "method": "raw" } }));
+            served.until(&id, "done");
+            id
+        })
+        .collect();
+    let listed = |query: &str| {
+        let body = served.get(&format!("/v1/jobs{query}")).json();
+        let ids = body["data"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned());
+        (ids.collect::<Vec<_>>(), body["has_more"].as_bool().unwrap())
+    };
+    assert_eq!(listed("?limit=2"), (vec![ids[2].clone(), ids[1].clone()], true));
+    assert_eq!(listed(&format!("?before={}", ids[1])), (vec![ids[0].clone()], false));
+    assert_eq!(served.send("DELETE", &format!("/v1/jobs/{}", ids[1]), &[], "").status, 204);
+    assert_eq!(served.get(&format!("/v1/jobs/{}", ids[1])).status, 404);
+    assert_eq!(listed("").0.len(), 2);
+}
+
+#[test]
+fn counters_are_there_for_prometheus() {
+    let served = Served::new(&[]);
+    served.get("/v1/jobs");
+    served.get("/v1/jobs/none");
+    let answer = served.get("/metrics");
+    assert!(answer.headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    let text = answer.text();
+    for line in [
+        "ttsvar_http_requests_total{route=\"/v1/jobs\",method=\"GET\",status=\"200\"} 1\n",
+        "ttsvar_http_requests_total{route=\"/v1/jobs/{id}\",method=\"GET\",status=\"404\"} 1\n",
+        "ttsvar_jobs_total{state=\"failed\"} 0\n",
+        "ttsvar_searches_waiting 0\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+}

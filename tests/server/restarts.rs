@@ -1,0 +1,77 @@
+//! What a server leaves behind, however it ends, and what the next one finds.
+
+use serde_json::json;
+
+use crate::{ENDLESS, Served, endless};
+
+fn raw(seed: u64) -> serde_json::Value {
+    json!({ "prompt": "a red circle", "seed": seed, "search": { "method": "raw" } })
+}
+
+#[test]
+fn after_a_kill_finished_images_are_there_and_interrupted_jobs_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::at(folder.path(), &ENDLESS);
+    let done = served.submit(&raw(1));
+    served.until(&done, "done");
+    let image = served.get(&format!("/v1/jobs/{done}/image")).bytes;
+    let (running, waiting) = (served.submit(&endless(1)), served.submit(&endless(2)));
+    served.until(&running, "running");
+    served.kill();
+
+    let served = Served::at(folder.path(), &ENDLESS);
+    assert_eq!([&done, &running, &waiting].map(|id| served.state(id)), ["done", "interrupted", "interrupted"]);
+    assert!(served.get(&format!("/v1/jobs/{done}/image")).bytes == image);
+    let told = served.watch(&running, "0");
+    assert_eq!(told.last().unwrap().event, "interrupted");
+    let next = served.submit(&raw(2));
+    served.until(&next, "done");
+}
+
+#[test]
+fn an_image_that_was_written_just_before_the_kill_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::at(folder.path(), &[]);
+    let (whole, half) = (served.submit(&raw(1)), served.submit(&raw(2)));
+    served.until(&whole, "done");
+    served.until(&half, "done");
+    let score = served.get(&format!("/v1/jobs/{whole}")).json()["score"].as_f64().unwrap();
+    served.kill();
+    // As if the kill had come between the last file and the index, and before the last file.
+    let index = rusqlite::Connection::open(folder.path().join("index.sqlite")).unwrap();
+    index.execute("UPDATE jobs SET state = 'running', score = NULL, finished = NULL", []).unwrap();
+    drop(index);
+    std::fs::remove_file(folder.path().join("jobs").join(&half).join("image.png")).unwrap();
+
+    let served = Served::at(folder.path(), &[]);
+    assert_eq!([&whole, &half].map(|id| served.state(id)), ["done", "interrupted"]);
+    assert_eq!(served.get(&format!("/v1/jobs/{whole}")).json()["score"].as_f64().unwrap(), score);
+}
+
+#[test]
+fn a_server_that_is_asked_to_end_finishes_what_it_is_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::at(folder.path(), &["--workers", "1"]);
+    let body = json!({ "prompt": "a red circle", "search": { "method": "auto", "n": 40 } });
+    let id = served.submit(&body);
+    let watcher = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| served.watch(&id, "0"));
+        served.until_begun(&id);
+        served.ask_to_end();
+        watcher.join().unwrap()
+    });
+    assert_eq!(watcher.last().unwrap().event, "done");
+    assert_eq!(served.wait(), Some(0));
+    assert_eq!(Served::at(folder.path(), &[]).state(&id), "done");
+}
+
+#[test]
+fn a_search_that_outlasts_the_grace_is_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::at(folder.path(), &[&ENDLESS[..], &["--grace", "0"]].concat());
+    let (running, waiting) = (served.submit(&endless(1)), served.submit(&endless(2)));
+    served.until(&running, "running");
+    assert_eq!(served.end(), Some(0));
+    let served = Served::at(folder.path(), &ENDLESS);
+    assert_eq!([&running, &waiting].map(|id| served.state(id)), ["interrupted", "interrupted"]);
+}
