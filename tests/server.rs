@@ -71,8 +71,9 @@ impl Served {
     /// A server in a folder that goes with it.
     fn new(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let served = Self::at(folder.path(), flags);
-        Self { _folder: Some(folder), ..served }
+        let mut served = Self::at(folder.path(), flags);
+        served._folder = Some(folder);
+        served
     }
 
     fn at(folder: &Path, flags: &[&str]) -> Self {

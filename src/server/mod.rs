@@ -27,7 +27,7 @@ use std::{
 };
 
 use axum::Router;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{Error, Result, bundle::System};
 use desk::Desk;
@@ -130,22 +130,36 @@ impl Server {
     /// The network fails.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let Self { listener, address, desk, app, workers, grace } = self;
-        let (closing, began) = (desk.clone(), Instant::now());
+        let began = Instant::now();
+        let over = Arc::new(Notify::new());
+        let closing = close(desk.clone(), grace, over.clone());
         let stop = async move {
             stop.await;
-            tracing::info!(running = closing.running(), waiting = closing.waiting(), "stopping");
-            closing.close();
-            tokio::spawn(async move {
-                tokio::time::sleep(grace).await;
-                closing.give_up();
-            });
+            tokio::spawn(closing);
         };
-        let served = axum::serve(listener, app).with_graceful_shutdown(stop).await;
+        let served = tokio::select! {
+            served = axum::serve(listener, app).with_graceful_shutdown(stop) => served,
+            () = over.notified() => Ok(()), // somebody holds a line open and says nothing
+        };
+        desk.close();
         let joined = tokio::task::spawn_blocking(move || workers.into_iter().for_each(|worker| drop(worker.join())));
         let _ = joined.await; // a worker that panicked has said so
         tracing::info!(seconds = began.elapsed().as_secs(), "stopped");
         served.map_err(|error| Error::input(format!("cannot answer on {address}: {error}")))
     }
+}
+
+/// How long clients may take to hear that it is over.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Ends what the server does, and says when nobody can have anything to hear any more.
+async fn close(desk: Arc<Desk>, grace: Duration, over: Arc<Notify>) {
+    tracing::info!(running = desk.running(), waiting = desk.waiting(), "stopping");
+    desk.close();
+    tokio::time::sleep(grace).await;
+    desk.give_up();
+    tokio::time::sleep(FAREWELL).await;
+    over.notify_one();
 }
 
 const TAKEN: &str = "choose another --port; 0 takes a free one";

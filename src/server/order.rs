@@ -15,7 +15,7 @@ use crate::{
     Error,
     bundle::{Canvas, Settings, System},
     pipelines::{Prompt, Size},
-    request::{Aspect, Look, Named, Source, Wish, new_seed, preview, recorded},
+    request::{Aspect, Look, Named, Source, Wish, new_seed, preview, prompt, recorded},
     search::{Plan, Search},
 };
 
@@ -128,10 +128,7 @@ impl Orders {
         if letters > most {
             return Err(Refusal::input(param, format!("{param} has {letters} characters, this server takes {most}")));
         }
-        if text.is_empty() || text.contains('\0') {
-            return Err(Refusal::input(param, format!("{param} must be plain text and say something")));
-        }
-        Ok(text.to_owned())
+        prompt(text, param).map_err(of(param))
     }
 
     /// The size that was named; none for the usual one.

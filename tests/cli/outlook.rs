@@ -29,6 +29,7 @@ fn the_program_says_what_it_can_do() {
       plan      Show what a search would do and cost, scale by scale, without doing it
       bench     Measure how long a search takes and where the time goes, on a model of any size
       inspect   Print what an image file or a trace says about its origin
+      serve     Answer over HTTP: an interface like OpenAI's, jobs that can be watched, and a page
       eval      Compare search methods on a set of prompts whose pictures can be judged
       help      Print this message or the help of the given subcommand(s)
 

@@ -28,12 +28,12 @@ export function layout(run, width) {
   const columns = run.scales.length + (run.rounds.some((round) => round.at(-1)?.from === run.scales.length) ? 1 : 0);
   const widest = Math.max(1, ...run.rounds.flatMap((round) => round.map((block) => block.ids.length)));
   const lanes = run.rounds.length > 1 ? widest * run.rounds.length : widest;
-  const size = Math.max(24, Math.min(72, (width - 8) / Math.max(columns, 1) - 18, 560 / lanes - GAP));
-  const step = Math.max(size + 18, Math.min((width - size - 8) / Math.max(columns - 1, 1), size * 1.9));
+  const size = Math.max(24, Math.min(72, (width - 12) / Math.max(columns, 1) - 18, 440 / lanes - GAP));
+  const step = Math.max(size + 18, Math.min((width - size - 12) / Math.max(columns - 1, 1), size * 1.9));
   const place = { size, step, columns, tiles: new Map(), groups: [], links: [] };
   let top = HEAD;
   for (const round of run.rounds) top = layRound(run, round, place, top);
-  place.width = (columns - 1) * step + size + 8;
+  place.width = (columns - 1) * step + size + 12;
   place.height = top;
   return place;
 }

@@ -1,0 +1,231 @@
+// The page in Chromium: generate, watch, cancel, compare, open, and what it owes its readers.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { browse, open, serve } from "./support.js";
+
+const TIME = { timeout: 60_000 };
+let server;
+let browser;
+
+before(async () => {
+  server = await serve("--workers", "2", "--max-rows", "256");
+  browser = await browse();
+});
+
+after(async () => {
+  await browser?.close();
+  server?.end();
+});
+
+/** Fills the form in and sends it. */
+async function paint(page, prompt, { method, n, seed, compare } = {}) {
+  await page.fill("#prompt", prompt);
+  if (method) await page.selectOption("#way-a-method", method);
+  if (n) await page.locator("#way-a-n").fill(String(n));
+  if (seed != null) await page.fill("#seed", String(seed));
+  if (compare) await page.check("#compare");
+  await page.press("#prompt", "Enter");
+}
+
+const done = (page, count = 1) => page.waitForFunction((count) => document.querySelectorAll(".run[data-state=done].won .facts dd").length >= 6 * count, count, TIME);
+
+/** Colours of a canvas, so that an empty one is seen. */
+const colours = (canvas) =>
+  canvas.evaluate((canvas) => new Set(new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size);
+
+test("a picture is generated, and the tree shows who fell and who won", async () => {
+  const page = await open(browser, server.url);
+  await paint(page, "a red circle", { seed: 3 });
+  await done(page);
+  assert.equal(await page.locator(".run h2").textContent(), "tts-var · N = 1");
+  // Rows by scale: 8, 8, 8, 6, 4, 2, 1.
+  assert.equal(await page.locator(".tile").count(), 37);
+  assert.equal(await page.locator(".tile.winner").count(), 1);
+  assert.equal(await page.locator(".tile.winner.fallen").count(), 0);
+  assert.ok((await page.locator(".tile.fallen").count()) >= 7);
+  assert.ok((await page.locator(".cluster").count()) >= 6);
+  assert.ok((await colours(page.locator(".lead"))) > 20);
+  assert.ok((await colours(page.locator(".tile canvas").first())) > 1);
+  assert.match(await page.locator("figcaption").textContent(), /^Winner: −?\d+\.\d\d$/);
+  // The winner is the one of the Trace.
+  const id = new URL(page.url()).hash.slice(1);
+  const trace = await (await fetch(`${server.url}/v1/jobs/${id}/trace`)).json();
+  assert.match(await page.locator(".tile.winner").getAttribute("aria-label"), new RegExp(`^Candidate ${trace.winner},`));
+  assert.deepEqual(page.faults, []);
+});
+
+test("a run is watched while it grows", async () => {
+  const page = await open(browser, server.url);
+  await paint(page, "a blue star", { seed: 5 });
+  const seen = new Set();
+  while (!(await page.locator(".run.won").count())) {
+    seen.add(await page.locator(".tile").count());
+    await page.waitForTimeout(50);
+  }
+  assert.ok(seen.size >= 4, `columns came one after the other: ${[...seen]}`);
+  assert.deepEqual(page.faults, []);
+});
+
+test("a run is cancelled", async () => {
+  const page = await open(browser, server.url);
+  await page.evaluate(() => {
+    const range = document.getElementById("way-a-n");
+    document.getElementById("way-a-method").value = "best-of-n";
+    Object.assign(range, { max: 256, disabled: false });
+  });
+  await page.locator("#way-a-n").evaluate((range) => (range.value = 250));
+  await page.fill("#prompt", "a red ring");
+  await page.press("#prompt", "Enter");
+  await page.locator(".cancel").waitFor();
+  await page.keyboard.press("Escape");
+  await page.locator(".run[data-state=cancelled]").waitFor(TIME);
+  const id = new URL(page.url()).hash.slice(1);
+  assert.equal((await (await fetch(`${server.url}/v1/jobs/${id}`)).json()).state, "cancelled");
+  assert.deepEqual(page.faults, []);
+});
+
+test("two methods are compared with the same seed", async () => {
+  const page = await open(browser, server.url);
+  await paint(page, "two orange rings", { compare: true });
+  await done(page, 2);
+  assert.deepEqual(await page.locator(".run h2").allTextContents(), ["tts-var · N = 1", "best-of-n · N = 4"]);
+  const jobs = await Promise.all(new URL(page.url()).hash.slice(1).split(",").map(async (id) => (await fetch(`${server.url}/v1/jobs/${id}`)).json()));
+  assert.equal(jobs[0].seed, jobs[1].seed);
+  await page.locator(".verdict").waitFor(TIME);
+  const better = jobs[0].score > jobs[1].score ? "tts-var · N = 1" : "best-of-n · N = 4";
+  assert.ok((await page.locator(".verdict").textContent()).startsWith(`${better} scores`));
+  const [a, b] = await Promise.all([0, 1].map((i) => page.locator(".run").nth(i).boundingBox()));
+  assert.ok(a.y === b.y && a.x + a.width <= b.x, "they stand side by side");
+  assert.deepEqual(page.faults, []);
+});
+
+test("an earlier run is opened, replayed, and taken home", async () => {
+  const page = await open(browser, server.url);
+  await paint(page, "three green triangles", { seed: 8 });
+  await done(page);
+  const entry = page.locator("#list a").first();
+  await entry.waitFor();
+  await page.goto(`${server.url}/`);
+  await page.locator("#list a", { hasText: "three green triangles" }).first().click();
+  await done(page);
+  const [image] = await Promise.all([page.waitForEvent("download"), page.click(".actions .image")]);
+  assert.equal(image.suggestedFilename(), "ttsvar-three-green-triangles-8.png");
+  assert.equal(readFileSync(await image.path()).subarray(1, 4).toString(), "PNG");
+  const [file] = await Promise.all([page.waitForEvent("download"), page.click(".actions .trace")]);
+  const trace = JSON.parse(readFileSync(await file.path(), "utf8"));
+  assert.equal(trace.schema, "ttsvar.trace/1");
+  await page.click(".replay");
+  await page.locator(".run[data-state=busy]").waitFor();
+  await done(page);
+  // The Trace alone, as a file from elsewhere.
+  await page.setInputFiles("#file", { name: "mine.json", mimeType: "application/json", buffer: Buffer.from(JSON.stringify(trace)) });
+  await page.locator(".state", { hasText: "from mine.json" }).waitFor();
+  assert.equal(await page.locator(".tile").count(), 37);
+  assert.match(await page.locator(".tile.winner").getAttribute("aria-label"), new RegExp(`^Candidate ${trace.winner},`));
+  await page.setInputFiles("#file", { name: "other.json", mimeType: "application/json", buffer: Buffer.from("{}") });
+  await page.locator("#error", { hasText: "no Trace" }).waitFor();
+  assert.deepEqual(page.faults, []);
+});
+
+test("rounds of auto and a choice after the last scale have their place", async () => {
+  const page = await open(browser, server.url);
+  await paint(page, "a red circle and a blue square", { method: "importance", seed: 2 });
+  await done(page);
+  assert.equal(await page.locator(".head").last().textContent(), "kept");
+  await paint(page, "a purple cross above a yellow square", { method: "auto", n: 3, seed: 2 });
+  await page.locator(".run h2", { hasText: "auto" }).waitFor();
+  await done(page);
+  assert.equal((await page.locator(".tile").count()) % 7, 0);
+  assert.deepEqual(page.faults, []);
+});
+
+test("words that the model does not know and refusals are said", async () => {
+  const page = await open(browser, server.url);
+  await page.fill("#prompt", "a red elephant");
+  assert.match(await page.locator("#words").textContent(), /does not know: elephant/);
+  await page.fill("#prompt", "a".repeat(1001));
+  await page.press("#prompt", "Enter");
+  await page.locator("#error", { hasText: "1001 characters" }).waitFor();
+});
+
+test("it works on a phone, and nothing is wider than the screen", async () => {
+  const page = await open(browser, server.url, { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true });
+  await paint(page, "a yellow cross", { compare: true, seed: 1 });
+  await done(page, 2);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= 360, `the page is ${wide} wide`);
+  const [a, b] = await Promise.all([0, 1].map((i) => page.locator(".run").nth(i).boundingBox()));
+  assert.ok(a.y + a.height <= b.y, "one below the other");
+});
+
+test("the tree is walked with the arrow keys", async () => {
+  const page = await open(browser, server.url, { reducedMotion: "reduce" });
+  await paint(page, "a green square", { seed: 6 });
+  await done(page);
+  await page.locator(".tile").first().focus();
+  await page.keyboard.press("ArrowRight");
+  await page.keyboard.press("ArrowRight");
+  assert.match(await page.locator(".tile:focus").getAttribute("aria-label"), /scale 2/);
+  assert.match(await page.locator(".told").textContent(), /scale 2/);
+  const first = await page.locator(".tile:focus").getAttribute("aria-label");
+  await page.keyboard.press("ArrowDown");
+  assert.notEqual(await page.locator(".tile:focus").getAttribute("aria-label"), first);
+});
+
+test("text stands out enough in light and in dark", async () => {
+  for (const colorScheme of ["light", "dark"]) {
+    const page = await open(browser, server.url, { colorScheme });
+    await paint(page, "a blue ring", { method: "raw", seed: 1 });
+    await done(page);
+    const poor = await page.evaluate(contrasts);
+    assert.deepEqual(poor, [], colorScheme);
+  }
+});
+
+/** Texts whose contrast against what is behind them is below 4.5. */
+function contrasts() {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgb = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => [r, g, b].map((v) => (v /= 255) && (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    for (let one = element; one; one = one.parentElement) {
+      const colour = rgb(getComputedStyle(one).backgroundColor);
+      if (colour[3] > 250) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const own = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  const texts = [...document.querySelectorAll("body *")].filter((element) => own(element) && element.checkVisibility() && !element.closest(".hidden, .tile, option"));
+  return texts.flatMap((element) => {
+    const [a, b] = [light(rgb(getComputedStyle(element).color)), light(behind(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    return ratio < 4.5 ? [`${element.className || element.tagName}: ${ratio.toFixed(2)}`] : [];
+  });
+}
+
+test("a server with a token asks for it and remembers it", async () => {
+  const closed = await serve("--token", "a-long-secret");
+  try {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.goto(closed.url);
+    for (const token of ["wrong", "a-long-secret"]) {
+      await page.locator("#secret[open]").waitFor();
+      await page.fill("#token", token);
+      await page.press("#token", "Enter");
+    }
+    await page.locator("#model:not(:empty)").waitFor();
+    await page.fill("#prompt", "a red circle");
+    await page.press("#prompt", "Enter");
+    await done(page);
+  } finally {
+    closed.end();
+  }
+});
