@@ -70,7 +70,7 @@ fn dictionary<'py>(py: Python<'py>, event: &Event<'_>) -> PyResult<Option<Bound<
             all.set_item("ids", ids)?;
             all.set_item("scores", scores)?;
         }
-        Event::Selected { scale, fates } => {
+        Event::Selected { scale, fates, .. } => {
             let children = |fate: &Fate| (fate.id, fate.children.clone());
             all.set_item("event", "selected")?;
             all.set_item("scale", scale)?;
