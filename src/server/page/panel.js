@@ -187,7 +187,11 @@ export class Panel {
       ["Compute", flops ? `${(flops / 1e9).toPrecision(3)} GFLOP` : "–"],
       ["Time", `${cost.seconds.total.toFixed(2)} s`],
     ];
-    this.facts.replaceChildren(...facts.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
+    this.facts.replaceChildren(...facts.map(([name, value]) => {
+        const fact = document.createElement("div");
+        fact.append(element("dt", name), element("dd", value));
+        return fact;
+      }));
     const job = this.job;
     const stem = `ttsvar-${(trace.prompt.match(/[a-z0-9]+/gi) ?? ["image"]).slice(0, 8).join("-")}-${trace.seed}`;
     const takes = job

@@ -28,8 +28,9 @@ export function layout(run, width) {
   const columns = run.scales.length + (run.rounds.some((round) => round.at(-1)?.from === run.scales.length) ? 1 : 0);
   const widest = Math.max(1, ...run.rounds.flatMap((round) => round.map((block) => block.ids.length)));
   const lanes = run.rounds.length > 1 ? widest * run.rounds.length : widest;
-  const size = Math.max(24, Math.min(72, (width - 12) / Math.max(columns, 1) - 18, 440 / lanes - GAP));
-  const step = Math.max(size + 18, Math.min((width - size - 12) / Math.max(columns - 1, 1), size * 1.9));
+  const between = width < 420 ? 11 : 18; // pixels that a link has at least
+  const size = Math.max(24, Math.min(72, (width - 12) / Math.max(columns, 1) - between, 440 / lanes - GAP));
+  const step = Math.max(size + between, Math.min((width - size - 12) / Math.max(columns - 1, 1), Math.max(size * 1.9, 112)));
   const place = { size, step, columns, tiles: new Map(), groups: [], links: [] };
   let top = HEAD;
   for (const round of run.rounds) top = layRound(run, round, place, top);
@@ -127,6 +128,7 @@ export class Tree {
     this.place = place;
     Object.assign(this.field.style, { width: `${place.width}px`, height: `${place.height}px` });
     this.field.style.setProperty("--tile", `${place.size}px`);
+    this.field.classList.toggle("small", place.size < 38);
     this.svg.setAttribute("width", place.width);
     this.svg.setAttribute("height", place.height);
     const winning = run.lineage();
