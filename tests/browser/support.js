@@ -33,10 +33,18 @@ export function browse() {
   return chromium.launch({ executablePath, args: [...FLAGS, "--disable-component-update", "--disable-sync"] });
 }
 
+/** With PAGE=1 the page's files come from the sources, so that a change is seen without a build. */
+async function ofSources(route) {
+  const name = new URL(route.request().url()).pathname.replace("/page/", "") || "/";
+  const path = new URL(`../../src/server/page/${name === "/" ? "index.html" : name}`, import.meta.url).pathname;
+  await route.fulfill({ path, headers: { ...(await (await route.fetch()).headers()) } });
+}
+
 /** A page that fails the test when a script of it fails or breaks the policy. */
 export async function open(browser, url, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, ...options });
   const page = await context.newPage();
+  if (process.env.PAGE) await page.route(/\/(page\/.*)?$/, ofSources);
   page.faults = [];
   page.on("pageerror", (error) => page.faults.push(String(error)));
   page.on("console", (message) => message.type() === "error" && page.faults.push(message.text()));
