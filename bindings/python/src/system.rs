@@ -75,36 +75,28 @@ impl System {
         listener: Option<Py<PyAny>>,
         decode_all: bool,
     ) -> PyResult<Found<'py>> {
-        let text = raised(py, request::prompt(prompt, "the prompt"))?;
-        let options = Options::read(options)?;
-        let settings = options.look.settings(self.inner.defaults());
-        let pipeline = raised(py, self.inner.pipeline(&settings))?;
-        let (plan, named) = raised(py, options.wish.plan(pipeline.scales().len(), self.inner.defaults()))?;
-        let judges = Judges::new(scorer, extractor, &plan);
-        let mut search = judges.search(&self.inner, pipeline.as_ref());
-        search.preview = options.preview;
-        search.settings = recorded(&self.model, named, &options.look, &settings);
-        search.settings.extend(judges.recorded.clone());
-        let prompt = Prompt { text, negative: options.negative };
+        let prompt = raised(py, request::prompt(prompt, "the prompt"))?;
+        let order = self.order(options, scorer, extractor)?;
         let mut ears = Ears { callable: listener, decode_all };
-        let outcome = py.detach(|| search::run(&search, &prompt, &plan, seed, &mut ears));
+        let outcome = py.detach(|| order.follow(&self.inner, prompt, seed, &mut ears));
         found(py, &raised(py, outcome)?)
     }
 
     /// What a search with these options would record of itself before it runs, as JSON with the keys of a trace.
-    fn described(&self, py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResult<String> {
-        let options = Options::read(options)?;
-        let settings = options.look.settings(self.inner.defaults());
-        let pipeline = raised(py, self.inner.pipeline(&settings))?;
-        let (plan, named) = raised(py, options.wish.plan(pipeline.scales().len(), self.inner.defaults()))?;
-        let preview = match options.preview {
+    #[pyo3(signature = (options, scorer=None, extractor=None))]
+    fn described(
+        &self,
+        options: &Bound<'_, PyDict>,
+        scorer: Option<Bound<'_, PyAny>>,
+        extractor: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<String> {
+        let Order { plan, preview, negative, settings, .. } = self.order(options, scorer, extractor)?;
+        let preview = match preview {
             Size::Preview(pixels) => Some(pixels),
             Size::Full => None,
         };
-        let settings = recorded(&self.model, named, &options.look, &settings);
-        let (negative, version) = (options.negative, ttsvar::VERSION);
         let described = json!({
-            "version": version, "negative": negative, "plan": plan, "preview": preview, "settings": settings,
+            "version": ttsvar::VERSION, "negative": negative, "plan": plan, "preview": preview, "settings": settings,
         });
         Ok(described.to_string())
     }
@@ -117,31 +109,57 @@ impl System {
     }
 }
 
-/// Who chooses: the caller's own scorer and extractor, or else the model's.
-struct Judges {
-    scorer: Option<OwnScorer>,
-    extractors: Option<BTreeMap<Features, Box<dyn Extractor>>>,
-    /// The names of the caller's own.
-    recorded: Map<String, Value>,
+impl System {
+    /// What the options mean for this model.
+    fn order(
+        &self,
+        options: &Bound<'_, PyDict>,
+        scorer: Option<Bound<'_, PyAny>>,
+        extractor: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Order<'_>> {
+        let py = options.py();
+        let Options { wish, look, preview, negative } = Options::read(options)?;
+        let painted = look.settings(self.inner.defaults());
+        let pipeline = raised(py, self.inner.pipeline(&painted))?;
+        let (plan, named) = raised(py, wish.plan(pipeline.scales().len(), self.inner.defaults()))?;
+        let mut settings = recorded(&self.model, named, &look, &painted);
+        for (what, own) in [("scorer", &scorer), ("extractor", &extractor)] {
+            settings.extend(own.as_ref().map(|own| (what.to_owned(), callables::name(own).into())));
+        }
+        Ok(Order {
+            pipeline,
+            preview,
+            negative,
+            settings,
+            extractors: extractor.map(|own| callables::extractors(&own, &plan)),
+            scorer: scorer.map(|own| OwnScorer(own.unbind())),
+            plan,
+        })
+    }
 }
 
-impl Judges {
-    fn new(scorer: Option<Bound<'_, PyAny>>, extractor: Option<Bound<'_, PyAny>>, plan: &Plan) -> Self {
-        let own = [("scorer", &scorer), ("extractor", &extractor)];
-        let name = |(what, who): (&str, &Option<Bound<'_, PyAny>>)| {
-            Some((what.to_owned(), callables::name(who.as_ref()?).into()))
-        };
-        Self {
-            recorded: own.into_iter().filter_map(name).collect(),
-            extractors: extractor.map(|own| callables::extractors(&own, plan)),
-            scorer: scorer.map(|own| OwnScorer(own.unbind())),
-        }
-    }
+/// A search that was asked for. Scorer and extractors are the caller's own, where there are any.
+struct Order<'a> {
+    pipeline: Box<dyn Pipeline + 'a>,
+    plan: Plan,
+    preview: Size,
+    negative: Option<String>,
+    settings: Map<String, Value>,
+    scorer: Option<OwnScorer>,
+    extractors: Option<BTreeMap<Features, Box<dyn Extractor>>>,
+}
 
-    fn search<'a>(&'a self, system: &'a bundle::System, pipeline: &'a dyn Pipeline) -> Search<'a> {
-        let scorer = self.scorer.as_ref().map_or(system.scorer(), |own| own as &dyn Scorer);
-        let extractors = self.extractors.as_ref().unwrap_or(system.extractors());
-        Search::new(pipeline, scorer, extractors)
+impl Order<'_> {
+    fn follow(&self, system: &bundle::System, text: String, seed: u64, ears: &mut Ears) -> ttsvar::Result<Outcome> {
+        let search = Search {
+            pipeline: self.pipeline.as_ref(),
+            scorer: self.scorer.as_ref().map_or(system.scorer(), |own| own as &dyn Scorer),
+            extractors: self.extractors.as_ref().unwrap_or(system.extractors()),
+            preview: self.preview,
+            settings: self.settings.clone(),
+        };
+        let prompt = Prompt { text, negative: self.negative.clone() };
+        search::run(&search, &prompt, &self.plan, seed, ears)
     }
 }
 

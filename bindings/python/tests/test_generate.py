@@ -179,8 +179,8 @@ def test_other_threads_run_meanwhile(pipeline):
 
 def test_ctrl_c_ends_a_search_on_its_way(pipeline):
     events = []
-    # `list.append` runs no Python code in which the interpreter could look for signals itself.
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        # `list.append` runs no Python code in which the interpreter could look for signals itself.
         pipeline.generate("a ring", method="best-of-n", n=256, seed=1, on_event=events.append)
     assert "finished" not in [event["event"] for event in events]

@@ -24,13 +24,16 @@ def cluster():
 
 @pytest.fixture
 def crews(monkeypatch):
-    """Every crew that is put together."""
+    """Every crew that is put together; each is complete before it begins, so that there is always a worker to lose."""
     seen = []
 
     class Seen(ttsvar.ray.Crew):
         def __enter__(self):
             seen.append(self)
-            return super().__enter__()
+            crew = super().__enter__()
+            while any(job is None for _, job in self._busy.values()):
+                self.call("described")
+            return crew
 
     monkeypatch.setattr(ttsvar.ray, "Crew", Seen)
     return seen
@@ -149,6 +152,19 @@ def test_a_list_of_prompts_outlives_a_worker(command_line, crews, monkeypatch, t
     monkeypatch.setattr(ttsvar._native, "write", lambda path, data: (write(path, data), written.append(path)))
     ttsvar.ray.generate(prompts, tmp_path / "out", **arguments, workers=1, resume=True)
     assert len(written) == 2 and pictures(tmp_path / "out") == pictures(folder)
+
+
+def test_plans_and_judges_travel_to_the_workers(pipeline, tmp_path):
+    def redness(prompt, images):
+        return images[..., 0].mean((1, 2)) - images[..., 1].mean((1, 2))
+
+    (tmp_path / "plan.toml").write_text("start = 3\n")
+    arguments = {"seed": 9, "plan": tmp_path / "plan.toml", "scorer": redness}
+    images = ttsvar.ray.generate(["a circle"], tmp_path / "out", **arguments, workers=1)
+    assert images[0].read_bytes() == pipeline.generate("a circle", **arguments).png()
+    del arguments["scorer"]
+    with pytest.raises(ValueError, match="of another search: settings differ"):
+        ttsvar.ray.generate(["a circle"], tmp_path / "out", **arguments, workers=1, resume=True)
 
 
 def test_a_job_that_no_worker_survives_ends_the_run(monkeypatch):

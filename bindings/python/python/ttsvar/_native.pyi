@@ -28,7 +28,12 @@ class System:
         listener: Callable[[dict[str, Any]], object] | None = None,
         decode_all: bool = False,
     ) -> tuple[list[NDArray[np.uint8]], str, int]: ...
-    def described(self, options: Mapping[str, Any]) -> str: ...
+    def described(
+        self,
+        options: Mapping[str, Any],
+        scorer: Callable[..., Any] | None = None,
+        extractor: Callable[..., Any] | None = None,
+    ) -> str: ...
     def score(self, prompt: str, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]: ...
 
 @final

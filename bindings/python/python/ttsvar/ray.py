@@ -24,6 +24,9 @@ LOOK = {"cfg", "cfg_layer", "tau", "top_p", "top_k", "aspect", "pixels"}
 SEARCH = {"method", "n", "schedule", "plan", "features", "potential", "lambda_", "draw", "preview", "negative"}
 """Arguments of `Pipeline.generate` that say how to search."""
 
+JUDGES = {"scorer", "extractor"}
+"""Arguments of `Pipeline.generate` that say who chooses; they travel to the workers."""
+
 MOST_LOST = 3
 """How many workers may be lost over one job: then the job itself is at fault, or the machines are."""
 
@@ -37,17 +40,18 @@ class _Worker:
     def load(self, model: str, weights: str | None, dtype: str, device: str, options: dict[str, Any]) -> int:
         """Gets ready; returns the process, so that one knows whom one works with."""
         self.system = _native.System.open(model, weights, dtype, device)
+        self.judges = (options.pop("scorer", None), options.pop("extractor", None))
         self.options = options
         return os.getpid()
 
     def described(self) -> dict[str, Any]:
         """What a search would record of itself."""
-        described: dict[str, Any] = json.loads(self.system.described(self.options))
+        described: dict[str, Any] = json.loads(self.system.described(self.options, *self.judges))
         return described
 
     def paint(self, prompt: str, seed: int) -> tuple[bytes, str]:
         """The file of the best image of a prompt, and its trace."""
-        arrays, trace, best = self.system.generate(prompt, self.options, seed)
+        arrays, trace, best = self.system.generate(prompt, self.options, seed, *self.judges)
         return _native.png(arrays[best], trace), trace
 
     def scenes(self, *asked: Any) -> str:
@@ -172,11 +176,11 @@ def generate(
     **options: Any,
 ) -> list[Path]:
     """Paints a list of prompts: the same files as `ttsvar generate --prompts FILE --out DIR --trace DIR --seed SEED`, an image
-    and a trace for each. `options` are those of `Pipeline.generate`, by name: method, n, plan, cfg and so on.
+    and a trace for each. `options` are those of `Pipeline.generate`, by name: method, n, plan, cfg, scorer and so on.
 
     Returns the images, in the order of the prompts. `resume` goes on in a folder where the same was begun.
     """
-    folder, texts, options = Path(out), list(prompts), _options(options, LOOK | SEARCH)
+    folder, texts, options = Path(out), list(prompts), _options(options, LOOK | SEARCH | JUDGES)
     stems = [f"{number:04}-{_native.slug(text)}" for number, text in enumerate(texts, 1)]
     images = [folder / f"{stem}.png" for stem in stems]
     traces = [folder / f"{stem}.trace.json" for stem in stems]
@@ -268,4 +272,8 @@ def _options(given: dict[str, Any], known: set[str]) -> dict[str, Any]:
     unknown = set(given) - known
     if unknown:
         raise TypeError(f"unknown arguments {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
-    return {name.rstrip("_"): value for name, value in given.items()}
+    options = {name.rstrip("_"): value for name, value in given.items()}
+    plan = options.get("plan")
+    if isinstance(plan, os.PathLike) or (isinstance(plan, str) and "=" not in plan):
+        options["plan"] = Path(plan).read_text()  # the file is on this machine
+    return options
