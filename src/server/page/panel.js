@@ -148,6 +148,7 @@ export class Panel {
   draw() {
     if (!this.run.scales.length) return;
     this.tree.draw(this.run);
+    this.element.classList.toggle("tall", this.tree.place.height > 640);
     const lead = this.run.leading();
     if (lead && this.lead.dataset.shows !== "winner") paint(this.lead, lead);
     if (this.element.dataset.state === "busy") {
