@@ -18,9 +18,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, kind, text.
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 8] = [
     ("/", "text/html; charset=utf-8", include_str!("page/index.html")),
     ("/page/style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
+    ("/page/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
     ("/page/app.js", SCRIPT, include_str!("page/app.js")),
     ("/page/api.js", SCRIPT, include_str!("page/api.js")),
     ("/page/panel.js", SCRIPT, include_str!("page/panel.js")),

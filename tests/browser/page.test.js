@@ -29,11 +29,19 @@ async function paint(page, prompt, { method, n, seed, compare } = {}) {
   await page.press("#prompt", "Enter");
 }
 
-const done = (page, count = 1) => page.waitForFunction((count) => document.querySelectorAll(".run[data-state=done].won .facts dd").length >= 6 * count, count, TIME);
+const done = (page, count = 1) =>
+  page.waitForFunction(
+    (count) => document.querySelectorAll(".run[data-state=done].won .facts dd").length >= 6 * count,
+    count,
+    TIME,
+  );
 
 /** Colours of a canvas, so that an empty one is seen. */
 const colours = (canvas) =>
-  canvas.evaluate((canvas) => new Set(new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size);
+  canvas.evaluate(
+    (canvas) =>
+      new Set(new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size,
+  );
 
 test("a picture is generated, and the tree shows who fell and who won", async () => {
   const page = await open(browser, server.url);
@@ -91,7 +99,12 @@ test("two methods are compared with the same seed", async () => {
   await paint(page, "two orange rings", { compare: true });
   await done(page, 2);
   assert.deepEqual(await page.locator(".run h2").allTextContents(), ["tts-var · N = 1", "best-of-n · N = 4"]);
-  const jobs = await Promise.all(new URL(page.url()).hash.slice(1).split(",").map(async (id) => (await fetch(`${server.url}/v1/jobs/${id}`)).json()));
+  const jobs = await Promise.all(
+    new URL(page.url()).hash
+      .slice(1)
+      .split(",")
+      .map(async (id) => (await fetch(`${server.url}/v1/jobs/${id}`)).json()),
+  );
   assert.equal(jobs[0].seed, jobs[1].seed);
   await page.locator(".verdict").waitFor(TIME);
   const better = jobs[0].score > jobs[1].score ? "tts-var · N = 1" : "best-of-n · N = 4";
@@ -112,7 +125,12 @@ test("an earlier run is opened, replayed, and taken home", async () => {
   await done(page);
   const [image] = await Promise.all([page.waitForEvent("download"), page.click(".actions .image")]);
   assert.equal(image.suggestedFilename(), "ttsvar-three-green-triangles-8.png");
-  assert.equal(readFileSync(await image.path()).subarray(1, 4).toString(), "PNG");
+  assert.equal(
+    readFileSync(await image.path())
+      .subarray(1, 4)
+      .toString(),
+    "PNG",
+  );
   const [file] = await Promise.all([page.waitForEvent("download"), page.click(".actions .trace")]);
   const trace = JSON.parse(readFileSync(await file.path(), "utf8"));
   assert.equal(trace.schema, "ttsvar.trace/1");
@@ -120,7 +138,11 @@ test("an earlier run is opened, replayed, and taken home", async () => {
   await page.locator(".run[data-state=busy]").waitFor();
   await done(page);
   // The Trace alone, as a file from elsewhere.
-  await page.setInputFiles("#file", { name: "mine.json", mimeType: "application/json", buffer: Buffer.from(JSON.stringify(trace)) });
+  await page.setInputFiles("#file", {
+    name: "mine.json",
+    mimeType: "application/json",
+    buffer: Buffer.from(JSON.stringify(trace)),
+  });
   await page.locator(".state", { hasText: "from mine.json" }).waitFor();
   assert.equal(await page.locator(".tile").count(), 37);
   assert.match(await page.locator(".tile.winner").getAttribute("aria-label"), new RegExp(`^Candidate ${trace.winner},`));
@@ -193,7 +215,10 @@ function contrasts() {
     canvas.fillRect(0, 0, 1, 1);
     return [...canvas.getImageData(0, 0, 1, 1).data];
   };
-  const light = ([r, g, b]) => [r, g, b].map((v) => (v /= 255) && (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const light = ([r, g, b]) =>
+    [r, g, b]
+      .map((v) => (v /= 255) && (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+      .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
   const behind = (element) => {
     for (let one = element; one; one = one.parentElement) {
       const colour = rgb(getComputedStyle(one).backgroundColor);
@@ -202,7 +227,9 @@ function contrasts() {
     return [255, 255, 255];
   };
   const own = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-  const texts = [...document.querySelectorAll("body *")].filter((element) => own(element) && element.checkVisibility() && !element.closest(".hidden, .tile, option"));
+  const texts = [...document.querySelectorAll("body *")].filter(
+    (element) => own(element) && element.checkVisibility() && !element.closest(".hidden, .tile, option"),
+  );
   return texts.flatMap((element) => {
     const [a, b] = [light(rgb(getComputedStyle(element).color)), light(behind(element))];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);

@@ -21,20 +21,30 @@ async function painted(options, prompt, { method, n, seed, compare, other } = {}
 }
 
 async function settle(page, count = 1) {
-  await page.waitForFunction((count) => document.querySelectorAll(".run.won .facts dd").length >= 6 * count, count, { timeout: 90_000 });
+  await page.waitForFunction((count) => document.querySelectorAll(".run.won .facts dd").length >= 6 * count, count, {
+    timeout: 90_000,
+  });
   await page.waitForTimeout(900);
 }
 
 const shot = (page, name) => page.screenshot({ path: join(folder, `${name}.png`) });
 const WIDE = { viewport: { width: 1280, height: 980 } };
 
-for (const [prompt, seed] of [["two blue stars", 1], ["a purple ring", 2], ["a green cross and a red star", 3]]) {
+for (const [prompt, seed] of [
+  ["two blue stars", 1],
+  ["a purple ring", 2],
+  ["a green cross and a red star", 3],
+]) {
   await settle(await painted({ ...WIDE, reducedMotion: "reduce" }, prompt, { seed }));
 }
 const one = await painted(WIDE, "a red circle and a blue square", { seed: 4 });
 await settle(one);
 await shot(one, "server");
-const two = await painted({ ...WIDE, viewport: { width: 1280, height: 1000 }, colorScheme: "dark" }, "three green triangles", { seed: 7, compare: true });
+const two = await painted(
+  { ...WIDE, viewport: { width: 1280, height: 1000 }, colorScheme: "dark" },
+  "three green triangles",
+  { seed: 7, compare: true },
+);
 await settle(two, 2);
 await two.evaluate(() => scrollTo(0, document.querySelector("#runs").offsetTop - 12));
 await shot(two, "server-compare");
@@ -46,10 +56,20 @@ if (all) {
   await shot(wide, "look-growing");
   await settle(wide);
   await wide.screenshot({ path: join(folder, "look-wide.png"), fullPage: true });
-  const auto = await painted(WIDE, "a purple cross above a yellow square", { method: "auto", n: 6, seed: 2, compare: true, other: "importance" });
+  const auto = await painted(WIDE, "a purple cross above a yellow square", {
+    method: "auto",
+    n: 6,
+    seed: 2,
+    compare: true,
+    other: "importance",
+  });
   await settle(auto, 2);
   await auto.screenshot({ path: join(folder, "look-auto.png"), fullPage: true });
-  const phone = await painted({ viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 }, "a yellow cross", { seed: 1 });
+  const phone = await painted(
+    { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
+    "a yellow cross",
+    { seed: 1 },
+  );
   await settle(phone);
   await phone.screenshot({ path: join(folder, "look-phone.png"), fullPage: true });
 }

@@ -85,7 +85,9 @@ async function* parse(body) {
     const blocks = (text + value).split("\n\n");
     text = blocks.pop();
     for (const block of blocks) {
-      const fields = Object.fromEntries(block.split("\n").map((line) => [line.split(": ", 1)[0], line.slice(line.indexOf(": ") + 2)]));
+      const fields = Object.fromEntries(
+        block.split("\n").map((line) => [line.split(": ", 1)[0], line.slice(line.indexOf(": ") + 2)]),
+      );
       if (fields.event) yield { id: fields.id, name: fields.event, data: JSON.parse(fields.data) };
     }
   }

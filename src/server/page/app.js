@@ -16,7 +16,12 @@ const METHODS = {
   raw: { rows: 1, usual: 1, most: 1, about: "one sample, as the model draws it" },
 };
 
-const EXAMPLES = ["a red circle and a blue square", "three green triangles", "a blue star above a red square", "two orange rings"];
+const EXAMPLES = [
+  "a red circle and a blue square",
+  "three green triangles",
+  "a blue star above a red square",
+  "two orange rings",
+];
 
 let model = null;
 let panels = [];
@@ -109,11 +114,17 @@ async function paint(event) {
 function ended(panel) {
   past().catch(fail);
   const settled = panels.every((one) => one.score !== undefined);
-  $("live").textContent = panel.score === undefined ? `${panel.title.textContent} ended` : `${panel.title.textContent} scored ${show(panel.score)}`;
+  $("live").textContent =
+    panel.score === undefined
+      ? `${panel.title.textContent} ended`
+      : `${panel.title.textContent} scored ${show(panel.score)}`;
   if (panels.length !== 2 || !settled || panels.some((one) => typeof one.score !== "number")) return;
   const [a, b] = panels;
   const [x, y] = panels.map((one) => one.trace.cost.seconds.total);
-  const better = a.score === b.score ? "Both score the same" : `${(a.score > b.score ? a : b).title.textContent} scores ${show(Math.abs(a.score - b.score))} more`;
+  const better =
+    a.score === b.score
+      ? "Both score the same"
+      : `${(a.score > b.score ? a : b).title.textContent} scores ${show(Math.abs(a.score - b.score))} more`;
   document.querySelector(".verdict")?.remove();
   const verdict = Object.assign(document.createElement("p"), { className: "verdict" });
   verdict.textContent = `${better}; ${a.title.textContent} took ${(x / y).toFixed(2)} times as long as ${b.title.textContent}.`;
@@ -122,11 +133,17 @@ function ended(panel) {
 
 /** Opens the runs that the address names. */
 async function visit() {
-  const ids = location.hash.slice(1).split(",").filter((id) => /^[0-9a-f]+$/.test(id)).slice(0, 2);
+  const ids = location.hash
+    .slice(1)
+    .split(",")
+    .filter((id) => /^[0-9a-f]+$/.test(id))
+    .slice(0, 2);
   if (!ids.length) return clear();
   try {
     const jobs = await Promise.all(ids.map((id) => get(`/v1/jobs/${id}`)));
-    stage(jobs.length, (panel, i) => panel.follow(jobs[i], { quick: ["done", "failed", "cancelled", "interrupted"].includes(jobs[i].state) }));
+    stage(jobs.length, (panel, i) =>
+      panel.follow(jobs[i], { quick: ["done", "failed", "cancelled", "interrupted"].includes(jobs[i].state) }),
+    );
     $("prompt").value ||= jobs[0].prompt;
   } catch (error) {
     clear();
@@ -175,7 +192,10 @@ async function openFile(file) {
 
 /** Says which words the model does not know, while they are typed. */
 function check() {
-  const words = $("prompt").value.toLowerCase().match(/\p{L}+/gu) ?? [];
+  const words =
+    $("prompt")
+      .value.toLowerCase()
+      .match(/\p{L}+/gu) ?? [];
   const unknown = model?.words ? [...new Set(words.filter((word) => !model.words.includes(word)))] : [];
   $("words").textContent = unknown.length ? `${model.id} does not know: ${unknown.join(", ")}` : "";
 }

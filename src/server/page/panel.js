@@ -18,7 +18,10 @@ export class Panel {
     this.element.innerHTML = `
       <header><h2></h2><p class="state" role="status"></p><div class="actions"></div></header>
       <div class="scene">
-        <figure><div class="frame"><canvas class="lead" width="1" height="1" role="img"></canvas></div><figcaption></figcaption></figure>
+        <figure>
+          <div class="frame"><canvas class="lead" width="1" height="1" role="img"></canvas></div>
+          <figcaption></figcaption>
+        </figure>
         <div class="tree" tabindex="-1"></div>
       </div>
       <p class="told"></p><dl class="facts"></dl><ul class="warnings"></ul>`;
@@ -156,8 +159,12 @@ export class Panel {
       this.say(this.run.rounds.length > 1 ? `try ${this.run.rounds.length}, ${at}` : at, "busy");
     }
     const best = this.run.winner != null ? this.run.latestScore(this.run.winner) : this.run.best;
-    this.caption.textContent = Number.isFinite(best) ? `${this.run.winner != null ? "Winner" : "Best so far"}: ${show(best)}` : "";
-    this.warnings.replaceChildren(...this.run.warnings.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+    this.caption.textContent = Number.isFinite(best)
+      ? `${this.run.winner != null ? "Winner" : "Best so far"}: ${show(best)}`
+      : "";
+    this.warnings.replaceChildren(
+      ...this.run.warnings.map((text) => Object.assign(document.createElement("li"), { textContent: text })),
+    );
     this.look(null);
   }
 
@@ -171,7 +178,9 @@ export class Panel {
     const choices = this.run.rounds.at(-1)?.filter((block) => block.choice) ?? [];
     const last = choices.at(-1);
     const fell = last?.ids.filter((id) => this.run.candidates.get(id).fate === "fell").length;
-    this.told.textContent = last ? `After scale ${last.choice.scale}: ${last.choice.select}, ${fell} of ${last.ids.length} fell` : "";
+    this.told.textContent = last
+      ? `After scale ${last.choice.scale}: ${last.choice.select}, ${fell} of ${last.ids.length} fell`
+      : "";
   }
 
   /** What the run cost and what can be taken home. */
@@ -188,11 +197,13 @@ export class Panel {
       ["Compute", flops ? `${(flops / 1e9).toPrecision(3)} GFLOP` : "–"],
       ["Time", `${cost.seconds.total.toFixed(2)} s`],
     ];
-    this.facts.replaceChildren(...facts.map(([name, value]) => {
+    this.facts.replaceChildren(
+      ...facts.map(([name, value]) => {
         const fact = document.createElement("div");
         fact.append(element("dt", name), element("dd", value));
         return fact;
-      }));
+      }),
+    );
     const job = this.job;
     const stem = `ttsvar-${(trace.prompt.match(/[a-z0-9]+/gi) ?? ["image"]).slice(0, 8).join("-")}-${trace.seed}`;
     const takes = job

@@ -1,7 +1,10 @@
 // A search as the page knows it: rounds of columns, made from the events of a job or from a Trace.
 
 /** @typedef {{ id: number, parent: number | null, tiles: Map<number, Tile>, fate: string, cluster: number | null }} Candidate */
-/** @typedef {{ candidate: Candidate, scale: number, score: number | null, sheet: string | null, place: number, count: number }} Tile */
+/**
+ * A candidate after one scale; its picture is the `place`-th of `count` on the sheet at the address `sheet`.
+ * @typedef {{ candidate: Candidate, scale: number, score: number | null, sheet: string | null, place: number, count: number }} Tile
+ */
 
 export class Run {
   constructor() {
@@ -112,7 +115,12 @@ function selection(run, { scale, select, fates, clusters }) {
   if (scale + 1 === run.scales.length) {
     const kept = fates.flatMap(({ children }) => children);
     run.rounds.at(-1).push({ from: scale + 1, to: scale + 1, ids: kept, choice: null });
-    for (const id of kept) Object.assign(tile(run, id, scale + 1), { ...run.picture(run.candidates.get(id).parent), candidate: run.candidates.get(id), scale: scale + 1 });
+    for (const id of kept)
+      Object.assign(tile(run, id, scale + 1), {
+        ...run.picture(run.candidates.get(id).parent),
+        candidate: run.candidates.get(id),
+        scale: scale + 1,
+      });
   }
 }
 
@@ -126,7 +134,7 @@ function winner(run, { id }) {
 
 /** A score of a Trace: a number, or the name of one that JSON has not. */
 function number(value) {
-  return typeof value === "number" ? value : { inf: Infinity, "-inf": -Infinity }[value] ?? NaN;
+  return typeof value === "number" ? value : ({ inf: Infinity, "-inf": -Infinity }[value] ?? NaN);
 }
 
 /** The events that a Trace records. `sheets` gives for each decoded scale, in order, where its pictures are. */
@@ -152,7 +160,9 @@ export function eventsOf(trace) {
 }
 
 function scoresOf(trace, scale, ids) {
-  const scored = ids.map((id) => [id, trace.candidates[id].history.find((one) => one.scale === scale)]).filter(([, one]) => one);
+  const scored = ids
+    .map((id) => [id, trace.candidates[id].history.find((one) => one.scale === scale)])
+    .filter(([, one]) => one);
   if (!scored.length) return [];
   return [["scores", { scale, ids: scored.map(([id]) => id), scores: scored.map(([, one]) => one.score) }]];
 }

@@ -50,7 +50,8 @@ function layRound(run, round, place, top) {
     let group = null;
     orders[i].forEach(({ id, group: mine }, row) => {
       if (row > 0 && mine !== orders[i][row - 1].group) y += GROUP_GAP;
-      for (let scale = block.from; scale <= block.to; scale++) place.tiles.set(`${id}/${scale}`, { id, scale, x: scale * step + 4, y });
+      for (let scale = block.from; scale <= block.to; scale++)
+        place.tiles.set(`${id}/${scale}`, { id, scale, x: scale * step + 4, y });
       if (block.choice?.clusters) {
         if (!group || group.cluster !== mine) {
           group = { cluster: mine, x: block.to * step, y: y - 4, height: 0, key: `${block.from}/${orders[i][row].id}` };
@@ -71,7 +72,8 @@ function link(run, block, before, place) {
   for (const id of block.ids) {
     const parent = run.candidates.get(id).parent;
     if (before && parent != null) place.links.push({ from: `${parent}/${before.to}`, to: `${id}/${block.from}` });
-    for (let scale = block.from; scale < block.to; scale++) place.links.push({ from: `${id}/${scale}`, to: `${id}/${scale + 1}` });
+    for (let scale = block.from; scale < block.to; scale++)
+      place.links.push({ from: `${id}/${scale}`, to: `${id}/${scale + 1}` });
   }
 }
 
@@ -231,7 +233,9 @@ export class Tree {
     const here = this.place?.tiles.get(key);
     if ((!dx && !dy) || !here) return;
     event.preventDefault();
-    const column = [...this.place.tiles].filter(([, spot]) => spot.scale === here.scale + dx && (dx || Math.sign(spot.y - here.y) === dy));
+    const column = [...this.place.tiles].filter(
+      ([, spot]) => spot.scale === here.scale + dx && (dx || Math.sign(spot.y - here.y) === dy),
+    );
     column.sort(([, a], [, b]) => Math.abs(a.y - here.y) - Math.abs(b.y - here.y));
     const next = this.tiles.get(column[0]?.[0]);
     next?.focus({ preventScroll: true });
