@@ -1,5 +1,7 @@
 //! The program as it is typed: what it prints, which files it writes, what it refuses.
 
+#[path = "cli/compbench.rs"]
+mod compbench;
 #[path = "cli/desk.rs"]
 mod desk;
 #[path = "cli/evaluating.rs"]

@@ -79,13 +79,12 @@ fn a_hundred_pictures_are_judged_a_few_at_a_time() {
         }
     }
     let contender = shown::contender("made").unwrap();
-    let judge = |cases: &[usize], images: &[Image]| suite.judge_together(cases, images);
     let (mut records, mut lost) = (vec![], vec![]);
     let keep = |record| {
         records.push(record);
         Ok(())
     };
-    shown::judge(&suite, &contender, &shown, &[], judge, keep, |path, _| lost.push(path.to_owned())).unwrap();
+    shown::judge(&suite, &contender, &shown, &[], keep, |path, _| lost.push(path.to_owned())).unwrap();
     assert_eq!((records.len(), lost), (99, vec![shown[13].path.clone()]));
     let batches = std::mem::take(&mut *stub.0.lock().unwrap());
     assert_eq!((batches.iter().sum::<usize>(), batches.iter().max()), (99, Some(&8)));
@@ -95,6 +94,6 @@ fn a_hundred_pictures_are_judged_a_few_at_a_time() {
     }
     // What is known is not judged again.
     let open = |_| -> Result<()> { panic!("nothing is open") };
-    shown::judge(&suite, &contender, &shown[..13], &records, judge, open, |_, _| ()).unwrap();
+    shown::judge(&suite, &contender, &shown[..13], &records, open, |_, _| ()).unwrap();
     assert!(stub.0.lock().unwrap().is_empty());
 }

@@ -19,11 +19,17 @@ pub(super) struct Findings {
     title: String,
     summary: Summary,
     consistency: Vec<Consistency>,
+    notes: Vec<String>,
 }
 
 impl Findings {
     pub(super) fn new(title: &str, summary: Summary, consistency: Vec<Consistency>) -> Self {
-        Self { title: title.to_owned(), summary, consistency }
+        Self { title: title.to_owned(), summary, consistency, notes: vec![] }
+    }
+
+    /// The same with what a reader of the numbers should know, a line each.
+    pub(super) fn with_notes(self, notes: &[String]) -> Self {
+        Self { notes: notes.to_vec(), ..self }
     }
 
     /// The numbers behind it.
@@ -36,6 +42,9 @@ impl Findings {
         let mut all = json!(self.summary);
         all["title"] = self.title.clone().into();
         all["consistency"] = json!(self.consistency);
+        if !self.notes.is_empty() {
+            all["notes"] = json!(self.notes);
+        }
         all
     }
 
@@ -52,7 +61,13 @@ impl Findings {
                 self.scales().lines().join("\n")
             )
         };
-        format!("{} ({scope})\n\n{tables}{consistency}\n", self.title)
+        format!("{} ({scope})\n\n{tables}{consistency}{}\n", self.title, self.noted("\n", ""))
+    }
+
+    /// The notes, each behind a line break and a mark; nothing without notes.
+    fn noted(&self, before: &str, mark: &str) -> String {
+        let lines: String = self.notes.iter().map(|note| format!("\n{mark}{note}")).collect();
+        if lines.is_empty() { lines } else { format!("{before}{lines}") }
     }
 
     /// What was right, a row a contender.
@@ -152,7 +167,8 @@ impl Findings {
     /// The tables as they stand in a page.
     fn markdown(&self) -> String {
         let consistency = if self.consistency.is_empty() { String::new() } else { self.scales().markdown() };
-        format!("{}\n{consistency}", self.table().markdown()).trim_end().to_owned() + "\n"
+        let tables = format!("{}\n{consistency}", self.table().markdown()).trim_end().to_owned();
+        tables + &self.noted("\n", "- ") + "\n"
     }
 
     /// Puts the tables into a page, between `<!-- table: NAME -->` and `<!-- end -->`.

@@ -63,7 +63,8 @@ fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
         Command::Serve(typed) => serve::run(typed, &arguments.global, talk)?,
         Command::Inspect(typed) => inspect::run(typed, talk)?,
         Command::Eval(arguments::Eval::Scenes(typed)) => eval::scenes(typed, &arguments.global, talk)?,
-        Command::Eval(arguments::Eval::GenEval(typed)) => eval::geneval(typed, &arguments.global, talk)?,
+        Command::Eval(arguments::Eval::Compbench(typed)) => eval::compbench(typed, &arguments.global, talk)?,
+        Command::Eval(arguments::Eval::Geneval(typed)) => eval::geneval(typed, &arguments.global, talk)?,
     }
     Ok(0)
 }

@@ -11,7 +11,7 @@ use std::{
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::ColourNamer;
+use super::{ColourNamer, Comparer};
 use crate::{
     Error, Result,
     image::{Filter, Image},
@@ -40,7 +40,7 @@ const STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 /// Crops that go through the network together.
 const TOGETHER: usize = 16;
 
-/// A CLIP that names colours. Sentences are read once a class.
+/// A CLIP that names colours and compares pictures with texts. Sentences about colours are read once a class.
 pub struct ClipColours {
     clip: Clip,
     tokenizer: ClipTokenizer,
@@ -116,6 +116,20 @@ impl ColourNamer for ClipColours {
             colours.extend(logits.iter().map(|row| best(row)));
         }
         Ok(colours)
+    }
+}
+
+/// CLIP-Score as T2I-CompBench has it: the cosine itself.
+impl Comparer for ClipColours {
+    fn cosines(&self, text: &str, images: &[Image]) -> Result<Vec<f32>> {
+        let direction = normalised(&self.clip.embed_text(&self.tokenizer.encode(text)?)?.unsqueeze(0)?)?;
+        let direction = Linear::new(direction, None)?;
+        let mut cosines = Vec::with_capacity(images.len());
+        for images in images.chunks(TOGETHER) {
+            let seen = normalised(&self.clip.embed_images(&self.pixels(images)?)?)?;
+            cosines.extend(direction.forward(&seen)?.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(cosines)
     }
 }
 

@@ -1,15 +1,18 @@
-//! Pictures to objects: what stands where, and what colour it has. Evaluations read them; no search does.
+//! Pictures to objects: what stands where, what colour it has, whether it is there at all. Evaluations read them; no search
+//! does.
 
 use crate::{
     Result,
     image::{Image, Mask},
 };
 
+pub mod blip_vqa;
 pub mod colours;
 pub mod instances;
 pub mod mask2former;
 pub mod open;
 
+pub use blip_vqa::BlipAnswers;
 pub use colours::ClipColours;
 pub use mask2former::Mask2FormerDetector;
 
@@ -42,4 +45,22 @@ pub trait ColourNamer: Send + Sync {
     /// # Errors
     /// The network fails.
     fn colours(&self, class: &str, crops: &[Image]) -> Result<Vec<usize>>;
+}
+
+/// Answers questions about pictures.
+pub trait Answerer: Send + Sync {
+    /// For each picture the answers to its own questions, `questions[i]` about `images[i]`: 1 is yes, 0 is no.
+    ///
+    /// # Errors
+    /// The network fails.
+    fn yes(&self, images: &[Image], questions: &[Vec<String>]) -> Result<Vec<Vec<f32>>>;
+}
+
+/// Compares pictures with texts.
+pub trait Comparer: Send + Sync {
+    /// The cosine between a text and each of some pictures.
+    ///
+    /// # Errors
+    /// The network fails.
+    fn cosines(&self, text: &str, images: &[Image]) -> Result<Vec<f32>>;
 }

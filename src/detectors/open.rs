@@ -5,16 +5,17 @@ use std::{path::Path, sync::Arc};
 use candle_core::{DType, Device};
 use serde::Deserialize;
 
-use super::{ClipColours, Mask2FormerDetector};
+use super::{BlipAnswers, ClipColours, Mask2FormerDetector};
 use crate::{
     Error, Result,
-    hub::{self, Folder, Location},
+    hub::{self, Blob, Folder, Location},
     models::{
+        blip::{BlipVqa, TextConfig},
         clip::{self, Clip},
         mask2former::{Config, Mask2Former, MmdetNames},
     },
     nn::Weights,
-    text::ClipTokenizer,
+    text::{ClipTokenizer, WordPieceTokenizer},
 };
 
 /// What a `preprocessor_config.json` says of the size of pictures.
@@ -29,6 +30,13 @@ struct Size {
     longest_edge: usize,
 }
 
+/// The folder that a path is or lies in.
+fn beside(path: &Path) -> Folder {
+    let folder = if path.is_dir() { Some(path) } else { path.parent() };
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Folder::Disk(folder.to_owned())
+}
+
 /// A Mask2Former: a folder of Hugging Face, or a checkpoint of mmdetection, for which the numbers of heads are those of the
 /// released Swin-S unless a `config.json` lies beside it. A `preprocessor_config.json` there says how large pictures are
 /// made; without it they are fitted into 1333 x 800.
@@ -36,9 +44,7 @@ struct Size {
 /// # Errors
 /// Something is missing or damaged, or is no Mask2Former with a Swin.
 pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> {
-    let folder = if path.is_dir() { Some(path) } else { path.parent() };
-    let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = Folder::Disk(folder.to_owned());
+    let folder = beside(path);
     let config = folder.file("config.json").map(|file| file.json::<Config>()).transpose()?;
     let file = hub::open(Location::from(path), &["state_dict"])?;
     let file = if MmdetNames::fit(file.as_ref()) { Arc::new(MmdetNames::new(file)) } else { file };
@@ -57,7 +63,8 @@ pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> 
     })
 }
 
-/// A CLIP that names colours: a folder of Hugging Face with `config.json`, `model.safetensors` and `tokenizer.json`.
+/// A CLIP that names colours and compares: a folder of Hugging Face with `config.json`, `model.safetensors` and
+/// `tokenizer.json`.
 ///
 /// # Errors
 /// Something is missing or damaged, or is no CLIP.
@@ -67,4 +74,30 @@ pub fn clip_colours(path: &Path, device: &Device) -> Result<ClipColours> {
     let tokenizer = ClipTokenizer::open(&folder.require("tokenizer.json")?)?;
     let weights = Weights::new(hub::open(Location::from(path), &[])?, DType::F32, device);
     ClipColours::new(Clip::load(&weights, &config)?, tokenizer)
+}
+
+/// What a `config.json` beside the weights of a BLIP may say.
+#[derive(Deserialize)]
+struct BlipConfig {
+    vision_heads: Option<usize>,
+}
+
+/// A BLIP that answers questions: `model_base_vqa_capfilt_large.pth`, or a folder with one such file. Heads are those of the
+/// released model unless `med_config.json` and `config.json` beside it say something else. `vocabulary` is the `vocab.txt`
+/// of bert-base-uncased.
+///
+/// # Errors
+/// Something is missing or damaged, or is no BLIP that answers questions.
+pub fn blip_vqa(path: &Path, vocabulary: &Path, device: &Device) -> Result<BlipAnswers> {
+    let folder = beside(path);
+    let weights = Weights::new(hub::open(Location::from(path), &["model"])?, DType::F32, device);
+    if !weights.has("text_decoder.bert.embeddings.word_embeddings.weight") {
+        return Err(Error::file(path, "is no BLIP that answers questions")
+            .with_hint("give `model_base_vqa_capfilt_large.pth`; `ttsvar models` says where it is published"));
+    }
+    let text = folder.file("med_config.json").map(|file| file.json::<TextConfig>()).transpose()?;
+    let config = folder.file("config.json").map(|file| file.json::<BlipConfig>()).transpose()?;
+    let heads = config.and_then(|config| config.vision_heads);
+    let model = BlipVqa::load(&weights, &text.unwrap_or_default(), heads)?;
+    BlipAnswers::new(model, WordPieceTokenizer::open(&Blob::Disk(vocabulary.to_owned()))?)
 }

@@ -15,6 +15,7 @@ pub mod scenes;
 pub mod shown;
 pub mod stats;
 pub mod summary;
+pub mod t2i_compbench;
 
 pub use contender::Contender;
 pub use experiment::Experiment;
@@ -63,4 +64,14 @@ pub trait Suite: Send + Sync {
     /// # Errors
     /// An image cannot be judged at all.
     fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>>;
+
+    /// Judges images of several prompts at once: `images[i]` was painted for the prompt `cases()[cases[i]]`. Suites with
+    /// networks that take many images faster than one do better than this.
+    ///
+    /// # Errors
+    /// As [`Suite::judge`].
+    fn judge_together(&self, cases: &[usize], images: &[Image]) -> Result<Vec<Verdict>> {
+        let one = |(case, image): (&usize, &Image)| self.judge(*case, std::slice::from_ref(image));
+        Ok(cases.iter().zip(images).map(one).collect::<Result<Vec<_>>>()?.concat())
+    }
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Contender, Record, Suite, Verdict};
+use super::{Contender, Record, Suite};
 use crate::{Error, Result, image::Image, search::Plan};
 
 /// A picture file for a prompt of a suite.
@@ -30,8 +30,8 @@ pub fn contender(name: &str) -> Result<Contender> {
     Ok(Contender { method: name.to_owned(), n: 1, plan: Plan::best_of_n(1, 1)? })
 }
 
-/// Judges the pictures of a contender that `known` does not hold, some at a time. `judge` takes the places of the prompts
-/// and the pictures; `keep` gets each record as soon as it is there; `lost` hears of files that are no pictures.
+/// Judges the pictures of a contender that `known` does not hold, some at a time. `keep` gets each record as soon as it is
+/// there; `lost` hears of files that are no pictures.
 ///
 /// # Errors
 /// Whatever judging and keeping fail with.
@@ -40,7 +40,6 @@ pub fn judge(
     contender: &Contender,
     shown: &[Shown],
     known: &[Record],
-    judge: impl Fn(&[usize], &[Image]) -> Result<Vec<Verdict>>,
     mut keep: impl FnMut(Record) -> Result<()>,
     mut lost: impl FnMut(&Path, &Error),
 ) -> Result<()> {
@@ -62,7 +61,7 @@ pub fn judge(
             continue;
         }
         let cases: Vec<usize> = read.iter().map(|one| one.case).collect();
-        for (one, verdict) in read.iter().zip(judge(&cases, &images)?) {
+        for (one, verdict) in read.iter().zip(suite.judge_together(&cases, &images)?) {
             keep(Record::shown((one.case, &suite.cases()[one.case]), one.sample, contender, verdict))?;
         }
     }

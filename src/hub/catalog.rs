@@ -126,6 +126,14 @@ pub const ENTRIES: &[Entry] = &[
         used: Use::Evaluation,
     },
     Entry {
+        name: "clip-vit-base-patch32",
+        folders: &["clip-b-32", "models--openai--clip-vit-base-patch32"],
+        files: HF_FOLDER,
+        published: "Hugging Face openai/clip-vit-base-patch32",
+        kind: "folder; 12 vision and 8 text heads",
+        used: Use::Evaluation,
+    },
+    Entry {
         name: "aesthetic-v2.5",
         folders: &["aesthetic-predictor-v2-5"],
         files: &[&["aesthetic_predictor_v2_5.pth"]],

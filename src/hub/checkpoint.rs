@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     blob::{Blob, Folder, Location, WHERE_TO_GET},
+    legacy_torch_file::{self, LegacyTorchFile},
     safetensors_file::SafetensorsFile,
     sharded::Sharded,
     torch_file::TorchFile,
@@ -29,6 +30,9 @@ fn open_file(blob: Blob, keys: &[&str]) -> Result<Arc<dyn TensorSource>> {
     if start.starts_with(b"PK") {
         return Ok(Arc::new(TorchFile::open(blob, keys)?));
     }
+    if start.starts_with(legacy_torch_file::MAGIC) {
+        return Ok(Arc::new(LegacyTorchFile::open(blob, keys)?));
+    }
     if looks_like_safetensors(&start) {
         return Ok(Arc::new(SafetensorsFile::open(blob)?));
     }
@@ -50,11 +54,6 @@ fn foreign(path: &Path, start: &[u8]) -> Error {
         ("a web page".into(), format!("{DOWNLOAD}, not the page that shows it; {WHERE_TO_GET}"))
     } else if text.starts_with("version https://git-lfs") {
         ("a Git LFS pointer, not the file it stands for".into(), "run `git lfs pull` in its folder".to_owned())
-    } else if start.starts_with(&[0x80, 2, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9]) {
-        (
-            "a checkpoint in the format of PyTorch before 1.6".into(),
-            "save it anew with a recent PyTorch: `torch.save(torch.load(file, weights_only=True), file)`".into(),
-        )
     } else {
         (other_kind(start), format!("is this the right file? {WHERE_TO_GET}"))
     };

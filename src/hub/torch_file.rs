@@ -1,4 +1,4 @@
-//! PyTorch checkpoints (`.pth`, `.pt`, `.bin`): a zip archive of one pickle and one member per storage.
+//! PyTorch checkpoints (`.pth`, `.pt`, `.bin`) since version 1.6: a zip archive of one pickle and one member per storage.
 //!
 //! Opening reads the pickle and checks every tensor against the archive; the numbers are read when asked for.
 //! Format: `torch.save` since PyTorch 1.6, <https://pytorch.org/docs/stable/notes/serialization.html>.
@@ -8,13 +8,13 @@ use std::{
     io::{Read, Seek, SeekFrom},
 };
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use zip::{CompressionMethod, HasZipMetadata, ZipArchive, result::ZipError};
 
 use super::{
     blob::{Blob, BlobReader},
     pickle::{MAX_PICKLE_BYTES, Tree, View},
-    state_dict,
+    state_dict, view,
 };
 use crate::{
     Error, Result,
@@ -143,14 +143,7 @@ impl TorchFile {
             let elements = format!("{} elements of {} bytes", storage.elements, storage.width);
             return Err(wrong(elements, format!("a storage of {stored} bytes")));
         }
-        match extent(view) {
-            Some((count, end)) if count <= storage.elements && end <= storage.elements => Ok(()),
-            _ => {
-                let View { offset, shape, stride, .. } = view;
-                let found = format!("shape {shape:?}, strides {stride:?}, offset {offset}");
-                Err(wrong(format!("a view of {} stored elements", storage.elements), found))
-            }
-        }
+        view::check(view).map_err(|(expected, found)| wrong(expected, found))
     }
 
     /// The elements `from..to` of a storage.
@@ -200,12 +193,7 @@ impl TensorSource for TorchFile {
         let Some(view) = self.tensors.get(name) else {
             return Err(super::absent(self, name));
         };
-        let bytes = match extent(view) {
-            Some((count, end)) if count > 0 => self.read_storage(view, view.offset, end)?,
-            _ => Vec::new(),
-        };
-        let bytes = if bytes.is_empty() || is_contiguous(view) { bytes } else { gather(view, &bytes) };
-        Ok(Tensor::from_raw_buffer(&bytes, view.storage.dtype, &view.shape, &Device::Cpu)?)
+        view::tensor(view, |from, to| self.read_storage(view, from, to))
     }
 }
 
@@ -229,46 +217,4 @@ fn damaged(blob: &Blob, error: &ZipError) -> Error {
         return Error::io(blob.path())(std::io::Error::new(io.kind(), io.to_string()));
     }
     Error::file(blob.path(), format!("not a whole PyTorch archive: {error}")).with_hint(DOWNLOAD_AGAIN)
-}
-
-/// Number of elements of a view, and the end of the last one in its storage; `None` where that overflows.
-fn extent(view: &View) -> Option<(usize, usize)> {
-    let count = view.shape.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)))?;
-    if view.shape.contains(&0) {
-        return Some((0, 0));
-    }
-    let mut end = view.offset.checked_add(1)?;
-    for (size, stride) in view.shape.iter().zip(&view.stride) {
-        end = end.checked_add((size - 1).checked_mul(*stride)?)?;
-    }
-    Some((count, end))
-}
-
-fn is_contiguous(view: &View) -> bool {
-    let mut expected = 1;
-    view.shape.iter().zip(&view.stride).rev().all(|(size, stride)| {
-        let fits = *size == 1 || *stride == expected;
-        expected *= size.max(&1);
-        fits
-    })
-}
-
-/// Copies the elements of a view into row-major order; `bytes` begin at the view's offset.
-fn gather(view: &View, bytes: &[u8]) -> Vec<u8> {
-    let width = view.storage.width;
-    let count: usize = view.shape.iter().product();
-    let mut out = Vec::with_capacity(count * width);
-    let mut index = vec![0usize; view.shape.len()];
-    for _ in 0..count {
-        let at: usize = index.iter().zip(&view.stride).map(|(i, stride)| i * stride).sum();
-        out.extend_from_slice(&bytes[at * width..(at + 1) * width]);
-        for (axis, size) in view.shape.iter().enumerate().rev() {
-            index[axis] += 1;
-            if index[axis] < *size {
-                break;
-            }
-            index[axis] = 0;
-        }
-    }
-    out
 }

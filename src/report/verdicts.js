@@ -1,14 +1,16 @@
 
 const [task, verdict] = ["task", "verdict"].map((id) => document.getElementById(id));
 function show() {
+  const wanted = verdict?.value ?? ""; // where pictures have scores, nothing is right or wrong
   for (const section of document.querySelectorAll("section")) {
     let any = false;
     for (const figure of section.querySelectorAll("figure")) {
-      figure.hidden = verdict.value !== "" && figure.className !== verdict.value;
+      figure.hidden = wanted !== "" && figure.className !== wanted;
       any ||= !figure.hidden;
     }
     section.hidden = !any || (task.value !== "" && section.dataset.task !== task.value);
   }
 }
-task.onchange = verdict.onchange = show;
+task.onchange = show;
+if (verdict) verdict.onchange = show;
 show();

@@ -17,19 +17,31 @@ const STYLE: &str = include_str!("verdicts.css");
 /// Hides what does not fit the two choices at the top.
 const SCRIPT: &str = include_str!("verdicts.js");
 
+/// What stands above the pictures, and how they are marked.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// Name of the evaluation.
+    pub title: &'a str,
+    /// What a reader should know.
+    pub notes: &'a [String],
+    /// Verdicts are scores from 0 to 1, not right or wrong.
+    pub graded: bool,
+}
+
 /// The page. `records` each come with the picture's file, seen from the folder of the page.
-pub fn page(title: &str, summary: &Summary, records: &[(PathBuf, &Record)]) -> String {
+pub fn page(page: &Page<'_>, summary: &Summary, records: &[(PathBuf, &Record)]) -> String {
+    let notes: String = page.notes.iter().map(|note| format!("<p><small>{}</small></p>\n", escaped(note))).collect();
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
-         content=\"width=device-width\">\n<title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>\n{}{}<main>\n",
+         content=\"width=device-width\">\n<title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>\n{}{notes}{}<main>\n",
         table(summary),
-        choices(summary),
-        title = escaped(title),
+        choices(summary, page.graded),
+        title = escaped(page.title),
     );
     let mut sorted: Vec<&(PathBuf, &Record)> = records.iter().collect();
     sorted.sort_by_key(|(_, record)| record.case); // stable: methods and tries stay as they came
     for of_prompt in sorted.chunk_by(|a, b| a.1.case == b.1.case) {
-        html += &prompt(of_prompt);
+        html += &prompt(of_prompt, page.graded);
     }
     html + &format!("</main>\n<script>{SCRIPT}</script>\n")
 }
@@ -60,32 +72,38 @@ fn table(summary: &Summary) -> String {
     )
 }
 
-fn choices(summary: &Summary) -> String {
+fn choices(summary: &Summary, graded: bool) -> String {
     let option = |task: &&str| format!("<option>{}</option>", escaped(task));
     let tasks: String = summary.tasks.iter().map(option).collect();
+    let verdict = match graded {
+        true => "",
+        false => {
+            " <label>Verdict <select id=\"verdict\"><option value=\"\">all</option><option>right</option>\
+             <option>wrong</option></select></label>"
+        }
+    };
     format!(
-        "<form><label>Task <select id=\"task\"><option value=\"\">all</option>{tasks}</select></label> \
-         <label>Verdict <select id=\"verdict\"><option value=\"\">all</option><option>right</option>\
-         <option>wrong</option></select></label></form>\n"
+        "<form><label>Task <select id=\"task\"><option value=\"\">all</option>{tasks}</select></label>{verdict}</form>\n"
     )
 }
 
-fn prompt(of_prompt: &[&(PathBuf, &Record)]) -> String {
+fn prompt(of_prompt: &[&(PathBuf, &Record)], graded: bool) -> String {
     let Some((_, first)) = of_prompt.first() else { return String::new() };
     let (task, words) = (escaped(&first.task), escaped(&first.prompt));
     let mut html =
         format!("<section data-task=\"{task}\"><h2>{words} <small>{task}</small></h2>\n<div class=\"row\">\n");
     for (file, record) in of_prompt {
-        html += &figure(file, record);
+        html += &figure(file, record, graded);
     }
     html + "</div></section>\n"
 }
 
-fn figure(file: &Path, record: &Record) -> String {
-    let verdict = if record.correct >= 0.5 { "right" } else { "wrong" };
+fn figure(file: &Path, record: &Record, graded: bool) -> String {
+    let class = if graded { "graded" } else { verdict(record) };
+    let verdict = if graded { format!("{:.3}", record.correct) } else { verdict(record).to_owned() };
     let who = format!("{}, N = {}, sample {}", record.method, record.n, record.sample);
     let mut html = format!(
-        "<figure class=\"{verdict}\"><a href=\"{url}\"><img src=\"{url}\" loading=\"lazy\" alt=\"{alt}\"></a>\
+        "<figure class=\"{class}\"><a href=\"{url}\"><img src=\"{url}\" loading=\"lazy\" alt=\"{alt}\"></a>\
          <figcaption><b>{verdict}</b> {who}",
         url = url(file),
         alt = escaped(&format!("{} by {who}: {verdict}", record.prompt)),
@@ -100,8 +118,14 @@ fn figure(file: &Path, record: &Record) -> String {
     html + "</figcaption></figure>\n"
 }
 
-/// `saw 2 dog (.93, .41), 1 cat (.88)`: the classes with the scores in the last place of each row.
+fn verdict(record: &Record) -> &'static str {
+    if record.correct >= 0.5 { "right" } else { "wrong" }
+}
+
+/// `saw 2 dog (.93, .41), 1 cat (.88)`: the classes with the scores in the last place of each row. They are all of the
+/// details, or what is called `objects` there.
 fn seen(details: &Value) -> String {
+    let details = details.get("objects").unwrap_or(details);
     let class = |(name, rows): (&String, &Value)| {
         let rows = rows.as_array()?;
         let score = |row: &Value| Some(format!("{:.2}", row.as_array()?.last()?.as_f64()?).replacen("0.", ".", 1));

@@ -60,6 +60,11 @@ impl WordPieceTokenizer {
         Ok(Padded { ids, mask })
     }
 
+    /// The id of a word that is a token, if it is one.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(token)
+    }
+
     /// How many different ids there are, `[DEC]` and `[ENC]` included.
     pub fn size(&self) -> usize {
         self.tokenizer.get_vocab_size(true)

@@ -1,7 +1,15 @@
 //! Writes small PyTorch files byte by byte, right and wrong ones.
 
-use std::io::{Cursor, Write};
+use std::{
+    io::{Cursor, Write},
+    sync::Arc,
+};
 
+use ttsvar::{
+    Error, Result,
+    hub::{self, Blob},
+    nn::TensorSource,
+};
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 /// A pickle under construction, protocol 2. Opcodes as in Python's `pickletools`.
@@ -35,9 +43,22 @@ impl Pickle {
     }
 
     pub fn tensor(self, t: &Tensor) -> Self {
+        let begun = self.storage(t);
+        begun.raw(b"tQ").view(t)
+    }
+
+    /// The same as PyTorch wrote it before 1.6: with a sixth part of the storage, `None` or a view of another one.
+    pub fn old_tensor(self, t: &Tensor, sixth: &[u8]) -> Self {
+        self.storage(t).raw(sixth).raw(b"tQ").view(t)
+    }
+
+    fn storage(self, t: &Tensor) -> Self {
         let storage = self.global("torch._utils", "_rebuild_tensor_v2").raw(b"((").text("storage");
-        let storage = storage.global("torch", t.storage).text(t.key).text("cpu").int(t.elements).raw(b"tQ");
-        let hooks = storage.int(t.offset).ints(t.shape).ints(t.stride).raw(b"\x89");
+        storage.global("torch", t.storage).text(t.key).text("cpu").int(t.elements)
+    }
+
+    fn view(self, t: &Tensor) -> Self {
+        let hooks = self.int(t.offset).ints(t.shape).ints(t.stride).raw(b"\x89");
         hooks.global("collections", "OrderedDict").raw(b")RtR")
     }
 
@@ -100,4 +121,44 @@ pub fn archive_with(method: CompressionMethod, pickle: &[u8], storages: &[(&str,
 /// A file of one tensor over six floats.
 pub fn one(tensor: Tensor) -> Vec<u8> {
     archive(&state_dict(&[("layer.weight", tensor)]), &[("0", &six())])
+}
+
+/// A file as `torch.save` laid it out before 1.6: the header, a pickle, the keys and the storages.
+pub fn old_file(pickle: &[u8], storages: &[(&str, i64, &[u8])]) -> Vec<u8> {
+    let magic = Pickle::new().raw(b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19").end();
+    let machine = Pickle::new().raw(b"}(").text("protocol_version").int(1001).text("little_endian").raw(b"\x88u").end();
+    let keys = storages.iter().fold(Pickle::new().raw(b"]("), |pickle, (key, ..)| pickle.text(key)).raw(b"e").end();
+    let mut file = [magic, Pickle::new().int(1001).end(), machine, pickle.to_vec(), keys].concat();
+    for (_, count, bytes) in storages {
+        file.extend_from_slice(&count.to_le_bytes());
+        file.extend_from_slice(bytes);
+    }
+    file
+}
+
+/// A file in memory.
+pub fn memory(bytes: Vec<u8>) -> Blob {
+    Blob::Memory { name: "file.pth".into(), bytes: bytes.leak() }
+}
+
+/// Opens a file and loads all of it.
+pub fn read(bytes: Vec<u8>, keys: &[&str]) -> Result<Arc<dyn TensorSource>> {
+    let source = hub::open(memory(bytes), keys)?;
+    for name in source.names() {
+        source.load(&name)?;
+    }
+    Ok(source)
+}
+
+/// The file is refused with one line that has these parts.
+#[track_caller]
+pub fn refused(bytes: Vec<u8>, parts: &[&str]) -> Error {
+    let error = read(bytes, &[]).err().expect("an error");
+    let message = error.to_string();
+    println!("{message}\n  hint: {}", error.hint().unwrap_or("-"));
+    assert!(!message.contains('\n') && message.starts_with("file.pth: "), "{message}");
+    for part in parts {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+    error
 }

@@ -1,6 +1,6 @@
 //! Where evaluations take place: what all suites share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -9,10 +9,12 @@ use crate::{
     Error, Result,
     bundle::System,
     eval::{
-        Contender, Evaluation, Judged, Log, Setup, Suite, Summary,
+        Contender, Evaluation, Judged, Log, Record, Setup, Suite, Summary,
         consistency::{self, Path as ScorePath, consistency},
     },
+    file,
     pipelines::Pipeline,
+    report::verdicts::{self, Page},
     search::Search,
 };
 
@@ -40,6 +42,8 @@ pub(super) struct Asked<'a> {
     pub consistency: usize,
     pub folder: &'a Path,
     pub resume: bool,
+    /// What a reader of the results should know, a line each.
+    pub notes: &'a [String],
 }
 
 impl Hall<'_> {
@@ -56,7 +60,7 @@ impl Hall<'_> {
         self.judge(&evaluation, &mut log, keep)?;
         let paths = self.paths(&evaluation, &log, asked.consistency)?;
         let summary = Summary::new(asked.suite, asked.samples, asked.contenders, log.records());
-        let findings = Findings::new(asked.title, summary, consistency(&paths));
+        let findings = Findings::new(asked.title, summary, consistency(&paths)).with_notes(asked.notes);
         findings.write(asked.folder)?;
         Ok((findings, log))
     }
@@ -103,6 +107,21 @@ impl Asked<'_> {
     pub(super) fn setup(&self, settings: Map<String, Value>) -> Setup {
         Setup::new(self.described.clone(), settings, self.contenders, self.samples, self.seed)
     }
+}
+
+/// Writes `report.html`; the records come with the files of their pictures, seen from the folder.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn write_page(
+    asked: &Asked<'_>,
+    graded: bool,
+    summary: &Summary,
+    shown: &[(PathBuf, &Record)],
+) -> Result<()> {
+    let path = asked.folder.join("report.html");
+    let page = Page { title: asked.title, notes: asked.notes, graded };
+    file::replace(&path, verdicts::page(&page, summary, shown).as_bytes()).map_err(Error::io(&path))
 }
 
 /// Prints what was found and says where the rest is.

@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::arguments::Judges;
+use super::super::arguments::{BenchJudges, Judges};
 use crate::{
     Error, Result,
     bundle::Device,
     detectors::{ColourNamer, Detector, open},
+    eval::{
+        geneval::names::OBJECTS,
+        t2i_compbench::{Networks, Parts, Prompt},
+    },
     hub::{Folder, catalog},
 };
 
@@ -28,7 +32,14 @@ const DETECTOR: Part = Part {
 
 const CLIP: Part = Part { what: "CLIP", flag: "--clip", names: &["clip-vit-large-patch14"], size: "about 1.7 GB" };
 
-/// The files of both.
+const NEAR: Part = Part { what: "CLIP", flag: "--clip", names: &["clip-vit-base-patch32"], size: "about 0.6 GB" };
+
+const BLIP: Part = Part { what: "BLIP", flag: "--blip", names: &["blip-vqa"], size: "about 1.5 GB" };
+
+const WORDS: Part =
+    Part { what: "vocabulary", flag: "--vocabulary", names: &["bert-base-uncased"], size: "about 0.2 MB" };
+
+/// The files that GenEval's judges are made of.
 pub(super) struct Files {
     pub detector: PathBuf,
     pub clip: PathBuf,
@@ -41,17 +52,9 @@ impl Files {
     /// Something is not there; the error says what to fetch and how large it is.
     pub(super) fn find(typed: &Judges, weights: Option<&Path>) -> Result<Self> {
         let folder = typed.judges.as_deref().or(weights);
-        let detector = DETECTOR.find(typed.detector.as_deref(), folder);
-        let clip = CLIP.find(typed.clip.as_deref(), folder);
-        match (detector, clip) {
-            (Ok(detector), Ok(clip)) => Ok(Self { detector, clip }),
-            (detector, clip) => {
-                let missing: Vec<String> = [detector.err(), clip.err()].into_iter().flatten().collect();
-                Err(Error::input(format!("GenEval needs {}", missing.join(" and "))).with_hint(
-                    "fetch it into one folder and give that: `--judges DIR`; `ttsvar models` names the files",
-                ))
-            }
-        }
+        let found = all("GenEval", folder, [(&DETECTOR, typed.detector.as_deref()), (&CLIP, typed.clip.as_deref())])?;
+        let [detector, clip] = found;
+        Ok(Self { detector, clip })
     }
 
     /// Opens both.
@@ -59,14 +62,101 @@ impl Files {
     /// # Errors
     /// A file is damaged or not what it should be.
     pub(super) fn open(&self, device: &Device) -> Result<(Box<dyn Detector>, Box<dyn ColourNamer>)> {
-        let detector = open::mask2former(&self.detector, device)?;
-        let known = crate::eval::geneval::names::OBJECTS.len();
-        if detector.classes() != known {
-            let message = format!("knows {} classes, GenEval asks for the {known} of COCO", detector.classes());
-            return Err(Error::file(&self.detector, message).with_hint(format!("take {}", DETECTOR.names.join(" or "))));
-        }
-        Ok((Box::new(detector), Box::new(open::clip_colours(&self.clip, device)?)))
+        Ok((detector(&self.detector, device)?, Box::new(open::clip_colours(&self.clip, device)?)))
     }
+}
+
+/// Which networks some prompts of T2I-CompBench need.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Needs {
+    pub answers: bool,
+    pub boxes: bool,
+    pub likeness: bool,
+}
+
+impl Needs {
+    pub(super) fn of(prompts: &[Prompt]) -> Self {
+        let any = |of: fn(Parts) -> bool| prompts.iter().any(|prompt| of(prompt.parts));
+        Self { answers: any(|parts| parts.attributes), boxes: any(Parts::boxes), likeness: any(|parts| parts.likeness) }
+    }
+}
+
+/// The files that T2I-CompBench's judges are made of, those that are needed.
+pub(super) struct BenchFiles {
+    pub blip: Option<PathBuf>,
+    words: Option<PathBuf>,
+    pub detector: Option<PathBuf>,
+    pub clip: Option<PathBuf>,
+}
+
+impl BenchFiles {
+    /// As [`Files::find`].
+    ///
+    /// # Errors
+    /// Something that is needed is not there; the error says what to fetch and how large it is.
+    pub(super) fn find(typed: &BenchJudges, needs: Needs, weights: Option<&Path>) -> Result<Self> {
+        let folder = typed.judges.as_deref().or(weights);
+        let beside = typed.blip.as_deref().map(|blip| blip.with_file_name("vocab.txt")).filter(|path| path.is_file());
+        let words = typed.vocabulary.as_deref().or(beside.as_deref());
+        let asked = [
+            (needs.answers, &BLIP, typed.blip.as_deref()),
+            (needs.answers, &WORDS, words),
+            (needs.boxes, &DETECTOR, typed.detector.as_deref()),
+            (needs.likeness, &NEAR, typed.clip.as_deref()),
+        ];
+        let found = all_needed("T2I-CompBench", folder, asked)?;
+        let [blip, words, detector, clip] = found;
+        Ok(Self { blip, words, detector, clip })
+    }
+
+    /// Opens them, each once.
+    ///
+    /// # Errors
+    /// A file is damaged or not what it should be.
+    pub(super) fn open(&self, device: &Device) -> Result<Networks> {
+        let mut networks = Networks::default();
+        if let (Some(blip), Some(words)) = (&self.blip, &self.words) {
+            networks.answerer = Some(Box::new(open::blip_vqa(blip, words, device)?));
+        }
+        if let Some(path) = &self.detector {
+            networks.detector = Some(detector(path, device)?);
+        }
+        if let Some(clip) = &self.clip {
+            networks.likeness = Some(Box::new(open::clip_colours(clip, device)?));
+        }
+        Ok(networks)
+    }
+}
+
+/// A detector that knows the classes of COCO.
+fn detector(path: &Path, device: &Device) -> Result<Box<dyn Detector>> {
+    let detector = open::mask2former(path, device)?;
+    if detector.classes() != OBJECTS.len() {
+        let message = format!("knows {} classes, expected the {} of COCO", detector.classes(), OBJECTS.len());
+        return Err(Error::file(path, message).with_hint(format!("take {}", DETECTOR.names.join(" or "))));
+    }
+    Ok(Box::new(detector))
+}
+
+/// Every part, or an error that names all that are not there.
+fn all<const N: usize>(who: &str, folder: Option<&Path>, asked: [(&Part, Option<&Path>); N]) -> Result<[PathBuf; N]> {
+    let found = all_needed(who, folder, asked.map(|(part, named)| (true, part, named)))?;
+    Ok(found.map(Option::unwrap_or_default))
+}
+
+/// The same of those that are needed.
+fn all_needed<const N: usize>(
+    who: &str,
+    folder: Option<&Path>,
+    asked: [(bool, &Part, Option<&Path>); N],
+) -> Result<[Option<PathBuf>; N]> {
+    let found = asked.map(|(needed, part, named)| needed.then(|| part.find(named, folder)).transpose());
+    let missing: Vec<&str> = found.iter().filter_map(|found| found.as_ref().err().map(String::as_str)).collect();
+    if !missing.is_empty() {
+        return Err(Error::input(format!("{who} needs {}", missing.join(" and ")))
+            .with_hint("fetch it into one folder and give that: `--judges DIR`; `ttsvar models` names the files"));
+    }
+    Ok(found.map(|found| found.unwrap_or_default()))
 }
 
 impl Part {

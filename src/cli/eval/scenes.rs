@@ -105,6 +105,7 @@ impl World<'_> {
             consistency: asked.consistency.unwrap_or(experiment.consistency).min(prompts),
             folder,
             resume: self.typed.results.resume,
+            notes: &[],
         };
         let images = self.typed.results.images.then(|| folder.join("images"));
         let (findings, _) = self.hall.run(&asked, |judged| {

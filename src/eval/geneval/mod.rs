@@ -49,16 +49,6 @@ impl GenEval {
         &self.prompts
     }
 
-    /// Judges pictures of several prompts together: `images[i]` was made for the prompt at place `cases[i]`.
-    ///
-    /// # Errors
-    /// Detector or classifier fail.
-    pub fn judge_together(&self, cases: &[usize], images: &[Image]) -> Result<Vec<Verdict>> {
-        let found = self.detector.detect(images)?;
-        let pictures = cases.iter().zip(images).zip(&found);
-        pictures.map(|((&case, image), found)| self.verdict(&self.prompts[case], image, found)).collect()
-    }
-
     fn verdict(&self, metadata: &Metadata, image: &Image, found: &[Object]) -> Result<Verdict> {
         let kept = Kept::new(found, metadata.tag, &self.options);
         let judgement = judge(metadata, &kept, &self.options, |class, objects| {
@@ -94,5 +84,11 @@ impl Suite for GenEval {
 
     fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
         self.judge_together(&vec![case; images.len()], images)
+    }
+
+    fn judge_together(&self, cases: &[usize], images: &[Image]) -> Result<Vec<Verdict>> {
+        let found = self.detector.detect(images)?;
+        let pictures = cases.iter().zip(images).zip(&found);
+        pictures.map(|((&case, image), found)| self.verdict(&self.prompts[case], image, found)).collect()
     }
 }

@@ -114,9 +114,13 @@ fn size(value: &Value, what: &str) -> Result<usize, String> {
     }
 }
 
-/// The storage that a persistent id names: `("storage", class, key, location, elements)`.
+/// The storage that a persistent id names: `("storage", class, key, location, elements)`, before PyTorch 1.6 with a sixth part,
+/// which no longer meant anything.
 pub(super) fn persistent(parts: &[Value]) -> Result<Storage, String> {
     match parts {
+        [_, _, _, _, _, Value::Tuple(_), ..] => {
+            Err("a storage inside another one, as PyTorch wrote it before 0.4".into())
+        }
         [Value::Str(kind), Value::Global(Global::Storage(dtype, width)), Value::Str(key), _, elements, ..]
             if &**kind == "storage" =>
         {

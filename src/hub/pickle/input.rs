@@ -17,6 +17,11 @@ impl<'a> Input<'a> {
         Self { origin, pickle, at: 0 }
     }
 
+    /// Bytes that were read.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
     /// The file, for messages.
     pub(super) fn origin(&self) -> &'a Path {
         self.origin

@@ -10,8 +10,8 @@ use crate::{Error, Result};
 /// Most values, marks and memo entries that a pickle may make; a model with 10 000 tensors makes about 400 000.
 const MOST_VALUES: usize = 4 << 20;
 
-/// Runs a whole pickle.
-pub(super) fn run(pickle: &[u8], origin: &Path) -> Result<Tree> {
+/// Runs a pickle to its end; the bytes behind that are not looked at. Returns how many it has, too.
+pub(super) fn run(pickle: &[u8], origin: &Path) -> Result<(Tree, usize)> {
     let mut machine = Machine {
         input: Input::new(pickle, origin),
         stack: Vec::new(),
@@ -27,7 +27,7 @@ pub(super) fn run(pickle: &[u8], origin: &Path) -> Result<Tree> {
         }
         machine.step(opcode)?;
     };
-    Ok(Tree { root, nodes: machine.nodes })
+    Ok((Tree { root, nodes: machine.nodes }, machine.input.at()))
 }
 
 /// State of a running pickle.

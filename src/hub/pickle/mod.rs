@@ -78,10 +78,10 @@ pub enum Node {
     Tensor(Box<View>),
 }
 
-/// A stored run of numbers: one member of the archive.
+/// A stored run of numbers: one member of the archive, or in files of the old kind a part of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {
-    /// Name of the member below `data/`.
+    /// Name of the member below `data/`, or of the part.
     pub key: Arc<str>,
     /// Element type.
     pub dtype: DType,
@@ -117,7 +117,23 @@ impl Tree {
     /// # Errors
     /// The pickle is damaged, too large, or asks for a name outside the closed list.
     pub fn read(pickle: &[u8], origin: &Path) -> Result<Self> {
-        machine::run(pickle, origin)
+        Ok(machine::run(pickle, origin)?.0)
+    }
+
+    /// Reads the first of several pickles that follow each other, and how many bytes it has.
+    ///
+    /// # Errors
+    /// As [`Tree::read`].
+    pub fn read_first(pickles: &[u8], origin: &Path) -> Result<(Self, usize)> {
+        machine::run(pickles, origin)
+    }
+
+    /// The storages that tensors are said to lie in, each as often as it was named.
+    pub fn storages(&self) -> impl Iterator<Item = &Storage> {
+        self.nodes.iter().filter_map(|node| match node {
+            Node::Storage(storage) => Some(storage),
+            _ => None,
+        })
     }
 
     /// The value that the pickle stands for.

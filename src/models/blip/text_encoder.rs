@@ -1,4 +1,5 @@
-//! BLIP's reader: a BERT whose layers look at the picture between reading and thinking.
+//! BLIP's reader: a BERT whose layers look at the picture between reading and thinking. Its answers are written by a second
+//! one that looks at what the first made of a question instead.
 //!
 //! What does not depend on a picture (the embedding and the first layer's look at the prompt) is computed once a prompt.
 
@@ -35,11 +36,11 @@ pub struct TextEncoder {
     layers: Vec<Layer>,
 }
 
-/// A prompt as far as it can be read without a picture.
+/// Some prompts as far as they can be read without a picture.
 #[derive(Clone, Debug)]
 pub struct Prompt {
-    hidden: Tensor,       // (1, L, W), behind the first layer's self-attention
-    mask: Option<Tensor>, // (1, 1, 1, L), added to the scores; none without padding
+    hidden: Tensor,       // (P, L, W), behind the first layer's self-attention
+    mask: Option<Tensor>, // (P, 1, 1, L), added to the scores; none without padding
 }
 
 /// Self-attention, a look at the picture, feed-forward; each with a residual and a LayerNorm behind it.
@@ -63,8 +64,8 @@ struct Attention {
 }
 
 impl TextEncoder {
-    /// The tensors below `w`; pictures come as tokens of `vision_width` numbers.
-    pub fn load(w: &Weights, config: &TextConfig, vision_width: usize) -> Result<Self> {
+    /// The tensors below `w`; what it looks at comes as tokens of `context_width` numbers.
+    pub fn load(w: &Weights, config: &TextConfig, context_width: usize) -> Result<Self> {
         let embeddings = w.pp("embeddings");
         let [words, width] = embeddings.dims("word_embeddings.weight")?;
         let [positions, _] = embeddings.dims("position_embeddings.weight")?;
@@ -72,7 +73,7 @@ impl TextEncoder {
             let expected = format!("a width that {} heads share", config.num_attention_heads);
             return Err(embeddings.mismatch("word_embeddings.weight", expected, format!("{width}")));
         }
-        let layer = |i| Layer::load(&w.pp("encoder.layer").pp(i), config, width, vision_width);
+        let layer = |i| Layer::load(&w.pp("encoder.layer").pp(i), config, width, context_width);
         Ok(Self {
             word_embeddings: embeddings.get((words, width), "word_embeddings.weight")?,
             position_embeddings: embeddings.get((positions, width), "position_embeddings.weight")?,
@@ -117,11 +118,29 @@ impl TextEncoder {
     /// When there are not as many mask values as ids.
     pub fn prompt(&self, ids: &[u32], mask: &[u32]) -> Result<Prompt> {
         assert_eq!(ids.len(), mask.len(), "a mask value for each id");
-        let x = self.embed(ids)?;
+        self.read(self.embed(ids)?, mask)
+    }
+
+    /// Reads several prompts side by side; the shorter ones are padded, which changes nothing for them.
+    pub fn prompts(&self, prompts: &[Vec<u32>]) -> Result<Prompt> {
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let (mut x, mut mask) = (Vec::with_capacity(prompts.len()), Vec::with_capacity(prompts.len() * longest));
+        for ids in prompts {
+            let mut padded = ids.clone();
+            padded.resize(longest, 0); // any word will do: nobody looks at it
+            mask.extend((0..longest).map(|i| u32::from(i < ids.len())));
+            x.push(self.embed(&padded)?);
+        }
+        self.read(Tensor::cat(&x, 0)?, &mask)
+    }
+
+    /// x (P, L, W) with a mask value for each token.
+    fn read(&self, x: Tensor, mask: &[u32]) -> Result<Prompt> {
+        let (p, l, _) = x.dims3()?;
         let mask = if mask.contains(&0) {
             // -10000 as in the original: its exponential is 0 in every floating-point type.
             let added: Vec<f32> = mask.iter().map(|&m| if m == 0 { -10_000. } else { 0. }).collect();
-            Some(Tensor::from_vec(added, (1, 1, 1, ids.len()), x.device())?.to_dtype(x.dtype())?)
+            Some(Tensor::from_vec(added, (p, 1, 1, l), x.device())?.to_dtype(x.dtype())?)
         } else {
             None
         };
@@ -129,15 +148,20 @@ impl TextEncoder {
         Ok(Prompt { hidden, mask })
     }
 
-    /// The prompt in view of each picture: (B, T, vision width) -> (B, L, W).
+    /// One prompt in view of each of several pictures, or several in view of one: (B, T, context width) -> (B or P, L, W).
     pub fn forward(&self, prompt: &Prompt, image_embeds: &Tensor) -> Result<Tensor> {
-        let (_, l, w) = prompt.hidden.dims3()?;
-        let mut x = prompt.hidden.broadcast_as((image_embeds.dim(0)?, l, w))?.contiguous()?;
+        self.forward_masked(prompt, image_embeds, None)
+    }
+
+    /// The same where some tokens of the context are padding: `padding` (B, 1, 1, T) is added to the scores.
+    pub fn forward_masked(&self, prompt: &Prompt, context: &Tensor, padding: Option<&Tensor>) -> Result<Tensor> {
+        let (p, l, w) = prompt.hidden.dims3()?;
+        let mut x = prompt.hidden.broadcast_as((p.max(context.dim(0)?), l, w))?.contiguous()?;
         for (i, layer) in self.layers.iter().enumerate() {
             if i > 0 {
                 x = layer.attention.forward(&x, &x, prompt.mask.as_ref())?;
             }
-            x = layer.look_and_think(&x, image_embeds)?;
+            x = layer.look_and_think(&x, context, padding)?;
         }
         Ok(x)
     }
@@ -157,14 +181,19 @@ impl Prompt {
     pub fn tokens(&self) -> usize {
         self.hidden.dims()[1]
     }
+
+    /// What keeps everyone from looking at padding, (P, 1, 1, L), if there is any.
+    pub fn mask(&self) -> Option<&Tensor> {
+        self.mask.as_ref()
+    }
 }
 
 impl Layer {
-    fn load(w: &Weights, config: &TextConfig, width: usize, vision_width: usize) -> Result<Self> {
+    fn load(w: &Weights, config: &TextConfig, width: usize, context_width: usize) -> Result<Self> {
         let [hidden, _] = w.dims("intermediate.dense.weight")?;
         Ok(Self {
             attention: Attention::load(&w.pp("attention"), config, width, width)?,
-            crossattention: Attention::load(&w.pp("crossattention"), config, width, vision_width)?,
+            crossattention: Attention::load(&w.pp("crossattention"), config, width, context_width)?,
             intermediate: Linear::load(&w.pp("intermediate.dense"), width, hidden)?,
             output: Linear::load(&w.pp("output.dense"), hidden, width)?,
             norm: LayerNorm::load(&w.pp("output.LayerNorm"), width, config.layer_norm_eps)?,
@@ -172,8 +201,8 @@ impl Layer {
     }
 
     /// All of the layer but its self-attention: (B, L, W) -> (B, L, W)
-    fn look_and_think(&self, x: &Tensor, image_embeds: &Tensor) -> Result<Tensor> {
-        let x = self.crossattention.forward(x, image_embeds, None)?;
+    fn look_and_think(&self, x: &Tensor, context: &Tensor, padding: Option<&Tensor>) -> Result<Tensor> {
+        let x = self.crossattention.forward(x, context, padding)?;
         let hidden = Activation::Gelu.forward(&self.intermediate.forward(&x)?)?;
         Ok(self.norm.forward(&residual(&x, &self.output.forward(&hidden)?, None)?)?)
     }
@@ -192,11 +221,15 @@ impl Attention {
         })
     }
 
-    /// x (B, L, W) looks at context (B, T, _) -> (B, L, W)
+    /// x (B, L, W) looks at context (B or 1, T, _) -> (B, L, W)
     fn forward(&self, x: &Tensor, context: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         let (q, k, v) = (self.query.forward(x)?, self.key.forward(context)?, self.value.forward(context)?);
         let scale = ((self.query.outputs() / self.heads) as f32).sqrt().recip();
-        let seen = attention(&q, &k, &v, self.heads, scale, mask)?;
+        // Rows that look at the same thing stand in one, so that its keys and values are made once.
+        let (b, l, w) = q.dims3()?;
+        let rows = context.dim(0)?;
+        let q = q.reshape((rows, b / rows * l, w))?; // (B, L, W) or (1, B * L, W)
+        let seen = attention(&q, &k, &v, self.heads, scale, mask)?.reshape((b, l, w))?;
         Ok(self.norm.forward(&residual(x, &self.output.forward(&seen)?, None)?)?)
     }
 

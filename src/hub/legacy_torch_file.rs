@@ -1,0 +1,171 @@
+//! PyTorch checkpoints of the time before version 1.6, and of `_use_new_zipfile_serialization=False`: five pickles one after
+//! the other, then the storages.
+//!
+//! The pickles are a magic number, the version of the format, facts on the machine, what was saved, and the keys of the
+//! storages in the order in which they follow; each storage is its number of elements in 8 bytes and its bytes.
+//! Reference: pytorch, `torch/serialization.py`, `_legacy_save`.
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use candle_core::Tensor;
+
+use super::{
+    blob::Blob,
+    pickle::{MAX_PICKLE_BYTES, Storage, Tree, Value, View},
+    state_dict, view,
+};
+use crate::{
+    Error, Result,
+    nn::{TensorInfo, TensorSource},
+};
+
+/// The pickle that such a file begins with.
+pub const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+
+/// The only version of the format that was ever written.
+const VERSION: i64 = 1001;
+
+const DOWNLOAD_AGAIN: &str = "the file is damaged or cut short; download it again";
+
+/// An open PyTorch checkpoint of the old kind.
+pub struct LegacyTorchFile {
+    blob: Blob,
+    names: Vec<String>,
+    tensors: HashMap<String, View>,
+    /// Where the elements of each storage begin, in bytes.
+    starts: HashMap<Arc<str>, u64>,
+}
+
+/// The pickles at the start of a file, one after the other.
+struct Pickles<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    origin: &'a Path,
+}
+
+impl Pickles<'_> {
+    fn next(&mut self) -> Result<Tree> {
+        let (tree, length) = Tree::read_first(&self.bytes[self.at..], self.origin)?;
+        self.at += length;
+        Ok(tree)
+    }
+
+    fn fail<T>(&self, message: String) -> Result<T> {
+        Err(Error::file(self.origin, message).with_hint(DOWNLOAD_AGAIN))
+    }
+
+    /// Version and byte order.
+    fn check_header(&mut self) -> Result<()> {
+        match self.next()?.root() {
+            Value::Int(VERSION) => {}
+            other => return self.fail(format!("expected version {VERSION} of the format, found {other:?}")),
+        }
+        let machine = self.next()?;
+        match machine.entry(machine.root(), "little_endian") {
+            Some(Value::Bool(true)) => Ok(()),
+            _ => self.fail("written on a big-endian machine; little-endian was expected".into()),
+        }
+    }
+
+    /// The keys of the storages.
+    fn keys(&mut self) -> Result<Vec<Arc<str>>> {
+        let tree = self.next()?;
+        let items = tree.items(tree.root()).unwrap_or_default();
+        let keys = items.iter().map(|item| match item {
+            Value::Str(key) => Some(key.clone()),
+            _ => None,
+        });
+        match keys.collect::<Option<Vec<_>>>() {
+            Some(keys) if !keys.is_empty() => Ok(keys),
+            _ => self.fail("no list of storages behind what was saved".into()),
+        }
+    }
+}
+
+impl LegacyTorchFile {
+    /// Opens a checkpoint and finds its tensors, as [`super::TorchFile::open`] does.
+    ///
+    /// # Errors
+    /// The file is damaged, a pickle asks for more than tensors, no mapping holds tensors, or a tensor does not fit its
+    /// storage.
+    pub fn open(blob: Blob, keys: &[&str]) -> Result<Self> {
+        let start = blob.start(MAX_PICKLE_BYTES)?;
+        let origin = blob.path().to_owned();
+        let mut pickles = Pickles { bytes: &start, at: MAGIC.len().min(start.len()), origin: &origin };
+        pickles.check_header()?;
+        let tree = pickles.next()?;
+        let order = pickles.keys()?;
+        let starts = starts(&blob, pickles.at as u64, &order, &tree)?;
+        let mut file = Self { blob, names: vec![], tensors: HashMap::new(), starts };
+        for (name, view) in state_dict::find(&tree, keys, &origin)? {
+            file.check(&name, view)?;
+            if file.tensors.insert(name.clone(), view.clone()).is_none() {
+                file.names.push(name);
+            }
+        }
+        Ok(file)
+    }
+
+    fn check(&self, name: &str, view: &View) -> Result<()> {
+        let key = &view.storage.key;
+        let wrong =
+            |(expected, found)| Error::Tensor { origin: self.origin(), tensor: name.to_owned(), expected, found };
+        if !self.starts.contains_key(key) {
+            return Err(wrong((format!("its numbers in storage `{key}`"), "no such storage in the file".into())));
+        }
+        view::check(view).map_err(wrong)
+    }
+}
+
+/// Finds where each storage begins: they follow each other from `at` on.
+fn starts(blob: &Blob, mut at: u64, order: &[Arc<str>], tree: &Tree) -> Result<HashMap<Arc<str>, u64>> {
+    let fail = |message: String| Err(Error::file(blob.path(), message).with_hint(DOWNLOAD_AGAIN));
+    let mut known: HashMap<&str, &Storage> = HashMap::new();
+    for storage in tree.storages() {
+        let first = known.entry(&storage.key).or_insert(storage);
+        if *first != storage {
+            return fail(format!("storage `{}` is said to be of two kinds", storage.key));
+        }
+    }
+    let size = blob.len()?;
+    let mut starts = HashMap::new();
+    for key in order {
+        let Some(storage) = known.get(&**key) else { return fail(format!("storage `{key}` belongs to no tensor")) };
+        let count = blob.read_at(at, 8)?.try_into().map_or(-1, i64::from_le_bytes);
+        if usize::try_from(count) != Ok(storage.elements) {
+            return fail(format!("storage `{key}` has {count} elements, expected {}", storage.elements));
+        }
+        let end =
+            (storage.elements as u64).checked_mul(storage.width as u64).and_then(|bytes| bytes.checked_add(at + 8));
+        match end {
+            Some(end) if end <= size => drop(starts.insert(key.clone(), std::mem::replace(&mut at, end) + 8)),
+            _ => return fail(format!("storage `{key}` reaches beyond the end of the file")),
+        }
+    }
+    Ok(starts)
+}
+
+impl TensorSource for LegacyTorchFile {
+    fn origin(&self) -> String {
+        self.blob.path().display().to_string()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        let view = self.tensors.get(name)?;
+        Some(TensorInfo { shape: view.shape.clone(), dtype: view.storage.dtype })
+    }
+
+    fn load(&self, name: &str) -> Result<Tensor> {
+        let Some((view, start)) =
+            self.tensors.get(name).and_then(|view| Some((view, *self.starts.get(&view.storage.key)?)))
+        else {
+            return Err(super::absent(self, name));
+        };
+        let width = view.storage.width as u64;
+        view::tensor(view, |from, to| self.blob.read_at(start + from as u64 * width, (to - from) as u64 * width))
+    }
+}

@@ -1,0 +1,74 @@
+//! What a PyTorch file says of a tensor, held against its storage, and made a tensor.
+
+use candle_core::{Device, Tensor};
+
+use super::pickle::View;
+use crate::Result;
+
+/// Whether a view lies inside its storage; else what was expected and what came.
+pub(super) fn check(view: &View) -> Result<(), (String, String)> {
+    let elements = view.storage.elements;
+    match extent(view) {
+        Some((count, end)) if count <= elements && end <= elements => Ok(()),
+        _ => {
+            let View { offset, shape, stride, .. } = view;
+            let found = format!("shape {shape:?}, strides {stride:?}, offset {offset}");
+            Err((format!("a view of {elements} stored elements"), found))
+        }
+    }
+}
+
+/// The tensor of a view that was checked. `read` gets the elements of the storage from one place to another, as bytes.
+///
+/// # Errors
+/// Whatever `read` fails with.
+pub(super) fn tensor(view: &View, read: impl FnOnce(usize, usize) -> Result<Vec<u8>>) -> Result<Tensor> {
+    let bytes = match extent(view) {
+        Some((count, end)) if count > 0 => read(view.offset, end)?,
+        _ => Vec::new(),
+    };
+    let bytes = if bytes.is_empty() || is_contiguous(view) { bytes } else { gather(view, &bytes) };
+    Ok(Tensor::from_raw_buffer(&bytes, view.storage.dtype, &view.shape, &Device::Cpu)?)
+}
+
+/// Number of elements of a view, and the end of the last one in its storage; `None` where that overflows.
+fn extent(view: &View) -> Option<(usize, usize)> {
+    let count = view.shape.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)))?;
+    if view.shape.contains(&0) {
+        return Some((0, 0));
+    }
+    let mut end = view.offset.checked_add(1)?;
+    for (size, stride) in view.shape.iter().zip(&view.stride) {
+        end = end.checked_add((size - 1).checked_mul(*stride)?)?;
+    }
+    Some((count, end))
+}
+
+fn is_contiguous(view: &View) -> bool {
+    let mut expected = 1;
+    view.shape.iter().zip(&view.stride).rev().all(|(size, stride)| {
+        let fits = *size == 1 || *stride == expected;
+        expected *= size.max(&1);
+        fits
+    })
+}
+
+/// Copies the elements of a view into row-major order; `bytes` begin at the view's offset.
+fn gather(view: &View, bytes: &[u8]) -> Vec<u8> {
+    let width = view.storage.width;
+    let count: usize = view.shape.iter().product();
+    let mut out = Vec::with_capacity(count * width);
+    let mut index = vec![0usize; view.shape.len()];
+    for _ in 0..count {
+        let at: usize = index.iter().zip(&view.stride).map(|(i, stride)| i * stride).sum();
+        out.extend_from_slice(&bytes[at * width..(at + 1) * width]);
+        for (axis, size) in view.shape.iter().enumerate().rev() {
+            index[axis] += 1;
+            if index[axis] < *size {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    out
+}
