@@ -4,6 +4,8 @@
 mod compbench;
 #[path = "cli/desk.rs"]
 mod desk;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/evaluating.rs"]
 mod evaluating;
 #[path = "cli/geneval.rs"]

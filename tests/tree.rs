@@ -6,7 +6,7 @@ mod toy;
 use toy::{Judge, Toy, brightness, extractors};
 use ttsvar::{
     image::Image,
-    report::Tree,
+    report::{Album, tree},
     search::{Method, Outcome, Plan, Search, Silent, run},
 };
 
@@ -14,10 +14,10 @@ const SCALES: usize = 13;
 
 fn grown(plan: &Plan) -> (Outcome, Image) {
     let (pipeline, scorer, extractors) = (Toy::new(SCALES), Judge(brightness), extractors());
-    let mut tree = Tree::default();
-    let outcome = run(&Search::new(&pipeline, &scorer, &extractors), &"a grey line".into(), plan, 7, &mut tree);
+    let mut album = Album::default();
+    let outcome = run(&Search::new(&pipeline, &scorer, &extractors), &"a grey line".into(), plan, 7, &mut album);
     let outcome = outcome.unwrap();
-    let picture = tree.picture(&outcome.trace);
+    let picture = tree::picture(&outcome.trace, &album);
     (outcome, picture)
 }
 

@@ -2,6 +2,7 @@
 //! no number among them changes the time.
 
 mod arch;
+mod machine;
 mod made_up;
 mod measure;
 mod memory;
@@ -11,6 +12,7 @@ mod preview;
 mod stand_ins;
 
 pub use arch::{ARCHITECTURES, Architecture};
+pub use machine::Machine;
 pub use made_up::MadeUp;
 pub use measure::{Job, Measurement, Work, measure};
 pub use memory::peak_bytes;

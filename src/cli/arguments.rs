@@ -33,6 +33,8 @@ pub(super) enum Command {
     Bench(Box<Bench>),
     /// Print what an image file or a trace says about its origin
     Inspect(Inspect),
+    /// Look at this machine and test whether the program works on it
+    Doctor(Doctor),
     /// Answer over HTTP: an interface like OpenAI's, jobs that can be watched, and a page
     Serve(Serve),
     /// Compare search methods on a set of prompts whose pictures can be judged
@@ -204,6 +206,9 @@ pub(super) struct Outputs {
     /// Write a picture of the search: a .png file or a folder
     #[arg(long, value_name = "FILE|DIR")]
     pub tree: Option<PathBuf>,
+    /// Write a page that tells the whole search: a .html file or a folder
+    #[arg(long, value_name = "FILE|DIR")]
+    pub report: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -351,6 +356,13 @@ pub(super) struct Inspect {
     /// Images painted by this program, or traces
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct Doctor {
+    /// Look which models could run with the files in this folder, too
+    #[arg(long, value_name = "DIR")]
+    pub weights: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::{
     arguments::{self, Global},
     code, numbers,
+    outputs::Place,
     progress::Progress,
-    request::Request,
+    request::{Request, USUAL_DTYPE},
     system,
     talk::Talk,
 };
@@ -16,8 +17,9 @@ use crate::{
     Result,
     bundle::{Settings, System},
     file::slug,
+    image::Png,
     pipelines::{Pipeline, Prompt},
-    report::{Record, Tree},
+    report::{Album, Record, html, tree},
     request::Named,
     search::{self, Event, Listener, Outcome, Plan, Search, Trace, number},
 };
@@ -29,11 +31,15 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, talk: &Talk) -> 
     if let Some(version) = request.painted_by.as_ref().filter(|version| *version != env!("CARGO_PKG_VERSION")) {
         talk.note(&format!("version {version} painted that image; this is another, which may paint a different one"));
     }
+    if let Some(dtype) = request.painted_in.as_ref().filter(|dtype| **dtype != global.dtype) {
+        talk.note(&format!("that image was painted with --dtype {dtype}; {} may paint a different one", global.dtype));
+    }
     let system = system::open_within(typed.limit, &request.model, request.weights.as_deref(), global)?;
     let settings = request.settings(system.defaults());
     let settings = system::fitted(&system, settings, &request.wish, typed.limit, talk)?;
     let pipeline = system.pipeline(&settings)?;
-    let studio = Studio::new(&request, &system, pipeline.as_ref(), &settings)?;
+    let mut studio = Studio::new(&request, &system, pipeline.as_ref(), &settings)?;
+    studio.record_dtype(&global.dtype);
     studio.warn(talk);
     let mut progress = Progress::new(talk, request.prompts.texts.len() > 1);
     let mut worst = 0;
@@ -70,6 +76,13 @@ impl<'a> Studio<'a> {
         Ok(Self { request, system, search, plan, named })
     }
 
+    /// Rounded matrices paint other pictures, so that the record has to name them.
+    fn record_dtype(&mut self, dtype: &str) {
+        if dtype != USUAL_DTYPE {
+            self.search.settings.insert("dtype".to_owned(), dtype.into());
+        }
+    }
+
     /// What is good to know before anything is painted.
     fn warn(&self, talk: &Talk) {
         for (file, names) in self.system.unknown_tensors() {
@@ -103,24 +116,31 @@ impl<'a> Studio<'a> {
             progress.title(format!("{number}/{}  ", prompts.texts.len()));
         }
         let prompt = Prompt { text: text.clone(), negative: self.request.negative.clone() };
-        let mut ears = Ears { progress, tree: self.request.outputs.tree.as_ref().map(|_| Tree::default()) };
+        let mut ears = Ears { progress, album: self.request.outputs.shows().then(Album::default) };
         // Each prompt of a list has a seed of its own, so that the same prompt twice gives two pictures.
         let seed = self.request.seed.wrapping_add(number as u64 - 1);
         let outcome = search::run(&self.search, &prompt, &self.plan, seed, &mut ears)?;
-        let tree = ears.tree;
+        let album = ears.album;
         let stem = if prompts.list { format!("{number:04}-{}", slug(text)) } else { slug(text) };
-        let written = self.write(&stem, &outcome, tree.as_ref())?;
+        let written = self.write(&stem, &outcome, &album.unwrap_or_default())?;
         talk.result(&if talk.json { self.json(&outcome, &written) } else { self.words(&outcome, &written, talk) })
     }
 
-    fn write(&self, stem: &str, outcome: &Outcome, tree: Option<&Tree>) -> Result<Written> {
+    fn write(&self, stem: &str, outcome: &Outcome, album: &Album) -> Result<Written> {
         let (outputs, trace) = (&self.request.outputs, &outcome.trace);
         let image = Record::of(trace).beside(outcome.winner().image.clone()).encode()?;
-        let tree = tree.map(|tree| crate::image::Png::new(tree.picture(trace)).encode()).transpose()?;
+        let tree = outputs.tree.as_ref().map(|_| Png::new(tree::picture(trace, album)).encode()).transpose()?;
+        let report = outputs.report.as_ref().map(|_| html::search::page(trace, album)).transpose()?;
         let image = outputs.image.save(stem, ".png", &image)?;
-        let record = outputs.trace.as_ref().map(|place| place.save(stem, ".trace.json", trace.to_json().as_bytes()));
-        let tree = outputs.tree.as_ref().zip(tree).map(|(place, png)| place.save(stem, ".tree.png", &png));
-        Ok(Written { image, trace: record.transpose()?, tree: tree.transpose()? })
+        let save = |place: &Option<Place>, end: &str, bytes: Option<Vec<u8>>| {
+            place.as_ref().zip(bytes).map(|(place, bytes)| place.save(stem, end, &bytes)).transpose()
+        };
+        Ok(Written {
+            image,
+            trace: save(&outputs.trace, ".trace.json", Some(trace.to_json().into_bytes()))?,
+            tree: save(&outputs.tree, ".tree.png", tree)?,
+            report: save(&outputs.report, ".report.html", report.map(String::into_bytes))?,
+        })
     }
 
     fn words(&self, outcome: &Outcome, written: &Written, talk: &Talk) -> String {
@@ -154,6 +174,7 @@ impl<'a> Studio<'a> {
             "unknown_words": self.system.unknown_words(&trace.prompt),
             "trace": path(&written.trace),
             "tree": path(&written.tree),
+            "report": path(&written.report),
             "version": trace.version,
         });
         object.to_string()
@@ -165,6 +186,7 @@ struct Written {
     image: PathBuf,
     trace: Option<PathBuf>,
     tree: Option<PathBuf>,
+    report: Option<PathBuf>,
 }
 
 /// What a search cost, in words.
@@ -180,12 +202,12 @@ pub(super) fn cost(trace: &Trace) -> String {
 /// Everyone who follows a search here.
 struct Ears<'a> {
     progress: &'a mut Progress,
-    tree: Option<Tree>,
+    album: Option<Album>,
 }
 
 impl Listener for Ears<'_> {
     fn on(&mut self, event: &Event<'_>) -> Result<()> {
         self.progress.on(event)?;
-        self.tree.as_mut().map_or(Ok(()), |tree| tree.on(event))
+        self.album.as_mut().map_or(Ok(()), |album| album.on(event))
     }
 }

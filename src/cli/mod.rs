@@ -4,13 +4,13 @@
 mod arguments;
 mod bench;
 mod charts;
+mod doctor;
 mod eval;
 mod findings;
 mod generate;
 mod inspect;
 mod interrupt;
 mod models;
-mod numbers;
 mod outputs;
 mod plan;
 mod preview_size;
@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use arguments::{Arguments, Command, Global};
 use talk::Talk;
 
-use crate::{Error, Result};
+use crate::{Error, Result, report::numbers};
 
 /// Exit code of everything that the user can put right.
 const REFUSED: u8 = 2;
@@ -57,6 +57,7 @@ fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
     system::device(&arguments.global.device)?;
     match &arguments.command {
         Command::Generate(typed) => return generate::run(typed, &arguments.global, talk),
+        Command::Doctor(typed) => return doctor::run(typed, talk),
         Command::Models(typed) => models::run(typed, talk)?,
         Command::Plan(typed) => plan::run(typed, &arguments.global, talk)?,
         Command::Bench(typed) => bench::run(typed, &arguments.global, talk)?,

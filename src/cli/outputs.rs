@@ -24,6 +24,7 @@ pub(super) struct Outputs {
     pub image: Place,
     pub trace: Option<Place>,
     pub tree: Option<Place>,
+    pub report: Option<Place>,
 }
 
 impl Outputs {
@@ -36,15 +37,22 @@ impl Outputs {
             path.as_deref().map(|path| Place::read(path, flag, end, list)).transpose()
         };
         let image = place(&typed.out, "--out", "png")?.unwrap_or(Place::Folder(PathBuf::from(".")));
-        let outputs =
-            Self { image, trace: place(&typed.trace, "--trace", "json")?, tree: place(&typed.tree, "--tree", "png")? };
-        let all = [Some(&outputs.image), outputs.trace.as_ref(), outputs.tree.as_ref()];
+        let trace = place(&typed.trace, "--trace", "json")?;
+        let tree = place(&typed.tree, "--tree", "png")?;
+        let report = place(&typed.report, "--report", "html")?;
+        let outputs = Self { image, trace, tree, report };
+        let all = [Some(&outputs.image), outputs.trace.as_ref(), outputs.tree.as_ref(), outputs.report.as_ref()];
         let files: Vec<&PathBuf> = all.iter().flatten().filter_map(|place| place.file()).collect();
         if let Some(twice) = files.iter().enumerate().find(|(i, path)| files[..*i].contains(path)) {
             return Err(Error::file(twice.1, "two results cannot be the same file").with_hint("give each its own name"));
         }
         all.into_iter().flatten().try_for_each(Place::check)?;
         Ok(outputs)
+    }
+
+    /// Whether the candidates are shown, so that their pictures have to be kept.
+    pub(super) fn shows(&self) -> bool {
+        self.tree.is_some() || self.report.is_some()
     }
 }
 
@@ -59,10 +67,10 @@ impl Place {
             Some(found) if found == end && list => Err(Error::file(path, "several results cannot be one file")
                 .with_hint(format!("give {flag} a folder: prompts from a list are numbered in it"))),
             Some(found) if found == end => Ok(Self::File(path.to_owned())),
-            Some("jpg" | "jpeg" | "webp" | "gif" | "bmp" | "tif" | "tiff" | "png" | "json" | "txt") => {
-                Err(Error::file(path, format!("expected a .{end} file or a folder"))
-                    .with_hint(format!("{flag} writes {} only", end.to_uppercase())))
-            }
+            Some(
+                "jpg" | "jpeg" | "webp" | "gif" | "bmp" | "tif" | "tiff" | "png" | "json" | "txt" | "htm" | "html",
+            ) => Err(Error::file(path, format!("expected a .{end} file or a folder"))
+                .with_hint(format!("{flag} writes {} only", end.to_uppercase()))),
             _ if path.exists() => Err(Error::file(path, format!("expected a .{end} file or a folder"))
                 .with_hint("a file of that name is in the way")),
             _ => Ok(Self::Folder(path.to_owned())),

@@ -15,6 +15,7 @@ use crate::{
     bundle::{DEMO, Settings},
     hub::description::Defaults,
     pipelines::Size,
+    report::Record,
     request::{Look, Named, Source, Wish, new_seed, plan_file, preview, recorded},
 };
 
@@ -32,7 +33,12 @@ pub(super) struct Request {
     look: Look,
     /// The version of the program that painted the image to be repeated.
     pub painted_by: Option<String>,
+    /// What the matrices were kept in then.
+    pub painted_in: Option<String>,
 }
+
+/// What matrices are kept in where nothing else is recorded.
+pub(super) const USUAL_DTYPE: &str = "f32";
 
 impl Request {
     /// # Errors
@@ -41,6 +47,9 @@ impl Request {
         let mut typed = typed.clone();
         let record = typed.from.as_deref().map(repeat::record).transpose()?;
         let painted_by = record.as_ref().map(|record| record.version.clone());
+        let dtype =
+            |record: &Record| record.settings.get("dtype").and_then(Value::as_str).unwrap_or(USUAL_DTYPE).to_owned();
+        let painted_in = record.as_ref().map(dtype);
         let source = match record {
             Some(record) => repeat::fill(&mut typed, record)?,
             None => match &typed.method.plan {
@@ -63,6 +72,7 @@ impl Request {
             outputs,
             look,
             painted_by,
+            painted_in,
         })
     }
 

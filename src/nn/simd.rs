@@ -151,10 +151,26 @@ enum Machine {
     Portable,
 }
 
+/// The name of the kernels that run in this process: `avx512`, `avx2` or `portable`.
+pub fn kernels() -> &'static str {
+    match machine() {
+        #[cfg(target_arch = "x86_64")]
+        Machine::Avx512 => "avx512",
+        #[cfg(target_arch = "x86_64")]
+        Machine::Avx2 => "avx2",
+        Machine::Portable => "portable",
+    }
+}
+
+/// Whether `TTSVAR_KERNELS=portable` chose the kernels, whatever the machine could run.
+pub fn kernels_forced() -> bool {
+    std::env::var_os("TTSVAR_KERNELS").is_some_and(|kind| kind == "portable")
+}
+
 fn machine() -> Machine {
     static MACHINE: OnceLock<Machine> = OnceLock::new();
     *MACHINE.get_or_init(|| {
-        if std::env::var_os("TTSVAR_KERNELS").is_some_and(|kind| kind == "portable") {
+        if kernels_forced() {
             return Machine::Portable;
         }
         #[cfg(target_arch = "x86_64")]

@@ -1,15 +1,20 @@
-//! Traces and results as something to look at: the tree of a search, charts, contact sheets, and what an image file says
+//! Traces and results as something to look at: the tree of a search, pages, charts, contact sheets, and what an image file says
 //! about its origin.
 
+mod album;
 mod canvas;
+mod clusters;
+mod command;
+mod generations;
+pub mod html;
 mod markup;
+pub mod numbers;
 pub mod plot;
 pub mod record;
 pub mod sheet;
 mod text;
 pub mod tree;
-pub mod verdicts;
 
+pub use album::Album;
 pub use plot::Chart;
 pub use record::Record;
-pub use tree::Tree;

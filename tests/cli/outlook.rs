@@ -29,6 +29,7 @@ fn the_program_says_what_it_can_do() {
       plan      Show what a search would do and cost, scale by scale, without doing it
       bench     Measure how long a search takes and where the time goes, on a model of any size
       inspect   Print what an image file or a trace says about its origin
+      doctor    Look at this machine and test whether the program works on it
       serve     Answer over HTTP: an interface like OpenAI's, jobs that can be watched, and a page
       eval      Compare search methods on a set of prompts whose pictures can be judged
       help      Print this message or the help of the given subcommand(s)
@@ -101,10 +102,11 @@ fn generate_explains_every_flag() {
           --top-k <N>       Keep so many of the likeliest values; 0 keeps all [default: the model's]
 
     Output:
-      -o, --out <FILE|DIR>    The image: a .png file, which is replaced, or a folder, in which a free
-                              name is chosen [default: this folder]
-          --trace <FILE|DIR>  Write the record of the search: a .json file or a folder
-          --tree <FILE|DIR>   Write a picture of the search: a .png file or a folder
+      -o, --out <FILE|DIR>     The image: a .png file, which is replaced, or a folder, in which a free
+                               name is chosen [default: this folder]
+          --trace <FILE|DIR>   Write the record of the search: a .json file or a folder
+          --tree <FILE|DIR>    Write a picture of the search: a .png file or a folder
+          --report <FILE|DIR>  Write a page that tells the whole search: a .html file or a folder
 
     Everywhere:
       -q, --quiet            Say nothing but results and errors

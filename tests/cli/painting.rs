@@ -1,5 +1,6 @@
 //! From a prompt to files: the same seed gives the same bytes, lists are numbered, records can be read.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use ttsvar::search::Trace;
 
@@ -69,18 +70,78 @@ fn prompts_come_from_a_file_and_from_standard_input() {
 fn json_lines_name_the_files_that_were_written() {
     let desk = Desk::new();
     desk.write("prompts.txt", "a red circle\na blue star\n");
-    let out = generate(&desk, &["--prompts", "prompts.txt", "--json", "--out", "o", "--trace", "o", "--tree", "o"]);
+    let out = generate(
+        &desk,
+        &["--prompts", "prompts.txt", "--json", "--out", "o", "--trace", "o", "--tree", "o", "--report", "o"],
+    );
     let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2);
     for (i, line) in lines.iter().enumerate() {
-        assert!(["path", "trace", "tree"].iter().all(|key| desk.path(line[key].as_str().unwrap()).is_file()), "{line}");
+        assert!(
+            ["path", "trace", "tree", "report"].iter().all(|key| desk.path(line[key].as_str().unwrap()).is_file()),
+            "{line}"
+        );
         assert_eq!((&line["seed"], &line["method"], &line["n"]), (&(7 + i).into(), &"raw".into(), &1.into()));
         let picture = desk.png(line["path"].as_str().unwrap()).image;
         assert_eq!((&line["width"], &line["height"]), (&picture.width().into(), &picture.height().into()));
         assert!(line["score"].is_number() && line["unknown_words"] == Value::Array(vec![]), "{line}");
     }
     assert_eq!(lines[1]["tree"], "o/0002-a-blue-star.tree.png");
-    assert_eq!(desk.files().len(), 7);
+    assert_eq!(lines[1]["report"], "o/0002-a-blue-star.report.html");
+    assert_eq!(desk.files().len(), 9);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_command_on_the_page_paints_the_same_picture() {
+    let desk = Desk::new();
+    let plan = desk.works(&["plan", "beam", "--n", "4", "--toml"]);
+    desk.write("own.toml", plan);
+    let searches: [&[&str]; 3] = [
+        &[
+            "it's a red circle & a \"blue\" square",
+            "--seed",
+            "3",
+            "--lambda",
+            "2.5",
+            "--draw",
+            "systematic",
+            "--tau",
+            "0.7",
+        ],
+        &[
+            "a red circle",
+            "--method",
+            "auto",
+            "--n",
+            "3",
+            "--negative",
+            "a <b>star</b>",
+            "--top-k",
+            "0",
+            "--preview",
+            "48",
+        ],
+        &["a red circle", "--plan", "own.toml", "--seed", "18446744073709551615"],
+    ];
+    for search in searches {
+        let said = desk.run(&[&["generate", "--out", "a.png", "--report", "a.html"], search].concat());
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let page = desk.text("a.html");
+        if let Some((_, url)) = page.split_once("download=\"plan.toml\" href=\"data:text/plain;charset=utf-8;base64,") {
+            let toml = STANDARD.decode(url.split('"').next().unwrap()).unwrap();
+            desk.write("plan.toml", toml);
+        }
+        let (_, line) = page.split_once("<pre id=\"command\" tabindex=\"0\">").unwrap();
+        let line = line.split("</pre>").next().unwrap();
+        let line = line.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+        let line = line.replacen("generate ", "generate --out b.png ", 1);
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_ttsvar")).parent().unwrap();
+        let mut shell = std::process::Command::new("/bin/sh");
+        let status = shell.args(["-c", &line]).env("PATH", program).current_dir(desk.path("")).output().unwrap().status;
+        assert!(status.success(), "{line}");
+        assert_eq!(desk.png("a.png").image, desk.png("b.png").image, "{line}");
+    }
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn outputs_that_cannot_be_written() {
     let desk = Desk::new();
     desk.write("notes", "mine");
     desk.write("list.txt", "a red circle\n");
-    let cases: [&[&str]; 8] = [
+    let cases: [&[&str]; 9] = [
         &["generate", "a red circle", "--out", "none/a.png"],
         &["generate", "a red circle", "--out", "notes/a.png"],
         &["generate", "a red circle", "--out", "notes"],
@@ -93,6 +93,7 @@ fn outputs_that_cannot_be_written() {
         &["generate", "a red circle", "--trace", "none/a.json"],
         &["generate", "a red circle", "--trace", "a.png"],
         &["generate", "a red circle", "--tree", "a.json"],
+        &["generate", "a red circle", "--report", "a.png"],
         &["generate", "--prompts", "list.txt", "--out", "a.png"],
     ];
     assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
@@ -123,6 +124,10 @@ fn outputs_that_cannot_be_written() {
     $ generate "a red circle" --tree a.json
     error: a.json: expected a .png file or a folder
     hint: --tree writes PNG only
+
+    $ generate "a red circle" --report a.png
+    error: a.png: expected a .html file or a folder
+    hint: --report writes HTML only
 
     $ generate --prompts list.txt --out a.png
     error: a.png: several results cannot be one file

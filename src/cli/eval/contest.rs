@@ -28,7 +28,7 @@ use crate::{
         shown::{self, Shown},
     },
     file::{self, slug},
-    report::verdicts,
+    report::html::verdicts,
     request::{Named, recorded},
     search::Method,
 };

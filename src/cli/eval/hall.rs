@@ -14,7 +14,7 @@ use crate::{
     },
     file,
     pipelines::Pipeline,
-    report::verdicts::{self, Page},
+    report::html::verdicts::{self, Page},
     search::Search,
 };
 

@@ -1,10 +1,10 @@
 //! Paints the picture of a search from its layout.
 
-use std::collections::BTreeMap;
-
 use super::{
     super::{
+        album::Album,
         canvas::{Canvas, Colour, Rect},
+        clusters::{COLOURS, letters},
         text::{self, Face},
     },
     layout::{Branch, CAPTION, FACTS, FACTS_LINE, Layout, Leaf, MARGIN, Row, TITLE, TITLE_LINE},
@@ -24,17 +24,12 @@ const GOLD: Colour = [214, 72, 10];
 /// How far the fallen fade into the paper.
 const FADE: f32 = 0.68;
 
-/// The colours of Okabe and Ito (2008), which people with any kind of colour vision tell apart; letters beside them say
-/// the same.
-const CLUSTERS: [Colour; 7] =
-    [[0, 114, 178], [200, 120, 0], [0, 130, 96], [190, 84, 148], [64, 140, 190], [176, 74, 0], [90, 90, 96]];
-
 const NAME: Face = Face::Strong(18.0);
 const WORDS: Face = Face::Words(15.0);
 const SCORE: Face = Face::Numbers(14.0);
 const LETTER: Face = Face::Strong(14.0);
 
-pub(super) fn draw(trace: &Trace, layout: &Layout, images: &BTreeMap<(usize, usize), Image>) -> Image {
+pub(super) fn draw(trace: &Trace, layout: &Layout, album: &Album) -> Image {
     let mut canvas = Canvas::new(layout.width, layout.height, PAPER);
     header(&mut canvas, layout);
     for branch in &layout.branches {
@@ -45,7 +40,7 @@ pub(super) fn draw(trace: &Trace, layout: &Layout, images: &BTreeMap<(usize, usi
     for row in &layout.rows {
         gutter(&mut canvas, row);
         for leaf in &row.leaves {
-            if let Some(image) = images.get(&(row.scale, leaf.id)) {
+            if let Some(image) = album.image(row.scale, leaf.member.id) {
                 candidate(&mut canvas, leaf, image, is_winner(trace, row, leaf));
             }
         }
@@ -56,7 +51,7 @@ pub(super) fn draw(trace: &Trace, layout: &Layout, images: &BTreeMap<(usize, usi
 
 /// Whether this is the image that the search returned.
 fn is_winner(trace: &Trace, row: &Row, leaf: &Leaf) -> bool {
-    leaf.ancestor && row.scale + 1 == trace.scales.len()
+    leaf.member.ancestor && row.scale + 1 == trace.scales.len()
 }
 
 fn header(canvas: &mut Canvas, layout: &Layout) {
@@ -83,16 +78,16 @@ fn gutter(canvas: &mut Canvas, row: &Row) {
 
 fn candidate(canvas: &mut Canvas, leaf: &Leaf, image: &Image, winner: bool) {
     let Rect { left, top, width, height } = leaf.place;
-    let (thickness, frame) = match leaf {
-        _ if winner => (5, GOLD),
-        Leaf { ancestor: true, .. } => (3, GOLD),
-        Leaf { fallen: true, .. } => (1, FAINT),
-        _ => (2, INK),
+    let (thickness, frame) = match () {
+        () if winner => (5, GOLD),
+        () if leaf.member.ancestor => (3, GOLD),
+        () if leaf.member.fallen => (1, FAINT),
+        () => (2, INK),
     };
     canvas.frame(leaf.place, thickness, frame);
-    let fade = if leaf.fallen { FADE } else { 0.0 };
+    let fade = if leaf.member.fallen { FADE } else { 0.0 };
     canvas.picture(&image.resize(width, height, Filter::Bicubic), left, top, fade, PAPER);
-    if leaf.fallen {
+    if leaf.member.fallen {
         cross(canvas, left + width, top);
     }
     caption(canvas, leaf);
@@ -109,17 +104,17 @@ fn cross(canvas: &mut Canvas, right: usize, top: usize) {
 /// The score, the cluster and the number of children, beneath the picture.
 fn caption(canvas: &mut Canvas, leaf: &Leaf) {
     let (centre, bottom) = leaf.place.bottom_centre();
-    let ink = if leaf.fallen { SOFT } else { INK };
+    let ink = if leaf.member.fallen { SOFT } else { INK };
     let base = bottom + CAPTION as f32 - 5.0;
-    if let Some(cluster) = leaf.cluster {
-        chip(canvas, centre, bottom + CAPTION as f32 / 2.0 + 1.0, cluster, leaf.fallen);
+    if let Some(cluster) = leaf.member.cluster {
+        chip(canvas, centre, bottom + CAPTION as f32 / 2.0 + 1.0, cluster, leaf.member.fallen);
     }
-    let mut words: Vec<String> = leaf.score.iter().map(|score| format!("{score:.3}")).collect();
-    if leaf.children > 1 {
-        words.push(format!("×{}", leaf.children));
+    let mut words: Vec<String> = leaf.member.score.iter().map(|score| format!("{score:.3}")).collect();
+    if leaf.member.children > 1 {
+        words.push(format!("×{}", leaf.member.children));
     }
     if !words.is_empty() {
-        let shift = if leaf.cluster.is_some() { 26.0 } else { 0.0 };
+        let shift = if leaf.member.cluster.is_some() { 26.0 } else { 0.0 };
         canvas.text_centred(SCORE, centre + shift, base, &words.join(" "), ink);
     }
 }
@@ -127,7 +122,7 @@ fn caption(canvas: &mut Canvas, leaf: &Leaf) {
 /// A cluster's letter on its colour; only outlined for the fallen.
 fn chip(canvas: &mut Canvas, centre: f32, middle: f32, cluster: usize, fallen: bool) {
     let name = letters(cluster);
-    let colour = CLUSTERS[cluster % CLUSTERS.len()];
+    let colour = COLOURS[cluster % COLOURS.len()];
     let width = (text::width(LETTER, &name) + 9.0).max(18.0) as usize;
     let left = (centre - width as f32 / 2.0).max(0.0) as usize;
     let place = Rect { left, top: (middle - 8.0) as usize, width, height: 17 };
@@ -144,43 +139,21 @@ fn chip(canvas: &mut Canvas, centre: f32, middle: f32, cluster: usize, fallen: b
     );
 }
 
-/// A, B, … Z, AA, AB, …
-fn letters(mut number: usize) -> String {
-    let mut name = String::new();
-    loop {
-        name.insert(0, char::from(b'A' + (number % 26) as u8));
-        if number < 26 {
-            return name;
-        }
-        number = number / 26 - 1;
-    }
-}
-
 fn legend(canvas: &mut Canvas, layout: &Layout) {
     let leaves = || layout.rows.iter().flat_map(|row| &row.leaves);
     let mut words = vec!["thick frame: the winner and its ancestors"];
-    if leaves().any(|leaf| leaf.fallen) {
+    if leaves().any(|leaf| leaf.member.fallen) {
         words.push("pale, ×: left behind");
     }
-    if leaves().any(|leaf| leaf.cluster.is_some()) {
+    if leaves().any(|leaf| leaf.member.cluster.is_some()) {
         words.push("letter: cluster");
     }
-    if leaves().any(|leaf| leaf.score.is_some()) {
+    if leaves().any(|leaf| leaf.member.score.is_some()) {
         words.push("number: score");
     }
-    if leaves().any(|leaf| leaf.children > 1) {
+    if leaves().any(|leaf| leaf.member.children > 1) {
         words.push("×2: continued twice");
     }
     let base = (layout.height - MARGIN) as f32;
     canvas.text(WORDS, MARGIN as f32, base, &words.join("   ·   "), SOFT);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clusters_have_letters_as_columns_of_a_sheet() {
-        assert_eq!([0, 1, 25, 26, 51, 52, 701, 702].map(letters), ["A", "B", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]);
-    }
 }

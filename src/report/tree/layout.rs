@@ -1,13 +1,14 @@
 //! Where everything stands in the picture of a search: rows of candidates from top to bottom, each under the one that
 //! it continues.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::super::{
     canvas::{Point, Rect},
+    generations::{Generation, Member, ancestor, generations},
     text::{self, Face},
 };
-use crate::search::{Choice, Trace};
+use crate::search::Trace;
 
 /// Space around everything.
 pub(super) const MARGIN: usize = 36;
@@ -30,8 +31,6 @@ const WIDEST: usize = 2600;
 /// Pixels along the sides of a square picture, at least and at most.
 const SMALLEST: usize = 64;
 const LARGEST: usize = 128;
-/// Candidates of one stage that are shown.
-const SHOWN: usize = 256;
 /// Width of a score beneath a picture.
 const NARROWEST: usize = 52;
 /// Width in which the header is legible.
@@ -46,18 +45,8 @@ pub(super) const FACTS_LINE: usize = 23;
 /// A candidate in the picture.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Leaf {
-    pub id: usize,
+    pub member: Member,
     pub place: Rect,
-    /// Whether a stage left it behind.
-    pub fallen: bool,
-    /// Whether the winner is this one or descends from it.
-    pub ancestor: bool,
-    /// The score that it earned here.
-    pub score: Option<f32>,
-    /// The cluster that it fell into.
-    pub cluster: Option<usize>,
-    /// Candidates that continue it.
-    pub children: usize,
 }
 
 /// The candidates of one scale.
@@ -126,7 +115,7 @@ impl Layout {
                 let (column, line) = (i / lines, i % lines);
                 leaf.place = cell.at(start + column * cell.step(), top + line * (cell.height + CAPTION + GAP));
             }
-            above = row.leaves.iter().map(|leaf| (leaf.id, leaf.place)).collect();
+            above = row.leaves.iter().map(|leaf| (leaf.member.id, leaf.place)).collect();
             row.top = top;
             top += lines * (cell.height + CAPTION + GAP) - GAP + BRANCHES;
         }
@@ -147,8 +136,11 @@ fn squarish(count: usize) -> usize {
 
 /// Around which x coordinate a row stands: the mean of those whom its leaves continue.
 fn centre(trace: &Trace, leaves: &[Leaf], above: &BTreeMap<usize, Rect>) -> Option<f32> {
-    let parents: Vec<f32> =
-        leaves.iter().filter_map(|leaf| ancestor(trace, leaf.id, above)).map(|id| above[&id].top_centre().0).collect();
+    let parents: Vec<f32> = leaves
+        .iter()
+        .filter_map(|leaf| ancestor(trace, leaf.member.id, above))
+        .map(|id| above[&id].top_centre().0)
+        .collect();
     (!parents.is_empty()).then(|| parents.iter().sum::<f32>() / parents.len() as f32)
 }
 
@@ -208,78 +200,27 @@ fn facts(trace: &Trace) -> String {
 
 /// The rows in order, leaves in order, without places.
 fn rows(trace: &Trace, decoded: &[(usize, Vec<usize>)]) -> Vec<Row> {
-    let line: BTreeSet<usize> = trace.lineage(trace.winner).map(|candidate| candidate.id).collect();
-    let mut above: BTreeMap<usize, usize> = BTreeMap::new();
-    let mut rows = Vec::with_capacity(decoded.len());
-    for (scale, ids) in decoded {
-        let choice = trace.stages.iter().find(|choice| choice.scale == *scale);
-        let mut leaves: Vec<Leaf> = ids.iter().map(|&id| leaf(trace, choice, &line, *scale, id)).collect();
-        leaves.sort_by_key(|leaf| ancestor(trace, leaf.id, &above).map(|id| above[&id]));
-        let hidden = hide(&mut leaves);
-        above = leaves.iter().enumerate().map(|(place, leaf)| (leaf.id, place)).collect();
-        rows.push(Row { scale: *scale, top: 0, words: words(trace, choice, *scale, ids.len(), hidden), leaves });
-    }
-    rows
-}
-
-fn leaf(trace: &Trace, choice: Option<&Choice>, line: &BTreeSet<usize>, scale: usize, id: usize) -> Leaf {
-    let row = choice.and_then(|choice| choice.ids.iter().position(|&came| came == id));
-    let children = choice.zip(row).map_or(0, |(choice, row)| choice.kept.iter().filter(|&&kept| kept == row).count());
-    let history = trace.candidates.get(id).map_or(&[][..], |candidate| &candidate.history);
-    Leaf {
-        id,
-        place: Rect { left: 0, top: 0, width: 0, height: 0 },
-        fallen: row.is_some() && children == 0,
-        ancestor: line.contains(&id),
-        score: history.iter().find(|scored| scored.scale == scale).map(|scored| scored.score),
-        cluster: choice.zip(row).and_then(|(choice, row)| choice.clusters.get(row).copied().flatten()),
-        children,
-    }
-}
-
-/// The candidate of the row above that `id` is or descends from.
-fn ancestor<T>(trace: &Trace, id: usize, above: &BTreeMap<usize, T>) -> Option<usize> {
-    trace.lineage(id).map(|candidate| candidate.id).find(|id| above.contains_key(id))
-}
-
-/// Takes away the fallen beyond what can be shown, then others; returns how many.
-fn hide(leaves: &mut Vec<Leaf>) -> usize {
-    let mut order: Vec<usize> = (0..leaves.len()).collect();
-    order.sort_by_key(|&i| (!leaves[i].ancestor, leaves[i].fallen));
-    let shown: BTreeSet<usize> = order.into_iter().take(SHOWN).collect();
-    let hidden = leaves.len() - shown.len();
-    let mut place = 0..;
-    leaves.retain(|_| place.next().is_some_and(|i| shown.contains(&i)));
-    hidden
-}
-
-fn words(trace: &Trace, choice: Option<&Choice>, scale: usize, rows: usize, hidden: usize) -> Vec<String> {
-    let mut words = vec![];
-    words.extend(trace.scales.get(scale).map(|[height, width]| format!("{height} × {width} tokens")));
-    match choice {
-        Some(choice) => {
-            words.extend(choice.select.split(", ").map(str::to_owned));
-            words.push(format!("{rows} → {}", choice.kept.len()));
-        }
-        None if scale + 1 == trace.scales.len() => words.push(format!("{rows} finished")),
-        None => {}
-    }
-    if hidden > 0 {
-        words.push(format!("{hidden} not shown"));
-    }
-    words
+    let nowhere = Rect { left: 0, top: 0, width: 0, height: 0 };
+    let row = |mut generation: Generation| {
+        let mut words = generation.words(trace);
+        let hidden = generation.hide().len();
+        words.extend((hidden > 0).then(|| format!("{hidden} not shown")));
+        let leaves = generation.members.into_iter().map(|member| Leaf { member, place: nowhere }).collect();
+        Row { scale: generation.scale, top: 0, words, leaves }
+    };
+    generations(trace, decoded).into_iter().map(row).collect()
 }
 
 fn branches(trace: &Trace, rows: &[Row]) -> Vec<Branch> {
     let mut branches = vec![];
     for pair in rows.windows(2) {
         let above: BTreeMap<usize, usize> =
-            pair[0].leaves.iter().enumerate().map(|(place, leaf)| (leaf.id, place)).collect();
+            pair[0].leaves.iter().enumerate().map(|(place, leaf)| (leaf.member.id, place)).collect();
         for leaf in &pair[1].leaves {
-            let Some(parent) = ancestor(trace, leaf.id, &above) else { continue };
+            let Some(parent) = ancestor(trace, leaf.member.id, &above) else { continue };
             let from = pair[0].leaves[above[&parent]].place.bottom_centre();
             let from = (from.0, from.1 + CAPTION as f32);
-            branches.push(Branch { from, to: leaf.place.top_centre(), ancestor: leaf.ancestor });
+            branches.push(Branch { from, to: leaf.place.top_centre(), ancestor: leaf.member.ancestor });
         }
     }
     branches.sort_by_key(|branch| branch.ancestor); // the winner's lie on top

@@ -8,10 +8,10 @@ use std::{
 
 use serde_json::Value;
 
-use super::markup::escaped;
+use super::{super::markup::escaped, document};
 use crate::eval::{Record, Row, Summary};
 
-/// The look of the page: light or dark as the reader has it, one column on a narrow screen, no controls on paper.
+/// The look of the page.
 const STYLE: &str = include_str!("verdicts.css");
 
 /// Hides what does not fit the two choices at the top.
@@ -31,19 +31,14 @@ pub struct Page<'a> {
 /// The page. `records` each come with the picture's file, seen from the folder of the page.
 pub fn page(page: &Page<'_>, summary: &Summary, records: &[(PathBuf, &Record)]) -> String {
     let notes: String = page.notes.iter().map(|note| format!("<p><small>{}</small></p>\n", escaped(note))).collect();
-    let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
-         content=\"width=device-width\">\n<title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>\n{}{notes}{}<main>\n",
-        table(summary),
-        choices(summary, page.graded),
-        title = escaped(page.title),
-    );
+    let (title, table, choices) = (escaped(page.title), table(summary), choices(summary, page.graded));
+    let mut body = format!("<h1>{title}</h1>\n{table}{notes}{choices}<main>\n");
     let mut sorted: Vec<&(PathBuf, &Record)> = records.iter().collect();
     sorted.sort_by_key(|(_, record)| record.case); // stable: methods and tries stay as they came
     for of_prompt in sorted.chunk_by(|a, b| a.1.case == b.1.case) {
-        html += &prompt(of_prompt, page.graded);
+        body += &prompt(of_prompt, page.graded);
     }
-    html + &format!("</main>\n<script>{SCRIPT}</script>\n")
+    document(page.title, STYLE, &(body + "</main>\n"), SCRIPT)
 }
 
 /// One row a contender, as in the other tables.

@@ -1,17 +1,17 @@
 //! Numbers as people want them.
 
 /// Floating-point operations with a unit that keeps the number short.
-pub(super) fn operations(flops: f64) -> String {
+pub fn operations(flops: f64) -> String {
     with_unit(flops, "FLOP")
 }
 
 /// Bytes, likewise; 1 kB is 1000 bytes.
-pub(super) fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     with_unit(count as f64, "B")
 }
 
 /// Bytes as people type them: `12G`, `800MB`, `1.5GiB`.
-pub(super) fn parse_bytes(typed: &str) -> Result<u64, &'static str> {
+pub fn parse_bytes(typed: &str) -> Result<u64, &'static str> {
     let typed = typed.trim();
     let end = typed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(typed.len());
     let (number, unit) = typed.split_at(end);
@@ -32,7 +32,7 @@ pub(super) fn parse_bytes(typed: &str) -> Result<u64, &'static str> {
 }
 
 /// Things without a unit, as `2.1 G`.
-pub(super) fn count(things: usize) -> String {
+pub fn count(things: usize) -> String {
     with_unit(things as f64, "").trim_end().to_owned()
 }
 
@@ -44,7 +44,7 @@ fn with_unit(count: f64, name: &str) -> String {
 }
 
 /// `1 row`, `2 rows`.
-pub(super) fn counted(count: usize, what: &str) -> String {
+pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

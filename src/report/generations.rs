@@ -1,0 +1,123 @@
+//! Who stood beside whom: the candidates that were decoded, scale by scale, each with what became of it. Pictures and pages
+//! of a search show the same generations.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::search::{Choice, Trace};
+
+/// Candidates of one generation of which pictures are shown.
+pub(super) const SHOWN: usize = 256;
+
+/// The candidates that were decoded after one scale.
+#[derive(Clone, Debug)]
+pub(super) struct Generation<'a> {
+    pub scale: usize,
+    /// What was chosen here; a choice for each round of the plan that came so far.
+    pub choices: Vec<&'a Choice>,
+    /// Side by side: those who continue neighbours are neighbours.
+    pub members: Vec<Member>,
+}
+
+/// A candidate among its generation.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Member {
+    pub id: usize,
+    /// The one of the generation before that it is or descends from.
+    pub from: Option<usize>,
+    /// Whether a stage left it behind.
+    pub fallen: bool,
+    /// Whether the winner is this one or descends from it.
+    pub ancestor: bool,
+    /// The score that it earned here.
+    pub score: Option<f32>,
+    /// The probability of being drawn, where candidates are drawn.
+    pub weight: Option<f64>,
+    /// The cluster that it fell into.
+    pub cluster: Option<usize>,
+    /// How often it goes on.
+    pub children: usize,
+}
+
+impl Generation<'_> {
+    /// Candidates that went on.
+    pub fn went_on(&self) -> usize {
+        self.choices.iter().map(|choice| choice.kept.len()).sum()
+    }
+
+    /// Takes away those beyond [`SHOWN`], the fallen first, and returns them.
+    pub fn hide(&mut self) -> Vec<Member> {
+        let mut order: Vec<usize> = (0..self.members.len()).collect();
+        order.sort_by_key(|&i| (!self.members[i].ancestor, self.members[i].fallen));
+        let shown: BTreeSet<usize> = order.into_iter().take(SHOWN).collect();
+        let mut place = 0..;
+        let hidden = |_: &mut Member| place.next().is_some_and(|i| !shown.contains(&i));
+        self.members.extract_if(.., hidden).collect()
+    }
+
+    /// What happened here, a line each: `3 × 3 tokens`, `cluster pca`, `16 → 12`.
+    pub fn words(&self, trace: &Trace) -> Vec<String> {
+        let mut words = vec![];
+        let rows = self.members.len();
+        words.extend(trace.scales.get(self.scale).map(|[height, width]| format!("{height} × {width} tokens")));
+        match self.choices.first() {
+            Some(choice) => {
+                words.extend(choice.select.split(", ").map(str::to_owned));
+                words.push(format!("{rows} → {}", self.went_on()));
+            }
+            None if self.scale + 1 == trace.scales.len() => words.push(format!("{rows} finished")),
+            None => {}
+        }
+        words
+    }
+}
+
+/// Where a candidate stands in the choice that ended it.
+type Places<'a> = BTreeMap<(usize, usize), (&'a Choice, usize)>;
+
+/// The generations, coarse to fine; `decoded` are the candidates that have images, scale by scale.
+pub(super) fn generations<'a>(trace: &'a Trace, decoded: &[(usize, Vec<usize>)]) -> Vec<Generation<'a>> {
+    let line: BTreeSet<usize> = trace.lineage(trace.winner).map(|candidate| candidate.id).collect();
+    let mut places = Places::new();
+    for choice in &trace.stages {
+        places.extend(choice.ids.iter().enumerate().map(|(row, &id)| ((choice.scale, id), (choice, row))));
+    }
+    let mut above: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut found = Vec::with_capacity(decoded.len());
+    for (scale, ids) in decoded {
+        let mut members: Vec<Member> =
+            ids.iter().map(|&id| member(trace, &places, &line, *scale, id, &above)).collect();
+        members.sort_by_key(|member| member.from.map(|id| above[&id]));
+        above = members.iter().enumerate().map(|(place, member)| (member.id, place)).collect();
+        let choices = trace.stages.iter().filter(|choice| choice.scale == *scale).collect();
+        found.push(Generation { scale: *scale, choices, members });
+    }
+    found
+}
+
+fn member(
+    trace: &Trace,
+    places: &Places,
+    line: &BTreeSet<usize>,
+    scale: usize,
+    id: usize,
+    above: &BTreeMap<usize, usize>,
+) -> Member {
+    let place = places.get(&(scale, id));
+    let children = place.map_or(0, |(choice, row)| choice.kept.iter().filter(|kept| *kept == row).count());
+    let history = trace.candidates.get(id).map_or(&[][..], |candidate| &candidate.history);
+    Member {
+        id,
+        from: ancestor(trace, id, above),
+        fallen: place.is_some() && children == 0,
+        ancestor: line.contains(&id),
+        score: history.iter().find(|scored| scored.scale == scale).map(|scored| scored.score),
+        weight: place.and_then(|(choice, row)| choice.weights.get(*row).copied()),
+        cluster: place.and_then(|(choice, row)| choice.clusters.get(*row).copied().flatten()),
+        children,
+    }
+}
+
+/// The candidate among `above` that `id` is or descends from.
+pub(super) fn ancestor<T>(trace: &Trace, id: usize, above: &BTreeMap<usize, T>) -> Option<usize> {
+    trace.lineage(id).map(|candidate| candidate.id).find(|id| above.contains_key(id))
+}

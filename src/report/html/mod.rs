@@ -1,0 +1,38 @@
+//! Pages that are one file: nothing is fetched, they can be read without a script, in light and dark and on paper.
+
+pub mod search;
+pub mod verdicts;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::markup::escaped;
+
+/// What all pages look like.
+const STYLE: &str = include_str!("shared.css");
+
+/// A whole page. `style` and `body` are the page's own; `script` adds comfort, but nothing that is needed.
+fn document(title: &str, style: &str, body: &str, script: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{}</title>\n<style>\n{STYLE}{style}</style>\n{body}<script>\n{script}</script>\n",
+        escaped(title),
+    )
+}
+
+/// Bytes as an address that holds them.
+fn data(kind: &str, bytes: &[u8]) -> String {
+    format!("data:{kind};base64,{}", STANDARD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_hold_their_data() {
+        assert_eq!(data("text/plain", b"two\n"), "data:text/plain;base64,dHdvCg==");
+        let page = document("<b> & \"c\"", "p {}\n", "<p>\n", "f()\n");
+        assert!(page.contains("<title>&lt;b&gt; &amp; &quot;c&quot;</title>"), "{page}");
+    }
+}
