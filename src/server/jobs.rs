@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     extract::{Path, Query, Request, State, rejection::QueryRejection},
     http::{StatusCode, header},
-    response::{IntoResponse, Response},
+    response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use super::{
     App, aside,
     order::{self, Wanted},
     refusal::Refusal,
+    report,
     store::{IMAGE, Job, Store, TRACE},
     watch,
 };
@@ -28,6 +29,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/v1/jobs/{id}/events", get(watch::watch))
         .route("/v1/jobs/{id}/image", get(image))
         .route("/v1/jobs/{id}/trace", get(trace))
+        .route("/v1/jobs/{id}/report", get(report))
         .route("/v1/jobs/{id}/previews/{sheet}", get(previews))
 }
 
@@ -95,6 +97,20 @@ async fn image(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Re
 
 async fn trace(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Refusal> {
     file(&app, &id, TRACE.to_owned(), "application/json").await
+}
+
+/// What a report may do: its own styles, scripts and pictures, and nothing of this server's.
+const ALONE: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
+                     sandbox allow-scripts";
+
+async fn report(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let job = app.job(&id).await?;
+    let (store, folder) = (app.store.clone(), job.id.clone());
+    let Some(page) = aside(move || report::page(&store, &folder)).await?? else {
+        let message = format!("job `{id}` is {} and has no report", job.state);
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "no_such_file", message));
+    };
+    Ok(([(header::CONTENT_SECURITY_POLICY, ALONE)], Html(page)).into_response())
 }
 
 async fn previews(State(app): State<Arc<App>>, Path((id, sheet)): Path<(String, String)>) -> Result<Response, Refusal> {

@@ -13,6 +13,7 @@ mod openai;
 mod order;
 mod page;
 mod refusal;
+mod report;
 mod store;
 mod watch;
 mod worker;

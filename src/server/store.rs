@@ -125,7 +125,7 @@ impl Job {
             let of = |what: &str| Value::from(format!("/v1/jobs/{id}/{what}"));
             job.insert("events".to_owned(), of("events"));
             if *state == State::Done {
-                job.extend(["image", "trace"].map(|what| (format!("{what}_url"), of(what))));
+                job.extend(["image", "trace", "report"].map(|what| (format!("{what}_url"), of(what))));
             }
         }
         job

@@ -134,6 +134,9 @@ test("an earlier run is opened, replayed, and taken home", async () => {
   const [file] = await Promise.all([page.waitForEvent("download"), page.click(".actions .trace")]);
   const trace = JSON.parse(readFileSync(await file.path(), "utf8"));
   assert.equal(trace.schema, "ttsvar.trace/1");
+  const [report] = await Promise.all([page.waitForEvent("download"), page.click(".actions .report")]);
+  assert.equal(report.suggestedFilename(), "ttsvar-three-green-triangles-8.html");
+  assert.match(readFileSync(await report.path(), "utf8"), /three green triangles/);
   await page.click(".replay");
   await page.locator(".run[data-state=busy]").waitFor();
   await done(page);

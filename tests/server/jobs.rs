@@ -44,6 +44,25 @@ fn a_watcher_hears_the_whole_search_in_order() {
 }
 
 #[test]
+fn a_finished_job_has_a_report_with_the_pictures_that_were_kept() {
+    let served = Served::new(&[]);
+    let plain = json!({ "prompt": "a red circle", "seed": 3, "search": { "method": "raw" } });
+    let [plain, rich] = [plain, watched(3)].map(|body| {
+        let id = served.submit(&body);
+        served.until(&id, "done");
+        let url = served.get(&format!("/v1/jobs/{id}")).json()["report_url"].as_str().unwrap().to_owned();
+        served.get(&url)
+    });
+    for report in [&plain, &rich] {
+        assert!(report.status == 200 && report.text().contains("a red circle"), "{}", report.text());
+        assert!(report.headers["content-security-policy"].to_str().unwrap().contains("sandbox"));
+    }
+    let pictures = |text: &str| text.matches("data:image/png").count();
+    assert!(pictures(&plain.text()) >= 1 && pictures(&rich.text()) > pictures(&plain.text()) + 7);
+    assert_eq!(served.get("/v1/jobs/none/report").status, 404);
+}
+
+#[test]
 fn a_watcher_that_comes_back_hears_the_rest() {
     let served = Served::new(&[]);
     let id = served.submit(&watched(4));
