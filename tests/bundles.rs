@@ -11,7 +11,7 @@ use candle_core::{DType, Device};
 use support::golden;
 use tempfile::TempDir;
 use ttsvar::{
-    hub::{self, Blob, Bundle, Description, Folder, Location, catalog},
+    hub::{self, Blob, Bundle, Description, Folder, Location, ScorerFiles, catalog, description::ScorerFamily},
     models::t5::T5Encoder,
     nn::Weights,
     text::{T5Tokenizer, WordPieceTokenizer},
@@ -75,22 +75,28 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
     folder
 }
 
+/// The bundle's ImageReward.
+fn scorer(bundle: &Bundle) -> ScorerFiles {
+    assert_eq!(bundle.usual_scorer().unwrap(), ScorerFamily::ImageReward);
+    bundle.scorer(ScorerFamily::ImageReward).unwrap()
+}
+
 /// Every part opens, and the files are those of the fixtures.
 fn all_parts_open(bundle: &Bundle) {
-    assert_eq!(bundle.missing(), Vec::<String>::new());
+    assert_eq!(bundle.missing(&[ScorerFamily::ImageReward]).unwrap(), Vec::<String>::new());
     let same = |recorded: PathBuf, found: Vec<String>| {
         assert_eq!(hub::open(recorded, &[]).unwrap().names(), found);
     };
     same(golden("infinity-tiny").join("infinity_tiny.pth"), bundle.generator_weights().unwrap().names());
     same(golden("infinity-tiny").join("infinity_vae_tiny.pth"), bundle.vae_weights().unwrap().names());
     same(golden("t5-tiny"), bundle.text_weights().unwrap().names());
-    same(golden("imagereward-tiny").join("ImageReward.pt"), bundle.scorer_weights().unwrap().unwrap().names());
+    same(golden("imagereward-tiny").join("ImageReward.pt"), scorer(bundle).weights().unwrap().names());
     same(
         golden("dinov2-tiny").join("dinov2_vitl14_reg4_pretrain.pth"),
         bundle.features_weights().unwrap().unwrap().names(),
     );
     assert!(T5Tokenizer::open(&bundle.tokenizer().unwrap()).unwrap().size() > 0);
-    assert!(WordPieceTokenizer::open(&bundle.scorer_vocabulary().unwrap().unwrap()).unwrap().size() > 0);
+    assert!(WordPieceTokenizer::open(&scorer(bundle).vocabulary().unwrap()).unwrap().size() > 0);
     let width: serde_json::Value = bundle.text_config().unwrap().json().unwrap();
     assert!(width["d_model"].is_u64());
     assert!(bundle.features_config().unwrap().is_none());
@@ -153,14 +159,19 @@ fn released_downloads_are_found_in_every_usual_layout() {
 fn what_is_missing_of_a_released_model_is_named_with_its_source() {
     let folder = folder(&RELEASED_FILES[1..5]);
     let bundle = Bundle::released("infinity-2b", folder.path()).unwrap();
-    let missing = bundle.missing();
+    let missing = bundle.missing(&[ScorerFamily::ImageReward]).unwrap();
     assert_eq!(missing.len(), 4, "{missing:?}");
+    let others = bundle.missing(&[ScorerFamily::Hps, ScorerFamily::Clip, ScorerFamily::Aesthetic]).unwrap();
+    assert_eq!(others.len(), 7, "{others:?}");
+    assert!(others.contains(&"merges.txt (Hugging Face openai/clip-vit-large-patch14)".to_owned()), "{others:?}");
     assert_eq!(missing[0], "infinity_2b_reg.pth (Hugging Face FoundationVision/Infinity)");
     let error = bundle.generator_weights().err().unwrap();
     assert!(error.to_string().contains("no `infinity_2b_reg.pth` of infinity-2b in it"), "{error}");
     assert!(error.hint().unwrap().contains("Hugging Face FoundationVision/Infinity"), "{:?}", error.hint());
-    let config: serde_json::Value = bundle.scorer_config().unwrap().unwrap().json().unwrap();
+    let config: serde_json::Value = scorer(&bundle).config().unwrap().json().unwrap();
     assert_eq!(config["num_attention_heads"], 12, "the released text tower's settings are built in");
+    let config: serde_json::Value = bundle.scorer(ScorerFamily::Hps).unwrap().config().unwrap().json().unwrap();
+    assert_eq!(config["text_cfg"]["heads"], 16, "the released model's settings are built in");
     let message = Bundle::released("infinity-9b", folder.path()).unwrap_err().to_string();
     assert!(message.contains("`infinity-9b`") && message.contains("infinity-8b-512"), "{message}");
     for name in hub::bundle::RELEASED {
@@ -180,7 +191,10 @@ fn the_catalogue_reports_which_files_are_present() {
     let t5 = [("config.json", true), ("tokenizer.json", true), ("model.safetensors", true)];
     assert_eq!(present("flan-t5-xl"), t5);
     assert_eq!(present("hps-v2.1"), [("HPS_v2.1_compressed.pt", false)]);
-    assert_eq!(present("clip-vit-large-patch14"), [("config.json", false), ("model.safetensors", false)]);
+    assert_eq!(
+        present("clip-vit-large-patch14"),
+        [("config.json", false), ("tokenizer.json", false), ("model.safetensors", false)]
+    );
 }
 
 /// The message for a `bundle.toml` in which `from` was replaced by `to`.
@@ -196,9 +210,9 @@ fn fault(from: &str, to: &str) -> String {
 #[test]
 fn the_shipped_demo_opens_and_reads_its_own_words() {
     let bundle = Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo")).unwrap();
-    assert_eq!(bundle.missing(), Vec::<String>::new());
+    assert_eq!(bundle.missing(&[ScorerFamily::ImageReward]).unwrap(), Vec::<String>::new());
     let sources = [bundle.generator_weights(), bundle.vae_weights()].map(Result::unwrap);
-    let others = [bundle.scorer_weights(), bundle.features_weights()].map(|source| source.unwrap().unwrap());
+    let others = [scorer(&bundle).weights().unwrap(), bundle.features_weights().unwrap().unwrap()];
     assert!(sources.iter().chain(&others).all(|source| !source.names().is_empty()));
     let weights = Weights::new(bundle.text_weights().unwrap(), DType::F32, &Device::Cpu);
     let encoder = T5Encoder::load(&weights, &bundle.text_config().unwrap().json().unwrap()).unwrap();
@@ -228,6 +242,10 @@ fn a_wrong_description_is_refused_with_what_is_right() {
         ("cfg = 2", "top_p = 1.5", ["`top_p` is from 0 to 1", "1.5"]),
         ("cfg = 2", "n = 0", ["`n` is at least 1", "defaults"]),
         ("cfg = 2", "cfg = ", ["line 27", "expected"]),
+        ("vocab = \"vocab.txt\"", "encoder = \"x\"", ["scorer `image-reward`", "the key `vocab` is missing"]),
+        ("family = \"image-reward\"", "family = \"clip\"", ["scorer `clip`", "unknown key `config`"]),
+        ("family = \"image-reward\"", "family = \"vqa\"", ["unknown variant `vqa`", "`aesthetic`"]),
+        ("[scorer]", "[[scorer]]\nfamily = \"clip\"\nweights = \"\"\n[[scorer]]", ["names of files", "empty"]),
         ("name = \"tiny\"", "name = \"\"", ["`name`", "empty"]),
     ];
     for (from, to, parts) in cases {
@@ -246,7 +264,10 @@ fn a_bundle_that_is_none_is_refused() {
     assert!(message.ends_with("none: no such folder"), "{message}");
     fs::write(folder.path().join("bundle.toml"), TOML).unwrap();
     let bundle = Bundle::open(folder.path()).unwrap();
-    assert_eq!(bundle.missing().len(), 7);
+    assert_eq!(bundle.missing(&[ScorerFamily::ImageReward]).unwrap().len(), 7);
+    let error = bundle.missing(&[ScorerFamily::Hps]).unwrap_err();
+    assert!(error.to_string().contains("`tiny` brings no scorer `hps`, but image-reward"), "{error}");
+    assert!(error.hint().unwrap().contains("hps-v2.1 and clip-bpe"), "{error:?}");
     let message = bundle.generator_weights().err().unwrap().to_string();
     assert!(message.ends_with("infinity.pth: no such file"), "{message}");
     let outside = TOML.replace("\"infinity.pth\"", "\"../infinity.pth\"");
@@ -281,4 +302,28 @@ fn the_description_in_the_manual_is_valid() {
     let description =
         Description::read(&Blob::Memory { name: "docs/weights.md".into(), bytes: toml.as_bytes() }).unwrap();
     assert_eq!(description.name, "demo");
+}
+
+#[test]
+fn a_bundle_may_bring_several_scorers() {
+    let several = "[[scorer]]\nfamily = \"hps\"\nweights = \"hps.pt\"\nvocab = \"bpe.txt.gz\"\n\
+                   [[scorer]]\nfamily = \"clip\"\nweights = \"clip\"\n\
+                   [[scorer]]\nfamily = \"aesthetic\"\nweights = \"head.pth\"\nencoder = \"siglip\"\n[[scorer]]";
+    let folder = folder(&[
+        ("hpsv2-tiny/HPS_v2.1_compressed.pt", "hps.pt"),
+        ("hpsv2-tiny/bpe_simple_vocab.txt.gz", "bpe.txt.gz"),
+        ("clip-tiny/model/config.json", "clip/config.json"),
+    ]);
+    fs::write(folder.path().join("bundle.toml"), TOML.replacen("[scorer]", several, 1)).unwrap();
+    let bundle = Bundle::open(folder.path()).unwrap();
+    assert_eq!(bundle.usual_scorer().unwrap(), ScorerFamily::Hps, "the first");
+    let missing = |family| bundle.scorer(family).unwrap().missing();
+    assert!(missing(ScorerFamily::Hps).is_empty() && missing(ScorerFamily::Clip).is_empty());
+    assert_eq!(missing(ScorerFamily::Aesthetic), ["head.pth", "siglip"]);
+    assert!(bundle.scorer(ScorerFamily::Hps).unwrap().weights().unwrap().info("visual.proj").is_some());
+    let error = bundle.scorer(ScorerFamily::Clip).unwrap().vocabulary().unwrap_err();
+    assert!(error.to_string().ends_with("clip/tokenizer.json: no such file"), "{error}");
+    let twice = TOML.replacen("[scorer]", &several.replacen("\"clip\"", "\"image-reward\"\nvocab = \"v\"", 1), 1);
+    let error = Description::read(&Blob::Memory { name: "b".into(), bytes: twice.into_bytes().leak() }).unwrap_err();
+    assert!(error.to_string().contains("two scorers are `image-reward`"), "{error}");
 }

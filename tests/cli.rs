@@ -8,6 +8,8 @@ mod desk;
 mod doctor;
 #[path = "cli/evaluating.rs"]
 mod evaluating;
+#[path = "cli/fetching.rs"]
+mod fetching;
 #[path = "cli/geneval.rs"]
 mod geneval;
 #[cfg(unix)]
@@ -17,6 +19,8 @@ mod interrupt;
 mod measuring;
 #[path = "cli/memory.rs"]
 mod memory;
+#[path = "cli/mixing.rs"]
+mod mixing;
 #[path = "cli/outlook.rs"]
 mod outlook;
 #[path = "cli/painting.rs"]
@@ -27,6 +31,8 @@ mod refusals;
 mod refused_files;
 #[path = "cli/repeating.rs"]
 mod repeating;
+#[path = "cli/scoring.rs"]
+mod scoring;
 #[path = "support/torch.rs"]
 #[allow(dead_code)]
 mod torch;

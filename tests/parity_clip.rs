@@ -2,16 +2,17 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
-use support::{assert_close, golden, json, tensors};
+use support::{assert_close, assert_values_close, golden, json, tensors, values};
 use ttsvar::{
-    detectors::ClipColours,
+    features::ClipSpace,
     hub::{self, Blob},
-    image::Image,
+    image::{Image, Preprocess},
     models::clip::Clip,
     nn::Weights,
+    scorers::{ClipScore, Definition, Scorer},
     text::ClipTokenizer,
 };
 
@@ -77,8 +78,8 @@ fn parity_clip_tiny_texts() {
 #[test]
 fn parity_clip_tiny_images() {
     let Fixture { clip, images, tensors, weights, .. } = fixture();
-    let namer = ClipColours::new(clip.clone(), tokenizer()).unwrap();
-    let pixels = namer.pixels(&images).unwrap();
+    let space = ClipSpace::new(clip.clone(), tokenizer(), Preprocess::CLIP).unwrap();
+    let pixels = space.pixels(&images).unwrap();
     let expected = &tensors["pixel_values"];
     assert_close("pixel_values", &pixels.narrow(0, 0, expected.dims()[0]).unwrap(), expected, PIXELS, 0.);
     let name = "pixel_values_torchvision_img2";
@@ -95,4 +96,49 @@ fn parity_clip_tiny_images() {
     assert_close("cosine", &cosine, &tensors["cosine"], COSINES, 0.);
     let unread: Vec<String> = weights.unread().into_iter().filter(|name| !name.ends_with("position_ids")).collect();
     assert_eq!(unread, ["logit_scale"], "tensors that nothing reads");
+}
+
+#[test]
+fn parity_clip_tiny_scores() {
+    let Fixture { clip, images, prompts, tensors, .. } = fixture();
+    let space = Arc::new(ClipSpace::new(clip, tokenizer(), Preprocess::CLIP).unwrap());
+    let definitions = [
+        (Definition::Cosine, "cosine", COSINES),
+        (Definition::Percent, "clip_score_100", 100.0 * COSINES),
+        (Definition::Hessel, "clip_score_2_5", 2.5 * COSINES),
+    ];
+    for (definition, name, limit) in definitions {
+        let scorer = ClipScore::new(space.clone(), definition);
+        for (p, prompt) in prompts.iter().enumerate() {
+            let scores = scorer.score(prompt, &images).unwrap();
+            let expected = values(&tensors[name].get(p).unwrap());
+            assert_values_close(&format!("{name} of prompt {p}"), &scores, &expected, limit, 0.);
+        }
+    }
+    let scorer = ClipScore::new(space, Definition::Cosine);
+    let together = scorer.score(&prompts[0], &images).unwrap();
+    for (image, score) in images.iter().zip(together) {
+        let alone = scorer.score(&prompts[0], std::slice::from_ref(image)).unwrap();
+        assert_eq!(alone[0].to_bits(), score.to_bits(), "alone and in company");
+    }
+}
+
+#[test]
+fn parity_clip_tiny_texts_as_openai_splits_them() {
+    let Fixture { clip, prompts, tensors, .. } = fixture();
+    let all = tensors["input_ids_openai"].to_vec2::<i64>().unwrap();
+    for vocabulary in ["merges.txt", "bpe_simple_vocab.txt.gz", "tokenizer.json"] {
+        let path = golden(FIXTURE).join("model").join(vocabulary);
+        let tokenizer = ClipTokenizer::open_clip(&Blob::Disk(path)).unwrap();
+        let mut embeds = vec![];
+        for (prompt, padded) in prompts.iter().zip(&all) {
+            let ids = tokenizer.encode(prompt).unwrap();
+            let mut expected: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
+            expected.resize(ClipTokenizer::MAX_TOKENS, 0);
+            assert_eq!(&expected, padded, "{vocabulary}: ids of {prompt:?}");
+            embeds.push(clip.embed_text(&ids).unwrap());
+        }
+        let embeds = Tensor::stack(&embeds, 0).unwrap();
+        assert_close("text_embeds_openai", &embeds, &tensors["text_embeds_openai"], EMBEDDINGS, 0.);
+    }
 }

@@ -6,7 +6,7 @@ use crate::{
     Result,
     eval::stats::{correlation, mean},
     pipelines::{Prompt, Size},
-    search::{Search, top::ranking},
+    search::{Blend, Search, top::ranking},
 };
 
 /// Previews of one size after one scale, held against images of full size.
@@ -54,7 +54,8 @@ pub fn agreement(
             for (i, pixels) in sizes.iter().enumerate() {
                 let look = |size| -> Result<Look> {
                     let began = Instant::now();
-                    let scores = search.scorer.score(&prompt.text, &rollout.images(&all, size)?)?;
+                    let parts = search.scores(&prompt.text, &rollout.images(&all, size)?)?;
+                    let scores = Blend::new(&search.scorers).mix(scale, &parts);
                     Ok(Look { scores, seconds: began.elapsed().as_secs_f64() })
                 };
                 looks[scale * sizes.len() + i].push((look(Size::Preview(*pixels))?, look(Size::Full)?));

@@ -41,7 +41,7 @@ impl System {
     /// Which of the networks stay in memory between their uses.
     fn stay(&self, text: bool, judges: bool) {
         self.text.encoder.stay(text);
-        self.scorer.scorer.stay(judges);
+        self.scorers.iter().for_each(|network| network.stay(judges));
         self.features.iter().for_each(|model| model.stay(judges));
     }
 }

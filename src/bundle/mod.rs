@@ -1,22 +1,31 @@
 //! Everything of one bundle, loaded: generator, text encoder, scorer, features.
 
+mod judge;
+mod judging;
 mod memory;
 mod on_demand;
 mod reader;
+mod scorers;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 pub use candle_core::{DType, Device};
+pub use judge::Judge;
+pub use judging::{Judging, Name};
 pub use memory::{Fit, most_rows, too_little};
 
+pub use scorers::Scorers;
+
 use self::{
-    on_demand::{BundleFeatures, BundleScorer, BundleText, OnDemand},
+    judge::{Network, judges},
+    on_demand::{BundleFeatures, BundleText, OnDemand},
     reader::{Noted, Reader},
+    scorers::{scorer_files, usual_judging},
 };
 use crate::{
     Error, Result, demo,
     features::{Extractor, Features, dinov2::Dinov2Features},
-    hub::{self, description::Defaults},
+    hub::{self, catalog, description::Defaults},
     models::{
         bsq_vae::Decoder,
         dinov2::Dinov2,
@@ -26,7 +35,7 @@ use crate::{
         Pipeline,
         infinity::{self, InfinityPipeline, Networks, Painter},
     },
-    scorers::{ImageReward, Scorer},
+    scorers::Scorer,
     text::unknown_words,
 };
 
@@ -79,7 +88,10 @@ pub struct System {
     transformer: Infinity,
     decoder: Decoder,
     text: BundleText,
-    scorer: BundleScorer<ImageReward>,
+    judging: Option<Judging>,
+    judges: Vec<Judge>,
+    /// The networks of the judges, each once.
+    scorers: Vec<Arc<Network>>,
     features: Option<Arc<OnDemand<Dinov2>>>,
     extractors: BTreeMap<Features, Box<dyn Extractor>>,
     unknown_tensors: Vec<(String, Vec<String>)>,
@@ -99,16 +111,32 @@ impl System {
 
     /// [`System::open`] with the matrices kept as `dtype`, f32 or bf16.
     pub fn open_as(model: &str, weights: Option<&Path>, dtype: DType, device: &Device) -> Result<Self> {
-        Self::load(Reader::new(find(model, weights)?, dtype, device), true)
+        Self::open_judged(&find(model, weights)?, None, true, dtype, device)
     }
 
     /// [`System::open_as`] that reads text encoder, scorer and features once, to see that they can be read, and gives
     /// their memory back. From then on each is read whenever it is needed, unless [`System::fit`] finds room for it.
     pub fn open_sparingly(model: &str, weights: Option<&Path>, dtype: DType, device: &Device) -> Result<Self> {
-        Self::load(Reader::new(find(model, weights)?, dtype, device), false)
+        Self::open_judged(&find(model, weights)?, None, false, dtype, device)
     }
 
-    fn load(reader: Reader, stays: bool) -> Result<Self> {
+    /// Loads a bundle that was found by [`find`], with the scorers that are wanted or, where nothing is said, its usual
+    /// one. Everything `stays` in memory, or it is as with [`System::open_sparingly`].
+    ///
+    /// # Errors
+    /// As [`System::open`], or the bundle has no such scorer.
+    pub fn open_judged(
+        bundle: &hub::Bundle,
+        judging: Option<&Judging>,
+        stays: bool,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        let system = Self::load(Reader::new(bundle.clone(), dtype, device), &usual_judging(bundle, judging)?, stays)?;
+        Ok(Self { judging: judging.cloned(), ..system })
+    }
+
+    fn load(reader: Reader, judging: &Judging, stays: bool) -> Result<Self> {
         let (mut noted, description) = (Noted::default(), reader.description().clone());
         let transformer = noted.network(reader.transformer()?);
         let heads = transformer.config().heads;
@@ -118,7 +146,8 @@ impl System {
         }
         let decoder = noted.network(reader.decoder()?);
         let text = text(&reader, stays, &mut noted)?;
-        let scorer = scorer(&reader, stays, &mut noted)?;
+        let files = scorer_files(&reader.bundle, judging)?;
+        let (judges, scorers) = judges(judging, &files, &reader.kept, stays, &mut noted)?;
         let (features, extractors) = features(&reader, stays, &mut noted)?;
         let (Noted { unknown: unknown_tensors, bytes }, device) = (noted, reader.device().clone());
         Ok(Self {
@@ -127,7 +156,9 @@ impl System {
             transformer,
             decoder,
             text,
-            scorer,
+            judging: None,
+            judges,
+            scorers,
             features,
             extractors,
             unknown_tensors,
@@ -192,7 +223,9 @@ impl System {
     fn networks(&self) -> Networks {
         let split = |stays: bool, bytes: u64| if stays { (bytes, 0) } else { (0, bytes) };
         let (text, encoding) = split(self.text.encoder.stays(), self.text.encoder.bytes);
-        let (scorer, scoring) = split(self.scorer.scorer.stays(), self.scorer.scorer.bytes);
+        let scorers = self.scorers.iter().map(|network| split(network.stays(), network.bytes));
+        // They are asked one after the other, so that of those that do not stay one at a time is there.
+        let (scorer, scoring) = scorers.fold((0, 0), |(all, most), (stays, comes)| (all + stays, comes.max(most)));
         let (model, describing) = self.features.as_ref().map_or((0, 0), |model| split(model.stays(), model.bytes));
         Networks { resident: self.bytes + text + scorer + model, encoding, judging: scoring.max(describing) }
     }
@@ -232,9 +265,19 @@ impl System {
         Ok(Schedule { grids: grids.clone(), rope_grid: generator.rope_grid.unwrap_or(last) })
     }
 
-    /// The judge of images.
+    /// The judge of images, of several the first.
     pub fn scorer(&self) -> &dyn Scorer {
-        &self.scorer
+        &self.judges[0]
+    }
+
+    /// The scorers that were asked for; none where the bundle's usual one judges.
+    pub fn judging(&self) -> Option<&Judging> {
+        self.judging.as_ref()
+    }
+
+    /// All judges of images, at least one.
+    pub fn judges(&self) -> &[Judge] {
+        &self.judges
     }
 
     /// What tells images apart, by the names that plans use.
@@ -256,12 +299,18 @@ pub fn find(model: &str, weights: Option<&Path>) -> Result<hub::Bundle> {
     let released = hub::bundle::RELEASED.contains(&model);
     match weights {
         Some(folder) if released => hub::Bundle::released(model, folder),
-        Some(folder) if model == DEMO => hub::Bundle::open(folder),
+        Some(folder) if model == DEMO && (folder.join(hub::bundle::FILE).exists() || !folder.is_dir()) => {
+            hub::Bundle::open(folder)
+        }
+        Some(folder) if model == DEMO => Ok(hub::Bundle::embedded(DEMO, demo::FILES)?.with_downloads(folder)),
         Some(_) => Err(Error::input(format!("`{model}` is a folder of its own, `--weights` has no meaning for it"))
             .with_hint("--weights goes with the name of a released model")),
         None if model == DEMO => hub::Bundle::embedded(DEMO, demo::FILES),
         None if released => Err(Error::input(format!("the weights of `{model}` are not part of this program"))
-            .with_hint("give the folder with the downloads: `--weights DIR`; `ttsvar models` names the files")),
+            .with_hint(format!(
+                "give the folder with the downloads: `--weights DIR`; `ttsvar models fetch {model}` brings {}",
+                catalog::in_words(&catalog::together(model))
+            ))),
         None if Path::new(model).is_dir() => hub::Bundle::open(Path::new(model)),
         None => Err(Error::input(format!("unknown model `{model}`")).with_hint(format!(
             "take `{DEMO}`, one of {}, or a folder with a bundle.toml",
@@ -275,13 +324,6 @@ fn text(reader: &Reader, stays: bool, noted: &mut Noted) -> Result<BundleText> {
     noted.unknown(&first);
     let sizes = first.network.encoder.sizes().clone();
     Ok(BundleText { encoder: OnDemand::new(first, stays, move || again.text()), sizes })
-}
-
-fn scorer(reader: &Reader, stays: bool, noted: &mut Noted) -> Result<BundleScorer<ImageReward>> {
-    let (first, again) = (reader.scorer()?, reader.clone());
-    noted.unknown(&first);
-    let flops = first.network.flops(1);
-    Ok(BundleScorer { scorer: OnDemand::new(first, stays, move || again.scorer()), flops })
 }
 
 /// The network that describes images, and all kinds of features that it gives.

@@ -14,7 +14,6 @@ use crate::{
     image::Image,
     models::{dinov2::Dinov2, t5::T5Sizes},
     pipelines::infinity::{T5Text, TextEncoder},
-    scorers::Scorer,
 };
 
 /// A network, and how to read it again.
@@ -83,23 +82,6 @@ impl TextEncoder for BundleText {
 
     fn flops(&self, tokens: usize) -> f64 {
         self.sizes.flops(tokens)
-    }
-}
-
-/// The scorer of a bundle.
-pub(super) struct BundleScorer<S> {
-    pub scorer: OnDemand<S>,
-    /// Floating-point operations of one image.
-    pub flops: f64,
-}
-
-impl<S: Scorer> Scorer for BundleScorer<S> {
-    fn score(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
-        self.scorer.get()?.score(prompt, images)
-    }
-
-    fn flops(&self, images: usize) -> f64 {
-        self.flops * images as f64
     }
 }
 

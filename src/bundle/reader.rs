@@ -5,27 +5,33 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 
 use crate::{
-    Error, Result,
+    Result,
     hub::{self, Description},
     models::{bsq_vae::Decoder, dinov2::Dinov2, infinity::Infinity, t5::T5Encoder},
     nn::{TensorSource, Weights},
     pipelines::infinity::T5Text,
-    scorers::ImageReward,
-    text::{T5Tokenizer, WordPieceTokenizer},
+    text::T5Tokenizer,
 };
 
 /// Buffers that checkpoints carry and no model reads: they can be computed.
 const BUFFERS: [&str; 6] = ["zero_k_bias", "lvl_1L", "attn_bias_for_masking", "lfq.mask", "position_ids", "mask_token"];
 
 /// Parts of checkpoints that this program has no use for.
-const UNUSED: [&str; 5] = ["encoder.", "quantize.", "quantizer.", "blip.vision_proj.", "blip.text_proj."];
+const UNUSED: [&str; 6] =
+    ["encoder.", "quantize.", "quantizer.", "blip.vision_proj.", "blip.text_proj.", "logit_scale"];
 
 /// The files of a bundle, and how their weights are kept.
 #[derive(Clone)]
 pub(super) struct Reader {
-    bundle: hub::Bundle,
-    dtype: DType,
-    device: Device,
+    pub bundle: hub::Bundle,
+    pub kept: Kept,
+}
+
+/// How weights are kept.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub dtype: DType,
+    pub device: Device,
 }
 
 /// A network as it was read.
@@ -60,20 +66,9 @@ impl Noted {
     }
 }
 
-impl Reader {
-    pub fn new(bundle: hub::Bundle, dtype: DType, device: &Device) -> Self {
-        Self { bundle, dtype, device: device.clone() }
-    }
-
-    pub fn description(&self) -> &Description {
-        &self.bundle.description
-    }
-
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    fn read<T>(
+impl Kept {
+    /// A network of the tensors of `source`; those below `ours` should all be known.
+    pub fn read<T>(
         &self,
         source: Arc<dyn TensorSource>,
         ours: &str,
@@ -88,13 +83,27 @@ impl Reader {
         let unknown = weights.unread().into_iter().filter(|name| name.starts_with(ours) && !known(name)).collect();
         Ok(Read { network, bytes: weights.bytes_kept(), unknown: (origin, unknown) })
     }
+}
+
+impl Reader {
+    pub fn new(bundle: hub::Bundle, dtype: DType, device: &Device) -> Self {
+        Self { bundle, kept: Kept { dtype, device: device.clone() } }
+    }
+
+    pub fn description(&self) -> &Description {
+        &self.bundle.description
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.kept.device
+    }
 
     pub fn transformer(&self) -> Result<Read<Infinity>> {
-        self.read(self.bundle.generator_weights()?, "", Infinity::load)
+        self.kept.read(self.bundle.generator_weights()?, "", Infinity::load)
     }
 
     pub fn decoder(&self) -> Result<Read<Decoder>> {
-        self.read(self.bundle.vae_weights()?, "", |w| Decoder::load(&w.pp("decoder")))
+        self.kept.read(self.bundle.vae_weights()?, "", |w| Decoder::load(&w.pp("decoder")))
     }
 
     pub fn text(&self) -> Result<Read<T5Text>> {
@@ -102,20 +111,7 @@ impl Reader {
         let config = self.bundle.text_config()?.json()?;
         // The published files hold a decoder too, so only what is left over of the encoder says something.
         let encoder = |w: &Weights| Ok(T5Text { tokenizer, encoder: T5Encoder::load(w, &config)? });
-        self.read(self.bundle.text_weights()?, "encoder.block", encoder)
-    }
-
-    pub fn scorer(&self) -> Result<Read<ImageReward>> {
-        let bundle = &self.bundle;
-        let absent = || {
-            Error::input(format!("the bundle `{}` has no scorer", bundle.description.name))
-                .with_hint("name one in a [scorer] table of its bundle.toml")
-        };
-        let heads = bundle.description.scorer.as_ref().ok_or_else(absent)?.heads;
-        let config = bundle.scorer_config()?.ok_or_else(absent)?.json()?;
-        let tokenizer = WordPieceTokenizer::open(&bundle.scorer_vocabulary()?.ok_or_else(absent)?)?;
-        let weights = bundle.scorer_weights()?.ok_or_else(absent)?;
-        self.read(weights, "", |w| ImageReward::load(w, &config, heads, tokenizer))
+        self.kept.read(self.bundle.text_weights()?, "encoder.block", encoder)
     }
 
     /// `None` where the bundle has none.
@@ -124,6 +120,6 @@ impl Reader {
         else {
             return Ok(None);
         };
-        Ok(Some(self.read(weights, "", |w| Dinov2::load(w, features.heads))?))
+        Ok(Some(self.kept.read(weights, "", |w| Dinov2::load(w, features.heads))?))
     }
 }

@@ -23,6 +23,8 @@ pub(super) enum Command {
     /// Search for the best image of a prompt and write it as a PNG
     #[command(allow_negative_numbers = true)] // refused with a better message later
     Generate(Box<Generate>),
+    /// Score pictures, painted here or elsewhere, for a prompt
+    Score(Score),
     /// List the models that are known, their files and where those are published
     Models(Models),
     /// Show what a search would do and cost, scale by scale, without doing it
@@ -104,7 +106,7 @@ pub(super) struct Generate {
     pub outputs: Outputs,
 }
 
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct Limit {
     /// Keep to so much memory, such as 12G: fewer rows at once, and networks that are read when they are needed
@@ -118,9 +120,13 @@ pub(super) struct Model {
     /// demo, a released model (see `ttsvar models`), or a folder with a bundle.toml [default: demo]
     #[arg(long, value_name = "NAME|DIR")]
     pub model: Option<String>,
-    /// The folder with the downloaded files of a released model
+    /// The folder with the downloaded files of released models
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
+    /// Who scores: image-reward, hps, clip, clip-100, clip-2.5 or aesthetic, or a mix such as image-reward=1,hps=2
+    /// [default: the model's]
+    #[arg(long, value_name = "SCORERS")]
+    pub scorer: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -212,8 +218,39 @@ pub(super) struct Outputs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(super) struct Score {
+    /// PNG files, or folders of them
+    #[arg(required = true, value_name = "IMAGE|DIR")]
+    pub images: Vec<PathBuf>,
+    /// What the pictures should show [default: of each, the prompt that it says it was painted for]
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    #[command(flatten)]
+    pub model: Model,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Models {
+    #[command(subcommand)]
+    pub what: Option<ModelsWhat>,
     /// Look for the files of the models in this folder
+    #[arg(long, value_name = "DIR")]
+    pub weights: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum ModelsWhat {
+    /// Download models from Hugging Face, each with all that it needs; goes on with what was begun
+    Fetch(Fetch),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct Fetch {
+    /// Names that `ttsvar models` lists, or of scorers: hps, clip, aesthetic
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// The folder to put them into [default: the cache of Hugging Face's own tools]
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
 }
@@ -235,7 +272,7 @@ pub(super) struct Plan {
     pub limit: Limit,
     /// Plan for a model of so many scales instead, without knowing its cost
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
-    #[arg(conflicts_with_all = ["model", "weights", "aspect", "pixels"])]
+    #[arg(conflicts_with_all = ["model", "weights", "scorer", "aspect", "pixels"])]
     pub scales: Option<usize>,
     #[command(flatten)]
     pub choices: Choices,

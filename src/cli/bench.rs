@@ -44,7 +44,7 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
         if typed.pixels.is_some() {
             return Err(Error::input("the demo paints images of one size only").with_hint("leave --pixels out"));
         }
-        let system = system::open_within(typed.limit, DEMO, None, global)?;
+        let system = system::open_within(typed.limit, DEMO, None, None, global)?;
         let settings = system::fitted(&system, system.settings(), &order.wish, typed.limit, talk)?;
         let pipeline = system.pipeline(&settings)?;
         order.follow(pipeline.as_ref(), system.scorer(), system.extractors(), talk)?

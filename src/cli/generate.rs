@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     arguments::{self, Global},
@@ -34,7 +34,8 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, talk: &Talk) -> 
     if let Some(dtype) = request.painted_in.as_ref().filter(|dtype| **dtype != global.dtype) {
         talk.note(&format!("that image was painted with --dtype {dtype}; {} may paint a different one", global.dtype));
     }
-    let system = system::open_within(typed.limit, &request.model, request.weights.as_deref(), global)?;
+    let (weights, judging) = (request.weights.as_deref(), request.judging.as_ref());
+    let system = system::open_within(typed.limit, &request.model, weights, judging, global)?;
     let settings = request.settings(system.defaults());
     let settings = system::fitted(&system, settings, &request.wish, typed.limit, talk)?;
     let pipeline = system.pipeline(&settings)?;
@@ -69,7 +70,7 @@ struct Studio<'a> {
 impl<'a> Studio<'a> {
     fn new(request: &'a Request, system: &'a System, pipeline: &'a dyn Pipeline, settings: &Settings) -> Result<Self> {
         let (plan, named) = request.wish.plan(pipeline.scales().len(), system.defaults())?;
-        let mut search = Search::new(pipeline, system.scorer(), system.extractors());
+        let mut search = system::search(system, pipeline);
         search.preview = request.preview;
         search.settings = request.recorded(settings, named);
         search.check(&plan)?;
@@ -150,7 +151,22 @@ impl<'a> Studio<'a> {
         }
         let (score, seed) = (outcome.winner().score, outcome.trace.seed);
         let cost = cost(&outcome.trace);
-        format!("{path}\n  score {score:.3}, seed {seed}, {}: {cost}", self.named)
+        let parts = outcome.trace.parts_of(outcome.winner().id);
+        let parts: Vec<String> = parts.into_iter().map(|(scorer, score)| format!("{scorer} {score:.3}")).collect();
+        let parts = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+        format!("{path}\n  score {score:.3}{parts}, seed {seed}, {}: {cost}", self.named)
+    }
+
+    /// The winner's number by each scorer.
+    fn scores(&self, outcome: &Outcome) -> Value {
+        let winner = outcome.winner();
+        let parts = outcome.trace.parts_of(winner.id);
+        let alone = self.search.scorers.first().map(|one| (one.name, winner.score));
+        let each = if parts.is_empty() { alone.into_iter().collect() } else { parts };
+        each.into_iter()
+            .map(|(scorer, score)| (scorer.to_owned(), number::to_json(score)))
+            .collect::<Map<_, _>>()
+            .into()
     }
 
     fn json(&self, outcome: &Outcome, written: &Written) -> String {
@@ -163,6 +179,7 @@ impl<'a> Studio<'a> {
             "negative": trace.negative,
             "seed": trace.seed,
             "score": number::to_json(winner.score),
+            "scores": self.scores(outcome),
             "method": self.named.method.map(|method| method.to_string()),
             "n": self.named.n,
             "width": winner.image.width(),

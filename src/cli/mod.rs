@@ -6,6 +6,7 @@ mod bench;
 mod charts;
 mod doctor;
 mod eval;
+mod fetch;
 mod findings;
 mod generate;
 mod inspect;
@@ -18,6 +19,7 @@ mod progress;
 mod prompts;
 mod repeat;
 mod request;
+mod score;
 mod serve;
 mod system;
 mod table;
@@ -58,7 +60,11 @@ fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
     match &arguments.command {
         Command::Generate(typed) => return generate::run(typed, &arguments.global, talk),
         Command::Doctor(typed) => return doctor::run(typed, talk),
-        Command::Models(typed) => models::run(typed, talk)?,
+        Command::Score(typed) => return score::run(typed, &arguments.global, talk),
+        Command::Models(typed) => match &typed.what {
+            Some(arguments::ModelsWhat::Fetch(typed)) => return fetch::run(typed, talk),
+            None => models::run(typed, talk)?,
+        },
         Command::Plan(typed) => plan::run(typed, &arguments.global, talk)?,
         Command::Bench(typed) => bench::run(typed, &arguments.global, talk)?,
         Command::Serve(typed) => serve::run(typed, &arguments.global, talk)?,

@@ -93,7 +93,7 @@ fn released(entry: &Entry, folder: Option<&Folder>) -> Model {
         Use::Features => "features",
         Use::Evaluation => "evaluation",
     };
-    Model { name: entry.name, used, about: entry.kind.to_owned(), source: entry.published.to_owned(), files }
+    Model { name: entry.name, used, about: entry.kind.to_owned(), source: entry.source.to_string(), files }
 }
 
 impl Model {
@@ -136,6 +136,7 @@ fn hint(looked: bool) -> String {
     let more = if looked { "" } else { "\n`ttsvar models --weights DIR` looks which files are in DIR." };
     format!(
         "`generate --model NAME --weights DIR` runs {names} with flan-t5-xl, image-reward, bert-base-uncased and\n\
-         dinov2-l-reg. Their files lie right in DIR or in sub-folders with the names above.{more}"
+         dinov2-l-reg or dinov2-large. Their files lie right in DIR or in sub-folders with the names above;\n\
+         `ttsvar models fetch NAME --weights DIR` brings them.{more}"
     )
 }

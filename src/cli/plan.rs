@@ -19,7 +19,7 @@ use crate::{
     models::infinity::{Pixels, Schedule},
     pipelines::{Scale, Size},
     request::{Look, Named, Source, Wish, plan_file, preview},
-    search::{Method, Plan, Search},
+    search::{Method, Plan},
 };
 
 /// Shows a plan.
@@ -34,7 +34,8 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Talk) -> Resu
         talk.note("without --weights the cost of this model is not known");
         Outlook::of_released(&wish, &look, &description.defaults)?
     } else {
-        let system = system::open_within(typed.limit, model, typed.model.weights.as_deref(), global)?;
+        let (weights, judging) = (typed.model.weights.as_deref(), system::judging(&typed.model)?);
+        let system = system::open_within(typed.limit, model, weights, judging.as_ref(), global)?;
         let settings = system::fitted(&system, look.settings(system.defaults()), &wish, typed.limit, talk)?;
         Outlook::of_system(&wish, &settings, preview, &system)?
     };
@@ -112,7 +113,8 @@ impl Outlook {
         let grids: Vec<Option<Scale>> = pipeline.scales().iter().copied().map(Some).collect();
         let mut outlook = Self::new(wish, grids, system.defaults())?;
         let plan = &outlook.plan;
-        Search::new(pipeline.as_ref(), system.scorer(), system.extractors()).check(plan)?;
+        let search = system::search(system, pipeline.as_ref());
+        search.check(plan)?;
         let scales = outlook.grids.len();
         let estimate = pipeline.estimate(&plan.widths(scales), &plan.decodes(scales), preview);
         let described = |kind| {
@@ -122,7 +124,7 @@ impl Outlook {
         let features = system.extractors().iter().map(|(&kind, extractor)| extractor.flops(described(kind))).sum();
         outlook.cost = Some(Cost {
             generator: estimate.flops,
-            scorer: system.scorer().flops(outlook.scorings()),
+            scorer: search.scoring_flops(outlook.scorings()),
             features,
             peak_bytes: estimate.peak_bytes,
         });

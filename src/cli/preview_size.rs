@@ -15,7 +15,6 @@ use crate::{
     bundle::DEMO,
     eval::scenes::{Split, prompts},
     pipelines::Prompt,
-    search::Search,
 };
 
 pub(super) fn run(typed: &Preview, global: &Global, talk: &Talk) -> Result<()> {
@@ -24,7 +23,8 @@ pub(super) fn run(typed: &Preview, global: &Global, talk: &Talk) -> Result<()> {
             Error::input(format!("--rows is {}, but one row alone has no rank", typed.rows)).with_hint("8 is usual")
         );
     }
-    let system = system::open(typed.model.model.as_deref().unwrap_or(DEMO), typed.model.weights.as_deref(), global)?;
+    let (model, weights) = (typed.model.model.as_deref().unwrap_or(DEMO), typed.model.weights.as_deref());
+    let system = system::open(model, weights, system::judging(&typed.model)?.as_ref(), global)?;
     let pipeline = system.pipeline(&system.settings())?;
     let (height, width) = pipeline.image_size();
     let full = height.min(width);
@@ -37,7 +37,7 @@ pub(super) fn run(typed: &Preview, global: &Global, talk: &Talk) -> Result<()> {
         .iter()
         .map(|ask| Prompt::from(ask.words().as_str()))
         .collect();
-    let search = Search::new(pipeline.as_ref(), system.scorer(), system.extractors());
+    let search = system::search(&system, pipeline.as_ref());
     let bar = bar(talk, prompts.len(), "prompts looked at");
     let found = agreement(&search, &prompts, typed.rows, &sizes, typed.seed, || bar.inc(1))?;
     bar.finish_and_clear();

@@ -20,6 +20,14 @@ pub(super) fn bar(talk: &Talk, length: usize, what: &'static str) -> ProgressBar
     bar.with_message(what)
 }
 
+/// A bar for a download, hidden likewise.
+pub(super) fn bytes_bar(talk: &Talk, bytes: u64, file: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(bytes), target(talk));
+    let style = ProgressStyle::with_template("{bar:28}  {bytes} of {total_bytes} {msg}, {bytes_per_sec}, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.with_message(file.to_owned())
+}
+
 fn target(talk: &Talk) -> ProgressDrawTarget {
     if talk.terminal && !talk.quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
 }

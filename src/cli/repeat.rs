@@ -61,6 +61,7 @@ pub(super) fn fill(typed: &mut Generate, record: Record) -> Result<Source> {
     }
     fill_one(&mut typed.negative, record.negative.clone());
     fill_one(&mut typed.model.model, Some(record.model.clone()));
+    fill_one(&mut typed.model.scorer, text("scorers"));
     fill_one(&mut typed.canvas.aspect, text("aspect"));
     fill_one(&mut typed.canvas.pixels, text("pixels"));
     let preview = record.preview.map_or_else(|| "full".to_owned(), |pixels| pixels.to_string());

@@ -8,15 +8,15 @@ use super::{
     arguments::{Canvas, Choices, Drawing, Generate, Method},
     outputs::Outputs,
     prompts::Prompts,
-    repeat,
+    repeat, system,
 };
 use crate::{
     Result,
-    bundle::{DEMO, Settings},
+    bundle::{DEMO, Judging, Settings},
     hub::description::Defaults,
     pipelines::Size,
     report::Record,
-    request::{Look, Named, Source, Wish, new_seed, plan_file, preview, recorded},
+    request::{Look, Named, Source, Wish, new_seed, plan_file, preview, recorded, scorers},
 };
 
 /// A job for `generate`.
@@ -26,6 +26,7 @@ pub(super) struct Request {
     pub negative: Option<String>,
     pub model: String,
     pub weights: Option<PathBuf>,
+    pub judging: Option<Judging>,
     pub seed: u64,
     pub wish: Wish,
     pub preview: Size,
@@ -63,6 +64,7 @@ impl Request {
         let outputs = Outputs::read(&typed.outputs, prompts.list)?;
         Ok(Self {
             prompts,
+            judging: system::judging(&typed.model)?,
             negative: typed.negative.filter(|negative| !negative.trim().is_empty()),
             model: typed.model.model.unwrap_or_else(|| DEMO.to_owned()),
             weights: typed.model.weights,
@@ -83,7 +85,9 @@ impl Request {
 
     /// The settings as they are recorded, so that [`repeat`] finds them.
     pub(super) fn recorded(&self, settings: &Settings, named: Named) -> Map<String, Value> {
-        recorded(&self.model, named, &self.look, settings)
+        let mut recorded = recorded(&self.model, named, &self.look, settings);
+        recorded.extend(self.judging.as_ref().map(scorers));
+        recorded
     }
 }
 

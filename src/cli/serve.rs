@@ -22,7 +22,8 @@ const ANSWERING: usize = 2;
 pub(super) fn run(typed: &arguments::Serve, global: &Global, talk: &Talk) -> Result<()> {
     log(talk);
     let model = typed.model.model.clone().unwrap_or_else(|| DEMO.to_owned());
-    let system = system::open(&model, typed.model.weights.as_deref(), global)?;
+    let judging = system::judging(&typed.model)?;
+    let system = system::open(&model, typed.model.weights.as_deref(), judging.as_ref(), global)?;
     let setup = Setup {
         model,
         folder: typed.folder.clone(),

@@ -1,28 +1,50 @@
-//! Opens the model that was asked for on the device that was asked for, within the memory that may be used.
+//! Opens the model and the scorers that were asked for, on the device that was asked for, within the memory that may be used.
 
 use std::path::Path;
 
 use super::{
-    arguments::{Global, Limit},
+    arguments::{Global, Limit, Model},
     talk::Talk,
 };
-pub(super) use crate::request::system::{device, dtype};
+pub(super) use crate::request::system::{device, dtype, search};
 use crate::{
     Result,
-    bundle::{Settings, System},
-    request::{self, Wish},
+    bundle::{Judge, Judging, Settings, System},
+    request::{self, Wish, system},
 };
 
 /// # Errors
-/// The model or the device is not known or not there, or a file of the model is missing or damaged.
-pub(super) fn open(model: &str, weights: Option<&Path>, global: &Global) -> Result<System> {
-    request::open(model, weights, &global.dtype, &global.device)
+/// The model, its scorers or the device are not known or not there, or a file is missing or damaged.
+pub(super) fn open(model: &str, weights: Option<&Path>, judging: Option<&Judging>, global: &Global) -> Result<System> {
+    open_within(Limit::default(), model, weights, judging, global)
 }
 
 /// [`open`] for a search that is then brought within the limit by [`fitted`].
-pub(super) fn open_within(limit: Limit, model: &str, weights: Option<&Path>, global: &Global) -> Result<System> {
-    let open = if limit.memory.is_some() { request::open_sparingly } else { request::open };
-    open(model, weights, &global.dtype, &global.device)
+pub(super) fn open_within(
+    limit: Limit,
+    model: &str,
+    weights: Option<&Path>,
+    judging: Option<&Judging>,
+    global: &Global,
+) -> Result<System> {
+    system::open_judged(model, weights, judging, limit.memory.is_none(), &global.dtype, &global.device)
+}
+
+/// The scorers alone, and whether they are the demo's.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn scorers(typed: &Model, global: &Global) -> Result<(Vec<Judge>, bool)> {
+    let (model, weights) = (typed.model.as_deref(), typed.weights.as_deref());
+    system::scorers(model, weights, judging(typed)?.as_ref(), &global.dtype, &global.device)
+}
+
+/// The scorers that were typed.
+///
+/// # Errors
+/// A name is not known, or a weight is none.
+pub(super) fn judging(typed: &Model) -> Result<Option<Judging>> {
+    typed.scorer.as_deref().map(str::parse).transpose()
 }
 
 /// Settings with which the wished search keeps to the limit; says what that costs.

@@ -3,19 +3,14 @@
 //! Reference: Karine-Huang/T2I-CompBench, `BLIPvqa_eval/models/blip_vqa.py` (`vqa_prob`), `data/utils.py` (`pre_question`).
 
 use candle_core::{DType, Tensor};
-use rayon::prelude::*;
 
 use super::Answerer;
 use crate::{
     Error, Result,
-    image::{Filter, Image},
+    image::{Image, Preprocess},
     models::blip::{BlipVqa, Prompt},
     text::WordPieceTokenizer,
 };
-
-/// Mean and deviation of each channel over CLIP's training pictures.
-const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// The original cuts questions to 35 tokens, the first and the last included.
 const MAX_TOKENS: usize = 35;
@@ -87,9 +82,8 @@ impl BlipAnswers {
     /// The tensor library fails.
     pub fn pixels(&self, images: &[Image]) -> Result<Tensor> {
         let side = self.model.visual_encoder.side();
-        let planes = images.par_iter().map(|image| image.resize(side, side, Filter::Bicubic).to_chw(MEAN, STD));
-        let planes: Vec<_> = planes.collect();
-        Ok(Tensor::from_vec(planes.concat(), (images.len(), 3, side, side), self.model.device())?)
+        let planes = Preprocess::BLIP_VQA.batch(images, side);
+        Ok(Tensor::from_vec(planes, (images.len(), 3, side, side), self.model.device())?)
     }
 
     /// The ids of a question, `[ENC]` first.

@@ -9,12 +9,12 @@ use std::{
 };
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
 use super::{ColourNamer, Comparer};
 use crate::{
-    Error, Result,
-    image::{Filter, Image},
+    Result,
+    features::clip::{ClipSpace, normalised},
+    image::{Image, Preprocess},
     models::clip::Clip,
     nn::Linear,
     text::ClipTokenizer,
@@ -33,17 +33,12 @@ fn sentences(colour: &str, class: &str) -> [String; 3] {
     ]
 }
 
-/// Mean and deviation of each channel over CLIP's training pictures.
-const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
-
 /// Crops that go through the network together.
 const TOGETHER: usize = 16;
 
 /// A CLIP that names colours and compares pictures with texts. Sentences about colours are read once a class.
 pub struct ClipColours {
-    clip: Clip,
-    tokenizer: ClipTokenizer,
+    space: ClipSpace,
     classifiers: Mutex<HashMap<String, Arc<Linear>>>,
 }
 
@@ -51,12 +46,7 @@ impl ClipColours {
     /// # Errors
     /// The tokenizer has more words than the weights.
     pub fn new(clip: Clip, tokenizer: ClipTokenizer) -> Result<Self> {
-        let (has, knows) = (tokenizer.size(), clip.text_model.words());
-        if has > knows {
-            return Err(Error::input(format!("the tokenizer has {has} words, the weights of CLIP {knows}"))
-                .with_hint("tokenizer and weights must belong together"));
-        }
-        Ok(Self { clip, tokenizer, classifiers: Mutex::default() })
+        Ok(Self { space: ClipSpace::new(clip, tokenizer, Preprocess::CLIP)?, classifiers: Mutex::default() })
     }
 
     /// The directions of the colours for a class: (10, E).
@@ -65,9 +55,7 @@ impl ClipColours {
     /// A sentence cannot be read.
     pub fn directions(&self, class: &str) -> Result<Tensor> {
         let colour = |colour: &&str| {
-            let directions = sentences(colour, class).map(|sentence| -> Result<Tensor> {
-                normalised(&self.clip.embed_text(&self.tokenizer.encode(&sentence)?)?.unsqueeze(0)?)
-            });
+            let directions = sentences(colour, class).map(|sentence| self.space.text(&sentence));
             let directions = directions.into_iter().collect::<Result<Vec<_>>>()?;
             normalised(&Tensor::cat(&directions, 0)?.mean_keepdim(0)?)
         };
@@ -79,13 +67,7 @@ impl ClipColours {
     /// # Errors
     /// The tensor library fails.
     pub fn pixels(&self, crops: &[Image]) -> Result<Tensor> {
-        let side = self.clip.vision_model.side();
-        let planes = crops.par_iter().map(|crop| {
-            let crop = crop.resize_shorter_side(side, Filter::Bicubic).center_crop(side, side);
-            crop.to_chw(MEAN, STD)
-        });
-        let planes: Vec<_> = planes.collect();
-        Ok(Tensor::from_vec(planes.concat(), (crops.len(), 3, side, side), self.clip.device())?)
+        self.space.pixels(crops)
     }
 
     /// How well each colour fits each crop of a thing: (B, 10), 100 times the cosine.
@@ -93,8 +75,7 @@ impl ClipColours {
     /// # Errors
     /// The network fails.
     pub fn logits(&self, class: &str, pixels: &Tensor) -> Result<Tensor> {
-        let seen = normalised(&self.clip.embed_images(pixels)?)?;
-        Ok((self.classifier(class)?.forward(&seen)? * 100.0)?)
+        Ok((self.classifier(class)?.forward(&self.space.seen(pixels)?)? * 100.0)?)
     }
 
     fn classifier(&self, class: &str) -> Result<Arc<Linear>> {
@@ -122,23 +103,11 @@ impl ColourNamer for ClipColours {
 /// CLIP-Score as T2I-CompBench has it: the cosine itself.
 impl Comparer for ClipColours {
     fn cosines(&self, text: &str, images: &[Image]) -> Result<Vec<f32>> {
-        let direction = normalised(&self.clip.embed_text(&self.tokenizer.encode(text)?)?.unsqueeze(0)?)?;
-        let direction = Linear::new(direction, None)?;
-        let mut cosines = Vec::with_capacity(images.len());
-        for images in images.chunks(TOGETHER) {
-            let seen = normalised(&self.clip.embed_images(&self.pixels(images)?)?)?;
-            cosines.extend(direction.forward(&seen)?.flatten_all()?.to_vec1::<f32>()?);
-        }
-        Ok(cosines)
+        self.space.cosines(text, images)
     }
 }
 
 /// The first of the largest.
 fn best(row: &[f32]) -> usize {
     (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
-}
-
-/// Rows of length 1.
-fn normalised(x: &Tensor) -> Result<Tensor> {
-    Ok(x.broadcast_div(&x.sqr()?.sum_keepdim(1)?.sqrt()?)?)
 }

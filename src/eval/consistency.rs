@@ -11,8 +11,7 @@ use super::{
 use crate::{
     Result,
     pipelines::Prompt,
-    scorers::Scorer,
-    search::{Event, Listener, Plan, Search, run},
+    search::{Blend, Event, Listener, Plan, Search, run},
 };
 
 /// The scores of one row after every scale, the last one finished.
@@ -79,25 +78,32 @@ pub fn measure(
 /// # Errors
 /// Whatever painting and scoring fail with.
 pub fn paths(search: &Search, prompt: &Prompt, rows: usize, case: usize, seed: u64) -> Result<Vec<Path>> {
-    let mut looks = Looks { scorer: search.scorer, prompt, scores: vec![vec![]; rows] };
+    let mut looks = Looks { search, prompt, scores: vec![] };
     let plan = Plan::best_of_n(search.pipeline.scales().len(), rows)?;
     run(search, prompt, &plan, seed, &mut looks)?;
-    let path = |(row, scores)| Path { case, seed, row, scores };
-    Ok(looks.scores.into_iter().enumerate().map(path).collect())
+    // Several scorers are brought to the common scale of the finished images.
+    let mut blend = Blend::new(&search.scorers);
+    let last = looks.scores.len().saturating_sub(1);
+    if let Some(finished) = looks.scores.last() {
+        blend.mix(last, finished);
+    }
+    let scores: Vec<Vec<f32>> = looks.scores.iter().map(|parts| blend.mix(last, parts)).collect(); // [scale][row]
+    let path = |row| Path { case, seed, row, scores: scores.iter().map(|of_scale| of_scale[row]).collect() };
+    Ok((0..rows).map(path).collect())
 }
 
 /// Scores every image that there is to see.
 struct Looks<'a> {
-    scorer: &'a dyn Scorer,
+    search: &'a Search<'a>,
     prompt: &'a Prompt,
-    scores: Vec<Vec<f32>>,
+    /// Of each scale what each scorer said.
+    scores: Vec<Vec<Vec<f32>>>,
 }
 
 impl Listener for Looks<'_> {
     fn on(&mut self, event: &Event<'_>) -> Result<()> {
         if let Event::Decoded { images, .. } = event {
-            let now = self.scorer.score(&self.prompt.text, images)?;
-            self.scores.iter_mut().zip(now).for_each(|(row, score)| row.push(score));
+            self.scores.push(self.search.scores(&self.prompt.text, images)?);
         }
         Ok(())
     }

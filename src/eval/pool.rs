@@ -9,7 +9,7 @@ use crate::{
     image::Image,
     pipelines::{Estimate, Pipeline, Prompt, Rollout, Scale, Size},
     scorers::Scorer,
-    search::{Cost, Outcome, Plan, Search, Silent, run},
+    search::{Cost, Outcome, Plan, Search, Silent, Weighted, run},
 };
 
 /// Whether a plan chooses among finished rows only, given the number of scales.
@@ -23,7 +23,8 @@ pub struct Pool {
     scales: Vec<Scale>,
     size: (usize, usize),
     images: Vec<Image>,
-    scores: Vec<f32>,
+    /// Of each scorer one score for each image.
+    scores: Vec<Vec<f32>>,
     /// What one row alone costs.
     one: Cost,
     /// What they cost together.
@@ -42,7 +43,10 @@ impl Pool {
         let one = paint(1)?;
         let all = if rows == 1 { one.clone() } else { paint(rows)? };
         let (one, size) = (one.trace.cost, search.pipeline.image_size());
-        let scores = all.finished.iter().map(|finished| finished.score).collect();
+        let scores = match &all.trace.parts[..] {
+            [] => vec![all.finished.iter().map(|finished| finished.score).collect()],
+            parts => parts.iter().map(|part| part.scores.clone()).collect(), // scored once, at the end
+        };
         let images = all.finished.into_iter().map(|finished| finished.image).collect();
         Ok(Self { scales, size, images, scores, one, all: all.trace.cost })
     }
@@ -56,9 +60,11 @@ impl Pool {
         if !shares(plan, self.scales.len()) || plan.start() > self.images.len() {
             return Err(Error::input("the plan asks for more than finished rows of this pool"));
         }
-        let judge = Known { pool: self, scorer: search.scorer };
-        let mut outcome =
-            run(&Search { pipeline: self, scorer: &judge, ..search.clone() }, prompt, plan, seed, &mut Silent)?;
+        let known = |(scores, one): (_, &Weighted<'_>)| Known { scores, flops: one.scorer.flops(1) };
+        let known: Vec<Known> = self.scores.iter().zip(&search.scorers).map(known).collect();
+        let mut again = Search { pipeline: self, ..search.clone() };
+        again.scorers.iter_mut().zip(&known).for_each(|(one, known)| one.scorer = known);
+        let mut outcome = run(&again, prompt, plan, seed, &mut Silent)?;
         let rows = plan.start();
         outcome.trace.cost.seconds.total = self.between(rows, |cost| cost.seconds.total);
         Ok(outcome)
@@ -127,16 +133,17 @@ impl Rollout for Finished<'_> {
 
 /// Says the scores that the pool's images have. The loop asks once, for the first rows in their order.
 struct Known<'a> {
-    pool: &'a Pool,
-    scorer: &'a dyn Scorer,
+    scores: &'a Vec<f32>,
+    /// For one image.
+    flops: f64,
 }
 
 impl Scorer for Known<'_> {
     fn score(&self, _: &str, images: &[Image]) -> Result<Vec<f32>> {
-        Ok(self.pool.scores[..images.len()].to_vec())
+        Ok(self.scores[..images.len()].to_vec())
     }
 
     fn flops(&self, images: usize) -> f64 {
-        self.scorer.flops(images)
+        self.flops * images as f64
     }
 }

@@ -1,10 +1,12 @@
 //! Images as rows of numbers, so that they can be told apart.
 
+pub mod clip;
 pub mod dinov2;
 pub mod patches;
 pub mod pca;
 pub mod pool;
 
+pub use clip::ClipSpace;
 pub use dinov2::Dinov2Features;
 pub use patches::{Patches, reduce};
 

@@ -2,15 +2,19 @@
 //!
 //! The folder may be on disk, in the binary, or one that someone keeps released downloads in.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
-    blob::{Blob, Embedded, Folder, Location, WHERE_TO_GET, missing},
+    blob::{Blob, Embedded, Folder, Location, WHERE_TO_GET},
     catalog, checkpoint,
     description::{
-        Defaults, Description, Features, FeaturesFamily, Generator, GeneratorFamily, Scorer, ScorerFamily, Text,
-        TextFamily,
+        Defaults, Description, Features, FeaturesFamily, Generator, GeneratorFamily, ScorerFamily, Text, TextFamily,
     },
+    place::Place,
+    scorer::{self, ScorerFiles},
 };
 use crate::{Error, Result, nn::TensorSource};
 
@@ -26,18 +30,14 @@ const GENERATOR_KEYS: [&str; 4] = ["trainer.gpt_fsdp", "trainer.gpt_wo_ddp", "gp
 /// Where Infinity's VAE lies.
 const VAE_KEYS: [&str; 3] = ["vae", "trainer.vae_local", "vae_local"];
 
-/// `med_config.json` as published with ImageReward, for a folder that has only the weights.
-const MED_CONFIG: &str = r#"{"hidden_act": "gelu", "hidden_size": 768, "intermediate_size": 3072,
-    "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "num_attention_heads": 12, "num_hidden_layers": 12,
-    "pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 30524, "encoder_width": 768, "add_cross_attention": true}"#;
-
 /// A description and the folder with its files.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     /// What the parts are.
     pub description: Description,
-    folder: Folder,
-    released: bool,
+    place: Place,
+    /// Where released scorers are looked for that the description does not name.
+    downloads: Option<PathBuf>,
 }
 
 impl Bundle {
@@ -65,7 +65,7 @@ impl Bundle {
         let Some(toml) = folder.file(FILE) else {
             return Err(Error::file(folder.path(), format!("no `{FILE}` in it")).with_hint(HINT));
         };
-        Ok(Self { description: Description::read(&toml)?, folder, released: false })
+        Ok(Self { description: Description::read(&toml)?, place: Place::bundle(folder), downloads: None })
     }
 
     /// A released model of this name (one of [`RELEASED`]) whose downloads are in `folder`, by their published names,
@@ -82,12 +82,18 @@ impl Bundle {
         if !folder.is_dir() {
             return Err(Error::file(folder, "no such folder").with_hint(WHERE_TO_GET));
         }
-        Ok(Self { description, folder: Folder::Disk(folder.to_owned()), released: true })
+        let place = Place::downloads(Folder::Disk(folder.to_owned()));
+        Ok(Self { description, place, downloads: Some(folder.to_owned()) })
+    }
+
+    /// The same with released scorers from a folder of downloads beside its own.
+    pub fn with_downloads(self, folder: &Path) -> Self {
+        Self { downloads: Some(folder.to_owned()), ..self }
     }
 
     /// The folder with the files.
     pub fn folder(&self) -> &Folder {
-        &self.folder
+        self.place.folder()
     }
 
     /// The generator's transformer.
@@ -95,7 +101,10 @@ impl Bundle {
     /// # Errors
     /// The file is missing or damaged; so for all functions below.
     pub fn generator_weights(&self) -> Result<Arc<dyn TensorSource>> {
-        checkpoint::open(self.locate(&self.description.name, &self.description.generator.weights)?, &GENERATOR_KEYS)
+        checkpoint::open(
+            self.place.locate(&self.description.name, &self.description.generator.weights)?,
+            &GENERATOR_KEYS,
+        )
     }
 
     /// The generator's decoder.
@@ -103,7 +112,7 @@ impl Bundle {
     /// # Errors
     /// The file is missing or damaged.
     pub fn vae_weights(&self) -> Result<Arc<dyn TensorSource>> {
-        checkpoint::open(self.locate(&self.description.name, &self.description.generator.vae)?, &VAE_KEYS)
+        checkpoint::open(self.place.locate(&self.description.name, &self.description.generator.vae)?, &VAE_KEYS)
     }
 
     /// The text encoder's weights.
@@ -130,35 +139,37 @@ impl Bundle {
         self.text_folder()?.require("tokenizer.json")
     }
 
-    /// The scorer's weights; `None` where the bundle has no scorer.
+    /// The family that scores where nothing else is asked for.
     ///
     /// # Errors
-    /// The file is missing or damaged.
-    pub fn scorer_weights(&self) -> Result<Option<Arc<dyn TensorSource>>> {
-        let scorer = self.description.scorer.as_ref();
-        scorer.map(|scorer| checkpoint::open(self.locate(IMAGE_REWARD, &scorer.weights)?, &[])).transpose()
+    /// The bundle has no scorer.
+    pub fn usual_scorer(&self) -> Result<ScorerFamily> {
+        self.description.scorer.first().map(|scorer| scorer.family).ok_or_else(|| {
+            Error::input(format!("the bundle `{}` has no scorer", self.description.name))
+                .with_hint("name one in a [scorer] table of its bundle.toml")
+        })
     }
 
-    /// Settings of the scorer's text tower; `None` where the bundle has no scorer.
+    /// The scorer of a family: the bundle's own, otherwise the released one among the downloads.
     ///
     /// # Errors
-    /// The bundle names a file that is missing.
-    pub fn scorer_config(&self) -> Result<Option<Blob>> {
-        let built_in = Blob::Memory { name: "med_config.json (built in)".into(), bytes: MED_CONFIG.as_bytes() };
-        let config = |scorer: &Scorer| match (&scorer.config, self.find(IMAGE_REWARD, "med_config.json")) {
-            (Some(name), _) => self.locate_file(IMAGE_REWARD, name),
-            (None, Some(Location::File(beside))) => Ok(beside),
-            (None, _) => Ok(built_in.clone()),
-        };
-        self.description.scorer.as_ref().map(config).transpose()
-    }
-
-    /// The scorer's WordPiece vocabulary; `None` where the bundle has no scorer.
-    ///
-    /// # Errors
-    /// It is missing.
-    pub fn scorer_vocabulary(&self) -> Result<Option<Blob>> {
-        self.description.scorer.as_ref().map(|scorer| self.locate_file(BERT, &scorer.vocab)).transpose()
+    /// There is neither.
+    pub fn scorer(&self, family: ScorerFamily) -> Result<ScorerFiles> {
+        if let Some(own) = self.description.scorer.iter().find(|scorer| scorer.family == family) {
+            return Ok(ScorerFiles::new(own.clone(), self.place.clone()));
+        }
+        match &self.downloads {
+            Some(folder) => ScorerFiles::released(family, folder),
+            None => {
+                let own: Vec<String> = self.description.scorer.iter().map(|own| own.family.to_string()).collect();
+                let own = if own.is_empty() { "none".to_owned() } else { own.join(", ") };
+                let message = format!("`{}` brings no scorer `{family}`, but {own}", self.description.name);
+                let needed = catalog::in_words(&catalog::together(&family.to_string()));
+                Err(Error::input(message).with_hint(format!(
+                    "give the folder with the released one: `--weights DIR`; `ttsvar models fetch {family}` brings {needed}"
+                )))
+            }
+        }
     }
 
     /// The feature extractor's weights; `None` where the bundle has none.
@@ -167,7 +178,7 @@ impl Bundle {
     /// The file is missing or damaged.
     pub fn features_weights(&self) -> Result<Option<Arc<dyn TensorSource>>> {
         let features = self.description.features.as_ref();
-        features.map(|features| checkpoint::open(self.locate(DINOV2, &features.weights)?, &[])).transpose()
+        features.map(|features| checkpoint::open(self.features_location(&features.weights)?, &[])).transpose()
     }
 
     /// `config.json` beside the feature extractor's weights, where they are a Hugging Face folder that has one.
@@ -176,82 +187,50 @@ impl Bundle {
     /// The folder is missing.
     pub fn features_config(&self) -> Result<Option<Blob>> {
         let Some(features) = &self.description.features else { return Ok(None) };
-        match self.locate(DINOV2, &features.weights)? {
+        match self.features_location(&features.weights)? {
             Location::Folder(folder) => Ok(folder.file("config.json")),
             Location::File(_) => Ok(None),
         }
     }
 
-    /// What is not there of all that the description names, each with where it is published if that is known.
-    pub fn missing(&self) -> Vec<String> {
-        let Description { name, generator, text, scorer, features, .. } = &self.description;
-        let mut wanted = vec![(name.as_str(), &generator.weights), (name, &generator.vae), (FLAN_T5, &text.weights)];
-        if let Some(scorer) = scorer {
-            wanted.extend([(IMAGE_REWARD, &scorer.weights), (BERT, &scorer.vocab)]);
-            wanted.extend(scorer.config.as_ref().map(|config| (IMAGE_REWARD, config)));
+    /// What is not there of all that the description names, each with where it is published if that is known; of scorers
+    /// those of some families.
+    ///
+    /// # Errors
+    /// A scorer is not known at all.
+    pub fn missing(&self, scorers: &[ScorerFamily]) -> Result<Vec<String>> {
+        let Description { name, generator, text, features, .. } = &self.description;
+        let wanted = [(name.as_str(), generator.weights.as_str()), (name, &generator.vae), (FLAN_T5, &text.weights)];
+        let mut missing = self.place.missing(wanted);
+        for family in scorers {
+            missing.extend(self.scorer(*family)?.missing());
         }
-        wanted.extend(features.as_ref().map(|features| (DINOV2, &features.weights)));
-        let absent = wanted.into_iter().filter(|(model, file)| self.find(model, file).is_none());
-        absent
-            .map(|(model, file)| match self.published(model) {
-                Some(published) => format!("{file} ({published})"),
-                None => file.clone(),
-            })
-            .collect()
+        if let Some(features) = features.as_ref().filter(|features| self.features_location(&features.weights).is_err())
+        {
+            missing.extend(self.place.missing([(DINOV2, features.weights.as_str())]));
+        }
+        Ok(missing)
+    }
+
+    /// The released file, or else the same network as a folder of Hugging Face.
+    fn features_location(&self, weights: &str) -> Result<Location> {
+        let folder = || self.downloads.as_ref().and_then(|_| self.place.find(DINOV2_FOLDER, DINOV2_FOLDER));
+        match self.place.locate(DINOV2, weights) {
+            Err(error) => folder().ok_or(error),
+            found => found,
+        }
     }
 
     fn text_folder(&self) -> Result<Folder> {
-        match self.locate(FLAN_T5, &self.description.text.weights)? {
-            Location::Folder(folder) => Ok(folder),
-            Location::File(blob) => Err(Error::file(
-                blob.path(),
-                "expected a folder with config.json, tokenizer.json and weights, found a file",
-            )),
-        }
-    }
-
-    fn published(&self, model: &str) -> Option<&'static str> {
-        catalog::entry(model).filter(|_| self.released).map(|entry| entry.published)
-    }
-
-    fn find(&self, model: &str, name: &str) -> Option<Location> {
-        let entry = match catalog::entry(model) {
-            Some(entry) if self.released => entry,
-            _ => return self.folder.find(name),
-        };
-        if !entry.is_folder() {
-            return entry.find(&self.folder, name);
-        }
-        // A model that is a folder: the sub-folder, or the given folder itself where its files lie right in it.
-        let mut places = entry.places(&self.folder);
-        places.push(self.folder.clone());
-        let whole =
-            |place: &Folder| entry.files.iter().all(|names| names.iter().any(|name| place.file(name).is_some()));
-        places.into_iter().find(whole).map(Location::Folder)
-    }
-
-    fn locate(&self, model: &str, name: &str) -> Result<Location> {
-        self.find(model, name).ok_or_else(|| match self.published(model) {
-            Some(published) => Error::file(self.folder.path(), format!("no `{name}` of {model} in it"))
-                .with_hint(format!("{name} is published at {published}; put it there or into a sub-folder `{model}`")),
-            None => missing(&self.folder.path().join(name)).with_hint(format!("{FILE} names it")),
-        })
-    }
-
-    fn locate_file(&self, model: &str, name: &str) -> Result<Blob> {
-        match self.locate(model, name)? {
-            Location::File(blob) => Ok(blob),
-            Location::Folder(folder) => Err(Error::file(folder.path(), "expected a file, found a folder")),
-        }
+        self.place.sub_folder(FLAN_T5, &self.description.text.weights, "config.json, tokenizer.json and weights")
     }
 }
 
 const HINT: &str =
     "`--model` takes a folder with a bundle.toml, or the name of a released model with `--weights FOLDER`";
 const FLAN_T5: &str = "flan-t5-xl";
-const IMAGE_REWARD: &str = "image-reward";
-const BERT: &str = "bert-base-uncased";
 const DINOV2: &str = "dinov2-l-reg";
+const DINOV2_FOLDER: &str = "dinov2-large";
 
 /// The built-in description of a released model.
 pub fn released(name: &str) -> Option<Description> {
@@ -265,13 +244,6 @@ pub fn released(name: &str) -> Option<Description> {
         scales: None,
         rope_grid: None,
     };
-    let scorer = Scorer {
-        family: ScorerFamily::ImageReward,
-        weights: "ImageReward.pt".into(),
-        config: None,
-        vocab: "vocab.txt".into(),
-        heads: None,
-    };
     let features = Features {
         family: FeaturesFamily::Dinov2,
         weights: "dinov2_vitl14_reg4_pretrain.pth".into(),
@@ -284,7 +256,7 @@ pub fn released(name: &str) -> Option<Description> {
         version: String::new(),
         generator,
         text: Text { family: TextFamily::T5, weights: FLAN_T5.into(), words: None },
-        scorer: Some(scorer),
+        scorer: vec![scorer::released(ScorerFamily::ImageReward)],
         features: Some(features),
         defaults: released_defaults(name),
     })

@@ -2,9 +2,14 @@
 //!
 //! A checksum or size that is not known is left out, never invented.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
-use super::blob::{Folder, Location};
+use super::{
+    blob::{Folder, Location},
+    bundle::RELEASED,
+    description::ScorerFamily,
+    scorer,
+};
 
 /// A released model.
 #[derive(Debug)]
@@ -16,11 +21,31 @@ pub struct Entry {
     /// Its files, each a list of names of which one is enough.
     pub files: &'static [&'static [&'static str]],
     /// Where it is published.
-    pub published: &'static str,
+    pub source: Source,
+    /// Millions of values, as its authors count them; none where that is not known or it has no weights.
+    pub millions: Option<u32>,
     /// How the tensors lie in the files.
     pub kind: &'static str,
     /// What it is used for here.
     pub used: Use,
+}
+
+/// Where files are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A repository of Hugging Face, `owner/name`.
+    HuggingFace(&'static str),
+    /// Somewhere that people find by these words.
+    Elsewhere(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HuggingFace(repository) => write!(f, "Hugging Face {repository}"),
+            Self::Elsewhere(place) => f.write_str(place),
+        }
+    }
 }
 
 /// What a released model is for.
@@ -38,10 +63,11 @@ pub enum Use {
     Evaluation,
 }
 
-const INFINITY: &str = "Hugging Face FoundationVision/Infinity";
-const INFINITY_FOLDERS: &[&str] = &["infinity", "Infinity", "generator", "models--FoundationVision--Infinity"];
+const INFINITY: Source = Source::HuggingFace("FoundationVision/Infinity");
+const INFINITY_FOLDERS: &[&str] = &["infinity", "Infinity", "generator"];
 const T5_WEIGHTS: &[&str] = &["model.safetensors.index.json", "pytorch_model.bin.index.json", "model.safetensors"];
 const HF_FOLDER: &[&[&str]] = &[&["config.json"], &["model.safetensors", "pytorch_model.bin"]];
+const CLIP_FOLDER: &[&[&str]] = &[&["config.json"], &["tokenizer.json"], &["model.safetensors", "pytorch_model.bin"]];
 
 /// Every released model that is known by name.
 pub const ENTRIES: &[Entry] = &[
@@ -49,7 +75,8 @@ pub const ENTRIES: &[Entry] = &[
         name: "infinity-2b",
         folders: INFINITY_FOLDERS,
         files: &[&["infinity_2b_reg.pth"], &["infinity_vae_d32reg.pth"]],
-        published: INFINITY,
+        source: INFINITY,
+        millions: Some(2000),
         kind: "plain state dict; VAE under `vae`",
         used: Use::Generator,
     },
@@ -57,7 +84,8 @@ pub const ENTRIES: &[Entry] = &[
         name: "infinity-8b",
         folders: INFINITY_FOLDERS,
         files: &[&["infinity_8b_weights"], &["infinity_vae_d56_f8_14_patchify.pth"]],
-        published: INFINITY,
+        source: INFINITY,
+        millions: None,
         kind: "sharded safetensors; patchify, VAE patch 8, 14 bits",
         used: Use::Generator,
     },
@@ -65,31 +93,35 @@ pub const ENTRIES: &[Entry] = &[
         name: "infinity-8b-512",
         folders: INFINITY_FOLDERS,
         files: &[&["infinity_8b_512x512_weights"], &["infinity_vae_d56_f8_14_patchify.pth"]],
-        published: INFINITY,
+        source: INFINITY,
+        millions: None,
         kind: "as infinity-8b, for 512 px",
         used: Use::Generator,
     },
     Entry {
         name: "flan-t5-xl",
-        folders: &["text", "models--google--flan-t5-xl"],
+        folders: &["text"],
         files: &[&["config.json"], &["tokenizer.json"], T5_WEIGHTS],
-        published: "Hugging Face google/flan-t5-xl",
+        source: Source::HuggingFace("google/flan-t5-xl"),
+        millions: None,
         kind: "folder; two shards, as safetensors and as .bin; the encoder is used",
         used: Use::Text,
     },
     Entry {
         name: "image-reward",
-        folders: &["ImageReward", "scorer", "models--THUDM--ImageReward"],
+        folders: &["ImageReward", "scorer"],
         files: &[&["ImageReward.pt"]],
-        published: "Hugging Face THUDM/ImageReward",
+        source: Source::HuggingFace("THUDM/ImageReward"),
+        millions: None,
         kind: "flat dict; 16 vision and 12 text heads",
         used: Use::Scorer,
     },
     Entry {
         name: "bert-base-uncased",
-        folders: &["image-reward", "ImageReward", "scorer", "models--google-bert--bert-base-uncased"],
+        folders: &["image-reward", "ImageReward", "scorer"],
         files: &[&["vocab.txt"]],
-        published: "Hugging Face google-bert/bert-base-uncased",
+        source: Source::HuggingFace("google-bert/bert-base-uncased"),
+        millions: None,
         kind: "WordPiece vocabulary of ImageReward, which adds [DEC] and [ENC]; no weights needed",
         used: Use::Scorer,
     },
@@ -97,39 +129,53 @@ pub const ENTRIES: &[Entry] = &[
         name: "dinov2-l-reg",
         folders: &["dinov2", "features"],
         files: &[&["dinov2_vitl14_reg4_pretrain.pth"]],
-        published: "facebookresearch/dinov2, model zoo",
+        source: Source::Elsewhere("facebookresearch/dinov2, model zoo"),
+        millions: Some(300),
         kind: "flat dict; 16 heads",
         used: Use::Features,
     },
     Entry {
         name: "dinov2-large",
-        folders: &["dinov2-with-registers-large", "models--facebook--dinov2-with-registers-large"],
+        folders: &["dinov2-with-registers-large"],
         files: HF_FOLDER,
-        published: "Hugging Face facebook/dinov2-large, facebook/dinov2-with-registers-large",
+        source: Source::HuggingFace("facebook/dinov2-with-registers-large"),
+        millions: Some(300),
         kind: "folder",
         used: Use::Features,
     },
     Entry {
         name: "hps-v2.1",
-        folders: &["HPSv2", "models--xswu--HPSv2"],
+        folders: &["HPSv2"],
         files: &[&["HPS_v2.1_compressed.pt"]],
-        published: "Hugging Face xswu/HPSv2",
+        source: Source::HuggingFace("xswu/HPSv2"),
+        millions: None,
         kind: "under `state_dict`; open_clip ViT-H-14, 16 vision and 16 text heads",
-        used: Use::Evaluation,
+        used: Use::Scorer,
     },
     Entry {
         name: "clip-vit-large-patch14",
-        folders: &["clip-l", "models--openai--clip-vit-large-patch14"],
-        files: HF_FOLDER,
-        published: "Hugging Face openai/clip-vit-large-patch14",
+        folders: &["clip-l"],
+        files: CLIP_FOLDER,
+        source: Source::HuggingFace("openai/clip-vit-large-patch14"),
+        millions: Some(428),
         kind: "folder; 16 vision and 12 text heads",
-        used: Use::Evaluation,
+        used: Use::Scorer,
+    },
+    Entry {
+        name: "clip-bpe",
+        folders: &["hps-v2.1", "HPSv2", "clip-vit-large-patch14", "clip-l"],
+        files: &[&["merges.txt", "bpe_simple_vocab_16e6.txt.gz"]],
+        source: Source::HuggingFace("openai/clip-vit-large-patch14"),
+        millions: None,
+        kind: "vocabulary of HPSv2, the same as CLIP's; no weights needed",
+        used: Use::Scorer,
     },
     Entry {
         name: "clip-vit-base-patch32",
-        folders: &["clip-b-32", "models--openai--clip-vit-base-patch32"],
-        files: HF_FOLDER,
-        published: "Hugging Face openai/clip-vit-base-patch32",
+        folders: &["clip-b-32"],
+        files: CLIP_FOLDER,
+        source: Source::HuggingFace("openai/clip-vit-base-patch32"),
+        millions: Some(151),
         kind: "folder; 12 vision and 8 text heads",
         used: Use::Evaluation,
     },
@@ -137,23 +183,26 @@ pub const ENTRIES: &[Entry] = &[
         name: "aesthetic-v2.5",
         folders: &["aesthetic-predictor-v2-5"],
         files: &[&["aesthetic_predictor_v2_5.pth"]],
-        published: "GitHub discus0434/aesthetic-predictor-v2-5",
+        source: Source::Elsewhere("GitHub discus0434/aesthetic-predictor-v2-5"),
+        millions: None,
         kind: "bfloat16 head",
-        used: Use::Evaluation,
+        used: Use::Scorer,
     },
     Entry {
         name: "siglip-so400m-patch14-384",
-        folders: &["models--google--siglip-so400m-patch14-384"],
+        folders: &[],
         files: HF_FOLDER,
-        published: "Hugging Face google/siglip-so400m-patch14-384",
+        source: Source::HuggingFace("google/siglip-so400m-patch14-384"),
+        millions: Some(878),
         kind: "folder; encoder of aesthetic-v2.5, 16 heads",
-        used: Use::Evaluation,
+        used: Use::Scorer,
     },
     Entry {
         name: "blip-vqa",
         folders: &["BLIP"],
         files: &[&["model_base_vqa_capfilt_large.pth"]],
-        published: "salesforce/BLIP",
+        source: Source::Elsewhere("salesforce/BLIP"),
+        millions: Some(385),
         kind: "under `model`; 12 heads",
         used: Use::Evaluation,
     },
@@ -161,15 +210,17 @@ pub const ENTRIES: &[Entry] = &[
         name: "mask2former-swin-s",
         folders: &["mask2former"],
         files: &[&["mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth"]],
-        published: "OpenMMLab model zoo, mmdetection v2.0",
+        source: Source::Elsewhere("OpenMMLab model zoo, mmdetection v2.0"),
+        millions: Some(69),
         kind: "what GenEval uses",
         used: Use::Evaluation,
     },
     Entry {
         name: "mask2former-swin-small-coco-instance",
-        folders: &["models--facebook--mask2former-swin-small-coco-instance"],
+        folders: &[],
         files: HF_FOLDER,
-        published: "Hugging Face facebook/mask2former-swin-small-coco-instance",
+        source: Source::HuggingFace("facebook/mask2former-swin-small-coco-instance"),
+        millions: Some(69),
         kind: "folder",
         used: Use::Evaluation,
     },
@@ -187,6 +238,31 @@ pub struct Presence {
 /// The entry of this name.
 pub fn entry(name: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.name == name)
+}
+
+/// The entries that go with a name: of a whole system or a scorer all that it needs, otherwise the entry itself; none where
+/// nothing has this name.
+pub fn together(name: &str) -> Vec<&'static Entry> {
+    let scorers = ScorerFamily::ALL.map(|family| (family.to_string(), scorer::entries(family)));
+    let scorer = scorers.into_iter().find(|(family, entries)| family == name || entries.first() == Some(&name));
+    let names = match scorer {
+        Some((_, entries)) => entries,
+        None if RELEASED.contains(&name) => {
+            [[name, "flan-t5-xl", "dinov2-large"].as_slice(), &scorer::entries(ScorerFamily::ImageReward)].concat()
+        }
+        None => vec![name],
+    };
+    names.into_iter().filter_map(entry).collect()
+}
+
+/// The names of [`together`], with sizes where they are known, in words: `a (about 1.7 GB), b and c`.
+pub fn in_words(entries: &[&Entry]) -> String {
+    let one = |entry: &&Entry| entry.size().map_or(entry.name.to_owned(), |size| format!("{} ({size})", entry.name));
+    let mut names: Vec<String> = entries.iter().map(one).collect();
+    match names.pop() {
+        Some(last) if !names.is_empty() => format!("{} and {last}", names.join(", ")),
+        last => last.unwrap_or_default(),
+    }
 }
 
 impl Entry {
@@ -209,6 +285,13 @@ impl Entry {
         own.or_else(|| if self.is_folder() { None } else { folder.find(file) })
     }
 
+    /// How large its files are, in words, if each value takes 4 bytes.
+    pub fn size(&self) -> Option<String> {
+        let gigabytes = f64::from(self.millions?) * 4.0 / 1000.0;
+        let digits = if gigabytes < 1.0 { 2 } else { 1 };
+        Some(format!("about {gigabytes:.digits$} GB"))
+    }
+
     /// Whether its files have names that many models share, so that it is one folder.
     pub fn is_folder(&self) -> bool {
         self.files.iter().any(|names| names.contains(&"config.json"))
@@ -216,8 +299,12 @@ impl Entry {
 
     /// The sub-folders of `folder` that may hold its files, among them the snapshots of a Hugging Face cache.
     pub fn places(&self, folder: &Folder) -> Vec<Folder> {
-        let names = std::iter::once(self.name).chain(self.folders.iter().copied());
-        let found = names.filter_map(|name| match folder.find(name) {
+        let cache = match self.source {
+            Source::HuggingFace(repository) => Some(format!("models--{}", repository.replace('/', "--"))),
+            Source::Elsewhere(_) => None,
+        };
+        let names = std::iter::once(self.name).chain(self.folders.iter().copied()).map(str::to_owned).chain(cache);
+        let found = names.filter_map(|name| match folder.find(&name) {
             Some(Location::Folder(place)) => Some(place),
             _ => None,
         });

@@ -1,6 +1,11 @@
 //! `bundle.toml`: the description of one system, what its parts are and how it is meant to be run.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use super::blob::Blob;
 use crate::{Error, Result};
@@ -21,8 +26,9 @@ pub struct Description {
     pub generator: Generator,
     /// What reads the prompt.
     pub text: Text,
-    /// What scores pictures; without it only methods that never score can run.
-    pub scorer: Option<Scorer>,
+    /// What can score pictures; the first does where nothing else is asked for.
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub scorer: Vec<Scorer>,
     /// What tells pictures apart; without it nothing can be clustered.
     pub features: Option<Features>,
     /// Settings for runs that give none.
@@ -77,27 +83,79 @@ pub struct Text {
 }
 
 /// Families of scorers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScorerFamily {
     /// ImageReward: BLIP with a head for human preference.
     ImageReward,
+    /// HPSv2: an OpenCLIP trained on human preference.
+    Hps,
+    /// CLIP-Score: a CLIP as it is.
+    Clip,
+    /// Aesthetic predictor v2.5: SigLIP with a head for beauty.
+    Aesthetic,
 }
 
-/// The part that scores pictures.
+impl ScorerFamily {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::ImageReward, Self::Hps, Self::Clip, Self::Aesthetic];
+}
+
+impl fmt::Display for ScorerFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ImageReward => "image-reward",
+            Self::Hps => "hps",
+            Self::Clip => "clip",
+            Self::Aesthetic => "aesthetic",
+        })
+    }
+}
+
+/// A part that scores pictures.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scorer {
     /// Which code runs it.
     pub family: ScorerFamily,
-    /// Its weights.
+    /// Its weights: a file; of `clip` a Hugging Face folder, of `aesthetic` the head.
     pub weights: String,
-    /// Text tower's settings; absent: a `med_config.json` in the folder, otherwise the released one.
+    /// What the weights cannot tell, of `image-reward` and `hps`; absent: a file of the usual name in the folder, otherwise
+    /// the released one.
     pub config: Option<String>,
-    /// WordPiece vocabulary: `vocab.txt` or `tokenizer.json`.
-    pub vocab: String,
-    /// Heads of the vision tower, where the width does not tell.
+    /// Of `image-reward` a WordPiece vocabulary, `vocab.txt` or `tokenizer.json`; of `hps` CLIP's merges.
+    pub vocab: Option<String>,
+    /// Heads of ImageReward's vision tower, where the width does not tell.
     pub heads: Option<usize>,
+    /// Of `aesthetic` the SigLIP below the head: a Hugging Face folder.
+    pub encoder: Option<String>,
+}
+
+/// `[scorer]` is one, `[[scorer]]` is several.
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Scorer>, D::Error> {
+    struct Scorers;
+
+    impl<'de> Visitor<'de> for Scorers {
+        type Value = Vec<Scorer>;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str("a table [scorer], or several [[scorer]]")
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            Ok(vec![Scorer::deserialize(MapAccessDeserializer::new(map))?])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut scorers = vec![];
+            while let Some(scorer) = list.next_element()? {
+                scorers.push(scorer);
+            }
+            Ok(scorers)
+        }
+    }
+
+    deserializer.deserialize_any(Scorers)
 }
 
 /// Families of feature extractors.
@@ -166,17 +224,25 @@ impl Description {
     /// What is wrong with the values, if anything.
     fn fault(&self) -> Option<String> {
         let names = [Some(&self.generator.weights), Some(&self.generator.vae), Some(&self.text.weights)].into_iter();
-        let scorer = self.scorer.iter().flat_map(|s| [Some(&s.weights), s.config.as_ref(), Some(&s.vocab)]);
+        let scorer = self
+            .scorer
+            .iter()
+            .flat_map(|s| [Some(&s.weights), s.config.as_ref(), s.vocab.as_ref(), s.encoder.as_ref()]);
         let features = self.features.iter().map(|f| Some(&f.weights));
         let empty = names.chain(scorer).chain(features).flatten().any(|name| name.is_empty());
         if self.name.is_empty() || empty {
             return Some("`name` and the names of files may not be empty".into());
         }
-        let heads = [self.generator.heads, self.scorer.as_ref().and_then(|s| s.heads)];
-        if heads.into_iter().chain([self.features.as_ref().and_then(|f| f.heads)]).flatten().any(|heads| heads == 0) {
+        let others = [self.generator.heads, self.features.as_ref().and_then(|f| f.heads)];
+        if self.scorer.iter().map(|s| s.heads).chain(others).flatten().any(|heads| heads == 0) {
             return Some("`heads` is at least 1".into());
         }
-        self.generator.fault().or_else(|| self.defaults.fault())
+        let twice = |i: usize| self.scorer[..i].iter().any(|before| before.family == self.scorer[i].family);
+        if let Some(i) = (0..self.scorer.len()).find(|i| twice(*i)) {
+            return Some(format!("two scorers are `{}`; a bundle has one of each family", self.scorer[i].family));
+        }
+        let scorer = self.scorer.iter().find_map(Scorer::fault);
+        self.generator.fault().or(scorer).or_else(|| self.defaults.fault())
     }
 }
 
@@ -196,6 +262,27 @@ impl Generator {
         }
         let shrinks = scales.windows(2).position(|pair| pair[1].0 < pair[0].0 || pair[1].1 < pair[0].1)?;
         Some(format!("scale {} is smaller than the one before; scales go from coarse to fine", shrinks + 1))
+    }
+}
+
+impl Scorer {
+    /// Each family has keys of its own.
+    fn fault(&self) -> Option<String> {
+        use ScorerFamily::{Aesthetic, Clip, Hps, ImageReward};
+        let family = self.family;
+        let keys = [
+            ("config", self.config.is_some(), false, [ImageReward, Hps].contains(&family)),
+            ("vocab", self.vocab.is_some(), true, [ImageReward, Hps].contains(&family)),
+            ("heads", self.heads.is_some(), false, family == ImageReward),
+            ("encoder", self.encoder.is_some(), true, family == Aesthetic),
+        ];
+        let known: Vec<&str> = keys.iter().filter(|(.., takes)| *takes).map(|(key, ..)| *key).collect();
+        let also = if family == Clip { String::new() } else { format!(", {}", known.join(", ")) };
+        keys.into_iter().find_map(|(key, given, needed, takes)| match (given, takes) {
+            (true, false) => Some(format!("scorer `{family}`: unknown key `{key}`; it has weights{also}")),
+            (false, true) if needed => Some(format!("scorer `{family}`: the key `{key}` is missing")),
+            _ => None,
+        })
     }
 }
 

@@ -7,10 +7,12 @@ use crate::Result;
 mod mask;
 mod opencv;
 mod png;
+mod preprocess;
 mod resize;
 
 pub use mask::Mask;
 pub use png::Png;
+pub use preprocess::Preprocess;
 pub use resize::Filter;
 
 /// A picture of 8-bit RGB pixels, row by row from the top.

@@ -121,19 +121,26 @@ struct Taps {
 
 /// The taps of each of `to` output pixels over a line of `from` input pixels.
 fn taps(from: usize, to: usize, filter: Filter) -> Vec<Taps> {
+    let fixed =
+        |(first, weights): (usize, Vec<f64>)| Taps { first, weights: weights.into_iter().map(fixed_point).collect() };
+    shares(from, to, filter).map(fixed).collect()
+}
+
+/// For each of `to` output pixels over a line of `from` input pixels the first of those that make it, and the share of
+/// each from there on.
+pub(super) fn shares(from: usize, to: usize, filter: Filter) -> impl Iterator<Item = (usize, Vec<f64>)> {
     let scale = from as f64 / to as f64;
     let stretch = scale.max(1.); // enlarging keeps the filter as wide as it is
     let support = filter.support() * stretch;
-    let line = (0..to).map(|i| {
+    (0..to).map(move |i| {
         let center = (i as f64 + 0.5) * scale;
         let first = (center - support + 0.5).max(0.) as usize; // truncated: so does the cast in C
         let end = ((center + support + 0.5) as usize).min(from);
         let weight = |x: usize| filter.weight(((x + first) as f64 - center + 0.5) * (1. / stretch));
         let weights: Vec<f64> = (0..end - first).map(weight).collect();
         let sum: f64 = weights.iter().sum();
-        Taps { first, weights: weights.iter().map(|w| fixed_point(w / sum)).collect() }
-    });
-    line.collect()
+        (first, weights.iter().map(|w| w / sum).collect())
+    })
 }
 
 /// Rounded half away from zero.

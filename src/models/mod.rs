@@ -6,4 +6,5 @@ pub mod clip;
 pub mod dinov2;
 pub mod infinity;
 pub mod mask2former;
+pub mod siglip;
 pub mod t5;

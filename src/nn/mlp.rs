@@ -28,8 +28,13 @@ pub enum Mlp {
 impl Mlp {
     /// `fc1` and `fc2` below `w`; the hidden width is read off the weights.
     pub fn load(w: &Weights, width: usize, act: Activation) -> crate::Result<Self> {
-        let [hidden, _] = w.dims("fc1.weight")?;
-        let (fc1, fc2) = (Linear::load(&w.pp("fc1"), width, hidden)?, Linear::load(&w.pp("fc2"), hidden, width)?);
+        Self::load_named(w, width, act, ["fc1", "fc2"])
+    }
+
+    /// The same under other names.
+    pub fn load_named(w: &Weights, width: usize, act: Activation, [fc1, fc2]: [&str; 2]) -> crate::Result<Self> {
+        let [hidden, _] = w.dims(&format!("{fc1}.weight"))?;
+        let (fc1, fc2) = (Linear::load(&w.pp(fc1), width, hidden)?, Linear::load(&w.pp(fc2), hidden, width)?);
         Ok(Self::Plain { fc1, act, fc2 })
     }
 

@@ -25,6 +25,13 @@ impl SelfAttention {
         Ok(Self { qkv, proj: Linear::load(&w.pp(proj), width, width)?, heads })
     }
 
+    /// A layer of PyTorch's own: `in_proj_weight`, `in_proj_bias` and `out_proj` below `w`.
+    pub fn load_joined(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
+        let (weight, bias) = (w.get((3 * width, width), "in_proj_weight")?, w.get(3 * width, "in_proj_bias")?);
+        let qkv = Linear::of(w, weight, Some(bias))?;
+        Ok(Self { qkv, proj: Linear::load(&w.pp("out_proj"), width, width)?, heads })
+    }
+
     /// (B, L, C) -> (B, L, C); `bias` is added to the scores, see [`attention`].
     pub fn forward(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let width = self.proj.inputs();
@@ -67,6 +74,20 @@ impl VitBlock {
             attn: SelfAttention { qkv, proj: Linear::load(&w.pp("attn.proj"), width, width)?, heads },
             ls1: None,
             norm2: LayerNorm::load(&w.pp("norm2"), width, eps)?,
+            mlp: Mlp::load(&w.pp("mlp"), width, act)?,
+            ls2: None,
+        })
+    }
+
+    /// A block under the names that Hugging Face has for CLIP and SigLIP: `layer_norm1`, `self_attn.q_proj` and so on,
+    /// `layer_norm2`, `mlp.fc1`, `mlp.fc2`.
+    pub fn load_apart(w: &Weights, width: usize, heads: usize, eps: f32, act: Activation) -> crate::Result<Self> {
+        let parts = ["q_proj", "k_proj", "v_proj"];
+        Ok(Self {
+            norm1: LayerNorm::load(&w.pp("layer_norm1"), width, eps)?,
+            attn: SelfAttention::load_apart(&w.pp("self_attn"), parts, "out_proj", width, heads)?,
+            ls1: None,
+            norm2: LayerNorm::load(&w.pp("layer_norm2"), width, eps)?,
             mlp: Mlp::load(&w.pp("mlp"), width, act)?,
             ls2: None,
         })

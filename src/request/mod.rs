@@ -6,14 +6,17 @@ pub mod system;
 pub mod wish;
 
 pub use look::{Aspect, Look, preview};
-pub use system::{fit, open, open_sparingly};
+pub use system::{fit, open, search};
 pub use wish::{Named, Source, Wish, plan_file};
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use serde_json::{Map, Value};
 
-use crate::{Error, Result, bundle::Settings};
+use crate::{
+    Error, Result,
+    bundle::{Judging, Settings},
+};
 
 /// What a model was asked for, as traces, pictures and evaluations record it.
 pub fn recorded(model: &str, named: Named, look: &Look, settings: &Settings) -> Map<String, Value> {
@@ -21,6 +24,11 @@ pub fn recorded(model: &str, named: Named, look: &Look, settings: &Settings) -> 
     recorded.extend(named.recorded());
     recorded.extend(look.recorded(settings));
     recorded
+}
+
+/// Scorers that were asked for, as they are recorded.
+pub fn scorers(judging: &Judging) -> (String, Value) {
+    ("scorers".to_owned(), judging.to_string().into())
 }
 
 /// A prompt without blanks around it; `what` names it in errors.

@@ -1,42 +1,73 @@
-//! Which model, where it computes and in what numbers.
+//! Which model, who scores, where it computes and in what numbers.
 
 use std::path::Path;
 
 use super::Wish;
 use crate::{
     Error, Result,
-    bundle::{self, DType, Device, Fit, Settings, System},
+    bundle::{self, DEMO, DType, Device, Fit, Judge, Judging, Scorers, Settings, System},
+    hub::bundle::FILE,
+    pipelines::Pipeline,
+    search::{Search, Weighted},
 };
 
-/// Loads a model, after a look whether all of its files are there; see [`System::open`] for the names.
+/// Loads a model with its usual scorer, after a look whether all of its files are there; see [`System::open`] for the names.
 ///
 /// # Errors
 /// The model, the type or the device is not known or not there, or a file of the model is missing or damaged.
 pub fn open(model: &str, weights: Option<&Path>, dtype_name: &str, device_name: &str) -> Result<System> {
-    look(model, weights)?;
-    System::open_as(model, weights, dtype(dtype_name)?, &device(device_name)?)
+    open_judged(model, weights, None, true, dtype_name, device_name)
 }
 
-/// [`open`] for a search that is then brought within a limit by [`fit`]; see [`System::open_sparingly`].
+/// The same with the scorers that are wanted. Unless everything `stays` in memory, for a search that is then brought within a
+/// limit by [`fit`].
 ///
 /// # Errors
-/// Those of [`open`].
-pub fn open_sparingly(model: &str, weights: Option<&Path>, dtype_name: &str, device_name: &str) -> Result<System> {
-    look(model, weights)?;
-    System::open_sparingly(model, weights, dtype(dtype_name)?, &device(device_name)?)
+/// As [`open`], or the model has no such scorer.
+pub fn open_judged(
+    model: &str,
+    weights: Option<&Path>,
+    judging: Option<&Judging>,
+    stays: bool,
+    dtype_name: &str,
+    device_name: &str,
+) -> Result<System> {
+    let (dtype, device) = (dtype(dtype_name)?, device(device_name)?);
+    let bundle = bundle::find(model, weights)?;
+    if let (DEMO, None, Some(folder)) = (model, judging, weights.filter(|folder| !folder.join(FILE).exists())) {
+        return Err(Error::file(folder, "the demo brings its own weights, and nothing was named that lies there")
+            .with_hint("name a released model, --model infinity-2b, or a released scorer, --scorer hps"));
+    }
+    let families = match judging {
+        Some(judging) => judging.families(),
+        None => vec![bundle.usual_scorer()?],
+    };
+    complete(weights.unwrap_or(&bundle.folder().path()), &bundle.missing(&families)?)?;
+    System::open_judged(&bundle, judging, stays, dtype, &device)
 }
 
-/// Whether all files of a model are there.
-fn look(model: &str, weights: Option<&Path>) -> Result<()> {
-    let bundle = bundle::find(model, weights)?;
-    let missing = bundle.missing();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let count = missing.len();
-    let files = if count == 1 { "1 file is".to_owned() } else { format!("{count} files are") };
-    Err(Error::file(bundle.folder().path(), format!("{files} missing: {}", missing.join(", ")))
-        .with_hint("`ttsvar models --weights DIR` shows what each model needs and what is in DIR"))
+/// Loads scorers alone, and says whether they are the demo's; see [`Scorers::find`].
+///
+/// # Errors
+/// As [`open_judged`].
+pub fn scorers(
+    model: Option<&str>,
+    weights: Option<&Path>,
+    judging: Option<&Judging>,
+    dtype_name: &str,
+    device_name: &str,
+) -> Result<(Vec<Judge>, bool)> {
+    let (dtype, device) = (dtype(dtype_name)?, device(device_name)?);
+    let scorers = Scorers::find(model, weights, judging)?;
+    complete(weights.or(model.map(Path::new)).unwrap_or(Path::new(DEMO)), &scorers.missing())?;
+    Ok((scorers.open(dtype, &device)?, scorers.of_demo))
+}
+
+/// What a system searches with: all of its scorers.
+pub fn search<'a>(system: &'a System, pipeline: &'a dyn Pipeline) -> Search<'a> {
+    let weighted = |judge: &'a Judge| Weighted { name: &judge.name, weight: judge.weight, scorer: judge };
+    let scorers = system.judges().iter().map(weighted).collect();
+    Search::new(pipeline, system.scorer(), system.extractors()).judged_by(scorers)
 }
 
 /// How the wished search keeps to `limit` bytes; see [`System::fit`].
@@ -47,6 +78,19 @@ pub fn fit(system: &System, settings: &Settings, wish: &Wish, limit: u64) -> Res
     let scales = system.pipeline(settings)?.scales().len();
     let (plan, _) = wish.plan(scales, system.defaults())?;
     system.fit(settings, [&plan.widths(scales), &plan.decodes(scales)], limit)
+}
+
+/// # Errors
+/// Something is missing in a folder.
+fn complete(folder: &Path, missing: &[String]) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let count = missing.len();
+    let files = if count == 1 { "1 file is".to_owned() } else { format!("{count} files are") };
+    Err(Error::file(folder, format!("{files} missing: {}", missing.join(", "))).with_hint(
+        "`ttsvar models --weights DIR` shows what each model needs and what is in DIR, `ttsvar models fetch` brings it",
+    ))
 }
 
 /// The device of a name, `cpu` or `cuda`.

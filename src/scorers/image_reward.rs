@@ -3,22 +3,16 @@
 //! Reference: THUDM/ImageReward, `ImageReward/ImageReward.py`. A BLIP reads the prompt while it looks at the picture;
 //! five linear layers turn what it makes of `[CLS]` into a number that is about normally distributed.
 
-use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
+use candle_core::{Device, Tensor};
 
-use super::Scorer;
+use super::{Scorer, head::Head};
 use crate::{
     Error, Result,
-    image::{Filter, Image},
+    image::{Image, Preprocess},
     models::blip::{Prompt, TextConfig, TextEncoder, VisualEncoder},
-    nn::{Linear, Weights},
+    nn::Weights,
     text::WordPieceTokenizer,
 };
-
-/// Mean of each channel over CLIP's training pictures.
-const PIXEL_MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
-/// Standard deviation of each channel over CLIP's training pictures.
-const PIXEL_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// Mean of the last layer over the authors' data; less this, scores are about standard normal.
 const REWARD_MEAN: f32 = 0.167_173_63;
@@ -39,7 +33,7 @@ pub struct ImageReward {
     tokenizer: WordPieceTokenizer,
     visual_encoder: VisualEncoder,
     text_encoder: TextEncoder,
-    layers: Vec<Linear>,
+    layers: Head,
     device: Device,
 }
 
@@ -62,19 +56,15 @@ impl ImageReward {
             return Err(Error::input(format!("the tokenizer has {has} words, the weights of ImageReward {knows}"))
                 .with_hint("vocabulary and weights must belong together: bert-base-uncased for the released weights"));
         }
-        let layers = load_layers(&w.pp("mlp.layers"), text_encoder.width())?;
+        let layers = Head::load(&w.pp("mlp.layers"), &LAYERS, text_encoder.width())?;
         Ok(Self { tokenizer, visual_encoder, text_encoder, layers, device: w.device().clone() })
     }
 
     /// What the vision transformer reads of some images: (B, 3, side, side).
     pub fn pixels(&self, images: &[Image]) -> Result<Tensor> {
         let side = self.visual_encoder.side();
-        let planes = images.par_iter().map(|image| {
-            let image = image.resize_shorter_side(side, Filter::Bicubic).center_crop(side, side);
-            image.to_chw(PIXEL_MEAN, PIXEL_STD)
-        });
-        let planes: Vec<_> = planes.collect();
-        Ok(Tensor::from_vec(planes.concat(), (images.len(), 3, side, side), &self.device)?)
+        let planes = Preprocess::CLIP.batch(images, side);
+        Ok(Tensor::from_vec(planes, (images.len(), 3, side, side), &self.device)?)
     }
 
     /// Reads a prompt, without padding: what is masked changes nothing.
@@ -93,11 +83,7 @@ impl ImageReward {
 
     /// Features (B, W) -> B scores.
     pub fn rewards(&self, features: &Tensor) -> Result<Vec<f32>> {
-        let mut x = features.unsqueeze(1)?; // (B, 1, W)
-        for layer in &self.layers {
-            x = layer.forward(&x)?;
-        }
-        let raw: Vec<f32> = x.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?;
+        let raw = self.layers.forward(features)?;
         Ok(raw.into_iter().map(|reward| (reward - REWARD_MEAN) / REWARD_STD).collect())
     }
 }
@@ -115,23 +101,6 @@ impl Scorer for ImageReward {
     /// For a prompt of full length.
     fn flops(&self, images: usize) -> f64 {
         let text = self.text_encoder.flops(MAX_TOKENS, self.visual_encoder.tokens());
-        let head: f64 = self.layers.iter().map(|layer| layer.flops(1)).sum();
-        images as f64 * (self.visual_encoder.flops() + text + head)
+        images as f64 * (self.visual_encoder.flops() + text + self.layers.flops())
     }
-}
-
-/// The layers below `w`, from `width` numbers to one; the widths between are read off the weights.
-fn load_layers(w: &Weights, mut width: usize) -> Result<Vec<Linear>> {
-    let mut layers = Vec::new();
-    for place in LAYERS {
-        let w = w.pp(place);
-        let [outputs, _] = w.dims("weight")?;
-        layers.push(Linear::load(&w, width, outputs)?);
-        width = outputs;
-    }
-    if width != 1 {
-        let last = w.pp(LAYERS[LAYERS.len() - 1]);
-        return Err(last.mismatch("weight", "one score", format!("{width}")));
-    }
-    Ok(layers)
 }

@@ -1,71 +1,27 @@
 //! The loop. Every method runs through it, so that methods are compared fairly; everything else in the project
 //! feeds it or shows what it did.
 
-use std::{collections::BTreeMap, time::Instant};
-
-use serde_json::{Map, Value};
+use std::time::Instant;
 
 use super::{
+    blend::{Blend, Part, Weighted},
     diverse::diverse,
     event::{Event, Fate, Listener},
     plan::{Draw, Plan, Select, Stage},
     potential::Potential,
-    resample, top,
+    resample,
+    tools::{Search, count},
+    top,
     trace::{Candidate, Choice, Final, Scored, Trace},
     warning::Warning,
 };
 use crate::{
     Error, Result,
-    features::{Extractor, Features, Matrix},
+    features::{Features, Matrix},
     image::Image,
-    pipelines::{Pipeline, Prompt, Rollout, Size},
+    pipelines::{Prompt, Rollout, Size},
     rng::Stream,
-    scorers::Scorer,
 };
-
-/// What a search works with; good for any number of runs.
-#[derive(Clone)]
-pub struct Search<'a> {
-    /// Paints.
-    pub pipeline: &'a dyn Pipeline,
-    /// Judges.
-    pub scorer: &'a dyn Scorer,
-    /// Tell images apart, by the names that plans use; those that the plan does not name may be missing.
-    pub extractors: &'a BTreeMap<Features, Box<dyn Extractor>>,
-    /// Size of the images that stages before the last scale look at.
-    pub preview: Size,
-    /// What the generator was set to, for the record.
-    pub settings: Map<String, Value>,
-}
-
-impl<'a> Search<'a> {
-    /// A search that looks at full-size images and records no settings.
-    pub fn new(
-        pipeline: &'a dyn Pipeline,
-        scorer: &'a dyn Scorer,
-        extractors: &'a BTreeMap<Features, Box<dyn Extractor>>,
-    ) -> Self {
-        Self { pipeline, scorer, extractors, preview: Size::Full, settings: Map::new() }
-    }
-
-    /// Whether this search can follow the plan: see [`Plan::check`]; every kind of features must be there too.
-    ///
-    /// # Errors
-    /// [`Error::Input`] names the scale that cannot be done.
-    pub fn check(&self, plan: &Plan) -> Result<()> {
-        plan.check(self.pipeline.scales().len())?;
-        for stage in plan.stages() {
-            let Some(kind) = stage.select.features().filter(|kind| !self.extractors.contains_key(kind)) else {
-                continue;
-            };
-            let known: Vec<_> = self.extractors.keys().map(ToString::to_string).collect();
-            let hint = if known.is_empty() { "no features at all".to_owned() } else { known.join(", ") };
-            return Err(Error::input(format!("scale {}: there are no features `{kind}`", stage.scale))
-                .with_hint(format!("this model brings {hint}")));
-        }
-        Ok(())
-    }
-}
 
 /// What a search found.
 #[derive(Clone, Debug)]
@@ -133,6 +89,8 @@ struct Course<'a> {
     images: Vec<Image>,
     /// Their scores, once somebody asked.
     scores: Option<Vec<f32>>,
+    /// The scorers as one.
+    blend: Blend,
     /// What the rounds so far brought to the end.
     finished: Vec<Finished>,
     trace: Trace,
@@ -163,7 +121,23 @@ impl<'a> Course<'a> {
         cost.seconds.transformer = vec![0.0; scales.len()];
         let (alive, images, finished) = (vec![], vec![], vec![]);
         let (rollout, scores, round) = (None, None, 0);
-        Ok(Self { search, prompt, seed, listener, rollout, round, alive, images, scores, finished, trace, began })
+        let blend = Blend::new(&search.scorers);
+        let course = Self {
+            search,
+            prompt,
+            seed,
+            listener,
+            rollout,
+            round,
+            alive,
+            images,
+            scores,
+            blend,
+            finished,
+            trace,
+            began,
+        };
+        Ok(course)
     }
 
     /// Begins a round with rows of its own.
@@ -281,12 +255,21 @@ impl<'a> Course<'a> {
 
     /// Scores the images of this scale and writes the scores into the histories.
     fn score(&mut self, scale: usize) -> Result<Vec<f32>> {
-        let Search { scorer, .. } = self.search;
         let cost = &mut self.trace.cost;
-        let scores = timed(&mut cost.seconds.scorer, || scorer.score(&self.prompt.text, &self.images))?;
-        count("scorer", "scores", scores.len(), self.images.len())?;
-        cost.scorings += scores.len();
-        cost.flops.scorer += scorer.flops(scores.len());
+        let parts = timed(&mut cost.seconds.scorer, || self.search.scores(&self.prompt.text, &self.images))?;
+        cost.scorings += parts.len() * self.images.len();
+        cost.flops.scorer += self.search.scoring_flops(self.images.len());
+        let scores = self.blend.mix(scale, &parts);
+        if parts.len() > 1 {
+            let named = self.search.scorers.iter().zip(parts);
+            let part = |(one, scores): (&Weighted, Vec<f32>)| Part {
+                scorer: one.name.to_owned(),
+                scale,
+                ids: self.alive.clone(),
+                scores,
+            };
+            self.trace.parts.extend(named.map(part));
+        }
         for (&id, &score) in self.alive.iter().zip(&scores) {
             self.trace.candidates[id].history.push(Scored { scale, score });
         }
@@ -366,6 +349,9 @@ impl<'a> Course<'a> {
         let scores: Vec<f32> = self.finished.iter().map(|finished| finished.score).collect();
         let best = top::ranking(&scores)[0];
         self.trace.winner = self.finished[best].id;
+        if self.search.scorers.len() > 1 {
+            self.trace.scorers = self.blend.standards().to_vec();
+        }
         let cost = &mut self.trace.cost;
         cost.images = cost.rows.last().copied().unwrap_or(0);
         cost.seconds.total = self.began.elapsed().as_secs_f64();
@@ -399,11 +385,4 @@ fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let result = work();
     *seconds += began.elapsed().as_secs_f64();
     result
-}
-
-fn count(who: &str, what: &str, found: usize, images: usize) -> Result<()> {
-    if found == images {
-        return Ok(());
-    }
-    Err(Error::input(format!("the {who} gave {found} {what} for {images} images")))
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    blend::{Part, Standard},
     number,
     plan::{Plan, Select},
     warning::Warning,
@@ -44,6 +45,12 @@ pub struct Trace {
     pub finals: Vec<Final>,
     /// The id of the best of them: the highest score, the first row among equals.
     pub winner: usize,
+    /// What the scores of several scorers were brought from before they were mixed; empty where one scorer judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scorers: Vec<Standard>,
+    /// What each of several scorers said, scoring by scoring; empty where one scorer judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// Everything odd, in order. Those of a stage stand there too.
     pub warnings: Vec<Warning>,
     /// What it cost.
@@ -67,6 +74,8 @@ impl Trace {
             stages: vec![],
             finals: vec![],
             winner: 0,
+            scorers: vec![],
+            parts: vec![],
             warnings: vec![],
             cost: Cost::default(),
         }
@@ -93,6 +102,21 @@ impl Trace {
                 .with_hint("read it with the version of the program that wrote it"));
         }
         serde_json::from_str(text).map_err(fail)
+    }
+
+    /// What each of several scorers said last of a candidate or of the one that it continues: its name and its number.
+    pub fn parts_of(&self, id: usize) -> Vec<(&str, f32)> {
+        let said = |standard: &Standard| {
+            let own = self.parts.iter().rev().filter(|part| part.scorer == standard.scorer);
+            let of = |candidate: &Candidate| {
+                own.clone().find_map(|part| {
+                    let place = part.ids.iter().position(|scored| *scored == candidate.id)?;
+                    part.scores.get(place).copied()
+                })
+            };
+            self.lineage(id).find_map(of)
+        };
+        self.scorers.iter().filter_map(|one| Some((one.scorer.as_str(), said(one)?))).collect()
     }
 
     /// The candidate of an id and its ancestors, youngest first.
@@ -193,7 +217,7 @@ pub struct Cost {
     pub flops: Flops,
     /// Images decoded.
     pub decodes: usize,
-    /// Images scored.
+    /// Images scored, once for each scorer.
     pub scorings: usize,
     /// Images described by features.
     pub extractions: usize,

@@ -15,8 +15,8 @@ use crate::{
     Error,
     bundle::{Canvas, Settings, System},
     pipelines::{Prompt, Size},
-    request::{Aspect, Look, Named, Source, Wish, new_seed, preview, prompt, recorded},
-    search::{Plan, Search},
+    request::{Aspect, Look, Named, Source, Wish, new_seed, preview, prompt, recorded, scorers, search},
+    search::Plan,
 };
 
 /// A search as clients ask for it.
@@ -112,10 +112,9 @@ impl Orders {
         let wish = wish(how)?;
         let (plan, named) = wish.plan(pipeline.scales().len(), self.system.defaults()).map_err(of("search"))?;
         self.narrow(&plan)?;
-        Search::new(pipeline.as_ref(), self.system.scorer(), self.system.extractors())
-            .check(&plan)
-            .map_err(of("search"))?;
-        let recorded = recorded(&self.model, named, &look, &settings);
+        search(&self.system, pipeline.as_ref()).check(&plan).map_err(of("search"))?;
+        let mut recorded = recorded(&self.model, named, &look, &settings);
+        recorded.extend(self.system.judging().map(scorers));
         let (height, width) = pipeline.image_size();
         let (seed, previews) = (wanted.seed.unwrap_or_else(new_seed), wanted.previews);
         let (prompt, size) = (Prompt { text: prompt, negative }, (width, height));

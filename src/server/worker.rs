@@ -20,7 +20,8 @@ use crate::{
     bundle::{Settings, System},
     pipelines::Pipeline,
     report::Record,
-    search::{self, Outcome, Search},
+    request,
+    search::{self, Outcome},
 };
 
 /// Starts `count` workers.
@@ -76,7 +77,7 @@ impl<'a> Worker<'a> {
             Some((settings, pipeline)) if *settings == order.settings => pipeline,
             other => &other.insert((order.settings.clone(), self.system.pipeline(&order.settings)?)).1,
         };
-        let mut search = Search::new(pipeline.as_ref(), self.system.scorer(), self.system.extractors());
+        let mut search = request::search(self.system, pipeline.as_ref());
         (search.preview, search.settings) = (order.preview, order.recorded.clone());
         let mut follow = Follow { work, store: self.store, deadline: Instant::now() + self.time, sheets: 0 };
         let mut run = || search::run(&search, &order.prompt, &order.plan, order.seed, &mut follow);

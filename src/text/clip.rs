@@ -1,30 +1,65 @@
-//! CLIP's byte-level BPE, from the `tokenizer.json` of a folder of Hugging Face.
-//!
-//! OpenAI's own tokenizer repairs text and unescapes HTML first, this one does not: prompts with `&amp;` differ.
+//! CLIP's byte-level BPE: as Hugging Face has it, from a `tokenizer.json`, and as OpenAI and OpenCLIP have it, which clean
+//! prompts first, from a list of merges.
 
-use tokenizers::Tokenizer;
+use std::io::Read;
 
+use tokenizers::{
+    Tokenizer, TruncationParams,
+    models::bpe::{BPE, Vocab},
+    normalizers::{NFC, Sequence as Normalizers, utils::Lowercase},
+    pre_tokenizers::{byte_level::ByteLevel, sequence::Sequence, split::Split},
+    processors::template::TemplateProcessing,
+};
+
+use super::openai::clean;
 use crate::{Error, Result, hub::Blob};
 
 /// Splits prompts for CLIP.
 pub struct ClipTokenizer {
     tokenizer: Tokenizer,
+    cleans: bool,
 }
+
+/// Merges of the published list; the file goes on with rarer ones, which are not used.
+const MERGES: usize = 49152 - 256 - 2;
+
+/// Bytes of a list of merges beyond which it is refused; the published one has 1.4 MB.
+const LARGEST: u64 = 64 << 20;
+
+/// How OpenAI splits a clean prompt before the merges.
+const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+";
 
 impl ClipTokenizer {
     /// Most tokens of a prompt, the first and the last, which say nothing, included.
     pub const MAX_TOKENS: usize = 77;
 
-    /// Reads a `tokenizer.json`.
+    /// Reads a `tokenizer.json`. Prompts are taken as they are: `&amp;` stays `&amp;`.
     ///
     /// # Errors
     /// The file is missing or is not a tokenizer that begins and ends every prompt with a token of its own.
     pub fn open(json: &Blob) -> Result<Self> {
-        let tokenizer = Self { tokenizer: super::from_json(json, Self::MAX_TOKENS)? };
-        match tokenizer.encode("")?.len() {
-            2 => Ok(tokenizer),
+        Self { tokenizer: super::from_json(json, Self::MAX_TOKENS)?, cleans: false }.checked(json)
+    }
+
+    /// Reads a list of merges (`bpe_simple_vocab_16e6.txt.gz` of OpenAI, `merges.txt` of Hugging Face) or a
+    /// `tokenizer.json`, told apart by content. Prompts are cleaned as OpenAI and OpenCLIP do it.
+    ///
+    /// # Errors
+    /// The file is missing or something else.
+    pub fn open_clip(vocabulary: &Blob) -> Result<Self> {
+        let text = text(vocabulary)?;
+        let tokenizer = match text.trim_start().starts_with('{') {
+            true => super::from_json(vocabulary, Self::MAX_TOKENS)?,
+            false => from_merges(&text, vocabulary)?,
+        };
+        Self { tokenizer, cleans: true }.checked(vocabulary)
+    }
+
+    fn checked(self, origin: &Blob) -> Result<Self> {
+        match self.encode("")?.len() {
+            2 => Ok(self),
             n => Err(Error::file(
-                json.path(),
+                origin.path(),
                 format!("expected a CLIP tokenizer, which makes an empty prompt two tokens (start and end), not {n}"),
             )),
         }
@@ -35,11 +70,77 @@ impl ClipTokenizer {
     /// # Errors
     /// The prompt cannot be split.
     pub fn encode(&self, prompt: &str) -> Result<Vec<u32>> {
-        super::encode(&self.tokenizer, prompt)
+        if self.cleans {
+            super::encode(&self.tokenizer, &clean(prompt))
+        } else {
+            super::encode(&self.tokenizer, prompt)
+        }
     }
 
     /// How many different ids there are.
     pub fn size(&self) -> usize {
         self.tokenizer.get_vocab_size(true)
     }
+}
+
+/// The text of a file that may be compressed.
+fn text(file: &Blob) -> Result<String> {
+    const GZIP: [u8; 2] = [0x1f, 0x8b];
+    if !file.start(2)?.starts_with(&GZIP) {
+        return file.text();
+    }
+    let mut text = String::new();
+    let mut unpacked = flate2::read::GzDecoder::new(file.reader()).take(LARGEST);
+    match unpacked.read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Error::file(file.path(), format!("not a compressed text: {error}")).with_hint(WHICH)),
+    }
+}
+
+const WHICH: &str = "the merges of CLIP are `bpe_simple_vocab_16e6.txt.gz` of OpenAI or `merges.txt` of \
+                     openai/clip-vit-large-patch14";
+
+/// Ids are those of the bytes, of the bytes at the end of a word, of the merges, of start and end.
+fn from_merges(text: &str, origin: &Blob) -> Result<Tokenizer> {
+    let wrong = |what: String| Error::file(origin.path(), format!("not a list of merges: {what}")).with_hint(WHICH);
+    let pair = |line: &str| {
+        let pair = line.split_once(' ').filter(|(a, b)| !a.is_empty() && !b.is_empty() && !b.contains(' '));
+        pair.map(|(a, b)| (a.to_owned(), b.to_owned())).ok_or_else(|| wrong(format!("`{}`", line.escape_debug())))
+    };
+    let lines = text.lines().skip(1).take(MERGES).filter(|line| !line.trim().is_empty()); // the first is a title
+    let merges = lines.map(pair).collect::<Result<Vec<_>>>()?;
+    let mut bytes: Vec<char> = ByteLevel::alphabet().into_iter().collect();
+    bytes.sort_unstable();
+    let mut words: Vec<String> = bytes.iter().map(char::to_string).collect();
+    words.extend(bytes.iter().map(|byte| format!("{byte}</w>")));
+    words.extend(merges.iter().map(|(a, b)| format!("{a}{b}")));
+    let (start, end) = (words.len() as u32, words.len() as u32 + 1);
+    let special = [(START, start), (END, end)].map(|(word, id)| (word.to_owned(), id));
+    words.extend(special.iter().map(|(word, _)| word.clone()));
+    let ids: Vocab = words.into_iter().zip(0..).collect();
+    let model = BPE::builder().vocab_and_merges(ids, merges).end_of_word_suffix("</w>".to_owned());
+    let model = model.build().map_err(|error| wrong(error.to_string()))?;
+    assemble(model, special).map_err(|error| wrong(error.to_string()))
+}
+
+const START: &str = "<start_of_text>";
+const END: &str = "<end_of_text>";
+
+fn assemble(model: BPE, special: [(String, u32); 2]) -> tokenizers::Result<Tokenizer> {
+    let words = Split::new(
+        tokenizers::pre_tokenizers::split::SplitPattern::Regex(WORDS.to_owned()),
+        tokenizers::SplitDelimiterBehavior::Removed,
+        true,
+    )?;
+    let template = TemplateProcessing::builder()
+        .try_single(format!("{START} $A {END}"))?
+        .special_tokens(special.to_vec())
+        .build()?;
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer.with_normalizer(Some(Normalizers::new(vec![NFC.into(), Lowercase.into()])))?;
+    tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![words.into(), ByteLevel::new(false, false, false).into()])));
+    tokenizer.with_post_processor(Some(template));
+    let max_length = ClipTokenizer::MAX_TOKENS;
+    tokenizer.with_truncation(Some(TruncationParams { max_length, ..Default::default() }))?;
+    Ok(tokenizer)
 }

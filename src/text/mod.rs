@@ -1,6 +1,7 @@
 //! Prompts to token ids, exactly as the original models' tokenizers make them.
 
 mod clip;
+mod openai;
 mod t5;
 mod wordpiece;
 mod words;

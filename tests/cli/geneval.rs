@@ -208,13 +208,13 @@ fn what_cannot_be_judged_is_refused() {
     insta::assert_snapshot!(refused, @r#"
     $ eval geneval --prompts prompts.jsonl
     error: GenEval needs a detector (mask2former-swin-s: OpenMMLab model zoo, mmdetection v2.0 or Hugging Face facebook/mask2former-swin-small-coco-instance, about 0.28 GB) and a CLIP (clip-vit-large-patch14: Hugging Face openai/clip-vit-large-patch14, about 1.7 GB)
-    hint: fetch it into one folder and give that: `--judges DIR`; `ttsvar models` names the files
+    hint: `ttsvar models fetch mask2former-swin-small-coco-instance clip-vit-large-patch14 --weights DIR` brings it or says where it is; then give `--judges DIR`
     $ eval geneval --images made --detector DATA/mask2former-tiny
     error: GenEval needs a CLIP (clip-vit-large-patch14: Hugging Face openai/clip-vit-large-patch14, about 1.7 GB)
-    hint: fetch it into one folder and give that: `--judges DIR`; `ttsvar models` names the files
+    hint: `ttsvar models fetch clip-vit-large-patch14 --weights DIR` brings it or says where it is; then give `--judges DIR`
     $ eval geneval --images made --detector none.pth --clip DATA/clip-tiny/model
     error: GenEval needs the detector `none.pth`, which is not there (--detector)
-    hint: fetch it into one folder and give that: `--judges DIR`; `ttsvar models` names the files
+    hint: `ttsvar models fetch mask2former-swin-small-coco-instance --weights DIR` brings it or says where it is; then give `--judges DIR`
     $ eval geneval --images made --detector DATA/clip-tiny/model --clip DATA/clip-tiny/model
     error: DATA/clip-tiny/model: is no Mask2Former
     hint: give a checkpoint of mmdetection or a folder of Hugging Face; `ttsvar models` names both

@@ -25,6 +25,7 @@ fn the_program_says_what_it_can_do() {
 
     Commands:
       generate  Search for the best image of a prompt and write it as a PNG
+      score     Score pictures, painted here or elsewhere, for a prompt
       models    List the models that are known, their files and where those are published
       plan      Show what a search would do and cost, scale by scale, without doing it
       bench     Measure how long a search takes and where the time goes, on a model of any size
@@ -71,7 +72,9 @@ fn generate_explains_every_flag() {
     Model:
           --model <NAME|DIR>  demo, a released model (see `ttsvar models`), or a folder with a
                               bundle.toml [default: demo]
-          --weights <DIR>     The folder with the downloaded files of a released model
+          --weights <DIR>     The folder with the downloaded files of released models
+          --scorer <SCORERS>  Who scores: image-reward, hps, clip, clip-100, clip-2.5 or aesthetic, or a
+                              mix such as image-reward=1,hps=2 [default: the model's]
           --memory <SIZE>     Keep to so much memory, such as 12G: fewer rows at once, and networks that
                               are read when they are needed
 

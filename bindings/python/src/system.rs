@@ -151,13 +151,10 @@ struct Order<'a> {
 
 impl Order<'_> {
     fn follow(&self, system: &bundle::System, text: String, seed: u64, ears: &mut Ears) -> ttsvar::Result<Outcome> {
-        let search = Search {
-            pipeline: self.pipeline.as_ref(),
-            scorer: self.scorer.as_ref().map_or(system.scorer(), |own| own as &dyn Scorer),
-            extractors: self.extractors.as_ref().unwrap_or(system.extractors()),
-            preview: self.preview,
-            settings: self.settings.clone(),
-        };
+        let scorer = self.scorer.as_ref().map_or(system.scorer(), |own| own as &dyn Scorer);
+        let extractors = self.extractors.as_ref().unwrap_or(system.extractors());
+        let mut search = Search::new(self.pipeline.as_ref(), scorer, extractors);
+        (search.preview, search.settings) = (self.preview, self.settings.clone());
         let prompt = Prompt { text, negative: self.negative.clone() };
         search::run(&search, &prompt, &self.plan, seed, ears)
     }

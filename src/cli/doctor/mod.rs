@@ -128,8 +128,11 @@ fn weights(path: &Path) -> Finding {
         return Finding::fine("weights", words, json!({ "folder": path.display().to_string() }))
             .but(State::Broken, "give the folder with the downloaded files");
     }
-    let missing = |name| bundle::find(name, Some(path)).map(|bundle| bundle.missing()).unwrap_or_default();
-    let models = RELEASED.map(|name| (name, missing(name)));
+    let missing = |name| {
+        let bundle = bundle::find(name, Some(path))?;
+        bundle.missing(&[bundle.usual_scorer()?])
+    };
+    let models = RELEASED.map(|name| (name, missing(name).unwrap_or_default()));
     let whole: Vec<&str> = models.iter().filter(|(_, missing)| missing.is_empty()).map(|(name, _)| *name).collect();
     let folder = Folder::Disk(path.to_owned());
     let there = |entry: &&crate::hub::catalog::Entry| entry.presence(&folder).iter().any(|file| file.found.is_some());

@@ -29,7 +29,7 @@ use crate::{
     },
     file::{self, slug},
     report::html::verdicts,
-    request::{Named, recorded},
+    request::{Named, recorded, scorers},
     search::Method,
 };
 
@@ -136,13 +136,15 @@ impl Subject<'_> {
         let methods = typed.methods.iter().map(|name| name.parse()).collect::<Result<Vec<Method>>>()?;
         let look = look(&typed.canvas, typed.drawing)?;
         let model = typed.model.model.as_deref().unwrap_or(DEMO);
-        let system = system::open(model, typed.model.weights.as_deref(), global)?;
+        let judging = system::judging(&typed.model)?;
+        let system = system::open(model, typed.model.weights.as_deref(), judging.as_ref(), global)?;
         let settings = look.settings(system.defaults());
         let pipeline = system.pipeline(&settings)?;
         let contenders = Contender::grid(&methods, &typed.n, pipeline.scales().len())?;
         // Small searches side by side; a large model and the judges take all threads themselves.
         let workers = if model == DEMO { hall::workers(global) } else { 1 };
-        let settings = recorded(model, Named::default(), &look, &settings);
+        let mut settings = recorded(model, Named::default(), &look, &settings);
+        settings.extend(judging.as_ref().map(scorers));
         let hall = Hall { system: &system, pipeline: pipeline.as_ref(), settings, workers, talk };
         let place = |record: &Record| {
             let folder = self.out.join("images").join(name_of(&record.method, record.n));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::super::{arguments::Global, findings::Findings, interrupt::undisturbed, progress::bar, talk::Talk};
+use super::super::{arguments::Global, findings::Findings, interrupt::undisturbed, progress::bar, system, talk::Talk};
 use crate::{
     Error, Result,
     bundle::System,
@@ -67,7 +67,7 @@ impl Hall<'_> {
 
     /// What all contenders search with.
     pub(super) fn search(&self) -> Search<'_> {
-        Search::new(self.pipeline, self.system.scorer(), self.system.extractors())
+        system::search(self.system, self.pipeline)
     }
 
     /// The comparison as the runner takes it.

@@ -14,30 +14,26 @@ use crate::{
     hub::{Folder, catalog},
 };
 
-/// A network that judges: what it is for, its names in the catalogue, and about how large its files are. Sizes are 4 bytes
-/// for each of the values that the papers count.
+/// A network that judges: what it is for, and its names in the catalogue.
 struct Part {
     what: &'static str,
     flag: &'static str,
     names: &'static [&'static str],
-    size: &'static str,
 }
 
 const DETECTOR: Part = Part {
     what: "detector",
     flag: "--detector",
     names: &["mask2former-swin-s", "mask2former-swin-small-coco-instance"],
-    size: "about 0.28 GB",
 };
 
-const CLIP: Part = Part { what: "CLIP", flag: "--clip", names: &["clip-vit-large-patch14"], size: "about 1.7 GB" };
+const CLIP: Part = Part { what: "CLIP", flag: "--clip", names: &["clip-vit-large-patch14"] };
 
-const NEAR: Part = Part { what: "CLIP", flag: "--clip", names: &["clip-vit-base-patch32"], size: "about 0.6 GB" };
+const NEAR: Part = Part { what: "CLIP", flag: "--clip", names: &["clip-vit-base-patch32"] };
 
-const BLIP: Part = Part { what: "BLIP", flag: "--blip", names: &["blip-vqa"], size: "about 1.5 GB" };
+const BLIP: Part = Part { what: "BLIP", flag: "--blip", names: &["blip-vqa"] };
 
-const WORDS: Part =
-    Part { what: "vocabulary", flag: "--vocabulary", names: &["bert-base-uncased"], size: "about 0.2 MB" };
+const WORDS: Part = Part { what: "vocabulary", flag: "--vocabulary", names: &["bert-base-uncased"] };
 
 /// The files that GenEval's judges are made of.
 pub(super) struct Files {
@@ -151,15 +147,23 @@ fn all_needed<const N: usize>(
     asked: [(bool, &Part, Option<&Path>); N],
 ) -> Result<[Option<PathBuf>; N]> {
     let found = asked.map(|(needed, part, named)| needed.then(|| part.find(named, folder)).transpose());
-    let missing: Vec<&str> = found.iter().filter_map(|found| found.as_ref().err().map(String::as_str)).collect();
+    let parts = asked.iter().zip(&found).filter_map(|((_, part, _), found)| Some((part, found.as_ref().err()?)));
+    let (names, missing): (Vec<&str>, Vec<&str>) = parts.map(|(part, error)| (part.fetched(), error.as_str())).unzip();
     if !missing.is_empty() {
-        return Err(Error::input(format!("{who} needs {}", missing.join(" and ")))
-            .with_hint("fetch it into one folder and give that: `--judges DIR`; `ttsvar models` names the files"));
+        let names = names.join(" ");
+        return Err(Error::input(format!("{who} needs {}", missing.join(" and "))).with_hint(format!(
+            "`ttsvar models fetch {names} --weights DIR` brings it or says where it is; then give `--judges DIR`"
+        )));
     }
     Ok(found.map(|found| found.unwrap_or_default()))
 }
 
 impl Part {
+    /// The name under which it is fetched: of several the last, which is on Hugging Face.
+    fn fetched(&self) -> &'static str {
+        self.names.last().copied().unwrap_or_default()
+    }
+
     /// Where it is, or else what to fetch.
     fn find(&self, named: Option<&Path>, folder: Option<&Path>) -> Result<PathBuf, String> {
         if let Some(path) = named {
@@ -174,9 +178,10 @@ impl Part {
             self.names.iter().find_map(|name| in_folder(catalog::entry(name)?, &folder))
         });
         found.ok_or_else(|| {
-            let published = self.names.iter().filter_map(|name| Some(catalog::entry(name)?.published));
-            let published: Vec<&str> = published.collect();
-            format!("a {} ({}: {}, {})", self.what, self.names[0], published.join(" or "), self.size)
+            let entries: Vec<_> = self.names.iter().filter_map(|name| catalog::entry(name)).collect();
+            let published: Vec<String> = entries.iter().map(|entry| entry.source.to_string()).collect();
+            let size = entries.iter().find_map(|entry| entry.size()).map_or(String::new(), |size| format!(", {size}"));
+            format!("a {} ({}: {}{size})", self.what, self.names[0], published.join(" or "))
         })
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     },
     file::slug,
     report::sheet,
-    request::{Named, recorded},
+    request::{Named, recorded, scorers},
     search::Method,
 };
 
@@ -38,16 +38,14 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
     let split: Split = typed.prompts.split.parse()?;
     let look = look(&typed.canvas, typed.drawing)?;
     let model = typed.model.model.as_deref().unwrap_or(DEMO);
-    let system = system::open(model, typed.model.weights.as_deref(), global)?;
+    let judging = system::judging(&typed.model)?;
+    let system = system::open(model, typed.model.weights.as_deref(), judging.as_ref(), global)?;
     let settings = look.settings(system.defaults());
     let pipeline = system.pipeline(&settings)?;
-    let hall = Hall {
-        system: &system,
-        pipeline: pipeline.as_ref(),
-        settings: recorded(model, Named::default(), &look, &settings),
-        workers: hall::workers(global),
-        talk,
-    };
+    let mut recorded = recorded(model, Named::default(), &look, &settings);
+    recorded.extend(judging.as_ref().map(scorers));
+    let hall =
+        Hall { system: &system, pipeline: pipeline.as_ref(), settings: recorded, workers: hall::workers(global), talk };
     let world = World { typed, split, hall };
     if typed.experiments.is_empty() { world.grid() } else { world.experiments() }
 }

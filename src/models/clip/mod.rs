@@ -1,85 +1,27 @@
 //! CLIP: pictures and texts as directions of one space, close where they fit (arXiv 2103.00020).
 //!
-//! Reference: Hugging Face `modeling_clip.py`; the fields are named as in its files.
+//! Reference: Hugging Face `modeling_clip.py`, after whose files the fields are named; OpenCLIP `model.py`.
 
 use candle_core::{Device, Tensor};
-use serde::Deserialize;
 
 use crate::{
     Result,
-    nn::{Activation, LayerNorm, Linear, Mlp, SelfAttention, VitBlock, Weights},
+    nn::{Linear, Weights},
 };
 
+mod config;
+mod names;
 mod text;
 mod vision;
 
+pub use config::{Bend, Config, OpenClipConfig, TextConfig, VisionConfig};
 pub use text::TextModel;
 pub use vision::VisionModel;
 
+use names::Layout;
+
 /// All LayerNorms of all released models.
 const EPS: f32 = 1e-5;
-
-/// What the weights cannot tell, from the file's `config.json`, which leaves out what is as usual.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Config {
-    /// Of the network that reads.
-    pub text_config: TextConfig,
-    /// Of the network that sees.
-    pub vision_config: VisionConfig,
-}
-
-/// What the weights of the text network cannot tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct TextConfig {
-    /// Heads of each block.
-    pub num_attention_heads: usize,
-    /// The bend of the feed-forward layers.
-    pub hidden_act: Bend,
-}
-
-/// What the weights of the vision network cannot tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct VisionConfig {
-    /// Heads of each block.
-    pub num_attention_heads: usize,
-    /// The bend of the feed-forward layers.
-    pub hidden_act: Bend,
-}
-
-/// The bends by their names in a configuration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Bend {
-    /// OpenAI's models.
-    #[default]
-    QuickGelu,
-    /// Models of OpenCLIP.
-    Gelu,
-}
-
-impl Default for TextConfig {
-    fn default() -> Self {
-        Self { num_attention_heads: 8, hidden_act: Bend::QuickGelu }
-    }
-}
-
-impl Default for VisionConfig {
-    fn default() -> Self {
-        Self { num_attention_heads: 12, hidden_act: Bend::QuickGelu }
-    }
-}
-
-impl From<Bend> for Activation {
-    fn from(bend: Bend) -> Self {
-        match bend {
-            Bend::QuickGelu => Self::QuickGelu,
-            Bend::Gelu => Self::Gelu,
-        }
-    }
-}
 
 /// The two networks and what brings them into one space. Its sizes are read off the weights.
 #[derive(Clone, Debug)]
@@ -94,19 +36,22 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// Reads a file of Hugging Face.
+    /// Reads a file of Hugging Face or of OpenCLIP.
+    ///
+    /// # Errors
+    /// A tensor is missing or of another shape than the others imply.
     pub fn load(w: &Weights, config: &Config) -> Result<Self> {
-        let text_model = TextModel::load(&w.pp("text_model"), &config.text_config)?;
-        let vision_model = VisionModel::load(&w.pp("vision_model"), &config.vision_config)?;
-        let [shared, _] = w.dims("text_projection.weight")?;
-        let project = |name: &str, width: usize| Linear::load_no_bias(&w.pp(name), width, shared);
-        Ok(Self {
-            text_projection: project("text_projection", text_model.width())?,
-            visual_projection: project("visual_projection", vision_model.width())?,
-            text_model,
-            vision_model,
-            device: w.device().clone(),
-        })
+        let layout = Layout::of(w);
+        let text_model = TextModel::load(&layout.text_model(w), layout, &config.text_config)?;
+        let vision_model = VisionModel::load(&layout.vision_model(w), layout, &config.vision_config)?;
+        let text_projection = layout.project_text(w, text_model.width())?;
+        let visual_projection = layout.project_pictures(w, vision_model.width())?;
+        if text_projection.outputs() != visual_projection.outputs() {
+            let [text, picture] = [&text_projection, &visual_projection].map(|project| project.outputs().to_string());
+            return Err(w.mismatch("text_projection", format!("{picture} numbers, as of pictures"), text));
+        }
+        let device = w.device().clone();
+        Ok(Self { text_model, vision_model, text_projection, visual_projection, device })
     }
 
     /// Where the weights lie.
@@ -125,25 +70,4 @@ impl Clip {
         let pooled = self.vision_model.pooled(&self.vision_model.forward(pixels)?)?;
         Ok(self.visual_projection.forward(&pooled)?)
     }
-}
-
-/// The blocks below `w`, pre-norm, with queries, keys and values apart.
-fn blocks(w: &Weights, width: usize, heads: usize, act: Activation) -> Result<Vec<VitBlock>> {
-    if heads == 0 || !width.is_multiple_of(heads) {
-        let expected = format!("a width that {heads} heads share");
-        return Err(w.mismatch("layers.0.layer_norm1.weight", expected, width.to_string()));
-    }
-    let block = |i: usize| {
-        let w = w.pp("layers").pp(i);
-        let parts = ["q_proj", "k_proj", "v_proj"];
-        Ok(VitBlock {
-            norm1: LayerNorm::load(&w.pp("layer_norm1"), width, EPS)?,
-            attn: SelfAttention::load_apart(&w.pp("self_attn"), parts, "out_proj", width, heads)?,
-            ls1: None,
-            norm2: LayerNorm::load(&w.pp("layer_norm2"), width, EPS)?,
-            mlp: Mlp::load(&w.pp("mlp"), width, act)?,
-            ls2: None,
-        })
-    };
-    (0..w.count("layers").max(1)).map(block).collect()
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{EPS, TextConfig, blocks};
+use super::{EPS, Layout, TextConfig};
 use crate::{
     Error, Result,
     nn::{LayerNorm, VitBlock, Weights},
@@ -19,15 +19,14 @@ pub struct TextModel {
 
 impl TextModel {
     /// The tensors below `w`.
-    pub fn load(w: &Weights, config: &TextConfig) -> Result<Self> {
-        const TOKENS: &str = "embeddings.token_embedding.weight";
-        const POSITIONS: &str = "embeddings.position_embedding.weight";
-        let ([words, width], [positions, _]) = (w.dims(TOKENS)?, w.dims(POSITIONS)?);
+    pub(super) fn load(w: &Weights, layout: Layout, config: &TextConfig) -> Result<Self> {
+        let (tokens, places) = (layout.token_embedding(), layout.position_embedding());
+        let ([words, width], [positions, _]) = (w.dims(tokens)?, w.dims(places)?);
         Ok(Self {
-            token_embedding: w.get((words, width), TOKENS)?,
-            position_embedding: w.get((positions, width), POSITIONS)?,
-            layers: blocks(&w.pp("encoder"), width, config.num_attention_heads, config.hidden_act.into())?,
-            final_layer_norm: LayerNorm::load(&w.pp("final_layer_norm"), width, EPS)?,
+            token_embedding: w.get((words, width), tokens)?,
+            position_embedding: w.get((positions, width), places)?,
+            layers: layout.blocks(w, width, config.num_attention_heads, config.hidden_act.into())?,
+            final_layer_norm: LayerNorm::load(&w.pp(layout.final_layer_norm()), width, EPS)?,
         })
     }
 
@@ -62,10 +61,17 @@ impl TextModel {
         Ok(self.final_layer_norm.forward(&x)?)
     }
 
-    /// What it makes of the last token: (1, C).
+    /// What it makes of the end, the first token of the highest id: (1, C).
     pub fn pooled(&self, ids: &[u32]) -> Result<Tensor> {
         let x = self.forward(ids)?;
-        Ok(x.narrow(1, ids.len() - 1, 1)?.squeeze(1)?)
+        let highest = ids.iter().max();
+        let end = ids.iter().position(|id| Some(id) == highest).unwrap_or(0);
+        Ok(x.narrow(1, end, 1)?.squeeze(1)?)
+    }
+
+    /// Floating-point operations for a prompt of so many tokens.
+    pub fn flops(&self, tokens: usize) -> f64 {
+        self.layers.iter().map(|layer| layer.flops(tokens)).sum()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{EPS, VisionConfig, blocks};
+use super::{EPS, Layout, VisionConfig};
 use crate::{
     Error, Result,
     nn::{LayerNorm, PatchEmbed, VitBlock, Weights, side_of_grid},
@@ -22,18 +22,18 @@ pub struct VisionModel {
 
 impl VisionModel {
     /// The tensors below `w`.
-    pub fn load(w: &Weights, config: &VisionConfig) -> Result<Self> {
-        const POSITIONS: &str = "embeddings.position_embedding.weight";
-        let patch_embedding = PatchEmbed::load_no_bias(&w.pp("embeddings.patch_embedding"))?;
+    pub(super) fn load(w: &Weights, layout: Layout, config: &VisionConfig) -> Result<Self> {
+        let patch_embedding = PatchEmbed::load_no_bias(&w.pp(layout.patch_embedding()))?;
         let width = patch_embedding.width();
-        let [positions, _] = w.dims(POSITIONS)?;
-        let grid = side_of_grid(w, POSITIONS, positions)?;
+        let places = layout.position_embedding();
+        let [positions, _] = w.dims(places)?;
+        let grid = side_of_grid(w, places, positions)?;
         Ok(Self {
-            class_embedding: w.get(width, "embeddings.class_embedding")?.reshape((1, 1, width))?,
-            position_embedding: w.get((positions, width), POSITIONS)?.unsqueeze(0)?,
-            pre_layrnorm: LayerNorm::load(&w.pp("pre_layrnorm"), width, EPS)?,
-            layers: blocks(&w.pp("encoder"), width, config.num_attention_heads, config.hidden_act.into())?,
-            post_layernorm: LayerNorm::load(&w.pp("post_layernorm"), width, EPS)?,
+            class_embedding: w.get(width, layout.class_embedding())?.reshape((1, 1, width))?,
+            position_embedding: w.get((positions, width), places)?.unsqueeze(0)?,
+            pre_layrnorm: LayerNorm::load(&w.pp(layout.pre_layrnorm()), width, EPS)?,
+            layers: layout.blocks(w, width, config.num_attention_heads, config.hidden_act.into())?,
+            post_layernorm: LayerNorm::load(&w.pp(layout.post_layernorm()), width, EPS)?,
             patch_embedding,
             grid,
         })
@@ -69,5 +69,12 @@ impl VisionModel {
     /// The picture as a whole, of what [`VisionModel::forward`] returned: (B, C).
     pub fn pooled(&self, hidden: &Tensor) -> Result<Tensor> {
         Ok(self.post_layernorm.forward(&hidden.narrow(1, 0, 1)?.contiguous()?)?.squeeze(1)?)
+    }
+
+    /// Floating-point operations for one picture.
+    pub fn flops(&self) -> f64 {
+        let patches = self.grid * self.grid;
+        let blocks: f64 = self.layers.iter().map(|layer| layer.flops(1 + patches)).sum();
+        self.patch_embedding.flops(patches) + blocks
     }
 }

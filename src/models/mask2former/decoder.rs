@@ -6,7 +6,7 @@
 use candle_core::{Result, Tensor};
 
 use super::{EPS, pixel_decoder::LEVELS, pixel_decoder::PixelFeatures, positions::waves};
-use crate::nn::{Activation, LayerNorm, Linear, Mlp, Weights, attention, bilinear, residual};
+use crate::nn::{Activation, CrossAttention, LayerNorm, Linear, Mlp, Weights, bilinear, residual};
 
 /// The network with the layer that names what a query found.
 #[derive(Clone, Debug)]
@@ -145,9 +145,9 @@ fn repeated(x: &Tensor, b: usize) -> Result<Tensor> {
 /// Masked attention to the picture, attention among the queries, feed-forward layers, each followed by a normalisation.
 #[derive(Clone, Debug)]
 struct Layer {
-    cross_attn: Attention,
+    cross_attn: CrossAttention,
     cross_attn_layer_norm: LayerNorm,
-    self_attn: Attention,
+    self_attn: CrossAttention,
     self_attn_layer_norm: LayerNorm,
     mlp: Mlp,
     final_layer_norm: LayerNorm,
@@ -157,9 +157,9 @@ impl Layer {
     fn load(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
         let norm = |name: &str| LayerNorm::load(&w.pp(name), width, EPS);
         Ok(Self {
-            cross_attn: Attention::load_joined(&w.pp("cross_attn"), width, heads)?,
+            cross_attn: CrossAttention::load_joined(&w.pp("cross_attn"), width, heads)?,
             cross_attn_layer_norm: norm("cross_attn_layer_norm")?,
-            self_attn: Attention::load(&w.pp("self_attn"), width, heads)?,
+            self_attn: CrossAttention::load_apart(&w.pp("self_attn"), width, heads)?,
             self_attn_layer_norm: norm("self_attn_layer_norm")?,
             mlp: Mlp::load(w, width, Activation::Relu)?,
             final_layer_norm: norm("final_layer_norm")?,
@@ -175,40 +175,5 @@ impl Layer {
         let seen = self.self_attn.forward(&asking, &asking, &x, None)?;
         let x = self.self_attn_layer_norm.forward(&residual(&x, &seen, None)?)?;
         self.final_layer_norm.forward(&residual(&x, &self.mlp.forward(&x)?, None)?)
-    }
-}
-
-/// Multi-head attention with queries, keys and values from different places.
-#[derive(Clone, Debug)]
-struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    out_proj: Linear,
-    heads: usize,
-}
-
-impl Attention {
-    fn load(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
-        let linear = |name: &str| Linear::load(&w.pp(name), width, width);
-        let [q_proj, k_proj, v_proj, out_proj] = ["q_proj", "k_proj", "v_proj", "out_proj"].map(linear);
-        Ok(Self { q_proj: q_proj?, k_proj: k_proj?, v_proj: v_proj?, out_proj: out_proj?, heads })
-    }
-
-    /// The same where the three projections are one tensor, as PyTorch's own layer keeps them.
-    fn load_joined(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
-        let (weight, bias) = (w.get((3 * width, width), "in_proj_weight")?, w.get(3 * width, "in_proj_bias")?);
-        let part = |i: usize| -> crate::Result<Linear> {
-            let part = |x: &Tensor| x.narrow(0, i * width, width)?.contiguous();
-            Ok(Linear::new(part(&weight)?, Some(part(&bias)?))?)
-        };
-        let out_proj = Linear::load(&w.pp("out_proj"), width, width)?;
-        Ok(Self { q_proj: part(0)?, k_proj: part(1)?, v_proj: part(2)?, out_proj, heads })
-    }
-
-    fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let (q, k, v) = (self.q_proj.forward(q)?, self.k_proj.forward(k)?, self.v_proj.forward(v)?);
-        let scale = ((self.q_proj.outputs() / self.heads) as f32).sqrt().recip();
-        self.out_proj.forward(&attention(&q, &k, &v, self.heads, scale, bias)?)
     }
 }

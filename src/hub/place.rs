@@ -1,0 +1,107 @@
+//! A folder in which files are found by the model that they belong to.
+
+use super::{
+    blob::{Blob, Folder, Location, missing},
+    bundle::FILE,
+    catalog,
+};
+use crate::{Error, Result};
+
+/// A bundle's own folder, where names are names, or one that someone keeps released downloads in, by their published
+/// names, right there or in sub-folders named after the models.
+#[derive(Clone, Debug)]
+pub struct Place {
+    folder: Folder,
+    released: bool,
+}
+
+impl Place {
+    /// The folder of a bundle.
+    pub fn bundle(folder: Folder) -> Self {
+        Self { folder, released: false }
+    }
+
+    /// A folder with released downloads.
+    pub fn downloads(folder: Folder) -> Self {
+        Self { folder, released: true }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The file or folder `name` of a model, if it is there. Of a released file any of its published names will do.
+    pub(super) fn find(&self, model: &str, name: &str) -> Option<Location> {
+        let entry = match catalog::entry(model) {
+            Some(entry) if self.released => entry,
+            _ => return self.folder.find(name),
+        };
+        if !entry.is_folder() {
+            let names = entry.files.iter().find(|names| names.contains(&name));
+            let either = names.and_then(|names| names.iter().find_map(|name| entry.find(&self.folder, name)));
+            return either.or_else(|| entry.find(&self.folder, name));
+        }
+        // A model that is a folder: the sub-folder, or the given folder itself where its files lie right in it.
+        let mut places = entry.places(&self.folder);
+        places.push(self.folder.clone());
+        let whole =
+            |place: &Folder| entry.files.iter().all(|names| names.iter().any(|name| place.file(name).is_some()));
+        places.into_iter().find(whole).map(Location::Folder)
+    }
+
+    /// The same where it has to be there.
+    ///
+    /// # Errors
+    /// It is not; the hint says where it is published.
+    pub(super) fn locate(&self, model: &str, name: &str) -> Result<Location> {
+        self.find(model, name).ok_or_else(|| match self.entry(model) {
+            Some(entry) => {
+                let published = &entry.source;
+                Error::file(self.folder.path(), format!("no `{name}` of {model} in it")).with_hint(format!(
+                    "{name} is published at {published}; put it there or into a sub-folder `{model}`"
+                ))
+            }
+            None => missing(&self.folder.path().join(name)).with_hint(format!("{FILE} names it")),
+        })
+    }
+
+    /// A file that has to be there.
+    ///
+    /// # Errors
+    /// It is not, or it is a folder.
+    pub(super) fn file(&self, model: &str, name: &str) -> Result<Blob> {
+        match self.locate(model, name)? {
+            Location::File(blob) => Ok(blob),
+            Location::Folder(folder) => Err(Error::file(folder.path(), "expected a file, found a folder")),
+        }
+    }
+
+    /// A folder that has to be there; `what` says what should be in it.
+    ///
+    /// # Errors
+    /// It is not, or it is a file.
+    pub(super) fn sub_folder(&self, model: &str, name: &str, what: &str) -> Result<Folder> {
+        match self.locate(model, name)? {
+            Location::Folder(folder) => Ok(folder),
+            Location::File(blob) => {
+                Err(Error::file(blob.path(), format!("expected a folder with {what}, found a file")))
+            }
+        }
+    }
+
+    /// Which of some files and folders, each of a model, are not there, and where those are published if that is known.
+    pub(super) fn missing<'n>(&self, wanted: impl IntoIterator<Item = (&'n str, &'n str)>) -> Vec<String> {
+        let absent = wanted.into_iter().filter(|(model, name)| self.find(model, name).is_none());
+        absent
+            .map(|(model, name)| match self.entry(model) {
+                Some(entry) => format!("{name} ({})", entry.source),
+                None => name.to_owned(),
+            })
+            .collect()
+    }
+
+    fn entry(&self, model: &str) -> Option<&'static catalog::Entry> {
+        catalog::entry(model).filter(|_| self.released)
+    }
+}

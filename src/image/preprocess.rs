@@ -1,0 +1,145 @@
+//! Pictures as networks want to see them: square, of one size, as three planes of normalised numbers.
+
+use rayon::prelude::*;
+
+use super::{
+    Image,
+    resize::{Filter, shares},
+};
+
+/// How a network's pictures are prepared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Preprocess {
+    fit: Fit,
+    /// Of each channel, of values from 0 to 1.
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+/// How a picture becomes square.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    /// The shorter side is brought to the size, the middle of the longer one is kept.
+    Crop,
+    /// The longer side is brought to the size, the rest is black; see [`letterbox`].
+    Letterbox,
+    /// Both sides are brought to the size.
+    Stretch,
+}
+
+impl Preprocess {
+    /// CLIP as OpenAI published it, and BLIP and ImageReward after it: Pillow's bicubic to the shorter side, centre crop.
+    pub const CLIP: Self = Self {
+        fit: Fit::Crop,
+        mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+        std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+    };
+
+    /// HPSv2 (`hpsv2/src/open_clip/transform.py`, `ResizeMaxSize`): the whole picture on black, resized in floats.
+    pub const HPS: Self = Self { fit: Fit::Letterbox, ..Self::CLIP };
+
+    /// BLIP as it answers questions: Pillow's bicubic to exactly the size.
+    pub const BLIP_VQA: Self = Self { fit: Fit::Stretch, ..Self::CLIP };
+
+    /// SigLIP: Pillow's bicubic to exactly the size, values from -1 to 1.
+    pub const SIGLIP: Self = Self { fit: Fit::Stretch, mean: [0.5; 3], std: [0.5; 3] };
+
+    /// Some pictures, one after the other: (B, 3, side, side).
+    ///
+    /// # Panics
+    /// When `side` is 0 or a picture has no pixels.
+    pub fn batch(&self, images: &[Image], side: usize) -> Vec<f32> {
+        let planes: Vec<Vec<f32>> = images.par_iter().map(|image| self.planes(image, side)).collect();
+        planes.concat()
+    }
+
+    /// The red plane, then green, then blue, each row by row: (3, side, side).
+    fn planes(&self, image: &Image, side: usize) -> Vec<f32> {
+        let Self { fit, mean, std } = *self;
+        match fit {
+            Fit::Crop => image.resize_shorter_side(side, Filter::Bicubic).center_crop(side, side).to_chw(mean, std),
+            Fit::Stretch => image.resize(side, side, Filter::Bicubic).to_chw(mean, std),
+            Fit::Letterbox => {
+                let mut planes = letterbox(image, side);
+                for (channel, plane) in planes.chunks_exact_mut(side * side).enumerate() {
+                    plane.iter_mut().for_each(|value| *value = (*value - mean[channel]) / std[channel]);
+                }
+                planes
+            }
+        }
+    }
+}
+
+/// The whole picture in the middle of a black square, (3, side, side), values from 0 to 1 or a little beyond: as
+/// torchvision does it on tensors, nothing is rounded to 8 bits between the passes or after them. An odd rest goes to the
+/// right and below. (The original leaves a picture alone whose longer side fits, and then fails unless it is square.)
+fn letterbox(image: &Image, side: usize) -> Vec<f32> {
+    let scale = side as f64 / image.width.max(image.height) as f64;
+    let fitted = |length: usize| ((length as f64 * scale).round_ties_even() as usize).max(1);
+    let (width, height) = (fitted(image.width), fitted(image.height));
+    let (left, top) = ((side - width) / 2, (side - height) / 2);
+    let mut planes = vec![0.0; 3 * side * side];
+    for (channel, plane) in planes.chunks_exact_mut(side * side).enumerate() {
+        let resized = resize_plane(image, channel, width, height);
+        let rows = plane.chunks_exact_mut(side).skip(top).zip(resized.chunks_exact(width));
+        rows.for_each(|(to, from)| to[left..left + width].copy_from_slice(from));
+    }
+    planes
+}
+
+/// One channel at this size by the bicubic filter, values from 0 to 1 or a little beyond.
+fn resize_plane(image: &Image, channel: usize, width: usize, height: usize) -> Vec<f32> {
+    let columns: Vec<_> = shares(image.width, width, Filter::Bicubic).collect();
+    let mut lines = Vec::with_capacity(image.height); // as wide as the result, as many as there were
+    for row in image.pixels.chunks_exact(3 * image.width) {
+        let value = |x: usize| f64::from(row[3 * x + channel]) / 255.0;
+        let sum = |(first, shares): &(usize, Vec<f64>)| -> f64 {
+            shares.iter().enumerate().map(|(i, share)| share * value(first + i)).sum()
+        };
+        lines.push(columns.iter().map(sum).collect::<Vec<f64>>());
+    }
+    let mut plane = Vec::with_capacity(width * height);
+    for (first, shares) in shares(image.height, height, Filter::Bicubic) {
+        let sum = |x: usize| -> f64 { shares.iter().enumerate().map(|(i, share)| share * lines[first + i][x]).sum() };
+        plane.extend((0..width).map(|x| sum(x) as f32));
+    }
+    plane
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn white(width: usize, height: usize) -> Image {
+        Image::new(width, height, vec![255; 3 * width * height])
+    }
+
+    #[test]
+    fn a_letterbox_keeps_the_aspect_and_is_black_around_it() {
+        for (width, height) in [(9, 4), (4, 9), (8, 8), (8, 3), (100, 1)] {
+            let plane = &letterbox(&white(width, height), 8)[..64];
+            let row = |y: usize| plane[8 * y..8 * (y + 1)].iter().filter(|value| **value > 0.5).count();
+            let rows: Vec<usize> = (0..8).map(row).collect();
+            let expected: [usize; 8] = match (width, height) {
+                (9, 4) => [0, 0, 8, 8, 8, 8, 0, 0], // 3.56 rows
+                (4, 9) => [4; 8],
+                (8, 3) => [0, 0, 8, 8, 8, 0, 0, 0],
+                (100, 1) => [0, 0, 0, 8, 0, 0, 0, 0],
+                _ => [8; 8],
+            };
+            assert_eq!(rows, expected, "{width} x {height}");
+            assert!(plane.iter().all(|value| *value == 0.0 || (*value - 1.0).abs() < 1e-6));
+        }
+    }
+
+    #[test]
+    fn a_batch_is_its_pictures_one_after_the_other() {
+        let pictures = [white(5, 7), Image::new(9, 4, (0..108).collect())];
+        for preprocess in [Preprocess::CLIP, Preprocess::HPS, Preprocess::SIGLIP] {
+            let both = preprocess.batch(&pictures, 6);
+            let each = pictures.iter().flat_map(|one| preprocess.planes(one, 6));
+            assert_eq!(both, each.collect::<Vec<_>>());
+            assert_eq!(both.len(), 2 * 3 * 6 * 6);
+        }
+    }
+}

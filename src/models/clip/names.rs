@@ -1,0 +1,119 @@
+//! Where the parts of a CLIP lie in files of Hugging Face and in those of OpenCLIP.
+
+use super::EPS;
+use crate::{
+    Result,
+    nn::{Activation, LayerNorm, Linear, Mlp, SelfAttention, VitBlock, Weights},
+};
+
+/// Who wrote the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// `CLIPModel`, a folder.
+    HuggingFace,
+    /// OpenCLIP and HPSv2, one `.pt`: the text network lies at the root, projections are stored inputs first.
+    OpenClip,
+}
+
+impl Layout {
+    /// Told by the name of the picture's projection.
+    pub fn of(w: &Weights) -> Self {
+        if w.has(Self::OpenClip.visual_projection()) { Self::OpenClip } else { Self::HuggingFace }
+    }
+
+    /// The tensors of the network that reads.
+    pub fn text_model(self, w: &Weights) -> Weights {
+        w.pp(self.pick("text_model", ""))
+    }
+
+    /// The tensors of the network that sees.
+    pub fn vision_model(self, w: &Weights) -> Weights {
+        w.pp(self.pick("vision_model", "visual"))
+    }
+
+    pub fn token_embedding(self) -> &'static str {
+        self.pick("embeddings.token_embedding.weight", "token_embedding.weight")
+    }
+
+    pub fn position_embedding(self) -> &'static str {
+        self.pick("embeddings.position_embedding.weight", "positional_embedding")
+    }
+
+    pub fn class_embedding(self) -> &'static str {
+        self.pick("embeddings.class_embedding", "class_embedding")
+    }
+
+    pub fn patch_embedding(self) -> &'static str {
+        self.pick("embeddings.patch_embedding", "conv1")
+    }
+
+    /// Before the blocks of the network that sees.
+    pub fn pre_layrnorm(self) -> &'static str {
+        self.pick("pre_layrnorm", "ln_pre")
+    }
+
+    /// Behind the blocks of the network that sees.
+    pub fn post_layernorm(self) -> &'static str {
+        self.pick("post_layernorm", "ln_post")
+    }
+
+    /// Behind the blocks of the network that reads.
+    pub fn final_layer_norm(self) -> &'static str {
+        self.pick("final_layer_norm", "ln_final")
+    }
+
+    /// The blocks of either network, pre-norm, below its own `w`.
+    pub fn blocks(self, w: &Weights, width: usize, heads: usize, act: Activation) -> Result<Vec<VitBlock>> {
+        let name = self.pick("encoder.layers", "transformer.resblocks");
+        if heads == 0 || !width.is_multiple_of(heads) {
+            let expected = format!("a width that {heads} heads share");
+            let first = format!("{name}.0.{}.weight", self.pick("layer_norm1", "ln_1"));
+            return Err(w.mismatch(&first, expected, width.to_string()));
+        }
+        (0..w.count(name).max(1)).map(|i| self.block(&w.pp(name).pp(i), width, heads, act)).collect()
+    }
+
+    fn block(self, w: &Weights, width: usize, heads: usize, act: Activation) -> Result<VitBlock> {
+        if self == Self::HuggingFace {
+            return VitBlock::load_apart(w, width, heads, EPS, act);
+        }
+        Ok(VitBlock {
+            norm1: LayerNorm::load(&w.pp("ln_1"), width, EPS)?,
+            attn: SelfAttention::load_joined(&w.pp("attn"), width, heads)?,
+            ls1: None,
+            norm2: LayerNorm::load(&w.pp("ln_2"), width, EPS)?,
+            mlp: Mlp::load_named(&w.pp("mlp"), width, act, ["c_fc", "c_proj"])?,
+            ls2: None,
+        })
+    }
+
+    /// From texts of `width` into the space that both share.
+    pub fn project_text(self, w: &Weights, width: usize) -> Result<Linear> {
+        self.project(w, self.pick("text_projection.weight", "text_projection"), width)
+    }
+
+    /// From pictures of `width` into the space that both share.
+    pub fn project_pictures(self, w: &Weights, width: usize) -> Result<Linear> {
+        self.project(w, self.visual_projection(), width)
+    }
+
+    fn visual_projection(self) -> &'static str {
+        self.pick("visual_projection.weight", "visual.proj")
+    }
+
+    fn project(self, w: &Weights, name: &str, width: usize) -> Result<Linear> {
+        let [rows, columns] = w.dims(name)?;
+        let weight = match self {
+            Self::HuggingFace => w.get((rows, width), name)?,
+            Self::OpenClip => w.get((width, columns), name)?.t()?.contiguous()?,
+        };
+        Linear::of(w, weight, None)
+    }
+
+    fn pick(self, hugging_face: &'static str, open_clip: &'static str) -> &'static str {
+        match self {
+            Self::HuggingFace => hugging_face,
+            Self::OpenClip => open_clip,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! SigLIP's eye (arXiv 2303.15343): a vision transformer without a class token whose tokens are pooled by attention.
+//!
+//! Reference: Hugging Face `modeling_siglip.py`, `SiglipVisionTransformer`; the fields are named as in its files. The text
+//! half of those files is not read.
+
+use candle_core::Tensor;
+use serde::Deserialize;
+
+use crate::{
+    Error, Result,
+    nn::{Activation, CrossAttention, LayerNorm, Mlp, PatchEmbed, VitBlock, Weights, residual},
+};
+
+/// All LayerNorms of all released models.
+const EPS: f32 = 1e-6;
+
+/// What the weights cannot tell, from the file's `config.json`, which leaves out what is as usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Of the network that sees.
+    pub vision_config: VisionConfig,
+}
+
+/// What the weights of the vision network cannot tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct VisionConfig {
+    /// Heads of each block and of the pooling.
+    pub num_attention_heads: usize,
+    /// Side of the pictures in pixels. It need not be a multiple of the patch: what is left over at the right and below
+    /// is not seen.
+    pub image_size: usize,
+}
+
+impl Default for VisionConfig {
+    fn default() -> Self {
+        Self { num_attention_heads: 12, image_size: 224 }
+    }
+}
+
+/// The network. Its other sizes are read off the weights.
+#[derive(Clone, Debug)]
+pub struct SiglipVision {
+    patch_embedding: PatchEmbed,
+    position_embedding: Tensor, // (1, grid * grid, C)
+    layers: Vec<VitBlock>,
+    post_layernorm: LayerNorm,
+    head: PoolingHead,
+    side: usize,
+}
+
+impl SiglipVision {
+    /// The tensors below `w`, `vision_model` of a whole file.
+    ///
+    /// # Errors
+    /// A tensor is missing or of another shape than the others imply.
+    pub fn load(w: &Weights, config: &VisionConfig) -> Result<Self> {
+        const POSITIONS: &str = "embeddings.position_embedding.weight";
+        let patch_embedding = PatchEmbed::load(&w.pp("embeddings.patch_embedding"))?;
+        let (width, heads, side) = (patch_embedding.width(), config.num_attention_heads, config.image_size);
+        let [positions, _] = w.dims(POSITIONS)?;
+        let grid = side / patch_embedding.patch();
+        if grid * grid != positions || grid == 0 {
+            let expected = format!("{} positions for pictures of {side} x {side}", grid * grid);
+            return Err(w.mismatch(POSITIONS, expected, positions.to_string()));
+        }
+        if heads == 0 || !width.is_multiple_of(heads) {
+            return Err(w.mismatch(POSITIONS, format!("a width that {heads} heads share"), width.to_string()));
+        }
+        let layers = w.pp("encoder.layers");
+        let block = |i: usize| VitBlock::load_apart(&layers.pp(i), width, heads, EPS, Activation::GeluTanh);
+        Ok(Self {
+            position_embedding: w.get((positions, width), POSITIONS)?.unsqueeze(0)?,
+            layers: (0..w.count("encoder.layers").max(1)).map(block).collect::<Result<_>>()?,
+            post_layernorm: LayerNorm::load(&w.pp("post_layernorm"), width, EPS)?,
+            head: PoolingHead::load(&w.pp("head"), width, heads)?,
+            patch_embedding,
+            side,
+        })
+    }
+
+    /// Side in pixels of the pictures that it reads.
+    pub fn side(&self) -> usize {
+        self.side
+    }
+
+    /// Numbers per token, and of a whole picture.
+    pub fn width(&self) -> usize {
+        self.patch_embedding.width()
+    }
+
+    /// The patches of pictures (B, 3, side, side) with their positions: (B, grid * grid, C).
+    pub fn embed(&self, pixels: &Tensor) -> Result<Tensor> {
+        let (_, _, height, width) = pixels.dims4()?;
+        let side = self.side;
+        if (height, width) != (side, side) {
+            return Err(Error::input(format!("SigLIP reads pictures of {side} x {side}, not {width} x {height}")));
+        }
+        let pixels = pixels.to_dtype(self.position_embedding.dtype())?;
+        Ok(self.patch_embedding.forward(&pixels)?.broadcast_add(&self.position_embedding)?) // (B, L, C)
+    }
+
+    /// What it makes of each patch of pictures (B, 3, side, side), normalised to -1..1: (B, grid * grid, C).
+    pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        let mut x = self.embed(pixels)?;
+        for layer in &self.layers {
+            x = layer.forward(&x)?;
+        }
+        Ok(self.post_layernorm.forward(&x)?)
+    }
+
+    /// The picture as a whole, of what [`SiglipVision::forward`] returned: (B, C).
+    pub fn pooled(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.head.forward(hidden)?)
+    }
+
+    /// Floating-point operations for one picture.
+    pub fn flops(&self) -> f64 {
+        let patches = self.position_embedding.dims()[1];
+        let blocks: f64 = self.layers.iter().map(|layer| layer.flops(patches)).sum();
+        let head = self.head.attention.flops(1, patches) + self.head.mlp.flops(1);
+        self.patch_embedding.flops(patches) + blocks + head
+    }
+}
+
+/// A learned question to all tokens, then a feed-forward layer.
+#[derive(Clone, Debug)]
+struct PoolingHead {
+    probe: Tensor, // (1, 1, C)
+    attention: CrossAttention,
+    layernorm: LayerNorm,
+    mlp: Mlp,
+}
+
+impl PoolingHead {
+    fn load(w: &Weights, width: usize, heads: usize) -> Result<Self> {
+        Ok(Self {
+            probe: w.get((1, 1, width), "probe")?,
+            attention: CrossAttention::load_joined(&w.pp("attention"), width, heads)?,
+            layernorm: LayerNorm::load(&w.pp("layernorm"), width, EPS)?,
+            mlp: Mlp::load(&w.pp("mlp"), width, Activation::GeluTanh)?,
+        })
+    }
+
+    /// (B, L, C) -> (B, C)
+    fn forward(&self, hidden: &Tensor) -> candle_core::Result<Tensor> {
+        let (b, _, width) = hidden.dims3()?;
+        let probe = self.probe.broadcast_as((b, 1, width))?.contiguous()?;
+        let x = self.attention.forward(&probe, hidden, hidden, None)?; // (B, 1, C)
+        residual(&x, &self.mlp.forward(&self.layernorm.forward(&x)?)?, None)?.squeeze(1)
+    }
+}

@@ -1,0 +1,227 @@
+//! Downloads, from a small server on this machine that speaks as Hugging Face does, and from nowhere.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use assert_cmd::Command;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    desk::{Desk, Said},
+    scoring::recorded,
+};
+
+/// Files of repositories: repository, file, content.
+type Files = Vec<(&'static str, &'static str, Vec<u8>)>;
+
+/// What the server does and has seen.
+#[derive(Default)]
+struct State {
+    files: Files,
+    /// Downloads that break off half-way before one comes through.
+    breaks: AtomicUsize,
+    /// Send other bytes than announced.
+    lies: bool,
+    /// The first byte asked for, of every download.
+    starts: Mutex<Vec<usize>>,
+}
+
+/// Serves until the test ends; returns the endpoint.
+fn serve(state: Arc<State>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = answer(stream, &state); // the client may have gone
+        }
+    });
+    endpoint
+}
+
+fn answer(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let request = lines.next().transpose()?.unwrap_or_default();
+    let mut start = None;
+    while let Some(line) = lines.next().transpose()?.filter(|line| !line.is_empty()) {
+        if let Some(range) = line.to_lowercase().strip_prefix("range: bytes=") {
+            let (from, to) = range.split_once('-').unwrap();
+            start = Some((from.parse::<usize>().unwrap(), to.to_owned()));
+        }
+    }
+    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+    if let Some(repository) = path.strip_prefix("/api/models/").and_then(|path| path.strip_suffix("/revision/main")) {
+        let own = state.files.iter().filter(|(of, ..)| *of == repository);
+        let siblings: Vec<_> = own.map(|(_, name, _)| serde_json::json!({ "rfilename": name })).collect();
+        let known = !siblings.is_empty();
+        let body = serde_json::json!({ "sha": "c0ffee", "siblings": siblings }).to_string();
+        let status = if known { "200 OK" } else { "404 Not Found" };
+        let length = body.len();
+        return write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    }
+    let of = |(repository, name, _): &&(&str, &str, _)| path == format!("/{repository}/resolve/main/{name}");
+    let Some((.., content)) = state.files.iter().find(of) else {
+        return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    };
+    let (from, to) = start.unwrap_or_default();
+    let end = to.parse::<usize>().map_or(content.len(), |last| last + 1);
+    let sum: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    write!(
+        stream,
+        "HTTP/1.1 206 Partial Content\r\nETag: \"{sum}\"\r\nX-Repo-Commit: c0ffee\r\nContent-Length: {}\r\n\
+         Content-Range: bytes {from}-{}/{}\r\nConnection: close\r\n\r\n",
+        end - from,
+        end - 1,
+        content.len()
+    )?;
+    if to.is_empty() {
+        state.starts.lock().unwrap().push(from);
+        let breaks = state.breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        let end = if breaks { end / 2 } else { end };
+        let lie: Vec<u8> = if state.lies { vec![0; content.len()] } else { content.clone() };
+        return stream.write_all(&lie[from..end]);
+    }
+    stream.write_all(&content[from..end])
+}
+
+/// Runs the program against an endpoint.
+fn run(desk: &Desk, endpoint: &str, arguments: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ttsvar"));
+    command.current_dir(desk.path("")).env("HF_ENDPOINT", endpoint).env("HF_HOME", desk.path("home"));
+    for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env_remove(proxy);
+    }
+    let output = command.args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+const FETCH_HPS: [&str; 5] = ["models", "fetch", "hps", "--weights", "downloads"];
+
+/// What the scorer `hps` needs, small.
+fn hps() -> Files {
+    vec![
+        ("xswu/HPSv2", "HPS_v2.1_compressed.pt", fs::read(recorded("hpsv2-tiny/HPS_v2.1_compressed.pt")).unwrap()),
+        ("xswu/HPSv2", "README.md", b"not wanted".to_vec()),
+        ("openai/clip-vit-large-patch14", "merges.txt", fs::read(recorded("clip-tiny/model/merges.txt")).unwrap()),
+    ]
+}
+
+#[test]
+fn a_download_that_broke_off_goes_on_and_what_came_can_be_used() {
+    let desk = Desk::new();
+    let state = Arc::new(State { files: hps(), breaks: AtomicUsize::new(1), ..State::default() });
+    let endpoint = serve(state.clone());
+    let broken = run(&desk, &endpoint, &FETCH_HPS);
+    assert_eq!(broken.code, Some(2), "{broken:?}");
+    assert!(broken.err.contains("error: hps-v2.1: Hugging Face xswu/HPSv2 cannot be reached: "), "{broken:?}");
+    assert!(
+        broken
+            .err
+            .contains("hint: fetch HPS_v2.1_compressed.pt in another way and put it into a sub-folder `hps-v2.1`")
+    );
+    assert!(broken.out.contains("clip-bpe: merges.txt, "), "the rest is fetched: {broken:?}");
+
+    let whole = run(&desk, &endpoint, &FETCH_HPS);
+    assert_eq!(whole.code, Some(0), "{whole:?}");
+    assert!(whole.out.starts_with("hps-v2.1: HPS_v2.1_compressed.pt, 2.1 MB"), "{whole:?}");
+    assert!(whole.err.contains("clip-bpe: is there already"), "{whole:?}");
+    let size = state.files[0].2.len();
+    assert_eq!(*state.starts.lock().unwrap(), [0, 0, size / 2], "weights, merges, the second half of the weights");
+    let listed = desk.works(&["models", "--weights", "downloads"]);
+    let line = listed.lines().find(|line| line.contains("HPS_v2.1_compressed.pt")).unwrap();
+    assert!(line.contains("present"), "{line}");
+
+    fs::copy(recorded("hpsv2-tiny/open_clip_model_config.json"), desk.path("downloads/open_clip_model_config.json"))
+        .unwrap();
+    let picture = recorded("hpsv2-tiny/images").join("img3_224x224.png").display().to_string();
+    if recorded("hpsv2-tiny/images/img3_224x224.png").exists() {
+        let scored = desk.works(&["score", &picture, "--prompt", "a cat", "--scorer", "hps", "--weights", "downloads"]);
+        assert!(scored.contains("hps"), "{scored}");
+    }
+}
+
+#[test]
+fn what_came_is_held_against_what_was_announced() {
+    let desk = Desk::new();
+    let endpoint = serve(Arc::new(State { files: hps(), lies: true, ..State::default() }));
+    let said = run(&desk, &endpoint, &FETCH_HPS);
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
+    assert_eq!(said.err.matches("did not arrive whole").count(), 2, "{said:?}");
+    let left = desk.files();
+    assert!(!left.iter().any(|file| file.ends_with(".pt") || file.ends_with(".txt")), "{left:?}");
+}
+
+#[test]
+fn a_whole_system_is_fetched_with_its_shards_and_folders() {
+    let desk = Desk::new();
+    let infinity = "FoundationVision/Infinity";
+    let t5 = "google/flan-t5-xl";
+    let dino = "facebook/dinov2-with-registers-large";
+    let names = [
+        (infinity, "infinity_8b_weights/model.safetensors.index.json"),
+        (infinity, "infinity_8b_weights/00001.safetensors"),
+        (infinity, "infinity_2b_reg.pth"),
+        (infinity, "infinity_vae_d56_f8_14_patchify.pth"),
+        (t5, "config.json"),
+        (t5, "tokenizer.json"),
+        (t5, "model.safetensors.index.json"),
+        (t5, "model-00001-of-00002.safetensors"),
+        (t5, "model-00002-of-00002.safetensors"),
+        (t5, "pytorch_model.bin.index.json"),
+        (dino, "config.json"),
+        (dino, "model.safetensors"),
+        ("THUDM/ImageReward", "ImageReward.pt"),
+        ("google-bert/bert-base-uncased", "vocab.txt"),
+    ];
+    let files = names.map(|(repository, name)| (repository, name, name.as_bytes().to_vec())).to_vec();
+    let state = Arc::new(State { files, ..State::default() });
+    let endpoint = serve(state.clone());
+    let fetch = || run(&desk, &endpoint, &["models", "fetch", "infinity-8b", "--weights", "downloads", "--json", "-q"]);
+    let said = fetch();
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    let fetched: Vec<serde_json::Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(fetched.len(), names.len() - 2, "all but the other model and the other shards: {said:?}");
+    assert!(
+        fetched
+            .iter()
+            .all(|line| fs::read(line["path"].as_str().unwrap()).unwrap() == line["file"].as_str().unwrap().as_bytes())
+    );
+    // Of a set that is not whole, only what is missing is fetched again, here with all its bytes begun.
+    let weights = fetched.iter().find(|line| line["name"] == "dinov2-large" && line["file"] == "model.safetensors");
+    let place = std::path::PathBuf::from(weights.unwrap()["path"].as_str().unwrap());
+    let blob = place.canonicalize().unwrap();
+    fs::rename(&blob, blob.with_extension("part")).unwrap();
+    fs::remove_file(&place).unwrap();
+    let before = state.starts.lock().unwrap().len();
+    assert_eq!(fetch().code, Some(0));
+    assert_eq!(state.starts.lock().unwrap()[before..], [0]);
+    assert!(place.exists());
+    let error = run(&desk, &endpoint, &["generate", "a cat", "--model", "infinity-8b", "--weights", "downloads"]);
+    assert!(!error.err.contains("missing"), "everything was found: {error:?}");
+}
+
+#[test]
+fn without_a_connection_it_is_said_what_is_missing_and_where_it_goes() {
+    let desk = Desk::new();
+    let nobody = "http://127.0.0.1:9"; // the discard port, on which nobody listens
+    let said = run(&desk, nobody, &["models", "fetch", "aesthetic", "image-reward", "--weights", "downloads"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
+    let lines: Vec<&str> = said.err.lines().collect();
+    assert_eq!(lines.len(), 8, "two lines for each of four: {said:?}");
+    assert!(lines[0].starts_with("error: aesthetic-v2.5: is not on Hugging Face, but published by GitHub"), "{said:?}");
+    assert!(lines[1].starts_with("hint: download aesthetic_predictor_v2_5.pth there and put it into downloads or"));
+    assert!(
+        lines[2].starts_with("error: siglip-so400m-patch14-384: Hugging Face google/siglip-so400m-patch14-384 cannot")
+    );
+    assert!(lines[3].ends_with("put it into a sub-folder `siglip-so400m-patch14-384` of the folder for --weights"));
+    let unknown = desk.refuses(&["models", "fetch", "pickscore"]);
+    assert!(unknown.contains("no weights are known as `pickscore`") && unknown.contains("hps-v2.1"), "{unknown}");
+}
