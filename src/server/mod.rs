@@ -1,7 +1,7 @@
 //! Searches over HTTP: an interface like OpenAI's for images, jobs that can be watched, and a page that shows them.
 //!
-//! A request becomes an [`order::Order`], the [`desk::Desk`] queues it, a worker thread carries it out and tells its
-//! [`log::Log`], the [`store::Store`] keeps what came of it. Routes only translate.
+//! A request becomes an `order::Order`, the `desk::Desk` queues it, a worker thread carries it out and tells its
+//! `log::Log`, the `store::Store` keeps what came of it. Routes only translate.
 
 mod desk;
 mod follow;
