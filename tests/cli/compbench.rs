@@ -254,7 +254,7 @@ fn what_cannot_be_judged_is_refused() {
     let refused = refused.replace(&data(""), "DATA/");
     insta::assert_snapshot!(refused, @r#"
     $ eval compbench --images made --samples 1 --prompts prompts --categories color,spatial,non_spatial
-    error: T2I-CompBench needs a BLIP (blip-vqa: salesforce/BLIP, about 1.5 GB) and a vocabulary (bert-base-uncased: Hugging Face google-bert/bert-base-uncased) and a detector (mask2former-swin-s: OpenMMLab model zoo, mmdetection v2.0 or Hugging Face facebook/mask2former-swin-small-coco-instance, about 0.28 GB) and a CLIP (clip-vit-base-patch32: Hugging Face openai/clip-vit-base-patch32, about 0.6 GB)
+    error: T2I-CompBench needs a BLIP (blip-vqa: salesforce/BLIP, about 1.5 GB) and a vocabulary (bert-base-uncased: Hugging Face google-bert/bert-base-uncased) and a detector (mask2former-swin-s: OpenMMLab model zoo, mmdetection v2.0 or Hugging Face facebook/mask2former-swin-small-coco-instance, about 0.28 GB) and a CLIP (clip-vit-base-patch32: Hugging Face openai/clip-vit-base-patch32, about 0.60 GB)
     hint: `ttsvar models fetch blip-vqa bert-base-uncased mask2former-swin-small-coco-instance clip-vit-base-patch32 --weights DIR` brings it or says where it is; then give `--judges DIR`
     $ eval compbench --images made --samples 1 --prompts prompts --categories color --blip none.pth
     error: T2I-CompBench needs the BLIP `none.pth`, which is not there (--blip) and a vocabulary (bert-base-uncased: Hugging Face google-bert/bert-base-uncased)
