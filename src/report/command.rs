@@ -17,7 +17,7 @@ pub(super) struct Command {
 pub(super) const PLAN_FILE: &str = "plan.toml";
 
 /// The settings of a trace that are flags of their own, and those flags.
-const FLAGS: [(&str, &str); 9] = [
+const FLAGS: [(&str, &str); 10] = [
     ("cfg", "--cfg"),
     ("cfg_layer", "--cfg-layer"),
     ("tau", "--tau"),
@@ -27,6 +27,7 @@ const FLAGS: [(&str, &str); 9] = [
     ("pixels", "--pixels"),
     ("schedule", "--schedule"),
     ("dtype", "--dtype"),
+    ("scorers", "--scorer"),
 ];
 
 /// The command of the search that left this trace. It says all that a later version might choose differently.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{arguments, numbers, table::Table, talk::Talk};
 use crate::{
-    Result,
+    Error, Result,
     bench::Machine,
     bundle::{self, DEMO},
     hub::{Folder, bundle::RELEASED, catalog::ENTRIES},
@@ -132,7 +132,7 @@ fn weights(path: &Path) -> Finding {
         let bundle = bundle::find(name, Some(path))?;
         bundle.missing(&[bundle.usual_scorer()?])
     };
-    let models = RELEASED.map(|name| (name, missing(name).unwrap_or_default()));
+    let models = RELEASED.map(|name| (name, missing(name).unwrap_or_else(|error: Error| vec![error.to_string()])));
     let whole: Vec<&str> = models.iter().filter(|(_, missing)| missing.is_empty()).map(|(name, _)| *name).collect();
     let folder = Folder::Disk(path.to_owned());
     let there = |entry: &&crate::hub::catalog::Entry| entry.presence(&folder).iter().any(|file| file.found.is_some());

@@ -11,8 +11,9 @@ use crate::search::Trace;
 /// Cost, settings, scales, plan.
 pub(super) fn section(trace: &Trace) -> String {
     format!(
-        "<section class=\"facts\">\n<div><h2>Cost</h2>\n{}</div>\n<div><h2>Time</h2>\n{}</div>\n<div class=\"settings\"><h2>Settings</h2>\n{}</div>\n\
-         <div><h2>Scales</h2>\n{}</div>\n<div class=\"plan\"><h2>Plan</h2>\n<pre tabindex=\"0\">{}</pre></div>\n</section>\n",
+        "<section class=\"facts\">\n<div><h2>Cost</h2>\n{}</div>\n<div><h2>Time</h2>\n{}</div>\n\
+         <div class=\"settings\"><h2>Settings</h2>\n{}</div>\n<div><h2>Scales</h2>\n{}</div>\n\
+         <div class=\"plan\"><h2>Plan</h2>\n<pre tabindex=\"0\">{}</pre></div>\n</section>\n",
         cost(trace),
         time(trace),
         settings(trace),
@@ -100,6 +101,7 @@ fn scales(trace: &Trace) -> String {
     };
     let rows: String = trace.scales.iter().enumerate().map(row).collect();
     format!(
-        "<div class=\"wide\"><table class=\"scales\">\n<tr><th>scale<th>grid<th>rows<th>states<th>seconds<th>then\n{rows}</table></div>\n"
+        "<div class=\"wide\"><table class=\"scales\">\n\
+         <tr><th>scale<th>grid<th>rows<th>states<th>seconds<th>then\n{rows}</table></div>\n"
     )
 }

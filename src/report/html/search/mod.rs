@@ -95,7 +95,8 @@ fn repeat(command: &Command) -> String {
         format!("<p>with <a download=\"{PLAN_FILE}\" href=\"{url}\">{PLAN_FILE}</a>, the plan below</p>\n")
     });
     format!(
-        "<section class=\"repeat\">\n<h2>The command that repeats it</h2>\n<pre id=\"command\" tabindex=\"0\">{}</pre>\n{}</section>\n",
+        "<section class=\"repeat\">\n<h2>The command that repeats it</h2>\n\
+         <pre id=\"command\" tabindex=\"0\">{}</pre>\n{}</section>\n",
         escaped(&command.line),
         file.unwrap_or_default()
     )
