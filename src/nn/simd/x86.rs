@@ -1,0 +1,137 @@
+//! Vectors of AVX-512 and of AVX2.
+
+use std::arch::x86_64::*;
+
+use half::bf16;
+
+use super::{Kernel, Lanes};
+
+#[target_feature(enable = "avx512f,avx2,fma")]
+pub fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Avx512>()
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub fn with_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Avx2>()
+}
+
+/// Implements an operation by an instruction.
+macro_rules! operations {
+    ($($name:ident($($arg:ident),*) = $instruction:ident($($order:ident),*);)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: Self),*) -> Self {
+            let itself = self;
+            // SAFETY: reached through `dispatch`, which has seen the feature.
+            Self(unsafe { $instruction($(operations!(@ itself $order)),*) })
+        }
+    )*};
+    (@ $itself:ident this) => { $itself.0 };
+    (@ $itself:ident $other:ident) => { $other.0 };
+}
+
+#[derive(Clone, Copy)]
+pub struct Avx512(__m512);
+
+impl Lanes for Avx512 {
+    const COUNT: usize = 16;
+    const TILE_ROWS: usize = 12;
+    const TILE_VECTORS: usize = 2;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: reached through `dispatch`, which has seen the feature.
+        Self(unsafe { _mm512_set1_ps(value) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_at(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for sixteen values.
+        Self(unsafe { _mm512_loadu_ps(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn store_at(self, to: *mut f32) {
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_at(from: *const bf16) -> Self {
+        // SAFETY: the caller vouches for sixteen values.
+        let halves = unsafe { _mm256_loadu_si256(from.cast()) };
+        // SAFETY: reached through `dispatch`, which has seen the feature.
+        Self(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) })
+    }
+
+    // Of a NaN and a number `max` and `min` return the second argument.
+    operations! {
+        add(other) = _mm512_add_ps(this, other);
+        sub(other) = _mm512_sub_ps(this, other);
+        mul(other) = _mm512_mul_ps(this, other);
+        div(other) = _mm512_div_ps(this, other);
+        mul_add(factor, term) = _mm512_fmadd_ps(this, factor, term);
+        at_least(bound) = _mm512_max_ps(bound, this);
+        at_most(bound) = _mm512_min_ps(bound, this);
+        times_two_to(power) = _mm512_scalef_ps(this, power);
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Avx2(__m256);
+
+impl Lanes for Avx2 {
+    const COUNT: usize = 8;
+    const TILE_ROWS: usize = 6;
+    const TILE_VECTORS: usize = 2;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: reached through `dispatch`, which has seen the feature.
+        Self(unsafe { _mm256_set1_ps(value) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_at(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for eight values.
+        Self(unsafe { _mm256_loadu_ps(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn store_at(self, to: *mut f32) {
+        // SAFETY: the caller vouches for eight values.
+        unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_at(from: *const bf16) -> Self {
+        // SAFETY: the caller vouches for eight values.
+        let halves = unsafe { _mm_loadu_si128(from.cast()) };
+        // SAFETY: reached through `dispatch`, which has seen the feature.
+        Self(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves))) })
+    }
+
+    // Of a NaN and a number `max` and `min` return the second argument.
+    operations! {
+        add(other) = _mm256_add_ps(this, other);
+        sub(other) = _mm256_sub_ps(this, other);
+        mul(other) = _mm256_mul_ps(this, other);
+        div(other) = _mm256_div_ps(this, other);
+        mul_add(factor, term) = _mm256_fmadd_ps(this, factor, term);
+        at_least(bound) = _mm256_max_ps(bound, this);
+        at_most(bound) = _mm256_min_ps(bound, this);
+    }
+
+    #[inline(always)]
+    fn times_two_to(self, power: Self) -> Self {
+        // SAFETY: reached through `dispatch`, which has seen the feature.
+        unsafe {
+            let two_to = |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))));
+            let n = _mm256_cvtps_epi32(power.0);
+            let half = _mm256_srai_epi32::<1>(n);
+            let rest = _mm256_sub_epi32(n, half);
+            // In two steps, so that both powers are numbers of full precision.
+            Self(_mm256_mul_ps(_mm256_mul_ps(self.0, two_to(half)), two_to(rest)))
+        }
+    }
+}
