@@ -41,7 +41,7 @@ pub use patch_embed::PatchEmbed;
 pub use resample::{area, bilinear};
 pub use residual::residual;
 pub use rope::{Rope, split_and_rotate};
-pub use simd::{kernels, kernels_forced};
+pub use simd::{check_kernels, kernels, kernels_forced};
 pub use vit::{SelfAttention, VitBlock};
 pub(crate) use vit::{heads_for, side_of_grid};
 pub use weights::{TensorInfo, TensorSource, Weights};

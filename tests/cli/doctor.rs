@@ -1,5 +1,7 @@
 //! What the program says of the machine that it runs on.
 
+use std::process::{Command, Output};
+
 use serde_json::Value;
 
 use crate::desk::Desk;
@@ -26,7 +28,32 @@ fn a_machine_that_passes_the_tests_is_found_to_work() {
     assert_eq!(finding(&said, "company")["facts"], true);
     assert!(finding(&said, "speed")["facts"]["flops_per_second_and_thread"].as_f64().unwrap() > 0.0);
     let kernels = &finding(&said, "kernels")["facts"]["chosen"];
-    assert!(["avx512", "avx2", "portable"].iter().any(|name| kernels == name), "{kernels}");
+    assert!(["avx512", "avx2", "neon", "portable"].iter().any(|name| kernels == name), "{kernels}");
+}
+
+/// The program with `TTSVAR_KERNELS` set.
+fn with_kernels(name: &str, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ttsvar")).args(arguments).env("TTSVAR_KERNELS", name).output().unwrap()
+}
+
+#[test]
+fn kernels_can_be_chosen_by_name() {
+    let said: Value = serde_json::from_slice(&with_kernels("portable", &["doctor", "--json"]).stdout).unwrap();
+    let kernels = finding(&said, "kernels");
+    assert_eq!((&kernels["state"], &kernels["facts"]["forced"]), (&"note".into(), &true.into()));
+    assert_eq!(kernels["facts"]["chosen"], "portable");
+    assert_eq!(finding(&said, "picture")["facts"]["right"], true);
+}
+
+#[test]
+fn kernels_that_this_machine_lacks_are_refused() {
+    let output = with_kernels("sse", &["models"]);
+    assert_eq!((output.status.code(), output.stdout), (Some(2), vec![]));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("error: TTSVAR_KERNELS: expected ") && lines[0].contains("`portable`"), "{said}");
+    assert!(lines[0].ends_with(", found `sse`"), "{said}");
+    assert_eq!(lines[1..], ["hint: leave it unset for the fastest"]);
 }
 
 #[test]

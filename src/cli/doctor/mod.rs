@@ -85,7 +85,7 @@ fn kernels(machine: &Machine) -> Finding {
     let facts = json!({ "chosen": machine.kernels, "forced": machine.kernels_forced });
     let finding = Finding::fine("kernels", machine.kernels, facts);
     match machine.kernels {
-        "portable" if machine.kernels_forced => {
+        _ if machine.kernels_forced => {
             finding.but(State::Odd, "TTSVAR_KERNELS chose them; without it the fastest are taken")
         }
         "portable" if cfg!(target_arch = "x86_64") => {

@@ -1,17 +1,22 @@
 //! Vectors of f32 in the widest form that the machine has, found out when the program runs.
 //!
-//! A kernel is written once, over [`Lanes`], and [`dispatch`] runs the version compiled for this machine.
-//! `TTSVAR_KERNELS=portable` in the environment picks the version without special instructions.
+//! A kernel is written once, over [`Lanes`], and [`dispatch`] runs the version compiled for this machine: AVX-512, AVX2,
+//! NEON, or what any compiler makes of plain arrays.
 
-use std::sync::OnceLock;
-
-use half::bf16;
-
-use self::portable::Portable;
-
+mod machine;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+use half::bf16;
+
+use self::{
+    machine::{Machine, machine},
+    portable::Portable,
+};
+pub use machine::{check_kernels, kernels, kernels_forced};
 
 /// A vector of f32 values. Its methods are reached through [`dispatch`] alone, which has seen that the machine has the
 /// instructions; they must be inlined into the function that enables them.
@@ -135,72 +140,168 @@ pub(crate) trait Kernel {
     fn run<L: Lanes>(self) -> Self::Output;
 }
 
-/// Runs a kernel with the widest vectors of this machine.
+/// Runs a kernel with the vectors of this machine.
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-    match machine() {
+    run_on(machine(), kernel)
+}
+
+/// Runs a kernel in the version for a machine that came from `Machine::here`.
+#[inline(always)]
+fn run_on<K: Kernel>(machine: Machine, kernel: K) -> K::Output {
+    match machine {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `machine` has seen these features.
+        // SAFETY: `Machine::here` has seen these features.
         Machine::Avx512 => unsafe { x86::with_avx512(kernel) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `machine` has seen these features.
+        // SAFETY: `Machine::here` has seen these features.
         Machine::Avx2 => unsafe { x86::with_avx2(kernel) },
+        #[cfg(target_arch = "aarch64")]
+        Machine::Neon => kernel.run::<neon::Neon>(),
         Machine::Portable => kernel.run::<Portable>(),
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Machine {
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    Portable,
-}
-
-/// The name of the kernels that run in this process: `avx512`, `avx2` or `portable`.
-pub fn kernels() -> &'static str {
-    match machine() {
-        #[cfg(target_arch = "x86_64")]
-        Machine::Avx512 => "avx512",
-        #[cfg(target_arch = "x86_64")]
-        Machine::Avx2 => "avx2",
-        Machine::Portable => "portable",
-    }
-}
-
-/// Whether `TTSVAR_KERNELS=portable` chose the kernels, whatever the machine could run.
-pub fn kernels_forced() -> bool {
-    std::env::var_os("TTSVAR_KERNELS").is_some_and(|kind| kind == "portable")
-}
-
-fn machine() -> Machine {
-    static MACHINE: OnceLock<Machine> = OnceLock::new();
-    *MACHINE.get_or_init(|| {
-        if kernels_forced() {
-            return Machine::Portable;
-        }
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("fma") && is_x86_feature_detected!("avx2") {
-            return if is_x86_feature_detected!("avx512f") { Machine::Avx512 } else { Machine::Avx2 };
-        }
-        Machine::Portable
-    })
 }
 
 /// Runs a kernel in each version that this machine can run, for tests.
 #[cfg(test)]
 pub(crate) fn in_all_versions<K: Kernel>(kernel: impl Fn() -> K) -> Vec<K::Output> {
-    let mut found = vec![kernel().run::<Portable>()];
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("fma") && is_x86_feature_detected!("avx2") {
-            // SAFETY: the features were just seen.
-            found.push(unsafe { x86::with_avx2(kernel()) });
-        }
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the features were just seen; every machine with AVX-512 has AVX2 and FMA.
-            found.push(unsafe { x86::with_avx512(kernel()) });
+    Machine::here().map(|machine| run_on(machine, kernel())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the operations make of values that fill whole vectors.
+    struct Operations<'a>([&'a [f32]; 3]);
+
+    const NAMES: [&str; 8] = ["add", "sub", "mul", "div", "mul_add", "at_least", "at_most", "splat"];
+
+    impl Kernel for Operations<'_> {
+        type Output = [Vec<f32>; 8];
+
+        #[inline(always)]
+        fn run<L: Lanes>(self) -> Self::Output {
+            let each = |f: fn(L, L, L) -> L| {
+                let vectors = self.0.map(|values| values.chunks_exact(L::COUNT).map(L::load));
+                let [a, b, c] = vectors;
+                let mut out = vec![0.0; self.0[0].len()];
+                for (out, ((a, b), c)) in out.chunks_exact_mut(L::COUNT).zip(a.zip(b).zip(c)) {
+                    f(a, b, c).store(out);
+                }
+                out
+            };
+            [
+                each(|a, b, _| a.add(b)),
+                each(|a, b, _| a.sub(b)),
+                each(|a, b, _| a.mul(b)),
+                each(|a, b, _| a.div(b)),
+                each(|a, b, c| a.mul_add(b, c)),
+                each(|a, b, _| a.at_least(b)),
+                each(|a, b, _| a.at_most(b)),
+                each(|_, _, _| L::splat(-3.5)),
+            ]
         }
     }
-    found
+
+    /// The definitions; of the two that `mul_add` allows the fused one.
+    fn defined(name: &str, [a, b, c]: [f32; 3]) -> f32 {
+        match name {
+            "add" => a + b,
+            "sub" => a - b,
+            "mul" => a * b,
+            "div" => a / b,
+            "mul_add" => a.mul_add(b, c),
+            "at_least" => {
+                if a < b {
+                    b
+                } else {
+                    a
+                }
+            }
+            "at_most" => {
+                if a > b {
+                    b
+                } else {
+                    a
+                }
+            }
+            _ => -3.5,
+        }
+    }
+
+    #[test]
+    fn operations_are_as_defined_to_the_bit_for_every_kind_of_number() {
+        let kinds = [0.0, -0.0, 1.0, -2.5, 1e-40, -3e38, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 0.1];
+        let pick = |i: usize| kinds[i % kinds.len()];
+        let all: [Vec<f32>; 3] = [1, 10, 100].map(|step| (0..1008).map(|i| pick(i / step)).collect());
+        let bits = |v: f32| if v.is_nan() { f32::NAN.to_bits() } else { v.to_bits() };
+        for found in in_all_versions(|| Operations(all.each_ref().map(Vec::as_slice))) {
+            for (name, found) in NAMES.iter().zip(found) {
+                for (i, found) in found.into_iter().enumerate() {
+                    let [a, b, c] = all.each_ref().map(|values| values[i]);
+                    let expected = defined(name, [a, b, c]);
+                    let unfused = *name == "mul_add" && bits(found) == bits(a * b + c);
+                    assert!(unfused || bits(found) == bits(expected), "{name} {a} {b} {c}: {found}, {expected}");
+                }
+            }
+        }
+    }
+
+    /// Numbers times powers of two.
+    struct Powers<'a>(&'a [f32], &'a [f32]);
+
+    impl Kernel for Powers<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn run<L: Lanes>(self) -> Vec<f32> {
+            let mut out = vec![0.0; self.0.len()];
+            let vectors = self.0.chunks_exact(L::COUNT).zip(self.1.chunks_exact(L::COUNT));
+            for (out, (x, n)) in out.chunks_exact_mut(L::COUNT).zip(vectors) {
+                L::load(x).times_two_to(L::load(n)).store(out);
+            }
+            out
+        }
+    }
+
+    #[test]
+    fn powers_of_two_reach_from_below_the_least_number_to_above_the_greatest() {
+        let powers: Vec<f32> = (-252..=254).map(|n| n as f32).chain([0.0; 5]).collect();
+        for x in [1.0_f32, -1.0, 1.3, f32::NAN] {
+            let values = vec![x; powers.len()];
+            for found in in_all_versions(|| Powers(&values, &powers)) {
+                for (n, found) in powers.iter().zip(found) {
+                    let expected = (f64::from(x) * f64::from(*n).exp2()) as f32;
+                    assert!(found == expected || x.is_nan() && found.is_nan(), "{x} * 2^{n}: {found:e}");
+                }
+            }
+        }
+    }
+
+    /// Numbers read from bf16.
+    struct Widened<'a>(&'a [bf16]);
+
+    impl Kernel for Widened<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn run<L: Lanes>(self) -> Vec<f32> {
+            let mut out = vec![0.0; self.0.len()];
+            for (out, values) in out.chunks_exact_mut(L::COUNT).zip(self.0.chunks_exact(L::COUNT)) {
+                // SAFETY: a chunk has as many values as a vector.
+                unsafe { L::load_bf16_at(values.as_ptr()) }.store(out);
+            }
+            out
+        }
+    }
+
+    #[test]
+    fn every_bf16_is_read_as_the_same_number() {
+        let all: Vec<bf16> = (0..=u16::MAX).map(bf16::from_bits).collect();
+        for found in in_all_versions(|| Widened(&all)) {
+            for (value, found) in all.iter().zip(found) {
+                assert!(found == value.to_f32() || value.is_nan() && found.is_nan(), "{value}: {found}");
+            }
+        }
+    }
 }

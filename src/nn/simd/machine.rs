@@ -1,0 +1,132 @@
+//! Which instructions the kernels use: the widest that are found when the program runs, or those that `TTSVAR_KERNELS`
+//! names.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    sync::OnceLock,
+};
+
+use crate::{Error, Result};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Machine {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    Portable,
+}
+
+impl Machine {
+    /// All of this architecture, the fastest first.
+    const ALL: &[Self] = &[
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx512,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx2,
+        #[cfg(target_arch = "aarch64")]
+        Self::Neon,
+        Self::Portable,
+    ];
+
+    /// Those whose instructions this processor has, the fastest first.
+    pub fn here() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|machine| machine.is_here())
+    }
+
+    fn is_here(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Self::Avx2.is_here() && is_x86_feature_detected!("avx512f"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => true,
+            Self::Portable => true,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
+            Self::Portable => "portable",
+        }
+    }
+
+    /// The one that was asked for, if any was.
+    fn named(name: Option<&OsStr>) -> Result<Option<Self>> {
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+        let found = Self::here().find(|machine| name == machine.name());
+        found.map(Some).ok_or_else(|| {
+            let known: Vec<String> = Self::here().map(|machine| format!("`{}`", machine.name())).collect();
+            let (known, name) = (known.join(" or "), name.display());
+            Error::input(format!("TTSVAR_KERNELS: expected {known}, which this machine can run, found `{name}`"))
+                .with_hint("leave it unset for the fastest")
+        })
+    }
+}
+
+/// What this process runs.
+pub(super) fn machine() -> Machine {
+    static MACHINE: OnceLock<Machine> = OnceLock::new();
+    *MACHINE.get_or_init(|| {
+        let asked = Machine::named(asked().as_deref()).ok().flatten();
+        asked.or_else(|| Machine::here().next()).unwrap_or(Machine::Portable)
+    })
+}
+
+fn asked() -> Option<OsString> {
+    env::var_os("TTSVAR_KERNELS")
+}
+
+/// The name of the kernels that run in this process: `avx512`, `avx2`, `neon` or `portable`.
+pub fn kernels() -> &'static str {
+    machine().name()
+}
+
+/// Whether `TTSVAR_KERNELS` chose the kernels, whatever else the machine could run.
+pub fn kernels_forced() -> bool {
+    matches!(Machine::named(asked().as_deref()), Ok(Some(_)))
+}
+
+/// Whether the kernels that `TTSVAR_KERNELS` names can run here; a library that does not ask runs the fastest instead.
+///
+/// # Errors
+/// They are not known, or this machine lacks their instructions.
+pub fn check_kernels() -> Result<()> {
+    Machine::named(asked().as_deref()).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_machine_that_is_here_is_found_by_its_name() {
+        for machine in Machine::here() {
+            assert_eq!(Machine::named(Some(machine.name().as_ref())).unwrap(), Some(machine));
+        }
+        assert_eq!(Machine::here().last(), Some(Machine::Portable));
+    }
+
+    #[test]
+    fn no_name_leaves_the_choice_and_an_unknown_one_is_refused() {
+        assert_eq!(Machine::named(None).unwrap(), None);
+        assert_eq!(Machine::named(Some("".as_ref())).unwrap(), None);
+        for name in ["Portable", "fast", "avx"] {
+            let error = Machine::named(Some(name.as_ref())).unwrap_err();
+            assert!(
+                error.to_string().contains("`portable`") && error.to_string().ends_with(&format!("found `{name}`"))
+            );
+            assert_eq!(error.hint(), Some("leave it unset for the fastest"));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Vectors of NEON, which every 64-bit ARM processor has: two registers make a vector of eight values, so that rows are
+//! cut and folded as with AVX2.
+
+use std::arch::aarch64::*;
+
+use half::bf16;
+
+use super::Lanes;
+
+/// Implements an operation by an instruction for each half.
+macro_rules! operations {
+    ($($name:ident($($arg:ident),*) = $instruction:ident($($order:ident),*);)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: Self),*) -> Self {
+            let itself = self;
+            // SAFETY: every processor of this architecture has the feature.
+            unsafe {
+                Self(
+                    $instruction($(operations!(@ itself $order).0),*),
+                    $instruction($(operations!(@ itself $order).1),*),
+                )
+            }
+        }
+    )*};
+    (@ $itself:ident this) => { $itself };
+    (@ $itself:ident $other:ident) => { $other };
+}
+
+#[derive(Clone, Copy)]
+pub struct Neon(float32x4_t, float32x4_t);
+
+impl Lanes for Neon {
+    const COUNT: usize = 8;
+    // 24 of the 32 registers hold sums, 4 the weights.
+    const TILE_ROWS: usize = 6;
+    const TILE_VECTORS: usize = 2;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: every processor of this architecture has the feature.
+        unsafe { Self(vdupq_n_f32(value), vdupq_n_f32(value)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_at(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for eight values.
+        unsafe { Self(vld1q_f32(from), vld1q_f32(from.add(4))) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_at(self, to: *mut f32) {
+        // SAFETY: the caller vouches for eight values.
+        unsafe {
+            vst1q_f32(to, self.0);
+            vst1q_f32(to.add(4), self.1);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_at(from: *const bf16) -> Self {
+        // SAFETY: the caller vouches for eight values.
+        unsafe {
+            let halves = vld1q_u16(from.cast());
+            let widened = |four| vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(four)));
+            Self(widened(vget_low_u16(halves)), widened(vget_high_u16(halves)))
+        }
+    }
+
+    operations! {
+        add(other) = vaddq_f32(this, other);
+        sub(other) = vsubq_f32(this, other);
+        mul(other) = vmulq_f32(this, other);
+        div(other) = vdivq_f32(this, other);
+        mul_add(factor, term) = vfmaq_f32(term, this, factor);
+        at_least(bound) = greater(this, bound);
+        at_most(bound) = smaller(this, bound);
+        times_two_to(power) = times_two_to(this, power);
+    }
+}
+
+/// `vmaxq_f32` would also pass on a NaN of the bound, and takes 0 for greater than -0.
+#[inline]
+#[target_feature(enable = "neon")]
+fn greater(value: float32x4_t, bound: float32x4_t) -> float32x4_t {
+    vbslq_f32(vcltq_f32(value, bound), bound, value)
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn smaller(value: float32x4_t, bound: float32x4_t) -> float32x4_t {
+    vbslq_f32(vcgtq_f32(value, bound), bound, value)
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn times_two_to(value: float32x4_t, power: float32x4_t) -> float32x4_t {
+    let two_to = |n| vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(n, vdupq_n_s32(127))));
+    let n = vcvtq_s32_f32(power);
+    let half = vshrq_n_s32::<1>(n);
+    // In two steps, so that both powers are numbers of full precision.
+    vmulq_f32(vmulq_f32(value, two_to(half)), two_to(vsubq_s32(n, half)))
+}
