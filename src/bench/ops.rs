@@ -42,8 +42,8 @@ pub fn time_ops(arch: Architecture, schedule: &Schedule, dtype: DType, device: &
     let kv = [Kv { k: made(&seen)?, v: made(&seen)? }, Kv { k: made(&seen)?, v: made(&seen)? }];
     let kv: Vec<Vec<&Kv>> = kv.iter().map(|kv| vec![kv]).collect();
     let (scale, shift, wide) = (made(&[c])?, made(&[c])?, made(&[2, tokens, hidden])?);
-    let picture = FeatureMap::new(&made(&[1, CHANNELS, side, side])?)?;
-    let coarse = FeatureMap::new(&made(&[1, 2 * CHANNELS, side / 2, side / 2])?)?;
+    let picture = FeatureMap::kept_as(dtype, &made(&[1, CHANNELS, side, side])?)?;
+    let coarse = FeatureMap::kept_as(dtype, &made(&[1, 2 * CHANNELS, side / 2, side / 2])?)?;
     let (same, up) = (Conv2d::load_for_large_maps(&conv(CHANNELS), 1, 1)?, UpsampleConv::load(&conv(2 * CHANNELS))?);
     let norm = weights(&[("weight", &[CHANNELS]), ("bias", &[CHANNELS])]);
     let norm = GroupNorm::load(&norm, |_| Some(32), 1e-6, Some(Activation::Silu))?;

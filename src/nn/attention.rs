@@ -63,15 +63,16 @@ pub fn attention_blocks(
     let device = q.device().clone();
     let (q, mut out) = (q.contiguous()?, vec![0.0; b * l * c]);
     let (q, bias) = (Values::of(&q)?, bias.map(Bias::new).transpose()?);
+    let tile = l.div_ceil(l.div_ceil(TILE).max(1)); // tiles of about the same height
     groups(&q, &mut out, seen, l * c).into_par_iter().try_for_each(|(first, q, out)| {
         let heads = Head::all(&seen[first], heads, c)?;
         let candidates = out.par_chunks_mut((l * c).max(1)).zip(q.par_chunks((l * c).max(1)));
         candidates.enumerate().for_each(|(candidate, (out, q))| {
-            let tiles = out.par_chunks_mut(TILE * c).zip(q.par_chunks(TILE * c)).enumerate();
-            tiles.for_each(|(tile, (out, q))| {
+            let tiles = out.par_chunks_mut((tile * c).max(1)).zip(q.par_chunks((tile * c).max(1))).enumerate();
+            tiles.for_each(|(i, (out, q))| {
                 let mut scores = vec![0.0; q.len() / c * SEGMENT];
                 for (number, head) in heads.iter().enumerate() {
-                    let at = |row: usize| [first + candidate, number, tile * TILE + row];
+                    let at = |row: usize| [first + candidate, number, i * tile + row];
                     head.attend(q, out, &mut scores, scale, |row| bias.as_ref().map(|bias| bias.row(at(row))));
                 }
             });

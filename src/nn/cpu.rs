@@ -5,7 +5,7 @@ use std::{marker::PhantomData, ops::Deref};
 use candle_core::{DType, Error, Result, Storage, Tensor};
 use rayon::prelude::*;
 
-use super::stored::Weight;
+use super::stored::Stored;
 
 /// Whether the kernels of this crate can serve a tensor; all others are left to the tensor library.
 pub(crate) fn is_cpu_f32(x: &Tensor) -> bool {
@@ -26,7 +26,7 @@ impl<'a> Values<'a> {
     }
 }
 
-impl<'a, T: Weight> Values<'a, T> {
+impl<'a, T: Stored> Values<'a, T> {
     /// Fails for any other tensor, or one of another type.
     pub fn stored(x: &'a Tensor) -> Result<Self> {
         let (storage, layout) = x.storage_and_layout();
@@ -37,11 +37,11 @@ impl<'a, T: Weight> Values<'a, T> {
     }
 }
 
-fn slice<T: Weight>(storage: &Storage) -> Option<&[T]> {
+fn slice<T: Stored>(storage: &Storage) -> Option<&[T]> {
     if let Storage::Cpu(storage) = storage { T::of(storage) } else { None }
 }
 
-impl<T: Weight> Deref for Values<'_, T> {
+impl<T: Stored> Deref for Values<'_, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {

@@ -3,47 +3,100 @@
 
 use std::borrow::Cow;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
+use half::bf16;
 use rayon::prelude::*;
 
-use super::cpu::{Values, is_cpu_f32};
+use super::{
+    cpu::{Values, is_cpu_f32},
+    stored::Stored,
+};
 
 /// Pictures inside a convolutional network.
 #[derive(Clone, Debug)]
-pub enum FeatureMap {
+pub struct FeatureMap(pub(super) Held);
+
+/// Where they lie.
+#[derive(Clone, Debug)]
+pub(super) enum Held {
     /// Served by the tensor library: (B, C, H, W).
     Tensor(Tensor),
     /// Served by the kernels of this crate.
-    Host(HostMap),
+    F32(HostMap<f32>),
+    /// The same, rounded to bf16.
+    Bf16(HostMap<bf16>),
 }
 
 impl FeatureMap {
     /// From (B, C, H, W).
     pub fn new(x: &Tensor) -> Result<Self> {
-        Ok(if is_cpu_f32(x) { Self::Host(HostMap::from_tensor(x)?) } else { Self::Tensor(x.clone()) })
+        Ok(Self(if is_cpu_f32(x) { Held::F32(HostMap::from_tensor(x)?) } else { Held::Tensor(x.clone()) }))
     }
 
-    /// In main memory.
-    pub(super) fn to_host(&self) -> Result<Cow<'_, HostMap>> {
-        match self {
-            Self::Tensor(x) => Ok(Cow::Owned(HostMap::from_tensor(x)?)),
-            Self::Host(map) => Ok(Cow::Borrowed(map)),
+    /// The same with values kept as `dtype` where the kernels of this crate serve them.
+    pub fn kept_as(dtype: DType, x: &Tensor) -> Result<Self> {
+        let map = Self::new(x)?;
+        match &map.0 {
+            Held::F32(values) if dtype == DType::BF16 => Ok(bf16::any(values.converted())),
+            _ => Ok(map),
         }
+    }
+
+    /// In main memory, as `T`.
+    pub(super) fn to_host<T: Cell>(&self) -> Result<Cow<'_, HostMap<T>>> {
+        if let Some(map) = T::among(self) {
+            return Ok(Cow::Borrowed(map));
+        }
+        Ok(Cow::Owned(match &self.0 {
+            Held::Tensor(x) => HostMap::from_tensor(x)?.converted(),
+            Held::F32(map) => map.converted(),
+            Held::Bf16(map) => map.converted(),
+        }))
     }
 
     /// (B, C, H, W)
     pub fn to_tensor(&self) -> Result<Tensor> {
-        match self {
-            Self::Tensor(x) => Ok(x.clone()),
-            Self::Host(map) => map.to_tensor(),
+        match &self.0 {
+            Held::Tensor(x) => Ok(x.clone()),
+            Held::F32(map) => map.to_tensor(),
+            Held::Bf16(map) => map.to_tensor(),
         }
     }
 }
 
-/// (B, H, W, C) in f32 with `border` more pixels of zeros on each of the four sides.
+/// What maps in main memory consist of.
+pub(super) trait Cell: Stored {
+    /// The map, if it consists of these.
+    fn among(map: &FeatureMap) -> Option<&HostMap<Self>>;
+
+    /// The map without its type.
+    fn any(map: HostMap<Self>) -> FeatureMap;
+}
+
+impl Cell for f32 {
+    fn among(map: &FeatureMap) -> Option<&HostMap<Self>> {
+        if let Held::F32(map) = &map.0 { Some(map) } else { None }
+    }
+
+    fn any(map: HostMap<Self>) -> FeatureMap {
+        FeatureMap(Held::F32(map))
+    }
+}
+
+impl Cell for bf16 {
+    fn among(map: &FeatureMap) -> Option<&HostMap<Self>> {
+        if let Held::Bf16(map) = &map.0 { Some(map) } else { None }
+    }
+
+    fn any(map: HostMap<Self>) -> FeatureMap {
+        FeatureMap(Held::Bf16(map))
+    }
+}
+
+/// (B, H, W, C) with `border` more pixels of zeros on each of the four sides.
 #[derive(Clone, Debug)]
-pub struct HostMap {
-    pub(super) values: Vec<f32>,
+pub(super) struct HostMap<T = f32> {
+    pub(super) values: Vec<T>,
     pub(super) pictures: usize,
     pub(super) size: (usize, usize),
     pub(super) channels: usize,
@@ -51,11 +104,6 @@ pub struct HostMap {
 }
 
 impl HostMap {
-    pub(super) fn zeros(pictures: usize, size: (usize, usize), channels: usize, border: usize) -> Self {
-        let pixels = (size.0 + 2 * border) * (size.1 + 2 * border);
-        Self { values: vec![0.0; pictures * pixels * channels], pictures, size, channels, border }
-    }
-
     fn from_tensor(x: &Tensor) -> Result<Self> {
         let (b, c, h, w) = x.dims4()?;
         let mut map = Self::zeros(b, (h, w), c, 0);
@@ -70,6 +118,13 @@ impl HostMap {
         });
         Ok(map)
     }
+}
+
+impl<T: Stored> HostMap<T> {
+    pub(super) fn zeros(pictures: usize, size: (usize, usize), channels: usize, border: usize) -> Self {
+        let pixels = (size.0 + 2 * border) * (size.1 + 2 * border);
+        Self { values: vec![T::default(); pictures * pixels * channels], pictures, size, channels, border }
+    }
 
     fn to_tensor(&self) -> Result<Tensor> {
         let ((h, w), c) = (self.size, self.channels);
@@ -77,10 +132,16 @@ impl HostMap {
         out.par_chunks_mut((h * w).max(1)).enumerate().for_each(|(i, plane)| {
             for (y, row) in plane.chunks_exact_mut(w).enumerate() {
                 let from = &self.row(i / c, y)[i % c..];
-                row.iter_mut().zip(from.iter().step_by(c)).for_each(|(out, v)| *out = *v);
+                row.iter_mut().zip(from.iter().step_by(c)).for_each(|(out, v)| *out = v.value());
             }
         });
         Tensor::from_vec(out, (self.pictures, c, h, w), &Device::Cpu)
+    }
+
+    fn converted<U: Stored>(&self) -> HostMap<U> {
+        let values = self.values.par_iter().map(|v| U::rounded(v.value())).collect();
+        let Self { pictures, size, channels, border, .. } = *self;
+        HostMap { values, pictures, size, channels, border }
     }
 
     /// Values from one row to the next.
@@ -99,12 +160,12 @@ impl HostMap {
     }
 
     /// (W * C) values
-    pub(super) fn row(&self, picture: usize, y: usize) -> &[f32] {
+    pub(super) fn row(&self, picture: usize, y: usize) -> &[T] {
         &self.values[self.at(picture, y)..][..self.size.1 * self.channels]
     }
 
     /// Bands of at most `rows` rows of a map without a border: the picture, which of its bands, the values.
-    pub(super) fn bands(&mut self, rows: usize) -> Vec<(usize, (usize, &mut [f32]))> {
+    pub(super) fn bands(&mut self, rows: usize) -> Vec<(usize, (usize, &mut [T]))> {
         debug_assert_eq!(self.border, 0, "a band with a border");
         let (picture, band) = (self.picture_stride().max(1), (rows * self.row_stride()).max(1));
         let of_picture = self.values.chunks_mut(picture).enumerate();
@@ -112,7 +173,7 @@ impl HostMap {
     }
 
     /// A map of the same size whose rows are made from rows of this one by `f(picture, row, out)`, in parallel.
-    pub(super) fn map_rows(&self, border: usize, f: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> Self {
+    pub(super) fn map_rows(&self, border: usize, f: impl Fn(usize, &[T], &mut [T]) + Sync) -> Self {
         let mut out = Self::zeros(self.pictures, self.size, self.channels, border);
         let (stride, rows) = (out.row_stride(), self.size.0 + 2 * border);
         let (margin, length) = (border * self.channels, self.size.1 * self.channels);
@@ -130,6 +191,22 @@ impl HostMap {
             return Cow::Borrowed(self);
         }
         Cow::Owned(self.map_rows(border, |_, row, out| out.copy_from_slice(row)))
+    }
+
+    /// A map that must have `channels`, its pixels filled up with zeros to `width` values.
+    pub(super) fn filled_up(&self, channels: usize, width: usize) -> Result<Cow<'_, Self>> {
+        if self.channels != channels {
+            candle_core::bail!("a map of {channels} channels was expected, one of {} came", self.channels);
+        }
+        if width == channels {
+            return Ok(Cow::Borrowed(self));
+        }
+        let Self { pictures, size, border, .. } = *self;
+        let mut out = Self::zeros(pictures, size, width, border);
+        for (to, from) in out.values.chunks_exact_mut(width.max(1)).zip(self.values.chunks_exact(channels.max(1))) {
+            to[..channels].copy_from_slice(from);
+        }
+        Ok(Cow::Owned(out))
     }
 }
 

@@ -9,8 +9,9 @@ use super::{
     activation::{Gelu, GeluTanh, Relu, Swish},
     cpu::to_vec,
     elementary::Map,
-    feature_map::HostMap,
+    feature_map::{Cell, Held, HostMap},
     simd::{Kernel, Lanes, dispatch},
+    stored::Stored,
 };
 
 /// Group normalisation followed by a bend.
@@ -45,12 +46,10 @@ impl GroupNorm {
 
     /// (B, C, H, W) -> (B, C, H, W)
     pub fn forward(&self, x: &FeatureMap) -> Result<FeatureMap> {
-        match x {
-            FeatureMap::Tensor(x) => Ok(FeatureMap::Tensor(self.by_library(x)?)),
-            FeatureMap::Host(map) if map.channels == self.affine.0.len() => Ok(FeatureMap::Host(self.run(map))),
-            FeatureMap::Host(map) => {
-                candle_core::bail!("{} channels were expected, {} came", self.affine.0.len(), map.channels)
-            }
+        match &x.0 {
+            Held::Tensor(x) => FeatureMap::new(&self.by_library(x)?),
+            Held::F32(map) => self.by_rows(map),
+            Held::Bf16(map) => self.by_rows(map),
         }
     }
 
@@ -66,9 +65,12 @@ impl GroupNorm {
     }
 
     /// The result has the border of zeros that the next convolution needs.
-    fn run(&self, x: &HostMap) -> HostMap {
+    fn by_rows<T: Cell>(&self, x: &HostMap<T>) -> Result<FeatureMap> {
+        if x.channels != self.affine.0.len() {
+            candle_core::bail!("{} channels were expected, {} came", self.affine.0.len(), x.channels);
+        }
         let affine: Vec<_> = (0..x.pictures).map(|picture| self.affine(x, picture)).collect();
-        x.map_rows(1, |picture, row, out| {
+        Ok(T::any(x.map_rows(1, |picture, row, out| {
             let (scale, shift) = &affine[picture];
             let rows = (row, out);
             match self.act {
@@ -79,11 +81,11 @@ impl GroupNorm {
                 Some(Activation::Gelu) => dispatch(ScaleShift { rows, scale, shift, act: Gelu }),
                 Some(Activation::GeluTanh) => dispatch(ScaleShift { rows, scale, shift, act: GeluTanh }),
             }
-        })
+        })))
     }
 
     /// What each channel of a picture is multiplied by and what is added to it.
-    fn affine(&self, x: &HostMap, picture: usize) -> (Vec<f32>, Vec<f32>) {
+    fn affine<T: Stored>(&self, x: &HostMap<T>, picture: usize) -> (Vec<f32>, Vec<f32>) {
         let size = x.channels / self.groups;
         let count = (size * x.size.0 * x.size.1) as f64;
         let of_groups = |sums: Vec<f64>| sums.chunks(size).map(|group| group.iter().sum::<f64>() / count).collect();
@@ -101,7 +103,7 @@ impl GroupNorm {
 
 /// For each channel the sum of the distances from its center, or of their squares. A row is summed in f32, rows in f64,
 /// since a picture may have a million pixels.
-fn sums(x: &HostMap, picture: usize, centers: &[f32], squares: bool) -> Vec<f64> {
+fn sums<T: Stored>(x: &HostMap<T>, picture: usize, centers: &[f32], squares: bool) -> Vec<f64> {
     let mut rows = vec![0.0; x.size.0 * x.channels];
     rows.par_chunks_mut(x.channels).enumerate().for_each(|(y, sums)| {
         dispatch(Sums { row: x.row(picture, y), centers, squares, sums });
@@ -113,14 +115,14 @@ fn sums(x: &HostMap, picture: usize, centers: &[f32], squares: bool) -> Vec<f64>
     total
 }
 
-struct Sums<'a> {
-    row: &'a [f32],
+struct Sums<'a, T> {
+    row: &'a [T],
     centers: &'a [f32],
     squares: bool,
     sums: &'a mut [f32],
 }
 
-impl Kernel for Sums<'_> {
+impl<T: Stored> Kernel for Sums<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -129,14 +131,13 @@ impl Kernel for Sums<'_> {
         let mut from = 0;
         while from < channels {
             let to = channels.min(from + L::COUNT);
-            let part = |all: &[f32], at: usize| L::load_rest(&all[at + from..at + to], 0.0);
-            let center = part(self.centers, 0);
+            let center: L = f32::load(&self.centers[from..to]);
             let mut sums = [L::splat(0.0); 4]; // four pixels at a time, for the sake of the adder
             for pixels in 0..(self.row.len() / channels).div_ceil(4) {
                 for (i, sum) in sums.iter_mut().enumerate() {
                     let at = (pixels * 4 + i) * channels;
                     if at < self.row.len() {
-                        let v = part(self.row, at).sub(center);
+                        let v = T::load::<L>(&self.row[at + from..at + to]).sub(center);
                         *sum = if self.squares { v.mul_add(v, *sum) } else { sum.add(v) };
                     }
                 }
@@ -157,15 +158,15 @@ impl Map for Same {
     }
 }
 
-struct ScaleShift<'a, F> {
+struct ScaleShift<'a, T, F> {
     /// what comes in, what goes out
-    rows: (&'a [f32], &'a mut [f32]),
+    rows: (&'a [T], &'a mut [T]),
     scale: &'a [f32],
     shift: &'a [f32],
     act: F,
 }
 
-impl<F: Map> Kernel for ScaleShift<'_, F> {
+impl<T: Stored, F: Map> Kernel for ScaleShift<'_, T, F> {
     type Output = ();
 
     #[inline(always)]
@@ -173,15 +174,13 @@ impl<F: Map> Kernel for ScaleShift<'_, F> {
         let channels = self.scale.len();
         for (pixel, out) in self.rows.0.chunks_exact(channels).zip(self.rows.1.chunks_exact_mut(channels)) {
             let mut from = 0;
-            while from + L::COUNT <= channels {
-                let y = L::load(&pixel[from..]).mul_add(L::load(&self.scale[from..]), L::load(&self.shift[from..]));
-                self.act.map(y).store(&mut out[from..]);
+            while from < channels {
+                let part = from..channels.min(from + L::COUNT);
+                let (scale, shift): (L, L) =
+                    (f32::load(&self.scale[part.clone()]), f32::load(&self.shift[part.clone()]));
+                let y = T::load::<L>(&pixel[part.clone()]).mul_add(scale, shift);
+                T::store(self.act.map(y), &mut out[part]);
                 from += L::COUNT;
-            }
-            if from < channels {
-                let part = |all: &[f32]| L::load_some(&all[from..], 0.0);
-                let y = part(pixel).mul_add(part(self.scale), part(self.shift));
-                self.act.map(y).store_some(&mut out[from..]);
             }
         }
     }

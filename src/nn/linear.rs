@@ -4,12 +4,14 @@
 use std::ops::Range;
 
 use candle_core::{DType, Result, Tensor};
+use half::bf16;
 use rayon::prelude::*;
 
 use super::{
     Weights,
     cpu::{Values, is_cpu_f32, to_vec},
     panels::{Panels, Results, Rows},
+    stored::Stored,
 };
 
 /// Rows that are served together, so that weights come from memory once for all of them.
@@ -26,6 +28,8 @@ pub struct Linear(Layer);
 enum Layer {
     /// Served by the kernels of this crate.
     Packed(Panels),
+    /// The same with weights and rows rounded to bf16.
+    Rounded(Panels<bf16>),
     /// Served by the tensor library: weight (outputs, inputs), bias (outputs).
     Library(Tensor, Option<Tensor>),
 }
@@ -50,8 +54,10 @@ impl Linear {
     pub fn of(w: &Weights, weight: Tensor, bias: Option<Tensor>) -> crate::Result<Self> {
         let read = weight.elem_count() + bias.as_ref().map_or(0, Tensor::elem_count);
         let layer = Self::kept_as(w.dtype(), weight, bias)?;
-        if let Layer::Packed(panels) = &layer.0 {
-            w.keep_instead(read, panels.bytes());
+        match &layer.0 {
+            Layer::Packed(panels) => w.keep_instead(read, panels.bytes()),
+            Layer::Rounded(panels) => w.keep_instead(read, panels.bytes()),
+            Layer::Library(..) => {}
         }
         Ok(layer)
     }
@@ -71,13 +77,18 @@ impl Linear {
         let values = Values::of(&weight)?;
         let weight: &[f32] = &values;
         let value = |o: usize, _: usize, i: usize| weight[o * inputs + i];
-        Ok(Self(Layer::Packed(Panels::kept_as(dtype, [outputs, 1, inputs], value, bias.as_deref()))))
+        let (sizes, bias) = ([outputs, 1, inputs], bias.as_deref());
+        Ok(Self(match dtype {
+            DType::BF16 => Layer::Rounded(Panels::new(sizes, value, bias)),
+            _ => Layer::Packed(Panels::new(sizes, value, bias)),
+        }))
     }
 
     /// Values that come in.
     pub fn inputs(&self) -> usize {
         match &self.0 {
             Layer::Packed(panels) => panels.inputs(),
+            Layer::Rounded(panels) => panels.inputs(),
             Layer::Library(weight, _) => weight.dims()[1],
         }
     }
@@ -86,6 +97,7 @@ impl Linear {
     pub fn outputs(&self) -> usize {
         match &self.0 {
             Layer::Packed(panels) => panels.outputs(),
+            Layer::Rounded(panels) => panels.outputs(),
             Layer::Library(weight, _) => weight.dims()[0],
         }
     }
@@ -99,6 +111,7 @@ impl Linear {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.0 {
             Layer::Packed(panels) => packed(panels, x),
+            Layer::Rounded(panels) => packed(panels, x),
             Layer::Library(weight, bias) => {
                 let y = x.broadcast_matmul(&weight.t()?)?;
                 bias.as_ref().map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
@@ -107,7 +120,7 @@ impl Linear {
     }
 }
 
-fn packed(panels: &Panels, x: &Tensor) -> Result<Tensor> {
+fn packed<T: Stored>(panels: &Panels<T>, x: &Tensor) -> Result<Tensor> {
     let (k, n, mut shape) = (panels.inputs(), panels.outputs(), x.dims().to_vec());
     match shape.last_mut() {
         Some(last) if *last == k => *last = n,
@@ -121,16 +134,16 @@ fn packed(panels: &Panels, x: &Tensor) -> Result<Tensor> {
     if share >= FEW {
         let chunk = share.div_ceil(share.div_ceil(CHUNK)); // a whole number of equal chunks for each thread
         let chunks = out.par_chunks_mut(chunk * n).zip(values.par_chunks(chunk * k));
-        chunks.for_each(|(out, rows)| product(panels, 0..panels.count(), rows, out, n));
+        chunks.for_each(|(out, rows)| product(panels, 0..panels.count(), &T::rows(rows, k), out, n));
     } else {
-        by_columns(panels, &values, &mut out);
+        by_columns(panels, &T::rows(&values, k), &mut out);
     }
     Tensor::from_vec(out, shape, x.device())
 }
 
 /// Shares few rows among the threads by the columns of their results.
-fn by_columns(panels: &Panels, values: &[f32], out: &mut [f32]) {
-    let (k, n) = (panels.inputs(), panels.outputs());
+fn by_columns<T: Stored>(panels: &Panels<T>, values: &[T], out: &mut [f32]) {
+    let (k, n) = (panels.row_width(), panels.outputs());
     let share = panels.count().div_ceil(2 * rayon::current_num_threads()).max(1);
     let parts: Vec<(Range<usize>, Vec<f32>)> = (0..panels.count())
         .into_par_iter()
@@ -153,8 +166,8 @@ fn by_columns(panels: &Panels, values: &[f32], out: &mut [f32]) {
 }
 
 /// The columns of some panels for some rows.
-fn product(panels: &Panels, part: Range<usize>, values: &[f32], out: &mut [f32], stride: usize) {
-    let k = panels.inputs();
+fn product<T: Stored>(panels: &Panels<T>, part: Range<usize>, values: &[T], out: &mut [f32], stride: usize) {
+    let k = panels.row_width();
     let rows = Rows { values, first: 0, stride: k, taps: &[0], count: values.len() / k };
     panels.multiply_some(part, rows, Results { values: out, first: 0, stride, add: false });
 }

@@ -2,16 +2,16 @@
 //! rows run over them with all their sums in registers.
 //!
 //! Each sum begins with the bias and takes its terms in the order of the weights, whatever rows stand beside it, so that
-//! a row's result has the same bits in any company.
+//! a row's result has the same bits in any company. In bf16 weights and rows lie in pairs of inputs, which machines that
+//! can multiply and add at once.
 
 use std::ops::Range;
 
-use candle_core::DType;
 use rayon::prelude::*;
 
 use super::{
     simd::{Kernel, Lanes, dispatch},
-    stored::{Values, Weight},
+    stored::Stored,
 };
 
 /// Columns of a panel: two of the widest vectors.
@@ -23,18 +23,19 @@ const DEPTH: usize = 1024;
 /// A matrix of `taps * inputs` rows and `outputs` columns with a bias. A convolution has a tap for each place of its
 /// kernel, a linear layer has one.
 #[derive(Clone, Debug)]
-pub(crate) struct Panels {
-    values: Values, // (panels, taps, inputs, WIDTH), zero beyond the last output
+pub(crate) struct Panels<T = f32> {
+    values: Vec<T>, // (panels, taps, padded inputs / STEP, WIDTH, STEP), zero beyond the last input and output
     bias: Vec<f32>, // (panels, WIDTH)
     taps: usize,
     inputs: usize,
     outputs: usize,
 }
 
-/// Where the rows of a product lie: row `i` has its values for tap `t` from `first + i * stride + taps[t]` on.
+/// Where the rows of a product lie: row `i` has its values for tap `t` from `first + i * stride + taps[t]` on, filled up
+/// with zeros to a multiple of [`Stored::STEP`].
 #[derive(Clone, Copy)]
-pub(crate) struct Rows<'a> {
-    pub values: &'a [f32],
+pub(crate) struct Rows<'a, T = f32> {
+    pub values: &'a [T],
     pub first: usize,
     pub stride: usize,
     pub taps: &'a [usize],
@@ -51,28 +52,6 @@ pub(crate) struct Results<'a> {
 }
 
 impl Panels {
-    /// `weight(output, tap, input)` and the bias of each output, kept in f32.
-    pub fn new(sizes: [usize; 3], weight: impl Fn(usize, usize, usize) -> f32 + Sync, bias: Option<&[f32]>) -> Self {
-        Self::kept_as(DType::F32, sizes, weight, bias)
-    }
-
-    /// The same with weights kept in bf16 if that is `dtype`, in f32 otherwise.
-    pub fn kept_as(
-        dtype: DType,
-        sizes: [usize; 3],
-        weight: impl Fn(usize, usize, usize) -> f32 + Sync,
-        bias: Option<&[f32]>,
-    ) -> Self {
-        let values = match dtype {
-            DType::BF16 => Values::Bf16(packed(sizes, weight)),
-            _ => Values::F32(packed(sizes, weight)),
-        };
-        let [outputs, taps, inputs] = sizes;
-        let mut padded = bias.unwrap_or(&[]).to_vec();
-        padded.resize(outputs.div_ceil(WIDTH) * WIDTH, 0.0);
-        Self { values, bias: padded, taps, inputs, outputs }
-    }
-
     /// One tap whose matrix is given by rows of `outputs` values, without a bias.
     pub fn from_rows(rows: &[f32], outputs: usize) -> Self {
         let (inputs, panels) = (rows.len() / outputs.max(1), outputs.div_ceil(WIDTH));
@@ -83,7 +62,7 @@ impl Panels {
                 to[..columns.len()].copy_from_slice(&row[columns.clone()]);
             }
         }
-        Self { values: Values::F32(values), bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
+        Self { values, bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
     }
 
     /// One tap whose matrix is given by columns of `inputs` values, without a bias.
@@ -95,12 +74,38 @@ impl Panels {
             let to = &mut values[output / WIDTH * inputs * WIDTH + output % WIDTH..];
             to.iter_mut().step_by(WIDTH).zip(column).for_each(|(to, v)| *to = *v);
         }
-        Self { values: Values::F32(values), bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
+        Self { values, bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
+    }
+}
+
+impl<T: Stored> Panels<T> {
+    /// `weight(output, tap, input)` and the bias of each output.
+    pub fn new(
+        [outputs, taps, inputs]: [usize; 3],
+        weight: impl Fn(usize, usize, usize) -> f32 + Sync,
+        bias: Option<&[f32]>,
+    ) -> Self {
+        let (panels, steps) = (outputs.div_ceil(WIDTH), inputs.div_ceil(T::STEP));
+        let mut values = vec![T::default(); panels * taps * steps * T::STEP * WIDTH];
+        let panel = (taps * steps * T::STEP * WIDTH).max(1);
+        values.par_chunks_exact_mut(panel).enumerate().for_each(|(panel, values)| {
+            for (i, values) in values.chunks_exact_mut(WIDTH * T::STEP).enumerate() {
+                let (tap, first) = (i / steps, i % steps * T::STEP);
+                for (output, values) in (panel * WIDTH..outputs).zip(values.chunks_exact_mut(T::STEP)) {
+                    for (input, value) in (first..inputs).zip(values) {
+                        *value = T::rounded(weight(output, tap, input));
+                    }
+                }
+            }
+        });
+        let mut padded = bias.unwrap_or(&[]).to_vec();
+        padded.resize(panels * WIDTH, 0.0);
+        Self { values, bias: padded, taps, inputs, outputs }
     }
 
     /// Bytes of weights and bias.
     pub fn bytes(&self) -> u64 {
-        self.values.bytes() + size_of_val(&self.bias[..]) as u64
+        (size_of_val(&self.values[..]) + size_of_val(&self.bias[..])) as u64
     }
 
     /// Number of panels.
@@ -123,11 +128,16 @@ impl Panels {
         self.inputs
     }
 
+    /// Values of a row, for each tap: the inputs and what fills them up.
+    pub fn row_width(&self) -> usize {
+        self.inputs.next_multiple_of(T::STEP)
+    }
+
     /// Multiplies rows by some panels, one after the other; `results` is where the columns of the first begin.
     ///
     /// # Panics
     /// When rows or results reach beyond their slices.
-    pub fn multiply_some(&self, panels: Range<usize>, rows: Rows, results: Results) {
+    pub fn multiply_some(&self, panels: Range<usize>, rows: Rows<T>, results: Results) {
         let Results { values, first, stride, add } = results;
         let before = self.columns(&panels).start;
         for panel in panels {
@@ -137,7 +147,7 @@ impl Panels {
     }
 
     /// [`Panels::multiply_some`] with all panels.
-    pub fn multiply_all(&self, rows: Rows, results: Results) {
+    pub fn multiply_all(&self, rows: Rows<T>, results: Results) {
         self.multiply_some(0..self.count(), rows, results);
     }
 
@@ -145,34 +155,15 @@ impl Panels {
     ///
     /// # Panics
     /// When rows or results reach beyond their slices.
-    pub fn multiply(&self, panel: usize, rows: Rows, results: Results) {
-        match &self.values {
-            Values::F32(weights) => dispatch(Product { panels: self, weights, panel, rows, results }),
-            Values::Bf16(weights) => dispatch(Product { panels: self, weights, panel, rows, results }),
-        }
+    pub fn multiply(&self, panel: usize, rows: Rows<T>, results: Results) {
+        dispatch(Product { panels: self, panel, rows, results });
     }
 }
 
-fn packed<W: Weight>(
-    [outputs, taps, inputs]: [usize; 3],
-    weight: impl Fn(usize, usize, usize) -> f32 + Sync,
-) -> Vec<W> {
-    let mut values = vec![W::default(); outputs.div_ceil(WIDTH) * taps * inputs * WIDTH];
-    values.par_chunks_exact_mut((taps * inputs * WIDTH).max(1)).enumerate().for_each(|(panel, values)| {
-        for (i, row) in values.chunks_exact_mut(WIDTH).enumerate() {
-            for (output, value) in (panel * WIDTH..outputs).zip(row) {
-                *value = W::rounded(weight(output, i / inputs, i % inputs));
-            }
-        }
-    });
-    values
-}
-
-struct Product<'a, W> {
-    panels: &'a Panels,
-    weights: &'a [W],
+struct Product<'a, T> {
+    panels: &'a Panels<T>,
     panel: usize,
-    rows: Rows<'a>,
+    rows: Rows<'a, T>,
     results: Results<'a>,
 }
 
@@ -183,22 +174,23 @@ struct Block {
     inputs: Range<usize>,
 }
 
-impl<W: Weight> Product<'_, W> {
+impl<T: Stored> Product<'_, T> {
     /// The bounds that [`tile`] relies on.
     fn check(&self) {
-        let Self { panels, weights, panel, rows, results } = self;
+        let Self { panels, panel, rows, results } = self;
+        let width = panels.row_width();
         assert!(*panel < panels.count() && rows.taps.len() == panels.taps, "the taps of a product");
-        assert_eq!(weights.len(), panels.count() * panels.taps * panels.inputs * WIDTH, "the weights of a product");
+        assert_eq!(panels.values.len(), panels.count() * panels.taps * width * WIDTH, "the weights of a product");
         let last = rows.count - 1;
-        let furthest = rows.taps.iter().max().map_or(0, |tap| rows.first + last * rows.stride + tap + panels.inputs);
+        let furthest = rows.taps.iter().max().map_or(0, |tap| rows.first + last * rows.stride + tap + width);
         assert!(furthest <= rows.values.len(), "the rows of a product");
         let width = panels.columns(&(*panel..panel + 1)).len();
         assert!(results.first + last * results.stride + width <= results.values.len(), "the results of a product");
     }
 
     /// All taps of a product, in order, cut into blocks of about [`DEPTH`] rows.
-    fn blocks(&self) -> impl Iterator<Item = Block> + use<W> {
-        let (taps, inputs) = (self.panels.taps, self.panels.inputs);
+    fn blocks(&self) -> impl Iterator<Item = Block> + use<T> {
+        let (taps, inputs) = (self.panels.taps, self.panels.row_width());
         let at_once = (DEPTH / inputs.max(1)).max(1);
         let depth = if inputs > DEPTH { DEPTH } else { inputs.max(1) };
         (0..taps).step_by(at_once).flat_map(move |tap| {
@@ -210,7 +202,7 @@ impl<W: Weight> Product<'_, W> {
     }
 }
 
-impl<W: Weight> Kernel for Product<'_, W> {
+impl<T: Stored> Kernel for Product<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -228,9 +220,9 @@ impl<W: Weight> Kernel for Product<'_, W> {
                 let mut column = 0;
                 while column < columns {
                     if L::TILE_VECTORS == 2 && columns - column > L::COUNT {
-                        tile_of::<L, W, 2>(&mut self, &block, first, rows, column..columns);
+                        tile_of::<L, T, 2>(&mut self, &block, first, rows, column..columns);
                     } else {
-                        tile_of::<L, W, 1>(&mut self, &block, first, rows, column..columns);
+                        tile_of::<L, T, 1>(&mut self, &block, first, rows, column..columns);
                     }
                     column += L::TILE_VECTORS * L::COUNT;
                 }
@@ -242,26 +234,26 @@ impl<W: Weight> Kernel for Product<'_, W> {
 
 /// [`tile`] for a height that is known only now.
 #[inline(always)]
-fn tile_of<L: Lanes, W: Weight, const V: usize>(
-    product: &mut Product<W>,
+fn tile_of<L: Lanes, T: Stored, const V: usize>(
+    product: &mut Product<T>,
     block: &Block,
     first: usize,
     rows: usize,
     columns: Range<usize>,
 ) {
     match rows {
-        1 => tile::<L, W, 1, V>(product, block, first, columns),
-        2 => tile::<L, W, 2, V>(product, block, first, columns),
-        3 => tile::<L, W, 3, V>(product, block, first, columns),
-        4 => tile::<L, W, 4, V>(product, block, first, columns),
-        5 if L::TILE_ROWS > 4 => tile::<L, W, 5, V>(product, block, first, columns),
-        6 if L::TILE_ROWS > 4 => tile::<L, W, 6, V>(product, block, first, columns),
-        7 if L::TILE_ROWS > 6 => tile::<L, W, 7, V>(product, block, first, columns),
-        8 if L::TILE_ROWS > 6 => tile::<L, W, 8, V>(product, block, first, columns),
-        9 if L::TILE_ROWS > 6 => tile::<L, W, 9, V>(product, block, first, columns),
-        10 if L::TILE_ROWS > 6 => tile::<L, W, 10, V>(product, block, first, columns),
-        11 if L::TILE_ROWS > 6 => tile::<L, W, 11, V>(product, block, first, columns),
-        12 if L::TILE_ROWS > 6 => tile::<L, W, 12, V>(product, block, first, columns),
+        1 => tile::<L, T, 1, V>(product, block, first, columns),
+        2 => tile::<L, T, 2, V>(product, block, first, columns),
+        3 => tile::<L, T, 3, V>(product, block, first, columns),
+        4 => tile::<L, T, 4, V>(product, block, first, columns),
+        5 if L::TILE_ROWS > 4 => tile::<L, T, 5, V>(product, block, first, columns),
+        6 if L::TILE_ROWS > 4 => tile::<L, T, 6, V>(product, block, first, columns),
+        7 if L::TILE_ROWS > 6 => tile::<L, T, 7, V>(product, block, first, columns),
+        8 if L::TILE_ROWS > 6 => tile::<L, T, 8, V>(product, block, first, columns),
+        9 if L::TILE_ROWS > 6 => tile::<L, T, 9, V>(product, block, first, columns),
+        10 if L::TILE_ROWS > 6 => tile::<L, T, 10, V>(product, block, first, columns),
+        11 if L::TILE_ROWS > 6 => tile::<L, T, 11, V>(product, block, first, columns),
+        12 if L::TILE_ROWS > 6 => tile::<L, T, 12, V>(product, block, first, columns),
         _ => unreachable!("tiles are at most as high as the machine's registers allow"),
     }
 }
@@ -269,13 +261,13 @@ fn tile_of<L: Lanes, W: Weight, const V: usize>(
 /// `R` rows from `first` on times `V` vectors of columns, of which those inside `columns` are kept. The first block of a
 /// panel begins its sums with the bias, each further one goes on where the last one stopped.
 #[inline(always)]
-fn tile<L: Lanes, W: Weight, const R: usize, const V: usize>(
-    product: &mut Product<W>,
+fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
+    product: &mut Product<T>,
     block: &Block,
     first: usize,
     columns: Range<usize>,
 ) {
-    let Product { panels, weights, panel, rows, results } = product;
+    let Product { panels, panel, rows, results } = product;
     let begins = block.taps.start == 0 && block.inputs.start == 0;
     let place = |row: usize, v: usize| {
         let at = results.first + (first + row) * results.stride;
@@ -290,26 +282,28 @@ fn tile<L: Lanes, W: Weight, const R: usize, const V: usize>(
                 if begins { L::load(&bias[v * L::COUNT..]) } else { L::load_rest(&results.values[place(row, v)], 0.0) };
         }
     }
+    let width = panels.row_width();
     let x = rows.values.as_ptr().wrapping_add(rows.first + first * rows.stride);
-    let panel_weights = weights[*panel * panels.taps * panels.inputs * WIDTH + columns.start..].as_ptr();
+    let weights = panels.values[*panel * panels.taps * width * WIDTH + columns.start * T::STEP..].as_ptr();
     for tap in block.taps.clone() {
-        let x: [*const f32; R] = std::array::from_fn(|row| x.wrapping_add(row * rows.stride + rows.taps[tap]));
-        let mut weight = panel_weights.wrapping_add((tap * panels.inputs + block.inputs.start) * WIDTH);
-        for input in block.inputs.clone() {
-            let mut vectors = [L::splat(0.0); V];
-            for (v, vector) in vectors.iter_mut().enumerate() {
-                // SAFETY: `check` has seen that a panel has WIDTH values for each tap and input, and
-                // `columns.start + V * COUNT <= WIDTH`.
-                *vector = unsafe { W::load(weight.wrapping_add(v * L::COUNT)) };
+        let x: [*const T; R] = std::array::from_fn(|row| x.wrapping_add(row * rows.stride + rows.taps[tap]));
+        let mut weight = weights.wrapping_add((tap * width + block.inputs.start) * WIDTH);
+        for step in block.inputs.start / T::STEP..block.inputs.end / T::STEP {
+            // SAFETY: `check` has seen that a panel has WIDTH values for each tap and input, and
+            // `columns.start + V * COUNT <= WIDTH`.
+            let mut vectors = [unsafe { T::factors::<L>(weight) }; V];
+            for (v, vector) in vectors.iter_mut().enumerate().skip(1) {
+                // SAFETY: the same.
+                *vector = unsafe { T::factors::<L>(weight.wrapping_add(v * L::COUNT * T::STEP)) };
             }
             for (x, sums) in x.iter().zip(&mut sums) {
                 // SAFETY: `check` has seen that the last row's last tap ends inside the slice.
-                let value = L::splat(unsafe { *x.wrapping_add(input) });
+                let value = unsafe { T::repeated::<L>(x.wrapping_add(step * T::STEP)) };
                 for (sum, vector) in sums.iter_mut().zip(vectors) {
-                    *sum = value.mul_add(vector, *sum);
+                    *sum = T::sum_of_products(value, vector, *sum);
                 }
             }
-            weight = weight.wrapping_add(WIDTH);
+            weight = weight.wrapping_add(WIDTH * T::STEP);
         }
     }
     for (row, sums) in sums.into_iter().enumerate() {
@@ -328,12 +322,14 @@ fn keep<L: Lanes>(sum: L, to: &mut [f32], add: bool) {
 
 #[cfg(test)]
 mod tests {
+    use half::bf16;
+
     use super::*;
     use crate::nn::simd::in_all_versions;
 
-    struct Whole<'a>(&'a Panels, Rows<'a>, usize);
+    struct Whole<'a, T>(&'a Panels<T>, Rows<'a, T>, usize);
 
-    impl Kernel for Whole<'_> {
+    impl<T: Stored> Kernel for Whole<'_, T> {
         type Output = Vec<f32>;
 
         #[inline(always)]
@@ -343,10 +339,7 @@ mod tests {
             for panel in 0..panels.count() {
                 let first = panels.columns(&(panel..panel + 1)).start;
                 let results = Results { values: &mut out, first, stride, add: true };
-                match &panels.values {
-                    Values::F32(weights) => Product { panels, weights, panel, rows, results }.run::<L>(),
-                    Values::Bf16(weights) => Product { panels, weights, panel, rows, results }.run::<L>(),
-                }
+                Product { panels, panel, rows, results }.run::<L>();
             }
             out
         }
@@ -354,29 +347,36 @@ mod tests {
 
     #[test]
     fn products_match_the_definition_for_odd_shapes() {
-        for (count, taps, inputs, outputs) in [
-            (1, 1, 1, 1),
-            (3, 2, 5, 17),
-            (13, 1, 33, 33),
-            (29, 4, 3, 70),
-            (50, 9, 8, 3),
-            (7, 1, 2500, 40),
-            (5, 9, 700, 33),
+        for sizes in [
+            [1, 1, 1, 1],
+            [3, 2, 5, 17],
+            [13, 1, 33, 33],
+            [29, 4, 3, 70],
+            [50, 9, 8, 3],
+            [7, 1, 2500, 40],
+            [5, 9, 700, 33],
         ] {
-            let weight = |o: usize, t: usize, i: usize| ((o * 31 + t * 7 + i * 3) as f32).sin();
-            let bias: Vec<f32> = (0..outputs).map(|o| o as f32 * 0.1).collect();
-            let panels = Panels::new([outputs, taps, inputs], weight, Some(&bias));
-            let values: Vec<f32> = (0..(count + taps) * inputs).map(|i| (i as f32 * 0.73).cos()).collect();
-            let offsets: Vec<usize> = (0..taps).map(|t| t * inputs).collect();
-            let rows = Rows { values: &values, first: 0, stride: inputs, taps: &offsets, count };
-            for found in in_all_versions(|| Whole(&panels, rows, outputs + 2)) {
-                for (i, found) in found.iter().enumerate() {
-                    let (row, o) = (i / (outputs + 2), i % (outputs + 2));
-                    let term = |j: usize| values[row * inputs + j] * weight(o, j / inputs, j % inputs);
-                    let sum = (0..taps * inputs).map(term).sum::<f32>();
-                    let expected = if o < outputs { 1.0 + bias[o] + sum } else { 1.0 };
-                    assert!((found - expected).abs() < 1e-4, "{count} {taps} {inputs} {outputs}: {found} {expected}");
-                }
+            products_match::<f32>(sizes);
+            products_match::<bf16>(sizes);
+        }
+    }
+
+    fn products_match<T: Stored>([count, taps, inputs, outputs]: [usize; 4]) {
+        let rounded = |v: f32| T::rounded(v).value();
+        let weight = |o: usize, t: usize, i: usize| rounded(((o * 31 + t * 7 + i * 3) as f32).sin());
+        let bias: Vec<f32> = (0..outputs).map(|o| o as f32 * 0.1).collect();
+        let panels = Panels::<T>::new([outputs, taps, inputs], weight, Some(&bias));
+        let values: Vec<f32> = (0..(count + taps) * inputs).map(|i| rounded((i as f32 * 0.73).cos())).collect();
+        let offsets: Vec<usize> = (0..taps).map(|t| t * panels.row_width()).collect();
+        let rows = T::rows(&values, inputs);
+        let rows = Rows { values: &rows, first: 0, stride: panels.row_width(), taps: &offsets, count };
+        for found in in_all_versions(|| Whole(&panels, rows, outputs + 2)) {
+            for (i, found) in found.iter().enumerate() {
+                let (row, o) = (i / (outputs + 2), i % (outputs + 2));
+                let term = |j: usize| values[row * inputs + j] * weight(o, j / inputs, j % inputs);
+                let sum = (0..taps * inputs).map(term).sum::<f32>();
+                let expected = if o < outputs { 1.0 + bias[o] + sum } else { 1.0 };
+                assert!((found - expected).abs() < 1e-4, "{count} {taps} {inputs} {outputs}: {found} {expected}");
             }
         }
     }
@@ -384,16 +384,22 @@ mod tests {
     #[test]
     fn rows_and_columns_make_the_matrix_that_they_are_of() {
         let values: Vec<f32> = (0..45 * 7).map(|i| (i as f32).sin()).collect();
-        let expected = Panels::new([7, 1, 45], |o, _, i| values[i * 7 + o], None);
+        let expected = Panels::<f32>::new([7, 1, 45], |o, _, i| values[i * 7 + o], None);
         assert_eq!(Panels::from_rows(&values, 7).values, expected.values);
-        let expected = Panels::new([45, 1, 7], |o, _, i| values[o * 7 + i], None);
+        let expected = Panels::<f32>::new([45, 1, 7], |o, _, i| values[o * 7 + i], None);
         assert_eq!(Panels::from_columns(&values, 7).values, expected.values);
     }
 
     #[test]
     fn a_row_has_the_same_bits_in_any_company() {
-        let panels = Panels::new([40, 1, 50], |o, _, i| ((o * 50 + i) as f32).sin(), None);
+        company::<f32>();
+        company::<bf16>();
+    }
+
+    fn company<T: Stored>() {
+        let panels = Panels::<T>::new([40, 1, 50], |o, _, i| ((o * 50 + i) as f32).sin(), None);
         let values: Vec<f32> = (0..30 * 50).map(|i| (i as f32 * 0.37).sin()).collect();
+        let values = T::rows(&values, 50);
         let run = |first: usize, count: usize| {
             let rows = Rows { values: &values, first: first * 50, stride: 50, taps: &[0], count };
             in_all_versions(|| Whole(&panels, rows, 40))

@@ -11,7 +11,7 @@ use super::{
     cpu::Values,
     panels::{Panels, Results, Rows},
     softmax::RunningSoftmax,
-    stored::Weight,
+    stored::Stored,
 };
 
 /// Queries that are served together.
@@ -148,7 +148,7 @@ enum Slice<'a> {
 impl Slice<'_> {
     /// Appends some columns of some rows of `c` values.
     fn append(self, rows: &Range<usize>, columns: &Range<usize>, c: usize, to: &mut Vec<f32>) {
-        fn append<T: Weight>(rows: &[T], columns: &Range<usize>, c: usize, to: &mut Vec<f32>) {
+        fn append<T: Stored>(rows: &[T], columns: &Range<usize>, c: usize, to: &mut Vec<f32>) {
             rows.chunks_exact(c).for_each(|row| to.extend(row[columns.clone()].iter().map(|v| v.value())));
         }
         match self {

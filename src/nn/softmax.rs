@@ -50,6 +50,7 @@ impl Kernel for Weigh<'_> {
         let Self { scores, scale, bias, before } = self;
         match bias {
             Some(bias) => scores.iter_mut().zip(bias).for_each(|(v, b)| *v = *v * scale + b),
+            None if scale == 1.0 => {}
             None => scores.iter_mut().for_each(|v| *v *= scale),
         }
         let mut top = Running::<L>::new(f32::NEG_INFINITY);

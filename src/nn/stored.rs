@@ -1,19 +1,20 @@
-//! The types that weights, keys and values are kept in. Sums are taken in f32 in any case.
+//! The types that weights, feature maps, keys and values are kept in. Sums are taken in f32 in any case.
+
+use std::borrow::Cow;
 
 use candle_core::CpuStorage;
 use half::bf16;
 
-use super::simd::Lanes;
+use super::simd::{Kernel, Lanes, dispatch};
 
-/// Weights in one of the types.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Values {
-    F32(Vec<f32>),
-    Bf16(Vec<bf16>),
-}
+/// A type that numbers are kept in.
+pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
+    /// Terms of a sum that one instruction takes: two of bf16, one of f32.
+    const STEP: usize;
 
-/// A type that weights are kept in.
-pub(super) trait Weight: Copy + Default + Send + Sync + 'static {
+    /// `STEP` numbers for each place of a vector of sums.
+    type Factors<L: Lanes>: Copy;
+
     fn rounded(value: f32) -> Self;
 
     fn value(self) -> f32;
@@ -21,12 +22,39 @@ pub(super) trait Weight: Copy + Default + Send + Sync + 'static {
     /// The numbers of a tensor, if they are of this type.
     fn of(storage: &CpuStorage) -> Option<&[Self]>;
 
+    /// Rows of `width` values, each filled up with zeros to a multiple of `STEP`.
+    fn rows(values: &[f32], width: usize) -> Cow<'_, [Self]>;
+
+    /// Lets `f` work on these numbers in f32. If they are not to be kept, it finds zeros or what was there.
+    fn in_f32(values: &mut [Self], keep: bool, f: impl FnOnce(&mut [f32]));
+
+    /// A vector, or the end of a row filled up with zeros.
+    fn load<L: Lanes>(from: &[Self]) -> L;
+
+    /// Overwrites all of `to`, which is a vector or shorter.
+    fn store<L: Lanes>(v: L, to: &mut [Self]);
+
+    /// Numbers that lie one behind the other.
+    ///
     /// # Safety
-    /// `L::COUNT` values can be read at `from`.
-    unsafe fn load<L: Lanes>(from: *const Self) -> L;
+    /// `L::COUNT * STEP` numbers can be read at `from`.
+    unsafe fn factors<L: Lanes>(from: *const Self) -> Self::Factors<L>;
+
+    /// The same `STEP` numbers in every place.
+    ///
+    /// # Safety
+    /// `STEP` numbers can be read at `from`.
+    unsafe fn repeated<L: Lanes>(from: *const Self) -> Self::Factors<L>;
+
+    /// `sum` and the products of `a` and `b`.
+    fn sum_of_products<L: Lanes>(a: Self::Factors<L>, b: Self::Factors<L>, sum: L) -> L;
 }
 
-impl Weight for f32 {
+impl Stored for f32 {
+    const STEP: usize = 1;
+
+    type Factors<L: Lanes> = L;
+
     fn rounded(value: f32) -> Self {
         value
     }
@@ -39,14 +67,47 @@ impl Weight for f32 {
         if let CpuStorage::F32(values) = storage { Some(values) } else { None }
     }
 
+    fn rows(values: &[f32], _: usize) -> Cow<'_, [Self]> {
+        Cow::Borrowed(values)
+    }
+
+    fn in_f32(values: &mut [Self], _: bool, f: impl FnOnce(&mut [f32])) {
+        f(values);
+    }
+
     #[inline(always)]
-    unsafe fn load<L: Lanes>(from: *const Self) -> L {
+    fn load<L: Lanes>(from: &[Self]) -> L {
+        L::load_rest(from, 0.0)
+    }
+
+    #[inline(always)]
+    fn store<L: Lanes>(v: L, to: &mut [Self]) {
+        v.store_rest(to);
+    }
+
+    #[inline(always)]
+    unsafe fn factors<L: Lanes>(from: *const Self) -> L {
         // SAFETY: the caller vouches for it.
         unsafe { L::load_at(from) }
     }
+
+    #[inline(always)]
+    unsafe fn repeated<L: Lanes>(from: *const Self) -> L {
+        // SAFETY: the caller vouches for it.
+        L::splat(unsafe { *from })
+    }
+
+    #[inline(always)]
+    fn sum_of_products<L: Lanes>(a: L, b: L, sum: L) -> L {
+        a.mul_add(b, sum)
+    }
 }
 
-impl Weight for bf16 {
+impl Stored for bf16 {
+    const STEP: usize = 2;
+
+    type Factors<L: Lanes> = L::Pairs;
+
     fn rounded(value: f32) -> Self {
         Self::from_f32(value)
     }
@@ -59,20 +120,120 @@ impl Weight for bf16 {
         if let CpuStorage::BF16(values) = storage { Some(values) } else { None }
     }
 
+    fn rows(values: &[f32], width: usize) -> Cow<'_, [Self]> {
+        let padded = width.next_multiple_of(Self::STEP);
+        let mut rows = vec![Self::ZERO; values.len() / width.max(1) * padded];
+        if padded == width {
+            dispatch(Round { from: values, to: &mut rows });
+        } else {
+            for (to, from) in rows.chunks_exact_mut(padded).zip(values.chunks_exact(width)) {
+                dispatch(Round { from, to: &mut to[..width] });
+            }
+        }
+        Cow::Owned(rows)
+    }
+
+    fn in_f32(values: &mut [Self], keep: bool, f: impl FnOnce(&mut [f32])) {
+        let mut wide = if keep { values.iter().map(|v| v.value()).collect() } else { vec![0.0; values.len()] };
+        f(&mut wide);
+        dispatch(Round { from: &wide, to: values });
+    }
+
     #[inline(always)]
-    unsafe fn load<L: Lanes>(from: *const Self) -> L {
+    fn load<L: Lanes>(from: &[Self]) -> L {
+        if from.len() == L::COUNT {
+            // SAFETY: the slice is long enough, as was just seen.
+            return unsafe { L::load_bf16_at(from.as_ptr()) };
+        }
+        let mut all = [Self::ZERO; 16];
+        all[..from.len()].copy_from_slice(from);
+        // SAFETY: no vector has more than sixteen values.
+        unsafe { L::load_bf16_at(all.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store<L: Lanes>(v: L, to: &mut [Self]) {
+        if to.len() == L::COUNT {
+            // SAFETY: the slice is long enough, as was just seen.
+            return unsafe { v.store_bf16_at(to.as_mut_ptr()) };
+        }
+        let mut all = [Self::ZERO; 16];
+        // SAFETY: no vector has more than sixteen values.
+        unsafe { v.store_bf16_at(all.as_mut_ptr()) };
+        to.copy_from_slice(&all[..to.len()]);
+    }
+
+    #[inline(always)]
+    unsafe fn factors<L: Lanes>(from: *const Self) -> L::Pairs {
         // SAFETY: the caller vouches for it.
-        unsafe { L::load_bf16_at(from) }
+        unsafe { L::load_pairs_at(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn repeated<L: Lanes>(from: *const Self) -> L::Pairs {
+        // SAFETY: the caller vouches for two numbers.
+        L::splat_pair(unsafe { from.cast::<u32>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn sum_of_products<L: Lanes>(a: L::Pairs, b: L::Pairs, sum: L) -> L {
+        sum.add_products(a, b)
     }
 }
 
-impl Values {
-    /// Bytes that they take.
-    pub fn bytes(&self) -> u64 {
-        let bytes = match self {
-            Self::F32(values) => size_of_val(&values[..]),
-            Self::Bf16(values) => size_of_val(&values[..]),
-        };
-        bytes as u64
+/// Rounds numbers to bf16.
+struct Round<'a> {
+    from: &'a [f32],
+    to: &'a mut [bf16],
+}
+
+impl Kernel for Round<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        for (from, to) in self.from.chunks(L::COUNT).zip(self.to.chunks_mut(L::COUNT)) {
+            bf16::store(L::load_rest(from, 0.0), to);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::simd::in_all_versions;
+
+    struct Rounded(Vec<f32>);
+
+    impl Kernel for Rounded {
+        type Output = Vec<bf16>;
+
+        #[inline(always)]
+        fn run<L: Lanes>(self) -> Vec<bf16> {
+            let mut to = vec![bf16::ZERO; self.0.len()];
+            Round { from: &self.0, to: &mut to }.run::<L>();
+            to
+        }
+    }
+
+    #[test]
+    fn numbers_are_rounded_to_the_nearest_in_every_version() {
+        let ties = [1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, -1.0 - 1.0 / 256.0, f32::MAX, f32::INFINITY, -0.0, 1e-30];
+        let others =
+            (0..50_000u32).map(|i| f32::from_bits(i.wrapping_mul(85_899) | 0x2000_0000)).filter(|v| !v.is_nan());
+        let values: Vec<f32> = ties.into_iter().chain(others).collect();
+        let expected: Vec<u16> = values.iter().map(|v| bf16::from_f32(*v).to_bits()).collect();
+        for found in in_all_versions(|| Rounded(values.clone())) {
+            assert_eq!(found.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), expected);
+        }
+        for found in in_all_versions(|| Rounded(vec![f32::NAN; 17])) {
+            assert!(found.iter().all(|v| v.is_nan()));
+        }
+    }
+
+    #[test]
+    fn rows_of_odd_width_end_in_a_zero() {
+        let rows = bf16::rows(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3);
+        assert_eq!(rows.iter().map(|v| v.to_f32()).collect::<Vec<_>>(), [1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 6.0, 0.0]);
     }
 }

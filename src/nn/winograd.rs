@@ -1,6 +1,7 @@
 //! Convolutions of size 3 by minimal filtering, F(4 x 4, 3 x 3) (Winograd; Lavin & Gray, arXiv 1509.09308): of a tile of
 //! 6 x 6 pixels 36 sums are made, each is multiplied by a matrix of its own, and 4 x 4 outputs are sums of the products.
-//! That takes a quarter of the multiplications; rounding grows to some 1e-5 of the largest value.
+//! That takes a quarter of the multiplications; rounding grows to some 1e-5 of the largest value. Sums and products are
+//! taken in f32 whatever the maps are kept in: rounded to bf16 they would put outputs some 2 % off.
 
 use candle_core::Result;
 use rayon::prelude::*;
@@ -9,6 +10,7 @@ use super::{
     feature_map::HostMap,
     panels::{Panels, Results, Rows},
     simd::{Kernel, Lanes, dispatch},
+    stored::Stored,
 };
 
 /// Pixels along one side of a tile's output.
@@ -72,7 +74,7 @@ impl Winograd {
     }
 
     /// Writes or adds the convolution of `x`, whose border is at least 1, to `out`, which has none.
-    pub fn run(&self, x: &HostMap, out: &mut HostMap, add: bool) -> Result<()> {
+    pub fn run<T: Stored>(&self, x: &HostMap<T>, out: &mut HostMap<T>, add: bool) -> Result<()> {
         let fits = (x.pictures, x.size, x.channels) == (out.pictures, out.size, self.inputs());
         if !fits || x.border == 0 || out.channels != self.outputs() || out.border != 0 {
             candle_core::bail!("a convolution was given maps that do not fit together");
@@ -87,7 +89,7 @@ impl Winograd {
     }
 
     /// Some rows of a picture, whole tiles of them but perhaps at the bottom.
-    fn band(&self, band: Band, out: &mut [f32], add: bool, buffer: &mut Vec<f32>) {
+    fn band<T: Stored>(&self, band: Band<T>, out: &mut [T], add: bool, buffer: &mut Vec<f32>) {
         let (inputs, outputs) = (self.inputs(), self.outputs());
         let height = out.len() / (band.width * outputs);
         let count = height.div_ceil(TILE) * band.tiles;
@@ -104,8 +106,8 @@ impl Winograd {
 }
 
 /// Rows of a picture from `top` on.
-struct Band<'a> {
-    x: &'a HostMap,
+struct Band<'a, T> {
+    x: &'a HostMap<T>,
     picture: usize,
     top: usize,
     /// Tiles side by side.
@@ -114,13 +116,13 @@ struct Band<'a> {
 }
 
 /// Makes the 36 sums of every tile: (36, tiles, inputs).
-struct Analyse<'a> {
-    band: &'a Band<'a>,
+struct Analyse<'a, T> {
+    band: &'a Band<'a, T>,
     count: usize,
     sums: &'a mut [f32],
 }
 
-impl Kernel for Analyse<'_> {
+impl<T: Stored> Kernel for Analyse<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -128,7 +130,7 @@ impl Kernel for Analyse<'_> {
         let Self { band, count, sums } = self;
         let (x, channels) = (band.x, band.x.channels);
         let corner = x.at(band.picture, 0) - x.row_stride() - channels; // of the border that the kernel reaches
-        let mut edge = vec![0.0; PRODUCTS * channels];
+        let mut edge = vec![T::default(); PRODUCTS * channels];
         for tile in 0..count {
             let (y, left) = (band.top + tile / band.tiles * TILE, tile % band.tiles * TILE);
             let origin = corner + y * x.row_stride() + left * channels;
@@ -140,7 +142,7 @@ impl Kernel for Analyse<'_> {
                     if known {
                         pixel.copy_from_slice(&x.values[origin + offset(i)..][..channels]);
                     } else {
-                        pixel.fill(0.0);
+                        pixel.fill(T::default());
                     }
                 }
             }
@@ -153,7 +155,7 @@ impl Kernel for Analyse<'_> {
                         } else {
                             &edge[(i * REACH + j) * channels + channel..]
                         };
-                        *v = L::load(pixel);
+                        *v = T::load(&pixel[..L::COUNT]);
                     }
                     *row = analysed(*row);
                 }
@@ -179,17 +181,17 @@ fn analysed<L: Lanes>([a, b, c, d, e, f]: [L; REACH]) -> [L; REACH] {
 }
 
 /// Makes the outputs of every tile from its products (36, tiles, outputs).
-struct Compose<'a> {
+struct Compose<'a, T> {
     products: &'a [f32],
     count: usize,
     tiles: usize,
     bias: &'a [f32],
     width: usize,
-    out: &'a mut [f32],
+    out: &'a mut [T],
     add: bool,
 }
 
-impl Kernel for Compose<'_> {
+impl<T: Stored> Kernel for Compose<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -209,10 +211,10 @@ impl Kernel for Compose<'_> {
                 for j in 0..TILE.min(width - left) {
                     let column = composed([rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]]);
                     for (i, v) in column.into_iter().enumerate().take(height - top) {
-                        let to = &mut out[((top + i) * width + left + j) * channels + channel..];
+                        let to = &mut out[((top + i) * width + left + j) * channels + channel..][..L::COUNT];
                         let v = v.add(bias);
-                        let v = if add { L::load(to).add(v) } else { v };
-                        v.store(to);
+                        let v = if add { T::load::<L>(to).add(v) } else { v };
+                        T::store(v, to);
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! Encoder and decoder: residual blocks around down- and up-sampling, without attention.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use crate::nn::{Activation, Conv2d, FeatureMap, GroupNorm, UpsampleConv, Weights};
 
@@ -150,6 +150,7 @@ pub struct Decoder {
     up: Vec<Level<UpsampleConv>>,
     norm_out: GroupNorm,
     conv_out: Conv2d,
+    kept_as: DType, // of feature maps
 }
 
 impl Decoder {
@@ -162,6 +163,7 @@ impl Decoder {
             up: (0..w.count("up")).map(level).collect::<crate::Result<_>>()?,
             norm_out: norm(w, "norm_out")?,
             conv_out: conv(w, "conv_out", 1, 1)?,
+            kept_as: w.dtype(),
         })
     }
 
@@ -203,7 +205,7 @@ impl Decoder {
         total + self.conv_out.flops(positions)
     }
 
-    /// Bytes of the feature maps at the widest moment of one latent of (rows, columns) cells, in f32: inside a residual
+    /// Bytes of the feature maps at the widest moment of one latent of (rows, columns) cells: inside a residual
     /// block its input, two normalised or convolved maps and what they are added to; around a doubling both sizes.
     pub fn activation_bytes(&self, (rows, columns): (usize, usize)) -> u64 {
         let (mut pixels, mut widest) = (rows * columns, 0);
@@ -218,6 +220,6 @@ impl Decoder {
                 pixels *= 4;
             }
         }
-        4 * widest as u64
+        (self.kept_as.size_in_bytes() * widest) as u64
     }
 }

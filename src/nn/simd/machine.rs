@@ -12,6 +12,8 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Machine {
     #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -23,6 +25,8 @@ pub(super) enum Machine {
 impl Machine {
     /// All of this architecture, the fastest first.
     const ALL: &[Self] = &[
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx512Bf16,
         #[cfg(target_arch = "x86_64")]
         Self::Avx512,
         #[cfg(target_arch = "x86_64")]
@@ -40,6 +44,8 @@ impl Machine {
     fn is_here(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => Self::Avx512.is_here() && is_x86_feature_detected!("avx512bf16"),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Self::Avx2.is_here() && is_x86_feature_detected!("avx512f"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
@@ -51,6 +57,8 @@ impl Machine {
 
     fn name(self) -> &'static str {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => "avx512-bf16",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
@@ -87,7 +95,7 @@ fn asked() -> Option<OsString> {
     env::var_os("TTSVAR_KERNELS")
 }
 
-/// The name of the kernels that run in this process: `avx512`, `avx2`, `neon` or `portable`.
+/// The name of the kernels that run in this process: `avx512-bf16`, `avx512`, `avx2`, `neon` or `portable`.
 pub fn kernels() -> &'static str {
     machine().name()
 }

@@ -1,7 +1,7 @@
 //! Vectors of f32 in the widest form that the machine has, found out when the program runs.
 //!
-//! A kernel is written once, over [`Lanes`], and [`dispatch`] runs the version compiled for this machine: AVX-512, AVX2,
-//! NEON, or what any compiler makes of plain arrays.
+//! A kernel is written once, over [`Lanes`], and [`dispatch`] runs the version compiled for this machine: AVX-512
+//! with or without instructions for bf16, AVX2, NEON, or what any compiler makes of plain arrays.
 
 mod machine;
 #[cfg(target_arch = "aarch64")]
@@ -28,6 +28,9 @@ pub(crate) trait Lanes: Copy {
     /// Vectors in each row of such a tile, 1 or 2.
     const TILE_VECTORS: usize;
 
+    /// `COUNT` pairs of bf16.
+    type Pairs: Copy;
+
     fn splat(value: f32) -> Self;
     /// # Safety
     /// `COUNT` values can be read at `from`.
@@ -38,6 +41,17 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// `COUNT` values can be read at `from`.
     unsafe fn load_bf16_at(from: *const bf16) -> Self;
+    /// Rounds to the nearest bf16, of two as near the even one; NaN stays, numbers too small for bf16 may become 0.
+    /// # Safety
+    /// `COUNT` values can be written at `to`.
+    unsafe fn store_bf16_at(self, to: *mut bf16);
+    /// # Safety
+    /// `2 * COUNT` values can be read at `from`.
+    unsafe fn load_pairs_at(from: *const bf16) -> Self::Pairs;
+    /// A pair in every place, its first number in the lower half of the bits.
+    fn splat_pair(pair: u32) -> Self::Pairs;
+    /// Adds to each value the two products of the numbers of its pairs; how often that is rounded is up to the machine.
+    fn add_products(self, a: Self::Pairs, b: Self::Pairs) -> Self;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -149,6 +163,9 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
 #[inline(always)]
 fn run_on<K: Kernel>(machine: Machine, kernel: K) -> K::Output {
     match machine {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Machine::here` has seen these features.
+        Machine::Avx512Bf16 => unsafe { x86::with_avx512bf16(kernel) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `Machine::here` has seen these features.
         Machine::Avx512 => unsafe { x86::with_avx512(kernel) },

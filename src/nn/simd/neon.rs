@@ -35,6 +35,8 @@ impl Lanes for Neon {
     const TILE_ROWS: usize = 6;
     const TILE_VECTORS: usize = 2;
 
+    type Pairs = (uint32x4_t, uint32x4_t);
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         // SAFETY: every processor of this architecture has the feature.
@@ -66,6 +68,30 @@ impl Lanes for Neon {
         }
     }
 
+    #[inline(always)]
+    unsafe fn store_bf16_at(self, to: *mut bf16) {
+        // SAFETY: the caller vouches for eight values.
+        unsafe { vst1q_u16(to.cast(), vcombine_u16(rounded(self.0), rounded(self.1))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs_at(from: *const bf16) -> Self::Pairs {
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe { (vreinterpretq_u32_u16(vld1q_u16(from.cast())), vreinterpretq_u32_u16(vld1q_u16(from.add(8).cast()))) }
+    }
+
+    #[inline(always)]
+    fn splat_pair(pair: u32) -> Self::Pairs {
+        // SAFETY: every processor of this architecture has the feature.
+        unsafe { (vdupq_n_u32(pair), vdupq_n_u32(pair)) }
+    }
+
+    #[inline(always)]
+    fn add_products(self, a: Self::Pairs, b: Self::Pairs) -> Self {
+        // SAFETY: every processor of this architecture has the feature.
+        unsafe { Self(add_products(self.0, a.0, b.0), add_products(self.1, a.1, b.1)) }
+    }
+
     operations! {
         add(other) = vaddq_f32(this, other);
         sub(other) = vsubq_f32(this, other);
@@ -89,6 +115,26 @@ fn greater(value: float32x4_t, bound: float32x4_t) -> float32x4_t {
 #[target_feature(enable = "neon")]
 fn smaller(value: float32x4_t, bound: float32x4_t) -> float32x4_t {
     vbslq_f32(vcgtq_f32(value, bound), bound, value)
+}
+
+/// To the nearest bf16, of two as near the even one.
+#[inline]
+#[target_feature(enable = "neon")]
+fn rounded(value: float32x4_t) -> uint16x4_t {
+    let bits = vreinterpretq_u32_f32(value);
+    let even = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
+    let rounded = vaddq_u32(bits, vaddq_u32(even, vdupq_n_u32(0x7fff)));
+    let quiet = vorrq_u32(bits, vdupq_n_u32(0x0040_0000)); // a NaN must not become infinite
+    vshrn_n_u32::<16>(vbslq_u32(vceqq_f32(value, value), rounded, quiet))
+}
+
+/// The bits of a bf16 are the upper half of those of the same number in f32.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_products(sum: float32x4_t, a: uint32x4_t, b: uint32x4_t) -> float32x4_t {
+    let low = |v| vreinterpretq_f32_u32(vshlq_n_u32::<16>(v));
+    let high = |v| vreinterpretq_f32_u32(vandq_u32(v, vdupq_n_u32(0xffff_0000)));
+    vfmaq_f32(vfmaq_f32(sum, low(a), low(b)), high(a), high(b))
 }
 
 #[inline]

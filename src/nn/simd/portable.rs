@@ -23,6 +23,8 @@ impl Lanes for Portable {
     const TILE_ROWS: usize = 4;
     const TILE_VECTORS: usize = 1;
 
+    type Pairs = [u32; 8];
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         Self([value; 8])
@@ -44,6 +46,31 @@ impl Lanes for Portable {
     unsafe fn load_bf16_at(from: *const bf16) -> Self {
         // SAFETY: the caller vouches for eight values; an array of them needs no more than their alignment.
         Self(unsafe { from.cast::<[bf16; 8]>().read() }.map(f32::from))
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16_at(self, to: *mut bf16) {
+        // SAFETY: the caller vouches for eight values; an array of them needs no more than their alignment.
+        unsafe { to.cast::<[bf16; 8]>().write(self.0.map(bf16::from_f32)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs_at(from: *const bf16) -> [u32; 8] {
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe { from.cast::<[u32; 8]>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    fn splat_pair(pair: u32) -> [u32; 8] {
+        [pair; 8]
+    }
+
+    #[inline(always)]
+    fn add_products(self, a: [u32; 8], b: [u32; 8]) -> Self {
+        // The bits of a bf16 are the upper half of those of the same number in f32.
+        let low = |pairs: [u32; 8]| Self(pairs.map(|pair| f32::from_bits(pair << 16)));
+        let high = |pairs: [u32; 8]| Self(pairs.map(|pair| f32::from_bits(pair & 0xffff_0000)));
+        high(a).mul_add(high(b), low(a).mul_add(low(b), self))
     }
 
     #[inline(always)]

@@ -6,9 +6,14 @@ use half::bf16;
 
 use super::{Kernel, Lanes};
 
+#[target_feature(enable = "avx512bf16,avx512f,avx2,fma")]
+pub fn with_avx512bf16<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Avx512<true>>()
+}
+
 #[target_feature(enable = "avx512f,avx2,fma")]
 pub fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<Avx512>()
+    kernel.run::<Avx512<false>>()
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -30,13 +35,16 @@ macro_rules! operations {
     (@ $itself:ident $other:ident) => { $other.0 };
 }
 
+/// With or without the instructions for bf16.
 #[derive(Clone, Copy)]
-pub struct Avx512(__m512);
+pub struct Avx512<const BF16: bool>(__m512);
 
-impl Lanes for Avx512 {
+impl<const BF16: bool> Lanes for Avx512<BF16> {
     const COUNT: usize = 16;
     const TILE_ROWS: usize = 12;
     const TILE_VECTORS: usize = 2;
+
+    type Pairs = __m512i;
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -64,6 +72,50 @@ impl Lanes for Avx512 {
         Self(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) })
     }
 
+    #[inline(always)]
+    unsafe fn store_bf16_at(self, to: *mut bf16) {
+        // SAFETY: reached through `dispatch`, which has seen the features; the caller vouches for sixteen values.
+        unsafe {
+            let halves = if BF16 {
+                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self.0))
+            } else {
+                let bits = _mm512_castps_si512(self.0);
+                let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+                let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000)); // a NaN must not become infinite
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_mask_mov_epi32(rounded, nan, quiet)))
+            };
+            _mm256_storeu_si256(to.cast(), halves);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs_at(from: *const bf16) -> __m512i {
+        // SAFETY: the caller vouches for thirty-two values.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn splat_pair(pair: u32) -> __m512i {
+        // SAFETY: reached through `dispatch`, which has seen the feature.
+        unsafe { _mm512_set1_epi32(pair.cast_signed()) }
+    }
+
+    #[inline(always)]
+    fn add_products(self, a: __m512i, b: __m512i) -> Self {
+        // SAFETY: reached through `dispatch`, which has seen the features; vectors of one size have any bits.
+        unsafe {
+            if BF16 {
+                let pairs = |v: __m512i| std::mem::transmute::<__m512i, __m512bh>(v);
+                return Self(_mm512_dpbf16_ps(self.0, pairs(a), pairs(b)));
+            }
+            let low = |v| Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(v)));
+            let high = |v| Self(_mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(-0x1_0000))));
+            high(a).mul_add(high(b), low(a).mul_add(low(b), self))
+        }
+    }
+
     // Of a NaN and a number `max` and `min` return the second argument.
     operations! {
         add(other) = _mm512_add_ps(this, other);
@@ -84,6 +136,8 @@ impl Lanes for Avx2 {
     const COUNT: usize = 8;
     const TILE_ROWS: usize = 6;
     const TILE_VECTORS: usize = 2;
+
+    type Pairs = __m256i;
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -109,6 +163,43 @@ impl Lanes for Avx2 {
         let halves = unsafe { _mm_loadu_si128(from.cast()) };
         // SAFETY: reached through `dispatch`, which has seen the feature.
         Self(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves))) })
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16_at(self, to: *mut bf16) {
+        // SAFETY: reached through `dispatch`, which has seen the feature; the caller vouches for eight values.
+        unsafe {
+            let bits = _mm256_castps_si256(self.0);
+            let even = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
+            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000)); // a NaN must not become infinite
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0));
+            let wide = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan));
+            let halves = _mm_packus_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide));
+            _mm_storeu_si128(to.cast(), halves);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs_at(from: *const bf16) -> __m256i {
+        // SAFETY: the caller vouches for sixteen values.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn splat_pair(pair: u32) -> __m256i {
+        // SAFETY: reached through `dispatch`, which has seen the feature.
+        unsafe { _mm256_set1_epi32(pair.cast_signed()) }
+    }
+
+    #[inline(always)]
+    fn add_products(self, a: __m256i, b: __m256i) -> Self {
+        // SAFETY: reached through `dispatch`, which has seen the feature.
+        unsafe {
+            let low = |v| Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(v)));
+            let high = |v| Self(_mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32(-0x1_0000))));
+            high(a).mul_add(high(b), low(a).mul_add(low(b), self))
+        }
     }
 
     // Of a NaN and a number `max` and `min` return the second argument.
