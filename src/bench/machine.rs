@@ -13,7 +13,7 @@ pub struct Machine {
     pub processor: Option<String>,
     /// Instructions that matter to the kernels and are there.
     pub features: Vec<&'static str>,
-    /// The kernels that run: `avx512`, `avx2`, `neon` or `portable`.
+    /// The kernels that run: `avx512bf16`, `avx512`, `avx2`, `neon` or `portable`.
     pub kernels: &'static str,
     /// Whether `TTSVAR_KERNELS` chose them.
     pub kernels_forced: bool,

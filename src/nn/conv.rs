@@ -239,6 +239,24 @@ mod tests {
     }
 
     #[test]
+    fn small_maps_have_the_same_bits_however_many_threads_share_them() {
+        let noise = Noise::seeded(6);
+        for dtype in [DType::F32, DType::BF16] {
+            let conv = tiled(dtype, &noise.of((112, 16, 3, 3)), &noise.of((1, 112, 1, 1)));
+            let x = FeatureMap::kept_as(dtype, &noise.of((1, 16, 9, 7))).unwrap();
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let twice = || conv.forward_onto(&x, conv.forward(&x)?)?.to_tensor();
+                pool.install(twice).unwrap()
+            };
+            let alone = run(1);
+            for threads in [2, 3, 8] {
+                assert_eq!(difference(&run(threads), &alone), 0.0, "{dtype:?}, {threads} threads");
+            }
+        }
+    }
+
+    #[test]
     fn a_map_of_other_channels_is_refused() {
         let noise = Noise::seeded(5);
         let conv = Conv2d::kept_as(DType::BF16, noise.of((4, 6, 3, 3)), noise.of((1, 4, 1, 1)), 1, 1).unwrap();

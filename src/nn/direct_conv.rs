@@ -35,9 +35,9 @@ pub(super) fn convolve<T: Stored>(x: &HostMap<T>, out: &mut HostMap<T>, phases: 
     }
     let (stride, channels) = (out.row_stride(), out.channels);
     let rows = (BAND / width.max(1)).clamp(1, height.max(1)).next_multiple_of(step);
-    out.bands(rows).into_par_iter().for_each(|(picture, (band, values))| {
+    out.bands(rows).into_par_iter().for_each_init(Vec::new, |room, (picture, (band, values))| {
         let origin = picture * x.picture_stride() + band * rows / step * x.row_stride();
-        T::in_f32(values, add, |values| {
+        T::in_f32(values, add, room, |values| {
             for phase in phases {
                 for panel in 0..phase.panels.count() {
                     let column = phase.panels.columns(&(panel..panel + 1)).start;

@@ -123,7 +123,7 @@ impl HostMap {
 impl<T: Stored> HostMap<T> {
     pub(super) fn zeros(pictures: usize, size: (usize, usize), channels: usize, border: usize) -> Self {
         let pixels = (size.0 + 2 * border) * (size.1 + 2 * border);
-        Self { values: vec![T::default(); pictures * pixels * channels], pictures, size, channels, border }
+        Self { values: T::zeros(pictures * pixels * channels), pictures, size, channels, border }
     }
 
     fn to_tensor(&self) -> Result<Tensor> {

@@ -17,8 +17,11 @@ use super::{
 /// Queries that are served together.
 pub(super) const TILE: usize = 48;
 
-/// Keys of a segment; with a tile of queries they make 96 KiB of scores, which stay in a core's cache.
+/// Keys of a segment at most; with a tile of queries they make 96 KiB of scores, which stay in a core's cache.
 pub(super) const SEGMENT: usize = 512;
+
+/// Keys that fill vectors and panels on every machine.
+const WHOLE: usize = 32;
 
 /// The keys and values of one head, whatever blocks they come from.
 pub(super) struct Head {
@@ -95,8 +98,10 @@ impl Head {
 /// Some tokens of a block.
 type Piece = (usize, Range<usize>);
 
-/// Blocks of so many tokens cut and joined into segments, each given by its pieces.
-fn segments(blocks: impl Iterator<Item = usize>) -> Vec<Vec<Piece>> {
+/// Blocks of so many tokens cut and joined into segments of about the same size, each given by its pieces.
+fn segments(blocks: impl Iterator<Item = usize> + Clone) -> Vec<Vec<Piece>> {
+    let tokens: usize = blocks.clone().sum();
+    let size = tokens.div_ceil(tokens.div_ceil(SEGMENT).max(1)).next_multiple_of(WHOLE).min(SEGMENT);
     let mut found: Vec<Vec<Piece>> = Vec::new();
     let mut room = 0;
     for (block, tokens) in blocks.enumerate() {
@@ -104,7 +109,7 @@ fn segments(blocks: impl Iterator<Item = usize>) -> Vec<Vec<Piece>> {
         while from < tokens {
             if room == 0 {
                 found.push(Vec::new());
-                room = SEGMENT;
+                room = size;
             }
             let to = tokens.min(from + room);
             found.last_mut().into_iter().for_each(|pieces| pieces.push((block, from..to)));

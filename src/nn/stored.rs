@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use candle_core::CpuStorage;
-use half::bf16;
+use half::{bf16, vec::HalfBitsVecExt};
 
 use super::simd::{Kernel, Lanes, dispatch};
 
@@ -19,14 +19,17 @@ pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
 
     fn value(self) -> f32;
 
+    /// So many zeros, as the system hands out memory.
+    fn zeros(count: usize) -> Vec<Self>;
+
     /// The numbers of a tensor, if they are of this type.
     fn of(storage: &CpuStorage) -> Option<&[Self]>;
 
     /// Rows of `width` values, each filled up with zeros to a multiple of `STEP`.
     fn rows(values: &[f32], width: usize) -> Cow<'_, [Self]>;
 
-    /// Lets `f` work on these numbers in f32. If they are not to be kept, it finds zeros or what was there.
-    fn in_f32(values: &mut [Self], keep: bool, f: impl FnOnce(&mut [f32]));
+    /// Lets `f` work on these numbers in f32, perhaps in `room`. If they are not to be kept, it finds any numbers.
+    fn in_f32(values: &mut [Self], keep: bool, room: &mut Vec<f32>, f: impl FnOnce(&mut [f32]));
 
     /// A vector, or the end of a row filled up with zeros.
     fn load<L: Lanes>(from: &[Self]) -> L;
@@ -63,6 +66,10 @@ impl Stored for f32 {
         self
     }
 
+    fn zeros(count: usize) -> Vec<Self> {
+        vec![0.0; count]
+    }
+
     fn of(storage: &CpuStorage) -> Option<&[Self]> {
         if let CpuStorage::F32(values) = storage { Some(values) } else { None }
     }
@@ -71,7 +78,7 @@ impl Stored for f32 {
         Cow::Borrowed(values)
     }
 
-    fn in_f32(values: &mut [Self], _: bool, f: impl FnOnce(&mut [f32])) {
+    fn in_f32(values: &mut [Self], _: bool, _: &mut Vec<f32>, f: impl FnOnce(&mut [f32])) {
         f(values);
     }
 
@@ -116,13 +123,17 @@ impl Stored for bf16 {
         self.to_f32()
     }
 
+    fn zeros(count: usize) -> Vec<Self> {
+        vec![0u16; count].reinterpret_into()
+    }
+
     fn of(storage: &CpuStorage) -> Option<&[Self]> {
         if let CpuStorage::BF16(values) = storage { Some(values) } else { None }
     }
 
     fn rows(values: &[f32], width: usize) -> Cow<'_, [Self]> {
         let padded = width.next_multiple_of(Self::STEP);
-        let mut rows = vec![Self::ZERO; values.len() / width.max(1) * padded];
+        let mut rows = Self::zeros(values.len() / width.max(1) * padded);
         if padded == width {
             dispatch(Round { from: values, to: &mut rows });
         } else {
@@ -133,10 +144,13 @@ impl Stored for bf16 {
         Cow::Owned(rows)
     }
 
-    fn in_f32(values: &mut [Self], keep: bool, f: impl FnOnce(&mut [f32])) {
-        let mut wide = if keep { values.iter().map(|v| v.value()).collect() } else { vec![0.0; values.len()] };
-        f(&mut wide);
-        dispatch(Round { from: &wide, to: values });
+    fn in_f32(values: &mut [Self], keep: bool, room: &mut Vec<f32>, f: impl FnOnce(&mut [f32])) {
+        room.resize(values.len(), 0.0);
+        if keep {
+            room.iter_mut().zip(&*values).for_each(|(wide, v)| *wide = v.value());
+        }
+        f(room);
+        dispatch(Round { from: room, to: values });
     }
 
     #[inline(always)]

@@ -3,6 +3,8 @@
 //! That takes a quarter of the multiplications; rounding grows to some 1e-5 of the largest value. Sums and products are
 //! taken in f32 whatever the maps are kept in: rounded to bf16 they would put outputs some 2 % off.
 
+use std::ops::Range;
+
 use candle_core::Result;
 use rayon::prelude::*;
 
@@ -79,28 +81,84 @@ impl Winograd {
         if !fits || x.border == 0 || out.channels != self.outputs() || out.border != 0 {
             candle_core::bail!("a convolution was given maps that do not fit together");
         }
-        let (_, width) = out.size;
+        let (height, width) = out.size;
         let tiles = width.div_ceil(TILE);
         let rows = TILE * (AT_ONCE / tiles.max(1)).max(1);
+        if x.pictures * height.div_ceil(rows) < rayon::current_num_threads() {
+            self.by_panels(x, out, add);
+            return Ok(());
+        }
         out.bands(rows).into_par_iter().for_each_init(Vec::new, |buffer, (picture, (band, out))| {
-            self.band(Band { x, picture, top: band * rows, tiles, width }, out, add, buffer);
+            self.band(&Band { x, picture, top: band * rows, tiles, width }, out, add, buffer);
         });
         Ok(())
     }
 
+    /// Maps too small to give each thread a band: the threads share the outputs, and so the weights, which are larger here.
+    fn by_panels<T: Stored>(&self, x: &HostMap<T>, out: &mut HostMap<T>, add: bool) {
+        let ((height, width), outputs) = (out.size, self.outputs());
+        let (tiles, stride) = (width.div_ceil(TILE), out.row_stride());
+        let count = height.div_ceil(TILE) * tiles;
+        let share = self.panels[0].count().div_ceil(rayon::current_num_threads());
+        for (picture, out) in out.values.chunks_exact_mut((height * stride).max(1)).enumerate() {
+            let mut sums = vec![0.0; PRODUCTS * count * self.inputs()];
+            let band = Band { x, picture, top: 0, tiles, width };
+            dispatch(Analyse { band: &band, count, sums: &mut sums });
+            let firsts = (0..self.panels[0].count()).into_par_iter().step_by(share);
+            let parts: Vec<_> = firsts.map(|first| self.part(first..first + share, &sums, &band, height)).collect();
+            out.par_chunks_exact_mut(stride).enumerate().for_each_init(Vec::new, |room, (y, row)| {
+                T::in_f32(row, add, room, |row| {
+                    for (x, pixel) in row.chunks_exact_mut(outputs).enumerate() {
+                        for (columns, part) in &parts {
+                            let from = &part[(y * width + x) * columns.len()..][..columns.len()];
+                            let to = pixel[columns.clone()].iter_mut().zip(from);
+                            to.for_each(|(to, v)| *to = if add { *to + v } else { *v });
+                        }
+                    }
+                });
+            });
+        }
+    }
+
+    /// Some outputs of a whole picture: which, and their values (H, W, those outputs).
+    fn part(
+        &self,
+        panels: Range<usize>,
+        sums: &[f32],
+        band: &Band<impl Stored>,
+        height: usize,
+    ) -> (Range<usize>, Vec<f32>) {
+        let all = &self.panels[0];
+        let panels = panels.start..panels.end.min(all.count());
+        let (columns, count) = (all.columns(&panels), height.div_ceil(TILE) * band.tiles);
+        let mut products = vec![0.0; PRODUCTS * count * columns.len()];
+        self.multiply(panels, sums, &mut products, count);
+        let mut out = vec![0.0; height * band.width * columns.len()];
+        let (tiles, bias, width) = (band.tiles, &self.bias[columns.clone()], band.width);
+        dispatch(Compose { products: &products, count, tiles, bias, width, out: &mut out, add: false });
+        (columns, out)
+    }
+
+    /// The products of all sums (36, count, inputs) with some panels: (36, count, their outputs).
+    fn multiply(&self, panels: Range<usize>, sums: &[f32], products: &mut [f32], count: usize) {
+        let (inputs, outputs) = (self.inputs(), products.len() / (PRODUCTS * count));
+        let matrices = sums.chunks_exact(count * inputs).zip(products.chunks_exact_mut(count * outputs));
+        for (matrix, (sums, products)) in self.panels.iter().zip(matrices) {
+            let rows = Rows { values: sums, first: 0, stride: inputs, taps: &[0], count };
+            let results = Results { values: products, first: 0, stride: outputs, add: false };
+            matrix.multiply_some(panels.clone(), rows, results);
+        }
+    }
+
     /// Some rows of a picture, whole tiles of them but perhaps at the bottom.
-    fn band<T: Stored>(&self, band: Band<T>, out: &mut [T], add: bool, buffer: &mut Vec<f32>) {
+    fn band<T: Stored>(&self, band: &Band<T>, out: &mut [T], add: bool, buffer: &mut Vec<f32>) {
         let (inputs, outputs) = (self.inputs(), self.outputs());
         let height = out.len() / (band.width * outputs);
         let count = height.div_ceil(TILE) * band.tiles;
         buffer.resize(PRODUCTS * count * (inputs + outputs), 0.0);
         let (sums, products) = buffer.split_at_mut(PRODUCTS * count * inputs);
-        dispatch(Analyse { band: &band, count, sums });
-        let matrices = sums.chunks_exact(count * inputs).zip(products.chunks_exact_mut(count * outputs));
-        for (panels, (sums, products)) in self.panels.iter().zip(matrices) {
-            let rows = Rows { values: sums, first: 0, stride: inputs, taps: &[0], count };
-            panels.multiply_all(rows, Results { values: products, first: 0, stride: outputs, add: false });
-        }
+        dispatch(Analyse { band, count, sums });
+        self.multiply(0..self.panels[0].count(), sums, products, count);
         dispatch(Compose { products, count, tiles: band.tiles, bias: &self.bias, width: band.width, out, add });
     }
 }

@@ -28,7 +28,7 @@ fn a_machine_that_passes_the_tests_is_found_to_work() {
     assert_eq!(finding(&said, "company")["facts"], true);
     assert!(finding(&said, "speed")["facts"]["flops_per_second_and_thread"].as_f64().unwrap() > 0.0);
     let kernels = &finding(&said, "kernels")["facts"]["chosen"];
-    assert!(["avx512", "avx2", "neon", "portable"].iter().any(|name| kernels == name), "{kernels}");
+    assert!(["avx512bf16", "avx512", "avx2", "neon", "portable"].iter().any(|name| kernels == name), "{kernels}");
 }
 
 /// The program with `TTSVAR_KERNELS` set.

@@ -206,7 +206,7 @@ fn company(trial: &trial::Trial) -> Finding {
 /// between them by the width of the vectors.
 fn usual(kernels: &str) -> f64 {
     match kernels {
-        "avx512" => 40e9,
+        "avx512" | "avx512bf16" => 40e9,
         "avx2" => 25e9,
         _ => 13e9,
     }

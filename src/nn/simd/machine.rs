@@ -58,7 +58,7 @@ impl Machine {
     fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Bf16 => "avx512-bf16",
+            Self::Avx512Bf16 => "avx512bf16",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
@@ -95,7 +95,7 @@ fn asked() -> Option<OsString> {
     env::var_os("TTSVAR_KERNELS")
 }
 
-/// The name of the kernels that run in this process: `avx512-bf16`, `avx512`, `avx2`, `neon` or `portable`.
+/// The name of the kernels that run in this process: `avx512bf16`, `avx512`, `avx2`, `neon` or `portable`.
 pub fn kernels() -> &'static str {
     machine().name()
 }

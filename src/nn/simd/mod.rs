@@ -321,4 +321,52 @@ mod tests {
             }
         }
     }
+
+    /// Sums of products of pairs, and numbers rounded to bf16.
+    struct Halves<'a> {
+        pairs: [&'a [bf16]; 2],
+        sums: &'a [f32],
+    }
+
+    impl Kernel for Halves<'_> {
+        type Output = (Vec<f32>, Vec<bf16>);
+
+        #[inline(always)]
+        fn run<L: Lanes>(self) -> Self::Output {
+            let [a, b] = self.pairs;
+            let (mut sums, mut rounded) = (self.sums.to_vec(), vec![bf16::ZERO; self.sums.len()]);
+            let parts = sums.chunks_exact_mut(L::COUNT).zip(rounded.chunks_exact_mut(L::COUNT));
+            for ((sums, rounded), (a, b)) in parts.zip(a.chunks_exact(2 * L::COUNT).zip(b.chunks_exact(2 * L::COUNT))) {
+                let sum = L::load(sums);
+                // SAFETY: the chunks have as many values as a vector, those of `a` and `b` twice as many.
+                unsafe {
+                    sum.store_bf16_at(rounded.as_mut_ptr());
+                    sum.add_products(L::load_pairs_at(a.as_ptr()), L::load_pairs_at(b.as_ptr())).store(sums);
+                }
+            }
+            (sums, rounded)
+        }
+    }
+
+    #[test]
+    fn pairs_are_multiplied_and_numbers_rounded_to_bf16() {
+        let part = |seed: u32| (0..1 << 16).map(move |i: u32| ((i * 40_503 + seed) % 1021) as f32 / 128.0 - 4.0);
+        let [a, b] = [1, 500].map(|seed| part(seed).map(bf16::from_f32).collect::<Vec<_>>());
+        let odd =
+            [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, f32::MAX, f32::from_bits(0x7f80_0001), -1e-20];
+        let bits = (0..1 << 15).map(|i: u32| f32::from_bits(0x3f00_0000 + i * 1021));
+        let sums: Vec<f32> = bits.map(|v| if v > 100.0 { v % 100.0 } else { v }).collect();
+        let sums = [&odd[..], &sums[8..]].concat();
+        for (found, rounded) in in_all_versions(|| Halves { pairs: [&a, &b], sums: &sums }) {
+            for (i, found) in found.into_iter().enumerate() {
+                let term = |at: usize| f64::from(a[at].to_f32()) * f64::from(b[at].to_f32());
+                let expected = f64::from(sums[i]) + term(2 * i) + term(2 * i + 1);
+                let near = (f64::from(found) - expected).abs() <= 1e-4 || f64::from(found) == expected;
+                assert!(near || expected.is_nan() && found.is_nan() || sums[i] == f32::MAX, "{i}: {found} {expected}");
+                let expected = bf16::from_f32(sums[i]);
+                let same = rounded[i].to_bits() == expected.to_bits();
+                assert!(same || expected.is_nan() && rounded[i].is_nan(), "{}: {}", sums[i], rounded[i]);
+            }
+        }
+    }
 }

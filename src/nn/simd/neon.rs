@@ -76,8 +76,11 @@ impl Lanes for Neon {
 
     #[inline(always)]
     unsafe fn load_pairs_at(from: *const bf16) -> Self::Pairs {
-        // SAFETY: the caller vouches for sixteen values.
-        unsafe { (vreinterpretq_u32_u16(vld1q_u16(from.cast())), vreinterpretq_u32_u16(vld1q_u16(from.add(8).cast()))) }
+        // SAFETY: the caller vouches for sixteen values; their bytes come in as bytes, which may lie anywhere.
+        unsafe {
+            let pairs = |from: *const u8| vreinterpretq_u32_u8(vld1q_u8(from));
+            (pairs(from.cast()), pairs(from.add(8).cast()))
+        }
     }
 
     #[inline(always)]
@@ -117,26 +120,6 @@ fn smaller(value: float32x4_t, bound: float32x4_t) -> float32x4_t {
     vbslq_f32(vcgtq_f32(value, bound), bound, value)
 }
 
-/// To the nearest bf16, of two as near the even one.
-#[inline]
-#[target_feature(enable = "neon")]
-fn rounded(value: float32x4_t) -> uint16x4_t {
-    let bits = vreinterpretq_u32_f32(value);
-    let even = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
-    let rounded = vaddq_u32(bits, vaddq_u32(even, vdupq_n_u32(0x7fff)));
-    let quiet = vorrq_u32(bits, vdupq_n_u32(0x0040_0000)); // a NaN must not become infinite
-    vshrn_n_u32::<16>(vbslq_u32(vceqq_f32(value, value), rounded, quiet))
-}
-
-/// The bits of a bf16 are the upper half of those of the same number in f32.
-#[inline]
-#[target_feature(enable = "neon")]
-fn add_products(sum: float32x4_t, a: uint32x4_t, b: uint32x4_t) -> float32x4_t {
-    let low = |v| vreinterpretq_f32_u32(vshlq_n_u32::<16>(v));
-    let high = |v| vreinterpretq_f32_u32(vandq_u32(v, vdupq_n_u32(0xffff_0000)));
-    vfmaq_f32(vfmaq_f32(sum, low(a), low(b)), high(a), high(b))
-}
-
 #[inline]
 #[target_feature(enable = "neon")]
 fn times_two_to(value: float32x4_t, power: float32x4_t) -> float32x4_t {
@@ -145,4 +128,23 @@ fn times_two_to(value: float32x4_t, power: float32x4_t) -> float32x4_t {
     let half = vshrq_n_s32::<1>(n);
     // In two steps, so that both powers are numbers of full precision.
     vmulq_f32(vmulq_f32(value, two_to(half)), two_to(vsubq_s32(n, half)))
+}
+
+/// To the nearest bf16, of two as near the even one.
+#[inline]
+#[target_feature(enable = "neon")]
+fn rounded(value: float32x4_t) -> uint16x4_t {
+    let bits = vreinterpretq_u32_f32(value);
+    let even = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
+    let up = vaddq_u32(bits, vaddq_u32(even, vdupq_n_u32(0x7fff)));
+    let quiet = vorrq_u32(bits, vdupq_n_u32(0x0040_0000)); // a NaN must not become infinite
+    vshrn_n_u32::<16>(vbslq_u32(vceqq_f32(value, value), up, quiet))
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_products(sum: float32x4_t, a: uint32x4_t, b: uint32x4_t) -> float32x4_t {
+    let low = |pairs| vreinterpretq_f32_u32(vshlq_n_u32::<16>(pairs));
+    let high = |pairs| vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xffff_0000)));
+    vfmaq_f32(vfmaq_f32(sum, low(a), low(b)), high(a), high(b))
 }
