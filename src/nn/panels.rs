@@ -52,28 +52,33 @@ pub(crate) struct Results<'a> {
 }
 
 impl Panels {
-    /// One tap whose matrix is given by rows of `outputs` values, without a bias.
-    pub fn from_rows(rows: &[f32], outputs: usize) -> Self {
-        let (inputs, panels) = (rows.len() / outputs.max(1), outputs.div_ceil(WIDTH));
-        let mut values = vec![0.0; panels * inputs * WIDTH];
-        for (panel, values) in values.chunks_exact_mut((inputs * WIDTH).max(1)).enumerate() {
-            let columns = panel * WIDTH..outputs.min((panel + 1) * WIDTH);
-            for (to, row) in values.chunks_exact_mut(WIDTH).zip(rows.chunks_exact(outputs)) {
-                to[..columns.len()].copy_from_slice(&row[columns.clone()]);
+    /// One tap whose matrix is given by its rows, without a bias.
+    pub fn from_rows<T: Stored>(rows: &[&[T]]) -> Self {
+        let outputs = rows.first().map_or(0, |row| row.len());
+        Self::filled(rows.len(), outputs, |columns, values| {
+            for row in rows {
+                values.extend(row[columns.clone()].iter().map(|v| v.value()));
+                values.resize(values.len().next_multiple_of(WIDTH), 0.0);
             }
-        }
-        Self { values, bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
+        })
     }
 
-    /// One tap whose matrix is given by columns of `inputs` values, without a bias.
-    pub fn from_columns(columns: &[f32], inputs: usize) -> Self {
-        let outputs = columns.len() / inputs.max(1);
+    /// One tap whose matrix is given by its columns, without a bias.
+    pub fn from_columns<T: Stored>(columns: &[&[T]]) -> Self {
+        let inputs = columns.first().map_or(0, |column| column.len());
+        Self::filled(inputs, columns.len(), |part, values| {
+            for input in 0..inputs {
+                values.extend(columns[part.clone()].iter().map(|column| column[input].value()));
+                values.resize(values.len().next_multiple_of(WIDTH), 0.0);
+            }
+        })
+    }
+
+    /// `fill` appends the rows of a panel, which is for some outputs, each filled up to [`WIDTH`].
+    fn filled(inputs: usize, outputs: usize, fill: impl Fn(Range<usize>, &mut Vec<f32>)) -> Self {
         let panels = outputs.div_ceil(WIDTH);
-        let mut values = vec![0.0; panels * inputs * WIDTH];
-        for (output, column) in columns.chunks_exact(inputs.max(1)).enumerate() {
-            let to = &mut values[output / WIDTH * inputs * WIDTH + output % WIDTH..];
-            to.iter_mut().step_by(WIDTH).zip(column).for_each(|(to, v)| *to = *v);
-        }
+        let mut values = Vec::with_capacity(panels * inputs * WIDTH);
+        (0..panels).for_each(|panel| fill(panel * WIDTH..outputs.min((panel + 1) * WIDTH), &mut values));
         Self { values, bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
     }
 }
@@ -384,10 +389,11 @@ mod tests {
     #[test]
     fn rows_and_columns_make_the_matrix_that_they_are_of() {
         let values: Vec<f32> = (0..45 * 7).map(|i| (i as f32).sin()).collect();
+        let pack = |width: usize| values.chunks_exact(width).collect::<Vec<_>>();
         let expected = Panels::<f32>::new([7, 1, 45], |o, _, i| values[i * 7 + o], None);
-        assert_eq!(Panels::from_rows(&values, 7).values, expected.values);
+        assert_eq!(Panels::from_rows(&pack(7)).values, expected.values);
         let expected = Panels::<f32>::new([45, 1, 7], |o, _, i| values[o * 7 + i], None);
-        assert_eq!(Panels::from_columns(&values, 7).values, expected.values);
+        assert_eq!(Panels::from_columns(&pack(7)).values, expected.values);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result};
 use half::bf16;
 use rayon::prelude::*;
 
@@ -38,24 +38,28 @@ struct Segment {
 }
 
 impl Head {
-    /// All heads of a candidate that sees these blocks, of `c` values a token.
+    /// All heads of a candidate that sees these blocks, all of one type, of `c` values a token.
     pub fn all(blocks: &[&Kv], heads: usize, c: usize) -> Result<Vec<Self>> {
-        let (k, v) = (Open::all(blocks, |kv| &kv.k)?, Open::all(blocks, |kv| &kv.v)?);
-        let [k, v]: [Vec<Slice>; 2] = [&k, &v].map(|open| open.iter().map(Open::slice).collect());
-        let segments = segments(blocks.iter().map(|kv| kv.k.dims()[0]));
+        match blocks.first().map(|kv| kv.k.dtype()) {
+            Some(DType::BF16) => Self::all_of::<bf16>(blocks, heads, c),
+            _ => Self::all_of::<f32>(blocks, heads, c),
+        }
+    }
+
+    fn all_of<T: Stored>(blocks: &[&Kv], heads: usize, c: usize) -> Result<Vec<Self>> {
+        let k: Vec<Values<T>> = blocks.iter().map(|kv| Values::stored(&kv.k)).collect::<Result<_>>()?;
+        let v: Vec<Values<T>> = blocks.iter().map(|kv| Values::stored(&kv.v)).collect::<Result<_>>()?;
+        let (k, v) = (tokens(&k, c), tokens(&v, c));
+        let size = k.len().div_ceil(k.len().div_ceil(SEGMENT).max(1)).next_multiple_of(WHOLE); // all about the same
         let width = c / heads;
         let head = |head: usize| {
             let columns = head * width..(head + 1) * width;
-            let gather = |from: &[Slice], pieces: &[Piece]| {
-                let mut all = Vec::with_capacity(SEGMENT * width);
-                pieces.iter().for_each(|(block, rows)| from[*block].append(rows, &columns, c, &mut all));
-                all
+            let segment = |(k, v): (&[&[T]], &[&[T]])| {
+                let [k, v] = [k, v].map(|rows| rows.iter().map(|row| &row[columns.clone()]).collect::<Vec<_>>());
+                Segment { keys: Panels::from_columns(&k), values: Panels::from_rows(&v) }
             };
-            let pack = |pieces: &Vec<Piece>| Segment {
-                keys: Panels::from_columns(&gather(&k, pieces), width),
-                values: Panels::from_rows(&gather(&v, pieces), width),
-            };
-            Self { segments: segments.iter().map(pack).collect(), columns: columns.clone(), c }
+            let segments = k.chunks(size.max(1)).zip(v.chunks(size.max(1))).map(segment).collect();
+            Self { segments, columns: columns.clone(), c }
         };
         Ok((0..heads).into_par_iter().map(head).collect())
     }
@@ -95,70 +99,7 @@ impl Head {
     }
 }
 
-/// Some tokens of a block.
-type Piece = (usize, Range<usize>);
-
-/// Blocks of so many tokens cut and joined into segments of about the same size, each given by its pieces.
-fn segments(blocks: impl Iterator<Item = usize> + Clone) -> Vec<Vec<Piece>> {
-    let tokens: usize = blocks.clone().sum();
-    let size = tokens.div_ceil(tokens.div_ceil(SEGMENT).max(1)).next_multiple_of(WHOLE).min(SEGMENT);
-    let mut found: Vec<Vec<Piece>> = Vec::new();
-    let mut room = 0;
-    for (block, tokens) in blocks.enumerate() {
-        let mut from = 0;
-        while from < tokens {
-            if room == 0 {
-                found.push(Vec::new());
-                room = size;
-            }
-            let to = tokens.min(from + room);
-            found.last_mut().into_iter().for_each(|pieces| pieces.push((block, from..to)));
-            room -= to - from;
-            from = to;
-        }
-    }
-    found
-}
-
-/// Keys or values of a block, open for reading.
-enum Open<'a> {
-    F32(Values<'a, f32>),
-    Bf16(Values<'a, bf16>),
-}
-
-impl<'a> Open<'a> {
-    fn new(x: &'a Tensor) -> Result<Self> {
-        Ok(if x.dtype() == DType::BF16 { Self::Bf16(Values::stored(x)?) } else { Self::F32(Values::of(x)?) })
-    }
-
-    fn all(blocks: &[&'a Kv], of: fn(&Kv) -> &Tensor) -> Result<Vec<Self>> {
-        blocks.iter().map(|kv| Self::new(of(kv))).collect()
-    }
-
-    fn slice(&self) -> Slice<'_> {
-        match self {
-            Self::F32(values) => Slice::F32(values),
-            Self::Bf16(values) => Slice::Bf16(values),
-        }
-    }
-}
-
-/// Keys or values of a block in their type.
-#[derive(Clone, Copy)]
-enum Slice<'a> {
-    F32(&'a [f32]),
-    Bf16(&'a [bf16]),
-}
-
-impl Slice<'_> {
-    /// Appends some columns of some rows of `c` values.
-    fn append(self, rows: &Range<usize>, columns: &Range<usize>, c: usize, to: &mut Vec<f32>) {
-        fn append<T: Stored>(rows: &[T], columns: &Range<usize>, c: usize, to: &mut Vec<f32>) {
-            rows.chunks_exact(c).for_each(|row| to.extend(row[columns.clone()].iter().map(|v| v.value())));
-        }
-        match self {
-            Self::F32(values) => append(&values[rows.start * c..rows.end * c], columns, c, to),
-            Self::Bf16(values) => append(&values[rows.start * c..rows.end * c], columns, c, to),
-        }
-    }
+/// The tokens of blocks, one after the other, `c` values each.
+fn tokens<'a, T: Stored>(blocks: &'a [Values<T>], c: usize) -> Vec<&'a [T]> {
+    blocks.iter().flat_map(|block| block.chunks_exact(c)).collect()
 }
