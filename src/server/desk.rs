@@ -93,15 +93,19 @@ impl Desk {
             self.metrics.full();
             return Err(Refusal::full(self.places, inner.patience(self.workers)));
         }
-        let jobs: Vec<Job> = orders.iter().map(Job::new).collect();
+        let mut jobs: Vec<Job> = orders.iter().map(Job::new).collect();
         self.store.add(&jobs)?;
-        for (job, order) in jobs.iter().zip(orders) {
+        for (job, order) in jobs.iter_mut().zip(orders) {
             let work = inner.same(&order).unwrap_or_else(|| {
                 let work = Work { id: job.id.clone(), order, log: Log::new(), stop: OnceLock::new() };
                 let work = Arc::new(work);
                 inner.waiting.push_back(work.clone());
                 work
             });
+            if inner.running.iter().any(|running| Arc::ptr_eq(running, &work)) {
+                job.state = State::Running;
+                note(self.store.begin(&job.id));
+            }
             inner.jobs.insert(job.id.clone(), work);
         }
         self.bell.notify_all();
@@ -117,14 +121,22 @@ impl Desk {
     pub(super) fn cancel(&self, job: &str) -> Result<bool> {
         let mut inner = self.lock();
         let Some(work) = inner.jobs.remove(job) else { return Ok(false) };
-        self.store.end(job, State::Cancelled, None)?;
-        self.metrics.ended(State::Cancelled);
         if inner.jobs_of(&work).is_empty() {
             work.stop(Stop::Cancelled);
             inner.waiting.retain(|waiting| !Arc::ptr_eq(waiting, &work));
         }
+        let ended = self.store.end(job, State::Cancelled, None);
+        self.metrics.ended(State::Cancelled);
         work.log.ring();
-        Ok(true)
+        ended.map(|()| true)
+    }
+
+    /// Ends a job if need be, and forgets it with its files. Files of a search that runs for others too stay as long.
+    pub(super) fn forget(&self, job: &str) -> Result<()> {
+        self.cancel(job)?;
+        self.store.forget(job)?;
+        let busy = self.lock().running.iter().any(|work| work.id == job);
+        if busy { Ok(()) } else { self.store.sweep(job) }
     }
 
     /// The next search, once there is one; none when the desk is closed.
@@ -159,9 +171,12 @@ impl Desk {
                 if inner.jobs.remove(&job).is_some() {
                     note(self.store.end(&job, state, ending));
                     self.metrics.ended(state);
+                } else {
+                    note(self.store.sweep(&job)); // given up while its files were written
                 }
             }
         }
+        note(self.store.sweep(&work.id));
         self.metrics.took(seconds);
         work.log.ring();
     }

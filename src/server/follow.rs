@@ -55,11 +55,10 @@ impl Follow<'_> {
         if !self.work.order.previews || images.is_empty() {
             return Ok(());
         }
-        let (id, sheet) = (&self.work.id, self.sheets);
-        self.store.keep(id, &Store::sheet(sheet), &Png::new(side_by_side(images)).encode()?)?;
+        let sheet = self.sheets;
+        self.store.keep(&self.work.id, &Store::sheet(sheet), &Png::new(side_by_side(images)).encode()?)?;
         self.sheets += 1;
-        let place = format!("/v1/jobs/{id}/previews/{sheet}");
-        self.work.log.tell("previews", json!({ "scale": scale, "ids": ids, "sheet": sheet, "url": place }));
+        self.work.log.tell("previews", json!({ "scale": scale, "ids": ids, "sheet": sheet }));
         Ok(())
     }
 }

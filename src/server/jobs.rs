@@ -83,11 +83,7 @@ async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<J
 
 async fn forget(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
     app.job(&id).await?;
-    aside(move || {
-        app.desk.cancel(&id)?;
-        app.store.forget(&id)
-    })
-    .await??;
+    aside(move || app.desk.forget(&id)).await??;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -116,22 +112,28 @@ async fn report(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<R
 async fn previews(State(app): State<Arc<App>>, Path((id, sheet)): Path<(String, String)>) -> Result<Response, Refusal> {
     let none = |_| Refusal::new(StatusCode::NOT_FOUND, "no_such_file", format!("`{sheet}` is no sheet of previews"));
     let sheet = sheet.parse().map_err(none)?;
-    file(&app, &id, Store::sheet(sheet), "image/png").await
+    let job = app.job(&id).await?;
+    // As long as a search runs, its sheets are in one place for all jobs that share it.
+    let folder = app.desk.work(&id).map_or_else(|| id.clone(), |work| work.id.clone());
+    file_in(&app, &job, folder, Store::sheet(sheet), "image/png").await
 }
 
 /// A file of a job. It never changes once it is there.
 async fn file(app: &Arc<App>, id: &str, name: String, kind: &'static str) -> Result<Response, Refusal> {
     let job = app.job(id).await?; // an id of the index is no path to anywhere else
-    let store = app.store.clone();
-    let (folder, asked) = (job.id.clone(), name.clone());
+    file_in(app, &job, job.id.clone(), name, kind).await
+}
+
+async fn file_in(app: &App, job: &Job, folder: String, name: String, kind: &str) -> Result<Response, Refusal> {
+    let (store, asked) = (app.store.clone(), name.clone());
     let Some(bytes) = aside(move || store.read(&folder, &asked)).await?? else {
-        let message = format!("job `{id}` is {} and has no {name}", job.state);
+        let message = format!("job `{}` is {} and has no {name}", job.id, job.state);
         return Err(Refusal::new(StatusCode::NOT_FOUND, "no_such_file", message));
     };
     let headers = [
         (header::CONTENT_TYPE, kind.to_owned()),
         (header::CACHE_CONTROL, "private, max-age=31536000, immutable".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("inline; filename=\"ttsvar-{id}-{name}\"")),
+        (header::CONTENT_DISPOSITION, format!("inline; filename=\"ttsvar-{}-{name}\"", job.id)),
     ];
     Ok((headers, bytes).into_response())
 }

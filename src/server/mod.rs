@@ -24,7 +24,7 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axum::Router;
@@ -97,6 +97,8 @@ struct App {
     metrics: Arc<Metrics>,
     guard: Guard,
     limits: Limits,
+    /// When the model was loaded.
+    began: SystemTime,
 }
 
 impl Server {
@@ -115,7 +117,8 @@ impl Server {
         let desk = Arc::new(Desk::new(store.clone(), metrics.clone(), setup.limits.queue, workers));
         let orders = Orders::new(system.clone(), setup.model.clone(), setup.limits)?;
         let threads = worker::start(workers, &system, &desk, &store, setup.limits.time)?;
-        let app = App { desk: desk.clone(), orders, store, metrics, guard, limits: setup.limits };
+        let app =
+            App { desk: desk.clone(), orders, store, metrics, guard, limits: setup.limits, began: SystemTime::now() };
         Ok(Self { listener, address, desk, app: routes(Arc::new(app)), workers: threads, grace: setup.grace })
     }
 

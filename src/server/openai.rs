@@ -40,8 +40,8 @@ struct Generation {
     output_format: Option<String>,
     seed: Option<u64>,
     negative: Option<String>,
-    #[serde(default)]
-    search: SearchWanted,
+    search: Option<SearchWanted>,
+    stream: Option<bool>,
 }
 
 async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value>, Refusal> {
@@ -55,19 +55,12 @@ async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Json<
         data.push(picture(&app, &job).await?);
     }
     unwanted.jobs.clear();
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Ok(Json(json!({ "created": created, "data": data })))
+    Ok(Json(json!({ "created": seconds(SystemTime::now()), "data": data })))
 }
 
 /// One order for each picture; each has a seed of its own, the next number.
 fn orders(app: &App, wanted: Generation) -> Result<Vec<Order>, Refusal> {
-    let Generation { prompt, model, n, size, response_format, output_format, seed, negative, search } = wanted;
-    let known = app.orders.system().name();
-    if let Some(model) = model.filter(|model| model != known) {
-        let message = format!("there is no model `{model}`, this server has `{known}`");
-        let refusal = Refusal::new(StatusCode::NOT_FOUND, "model_not_found", message);
-        return Err(Refusal { param: Some("model"), ..refusal });
-    }
+    let Generation { prompt, model, n, size, response_format, output_format, seed, negative, search, stream } = wanted;
     if let Some(format) = response_format.filter(|format| format != "b64_json") {
         let message = format!("response_format is `{format}`, this server returns b64_json");
         return Err(Refusal::input("response_format", message));
@@ -75,12 +68,16 @@ fn orders(app: &App, wanted: Generation) -> Result<Vec<Order>, Refusal> {
     if let Some(format) = output_format.filter(|format| format != "png") {
         return Err(Refusal::input("output_format", format!("output_format is `{format}`, this server writes png")));
     }
+    if stream == Some(true) {
+        return Err(Refusal::input("stream", "this route streams nothing; submit a job and watch its events instead"));
+    }
     let (n, most) = (n.unwrap_or(1), app.limits.pictures);
     if n == 0 || n > most {
         return Err(Refusal::input("n", format!("n is {n}, this server paints 1 to {most} pictures a request")));
     }
     let seed = seed.unwrap_or_else(new_seed);
-    let first = app.orders.read(Wanted { prompt, negative, size, seed: Some(seed), search, previews: false })?;
+    let wanted = Wanted { prompt, model, negative, size, seed: Some(seed), search, previews: None };
+    let first = app.orders.read(wanted)?;
     Ok((0..n as u64).map(|number| Order { seed: seed.wrapping_add(number), ..first.clone() }).collect())
 }
 
@@ -127,10 +124,15 @@ impl Drop for Unwanted {
     }
 }
 
+/// Seconds since 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 async fn models(State(app): State<Arc<App>>) -> Json<Value> {
     let system = app.orders.system();
     let methods: Vec<String> = crate::search::Method::ALL.iter().map(ToString::to_string).collect();
-    let about = json!({ "id": system.name(), "object": "model", "owned_by": "ttsvar",
+    let about = json!({ "id": system.name(), "object": "model", "created": seconds(app.began), "owned_by": "ttsvar",
         "about": system.description().about, "sizes": app.orders.sizes(), "methods": methods,
         "words": system.words(), "limits": { "rows": app.limits.rows, "pictures": app.limits.pictures,
         "prompt": app.limits.prompt } });

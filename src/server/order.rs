@@ -21,16 +21,16 @@ use crate::{
 
 /// A search as clients ask for it.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     pub prompt: String,
+    pub model: Option<String>,
     pub negative: Option<String>,
     pub size: Option<String>,
     pub seed: Option<u64>,
-    #[serde(default)]
-    pub search: SearchWanted,
+    pub search: Option<SearchWanted>,
     /// Whether the pictures of every scale are to be kept for those who watch.
-    #[serde(default)]
-    pub previews: bool,
+    pub previews: Option<bool>,
 }
 
 /// How to search; every name is one of the command line's.
@@ -100,11 +100,12 @@ impl Orders {
 
     /// What `wanted` means.
     pub(super) fn read(&self, wanted: Wanted) -> Result<Order, Refusal> {
+        self.known(wanted.model.as_deref())?;
         let prompt = self.prompt("prompt", &wanted.prompt)?;
         let negative = wanted.negative.filter(|negative| !negative.trim().is_empty());
         let negative = negative.map(|negative| self.prompt("negative", &negative)).transpose()?;
         let canvas = self.canvas(wanted.size.as_deref())?;
-        let how = wanted.search;
+        let how = wanted.search.unwrap_or_default();
         let look = look(&how, canvas)?;
         let settings = look.settings(self.system.defaults());
         let preview = preview_size(how.preview.as_ref())?;
@@ -116,9 +117,18 @@ impl Orders {
         let mut recorded = recorded(&self.model, named, &look, &settings);
         recorded.extend(self.system.judging().map(scorers));
         let (height, width) = pipeline.image_size();
-        let (seed, previews) = (wanted.seed.unwrap_or_else(new_seed), wanted.previews);
+        let (seed, previews) = (wanted.seed.unwrap_or_else(new_seed), wanted.previews.unwrap_or(false));
         let (prompt, size) = (Prompt { text: prompt, negative }, (width, height));
         Ok(Order { prompt, plan, named, settings, preview, seed, previews, size, recorded })
+    }
+
+    /// Refuses any model but the one that is loaded.
+    fn known(&self, model: Option<&str>) -> Result<(), Refusal> {
+        let known = self.system.name();
+        let Some(model) = model.filter(|model| *model != known) else { return Ok(()) };
+        let message = format!("there is no model `{model}`, this server has `{known}`");
+        let refusal = Refusal::new(StatusCode::NOT_FOUND, "model_not_found", message);
+        Err(Refusal { param: Some("model"), ..refusal })
     }
 
     fn prompt(&self, param: &'static str, text: &str) -> Result<String, Refusal> {

@@ -207,13 +207,8 @@ impl Store {
             for job in jobs {
                 let facts = Value::from(job.facts.clone()).to_string();
                 let sql = "INSERT INTO jobs (id, state, created, prompt, facts) VALUES (?1, ?2, ?3, ?4, ?5)";
-                change.prepare_cached(sql)?.execute(params![
-                    job.id,
-                    job.state.name(),
-                    job.created,
-                    job.prompt,
-                    facts
-                ])?;
+                let row = params![job.id, job.state.name(), job.created, job.prompt, facts];
+                change.prepare_cached(sql)?.execute(row)?;
             }
             change.commit()
         };
@@ -256,11 +251,21 @@ impl Store {
         found.map_err(|error| refused(&self.folder, &error))
     }
 
-    /// Forgets a job and its files.
+    /// Forgets a job; [`Store::sweep`] takes its files away.
     pub(super) fn forget(&self, id: &str) -> Result<()> {
-        self.change("DELETE FROM jobs WHERE id = ?1", params![id])?;
+        self.change("DELETE FROM jobs WHERE id = ?1", params![id])
+    }
+
+    /// Takes the files of a job away that is forgotten; those of any other stay.
+    pub(super) fn sweep(&self, id: &str) -> Result<()> {
+        if self.job(id)?.is_some() {
+            return Ok(());
+        }
         let folder = self.folder.join("jobs").join(id);
-        if folder.exists() { fs::remove_dir_all(&folder).map_err(Error::io(&folder)) } else { Ok(()) }
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Writes a file of a job, whole or not at all.

@@ -60,7 +60,7 @@ async fn tell(app: &Arc<App>, id: &str, mut seen: usize, watcher: &Sender<Told>)
         seen = tell_live(app, id, &work, seen, watcher).await?;
     } else {
         for (at, entry) in past(app, id).await.iter().enumerate().skip(seen) {
-            send(watcher, event(at + 1, entry)).await?;
+            send(watcher, event(id, at + 1, entry)).await?;
         }
     }
     let _ = seen;
@@ -82,7 +82,7 @@ async fn tell_live(
         let open = app.desk.work(id).is_some(); // before the log is read, so that its last entries are not missed
         for entry in work.log.after(seen) {
             seen += 1;
-            send(watcher, event(seen, &entry)).await?;
+            send(watcher, event(id, seen, &entry)).await?;
         }
         if !open {
             return Ok(seen);
@@ -109,8 +109,13 @@ async fn past(app: &Arc<App>, id: &str) -> Vec<Entry> {
     Log::read(&String::from_utf8_lossy(&lines))
 }
 
-fn event(number: usize, entry: &Entry) -> Event {
-    Event::default().id(number.to_string()).event(&entry.event).data(entry.data.to_string())
+/// An entry as a watcher of job `id` hears it. A search may be that of several jobs, so that its log names none.
+fn event(id: &str, number: usize, entry: &Entry) -> Event {
+    let mut data = entry.data.clone();
+    if let Some(sheet) = data.get("sheet") {
+        data["url"] = format!("/v1/jobs/{id}/previews/{sheet}").into();
+    }
+    Event::default().id(number.to_string()).event(&entry.event).data(data.to_string())
 }
 
 async fn send(watcher: &Sender<Told>, event: Event) -> Result<(), Gone> {

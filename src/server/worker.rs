@@ -116,7 +116,7 @@ impl<'a> Worker<'a> {
         if job != first {
             self.store.share_sheets(first, job, files.sheets)?;
         }
-        self.store.keep(job, EVENTS, files.events.replace(first, job).as_bytes())?;
+        self.store.keep(job, EVENTS, files.events.as_bytes())?;
         self.store.keep(job, TRACE, files.trace.as_bytes())?;
         self.store.keep(job, IMAGE, &files.image)
     }

@@ -122,6 +122,48 @@ fn jobs_that_want_the_same_search_share_it() {
 }
 
 #[test]
+fn a_job_that_shares_a_search_outlives_the_one_that_began_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::at(folder.path(), &ENDLESS);
+    let plan = json!({ "start": 1, "rounds": 60, "enough": 1e9, "stage": [] });
+    let body = json!({ "prompt": "a red circle", "seed": 9, "previews": true, "search": { "plan": plan } });
+    let (first, second) = (served.submit(&body), served.submit(&body));
+    served.until_begun(&second);
+    assert_eq!(served.send("DELETE", &format!("/v1/jobs/{first}"), &[], "").status, 204);
+    // Sheets have addresses of the job that is watched, while it runs and afterwards.
+    let told = served.watch(&second, "0");
+    assert_eq!(told.last().unwrap().event, "done");
+    let sheets: Vec<&str> = told.iter().filter_map(|told| told.data["url"].as_str()).collect();
+    assert_eq!(sheets.len(), 60 * 7);
+    assert!(sheets.iter().all(|url| url.contains(&second)), "{sheets:?}");
+    assert_eq!(served.get(sheets[0]).status, 200);
+    let again = served.watch(&second, "0");
+    assert_eq!(again.iter().filter_map(|told| told.data["url"].as_str()).collect::<Vec<_>>(), sheets);
+    let there = |id: &str| folder.path().join("jobs").join(id).exists();
+    let began = std::time::Instant::now();
+    while there(&first) {
+        assert!(began.elapsed().as_secs() < 60, "files of a forgotten job stayed");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(there(&second));
+}
+
+#[test]
+fn sheets_of_a_shared_search_are_there_while_it_runs() {
+    let served = Served::new(&ENDLESS);
+    let plan = json!({ "start": 1, "rounds": 60000, "enough": 1e9, "stage": [] });
+    let body = json!({ "prompt": "a red circle", "seed": 9, "previews": true, "search": { "plan": plan } });
+    let (first, second) = (served.submit(&body), served.submit(&body));
+    served.until(&second, "running");
+    let found = |id: &str| served.get(&format!("/v1/jobs/{id}/previews/0")).status;
+    let began = std::time::Instant::now();
+    while found(&first) != 200 {
+        assert!(began.elapsed().as_secs() < 60, "no sheet of previews");
+    }
+    assert_eq!(found(&second), 200);
+}
+
+#[test]
 fn jobs_are_listed_from_the_newest_and_forgotten_on_demand() {
     let served = Served::new(&[]);
     let ids: Vec<String> = (0..3)

@@ -42,6 +42,7 @@ fn what_is_left_open_is_the_model_s() {
     assert_eq!((&job["state"], &job["size"]), (&json!("done"), &json!("64x64")));
     let models = served.get("/v1/models").json();
     assert_eq!(models["data"][0]["id"], "demo");
+    assert!(models["data"][0]["created"].as_u64().unwrap() > 1_700_000_000);
     assert_eq!(models["data"][0]["sizes"], json!(["64x64"]));
 }
 

@@ -19,6 +19,7 @@ fn requests_that_cannot_be_done_are_refused_by_name() {
         (json!({ "prompt": "a", "n": 11 }), "invalid_value", json!("n")),
         (json!({ "prompt": "a", "seed": -1 }), "invalid_json", Value::Null),
         (json!({ "prompt": "a", "response_format": "url" }), "invalid_value", json!("response_format")),
+        (json!({ "prompt": "a", "stream": true }), "invalid_value", json!("stream")),
         (json!({ "prompt": "a", "output_format": "jpeg" }), "invalid_value", json!("output_format")),
         (json!({ "prompt": "a", "search": { "method": "magic" } }), "invalid_value", json!("search")),
         (json!({ "prompt": "a", "search": { "width": 2 } }), "invalid_json", Value::Null),
@@ -69,6 +70,22 @@ fn requests_of_the_wrong_form_are_refused() {
         let answer = served.send(method, path, headers, body);
         assert_eq!((answer.status, &*answer.code()), (status, code), "{method} {path}");
     }
+}
+
+#[test]
+fn a_job_is_no_request_of_another_kind() {
+    let served = Served::new(&[]);
+    for wrong in [json!({ "n": 4 }), json!({ "method": "raw" }), json!({ "preview": true })] {
+        let mut body = json!({ "prompt": "a" });
+        body.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
+        let answer = served.post("/v1/jobs", &body);
+        assert_eq!((answer.status, &*answer.code()), (400, "invalid_json"), "{body}");
+        assert!(answer.text().contains("unknown field"), "{}", answer.text());
+    }
+    let answer = served.post("/v1/jobs", &json!({ "prompt": "a", "model": "dall-e-3" }));
+    assert_eq!((answer.status, &*answer.code()), (404, "model_not_found"));
+    let open = json!({ "prompt": "a", "model": "demo", "search": null, "size": null, "seed": null, "previews": null });
+    served.until(&served.submit(&open), "done");
 }
 
 #[test]
