@@ -48,6 +48,7 @@ test("a picture is generated, and the tree shows who fell and who won", async ()
   await paint(page, "a red circle", { seed: 3 });
   await done(page);
   assert.equal(await page.locator(".run h2").textContent(), "tts-var · N = 1");
+  assert.equal(await page.locator(".asked").textContent(), "a red circle");
   // Rows by scale: 8, 8, 8, 6, 4, 2, 1.
   assert.equal(await page.locator(".tile").count(), 37);
   assert.equal(await page.locator(".tile.winner").count(), 1);
@@ -148,7 +149,10 @@ test("an earlier run is opened, replayed, and taken home", async () => {
   });
   await page.locator(".state", { hasText: "from mine.json" }).waitFor();
   assert.equal(await page.locator(".tile").count(), 37);
+  assert.equal(await page.locator(".asked").textContent(), "three green triangles");
   assert.match(await page.locator(".tile.winner").getAttribute("aria-label"), new RegExp(`^Candidate ${trace.winner},`));
+  const [same] = await Promise.all([page.waitForEvent("download"), page.click(".actions .trace")]);
+  assert.equal(readFileSync(await same.path(), "utf8"), JSON.stringify(trace));
   await page.setInputFiles("#file", { name: "other.json", mimeType: "application/json", buffer: Buffer.from("{}") });
   await page.locator("#error", { hasText: "no Trace" }).waitFor();
   assert.deepEqual(page.faults, []);

@@ -184,7 +184,7 @@ async function item(job) {
 async function openFile(file) {
   try {
     const trace = JSON.parse(await file.text());
-    stage(1, (panel) => panel.open(trace, file.name));
+    stage(1, (panel) => panel.open(trace, file));
   } catch (error) {
     fail(error instanceof SyntaxError ? new Error(`${file.name} is no JSON`) : error);
   }

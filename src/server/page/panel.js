@@ -20,6 +20,7 @@ export class Panel {
       <div class="scene">
         <figure>
           <div class="frame"><canvas class="lead" width="1" height="1" role="img"></canvas></div>
+          <p class="asked"></p>
           <figcaption></figcaption>
         </figure>
         <div class="tree" tabindex="-1"></div>
@@ -28,7 +29,7 @@ export class Panel {
     const find = (selector) => this.element.querySelector(selector);
     [this.title, this.state, this.actions] = [find("h2"), find(".state"), find(".actions")];
     [this.lead, this.caption, this.told] = [find(".lead"), find("figcaption"), find(".told")];
-    [this.facts, this.warnings] = [find(".facts"), find(".warnings")];
+    [this.facts, this.warnings, this.asked] = [find(".facts"), find(".warnings"), find(".asked")];
     this.tree = new Tree(find(".tree"), (id, scale) => this.look(id, scale));
     this.reset();
   }
@@ -49,7 +50,7 @@ export class Panel {
   /** Follows a job that waits or runs; what was told already is played from the start. */
   async follow(job, { quick = false } = {}) {
     this.job = job;
-    this.name(job.prompt, job.settings, job.seed);
+    this.name(job);
     this.say(job.state === "queued" ? "waiting" : "painting", "busy");
     this.act([["Cancel", () => this.cancel(), "cancel"]]);
     const playing = this.play(quick);
@@ -67,13 +68,13 @@ export class Panel {
     await playing;
   }
 
-  /** Shows a search from its Trace alone. */
-  async open(trace, name) {
+  /** Shows a search from its Trace alone; `file` is where that came from. */
+  async open(trace, file) {
     const all = eventsOf(trace);
     this.job = null;
-    this.trace = trace;
-    this.name(trace.prompt, trace.settings, trace.seed);
-    this.say(`from ${name}`, "done");
+    [this.trace, this.file] = [trace, file];
+    this.name(trace);
+    this.say(`from ${file.name}`, "done");
     for (const [event, data] of all) this.run.apply(event, data);
     this.draw();
     this.end(trace);
@@ -84,13 +85,14 @@ export class Panel {
     for (;;) {
       while (!this.queue.length) await new Promise((resolve) => (this.ring = resolve));
       const [name, data] = this.queue.shift();
+      const began = performance.now();
       if (this.stop.signal.aborted) return;
       if (data.state && data.id === this.job.id) return this.over(data);
       if (name === "failed") return this.over(data);
       if (name !== "queued") this.run.apply(name, data);
-      const waits = !quick && !calm.matches && PACE[name];
       if (!quick) this.draw();
-      if (waits) await new Promise((resolve) => setTimeout(resolve, waits / (1 + this.queue.length / 60)));
+      const waits = (PACE[name] ?? 0) / (1 + this.queue.length / 60) - (performance.now() - began);
+      if (!quick && !calm.matches && waits > 0) await new Promise((resolve) => setTimeout(resolve, waits));
     }
   }
 
@@ -125,10 +127,10 @@ export class Panel {
     await post(`/v1/jobs/${this.job.id}/cancel`, {}).catch(() => {}); // over already
   }
 
-  name(prompt, settings, seed) {
+  name({ prompt, negative, settings }) {
     const n = settings?.n == null ? "" : ` · N = ${settings.n}`;
     this.title.textContent = `${settings?.method ?? "own plan"}${n}`;
-    this.about = { prompt, seed };
+    this.asked.textContent = negative ? `${prompt} (without: ${negative})` : prompt;
     this.lead.setAttribute("aria-label", prompt);
   }
 
@@ -213,7 +215,7 @@ export class Panel {
           ...(job.report_url ? [["Report", () => download(job.report_url, `${stem}.html`), "report"]] : []),
           ["Replay", () => this.replay(), "replay"],
         ]
-      : [["Trace", () => save(new Blob([JSON.stringify(trace, null, 2)]), `${stem}.trace.json`), "trace"]];
+      : [["Trace", () => save(this.file, `${stem}.trace.json`), "trace"]];
     this.act([...takes, ["Close", () => this.close(), "close"]]);
   }
 
