@@ -12,7 +12,7 @@ use ttsvar::{
     Error, Result,
     eval::{self, Contender, Record, Setup, Suite, Summary, Try, open_tries, scenes::Scenes},
     image::Png,
-    request::{Named, recorded},
+    request::{self, Named},
     search::Search,
 };
 
@@ -48,7 +48,7 @@ impl Evaluation {
             let settings = look.settings(system.inner.defaults());
             let scales = system.inner.pipeline(&settings)?.scales().len();
             let contenders = Contender::grid(&methods, &n, scales)?;
-            let settings = recorded(&system.model, Named::default(), &look, &settings);
+            let settings = system.recorded(Named::default(), &look, &settings);
             Ok(Self { setup: Setup::new(suite.described(), settings, &contenders, samples, seed), suite })
         };
         raised(py, plan())
@@ -85,12 +85,12 @@ impl Evaluation {
     ) -> PyResult<Vec<(String, Option<Bound<'py, PyBytes>>)>> {
         let look = Options::read(options)?.look;
         let settings = look.settings(system.inner.defaults());
-        if recorded(&system.model, Named::default(), &look, &settings) != self.setup.settings {
+        if system.recorded(Named::default(), &look, &settings) != self.setup.settings {
             return raised(py, Err(Error::input("an evaluation with another model or other settings")));
         }
         let one: Try = raised(py, read(one, "a try of an evaluation"))?;
         let pipeline = raised(py, system.inner.pipeline(&settings))?;
-        let search = Search::new(pipeline.as_ref(), system.inner.scorer(), system.inner.extractors());
+        let search = request::search(&system.inner, pipeline.as_ref());
         let found = py.detach(|| self.judged(&search, &one, images));
         let bytes = |png: Option<Vec<u8>>| png.map(|png| PyBytes::new(py, &png));
         Ok(raised(py, found)?.into_iter().map(|(record, png)| (record, bytes(png))).collect())

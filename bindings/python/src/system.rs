@@ -8,13 +8,13 @@ use pyo3::{
 };
 use serde_json::{Map, Value, json};
 use ttsvar::{
-    Error, bundle,
+    Error,
+    bundle::{self, Settings},
     features::{Extractor, Features},
     file,
     pipelines::{Pipeline, Prompt, Size},
     report::Record,
-    request::{self, recorded},
-    scorers::Scorer,
+    request::{self, Look, Named, recorded, system},
     search::{self, Outcome, Plan, Search, Trace},
 };
 
@@ -40,9 +40,18 @@ type Found<'py> = (Vec<Bound<'py, PyAny>>, String, usize);
 #[pymethods]
 impl System {
     #[staticmethod]
-    fn open(py: Python<'_>, model: String, weights: Option<PathBuf>, dtype: &str, device: &str) -> PyResult<Self> {
-        let inner = py.detach(|| request::open(&model, weights.as_deref(), dtype, device));
-        Ok(Self { inner: raised(py, inner)?, model })
+    #[pyo3(signature = (model, weights, dtype, device, scorer=None))]
+    fn open(
+        py: Python<'_>,
+        model: String,
+        weights: Option<PathBuf>,
+        dtype: &str,
+        device: &str,
+        scorer: Option<&str>,
+    ) -> PyResult<Self> {
+        let judging = raised(py, scorer.map(str::parse).transpose())?;
+        let open = || system::open_judged(&model, weights.as_deref(), judging.as_ref(), true, dtype, device);
+        Ok(Self { inner: raised(py, py.detach(open))?, model })
     }
 
     /// The bundle's name.
@@ -101,7 +110,7 @@ impl System {
         Ok(described.to_string())
     }
 
-    /// The scores of images (H, W, 3) by the bundle's own scorer.
+    /// The scores of images (H, W, 3) by the first of the scorers.
     fn score<'py>(&self, py: Python<'py>, prompt: &str, images: Vec<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         let images = images.iter().map(arrays::picture).collect::<PyResult<Vec<_>>>()?;
         let scores = py.detach(|| self.inner.scorer().score(prompt, &images));
@@ -110,6 +119,13 @@ impl System {
 }
 
 impl System {
+    /// What a search of this system records of what was asked for.
+    pub(crate) fn recorded(&self, named: Named, look: &Look, settings: &Settings) -> Map<String, Value> {
+        let mut recorded = recorded(&self.model, named, look, settings);
+        recorded.extend(self.inner.judging().map(request::scorers));
+        recorded
+    }
+
     /// What the options mean for this model.
     fn order(
         &self,
@@ -122,7 +138,10 @@ impl System {
         let painted = look.settings(self.inner.defaults());
         let pipeline = raised(py, self.inner.pipeline(&painted))?;
         let (plan, named) = raised(py, wish.plan(pipeline.scales().len(), self.inner.defaults()))?;
-        let mut settings = recorded(&self.model, named, &look, &painted);
+        let mut settings = self.recorded(named, &look, &painted);
+        if scorer.is_some() {
+            settings.remove("scorers");
+        }
         for (what, own) in [("scorer", &scorer), ("extractor", &extractor)] {
             settings.extend(own.as_ref().map(|own| (what.to_owned(), callables::name(own).into())));
         }
@@ -151,9 +170,12 @@ struct Order<'a> {
 
 impl Order<'_> {
     fn follow(&self, system: &bundle::System, text: String, seed: u64, ears: &mut Ears) -> ttsvar::Result<Outcome> {
-        let scorer = self.scorer.as_ref().map_or(system.scorer(), |own| own as &dyn Scorer);
+        let pipeline = self.pipeline.as_ref();
         let extractors = self.extractors.as_ref().unwrap_or(system.extractors());
-        let mut search = Search::new(self.pipeline.as_ref(), scorer, extractors);
+        let mut search = match &self.scorer {
+            Some(own) => Search::new(pipeline, own, extractors),
+            None => Search { extractors, ..request::search(system, pipeline) },
+        };
         (search.preview, search.settings) = (self.preview, self.settings.clone());
         let prompt = Prompt { text, negative: self.negative.clone() };
         search::run(&search, &prompt, &self.plan, seed, ears)

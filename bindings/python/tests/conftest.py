@@ -1,6 +1,7 @@
 """What the tests share: the demo, loaded once, and the command line to compare with."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 
 import ttsvar
 
-BUILT = Path(__file__).resolve().parents[3] / "target/release/ttsvar"
+ROOT = Path(__file__).resolve().parents[3]
+BUILT = ROOT / "target/release/ttsvar"
+RECORDED = Path(os.environ.get("TTSVAR_GOLDEN", ROOT / "tests/data"))
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +33,13 @@ def command_line() -> Callable[..., subprocess.CompletedProcess[str]]:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small scorers that are named as released ones."""
+    folder = tmp_path_factory.mktemp("downloads")
+    shutil.copytree(RECORDED / "clip-tiny/model", folder / "clip-vit-large-patch14")
+    shutil.copytree(RECORDED / "aesthetic-tiny/siglip", folder / "siglip-so400m-patch14-384")
+    shutil.copy(RECORDED / "aesthetic-tiny/aesthetic_predictor_v2_5.pth", folder)
+    return folder

@@ -1,7 +1,9 @@
-"""Scorers and feature extractors of the caller's own."""
+"""Who judges: feature extractors and scorers of the caller's own, and released scorers by name."""
 
 import numpy as np
 import pytest
+
+import ttsvar
 
 
 def redness(prompt, images):
@@ -86,3 +88,21 @@ def test_scores_that_are_no_numbers_are_warned_of(pipeline):
     )
     assert result.best == 1 and np.isnan(result.scores[0])
     assert any(event["event"] == "warned" for event in events)
+
+
+@pytest.mark.parametrize("scorer", ["aesthetic", "clip=1,aesthetic=2"])
+def test_scorers_by_name_judge_as_on_the_command_line(command_line, downloads, tmp_path, scorer):
+    flags = ["--seed", 4, "--method", "best-of-n", "--n", 3, "--weights", downloads, "--scorer", scorer]
+    command_line("generate", "a red circle", "--out", tmp_path / "line.png", *flags)
+    judged = ttsvar.Pipeline.load("demo", weights=downloads, scorer=scorer)
+    result = judged.generate("a red circle", seed=4, method="best-of-n", n=3)
+    assert result.png() == (tmp_path / "line.png").read_bytes()
+    own = judged.generate("a circle", seed=4, method="raw", scorer=redness)
+    assert "scorers" not in own.trace["settings"] and own.trace["settings"]["scorer"].endswith("redness")
+
+
+def test_a_name_is_no_callable(pipeline):
+    with pytest.raises(TypeError, match=r"Pipeline.load\(..., scorer='clip'\) takes names"):
+        pipeline.generate("a circle", scorer="clip")
+    with pytest.raises(ValueError, match="unknown scorer `beauty`"):
+        ttsvar.Pipeline.load("demo", scorer="beauty")

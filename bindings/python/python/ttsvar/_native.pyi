@@ -12,7 +12,9 @@ VERSION: str
 @final
 class System:
     @staticmethod
-    def open(model: str, weights: str | os.PathLike[str] | None, dtype: str, device: str) -> System: ...
+    def open(
+        model: str, weights: str | os.PathLike[str] | None, dtype: str, device: str, scorer: str | None = None
+    ) -> System: ...
     @property
     def name(self) -> str: ...
     @property

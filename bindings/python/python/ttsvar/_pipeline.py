@@ -32,8 +32,6 @@ Extractor: TypeAlias = Callable[[NDArray[np.uint8]], ArrayLike]
 """`extractor(images)`: images are (B, H, W, 3) uint8, the features (B, D); images are told apart by them."""
 
 
-
-
 @dataclass(frozen=True)
 class Result:
     """What a search found."""
@@ -94,12 +92,14 @@ class Pipeline:
         weights: str | os.PathLike[str] | None = None,
         dtype: str = "f32",
         device: str = "cpu",
+        scorer: str | None = None,
     ) -> Pipeline:
         """Loads `demo`, a released model whose downloads lie in the folder `weights`, or a folder with a bundle.toml.
 
-        `dtype` is f32 or bf16, `device` cpu or cuda (in a package that was built for it).
+        `dtype` is f32 or bf16, `device` cpu or cuda (in a package that was built for it). `scorer` names who judges instead of
+        the model's usual scorer: one of those of `ttsvar generate --scorer`, or a mix such as "image-reward=1,hps=2".
         """
-        return cls(_native.System.open(os.fspath(model), weights, dtype, device))
+        return cls(_native.System.open(os.fspath(model), weights, dtype, device, scorer))
 
     @property
     def name(self) -> str:
@@ -145,11 +145,13 @@ class Pipeline:
         """Searches for the best image of `prompt`. Names and defaults are those of `ttsvar generate`.
 
         `plan` is a dictionary with the keys of a plan file, the text of one, or its path. `seed` is a new one each time where
-        none is given. `scorer` takes the place of the model's own, `extractor` that of its features wherever the plan clusters.
+        none is given. `scorer` takes the place of those that were loaded, `extractor` that of its features wherever the plan clusters.
         `on_event` hears how it goes; with `decode_all` it sees the images after every scale, at the cost of decoding them.
 
         Other threads run meanwhile; Ctrl-C ends the search at its next event.
         """
+        if isinstance(scorer, str):
+            raise TypeError(f"scorer is a callable here; Pipeline.load(..., scorer={scorer!r}) takes names")
         options = {
             "method": method,
             "n": n,
@@ -174,7 +176,7 @@ class Pipeline:
         return Result([PIL.Image.fromarray(array) for array in arrays], best, json.loads(trace))
 
     def score(self, prompt: str, images: Picture | Sequence[Picture]) -> NDArray[np.float32]:
-        """What the model's own scorer thinks of images, one number each; higher is better."""
+        """What the scorer that was loaded, of several the first, thinks of images: one number each; higher is better."""
         if isinstance(images, PIL.Image.Image) or (isinstance(images, np.ndarray) and images.ndim == 3):
             return self._system.score(prompt, [_array(images)])
         return self._system.score(prompt, [_array(picture) for picture in images])

@@ -25,7 +25,8 @@ SEARCH = {"method", "n", "schedule", "plan", "features", "potential", "lambda_",
 """Arguments of `Pipeline.generate` that say how to search."""
 
 JUDGES = {"scorer", "extractor"}
-"""Arguments of `Pipeline.generate` that say who chooses; they travel to the workers."""
+"""Arguments of `Pipeline.generate` that say who chooses; they travel to the workers. A scorer may also be a name, as in
+`Pipeline.load`."""
 
 MOST_LOST = 3
 """How many workers may be lost over one job: then the job itself is at fault, or the machines are."""
@@ -39,8 +40,10 @@ class _Worker:
 
     def load(self, model: str, weights: str | None, dtype: str, device: str, options: dict[str, Any]) -> int:
         """Gets ready; returns the process, so that one knows whom one works with."""
-        self.system = _native.System.open(model, weights, dtype, device)
-        self.judges = (options.pop("scorer", None), options.pop("extractor", None))
+        scorer = options.pop("scorer", None)
+        named = scorer if isinstance(scorer, str) else None
+        self.system = _native.System.open(model, weights, dtype, device, named)
+        self.judges = (None if named else scorer, options.pop("extractor", None))
         self.options = options
         return os.getpid()
 
@@ -217,6 +220,7 @@ def evaluate(
     model: str = "demo",
     weights: str | os.PathLike[str] | None = None,
     dtype: str = "f32",
+    scorer: str | None = None,
     resume: bool = False,
     images: bool = False,
     on_record: Callable[[dict[str, Any]], object] | None = None,
@@ -226,12 +230,13 @@ def evaluate(
     **options: Any,
 ) -> dict[str, Any]:
     """`ttsvar eval scenes`, spread over workers: the same `setup.json` and the same lines in `records.jsonl`, in any order and
-    with other seconds. `images` keeps every image, `options` say how they are to look: cfg, tau, top_p and so on.
+    with other seconds. `images` keeps every image, `scorer` names who judges during the searches, as in `Pipeline.load`; `options`
+    say how images are to look: cfg, tau, top_p and so on.
 
     Returns the summary. `resume` goes on in a folder where this or the command line began, and the command line goes on with
     this: `ttsvar eval scenes --resume` with the same arguments adds tables and plots.
     """
-    folder, options = Path(out), _options(options, LOOK)
+    folder, options = Path(out), _options(options, LOOK) | ({"scorer": scorer} if scorer else {})
     asked = (split, prompts, prompt_seed, list(methods), list(n), samples, seed)
     with Crew(model, weights, dtype, workers=workers, cpus=cpus, gpus=gpus, options=options) as crew:
         setup = crew.call("scenes", *asked)
