@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use candle_core::{DType, Device};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{BlipAnswers, ClipColours, Mask2FormerDetector};
 use crate::{
@@ -21,13 +22,17 @@ use crate::{
 /// What a `preprocessor_config.json` says of the size of pictures.
 #[derive(Deserialize)]
 struct Processor {
-    size: Size,
+    #[serde(default)]
+    size: Value,
 }
 
-#[derive(Deserialize)]
-struct Size {
-    shortest_edge: usize,
-    longest_edge: usize,
+impl Processor {
+    /// The longer and the shorter edge that pictures are fitted into. (There are fixed sizes and single numbers, too.)
+    fn edges(&self) -> Option<(usize, usize)> {
+        let edge = |name: &str| usize::try_from(self.size.get(name)?.as_u64()?).ok();
+        let (longest, shortest) = (edge("longest_edge")?, edge("shortest_edge")?);
+        (shortest > 0 && longest >= shortest).then_some((longest, shortest))
+    }
 }
 
 /// The folder that a path is or lies in.
@@ -39,7 +44,7 @@ fn beside(path: &Path) -> Folder {
 
 /// A Mask2Former: a folder of Hugging Face, or a checkpoint of mmdetection, for which the numbers of heads are those of the
 /// released Swin-S unless a `config.json` lies beside it. A `preprocessor_config.json` there says how large pictures are
-/// made; without it they are fitted into 1333 x 800.
+/// made by its edges; otherwise they are fitted into 1333 x 800, as GenEval has it.
 ///
 /// # Errors
 /// Something is missing or damaged, or is no Mask2Former with a Swin.
@@ -55,11 +60,10 @@ pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> 
     }
     let model = Mask2Former::load(&weights, &config.unwrap_or_default())?;
     let detector = Mask2FormerDetector::new(model);
-    Ok(match folder.file("preprocessor_config.json").map(|file| file.json::<Processor>()).transpose()? {
-        Some(Processor { size }) if size.shortest_edge > 0 && size.longest_edge >= size.shortest_edge => {
-            detector.fitting(size.longest_edge, size.shortest_edge)
-        }
-        _ => detector,
+    let processor = folder.file("preprocessor_config.json").map(|file| file.json::<Processor>()).transpose()?;
+    Ok(match processor.and_then(|processor| processor.edges()) {
+        Some((longest, shortest)) => detector.fitting(longest, shortest),
+        None => detector,
     })
 }
 

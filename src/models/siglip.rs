@@ -11,11 +11,8 @@ use crate::{
     nn::{Activation, CrossAttention, LayerNorm, Mlp, PatchEmbed, VitBlock, Weights, residual},
 };
 
-/// All LayerNorms of all released models.
-const EPS: f32 = 1e-6;
-
 /// What the weights cannot tell, from the file's `config.json`, which leaves out what is as usual.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Config {
     /// Of the network that sees.
@@ -23,7 +20,7 @@ pub struct Config {
 }
 
 /// What the weights of the vision network cannot tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct VisionConfig {
     /// Heads of each block and of the pooling.
@@ -31,11 +28,15 @@ pub struct VisionConfig {
     /// Side of the pictures in pixels. It need not be a multiple of the patch: what is left over at the right and below
     /// is not seen.
     pub image_size: usize,
+    /// The bend of the feed-forward layers.
+    pub hidden_act: Activation,
+    /// Added to the variance in every LayerNorm.
+    pub layer_norm_eps: f32,
 }
 
 impl Default for VisionConfig {
     fn default() -> Self {
-        Self { num_attention_heads: 12, image_size: 224 }
+        Self { num_attention_heads: 12, image_size: 224, hidden_act: Activation::GeluTanh, layer_norm_eps: 1e-6 }
     }
 }
 
@@ -59,6 +60,7 @@ impl SiglipVision {
         const POSITIONS: &str = "embeddings.position_embedding.weight";
         let patch_embedding = PatchEmbed::load(&w.pp("embeddings.patch_embedding"))?;
         let (width, heads, side) = (patch_embedding.width(), config.num_attention_heads, config.image_size);
+        let (act, eps) = (config.hidden_act, config.layer_norm_eps);
         let [positions, _] = w.dims(POSITIONS)?;
         let grid = side / patch_embedding.patch();
         if grid * grid != positions || grid == 0 {
@@ -69,12 +71,12 @@ impl SiglipVision {
             return Err(w.mismatch(POSITIONS, format!("a width that {heads} heads share"), width.to_string()));
         }
         let layers = w.pp("encoder.layers");
-        let block = |i: usize| VitBlock::load_apart(&layers.pp(i), width, heads, EPS, Activation::GeluTanh);
+        let block = |i: usize| VitBlock::load_apart(&layers.pp(i), width, heads, eps, act);
         Ok(Self {
             position_embedding: w.get((positions, width), POSITIONS)?.unsqueeze(0)?,
             layers: (0..w.count("encoder.layers").max(1)).map(block).collect::<Result<_>>()?,
-            post_layernorm: LayerNorm::load(&w.pp("post_layernorm"), width, EPS)?,
-            head: PoolingHead::load(&w.pp("head"), width, heads)?,
+            post_layernorm: LayerNorm::load(&w.pp("post_layernorm"), width, eps)?,
+            head: PoolingHead::load(&w.pp("head"), width, config)?,
             patch_embedding,
             side,
         })
@@ -134,12 +136,12 @@ struct PoolingHead {
 }
 
 impl PoolingHead {
-    fn load(w: &Weights, width: usize, heads: usize) -> Result<Self> {
+    fn load(w: &Weights, width: usize, config: &VisionConfig) -> Result<Self> {
         Ok(Self {
             probe: w.get((1, 1, width), "probe")?,
-            attention: CrossAttention::load_joined(&w.pp("attention"), width, heads)?,
-            layernorm: LayerNorm::load(&w.pp("layernorm"), width, EPS)?,
-            mlp: Mlp::load(&w.pp("mlp"), width, Activation::GeluTanh)?,
+            attention: CrossAttention::load_joined(&w.pp("attention"), width, config.num_attention_heads)?,
+            layernorm: LayerNorm::load(&w.pp("layernorm"), width, config.layer_norm_eps)?,
+            mlp: Mlp::load(&w.pp("mlp"), width, config.hidden_act)?,
         })
     }
 

@@ -1,6 +1,7 @@
 //! The bends between linear layers, on all threads of a CPU, a vector at a time.
 
 use candle_core::{Result, Tensor};
+use serde::Deserialize;
 
 use super::{
     cpu::{is_cpu_f32, map_chunks},
@@ -8,16 +9,19 @@ use super::{
     simd::Lanes,
 };
 
-/// Which function bends a hidden layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which function bends a hidden layer; configurations name it as Hugging Face does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x * Phi(x)` with the normal distribution (BERT, DINOv2, BLIP, Swin).
     Gelu,
     /// The same by the tanh formula (T5, Infinity, SigLIP).
+    #[serde(rename = "gelu_pytorch_tanh", alias = "gelu_new")]
     GeluTanh,
     /// `x * sigmoid(1.702 x)` (OpenAI's CLIP).
     QuickGelu,
     /// `x * sigmoid(x)` (DINOv2's gated layers, VAEs).
+    #[serde(alias = "swish")]
     Silu,
     /// `max(x, 0)` (DETR and its heirs).
     Relu,

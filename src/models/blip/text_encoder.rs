@@ -13,17 +13,20 @@ use crate::{
 
 /// What the weights cannot tell; the fields of `med_config.json` that matter here.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default)]
 pub struct TextConfig {
     /// Heads of every attention.
     pub num_attention_heads: usize,
     /// Added to the variance in every LayerNorm.
     pub layer_norm_eps: f32,
+    /// The bend of the feed-forward layers and of the head that names words.
+    pub hidden_act: Activation,
 }
 
 impl Default for TextConfig {
     /// Of the released models.
     fn default() -> Self {
-        Self { num_attention_heads: 12, layer_norm_eps: 1e-12 }
+        Self { num_attention_heads: 12, layer_norm_eps: 1e-12, hidden_act: Activation::Gelu }
     }
 }
 
@@ -50,6 +53,7 @@ struct Layer {
     crossattention: Attention,
     intermediate: Linear,
     output: Linear,
+    act: Activation,
     norm: LayerNorm,
 }
 
@@ -196,6 +200,7 @@ impl Layer {
             crossattention: Attention::load(&w.pp("crossattention"), config, width, context_width)?,
             intermediate: Linear::load(&w.pp("intermediate.dense"), width, hidden)?,
             output: Linear::load(&w.pp("output.dense"), hidden, width)?,
+            act: config.hidden_act,
             norm: LayerNorm::load(&w.pp("output.LayerNorm"), width, config.layer_norm_eps)?,
         })
     }
@@ -203,7 +208,7 @@ impl Layer {
     /// All of the layer but its self-attention: (B, L, W) -> (B, L, W)
     fn look_and_think(&self, x: &Tensor, context: &Tensor, padding: Option<&Tensor>) -> Result<Tensor> {
         let x = self.crossattention.forward(x, context, padding)?;
-        let hidden = Activation::Gelu.forward(&self.intermediate.forward(&x)?)?;
+        let hidden = self.act.forward(&self.intermediate.forward(&x)?)?;
         Ok(self.norm.forward(&residual(&x, &self.output.forward(&hidden)?, None)?)?)
     }
 }

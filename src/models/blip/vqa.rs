@@ -27,6 +27,7 @@ pub struct BlipVqa {
 #[derive(Clone, Debug)]
 struct Predictions {
     dense: Linear,
+    act: Activation,
     norm: LayerNorm,
     decoder: Linear,
 }
@@ -69,6 +70,7 @@ impl Predictions {
     fn load(w: &Weights, text: &TextConfig, width: usize, words: usize) -> Result<Self> {
         Ok(Self {
             dense: Linear::load(&w.pp("transform.dense"), width, width)?,
+            act: text.hidden_act,
             norm: LayerNorm::load(&w.pp("transform.LayerNorm"), width, text.layer_norm_eps)?,
             decoder: Linear::load(&w.pp("decoder"), width, words)?,
         })
@@ -76,7 +78,7 @@ impl Predictions {
 
     /// (Q, L, W) -> (Q, L, V)
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.norm.forward(&Activation::Gelu.forward(&self.dense.forward(x)?)?)?;
+        let x = self.norm.forward(&self.act.forward(&self.dense.forward(x)?)?)?;
         Ok(self.decoder.forward(&x)?)
     }
 }

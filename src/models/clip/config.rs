@@ -4,8 +4,11 @@ use serde::Deserialize;
 
 use crate::nn::Activation;
 
+/// Of all LayerNorms where nothing else is said; OpenCLIP never says it.
+const EPS: f32 = 1e-5;
+
 /// From the `config.json` of Hugging Face, which leaves out what is as usual.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Config {
     /// Of the network that reads.
@@ -15,54 +18,38 @@ pub struct Config {
 }
 
 /// What the weights of the text network cannot tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct TextConfig {
     /// Heads of each block.
     pub num_attention_heads: usize,
     /// The bend of the feed-forward layers.
-    pub hidden_act: Bend,
+    pub hidden_act: Activation,
+    /// Added to the variance in every LayerNorm.
+    pub layer_norm_eps: f32,
 }
 
 /// What the weights of the vision network cannot tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct VisionConfig {
     /// Heads of each block.
     pub num_attention_heads: usize,
     /// The bend of the feed-forward layers.
-    pub hidden_act: Bend,
-}
-
-/// The bends by their names in a configuration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Bend {
-    /// OpenAI's models.
-    #[default]
-    QuickGelu,
-    /// Models of OpenCLIP.
-    Gelu,
+    pub hidden_act: Activation,
+    /// Added to the variance in every LayerNorm.
+    pub layer_norm_eps: f32,
 }
 
 impl Default for TextConfig {
     fn default() -> Self {
-        Self { num_attention_heads: 8, hidden_act: Bend::QuickGelu }
+        Self { num_attention_heads: 8, hidden_act: Activation::QuickGelu, layer_norm_eps: EPS }
     }
 }
 
 impl Default for VisionConfig {
     fn default() -> Self {
-        Self { num_attention_heads: 12, hidden_act: Bend::QuickGelu }
-    }
-}
-
-impl From<Bend> for Activation {
-    fn from(bend: Bend) -> Self {
-        match bend {
-            Bend::QuickGelu => Self::QuickGelu,
-            Bend::Gelu => Self::Gelu,
-        }
+        Self { num_attention_heads: 12, hidden_act: Activation::QuickGelu, layer_norm_eps: EPS }
     }
 }
 
@@ -110,11 +97,11 @@ impl Default for OpenClipConfig {
 
 impl From<OpenClipConfig> for Config {
     fn from(config: OpenClipConfig) -> Self {
-        let hidden_act = if config.quick_gelu { Bend::QuickGelu } else { Bend::Gelu };
+        let hidden_act = if config.quick_gelu { Activation::QuickGelu } else { Activation::Gelu };
         let heads = config.vision_cfg.width / config.vision_cfg.head_width.max(1);
         Self {
-            text_config: TextConfig { num_attention_heads: config.text_cfg.heads, hidden_act },
-            vision_config: VisionConfig { num_attention_heads: heads, hidden_act },
+            text_config: TextConfig { num_attention_heads: config.text_cfg.heads, hidden_act, layer_norm_eps: EPS },
+            vision_config: VisionConfig { num_attention_heads: heads, hidden_act, layer_norm_eps: EPS },
         }
     }
 }

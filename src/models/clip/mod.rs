@@ -14,14 +14,11 @@ mod names;
 mod text;
 mod vision;
 
-pub use config::{Bend, Config, OpenClipConfig, TextConfig, VisionConfig};
+pub use config::{Config, OpenClipConfig, TextConfig, VisionConfig};
 pub use text::TextModel;
 pub use vision::VisionModel;
 
 use names::Layout;
-
-/// All LayerNorms of all released models.
-const EPS: f32 = 1e-5;
 
 /// The two networks and what brings them into one space. Its sizes are read off the weights.
 #[derive(Clone, Debug)]

@@ -1,6 +1,5 @@
 //! Where the parts of a CLIP lie in files of Hugging Face and in those of OpenCLIP.
 
-use super::EPS;
 use crate::{
     Result,
     nn::{Activation, LayerNorm, Linear, Mlp, SelfAttention, VitBlock, Weights},
@@ -63,25 +62,25 @@ impl Layout {
     }
 
     /// The blocks of either network, pre-norm, below its own `w`.
-    pub fn blocks(self, w: &Weights, width: usize, heads: usize, act: Activation) -> Result<Vec<VitBlock>> {
+    pub fn blocks(self, w: &Weights, width: usize, heads: usize, eps: f32, act: Activation) -> Result<Vec<VitBlock>> {
         let name = self.pick("encoder.layers", "transformer.resblocks");
         if heads == 0 || !width.is_multiple_of(heads) {
             let expected = format!("a width that {heads} heads share");
             let first = format!("{name}.0.{}.weight", self.pick("layer_norm1", "ln_1"));
             return Err(w.mismatch(&first, expected, width.to_string()));
         }
-        (0..w.count(name).max(1)).map(|i| self.block(&w.pp(name).pp(i), width, heads, act)).collect()
+        (0..w.count(name).max(1)).map(|i| self.block(&w.pp(name).pp(i), width, heads, eps, act)).collect()
     }
 
-    fn block(self, w: &Weights, width: usize, heads: usize, act: Activation) -> Result<VitBlock> {
+    fn block(self, w: &Weights, width: usize, heads: usize, eps: f32, act: Activation) -> Result<VitBlock> {
         if self == Self::HuggingFace {
-            return VitBlock::load_apart(w, width, heads, EPS, act);
+            return VitBlock::load_apart(w, width, heads, eps, act);
         }
         Ok(VitBlock {
-            norm1: LayerNorm::load(&w.pp("ln_1"), width, EPS)?,
+            norm1: LayerNorm::load(&w.pp("ln_1"), width, eps)?,
             attn: SelfAttention::load_joined(&w.pp("attn"), width, heads)?,
             ls1: None,
-            norm2: LayerNorm::load(&w.pp("ln_2"), width, EPS)?,
+            norm2: LayerNorm::load(&w.pp("ln_2"), width, eps)?,
             mlp: Mlp::load_named(&w.pp("mlp"), width, act, ["c_fc", "c_proj"])?,
             ls2: None,
         })

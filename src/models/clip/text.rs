@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{EPS, Layout, TextConfig};
+use super::{Layout, TextConfig};
 use crate::{
     Error, Result,
     nn::{LayerNorm, VitBlock, Weights},
@@ -22,11 +22,12 @@ impl TextModel {
     pub(super) fn load(w: &Weights, layout: Layout, config: &TextConfig) -> Result<Self> {
         let (tokens, places) = (layout.token_embedding(), layout.position_embedding());
         let ([words, width], [positions, _]) = (w.dims(tokens)?, w.dims(places)?);
+        let TextConfig { num_attention_heads: heads, hidden_act: act, layer_norm_eps: eps } = *config;
         Ok(Self {
             token_embedding: w.get((words, width), tokens)?,
             position_embedding: w.get((positions, width), places)?,
-            layers: layout.blocks(w, width, config.num_attention_heads, config.hidden_act.into())?,
-            final_layer_norm: LayerNorm::load(&w.pp(layout.final_layer_norm()), width, EPS)?,
+            layers: layout.blocks(w, width, heads, eps, act)?,
+            final_layer_norm: LayerNorm::load(&w.pp(layout.final_layer_norm()), width, eps)?,
         })
     }
 

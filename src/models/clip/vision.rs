@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{EPS, Layout, VisionConfig};
+use super::{Layout, VisionConfig};
 use crate::{
     Error, Result,
     nn::{LayerNorm, PatchEmbed, VitBlock, Weights, side_of_grid},
@@ -28,12 +28,13 @@ impl VisionModel {
         let places = layout.position_embedding();
         let [positions, _] = w.dims(places)?;
         let grid = side_of_grid(w, places, positions)?;
+        let VisionConfig { num_attention_heads: heads, hidden_act: act, layer_norm_eps: eps } = *config;
         Ok(Self {
             class_embedding: w.get(width, layout.class_embedding())?.reshape((1, 1, width))?,
             position_embedding: w.get((positions, width), places)?.unsqueeze(0)?,
-            pre_layrnorm: LayerNorm::load(&w.pp(layout.pre_layrnorm()), width, EPS)?,
-            layers: layout.blocks(w, width, config.num_attention_heads, config.hidden_act.into())?,
-            post_layernorm: LayerNorm::load(&w.pp(layout.post_layernorm()), width, EPS)?,
+            pre_layrnorm: LayerNorm::load(&w.pp(layout.pre_layrnorm()), width, eps)?,
+            layers: layout.blocks(w, width, heads, eps, act)?,
+            post_layernorm: LayerNorm::load(&w.pp(layout.post_layernorm()), width, eps)?,
             patch_embedding,
             grid,
         })

@@ -5,7 +5,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{EPS, pixel_decoder::LEVELS, pixel_decoder::PixelFeatures, positions::waves};
+use super::{Config, EPS, pixel_decoder::LEVELS, pixel_decoder::PixelFeatures, positions::waves};
 use crate::nn::{Activation, CrossAttention, LayerNorm, Linear, Mlp, Weights, bilinear, residual};
 
 /// The network with the layer that names what a query found.
@@ -33,7 +33,7 @@ pub struct Found {
 
 impl Decoder {
     /// The tensors below `w`, the root of the file; `mask_width` are the channels of what masks are read from.
-    pub fn load(w: &Weights, width: usize, mask_width: usize, heads: usize) -> crate::Result<Self> {
+    pub fn load(w: &Weights, width: usize, mask_width: usize, config: &Config) -> crate::Result<Self> {
         let module = w.pp("model.transformer_module");
         let [queries, _] = module.dims("queries_embedder.weight")?;
         let table = |name: &str, rows: usize| module.get((rows, width), name);
@@ -46,7 +46,7 @@ impl Decoder {
             queries_embedder: table("queries_embedder.weight", queries)?,
             queries_features: table("queries_features.weight", queries)?,
             level_embed: table("level_embed.weight", LEVELS)?,
-            layers: (0..count).map(|i| Layer::load(&layers.pp(i), width, heads)).collect::<crate::Result<_>>()?,
+            layers: (0..count).map(|i| Layer::load(&layers.pp(i), width, config)).collect::<crate::Result<_>>()?,
             layernorm: LayerNorm::load(&module.pp("decoder.layernorm"), width, EPS)?,
             mask_embedder: (0..3).map(step).collect::<crate::Result<_>>()?,
             class_predictor: Linear::load(&w.pp("class_predictor"), width, classes)?,
@@ -154,14 +154,15 @@ struct Layer {
 }
 
 impl Layer {
-    fn load(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
+    fn load(w: &Weights, width: usize, config: &Config) -> crate::Result<Self> {
+        let heads = config.num_attention_heads;
         let norm = |name: &str| LayerNorm::load(&w.pp(name), width, EPS);
         Ok(Self {
             cross_attn: CrossAttention::load_joined(&w.pp("cross_attn"), width, heads)?,
             cross_attn_layer_norm: norm("cross_attn_layer_norm")?,
             self_attn: CrossAttention::load_apart(&w.pp("self_attn"), width, heads)?,
             self_attn_layer_norm: norm("self_attn_layer_norm")?,
-            mlp: Mlp::load(w, width, Activation::Relu)?,
+            mlp: Mlp::load(w, width, config.activation_function)?,
             final_layer_norm: norm("final_layer_norm")?,
         })
     }

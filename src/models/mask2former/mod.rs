@@ -6,7 +6,10 @@
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
-use crate::{Error, Result, nn::Weights};
+use crate::{
+    Error, Result,
+    nn::{Activation, Weights},
+};
 
 mod decoder;
 mod deformable;
@@ -24,41 +27,52 @@ pub use swin::Swin;
 const EPS: f32 = 1e-5;
 
 /// What the weights cannot tell, from the file's `config.json`, which leaves out what is as in the released Swin-S.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Config {
     /// The eye.
     pub backbone_config: SwinConfig,
     /// Heads of both decoders.
     pub num_attention_heads: usize,
+    /// The bend of the transformer decoder's feed-forward layers.
+    pub activation_function: Activation,
 }
 
 /// What the weights of a Swin cannot tell.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct SwinConfig {
     /// Must be `swin`.
     pub model_type: String,
     /// Heads of each stage.
     pub num_heads: Vec<usize>,
+    /// The bend of the feed-forward layers.
+    pub hidden_act: Activation,
+    /// Added to the variance in the LayerNorms of its blocks.
+    pub layer_norm_eps: f32,
 }
 
 /// Swin-S as it was released: 32 numbers a head everywhere.
 impl Default for Config {
     fn default() -> Self {
-        Self { backbone_config: SwinConfig::default(), num_attention_heads: 8 }
+        Self { backbone_config: SwinConfig::default(), num_attention_heads: 8, activation_function: Activation::Relu }
     }
 }
 
 impl Default for SwinConfig {
     fn default() -> Self {
-        Self { model_type: "swin".to_owned(), num_heads: vec![3, 6, 12, 24] }
+        Self {
+            model_type: "swin".to_owned(),
+            num_heads: vec![3, 6, 12, 24],
+            hidden_act: Activation::Gelu,
+            layer_norm_eps: 1e-5,
+        }
     }
 }
 
 impl Config {
     fn check(&self) -> Result<()> {
-        let SwinConfig { model_type, num_heads } = &self.backbone_config;
+        let SwinConfig { model_type, num_heads, .. } = &self.backbone_config;
         if model_type != "swin" {
             return Err(Error::input(format!(
                 "the configuration names a backbone `{model_type}`, `swin` was expected"
@@ -98,10 +112,10 @@ impl Mask2Former {
     pub fn load(w: &Weights, config: &Config) -> Result<Self> {
         config.check()?;
         let pixels = w.pp("model.pixel_level_module");
-        let backbone = Swin::load(&pixels.pp("encoder"), &config.backbone_config.num_heads)?;
+        let backbone = Swin::load(&pixels.pp("encoder"), &config.backbone_config)?;
         let heads = config.num_attention_heads;
         let pixel_decoder = PixelDecoder::load(&pixels.pp("decoder"), &backbone.widths(), heads)?;
-        let decoder = Decoder::load(w, pixel_decoder.width(), pixel_decoder.mask_width(), heads)?;
+        let decoder = Decoder::load(w, pixel_decoder.width(), pixel_decoder.mask_width(), config)?;
         Ok(Self { backbone, pixel_decoder, decoder, device: w.device().clone() })
     }
 

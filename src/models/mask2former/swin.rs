@@ -6,9 +6,10 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::nn::{Activation, LayerNorm, Linear, Mlp, PatchEmbed, Weights, attention, residual};
+use super::SwinConfig;
+use crate::nn::{LayerNorm, Linear, Mlp, PatchEmbed, Weights, attention, residual};
 
-/// All LayerNorms.
+/// The LayerNorms between the stages; those of the blocks have the configuration's.
 const EPS: f32 = 1e-5;
 
 /// What is added to the scores of tokens that lie side by side only because the grid was rolled.
@@ -24,12 +25,13 @@ pub struct Swin {
 }
 
 impl Swin {
-    /// The tensors below `w`; `heads` of each stage.
-    pub fn load(w: &Weights, heads: &[usize]) -> crate::Result<Self> {
+    /// The tensors below `w`.
+    pub fn load(w: &Weights, config: &SwinConfig) -> crate::Result<Self> {
+        let heads = &config.num_heads;
         let patch_embeddings = PatchEmbed::load(&w.pp("embeddings.patch_embeddings.projection"))?;
         let (width, layers) = (patch_embeddings.width(), w.pp("encoder.layers"));
         let widths: Vec<usize> = (0..heads.len()).map(|i| width << i).collect();
-        let stage = |i: usize| Stage::load(&layers.pp(i), widths[i], heads[i], i + 1 < heads.len());
+        let stage = |i: usize| Stage::load(&layers.pp(i), widths[i], i, config);
         let norm = |i: usize| LayerNorm::load(&w.pp(format!("hidden_states_norms.stage{}", i + 1)), widths[i], EPS);
         Ok(Self {
             norm: LayerNorm::load(&w.pp("embeddings.norm"), width, EPS)?,
@@ -71,8 +73,9 @@ struct Stage {
 }
 
 impl Stage {
-    fn load(w: &Weights, width: usize, heads: usize, merges: bool) -> crate::Result<Self> {
-        let block = |i: usize| Block::load(&w.pp("blocks").pp(i), width, heads, i % 2 == 1);
+    fn load(w: &Weights, width: usize, place: usize, config: &SwinConfig) -> crate::Result<Self> {
+        let (heads, merges) = (config.num_heads[place], place + 1 < config.num_heads.len());
+        let block = |i: usize| Block::load(&w.pp("blocks").pp(i), width, heads, i % 2 == 1, config);
         let blocks = (0..w.count("blocks").max(1)).map(block).collect::<crate::Result<_>>()?;
         let downsample = merges.then(|| PatchMerging::load(&w.pp("downsample"), width)).transpose()?;
         Ok(Self { blocks, downsample })
@@ -95,17 +98,18 @@ struct Block {
 }
 
 impl Block {
-    fn load(w: &Weights, width: usize, heads: usize, shifted: bool) -> crate::Result<Self> {
+    fn load(w: &Weights, width: usize, heads: usize, shifted: bool, config: &SwinConfig) -> crate::Result<Self> {
+        let eps = config.layer_norm_eps;
         let [hidden, _] = w.dims("intermediate.dense.weight")?;
         let mlp = Mlp::Plain {
             fc1: Linear::load(&w.pp("intermediate.dense"), width, hidden)?,
-            act: Activation::Gelu,
+            act: config.hidden_act,
             fc2: Linear::load(&w.pp("output.dense"), hidden, width)?,
         };
         Ok(Self {
-            layernorm_before: LayerNorm::load(&w.pp("layernorm_before"), width, EPS)?,
+            layernorm_before: LayerNorm::load(&w.pp("layernorm_before"), width, eps)?,
             attention: WindowAttention::load(&w.pp("attention"), width, heads)?,
-            layernorm_after: LayerNorm::load(&w.pp("layernorm_after"), width, EPS)?,
+            layernorm_after: LayerNorm::load(&w.pp("layernorm_after"), width, eps)?,
             mlp,
             shifted,
         })
