@@ -57,7 +57,7 @@ impl Preprocess {
     fn planes(&self, image: &Image, side: usize) -> Vec<f32> {
         let Self { fit, mean, std } = *self;
         match fit {
-            Fit::Crop => image.resize_shorter_side(side, Filter::Bicubic).center_crop(side, side).to_chw(mean, std),
+            Fit::Crop => image.resize_to_square(side, Filter::Bicubic).to_chw(mean, std),
             Fit::Stretch => image.resize(side, side, Filter::Bicubic).to_chw(mean, std),
             Fit::Letterbox => {
                 let mut planes = letterbox(image, side);
@@ -89,18 +89,20 @@ fn letterbox(image: &Image, side: usize) -> Vec<f32> {
 
 /// One channel at this size by the bicubic filter, values from 0 to 1 or a little beyond.
 fn resize_plane(image: &Image, channel: usize, width: usize, height: usize) -> Vec<f32> {
-    let columns: Vec<_> = shares(image.width, width, Filter::Bicubic).collect();
-    let mut lines = Vec::with_capacity(image.height); // as wide as the result, as many as there were
+    let columns: Vec<_> = shares(image.width, width, 0..width, Filter::Bicubic).collect();
+    let mut lines = Vec::with_capacity(width * image.height); // as wide as the result, as many as there were
     for row in image.pixels.chunks_exact(3 * image.width) {
         let value = |x: usize| f64::from(row[3 * x + channel]) / 255.0;
         let sum = |(first, shares): &(usize, Vec<f64>)| -> f64 {
             shares.iter().enumerate().map(|(i, share)| share * value(first + i)).sum()
         };
-        lines.push(columns.iter().map(sum).collect::<Vec<f64>>());
+        lines.extend(columns.iter().map(sum));
     }
     let mut plane = Vec::with_capacity(width * height);
-    for (first, shares) in shares(image.height, height, Filter::Bicubic) {
-        let sum = |x: usize| -> f64 { shares.iter().enumerate().map(|(i, share)| share * lines[first + i][x]).sum() };
+    for (first, shares) in shares(image.height, height, 0..height, Filter::Bicubic) {
+        let sum = |x: usize| -> f64 {
+            shares.iter().enumerate().map(|(i, share)| share * lines[(first + i) * width + x]).sum()
+        };
         plane.extend((0..width).map(|x| sum(x) as f32));
     }
     plane

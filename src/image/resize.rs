@@ -3,9 +3,11 @@
 //! Each output pixel is a weighted sum over the input pixels below the filter, whose support is widened by the factor
 //! of reduction. Weights are fixed-point numbers of 22 bits (Pillow, `src/libImaging/Resample.c`).
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::Image;
+use super::{Image, half_to_even};
 
 /// Bits behind the point of a weight: 32, less 8 of the pixel, less 2 for sums beyond 255.
 const PRECISION_BITS: u32 = 22;
@@ -49,10 +51,12 @@ impl Image {
         assert!(width > 0 && height > 0 && self.width > 0 && self.height > 0, "a picture has pixels");
         let mut image = std::borrow::Cow::Borrowed(self);
         if width != image.width {
-            image = std::borrow::Cow::Owned(image.resize_horizontally(width, filter));
+            image = std::borrow::Cow::Owned(
+                image.mixed_across(0..image.height, &taps(image.width, width, 0..width, filter)),
+            );
         }
         if height != image.height {
-            image = std::borrow::Cow::Owned(image.resize_vertically(height, filter));
+            image = std::borrow::Cow::Owned(image.mixed_down(&taps(image.height, height, 0..height, filter)));
         }
         image.into_owned()
     }
@@ -63,20 +67,43 @@ impl Image {
     /// # Panics
     /// When a size is 0.
     pub fn resize_shorter_side(&self, side: usize, filter: Filter) -> Self {
-        let (width, height) = if self.width <= self.height {
-            (side, side * self.height / self.width)
-        } else {
-            (side * self.width / self.height, side)
-        };
+        let (width, height) = self.with_shorter_side(side);
         self.resize(width, height, filter)
     }
 
-    fn resize_horizontally(&self, width: usize, filter: Filter) -> Self {
-        let taps = taps(self.width, width, filter);
-        let mut pixels = vec![0; 3 * width * self.height];
-        let rows = pixels.par_chunks_exact_mut(3 * width).zip(self.pixels.par_chunks_exact(3 * self.width));
+    /// The middle of [`Image::resize_shorter_side`] as [`Image::center_crop`] cuts it, a square of `side`. What is cut off is
+    /// not computed, so that a picture of one pixel by a million costs no more than others.
+    ///
+    /// # Panics
+    /// When a size is 0.
+    pub fn resize_to_square(&self, side: usize, filter: Filter) -> Self {
+        let (width, height) = self.with_shorter_side(side);
+        let (left, top) = (half_to_even(width - side), half_to_even(height - side));
+        let columns = taps(self.width, width, left..left + side, filter);
+        let mut rows = taps(self.height, height, top..top + side, filter);
+        let first = rows.first().map_or(0, |taps| taps.first);
+        let end = rows.last().map_or(0, |taps| taps.first + taps.weights.len());
+        rows.iter_mut().for_each(|taps| taps.first -= first);
+        self.mixed_across(first..end, &columns).mixed_down(&rows)
+    }
+
+    /// Width and height when the shorter one is `side`.
+    fn with_shorter_side(&self, side: usize) -> (usize, usize) {
+        if self.width <= self.height {
+            (side, side * self.height / self.width)
+        } else {
+            (side * self.width / self.height, side)
+        }
+    }
+
+    /// Some rows as these mixtures of their pixels.
+    fn mixed_across(&self, rows: Range<usize>, taps: &[Taps]) -> Self {
+        let (width, height) = (taps.len(), rows.len());
+        let from = &self.pixels[3 * self.width * rows.start..3 * self.width * rows.end];
+        let mut pixels = vec![0; 3 * width * height];
+        let rows = pixels.par_chunks_exact_mut(3 * width).zip(from.par_chunks_exact(3 * self.width));
         rows.for_each(|(to, from)| {
-            for (pixel, taps) in to.chunks_exact_mut(3).zip(&taps) {
+            for (pixel, taps) in to.chunks_exact_mut(3).zip(taps) {
                 let mut sums = [ROUNDING; 3];
                 for (from, weight) in from[3 * taps.first..].chunks_exact(3).zip(&taps.weights) {
                     for (sum, &value) in sums.iter_mut().zip(from) {
@@ -86,14 +113,15 @@ impl Image {
                 pixel.copy_from_slice(&sums.map(to_byte));
             }
         });
-        Self { width, height: self.height, pixels }
+        Self { width, height, pixels }
     }
 
-    fn resize_vertically(&self, height: usize, filter: Filter) -> Self {
-        let taps = taps(self.height, height, filter);
+    /// Every column as these mixtures of its pixels.
+    fn mixed_down(&self, taps: &[Taps]) -> Self {
+        let height = taps.len();
         let row = 3 * self.width;
         let mut pixels = vec![0; row * height];
-        pixels.par_chunks_exact_mut(row).zip(&taps).for_each(|(to, taps)| {
+        pixels.par_chunks_exact_mut(row).zip(taps).for_each(|(to, taps)| {
             let mut sums = vec![ROUNDING; row];
             for (from, weight) in self.pixels[row * taps.first..].chunks_exact(row).zip(&taps.weights) {
                 for (sum, &value) in sums.iter_mut().zip(from) {
@@ -119,20 +147,25 @@ struct Taps {
     weights: Vec<i32>,
 }
 
-/// The taps of each of `to` output pixels over a line of `from` input pixels.
-fn taps(from: usize, to: usize, filter: Filter) -> Vec<Taps> {
+/// The taps of `some` of `to` output pixels over a line of `from` input pixels.
+fn taps(from: usize, to: usize, some: Range<usize>, filter: Filter) -> Vec<Taps> {
     let fixed =
         |(first, weights): (usize, Vec<f64>)| Taps { first, weights: weights.into_iter().map(fixed_point).collect() };
-    shares(from, to, filter).map(fixed).collect()
+    shares(from, to, some, filter).map(fixed).collect()
 }
 
-/// For each of `to` output pixels over a line of `from` input pixels the first of those that make it, and the share of
+/// For `some` of `to` output pixels over a line of `from` input pixels the first of those that make it, and the share of
 /// each from there on.
-pub(super) fn shares(from: usize, to: usize, filter: Filter) -> impl Iterator<Item = (usize, Vec<f64>)> {
+pub(super) fn shares(
+    from: usize,
+    to: usize,
+    some: Range<usize>,
+    filter: Filter,
+) -> impl Iterator<Item = (usize, Vec<f64>)> {
     let scale = from as f64 / to as f64;
     let stretch = scale.max(1.); // enlarging keeps the filter as wide as it is
     let support = filter.support() * stretch;
-    (0..to).map(move |i| {
+    some.map(move |i| {
         let center = (i as f64 + 0.5) * scale;
         let first = (center - support + 0.5).max(0.) as usize; // truncated: so does the cast in C
         let end = ((center + support + 0.5) as usize).min(from);
@@ -190,10 +223,25 @@ mod tests {
         }
 
         #[test]
+        fn a_square_is_the_middle_of_the_resized_picture(image in picture(), side in 1..40usize, filter in filter()) {
+            let whole = image.resize_shorter_side(side, filter);
+            prop_assert_eq!(image.resize_to_square(side, filter), whole.center_crop(side, side));
+        }
+
+        #[test]
         fn both_axes_are_treated_alike(image in picture(), to in 1..40usize, filter in filter()) {
             let across = image.resize(to, image.height, filter);
             let down = turned(&image).resize(image.height, to, filter);
             prop_assert_eq!(turned(&across), down);
+        }
+    }
+
+    #[test]
+    fn long_thin_pictures_cost_no_more_than_others() {
+        const LENGTH: usize = 1 << 22; // 3 GB if all of it were resized
+        for (width, height) in [(1, LENGTH), (LENGTH, 1)] {
+            let square = Image::new(width, height, vec![7; 3 * LENGTH]).resize_to_square(224, Filter::Bicubic);
+            assert_eq!(square, Image::new(224, 224, vec![7; 3 * 224 * 224]));
         }
     }
 
