@@ -5,7 +5,7 @@ mod support;
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
-use support::{assert_bytes_close, assert_close, assert_values_close, golden, json, tensors, values};
+use support::{assert_bytes_close, assert_close, assert_values_close, golden, json, numbered, tensors, values};
 use ttsvar::{
     hub,
     image::{Filter, Image},
@@ -53,19 +53,24 @@ fn parity_aesthetic_tiny_features() {
     let fixture = fixture();
     let Fixture { siglip, config, images, tensors, .. } = &fixture;
     let model = SiglipVision::load(&siglip.pp("vision_model"), &config.vision_config).unwrap();
-    let resized = images[1].resize(model.side(), model.side(), Filter::Bicubic);
-    let expected = tensors["resized_u8_1"].flatten_all().unwrap().to_vec1::<u8>().unwrap();
-    assert_bytes_close("resized_u8_1", resized.pixels(), &expected, 0.);
+    for (name, i, expected) in numbered(tensors, "resized_u8_", "") {
+        let resized = images[i].resize(model.side(), model.side(), Filter::Bicubic);
+        let expected = expected.flatten_all().unwrap().to_vec1::<u8>().unwrap();
+        assert_bytes_close(name, resized.pixels(), &expected, 0.);
+    }
     let scorer = fixture.scorer();
     let pixels = scorer.pixels(images).unwrap();
-    let first = pixels.get(0).unwrap();
-    assert_close("pixel_values_0", &first, &tensors["pixel_values_0"], PIXELS, 0.);
-    let name = "patch_embed_plus_pos_0";
-    let embedded = model.embed(&first.unsqueeze(0).unwrap()).unwrap().squeeze(0).unwrap();
-    assert_close(name, &embedded, &tensors[name], EMBEDDINGS, 0.);
-    let hidden = model.forward(&pixels).unwrap();
-    let name = "last_hidden_post_layernorm_0";
-    assert_close(name, &hidden.get(0).unwrap(), &tensors[name], EMBEDDINGS, 0.);
+    let (embedded, hidden) = (model.embed(&pixels).unwrap(), model.forward(&pixels).unwrap());
+    let of_pictures = [
+        ("pixel_values_", &pixels, PIXELS),
+        ("patch_embed_plus_pos_", &embedded, EMBEDDINGS),
+        ("last_hidden_post_layernorm_", &hidden, EMBEDDINGS),
+    ];
+    for (before, found, limit) in of_pictures {
+        for (name, i, expected) in numbered(tensors, before, "") {
+            assert_close(name, &found.get(i).unwrap(), expected, limit, 0.);
+        }
+    }
     let pooled = model.pooled(&hidden).unwrap();
     assert_close("image_embeds", &pooled, &tensors["image_embeds"], EMBEDDINGS, 0.);
     let features = scorer.features(&pixels).unwrap();

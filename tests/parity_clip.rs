@@ -5,11 +5,11 @@ mod support;
 use std::{collections::HashMap, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
-use support::{assert_close, assert_values_close, golden, json, tensors, values};
+use support::{assert_close, assert_values_close, golden, json, numbered, tensors, triple, values};
 use ttsvar::{
     features::ClipSpace,
     hub::{self, Blob},
-    image::{Image, Preprocess},
+    image::{Filter, Image, Preprocess},
     models::clip::Clip,
     nn::Weights,
     scorers::{ClipScore, Definition, Scorer},
@@ -68,11 +68,14 @@ fn parity_clip_tiny_texts() {
     }
     assert_close("text_embeds", &Tensor::stack(&embeds, 0).unwrap(), &tensors["text_embeds"], EMBEDDINGS, 0.);
     // The rows of the recording's padding say nothing; here a prompt is not padded.
-    let hidden = clip.text_model.forward(&tokenizer.encode(&prompts[0]).unwrap()).unwrap().squeeze(0).unwrap();
-    let expected = tensors["text_last_hidden_p0"].narrow(0, 0, hidden.dims()[0]).unwrap();
-    assert_close("text_last_hidden_p0", &hidden, &expected, EMBEDDINGS, 0.);
-    let pooled = clip.text_model.pooled(&tokenizer.encode(&prompts[0]).unwrap()).unwrap().squeeze(0).unwrap();
-    assert_close("text_pooled_p0", &pooled, &tensors["text_pooled_p0"], EMBEDDINGS, 0.);
+    for (name, p, expected) in numbered(&tensors, "text_last_hidden_p", "") {
+        let hidden = clip.text_model.forward(&tokenizer.encode(&prompts[p]).unwrap()).unwrap().squeeze(0).unwrap();
+        assert_close(name, &hidden, &expected.narrow(0, 0, hidden.dims()[0]).unwrap(), EMBEDDINGS, 0.);
+    }
+    for (name, p, expected) in numbered(&tensors, "text_pooled_p", "") {
+        let pooled = clip.text_model.pooled(&tokenizer.encode(&prompts[p]).unwrap()).unwrap().squeeze(0).unwrap();
+        assert_close(name, &pooled, expected, EMBEDDINGS, 0.);
+    }
 }
 
 #[test]
@@ -82,13 +85,17 @@ fn parity_clip_tiny_images() {
     let pixels = space.pixels(&images).unwrap();
     let expected = &tensors["pixel_values"];
     assert_close("pixel_values", &pixels.narrow(0, 0, expected.dims()[0]).unwrap(), expected, PIXELS, 0.);
-    let name = "pixel_values_torchvision_img2";
-    assert_close(name, &pixels.get(2).unwrap(), &tensors[name], PIXELS, 0.);
+    for (name, i, expected) in numbered(&tensors, "pixel_values_torchvision_img", "") {
+        assert_close(name, &pixels.get(i).unwrap(), expected, PIXELS, 0.);
+    }
     let hidden = clip.vision_model.forward(&pixels).unwrap();
-    let name = "vision_last_hidden_img0";
-    assert_close(name, &hidden.get(0).unwrap(), &tensors[name], EMBEDDINGS, 0.);
+    for (name, i, expected) in numbered(&tensors, "vision_last_hidden_img", "") {
+        assert_close(name, &hidden.get(i).unwrap(), expected, EMBEDDINGS, 0.);
+    }
     let pooled = clip.vision_model.pooled(&hidden).unwrap();
-    assert_close("vision_pooled_img0", &pooled.get(0).unwrap(), &tensors["vision_pooled_img0"], EMBEDDINGS, 0.);
+    for (name, i, expected) in numbered(&tensors, "vision_pooled_img", "") {
+        assert_close(name, &pooled.get(i).unwrap(), expected, EMBEDDINGS, 0.);
+    }
     let embeds = clip.embed_images(&pixels).unwrap();
     assert_close("image_embeds", &embeds, &tensors["image_embeds"], EMBEDDINGS, 0.);
     let texts = normalised(&tensors["text_embeds"]);
@@ -96,6 +103,32 @@ fn parity_clip_tiny_images() {
     assert_close("cosine", &cosine, &tensors["cosine"], COSINES, 0.);
     let unread: Vec<String> = weights.unread().into_iter().filter(|name| !name.ends_with("position_ids")).collect();
     assert_eq!(unread, ["logit_scale"], "tensors that nothing reads");
+    let scale = weights.get((), "logit_scale").unwrap();
+    assert_close("logit_scale", &scale.reshape(1).unwrap(), &tensors["logit_scale"], 1e-6, 0.);
+    let factor = values(&scale)[0].exp();
+    let logits = (cosine * f64::from(factor)).unwrap();
+    assert_close("logits_per_text", &logits, &tensors["logits_per_text"], factor * COSINES, 0.);
+}
+
+/// The processor of Hugging Face cuts an odd rest otherwise than OpenAI's program, which is followed here.
+#[test]
+fn parity_clip_tiny_images_as_hugging_face_cuts_them() {
+    let Fixture { clip, images, tensors, .. } = fixture();
+    let config = json(FIXTURE, "model/preprocessor_config.json");
+    let (mean, std) = (triple(&config["image_mean"]), triple(&config["image_std"]));
+    let side = clip.vision_model.side();
+    let cut = |image: &Image| {
+        let resized = image.resize_shorter_side(side, Filter::Bicubic);
+        let (left, top) = ((resized.width() - side) / 2, (resized.height() - side) / 2);
+        resized.crop(left, top, side, side).to_chw(mean, std)
+    };
+    let planes: Vec<f32> = images.iter().flat_map(cut).collect();
+    let pixels = Tensor::from_vec(planes, (images.len(), 3, side, side), &Device::Cpu).unwrap();
+    for (name, i, expected) in numbered(&tensors, "pixel_values_hf_processor_img", "") {
+        assert_close(name, &pixels.get(i).unwrap(), expected, PIXELS, 0.);
+    }
+    let name = "image_embeds_hf_processor";
+    assert_close(name, &clip.embed_images(&pixels).unwrap(), &tensors[name], EMBEDDINGS, 0.);
 }
 
 #[test]

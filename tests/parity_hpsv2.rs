@@ -5,11 +5,11 @@ mod support;
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
-use support::{assert_close, assert_values_close, golden, json, tensors, values};
+use support::{assert_close, assert_values_close, golden, json, tensors, triple, values};
 use ttsvar::{
-    features::clip::normalised,
+    features::clip::{ClipSpace, normalised},
     hub::{self, Blob},
-    image::Image,
+    image::{Filter, Image, Preprocess},
     models::clip::{Clip, Config, OpenClipConfig},
     nn::Weights,
     scorers::{Hps, Scorer},
@@ -84,6 +84,43 @@ fn parity_hpsv2_tiny_images() {
     let features = scorer.space().seen(&pixels).unwrap();
     assert_close("image_features", &features, &tensors["image_features"], FEATURES, 0.);
     assert_eq!(weights.unread(), ["logit_scale"], "tensors that nothing reads");
+    let scale = weights.get((), "logit_scale").unwrap().reshape(1).unwrap();
+    assert_close("logit_scale", &scale, &tensors["logit_scale"], 1e-6, 0.);
+}
+
+/// What other ways to prepare pictures would score, recorded to tell wrong ones apart.
+#[test]
+fn parity_hpsv2_tiny_scores_of_other_geometries() {
+    let Fixture { weights, config, images, prompts, tensors, .. } = fixture();
+    let clip = Clip::load(&weights, &config).unwrap();
+    let side = clip.vision_model.side();
+    let cropped = ClipSpace::new(clip.clone(), tokenizer(), Preprocess::CLIP).unwrap();
+    let boxed: Vec<f32> = images.iter().flat_map(|image| letterboxed(image, side)).collect();
+    let boxed = Tensor::from_vec(boxed, (images.len(), 3, side, side), &Device::Cpu).unwrap();
+    let boxed = normalised(&clip.embed_images(&boxed).unwrap()).unwrap().t().unwrap().contiguous().unwrap();
+    for (p, prompt) in prompts.iter().enumerate() {
+        let row = |name: &str| values(&tensors[name].get(p).unwrap());
+        let name = "scores_with_center_crop";
+        assert_values_close(name, &cropped.cosines(prompt, &images).unwrap(), &row(name), SCORES, 0.);
+        let scores = cropped.text(prompt).unwrap().matmul(&boxed).unwrap();
+        let name = "scores_with_pil_letterbox";
+        assert_values_close(name, &values(&scores), &row(name), SCORES, 0.);
+    }
+}
+
+/// The geometry of HPSv2 with pictures of 8 bits that Pillow resized.
+fn letterboxed(image: &Image, side: usize) -> Vec<f32> {
+    let scale = side as f64 / image.width().max(image.height()) as f64;
+    let fitted = |length: usize| (length as f64 * scale).round_ties_even() as usize;
+    let resized = image.resize(fitted(image.width()), fitted(image.height()), Filter::Bicubic);
+    let (left, top) = ((side - resized.width()) / 2, (side - resized.height()) / 2);
+    let mut pixels = vec![0; 3 * side * side];
+    for (y, row) in resized.pixels().chunks_exact(3 * resized.width()).enumerate() {
+        let at = 3 * ((top + y) * side + left);
+        pixels[at..at + row.len()].copy_from_slice(row);
+    }
+    let config = json(FIXTURE, "config.json");
+    Image::new(side, side, pixels).to_chw(triple(&config["pixel_mean"]), triple(&config["pixel_std"]))
 }
 
 #[test]

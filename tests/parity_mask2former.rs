@@ -91,7 +91,7 @@ fn parity_mask2former_tiny_hf_maps() {
                 differing += usize::from(mask.holds(nearest(y, height) * 384 + nearest(x, width)) != expected);
             }
         }
-        let share = differing as f32 / (best.len() * width * height) as f32;
+        let share = differing as f32 / (best.len() * width * height).max(1) as f32;
         println!("hf maps of picture {i}: {:.4} % of the pixels differ, scores by {worst:.1e}", 100. * share);
         assert!(share <= AREAS && worst <= SCORES);
     }
@@ -163,7 +163,10 @@ fn parity_mask2former_tiny_mmdet_instances() {
         };
         let found = instances(&class_logits.get(0).unwrap(), &mask_logits.get(0).unwrap(), geometry, MOST).unwrap();
         let found = assert_objects(&tensors, "mmdet_", &format!("_{i}"), &found);
-        let packed = tensors[&format!("mmdet_top8_masks_packed_{i}")].to_vec3::<u8>().unwrap();
+        let packed = tensors
+            .iter()
+            .find(|(name, _)| name.starts_with("mmdet_top") && name.ends_with(&format!("_masks_packed_{i}")));
+        let packed = packed.expect("masks of the most certain objects").1.to_vec3::<u8>().unwrap();
         let (height, width) = geometry.original;
         for (row, (expected, object)) in packed.iter().zip(&found).enumerate() {
             let mask = object.mask.as_ref().unwrap();
@@ -210,7 +213,8 @@ fn every_tensor_is_known_but_buffers_and_the_loss() {
 fn a_picture_gives_the_same_objects_alone_and_in_company() {
     let Fixture { model, mut images, .. } = fixture();
     images.push(images[0].resize(images[0].width(), images[0].height() / 2, Filter::Bilinear));
-    images.push(images[1].clone());
+    images.push(images.last().unwrap().clone());
+    images.push(images[images.len() - 2].clone());
     images.insert(0, images[0].clone());
     let detector = Mask2FormerDetector::new(model).fitting(192, 120);
     let together = detector.detect(&images).unwrap();

@@ -24,14 +24,9 @@ use crate::{
 pub const COLOURS: [&str; 10] =
     ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white"];
 
-/// What a thing is compared with: colour and class in their places.
-fn sentences(colour: &str, class: &str) -> [String; 3] {
-    [
-        format!("a photo of a {colour} {class}"),
-        format!("a photo of a {colour}-colored {class}"),
-        format!("a photo of a {colour} object"),
-    ]
-}
+/// What a thing is compared with, with places for colour and class.
+const SENTENCES: [&str; 3] =
+    ["a photo of a {color} {classname}", "a photo of a {color}-colored {classname}", "a photo of a {color} object"];
 
 /// Crops that go through the network together.
 const TOGETHER: usize = 16;
@@ -39,6 +34,8 @@ const TOGETHER: usize = 16;
 /// A CLIP that names colours and compares pictures with texts. Sentences about colours are read once a class.
 pub struct ClipColours {
     space: ClipSpace,
+    colours: Vec<String>,
+    sentences: Vec<String>,
     classifiers: Mutex<HashMap<String, Arc<Linear>>>,
 }
 
@@ -46,20 +43,30 @@ impl ClipColours {
     /// # Errors
     /// The tokenizer has more words than the weights.
     pub fn new(clip: Clip, tokenizer: ClipTokenizer) -> Result<Self> {
-        Ok(Self { space: ClipSpace::new(clip, tokenizer, Preprocess::CLIP)?, classifiers: Mutex::default() })
+        Ok(Self {
+            space: ClipSpace::new(clip, tokenizer, Preprocess::CLIP)?,
+            colours: COLOURS.map(str::to_owned).to_vec(),
+            sentences: SENTENCES.map(str::to_owned).to_vec(),
+            classifiers: Mutex::default(),
+        })
     }
 
-    /// The directions of the colours for a class: (10, E).
+    /// The same for other colours, told apart by other sentences, in which `{color}` and `{classname}` stand for the words.
+    pub fn in_words(self, colours: Vec<String>, sentences: Vec<String>) -> Self {
+        Self { colours, sentences, classifiers: Mutex::default(), ..self }
+    }
+
+    /// The directions of the colours for a class: (colours, E).
     ///
     /// # Errors
     /// A sentence cannot be read.
     pub fn directions(&self, class: &str) -> Result<Tensor> {
-        let colour = |colour: &&str| {
-            let directions = sentences(colour, class).map(|sentence| self.space.text(&sentence));
-            let directions = directions.into_iter().collect::<Result<Vec<_>>>()?;
-            normalised(&Tensor::cat(&directions, 0)?.mean_keepdim(0)?)
+        let colour = |colour: &String| {
+            let filled = |sentence: &String| sentence.replace("{color}", colour).replace("{classname}", class);
+            let directions = self.sentences.iter().map(|sentence| self.space.text(&filled(sentence)));
+            normalised(&Tensor::cat(&directions.collect::<Result<Vec<_>>>()?, 0)?.mean_keepdim(0)?)
         };
-        Ok(Tensor::cat(&COLOURS.iter().map(colour).collect::<Result<Vec<_>>>()?, 0)?)
+        Ok(Tensor::cat(&self.colours.iter().map(colour).collect::<Result<Vec<_>>>()?, 0)?)
     }
 
     /// What the network reads of some crops: (B, 3, side, side).
@@ -70,7 +77,7 @@ impl ClipColours {
         self.space.pixels(crops)
     }
 
-    /// How well each colour fits each crop of a thing: (B, 10), 100 times the cosine.
+    /// How well each colour fits each crop of a thing: (B, colours), 100 times the cosine.
     ///
     /// # Errors
     /// The network fails.

@@ -30,6 +30,24 @@ pub fn tensors(fixture: &str, file: &str) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(&path, &Device::Cpu).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// The tensors whose names are `before`, a number and `after`, with that number, in its order.
+pub fn numbered<'t>(
+    tensors: &'t HashMap<String, Tensor>,
+    before: &str,
+    after: &str,
+) -> Vec<(&'t str, usize, &'t Tensor)> {
+    let number = |name: &str| name.strip_prefix(before)?.strip_suffix(after)?.parse::<usize>().ok();
+    let mut found: Vec<_> = tensors.iter().filter_map(|(name, x)| Some((name.as_str(), number(name)?, x))).collect();
+    found.sort_by_key(|(_, number, _)| *number);
+    assert!(!found.is_empty(), "no tensor `{before}#{after}` is recorded");
+    found
+}
+
+/// Three numbers of a configuration.
+pub fn triple(value: &serde_json::Value) -> [f32; 3] {
+    serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("{value}: {e}"))
+}
+
 /// All values as f32.
 pub fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap()

@@ -13,15 +13,15 @@ const GREY: [u8; 3] = [0x99; 3];
 /// How objects are cut out; [`Cut::default`] is as published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// What is not the object becomes grey.
-    pub grey: bool,
+    /// What surrounds an object inside its box; `None` leaves the picture.
+    pub background: Option<[u8; 3]>,
     /// What is outside of the box goes.
     pub crop: bool,
 }
 
 impl Default for Cut {
     fn default() -> Self {
-        Self { grey: true, crop: true }
+        Self { background: Some(GREY), crop: true }
     }
 }
 
@@ -32,8 +32,8 @@ impl Cut {
     /// # Panics
     /// When the object has a mask of another size than the picture's.
     pub fn out(&self, image: &Image, object: &Object) -> Image {
-        match (&object.mask, self.grey) {
-            (Some(mask), true) => self.cropped(&on_grey(image, mask), object.bounds),
+        match (&object.mask, self.background) {
+            (Some(mask), Some(colour)) => self.cropped(&on(colour, image, mask), object.bounds),
             _ => self.cropped(image, object.bounds),
         }
     }
@@ -56,9 +56,9 @@ impl Cut {
     }
 }
 
-fn on_grey(image: &Image, mask: &Mask) -> Image {
+fn on(background: [u8; 3], image: &Image, mask: &Mask) -> Image {
     assert_eq!((mask.width(), mask.height()), (image.width(), image.height()), "a mask of the picture's size");
     let pixels = image.pixels().chunks_exact(3).enumerate();
-    let pixels = pixels.flat_map(|(i, pixel)| if mask.holds(i) { [pixel[0], pixel[1], pixel[2]] } else { GREY });
+    let pixels = pixels.flat_map(|(i, pixel)| if mask.holds(i) { [pixel[0], pixel[1], pixel[2]] } else { background });
     Image::new(image.width(), image.height(), pixels.collect())
 }
