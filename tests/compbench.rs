@@ -9,7 +9,7 @@ use ttsvar::{
         Suite, Verdict,
         geneval::names::object,
         shown::{self, Shown},
-        t2i_compbench::{Category, CompBench, Networks, Parts, Prompt},
+        t2i_compbench::{Category, CompBench, Networks, Parts, Prompt, grammar::noun_phrases},
     },
     image::Image,
 };
@@ -173,5 +173,53 @@ fn a_hundred_pictures_are_judged_a_few_at_a_time_each_by_whom_it_concerns() {
     for record in &records {
         let image = Image::open(&shown[record.sample * cases + record.case].path).unwrap();
         assert_eq!(suite.judge(record.case, &[image]).unwrap()[0].score, record.correct, "company changes nothing");
+    }
+}
+
+/// Prompts after the patterns of `color_val.txt`, `shape_val.txt` and `texture_val.txt` with their noun phrases.
+const PHRASES: &str = "\
+a green bench and a blue bowl: a green bench, a blue bowl
+a bathroom with green tile and a red shower curtain: a bathroom, green tile, a red shower curtain
+a black cat sitting on a white couch: a black cat, a white couch
+The red hat and the blue shirt.: The red hat, the blue shirt
+a yellow school bus and a blue bicycle: a yellow school bus, a blue bicycle
+an orange cat and a gray mouse: an orange cat, a gray mouse
+a red rose and white daisies: a red rose, white daisies
+a dark green plant and a light blue vase: a dark green plant, a light blue vase
+a black and white dog and a brown cow: a black and white dog, a brown cow
+a green leaf and a yellow butterfly: a green leaf, a yellow butterfly
+a blue dragonfly and a green lily pad: a blue dragonfly, a green lily pad
+an orange and a green pear: an orange, a green pear
+a crimson leaf and an emerald stone: a crimson leaf, an emerald stone
+a brown building and a gray roof: a brown building, a gray roof
+a white plate and a silver fork: a white plate, a silver fork
+a black drum and a white ring: a black drum, a white ring
+an oval sink and a rectangular mirror: an oval sink, a rectangular mirror
+a big elephant and a small mouse: a big elephant, a small mouse
+a cubic block and a cylindrical bottle: a cubic block, a cylindrical bottle
+a teardrop earring and a round ring: a teardrop earring, a round ring
+a pentagonal prism and a spherical marble: a pentagonal prism, a spherical marble
+a big lion and a small lion cub: a big lion, a small lion cub
+an oval picture frame and a square tile: an oval picture frame, a square tile
+a pyramidal tent and a spherical balloon: a pyramidal tent, a spherical balloon
+a conical hat and a diamond necklace: a conical hat, a diamond necklace
+metallic car and leather shoes: metallic car, leather shoes
+a wooden floor and a fluffy rug: a wooden floor, a fluffy rug
+fabric curtains and a glass vase: fabric curtains, a glass vase
+a leather jacket and wooden toys: a leather jacket, wooden toys
+fluffy clouds and a metallic airplane: fluffy clouds, a metallic airplane
+a rubber sole shoe and a leather belt: a rubber sole shoe, a leather belt
+a glass of water and a wooden stool: a glass, water, a wooden stool
+a fabric-covered chair and a wood-paneled wall: a fabric-covered chair, a wood-paneled wall
+The leather sofa is beside the glass coffee table.: The leather sofa, the glass coffee table
+The rubber duck floats in the metallic bathtub.: The rubber duck, the metallic bathtub
+The soft fur contrasts with the rough bark.: The soft fur, the rough bark
+The sun rose over the green hill.: The sun, the green hill";
+
+#[test]
+fn phrases_are_those_of_the_patterns() {
+    for line in PHRASES.lines() {
+        let (prompt, expected) = line.split_once(": ").unwrap();
+        assert_eq!(noun_phrases(prompt).join(", "), expected, "{prompt}");
     }
 }

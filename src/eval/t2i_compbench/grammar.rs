@@ -4,8 +4,8 @@
 //! their endings and by a list; where that fails, a phrase is longer, shorter or one more than spaCy's.
 
 use super::lexicon::{
-    ADJECTIVE_ENDINGS, ADJECTIVES, DETERMINERS, LINKS, NOT_ADJECTIVES, NOT_PARTICIPLES, NOUN_OR_VERB, NOUNS_TOO,
-    PRONOUNS, VERBS, has,
+    ADJECTIVE_ENDINGS, ADJECTIVES, DETERMINERS, LINKS, NOT_ADJECTIVES, NOT_ADVERBS, NOT_PARTICIPLES, NOUN_OR_VERB,
+    NOUNS_TOO, PRONOUNS, VERBS, has,
 };
 
 /// Phrases that the original leaves out: they belong to `on top of` and `on the left of`.
@@ -74,7 +74,7 @@ fn in_company(word: &str, listed: Tag, before: Tag, behind: Option<Tag>) -> Tag 
     let goes_on = matches!(behind, Some(Tag::Noun | Tag::Adjective));
     let (after_noun, in_phrase) = (before == Tag::Noun, matches!(before, Tag::Determiner | Tag::Adjective));
     match listed {
-        Tag::Noun if has(NOUN_OR_VERB, word) && after_noun && !matches!(behind, None | Some(Tag::Noun)) => Tag::Other,
+        Tag::Noun if is_noun_or_verb(word) && after_noun && !matches!(behind, None | Some(Tag::Noun)) => Tag::Other,
         Tag::Noun if is_participle(word) && after_noun && !goes_on => Tag::Other,
         Tag::Noun if is_participle(word) && !after_noun && word.ends_with("ed") => Tag::Adjective,
         Tag::Noun if is_participle(word) && !in_phrase && !goes_on => Tag::Other, // `was resting on`
@@ -92,10 +92,16 @@ fn by_list(word: &str) -> Tag {
         _ if has(ADJECTIVES, word) => Tag::Adjective,
         _ if has(LINKS, word) || has(VERBS, word) => Tag::Other,
         _ if ends(ADJECTIVE_ENDINGS) && !has(NOT_ADJECTIVES, word) => Tag::Adjective,
-        _ if word.len() > 4 && word.ends_with("ly") => Tag::Other, // adverbs; adjectives such as `prickly` are listed
+        // adverbs; adjectives such as `prickly` are listed
+        _ if word.len() > 4 && word.ends_with("ly") && !has(NOT_ADVERBS, word) => Tag::Other,
         _ if word.starts_with(char::is_alphanumeric) => Tag::Noun,
         _ => Tag::Other,
     }
+}
+
+/// `float` and `floats`.
+fn is_noun_or_verb(word: &str) -> bool {
+    has(NOUN_OR_VERB, word) || word.strip_suffix('s').is_some_and(|one| has(NOUN_OR_VERB, one))
 }
 
 /// Whether a word looks like `hanging` or `covered`, and not like `ring` or `sled`.

@@ -27,14 +27,15 @@ pub const VERBS: &str = "\
     accentuated added admired adorned am are attached attract attracts be beat been being blew boil built burst came \
     captured cast clawed climbed comes decorate draws drew drove eats features feeds fell flew gleamed gleams glides \
     glistened gone grew had hangs has have held helps holds hung illuminate illuminates is jot keep keeps kept lay leads led \
-    lies lit looks loomed made makes melted might must propelled provide provided provides ran reads rests rose runs sang \
+    lies lit looks loomed made makes melted might must propelled provide provided provides ran reads rests runs sang \
     sank sat shines shone sits slept snaked sparkled sped spun stands stood swam swayed swept swirled takes told took tried \
     twirled undulated was wears went were will woke wore would wrote";
 
-/// Verbs where a noun stands before them and no noun behind, nouns otherwise: `the bowl mix the batter`, `a mix`.
+/// Verbs where a noun stands before them and no noun behind, also with an `s`, nouns otherwise: `the bowl mix the batter`,
+/// `a mix`.
 pub const NOUN_OR_VERB: &str = "\
-    bake contrast cook cut display flash float hang hold measure mix nap perch pound pour release rest serve shape sit slice \
-    stir touch write";
+    bake contrast cook cut display flash float hang hold measure mix nap perch pound pour release rest rose serve shape sit \
+    slice stir touch write";
 
 /// End like participles and are nouns.
 pub const NOT_PARTICIPLES: &str = "\
@@ -61,6 +62,9 @@ pub const NOUNS_TOO: &str = "crescent dark gold human ivory left light orange ov
 
 /// Endings of adjectives.
 pub const ADJECTIVE_ENDINGS: &str = "ous ful less ive able ible ese esque";
+
+/// End like adverbs and are nouns.
+pub const NOT_ADVERBS: &str = "assembly belly butterfly doily dragonfly family firefly holly housefly jelly supply";
 
 /// End like adjectives and are nouns.
 pub const NOT_ADJECTIVES: &str = "bible cable cheese dive drive geese hive olive table vegetable";
