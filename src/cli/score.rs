@@ -18,6 +18,7 @@ use super::{
 use crate::{
     Error, Result,
     bundle::{Judge, Judging},
+    eval::shown::other_pictures,
     image::{Image, Png},
     report::Record,
     scorers::Scorer,
@@ -39,6 +40,9 @@ pub(super) fn run(typed: &arguments::Score, global: &arguments::Global, talk: &T
         return Err(Error::input("--prompt is empty").with_hint("say what the pictures should show"));
     }
     let files = pictures(&typed.images)?;
+    for fault in typed.images.iter().filter_map(|path| other_pictures(path)) {
+        talk.warn(&fault, None);
+    }
     let (judges, of_demo) = system::scorers(&typed.model, global)?;
     if of_demo {
         talk.note("scored by the demo, which knows its own world of flat shapes; --weights DIR takes released scorers");

@@ -2,11 +2,16 @@
 
 use std::{
     collections::HashSet,
+    fs,
     path::{Path, PathBuf},
 };
 
 use super::{Contender, Record, Suite};
-use crate::{Error, Result, image::Image, search::Plan};
+use crate::{
+    Error, Result,
+    image::{Image, is_other_picture},
+    search::Plan,
+};
 
 /// A picture file for a prompt of a suite.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +26,12 @@ pub struct Shown {
 
 /// Pictures that are in memory at once.
 const TOGETHER: usize = 8;
+
+/// What is said of a folder with pictures that are no PNG files.
+pub fn other_pictures(folder: &Path) -> Option<String> {
+    let count = fs::read_dir(folder).ok()?.flatten().filter(|entry| is_other_picture(&entry.path())).count();
+    (count > 0).then(|| format!("{}: left out since only PNG files are read: {count}", folder.display()))
+}
 
 /// What stands in tables for whoever made the pictures.
 ///

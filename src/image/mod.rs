@@ -11,7 +11,7 @@ mod preprocess;
 mod resize;
 
 pub use mask::Mask;
-pub use png::Png;
+pub use png::{Png, is_other_picture};
 pub use preprocess::Preprocess;
 pub use resize::Filter;
 

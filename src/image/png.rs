@@ -111,6 +111,13 @@ impl Png {
     }
 }
 
+/// Whether a file is, by its name, a picture of another kind than PNG, which is not read.
+pub fn is_other_picture(path: &Path) -> bool {
+    const ENDINGS: [&str; 8] = ["bmp", "gif", "jpeg", "jpg", "ppm", "tif", "tiff", "webp"];
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+}
+
 const NOT_PNG_HINT: &str = "only complete PNG files can be read as pictures";
 
 fn read_pixels(reader: &mut Reader<Cursor<&[u8]>>) -> Result<Vec<u8>, String> {

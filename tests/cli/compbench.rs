@@ -171,7 +171,7 @@ fn what_is_lost_is_said_and_counted_and_the_rest_is_judged() {
     note: self-test: boxes and masks are right on 6 drawn pictures
     warning: made/non_spatial/samples: no such folder: its pictures are missing
     warning: made/numeracy/samples: 1 of 2 pictures is missing, the first 000001
-    warning: made/color/samples/p_000000.png: not a PNG, or a damaged one: Invalid PNG signature. It counts as missing.
+    warning: made/color/samples/p_000000.png: not a PNG, or a damaged one: Invalid PNG signature. (counted as missing)
     note: records, tables and plots are in o
     "#);
     let found: Value = serde_json::from_str(&said.out).unwrap();

@@ -112,15 +112,17 @@ fn what_is_lost_is_said_and_counted_and_the_rest_is_judged() {
     fs::create_dir_all(desk.path("made/00004/samples")).unwrap();
     desk.write("made/00004/metadata.jsonl", "{\"tag\": \"shape\", \"prompt\": \"x\"}\n");
     desk.write("made/00004/samples/0000.png", picture(0));
+    desk.write("made/00000/samples/0002.jpg", "whatever");
     let said = judge(&desk, &["--images", "made", "--out", "o"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     insta::assert_snapshot!(said.err, @r#"
+    warning: made/00000/samples: left out since only PNG files are read: 1
     warning: made/00001/samples: holds no picture
     warning: made/00002/metadata.jsonl: No such file or directory (os error 2): its pictures are left out
     warning: made/00004/metadata.jsonl: line 1: unknown tag, expected one of single_object, two_object, counting, colors, position, color_attr: its pictures are left out
     warning: made: 1 of 5 prompts has no folder, the first 00003
     note: self-test: boxes, masks, colours and rules are right on 6 drawn pictures
-    warning: made/00000/samples/0001.png: not a PNG, or a damaged one: Invalid PNG signature. It counts as missing.
+    warning: made/00000/samples/0001.png: not a PNG, or a damaged one: Invalid PNG signature. (counted as missing)
     note: records, tables and plots are in o
     "#);
     let found: Value = serde_json::from_str(&said.out).unwrap();

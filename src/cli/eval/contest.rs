@@ -187,7 +187,7 @@ impl Subject<'_> {
                 undisturbed(|| log.add(record))
             };
             let lost =
-                |_: &Path, error: &Error| bar.suspend(|| talk.warn(&format!("{error} It counts as missing."), None));
+                |_: &Path, error: &Error| bar.suspend(|| talk.warn(&format!("{error} (counted as missing)"), None));
             shown::judge(self.suite, contender, shown, &known, keep, lost)?;
         }
         bar.finish_and_clear();

@@ -49,7 +49,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
         title: "GenEval",
         suite: &suite,
         described: described(&suite, &files),
-        samples: most.unwrap_or(typed.samples.unwrap_or(SAMPLES)),
+        samples: most.map_or(typed.samples.unwrap_or(SAMPLES), |most| most.max(typed.samples.unwrap_or(0))),
         graded: false,
         notes: vec![],
         out: &typed.out,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::prompts::{self, Metadata};
-use crate::{Error, Result};
+use crate::{Error, Result, eval::shown::other_pictures};
 
 /// What such a folder holds.
 #[derive(Clone, Debug)]
@@ -59,6 +59,7 @@ impl PictureFolder {
         let metadata = metadata(number, folder, known)?;
         let samples = folder.join("samples");
         let pictures = if samples.is_dir() { numbered(&samples, false)? } else { vec![] };
+        self.faults.extend(other_pictures(&samples));
         if pictures.is_empty() {
             self.faults.push(format!("{}: holds no picture", samples.display()));
         }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::prompts::{Category, Prompt};
-use crate::{Error, Result};
+use crate::{Error, Result, eval::shown::other_pictures};
 
 /// What such a folder holds.
 #[derive(Clone, Debug, Default)]
@@ -129,6 +129,7 @@ fn numbered(folder: &Path, faults: &mut Vec<String>) -> Result<BTreeMap<usize, (
         }
     }
     let place = folder.display();
+    faults.extend(other_pictures(folder));
     if without > 0 {
         faults.push(format!("{place}: left out for want of a number at the end of the name: {without}"));
     }
