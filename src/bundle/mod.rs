@@ -16,6 +16,8 @@ pub use memory::{Fit, most_rows, too_little};
 
 pub use scorers::Scorers;
 
+pub use crate::nn::open_gpu;
+
 use self::{
     judge::{Network, judges},
     on_demand::{BundleFeatures, BundleText, OnDemand},
@@ -273,6 +275,11 @@ impl System {
     /// The scorers that were asked for; none where the bundle's usual one judges.
     pub fn judging(&self) -> Option<&Judging> {
         self.judging.as_ref()
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// All judges of images, at least one.

@@ -54,6 +54,10 @@ impl GroupNorm {
     }
 
     fn by_library(&self, x: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if let Some(y) = super::cuda::group_norm(x, [&self.weight, &self.bias], self.groups, self.eps, self.act)? {
+            return Ok(y);
+        }
         let (b, c, h, w) = x.dims4()?;
         let y = x.reshape((b * self.groups, c / self.groups * h * w))?.to_dtype(DType::F32)?;
         let y = y.broadcast_sub(&y.mean_keepdim(1)?)?;

@@ -31,6 +31,10 @@ impl LayerNorm {
                 dispatch(Normalise { row, out, centered: true, eps: self.eps, scale, shift: Some(shift) });
             });
         }
+        #[cfg(feature = "cuda")]
+        if let Some(y) = super::cuda::normalise(x, [&self.weight, &self.bias], 0.0, self.eps)? {
+            return Ok(y);
+        }
         normalise(x, self.eps)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
     }
 }
@@ -47,6 +51,10 @@ pub fn modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32) -> Result<
         return map_rows(x, scale.len(), |row, out| {
             dispatch(Normalise { row, out, centered: true, eps, scale, shift: Some(shift) });
         });
+    }
+    #[cfg(feature = "cuda")]
+    if let Some(y) = super::cuda::normalise(x, [scale, shift], 1.0, eps)? {
+        return Ok(y);
     }
     normalise(x, eps)?.broadcast_mul(&(scale + 1.0)?)?.broadcast_add(shift)
 }

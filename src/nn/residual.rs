@@ -13,6 +13,10 @@ const CHUNK: usize = 1 << 14;
 /// The tensor library would hand a sum of this size to threads of its own, which do not heed how many the user allows.
 pub fn residual(x: &Tensor, h: &Tensor, gamma: Option<&Tensor>) -> Result<Tensor> {
     if !(is_cpu_f32(x) && is_cpu_f32(h)) || x.dims() != h.dims() {
+        #[cfg(feature = "cuda")]
+        if let Some(sum) = super::cuda::residual(x, h, gamma)? {
+            return Ok(sum);
+        }
         return x + gamma.map_or(Ok(h.clone()), |gamma| h.broadcast_mul(gamma))?;
     }
     let (x, h, gamma) = (x.contiguous()?, h.contiguous()?, gamma.map(Tensor::contiguous).transpose()?);

@@ -35,6 +35,12 @@ impl Rope {
         let angles = Tensor::from_vec(angles, (size.0 * size.1, 2 * quarter), device)?;
         Ok(Self { cos: angles.cos()?, sin: angles.sin()? })
     }
+
+    /// Cosines and sines, each (L, D / 2)
+    #[cfg(any(feature = "cuda", all(test, target_os = "linux", target_env = "gnu")))]
+    pub(super) fn angles(&self) -> [&Tensor; 2] {
+        [&self.cos, &self.sin]
+    }
 }
 
 /// Splits a projection (R, L, 3C) into queries (R, L, C) and the keys and values of each of the R rows. Queries and keys
@@ -44,6 +50,10 @@ pub fn split_and_rotate(qkv: &Tensor, temperature: &[f32], rope: &Rope) -> Resul
     if is_cpu_f32(qkv) {
         return split_and_rotate_cpu(&qkv.contiguous()?, temperature, rope);
     }
+    #[cfg(feature = "cuda")]
+    if let Some(split) = super::cuda::split_and_rotate(qkv, temperature, rope)? {
+        return Ok(split);
+    }
     let (r, l, c3) = qkv.dims3()?;
     let (heads, c) = (temperature.len(), c3 / 3);
     let part = |i: usize| qkv.narrow(2, i * c, c)?.reshape((r, l, heads, c / heads));
@@ -51,7 +61,8 @@ pub fn split_and_rotate(qkv: &Tensor, temperature: &[f32], rope: &Rope) -> Resul
     let q = turned(&normalised(&part(0)?)?.broadcast_mul(&scale)?, rope)?.to_dtype(qkv.dtype())?.reshape((r, l, c))?;
     let k = turned(&normalised(&part(1)?)?, rope)?.to_dtype(qkv.dtype())?.reshape((r, l, c))?;
     let v = qkv.narrow(2, 2 * c, c)?;
-    let kv = (0..r).map(|i| Ok(Kv { k: k.get(i)?.copy()?, v: v.get(i)?.contiguous()?.copy()? }));
+    // Each row's own copy: a row that is dropped frees its memory.
+    let kv = (0..r).map(|i| Ok(Kv { k: k.get(i)?.force_contiguous()?, v: v.get(i)?.force_contiguous()? }));
     Ok((q, kv.collect::<Result<_>>()?))
 }
 

@@ -100,8 +100,8 @@ impl Weights {
         self.kept.fetch_sub((elements * self.held_as().size_in_bytes()) as u64, Ordering::Relaxed);
     }
 
-    /// The type that tensors have once they are read.
-    fn held_as(&self) -> DType {
+    /// The type that tensors have once they are read, and that activations have.
+    pub fn held_as(&self) -> DType {
         if self.device.is_cpu() { DType::F32 } else { self.dtype }
     }
 

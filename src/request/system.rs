@@ -102,7 +102,7 @@ pub fn device(name: &str) -> Result<Device> {
         "cpu" => Ok(Device::Cpu),
         "cuda" if !cfg!(feature = "cuda") => Err(Error::input("this program was built without CUDA")
             .with_hint("build it with `cargo build --release --features cuda`")),
-        "cuda" => Device::new_cuda(0).map_err(|error| {
+        "cuda" => bundle::open_gpu().map_err(|error| {
             Error::input(format!("no CUDA device can be used: {error}")).with_hint("leave --device out to use the CPU")
         }),
         _ => Err(Error::input(format!("unknown device `{name}`")).with_hint("expected `cpu` or `cuda`")),
