@@ -8,9 +8,14 @@ slows both; the ratio of a loop is that of the medians over the rounds.
   single    one guided image and its decode
   lean      TTS-VAR at N = 1, written with care on both sides
   official  ttsvar's TTS-VAR at N = 1 against PyTorch with the order and the repeated work of the released program
+  bon       best of N images
 
-Example
+On a GPU both sides wait for it before they read the clock, and the most memory that tensors took is printed. `--preview` is
+ttsvar's alone: the peer always looks at full pictures.
+
+Examples
   cargo build --release && python3 benches/against_torch.py --arch infinity-layer12 --pixels 0.06M --repeat 3
+  python3 benches/against_torch.py --device cuda --arch 2b --pixels 1M --dtype bf16 --runs 3 --n 2 --loops lean --preview 256
 """
 import argparse
 import json
@@ -21,8 +26,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PEER = os.path.join(HERE, "peers", "torch_infinity.py")
-LOOPS = {"single": ("single", ["--method", "raw"]), "lean": ("lean", ["--method", "tts-var", "--n", "1"]),
-         "official": ("official", ["--method", "tts-var", "--n", "1"])}
+METHODS = {"single": "raw", "lean": "tts-var", "official": "tts-var", "bon": "best-of-n"}  # ours, by the peer's loop
 
 
 def arguments():
@@ -31,6 +35,10 @@ def arguments():
     p.add_argument("--pixels", default="0.06M", help="0.06M, 0.25M, 0.60M or 1M (default 0.06M)")
     p.add_argument("--dtype", choices=("f32", "bf16"), default="f32", help="precision of both sides (default f32)")
     p.add_argument("--repeat", type=int, default=3, help="rounds (default 3)")
+    p.add_argument("--runs", type=int, default=1, help="timed runs of a round, whose median counts (default 1)")
+    p.add_argument("--n", type=int, default=1, help="N of the searches (default 1)")
+    p.add_argument("--preview", default="full", help="size of ttsvar's previews (default full)")
+    p.add_argument("--peer", default="", metavar="OPTIONS", help="more options of the peer, such as '--channels-last'")
     p.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of both sides (default: all cores)")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both run (default cpu)")
     p.add_argument("--loops", default="single,lean,official,ops", help="what to run (default single,lean,official,ops)")
@@ -52,11 +60,13 @@ def both(args, loop):
     ours = [args.ttsvar, "bench", "--arch", args.arch, "--pixels", args.pixels, "--dtype", args.dtype, "--device", args.device,
             "--threads", str(args.threads), "--json", "--quiet"]
     theirs = [args.python, PEER, "--size", args.arch, "--pn", args.pixels, "--dtype", args.dtype, "--device", args.device,
-              "--threads", str(args.threads)]
+              "--threads", str(args.threads), *args.peer.split()]
     if loop == "ops":
         return run([*ours, "--ops"]), run([*theirs, "--ops"])
-    name, method = LOOPS[loop]
-    return run([*ours, *method, "--repeat", "1"]), run([*theirs, "--loop", name, "--repeat", "1"])
+    ours += ["--method", METHODS[loop], "--repeat", str(args.runs)]
+    if loop != "single":
+        ours, theirs = [*ours, "--n", str(args.n), "--preview", args.preview], [*theirs, "--n", str(args.n)]
+    return run(ours), run([*theirs, "--loop", loop, "--repeat", str(args.runs)])
 
 
 def figures(loop, report):
@@ -73,9 +83,9 @@ def figures(loop, report):
 def main():
     args = arguments()
     loops = args.loops.split(",")
-    unknown = [loop for loop in loops if loop != "ops" and loop not in LOOPS]
-    if unknown or args.repeat < 1:
-        raise SystemExit(f"unknown loops {unknown}" if unknown else "--repeat must be 1 or more")
+    unknown = [loop for loop in loops if loop != "ops" and loop not in METHODS]
+    if unknown or min(args.repeat, args.runs, args.n) < 1:
+        raise SystemExit(f"unknown loops {unknown}" if unknown else "--repeat, --runs and --n must be 1 or more")
     seconds, reports = {}, []
     for turn in range(args.repeat):
         for loop in loops:
@@ -87,10 +97,16 @@ def main():
             print(f"round {turn + 1}/{args.repeat}: {loop}", file=sys.stderr)
     medians = {name: [statistics.median(side) for side in sides] for name, sides in seconds.items()}
     ratios = {name: ours / theirs for name, (ours, theirs) in medians.items()}
-    print(f"{args.arch} {args.pixels} {args.dtype}, {args.threads} threads, medians of {args.repeat}\n")
+    where = next((pair["pytorch"]["device_name"] for pair in reports if "device_name" in pair["pytorch"]), args.device)
+    what = f"N = {args.n}, {args.preview} previews"
+    print(f"{args.arch} {args.pixels} {args.dtype} on {where}, {what}, {args.threads} threads, medians of {args.repeat}\n")
     print("| | ttsvar, s | PyTorch, s | ratio |\n|---|---:|---:|---:|")
     for name, (ours, theirs) in medians.items():
         print(f"| {name} | {ours:.4f} | {theirs:.4f} | {ratios[name]:.2f} |")
+    for pair in reports[:len(loops)] if args.device == "cuda" else []:
+        memory = [pair[side].get("memory_mib", {}).get("cuda_max_allocated") for side in ("ttsvar", "pytorch")]
+        if all(memory):
+            print(f"\n{pair['loop']}: {memory[0]:.0f} MiB of GPU memory at the peak, PyTorch {memory[1]:.0f} MiB")
     if args.json:
         with open(args.json, "w") as file:
             json.dump({"ratios": ratios, "seconds": medians, "arguments": vars(args), "reports": reports}, file, indent=1)

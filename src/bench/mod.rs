@@ -20,3 +20,5 @@ pub use model::Model;
 pub use ops::{Timed, time_ops};
 pub use preview::{Agreement, agreement};
 pub use stand_ins::{Blocks, Redness};
+
+pub use crate::nn::gpu_peak_bytes;

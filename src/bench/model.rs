@@ -40,6 +40,7 @@ impl Model {
         let source = |tensors| Weights::new(Arc::new(MadeUp::new(tensors)), dtype, device);
         let (transformer, decoder) = (source(config.tensors()), source(arch.decoder().tensors()));
         let features = Tensor::randn(0f32, 1.0, (TEXT_TOKENS, config.text_width), device)?;
+        let features = features.to_dtype(transformer.held_as())?;
         let (network, painter) = (Infinity::load(&transformer)?, Decoder::load(&decoder)?);
         Ok(Self {
             bytes: transformer.bytes_kept() + decoder.bytes_kept(),

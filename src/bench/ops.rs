@@ -27,11 +27,12 @@ pub fn time_ops(arch: Architecture, schedule: &Schedule, dtype: DType, device: &
     let (c, hidden) = (config.width, config.hidden);
     let tokens = schedule.grids.last().map_or(1, |(height, width)| height * width);
     let side = (16 * schedule.grids.last().map_or(1, |grid| grid.1)).min(MOST_PIXELS);
-    let made = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, device);
     let weights = |tensors: &[(&str, &[usize])]| {
         let tensors = tensors.iter().map(|(name, shape)| ((*name).to_owned(), shape.to_vec()));
         Weights::new(Arc::new(MadeUp::new(tensors)), dtype, device)
     };
+    let held = weights(&[]).held_as();
+    let made = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, device)?.to_dtype(held);
     let linear = |inputs: usize, outputs: usize| {
         Linear::load(&weights(&[("weight", &[outputs, inputs]), ("bias", &[outputs])]), inputs, outputs)
     };
@@ -47,25 +48,28 @@ pub fn time_ops(arch: Architecture, schedule: &Schedule, dtype: DType, device: &
     let (same, up) = (Conv2d::load_for_large_maps(&conv(CHANNELS), 1, 1)?, UpsampleConv::load(&conv(2 * CHANNELS))?);
     let norm = weights(&[("weight", &[CHANNELS]), ("bias", &[CHANNELS])]);
     let norm = GroupNorm::load(&norm, |_| Some(32), 1e-6, Some(Activation::Silu))?;
+    let seconds = |op: &dyn Fn() -> candle_core::Result<()>| seconds(device, op);
     Ok(vec![
-        ("linear", seconds(|| fc1.forward(&x))?),
-        ("qkv", seconds(|| qkv.forward(&x))?),
-        ("attention", seconds(|| attention_blocks(&x, &kv, config.heads, 1.0, None))?),
-        ("modulate", seconds(|| modulate(&x, &scale, &shift, 1e-6))?),
-        ("gelu", seconds(|| Activation::GeluTanh.forward(&wide))?),
-        ("conv", seconds(|| same.forward(&picture))?),
-        ("upsample", seconds(|| up.forward(&coarse))?),
-        ("group_norm_silu", seconds(|| norm.forward(&picture))?),
+        ("linear", seconds(&|| fc1.forward(&x).map(drop))?),
+        ("qkv", seconds(&|| qkv.forward(&x).map(drop))?),
+        ("attention", seconds(&|| attention_blocks(&x, &kv, config.heads, 1.0, None).map(drop))?),
+        ("modulate", seconds(&|| modulate(&x, &scale, &shift, 1e-6).map(drop))?),
+        ("gelu", seconds(&|| Activation::GeluTanh.forward(&wide).map(drop))?),
+        ("conv", seconds(&|| same.forward(&picture).map(drop))?),
+        ("upsample", seconds(&|| up.forward(&coarse).map(drop))?),
+        ("group_norm_silu", seconds(&|| norm.forward(&picture).map(drop))?),
     ])
 }
 
-/// The shortest of several runs after one that warms up.
-fn seconds<T>(op: impl Fn() -> candle_core::Result<T>) -> Result<f64> {
+/// The shortest of several runs after one that warms up. A GPU is waited for before the clock is read.
+fn seconds(device: &Device, op: &dyn Fn() -> candle_core::Result<()>) -> Result<f64> {
     let (mut best, mut spent, mut runs) = (f64::INFINITY, 0.0, 0);
     op()?;
     while runs < 3 || spent < LEAST_SECONDS {
+        device.synchronize()?;
         let began = Instant::now();
         op()?;
+        device.synchronize()?;
         let took = began.elapsed().as_secs_f64();
         (best, spent, runs) = (f64::min(best, took), spent + took, runs + 1);
     }

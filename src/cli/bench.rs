@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    bench::{Architecture, Blocks, Job, Measurement, Model, Redness, measure, time_ops},
+    bench::{Architecture, Blocks, Job, Measurement, Model, Redness, gpu_peak_bytes, measure, time_ops},
     bundle::{DEMO, most_rows, too_little},
     features::{Extractor, Features},
     hub::description::Defaults,
@@ -47,14 +47,18 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
         let system = system::open_within(typed.limit, DEMO, None, None, global)?;
         let settings = system::fitted(&system, system.settings(), &order.wish, typed.limit, talk)?;
         let pipeline = system.pipeline(&settings)?;
-        order.follow(pipeline.as_ref(), system.scorer(), system.extractors(), talk)?
+        let report = order.follow(pipeline.as_ref(), system.scorer(), system.extractors(), talk)?;
+        Report { gpu_bytes: gpu_peak_bytes(system.device()), ..report }
     } else {
         let (arch, schedule) = (Architecture::named(&typed.arch)?, schedule(typed)?);
+        let (dtype, device) = (system::dtype(&global.dtype)?, system::device(&global.device)?);
         talk.note(&format!("making up {} weights", numbers::count(arch.values())));
-        let model = Model::new(arch, system::dtype(&global.dtype)?, &system::device(&global.device)?)?;
+        let model = Model::new(arch, dtype, &device)?;
         let pipeline = model.pipeline(&schedule, order.rows(&model, &schedule, typed.limit)?)?;
         let features: Box<dyn Extractor> = Box::new(Blocks);
-        order.follow(pipeline.as_ref(), &Redness, &BTreeMap::from([(Features::Pca, features)]), talk)?
+        let features = BTreeMap::from([(Features::Pca, features)]);
+        let report = order.follow(pipeline.as_ref(), &Redness, &features, talk)?;
+        Report { gpu_bytes: gpu_peak_bytes(&device), ..report }
     };
     let threads = rayon::current_num_threads();
     talk.result(&if talk.json {
@@ -124,7 +128,7 @@ impl Order {
         progress.clear();
         let grids = pipeline.scales().iter().map(|scale| [scale.height, scale.width]).collect();
         let widths = plan.widths(pipeline.scales().len());
-        Ok(Report { named, grids, widths, size: pipeline.image_size(), found })
+        Ok(Report { named, grids, widths, size: pipeline.image_size(), found, gpu_bytes: None })
     }
 }
 
@@ -135,6 +139,8 @@ struct Report {
     widths: Vec<usize>,
     size: (usize, usize),
     found: Measurement,
+    /// The most memory of a GPU that tensors took.
+    gpu_bytes: Option<u64>,
 }
 
 impl Report {
@@ -169,8 +175,10 @@ impl Report {
         row("selection".to_owned(), seconds.selection, 0.0);
         row("all".to_owned(), seconds.total, flops.total);
         let predicted = numbers::bytes(*predicted_bytes);
-        let memory =
-            peak_bytes.map_or(String::new(), |bytes| format!(", {} of memory at the peak", numbers::bytes(bytes)));
+        let at_most = |bytes: Option<u64>, what: &str| {
+            bytes.map_or(String::new(), |bytes| format!(", {} of {what} at the peak", numbers::bytes(bytes)))
+        };
+        let memory = at_most(*peak_bytes, "memory") + &at_most(self.gpu_bytes, "GPU memory");
         format!(
             "{} at {}×{} in {}, {}, {}\n\n{table}\n\nmedians of {}: {:.3} to {:.3} s{memory}, {predicted} predicted",
             typed.arch,
@@ -189,6 +197,11 @@ impl Report {
     fn json(&self, typed: &arguments::Bench, global: &Global, threads: usize) -> Value {
         let Measurement { seconds, flops, states, decodes, range, peak_bytes, predicted_bytes } = &self.found;
         let (work, time) = (flops.transformer, seconds.transformer.iter().sum::<f64>());
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let mut memory = json!({ "peak_rss": peak_bytes.map(mib), "predicted": mib(*predicted_bytes) });
+        if let Some(bytes) = self.gpu_bytes {
+            memory["cuda_max_allocated"] = mib(bytes).into();
+        }
         let rate = |flops: f64, seconds: f64| if seconds > 0.0 { flops / seconds / 1e12 } else { 0.0 };
         json!({
             "implementation": "ttsvar",
@@ -230,10 +243,7 @@ impl Report {
                 "decode": rate(flops.decode, seconds.decode),
                 "total": rate(flops.total, seconds.total),
             },
-            "memory_mib": {
-                "peak_rss": peak_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)),
-                "predicted": *predicted_bytes as f64 / f64::from(1 << 20),
-            },
+            "memory_mib": memory,
         })
     }
 }

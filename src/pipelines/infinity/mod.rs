@@ -145,6 +145,7 @@ impl<'a> Painter<'a> {
             let other = negative.unwrap_or(&own);
             texts.push(self.transformer.text(other)?);
         }
+        features.device().synchronize()?; // what a GPU still does for the text is not time of scale 0
         Ok(InfinityRollout::new(self, texts, rows, seed))
     }
 
