@@ -6,7 +6,9 @@
 #   source DIR/env.sh
 #   cargo build --release --features cuda
 #
-# The stub of libcuda in DIR/stubs is for the linker alone. A machine with a GPU brings its own: keep the stub off its library path.
+# The stub of libcuda in DIR/stubs is for the linker. All of its functions say that there is no GPU, so that what was built can be
+# started on a machine without one, with DIR/stubs on LD_LIBRARY_PATH. A machine with a GPU brings its own: keep the stub off its
+# library path.
 set -euo pipefail
 
 folder=${1:?usage: scripts/cuda-toolkit.sh DIR}
@@ -40,12 +42,14 @@ done
 bindings=$(cd "$project" && cargo metadata --format-version 1 --features cuda |
   python3 -c 'import json, sys; print(next(p["manifest_path"] for p in json.load(sys.stdin)["packages"] if p["name"] == "cudarc"))')
 grep -rhoE 'fn cu[A-Z][A-Za-z0-9_]*' "$(dirname "$bindings")/src/driver/sys" | sed 's/fn //' | sort -u |
-  awk '{ print "void " $1 "(void) {}" }' >"$folder/stubs/cuda.c"
+  awk '{ print "int " $1 "(void) { return 100; }" }' >"$folder/stubs/cuda.c" # CUDA_ERROR_NO_DEVICE
 cc -shared -fPIC -o "$folder/stubs/libcuda.so" "$folder/stubs/cuda.c" -Wl,-soname,libcuda.so.1
+ln -s libcuda.so "$folder/stubs/libcuda.so.1"
 
 cat >"$folder/env.sh" <<END
 export CUDA_HOME=$home CUDA_PATH=$home CUDA_ROOT=$home NVCC=$home/bin/nvcc CUDA_COMPUTE_CAP=$capability
 export PATH=$home/bin:\$PATH
 export LIBRARY_PATH=$home/lib64:$folder/stubs\${LIBRARY_PATH:+:\$LIBRARY_PATH}
+export LD_LIBRARY_PATH=$home/lib64\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
 END
 echo "source $folder/env.sh"
