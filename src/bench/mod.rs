@@ -21,4 +21,4 @@ pub use ops::{Timed, time_ops};
 pub use preview::{Agreement, agreement};
 pub use stand_ins::{Blocks, Redness};
 
-pub use crate::nn::gpu_peak_bytes;
+pub use crate::nn::{check_kernels, gpu_peak_bytes};

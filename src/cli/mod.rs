@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use arguments::{Arguments, Command, Global};
 use talk::Talk;
 
-use crate::{Error, Result, nn, report::numbers};
+use crate::{Error, Result, report::numbers};
 
 /// Exit code of everything that the user can put right.
 const REFUSED: u8 = 2;
@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
-    nn::check_kernels()?;
+    crate::bench::check_kernels()?;
     start_threads(&arguments.global)?;
     system::device(&arguments.global.device)?;
     match &arguments.command {
