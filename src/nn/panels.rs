@@ -57,8 +57,8 @@ impl Panels {
         let outputs = rows.first().map_or(0, |row| row.len());
         Self::filled(rows.len(), outputs, |columns, values| {
             for row in rows {
-                values.extend(row[columns.clone()].iter().map(|v| v.value()));
-                values.resize(values.len().next_multiple_of(WIDTH), 0.0);
+                let part = &row[columns.clone()];
+                append(values, part.len(), |i| part[i].value());
             }
         })
     }
@@ -67,9 +67,9 @@ impl Panels {
     pub fn from_columns<T: Stored>(columns: &[&[T]]) -> Self {
         let inputs = columns.first().map_or(0, |column| column.len());
         Self::filled(inputs, columns.len(), |part, values| {
+            let columns = &columns[part];
             for input in 0..inputs {
-                values.extend(columns[part.clone()].iter().map(|column| column[input].value()));
-                values.resize(values.len().next_multiple_of(WIDTH), 0.0);
+                append(values, columns.len(), |i| columns[i][input].value());
             }
         })
     }
@@ -162,6 +162,15 @@ impl<T: Stored> Panels<T> {
     /// When rows or results reach beyond their slices.
     pub fn multiply(&self, panel: usize, rows: Rows<T>, results: Results) {
         dispatch(Product { panels: self, panel, rows, results });
+    }
+}
+
+/// Appends a row of a panel: `count` values, then zeros.
+fn append(values: &mut Vec<f32>, count: usize, value: impl Fn(usize) -> f32) {
+    if count == WIDTH {
+        values.extend_from_slice(&std::array::from_fn::<f32, WIDTH, _>(value)); // of known length: no call, no loop
+    } else {
+        values.extend((0..WIDTH).map(|i| if i < count { value(i) } else { 0.0 }));
     }
 }
 
