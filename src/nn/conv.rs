@@ -68,15 +68,21 @@ impl Conv2d {
         if !many || (height, width, stride, padding) != (3, 3, 1, 1) || !w.device().is_cpu() {
             return Self::load(w, stride, padding);
         }
-        let weight = to_vec(&w.get((outputs, inputs, height, width), "weight")?)?;
-        let tiled = Winograd::new(&weight, [outputs, inputs], &to_vec(&w.get(outputs, "bias")?)?);
-        let kernel = match w.dtype() {
+        let weight = w.get((outputs, inputs, height, width), "weight")?;
+        let conv = Self::tiled(w.dtype(), &weight, &w.get(outputs, "bias")?)?;
+        conv.count(w);
+        Ok(conv)
+    }
+
+    /// A convolution of size 3 with a border of 1 by tiles, whose maps are kept as `dtype`.
+    fn tiled(dtype: DType, weight: &Tensor, bias: &Tensor) -> Result<Self> {
+        let (outputs, inputs, height, width) = weight.dims4()?;
+        let tiled = Winograd::new(&to_vec(weight)?, [outputs, inputs], &to_vec(bias)?);
+        let kernel = match dtype {
             DType::BF16 => Kernel::Bf16(Products::Tiled(tiled)),
             _ => Kernel::F32(Products::Tiled(tiled)),
         };
-        let conv = Self { kernel, shape: [outputs, inputs, height, width], stride, padding };
-        conv.count(w);
-        Ok(conv)
+        Ok(Self { kernel, shape: [outputs, inputs, height, width], stride: 1, padding: 1 })
     }
 
     /// A convolution of these tensors whose maps and weights are kept as `dtype`.
@@ -188,17 +194,6 @@ mod tests {
     /// How far a result may be from the definition, as a share of the largest value.
     const LIMITS: [(DType, f32); 2] = [(DType::F32, 2e-5), (DType::BF16, 2e-2)];
 
-    /// A convolution as it is for large maps.
-    fn tiled(dtype: DType, weight: &Tensor, bias: &Tensor) -> Conv2d {
-        let (outputs, inputs, height, width) = weight.dims4().unwrap();
-        let tiled = Winograd::new(&to_vec(weight).unwrap(), [outputs, inputs], &to_vec(bias).unwrap());
-        let kernel = match dtype {
-            DType::BF16 => Kernel::Bf16(Products::Tiled(tiled)),
-            _ => Kernel::F32(Products::Tiled(tiled)),
-        };
-        Conv2d { kernel, shape: [outputs, inputs, height, width], stride: 1, padding: 1 }
-    }
-
     /// A result, and one that is added to it, against the tensor library.
     fn check(conv: &Conv2d, x: &Tensor, [weight, bias]: [&Tensor; 2], limit: f32) {
         let expected = x.conv2d(weight, conv.padding, 1, 1, 1).unwrap().broadcast_add(bias).unwrap();
@@ -232,7 +227,7 @@ mod tests {
         for (dtype, limit) in LIMITS {
             for (inputs, outputs, h, w) in [(16, 48, 1, 1), (32, 16, 4, 4), (16, 16, 37, 41), (128, 128, 5, 300)] {
                 let (weight, bias) = (noise.of((outputs, inputs, 3, 3)), noise.of((1, outputs, 1, 1)));
-                let conv = tiled(dtype, &weight, &bias);
+                let conv = Conv2d::tiled(dtype, &weight, &bias).unwrap();
                 check(&conv, &noise.of((2, inputs, h, w)), [&weight, &bias], limit);
             }
         }
@@ -242,7 +237,7 @@ mod tests {
     fn small_maps_have_the_same_bits_however_many_threads_share_them() {
         let noise = Noise::seeded(6);
         for dtype in [DType::F32, DType::BF16] {
-            let conv = tiled(dtype, &noise.of((112, 16, 3, 3)), &noise.of((1, 112, 1, 1)));
+            let conv = Conv2d::tiled(dtype, &noise.of((112, 16, 3, 3)), &noise.of((1, 112, 1, 1))).unwrap();
             let x = FeatureMap::kept_as(dtype, &noise.of((1, 16, 9, 7))).unwrap();
             let run = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -271,7 +266,7 @@ mod tests {
         let bias = |outputs: usize| noise.of((1, outputs, 1, 1));
         for dtype in [DType::F32, DType::BF16] {
             let direct = Conv2d::kept_as(dtype, small.clone(), bias(40), 1, 1).unwrap();
-            for conv in [direct, tiled(dtype, &large, &bias(48))] {
+            for conv in [direct, Conv2d::tiled(dtype, &large, &bias(48)).unwrap()] {
                 let x = noise.of((3, 16, 30, 31));
                 let together = conv.forward(&FeatureMap::new(&x).unwrap()).unwrap().to_tensor().unwrap();
                 for i in 0..3 {

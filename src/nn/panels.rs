@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Columns of a panel: two of the widest vectors.
-const WIDTH: usize = 32;
+pub(super) const WIDTH: usize = 32;
 
 /// Rows of a panel that are used up before the next: 128 KiB, which a core's cache keeps while tiles run over them.
 const DEPTH: usize = 1024;

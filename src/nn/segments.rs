@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::{
     attention::Kv,
     cpu::Values,
-    panels::{Panels, Results, Rows},
+    panels::{Panels, Results, Rows, WIDTH},
     softmax::RunningSoftmax,
     stored::Stored,
 };
@@ -19,9 +19,6 @@ pub(super) const TILE: usize = 48;
 
 /// Keys of a segment at most; with a tile of queries they make 96 KiB of scores, which stay in a core's cache.
 pub(super) const SEGMENT: usize = 512;
-
-/// Keys that fill vectors and panels on every machine.
-const WHOLE: usize = 32;
 
 /// The keys and values of one head, whatever blocks they come from.
 pub(super) struct Head {
@@ -50,7 +47,7 @@ impl Head {
         let k: Vec<Values<T>> = blocks.iter().map(|kv| Values::stored(&kv.k)).collect::<Result<_>>()?;
         let v: Vec<Values<T>> = blocks.iter().map(|kv| Values::stored(&kv.v)).collect::<Result<_>>()?;
         let (k, v) = (tokens(&k, c), tokens(&v, c));
-        let size = k.len().div_ceil(k.len().div_ceil(SEGMENT).max(1)).next_multiple_of(WHOLE); // all about the same
+        let size = k.len().div_ceil(k.len().div_ceil(SEGMENT).max(1)).next_multiple_of(WIDTH); // all about the same
         let width = c / heads;
         let head = |head: usize| {
             let columns = head * width..(head + 1) * width;
