@@ -1,0 +1,58 @@
+//! What can be typed after `ttsvar bench`.
+
+use clap::{Args, Subcommand};
+
+use super::{Choices, Limit, Method, Model, whole};
+
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(in crate::cli) struct Bench {
+    #[command(subcommand)]
+    pub what: Option<BenchWhat>,
+    /// demo, or a released size with weights made up in memory: infinity-layer12, infinity-layer16, infinity-layer24, 2b
+    /// or 8b
+    #[arg(long, value_name = "NAME", default_value = "demo")]
+    pub arch: String,
+    /// 0.06M, 0.25M, 0.60M or 1M [default: 0.06M]
+    #[arg(long, value_name = "SIZE")]
+    pub pixels: Option<String>,
+    /// Timed runs, after one that warms up; medians are printed
+    #[arg(long, value_name = "COUNT", default_value = "3", value_parser = whole::<usize>)]
+    pub repeat: usize,
+    /// Time single operations at the shapes of the last scale instead of a search
+    #[arg(long)]
+    pub ops: bool,
+    /// Seed of all draws, the same in every run
+    #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = whole::<u64>)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub limit: Limit,
+    #[command(flatten)]
+    pub method: Method,
+    #[command(flatten)]
+    pub choices: Choices,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(in crate::cli) enum BenchWhat {
+    /// Hold the scores of smaller previews against those of full size
+    Preview(Preview),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(in crate::cli) struct Preview {
+    #[command(flatten)]
+    pub model: Model,
+    /// Sizes of the previews, in pixels along the shorter side [default: a quarter, a half and three quarters of full]
+    #[arg(long, value_name = "PIXELS", value_delimiter = ',', value_parser = whole::<usize>)]
+    pub sizes: Vec<usize>,
+    /// How many of the demo's prompts
+    #[arg(long, value_name = "COUNT", default_value = "60", value_parser = whole::<usize>)]
+    pub prompts: usize,
+    /// Rows of every prompt, 2 or more
+    #[arg(long, value_name = "COUNT", default_value = "8", value_parser = whole::<usize>)]
+    pub rows: usize,
+    /// Seed of all draws
+    #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = whole::<u64>)]
+    pub seed: u64,
+}
