@@ -40,7 +40,8 @@ pub fn time_ops(arch: Architecture, schedule: &Schedule, dtype: DType, device: &
     let x = made(&[2, tokens, c])?;
     let (fc1, qkv) = (linear(c, hidden)?, linear(c, 3 * c)?);
     let seen = [schedule.tokens(), c];
-    let kv = [Kv { k: made(&seen)?, v: made(&seen)? }, Kv { k: made(&seen)?, v: made(&seen)? }];
+    let kv = || Kv { k: made(&seen)?, v: made(&seen)? }.to_dtype(dtype);
+    let kv = [kv()?, kv()?];
     let kv: Vec<Vec<&Kv>> = kv.iter().map(|kv| vec![kv]).collect();
     let (scale, shift, wide) = (made(&[c])?, made(&[c])?, made(&[2, tokens, hidden])?);
     let picture = FeatureMap::kept_as(dtype, &made(&[1, CHANNELS, side, side])?)?;

@@ -136,7 +136,7 @@ fn hint(looked: bool) -> String {
     let more = if looked { "" } else { "\n`ttsvar models --weights DIR` looks which files are in DIR." };
     format!(
         "`generate --model NAME --weights DIR` runs {names} with flan-t5-xl, image-reward, bert-base-uncased and\n\
-         dinov2-l-reg or dinov2-large. Their files lie right in DIR or in sub-folders with the names above;\n\
+         dinov2-l-reg or dinov2-with-registers-large. Their files lie right in DIR or in sub-folders with the names above;\n\
          `ttsvar models fetch NAME --weights DIR` brings them.{more}"
     )
 }

@@ -47,7 +47,7 @@ pub(super) fn convolve<T: Stored>(x: &HostMap<T>, out: &mut HostMap<T>, phases: 
                         let from = Rows { values: &x.values, first, stride: x.channels, taps: phase.taps, count };
                         let first = y * stride + phase.at.1 * channels + column;
                         let to = Results { values, first, stride: step * channels, add };
-                        phase.panels.multiply(panel, from, to);
+                        phase.panels.multiply(panel..panel + 1, from, to);
                     }
                 }
             }

@@ -11,11 +11,12 @@ use super::{
     Weights,
     cpu::{Values, is_cpu_f32, to_vec},
     panels::{Panels, Results, Rows},
-    stored::Stored,
+    stored::{Stored, row_stride},
 };
 
-/// Rows that are served together, so that weights come from memory once for all of them.
-const CHUNK: usize = 512;
+/// Rows are served together, so that weights come from memory once for all of them, as long as what a block of weights
+/// reads of them has so many bytes: half of what a core's own cache mostly has.
+const CHUNK: usize = 512 << 10;
 
 /// Fewer rows for each thread are not worth reading all weights for: they are shared by columns instead.
 const FEW: usize = 64;
@@ -132,7 +133,7 @@ fn packed<T: Stored>(panels: &Panels<T>, x: &Tensor) -> Result<Tensor> {
     let mut out = vec![0.0; rows * n];
     let share = rows.div_ceil(rayon::current_num_threads());
     if share >= FEW {
-        let chunk = share.div_ceil(share.div_ceil(CHUNK)); // a whole number of equal chunks for each thread
+        let chunk = share.div_ceil(share.div_ceil(panels.rows_within(CHUNK))); // a whole number of equal chunks for each thread
         let chunks = out.par_chunks_mut(chunk * n).zip(values.par_chunks(chunk * k));
         chunks.for_each(|(out, rows)| product(panels, 0..panels.count(), &T::rows(rows, k), out, n));
     } else {
@@ -143,7 +144,7 @@ fn packed<T: Stored>(panels: &Panels<T>, x: &Tensor) -> Result<Tensor> {
 
 /// Shares few rows among the threads by the columns of their results.
 fn by_columns<T: Stored>(panels: &Panels<T>, values: &[T], out: &mut [f32]) {
-    let (k, n) = (panels.row_width(), panels.outputs());
+    let (stride, n, chunk) = (row_stride::<T>(panels.inputs()), panels.outputs(), panels.rows_within(CHUNK));
     let share = panels.count().div_ceil(2 * rayon::current_num_threads()).max(1);
     let parts: Vec<(Range<usize>, Vec<f32>)> = (0..panels.count())
         .into_par_iter()
@@ -151,8 +152,8 @@ fn by_columns<T: Stored>(panels: &Panels<T>, values: &[T], out: &mut [f32]) {
         .map(|first| {
             let part = first..panels.count().min(first + share);
             let columns = panels.columns(&part);
-            let mut out = vec![0.0; values.len() / k.max(1) * columns.len()];
-            for (out, rows) in out.chunks_mut(CHUNK * columns.len()).zip(values.chunks(CHUNK * k)) {
+            let mut out = vec![0.0; values.len() / stride.max(1) * columns.len()];
+            for (out, rows) in out.chunks_mut(chunk * columns.len()).zip(values.chunks(chunk * stride)) {
                 product(panels, part.clone(), rows, out, columns.len());
             }
             (columns, out)
@@ -167,9 +168,9 @@ fn by_columns<T: Stored>(panels: &Panels<T>, values: &[T], out: &mut [f32]) {
 
 /// The columns of some panels for some rows.
 fn product<T: Stored>(panels: &Panels<T>, part: Range<usize>, values: &[T], out: &mut [f32], stride: usize) {
-    let k = panels.row_width();
-    let rows = Rows { values, first: 0, stride: k, taps: &[0], count: values.len() / k };
-    panels.multiply_some(part, rows, Results { values: out, first: 0, stride, add: false });
+    let apart = row_stride::<T>(panels.inputs());
+    let rows = Rows { values, first: 0, stride: apart, taps: &[0], count: values.len() / apart };
+    panels.multiply(part, rows, Results { values: out, first: 0, stride, add: false });
 }
 
 #[cfg(test)]

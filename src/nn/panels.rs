@@ -17,8 +17,8 @@ use super::{
 /// Columns of a panel: two of the widest vectors.
 pub(super) const WIDTH: usize = 32;
 
-/// Rows of a panel that are used up before the next: 128 KiB, which a core's cache keeps while tiles run over them.
-const DEPTH: usize = 1024;
+/// Bytes of a panel that are used up before the next, which a core's cache keeps while tiles run over them.
+const BLOCK: usize = 128 << 10;
 
 /// A matrix of `taps * inputs` rows and `outputs` columns with a bias. A convolution has a tap for each place of its
 /// kernel, a linear layer has one.
@@ -51,38 +51,6 @@ pub(crate) struct Results<'a> {
     pub add: bool,
 }
 
-impl Panels {
-    /// One tap whose matrix is given by its rows, without a bias.
-    pub fn from_rows<T: Stored>(rows: &[&[T]]) -> Self {
-        let outputs = rows.first().map_or(0, |row| row.len());
-        Self::filled(rows.len(), outputs, |columns, values| {
-            for row in rows {
-                let part = &row[columns.clone()];
-                append(values, part.len(), |i| part[i].value());
-            }
-        })
-    }
-
-    /// One tap whose matrix is given by its columns, without a bias.
-    pub fn from_columns<T: Stored>(columns: &[&[T]]) -> Self {
-        let inputs = columns.first().map_or(0, |column| column.len());
-        Self::filled(inputs, columns.len(), |part, values| {
-            let columns = &columns[part];
-            for input in 0..inputs {
-                append(values, columns.len(), |i| columns[i][input].value());
-            }
-        })
-    }
-
-    /// `fill` appends the rows of a panel, which is for some outputs, each filled up to [`WIDTH`].
-    fn filled(inputs: usize, outputs: usize, fill: impl Fn(Range<usize>, &mut Vec<f32>)) -> Self {
-        let panels = outputs.div_ceil(WIDTH);
-        let mut values = Vec::with_capacity(panels * inputs * WIDTH);
-        (0..panels).for_each(|panel| fill(panel * WIDTH..outputs.min((panel + 1) * WIDTH), &mut values));
-        Self { values, bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
-    }
-}
-
 impl<T: Stored> Panels<T> {
     /// `weight(output, tap, input)` and the bias of each output.
     pub fn new(
@@ -106,6 +74,38 @@ impl<T: Stored> Panels<T> {
         let mut padded = bias.unwrap_or(&[]).to_vec();
         padded.resize(panels * WIDTH, 0.0);
         Self { values, bias: padded, taps, inputs, outputs }
+    }
+
+    /// One tap whose matrix is given by its rows, without a bias.
+    pub fn from_rows(rows: &[&[T]]) -> Self {
+        let outputs = rows.first().map_or(0, |row| row.len());
+        let zeros = vec![T::default(); outputs];
+        Self::filled(rows.len(), outputs, |columns, values| {
+            for some in rows.chunks(T::STEP) {
+                let some = |step: usize| &some.get(step).unwrap_or(&&zeros[..])[columns.clone()];
+                let some: [&[T]; 2] = [some(0), some(T::STEP - 1)];
+                append(values, columns.len(), |i, step| some[step][i]);
+            }
+        })
+    }
+
+    /// One tap whose matrix is given by its columns, without a bias.
+    pub fn from_columns(columns: &[&[T]]) -> Self {
+        let inputs = columns.first().map_or(0, |column| column.len());
+        Self::filled(inputs, columns.len(), |part, values| {
+            let columns = &columns[part];
+            for input in (0..inputs).step_by(T::STEP) {
+                append(values, columns.len(), |i, step| columns[i].get(input + step).copied().unwrap_or_default());
+            }
+        })
+    }
+
+    /// `fill` appends the rows of a panel, which is for some outputs, each filled up to [`WIDTH`].
+    fn filled(inputs: usize, outputs: usize, fill: impl Fn(Range<usize>, &mut Vec<T>)) -> Self {
+        let panels = outputs.div_ceil(WIDTH);
+        let mut values = Vec::with_capacity(panels * inputs.next_multiple_of(T::STEP) * WIDTH);
+        (0..panels).for_each(|panel| fill(panel * WIDTH..outputs.min((panel + 1) * WIDTH), &mut values));
+        Self { values, bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
     }
 
     /// Bytes of weights and bias.
@@ -138,45 +138,42 @@ impl<T: Stored> Panels<T> {
         self.inputs.next_multiple_of(T::STEP)
     }
 
-    /// Multiplies rows by some panels, one after the other; `results` is where the columns of the first begin.
+    /// Rows of a panel that make a block.
+    const DEPTH: usize = BLOCK / (WIDTH * size_of::<T>());
+
+    /// How many rows there may be, at least one, for what a block reads of them to have so many bytes.
+    pub fn rows_within(&self, bytes: usize) -> usize {
+        (bytes / (size_of::<T>() * self.row_width().clamp(1, Self::DEPTH))).max(1)
+    }
+
+    /// Multiplies rows by some panels; `results` is where the columns of the first begin.
     ///
     /// # Panics
     /// When rows or results reach beyond their slices.
-    pub fn multiply_some(&self, panels: Range<usize>, rows: Rows<T>, results: Results) {
-        let Results { values, first, stride, add } = results;
-        let before = self.columns(&panels).start;
-        for panel in panels {
-            let first = first + self.columns(&(panel..panel + 1)).start - before;
-            self.multiply(panel, rows, Results { values: &mut *values, first, stride, add });
-        }
+    pub fn multiply(&self, some: Range<usize>, rows: Rows<T>, results: Results) {
+        dispatch(Product { panels: self, some, rows, results });
     }
 
-    /// [`Panels::multiply_some`] with all panels.
+    /// [`Panels::multiply`] with all panels.
     pub fn multiply_all(&self, rows: Rows<T>, results: Results) {
-        self.multiply_some(0..self.count(), rows, results);
-    }
-
-    /// Multiplies rows by one panel.
-    ///
-    /// # Panics
-    /// When rows or results reach beyond their slices.
-    pub fn multiply(&self, panel: usize, rows: Rows<T>, results: Results) {
-        dispatch(Product { panels: self, panel, rows, results });
+        self.multiply(0..self.count(), rows, results);
     }
 }
 
-/// Appends a row of a panel: `count` values, then zeros.
-fn append(values: &mut Vec<f32>, count: usize, value: impl Fn(usize) -> f32) {
-    if count == WIDTH {
-        values.extend_from_slice(&std::array::from_fn::<f32, WIDTH, _>(value)); // of known length: no call, no loop
-    } else {
-        values.extend((0..WIDTH).map(|i| if i < count { value(i) } else { 0.0 }));
+/// Appends `STEP` rows of a panel: the values for `count` columns, each with those of all rows, then zeros.
+fn append<T: Stored>(values: &mut Vec<T>, count: usize, value: impl Fn(usize, usize) -> T) {
+    let value = |i: usize| value(i / T::STEP, i % T::STEP);
+    match (count, T::STEP) {
+        // Of known length: no call, no loop.
+        (WIDTH, 1) => values.extend_from_slice(&std::array::from_fn::<T, WIDTH, _>(value)),
+        (WIDTH, 2) => values.extend_from_slice(&std::array::from_fn::<T, { 2 * WIDTH }, _>(value)),
+        _ => values.extend((0..WIDTH * T::STEP).map(|i| if i < count * T::STEP { value(i) } else { T::default() })),
     }
 }
 
 struct Product<'a, T> {
     panels: &'a Panels<T>,
-    panel: usize,
+    some: Range<usize>,
     rows: Rows<'a, T>,
     results: Results<'a>,
 }
@@ -191,28 +188,49 @@ struct Block {
 impl<T: Stored> Product<'_, T> {
     /// The bounds that [`tile`] relies on.
     fn check(&self) {
-        let Self { panels, panel, rows, results } = self;
+        let Self { panels, some, rows, results } = self;
         let width = panels.row_width();
-        assert!(*panel < panels.count() && rows.taps.len() == panels.taps, "the taps of a product");
+        assert!(some.end <= panels.count() && rows.taps.len() == panels.taps, "the taps of a product");
         assert_eq!(panels.values.len(), panels.count() * panels.taps * width * WIDTH, "the weights of a product");
         let last = rows.count - 1;
         let furthest = rows.taps.iter().max().map_or(0, |tap| rows.first + last * rows.stride + tap + width);
         assert!(furthest <= rows.values.len(), "the rows of a product");
-        let width = panels.columns(&(*panel..panel + 1)).len();
+        let width = panels.columns(some).len();
         assert!(results.first + last * results.stride + width <= results.values.len(), "the results of a product");
     }
 
-    /// All taps of a product, in order, cut into blocks of about [`DEPTH`] rows.
+    /// All taps of a product, in order, cut into blocks of about [`BLOCK`] bytes.
     fn blocks(&self) -> impl Iterator<Item = Block> + use<T> {
         let (taps, inputs) = (self.panels.taps, self.panels.row_width());
-        let at_once = (DEPTH / inputs.max(1)).max(1);
-        let depth = if inputs > DEPTH { DEPTH } else { inputs.max(1) };
+        let at_once = (Panels::<T>::DEPTH / inputs.max(1)).max(1);
+        let depth = inputs.clamp(1, Panels::<T>::DEPTH);
         (0..taps).step_by(at_once).flat_map(move |tap| {
             let taps = tap..taps.min(tap + at_once);
             (0..inputs)
                 .step_by(depth)
                 .map(move |input| Block { taps: taps.clone(), inputs: input..inputs.min(input + depth) })
         })
+    }
+
+    /// A block of one panel, for all rows.
+    #[inline(always)]
+    fn tiles<L: Lanes>(&mut self, block: &Block, panel: usize) {
+        let columns = self.panels.columns(&(panel..panel + 1)).len();
+        let tiles = self.rows.count.div_ceil(L::TILE_ROWS);
+        let mut first = 0;
+        for i in 0..tiles {
+            let rows = (self.rows.count - first).div_ceil(tiles - i); // tiles of about the same height
+            let mut column = 0;
+            while column < columns {
+                if L::TILE_VECTORS == 2 && columns - column > L::COUNT {
+                    tile_of::<L, T, 2>(self, block, panel, first, rows, column..columns);
+                } else {
+                    tile_of::<L, T, 1>(self, block, panel, first, rows, column..columns);
+                }
+                column += L::TILE_VECTORS * L::COUNT;
+            }
+            first += rows;
+        }
     }
 }
 
@@ -221,26 +239,13 @@ impl<T: Stored> Kernel for Product<'_, T> {
 
     #[inline(always)]
     fn run<L: Lanes>(mut self) {
-        if self.rows.count == 0 {
+        if self.rows.count == 0 || self.some.is_empty() {
             return;
         }
         self.check();
-        let columns = self.panels.columns(&(self.panel..self.panel + 1)).len();
-        let tiles = self.rows.count.div_ceil(L::TILE_ROWS);
         for block in self.blocks() {
-            let mut first = 0;
-            for i in 0..tiles {
-                let rows = (self.rows.count - first).div_ceil(tiles - i); // tiles of about the same height
-                let mut column = 0;
-                while column < columns {
-                    if L::TILE_VECTORS == 2 && columns - column > L::COUNT {
-                        tile_of::<L, T, 2>(&mut self, &block, first, rows, column..columns);
-                    } else {
-                        tile_of::<L, T, 1>(&mut self, &block, first, rows, column..columns);
-                    }
-                    column += L::TILE_VECTORS * L::COUNT;
-                }
-                first += rows;
+            for panel in self.some.clone() {
+                self.tiles::<L>(&block, panel);
             }
         }
     }
@@ -251,23 +256,24 @@ impl<T: Stored> Kernel for Product<'_, T> {
 fn tile_of<L: Lanes, T: Stored, const V: usize>(
     product: &mut Product<T>,
     block: &Block,
+    panel: usize,
     first: usize,
     rows: usize,
     columns: Range<usize>,
 ) {
     match rows {
-        1 => tile::<L, T, 1, V>(product, block, first, columns),
-        2 => tile::<L, T, 2, V>(product, block, first, columns),
-        3 => tile::<L, T, 3, V>(product, block, first, columns),
-        4 => tile::<L, T, 4, V>(product, block, first, columns),
-        5 if L::TILE_ROWS > 4 => tile::<L, T, 5, V>(product, block, first, columns),
-        6 if L::TILE_ROWS > 4 => tile::<L, T, 6, V>(product, block, first, columns),
-        7 if L::TILE_ROWS > 6 => tile::<L, T, 7, V>(product, block, first, columns),
-        8 if L::TILE_ROWS > 6 => tile::<L, T, 8, V>(product, block, first, columns),
-        9 if L::TILE_ROWS > 6 => tile::<L, T, 9, V>(product, block, first, columns),
-        10 if L::TILE_ROWS > 6 => tile::<L, T, 10, V>(product, block, first, columns),
-        11 if L::TILE_ROWS > 6 => tile::<L, T, 11, V>(product, block, first, columns),
-        12 if L::TILE_ROWS > 6 => tile::<L, T, 12, V>(product, block, first, columns),
+        1 => tile::<L, T, 1, V>(product, block, panel, first, columns),
+        2 => tile::<L, T, 2, V>(product, block, panel, first, columns),
+        3 => tile::<L, T, 3, V>(product, block, panel, first, columns),
+        4 => tile::<L, T, 4, V>(product, block, panel, first, columns),
+        5 if L::TILE_ROWS > 4 => tile::<L, T, 5, V>(product, block, panel, first, columns),
+        6 if L::TILE_ROWS > 4 => tile::<L, T, 6, V>(product, block, panel, first, columns),
+        7 if L::TILE_ROWS > 6 => tile::<L, T, 7, V>(product, block, panel, first, columns),
+        8 if L::TILE_ROWS > 6 => tile::<L, T, 8, V>(product, block, panel, first, columns),
+        9 if L::TILE_ROWS > 6 => tile::<L, T, 9, V>(product, block, panel, first, columns),
+        10 if L::TILE_ROWS > 6 => tile::<L, T, 10, V>(product, block, panel, first, columns),
+        11 if L::TILE_ROWS > 6 => tile::<L, T, 11, V>(product, block, panel, first, columns),
+        12 if L::TILE_ROWS > 6 => tile::<L, T, 12, V>(product, block, panel, first, columns),
         _ => unreachable!("tiles are at most as high as the machine's registers allow"),
     }
 }
@@ -278,17 +284,18 @@ fn tile_of<L: Lanes, T: Stored, const V: usize>(
 fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
     product: &mut Product<T>,
     block: &Block,
+    panel: usize,
     first: usize,
     columns: Range<usize>,
 ) {
-    let Product { panels, panel, rows, results } = product;
+    let Product { panels, some, rows, results } = product;
     let begins = block.taps.start == 0 && block.inputs.start == 0;
     let place = |row: usize, v: usize| {
-        let at = results.first + (first + row) * results.stride;
+        let at = results.first + (first + row) * results.stride + (panel - some.start) * WIDTH;
         let from = columns.start + v * L::COUNT;
         at + from..at + columns.end.min(from + L::COUNT)
     };
-    let bias = &panels.bias[*panel * WIDTH + columns.start..];
+    let bias = &panels.bias[panel * WIDTH + columns.start..];
     let mut sums = [[L::splat(0.0); V]; R];
     for (row, sums) in sums.iter_mut().enumerate() {
         for (v, sum) in sums.iter_mut().enumerate() {
@@ -298,7 +305,7 @@ fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
     }
     let width = panels.row_width();
     let x = rows.values.as_ptr().wrapping_add(rows.first + first * rows.stride);
-    let weights = panels.values[*panel * panels.taps * width * WIDTH + columns.start * T::STEP..].as_ptr();
+    let weights = panels.values[panel * panels.taps * width * WIDTH + columns.start * T::STEP..].as_ptr();
     for tap in block.taps.clone() {
         let x: [*const T; R] = std::array::from_fn(|row| x.wrapping_add(row * rows.stride + rows.taps[tap]));
         let mut weight = weights.wrapping_add((tap * width + block.inputs.start) * WIDTH);
@@ -339,7 +346,7 @@ mod tests {
     use half::bf16;
 
     use super::*;
-    use crate::nn::simd::in_all_versions;
+    use crate::nn::{simd::in_all_versions, stored::row_stride};
 
     struct Whole<'a, T>(&'a Panels<T>, Rows<'a, T>, usize);
 
@@ -350,11 +357,8 @@ mod tests {
         fn run<L: Lanes>(self) -> Vec<f32> {
             let Self(panels, rows, stride) = self;
             let mut out = vec![1.0; rows.count * stride];
-            for panel in 0..panels.count() {
-                let first = panels.columns(&(panel..panel + 1)).start;
-                let results = Results { values: &mut out, first, stride, add: true };
-                Product { panels, panel, rows, results }.run::<L>();
-            }
+            let results = Results { values: &mut out, first: 0, stride, add: true };
+            Product { panels, some: 0..panels.count(), rows, results }.run::<L>();
             out
         }
     }
@@ -381,9 +385,10 @@ mod tests {
         let bias: Vec<f32> = (0..outputs).map(|o| o as f32 * 0.1).collect();
         let panels = Panels::<T>::new([outputs, taps, inputs], weight, Some(&bias));
         let values: Vec<f32> = (0..(count + taps) * inputs).map(|i| rounded((i as f32 * 0.73).cos())).collect();
-        let offsets: Vec<usize> = (0..taps).map(|t| t * panels.row_width()).collect();
+        let stride = row_stride::<T>(inputs);
+        let offsets: Vec<usize> = (0..taps).map(|t| t * stride).collect();
         let rows = T::rows(&values, inputs);
-        let rows = Rows { values: &rows, first: 0, stride: panels.row_width(), taps: &offsets, count };
+        let rows = Rows { values: &rows, first: 0, stride, taps: &offsets, count };
         for found in in_all_versions(|| Whole(&panels, rows, outputs + 2)) {
             for (i, found) in found.iter().enumerate() {
                 let (row, o) = (i / (outputs + 2), i % (outputs + 2));
@@ -397,12 +402,18 @@ mod tests {
 
     #[test]
     fn rows_and_columns_make_the_matrix_that_they_are_of() {
+        made::<f32>();
+        made::<bf16>();
+    }
+
+    fn made<T: Stored>() {
         let values: Vec<f32> = (0..45 * 7).map(|i| (i as f32).sin()).collect();
+        let values: Vec<T> = values.into_iter().map(T::rounded).collect();
         let pack = |width: usize| values.chunks_exact(width).collect::<Vec<_>>();
-        let expected = Panels::<f32>::new([7, 1, 45], |o, _, i| values[i * 7 + o], None);
-        assert_eq!(Panels::from_rows(&pack(7)).values, expected.values);
-        let expected = Panels::<f32>::new([45, 1, 7], |o, _, i| values[o * 7 + i], None);
-        assert_eq!(Panels::from_columns(&pack(7)).values, expected.values);
+        let expected = Panels::<T>::new([7, 1, 45], |o, _, i| values[i * 7 + o].value(), None);
+        assert!(Panels::from_rows(&pack(7)).values == expected.values);
+        let expected = Panels::<T>::new([45, 1, 7], |o, _, i| values[o * 7 + i].value(), None);
+        assert!(Panels::from_columns(&pack(7)).values == expected.values);
     }
 
     #[test]

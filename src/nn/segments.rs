@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Result};
-use half::bf16;
+use candle_core::Result;
 use rayon::prelude::*;
 
 use super::{
@@ -11,7 +10,7 @@ use super::{
     cpu::Values,
     panels::{Panels, Results, Rows, WIDTH},
     softmax::RunningSoftmax,
-    stored::Stored,
+    stored::{Stored, row_stride},
 };
 
 /// Queries that are served together.
@@ -20,30 +19,23 @@ pub(super) const TILE: usize = 48;
 /// Keys of a segment at most; with a tile of queries they make 96 KiB of scores, which stay in a core's cache.
 pub(super) const SEGMENT: usize = 512;
 
-/// The keys and values of one head, whatever blocks they come from.
-pub(super) struct Head {
-    segments: Vec<Segment>,
+/// The keys and values of one head, whatever blocks they come from. In bf16 queries and weights are rounded, too.
+pub(super) struct Head<T> {
+    segments: Vec<Segment<T>>,
     /// Where the head lies in C.
     columns: Range<usize>,
     c: usize,
 }
 
 /// At most [`SEGMENT`] tokens of a head, packed.
-struct Segment {
-    keys: Panels,   // width -> tokens
-    values: Panels, // tokens -> width
+struct Segment<T> {
+    keys: Panels<T>,   // width -> tokens
+    values: Panels<T>, // tokens -> width
 }
 
-impl Head {
-    /// All heads of a candidate that sees these blocks, all of one type, of `c` values a token.
+impl<T: Stored> Head<T> {
+    /// All heads of a candidate that sees these blocks, of `c` values a token.
     pub fn all(blocks: &[&Kv], heads: usize, c: usize) -> Result<Vec<Self>> {
-        match blocks.first().map(|kv| kv.k.dtype()) {
-            Some(DType::BF16) => Self::all_of::<bf16>(blocks, heads, c),
-            _ => Self::all_of::<f32>(blocks, heads, c),
-        }
-    }
-
-    fn all_of<T: Stored>(blocks: &[&Kv], heads: usize, c: usize) -> Result<Vec<Self>> {
         let k: Vec<Values<T>> = blocks.iter().map(|kv| Values::stored(&kv.k)).collect::<Result<_>>()?;
         let v: Vec<Values<T>> = blocks.iter().map(|kv| Values::stored(&kv.v)).collect::<Result<_>>()?;
         let (k, v) = (tokens(&k, c), tokens(&v, c));
@@ -71,13 +63,15 @@ impl Head {
         bias: impl Fn(usize) -> Option<&'b [f32]>,
     ) {
         let Self { columns, c, .. } = self;
-        let count = q.len() / c;
+        let (count, width) = (q.len() / c, columns.len());
+        let q = q.chunks_exact(*c).map(|q| &q[columns.clone()]).collect::<Vec<_>>().concat(); // (rows, width)
+        let q = T::rows(&q, width);
         let mut softmaxes = [RunningSoftmax::NEW; TILE];
         let mut before = 0;
         for Segment { keys, values } in &self.segments {
             let tokens = keys.outputs();
             let scores = &mut scores[..count * tokens];
-            let rows = Rows { values: q, first: columns.start, stride: *c, taps: &[0], count };
+            let rows = Rows { values: &q, first: 0, stride: row_stride::<T>(width), taps: &[0], count };
             keys.multiply_all(rows, Results { values: scores, first: 0, stride: tokens, add: false });
             for (row, (softmax, scores)) in softmaxes.iter_mut().zip(scores.chunks_mut(tokens)).enumerate() {
                 let shrink = softmax.weigh(scores, scale, bias(row).map(|bias| &bias[before..before + tokens]));
@@ -85,7 +79,8 @@ impl Head {
                     out[row * c..][columns.clone()].iter_mut().for_each(|v| *v *= shrink);
                 }
             }
-            let rows = Rows { values: scores, first: 0, stride: tokens, taps: &[0], count };
+            let weights = T::rows(scores, tokens);
+            let rows = Rows { values: &weights, first: 0, stride: row_stride::<T>(tokens), taps: &[0], count };
             values.multiply_all(rows, Results { values: out, first: columns.start, stride: *c, add: before > 0 });
             before += tokens;
         }

@@ -25,7 +25,7 @@ pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
     /// The numbers of a tensor, if they are of this type.
     fn of(storage: &CpuStorage) -> Option<&[Self]>;
 
-    /// Rows of `width` values, each filled up with zeros to a multiple of `STEP`.
+    /// Rows of `width` values, from [`row_stride`] to [`row_stride`], filled up with zeros.
     fn rows(values: &[f32], width: usize) -> Cow<'_, [Self]>;
 
     /// Lets `f` work on these numbers in f32, perhaps in `room`. If they are not to be kept, it finds any numbers.
@@ -53,6 +53,32 @@ pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
     fn sum_of_products<L: Lanes>(a: Self::Factors<L>, b: Self::Factors<L>, sum: L) -> L;
 }
 
+/// Numbers from one row of `width` to the next: a multiple of `STEP`, but not of [`PAGE`].
+pub(crate) fn row_stride<T: Stored>(width: usize) -> usize {
+    let padded = width.next_multiple_of(T::STEP);
+    let pages = padded > 0 && (padded * size_of::<T>()).is_multiple_of(PAGE);
+    if pages { padded + LINE / size_of::<T>() } else { padded }
+}
+
+/// Of rows so many bytes apart a core's first cache keeps the same part of eight only, fewer than a tile has.
+const PAGE: usize = 4096;
+
+/// Bytes that a cache takes at a time.
+const LINE: usize = 64;
+
+/// Copies rows of `width` to where they are `row_stride` apart.
+fn spread<T: Stored>(values: &[f32], width: usize, copy: impl Fn(&[f32], &mut [T])) -> Vec<T> {
+    let stride = row_stride::<T>(width);
+    let mut rows = T::zeros(values.len() / width.max(1) * stride);
+    if stride == width {
+        copy(values, &mut rows);
+    } else {
+        let each = rows.chunks_exact_mut(stride.max(1)).zip(values.chunks_exact(width.max(1)));
+        each.for_each(|(to, from)| copy(from, &mut to[..width]));
+    }
+    rows
+}
+
 impl Stored for f32 {
     const STEP: usize = 1;
 
@@ -74,8 +100,11 @@ impl Stored for f32 {
         if let CpuStorage::F32(values) = storage { Some(values) } else { None }
     }
 
-    fn rows(values: &[f32], _: usize) -> Cow<'_, [Self]> {
-        Cow::Borrowed(values)
+    fn rows(values: &[f32], width: usize) -> Cow<'_, [Self]> {
+        if row_stride::<Self>(width) == width {
+            return Cow::Borrowed(values);
+        }
+        Cow::Owned(spread(values, width, |from, to| to.copy_from_slice(from)))
     }
 
     fn in_f32(values: &mut [Self], _: bool, _: &mut Vec<f32>, f: impl FnOnce(&mut [f32])) {
@@ -132,16 +161,7 @@ impl Stored for bf16 {
     }
 
     fn rows(values: &[f32], width: usize) -> Cow<'_, [Self]> {
-        let padded = width.next_multiple_of(Self::STEP);
-        let mut rows = Self::zeros(values.len() / width.max(1) * padded);
-        if padded == width {
-            dispatch(Round { from: values, to: &mut rows });
-        } else {
-            for (to, from) in rows.chunks_exact_mut(padded).zip(values.chunks_exact(width)) {
-                dispatch(Round { from, to: &mut to[..width] });
-            }
-        }
-        Cow::Owned(rows)
+        Cow::Owned(spread(values, width, |from, to| dispatch(Round { from, to })))
     }
 
     fn in_f32(values: &mut [Self], keep: bool, room: &mut Vec<f32>, f: impl FnOnce(&mut [f32])) {
@@ -249,5 +269,21 @@ mod tests {
     fn rows_of_odd_width_end_in_a_zero() {
         let rows = bf16::rows(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3);
         assert_eq!(rows.iter().map(|v| v.to_f32()).collect::<Vec<_>>(), [1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 6.0, 0.0]);
+    }
+
+    #[test]
+    fn rows_of_whole_pages_are_kept_apart() {
+        apart::<f32>();
+        apart::<bf16>();
+    }
+
+    fn apart<T: Stored>() {
+        let width = PAGE / size_of::<T>();
+        let values: Vec<f32> = (0..3 * width).map(|i| (i % 251) as f32).collect();
+        let (rows, stride) = (T::rows(&values, width), row_stride::<T>(width));
+        assert!(stride > width && rows.len() == 3 * stride);
+        for (row, values) in rows.chunks(stride).zip(values.chunks(width)) {
+            assert!(row.iter().map(|v| v.value()).eq(values.iter().copied().chain(vec![0.0; stride - width])));
+        }
     }
 }

@@ -146,7 +146,7 @@ impl Winograd {
         for (matrix, (sums, products)) in self.panels.iter().zip(matrices) {
             let rows = Rows { values: sums, first: 0, stride: inputs, taps: &[0], count };
             let results = Results { values: products, first: 0, stride: outputs, add: false };
-            matrix.multiply_some(panels.clone(), rows, results);
+            matrix.multiply(panels.clone(), rows, results);
         }
     }
 

@@ -175,7 +175,7 @@ impl Part {
         }
         let found = folder.and_then(|folder| {
             let folder = Folder::Disk(folder.to_owned());
-            self.names.iter().find_map(|name| in_folder(catalog::entry(name)?, &folder))
+            self.names.iter().find_map(|name| catalog::entry(name)?.whole(&folder)).map(|found| found.path())
         });
         found.ok_or_else(|| {
             let entries: Vec<_> = self.names.iter().filter_map(|name| catalog::entry(name)).collect();
@@ -184,11 +184,4 @@ impl Part {
             format!("a {} ({}: {}{size})", self.what, self.names[0], published.join(" or "))
         })
     }
-}
-
-/// The one file of a model, or the folder that holds all of them.
-fn in_folder(entry: &catalog::Entry, folder: &Folder) -> Option<PathBuf> {
-    let found: Vec<PathBuf> = entry.presence(folder).into_iter().map(|one| one.found).collect::<Option<_>>()?;
-    let first = found.first()?;
-    if entry.is_folder() { first.parent().map(Path::to_owned) } else { Some(first.clone()) }
 }
