@@ -2,12 +2,18 @@
 
 mod support;
 
+use std::{collections::HashMap, sync::Arc};
+
 use candle_core::{DType, Device};
 use proptest::prelude::*;
-use support::torch::{PLAIN, Pickle, Tensor, archive, archive_with, named, one, read, refused, six, state_dict};
+use support::{
+    golden,
+    torch::{PLAIN, Pickle, Tensor, archive, archive_with, named, one, read, refused, six, state_dict},
+};
 use ttsvar::{
     hub,
-    nn::{TensorSource, Weights},
+    models::bsq_vae::Decoder,
+    nn::{TensorInfo, TensorSource, Weights},
 };
 use zip::CompressionMethod;
 
@@ -239,9 +245,83 @@ fn folders_say_what_they_lack() {
     message(&["an index without tensors"]);
     std::fs::write(folder.path().join("one.pth"), one(PLAIN)).unwrap();
     write(index, r#"{"weight_map": {"layer.bias": "one.pth"}}"#);
-    message(&["promises `layer.bias` in `one.pth`"]);
+    message(&[index, "`one.pth` has none of the tensors"]);
     let missing = hub::open(folder.path().join("none.pth"), &[]).err().expect("an error");
     assert!(missing.to_string().ends_with("none.pth: no such file") && missing.hint().is_some(), "{missing}");
+}
+
+/// As in the published flan-t5-xl, whose index goes on naming tensors that are the same as another.
+#[test]
+fn an_index_may_name_tensors_that_no_file_has() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("one.pth"), one(PLAIN)).unwrap();
+    let index = r#"{"weight_map": {"layer.weight": "one.pth", "layer.tied": "one.pth"}}"#;
+    std::fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    let source = hub::open(folder.path(), &[]).unwrap();
+    assert_eq!((source.names(), source.info("layer.tied")), (vec!["layer.weight".to_owned()], None));
+    let message = Weights::new(source, DType::F32, &Device::Cpu).get(3, "layer.tied").unwrap_err().to_string();
+    assert!(message.ends_with("tensor `layer.tied`: expected [3], found no such tensor"), "{message}");
+}
+
+/// A name costs a file its length once and two bytes for each further mention.
+#[test]
+fn a_name_that_is_repeated_counts_once_with_its_last_value() {
+    let start = Pickle::new().raw(b"}(").text(&"n".repeat(1 << 20)).raw(b"q\0").tensor(&PLAIN).raw(b"q\x01");
+    let pickle = start.raw(&b"h\0h\x01".repeat(100_000)).text("a").raw(b"q\x02").tensor(&PLAIN);
+    let last = Tensor { shape: &[4], stride: &[1], ..PLAIN };
+    let pickle = pickle.raw(b"h\x02").tensor(&last).raw(b"u").end();
+    let source = read(archive(&pickle, &[("0", &six())]), &[]).unwrap();
+    assert_eq!((source.names(), source.info("a").unwrap().shape), (vec!["a".to_owned()], vec![4]));
+}
+
+/// A checkpoint in which some tensors have other shapes.
+struct Changed(Arc<dyn TensorSource>, HashMap<String, Vec<usize>>);
+
+impl TensorSource for Changed {
+    fn origin(&self) -> String {
+        self.0.origin()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.names()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        let info = self.0.info(name)?;
+        Some(TensorInfo { shape: self.1.get(name).unwrap_or(&info.shape).clone(), ..info })
+    }
+
+    fn load(&self, name: &str) -> ttsvar::Result<candle_core::Tensor> {
+        let tensor = self.0.load(name)?;
+        Ok(match self.1.get(name) {
+            Some(shape) => candle_core::Tensor::zeros(&**shape, tensor.dtype(), tensor.device())?,
+            None => tensor,
+        })
+    }
+}
+
+#[test]
+fn a_decoder_of_other_shapes_is_refused_before_it_paints() {
+    let file = golden("infinity-tiny").join("infinity_vae_tiny.pth");
+    let file = hub::open(file.as_path(), &["vae"]).unwrap();
+    let changed = |part: &str, axis: usize, size: usize| {
+        let wanted = |name: &&String| name.contains(part) && name.ends_with("weight");
+        let name = file.names().iter().find(wanted).unwrap().clone();
+        let mut shape = file.info(&name).unwrap().shape;
+        shape[axis] = size;
+        let bias = (name.replace("weight", "bias"), vec![shape[0]]);
+        let source = Arc::new(Changed(file.clone(), HashMap::from([(name, shape), bias])));
+        let weights = Weights::new(source, DType::F32, &Device::Cpu);
+        Decoder::load(&weights.pp("decoder")).map(drop).unwrap_err().to_string()
+    };
+    for (part, axis, size, expected) in [
+        ("decoder.conv_out.", 0, 4, "3 colours, found 4"),
+        ("decoder.mid.block_1.conv1.", 2, 5, ", 3, 3], found ["),
+        ("decoder.conv_in.", 1, 0, "sizes of 1 or more"),
+    ] {
+        let message = changed(part, axis, size);
+        assert!(message.contains(expected), "{part}: {message}");
+    }
 }
 
 #[test]

@@ -79,17 +79,21 @@ fn scorer(files: &ScorerFiles, kept: &Kept) -> Result<Read<Box<dyn Scorer>>> {
             let config = files.config()?.json()?;
             let tokenizer = WordPieceTokenizer::open(&files.vocabulary()?)?;
             let heads = files.scorer().heads;
-            kept.read(files.weights()?, "", |w| Ok(Box::new(ImageReward::load(w, &config, heads, tokenizer)?) as _))
+            kept.read(files.weights()?, "", &["blip.vision_proj.", "blip.text_proj."], |w| {
+                Ok(Box::new(ImageReward::load(w, &config, heads, tokenizer)?) as _)
+            })
         }
         ScorerFamily::Hps => {
             let config: OpenClipConfig = files.config()?.json()?;
             let tokenizer = ClipTokenizer::open_clip(&files.vocabulary()?)?;
-            kept.read(files.weights()?, "", |w| Ok(Box::new(Hps::load(w, &config.into(), tokenizer)?) as _))
+            kept.read(files.weights()?, "", &["logit_scale"], |w| {
+                Ok(Box::new(Hps::load(w, &config.into(), tokenizer)?) as _)
+            })
         }
         ScorerFamily::Clip => {
             let config: Config = files.config()?.json()?;
             let tokenizer = ClipTokenizer::open(&files.vocabulary()?)?;
-            kept.read(files.weights()?, "", |w| {
+            kept.read(files.weights()?, "", &["logit_scale"], |w| {
                 let space = ClipSpace::new(Clip::load(w, &config)?, tokenizer, Preprocess::CLIP)?;
                 Ok(Box::new(ClipScore::new(Arc::new(space), Definition::Cosine)) as _)
             })
@@ -97,7 +101,7 @@ fn scorer(files: &ScorerFiles, kept: &Kept) -> Result<Read<Box<dyn Scorer>>> {
         ScorerFamily::Aesthetic => {
             let (config, head) = (files.config()?.json()?, files.weights()?);
             // The published encoder has a text half too, so only what is left over of the other says something.
-            kept.read(files.encoder()?, "vision_model.", |siglip| {
+            kept.read(files.encoder()?, "vision_model.", &[], |siglip| {
                 let head = Weights::new(head, siglip.dtype(), siglip.device());
                 Ok(Box::new(Aesthetic::load(siglip, &config, &head)?) as _)
             })

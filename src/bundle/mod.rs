@@ -31,11 +31,11 @@ use crate::{
     models::{
         bsq_vae::Decoder,
         dinov2::Dinov2,
-        infinity::{Infinity, PIXELS_PER_TOKEN, Pixels, Schedule, TEMPLATES},
+        infinity::{Infinity, Pixels, Schedule, TEMPLATES},
     },
     pipelines::{
         Pipeline,
-        infinity::{self, InfinityPipeline, Networks, Painter},
+        infinity::{self, InfinityPipeline, Networks, Painter, cells_of_token},
     },
     scorers::Scorer,
     text::unknown_words,
@@ -89,6 +89,8 @@ pub struct System {
     device: Device,
     transformer: Infinity,
     decoder: Decoder,
+    /// Pixels along one side of a token.
+    token: usize,
     text: BundleText,
     judging: Option<Judging>,
     judges: Vec<Judge>,
@@ -141,12 +143,8 @@ impl System {
     fn load(reader: Reader, judging: &Judging, stays: bool) -> Result<Self> {
         let (mut noted, description) = (Noted::default(), reader.description().clone());
         let transformer = noted.network(reader.transformer()?);
-        let heads = transformer.config().heads;
-        if let Some(given) = description.generator.heads.filter(|given| *given != heads) {
-            let message = format!("generator.heads is {given}, but the weights have {heads} heads");
-            return Err(Error::input(message).with_hint("leave it out of bundle.toml"));
-        }
         let decoder = noted.network(reader.decoder()?);
+        let token = decoder.patch() * cells_of_token(&transformer, &decoder)?;
         let text = text(&reader, stays, &mut noted)?;
         let files = scorer_files(&reader.bundle, judging)?;
         let (judges, scorers) = judges(judging, &files, &reader.kept, stays, &mut noted)?;
@@ -157,6 +155,7 @@ impl System {
             device,
             transformer,
             decoder,
+            token,
             text,
             judging: None,
             judges,
@@ -234,18 +233,18 @@ impl System {
 
     /// Every size that the bundle paints.
     pub fn canvases(&self) -> Vec<Canvas> {
-        let canvas = |(rows, columns): (usize, usize), patch: usize, pixels| Canvas {
-            width: columns * patch,
-            height: rows * patch,
+        let canvas = |(rows, columns): (usize, usize), pixels| Canvas {
+            width: columns * self.token,
+            height: rows * self.token,
             pixels,
         };
         if let Some(grids) = &self.description.generator.scales {
-            return grids.last().map(|grid| canvas(*grid, self.decoder.patch(), None)).into_iter().collect();
+            return grids.last().map(|grid| canvas(*grid, None)).into_iter().collect();
         }
         let sizes = Pixels::all().flat_map(|pixels| TEMPLATES.map(|aspect| (aspect, pixels)));
         let released = |(aspect, pixels)| {
             let grid = *Schedule::released(aspect, pixels).ok()?.grids.last()?;
-            Some(canvas(grid, PIXELS_PER_TOKEN, Some(pixels)))
+            Some(canvas(grid, Some(pixels)))
         };
         sizes.filter_map(released).collect()
     }
@@ -260,7 +259,7 @@ impl System {
         let last = grids.last().copied().unwrap_or((1, 1));
         let own = last.0 as f64 / last.1 as f64;
         if settings.aspect.is_some_and(|aspect| (aspect - own).abs() > 1e-3) || settings.pixels.is_some() {
-            let (height, width) = (last.0 * self.decoder.patch(), last.1 * self.decoder.patch());
+            let (height, width) = (last.0 * self.token, last.1 * self.token);
             return Err(Error::input(format!("`{}` paints images of one size only, {width} x {height}", self.name()))
                 .with_hint("leave --aspect and --pixels out"));
         }

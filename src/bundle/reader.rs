@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
+use serde::Deserialize;
 
 use crate::{
     Result,
@@ -13,12 +14,14 @@ use crate::{
     text::T5Tokenizer,
 };
 
-/// Buffers that checkpoints carry and no model reads: they can be computed.
+/// What checkpoints carry and no model reads: buffers that can be computed, and a token for training.
 const BUFFERS: [&str; 6] = ["zero_k_bias", "lvl_1L", "attn_bias_for_masking", "lfq.mask", "position_ids", "mask_token"];
 
-/// Parts of checkpoints that this program has no use for.
-const UNUSED: [&str; 6] =
-    ["encoder.", "quantize.", "quantizer.", "blip.vision_proj.", "blip.text_proj.", "logit_scale"];
+/// What the `config.json` beside a DINOv2 may say.
+#[derive(Deserialize)]
+struct Dinov2Config {
+    num_attention_heads: Option<usize>,
+}
 
 /// The files of a bundle, and how their weights are kept.
 #[derive(Clone)]
@@ -67,18 +70,19 @@ impl Noted {
 }
 
 impl Kept {
-    /// A network of the tensors of `source`; those below `ours` should all be known.
+    /// A network of the tensors of `source`; those below `ours` should all be known, but for those below one of `unused`.
     pub fn read<T>(
         &self,
         source: Arc<dyn TensorSource>,
         ours: &str,
+        unused: &[&str],
         load: impl FnOnce(&Weights) -> Result<T>,
     ) -> Result<Read<T>> {
         let origin = source.origin();
         let weights = Weights::new(source, self.dtype, &self.device);
         let network = load(&weights)?;
         let known = |name: &String| {
-            BUFFERS.iter().any(|buffer| name.ends_with(buffer)) || UNUSED.iter().any(|part| name.starts_with(part))
+            BUFFERS.iter().any(|buffer| name.ends_with(buffer)) || unused.iter().any(|part| name.starts_with(part))
         };
         let unknown = weights.unread().into_iter().filter(|name| name.starts_with(ours) && !known(name)).collect();
         Ok(Read { network, bytes: weights.bytes_kept(), unknown: (origin, unknown) })
@@ -99,11 +103,12 @@ impl Reader {
     }
 
     pub fn transformer(&self) -> Result<Read<Infinity>> {
-        self.kept.read(self.bundle.generator_weights()?, "", Infinity::load)
+        self.kept.read(self.bundle.generator_weights()?, "", &[], Infinity::load)
     }
 
     pub fn decoder(&self) -> Result<Read<Decoder>> {
-        self.kept.read(self.bundle.vae_weights()?, "", |w| Decoder::load(&w.pp("decoder")))
+        let unused = ["encoder.", "quantize.", "quantizer."];
+        self.kept.read(self.bundle.vae_weights()?, "", &unused, |w| Decoder::load(&w.pp("decoder")))
     }
 
     pub fn text(&self) -> Result<Read<T5Text>> {
@@ -111,7 +116,7 @@ impl Reader {
         let config = self.bundle.text_config()?.json()?;
         // The published files hold a decoder too, so only what is left over of the encoder says something.
         let encoder = |w: &Weights| Ok(T5Text { tokenizer, encoder: T5Encoder::load(w, &config)? });
-        self.kept.read(self.bundle.text_weights()?, "encoder.block", encoder)
+        self.kept.read(self.bundle.text_weights()?, "encoder.block", &[], encoder)
     }
 
     /// `None` where the bundle has none.
@@ -120,6 +125,8 @@ impl Reader {
         else {
             return Ok(None);
         };
-        Ok(Some(self.kept.read(weights, "", |w| Dinov2::load(w, features.heads))?))
+        let config = self.bundle.features_config()?.map(|config| config.json::<Dinov2Config>()).transpose()?;
+        let heads = features.heads.or(config.and_then(|config| config.num_attention_heads));
+        Ok(Some(self.kept.read(weights, "", &[], |w| Dinov2::load(w, heads))?))
     }
 }

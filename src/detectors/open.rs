@@ -42,6 +42,11 @@ fn beside(path: &Path) -> Folder {
     Folder::Disk(folder.to_owned())
 }
 
+/// Whether a `config.json` is of a Mask2Former: in a folder of many downloads it may be of any model.
+fn is_of_mask2former(config: &Blob) -> bool {
+    config.json::<Value>().is_ok_and(|config| config["model_type"] == "mask2former")
+}
+
 /// A Mask2Former: a folder of Hugging Face, or a checkpoint of mmdetection, for which the numbers of heads are those of the
 /// released Swin-S unless a `config.json` lies beside it. A `preprocessor_config.json` there says how large pictures are
 /// made by its edges; otherwise they are fitted into 1333 x 800, as GenEval has it.
@@ -50,9 +55,11 @@ fn beside(path: &Path) -> Folder {
 /// Something is missing or damaged, or is no Mask2Former with a Swin.
 pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> {
     let folder = beside(path);
-    let config = folder.file("config.json").map(|file| file.json::<Config>()).transpose()?;
     let file = hub::open(Location::from(path), &["state_dict"])?;
-    let file = if MmdetNames::fit(file.as_ref()) { Arc::new(MmdetNames::new(file)) } else { file };
+    let renamed = MmdetNames::fit(file.as_ref());
+    let config = folder.file("config.json").filter(|file| !renamed || is_of_mask2former(file));
+    let config = config.map(|file| file.json::<Config>()).transpose()?;
+    let file = if renamed { Arc::new(MmdetNames::new(file)) } else { file };
     let weights = Weights::new(file, DType::F32, device);
     if !weights.has("model.transformer_module.queries_features.weight") {
         return Err(Error::file(path, "is no Mask2Former")

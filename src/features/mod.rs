@@ -47,7 +47,7 @@ impl Matrix {
     }
 }
 
-/// How patch features become one row of numbers (paper, appendix on feature extraction; SPEC names in plan files).
+/// How patch features become one row of numbers (paper, appendix on feature extraction, and its names in plan files).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Features {

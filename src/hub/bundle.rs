@@ -230,7 +230,7 @@ const HINT: &str =
     "`--model` takes a folder with a bundle.toml, or the name of a released model with `--weights FOLDER`";
 const FLAN_T5: &str = "flan-t5-xl";
 const DINOV2: &str = "dinov2-l-reg";
-const DINOV2_FOLDER: &str = "dinov2-large";
+const DINOV2_FOLDER: &str = "dinov2-with-registers-large";
 
 /// The built-in description of a released model.
 pub fn released(name: &str) -> Option<Description> {
@@ -240,7 +240,6 @@ pub fn released(name: &str) -> Option<Description> {
         family: GeneratorFamily::Infinity,
         weights: file(0)?,
         vae: file(1)?,
-        heads: None,
         scales: None,
         rope_grid: None,
     };

@@ -149,8 +149,8 @@ pub const ENTRIES: &[Entry] = &[
         used: Use::Features,
     },
     Entry {
-        name: "dinov2-large",
-        folders: &["dinov2-with-registers-large"],
+        name: "dinov2-with-registers-large",
+        folders: &["dinov2-large"],
         files: HF_FOLDER,
         source: Source::HuggingFace("facebook/dinov2-with-registers-large"),
         millions: Some(300),
@@ -289,9 +289,11 @@ pub fn together(name: &str) -> Vec<&'static Entry> {
     let scorer = scorers.into_iter().find(|(family, entries)| family == name || entries.first() == Some(&name));
     let names = match scorer {
         Some((_, entries)) => entries,
-        None if RELEASED.contains(&name) => {
-            [[name, "flan-t5-xl", "dinov2-large"].as_slice(), &scorer::entries(ScorerFamily::ImageReward)].concat()
-        }
+        None if RELEASED.contains(&name) => [
+            [name, "flan-t5-xl", "dinov2-with-registers-large"].as_slice(),
+            &scorer::entries(ScorerFamily::ImageReward),
+        ]
+        .concat(),
         None => vec![name],
     };
     names.into_iter().filter_map(entry).collect()
@@ -325,6 +327,18 @@ impl Entry {
     pub fn find(&self, folder: &Folder, file: &str) -> Option<Location> {
         let own = self.places(folder).into_iter().find_map(|place| place.find(file));
         own.or_else(|| if self.is_folder() { None } else { folder.find(file) })
+    }
+
+    /// All of it: the one file, or the folder that holds all of them, which is a sub-folder or, where they lie right in it,
+    /// `folder` itself.
+    pub fn whole(&self, folder: &Folder) -> Option<Location> {
+        if let ([names], false) = (self.files, self.is_folder()) {
+            return names.iter().find_map(|name| self.find(folder, name));
+        }
+        let mut places = self.places(folder);
+        places.push(folder.clone());
+        let whole = |place: &Folder| self.files.iter().all(|names| names.iter().any(|name| place.file(name).is_some()));
+        places.into_iter().find(whole).map(Location::Folder)
     }
 
     /// How large its files are, in words, if each value takes 4 bytes.

@@ -27,7 +27,7 @@ pub fn open(location: impl Into<Location>, keys: &[&str]) -> Result<Arc<dyn Tens
 
 fn open_file(blob: Blob, keys: &[&str]) -> Result<Arc<dyn TensorSource>> {
     let start = blob.start(512)?;
-    if start.starts_with(b"PK") {
+    if start.starts_with(b"PK\x03\x04") {
         return Ok(Arc::new(TorchFile::open(blob, keys)?));
     }
     if start.starts_with(legacy_torch_file::MAGIC) {

@@ -54,11 +54,10 @@ pub struct Generator {
     pub weights: String,
     /// Decoder of bits to pictures.
     pub vae: String,
-    /// Attention heads, where the rows of `scale_mul_1H11` do not tell.
-    pub heads: Option<usize>,
     /// Token grids (height, width) of all scales; absent: the released schedules by aspect and pixels.
     pub scales: Option<Vec<(usize, usize)>>,
-    /// Grid that rotary positions refer to; absent: the last of the released 1M schedule.
+    /// Grid that rotary positions refer to, where `scales` are given; absent: the last of them. The released schedules refer
+    /// to their own of 1M.
     pub rope_grid: Option<(usize, usize)>,
 }
 
@@ -233,9 +232,13 @@ impl Description {
         if self.name.is_empty() || empty {
             return Some("`name` and the names of files may not be empty".into());
         }
-        let others = [self.generator.heads, self.features.as_ref().and_then(|f| f.heads)];
+        let others = self.features.iter().map(|f| f.heads);
         if self.scorer.iter().map(|s| s.heads).chain(others).flatten().any(|heads| heads == 0) {
             return Some("`heads` is at least 1".into());
+        }
+        let size = self.features.iter().filter_map(|f| f.size).flat_map(|(h, w)| [h, w]);
+        if let Some(size) = size.into_iter().find(|size| !(1..=LARGEST).contains(size)) {
+            return Some(format!("features: pictures are resized to 1 to {LARGEST} pixels a side, not {size}"));
         }
         let twice = |i: usize| self.scorer[..i].iter().any(|before| before.family == self.scorer[i].family);
         if let Some(i) = (0..self.scorer.len()).find(|i| twice(*i)) {
@@ -246,6 +249,9 @@ impl Description {
     }
 }
 
+/// Tokens along a side of a grid at most, 64 times the largest released one, and pixels of pictures for features.
+const LARGEST: usize = 4096;
+
 const HINT: &str = "docs/weights.md describes bundle.toml";
 
 impl Generator {
@@ -254,9 +260,11 @@ impl Generator {
         if scales.is_some_and(<[_]>::is_empty) {
             return Some("`scales` is a list of at least one [height, width]".into());
         }
+        if scales.is_none() && self.rope_grid.is_some() {
+            return Some("`rope_grid` goes with `scales`; the released schedules have their own".into());
+        }
         let scales = scales.unwrap_or_default();
         let sizes = scales.iter().chain(&self.rope_grid).flat_map(|(h, w)| [*h, *w]);
-        const LARGEST: usize = 4096; // 64 times the largest released grid
         if let Some(size) = sizes.into_iter().find(|size| !(1..=LARGEST).contains(size)) {
             return Some(format!("grids have 1 to {LARGEST} tokens a side, not {size}"));
         }

@@ -98,10 +98,9 @@ impl LegacyTorchFile {
         let starts = starts(&blob, pickles.at as u64, &order, &tree)?;
         let mut file = Self { blob, names: vec![], tensors: HashMap::new(), starts };
         for (name, view) in state_dict::find(&tree, keys, &origin)? {
-            file.check(&name, view)?;
-            if file.tensors.insert(name.clone(), view.clone()).is_none() {
-                file.names.push(name);
-            }
+            file.check(name, view)?;
+            file.tensors.insert(name.to_owned(), view.clone());
+            file.names.push(name.to_owned());
         }
         Ok(file)
     }

@@ -42,12 +42,7 @@ impl Place {
             let either = names.and_then(|names| names.iter().find_map(|name| entry.find(&self.folder, name)));
             return either.or_else(|| entry.find(&self.folder, name));
         }
-        // A model that is a folder: the sub-folder, or the given folder itself where its files lie right in it.
-        let mut places = entry.places(&self.folder);
-        places.push(self.folder.clone());
-        let whole =
-            |place: &Folder| entry.files.iter().all(|names| names.iter().any(|name| place.file(name).is_some()));
-        places.into_iter().find(whole).map(Location::Folder)
+        entry.whole(&self.folder)
     }
 
     /// The same where it has to be there.

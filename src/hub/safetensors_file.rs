@@ -100,9 +100,8 @@ fn entry(name: &str, about: serde_json::Value, data: u64, blob: &Blob) -> Result
         expected,
         found,
     };
-    let shown = about.to_string();
-    let about: Described = serde_json::from_value(about)
-        .map_err(|_| wrong("dtype, shape and data_offsets".into(), shown.chars().take(80).collect()))?;
+    let about = Described::deserialize(&about)
+        .map_err(|_| wrong("dtype, shape and data_offsets".into(), about.to_string().chars().take(80).collect()))?;
     let Some((dtype, width)) = dtype(&about.dtype) else {
         return Err(wrong("a type of F64 F32 F16 BF16 I64 I32 I16 U32 U8 BOOL".into(), about.dtype));
     };

@@ -1,7 +1,7 @@
 //! Checkpoints in several files, with an index that says which tensor lies in which.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -33,8 +33,12 @@ struct Index {
 impl Sharded {
     /// Opens the files that `index` (`*.safetensors.index.json` or `*.bin.index.json`) names, all inside `folder`.
     ///
+    /// Tensors that the index promises and no file has are left out: in converted files (flan-t5-xl) a tensor that is the
+    /// same as another (`decoder.embed_tokens.weight`, which is `shared.weight`) keeps its name in the index alone.
+    ///
     /// # Errors
-    /// The index is not one, names a file outside the folder, or a file or a tensor that it promises is missing.
+    /// The index is not one, names a file outside the folder or one that is missing, or a file has none of the tensors that it
+    /// promises.
     pub fn open(folder: &Folder, index: &Blob) -> Result<Self> {
         let Index { weight_map } = index.json()?;
         let mut sharded = Self {
@@ -53,15 +57,18 @@ impl Sharded {
                     sharded.shards.len() - 1
                 }
             };
-            if sharded.shards[shard].info(&name).is_none() {
-                let message = format!("it promises `{name}` in `{file}`, which has no such tensor");
-                return Err(Error::file(index.path(), message).with_hint("index and files are of different models"));
+            if sharded.shards[shard].info(&name).is_some() {
+                sharded.names.push(name.clone());
+                sharded.shard_of.insert(name, shard);
             }
-            sharded.names.push(name.clone());
-            sharded.shard_of.insert(name, shard);
         }
-        if sharded.names.is_empty() {
+        if opened.is_empty() {
             return Err(Error::file(index.path(), "an index without tensors"));
+        }
+        let used: HashSet<usize> = sharded.shard_of.values().copied().collect();
+        if let Some((file, _)) = opened.iter().find(|(_, shard)| !used.contains(shard)) {
+            let message = format!("`{file}` has none of the tensors that it promises in it");
+            return Err(Error::file(index.path(), message).with_hint("index and files are of different models"));
         }
         Ok(sharded)
     }

@@ -4,7 +4,7 @@
 //! of training, under a path of keys (`trainer` → `gpt_fsdp`) beside optimizer states and settings.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     path::Path,
 };
 
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 /// Names and tensors of the mapping at the first of the dotted `keys` that leads to one with tensors, otherwise of
 /// the mapping that holds the most tensors (the first of equals, from the outside inwards).
-pub(super) fn find<'t>(tree: &'t Tree, keys: &[&str], origin: &Path) -> Result<Vec<(String, &'t View)>> {
+pub(super) fn find<'t>(tree: &'t Tree, keys: &[&str], origin: &Path) -> Result<Vec<(&'t str, &'t View)>> {
     let asked = keys.iter().find_map(|path| {
         let value = path.split('.').try_fold(tree.root(), |value, key| tree.entry(value, key))?;
         Some(tensors(tree, value)).filter(|found| !found.is_empty())
@@ -24,16 +24,27 @@ pub(super) fn find<'t>(tree: &'t Tree, keys: &[&str], origin: &Path) -> Result<V
     }
 }
 
-fn tensors<'t>(tree: &'t Tree, mapping: &Value) -> Vec<(String, &'t View)> {
-    let entries = tree.entries(mapping).unwrap_or_default().iter();
-    let named = entries.filter_map(|(key, value)| match key {
-        Value::Str(name) => Some((name.to_string(), tree.tensor(value)?)),
-        _ => None,
-    });
-    named.collect()
+/// Bytes of a tensor's name at most. A file may repeat a key, however long, at a few bytes a time.
+const LONGEST_NAME: usize = 1 << 10;
+
+/// In the order of their first mention; a repeated name counts with its last value.
+fn tensors<'t>(tree: &'t Tree, mapping: &'t Value) -> Vec<(&'t str, &'t View)> {
+    let (mut places, mut found) = (HashMap::new(), Vec::new());
+    for (key, value) in tree.entries(mapping).unwrap_or_default() {
+        let Value::Str(name) = key else { continue };
+        let (Some(view), true) = (tree.tensor(value), name.len() <= LONGEST_NAME) else { continue };
+        match places.entry(&**name) {
+            Entry::Occupied(place) => found[*place.get()] = (&**name, view),
+            Entry::Vacant(place) => {
+                place.insert(found.len());
+                found.push((&**name, view));
+            }
+        }
+    }
+    found
 }
 
-fn fullest(tree: &Tree) -> Option<Vec<(String, &View)>> {
+fn fullest(tree: &Tree) -> Option<Vec<(&str, &View)>> {
     let mut best = Vec::new();
     let mut seen = HashSet::new();
     let mut queue = VecDeque::from([tree.root()]);

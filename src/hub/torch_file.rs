@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    io::{Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom},
 };
 
 use candle_core::Tensor;
@@ -46,10 +46,9 @@ impl TorchFile {
         let pickle = file.member("data.pkl", MAX_PICKLE_BYTES)?;
         let tree = Tree::read(&pickle, file.blob.path())?;
         for (name, view) in state_dict::find(&tree, keys, file.blob.path())? {
-            file.check(&name, view)?;
-            if file.tensors.insert(name.clone(), view.clone()).is_none() {
-                file.names.push(name);
-            }
+            file.check(name, view)?;
+            file.tensors.insert(name.to_owned(), view.clone());
+            file.names.push(name.to_owned());
         }
         Ok(file)
     }
@@ -155,16 +154,18 @@ impl TorchFile {
         };
         let (from, to) = (from * storage.width, to * storage.width); // in bytes; `check` found them inside the file
         let size = self.archive.by_index_data(index).map_err(|e| damaged(&self.blob, &e))?.get_metadata().clone();
-        let whole = from == 0 && to as u64 == size.uncompressed_size;
-        if whole || size.compression_method != CompressionMethod::Stored {
-            let mut bytes = self.read_member(index, size.uncompressed_size)?;
-            if whole {
-                return Ok(bytes);
-            }
-            bytes.truncate(to);
-            return Ok(bytes.split_off(from));
+        if from == 0 && to as u64 == size.uncompressed_size {
+            return self.read_member(index, size.uncompressed_size);
         }
         let mut archive = self.archive.clone();
+        if size.compression_method != CompressionMethod::Stored {
+            let mut member = archive.by_index(index).map_err(|error| damaged(&self.blob, &error))?;
+            let mut bytes = Vec::new(); // what comes before is unpacked, but not kept
+            return io::copy(&mut Read::by_ref(&mut member).take(from as u64), &mut io::sink())
+                .and_then(|_| member.take((to - from) as u64).read_to_end(&mut bytes))
+                .and_then(|read| if read == to - from { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) })
+                .map_err(|error| damaged(&self.blob, &error.into()));
+        }
         let mut member = archive.by_index_seek(index).map_err(|error| damaged(&self.blob, &error))?;
         let mut bytes = vec![0; to - from];
         member

@@ -149,16 +149,24 @@ impl Conv2d {
 
     fn apply<T: Cell>(&self, products: &Products<T>, x: &FeatureMap) -> Result<FeatureMap> {
         let map = x.to_host::<T>()?;
-        let [outputs, _, height, width] = self.shape;
-        let grown = |size: usize, kernel: usize| (size + 2 * self.padding + 1).saturating_sub(kernel);
-        let mut out = HostMap::zeros(map.pictures, (grown(map.size.0, height), grown(map.size.1, width)), outputs, 0);
+        let mut out = HostMap::zeros(map.pictures, self.size_of(map.size), self.outputs(), 0);
         self.run(products, &map, &mut out, false)?;
         Ok(T::any(out))
     }
 
     fn add<T: Cell>(&self, products: &Products<T>, x: &FeatureMap, mut out: HostMap<T>) -> Result<FeatureMap> {
-        self.run(products, &*x.to_host::<T>()?, &mut out, true)?;
+        let map = x.to_host::<T>()?;
+        if out.size != self.size_of(map.size) {
+            candle_core::bail!("a convolution of {:?} cannot be added to a map of {:?}", map.size, out.size);
+        }
+        self.run(products, &map, &mut out, true)?;
         Ok(T::any(out))
+    }
+
+    /// (height, width) of the result for a map of this size.
+    fn size_of(&self, (height, width): (usize, usize)) -> (usize, usize) {
+        let grown = |size: usize, kernel: usize| (size + 2 * self.padding + 1).saturating_sub(kernel);
+        (grown(height, self.shape[2]), grown(width, self.shape[3]))
     }
 
     fn run<T: Cell>(&self, products: &Products<T>, x: &HostMap<T>, out: &mut HostMap<T>, add: bool) -> Result<()> {

@@ -115,10 +115,13 @@ impl Weights {
         highest.map_or(0, |highest| highest.saturating_add(1).min(names.len())) // a file cannot ask for a long loop
     }
 
-    /// Sizes of the axes of a tensor that must be there and have `N` of them.
+    /// Sizes of the axes of a tensor that must be there and have `N` of them, none of them 0.
     pub fn dims<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
         let info = self.info(name, || format!("{N} axes"))?;
         let found = format!("{:?}", info.shape);
+        if info.shape.contains(&0) {
+            return Err(self.mismatch(name, "sizes of 1 or more", found));
+        }
         info.shape.try_into().map_err(|_| self.mismatch(name, format!("{N} axes"), found))
     }
 

@@ -23,7 +23,7 @@ pub struct ClipTokenizer {
 /// Merges of the published list; the file goes on with rarer ones, which are not used.
 const MERGES: usize = 49152 - 256 - 2;
 
-/// Bytes of a list of merges beyond which it is refused; the published one has 1.4 MB.
+/// Bytes of a list of merges that are read at most; the published one has 1.4 MB.
 const LARGEST: u64 = 64 << 20;
 
 /// How OpenAI splits a clean prompt before the merges.

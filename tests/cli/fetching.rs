@@ -195,7 +195,9 @@ fn a_whole_system_is_fetched_with_its_shards_and_folders() {
             .all(|line| fs::read(line["path"].as_str().unwrap()).unwrap() == line["file"].as_str().unwrap().as_bytes())
     );
     // Of a set that is not whole, only what is missing is fetched again, here with all its bytes begun.
-    let weights = fetched.iter().find(|line| line["name"] == "dinov2-large" && line["file"] == "model.safetensors");
+    let weights = fetched
+        .iter()
+        .find(|line| line["name"] == "dinov2-with-registers-large" && line["file"] == "model.safetensors");
     let place = std::path::PathBuf::from(weights.unwrap()["path"].as_str().unwrap());
     let blob = place.canonicalize().unwrap();
     fs::rename(&blob, blob.with_extension("part")).unwrap();

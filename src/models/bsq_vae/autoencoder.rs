@@ -12,8 +12,15 @@ fn wrapped(w: &Weights, name: &str, inner: &str) -> Weights {
     if outer.pp(inner).has("weight") { outer.pp(inner) } else { outer }
 }
 
-fn conv(w: &Weights, name: &str, stride: usize, padding: usize) -> crate::Result<Conv2d> {
-    Conv2d::load(&wrapped(w, name, "conv"), stride, padding)
+/// A convolution of size 3 that keeps the size of maps.
+fn conv(w: &Weights, name: &str) -> crate::Result<Conv2d> {
+    let w = wrapped(w, name, "conv");
+    let [outputs, inputs, height, width] = w.dims("weight")?;
+    if (height, width) != (3, 3) {
+        let found = format!("{:?}", [outputs, inputs, height, width]);
+        return Err(w.mismatch("weight", format!("[{outputs}, {inputs}, 3, 3]"), found));
+    }
+    Conv2d::load_for_large_maps(&w, 1, 1)
 }
 
 fn norm(w: &Weights, name: &str) -> crate::Result<GroupNorm> {
@@ -33,14 +40,13 @@ struct ResnetBlock {
 
 impl ResnetBlock {
     fn load(w: &Weights) -> crate::Result<Self> {
-        let conv = |name| Conv2d::load_for_large_maps(&wrapped(w, name, "conv"), 1, 1);
-        let conv1 = conv("conv1")?;
+        let conv1 = conv(w, "conv1")?;
         let grows = conv1.inputs() != conv1.outputs();
         Ok(Self {
             norm1: norm(w, "norm1")?,
             conv1,
             norm2: norm(w, "norm2")?,
-            conv2: conv("conv2")?,
+            conv2: conv(w, "conv2")?,
             nin_shortcut: grows.then(|| Conv2d::load(&wrapped(w, "nin_shortcut", "conv"), 1, 0)).transpose()?,
         })
     }
@@ -112,11 +118,11 @@ impl Encoder {
     pub fn load(w: &Weights) -> crate::Result<Self> {
         let level = |i| Level::load(&w.pp("down").pp(i), "downsample", |w| Conv2d::load(w, 2, 0));
         Ok(Self {
-            conv_in: conv(w, "conv_in", 1, 1)?,
+            conv_in: conv(w, "conv_in")?,
             down: (0..w.count("down")).map(level).collect::<crate::Result<_>>()?,
             mid: Mid::load(&w.pp("mid"))?,
             norm_out: norm(w, "norm_out")?,
-            conv_out: conv(w, "conv_out", 1, 1)?,
+            conv_out: conv(w, "conv_out")?,
         })
     }
 
@@ -142,6 +148,12 @@ impl Encoder {
     }
 }
 
+/// Resolutions of a decoder at most; released ones have up to 5.
+const MOST_LEVELS: usize = 8;
+
+/// Channels of a picture.
+const COLOURS: usize = 3;
+
 /// Latents to pictures.
 #[derive(Clone, Debug)]
 pub struct Decoder {
@@ -157,12 +169,19 @@ impl Decoder {
     /// Reads the decoder below `w`.
     pub fn load(w: &Weights) -> crate::Result<Self> {
         let level = |i| Level::load(&w.pp("up").pp(i), "upsample", UpsampleConv::load);
+        let (levels, conv_out) = (w.count("up"), conv(w, "conv_out")?);
+        if levels > MOST_LEVELS {
+            return Err(w.mismatch("up", format!("at most {MOST_LEVELS} resolutions"), levels.to_string()));
+        }
+        if conv_out.outputs() != COLOURS {
+            return Err(w.mismatch("conv_out", format!("{COLOURS} colours"), conv_out.outputs().to_string()));
+        }
         Ok(Self {
-            conv_in: conv(w, "conv_in", 1, 1)?,
+            conv_in: conv(w, "conv_in")?,
             mid: Mid::load(&w.pp("mid"))?,
-            up: (0..w.count("up")).map(level).collect::<crate::Result<_>>()?,
+            up: (0..levels).map(level).collect::<crate::Result<_>>()?,
             norm_out: norm(w, "norm_out")?,
-            conv_out: conv(w, "conv_out", 1, 1)?,
+            conv_out,
             kept_as: w.dtype(),
         })
     }

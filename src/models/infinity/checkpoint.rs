@@ -35,7 +35,8 @@ impl Config {
         let [hidden, _] = first.dims("ffn.fc1.weight")?;
         let [levels, _] = w.dims("lvl_embed.weight")?;
         let heads = first.elements("sa.scale_mul_1H11")?;
-        let depth = (0..chunks).map(|i| w.count(&format!("block_chunks.{i}.module"))).sum();
+        let in_chunk = |chunk: usize| w.count(&format!("block_chunks.{chunk}.module"));
+        let depth = chunks.saturating_sub(1) * in_chunk(0) + in_chunk(chunks.saturating_sub(1)); // all but the last are alike
         if heads == 0 || !width.is_multiple_of(4 * heads) {
             let expected = format!("a number of heads that splits {width} into widths divisible by 4");
             return Err(first.mismatch("sa.scale_mul_1H11", expected, heads.to_string()));

@@ -6,5 +6,5 @@ mod schedule;
 mod transformer;
 
 pub use checkpoint::Config;
-pub use schedule::{PIXELS_PER_TOKEN, Pixels, Schedule, TEMPLATES};
+pub use schedule::{Pixels, Schedule, TEMPLATES};
 pub use transformer::{Guidance, Infinity, ScaleKv, ScaleRun, Text};

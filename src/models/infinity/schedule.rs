@@ -5,9 +5,6 @@ use std::{fmt, str::FromStr};
 
 use crate::{Error, Result};
 
-/// Pixels along one side of a token of the finest scale.
-pub const PIXELS_PER_TOKEN: usize = 16;
-
 /// Heights divided by widths that the models were trained on; reciprocals are cut to three digits.
 pub const TEMPLATES: [f64; 15] = [1.0, 1.25, 0.8, 1.333, 0.75, 1.5, 0.666, 1.75, 0.571, 2.0, 0.5, 2.5, 0.4, 3.0, 0.333];
 

@@ -126,6 +126,9 @@ impl Block {
     }
 }
 
+/// Tokens along a side of a window at most; released models have 7 and 12. The bias of a window grows with its fourth power.
+const LARGEST_WINDOW: usize = 32;
+
 /// Attention among the tokens of a window, with a learned bias for each distance.
 #[derive(Clone, Debug)]
 struct WindowAttention {
@@ -143,6 +146,13 @@ impl WindowAttention {
         const TABLE: &str = "self.relative_position_bias_table";
         let [distances, found] = w.dims(TABLE)?;
         let side = distances.isqrt().div_ceil(2);
+        if side > LARGEST_WINDOW {
+            return Err(w.mismatch(
+                TABLE,
+                format!("windows of at most {LARGEST_WINDOW} tokens a side"),
+                side.to_string(),
+            ));
+        }
         if (2 * side).saturating_sub(1).pow(2) != distances || found != heads || !width.is_multiple_of(heads.max(1)) {
             let expected = format!("a bias for every distance inside a square window and each of {heads} heads");
             return Err(w.mismatch(TABLE, expected, format!("[{distances}, {found}]")));

@@ -76,6 +76,22 @@ impl Settings {
     }
 }
 
+/// Cells of the decoder's latent along one side of a token: 1, or 2 where a token has the bits of four cells (8B).
+///
+/// # Errors
+/// The decoder is not of this transformer.
+pub fn cells_of_token(transformer: &Infinity, decoder: &Decoder) -> Result<usize> {
+    match (transformer.config().bits, decoder.latent_channels()) {
+        (bits, channels) if bits == channels => Ok(1),
+        (bits, channels) if bits == 4 * channels => Ok(2),
+        (bits, channels) => {
+            let message = format!("the transformer has {bits} bits a token, the decoder {channels} values a cell");
+            let hint = "take the decoder that was released with the transformer: as many values, or a quarter";
+            Err(Error::input(message).with_hint(hint))
+        }
+    }
+}
+
 /// Paints from text features: everything but the text encoder.
 pub struct Painter<'a> {
     transformer: &'a Infinity,
@@ -99,16 +115,8 @@ impl<'a> Painter<'a> {
         device: &Device,
     ) -> Result<Self> {
         settings.check()?;
-        let (config, channels) = (transformer.config(), decoder.latent_channels());
-        let patch = match config.bits {
-            bits if bits == channels => 1,
-            bits if bits == 4 * channels => 2,
-            bits => {
-                let message = format!("the transformer has {bits} bits a token, the decoder {channels} values a cell");
-                let hint = "take the decoder that was released with the transformer: as many values, or a quarter";
-                return Err(Error::input(message).with_hint(hint));
-            }
-        };
+        let (config, channels, patch) =
+            (transformer.config(), decoder.latent_channels(), cells_of_token(transformer, decoder)?);
         let grids = schedule.grids.clone();
         let Some(grid) = grids.last().copied().filter(|_| grids.len() <= config.levels) else {
             let message = format!("{} scales, but the transformer knows 1 to {}", grids.len(), config.levels);
