@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::{
     cpu::{Values, is_cpu_f32, to_vec},
-    segments::{Head, SEGMENT, TILE},
+    segments::{Head, Room, TILE},
     stored::Stored,
 };
 
@@ -83,11 +83,10 @@ fn packed<T: Stored>(q: &Tensor, seen: &[Vec<&Kv>], heads: usize, scale: f32, bi
         let candidates = out.par_chunks_mut((l * c).max(1)).zip(q.par_chunks((l * c).max(1)));
         candidates.enumerate().for_each(|(candidate, (out, q))| {
             let tiles = out.par_chunks_mut((tile * c).max(1)).zip(q.par_chunks((tile * c).max(1))).enumerate();
-            tiles.for_each(|(i, (out, q))| {
-                let mut scores = vec![0.0; q.len() / c * SEGMENT];
+            tiles.for_each_init(Room::default, |room, (i, (out, q))| {
                 for (number, head) in heads.iter().enumerate() {
                     let at = |row: usize| [first + candidate, number, i * tile + row];
-                    head.attend(q, out, &mut scores, scale, |row| bias.as_ref().map(|bias| bias.row(at(row))));
+                    head.attend(q, out, room, scale, |row| bias.as_ref().map(|bias| bias.row(at(row))));
                 }
             });
         });

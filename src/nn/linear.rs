@@ -14,8 +14,8 @@ use super::{
     stored::{Stored, row_stride},
 };
 
-/// Rows are served together, so that weights come from memory once for all of them, as long as what a block of weights
-/// reads of them has so many bytes: half of what a core's own cache mostly has.
+/// Bytes that a block of weights may read of the rows which are served together, so that weights come from memory once for
+/// all of them: half of what a core's own cache mostly has.
 const CHUNK: usize = 512 << 10;
 
 /// Fewer rows for each thread are not worth reading all weights for: they are shared by columns instead.
@@ -135,9 +135,11 @@ fn packed<T: Stored>(panels: &Panels<T>, x: &Tensor) -> Result<Tensor> {
     if share >= FEW {
         let chunk = share.div_ceil(share.div_ceil(panels.rows_within(CHUNK))); // a whole number of equal chunks for each thread
         let chunks = out.par_chunks_mut(chunk * n).zip(values.par_chunks(chunk * k));
-        chunks.for_each(|(out, rows)| product(panels, 0..panels.count(), &T::rows(rows, k), out, n));
+        chunks.for_each_init(Vec::new, |room, (out, rows)| {
+            product(panels, 0..panels.count(), T::rows(rows, k, room), out, n);
+        });
     } else {
-        by_columns(panels, &T::rows(&values, k), &mut out);
+        by_columns(panels, T::rows(&values, k, &mut Vec::new()), &mut out);
     }
     Tensor::from_vec(out, shape, x.device())
 }

@@ -387,8 +387,8 @@ mod tests {
         let values: Vec<f32> = (0..(count + taps) * inputs).map(|i| rounded((i as f32 * 0.73).cos())).collect();
         let stride = row_stride::<T>(inputs);
         let offsets: Vec<usize> = (0..taps).map(|t| t * stride).collect();
-        let rows = T::rows(&values, inputs);
-        let rows = Rows { values: &rows, first: 0, stride, taps: &offsets, count };
+        let mut room = Vec::new();
+        let rows = Rows { values: T::rows(&values, inputs, &mut room), first: 0, stride, taps: &offsets, count };
         for found in in_all_versions(|| Whole(&panels, rows, outputs + 2)) {
             for (i, found) in found.iter().enumerate() {
                 let (row, o) = (i / (outputs + 2), i % (outputs + 2));
@@ -425,9 +425,10 @@ mod tests {
     fn company<T: Stored>() {
         let panels = Panels::<T>::new([40, 1, 50], |o, _, i| ((o * 50 + i) as f32).sin(), None);
         let values: Vec<f32> = (0..30 * 50).map(|i| (i as f32 * 0.37).sin()).collect();
-        let values = T::rows(&values, 50);
+        let mut room = Vec::new();
+        let values = T::rows(&values, 50, &mut room);
         let run = |first: usize, count: usize| {
-            let rows = Rows { values: &values, first: first * 50, stride: 50, taps: &[0], count };
+            let rows = Rows { values, first: first * 50, stride: 50, taps: &[0], count };
             in_all_versions(|| Whole(&panels, rows, 40))
         };
         for (version, all) in run(0, 30).into_iter().enumerate() {

@@ -17,7 +17,7 @@ use super::{
 pub(super) const TILE: usize = 48;
 
 /// Keys of a segment at most; with a tile of queries they make 96 KiB of scores, which stay in a core's cache.
-pub(super) const SEGMENT: usize = 512;
+const SEGMENT: usize = 512;
 
 /// The keys and values of one head, whatever blocks they come from. In bf16 queries and weights are rounded, too.
 pub(super) struct Head<T> {
@@ -31,6 +31,14 @@ pub(super) struct Head<T> {
 struct Segment<T> {
     keys: Panels<T>,   // width -> tokens
     values: Panels<T>, // tokens -> width
+}
+
+/// Where a tile of queries meets a segment.
+#[derive(Default)]
+pub(super) struct Room<T> {
+    queries: Vec<T>,
+    scores: Vec<f32>,
+    weights: Vec<T>,
 }
 
 impl<T: Stored> Head<T> {
@@ -53,25 +61,26 @@ impl<T: Stored> Head<T> {
         Ok((0..heads).into_par_iter().map(head).collect())
     }
 
-    /// Some queries (rows, C) of a candidate, [`TILE`] at most; `scores` is room for them against a segment.
+    /// Some queries (rows, C) of a candidate, [`TILE`] at most.
     pub fn attend<'b>(
         &self,
         q: &[f32],
         out: &mut [f32],
-        scores: &mut [f32],
+        room: &mut Room<T>,
         scale: f32,
         bias: impl Fn(usize) -> Option<&'b [f32]>,
     ) {
         let Self { columns, c, .. } = self;
         let (count, width) = (q.len() / c, columns.len());
         let q = q.chunks_exact(*c).map(|q| &q[columns.clone()]).collect::<Vec<_>>().concat(); // (rows, width)
-        let q = T::rows(&q, width);
+        let q = T::rows(&q, width, &mut room.queries);
         let mut softmaxes = [RunningSoftmax::NEW; TILE];
         let mut before = 0;
         for Segment { keys, values } in &self.segments {
             let tokens = keys.outputs();
-            let scores = &mut scores[..count * tokens];
-            let rows = Rows { values: &q, first: 0, stride: row_stride::<T>(width), taps: &[0], count };
+            room.scores.resize(count * tokens, 0.0);
+            let scores = &mut room.scores[..];
+            let rows = Rows { values: q, first: 0, stride: row_stride::<T>(width), taps: &[0], count };
             keys.multiply_all(rows, Results { values: scores, first: 0, stride: tokens, add: false });
             for (row, (softmax, scores)) in softmaxes.iter_mut().zip(scores.chunks_mut(tokens)).enumerate() {
                 let shrink = softmax.weigh(scores, scale, bias(row).map(|bias| &bias[before..before + tokens]));
@@ -79,8 +88,8 @@ impl<T: Stored> Head<T> {
                     out[row * c..][columns.clone()].iter_mut().for_each(|v| *v *= shrink);
                 }
             }
-            let weights = T::rows(scores, tokens);
-            let rows = Rows { values: &weights, first: 0, stride: row_stride::<T>(tokens), taps: &[0], count };
+            let weights = T::rows(scores, tokens, &mut room.weights);
+            let rows = Rows { values: weights, first: 0, stride: row_stride::<T>(tokens), taps: &[0], count };
             values.multiply_all(rows, Results { values: out, first: columns.start, stride: *c, add: before > 0 });
             before += tokens;
         }

@@ -1,7 +1,5 @@
 //! The types that weights, feature maps, keys and values are kept in. Sums are taken in f32 in any case.
 
-use std::borrow::Cow;
-
 use candle_core::CpuStorage;
 use half::{bf16, vec::HalfBitsVecExt};
 
@@ -25,8 +23,8 @@ pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
     /// The numbers of a tensor, if they are of this type.
     fn of(storage: &CpuStorage) -> Option<&[Self]>;
 
-    /// Rows of `width` values, from [`row_stride`] to [`row_stride`], filled up with zeros.
-    fn rows(values: &[f32], width: usize) -> Cow<'_, [Self]>;
+    /// Rows of `width` values, [`row_stride`] apart and filled up with zeros; they may come to lie in `room`.
+    fn rows<'a>(values: &'a [f32], width: usize, room: &'a mut Vec<Self>) -> &'a [Self];
 
     /// Lets `f` work on these numbers in f32, perhaps in `room`. If they are not to be kept, it finds any numbers.
     fn in_f32(values: &mut [Self], keep: bool, room: &mut Vec<f32>, f: impl FnOnce(&mut [f32]));
@@ -66,17 +64,18 @@ const PAGE: usize = 4096;
 /// Bytes that a cache takes at a time.
 const LINE: usize = 64;
 
-/// Copies rows of `width` to where they are `row_stride` apart.
-fn spread<T: Stored>(values: &[f32], width: usize, copy: impl Fn(&[f32], &mut [T])) -> Vec<T> {
+/// Copies rows of `width` to where they are [`row_stride`] apart.
+fn spread<T: Stored>(values: &[f32], width: usize, rows: &mut Vec<T>, copy: impl Fn(&[f32], &mut [T])) {
     let stride = row_stride::<T>(width);
-    let mut rows = T::zeros(values.len() / width.max(1) * stride);
+    rows.resize(values.len() / width.max(1) * stride, T::default());
     if stride == width {
-        copy(values, &mut rows);
-    } else {
-        let each = rows.chunks_exact_mut(stride.max(1)).zip(values.chunks_exact(width.max(1)));
-        each.for_each(|(to, from)| copy(from, &mut to[..width]));
+        return copy(values, rows);
     }
-    rows
+    for (to, from) in rows.chunks_exact_mut(stride.max(1)).zip(values.chunks_exact(width.max(1))) {
+        let (row, rest) = to.split_at_mut(width);
+        copy(from, row);
+        rest.fill(T::default());
+    }
 }
 
 impl Stored for f32 {
@@ -100,11 +99,12 @@ impl Stored for f32 {
         if let CpuStorage::F32(values) = storage { Some(values) } else { None }
     }
 
-    fn rows(values: &[f32], width: usize) -> Cow<'_, [Self]> {
+    fn rows<'a>(values: &'a [f32], width: usize, room: &'a mut Vec<Self>) -> &'a [Self] {
         if row_stride::<Self>(width) == width {
-            return Cow::Borrowed(values);
+            return values;
         }
-        Cow::Owned(spread(values, width, |from, to| to.copy_from_slice(from)))
+        spread(values, width, room, |from, to| to.copy_from_slice(from));
+        room
     }
 
     fn in_f32(values: &mut [Self], _: bool, _: &mut Vec<f32>, f: impl FnOnce(&mut [f32])) {
@@ -160,8 +160,9 @@ impl Stored for bf16 {
         if let CpuStorage::BF16(values) = storage { Some(values) } else { None }
     }
 
-    fn rows(values: &[f32], width: usize) -> Cow<'_, [Self]> {
-        Cow::Owned(spread(values, width, |from, to| dispatch(Round { from, to })))
+    fn rows<'a>(values: &'a [f32], width: usize, room: &'a mut Vec<Self>) -> &'a [Self] {
+        spread(values, width, room, |from, to| dispatch(Round { from, to }));
+        room
     }
 
     fn in_f32(values: &mut [Self], keep: bool, room: &mut Vec<f32>, f: impl FnOnce(&mut [f32])) {
@@ -267,7 +268,8 @@ mod tests {
 
     #[test]
     fn rows_of_odd_width_end_in_a_zero() {
-        let rows = bf16::rows(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3);
+        let mut room = vec![bf16::NAN; 9]; // whatever it held before
+        let rows = bf16::rows(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, &mut room);
         assert_eq!(rows.iter().map(|v| v.to_f32()).collect::<Vec<_>>(), [1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 6.0, 0.0]);
     }
 
@@ -280,7 +282,8 @@ mod tests {
     fn apart<T: Stored>() {
         let width = PAGE / size_of::<T>();
         let values: Vec<f32> = (0..3 * width).map(|i| (i % 251) as f32).collect();
-        let (rows, stride) = (T::rows(&values, width), row_stride::<T>(width));
+        let mut room = Vec::new();
+        let (rows, stride) = (T::rows(&values, width, &mut room), row_stride::<T>(width));
         assert!(stride > width && rows.len() == 3 * stride);
         for (row, values) in rows.chunks(stride).zip(values.chunks(width)) {
             assert!(row.iter().map(|v| v.value()).eq(values.iter().copied().chain(vec![0.0; stride - width])));
