@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use candle_core::{
@@ -54,25 +54,33 @@ fn capability(device: &CudaDevice, part: CUdevice_attribute) -> Result<i32> {
     device.cuda_stream().context().attribute(part).w()
 }
 
-/// Programs for generations of GPUs, in PTX.
-type Compiled = HashMap<(Program, String), Arc<str>>;
+/// A program that was compiled for a generation of GPUs.
+struct Compiled {
+    /// What the tensor library calls it.
+    name: String,
+    ptx: String,
+}
+
+/// Of a generation of GPUs: major, minor.
+type Programs = HashMap<(i32, i32), HashMap<Program, Arc<Compiled>>>;
 
 /// What was compiled.
-static COMPILED: Mutex<Option<Compiled>> = Mutex::new(None);
+static COMPILED: LazyLock<Mutex<Programs>> = LazyLock::new(Mutex::default);
 
-fn compiled(device: &CudaDevice, program: &Program) -> Result<Arc<str>> {
-    let generation = format!("{}{}", capability(device, MAJOR)?, capability(device, MINOR)?);
-    let mut programs = COMPILED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let programs = programs.get_or_insert_default();
-    if let Some(found) = programs.get(&(program.clone(), generation.clone())) {
+fn compiled(device: &CudaDevice, program: &Program) -> Result<Arc<Compiled>> {
+    let generation = (capability(device, MAJOR)?, capability(device, MINOR)?);
+    let mut all = COMPILED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let programs = all.entry(generation).or_default();
+    if let Some(found) = programs.get(program) {
         return Ok(found.clone());
     }
     let source = [include_str!("device.cuh"), include_str!("values.cuh"), program.source].concat();
-    let mut options = vec![format!("--gpu-architecture=compute_{generation}")];
+    let mut options = vec![format!("--gpu-architecture=compute_{}{}", generation.0, generation.1)];
     options.extend(program.definitions());
     let options = CompileOptions { options, name: Some(format!("{}.cu", program.file)), ..CompileOptions::default() };
-    let found: Arc<str> = compile_ptx_with_opts(source, options).w()?.to_src().into();
-    programs.insert((program.clone(), generation), found.clone());
+    let ptx = compile_ptx_with_opts(source, options).w()?.to_src();
+    let found = Arc::new(Compiled { name: format!("ttsvar {} {:?}", program.file, program.constants), ptx });
+    programs.insert(program.clone(), found.clone());
     Ok(found)
 }
 
@@ -82,9 +90,8 @@ fn compiled(device: &CudaDevice, program: &Program) -> Result<Arc<str>> {
 /// Its addresses are those of memory on this device, of the size that its other arguments say, that stays for as long as what is
 /// queued next can run.
 pub unsafe fn start(device: &CudaDevice, call: &Call) -> Result<()> {
-    let Program { file, constants, .. } = &call.program;
-    let module = format!("ttsvar {file} {constants:?}");
-    let function = device.get_or_load_custom_func(call.kernel, &module, &compiled(device, &call.program)?)?;
+    let program = compiled(device, &call.program)?;
+    let function = device.get_or_load_custom_func(call.kernel, &program.name, &program.ptx)?;
     let mut builder = function.builder();
     for arg in &call.args {
         match arg {
