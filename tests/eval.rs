@@ -4,7 +4,11 @@
 #[path = "support/toy.rs"]
 mod toy;
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use toy::{Judge, Toy, brightness, extractors, greys};
 use ttsvar::{
@@ -15,7 +19,7 @@ use ttsvar::{
     },
     image::Image,
     pipelines::{Prompt, Size},
-    search::{Method, Plan, Search, Silent, run},
+    search::{Method, Plan, Search, Select, Silent, Stage, run},
 };
 
 const SCALES: usize = 7;
@@ -69,6 +73,7 @@ fn setup(contenders: &[Contender]) -> Setup {
         seed: 5,
         settings: serde_json::Map::new(),
         contenders: contenders.to_vec(),
+        pictures: BTreeMap::new(),
     }
 }
 
@@ -119,6 +124,9 @@ fn a_pool_finds_what_the_search_itself_finds() {
             }
         }
         assert!(pool.run(&search, &prompt, &Plan::best_of_n(SCALES, 10).unwrap(), seed).is_err());
+        // What is dropped after the last scale is not chosen by scores.
+        let stage = Stage { scale: SCALES - 1, width: 2, select: Select::Drop };
+        assert!(pool.run(&search, &prompt, &Plan::new(4, vec![stage]).unwrap(), seed).is_err());
     }
 }
 
@@ -166,6 +174,12 @@ fn methods_may_be_added_but_nothing_else_may_change() {
     assert!(refused(&|other| other.seed = 6).contains("another seed"));
     assert!(refused(&|other| other.samples = 6).contains("another number of samples"));
     assert!(refused(&|other| other.contenders[1].plan = Plan::raw(SCALES).unwrap()).contains("another plan"));
+    // Who is left out for a while is not forgotten, since the lines stay.
+    Log::open(folder.path(), &setup(&all[..1]), true).unwrap();
+    assert!(refused(&|other| other.contenders[1].plan = Plan::raw(SCALES).unwrap()).contains("another plan"));
+    let at = |path: &str| BTreeMap::from([("made".to_owned(), PathBuf::from(path))]);
+    Log::open(folder.path(), &Setup { pictures: at("/a/made"), ..setup(&all) }, true).unwrap();
+    assert!(refused(&|other| other.pictures = at("/b/made")).contains("another folder of pictures"));
 }
 
 #[test]

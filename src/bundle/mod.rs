@@ -21,7 +21,7 @@ pub use crate::nn::open_gpu;
 use self::{
     judge::{Network, judges},
     on_demand::{BundleFeatures, BundleText, OnDemand},
-    reader::{Noted, Reader},
+    reader::{Kept, Noted, Reader},
     scorers::{scorer_files, usual_judging},
 };
 use crate::{
@@ -86,6 +86,8 @@ pub struct Canvas {
 /// A generator with the networks that judge its images.
 pub struct System {
     description: hub::Description,
+    /// What the matrices are kept in.
+    dtype: DType,
     device: Device,
     transformer: Infinity,
     decoder: Decoder,
@@ -149,9 +151,11 @@ impl System {
         let files = scorer_files(&reader.bundle, judging)?;
         let (judges, scorers) = judges(judging, &files, &reader.kept, stays, &mut noted)?;
         let (features, extractors) = features(&reader, stays, &mut noted)?;
-        let (Noted { unknown: unknown_tensors, bytes }, device) = (noted, reader.device().clone());
+        let Noted { unknown: unknown_tensors, bytes } = noted;
+        let Kept { dtype, device } = reader.kept;
         Ok(Self {
             description,
+            dtype,
             device,
             transformer,
             decoder,
@@ -274,6 +278,11 @@ impl System {
     /// The scorers that were asked for; none where the bundle's usual one judges.
     pub fn judging(&self) -> Option<&Judging> {
         self.judging.as_ref()
+    }
+
+    /// What its matrices are kept in.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// Where it computes.

@@ -98,10 +98,6 @@ impl Reader {
         &self.bundle.description
     }
 
-    pub fn device(&self) -> &Device {
-        &self.kept.device
-    }
-
     pub fn transformer(&self) -> Result<Read<Infinity>> {
         self.kept.read(self.bundle.generator_weights()?, "", &[], Infinity::load)
     }

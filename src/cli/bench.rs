@@ -8,7 +8,7 @@ use super::{
     arguments::{self, Global, Limit},
     numbers, preview_size,
     progress::Progress,
-    request::{named, wish},
+    request::{source, wish},
     system,
     table::{Align, Table},
     talk::Talk,
@@ -21,7 +21,7 @@ use crate::{
     hub::description::Defaults,
     models::infinity::{Pixels, Schedule},
     pipelines::{Pipeline, Size},
-    request::{Named, Source, Wish, preview},
+    request::{Named, Wish, preview},
     scorers::Scorer,
     search::Search,
 };
@@ -34,7 +34,7 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
     if typed.ops {
         return ops(typed, global, talk);
     }
-    let wish = wish(Source::Method(named(&typed.method)?), &typed.choices)?;
+    let wish = wish(source(&typed.method)?, &typed.choices)?;
     let order =
         Order { wish, preview: preview(typed.choices.preview.as_deref())?, repeat: typed.repeat, seed: typed.seed };
     if order.repeat == 0 {
@@ -51,7 +51,7 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
         Report { gpu_bytes: gpu_peak_bytes(system.device()), ..report }
     } else {
         let (arch, schedule) = (Architecture::named(&typed.arch)?, schedule(typed)?);
-        let (dtype, device) = (system::dtype(&global.dtype)?, system::device(&global.device)?);
+        let (dtype, device) = (system::dtype(global.dtype())?, system::device(&global.device)?);
         talk.note(&format!("making up {} weights", numbers::count(arch.values())));
         let model = Model::new(arch, dtype, &device)?;
         let pipeline = model.pipeline(&schedule, order.rows(&model, &schedule, typed.limit)?)?;
@@ -74,7 +74,7 @@ fn ops(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
         return Err(Error::input("single operations have the shapes of a released size")
             .with_hint("name one, as in `--arch infinity-layer12`"));
     }
-    let (dtype, device) = (system::dtype(&global.dtype)?, system::device(&global.device)?);
+    let (dtype, device) = (system::dtype(global.dtype())?, system::device(&global.device)?);
     let found = time_ops(Architecture::named(&typed.arch)?, &schedule(typed)?, dtype, &device)?;
     if talk.json {
         let ops: serde_json::Map<String, Value> =
@@ -184,7 +184,7 @@ impl Report {
             typed.arch,
             self.size.1,
             self.size.0,
-            global.dtype,
+            global.dtype(),
             self.named,
             numbers::counted(threads, "thread"),
             numbers::counted(typed.repeat, "run"),
@@ -212,7 +212,7 @@ impl Report {
             "method": self.method(),
             "n": self.named.n.unwrap_or(1),
             "preview": typed.choices.preview.as_deref().unwrap_or("full"),
-            "dtype": global.dtype,
+            "dtype": global.dtype(),
             "device": global.device,
             "threads": threads,
             "seed": typed.seed,

@@ -13,19 +13,19 @@ use crate::{
 };
 
 /// Accuracy over N and over cost, and the correlation of scores over scales where it is known; each with its file name.
-pub(super) fn charts(summary: &Summary, consistency: &[Consistency]) -> Vec<(&'static str, Chart)> {
+/// `graded` says that verdicts are shares instead of right or wrong.
+pub(super) fn charts(summary: &Summary, graded: bool, consistency: &[Consistency]) -> Vec<(&'static str, Chart)> {
+    let (name, what) = if graded { ("Score", "score") } else { ("Accuracy", "share of right pictures") };
+    let over = |title: &str, label: &str, spacing, x: fn(&Row) -> f64| Chart {
+        title: format!("{name} against {title}"),
+        x: Axis { label: label.to_owned(), spacing },
+        y: Axis { label: format!("{what}, mean of the tasks, with 95 % intervals"), spacing: Spacing::Even },
+        lines: lines(summary, x),
+    };
+    let cost = "GFLOP an image, decodes and scorings included";
     let mut all = vec![
-        ("accuracy-by-n", accuracy(summary, "Accuracy against N", "N", Spacing::Doubling, |row| row.n as f64)),
-        (
-            "accuracy-by-cost",
-            accuracy(
-                summary,
-                "Accuracy against total cost",
-                "GFLOP an image, decodes and scorings included",
-                Spacing::Ratio,
-                |row| row.cost.flops / 1e9,
-            ),
-        ),
+        ("accuracy-by-n", over("N", "N", Spacing::Doubling, |row| row.n as f64)),
+        ("accuracy-by-cost", over("total cost", cost, Spacing::Ratio, |row| row.cost.flops / 1e9)),
     ];
     if !consistency.is_empty() {
         all.push(("consistency", correlations(consistency)));
@@ -33,7 +33,8 @@ pub(super) fn charts(summary: &Summary, consistency: &[Consistency]) -> Vec<(&'s
     all
 }
 
-fn accuracy(summary: &Summary, title: &str, label: &str, spacing: Spacing, x: impl Fn(&Row) -> f64) -> Chart {
+/// A line a method, with a point for every size.
+fn lines(summary: &Summary, x: impl Fn(&Row) -> f64) -> Vec<Line> {
     let mut lines: Vec<Line> = vec![];
     for row in &summary.methods {
         let point = Point { x: x(row), y: row.overall, interval: Some(row.interval) };
@@ -42,11 +43,7 @@ fn accuracy(summary: &Summary, title: &str, label: &str, spacing: Spacing, x: im
             None => lines.push(Line { name: row.method.clone(), points: vec![point] }),
         }
     }
-    let y = Axis {
-        label: "share of right pictures, mean of the tasks, with 95 % intervals".to_owned(),
-        spacing: Spacing::Even,
-    };
-    Chart { title: title.to_owned(), x: Axis { label: label.to_owned(), spacing }, y, lines }
+    lines
 }
 
 fn correlations(consistency: &[Consistency]) -> Chart {

@@ -51,7 +51,8 @@ fn fetch(hub: &Hub, entry: &Entry, folder: &Path, talk: &Talk) -> Result<()> {
     let there = entry.presence(&Folder::Disk(folder.to_owned()));
     if there.iter().all(|file| file.found.is_some()) {
         talk.note(&format!("{}: is there already", entry.name));
-        return Ok(());
+        let found = there.iter().filter_map(|file| Some((file.file, file.found.as_ref()?)));
+        return found.filter(|_| talk.json).try_for_each(|(file, path)| say(talk, entry, file, path));
     }
     if let Source::Elsewhere(place) = entry.source {
         let missing: Vec<&str> = there.iter().filter(|file| file.found.is_none()).map(|file| file.file).collect();
@@ -69,15 +70,20 @@ fn fetch(hub: &Hub, entry: &Entry, folder: &Path, talk: &Talk) -> Result<()> {
         if let Some(bar) = shown.bar {
             bar.finish_and_clear();
         }
-        let bytes = place.metadata().map_or(0, |about| about.len());
-        talk.result(&if talk.json {
-            let (path, name) = (place.display().to_string(), entry.name);
-            json!({ "name": name, "file": file, "path": path, "bytes": bytes }).to_string()
-        } else {
-            format!("{}: {file}, {}", entry.name, numbers::bytes(bytes))
-        })?;
+        say(talk, entry, &file, &place)?;
     }
     Ok(())
+}
+
+/// Prints where a file is.
+fn say(talk: &Talk, entry: &Entry, file: &str, place: &Path) -> Result<()> {
+    let bytes = place.metadata().map_or(0, |about| if about.is_file() { about.len() } else { 0 });
+    talk.result(&if talk.json {
+        let (path, name) = (place.display().to_string(), entry.name);
+        json!({ "name": name, "file": file, "path": path, "bytes": bytes }).to_string()
+    } else {
+        format!("{}: {file}, {}", entry.name, numbers::bytes(bytes))
+    })
 }
 
 /// Shows a download.

@@ -19,12 +19,18 @@ pub(super) struct Findings {
     title: String,
     summary: Summary,
     consistency: Vec<Consistency>,
+    graded: bool,
     notes: Vec<String>,
 }
 
 impl Findings {
     pub(super) fn new(title: &str, summary: Summary, consistency: Vec<Consistency>) -> Self {
-        Self { title: title.to_owned(), summary, consistency, notes: vec![] }
+        Self { title: title.to_owned(), summary, consistency, graded: false, notes: vec![] }
+    }
+
+    /// The same of a judge whose verdicts are shares instead of right or wrong, if `graded`.
+    pub(super) fn graded(self, graded: bool) -> Self {
+        Self { graded, ..self }
     }
 
     /// The same with what a reader of the numbers should know, a line each.
@@ -156,7 +162,8 @@ impl Findings {
         put("summary.json", format!("{:#}\n", self.json()).as_bytes())?;
         put("table.txt", self.words().as_bytes())?;
         put("table.md", self.markdown().as_bytes())?;
-        let charts = if self.painted() { charts::charts(&self.summary, &self.consistency) } else { vec![] };
+        let charts =
+            if self.painted() { charts::charts(&self.summary, self.graded, &self.consistency) } else { vec![] };
         for (name, chart) in charts {
             put(&format!("{name}.svg"), chart.to_svg().as_bytes())?;
             chart.to_image().save(folder.join(format!("{name}.png")))?;

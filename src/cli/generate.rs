@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use super::{
     arguments::{self, Global},
     code, numbers,
-    outputs::Place,
+    outputs::{IMAGE, Place, REPORT, TRACE, TREE},
     progress::Progress,
-    request::{Request, USUAL_DTYPE},
+    request::Request,
     system,
     talk::Talk,
 };
@@ -31,16 +31,19 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, talk: &Talk) -> 
     if let Some(version) = request.painted_by.as_ref().filter(|version| *version != env!("CARGO_PKG_VERSION")) {
         talk.note(&format!("version {version} painted that image; this is another, which may paint a different one"));
     }
-    if let Some(dtype) = request.painted_in.as_ref().filter(|dtype| **dtype != global.dtype) {
-        talk.note(&format!("that image was painted with --dtype {dtype}; {} may paint a different one", global.dtype));
+    let global = &Global { dtype: global.dtype.clone().or(request.painted_in.clone()), ..global.clone() };
+    if let Some(dtype) = request.painted_in.as_ref().filter(|dtype| *dtype != global.dtype()) {
+        talk.note(&format!(
+            "that image was painted with --dtype {dtype}; {} may paint a different one",
+            global.dtype()
+        ));
     }
     let (weights, judging) = (request.weights.as_deref(), request.judging.as_ref());
     let system = system::open_within(typed.limit, &request.model, weights, judging, global)?;
     let settings = request.settings(system.defaults());
     let settings = system::fitted(&system, settings, &request.wish, typed.limit, talk)?;
     let pipeline = system.pipeline(&settings)?;
-    let mut studio = Studio::new(&request, &system, pipeline.as_ref(), &settings)?;
-    studio.record_dtype(&global.dtype);
+    let studio = Studio::new(&request, &system, pipeline.as_ref(), &settings)?;
     studio.warn(talk);
     let mut progress = Progress::new(talk, request.prompts.texts.len() > 1);
     let mut worst = 0;
@@ -72,16 +75,9 @@ impl<'a> Studio<'a> {
         let (plan, named) = request.wish.plan(pipeline.scales().len(), system.defaults())?;
         let mut search = system::search(system, pipeline);
         search.preview = request.preview;
-        search.settings = request.recorded(settings, named);
+        search.settings = request.recorded(system, settings, named);
         search.check(&plan)?;
         Ok(Self { request, system, search, plan, named })
-    }
-
-    /// Rounded matrices paint other pictures, so that the record has to name them.
-    fn record_dtype(&mut self, dtype: &str) {
-        if dtype != USUAL_DTYPE {
-            self.search.settings.insert("dtype".to_owned(), dtype.into());
-        }
     }
 
     /// What is good to know before anything is painted.
@@ -132,15 +128,16 @@ impl<'a> Studio<'a> {
         let image = Record::of(trace).beside(outcome.winner().image.clone()).encode()?;
         let tree = outputs.tree.as_ref().map(|_| Png::new(tree::picture(trace, album)).encode()).transpose()?;
         let report = outputs.report.as_ref().map(|_| html::search::page(trace, album)).transpose()?;
-        let image = outputs.image.save(stem, ".png", &image)?;
+        let stem = &outputs.free(stem);
+        let image = outputs.image.save(stem, IMAGE, &image)?;
         let save = |place: &Option<Place>, end: &str, bytes: Option<Vec<u8>>| {
             place.as_ref().zip(bytes).map(|(place, bytes)| place.save(stem, end, &bytes)).transpose()
         };
         Ok(Written {
             image,
-            trace: save(&outputs.trace, ".trace.json", Some(trace.to_json().into_bytes()))?,
-            tree: save(&outputs.tree, ".tree.png", tree)?,
-            report: save(&outputs.report, ".report.html", report.map(String::into_bytes))?,
+            trace: save(&outputs.trace, TRACE, Some(trace.to_json().into_bytes()))?,
+            tree: save(&outputs.tree, TREE, tree)?,
+            report: save(&outputs.report, REPORT, report.map(String::into_bytes))?,
         })
     }
 

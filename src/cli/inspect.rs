@@ -39,7 +39,9 @@ impl Found {
     fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(Error::io(path))?;
         if bytes.starts_with(PNG) {
-            return Ok(Self::Image(Png::open(path)?, Box::new(repeat::record(path)?)));
+            let png = Png::open(path)?;
+            let record = repeat::record(path, &png)?;
+            return Ok(Self::Image(png, Box::new(record)));
         }
         let hint = "give a PNG that `ttsvar generate` wrote, or a trace that its --trace wrote";
         let neither = || Error::file(path, "neither a PNG nor a trace").with_hint(hint);

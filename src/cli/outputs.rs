@@ -18,6 +18,12 @@ pub(super) enum Place {
     Folder(PathBuf),
 }
 
+/// How the names of the files of a search end.
+pub(super) const IMAGE: &str = ".png";
+pub(super) const TRACE: &str = ".trace.json";
+pub(super) const TREE: &str = ".tree.png";
+pub(super) const REPORT: &str = ".report.html";
+
 /// Where everything goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Outputs {
@@ -43,11 +49,25 @@ impl Outputs {
         let outputs = Self { image, trace, tree, report };
         let all = [Some(&outputs.image), outputs.trace.as_ref(), outputs.tree.as_ref(), outputs.report.as_ref()];
         let files: Vec<&PathBuf> = all.iter().flatten().filter_map(|place| place.file()).collect();
-        if let Some(twice) = files.iter().enumerate().find(|(i, path)| files[..*i].contains(path)) {
-            return Err(Error::file(twice.1, "two results cannot be the same file").with_hint("give each its own name"));
+        let places: Vec<PathBuf> = files.iter().map(|path| true_path(path)).collect();
+        if let Some(twice) = (0..files.len()).find(|&i| places[..i].contains(&places[i])) {
+            return Err(
+                Error::file(files[twice], "two results cannot be the same file").with_hint("give each its own name")
+            );
         }
         all.into_iter().flatten().try_for_each(Place::check)?;
         Ok(outputs)
+    }
+
+    /// `stem`, with a number where one of its files would have a name that is taken, so that all files of a search have one
+    /// name.
+    pub(super) fn free(&self, stem: &str) -> String {
+        let places = [(Some(&self.image), IMAGE), (self.trace.as_ref(), TRACE)];
+        let places = places.into_iter().chain([(self.tree.as_ref(), TREE), (self.report.as_ref(), REPORT)]);
+        let places: Vec<_> = places.filter_map(|(place, end)| Some((place?.folder()?, end))).collect();
+        let taken = |name: &String| places.iter().any(|(folder, end)| folder.join(format!("{name}{end}")).exists());
+        let mut names = (1..).map(|i| if i == 1 { stem.to_owned() } else { format!("{stem}-{i}") });
+        names.find(|name| !taken(name)).unwrap_or_else(|| stem.to_owned())
     }
 
     /// Whether the candidates are shown, so that their pictures have to be kept.
@@ -81,6 +101,13 @@ impl Place {
         match self {
             Self::File(path) => Some(path),
             Self::Folder(_) => None,
+        }
+    }
+
+    fn folder(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(_) => None,
+            Self::Folder(path) => Some(path),
         }
     }
 
@@ -127,6 +154,12 @@ impl Place {
             }
         })
     }
+}
+
+/// A file's path as no other spelling has it; the file need not be there, its folder has to.
+fn true_path(path: &Path) -> PathBuf {
+    let folder = parent(path).canonicalize().unwrap_or_else(|_| parent(path).to_owned());
+    folder.join(path.file_name().unwrap_or_default())
 }
 
 /// The folder of a file.

@@ -25,9 +25,17 @@ impl Prompts {
             (Some("-"), _) => Self::of_stdin(),
             (_, Some(path)) if path == Path::new("-") => Self::of_stdin(),
             (_, Some(path)) => Self::of_list(path, fs::read(path).map_err(Error::io(path))?),
-            (Some(text), None) => Ok(Self { texts: vec![request::prompt(text, "the prompt")?], list: false }),
+            (Some(text), None) => Self::one(text),
             (None, None) => Err(Error::input("there is no prompt").with_hint(SAY)),
         }
+    }
+
+    /// A prompt that is what it says, also if that is `-`.
+    ///
+    /// # Errors
+    /// It is empty.
+    pub(super) fn one(text: &str) -> Result<Self> {
+        Ok(Self { texts: vec![request::prompt(text, "the prompt")?], list: false })
     }
 
     fn of_stdin() -> Result<Self> {

@@ -19,16 +19,24 @@ use crate::{
 /// The record of an image.
 ///
 /// # Errors
-/// The file cannot be read, or is not of this program.
-pub(super) fn record(path: &Path) -> Result<Record> {
-    let found = Record::read(&Png::open(path)?).map_err(|error| {
+/// The picture does not say where it comes from.
+pub(super) fn record(path: &Path, png: &Png) -> Result<Record> {
+    let found = Record::read(png).map_err(|error| {
         let hint = error.hint().unwrap_or_default().to_owned();
         Error::file(path, error.to_string()).with_hint(hint)
     })?;
-    let record = found.ok_or_else(|| {
+    found.ok_or_else(|| {
         Error::file(path, "this picture does not say how it was painted")
             .with_hint("only PNG files that `ttsvar generate` wrote and no other program changed do")
-    })?;
+    })
+}
+
+/// The record of an image that this program can paint again.
+///
+/// # Errors
+/// The file cannot be read, is not of this program, or code chose that this program does not have.
+pub(super) fn repeatable(path: &Path) -> Result<Record> {
+    let record = record(path, &Png::open(path)?)?;
     check(path, &record)?;
     Ok(record)
 }
@@ -56,9 +64,6 @@ pub(super) fn fill(typed: &mut Generate, record: Record) -> Result<Source> {
     let text = |name: &str| record.settings.get(name).and_then(Value::as_str).map(str::to_owned);
     let number = |name: &str| record.settings.get(name).and_then(Value::as_f64);
     let whole = |name: &str| record.settings.get(name).and_then(Value::as_u64).map(|value| value as usize);
-    if typed.prompt.is_none() && typed.prompts.is_none() {
-        typed.prompt = Some(record.prompt.clone());
-    }
     fill_one(&mut typed.negative, record.negative.clone());
     fill_one(&mut typed.model.model, Some(record.model.clone()));
     fill_one(&mut typed.model.scorer, text("scorers"));

@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     Result,
-    bundle::{DEMO, Judging, Settings},
+    bundle::{DEMO, Judging, Settings, System},
     hub::description::Defaults,
     pipelines::Size,
     report::Record,
-    request::{Look, Named, Source, Wish, new_seed, plan_file, preview, recorded, scorers},
+    request::{Look, Named, Source, Wish, new_seed, plan_file, preview, recorded},
 };
 
 /// A job for `generate`.
@@ -38,29 +38,25 @@ pub(super) struct Request {
     pub painted_in: Option<String>,
 }
 
-/// What matrices are kept in where nothing else is recorded.
-pub(super) const USUAL_DTYPE: &str = "f32";
-
 impl Request {
     /// # Errors
     /// Whatever cannot be done as asked.
     pub(super) fn read(typed: &Generate) -> Result<Self> {
         let mut typed = typed.clone();
-        let record = typed.from.as_deref().map(repeat::record).transpose()?;
+        let record = typed.from.as_deref().map(repeat::repeatable).transpose()?;
         let painted_by = record.as_ref().map(|record| record.version.clone());
-        let dtype =
-            |record: &Record| record.settings.get("dtype").and_then(Value::as_str).unwrap_or(USUAL_DTYPE).to_owned();
+        let dtype = |record: &Record| record.settings.get("dtype").and_then(Value::as_str).unwrap_or("f32").to_owned();
         let painted_in = record.as_ref().map(dtype);
+        let before = record.as_ref().filter(|_| typed.prompt.is_none() && typed.prompts.is_none());
+        let before = before.map(|record| Prompts::one(&record.prompt)).transpose()?;
         let source = match record {
             Some(record) => repeat::fill(&mut typed, record)?,
-            None => match &typed.method.plan {
-                Some(path) => Source::Plan(plan_file(path)?, Named::default()),
-                None => Source::Method(named(&typed.method)?),
-            },
+            None => source(&typed.method)?,
         };
         let wish = wish(source, &typed.choices)?;
         let look = look(&typed.canvas, typed.drawing)?;
-        let prompts = Prompts::read(typed.prompt.as_deref(), typed.prompts.as_deref())?;
+        let typed_prompts = || Prompts::read(typed.prompt.as_deref(), typed.prompts.as_deref());
+        let prompts = before.map_or_else(typed_prompts, Ok)?;
         let outputs = Outputs::read(&typed.outputs, prompts.list)?;
         Ok(Self {
             prompts,
@@ -84,10 +80,8 @@ impl Request {
     }
 
     /// The settings as they are recorded, so that [`repeat`] finds them.
-    pub(super) fn recorded(&self, settings: &Settings, named: Named) -> Map<String, Value> {
-        let mut recorded = recorded(&self.model, named, &self.look, settings);
-        recorded.extend(self.judging.as_ref().map(scorers));
-        recorded
+    pub(super) fn recorded(&self, system: &System, settings: &Settings, named: Named) -> Map<String, Value> {
+        recorded(system, &self.model, named, &self.look, settings)
     }
 }
 
@@ -105,6 +99,17 @@ pub(super) fn wish(source: Source, choices: &Choices) -> Result<Wish> {
     };
     wish.check()?;
     Ok(wish)
+}
+
+/// The plan file that was typed, or else the method.
+///
+/// # Errors
+/// The file cannot be read or is none, or a name is not known.
+pub(super) fn source(typed: &Method) -> Result<Source> {
+    match &typed.plan {
+        Some(path) => Ok(Source::Plan(plan_file(path)?, Named::default())),
+        None => Ok(Source::Method(named(typed)?)),
+    }
 }
 
 /// What was typed of a method.

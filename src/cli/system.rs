@@ -27,7 +27,7 @@ pub(super) fn open_within(
     judging: Option<&Judging>,
     global: &Global,
 ) -> Result<System> {
-    system::open_judged(model, weights, judging, limit.memory.is_none(), &global.dtype, &global.device)
+    system::open_judged(model, weights, judging, limit.memory.is_none(), global.dtype(), &global.device)
 }
 
 /// The scorers alone, and whether they are the demo's.
@@ -36,7 +36,7 @@ pub(super) fn open_within(
 /// As [`open`].
 pub(super) fn scorers(typed: &Model, global: &Global) -> Result<(Vec<Judge>, bool)> {
     let (model, weights) = (typed.model.as_deref(), typed.weights.as_deref());
-    system::scorers(model, weights, judging(typed)?.as_ref(), &global.dtype, &global.device)
+    system::scorers(model, weights, judging(typed)?.as_ref(), global.dtype(), &global.device)
 }
 
 /// The scorers that were typed.

@@ -52,9 +52,12 @@ impl Table {
     pub(super) fn lines(&self) -> Vec<String> {
         let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
-        let cell = |column: usize, text: &str| match self.columns[column] {
-            Align::Left => format!("{text:<0$}", widths[column]),
-            Align::Right => format!("{text:>0$}", widths[column]),
+        let cell = |column: usize, text: &str| {
+            let blanks = " ".repeat(widths[column] - text.chars().count()); // a format's width ends at 65,535
+            match self.columns[column] {
+                Align::Left => format!("{text}{blanks}"),
+                Align::Right => format!("{blanks}{text}"),
+            }
         };
         let line = |row: &Vec<String>| {
             let cells: Vec<String> = row.iter().enumerate().map(|(column, text)| cell(column, text)).collect();
@@ -73,6 +76,14 @@ impl std::fmt::Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_may_be_wider_than_any_screen() {
+        let mut table = Table::plain(2);
+        table.row(["a".into(), "x".repeat(70_000)]);
+        table.row(["bc".into(), "y".into()]);
+        assert_eq!(table.lines().iter().map(String::len).collect::<Vec<_>>(), [70_004, 5]);
+    }
 
     #[test]
     fn columns_are_as_wide_as_they_need_to_be() {

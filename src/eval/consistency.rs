@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Result,
     pipelines::Prompt,
-    search::{Blend, Event, Listener, Plan, Search, run},
+    search::{Blend, Event, Listener, Plan, Search, number, run},
 };
 
 /// The scores of one row after every scale, the last one finished.
@@ -24,6 +24,7 @@ pub struct Path {
     /// Which of the rows that were painted together.
     pub row: usize,
     /// One score for each scale.
+    #[serde(with = "number::list")]
     pub scores: Vec<f32>,
 }
 

@@ -98,6 +98,9 @@ impl Experiment {
         for contender in file.contenders {
             contender.read(scales, &mut contenders)?;
         }
+        if contenders.is_empty() {
+            return Err(Error::input("an experiment without a contender"));
+        }
         check_names(&contenders)?;
         let ExperimentFile { title, prompts, samples, consistency, .. } = file;
         Ok(Self { title, prompts, samples, consistency, contenders })
@@ -108,6 +111,9 @@ impl ContenderFile {
     fn read(self, scales: usize, all: &mut Vec<Contender>) -> Result<()> {
         let sizes = match &self.n {
             Sizes::One(n) => vec![*n],
+            Sizes::Several(sizes) if sizes.is_empty() => {
+                return Err(Error::input("a contender with an empty list `n`"));
+            }
             Sizes::Several(sizes) => sizes.clone(),
         };
         for n in sizes {
@@ -165,5 +171,7 @@ mod tests {
         assert!(fails(&format!("{head}n = 1\n")).contains("either"));
         assert!(fails(&format!("{head}n = 1\nmethod = 'fastest'\n")).contains("line 6"));
         assert!(fails(&format!("{head}n = [2, 2]\nmethod = 'tts-var'\n")).contains("twice"));
+        assert!(fails(&format!("{head}n = []\nmethod = 'tts-var'\n")).contains("empty list"));
+        assert!(fails("title = 't'\nprompts = 6\nsamples = 1\ncontender = []\n").contains("without a contender"));
     }
 }

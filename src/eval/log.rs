@@ -2,6 +2,7 @@
 //! short, at any moment, goes on from there.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
@@ -31,8 +32,11 @@ pub struct Setup {
     pub seed: u64,
     /// What the generator was set to.
     pub settings: Map<String, Value>,
-    /// Who competes.
+    /// Who competes, or did when this was begun.
     pub contenders: Vec<Contender>,
+    /// Where the pictures of contenders lie that were made elsewhere.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pictures: BTreeMap<String, PathBuf>,
 }
 
 /// An open folder.
@@ -67,7 +71,8 @@ impl Log {
             }
             Some(before) => setup.continues(before).map_err(|what| differs(folder, what))?,
         }
-        let text = serde_json::to_string_pretty(setup).expect("a setup is JSON");
+        let all = before.clone().map_or_else(|| setup.clone(), |before| setup.clone().joined(before));
+        let text = serde_json::to_string_pretty(&all).expect("a setup is JSON");
         file::replace(&setup_path, text.as_bytes()).map_err(Error::io(&setup_path))?;
         let records = if before.is_some() { read_lines(&path)? } else { vec![] };
         let lines = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
@@ -106,12 +111,23 @@ impl Setup {
         seed: u64,
     ) -> Self {
         let (schema, version) = (SCHEMA.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-        Self { schema, version, suite, samples, seed, settings, contenders: contenders.to_vec() }
+        let pictures = BTreeMap::new();
+        Self { schema, version, suite, samples, seed, settings, contenders: contenders.to_vec(), pictures }
+    }
+
+    /// The same with everyone who competed `before`, since their lines stay.
+    fn joined(mut self, before: Self) -> Self {
+        let absent: Vec<Contender> =
+            before.contenders.into_iter().filter(|one| !self.contenders.iter().any(|two| two == one)).collect();
+        self.contenders.extend(absent);
+        self.pictures = before.pictures.into_iter().chain(self.pictures).collect();
+        self
     }
 
     /// Whether this goes on where `before` stopped; else what differs.
     fn continues(&self, before: &Self) -> Result<(), &'static str> {
         let clash = |one: &Contender| before.contenders.iter().any(|two| two.is(&one.method, one.n) && two != one);
+        let moved = |(name, path): (&String, &PathBuf)| before.pictures.get(name).is_some_and(|old| old != path);
         let differing = [
             (self.schema != before.schema, "format"),
             (self.version != before.version, "version of the program"),
@@ -120,6 +136,7 @@ impl Setup {
             (self.seed != before.seed, "seed"),
             (self.settings != before.settings, "model or its settings"),
             (self.contenders.iter().any(clash), "plan of a method"),
+            (self.pictures.iter().any(moved), "folder of pictures under the same name"),
         ];
         differing.iter().find(|(differs, _)| *differs).map_or(Ok(()), |(_, what)| Err(*what))
     }

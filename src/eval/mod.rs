@@ -21,7 +21,7 @@ pub use contender::Contender;
 pub use experiment::Experiment;
 pub use log::{Log, Setup};
 pub use record::{Record, Spent};
-pub use runner::{Evaluation, Judged, Try, open_tries};
+pub use runner::{Evaluation, Judged, Try, check_tries, open_tries};
 pub use summary::{Gain, Row, Summary};
 
 use serde_json::Value;

@@ -12,10 +12,9 @@ use crate::{
     search::{Cost, Outcome, Plan, Search, Silent, Weighted, run},
 };
 
-/// Whether a plan chooses among finished rows only, given the number of scales.
+/// Whether a plan chooses among finished rows only, and by their scores, given the number of scales.
 pub fn shares(plan: &Plan, scales: usize) -> bool {
-    plan.rounds() == 1
-        && plan.stages().iter().all(|stage| stage.scale + 1 == scales && stage.select.features().is_none())
+    plan.rounds() == 1 && plan.stages().iter().all(|stage| stage.scale + 1 == scales && stage.select.scores())
 }
 
 /// Rows of one prompt and seed, painted to the end and scored.

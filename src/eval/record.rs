@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Case, Contender, Verdict};
-use crate::search::Outcome;
+use crate::search::{Outcome, number};
 
 /// An image and its verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct Record {
     /// Why.
     pub reason: String,
     /// What the search's own scorer thought of it, if a search painted it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "number::optional", skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
     /// What it took.
     pub cost: Spent,

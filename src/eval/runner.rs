@@ -37,7 +37,7 @@ pub struct Evaluation<'a> {
     pub samples: usize,
     /// What the seeds of the tries come from.
     pub seed: u64,
-    /// Tries that run side by side, each on one thread.
+    /// Tries that run side by side, each on one thread; where it is one, it takes all threads.
     pub workers: usize,
 }
 
@@ -74,6 +74,23 @@ pub fn open_tries(cases: usize, samples: usize, contenders: &[Contender], known:
     tries.map(missing).filter(|one| !one.contenders.is_empty()).collect()
 }
 
+/// Whether an evaluation of so many prompts with so many tries each is one.
+///
+/// # Errors
+/// There are no tries, or more than could ever be meant.
+pub fn check_tries(cases: usize, samples: usize) -> Result<()> {
+    const MOST: usize = 10_000_000;
+    if samples == 0 {
+        return Err(Error::input("--samples is 0, but every prompt needs at least 1 try")
+            .with_hint("choose 4 to tell methods apart"));
+    }
+    if cases.checked_mul(samples).is_none_or(|tries| tries > MOST) {
+        return Err(Error::input(format!("{samples} tries with each of {cases} prompts are more than {MOST} images"))
+            .with_hint("choose 4 tries to tell methods apart"));
+    }
+    Ok(())
+}
+
 impl Evaluation<'_> {
     /// Images that it takes in all.
     pub fn images(&self) -> usize {
@@ -97,6 +114,7 @@ impl Evaluation<'_> {
     /// # Errors
     /// The first error of a search, of the judge or of `keep`; the tries under way are given up.
     pub fn run(&self, known: &[Record], mut keep: impl FnMut(Judged) -> Result<()>) -> Result<()> {
+        check_tries(self.suite.cases().len(), self.samples)?;
         for contender in self.contenders {
             self.search.check(&contender.plan)?;
         }

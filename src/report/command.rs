@@ -34,7 +34,13 @@ const FLAGS: [(&str, &str); 10] = [
 pub(super) fn command(trace: &Trace) -> Command {
     let text = |name: &str| trace.settings.get(name).and_then(plain);
     let mut words = vec!["ttsvar".to_owned(), "generate".to_owned()];
-    let mut flag = |name: &str, value: String| words.extend([name.to_owned(), quoted(&value)]);
+    let mut flag = |name: &str, value: String| {
+        if value.starts_with('-') {
+            words.push(format!("{name}={}", quoted(&value))); // cannot be taken for a flag
+        } else {
+            words.extend([name.to_owned(), quoted(&value)]);
+        }
+    };
     if let Some(negative) = &trace.negative {
         flag("--negative", negative.clone());
     }

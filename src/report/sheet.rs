@@ -70,8 +70,11 @@ fn caption(canvas: &mut Canvas, left: usize, top: usize, prompt: &str) {
 }
 
 fn draw(canvas: &mut Canvas, left: usize, top: usize, side: &Side) {
-    let image = side.image.resize(PICTURE, PICTURE, Filter::Bicubic);
-    canvas.picture(&image, left, top, 0.0, WHITE);
+    let (width, height) = (side.image.width(), side.image.height());
+    let fitted = |size: usize| (size * PICTURE / width.max(height).max(1)).max(1); // the aspect stays
+    let image = side.image.resize(fitted(width), fitted(height), Filter::Bicubic);
+    let (right, down) = ((PICTURE - fitted(width)) / 2, (PICTURE - fitted(height)) / 2);
+    canvas.picture(&image, left + right, top + down, 0.0, WHITE);
     let colour = if side.right { RIGHT } else { WRONG };
     canvas.frame(Rect { left, top, width: PICTURE, height: PICTURE }, 2, colour);
     let (x, base) = (left as f32 + 4.0, (top + PICTURE + 20) as f32);

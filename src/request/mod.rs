@@ -15,20 +15,20 @@ use serde_json::{Map, Value};
 
 use crate::{
     Error, Result,
-    bundle::{Judging, Settings},
+    bundle::{DType, Settings, System},
 };
 
-/// What a model was asked for, as traces, pictures and evaluations record it.
-pub fn recorded(model: &str, named: Named, look: &Look, settings: &Settings) -> Map<String, Value> {
+/// What a system that goes by the name `model` was asked for, as traces, pictures and evaluations record it. Matrices that are
+/// not kept in f32 paint other pictures, so that the record has to name them; so do scorers that are not the model's own.
+pub fn recorded(system: &System, model: &str, named: Named, look: &Look, settings: &Settings) -> Map<String, Value> {
     let mut recorded = Map::from_iter([("model".to_owned(), Value::from(model))]);
     recorded.extend(named.recorded());
     recorded.extend(look.recorded(settings));
+    recorded.extend(system.judging().map(|judging| ("scorers".to_owned(), judging.to_string().into())));
+    if system.dtype() != DType::F32 {
+        recorded.insert("dtype".to_owned(), system.dtype().as_str().into());
+    }
     recorded
-}
-
-/// Scorers that were asked for, as they are recorded.
-pub fn scorers(judging: &Judging) -> (String, Value) {
-    ("scorers".to_owned(), judging.to_string().into())
 }
 
 /// A prompt without blanks around it; `what` names it in errors.

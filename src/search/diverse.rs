@@ -17,7 +17,7 @@ pub struct Diverse {
 }
 
 /// `keep` different rows of `x`, at most as many as it has. Where fewer rows are distinct, those go on and the
-/// remaining rows fill up in their order.
+/// remaining rows fill up in their order, those with broken features last.
 pub fn diverse(x: &Matrix, keep: usize, stream: &mut Stream) -> Diverse {
     let finite = |row: &usize| x.row(*row).iter().all(|value| value.is_finite());
     let (sound, lost): (Vec<usize>, Vec<usize>) = (0..x.rows()).partition(finite);
@@ -25,7 +25,7 @@ pub fn diverse(x: &Matrix, keep: usize, stream: &mut Stream) -> Diverse {
     let distinct = firsts.len();
     let (mut rows, clusters) =
         if distinct < keep { alike(x, &sound, firsts) } else { clustered(x, &sound, keep, stream) };
-    fill(&mut rows, keep, x.rows());
+    fill(&mut rows, keep, sound.iter().chain(&lost));
     Diverse { rows, clusters, lost, distinct }
 }
 
@@ -64,10 +64,10 @@ fn clustered(x: &Matrix, sound: &[usize], keep: usize, stream: &mut Stream) -> (
 }
 
 /// Adds rows that are not there yet, in their order, until there are `keep`.
-fn fill(rows: &mut Vec<usize>, keep: usize, all: usize) {
-    for row in 0..all {
-        if rows.len() < keep && !rows.contains(&row) {
-            rows.push(row);
+fn fill<'r>(rows: &mut Vec<usize>, keep: usize, all: impl Iterator<Item = &'r usize>) {
+    for row in all {
+        if rows.len() < keep && !rows.contains(row) {
+            rows.push(*row);
         }
     }
 }

@@ -127,7 +127,7 @@ impl Plan {
         self.rounds
     }
 
-    /// The score at which a further round is not worth it; none where there is one round only.
+    /// The score at which a further round is not worth it; none for plans that are carried out once whatever comes.
     pub fn enough(&self) -> Option<f32> {
         self.enough
     }

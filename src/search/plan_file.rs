@@ -9,7 +9,7 @@
 //! select = { cluster = "pca" }
 //! ```
 
-use std::fmt::Write;
+use std::fmt::{Display, LowerExp, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,7 @@ impl Plan {
     pub fn to_toml(&self) -> String {
         let mut text = format!("start = {}\n", self.start());
         if let Some(enough) = self.enough() {
+            let enough = number(enough);
             writeln!(text, "rounds = {}\nenough = {enough}", self.rounds()).expect("writing to a string cannot fail");
         }
         for Stage { scale, width, select } in self.stages() {
@@ -93,11 +94,16 @@ fn inline(select: &Select) -> String {
         Select::Cluster { features } => format!("{{ cluster = \"{features}\" }}"),
         Select::Resample { potential, lambda, draw } => {
             let draw = if *draw == Draw::default() { String::new() } else { format!(", draw = \"{draw}\"") };
-            format!("{{ resample = \"{potential}\", lambda = {lambda}{draw} }}")
+            format!("{{ resample = \"{potential}\", lambda = {}{draw} }}", number(*lambda))
         }
         Select::Top { k } => format!("{{ top = {k} }}"),
         Select::Drop => "{ drop = \"random\" }".to_owned(),
     }
+}
+
+/// A number as TOML reads it: what has no fraction is a whole number there, and those end at 2^63.
+fn number<T: Copy + Into<f64> + Display + LowerExp>(value: T) -> String {
+    if value.into().abs() < 1e15 { value.to_string() } else { format!("{value:e}") }
 }
 
 fn unreadable(text: &str, error: &toml::de::Error) -> Error {

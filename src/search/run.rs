@@ -280,6 +280,11 @@ impl<'a> Course<'a> {
             let ids = self.ids(&rows);
             self.warn(Warning::LostScores { scale, ids })?;
         }
+        let infinite: Vec<usize> = (0..scores.len()).filter(|&row| scores[row] == f32::INFINITY).collect();
+        if !infinite.is_empty() {
+            let ids = self.ids(&infinite);
+            self.warn(Warning::InfiniteScores { scale, ids })?;
+        }
         self.scores = Some(scores.clone());
         Ok(scores)
     }
@@ -363,7 +368,11 @@ impl<'a> Course<'a> {
         rows.iter().map(|&row| self.alive[row]).collect()
     }
 
+    /// Warns of something, once.
     fn warn(&mut self, warning: Warning) -> Result<()> {
+        if self.trace.warnings.contains(&warning) {
+            return Ok(());
+        }
         self.listener.on(&Event::Warned(&warning))?;
         self.trace.warnings.push(warning);
         Ok(())

@@ -62,12 +62,15 @@ impl<'a> Search<'a> {
         self.scorers.iter().map(|one| one.scorer.flops(images)).sum()
     }
 
-    /// Whether this search can follow the plan: see [`Plan::check`]; every kind of features must be there too.
+    /// Whether this search can follow the plan: see [`Plan::check`]; a scorer and every kind of features must be there too.
     ///
     /// # Errors
-    /// [`Error::Input`] names the scale that cannot be done.
+    /// [`Error::Input`] names the scale that cannot be done, or what is missing.
     pub fn check(&self, plan: &Plan) -> Result<()> {
         plan.check(self.pipeline.scales().len())?;
+        if self.scorers.is_empty() {
+            return Err(Error::input("a search without a scorer").with_hint("`Search::judged_by` takes at least one"));
+        }
         if self.scorers.len() > 1 && plan.rounds() > 1 {
             return Err(Error::input("a mix of scorers cannot judge rounds that are painted one after the other")
                 .with_hint("name one scorer, or take a method whose rows stand side by side, such as best-of-n"));

@@ -16,11 +16,12 @@ pub enum Warning {
         /// Whose scores they are.
         ids: Vec<usize>,
     },
-    /// Weights are infinite. Those candidates share all the weight evenly.
+    /// Scores are infinite, or the weights that were formed of them. Such candidates win against every number, and in a draw
+    /// share all the weight evenly.
     InfiniteScores {
-        /// Where the weights were formed.
+        /// Where the scores were given.
         scale: usize,
-        /// Whose weights they are.
+        /// Whose scores they are.
         ids: Vec<usize>,
     },
     /// No candidate has any weight. All are drawn evenly.

@@ -22,14 +22,14 @@ pub(super) struct Follow<'a> {
     pub work: &'a Work,
     pub store: &'a Store,
     /// When the search has taken too long.
-    pub deadline: Instant,
+    pub deadline: Option<Instant>,
     /// Sheets so far.
     pub sheets: usize,
 }
 
 impl Listener for Follow<'_> {
     fn on(&mut self, event: &Event<'_>) -> Result<()> {
-        if Instant::now() > self.deadline {
+        if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
             self.work.stop(Stop::Late);
         }
         if self.work.stopped().is_some() {

@@ -47,8 +47,12 @@ struct Generation {
 async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value>, Refusal> {
     let wanted: Generation = order::json(request).await?;
     let inner = app.clone();
-    let jobs = aside(move || inner.desk.submit(orders(&inner, wanted)?)).await??;
-    let mut unwanted = Unwanted { app: app.clone(), jobs: jobs.iter().map(|job| job.id.clone()).collect() };
+    let submitted = aside(move || {
+        let jobs = inner.desk.submit(orders(&inner, wanted)?)?;
+        let ids = jobs.iter().map(|job| job.id.clone()).collect();
+        Ok::<_, Refusal>((jobs, Unwanted { app: inner.clone(), jobs: ids })) // a client may leave at this very moment
+    });
+    let (jobs, mut unwanted) = submitted.await??;
     let mut data = Vec::with_capacity(jobs.len());
     for job in &jobs {
         let job = watch::over(&app, &job.id).await?;

@@ -15,7 +15,7 @@ use crate::{
     Error,
     bundle::{Canvas, Settings, System},
     pipelines::{Prompt, Size},
-    request::{Aspect, Look, Named, Source, Wish, new_seed, preview, prompt, recorded, scorers, search},
+    request::{Aspect, Look, Named, Source, Wish, new_seed, preview, prompt, recorded, search},
     search::Plan,
 };
 
@@ -114,8 +114,7 @@ impl Orders {
         let (plan, named) = wish.plan(pipeline.scales().len(), self.system.defaults()).map_err(of("search"))?;
         self.narrow(&plan)?;
         search(&self.system, pipeline.as_ref()).check(&plan).map_err(of("search"))?;
-        let mut recorded = recorded(&self.model, named, &look, &settings);
-        recorded.extend(self.system.judging().map(scorers));
+        let recorded = recorded(&self.system, &self.model, named, &look, &settings);
         let (height, width) = pipeline.image_size();
         let (seed, previews) = (wanted.seed.unwrap_or_else(new_seed), wanted.previews.unwrap_or(false));
         let (prompt, size) = (Prompt { text: prompt, negative }, (width, height));

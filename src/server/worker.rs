@@ -79,7 +79,7 @@ impl<'a> Worker<'a> {
         };
         let mut search = request::search(self.system, pipeline.as_ref());
         (search.preview, search.settings) = (order.preview, order.recorded.clone());
-        let mut follow = Follow { work, store: self.store, deadline: Instant::now() + self.time, sheets: 0 };
+        let mut follow = Follow { work, store: self.store, deadline: Instant::now().checked_add(self.time), sheets: 0 };
         let mut run = || search::run(&search, &order.prompt, &order.plan, order.seed, &mut follow);
         let outcome = if alone { run() } else { self.single.install(run) }?;
         Ok((outcome, follow.sheets))

@@ -102,6 +102,25 @@ fn pictures_made_elsewhere_become_records_tables_and_official_results() {
 }
 
 #[test]
+fn folders_may_have_fewer_pictures_than_wanted_and_names_of_their_own() {
+    let desk = Desk::new();
+    write_folder(&desk, "made", 1);
+    let found = results(&desk, &["--images", "made", "--samples", "3", "--out", "o"]);
+    assert_eq!((found["samples"].as_u64(), found["methods"][0]["missing"].as_u64()), (Some(3), Some(6)));
+    for name in ["Made", "ma-de", "ma_de"] {
+        write_folder(&desk, name, 1);
+    }
+    for (one, two) in [("made", "Made"), ("ma-de", "ma_de")] {
+        let said = judge(&desk, &["--images", one, two, "--out", "p"]);
+        assert!(said.code == Some(2) && said.err.contains("files of the same name"), "{said:?}");
+    }
+    fs::create_dir(desk.path("other")).unwrap();
+    write_folder(&desk, "other/made", 1);
+    let said = judge(&desk, &["--images", "other/made", "--samples", "3", "--out", "o", "--resume"]);
+    assert!(said.code == Some(2) && said.err.contains("another folder of pictures"), "{said:?}");
+}
+
+#[test]
 fn what_is_lost_is_said_and_counted_and_the_rest_is_judged() {
     let desk = Desk::new();
     write_folder(&desk, "made", 2);

@@ -38,6 +38,18 @@ fn a_long_search_ends_at_once_and_leaves_nothing() {
 }
 
 #[test]
+fn a_search_outlives_its_terminal_if_it_is_told_to() {
+    let (desk, wrapper) = (Desk::new(), "trap '' HUP; exec \"$0\" \"$@\""); // as `nohup` does
+    let mut command = Command::new("sh");
+    command.args(["-c", wrapper, env!("CARGO_BIN_EXE_ttsvar"), "generate", "a red circle", "--method", "best-of-n"]);
+    command.args(["--n", "60", "--out", "a.png"]).current_dir(desk.path(""));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    sleep(Duration::from_millis(400));
+    assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_list_that_is_interrupted_keeps_what_is_whole() {
     let desk = Desk::new();
     fs::write(desk.path("list.txt"), "a red circle\n".repeat(5000)).unwrap();

@@ -49,10 +49,11 @@ fn previews_are_held_against_full_images() {
 
 #[test]
 fn what_cannot_be_measured_is_refused() {
-    let cases: [&[&str]; 7] = [
+    let cases: [&[&str]; 8] = [
         &["bench", "--arch", "3b"],
         &["bench", "--repeat", "0"],
         &["bench", "--pixels", "1M"],
+        &["bench", "--plan", "none.toml"],
         &["bench", "--ops"],
         &["bench", "--dtype", "f8"],
         &["bench", "preview", "--rows", "1"],
@@ -71,6 +72,10 @@ fn what_cannot_be_measured_is_refused() {
     $ bench --pixels 1M
     error: the demo paints images of one size only
     hint: leave --pixels out
+
+    $ bench --plan none.toml
+    error: none.toml: No such file or directory (os error 2)
+    hint: check that the path exists and that you may read or write it
 
     $ bench --ops
     error: single operations have the shapes of a released size

@@ -270,6 +270,7 @@ fn flags_that_contradict_each_other() {
         &["--method", "raw", "--schedule", "paper"],
         &["--prompts", "p.txt"],
         &["--out", "a.png", "--tree", "a.png"],
+        &["--out", "a.png", "--tree", "./a.png"],
         &["--weights", "somewhere"],
     ]), @r"
     $ --plan p.toml --n 2
@@ -290,6 +291,10 @@ fn flags_that_contradict_each_other() {
 
     $ --out a.png --tree a.png
     error: a.png: two results cannot be the same file
+    hint: give each its own name
+
+    $ --out a.png --tree ./a.png
+    error: ./a.png: two results cannot be the same file
     hint: give each its own name
 
     $ --weights somewhere

@@ -35,6 +35,26 @@ fn a_search_with_every_setting_comes_back() {
 }
 
 #[test]
+fn a_search_in_bf16_comes_back_in_bf16() {
+    comes_back(&["a red circle", "--method", "raw", "--dtype", "bf16"]);
+}
+
+#[test]
+fn a_search_with_a_lambda_beyond_whole_numbers_comes_back() {
+    comes_back(&["a red circle", "--lambda", "1e20"]);
+}
+
+#[test]
+fn a_prompt_that_looks_like_standard_input_comes_back() {
+    let desk = Desk::new();
+    desk.write("p.txt", "-\n");
+    paint(&desk, &["--prompts", "p.txt", "--method", "raw", "--out", "o"]);
+    let painted = format!("o/{}", desk.files().iter().find_map(|file| file.strip_prefix("o/")).unwrap());
+    paint(&desk, &["--from", &painted, "--out", "b.png"]);
+    assert_eq!(desk.read(&painted), desk.read("b.png"));
+}
+
+#[test]
 fn a_search_with_a_plan_of_its_own_comes_back_without_the_plan_file() {
     let desk = Desk::new();
     desk.write("p.toml", "start = 3\n[[stage]]\nscale = 4\nwidth = 2\nselect = { top = 2 }\n");
@@ -75,6 +95,7 @@ fn a_picture_that_other_code_chose_is_not_repeated() {
     let settings = own.text.iter_mut().find(|(key, _)| key == "ttsvar:settings").unwrap();
     settings.1 = settings.1.replacen('{', "{\"scorer\":\"mine.redness\",", 1);
     own.save(desk.path("own.png")).unwrap();
+    assert!(desk.works(&["inspect", "own.png"]).contains("mine.redness"));
     assert_snapshot!(desk.refuses(&["generate", "--from", "own.png"]), @r"
     $ generate --from own.png
     error: own.png: was chosen by a scorer of its own, `mine.redness`

@@ -2,7 +2,11 @@
 
 use std::{path::Path, str::FromStr};
 
-use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
+use pyo3::{
+    exceptions::PyValueError,
+    prelude::*,
+    types::{PyDict, PyMapping},
+};
 use ttsvar::{
     pipelines::Size,
     request::{Look, Named, Source, Wish, plan_file, preview},
@@ -81,8 +85,9 @@ impl<'py> Given<'_, 'py> {
     /// A dictionary with the keys of a plan file, the text of one, or its path.
     fn plan(&self, plan: &Bound<'py, PyAny>) -> PyResult<Plan> {
         let py = self.0.py();
-        if plan.is_instance_of::<PyDict>() {
-            let text: String = py.import("json")?.call_method1("dumps", (plan,))?.extract()?;
+        if plan.cast::<PyMapping>().is_ok() {
+            let plain = py.import("builtins")?.call_method1("dict", (plan,))?;
+            let text: String = py.import("json")?.call_method1("dumps", (plain,))?.extract()?;
             return serde_json::from_str(&text).map_err(|error| PyValueError::new_err(format!("plan: {error}")));
         }
         let text: String = py.import("os")?.call_method1("fspath", (plan,))?.extract()?;

@@ -121,9 +121,7 @@ impl System {
 impl System {
     /// What a search of this system records of what was asked for.
     pub(crate) fn recorded(&self, named: Named, look: &Look, settings: &Settings) -> Map<String, Value> {
-        let mut recorded = recorded(&self.model, named, look, settings);
-        recorded.extend(self.inner.judging().map(request::scorers));
-        recorded
+        recorded(&self.inner, &self.model, named, look, settings)
     }
 
     /// What the options mean for this model.

@@ -116,9 +116,9 @@ pub(in crate::cli) struct GenEval {
     /// GenEval's evaluation_metadata.jsonl; folders of pictures may bring their own
     #[arg(long, value_name = "FILE", help_heading = "Prompts")]
     pub prompts: Option<PathBuf>,
-    /// How many tries with every prompt [default: 4]
-    #[arg(long, value_name = "COUNT", value_parser = whole::<usize>, conflicts_with = "images")]
-    #[arg(help_heading = "Prompts")]
+    /// How many tries with every prompt, or pictures that every prompt should have in the folders [default: 4, or as many as
+    /// the folders have]
+    #[arg(long, value_name = "COUNT", value_parser = whole::<usize>, help_heading = "Prompts")]
     pub samples: Option<usize>,
     #[command(flatten)]
     pub judges: Judges,

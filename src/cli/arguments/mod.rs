@@ -63,12 +63,19 @@ pub(super) struct Global {
     /// Threads to compute with; they do not change the result [default: one a core]
     #[arg(long, global = true, value_name = "COUNT", value_parser = whole::<usize>)]
     pub threads: Option<usize>,
-    /// What matrices are kept in: f32, or bf16, which takes half the memory
-    #[arg(long, global = true, value_name = "TYPE", default_value = "f32")]
-    pub dtype: String,
+    /// What matrices are kept in: f32, or bf16, which takes half the memory [default: f32]
+    #[arg(long, global = true, value_name = "TYPE")]
+    pub dtype: Option<String>,
     /// Where to compute: cpu or cuda
     #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
+}
+
+impl Global {
+    /// What matrices are kept in.
+    pub(super) fn dtype(&self) -> &str {
+        self.dtype.as_deref().unwrap_or("f32")
+    }
 }
 
 #[derive(Clone, Debug, Args)]

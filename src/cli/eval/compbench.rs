@@ -106,7 +106,7 @@ fn sides(folders: &[PathBuf], suite: &CompBench, samples: usize, talk: &Talk) ->
         let folder = PictureFolder::read(path, &prompts, samples)?;
         folder.faults.iter().for_each(|fault| talk.warn(fault, None));
         let shown = |one: folder::Picture| Shown { case: one.case, sample: one.sample, path: one.path };
-        Ok(Side { contender, shown: folder.pictures.into_iter().map(shown).collect() })
+        Ok(Side { contender, folder: path.clone(), shown: folder.pictures.into_iter().map(shown).collect() })
     };
     contenders.into_iter().zip(folders).map(side).collect()
 }

@@ -24,12 +24,12 @@ use crate::{
     Error, Result,
     bundle::DEMO,
     eval::{
-        Contender, Judged, Log, Record, Suite, Summary,
+        Contender, Judged, Log, Record, Setup, Suite, Summary,
         shown::{self, Shown},
     },
     file::{self, slug},
     report::html::verdicts,
-    request::{Named, recorded, scorers},
+    request::{Named, recorded},
     search::Method,
 };
 
@@ -61,6 +61,7 @@ pub(super) trait Keeper {
 /// A folder of pictures under the name that it has in tables.
 pub(super) struct Side {
     pub contender: Contender,
+    pub folder: PathBuf,
     pub shown: Vec<Shown>,
 }
 
@@ -113,7 +114,7 @@ pub(super) fn write(path: &Path, text: &str) -> Result<()> {
 
 impl Subject<'_> {
     fn asked<'a>(&'a self, contenders: &'a [Contender], seed: u64) -> Asked<'a> {
-        let Self { title, suite, described, samples, notes, out, resume, .. } = self;
+        let Self { title, suite, described, samples, graded, notes, out, resume } = self;
         Asked {
             title,
             suite: *suite,
@@ -124,6 +125,7 @@ impl Subject<'_> {
             consistency: 0,
             folder: out,
             resume: *resume,
+            graded: *graded,
             notes,
         }
     }
@@ -143,8 +145,7 @@ impl Subject<'_> {
         let contenders = Contender::grid(&methods, &typed.n, pipeline.scales().len())?;
         // Small searches side by side; a large model and the judges take all threads themselves.
         let workers = if model == DEMO { hall::workers(global) } else { 1 };
-        let mut settings = recorded(model, Named::default(), &look, &settings);
-        settings.extend(judging.as_ref().map(scorers));
+        let settings = recorded(&system, model, Named::default(), &look, &settings);
         let hall = Hall { system: &system, pipeline: pipeline.as_ref(), settings, workers, talk };
         let place = |record: &Record| {
             let folder = self.out.join("images").join(name_of(&record.method, record.n));
@@ -159,11 +160,16 @@ impl Subject<'_> {
         };
         let asked = self.asked(&contenders, typed.drawing.seed.unwrap_or(0));
         let (findings, log) = hall.run(&asked, |judged| if typed.keep { keep(judged) } else { Ok(()) })?;
-        let files = log.records().iter().map(|record| (key(record), place(record))).collect();
+        let all = log.records().iter().map(|record| (key(record), place(record)));
+        let files: HashMap<_, _> = all.filter(|(_, path)| !typed.keep || path.exists()).collect();
+        let lost = log.records().len() - files.len();
+        if lost > 0 {
+            talk.note(&format!("{lost} pictures were judged without --keep and are not there to be shown"));
+        }
         let names = contenders.iter().map(|one| (name_of(&one.method, one.n), one.clone())).collect();
         let judgings = Judgings { findings, log, names, files };
         if typed.keep {
-            hall::write_page(&asked, self.graded, judgings.findings.summary(), &judgings.seen_from(self.out)?)?;
+            hall::write_page(&asked, judgings.findings.summary(), &judgings.seen_from(self.out)?)?;
         }
         Ok(judgings)
     }
@@ -175,10 +181,13 @@ impl Subject<'_> {
     pub(super) fn compare(&self, sides: &[Side], talk: &Talk) -> Result<Judgings> {
         let contenders: Vec<Contender> = sides.iter().map(|side| side.contender.clone()).collect();
         let asked = self.asked(&contenders, 0);
-        let mut log = Log::open(self.out, &asked.setup(Map::new()), self.resume)?;
+        let folder = |side: &Side| Ok((side.contender.method.clone(), absolute(&side.folder)?));
+        let pictures = sides.iter().map(folder).collect::<Result<_>>()?;
+        let setup = Setup { pictures, ..asked.setup(Map::new()) };
+        let mut log = Log::open(self.out, &setup, self.resume)?;
         let bar = bar(talk, sides.iter().map(|side| side.shown.len()).sum(), "pictures judged");
         let mut files = HashMap::new();
-        for Side { contender, shown } in sides {
+        for Side { contender, shown, .. } in sides {
             let (method, n) = (&contender.method, contender.n);
             files.extend(shown.iter().map(|one| ((method.clone(), n, one.case, one.sample), one.path.clone())));
             let known = log.records().to_vec();
@@ -192,12 +201,12 @@ impl Subject<'_> {
         }
         bar.finish_and_clear();
         let summary = Summary::new(self.suite, self.samples, &contenders, log.records());
-        let findings = Findings::new(self.title, summary, vec![]).with_notes(&self.notes);
+        let findings = asked.findings(summary, vec![]);
         findings.write(self.out)?;
         let names = contenders.into_iter().map(|one| (slug(&one.method), one)).collect();
         let judgings = Judgings { findings, log, names, files };
         let asked = self.asked(&[], 0);
-        hall::write_page(&asked, self.graded, judgings.findings.summary(), &judgings.seen_from(self.out)?)?;
+        hall::write_page(&asked, judgings.findings.summary(), &judgings.seen_from(self.out)?)?;
         Ok(judgings)
     }
 }
@@ -210,15 +219,19 @@ fn name_of(method: &str, n: usize) -> String {
 /// The contenders for folders of pictures, each under the folder's own name.
 ///
 /// # Errors
-/// Two folders have the same name.
+/// Two folders have the same name, or names of which the same files would come.
 pub(super) fn contenders(folders: &[PathBuf]) -> Result<Vec<Contender>> {
     let mut all: Vec<Contender> = vec![];
     for path in folders {
         let last = path.components().next_back();
         let name = last.map_or_else(String::new, |name| name.as_os_str().to_string_lossy().into_owned());
-        if all.iter().any(|other| other.method == name) {
-            return Err(Error::file(path, format!("a second folder called `{name}`"))
-                .with_hint("tables tell folders apart by their names; rename one"));
+        if let Some(other) = all.iter().find(|other| slug(&other.method).eq_ignore_ascii_case(&slug(&name))) {
+            let message = if other.method == name {
+                format!("a second folder called `{name}`")
+            } else {
+                format!("its results would be files of the same name as those of `{}`", other.method)
+            };
+            return Err(Error::file(path, message).with_hint("tables tell folders apart by their names; rename one"));
         }
         all.push(shown::contender(&name)?);
     }

@@ -113,14 +113,14 @@ fn sides(folders: &[PathBuf], known: Option<&[Metadata]>, talk: &Talk) -> Result
     for fault in read.iter().flat_map(|folder| &folder.faults) {
         talk.warn(fault, None);
     }
-    let side = |(contender, folder): (Contender, PictureFolder)| {
+    let side = |((contender, path), folder): ((Contender, &PathBuf), PictureFolder)| {
         let shown = folder.pictures.into_iter().filter_map(|picture| {
             let case = *places.get(&picture.number)?;
             Some(Shown { case, sample: picture.sample, path: picture.path })
         });
-        Side { contender, shown: shown.collect() }
+        Side { contender, folder: path.clone(), shown: shown.collect() }
     };
-    Ok((contenders.into_iter().zip(read).map(side).collect(), prompts))
+    Ok((contenders.into_iter().zip(folders).zip(read).map(side).collect(), prompts))
 }
 
 /// All prompts with their places by number. Where folders disagree, the first one counts.

@@ -9,8 +9,8 @@ use crate::{
     Error, Result,
     bundle::System,
     eval::{
-        Contender, Evaluation, Judged, Log, Record, Setup, Suite, Summary,
-        consistency::{self, Path as ScorePath, consistency},
+        Contender, Evaluation, Judged, Log, Record, Setup, Suite, Summary, check_tries,
+        consistency::{self, Consistency, Path as ScorePath, consistency},
     },
     file,
     pipelines::Pipeline,
@@ -42,6 +42,8 @@ pub(super) struct Asked<'a> {
     pub consistency: usize,
     pub folder: &'a Path,
     pub resume: bool,
+    /// Whether verdicts are shares instead of right or wrong.
+    pub graded: bool,
     /// What a reader of the results should know, a line each.
     pub notes: &'a [String],
 }
@@ -50,17 +52,14 @@ impl Hall<'_> {
     /// Compares; `keep` sees every new image before its line is written. Returns what was found, written into the folder,
     /// and the log.
     pub(super) fn run(&self, asked: &Asked<'_>, keep: impl FnMut(&Judged) -> Result<()>) -> Result<(Findings, Log)> {
-        if asked.samples == 0 {
-            return Err(Error::input("--samples is 0, but every prompt needs at least 1 try")
-                .with_hint("choose 4 to tell methods apart"));
-        }
+        check_tries(asked.suite.cases().len(), asked.samples)?;
         let search = self.search();
         let evaluation = self.evaluation(asked, &search);
         let mut log = Log::open(asked.folder, &asked.setup(self.settings.clone()), asked.resume)?;
         self.judge(&evaluation, &mut log, keep)?;
         let paths = self.paths(&evaluation, &log, asked.consistency)?;
         let summary = Summary::new(asked.suite, asked.samples, asked.contenders, log.records());
-        let findings = Findings::new(asked.title, summary, consistency(&paths)).with_notes(asked.notes);
+        let findings = asked.findings(summary, consistency(&paths));
         findings.write(asked.folder)?;
         Ok((findings, log))
     }
@@ -103,6 +102,11 @@ impl Hall<'_> {
 }
 
 impl Asked<'_> {
+    /// What came of it.
+    pub(super) fn findings(&self, summary: Summary, consistency: Vec<Consistency>) -> Findings {
+        Findings::new(self.title, summary, consistency).graded(self.graded).with_notes(self.notes)
+    }
+
     /// What is recorded of it; `settings` are the generator's.
     pub(super) fn setup(&self, settings: Map<String, Value>) -> Setup {
         Setup::new(self.described.clone(), settings, self.contenders, self.samples, self.seed)
@@ -113,14 +117,9 @@ impl Asked<'_> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn write_page(
-    asked: &Asked<'_>,
-    graded: bool,
-    summary: &Summary,
-    shown: &[(PathBuf, &Record)],
-) -> Result<()> {
+pub(super) fn write_page(asked: &Asked<'_>, summary: &Summary, shown: &[(PathBuf, &Record)]) -> Result<()> {
     let path = asked.folder.join("report.html");
-    let page = Page { title: asked.title, notes: asked.notes, graded };
+    let page = Page { title: asked.title, notes: asked.notes, graded: asked.graded };
     file::replace(&path, verdicts::page(&page, summary, shown).as_bytes()).map_err(Error::io(&path))
 }
 

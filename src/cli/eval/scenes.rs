@@ -25,7 +25,7 @@ use crate::{
     },
     file::slug,
     report::sheet,
-    request::{Named, recorded, scorers},
+    request::{Named, recorded},
     search::Method,
 };
 
@@ -42,8 +42,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
     let system = system::open(model, typed.model.weights.as_deref(), judging.as_ref(), global)?;
     let settings = look.settings(system.defaults());
     let pipeline = system.pipeline(&settings)?;
-    let mut recorded = recorded(model, Named::default(), &look, &settings);
-    recorded.extend(judging.as_ref().map(scorers));
+    let recorded = recorded(&system, model, Named::default(), &look, &settings);
     let hall =
         Hall { system: &system, pipeline: pipeline.as_ref(), settings: recorded, workers: hall::workers(global), talk };
     let world = World { typed, split, hall };
@@ -96,6 +95,7 @@ impl World<'_> {
         let asked = Asked {
             title: &experiment.title,
             suite: &suite,
+            graded: false,
             described: suite.described(),
             contenders: &experiment.contenders,
             samples: asked.samples.unwrap_or(experiment.samples),

@@ -152,11 +152,18 @@ impl CompBench {
         for own in asked.chunk_by(|a, b| a.text == b.text) {
             all.extend(comparer.cosines(&own[0].text, &images[all.len()..all.len() + own.len()])?);
         }
-        match all.iter().any(|cosine| !cosine.is_finite()) {
-            true => Err(Error::input("CLIP found no number for a picture").with_hint("its weights may be damaged")),
-            false => Ok(all),
-        }
+        all_numbers("CLIP", &all)?;
+        Ok(all)
     }
+}
+
+/// # Errors
+/// One of the answers is NaN or infinite.
+fn all_numbers(who: &str, answers: &[f32]) -> Result<()> {
+    if answers.iter().all(|answer| answer.is_finite()) {
+        return Ok(());
+    }
+    Err(Error::input(format!("{who} found no number for a picture")).with_hint("its weights may be damaged"))
 }
 
 fn needed<'n, T: ?Sized>(network: Option<&'n T>, what: &str) -> Result<&'n T> {
@@ -266,7 +273,10 @@ impl Suite for CompBench {
             |parts| parts.attributes,
             |asked, images| {
                 let questions: Vec<Vec<String>> = asked.iter().map(|one| one.questions.clone()).collect();
-                needed(self.networks.answerer.as_deref(), "answers questions")?.yes(images, &questions)
+                let answers =
+                    needed(self.networks.answerer.as_deref(), "answers questions")?.yes(images, &questions)?;
+                all_numbers("BLIP", &answers.concat())?;
+                Ok(answers)
             },
         )?;
         let found = for_some(&asked, images, Parts::boxes, |_, images| {

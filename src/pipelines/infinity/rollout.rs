@@ -71,15 +71,16 @@ impl<'a> InfinityRollout<'a> {
     }
 
     /// What the transformer would read at the next scale, row by row: each (1, L, bits); none before scale 0.
+    ///
+    /// # Errors
+    /// There is no next scale.
     pub fn next_tokens(&self) -> Result<Vec<Tensor>> {
         self.rows.iter().filter_map(|row| self.tokens(&row.state).transpose()).collect()
     }
 
     /// [`Rollout::step`] with the bits drawn by `draw(row, logits)`.
     pub fn step_with(&mut self, draw: &mut Draw) -> Result<usize> {
-        let Some(grid) = self.painter.grids.get(self.scale).copied() else {
-            return Err(Error::input(format!("a step after the last of {} scales", self.scale)));
-        };
+        let grid = self.next_grid()?;
         let (states, of_row) = distinct(&self.rows);
         let last = self.scale + 1 == self.painter.grids.len();
         let (logits, kept) = self.forward(&states, !last)?;
@@ -125,8 +126,14 @@ impl<'a> InfinityRollout<'a> {
     }
 
     fn tokens(&self, state: &State) -> Result<Option<Tensor>> {
-        let tokens = |sum| Ok(self.painter.latent.tokens(sum, self.painter.grids[self.scale])?);
+        let tokens = |sum| Ok(self.painter.latent.tokens(sum, self.next_grid()?)?);
         state.sum.as_ref().map(tokens).transpose()
+    }
+
+    /// Of the scale that comes next.
+    fn next_grid(&self) -> Result<(usize, usize)> {
+        let grid = self.painter.grids.get(self.scale).copied();
+        grid.ok_or_else(|| Error::input(format!("a step after the last of {} scales", self.scale)))
     }
 
     fn decode(&self, state: &State, size: Size) -> Result<Image> {

@@ -163,6 +163,7 @@ async function past(more = false) {
   else $("list").replaceChildren(...items);
   $("past").hidden = !$("list").children.length;
   $("older").hidden = !has_more;
+  if (!items.length && has_more) await past(true); // the latest may all be waiting or have failed
 }
 
 const thumbs = new Map();

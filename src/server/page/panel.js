@@ -224,6 +224,7 @@ export class Panel {
     const job = this.job;
     forget(this.run);
     this.reset();
+    this.tree.close();
     this.tree = new Tree(this.element.querySelector(".tree"), (id, scale) => this.look(id, scale));
     this.element.classList.remove("won");
     this.lead.dataset.shows = "";

@@ -121,7 +121,13 @@ export class Tree {
     this.field.append(this.svg);
     box.replaceChildren(this.field);
     this.field.addEventListener("keydown", (event) => this.move(event));
-    new ResizeObserver(() => this.run && this.draw(this.run)).observe(box);
+    this.observer = new ResizeObserver(() => this.run && this.draw(this.run));
+    this.observer.observe(box);
+  }
+
+  /** Lets go of the box, which another tree may fill. */
+  close() {
+    this.observer.disconnect();
   }
 
   draw(run) {
