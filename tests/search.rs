@@ -289,6 +289,9 @@ fn infinite_scores_share_all_weight() {
     assert_eq!(choice.weights, [0.0, 0.5, 0.0, 0.5]);
     let ids = vec![choice.ids[1], choice.ids[3]];
     assert_eq!(choice.warnings, [Warning::InfiniteScores { scale: 6, ids }]);
+    // Also where nothing is drawn.
+    let outcome = judged(|i, _| if i == 2 { f32::INFINITY } else { 0.0 }, &Plan::best_of_n(SCALES, 4).unwrap());
+    assert_eq!(outcome.trace.warnings, [Warning::InfiniteScores { scale: 12, ids: vec![2] }]);
 }
 
 /// Sees the same in every image.
@@ -325,6 +328,13 @@ fn every_kind_of_image_goes_on_before_any_goes_twice() {
     let found = diverse(&x, 3, &mut Stream::select(0, 0, 0));
     assert_eq!((found.rows, found.distinct), (vec![0, 2, 1], 2));
     assert_eq!(found.clusters, [Some(0), Some(0), Some(1), Some(0)]);
+}
+
+#[test]
+fn images_with_broken_features_fill_up_last() {
+    let x = Matrix::new(4, 1, vec![f32::NAN, 1.0, 1.0, f32::INFINITY]);
+    let keep = |count| diverse(&x, count, &mut Stream::select(0, 0, 0)).rows;
+    assert_eq!((keep(2), keep(3)), (vec![1, 2], vec![1, 2, 0]));
 }
 
 #[test]

@@ -144,6 +144,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn scores_that_are_no_numbers_come_back() {
+        let path = Path { case: 0, seed: 1, row: 2, scores: vec![0.5, f32::NAN, f32::NEG_INFINITY] };
+        let line = serde_json::to_string(&path).unwrap();
+        assert!(line.contains(r#"[0.5,"nan","-inf"]"#), "{line}");
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Path>(&line).unwrap()).unwrap(), line);
+    }
+
+    #[test]
     fn prompts_that_differ_in_level_do_not_count_within_prompts() {
         // The first scale knows the prompt's level only, the second everything.
         let path = |case: usize, row: usize, noise: f32| {

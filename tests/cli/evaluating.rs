@@ -74,6 +74,8 @@ fn killed_and_resumed_it_gives_the_same_table() {
     child.wait().unwrap();
     let known = desk.text("part/records.jsonl").lines().count();
     assert!(known >= 4, "{known}");
+    let other = desk.run(&[&SMALL[..], &["--n", "1", "--out", "part", "--resume", "--dtype", "bf16"]].concat());
+    assert!(other.code == Some(2) && other.err.contains("another model or its settings"), "{other:?}");
     assert_eq!(results(&desk, &["--out", "part", "--resume"]), whole);
     assert_eq!(desk.text("part/records.jsonl").lines().count(), 6 * 2 * 3);
 }
