@@ -7,7 +7,7 @@ use toy::{Judge, Toy, brightness, extractors};
 use ttsvar::{
     eval::pool::Pool,
     pipelines::Prompt,
-    search::{Method, Outcome, Plan, Potential, Search, Silent, Trace, Weighted, run},
+    search::{Choices, Method, Outcome, Plan, Potential, Search, Silent, Trace, Weighted, run},
 };
 
 const SCALES: usize = 13;
@@ -112,7 +112,8 @@ fn weights_decide_between_scorers_that_disagree() {
 fn histories_of_a_mix_are_on_one_scale() {
     // With every potential the search runs, and a lineage's earlier scores stay what they were when they were given.
     for potential in [Potential::Value, Potential::Diff, Potential::Max, Potential::Sum] {
-        let plan = Method::TtsVar.plan(SCALES, 2).unwrap().with_potential(potential);
+        let choices = Choices { potential: Some(potential), ..Choices::default() };
+        let plan = Method::TtsVar.plan(SCALES, 2).unwrap().with(choices).unwrap();
         let trace = follow([1.0, 1.0], &plan, 3).trace;
         for candidate in &trace.candidates {
             let own = candidate.history.iter().rev().take_while(|scored| scored.scale >= candidate.scale);

@@ -1,10 +1,11 @@
 //! Plan files: what they look like, and what is said about wrong ones.
 
-use ttsvar::search::{Draw, MAX_ROWS, Method, Plan, Schedule};
+use ttsvar::search::{Choices, Draw, MAX_ROWS, Method, Plan, Schedule};
 
 #[test]
 fn a_plan_file_looks_like_this() {
-    let plan = Plan::tts_var(13, 1, Schedule::Released).unwrap().with_draw(Draw::Systematic);
+    let choices = Choices { draw: Some(Draw::Systematic), ..Choices::default() };
+    let plan = Plan::tts_var(13, 1, Schedule::Released).unwrap().with(choices).unwrap();
     insta::assert_snapshot!(plan.to_toml(), @r#"
     start = 8
 

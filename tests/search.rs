@@ -15,8 +15,8 @@ use ttsvar::{
     rng::Stream,
     scorers::Scorer,
     search::{
-        Draw, Event, Listener, Method, Outcome, Plan, Potential, Schedule, Search, Select, Silent, Stage, Trace,
-        Warning, diverse::diverse, kmeans::kmeans, resample, run, top, trace::SCHEMA,
+        Choices, Draw, Event, Listener, Method, Outcome, Plan, Potential, Schedule, Search, Select, Silent, Stage,
+        Trace, Warning, diverse::diverse, kmeans::kmeans, resample, run, top, trace::SCHEMA,
     },
 };
 
@@ -217,7 +217,8 @@ fn mean(plan: &Plan) -> f32 {
 fn every_method_beats_one_sample() {
     let raw = mean(&Method::Raw.plan(SCALES, 1).unwrap());
     for method in &Method::ALL[1..] {
-        let score = mean(&method.plan(SCALES, 3).unwrap().with_lambda(30.0).unwrap());
+        let score =
+            mean(&method.plan(SCALES, 3).unwrap().with(Choices { lambda: Some(30.0), ..Choices::default() }).unwrap());
         println!("{method}: {score:.3} (raw {raw:.3})");
         assert!(score > raw + 0.02, "{method}: {score}, raw {raw}");
     }

@@ -17,6 +17,7 @@ use crate::{
     pipelines::Size,
     report::Record,
     request::{Look, Named, Source, Wish, new_seed, plan_file, preview, recorded},
+    search,
 };
 
 /// A job for `generate`.
@@ -90,13 +91,13 @@ impl Request {
 /// # Errors
 /// A name is not known, or no model could follow such a plan.
 pub(super) fn wish(source: Source, choices: &Choices) -> Result<Wish> {
-    let wish = Wish {
-        source,
+    let choices = search::Choices {
         features: choices.features.as_deref().map(str::parse).transpose()?,
         potential: choices.potential.as_deref().map(str::parse).transpose()?,
         lambda: choices.lambda,
         draw: choices.draw.as_deref().map(str::parse).transpose()?,
     };
+    let wish = Wish { source, choices };
     wish.check()?;
     Ok(wish)
 }

@@ -25,7 +25,7 @@ use super::{Contender, contender::check_names};
 use crate::{
     Error, Result,
     features::Features,
-    search::{Draw, Method, Plan, Potential},
+    search::{Choices, Draw, Method, Plan, Potential},
 };
 
 /// A comparison.
@@ -116,10 +116,12 @@ impl ContenderFile {
             }
             Sizes::Several(sizes) => sizes.clone(),
         };
+        let Self { features, potential, lambda, draw, .. } = self;
+        let choices = Choices { features, potential, lambda, draw };
         for n in sizes {
             let plan = match (self.method, &self.plan) {
-                (Some(method), None) => self.chosen(method.plan(scales, n)?)?,
-                (None, Some(plan)) => self.chosen(plan.clone())?,
+                (Some(method), None) => method.plan(scales, n)?.with(choices)?,
+                (None, Some(plan)) => plan.clone().with(choices)?,
                 _ => return Err(Error::input("a contender has either a `method` or a `plan`")),
             };
             plan.check(scales)?;
@@ -128,23 +130,6 @@ impl ContenderFile {
             all.push(Contender { method, n, plan });
         }
         Ok(())
-    }
-
-    /// The plan with the choices that are named.
-    fn chosen(&self, mut plan: Plan) -> Result<Plan> {
-        if let Some(kind) = self.features {
-            plan = plan.with_features(kind);
-        }
-        if let Some(kind) = self.potential {
-            plan = plan.with_potential(kind);
-        }
-        if let Some(lambda) = self.lambda {
-            plan = plan.with_lambda(lambda)?;
-        }
-        if let Some(kind) = self.draw {
-            plan = plan.with_draw(kind);
-        }
-        Ok(plan)
     }
 }
 

@@ -6,9 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     Error, Result,
-    features::Features,
     hub::description::Defaults,
-    search::{Draw, Method, Plan, Potential, Schedule},
+    search::{Choices, Method, Plan, Schedule},
 };
 
 /// Where the plan comes from.
@@ -36,14 +35,8 @@ pub struct Named {
 pub struct Wish {
     /// The method or plan.
     pub source: Source,
-    /// What every clustering is formed on.
-    pub features: Option<Features>,
-    /// What every resampling makes of scores.
-    pub potential: Option<Potential>,
-    /// How greedily every resampling weighs scores.
-    pub lambda: Option<f64>,
-    /// How every resampling draws.
-    pub draw: Option<Draw>,
+    /// How its stages choose.
+    pub choices: Choices,
 }
 
 impl Wish {
@@ -61,24 +54,13 @@ impl Wish {
     /// # Errors
     /// The numbers do not go together.
     pub fn plan(&self, scales: usize, defaults: &Defaults) -> Result<(Plan, Named)> {
-        let (mut plan, named) = match &self.source {
+        let (plan, named) = match &self.source {
             Source::Plan(plan, named) => (plan.clone(), *named),
             Source::Method(named) => named.plan(scales, defaults)?,
         };
         let own = matches!(self.source, Source::Plan(..));
-        if let Some(lambda) = self.lambda.or(defaults.lambda.filter(|_| !own)) {
-            plan = plan.with_lambda(lambda)?;
-        }
-        if let Some(features) = self.features {
-            plan = plan.with_features(features);
-        }
-        if let Some(potential) = self.potential {
-            plan = plan.with_potential(potential);
-        }
-        if let Some(draw) = self.draw {
-            plan = plan.with_draw(draw);
-        }
-        Ok((plan, named))
+        let lambda = self.choices.lambda.or(defaults.lambda.filter(|_| !own));
+        Ok((plan.with(Choices { lambda, ..self.choices })?, named))
     }
 }
 

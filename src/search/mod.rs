@@ -23,7 +23,7 @@ pub mod warning;
 pub use blend::{Blend, Weighted};
 pub use event::{Event, Fate, Listener, Silent};
 pub use method::{Method, Schedule};
-pub use plan::{Draw, MAX_ROWS, Plan, Select, Stage};
+pub use plan::{Choices, Draw, MAX_ROWS, Plan, Select, Stage};
 pub use potential::Potential;
 pub use run::{Finished, Outcome, run};
 pub use tools::Search;

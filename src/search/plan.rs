@@ -92,6 +92,19 @@ pub struct Plan {
     enough: Option<f32>,
 }
 
+/// How the stages of a plan choose, as far as that is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Choices {
+    /// What clusters are formed on.
+    pub features: Option<Features>,
+    /// What resampling makes of scores.
+    pub potential: Option<Potential>,
+    /// How greedily resampling weighs scores; 0 draws evenly.
+    pub lambda: Option<f64>,
+    /// How resampling draws.
+    pub draw: Option<Draw>,
+}
+
 impl Plan {
     /// A plan of `start` rows at scale 0 and the given stages.
     ///
@@ -192,47 +205,24 @@ impl Plan {
         kinds
     }
 
-    /// The same plan with every clustering on `kind`.
-    pub fn with_features(self, kind: Features) -> Self {
-        self.map(|select| match select {
-            Select::Cluster { .. } => Select::Cluster { features: kind },
-            other => other,
-        })
-    }
-
-    /// The same plan with every resampling at `value`.
+    /// The same plan with these choices at every stage that they concern.
     ///
     /// # Errors
-    /// [`Error::Input`] when `value` is negative or not finite.
-    pub fn with_lambda(self, value: f64) -> Result<Self> {
-        check_lambda(value)?;
-        Ok(self.map(|select| match select {
-            Select::Resample { potential, draw, .. } => Select::Resample { potential, lambda: value, draw },
-            other => other,
-        }))
-    }
-
-    /// The same plan with every resampling by `kind`.
-    pub fn with_potential(self, kind: Potential) -> Self {
-        self.map(|select| match select {
-            Select::Resample { lambda, draw, .. } => Select::Resample { potential: kind, lambda, draw },
-            other => other,
-        })
-    }
-
-    /// The same plan with every resampling drawn in the way of `kind`.
-    pub fn with_draw(self, kind: Draw) -> Self {
-        self.map(|select| match select {
-            Select::Resample { potential, lambda, .. } => Select::Resample { potential, lambda, draw: kind },
-            other => other,
-        })
-    }
-
-    fn map(mut self, change: impl Fn(Select) -> Select) -> Self {
+    /// [`Error::Input`] when lambda is negative or not finite.
+    pub fn with(mut self, choices: Choices) -> Result<Self> {
+        choices.lambda.map_or(Ok(()), check_lambda)?;
         for stage in &mut self.stages {
-            stage.select = change(stage.select);
+            stage.select = match stage.select {
+                Select::Cluster { features } => Select::Cluster { features: choices.features.unwrap_or(features) },
+                Select::Resample { potential, lambda, draw } => Select::Resample {
+                    potential: choices.potential.unwrap_or(potential),
+                    lambda: choices.lambda.unwrap_or(lambda),
+                    draw: choices.draw.unwrap_or(draw),
+                },
+                other => other,
+            };
         }
-        self
+        Ok(self)
     }
 }
 

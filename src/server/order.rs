@@ -16,7 +16,7 @@ use crate::{
     bundle::{Canvas, Settings, System},
     pipelines::{Prompt, Size},
     request::{Aspect, Look, Named, Source, Wish, new_seed, preview, prompt, recorded, search},
-    search::Plan,
+    search::{Choices, Plan},
 };
 
 /// A search as clients ask for it.
@@ -205,7 +205,7 @@ fn wish(how: SearchWanted) -> Result<Wish, Refusal> {
         None => Source::Method(named),
     };
     let (features, potential, draw) = (parsed(&how.features)?, parsed(&how.potential)?, parsed(&how.draw)?);
-    Ok(Wish { source, features, potential, lambda: how.lambda, draw })
+    Ok(Wish { source, choices: Choices { features, potential, lambda: how.lambda, draw } })
 }
 
 /// How long a client may take to send a request.

@@ -10,7 +10,7 @@ use pyo3::{
 use ttsvar::{
     pipelines::Size,
     request::{Look, Named, Source, Wish, plan_file, preview},
-    search::Plan,
+    search::{Choices, Plan},
 };
 
 use crate::errors::raised;
@@ -27,13 +27,13 @@ impl Options {
     /// Reads the arguments that were given; the caller has made sure of their names.
     pub(crate) fn read(given: &Bound<'_, PyDict>) -> PyResult<Self> {
         let given = Given(given);
-        let wish = Wish {
-            source: given.source()?,
+        let choices = Choices {
             features: given.named("features")?,
             potential: given.named("potential")?,
             lambda: given.value("lambda")?,
             draw: given.named("draw")?,
         };
+        let wish = Wish { source: given.source()?, choices };
         let look = given.look()?;
         let py = given.0.py();
         raised(py, wish.check())?;
