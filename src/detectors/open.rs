@@ -48,7 +48,7 @@ fn is_of_mask2former(config: &Blob) -> bool {
 }
 
 /// A Mask2Former: a folder of Hugging Face, or a checkpoint of mmdetection, for which the numbers of heads are those of the
-/// released Swin-S unless a `config.json` lies beside it. A `preprocessor_config.json` there says how large pictures are
+/// released Swin-S unless the `config.json` of one lies beside it. A `preprocessor_config.json` there says how large pictures are
 /// made by its edges; otherwise they are fitted into 1333 x 800, as GenEval has it.
 ///
 /// # Errors

@@ -79,12 +79,12 @@ impl<T: Stored> Panels<T> {
     /// One tap whose matrix is given by its rows, without a bias.
     pub fn from_rows(rows: &[&[T]]) -> Self {
         let outputs = rows.first().map_or(0, |row| row.len());
-        let zeros = vec![T::default(); outputs];
-        Self::filled(rows.len(), outputs, |columns, values| {
-            for some in rows.chunks(T::STEP) {
-                let some = |step: usize| &some.get(step).unwrap_or(&&zeros[..])[columns.clone()];
-                let some: [&[T]; 2] = [some(0), some(T::STEP - 1)];
-                append(values, columns.len(), |i, step| some[step][i]);
+        Self::filled(rows.len(), outputs, |columns, panel| {
+            for (rows, to) in rows.chunks(T::STEP).zip(panel.chunks_exact_mut(WIDTH * T::STEP)) {
+                for (step, row) in rows.iter().enumerate() {
+                    let places = to[step..].iter_mut().step_by(T::STEP);
+                    places.zip(&row[columns.clone()]).for_each(|(to, value)| *to = *value);
+                }
             }
         })
     }
@@ -92,19 +92,25 @@ impl<T: Stored> Panels<T> {
     /// One tap whose matrix is given by its columns, without a bias.
     pub fn from_columns(columns: &[&[T]]) -> Self {
         let inputs = columns.first().map_or(0, |column| column.len());
-        Self::filled(inputs, columns.len(), |part, values| {
-            let columns = &columns[part];
-            for input in (0..inputs).step_by(T::STEP) {
-                append(values, columns.len(), |i, step| columns[i].get(input + step).copied().unwrap_or_default());
+        Self::filled(inputs, columns.len(), |part, panel| {
+            for (i, column) in columns[part].iter().enumerate() {
+                for step in 0..T::STEP {
+                    let values = column.iter().skip(step).step_by(T::STEP);
+                    let rows = panel.chunks_exact_mut(WIDTH * T::STEP);
+                    values.zip(rows).for_each(|(value, row)| row[i * T::STEP + step] = *value);
+                }
             }
         })
     }
 
-    /// `fill` appends the rows of a panel, which is for some outputs, each filled up to [`WIDTH`].
-    fn filled(inputs: usize, outputs: usize, fill: impl Fn(Range<usize>, &mut Vec<T>)) -> Self {
+    /// `fill` writes a panel of zeros, which is for some outputs.
+    fn filled(inputs: usize, outputs: usize, fill: impl Fn(Range<usize>, &mut [T])) -> Self {
         let panels = outputs.div_ceil(WIDTH);
-        let mut values = Vec::with_capacity(panels * inputs.next_multiple_of(T::STEP) * WIDTH);
-        (0..panels).for_each(|panel| fill(panel * WIDTH..outputs.min((panel + 1) * WIDTH), &mut values));
+        let panel = inputs.next_multiple_of(T::STEP) * WIDTH;
+        let mut values = T::zeros(panels * panel);
+        for (i, values) in values.chunks_exact_mut(panel.max(1)).enumerate() {
+            fill(i * WIDTH..outputs.min((i + 1) * WIDTH), values);
+        }
         Self { values, bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
     }
 
@@ -157,17 +163,6 @@ impl<T: Stored> Panels<T> {
     /// [`Panels::multiply`] with all panels.
     pub fn multiply_all(&self, rows: Rows<T>, results: Results) {
         self.multiply(0..self.count(), rows, results);
-    }
-}
-
-/// Appends `STEP` rows of a panel: the values for `count` columns, each with those of all rows, then zeros.
-fn append<T: Stored>(values: &mut Vec<T>, count: usize, value: impl Fn(usize, usize) -> T) {
-    let value = |i: usize| value(i / T::STEP, i % T::STEP);
-    match (count, T::STEP) {
-        // Of known length: no call, no loop.
-        (WIDTH, 1) => values.extend_from_slice(&std::array::from_fn::<T, WIDTH, _>(value)),
-        (WIDTH, 2) => values.extend_from_slice(&std::array::from_fn::<T, { 2 * WIDTH }, _>(value)),
-        _ => values.extend((0..WIDTH * T::STEP).map(|i| if i < count * T::STEP { value(i) } else { T::default() })),
     }
 }
 
