@@ -51,8 +51,12 @@ fn fetch(hub: &Hub, entry: &Entry, folder: &Path, talk: &Talk) -> Result<()> {
     let there = entry.presence(&Folder::Disk(folder.to_owned()));
     if there.iter().all(|file| file.found.is_some()) {
         talk.note(&format!("{}: is there already", entry.name));
-        let found = there.iter().filter_map(|file| Some((file.file, file.found.as_ref()?)));
-        return found.filter(|_| talk.json).try_for_each(|(file, path)| say(talk, entry, file, path));
+        for (file, path) in there.iter().filter_map(|file| Some((file.file, file.found.as_ref()?))) {
+            if talk.json {
+                say(talk, entry, file, path)?;
+            }
+        }
+        return Ok(());
     }
     if let Source::Elsewhere(place) = entry.source {
         let missing: Vec<&str> = there.iter().filter(|file| file.found.is_none()).map(|file| file.file).collect();

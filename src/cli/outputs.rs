@@ -47,27 +47,32 @@ impl Outputs {
         let tree = place(&typed.tree, "--tree", "png")?;
         let report = place(&typed.report, "--report", "html")?;
         let outputs = Self { image, trace, tree, report };
-        let all = [Some(&outputs.image), outputs.trace.as_ref(), outputs.tree.as_ref(), outputs.report.as_ref()];
-        let files: Vec<&PathBuf> = all.iter().flatten().filter_map(|place| place.file()).collect();
+        let files: Vec<&PathBuf> = outputs.all().filter_map(|(place, _)| place.file()).collect();
         let places: Vec<PathBuf> = files.iter().map(|path| true_path(path)).collect();
         if let Some(twice) = (0..files.len()).find(|&i| places[..i].contains(&places[i])) {
             return Err(
                 Error::file(files[twice], "two results cannot be the same file").with_hint("give each its own name")
             );
         }
-        all.into_iter().flatten().try_for_each(Place::check)?;
+        outputs.all().try_for_each(|(place, _)| place.check())?;
         Ok(outputs)
+    }
+
+    /// Every place, and how the names of the files in it end.
+    fn all(&self) -> impl Iterator<Item = (&Place, &'static str)> {
+        let others = [(&self.trace, TRACE), (&self.tree, TREE), (&self.report, REPORT)];
+        let others = others.into_iter().filter_map(|(place, end)| Some((place.as_ref()?, end)));
+        std::iter::once((&self.image, IMAGE)).chain(others)
     }
 
     /// `stem`, with a number where one of its files would have a name that is taken, so that all files of a search have one
     /// name.
     pub(super) fn free(&self, stem: &str) -> String {
-        let places = [(Some(&self.image), IMAGE), (self.trace.as_ref(), TRACE)];
-        let places = places.into_iter().chain([(self.tree.as_ref(), TREE), (self.report.as_ref(), REPORT)]);
-        let places: Vec<_> = places.filter_map(|(place, end)| Some((place?.folder()?, end))).collect();
-        let taken = |name: &String| places.iter().any(|(folder, end)| folder.join(format!("{name}{end}")).exists());
-        let mut names = (1..).map(|i| if i == 1 { stem.to_owned() } else { format!("{stem}-{i}") });
-        names.find(|name| !taken(name)).unwrap_or_else(|| stem.to_owned())
+        let taken = |name: &String| {
+            let mut folders = self.all().filter_map(|(place, end)| Some((place.folder()?, end)));
+            folders.any(|(folder, end)| folder.join(format!("{name}{end}")).exists())
+        };
+        numbered(stem).find(|name| !taken(name)).unwrap_or_else(|| stem.to_owned())
     }
 
     /// Whether the candidates are shown, so that their pictures have to be kept.
@@ -144,8 +149,8 @@ impl Place {
             }
             Self::Folder(folder) => {
                 fs::create_dir_all(folder).map_err(Error::io(folder))?;
-                let name = |i| if i == 1 { format!("{stem}{end}") } else { format!("{stem}-{i}{end}") };
-                for path in (1..).map(|i| folder.strip_prefix(".").unwrap_or(folder).join(name(i))) {
+                for name in numbered(stem) {
+                    let path = folder.strip_prefix(".").unwrap_or(folder).join(name + end);
                     if !path.exists() && file::create(&path, bytes).map_err(Error::io(&path))? {
                         return Ok(path);
                     }
@@ -154,6 +159,11 @@ impl Place {
             }
         })
     }
+}
+
+/// Names for a file: `stem`, `stem-2`, `stem-3` and so on.
+fn numbered(stem: &str) -> impl Iterator<Item = String> {
+    (1..).map(move |i| if i == 1 { stem.to_owned() } else { format!("{stem}-{i}") })
 }
 
 /// A file's path as no other spelling has it; the file need not be there, its folder has to.

@@ -60,7 +60,7 @@ fn check(path: &Path, record: &Record) -> Result<()> {
 ///
 /// # Errors
 /// A name in the record or on the command line is not known.
-pub(super) fn fill(typed: &mut Generate, record: Record) -> Result<Source> {
+pub(super) fn fill(typed: &mut Generate, record: &Record) -> Result<Source> {
     let text = |name: &str| record.settings.get(name).and_then(Value::as_str).map(str::to_owned);
     let number = |name: &str| record.settings.get(name).and_then(Value::as_f64);
     let whole = |name: &str| record.settings.get(name).and_then(Value::as_u64).map(|value| value as usize);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::{
-    arguments::{Canvas, Choices, Drawing, Generate, Method},
+    arguments::{Canvas, Choices, Drawing, Generate, Method, USUAL_DTYPE},
     outputs::Outputs,
     prompts::Prompts,
     repeat, system,
@@ -46,18 +46,19 @@ impl Request {
         let mut typed = typed.clone();
         let record = typed.from.as_deref().map(repeat::repeatable).transpose()?;
         let painted_by = record.as_ref().map(|record| record.version.clone());
-        let dtype = |record: &Record| record.settings.get("dtype").and_then(Value::as_str).unwrap_or("f32").to_owned();
+        let dtype =
+            |record: &Record| record.settings.get("dtype").and_then(Value::as_str).unwrap_or(USUAL_DTYPE).to_owned();
         let painted_in = record.as_ref().map(dtype);
-        let before = record.as_ref().filter(|_| typed.prompt.is_none() && typed.prompts.is_none());
-        let before = before.map(|record| Prompts::one(&record.prompt)).transpose()?;
-        let source = match record {
+        let source = match &record {
             Some(record) => repeat::fill(&mut typed, record)?,
             None => source(&typed.method)?,
         };
         let wish = wish(source, &typed.choices)?;
         let look = look(&typed.canvas, typed.drawing)?;
-        let typed_prompts = || Prompts::read(typed.prompt.as_deref(), typed.prompts.as_deref());
-        let prompts = before.map_or_else(typed_prompts, Ok)?;
+        let prompts = match (&record, typed.prompt.as_deref(), typed.prompts.as_deref()) {
+            (Some(record), None, None) => Prompts::one(&record.prompt)?,
+            (_, prompt, file) => Prompts::read(prompt, file)?,
+        };
         let outputs = Outputs::read(&typed.outputs, prompts.list)?;
         Ok(Self {
             prompts,

@@ -63,18 +63,18 @@ impl Log {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let (setup_path, path) = (folder.join(SETUP), folder.join(RECORDS));
         let before: Option<Setup> = setup_path.exists().then(|| read_setup(&setup_path)).transpose()?;
-        match &before {
-            None => {}
-            Some(_) if !resume => {
+        let (mut all, resumed) = (setup.clone(), before.is_some());
+        if let Some(before) = before {
+            if !resume {
                 return Err(Error::file(folder, "holds an evaluation already")
                     .with_hint("--resume goes on with it; or choose another folder"));
             }
-            Some(before) => setup.continues(before).map_err(|what| differs(folder, what))?,
+            setup.continues(&before).map_err(|what| differs(folder, what))?;
+            all.join(before);
         }
-        let all = before.clone().map_or_else(|| setup.clone(), |before| setup.clone().joined(before));
         let text = serde_json::to_string_pretty(&all).expect("a setup is JSON");
         file::replace(&setup_path, text.as_bytes()).map_err(Error::io(&setup_path))?;
-        let records = if before.is_some() { read_lines(&path)? } else { vec![] };
+        let records = if resumed { read_lines(&path)? } else { vec![] };
         let lines = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
         Ok(Self { folder: folder.to_owned(), records, lines })
     }
@@ -115,13 +115,14 @@ impl Setup {
         Self { schema, version, suite, samples, seed, settings, contenders: contenders.to_vec(), pictures }
     }
 
-    /// The same with everyone who competed `before`, since their lines stay.
-    fn joined(mut self, before: Self) -> Self {
-        let absent: Vec<Contender> =
-            before.contenders.into_iter().filter(|one| !self.contenders.iter().any(|two| two == one)).collect();
-        self.contenders.extend(absent);
-        self.pictures = before.pictures.into_iter().chain(self.pictures).collect();
-        self
+    /// Adds everyone who competed `before`, since their lines stay.
+    fn join(&mut self, before: Self) {
+        for one in before.contenders {
+            if !self.contenders.contains(&one) {
+                self.contenders.push(one);
+            }
+        }
+        self.pictures.extend(before.pictures); // of a name in both the folder is the same
     }
 
     /// Whether this goes on where `before` stopped; else what differs.

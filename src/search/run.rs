@@ -232,10 +232,7 @@ impl<'a> Course<'a> {
         let features = self.extract(kind)?;
         let mut stream = self.stream(scale);
         let found = timed(&mut self.trace.cost.seconds.selection, || Ok(diverse(&features, width, &mut stream)))?;
-        if !found.lost.is_empty() {
-            let ids = self.ids(&found.lost);
-            self.warn(Warning::LostFeatures { scale, ids })?;
-        }
+        self.warn_of(&found.lost, |ids| Warning::LostFeatures { scale, ids })?;
         if found.distinct < width {
             self.warn(Warning::FewDistinct { scale, distinct: found.distinct, clusters: width })?;
         }
@@ -276,15 +273,9 @@ impl<'a> Course<'a> {
         self.listener.on(&Event::Scored { scale, ids: &self.alive, scores: &scores })?;
         let lost = |score: f32| score.is_nan() || score == f32::NEG_INFINITY;
         let rows: Vec<usize> = (0..scores.len()).filter(|&row| lost(scores[row])).collect();
-        if !rows.is_empty() {
-            let ids = self.ids(&rows);
-            self.warn(Warning::LostScores { scale, ids })?;
-        }
+        self.warn_of(&rows, |ids| Warning::LostScores { scale, ids })?;
         let infinite: Vec<usize> = (0..scores.len()).filter(|&row| scores[row] == f32::INFINITY).collect();
-        if !infinite.is_empty() {
-            let ids = self.ids(&infinite);
-            self.warn(Warning::InfiniteScores { scale, ids })?;
-        }
+        self.warn_of(&infinite, |ids| Warning::InfiniteScores { scale, ids })?;
         self.scores = Some(scores.clone());
         Ok(scores)
     }
@@ -297,10 +288,7 @@ impl<'a> Course<'a> {
         };
         let potentials: Vec<f64> = self.alive.iter().map(potential_of).collect();
         let weights = resample::weights(&potentials, lambda);
-        if !weights.infinite.is_empty() {
-            let ids = self.ids(&weights.infinite);
-            self.warn(Warning::InfiniteScores { scale, ids })?;
-        }
+        self.warn_of(&weights.infinite, |ids| Warning::InfiniteScores { scale, ids })?;
         if weights.none {
             self.warn(Warning::AllWeightsZero { scale })?;
         }
@@ -364,8 +352,12 @@ impl<'a> Course<'a> {
         Ok(Outcome { finished: self.finished, best, trace: self.trace })
     }
 
-    fn ids(&self, rows: &[usize]) -> Vec<usize> {
-        rows.iter().map(|&row| self.alive[row]).collect()
+    /// Warns of the candidates of some rows, if there are any.
+    fn warn_of(&mut self, rows: &[usize], warning: impl FnOnce(Vec<usize>) -> Warning) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.warn(warning(rows.iter().map(|&row| self.alive[row]).collect()))
     }
 
     /// Warns of something, once.

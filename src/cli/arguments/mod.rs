@@ -71,10 +71,13 @@ pub(super) struct Global {
     pub device: String,
 }
 
+/// What matrices are kept in where nothing is said.
+pub(super) const USUAL_DTYPE: &str = "f32";
+
 impl Global {
     /// What matrices are kept in.
     pub(super) fn dtype(&self) -> &str {
-        self.dtype.as_deref().unwrap_or("f32")
+        self.dtype.as_deref().unwrap_or(USUAL_DTYPE)
     }
 }
 
