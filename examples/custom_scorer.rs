@@ -33,13 +33,18 @@ impl Scorer for Redness {
 }
 
 fn main() -> Result<()> {
-    let out = env::args().nth(1).map_or_else(|| env::temp_dir().join("ttsvar-reddest.png"), PathBuf::from);
+    let out = env::args()
+        .nth(1)
+        .map_or_else(|| env::temp_dir().join("ttsvar-reddest.png"), PathBuf::from);
     let system = System::open(DEMO, None, &Device::Cpu)?;
     let pipeline = system.pipeline(&system.settings())?;
 
     let search = Search::new(pipeline.as_ref(), &Redness, system.extractors());
     let plan = Plan::best_of_n(pipeline.scales().len(), 4)?;
-    let prompt = Prompt { text: "a circle".to_owned(), negative: None };
+    let prompt = Prompt {
+        text: "a circle".to_owned(),
+        negative: None,
+    };
     let outcome = search::run(&search, &prompt, &plan, 1, &mut Silent)?;
 
     for candidate in &outcome.trace.finals {

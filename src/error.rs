@@ -1,11 +1,13 @@
-//! What can go wrong, said so that it can be put right: what was expected, what came, where, and a hint.
+//! What can go wrong, said so that it can be put right: what was expected, what came, where, and a
+//! hint.
 
 use std::path::{Path, PathBuf};
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of this crate. Its text is one line; the remedy, where one is known, is apart in [`Error::hint`].
+/// An error of this crate. Its text is one line; the remedy, where one is known, is apart in
+/// [`Error::hint`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -61,12 +63,19 @@ pub enum Error {
 impl Error {
     /// An [`Error::Input`] without a hint.
     pub fn input(message: impl Into<String>) -> Self {
-        Self::Input { message: message.into(), hint: None }
+        Self::Input {
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// An [`Error::File`] without a hint.
     pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
-        Self::File { path: path.as_ref().to_owned(), message: message.into(), hint: None }
+        Self::File {
+            path: path.as_ref().to_owned(),
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// An [`Error::Io`], for `map_err`.
@@ -88,9 +97,9 @@ impl Error {
         match self {
             Self::Input { hint, .. } | Self::File { hint, .. } => hint.as_deref(),
             Self::Io { .. } => Some("check that the path exists and that you may read or write it"),
-            Self::Tensor { .. } => {
-                Some("is this the right file for this model? `ttsvar models` names the files each model is made of")
-            }
+            Self::Tensor { .. } => Some(
+                "is this the right file for this model? `ttsvar models` names the files each model is made of",
+            ),
             Self::Compute(_) | Self::Foreign(_) | Self::Interrupted => None,
         }
     }

@@ -11,14 +11,16 @@ use tempfile::NamedTempFile;
 /// Bytes of a prompt that go into a file name: well below the 255 that file systems take.
 const SLUG: usize = 80;
 
-/// Writes a file under a passing name in its folder and renames it when it is complete: no partial file is left behind,
-/// and a file of that name is kept if writing fails.
+/// Writes a file under a passing name in its folder and renames it when it is complete: no partial
+/// file is left behind, and a file of that name is kept if writing fails.
 ///
 /// # Errors
 /// The system refuses to write there.
 pub fn replace(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     let path = path.as_ref();
-    passing(path, bytes)?.persist(path).map_err(|error| error.error)?;
+    passing(path, bytes)?
+        .persist(path)
+        .map_err(|error| error.error)?;
     Ok(())
 }
 
@@ -37,23 +39,33 @@ pub fn create(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<bool> {
 
 /// A complete file without its final name, with the permissions that a new file of this user has.
 fn passing(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666)); // less the umask
     }
-    let mut file = builder.prefix(".ttsvar-").suffix(".part").tempfile_in(folder)?;
+    let mut file = builder
+        .prefix(".ttsvar-")
+        .suffix(".part")
+        .tempfile_in(folder)?;
     file.write_all(bytes)?;
     Ok(file)
 }
 
-/// A prompt as part of a file name: its letters and digits in lower case, hyphens between the words.
+/// A prompt as part of a file name: its letters and digits in lower case, hyphens between the
+/// words.
 pub fn slug(prompt: &str) -> String {
     let lower = prompt.to_lowercase();
     let mut slug = String::new();
-    for word in lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+    for word in lower
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+    {
         let hyphen = if slug.is_empty() { "" } else { "-" };
         if slug.len() + hyphen.len() + word.len() <= SLUG {
             slug.extend([hyphen, word]);
@@ -64,7 +76,11 @@ pub fn slug(prompt: &str) -> String {
         }
         break;
     }
-    if slug.is_empty() { "image".to_owned() } else { slug }
+    if slug.is_empty() {
+        "image".to_owned()
+    } else {
+        slug
+    }
 }
 
 #[cfg(test)]
@@ -73,7 +89,10 @@ mod tests {
 
     #[test]
     fn prompts_become_short_plain_names() {
-        assert_eq!(slug("A red circle, and a *blue* square!"), "a-red-circle-and-a-blue-square");
+        assert_eq!(
+            slug("A red circle, and a *blue* square!"),
+            "a-red-circle-and-a-blue-square"
+        );
         assert_eq!(slug("?!"), "image");
         assert_eq!(slug("../etc/passwd"), "etc-passwd");
         assert_eq!(slug(&"drei Worte ".repeat(40)).len(), 76, "whole words");

@@ -1,12 +1,14 @@
 //! Test-time scaling of visual autoregressive image generation.
 //!
-//! Coarse-to-fine models such as Infinity paint an image scale by scale. `ttsvar` treats that as a search over paths:
-//! it starts many candidates, keeps them diverse while they are coarse, keeps the promising ones while they become
-//! fine, and returns the best image together with a complete record of how it was chosen. The method is TTS-VAR
-//! (arXiv 2507.18537); Best-of-N, Importance Sampling and beam search are other [`search::Plan`]s of the same loop.
+//! Coarse-to-fine models such as Infinity paint an image scale by scale. `ttsvar` treats that as a
+//! search over paths: it starts many candidates, keeps them diverse while they are coarse, keeps
+//! the promising ones while they become fine, and returns the best image together with a complete
+//! record of how it was chosen. The method is TTS-VAR (arXiv 2507.18537); Best-of-N, Importance
+//! Sampling and beam search are other [`search::Plan`]s of the same loop.
 //!
-//! The modules are the data flow: [`text`] → [`models`] inside [`pipelines`] → [`image`] → [`scorers`] and
-//! [`features`] → [`search`] → [`report`]. `ARCHITECTURE.md` says which may use which.
+//! The modules are the data flow: [`text`] → [`models`] inside [`pipelines`] → [`image`] →
+//! [`scorers`] and [`features`] → [`search`] → [`report`]. `ARCHITECTURE.md` says which may use
+//! which.
 #![warn(missing_docs)]
 
 pub mod bench;

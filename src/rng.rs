@@ -1,12 +1,13 @@
-//! Random numbers that depend on (seed, lineage, scale) and on nothing else, so that pruning, batching and the number of
-//! threads or machines never change what a candidate draws.
+//! Random numbers that depend on (seed, lineage, scale) and on nothing else, so that pruning,
+//! batching and the number of threads or machines never change what a candidate draws.
 
 use rand_chacha::{
     ChaCha12Rng,
     rand_core::{RngCore, SeedableRng},
 };
 
-/// Who a candidate descends from. The first copy of a row keeps its lineage, further copies found new ones.
+/// Who a candidate descends from. The first copy of a row keeps its lineage, further copies found
+/// new ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lineage(u64);
 
@@ -18,11 +19,16 @@ impl Lineage {
 
     /// The lineage of the `copy`-th copy of a row selected after `scale`; copy 0 stays what it was.
     pub fn copy(self, scale: usize, copy: usize) -> Self {
-        if copy == 0 { self } else { Self(mix(self.0 ^ mix(((scale as u64) << 32) | copy as u64))) }
+        if copy == 0 {
+            self
+        } else {
+            Self(mix(self.0 ^ mix(((scale as u64) << 32) | copy as u64)))
+        }
     }
 }
 
-/// SplitMix64's finalizer (Steele, Lea & Flood 2014): a bijection, so distinct rows never share a lineage.
+/// SplitMix64's finalizer (Steele, Lea & Flood 2014): a bijection, so distinct rows never share a
+/// lineage.
 fn mix(x: u64) -> u64 {
     let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

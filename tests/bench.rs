@@ -1,4 +1,5 @@
-//! Measuring: made-up weights fit the networks, and the figures are those of the search that was run.
+//! Measuring: made-up weights fit the networks, and the figures are those of the search that was
+//! run.
 
 mod support;
 
@@ -29,21 +30,39 @@ fn made_up(tensors: Vec<(String, Vec<usize>)>) -> Weights {
 fn made_up_checkpoints_have_the_tensors_of_recorded_ones() {
     for fixture in ["infinity-tiny", "infinity-8b-like-tiny"] {
         let config = json(fixture, "config.json");
-        let file = |part: &str| golden(fixture).join(config["files"][part].as_str().expect("a file"));
+        let file =
+            |part: &str| golden(fixture).join(config["files"][part].as_str().expect("a file"));
         let open = |part, keys: &[&str]| {
-            Weights::new(hub::open(file(part), keys).expect("a checkpoint"), DType::F32, &Device::Cpu)
+            Weights::new(
+                hub::open(file(part), keys).expect("a checkpoint"),
+                DType::F32,
+                &Device::Cpu,
+            )
         };
         let recorded = open("model", &["trainer.gpt_fsdp"]);
         let network = Infinity::load(&recorded).expect("the recorded network");
         let weights = made_up(network.config().tensors());
-        assert_eq!(Infinity::load(&weights).expect("the made-up network").config(), network.config());
+        assert_eq!(
+            Infinity::load(&weights)
+                .expect("the made-up network")
+                .config(),
+            network.config()
+        );
         assert_eq!(weights.values_read(), recorded.values_read(), "{fixture}");
-        assert!(weights.unread().is_empty(), "{fixture}: {:?}", weights.unread());
+        assert!(
+            weights.unread().is_empty(),
+            "{fixture}: {:?}",
+            weights.unread()
+        );
 
         let vae = &config["vae"];
         let number = |name: &str| vae[name].as_u64().expect("a number") as usize;
-        let multipliers: Vec<usize> =
-            vae["ch_mult"].as_array().expect("a list").iter().map(|m| m.as_u64().expect("a number") as usize).collect();
+        let multipliers: Vec<usize> = vae["ch_mult"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|m| m.as_u64().expect("a number") as usize)
+            .collect();
         let sizes = DecoderSizes {
             latent_channels: number("codebook_dim"),
             base: number("base_ch"),
@@ -55,26 +74,49 @@ fn made_up_checkpoints_have_the_tensors_of_recorded_ones() {
         let weights = made_up(sizes.tensors());
         Decoder::load(&weights).expect("the made-up decoder");
         assert_eq!(weights.values_read(), recorded.values_read(), "{fixture}");
-        assert!(weights.unread().is_empty(), "{fixture}: {:?}", weights.unread());
+        assert!(
+            weights.unread().is_empty(),
+            "{fixture}: {:?}",
+            weights.unread()
+        );
     }
 }
 
-/// As many numbers as the peer's networks of the same names have, which keep the biases of keys that are always zero.
+/// As many numbers as the peer's networks of the same names have, which keep the biases of keys
+/// that are always zero.
 #[test]
 fn architectures_have_the_released_sizes() {
     let values = |arch: Architecture| {
         let config = arch.transformer();
-        let read: usize = config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+        let read: usize = config
+            .tensors()
+            .iter()
+            .map(|(_, shape)| shape.iter().product::<usize>())
+            .sum();
         read + (2 * config.depth + 1) * config.width
     };
     let found: Vec<usize> = ARCHITECTURES.into_iter().map(values).collect();
-    assert_eq!(found, [125_204_896, 361_671_808, 941_020_096, 2_204_697_152, 8_376_082_128]);
+    assert_eq!(
+        found,
+        [
+            125_204_896,
+            361_671_808,
+            941_020_096,
+            2_204_697_152,
+            8_376_082_128
+        ]
+    );
     assert!(Architecture::named("3b").is_err());
 }
 
 #[test]
 fn a_measurement_counts_what_the_search_did() {
-    let model = Model::new(Architecture::named("infinity-layer12").unwrap(), DType::BF16, &Device::Cpu).unwrap();
+    let model = Model::new(
+        Architecture::named("infinity-layer12").unwrap(),
+        DType::BF16,
+        &Device::Cpu,
+    )
+    .unwrap();
     // The first scales of the smallest schedule: a picture of 2 x 2 tokens.
     let mut schedule = Schedule::released(1.0, Pixels::P006M).unwrap();
     schedule.grids.truncate(2);
@@ -88,7 +130,8 @@ fn a_measurement_counts_what_the_search_did() {
     };
     let found = measure(&job, &mut Silent).unwrap();
     assert_eq!((found.states, found.decodes), (vec![1, 3], 3));
-    let phases = found.seconds.text + found.seconds.decode + found.seconds.transformer.iter().sum::<f64>();
+    let phases =
+        found.seconds.text + found.seconds.decode + found.seconds.transformer.iter().sum::<f64>();
     assert!(phases <= 1.1 * found.range[1] && found.range[0] <= found.seconds.total);
     assert!(found.seconds.total <= found.range[1] && found.flops.decode > found.flops.text);
 }
@@ -96,7 +139,12 @@ fn a_measurement_counts_what_the_search_did() {
 #[test]
 fn stand_ins_see_colours() {
     let image = |colour: [u8; 3]| Image::new(30, 20, colour.repeat(600));
-    let scores = Redness.score("", &[image([255, 0, 0]), image([0, 0, 255]), image([9, 9, 9])]).unwrap();
+    let scores = Redness
+        .score(
+            "",
+            &[image([255, 0, 0]), image([0, 0, 255]), image([9, 9, 9])],
+        )
+        .unwrap();
     assert_eq!(scores, [1.0, -1.0, 0.0]);
     let features = Blocks.extract(&[image([255, 0, 51])]).unwrap();
     assert_eq!(features.cols(), 3 * 16 * 16);

@@ -1,4 +1,5 @@
-//! T2I-CompBench as a suite: who is asked what, how scores are made of the answers, how many pictures are in hand at once.
+//! T2I-CompBench as a suite: who is asked what, how scores are made of the answers, how many
+//! pictures are in hand at once.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +15,8 @@ use ttsvar::{
     image::Image,
 };
 
-/// Answers, objects and likeness are read off the first pixel; remembers how many pictures it was shown at once, by whom.
+/// Answers, objects and likeness are read off the first pixel; remembers how many pictures it was
+/// shown at once, by whom.
 #[derive(Clone, Default)]
 struct Stub(Arc<Mutex<Vec<(&'static str, usize)>>>);
 
@@ -33,7 +35,9 @@ impl Answerer for Stub {
         self.seen("blip", images);
         assert_eq!(images.len(), questions.len());
         let answers = images.iter().zip(questions);
-        Ok(answers.map(|(image, questions)| vec![share(image); questions.len()]).collect())
+        Ok(answers
+            .map(|(image, questions)| vec![share(image); questions.len()])
+            .collect())
     }
 }
 
@@ -47,35 +51,117 @@ impl Detector for Stub {
             bounds: [left, 0.0, left + 1.0, 1.0],
             mask: None,
         };
-        Ok(images.iter().map(|image| vec![thing("dog", 0.0, 0.75), thing("cat", 3.0, share(image))]).collect())
+        Ok(images
+            .iter()
+            .map(|image| vec![thing("dog", 0.0, 0.75), thing("cat", 3.0, share(image))])
+            .collect())
     }
 }
 
 impl Comparer for Stub {
     fn cosines(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
         self.seen("clip", images);
-        Ok(images.iter().map(|image| share(image) * prompt.split(' ').count() as f32 / 10.0).collect())
+        Ok(images
+            .iter()
+            .map(|image| share(image) * prompt.split(' ').count() as f32 / 10.0)
+            .collect())
     }
 }
 
-const NONE: Parts = Parts { attributes: false, relation: false, likeness: false, numbers: false };
+const NONE: Parts = Parts {
+    attributes: false,
+    relation: false,
+    likeness: false,
+    numbers: false,
+};
 
 fn prompt(category: Category, number: usize, text: &str, parts: Parts) -> Prompt {
-    Prompt { category, number, text: text.to_owned(), parts }
+    Prompt {
+        category,
+        number,
+        text: text.to_owned(),
+        parts,
+    }
 }
 
 fn prompts() -> Vec<Prompt> {
     use Category::{Color, Complex, NonSpatial, Numeracy, Spatial};
-    let all = Parts { attributes: true, relation: true, likeness: true, numbers: false };
+    let all = Parts {
+        attributes: true,
+        relation: true,
+        likeness: true,
+        numbers: false,
+    };
     vec![
-        prompt(Color, 0, "a red cat and a blue dog", Parts { attributes: true, ..NONE }),
-        prompt(Spatial, 0, "a dog on the left of a cat", Parts { relation: true, ..NONE }),
-        prompt(Spatial, 1, "a dog on the left of a frog", Parts { relation: true, ..NONE }),
-        prompt(NonSpatial, 0, "A dog is barking", Parts { likeness: true, ..NONE }),
-        prompt(Numeracy, 0, "two dogs and one cat", Parts { numbers: true, ..NONE }),
-        prompt(Numeracy, 1, "three drums", Parts { numbers: true, ..NONE }),
-        prompt(Complex, 0, "The red dog was on the left of the white cat.", all),
-        prompt(Complex, 1, "The red dog was near it.", Parts { likeness: false, ..all }),
+        prompt(
+            Color,
+            0,
+            "a red cat and a blue dog",
+            Parts {
+                attributes: true,
+                ..NONE
+            },
+        ),
+        prompt(
+            Spatial,
+            0,
+            "a dog on the left of a cat",
+            Parts {
+                relation: true,
+                ..NONE
+            },
+        ),
+        prompt(
+            Spatial,
+            1,
+            "a dog on the left of a frog",
+            Parts {
+                relation: true,
+                ..NONE
+            },
+        ),
+        prompt(
+            NonSpatial,
+            0,
+            "A dog is barking",
+            Parts {
+                likeness: true,
+                ..NONE
+            },
+        ),
+        prompt(
+            Numeracy,
+            0,
+            "two dogs and one cat",
+            Parts {
+                numbers: true,
+                ..NONE
+            },
+        ),
+        prompt(
+            Numeracy,
+            1,
+            "three drums",
+            Parts {
+                numbers: true,
+                ..NONE
+            },
+        ),
+        prompt(
+            Complex,
+            0,
+            "The red dog was on the left of the white cat.",
+            all,
+        ),
+        prompt(
+            Complex,
+            1,
+            "The red dog was near it.",
+            Parts {
+                likeness: false,
+                ..all
+            },
+        ),
     ]
 }
 
@@ -94,49 +180,102 @@ fn grey(value: u8) -> Image {
 
 /// The verdict on a picture for the prompt with these words.
 fn verdict(suite: &CompBench, words: &str, value: u8) -> Verdict {
-    let case = suite.cases().iter().position(|case| case.prompt == words).unwrap();
+    let case = suite
+        .cases()
+        .iter()
+        .position(|case| case.prompt == words)
+        .unwrap();
     suite.judge(case, &[grey(value)]).unwrap().remove(0)
 }
 
 #[test]
 fn scores_are_made_of_answers_boxes_and_cosines() {
     let suite = suite(&Stub::default(), false);
-    let colour = verdict(&suite, "a red cat and a blue dog", 200); // .78125 each, which is .7812, half to even
-    assert_eq!((colour.score, colour.reason.as_str()), (0.6103, "a red cat? 0.7812, a blue dog? 0.7812"));
+    // .78125 each, which is .7812, half to even
+    let colour = verdict(&suite, "a red cat and a blue dog", 200);
+    assert_eq!(
+        (colour.score, colour.reason.as_str()),
+        (0.6103, "a red cat? 0.7812, a blue dog? 0.7812")
+    );
     assert_eq!(colour.details.unwrap()["attributes"], "0.6103");
     let spatial = verdict(&suite, "a dog on the left of a cat", 192);
-    assert_eq!((spatial.score, spatial.reason.as_str()), (0.875, "dog (.75), cat (.75); on the left of: 1.00"));
+    assert_eq!(
+        (spatial.score, spatial.reason.as_str()),
+        (0.875, "dog (.75), cat (.75); on the left of: 1.00")
+    );
     assert_eq!(spatial.details.unwrap()["objects"]["cat"][0][4], 0.75);
-    assert_eq!(verdict(&suite, "a dog on the left of a cat", 100).score, 0.0, "a cat that is too uncertain");
-    assert_eq!(verdict(&suite, "A dog is barking", 128).score, f64::from(0.2f32));
+    assert_eq!(
+        verdict(&suite, "a dog on the left of a cat", 100).score,
+        0.0,
+        "a cat that is too uncertain"
+    );
+    assert_eq!(
+        verdict(&suite, "A dog is barking", 128).score,
+        f64::from(0.2f32)
+    );
     let numbers = verdict(&suite, "two dogs and one cat", 192);
-    assert_eq!((numbers.score, numbers.reason.as_str()), (0.75, "dog: 1 of 2, cat: 1 of 1"));
+    assert_eq!(
+        (numbers.score, numbers.reason.as_str()),
+        (0.75, "dog: 1 of 2, cat: 1 of 1")
+    );
     let complex = verdict(&suite, "The red dog was on the left of the white cat.", 192);
-    let likeness = f64::from(0.75f32 * 10.0 / 10.0); // ten words without two adjectives, the full stop apart
-    assert_eq!(complex.score, (0.5625 + 0.875 + likeness) / 3.0, "{}", complex.reason);
-    assert_eq!(verdict(&suite, "The red dog was near it.", 128).score, 0.125, "half of two answers, no two things");
+    // Ten words without two adjectives, the full stop apart
+    let likeness = f64::from(0.75f32 * 10.0 / 10.0);
+    assert_eq!(
+        complex.score,
+        (0.5625 + 0.875 + likeness) / 3.0,
+        "{}",
+        complex.reason
+    );
+    assert_eq!(
+        verdict(&suite, "The red dog was near it.", 128).score,
+        0.125,
+        "half of two answers, no two things"
+    );
 }
 
 #[test]
 fn prompts_beyond_the_detector_are_left_out_and_counted() {
     let few = suite(&Stub::default(), false);
-    let texts = |suite: &CompBench| suite.cases().iter().map(|case| case.prompt.clone()).collect::<Vec<_>>();
-    assert!(texts(&few).iter().all(|text| !text.contains("frog") && !text.contains("drum")));
+    let texts = |suite: &CompBench| {
+        suite
+            .cases()
+            .iter()
+            .map(|case| case.prompt.clone())
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        texts(&few)
+            .iter()
+            .all(|text| !text.contains("frog") && !text.contains("drum"))
+    );
     let said = few.differences().join("\n");
-    assert!(said.contains("Mask2Former") && said.contains("spaCy"), "{said}");
-    assert!(said.contains("spatial: 1 of 2 prompts") && said.contains("numeracy: 1 of 2 prompts"), "{said}");
+    assert!(
+        said.contains("Mask2Former") && said.contains("spaCy"),
+        "{said}"
+    );
+    assert!(
+        said.contains("spatial: 1 of 2 prompts") && said.contains("numeracy: 1 of 2 prompts"),
+        "{said}"
+    );
     let every = suite(&Stub::default(), true);
     assert_eq!((texts(&every).len(), texts(&few).len()), (8, 6));
     assert_eq!(verdict(&every, "three drums", 0).score, 0.0);
     assert!(!every.differences().join("\n").contains("left out"));
-    assert_eq!(every.tasks(), ["color", "spatial", "non_spatial", "numeracy", "complex"]);
+    assert_eq!(
+        every.tasks(),
+        ["color", "spatial", "non_spatial", "numeracy", "complex"]
+    );
 }
 
 #[test]
 fn a_network_that_is_missing_is_named() {
     let suite = CompBench::new(prompts(), Networks::default(), false);
     let error = suite.judge(0, &[grey(0)]).unwrap_err().to_string();
-    assert_eq!(error, "no network that answers questions was given, but a prompt needs one");
+    assert_eq!(
+        error,
+        "no network that answers questions was given, but a prompt needs one"
+    );
 }
 
 #[test]
@@ -146,37 +285,66 @@ fn a_hundred_pictures_are_judged_a_few_at_a_time_each_by_whom_it_concerns() {
     let suite = suite(&stub, false);
     let cases = suite.cases().len();
     let shown: Vec<Shown> = (0..100)
-        .map(|i| Shown { case: i % cases, sample: i / cases, path: folder.path().join(format!("{i}.png")) })
+        .map(|i| Shown {
+            case: i % cases,
+            sample: i / cases,
+            path: folder.path().join(format!("{i}.png")),
+        })
         .collect();
-    shown.iter().enumerate().for_each(|(i, one)| grey(i as u8 + 100).save(&one.path).unwrap());
+    shown
+        .iter()
+        .enumerate()
+        .for_each(|(i, one)| grey(i as u8 + 100).save(&one.path).unwrap());
     let contender = shown::contender("made").unwrap();
     let mut records = vec![];
     let keep = |record| {
         records.push(record);
         Ok(())
     };
-    shown::judge(&suite, &contender, &shown, &[], keep, |path, _| panic!("{} is lost", path.display())).unwrap();
+    shown::judge(&suite, &contender, &shown, &[], keep, |path, _| {
+        panic!("{} is lost", path.display())
+    })
+    .unwrap();
     assert_eq!(records.len(), 100);
     let calls = std::mem::take(&mut *stub.0.lock().unwrap());
-    let of = |who: &str| calls.iter().filter(|call| call.0 == who).map(|call| call.1).collect::<Vec<_>>();
-    let parts =
-        |of: fn(Parts) -> bool| shown.iter().filter(|one| of(suite.prompts().nth(one.case).unwrap().parts)).count();
+    let of = |who: &str| {
+        calls
+            .iter()
+            .filter(|call| call.0 == who)
+            .map(|call| call.1)
+            .collect::<Vec<_>>()
+    };
+    let parts = |of: fn(Parts) -> bool| {
+        shown
+            .iter()
+            .filter(|one| of(suite.prompts().nth(one.case).unwrap().parts))
+            .count()
+    };
     for (who, expected) in [
         ("blip", parts(|parts| parts.attributes)),
         ("detector", parts(Parts::boxes)),
         ("clip", parts(|parts| parts.likeness)),
     ] {
-        assert_eq!(of(who).iter().sum::<usize>(), expected, "{who} sees its own pictures, once");
+        assert_eq!(
+            of(who).iter().sum::<usize>(),
+            expected,
+            "{who} sees its own pictures, once"
+        );
         assert!(of(who).iter().all(|batch| *batch <= 8), "{who}");
     }
     assert!(of("blip").len() <= 13, "eight pictures at a time");
     for record in &records {
         let image = Image::open(&shown[record.sample * cases + record.case].path).unwrap();
-        assert_eq!(suite.judge(record.case, &[image]).unwrap()[0].score, record.correct, "company changes nothing");
+        assert_eq!(
+            suite.judge(record.case, &[image]).unwrap()[0].score,
+            record.correct,
+            "company changes nothing"
+        );
     }
 }
 
-/// Prompts after the patterns of `color_val.txt`, `shape_val.txt` and `texture_val.txt` with their noun phrases.
+/// Prompts after the patterns of `color_val.txt`, `shape_val.txt` and `texture_val.txt` with their
+/// noun phrases.
 const PHRASES: &str = "\
 a green bench and a blue bowl: a green bench, a blue bowl
 a bathroom with green tile and a red shower curtain: a bathroom, green tile, a red shower curtain

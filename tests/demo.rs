@@ -17,8 +17,17 @@ fn demo() -> &'static System {
 }
 
 fn settings() -> Settings {
-    let drawing = infinity::Settings { cfg: 2.0, tau: 0.7, ..infinity::Settings::default() };
-    Settings { drawing, aspect: None, pixels: None, rows_at_once: None }
+    let drawing = infinity::Settings {
+        cfg: 2.0,
+        tau: 0.7,
+        ..infinity::Settings::default()
+    };
+    Settings {
+        drawing,
+        aspect: None,
+        pixels: None,
+        rows_at_once: None,
+    }
 }
 
 fn search(plan: &Plan, prompt: &str, seed: u64) -> Outcome {
@@ -29,11 +38,15 @@ fn search(plan: &Plan, prompt: &str, seed: u64) -> Outcome {
 
 /// Finished pictures of some rows.
 fn paint(pipeline: &dyn Pipeline, rows: usize, seed: u64) -> Vec<Image> {
-    let mut rollout = pipeline.begin(&"two red stars".into(), 0..rows, seed).unwrap();
+    let mut rollout = pipeline
+        .begin(&"two red stars".into(), 0..rows, seed)
+        .unwrap();
     for _ in pipeline.scales() {
         rollout.step().unwrap();
     }
-    rollout.images(&(0..rows).collect::<Vec<_>>(), Size::Full).unwrap()
+    rollout
+        .images(&(0..rows).collect::<Vec<_>>(), Size::Full)
+        .unwrap()
 }
 
 #[test]
@@ -43,8 +56,15 @@ fn every_tensor_of_the_bundle_is_known() {
 
 #[test]
 fn a_word_that_the_demo_does_not_know_is_named() {
-    assert_eq!(demo().unknown_words("a red dragon above a ring"), ["dragon"]);
-    assert!(demo().unknown_words("a photo of three green triangles").is_empty());
+    assert_eq!(
+        demo().unknown_words("a red dragon above a ring"),
+        ["dragon"]
+    );
+    assert!(
+        demo()
+            .unknown_words("a photo of three green triangles")
+            .is_empty()
+    );
 }
 
 #[test]
@@ -60,7 +80,10 @@ fn a_row_paints_the_same_picture_in_any_company() {
 fn threads_change_no_picture() {
     let pipeline = demo().pipeline(&settings()).unwrap();
     let with = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| paint(pipeline.as_ref(), 2, 3))
     };
     assert_eq!(with(1), with(3));
@@ -79,7 +102,10 @@ fn a_pruned_row_leaves_the_others_as_they_were() {
     }
     let pruned = rollout.images(&[0, 1, 2], Size::Full).unwrap();
     assert_eq!(pruned[..2], [whole[3].clone(), whole[1].clone()]);
-    assert_ne!(pruned[2], pruned[1], "a second copy draws from a stream of its own");
+    assert_ne!(
+        pruned[2], pruned[1],
+        "a second copy draws from a stream of its own"
+    );
 }
 
 #[test]
@@ -95,7 +121,11 @@ fn rows_that_share_a_state_are_computed_once() {
 #[test]
 fn a_search_records_its_cost_four_ways() {
     let scales = demo().pipeline(&settings()).unwrap().scales().len();
-    let outcome = search(&Method::TtsVar.plan(scales, 1).unwrap(), "a red circle and a blue square", 1);
+    let outcome = search(
+        &Method::TtsVar.plan(scales, 1).unwrap(),
+        "a red circle and a blue square",
+        1,
+    );
     let cost = &outcome.trace.cost;
     assert!(cost.images >= 1 && cost.decodes <= 21 && cost.scorings > 0 && cost.extractions > 0);
     assert!(cost.flops.generator > 1e8 && cost.flops.scorer > 1e6 && cost.flops.features > 1e6);
@@ -105,14 +135,26 @@ fn a_search_records_its_cost_four_ways() {
 #[test]
 fn the_official_plan_of_13_scales_decodes_at_most_21_images() {
     let system = demo();
-    let grids: Vec<(usize, usize)> = [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8].map(|side| (side, side)).to_vec();
-    let schedule = Schedule { grids, rope_grid: (8, 8) };
+    let grids: Vec<(usize, usize)> = [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8]
+        .map(|side| (side, side))
+        .to_vec();
+    let schedule = Schedule {
+        grids,
+        rope_grid: (8, 8),
+    };
     let pipeline = system.pipeline_of(&schedule, &settings()).unwrap();
     let search = Search::new(pipeline.as_ref(), system.scorer(), system.extractors());
     let plan = Method::TtsVar.plan(13, 1).unwrap();
     let outcome = run(&search, &"a green cross".into(), &plan, 5, &mut Silent).unwrap();
-    assert_eq!(outcome.trace.cost.rows, [8, 8, 8, 6, 6, 6, 4, 2, 2, 2, 1, 1, 1]);
-    assert!(outcome.trace.cost.decodes <= 21, "{} decodes", outcome.trace.cost.decodes);
+    assert_eq!(
+        outcome.trace.cost.rows,
+        [8, 8, 8, 6, 6, 6, 4, 2, 2, 2, 1, 1, 1]
+    );
+    assert!(
+        outcome.trace.cost.decodes <= 21,
+        "{} decodes",
+        outcome.trace.cost.decodes
+    );
 }
 
 proptest! {

@@ -1,4 +1,5 @@
-//! GenEval as a suite: pictures are judged in batches of bounded size, whatever their number, and by the rules.
+//! GenEval as a suite: pictures are judged in batches of bounded size, whatever their number, and
+//! by the rules.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +14,8 @@ use ttsvar::{
     image::Image,
 };
 
-/// Sees one object a picture: a dog in dark ones, a cat in light ones; remembers how many it was shown at once.
+/// Sees one object a picture: a dog in dark ones, a cat in light ones; remembers how many it was
+/// shown at once.
 #[derive(Clone, Default)]
 struct Stub(Arc<Mutex<Vec<usize>>>);
 
@@ -21,8 +23,18 @@ impl Detector for Stub {
     fn detect(&self, images: &[Image]) -> Result<Vec<Vec<Object>>> {
         self.0.lock().unwrap().push(images.len());
         let seen = |image: &Image| {
-            let class = object(if image.pixels()[0] < 128 { "dog" } else { "cat" }).unwrap();
-            vec![Object { class, score: 0.9, bounds: [0.0, 0.0, 4.0, 4.0], mask: None }]
+            let class = object(if image.pixels()[0] < 128 {
+                "dog"
+            } else {
+                "cat"
+            })
+            .unwrap();
+            vec![Object {
+                class,
+                score: 0.9,
+                bounds: [0.0, 0.0, 4.0, 4.0],
+                mask: None,
+            }]
         };
         Ok(images.iter().map(seen).collect())
     }
@@ -32,7 +44,10 @@ impl Detector for Stub {
 impl ColourNamer for Stub {
     fn colours(&self, class: &str, crops: &[Image]) -> Result<Vec<usize>> {
         assert_eq!(class, "dog");
-        Ok(crops.iter().map(|crop| usize::from(crop.pixels()[0] == 0)).collect())
+        Ok(crops
+            .iter()
+            .map(|crop| usize::from(crop.pixels()[0] == 0))
+            .collect())
     }
 }
 
@@ -54,14 +69,31 @@ fn a_picture_is_judged_by_what_detector_and_namer_say() {
     let suite = suite(&Stub::default());
     let reasons = |case: usize| {
         let verdicts = suite.judge(case, &[0, 100, 200].map(grey)).unwrap();
-        verdicts.into_iter().map(|verdict| (verdict.score, verdict.reason)).collect::<Vec<_>>()
+        verdicts
+            .into_iter()
+            .map(|verdict| (verdict.score, verdict.reason))
+            .collect::<Vec<_>>()
     };
     let no_dog = (0.0, "expected dog>=1, found 0".to_owned());
-    assert_eq!(reasons(0), [(1.0, String::new()), (1.0, String::new()), no_dog.clone()]);
-    let orange = (0.0, "expected red dog>=1, found 0 red; and 1 orange".to_owned());
+    assert_eq!(
+        reasons(0),
+        [(1.0, String::new()), (1.0, String::new()), no_dog.clone()]
+    );
+    let orange = (
+        0.0,
+        "expected red dog>=1, found 0 red; and 1 orange".to_owned(),
+    );
     assert_eq!(reasons(1), [orange, (1.0, String::new()), no_dog]);
-    let details = suite.judge(0, &[grey(0)]).unwrap().remove(0).details.unwrap();
-    assert_eq!(details, serde_json::json!({"dog": [[0.0, 0.0, 4.0, 4.0, f64::from(0.9f32)]]}));
+    let details = suite
+        .judge(0, &[grey(0)])
+        .unwrap()
+        .remove(0)
+        .details
+        .unwrap();
+    assert_eq!(
+        details,
+        serde_json::json!({"dog": [[0.0, 0.0, 4.0, 4.0, f64::from(0.9f32)]]})
+    );
 }
 
 #[test]
@@ -69,8 +101,13 @@ fn a_hundred_pictures_are_judged_a_few_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let stub = Stub::default();
     let suite = suite(&stub);
-    let shown: Vec<Shown> =
-        (0..100).map(|i| Shown { case: i % 2, sample: i / 2, path: folder.path().join(format!("{i}.png")) }).collect();
+    let shown: Vec<Shown> = (0..100)
+        .map(|i| Shown {
+            case: i % 2,
+            sample: i / 2,
+            path: folder.path().join(format!("{i}.png")),
+        })
+        .collect();
     for (i, one) in shown.iter().enumerate() {
         if i == 13 {
             std::fs::write(&one.path, "no picture").unwrap();
@@ -84,10 +121,16 @@ fn a_hundred_pictures_are_judged_a_few_at_a_time() {
         records.push(record);
         Ok(())
     };
-    shown::judge(&suite, &contender, &shown, &[], keep, |path, _| lost.push(path.to_owned())).unwrap();
+    shown::judge(&suite, &contender, &shown, &[], keep, |path, _| {
+        lost.push(path.to_owned())
+    })
+    .unwrap();
     assert_eq!((records.len(), lost), (99, vec![shown[13].path.clone()]));
     let batches = std::mem::take(&mut *stub.0.lock().unwrap());
-    assert_eq!((batches.iter().sum::<usize>(), batches.iter().max()), (99, Some(&8)));
+    assert_eq!(
+        (batches.iter().sum::<usize>(), batches.iter().max()),
+        (99, Some(&8))
+    );
     for record in &records {
         let dog = record.case + 2 * record.sample + 50 < 128;
         assert_eq!(record.correct, f64::from(u8::from(dog)), "{record:?}");

@@ -1,11 +1,14 @@
-//! Aesthetic predictor v2.5 against the original, on a small random SigLIP and head in their own files.
+//! Aesthetic predictor v2.5 against the original, on a small random SigLIP and head in their own
+//! files.
 
 mod support;
 
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
-use support::{assert_bytes_close, assert_close, assert_values_close, golden, json, numbered, tensors, values};
+use support::{
+    assert_bytes_close, assert_close, assert_values_close, golden, json, numbered, tensors, values,
+};
 use ttsvar::{
     hub,
     image::{Filter, Image},
@@ -32,12 +35,16 @@ fn fixture() -> Fixture {
         let source = hub::open(golden(FIXTURE).join(name), &[]).unwrap();
         Weights::new(source, DType::F32, &Device::Cpu)
     };
-    let names: Vec<String> = serde_json::from_value(json(FIXTURE, "golden.json")["images"].clone()).unwrap();
+    let names: Vec<String> =
+        serde_json::from_value(json(FIXTURE, "golden.json")["images"].clone()).unwrap();
     Fixture {
         siglip: open("siglip"),
         head: open("aesthetic_predictor_v2_5.pth"),
         config: serde_json::from_value(json(FIXTURE, "siglip/config.json")).unwrap(),
-        images: names.iter().map(|name| Image::open(golden(FIXTURE).join(name)).unwrap()).collect(),
+        images: names
+            .iter()
+            .map(|name| Image::open(golden(FIXTURE).join(name)).unwrap())
+            .collect(),
         tensors: tensors(FIXTURE, "golden.safetensors"),
     }
 }
@@ -51,7 +58,13 @@ impl Fixture {
 #[test]
 fn parity_aesthetic_tiny_features() {
     let fixture = fixture();
-    let Fixture { siglip, config, images, tensors, .. } = &fixture;
+    let Fixture {
+        siglip,
+        config,
+        images,
+        tensors,
+        ..
+    } = &fixture;
     let model = SiglipVision::load(&siglip.pp("vision_model"), &config.vision_config).unwrap();
     for (name, i, expected) in numbered(tensors, "resized_u8_", "") {
         let resized = images[i].resize(model.side(), model.side(), Filter::Bicubic);
@@ -60,7 +73,10 @@ fn parity_aesthetic_tiny_features() {
     }
     let scorer = fixture.scorer();
     let pixels = scorer.pixels(images).unwrap();
-    let (embedded, hidden) = (model.embed(&pixels).unwrap(), model.forward(&pixels).unwrap());
+    let (embedded, hidden) = (
+        model.embed(&pixels).unwrap(),
+        model.forward(&pixels).unwrap(),
+    );
     let of_pictures = [
         ("pixel_values_", &pixels, PIXELS),
         ("patch_embed_plus_pos_", &embedded, EMBEDDINGS),
@@ -72,9 +88,21 @@ fn parity_aesthetic_tiny_features() {
         }
     }
     let pooled = model.pooled(&hidden).unwrap();
-    assert_close("image_embeds", &pooled, &tensors["image_embeds"], EMBEDDINGS, 0.);
+    assert_close(
+        "image_embeds",
+        &pooled,
+        &tensors["image_embeds"],
+        EMBEDDINGS,
+        0.,
+    );
     let features = scorer.features(&pixels).unwrap();
-    assert_close("image_embeds_norm", &features, &tensors["image_embeds_norm"], EMBEDDINGS, 0.);
+    assert_close(
+        "image_embeds_norm",
+        &features,
+        &tensors["image_embeds_norm"],
+        EMBEDDINGS,
+        0.,
+    );
 }
 
 #[test]
@@ -82,9 +110,21 @@ fn parity_aesthetic_tiny_scores() {
     let fixture = fixture();
     let scorer = fixture.scorer();
     let scores = scorer.score("whatever", &fixture.images).unwrap();
-    assert_values_close("logits", &scores, &values(&fixture.tensors["logits"]), LOGITS, 0.);
+    assert_values_close(
+        "logits",
+        &scores,
+        &values(&fixture.tensors["logits"]),
+        LOGITS,
+        0.,
+    );
     let tenths: Vec<f32> = scores.iter().map(|score| score / 10.0).collect();
-    assert_values_close("tts_var_score", &tenths, &values(&fixture.tensors["tts_var_score"]), LOGITS / 10.0, 0.);
+    assert_values_close(
+        "tts_var_score",
+        &tenths,
+        &values(&fixture.tensors["tts_var_score"]),
+        LOGITS / 10.0,
+        0.,
+    );
     for (image, score) in fixture.images.iter().zip(&scores) {
         let alone = scorer.score("", std::slice::from_ref(image)).unwrap();
         assert_eq!(alone[0].to_bits(), score.to_bits(), "alone and in company");
@@ -96,9 +136,18 @@ fn parity_aesthetic_tiny_scores() {
 fn every_tensor_is_known_but_those_of_the_other_half() {
     let fixture = fixture();
     fixture.scorer();
-    let other = ["text_model.", "logit_scale", "logit_bias", "vision_model.embeddings.position_ids"];
+    let other = [
+        "text_model.",
+        "logit_scale",
+        "logit_bias",
+        "vision_model.embeddings.position_ids",
+    ];
     let mut unread = fixture.siglip.unread();
     unread.retain(|name| !other.iter().any(|known| name.starts_with(known)));
     assert!(unread.is_empty(), "{unread:?}");
-    assert!(fixture.head.unread().is_empty(), "{:?}", fixture.head.unread());
+    assert!(
+        fixture.head.unread().is_empty(),
+        "{:?}",
+        fixture.head.unread()
+    );
 }

@@ -35,27 +35,42 @@ fn tokenizer() -> ClipTokenizer {
 }
 
 fn fixture() -> Fixture {
-    let weights = Weights::new(hub::open(golden(FIXTURE).join("model"), &[]).unwrap(), DType::F32, &Device::Cpu);
+    let weights = Weights::new(
+        hub::open(golden(FIXTURE).join("model"), &[]).unwrap(),
+        DType::F32,
+        &Device::Cpu,
+    );
     let config = serde_json::from_value(json(FIXTURE, "model/config.json")).unwrap();
     let recorded = json(FIXTURE, "golden.json");
-    let strings = |key: &str| -> Vec<String> { serde_json::from_value(recorded[key].clone()).unwrap() };
+    let strings =
+        |key: &str| -> Vec<String> { serde_json::from_value(recorded[key].clone()).unwrap() };
     Fixture {
         clip: Clip::load(&weights, &config).unwrap(),
         weights,
         tokenizer: tokenizer(),
-        images: strings("images").iter().map(|name| Image::open(golden(FIXTURE).join(name)).unwrap()).collect(),
+        images: strings("images")
+            .iter()
+            .map(|name| Image::open(golden(FIXTURE).join(name)).unwrap())
+            .collect(),
         prompts: strings("prompts"),
         tensors: tensors(FIXTURE, "golden.safetensors"),
     }
 }
 
 fn normalised(x: &Tensor) -> Tensor {
-    x.broadcast_div(&x.sqr().unwrap().sum_keepdim(1).unwrap().sqrt().unwrap()).unwrap()
+    x.broadcast_div(&x.sqr().unwrap().sum_keepdim(1).unwrap().sqrt().unwrap())
+        .unwrap()
 }
 
 #[test]
 fn parity_clip_tiny_texts() {
-    let Fixture { clip, tokenizer, prompts, tensors, .. } = fixture();
+    let Fixture {
+        clip,
+        tokenizer,
+        prompts,
+        tensors,
+        ..
+    } = fixture();
     let masks = tensors["attention_mask"].to_vec2::<i64>().unwrap();
     let all = tensors["input_ids"].to_vec2::<i64>().unwrap();
     let mut embeds = vec![];
@@ -66,25 +81,59 @@ fn parity_clip_tiny_texts() {
         assert_eq!(ids, expected, "ids of prompt {p}");
         embeds.push(clip.embed_text(&ids).unwrap());
     }
-    assert_close("text_embeds", &Tensor::stack(&embeds, 0).unwrap(), &tensors["text_embeds"], EMBEDDINGS, 0.);
+    assert_close(
+        "text_embeds",
+        &Tensor::stack(&embeds, 0).unwrap(),
+        &tensors["text_embeds"],
+        EMBEDDINGS,
+        0.,
+    );
     // The rows of the recording's padding say nothing; here a prompt is not padded.
     for (name, p, expected) in numbered(&tensors, "text_last_hidden_p", "") {
-        let hidden = clip.text_model.forward(&tokenizer.encode(&prompts[p]).unwrap()).unwrap().squeeze(0).unwrap();
-        assert_close(name, &hidden, &expected.narrow(0, 0, hidden.dims()[0]).unwrap(), EMBEDDINGS, 0.);
+        let hidden = clip
+            .text_model
+            .forward(&tokenizer.encode(&prompts[p]).unwrap())
+            .unwrap()
+            .squeeze(0)
+            .unwrap();
+        assert_close(
+            name,
+            &hidden,
+            &expected.narrow(0, 0, hidden.dims()[0]).unwrap(),
+            EMBEDDINGS,
+            0.,
+        );
     }
     for (name, p, expected) in numbered(&tensors, "text_pooled_p", "") {
-        let pooled = clip.text_model.pooled(&tokenizer.encode(&prompts[p]).unwrap()).unwrap().squeeze(0).unwrap();
+        let pooled = clip
+            .text_model
+            .pooled(&tokenizer.encode(&prompts[p]).unwrap())
+            .unwrap()
+            .squeeze(0)
+            .unwrap();
         assert_close(name, &pooled, expected, EMBEDDINGS, 0.);
     }
 }
 
 #[test]
 fn parity_clip_tiny_images() {
-    let Fixture { clip, images, tensors, weights, .. } = fixture();
+    let Fixture {
+        clip,
+        images,
+        tensors,
+        weights,
+        ..
+    } = fixture();
     let space = ClipSpace::new(clip.clone(), tokenizer(), Preprocess::CLIP).unwrap();
     let pixels = space.pixels(&images).unwrap();
     let expected = &tensors["pixel_values"];
-    assert_close("pixel_values", &pixels.narrow(0, 0, expected.dims()[0]).unwrap(), expected, PIXELS, 0.);
+    assert_close(
+        "pixel_values",
+        &pixels.narrow(0, 0, expected.dims()[0]).unwrap(),
+        expected,
+        PIXELS,
+        0.,
+    );
     for (name, i, expected) in numbered(&tensors, "pixel_values_torchvision_img", "") {
         assert_close(name, &pixels.get(i).unwrap(), expected, PIXELS, 0.);
     }
@@ -97,23 +146,53 @@ fn parity_clip_tiny_images() {
         assert_close(name, &pooled.get(i).unwrap(), expected, EMBEDDINGS, 0.);
     }
     let embeds = clip.embed_images(&pixels).unwrap();
-    assert_close("image_embeds", &embeds, &tensors["image_embeds"], EMBEDDINGS, 0.);
+    assert_close(
+        "image_embeds",
+        &embeds,
+        &tensors["image_embeds"],
+        EMBEDDINGS,
+        0.,
+    );
     let texts = normalised(&tensors["text_embeds"]);
-    let cosine = texts.matmul(&normalised(&embeds).t().unwrap().contiguous().unwrap()).unwrap();
+    let cosine = texts
+        .matmul(&normalised(&embeds).t().unwrap().contiguous().unwrap())
+        .unwrap();
     assert_close("cosine", &cosine, &tensors["cosine"], COSINES, 0.);
-    let unread: Vec<String> = weights.unread().into_iter().filter(|name| !name.ends_with("position_ids")).collect();
+    let unread: Vec<String> = weights
+        .unread()
+        .into_iter()
+        .filter(|name| !name.ends_with("position_ids"))
+        .collect();
     assert_eq!(unread, ["logit_scale"], "tensors that nothing reads");
     let scale = weights.get((), "logit_scale").unwrap();
-    assert_close("logit_scale", &scale.reshape(1).unwrap(), &tensors["logit_scale"], 1e-6, 0.);
+    assert_close(
+        "logit_scale",
+        &scale.reshape(1).unwrap(),
+        &tensors["logit_scale"],
+        1e-6,
+        0.,
+    );
     let factor = values(&scale)[0].exp();
     let logits = (cosine * f64::from(factor)).unwrap();
-    assert_close("logits_per_text", &logits, &tensors["logits_per_text"], factor * COSINES, 0.);
+    assert_close(
+        "logits_per_text",
+        &logits,
+        &tensors["logits_per_text"],
+        factor * COSINES,
+        0.,
+    );
 }
 
-/// The processor of Hugging Face cuts an odd rest otherwise than OpenAI's program, which is followed here.
+/// The processor of Hugging Face cuts an odd rest otherwise than OpenAI's program, which is
+/// followed here.
 #[test]
 fn parity_clip_tiny_images_as_hugging_face_cuts_them() {
-    let Fixture { clip, images, tensors, .. } = fixture();
+    let Fixture {
+        clip,
+        images,
+        tensors,
+        ..
+    } = fixture();
     let config = json(FIXTURE, "model/preprocessor_config.json");
     let (mean, std) = (triple(&config["image_mean"]), triple(&config["image_std"]));
     let side = clip.vision_model.side();
@@ -128,12 +207,24 @@ fn parity_clip_tiny_images_as_hugging_face_cuts_them() {
         assert_close(name, &pixels.get(i).unwrap(), expected, PIXELS, 0.);
     }
     let name = "image_embeds_hf_processor";
-    assert_close(name, &clip.embed_images(&pixels).unwrap(), &tensors[name], EMBEDDINGS, 0.);
+    assert_close(
+        name,
+        &clip.embed_images(&pixels).unwrap(),
+        &tensors[name],
+        EMBEDDINGS,
+        0.,
+    );
 }
 
 #[test]
 fn parity_clip_tiny_scores() {
-    let Fixture { clip, images, prompts, tensors, .. } = fixture();
+    let Fixture {
+        clip,
+        images,
+        prompts,
+        tensors,
+        ..
+    } = fixture();
     let space = Arc::new(ClipSpace::new(clip, tokenizer(), Preprocess::CLIP).unwrap());
     let definitions = [
         (Definition::Cosine, "cosine", COSINES),
@@ -145,20 +236,33 @@ fn parity_clip_tiny_scores() {
         for (p, prompt) in prompts.iter().enumerate() {
             let scores = scorer.score(prompt, &images).unwrap();
             let expected = values(&tensors[name].get(p).unwrap());
-            assert_values_close(&format!("{name} of prompt {p}"), &scores, &expected, limit, 0.);
+            assert_values_close(
+                &format!("{name} of prompt {p}"),
+                &scores,
+                &expected,
+                limit,
+                0.,
+            );
         }
     }
     let scorer = ClipScore::new(space, Definition::Cosine);
     let together = scorer.score(&prompts[0], &images).unwrap();
     for (image, score) in images.iter().zip(together) {
-        let alone = scorer.score(&prompts[0], std::slice::from_ref(image)).unwrap();
+        let alone = scorer
+            .score(&prompts[0], std::slice::from_ref(image))
+            .unwrap();
         assert_eq!(alone[0].to_bits(), score.to_bits(), "alone and in company");
     }
 }
 
 #[test]
 fn parity_clip_tiny_texts_as_openai_splits_them() {
-    let Fixture { clip, prompts, tensors, .. } = fixture();
+    let Fixture {
+        clip,
+        prompts,
+        tensors,
+        ..
+    } = fixture();
     let all = tensors["input_ids_openai"].to_vec2::<i64>().unwrap();
     for vocabulary in ["merges.txt", "bpe_simple_vocab.txt.gz", "tokenizer.json"] {
         let path = golden(FIXTURE).join("model").join(vocabulary);
@@ -172,6 +276,12 @@ fn parity_clip_tiny_texts_as_openai_splits_them() {
             embeds.push(clip.embed_text(&ids).unwrap());
         }
         let embeds = Tensor::stack(&embeds, 0).unwrap();
-        assert_close("text_embeds_openai", &embeds, &tensors["text_embeds_openai"], EMBEDDINGS, 0.);
+        assert_close(
+            "text_embeds_openai",
+            &embeds,
+            &tensors["text_embeds_openai"],
+            EMBEDDINGS,
+            0.,
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! DINOv2 against the official program and Hugging Face's, on small random weights in their own files.
+//! DINOv2 against the official program and Hugging Face's, on small random weights in their own
+//! files.
 
 mod support;
 
@@ -21,21 +22,31 @@ const TOKENS: f32 = 3e-4;
 const SCORES: f32 = 2e-3;
 
 fn heads() -> Option<usize> {
-    json(FIXTURE, "config.json")["num_heads"].as_u64().map(|heads| heads as usize)
+    json(FIXTURE, "config.json")["num_heads"]
+        .as_u64()
+        .map(|heads| heads as usize)
 }
 
 /// The checkpoint of a variant (`reg`, `noreg`, `hf`) as `config.json` names its file.
 fn checkpoint(variant: &str) -> Arc<dyn TensorSource> {
     let entry = &json(FIXTURE, "config.json")["variants"][variant];
-    hub::open(golden(FIXTURE).join(entry["file"].as_str().or(entry["dir"].as_str()).unwrap()), &[]).unwrap()
+    hub::open(
+        golden(FIXTURE).join(entry["file"].as_str().or(entry["dir"].as_str()).unwrap()),
+        &[],
+    )
+    .unwrap()
 }
 
-/// The model of a variant. It must know every tensor of the file but one, which training alone needs.
+/// The model of a variant. It must know every tensor of the file but one, which training alone
+/// needs.
 fn model(variant: &str) -> Dinov2 {
     let weights = Weights::new(checkpoint(variant), DType::F32, &Device::Cpu);
     let model = Dinov2::load(&weights, heads()).unwrap();
     let unread = weights.unread();
-    assert!(unread.iter().all(|name| name.ends_with("mask_token")), "{unread:?}");
+    assert!(
+        unread.iter().all(|name| name.ends_with("mask_token")),
+        "{unread:?}"
+    );
     model
 }
 
@@ -48,7 +59,11 @@ impl TensorSource for Damaged {
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.names().into_iter().filter(|name| !name.starts_with(self.1)).collect()
+        self.0
+            .names()
+            .into_iter()
+            .filter(|name| !name.starts_with(self.1))
+            .collect()
     }
 
     fn info(&self, name: &str) -> Option<TensorInfo> {
@@ -62,12 +77,21 @@ impl TensorSource for Damaged {
 
 #[test]
 fn a_part_that_is_missing_is_named() {
-    for (missing, named) in
-        [("blocks.0.", "blocks.0.norm1.weight"), ("blocks", "blocks.0.norm1.weight"), ("pos_embed", "pos_embed")]
-    {
-        let weights = Weights::new(Arc::new(Damaged(checkpoint("reg"), missing)), DType::F32, &Device::Cpu);
+    for (missing, named) in [
+        ("blocks.0.", "blocks.0.norm1.weight"),
+        ("blocks", "blocks.0.norm1.weight"),
+        ("pos_embed", "pos_embed"),
+    ] {
+        let weights = Weights::new(
+            Arc::new(Damaged(checkpoint("reg"), missing)),
+            DType::F32,
+            &Device::Cpu,
+        );
         let error = Dinov2::load(&weights, heads()).unwrap_err().to_string();
-        assert!(error.contains(&format!("`{named}`")), "without {missing}: {error}");
+        assert!(
+            error.contains(&format!("`{named}`")),
+            "without {missing}: {error}"
+        );
     }
 }
 
@@ -76,8 +100,12 @@ fn triple(value: &Value) -> [f32; 3] {
 }
 
 fn images(list: &str) -> Vec<Image> {
-    let files: Vec<String> = serde_json::from_value(json(FIXTURE, "golden.json")[list].clone()).unwrap();
-    files.iter().map(|file| Image::open(golden(FIXTURE).join(file)).unwrap()).collect()
+    let files: Vec<String> =
+        serde_json::from_value(json(FIXTURE, "golden.json")[list].clone()).unwrap();
+    files
+        .iter()
+        .map(|file| Image::open(golden(FIXTURE).join(file)).unwrap())
+        .collect()
 }
 
 /// The pictures of a list in `golden.json`, as the model reads them: (B, 3, H, W).
@@ -96,7 +124,13 @@ fn pictures(list: &str) -> Tensor {
 /// The first rows of `found` that were recorded.
 fn recorded(what: &str, found: &Tensor, expected: &HashMap<String, Tensor>) {
     let expected = &expected[what];
-    assert_close(what, &found.narrow(0, 0, expected.dims()[0]).unwrap(), expected, TOKENS, 0.);
+    assert_close(
+        what,
+        &found.narrow(0, 0, expected.dims()[0]).unwrap(),
+        expected,
+        TOKENS,
+        0.,
+    );
 }
 
 /// The size in pixels that a recording's name ends in: one number, or height `x` width.
@@ -112,7 +146,10 @@ fn tokens(model: &Dinov2) -> Tokens {
     let together = model.forward(&pictures).unwrap();
     for i in 0..pictures.dims()[0] {
         let alone = model.forward(&pictures.narrow(0, i, 1).unwrap()).unwrap();
-        for (alone, together) in [(alone.cls, &together.cls), (alone.patches, &together.patches)] {
+        for (alone, together) in [
+            (alone.cls, &together.cls),
+            (alone.patches, &together.patches),
+        ] {
             assert_eq!(
                 support::values(&alone),
                 support::values(&together.narrow(0, i, 1).unwrap()),
@@ -130,7 +167,13 @@ fn other_sizes(variant: &str, model: &Dinov2, expected: &HashMap<String, Tensor>
     for (name, expected) in expected.iter().filter(|(name, _)| sized(name).is_some()) {
         let (height, width) = sized(name).unwrap();
         let pixels = nearest(&first, height, width);
-        assert_close(name, &model.forward(&pixels).unwrap().cls, expected, TOKENS, 0.);
+        assert_close(
+            name,
+            &model.forward(&pixels).unwrap().cls,
+            expected,
+            TOKENS,
+            0.,
+        );
     }
 }
 
@@ -139,7 +182,8 @@ fn nearest(x: &Tensor, height: usize, width: usize) -> Tensor {
     let pick = |x: &Tensor, axis: usize, to: usize| {
         let from = x.dims()[axis];
         let index: Vec<u32> = (0..to).map(|i| (i * from / to) as u32).collect();
-        x.index_select(&Tensor::from_vec(index, to, &Device::Cpu).unwrap(), axis).unwrap()
+        x.index_select(&Tensor::from_vec(index, to, &Device::Cpu).unwrap(), axis)
+            .unwrap()
     };
     pick(&pick(x, 2, height), 3, width)
 }
@@ -149,12 +193,22 @@ fn positions(variant: &str, model: &Dinov2, expected: &HashMap<String, Tensor>) 
     let prefix = format!("{variant}.pos_embed_");
     let mut tables = 0;
     for (name, expected) in expected {
-        let Some((rows, columns)) = name.strip_prefix(&prefix).and_then(|grid| grid.split_once('x')) else { continue };
-        let found = model.positions(rows.parse().unwrap(), columns.parse().unwrap()).unwrap();
+        let Some((rows, columns)) = name
+            .strip_prefix(&prefix)
+            .and_then(|grid| grid.split_once('x'))
+        else {
+            continue;
+        };
+        let found = model
+            .positions(rows.parse().unwrap(), columns.parse().unwrap())
+            .unwrap();
         assert_close(name, &found, expected, TABLES, 0.);
         tables += 1;
     }
-    assert!(tables > 0, "no table of positions was recorded for {variant}");
+    assert!(
+        tables > 0,
+        "no table of positions was recorded for {variant}"
+    );
 }
 
 #[test]
@@ -165,10 +219,18 @@ fn parity_dinov2_tiny_with_registers() {
     recorded("reg.x_norm_clstoken", &tokens.cls, &expected);
     recorded("reg.x_norm_regtokens", &tokens.registers, &expected);
     recorded("reg.x_norm_patchtokens", &tokens.patches, &expected);
-    recorded("reg.x_norm_patchtokens_mean", &tokens.patches.mean(1).unwrap(), &expected);
+    recorded(
+        "reg.x_norm_patchtokens_mean",
+        &tokens.patches.mean(1).unwrap(),
+        &expected,
+    );
     other_sizes("reg.", &model, &expected);
     let extract = tensors(FIXTURE, "golden_extract.safetensors");
-    recorded("k.cls", &model.forward(&pictures("cluster_images")).unwrap().cls, &extract);
+    recorded(
+        "k.cls",
+        &model.forward(&pictures("cluster_images")).unwrap().cls,
+        &extract,
+    );
 }
 
 #[test]
@@ -192,20 +254,28 @@ fn parity_dinov2_tiny_hugging_face() {
 }
 
 /// The extract types as the original names them.
-const KINDS: [(&str, Features); 4] =
-    [("pca", Features::PcaRaw), ("pca", Features::Pca), ("pca_all", Features::PcaAll), ("pool", Features::Pool)];
+const KINDS: [(&str, Features); 4] = [
+    ("pca", Features::PcaRaw),
+    ("pca", Features::Pca),
+    ("pca_all", Features::PcaAll),
+    ("pool", Features::Pool),
+];
 
 #[test]
 fn parity_dinov2_tiny_extracted_features() {
     let (model, config) = (Arc::new(model("reg")), json(FIXTURE, "config.json"));
     let size = [0, 1].map(|i| config["resize"][i].as_u64().unwrap() as usize);
-    let (images, expected) = (images("cluster_images"), tensors(FIXTURE, "golden_extract.safetensors"));
+    let (images, expected) = (
+        images("cluster_images"),
+        tensors(FIXTURE, "golden_extract.safetensors"),
+    );
     for (name, kind) in KINDS {
         let extractor = Dinov2Features::new(model.clone(), kind, size).unwrap();
         let found = extractor.extract(&images).unwrap();
         let expected: Vec<Vec<f32>> = expected[&format!("{name}.scores")].to_vec2().unwrap();
         assert_eq!(found.rows(), expected.len());
-        // A principal direction has no sign of its own: one a picture for `pca`, one in all for `pca_all`.
+        // A principal direction has no sign of its own: one a picture for `pca`, one in all for
+        // `pca_all`.
         let common = sign(found.row(0), &expected[0]);
         for (i, expected) in expected.iter().enumerate() {
             let sign = match kind {
@@ -214,9 +284,19 @@ fn parity_dinov2_tiny_extracted_features() {
                 Features::Pca | Features::PcaRaw => sign(found.row(i), expected),
             };
             let found: Vec<f32> = found.row(i).iter().map(|v| v * sign).collect();
-            assert_values_close(&format!("{kind:?} of picture {i}"), &found, expected, SCORES, 0.);
+            assert_values_close(
+                &format!("{kind:?} of picture {i}"),
+                &found,
+                expected,
+                SCORES,
+                0.,
+            );
         }
-        for (i, image) in images.iter().enumerate().filter(|_| kind != Features::PcaAll) {
+        for (i, image) in images
+            .iter()
+            .enumerate()
+            .filter(|_| kind != Features::PcaAll)
+        {
             let alone = extractor.extract(std::slice::from_ref(image)).unwrap();
             assert_eq!(alone.row(0), found.row(i), "{kind:?} of picture {i} alone");
         }
@@ -224,13 +304,20 @@ fn parity_dinov2_tiny_extracted_features() {
 }
 
 fn sign(found: &[f32], expected: &[f32]) -> f32 {
-    found.iter().zip(expected).map(|(f, e)| f * e).sum::<f32>().signum()
+    found
+        .iter()
+        .zip(expected)
+        .map(|(f, e)| f * e)
+        .sum::<f32>()
+        .signum()
 }
 
 #[test]
 fn sizes_that_patches_do_not_fill_are_refused() {
     let model = Arc::new(model("reg"));
     let size = [model.patch(), model.patch() + 1];
-    let error = Dinov2Features::new(model, Features::Pool, size).unwrap_err().to_string();
+    let error = Dinov2Features::new(model, Features::Pool, size)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("multiples of"), "{error}");
 }

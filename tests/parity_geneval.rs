@@ -35,14 +35,19 @@ fn options(mut of: Options, said: &Value) -> Options {
     of
 }
 
-/// The objects of a case, class by class in the detector's order, and the colour that each would be given.
+/// The objects of a case, class by class in the detector's order, and the colour that each would be
+/// given.
 fn objects(detections: &Value) -> (Vec<Object>, Vec<Option<usize>>) {
     let mut found = vec![];
     for (class, rows) in detections.as_object().unwrap() {
         for row in rows.as_array().unwrap() {
             let bounds = [0, 1, 2, 3].map(|i| row[i].as_f64().unwrap() as f32);
-            let one =
-                Object { class: object(class).unwrap(), score: row[4].as_f64().unwrap() as f32, bounds, mask: None };
+            let one = Object {
+                class: object(class).unwrap(),
+                score: row[4].as_f64().unwrap() as f32,
+                bounds,
+                mask: None,
+            };
             found.push((one, row[5].as_str().map(|name| colour(name).unwrap())));
         }
     }
@@ -68,18 +73,33 @@ fn parity_geneval_verdicts_of_every_case() {
     for case in cases {
         let name = case["name"].as_str().unwrap();
         let expected = &case["expected"];
-        let metadata = Metadata::read(&case["metadata"].to_string()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let metadata = Metadata::read(&case["metadata"].to_string())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         let options = options(defaults, &case["options"]);
         let (found, own_colours) = objects(&case["detections"]);
         let kept = Kept::new(&found, metadata.tag, &options);
         let of_class = |(class, own): (usize, &[&Object])| (OBJECTS[class].to_owned(), rows(own));
-        assert_eq!(Value::Object(kept.classes().map(of_class).collect()), expected["kept"], "{name}: kept");
+        assert_eq!(
+            Value::Object(kept.classes().map(of_class).collect()),
+            expected["kept"],
+            "{name}: kept"
+        );
         let mut calls = vec![];
         let judgement = judge(&metadata, &kept, &options, |class, objects| {
-            let at = |object: &&Object| found.iter().position(|one| std::ptr::eq(one, *object)).unwrap();
-            let answers: Vec<usize> = objects.iter().map(|object| own_colours[at(object)].unwrap()).collect();
+            let at = |object: &&Object| {
+                found
+                    .iter()
+                    .position(|one| std::ptr::eq(one, *object))
+                    .unwrap()
+            };
+            let answers: Vec<usize> = objects
+                .iter()
+                .map(|object| own_colours[at(object)].unwrap())
+                .collect();
             let words: Vec<&str> = answers.iter().map(|colour| COLOURS[*colour]).collect();
-            calls.push(json!({"classname": OBJECTS[class], "boxes": rows(objects), "answers": words}));
+            calls.push(
+                json!({"classname": OBJECTS[class], "boxes": rows(objects), "answers": words}),
+            );
             Ok(answers)
         })
         .unwrap();
@@ -90,7 +110,11 @@ fn parity_geneval_verdicts_of_every_case() {
             "{name}: `{}` is none of {texts:?}",
             judgement.reason
         );
-        assert_eq!(json!(calls), expected["color_calls"], "{name}: colours asked for");
+        assert_eq!(
+            json!(calls),
+            expected["color_calls"],
+            "{name}: colours asked for"
+        );
         right.push((metadata.tag, judgement.correct));
     }
     println!("{} cases agree", cases.len());
@@ -100,7 +124,11 @@ fn parity_geneval_verdicts_of_every_case() {
 /// The overall result is the mean of the tasks, not of the pictures.
 fn summary(right: &[(&str, bool)], expected: &Value) {
     let share = |task: &str| {
-        let own: Vec<bool> = right.iter().filter(|(tag, _)| *tag == task).map(|(_, right)| *right).collect();
+        let own: Vec<bool> = right
+            .iter()
+            .filter(|(tag, _)| *tag == task)
+            .map(|(_, right)| *right)
+            .collect();
         own.iter().filter(|right| **right).count() as f64 / own.len() as f64
     };
     let recorded = expected["per_task"].as_object().unwrap();
@@ -124,7 +152,9 @@ struct Unit {
 #[test]
 fn parity_geneval_verdicts_of_boxes() {
     let units = file(FIXTURE, "units.json");
-    let slack = file(FIXTURE, "config.json")["position_threshold"].as_f64().unwrap();
+    let slack = file(FIXTURE, "config.json")["position_threshold"]
+        .as_f64()
+        .unwrap();
     let read = |name: &str| -> Vec<Unit> { serde_json::from_value(units[name].clone()).unwrap() };
     let mut worst = 0f64;
     for unit in read("iou") {
@@ -133,7 +163,10 @@ fn parity_geneval_verdicts_of_boxes() {
     println!("overlaps differ by at most {worst:.1e} (limit {OVERLAPS:.0e})");
     assert!(worst <= OVERLAPS);
     for unit in read("relative_position") {
-        let mut found: Vec<String> = relations(unit.a, unit.b, slack).iter().map(ToString::to_string).collect();
+        let mut found: Vec<String> = relations(unit.a, unit.b, slack)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let mut expected = unit.relations.unwrap();
         found.sort();
         expected.sort();
@@ -150,7 +183,9 @@ fn parity_geneval_verdicts_of_names() {
 /// A picture whose pixels are all one number or another, as a mask.
 fn mask(path: &str) -> Mask {
     let image = Image::open(golden(FIXTURE).join(path)).unwrap();
-    Mask::new(image.width(), image.height(), |pixel| image.pixels()[3 * pixel] > 127)
+    Mask::new(image.width(), image.height(), |pixel| {
+        image.pixels()[3 * pixel] > 127
+    })
 }
 
 #[test]
@@ -159,24 +194,45 @@ fn parity_geneval_verdicts_of_crops() {
     for crop in file(FIXTURE, "crops.json").as_array().unwrap() {
         let name = crop["file"].as_str().unwrap();
         let bounds = [0, 1, 2, 3].map(|i| crop["box"][i].as_f64().unwrap() as f32);
-        let object = Object { class: 0, score: 1.0, bounds, mask: crop["mask"].as_str().map(mask) };
+        let object = Object {
+            class: 0,
+            score: 1.0,
+            bounds,
+            mask: crop["mask"].as_str().map(mask),
+        };
         let background = match crop["options"]["bgcolor"].as_str() {
             Some("original") => None,
             Some(colour) => Some(rgb(colour)),
             None => Cut::default().background,
         };
-        let cut = Cut { background, crop: crop["options"]["crop"] != "0" };
+        let cut = Cut {
+            background,
+            crop: crop["options"]["crop"] != "0",
+        };
         let found = cut.out(&source, &object);
         let expected = Image::open(golden(FIXTURE).join(name)).unwrap();
-        assert_eq!(json!([found.width(), found.height()]), crop["size"], "{name}");
+        assert_eq!(
+            json!([found.width(), found.height()]),
+            crop["size"],
+            "{name}"
+        );
         assert!(found == expected, "{name}: pixels differ");
     }
 }
 
 /// `#999` or `#a0b1c2`.
 fn rgb(colour: &str) -> [u8; 3] {
-    let digits: Vec<u8> = colour[1..].chars().map(|digit| digit.to_digit(16).unwrap() as u8).collect();
-    [0, 1, 2].map(|i| if digits.len() == 3 { 17 * digits[i] } else { 16 * digits[2 * i] + digits[2 * i + 1] })
+    let digits: Vec<u8> = colour[1..]
+        .chars()
+        .map(|digit| digit.to_digit(16).unwrap() as u8)
+        .collect();
+    [0, 1, 2].map(|i| {
+        if digits.len() == 3 {
+            17 * digits[i]
+        } else {
+            16 * digits[2 * i] + digits[2 * i + 1]
+        }
+    })
 }
 
 /// The colour classifier, with the weights of the sibling recording.
@@ -188,30 +244,62 @@ fn parity_geneval_color_tiny() {
     let recorded = file(FIXTURE, "golden.json");
     let tensors = support::tensors(FIXTURE, "golden.safetensors");
     let folder = golden(FIXTURE).join(recorded["clip_model_dir"].as_str().unwrap());
-    let words = |name: &str| -> Vec<String> { serde_json::from_value(recorded[name].clone()).unwrap() };
+    let words =
+        |name: &str| -> Vec<String> { serde_json::from_value(recorded[name].clone()).unwrap() };
     let colours = words("colors");
     let namer = open::clip_colours(&folder, &candle_core::Device::Cpu).unwrap();
     let namer = namer.in_words(colours.clone(), words("templates"));
-    let cut = Cut { background: file(FIXTURE, "config.json")["background"].as_str().map(rgb), crop: true };
+    let cut = Cut {
+        background: file(FIXTURE, "config.json")["background"].as_str().map(rgb),
+        crop: true,
+    };
     for (i, case) in recorded["cases"].as_array().unwrap().iter().enumerate() {
-        let open = |name: &Value| Image::open(golden(FIXTURE).join(name.as_str().unwrap())).unwrap();
+        let open =
+            |name: &Value| Image::open(golden(FIXTURE).join(name.as_str().unwrap())).unwrap();
         let (image, class) = (open(&case["image"]), case["classname"].as_str().unwrap());
         let crop = |object: &Value| {
             let bounds = [0, 1, 2, 3].map(|side| object["box"][side].as_f64().unwrap() as f32);
             let mask = object["mask"].is_string().then(|| {
                 let image = open(&object["mask"]);
-                Mask::new(image.width(), image.height(), |pixel| image.pixels()[3 * pixel] > 127)
+                Mask::new(image.width(), image.height(), |pixel| {
+                    image.pixels()[3 * pixel] > 127
+                })
             });
-            cut.out(&image, &Object { class: 0, score: 1.0, bounds, mask })
+            cut.out(
+                &image,
+                &Object {
+                    class: 0,
+                    score: 1.0,
+                    bounds,
+                    mask,
+                },
+            )
         };
-        let crops: Vec<Image> = case["objects"].as_array().unwrap().iter().map(crop).collect();
+        let crops: Vec<Image> = case["objects"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(crop)
+            .collect();
         let pixels = namer.pixels(&crops).unwrap();
         let name = format!("pixels_{i}_obj0");
         support::assert_close(&name, &pixels.get(0).unwrap(), &tensors[&name], PIXELS, 0.);
         let name = format!("classifier_{i}");
-        support::assert_close(&name, &namer.directions(class).unwrap().t().unwrap(), &tensors[&name], LOGITS, 0.);
+        support::assert_close(
+            &name,
+            &namer.directions(class).unwrap().t().unwrap(),
+            &tensors[&name],
+            LOGITS,
+            0.,
+        );
         let name = format!("logits_{i}");
-        support::assert_close(&name, &namer.logits(class, &pixels).unwrap(), &tensors[&name], LOGITS, 0.);
+        support::assert_close(
+            &name,
+            &namer.logits(class, &pixels).unwrap(),
+            &tensors[&name],
+            LOGITS,
+            0.,
+        );
         let answers = namer.colours(class, &crops).unwrap();
         let words: Vec<&String> = answers.iter().map(|colour| &colours[*colour]).collect();
         assert_eq!(json!(words), case["answers"], "colours of case {i}");

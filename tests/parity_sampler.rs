@@ -6,11 +6,17 @@ use support::{assert_values_close, json, tensors, values};
 use ttsvar::pipelines::infinity::truncate;
 
 fn sampler(name: &'static str) {
-    let (config, golden) = (json(name, "config.json"), tensors(name, "sampler.safetensors"));
+    let (config, golden) = (
+        json(name, "config.json"),
+        tensors(name, "sampler.safetensors"),
+    );
     for case in config["sampler_cases"].as_array().unwrap() {
         let label = case["name"].as_str().unwrap();
         let logits = &golden[&format!("logits_{}", label.split('_').next().unwrap())];
-        let (top_k, top_p) = (case["top_k"].as_u64().unwrap() as usize, case["top_p"].as_f64().unwrap() as f32);
+        let (top_k, top_p) = (
+            case["top_k"].as_u64().unwrap() as usize,
+            case["top_p"].as_f64().unwrap() as f32,
+        );
         let size = *logits.dims().last().unwrap();
         let (logits, expected) = (values(logits), values(&golden[&format!("probs_{label}")]));
         let (mut found, mut wanted) = (Vec::new(), Vec::new());
@@ -20,7 +26,10 @@ fn sampler(name: &'static str) {
                 wanted.extend(expected);
             }
         }
-        assert!(found.len() * 2 > logits.len(), "{label}: too few rows are off the boundary");
+        assert!(
+            found.len() * 2 > logits.len(),
+            "{label}: too few rows are off the boundary"
+        );
         assert_values_close(label, &found, &wanted, 1e-6, 1e-5);
     }
 }

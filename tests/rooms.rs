@@ -1,4 +1,5 @@
-//! The rooms of ARCHITECTURE.md: reads the paths in the sources and fails when one is entered from the wrong side.
+//! The rooms of ARCHITECTURE.md: reads the paths in the sources and fails when one is entered from
+//! the wrong side.
 
 use std::{
     collections::BTreeSet,
@@ -20,14 +21,71 @@ const ROOMS: [(&str, &[&str]); 23] = [
     ("pipelines", &["image", "models", "nn", "rng", "text"]),
     ("scorers", &["features", "image", "models", "nn", "text"]),
     ("features", &["image", "models", "nn", "text"]),
-    ("detectors", &["features", "hub", "image", "models", "nn", "text"]),
-    ("search", &["features", "image", "pipelines", "rng", "scorers"]),
-    ("eval", &["detectors", "features", "file", "image", "pipelines", "rng", "scorers", "search"]),
-    ("bench", &["eval", "features", "image", "models", "nn", "pipelines", "scorers", "search"]),
+    (
+        "detectors",
+        &["features", "hub", "image", "models", "nn", "text"],
+    ),
+    (
+        "search",
+        &["features", "image", "pipelines", "rng", "scorers"],
+    ),
+    (
+        "eval",
+        &[
+            "detectors",
+            "features",
+            "file",
+            "image",
+            "pipelines",
+            "rng",
+            "scorers",
+            "search",
+        ],
+    ),
+    (
+        "bench",
+        &[
+            "eval",
+            "features",
+            "image",
+            "models",
+            "nn",
+            "pipelines",
+            "scorers",
+            "search",
+        ],
+    ),
     ("report", &["eval", "file", "image", "search"]),
-    ("bundle", &["demo", "features", "hub", "image", "models", "nn", "pipelines", "scorers", "text"]),
-    ("request", &["bundle", "features", "hub", "models", "pipelines", "search"]),
-    ("server", &["bundle", "file", "image", "pipelines", "report", "request", "search"]),
+    (
+        "bundle",
+        &[
+            "demo",
+            "features",
+            "hub",
+            "image",
+            "models",
+            "nn",
+            "pipelines",
+            "scorers",
+            "text",
+        ],
+    ),
+    (
+        "request",
+        &["bundle", "features", "hub", "models", "pipelines", "search"],
+    ),
+    (
+        "server",
+        &[
+            "bundle",
+            "file",
+            "image",
+            "pipelines",
+            "report",
+            "request",
+            "search",
+        ],
+    ),
     (
         "cli",
         &[
@@ -50,14 +108,27 @@ const ROOMS: [(&str, &[&str]); 23] = [
     ),
     (
         "lib",
-        &["cli", "bundle", "eval", "features", "hub", "image", "pipelines", "report", "request", "scorers", "search"],
+        &[
+            "cli",
+            "bundle",
+            "eval",
+            "features",
+            "hub",
+            "image",
+            "pipelines",
+            "report",
+            "request",
+            "scorers",
+            "search",
+        ],
     ),
     ("main", &[]),
 ];
 
 /// Rooms that never see a tensor.
-const WITHOUT_TENSORS: [&str; 10] =
-    ["image", "rng", "search", "eval", "report", "request", "server", "cli", "text", "demo"];
+const WITHOUT_TENSORS: [&str; 10] = [
+    "image", "rng", "search", "eval", "report", "request", "server", "cli", "text", "demo",
+];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -75,7 +146,10 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 /// Code without comments.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or(""))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The first segments of all paths that begin with `crate::`, those in braces included.
@@ -118,8 +192,15 @@ fn first_segments(group: &str) -> Vec<String> {
 }
 
 fn room(path: &Path) -> String {
-    let path = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
-    path.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_owned()
+    let path = path
+        .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .unwrap();
+    path.iter()
+        .next()
+        .unwrap()
+        .to_string_lossy()
+        .trim_end_matches(".rs")
+        .to_owned()
 }
 
 #[test]
@@ -127,14 +208,26 @@ fn no_room_is_entered_from_the_wrong_side() {
     let mut wrong = Vec::new();
     for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let (here, code) = (room(&path), code(&path));
-        let (_, may) = ROOMS.iter().find(|(name, _)| *name == here).unwrap_or_else(|| panic!("`{here}` is no room"));
-        for there in entered(&code).into_iter().filter(|there| ROOMS.iter().any(|(name, _)| name == there)) {
+        let (_, may) = ROOMS
+            .iter()
+            .find(|(name, _)| *name == here)
+            .unwrap_or_else(|| panic!("`{here}` is no room"));
+        for there in entered(&code)
+            .into_iter()
+            .filter(|there| ROOMS.iter().any(|(name, _)| name == there))
+        {
             if there != here && there != "error" && !may.contains(&there.as_str()) {
-                wrong.push(format!("{} enters `{there}`, which `{here}` may not use", path.display()));
+                wrong.push(format!(
+                    "{} enters `{there}`, which `{here}` may not use",
+                    path.display()
+                ));
             }
         }
         if WITHOUT_TENSORS.contains(&here.as_str()) && code.contains("candle_") {
-            wrong.push(format!("{} uses tensors, which `{here}` never sees", path.display()));
+            wrong.push(format!(
+                "{} uses tensors, which `{here}` never sees",
+                path.display()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -142,7 +235,9 @@ fn no_room_is_entered_from_the_wrong_side() {
 
 #[test]
 fn paths_are_read_in_every_spelling() {
-    let code =
-        "use crate::{\n    Error, hub::{self, Blob},\n    nn::Weights};\nlet x = crate::rng::Stream::new(image::y);";
-    assert_eq!(entered(code).into_iter().collect::<Vec<_>>(), ["Error", "hub", "nn", "rng"]);
+    let code = "use crate::{\n    Error, hub::{self, Blob},\n    nn::Weights};\nlet x = crate::rng::Stream::new(image::y);";
+    assert_eq!(
+        entered(code).into_iter().collect::<Vec<_>>(),
+        ["Error", "hub", "nn", "rng"]
+    );
 }

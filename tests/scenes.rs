@@ -1,5 +1,5 @@
-//! The scenes suite: the judge is right on true scenes and on what the tokenizer makes of them, and reads pictures as the
-//! program does that the demo was trained with.
+//! The scenes suite: the judge is right on true scenes and on what the tokenizer makes of them, and
+//! reads pictures as the program does that the demo was trained with.
 
 use std::path::PathBuf;
 
@@ -29,7 +29,10 @@ fn recorded() -> (PathBuf, serde_json::Value) {
 /// Everything that is true of a scene, one wish a task at most.
 fn true_asks(scene: &Scene) -> Vec<Ask> {
     let first = &scene.objects[0];
-    let mut asks = vec![Ask::One(first.shape), Ask::Coloured(first.shape, first.colour)];
+    let mut asks = vec![
+        Ask::One(first.shape),
+        Ask::Coloured(first.shape, first.colour),
+    ];
     let count = scene.objects.len();
     match scene.kind {
         Kind::One => {}
@@ -37,7 +40,10 @@ fn true_asks(scene: &Scene) -> Vec<Ask> {
         Kind::Two | Kind::Related(_) => {
             let second = &scene.objects[1];
             asks.push(Ask::Two(first.shape, second.shape));
-            asks.push(Ask::TwoColoured([(first.shape, first.colour), (second.shape, second.colour)]));
+            asks.push(Ask::TwoColoured([
+                (first.shape, first.colour),
+                (second.shape, second.colour),
+            ]));
             if let Kind::Related(relation) = scene.kind {
                 asks.push(Ask::Related(first.shape, relation, second.shape));
             }
@@ -48,7 +54,12 @@ fn true_asks(scene: &Scene) -> Vec<Ask> {
 
 /// The same wish, spoiled: another shape, colour, number or side.
 fn spoiled(ask: Ask, scene: &Scene) -> Ask {
-    let absent = |taken: &[Shape]| *Shape::ALL.iter().find(|shape| !taken.contains(shape)).unwrap();
+    let absent = |taken: &[Shape]| {
+        *Shape::ALL
+            .iter()
+            .find(|shape| !taken.contains(shape))
+            .unwrap()
+    };
     let shapes: Vec<Shape> = scene.objects.iter().map(|object| object.shape).collect();
     let other = |colour: Colour| Colour::ALL[(colour as usize + 3) % 8];
     match ask {
@@ -69,7 +80,8 @@ fn spoiled(ask: Ask, scene: &Scene) -> Ask {
     }
 }
 
-/// The share of right verdicts on true and on spoiled wishes about pictures of scenes, printed for each task.
+/// The share of right verdicts on true and on spoiled wishes about pictures of scenes, printed for
+/// each task.
 fn rate(what: &str, scenes: &[Scene], pictures: &[Image]) -> f64 {
     let (mut right, mut all) = ([0usize; 6], [0usize; 6]);
     for (scene, picture) in scenes.iter().zip(pictures) {
@@ -77,7 +89,8 @@ fn rate(what: &str, scenes: &[Scene], pictures: &[Image]) -> f64 {
         for ask in true_asks(scene) {
             let task = TASKS.iter().position(|task| *task == ask.task()).unwrap();
             all[task] += 2;
-            right[task] += usize::from(ask.judge(&seen).0) + usize::from(!spoiled(ask, scene).judge(&seen).0);
+            right[task] +=
+                usize::from(ask.judge(&seen).0) + usize::from(!spoiled(ask, scene).judge(&seen).0);
         }
     }
     for (task, (right, all)) in TASKS.iter().zip(right.iter().zip(all)) {
@@ -104,14 +117,35 @@ fn the_judge_is_right_on_true_scenes() {
 fn the_judge_is_right_on_what_the_tokenizer_makes_of_scenes() {
     let scenes = scenes(120);
     let bundle = bundle::find(bundle::DEMO, None).unwrap();
-    let vae = BsqVae::load(&Weights::new(bundle.vae_weights().unwrap(), DType::F32, &Device::Cpu)).unwrap();
+    let vae = BsqVae::load(&Weights::new(
+        bundle.vae_weights().unwrap(),
+        DType::F32,
+        &Device::Cpu,
+    ))
+    .unwrap();
     let grids = bundle.description.generator.scales.clone().unwrap();
     let rebuilt = |scene: &Scene| {
         let picture = scene.paint();
         let size = (picture.width(), picture.height());
-        let x = Tensor::from_vec(picture.to_chw([0.5; 3], [0.5; 3]), (1, 3, size.1, size.0), &Device::Cpu).unwrap();
-        let sum = quantize(&vae.encoder.forward(&x).unwrap(), &grids).unwrap().pop().unwrap().sum;
-        let planes = vae.decoder.forward(&sum).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let x = Tensor::from_vec(
+            picture.to_chw([0.5; 3], [0.5; 3]),
+            (1, 3, size.1, size.0),
+            &Device::Cpu,
+        )
+        .unwrap();
+        let sum = quantize(&vae.encoder.forward(&x).unwrap(), &grids)
+            .unwrap()
+            .pop()
+            .unwrap()
+            .sum;
+        let planes = vae
+            .decoder
+            .forward(&sum)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
         Image::from_chw(size.0, size.1, &planes)
     };
     let pictures: Vec<Image> = scenes.iter().map(rebuilt).collect();
@@ -121,15 +155,33 @@ fn the_judge_is_right_on_what_the_tokenizer_makes_of_scenes() {
 #[test]
 fn pictures_are_read_as_recorded() {
     let (folder, cases) = recorded();
-    let name = |seen: &Seen| (seen.shape.name().to_owned(), seen.colour.name().to_owned(), seen.bounds.to_vec());
+    let name = |seen: &Seen| {
+        (
+            seen.shape.name().to_owned(),
+            seen.colour.name().to_owned(),
+            seen.bounds.to_vec(),
+        )
+    };
     for picture in cases["pictures"].as_array().unwrap() {
         let file = picture["file"].as_str().unwrap();
-        let found: Vec<_> = detect(&Image::open(folder.join(file)).unwrap()).iter().map(name).collect();
+        let found: Vec<_> = detect(&Image::open(folder.join(file)).unwrap())
+            .iter()
+            .map(name)
+            .collect();
         let object = |object: &serde_json::Value| {
             let text = |key: &str| object[key].as_str().unwrap().to_owned();
-            (text("class"), text("color"), serde_json::from_value::<Vec<usize>>(object["box"].clone()).unwrap())
+            (
+                text("class"),
+                text("color"),
+                serde_json::from_value::<Vec<usize>>(object["box"].clone()).unwrap(),
+            )
         };
-        let expected: Vec<_> = picture["objects"].as_array().unwrap().iter().map(object).collect();
+        let expected: Vec<_> = picture["objects"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(object)
+            .collect();
         assert_eq!(found, expected, "{file}");
     }
 }
@@ -137,10 +189,20 @@ fn pictures_are_read_as_recorded() {
 #[test]
 fn scenes_are_painted_as_recorded() {
     let (folder, cases) = recorded();
-    for picture in cases["pictures"].as_array().unwrap().iter().filter(|picture| picture["seed"].is_u64()) {
+    for picture in cases["pictures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|picture| picture["seed"].is_u64())
+    {
         let expected = Image::open(folder.join(picture["file"].as_str().unwrap())).unwrap();
         let found = Scene::new(picture["seed"].as_u64().unwrap()).paint();
-        let worst = found.pixels().iter().zip(expected.pixels()).map(|(a, b)| a.abs_diff(*b)).max();
+        let worst = found
+            .pixels()
+            .iter()
+            .zip(expected.pixels())
+            .map(|(a, b)| a.abs_diff(*b))
+            .max();
         assert!(worst <= Some(1), "{}: {worst:?}", picture["file"]);
     }
 }
@@ -150,8 +212,10 @@ fn captions_are_held_out_as_recorded() {
     let (_, cases) = recorded();
     let all: Vec<Ask> = TASKS.iter().flat_map(|task| Ask::all(task)).collect();
     for (caption, held_out) in cases["captions"].as_object().unwrap() {
-        let ask =
-            all.iter().find(|ask| ask.words() == *caption).unwrap_or_else(|| panic!("nobody asks for `{caption}`"));
+        let ask = all
+            .iter()
+            .find(|ask| ask.words() == *caption)
+            .unwrap_or_else(|| panic!("nobody asks for `{caption}`"));
         assert_eq!(Some(ask.held_out()), held_out.as_bool(), "{caption}");
     }
 }
@@ -161,9 +225,17 @@ fn verdicts_say_what_was_found() {
     let suite = Scenes::new(Split::Test, 12, 1).unwrap();
     let blank = Image::new(64, 64, vec![230; 3 * 64 * 64]);
     for case in 0..suite.cases().len() {
-        let verdict = suite.judge(case, std::slice::from_ref(&blank)).unwrap().pop().unwrap();
+        let verdict = suite
+            .judge(case, std::slice::from_ref(&blank))
+            .unwrap()
+            .pop()
+            .unwrap();
         assert_eq!(verdict.score, 0.0);
-        assert!(verdict.reason.starts_with("found nothing known; expected "), "{}", verdict.reason);
+        assert!(
+            verdict.reason.starts_with("found nothing known; expected "),
+            "{}",
+            verdict.reason
+        );
     }
     assert!(Scenes::new(Split::Test, 0, 1).is_err());
 }
@@ -173,7 +245,12 @@ fn a_picture_of_any_size_can_be_judged() {
     let scene = Scene::new(800_000_003);
     let picture = scene.paint();
     let large = picture.resize(256, 256, ttsvar::image::Filter::Bilinear);
-    let kinds = |image: &Image| detect(image).iter().map(|seen| (seen.shape, seen.colour)).collect::<Vec<_>>();
+    let kinds = |image: &Image| {
+        detect(image)
+            .iter()
+            .map(|seen| (seen.shape, seen.colour))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(kinds(&picture), kinds(&large));
     for (width, height) in [(1, 1), (3, 200), (640, 2)] {
         detect(&Image::new(width, height, vec![9; 3 * width * height]));

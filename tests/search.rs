@@ -15,8 +15,9 @@ use ttsvar::{
     rng::Stream,
     scorers::Scorer,
     search::{
-        Choices, Draw, Event, Listener, Method, Outcome, Plan, Potential, Schedule, Search, Select, Silent, Stage,
-        Trace, Warning, diverse::diverse, kmeans::kmeans, resample, run, top, trace::SCHEMA,
+        Choices, Draw, Event, Listener, Method, Outcome, Plan, Potential, Schedule, Search, Select,
+        Silent, Stage, Trace, Warning, diverse::diverse, kmeans::kmeans, resample, run, top,
+        trace::SCHEMA,
     },
 };
 
@@ -30,7 +31,13 @@ fn follow_with(
     listener: &mut dyn Listener,
 ) -> Result<Outcome> {
     let (pipeline, extractors) = (Toy::new(scales), extractors());
-    run(&Search::new(&pipeline, scorer, &extractors), &Prompt::from("light"), plan, seed, listener)
+    run(
+        &Search::new(&pipeline, scorer, &extractors),
+        &Prompt::from("light"),
+        plan,
+        seed,
+        listener,
+    )
 }
 
 fn follow(scales: usize, plan: &Plan, seed: u64) -> Outcome {
@@ -42,18 +49,32 @@ fn judged(judge: impl Fn(usize, &[u8]) -> f32 + Send + Sync, plan: &Plan) -> Out
 }
 
 fn features() -> impl Strategy<Value = Features> {
-    prop_oneof![Just(Features::Pca), Just(Features::PcaRaw), Just(Features::PcaAll), Just(Features::Pool)]
+    prop_oneof![
+        Just(Features::Pca),
+        Just(Features::PcaRaw),
+        Just(Features::PcaAll),
+        Just(Features::Pool)
+    ]
 }
 
 fn resampling() -> impl Strategy<Value = Select> {
-    let potential =
-        prop_oneof![Just(Potential::Value), Just(Potential::Diff), Just(Potential::Max), Just(Potential::Sum)];
+    let potential = prop_oneof![
+        Just(Potential::Value),
+        Just(Potential::Diff),
+        Just(Potential::Max),
+        Just(Potential::Sum)
+    ];
     let draw = prop_oneof![Just(Draw::Multinomial), Just(Draw::Systematic)];
-    let select = |(potential, lambda, draw)| Select::Resample { potential, lambda, draw };
+    let select = |(potential, lambda, draw)| Select::Resample {
+        potential,
+        lambda,
+        draw,
+    };
     (potential, 0.0..50.0, draw).prop_map(select)
 }
 
-/// A stage that fits the rows that come: `size` and `growth` are turned into a width that it may have.
+/// A stage that fits the rows that come: `size` and `growth` are turned into a width that it may
+/// have.
 fn stage(scale: usize, rows: usize, (kind, features, resample, size, growth): Choice) -> Stage {
     let few = 1 + size % rows;
     let (width, select) = match kind {
@@ -62,7 +83,11 @@ fn stage(scale: usize, rows: usize, (kind, features, resample, size, growth): Ch
         2 => (few, Select::Drop),
         _ => (few + growth, Select::Top { k: few }),
     };
-    Stage { scale, width, select }
+    Stage {
+        scale,
+        width,
+        select,
+    }
 }
 
 type Choice = (u8, Features, Select, usize, usize);
@@ -70,16 +95,20 @@ type Choice = (u8, Features, Select, usize, usize);
 /// Any number of scales and any plan for it.
 fn plans() -> impl Strategy<Value = (usize, Plan)> {
     let choice = (0u8..4, features(), resampling(), 0usize..64, 0usize..5);
-    (1usize..9, prop::collection::vec(prop::option::of(choice), 1..15)).prop_map(|(start, choices)| {
-        let (mut rows, mut stages) = (start, vec![]);
-        let scales = choices.len();
-        for (scale, choice) in choices.into_iter().enumerate() {
-            let Some(choice) = choice else { continue };
-            stages.push(stage(scale, rows, choice));
-            rows = stages[stages.len() - 1].width;
-        }
-        (scales, Plan::new(start, stages).unwrap())
-    })
+    (
+        1usize..9,
+        prop::collection::vec(prop::option::of(choice), 1..15),
+    )
+        .prop_map(|(start, choices)| {
+            let (mut rows, mut stages) = (start, vec![]);
+            let scales = choices.len();
+            for (scale, choice) in choices.into_iter().enumerate() {
+                let Some(choice) = choice else { continue };
+                stages.push(stage(scale, rows, choice));
+                rows = stages[stages.len() - 1].width;
+            }
+            (scales, Plan::new(start, stages).unwrap())
+        })
 }
 
 proptest! {
@@ -117,7 +146,8 @@ proptest! {
         prop_assert_eq!(trace.lineage(trace.winner).last().unwrap().parent, None);
     }
 
-    /// Where nothing was copied, a finished row is what the same start row becomes in a search that prunes nothing.
+    /// Where nothing was copied, a finished row is what the same start row becomes in a search that
+    /// prunes nothing.
     #[test]
     fn pruning_does_not_change_what_survivors_draw((scales, plan) in plans(), seed: u64) {
         let pruned = follow(scales, &plan, seed);
@@ -210,15 +240,26 @@ proptest! {
 }
 
 fn mean(plan: &Plan) -> f32 {
-    (0..200).map(|seed| follow(SCALES, plan, seed).winner().score).sum::<f32>() / 200.0 // standard error .005
+    (0..200)
+        .map(|seed| follow(SCALES, plan, seed).winner().score)
+        .sum::<f32>()
+        / 200.0 // standard error .005
 }
 
 #[test]
 fn every_method_beats_one_sample() {
     let raw = mean(&Method::Raw.plan(SCALES, 1).unwrap());
     for method in &Method::ALL[1..] {
-        let score =
-            mean(&method.plan(SCALES, 3).unwrap().with(Choices { lambda: Some(30.0), ..Choices::default() }).unwrap());
+        let score = mean(
+            &method
+                .plan(SCALES, 3)
+                .unwrap()
+                .with(Choices {
+                    lambda: Some(30.0),
+                    ..Choices::default()
+                })
+                .unwrap(),
+        );
         println!("{method}: {score:.3} (raw {raw:.3})");
         assert!(score > raw + 0.02, "{method}: {score}, raw {raw}");
     }
@@ -229,18 +270,38 @@ fn the_released_plan_decodes_21_images() {
     let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap();
     assert_eq!(plan.widths(SCALES), [8, 8, 8, 6, 6, 6, 4, 2, 2, 2, 1, 1, 1]);
     let cost = follow(SCALES, &plan, 0).trace.cost;
-    assert_eq!((cost.decodes, cost.extractions, cost.scorings, cost.images), (21, 14, 7, 1));
+    assert_eq!(
+        (cost.decodes, cost.extractions, cost.scorings, cost.images),
+        (21, 14, 7, 1)
+    );
 }
 
 #[test]
 fn the_schedule_fits_any_number_of_scales() {
     let places = |scales, schedule| -> Vec<usize> {
-        Plan::tts_var(scales, 1, schedule).unwrap().stages().iter().map(|stage| stage.scale).collect()
+        Plan::tts_var(scales, 1, schedule)
+            .unwrap()
+            .stages()
+            .iter()
+            .map(|stage| stage.scale)
+            .collect()
     };
-    for (scales, expected) in [(7, [2, 3, 4, 5]), (10, [2, 5, 6, 8]), (12, [2, 5, 6, 9]), (13, [2, 5, 6, 9])] {
-        assert_eq!(places(scales, Schedule::Released), expected, "{scales} scales");
+    for (scales, expected) in [
+        (7, [2, 3, 4, 5]),
+        (10, [2, 5, 6, 8]),
+        (12, [2, 5, 6, 9]),
+        (13, [2, 5, 6, 9]),
+    ] {
+        assert_eq!(
+            places(scales, Schedule::Released),
+            expected,
+            "{scales} scales"
+        );
     }
-    assert_eq!(Plan::tts_var(13, 1, Schedule::Paper).unwrap().widths(13), [8, 8, 6, 6, 6, 4, 2, 2, 2, 1, 1, 1, 1]);
+    assert_eq!(
+        Plan::tts_var(13, 1, Schedule::Paper).unwrap().widths(13),
+        [8, 8, 6, 6, 6, 4, 2, 2, 2, 1, 1, 1, 1]
+    );
     assert_eq!(places(25, Schedule::Released), [4, 10, 12, 18]);
     for scales in 1..40 {
         for (schedule, n) in [(Schedule::Released, 1), (Schedule::Paper, 3)] {
@@ -261,11 +322,31 @@ fn images_of_the_last_scale_are_decoded_and_scored_once() {
 #[test]
 fn nan_scores_get_no_weight_and_are_named() {
     let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap();
-    let outcome = judged(|i, greys| if i == 0 { f32::NAN } else { brightness(i, greys) }, &plan);
-    let choice = outcome.trace.stages.iter().find(|choice| !choice.weights.is_empty()).unwrap();
+    let outcome = judged(
+        |i, greys| {
+            if i == 0 {
+                f32::NAN
+            } else {
+                brightness(i, greys)
+            }
+        },
+        &plan,
+    );
+    let choice = outcome
+        .trace
+        .stages
+        .iter()
+        .find(|choice| !choice.weights.is_empty())
+        .unwrap();
     assert_eq!(choice.weights[0], 0.0);
     assert!(choice.kept.iter().all(|&row| row != 0));
-    assert_eq!(choice.warnings, [Warning::LostScores { scale: choice.scale, ids: vec![choice.ids[0]] }]);
+    assert_eq!(
+        choice.warnings,
+        [Warning::LostScores {
+            scale: choice.scale,
+            ids: vec![choice.ids[0]]
+        }]
+    );
 }
 
 #[test]
@@ -275,8 +356,15 @@ fn without_any_number_the_draw_is_even_and_says_so() {
         let outcome = judged(|_, _| bad, &plan);
         let choice = &outcome.trace.stages[2];
         assert_eq!(choice.weights, [0.25; 4]);
-        assert!(choice.warnings.contains(&Warning::AllWeightsZero { scale: 6 }));
-        assert!(matches!(outcome.trace.warnings.last(), Some(Warning::LostScores { scale: 12, .. })));
+        assert!(
+            choice
+                .warnings
+                .contains(&Warning::AllWeightsZero { scale: 6 })
+        );
+        assert!(matches!(
+            outcome.trace.warnings.last(),
+            Some(Warning::LostScores { scale: 12, .. })
+        ));
         let json = outcome.trace.to_json();
         assert_eq!(Trace::from_json(&json).unwrap().to_json(), json);
     }
@@ -285,14 +373,32 @@ fn without_any_number_the_draw_is_even_and_says_so() {
 #[test]
 fn infinite_scores_share_all_weight() {
     let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap();
-    let outcome = judged(|i, greys| if i % 2 == 1 { f32::INFINITY } else { brightness(i, greys) }, &plan);
+    let outcome = judged(
+        |i, greys| {
+            if i % 2 == 1 {
+                f32::INFINITY
+            } else {
+                brightness(i, greys)
+            }
+        },
+        &plan,
+    );
     let choice = &outcome.trace.stages[2];
     assert_eq!(choice.weights, [0.0, 0.5, 0.0, 0.5]);
     let ids = vec![choice.ids[1], choice.ids[3]];
     assert_eq!(choice.warnings, [Warning::InfiniteScores { scale: 6, ids }]);
     // Also where nothing is drawn.
-    let outcome = judged(|i, _| if i == 2 { f32::INFINITY } else { 0.0 }, &Plan::best_of_n(SCALES, 4).unwrap());
-    assert_eq!(outcome.trace.warnings, [Warning::InfiniteScores { scale: 12, ids: vec![2] }]);
+    let outcome = judged(
+        |i, _| if i == 2 { f32::INFINITY } else { 0.0 },
+        &Plan::best_of_n(SCALES, 4).unwrap(),
+    );
+    assert_eq!(
+        outcome.trace.warnings,
+        [Warning::InfiniteScores {
+            scale: 12,
+            ids: vec![2]
+        }]
+    );
 }
 
 /// Sees the same in every image.
@@ -311,12 +417,29 @@ impl Extractor for Blind {
 #[test]
 fn images_without_a_difference_go_on_in_order_and_say_so() {
     let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap();
-    let few = |distinct| Warning::FewDistinct { scale: 2, distinct, clusters: 6 };
-    let lost = Warning::LostFeatures { scale: 2, ids: (0..8).collect() };
+    let few = |distinct| Warning::FewDistinct {
+        scale: 2,
+        distinct,
+        clusters: 6,
+    };
+    let lost = Warning::LostFeatures {
+        scale: 2,
+        ids: (0..8).collect(),
+    };
     for (feature, expected) in [(3.0, vec![few(1)]), (f32::NAN, vec![lost, few(0)])] {
-        let blind = BTreeMap::from([(Features::Pca, Box::new(Blind(feature)) as Box<dyn Extractor>)]);
+        let blind = BTreeMap::from([(
+            Features::Pca,
+            Box::new(Blind(feature)) as Box<dyn Extractor>,
+        )]);
         let (pipeline, judge) = (Toy::new(SCALES), Judge(brightness));
-        let outcome = run(&Search::new(&pipeline, &judge, &blind), &"light".into(), &plan, 0, &mut Silent).unwrap();
+        let outcome = run(
+            &Search::new(&pipeline, &judge, &blind),
+            &"light".into(),
+            &plan,
+            0,
+            &mut Silent,
+        )
+        .unwrap();
         let choice = &outcome.trace.stages[0];
         assert_eq!(choice.kept, [0, 1, 2, 3, 4, 5]);
         assert_eq!(choice.warnings, expected);
@@ -340,7 +463,10 @@ fn images_with_broken_features_fill_up_last() {
 
 #[test]
 fn ranking_puts_nan_last_and_keeps_equal_rows_in_order() {
-    assert_eq!(top::ranking(&[1.0, f32::NAN, 2.0, 2.0, f32::NEG_INFINITY]), [2, 3, 0, 1, 4]);
+    assert_eq!(
+        top::ranking(&[1.0, f32::NAN, 2.0, 2.0, f32::NEG_INFINITY]),
+        [2, 3, 0, 1, 4]
+    );
     assert_eq!(top::top(&[0.1, 0.9, 0.5], 2, 5), [1, 2, 1, 2, 1]);
 }
 
@@ -349,13 +475,30 @@ fn a_listener_hears_everything_and_may_stop() {
     let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap();
     let mut heard = vec![];
     let mut listen = |event: &Event<'_>| {
-        heard.push(format!("{event:?}").split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned());
+        heard.push(
+            format!("{event:?}")
+                .split(|c: char| !c.is_alphanumeric())
+                .next()
+                .unwrap()
+                .to_owned(),
+        );
         Ok(())
     };
     follow_with(&Judge(brightness), SCALES, &plan, 0, &mut listen).unwrap();
     let count = |name| heard.iter().filter(|heard| *heard == name).count();
-    assert_eq!((count("Started"), count("ScaleBegun"), count("ScaleDone"), count("Finished")), (1, 13, 13, 1));
-    assert_eq!((count("Decoded"), count("Scored"), count("Selected")), (5, 3, 4));
+    assert_eq!(
+        (
+            count("Started"),
+            count("ScaleBegun"),
+            count("ScaleDone"),
+            count("Finished")
+        ),
+        (1, 13, 13, 1)
+    );
+    assert_eq!(
+        (count("Decoded"), count("Scored"), count("Selected")),
+        (5, 3, 4)
+    );
 
     let mut stop = |event: &Event<'_>| match event {
         Event::ScaleBegun { scale: 4, .. } => Err(Error::Interrupted),
@@ -391,17 +534,34 @@ fn a_trace_survives_its_json() {
     let json = trace.to_json();
     assert_eq!(Trace::from_json(&json).unwrap().to_json(), json);
     let other = json.replacen("ttsvar.trace/1", "ttsvar.trace/9", 1);
-    assert!(Trace::from_json(&other).unwrap_err().to_string().contains("ttsvar.trace/9"));
+    assert!(
+        Trace::from_json(&other)
+            .unwrap_err()
+            .to_string()
+            .contains("ttsvar.trace/9")
+    );
     assert!(Trace::from_json("{}").is_err());
 }
 
 #[test]
 fn the_documented_trace_is_one() {
     let text = include_str!("../docs/trace.md");
-    let json = text.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let json = text
+        .split("```json\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
     let trace = Trace::from_json(json).unwrap();
     assert_eq!(trace.schema, SCHEMA);
-    assert_eq!(trace.lineage(trace.winner).map(|candidate| candidate.id).collect::<Vec<_>>(), [5, 3, 1]);
+    assert_eq!(
+        trace
+            .lineage(trace.winner)
+            .map(|candidate| candidate.id)
+            .collect::<Vec<_>>(),
+        [5, 3, 1]
+    );
 }
 
 #[test]
@@ -423,25 +583,58 @@ fn missing_features_are_named() {
 #[test]
 fn auto_paints_the_rows_of_best_of_n_until_one_is_good_enough() {
     let best = follow(SCALES, &Plan::best_of_n(SCALES, 12).unwrap(), 3);
-    let scores: Vec<f32> = best.finished.iter().map(|finished| finished.score).collect();
+    let scores: Vec<f32> = best
+        .finished
+        .iter()
+        .map(|finished| finished.score)
+        .collect();
     for enough in [0.0, 0.45, 0.6, 2.0] {
         let outcome = follow(SCALES, &Plan::auto(SCALES, 12, enough).unwrap(), 3);
-        let needed = scores.iter().position(|score| *score >= enough).map_or(12, |at| at + 1);
-        let found: Vec<f32> = outcome.finished.iter().map(|finished| finished.score).collect();
+        let needed = scores
+            .iter()
+            .position(|score| *score >= enough)
+            .map_or(12, |at| at + 1);
+        let found: Vec<f32> = outcome
+            .finished
+            .iter()
+            .map(|finished| finished.score)
+            .collect();
         assert_eq!(found, scores[..needed]);
-        assert_eq!(outcome.winner().image, best.finished[top::ranking(&scores[..needed])[0]].image);
+        assert_eq!(
+            outcome.winner().image,
+            best.finished[top::ranking(&scores[..needed])[0]].image
+        );
         let cost = &outcome.trace.cost;
-        assert_eq!((cost.images, cost.decodes, cost.scorings), (needed, needed, needed));
-        assert!(cost.rows.iter().all(|rows| *rows == needed), "{:?}", cost.rows);
+        assert_eq!(
+            (cost.images, cost.decodes, cost.scorings),
+            (needed, needed, needed)
+        );
+        assert!(
+            cost.rows.iter().all(|rows| *rows == needed),
+            "{:?}",
+            cost.rows
+        );
     }
 }
 
 #[test]
 fn rounds_belong_to_a_plan_file() {
-    let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap().until(3, 0.5).unwrap();
+    let plan = Plan::tts_var(SCALES, 1, Schedule::Released)
+        .unwrap()
+        .until(3, 0.5)
+        .unwrap();
     assert_eq!(Plan::from_toml(&plan.to_toml()).unwrap(), plan);
-    assert!(Plan::from_toml("start = 1\nrounds = 3\n").unwrap_err().hint().unwrap().contains("enough"));
+    assert!(
+        Plan::from_toml("start = 1\nrounds = 3\n")
+            .unwrap_err()
+            .hint()
+            .unwrap()
+            .contains("enough")
+    );
     assert!(plan.clone().until(0, 0.5).is_err() && plan.clone().until(3, f32::NAN).is_err());
     let trace = follow(SCALES, &plan.until(3, 2.0).unwrap(), 1).trace;
-    assert_eq!((trace.stages.len(), trace.finals.len(), trace.cost.decodes), (3 * 4, 3, 3 * 21));
+    assert_eq!(
+        (trace.stages.len(), trace.finals.len(), trace.cost.decodes),
+        (3 * 4, 3, 3 * 21)
+    );
 }

@@ -1,4 +1,5 @@
-//! The server by real HTTP: pictures, jobs, refusals, watching, cancelling, and what is left after it was killed.
+//! The server by real HTTP: pictures, jobs, refusals, watching, cancelling, and what is left after
+//! it was killed.
 #![cfg(unix)]
 
 #[path = "server/jobs.rs"]
@@ -37,7 +38,8 @@ pub struct Answer {
 
 impl Answer {
     fn json(&self) -> Value {
-        serde_json::from_slice(&self.bytes).unwrap_or_else(|_| panic!("{}: {}", self.status, self.text()))
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|_| panic!("{}: {}", self.status, self.text()))
     }
 
     fn text(&self) -> String {
@@ -48,7 +50,12 @@ impl Answer {
     fn code(&self) -> String {
         let body = self.json();
         let error = &body["error"];
-        assert!(error["message"].is_string() && error["type"].is_string() && error.get("param").is_some(), "{body}");
+        assert!(
+            error["message"].is_string()
+                && error["type"].is_string()
+                && error.get("param").is_some(),
+            "{body}"
+        );
         error["code"].as_str().unwrap().to_owned()
     }
 }
@@ -78,27 +85,51 @@ impl Served {
 
     fn at(folder: &Path, flags: &[&str]) -> Self {
         let mut command = command();
-        command.args(["--port", "0", "--quiet", "--folder"]).arg(folder).args(flags).stdout(Stdio::piped());
+        command
+            .args(["--port", "0", "--quiet", "--folder"])
+            .arg(folder)
+            .args(flags)
+            .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut url)
+            .unwrap();
         assert!(url.starts_with("http://"), "no address: {:?}", child.wait());
         let config = ureq::Agent::config_builder().http_status_as_error(false);
-        let agent = config.timeout_global(Some(Duration::from_secs(120))).build().into();
-        Self { child, url: url.trim().to_owned(), agent, token: None, _folder: None }
+        let agent = config
+            .timeout_global(Some(Duration::from_secs(120)))
+            .build()
+            .into();
+        Self {
+            child,
+            url: url.trim().to_owned(),
+            agent,
+            token: None,
+            _folder: None,
+        }
     }
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let mut response = self.agent.run(request.body(body.to_owned()).unwrap()).unwrap();
+        let mut response = self
+            .agent
+            .run(request.body(body.to_owned()).unwrap())
+            .unwrap();
         let bytes = response.body_mut().read_to_vec().unwrap();
-        Answer { status: response.status().as_u16(), headers: response.headers().clone(), bytes }
+        Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            bytes,
+        }
     }
 
     fn get(&self, path: &str) -> Answer {
@@ -106,7 +137,12 @@ impl Served {
     }
 
     fn post(&self, path: &str, body: &Value) -> Answer {
-        self.send("POST", path, &[("content-type", "application/json")], &body.to_string())
+        self.send(
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            &body.to_string(),
+        )
     }
 
     /// Submits a job and returns its id.
@@ -119,21 +155,33 @@ impl Served {
     }
 
     fn state(&self, id: &str) -> String {
-        self.get(&format!("/v1/jobs/{id}")).json()["state"].as_str().unwrap().to_owned()
+        self.get(&format!("/v1/jobs/{id}")).json()["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Waits until a job is in that state.
     fn until(&self, id: &str, state: &str) {
         let began = Instant::now();
         while self.state(id) != state {
-            assert!(began.elapsed() < Duration::from_secs(60), "job {id} is {}, not {state}", self.state(id));
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "job {id} is {}, not {state}",
+                self.state(id)
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     /// Everything that a watcher hears after the event `last`.
     fn watch(&self, id: &str, last: &str) -> Vec<Told> {
-        let answer = self.send("GET", &format!("/v1/jobs/{id}/events"), &[("last-event-id", last)], "");
+        let answer = self.send(
+            "GET",
+            &format!("/v1/jobs/{id}/events"),
+            &[("last-event-id", last)],
+            "",
+        );
         assert_eq!(answer.headers["content-type"], "text/event-stream");
         events(&answer.text())
     }
@@ -162,7 +210,10 @@ impl Served {
     }
 
     fn ask_to_end(&self) {
-        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .unwrap();
     }
 }
 
@@ -175,7 +226,11 @@ impl Drop for Served {
 
 fn events(text: &str) -> Vec<Told> {
     let field = |block: &str, name: &str| {
-        let line = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned));
+        let line = block.lines().find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix(": ")
+                .map(str::to_owned)
+        });
         line.unwrap_or_default()
     };
     let blocks = text.split("\n\n").filter(|block| block.contains("event: "));
@@ -202,8 +257,18 @@ const ENDLESS: [&str; 4] = ["--workers", "1", "--max-rows", "60000"];
 
 /// What a refused start says.
 fn refused(flags: &[&str]) -> (Option<i32>, String) {
-    let mut child = command().args(flags).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = command()
+        .args(flags)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut words = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut words)
+        .unwrap();
     (child.wait().unwrap().code(), words)
 }

@@ -15,14 +15,24 @@ const SCALES: usize = 13;
 fn grown(plan: &Plan) -> (Outcome, Image) {
     let (pipeline, scorer, extractors) = (Toy::new(SCALES), Judge(brightness), extractors());
     let mut album = Album::default();
-    let outcome = run(&Search::new(&pipeline, &scorer, &extractors), &"a grey line".into(), plan, 7, &mut album);
+    let outcome = run(
+        &Search::new(&pipeline, &scorer, &extractors),
+        &"a grey line".into(),
+        plan,
+        7,
+        &mut album,
+    );
     let outcome = outcome.unwrap();
     let picture = tree::picture(&outcome.trace, &album);
     (outcome, picture)
 }
 
 fn colours(image: &Image) -> std::collections::BTreeSet<[u8; 3]> {
-    image.pixels().chunks_exact(3).map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
+    image
+        .pixels()
+        .chunks_exact(3)
+        .map(|pixel| [pixel[0], pixel[1], pixel[2]])
+        .collect()
 }
 
 #[test]
@@ -41,7 +51,9 @@ fn watching_costs_no_decode_and_changes_nothing() {
 fn every_method_has_a_picture_of_sane_size() {
     for method in Method::ALL {
         for n in [1, 2, 8, 64, 300] {
-            let Ok(plan) = method.plan(SCALES, n) else { continue };
+            let Ok(plan) = method.plan(SCALES, n) else {
+                continue;
+            };
             let (_, picture) = grown(&plan);
             let (width, height) = (picture.width(), picture.height());
             assert!(

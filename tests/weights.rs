@@ -1,4 +1,5 @@
-//! Weight files: every recorded checkpoint opens, and damaged or hostile files are refused with one clear line.
+//! Weight files: every recorded checkpoint opens, and damaged or hostile files are refused with one
+//! clear line.
 
 mod support;
 
@@ -7,14 +8,19 @@ use std::path::PathBuf;
 use support::golden;
 use ttsvar::hub;
 
-/// Every weight file below a fixture folder opens and all its tensors load with the shapes promised.
+/// Every weight file below a fixture folder opens and all its tensors load with the shapes
+/// promised.
 fn opens(path: PathBuf, keys: &[&str]) -> usize {
     let source = hub::open(&path, keys).unwrap_or_else(|e| panic!("{e}"));
     let names = source.names();
     for name in &names {
         let info = source.info(name).expect("a listed tensor");
         let tensor = source.load(name).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!((tensor.dims(), tensor.dtype()), (info.shape.as_slice(), info.dtype), "{name}");
+        assert_eq!(
+            (tensor.dims(), tensor.dtype()),
+            (info.shape.as_slice(), info.dtype),
+            "{name}"
+        );
     }
     println!("{}: {} tensors", path.display(), names.len());
     names.len()
@@ -35,7 +41,10 @@ fn every_recorded_checkpoint_opens() {
         ("t5-tiny", "."),
     ];
     for (fixture, file) in files {
-        assert!(opens(golden(fixture).join(file), &[]) > 0, "{fixture}/{file}");
+        assert!(
+            opens(golden(fixture).join(file), &[]) > 0,
+            "{fixture}/{file}"
+        );
     }
 }
 
@@ -49,7 +58,10 @@ fn a_torch_file_and_its_safetensors_twin_hold_the_same_numbers() {
     b.sort();
     assert_eq!(a, b);
     for name in a {
-        let (left, right) = (torch.load(&name).expect("a tensor"), safe.load(&name).expect("a tensor"));
+        let (left, right) = (
+            torch.load(&name).expect("a tensor"),
+            safe.load(&name).expect("a tensor"),
+        );
         assert_eq!(left.dims(), right.dims(), "{name}");
         assert_eq!(support::values(&left), support::values(&right), "{name}");
     }

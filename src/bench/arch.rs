@@ -1,4 +1,5 @@
-//! The released sizes of Infinity (`infinity/models/infinity.py`, the functions at its end; `tools/run_infinity.py`).
+//! The released sizes of Infinity (`infinity/models/infinity.py`, the functions at its end;
+//! `tools/run_infinity.py`).
 
 use crate::{
     Error, Result,
@@ -23,17 +24,62 @@ const TEXT_TOKENS: usize = 512;
 const LEVELS: usize = 15;
 
 /// 16 pixels along one side of a latent cell.
-const COARSE: DecoderSizes = DecoderSizes { latent_channels: 32, base: 128, multipliers: &[1, 2, 4, 4, 4], blocks: 3 };
+const COARSE: DecoderSizes = DecoderSizes {
+    latent_channels: 32,
+    base: 128,
+    multipliers: &[1, 2, 4, 4, 4],
+    blocks: 3,
+};
 /// 8 pixels along one side of a latent cell.
-const FINE: DecoderSizes = DecoderSizes { latent_channels: 14, base: 128, multipliers: &[1, 2, 4, 4], blocks: 3 };
+const FINE: DecoderSizes = DecoderSizes {
+    latent_channels: 14,
+    base: 128,
+    multipliers: &[1, 2, 4, 4],
+    blocks: 3,
+};
 
 /// All that are known.
 pub const ARCHITECTURES: [Architecture; 5] = [
-    Architecture { name: "infinity-layer12", width: 768, depth: 12, heads: 8, patch: 1, decoder: COARSE },
-    Architecture { name: "infinity-layer16", width: 1152, depth: 16, heads: 12, patch: 1, decoder: COARSE },
-    Architecture { name: "infinity-layer24", width: 1536, depth: 24, heads: 16, patch: 1, decoder: COARSE },
-    Architecture { name: "2b", width: 2048, depth: 32, heads: 16, patch: 1, decoder: COARSE },
-    Architecture { name: "8b", width: 3584, depth: 40, heads: 28, patch: 2, decoder: FINE },
+    Architecture {
+        name: "infinity-layer12",
+        width: 768,
+        depth: 12,
+        heads: 8,
+        patch: 1,
+        decoder: COARSE,
+    },
+    Architecture {
+        name: "infinity-layer16",
+        width: 1152,
+        depth: 16,
+        heads: 12,
+        patch: 1,
+        decoder: COARSE,
+    },
+    Architecture {
+        name: "infinity-layer24",
+        width: 1536,
+        depth: 24,
+        heads: 16,
+        patch: 1,
+        decoder: COARSE,
+    },
+    Architecture {
+        name: "2b",
+        width: 2048,
+        depth: 32,
+        heads: 16,
+        patch: 1,
+        decoder: COARSE,
+    },
+    Architecture {
+        name: "8b",
+        width: 3584,
+        depth: 40,
+        heads: 28,
+        patch: 2,
+        decoder: FINE,
+    },
 ];
 
 impl Architecture {
@@ -41,9 +87,14 @@ impl Architecture {
     /// No architecture has that name.
     pub fn named(name: &str) -> Result<Self> {
         let names = ARCHITECTURES.map(|arch| arch.name).join(", ");
-        let unknown =
-            || Error::input(format!("unknown architecture `{name}`")).with_hint(format!("take demo or one of {names}"));
-        ARCHITECTURES.into_iter().find(|arch| arch.name == name).ok_or_else(unknown)
+        let unknown = || {
+            Error::input(format!("unknown architecture `{name}`"))
+                .with_hint(format!("take demo or one of {names}"))
+        };
+        ARCHITECTURES
+            .into_iter()
+            .find(|arch| arch.name == name)
+            .ok_or_else(unknown)
     }
 
     /// The sizes of its transformer.
@@ -68,7 +119,13 @@ impl Architecture {
 
     /// Numbers in all of its weights.
     pub fn values(&self) -> usize {
-        let tensors = self.transformer().tensors().into_iter().chain(self.decoder.tensors());
-        tensors.map(|(_, shape)| shape.iter().product::<usize>()).sum()
+        let tensors = self
+            .transformer()
+            .tensors()
+            .into_iter()
+            .chain(self.decoder.tensors());
+        tensors
+            .map(|(_, shape)| shape.iter().product::<usize>())
+            .sum()
     }
 }

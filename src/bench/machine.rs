@@ -1,4 +1,5 @@
-//! The machine that computes: what its processor can do, which kernels run on it, how much memory it has.
+//! The machine that computes: what its processor can do, which kernels run on it, how much memory
+//! it has.
 
 use std::fs;
 
@@ -31,10 +32,19 @@ impl Machine {
     /// Looks.
     pub fn look() -> Self {
         let about = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let kib = |name: &str| Some(1024 * field(&about, name)?.strip_suffix("kB")?.trim().parse::<u64>().ok()?);
+        let kib = |name: &str| {
+            Some(
+                1024 * field(&about, name)?
+                    .strip_suffix("kB")?
+                    .trim()
+                    .parse::<u64>()
+                    .ok()?,
+            )
+        };
         let limit = limit();
         let least = |bytes: u64| limit.map_or(bytes, |(limit, _)| bytes.min(limit));
-        let free = |bytes: u64| limit.map_or(bytes, |(limit, used)| bytes.min(limit.saturating_sub(used)));
+        let free =
+            |bytes: u64| limit.map_or(bytes, |(limit, used)| bytes.min(limit.saturating_sub(used)));
         let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         Self {
             system: format!("{} {}", std::env::consts::ARCH, std::env::consts::OS),
@@ -56,9 +66,16 @@ fn field<'t>(listing: &'t str, name: &str) -> Option<&'t str> {
     listing.lines().find_map(value).map(str::trim)
 }
 
-/// Bytes that the group of this process may take, and those that it has taken, where a container sets a limit.
+/// Bytes that the group of this process may take, and those that it has taken, where a container
+/// sets a limit.
 fn limit() -> Option<(u64, u64)> {
-    let number = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse().ok();
+    let number = |name: &str| {
+        fs::read_to_string(format!("/sys/fs/cgroup/{name}"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    };
     Some((number("memory.max")?, number("memory.current")?))
 }
 
@@ -72,12 +89,20 @@ fn features() -> Vec<&'static str> {
         ("avx512f", is_x86_feature_detected!("avx512f")),
         ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
     ];
-    found.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
+    found
+        .into_iter()
+        .filter(|(_, there)| *there)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 #[cfg(target_arch = "aarch64")]
 fn features() -> Vec<&'static str> {
-    if std::arch::is_aarch64_feature_detected!("neon") { vec!["neon"] } else { vec![] }
+    if std::arch::is_aarch64_feature_detected!("neon") {
+        vec!["neon"]
+    } else {
+        vec![]
+    }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -91,7 +116,8 @@ mod tests {
 
     #[test]
     fn listings_are_read_by_their_names() {
-        let listing = "MemTotal:       24576 kB\nMemAvailable: 12 kB\nmodel name\t: Any CPU @ 2: GHz\n";
+        let listing =
+            "MemTotal:       24576 kB\nMemAvailable: 12 kB\nmodel name\t: Any CPU @ 2: GHz\n";
         assert_eq!(field(listing, "MemTotal"), Some("24576 kB"));
         assert_eq!(field(listing, "model name"), Some("Any CPU @ 2: GHz"));
         assert_eq!(field(listing, "Mem"), None);
@@ -101,7 +127,13 @@ mod tests {
     fn this_machine_has_a_core_and_kernels_that_it_can_run() {
         let machine = Machine::look();
         assert!(machine.cores > 0 && machine.threads > 0);
-        assert!(machine.kernels == "portable" || machine.features.iter().any(|it| it.starts_with(machine.kernels)));
+        assert!(
+            machine.kernels == "portable"
+                || machine
+                    .features
+                    .iter()
+                    .any(|it| it.starts_with(machine.kernels))
+        );
         assert!(machine.available <= machine.memory);
     }
 }

@@ -10,8 +10,9 @@ use crate::{
     nn::{TensorInfo, TensorSource},
 };
 
-/// Tensors of given names and shapes whose values are made when they are read, always the same ones. Matrices keep the
-/// size of what they multiply, scales of norms are 1, so that nothing grows without bound on its way through a network.
+/// Tensors of given names and shapes whose values are made when they are read, always the same
+/// ones. Matrices keep the size of what they multiply, scales of norms are 1, so that nothing grows
+/// without bound on its way through a network.
 pub struct MadeUp {
     shapes: BTreeMap<String, Vec<usize>>,
 }
@@ -19,7 +20,9 @@ pub struct MadeUp {
 impl MadeUp {
     /// Tensors of these names and shapes.
     pub fn new(tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
-        Self { shapes: tensors.into_iter().collect() }
+        Self {
+            shapes: tensors.into_iter().collect(),
+        }
     }
 }
 
@@ -33,25 +36,36 @@ impl TensorSource for MadeUp {
     }
 
     fn info(&self, name: &str) -> Option<TensorInfo> {
-        self.shapes.get(name).map(|shape| TensorInfo { shape: shape.clone(), dtype: DType::F32 })
+        self.shapes.get(name).map(|shape| TensorInfo {
+            shape: shape.clone(),
+            dtype: DType::F32,
+        })
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        let shape = self.shapes.get(name).ok_or_else(|| Error::input(format!("no tensor `{name}` was made up")))?;
+        let shape = self
+            .shapes
+            .get(name)
+            .ok_or_else(|| Error::input(format!("no tensor `{name}` was made up")))?;
         if shape.len() == 1 && name.ends_with(".weight") {
             return Ok(Tensor::ones(shape.as_slice(), DType::F32, &Device::Cpu)?);
         }
         let inputs: usize = shape[1..].iter().product();
-        let seed = name.bytes().fold(0u64, |seed, byte| scramble(seed ^ u64::from(byte)));
+        let seed = name
+            .bytes()
+            .fold(0u64, |seed, byte| scramble(seed ^ u64::from(byte)));
         let size = (3.0 / inputs.max(1) as f32).sqrt(); // uniform values of variance 1 / inputs
         let mut values = vec![0.0f32; shape.iter().product()];
-        values.par_chunks_mut(1 << 16).enumerate().for_each(|(chunk, values)| {
-            let mut state = scramble(seed ^ chunk as u64);
-            for value in values {
-                state = scramble(state);
-                *value = ((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * size;
-            }
-        });
+        values
+            .par_chunks_mut(1 << 16)
+            .enumerate()
+            .for_each(|(chunk, values)| {
+                let mut state = scramble(seed ^ chunk as u64);
+                for value in values {
+                    state = scramble(state);
+                    *value = ((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * size;
+                }
+            });
         Ok(Tensor::from_vec(values, shape.as_slice(), &Device::Cpu)?)
     }
 }

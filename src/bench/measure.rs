@@ -61,13 +61,22 @@ pub fn measure(job: &Job, listener: &mut dyn Listener) -> Result<Measurement> {
     let prompt = Prompt::from("a photo of a red circle");
     let mut costs = Vec::with_capacity(job.repeat);
     for turn in 0..=job.repeat.max(1) {
-        let outcome = run(&job.search, &prompt, &job.plan, job.seed, &mut Ears(listener))?;
+        let outcome = run(
+            &job.search,
+            &prompt,
+            &job.plan,
+            job.seed,
+            &mut Ears(listener),
+        )?;
         if turn > 0 {
             costs.push(outcome.trace.cost);
         }
     }
     let totals = costs.iter().map(|cost| cost.seconds.total);
-    let range = [totals.clone().fold(f64::INFINITY, f64::min), totals.fold(0.0, f64::max)];
+    let range = [
+        totals.clone().fold(f64::INFINITY, f64::min),
+        totals.fold(0.0, f64::max),
+    ];
     let last = &costs[costs.len() - 1];
     Ok(Measurement {
         seconds: medians(&costs),
@@ -82,7 +91,14 @@ pub fn measure(job: &Job, listener: &mut dyn Listener) -> Result<Measurement> {
 
 fn predicted(job: &Job) -> u64 {
     let scales = job.search.pipeline.scales().len();
-    job.search.pipeline.estimate(&job.plan.widths(scales), &job.plan.decodes(scales), job.search.preview).peak_bytes
+    job.search
+        .pipeline
+        .estimate(
+            &job.plan.widths(scales),
+            &job.plan.decodes(scales),
+            job.search.preview,
+        )
+        .peak_bytes
 }
 
 /// Passes everything on but the wish for images, which would cost time.
@@ -99,7 +115,9 @@ fn medians(costs: &[Cost]) -> Seconds {
     let scales = costs[0].seconds.transformer.len();
     Seconds {
         text: of(&|cost| cost.seconds.text),
-        transformer: (0..scales).map(|scale| of(&|cost| cost.seconds.transformer[scale])).collect(),
+        transformer: (0..scales)
+            .map(|scale| of(&|cost| cost.seconds.transformer[scale]))
+            .collect(),
         decode: of(&|cost| cost.seconds.decode),
         features: of(&|cost| cost.seconds.features),
         scorer: of(&|cost| cost.seconds.scorer),
@@ -112,13 +130,22 @@ fn medians(costs: &[Cost]) -> Seconds {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+    if values.len() % 2 == 1 {
+        values[middle]
+    } else {
+        (values[middle - 1] + values[middle]) / 2.0
+    }
 }
 
 /// What the phases were estimated to take for the rows that were really computed.
 fn flops(job: &Job, cost: &Cost) -> Work {
     let nothing = vec![0; cost.states.len()];
-    let of = |widths: &[usize]| job.search.pipeline.estimate(widths, &nothing, job.search.preview).flops;
+    let of = |widths: &[usize]| {
+        job.search
+            .pipeline
+            .estimate(widths, &nothing, job.search.preview)
+            .flops
+    };
     let text = of(&nothing);
     let transformer = of(&cost.states) - text;
     let total = cost.flops.generator;

@@ -1,5 +1,5 @@
-//! How long a search takes and where the time goes, on models of any size: with random weights made up in memory, since
-//! no number among them changes the time.
+//! How long a search takes and where the time goes, on models of any size: with random weights made
+//! up in memory, since no number among them changes the time.
 
 mod arch;
 mod machine;

@@ -51,14 +51,26 @@ impl Model {
         })
     }
 
-    /// The generator, set up for a schedule with the official settings; `rows` run through the network together.
+    /// The generator, set up for a schedule with the official settings; `rows` run through the
+    /// network together.
     ///
     /// # Errors
     /// The transformer does not know so many scales.
     pub fn pipeline(&self, schedule: &Schedule, rows: usize) -> Result<Box<dyn Pipeline + '_>> {
-        let painter = Painter::new(&self.transformer, &self.decoder, schedule, Settings::default(), &self.device)?;
+        let painter = Painter::new(
+            &self.transformer,
+            &self.decoder,
+            schedule,
+            Settings::default(),
+            &self.device,
+        )?;
         let painter = painter.with_rows_at_once(rows);
-        let networks = Networks { resident: self.bytes, ..Networks::default() };
-        Ok(Box::new(InfinityPipeline::new(painter, &self.text, networks)?))
+        let networks = Networks {
+            resident: self.bytes,
+            ..Networks::default()
+        };
+        Ok(Box::new(InfinityPipeline::new(
+            painter, &self.text, networks,
+        )?))
     }
 }

@@ -1,5 +1,5 @@
-//! A scorer and features that cost next to nothing, so that what is measured is the generator and the search: the same
-//! as in `benches/peers/torch_infinity.py`.
+//! A scorer and features that cost next to nothing, so that what is measured is the generator and
+//! the search: the same as in `benches/peers/torch_infinity.py`.
 
 use crate::{
     Result,
@@ -45,7 +45,8 @@ impl Extractor for Blocks {
             for (i, pixel) in image.pixels().chunks_exact(3).enumerate() {
                 let square = i / SIDE / SQUARE * squares + i % SIDE / SQUARE;
                 for (channel, value) in pixel.iter().enumerate() {
-                    row[channel * squares * squares + square] += f32::from(*value) / (255.0 * (SQUARE * SQUARE) as f32);
+                    row[channel * squares * squares + square] +=
+                        f32::from(*value) / (255.0 * (SQUARE * SQUARE) as f32);
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! Scorers by name, each over a network that may be shared, and read when it is needed where memory is short.
+//! Scorers by name, each over a network that may be shared, and read when it is needed where memory
+//! is short.
 
 use std::sync::Arc;
 
@@ -37,7 +38,10 @@ pub struct Judge {
 impl Scorer for Judge {
     fn score(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
         let scores = self.network.get()?.score(prompt, images)?;
-        Ok(scores.into_iter().map(|score| self.definition.of(score)).collect())
+        Ok(scores
+            .into_iter()
+            .map(|score| self.definition.of(score))
+            .collect())
     }
 
     fn flops(&self, images: usize) -> f64 {
@@ -62,14 +66,25 @@ pub(super) fn judges(
         networks.push((files.scorer().family, flops, Arc::new(network)));
     }
     let judge = |&(name, weight): &(super::Name, f64)| {
-        let found = networks.iter().find(|(family, ..)| *family == name.family());
-        let (_, flops, network) =
-            found.ok_or_else(|| Error::input(format!("there are no files of the scorer `{name}`")))?;
+        let found = networks
+            .iter()
+            .find(|(family, ..)| *family == name.family());
+        let (_, flops, network) = found
+            .ok_or_else(|| Error::input(format!("there are no files of the scorer `{name}`")))?;
         let (name, definition) = (name.to_string(), name.definition());
-        Ok(Judge { name, weight, network: network.clone(), definition, flops: *flops })
+        Ok(Judge {
+            name,
+            weight,
+            network: network.clone(),
+            definition,
+            flops: *flops,
+        })
     };
     let judges = judging.wanted().iter().map(judge).collect::<Result<_>>()?;
-    Ok((judges, networks.into_iter().map(|(.., network)| network).collect()))
+    Ok((
+        judges,
+        networks.into_iter().map(|(.., network)| network).collect(),
+    ))
 }
 
 /// Reads the network of a scorer.
@@ -79,9 +94,12 @@ fn scorer(files: &ScorerFiles, kept: &Kept) -> Result<Read<Box<dyn Scorer>>> {
             let config = files.config()?.json()?;
             let tokenizer = WordPieceTokenizer::open(&files.vocabulary()?)?;
             let heads = files.scorer().heads;
-            kept.read(files.weights()?, "", &["blip.vision_proj.", "blip.text_proj."], |w| {
-                Ok(Box::new(ImageReward::load(w, &config, heads, tokenizer)?) as _)
-            })
+            kept.read(
+                files.weights()?,
+                "",
+                &["blip.vision_proj.", "blip.text_proj."],
+                |w| Ok(Box::new(ImageReward::load(w, &config, heads, tokenizer)?) as _),
+            )
         }
         ScorerFamily::Hps => {
             let config: OpenClipConfig = files.config()?.json()?;
@@ -100,7 +118,8 @@ fn scorer(files: &ScorerFiles, kept: &Kept) -> Result<Read<Box<dyn Scorer>>> {
         }
         ScorerFamily::Aesthetic => {
             let (config, head) = (files.config()?.json()?, files.weights()?);
-            // The published encoder has a text half too, so only what is left over of the other says something.
+            // The published encoder has a text half too, so only what is left over of the other
+            // says something.
             kept.read(files.encoder()?, "vision_model.", &[], |siglip| {
                 let head = Weights::new(head, siglip.dtype(), siglip.device());
                 Ok(Box::new(Aesthetic::load(siglip, &config, &head)?) as _)

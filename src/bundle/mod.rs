@@ -53,7 +53,8 @@ pub struct Settings {
     pub aspect: Option<f64>,
     /// Size; `None` is the largest that the model was released for.
     pub pixels: Option<Pixels>,
-    /// Rows that run through the network together; `None` is all of them. Changes memory and time, never a picture.
+    /// Rows that run through the network together; `None` is all of them. Changes memory and time,
+    /// never a picture.
     pub rows_at_once: Option<usize>,
 }
 
@@ -68,7 +69,12 @@ impl Settings {
             top_p: or(defaults.top_p, released.top_p),
             ..released
         };
-        Self { drawing, aspect: None, pixels: None, rows_at_once: None }
+        Self {
+            drawing,
+            aspect: None,
+            pixels: None,
+            rows_at_once: None,
+        }
     }
 }
 
@@ -106,8 +112,8 @@ pub struct System {
 }
 
 impl System {
-    /// Loads a bundle: [`DEMO`], a released model whose downloads lie in the folder `weights`, or a folder with a
-    /// `bundle.toml`.
+    /// Loads a bundle: [`DEMO`], a released model whose downloads lie in the folder `weights`, or a
+    /// folder with a `bundle.toml`.
     ///
     /// # Errors
     /// The bundle is not known, a file is missing or damaged, or the parts do not belong together.
@@ -116,18 +122,30 @@ impl System {
     }
 
     /// [`System::open`] with the matrices kept as `dtype`, f32 or bf16.
-    pub fn open_as(model: &str, weights: Option<&Path>, dtype: DType, device: &Device) -> Result<Self> {
+    pub fn open_as(
+        model: &str,
+        weights: Option<&Path>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
         Self::open_judged(&find(model, weights)?, None, true, dtype, device)
     }
 
-    /// [`System::open_as`] that reads text encoder, scorer and features once, to see that they can be read, and gives
-    /// their memory back. From then on each is read whenever it is needed, unless [`System::fit`] finds room for it.
-    pub fn open_sparingly(model: &str, weights: Option<&Path>, dtype: DType, device: &Device) -> Result<Self> {
+    /// [`System::open_as`] that reads text encoder, scorer and features once, to see that they can
+    /// be read, and gives their memory back. From then on each is read whenever it is needed,
+    /// unless [`System::fit`] finds room for it.
+    pub fn open_sparingly(
+        model: &str,
+        weights: Option<&Path>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
         Self::open_judged(&find(model, weights)?, None, false, dtype, device)
     }
 
-    /// Loads a bundle that was found by [`find`], with the scorers that are wanted or, where nothing is said, its usual
-    /// one. Everything `stays` in memory, or it is as with [`System::open_sparingly`].
+    /// Loads a bundle that was found by [`find`], with the scorers that are wanted or, where
+    /// nothing is said, its usual one. Everything `stays` in memory, or it is as with
+    /// [`System::open_sparingly`].
     ///
     /// # Errors
     /// As [`System::open`], or the bundle has no such scorer.
@@ -138,8 +156,15 @@ impl System {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        let system = Self::load(Reader::new(bundle.clone(), dtype, device), &usual_judging(bundle, judging)?, stays)?;
-        Ok(Self { judging: judging.cloned(), ..system })
+        let system = Self::load(
+            Reader::new(bundle.clone(), dtype, device),
+            &usual_judging(bundle, judging)?,
+            stays,
+        )?;
+        Ok(Self {
+            judging: judging.cloned(),
+            ..system
+        })
     }
 
     fn load(reader: Reader, judging: &Judging, stays: bool) -> Result<Self> {
@@ -151,7 +176,10 @@ impl System {
         let files = scorer_files(&reader.bundle, judging)?;
         let (judges, scorers) = judges(judging, &files, &reader.kept, stays, &mut noted)?;
         let (features, extractors) = features(&reader, stays, &mut noted)?;
-        let Noted { unknown: unknown_tensors, bytes } = noted;
+        let Noted {
+            unknown: unknown_tensors,
+            bytes,
+        } = noted;
         let Kept { dtype, device } = reader.kept;
         Ok(Self {
             description,
@@ -203,7 +231,8 @@ impl System {
 
     /// The words of a prompt that the generator does not know.
     pub fn unknown_words(&self, prompt: &str) -> Vec<String> {
-        self.words().map_or_else(Vec::new, |known| unknown_words(prompt, known))
+        self.words()
+            .map_or_else(Vec::new, |known| unknown_words(prompt, known))
     }
 
     /// The generator, set up.
@@ -218,21 +247,48 @@ impl System {
     ///
     /// # Errors
     /// A setting is out of range, or the transformer does not know so many scales.
-    pub fn pipeline_of(&self, schedule: &Schedule, settings: &Settings) -> Result<Box<dyn Pipeline + '_>> {
-        let painter = Painter::new(&self.transformer, &self.decoder, schedule, settings.drawing, &self.device)?;
+    pub fn pipeline_of(
+        &self,
+        schedule: &Schedule,
+        settings: &Settings,
+    ) -> Result<Box<dyn Pipeline + '_>> {
+        let painter = Painter::new(
+            &self.transformer,
+            &self.decoder,
+            schedule,
+            settings.drawing,
+            &self.device,
+        )?;
         let painter = painter.with_rows_at_once(settings.rows_at_once.unwrap_or(usize::MAX));
-        Ok(Box::new(InfinityPipeline::new(painter, &self.text, self.networks())?))
+        Ok(Box::new(InfinityPipeline::new(
+            painter,
+            &self.text,
+            self.networks(),
+        )?))
     }
 
     /// Bytes of the networks that stay, and of those that come and go.
     fn networks(&self) -> Networks {
         let split = |stays: bool, bytes: u64| if stays { (bytes, 0) } else { (0, bytes) };
         let (text, encoding) = split(self.text.encoder.stays(), self.text.encoder.bytes);
-        let scorers = self.scorers.iter().map(|network| split(network.stays(), network.bytes));
-        // They are asked one after the other, so that of those that do not stay one at a time is there.
-        let (scorer, scoring) = scorers.fold((0, 0), |(all, most), (stays, comes)| (all + stays, comes.max(most)));
-        let (model, describing) = self.features.as_ref().map_or((0, 0), |model| split(model.stays(), model.bytes));
-        Networks { resident: self.bytes + text + scorer + model, encoding, judging: scoring.max(describing) }
+        let scorers = self
+            .scorers
+            .iter()
+            .map(|network| split(network.stays(), network.bytes));
+        // They are asked one after the other, so that of those that do not stay one at a time is
+        // there.
+        let (scorer, scoring) = scorers.fold((0, 0), |(all, most), (stays, comes)| {
+            (all + stays, comes.max(most))
+        });
+        let (model, describing) = self
+            .features
+            .as_ref()
+            .map_or((0, 0), |model| split(model.stays(), model.bytes));
+        Networks {
+            resident: self.bytes + text + scorer + model,
+            encoding,
+            judging: scoring.max(describing),
+        }
     }
 
     /// Every size that the bundle paints.
@@ -243,7 +299,11 @@ impl System {
             pixels,
         };
         if let Some(grids) = &self.description.generator.scales {
-            return grids.last().map(|grid| canvas(*grid, None)).into_iter().collect();
+            return grids
+                .last()
+                .map(|grid| canvas(*grid, None))
+                .into_iter()
+                .collect();
         }
         let sizes = Pixels::all().flat_map(|pixels| TEMPLATES.map(|aspect| (aspect, pixels)));
         let released = |(aspect, pixels)| {
@@ -256,18 +316,33 @@ impl System {
     fn schedule(&self, settings: &Settings) -> Result<Schedule> {
         let generator = &self.description.generator;
         let Some(grids) = &generator.scales else {
-            let named = self.defaults().pixels.as_deref().map(str::parse).transpose()?;
+            let named = self
+                .defaults()
+                .pixels
+                .as_deref()
+                .map(str::parse)
+                .transpose()?;
             let pixels = settings.pixels.or(named).unwrap_or(Pixels::P1M);
             return Schedule::released(settings.aspect.unwrap_or(1.0), pixels);
         };
         let last = grids.last().copied().unwrap_or((1, 1));
         let own = last.0 as f64 / last.1 as f64;
-        if settings.aspect.is_some_and(|aspect| (aspect - own).abs() > 1e-3) || settings.pixels.is_some() {
+        if settings
+            .aspect
+            .is_some_and(|aspect| (aspect - own).abs() > 1e-3)
+            || settings.pixels.is_some()
+        {
             let (height, width) = (last.0 * self.token, last.1 * self.token);
-            return Err(Error::input(format!("`{}` paints images of one size only, {width} x {height}", self.name()))
-                .with_hint("leave --aspect and --pixels out"));
+            return Err(Error::input(format!(
+                "`{}` paints images of one size only, {width} x {height}",
+                self.name()
+            ))
+            .with_hint("leave --aspect and --pixels out"));
         }
-        Ok(Schedule { grids: grids.clone(), rope_grid: generator.rope_grid.unwrap_or(last) })
+        Ok(Schedule {
+            grids: grids.clone(),
+            rope_grid: generator.rope_grid.unwrap_or(last),
+        })
     }
 
     /// The judge of images, of several the first.
@@ -303,7 +378,10 @@ impl System {
 
 /// Bytes of the files of [`DEMO`].
 pub fn demo_bytes() -> u64 {
-    demo::FILES.iter().map(|(_, bytes)| bytes.len() as u64).sum()
+    demo::FILES
+        .iter()
+        .map(|(_, bytes)| bytes.len() as u64)
+        .sum()
 }
 
 /// Finds the files of a bundle without loading them; see [`System::open`].
@@ -338,26 +416,52 @@ fn text(reader: &Reader, stays: bool, noted: &mut Noted) -> Result<BundleText> {
     let (first, again) = (reader.text()?, reader.clone());
     noted.unknown(&first);
     let sizes = first.network.encoder.sizes().clone();
-    Ok(BundleText { encoder: OnDemand::new(first, stays, move || again.text()), sizes })
+    Ok(BundleText {
+        encoder: OnDemand::new(first, stays, move || again.text()),
+        sizes,
+    })
 }
 
 /// The network that describes images, and all kinds of features that it gives.
-type Described = (Option<Arc<OnDemand<Dinov2>>>, BTreeMap<Features, Box<dyn Extractor>>);
+type Described = (
+    Option<Arc<OnDemand<Dinov2>>>,
+    BTreeMap<Features, Box<dyn Extractor>>,
+);
 
 fn features(reader: &Reader, stays: bool, noted: &mut Noted) -> Result<Described> {
-    let Some(first) = reader.features()? else { return Ok((None, BTreeMap::new())) };
+    let Some(first) = reader.features()? else {
+        return Ok((None, BTreeMap::new()));
+    };
     noted.unknown(&first);
-    let size = reader.description().features.as_ref().and_then(|features| features.size);
+    let size = reader
+        .description()
+        .features
+        .as_ref()
+        .and_then(|features| features.size);
     let size = size.map_or(Dinov2Features::SIZE, |(height, width)| [height, width]);
     first.network.grid(size[0], size[1])?;
     let flops = first.network.flops(size[0], size[1]);
     let again = reader.clone();
     let absent = || Error::input("the features of the bundle were there before, and are gone now");
-    let model = Arc::new(OnDemand::new(first, stays, move || again.features()?.ok_or_else(absent)));
+    let model = Arc::new(OnDemand::new(first, stays, move || {
+        again.features()?.ok_or_else(absent)
+    }));
     let extractor = |kind| {
-        let features = BundleFeatures { model: model.clone(), kind, size, flops };
+        let features = BundleFeatures {
+            model: model.clone(),
+            kind,
+            size,
+            flops,
+        };
         (kind, Box::new(features) as Box<dyn Extractor>)
     };
-    let extractors = [Features::Pca, Features::PcaRaw, Features::PcaAll, Features::Pool].map(extractor).into();
+    let extractors = [
+        Features::Pca,
+        Features::PcaRaw,
+        Features::PcaAll,
+        Features::Pool,
+    ]
+    .map(extractor)
+    .into();
     Ok((Some(model), extractors))
 }

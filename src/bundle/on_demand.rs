@@ -1,4 +1,5 @@
-//! Networks that are in memory while they are needed: always, or from one use to the next where memory is short.
+//! Networks that are in memory while they are needed: always, or from one use to the next where
+//! memory is short.
 
 use std::sync::{
     Arc, Mutex, PoisonError, Weak,
@@ -33,10 +34,22 @@ struct Held<T> {
 
 impl<T> OnDemand<T> {
     /// `first` was read by `read`; it is given back at once unless it `stays`.
-    pub fn new(first: Read<T>, stays: bool, read: impl Fn() -> Result<Read<T>> + Send + Sync + 'static) -> Self {
+    pub fn new(
+        first: Read<T>,
+        stays: bool,
+        read: impl Fn() -> Result<Read<T>> + Send + Sync + 'static,
+    ) -> Self {
         let kept = stays.then(|| Arc::new(first.network));
-        let held = Mutex::new(Held { in_use: Weak::new(), kept });
-        Self { read: Box::new(read), held, stays: stays.into(), bytes: first.bytes }
+        let held = Mutex::new(Held {
+            in_use: Weak::new(),
+            kept,
+        });
+        Self {
+            read: Box::new(read),
+            held,
+            stays: stays.into(),
+            bytes: first.bytes,
+        }
     }
 
     /// The network, read now if it is not there. Those who ask at the same time get the same one.
@@ -60,7 +73,10 @@ impl<T> OnDemand<T> {
     pub fn stay(&self, stays: bool) {
         self.stays.store(stays, Ordering::Relaxed);
         if !stays {
-            self.held.lock().unwrap_or_else(PoisonError::into_inner).kept = None;
+            self.held
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .kept = None;
         }
     }
 }

@@ -14,8 +14,16 @@ use crate::{
     text::T5Tokenizer,
 };
 
-/// What checkpoints carry and no model reads: buffers that can be computed, and a token for training.
-const BUFFERS: [&str; 6] = ["zero_k_bias", "lvl_1L", "attn_bias_for_masking", "lfq.mask", "position_ids", "mask_token"];
+/// What checkpoints carry and no model reads: buffers that can be computed, and a token for
+/// training.
+const BUFFERS: [&str; 6] = [
+    "zero_k_bias",
+    "lvl_1L",
+    "attn_bias_for_masking",
+    "lfq.mask",
+    "position_ids",
+    "mask_token",
+];
 
 /// What the `config.json` beside a DINOv2 may say.
 #[derive(Deserialize)]
@@ -58,7 +66,8 @@ pub(super) struct Noted {
 impl Noted {
     /// Notes the tensors that nobody knows.
     pub fn unknown<T>(&mut self, read: &Read<T>) {
-        self.unknown.extend(Some(read.unknown.clone()).filter(|(_, names)| !names.is_empty()));
+        self.unknown
+            .extend(Some(read.unknown.clone()).filter(|(_, names)| !names.is_empty()));
     }
 
     /// A network that stays.
@@ -70,7 +79,8 @@ impl Noted {
 }
 
 impl Kept {
-    /// A network of the tensors of `source`; those below `ours` should all be known, but for those below one of `unused`.
+    /// A network of the tensors of `source`; those below `ours` should all be known, but for those
+    /// below one of `unused`.
     pub fn read<T>(
         &self,
         source: Arc<dyn TensorSource>,
@@ -82,16 +92,31 @@ impl Kept {
         let weights = Weights::new(source, self.dtype, &self.device);
         let network = load(&weights)?;
         let known = |name: &String| {
-            BUFFERS.iter().any(|buffer| name.ends_with(buffer)) || unused.iter().any(|part| name.starts_with(part))
+            BUFFERS.iter().any(|buffer| name.ends_with(buffer))
+                || unused.iter().any(|part| name.starts_with(part))
         };
-        let unknown = weights.unread().into_iter().filter(|name| name.starts_with(ours) && !known(name)).collect();
-        Ok(Read { network, bytes: weights.bytes_kept(), unknown: (origin, unknown) })
+        let unknown = weights
+            .unread()
+            .into_iter()
+            .filter(|name| name.starts_with(ours) && !known(name))
+            .collect();
+        Ok(Read {
+            network,
+            bytes: weights.bytes_kept(),
+            unknown: (origin, unknown),
+        })
     }
 }
 
 impl Reader {
     pub fn new(bundle: hub::Bundle, dtype: DType, device: &Device) -> Self {
-        Self { bundle, kept: Kept { dtype, device: device.clone() } }
+        Self {
+            bundle,
+            kept: Kept {
+                dtype,
+                device: device.clone(),
+            },
+        }
     }
 
     pub fn description(&self) -> &Description {
@@ -99,30 +124,52 @@ impl Reader {
     }
 
     pub fn transformer(&self) -> Result<Read<Infinity>> {
-        self.kept.read(self.bundle.generator_weights()?, "", &[], Infinity::load)
+        self.kept
+            .read(self.bundle.generator_weights()?, "", &[], Infinity::load)
     }
 
     pub fn decoder(&self) -> Result<Read<Decoder>> {
         let unused = ["encoder.", "quantize.", "quantizer."];
-        self.kept.read(self.bundle.vae_weights()?, "", &unused, |w| Decoder::load(&w.pp("decoder")))
+        self.kept
+            .read(self.bundle.vae_weights()?, "", &unused, |w| {
+                Decoder::load(&w.pp("decoder"))
+            })
     }
 
     pub fn text(&self) -> Result<Read<T5Text>> {
         let tokenizer = T5Tokenizer::open(&self.bundle.tokenizer()?)?;
         let config = self.bundle.text_config()?.json()?;
-        // The published files hold a decoder too, so only what is left over of the encoder says something.
-        let encoder = |w: &Weights| Ok(T5Text { tokenizer, encoder: T5Encoder::load(w, &config)? });
-        self.kept.read(self.bundle.text_weights()?, "encoder.block", &[], encoder)
+        // The published files hold a decoder too, so only what is left over of the encoder says
+        // something.
+        let encoder = |w: &Weights| {
+            Ok(T5Text {
+                tokenizer,
+                encoder: T5Encoder::load(w, &config)?,
+            })
+        };
+        self.kept
+            .read(self.bundle.text_weights()?, "encoder.block", &[], encoder)
     }
 
     /// `None` where the bundle has none.
     pub fn features(&self) -> Result<Option<Read<Dinov2>>> {
-        let (Some(features), Some(weights)) = (&self.bundle.description.features, self.bundle.features_weights()?)
-        else {
+        let (Some(features), Some(weights)) = (
+            &self.bundle.description.features,
+            self.bundle.features_weights()?,
+        ) else {
             return Ok(None);
         };
-        let config = self.bundle.features_config()?.map(|config| config.json::<Dinov2Config>()).transpose()?;
-        let heads = features.heads.or(config.and_then(|config| config.num_attention_heads));
-        Ok(Some(self.kept.read(weights, "", &[], |w| Dinov2::load(w, heads))?))
+        let config = self
+            .bundle
+            .features_config()?
+            .map(|config| config.json::<Dinov2Config>())
+            .transpose()?;
+        let heads = features
+            .heads
+            .or(config.and_then(|config| config.num_attention_heads));
+        Ok(Some(
+            self.kept
+                .read(weights, "", &[], |w| Dinov2::load(w, heads))?,
+        ))
     }
 }

@@ -24,7 +24,11 @@ pub(super) fn usual_judging(bundle: &hub::Bundle, judging: Option<&Judging>) -> 
 }
 
 pub(super) fn scorer_files(bundle: &hub::Bundle, judging: &Judging) -> Result<Vec<ScorerFiles>> {
-    judging.families().into_iter().map(|family| bundle.scorer(family)).collect()
+    judging
+        .families()
+        .into_iter()
+        .map(|family| bundle.scorer(family))
+        .collect()
 }
 
 /// Where the scorers of a bundle, or released ones by themselves, are.
@@ -36,22 +40,38 @@ pub struct Scorers {
 }
 
 impl Scorers {
-    /// The scorers that are wanted: of the bundle `model` ([`find`]); without a name the released ones in the folder
-    /// `weights`, or the demo's.
+    /// The scorers that are wanted: of the bundle `model` ([`find`]); without a name the released
+    /// ones in the folder `weights`, or the demo's.
     ///
     /// # Errors
     /// There is no such bundle or folder, or the bundle has no such scorer.
-    pub fn find(model: Option<&str>, weights: Option<&Path>, judging: Option<&Judging>) -> Result<Self> {
-        if let (None, Some(folder)) = (model, weights.filter(|folder| !folder.join(FILE).exists())) {
+    pub fn find(
+        model: Option<&str>,
+        weights: Option<&Path>,
+        judging: Option<&Judging>,
+    ) -> Result<Self> {
+        if let (None, Some(folder)) = (model, weights.filter(|folder| !folder.join(FILE).exists()))
+        {
             let usual = Judging::by(Name::usual(ScorerFamily::ImageReward));
             let judging = judging.cloned().unwrap_or(usual);
-            let files = judging.families().into_iter().map(|family| ScorerFiles::released(family, folder));
-            return Ok(Self { files: files.collect::<Result<_>>()?, judging, of_demo: false });
+            let files = judging
+                .families()
+                .into_iter()
+                .map(|family| ScorerFiles::released(family, folder));
+            return Ok(Self {
+                files: files.collect::<Result<_>>()?,
+                judging,
+                of_demo: false,
+            });
         }
         let bundle = find(model.unwrap_or(DEMO), weights)?;
         let judging = usual_judging(&bundle, judging)?;
         let files = scorer_files(&bundle, &judging)?;
-        Ok(Self { judging, files, of_demo: weights.is_none() && model.unwrap_or(DEMO) == DEMO })
+        Ok(Self {
+            judging,
+            files,
+            of_demo: weights.is_none() && model.unwrap_or(DEMO) == DEMO,
+        })
     }
 
     /// What was asked for.
@@ -69,7 +89,17 @@ impl Scorers {
     /// # Errors
     /// A file is missing or damaged.
     pub fn open(&self, dtype: DType, device: &Device) -> Result<Vec<Judge>> {
-        let kept = Kept { dtype, device: device.clone() };
-        Ok(judges(&self.judging, &self.files, &kept, true, &mut Noted::default())?.0)
+        let kept = Kept {
+            dtype,
+            device: device.clone(),
+        };
+        Ok(judges(
+            &self.judging,
+            &self.files,
+            &kept,
+            true,
+            &mut Noted::default(),
+        )?
+        .0)
     }
 }

@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     Error, Result,
-    bench::{Architecture, Blocks, Job, Measurement, Model, Redness, gpu_peak_bytes, measure, time_ops},
+    bench::{
+        Architecture, Blocks, Job, Measurement, Model, Redness, gpu_peak_bytes, measure, time_ops,
+    },
     bundle::{DEMO, most_rows, too_little},
     features::{Extractor, Features},
     hub::description::Defaults,
@@ -35,30 +37,54 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
         return ops(typed, global, talk);
     }
     let wish = wish(source(&typed.method)?, &typed.choices)?;
-    let order =
-        Order { wish, preview: preview(typed.choices.preview.as_deref())?, repeat: typed.repeat, seed: typed.seed };
+    let order = Order {
+        wish,
+        preview: preview(typed.choices.preview.as_deref())?,
+        repeat: typed.repeat,
+        seed: typed.seed,
+    };
     if order.repeat == 0 {
-        return Err(Error::input("--repeat is 0, but something has to be timed").with_hint("3 is usual"));
+        return Err(
+            Error::input("--repeat is 0, but something has to be timed").with_hint("3 is usual")
+        );
     }
     let report = if typed.arch == DEMO {
         if typed.pixels.is_some() {
-            return Err(Error::input("the demo paints images of one size only").with_hint("leave --pixels out"));
+            return Err(Error::input("the demo paints images of one size only")
+                .with_hint("leave --pixels out"));
         }
         let system = system::open_within(typed.limit, DEMO, None, None, global)?;
         let settings = system::fitted(&system, system.settings(), &order.wish, typed.limit, talk)?;
         let pipeline = system.pipeline(&settings)?;
-        let report = order.follow(pipeline.as_ref(), system.scorer(), system.extractors(), talk)?;
-        Report { gpu_bytes: gpu_peak_bytes(system.device()), ..report }
+        let report = order.follow(
+            pipeline.as_ref(),
+            system.scorer(),
+            system.extractors(),
+            talk,
+        )?;
+        Report {
+            gpu_bytes: gpu_peak_bytes(system.device()),
+            ..report
+        }
     } else {
         let (arch, schedule) = (Architecture::named(&typed.arch)?, schedule(typed)?);
-        let (dtype, device) = (system::dtype(global.dtype())?, system::device(&global.device)?);
-        talk.note(&format!("making up {} weights", numbers::count(arch.values())));
+        let (dtype, device) = (
+            system::dtype(global.dtype())?,
+            system::device(&global.device)?,
+        );
+        talk.note(&format!(
+            "making up {} weights",
+            numbers::count(arch.values())
+        ));
         let model = Model::new(arch, dtype, &device)?;
         let pipeline = model.pipeline(&schedule, order.rows(&model, &schedule, typed.limit)?)?;
         let features: Box<dyn Extractor> = Box::new(Blocks);
         let features = BTreeMap::from([(Features::Pca, features)]);
         let report = order.follow(pipeline.as_ref(), &Redness, &features, talk)?;
-        Report { gpu_bytes: gpu_peak_bytes(&device), ..report }
+        Report {
+            gpu_bytes: gpu_peak_bytes(&device),
+            ..report
+        }
     };
     let threads = rayon::current_num_threads();
     talk.result(&if talk.json {
@@ -71,14 +97,26 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
 /// Measures single operations.
 fn ops(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
     if typed.arch == DEMO {
-        return Err(Error::input("single operations have the shapes of a released size")
-            .with_hint("name one, as in `--arch infinity-layer12`"));
+        return Err(
+            Error::input("single operations have the shapes of a released size")
+                .with_hint("name one, as in `--arch infinity-layer12`"),
+        );
     }
-    let (dtype, device) = (system::dtype(global.dtype())?, system::device(&global.device)?);
-    let found = time_ops(Architecture::named(&typed.arch)?, &schedule(typed)?, dtype, &device)?;
+    let (dtype, device) = (
+        system::dtype(global.dtype())?,
+        system::device(&global.device)?,
+    );
+    let found = time_ops(
+        Architecture::named(&typed.arch)?,
+        &schedule(typed)?,
+        dtype,
+        &device,
+    )?;
     if talk.json {
-        let ops: serde_json::Map<String, Value> =
-            found.into_iter().map(|(name, seconds)| (name.to_owned(), seconds.into())).collect();
+        let ops: serde_json::Map<String, Value> = found
+            .into_iter()
+            .map(|(name, seconds)| (name.to_owned(), seconds.into()))
+            .collect();
         return talk.result(&json!({ "implementation": "ttsvar", "ops": ops }).to_string());
     }
     let mut table = Table::new([("operation", Align::Left), ("ms", Align::Right)]);
@@ -89,7 +127,15 @@ fn ops(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
 }
 
 fn schedule(typed: &arguments::Bench) -> Result<Schedule> {
-    Schedule::released(1.0, typed.pixels.as_deref().map(str::parse).transpose()?.unwrap_or(Pixels::P006M))
+    Schedule::released(
+        1.0,
+        typed
+            .pixels
+            .as_deref()
+            .map(str::parse)
+            .transpose()?
+            .unwrap_or(Pixels::P006M),
+    )
 }
 
 /// What is asked of any model.
@@ -103,11 +149,18 @@ struct Order {
 impl Order {
     /// Rows that can run through a model together within the limit.
     fn rows(&self, model: &Model, schedule: &Schedule, limit: Limit) -> Result<usize> {
-        let Some(limit) = limit.memory else { return Ok(usize::MAX) };
+        let Some(limit) = limit.memory else {
+            return Ok(usize::MAX);
+        };
         let scales = schedule.grids.len();
         let (plan, _) = self.wish.plan(scales, &Defaults::default())?;
         let (widths, decodes) = (plan.widths(scales), plan.decodes(scales));
-        let peak = |rows| Ok(model.pipeline(schedule, rows)?.estimate(&widths, &decodes, self.preview).peak_bytes);
+        let peak = |rows| {
+            Ok(model
+                .pipeline(schedule, rows)?
+                .estimate(&widths, &decodes, self.preview)
+                .peak_bytes)
+        };
         let most = widths.iter().copied().max().unwrap_or(1);
         most_rows(most, limit, peak)?.map_or_else(|| Err(too_little(peak(1)?, limit)), Ok)
     }
@@ -119,16 +172,34 @@ impl Order {
         extractors: &BTreeMap<Features, Box<dyn Extractor>>,
         talk: &Talk,
     ) -> Result<Report> {
-        let (plan, named) = self.wish.plan(pipeline.scales().len(), &Defaults::default())?;
+        let (plan, named) = self
+            .wish
+            .plan(pipeline.scales().len(), &Defaults::default())?;
         let mut search = Search::new(pipeline, scorer, extractors);
         search.preview = self.preview;
         let mut progress = Progress::new(talk, true);
-        let job = Job { search, plan: plan.clone(), repeat: self.repeat, seed: self.seed };
+        let job = Job {
+            search,
+            plan: plan.clone(),
+            repeat: self.repeat,
+            seed: self.seed,
+        };
         let found = measure(&job, &mut progress)?;
         progress.clear();
-        let grids = pipeline.scales().iter().map(|scale| [scale.height, scale.width]).collect();
+        let grids = pipeline
+            .scales()
+            .iter()
+            .map(|scale| [scale.height, scale.width])
+            .collect();
         let widths = plan.widths(pipeline.scales().len());
-        Ok(Report { named, grids, widths, size: pipeline.image_size(), found, gpu_bytes: None })
+        Ok(Report {
+            named,
+            grids,
+            widths,
+            size: pipeline.image_size(),
+            found,
+            gpu_bytes: None,
+        })
     }
 }
 
@@ -145,18 +216,36 @@ struct Report {
 
 impl Report {
     fn method(&self) -> String {
-        self.named.method.map_or_else(String::new, |method| method.to_string())
+        self.named
+            .method
+            .map_or_else(String::new, |method| method.to_string())
     }
 
     fn words(&self, typed: &arguments::Bench, global: &Global, threads: usize) -> String {
         use Align::{Left, Right};
-        let Measurement { seconds, flops, states, decodes, range, peak_bytes, predicted_bytes } = &self.found;
-        let mut table =
-            Table::new([("phase", Left), ("seconds", Right), ("share", Right), ("GFLOP", Right), ("TFLOP/s", Right)]);
+        let Measurement {
+            seconds,
+            flops,
+            states,
+            decodes,
+            range,
+            peak_bytes,
+            predicted_bytes,
+        } = &self.found;
+        let mut table = Table::new([
+            ("phase", Left),
+            ("seconds", Right),
+            ("share", Right),
+            ("GFLOP", Right),
+            ("TFLOP/s", Right),
+        ]);
         let mut row = |phase: String, time: f64, flops: f64| {
             let share = format!("{:.0} %", 100.0 * time / seconds.total);
             let (work, rate) = if flops > 0.0 {
-                (format!("{:.1}", flops / 1e9), format!("{:.3}", flops / time / 1e12))
+                (
+                    format!("{:.1}", flops / 1e9),
+                    format!("{:.3}", flops / time / 1e12),
+                )
             } else {
                 ("-".to_owned(), "-".to_owned())
             };
@@ -167,16 +256,26 @@ impl Report {
         row("transformer".to_owned(), transformer, flops.transformer);
         for ((scale, time), rows) in seconds.transformer.iter().enumerate().zip(states) {
             let [height, width] = self.grids[scale];
-            row(format!("  {height}×{width}, {}", numbers::counted(*rows, "row")), *time, 0.0);
+            row(
+                format!("  {height}×{width}, {}", numbers::counted(*rows, "row")),
+                *time,
+                0.0,
+            );
         }
-        row(format!("decode, {}", numbers::counted(*decodes, "image")), seconds.decode, flops.decode);
+        row(
+            format!("decode, {}", numbers::counted(*decodes, "image")),
+            seconds.decode,
+            flops.decode,
+        );
         row("features".to_owned(), seconds.features, flops.features);
         row("scorer".to_owned(), seconds.scorer, flops.scorer);
         row("selection".to_owned(), seconds.selection, 0.0);
         row("all".to_owned(), seconds.total, flops.total);
         let predicted = numbers::bytes(*predicted_bytes);
         let at_most = |bytes: Option<u64>, what: &str| {
-            bytes.map_or(String::new(), |bytes| format!(", {} of {what} at the peak", numbers::bytes(bytes)))
+            bytes.map_or(String::new(), |bytes| {
+                format!(", {} of {what} at the peak", numbers::bytes(bytes))
+            })
         };
         let memory = at_most(*peak_bytes, "memory") + &at_most(self.gpu_bytes, "GPU memory");
         format!(
@@ -195,14 +294,29 @@ impl Report {
 
     /// With the fields of the peer.
     fn json(&self, typed: &arguments::Bench, global: &Global, threads: usize) -> Value {
-        let Measurement { seconds, flops, states, decodes, range, peak_bytes, predicted_bytes } = &self.found;
+        let Measurement {
+            seconds,
+            flops,
+            states,
+            decodes,
+            range,
+            peak_bytes,
+            predicted_bytes,
+        } = &self.found;
         let (work, time) = (flops.transformer, seconds.transformer.iter().sum::<f64>());
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let mut memory = json!({ "peak_rss": peak_bytes.map(mib), "predicted": mib(*predicted_bytes) });
+        let mut memory =
+            json!({ "peak_rss": peak_bytes.map(mib), "predicted": mib(*predicted_bytes) });
         if let Some(bytes) = self.gpu_bytes {
             memory["cuda_max_allocated"] = mib(bytes).into();
         }
-        let rate = |flops: f64, seconds: f64| if seconds > 0.0 { flops / seconds / 1e12 } else { 0.0 };
+        let rate = |flops: f64, seconds: f64| {
+            if seconds > 0.0 {
+                flops / seconds / 1e12
+            } else {
+                0.0
+            }
+        };
         json!({
             "implementation": "ttsvar",
             "version": env!("CARGO_PKG_VERSION"),

@@ -15,7 +15,8 @@ use crate::{
     },
 };
 
-/// Fetches what is named and what goes with it. What cannot be had is said, and the rest is fetched; the exit code tells.
+/// Fetches what is named and what goes with it. What cannot be had is said, and the rest is
+/// fetched; the exit code tells.
 pub(super) fn run(typed: &arguments::Fetch, talk: &Talk) -> Result<u8> {
     let mut wanted: Vec<&Entry> = vec![];
     for name in &typed.names {
@@ -41,7 +42,10 @@ pub(super) fn run(typed: &arguments::Fetch, talk: &Talk) -> Result<u8> {
         }
     }
     if left == 0 {
-        talk.note(&format!("the files are in {0}; run with `--weights {0}`", folder.display()));
+        talk.note(&format!(
+            "the files are in {0}; run with `--weights {0}`",
+            folder.display()
+        ));
     }
     Ok(if left == 0 { 0 } else { REFUSED })
 }
@@ -51,7 +55,10 @@ fn fetch(hub: &Hub, entry: &Entry, folder: &Path, talk: &Talk) -> Result<()> {
     let there = entry.presence(&Folder::Disk(folder.to_owned()));
     if there.iter().all(|file| file.found.is_some()) {
         talk.note(&format!("{}: is there already", entry.name));
-        for (file, path) in there.iter().filter_map(|file| Some((file.file, file.found.as_ref()?))) {
+        for (file, path) in there
+            .iter()
+            .filter_map(|file| Some((file.file, file.found.as_ref()?)))
+        {
             if talk.json {
                 say(talk, entry, file, path)?;
             }
@@ -59,7 +66,11 @@ fn fetch(hub: &Hub, entry: &Entry, folder: &Path, talk: &Talk) -> Result<()> {
         return Ok(());
     }
     if let Source::Elsewhere(place) = entry.source {
-        let missing: Vec<&str> = there.iter().filter(|file| file.found.is_none()).map(|file| file.file).collect();
+        let missing: Vec<&str> = there
+            .iter()
+            .filter(|file| file.found.is_none())
+            .map(|file| file.file)
+            .collect();
         let place = format!("is not on Hugging Face, but published by {place}");
         return Err(Error::input(place).with_hint(format!(
             "download {} there and put it into {} or a sub-folder `{}`",
@@ -81,7 +92,9 @@ fn fetch(hub: &Hub, entry: &Entry, folder: &Path, talk: &Talk) -> Result<()> {
 
 /// Prints where a file is.
 fn say(talk: &Talk, entry: &Entry, file: &str, place: &Path) -> Result<()> {
-    let bytes = place.metadata().map_or(0, |about| if about.is_file() { about.len() } else { 0 });
+    let bytes = place
+        .metadata()
+        .map_or(0, |about| if about.is_file() { about.len() } else { 0 });
     talk.result(&if talk.json {
         let (path, name) = (place.display().to_string(), entry.name);
         json!({ "name": name, "file": file, "path": path, "bytes": bytes }).to_string()
@@ -98,7 +111,9 @@ struct Shown<'a> {
 
 impl Progress for Shown<'_> {
     fn begin(&mut self, file: &str, bytes: u64) {
-        let bar = self.bar.get_or_insert_with(|| bytes_bar(self.talk, bytes, file));
+        let bar = self
+            .bar
+            .get_or_insert_with(|| bytes_bar(self.talk, bytes, file));
         bar.set_position(0);
         bar.reset_eta();
     }

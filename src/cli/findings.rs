@@ -25,7 +25,13 @@ pub(super) struct Findings {
 
 impl Findings {
     pub(super) fn new(title: &str, summary: Summary, consistency: Vec<Consistency>) -> Self {
-        Self { title: title.to_owned(), summary, consistency, graded: false, notes: vec![] }
+        Self {
+            title: title.to_owned(),
+            summary,
+            consistency,
+            graded: false,
+            notes: vec![],
+        }
     }
 
     /// The same of a judge whose verdicts are shares instead of right or wrong, if `graded`.
@@ -35,7 +41,10 @@ impl Findings {
 
     /// The same with what a reader of the numbers should know, a line each.
     pub(super) fn with_notes(self, notes: &[String]) -> Self {
-        Self { notes: notes.to_vec(), ..self }
+        Self {
+            notes: notes.to_vec(),
+            ..self
+        }
     }
 
     /// The numbers behind it.
@@ -56,9 +65,17 @@ impl Findings {
 
     /// The table, for people.
     pub(super) fn words(&self) -> String {
-        let Summary { prompts, samples, .. } = self.summary;
-        let scope = format!("{}, {} each", numbers::counted(prompts, "prompt"), numbers::counted(samples, "sample"));
-        let tables = [self.shares(), self.costs()].map(|table| table.lines().join("\n")).join("\n\n");
+        let Summary {
+            prompts, samples, ..
+        } = self.summary;
+        let scope = format!(
+            "{}, {} each",
+            numbers::counted(prompts, "prompt"),
+            numbers::counted(samples, "sample")
+        );
+        let tables = [self.shares(), self.costs()]
+            .map(|table| table.lines().join("\n"))
+            .join("\n\n");
         let consistency = if self.consistency.is_empty() {
             String::new()
         } else {
@@ -67,13 +84,25 @@ impl Findings {
                 self.scales().lines().join("\n")
             )
         };
-        format!("{} ({scope})\n\n{tables}{consistency}{}\n", self.title, self.noted("\n", ""))
+        format!(
+            "{} ({scope})\n\n{tables}{consistency}{}\n",
+            self.title,
+            self.noted("\n", "")
+        )
     }
 
     /// The notes, each behind a line break and a mark; nothing without notes.
     fn noted(&self, before: &str, mark: &str) -> String {
-        let lines: String = self.notes.iter().map(|note| format!("\n{mark}{note}")).collect();
-        if lines.is_empty() { lines } else { format!("{before}{lines}") }
+        let lines: String = self
+            .notes
+            .iter()
+            .map(|note| format!("\n{mark}{note}"))
+            .collect();
+        if lines.is_empty() {
+            lines
+        } else {
+            format!("{before}{lines}")
+        }
     }
 
     /// What was right, a row a contender.
@@ -81,7 +110,10 @@ impl Findings {
         use Align::{Left, Right};
         let mut columns = vec![("method", Left), ("N", Right)];
         // `single_object`, `two_object` and `color_attr` by the word that tells them apart
-        let short = |task: &'static str| task.trim_end_matches("_object").trim_start_matches("color_");
+        let short = |task: &'static str| {
+            task.trim_end_matches("_object")
+                .trim_start_matches("color_")
+        };
         columns.extend(self.summary.tasks.iter().map(|task| (short(task), Right)));
         columns.extend([("overall", Right), ("95 % interval", Right)]);
         let mut table = Table::of(columns);
@@ -132,7 +164,15 @@ impl Findings {
         columns.extend(GAINS_AND_COSTS.map(|head| (head, Right)));
         let mut table = Table::of(columns);
         for row in &self.summary.methods {
-            table.cells([named(row), self.of_tasks(row), overall(row), gains_and_costs(row)].concat());
+            table.cells(
+                [
+                    named(row),
+                    self.of_tasks(row),
+                    overall(row),
+                    gains_and_costs(row),
+                ]
+                .concat(),
+            );
         }
         table
     }
@@ -145,10 +185,24 @@ impl Findings {
     /// One row a scale.
     fn scales(&self) -> Table {
         use Align::Right;
-        let mut table = Table::of(vec![("scale", Right), ("over all rows", Right), ("within prompts", Right)]);
-        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
-        for Consistency { scale, over_all, within_prompts } in &self.consistency {
-            table.cells(vec![scale.to_string(), number(*over_all), number(*within_prompts)]);
+        let mut table = Table::of(vec![
+            ("scale", Right),
+            ("over all rows", Right),
+            ("within prompts", Right),
+        ]);
+        let number =
+            |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+        for Consistency {
+            scale,
+            over_all,
+            within_prompts,
+        } in &self.consistency
+        {
+            table.cells(vec![
+                scale.to_string(),
+                number(*over_all),
+                number(*within_prompts),
+            ]);
         }
         table
     }
@@ -162,8 +216,11 @@ impl Findings {
         put("summary.json", format!("{:#}\n", self.json()).as_bytes())?;
         put("table.txt", self.words().as_bytes())?;
         put("table.md", self.markdown().as_bytes())?;
-        let charts =
-            if self.painted() { charts::charts(&self.summary, self.graded, &self.consistency) } else { vec![] };
+        let charts = if self.painted() {
+            charts::charts(&self.summary, self.graded, &self.consistency)
+        } else {
+            vec![]
+        };
         for (name, chart) in charts {
             put(&format!("{name}.svg"), chart.to_svg().as_bytes())?;
             chart.to_image().save(folder.join(format!("{name}.png")))?;
@@ -173,8 +230,14 @@ impl Findings {
 
     /// The tables as they stand in a page.
     fn markdown(&self) -> String {
-        let consistency = if self.consistency.is_empty() { String::new() } else { self.scales().markdown() };
-        let tables = format!("{}\n{consistency}", self.table().markdown()).trim_end().to_owned();
+        let consistency = if self.consistency.is_empty() {
+            String::new()
+        } else {
+            self.scales().markdown()
+        };
+        let tables = format!("{}\n{consistency}", self.table().markdown())
+            .trim_end()
+            .to_owned();
         tables + &self.noted("\n", "- ") + "\n"
     }
 
@@ -185,16 +248,28 @@ impl Findings {
         let place = text.find(&begin).map(|at| at + begin.len());
         let end = place.and_then(|place| Some(place + text[place..].find("<!-- end -->")?));
         let Some((place, end)) = place.zip(end) else {
-            return Err(Error::file(page, format!("has no place for the table `{name}`"))
-                .with_hint(format!("write `{}` and, on a line of its own, `<!-- end -->`", begin.trim_end())));
+            return Err(
+                Error::file(page, format!("has no place for the table `{name}`")).with_hint(
+                    format!(
+                        "write `{}` and, on a line of its own, `<!-- end -->`",
+                        begin.trim_end()
+                    ),
+                ),
+            );
         };
         let text = format!("{}\n{}\n{}", &text[..place], self.markdown(), &text[end..]);
         file::replace(page, text.as_bytes()).map_err(Error::io(page))
     }
 }
 
-const GAINS_AND_COSTS: [&str; 6] =
-    ["against the first", "against best-of-n at equal cost", "GFLOP", "images", "decodes", "readings"];
+const GAINS_AND_COSTS: [&str; 6] = [
+    "against the first",
+    "against best-of-n at equal cost",
+    "GFLOP",
+    "images",
+    "decodes",
+    "readings",
+];
 
 fn named(row: &Row) -> Vec<String> {
     vec![row.method.clone(), row.n.to_string()]
@@ -206,7 +281,11 @@ fn overall(row: &Row) -> Vec<String> {
 
 fn gains_and_costs(row: &Row) -> Vec<String> {
     let cost = row.cost;
-    let mut cells = vec![gain(row.gain.as_ref()), gain(row.at_equal_cost.as_ref()), format!("{:.1}", cost.flops / 1e9)];
+    let mut cells = vec![
+        gain(row.gain.as_ref()),
+        gain(row.at_equal_cost.as_ref()),
+        format!("{:.1}", cost.flops / 1e9),
+    ];
     cells.extend([cost.images, cost.decodes, cost.readings].map(|count| format!("{count:.0}")));
     cells
 }
@@ -224,6 +303,11 @@ fn between((low, high): (f64, f64)) -> String {
 fn gain(gain: Option<&Gain>) -> String {
     let signed = |value: f64| format!("{value:+.3}").replacen("0.", ".", 1);
     gain.map_or("-".to_owned(), |gain| {
-        format!("{} ({} to {})", signed(gain.mean), signed(gain.interval.0), signed(gain.interval.1))
+        format!(
+            "{} ({} to {})",
+            signed(gain.mean),
+            signed(gain.interval.0),
+            signed(gain.interval.1)
+        )
     })
 }

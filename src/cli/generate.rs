@@ -24,15 +24,28 @@ use crate::{
     search::{self, Event, Listener, Outcome, Plan, Search, Trace, number},
 };
 
-/// Paints every prompt. What goes wrong with one prompt of a list is said, and the others go on; the exit code is that of
-/// the first failure.
+/// Paints every prompt. What goes wrong with one prompt of a list is said, and the others go on;
+/// the exit code is that of the first failure.
 pub(super) fn run(typed: &arguments::Generate, global: &Global, talk: &Talk) -> Result<u8> {
     let request = Request::read(typed)?;
-    if let Some(version) = request.painted_by.as_ref().filter(|version| *version != env!("CARGO_PKG_VERSION")) {
-        talk.note(&format!("version {version} painted that image; this is another, which may paint a different one"));
+    if let Some(version) = request
+        .painted_by
+        .as_ref()
+        .filter(|version| *version != env!("CARGO_PKG_VERSION"))
+    {
+        talk.note(&format!(
+            "version {version} painted that image; this is another, which may paint a different one"
+        ));
     }
-    let global = &Global { dtype: global.dtype.clone().or(request.painted_in.clone()), ..global.clone() };
-    if let Some(dtype) = request.painted_in.as_ref().filter(|dtype| *dtype != global.dtype()) {
+    let global = &Global {
+        dtype: global.dtype.clone().or(request.painted_in.clone()),
+        ..global.clone()
+    };
+    if let Some(dtype) = request
+        .painted_in
+        .as_ref()
+        .filter(|dtype| *dtype != global.dtype())
+    {
         talk.note(&format!(
             "that image was painted with --dtype {dtype}; {} may paint a different one",
             global.dtype()
@@ -50,7 +63,9 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, talk: &Talk) -> 
     for number in 1..=request.prompts.texts.len() {
         match studio.paint(number, talk, &mut progress) {
             Ok(()) => {}
-            Err(error) if !request.prompts.list || code(&error) == super::INTERRUPTED => return Err(error),
+            Err(error) if !request.prompts.list || code(&error) == super::INTERRUPTED => {
+                return Err(error);
+            }
             Err(error) => {
                 progress.clear();
                 talk.error_of(&format!("prompt {number}: "), &error);
@@ -71,28 +86,54 @@ struct Studio<'a> {
 }
 
 impl<'a> Studio<'a> {
-    fn new(request: &'a Request, system: &'a System, pipeline: &'a dyn Pipeline, settings: &Settings) -> Result<Self> {
-        let (plan, named) = request.wish.plan(pipeline.scales().len(), system.defaults())?;
+    fn new(
+        request: &'a Request,
+        system: &'a System,
+        pipeline: &'a dyn Pipeline,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let (plan, named) = request
+            .wish
+            .plan(pipeline.scales().len(), system.defaults())?;
         let mut search = system::search(system, pipeline);
         search.preview = request.preview;
         search.settings = request.recorded(system, settings, named);
         search.check(&plan)?;
-        Ok(Self { request, system, search, plan, named })
+        Ok(Self {
+            request,
+            system,
+            search,
+            plan,
+            named,
+        })
     }
 
     /// What is good to know before anything is painted.
     fn warn(&self, talk: &Talk) {
         for (file, names) in self.system.unknown_tensors() {
             let first: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
-            let more = if names.len() > first.len() { ", …" } else { "" };
+            let more = if names.len() > first.len() {
+                ", …"
+            } else {
+                ""
+            };
             let count = names.len();
             talk.warn(
-                &format!("{file}: {count} tensors that the model does not know: {}{more}", first.join(", ")),
+                &format!(
+                    "{file}: {count} tensors that the model does not know: {}{more}",
+                    first.join(", ")
+                ),
                 None,
             );
         }
         let mut unknown: Vec<String> = vec![];
-        for word in self.request.prompts.texts.iter().flat_map(|text| self.system.unknown_words(text)) {
+        for word in self
+            .request
+            .prompts
+            .texts
+            .iter()
+            .flat_map(|text| self.system.unknown_words(text))
+        {
             if !unknown.contains(&word) {
                 unknown.push(word);
             }
@@ -101,7 +142,11 @@ impl<'a> Studio<'a> {
             return;
         }
         let known = self.system.words().unwrap_or_default().join(", ");
-        let text = format!("`{}` does not know: {}", self.system.name(), unknown.join(", "));
+        let text = format!(
+            "`{}` does not know: {}",
+            self.system.name(),
+            unknown.join(", ")
+        );
         talk.warn(&text, Some(&format!("it knows these words: {known}")));
     }
 
@@ -112,26 +157,55 @@ impl<'a> Studio<'a> {
         if prompts.texts.len() > 1 {
             progress.title(format!("{number}/{}  ", prompts.texts.len()));
         }
-        let prompt = Prompt { text: text.clone(), negative: self.request.negative.clone() };
-        let mut ears = Ears { progress, album: self.request.outputs.shows().then(Album::default) };
-        // Each prompt of a list has a seed of its own, so that the same prompt twice gives two pictures.
+        let prompt = Prompt {
+            text: text.clone(),
+            negative: self.request.negative.clone(),
+        };
+        let mut ears = Ears {
+            progress,
+            album: self.request.outputs.shows().then(Album::default),
+        };
+        // Each prompt of a list has a seed of its own, so that the same prompt twice gives two
+        // pictures.
         let seed = self.request.seed.wrapping_add(number as u64 - 1);
         let outcome = search::run(&self.search, &prompt, &self.plan, seed, &mut ears)?;
         let album = ears.album;
-        let stem = if prompts.list { format!("{number:04}-{}", slug(text)) } else { slug(text) };
+        let stem = if prompts.list {
+            format!("{number:04}-{}", slug(text))
+        } else {
+            slug(text)
+        };
         let written = self.write(&stem, &outcome, &album.unwrap_or_default())?;
-        talk.result(&if talk.json { self.json(&outcome, &written) } else { self.words(&outcome, &written, talk) })
+        talk.result(&if talk.json {
+            self.json(&outcome, &written)
+        } else {
+            self.words(&outcome, &written, talk)
+        })
     }
 
     fn write(&self, stem: &str, outcome: &Outcome, album: &Album) -> Result<Written> {
         let (outputs, trace) = (&self.request.outputs, &outcome.trace);
-        let image = Record::of(trace).beside(outcome.winner().image.clone()).encode()?;
-        let tree = outputs.tree.as_ref().map(|_| Png::new(tree::picture(trace, album)).encode()).transpose()?;
-        let report = outputs.report.as_ref().map(|_| html::search::page(trace, album)).transpose()?;
+        let image = Record::of(trace)
+            .beside(outcome.winner().image.clone())
+            .encode()?;
+        let tree = outputs
+            .tree
+            .as_ref()
+            .map(|_| Png::new(tree::picture(trace, album)).encode())
+            .transpose()?;
+        let report = outputs
+            .report
+            .as_ref()
+            .map(|_| html::search::page(trace, album))
+            .transpose()?;
         let stem = &outputs.free(stem);
         let image = outputs.image.save(stem, IMAGE, &image)?;
         let save = |place: &Option<Place>, end: &str, bytes: Option<Vec<u8>>| {
-            place.as_ref().zip(bytes).map(|(place, bytes)| place.save(stem, end, &bytes)).transpose()
+            place
+                .as_ref()
+                .zip(bytes)
+                .map(|(place, bytes)| place.save(stem, end, &bytes))
+                .transpose()
         };
         Ok(Written {
             image,
@@ -149,17 +223,35 @@ impl<'a> Studio<'a> {
         let (score, seed) = (outcome.winner().score, outcome.trace.seed);
         let cost = cost(&outcome.trace);
         let parts = outcome.trace.parts_of(outcome.winner().id);
-        let parts: Vec<String> = parts.into_iter().map(|(scorer, score)| format!("{scorer} {score:.3}")).collect();
-        let parts = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
-        format!("{path}\n  score {score:.3}{parts}, seed {seed}, {}: {cost}", self.named)
+        let parts: Vec<String> = parts
+            .into_iter()
+            .map(|(scorer, score)| format!("{scorer} {score:.3}"))
+            .collect();
+        let parts = if parts.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", parts.join(", "))
+        };
+        format!(
+            "{path}\n  score {score:.3}{parts}, seed {seed}, {}: {cost}",
+            self.named
+        )
     }
 
     /// The winner's number by each scorer.
     fn scores(&self, outcome: &Outcome) -> Value {
         let winner = outcome.winner();
         let parts = outcome.trace.parts_of(winner.id);
-        let alone = self.search.scorers.first().map(|one| (one.name, winner.score));
-        let each = if parts.is_empty() { alone.into_iter().collect() } else { parts };
+        let alone = self
+            .search
+            .scorers
+            .first()
+            .map(|one| (one.name, winner.score));
+        let each = if parts.is_empty() {
+            alone.into_iter().collect()
+        } else {
+            parts
+        };
         each.into_iter()
             .map(|(scorer, score)| (scorer.to_owned(), number::to_json(score)))
             .collect::<Map<_, _>>()
@@ -210,7 +302,11 @@ pub(super) fn cost(trace: &Trace) -> String {
         0.0 => String::new(),
         flops => format!("{}, ", numbers::operations(flops)),
     };
-    format!("{}, {flops}{:.1} s", numbers::counted(cost.decodes, "decode"), cost.seconds.total)
+    format!(
+        "{}, {flops}{:.1} s",
+        numbers::counted(cost.decodes, "decode"),
+        cost.seconds.total
+    )
 }
 
 /// Everyone who follows a search here.

@@ -24,7 +24,14 @@ pub(super) fn run(typed: &arguments::Inspect, talk: &Talk) -> Result<()> {
     for (i, path) in typed.files.iter().enumerate() {
         let found = Found::read(path)?;
         let between = if i > 0 && !talk.json { "\n" } else { "" };
-        talk.result(&format!("{between}{}", if talk.json { found.json(path).to_string() } else { found.words(path) }))?;
+        talk.result(&format!(
+            "{between}{}",
+            if talk.json {
+                found.json(path).to_string()
+            } else {
+                found.words(path)
+            }
+        ))?;
     }
     Ok(())
 }
@@ -45,23 +52,32 @@ impl Found {
         }
         let hint = "give a PNG that `ttsvar generate` wrote, or a trace that its --trace wrote";
         let neither = || Error::file(path, "neither a PNG nor a trace").with_hint(hint);
-        let text =
-            String::from_utf8(bytes).ok().filter(|text| text.trim_start().starts_with('{')).ok_or_else(neither)?;
-        let trace = Trace::from_json(&text)
-            .map_err(|error| Error::file(path, error.to_string()).with_hint(error.hint().unwrap_or(hint).to_owned()))?;
+        let text = String::from_utf8(bytes)
+            .ok()
+            .filter(|text| text.trim_start().starts_with('{'))
+            .ok_or_else(neither)?;
+        let trace = Trace::from_json(&text).map_err(|error| {
+            Error::file(path, error.to_string()).with_hint(error.hint().unwrap_or(hint).to_owned())
+        })?;
         Ok(Self::Trace(Box::new(trace)))
     }
 
     fn json(&self, path: &Path) -> Value {
         match self {
             Self::Image(png, record) => {
-                let texts = record.texts().into_iter().map(|(key, text)| (key.to_owned(), machine(key, text, record)));
+                let texts = record
+                    .texts()
+                    .into_iter()
+                    .map(|(key, text)| (key.to_owned(), machine(key, text, record)));
                 let mut object = json!({
                     "file": path.display().to_string(),
                     "width": png.image.width(),
                     "height": png.image.height(),
                 });
-                object.as_object_mut().into_iter().for_each(|object| object.extend(texts.clone()));
+                object
+                    .as_object_mut()
+                    .into_iter()
+                    .for_each(|object| object.extend(texts.clone()));
                 object
             }
             Self::Trace(trace) => json!({ "file": path.display().to_string(), "trace": trace }),
@@ -93,11 +109,17 @@ fn of_image(path: &Path, png: &Png, record: &Record) -> String {
         let text = match key {
             "plan" => continue, // several lines, at the end
             "settings" => {
-                let settings = record.settings.iter().map(|(name, value)| format!("{name} {}", plain(value)));
+                let settings = record
+                    .settings
+                    .iter()
+                    .map(|(name, value)| format!("{name} {}", plain(value)));
                 settings.collect::<Vec<_>>().join(", ")
             }
             "scores" => {
-                let scores = record.scores.iter().map(|scored| format!("{:.3} (scale {})", scored.score, scored.scale));
+                let scores = record
+                    .scores
+                    .iter()
+                    .map(|scored| format!("{:.3} (scale {})", scored.score, scored.scale));
                 scores.collect::<Vec<_>>().join(", ")
             }
             _ => text,
@@ -107,12 +129,16 @@ fn of_image(path: &Path, png: &Png, record: &Record) -> String {
     let (width, height) = (png.image.width(), png.image.height());
     let plan = record.plan.to_toml();
     let name = path.display();
-    format!("{name}: {width} × {height} pixels\n\n{table}\n\n{plan}\nttsvar generate --from {name}   paints it again")
+    format!(
+        "{name}: {width} × {height} pixels\n\n{table}\n\n{plan}\nttsvar generate --from {name}   paints it again"
+    )
 }
 
 /// A value without the quotes of JSON.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn of_trace(path: &Path, trace: &Trace) -> String {
@@ -126,10 +152,26 @@ fn of_trace(path: &Path, trace: &Trace) -> String {
         head.row([name.clone(), plain(value)]);
     }
     head.row(["cost".to_owned(), generate::cost(trace)]);
-    let best = trace.finals.iter().find(|last| last.id == trace.winner).map_or(f32::NAN, |best| best.score);
-    head.row(["winner".to_owned(), format!("candidate {}, score {best:.3}", trace.winner)]);
-    let warnings: Vec<String> = trace.warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect();
-    format!("{}: trace\n\n{head}\n\n{}\n{}", path.display(), scales(trace), warnings.concat())
+    let best = trace
+        .finals
+        .iter()
+        .find(|last| last.id == trace.winner)
+        .map_or(f32::NAN, |best| best.score);
+    head.row([
+        "winner".to_owned(),
+        format!("candidate {}, score {best:.3}", trace.winner),
+    ]);
+    let warnings: Vec<String> = trace
+        .warnings
+        .iter()
+        .map(|warning| format!("\nwarning: {warning}"))
+        .collect();
+    format!(
+        "{}: trace\n\n{head}\n\n{}\n{}",
+        path.display(),
+        scales(trace),
+        warnings.concat()
+    )
 }
 
 /// A row a scale: what was computed, what it took, what was chosen, what the scores were.
@@ -159,9 +201,15 @@ fn scales(trace: &Trace) -> Table {
             number(&trace.cost.rows),
             number(&trace.cost.states),
             seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.2}")),
-            choice.map_or(if last { "the best" } else { "-" }.to_owned(), |choice| choice.select.clone()),
+            choice.map_or(if last { "the best" } else { "-" }.to_owned(), |choice| {
+                choice.select.clone()
+            }),
             choice.map_or("-".to_owned(), |choice| choice.kept.len().to_string()),
-            scores.iter().copied().reduce(f32::max).map_or("-".to_owned(), |best| format!("{best:.3}")),
+            scores
+                .iter()
+                .copied()
+                .reduce(f32::max)
+                .map_or("-".to_owned(), |best| format!("{best:.3}")),
             mean(&scores).map_or("-".to_owned(), |mean| format!("{mean:.3}")),
         ]);
     }
@@ -170,10 +218,15 @@ fn scales(trace: &Trace) -> Table {
 
 /// The finite scores that were given after a scale.
 fn scores(trace: &Trace, choice: Option<&Choice>, last: bool) -> Vec<f32> {
-    let here = choice.map(|choice| choice.scores.clone()).filter(|scores| !scores.is_empty());
+    let here = choice
+        .map(|choice| choice.scores.clone())
+        .filter(|scores| !scores.is_empty());
     let finals = || trace.finals.iter().map(|last| last.score).collect();
     let scores: Vec<f32> = here.unwrap_or_else(|| if last { finals() } else { vec![] });
-    scores.into_iter().filter(|score| score.is_finite()).collect()
+    scores
+        .into_iter()
+        .filter(|score| score.is_finite())
+        .collect()
 }
 
 fn mean(scores: &[f32]) -> Option<f32> {

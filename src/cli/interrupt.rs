@@ -11,14 +11,18 @@ static WRITING: Mutex<()> = Mutex::new(());
 /// What is done at the first wish to terminate instead of ending at once.
 static INSTEAD: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
 
-/// Makes Ctrl-C and the wish to terminate end the program with exit code 130. The end of the terminal is such a wish, too,
-/// unless it is ignored when the program begins, as `nohup` has it.
+/// Makes Ctrl-C and the wish to terminate end the program with exit code 130. The end of the
+/// terminal is such a wish, too, unless it is ignored when the program begins, as `nohup` has it.
 pub(super) fn install() {
     #[cfg(unix)]
     let outlives = hang_up::is_ignored();
     // Fails only when there is a handler already; then that one does the work.
     let _ = ctrlc::set_handler(|| {
-        if let Some(instead) = INSTEAD.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(instead) = INSTEAD
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             return instead();
         }
         let _done = lock();
@@ -40,9 +44,12 @@ mod hang_up {
 
     pub fn is_ignored() -> bool {
         let mut now = MaybeUninit::<sigaction>::zeroed();
-        // SAFETY: without a new action the call only writes the present one, to memory that is there and of all zeros before,
-        // which are an action, too.
-        unsafe { sigaction(SIGHUP, ptr::null(), now.as_mut_ptr()) == 0 && now.assume_init().sa_sigaction == SIG_IGN }
+        // SAFETY: without a new action the call only writes the present one, to memory that is
+        // there and of all zeros before, which are an action, too.
+        unsafe {
+            sigaction(SIGHUP, ptr::null(), now.as_mut_ptr()) == 0
+                && now.assume_init().sa_sigaction == SIG_IGN
+        }
     }
 
     pub fn ignore() {

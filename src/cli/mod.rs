@@ -1,5 +1,5 @@
-//! The command line: one file a subcommand. What was typed is in `arguments`, what it means in `request`, and
-//! everything that is printed goes through `talk`.
+//! The command line: one file a subcommand. What was typed is in `arguments`, what it means in
+//! `request`, and everything that is printed goes through `talk`.
 
 mod arguments;
 mod bench;
@@ -39,8 +39,8 @@ const REFUSED: u8 = 2;
 /// Exit code of a run that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
-/// Runs the program and returns its exit code: 0 when all went well, 2 for what the user can put right, 1 for failures
-/// of the program, 130 after Ctrl-C.
+/// Runs the program and returns its exit code: 0 when all went well, 2 for what the user can put
+/// right, 1 for failures of the program, 130 after Ctrl-C.
 pub fn main() -> ExitCode {
     interrupt::install();
     let arguments = match usage::parse() {
@@ -70,9 +70,15 @@ fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
         Command::Bench(typed) => bench::run(typed, &arguments.global, talk)?,
         Command::Serve(typed) => serve::run(typed, &arguments.global, talk)?,
         Command::Inspect(typed) => inspect::run(typed, talk)?,
-        Command::Eval(arguments::Eval::Scenes(typed)) => eval::scenes(typed, &arguments.global, talk)?,
-        Command::Eval(arguments::Eval::Compbench(typed)) => eval::compbench(typed, &arguments.global, talk)?,
-        Command::Eval(arguments::Eval::Geneval(typed)) => eval::geneval(typed, &arguments.global, talk)?,
+        Command::Eval(arguments::Eval::Scenes(typed)) => {
+            eval::scenes(typed, &arguments.global, talk)?
+        }
+        Command::Eval(arguments::Eval::Compbench(typed)) => {
+            eval::compbench(typed, &arguments.global, talk)?
+        }
+        Command::Eval(arguments::Eval::Geneval(typed)) => {
+            eval::geneval(typed, &arguments.global, talk)?
+        }
     }
     Ok(0)
 }
@@ -80,20 +86,28 @@ fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
 /// The exit code that an error asks for.
 fn code(error: &Error) -> u8 {
     match error {
-        Error::Input { .. } | Error::File { .. } | Error::Io { .. } | Error::Tensor { .. } => REFUSED,
+        Error::Input { .. } | Error::File { .. } | Error::Io { .. } | Error::Tensor { .. } => {
+            REFUSED
+        }
         Error::Interrupted => INTERRUPTED,
         Error::Compute(_) | Error::Foreign(_) => 1,
     }
 }
 
 fn start_threads(global: &Global) -> Result<()> {
-    let Some(threads) = global.threads else { return Ok(()) };
+    let Some(threads) = global.threads else {
+        return Ok(());
+    };
     if threads == 0 {
-        return Err(Error::input("--threads is 0, but the work needs at least 1 thread")
-            .with_hint("leave it out to use every core"));
+        return Err(
+            Error::input("--threads is 0, but the work needs at least 1 thread")
+                .with_hint("leave it out to use every core"),
+        );
     }
     // More threads than cores would only wait for one another.
     let cores = std::thread::available_parallelism().map_or(threads, usize::from);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.min(cores)).build_global();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.min(cores))
+        .build_global();
     pool.map_err(|error| Error::input(format!("cannot start {threads} threads: {error}")))
 }

@@ -18,12 +18,21 @@ use crate::{
 /// Lists the models.
 pub(super) fn run(typed: &arguments::Models, talk: &Talk) -> Result<()> {
     if let Some(folder) = typed.weights.as_ref().filter(|folder| !folder.is_dir()) {
-        let what = if folder.exists() { "expected a folder, found a file" } else { "no such folder" };
-        return Err(Error::file(folder, what).with_hint("give the folder with the downloaded files"));
+        let what = if folder.exists() {
+            "expected a folder, found a file"
+        } else {
+            "no such folder"
+        };
+        return Err(
+            Error::file(folder, what).with_hint("give the folder with the downloaded files")
+        );
     }
     let models = all(typed.weights.as_ref())?;
     if talk.json {
-        let lines: Vec<String> = models.iter().map(|model| model.json().to_string()).collect();
+        let lines: Vec<String> = models
+            .iter()
+            .map(|model| model.json().to_string())
+            .collect();
         return talk.result(&lines.join("\n"));
     }
     let mut text: Vec<String> = models.iter().map(Model::words).collect();
@@ -59,7 +68,12 @@ fn all(weights: Option<&PathBuf>) -> Result<Vec<Model>> {
 
 fn demo() -> Result<Model> {
     let size = bundle::demo_bytes();
-    let file = File { name: "everything".to_owned(), bytes: Some(size), present: Some(true), path: None };
+    let file = File {
+        name: "everything".to_owned(),
+        bytes: Some(size),
+        present: Some(true),
+        path: None,
+    };
     Ok(Model {
         name: DEMO,
         used: "whole system",
@@ -81,10 +95,16 @@ fn released(entry: &Entry, folder: Option<&Folder>) -> Model {
         path,
     };
     let files = match folder {
-        Some(folder) => {
-            entry.presence(folder).into_iter().map(|presence| file(presence.file, presence.found)).collect()
-        }
-        None => entry.files.iter().map(|names| file(&names.join(" or "), None)).collect(),
+        Some(folder) => entry
+            .presence(folder)
+            .into_iter()
+            .map(|presence| file(presence.file, presence.found))
+            .collect(),
+        None => entry
+            .files
+            .iter()
+            .map(|names| file(&names.join(" or "), None))
+            .collect(),
     };
     let used = match entry.used {
         Use::Generator => "generator",
@@ -93,7 +113,13 @@ fn released(entry: &Entry, folder: Option<&Folder>) -> Model {
         Use::Features => "features",
         Use::Evaluation => "evaluation",
     };
-    Model { name: entry.name, used, about: entry.kind.to_owned(), source: entry.source.to_string(), files }
+    Model {
+        name: entry.name,
+        used,
+        about: entry.kind.to_owned(),
+        source: entry.source.to_string(),
+        files,
+    }
 }
 
 impl Model {
@@ -108,7 +134,10 @@ impl Model {
             let size = file.bytes.map_or(String::new(), numbers::bytes);
             table.row([format!("  {}", file.name), state.to_owned(), size]);
         }
-        format!("{}: {}, {}\n  {}\n{table}", self.name, self.used, self.source, self.about)
+        format!(
+            "{}: {}, {}\n  {}\n{table}",
+            self.name, self.used, self.source, self.about
+        )
     }
 
     fn json(&self) -> Value {
@@ -133,7 +162,11 @@ impl Model {
 
 fn hint(looked: bool) -> String {
     let names = RELEASED.join(", ");
-    let more = if looked { "" } else { "\n`ttsvar models --weights DIR` looks which files are in DIR." };
+    let more = if looked {
+        ""
+    } else {
+        "\n`ttsvar models --weights DIR` looks which files are in DIR."
+    };
     format!(
         "`generate --model NAME --weights DIR` runs {names} with flan-t5-xl, image-reward, bert-base-uncased and\n\
          dinov2-l-reg or dinov2-with-registers-large. Their files lie right in DIR or in sub-folders with the names above;\n\

@@ -1,5 +1,5 @@
-//! Where results go. A file that was named is replaced; in a folder a free name is chosen, so that nothing that is there
-//! gets lost.
+//! Where results go. A file that was named is replaced; in a folder a free name is chosen, so that
+//! nothing that is there gets lost.
 
 use std::{
     fs,
@@ -40,18 +40,29 @@ impl Outputs {
     /// A name does not fit what would be written there, or nothing can be written there.
     pub(super) fn read(typed: &arguments::Outputs, list: bool) -> Result<Self> {
         let place = |path: &Option<PathBuf>, flag, end| {
-            path.as_deref().map(|path| Place::read(path, flag, end, list)).transpose()
+            path.as_deref()
+                .map(|path| Place::read(path, flag, end, list))
+                .transpose()
         };
         let image = place(&typed.out, "--out", "png")?.unwrap_or(Place::Folder(PathBuf::from(".")));
         let trace = place(&typed.trace, "--trace", "json")?;
         let tree = place(&typed.tree, "--tree", "png")?;
         let report = place(&typed.report, "--report", "html")?;
-        let outputs = Self { image, trace, tree, report };
-        let files: Vec<&PathBuf> = outputs.all().filter_map(|(place, _)| place.file()).collect();
+        let outputs = Self {
+            image,
+            trace,
+            tree,
+            report,
+        };
+        let files: Vec<&PathBuf> = outputs
+            .all()
+            .filter_map(|(place, _)| place.file())
+            .collect();
         let places: Vec<PathBuf> = files.iter().map(|path| true_path(path)).collect();
         if let Some(twice) = (0..files.len()).find(|&i| places[..i].contains(&places[i])) {
             return Err(
-                Error::file(files[twice], "two results cannot be the same file").with_hint("give each its own name")
+                Error::file(files[twice], "two results cannot be the same file")
+                    .with_hint("give each its own name"),
             );
         }
         outputs.all().try_for_each(|(place, _)| place.check())?;
@@ -60,19 +71,29 @@ impl Outputs {
 
     /// Every place, and how the names of the files in it end.
     fn all(&self) -> impl Iterator<Item = (&Place, &'static str)> {
-        let others = [(&self.trace, TRACE), (&self.tree, TREE), (&self.report, REPORT)];
-        let others = others.into_iter().filter_map(|(place, end)| Some((place.as_ref()?, end)));
+        let others = [
+            (&self.trace, TRACE),
+            (&self.tree, TREE),
+            (&self.report, REPORT),
+        ];
+        let others = others
+            .into_iter()
+            .filter_map(|(place, end)| Some((place.as_ref()?, end)));
         std::iter::once((&self.image, IMAGE)).chain(others)
     }
 
-    /// `stem`, with a number where one of its files would have a name that is taken, so that all files of a search have one
-    /// name.
+    /// `stem`, with a number where one of its files would have a name that is taken, so that all
+    /// files of a search have one name.
     pub(super) fn free(&self, stem: &str) -> String {
         let taken = |name: &String| {
-            let mut folders = self.all().filter_map(|(place, end)| Some((place.folder()?, end)));
+            let mut folders = self
+                .all()
+                .filter_map(|(place, end)| Some((place.folder()?, end)));
             folders.any(|(folder, end)| folder.join(format!("{name}{end}")).exists())
         };
-        numbered(stem).find(|name| !taken(name)).unwrap_or_else(|| stem.to_owned())
+        numbered(stem)
+            .find(|name| !taken(name))
+            .unwrap_or_else(|| stem.to_owned())
     }
 
     /// Whether the candidates are shown, so that their pictures have to be kept.
@@ -83,21 +104,34 @@ impl Outputs {
 
 impl Place {
     fn read(path: &Path, flag: &str, end: &str, list: bool) -> Result<Self> {
-        let ends = path.extension().and_then(|end| end.to_str()).map(str::to_lowercase);
+        let ends = path
+            .extension()
+            .and_then(|end| end.to_str())
+            .map(str::to_lowercase);
         match ends.as_deref() {
-            _ if path.as_os_str().is_empty() => {
-                Err(Error::input(format!("{flag} names nothing")).with_hint(format!("give a .{end} file or a folder")))
-            }
+            _ if path.as_os_str().is_empty() => Err(Error::input(format!("{flag} names nothing"))
+                .with_hint(format!("give a .{end} file or a folder"))),
             _ if path.is_dir() => Ok(Self::Folder(path.to_owned())),
-            Some(found) if found == end && list => Err(Error::file(path, "several results cannot be one file")
-                .with_hint(format!("give {flag} a folder: prompts from a list are numbered in it"))),
+            Some(found) if found == end && list => {
+                Err(
+                    Error::file(path, "several results cannot be one file").with_hint(format!(
+                        "give {flag} a folder: prompts from a list are numbered in it"
+                    )),
+                )
+            }
             Some(found) if found == end => Ok(Self::File(path.to_owned())),
             Some(
-                "jpg" | "jpeg" | "webp" | "gif" | "bmp" | "tif" | "tiff" | "png" | "json" | "txt" | "htm" | "html",
-            ) => Err(Error::file(path, format!("expected a .{end} file or a folder"))
-                .with_hint(format!("{flag} writes {} only", end.to_uppercase()))),
-            _ if path.exists() => Err(Error::file(path, format!("expected a .{end} file or a folder"))
-                .with_hint("a file of that name is in the way")),
+                "jpg" | "jpeg" | "webp" | "gif" | "bmp" | "tif" | "tiff" | "png" | "json" | "txt"
+                | "htm" | "html",
+            ) => Err(
+                Error::file(path, format!("expected a .{end} file or a folder"))
+                    .with_hint(format!("{flag} writes {} only", end.to_uppercase())),
+            ),
+            _ if path.exists() => Err(Error::file(
+                path,
+                format!("expected a .{end} file or a folder"),
+            )
+            .with_hint("a file of that name is in the way")),
             _ => Ok(Self::Folder(path.to_owned())),
         }
     }
@@ -120,24 +154,36 @@ impl Place {
     fn check(&self) -> Result<()> {
         let folder = match self {
             Self::File(path) => parent(path),
-            Self::Folder(path) => path.ancestors().map(named).find(|path| path.exists()).unwrap_or(Path::new(".")),
+            Self::Folder(path) => path
+                .ancestors()
+                .map(named)
+                .find(|path| path.exists())
+                .unwrap_or(Path::new(".")),
         };
         let of = match self {
             Self::File(path) | Self::Folder(path) => path,
         };
         if !folder.is_dir() {
-            let what = if folder.exists() { "is no folder" } else { "is not there" };
-            return Err(Error::file(of, format!("cannot be written: `{}` {what}", folder.display()))
-                .with_hint("create the folder first, or name another one"));
+            let what = if folder.exists() {
+                "is no folder"
+            } else {
+                "is not there"
+            };
+            return Err(Error::file(
+                of,
+                format!("cannot be written: `{}` {what}", folder.display()),
+            )
+            .with_hint("create the folder first, or name another one"));
         }
         tempfile::tempfile_in(folder).map_err(|error| {
-            Error::file(of, format!("cannot be written: {error}")).with_hint("name a place where you may write")
+            Error::file(of, format!("cannot be written: {error}"))
+                .with_hint("name a place where you may write")
         })?;
         Ok(())
     }
 
-    /// Writes a result: to the file, or to `stem` + `end` in the folder, with a number between them where that name is
-    /// taken. Returns where it is.
+    /// Writes a result: to the file, or to `stem` + `end` in the folder, with a number between them
+    /// where that name is taken. Returns where it is.
     ///
     /// # Errors
     /// The system refuses.
@@ -163,12 +209,20 @@ impl Place {
 
 /// Names for a file: `stem`, `stem-2`, `stem-3` and so on.
 fn numbered(stem: &str) -> impl Iterator<Item = String> {
-    (1..).map(move |i| if i == 1 { stem.to_owned() } else { format!("{stem}-{i}") })
+    (1..).map(move |i| {
+        if i == 1 {
+            stem.to_owned()
+        } else {
+            format!("{stem}-{i}")
+        }
+    })
 }
 
 /// A file's path as no other spelling has it; the file need not be there, its folder has to.
 fn true_path(path: &Path) -> PathBuf {
-    let folder = parent(path).canonicalize().unwrap_or_else(|_| parent(path).to_owned());
+    let folder = parent(path)
+        .canonicalize()
+        .unwrap_or_else(|_| parent(path).to_owned());
     folder.join(path.file_name().unwrap_or_default())
 }
 
@@ -179,7 +233,11 @@ fn parent(path: &Path) -> &Path {
 
 /// The empty path names the present folder.
 fn named(path: &Path) -> &Path {
-    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+    if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    }
 }
 
 #[cfg(test)]
@@ -190,8 +248,13 @@ mod tests {
     fn nothing_in_a_folder_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::Folder(folder.path().join("new"));
-        let names: Vec<_> = (0..3).map(|_| place.save("a", ".png", b"x").unwrap()).collect();
-        let names: Vec<_> = names.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        let names: Vec<_> = (0..3)
+            .map(|_| place.save("a", ".png", b"x").unwrap())
+            .collect();
+        let names: Vec<_> = names
+            .iter()
+            .map(|path| path.file_name().unwrap().to_str().unwrap())
+            .collect();
         assert_eq!(names, ["a.png", "a-2.png", "a-3.png"]);
     }
 }

@@ -25,7 +25,13 @@ use crate::{
 /// Shows a plan.
 pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Talk) -> Result<()> {
     let wish = wish(source(typed)?, &typed.choices)?;
-    let look = look(&typed.canvas, Drawing { cfg: typed.cfg, ..Drawing::default() })?;
+    let look = look(
+        &typed.canvas,
+        Drawing {
+            cfg: typed.cfg,
+            ..Drawing::default()
+        },
+    )?;
     let preview = preview(typed.choices.preview.as_deref())?;
     let model = typed.model.model.as_deref().unwrap_or(DEMO);
     let outlook = if let Some(scales) = typed.scales {
@@ -34,9 +40,18 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Talk) -> Resu
         talk.note("without --weights the cost of this model is not known");
         Outlook::of_released(&wish, &look, &description.defaults)?
     } else {
-        let (weights, judging) = (typed.model.weights.as_deref(), system::judging(&typed.model)?);
+        let (weights, judging) = (
+            typed.model.weights.as_deref(),
+            system::judging(&typed.model)?,
+        );
         let system = system::open_within(typed.limit, model, weights, judging.as_ref(), global)?;
-        let settings = system::fitted(&system, look.settings(system.defaults()), &wish, typed.limit, talk)?;
+        let settings = system::fitted(
+            &system,
+            look.settings(system.defaults()),
+            &wish,
+            typed.limit,
+            talk,
+        )?;
         Outlook::of_system(&wish, &settings, preview, &system)?
     };
     talk.result(&if talk.json {
@@ -52,8 +67,10 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Talk) -> Resu
 fn counted(scales: usize) -> Result<usize> {
     const MOST: usize = 1000;
     if scales > MOST {
-        return Err(Error::input(format!("{scales} scales are more than any model has"))
-            .with_hint(format!("give {MOST} at most; the released models have 13")));
+        return Err(
+            Error::input(format!("{scales} scales are more than any model has"))
+                .with_hint(format!("give {MOST} at most; the released models have 13")),
+        );
     }
     Ok(scales)
 }
@@ -63,16 +80,25 @@ fn source(typed: &arguments::Plan) -> Result<Source> {
     let method: Result<Option<Method>> = typed.plan.as_deref().map(str::parse).transpose();
     let schedule = typed.schedule.as_deref().map(str::parse).transpose()?;
     match (method, typed.plan.as_deref().map(Path::new)) {
-        (Ok(method), _) => Ok(Source::Method(Named { method, n: typed.n, schedule })),
+        (Ok(method), _) => Ok(Source::Method(Named {
+            method,
+            n: typed.n,
+            schedule,
+        })),
         (Err(_), Some(path)) if path.exists() || path.extension().is_some() => {
             if typed.n.is_some() || schedule.is_some() {
-                return Err(Error::input("a plan file says all of its widths itself")
-                    .with_hint("leave --n and --schedule out, or name a method instead of a file"));
+                return Err(
+                    Error::input("a plan file says all of its widths itself").with_hint(
+                        "leave --n and --schedule out, or name a method instead of a file",
+                    ),
+                );
             }
             Ok(Source::Plan(plan_file(path)?, Named::default()))
         }
         (Err(error), _) => {
-            let hint = error.hint().map_or(String::new(), |hint| format!("{hint}, or a plan file"));
+            let hint = error
+                .hint()
+                .map_or(String::new(), |hint| format!("{hint}, or a plan file"));
             Err(error.with_hint(hint))
         }
     }
@@ -102,8 +128,16 @@ impl Outlook {
 
     fn of_released(wish: &Wish, look: &Look, defaults: &Defaults) -> Result<Self> {
         let settings = look.settings(defaults);
-        let usual = defaults.pixels.as_deref().map(str::parse).transpose()?.unwrap_or(Pixels::P1M);
-        let schedule = Schedule::released(settings.aspect.unwrap_or(1.0), settings.pixels.unwrap_or(usual))?;
+        let usual = defaults
+            .pixels
+            .as_deref()
+            .map(str::parse)
+            .transpose()?
+            .unwrap_or(Pixels::P1M);
+        let schedule = Schedule::released(
+            settings.aspect.unwrap_or(1.0),
+            settings.pixels.unwrap_or(usual),
+        )?;
         let grid = |&(height, width): &(usize, usize)| Some(Scale { height, width });
         Self::new(wish, schedule.grids.iter().map(grid).collect(), defaults)
     }
@@ -118,10 +152,17 @@ impl Outlook {
         let scales = outlook.grids.len();
         let estimate = pipeline.estimate(&plan.widths(scales), &plan.decodes(scales), preview);
         let described = |kind| {
-            let rows = plan.stages().iter().filter(|stage| stage.select.features() == Some(kind));
+            let rows = plan
+                .stages()
+                .iter()
+                .filter(|stage| stage.select.features() == Some(kind));
             rows.map(|stage| outlook.rows(stage.scale)).sum::<usize>()
         };
-        let features = system.extractors().iter().map(|(&kind, extractor)| extractor.flops(described(kind))).sum();
+        let features = system
+            .extractors()
+            .iter()
+            .map(|(&kind, extractor)| extractor.flops(described(kind)))
+            .sum();
         outlook.cost = Some(Cost {
             generator: estimate.flops,
             scorer: search.scoring_flops(outlook.scorings()),
@@ -134,25 +175,47 @@ impl Outlook {
     fn new(wish: &Wish, grids: Vec<Option<Scale>>, defaults: &Defaults) -> Result<Self> {
         let (plan, named) = wish.plan(grids.len(), defaults)?;
         plan.check(grids.len())?;
-        Ok(Self { plan, named, grids, cost: None })
+        Ok(Self {
+            plan,
+            named,
+            grids,
+            cost: None,
+        })
     }
 
     /// Rows that are computed at a scale.
     fn rows(&self, scale: usize) -> usize {
-        self.plan.widths(self.grids.len()).get(scale).copied().unwrap_or(0)
+        self.plan
+            .widths(self.grids.len())
+            .get(scale)
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Rows that go on after a scale.
     fn on(&self, scale: usize) -> usize {
-        self.plan.stage(scale).map_or_else(|| self.rows(scale), |stage| stage.width)
+        self.plan
+            .stage(scale)
+            .map_or_else(|| self.rows(scale), |stage| stage.width)
     }
 
     /// Images that are scored: where a stage reads scores, and at the end.
     fn scorings(&self) -> usize {
-        let reads = |scale| self.plan.stage(scale).is_some_and(|stage| stage.select.scores());
+        let reads = |scale| {
+            self.plan
+                .stage(scale)
+                .is_some_and(|stage| stage.select.scores())
+        };
         let last = self.grids.len().saturating_sub(1);
-        let stages: usize = (0..=last).filter(|&scale| reads(scale)).map(|scale| self.rows(scale)).sum();
-        if reads(last) { stages } else { stages + self.on(last) }
+        let stages: usize = (0..=last)
+            .filter(|&scale| reads(scale))
+            .map(|scale| self.rows(scale))
+            .sum();
+        if reads(last) {
+            stages
+        } else {
+            stages + self.on(last)
+        }
     }
 
     fn decodes(&self) -> usize {
@@ -182,10 +245,25 @@ impl Outlook {
             ("go on", Right),
         ];
         let mut table = Table::new(heads);
-        for (scale, (grid, decodes)) in self.grids.iter().zip(self.plan.decodes(self.grids.len())).enumerate() {
-            let grid = grid.map_or("-".to_owned(), |grid| format!("{}×{}", grid.height, grid.width));
-            let decodes = if decodes == 0 { "-".to_owned() } else { decodes.to_string() };
-            let on = if scale + 1 == self.grids.len() { 1 } else { self.on(scale) };
+        for (scale, (grid, decodes)) in self
+            .grids
+            .iter()
+            .zip(self.plan.decodes(self.grids.len()))
+            .enumerate()
+        {
+            let grid = grid.map_or("-".to_owned(), |grid| {
+                format!("{}×{}", grid.height, grid.width)
+            });
+            let decodes = if decodes == 0 {
+                "-".to_owned()
+            } else {
+                decodes.to_string()
+            };
+            let on = if scale + 1 == self.grids.len() {
+                1
+            } else {
+                self.on(scale)
+            };
             table.row([
                 scale.to_string(),
                 grid,
@@ -195,8 +273,11 @@ impl Outlook {
                 on.to_string(),
             ]);
         }
-        let counts =
-            format!("{}, {}", numbers::counted(self.decodes(), "decode"), numbers::counted(self.scorings(), "scoring"));
+        let counts = format!(
+            "{}, {}",
+            numbers::counted(self.decodes(), "decode"),
+            numbers::counted(self.scorings(), "scoring")
+        );
         let cost = self.cost.as_ref().map_or(String::new(), Cost::words);
         let rounds = self.plan.enough().map_or(String::new(), |enough| {
             format!(
@@ -208,7 +289,11 @@ impl Outlook {
     }
 
     fn json(&self) -> Value {
-        let scales = self.grids.iter().zip(self.plan.decodes(self.grids.len())).enumerate();
+        let scales = self
+            .grids
+            .iter()
+            .zip(self.plan.decodes(self.grids.len()))
+            .enumerate();
         let scales: Vec<Value> = scales
             .map(|(scale, (grid, decodes))| {
                 json!({
@@ -245,8 +330,14 @@ impl Cost {
     }
 
     fn words(&self) -> String {
-        let Self { generator, scorer, features, peak_bytes } = *self;
-        let [all, generator, scorer, features] = [self.total(), generator, scorer, features].map(numbers::operations);
+        let Self {
+            generator,
+            scorer,
+            features,
+            peak_bytes,
+        } = *self;
+        let [all, generator, scorer, features] =
+            [self.total(), generator, scorer, features].map(numbers::operations);
         format!(
             "{all}: generator {generator}, scorer {scorer}, features {features}\nat most {} of memory",
             numbers::bytes(peak_bytes)

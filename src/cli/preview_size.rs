@@ -1,4 +1,5 @@
-//! `ttsvar bench preview`: what smaller previews save and whether they rank candidates as full ones do.
+//! `ttsvar bench preview`: what smaller previews save and whether they rank candidates as full ones
+//! do.
 
 use serde_json::{Value, json};
 
@@ -19,19 +20,35 @@ use crate::{
 
 pub(super) fn run(typed: &Preview, global: &Global, talk: &Talk) -> Result<()> {
     if typed.rows < 2 {
-        return Err(
-            Error::input(format!("--rows is {}, but one row alone has no rank", typed.rows)).with_hint("8 is usual")
-        );
+        return Err(Error::input(format!(
+            "--rows is {}, but one row alone has no rank",
+            typed.rows
+        ))
+        .with_hint("8 is usual"));
     }
-    let (model, weights) = (typed.model.model.as_deref().unwrap_or(DEMO), typed.model.weights.as_deref());
-    let system = system::open(model, weights, system::judging(&typed.model)?.as_ref(), global)?;
+    let (model, weights) = (
+        typed.model.model.as_deref().unwrap_or(DEMO),
+        typed.model.weights.as_deref(),
+    );
+    let system = system::open(
+        model,
+        weights,
+        system::judging(&typed.model)?.as_ref(),
+        global,
+    )?;
     let pipeline = system.pipeline(&system.settings())?;
     let (height, width) = pipeline.image_size();
     let full = height.min(width);
-    let sizes = if typed.sizes.is_empty() { [1, 2, 3].map(|i| full * i / 4).to_vec() } else { typed.sizes.clone() };
+    let sizes = if typed.sizes.is_empty() {
+        [1, 2, 3].map(|i| full * i / 4).to_vec()
+    } else {
+        typed.sizes.clone()
+    };
     if let Some(size) = sizes.iter().find(|size| **size == 0 || **size > full) {
-        return Err(Error::input(format!("a preview of {size} pixels of an image of {full}"))
-            .with_hint(format!("--sizes takes 1 to {full}")));
+        return Err(
+            Error::input(format!("a preview of {size} pixels of an image of {full}"))
+                .with_hint(format!("--sizes takes 1 to {full}")),
+        );
     }
     let prompts: Vec<Prompt> = prompts(Split::Tuning, typed.prompts, typed.seed)
         .iter()
@@ -39,18 +56,43 @@ pub(super) fn run(typed: &Preview, global: &Global, talk: &Talk) -> Result<()> {
         .collect();
     let search = system::search(&system, pipeline.as_ref());
     let bar = bar(talk, prompts.len(), "prompts looked at");
-    let found = agreement(&search, &prompts, typed.rows, &sizes, typed.seed, || bar.inc(1))?;
+    let found = agreement(&search, &prompts, typed.rows, &sizes, typed.seed, || {
+        bar.inc(1)
+    })?;
     bar.finish_and_clear();
-    talk.result(&if talk.json { json(&found, typed, full).to_string() } else { words(&found, typed, full) })
+    talk.result(&if talk.json {
+        json(&found, typed, full).to_string()
+    } else {
+        words(&found, typed, full)
+    })
 }
 
 fn words(found: &[Agreement], typed: &Preview, full: usize) -> String {
     use Align::Right;
-    let heads = [("after scale", Right), ("pixels", Right), ("ranks", Right), ("same best", Right), ("time", Right)];
+    let heads = [
+        ("after scale", Right),
+        ("pixels", Right),
+        ("ranks", Right),
+        ("same best", Right),
+        ("time", Right),
+    ];
     let mut table = Table::new(heads);
-    for Agreement { scale, pixels, ranks, same_best, cost } in found {
+    for Agreement {
+        scale,
+        pixels,
+        ranks,
+        same_best,
+        cost,
+    } in found
+    {
         let ranks = ranks.map_or("-".to_owned(), |ranks| format!("{ranks:.2}"));
-        table.row([scale.to_string(), pixels.to_string(), ranks, format!("{same_best:.2}"), format!("{cost:.2}")]);
+        table.row([
+            scale.to_string(),
+            pixels.to_string(),
+            ranks,
+            format!("{same_best:.2}"),
+            format!("{cost:.2}"),
+        ]);
     }
     format!(
         "{table}\n\npreviews against images of {full} pixels: rank correlation, share with the same best of {} rows, time to \
@@ -60,7 +102,13 @@ fn words(found: &[Agreement], typed: &Preview, full: usize) -> String {
 }
 
 fn json(found: &[Agreement], typed: &Preview, full: usize) -> Value {
-    let one = |Agreement { scale, pixels, ranks, same_best, cost }: &Agreement| json!({ "scale": scale, "pixels": pixels, "ranks": ranks, "same_best": same_best, "time": cost });
+    let one = |Agreement {
+                   scale,
+                   pixels,
+                   ranks,
+                   same_best,
+                   cost,
+               }: &Agreement| json!({ "scale": scale, "pixels": pixels, "ranks": ranks, "same_best": same_best, "time": cost });
     json!({
         "full": full,
         "rows": typed.rows,

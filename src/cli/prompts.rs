@@ -35,13 +35,18 @@ impl Prompts {
     /// # Errors
     /// It is empty.
     pub(super) fn one(text: &str) -> Result<Self> {
-        Ok(Self { texts: vec![request::prompt(text, "the prompt")?], list: false })
+        Ok(Self {
+            texts: vec![request::prompt(text, "the prompt")?],
+            list: false,
+        })
     }
 
     fn of_stdin() -> Result<Self> {
         let place = Path::new("standard input");
         let mut bytes = Vec::new();
-        io::stdin().read_to_end(&mut bytes).map_err(Error::io(place))?;
+        io::stdin()
+            .read_to_end(&mut bytes)
+            .map_err(Error::io(place))?;
         Self::of_list(place, bytes)
     }
 
@@ -49,12 +54,18 @@ impl Prompts {
     fn of_list(place: &Path, bytes: Vec<u8>) -> Result<Self> {
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = error.utf8_error().valid_up_to();
-            let line = 1 + error.as_bytes()[..good].iter().filter(|&&byte| byte == b'\n').count();
-            Error::file(place, format!("line {line} is not UTF-8")).with_hint("save the prompts as UTF-8, one a line")
+            let line = 1 + error.as_bytes()[..good]
+                .iter()
+                .filter(|&&byte| byte == b'\n')
+                .count();
+            Error::file(place, format!("line {line} is not UTF-8"))
+                .with_hint("save the prompts as UTF-8, one a line")
         })?;
         let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
         let lines = lines.filter(|(_, line)| !line.trim().is_empty());
-        let texts = lines.map(|(i, line)| request::prompt(line, &format!("line {} of {}", i + 1, place.display())));
+        let texts = lines.map(|(i, line)| {
+            request::prompt(line, &format!("line {} of {}", i + 1, place.display()))
+        });
         let texts = texts.collect::<Result<Vec<String>>>()?;
         if texts.is_empty() {
             return Err(Error::file(place, "no prompts in it").with_hint("write one prompt a line"));
@@ -75,14 +86,29 @@ mod tests {
 
     #[test]
     fn a_list_is_a_prompt_a_line() {
-        assert_eq!(list("\u{feff}a red ring\r\n\n  zwei Kreise \n".as_bytes()).unwrap(), ["a red ring", "zwei Kreise"]);
+        assert_eq!(
+            list("\u{feff}a red ring\r\n\n  zwei Kreise \n".as_bytes()).unwrap(),
+            ["a red ring", "zwei Kreise"]
+        );
     }
 
     #[test]
     fn lists_without_prompts_and_damaged_ones_are_refused() {
-        assert_eq!(list(b"\n \n").unwrap_err().to_string(), "p.txt: no prompts in it");
-        assert_eq!(list(b"a\n\xff\n").unwrap_err().to_string(), "p.txt: line 2 is not UTF-8");
-        assert_eq!(list(b"a\nb\0\n").unwrap_err().to_string(), "line 2 of p.txt contains a NUL");
-        assert_eq!(Prompts::read(Some(" "), None).unwrap_err().to_string(), "the prompt is empty");
+        assert_eq!(
+            list(b"\n \n").unwrap_err().to_string(),
+            "p.txt: no prompts in it"
+        );
+        assert_eq!(
+            list(b"a\n\xff\n").unwrap_err().to_string(),
+            "p.txt: line 2 is not UTF-8"
+        );
+        assert_eq!(
+            list(b"a\nb\0\n").unwrap_err().to_string(),
+            "line 2 of p.txt contains a NUL"
+        );
+        assert_eq!(
+            Prompts::read(Some(" "), None).unwrap_err().to_string(),
+            "the prompt is empty"
+        );
     }
 }

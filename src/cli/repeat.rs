@@ -26,8 +26,9 @@ pub(super) fn record(path: &Path, png: &Png) -> Result<Record> {
         Error::file(path, error.to_string()).with_hint(hint)
     })?;
     found.ok_or_else(|| {
-        Error::file(path, "this picture does not say how it was painted")
-            .with_hint("only PNG files that `ttsvar generate` wrote and no other program changed do")
+        Error::file(path, "this picture does not say how it was painted").with_hint(
+            "only PNG files that `ttsvar generate` wrote and no other program changed do",
+        )
     })
 }
 
@@ -49,10 +50,14 @@ const OWN_JUDGES: [&str; 2] = ["scorer", "extractor"];
 /// # Errors
 /// Code chose that this program does not have.
 fn check(path: &Path, record: &Record) -> Result<()> {
-    let own = OWN_JUDGES.into_iter().find_map(|name| Some((name, record.settings.get(name)?.as_str()?)));
+    let own = OWN_JUDGES
+        .into_iter()
+        .find_map(|name| Some((name, record.settings.get(name)?.as_str()?)));
     own.map_or(Ok(()), |(name, code)| {
-        Err(Error::file(path, format!("was chosen by a {name} of its own, `{code}`"))
-            .with_hint("repeat it with the program that brought it"))
+        Err(
+            Error::file(path, format!("was chosen by a {name} of its own, `{code}`"))
+                .with_hint("repeat it with the program that brought it"),
+        )
     })
 }
 
@@ -61,25 +66,46 @@ fn check(path: &Path, record: &Record) -> Result<()> {
 /// # Errors
 /// A name in the record or on the command line is not known.
 pub(super) fn fill(typed: &mut Generate, record: &Record) -> Result<Source> {
-    let text = |name: &str| record.settings.get(name).and_then(Value::as_str).map(str::to_owned);
+    let text = |name: &str| {
+        record
+            .settings
+            .get(name)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
     let number = |name: &str| record.settings.get(name).and_then(Value::as_f64);
-    let whole = |name: &str| record.settings.get(name).and_then(Value::as_u64).map(|value| value as usize);
+    let whole = |name: &str| {
+        record
+            .settings
+            .get(name)
+            .and_then(Value::as_u64)
+            .map(|value| value as usize)
+    };
     fill_one(&mut typed.negative, record.negative.clone());
     fill_one(&mut typed.model.model, Some(record.model.clone()));
     fill_one(&mut typed.model.scorer, text("scorers"));
     fill_one(&mut typed.canvas.aspect, text("aspect"));
     fill_one(&mut typed.canvas.pixels, text("pixels"));
-    let preview = record.preview.map_or_else(|| "full".to_owned(), |pixels| pixels.to_string());
+    let preview = record
+        .preview
+        .map_or_else(|| "full".to_owned(), |pixels| pixels.to_string());
     fill_one(&mut typed.choices.preview, Some(preview));
     let drawing = &mut typed.drawing;
     fill_one(&mut drawing.seed, Some(record.seed));
     fill_one(&mut drawing.cfg, number("cfg").map(|value| value as f32));
     fill_one(&mut drawing.cfg_layer, whole("cfg_layer"));
     fill_one(&mut drawing.tau, number("tau").map(|value| value as f32));
-    fill_one(&mut drawing.top_p, number("top_p").map(|value| value as f32));
+    fill_one(
+        &mut drawing.top_p,
+        number("top_p").map(|value| value as f32),
+    );
     fill_one(&mut drawing.top_k, whole("top_k"));
-    let mut before =
-        super::arguments::Method { method: text("method"), n: whole("n"), plan: None, schedule: text("schedule") };
+    let mut before = super::arguments::Method {
+        method: text("method"),
+        n: whole("n"),
+        plan: None,
+        schedule: text("schedule"),
+    };
     let method = &mut typed.method;
     if let Some(path) = &method.plan {
         return Ok(Source::Plan(plan_file(path)?, Named::default()));
@@ -110,7 +136,11 @@ fn choices_of(plan: &Plan, open: &mut Choices) {
             Select::Cluster { features } => {
                 open.features.get_or_insert(features.to_string());
             }
-            Select::Resample { potential, lambda, draw } => {
+            Select::Resample {
+                potential,
+                lambda,
+                draw,
+            } => {
                 open.potential.get_or_insert(potential.to_string());
                 open.lambda.get_or_insert(lambda);
                 open.draw.get_or_insert(draw.to_string());

@@ -1,4 +1,5 @@
-//! What the arguments of `generate` mean. Everything that can be checked without the model is checked here.
+//! What the arguments of `generate` mean. Everything that can be checked without the model is
+//! checked here.
 
 use std::path::PathBuf;
 
@@ -46,8 +47,14 @@ impl Request {
         let mut typed = typed.clone();
         let record = typed.from.as_deref().map(repeat::repeatable).transpose()?;
         let painted_by = record.as_ref().map(|record| record.version.clone());
-        let dtype =
-            |record: &Record| record.settings.get("dtype").and_then(Value::as_str).unwrap_or(USUAL_DTYPE).to_owned();
+        let dtype = |record: &Record| {
+            record
+                .settings
+                .get("dtype")
+                .and_then(Value::as_str)
+                .unwrap_or(USUAL_DTYPE)
+                .to_owned()
+        };
         let painted_in = record.as_ref().map(dtype);
         let source = match &record {
             Some(record) => repeat::fill(&mut typed, record)?,
@@ -63,7 +70,9 @@ impl Request {
         Ok(Self {
             prompts,
             judging: system::judging(&typed.model)?,
-            negative: typed.negative.filter(|negative| !negative.trim().is_empty()),
+            negative: typed
+                .negative
+                .filter(|negative| !negative.trim().is_empty()),
             model: typed.model.model.unwrap_or_else(|| DEMO.to_owned()),
             weights: typed.model.weights,
             seed: typed.drawing.seed.unwrap_or_else(new_seed),
@@ -82,7 +91,12 @@ impl Request {
     }
 
     /// The settings as they are recorded, so that [`repeat`] finds them.
-    pub(super) fn recorded(&self, system: &System, settings: &Settings, named: Named) -> Map<String, Value> {
+    pub(super) fn recorded(
+        &self,
+        system: &System,
+        settings: &Settings,
+        named: Named,
+    ) -> Map<String, Value> {
         recorded(system, &self.model, named, &self.look, settings)
     }
 }
@@ -121,7 +135,11 @@ pub(super) fn source(typed: &Method) -> Result<Source> {
 pub(super) fn named(typed: &Method) -> Result<Named> {
     let method = typed.method.as_deref().map(str::parse).transpose()?;
     let schedule = typed.schedule.as_deref().map(str::parse).transpose()?;
-    Ok(Named { method, n: typed.n, schedule })
+    Ok(Named {
+        method,
+        n: typed.n,
+        schedule,
+    })
 }
 
 /// What was typed of the images.
@@ -129,10 +147,25 @@ pub(super) fn named(typed: &Method) -> Result<Named> {
 /// # Errors
 /// No model paints so.
 pub(super) fn look(canvas: &Canvas, drawing: Drawing) -> Result<Look> {
-    let Drawing { cfg, cfg_layer, tau, top_p, top_k, seed: _ } = drawing;
+    let Drawing {
+        cfg,
+        cfg_layer,
+        tau,
+        top_p,
+        top_k,
+        seed: _,
+    } = drawing;
     let aspect = canvas.aspect.as_deref().map(str::parse).transpose()?;
     let pixels = canvas.pixels.as_deref().map(str::parse).transpose()?;
-    let look = Look { cfg, cfg_layer, tau, top_p, top_k, aspect, pixels };
+    let look = Look {
+        cfg,
+        cfg_layer,
+        tau,
+        top_p,
+        top_k,
+        aspect,
+        pixels,
+    };
     look.check()?;
     Ok(look)
 }

@@ -28,16 +28,25 @@ use crate::{
 /// Pictures that are in memory together.
 const TOGETHER: usize = 32;
 
-/// Scores every picture. What goes wrong with one of them is said, and the others are scored; the exit code tells.
+/// Scores every picture. What goes wrong with one of them is said, and the others are scored; the
+/// exit code tells.
 pub(super) fn run(typed: &arguments::Score, global: &arguments::Global, talk: &Talk) -> Result<u8> {
     let judging = system::judging(&typed.model)?;
-    if let Some((name, weight)) = judging.iter().flat_map(Judging::wanted).find(|(_, weight)| *weight != 1.0) {
-        return Err(Error::input(format!("`{name}={weight}`: pictures get the number of each scorer, not a mix"))
-            .with_hint("leave the weights out; `ttsvar generate` searches by mixes"));
+    if let Some((name, weight)) = judging
+        .iter()
+        .flat_map(Judging::wanted)
+        .find(|(_, weight)| *weight != 1.0)
+    {
+        return Err(Error::input(format!(
+            "`{name}={weight}`: pictures get the number of each scorer, not a mix"
+        ))
+        .with_hint("leave the weights out; `ttsvar generate` searches by mixes"));
     }
     let prompt = typed.prompt.as_deref().map(str::trim);
     if prompt.is_some_and(str::is_empty) {
-        return Err(Error::input("--prompt is empty").with_hint("say what the pictures should show"));
+        return Err(
+            Error::input("--prompt is empty").with_hint("say what the pictures should show")
+        );
     }
     let files = pictures(&typed.images)?;
     for fault in typed.images.iter().filter_map(|path| other_pictures(path)) {
@@ -47,8 +56,13 @@ pub(super) fn run(typed: &arguments::Score, global: &arguments::Global, talk: &T
     if of_demo {
         talk.note("scored by the demo, which knows its own world of flat shapes; --weights DIR takes released scorers");
     }
-    let reads = judging.is_none_or(|judging| judging.wanted().iter().any(|(name, _)| name.reads_prompt()));
-    let panel = Panel { judges: &judges, prompt, reads };
+    let reads =
+        judging.is_none_or(|judging| judging.wanted().iter().any(|(name, _)| name.reads_prompt()));
+    let panel = Panel {
+        judges: &judges,
+        prompt,
+        reads,
+    };
     let bar = bar(talk, files.len() * judges.len(), "scores");
     let mut rows = Vec::with_capacity(files.len());
     for files in files.chunks(TOGETHER) {
@@ -59,12 +73,19 @@ pub(super) fn run(typed: &arguments::Score, global: &arguments::Global, talk: &T
         talk.error(error);
     }
     if talk.json {
-        let lines: Vec<String> = rows.iter().map(|row| row.json(&judges).to_string()).collect();
+        let lines: Vec<String> = rows
+            .iter()
+            .map(|row| row.json(&judges).to_string())
+            .collect();
         talk.result(&lines.join("\n"))?;
     } else if rows.iter().any(|row| row.found.is_ok()) {
         talk.result(&table(&rows, &judges, prompt.is_none() && reads).to_string())?;
     }
-    Ok(if rows.iter().all(|row| row.found.is_ok()) { 0 } else { REFUSED })
+    Ok(if rows.iter().all(|row| row.found.is_ok()) {
+        0
+    } else {
+        REFUSED
+    })
 }
 
 /// The files themselves, and in their order the PNG files of folders.
@@ -78,11 +99,14 @@ fn pictures(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let mut inside = vec![];
         for entry in fs::read_dir(path).map_err(Error::io(path))? {
             let file = entry.map_err(Error::io(path))?.path();
-            let png = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("png"));
+            let png = file
+                .extension()
+                .is_some_and(|end| end.eq_ignore_ascii_case("png"));
             inside.extend(png.then_some(file));
         }
         if inside.is_empty() {
-            return Err(Error::file(path, "holds no picture").with_hint("only PNG files can be read as pictures"));
+            return Err(Error::file(path, "holds no picture")
+                .with_hint("only PNG files can be read as pictures"));
         }
         inside.sort();
         files.extend(inside);
@@ -114,15 +138,25 @@ struct Found {
 impl Panel<'_> {
     /// Pictures of one prompt go through the networks together.
     fn score(&self, files: &[PathBuf], bar: &ProgressBar) -> Result<Vec<Row>> {
-        let mut read: Vec<Result<(Image, Found)>> = files.iter().map(|file| self.read(file)).collect();
-        let mut prompts: Vec<String> = read.iter().flatten().map(|(_, found)| found.prompt.clone()).collect();
+        let mut read: Vec<Result<(Image, Found)>> =
+            files.iter().map(|file| self.read(file)).collect();
+        let mut prompts: Vec<String> = read
+            .iter()
+            .flatten()
+            .map(|(_, found)| found.prompt.clone())
+            .collect();
         prompts.sort_unstable();
         prompts.dedup();
         for prompt in prompts {
             let of_prompt = |(_, one): &(usize, &(Image, Found))| one.1.prompt == prompt;
-            let good = read.iter().enumerate().filter_map(|(i, one)| one.as_ref().ok().map(|one| (i, one)));
-            let (places, images): (Vec<usize>, Vec<Image>) =
-                good.filter(of_prompt).map(|(i, (image, _))| (i, image.clone())).unzip();
+            let good = read
+                .iter()
+                .enumerate()
+                .filter_map(|(i, one)| one.as_ref().ok().map(|one| (i, one)));
+            let (places, images): (Vec<usize>, Vec<Image>) = good
+                .filter(of_prompt)
+                .map(|(i, (image, _))| (i, image.clone()))
+                .unzip();
             for judge in self.judges {
                 let scores = judge.score(&prompt, &images)?;
                 bar.inc(images.len() as u64);
@@ -134,8 +168,15 @@ impl Panel<'_> {
             }
         }
         let row = |(file, found): (&PathBuf, Result<_>)| {
-            bar.inc(if found.is_err() { self.judges.len() as u64 } else { 0 });
-            Row { file: file.clone(), found: found.map(|(_, found)| found) }
+            bar.inc(if found.is_err() {
+                self.judges.len() as u64
+            } else {
+                0
+            });
+            Row {
+                file: file.clone(),
+                found: found.map(|(_, found)| found),
+            }
         };
         Ok(files.iter().zip(read).map(row).collect())
     }
@@ -151,7 +192,13 @@ impl Panel<'_> {
             None if !self.reads => String::new(),
             None => own_prompt(file, &png)?,
         };
-        Ok((png.image, Found { prompt, scores: vec![] }))
+        Ok((
+            png.image,
+            Found {
+                prompt,
+                scores: vec![],
+            },
+        ))
     }
 }
 
@@ -160,7 +207,8 @@ fn own_prompt(file: &Path, png: &Png) -> Result<String> {
     let said = Record::read(png).map_err(|error| Error::file(file, error.to_string()))?;
     let said = said.map(|record| record.prompt);
     said.ok_or_else(|| {
-        Error::file(file, "does not say what it should show").with_hint("say it: --prompt \"a red circle\"")
+        Error::file(file, "does not say what it should show")
+            .with_hint("say it: --prompt \"a red circle\"")
     })
 }
 
@@ -170,7 +218,8 @@ impl Row {
         match &self.found {
             Err(error) => json!({ "file": file, "error": error.to_string() }),
             Ok(Found { prompt, scores }) => {
-                let score = |(judge, score): (&Judge, &f32)| (judge.name.clone(), number::to_json(*score));
+                let score =
+                    |(judge, score): (&Judge, &f32)| (judge.name.clone(), number::to_json(*score));
                 let scores = judges.iter().zip(scores).map(score).collect::<Map<_, _>>();
                 json!({ "file": file, "prompt": prompt, "scores": scores })
             }
@@ -181,7 +230,11 @@ impl Row {
 /// A row a picture; the prompts where each picture has its own.
 fn table(rows: &[Row], judges: &[Judge], prompts: bool) -> Table {
     let mut heads = vec![("picture", Align::Left)];
-    heads.extend(judges.iter().map(|judge| (judge.name.as_str(), Align::Right)));
+    heads.extend(
+        judges
+            .iter()
+            .map(|judge| (judge.name.as_str(), Align::Right)),
+    );
     heads.extend(prompts.then_some(("prompt", Align::Left)));
     let mut table = Table::of(heads);
     for row in rows {

@@ -23,7 +23,12 @@ pub(super) fn run(typed: &arguments::Serve, global: &Global, talk: &Talk) -> Res
     log(talk);
     let model = typed.model.model.clone().unwrap_or_else(|| DEMO.to_owned());
     let judging = system::judging(&typed.model)?;
-    let system = system::open(&model, typed.model.weights.as_deref(), judging.as_ref(), global)?;
+    let system = system::open(
+        &model,
+        typed.model.weights.as_deref(),
+        judging.as_ref(),
+        global,
+    )?;
     let setup = Setup {
         model,
         folder: typed.folder.clone(),
@@ -36,8 +41,12 @@ pub(super) fn run(typed: &arguments::Serve, global: &Global, talk: &Talk) -> Res
     let stop = Arc::new(Notify::new());
     let bell = stop.clone();
     interrupt::first(move || bell.notify_one());
-    let runtime = runtime::Builder::new_multi_thread().worker_threads(ANSWERING).enable_all().build();
-    let runtime = runtime.map_err(|error| Error::input(format!("cannot start the server's threads: {error}")))?;
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(ANSWERING)
+        .enable_all()
+        .build();
+    let runtime = runtime
+        .map_err(|error| Error::input(format!("cannot start the server's threads: {error}")))?;
     runtime.block_on(async {
         let server = Server::bind(system, setup).await?;
         talk.result(&address(talk, server.address()))?;
@@ -47,7 +56,11 @@ pub(super) fn run(typed: &arguments::Serve, global: &Global, talk: &Talk) -> Res
 
 fn address(talk: &Talk, address: SocketAddr) -> String {
     let url = format!("http://{address}");
-    if talk.json { serde_json::json!({ "url": url }).to_string() } else { url }
+    if talk.json {
+        serde_json::json!({ "url": url }).to_string()
+    } else {
+        url
+    }
 }
 
 fn limits(typed: &ServeLimits) -> Limits {
@@ -61,10 +74,22 @@ fn limits(typed: &ServeLimits) -> Limits {
     }
 }
 
-/// The log goes to standard error: words, or with `--json` an object a line; with `--quiet` only what went wrong.
+/// The log goes to standard error: words, or with `--json` an object a line; with `--quiet` only
+/// what went wrong.
 fn log(talk: &Talk) {
-    let level = if talk.quiet { tracing::Level::WARN } else { tracing::Level::INFO };
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false);
+    let level = if talk.quiet {
+        tracing::Level::WARN
+    } else {
+        tracing::Level::INFO
+    };
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .with_target(false);
     // Fails only where a log is set up already; then that one is used.
-    let _ = if talk.json { log.json().flatten_event(true).try_init() } else { log.with_ansi(talk.terminal).try_init() };
+    let _ = if talk.json {
+        log.json().flatten_event(true).try_init()
+    } else {
+        log.with_ansi(talk.terminal).try_init()
+    };
 }

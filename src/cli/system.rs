@@ -1,4 +1,5 @@
-//! Opens the model and the scorers that were asked for, on the device that was asked for, within the memory that may be used.
+//! Opens the model and the scorers that were asked for, on the device that was asked for, within
+//! the memory that may be used.
 
 use std::path::Path;
 
@@ -14,8 +15,14 @@ use crate::{
 };
 
 /// # Errors
-/// The model, its scorers or the device are not known or not there, or a file is missing or damaged.
-pub(super) fn open(model: &str, weights: Option<&Path>, judging: Option<&Judging>, global: &Global) -> Result<System> {
+/// The model, its scorers or the device are not known or not there, or a file is missing or
+/// damaged.
+pub(super) fn open(
+    model: &str,
+    weights: Option<&Path>,
+    judging: Option<&Judging>,
+    global: &Global,
+) -> Result<System> {
     open_within(Limit::default(), model, weights, judging, global)
 }
 
@@ -27,7 +34,14 @@ pub(super) fn open_within(
     judging: Option<&Judging>,
     global: &Global,
 ) -> Result<System> {
-    system::open_judged(model, weights, judging, limit.memory.is_none(), global.dtype(), &global.device)
+    system::open_judged(
+        model,
+        weights,
+        judging,
+        limit.memory.is_none(),
+        global.dtype(),
+        &global.device,
+    )
 }
 
 /// The scorers alone, and whether they are the demo's.
@@ -36,7 +50,13 @@ pub(super) fn open_within(
 /// As [`open`].
 pub(super) fn scorers(typed: &Model, global: &Global) -> Result<(Vec<Judge>, bool)> {
     let (model, weights) = (typed.model.as_deref(), typed.weights.as_deref());
-    system::scorers(model, weights, judging(typed)?.as_ref(), global.dtype(), &global.device)
+    system::scorers(
+        model,
+        weights,
+        judging(typed)?.as_ref(),
+        global.dtype(),
+        &global.device,
+    )
 }
 
 /// The scorers that were typed.
@@ -48,8 +68,16 @@ pub(super) fn judging(typed: &Model) -> Result<Option<Judging>> {
 }
 
 /// Settings with which the wished search keeps to the limit; says what that costs.
-pub(super) fn fitted(system: &System, settings: Settings, wish: &Wish, limit: Limit, talk: &Talk) -> Result<Settings> {
-    let Some(limit) = limit.memory else { return Ok(settings) };
+pub(super) fn fitted(
+    system: &System,
+    settings: Settings,
+    wish: &Wish,
+    limit: Limit,
+    talk: &Talk,
+) -> Result<Settings> {
+    let Some(limit) = limit.memory else {
+        return Ok(settings);
+    };
     let fit = request::fit(system, &settings, wish, limit)?;
     let given_up = fit.to_string();
     if !given_up.is_empty() {

@@ -21,12 +21,18 @@ impl Table {
     /// A table of columns that are not known beforehand.
     pub(super) fn of(heads: Vec<(&str, Align)>) -> Self {
         let rows = vec![heads.iter().map(|(head, _)| (*head).to_owned()).collect()];
-        Self { columns: heads.iter().map(|(_, align)| *align).collect(), rows }
+        Self {
+            columns: heads.iter().map(|(_, align)| *align).collect(),
+            rows,
+        }
     }
 
     /// A table without a heading, all columns left.
     pub(super) fn plain(columns: usize) -> Self {
-        Self { columns: vec![Align::Left; columns], rows: vec![] }
+        Self {
+            columns: vec![Align::Left; columns],
+            rows: vec![],
+        }
     }
 
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
@@ -50,17 +56,28 @@ impl Table {
 
     /// The lines, two blanks between columns, none at the ends.
     pub(super) fn lines(&self) -> Vec<String> {
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.rows
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let cell = |column: usize, text: &str| {
-            let blanks = " ".repeat(widths[column] - text.chars().count()); // a format's width ends at 65,535
+            // A format's width ends at 65,535
+            let blanks = " ".repeat(widths[column] - text.chars().count());
             match self.columns[column] {
                 Align::Left => format!("{text}{blanks}"),
                 Align::Right => format!("{blanks}{text}"),
             }
         };
         let line = |row: &Vec<String>| {
-            let cells: Vec<String> = row.iter().enumerate().map(|(column, text)| cell(column, text)).collect();
+            let cells: Vec<String> = row
+                .iter()
+                .enumerate()
+                .map(|(column, text)| cell(column, text))
+                .collect();
             cells.join("  ").trim_end().to_owned()
         };
         self.rows.iter().map(line).collect()
@@ -82,14 +99,24 @@ mod tests {
         let mut table = Table::plain(2);
         table.row(["a".into(), "x".repeat(70_000)]);
         table.row(["bc".into(), "y".into()]);
-        assert_eq!(table.lines().iter().map(String::len).collect::<Vec<_>>(), [70_004, 5]);
+        assert_eq!(
+            table.lines().iter().map(String::len).collect::<Vec<_>>(),
+            [70_004, 5]
+        );
     }
 
     #[test]
     fn columns_are_as_wide_as_they_need_to_be() {
-        let mut table = Table::new([("scale", Align::Right), ("grid", Align::Left), ("rows", Align::Right)]);
+        let mut table = Table::new([
+            ("scale", Align::Right),
+            ("grid", Align::Left),
+            ("rows", Align::Right),
+        ]);
         table.row(["2".into(), "4 × 4".into(), "8".into()]);
         table.row(["12".into(), "-".into(), "16".into()]);
-        assert_eq!(table.to_string(), "scale  grid   rows\n    2  4 × 4     8\n   12  -        16");
+        assert_eq!(
+            table.to_string(),
+            "scale  grid   rows\n    2  4 × 4     8\n   12  -        16"
+        );
     }
 }

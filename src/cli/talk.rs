@@ -1,4 +1,5 @@
-//! Everything that is printed: results on standard output, talk on standard error, readable without colour.
+//! Everything that is printed: results on standard output, talk on standard error, readable without
+//! colour.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
@@ -22,14 +23,21 @@ impl Talk {
     pub(super) fn new(quiet: bool, json: bool) -> Self {
         let terminal = io::stderr().is_terminal();
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { quiet, json, terminal, colour: terminal && !plain }
+        Self {
+            quiet,
+            json,
+            terminal,
+            colour: terminal && !plain,
+        }
     }
 
     /// A result. Someone who stops listening is no error.
     pub(super) fn result(&self, text: &str) -> Result<()> {
         let mut out = io::stdout().lock();
         match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::io("standard output")(error)),
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Error::io("standard output")(error))
+            }
             _ => Ok(()),
         }
     }
@@ -67,7 +75,11 @@ impl Talk {
     }
 
     fn say(&self, kind: &str, colour: AnsiColor, text: &str) {
-        let style = if self.colour { Style::new().bold().fg_color(Some(colour.into())) } else { Style::new() };
+        let style = if self.colour {
+            Style::new().bold().fg_color(Some(colour.into()))
+        } else {
+            Style::new()
+        };
         // Nobody is left to hear that standard error is gone.
         let _ = writeln!(io::stderr(), "{style}{kind}:{style:#} {text}");
     }
@@ -76,7 +88,9 @@ impl Talk {
 /// What helps against errors that bring no hint of their own.
 fn usual(error: &Error) -> Option<&'static str> {
     match error {
-        Error::File { .. } => Some("check that this is the right file for its place, and that it is complete"),
+        Error::File { .. } => {
+            Some("check that this is the right file for its place, and that it is complete")
+        }
         Error::Input { .. } => Some("`ttsvar help` lists what can be given"),
         _ => None,
     }

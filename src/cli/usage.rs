@@ -28,15 +28,27 @@ pub(super) fn parse() -> Result<Arguments, ExitCode> {
 /// The parser's own message in one line, its tip as the hint.
 fn refusal(text: &str) -> Error {
     let mut lines = text.lines().map(str::trim);
-    let first = lines.by_ref().take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let first = lines
+        .by_ref()
+        .take_while(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
     let message = first.strip_prefix("error: ").unwrap_or(&first);
     let rest: Vec<&str> = lines.collect();
     let tip = rest.iter().find_map(|line| line.strip_prefix("tip: "));
-    let help = rest.iter().find_map(|line| line.strip_prefix("Usage: ")).and_then(help_of);
+    let help = rest
+        .iter()
+        .find_map(|line| line.strip_prefix("Usage: "))
+        .and_then(help_of);
     let hint = match (tip, message.strip_prefix("unexpected argument '")) {
-        (_, Some(extra)) if !extra.starts_with('-') => "put a prompt of several words in quotes".to_owned(),
+        (_, Some(extra)) if !extra.starts_with('-') => {
+            "put a prompt of several words in quotes".to_owned()
+        }
         (Some(tip), _) => tip.to_owned(),
-        (None, _) => format!("`{}` lists what can be given", help.as_deref().unwrap_or("ttsvar --help")),
+        (None, _) => format!(
+            "`{}` lists what can be given",
+            help.as_deref().unwrap_or("ttsvar --help")
+        ),
     };
     Error::input(message).with_hint(hint)
 }
@@ -45,7 +57,10 @@ fn refusal(text: &str) -> Error {
 fn help_of(usage: &str) -> Option<String> {
     let mut words = usage.split_whitespace();
     let (program, command) = (words.next()?, words.next()?);
-    command.chars().all(|c| c.is_ascii_lowercase()).then(|| format!("{program} {command} --help"))
+    command
+        .chars()
+        .all(|c| c.is_ascii_lowercase())
+        .then(|| format!("{program} {command} --help"))
 }
 
 #[cfg(test)]
@@ -55,19 +70,26 @@ mod tests {
     fn said(line: &[&str]) -> (String, String) {
         let error = Arguments::try_parse_from(line).unwrap_err();
         let error = refusal(&error.render().to_string());
-        (error.to_string(), error.hint().unwrap_or_default().to_owned())
+        (
+            error.to_string(),
+            error.hint().unwrap_or_default().to_owned(),
+        )
     }
 
     #[test]
     fn messages_are_one_line_with_a_hint() {
         assert_eq!(
             said(&["ttsvar", "generate", "x", "--sed", "1"]),
-            ("unexpected argument '--sed' found".to_owned(), "a similar argument exists: '--seed'".to_owned())
+            (
+                "unexpected argument '--sed' found".to_owned(),
+                "a similar argument exists: '--seed'".to_owned()
+            )
         );
         assert_eq!(
             said(&["ttsvar", "generate", "x", "--seed", "one"]),
             (
-                "invalid value 'one' for '--seed <NUMBER>': expected a whole number, 0 or more".to_owned(),
+                "invalid value 'one' for '--seed <NUMBER>': expected a whole number, 0 or more"
+                    .to_owned(),
                 "`ttsvar --help` lists what can be given".to_owned()
             )
         );
@@ -78,6 +100,9 @@ mod tests {
                 "`ttsvar inspect --help` lists what can be given".to_owned()
             )
         );
-        assert_eq!(said(&["ttsvar", "generate", "a", "red"]).1, "put a prompt of several words in quotes");
+        assert_eq!(
+            said(&["ttsvar", "generate", "a", "red"]).1,
+            "put a prompt of several words in quotes"
+        );
     }
 }

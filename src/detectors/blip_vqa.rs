@@ -1,6 +1,7 @@
 //! BLIP asked whether things are in a picture: how much `yes` weighs against `no`.
 //!
-//! Reference: Karine-Huang/T2I-CompBench, `BLIPvqa_eval/models/blip_vqa.py` (`vqa_prob`), `data/utils.py` (`pre_question`).
+//! Reference: Karine-Huang/T2I-CompBench, `BLIPvqa_eval/models/blip_vqa.py` (`vqa_prob`),
+//! `data/utils.py` (`pre_question`).
 
 use candle_core::{DType, Tensor};
 
@@ -70,10 +71,21 @@ impl BlipAnswers {
         }
         let id = |word: &str| {
             let found = tokenizer.id(word);
-            found.ok_or_else(|| Error::input(format!("the tokenizer of BLIP has no `{word}`")).with_hint(HINT))
+            found.ok_or_else(|| {
+                Error::input(format!("the tokenizer of BLIP has no `{word}`")).with_hint(HINT)
+            })
         };
-        let words = Words { question: id("[ENC]")?, answer: id("[DEC]")?, yes: id("yes")?, no: id("no")? };
-        Ok(Self { model, tokenizer, words })
+        let words = Words {
+            question: id("[ENC]")?,
+            answer: id("[DEC]")?,
+            yes: id("yes")?,
+            no: id("no")?,
+        };
+        Ok(Self {
+            model,
+            tokenizer,
+            words,
+        })
     }
 
     /// What the network reads of some pictures: (B, 3, side, side), the aspect ignored.
@@ -83,7 +95,11 @@ impl BlipAnswers {
     pub fn pixels(&self, images: &[Image]) -> Result<Tensor> {
         let side = self.model.visual_encoder.side();
         let planes = Preprocess::BLIP_VQA.batch(images, side);
-        Ok(Tensor::from_vec(planes, (images.len(), 3, side, side), self.model.device())?)
+        Ok(Tensor::from_vec(
+            planes,
+            (images.len(), 3, side, side),
+            self.model.device(),
+        )?)
     }
 
     /// The ids of a question, `[ENC]` first.
@@ -93,8 +109,13 @@ impl BlipAnswers {
     pub fn ids(&self, question: &str) -> Result<Vec<u32>> {
         let most = MAX_TOKENS.min(self.model.text_encoder.positions());
         let padded = self.tokenizer.encode(&plain(question), most)?;
-        let mut ids: Vec<u32> =
-            padded.ids.into_iter().zip(padded.mask).filter(|(_, m)| *m != 0).map(|(id, _)| id).collect();
+        let mut ids: Vec<u32> = padded
+            .ids
+            .into_iter()
+            .zip(padded.mask)
+            .filter(|(_, m)| *m != 0)
+            .map(|(id, _)| id)
+            .collect();
         if let Some(first) = ids.first_mut() {
             *first = self.words.question;
         }
@@ -106,17 +127,22 @@ impl BlipAnswers {
     /// # Errors
     /// One of them cannot be split.
     pub fn questions(&self, questions: &[impl AsRef<str>]) -> Result<Prompt> {
-        let ids = questions.iter().map(|question| self.ids(question.as_ref())).collect::<Result<Vec<_>>>()?;
+        let ids = questions
+            .iter()
+            .map(|question| self.ids(question.as_ref()))
+            .collect::<Result<Vec<_>>>()?;
         self.model.text_encoder.prompts(&ids)
     }
 
-    /// The logits of all words as the first of the answers: (Q, V) for one picture's `image_embeds` (1, T, C).
+    /// The logits of all words as the first of the answers: (Q, V) for one picture's `image_embeds`
+    /// (1, T, C).
     ///
     /// # Errors
     /// The network fails.
     pub fn logits(&self, questions: &Prompt, image_embeds: &Tensor) -> Result<Tensor> {
         let states = self.model.question_states(questions, image_embeds)?;
-        self.model.first_token_logits(questions, &states, self.words.answer)
+        self.model
+            .first_token_logits(questions, &states, self.words.answer)
     }
 
     /// The answers to some questions about each picture: `questions[i]` is about `images[i]`.
@@ -150,21 +176,35 @@ impl BlipAnswers {
         let power = |logit: f32| f64::from(logit - top).exp();
         let total: f64 = logits.iter().map(|logit| power(*logit)).sum();
         let of = |word: u32| (power(logits[word as usize]) / total) as f32;
-        YesNo { yes: of(self.words.yes), no: of(self.words.no) }
+        YesNo {
+            yes: of(self.words.yes),
+            no: of(self.words.no),
+        }
     }
 }
 
 impl Answerer for BlipAnswers {
     fn yes(&self, images: &[Image], questions: &[Vec<String>]) -> Result<Vec<Vec<f32>>> {
         let answers = self.answers(images, questions)?;
-        Ok(answers.into_iter().map(|own| own.into_iter().map(YesNo::share).collect()).collect())
+        Ok(answers
+            .into_iter()
+            .map(|own| own.into_iter().map(YesNo::share).collect())
+            .collect())
     }
 }
 
 /// A question as it is read: lower case, without some of the punctuation, not too long.
 fn plain(question: &str) -> String {
-    let kept: String = question.to_lowercase().chars().filter(|c| !TAKEN_OUT.contains(c)).collect();
-    let words: Vec<&str> = kept.trim_end_matches(' ').split(' ').take(MAX_WORDS).collect();
+    let kept: String = question
+        .to_lowercase()
+        .chars()
+        .filter(|c| !TAKEN_OUT.contains(c))
+        .collect();
+    let words: Vec<&str> = kept
+        .trim_end_matches(' ')
+        .split(' ')
+        .take(MAX_WORDS)
+        .collect();
     words.join(" ")
 }
 

@@ -1,7 +1,8 @@
 //! The colour of a thing, as CLIP sees it.
 //!
-//! Reference: `color_classification` in GenEval's `evaluate_images.py` with clip_benchmark's `zero_shot_classifier`: a colour
-//! is the mean direction of three sentences, a thing has the colour whose direction is nearest.
+//! Reference: `color_classification` in GenEval's `evaluate_images.py` with clip_benchmark's
+//! `zero_shot_classifier`: a colour is the mean direction of three sentences, a thing has the
+//! colour whose direction is nearest.
 
 use std::{
     collections::HashMap,
@@ -21,17 +22,22 @@ use crate::{
 };
 
 /// The colours, in the order of their numbers.
-pub const COLOURS: [&str; 10] =
-    ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white"];
+pub const COLOURS: [&str; 10] = [
+    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
+];
 
 /// What a thing is compared with, with places for colour and class.
-const SENTENCES: [&str; 3] =
-    ["a photo of a {color} {classname}", "a photo of a {color}-colored {classname}", "a photo of a {color} object"];
+const SENTENCES: [&str; 3] = [
+    "a photo of a {color} {classname}",
+    "a photo of a {color}-colored {classname}",
+    "a photo of a {color} object",
+];
 
 /// Crops that go through the network together.
 const TOGETHER: usize = 16;
 
-/// A CLIP that names colours and compares pictures with texts. Sentences about colours are read once a class.
+/// A CLIP that names colours and compares pictures with texts. Sentences about colours are read
+/// once a class.
 pub struct ClipColours {
     space: ClipSpace,
     colours: Vec<String>,
@@ -51,9 +57,15 @@ impl ClipColours {
         })
     }
 
-    /// The same for other colours, told apart by other sentences, in which `{color}` and `{classname}` stand for the words.
+    /// The same for other colours, told apart by other sentences, in which `{color}` and
+    /// `{classname}` stand for the words.
     pub fn in_words(self, colours: Vec<String>, sentences: Vec<String>) -> Self {
-        Self { colours, sentences, classifiers: Mutex::default(), ..self }
+        Self {
+            colours,
+            sentences,
+            classifiers: Mutex::default(),
+            ..self
+        }
     }
 
     /// The directions of the colours for a class: (colours, E).
@@ -62,11 +74,25 @@ impl ClipColours {
     /// A sentence cannot be read.
     pub fn directions(&self, class: &str) -> Result<Tensor> {
         let colour = |colour: &String| {
-            let filled = |sentence: &String| sentence.replace("{color}", colour).replace("{classname}", class);
-            let directions = self.sentences.iter().map(|sentence| self.space.text(&filled(sentence)));
+            let filled = |sentence: &String| {
+                sentence
+                    .replace("{color}", colour)
+                    .replace("{classname}", class)
+            };
+            let directions = self
+                .sentences
+                .iter()
+                .map(|sentence| self.space.text(&filled(sentence)));
             normalised(&Tensor::cat(&directions.collect::<Result<Vec<_>>>()?, 0)?.mean_keepdim(0)?)
         };
-        Ok(Tensor::cat(&self.colours.iter().map(colour).collect::<Result<Vec<_>>>()?, 0)?)
+        Ok(Tensor::cat(
+            &self
+                .colours
+                .iter()
+                .map(colour)
+                .collect::<Result<Vec<_>>>()?,
+            0,
+        )?)
     }
 
     /// What the network reads of some crops: (B, 3, side, side).
@@ -86,7 +112,11 @@ impl ClipColours {
     }
 
     fn classifier(&self, class: &str) -> Result<Arc<Linear>> {
-        let known = || self.classifiers.lock().unwrap_or_else(|lock| lock.into_inner());
+        let known = || {
+            self.classifiers
+                .lock()
+                .unwrap_or_else(|lock| lock.into_inner())
+        };
         if let Some(classifier) = known().get(class) {
             return Ok(classifier.clone());
         }

@@ -1,5 +1,5 @@
-//! From the queries of a Mask2Former to objects, as mmdetection does it: the best pairs of query and class, masks at the
-//! size of the picture, tight boxes. Nothing is suppressed.
+//! From the queries of a Mask2Former to objects, as mmdetection does it: the best pairs of query
+//! and class, masks at the size of the picture, tight boxes. Nothing is suppressed.
 //!
 //! Reference: mmdetection 2.28, `MaskFormerFusionHead.instance_postprocess`, `mask2bbox`.
 
@@ -29,17 +29,28 @@ pub struct Geometry {
 ///
 /// # Errors
 /// The tensor library fails, or a logit is no number.
-pub fn instances(class_logits: &Tensor, mask_logits: &Tensor, size: Geometry, most: usize) -> Result<Vec<Object>> {
+pub fn instances(
+    class_logits: &Tensor,
+    mask_logits: &Tensor,
+    size: Geometry,
+    most: usize,
+) -> Result<Vec<Object>> {
     let logits: Vec<Vec<f32>> = class_logits.to_vec2()?;
     let best = best_pairs(&logits, most)?;
     let mut queries: Vec<usize> = best.iter().map(|pair| pair.query).collect();
     queries.sort_unstable();
     queries.dedup();
-    // One query at a time on each thread, so that one full-size map of numbers a thread is all the memory it takes.
+    // One query at a time on each thread, so that one full-size map of numbers a thread is all the
+    // memory it takes.
     let covered = |query: &usize| Cover::new(&mask_logits.get(*query)?, size);
-    let covers = queries.par_iter().map(covered).collect::<Result<Vec<_>>>()?;
+    let covers = queries
+        .par_iter()
+        .map(covered)
+        .collect::<Result<Vec<_>>>()?;
     let object = |pair: &Pair| {
-        let cover = &covers[queries.binary_search(&pair.query).expect("every query was covered")];
+        let cover = &covers[queries
+            .binary_search(&pair.query)
+            .expect("every query was covered")];
         Object {
             class: pair.class,
             score: pair.share * cover.certainty,
@@ -63,8 +74,8 @@ pub struct Drawn {
     pub bounds: [usize; 4],
 }
 
-/// The objects of a network that found exactly these rectangles, one query each, among `classes` classes, at a quarter of
-/// the padded size: for tests of what comes behind a network.
+/// The objects of a network that found exactly these rectangles, one query each, among `classes`
+/// classes, at a quarter of the padded size: for tests of what comes behind a network.
 ///
 /// # Errors
 /// The tensor library fails.
@@ -116,7 +127,11 @@ fn best_pairs(logits: &[Vec<f32>], most: usize) -> Result<Vec<Pair>> {
         let powers: Vec<f32> = logits.iter().map(|logit| (logit - top).exp()).collect();
         let total: f32 = powers.iter().sum();
         let real = &powers[..powers.len().saturating_sub(1)]; // all but "nothing"
-        pairs.extend(real.iter().enumerate().map(|(class, power)| Pair { query, class, share: power / total }));
+        pairs.extend(real.iter().enumerate().map(|(class, power)| Pair {
+            query,
+            class,
+            share: power / total,
+        }));
     }
     pairs.sort_by(|a, b| b.share.total_cmp(&a.share));
     pairs.truncate(most);
@@ -135,14 +150,23 @@ impl Cover {
     /// Logits (h, w).
     fn new(logits: &Tensor, size: Geometry) -> Result<Self> {
         let x = bilinear(&logits.unsqueeze(0)?.unsqueeze(0)?, size.padded)?;
-        let x = x.narrow(2, 0, size.valid.0)?.narrow(3, 0, size.valid.1)?.contiguous()?;
+        let x = x
+            .narrow(2, 0, size.valid.0)?
+            .narrow(3, 0, size.valid.1)?
+            .contiguous()?;
         let values: Vec<f32> = bilinear(&x, size.original)?.flatten_all()?.to_vec1()?;
         let (height, width) = size.original;
         let mask = Mask::new(width, height, |pixel| values[pixel] > 0.0);
         let inside = values.iter().filter(|logit| **logit > 0.0);
-        let sum: f64 = inside.map(|&logit| 1.0 / (1.0 + f64::from(-logit).exp())).sum();
+        let sum: f64 = inside
+            .map(|&logit| 1.0 / (1.0 + f64::from(-logit).exp()))
+            .sum();
         const EPS: f64 = 1e-6; // of the original, against a division by 0
         let bounds = mask.bounds().unwrap_or([0; 4]).map(|side| side as f32);
-        Ok(Self { certainty: (sum / (mask.area() as f64 + EPS)) as f32, bounds, mask })
+        Ok(Self {
+            certainty: (sum / (mask.area() as f64 + EPS)) as f32,
+            bounds,
+            mask,
+        })
     }
 }

@@ -42,7 +42,10 @@ impl Mask2FormerDetector {
 
     /// The same with another size: its longer and its shorter side.
     pub fn fitting(self, longer: usize, shorter: usize) -> Self {
-        Self { fit: (longer, shorter), ..self }
+        Self {
+            fit: (longer, shorter),
+            ..self
+        }
     }
 
     /// Number of classes that it knows.
@@ -55,8 +58,17 @@ impl Mask2FormerDetector {
     /// # Errors
     /// The network fails.
     pub fn detect_pixels(&self, pixels: &Tensor, size: Geometry) -> Result<Vec<Vec<Object>>> {
-        let found = self.model.forward(&pixels.to_device(self.model.device())?)?;
-        let one = |i: usize| instances(&found.class_logits.get(i)?, &found.mask_logits.get(i)?, size, MOST);
+        let found = self
+            .model
+            .forward(&pixels.to_device(self.model.device())?)?;
+        let one = |i: usize| {
+            instances(
+                &found.class_logits.get(i)?,
+                &found.mask_logits.get(i)?,
+                size,
+                MOST,
+            )
+        };
         (0..pixels.dim(0)?).map(one).collect()
     }
 
@@ -70,28 +82,42 @@ impl Mask2FormerDetector {
     }
 }
 
-/// A resized picture as the network reads it: with a grey border to the right and below that makes its sides multiples of
-/// 32, normalised. (1, 3, H, W), and (H, W).
+/// A resized picture as the network reads it: with a grey border to the right and below that makes
+/// its sides multiples of 32, normalised. (1, 3, H, W), and (H, W).
 ///
 /// # Errors
 /// The tensor library fails.
 pub fn framed(resized: &Image) -> Result<(Tensor, (usize, usize))> {
-    let (width, height) = (resized.width().next_multiple_of(STRIDE), resized.height().next_multiple_of(STRIDE));
+    let (width, height) = (
+        resized.width().next_multiple_of(STRIDE),
+        resized.height().next_multiple_of(STRIDE),
+    );
     let mut pixels = vec![GREY; 3 * width * height];
-    let rows = pixels.chunks_exact_mut(3 * width).zip(resized.pixels().chunks_exact(3 * resized.width()));
+    let rows = pixels
+        .chunks_exact_mut(3 * width)
+        .zip(resized.pixels().chunks_exact(3 * resized.width()));
     rows.for_each(|(to, from)| to[..from.len()].copy_from_slice(from));
     let planes = Image::new(width, height, pixels).to_chw(MEAN, STD);
-    Ok((Tensor::from_vec(planes, (1, 3, height, width), &candle_core::Device::Cpu)?, (height, width)))
+    Ok((
+        Tensor::from_vec(planes, (1, 3, height, width), &candle_core::Device::Cpu)?,
+        (height, width),
+    ))
 }
 
 impl Detector for Mask2FormerDetector {
     fn detect(&self, images: &[Image]) -> Result<Vec<Vec<Object>>> {
-        if images.iter().any(|image| image.width() == 0 || image.height() == 0) {
+        if images
+            .iter()
+            .any(|image| image.width() == 0 || image.height() == 0)
+        {
             return Err(Error::input("a picture without pixels"));
         }
         let mut found = Vec::with_capacity(images.len());
         let size_of = |image: &Image| (image.width(), image.height());
-        for same in images.chunk_by(|a, b| size_of(a) == size_of(b)).flat_map(|same| same.chunks(TOGETHER)) {
+        for same in images
+            .chunk_by(|a, b| size_of(a) == size_of(b))
+            .flat_map(|same| same.chunks(TOGETHER))
+        {
             let resized: Vec<Image> = same.iter().map(|image| self.fit(image)).collect();
             let framed = resized.iter().map(framed).collect::<Result<Vec<_>>>()?;
             let size = Geometry {

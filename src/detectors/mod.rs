@@ -1,5 +1,5 @@
-//! Pictures to objects: what stands where, what colour it has, whether it is there at all. Evaluations read them; no search
-//! does.
+//! Pictures to objects: what stands where, what colour it has, whether it is there at all.
+//! Evaluations read them; no search does.
 
 use crate::{
     Result,
@@ -49,7 +49,8 @@ pub trait ColourNamer: Send + Sync {
 
 /// Answers questions about pictures.
 pub trait Answerer: Send + Sync {
-    /// For each picture the answers to its own questions, `questions[i]` about `images[i]`: 1 is yes, 0 is no.
+    /// For each picture the answers to its own questions, `questions[i]` about `images[i]`: 1 is
+    /// yes, 0 is no.
     ///
     /// # Errors
     /// The network fails.

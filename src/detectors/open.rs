@@ -27,7 +27,8 @@ struct Processor {
 }
 
 impl Processor {
-    /// The longer and the shorter edge that pictures are fitted into. (There are fixed sizes and single numbers, too.)
+    /// The longer and the shorter edge that pictures are fitted into. (There are fixed sizes and
+    /// single numbers, too.)
     fn edges(&self) -> Option<(usize, usize)> {
         let edge = |name: &str| usize::try_from(self.size.get(name)?.as_u64()?).ok();
         let (longest, shortest) = (edge("longest_edge")?, edge("shortest_edge")?);
@@ -37,19 +38,29 @@ impl Processor {
 
 /// The folder that a path is or lies in.
 fn beside(path: &Path) -> Folder {
-    let folder = if path.is_dir() { Some(path) } else { path.parent() };
-    let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = if path.is_dir() {
+        Some(path)
+    } else {
+        path.parent()
+    };
+    let folder = folder
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     Folder::Disk(folder.to_owned())
 }
 
-/// Whether a `config.json` is of a Mask2Former: in a folder of many downloads it may be of any model.
+/// Whether a `config.json` is of a Mask2Former: in a folder of many downloads it may be of any
+/// model.
 fn is_of_mask2former(config: &Blob) -> bool {
-    config.json::<Value>().is_ok_and(|config| config["model_type"] == "mask2former")
+    config
+        .json::<Value>()
+        .is_ok_and(|config| config["model_type"] == "mask2former")
 }
 
-/// A Mask2Former: a folder of Hugging Face, or a checkpoint of mmdetection, for which the numbers of heads are those of the
-/// released Swin-S unless the `config.json` of one lies beside it. A `preprocessor_config.json` there says how large pictures are
-/// made by its edges; otherwise they are fitted into 1333 x 800, as GenEval has it.
+/// A Mask2Former: a folder of Hugging Face, or a checkpoint of mmdetection, for which the numbers
+/// of heads are those of the released Swin-S unless the `config.json` of one lies beside it. A
+/// `preprocessor_config.json` there says how large pictures are made by its edges; otherwise they
+/// are fitted into 1333 x 800, as GenEval has it.
 ///
 /// # Errors
 /// Something is missing or damaged, or is no Mask2Former with a Swin.
@@ -57,9 +68,15 @@ pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> 
     let folder = beside(path);
     let file = hub::open(Location::from(path), &["state_dict"])?;
     let renamed = MmdetNames::fit(file.as_ref());
-    let config = folder.file("config.json").filter(|file| !renamed || is_of_mask2former(file));
+    let config = folder
+        .file("config.json")
+        .filter(|file| !renamed || is_of_mask2former(file));
     let config = config.map(|file| file.json::<Config>()).transpose()?;
-    let file = if renamed { Arc::new(MmdetNames::new(file)) } else { file };
+    let file = if renamed {
+        Arc::new(MmdetNames::new(file))
+    } else {
+        file
+    };
     let weights = Weights::new(file, DType::F32, device);
     if !weights.has("model.transformer_module.queries_features.weight") {
         return Err(Error::file(path, "is no Mask2Former")
@@ -67,15 +84,18 @@ pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> 
     }
     let model = Mask2Former::load(&weights, &config.unwrap_or_default())?;
     let detector = Mask2FormerDetector::new(model);
-    let processor = folder.file("preprocessor_config.json").map(|file| file.json::<Processor>()).transpose()?;
+    let processor = folder
+        .file("preprocessor_config.json")
+        .map(|file| file.json::<Processor>())
+        .transpose()?;
     Ok(match processor.and_then(|processor| processor.edges()) {
         Some((longest, shortest)) => detector.fitting(longest, shortest),
         None => detector,
     })
 }
 
-/// A CLIP that names colours and compares: a folder of Hugging Face with `config.json`, `model.safetensors` and
-/// `tokenizer.json`.
+/// A CLIP that names colours and compares: a folder of Hugging Face with `config.json`,
+/// `model.safetensors` and `tokenizer.json`.
 ///
 /// # Errors
 /// Something is missing or damaged, or is no CLIP.
@@ -93,22 +113,35 @@ struct BlipConfig {
     vision_heads: Option<usize>,
 }
 
-/// A BLIP that answers questions: `model_base_vqa_capfilt_large.pth`, or a folder with one such file. Heads are those of the
-/// released model unless `med_config.json` and `config.json` beside it say something else. `vocabulary` is the `vocab.txt`
-/// of bert-base-uncased.
+/// A BLIP that answers questions: `model_base_vqa_capfilt_large.pth`, or a folder with one such
+/// file. Heads are those of the released model unless `med_config.json` and `config.json` beside it
+/// say something else. `vocabulary` is the `vocab.txt` of bert-base-uncased.
 ///
 /// # Errors
 /// Something is missing or damaged, or is no BLIP that answers questions.
 pub fn blip_vqa(path: &Path, vocabulary: &Path, device: &Device) -> Result<BlipAnswers> {
     let folder = beside(path);
-    let weights = Weights::new(hub::open(Location::from(path), &["model"])?, DType::F32, device);
+    let weights = Weights::new(
+        hub::open(Location::from(path), &["model"])?,
+        DType::F32,
+        device,
+    );
     if !weights.has("text_decoder.bert.embeddings.word_embeddings.weight") {
         return Err(Error::file(path, "is no BLIP that answers questions")
             .with_hint("give `model_base_vqa_capfilt_large.pth`; `ttsvar models` says where it is published"));
     }
-    let text = folder.file("med_config.json").map(|file| file.json::<TextConfig>()).transpose()?;
-    let config = folder.file("config.json").map(|file| file.json::<BlipConfig>()).transpose()?;
+    let text = folder
+        .file("med_config.json")
+        .map(|file| file.json::<TextConfig>())
+        .transpose()?;
+    let config = folder
+        .file("config.json")
+        .map(|file| file.json::<BlipConfig>())
+        .transpose()?;
     let heads = config.and_then(|config| config.vision_heads);
     let model = BlipVqa::load(&weights, &text.unwrap_or_default(), heads)?;
-    BlipAnswers::new(model, WordPieceTokenizer::open(&Blob::Disk(vocabulary.to_owned()))?)
+    BlipAnswers::new(
+        model,
+        WordPieceTokenizer::open(&Blob::Disk(vocabulary.to_owned()))?,
+    )
 }

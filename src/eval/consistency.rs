@@ -1,5 +1,5 @@
-//! How much the score of an unfinished image says about the score of the finished one, scale by scale: what resampling
-//! lives on (paper, section 3.3).
+//! How much the score of an unfinished image says about the score of the finished one, scale by
+//! scale: what resampling lives on (paper, section 3.3).
 
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +35,8 @@ pub struct Consistency {
     pub scale: usize,
     /// Pearson's correlation over all rows of all prompts.
     pub over_all: Option<f64>,
-    /// The same after the mean of its prompt was subtracted from each score: what a choice among the rows of one prompt can
-    /// use.
+    /// The same after the mean of its prompt was subtracted from each score: what a choice among
+    /// the rows of one prompt can use.
     pub within_prompts: Option<f64>,
 }
 
@@ -46,8 +46,8 @@ const ROWS: usize = 8;
 /// Name of the file with a line for every row.
 const PATHS: &str = "paths.jsonl";
 
-/// Follows the rows of the first `wanted` prompts of an evaluation, one prompt after the other; what the folder knows
-/// already is read from there. `done` hears of every prompt.
+/// Follows the rows of the first `wanted` prompts of an evaluation, one prompt after the other;
+/// what the folder knows already is read from there. `done` hears of every prompt.
 ///
 /// # Errors
 /// Whatever painting and scoring fail with, or the folder cannot be written to.
@@ -58,12 +58,27 @@ pub fn measure(
     mut done: impl FnMut(),
 ) -> Result<Vec<Path>> {
     let file = folder.join(PATHS);
-    let mut all: Vec<Path> = if wanted == 0 { vec![] } else { read_lines(&file)? };
+    let mut all: Vec<Path> = if wanted == 0 {
+        vec![]
+    } else {
+        read_lines(&file)?
+    };
     all.retain(|path| path.case < wanted);
     for (case, of) in evaluation.suite.cases().iter().enumerate().take(wanted) {
         let seed = evaluation.seed_of(case, 0);
-        if all.iter().filter(|path| path.case == case && path.seed == seed).count() < ROWS {
-            let new = paths(evaluation.search, &Prompt::from(of.prompt.as_str()), ROWS, case, seed)?;
+        if all
+            .iter()
+            .filter(|path| path.case == case && path.seed == seed)
+            .count()
+            < ROWS
+        {
+            let new = paths(
+                evaluation.search,
+                &Prompt::from(of.prompt.as_str()),
+                ROWS,
+                case,
+                seed,
+            )?;
             append_lines(&file, &new)?;
             all.extend(new);
         }
@@ -78,8 +93,18 @@ pub fn measure(
 ///
 /// # Errors
 /// Whatever painting and scoring fail with.
-pub fn paths(search: &Search, prompt: &Prompt, rows: usize, case: usize, seed: u64) -> Result<Vec<Path>> {
-    let mut looks = Looks { search, prompt, scores: vec![] };
+pub fn paths(
+    search: &Search,
+    prompt: &Prompt,
+    rows: usize,
+    case: usize,
+    seed: u64,
+) -> Result<Vec<Path>> {
+    let mut looks = Looks {
+        search,
+        prompt,
+        scores: vec![],
+    };
     let plan = Plan::best_of_n(search.pipeline.scales().len(), rows)?;
     run(search, prompt, &plan, seed, &mut looks)?;
     // Several scorers are brought to the common scale of the finished images.
@@ -88,8 +113,17 @@ pub fn paths(search: &Search, prompt: &Prompt, rows: usize, case: usize, seed: u
     if let Some(finished) = looks.scores.last() {
         blend.mix(last, finished);
     }
-    let scores: Vec<Vec<f32>> = looks.scores.iter().map(|parts| blend.mix(last, parts)).collect(); // [scale][row]
-    let path = |row| Path { case, seed, row, scores: scores.iter().map(|of_scale| of_scale[row]).collect() };
+    let scores: Vec<Vec<f32>> = looks
+        .scores
+        .iter()
+        .map(|parts| blend.mix(last, parts))
+        .collect(); // [scale][row]
+    let path = |row| Path {
+        case,
+        seed,
+        row,
+        scores: scores.iter().map(|of_scale| of_scale[row]).collect(),
+    };
     Ok((0..rows).map(path).collect())
 }
 
@@ -104,7 +138,8 @@ struct Looks<'a> {
 impl Listener for Looks<'_> {
     fn on(&mut self, event: &Event<'_>) -> Result<()> {
         if let Event::Decoded { images, .. } = event {
-            self.scores.push(self.search.scores(&self.prompt.text, images)?);
+            self.scores
+                .push(self.search.scores(&self.prompt.text, images)?);
         }
         Ok(())
     }
@@ -116,14 +151,29 @@ impl Listener for Looks<'_> {
 
 /// The correlations of all scales.
 pub fn consistency(paths: &[Path]) -> Vec<Consistency> {
-    let scales = paths.iter().map(|path| path.scores.len()).min().unwrap_or(0);
-    let at = |path: &Path, scale: usize| (f64::from(path.scores[scale]), f64::from(path.scores[scales - 1]));
+    let scales = paths
+        .iter()
+        .map(|path| path.scores.len())
+        .min()
+        .unwrap_or(0);
+    let at = |path: &Path, scale: usize| {
+        (
+            f64::from(path.scores[scale]),
+            f64::from(path.scores[scales - 1]),
+        )
+    };
     let one = |scale| {
         let pairs: Vec<(f64, f64)> = paths.iter().map(|path| at(path, scale)).collect();
         let centred: Vec<(f64, f64)> = groups(paths)
-            .flat_map(|group| centred(&group.iter().map(|path| at(path, scale)).collect::<Vec<_>>()))
+            .flat_map(|group| {
+                centred(&group.iter().map(|path| at(path, scale)).collect::<Vec<_>>())
+            })
             .collect();
-        Consistency { scale, over_all: correlation(&pairs), within_prompts: correlation(&centred) }
+        Consistency {
+            scale,
+            over_all: correlation(&pairs),
+            within_prompts: correlation(&centred),
+        }
     };
     (0..scales).map(one).collect()
 }
@@ -145,10 +195,18 @@ mod tests {
 
     #[test]
     fn scores_that_are_no_numbers_come_back() {
-        let path = Path { case: 0, seed: 1, row: 2, scores: vec![0.5, f32::NAN, f32::NEG_INFINITY] };
+        let path = Path {
+            case: 0,
+            seed: 1,
+            row: 2,
+            scores: vec![0.5, f32::NAN, f32::NEG_INFINITY],
+        };
         let line = serde_json::to_string(&path).unwrap();
         assert!(line.contains(r#"[0.5,"nan","-inf"]"#), "{line}");
-        assert_eq!(serde_json::to_string(&serde_json::from_str::<Path>(&line).unwrap()).unwrap(), line);
+        assert_eq!(
+            serde_json::to_string(&serde_json::from_str::<Path>(&line).unwrap()).unwrap(),
+            line
+        );
     }
 
     #[test]
@@ -156,10 +214,17 @@ mod tests {
         // The first scale knows the prompt's level only, the second everything.
         let path = |case: usize, row: usize, noise: f32| {
             let level = case as f32 * 10.0;
-            Path { case, seed: 0, row, scores: vec![level + noise, level + row as f32, level + row as f32] }
+            Path {
+                case,
+                seed: 0,
+                row,
+                scores: vec![level + noise, level + row as f32, level + row as f32],
+            }
         };
         let all: Vec<Path> = (0..6)
-            .flat_map(|case| [(0, 0.1), (1, -0.1), (2, 0.1)].map(|(row, noise)| path(case, row, noise)))
+            .flat_map(|case| {
+                [(0, 0.1), (1, -0.1), (2, 0.1)].map(|(row, noise)| path(case, row, noise))
+            })
             .collect();
         let found = consistency(&all);
         assert!(found[0].over_all.unwrap() > 0.9 && found[0].within_prompts.unwrap().abs() < 0.1);

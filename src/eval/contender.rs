@@ -21,20 +21,26 @@ pub struct Contender {
 }
 
 impl Contender {
-    /// Every method at every size for a model of `scales` scales, in the order given. Raw sampling has one size only and
-    /// comes once, whatever the sizes are.
+    /// Every method at every size for a model of `scales` scales, in the order given. Raw sampling
+    /// has one size only and comes once, whatever the sizes are.
     ///
     /// # Errors
     /// [`Error::Input`] when there is no method or no size, or one of them is named twice.
     pub fn grid(methods: &[Method], sizes: &[usize], scales: usize) -> Result<Vec<Self>> {
         if methods.is_empty() || sizes.is_empty() {
-            return Err(Error::input("an evaluation needs at least one method and one N"));
+            return Err(Error::input(
+                "an evaluation needs at least one method and one N",
+            ));
         }
         let mut all = vec![];
         for &method in methods {
             let sizes = if method == Method::Raw { &[1] } else { sizes };
             for &n in sizes {
-                all.push(Self { method: method.to_string(), n, plan: method.plan(scales, n)? });
+                all.push(Self {
+                    method: method.to_string(),
+                    n,
+                    plan: method.plan(scales, n)?,
+                });
             }
         }
         check_names(&all)?;
@@ -59,7 +65,8 @@ impl fmt::Display for Contender {
 pub(super) fn check_names(all: &[Contender]) -> Result<()> {
     for (i, one) in all.iter().enumerate() {
         if all[..i].iter().any(|other| other.is(&one.method, one.n)) {
-            return Err(Error::input(format!("`{one}` is there twice")).with_hint("name every method and every N once"));
+            return Err(Error::input(format!("`{one}` is there twice"))
+                .with_hint("name every method and every N once"));
         }
     }
     Ok(())

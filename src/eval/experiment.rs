@@ -84,14 +84,19 @@ impl Experiment {
     pub fn read(path: &Path, scales: usize) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(Error::io(path))?;
         Self::from_toml(&text, scales).map_err(|error| {
-            let hint = error.hint().unwrap_or("see the files in `experiments/`").to_owned();
+            let hint = error
+                .hint()
+                .unwrap_or("see the files in `experiments/`")
+                .to_owned();
             Error::file(path, error.to_string()).with_hint(hint)
         })
     }
 
     fn from_toml(text: &str, scales: usize) -> Result<Self> {
         let file: ExperimentFile = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            let line = error.span().map_or(1, |span| {
+                1 + text[..span.start.min(text.len())].matches('\n').count()
+            });
             Error::input(format!("line {line}: {}", error.message()))
         })?;
         let mut contenders = vec![];
@@ -102,8 +107,20 @@ impl Experiment {
             return Err(Error::input("an experiment without a contender"));
         }
         check_names(&contenders)?;
-        let ExperimentFile { title, prompts, samples, consistency, .. } = file;
-        Ok(Self { title, prompts, samples, consistency, contenders })
+        let ExperimentFile {
+            title,
+            prompts,
+            samples,
+            consistency,
+            ..
+        } = file;
+        Ok(Self {
+            title,
+            prompts,
+            samples,
+            consistency,
+            contenders,
+        })
     }
 }
 
@@ -116,17 +133,36 @@ impl ContenderFile {
             }
             Sizes::Several(sizes) => sizes.clone(),
         };
-        let Self { features, potential, lambda, draw, .. } = self;
-        let choices = Choices { features, potential, lambda, draw };
+        let Self {
+            features,
+            potential,
+            lambda,
+            draw,
+            ..
+        } = self;
+        let choices = Choices {
+            features,
+            potential,
+            lambda,
+            draw,
+        };
         for n in sizes {
             let plan = match (self.method, &self.plan) {
                 (Some(method), None) => method.plan(scales, n)?.with(choices)?,
                 (None, Some(plan)) => plan.clone().with(choices)?,
-                _ => return Err(Error::input("a contender has either a `method` or a `plan`")),
+                _ => {
+                    return Err(Error::input(
+                        "a contender has either a `method` or a `plan`",
+                    ));
+                }
             };
             plan.check(scales)?;
-            let method = self.name.clone().or(self.method.map(|method| method.to_string()));
-            let method = method.ok_or_else(|| Error::input("a contender with a `plan` needs a `name`"))?;
+            let method = self
+                .name
+                .clone()
+                .or(self.method.map(|method| method.to_string()));
+            let method =
+                method.ok_or_else(|| Error::input("a contender with a `plan` needs a `name`"))?;
             all.push(Contender { method, n, plan });
         }
         Ok(())
@@ -145,7 +181,15 @@ mod tests {
             [[contender]]\nname = 'own'\nn = 1\nplan = { start = 2, stage = [{ scale = 1, width = 1, select = { top = 1 } }] }\n";
         let read = Experiment::from_toml(text, 7).unwrap();
         let names: Vec<String> = read.contenders.iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["best-of-n, N = 1", "best-of-n, N = 2", "even, N = 1", "own, N = 1"]);
+        assert_eq!(
+            names,
+            [
+                "best-of-n, N = 1",
+                "best-of-n, N = 2",
+                "even, N = 1",
+                "own, N = 1"
+            ]
+        );
         assert!(read.contenders[2].plan.to_toml().contains("lambda = 0"));
     }
 
@@ -157,6 +201,9 @@ mod tests {
         assert!(fails(&format!("{head}n = 1\nmethod = 'fastest'\n")).contains("line 6"));
         assert!(fails(&format!("{head}n = [2, 2]\nmethod = 'tts-var'\n")).contains("twice"));
         assert!(fails(&format!("{head}n = []\nmethod = 'tts-var'\n")).contains("empty list"));
-        assert!(fails("title = 't'\nprompts = 6\nsamples = 1\ncontender = []\n").contains("without a contender"));
+        assert!(
+            fails("title = 't'\nprompts = 6\nsamples = 1\ncontender = []\n")
+                .contains("without a contender")
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Prompt sets with judges, and what methods reach on them.
 //!
-//! A [`Suite`] is a set of prompts and a judge that no search ever sees. The scenes of the demo world are the suite that
-//! needs no downloads.
+//! A [`Suite`] is a set of prompts and a judge that no search ever sees. The scenes of the demo
+//! world are the suite that needs no downloads.
 
 pub mod consistency;
 pub mod contender;
@@ -65,13 +65,19 @@ pub trait Suite: Send + Sync {
     /// An image cannot be judged at all.
     fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>>;
 
-    /// Judges images of several prompts at once: `images[i]` was painted for the prompt `cases()[cases[i]]`. Suites with
-    /// networks that take many images faster than one do better than this.
+    /// Judges images of several prompts at once: `images[i]` was painted for the prompt
+    /// `cases()[cases[i]]`. Suites with networks that take many images faster than one do better
+    /// than this.
     ///
     /// # Errors
     /// As [`Suite::judge`].
     fn judge_together(&self, cases: &[usize], images: &[Image]) -> Result<Vec<Verdict>> {
         let one = |(case, image): (&usize, &Image)| self.judge(*case, std::slice::from_ref(image));
-        Ok(cases.iter().zip(images).map(one).collect::<Result<Vec<_>>>()?.concat())
+        Ok(cases
+            .iter()
+            .zip(images)
+            .map(one)
+            .collect::<Result<Vec<_>>>()?
+            .concat())
     }
 }

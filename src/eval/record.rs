@@ -1,4 +1,5 @@
-//! What is kept of every image of an evaluation: one line of JSON, written as soon as the image has been judged.
+//! What is kept of every image of an evaluation: one line of JSON, written as soon as the image has
+//! been judged.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -28,7 +29,11 @@ pub struct Record {
     /// Why.
     pub reason: String,
     /// What the search's own scorer thought of it, if a search painted it.
-    #[serde(default, with = "number::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "number::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub score: Option<f32>,
     /// What it took.
     pub cost: Spent,
@@ -85,7 +90,12 @@ impl Record {
     }
 
     /// The record of a picture that was made elsewhere: nobody knows its seed and what it took.
-    pub(super) fn shown((case, of): (usize, &Case), sample: usize, contender: &Contender, verdict: Verdict) -> Self {
+    pub(super) fn shown(
+        (case, of): (usize, &Case),
+        sample: usize,
+        contender: &Contender,
+        verdict: Verdict,
+    ) -> Self {
         Self {
             case,
             task: of.task.to_owned(),
@@ -113,11 +123,19 @@ impl Spent {
                 *sum += *part;
             }
         }
-        sum.parts().into_iter().for_each(|part| *part /= if count == 0.0 { 1.0 } else { count });
+        sum.parts()
+            .into_iter()
+            .for_each(|part| *part /= if count == 0.0 { 1.0 } else { count });
         sum
     }
 
     fn parts(&mut self) -> [&mut f64; 5] {
-        [&mut self.images, &mut self.flops, &mut self.decodes, &mut self.readings, &mut self.seconds]
+        [
+            &mut self.images,
+            &mut self.flops,
+            &mut self.decodes,
+            &mut self.readings,
+            &mut self.seconds,
+        ]
     }
 }

@@ -29,8 +29,17 @@ const TOGETHER: usize = 8;
 
 /// What is said of a folder with pictures that are no PNG files.
 pub fn other_pictures(folder: &Path) -> Option<String> {
-    let count = fs::read_dir(folder).ok()?.flatten().filter(|entry| is_other_picture(&entry.path())).count();
-    (count > 0).then(|| format!("{}: left out since only PNG files are read: {count}", folder.display()))
+    let count = fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .filter(|entry| is_other_picture(&entry.path()))
+        .count();
+    (count > 0).then(|| {
+        format!(
+            "{}: left out since only PNG files are read: {count}",
+            folder.display()
+        )
+    })
 }
 
 /// What stands in tables for whoever made the pictures.
@@ -38,11 +47,15 @@ pub fn other_pictures(folder: &Path) -> Option<String> {
 /// # Errors
 /// Never; plans are checked.
 pub fn contender(name: &str) -> Result<Contender> {
-    Ok(Contender { method: name.to_owned(), n: 1, plan: Plan::best_of_n(1, 1)? })
+    Ok(Contender {
+        method: name.to_owned(),
+        n: 1,
+        plan: Plan::best_of_n(1, 1)?,
+    })
 }
 
-/// Judges the pictures of a contender that `known` does not hold, some at a time. `keep` gets each record as soon as it is
-/// there; `lost` hears of files that are no pictures.
+/// Judges the pictures of a contender that `known` does not hold, some at a time. `keep` gets each
+/// record as soon as it is there; `lost` hears of files that are no pictures.
 ///
 /// # Errors
 /// Whatever judging and keeping fail with.
@@ -54,9 +67,15 @@ pub fn judge(
     mut keep: impl FnMut(Record) -> Result<()>,
     mut lost: impl FnMut(&Path, &Error),
 ) -> Result<()> {
-    let done: HashSet<_> =
-        known.iter().filter(|r| contender.is(&r.method, r.n)).map(|record| (record.case, record.sample)).collect();
-    let open: Vec<&Shown> = shown.iter().filter(|one| !done.contains(&(one.case, one.sample))).collect();
+    let done: HashSet<_> = known
+        .iter()
+        .filter(|r| contender.is(&r.method, r.n))
+        .map(|record| (record.case, record.sample))
+        .collect();
+    let open: Vec<&Shown> = shown
+        .iter()
+        .filter(|one| !done.contains(&(one.case, one.sample)))
+        .collect();
     for some in open.chunks(TOGETHER) {
         let (mut read, mut images) = (vec![], vec![]);
         for one in some {
@@ -73,7 +92,12 @@ pub fn judge(
         }
         let cases: Vec<usize> = read.iter().map(|one| one.case).collect();
         for (one, verdict) in read.iter().zip(suite.judge_together(&cases, &images)?) {
-            keep(Record::shown((one.case, &suite.cases()[one.case]), one.sample, contender, verdict))?;
+            keep(Record::shown(
+                (one.case, &suite.cases()[one.case]),
+                one.sample,
+                contender,
+                verdict,
+            ))?;
         }
     }
     Ok(())

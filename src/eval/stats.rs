@@ -9,31 +9,45 @@ const ROUNDS: usize = 2000;
 /// The two ends of a 95 % interval.
 pub type Interval = (f64, f64);
 
-/// What every contender reached with every try: `scores[case][sample]`, tries that are missing left out.
+/// What every contender reached with every try: `scores[case][sample]`, tries that are missing left
+/// out.
 pub(super) type Scores = Vec<Vec<f64>>;
 
-/// Means over tasks of the results of several contenders, each computed anew for many resamplings of the same tries.
+/// Means over tasks of the results of several contenders, each computed anew for many resamplings
+/// of the same tries.
 pub(super) struct Bootstrap {
     /// For each round, the overall result of each contender.
     rounds: Vec<Vec<f64>>,
 }
 
 impl Bootstrap {
-    /// Prompts are drawn with replacement within their task, then tries within each prompt; all contenders are seen on the
-    /// same draws, so that differences between them are paired.
+    /// Prompts are drawn with replacement within their task, then tries within each prompt; all
+    /// contenders are seen on the same draws, so that differences between them are paired.
     pub(super) fn new(cases: &[Case], tasks: &[&str], contenders: &[Scores]) -> Self {
-        let of_task = |task: &&str| (0..cases.len()).filter(|&case| cases[case].task == *task).collect();
+        let of_task = |task: &&str| {
+            (0..cases.len())
+                .filter(|&case| cases[case].task == *task)
+                .collect()
+        };
         let groups: Vec<Vec<usize>> = tasks.iter().map(of_task).collect();
         let round = |round| {
             let mut stream = Stream::bootstrap(round);
-            let drawn: Vec<Vec<(usize, u64)>> = groups.iter().map(|group| resampled(group, &mut stream)).collect();
-            contenders.iter().map(|scores| overall(&drawn, scores)).collect()
+            let drawn: Vec<Vec<(usize, u64)>> = groups
+                .iter()
+                .map(|group| resampled(group, &mut stream))
+                .collect();
+            contenders
+                .iter()
+                .map(|scores| overall(&drawn, scores))
+                .collect()
         };
-        Self { rounds: (0..ROUNDS).map(round).collect() }
+        Self {
+            rounds: (0..ROUNDS).map(round).collect(),
+        }
     }
 
-    /// The interval of some number that is computed from the overall results of a round; rounds without one count
-    /// nothing.
+    /// The interval of some number that is computed from the overall results of a round; rounds
+    /// without one count nothing.
     pub(super) fn interval(&self, of: impl Fn(&[f64]) -> Option<f64>) -> Option<Interval> {
         let mut values: Vec<f64> = self.rounds.iter().filter_map(|round| of(round)).collect();
         values.retain(|value| value.is_finite());
@@ -43,15 +57,25 @@ impl Bootstrap {
     }
 }
 
-/// As many members of a group as it has, drawn with replacement, each with a key that its tries are drawn by.
+/// As many members of a group as it has, drawn with replacement, each with a key that its tries are
+/// drawn by.
 fn resampled(group: &[usize], stream: &mut Stream) -> Vec<(usize, u64)> {
-    group.iter().map(|_| (group[stream.below(group.len())], stream.seed())).collect()
+    group
+        .iter()
+        .map(|_| (group[stream.below(group.len())], stream.seed()))
+        .collect()
 }
 
-/// The mean over tasks of the mean over drawn prompts; tasks of which nothing is known are left out.
+/// The mean over tasks of the mean over drawn prompts; tasks of which nothing is known are left
+/// out.
 fn overall(drawn: &[Vec<(usize, u64)>], scores: &Scores) -> f64 {
-    let tasks =
-        drawn.iter().filter_map(|cases| mean(cases.iter().filter_map(|&(case, key)| drawn_mean(&scores[case], key))));
+    let tasks = drawn.iter().filter_map(|cases| {
+        mean(
+            cases
+                .iter()
+                .filter_map(|&(case, key)| drawn_mean(&scores[case], key)),
+        )
+    });
     mean(tasks).unwrap_or(f64::NAN)
 }
 
@@ -59,14 +83,18 @@ fn overall(drawn: &[Vec<(usize, u64)>], scores: &Scores) -> f64 {
 fn drawn_mean(tries: &[f64], mut key: u64) -> Option<f64> {
     let count = tries.len() as u64;
     mean(tries.iter().map(|_| {
-        key = key.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f); // Knuth's 64-bit LCG
+        key = key
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(0x1405_7b7e_f767_814f); // Knuth's 64-bit LCG
         tries[((key >> 33) % count) as usize]
     }))
 }
 
 /// The mean of numbers; none of nothing.
 pub fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
-    let (sum, count) = values.into_iter().fold((0.0, 0u64), |(sum, count), value| (sum + value, count + 1));
+    let (sum, count) = values
+        .into_iter()
+        .fold((0.0, 0u64), |(sum, count), value| (sum + value, count + 1));
     (count > 0).then(|| sum / count as f64)
 }
 
@@ -82,13 +110,18 @@ fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
 pub fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
     let centre_x = mean(pairs.iter().map(|pair| pair.0))?;
     let centre_y = mean(pairs.iter().map(|pair| pair.1))?;
-    let sum = |of: &dyn Fn(f64, f64) -> f64| pairs.iter().map(|&(x, y)| of(x - centre_x, y - centre_y)).sum::<f64>();
+    let sum = |of: &dyn Fn(f64, f64) -> f64| {
+        pairs
+            .iter()
+            .map(|&(x, y)| of(x - centre_x, y - centre_y))
+            .sum::<f64>()
+    };
     let spread = (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt();
     (spread > 0.0).then(|| sum(&|x, y| x * y) / spread)
 }
 
-/// The height at `x` of the broken line through `points`, which are sorted by x; `x` and the points' are compared by
-/// their logarithms. None outside of the points.
+/// The height at `x` of the broken line through `points`, which are sorted by x; `x` and the
+/// points' are compared by their logarithms. None outside of the points.
 pub fn on_line(points: &[(f64, f64)], x: f64) -> Option<f64> {
     let after = points.iter().position(|point| point.0 >= x)?;
     let (right, left) = (points[after], points[after.checked_sub(1).unwrap_or(after)]);
@@ -108,13 +141,20 @@ mod tests {
 
     fn cases(count: usize) -> Vec<Case> {
         let task = |i| if i % 2 == 0 { "even" } else { "odd" };
-        (0..count).map(|i| Case { task: task(i), prompt: String::new() }).collect()
+        (0..count)
+            .map(|i| Case {
+                task: task(i),
+                prompt: String::new(),
+            })
+            .collect()
     }
 
     #[test]
     fn an_interval_holds_the_mean_and_shrinks_with_more_prompts() {
         let width = |count: usize| {
-            let scores: Scores = (0..count).map(|i| vec![f64::from(u8::from(i % 3 == 0)); 2]).collect();
+            let scores: Scores = (0..count)
+                .map(|i| vec![f64::from(u8::from(i % 3 == 0)); 2])
+                .collect();
             let (low, high) = Bootstrap::new(&cases(count), &["even", "odd"], &[scores])
                 .interval(|overall| Some(overall[0]))
                 .unwrap();
@@ -128,7 +168,8 @@ mod tests {
     fn differences_are_paired() {
         let low: Scores = (0..40).map(|i| vec![f64::from(i % 5) / 10.0]).collect();
         let high: Scores = low.iter().map(|tries| vec![tries[0] + 0.25]).collect();
-        let gain = Bootstrap::new(&cases(40), &["even", "odd"], &[low, high]).interval(|all| Some(all[1] - all[0]));
+        let gain = Bootstrap::new(&cases(40), &["even", "odd"], &[low, high])
+            .interval(|all| Some(all[1] - all[0]));
         let (a, b) = gain.unwrap();
         assert!((a - 0.25).abs() < 1e-9 && (b - 0.25).abs() < 1e-9);
     }
@@ -137,8 +178,18 @@ mod tests {
     fn a_line_is_read_between_its_points_only() {
         let points = [(1.0, 0.2), (4.0, 0.6)];
         assert!((on_line(&points, 2.0).unwrap() - 0.4).abs() < 1e-12);
-        assert_eq!((on_line(&points, 1.0), on_line(&points, 4.0)), (Some(0.2), Some(0.6)));
-        assert_eq!((on_line(&points, 0.5), on_line(&points, 5.0), on_line(&[], 1.0)), (None, None, None));
+        assert_eq!(
+            (on_line(&points, 1.0), on_line(&points, 4.0)),
+            (Some(0.2), Some(0.6))
+        );
+        assert_eq!(
+            (
+                on_line(&points, 0.5),
+                on_line(&points, 5.0),
+                on_line(&[], 1.0)
+            ),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What the methods reached: accuracy for each task and over all, how certain that is, what it cost.
+//! What the methods reached: accuracy for each task and over all, how certain that is, what it
+//! cost.
 
 use serde::Serialize;
 
@@ -44,7 +45,8 @@ pub struct Row {
     pub missing: usize,
     /// How far it is above the first contender.
     pub gain: Option<Gain>,
-    /// How far it is above best-of-n where that spends as many operations, read off the line between its sizes.
+    /// How far it is above best-of-n where that spends as many operations, read off the line
+    /// between its sizes.
     pub at_equal_cost: Option<Gain>,
 }
 
@@ -73,12 +75,25 @@ const RIVAL: &str = "best-of-n";
 
 impl Summary {
     /// Sums up what is known; contenders without a single image are left out.
-    pub fn new(suite: &dyn Suite, samples: usize, contenders: &[Contender], records: &[Record]) -> Self {
+    pub fn new(
+        suite: &dyn Suite,
+        samples: usize,
+        contenders: &[Contender],
+        records: &[Record],
+    ) -> Self {
         let tally = Tally::new(suite, contenders, records);
         let expected = suite.cases().len() * samples;
-        let rows = (0..tally.contenders.len()).map(|i| tally.row(i, expected)).collect();
+        let rows = (0..tally.contenders.len())
+            .map(|i| tally.row(i, expected))
+            .collect();
         let (tasks, prompts) = (suite.tasks().to_vec(), suite.cases().len());
-        Self { suite: suite.name().to_owned(), tasks, prompts, samples, methods: rows }
+        Self {
+            suite: suite.name().to_owned(),
+            tasks,
+            prompts,
+            samples,
+            methods: rows,
+        }
     }
 }
 
@@ -98,7 +113,9 @@ struct Tally<'a> {
 impl<'a> Tally<'a> {
     fn new(suite: &'a dyn Suite, contenders: &'a [Contender], records: &[Record]) -> Self {
         let (cases, tasks) = (suite.cases(), suite.tasks());
-        let of = |who: &Contender| -> Vec<&Record> { records.iter().filter(|r| who.is(&r.method, r.n)).collect() };
+        let of = |who: &Contender| -> Vec<&Record> {
+            records.iter().filter(|r| who.is(&r.method, r.n)).collect()
+        };
         let (mut seen, mut scores, mut costs) = (vec![], vec![], vec![]);
         for contender in contenders {
             let mut own = of(contender);
@@ -107,34 +124,67 @@ impl<'a> Tally<'a> {
             }
             own.sort_by_key(|record| (record.case, record.sample)); // whoever finished first
             let mut table: Scores = vec![vec![]; cases.len()];
-            own.iter().filter(|record| record.case < cases.len()).for_each(|r| table[r.case].push(r.correct));
+            own.iter()
+                .filter(|record| record.case < cases.len())
+                .for_each(|r| table[r.case].push(r.correct));
             seen.push(contender);
             scores.push(table);
             costs.push(Spent::mean(own.iter().map(|record| &record.cost)));
         }
         let bootstrap = Bootstrap::new(cases, tasks, &scores);
-        let means = |table: &Scores| mean(tasks.iter().filter_map(|task| task_mean(cases, task, table)));
-        let overall = scores.iter().map(|table| means(table).unwrap_or(f64::NAN)).collect();
-        let mut rivals: Vec<usize> = (0..seen.len()).filter(|&i| seen[i].method == RIVAL).collect();
+        let means = |table: &Scores| {
+            mean(
+                tasks
+                    .iter()
+                    .filter_map(|task| task_mean(cases, task, table)),
+            )
+        };
+        let overall = scores
+            .iter()
+            .map(|table| means(table).unwrap_or(f64::NAN))
+            .collect();
+        let mut rivals: Vec<usize> = (0..seen.len())
+            .filter(|&i| seen[i].method == RIVAL)
+            .collect();
         rivals.sort_by(|&a, &b| costs[a].flops.total_cmp(&costs[b].flops));
-        Self { cases, tasks, contenders: seen, scores, costs, overall, bootstrap, rivals }
+        Self {
+            cases,
+            tasks,
+            contenders: seen,
+            scores,
+            costs,
+            overall,
+            bootstrap,
+            rivals,
+        }
     }
 
     fn row(&self, i: usize, expected: usize) -> Row {
         let who = self.contenders[i];
         let images = self.scores[i].iter().map(Vec::len).sum();
-        let task =
-            |task: &&'static str| Some(((*task).to_owned(), task_mean(self.cases, task, &self.scores[i])?.into()));
+        let task = |task: &&'static str| {
+            Some((
+                (*task).to_owned(),
+                task_mean(self.cases, task, &self.scores[i])?.into(),
+            ))
+        };
         Row {
             method: who.method.clone(),
             n: who.n,
             overall: self.overall[i],
-            interval: self.bootstrap.interval(|all| Some(all[i])).unwrap_or((f64::NAN, f64::NAN)),
+            interval: self
+                .bootstrap
+                .interval(|all| Some(all[i]))
+                .unwrap_or((f64::NAN, f64::NAN)),
             tasks: self.tasks.iter().filter_map(task).collect(),
             cost: self.costs[i],
             images,
             missing: expected.saturating_sub(images),
-            gain: if i == 0 { None } else { self.gain(i, self.contenders[0].to_string(), |all| Some(all[0])) },
+            gain: if i == 0 {
+                None
+            } else {
+                self.gain(i, self.contenders[0].to_string(), |all| Some(all[0]))
+            },
             at_equal_cost: self.at_equal_cost(i),
         }
     }
@@ -144,7 +194,12 @@ impl<'a> Tally<'a> {
         let base = other(&self.overall)?;
         let interval = self.bootstrap.interval(|all| Some(all[i] - other(all)?))?;
         let mean = self.overall[i] - base;
-        Some(Gain { over, mean, interval, relative: mean / base })
+        Some(Gain {
+            over,
+            mean,
+            interval,
+            relative: mean / base,
+        })
     }
 
     fn at_equal_cost(&self, i: usize) -> Option<Gain> {
@@ -152,8 +207,11 @@ impl<'a> Tally<'a> {
             return None;
         }
         let line = |all: &[f64]| {
-            let points: Vec<(f64, f64)> =
-                self.rivals.iter().map(|&rival| (self.costs[rival].flops, all[rival])).collect();
+            let points: Vec<(f64, f64)> = self
+                .rivals
+                .iter()
+                .map(|&rival| (self.costs[rival].flops, all[rival]))
+                .collect();
             on_line(&points, self.costs[i].flops)
         };
         self.gain(i, format!("{RIVAL} at the same cost"), line)
@@ -162,6 +220,9 @@ impl<'a> Tally<'a> {
 
 /// The mean over the prompts of a task.
 fn task_mean(cases: &[Case], task: &str, scores: &Scores) -> Option<f64> {
-    let own = cases.iter().zip(scores).filter(|(case, _)| case.task == task);
+    let own = cases
+        .iter()
+        .zip(scores)
+        .filter(|(case, _)| case.task == task);
     mean(own.filter_map(|(_, tries)| mean(tries.iter().copied())))
 }

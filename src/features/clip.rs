@@ -30,10 +30,17 @@ impl ClipSpace {
     pub fn new(clip: Clip, tokenizer: ClipTokenizer, preprocess: Preprocess) -> Result<Self> {
         let (has, knows) = (tokenizer.size(), clip.text_model.words());
         if has > knows {
-            return Err(Error::input(format!("the tokenizer has {has} words, the weights of CLIP {knows}"))
-                .with_hint("tokenizer and weights must belong together"));
+            return Err(Error::input(format!(
+                "the tokenizer has {has} words, the weights of CLIP {knows}"
+            ))
+            .with_hint("tokenizer and weights must belong together"));
         }
-        Ok(Self { clip, tokenizer, preprocess, last: Mutex::default() })
+        Ok(Self {
+            clip,
+            tokenizer,
+            preprocess,
+            last: Mutex::default(),
+        })
     }
 
     /// The direction of a text: (1, E).
@@ -45,7 +52,12 @@ impl ClipSpace {
         if let Some((_, direction)) = last().as_ref().filter(|(known, _)| known == text) {
             return Ok(direction.clone());
         }
-        let direction = normalised(&self.clip.embed_text(&self.tokenizer.encode(text)?)?.unsqueeze(0)?)?;
+        let direction = normalised(
+            &self
+                .clip
+                .embed_text(&self.tokenizer.encode(text)?)?
+                .unsqueeze(0)?,
+        )?;
         *last() = Some((text.to_owned(), direction.clone()));
         Ok(direction)
     }
@@ -57,7 +69,11 @@ impl ClipSpace {
     pub fn pixels(&self, images: &[Image]) -> Result<Tensor> {
         let side = self.clip.vision_model.side();
         let planes = self.preprocess.batch(images, side);
-        Ok(Tensor::from_vec(planes, (images.len(), 3, side, side), self.clip.device())?)
+        Ok(Tensor::from_vec(
+            planes,
+            (images.len(), 3, side, side),
+            self.clip.device(),
+        )?)
     }
 
     /// The directions of pictures that were prepared by [`ClipSpace::pixels`]: (B, E).
@@ -77,7 +93,12 @@ impl ClipSpace {
         let mut cosines = Vec::with_capacity(images.len());
         for images in images.chunks(TOGETHER) {
             let found = direction.forward(&self.seen(&self.pixels(images)?)?)?; // (B, 1)
-            cosines.extend(found.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+            cosines.extend(
+                found
+                    .flatten_all()?
+                    .to_dtype(DType::F32)?
+                    .to_vec1::<f32>()?,
+            );
         }
         Ok(cosines)
     }

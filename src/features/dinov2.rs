@@ -1,7 +1,7 @@
 //! Images described by the patches of a DINOv2, reduced to one row of numbers an image.
 //!
-//! Reference: TTS-VAR, `extract_k_ids` in `tts-var/utils_model.py`: the picture is squeezed to 224 x 224 whatever its
-//! aspect, then read by `dinov2_vitl14_reg`.
+//! Reference: TTS-VAR, `extract_k_ids` in `tts-var/utils_model.py`: the picture is squeezed to 224
+//! x 224 whatever its aspect, then read by `dinov2_vitl14_reg`.
 
 use std::sync::Arc;
 
@@ -43,7 +43,12 @@ impl Dinov2Features {
     pub fn new(model: Arc<Dinov2>, kind: Features, size: [usize; 2]) -> Result<Self> {
         model.grid(size[0], size[1])?;
         let device = model.device().clone();
-        Ok(Self { model, kind, size, device })
+        Ok(Self {
+            model,
+            kind,
+            size,
+            device,
+        })
     }
 
     /// What the model says of each patch: (images, patches, C).
@@ -53,7 +58,12 @@ impl Dinov2Features {
         let mut data = Vec::with_capacity(images.len() * patches * width);
         for images in images.chunks(TOGETHER) {
             let tokens = self.model.forward(&self.pixels(images)?)?.patches; // (B, L, C)
-            data.extend(tokens.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+            data.extend(
+                tokens
+                    .flatten_all()?
+                    .to_dtype(DType::F32)?
+                    .to_vec1::<f32>()?,
+            );
         }
         Ok(Patches::new(images.len(), patches, width, data))
     }
@@ -66,7 +76,11 @@ impl Dinov2Features {
             image.to_chw(PIXEL_MEAN, PIXEL_STD)
         });
         let planes: Vec<_> = planes.collect();
-        Ok(Tensor::from_vec(planes.concat(), (images.len(), 3, height, width), &self.device)?)
+        Ok(Tensor::from_vec(
+            planes.concat(),
+            (images.len(), 3, height, width),
+            &self.device,
+        )?)
     }
 }
 

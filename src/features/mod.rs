@@ -47,13 +47,15 @@ impl Matrix {
     }
 }
 
-/// How patch features become one row of numbers (paper, appendix on feature extraction, and its names in plan files).
+/// How patch features become one row of numbers (paper, appendix on feature extraction, and its
+/// names in plan files).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Features {
     /// Patches projected on the image's own first principal direction, its sign made canonical.
     Pca,
-    /// The same with the sign that the decomposition happens to return, as the released program has it.
+    /// The same with the sign that the decomposition happens to return, as the released program has
+    /// it.
     PcaRaw,
     /// Patches projected on the first principal direction of all images together.
     PcaAll,

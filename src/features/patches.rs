@@ -1,4 +1,5 @@
-//! What a vision model says of each patch of some images, and how that becomes one row of numbers an image.
+//! What a vision model says of each patch of some images, and how that becomes one row of numbers
+//! an image.
 
 use super::{Features, Matrix, pca, pool};
 
@@ -17,9 +18,21 @@ impl Patches {
     /// # Panics
     /// When `data` has another length, or there are no patches or no numbers in a patch.
     pub fn new(images: usize, patches: usize, dim: usize, data: Vec<f32>) -> Self {
-        assert_eq!(data.len(), images * patches * dim, "patches of {images} x {patches} x {dim}");
-        assert!(patches > 0 && dim > 0, "patches of {images} x {patches} x {dim}");
-        Self { images, patches, dim, data }
+        assert_eq!(
+            data.len(),
+            images * patches * dim,
+            "patches of {images} x {patches} x {dim}"
+        );
+        assert!(
+            patches > 0 && dim > 0,
+            "patches of {images} x {patches} x {dim}"
+        );
+        Self {
+            images,
+            patches,
+            dim,
+            data,
+        }
     }
 
     /// Number of images.
@@ -49,7 +62,8 @@ impl Patches {
     }
 }
 
-/// One row an image from its patches: (images, patches) for the projections, (images, dim) for the mean.
+/// One row an image from its patches: (images, patches) for the projections, (images, dim) for the
+/// mean.
 pub fn reduce(kind: Features, patches: &Patches) -> Matrix {
     match kind {
         Features::Pca => pca::canonical(&pca::own(patches)),

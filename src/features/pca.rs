@@ -1,10 +1,11 @@
-//! Patch features projected on their first principal direction (paper, section 3.2 and its appendix on features;
-//! `extract_k_ids` in `tts-var/utils_model.py`, extract types `pca` and `pca_all`).
+//! Patch features projected on their first principal direction (paper, section 3.2 and its appendix
+//! on features; `extract_k_ids` in `tts-var/utils_model.py`, extract types `pca` and `pca_all`).
 //!
-//! A principal direction has no sign of its own. For `pca` the reference takes, image by image, whatever sign its
-//! library returns, so that two like images may land far apart before they are clustered. Here [`canonical`] fixes the sign
-//! of each image: the projection of largest magnitude is positive. `pca-raw` leaves it as the iteration returns it,
-//! which is as arbitrary as in the reference, though the same in every run.
+//! A principal direction has no sign of its own. For `pca` the reference takes, image by image,
+//! whatever sign its library returns, so that two like images may land far apart before they are
+//! clustered. Here [`canonical`] fixes the sign of each image: the projection of largest magnitude
+//! is positive. `pca-raw` leaves it as the iteration returns it, which is as arbitrary as in the
+//! reference, though the same in every run.
 
 use rayon::prelude::*;
 
@@ -16,15 +17,18 @@ const ROUNDS: usize = 30;
 /// Change of the unit direction at which the iteration stops.
 const TOLERANCE: f64 = 1e-12;
 
-/// Each image's patches on its own first principal direction: (images, patches), sign as it happens to come.
+/// Each image's patches on its own first principal direction: (images, patches), sign as it happens
+/// to come.
 pub fn own(patches: &Patches) -> Matrix {
-    let rows: Vec<Vec<f32>> =
-        (0..patches.images()).into_par_iter().map(|i| project(patches.image(i), patches.dim())).collect();
+    let rows: Vec<Vec<f32>> = (0..patches.images())
+        .into_par_iter()
+        .map(|i| project(patches.image(i), patches.dim()))
+        .collect();
     Matrix::new(patches.images(), patches.patches(), rows.concat())
 }
 
-/// All patches on the first principal direction of all images together: (images, patches). There is one sign for all:
-/// the projection of largest magnitude is positive.
+/// All patches on the first principal direction of all images together: (images, patches). There is
+/// one sign for all: the projection of largest magnitude is positive.
 pub fn together(patches: &Patches) -> Matrix {
     let mut scores = project(patches.all(), patches.dim());
     turn(&mut scores);
@@ -43,7 +47,13 @@ pub fn canonical(rows: &Matrix) -> Matrix {
 }
 
 fn turn(row: &mut [f32]) {
-    let largest = row.iter().fold(0f32, |best, &value| if value.abs() > best.abs() { value } else { best });
+    let largest = row.iter().fold(0f32, |best, &value| {
+        if value.abs() > best.abs() {
+            value
+        } else {
+            best
+        }
+    });
     if largest < 0.0 {
         row.iter_mut().for_each(|value| *value = -*value);
     }
@@ -55,9 +65,13 @@ fn project(rows: &[f32], dim: usize) -> Vec<f32> {
     let count = centred.len();
     if dim <= count {
         let direction = leading(&gram(&transposed(&centred, dim)));
-        return centred.iter().map(|row| dot(row, &direction) as f32).collect();
+        return centred
+            .iter()
+            .map(|row| dot(row, &direction) as f32)
+            .collect();
     }
-    // With rows X, the leading vector u of X X^T is X v / s: the projections themselves, short of their length s.
+    // With rows X, the leading vector u of X X^T is X v / s: the projections themselves, short of
+    // their length s.
     let gram = gram(&centred);
     let unit = leading(&gram);
     let length = dot(&unit, &times(&gram, &unit)).max(0.0).sqrt();
@@ -65,8 +79,10 @@ fn project(rows: &[f32], dim: usize) -> Vec<f32> {
 }
 
 fn centred(rows: &[f32], dim: usize) -> Vec<Vec<f64>> {
-    let mut rows: Vec<Vec<f64>> =
-        rows.chunks(dim).map(|row| row.iter().map(|&value| f64::from(value)).collect()).collect();
+    let mut rows: Vec<Vec<f64>> = rows
+        .chunks(dim)
+        .map(|row| row.iter().map(|&value| f64::from(value)).collect())
+        .collect();
     for column in 0..dim {
         let mean = rows.iter().map(|row| row[column]).sum::<f64>() / rows.len() as f64;
         rows.iter_mut().for_each(|row| row[column] -= mean);
@@ -75,13 +91,18 @@ fn centred(rows: &[f32], dim: usize) -> Vec<Vec<f64>> {
 }
 
 fn transposed(rows: &[Vec<f64>], dim: usize) -> Vec<Vec<f64>> {
-    (0..dim).map(|column| rows.iter().map(|row| row[column]).collect()).collect()
+    (0..dim)
+        .map(|column| rows.iter().map(|row| row[column]).collect())
+        .collect()
 }
 
 /// The scalar products of all pairs of rows.
 fn gram(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    let mut gram: Vec<Vec<f64>> =
-        rows.par_iter().enumerate().map(|(i, a)| rows[..=i].iter().map(|b| dot(a, b)).collect()).collect();
+    let mut gram: Vec<Vec<f64>> = rows
+        .par_iter()
+        .enumerate()
+        .map(|(i, a)| rows[..=i].iter().map(|b| dot(a, b)).collect())
+        .collect();
     for i in 0..gram.len() {
         for j in i + 1..gram.len() {
             let value = gram[j][i];
@@ -91,14 +112,18 @@ fn gram(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
     gram
 }
 
-/// The unit eigenvector of the largest eigenvalue of a symmetric matrix without negative eigenvalues, by power
-/// iteration from a fixed start that no structure of real data is orthogonal to.
+/// The unit eigenvector of the largest eigenvalue of a symmetric matrix without negative
+/// eigenvalues, by power iteration from a fixed start that no structure of real data is orthogonal
+/// to.
 ///
-/// Where as many steps as the matrix has rows do not suffice, the matrix is squared: that costs half as much as those
-/// steps did and doubles the length of all that follow, so that close eigenvalues need few rounds. A matrix of zeros, and
-/// one with NaN or infinities, gives what the start gives: callers see the zeros or NaN in the projections.
+/// Where as many steps as the matrix has rows do not suffice, the matrix is squared: that costs
+/// half as much as those steps did and doubles the length of all that follow, so that close
+/// eigenvalues need few rounds. A matrix of zeros, and one with NaN or infinities, gives what the
+/// start gives: callers see the zeros or NaN in the projections.
 fn leading(matrix: &[Vec<f64>]) -> Vec<f64> {
-    let mut vector: Vec<f64> = (0..matrix.len()).map(|i| 0.5 + (i as f64 * GOLDEN).fract()).collect();
+    let mut vector: Vec<f64> = (0..matrix.len())
+        .map(|i| 0.5 + (i as f64 * GOLDEN).fract())
+        .collect();
     normalise(&mut vector);
     let mut power = matrix.to_vec();
     for _ in 0..ROUNDS {
@@ -107,7 +132,11 @@ fn leading(matrix: &[Vec<f64>]) -> Vec<f64> {
             if !normalise(&mut next) {
                 return vector;
             }
-            let change: f64 = next.iter().zip(&vector).map(|(a, b)| (a - b) * (a - b)).sum();
+            let change: f64 = next
+                .iter()
+                .zip(&vector)
+                .map(|(a, b)| (a - b) * (a - b))
+                .sum();
             vector = next;
             if change <= TOLERANCE * TOLERANCE {
                 return vector;
@@ -122,7 +151,10 @@ fn leading(matrix: &[Vec<f64>]) -> Vec<f64> {
 fn squared(matrix: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let mut square = gram(matrix);
     let trace: f64 = (0..square.len()).map(|i| square[i][i]).sum();
-    square.iter_mut().flatten().for_each(|value| *value /= trace);
+    square
+        .iter_mut()
+        .flatten()
+        .for_each(|value| *value /= trace);
     square
 }
 
@@ -143,7 +175,8 @@ fn times(matrix: &[Vec<f64>], vector: &[f64]) -> Vec<f64> {
     matrix.iter().map(|row| dot(row, vector)).collect()
 }
 
-/// The scalar product, summed in eight lanes so that it is quick; the order does not depend on the machine.
+/// The scalar product, summed in eight lanes so that it is quick; the order does not depend on the
+/// machine.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut lanes = [0.0; 8];
     let (a8, a_rest) = a.as_chunks::<8>();
@@ -173,7 +206,14 @@ mod tests {
     #[test]
     fn more_dimensions_than_patches_give_the_same() {
         let wide = Patches::new(1, 2, 3, vec![0.0, 0.0, 0.0, 2.0, 1.0, 2.0]); // 3 apart
-        assert_eq!(canonical(&own(&wide)).row(0).iter().map(|v| v.round()).collect::<Vec<_>>(), [2.0, -2.0]);
+        assert_eq!(
+            canonical(&own(&wide))
+                .row(0)
+                .iter()
+                .map(|v| v.round())
+                .collect::<Vec<_>>(),
+            [2.0, -2.0]
+        );
     }
 
     #[test]
@@ -184,7 +224,12 @@ mod tests {
 
     #[test]
     fn an_equal_pair_of_directions_still_gives_a_projection_of_full_length() {
-        let square = own(&Patches::new(1, 4, 2, vec![1.0, 0.0, -1.0, 0.0, 0.0, 1.0, 0.0, -1.0]));
+        let square = own(&Patches::new(
+            1,
+            4,
+            2,
+            vec![1.0, 0.0, -1.0, 0.0, 0.0, 1.0, 0.0, -1.0],
+        ));
         let length: f32 = square.row(0).iter().map(|v| v * v).sum();
         assert!((length - 2.0).abs() < 1e-5);
     }
@@ -192,7 +237,12 @@ mod tests {
     #[test]
     fn close_singular_values_are_told_apart() {
         let (long, short) = (1.0, 0.9995);
-        let cross = own(&Patches::new(1, 4, 2, vec![short, 0.0, -short, 0.0, 0.0, long, 0.0, -long]));
+        let cross = own(&Patches::new(
+            1,
+            4,
+            2,
+            vec![short, 0.0, -short, 0.0, 0.0, long, 0.0, -long],
+        ));
         for (found, expected) in cross.row(0).iter().zip([0.0, 0.0, long, long]) {
             assert!((found.abs() - expected).abs() < 1e-5, "{:?}", cross.row(0));
         }

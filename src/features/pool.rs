@@ -1,17 +1,22 @@
-//! The mean over the patches of an image (`extract_k_ids` in `tts-var/utils_model.py`, extract type `pool`).
+//! The mean over the patches of an image (`extract_k_ids` in `tts-var/utils_model.py`, extract type
+//! `pool`).
 
 use super::{Matrix, Patches};
 
 /// One row an image: (images, dim).
 pub fn pool(patches: &Patches) -> Matrix {
-    let rows = (0..patches.images()).flat_map(|i| mean(patches.image(i), patches.dim())).collect();
+    let rows = (0..patches.images())
+        .flat_map(|i| mean(patches.image(i), patches.dim()))
+        .collect();
     Matrix::new(patches.images(), patches.dim(), rows)
 }
 
 fn mean(image: &[f32], dim: usize) -> Vec<f32> {
     let mut sum = vec![0f64; dim];
     for patch in image.chunks(dim) {
-        sum.iter_mut().zip(patch).for_each(|(sum, &value)| *sum += f64::from(value));
+        sum.iter_mut()
+            .zip(patch)
+            .for_each(|(sum, &value)| *sum += f64::from(value));
     }
     let count = (image.len() / dim) as f64;
     sum.into_iter().map(|sum| (sum / count) as f32).collect()

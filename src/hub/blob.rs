@@ -1,7 +1,7 @@
 //! Where bytes come from: a file on disk or one built into the program, and folders of either kind.
 //!
-//! A bundle loads by the same code from a folder and from the binary, because everything in [`crate::hub`] asks a
-//! [`Blob`] for bytes and a [`Folder`] for blobs, never the file system.
+//! A bundle loads by the same code from a folder and from the binary, because everything in
+//! [`crate::hub`] asks a [`Blob`] for bytes and a [`Folder`] for blobs, never the file system.
 
 use std::{
     fs::File,
@@ -12,7 +12,8 @@ use std::{
 use crate::{Error, Result};
 
 /// Said wherever a file that should be there is not.
-pub(super) const WHERE_TO_GET: &str = "`ttsvar models` lists every model's files and where each is published";
+pub(super) const WHERE_TO_GET: &str =
+    "`ttsvar models` lists every model's files and where each is published";
 
 /// A named sequence of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,20 +65,27 @@ impl Blob {
     /// A reader from the first byte on; a file is opened at the first read.
     pub fn reader(&self) -> BlobReader {
         match self {
-            Self::Disk(path) => BlobReader::Disk { path: path.clone(), file: None },
+            Self::Disk(path) => BlobReader::Disk {
+                path: path.clone(),
+                file: None,
+            },
             Self::Memory { bytes, .. } => BlobReader::Memory(Cursor::new(bytes)),
         }
     }
 
-    /// The `length` bytes that begin at `offset`; allocates only after checking that they are there.
+    /// The `length` bytes that begin at `offset`; allocates only after checking that they are
+    /// there.
     ///
     /// # Errors
     /// The bytes are not all there, or cannot be read.
     pub fn read_at(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
         let size = self.len()?;
         if offset.checked_add(length).is_none_or(|end| end > size) {
-            let message = format!("expected {length} bytes from byte {offset} on, but the file has {size} bytes");
-            return Err(Error::file(self.path(), message).with_hint("the file is cut short; download it again"));
+            let message = format!(
+                "expected {length} bytes from byte {offset} on, but the file has {size} bytes"
+            );
+            return Err(Error::file(self.path(), message)
+                .with_hint("the file is cut short; download it again"));
         }
         let mut bytes = vec![0; length as usize];
         let mut reader = self.reader();
@@ -104,7 +112,10 @@ impl Blob {
         const LARGEST: u64 = 256 << 20; // a tokenizer.json has a few MB
         let size = self.len()?;
         if size > LARGEST {
-            return Err(Error::file(self.path(), format!("expected a text of at most {LARGEST} bytes, found {size}")));
+            return Err(Error::file(
+                self.path(),
+                format!("expected a text of at most {LARGEST} bytes, found {size}"),
+            ));
         }
         String::from_utf8(self.read_at(0, size)?)
             .map_err(|_| Error::file(self.path(), "expected UTF-8 text, found other bytes"))
@@ -115,7 +126,8 @@ impl Blob {
     /// # Errors
     /// As [`Blob::text`], or it is not the JSON that `T` needs; the message has line and column.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(&self.text()?).map_err(|e| Error::file(self.path(), format!("not the JSON expected: {e}")))
+        serde_json::from_str(&self.text()?)
+            .map_err(|e| Error::file(self.path(), format!("not the JSON expected: {e}")))
     }
 }
 
@@ -141,7 +153,10 @@ pub enum BlobReader {
 impl Clone for BlobReader {
     fn clone(&self) -> Self {
         match self {
-            Self::Disk { path, .. } => Self::Disk { path: path.clone(), file: None },
+            Self::Disk { path, .. } => Self::Disk {
+                path: path.clone(),
+                file: None,
+            },
             Self::Memory(cursor) => Self::Memory(Cursor::new(cursor.get_ref())),
         }
     }
@@ -194,7 +209,11 @@ pub enum Folder {
 impl Folder {
     /// Files built into the program, under a name for messages.
     pub fn embedded(name: impl Into<String>, files: Embedded) -> Self {
-        Self::Memory { name: name.into(), prefix: String::new(), files }
+        Self::Memory {
+            name: name.into(),
+            prefix: String::new(),
+            files,
+        }
     }
 
     /// The path on disk or the name in memory, for messages.
@@ -205,10 +224,12 @@ impl Folder {
         }
     }
 
-    /// The file or folder of this name (parts separated by `/`), if there is one. A name that leads out of this
-    /// folder finds nothing.
+    /// The file or folder of this name (parts separated by `/`), if there is one. A name that leads
+    /// out of this folder finds nothing.
     pub fn find(&self, name: &str) -> Option<Location> {
-        let stays = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+        let stays = Path::new(name)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
         if !stays || name.is_empty() {
             return None;
         }
@@ -217,14 +238,27 @@ impl Folder {
                 let path = path.join(name);
                 path.exists().then(|| Location::from(path))
             }
-            Self::Memory { name: set, prefix, files } => {
+            Self::Memory {
+                name: set,
+                prefix,
+                files,
+            } => {
                 let full = format!("{prefix}{}", name.trim_end_matches('/'));
                 if let Some((_, bytes)) = files.iter().find(|(n, _)| *n == full) {
-                    return Some(Location::File(Blob::Memory { name: format!("{set}/{full}"), bytes }));
+                    return Some(Location::File(Blob::Memory {
+                        name: format!("{set}/{full}"),
+                        bytes,
+                    }));
                 }
                 let prefix = format!("{full}/");
                 let any = files.iter().any(|(n, _)| n.starts_with(&prefix));
-                any.then(|| Location::Folder(Self::Memory { name: set.clone(), prefix, files }))
+                any.then(|| {
+                    Location::Folder(Self::Memory {
+                        name: set.clone(),
+                        prefix,
+                        files,
+                    })
+                })
             }
         }
     }
@@ -242,7 +276,8 @@ impl Folder {
     /// # Errors
     /// There is none.
     pub fn require(&self, name: &str) -> Result<Blob> {
-        self.file(name).ok_or_else(|| missing(&self.path().join(name)))
+        self.file(name)
+            .ok_or_else(|| missing(&self.path().join(name)))
     }
 
     /// Names of the files right inside, in order.
@@ -250,11 +285,19 @@ impl Folder {
         let mut names: Vec<String> = match self {
             Self::Disk(path) => {
                 let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-                entries.filter(|e| e.path().is_file()).filter_map(|e| e.file_name().into_string().ok()).collect()
+                entries
+                    .filter(|e| e.path().is_file())
+                    .filter_map(|e| e.file_name().into_string().ok())
+                    .collect()
             }
             Self::Memory { prefix, files, .. } => {
-                let below = files.iter().filter_map(|(name, _)| name.strip_prefix(prefix.as_str()));
-                below.filter(|name| !name.contains('/')).map(str::to_owned).collect()
+                let below = files
+                    .iter()
+                    .filter_map(|(name, _)| name.strip_prefix(prefix.as_str()));
+                below
+                    .filter(|name| !name.contains('/'))
+                    .map(str::to_owned)
+                    .collect()
             }
         };
         names.sort();
@@ -266,11 +309,19 @@ impl Folder {
         let mut names: Vec<String> = match self {
             Self::Disk(path) => {
                 let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-                entries.filter(|e| e.path().is_dir()).filter_map(|e| e.file_name().into_string().ok()).collect()
+                entries
+                    .filter(|e| e.path().is_dir())
+                    .filter_map(|e| e.file_name().into_string().ok())
+                    .collect()
             }
             Self::Memory { prefix, files, .. } => {
-                let below = files.iter().filter_map(|(name, _)| name.strip_prefix(prefix.as_str()));
-                below.filter_map(|name| name.split_once('/')).map(|(folder, _)| folder.to_owned()).collect()
+                let below = files
+                    .iter()
+                    .filter_map(|(name, _)| name.strip_prefix(prefix.as_str()));
+                below
+                    .filter_map(|name| name.split_once('/'))
+                    .map(|(folder, _)| folder.to_owned())
+                    .collect()
             }
         };
         names.sort();
@@ -305,7 +356,11 @@ impl Location {
 impl From<PathBuf> for Location {
     /// A folder where the path is one, a file otherwise, even one that is missing.
     fn from(path: PathBuf) -> Self {
-        if path.is_dir() { Self::Folder(Folder::Disk(path)) } else { Self::File(Blob::Disk(path)) }
+        if path.is_dir() {
+            Self::Folder(Folder::Disk(path))
+        } else {
+            Self::File(Blob::Disk(path))
+        }
     }
 }
 

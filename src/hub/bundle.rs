@@ -11,7 +11,8 @@ use super::{
     blob::{Blob, Embedded, Folder, Location, WHERE_TO_GET},
     catalog, checkpoint,
     description::{
-        Defaults, Description, Features, FeaturesFamily, Generator, GeneratorFamily, ScorerFamily, Text, TextFamily,
+        Defaults, Description, Features, FeaturesFamily, Generator, GeneratorFamily, ScorerFamily,
+        Text, TextFamily,
     },
     place::Place,
     scorer::{self, ScorerFiles},
@@ -25,7 +26,12 @@ pub const FILE: &str = "bundle.toml";
 pub const RELEASED: [&str; 3] = ["infinity-2b", "infinity-8b", "infinity-8b-512"];
 
 /// Where Infinity's transformer lies in a checkpoint saved while training.
-const GENERATOR_KEYS: [&str; 4] = ["trainer.gpt_fsdp", "trainer.gpt_wo_ddp", "gpt_fsdp", "gpt_wo_ddp"];
+const GENERATOR_KEYS: [&str; 4] = [
+    "trainer.gpt_fsdp",
+    "trainer.gpt_wo_ddp",
+    "gpt_fsdp",
+    "gpt_wo_ddp",
+];
 
 /// Where Infinity's VAE lies.
 const VAE_KEYS: [&str; 3] = ["vae", "trainer.vae_local", "vae_local"];
@@ -47,7 +53,11 @@ impl Bundle {
     /// There is none, or it is not valid.
     pub fn open(folder: &Path) -> Result<Self> {
         if !folder.is_dir() {
-            let what = if folder.exists() { "expected a folder, found a file" } else { "no such folder" };
+            let what = if folder.exists() {
+                "expected a folder, found a file"
+            } else {
+                "no such folder"
+            };
             return Err(Error::file(folder, what).with_hint(HINT));
         }
         Self::described(Folder::Disk(folder.to_owned()))
@@ -65,30 +75,45 @@ impl Bundle {
         let Some(toml) = folder.file(FILE) else {
             return Err(Error::file(folder.path(), format!("no `{FILE}` in it")).with_hint(HINT));
         };
-        Ok(Self { description: Description::read(&toml)?, place: Place::bundle(folder), downloads: None })
+        Ok(Self {
+            description: Description::read(&toml)?,
+            place: Place::bundle(folder),
+            downloads: None,
+        })
     }
 
-    /// A released model of this name (one of [`RELEASED`]) whose downloads are in `folder`, by their published names,
-    /// right there or in sub-folders named after the models (`flan-t5-xl`, `image-reward`, ...).
+    /// A released model of this name (one of [`RELEASED`]) whose downloads are in `folder`, by
+    /// their published names, right there or in sub-folders named after the models (`flan-t5-xl`,
+    /// `image-reward`, ...).
     ///
     /// # Errors
-    /// The name is unknown, or there is no such folder. Missing files are reported when they are opened, or all at
-    /// once by [`Bundle::missing`].
+    /// The name is unknown, or there is no such folder. Missing files are reported when they are
+    /// opened, or all at once by [`Bundle::missing`].
     pub fn released(name: &str, folder: &Path) -> Result<Self> {
         let Some(description) = released(name) else {
-            let message = format!("unknown model `{name}`; the released models are {}", RELEASED.join(", "));
+            let message = format!(
+                "unknown model `{name}`; the released models are {}",
+                RELEASED.join(", ")
+            );
             return Err(Error::input(message).with_hint(HINT));
         };
         if !folder.is_dir() {
             return Err(Error::file(folder, "no such folder").with_hint(WHERE_TO_GET));
         }
         let place = Place::downloads(Folder::Disk(folder.to_owned()));
-        Ok(Self { description, place, downloads: Some(folder.to_owned()) })
+        Ok(Self {
+            description,
+            place,
+            downloads: Some(folder.to_owned()),
+        })
     }
 
     /// The same with released scorers from a folder of downloads beside its own.
     pub fn with_downloads(self, folder: &Path) -> Self {
-        Self { downloads: Some(folder.to_owned()), ..self }
+        Self {
+            downloads: Some(folder.to_owned()),
+            ..self
+        }
     }
 
     /// The folder with the files.
@@ -102,7 +127,8 @@ impl Bundle {
     /// The file is missing or damaged; so for all functions below.
     pub fn generator_weights(&self) -> Result<Arc<dyn TensorSource>> {
         checkpoint::open(
-            self.place.locate(&self.description.name, &self.description.generator.weights)?,
+            self.place
+                .locate(&self.description.name, &self.description.generator.weights)?,
             &GENERATOR_KEYS,
         )
     }
@@ -112,7 +138,11 @@ impl Bundle {
     /// # Errors
     /// The file is missing or damaged.
     pub fn vae_weights(&self) -> Result<Arc<dyn TensorSource>> {
-        checkpoint::open(self.place.locate(&self.description.name, &self.description.generator.vae)?, &VAE_KEYS)
+        checkpoint::open(
+            self.place
+                .locate(&self.description.name, &self.description.generator.vae)?,
+            &VAE_KEYS,
+        )
     }
 
     /// The text encoder's weights.
@@ -144,10 +174,17 @@ impl Bundle {
     /// # Errors
     /// The bundle has no scorer.
     pub fn usual_scorer(&self) -> Result<ScorerFamily> {
-        self.description.scorer.first().map(|scorer| scorer.family).ok_or_else(|| {
-            Error::input(format!("the bundle `{}` has no scorer", self.description.name))
+        self.description
+            .scorer
+            .first()
+            .map(|scorer| scorer.family)
+            .ok_or_else(|| {
+                Error::input(format!(
+                    "the bundle `{}` has no scorer",
+                    self.description.name
+                ))
                 .with_hint("name one in a [scorer] table of its bundle.toml")
-        })
+            })
     }
 
     /// The scorer of a family: the bundle's own, otherwise the released one among the downloads.
@@ -155,15 +192,32 @@ impl Bundle {
     /// # Errors
     /// There is neither.
     pub fn scorer(&self, family: ScorerFamily) -> Result<ScorerFiles> {
-        if let Some(own) = self.description.scorer.iter().find(|scorer| scorer.family == family) {
+        if let Some(own) = self
+            .description
+            .scorer
+            .iter()
+            .find(|scorer| scorer.family == family)
+        {
             return Ok(ScorerFiles::new(own.clone(), self.place.clone()));
         }
         match &self.downloads {
             Some(folder) => ScorerFiles::released(family, folder),
             None => {
-                let own: Vec<String> = self.description.scorer.iter().map(|own| own.family.to_string()).collect();
-                let own = if own.is_empty() { "none".to_owned() } else { own.join(", ") };
-                let message = format!("`{}` brings no scorer `{family}`, but {own}", self.description.name);
+                let own: Vec<String> = self
+                    .description
+                    .scorer
+                    .iter()
+                    .map(|own| own.family.to_string())
+                    .collect();
+                let own = if own.is_empty() {
+                    "none".to_owned()
+                } else {
+                    own.join(", ")
+                };
+                let message = format!(
+                    "`{}` brings no scorer `{family}`, but {own}",
+                    self.description.name
+                );
                 let needed = catalog::in_words(&catalog::together(&family.to_string()));
                 Err(Error::input(message).with_hint(format!(
                     "give the folder with the released one: `--weights DIR`; `ttsvar models fetch {family}` brings {needed}"
@@ -178,34 +232,51 @@ impl Bundle {
     /// The file is missing or damaged.
     pub fn features_weights(&self) -> Result<Option<Arc<dyn TensorSource>>> {
         let features = self.description.features.as_ref();
-        features.map(|features| checkpoint::open(self.features_location(&features.weights)?, &[])).transpose()
+        features
+            .map(|features| checkpoint::open(self.features_location(&features.weights)?, &[]))
+            .transpose()
     }
 
-    /// `config.json` beside the feature extractor's weights, where they are a Hugging Face folder that has one.
+    /// `config.json` beside the feature extractor's weights, where they are a Hugging Face folder
+    /// that has one.
     ///
     /// # Errors
     /// The folder is missing.
     pub fn features_config(&self) -> Result<Option<Blob>> {
-        let Some(features) = &self.description.features else { return Ok(None) };
+        let Some(features) = &self.description.features else {
+            return Ok(None);
+        };
         match self.features_location(&features.weights)? {
             Location::Folder(folder) => Ok(folder.file("config.json")),
             Location::File(_) => Ok(None),
         }
     }
 
-    /// What is not there of all that the description names, each with where it is published if that is known; of scorers
-    /// those of some families.
+    /// What is not there of all that the description names, each with where it is published if that
+    /// is known; of scorers those of some families.
     ///
     /// # Errors
     /// A scorer is not known at all.
     pub fn missing(&self, scorers: &[ScorerFamily]) -> Result<Vec<String>> {
-        let Description { name, generator, text, features, .. } = &self.description;
-        let wanted = [(name.as_str(), generator.weights.as_str()), (name, &generator.vae), (FLAN_T5, &text.weights)];
+        let Description {
+            name,
+            generator,
+            text,
+            features,
+            ..
+        } = &self.description;
+        let wanted = [
+            (name.as_str(), generator.weights.as_str()),
+            (name, &generator.vae),
+            (FLAN_T5, &text.weights),
+        ];
         let mut missing = self.place.missing(wanted);
         for family in scorers {
             missing.extend(self.scorer(*family)?.missing());
         }
-        if let Some(features) = features.as_ref().filter(|features| self.features_location(&features.weights).is_err())
+        if let Some(features) = features
+            .as_ref()
+            .filter(|features| self.features_location(&features.weights).is_err())
         {
             missing.extend(self.place.missing([(DINOV2, features.weights.as_str())]));
         }
@@ -214,7 +285,11 @@ impl Bundle {
 
     /// The released file, or else the same network as a folder of Hugging Face.
     fn features_location(&self, weights: &str) -> Result<Location> {
-        let folder = || self.downloads.as_ref().and_then(|_| self.place.find(DINOV2_FOLDER, DINOV2_FOLDER));
+        let folder = || {
+            self.downloads
+                .as_ref()
+                .and_then(|_| self.place.find(DINOV2_FOLDER, DINOV2_FOLDER))
+        };
         match self.place.locate(DINOV2, weights) {
             Err(error) => folder().ok_or(error),
             found => found,
@@ -222,19 +297,25 @@ impl Bundle {
     }
 
     fn text_folder(&self) -> Result<Folder> {
-        self.place.sub_folder(FLAN_T5, &self.description.text.weights, "config.json, tokenizer.json and weights")
+        self.place.sub_folder(
+            FLAN_T5,
+            &self.description.text.weights,
+            "config.json, tokenizer.json and weights",
+        )
     }
 }
 
-const HINT: &str =
-    "`--model` takes a folder with a bundle.toml, or the name of a released model with `--weights FOLDER`";
+const HINT: &str = "`--model` takes a folder with a bundle.toml, or the name of a released model with `--weights FOLDER`";
 const FLAN_T5: &str = "flan-t5-xl";
 const DINOV2: &str = "dinov2-l-reg";
 const DINOV2_FOLDER: &str = "dinov2-with-registers-large";
 
 /// The built-in description of a released model.
 pub fn released(name: &str) -> Option<Description> {
-    let known = RELEASED.contains(&name).then(|| catalog::entry(name)).flatten()?;
+    let known = RELEASED
+        .contains(&name)
+        .then(|| catalog::entry(name))
+        .flatten()?;
     let file = |index: usize| Some((*known.files.get(index)?.first()?).to_owned());
     let generator = Generator {
         family: GeneratorFamily::Infinity,
@@ -254,7 +335,11 @@ pub fn released(name: &str) -> Option<Description> {
         about: format!("{name} as published, with flan-t5-xl, ImageReward and DINOv2"),
         version: String::new(),
         generator,
-        text: Text { family: TextFamily::T5, weights: FLAN_T5.into(), words: None },
+        text: Text {
+            family: TextFamily::T5,
+            weights: FLAN_T5.into(),
+            words: None,
+        },
         scorer: vec![scorer::released(ScorerFamily::ImageReward)],
         features: Some(features),
         defaults: released_defaults(name),
@@ -267,7 +352,14 @@ fn released_defaults(name: &str) -> Defaults {
         cfg: Some(3.0),
         tau: Some(0.5),
         top_p: Some(0.97),
-        pixels: Some(if name == "infinity-8b-512" { "0.25M" } else { "1M" }.into()),
+        pixels: Some(
+            if name == "infinity-8b-512" {
+                "0.25M"
+            } else {
+                "1M"
+            }
+            .into(),
+        ),
         lambda: Some(10.0),
         ..Defaults::default()
     }

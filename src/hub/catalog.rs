@@ -1,4 +1,5 @@
-//! The released weights that the program knows by name: their files, where they are published, what they look like.
+//! The released weights that the program knows by name: their files, where they are published, what
+//! they look like.
 //!
 //! A checksum or size that is not known is left out, never invented.
 
@@ -22,7 +23,8 @@ pub struct Entry {
     pub files: &'static [&'static [&'static str]],
     /// Where it is published.
     pub source: Source,
-    /// Millions of values, as its authors count them; none where that is not known or it has no weights.
+    /// Millions of values, as its authors count them; none where that is not known or it has no
+    /// weights.
     pub millions: Option<u32>,
     /// How the tensors lie in the files.
     pub kind: &'static str,
@@ -65,9 +67,20 @@ pub enum Use {
 
 const INFINITY: Source = Source::HuggingFace("FoundationVision/Infinity");
 const INFINITY_FOLDERS: &[&str] = &["infinity", "Infinity", "generator"];
-const T5_WEIGHTS: &[&str] = &["model.safetensors.index.json", "pytorch_model.bin.index.json", "model.safetensors"];
-const HF_FOLDER: &[&[&str]] = &[&["config.json"], &["model.safetensors", "pytorch_model.bin"]];
-const CLIP_FOLDER: &[&[&str]] = &[&["config.json"], &["tokenizer.json"], &["model.safetensors", "pytorch_model.bin"]];
+const T5_WEIGHTS: &[&str] = &[
+    "model.safetensors.index.json",
+    "pytorch_model.bin.index.json",
+    "model.safetensors",
+];
+const HF_FOLDER: &[&[&str]] = &[
+    &["config.json"],
+    &["model.safetensors", "pytorch_model.bin"],
+];
+const CLIP_FOLDER: &[&[&str]] = &[
+    &["config.json"],
+    &["tokenizer.json"],
+    &["model.safetensors", "pytorch_model.bin"],
+];
 
 /// Every released model that is known by name.
 pub const ENTRIES: &[Entry] = &[
@@ -83,7 +96,10 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         name: "infinity-8b",
         folders: INFINITY_FOLDERS,
-        files: &[&["infinity_8b_weights"], &["infinity_vae_d56_f8_14_patchify.pth"]],
+        files: &[
+            &["infinity_8b_weights"],
+            &["infinity_vae_d56_f8_14_patchify.pth"],
+        ],
         source: INFINITY,
         millions: None,
         kind: "sharded safetensors; patchify, VAE patch 8, 14 bits",
@@ -92,7 +108,10 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         name: "infinity-8b-512",
         folders: INFINITY_FOLDERS,
-        files: &[&["infinity_8b_512x512_weights"], &["infinity_vae_d56_f8_14_patchify.pth"]],
+        files: &[
+            &["infinity_8b_512x512_weights"],
+            &["infinity_vae_d56_f8_14_patchify.pth"],
+        ],
         source: INFINITY,
         millions: None,
         kind: "as infinity-8b, for 512 px",
@@ -282,11 +301,13 @@ pub fn entry(name: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.name == name)
 }
 
-/// The entries that go with a name: of a whole system or a scorer all that it needs, otherwise the entry itself; none where
-/// nothing has this name.
+/// The entries that go with a name: of a whole system or a scorer all that it needs, otherwise the
+/// entry itself; none where nothing has this name.
 pub fn together(name: &str) -> Vec<&'static Entry> {
     let scorers = ScorerFamily::ALL.map(|family| (family.to_string(), scorer::entries(family)));
-    let scorer = scorers.into_iter().find(|(family, entries)| family == name || entries.first() == Some(&name));
+    let scorer = scorers
+        .into_iter()
+        .find(|(family, entries)| family == name || entries.first() == Some(&name));
     let names = match scorer {
         Some((_, entries)) => entries,
         None if RELEASED.contains(&name) => [
@@ -299,9 +320,14 @@ pub fn together(name: &str) -> Vec<&'static Entry> {
     names.into_iter().filter_map(entry).collect()
 }
 
-/// The names of [`together`], with sizes where they are known, in words: `a (about 1.7 GB), b and c`.
+/// The names of [`together`], with sizes where they are known, in words: `a (about 1.7 GB), b and
+/// c`.
 pub fn in_words(entries: &[&Entry]) -> String {
-    let one = |entry: &&Entry| entry.size().map_or(entry.name.to_owned(), |size| format!("{} ({size})", entry.name));
+    let one = |entry: &&Entry| {
+        entry.size().map_or(entry.name.to_owned(), |size| {
+            format!("{} ({size})", entry.name)
+        })
+    };
     let mut names: Vec<String> = entries.iter().map(one).collect();
     match names.pop() {
         Some(last) if !names.is_empty() => format!("{} and {last}", names.join(", ")),
@@ -313,31 +339,52 @@ impl Entry {
     /// Which of the files are there.
     pub fn presence(&self, folder: &Folder) -> Vec<Presence> {
         let present = |names: &'static [&'static str]| {
-            let found = names.iter().find_map(|name| Some((*name, self.find(folder, name)?)));
+            let found = names
+                .iter()
+                .find_map(|name| Some((*name, self.find(folder, name)?)));
             match found {
-                Some((file, location)) => Presence { file, found: Some(location.path()) },
-                None => Presence { file: names.first().copied().unwrap_or_default(), found: None },
+                Some((file, location)) => Presence {
+                    file,
+                    found: Some(location.path()),
+                },
+                None => Presence {
+                    file: names.first().copied().unwrap_or_default(),
+                    found: None,
+                },
             }
         };
         self.files.iter().map(|names| present(names)).collect()
     }
 
-    /// One of the files, right in `folder` or in a sub-folder named after the model. Names that many models share
-    /// (`config.json`) are looked for in the sub-folders alone.
+    /// One of the files, right in `folder` or in a sub-folder named after the model. Names that
+    /// many models share (`config.json`) are looked for in the sub-folders alone.
     pub fn find(&self, folder: &Folder, file: &str) -> Option<Location> {
-        let own = self.places(folder).into_iter().find_map(|place| place.find(file));
-        own.or_else(|| if self.is_folder() { None } else { folder.find(file) })
+        let own = self
+            .places(folder)
+            .into_iter()
+            .find_map(|place| place.find(file));
+        own.or_else(|| {
+            if self.is_folder() {
+                None
+            } else {
+                folder.find(file)
+            }
+        })
     }
 
-    /// All of it: the one file, or the folder that holds all of them, which is a sub-folder or, where they lie right in it,
-    /// `folder` itself.
+    /// All of it: the one file, or the folder that holds all of them, which is a sub-folder or,
+    /// where they lie right in it, `folder` itself.
     pub fn whole(&self, folder: &Folder) -> Option<Location> {
         if let ([names], false) = (self.files, self.is_folder()) {
             return names.iter().find_map(|name| self.find(folder, name));
         }
         let mut places = self.places(folder);
         places.push(folder.clone());
-        let whole = |place: &Folder| self.files.iter().all(|names| names.iter().any(|name| place.file(name).is_some()));
+        let whole = |place: &Folder| {
+            self.files
+                .iter()
+                .all(|names| names.iter().any(|name| place.file(name).is_some()))
+        };
         places.into_iter().find(whole).map(Location::Folder)
     }
 
@@ -350,16 +397,24 @@ impl Entry {
 
     /// Whether its files have names that many models share, so that it is one folder.
     pub fn is_folder(&self) -> bool {
-        self.files.iter().any(|names| names.contains(&"config.json"))
+        self.files
+            .iter()
+            .any(|names| names.contains(&"config.json"))
     }
 
-    /// The sub-folders of `folder` that may hold its files, among them the snapshots of a Hugging Face cache.
+    /// The sub-folders of `folder` that may hold its files, among them the snapshots of a Hugging
+    /// Face cache.
     pub fn places(&self, folder: &Folder) -> Vec<Folder> {
         let cache = match self.source {
-            Source::HuggingFace(repository) => Some(format!("models--{}", repository.replace('/', "--"))),
+            Source::HuggingFace(repository) => {
+                Some(format!("models--{}", repository.replace('/', "--")))
+            }
             Source::Elsewhere(_) => None,
         };
-        let names = std::iter::once(self.name).chain(self.folders.iter().copied()).map(str::to_owned).chain(cache);
+        let names = std::iter::once(self.name)
+            .chain(self.folders.iter().copied())
+            .map(str::to_owned)
+            .chain(cache);
         let found = names.filter_map(|name| match folder.find(&name) {
             Some(Location::Folder(place)) => Some(place),
             _ => None,

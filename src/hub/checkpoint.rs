@@ -11,13 +11,15 @@ use super::{
 };
 use crate::{Error, Result, nn::TensorSource};
 
-/// Opens a weight file, or a folder with one: PyTorch or safetensors, whole or in shards with an index.
+/// Opens a weight file, or a folder with one: PyTorch or safetensors, whole or in shards with an
+/// index.
 ///
-/// In a PyTorch file the tensors may lie below other keys: each of `keys` is a dotted path to look under first
-/// (`"trainer.gpt_fsdp"`); otherwise the mapping with the most tensors is taken.
+/// In a PyTorch file the tensors may lie below other keys: each of `keys` is a dotted path to look
+/// under first (`"trainer.gpt_fsdp"`); otherwise the mapping with the most tensors is taken.
 ///
 /// # Errors
-/// The file is missing, of another kind (the message says of which), damaged, or asks for more than tensors.
+/// The file is missing, of another kind (the message says of which), damaged, or asks for more than
+/// tensors.
 pub fn open(location: impl Into<Location>, keys: &[&str]) -> Result<Arc<dyn TensorSource>> {
     match location.into() {
         Location::File(blob) => open_file(blob, keys),
@@ -50,14 +52,30 @@ fn foreign(path: &Path, start: &[u8]) -> Error {
     let text = String::from_utf8_lossy(start).trim_start().to_lowercase();
     let (what, hint) = if start.is_empty() {
         ("an empty file".into(), "download it again".into())
-    } else if text.starts_with("<!doctype") || text.starts_with("<html") || text.starts_with("<?xml") {
-        ("a web page".into(), format!("{DOWNLOAD}, not the page that shows it; {WHERE_TO_GET}"))
+    } else if text.starts_with("<!doctype")
+        || text.starts_with("<html")
+        || text.starts_with("<?xml")
+    {
+        (
+            "a web page".into(),
+            format!("{DOWNLOAD}, not the page that shows it; {WHERE_TO_GET}"),
+        )
     } else if text.starts_with("version https://git-lfs") {
-        ("a Git LFS pointer, not the file it stands for".into(), "run `git lfs pull` in its folder".to_owned())
+        (
+            "a Git LFS pointer, not the file it stands for".into(),
+            "run `git lfs pull` in its folder".to_owned(),
+        )
     } else {
-        (other_kind(start), format!("is this the right file? {WHERE_TO_GET}"))
+        (
+            other_kind(start),
+            format!("is this the right file? {WHERE_TO_GET}"),
+        )
     };
-    Error::file(path, format!("expected weights (PyTorch or safetensors), found {what}")).with_hint(hint)
+    Error::file(
+        path,
+        format!("expected weights (PyTorch or safetensors), found {what}"),
+    )
+    .with_hint(hint)
 }
 
 fn other_kind(start: &[u8]) -> String {
@@ -77,14 +95,26 @@ fn other_kind(start: &[u8]) -> String {
         Some((_, what)) => (*what).to_owned(),
         None if start.get(257..262) == Some(b"ustar") => "a tar archive".to_owned(),
         None => {
-            let shown: Vec<String> = start.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-            format!("something else, which begins with the bytes {}", shown.join(" "))
+            let shown: Vec<String> = start
+                .iter()
+                .take(8)
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            format!(
+                "something else, which begins with the bytes {}",
+                shown.join(" ")
+            )
         }
     }
 }
 
 /// Files that a folder of weights may have, the preferred first.
-const WHOLE: [&str; 4] = ["model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin", "model.bin"];
+const WHOLE: [&str; 4] = [
+    "model.safetensors",
+    "diffusion_pytorch_model.safetensors",
+    "pytorch_model.bin",
+    "model.bin",
+];
 
 fn open_folder(folder: &Folder, keys: &[&str]) -> Result<Arc<dyn TensorSource>> {
     if let Some(blob) = WHOLE.iter().take(2).find_map(|name| folder.file(name)) {
@@ -92,7 +122,11 @@ fn open_folder(folder: &Folder, keys: &[&str]) -> Result<Arc<dyn TensorSource>> 
     }
     let names = folder.names();
     for ending in [".safetensors.index.json", ".bin.index.json"] {
-        if let Some(index) = names.iter().find(|name| name.ends_with(ending)).and_then(|name| folder.file(name)) {
+        if let Some(index) = names
+            .iter()
+            .find(|name| name.ends_with(ending))
+            .and_then(|name| folder.file(name))
+        {
             return Ok(Arc::new(Sharded::open(folder, &index)?));
         }
     }
@@ -100,7 +134,10 @@ fn open_folder(folder: &Folder, keys: &[&str]) -> Result<Arc<dyn TensorSource>> 
         return open_file(blob, keys);
     }
     let endings = [".safetensors", ".pth", ".pt", ".bin"];
-    let weights: Vec<&String> = names.iter().filter(|name| endings.iter().any(|end| name.ends_with(end))).collect();
+    let weights: Vec<&String> = names
+        .iter()
+        .filter(|name| endings.iter().any(|end| name.ends_with(end)))
+        .collect();
     match weights.as_slice() {
         [only] => open_file(folder.require(only)?, keys),
         found => Err(no_weights(folder, found)),
@@ -110,8 +147,12 @@ fn open_folder(folder: &Folder, keys: &[&str]) -> Result<Arc<dyn TensorSource>> 
 fn no_weights(folder: &Folder, found: &[&String]) -> Error {
     let what = match found {
         [] => "no weight file in it".to_owned(),
-        several => format!("{} weight files in it and no index that joins them", several.len()),
+        several => format!(
+            "{} weight files in it and no index that joins them",
+            several.len()
+        ),
     };
-    let expected = "expected `model.safetensors`, `pytorch_model.bin`, or shards with their `.index.json`";
+    let expected =
+        "expected `model.safetensors`, `pytorch_model.bin`, or shards with their `.index.json`";
     Error::file(folder.path(), format!("{what}; {expected}")).with_hint(WHERE_TO_GET)
 }

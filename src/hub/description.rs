@@ -54,10 +54,11 @@ pub struct Generator {
     pub weights: String,
     /// Decoder of bits to pictures.
     pub vae: String,
-    /// Token grids (height, width) of all scales; absent: the released schedules by aspect and pixels.
+    /// Token grids (height, width) of all scales; absent: the released schedules by aspect and
+    /// pixels.
     pub scales: Option<Vec<(usize, usize)>>,
-    /// Grid that rotary positions refer to, where `scales` are given; absent: the last of them. The released schedules refer
-    /// to their own of 1M.
+    /// Grid that rotary positions refer to, where `scales` are given; absent: the last of them. The
+    /// released schedules refer to their own of 1M.
     pub rope_grid: Option<(usize, usize)>,
 }
 
@@ -119,10 +120,11 @@ pub struct Scorer {
     pub family: ScorerFamily,
     /// Its weights: a file; of `clip` a Hugging Face folder, of `aesthetic` the head.
     pub weights: String,
-    /// What the weights cannot tell, of `image-reward` and `hps`; absent: a file of the usual name in the folder, otherwise
-    /// the released one.
+    /// What the weights cannot tell, of `image-reward` and `hps`; absent: a file of the usual name
+    /// in the folder, otherwise the released one.
     pub config: Option<String>,
-    /// Of `image-reward` a WordPiece vocabulary, `vocab.txt` or `tokenizer.json`; of `hps` CLIP's merges.
+    /// Of `image-reward` a WordPiece vocabulary, `vocab.txt` or `tokenizer.json`; of `hps` CLIP's
+    /// merges.
     pub vocab: Option<String>,
     /// Heads of ImageReward's vision tower, where the width does not tell.
     pub heads: Option<usize>,
@@ -205,14 +207,22 @@ impl Description {
     /// Reads and checks a `bundle.toml`.
     ///
     /// # Errors
-    /// It is missing, is not TOML, has an unknown or lacks a needed key (the message names the known ones), or a value
-    /// is out of its range.
+    /// It is missing, is not TOML, has an unknown or lacks a needed key (the message names the
+    /// known ones), or a value is out of its range.
     pub fn read(toml: &Blob) -> Result<Self> {
         let text = toml.text()?;
         let description: Self = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-            Error::file(toml.path(), format!("{place}{}", error.message().replace('\n', " "))).with_hint(HINT)
+            let line = error
+                .span()
+                .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let place = line
+                .map(|line| format!("line {line}: "))
+                .unwrap_or_default();
+            Error::file(
+                toml.path(),
+                format!("{place}{}", error.message().replace('\n', " ")),
+            )
+            .with_hint(HINT)
         })?;
         match description.fault() {
             Some(fault) => Err(Error::file(toml.path(), fault).with_hint(HINT)),
@@ -222,34 +232,71 @@ impl Description {
 
     /// What is wrong with the values, if anything.
     fn fault(&self) -> Option<String> {
-        let names = [Some(&self.generator.weights), Some(&self.generator.vae), Some(&self.text.weights)].into_iter();
-        let scorer = self
-            .scorer
-            .iter()
-            .flat_map(|s| [Some(&s.weights), s.config.as_ref(), s.vocab.as_ref(), s.encoder.as_ref()]);
+        let names = [
+            Some(&self.generator.weights),
+            Some(&self.generator.vae),
+            Some(&self.text.weights),
+        ]
+        .into_iter();
+        let scorer = self.scorer.iter().flat_map(|s| {
+            [
+                Some(&s.weights),
+                s.config.as_ref(),
+                s.vocab.as_ref(),
+                s.encoder.as_ref(),
+            ]
+        });
         let features = self.features.iter().map(|f| Some(&f.weights));
-        let empty = names.chain(scorer).chain(features).flatten().any(|name| name.is_empty());
+        let empty = names
+            .chain(scorer)
+            .chain(features)
+            .flatten()
+            .any(|name| name.is_empty());
         if self.name.is_empty() || empty {
             return Some("`name` and the names of files may not be empty".into());
         }
         let others = self.features.iter().map(|f| f.heads);
-        if self.scorer.iter().map(|s| s.heads).chain(others).flatten().any(|heads| heads == 0) {
+        if self
+            .scorer
+            .iter()
+            .map(|s| s.heads)
+            .chain(others)
+            .flatten()
+            .any(|heads| heads == 0)
+        {
             return Some("`heads` is at least 1".into());
         }
-        let size = self.features.iter().filter_map(|f| f.size).flat_map(|(h, w)| [h, w]);
+        let size = self
+            .features
+            .iter()
+            .filter_map(|f| f.size)
+            .flat_map(|(h, w)| [h, w]);
         if let Some(size) = size.into_iter().find(|size| !(1..=LARGEST).contains(size)) {
-            return Some(format!("features: pictures are resized to 1 to {LARGEST} pixels a side, not {size}"));
+            return Some(format!(
+                "features: pictures are resized to 1 to {LARGEST} pixels a side, not {size}"
+            ));
         }
-        let twice = |i: usize| self.scorer[..i].iter().any(|before| before.family == self.scorer[i].family);
+        let twice = |i: usize| {
+            self.scorer[..i]
+                .iter()
+                .any(|before| before.family == self.scorer[i].family)
+        };
         if let Some(i) = (0..self.scorer.len()).find(|i| twice(*i)) {
-            return Some(format!("two scorers are `{}`; a bundle has one of each family", self.scorer[i].family));
+            return Some(format!(
+                "two scorers are `{}`; a bundle has one of each family",
+                self.scorer[i].family
+            ));
         }
         let scorer = self.scorer.iter().find_map(Scorer::fault);
-        self.generator.fault().or(scorer).or_else(|| self.defaults.fault())
+        self.generator
+            .fault()
+            .or(scorer)
+            .or_else(|| self.defaults.fault())
     }
 }
 
-/// Tokens along a side of a grid at most, 64 times the largest released one, and pixels of pictures for features.
+/// Tokens along a side of a grid at most, 64 times the largest released one, and pixels of pictures
+/// for features.
 const LARGEST: usize = 4096;
 
 const HINT: &str = "docs/weights.md describes bundle.toml";
@@ -261,15 +308,27 @@ impl Generator {
             return Some("`scales` is a list of at least one [height, width]".into());
         }
         if scales.is_none() && self.rope_grid.is_some() {
-            return Some("`rope_grid` goes with `scales`; the released schedules have their own".into());
+            return Some(
+                "`rope_grid` goes with `scales`; the released schedules have their own".into(),
+            );
         }
         let scales = scales.unwrap_or_default();
-        let sizes = scales.iter().chain(&self.rope_grid).flat_map(|(h, w)| [*h, *w]);
+        let sizes = scales
+            .iter()
+            .chain(&self.rope_grid)
+            .flat_map(|(h, w)| [*h, *w]);
         if let Some(size) = sizes.into_iter().find(|size| !(1..=LARGEST).contains(size)) {
-            return Some(format!("grids have 1 to {LARGEST} tokens a side, not {size}"));
+            return Some(format!(
+                "grids have 1 to {LARGEST} tokens a side, not {size}"
+            ));
         }
-        let shrinks = scales.windows(2).position(|pair| pair[1].0 < pair[0].0 || pair[1].1 < pair[0].1)?;
-        Some(format!("scale {} is smaller than the one before; scales go from coarse to fine", shrinks + 1))
+        let shrinks = scales
+            .windows(2)
+            .position(|pair| pair[1].0 < pair[0].0 || pair[1].1 < pair[0].1)?;
+        Some(format!(
+            "scale {} is smaller than the one before; scales go from coarse to fine",
+            shrinks + 1
+        ))
     }
 }
 
@@ -279,33 +338,66 @@ impl Scorer {
         use ScorerFamily::{Aesthetic, Clip, Hps, ImageReward};
         let family = self.family;
         let keys = [
-            ("config", self.config.is_some(), false, [ImageReward, Hps].contains(&family)),
-            ("vocab", self.vocab.is_some(), true, [ImageReward, Hps].contains(&family)),
+            (
+                "config",
+                self.config.is_some(),
+                false,
+                [ImageReward, Hps].contains(&family),
+            ),
+            (
+                "vocab",
+                self.vocab.is_some(),
+                true,
+                [ImageReward, Hps].contains(&family),
+            ),
             ("heads", self.heads.is_some(), false, family == ImageReward),
             ("encoder", self.encoder.is_some(), true, family == Aesthetic),
         ];
-        let known: Vec<&str> = keys.iter().filter(|(.., takes)| *takes).map(|(key, ..)| *key).collect();
-        let also = if family == Clip { String::new() } else { format!(", {}", known.join(", ")) };
-        keys.into_iter().find_map(|(key, given, needed, takes)| match (given, takes) {
-            (true, false) => Some(format!("scorer `{family}`: unknown key `{key}`; it has weights{also}")),
-            (false, true) if needed => Some(format!("scorer `{family}`: the key `{key}` is missing")),
-            _ => None,
-        })
+        let known: Vec<&str> = keys
+            .iter()
+            .filter(|(.., takes)| *takes)
+            .map(|(key, ..)| *key)
+            .collect();
+        let also = if family == Clip {
+            String::new()
+        } else {
+            format!(", {}", known.join(", "))
+        };
+        keys.into_iter()
+            .find_map(|(key, given, needed, takes)| match (given, takes) {
+                (true, false) => Some(format!(
+                    "scorer `{family}`: unknown key `{key}`; it has weights{also}"
+                )),
+                (false, true) if needed => {
+                    Some(format!("scorer `{family}`: the key `{key}` is missing"))
+                }
+                _ => None,
+            })
     }
 }
 
 impl Defaults {
     fn fault(&self) -> Option<String> {
-        let wrong = |value: Option<f64>, right: fn(f64) -> bool| value.filter(|v| !v.is_finite() || !right(*v));
+        let wrong = |value: Option<f64>, right: fn(f64) -> bool| {
+            value.filter(|v| !v.is_finite() || !right(*v))
+        };
         let checks: [(&str, Option<f64>, &str); 4] = [
             ("cfg", wrong(self.cfg, |_| true), "a finite number"),
             ("tau", wrong(self.tau, |v| v > 0.0), "above 0"),
-            ("top_p", wrong(self.top_p, |v| (0.0..=1.0).contains(&v)), "from 0 to 1"),
+            (
+                "top_p",
+                wrong(self.top_p, |v| (0.0..=1.0).contains(&v)),
+                "from 0 to 1",
+            ),
             ("lambda", wrong(self.lambda, |v| v >= 0.0), "0 or more"),
         ];
-        let wrong = checks.into_iter().find_map(|(name, value, right)| Some((name, value?, right)));
+        let wrong = checks
+            .into_iter()
+            .find_map(|(name, value, right)| Some((name, value?, right)));
         match wrong {
-            Some((name, value, right)) => Some(format!("defaults: `{name}` is {right}, not {value}")),
+            Some((name, value, right)) => {
+                Some(format!("defaults: `{name}` is {right}, not {value}"))
+            }
             None if self.n == Some(0) => Some("defaults: `n` is at least 1".into()),
             None => None,
         }

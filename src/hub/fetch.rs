@@ -1,5 +1,6 @@
-//! Brings released files from Hugging Face into a folder, in the layout of its cache, where [`catalog`](super::catalog)
-//! finds them: `models--OWNER--NAME/snapshots/...`. What was begun is gone on with; what came is checked.
+//! Brings released files from Hugging Face into a folder, in the layout of its cache, where
+//! [`catalog`](super::catalog) finds them: `models--OWNER--NAME/snapshots/...`. What was begun is
+//! gone on with; what came is checked.
 
 use std::{
     fs,
@@ -36,28 +37,48 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Nothing is asked for yet. Files go below `folder`, which is created when the first one comes.
+    /// Nothing is asked for yet. Files go below `folder`, which is created when the first one
+    /// comes.
     ///
     /// # Errors
     /// The connection cannot be set up.
     pub fn new(folder: &Path) -> Result<Self> {
         let folder = std::path::absolute(folder).map_err(Error::io(folder))?;
-        let api = ApiBuilder::from_env().with_cache_dir(folder.clone()).with_progress(false).build();
-        let api = api.map_err(|error| Error::input(format!("no connection can be set up: {error}")))?;
-        Ok(Self { api, cache: Cache::new(folder) })
+        let api = ApiBuilder::from_env()
+            .with_cache_dir(folder.clone())
+            .with_progress(false)
+            .build();
+        let api =
+            api.map_err(|error| Error::input(format!("no connection can be set up: {error}")))?;
+        Ok(Self {
+            api,
+            cache: Cache::new(folder),
+        })
     }
 
-    /// The files of an entry as its repository has them: of alternatives the first, of shards and folders all.
+    /// The files of an entry as its repository has them: of alternatives the first, of shards and
+    /// folders all.
     ///
     /// # Errors
     /// The entry is not on Hugging Face, the repository cannot be asked, or lacks a file.
     pub fn files(&self, entry: &Entry) -> Result<Vec<String>> {
-        let info = self.api.model(repository(entry)?).info().map_err(|error| refused(entry, &error))?;
-        let there: Vec<String> =
-            info.siblings.into_iter().map(|file| file.rfilename).filter(|name| stays(name)).collect();
+        let info = self
+            .api
+            .model(repository(entry)?)
+            .info()
+            .map_err(|error| refused(entry, &error))?;
+        let there: Vec<String> = info
+            .siblings
+            .into_iter()
+            .map(|file| file.rfilename)
+            .filter(|name| stays(name))
+            .collect();
         let mut files = vec![];
         for names in entry.files {
-            let found = names.iter().map(|name| of_name(name, &there)).find(|found| !found.is_empty());
+            let found = names
+                .iter()
+                .map(|name| of_name(name, &there))
+                .find(|found| !found.is_empty());
             files.extend(found.ok_or_else(|| {
                 Error::input(format!("{} has no {}", entry.source, names.join(" or ")))
                     .with_hint("the files may have been moved; download them by hand")
@@ -76,22 +97,32 @@ impl Hub {
         let failed = |error: ApiError| refused(entry, &error);
         let about = self.api.metadata(&remote.url(file)).map_err(failed)?;
         if ![about.etag(), about.commit_hash()].into_iter().all(stays) {
-            return Err(Error::input(format!("{}: `{file}` has a name that leads elsewhere", entry.source)));
+            return Err(Error::input(format!(
+                "{}: `{file}` has a name that leads elsewhere",
+                entry.source
+            )));
         }
-        let has = |place: &Path, bytes: u64| fs::metadata(place).is_ok_and(|found| found.len() >= bytes);
+        let has =
+            |place: &Path, bytes: u64| fs::metadata(place).is_ok_and(|found| found.len() >= bytes);
         let bytes = about.size() as u64;
         if let Some(place) = local.get(file).filter(|place| has(place, bytes)) {
             return Ok(place);
         }
-        // What was begun and has all its bytes would be asked for nothing more, which servers refuse.
+        // What was begun and has all its bytes would be asked for nothing more, which servers
+        // refuse.
         let begun = local.blob_path(about.etag()).with_extension("part");
         if has(&begun, bytes) {
             fs::remove_file(&begun).map_err(Error::io(&begun))?;
         }
-        let place = remote.download_with_progress(file, Heard { file, progress }).map_err(failed)?;
+        let place = remote
+            .download_with_progress(file, Heard { file, progress })
+            .map_err(failed)?;
         let size = fs::metadata(&place).map_err(Error::io(&place))?.len();
         if size != bytes || !sum_fits(&place, about.etag())? {
-            for damaged in [place.canonicalize().unwrap_or_else(|_| place.clone()), place.clone()] {
+            for damaged in [
+                place.canonicalize().unwrap_or_else(|_| place.clone()),
+                place.clone(),
+            ] {
                 let _ = fs::remove_file(damaged); // it may be gone with the other
             }
             return Err(Error::file(&place, "did not arrive whole").with_hint("fetch it again"));
@@ -104,31 +135,48 @@ impl Hub {
 fn repository(entry: &Entry) -> Result<String> {
     match entry.source {
         Source::HuggingFace(name) => Ok(name.to_owned()),
-        Source::Elsewhere(place) => Err(Error::input(format!("{} is not on Hugging Face, but at {place}", entry.name))),
+        Source::Elsewhere(place) => Err(Error::input(format!(
+            "{} is not on Hugging Face, but at {place}",
+            entry.name
+        ))),
     }
 }
 
-/// What belongs to a name among the files that are there: the file itself and, of an index, its shards; or all files of a
-/// folder.
+/// What belongs to a name among the files that are there: the file itself and, of an index, its
+/// shards; or all files of a folder.
 fn of_name(name: &str, there: &[String]) -> Vec<String> {
     let below = format!("{name}/");
     if !there.iter().any(|file| file == name) {
-        return there.iter().filter(|file| file.starts_with(&below)).cloned().collect();
+        return there
+            .iter()
+            .filter(|file| file.starts_with(&below))
+            .cloned()
+            .collect();
     }
     let shard = |file: &&String| {
         let (stem, end) = name.strip_suffix(".index.json")?.rsplit_once('.')?;
-        file.strip_prefix(stem)?.strip_prefix('-')?.strip_suffix(end)?.contains("-of-").then_some(())
+        file.strip_prefix(stem)?
+            .strip_prefix('-')?
+            .strip_suffix(end)?
+            .contains("-of-")
+            .then_some(())
     };
     let shards = there.iter().filter(|file| shard(file).is_some());
-    std::iter::once(name.to_owned()).chain(shards.cloned()).collect()
+    std::iter::once(name.to_owned())
+        .chain(shards.cloned())
+        .collect()
 }
 
 /// Whether a name stays inside the folder that it is put into.
 fn stays(name: &str) -> bool {
-    !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+    !name.is_empty()
+        && Path::new(name)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Large files are announced with their SHA-256, small ones with a sum of another kind, which is not checked.
+/// Large files are announced with their SHA-256, small ones with a sum of another kind, which is
+/// not checked.
 fn sum_fits(file: &Path, announced: &str) -> Result<bool> {
     const LENGTH: usize = 64; // of a SHA-256 in hexadecimal digits
     if announced.len() != LENGTH || !announced.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -145,15 +193,26 @@ fn sum_fits(file: &Path, announced: &str) -> Result<bool> {
             Err(error) => return Err(Error::io(file)(error)),
         }
     }
-    let found: String = sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found: String = sum
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Ok(found == announced.to_lowercase())
 }
 
 /// Says what Hugging Face, or the way there, refused, in one line.
 fn refused(entry: &Entry, error: &ApiError) -> Error {
     let said = error.to_string().replace('\n', " ");
-    let said = said.strip_prefix("request error: ").unwrap_or(&said).to_owned();
-    let names: Vec<&str> = entry.files.iter().filter_map(|names| names.first().copied()).collect();
+    let said = said
+        .strip_prefix("request error: ")
+        .unwrap_or(&said)
+        .to_owned();
+    let names: Vec<&str> = entry
+        .files
+        .iter()
+        .filter_map(|names| names.first().copied())
+        .collect();
     Error::input(format!("{} cannot be reached: {said}", entry.source)).with_hint(format!(
         "fetch {} in another way and put it into a sub-folder `{}` of the folder for --weights",
         names.join(", "),
@@ -161,7 +220,8 @@ fn refused(entry: &Entry, error: &ApiError) -> Error {
     ))
 }
 
-/// Passes on what the library says. It announces a file again when it goes on, and then all that is there at once.
+/// Passes on what the library says. It announces a file again when it goes on, and then all that is
+/// there at once.
 struct Heard<'a> {
     file: &'a str,
     progress: &'a mut dyn Progress,
@@ -185,18 +245,34 @@ mod tests {
 
     #[test]
     fn a_name_stands_for_a_file_its_shards_or_a_folder() {
-        let there = ["config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors"];
-        let more = ["model-00002-of-00002.safetensors", "model-x.bin", "weights/a.safetensors", "weights/b.json"];
+        let there = [
+            "config.json",
+            "model.safetensors.index.json",
+            "model-00001-of-00002.safetensors",
+        ];
+        let more = [
+            "model-00002-of-00002.safetensors",
+            "model-x.bin",
+            "weights/a.safetensors",
+            "weights/b.json",
+        ];
         let there: Vec<String> = there.iter().chain(&more).map(ToString::to_string).collect();
         assert_eq!(of_name("config.json", &there), ["config.json"]);
         assert_eq!(of_name("model.safetensors.index.json", &there).len(), 3);
-        assert_eq!(of_name("weights", &there), ["weights/a.safetensors", "weights/b.json"]);
+        assert_eq!(
+            of_name("weights", &there),
+            ["weights/a.safetensors", "weights/b.json"]
+        );
         assert!(of_name("model", &there).is_empty() && of_name("none.pth", &there).is_empty());
     }
 
     #[test]
     fn names_that_lead_elsewhere_are_seen() {
         assert!(stays("a/b.json") && stays("0123abcd"));
-        assert!(!["", "/etc/passwd", "../a", "a/../../b", "./a/.."].into_iter().any(stays));
+        assert!(
+            !["", "/etc/passwd", "../a", "a/../../b", "./a/.."]
+                .into_iter()
+                .any(stays)
+        );
     }
 }

@@ -1,9 +1,9 @@
-//! PyTorch checkpoints of the time before version 1.6, and of `_use_new_zipfile_serialization=False`: five pickles one after
-//! the other, then the storages.
+//! PyTorch checkpoints of the time before version 1.6, and of
+//! `_use_new_zipfile_serialization=False`: five pickles one after the other, then the storages.
 //!
-//! The pickles are a magic number, the version of the format, facts on the machine, what was saved, and the keys of the
-//! storages in the order in which they follow; each storage is its number of elements in 8 bytes and its bytes.
-//! Reference: pytorch, `torch/serialization.py`, `_legacy_save`.
+//! The pickles are a magic number, the version of the format, facts on the machine, what was saved,
+//! and the keys of the storages in the order in which they follow; each storage is its number of
+//! elements in 8 bytes and its bytes. Reference: pytorch, `torch/serialization.py`, `_legacy_save`.
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
@@ -58,7 +58,11 @@ impl Pickles<'_> {
     fn check_header(&mut self) -> Result<()> {
         match self.next()?.root() {
             Value::Int(VERSION) => {}
-            other => return self.fail(format!("expected version {VERSION} of the format, found {other:?}")),
+            other => {
+                return self.fail(format!(
+                    "expected version {VERSION} of the format, found {other:?}"
+                ));
+            }
         }
         let machine = self.next()?;
         match machine.entry(machine.root(), "little_endian") {
@@ -86,17 +90,26 @@ impl LegacyTorchFile {
     /// Opens a checkpoint and finds its tensors, as [`super::TorchFile::open`] does.
     ///
     /// # Errors
-    /// The file is damaged, a pickle asks for more than tensors, no mapping holds tensors, or a tensor does not fit its
-    /// storage.
+    /// The file is damaged, a pickle asks for more than tensors, no mapping holds tensors, or a
+    /// tensor does not fit its storage.
     pub fn open(blob: Blob, keys: &[&str]) -> Result<Self> {
         let start = blob.start(MAX_PICKLE_BYTES)?;
         let origin = blob.path().to_owned();
-        let mut pickles = Pickles { bytes: &start, at: MAGIC.len().min(start.len()), origin: &origin };
+        let mut pickles = Pickles {
+            bytes: &start,
+            at: MAGIC.len().min(start.len()),
+            origin: &origin,
+        };
         pickles.check_header()?;
         let tree = pickles.next()?;
         let order = pickles.keys()?;
         let starts = starts(&blob, pickles.at as u64, &order, &tree)?;
-        let mut file = Self { blob, names: vec![], tensors: HashMap::new(), starts };
+        let mut file = Self {
+            blob,
+            names: vec![],
+            tensors: HashMap::new(),
+            starts,
+        };
         for (name, view) in state_dict::find(&tree, keys, &origin)? {
             file.check(name, view)?;
             file.tensors.insert(name.to_owned(), view.clone());
@@ -107,38 +120,68 @@ impl LegacyTorchFile {
 
     fn check(&self, name: &str, view: &View) -> Result<()> {
         let key = &view.storage.key;
-        let wrong =
-            |(expected, found)| Error::Tensor { origin: self.origin(), tensor: name.to_owned(), expected, found };
+        let wrong = |(expected, found)| Error::Tensor {
+            origin: self.origin(),
+            tensor: name.to_owned(),
+            expected,
+            found,
+        };
         if !self.starts.contains_key(key) {
-            return Err(wrong((format!("its numbers in storage `{key}`"), "no such storage in the file".into())));
+            return Err(wrong((
+                format!("its numbers in storage `{key}`"),
+                "no such storage in the file".into(),
+            )));
         }
         view::check(view).map_err(wrong)
     }
 }
 
 /// Finds where each storage begins: they follow each other from `at` on.
-fn starts(blob: &Blob, mut at: u64, order: &[Arc<str>], tree: &Tree) -> Result<HashMap<Arc<str>, u64>> {
+fn starts(
+    blob: &Blob,
+    mut at: u64,
+    order: &[Arc<str>],
+    tree: &Tree,
+) -> Result<HashMap<Arc<str>, u64>> {
     let fail = |message: String| Err(Error::file(blob.path(), message).with_hint(DOWNLOAD_AGAIN));
     let mut known: HashMap<&str, &Storage> = HashMap::new();
     for storage in tree.storages() {
         let first = known.entry(&storage.key).or_insert(storage);
         if *first != storage {
-            return fail(format!("storage `{}` is said to be of two kinds", storage.key));
+            return fail(format!(
+                "storage `{}` is said to be of two kinds",
+                storage.key
+            ));
         }
     }
     let size = blob.len()?;
     let mut starts = HashMap::new();
     for key in order {
-        let Some(storage) = known.get(&**key) else { return fail(format!("storage `{key}` belongs to no tensor")) };
-        let count = blob.read_at(at, 8)?.try_into().map_or(-1, i64::from_le_bytes);
+        let Some(storage) = known.get(&**key) else {
+            return fail(format!("storage `{key}` belongs to no tensor"));
+        };
+        let count = blob
+            .read_at(at, 8)?
+            .try_into()
+            .map_or(-1, i64::from_le_bytes);
         if usize::try_from(count) != Ok(storage.elements) {
-            return fail(format!("storage `{key}` has {count} elements, expected {}", storage.elements));
+            return fail(format!(
+                "storage `{key}` has {count} elements, expected {}",
+                storage.elements
+            ));
         }
-        let end =
-            (storage.elements as u64).checked_mul(storage.width as u64).and_then(|bytes| bytes.checked_add(at + 8));
+        let end = (storage.elements as u64)
+            .checked_mul(storage.width as u64)
+            .and_then(|bytes| bytes.checked_add(at + 8));
         match end {
-            Some(end) if end <= size => drop(starts.insert(key.clone(), std::mem::replace(&mut at, end) + 8)),
-            _ => return fail(format!("storage `{key}` reaches beyond the end of the file")),
+            Some(end) if end <= size => {
+                drop(starts.insert(key.clone(), std::mem::replace(&mut at, end) + 8))
+            }
+            _ => {
+                return fail(format!(
+                    "storage `{key}` reaches beyond the end of the file"
+                ));
+            }
         }
     }
     Ok(starts)
@@ -155,16 +198,24 @@ impl TensorSource for LegacyTorchFile {
 
     fn info(&self, name: &str) -> Option<TensorInfo> {
         let view = self.tensors.get(name)?;
-        Some(TensorInfo { shape: view.shape.clone(), dtype: view.storage.dtype })
+        Some(TensorInfo {
+            shape: view.shape.clone(),
+            dtype: view.storage.dtype,
+        })
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        let Some((view, start)) =
-            self.tensors.get(name).and_then(|view| Some((view, *self.starts.get(&view.storage.key)?)))
+        let Some((view, start)) = self
+            .tensors
+            .get(name)
+            .and_then(|view| Some((view, *self.starts.get(&view.storage.key)?)))
         else {
             return Err(super::absent(self, name));
         };
         let width = view.storage.width as u64;
-        view::tensor(view, |from, to| self.blob.read_at(start + from as u64 * width, (to - from) as u64 * width))
+        view::tensor(view, |from, to| {
+            self.blob
+                .read_at(start + from as u64 * width, (to - from) as u64 * width)
+        })
     }
 }

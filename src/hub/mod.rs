@@ -1,7 +1,9 @@
-//! Names to files to tensors: which files a model is made of, and how every kind of weight file is opened.
+//! Names to files to tensors: which files a model is made of, and how every kind of weight file is
+//! opened.
 //!
-//! [`checkpoint::open`] turns any file or folder into a [`TensorSource`], [`bundle`] describes a whole system in one
-//! `bundle.toml`, [`catalog`] knows the released downloads. Nothing here knows how a model computes.
+//! [`checkpoint::open`] turns any file or folder into a [`TensorSource`], [`bundle`] describes a
+//! whole system in one `bundle.toml`, [`catalog`] knows the released downloads. Nothing here knows
+//! how a model computes.
 
 pub mod blob;
 pub mod bundle;

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// A bundle's own folder, where names are names, or one that someone keeps released downloads in, by their published
-/// names, right there or in sub-folders named after the models.
+/// A bundle's own folder, where names are names, or one that someone keeps released downloads in,
+/// by their published names, right there or in sub-folders named after the models.
 #[derive(Clone, Debug)]
 pub struct Place {
     folder: Folder,
@@ -18,12 +18,18 @@ pub struct Place {
 impl Place {
     /// The folder of a bundle.
     pub fn bundle(folder: Folder) -> Self {
-        Self { folder, released: false }
+        Self {
+            folder,
+            released: false,
+        }
     }
 
     /// A folder with released downloads.
     pub fn downloads(folder: Folder) -> Self {
-        Self { folder, released: true }
+        Self {
+            folder,
+            released: true,
+        }
     }
 
     /// The folder.
@@ -31,7 +37,8 @@ impl Place {
         &self.folder
     }
 
-    /// The file or folder `name` of a model, if it is there. Of a released file any of its published names will do.
+    /// The file or folder `name` of a model, if it is there. Of a released file any of its
+    /// published names will do.
     pub(super) fn find(&self, model: &str, name: &str) -> Option<Location> {
         let entry = match catalog::entry(model) {
             Some(entry) if self.released => entry,
@@ -39,7 +46,8 @@ impl Place {
         };
         if !entry.is_folder() {
             let names = entry.files.iter().find(|names| names.contains(&name));
-            let either = names.and_then(|names| names.iter().find_map(|name| entry.find(&self.folder, name)));
+            let either = names
+                .and_then(|names| names.iter().find_map(|name| entry.find(&self.folder, name)));
             return either.or_else(|| entry.find(&self.folder, name));
         }
         entry.whole(&self.folder)
@@ -68,7 +76,10 @@ impl Place {
     pub(super) fn file(&self, model: &str, name: &str) -> Result<Blob> {
         match self.locate(model, name)? {
             Location::File(blob) => Ok(blob),
-            Location::Folder(folder) => Err(Error::file(folder.path(), "expected a file, found a folder")),
+            Location::Folder(folder) => Err(Error::file(
+                folder.path(),
+                "expected a file, found a folder",
+            )),
         }
     }
 
@@ -79,15 +90,22 @@ impl Place {
     pub(super) fn sub_folder(&self, model: &str, name: &str, what: &str) -> Result<Folder> {
         match self.locate(model, name)? {
             Location::Folder(folder) => Ok(folder),
-            Location::File(blob) => {
-                Err(Error::file(blob.path(), format!("expected a folder with {what}, found a file")))
-            }
+            Location::File(blob) => Err(Error::file(
+                blob.path(),
+                format!("expected a folder with {what}, found a file"),
+            )),
         }
     }
 
-    /// Which of some files and folders, each of a model, are not there, and where those are published if that is known.
-    pub(super) fn missing<'n>(&self, wanted: impl IntoIterator<Item = (&'n str, &'n str)>) -> Vec<String> {
-        let absent = wanted.into_iter().filter(|(model, name)| self.find(model, name).is_none());
+    /// Which of some files and folders, each of a model, are not there, and where those are
+    /// published if that is known.
+    pub(super) fn missing<'n>(
+        &self,
+        wanted: impl IntoIterator<Item = (&'n str, &'n str)>,
+    ) -> Vec<String> {
+        let absent = wanted
+            .into_iter()
+            .filter(|(model, name)| self.find(model, name).is_none());
         absent
             .map(|(model, name)| match self.entry(model) {
                 Some(entry) => format!("{name} ({})", entry.source),

@@ -41,22 +41,34 @@ impl SafetensorsFile {
     /// Opens a file: reads the header and checks it against the file's size.
     ///
     /// # Errors
-    /// The header is damaged or too long, or the ranges of the tensors overlap, leave holes, or end beyond the file.
+    /// The header is damaged or too long, or the ranges of the tensors overlap, leave holes, or end
+    /// beyond the file.
     pub fn open(blob: Blob) -> Result<Self> {
         let wrong = |message: String| {
-            Error::file(blob.path(), message).with_hint("the file is damaged or cut short; download it again")
+            Error::file(blob.path(), message)
+                .with_hint("the file is damaged or cut short; download it again")
         };
         let size = blob.len()?;
         let length = match blob.start(8)?.try_into() {
             Ok(bytes) => u64::from_le_bytes(bytes),
-            Err(_) => return Err(wrong(format!("a safetensors file has at least 8 bytes, this one {size}"))),
+            Err(_) => {
+                return Err(wrong(format!(
+                    "a safetensors file has at least 8 bytes, this one {size}"
+                )));
+            }
         };
         if length > MAX_HEADER_BYTES || length + 8 > size {
-            return Err(wrong(format!("a safetensors header of {length} bytes in a file of {size} bytes")));
+            return Err(wrong(format!(
+                "a safetensors header of {length} bytes in a file of {size} bytes"
+            )));
         }
         let header = blob.read_at(8, length)?;
         let mut header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&header)
-            .map_err(|error| wrong(format!("the safetensors header is not the JSON expected: {error}")))?;
+            .map_err(|error| {
+                wrong(format!(
+                    "the safetensors header is not the JSON expected: {error}"
+                ))
+            })?;
         header.remove("__metadata__");
         let mut ranges = Vec::with_capacity(header.len());
         let mut tensors = HashMap::with_capacity(header.len());
@@ -67,7 +79,11 @@ impl SafetensorsFile {
         }
         ranges.sort();
         check_ranges(&ranges, size - 8 - length).map_err(wrong)?;
-        Ok(Self { names: ranges.into_iter().map(|(_, name)| name).collect(), blob, tensors })
+        Ok(Self {
+            names: ranges.into_iter().map(|(_, name)| name).collect(),
+            blob,
+            tensors,
+        })
     }
 }
 
@@ -85,9 +101,17 @@ impl TensorSource for SafetensorsFile {
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        let entry = self.tensors.get(name).ok_or_else(|| super::absent(self, name))?;
+        let entry = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| super::absent(self, name))?;
         let bytes = self.blob.read_at(entry.start, entry.bytes)?;
-        Ok(Tensor::from_raw_buffer(&bytes, entry.info.dtype, &entry.info.shape, &Device::Cpu)?)
+        Ok(Tensor::from_raw_buffer(
+            &bytes,
+            entry.info.dtype,
+            &entry.info.shape,
+            &Device::Cpu,
+        )?)
     }
 }
 
@@ -100,21 +124,46 @@ fn entry(name: &str, about: serde_json::Value, data: u64, blob: &Blob) -> Result
         expected,
         found,
     };
-    let about = Described::deserialize(&about)
-        .map_err(|_| wrong("dtype, shape and data_offsets".into(), about.to_string().chars().take(80).collect()))?;
+    let about = Described::deserialize(&about).map_err(|_| {
+        wrong(
+            "dtype, shape and data_offsets".into(),
+            about.to_string().chars().take(80).collect(),
+        )
+    })?;
     let Some((dtype, width)) = dtype(&about.dtype) else {
-        return Err(wrong("a type of F64 F32 F16 BF16 I64 I32 I16 U32 U8 BOOL".into(), about.dtype));
+        return Err(wrong(
+            "a type of F64 F32 F16 BF16 I64 I32 I16 U32 U8 BOOL".into(),
+            about.dtype,
+        ));
     };
     let (from, to) = about.data_offsets;
-    let needed = about.shape.iter().try_fold(width, |bytes, size| bytes.checked_mul((*size).max(1) as u64));
-    let needed = if about.shape.contains(&0) { needed.and(Some(0)) } else { needed };
+    let needed = about.shape.iter().try_fold(width, |bytes, size| {
+        bytes.checked_mul((*size).max(1) as u64)
+    });
+    let needed = if about.shape.contains(&0) {
+        needed.and(Some(0))
+    } else {
+        needed
+    };
     if needed.is_none() || to.checked_sub(from) != needed || data.checked_add(to).is_none() {
-        let bytes = needed.map_or("more bytes than there can be".into(), |bytes| format!("{bytes} bytes"));
+        let bytes = needed.map_or("more bytes than there can be".into(), |bytes| {
+            format!("{bytes} bytes")
+        });
         let expected = format!("{} of shape {:?} in {bytes}", about.dtype, about.shape);
         return Err(wrong(expected, format!("the bytes {from}..{to}")));
     }
-    let info = TensorInfo { shape: about.shape, dtype };
-    Ok((Entry { info, start: data + from, bytes: to - from }, (from, to)))
+    let info = TensorInfo {
+        shape: about.shape,
+        dtype,
+    };
+    Ok((
+        Entry {
+            info,
+            start: data + from,
+            bytes: to - from,
+        },
+        (from, to),
+    ))
 }
 
 /// The sorted ranges must follow each other without overlap or hole, and end where the file ends.
@@ -122,13 +171,21 @@ fn check_ranges(ranges: &[(Range, String)], size: u64) -> Result<(), String> {
     let mut end = 0;
     for ((from, to), name) in ranges {
         if *from != end {
-            let how = if *from < end { "overlaps the tensor before it" } else { "comes after a hole" };
-            return Err(format!("tensor `{name}` {how}: expected it at byte {end} of the data, found it at {from}"));
+            let how = if *from < end {
+                "overlaps the tensor before it"
+            } else {
+                "comes after a hole"
+            };
+            return Err(format!(
+                "tensor `{name}` {how}: expected it at byte {end} of the data, found it at {from}"
+            ));
         }
         end = *to;
     }
     if end != size {
-        return Err(format!("the header describes {end} bytes of data, the file has {size}"));
+        return Err(format!(
+            "the header describes {end} bytes of data, the file has {size}"
+        ));
     }
     Ok(())
 }

@@ -42,7 +42,10 @@ impl ScorerFiles {
         if !folder.is_dir() {
             return Err(Error::file(folder, "no such folder").with_hint(WHERE_TO_GET));
         }
-        Ok(Self::new(released(family), Place::downloads(Folder::Disk(folder.to_owned()))))
+        Ok(Self::new(
+            released(family),
+            Place::downloads(Folder::Disk(folder.to_owned())),
+        ))
     }
 
     /// What the description says.
@@ -52,7 +55,13 @@ impl ScorerFiles {
 
     /// What is not there of all that the description names.
     pub fn missing(&self) -> Vec<String> {
-        let Scorer { weights, vocab, config, encoder, .. } = &self.scorer;
+        let Scorer {
+            weights,
+            vocab,
+            config,
+            encoder,
+            ..
+        } = &self.scorer;
         let models = Models::of(self.scorer.family);
         let mut wanted = vec![(models.weights, weights.as_str())];
         wanted.extend(vocab.iter().map(|name| (models.vocab, name.as_str())));
@@ -67,11 +76,14 @@ impl ScorerFiles {
     /// They are missing or damaged; so for all functions below.
     pub fn weights(&self) -> Result<Arc<dyn TensorSource>> {
         let models = Models::of(self.scorer.family);
-        checkpoint::open(self.place.locate(models.weights, &self.scorer.weights)?, &["state_dict"])
+        checkpoint::open(
+            self.place.locate(models.weights, &self.scorer.weights)?,
+            &["state_dict"],
+        )
     }
 
-    /// What the weights cannot tell: a file that the description names, one of the usual name beside the weights, or the
-    /// released one.
+    /// What the weights cannot tell: a file that the description names, one of the usual name
+    /// beside the weights, or the released one.
     ///
     /// # Errors
     /// The description names a file that is missing, or the folder has none and needs one.
@@ -80,14 +92,19 @@ impl ScorerFiles {
         let (usual, built_in) = match self.scorer.family {
             ScorerFamily::ImageReward => ("med_config.json", MED_CONFIG),
             ScorerFamily::Hps => ("open_clip_model_config.json", VIT_H_14),
-            ScorerFamily::Clip | ScorerFamily::Aesthetic => return self.folder()?.require("config.json"),
+            ScorerFamily::Clip | ScorerFamily::Aesthetic => {
+                return self.folder()?.require("config.json");
+            }
         };
         if let Some(name) = &self.scorer.config {
             return self.place.file(model, name);
         }
         match self.place.find(model, usual) {
             Some(Location::File(beside)) => Ok(beside),
-            _ => Ok(Blob::Memory { name: format!("{usual} (built in)"), bytes: built_in.as_bytes() }),
+            _ => Ok(Blob::Memory {
+                name: format!("{usual} (built in)"),
+                bytes: built_in.as_bytes(),
+            }),
         }
     }
 
@@ -114,10 +131,14 @@ impl ScorerFiles {
     fn folder(&self) -> Result<Folder> {
         let models = Models::of(self.scorer.family);
         match &self.scorer.encoder {
-            Some(encoder) => self.place.sub_folder(models.encoder, encoder, "config.json and weights"),
+            Some(encoder) => {
+                self.place
+                    .sub_folder(models.encoder, encoder, "config.json and weights")
+            }
             None => {
                 let what = "config.json, tokenizer.json and weights";
-                self.place.sub_folder(models.weights, &self.scorer.weights, what)
+                self.place
+                    .sub_folder(models.weights, &self.scorer.weights, what)
             }
         }
     }
@@ -138,14 +159,25 @@ impl Models {
             ScorerFamily::Clip => ("clip-vit-large-patch14", "", ""),
             ScorerFamily::Aesthetic => ("aesthetic-v2.5", "", "siglip-so400m-patch14-384"),
         };
-        Self { weights, vocab, encoder }
+        Self {
+            weights,
+            vocab,
+            encoder,
+        }
     }
 }
 
 /// The entries of the catalogue that the released scorer of a family needs.
 pub fn entries(family: ScorerFamily) -> Vec<&'static str> {
-    let Models { weights, vocab, encoder } = Models::of(family);
-    [weights, vocab, encoder].into_iter().filter(|name| !name.is_empty()).collect()
+    let Models {
+        weights,
+        vocab,
+        encoder,
+    } = Models::of(family);
+    [weights, vocab, encoder]
+        .into_iter()
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 /// The description of the released scorer of a family.
@@ -154,8 +186,19 @@ pub(super) fn released(family: ScorerFamily) -> Scorer {
         ScorerFamily::ImageReward => ("ImageReward.pt", Some("vocab.txt"), None),
         ScorerFamily::Hps => ("HPS_v2.1_compressed.pt", Some("merges.txt"), None),
         ScorerFamily::Clip => ("clip-vit-large-patch14", None, None),
-        ScorerFamily::Aesthetic => ("aesthetic_predictor_v2_5.pth", None, Some("siglip-so400m-patch14-384")),
+        ScorerFamily::Aesthetic => (
+            "aesthetic_predictor_v2_5.pth",
+            None,
+            Some("siglip-so400m-patch14-384"),
+        ),
     };
     let (vocab, encoder) = (vocab.map(str::to_owned), encoder.map(str::to_owned));
-    Scorer { family, weights: weights.to_owned(), config: None, vocab, heads: None, encoder }
+    Scorer {
+        family,
+        weights: weights.to_owned(),
+        config: None,
+        vocab,
+        heads: None,
+        encoder,
+    }
 }

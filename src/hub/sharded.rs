@@ -31,14 +31,16 @@ struct Index {
 }
 
 impl Sharded {
-    /// Opens the files that `index` (`*.safetensors.index.json` or `*.bin.index.json`) names, all inside `folder`.
+    /// Opens the files that `index` (`*.safetensors.index.json` or `*.bin.index.json`) names, all
+    /// inside `folder`.
     ///
-    /// Tensors that the index promises and no file has are left out: in converted files (flan-t5-xl) a tensor that is the
-    /// same as another (`decoder.embed_tokens.weight`, which is `shared.weight`) keeps its name in the index alone.
+    /// Tensors that the index promises and no file has are left out: in converted files
+    /// (flan-t5-xl) a tensor that is the same as another (`decoder.embed_tokens.weight`, which is
+    /// `shared.weight`) keeps its name in the index alone.
     ///
     /// # Errors
-    /// The index is not one, names a file outside the folder or one that is missing, or a file has none of the tensors that it
-    /// promises.
+    /// The index is not one, names a file outside the folder or one that is missing, or a file has
+    /// none of the tensors that it promises.
     pub fn open(folder: &Folder, index: &Blob) -> Result<Self> {
         let Index { weight_map } = index.json()?;
         let mut sharded = Self {
@@ -68,7 +70,8 @@ impl Sharded {
         let used: HashSet<usize> = sharded.shard_of.values().copied().collect();
         if let Some((file, _)) = opened.iter().find(|(_, shard)| !used.contains(shard)) {
             let message = format!("`{file}` has none of the tensors that it promises in it");
-            return Err(Error::file(index.path(), message).with_hint("index and files are of different models"));
+            return Err(Error::file(index.path(), message)
+                .with_hint("index and files are of different models"));
         }
         Ok(sharded)
     }
@@ -76,8 +79,12 @@ impl Sharded {
 
 fn open_shard(folder: &Folder, index: &Blob, file: &str) -> Result<Arc<dyn TensorSource>> {
     if file.is_empty() || file.contains(['/', '\\', ':']) || file.starts_with('.') {
-        let message = format!("it names the file `{}`, which is not right beside it", file.escape_debug());
-        return Err(Error::file(index.path(), message).with_hint("an index may name files of its own folder only"));
+        let message = format!(
+            "it names the file `{}`, which is not right beside it",
+            file.escape_debug()
+        );
+        return Err(Error::file(index.path(), message)
+            .with_hint("an index may name files of its own folder only"));
     }
     checkpoint::open(folder.require(file)?, &[])
 }

@@ -1,7 +1,8 @@
 //! Finds the mapping of tensors inside whatever a checkpoint's pickle holds around it.
 //!
-//! Real files are a plain state dict, or have one under a key (`vae`, `model`, `state_dict`), or, saved in the midst
-//! of training, under a path of keys (`trainer` → `gpt_fsdp`) beside optimizer states and settings.
+//! Real files are a plain state dict, or have one under a key (`vae`, `model`, `state_dict`), or,
+//! saved in the midst of training, under a path of keys (`trainer` → `gpt_fsdp`) beside optimizer
+//! states and settings.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
@@ -11,11 +12,18 @@ use std::{
 use super::pickle::{Tree, Value, View};
 use crate::{Error, Result};
 
-/// Names and tensors of the mapping at the first of the dotted `keys` that leads to one with tensors, otherwise of
-/// the mapping that holds the most tensors (the first of equals, from the outside inwards).
-pub(super) fn find<'t>(tree: &'t Tree, keys: &[&str], origin: &Path) -> Result<Vec<(&'t str, &'t View)>> {
+/// Names and tensors of the mapping at the first of the dotted `keys` that leads to one with
+/// tensors, otherwise of the mapping that holds the most tensors (the first of equals, from the
+/// outside inwards).
+pub(super) fn find<'t>(
+    tree: &'t Tree,
+    keys: &[&str],
+    origin: &Path,
+) -> Result<Vec<(&'t str, &'t View)>> {
     let asked = keys.iter().find_map(|path| {
-        let value = path.split('.').try_fold(tree.root(), |value, key| tree.entry(value, key))?;
+        let value = path
+            .split('.')
+            .try_fold(tree.root(), |value, key| tree.entry(value, key))?;
         Some(tensors(tree, value)).filter(|found| !found.is_empty())
     });
     match asked.or_else(|| fullest(tree)) {
@@ -32,7 +40,9 @@ fn tensors<'t>(tree: &'t Tree, mapping: &'t Value) -> Vec<(&'t str, &'t View)> {
     let (mut places, mut found) = (HashMap::new(), Vec::new());
     for (key, value) in tree.entries(mapping).unwrap_or_default() {
         let Value::Str(name) = key else { continue };
-        let (Some(view), true) = (tree.tensor(value), name.len() <= LONGEST_NAME) else { continue };
+        let (Some(view), true) = (tree.tensor(value), name.len() <= LONGEST_NAME) else {
+            continue;
+        };
         match places.entry(&**name) {
             Entry::Occupied(place) => found[*place.get()] = (&**name, view),
             Entry::Vacant(place) => {
@@ -57,7 +67,12 @@ fn fullest(tree: &Tree) -> Option<Vec<(&str, &View)>> {
         if found.len() > best.len() {
             best = found;
         }
-        queue.extend(tree.entries(value).unwrap_or_default().iter().map(|(_, value)| value));
+        queue.extend(
+            tree.entries(value)
+                .unwrap_or_default()
+                .iter()
+                .map(|(_, value)| value),
+        );
     }
     Some(best).filter(|found| !found.is_empty())
 }
@@ -77,9 +92,18 @@ fn nothing(tree: &Tree, keys: &[&str], origin: &Path) -> Error {
         }
         None => format!("{} instead of a dictionary", kind(tree.root())),
     };
-    let looked = if keys.is_empty() { String::new() } else { format!(" (looked under `{}` first)", keys.join("`, `")) };
-    Error::file(origin, format!("no named tensors anywhere in it, but {found}{looked}"))
-        .with_hint("is this the right file? a checkpoint of weights is a dictionary from names to tensors")
+    let looked = if keys.is_empty() {
+        String::new()
+    } else {
+        format!(" (looked under `{}` first)", keys.join("`, `"))
+    };
+    Error::file(
+        origin,
+        format!("no named tensors anywhere in it, but {found}{looked}"),
+    )
+    .with_hint(
+        "is this the right file? a checkpoint of weights is a dictionary from names to tensors",
+    )
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -1,7 +1,9 @@
-//! PyTorch checkpoints (`.pth`, `.pt`, `.bin`) since version 1.6: a zip archive of one pickle and one member per storage.
+//! PyTorch checkpoints (`.pth`, `.pt`, `.bin`) since version 1.6: a zip archive of one pickle and
+//! one member per storage.
 //!
-//! Opening reads the pickle and checks every tensor against the archive; the numbers are read when asked for.
-//! Format: `torch.save` since PyTorch 1.6, <https://pytorch.org/docs/stable/notes/serialization.html>.
+//! Opening reads the pickle and checks every tensor against the archive; the numbers are read when
+//! asked for. Format: `torch.save` since PyTorch 1.6,
+//! <https://pytorch.org/docs/stable/notes/serialization.html>.
 
 use std::{
     collections::HashMap,
@@ -33,15 +35,21 @@ pub struct TorchFile {
 }
 
 impl TorchFile {
-    /// Opens a checkpoint and finds its tensors: the mapping at the first of the dotted key paths `keys` that leads to
-    /// one, otherwise the mapping that holds the most tensors.
+    /// Opens a checkpoint and finds its tensors: the mapping at the first of the dotted key paths
+    /// `keys` that leads to one, otherwise the mapping that holds the most tensors.
     ///
     /// # Errors
-    /// The archive is damaged, the pickle asks for more than tensors, no mapping holds tensors, or a tensor does not
-    /// fit its storage.
+    /// The archive is damaged, the pickle asks for more than tensors, no mapping holds tensors, or
+    /// a tensor does not fit its storage.
     pub fn open(blob: Blob, keys: &[&str]) -> Result<Self> {
         let archive = ZipArchive::new(blob.reader()).map_err(|error| damaged(&blob, &error))?;
-        let mut file = Self { folder: folder(&blob, &archive)?, blob, archive, names: vec![], tensors: HashMap::new() };
+        let mut file = Self {
+            folder: folder(&blob, &archive)?,
+            blob,
+            archive,
+            names: vec![],
+            tensors: HashMap::new(),
+        };
         file.check_archive()?;
         let pickle = file.member("data.pkl", MAX_PICKLE_BYTES)?;
         let tree = Tree::read(&pickle, file.blob.path())?;
@@ -58,26 +66,44 @@ impl TorchFile {
         if let Some(index) = self.index("byteorder")
             && self.read_member(index, 16)? != b"little"
         {
-            return Err(Error::file(self.blob.path(), "written on a big-endian machine; little-endian was expected"));
+            return Err(Error::file(
+                self.blob.path(),
+                "written on a big-endian machine; little-endian was expected",
+            ));
         }
-        if self.archive.has_overlapping_files().map_err(|error| damaged(&self.blob, &error))? {
-            return Err(Error::file(self.blob.path(), "members of the archive overlap").with_hint(DOWNLOAD_AGAIN));
+        if self
+            .archive
+            .has_overlapping_files()
+            .map_err(|error| damaged(&self.blob, &error))?
+        {
+            return Err(
+                Error::file(self.blob.path(), "members of the archive overlap")
+                    .with_hint(DOWNLOAD_AGAIN),
+            );
         }
         Ok(())
     }
 
-    /// No member may claim more bytes than the file can hold, so that sizes can be trusted when memory is reserved.
+    /// No member may claim more bytes than the file can hold, so that sizes can be trusted when
+    /// memory is reserved.
     fn check_sizes(&self) -> Result<()> {
         let size = self.blob.len()?;
         for index in 0..self.archive.len() {
-            let entry = self.archive.by_index_data(index).map_err(|error| damaged(&self.blob, &error))?;
+            let entry = self
+                .archive
+                .by_index_data(index)
+                .map_err(|error| damaged(&self.blob, &error))?;
             let about = entry.get_metadata();
             let most = match about.compression_method {
                 CompressionMethod::Stored => about.compressed_size,
-                _ => about.compressed_size.saturating_mul(1032), // the most that deflate can compress
+                // The most that deflate can compress
+                _ => about.compressed_size.saturating_mul(1032),
             };
             if about.compressed_size > size || about.uncompressed_size > most {
-                let message = format!("a member that claims {} bytes, in a file of {size}", about.uncompressed_size);
+                let message = format!(
+                    "a member that claims {} bytes, in a file of {size}",
+                    about.uncompressed_size
+                );
                 return Err(Error::file(self.blob.path(), message).with_hint(DOWNLOAD_AGAIN));
             }
         }
@@ -85,29 +111,37 @@ impl TorchFile {
     }
 
     fn index(&self, member: &str) -> Option<usize> {
-        self.archive.index_for_name(&format!("{}{member}", self.folder))
+        self.archive
+            .index_for_name(&format!("{}{member}", self.folder))
     }
 
     fn member(&self, member: &str, most: u64) -> Result<Vec<u8>> {
         match self.index(member) {
             Some(index) => self.read_member(index, most),
-            None => {
-                Err(Error::file(self.blob.path(), format!("the archive has no `{member}`")).with_hint(DOWNLOAD_AGAIN))
-            }
+            None => Err(
+                Error::file(self.blob.path(), format!("the archive has no `{member}`"))
+                    .with_hint(DOWNLOAD_AGAIN),
+            ),
         }
     }
 
     /// All bytes of a member, checked against its checksum.
     fn read_member(&self, index: usize, most: u64) -> Result<Vec<u8>> {
         let mut archive = self.archive.clone();
-        let mut member = archive.by_index(index).map_err(|error| damaged(&self.blob, &error))?;
+        let mut member = archive
+            .by_index(index)
+            .map_err(|error| damaged(&self.blob, &error))?;
         if member.size() > most {
-            let message = format!("a member of {} bytes, expected at most {most}", member.size());
+            let message = format!(
+                "a member of {} bytes, expected at most {most}",
+                member.size()
+            );
             return Err(Error::file(self.blob.path(), message));
         }
         let mut bytes = Vec::new();
         if member.compression() == CompressionMethod::Stored {
-            bytes.reserve_exact(member.size() as usize); // at most the file's size, see `check_sizes`
+            // At most the file's size, see `check_sizes`
+            bytes.reserve_exact(member.size() as usize);
         }
         let size = member.size();
         Read::by_ref(&mut member)
@@ -130,7 +164,9 @@ impl TorchFile {
             expected,
             found,
         };
-        let stored = self.index(&format!("data/{}", storage.key)).and_then(|i| self.archive.by_index_data(i).ok());
+        let stored = self
+            .index(&format!("data/{}", storage.key))
+            .and_then(|i| self.archive.by_index_data(i).ok());
         let Some(stored) = stored.map(|member| member.get_metadata().uncompressed_size) else {
             return Err(wrong(
                 format!("its numbers in `data/{}`", storage.key),
@@ -150,23 +186,45 @@ impl TorchFile {
         let storage = &view.storage;
         let member = format!("data/{}", storage.key);
         let Some(index) = self.index(&member) else {
-            return Err(Error::file(self.blob.path(), format!("the archive has no `{member}`")));
+            return Err(Error::file(
+                self.blob.path(),
+                format!("the archive has no `{member}`"),
+            ));
         };
-        let (from, to) = (from * storage.width, to * storage.width); // in bytes; `check` found them inside the file
-        let size = self.archive.by_index_data(index).map_err(|e| damaged(&self.blob, &e))?.get_metadata().clone();
+        // In bytes; `check` found them inside the file
+        let (from, to) = (from * storage.width, to * storage.width);
+        let size = self
+            .archive
+            .by_index_data(index)
+            .map_err(|e| damaged(&self.blob, &e))?
+            .get_metadata()
+            .clone();
         if from == 0 && to as u64 == size.uncompressed_size {
             return self.read_member(index, size.uncompressed_size);
         }
         let mut archive = self.archive.clone();
         if size.compression_method != CompressionMethod::Stored {
-            let mut member = archive.by_index(index).map_err(|error| damaged(&self.blob, &error))?;
+            let mut member = archive
+                .by_index(index)
+                .map_err(|error| damaged(&self.blob, &error))?;
             let mut bytes = Vec::new(); // what comes before is unpacked, but not kept
-            return io::copy(&mut Read::by_ref(&mut member).take(from as u64), &mut io::sink())
-                .and_then(|_| member.take((to - from) as u64).read_to_end(&mut bytes))
-                .and_then(|read| if read == to - from { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) })
-                .map_err(|error| damaged(&self.blob, &error.into()));
+            return io::copy(
+                &mut Read::by_ref(&mut member).take(from as u64),
+                &mut io::sink(),
+            )
+            .and_then(|_| member.take((to - from) as u64).read_to_end(&mut bytes))
+            .and_then(|read| {
+                if read == to - from {
+                    Ok(bytes)
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                }
+            })
+            .map_err(|error| damaged(&self.blob, &error.into()));
         }
-        let mut member = archive.by_index_seek(index).map_err(|error| damaged(&self.blob, &error))?;
+        let mut member = archive
+            .by_index_seek(index)
+            .map_err(|error| damaged(&self.blob, &error))?;
         let mut bytes = vec![0; to - from];
         member
             .seek(SeekFrom::Start(from as u64))
@@ -187,7 +245,10 @@ impl TensorSource for TorchFile {
 
     fn info(&self, name: &str) -> Option<TensorInfo> {
         let view = self.tensors.get(name)?;
-        Some(TensorInfo { shape: view.shape.clone(), dtype: view.storage.dtype })
+        Some(TensorInfo {
+            shape: view.shape.clone(),
+            dtype: view.storage.dtype,
+        })
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
@@ -206,16 +267,23 @@ fn folder(blob: &Blob, archive: &ZipArchive<BlobReader>) -> Result<String> {
         _ => None,
     });
     found.ok_or_else(|| {
-        Error::file(blob.path(), "a zip archive without `data.pkl`: not a PyTorch checkpoint")
-            .with_hint("if this is a packed download, unpack it and name the checkpoint inside")
+        Error::file(
+            blob.path(),
+            "a zip archive without `data.pkl`: not a PyTorch checkpoint",
+        )
+        .with_hint("if this is a packed download, unpack it and name the checkpoint inside")
     })
 }
 
 fn damaged(blob: &Blob, error: &ZipError) -> Error {
     if let ZipError::Io(io) = error
-        && matches!(io.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied)
+        && matches!(
+            io.kind(),
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied
+        )
     {
         return Error::io(blob.path())(std::io::Error::new(io.kind(), io.to_string()));
     }
-    Error::file(blob.path(), format!("not a whole PyTorch archive: {error}")).with_hint(DOWNLOAD_AGAIN)
+    Error::file(blob.path(), format!("not a whole PyTorch archive: {error}"))
+        .with_hint(DOWNLOAD_AGAIN)
 }

@@ -11,29 +11,51 @@ pub(super) fn check(view: &View) -> Result<(), (String, String)> {
     match extent(view) {
         Some((count, end)) if count <= elements && end <= elements => Ok(()),
         _ => {
-            let View { offset, shape, stride, .. } = view;
+            let View {
+                offset,
+                shape,
+                stride,
+                ..
+            } = view;
             let found = format!("shape {shape:?}, strides {stride:?}, offset {offset}");
             Err((format!("a view of {elements} stored elements"), found))
         }
     }
 }
 
-/// The tensor of a view that was checked. `read` gets the elements of the storage from one place to another, as bytes.
+/// The tensor of a view that was checked. `read` gets the elements of the storage from one place to
+/// another, as bytes.
 ///
 /// # Errors
 /// Whatever `read` fails with.
-pub(super) fn tensor(view: &View, read: impl FnOnce(usize, usize) -> Result<Vec<u8>>) -> Result<Tensor> {
+pub(super) fn tensor(
+    view: &View,
+    read: impl FnOnce(usize, usize) -> Result<Vec<u8>>,
+) -> Result<Tensor> {
     let bytes = match extent(view) {
         Some((count, end)) if count > 0 => read(view.offset, end)?,
         _ => Vec::new(),
     };
-    let bytes = if bytes.is_empty() || is_contiguous(view) { bytes } else { gather(view, &bytes) };
-    Ok(Tensor::from_raw_buffer(&bytes, view.storage.dtype, &view.shape, &Device::Cpu)?)
+    let bytes = if bytes.is_empty() || is_contiguous(view) {
+        bytes
+    } else {
+        gather(view, &bytes)
+    };
+    Ok(Tensor::from_raw_buffer(
+        &bytes,
+        view.storage.dtype,
+        &view.shape,
+        &Device::Cpu,
+    )?)
 }
 
-/// Number of elements of a view, and the end of the last one in its storage; `None` where that overflows.
+/// Number of elements of a view, and the end of the last one in its storage; `None` where that
+/// overflows.
 fn extent(view: &View) -> Option<(usize, usize)> {
-    let count = view.shape.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)))?;
+    let count = view
+        .shape
+        .iter()
+        .try_fold(1usize, |count, size| count.checked_mul((*size).max(1)))?;
     if view.shape.contains(&0) {
         return Some((0, 0));
     }
@@ -46,11 +68,15 @@ fn extent(view: &View) -> Option<(usize, usize)> {
 
 fn is_contiguous(view: &View) -> bool {
     let mut expected = 1;
-    view.shape.iter().zip(&view.stride).rev().all(|(size, stride)| {
-        let fits = *size == 1 || *stride == expected;
-        expected *= size.max(&1);
-        fits
-    })
+    view.shape
+        .iter()
+        .zip(&view.stride)
+        .rev()
+        .all(|(size, stride)| {
+            let fits = *size == 1 || *stride == expected;
+            expected *= size.max(&1);
+            fits
+        })
 }
 
 /// Copies the elements of a view into row-major order; `bytes` begin at the view's offset.
@@ -60,7 +86,11 @@ fn gather(view: &View, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(count * width);
     let mut index = vec![0usize; view.shape.len()];
     for _ in 0..count {
-        let at: usize = index.iter().zip(&view.stride).map(|(i, stride)| i * stride).sum();
+        let at: usize = index
+            .iter()
+            .zip(&view.stride)
+            .map(|(i, stride)| i * stride)
+            .sum();
         out.extend_from_slice(&bytes[at * width..(at + 1) * width]);
         for (axis, size) in view.shape.iter().enumerate().rev() {
             index[axis] += 1;

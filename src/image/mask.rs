@@ -14,9 +14,15 @@ impl Mask {
         let mut bits = vec![0; (width * height).div_ceil(64)];
         for (i, word) in bits.iter_mut().enumerate() {
             let end = (width * height).min(64 * (i + 1));
-            *word = (64 * i..end).fold(0, |word, pixel| word | u64::from(inside(pixel)) << (pixel % 64));
+            *word = (64 * i..end).fold(0, |word, pixel| {
+                word | u64::from(inside(pixel)) << (pixel % 64)
+            });
         }
-        Self { width, height, bits }
+        Self {
+            width,
+            height,
+            bits,
+        }
     }
 
     /// Pixels in a row.
@@ -36,7 +42,10 @@ impl Mask {
 
     /// Pixels inside.
     pub fn area(&self) -> usize {
-        self.bits.iter().map(|word| word.count_ones() as usize).sum()
+        self.bits
+            .iter()
+            .map(|word| word.count_ones() as usize)
+            .sum()
     }
 
     /// The tightest box: left, top, right, bottom, the latter two outside. None around nothing.
@@ -62,7 +71,9 @@ mod tests {
 
     #[test]
     fn a_mask_knows_its_area_and_bounds() {
-        let mask = Mask::new(13, 11, |pixel| (3..7).contains(&(pixel % 13)) && (2..10).contains(&(pixel / 13)));
+        let mask = Mask::new(13, 11, |pixel| {
+            (3..7).contains(&(pixel % 13)) && (2..10).contains(&(pixel / 13))
+        });
         assert_eq!((mask.area(), mask.bounds()), (32, Some([3, 2, 7, 10])));
         assert!(mask.holds(2 * 13 + 3) && !mask.holds(2 * 13 + 7));
         assert_eq!(Mask::new(5, 5, |_| false).bounds(), None);

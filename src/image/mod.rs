@@ -1,4 +1,5 @@
-//! RGB images: resizing as Pillow does it, cropping, conversion from and to the numbers of a network, PNG files.
+//! RGB images: resizing as Pillow does it, cropping, conversion from and to the numbers of a
+//! network, PNG files.
 
 use std::path::Path;
 
@@ -29,14 +30,23 @@ impl Image {
     /// # Panics
     /// When `pixels` is not `3 * width * height` long.
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Self {
-        assert_eq!(pixels.len(), 3 * width * height, "an RGB picture of {width} x {height}");
-        Self { width, height, pixels }
+        assert_eq!(
+            pixels.len(),
+            3 * width * height,
+            "an RGB picture of {width} x {height}"
+        );
+        Self {
+            width,
+            height,
+            pixels,
+        }
     }
 
-    /// A picture from what a decoder returns: the red plane, then green, then blue, each row by row, in -1..=1.
+    /// A picture from what a decoder returns: the red plane, then green, then blue, each row by
+    /// row, in -1..=1.
     ///
-    /// Values outside are clamped, NaN becomes 0, and `(x + 1) / 2 * 255` is truncated, not rounded, as the released
-    /// Infinity program does it.
+    /// Values outside are clamped, NaN becomes 0, and `(x + 1) / 2 * 255` is truncated, not
+    /// rounded, as the released Infinity program does it.
     ///
     /// # Panics
     /// When `planes` is not `3 * width * height` long.
@@ -49,15 +59,22 @@ impl Image {
                 *value = ((planes[channel * area + i].clamp(-1., 1.) + 1.) / 2. * 255.) as u8;
             }
         }
-        Self { width, height, pixels }
+        Self {
+            width,
+            height,
+            pixels,
+        }
     }
 
-    /// The three planes that a network reads, each row by row: `(value / 255 - mean) / std` per channel.
+    /// The three planes that a network reads, each row by row: `(value / 255 - mean) / std` per
+    /// channel.
     pub fn to_chw(&self, mean: [f32; 3], std: [f32; 3]) -> Vec<f32> {
         let mut planes = Vec::with_capacity(self.pixels.len());
         for channel in 0..3 {
             let values = self.pixels[channel..].iter().step_by(3);
-            planes.extend(values.map(|&value| (f32::from(value) / 255. - mean[channel]) / std[channel]));
+            planes.extend(
+                values.map(|&value| (f32::from(value) / 255. - mean[channel]) / std[channel]),
+            );
         }
         planes
     }
@@ -67,7 +84,8 @@ impl Image {
         Ok(Png::open(path)?.image)
     }
 
-    /// Writes a PNG file without texts. A file of that name is replaced only once the new one is complete.
+    /// Writes a PNG file without texts. A file of that name is replaced only once the new one is
+    /// complete.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         Png::new(self.clone()).save(path)
     }
@@ -92,20 +110,42 @@ impl Image {
     /// # Panics
     /// When the part reaches beyond the picture.
     pub fn crop(&self, left: usize, top: usize, width: usize, height: usize) -> Self {
-        assert!(left + width <= self.width && top + height <= self.height, "a crop lies inside the picture");
-        let rows = self.pixels.chunks_exact(3 * self.width.max(1)).skip(top).take(height);
-        let pixels = rows.flat_map(|row| &row[3 * left..3 * (left + width)]).copied().collect();
-        Self { width, height, pixels }
+        assert!(
+            left + width <= self.width && top + height <= self.height,
+            "a crop lies inside the picture"
+        );
+        let rows = self
+            .pixels
+            .chunks_exact(3 * self.width.max(1))
+            .skip(top)
+            .take(height);
+        let pixels = rows
+            .flat_map(|row| &row[3 * left..3 * (left + width)])
+            .copied()
+            .collect();
+        Self {
+            width,
+            height,
+            pixels,
+        }
     }
 
-    /// The part in the middle. An odd rest is split half to even, as torchvision's `CenterCrop` does:
-    /// of 5 pixels too many, 2 go on the left; of 3 pixels too many also 2.
+    /// The part in the middle. An odd rest is split half to even, as torchvision's `CenterCrop`
+    /// does: of 5 pixels too many, 2 go on the left; of 3 pixels too many also 2.
     ///
     /// # Panics
     /// When the picture is smaller than the part.
     pub fn center_crop(&self, width: usize, height: usize) -> Self {
-        assert!(width <= self.width && height <= self.height, "a crop lies inside the picture");
-        self.crop(half_to_even(self.width - width), half_to_even(self.height - height), width, height)
+        assert!(
+            width <= self.width && height <= self.height,
+            "a crop lies inside the picture"
+        );
+        self.crop(
+            half_to_even(self.width - width),
+            half_to_even(self.height - height),
+            width,
+            height,
+        )
     }
 }
 
@@ -120,7 +160,9 @@ mod tests {
 
     /// Each pixel tells where it stood.
     fn numbered(width: usize, height: usize) -> Image {
-        let pixels = (0..width * height).flat_map(|i| [(i % width) as u8, (i / width) as u8, 7]).collect();
+        let pixels = (0..width * height)
+            .flat_map(|i| [(i % width) as u8, (i / width) as u8, 7])
+            .collect();
         Image::new(width, height, pixels)
     }
 
@@ -134,7 +176,10 @@ mod tests {
     #[test]
     fn network_values_are_planes() {
         let image = Image::new(2, 1, vec![0, 51, 255, 255, 51, 0]);
-        assert_eq!(image.to_chw([0., 0.2, 0.], [1., 1., 0.5]), [0., 1., 0., 0., 2., 0.]);
+        assert_eq!(
+            image.to_chw([0., 0.2, 0.], [1., 1., 0.5]),
+            [0., 1., 0., 0., 2., 0.]
+        );
     }
 
     #[test]

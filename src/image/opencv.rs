@@ -1,5 +1,6 @@
-//! Resizing as OpenCV does it (`INTER_LINEAR`, 8 bits), to the last bit: two neighbours along each side, no antialiasing,
-//! weights of 11 bits. Equal to OpenCV 5.0 on pictures of noise of eight pairs of sizes.
+//! Resizing as OpenCV does it (`INTER_LINEAR`, 8 bits), to the last bit: two neighbours along each
+//! side, no antialiasing, weights of 11 bits. Equal to OpenCV 5.0 on pictures of noise of eight
+//! pairs of sizes.
 
 use rayon::prelude::*;
 
@@ -14,24 +15,38 @@ impl Image {
     /// # Panics
     /// When a size is 0.
     pub fn resize_like_opencv(&self, width: usize, height: usize) -> Self {
-        assert!(width > 0 && height > 0 && self.width > 0 && self.height > 0, "a picture has pixels");
+        assert!(
+            width > 0 && height > 0 && self.width > 0 && self.height > 0,
+            "a picture has pixels"
+        );
         if (width, height) == (self.width, self.height) {
             return self.clone();
         }
         // Columns beyond the border count for nothing; rows beyond it are the border's row.
         let columns: Vec<Pair> = pairs(self.width, width).map(Pair::without_border).collect();
         let mut pixels = vec![0; 3 * width * height];
-        let rows: Vec<Vec<i32>> = self.pixels.par_chunks(3 * self.width).map(|row| across(row, &columns)).collect();
+        let rows: Vec<Vec<i32>> = self
+            .pixels
+            .par_chunks(3 * self.width)
+            .map(|row| across(row, &columns))
+            .collect();
         let down: Vec<Pair> = pairs(self.height, height).collect();
-        pixels.par_chunks_mut(3 * width).zip(&down).for_each(|(out, pair)| {
-            let (above, below) = (&rows[pair.at[0]], &rows[pair.at[1]]);
-            let part = |value: i32, weight: i32| (weight * (value >> 4)) >> 16;
-            for ((out, &above), &below) in out.iter_mut().zip(above).zip(below) {
-                let sum = part(above, pair.weights[0]) + part(below, pair.weights[1]);
-                *out = ((sum + 2) >> 2).clamp(0, 255) as u8;
-            }
-        });
-        Self { width, height, pixels }
+        pixels
+            .par_chunks_mut(3 * width)
+            .zip(&down)
+            .for_each(|(out, pair)| {
+                let (above, below) = (&rows[pair.at[0]], &rows[pair.at[1]]);
+                let part = |value: i32, weight: i32| (weight * (value >> 4)) >> 16;
+                for ((out, &above), &below) in out.iter_mut().zip(above).zip(below) {
+                    let sum = part(above, pair.weights[0]) + part(below, pair.weights[1]);
+                    *out = ((sum + 2) >> 2).clamp(0, 255) as u8;
+                }
+            });
+        Self {
+            width,
+            height,
+            pixels,
+        }
     }
 }
 
@@ -45,7 +60,15 @@ struct Pair {
 
 impl Pair {
     fn without_border(self) -> Self {
-        if self.beyond { Self { weights: [ONE as i32, 0], at: [self.at[0]; 2], ..self } } else { self }
+        if self.beyond {
+            Self {
+                weights: [ONE as i32, 0],
+                at: [self.at[0]; 2],
+                ..self
+            }
+        } else {
+            self
+        }
     }
 }
 
@@ -54,9 +77,14 @@ fn pairs(from: usize, to: usize) -> impl Iterator<Item = Pair> {
     (0..to).map(move |i| {
         let place = ((i as f64 + 0.5) * step - 0.5) as f32;
         let (first, share) = (place.floor() as i64, place - place.floor());
-        let weights = [(1.0 - share) * ONE, share * ONE].map(|weight| weight.round_ties_even() as i32);
+        let weights =
+            [(1.0 - share) * ONE, share * ONE].map(|weight| weight.round_ties_even() as i32);
         let at = [first, first + 1].map(|at| at.clamp(0, last) as usize);
-        Pair { at, weights, beyond: first < 0 || first >= last }
+        Pair {
+            at,
+            weights,
+            beyond: first < 0 || first >= last,
+        }
     })
 }
 
@@ -65,7 +93,10 @@ fn across(row: &[u8], columns: &[Pair]) -> Vec<i32> {
         let [first, second] = pair.at.map(|at| i32::from(row[3 * at + channel]));
         first * pair.weights[0] + second * pair.weights[1]
     };
-    columns.iter().flat_map(|pair| [0, 1, 2].map(|channel| value(pair, channel))).collect()
+    columns
+        .iter()
+        .flat_map(|pair| [0, 1, 2].map(|channel| value(pair, channel)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -83,16 +114,34 @@ mod tests {
         let image = Image::new(4, 3, pixels.concat());
         let larger = image.resize_like_opencv(7, 5);
         let expected = [
-            [139, 99, 13, 108, 118, 60, 57, 149, 136, 130, 118, 106, 196, 85, 75, 91, 98, 143, 25, 106, 186],
-            [123, 68, 19, 111, 112, 54, 92, 182, 110, 148, 125, 100, 199, 63, 88, 147, 96, 124, 114, 116, 147],
-            [99, 22, 27, 117, 102, 43, 145, 231, 70, 175, 135, 91, 203, 30, 108, 231, 92, 96, 248, 131, 89],
-            [145, 70, 89, 124, 87, 78, 90, 114, 61, 142, 109, 81, 199, 107, 106, 206, 165, 134, 211, 201, 152],
-            [176, 102, 130, 129, 77, 101, 53, 37, 56, 120, 91, 74, 196, 158, 105, 190, 213, 160, 186, 248, 194],
+            [
+                139, 99, 13, 108, 118, 60, 57, 149, 136, 130, 118, 106, 196, 85, 75, 91, 98, 143,
+                25, 106, 186,
+            ],
+            [
+                123, 68, 19, 111, 112, 54, 92, 182, 110, 148, 125, 100, 199, 63, 88, 147, 96, 124,
+                114, 116, 147,
+            ],
+            [
+                99, 22, 27, 117, 102, 43, 145, 231, 70, 175, 135, 91, 203, 30, 108, 231, 92, 96,
+                248, 131, 89,
+            ],
+            [
+                145, 70, 89, 124, 87, 78, 90, 114, 61, 142, 109, 81, 199, 107, 106, 206, 165, 134,
+                211, 201, 152,
+            ],
+            [
+                176, 102, 130, 129, 77, 101, 53, 37, 56, 120, 91, 74, 196, 158, 105, 190, 213, 160,
+                186, 248, 194,
+            ],
         ];
         assert_eq!(larger.pixels(), expected.concat());
         let smaller = image.resize_like_opencv(3, 2);
-        let expected =
-            [[120, 96, 35, 141, 122, 103, 102, 105, 148], [142, 83, 96, 134, 102, 78, 201, 202, 157]].concat();
+        let expected = [
+            [120, 96, 35, 141, 122, 103, 102, 105, 148],
+            [142, 83, 96, 134, 102, 78, 201, 202, 157],
+        ]
+        .concat();
         assert_eq!(smaller.pixels(), expected);
     }
 }

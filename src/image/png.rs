@@ -1,4 +1,5 @@
-//! PNG files: any kind of PNG is read as RGB, pictures are written with texts beside them, files appear whole or not at all.
+//! PNG files: any kind of PNG is read as RGB, pictures are written with texts beside them, files
+//! appear whole or not at all.
 
 use std::{fs, io::Cursor, path::Path};
 
@@ -18,14 +19,18 @@ const MAX_BYTES: usize = 256 << 20;
 pub struct Png {
     /// The picture.
     pub image: Image,
-    /// Key and value of each text, in the order in which they are written. A key has 1 to 79 characters of Latin-1.
+    /// Key and value of each text, in the order in which they are written. A key has 1 to 79
+    /// characters of Latin-1.
     pub text: Vec<(String, String)>,
 }
 
 impl Png {
     /// A picture without texts.
     pub fn new(image: Image) -> Self {
-        Self { image, text: Vec::new() }
+        Self {
+            image,
+            text: Vec::new(),
+        }
     }
 
     /// The same with one more text.
@@ -36,11 +41,15 @@ impl Png {
 
     /// The first text of that key.
     pub fn text(&self, key: &str) -> Option<&str> {
-        self.text.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+        self.text
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, value)| value.as_str())
     }
 
-    /// Reads a PNG file: 1 to 16 bits, gray, palette or RGB. Alpha is dropped as Pillow's `convert("RGB")` drops it;
-    /// of 16 bits the upper 8 are kept. Texts in Latin-1 come before those in UTF-8, each in the order of the file.
+    /// Reads a PNG file: 1 to 16 bits, gray, palette or RGB. Alpha is dropped as Pillow's
+    /// `convert("RGB")` drops it; of 16 bits the upper 8 are kept. Texts in Latin-1 come before
+    /// those in UTF-8, each in the order of the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = fs::read(path).map_err(Error::io(path))?;
@@ -52,37 +61,47 @@ impl Png {
         Self::decode_bytes(bytes).map_err(|what| Error::input(what).with_hint(NOT_PNG_HINT))
     }
 
-    /// The bytes of a PNG file: 8-bit RGB; ASCII texts as `tEXt`, others as `iTXt`. The same picture and texts always
-    /// give the same bytes. Fails when a key is empty, too long or not Latin-1, or a text contains a NUL.
+    /// The bytes of a PNG file: 8-bit RGB; ASCII texts as `tEXt`, others as `iTXt`. The same
+    /// picture and texts always give the same bytes. Fails when a key is empty, too long or not
+    /// Latin-1, or a text contains a NUL.
     pub fn encode(&self) -> Result<Vec<u8>> {
         self.check_text()?;
         let mut bytes = Vec::new();
-        self.encode_into(&mut bytes).map_err(|e| Error::input(format!("cannot write this picture as PNG: {e}")))?;
+        self.encode_into(&mut bytes)
+            .map_err(|e| Error::input(format!("cannot write this picture as PNG: {e}")))?;
         Ok(bytes)
     }
 
-    /// Writes a PNG file. It is written under a passing name in the same folder and renamed when it is complete:
-    /// no partial file is left behind, and a file of that name is kept if writing fails.
+    /// Writes a PNG file. It is written under a passing name in the same folder and renamed when it
+    /// is complete: no partial file is left behind, and a file of that name is kept if writing
+    /// fails.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         file::replace(path, &self.encode()?).map_err(Error::io(path))
     }
 
     fn decode_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: MAX_BYTES });
+        let mut decoder =
+            png::Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: MAX_BYTES });
         decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
         let mut reader = decoder.read_info().map_err(message)?;
         let (width, height) = (reader.info().width as usize, reader.info().height as usize);
         if width.saturating_mul(height) > MAX_PIXELS {
-            return Err(format!("a picture of {width} x {height} pixels; at most {MAX_PIXELS} in all are read"));
+            return Err(format!(
+                "a picture of {width} x {height} pixels; at most {MAX_PIXELS} in all are read"
+            ));
         }
         let pixels = read_pixels(&mut reader)?;
         reader.finish().map_err(message)?; // texts may follow the pixels
-        Ok(Self { image: Image::new(width, height, pixels), text: read_text(reader.info())? })
+        Ok(Self {
+            image: Image::new(width, height, pixels),
+            text: read_text(reader.info())?,
+        })
     }
 
     fn encode_into(&self, bytes: &mut Vec<u8>) -> Result<(), png::EncodingError> {
-        let mut encoder = png::Encoder::new(bytes, self.image.width as u32, self.image.height as u32);
+        let mut encoder =
+            png::Encoder::new(bytes, self.image.width as u32, self.image.height as u32);
         encoder.set_color(ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         for (key, value) in &self.text {
@@ -101,10 +120,14 @@ impl Png {
         for (key, value) in &self.text {
             let latin_1 = |c: char| matches!(c, ' '..='~' | '\u{a1}'..='\u{ff}');
             if !(1..=79).contains(&key.chars().count()) || !key.chars().all(latin_1) {
-                return Err(Error::input(format!("`{key}` is no key for a text in a PNG: 1 to 79 Latin-1 characters")));
+                return Err(Error::input(format!(
+                    "`{key}` is no key for a text in a PNG: 1 to 79 Latin-1 characters"
+                )));
             }
             if value.contains('\0') {
-                return Err(Error::input(format!("the text `{key}` contains a NUL, which a PNG cannot hold")));
+                return Err(Error::input(format!(
+                    "the text `{key}` contains a NUL, which a PNG cannot hold"
+                )));
             }
         }
         Ok(())
@@ -114,21 +137,31 @@ impl Png {
 /// Whether a file is, by its name, a picture of another kind than PNG, which is not read.
 pub fn is_other_picture(path: &Path) -> bool {
     const ENDINGS: [&str; 8] = ["bmp", "gif", "jpeg", "jpg", "ppm", "tif", "tiff", "webp"];
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    let ending = path
+        .extension()
+        .map(|ending| ending.to_string_lossy().to_lowercase());
     ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
 const NOT_PNG_HINT: &str = "only complete PNG files can be read as pictures";
 
 fn read_pixels(reader: &mut Reader<Cursor<&[u8]>>) -> Result<Vec<u8>, String> {
-    let size = reader.output_buffer_size().ok_or("a picture too large for this machine")?;
+    let size = reader
+        .output_buffer_size()
+        .ok_or("a picture too large for this machine")?;
     let mut pixels = vec![0; size];
     reader.next_frame(&mut pixels).map_err(message)?;
     let channels = reader.output_color_type().0.samples();
     Ok(match channels {
         3 => pixels,
-        1 | 2 => pixels.chunks_exact(channels).flat_map(|gray| [gray[0]; 3]).collect(),
-        _ => pixels.chunks_exact(channels).flat_map(|rgba| [rgba[0], rgba[1], rgba[2]]).collect(),
+        1 | 2 => pixels
+            .chunks_exact(channels)
+            .flat_map(|gray| [gray[0]; 3])
+            .collect(),
+        _ => pixels
+            .chunks_exact(channels)
+            .flat_map(|rgba| [rgba[0], rgba[1], rgba[2]])
+            .collect(),
     })
 }
 
@@ -149,9 +182,14 @@ fn read_text(info: &Info) -> Result<Vec<(String, String)>, String> {
 /// What is wrong with a file that should be a PNG.
 fn message(error: DecodingError) -> String {
     match error {
-        DecodingError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => "the PNG ends too early".into(),
+        DecodingError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "the PNG ends too early".into()
+        }
         DecodingError::IoError(e) => e.to_string(),
-        DecodingError::LimitsExceeded => format!("the PNG needs more than {} MB besides its pixels", MAX_BYTES >> 20),
+        DecodingError::LimitsExceeded => format!(
+            "the PNG needs more than {} MB besides its pixels",
+            MAX_BYTES >> 20
+        ),
         DecodingError::Format(e) => format!("not a PNG, or a damaged one: {e}"),
         DecodingError::Parameter(e) => e.to_string(),
     }
@@ -165,7 +203,12 @@ mod tests {
         Image::new(5, 3, (0..45).map(|i| i * 5).collect())
     }
 
-    fn encoded(color: ColorType, depth: png::BitDepth, data: &[u8], palette: Option<&[u8]>) -> Vec<u8> {
+    fn encoded(
+        color: ColorType,
+        depth: png::BitDepth,
+        data: &[u8],
+        palette: Option<&[u8]>,
+    ) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
         encoder.set_color(color);
@@ -174,7 +217,11 @@ mod tests {
             encoder.set_palette(palette.to_vec());
             encoder.set_trns(vec![0, 128]);
         }
-        encoder.write_header().unwrap().write_image_data(data).unwrap();
+        encoder
+            .write_header()
+            .unwrap()
+            .write_image_data(data)
+            .unwrap();
         bytes
     }
 
@@ -194,8 +241,16 @@ mod tests {
 
     #[test]
     fn keys_and_texts_that_png_cannot_hold_are_refused() {
-        for (key, value) in [("", "x"), ("猫", "x"), (&"k".repeat(80), "x"), ("key", "a\0b")] {
-            assert!(Png::new(picture()).with_text(key, value).encode().is_err(), "{key:?}");
+        for (key, value) in [
+            ("", "x"),
+            ("猫", "x"),
+            (&"k".repeat(80), "x"),
+            ("key", "a\0b"),
+        ] {
+            assert!(
+                Png::new(picture()).with_text(key, value).encode().is_err(),
+                "{key:?}"
+            );
         }
     }
 
@@ -203,13 +258,38 @@ mod tests {
     fn every_kind_of_png_becomes_rgb() {
         use png::BitDepth::{Eight, One, Sixteen};
         let rgb = |bytes: Vec<u8>| Png::decode(&bytes).unwrap().image.pixels;
-        assert_eq!(rgb(encoded(ColorType::Grayscale, One, &[0b0100_0000], None)), [0, 0, 0, 255, 255, 255]);
-        assert_eq!(rgb(encoded(ColorType::GrayscaleAlpha, Eight, &[9, 0, 8, 255], None)), [9, 9, 9, 8, 8, 8]);
-        assert_eq!(rgb(encoded(ColorType::Rgba, Eight, &[1, 2, 3, 0, 4, 5, 6, 255], None)), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(
+            rgb(encoded(ColorType::Grayscale, One, &[0b0100_0000], None)),
+            [0, 0, 0, 255, 255, 255]
+        );
+        assert_eq!(
+            rgb(encoded(
+                ColorType::GrayscaleAlpha,
+                Eight,
+                &[9, 0, 8, 255],
+                None
+            )),
+            [9, 9, 9, 8, 8, 8]
+        );
+        assert_eq!(
+            rgb(encoded(
+                ColorType::Rgba,
+                Eight,
+                &[1, 2, 3, 0, 4, 5, 6, 255],
+                None
+            )),
+            [1, 2, 3, 4, 5, 6]
+        );
         let sixteen = [1, 99, 2, 99, 3, 99, 4, 99, 5, 99, 6, 99];
-        assert_eq!(rgb(encoded(ColorType::Rgb, Sixteen, &sixteen, None)), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(
+            rgb(encoded(ColorType::Rgb, Sixteen, &sixteen, None)),
+            [1, 2, 3, 4, 5, 6]
+        );
         let palette = [7, 8, 9, 10, 11, 12];
-        assert_eq!(rgb(encoded(ColorType::Indexed, Eight, &[1, 0], Some(&palette))), [10, 11, 12, 7, 8, 9]);
+        assert_eq!(
+            rgb(encoded(ColorType::Indexed, Eight, &[1, 0], Some(&palette))),
+            [10, 11, 12, 7, 8, 9]
+        );
     }
 
     #[test]
@@ -224,7 +304,10 @@ mod tests {
         for end in [0, 7, 20, whole.len() / 2] {
             assert!(Png::decode(&whole[..end]).is_err(), "cut at {end}");
         }
-        assert!(matches!(Png::open(folder.path().join("absent.png")), Err(Error::Io { .. })));
+        assert!(matches!(
+            Png::open(folder.path().join("absent.png")),
+            Err(Error::Io { .. })
+        ));
     }
 
     #[test]
@@ -232,14 +315,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("picture.png");
         picture().save(&path).unwrap();
-        picture().resize(2, 2, crate::image::Filter::Bilinear).save(&path).unwrap();
+        picture()
+            .resize(2, 2, crate::image::Filter::Bilinear)
+            .save(&path)
+            .unwrap();
         assert_eq!(Image::open(&path).unwrap().width(), 2);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 
         let taken = folder.path().join("taken");
         fs::create_dir(&taken).unwrap();
         assert!(picture().save(&taken).is_err(), "a folder is no file");
-        assert!(picture().save(folder.path().join("absent/picture.png")).is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "the picture and the folder");
+        assert!(
+            picture()
+                .save(folder.path().join("absent/picture.png"))
+                .is_err()
+        );
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            2,
+            "the picture and the folder"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Pictures as networks want to see them: square, of one size, as three planes of normalised numbers.
+//! Pictures as networks want to see them: square, of one size, as three planes of normalised
+//! numbers.
 
 use rayon::prelude::*;
 
@@ -28,28 +29,43 @@ enum Fit {
 }
 
 impl Preprocess {
-    /// CLIP as OpenAI published it, and BLIP and ImageReward after it: Pillow's bicubic to the shorter side, centre crop.
+    /// CLIP as OpenAI published it, and BLIP and ImageReward after it: Pillow's bicubic to the
+    /// shorter side, centre crop.
     pub const CLIP: Self = Self {
         fit: Fit::Crop,
         mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
         std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
 
-    /// HPSv2 (`hpsv2/src/open_clip/transform.py`, `ResizeMaxSize`): the whole picture on black, resized in floats.
-    pub const HPS: Self = Self { fit: Fit::Letterbox, ..Self::CLIP };
+    /// HPSv2 (`hpsv2/src/open_clip/transform.py`, `ResizeMaxSize`): the whole picture on black,
+    /// resized in floats.
+    pub const HPS: Self = Self {
+        fit: Fit::Letterbox,
+        ..Self::CLIP
+    };
 
     /// BLIP as it answers questions: Pillow's bicubic to exactly the size.
-    pub const BLIP_VQA: Self = Self { fit: Fit::Stretch, ..Self::CLIP };
+    pub const BLIP_VQA: Self = Self {
+        fit: Fit::Stretch,
+        ..Self::CLIP
+    };
 
     /// SigLIP: Pillow's bicubic to exactly the size, values from -1 to 1.
-    pub const SIGLIP: Self = Self { fit: Fit::Stretch, mean: [0.5; 3], std: [0.5; 3] };
+    pub const SIGLIP: Self = Self {
+        fit: Fit::Stretch,
+        mean: [0.5; 3],
+        std: [0.5; 3],
+    };
 
     /// Some pictures, one after the other: (B, 3, side, side).
     ///
     /// # Panics
     /// When `side` is 0 or a picture has no pixels.
     pub fn batch(&self, images: &[Image], side: usize) -> Vec<f32> {
-        let planes: Vec<Vec<f32>> = images.par_iter().map(|image| self.planes(image, side)).collect();
+        let planes: Vec<Vec<f32>> = images
+            .par_iter()
+            .map(|image| self.planes(image, side))
+            .collect();
         planes.concat()
     }
 
@@ -57,12 +73,16 @@ impl Preprocess {
     fn planes(&self, image: &Image, side: usize) -> Vec<f32> {
         let Self { fit, mean, std } = *self;
         match fit {
-            Fit::Crop => image.resize_to_square(side, Filter::Bicubic).to_chw(mean, std),
+            Fit::Crop => image
+                .resize_to_square(side, Filter::Bicubic)
+                .to_chw(mean, std),
             Fit::Stretch => image.resize(side, side, Filter::Bicubic).to_chw(mean, std),
             Fit::Letterbox => {
                 let mut planes = letterbox(image, side);
                 for (channel, plane) in planes.chunks_exact_mut(side * side).enumerate() {
-                    plane.iter_mut().for_each(|value| *value = (*value - mean[channel]) / std[channel]);
+                    plane
+                        .iter_mut()
+                        .for_each(|value| *value = (*value - mean[channel]) / std[channel]);
                 }
                 planes
             }
@@ -70,9 +90,10 @@ impl Preprocess {
     }
 }
 
-/// The whole picture in the middle of a black square, (3, side, side), values from 0 to 1 or a little beyond: as
-/// torchvision does it on tensors, nothing is rounded to 8 bits between the passes or after them. An odd rest goes to the
-/// right and below. (The original leaves a picture alone whose longer side fits, and then fails unless it is square.)
+/// The whole picture in the middle of a black square, (3, side, side), values from 0 to 1 or a
+/// little beyond: as torchvision does it on tensors, nothing is rounded to 8 bits between the
+/// passes or after them. An odd rest goes to the right and below. (The original leaves a picture
+/// alone whose longer side fits, and then fails unless it is square.)
 fn letterbox(image: &Image, side: usize) -> Vec<f32> {
     let scale = side as f64 / image.width.max(image.height) as f64;
     let fitted = |length: usize| ((length as f64 * scale).round_ties_even() as usize).max(1);
@@ -81,7 +102,10 @@ fn letterbox(image: &Image, side: usize) -> Vec<f32> {
     let mut planes = vec![0.0; 3 * side * side];
     for (channel, plane) in planes.chunks_exact_mut(side * side).enumerate() {
         let resized = resize_plane(image, channel, width, height);
-        let rows = plane.chunks_exact_mut(side).skip(top).zip(resized.chunks_exact(width));
+        let rows = plane
+            .chunks_exact_mut(side)
+            .skip(top)
+            .zip(resized.chunks_exact(width));
         rows.for_each(|(to, from)| to[left..left + width].copy_from_slice(from));
     }
     planes
@@ -90,18 +114,27 @@ fn letterbox(image: &Image, side: usize) -> Vec<f32> {
 /// One channel at this size by the bicubic filter, values from 0 to 1 or a little beyond.
 fn resize_plane(image: &Image, channel: usize, width: usize, height: usize) -> Vec<f32> {
     let columns: Vec<_> = shares(image.width, width, 0..width, Filter::Bicubic).collect();
-    let mut lines = Vec::with_capacity(width * image.height); // as wide as the result, as many as there were
+    // As wide as the result, as many as there were
+    let mut lines = Vec::with_capacity(width * image.height);
     for row in image.pixels.chunks_exact(3 * image.width) {
         let value = |x: usize| f64::from(row[3 * x + channel]) / 255.0;
         let sum = |(first, shares): &(usize, Vec<f64>)| -> f64 {
-            shares.iter().enumerate().map(|(i, share)| share * value(first + i)).sum()
+            shares
+                .iter()
+                .enumerate()
+                .map(|(i, share)| share * value(first + i))
+                .sum()
         };
         lines.extend(columns.iter().map(sum));
     }
     let mut plane = Vec::with_capacity(width * height);
     for (first, shares) in shares(image.height, height, 0..height, Filter::Bicubic) {
         let sum = |x: usize| -> f64 {
-            shares.iter().enumerate().map(|(i, share)| share * lines[(first + i) * width + x]).sum()
+            shares
+                .iter()
+                .enumerate()
+                .map(|(i, share)| share * lines[(first + i) * width + x])
+                .sum()
         };
         plane.extend((0..width).map(|x| sum(x) as f32));
     }
@@ -120,7 +153,12 @@ mod tests {
     fn a_letterbox_keeps_the_aspect_and_is_black_around_it() {
         for (width, height) in [(9, 4), (4, 9), (8, 8), (8, 3), (100, 1)] {
             let plane = &letterbox(&white(width, height), 8)[..64];
-            let row = |y: usize| plane[8 * y..8 * (y + 1)].iter().filter(|value| **value > 0.5).count();
+            let row = |y: usize| {
+                plane[8 * y..8 * (y + 1)]
+                    .iter()
+                    .filter(|value| **value > 0.5)
+                    .count()
+            };
             let rows: Vec<usize> = (0..8).map(row).collect();
             let expected: [usize; 8] = match (width, height) {
                 (9, 4) => [0, 0, 8, 8, 8, 8, 0, 0], // 3.56 rows
@@ -130,7 +168,11 @@ mod tests {
                 _ => [8; 8],
             };
             assert_eq!(rows, expected, "{width} x {height}");
-            assert!(plane.iter().all(|value| *value == 0.0 || (*value - 1.0).abs() < 1e-6));
+            assert!(
+                plane
+                    .iter()
+                    .all(|value| *value == 0.0 || (*value - 1.0).abs() < 1e-6)
+            );
         }
     }
 

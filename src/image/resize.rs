@@ -1,7 +1,9 @@
-//! Resizing as Pillow 11 does it, to the last bit: antialiased, horizontal pass first, 8 bits between the passes.
+//! Resizing as Pillow 11 does it, to the last bit: antialiased, horizontal pass first, 8 bits
+//! between the passes.
 //!
-//! Each output pixel is a weighted sum over the input pixels below the filter, whose support is widened by the factor
-//! of reduction. Weights are fixed-point numbers of 22 bits (Pillow, `src/libImaging/Resample.c`).
+//! Each output pixel is a weighted sum over the input pixels below the filter, whose support is
+//! widened by the factor of reduction. Weights are fixed-point numbers of 22 bits (Pillow,
+//! `src/libImaging/Resample.c`).
 
 use std::ops::Range;
 
@@ -43,12 +45,16 @@ impl Filter {
 }
 
 impl Image {
-    /// The picture at exactly this size, stretched where the aspect differs; a side that keeps its size is not resampled.
+    /// The picture at exactly this size, stretched where the aspect differs; a side that keeps its
+    /// size is not resampled.
     ///
     /// # Panics
     /// When a size is 0.
     pub fn resize(&self, width: usize, height: usize, filter: Filter) -> Self {
-        assert!(width > 0 && height > 0 && self.width > 0 && self.height > 0, "a picture has pixels");
+        assert!(
+            width > 0 && height > 0 && self.width > 0 && self.height > 0,
+            "a picture has pixels"
+        );
         let mut image = std::borrow::Cow::Borrowed(self);
         if width != image.width {
             image = std::borrow::Cow::Owned(
@@ -56,13 +62,18 @@ impl Image {
             );
         }
         if height != image.height {
-            image = std::borrow::Cow::Owned(image.mixed_down(&taps(image.height, height, 0..height, filter)));
+            image = std::borrow::Cow::Owned(image.mixed_down(&taps(
+                image.height,
+                height,
+                0..height,
+                filter,
+            )));
         }
         image.into_owned()
     }
 
-    /// The picture whose shorter side is `side`; the longer one is `side * long / short`, truncated, as torchvision's
-    /// `Resize(side)` has it.
+    /// The picture whose shorter side is `side`; the longer one is `side * long / short`,
+    /// truncated, as torchvision's `Resize(side)` has it.
     ///
     /// # Panics
     /// When a size is 0.
@@ -71,8 +82,9 @@ impl Image {
         self.resize(width, height, filter)
     }
 
-    /// The middle of [`Image::resize_shorter_side`] as [`Image::center_crop`] cuts it, a square of `side`. What is cut off is
-    /// not computed, so that a picture of one pixel by a million costs no more than others.
+    /// The middle of [`Image::resize_shorter_side`] as [`Image::center_crop`] cuts it, a square of
+    /// `side`. What is cut off is not computed, so that a picture of one pixel by a million costs
+    /// no more than others.
     ///
     /// # Panics
     /// When a size is 0.
@@ -82,7 +94,9 @@ impl Image {
         let columns = taps(self.width, width, left..left + side, filter);
         let mut rows = taps(self.height, height, top..top + side, filter);
         let first = rows.first().map_or(0, |taps| taps.first);
-        let end = rows.last().map_or(0, |taps| taps.first + taps.weights.len());
+        let end = rows
+            .last()
+            .map_or(0, |taps| taps.first + taps.weights.len());
         rows.iter_mut().for_each(|taps| taps.first -= first);
         self.mixed_across(first..end, &columns).mixed_down(&rows)
     }
@@ -101,7 +115,9 @@ impl Image {
         let (width, height) = (taps.len(), rows.len());
         let from = &self.pixels[3 * self.width * rows.start..3 * self.width * rows.end];
         let mut pixels = vec![0; 3 * width * height];
-        let rows = pixels.par_chunks_exact_mut(3 * width).zip(from.par_chunks_exact(3 * self.width));
+        let rows = pixels
+            .par_chunks_exact_mut(3 * width)
+            .zip(from.par_chunks_exact(3 * self.width));
         rows.for_each(|(to, from)| {
             for (pixel, taps) in to.chunks_exact_mut(3).zip(taps) {
                 let mut sums = [ROUNDING; 3];
@@ -113,7 +129,11 @@ impl Image {
                 pixel.copy_from_slice(&sums.map(to_byte));
             }
         });
-        Self { width, height, pixels }
+        Self {
+            width,
+            height,
+            pixels,
+        }
     }
 
     /// Every column as these mixtures of its pixels.
@@ -121,16 +141,28 @@ impl Image {
         let height = taps.len();
         let row = 3 * self.width;
         let mut pixels = vec![0; row * height];
-        pixels.par_chunks_exact_mut(row).zip(taps).for_each(|(to, taps)| {
-            let mut sums = vec![ROUNDING; row];
-            for (from, weight) in self.pixels[row * taps.first..].chunks_exact(row).zip(&taps.weights) {
-                for (sum, &value) in sums.iter_mut().zip(from) {
-                    *sum += i32::from(value) * weight;
+        pixels
+            .par_chunks_exact_mut(row)
+            .zip(taps)
+            .for_each(|(to, taps)| {
+                let mut sums = vec![ROUNDING; row];
+                for (from, weight) in self.pixels[row * taps.first..]
+                    .chunks_exact(row)
+                    .zip(&taps.weights)
+                {
+                    for (sum, &value) in sums.iter_mut().zip(from) {
+                        *sum += i32::from(value) * weight;
+                    }
                 }
-            }
-            to.iter_mut().zip(sums).for_each(|(to, sum)| *to = to_byte(sum));
-        });
-        Self { width: self.width, height, pixels }
+                to.iter_mut()
+                    .zip(sums)
+                    .for_each(|(to, sum)| *to = to_byte(sum));
+            });
+        Self {
+            width: self.width,
+            height,
+            pixels,
+        }
     }
 }
 
@@ -149,13 +181,15 @@ struct Taps {
 
 /// The taps of `some` of `to` output pixels over a line of `from` input pixels.
 fn taps(from: usize, to: usize, some: Range<usize>, filter: Filter) -> Vec<Taps> {
-    let fixed =
-        |(first, weights): (usize, Vec<f64>)| Taps { first, weights: weights.into_iter().map(fixed_point).collect() };
+    let fixed = |(first, weights): (usize, Vec<f64>)| Taps {
+        first,
+        weights: weights.into_iter().map(fixed_point).collect(),
+    };
     shares(from, to, some, filter).map(fixed).collect()
 }
 
-/// For `some` of `to` output pixels over a line of `from` input pixels the first of those that make it, and the share of
-/// each from there on.
+/// For `some` of `to` output pixels over a line of `from` input pixels the first of those that make
+/// it, and the share of each from there on.
 pub(super) fn shares(
     from: usize,
     to: usize,
@@ -199,14 +233,20 @@ mod tests {
 
     fn mirrored(image: &Image) -> Image {
         let rows = image.pixels.chunks_exact(3 * image.width);
-        let pixels = rows.flat_map(|row| row.chunks_exact(3).rev().flatten()).copied().collect();
+        let pixels = rows
+            .flat_map(|row| row.chunks_exact(3).rev().flatten())
+            .copied()
+            .collect();
         Image::new(image.width, image.height, pixels)
     }
 
     /// Rows become columns.
     fn turned(image: &Image) -> Image {
         let at = |x: usize, y: usize| &image.pixels[3 * (y * image.width + x)..][..3];
-        let pixels = (0..image.width).flat_map(|x| (0..image.height).flat_map(move |y| at(x, y))).copied().collect();
+        let pixels = (0..image.width)
+            .flat_map(|x| (0..image.height).flat_map(move |y| at(x, y)))
+            .copied()
+            .collect();
         Image::new(image.height, image.width, pixels)
     }
 
@@ -240,7 +280,8 @@ mod tests {
     fn long_thin_pictures_cost_no_more_than_others() {
         const LENGTH: usize = 1 << 22; // 3 GB if all of it were resized
         for (width, height) in [(1, LENGTH), (LENGTH, 1)] {
-            let square = Image::new(width, height, vec![7; 3 * LENGTH]).resize_to_square(224, Filter::Bicubic);
+            let square = Image::new(width, height, vec![7; 3 * LENGTH])
+                .resize_to_square(224, Filter::Bicubic);
             assert_eq!(square, Image::new(224, 224, vec![7; 3 * 224 * 224]));
         }
     }
@@ -249,22 +290,36 @@ mod tests {
     fn a_mirrored_picture_gives_the_mirrored_result() {
         let image = Image::new(8, 1, (0..24).map(|i| (i * 37 % 251) as u8).collect());
         for filter in [Filter::Bilinear, Filter::Bicubic] {
-            assert_eq!(mirrored(&image.resize(4, 1, filter)), mirrored(&image).resize(4, 1, filter));
-            assert_eq!(mirrored(&image.resize(16, 1, filter)), mirrored(&image).resize(16, 1, filter));
+            assert_eq!(
+                mirrored(&image.resize(4, 1, filter)),
+                mirrored(&image).resize(4, 1, filter)
+            );
+            assert_eq!(
+                mirrored(&image.resize(16, 1, filter)),
+                mirrored(&image).resize(16, 1, filter)
+            );
         }
     }
 
     #[test]
     fn halving_by_triangles_weighs_four_pixels() {
-        let image = Image::new(4, 1, [0u8, 0, 80, 80].iter().flat_map(|v| [*v; 3]).collect());
+        let image = Image::new(
+            4,
+            1,
+            [0u8, 0, 80, 80].iter().flat_map(|v| [*v; 3]).collect(),
+        );
         // The left pixel sees 0, 0, 80 with weights 3, 3, 1 of 7.
-        assert_eq!(image.resize(2, 1, Filter::Bilinear).pixels, [11, 11, 11, 69, 69, 69]);
+        assert_eq!(
+            image.resize(2, 1, Filter::Bilinear).pixels,
+            [11, 11, 11, 69, 69, 69]
+        );
     }
 
     #[test]
     fn the_longer_side_is_truncated() {
         let size = |w, h, side| {
-            let image = Image::new(w, h, vec![0; 3 * w * h]).resize_shorter_side(side, Filter::Bicubic);
+            let image =
+                Image::new(w, h, vec![0; 3 * w * h]).resize_shorter_side(side, Filter::Bicubic);
             (image.width, image.height)
         };
         assert_eq!(size(320, 240, 224), (298, 224)); // 298.67

@@ -1,7 +1,8 @@
-//! SigLIP's eye (arXiv 2303.15343): a vision transformer without a class token whose tokens are pooled by attention.
+//! SigLIP's eye (arXiv 2303.15343): a vision transformer without a class token whose tokens are
+//! pooled by attention.
 //!
-//! Reference: Hugging Face `modeling_siglip.py`, `SiglipVisionTransformer`; the fields are named as in its files. The text
-//! half of those files is not read.
+//! Reference: Hugging Face `modeling_siglip.py`, `SiglipVisionTransformer`; the fields are named as
+//! in its files. The text half of those files is not read.
 
 use candle_core::Tensor;
 use serde::Deserialize;
@@ -25,8 +26,8 @@ pub struct Config {
 pub struct VisionConfig {
     /// Heads of each block and of the pooling.
     pub num_attention_heads: usize,
-    /// Side of the pictures in pixels. It need not be a multiple of the patch: what is left over at the right and below
-    /// is not seen.
+    /// Side of the pictures in pixels. It need not be a multiple of the patch: what is left over at
+    /// the right and below is not seen.
     pub image_size: usize,
     /// The bend of the feed-forward layers.
     pub hidden_act: Activation,
@@ -36,7 +37,12 @@ pub struct VisionConfig {
 
 impl Default for VisionConfig {
     fn default() -> Self {
-        Self { num_attention_heads: 12, image_size: 224, hidden_act: Activation::GeluTanh, layer_norm_eps: 1e-6 }
+        Self {
+            num_attention_heads: 12,
+            image_size: 224,
+            hidden_act: Activation::GeluTanh,
+            layer_norm_eps: 1e-6,
+        }
     }
 }
 
@@ -59,7 +65,11 @@ impl SiglipVision {
     pub fn load(w: &Weights, config: &VisionConfig) -> Result<Self> {
         const POSITIONS: &str = "embeddings.position_embedding.weight";
         let patch_embedding = PatchEmbed::load(&w.pp("embeddings.patch_embedding"))?;
-        let (width, heads, side) = (patch_embedding.width(), config.num_attention_heads, config.image_size);
+        let (width, heads, side) = (
+            patch_embedding.width(),
+            config.num_attention_heads,
+            config.image_size,
+        );
         let (act, eps) = (config.hidden_act, config.layer_norm_eps);
         let [positions, _] = w.dims(POSITIONS)?;
         let grid = side / patch_embedding.patch();
@@ -68,13 +78,19 @@ impl SiglipVision {
             return Err(w.mismatch(POSITIONS, expected, positions.to_string()));
         }
         if heads == 0 || !width.is_multiple_of(heads) {
-            return Err(w.mismatch(POSITIONS, format!("a width that {heads} heads share"), width.to_string()));
+            return Err(w.mismatch(
+                POSITIONS,
+                format!("a width that {heads} heads share"),
+                width.to_string(),
+            ));
         }
         let layers = w.pp("encoder.layers");
         let block = |i: usize| VitBlock::load_apart(&layers.pp(i), width, heads, eps, act);
         Ok(Self {
             position_embedding: w.get((positions, width), POSITIONS)?.unsqueeze(0)?,
-            layers: (0..w.count("encoder.layers").max(1)).map(block).collect::<Result<_>>()?,
+            layers: (0..w.count("encoder.layers").max(1))
+                .map(block)
+                .collect::<Result<_>>()?,
             post_layernorm: LayerNorm::load(&w.pp("post_layernorm"), width, eps)?,
             head: PoolingHead::load(&w.pp("head"), width, config)?,
             patch_embedding,
@@ -97,13 +113,19 @@ impl SiglipVision {
         let (_, _, height, width) = pixels.dims4()?;
         let side = self.side;
         if (height, width) != (side, side) {
-            return Err(Error::input(format!("SigLIP reads pictures of {side} x {side}, not {width} x {height}")));
+            return Err(Error::input(format!(
+                "SigLIP reads pictures of {side} x {side}, not {width} x {height}"
+            )));
         }
         let pixels = pixels.to_dtype(self.position_embedding.dtype())?;
-        Ok(self.patch_embedding.forward(&pixels)?.broadcast_add(&self.position_embedding)?) // (B, L, C)
+        Ok(self
+            .patch_embedding
+            .forward(&pixels)?
+            .broadcast_add(&self.position_embedding)?) // (B, L, C)
     }
 
-    /// What it makes of each patch of pictures (B, 3, side, side), normalised to -1..1: (B, grid * grid, C).
+    /// What it makes of each patch of pictures (B, 3, side, side), normalised to -1..1: (B, grid *
+    /// grid, C).
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let mut x = self.embed(pixels)?;
         for layer in &self.layers {
@@ -139,7 +161,11 @@ impl PoolingHead {
     fn load(w: &Weights, width: usize, config: &VisionConfig) -> Result<Self> {
         Ok(Self {
             probe: w.get((1, 1, width), "probe")?,
-            attention: CrossAttention::load_joined(&w.pp("attention"), width, config.num_attention_heads)?,
+            attention: CrossAttention::load_joined(
+                &w.pp("attention"),
+                width,
+                config.num_attention_heads,
+            )?,
             layernorm: LayerNorm::load(&w.pp("layernorm"), width, config.layer_norm_eps)?,
             mlp: Mlp::load(&w.pp("mlp"), width, config.hidden_act)?,
         })

@@ -1,8 +1,9 @@
 //! The encoder of T5 1.1 (flan-T5): ids of one prompt to one vector per token.
 //!
-//! Paper: arXiv 1910.10683; reference: `T5EncoderModel` of Hugging Face transformers, `models/t5/modeling_t5.py`. What
-//! sets it apart: a learned bias by relative position, kept in the first block and shared by all; attention scores
-//! without 1/sqrt(d); RMS normalisation; a gated feed-forward; no biases.
+//! Paper: arXiv 1910.10683; reference: `T5EncoderModel` of Hugging Face transformers,
+//! `models/t5/modeling_t5.py`. What sets it apart: a learned bias by relative position, kept in the
+//! first block and shared by all; attention scores without 1/sqrt(d); RMS normalisation; a gated
+//! feed-forward; no biases.
 
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
@@ -14,8 +15,8 @@ use crate::{
 
 /// What is read of the `config.json` of a T5 folder.
 ///
-/// Sizes may be left out, since the weights show them; where they are given they must agree with the weights. The
-/// other defaults are those of `T5Config`.
+/// Sizes may be left out, since the weights show them; where they are given they must agree with
+/// the weights. The other defaults are those of `T5Config`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct T5Config {
     /// Width of the vectors.
@@ -72,8 +73,16 @@ struct Block {
 impl Block {
     fn load(w: &Weights, sizes: &T5Sizes, eps: f32) -> Result<Self> {
         let (attention, feed_forward) = (w.pp("layer.0"), w.pp("layer.1"));
-        let (own, dense) = (attention.pp("SelfAttention"), feed_forward.pp("DenseReluDense"));
-        let T5Sizes { width, inner, hidden, .. } = *sizes;
+        let (own, dense) = (
+            attention.pp("SelfAttention"),
+            feed_forward.pp("DenseReluDense"),
+        );
+        let T5Sizes {
+            width,
+            inner,
+            hidden,
+            ..
+        } = *sizes;
         Ok(Self {
             attention_norm: RmsNorm::load(&attention.pp("layer_norm"), width, eps)?,
             q: Linear::load_no_bias(&own.pp("q"), width, inner)?,
@@ -90,11 +99,16 @@ impl Block {
     /// (1, L, width), bias (1, heads, L, L) -> (1, L, width)
     fn forward(&self, x: &Tensor, heads: usize, bias: &Tensor) -> candle_core::Result<Tensor> {
         let y = self.attention_norm.forward(x)?;
-        let (q, k, v) = (self.q.forward(&y)?, self.k.forward(&y)?, self.v.forward(&y)?);
+        let (q, k, v) = (
+            self.q.forward(&y)?,
+            self.k.forward(&y)?,
+            self.v.forward(&y)?,
+        );
         let y = attention(&q, &k, &v, heads, 1.0, Some(bias))?;
         let x = (x + self.o.forward(&y)?)?;
         let y = self.feed_forward_norm.forward(&x)?;
-        let y = (Activation::GeluTanh.forward(&self.wi_0.forward(&y)?)? * self.wi_1.forward(&y)?)?;
+        let y =
+            (Activation::GeluTanh.forward(&self.wi_0.forward(&y)?)? * self.wi_1.forward(&y)?)?;
         x + self.wo.forward(&y)?
     }
 }
@@ -132,7 +146,15 @@ impl T5Sizes {
         let [inner, _] = own.dims("q.weight")?;
         let [buckets, heads] = own.dims("relative_attention_bias.weight")?;
         let [hidden, _] = first.dims("layer.1.DenseReluDense.wi_0.weight")?;
-        Ok(Self { rows, width, inner, hidden, heads, buckets, layers: encoder.count("block") })
+        Ok(Self {
+            rows,
+            width,
+            inner,
+            hidden,
+            heads,
+            buckets,
+            layers: encoder.count("block"),
+        })
     }
 
     /// `config.json` and weights must tell the same.
@@ -144,19 +166,34 @@ impl T5Sizes {
             ("num_heads", config.num_heads, self.heads),
             ("d_kv", config.d_kv, self.inner / self.heads.max(1)),
             ("d_ff", config.d_ff, self.hidden),
-            ("relative_attention_num_buckets", config.relative_attention_num_buckets, self.buckets),
+            (
+                "relative_attention_num_buckets",
+                config.relative_attention_num_buckets,
+                self.buckets,
+            ),
         ];
         for (name, configured, found) in pairs {
             if let Some(configured) = configured
                 && configured != found
             {
                 let expected = format!("{name} = {configured} as in config.json");
-                return Err(w.mismatch("encoder", expected, format!("{name} = {found} in the weights")));
+                return Err(w.mismatch(
+                    "encoder",
+                    expected,
+                    format!("{name} = {found} in the weights"),
+                ));
             }
         }
         if self.heads == 0 || !self.inner.is_multiple_of(self.heads) || self.buckets < 4 {
-            let found = format!("{} in {} heads, {} buckets", self.inner, self.heads, self.buckets);
-            return Err(w.mismatch("encoder", "heads of equal width and at least 4 buckets", found));
+            let found = format!(
+                "{} in {} heads, {} buckets",
+                self.inner, self.heads, self.buckets
+            );
+            return Err(w.mismatch(
+                "encoder",
+                "heads of equal width and at least 4 buckets",
+                found,
+            ));
         }
         Ok(())
     }
@@ -177,23 +214,34 @@ impl T5Encoder {
     /// Reads the encoder's tensors; those of the decoder and the output layer are left alone.
     ///
     /// # Errors
-    /// A tensor is missing or of another shape than the rest implies, or `config` and weights disagree.
+    /// A tensor is missing or of another shape than the rest implies, or `config` and weights
+    /// disagree.
     pub fn load(w: &Weights, config: &T5Config) -> Result<Self> {
         if config.feed_forward_proj != GATED_GELU {
             let message = format!(
                 "config.json: feed_forward_proj is `{}`, only `{GATED_GELU}` is known here",
                 config.feed_forward_proj
             );
-            return Err(Error::input(message).with_hint("flan-T5 and T5 1.1 have it, the first T5 has not"));
+            return Err(
+                Error::input(message).with_hint("flan-T5 and T5 1.1 have it, the first T5 has not")
+            );
         }
         let encoder = w.pp("encoder");
-        let name = if w.has("shared.weight") { "shared.weight" } else { "encoder.embed_tokens.weight" };
+        let name = if w.has("shared.weight") {
+            "shared.weight"
+        } else {
+            "encoder.embed_tokens.weight"
+        };
         let sizes = T5Sizes::read(&encoder, (w, name))?;
         sizes.agree(config, w)?;
         let eps = config.layer_norm_epsilon;
-        let blocks = (0..sizes.layers).map(|i| Block::load(&encoder.pp("block").pp(i), &sizes, eps));
+        let blocks =
+            (0..sizes.layers).map(|i| Block::load(&encoder.pp("block").pp(i), &sizes, eps));
         let bias = encoder.pp("block.0.layer.0.SelfAttention");
-        let bias = bias.get((sizes.buckets, sizes.heads), "relative_attention_bias.weight")?;
+        let bias = bias.get(
+            (sizes.buckets, sizes.heads),
+            "relative_attention_bias.weight",
+        )?;
         Ok(Self {
             embedding: w.get((sizes.rows, sizes.width), name)?,
             blocks: blocks.collect::<Result<_>>()?,
@@ -216,11 +264,15 @@ impl T5Encoder {
     pub fn encode(&self, ids: &[u32]) -> Result<Tensor> {
         let rows = self.sizes.rows;
         if ids.is_empty() {
-            return Err(Error::input("a prompt of no tokens; even an empty one ends with `</s>`"));
+            return Err(Error::input(
+                "a prompt of no tokens; even an empty one ends with `</s>`",
+            ));
         }
         if let Some(id) = ids.iter().find(|id| **id as usize >= rows) {
-            return Err(Error::input(format!("token {id}, but the text encoder knows {rows} tokens"))
-                .with_hint("are tokenizer.json and the weights of the same model?"));
+            return Err(Error::input(format!(
+                "token {id}, but the text encoder knows {rows} tokens"
+            ))
+            .with_hint("are tokenizer.json and the weights of the same model?"));
         }
         let ids = Tensor::new(ids, self.embedding.device())?;
         let bias = self.bias(ids.dims()[0])?;
@@ -234,8 +286,9 @@ impl T5Encoder {
     /// What attention scores gain by relative position: (1, heads, L, L), queries before keys.
     fn bias(&self, length: usize) -> Result<Tensor> {
         let length = length as i64;
-        let buckets: Vec<usize> =
-            (1 - length..length).map(|offset| bucket(offset, self.relative_bias.len(), self.max_distance)).collect();
+        let buckets: Vec<usize> = (1 - length..length)
+            .map(|offset| bucket(offset, self.relative_bias.len(), self.max_distance))
+            .collect();
         let mut values = Vec::with_capacity(self.sizes.heads * (length * length) as usize);
         for head in 0..self.sizes.heads {
             for query in 0..length {
@@ -245,12 +298,15 @@ impl T5Encoder {
         }
         let shape = (1, self.sizes.heads, length as usize, length as usize);
         let bias = Tensor::from_vec(values, shape, &Device::Cpu)?;
-        Ok(bias.to_dtype(self.embedding.dtype())?.to_device(self.embedding.device())?)
+        Ok(bias
+            .to_dtype(self.embedding.dtype())?
+            .to_device(self.embedding.device())?)
     }
 }
 
-/// Bucket of a distance from query to key, both ways: half of the buckets for keys behind the query. In each half the
-/// first half is one per distance, the rest spaced by logarithm up to `max_distance` (`_relative_position_bucket`).
+/// Bucket of a distance from query to key, both ways: half of the buckets for keys behind the
+/// query. In each half the first half is one per distance, the rest spaced by logarithm up to
+/// `max_distance` (`_relative_position_bucket`).
 fn bucket(offset: i64, buckets: usize, max_distance: usize) -> usize {
     let half = buckets / 2;
     let exact = half / 2;
@@ -258,7 +314,8 @@ fn bucket(offset: i64, buckets: usize, max_distance: usize) -> usize {
     let within = if distance < exact {
         distance
     } else {
-        let position = (distance as f32 / exact as f32).ln() / ((max_distance as f64 / exact as f64).ln() as f32);
+        let position = (distance as f32 / exact as f32).ln()
+            / ((max_distance as f64 / exact as f64).ln() as f32);
         (exact + (position * (half - exact) as f32) as usize).min(half - 1)
     };
     within + if offset > 0 { half } else { 0 }
@@ -270,7 +327,8 @@ mod tests {
 
     #[test]
     fn buckets_of_the_released_table() {
-        let found = [0, -1, 1, -7, 7, -8, -15, -16, -32, -64, -127, 64, 500].map(|offset| bucket(offset, 32, 128));
+        let found = [0, -1, 1, -7, 7, -8, -15, -16, -32, -64, -127, 64, 500]
+            .map(|offset| bucket(offset, 32, 128));
         assert_eq!(found, [0, 1, 17, 7, 23, 8, 9, 10, 12, 14, 15, 30, 31]);
     }
 }

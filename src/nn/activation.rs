@@ -105,8 +105,19 @@ mod tests {
         use Activation::{Gelu, GeluTanh, QuickGelu, Relu, Silu};
         for activation in [Gelu, GeluTanh, QuickGelu, Silu, Relu] {
             let expected = activation.forward(&wide).unwrap();
-            let found = activation.forward(&x).unwrap().to_dtype(DType::F64).unwrap();
-            let worst = (found - expected).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+            let found = activation
+                .forward(&x)
+                .unwrap()
+                .to_dtype(DType::F64)
+                .unwrap();
+            let worst = (found - expected)
+                .unwrap()
+                .abs()
+                .unwrap()
+                .max_all()
+                .unwrap()
+                .to_scalar::<f64>()
+                .unwrap();
             assert!(worst < 2e-6, "{activation:?}: {worst:e}");
         }
     }

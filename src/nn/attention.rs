@@ -1,9 +1,11 @@
-//! Multi-head attention over keys and values that may lie in several blocks, without joining the blocks.
+//! Multi-head attention over keys and values that may lie in several blocks, without joining the
+//! blocks.
 //!
-//! Queries, keys and values keep the layout in which linear layers leave them, (B, L, C) with the heads side by side in
-//! C, so that nothing is transposed. On a CPU the keys and values of a head are packed in segments; one tile of queries at
-//! a time meets one segment after the other, and no more than a tile's scores against a segment are ever held. Each query
-//! is treated by itself, so a result does not depend on its company.
+//! Queries, keys and values keep the layout in which linear layers leave them, (B, L, C) with the
+//! heads side by side in C, so that nothing is transposed. On a CPU the keys and values of a head
+//! are packed in segments; one tile of queries at a time meets one segment after the other, and no
+//! more than a tile's scores against a segment are ever held. Each query is treated by itself, so a
+//! result does not depend on its company.
 
 use std::{ops::Range, ptr};
 
@@ -29,7 +31,10 @@ pub struct Kv {
 impl Kv {
     /// The same, rounded to `dtype`.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        Ok(Self { k: self.k.to_dtype(dtype)?, v: self.v.to_dtype(dtype)? })
+        Ok(Self {
+            k: self.k.to_dtype(dtype)?,
+            v: self.v.to_dtype(dtype)?,
+        })
     }
 }
 
@@ -45,7 +50,14 @@ pub fn attention(
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
     let (k, v) = (k.contiguous()?, v.contiguous()?);
-    let own = (0..q.dims()[0]).map(|b| Ok(Kv { k: k.get(b)?, v: v.get(b)? })).collect::<Result<Vec<_>>>()?;
+    let own = (0..q.dims()[0])
+        .map(|b| {
+            Ok(Kv {
+                k: k.get(b)?,
+                v: v.get(b)?,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
     let own: Vec<Vec<&Kv>> = own.iter().map(|kv| vec![kv]).collect();
     attention_blocks(q, &own, heads, scale, bias)
 }
@@ -72,38 +84,55 @@ pub fn attention_blocks(
 }
 
 /// The same on a CPU, for keys and values of type `T`.
-fn packed<T: Stored>(q: &Tensor, seen: &[Vec<&Kv>], heads: usize, scale: f32, bias: Option<&Tensor>) -> Result<Tensor> {
+fn packed<T: Stored>(
+    q: &Tensor,
+    seen: &[Vec<&Kv>],
+    heads: usize,
+    scale: f32,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
     let (b, l, c) = q.dims3()?;
     let device = q.device().clone();
     let (q, mut out) = (q.contiguous()?, vec![0.0; b * l * c]);
     let (q, bias) = (Values::of(&q)?, bias.map(Bias::new).transpose()?);
     let tile = l.div_ceil(l.div_ceil(TILE).max(1)); // tiles of about the same height
-    groups(&q, &mut out, seen, l * c).into_par_iter().try_for_each(|(first, q, out)| {
-        let heads = Head::<T>::all(&seen[first], heads, c)?;
-        let candidates = out.par_chunks_mut((l * c).max(1)).zip(q.par_chunks((l * c).max(1)));
-        candidates.enumerate().for_each(|(candidate, (out, q))| {
-            let tiles = out.par_chunks_mut((tile * c).max(1)).zip(q.par_chunks((tile * c).max(1))).enumerate();
-            tiles.for_each_init(Room::default, |room, (i, (out, q))| {
-                for (number, head) in heads.iter().enumerate() {
-                    let at = |row: usize| [first + candidate, number, i * tile + row];
-                    head.attend(q, out, room, scale, |row| bias.as_ref().map(|bias| bias.row(at(row))));
-                }
+    groups(&q, &mut out, seen, l * c)
+        .into_par_iter()
+        .try_for_each(|(first, q, out)| {
+            let heads = Head::<T>::all(&seen[first], heads, c)?;
+            let candidates = out
+                .par_chunks_mut((l * c).max(1))
+                .zip(q.par_chunks((l * c).max(1)));
+            candidates.enumerate().for_each(|(candidate, (out, q))| {
+                let tiles = out
+                    .par_chunks_mut((tile * c).max(1))
+                    .zip(q.par_chunks((tile * c).max(1)))
+                    .enumerate();
+                tiles.for_each_init(Room::default, |room, (i, (out, q))| {
+                    for (number, head) in heads.iter().enumerate() {
+                        let at = |row: usize| [first + candidate, number, i * tile + row];
+                        head.attend(q, out, room, scale, |row| {
+                            bias.as_ref().map(|bias| bias.row(at(row)))
+                        });
+                    }
+                });
             });
-        });
-        Result::Ok(())
-    })?;
+            Result::Ok(())
+        })?;
     Tensor::from_vec(out, (b, l, c), &device)
 }
 
-/// Runs of candidates that see the very same blocks, which are packed once: the number of the first, the queries and room
-/// for the results of all, `width` values each.
+/// Runs of candidates that see the very same blocks, which are packed once: the number of the
+/// first, the queries and room for the results of all, `width` values each.
 fn groups<'a>(
     mut q: &'a [f32],
     mut out: &'a mut [f32],
     seen: &[Vec<&Kv>],
     width: usize,
 ) -> Vec<(usize, &'a [f32], &'a mut [f32])> {
-    let alike = |a: &Vec<&Kv>, b: &Vec<&Kv>| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| ptr::eq(*a, *b));
+    let alike = |a: &Vec<&Kv>, b: &Vec<&Kv>| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| ptr::eq(*a, *b))
+    };
     let (mut first, mut found) = (0, Vec::new());
     for group in seen.chunk_by(alike) {
         let (own_q, rest_q) = q.split_at(group.len() * width);
@@ -126,13 +155,25 @@ impl Bias {
     fn new(bias: &Tensor) -> Result<Self> {
         let (b, h, l, tokens) = bias.dims4()?;
         let step = |size: usize, stride: usize| if size == 1 { 0 } else { stride };
-        let strides = [step(b, h * l * tokens), step(h, l * tokens), step(l, tokens)];
-        Ok(Self { values: to_vec(bias)?, strides, tokens })
+        let strides = [
+            step(b, h * l * tokens),
+            step(h, l * tokens),
+            step(l, tokens),
+        ];
+        Ok(Self {
+            values: to_vec(bias)?,
+            strides,
+            tokens,
+        })
     }
 
     /// Over all tokens.
     fn row(&self, at: [usize; 3]) -> &[f32] {
-        let start: usize = at.iter().zip(self.strides).map(|(i, stride)| i * stride).sum();
+        let start: usize = at
+            .iter()
+            .zip(self.strides)
+            .map(|(i, stride)| i * stride)
+            .sum();
         &self.values[start..start + self.tokens]
     }
 }
@@ -140,9 +181,9 @@ impl Bias {
 /// Scores that the tensor library may hold at a time; 512 MB in bf16.
 const MOST_SCORES: usize = 1 << 28;
 
-/// The same by the tensor library, on any device: the blocks are joined for the moment. Where there would be more than
-/// `most` scores, or candidates see different numbers of tokens, one candidate after the other, and of it some queries at a
-/// time.
+/// The same by the tensor library, on any device: the blocks are joined for the moment. Where there
+/// would be more than `most` scores, or candidates see different numbers of tokens, one candidate
+/// after the other, and of it some queries at a time.
 fn joined(
     q: &Tensor,
     seen: &[Vec<&Kv>],
@@ -154,39 +195,67 @@ fn joined(
     let (b, l, c) = q.dims3()?;
     let tokens = |blocks: &Vec<&Kv>| blocks.iter().map(|kv| kv.k.dims()[0]).sum();
     let a_query = heads * seen.first().map_or(0, tokens).max(1);
-    let alike = seen.windows(2).all(|pair| tokens(&pair[0]) == tokens(&pair[1]));
+    let alike = seen
+        .windows(2)
+        .all(|pair| tokens(&pair[0]) == tokens(&pair[1]));
     if b > 1 && (!alike || b * l * a_query > most) {
         let one = |i: usize| {
             let bias = bias.map(|bias| some(bias, 0, i..i + 1)).transpose()?;
-            joined(&q.narrow(0, i, 1)?, &seen[i..=i], heads, scale, bias.as_ref(), most)
+            joined(
+                &q.narrow(0, i, 1)?,
+                &seen[i..=i],
+                heads,
+                scale,
+                bias.as_ref(),
+                most,
+            )
         };
         return Tensor::cat(&(0..b).map(one).collect::<Result<Vec<_>>>()?, 0);
     }
-    let split = |x: &Tensor| x.reshape((b, x.dims()[1], heads, c / heads))?.transpose(1, 2)?.contiguous();
+    let split = |x: &Tensor| {
+        x.reshape((b, x.dims()[1], heads, c / heads))?
+            .transpose(1, 2)?
+            .contiguous()
+    };
     let join = |of: fn(&Kv) -> &Tensor| {
         let one = |blocks: &Vec<&Kv>| {
             Tensor::cat(&blocks.iter().map(|kv| of(kv)).collect::<Vec<_>>(), 0)?.to_dtype(q.dtype())
         };
-        split(&Tensor::stack(&seen.iter().map(one).collect::<Result<Vec<_>>>()?, 0)?) // (B, H, T, D)
+        split(&Tensor::stack(
+            &seen.iter().map(one).collect::<Result<Vec<_>>>()?,
+            0,
+        )?) // (B, H, T, D)
     };
     let (q, k, v) = (split(q)?, join(|kv| &kv.k)?.t()?, join(|kv| &kv.v)?);
     let at_once = (most / (b * a_query)).clamp(1, l.max(1));
     let chunk = |from: usize| {
         let rows = from..l.min(from + at_once);
-        let mut scores = (q.narrow(2, from, rows.len())?.matmul(&k)? * f64::from(scale))?; // (B, H, rows, T)
+        // (B, H, rows, T)
+        let mut scores = (q.narrow(2, from, rows.len())?.matmul(&k)? * f64::from(scale))?;
         if let Some(bias) = bias {
             scores = scores.broadcast_add(&some(bias, 2, rows)?)?;
         }
-        let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
-        scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)?.matmul(&v) // (B, H, rows, D)
+        let scores = scores
+            .broadcast_sub(&scores.max_keepdim(D::Minus1)?)?
+            .exp()?;
+        scores
+            .broadcast_div(&scores.sum_keepdim(D::Minus1)?)?
+            .matmul(&v) // (B, H, rows, D)
     };
-    let chunks = (0..l).step_by(at_once).map(chunk).collect::<Result<Vec<_>>>()?;
+    let chunks = (0..l)
+        .step_by(at_once)
+        .map(chunk)
+        .collect::<Result<Vec<_>>>()?;
     Tensor::cat(&chunks, 2)?.transpose(1, 2)?.reshape((b, l, c))
 }
 
 /// A part of an axis of a bias, unless the bias is the same all along it.
 fn some(bias: &Tensor, axis: usize, part: Range<usize>) -> Result<Tensor> {
-    if bias.dims()[axis] == 1 { Ok(bias.clone()) } else { bias.narrow(axis, part.start, part.len()) }
+    if bias.dims()[axis] == 1 {
+        Ok(bias.clone())
+    } else {
+        bias.narrow(axis, part.start, part.len())
+    }
 }
 
 #[cfg(test)]
@@ -203,7 +272,12 @@ mod tests {
             Kv { k, v }
         });
         let [a, b, own, other] = &blocks;
-        let seen = [vec![a, b, own], vec![a, b, other], vec![a, b, own], vec![a, b, other]];
+        let seen = [
+            vec![a, b, own],
+            vec![a, b, other],
+            vec![a, b, own],
+            vec![a, b, other],
+        ];
         let bias = noise.of((1, heads, 1, 72));
         let ours = attention_blocks(&q, &seen, heads, 0.7, Some(&bias)).unwrap();
         for most in [MOST_SCORES, 1000, 1] {
@@ -216,18 +290,37 @@ mod tests {
     fn candidates_may_see_different_numbers_of_tokens() {
         let noise = Noise::seeded(6);
         let q = noise.of((2, 3, 8));
-        let [short, long] = [5, 9].map(|t| Kv { k: noise.of((t, 8)), v: noise.of((t, 8)) });
+        let [short, long] = [5, 9].map(|t| Kv {
+            k: noise.of((t, 8)),
+            v: noise.of((t, 8)),
+        });
         let seen = [vec![&short], vec![&short, &long]];
         let ours = attention_blocks(&q, &seen, 2, 0.7, None).unwrap();
-        assert!(difference(&ours, &joined(&q, &seen, 2, 0.7, None, MOST_SCORES).unwrap()) < 1e-5);
+        assert!(
+            difference(
+                &ours,
+                &joined(&q, &seen, 2, 0.7, None, MOST_SCORES).unwrap()
+            ) < 1e-5
+        );
     }
 
     #[test]
     fn many_and_few_keys_match_the_library() {
         let noise = Noise::seeded(2);
-        for (l, tokens, width) in [(1, 1, 4), (3, 40, 32), (130, 70, 33), (5, 1300, 8), (7, 512, 80)] {
+        for (l, tokens, width) in [
+            (1, 1, 4),
+            (3, 40, 32),
+            (130, 70, 33),
+            (5, 1300, 8),
+            (7, 512, 80),
+        ] {
             let [q, k, v] = [l, tokens, tokens].map(|rows| noise.of((2, rows, 2 * width)));
-            let own: Vec<Kv> = (0..2).map(|b| Kv { k: k.get(b).unwrap(), v: v.get(b).unwrap() }).collect();
+            let own: Vec<Kv> = (0..2)
+                .map(|b| Kv {
+                    k: k.get(b).unwrap(),
+                    v: v.get(b).unwrap(),
+                })
+                .collect();
             let own: Vec<Vec<&Kv>> = own.iter().map(|kv| vec![kv]).collect();
             let ours = attention_blocks(&q, &own, 2, 0.3, None).unwrap();
             assert!(
@@ -241,15 +334,37 @@ mod tests {
     fn in_bf16_queries_keys_values_and_weights_are_rounded_and_sums_are_not() {
         let noise = Noise::seeded(4);
         for (tokens, c) in [(600, 12), (33, 15)] {
-            let kv = Kv { k: noise.of((tokens, c)), v: noise.of((tokens, c)) }.to_dtype(DType::BF16).unwrap();
+            let kv = Kv {
+                k: noise.of((tokens, c)),
+                v: noise.of((tokens, c)),
+            }
+            .to_dtype(DType::BF16)
+            .unwrap();
             let (q, rounded) = (noise.of((1, 9, c)), kv.to_dtype(DType::F32).unwrap());
             let ours = attention_blocks(&q, &[vec![&kv]], 3, 0.4, None).unwrap();
-            let q = q.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
+            let q = q
+                .to_dtype(DType::BF16)
+                .unwrap()
+                .to_dtype(DType::F32)
+                .unwrap();
             let theirs = attention_blocks(&q, &[vec![&rounded]], 3, 0.4, None).unwrap();
-            let most = rounded.v.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
-            // What is left is the rounding of the weights: by 2^-9 of each at most, and they add up to 1.
+            let most = rounded
+                .v
+                .abs()
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .max(0)
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap();
+            // What is left is the rounding of the weights: by 2^-9 of each at most, and they add up
+            // to 1.
             let apart = difference(&ours, &theirs);
-            assert!(apart > 0.0 && apart <= most / 512.0 + 1e-6, "{tokens}, {c}: {apart}");
+            assert!(
+                apart > 0.0 && apart <= most / 512.0 + 1e-6,
+                "{tokens}, {c}: {apart}"
+            );
         }
     }
 
@@ -257,7 +372,9 @@ mod tests {
     fn a_token_that_is_masked_does_not_count_even_if_its_whole_segment_is() {
         let noise = Noise::seeded(5);
         let [q, k, v] = [3, 700, 700].map(|rows| noise.of((1, rows, 8)));
-        let mask: Vec<f32> = (0..700).map(|t| if t < 600 { f32::NEG_INFINITY } else { 0.0 }).collect();
+        let mask: Vec<f32> = (0..700)
+            .map(|t| if t < 600 { f32::NEG_INFINITY } else { 0.0 })
+            .collect();
         let mask = Tensor::from_vec(mask, (1, 1, 1, 700), q.device()).unwrap();
         let ours = attention(&q, &k, &v, 2, 1.0, Some(&mask)).unwrap();
         let [k, v] = [&k, &v].map(|x| x.narrow(1, 600, 100).unwrap());
@@ -271,7 +388,10 @@ mod tests {
         let together = attention(&q, &k, &v, 2, 1.0, None).unwrap();
         for i in 0..5 {
             let [q, k, v, expected] = [&q, &k, &v, &together].map(|x| x.narrow(0, i, 1).unwrap());
-            assert_eq!(difference(&attention(&q, &k, &v, 2, 1.0, None).unwrap(), &expected), 0.0);
+            assert_eq!(
+                difference(&attention(&q, &k, &v, 2, 1.0, None).unwrap(), &expected),
+                0.0
+            );
         }
     }
 }

@@ -60,8 +60,8 @@ impl Conv2d {
         Ok(Self::kept_as(w.dtype(), weight, bias, stride, padding)?)
     }
 
-    /// [`Conv2d::load`] for large maps of many channels, where a kernel of size 3 with a border of 1 takes a quarter of the
-    /// multiplications at four times the memory for its weights.
+    /// [`Conv2d::load`] for large maps of many channels, where a kernel of size 3 with a border of
+    /// 1 takes a quarter of the multiplications at four times the memory for its weights.
     pub fn load_for_large_maps(w: &Weights, stride: usize, padding: usize) -> crate::Result<Self> {
         let [outputs, inputs, height, width] = w.dims("weight")?;
         let many = inputs.min(outputs) >= MANY_CHANNELS && Winograd::fits(inputs, outputs);
@@ -82,23 +82,52 @@ impl Conv2d {
             DType::BF16 => Kernel::Bf16(Products::Tiled(tiled)),
             _ => Kernel::F32(Products::Tiled(tiled)),
         };
-        Ok(Self { kernel, shape: [outputs, inputs, height, width], stride: 1, padding: 1 })
+        Ok(Self {
+            kernel,
+            shape: [outputs, inputs, height, width],
+            stride: 1,
+            padding: 1,
+        })
     }
 
     /// A convolution of these tensors whose maps and weights are kept as `dtype`.
-    pub(super) fn kept_as(dtype: DType, weight: Tensor, bias: Tensor, stride: usize, padding: usize) -> Result<Self> {
+    pub(super) fn kept_as(
+        dtype: DType,
+        weight: Tensor,
+        bias: Tensor,
+        stride: usize,
+        padding: usize,
+    ) -> Result<Self> {
         let (outputs, inputs, height, width) = weight.dims4()?;
         let shape = [outputs, inputs, height, width];
         if !is_cpu_f32(&weight) || stride != 1 {
-            return Ok(Self { kernel: Kernel::Library(weight, bias), shape, stride, padding });
+            return Ok(Self {
+                kernel: Kernel::Library(weight, bias),
+                shape,
+                stride,
+                padding,
+            });
         }
         let (weight, bias, taps) = (to_vec(&weight)?, to_vec(&bias)?, height * width);
         let value = |output, tap, input| weight[(output * inputs + input) * taps + tap];
         let kernel = match dtype {
-            DType::BF16 => Kernel::Bf16(Products::Direct(Panels::new([outputs, taps, inputs], value, Some(&bias)))),
-            _ => Kernel::F32(Products::Direct(Panels::new([outputs, taps, inputs], value, Some(&bias)))),
+            DType::BF16 => Kernel::Bf16(Products::Direct(Panels::new(
+                [outputs, taps, inputs],
+                value,
+                Some(&bias),
+            ))),
+            _ => Kernel::F32(Products::Direct(Panels::new(
+                [outputs, taps, inputs],
+                value,
+                Some(&bias),
+            ))),
         };
-        Ok(Self { kernel, shape, stride, padding })
+        Ok(Self {
+            kernel,
+            shape,
+            stride,
+            padding,
+        })
     }
 
     /// Tells `w`, which it was read from, what it keeps instead of the tensors.
@@ -132,7 +161,9 @@ impl Conv2d {
             Kernel::F32(products) => self.apply(products, x),
             Kernel::Bf16(products) => self.apply(products, x),
             Kernel::Library(weight, bias) => {
-                let y = x.to_tensor()?.conv2d(weight, self.padding, self.stride, 1, 1)?;
+                let y = x
+                    .to_tensor()?
+                    .conv2d(weight, self.padding, self.stride, 1, 1)?;
                 FeatureMap::new(&y.broadcast_add(bias)?)
             }
         }
@@ -154,10 +185,19 @@ impl Conv2d {
         Ok(T::any(out))
     }
 
-    fn add<T: Cell>(&self, products: &Products<T>, x: &FeatureMap, mut out: HostMap<T>) -> Result<FeatureMap> {
+    fn add<T: Cell>(
+        &self,
+        products: &Products<T>,
+        x: &FeatureMap,
+        mut out: HostMap<T>,
+    ) -> Result<FeatureMap> {
         let map = x.to_host::<T>()?;
         if out.size != self.size_of(map.size) {
-            candle_core::bail!("a convolution of {:?} cannot be added to a map of {:?}", map.size, out.size);
+            candle_core::bail!(
+                "a convolution of {:?} cannot be added to a map of {:?}",
+                map.size,
+                out.size
+            );
         }
         self.run(products, &map, &mut out, true)?;
         Ok(T::any(out))
@@ -165,20 +205,39 @@ impl Conv2d {
 
     /// (height, width) of the result for a map of this size.
     fn size_of(&self, (height, width): (usize, usize)) -> (usize, usize) {
-        let grown = |size: usize, kernel: usize| (size + 2 * self.padding + 1).saturating_sub(kernel);
+        let grown =
+            |size: usize, kernel: usize| (size + 2 * self.padding + 1).saturating_sub(kernel);
         (grown(height, self.shape[2]), grown(width, self.shape[3]))
     }
 
-    fn run<T: Cell>(&self, products: &Products<T>, x: &HostMap<T>, out: &mut HostMap<T>, add: bool) -> Result<()> {
+    fn run<T: Cell>(
+        &self,
+        products: &Products<T>,
+        x: &HostMap<T>,
+        out: &mut HostMap<T>,
+        add: bool,
+    ) -> Result<()> {
         let x = x.with_border(self.padding);
         let [_, _, height, width] = self.shape;
         match products {
             Products::Direct(panels) => {
                 let x = x.filled_up(panels.inputs(), panels.row_width())?;
-                let (stride, corner) = (x.row_stride(), x.border - self.padding); // the reach at the first output
-                let tap = |i: usize| (i / width + corner) * stride + (i % width + corner) * x.channels;
+                // The reach at the first output
+                let (stride, corner) = (x.row_stride(), x.border - self.padding);
+                let tap =
+                    |i: usize| (i / width + corner) * stride + (i % width + corner) * x.channels;
                 let taps: Vec<usize> = (0..height * width).map(tap).collect();
-                convolve(&x, out, &[Phase { panels, taps: &taps, at: (0, 0), step: 1 }], add)
+                convolve(
+                    &x,
+                    out,
+                    &[Phase {
+                        panels,
+                        taps: &taps,
+                        at: (0, 0),
+                        step: 1,
+                    }],
+                    add,
+                )
             }
             Products::Tiled(tiled) => tiled.run(&x, out, add),
         }
@@ -204,13 +263,32 @@ mod tests {
 
     /// A result, and one that is added to it, against the tensor library.
     fn check(conv: &Conv2d, x: &Tensor, [weight, bias]: [&Tensor; 2], limit: f32) {
-        let expected = x.conv2d(weight, conv.padding, 1, 1, 1).unwrap().broadcast_add(bias).unwrap();
-        let largest = expected.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        let expected = x
+            .conv2d(weight, conv.padding, 1, 1, 1)
+            .unwrap()
+            .broadcast_add(bias)
+            .unwrap();
+        let largest = expected
+            .abs()
+            .unwrap()
+            .max_all()
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap();
         let map = FeatureMap::new(x).unwrap();
         let found = conv.forward(&map).unwrap();
         let worst = difference(&found.to_tensor().unwrap(), &expected) / largest;
-        println!("{:?} on {:?}: {worst:e} of the largest value", conv.shape, x.dims());
-        assert!(worst < limit, "{:?} on {:?}: {worst:e}", conv.shape, x.dims());
+        println!(
+            "{:?} on {:?}: {worst:e} of the largest value",
+            conv.shape,
+            x.dims()
+        );
+        assert!(
+            worst < limit,
+            "{:?} on {:?}: {worst:e}",
+            conv.shape,
+            x.dims()
+        );
         let twice = conv.forward_onto(&map, found).unwrap().to_tensor().unwrap();
         assert!(difference(&twice, &(expected * 2.0).unwrap()) / largest < 2.0 * limit);
     }
@@ -219,10 +297,20 @@ mod tests {
     fn convolutions_match_the_library_for_odd_shapes() {
         let noise = Noise::seeded(1);
         for (dtype, limit) in LIMITS {
-            for (size, padding, h, w) in [(3, 1, 1, 1), (3, 1, 37, 41), (1, 0, 5, 7), (3, 0, 4, 9), (3, 1, 2, 600)] {
+            for (size, padding, h, w) in [
+                (3, 1, 1, 1),
+                (3, 1, 37, 41),
+                (1, 0, 5, 7),
+                (3, 0, 4, 9),
+                (3, 1, 2, 600),
+            ] {
                 for outputs in [3, 38] {
-                    let (weight, bias) = (noise.of((outputs, 5, size, size)), noise.of((1, outputs, 1, 1)));
-                    let conv = Conv2d::kept_as(dtype, weight.clone(), bias.clone(), 1, padding).unwrap();
+                    let (weight, bias) = (
+                        noise.of((outputs, 5, size, size)),
+                        noise.of((1, outputs, 1, 1)),
+                    );
+                    let conv =
+                        Conv2d::kept_as(dtype, weight.clone(), bias.clone(), 1, padding).unwrap();
                     check(&conv, &noise.of((2, 5, h, w)), [&weight, &bias], limit);
                 }
             }
@@ -233,8 +321,16 @@ mod tests {
     fn tiles_give_what_the_definition_gives() {
         let noise = Noise::seeded(3);
         for (dtype, limit) in LIMITS {
-            for (inputs, outputs, h, w) in [(16, 48, 1, 1), (32, 16, 4, 4), (16, 16, 37, 41), (128, 128, 5, 300)] {
-                let (weight, bias) = (noise.of((outputs, inputs, 3, 3)), noise.of((1, outputs, 1, 1)));
+            for (inputs, outputs, h, w) in [
+                (16, 48, 1, 1),
+                (32, 16, 4, 4),
+                (16, 16, 37, 41),
+                (128, 128, 5, 300),
+            ] {
+                let (weight, bias) = (
+                    noise.of((outputs, inputs, 3, 3)),
+                    noise.of((1, outputs, 1, 1)),
+                );
                 let conv = Conv2d::tiled(dtype, &weight, &bias).unwrap();
                 check(&conv, &noise.of((2, inputs, h, w)), [&weight, &bias], limit);
             }
@@ -245,16 +341,24 @@ mod tests {
     fn small_maps_have_the_same_bits_however_many_threads_share_them() {
         let noise = Noise::seeded(6);
         for dtype in [DType::F32, DType::BF16] {
-            let conv = Conv2d::tiled(dtype, &noise.of((112, 16, 3, 3)), &noise.of((1, 112, 1, 1))).unwrap();
+            let conv = Conv2d::tiled(dtype, &noise.of((112, 16, 3, 3)), &noise.of((1, 112, 1, 1)))
+                .unwrap();
             let x = FeatureMap::kept_as(dtype, &noise.of((1, 16, 9, 7))).unwrap();
             let run = |threads: usize| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .build()
+                    .unwrap();
                 let twice = || conv.forward_onto(&x, conv.forward(&x)?)?.to_tensor();
                 pool.install(twice).unwrap()
             };
             let alone = run(1);
             for threads in [2, 3, 8] {
-                assert_eq!(difference(&run(threads), &alone), 0.0, "{dtype:?}, {threads} threads");
+                assert_eq!(
+                    difference(&run(threads), &alone),
+                    0.0,
+                    "{dtype:?}, {threads} threads"
+                );
             }
         }
     }
@@ -262,9 +366,21 @@ mod tests {
     #[test]
     fn a_map_of_other_channels_is_refused() {
         let noise = Noise::seeded(5);
-        let conv = Conv2d::kept_as(DType::BF16, noise.of((4, 6, 3, 3)), noise.of((1, 4, 1, 1)), 1, 1).unwrap();
+        let conv = Conv2d::kept_as(
+            DType::BF16,
+            noise.of((4, 6, 3, 3)),
+            noise.of((1, 4, 1, 1)),
+            1,
+            1,
+        )
+        .unwrap();
         let x = FeatureMap::new(&noise.of((1, 5, 4, 4))).unwrap();
-        assert!(conv.forward(&x).unwrap_err().to_string().contains("6 channels was expected"));
+        assert!(
+            conv.forward(&x)
+                .unwrap_err()
+                .to_string()
+                .contains("6 channels was expected")
+        );
     }
 
     #[test]
@@ -276,9 +392,15 @@ mod tests {
             let direct = Conv2d::kept_as(dtype, small.clone(), bias(40), 1, 1).unwrap();
             for conv in [direct, Conv2d::tiled(dtype, &large, &bias(48)).unwrap()] {
                 let x = noise.of((3, 16, 30, 31));
-                let together = conv.forward(&FeatureMap::new(&x).unwrap()).unwrap().to_tensor().unwrap();
+                let together = conv
+                    .forward(&FeatureMap::new(&x).unwrap())
+                    .unwrap()
+                    .to_tensor()
+                    .unwrap();
                 for i in 0..3 {
-                    let alone = conv.forward(&FeatureMap::new(&x.narrow(0, i, 1).unwrap()).unwrap()).unwrap();
+                    let alone = conv
+                        .forward(&FeatureMap::new(&x.narrow(0, i, 1).unwrap()).unwrap())
+                        .unwrap();
                     let expected = together.narrow(0, i, 1).unwrap();
                     assert_eq!(difference(&alone.to_tensor().unwrap(), &expected), 0.0);
                 }

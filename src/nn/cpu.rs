@@ -31,21 +31,32 @@ impl<'a, T: Stored> Values<'a, T> {
     pub fn stored(x: &'a Tensor) -> Result<Self> {
         let (storage, layout) = x.storage_and_layout();
         match (slice::<T>(&storage), layout.contiguous_offsets()) {
-            (Some(_), Some(range)) => Ok(Self { storage: Box::new(storage), range, of: PhantomData }),
-            _ => Err(Error::Msg("a kernel for contiguous tensors in main memory was given another one".into())),
+            (Some(_), Some(range)) => Ok(Self {
+                storage: Box::new(storage),
+                range,
+                of: PhantomData,
+            }),
+            _ => Err(Error::Msg(
+                "a kernel for contiguous tensors in main memory was given another one".into(),
+            )),
         }
     }
 }
 
 fn slice<T: Stored>(storage: &Storage) -> Option<&[T]> {
-    if let Storage::Cpu(storage) = storage { T::of(storage) } else { None }
+    if let Storage::Cpu(storage) = storage {
+        T::of(storage)
+    } else {
+        None
+    }
 }
 
 impl<T: Stored> Deref for Values<'_, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &slice(&self.storage).unwrap_or(&[])[self.range.0..self.range.1] // of this type, as was seen when it was made
+        // Of this type, as was seen when it was made
+        &slice(&self.storage).unwrap_or(&[])[self.range.0..self.range.1]
     }
 }
 
@@ -54,28 +65,36 @@ pub(crate) fn to_vec(x: &Tensor) -> Result<Vec<f32>> {
     x.flatten_all()?.to_vec1()
 }
 
-/// A new tensor of the same shape whose rows of `width` values are made from the rows of `x` by `f(row, out)`, in
-/// parallel, each row by itself.
-pub(crate) fn map_rows(x: &Tensor, width: usize, f: impl Fn(&[f32], &mut [f32]) + Sync) -> Result<Tensor> {
+/// A new tensor of the same shape whose rows of `width` values are made from the rows of `x` by
+/// `f(row, out)`, in parallel, each row by itself.
+pub(crate) fn map_rows(
+    x: &Tensor,
+    width: usize,
+    f: impl Fn(&[f32], &mut [f32]) + Sync,
+) -> Result<Tensor> {
     let x = x.contiguous()?;
     let mut out = vec![0.0; x.elem_count()];
     let chunk = width * ((1 << 14) / width.max(1) + 1); // about 64 KiB at a time
     let values = Values::of(&x)?;
-    out.par_chunks_mut(chunk).zip(values.par_chunks(chunk)).for_each(|(out, data)| {
-        for (out, row) in out.chunks_mut(width).zip(data.chunks(width)) {
-            f(row, out);
-        }
-    });
+    out.par_chunks_mut(chunk)
+        .zip(values.par_chunks(chunk))
+        .for_each(|(out, data)| {
+            for (out, row) in out.chunks_mut(width).zip(data.chunks(width)) {
+                f(row, out);
+            }
+        });
     Tensor::from_vec(out, x.dims(), x.device())
 }
 
-/// A new tensor of the same shape whose values are made from those of `x` by `f(values, out)`, some at a time, in
-/// parallel; `f` must treat each value by itself.
+/// A new tensor of the same shape whose values are made from those of `x` by `f(values, out)`, some
+/// at a time, in parallel; `f` must treat each value by itself.
 pub(crate) fn map_chunks(x: &Tensor, f: impl Fn(&[f32], &mut [f32]) + Sync) -> Result<Tensor> {
     const CHUNK: usize = 1 << 14; // 64 KiB
     let x = x.contiguous()?;
     let mut out = vec![0.0; x.elem_count()];
     let values = Values::of(&x)?;
-    out.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(out, x)| f(x, out));
+    out.par_chunks_mut(CHUNK)
+        .zip(values.par_chunks(CHUNK))
+        .for_each(|(out, x)| f(x, out));
     Tensor::from_vec(out, x.dims(), x.device())
 }

@@ -1,4 +1,5 @@
-//! Multi-head attention with queries, keys and values from different places: PyTorch's `MultiheadAttention`.
+//! Multi-head attention with queries, keys and values from different places: PyTorch's
+//! `MultiheadAttention`.
 
 use candle_core::{Result, Tensor};
 
@@ -18,26 +19,55 @@ impl CrossAttention {
     /// `q_proj`, `k_proj`, `v_proj` and `out_proj` below `w`.
     pub fn load_apart(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
         let linear = |name: &str| Linear::load(&w.pp(name), width, width);
-        let [q_proj, k_proj, v_proj, out_proj] = ["q_proj", "k_proj", "v_proj", "out_proj"].map(linear);
-        Ok(Self { q_proj: q_proj?, k_proj: k_proj?, v_proj: v_proj?, out_proj: out_proj?, heads })
+        let [q_proj, k_proj, v_proj, out_proj] =
+            ["q_proj", "k_proj", "v_proj", "out_proj"].map(linear);
+        Ok(Self {
+            q_proj: q_proj?,
+            k_proj: k_proj?,
+            v_proj: v_proj?,
+            out_proj: out_proj?,
+            heads,
+        })
     }
 
-    /// The same where the first three are one tensor, `in_proj_weight` (3 width, width) with `in_proj_bias`.
+    /// The same where the first three are one tensor, `in_proj_weight` (3 width, width) with
+    /// `in_proj_bias`.
     pub fn load_joined(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
-        let (weight, bias) = (w.get((3 * width, width), "in_proj_weight")?, w.get(3 * width, "in_proj_bias")?);
+        let (weight, bias) = (
+            w.get((3 * width, width), "in_proj_weight")?,
+            w.get(3 * width, "in_proj_bias")?,
+        );
         let part = |i: usize| -> crate::Result<Linear> {
             let part = |x: &Tensor| x.narrow(0, i * width, width)?.contiguous();
             Linear::of(w, part(&weight)?, Some(part(&bias)?))
         };
         let out_proj = Linear::load(&w.pp("out_proj"), width, width)?;
-        Ok(Self { q_proj: part(0)?, k_proj: part(1)?, v_proj: part(2)?, out_proj, heads })
+        Ok(Self {
+            q_proj: part(0)?,
+            k_proj: part(1)?,
+            v_proj: part(2)?,
+            out_proj,
+            heads,
+        })
     }
 
-    /// Queries (B, L, C), keys and values (B, T, C) -> (B, L, C); `bias` is added to the scores, see [`attention`].
-    pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let (q, k, v) = (self.q_proj.forward(q)?, self.k_proj.forward(k)?, self.v_proj.forward(v)?);
+    /// Queries (B, L, C), keys and values (B, T, C) -> (B, L, C); `bias` is added to the scores,
+    /// see [`attention`].
+    pub fn forward(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let (q, k, v) = (
+            self.q_proj.forward(q)?,
+            self.k_proj.forward(k)?,
+            self.v_proj.forward(v)?,
+        );
         let scale = ((self.q_proj.outputs() / self.heads) as f32).sqrt().recip();
-        self.out_proj.forward(&attention(&q, &k, &v, self.heads, scale, bias)?)
+        self.out_proj
+            .forward(&attention(&q, &k, &v, self.heads, scale, bias)?)
     }
 
     /// Floating-point operations for `queries` tokens that look at `tokens` others.

@@ -1,6 +1,8 @@
-//! Resampling by cubics as PyTorch's `interpolate(mode="bicubic", align_corners=False)` does it, as matrices.
+//! Resampling by cubics as PyTorch's `interpolate(mode="bicubic", align_corners=False)` does it, as
+//! matrices.
 //!
-//! A line of `from` values becomes one of `to` values by a product with a (to, from) matrix; an image by two of them.
+//! A line of `from` values becomes one of `to` values by a product with a (to, from) matrix; an
+//! image by two of them.
 
 use candle_core::{Device, Result, Tensor};
 
@@ -14,8 +16,9 @@ fn cubic(x: f64, a: f64) -> f64 {
     }
 }
 
-/// Without antialiasing (a = -0.75): four taps, those beyond the border read the border. Output `i` reads around
-/// `(i + 0.5) * step - 0.5`; `step` is `from / to` where PyTorch was given a size, 1 / factor where it was given a factor.
+/// Without antialiasing (a = -0.75): four taps, those beyond the border read the border. Output `i`
+/// reads around `(i + 0.5) * step - 0.5`; `step` is `from / to` where PyTorch was given a size, 1 /
+/// factor where it was given a factor.
 pub fn cubic_matrix(from: usize, to: usize, step: f64, device: &Device) -> Result<Tensor> {
     let mut matrix = vec![0f32; to * from];
     for (i, row) in matrix.chunks_exact_mut(from).enumerate() {
@@ -28,26 +31,38 @@ pub fn cubic_matrix(from: usize, to: usize, step: f64, device: &Device) -> Resul
     Tensor::from_vec(matrix, (to, from), device)
 }
 
-/// With antialiasing (a = -0.5): the cubic is widened by the factor of reduction, taps beyond the border are left out.
+/// With antialiasing (a = -0.5): the cubic is widened by the factor of reduction, taps beyond the
+/// border are left out.
 pub fn antialiased_cubic_matrix(from: usize, to: usize, device: &Device) -> Result<Tensor> {
     let step = from as f64 / to as f64;
     let stretch = step.max(1.);
     let mut matrix = vec![0f32; to * from];
     for (i, row) in matrix.chunks_exact_mut(from).enumerate() {
         let center = (i as f64 + 0.5) * step;
-        let weights: Vec<f64> = (0..from).map(|x| cubic((x as f64 + 0.5 - center) / stretch, -0.5)).collect();
+        let weights: Vec<f64> = (0..from)
+            .map(|x| cubic((x as f64 + 0.5 - center) / stretch, -0.5))
+            .collect();
         let sum: f64 = weights.iter().sum();
-        row.iter_mut().zip(weights).for_each(|(value, weight)| *value = (weight / sum) as f32);
+        row.iter_mut()
+            .zip(weights)
+            .for_each(|(value, weight)| *value = (weight / sum) as f32);
     }
     Tensor::from_vec(matrix, (to, from), device)
 }
 
-/// (rows, columns, C) -> (to_rows, to_columns, C) by the matrices (to_rows, rows) and (to_columns, columns).
+/// (rows, columns, C) -> (to_rows, to_columns, C) by the matrices (to_rows, rows) and (to_columns,
+/// columns).
 pub fn resample(image: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor> {
     let (h, w, c) = image.dims3()?;
     let (to_h, to_w) = (rows.dims()[0], columns.dims()[0]);
-    let image = rows.matmul(&image.reshape((h, w * c))?)?.reshape((to_h, w, c))?; // (Y, columns, C)
-    columns.broadcast_left(to_h)?.contiguous()?.matmul(&image)?.reshape((to_h, to_w, c)) // (Y, X, C)
+    let image = rows
+        .matmul(&image.reshape((h, w * c))?)?
+        .reshape((to_h, w, c))?; // (Y, columns, C)
+    columns
+        .broadcast_left(to_h)?
+        .contiguous()?
+        .matmul(&image)?
+        .reshape((to_h, to_w, c)) // (Y, X, C)
 }
 
 #[cfg(test)]
@@ -56,13 +71,21 @@ mod tests {
 
     #[test]
     fn same_size_changes_nothing_and_rows_sum_to_one() {
-        let identity: Vec<Vec<f32>> = (0..5).map(|i| (0..5).map(|j| f32::from(i == j)).collect()).collect();
-        let [plain, smooth] = [cubic_matrix(5, 5, 1., &Device::Cpu), antialiased_cubic_matrix(5, 5, &Device::Cpu)];
+        let identity: Vec<Vec<f32>> = (0..5)
+            .map(|i| (0..5).map(|j| f32::from(i == j)).collect())
+            .collect();
+        let [plain, smooth] = [
+            cubic_matrix(5, 5, 1., &Device::Cpu),
+            antialiased_cubic_matrix(5, 5, &Device::Cpu),
+        ];
         assert_eq!(plain.unwrap().to_vec2::<f32>().unwrap(), identity);
         assert_eq!(smooth.unwrap().to_vec2::<f32>().unwrap(), identity);
         for to in [1, 3, 8, 16] {
             let plain = cubic_matrix(7, to, 7. / to as f64, &Device::Cpu).unwrap();
-            for matrix in [plain, antialiased_cubic_matrix(7, to, &Device::Cpu).unwrap()] {
+            for matrix in [
+                plain,
+                antialiased_cubic_matrix(7, to, &Device::Cpu).unwrap(),
+            ] {
                 for sum in matrix.sum(1).unwrap().to_vec1::<f32>().unwrap() {
                     assert!((sum - 1.).abs() < 1e-6);
                 }

@@ -1,4 +1,5 @@
-//! Convolutions as products of a pixel's surroundings with packed weights, read where they lie in the map.
+//! Convolutions as products of a pixel's surroundings with packed weights, read where they lie in
+//! the map.
 
 use candle_core::Result;
 use rayon::prelude::*;
@@ -18,40 +19,67 @@ pub(super) struct Phase<'a, T> {
     pub step: usize,
 }
 
-/// Output rows that are computed together hold about so many pixels: one panel of weights after the other serves them,
-/// and their inputs stay in a core's cache.
+/// Output rows that are computed together hold about so many pixels: one panel of weights after the
+/// other serves them, and their inputs stay in a core's cache.
 const BAND: usize = 512;
 
 /// Output pixel (y, x) of a phase reads from input pixel (y, x) on.
-pub(super) fn convolve<T: Stored>(x: &HostMap<T>, out: &mut HostMap<T>, phases: &[Phase<T>], add: bool) -> Result<()> {
-    let Some(first) = phases.first() else { return Ok(()) };
+pub(super) fn convolve<T: Stored>(
+    x: &HostMap<T>,
+    out: &mut HostMap<T>,
+    phases: &[Phase<T>],
+    add: bool,
+) -> Result<()> {
+    let Some(first) = phases.first() else {
+        return Ok(());
+    };
     let (step, (height, width)) = (first.step, out.size);
     if x.channels != first.panels.row_width()
         || out.pictures != x.pictures
         || out.channels != first.panels.outputs()
         || out.border != 0
     {
-        candle_core::bail!("the result of a convolution does not fit the maps that it is of and is added to");
+        candle_core::bail!(
+            "the result of a convolution does not fit the maps that it is of and is added to"
+        );
     }
     let (stride, channels) = (out.row_stride(), out.channels);
-    let rows = (BAND / width.max(1)).clamp(1, height.max(1)).next_multiple_of(step);
-    out.bands(rows).into_par_iter().for_each_init(Vec::new, |room, (picture, (band, values))| {
-        let origin = picture * x.picture_stride() + band * rows / step * x.row_stride();
-        T::in_f32(values, add, room, |values| {
-            for phase in phases {
-                for panel in 0..phase.panels.count() {
-                    let column = phase.panels.columns(&(panel..panel + 1)).start;
-                    for (i, y) in (phase.at.0..values.len() / stride).step_by(step).enumerate() {
-                        let first = origin + i * x.row_stride();
-                        let count = (width - phase.at.1).div_ceil(step);
-                        let from = Rows { values: &x.values, first, stride: x.channels, taps: phase.taps, count };
-                        let first = y * stride + phase.at.1 * channels + column;
-                        let to = Results { values, first, stride: step * channels, add };
-                        phase.panels.multiply(panel..panel + 1, from, to);
+    let rows = (BAND / width.max(1))
+        .clamp(1, height.max(1))
+        .next_multiple_of(step);
+    out.bands(rows)
+        .into_par_iter()
+        .for_each_init(Vec::new, |room, (picture, (band, values))| {
+            let origin = picture * x.picture_stride() + band * rows / step * x.row_stride();
+            T::in_f32(values, add, room, |values| {
+                for phase in phases {
+                    for panel in 0..phase.panels.count() {
+                        let column = phase.panels.columns(&(panel..panel + 1)).start;
+                        for (i, y) in (phase.at.0..values.len() / stride)
+                            .step_by(step)
+                            .enumerate()
+                        {
+                            let first = origin + i * x.row_stride();
+                            let count = (width - phase.at.1).div_ceil(step);
+                            let from = Rows {
+                                values: &x.values,
+                                first,
+                                stride: x.channels,
+                                taps: phase.taps,
+                                count,
+                            };
+                            let first = y * stride + phase.at.1 * channels + column;
+                            let to = Results {
+                                values,
+                                first,
+                                stride: step * channels,
+                                add,
+                            };
+                            phase.panels.multiply(panel..panel + 1, from, to);
+                        }
                     }
                 }
-            }
+            });
         });
-    });
     Ok(())
 }

@@ -6,11 +6,20 @@ use super::simd::{Kernel, Lanes, dispatch};
 #[inline(always)]
 pub(super) fn exp<L: Lanes>(x: L) -> L {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves no fraction
-    const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4); // the first has few bits, so that products with n are exact
+    // The first has few bits, so that products with n are exact
+    const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
     // Cephes, expf: (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2
-    const TERMS: [f32; 5] = [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+    const TERMS: [f32; 5] = [
+        1.398_2e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        0.5,
+    ];
     let x = x.at_least(L::splat(-104.0)).at_most(L::splat(89.0));
-    let n = x.mul_add(L::splat(std::f32::consts::LOG2_E), L::splat(ROUND)).sub(L::splat(ROUND));
+    let n = x
+        .mul_add(L::splat(std::f32::consts::LOG2_E), L::splat(ROUND))
+        .sub(L::splat(ROUND));
     let r = n.mul_add(L::splat(-LN_2.0), x);
     let r = n.mul_add(L::splat(-LN_2.1), r);
     let mut p = L::splat(1.987_569_2e-4);
@@ -30,9 +39,22 @@ pub(super) fn sigmoid<L: Lanes>(x: L) -> L {
 /// The error function by the ratio of two polynomials that Eigen uses for f32; within 4e-7.
 #[inline(always)]
 pub(super) fn erf<L: Lanes>(x: L) -> L {
-    const ALPHA: [f32; 7] =
-        [-2.726_142_3e-10, 2.770_681_4e-8, -2.101_024e-6, -5.692_506_5e-5, -7.349_906e-4, -2.954_6e-3, -1.609_603_3e-2];
-    const BETA: [f32; 5] = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2];
+    const ALPHA: [f32; 7] = [
+        -2.726_142_3e-10,
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_5e-5,
+        -7.349_906e-4,
+        -2.954_6e-3,
+        -1.609_603_3e-2,
+    ];
+    const BETA: [f32; 5] = [
+        -1.456_607_2e-5,
+        -2.133_740_6e-4,
+        -1.682_827e-3,
+        -7.373_329e-3,
+        -1.426_473_9e-2,
+    ];
     let x = x.at_least(L::splat(-4.0)).at_most(L::splat(4.0)); // erf(4) is 1 in f32
     let square = x.mul(x);
     let (mut above, mut below) = (L::splat(ALPHA[0]), L::splat(BETA[0]));
@@ -42,7 +64,10 @@ pub(super) fn erf<L: Lanes>(x: L) -> L {
     for term in &BETA[1..] {
         below = below.mul_add(square, L::splat(*term));
     }
-    x.mul(above).div(below).at_least(L::splat(-1.0)).at_most(L::splat(1.0))
+    x.mul(above)
+        .div(below)
+        .at_least(L::splat(-1.0))
+        .at_most(L::splat(1.0))
 }
 
 /// A function of one vector.
@@ -67,13 +92,18 @@ impl<F: Map> Kernel for MapKernel<'_, F> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let (mut x, mut out) = (self.x.chunks_exact(L::COUNT), self.out.chunks_exact_mut(L::COUNT));
+        let (mut x, mut out) = (
+            self.x.chunks_exact(L::COUNT),
+            self.out.chunks_exact_mut(L::COUNT),
+        );
         for (x, out) in (&mut x).zip(&mut out) {
             self.f.map(L::load(x)).store(out);
         }
         let rest = out.into_remainder();
         if !rest.is_empty() {
-            self.f.map(L::load_some(&x.remainder()[..rest.len()], 0.0)).store_some(rest);
+            self.f
+                .map(L::load_some(&x.remainder()[..rest.len()], 0.0))
+                .store_some(rest);
         }
     }
 }
@@ -100,7 +130,12 @@ mod tests {
         #[inline(always)]
         fn run<L: Lanes>(self) -> Vec<f32> {
             let mut out = vec![0.0; self.0.len()];
-            MapKernel { x: &self.0, out: &mut out, f: Exp }.run::<L>();
+            MapKernel {
+                x: &self.0,
+                out: &mut out,
+                f: Exp,
+            }
+            .run::<L>();
             out
         }
     }
@@ -112,16 +147,32 @@ mod tests {
             for (x, found) in x.iter().zip(found) {
                 let expected = f64::from(*x).exp();
                 let ulp = f64::from((expected as f32).next_up()) - f64::from(expected as f32);
-                assert!((f64::from(found) - expected).abs() <= 2.0 * ulp, "{x}: {found:e}, {expected:e}");
+                assert!(
+                    (f64::from(found) - expected).abs() <= 2.0 * ulp,
+                    "{x}: {found:e}, {expected:e}"
+                );
             }
         }
     }
 
     #[test]
     fn exp_leaves_its_range_gracefully() {
-        let x = [f32::NEG_INFINITY, -1e30, -104.0, f32::INFINITY, 1e30, 89.0, f32::NAN, 0.0, -0.0];
+        let x = [
+            f32::NEG_INFINITY,
+            -1e30,
+            -104.0,
+            f32::INFINITY,
+            1e30,
+            89.0,
+            f32::NAN,
+            0.0,
+            -0.0,
+        ];
         for found in in_all_versions(|| Powers(x.to_vec())) {
-            assert_eq!(found[..6], [0.0, 0.0, 0.0, f32::INFINITY, f32::INFINITY, f32::INFINITY]);
+            assert_eq!(
+                found[..6],
+                [0.0, 0.0, 0.0, f32::INFINITY, f32::INFINITY, f32::INFINITY]
+            );
             assert!(found[6].is_nan() && found[7] == 1.0 && found[8] == 1.0);
         }
     }

@@ -1,5 +1,6 @@
-//! Feature maps of convolutional networks. In main memory the channels of a pixel lie together, with room for a border
-//! of zeros, so that a convolution reads its inputs where they are; elsewhere they are tensors (B, C, H, W).
+//! Feature maps of convolutional networks. In main memory the channels of a pixel lie together,
+//! with room for a border of zeros, so that a convolution reads its inputs where they are;
+//! elsewhere they are tensors (B, C, H, W).
 
 use std::borrow::Cow;
 
@@ -30,7 +31,11 @@ pub(super) enum Held {
 impl FeatureMap {
     /// From (B, C, H, W).
     pub fn new(x: &Tensor) -> Result<Self> {
-        Ok(Self(if is_cpu_f32(x) { Held::F32(HostMap::from_tensor(x)?) } else { Held::Tensor(x.clone()) }))
+        Ok(Self(if is_cpu_f32(x) {
+            Held::F32(HostMap::from_tensor(x)?)
+        } else {
+            Held::Tensor(x.clone())
+        }))
     }
 
     /// The same with values kept as `dtype` where the kernels of this crate serve them.
@@ -75,7 +80,11 @@ pub(super) trait Cell: Stored {
 
 impl Cell for f32 {
     fn among(map: &FeatureMap) -> Option<&HostMap<Self>> {
-        if let Held::F32(map) = &map.0 { Some(map) } else { None }
+        if let Held::F32(map) = &map.0 {
+            Some(map)
+        } else {
+            None
+        }
     }
 
     fn any(map: HostMap<Self>) -> FeatureMap {
@@ -85,7 +94,11 @@ impl Cell for f32 {
 
 impl Cell for bf16 {
     fn among(map: &FeatureMap) -> Option<&HostMap<Self>> {
-        if let Held::Bf16(map) = &map.0 { Some(map) } else { None }
+        if let Held::Bf16(map) = &map.0 {
+            Some(map)
+        } else {
+            None
+        }
     }
 
     fn any(map: HostMap<Self>) -> FeatureMap {
@@ -110,38 +123,75 @@ impl HostMap {
         let x = x.contiguous()?;
         let planes = Values::of(&x)?;
         let (plane, pixels) = (&planes[..], h * w);
-        map.values.par_chunks_mut((w * c).max(1)).enumerate().for_each(|(i, row)| {
-            let from = i / h * c * pixels + i % h * w;
-            for (x, pixel) in row.chunks_exact_mut(c).enumerate() {
-                pixel.iter_mut().enumerate().for_each(|(channel, v)| *v = plane[from + channel * pixels + x]);
-            }
-        });
+        map.values
+            .par_chunks_mut((w * c).max(1))
+            .enumerate()
+            .for_each(|(i, row)| {
+                let from = i / h * c * pixels + i % h * w;
+                for (x, pixel) in row.chunks_exact_mut(c).enumerate() {
+                    pixel
+                        .iter_mut()
+                        .enumerate()
+                        .for_each(|(channel, v)| *v = plane[from + channel * pixels + x]);
+                }
+            });
         Ok(map)
     }
 }
 
 impl<T: Stored> HostMap<T> {
-    pub(super) fn zeros(pictures: usize, size: (usize, usize), channels: usize, border: usize) -> Self {
+    pub(super) fn zeros(
+        pictures: usize,
+        size: (usize, usize),
+        channels: usize,
+        border: usize,
+    ) -> Self {
         let pixels = (size.0 + 2 * border) * (size.1 + 2 * border);
-        Self { values: T::zeros(pictures * pixels * channels), pictures, size, channels, border }
+        Self {
+            values: T::zeros(pictures * pixels * channels),
+            pictures,
+            size,
+            channels,
+            border,
+        }
     }
 
     fn to_tensor(&self) -> Result<Tensor> {
         let ((h, w), c) = (self.size, self.channels);
         let mut out = vec![0.0; self.pictures * c * h * w];
-        out.par_chunks_mut((h * w).max(1)).enumerate().for_each(|(i, plane)| {
-            for (y, row) in plane.chunks_exact_mut(w).enumerate() {
-                let from = &self.row(i / c, y)[i % c..];
-                row.iter_mut().zip(from.iter().step_by(c)).for_each(|(out, v)| *out = v.value());
-            }
-        });
+        out.par_chunks_mut((h * w).max(1))
+            .enumerate()
+            .for_each(|(i, plane)| {
+                for (y, row) in plane.chunks_exact_mut(w).enumerate() {
+                    let from = &self.row(i / c, y)[i % c..];
+                    row.iter_mut()
+                        .zip(from.iter().step_by(c))
+                        .for_each(|(out, v)| *out = v.value());
+                }
+            });
         Tensor::from_vec(out, (self.pictures, c, h, w), &Device::Cpu)
     }
 
     fn converted<U: Stored>(&self) -> HostMap<U> {
-        let values = self.values.par_iter().map(|v| U::rounded(v.value())).collect();
-        let Self { pictures, size, channels, border, .. } = *self;
-        HostMap { values, pictures, size, channels, border }
+        let values = self
+            .values
+            .par_iter()
+            .map(|v| U::rounded(v.value()))
+            .collect();
+        let Self {
+            pictures,
+            size,
+            channels,
+            border,
+            ..
+        } = *self;
+        HostMap {
+            values,
+            pictures,
+            size,
+            channels,
+            border,
+        }
     }
 
     /// Values from one row to the next.
@@ -156,7 +206,9 @@ impl<T: Stored> HostMap<T> {
 
     /// Where row `y` of a picture begins, behind its border.
     pub(super) fn at(&self, picture: usize, y: usize) -> usize {
-        picture * self.picture_stride() + (y + self.border) * self.row_stride() + self.border * self.channels
+        picture * self.picture_stride()
+            + (y + self.border) * self.row_stride()
+            + self.border * self.channels
     }
 
     /// (W * C) values
@@ -164,24 +216,43 @@ impl<T: Stored> HostMap<T> {
         &self.values[self.at(picture, y)..][..self.size.1 * self.channels]
     }
 
-    /// Bands of at most `rows` rows of a map without a border: the picture, which of its bands, the values.
+    /// Bands of at most `rows` rows of a map without a border: the picture, which of its bands, the
+    /// values.
     pub(super) fn bands(&mut self, rows: usize) -> Vec<(usize, (usize, &mut [T]))> {
         debug_assert_eq!(self.border, 0, "a band with a border");
-        let (picture, band) = (self.picture_stride().max(1), (rows * self.row_stride()).max(1));
+        let (picture, band) = (
+            self.picture_stride().max(1),
+            (rows * self.row_stride()).max(1),
+        );
         let of_picture = self.values.chunks_mut(picture).enumerate();
-        of_picture.flat_map(|(i, values)| values.chunks_mut(band).enumerate().map(move |band| (i, band))).collect()
+        of_picture
+            .flat_map(|(i, values)| {
+                values
+                    .chunks_mut(band)
+                    .enumerate()
+                    .map(move |band| (i, band))
+            })
+            .collect()
     }
 
-    /// A map of the same size whose rows are made from rows of this one by `f(picture, row, out)`, in parallel.
+    /// A map of the same size whose rows are made from rows of this one by `f(picture, row, out)`,
+    /// in parallel.
     pub(super) fn map_rows(&self, border: usize, f: impl Fn(usize, &[T], &mut [T]) + Sync) -> Self {
         let mut out = Self::zeros(self.pictures, self.size, self.channels, border);
         let (stride, rows) = (out.row_stride(), self.size.0 + 2 * border);
         let (margin, length) = (border * self.channels, self.size.1 * self.channels);
-        out.values.par_chunks_mut(stride.max(1)).enumerate().for_each(|(i, out)| {
-            if let Some(y) = (i % rows).checked_sub(border).filter(|y| *y < self.size.0) {
-                f(i / rows, self.row(i / rows, y), &mut out[margin..margin + length]);
-            }
-        });
+        out.values
+            .par_chunks_mut(stride.max(1))
+            .enumerate()
+            .for_each(|(i, out)| {
+                if let Some(y) = (i % rows).checked_sub(border).filter(|y| *y < self.size.0) {
+                    f(
+                        i / rows,
+                        self.row(i / rows, y),
+                        &mut out[margin..margin + length],
+                    );
+                }
+            });
         out
     }
 
@@ -196,14 +267,26 @@ impl<T: Stored> HostMap<T> {
     /// A map that must have `channels`, its pixels filled up with zeros to `width` values.
     pub(super) fn filled_up(&self, channels: usize, width: usize) -> Result<Cow<'_, Self>> {
         if self.channels != channels {
-            candle_core::bail!("a map of {channels} channels was expected, one of {} came", self.channels);
+            candle_core::bail!(
+                "a map of {channels} channels was expected, one of {} came",
+                self.channels
+            );
         }
         if width == channels {
             return Ok(Cow::Borrowed(self));
         }
-        let Self { pictures, size, border, .. } = *self;
+        let Self {
+            pictures,
+            size,
+            border,
+            ..
+        } = *self;
         let mut out = Self::zeros(pictures, size, width, border);
-        for (to, from) in out.values.chunks_exact_mut(width.max(1)).zip(self.values.chunks_exact(channels.max(1))) {
+        for (to, from) in out
+            .values
+            .chunks_exact_mut(width.max(1))
+            .zip(self.values.chunks_exact(channels.max(1)))
+        {
             to[..channels].copy_from_slice(from);
         }
         Ok(Cow::Owned(out))
@@ -219,7 +302,10 @@ mod tests {
     fn maps_give_their_tensors_back() {
         let x = Noise::seeded(1).of((2, 3, 4, 5));
         let map = HostMap::from_tensor(&x).unwrap();
-        assert_eq!(map.row(1, 2)[3 * 3 + 1], x.get(1).unwrap().get(1).unwrap().to_vec2::<f32>().unwrap()[2][3]);
+        assert_eq!(
+            map.row(1, 2)[3 * 3 + 1],
+            x.get(1).unwrap().get(1).unwrap().to_vec2::<f32>().unwrap()[2][3]
+        );
         let back = map.with_border(2).to_tensor().unwrap();
         let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(flat(&back), flat(&x));

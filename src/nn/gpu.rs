@@ -2,8 +2,8 @@
 
 use candle_core::{Device, Result};
 
-/// The first GPU, with one stream for all threads: what they queue is done in that order, so that what one thread read or
-/// computed can be used by another.
+/// The first GPU, with one stream for all threads: what they queue is done in that order, so that
+/// what one thread read or computed can be used by another.
 ///
 /// # Errors
 /// There is none, or this program was built without `--features cuda`.
@@ -11,14 +11,16 @@ pub fn open_gpu() -> Result<Device> {
     let device = Device::new_cuda_with_stream(0)?;
     #[cfg(feature = "cuda")]
     {
-        // SAFETY: tensors of this device are used on its one stream only, which orders their uses without events.
+        // SAFETY: tensors of this device are used on its one stream only, which orders their uses
+        // without events.
         unsafe { device.as_cuda_device()?.disable_event_tracking() };
         pool::keep(&device)?;
     }
     Ok(device)
 }
 
-/// The most memory of a GPU that tensors of this process have taken at a time, in bytes; `None` for other devices.
+/// The most memory of a GPU that tensors of this process have taken at a time, in bytes; `None` for
+/// other devices.
 pub fn gpu_peak_bytes(device: &Device) -> Option<u64> {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
@@ -48,13 +50,15 @@ mod pool {
         },
     };
 
-    /// Has the driver keep freed memory for the next tensor. Otherwise it goes back to the system whenever the host waits for the
-    /// GPU, and each scale would ask for it anew.
+    /// Has the driver keep freed memory for the next tensor. Otherwise it goes back to the system
+    /// whenever the host waits for the GPU, and each scale would ask for it anew.
     pub fn keep(device: &Device) -> Result<()> {
         let mut all = u64::MAX;
         let value: *mut u64 = &raw mut all;
         // SAFETY: the attribute is an unsigned number of 64 bits.
-        with(device, RELEASE_THRESHOLD, |pool, name| unsafe { mem_pool::set_attribute(pool, name, value.cast()) })
+        with(device, RELEASE_THRESHOLD, |pool, name| unsafe {
+            mem_pool::set_attribute(pool, name, value.cast())
+        })
     }
 
     pub fn peak_bytes(device: &Device) -> Option<u64> {

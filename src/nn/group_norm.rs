@@ -1,5 +1,5 @@
-//! Group normalisation, with the bend that follows it in one pass: SiLU where convolutional networks put it before each
-//! convolution, ReLU or nothing elsewhere.
+//! Group normalisation, with the bend that follows it in one pass: SiLU where convolutional
+//! networks put it before each convolution, ReLU or nothing elsewhere.
 
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
@@ -34,14 +34,38 @@ impl GroupNorm {
         act: Option<Activation>,
     ) -> crate::Result<Self> {
         let [channels] = w.dims("weight")?;
-        let groups = groups(channels)
-            .ok_or_else(|| w.mismatch("weight", "a number of channels that the groups divide", channels.to_string()))?;
-        Ok(Self::new(w.get(channels, "weight")?, w.get(channels, "bias")?, groups, eps, act)?)
+        let groups = groups(channels).ok_or_else(|| {
+            w.mismatch(
+                "weight",
+                "a number of channels that the groups divide",
+                channels.to_string(),
+            )
+        })?;
+        Ok(Self::new(
+            w.get(channels, "weight")?,
+            w.get(channels, "bias")?,
+            groups,
+            eps,
+            act,
+        )?)
     }
 
-    fn new(weight: Tensor, bias: Tensor, groups: usize, eps: f32, act: Option<Activation>) -> Result<Self> {
+    fn new(
+        weight: Tensor,
+        bias: Tensor,
+        groups: usize,
+        eps: f32,
+        act: Option<Activation>,
+    ) -> Result<Self> {
         let affine = |x: &Tensor| to_vec(&x.to_dtype(DType::F32)?);
-        Ok(Self { affine: (affine(&weight)?, affine(&bias)?), weight, bias, groups, eps, act })
+        Ok(Self {
+            affine: (affine(&weight)?, affine(&bias)?),
+            weight,
+            bias,
+            groups,
+            eps,
+            act,
+        })
     }
 
     /// (B, C, H, W) -> (B, C, H, W)
@@ -55,11 +79,19 @@ impl GroupNorm {
 
     fn by_library(&self, x: &Tensor) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
-        if let Some(y) = super::cuda::group_norm(x, [&self.weight, &self.bias], self.groups, self.eps, self.act)? {
+        if let Some(y) = super::cuda::group_norm(
+            x,
+            [&self.weight, &self.bias],
+            self.groups,
+            self.eps,
+            self.act,
+        )? {
             return Ok(y);
         }
         let (b, c, h, w) = x.dims4()?;
-        let y = x.reshape((b * self.groups, c / self.groups * h * w))?.to_dtype(DType::F32)?;
+        let y = x
+            .reshape((b * self.groups, c / self.groups * h * w))?
+            .to_dtype(DType::F32)?;
         let y = y.broadcast_sub(&y.mean_keepdim(1)?)?;
         let y = y.broadcast_div(&(y.sqr()?.mean_keepdim(1)? + f64::from(self.eps))?.sqrt()?)?;
         let y = y.reshape((b, c, h, w))?.to_dtype(x.dtype())?;
@@ -71,19 +103,55 @@ impl GroupNorm {
     /// The result has the border of zeros that the next convolution needs.
     fn by_rows<T: Cell>(&self, x: &HostMap<T>) -> Result<FeatureMap> {
         if x.channels != self.affine.0.len() {
-            candle_core::bail!("{} channels were expected, {} came", self.affine.0.len(), x.channels);
+            candle_core::bail!(
+                "{} channels were expected, {} came",
+                self.affine.0.len(),
+                x.channels
+            );
         }
-        let affine: Vec<_> = (0..x.pictures).map(|picture| self.affine(x, picture)).collect();
+        let affine: Vec<_> = (0..x.pictures)
+            .map(|picture| self.affine(x, picture))
+            .collect();
         Ok(T::any(x.map_rows(1, |picture, row, out| {
             let (scale, shift) = &affine[picture];
             let rows = (row, out);
             match self.act {
-                None => dispatch(ScaleShift { rows, scale, shift, act: Same }),
-                Some(Activation::Relu) => dispatch(ScaleShift { rows, scale, shift, act: Relu }),
-                Some(Activation::Silu) => dispatch(ScaleShift { rows, scale, shift, act: Swish(1.0) }),
-                Some(Activation::QuickGelu) => dispatch(ScaleShift { rows, scale, shift, act: Swish(1.702) }),
-                Some(Activation::Gelu) => dispatch(ScaleShift { rows, scale, shift, act: Gelu }),
-                Some(Activation::GeluTanh) => dispatch(ScaleShift { rows, scale, shift, act: GeluTanh }),
+                None => dispatch(ScaleShift {
+                    rows,
+                    scale,
+                    shift,
+                    act: Same,
+                }),
+                Some(Activation::Relu) => dispatch(ScaleShift {
+                    rows,
+                    scale,
+                    shift,
+                    act: Relu,
+                }),
+                Some(Activation::Silu) => dispatch(ScaleShift {
+                    rows,
+                    scale,
+                    shift,
+                    act: Swish(1.0),
+                }),
+                Some(Activation::QuickGelu) => dispatch(ScaleShift {
+                    rows,
+                    scale,
+                    shift,
+                    act: Swish(1.702),
+                }),
+                Some(Activation::Gelu) => dispatch(ScaleShift {
+                    rows,
+                    scale,
+                    shift,
+                    act: Gelu,
+                }),
+                Some(Activation::GeluTanh) => dispatch(ScaleShift {
+                    rows,
+                    scale,
+                    shift,
+                    act: GeluTanh,
+                }),
             }
         })))
     }
@@ -92,29 +160,50 @@ impl GroupNorm {
     fn affine<T: Stored>(&self, x: &HostMap<T>, picture: usize) -> (Vec<f32>, Vec<f32>) {
         let size = x.channels / self.groups;
         let count = (size * x.size.0 * x.size.1) as f64;
-        let of_groups = |sums: Vec<f64>| sums.chunks(size).map(|group| group.iter().sum::<f64>() / count).collect();
+        let of_groups = |sums: Vec<f64>| {
+            sums.chunks(size)
+                .map(|group| group.iter().sum::<f64>() / count)
+                .collect()
+        };
         let means: Vec<f64> = of_groups(sums(x, picture, &vec![0.0; x.channels], false));
         let centers: Vec<f32> = (0..x.channels).map(|c| means[c / size] as f32).collect();
         let variances: Vec<f64> = of_groups(sums(x, picture, &centers, true));
-        let scale =
-            |(c, weight): (usize, &f32)| (variances[c / size] + f64::from(self.eps)).sqrt().recip() as f32 * weight;
+        let scale = |(c, weight): (usize, &f32)| {
+            (variances[c / size] + f64::from(self.eps)).sqrt().recip() as f32 * weight
+        };
         let scales: Vec<f32> = self.affine.0.iter().enumerate().map(scale).collect();
-        let shifts = self.affine.1.iter().zip(&centers).zip(&scales).map(|((bias, mean), scale)| bias - mean * scale);
+        let shifts = self
+            .affine
+            .1
+            .iter()
+            .zip(&centers)
+            .zip(&scales)
+            .map(|((bias, mean), scale)| bias - mean * scale);
         let shifts = shifts.collect();
         (scales, shifts)
     }
 }
 
-/// For each channel the sum of the distances from its center, or of their squares. A row is summed in f32, rows in f64,
-/// since a picture may have a million pixels.
+/// For each channel the sum of the distances from its center, or of their squares. A row is summed
+/// in f32, rows in f64, since a picture may have a million pixels.
 fn sums<T: Stored>(x: &HostMap<T>, picture: usize, centers: &[f32], squares: bool) -> Vec<f64> {
     let mut rows = vec![0.0; x.size.0 * x.channels];
-    rows.par_chunks_mut(x.channels).enumerate().for_each(|(y, sums)| {
-        dispatch(Sums { row: x.row(picture, y), centers, squares, sums });
-    });
+    rows.par_chunks_mut(x.channels)
+        .enumerate()
+        .for_each(|(y, sums)| {
+            dispatch(Sums {
+                row: x.row(picture, y),
+                centers,
+                squares,
+                sums,
+            });
+        });
     let mut total = vec![0.0; x.channels];
     for row in rows.chunks(x.channels) {
-        total.iter_mut().zip(row).for_each(|(total, v)| *total += f64::from(*v));
+        total
+            .iter_mut()
+            .zip(row)
+            .for_each(|(total, v)| *total += f64::from(*v));
     }
     total
 }
@@ -142,11 +231,18 @@ impl<T: Stored> Kernel for Sums<'_, T> {
                     let at = (pixels * 4 + i) * channels;
                     if at < self.row.len() {
                         let v = T::load::<L>(&self.row[at + from..at + to]).sub(center);
-                        *sum = if self.squares { v.mul_add(v, *sum) } else { sum.add(v) };
+                        *sum = if self.squares {
+                            v.mul_add(v, *sum)
+                        } else {
+                            sum.add(v)
+                        };
                     }
                 }
             }
-            sums[0].add(sums[1]).add(sums[2].add(sums[3])).store_rest(&mut self.sums[from..to]);
+            sums[0]
+                .add(sums[1])
+                .add(sums[2].add(sums[3]))
+                .store_rest(&mut self.sums[from..to]);
             from = to;
         }
     }
@@ -176,12 +272,19 @@ impl<T: Stored, F: Map> Kernel for ScaleShift<'_, T, F> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
         let channels = self.scale.len();
-        for (pixel, out) in self.rows.0.chunks_exact(channels).zip(self.rows.1.chunks_exact_mut(channels)) {
+        for (pixel, out) in self
+            .rows
+            .0
+            .chunks_exact(channels)
+            .zip(self.rows.1.chunks_exact_mut(channels))
+        {
             let mut from = 0;
             while from < channels {
                 let part = from..channels.min(from + L::COUNT);
-                let (scale, shift): (L, L) =
-                    (f32::load(&self.scale[part.clone()]), f32::load(&self.shift[part.clone()]));
+                let (scale, shift): (L, L) = (
+                    f32::load(&self.scale[part.clone()]),
+                    f32::load(&self.shift[part.clone()]),
+                );
                 let y = T::load::<L>(&pixel[part.clone()]).mul_add(scale, shift);
                 T::store(self.act.map(y), &mut out[part]);
                 from += L::COUNT;
@@ -198,15 +301,31 @@ mod tests {
     #[test]
     fn both_paths_agree_for_odd_shapes() {
         let noise = Noise::seeded(1);
-        for (channels, groups, h, w) in [(32, 32, 5, 7), (64, 32, 1, 1), (6, 3, 9, 2), (72, 24, 3, 70), (20, 5, 4, 4)] {
+        for (channels, groups, h, w) in [
+            (32, 32, 5, 7),
+            (64, 32, 1, 1),
+            (6, 3, 9, 2),
+            (72, 24, 3, 70),
+            (20, 5, 4, 4),
+        ] {
             let (weight, bias) = (noise.of(channels), noise.of(channels));
             let x = noise.of((2, channels, h, w)).affine(2.0, 3.0).unwrap();
-            for act in [None, Some(Activation::Silu), Some(Activation::Relu), Some(Activation::Gelu)] {
+            for act in [
+                None,
+                Some(Activation::Silu),
+                Some(Activation::Relu),
+                Some(Activation::Gelu),
+            ] {
                 let norm = GroupNorm::new(weight.clone(), bias.clone(), groups, 1e-6, act).unwrap();
                 let expected = norm.by_library(&x).unwrap();
-                let found = norm.forward(&FeatureMap::new(&x).unwrap()).unwrap().to_tensor().unwrap();
+                let found = norm
+                    .forward(&FeatureMap::new(&x).unwrap())
+                    .unwrap()
+                    .to_tensor()
+                    .unwrap();
                 let worst = difference(&found, &expected);
-                // A group of one pixel and few channels magnifies rounding by its inverse deviation.
+                // A group of one pixel and few channels magnifies rounding by its inverse
+                // deviation.
                 assert!(worst < 2e-4, "{channels} {groups} {h} {w} {act:?}: {worst}");
             }
         }

@@ -1,5 +1,5 @@
-//! Linear layers. In main memory the weights are packed, in f32 or in bf16, and each row of a product is treated by
-//! itself, so that a result never depends on how many rows there are.
+//! Linear layers. In main memory the weights are packed, in f32 or in bf16, and each row of a
+//! product is treated by itself, so that a result never depends on how many rows there are.
 
 use std::ops::Range;
 
@@ -14,11 +14,12 @@ use super::{
     stored::{Stored, row_stride},
 };
 
-/// Bytes that a block of weights may read of the rows which are served together, so that weights come from memory once for
-/// all of them: half of what a core's own cache mostly has.
+/// Bytes that a block of weights may read of the rows which are served together, so that weights
+/// come from memory once for all of them: half of what a core's own cache mostly has.
 const CHUNK: usize = 512 << 10;
 
-/// Fewer rows for each thread are not worth reading all weights for: they are shared by columns instead.
+/// Fewer rows for each thread are not worth reading all weights for: they are shared by columns
+/// instead.
 const FEW: usize = 64;
 
 /// `y = x W^T + b`.
@@ -47,11 +48,17 @@ impl Linear {
     }
 
     /// `weight` below `w` with a bias from elsewhere.
-    pub fn load_with_bias(w: &Weights, inputs: usize, outputs: usize, bias: Option<Tensor>) -> crate::Result<Self> {
+    pub fn load_with_bias(
+        w: &Weights,
+        inputs: usize,
+        outputs: usize,
+        bias: Option<Tensor>,
+    ) -> crate::Result<Self> {
         Self::of(w, w.get((outputs, inputs), "weight")?, bias)
     }
 
-    /// A layer of tensors that were read from `w`, put together if need be: `weight` (outputs, inputs), `bias` (outputs).
+    /// A layer of tensors that were read from `w`, put together if need be: `weight` (outputs,
+    /// inputs), `bias` (outputs).
     pub fn of(w: &Weights, weight: Tensor, bias: Option<Tensor>) -> crate::Result<Self> {
         let read = weight.elem_count() + bias.as_ref().map_or(0, Tensor::elem_count);
         let layer = Self::kept_as(w.dtype(), weight, bias)?;
@@ -115,7 +122,8 @@ impl Linear {
             Layer::Rounded(panels) => packed(panels, x),
             Layer::Library(weight, bias) => {
                 let y = x.broadcast_matmul(&weight.t()?)?;
-                bias.as_ref().map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
+                bias.as_ref()
+                    .map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
             }
         }
     }
@@ -133,8 +141,11 @@ fn packed<T: Stored>(panels: &Panels<T>, x: &Tensor) -> Result<Tensor> {
     let mut out = vec![0.0; rows * n];
     let share = rows.div_ceil(rayon::current_num_threads());
     if share >= FEW {
-        let chunk = share.div_ceil(share.div_ceil(panels.rows_within(CHUNK))); // a whole number of equal chunks for each thread
-        let chunks = out.par_chunks_mut(chunk * n).zip(values.par_chunks(chunk * k));
+        // A whole number of equal chunks for each thread
+        let chunk = share.div_ceil(share.div_ceil(panels.rows_within(CHUNK)));
+        let chunks = out
+            .par_chunks_mut(chunk * n)
+            .zip(values.par_chunks(chunk * k));
         chunks.for_each_init(Vec::new, |room, (out, rows)| {
             product(panels, 0..panels.count(), T::rows(rows, k, room), out, n);
         });
@@ -146,8 +157,15 @@ fn packed<T: Stored>(panels: &Panels<T>, x: &Tensor) -> Result<Tensor> {
 
 /// Shares few rows among the threads by the columns of their results.
 fn by_columns<T: Stored>(panels: &Panels<T>, values: &[T], out: &mut [f32]) {
-    let (stride, n, chunk) = (row_stride::<T>(panels.inputs()), panels.outputs(), panels.rows_within(CHUNK));
-    let share = panels.count().div_ceil(2 * rayon::current_num_threads()).max(1);
+    let (stride, n, chunk) = (
+        row_stride::<T>(panels.inputs()),
+        panels.outputs(),
+        panels.rows_within(CHUNK),
+    );
+    let share = panels
+        .count()
+        .div_ceil(2 * rayon::current_num_threads())
+        .max(1);
     let parts: Vec<(Range<usize>, Vec<f32>)> = (0..panels.count())
         .into_par_iter()
         .step_by(share)
@@ -155,24 +173,50 @@ fn by_columns<T: Stored>(panels: &Panels<T>, values: &[T], out: &mut [f32]) {
             let part = first..panels.count().min(first + share);
             let columns = panels.columns(&part);
             let mut out = vec![0.0; values.len() / stride.max(1) * columns.len()];
-            for (out, rows) in out.chunks_mut(chunk * columns.len()).zip(values.chunks(chunk * stride)) {
+            for (out, rows) in out
+                .chunks_mut(chunk * columns.len())
+                .zip(values.chunks(chunk * stride))
+            {
                 product(panels, part.clone(), rows, out, columns.len());
             }
             (columns, out)
         })
         .collect();
-    out.par_chunks_exact_mut(n.max(1)).enumerate().for_each(|(i, out)| {
-        for (columns, part) in &parts {
-            out[columns.clone()].copy_from_slice(&part[i * columns.len()..][..columns.len()]);
-        }
-    });
+    out.par_chunks_exact_mut(n.max(1))
+        .enumerate()
+        .for_each(|(i, out)| {
+            for (columns, part) in &parts {
+                out[columns.clone()].copy_from_slice(&part[i * columns.len()..][..columns.len()]);
+            }
+        });
 }
 
 /// The columns of some panels for some rows.
-fn product<T: Stored>(panels: &Panels<T>, part: Range<usize>, values: &[T], out: &mut [f32], stride: usize) {
+fn product<T: Stored>(
+    panels: &Panels<T>,
+    part: Range<usize>,
+    values: &[T],
+    out: &mut [f32],
+    stride: usize,
+) {
     let apart = row_stride::<T>(panels.inputs());
-    let rows = Rows { values, first: 0, stride: apart, taps: &[0], count: values.len() / apart };
-    panels.multiply(part, rows, Results { values: out, first: 0, stride, add: false });
+    let rows = Rows {
+        values,
+        first: 0,
+        stride: apart,
+        taps: &[0],
+        count: values.len() / apart,
+    };
+    panels.multiply(
+        part,
+        rows,
+        Results {
+            values: out,
+            first: 0,
+            stride,
+            add: false,
+        },
+    );
 }
 
 #[cfg(test)]
@@ -181,24 +225,48 @@ mod tests {
     use crate::nn::noise::{Noise, difference};
     use candle_core::DType;
 
-    /// The largest error, in units of what rounding once per term may cost: 2^-24 of the sum of the terms' sizes.
+    /// The largest error, in units of what rounding once per term may cost: 2^-24 of the sum of the
+    /// terms' sizes.
     fn error_in_roundings(found: &Tensor, x: &Tensor, w: &Tensor, b: &Tensor) -> f64 {
         let [x, w, b, found] = [x, w, b, found].map(|t| t.to_dtype(DType::F64).unwrap());
-        let sum = |x: Tensor, w: Tensor, b: Tensor| x.broadcast_matmul(&w.t().unwrap()).unwrap().broadcast_add(&b);
+        let sum = |x: Tensor, w: Tensor, b: Tensor| {
+            x.broadcast_matmul(&w.t().unwrap())
+                .unwrap()
+                .broadcast_add(&b)
+        };
         let sizes = sum(x.abs().unwrap(), w.abs().unwrap(), b.abs().unwrap()).unwrap();
         let errors = (found - sum(x, w, b).unwrap()).unwrap().abs().unwrap();
-        (errors / sizes).unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap() * 2f64.powi(24)
+        (errors / sizes)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .max(0)
+            .unwrap()
+            .to_scalar::<f64>()
+            .unwrap()
+            * 2f64.powi(24)
     }
 
     #[test]
     fn products_are_exact_but_for_rounding() {
         let noise = Noise::seeded(1);
-        for (rows, k, n) in [(1, 64, 192), (4, 33, 17), (9, 128, 256), (300, 16, 8), (3, 1024, 40), (2, 3000, 33)] {
+        for (rows, k, n) in [
+            (1, 64, 192),
+            (4, 33, 17),
+            (9, 128, 256),
+            (300, 16, 8),
+            (3, 1024, 40),
+            (2, 3000, 33),
+        ] {
             let (w, b, x) = (noise.of((n, k)), noise.of(n), noise.of((5, rows, k)));
-            let found = Linear::new(w.clone(), Some(b.clone())).unwrap().forward(&x).unwrap();
+            let found = Linear::new(w.clone(), Some(b.clone()))
+                .unwrap()
+                .forward(&x)
+                .unwrap();
             let error = error_in_roundings(&found, &x, &w, &b);
             println!("{rows} {k} {n}: {error:.2} roundings");
-            // Errors of both signs add up like a walk; a term that is missing or twice there costs thousands.
+            // Errors of both signs add up like a walk; a term that is missing or twice there costs
+            // thousands.
             assert!(error < 16.0, "{rows} {k} {n}: {error}");
         }
     }
@@ -206,7 +274,13 @@ mod tests {
     #[test]
     fn a_candidate_gives_the_same_bits_alone_and_in_company() {
         let noise = Noise::seeded(2);
-        for (rows, k, n) in [(1, 64, 192), (4, 33, 17), (9, 128, 256), (300, 16, 8), (3, 1024, 40)] {
+        for (rows, k, n) in [
+            (1, 64, 192),
+            (4, 33, 17),
+            (9, 128, 256),
+            (300, 16, 8),
+            (3, 1024, 40),
+        ] {
             let x = noise.of((5, rows, k));
             let layer = Linear::new(noise.of((n, k)), Some(noise.of(n))).unwrap();
             let together = layer.forward(&x).unwrap();

@@ -32,9 +32,17 @@ impl Mlp {
     }
 
     /// The same under other names.
-    pub fn load_named(w: &Weights, width: usize, act: Activation, [fc1, fc2]: [&str; 2]) -> crate::Result<Self> {
+    pub fn load_named(
+        w: &Weights,
+        width: usize,
+        act: Activation,
+        [fc1, fc2]: [&str; 2],
+    ) -> crate::Result<Self> {
         let [hidden, _] = w.dims(&format!("{fc1}.weight"))?;
-        let (fc1, fc2) = (Linear::load(&w.pp(fc1), width, hidden)?, Linear::load(&w.pp(fc2), hidden, width)?);
+        let (fc1, fc2) = (
+            Linear::load(&w.pp(fc1), width, hidden)?,
+            Linear::load(&w.pp(fc2), hidden, width)?,
+        );
         Ok(Self::Plain { fc1, act, fc2 })
     }
 
@@ -42,7 +50,10 @@ impl Mlp {
     pub fn load_gated(w: &Weights, width: usize, [w12, w3]: [&str; 2]) -> crate::Result<Self> {
         let [_, hidden] = w.dims(&format!("{w3}.weight"))?;
         let w12 = Linear::load(&w.pp(w12), width, 2 * hidden)?;
-        Ok(Self::SwiGlu { w12, w3: Linear::load(&w.pp(w3), hidden, width)? })
+        Ok(Self::SwiGlu {
+            w12,
+            w3: Linear::load(&w.pp(w3), hidden, width)?,
+        })
     }
 
     /// (B, L, width) -> (B, L, width)
@@ -70,10 +81,17 @@ mod tests {
 
     #[test]
     fn the_first_half_gates_the_second() {
-        let tensor = |values: &[f32], shape: (usize, usize)| Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
+        let tensor = |values: &[f32], shape: (usize, usize)| {
+            Tensor::from_slice(values, shape, &Device::Cpu).unwrap()
+        };
         let w12 = Linear::new(tensor(&[1., 0., 0., 1.], (2, 2)), None).unwrap();
-        let mlp = Mlp::SwiGlu { w12, w3: Linear::new(tensor(&[1., 0.], (2, 1)), None).unwrap() };
-        let y = mlp.forward(&tensor(&[2., 3.], (1, 2)).unsqueeze(0).unwrap()).unwrap();
+        let mlp = Mlp::SwiGlu {
+            w12,
+            w3: Linear::new(tensor(&[1., 0.], (2, 1)), None).unwrap(),
+        };
+        let y = mlp
+            .forward(&tensor(&[2., 3.], (1, 2)).unsqueeze(0).unwrap())
+            .unwrap();
         let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!((y[0] - 2. / (1. + (-2f32).exp()) * 3.).abs() < 1e-6 && y[1] == 0.);
     }

@@ -19,7 +19,11 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// `weight` and `bias` of `width` values below `w`.
     pub fn load(w: &Weights, width: usize, eps: f32) -> crate::Result<Self> {
-        Ok(Self { weight: w.get(width, "weight")?, bias: w.get(width, "bias")?, eps })
+        Ok(Self {
+            weight: w.get(width, "weight")?,
+            bias: w.get(width, "bias")?,
+            eps,
+        })
     }
 
     /// (..., width) -> (..., width)
@@ -28,14 +32,23 @@ impl LayerNorm {
             let (weight, bias) = (Values::of(&self.weight)?, Values::of(&self.bias)?);
             let (scale, shift): (&[f32], &[f32]) = (&weight, &bias);
             return map_rows(x, scale.len(), |row, out| {
-                dispatch(Normalise { row, out, centered: true, eps: self.eps, scale, shift: Some(shift) });
+                dispatch(Normalise {
+                    row,
+                    out,
+                    centered: true,
+                    eps: self.eps,
+                    scale,
+                    shift: Some(shift),
+                });
             });
         }
         #[cfg(feature = "cuda")]
         if let Some(y) = super::cuda::normalise(x, [&self.weight, &self.bias], 0.0, self.eps)? {
             return Ok(y);
         }
-        normalise(x, self.eps)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
+        normalise(x, self.eps)?
+            .broadcast_mul(&self.weight)?
+            .broadcast_add(&self.bias)
     }
 }
 
@@ -45,18 +58,30 @@ impl LayerNorm {
 pub fn modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32) -> Result<Tensor> {
     if is_cpu_f32(x) {
         let (scale, shift) = (scale.contiguous()?, shift.contiguous()?);
-        let scale: Vec<f32> = Values::of(&scale)?.iter().map(|scale| 1.0 + scale).collect();
+        let scale: Vec<f32> = Values::of(&scale)?
+            .iter()
+            .map(|scale| 1.0 + scale)
+            .collect();
         let (scale, shift) = (&scale[..], Values::of(&shift)?);
         let shift: &[f32] = &shift;
         return map_rows(x, scale.len(), |row, out| {
-            dispatch(Normalise { row, out, centered: true, eps, scale, shift: Some(shift) });
+            dispatch(Normalise {
+                row,
+                out,
+                centered: true,
+                eps,
+                scale,
+                shift: Some(shift),
+            });
         });
     }
     #[cfg(feature = "cuda")]
     if let Some(y) = super::cuda::normalise(x, [scale, shift], 1.0, eps)? {
         return Ok(y);
     }
-    normalise(x, eps)?.broadcast_mul(&(scale + 1.0)?)?.broadcast_add(shift)
+    normalise(x, eps)?
+        .broadcast_mul(&(scale + 1.0)?)?
+        .broadcast_add(shift)
 }
 
 /// Root-mean-square normalisation with a learned scale (T5; Infinity's `text_norm`).
@@ -69,7 +94,10 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// `weight` of `width` values below `w`.
     pub fn load(w: &Weights, width: usize, eps: f32) -> crate::Result<Self> {
-        Ok(Self { weight: w.get(width, "weight")?, eps })
+        Ok(Self {
+            weight: w.get(width, "weight")?,
+            eps,
+        })
     }
 
     /// (..., width) -> (..., width)
@@ -78,7 +106,14 @@ impl RmsNorm {
             let weight = Values::of(&self.weight)?;
             let scale: &[f32] = &weight;
             return map_rows(x, scale.len(), |row, out| {
-                dispatch(Normalise { row, out, centered: false, eps: self.eps, scale, shift: None });
+                dispatch(Normalise {
+                    row,
+                    out,
+                    centered: false,
+                    eps: self.eps,
+                    scale,
+                    shift: None,
+                });
             });
         }
         let dtype = x.dtype();
@@ -89,7 +124,8 @@ impl RmsNorm {
     }
 }
 
-/// `out = (row - mean) / deviation * scale + shift`, where rows that are not `centered` count as having mean 0.
+/// `out = (row - mean) / deviation * scale + shift`, where rows that are not `centered` count as
+/// having mean 0.
 struct Normalise<'a> {
     row: &'a [f32],
     out: &'a mut [f32],
@@ -107,26 +143,48 @@ impl Kernel for Normalise<'_> {
         let values = self.row.len() as f32;
         let mut sum = Running::<L>::new(0.0);
         if self.centered {
-            self.row.chunks(Running::<L>::STEP).for_each(|part| sum.update(part, 0.0, L::add));
+            self.row
+                .chunks(Running::<L>::STEP)
+                .for_each(|part| sum.update(part, 0.0, L::add));
         }
         let mean = sum.fold(|a, b| a + b) / values;
         let center = L::splat(mean);
         let mut power = Running::<L>::new(0.0);
         for part in self.row.chunks(Running::<L>::STEP) {
-            power.update(part, mean, |power, v| v.sub(center).mul_add(v.sub(center), power));
+            power.update(part, mean, |power, v| {
+                v.sub(center).mul_add(v.sub(center), power)
+            });
         }
-        let inverse = L::splat((power.fold(|a, b| a + b) / values + self.eps).sqrt().recip());
+        let inverse = L::splat(
+            (power.fold(|a, b| a + b) / values + self.eps)
+                .sqrt()
+                .recip(),
+        );
         let (whole, count) = (self.row.len() / L::COUNT * L::COUNT, self.row.len());
         let shift = self.shift.unwrap_or(&[]);
         for at in (0..whole).step_by(L::COUNT) {
-            let shift = if shift.is_empty() { L::splat(0.0) } else { L::load(&shift[at..]) };
+            let shift = if shift.is_empty() {
+                L::splat(0.0)
+            } else {
+                L::load(&shift[at..])
+            };
             let normal = L::load(&self.row[at..]).sub(center).mul(inverse);
-            normal.mul_add(L::load(&self.scale[at..]), shift).store(&mut self.out[at..]);
+            normal
+                .mul_add(L::load(&self.scale[at..]), shift)
+                .store(&mut self.out[at..]);
         }
         if whole < count {
-            let shift = if shift.is_empty() { L::splat(0.0) } else { L::load_some(&shift[whole..count], 0.0) };
-            let normal = L::load_some(&self.row[whole..], mean).sub(center).mul(inverse);
-            normal.mul_add(L::load_some(&self.scale[whole..count], 0.0), shift).store_some(&mut self.out[whole..]);
+            let shift = if shift.is_empty() {
+                L::splat(0.0)
+            } else {
+                L::load_some(&shift[whole..count], 0.0)
+            };
+            let normal = L::load_some(&self.row[whole..], mean)
+                .sub(center)
+                .mul(inverse);
+            normal
+                .mul_add(L::load_some(&self.scale[whole..count], 0.0), shift)
+                .store_some(&mut self.out[whole..]);
         }
     }
 }
@@ -137,7 +195,8 @@ fn normalise(x: &Tensor, eps: f32) -> Result<Tensor> {
     let x = x.to_dtype(DType::F32)?;
     let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = x.sqr()?.mean_keepdim(D::Minus1)?;
-    x.broadcast_div(&(variance + f64::from(eps))?.sqrt()?)?.to_dtype(dtype)
+    x.broadcast_div(&(variance + f64::from(eps))?.sqrt()?)?
+        .to_dtype(dtype)
 }
 
 #[cfg(test)]
@@ -154,7 +213,15 @@ mod tests {
         fn run<L: Lanes>(self) -> Vec<f32> {
             let mut out = vec![0.0; self.0.len()];
             let Self(row, scale, centered) = self;
-            Normalise { row, out: &mut out, centered, eps: 1e-6, scale, shift: Some(scale) }.run::<L>();
+            Normalise {
+                row,
+                out: &mut out,
+                centered,
+                eps: 1e-6,
+                scale,
+                shift: Some(scale),
+            }
+            .run::<L>();
             out
         }
     }
@@ -162,17 +229,24 @@ mod tests {
     #[test]
     fn normalisations_match_their_definitions_for_odd_widths() {
         for width in [1usize, 5, 16, 33, 128, 1000] {
-            let row: Vec<f32> = (0..width).map(|i| (i as f32 * 1.3).sin() * 3.0 + 2.0).collect();
+            let row: Vec<f32> = (0..width)
+                .map(|i| (i as f32 * 1.3).sin() * 3.0 + 2.0)
+                .collect();
             let scale: Vec<f32> = (0..width).map(|i| (i as f32 * 0.7).cos()).collect();
             for centered in [true, false] {
-                let mean = |of: &dyn Fn(f64) -> f64| row.iter().map(|v| of(f64::from(*v))).sum::<f64>() / width as f64;
+                let mean = |of: &dyn Fn(f64) -> f64| {
+                    row.iter().map(|v| of(f64::from(*v))).sum::<f64>() / width as f64
+                };
                 let center = if centered { mean(&|v| v) } else { 0.0 };
                 let inverse = (mean(&|v| (v - center).powi(2)) + 1e-6).sqrt().recip();
                 for found in in_all_versions(|| Owned(&row, &scale, centered)) {
                     for ((found, v), scale) in found.iter().zip(&row).zip(&scale) {
                         let scale = f64::from(*scale);
                         let expected = (f64::from(*v) - center) * inverse * scale + scale;
-                        assert!((f64::from(*found) - expected).abs() < 1e-5, "{width}: {found} {expected}");
+                        assert!(
+                            (f64::from(*found) - expected).abs() < 1e-5,
+                            "{width}: {found} {expected}"
+                        );
                     }
                 }
             }

@@ -1,9 +1,9 @@
-//! Products with weights that are known beforehand: the weights are laid out once in panels of 32 columns, and tiles of
-//! rows run over them with all their sums in registers.
+//! Products with weights that are known beforehand: the weights are laid out once in panels of 32
+//! columns, and tiles of rows run over them with all their sums in registers.
 //!
-//! Each sum begins with the bias and takes its terms in the order of the weights, whatever rows stand beside it, so that
-//! a row's result has the same bits in any company. In bf16 weights and rows lie in pairs of inputs, which machines that
-//! can multiply and add at once.
+//! Each sum begins with the bias and takes its terms in the order of the weights, whatever rows
+//! stand beside it, so that a row's result has the same bits in any company. In bf16 weights and
+//! rows lie in pairs of inputs, which machines that can multiply and add at once.
 
 use std::ops::Range;
 
@@ -17,22 +17,24 @@ use super::{
 /// Columns of a panel: two of the widest vectors.
 pub(super) const WIDTH: usize = 32;
 
-/// Bytes of a panel that are used up before the next, which a core's cache keeps while tiles run over them.
+/// Bytes of a panel that are used up before the next, which a core's cache keeps while tiles run
+/// over them.
 const BLOCK: usize = 128 << 10;
 
-/// A matrix of `taps * inputs` rows and `outputs` columns with a bias. A convolution has a tap for each place of its
-/// kernel, a linear layer has one.
+/// A matrix of `taps * inputs` rows and `outputs` columns with a bias. A convolution has a tap for
+/// each place of its kernel, a linear layer has one.
 #[derive(Clone, Debug)]
 pub(crate) struct Panels<T = f32> {
-    values: Vec<T>, // (panels, taps, padded inputs / STEP, WIDTH, STEP), zero beyond the last input and output
+    // (panels, taps, padded inputs / STEP, WIDTH, STEP), zero beyond the last input and output
+    values: Vec<T>,
     bias: Vec<f32>, // (panels, WIDTH)
     taps: usize,
     inputs: usize,
     outputs: usize,
 }
 
-/// Where the rows of a product lie: row `i` has its values for tap `t` from `first + i * stride + taps[t]` on, filled up
-/// with zeros to a multiple of [`Stored::STEP`].
+/// Where the rows of a product lie: row `i` has its values for tap `t` from `first + i * stride +
+/// taps[t]` on, filled up with zeros to a multiple of [`Stored::STEP`].
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a, T = f32> {
     pub values: &'a [T],
@@ -61,29 +63,45 @@ impl<T: Stored> Panels<T> {
         let (panels, steps) = (outputs.div_ceil(WIDTH), inputs.div_ceil(T::STEP));
         let mut values = vec![T::default(); panels * taps * steps * T::STEP * WIDTH];
         let panel = (taps * steps * T::STEP * WIDTH).max(1);
-        values.par_chunks_exact_mut(panel).enumerate().for_each(|(panel, values)| {
-            for (i, values) in values.chunks_exact_mut(WIDTH * T::STEP).enumerate() {
-                let (tap, first) = (i / steps, i % steps * T::STEP);
-                for (output, values) in (panel * WIDTH..outputs).zip(values.chunks_exact_mut(T::STEP)) {
-                    for (input, value) in (first..inputs).zip(values) {
-                        *value = T::rounded(weight(output, tap, input));
+        values
+            .par_chunks_exact_mut(panel)
+            .enumerate()
+            .for_each(|(panel, values)| {
+                for (i, values) in values.chunks_exact_mut(WIDTH * T::STEP).enumerate() {
+                    let (tap, first) = (i / steps, i % steps * T::STEP);
+                    for (output, values) in
+                        (panel * WIDTH..outputs).zip(values.chunks_exact_mut(T::STEP))
+                    {
+                        for (input, value) in (first..inputs).zip(values) {
+                            *value = T::rounded(weight(output, tap, input));
+                        }
                     }
                 }
-            }
-        });
+            });
         let mut padded = bias.unwrap_or(&[]).to_vec();
         padded.resize(panels * WIDTH, 0.0);
-        Self { values, bias: padded, taps, inputs, outputs }
+        Self {
+            values,
+            bias: padded,
+            taps,
+            inputs,
+            outputs,
+        }
     }
 
     /// One tap whose matrix is given by its rows, without a bias.
     pub fn from_rows(rows: &[&[T]]) -> Self {
         let outputs = rows.first().map_or(0, |row| row.len());
         Self::filled(rows.len(), outputs, |columns, panel| {
-            for (rows, to) in rows.chunks(T::STEP).zip(panel.chunks_exact_mut(WIDTH * T::STEP)) {
+            for (rows, to) in rows
+                .chunks(T::STEP)
+                .zip(panel.chunks_exact_mut(WIDTH * T::STEP))
+            {
                 for (step, row) in rows.iter().enumerate() {
                     let places = to[step..].iter_mut().step_by(T::STEP);
-                    places.zip(&row[columns.clone()]).for_each(|(to, value)| *to = *value);
+                    places
+                        .zip(&row[columns.clone()])
+                        .for_each(|(to, value)| *to = *value);
                 }
             }
         })
@@ -97,7 +115,9 @@ impl<T: Stored> Panels<T> {
                 for step in 0..T::STEP {
                     let values = column.iter().skip(step).step_by(T::STEP);
                     let rows = panel.chunks_exact_mut(WIDTH * T::STEP);
-                    values.zip(rows).for_each(|(value, row)| row[i * T::STEP + step] = *value);
+                    values
+                        .zip(rows)
+                        .for_each(|(value, row)| row[i * T::STEP + step] = *value);
                 }
             }
         })
@@ -111,7 +131,13 @@ impl<T: Stored> Panels<T> {
         for (i, values) in values.chunks_exact_mut(panel.max(1)).enumerate() {
             fill(i * WIDTH..outputs.min((i + 1) * WIDTH), values);
         }
-        Self { values, bias: vec![0.0; panels * WIDTH], taps: 1, inputs, outputs }
+        Self {
+            values,
+            bias: vec![0.0; panels * WIDTH],
+            taps: 1,
+            inputs,
+            outputs,
+        }
     }
 
     /// Bytes of weights and bias.
@@ -147,7 +173,8 @@ impl<T: Stored> Panels<T> {
     /// Rows of a panel that make a block.
     const DEPTH: usize = BLOCK / (WIDTH * size_of::<T>());
 
-    /// How many rows there may be, at least one, for what a block reads of them to have so many bytes.
+    /// How many rows there may be, at least one, for what a block reads of them to have so many
+    /// bytes.
     pub fn rows_within(&self, bytes: usize) -> usize {
         (bytes / (size_of::<T>() * self.row_width().clamp(1, Self::DEPTH))).max(1)
     }
@@ -157,7 +184,12 @@ impl<T: Stored> Panels<T> {
     /// # Panics
     /// When rows or results reach beyond their slices.
     pub fn multiply(&self, some: Range<usize>, rows: Rows<T>, results: Results) {
-        dispatch(Product { panels: self, some, rows, results });
+        dispatch(Product {
+            panels: self,
+            some,
+            rows,
+            results,
+        });
     }
 
     /// [`Panels::multiply`] with all panels.
@@ -183,15 +215,34 @@ struct Block {
 impl<T: Stored> Product<'_, T> {
     /// The bounds that [`tile`] relies on.
     fn check(&self) {
-        let Self { panels, some, rows, results } = self;
+        let Self {
+            panels,
+            some,
+            rows,
+            results,
+        } = self;
         let width = panels.row_width();
-        assert!(some.end <= panels.count() && rows.taps.len() == panels.taps, "the taps of a product");
-        assert_eq!(panels.values.len(), panels.count() * panels.taps * width * WIDTH, "the weights of a product");
+        assert!(
+            some.end <= panels.count() && rows.taps.len() == panels.taps,
+            "the taps of a product"
+        );
+        assert_eq!(
+            panels.values.len(),
+            panels.count() * panels.taps * width * WIDTH,
+            "the weights of a product"
+        );
         let last = rows.count - 1;
-        let furthest = rows.taps.iter().max().map_or(0, |tap| rows.first + last * rows.stride + tap + width);
+        let furthest = rows
+            .taps
+            .iter()
+            .max()
+            .map_or(0, |tap| rows.first + last * rows.stride + tap + width);
         assert!(furthest <= rows.values.len(), "the rows of a product");
         let width = panels.columns(some).len();
-        assert!(results.first + last * results.stride + width <= results.values.len(), "the results of a product");
+        assert!(
+            results.first + last * results.stride + width <= results.values.len(),
+            "the results of a product"
+        );
     }
 
     /// All taps of a product, in order, cut into blocks of about [`BLOCK`] bytes.
@@ -201,9 +252,10 @@ impl<T: Stored> Product<'_, T> {
         let depth = inputs.clamp(1, Panels::<T>::DEPTH);
         (0..taps).step_by(at_once).flat_map(move |tap| {
             let taps = tap..taps.min(tap + at_once);
-            (0..inputs)
-                .step_by(depth)
-                .map(move |input| Block { taps: taps.clone(), inputs: input..inputs.min(input + depth) })
+            (0..inputs).step_by(depth).map(move |input| Block {
+                taps: taps.clone(),
+                inputs: input..inputs.min(input + depth),
+            })
         })
     }
 
@@ -214,7 +266,8 @@ impl<T: Stored> Product<'_, T> {
         let tiles = self.rows.count.div_ceil(L::TILE_ROWS);
         let mut first = 0;
         for i in 0..tiles {
-            let rows = (self.rows.count - first).div_ceil(tiles - i); // tiles of about the same height
+            // Tiles of about the same height
+            let rows = (self.rows.count - first).div_ceil(tiles - i);
             let mut column = 0;
             while column < columns {
                 if L::TILE_VECTORS == 2 && columns - column > L::COUNT {
@@ -273,8 +326,9 @@ fn tile_of<L: Lanes, T: Stored, const V: usize>(
     }
 }
 
-/// `R` rows from `first` on times `V` vectors of columns, of which those inside `columns` are kept. The first block of a
-/// panel begins its sums with the bias, each further one goes on where the last one stopped.
+/// `R` rows from `first` on times `V` vectors of columns, of which those inside `columns` are kept.
+/// The first block of a panel begins its sums with the bias, each further one goes on where the
+/// last one stopped.
 #[inline(always)]
 fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
     product: &mut Product<T>,
@@ -283,7 +337,12 @@ fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
     first: usize,
     columns: Range<usize>,
 ) {
-    let Product { panels, some, rows, results } = product;
+    let Product {
+        panels,
+        some,
+        rows,
+        results,
+    } = product;
     let begins = block.taps.start == 0 && block.inputs.start == 0;
     let place = |row: usize, v: usize| {
         let at = results.first + (first + row) * results.stride + (panel - some.start) * WIDTH;
@@ -294,15 +353,23 @@ fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
     let mut sums = [[L::splat(0.0); V]; R];
     for (row, sums) in sums.iter_mut().enumerate() {
         for (v, sum) in sums.iter_mut().enumerate() {
-            *sum =
-                if begins { L::load(&bias[v * L::COUNT..]) } else { L::load_rest(&results.values[place(row, v)], 0.0) };
+            *sum = if begins {
+                L::load(&bias[v * L::COUNT..])
+            } else {
+                L::load_rest(&results.values[place(row, v)], 0.0)
+            };
         }
     }
     let width = panels.row_width();
-    let x = rows.values.as_ptr().wrapping_add(rows.first + first * rows.stride);
-    let weights = panels.values[panel * panels.taps * width * WIDTH + columns.start * T::STEP..].as_ptr();
+    let x = rows
+        .values
+        .as_ptr()
+        .wrapping_add(rows.first + first * rows.stride);
+    let weights =
+        panels.values[panel * panels.taps * width * WIDTH + columns.start * T::STEP..].as_ptr();
     for tap in block.taps.clone() {
-        let x: [*const T; R] = std::array::from_fn(|row| x.wrapping_add(row * rows.stride + rows.taps[tap]));
+        let x: [*const T; R] =
+            std::array::from_fn(|row| x.wrapping_add(row * rows.stride + rows.taps[tap]));
         let mut weight = weights.wrapping_add((tap * width + block.inputs.start) * WIDTH);
         for step in block.inputs.start / T::STEP..block.inputs.end / T::STEP {
             // SAFETY: `check` has seen that a panel has WIDTH values for each tap and input, and
@@ -324,7 +391,11 @@ fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
     }
     for (row, sums) in sums.into_iter().enumerate() {
         for (v, sum) in sums.into_iter().enumerate() {
-            keep(sum, &mut results.values[place(row, v)], results.add && begins);
+            keep(
+                sum,
+                &mut results.values[place(row, v)],
+                results.add && begins,
+            );
         }
     }
 }
@@ -332,7 +403,11 @@ fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
 /// Writes or adds as many values as there is room for.
 #[inline(always)]
 fn keep<L: Lanes>(sum: L, to: &mut [f32], add: bool) {
-    let sum = if add { L::load_rest(to, 0.0).add(sum) } else { sum };
+    let sum = if add {
+        L::load_rest(to, 0.0).add(sum)
+    } else {
+        sum
+    };
     sum.store_rest(to);
 }
 
@@ -352,8 +427,19 @@ mod tests {
         fn run<L: Lanes>(self) -> Vec<f32> {
             let Self(panels, rows, stride) = self;
             let mut out = vec![1.0; rows.count * stride];
-            let results = Results { values: &mut out, first: 0, stride, add: true };
-            Product { panels, some: 0..panels.count(), rows, results }.run::<L>();
+            let results = Results {
+                values: &mut out,
+                first: 0,
+                stride,
+                add: true,
+            };
+            Product {
+                panels,
+                some: 0..panels.count(),
+                rows,
+                results,
+            }
+            .run::<L>();
             out
         }
     }
@@ -376,21 +462,37 @@ mod tests {
 
     fn products_match<T: Stored>([count, taps, inputs, outputs]: [usize; 4]) {
         let rounded = |v: f32| T::rounded(v).value();
-        let weight = |o: usize, t: usize, i: usize| rounded(((o * 31 + t * 7 + i * 3) as f32).sin());
+        let weight =
+            |o: usize, t: usize, i: usize| rounded(((o * 31 + t * 7 + i * 3) as f32).sin());
         let bias: Vec<f32> = (0..outputs).map(|o| o as f32 * 0.1).collect();
         let panels = Panels::<T>::new([outputs, taps, inputs], weight, Some(&bias));
-        let values: Vec<f32> = (0..(count + taps) * inputs).map(|i| rounded((i as f32 * 0.73).cos())).collect();
+        let values: Vec<f32> = (0..(count + taps) * inputs)
+            .map(|i| rounded((i as f32 * 0.73).cos()))
+            .collect();
         let stride = row_stride::<T>(inputs);
         let offsets: Vec<usize> = (0..taps).map(|t| t * stride).collect();
         let mut room = Vec::new();
-        let rows = Rows { values: T::rows(&values, inputs, &mut room), first: 0, stride, taps: &offsets, count };
+        let rows = Rows {
+            values: T::rows(&values, inputs, &mut room),
+            first: 0,
+            stride,
+            taps: &offsets,
+            count,
+        };
         for found in in_all_versions(|| Whole(&panels, rows, outputs + 2)) {
             for (i, found) in found.iter().enumerate() {
                 let (row, o) = (i / (outputs + 2), i % (outputs + 2));
                 let term = |j: usize| values[row * inputs + j] * weight(o, j / inputs, j % inputs);
                 let sum = (0..taps * inputs).map(term).sum::<f32>();
-                let expected = if o < outputs { 1.0 + bias[o] + sum } else { 1.0 };
-                assert!((found - expected).abs() < 1e-4, "{count} {taps} {inputs} {outputs}: {found} {expected}");
+                let expected = if o < outputs {
+                    1.0 + bias[o] + sum
+                } else {
+                    1.0
+                };
+                assert!(
+                    (found - expected).abs() < 1e-4,
+                    "{count} {taps} {inputs} {outputs}: {found} {expected}"
+                );
             }
         }
     }
@@ -423,7 +525,13 @@ mod tests {
         let mut room = Vec::new();
         let values = T::rows(&values, 50, &mut room);
         let run = |first: usize, count: usize| {
-            let rows = Rows { values, first: first * 50, stride: 50, taps: &[0], count };
+            let rows = Rows {
+                values,
+                first: first * 50,
+                stride: 50,
+                taps: &[0],
+                count,
+            };
             in_all_versions(|| Whole(&panels, rows, 40))
         };
         for (version, all) in run(0, 30).into_iter().enumerate() {

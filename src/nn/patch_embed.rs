@@ -1,4 +1,5 @@
-//! Cutting a picture into square patches and describing each by a linear layer: a convolution without overlap.
+//! Cutting a picture into square patches and describing each by a linear layer: a convolution
+//! without overlap.
 
 use candle_core::{Result, Tensor};
 
@@ -13,7 +14,8 @@ pub struct PatchEmbed {
 }
 
 impl PatchEmbed {
-    /// The convolution `weight` (width, channels, patch, patch) and `bias` below `w`; its sizes are read off the weights.
+    /// The convolution `weight` (width, channels, patch, patch) and `bias` below `w`; its sizes are
+    /// read off the weights.
     pub fn load(w: &Weights) -> crate::Result<Self> {
         let [width, ..] = w.dims::<4>("weight")?;
         Self::load_with_bias(w, Some(w.get(width, "bias")?))
@@ -32,7 +34,11 @@ impl PatchEmbed {
         }
         let weight = w.get_reshaped((width, channels * patch * patch), "weight")?;
         let proj = Linear::of(w, weight, bias)?;
-        Ok(Self { proj, patch, channels })
+        Ok(Self {
+            proj,
+            patch,
+            channels,
+        })
     }
 
     /// Side of a patch in pixels.
@@ -50,16 +56,21 @@ impl PatchEmbed {
         self.proj.flops(patches)
     }
 
-    /// (B, channels, H, W) -> (B, H/patch * W/patch, width), row by row; pixels that fill no patch are left out.
+    /// (B, channels, H, W) -> (B, H/patch * W/patch, width), row by row; pixels that fill no patch
+    /// are left out.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, c, h, w) = x.dims4()?;
         let (p, rows, columns) = (self.patch, h / self.patch, w / self.patch);
         if c != self.channels {
-            candle_core::bail!("a picture of {} channels was expected, one of {c} came", self.channels);
+            candle_core::bail!(
+                "a picture of {} channels was expected, one of {c} came",
+                self.channels
+            );
         }
         let x = x.narrow(2, 0, rows * p)?.narrow(3, 0, columns * p)?;
         let x = x.reshape(&[b, c, rows, p, columns, p])?; // (B, C, Y, p, X, p)
         let x = x.permute(vec![0, 2, 4, 1, 3, 5])?; // (B, Y, X, C, p, p)
-        self.proj.forward(&x.reshape((b, rows * columns, c * p * p))?) // (B, L, width)
+        self.proj
+            .forward(&x.reshape((b, rows * columns, c * p * p))?) // (B, L, width)
     }
 }

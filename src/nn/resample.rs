@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use super::cpu::to_vec;
 
-/// Bilinear resizing without antialiasing, corners not aligned: (B, C, h, w) -> (B, C, height, width). With depth 1 this
-/// is also what `trilinear` does. f32.
+/// Bilinear resizing without antialiasing, corners not aligned: (B, C, h, w) -> (B, C, height,
+/// width). With depth 1 this is also what `trilinear` does. f32.
 pub fn bilinear(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
     let (rows, columns) = (taps(x.dims()[2], height), taps(x.dims()[3], width));
     planes(x, (height, width), |plane, stride, out| {
@@ -32,14 +32,15 @@ fn taps(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
     (0..to).map(tap).collect()
 }
 
-/// Mean over the cells that each output cell covers (adaptive average pooling): (B, C, h, w) -> (B, C, height, width).
-/// f32.
+/// Mean over the cells that each output cell covers (adaptive average pooling): (B, C, h, w) -> (B,
+/// C, height, width). f32.
 pub fn area(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
     let (rows, columns) = (windows(x.dims()[2], height), windows(x.dims()[3], width));
     planes(x, (height, width), |plane, stride, out| {
         for (out, (top, bottom)) in out.chunks_mut(width).zip(&rows) {
             for (out, (left, right)) in out.iter_mut().zip(&columns) {
-                let cells = (*top..*bottom).flat_map(|y| &plane[y * stride + left..y * stride + right]);
+                let cells =
+                    (*top..*bottom).flat_map(|y| &plane[y * stride + left..y * stride + right]);
                 *out = cells.sum::<f32>() / ((bottom - top) * (right - left)) as f32;
             }
         }
@@ -47,17 +48,25 @@ pub fn area(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
 }
 
 fn windows(from: usize, to: usize) -> Vec<(usize, usize)> {
-    (0..to).map(|i| (i * from / to, ((i + 1) * from).div_ceil(to))).collect()
+    (0..to)
+        .map(|i| (i * from / to, ((i + 1) * from).div_ceil(to)))
+        .collect()
 }
 
 /// Makes each plane of the result from a plane of `x` by `f(plane, its width, out)`.
-fn planes(x: &Tensor, (height, width): (usize, usize), f: impl Fn(&[f32], usize, &mut [f32]) + Sync) -> Result<Tensor> {
+fn planes(
+    x: &Tensor,
+    (height, width): (usize, usize),
+    f: impl Fn(&[f32], usize, &mut [f32]) + Sync,
+) -> Result<Tensor> {
     let (b, c, h, w) = x.dims4()?;
     if (h, w) == (height, width) {
         return Ok(x.clone());
     }
     let (values, mut out) = (to_vec(x)?, vec![0.0; b * c * height * width]);
-    let pairs = out.par_chunks_mut(height * width).zip(values.par_chunks(h * w));
+    let pairs = out
+        .par_chunks_mut(height * width)
+        .zip(values.par_chunks(h * w));
     pairs.for_each(|(out, plane)| f(plane, w, out));
     Tensor::from_vec(out, (b, c, height, width), x.device())
 }

@@ -10,7 +10,8 @@ const CHUNK: usize = 1 << 14;
 
 /// `x + gamma * h` for x and h (..., C) of one shape and `gamma` (C), 1 if there is none.
 ///
-/// The tensor library would hand a sum of this size to threads of its own, which do not heed how many the user allows.
+/// The tensor library would hand a sum of this size to threads of its own, which do not heed how
+/// many the user allows.
 pub fn residual(x: &Tensor, h: &Tensor, gamma: Option<&Tensor>) -> Result<Tensor> {
     if !(is_cpu_f32(x) && is_cpu_f32(h)) || x.dims() != h.dims() {
         #[cfg(feature = "cuda")]
@@ -19,7 +20,11 @@ pub fn residual(x: &Tensor, h: &Tensor, gamma: Option<&Tensor>) -> Result<Tensor
         }
         return x + gamma.map_or(Ok(h.clone()), |gamma| h.broadcast_mul(gamma))?;
     }
-    let (x, h, gamma) = (x.contiguous()?, h.contiguous()?, gamma.map(Tensor::contiguous).transpose()?);
+    let (x, h, gamma) = (
+        x.contiguous()?,
+        h.contiguous()?,
+        gamma.map(Tensor::contiguous).transpose()?,
+    );
     let (from, add) = (Values::of(&x)?, Values::of(&h)?);
     let gamma = gamma.as_ref().map(Values::of).transpose()?;
     let gamma = gamma.as_deref();
@@ -29,12 +34,27 @@ pub fn residual(x: &Tensor, h: &Tensor, gamma: Option<&Tensor>) -> Result<Tensor
     }
     let mut out = vec![0.0; from.len()];
     let chunk = width * (CHUNK / width).max(1);
-    let chunks = out.par_chunks_mut(chunk).zip(from.par_chunks(chunk)).zip(add.par_chunks(chunk));
+    let chunks = out
+        .par_chunks_mut(chunk)
+        .zip(from.par_chunks(chunk))
+        .zip(add.par_chunks(chunk));
     chunks.for_each(|((out, x), h)| match gamma {
-        None => out.iter_mut().zip(x).zip(h).for_each(|((out, x), h)| *out = x + h),
+        None => out
+            .iter_mut()
+            .zip(x)
+            .zip(h)
+            .for_each(|((out, x), h)| *out = x + h),
         Some(gamma) => {
-            for ((out, x), h) in out.chunks_mut(width).zip(x.chunks(width)).zip(h.chunks(width)) {
-                out.iter_mut().zip(x).zip(h).zip(gamma).for_each(|(((out, x), h), gamma)| *out = x + gamma * h);
+            for ((out, x), h) in out
+                .chunks_mut(width)
+                .zip(x.chunks(width))
+                .zip(h.chunks(width))
+            {
+                out.iter_mut()
+                    .zip(x)
+                    .zip(h)
+                    .zip(gamma)
+                    .for_each(|(((out, x), h), gamma)| *out = x + gamma * h);
             }
         }
     });
@@ -51,9 +71,13 @@ mod tests {
         let noise = Noise::seeded(1);
         for shape in [(1, 1, 1), (2, 3, 7), (3, 70, 129), (1, 2, 20_000)] {
             let (x, h, gamma) = (noise.of(shape), noise.of(shape), noise.of(shape.2));
-            let same = |found: Tensor, expected: Tensor| assert_eq!(difference(&found, &expected), 0.0);
+            let same =
+                |found: Tensor, expected: Tensor| assert_eq!(difference(&found, &expected), 0.0);
             same(residual(&x, &h, None).unwrap(), (&x + &h).unwrap());
-            same(residual(&x, &h, Some(&gamma)).unwrap(), (&x + h.broadcast_mul(&gamma).unwrap()).unwrap());
+            same(
+                residual(&x, &h, Some(&gamma)).unwrap(),
+                (&x + h.broadcast_mul(&gamma).unwrap()).unwrap(),
+            );
         }
     }
 }

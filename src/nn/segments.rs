@@ -1,4 +1,5 @@
-//! The keys and values of attention heads, packed in segments that tiles of queries meet one after the other.
+//! The keys and values of attention heads, packed in segments that tiles of queries meet one after
+//! the other.
 
 use std::ops::Range;
 
@@ -16,10 +17,12 @@ use super::{
 /// Queries that are served together.
 pub(super) const TILE: usize = 48;
 
-/// Keys of a segment at most; with a tile of queries they make 96 KiB of scores, which stay in a core's cache.
+/// Keys of a segment at most; with a tile of queries they make 96 KiB of scores, which stay in a
+/// core's cache.
 const SEGMENT: usize = 512;
 
-/// The keys and values of one head, whatever blocks they come from. In bf16 queries and weights are rounded, too.
+/// The keys and values of one head, whatever blocks they come from. In bf16 queries and weights are
+/// rounded, too.
 pub(super) struct Head<T> {
     segments: Vec<Segment<T>>,
     /// Where the head lies in C.
@@ -44,19 +47,43 @@ pub(super) struct Room<T> {
 impl<T: Stored> Head<T> {
     /// All heads of a candidate that sees these blocks, of `c` values a token.
     pub fn all(blocks: &[&Kv], heads: usize, c: usize) -> Result<Vec<Self>> {
-        let k: Vec<Values<T>> = blocks.iter().map(|kv| Values::stored(&kv.k)).collect::<Result<_>>()?;
-        let v: Vec<Values<T>> = blocks.iter().map(|kv| Values::stored(&kv.v)).collect::<Result<_>>()?;
+        let k: Vec<Values<T>> = blocks
+            .iter()
+            .map(|kv| Values::stored(&kv.k))
+            .collect::<Result<_>>()?;
+        let v: Vec<Values<T>> = blocks
+            .iter()
+            .map(|kv| Values::stored(&kv.v))
+            .collect::<Result<_>>()?;
         let (k, v) = (tokens(&k, c), tokens(&v, c));
-        let size = k.len().div_ceil(k.len().div_ceil(SEGMENT).max(1)).next_multiple_of(WIDTH); // all about the same
+        let size = k
+            .len()
+            .div_ceil(k.len().div_ceil(SEGMENT).max(1))
+            .next_multiple_of(WIDTH); // all about the same
         let width = c / heads;
         let head = |head: usize| {
             let columns = head * width..(head + 1) * width;
             let segment = |(k, v): (&[&[T]], &[&[T]])| {
-                let [k, v] = [k, v].map(|rows| rows.iter().map(|row| &row[columns.clone()]).collect::<Vec<_>>());
-                Segment { keys: Panels::from_columns(&k), values: Panels::from_rows(&v) }
+                let [k, v] = [k, v].map(|rows| {
+                    rows.iter()
+                        .map(|row| &row[columns.clone()])
+                        .collect::<Vec<_>>()
+                });
+                Segment {
+                    keys: Panels::from_columns(&k),
+                    values: Panels::from_rows(&v),
+                }
             };
-            let segments = k.chunks(size.max(1)).zip(v.chunks(size.max(1))).map(segment).collect();
-            Self { segments, columns: columns.clone(), c }
+            let segments = k
+                .chunks(size.max(1))
+                .zip(v.chunks(size.max(1)))
+                .map(segment)
+                .collect();
+            Self {
+                segments,
+                columns: columns.clone(),
+                c,
+            }
         };
         Ok((0..heads).into_par_iter().map(head).collect())
     }
@@ -72,7 +99,11 @@ impl<T: Stored> Head<T> {
     ) {
         let Self { columns, c, .. } = self;
         let (count, width) = (q.len() / c, columns.len());
-        let q = q.chunks_exact(*c).map(|q| &q[columns.clone()]).collect::<Vec<_>>().concat(); // (rows, width)
+        let q = q
+            .chunks_exact(*c)
+            .map(|q| &q[columns.clone()])
+            .collect::<Vec<_>>()
+            .concat(); // (rows, width)
         let q = T::rows(&q, width, &mut room.queries);
         let mut softmaxes = [RunningSoftmax::NEW; TILE];
         let mut before = 0;
@@ -80,17 +111,55 @@ impl<T: Stored> Head<T> {
             let tokens = keys.outputs();
             room.scores.resize(count * tokens, 0.0);
             let scores = &mut room.scores[..];
-            let rows = Rows { values: q, first: 0, stride: row_stride::<T>(width), taps: &[0], count };
-            keys.multiply_all(rows, Results { values: scores, first: 0, stride: tokens, add: false });
-            for (row, (softmax, scores)) in softmaxes.iter_mut().zip(scores.chunks_mut(tokens)).enumerate() {
-                let shrink = softmax.weigh(scores, scale, bias(row).map(|bias| &bias[before..before + tokens]));
+            let rows = Rows {
+                values: q,
+                first: 0,
+                stride: row_stride::<T>(width),
+                taps: &[0],
+                count,
+            };
+            keys.multiply_all(
+                rows,
+                Results {
+                    values: scores,
+                    first: 0,
+                    stride: tokens,
+                    add: false,
+                },
+            );
+            for (row, (softmax, scores)) in softmaxes
+                .iter_mut()
+                .zip(scores.chunks_mut(tokens))
+                .enumerate()
+            {
+                let shrink = softmax.weigh(
+                    scores,
+                    scale,
+                    bias(row).map(|bias| &bias[before..before + tokens]),
+                );
                 if before > 0 && shrink != 1.0 {
-                    out[row * c..][columns.clone()].iter_mut().for_each(|v| *v *= shrink);
+                    out[row * c..][columns.clone()]
+                        .iter_mut()
+                        .for_each(|v| *v *= shrink);
                 }
             }
             let weights = T::rows(scores, tokens, &mut room.weights);
-            let rows = Rows { values: weights, first: 0, stride: row_stride::<T>(tokens), taps: &[0], count };
-            values.multiply_all(rows, Results { values: out, first: columns.start, stride: *c, add: before > 0 });
+            let rows = Rows {
+                values: weights,
+                first: 0,
+                stride: row_stride::<T>(tokens),
+                taps: &[0],
+                count,
+            };
+            values.multiply_all(
+                rows,
+                Results {
+                    values: out,
+                    first: columns.start,
+                    stride: *c,
+                    add: before > 0,
+                },
+            );
             before += tokens;
         }
         for (row, softmax) in out.chunks_mut(*c).zip(&softmaxes) {
@@ -102,5 +171,8 @@ impl<T: Stored> Head<T> {
 
 /// The tokens of blocks, one after the other, `c` values each.
 fn tokens<'a, T: Stored>(blocks: &'a [Values<T>], c: usize) -> Vec<&'a [T]> {
-    blocks.iter().flat_map(|block| block.chunks_exact(c)).collect()
+    blocks
+        .iter()
+        .flat_map(|block| block.chunks_exact(c))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! Softmax over scores that come in parts, so that no row of scores need be held whole (Milakov and Gimelshein 2018).
+//! Softmax over scores that come in parts, so that no row of scores need be held whole (Milakov and
+//! Gimelshein 2018).
 
 use super::{
     elementary::exp,
@@ -14,13 +15,21 @@ pub(super) struct RunningSoftmax {
 
 impl RunningSoftmax {
     /// Before the first score.
-    pub const NEW: Self = Self { top: f32::NEG_INFINITY, total: 0.0 };
+    pub const NEW: Self = Self {
+        top: f32::NEG_INFINITY,
+        total: 0.0,
+    };
 
-    /// Turns the next scores into weights, `exp(scale * score + bias - top)`. Returns the factor by which sums over the
-    /// weights of earlier parts must shrink, since the top may have risen.
+    /// Turns the next scores into weights, `exp(scale * score + bias - top)`. Returns the factor by
+    /// which sums over the weights of earlier parts must shrink, since the top may have risen.
     pub fn weigh(&mut self, scores: &mut [f32], scale: f32, bias: Option<&[f32]>) -> f32 {
         let before = *self;
-        *self = dispatch(Weigh { scores, scale, bias, before });
+        *self = dispatch(Weigh {
+            scores,
+            scale,
+            bias,
+            before,
+        });
         before.shrunk_to(self.top)
     }
 
@@ -31,7 +40,11 @@ impl RunningSoftmax {
 
     /// What a weight of so far is worth once the top has risen to `top`.
     fn shrunk_to(self, top: f32) -> f32 {
-        if self.total == 0.0 { 0.0 } else { (self.top - top).exp() }
+        if self.total == 0.0 {
+            0.0
+        } else {
+            (self.top - top).exp()
+        }
     }
 }
 
@@ -47,9 +60,17 @@ impl Kernel for Weigh<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) -> RunningSoftmax {
-        let Self { scores, scale, bias, before } = self;
+        let Self {
+            scores,
+            scale,
+            bias,
+            before,
+        } = self;
         match bias {
-            Some(bias) => scores.iter_mut().zip(bias).for_each(|(v, b)| *v = *v * scale + b),
+            Some(bias) => scores
+                .iter_mut()
+                .zip(bias)
+                .for_each(|(v, b)| *v = *v * scale + b),
             None if scale == 1.0 => {}
             None => scores.iter_mut().for_each(|v| *v *= scale),
         }
@@ -68,7 +89,10 @@ impl Kernel for Weigh<'_> {
                 power.store_rest(part);
             }
         }
-        RunningSoftmax { top, total: before.total * before.shrunk_to(top) + total.fold(|a, b| a + b) }
+        RunningSoftmax {
+            top,
+            total: before.total * before.shrunk_to(top) + total.fold(|a, b| a + b),
+        }
     }
 }
 
@@ -88,8 +112,15 @@ mod tests {
             let (mut state, mut done) = (RunningSoftmax::NEW, Vec::new());
             for part in self.0.chunks(self.1) {
                 let (mut scores, before) = (part.to_vec(), state);
-                state = Weigh { scores: &mut scores, scale: 0.5, bias: None, before }.run::<L>();
-                done.iter_mut().for_each(|weight| *weight *= before.shrunk_to(state.top));
+                state = Weigh {
+                    scores: &mut scores,
+                    scale: 0.5,
+                    bias: None,
+                    before,
+                }
+                .run::<L>();
+                done.iter_mut()
+                    .for_each(|weight| *weight *= before.shrunk_to(state.top));
                 done.extend(scores);
             }
             done.iter().map(|weight| weight * state.inverse()).collect()
@@ -105,7 +136,10 @@ mod tests {
             for step in [length, 1, 20] {
                 for found in in_all_versions(|| InParts(row.clone(), step)) {
                     for (found, power) in found.iter().zip(&powers) {
-                        assert!((f64::from(*found) - power / total).abs() < 1e-6, "{length} by {step}");
+                        assert!(
+                            (f64::from(*found) - power / total).abs() < 1e-6,
+                            "{length} by {step}"
+                        );
                     }
                 }
             }

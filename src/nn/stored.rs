@@ -1,4 +1,5 @@
-//! The types that weights, feature maps, keys and values are kept in. Sums are taken in f32 in any case.
+//! The types that weights, feature maps, keys and values are kept in. Sums are taken in f32 in any
+//! case.
 
 use candle_core::CpuStorage;
 use half::{bf16, vec::HalfBitsVecExt};
@@ -23,10 +24,12 @@ pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
     /// The numbers of a tensor, if they are of this type.
     fn of(storage: &CpuStorage) -> Option<&[Self]>;
 
-    /// Rows of `width` values, [`row_stride`] apart and filled up with zeros; they may come to lie in `room`.
+    /// Rows of `width` values, [`row_stride`] apart and filled up with zeros; they may come to lie
+    /// in `room`.
     fn rows<'a>(values: &'a [f32], width: usize, room: &'a mut Vec<Self>) -> &'a [Self];
 
-    /// Lets `f` work on these numbers in f32, perhaps in `room`. If they are not to be kept, it finds any numbers.
+    /// Lets `f` work on these numbers in f32, perhaps in `room`. If they are not to be kept, it
+    /// finds any numbers.
     fn in_f32(values: &mut [Self], keep: bool, room: &mut Vec<f32>, f: impl FnOnce(&mut [f32]));
 
     /// A vector, or the end of a row filled up with zeros.
@@ -55,23 +58,36 @@ pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
 pub(crate) fn row_stride<T: Stored>(width: usize) -> usize {
     let padded = width.next_multiple_of(T::STEP);
     let pages = padded > 0 && (padded * size_of::<T>()).is_multiple_of(PAGE);
-    if pages { padded + LINE / size_of::<T>() } else { padded }
+    if pages {
+        padded + LINE / size_of::<T>()
+    } else {
+        padded
+    }
 }
 
-/// Of rows so many bytes apart a core's first cache keeps the same part of eight only, fewer than a tile has.
+/// Of rows so many bytes apart a core's first cache keeps the same part of eight only, fewer than a
+/// tile has.
 const PAGE: usize = 4096;
 
 /// Bytes that a cache takes at a time.
 const LINE: usize = 64;
 
 /// Copies rows of `width` to where they are [`row_stride`] apart.
-fn spread<T: Stored>(values: &[f32], width: usize, rows: &mut Vec<T>, copy: impl Fn(&[f32], &mut [T])) {
+fn spread<T: Stored>(
+    values: &[f32],
+    width: usize,
+    rows: &mut Vec<T>,
+    copy: impl Fn(&[f32], &mut [T]),
+) {
     let stride = row_stride::<T>(width);
     rows.resize(values.len() / width.max(1) * stride, T::default());
     if stride == width {
         return copy(values, rows);
     }
-    for (to, from) in rows.chunks_exact_mut(stride.max(1)).zip(values.chunks_exact(width.max(1))) {
+    for (to, from) in rows
+        .chunks_exact_mut(stride.max(1))
+        .zip(values.chunks_exact(width.max(1)))
+    {
         let (row, rest) = to.split_at_mut(width);
         copy(from, row);
         rest.fill(T::default());
@@ -96,7 +112,11 @@ impl Stored for f32 {
     }
 
     fn of(storage: &CpuStorage) -> Option<&[Self]> {
-        if let CpuStorage::F32(values) = storage { Some(values) } else { None }
+        if let CpuStorage::F32(values) = storage {
+            Some(values)
+        } else {
+            None
+        }
     }
 
     fn rows<'a>(values: &'a [f32], width: usize, room: &'a mut Vec<Self>) -> &'a [Self] {
@@ -157,7 +177,11 @@ impl Stored for bf16 {
     }
 
     fn of(storage: &CpuStorage) -> Option<&[Self]> {
-        if let CpuStorage::BF16(values) = storage { Some(values) } else { None }
+        if let CpuStorage::BF16(values) = storage {
+            Some(values)
+        } else {
+            None
+        }
     }
 
     fn rows<'a>(values: &'a [f32], width: usize, room: &'a mut Vec<Self>) -> &'a [Self] {
@@ -168,10 +192,15 @@ impl Stored for bf16 {
     fn in_f32(values: &mut [Self], keep: bool, room: &mut Vec<f32>, f: impl FnOnce(&mut [f32])) {
         room.resize(values.len(), 0.0);
         if keep {
-            room.iter_mut().zip(&*values).for_each(|(wide, v)| *wide = v.value());
+            room.iter_mut()
+                .zip(&*values)
+                .for_each(|(wide, v)| *wide = v.value());
         }
         f(room);
-        dispatch(Round { from: room, to: values });
+        dispatch(Round {
+            from: room,
+            to: values,
+        });
     }
 
     #[inline(always)]
@@ -246,20 +275,39 @@ mod tests {
         #[inline(always)]
         fn run<L: Lanes>(self) -> Vec<bf16> {
             let mut to = vec![bf16::ZERO; self.0.len()];
-            Round { from: &self.0, to: &mut to }.run::<L>();
+            Round {
+                from: &self.0,
+                to: &mut to,
+            }
+            .run::<L>();
             to
         }
     }
 
     #[test]
     fn numbers_are_rounded_to_the_nearest_in_every_version() {
-        let ties = [1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, -1.0 - 1.0 / 256.0, f32::MAX, f32::INFINITY, -0.0, 1e-30];
-        let others =
-            (0..50_000u32).map(|i| f32::from_bits(i.wrapping_mul(85_899) | 0x2000_0000)).filter(|v| !v.is_nan());
+        let ties = [
+            1.0 + 1.0 / 256.0,
+            1.0 + 3.0 / 256.0,
+            -1.0 - 1.0 / 256.0,
+            f32::MAX,
+            f32::INFINITY,
+            -0.0,
+            1e-30,
+        ];
+        let others = (0..50_000u32)
+            .map(|i| f32::from_bits(i.wrapping_mul(85_899) | 0x2000_0000))
+            .filter(|v| !v.is_nan());
         let values: Vec<f32> = ties.into_iter().chain(others).collect();
-        let expected: Vec<u16> = values.iter().map(|v| bf16::from_f32(*v).to_bits()).collect();
+        let expected: Vec<u16> = values
+            .iter()
+            .map(|v| bf16::from_f32(*v).to_bits())
+            .collect();
         for found in in_all_versions(|| Rounded(values.clone())) {
-            assert_eq!(found.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), expected);
+            assert_eq!(
+                found.iter().map(|v| v.to_bits()).collect::<Vec<_>>(),
+                expected
+            );
         }
         for found in in_all_versions(|| Rounded(vec![f32::NAN; 17])) {
             assert!(found.iter().all(|v| v.is_nan()));
@@ -270,7 +318,10 @@ mod tests {
     fn rows_of_odd_width_end_in_a_zero() {
         let mut room = vec![bf16::NAN; 9]; // whatever it held before
         let rows = bf16::rows(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, &mut room);
-        assert_eq!(rows.iter().map(|v| v.to_f32()).collect::<Vec<_>>(), [1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 6.0, 0.0]);
+        assert_eq!(
+            rows.iter().map(|v| v.to_f32()).collect::<Vec<_>>(),
+            [1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 6.0, 0.0]
+        );
     }
 
     #[test]
@@ -286,7 +337,11 @@ mod tests {
         let (rows, stride) = (T::rows(&values, width, &mut room), row_stride::<T>(width));
         assert!(stride > width && rows.len() == 3 * stride);
         for (row, values) in rows.chunks(stride).zip(values.chunks(width)) {
-            assert!(row.iter().map(|v| v.value()).eq(values.iter().copied().chain(vec![0.0; stride - width])));
+            assert!(
+                row.iter()
+                    .map(|v| v.value())
+                    .eq(values.iter().copied().chain(vec![0.0; stride - width]))
+            );
         }
     }
 }

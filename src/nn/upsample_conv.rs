@@ -13,9 +13,10 @@ use super::{
 
 /// Doubling of both sides by repeating pixels, then a convolution of size 3 that keeps the size.
 ///
-/// Of the nine places of the kernel several meet the same pixel: for an output in an even row the first row of the
-/// kernel meets one row of pixels and the other two meet the next; in an odd row it is the other way round. So each of
-/// the four kinds of output is a convolution of size 2 of the small picture with sums of the weights: 4/9 of the work.
+/// Of the nine places of the kernel several meet the same pixel: for an output in an even row the
+/// first row of the kernel meets one row of pixels and the other two meet the next; in an odd row
+/// it is the other way round. So each of the four kinds of output is a convolution of size 2 of the
+/// small picture with sums of the weights: 4/9 of the work.
 #[derive(Clone, Debug)]
 pub struct UpsampleConv(Kind);
 
@@ -36,9 +37,16 @@ impl UpsampleConv {
     pub fn load(w: &Weights) -> crate::Result<Self> {
         let [outputs, inputs, height, width] = w.dims("weight")?;
         if (height, width) != (3, 3) {
-            return Err(w.mismatch("weight", "a kernel of size 3 x 3", format!("{height} x {width}")));
+            return Err(w.mismatch(
+                "weight",
+                "a kernel of size 3 x 3",
+                format!("{height} x {width}"),
+            ));
         }
-        let (weight, bias) = (w.get((outputs, inputs, 3, 3), "weight")?, w.get(outputs, "bias")?);
+        let (weight, bias) = (
+            w.get((outputs, inputs, 3, 3), "weight")?,
+            w.get(outputs, "bias")?,
+        );
         let values = weight.elem_count() + outputs;
         let conv = Self::kept_as(w.dtype(), weight, bias.reshape((1, outputs, 1, 1))?)?;
         match &conv.0 {
@@ -59,7 +67,8 @@ impl UpsampleConv {
 
     /// Floating-point operations for so many output positions, as they are usually counted.
     pub fn flops(&self, positions: usize) -> f64 {
-        let counted = |inputs: usize, outputs: usize| 2.0 * 9.0 * (positions * inputs * outputs) as f64;
+        let counted =
+            |inputs: usize, outputs: usize| 2.0 * 9.0 * (positions * inputs * outputs) as f64;
         match &self.0 {
             Kind::F32(Phases([panels, ..])) => counted(panels.inputs(), panels.outputs()),
             Kind::Bf16(Phases([panels, ..])) => counted(panels.inputs(), panels.outputs()),
@@ -90,7 +99,10 @@ impl<T: Cell> Phases<T> {
             let value = |output: usize, tap: usize, input: usize| {
                 let kernel = &weight[(output * inputs + input) * 9..][..9];
                 let rows = meeting(i / 2, tap / 2);
-                rows.flat_map(|row| meeting(i % 2, tap % 2).map(move |column| kernel[row * 3 + column])).sum()
+                rows.flat_map(|row| {
+                    meeting(i % 2, tap % 2).map(move |column| kernel[row * 3 + column])
+                })
+                .sum()
             };
             Panels::new([outputs, 4, inputs], value, Some(&bias))
         };
@@ -106,13 +118,25 @@ impl<T: Cell> Phases<T> {
         let map = x.to_host::<T>()?;
         let map = map.with_border(1);
         let map = map.filled_up(phases[0].inputs(), phases[0].row_width())?;
-        let mut out = HostMap::zeros(map.pictures, (2 * map.size.0, 2 * map.size.1), phases[0].outputs(), 0);
+        let mut out = HostMap::zeros(
+            map.pictures,
+            (2 * map.size.0, 2 * map.size.1),
+            phases[0].outputs(),
+            0,
+        );
         let (stride, channels, corner) = (map.row_stride(), map.channels, map.border - 1);
         let offsets = |i: usize| {
-            [0, 1, 2, 3].map(|tap| (tap / 2 + i / 2 + corner) * stride + (tap % 2 + i % 2 + corner) * channels)
+            [0, 1, 2, 3].map(|tap| {
+                (tap / 2 + i / 2 + corner) * stride + (tap % 2 + i % 2 + corner) * channels
+            })
         };
         let offsets = [0, 1, 2, 3].map(offsets);
-        let phase = |i: usize| Phase { panels: &phases[i], taps: &offsets[i], at: (i / 2, i % 2), step: 2 };
+        let phase = |i: usize| Phase {
+            panels: &phases[i],
+            taps: &offsets[i],
+            at: (i / 2, i % 2),
+            step: 2,
+        };
         convolve(&map, &mut out, &[0, 1, 2, 3].map(phase), false)?;
         Ok(T::any(out))
     }
@@ -130,11 +154,25 @@ mod tests {
             let (weight, bias) = (noise.of((35, inputs, 3, 3)), noise.of((1, 35, 1, 1)));
             let x = noise.of((2, inputs, h, w));
             let doubled = x.upsample_nearest2d(2 * h, 2 * w).unwrap();
-            let expected = doubled.conv2d(&weight, 1, 1, 1, 1).unwrap().broadcast_add(&bias).unwrap();
-            let largest = expected.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            let expected = doubled
+                .conv2d(&weight, 1, 1, 1, 1)
+                .unwrap()
+                .broadcast_add(&bias)
+                .unwrap();
+            let largest = expected
+                .abs()
+                .unwrap()
+                .max_all()
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap();
             for (dtype, limit) in [(DType::F32, 1e-5), (DType::BF16, 2e-2)] {
                 let conv = UpsampleConv::kept_as(dtype, weight.clone(), bias.clone()).unwrap();
-                let found = conv.forward(&FeatureMap::new(&x).unwrap()).unwrap().to_tensor().unwrap();
+                let found = conv
+                    .forward(&FeatureMap::new(&x).unwrap())
+                    .unwrap()
+                    .to_tensor()
+                    .unwrap();
                 let worst = difference(&found, &expected) / largest;
                 assert!(worst < limit, "{dtype:?} {inputs} {h} {w}: {worst:e}");
             }

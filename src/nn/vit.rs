@@ -1,4 +1,5 @@
-//! The block that vision transformers are made of: pre-norm attention and feed-forward, each with a residual.
+//! The block that vision transformers are made of: pre-norm attention and feed-forward, each with a
+//! residual.
 
 use candle_core::{Result, Tensor};
 
@@ -16,20 +17,44 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    /// A layer whose queries, keys and values lie apart, as Hugging Face keeps them: `parts` and `proj` are names below `w`.
-    pub fn load_apart(w: &Weights, parts: [&str; 3], proj: &str, width: usize, heads: usize) -> crate::Result<Self> {
+    /// A layer whose queries, keys and values lie apart, as Hugging Face keeps them: `parts` and
+    /// `proj` are names below `w`.
+    pub fn load_apart(
+        w: &Weights,
+        parts: [&str; 3],
+        proj: &str,
+        width: usize,
+        heads: usize,
+    ) -> crate::Result<Self> {
         let parts = parts.map(|part| w.pp(part));
-        let weights: Vec<_> = parts.iter().map(|p| p.get((width, width), "weight")).collect::<crate::Result<_>>()?;
-        let biases: Vec<_> = parts.iter().map(|p| p.get(width, "bias")).collect::<crate::Result<_>>()?;
+        let weights: Vec<_> = parts
+            .iter()
+            .map(|p| p.get((width, width), "weight"))
+            .collect::<crate::Result<_>>()?;
+        let biases: Vec<_> = parts
+            .iter()
+            .map(|p| p.get(width, "bias"))
+            .collect::<crate::Result<_>>()?;
         let qkv = Linear::of(w, Tensor::cat(&weights, 0)?, Some(Tensor::cat(&biases, 0)?))?;
-        Ok(Self { qkv, proj: Linear::load(&w.pp(proj), width, width)?, heads })
+        Ok(Self {
+            qkv,
+            proj: Linear::load(&w.pp(proj), width, width)?,
+            heads,
+        })
     }
 
     /// A layer of PyTorch's own: `in_proj_weight`, `in_proj_bias` and `out_proj` below `w`.
     pub fn load_joined(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
-        let (weight, bias) = (w.get((3 * width, width), "in_proj_weight")?, w.get(3 * width, "in_proj_bias")?);
+        let (weight, bias) = (
+            w.get((3 * width, width), "in_proj_weight")?,
+            w.get(3 * width, "in_proj_bias")?,
+        );
         let qkv = Linear::of(w, weight, Some(bias))?;
-        Ok(Self { qkv, proj: Linear::load(&w.pp("out_proj"), width, width)?, heads })
+        Ok(Self {
+            qkv,
+            proj: Linear::load(&w.pp("out_proj"), width, width)?,
+            heads,
+        })
     }
 
     /// (B, L, C) -> (B, L, C); `bias` is added to the scores, see [`attention`].
@@ -38,7 +63,14 @@ impl SelfAttention {
         let qkv = self.qkv.forward(x)?; // (B, L, 3 C)
         let part = |i: usize| qkv.narrow(2, i * width, width)?.contiguous(); // (B, L, C)
         let scale = ((width / self.heads) as f32).sqrt().recip();
-        self.proj.forward(&attention(&part(0)?, &part(1)?, &part(2)?, self.heads, scale, bias)?)
+        self.proj.forward(&attention(
+            &part(0)?,
+            &part(1)?,
+            &part(2)?,
+            self.heads,
+            scale,
+            bias,
+        )?)
     }
 
     /// Floating-point operations for one picture of so many tokens.
@@ -66,12 +98,23 @@ pub struct VitBlock {
 }
 
 impl VitBlock {
-    /// A block under timm's names: `norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1`, `mlp.fc2`, without LayerScale.
-    pub fn load(w: &Weights, width: usize, heads: usize, eps: f32, act: Activation) -> crate::Result<Self> {
+    /// A block under timm's names: `norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1`, `mlp.fc2`,
+    /// without LayerScale.
+    pub fn load(
+        w: &Weights,
+        width: usize,
+        heads: usize,
+        eps: f32,
+        act: Activation,
+    ) -> crate::Result<Self> {
         let qkv = Linear::load(&w.pp("attn.qkv"), width, 3 * width)?;
         Ok(Self {
             norm1: LayerNorm::load(&w.pp("norm1"), width, eps)?,
-            attn: SelfAttention { qkv, proj: Linear::load(&w.pp("attn.proj"), width, width)?, heads },
+            attn: SelfAttention {
+                qkv,
+                proj: Linear::load(&w.pp("attn.proj"), width, width)?,
+                heads,
+            },
             ls1: None,
             norm2: LayerNorm::load(&w.pp("norm2"), width, eps)?,
             mlp: Mlp::load(&w.pp("mlp"), width, act)?,
@@ -79,9 +122,15 @@ impl VitBlock {
         })
     }
 
-    /// A block under the names that Hugging Face has for CLIP and SigLIP: `layer_norm1`, `self_attn.q_proj` and so on,
-    /// `layer_norm2`, `mlp.fc1`, `mlp.fc2`.
-    pub fn load_apart(w: &Weights, width: usize, heads: usize, eps: f32, act: Activation) -> crate::Result<Self> {
+    /// A block under the names that Hugging Face has for CLIP and SigLIP: `layer_norm1`,
+    /// `self_attn.q_proj` and so on, `layer_norm2`, `mlp.fc1`, `mlp.fc2`.
+    pub fn load_apart(
+        w: &Weights,
+        width: usize,
+        heads: usize,
+        eps: f32,
+        act: Activation,
+    ) -> crate::Result<Self> {
         let parts = ["q_proj", "k_proj", "v_proj"];
         Ok(Self {
             norm1: LayerNorm::load(&w.pp("layer_norm1"), width, eps)?,
@@ -100,8 +149,16 @@ impl VitBlock {
 
     /// [`VitBlock::forward`] with something added to the scores of the attention.
     pub fn forward_biased(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let x = residual(x, &self.attn.forward(&self.norm1.forward(x)?, bias)?, self.ls1.as_ref())?;
-        residual(&x, &self.mlp.forward(&self.norm2.forward(&x)?)?, self.ls2.as_ref())
+        let x = residual(
+            x,
+            &self.attn.forward(&self.norm1.forward(x)?, bias)?,
+            self.ls1.as_ref(),
+        )?;
+        residual(
+            &x,
+            &self.mlp.forward(&self.norm2.forward(&x)?)?,
+            self.ls2.as_ref(),
+        )
     }
 
     /// Floating-point operations for one picture of so many tokens.
@@ -110,28 +167,47 @@ impl VitBlock {
     }
 }
 
-/// The side of the grid that a table of `positions` stands for, the class token first; `tensor` names the table.
+/// The side of the grid that a table of `positions` stands for, the class token first; `tensor`
+/// names the table.
 pub(crate) fn side_of_grid(w: &Weights, tensor: &str, positions: usize) -> crate::Result<usize> {
     let side = positions.saturating_sub(1).isqrt();
     if side == 0 || 1 + side * side != positions {
         let found = format!("{positions} positions");
-        return Err(w.mismatch(tensor, "a class token and a square grid of positions", found));
+        return Err(w.mismatch(
+            tensor,
+            "a class token and a square grid of positions",
+            found,
+        ));
     }
     Ok(side)
 }
 
-/// The number of heads of a released model of this width, for files that do not tell: 64 numbers a head.
+/// The number of heads of a released model of this width, for files that do not tell: 64 numbers a
+/// head.
 pub(crate) fn usual_heads(width: usize) -> Option<usize> {
-    [384, 768, 1024, 1536].contains(&width).then_some(width / 64)
+    [384, 768, 1024, 1536]
+        .contains(&width)
+        .then_some(width / 64)
 }
 
-/// The number of heads to use: as given, else as usual for this width; an error names the tensor that showed the width.
-pub(crate) fn heads_for(w: &Weights, tensor: &str, width: usize, given: Option<usize>) -> crate::Result<usize> {
+/// The number of heads to use: as given, else as usual for this width; an error names the tensor
+/// that showed the width.
+pub(crate) fn heads_for(
+    w: &Weights,
+    tensor: &str,
+    width: usize,
+    given: Option<usize>,
+) -> crate::Result<usize> {
     match given.or_else(|| usual_heads(width)) {
         Some(heads) if heads > 0 && width.is_multiple_of(heads) => Ok(heads),
-        Some(heads) => Err(w.mismatch(tensor, format!("a width that {heads} heads share"), format!("{width}"))),
+        Some(heads) => Err(w.mismatch(
+            tensor,
+            format!("a width that {heads} heads share"),
+            format!("{width}"),
+        )),
         None => {
-            let known = "a width of 384, 768, 1024 or 1536, or the number of heads in the configuration";
+            let known =
+                "a width of 384, 768, 1024 or 1536, or the number of heads in the configuration";
             Err(w.mismatch(tensor, known, format!("{width}")))
         }
     }

@@ -1,4 +1,5 @@
-//! Named tensors of a checkpoint, handed to the layers one prefix at a time, each checked for its shape.
+//! Named tensors of a checkpoint, handed to the layers one prefix at a time, each checked for its
+//! shape.
 
 use std::{
     collections::BTreeSet,
@@ -37,7 +38,8 @@ pub trait TensorSource: Send + Sync {
     fn load(&self, name: &str) -> Result<Tensor>;
 }
 
-/// A view of a [`TensorSource`] below some prefix; reads tensors as one floating-point type onto one device.
+/// A view of a [`TensorSource`] below some prefix; reads tensors as one floating-point type onto
+/// one device.
 #[derive(Clone)]
 pub struct Weights {
     source: Arc<dyn TensorSource>,
@@ -49,8 +51,8 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// All tensors of `source` onto `device`. With bf16 the CPU keeps matrices in it and computes in f32; other devices
-    /// hold and compute everything in `dtype`.
+    /// All tensors of `source` onto `device`. With bf16 the CPU keeps matrices in it and computes
+    /// in f32; other devices hold and compute everything in `dtype`.
     pub fn new(source: Arc<dyn TensorSource>, dtype: DType, device: &Device) -> Self {
         Self {
             source,
@@ -64,7 +66,10 @@ impl Weights {
 
     /// The tensors below `name`, as PyTorch separates them, by a dot.
     pub fn pp(&self, name: impl Display) -> Self {
-        Self { prefix: self.path(&name.to_string()), ..self.clone() }
+        Self {
+            prefix: self.path(&name.to_string()),
+            ..self.clone()
+        }
     }
 
     /// The type in which matrices are kept.
@@ -84,7 +89,10 @@ impl Weights {
 
     /// Numbers in all tensors that were read.
     pub fn values_read(&self) -> usize {
-        let read = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let read = self
+            .read
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         let infos = read.iter().filter_map(|name| self.source.info(name));
         infos.map(|info| info.shape.iter().product::<usize>()).sum()
     }
@@ -97,22 +105,37 @@ impl Weights {
     /// A layer keeps `bytes` in place of the tensor of `elements` values that it read.
     pub(super) fn keep_instead(&self, elements: usize, bytes: u64) {
         self.kept.fetch_add(bytes, Ordering::Relaxed);
-        self.kept.fetch_sub((elements * self.held_as().size_in_bytes()) as u64, Ordering::Relaxed);
+        self.kept.fetch_sub(
+            (elements * self.held_as().size_in_bytes()) as u64,
+            Ordering::Relaxed,
+        );
     }
 
     /// The type that tensors have once they are read, and that activations have.
     pub fn held_as(&self) -> DType {
-        if self.device.is_cpu() { DType::F32 } else { self.dtype }
+        if self.device.is_cpu() {
+            DType::F32
+        } else {
+            self.dtype
+        }
     }
 
-    /// How many numbered children `name.0`, `name.1`, ... there should be: one more than the highest number. Loading
-    /// them all then names the tensor that a damaged file lacks in the middle.
+    /// How many numbered children `name.0`, `name.1`, ... there should be: one more than the
+    /// highest number. Loading them all then names the tensor that a damaged file lacks in the
+    /// middle.
     pub fn count(&self, name: &str) -> usize {
         let parent = self.path(&format!("{name}."));
-        let number = |name: &String| name.strip_prefix(&parent)?.split_once('.')?.0.parse::<usize>().ok();
+        let number = |name: &String| {
+            name.strip_prefix(&parent)?
+                .split_once('.')?
+                .0
+                .parse::<usize>()
+                .ok()
+        };
         let names = self.source.names();
         let highest = names.iter().filter_map(number).max();
-        highest.map_or(0, |highest| highest.saturating_add(1).min(names.len())) // a file cannot ask for a long loop
+        // A file cannot ask for a long loop
+        highest.map_or(0, |highest| highest.saturating_add(1).min(names.len()))
     }
 
     /// Sizes of the axes of a tensor that must be there and have `N` of them, none of them 0.
@@ -122,12 +145,18 @@ impl Weights {
         if info.shape.contains(&0) {
             return Err(self.mismatch(name, "sizes of 1 or more", found));
         }
-        info.shape.try_into().map_err(|_| self.mismatch(name, format!("{N} axes"), found))
+        info.shape
+            .try_into()
+            .map_err(|_| self.mismatch(name, format!("{N} axes"), found))
     }
 
     /// Number of values of a tensor that must be there.
     pub fn elements(&self, name: &str) -> Result<usize> {
-        Ok(self.info(name, || "some values".to_owned())?.shape.iter().product())
+        Ok(self
+            .info(name, || "some values".to_owned())?
+            .shape
+            .iter()
+            .product())
     }
 
     /// Reads a tensor that must have this shape.
@@ -135,12 +164,17 @@ impl Weights {
         let shape = shape.into();
         let info = self.info(name, || format!("{:?}", shape.dims()))?;
         if info.shape != shape.dims() {
-            return Err(self.mismatch(name, format!("{:?}", shape.dims()), format!("{:?}", info.shape)));
+            return Err(self.mismatch(
+                name,
+                format!("{:?}", shape.dims()),
+                format!("{:?}", info.shape),
+            ));
         }
         self.read(name)
     }
 
-    /// Reads a tensor of `shape.elem_count()` values whatever its axes are, and gives it this shape.
+    /// Reads a tensor of `shape.elem_count()` values whatever its axes are, and gives it this
+    /// shape.
     pub fn get_reshaped(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
         let shape = shape.into();
         let info = self.info(name, || format!("{} values", shape.elem_count()))?;
@@ -153,7 +187,10 @@ impl Weights {
 
     /// Names that no layer has read, in order: what the file has and the model does not know.
     pub fn unread(&self) -> Vec<String> {
-        let read = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let read = self
+            .read
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut names = self.source.names();
         names.retain(|name| !read.contains(name));
         names.sort();
@@ -161,7 +198,12 @@ impl Weights {
     }
 
     /// The error for a tensor that is not what this model needs.
-    pub fn mismatch(&self, name: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
+    pub fn mismatch(
+        &self,
+        name: &str,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Error {
         Error::Tensor {
             origin: self.source.origin(),
             tensor: self.path(name),
@@ -172,9 +214,19 @@ impl Weights {
 
     fn read(&self, name: &str) -> Result<Tensor> {
         let path = self.path(name);
-        let tensor = self.source.load(&path)?.to_dtype(self.held_as())?.to_device(&self.device)?;
-        self.kept.fetch_add((tensor.elem_count() * self.held_as().size_in_bytes()) as u64, Ordering::Relaxed);
-        self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(path);
+        let tensor = self
+            .source
+            .load(&path)?
+            .to_dtype(self.held_as())?
+            .to_device(&self.device)?;
+        self.kept.fetch_add(
+            (tensor.elem_count() * self.held_as().size_in_bytes()) as u64,
+            Ordering::Relaxed,
+        );
+        self.read
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .insert(path);
         Ok(tensor)
     }
 

@@ -1,7 +1,8 @@
-//! Convolutions of size 3 by minimal filtering, F(4 x 4, 3 x 3) (Winograd; Lavin & Gray, arXiv 1509.09308): of a tile of
-//! 6 x 6 pixels 36 sums are made, each is multiplied by a matrix of its own, and 4 x 4 outputs are sums of the products.
-//! That takes a quarter of the multiplications; rounding grows to some 1e-5 of the largest value. Sums and products are
-//! taken in f32 whatever the maps are kept in: rounded to bf16 they would put outputs some 2 % off.
+//! Convolutions of size 3 by minimal filtering, F(4 x 4, 3 x 3) (Winograd; Lavin & Gray, arXiv
+//! 1509.09308): of a tile of 6 x 6 pixels 36 sums are made, each is multiplied by a matrix of its
+//! own, and 4 x 4 outputs are sums of the products. That takes a quarter of the multiplications;
+//! rounding grows to some 1e-5 of the largest value. Sums and products are taken in f32 whatever
+//! the maps are kept in: rounded to bf16 they would put outputs some 2 % off.
 
 use std::ops::Range;
 
@@ -52,12 +53,18 @@ impl Winograd {
             let (left, right) = (&G[i / REACH], &G[i % REACH]);
             let value = |output: usize, _: usize, input: usize| {
                 let kernel = &weight[(output * inputs + input) * 9..][..9];
-                let terms = kernel.iter().enumerate().map(|(tap, w)| left[tap / 3] * right[tap % 3] * f64::from(*w));
+                let terms = kernel
+                    .iter()
+                    .enumerate()
+                    .map(|(tap, w)| left[tap / 3] * right[tap % 3] * f64::from(*w));
                 terms.sum::<f64>() as f32
             };
             Panels::new([outputs, 1, inputs], value, None)
         };
-        Self { panels: (0..PRODUCTS).map(panel).collect(), bias: bias.to_vec() }
+        Self {
+            panels: (0..PRODUCTS).map(panel).collect(),
+            bias: bias.to_vec(),
+        }
     }
 
     /// Bytes of weights and bias.
@@ -88,35 +95,72 @@ impl Winograd {
             self.by_panels(x, out, add);
             return Ok(());
         }
-        out.bands(rows).into_par_iter().for_each_init(Vec::new, |buffer, (picture, (band, out))| {
-            self.band(&Band { x, picture, top: band * rows, tiles, width }, out, add, buffer);
-        });
+        out.bands(rows).into_par_iter().for_each_init(
+            Vec::new,
+            |buffer, (picture, (band, out))| {
+                self.band(
+                    &Band {
+                        x,
+                        picture,
+                        top: band * rows,
+                        tiles,
+                        width,
+                    },
+                    out,
+                    add,
+                    buffer,
+                );
+            },
+        );
         Ok(())
     }
 
-    /// Maps too small to give each thread a band: the threads share the outputs, and so the weights, which are larger here.
+    /// Maps too small to give each thread a band: the threads share the outputs, and so the
+    /// weights, which are larger here.
     fn by_panels<T: Stored>(&self, x: &HostMap<T>, out: &mut HostMap<T>, add: bool) {
         let ((height, width), outputs) = (out.size, self.outputs());
         let (tiles, stride) = (width.div_ceil(TILE), out.row_stride());
         let count = height.div_ceil(TILE) * tiles;
-        let share = self.panels[0].count().div_ceil(rayon::current_num_threads());
-        for (picture, out) in out.values.chunks_exact_mut((height * stride).max(1)).enumerate() {
+        let share = self.panels[0]
+            .count()
+            .div_ceil(rayon::current_num_threads());
+        for (picture, out) in out
+            .values
+            .chunks_exact_mut((height * stride).max(1))
+            .enumerate()
+        {
             let mut sums = vec![0.0; PRODUCTS * count * self.inputs()];
-            let band = Band { x, picture, top: 0, tiles, width };
-            dispatch(Analyse { band: &band, count, sums: &mut sums });
-            let firsts = (0..self.panels[0].count()).into_par_iter().step_by(share);
-            let parts: Vec<_> = firsts.map(|first| self.part(first..first + share, &sums, &band, height)).collect();
-            out.par_chunks_exact_mut(stride).enumerate().for_each_init(Vec::new, |room, (y, row)| {
-                T::in_f32(row, add, room, |row| {
-                    for (x, pixel) in row.chunks_exact_mut(outputs).enumerate() {
-                        for (columns, part) in &parts {
-                            let from = &part[(y * width + x) * columns.len()..][..columns.len()];
-                            let to = pixel[columns.clone()].iter_mut().zip(from);
-                            to.for_each(|(to, v)| *to = if add { *to + v } else { *v });
-                        }
-                    }
-                });
+            let band = Band {
+                x,
+                picture,
+                top: 0,
+                tiles,
+                width,
+            };
+            dispatch(Analyse {
+                band: &band,
+                count,
+                sums: &mut sums,
             });
+            let firsts = (0..self.panels[0].count()).into_par_iter().step_by(share);
+            let parts: Vec<_> = firsts
+                .map(|first| self.part(first..first + share, &sums, &band, height))
+                .collect();
+            out.par_chunks_exact_mut(stride).enumerate().for_each_init(
+                Vec::new,
+                |room, (y, row)| {
+                    T::in_f32(row, add, room, |row| {
+                        for (x, pixel) in row.chunks_exact_mut(outputs).enumerate() {
+                            for (columns, part) in &parts {
+                                let from =
+                                    &part[(y * width + x) * columns.len()..][..columns.len()];
+                                let to = pixel[columns.clone()].iter_mut().zip(from);
+                                to.for_each(|(to, v)| *to = if add { *to + v } else { *v });
+                            }
+                        }
+                    });
+                },
+            );
         }
     }
 
@@ -135,17 +179,38 @@ impl Winograd {
         self.multiply(panels, sums, &mut products, count);
         let mut out = vec![0.0; height * band.width * columns.len()];
         let (tiles, bias, width) = (band.tiles, &self.bias[columns.clone()], band.width);
-        dispatch(Compose { products: &products, count, tiles, bias, width, out: &mut out, add: false });
+        dispatch(Compose {
+            products: &products,
+            count,
+            tiles,
+            bias,
+            width,
+            out: &mut out,
+            add: false,
+        });
         (columns, out)
     }
 
     /// The products of all sums (36, count, inputs) with some panels: (36, count, their outputs).
     fn multiply(&self, panels: Range<usize>, sums: &[f32], products: &mut [f32], count: usize) {
         let (inputs, outputs) = (self.inputs(), products.len() / (PRODUCTS * count));
-        let matrices = sums.chunks_exact(count * inputs).zip(products.chunks_exact_mut(count * outputs));
+        let matrices = sums
+            .chunks_exact(count * inputs)
+            .zip(products.chunks_exact_mut(count * outputs));
         for (matrix, (sums, products)) in self.panels.iter().zip(matrices) {
-            let rows = Rows { values: sums, first: 0, stride: inputs, taps: &[0], count };
-            let results = Results { values: products, first: 0, stride: outputs, add: false };
+            let rows = Rows {
+                values: sums,
+                first: 0,
+                stride: inputs,
+                taps: &[0],
+                count,
+            };
+            let results = Results {
+                values: products,
+                first: 0,
+                stride: outputs,
+                add: false,
+            };
             matrix.multiply(panels.clone(), rows, results);
         }
     }
@@ -159,7 +224,15 @@ impl Winograd {
         let (sums, products) = buffer.split_at_mut(PRODUCTS * count * inputs);
         dispatch(Analyse { band, count, sums });
         self.multiply(0..self.panels[0].count(), sums, products, count);
-        dispatch(Compose { products, count, tiles: band.tiles, bias: &self.bias, width: band.width, out, add });
+        dispatch(Compose {
+            products,
+            count,
+            tiles: band.tiles,
+            bias: &self.bias,
+            width: band.width,
+            out,
+            add,
+        });
     }
 }
 
@@ -187,10 +260,14 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
     fn run<L: Lanes>(self) {
         let Self { band, count, sums } = self;
         let (x, channels) = (band.x, band.x.channels);
-        let corner = x.at(band.picture, 0) - x.row_stride() - channels; // of the border that the kernel reaches
+        // Of the border that the kernel reaches
+        let corner = x.at(band.picture, 0) - x.row_stride() - channels;
         let mut edge = vec![T::default(); PRODUCTS * channels];
         for tile in 0..count {
-            let (y, left) = (band.top + tile / band.tiles * TILE, tile % band.tiles * TILE);
+            let (y, left) = (
+                band.top + tile / band.tiles * TILE,
+                tile % band.tiles * TILE,
+            );
             let origin = corner + y * x.row_stride() + left * channels;
             let offset = |i: usize| i / REACH * x.row_stride() + i % REACH * channels;
             let inside = y + REACH <= x.size.0 + 2 && left + REACH <= x.size.1 + 2;
@@ -235,7 +312,14 @@ fn analysed<L: Lanes>([a, b, c, d, e, f]: [L; REACH]) -> [L; REACH] {
     let (even, odd) = (c.mul_add(four, e), b.mul_add(four, d)); // e - 4c, d - 4b
     let (near, far) = (e.sub(c), d.sub(b).mul(two));
     let outer = |x: L, y: L, z: L| y.mul_add(five, z).sub(x.mul(four)); // 4x - 5y + z
-    [outer(a, c, e), even.add(odd), even.sub(odd), near.add(far), near.sub(far), outer(b, d, f)]
+    [
+        outer(a, c, e),
+        even.add(odd),
+        even.sub(odd),
+        near.add(far),
+        near.sub(far),
+        outer(b, d, f),
+    ]
 }
 
 /// Makes the outputs of every tile from its products (36, tiles, outputs).
@@ -254,22 +338,34 @@ impl<T: Stored> Kernel for Compose<'_, T> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let Self { products, count, tiles, bias, width, out, add } = self;
+        let Self {
+            products,
+            count,
+            tiles,
+            bias,
+            width,
+            out,
+            add,
+        } = self;
         let channels = bias.len();
         let height = out.len() / (width * channels);
         for tile in 0..count {
             let (top, left) = (tile / tiles * TILE, tile % tiles * TILE);
             for channel in (0..channels).step_by(L::COUNT) {
-                let product = |i: usize| L::load(&products[(i * count + tile) * channels + channel..]);
+                let product =
+                    |i: usize| L::load(&products[(i * count + tile) * channels + channel..]);
                 let mut rows = [[L::splat(0.0); TILE]; REACH];
                 for (i, row) in rows.iter_mut().enumerate() {
                     *row = composed(std::array::from_fn(|j| product(i * REACH + j)));
                 }
                 let bias = L::load(&bias[channel..]);
                 for j in 0..TILE.min(width - left) {
-                    let column = composed([rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]]);
+                    let column = composed([
+                        rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j],
+                    ]);
                     for (i, v) in column.into_iter().enumerate().take(height - top) {
-                        let to = &mut out[((top + i) * width + left + j) * channels + channel..][..L::COUNT];
+                        let to = &mut out[((top + i) * width + left + j) * channels + channel..]
+                            [..L::COUNT];
                         let v = v.add(bias);
                         let v = if add { T::load::<L>(to).add(v) } else { v };
                         T::store(v, to);
@@ -286,5 +382,10 @@ fn composed<L: Lanes>([a, b, c, d, e, f]: [L; REACH]) -> [L; TILE] {
     let (near, slope) = (b.add(c), b.sub(c));
     let (far, steep) = (d.add(e), d.sub(e));
     let [two, four, eight] = [2.0, 4.0, 8.0].map(L::splat);
-    [a.add(near).add(far), steep.mul_add(two, slope), far.mul_add(four, near), steep.mul_add(eight, slope).add(f)]
+    [
+        a.add(near).add(far),
+        steep.mul_add(two, slope),
+        far.mul_add(four, near),
+        steep.mul_add(eight, slope).add(f),
+    ]
 }

@@ -33,7 +33,10 @@ pub struct Prompt {
 
 impl From<&str> for Prompt {
     fn from(text: &str) -> Self {
-        Self { text: text.to_owned(), negative: None }
+        Self {
+            text: text.to_owned(),
+            negative: None,
+        }
     }
 }
 
@@ -49,7 +52,8 @@ pub enum Size {
 /// What a run is expected to take, before it runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// Floating-point operations, 2 for each multiply-add, of text encoder, transformer and decoder.
+    /// Floating-point operations, 2 for each multiply-add, of text encoder, transformer and
+    /// decoder.
     pub flops: f64,
     /// Bytes at the peak: weights, K/V cache, activations.
     pub peak_bytes: u64,
@@ -63,12 +67,17 @@ pub trait Pipeline: Send + Sync {
     /// Height and width in pixels of a full image.
     fn image_size(&self) -> (usize, usize);
 
-    /// Starts candidates of one prompt, one for each number in `rows`. Candidate `i` draws from the stream of (`seed`,
-    /// lineage `i`), whatever others there are.
-    fn begin(&self, prompt: &Prompt, rows: Range<usize>, seed: u64) -> Result<Box<dyn Rollout + '_>>;
+    /// Starts candidates of one prompt, one for each number in `rows`. Candidate `i` draws from the
+    /// stream of (`seed`, lineage `i`), whatever others there are.
+    fn begin(
+        &self,
+        prompt: &Prompt,
+        rows: Range<usize>,
+        seed: u64,
+    ) -> Result<Box<dyn Rollout + '_>>;
 
-    /// What a search would take in which `widths[s]` rows are computed and `decodes[s]` images decoded at scale `s`,
-    /// for a prompt of usual length.
+    /// What a search would take in which `widths[s]` rows are computed and `decodes[s]` images
+    /// decoded at scale `s`, for a prompt of usual length.
     fn estimate(&self, widths: &[usize], decodes: &[usize], size: Size) -> Estimate;
 }
 
@@ -77,15 +86,15 @@ pub trait Rollout {
     /// Candidates at present.
     fn rows(&self) -> usize;
 
-    /// Draws the next scale of every row. Returns the number of distinct states that the network was run on, at most
-    /// [`Rollout::rows`].
+    /// Draws the next scale of every row. Returns the number of distinct states that the network
+    /// was run on, at most [`Rollout::rows`].
     fn step(&mut self) -> Result<usize>;
 
     /// Decodes the named rows as they stand now, in that order.
     fn images(&self, rows: &[usize], size: Size) -> Result<Vec<Image>>;
 
-    /// Row `i` becomes what row `rows[i]` was. Rows may repeat and be left out. The first copy of a row keeps its random
-    /// stream, each further copy gets one of its own.
+    /// Row `i` becomes what row `rows[i]` was. Rows may repeat and be left out. The first copy of a
+    /// row keeps its random stream, each further copy gets one of its own.
     fn gather(&mut self, rows: &[usize]) -> Result<()>;
 
     /// Floating-point operations spent so far, decodes included.

@@ -8,7 +8,8 @@ use crate::{
     search::{Event, Listener},
 };
 
-/// Pixels along the longer side beyond which a collected image is reduced: the largest at which one is drawn.
+/// Pixels along the longer side beyond which a collected image is reduced: the largest at which one
+/// is drawn.
 const LARGEST: usize = 256;
 
 /// Images of one scale beyond which only [`SMALLEST`] pixels of each are kept.
@@ -17,9 +18,10 @@ const MANY: usize = 256;
 /// Pixels along the longer side of an image among many.
 const SMALLEST: usize = 64;
 
-/// The pictures of a search: small ones of the candidates that were decoded, the winner whole. It fills itself when it
-/// listens to the search, and asks for no image that the search does not decode anyway; pictures that were kept elsewhere
-/// can be put in by [`Album::add`] and [`Album::crown`].
+/// The pictures of a search: small ones of the candidates that were decoded, the winner whole. It
+/// fills itself when it listens to the search, and asks for no image that the search does not
+/// decode anyway; pictures that were kept elsewhere can be put in by [`Album::add`] and
+/// [`Album::crown`].
 #[derive(Clone, Debug, Default)]
 pub struct Album {
     /// The candidates that were decoded, scale by scale, in the order of their rows.
@@ -37,7 +39,11 @@ impl Album {
             Some((_, row)) => row.extend(ids), // a further round
             None => self.rows.push((scale, ids.to_vec())),
         }
-        self.images.extend(ids.iter().zip(images).map(|(&id, image)| ((scale, id), reduced(image, side))));
+        self.images.extend(
+            ids.iter()
+                .zip(images)
+                .map(|(&id, image)| ((scale, id), reduced(image, side))),
+        );
     }
 
     /// Puts in the winner, in full size.
@@ -62,12 +68,18 @@ impl Album {
 
     /// Pixels of all the small images together.
     pub(super) fn pixels(&self) -> usize {
-        self.images.values().map(|image| image.width() * image.height()).sum()
+        self.images
+            .values()
+            .map(|image| image.width() * image.height())
+            .sum()
     }
 
     /// Width divided by height of the images.
     pub(super) fn aspect(&self) -> f32 {
-        self.images.values().next_back().map_or(1.0, |image| image.width() as f32 / image.height() as f32)
+        self.images
+            .values()
+            .next_back()
+            .map_or(1.0, |image| image.width() as f32 / image.height() as f32)
     }
 }
 

@@ -1,4 +1,5 @@
-//! A surface to draw on: rectangles, pictures, smooth lines and text, all blended without steps at the edges.
+//! A surface to draw on: rectangles, pictures, smooth lines and text, all blended without steps at
+//! the edges.
 
 use super::text::{self, Face};
 use crate::image::Image;
@@ -24,7 +25,10 @@ impl Rect {
     }
 
     pub(super) fn bottom_centre(self) -> Point {
-        (self.left as f32 + self.width as f32 / 2.0, (self.top + self.height) as f32)
+        (
+            self.left as f32 + self.width as f32 / 2.0,
+            (self.top + self.height) as f32,
+        )
     }
 
     /// The same rectangle with each side moved outwards.
@@ -47,7 +51,11 @@ pub(super) struct Canvas {
 
 impl Canvas {
     pub(super) fn new(width: usize, height: usize, colour: Colour) -> Self {
-        Self { width, height, pixels: colour.repeat(width * height) }
+        Self {
+            width,
+            height,
+            pixels: colour.repeat(width * height),
+        }
     }
 
     pub(super) fn into_image(self) -> Image {
@@ -78,18 +86,45 @@ impl Canvas {
         let outer = rect.grown(thickness);
         let (bottom, right) = (rect.top + rect.height, rect.left + rect.width);
         for top in [outer.top, bottom] {
-            self.fill(Rect { top, height: thickness, ..outer }, colour);
+            self.fill(
+                Rect {
+                    top,
+                    height: thickness,
+                    ..outer
+                },
+                colour,
+            );
         }
         for left in [outer.left, right] {
-            self.fill(Rect { left, width: thickness, ..outer }, colour);
+            self.fill(
+                Rect {
+                    left,
+                    width: thickness,
+                    ..outer
+                },
+                colour,
+            );
         }
     }
 
-    /// A picture with its upper left corner at (`left`, `top`), faded towards `colour` by `fade`, 0 to 1.
-    pub(super) fn picture(&mut self, image: &Image, left: usize, top: usize, fade: f32, colour: Colour) {
+    /// A picture with its upper left corner at (`left`, `top`), faded towards `colour` by `fade`, 0
+    /// to 1.
+    pub(super) fn picture(
+        &mut self,
+        image: &Image,
+        left: usize,
+        top: usize,
+        fade: f32,
+        colour: Colour,
+    ) {
         for (i, pixel) in image.pixels().chunks_exact(3).enumerate() {
             let (x, y) = (left + i % image.width(), top + i / image.width());
-            self.blend(x, y, std::array::from_fn(|i| mix(pixel[i], colour[i], fade)), 1.0);
+            self.blend(
+                x,
+                y,
+                std::array::from_fn(|i| mix(pixel[i], colour[i], fade)),
+                1.0,
+            );
         }
     }
 
@@ -97,8 +132,14 @@ impl Canvas {
     pub(super) fn line(&mut self, from: Point, to: Point, thickness: f32, colour: Colour) {
         let reach = thickness / 2.0 + 1.0;
         let whole = |value: f32| value.max(0.0) as usize;
-        let (left, right) = (whole(from.0.min(to.0) - reach), whole(from.0.max(to.0) + reach + 1.0));
-        let (top, bottom) = (whole(from.1.min(to.1) - reach), whole(from.1.max(to.1) + reach + 1.0));
+        let (left, right) = (
+            whole(from.0.min(to.0) - reach),
+            whole(from.0.max(to.0) + reach + 1.0),
+        );
+        let (top, bottom) = (
+            whole(from.1.min(to.1) - reach),
+            whole(from.1.max(to.1) + reach + 1.0),
+        );
         for y in top..bottom {
             for x in left..right {
                 let far = distance((x as f32 + 0.5, y as f32 + 0.5), from, to);
@@ -118,8 +159,12 @@ impl Canvas {
             let t = part as f32 / PARTS as f32;
             let u = 1.0 - t;
             let weights = [u * u * u, 3.0 * u * u * t, 3.0 * u * t * t, t * t * t];
-            let sum = |values: [f32; 4]| weights.iter().zip(values).map(|(w, v)| w * v).sum::<f32>();
-            (sum([from.0, from.0, to.0, to.0]), sum([from.1, middle, middle, to.1]))
+            let sum =
+                |values: [f32; 4]| weights.iter().zip(values).map(|(w, v)| w * v).sum::<f32>();
+            (
+                sum([from.0, from.0, to.0, to.0]),
+                sum([from.1, middle, middle, to.1]),
+            )
         };
         for part in 0..PARTS {
             self.line(at(part), at(part + 1), thickness, colour);
@@ -128,12 +173,27 @@ impl Canvas {
 
     /// A line of text whose left end is at `left` and whose capitals stand on `base`.
     pub(super) fn text(&mut self, face: Face, left: f32, base: f32, words: &str, colour: Colour) {
-        text::draw(face, left, base, words, |x, y, cover| self.blend(x, y, colour, cover));
+        text::draw(face, left, base, words, |x, y, cover| {
+            self.blend(x, y, colour, cover)
+        });
     }
 
     /// A line of text around the x coordinate `centre`.
-    pub(super) fn text_centred(&mut self, face: Face, centre: f32, base: f32, words: &str, colour: Colour) {
-        self.text(face, (centre - text::width(face, words) / 2.0).round(), base, words, colour);
+    pub(super) fn text_centred(
+        &mut self,
+        face: Face,
+        centre: f32,
+        base: f32,
+        words: &str,
+        colour: Colour,
+    ) {
+        self.text(
+            face,
+            (centre - text::width(face, words) / 2.0).round(),
+            base,
+            words,
+            colour,
+        );
     }
 }
 
@@ -147,7 +207,11 @@ fn distance(point: Point, from: Point, to: Point) -> f32 {
     let along = (to.0 - from.0, to.1 - from.1);
     let away = (point.0 - from.0, point.1 - from.1);
     let length = along.0 * along.0 + along.1 * along.1;
-    let share = if length == 0.0 { 0.0 } else { ((away.0 * along.0 + away.1 * along.1) / length).clamp(0.0, 1.0) };
+    let share = if length == 0.0 {
+        0.0
+    } else {
+        ((away.0 * along.0 + away.1 * along.1) / length).clamp(0.0, 1.0)
+    };
     (away.0 - share * along.0).hypot(away.1 - share * along.1)
 }
 
@@ -165,16 +229,36 @@ mod tests {
     #[test]
     fn what_falls_outside_is_cut_off() {
         let mut canvas = Canvas::new(4, 4, WHITE);
-        canvas.fill(Rect { left: 3, top: 3, width: 9, height: 9 }, BLACK);
+        canvas.fill(
+            Rect {
+                left: 3,
+                top: 3,
+                width: 9,
+                height: 9,
+            },
+            BLACK,
+        );
         canvas.line((-5.0, -5.0), (20.0, -5.0), 2.0, BLACK);
         let image = canvas.into_image();
-        assert_eq!((at(&image, 3, 3), at(&image, 2, 3), at(&image, 0, 0)), (0, 255, 255));
+        assert_eq!(
+            (at(&image, 3, 3), at(&image, 2, 3), at(&image, 0, 0)),
+            (0, 255, 255)
+        );
     }
 
     #[test]
     fn a_frame_leaves_its_inside_alone() {
         let mut canvas = Canvas::new(6, 6, WHITE);
-        canvas.frame(Rect { left: 2, top: 2, width: 2, height: 2 }, 1, BLACK);
+        canvas.frame(
+            Rect {
+                left: 2,
+                top: 2,
+                width: 2,
+                height: 2,
+            },
+            1,
+            BLACK,
+        );
         let image = canvas.into_image();
         let dark = (0..36).filter(|i| at(&image, i % 6, i / 6) == 0).count();
         assert_eq!((dark, at(&image, 2, 2), at(&image, 1, 1)), (12, 255, 0));

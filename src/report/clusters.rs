@@ -1,9 +1,16 @@
 //! How clusters are told apart: by a letter and, beside it, by a colour.
 
-/// The colours of Okabe and Ito (2008), which people with any kind of colour vision tell apart; letters beside them say
-/// the same.
-pub(super) const COLOURS: [[u8; 3]; 7] =
-    [[0, 114, 178], [200, 120, 0], [0, 130, 96], [190, 84, 148], [64, 140, 190], [176, 74, 0], [90, 90, 96]];
+/// The colours of Okabe and Ito (2008), which people with any kind of colour vision tell apart;
+/// letters beside them say the same.
+pub(super) const COLOURS: [[u8; 3]; 7] = [
+    [0, 114, 178],
+    [200, 120, 0],
+    [0, 130, 96],
+    [190, 84, 148],
+    [64, 140, 190],
+    [176, 74, 0],
+    [90, 90, 96],
+];
 
 /// A, B, … Z, AA, AB, …
 pub(super) fn letters(mut number: usize) -> String {
@@ -23,6 +30,9 @@ mod tests {
 
     #[test]
     fn clusters_have_letters_as_columns_of_a_sheet() {
-        assert_eq!([0, 1, 25, 26, 51, 52, 701, 702].map(letters), ["A", "B", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]);
+        assert_eq!(
+            [0, 1, 25, 26, 51, 52, 701, 702].map(letters),
+            ["A", "B", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
+        );
     }
 }

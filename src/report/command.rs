@@ -30,7 +30,8 @@ const FLAGS: [(&str, &str); 10] = [
     ("scorers", "--scorer"),
 ];
 
-/// The command of the search that left this trace. It says all that a later version might choose differently.
+/// The command of the search that left this trace. It says all that a later version might choose
+/// differently.
 pub(super) fn command(trace: &Trace) -> Command {
     let text = |name: &str| trace.settings.get(name).and_then(plain);
     let mut words = vec!["ttsvar".to_owned(), "generate".to_owned()];
@@ -52,7 +53,9 @@ pub(super) fn command(trace: &Trace) -> Command {
         Some(method) => {
             flag("--method", method.clone());
             text("n").into_iter().for_each(|n| flag("--n", n));
-            choices(trace).into_iter().for_each(|(name, value)| flag(name, value));
+            choices(trace)
+                .into_iter()
+                .for_each(|(name, value)| flag(name, value));
         }
         None => flag("--plan", PLAN_FILE.to_owned()),
     }
@@ -65,7 +68,10 @@ pub(super) fn command(trace: &Trace) -> Command {
     flag("--seed", trace.seed.to_string());
     // A prompt at the end cannot be taken for a flag.
     words.extend(["--".to_owned(), quoted(&trace.prompt)]);
-    Command { line: words.join(" "), plan_file: method.is_none().then(|| trace.plan.to_toml()) }
+    Command {
+        line: words.join(" "),
+        plan_file: method.is_none().then(|| trace.plan.to_toml()),
+    }
 }
 
 /// What a named method leaves open and this plan decides; all its stages decide alike.
@@ -74,7 +80,11 @@ fn choices(trace: &Trace) -> Vec<(&'static str, String)> {
     for stage in trace.plan.stages() {
         let flags = match stage.select {
             Select::Cluster { features } => vec![("--features", features.to_string())],
-            Select::Resample { potential, lambda, draw } => vec![
+            Select::Resample {
+                potential,
+                lambda,
+                draw,
+            } => vec![
                 ("--potential", potential.to_string()),
                 ("--lambda", lambda.to_string()),
                 ("--draw", draw.to_string()),
@@ -116,6 +126,9 @@ mod tests {
     fn words_survive_a_shell() {
         assert_eq!(quoted("16:9"), "16:9");
         assert_eq!(quoted(""), "''");
-        assert_eq!(quoted("it's a $(rm) `x` \"y\" <script>"), r#"'it'\''s a $(rm) `x` "y" <script>'"#);
+        assert_eq!(
+            quoted("it's a $(rm) `x` \"y\" <script>"),
+            r#"'it'\''s a $(rm) `x` "y" <script>'"#
+        );
     }
 }

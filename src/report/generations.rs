@@ -1,5 +1,5 @@
-//! Who stood beside whom: the candidates that were decoded, scale by scale, each with what became of it. Pictures and pages
-//! of a search show the same generations.
+//! Who stood beside whom: the candidates that were decoded, scale by scale, each with what became
+//! of it. Pictures and pages of a search show the same generations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,7 +58,12 @@ impl Generation<'_> {
     pub fn words(&self, trace: &Trace) -> Vec<String> {
         let mut words = vec![];
         let rows = self.members.len();
-        words.extend(trace.scales.get(self.scale).map(|[height, width]| format!("{height} × {width} tokens")));
+        words.extend(
+            trace
+                .scales
+                .get(self.scale)
+                .map(|[height, width]| format!("{height} × {width} tokens")),
+        );
         match self.choices.first() {
             Some(choice) => {
                 words.extend(choice.select.split(", ").map(str::to_owned));
@@ -75,21 +80,47 @@ impl Generation<'_> {
 type Places<'a> = BTreeMap<(usize, usize), (&'a Choice, usize)>;
 
 /// The generations, coarse to fine; `decoded` are the candidates that have images, scale by scale.
-pub(super) fn generations<'a>(trace: &'a Trace, decoded: &[(usize, Vec<usize>)]) -> Vec<Generation<'a>> {
-    let line: BTreeSet<usize> = trace.lineage(trace.winner).map(|candidate| candidate.id).collect();
+pub(super) fn generations<'a>(
+    trace: &'a Trace,
+    decoded: &[(usize, Vec<usize>)],
+) -> Vec<Generation<'a>> {
+    let line: BTreeSet<usize> = trace
+        .lineage(trace.winner)
+        .map(|candidate| candidate.id)
+        .collect();
     let mut places = Places::new();
     for choice in &trace.stages {
-        places.extend(choice.ids.iter().enumerate().map(|(row, &id)| ((choice.scale, id), (choice, row))));
+        places.extend(
+            choice
+                .ids
+                .iter()
+                .enumerate()
+                .map(|(row, &id)| ((choice.scale, id), (choice, row))),
+        );
     }
     let mut above: BTreeMap<usize, usize> = BTreeMap::new();
     let mut found = Vec::with_capacity(decoded.len());
     for (scale, ids) in decoded {
-        let mut members: Vec<Member> =
-            ids.iter().map(|&id| member(trace, &places, &line, *scale, id, &above)).collect();
+        let mut members: Vec<Member> = ids
+            .iter()
+            .map(|&id| member(trace, &places, &line, *scale, id, &above))
+            .collect();
         members.sort_by_key(|member| member.from.map(|id| above[&id]));
-        above = members.iter().enumerate().map(|(place, member)| (member.id, place)).collect();
-        let choices = trace.stages.iter().filter(|choice| choice.scale == *scale).collect();
-        found.push(Generation { scale: *scale, choices, members });
+        above = members
+            .iter()
+            .enumerate()
+            .map(|(place, member)| (member.id, place))
+            .collect();
+        let choices = trace
+            .stages
+            .iter()
+            .filter(|choice| choice.scale == *scale)
+            .collect();
+        found.push(Generation {
+            scale: *scale,
+            choices,
+            members,
+        });
     }
     found
 }
@@ -103,14 +134,22 @@ fn member(
     above: &BTreeMap<usize, usize>,
 ) -> Member {
     let place = places.get(&(scale, id));
-    let children = place.map_or(0, |(choice, row)| choice.kept.iter().filter(|kept| *kept == row).count());
-    let history = trace.candidates.get(id).map_or(&[][..], |candidate| &candidate.history);
+    let children = place.map_or(0, |(choice, row)| {
+        choice.kept.iter().filter(|kept| *kept == row).count()
+    });
+    let history = trace
+        .candidates
+        .get(id)
+        .map_or(&[][..], |candidate| &candidate.history);
     Member {
         id,
         from: ancestor(trace, id, above),
         fallen: place.is_some() && children == 0,
         ancestor: line.contains(&id),
-        score: history.iter().find(|scored| scored.scale == scale).map(|scored| scored.score),
+        score: history
+            .iter()
+            .find(|scored| scored.scale == scale)
+            .map(|scored| scored.score),
         weight: place.and_then(|(choice, row)| choice.weights.get(*row).copied()),
         cluster: place.and_then(|(choice, row)| choice.clusters.get(*row).copied().flatten()),
         children,
@@ -119,5 +158,8 @@ fn member(
 
 /// The candidate among `above` that `id` is or descends from.
 pub(super) fn ancestor<T>(trace: &Trace, id: usize, above: &BTreeMap<usize, T>) -> Option<usize> {
-    trace.lineage(id).map(|candidate| candidate.id).find(|id| above.contains_key(id))
+    trace
+        .lineage(id)
+        .map(|candidate| candidate.id)
+        .find(|id| above.contains_key(id))
 }

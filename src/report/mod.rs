@@ -1,5 +1,5 @@
-//! Traces and results as something to look at: the tree of a search, pages, charts, contact sheets, and what an image file says
-//! about its origin.
+//! Traces and results as something to look at: the tree of a search, pages, charts, contact sheets,
+//! and what an image file says about its origin.
 
 mod album;
 mod canvas;

@@ -13,7 +13,9 @@ pub fn bytes(count: u64) -> String {
 /// Bytes as people type them: `12G`, `800MB`, `1.5GiB`.
 pub fn parse_bytes(typed: &str) -> Result<u64, &'static str> {
     let typed = typed.trim();
-    let end = typed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(typed.len());
+    let end = typed
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(typed.len());
     let (number, unit) = typed.split_at(end);
     let unit = unit.trim().to_ascii_lowercase();
     let factor = match unit.strip_suffix('b').unwrap_or(&unit) {
@@ -27,7 +29,9 @@ pub fn parse_bytes(typed: &str) -> Result<u64, &'static str> {
         "gi" => 1024.0 * 1024.0 * 1024.0,
         _ => return Err("expected a size such as 12G, 800M or 1.5GiB"),
     };
-    let number: f64 = number.parse().map_err(|_| "expected a size such as 12G, 800M or 1.5GiB")?;
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "expected a size such as 12G, 800M or 1.5GiB")?;
     Ok((number * factor) as u64)
 }
 
@@ -38,8 +42,15 @@ pub fn count(things: usize) -> String {
 
 fn with_unit(count: f64, name: &str) -> String {
     let units = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
-    let (unit, prefix) = units.into_iter().find(|(unit, _)| count >= *unit).unwrap_or((1.0, ""));
-    let digits = if unit > 1.0 && count / unit < 10.0 { 1 } else { 0 };
+    let (unit, prefix) = units
+        .into_iter()
+        .find(|(unit, _)| count >= *unit)
+        .unwrap_or((1.0, ""));
+    let digits = if unit > 1.0 && count / unit < 10.0 {
+        1
+    } else {
+        0
+    };
     format!("{:.digits$} {prefix}{name}", count / unit)
 }
 
@@ -62,7 +73,12 @@ mod tests {
 
     #[test]
     fn sizes_are_read_with_decimal_and_binary_units() {
-        let pairs = [("12G", 12_000_000_000), ("800 MB", 800_000_000), ("1.5gib", 1_610_612_736), ("70", 70)];
+        let pairs = [
+            ("12G", 12_000_000_000),
+            ("800 MB", 800_000_000),
+            ("1.5gib", 1_610_612_736),
+            ("70", 70),
+        ];
         for (typed, bytes) in pairs {
             assert_eq!(parse_bytes(typed), Ok(bytes), "{typed}");
         }

@@ -40,7 +40,9 @@ impl Record {
     /// The record of a search's winner. The settings of the trace name the `model`.
     pub fn of(trace: &Trace) -> Self {
         let mut settings = trace.settings.clone();
-        let model = settings.shift_remove("model").and_then(|model| model.as_str().map(str::to_owned));
+        let model = settings
+            .shift_remove("model")
+            .and_then(|model| model.as_str().map(str::to_owned));
         let winner = trace.candidates.get(trace.winner);
         Self {
             prompt: trace.prompt.clone(),
@@ -50,7 +52,9 @@ impl Record {
             plan: trace.plan.clone(),
             preview: trace.preview,
             settings,
-            scores: winner.map(|winner| winner.history.clone()).unwrap_or_default(),
+            scores: winner
+                .map(|winner| winner.history.clone())
+                .unwrap_or_default(),
             version: trace.version.clone(),
         }
     }
@@ -76,7 +80,11 @@ impl Record {
         texts.push(("seed", self.seed.to_string()));
         texts.push(("model", self.model.clone()));
         texts.push(("settings", json(&self.settings)));
-        texts.push(("preview", self.preview.map_or_else(|| "full".to_owned(), |pixels| pixels.to_string())));
+        texts.push((
+            "preview",
+            self.preview
+                .map_or_else(|| "full".to_owned(), |pixels| pixels.to_string()),
+        ));
         texts.push(("plan", self.plan.to_toml()));
         texts.extend(self.score().map(|score| ("score", score.to_string())));
         texts.push(("scores", json(&self.scores)));
@@ -94,15 +102,24 @@ impl Record {
         }
         let optional = |key: &str| png.text(&format!("{PREFIX}{key}"));
         let text = |key: &str| optional(key).ok_or_else(|| damaged(key, "it is missing"));
-        let number = |key: &str| text(key)?.parse().map_err(|_| damaged(key, "it is no number"));
+        let number = |key: &str| {
+            text(key)?
+                .parse()
+                .map_err(|_| damaged(key, "it is no number"))
+        };
         let full = text("preview")? == "full";
         Ok(Some(Self {
             prompt: text("prompt")?.to_owned(),
             negative: optional("negative").map(str::to_owned),
             seed: number("seed")?,
             model: text("model")?.to_owned(),
-            plan: Plan::from_toml(text("plan")?).map_err(|error| damaged("plan", &error.to_string()))?,
-            preview: if full { None } else { Some(number("preview")? as usize) },
+            plan: Plan::from_toml(text("plan")?)
+                .map_err(|error| damaged("plan", &error.to_string()))?,
+            preview: if full {
+                None
+            } else {
+                Some(number("preview")? as usize)
+            },
             settings: parsed("settings", text("settings")?)?,
             scores: parsed("scores", text("scores")?)?,
             version: text("version")?.to_owned(),
@@ -128,7 +145,10 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        let settings = [("cfg".to_owned(), Value::from(2.5)), ("method".to_owned(), Value::from("tts-var"))];
+        let settings = [
+            ("cfg".to_owned(), Value::from(2.5)),
+            ("method".to_owned(), Value::from("tts-var")),
+        ];
         Record {
             prompt: "ein roter Kreis, \"größer\"".to_owned(),
             negative: Some("blur".to_owned()),
@@ -137,7 +157,16 @@ mod tests {
             plan: Plan::tts_var(13, 2, Default::default()).unwrap(),
             preview: Some(256),
             settings: Map::from_iter(settings),
-            scores: vec![Scored { scale: 6, score: -0.1 }, Scored { scale: 12, score: f32::NEG_INFINITY }],
+            scores: vec![
+                Scored {
+                    scale: 6,
+                    score: -0.1,
+                },
+                Scored {
+                    scale: 12,
+                    score: f32::NEG_INFINITY,
+                },
+            ],
             version: "0.1.0".to_owned(),
         }
     }
@@ -148,26 +177,47 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_from_a_file_as_it_was() {
-        for record in [record(), Record { negative: None, preview: None, scores: vec![], ..record() }] {
+        for record in [
+            record(),
+            Record {
+                negative: None,
+                preview: None,
+                scores: vec![],
+                ..record()
+            },
+        ] {
             let bytes = record.beside(image()).encode().unwrap();
-            assert_eq!(Record::read(&Png::decode(&bytes).unwrap()).unwrap(), Some(record));
+            assert_eq!(
+                Record::read(&Png::decode(&bytes).unwrap()).unwrap(),
+                Some(record)
+            );
         }
     }
 
     #[test]
     fn pictures_of_other_programs_have_no_record() {
-        assert_eq!(Record::read(&Png::new(image()).with_text("Software", "other")).unwrap(), None);
+        assert_eq!(
+            Record::read(&Png::new(image()).with_text("Software", "other")).unwrap(),
+            None
+        );
     }
 
     #[test]
     fn a_damaged_text_is_named() {
         let png = record().beside(image());
-        for key in ["prompt", "seed", "model", "settings", "preview", "plan", "scores", "version"] {
+        for key in [
+            "prompt", "seed", "model", "settings", "preview", "plan", "scores", "version",
+        ] {
             let mut torn = png.clone();
             torn.text.retain(|(k, _)| k != &format!("ttsvar:{key}"));
             assert!(Record::read(&torn).unwrap_err().to_string().contains(key));
         }
-        for (key, value) in [("seed", "x"), ("settings", "[]"), ("plan", "start = 0"), ("scores", "{}")] {
+        for (key, value) in [
+            ("seed", "x"),
+            ("settings", "[]"),
+            ("plan", "start = 0"),
+            ("scores", "{}"),
+        ] {
             let mut torn = png.clone();
             torn.text.retain(|(k, _)| k != &format!("ttsvar:{key}"));
             let error = Record::read(&torn.with_text(format!("ttsvar:{key}"), value)).unwrap_err();

@@ -46,13 +46,25 @@ const WRONG: Colour = [190, 70, 0];
 /// All pairs in one picture.
 pub fn sheet(pairs: &[Pair]) -> Image {
     let columns = pairs.len().clamp(1, COLUMNS);
-    let cell = (2 * PICTURE + GAP + 2 * MARGIN, CAPTION + PICTURE + NAMES + MARGIN);
-    let mut canvas = Canvas::new(columns * cell.0, pairs.len().div_ceil(columns).max(1) * cell.1, WHITE);
+    let cell = (
+        2 * PICTURE + GAP + 2 * MARGIN,
+        CAPTION + PICTURE + NAMES + MARGIN,
+    );
+    let mut canvas = Canvas::new(
+        columns * cell.0,
+        pairs.len().div_ceil(columns).max(1) * cell.1,
+        WHITE,
+    );
     for (i, pair) in pairs.iter().enumerate() {
         let (left, top) = (i % columns * cell.0 + MARGIN, i / columns * cell.1);
         caption(&mut canvas, left, top, &pair.prompt);
         for (place, side) in pair.sides.iter().enumerate() {
-            draw(&mut canvas, left + place * (PICTURE + GAP), top + CAPTION, side);
+            draw(
+                &mut canvas,
+                left + place * (PICTURE + GAP),
+                top + CAPTION,
+                side,
+            );
         }
     }
     canvas.into_image()
@@ -71,12 +83,27 @@ fn caption(canvas: &mut Canvas, left: usize, top: usize, prompt: &str) {
 
 fn draw(canvas: &mut Canvas, left: usize, top: usize, side: &Side) {
     let (width, height) = (side.image.width(), side.image.height());
-    let fitted = |size: usize| (size * PICTURE / width.max(height).max(1)).max(1); // the aspect stays
-    let image = side.image.resize(fitted(width), fitted(height), Filter::Bicubic);
-    let (right, down) = ((PICTURE - fitted(width)) / 2, (PICTURE - fitted(height)) / 2);
+    // The aspect stays
+    let fitted = |size: usize| (size * PICTURE / width.max(height).max(1)).max(1);
+    let image = side
+        .image
+        .resize(fitted(width), fitted(height), Filter::Bicubic);
+    let (right, down) = (
+        (PICTURE - fitted(width)) / 2,
+        (PICTURE - fitted(height)) / 2,
+    );
     canvas.picture(&image, left + right, top + down, 0.0, WHITE);
     let colour = if side.right { RIGHT } else { WRONG };
-    canvas.frame(Rect { left, top, width: PICTURE, height: PICTURE }, 2, colour);
+    canvas.frame(
+        Rect {
+            left,
+            top,
+            width: PICTURE,
+            height: PICTURE,
+        },
+        2,
+        colour,
+    );
     let (x, base) = (left as f32 + 4.0, (top + PICTURE + 20) as f32);
     if side.right {
         canvas.line((x, base - 5.0), (x + 4.0, base - 1.0), 2.4, colour);
@@ -94,11 +121,24 @@ mod tests {
 
     #[test]
     fn every_pair_has_its_place() {
-        let side = |right| Side { name: "raw".to_owned(), image: Image::new(64, 64, vec![9; 64 * 64 * 3]), right };
-        let pair = Pair { prompt: "a photo of a very long wish ".repeat(9), sides: [side(true), side(false)] };
+        let side = |right| Side {
+            name: "raw".to_owned(),
+            image: Image::new(64, 64, vec![9; 64 * 64 * 3]),
+            right,
+        };
+        let pair = Pair {
+            prompt: "a photo of a very long wish ".repeat(9),
+            sides: [side(true), side(false)],
+        };
         let one = sheet(std::slice::from_ref(&pair));
         let eight = sheet(&vec![pair; 8]);
-        assert_eq!((eight.width(), eight.height()), (4 * one.width(), 2 * one.height()));
-        assert_eq!((sheet(&[]).width(), sheet(&[]).height()), (one.width(), one.height()));
+        assert_eq!(
+            (eight.width(), eight.height()),
+            (4 * one.width(), 2 * one.height())
+        );
+        assert_eq!(
+            (sheet(&[]).width(), sheet(&[]).height()),
+            (one.width(), one.height())
+        );
     }
 }

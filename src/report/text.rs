@@ -26,7 +26,11 @@ pub(super) enum Face {
 impl Face {
     /// The glyph of a letter and the font that has it: arrows, for instance, are in Hack alone.
     fn glyph(self, letter: char) -> (&'static FontRef<'static>, GlyphId) {
-        let first: &FontRef = if matches!(self, Self::Numbers(_)) { &NUMBERS } else { &WORDS };
+        let first: &FontRef = if matches!(self, Self::Numbers(_)) {
+            &NUMBERS
+        } else {
+            &WORDS
+        };
         match first.glyph_id(letter) {
             GlyphId(0) => (&NUMBERS, NUMBERS.glyph_id(letter)),
             id => (first, id),
@@ -46,7 +50,11 @@ impl Face {
 
     /// How far each glyph is repeated to the right.
     fn weight(self) -> f32 {
-        if let Self::Strong(size) = self { size / 40.0 } else { 0.0 }
+        if let Self::Strong(size) = self {
+            size / 40.0
+        } else {
+            0.0
+        }
     }
 }
 
@@ -55,13 +63,17 @@ pub(super) fn width(face: Face, words: &str) -> f32 {
     words.chars().map(|letter| face.advance(letter)).sum()
 }
 
-/// The lines into which a text breaks at its blanks so that each is at most `room` wide; the last of `most` lines ends
-/// in an ellipsis where words are left over.
+/// The lines into which a text breaks at its blanks so that each is at most `room` wide; the last
+/// of `most` lines ends in an ellipsis where words are left over.
 pub(super) fn wrap(face: Face, words: &str, room: f32, most: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in words.split_whitespace() {
         let line = &lines[lines.len() - 1];
-        let longer = if line.is_empty() { word.to_owned() } else { format!("{line} {word}") };
+        let longer = if line.is_empty() {
+            word.to_owned()
+        } else {
+            format!("{line} {word}")
+        };
         if width(face, &longer) <= room || line.is_empty() {
             lines.pop();
             lines.push(longer);
@@ -73,7 +85,10 @@ pub(super) fn wrap(face: Face, words: &str, room: f32, most: usize) -> Vec<Strin
         lines.truncate(most);
         lines[most - 1].push_str(" …");
     }
-    lines.into_iter().map(|line| cut(face, line, room)).collect()
+    lines
+        .into_iter()
+        .map(|line| cut(face, line, room))
+        .collect()
 }
 
 /// Cuts letters off a line until it fits.
@@ -82,21 +97,32 @@ fn cut(face: Face, line: String, room: f32) -> String {
         return line;
     }
     let mut letters: Vec<char> = line.trim_end_matches('…').chars().collect();
-    while !letters.is_empty() && width(face, &format!("{}…", letters.iter().collect::<String>())) > room {
+    while !letters.is_empty()
+        && width(face, &format!("{}…", letters.iter().collect::<String>())) > room
+    {
         letters.pop();
     }
     format!("{}…", letters.into_iter().collect::<String>().trim_end())
 }
 
 /// Draws a line of text through `paint(x, y, cover)`.
-pub(super) fn draw(face: Face, left: f32, base: f32, words: &str, mut paint: impl FnMut(usize, usize, f32)) {
+pub(super) fn draw(
+    face: Face,
+    left: f32,
+    base: f32,
+    words: &str,
+    mut paint: impl FnMut(usize, usize, f32),
+) {
     let copies = if face.weight() > 0.0 { 2 } else { 1 };
     let mut x = left;
     for letter in words.chars() {
         let (font, id) = face.glyph(letter);
         for copy in 0..copies {
             let place = point(x + copy as f32 * face.weight(), base);
-            let Some(outline) = font.outline_glyph(id.with_scale_and_position(face.scale(), place)) else { continue };
+            let Some(outline) = font.outline_glyph(id.with_scale_and_position(face.scale(), place))
+            else {
+                continue;
+            };
             let (left, top) = (outline.px_bounds().min.x, outline.px_bounds().min.y);
             outline.draw(|dx, dy, cover| {
                 let (x, y) = (left + dx as f32, top + dy as f32);
@@ -117,18 +143,29 @@ mod tests {
     fn lines_break_at_blanks_and_end_in_an_ellipsis() {
         let face = Face::Words(16.0);
         let room = width(face, "a red circle");
-        assert_eq!(wrap(face, "a red circle and a", room, 4), ["a red circle", "and a"]);
+        assert_eq!(
+            wrap(face, "a red circle and a", room, 4),
+            ["a red circle", "and a"]
+        );
         assert_eq!(wrap(face, "", room, 4), [""]);
         let cut = wrap(face, "a red circle and a blue square and more", room, 2);
-        assert!(cut.len() == 2 && cut[1].ends_with('…') && width(face, &cut[1]) <= room, "{cut:?}");
+        assert!(
+            cut.len() == 2 && cut[1].ends_with('…') && width(face, &cut[1]) <= room,
+            "{cut:?}"
+        );
         let long = wrap(face, &"x".repeat(200), room, 2);
-        assert!(long.len() == 1 && long[0].ends_with('…') && width(face, &long[0]) <= room, "{long:?}");
+        assert!(
+            long.len() == 1 && long[0].ends_with('…') && width(face, &long[0]) <= room,
+            "{long:?}"
+        );
     }
 
     #[test]
     fn letters_leave_ink() {
         let mut ink = 0.0;
-        draw(Face::Numbers(13.0), 0.0, 13.0, "0.5", |_, _, cover| ink += cover);
+        draw(Face::Numbers(13.0), 0.0, 13.0, "0.5", |_, _, cover| {
+            ink += cover
+        });
         assert!(ink > 20.0, "{ink}");
     }
 }

@@ -59,10 +59,16 @@ impl Look {
             top_k: self.top_k.unwrap_or(usual.drawing.top_k),
         };
         let aspect = self.aspect.as_ref().map(Aspect::ratio);
-        Settings { drawing, aspect, pixels: self.pixels, ..usual }
+        Settings {
+            drawing,
+            aspect,
+            pixels: self.pixels,
+            ..usual
+        }
     }
 
-    /// The settings that a model was given, as traces and pictures record them: names of the command line and their values.
+    /// The settings that a model was given, as traces and pictures record them: names of the
+    /// command line and their values.
     pub fn recorded(&self, settings: &Settings) -> Map<String, Value> {
         let drawing = settings.drawing;
         let all = [
@@ -71,10 +77,18 @@ impl Look {
             ("tau", Some(number::to_json(drawing.tau))),
             ("top_p", Some(number::to_json(drawing.top_p))),
             ("top_k", Some(drawing.top_k.into())),
-            ("aspect", self.aspect.as_ref().map(|aspect| aspect.to_string().into())),
-            ("pixels", self.pixels.map(|pixels| pixels.to_string().into())),
+            (
+                "aspect",
+                self.aspect.as_ref().map(|aspect| aspect.to_string().into()),
+            ),
+            (
+                "pixels",
+                self.pixels.map(|pixels| pixels.to_string().into()),
+            ),
         ];
-        all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+        all.into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect()
     }
 }
 
@@ -94,20 +108,31 @@ impl FromStr for Aspect {
     type Err = Error;
 
     fn from_str(written: &str) -> Result<Self> {
-        let side = |text: &str| text.trim().parse::<f64>().ok().filter(|side| side.is_finite() && *side > 0.0);
-        let sides = written.split_once(':').and_then(|(width, height)| Some((side(width)?, side(height)?)));
+        let side = |text: &str| {
+            text.trim()
+                .parse::<f64>()
+                .ok()
+                .filter(|side| side.is_finite() && *side > 0.0)
+        };
+        let sides = written
+            .split_once(':')
+            .and_then(|(width, height)| Some((side(width)?, side(height)?)));
         let Some((width, height)) = sides else {
-            return Err(
-                Error::input(format!("`{written}` is no aspect")).with_hint("give width to height, such as 16:9")
-            );
+            return Err(Error::input(format!("`{written}` is no aspect"))
+                .with_hint("give width to height, such as 16:9"));
         };
         const ROUNDING: f64 = 1e-9; // 1:3 and 3:1 themselves are fine
         let ratio = height / width;
         if !(1.0 / 3.0 - ROUNDING..=3.0 + ROUNDING).contains(&ratio) {
-            return Err(Error::input(format!("an aspect of {written} is out of range"))
-                .with_hint("the models paint from 1:3 (tall) to 3:1 (wide)"));
+            return Err(
+                Error::input(format!("an aspect of {written} is out of range"))
+                    .with_hint("the models paint from 1:3 (tall) to 3:1 (wide)"),
+            );
         }
-        Ok(Self { written: written.to_owned(), ratio })
+        Ok(Self {
+            written: written.to_owned(),
+            ratio,
+        })
     }
 }
 
@@ -117,7 +142,8 @@ impl fmt::Display for Aspect {
     }
 }
 
-/// The size at which images are judged before the last scale: `full`, or pixels along the shorter side.
+/// The size at which images are judged before the last scale: `full`, or pixels along the shorter
+/// side.
 ///
 /// # Errors
 /// It is neither.
@@ -140,7 +166,9 @@ mod tests {
         assert_eq!(ratio("2:1").unwrap(), 0.5);
         assert_eq!(ratio("1:3").unwrap(), 3.0);
         assert!(ratio("3:1").is_ok() && ratio("10.5:10").is_ok());
-        for wrong in ["3.1:1", "1:3.1", "1", "1:0", "-1:1", "nan:1", "inf:1", ":", "a:b", "1:1:1"] {
+        for wrong in [
+            "3.1:1", "1:3.1", "1", "1:0", "-1:1", "nan:1", "inf:1", ":", "a:b", "1:1:1",
+        ] {
             assert!(ratio(wrong).is_err(), "{wrong}");
         }
     }

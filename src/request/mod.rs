@@ -1,5 +1,6 @@
-//! What is asked of a model, in the words of the command line and of plan files, before it is known which model it is: which
-//! search, how images are to look, at what size they are judged. Every face reads its own form of it into these.
+//! What is asked of a model, in the words of the command line and of plan files, before it is known
+//! which model it is: which search, how images are to look, at what size they are judged. Every
+//! face reads its own form of it into these.
 
 pub mod look;
 pub mod system;
@@ -18,13 +19,24 @@ use crate::{
     bundle::{DType, Settings, System},
 };
 
-/// What a system that goes by the name `model` was asked for, as traces, pictures and evaluations record it. Matrices that are
-/// not kept in f32 paint other pictures, so that the record has to name them; so do scorers that are not the model's own.
-pub fn recorded(system: &System, model: &str, named: Named, look: &Look, settings: &Settings) -> Map<String, Value> {
+/// What a system that goes by the name `model` was asked for, as traces, pictures and evaluations
+/// record it. Matrices that are not kept in f32 paint other pictures, so that the record has to
+/// name them; so do scorers that are not the model's own.
+pub fn recorded(
+    system: &System,
+    model: &str,
+    named: Named,
+    look: &Look,
+    settings: &Settings,
+) -> Map<String, Value> {
     let mut recorded = Map::from_iter([("model".to_owned(), Value::from(model))]);
     recorded.extend(named.recorded());
     recorded.extend(look.recorded(settings));
-    recorded.extend(system.judging().map(|judging| ("scorers".to_owned(), judging.to_string().into())));
+    recorded.extend(
+        system
+            .judging()
+            .map(|judging| ("scorers".to_owned(), judging.to_string().into())),
+    );
     if system.dtype() != DType::F32 {
         recorded.insert("dtype".to_owned(), system.dtype().as_str().into());
     }
@@ -42,7 +54,9 @@ pub fn prompt(text: &str, what: &str) -> Result<String> {
             .with_hint("say what to paint, such as \"a red circle and a blue square\""));
     }
     if text.contains('\0') {
-        return Err(Error::input(format!("{what} contains a NUL")).with_hint("prompts are plain text"));
+        return Err(
+            Error::input(format!("{what} contains a NUL")).with_hint("prompts are plain text")
+        );
     }
     Ok(text.to_owned())
 }

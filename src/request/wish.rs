@@ -45,7 +45,8 @@ impl Wish {
     /// # Errors
     /// The numbers do not go together.
     pub fn check(&self) -> Result<()> {
-        const RELEASED_SCALES: usize = 13; // any number does: what depends on it is checked with the model at hand
+        // Any number does: what depends on it is checked with the model at hand
+        const RELEASED_SCALES: usize = 13;
         self.plan(RELEASED_SCALES, &Defaults::default()).map(|_| ())
     }
 
@@ -60,15 +61,30 @@ impl Wish {
         };
         let own = matches!(self.source, Source::Plan(..));
         let lambda = self.choices.lambda.or(defaults.lambda.filter(|_| !own));
-        Ok((plan.with(Choices { lambda, ..self.choices })?, named))
+        Ok((
+            plan.with(Choices {
+                lambda,
+                ..self.choices
+            })?,
+            named,
+        ))
     }
 }
 
 impl Named {
     fn plan(self, scales: usize, defaults: &Defaults) -> Result<(Plan, Self)> {
-        let usual: Method = defaults.method.as_deref().map(str::parse).transpose()?.unwrap_or_default();
+        let usual: Method = defaults
+            .method
+            .as_deref()
+            .map(str::parse)
+            .transpose()?
+            .unwrap_or_default();
         let method = self.method.unwrap_or(usual);
-        let n = self.n.unwrap_or(if method == usual { defaults.n.unwrap_or(1) } else { 1 });
+        let n = self.n.unwrap_or(if method == usual {
+            defaults.n.unwrap_or(1)
+        } else {
+            1
+        });
         let plan = match (method, self.schedule) {
             (Method::TtsVar, schedule) => Plan::tts_var(scales, n, schedule.unwrap_or_default())?,
             (Method::Auto, None) => match defaults.enough {
@@ -77,22 +93,39 @@ impl Named {
             },
             (_, None) => method.plan(scales, n)?,
             (_, Some(_)) => {
-                return Err(Error::input(format!("--schedule says how tts-var reads the paper; {method} has none"))
-                    .with_hint("leave --schedule out, or choose --method tts-var"));
+                return Err(Error::input(format!(
+                    "--schedule says how tts-var reads the paper; {method} has none"
+                ))
+                .with_hint("leave --schedule out, or choose --method tts-var"));
             }
         };
         let schedule = self.schedule.filter(|_| method == Method::TtsVar);
-        Ok((plan, Self { method: Some(method), n: Some(n), schedule }))
+        Ok((
+            plan,
+            Self {
+                method: Some(method),
+                n: Some(n),
+                schedule,
+            },
+        ))
     }
 
     /// The name as traces and pictures record it.
     pub fn recorded(self) -> Map<String, Value> {
         let all = [
-            ("method", self.method.map(|method| method.to_string().into())),
+            (
+                "method",
+                self.method.map(|method| method.to_string().into()),
+            ),
             ("n", self.n.map(Value::from)),
-            ("schedule", self.schedule.map(|schedule| schedule.to_string().into())),
+            (
+                "schedule",
+                self.schedule.map(|schedule| schedule.to_string().into()),
+            ),
         ];
-        all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+        all.into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect()
     }
 }
 
@@ -105,14 +138,20 @@ pub fn plan_file(path: &Path) -> Result<Plan> {
     Plan::from_toml(&text).map_err(|error| {
         let hint = error.hint().map(str::to_owned);
         let error = Error::file(path, error.to_string());
-        if let Some(hint) = hint { error.with_hint(hint) } else { error }
+        if let Some(hint) = hint {
+            error.with_hint(hint)
+        } else {
+            error
+        }
     })
 }
 
 /// A name for people: `tts-var, N = 1`.
 impl std::fmt::Display for Named {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Some(method) = self.method else { return f.write_str("own plan") };
+        let Some(method) = self.method else {
+            return f.write_str("own plan");
+        };
         write!(f, "{method}")?;
         self.n.map_or(Ok(()), |n| write!(f, ", N = {n}"))?;
         match self.schedule {

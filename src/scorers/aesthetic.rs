@@ -1,7 +1,7 @@
 //! Aesthetic predictor v2.5: how pleasing a picture is, whatever it shows. The prompt is not read.
 //!
-//! Reference: discus0434/aesthetic-predictor-v2-5, `siglip_v2_5.py`: SigLIP's picture at length 1, then five linear layers
-//! that give a number of about 1 to 10. (TTS-VAR divides it by 10.)
+//! Reference: discus0434/aesthetic-predictor-v2-5, `siglip_v2_5.py`: SigLIP's picture at length 1,
+//! then five linear layers that give a number of about 1 to 10. (TTS-VAR divides it by 10.)
 
 use candle_core::Tensor;
 
@@ -28,14 +28,19 @@ pub struct Aesthetic {
 }
 
 impl Aesthetic {
-    /// Reads a SigLIP, of which the vision half counts, and the weights of `aesthetic_predictor_v2_5.pth`.
+    /// Reads a SigLIP, of which the vision half counts, and the weights of
+    /// `aesthetic_predictor_v2_5.pth`.
     ///
     /// # Errors
     /// A tensor is missing or of another shape, or the two do not belong together.
     pub fn load(siglip: &Weights, config: &Config, head: &Weights) -> Result<Self> {
         let vision_model = SiglipVision::load(&siglip.pp("vision_model"), &config.vision_config)?;
         let scoring_head = Head::load(&head.pp("scoring_head"), &LAYERS, vision_model.width())?;
-        Ok(Self { vision_model, scoring_head, device: siglip.device().clone() })
+        Ok(Self {
+            vision_model,
+            scoring_head,
+            device: siglip.device().clone(),
+        })
     }
 
     /// What the network reads of some pictures: (B, 3, side, side).
@@ -45,7 +50,11 @@ impl Aesthetic {
     pub fn pixels(&self, images: &[Image]) -> Result<Tensor> {
         let side = self.vision_model.side();
         let planes = Preprocess::SIGLIP.batch(images, side);
-        Ok(Tensor::from_vec(planes, (images.len(), 3, side, side), &self.device)?)
+        Ok(Tensor::from_vec(
+            planes,
+            (images.len(), 3, side, side),
+            &self.device,
+        )?)
     }
 
     /// Pictures at length 1, of those that were prepared by [`Aesthetic::pixels`]: (B, C).
@@ -53,7 +62,11 @@ impl Aesthetic {
     /// # Errors
     /// The network fails.
     pub fn features(&self, pixels: &Tensor) -> Result<Tensor> {
-        normalised(&self.vision_model.pooled(&self.vision_model.forward(pixels)?)?)
+        normalised(
+            &self
+                .vision_model
+                .pooled(&self.vision_model.forward(pixels)?)?,
+        )
     }
 }
 
@@ -61,7 +74,10 @@ impl Scorer for Aesthetic {
     fn score(&self, _: &str, images: &[Image]) -> Result<Vec<f32>> {
         let mut scores = Vec::with_capacity(images.len());
         for images in images.chunks(TOGETHER) {
-            scores.extend(self.scoring_head.forward(&self.features(&self.pixels(images)?)?)?);
+            scores.extend(
+                self.scoring_head
+                    .forward(&self.features(&self.pixels(images)?)?)?,
+            );
         }
         Ok(scores)
     }

@@ -1,5 +1,5 @@
-//! CLIP-Score: how near a picture lies to its prompt in the space of a CLIP. Three definitions are in use, and numbers of
-//! one cannot be compared with those of another.
+//! CLIP-Score: how near a picture lies to its prompt in the space of a CLIP. Three definitions are
+//! in use, and numbers of one cannot be compared with those of another.
 
 use std::sync::Arc;
 
@@ -50,7 +50,10 @@ impl ClipScore {
 impl Scorer for ClipScore {
     fn score(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
         let cosines = self.space.cosines(prompt, images)?;
-        Ok(cosines.into_iter().map(|cosine| self.definition.of(cosine)).collect())
+        Ok(cosines
+            .into_iter()
+            .map(|cosine| self.definition.of(cosine))
+            .collect())
     }
 
     fn flops(&self, images: usize) -> f64 {
@@ -64,8 +67,18 @@ mod tests {
 
     #[test]
     fn definitions_differ_in_factor_and_floor() {
-        assert_eq!([Cosine, Percent, Hessel].map(|definition| definition.of(0.5)), [0.5, 50.0, 1.25]);
-        assert_eq!([Cosine, Percent, Hessel].map(|definition| definition.of(-0.5)), [-0.5, 0.0, 0.0]);
-        assert!([Cosine, Percent, Hessel].iter().all(|definition| definition.of(f32::NAN).is_nan()));
+        assert_eq!(
+            [Cosine, Percent, Hessel].map(|definition| definition.of(0.5)),
+            [0.5, 50.0, 1.25]
+        );
+        assert_eq!(
+            [Cosine, Percent, Hessel].map(|definition| definition.of(-0.5)),
+            [-0.5, 0.0, 0.0]
+        );
+        assert!(
+            [Cosine, Percent, Hessel]
+                .iter()
+                .all(|definition| definition.of(f32::NAN).is_nan())
+        );
     }
 }

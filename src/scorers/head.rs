@@ -11,7 +11,8 @@ use crate::{
 pub struct Head(Vec<Linear>);
 
 impl Head {
-    /// The layers at these `places` below `w`, from `width` numbers to one; the widths between are read off the weights.
+    /// The layers at these `places` below `w`, from `width` numbers to one; the widths between are
+    /// read off the weights.
     ///
     /// # Errors
     /// A tensor is missing, or they do not lead to one number.
@@ -24,7 +25,11 @@ impl Head {
             width = outputs;
         }
         match places.last() {
-            Some(last) if width != 1 => Err(w.pp(last).mismatch("weight", "one score", format!("{width}"))),
+            Some(last) if width != 1 => {
+                Err(w
+                    .pp(last)
+                    .mismatch("weight", "one score", format!("{width}")))
+            }
             _ => Ok(Self(layers)),
         }
     }

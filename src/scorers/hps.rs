@@ -1,7 +1,8 @@
-//! HPSv2.1: which of several pictures of a prompt people prefer, as the cosine in a CLIP that was trained for it
-//! (arXiv 2306.09341).
+//! HPSv2.1: which of several pictures of a prompt people prefer, as the cosine in a CLIP that was
+//! trained for it (arXiv 2306.09341).
 //!
-//! Reference: tgxs002/HPSv2, `hpsv2/img_score.py`. The score is the plain cosine, about .2 to .35 on real pictures.
+//! Reference: tgxs002/HPSv2, `hpsv2/img_score.py`. The score is the plain cosine, about .2 to .35
+//! on real pictures.
 
 use super::Scorer;
 use crate::{
@@ -17,12 +18,17 @@ use crate::{
 pub struct Hps(ClipSpace);
 
 impl Hps {
-    /// Reads the weights of `HPS_v2.1_compressed.pt`. The tokenizer has to clean prompts: [`ClipTokenizer::open_clip`].
+    /// Reads the weights of `HPS_v2.1_compressed.pt`. The tokenizer has to clean prompts:
+    /// [`ClipTokenizer::open_clip`].
     ///
     /// # Errors
     /// A tensor is missing or of another shape, or the tokenizer has more words than the weights.
     pub fn load(w: &Weights, config: &Config, tokenizer: ClipTokenizer) -> Result<Self> {
-        Ok(Self(ClipSpace::new(Clip::load(w, config)?, tokenizer, Preprocess::HPS)?))
+        Ok(Self(ClipSpace::new(
+            Clip::load(w, config)?,
+            tokenizer,
+            Preprocess::HPS,
+        )?))
     }
 
     /// Where texts and pictures meet.

@@ -1,7 +1,9 @@
-//! ImageReward: how people would rate an image for a prompt, learned from their comparisons (arXiv 2304.05977).
+//! ImageReward: how people would rate an image for a prompt, learned from their comparisons (arXiv
+//! 2304.05977).
 //!
-//! Reference: THUDM/ImageReward, `ImageReward/ImageReward.py`. A BLIP reads the prompt while it looks at the picture;
-//! five linear layers turn what it makes of `[CLS]` into a number that is about normally distributed.
+//! Reference: THUDM/ImageReward, `ImageReward/ImageReward.py`. A BLIP reads the prompt while it
+//! looks at the picture; five linear layers turn what it makes of `[CLS]` into a number that is
+//! about normally distributed.
 
 use candle_core::{Device, Tensor};
 
@@ -22,7 +24,8 @@ const REWARD_STD: f32 = 1.033_339_5;
 /// The original cuts prompts to 35 tokens, `[CLS]` and `[SEP]` included.
 const MAX_TOKENS: usize = 35;
 
-/// Places of the linear layers in the original's list; between the others stands Dropout, and no bend anywhere.
+/// Places of the linear layers in the original's list; between the others stands Dropout, and no
+/// bend anywhere.
 const LAYERS: [usize; 5] = [0, 2, 4, 6, 7];
 
 /// Images that go through the network together, which bounds the memory.
@@ -38,8 +41,8 @@ pub struct ImageReward {
 }
 
 impl ImageReward {
-    /// Reads the weights of `ImageReward.pt`. `text` is what `med_config.json` says; `vision_heads` may be `None` for
-    /// the released widths, 768 and 1024.
+    /// Reads the weights of `ImageReward.pt`. `text` is what `med_config.json` says; `vision_heads`
+    /// may be `None` for the released widths, 768 and 1024.
     ///
     /// # Errors
     /// A tensor is missing or of another shape, or the tokenizer has more words than the weights.
@@ -50,28 +53,42 @@ impl ImageReward {
         tokenizer: WordPieceTokenizer,
     ) -> Result<Self> {
         let visual_encoder = VisualEncoder::load(&w.pp("blip.visual_encoder"), vision_heads)?;
-        let text_encoder = TextEncoder::load(&w.pp("blip.text_encoder"), text, visual_encoder.width())?;
+        let text_encoder =
+            TextEncoder::load(&w.pp("blip.text_encoder"), text, visual_encoder.width())?;
         if tokenizer.size() > text_encoder.words() {
             let (has, knows) = (tokenizer.size(), text_encoder.words());
             return Err(Error::input(format!("the tokenizer has {has} words, the weights of ImageReward {knows}"))
                 .with_hint("vocabulary and weights must belong together: bert-base-uncased for the released weights"));
         }
         let layers = Head::load(&w.pp("mlp.layers"), &LAYERS, text_encoder.width())?;
-        Ok(Self { tokenizer, visual_encoder, text_encoder, layers, device: w.device().clone() })
+        Ok(Self {
+            tokenizer,
+            visual_encoder,
+            text_encoder,
+            layers,
+            device: w.device().clone(),
+        })
     }
 
     /// What the vision transformer reads of some images: (B, 3, side, side).
     pub fn pixels(&self, images: &[Image]) -> Result<Tensor> {
         let side = self.visual_encoder.side();
         let planes = Preprocess::CLIP.batch(images, side);
-        Ok(Tensor::from_vec(planes, (images.len(), 3, side, side), &self.device)?)
+        Ok(Tensor::from_vec(
+            planes,
+            (images.len(), 3, side, side),
+            &self.device,
+        )?)
     }
 
     /// Reads a prompt, without padding: what is masked changes nothing.
     pub fn prompt(&self, prompt: &str) -> Result<Prompt> {
-        let padded = self.tokenizer.encode(prompt, MAX_TOKENS.min(self.text_encoder.positions()))?;
+        let padded = self
+            .tokenizer
+            .encode(prompt, MAX_TOKENS.min(self.text_encoder.positions()))?;
         let tokens = padded.mask.iter().take_while(|&&m| m != 0).count();
-        self.text_encoder.prompt(&padded.ids[..tokens], &padded.mask[..tokens])
+        self.text_encoder
+            .prompt(&padded.ids[..tokens], &padded.mask[..tokens])
     }
 
     /// What BLIP makes of `[CLS]` for each picture: (B, W).
@@ -84,7 +101,10 @@ impl ImageReward {
     /// Features (B, W) -> B scores.
     pub fn rewards(&self, features: &Tensor) -> Result<Vec<f32>> {
         let raw = self.layers.forward(features)?;
-        Ok(raw.into_iter().map(|reward| (reward - REWARD_MEAN) / REWARD_STD).collect())
+        Ok(raw
+            .into_iter()
+            .map(|reward| (reward - REWARD_MEAN) / REWARD_STD)
+            .collect())
     }
 }
 
@@ -100,7 +120,9 @@ impl Scorer for ImageReward {
 
     /// For a prompt of full length.
     fn flops(&self, images: usize) -> f64 {
-        let text = self.text_encoder.flops(MAX_TOKENS, self.visual_encoder.tokens());
+        let text = self
+            .text_encoder
+            .flops(MAX_TOKENS, self.visual_encoder.tokens());
         images as f64 * (self.visual_encoder.flops() + text + self.layers.flops())
     }
 }

@@ -1,8 +1,10 @@
-//! Several scorers as one: the scores of each are brought to mean 0 and deviation 1, then their weighted mean is taken.
+//! Several scorers as one: the scores of each are brought to mean 0 and deviation 1, then their
+//! weighted mean is taken.
 //!
-//! A scorer's mean and deviation are taken once a search, over the rows of the first scoring in which its scores differ,
-//! and kept to its end; until then it counts nothing. So the numbers of a search stay on one scale: histories (DIFF, MAX,
-//! SUM) add up, and what a row scores does not depend on who is left beside it. `docs/trace.md` says why.
+//! A scorer's mean and deviation are taken once a search, over the rows of the first scoring in
+//! which its scores differ, and kept to its end; until then it counts nothing. So the numbers of a
+//! search stay on one scale: histories (DIFF, MAX, SUM) add up, and what a row scores does not
+//! depend on who is left beside it. `docs/trace.md` says why.
 
 use serde::{Deserialize, Serialize};
 
@@ -67,8 +69,14 @@ pub struct Blend {
 impl Blend {
     /// Nothing was scored yet.
     pub fn new(scorers: &[Weighted]) -> Self {
-        let standard = |one: &Weighted| Standard { scorer: one.name.to_owned(), weight: one.weight, taken: None };
-        Self { standards: scorers.iter().map(standard).collect() }
+        let standard = |one: &Weighted| Standard {
+            scorer: one.name.to_owned(),
+            weight: one.weight,
+            taken: None,
+        };
+        Self {
+            standards: scorers.iter().map(standard).collect(),
+        }
     }
 
     /// What the scores were brought from.
@@ -76,7 +84,8 @@ impl Blend {
         &self.standards
     }
 
-    /// One number for each image of what the scorers said of them, `parts[scorer][image]`. A scorer alone is left as it is.
+    /// One number for each image of what the scorers said of them, `parts[scorer][image]`. A scorer
+    /// alone is left as it is.
     pub fn mix(&mut self, scale: usize, parts: &[Vec<f32>]) -> Vec<f32> {
         if let [alone] = parts {
             return alone.clone();
@@ -88,7 +97,9 @@ impl Blend {
         let weights: f64 = self.standards.iter().map(|standard| standard.weight).sum();
         let number = |image: usize| {
             let each = self.standards.iter().zip(parts);
-            let sum: f64 = each.map(|(standard, scores)| standard.weight * standard.of(scores[image])).sum();
+            let sum: f64 = each
+                .map(|(standard, scores)| standard.weight * standard.of(scores[image]))
+                .sum();
             (sum / weights) as f32
         };
         (0..images).map(number).collect()
@@ -100,7 +111,9 @@ impl Standard {
     fn of(&self, score: f32) -> f64 {
         match self.taken {
             _ if !score.is_finite() => f64::from(score),
-            Some(Taken { mean, deviation, .. }) => (f64::from(score) - mean) / deviation,
+            Some(Taken {
+                mean, deviation, ..
+            }) => (f64::from(score) - mean) / deviation,
             None => 0.0,
         }
     }
@@ -109,14 +122,22 @@ impl Standard {
 impl Taken {
     /// None where all scores are equal, but for rounding.
     fn of(scale: usize, scores: &[f32]) -> Option<Self> {
-        let numbers: Vec<f64> =
-            scores.iter().filter(|score| score.is_finite()).map(|&score| f64::from(score)).collect();
+        let numbers: Vec<f64> = scores
+            .iter()
+            .filter(|score| score.is_finite())
+            .map(|&score| f64::from(score))
+            .collect();
         let rows = numbers.len();
         let mean = numbers.iter().sum::<f64>() / rows as f64;
         let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
         let deviation = (squares / rows as f64).sqrt();
         const ROUNDING: f64 = 1e-6; // of scores in f32
-        (deviation > ROUNDING * mean.abs()).then_some(Self { scale, rows, mean, deviation })
+        (deviation > ROUNDING * mean.abs()).then_some(Self {
+            scale,
+            rows,
+            mean,
+            deviation,
+        })
     }
 }
 
@@ -139,7 +160,11 @@ mod tests {
 
     fn blend(weights: &[f64]) -> Blend {
         let names = ["a", "b", "c"];
-        let one = |(&weight, name): (&f64, &'static str)| Weighted { name, weight, scorer: &Nobody };
+        let one = |(&weight, name): (&f64, &'static str)| Weighted {
+            name,
+            weight,
+            scorer: &Nobody,
+        };
         Blend::new(&weights.iter().zip(names).map(one).collect::<Vec<_>>())
     }
 
@@ -156,11 +181,22 @@ mod tests {
         let (small, large) = (vec![0.25, 0.27, 0.29, 0.31], vec![30.0, 10.0, 20.0, 40.0]);
         let mixed = blend(&[1.0, 3.0]).mix(4, &[small.clone(), large.clone()]);
         let other: Vec<f32> = large.iter().map(|score| 7.0 * score - 100.0).collect();
-        for again in [blend(&[2.0, 6.0]).mix(4, &[small.clone(), large]), blend(&[1.0, 3.0]).mix(4, &[small, other])] {
-            assert!(mixed.iter().zip(&again).all(|(a, b)| (a - b).abs() < 1e-5), "{mixed:?} {again:?}");
+        for again in [
+            blend(&[2.0, 6.0]).mix(4, &[small.clone(), large]),
+            blend(&[1.0, 3.0]).mix(4, &[small, other]),
+        ] {
+            assert!(
+                mixed.iter().zip(&again).all(|(a, b)| (a - b).abs() < 1e-5),
+                "{mixed:?} {again:?}"
+            );
         }
         let unit = 1.0 / 1.25f32.sqrt(); // of four numbers at even distances
-        let expected = [-1.5 + 3.0 * 0.5, -0.5 - 3.0 * 1.5, 0.5 - 3.0 * 0.5, 1.5 + 3.0 * 1.5];
+        let expected = [
+            -1.5 + 3.0 * 0.5,
+            -0.5 - 3.0 * 1.5,
+            0.5 - 3.0 * 0.5,
+            1.5 + 3.0 * 1.5,
+        ];
         for (found, expected) in mixed.iter().zip(expected) {
             assert!((found - expected * unit / 4.0).abs() < 1e-4, "{mixed:?}");
         }
@@ -170,17 +206,27 @@ mod tests {
     fn means_and_deviations_are_taken_once() {
         let mut blend = blend(&[1.0, 1.0]);
         assert_eq!(blend.mix(2, &[vec![1.0, 1.0], vec![5.0, 7.0]]), [-0.5, 0.5]);
-        let taken = |blend: &Blend, i: usize| blend.standards()[i].taken.map(|taken| (taken.scale, taken.mean));
+        let taken = |blend: &Blend, i: usize| {
+            blend.standards()[i]
+                .taken
+                .map(|taken| (taken.scale, taken.mean))
+        };
         assert_eq!((taken(&blend, 0), taken(&blend, 1)), (None, Some((2, 6.0))));
         // Now the first one speaks too; what the second one's numbers mean is settled.
         assert_eq!(blend.mix(4, &[vec![0.0, 4.0], vec![10.0, 6.0]]), [1.5, 0.5]);
-        assert_eq!((taken(&blend, 0), taken(&blend, 1)), (Some((4, 2.0)), Some((2, 6.0))));
+        assert_eq!(
+            (taken(&blend, 0), taken(&blend, 1)),
+            (Some((4, 2.0)), Some((2, 6.0)))
+        );
         assert_eq!(blend.mix(6, &[vec![4.0], vec![7.0]]), [1.0]);
     }
 
     #[test]
     fn what_is_no_number_stays_none_and_spoils_nothing_else() {
-        let mixed = blend(&[1.0, 1.0]).mix(0, &[vec![1.0, f32::NAN, 3.0], vec![1.0, 2.0, f32::NEG_INFINITY]]);
+        let mixed = blend(&[1.0, 1.0]).mix(
+            0,
+            &[vec![1.0, f32::NAN, 3.0], vec![1.0, 2.0, f32::NEG_INFINITY]],
+        );
         assert_eq!(mixed[0], -1.0);
         assert!(mixed[1].is_nan() && mixed[2] == f32::NEG_INFINITY);
         let alone = blend(&[1.0, 1.0]).mix(0, &[vec![5.0], vec![f32::NAN]]);

@@ -1,4 +1,5 @@
-//! Rows that differ from each other, also where k-means has nothing to work with: repeated or broken features.
+//! Rows that differ from each other, also where k-means has nothing to work with: repeated or
+//! broken features.
 
 use super::kmeans::kmeans;
 use crate::{features::Matrix, rng::Stream};
@@ -16,17 +17,25 @@ pub struct Diverse {
     pub distinct: usize,
 }
 
-/// `keep` different rows of `x`, at most as many as it has. Where fewer rows are distinct, those go on and the
-/// remaining rows fill up in their order, those with broken features last.
+/// `keep` different rows of `x`, at most as many as it has. Where fewer rows are distinct, those go
+/// on and the remaining rows fill up in their order, those with broken features last.
 pub fn diverse(x: &Matrix, keep: usize, stream: &mut Stream) -> Diverse {
     let finite = |row: &usize| x.row(*row).iter().all(|value| value.is_finite());
     let (sound, lost): (Vec<usize>, Vec<usize>) = (0..x.rows()).partition(finite);
     let firsts = firsts(x, &sound, keep);
     let distinct = firsts.len();
-    let (mut rows, clusters) =
-        if distinct < keep { alike(x, &sound, firsts) } else { clustered(x, &sound, keep, stream) };
+    let (mut rows, clusters) = if distinct < keep {
+        alike(x, &sound, firsts)
+    } else {
+        clustered(x, &sound, keep, stream)
+    };
     fill(&mut rows, keep, sound.iter().chain(&lost));
-    Diverse { rows, clusters, lost, distinct }
+    Diverse {
+        rows,
+        clusters,
+        lost,
+        distinct,
+    }
 }
 
 /// The first row of each kind, at most `enough` of them.
@@ -52,7 +61,12 @@ fn alike(x: &Matrix, sound: &[usize], firsts: Vec<usize>) -> (Vec<usize>, Vec<Op
     (firsts, clusters)
 }
 
-fn clustered(x: &Matrix, sound: &[usize], keep: usize, stream: &mut Stream) -> (Vec<usize>, Vec<Option<usize>>) {
+fn clustered(
+    x: &Matrix,
+    sound: &[usize],
+    keep: usize,
+    stream: &mut Stream,
+) -> (Vec<usize>, Vec<Option<usize>>) {
     let data = sound.iter().flat_map(|&row| x.row(row)).copied().collect();
     let part = Matrix::new(sound.len(), x.cols(), data);
     let clustering = kmeans(&part, keep, stream);
@@ -60,7 +74,15 @@ fn clustered(x: &Matrix, sound: &[usize], keep: usize, stream: &mut Stream) -> (
     for (&row, &label) in sound.iter().zip(&clustering.labels) {
         clusters[row] = Some(label);
     }
-    (clustering.nearest(&part).into_iter().flatten().map(|row| sound[row]).collect(), clusters)
+    (
+        clustering
+            .nearest(&part)
+            .into_iter()
+            .flatten()
+            .map(|row| sound[row])
+            .collect(),
+        clusters,
+    )
 }
 
 /// Adds rows that are not there yet, in their order, until there are `keep`.

@@ -1,4 +1,5 @@
-//! What a running search tells the world, and who listens: progress bar, log, picture of the tree, web page.
+//! What a running search tells the world, and who listens: progress bar, log, picture of the tree,
+//! web page.
 
 use super::{
     plan::Plan,
@@ -11,8 +12,8 @@ use crate::{
     pipelines::{Prompt, Scale},
 };
 
-/// Something that happened in a search. Rows are places in the batch of the moment; ids name candidates for good
-/// ([`super::trace::Candidate`]).
+/// Something that happened in a search. Rows are places in the batch of the moment; ids name
+/// candidates for good ([`super::trace::Candidate`]).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -67,8 +68,8 @@ pub enum Event<'a> {
         /// One score for each id.
         scores: &'a [f32],
     },
-    /// Rows were chosen. After the last scale the images and scores of the chosen are those of the candidates that they
-    /// continue; nothing is decoded or scored again.
+    /// Rows were chosen. After the last scale the images and scores of the chosen are those of the
+    /// candidates that they continue; nothing is decoded or scored again.
     Selected {
         /// The scale after which it happened.
         scale: usize,
@@ -99,12 +100,12 @@ pub struct Fate {
 
 /// Someone who follows a search. Closures that take an [`Event`] listen too.
 pub trait Listener {
-    /// Hears an event. An error ends the search with that error; [`crate::Error::Interrupted`] is the one to
-    /// stop with.
+    /// Hears an event. An error ends the search with that error; [`crate::Error::Interrupted`] is
+    /// the one to stop with.
     fn on(&mut self, event: &Event<'_>) -> Result<()>;
 
-    /// Whether to decode all rows after `scale` even where no stage looks at them. Such decodes cost time and count
-    /// in the trace.
+    /// Whether to decode all rows after `scale` even where no stage looks at them. Such decodes
+    /// cost time and count in the trace.
     fn wants_images(&self, scale: usize) -> bool {
         let _ = scale;
         false

@@ -1,11 +1,12 @@
-//! Choosing rows that differ: k-means, then of each cluster the row nearest to its centre (paper, section 3.2;
-//! `extract_k_ids` in `tts-var/utils_model.py`, which calls scikit-learn's `KMeans`).
+//! Choosing rows that differ: k-means, then of each cluster the row nearest to its centre (paper,
+//! section 3.2; `extract_k_ids` in `tts-var/utils_model.py`, which calls scikit-learn's `KMeans`).
 //!
-//! Starts are greedy k-means++ (Arthur & Vassilvitskii 2007, with 2 + floor(ln k) candidates a centre), then Lloyd's
-//! iteration as scikit-learn runs it: data centred first, at most 300 iterations, stop when no label changes or the
-//! centres move by less than 1e-4 of the mean column variance. All in f64. scikit-learn takes its one start from a
-//! fixed state of its own generator; this takes the best of many starts from the stream it is given, which is
-//! cheap for a batch of rows and does not depend on one lucky draw.
+//! Starts are greedy k-means++ (Arthur & Vassilvitskii 2007, with 2 + floor(ln k) candidates a
+//! centre), then Lloyd's iteration as scikit-learn runs it: data centred first, at most 300
+//! iterations, stop when no label changes or the centres move by less than 1e-4 of the mean column
+//! variance. All in f64. scikit-learn takes its one start from a fixed state of its own generator;
+//! this takes the best of many starts from the stream it is given, which is cheap for a batch of
+//! rows and does not depend on one lucky draw.
 
 use rayon::prelude::*;
 
@@ -18,12 +19,12 @@ const ITERATIONS: usize = 300;
 /// Movement of the centres at which Lloyd stops, in mean column variances, as in scikit-learn.
 const TOLERANCE: f64 = 1e-4;
 
-/// Two squared distances closer than this, relatively, are a tie: a cluster of two always is one, and rounding must
-/// not decide it.
+/// Two squared distances closer than this, relatively, are a tie: a cluster of two always is one,
+/// and rounding must not decide it.
 const TIE: f64 = 1e-9;
 
-/// Most and fewest starts, and the multiply-adds that all starts together may take where that allows more than the
-/// fewest.
+/// Most and fewest starts, and the multiply-adds that all starts together may take where that
+/// allows more than the fewest.
 const STARTS: (usize, usize) = (100, 8);
 const WORK: usize = 1 << 28;
 
@@ -41,7 +42,8 @@ pub struct Clustering {
 }
 
 impl Clustering {
-    /// Of each cluster the row nearest to its centre, the lowest row among equals; none for an empty cluster.
+    /// Of each cluster the row nearest to its centre, the lowest row among equals; none for an
+    /// empty cluster.
     pub fn nearest(&self, x: &Matrix) -> Vec<Option<usize>> {
         let mut picks: Vec<Option<(usize, f64)>> = vec![None; self.centers.len()];
         for (row, &label) in self.labels.iter().enumerate() {
@@ -50,23 +52,36 @@ impl Clustering {
                 picks[label] = Some((row, distance));
             }
         }
-        picks.into_iter().map(|pick| pick.map(|(row, _)| row)).collect()
+        picks
+            .into_iter()
+            .map(|pick| pick.map(|(row, _)| row))
+            .collect()
     }
 }
 
-/// `k` clusters of the rows of `x`, the best of many starts. `x` is finite and has at least `k` distinct rows.
+/// `k` clusters of the rows of `x`, the best of many starts. `x` is finite and has at least `k`
+/// distinct rows.
 pub fn kmeans(x: &Matrix, k: usize, stream: &mut Stream) -> Clustering {
     let points = Points::new(x);
     let distances = points.distances();
     let work = points.rows.len() * k * x.cols().max(1);
     let starts = (WORK / work.max(1)).clamp(STARTS.1, STARTS.0);
     let mut uniform = || stream.uniform_f64();
-    let starts: Vec<_> = (0..starts).map(|_| plus_plus(&distances, k, &mut uniform)).collect();
+    let starts: Vec<_> = (0..starts)
+        .map(|_| plus_plus(&distances, k, &mut uniform))
+        .collect();
     let found: Vec<_> = starts.par_iter().map(|start| points.lloyd(start)).collect();
     let better = |best: Clustering, next: Clustering| {
-        if next.inertia < best.inertia * (1.0 - TIE) { next } else { best }
+        if next.inertia < best.inertia * (1.0 - TIE) {
+            next
+        } else {
+            best
+        }
     };
-    found.into_iter().reduce(better).expect("there is at least one start")
+    found
+        .into_iter()
+        .reduce(better)
+        .expect("there is at least one start")
 }
 
 /// Lloyd's iteration from the given rows as first centres.
@@ -74,8 +89,8 @@ pub fn lloyd(x: &Matrix, start: &[usize]) -> Clustering {
     Points::new(x).lloyd(start)
 }
 
-/// Start rows for `k` clusters by greedy k-means++. `x` is finite and has at least `k` distinct rows, `k` >= 1;
-/// `uniform` gives numbers in [0, 1).
+/// Start rows for `k` clusters by greedy k-means++. `x` is finite and has at least `k` distinct
+/// rows, `k` >= 1; `uniform` gives numbers in [0, 1).
 pub fn starts(x: &Matrix, k: usize, uniform: &mut dyn FnMut() -> f64) -> Vec<usize> {
     plus_plus(&Points::new(x).distances(), k, uniform)
 }
@@ -116,20 +131,32 @@ impl Points {
         let mut rows: Vec<Vec<f64>> = (0..x.rows()).map(|row| wide(x.row(row))).collect();
         let mean = mean(x.cols(), rows.iter());
         for row in &mut rows {
-            row.iter_mut().zip(&mean).for_each(|(value, mean)| *value -= mean);
+            row.iter_mut()
+                .zip(&mean)
+                .for_each(|(value, mean)| *value -= mean);
         }
         Self { rows, mean }
     }
 
     /// Squared distances of all pairs.
     fn distances(&self) -> Vec<Vec<f64>> {
-        self.rows.iter().map(|a| self.rows.iter().map(|b| distance(a, b)).collect()).collect()
+        self.rows
+            .iter()
+            .map(|a| self.rows.iter().map(|b| distance(a, b)).collect())
+            .collect()
     }
 
     /// Movement of all centres together, squared, at which Lloyd stops.
     fn tolerance(&self) -> f64 {
         let values = self.rows.len() * self.mean.len();
-        TOLERANCE * self.rows.iter().flatten().map(|value| value * value).sum::<f64>() / values.max(1) as f64
+        TOLERANCE
+            * self
+                .rows
+                .iter()
+                .flatten()
+                .map(|value| value * value)
+                .sum::<f64>()
+            / values.max(1) as f64
     }
 
     fn lloyd(&self, start: &[usize]) -> Clustering {
@@ -141,7 +168,11 @@ impl Points {
             iterations += 1;
             let next = self.assign(&centers);
             let moved = self.centers(&next, &centers);
-            let shift: f64 = moved.iter().zip(&centers).map(|(a, b)| distance(a, b)).sum();
+            let shift: f64 = moved
+                .iter()
+                .zip(&centers)
+                .map(|(a, b)| distance(a, b))
+                .sum();
             let settled = next == labels;
             (labels, centers) = (next, moved);
             if settled {
@@ -159,29 +190,43 @@ impl Points {
     fn assign(&self, centers: &[Vec<f64>]) -> Vec<usize> {
         let nearest = |row: &Vec<f64>| {
             let distances = centers.iter().map(|center| distance(row, center));
-            distances.enumerate().min_by(|(_, a), (_, b)| a.total_cmp(b)).map_or(0, |(cluster, _)| cluster)
+            distances
+                .enumerate()
+                .min_by(|(_, a), (_, b)| a.total_cmp(b))
+                .map_or(0, |(cluster, _)| cluster)
         };
         self.rows.iter().map(nearest).collect()
     }
 
-    /// The means of the clusters. An empty cluster takes the row farthest from its old centre, as in scikit-learn.
+    /// The means of the clusters. An empty cluster takes the row farthest from its old centre, as
+    /// in scikit-learn.
     fn centers(&self, labels: &[usize], old: &[Vec<f64>]) -> Vec<Vec<f64>> {
         let labels = self.without_gaps(labels, old);
-        let members = |cluster| self.rows.iter().zip(&labels).filter(move |(_, label)| **label == cluster);
-        (0..old.len()).map(|cluster| mean(self.mean.len(), members(cluster).map(|(row, _)| row))).collect()
+        let members = |cluster| {
+            self.rows
+                .iter()
+                .zip(&labels)
+                .filter(move |(_, label)| **label == cluster)
+        };
+        (0..old.len())
+            .map(|cluster| mean(self.mean.len(), members(cluster).map(|(row, _)| row)))
+            .collect()
     }
 
     fn without_gaps(&self, labels: &[usize], old: &[Vec<f64>]) -> Vec<usize> {
         let mut labels = labels.to_vec();
-        let size = |labels: &[usize], cluster| labels.iter().filter(|&&label| label == cluster).count();
+        let size =
+            |labels: &[usize], cluster| labels.iter().filter(|&&label| label == cluster).count();
         for empty in 0..old.len() {
             if size(&labels, empty) > 0 {
                 continue;
             }
-            let far = (0..labels.len()).filter(|&row| size(&labels, labels[row]) > 1).max_by(|&a, &b| {
-                let [a, b] = [a, b].map(|row| distance(&self.rows[row], &old[labels[row]]));
-                a.total_cmp(&b)
-            });
+            let far = (0..labels.len())
+                .filter(|&row| size(&labels, labels[row]) > 1)
+                .max_by(|&a, &b| {
+                    let [a, b] = [a, b].map(|row| distance(&self.rows[row], &old[labels[row]]));
+                    a.total_cmp(&b)
+                });
             if let Some(row) = far {
                 labels[row] = empty;
             }
@@ -189,19 +234,39 @@ impl Points {
         labels
     }
 
-    fn clustering(&self, labels: Vec<usize>, mut centers: Vec<Vec<f64>>, iterations: usize) -> Clustering {
-        let inertia = self.rows.iter().zip(&labels).map(|(row, &label)| distance(row, &centers[label])).sum();
+    fn clustering(
+        &self,
+        labels: Vec<usize>,
+        mut centers: Vec<Vec<f64>>,
+        iterations: usize,
+    ) -> Clustering {
+        let inertia = self
+            .rows
+            .iter()
+            .zip(&labels)
+            .map(|(row, &label)| distance(row, &centers[label]))
+            .sum();
         for center in &mut centers {
-            center.iter_mut().zip(&self.mean).for_each(|(value, mean)| *value += mean);
+            center
+                .iter_mut()
+                .zip(&self.mean)
+                .for_each(|(value, mean)| *value += mean);
         }
-        Clustering { labels, centers, inertia, iterations }
+        Clustering {
+            labels,
+            centers,
+            inertia,
+            iterations,
+        }
     }
 }
 
 fn mean<'a>(dim: usize, rows: impl Iterator<Item = &'a Vec<f64>>) -> Vec<f64> {
     let (mut sum, mut count) = (vec![0.0; dim], 0usize);
     for row in rows {
-        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        sum.iter_mut()
+            .zip(row)
+            .for_each(|(sum, value)| *sum += value);
         count += 1;
     }
     sum.iter_mut().for_each(|sum| *sum /= count.max(1) as f64);
@@ -212,7 +277,8 @@ fn wide(row: &[f32]) -> Vec<f64> {
     row.iter().map(|&value| f64::from(value)).collect()
 }
 
-/// The squared distance, summed in eight lanes so that it is quick; the order does not depend on the machine.
+/// The squared distance, summed in eight lanes so that it is quick; the order does not depend on
+/// the machine.
 fn distance(a: &[f64], b: &[f64]) -> f64 {
     let mut lanes = [0.0; 8];
     let (a8, a_rest) = a.as_chunks::<8>();
@@ -222,6 +288,10 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
             lanes[lane] += (a[lane] - b[lane]) * (a[lane] - b[lane]);
         }
     }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| (a - b) * (a - b)).sum();
+    let rest: f64 = a_rest
+        .iter()
+        .zip(b_rest)
+        .map(|(a, b)| (a - b) * (a - b))
+        .sum();
     lanes.iter().sum::<f64>() + rest
 }

@@ -29,7 +29,14 @@ pub enum Method {
 
 impl Method {
     /// Every method, from the simplest to the paper's.
-    pub const ALL: [Self; 6] = [Self::Raw, Self::BestOfN, Self::Importance, Self::Beam, Self::Auto, Self::TtsVar];
+    pub const ALL: [Self; 6] = [
+        Self::Raw,
+        Self::BestOfN,
+        Self::Importance,
+        Self::Beam,
+        Self::Auto,
+        Self::TtsVar,
+    ];
 
     /// The plan of this method at size `n` for a model of `scales` scales.
     ///
@@ -38,8 +45,10 @@ impl Method {
     pub fn plan(self, scales: usize, n: usize) -> Result<Plan> {
         match self {
             Self::Raw if n == 1 => Plan::raw(scales),
-            Self::Raw => Err(Error::input(format!("method raw draws one sample, not {n}"))
-                .with_hint("best-of-n draws N samples and keeps the best")),
+            Self::Raw => Err(
+                Error::input(format!("method raw draws one sample, not {n}"))
+                    .with_hint("best-of-n draws N samples and keeps the best"),
+            ),
             Self::BestOfN => Plan::best_of_n(scales, n),
             Self::Importance => Plan::importance(scales, n),
             Self::Beam => Plan::beam(scales, n),
@@ -53,20 +62,21 @@ impl Method {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
-    /// As rows that leave a scale: rows are chosen after the scale at which the number drops, as the released program
-    /// does it. Computed are 8,8,8,6,6,6,4,2,2,2,1,1,1 times N.
+    /// As rows that leave a scale: rows are chosen after the scale at which the number drops, as
+    /// the released program does it. Computed are 8,8,8,6,6,6,4,2,2,2,1,1,1 times N.
     #[default]
     Released,
     /// As rows that are computed at a scale: every choice falls one scale earlier.
     Paper,
 }
 
-/// The score at which `auto` stops where nothing else is known: ImageReward gives it to images that people like better
-/// than about five in six, since its scores have mean 0 and deviation 1 on its training data.
+/// The score at which `auto` stops where nothing else is known: ImageReward gives it to images that
+/// people like better than about five in six, since its scores have mean 0 and deviation 1 on its
+/// training data.
 const ENOUGH: f32 = 1.0;
 
-/// The stages of the released schedule of 13 scales (`bs_sis`, `extract_sis`, `resample_sis` in `tts-var/`): the scale,
-/// the rows that come and that go on, in units of N.
+/// The stages of the released schedule of 13 scales (`bs_sis`, `extract_sis`, `resample_sis` in
+/// `tts-var/`): the scale, the rows that come and that go on, in units of N.
 const STAGES: [(usize, usize, usize); 4] = [(2, 8, 6), (5, 6, 4), (6, 4, 2), (9, 2, 1)];
 
 /// How many of [`STAGES`] are clusterings; the others resample.
@@ -93,31 +103,45 @@ impl Plan {
         Self::new(n, vec![])
     }
 
-    /// `n` rows to the end, one of them drawn with weight `exp(lambda * score)`: importance sampling from the
-    /// distribution that the reward tilts, the paper's baseline of that name.
+    /// `n` rows to the end, one of them drawn with weight `exp(lambda * score)`: importance
+    /// sampling from the distribution that the reward tilts, the paper's baseline of that name.
     ///
     /// # Errors
     /// As for [`Plan::best_of_n`].
     pub fn importance(scales: usize, n: usize) -> Result<Self> {
         check(scales, n)?;
-        Self::new(n, vec![Stage { scale: scales - 1, width: 1, select: by_value() }])
+        Self::new(
+            n,
+            vec![Stage {
+                scale: scales - 1,
+                width: 1,
+                select: by_value(),
+            }],
+        )
     }
 
-    /// `n` rows; after the scales at which [`Plan::tts_var`] resamples, the better half (rounded up) goes on, continued
-    /// until there are `n` rows again. Earlier the score of a partial image says little about the finished one.
+    /// `n` rows; after the scales at which [`Plan::tts_var`] resamples, the better half (rounded
+    /// up) goes on, continued until there are `n` rows again. Earlier the score of a partial image
+    /// says little about the finished one.
     ///
     /// # Errors
     /// As for [`Plan::best_of_n`].
     pub fn beam(scales: usize, n: usize) -> Result<Self> {
         check(scales, n)?;
-        let places = places(scales, Schedule::Released).into_iter().skip(CLUSTERINGS);
+        let places = places(scales, Schedule::Released)
+            .into_iter()
+            .skip(CLUSTERINGS);
         let select = Select::Top { k: n.div_ceil(2) };
-        let stages = places.flatten().map(|scale| Stage { scale, width: n, select });
+        let stages = places.flatten().map(|scale| Stage {
+            scale,
+            width: n,
+            select,
+        });
         Self::new(n, if n == 1 { vec![] } else { stages.collect() })
     }
 
-    /// One row after the other, at most `n`, until one scores `enough`: the rows of [`Plan::best_of_n`], in order, but no
-    /// more of them than the prompt needs.
+    /// One row after the other, at most `n`, until one scores `enough`: the rows of
+    /// [`Plan::best_of_n`], in order, but no more of them than the prompt needs.
     ///
     /// # Errors
     /// As for [`Plan::best_of_n`], or `enough` is no number.
@@ -126,12 +150,14 @@ impl Plan {
         Self::new(1, vec![])?.until(n, enough)
     }
 
-    /// The paper's method: 8n rows, clustered to 6n and 4n, resampled to 2n and n, the best one wins.
+    /// The paper's method: 8n rows, clustered to 6n and 4n, resampled to 2n and n, the best one
+    /// wins.
     ///
-    /// With 13 scales the stages act after scales 2, 5, 6 and 9. Fewer scales move a stage only as far forward as is
-    /// needed to keep one scale after the last stage and the stages apart: 2, 5, 6, 9 for 12 scales, 2, 5, 6, 8 for 10,
-    /// 2, 3, 4, 5 for 7. A stage for which no scale is left falls away, and the search starts with the rows that come to
-    /// the next one. More than 13 scales stretch the schedule evenly.
+    /// With 13 scales the stages act after scales 2, 5, 6 and 9. Fewer scales move a stage only as
+    /// far forward as is needed to keep one scale after the last stage and the stages apart: 2, 5,
+    /// 6, 9 for 12 scales, 2, 5, 6, 8 for 10, 2, 3, 4, 5 for 7. A stage for which no scale is left
+    /// falls away, and the search starts with the rows that come to the next one. More than 13
+    /// scales stretch the schedule evenly.
     ///
     /// # Errors
     /// As for [`Plan::best_of_n`].
@@ -139,13 +165,24 @@ impl Plan {
         check(scales, n)?;
         let mut start = 1;
         let mut stages = vec![];
-        for (i, (&(_, come, go), scale)) in STAGES.iter().zip(places(scales, schedule)).enumerate() {
+        for (i, (&(_, come, go), scale)) in STAGES.iter().zip(places(scales, schedule)).enumerate()
+        {
             let Some(scale) = scale else { continue };
             if stages.is_empty() {
                 start = come;
             }
-            let select = if i < CLUSTERINGS { Select::Cluster { features: Features::Pca } } else { by_value() };
-            stages.push(Stage { scale, width: times(go, n)?, select });
+            let select = if i < CLUSTERINGS {
+                Select::Cluster {
+                    features: Features::Pca,
+                }
+            } else {
+                by_value()
+            };
+            stages.push(Stage {
+                scale,
+                width: times(go, n)?,
+                select,
+            });
         }
         Self::new(times(start, n)?, stages)
     }
@@ -154,9 +191,14 @@ impl Plan {
 /// The scale of each of [`STAGES`] in a model of `scales` scales, where one is left for it.
 fn places(scales: usize, schedule: Schedule) -> [Option<usize>; STAGES.len()] {
     let mut places = [None; STAGES.len()];
-    let mut free = scales.checked_sub(2); // the latest scale that the next stage, counted from the end, may take
+    // The latest scale that the next stage, counted from the end, may take
+    let mut free = scales.checked_sub(2);
     for (place, &(released, ..)) in places.iter_mut().zip(&STAGES).rev() {
-        let wanted = if scales > SCALES { stretch(released, scales) } else { released };
+        let wanted = if scales > SCALES {
+            stretch(released, scales)
+        } else {
+            released
+        };
         let taken = free.map(|free| free.min(wanted));
         free = taken.and_then(|scale| scale.checked_sub(1));
         *place = match schedule {
@@ -173,19 +215,30 @@ fn stretch(scale: usize, scales: usize) -> usize {
 }
 
 fn by_value() -> Select {
-    Select::Resample { potential: Potential::Value, lambda: LAMBDA, draw: Draw::Multinomial }
+    Select::Resample {
+        potential: Potential::Value,
+        lambda: LAMBDA,
+        draw: Draw::Multinomial,
+    }
 }
 
 fn check(scales: usize, n: usize) -> Result<()> {
     match (scales, n) {
-        (0, _) => Err(Error::input("a plan needs a model with at least one scale").with_hint("choose 1 scale or more")),
-        (_, 0) => Err(Error::input("N is 0, but a search needs at least 1").with_hint("choose N = 1 or more")),
+        (0, _) => Err(Error::input("a plan needs a model with at least one scale")
+            .with_hint("choose 1 scale or more")),
+        (_, 0) => {
+            Err(Error::input("N is 0, but a search needs at least 1")
+                .with_hint("choose N = 1 or more"))
+        }
         _ => Ok(()),
     }
 }
 
 fn times(rows: usize, n: usize) -> Result<usize> {
     rows.checked_mul(n).ok_or_else(|| {
-        Error::input(format!("N is {n}: {rows} N rows are more than any batch has")).with_hint("choose a smaller N")
+        Error::input(format!(
+            "N is {n}: {rows} N rows are more than any batch has"
+        ))
+        .with_hint("choose a smaller N")
     })
 }

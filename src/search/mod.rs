@@ -1,7 +1,7 @@
 //! Which candidates go on: plans, the loop that carries them out, and the record of what happened.
 //!
-//! A [`Plan`] is a whole search method as data, [`run()`] follows it, [`Event`]s tell how it goes, the [`Trace`] keeps
-//! how it went. There are no tensors in here, no files and no printing.
+//! A [`Plan`] is a whole search method as data, [`run()`] follows it, [`Event`]s tell how it goes,
+//! the [`Trace`] keeps how it went. There are no tensors in here, no files and no printing.
 
 pub mod blend;
 pub mod diverse;

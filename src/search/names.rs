@@ -41,9 +41,13 @@ named! {
     Draw = "draw",
 }
 
-/// serde says "unknown variant `x`, expected one of `a`, `b`": the first half in our words, the second as the hint.
+/// serde says "unknown variant `x`, expected one of `a`, `b`": the first half in our words, the
+/// second as the hint.
 fn unknown(what: &str, text: &str, error: &Unknown) -> Error {
     let error = error.to_string();
-    let hint = error.split_once(", ").map_or("", |(_, names)| names).to_owned();
+    let hint = error
+        .split_once(", ")
+        .map_or("", |(_, names)| names)
+        .to_owned();
     Error::input(format!("unknown {what} `{text}`")).with_hint(hint)
 }

@@ -1,4 +1,5 @@
-//! Numbers in JSON that may be NaN or infinite: those are the strings `"nan"`, `"inf"` and `"-inf"`.
+//! Numbers in JSON that may be NaN or infinite: those are the strings `"nan"`, `"inf"` and
+//! `"-inf"`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::Value;
@@ -6,7 +7,10 @@ use serde_json::Value;
 /// A number with the digits that it needs as f32, not those that it has as f64.
 pub fn to_json(value: f32) -> Value {
     match Number::from(value) {
-        Number::Finite(value) => value.to_string().parse::<f64>().map_or(Value::Null, Value::from),
+        Number::Finite(value) => value
+            .to_string()
+            .parse::<f64>()
+            .map_or(Value::Null, Value::from),
         Number::Named(name) => name.into(),
     }
 }
@@ -36,7 +40,9 @@ impl Number {
                 "nan" => Ok(f32::NAN),
                 "inf" => Ok(f32::INFINITY),
                 "-inf" => Ok(f32::NEG_INFINITY),
-                _ => Err(E::custom(format!("expected a number, `nan`, `inf` or `-inf`, found `{name}`"))),
+                _ => Err(E::custom(format!(
+                    "expected a number, `nan`, `inf` or `-inf`, found `{name}`"
+                ))),
             },
         }
     }
@@ -54,12 +60,20 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 pub(crate) mod list {
     use super::{Deserialize, Deserializer, Number, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        values: &[f32],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(values.iter().map(|&value| Number::from(value)))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
-        Vec::<Number>::deserialize(deserializer)?.into_iter().map(Number::value).collect()
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<f32>, D::Error> {
+        Vec::<Number>::deserialize(deserializer)?
+            .into_iter()
+            .map(Number::value)
+            .collect()
     }
 }
 
@@ -67,12 +81,19 @@ pub(crate) mod list {
 pub(crate) mod optional {
     use super::{Deserialize, Deserializer, Number, Serialize, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<f32>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         value.map(Number::from).serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, D::Error> {
-        Option::<Number>::deserialize(deserializer)?.map(Number::value).transpose()
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<f32>, D::Error> {
+        Option::<Number>::deserialize(deserializer)?
+            .map(Number::value)
+            .transpose()
     }
 }
 
@@ -86,6 +107,9 @@ mod tests {
             assert_eq!(to_json(value).as_f64().unwrap() as f32, value);
         }
         assert_eq!(to_json(0.97).to_string(), "0.97");
-        assert_eq!([f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(to_json), ["nan", "inf", "-inf"].map(Value::from));
+        assert_eq!(
+            [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(to_json),
+            ["nan", "inf", "-inf"].map(Value::from)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A whole search method as data: how many rows start, where rows are chosen, how, and how many go on.
+//! A whole search method as data: how many rows start, where rows are chosen, how, and how many go
+//! on.
 
 use std::fmt;
 
@@ -7,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::potential::Potential;
 use crate::{Error, Result, features::Features};
 
-/// The widest batch that a plan may ask for. Far beyond every machine's memory: it catches slips of the keyboard
-/// before they become sizes.
+/// The widest batch that a plan may ask for. Far beyond every machine's memory: it catches slips of
+/// the keyboard before they become sizes.
 pub const MAX_ROWS: usize = 1 << 16;
 
 /// The lambda of the weights `exp(lambda * potential)` in the paper and in the released program.
@@ -21,8 +22,8 @@ pub enum Draw {
     /// Each row that goes on is an independent draw, as in the released program.
     #[default]
     Multinomial,
-    /// One random number places a comb of equal teeth on the weights: every row is drawn the expected number of
-    /// times, rounded up or down (Kitagawa 1996).
+    /// One random number places a comb of equal teeth on the weights: every row is drawn the
+    /// expected number of times, rounded up or down (Kitagawa 1996).
     Systematic,
 }
 
@@ -43,12 +44,14 @@ pub enum Select {
         /// How rows are drawn.
         draw: Draw,
     },
-    /// The best rows by their present score, each continued equally often. The only way for a batch to grow.
+    /// The best rows by their present score, each continued equally often. The only way for a batch
+    /// to grow.
     Top {
         /// How many distinct rows go on.
         k: usize,
     },
-    /// Rows at random, each at most once: looks at nothing. The control that clustering is measured against.
+    /// Rows at random, each at most once: looks at nothing. The control that clustering is measured
+    /// against.
     Drop,
 }
 
@@ -56,9 +59,17 @@ impl fmt::Display for Select {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cluster { features } => write!(f, "cluster {features}"),
-            Self::Resample { potential, lambda, draw } => {
+            Self::Resample {
+                potential,
+                lambda,
+                draw,
+            } => {
                 write!(f, "resample {potential}, lambda {lambda}")?;
-                if *draw == Draw::default() { Ok(()) } else { write!(f, ", {draw}") }
+                if *draw == Draw::default() {
+                    Ok(())
+                } else {
+                    write!(f, ", {draw}")
+                }
             }
             Self::Top { k } => write!(f, "top {k}"),
             Self::Drop => f.write_str("drop at random"),
@@ -77,14 +88,17 @@ pub struct Stage {
     pub select: Select,
 }
 
-/// A search method, whole. Scales without a stage choose nothing; after the last scale every row that is left is
-/// scored once and the best one wins.
+/// A search method, whole. Scales without a stage choose nothing; after the last scale every row
+/// that is left is scored once and the best one wins.
 ///
-/// A plan holds this: 1 to [`MAX_ROWS`] rows everywhere, stages in the order of their scales and at most one a scale,
-/// no stage asks for more than its rows can give. How many scales there are is the model's business:
-/// [`Plan::check`].
+/// A plan holds this: 1 to [`MAX_ROWS`] rows everywhere, stages in the order of their scales and at
+/// most one a scale, no stage asks for more than its rows can give. How many scales there are is
+/// the model's business: [`Plan::check`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "super::plan_file::PlanFile", into = "super::plan_file::PlanFile")]
+#[serde(
+    try_from = "super::plan_file::PlanFile",
+    into = "super::plan_file::PlanFile"
+)]
 pub struct Plan {
     start: usize,
     stages: Vec<Stage>,
@@ -118,21 +132,33 @@ impl Plan {
             check_stage(rows, stage)?;
             rows = stage.width;
         }
-        Ok(Self { start, stages, rounds: 1, enough: None })
+        Ok(Self {
+            start,
+            stages,
+            rounds: 1,
+            enough: None,
+        })
     }
 
-    /// The same plan carried out up to `rounds` times, each time with new rows, until a finished image scores `enough`.
-    /// Prompts that are easy for the model then cost little, which leaves more for the others.
+    /// The same plan carried out up to `rounds` times, each time with new rows, until a finished
+    /// image scores `enough`. Prompts that are easy for the model then cost little, which leaves
+    /// more for the others.
     ///
     /// # Errors
     /// [`Error::Input`] when there are no rounds, too many rows in all, or `enough` is no number.
     pub fn until(self, rounds: usize, enough: f32) -> Result<Self> {
         check_rows("rounds", rounds.saturating_mul(self.start))?;
         if !enough.is_finite() {
-            return Err(Error::input(format!("`enough` is {enough}, but must be a finite score"))
-                .with_hint("the search stops as soon as a finished image scores so much"));
+            return Err(
+                Error::input(format!("`enough` is {enough}, but must be a finite score"))
+                    .with_hint("the search stops as soon as a finished image scores so much"),
+            );
         }
-        Ok(Self { rounds, enough: Some(enough), ..self })
+        Ok(Self {
+            rounds,
+            enough: Some(enough),
+            ..self
+        })
     }
 
     /// How many times the plan is carried out at most.
@@ -140,7 +166,8 @@ impl Plan {
         self.rounds
     }
 
-    /// The score at which a further round is not worth it; none for plans that are carried out once whatever comes.
+    /// The score at which a further round is not worth it; none for plans that are carried out once
+    /// whatever comes.
     pub fn enough(&self) -> Option<f32> {
         self.enough
     }
@@ -180,26 +207,42 @@ impl Plan {
 
     /// Rows that are computed at each of `scales` scales in a round.
     pub fn widths(&self, scales: usize) -> Vec<usize> {
-        let before = |scale| self.stages.iter().rev().find(move |stage| stage.scale < scale);
-        (0..scales).map(|scale| before(scale).map_or(self.start, |stage| stage.width)).collect()
+        let before = |scale| {
+            self.stages
+                .iter()
+                .rev()
+                .find(move |stage| stage.scale < scale)
+        };
+        (0..scales)
+            .map(|scale| before(scale).map_or(self.start, |stage| stage.width))
+            .collect()
     }
 
     /// Whether the stage after `scale`, where there is one, looks at images.
     pub fn looks(&self, scale: usize) -> bool {
-        self.stage(scale).is_some_and(|stage| stage.select != Select::Drop)
+        self.stage(scale)
+            .is_some_and(|stage| stage.select != Select::Drop)
     }
 
-    /// Images that are decoded in a round after each of `scales` scales: all rows where a stage looks at them, and after the
-    /// last scale.
+    /// Images that are decoded in a round after each of `scales` scales: all rows where a stage
+    /// looks at them, and after the last scale.
     pub fn decodes(&self, scales: usize) -> Vec<usize> {
         let widths = self.widths(scales);
         let read = |scale| scale + 1 == scales || self.looks(scale);
-        widths.into_iter().enumerate().map(|(scale, rows)| if read(scale) { rows } else { 0 }).collect()
+        widths
+            .into_iter()
+            .enumerate()
+            .map(|(scale, rows)| if read(scale) { rows } else { 0 })
+            .collect()
     }
 
     /// The kinds of features that the stages read, each once.
     pub fn features(&self) -> Vec<Features> {
-        let mut kinds: Vec<_> = self.stages.iter().filter_map(|stage| stage.select.features()).collect();
+        let mut kinds: Vec<_> = self
+            .stages
+            .iter()
+            .filter_map(|stage| stage.select.features())
+            .collect();
         kinds.sort_unstable();
         kinds.dedup();
         kinds
@@ -213,8 +256,14 @@ impl Plan {
         choices.lambda.map_or(Ok(()), check_lambda)?;
         for stage in &mut self.stages {
             stage.select = match stage.select {
-                Select::Cluster { features } => Select::Cluster { features: choices.features.unwrap_or(features) },
-                Select::Resample { potential, lambda, draw } => Select::Resample {
+                Select::Cluster { features } => Select::Cluster {
+                    features: choices.features.unwrap_or(features),
+                },
+                Select::Resample {
+                    potential,
+                    lambda,
+                    draw,
+                } => Select::Resample {
                     potential: choices.potential.unwrap_or(potential),
                     lambda: choices.lambda.unwrap_or(lambda),
                     draw: choices.draw.unwrap_or(draw),
@@ -243,28 +292,41 @@ impl Select {
 
 fn check_rows(what: &str, rows: usize) -> Result<()> {
     match rows {
-        0 => Err(Error::input(format!("{what}: 0 rows, but a search needs at least 1"))),
+        0 => Err(Error::input(format!(
+            "{what}: 0 rows, but a search needs at least 1"
+        ))),
         1..=MAX_ROWS => Ok(()),
-        _ => Err(Error::input(format!("{what}: {rows} rows, but a batch has at most {MAX_ROWS}"))
-            .with_hint("choose a smaller N, or search several times with different seeds")),
+        _ => Err(Error::input(format!(
+            "{what}: {rows} rows, but a batch has at most {MAX_ROWS}"
+        ))
+        .with_hint("choose a smaller N, or search several times with different seeds")),
     }
 }
 
 fn check_order(before: &[Stage], stage: &Stage) -> Result<()> {
     let scale = stage.scale;
     match before.last() {
-        Some(last) if last.scale == scale => Err(Error::input(format!("scale {scale}: has two stages"))
-            .with_hint("only one stage can act after a scale; leave one out or move it to another scale")),
-        Some(last) if last.scale > scale => {
-            Err(Error::input(format!("scale {scale}: its stage stands after the one of scale {}", last.scale))
-                .with_hint("write the stages in the order of their scales"))
-        }
+        Some(last) if last.scale == scale => Err(Error::input(format!(
+            "scale {scale}: has two stages"
+        ))
+        .with_hint(
+            "only one stage can act after a scale; leave one out or move it to another scale",
+        )),
+        Some(last) if last.scale > scale => Err(Error::input(format!(
+            "scale {scale}: its stage stands after the one of scale {}",
+            last.scale
+        ))
+        .with_hint("write the stages in the order of their scales")),
         _ => Ok(()),
     }
 }
 
 fn check_stage(rows: usize, stage: &Stage) -> Result<()> {
-    let Stage { scale, width, select } = *stage;
+    let Stage {
+        scale,
+        width,
+        select,
+    } = *stage;
     check_rows(&format!("scale {scale}"), width)?;
     let place = |error: Error| error.with_hint(format!("{rows} rows come to scale {scale}"));
     match select {
@@ -272,12 +334,16 @@ fn check_stage(rows: usize, stage: &Stage) -> Result<()> {
         Select::Resample { .. } if width > rows => Err(grows(scale, "resampling", rows, width)),
         Select::Drop if width > rows => Err(grows(scale, "dropping", rows, width)),
         Select::Resample { lambda, .. } => check_lambda(lambda).map_err(|error| at(scale, error)),
-        Select::Top { k: 0 } => Err(place(Error::input(format!("scale {scale}: top 0 keeps nothing")))),
-        Select::Top { k } if k > rows => Err(place(Error::input(format!("scale {scale}: top {k} of {rows} rows")))),
-        Select::Top { k } if k > width => {
-            Err(Error::input(format!("scale {scale}: top {k}, but only {width} rows go on"))
-                .with_hint(format!("write top = {width}, or a width of {k} or more")))
-        }
+        Select::Top { k: 0 } => Err(place(Error::input(format!(
+            "scale {scale}: top 0 keeps nothing"
+        )))),
+        Select::Top { k } if k > rows => Err(place(Error::input(format!(
+            "scale {scale}: top {k} of {rows} rows"
+        )))),
+        Select::Top { k } if k > width => Err(Error::input(format!(
+            "scale {scale}: top {k}, but only {width} rows go on"
+        ))
+        .with_hint(format!("write top = {width}, or a width of {k} or more"))),
         _ => Ok(()),
     }
 }
@@ -292,14 +358,21 @@ fn check_lambda(lambda: f64) -> Result<()> {
     if lambda.is_finite() && lambda >= 0.0 {
         return Ok(());
     }
-    Err(Error::input(format!("lambda is {lambda}, but must be a finite number, 0 or more"))
-        .with_hint(format!("the paper uses {LAMBDA}; 0 draws evenly, larger values favour high scores")))
+    Err(Error::input(format!(
+        "lambda is {lambda}, but must be a finite number, 0 or more"
+    ))
+    .with_hint(format!(
+        "the paper uses {LAMBDA}; 0 draws evenly, larger values favour high scores"
+    )))
 }
 
 /// The error with the scale in front.
 fn at(scale: usize, error: Error) -> Error {
     match error {
-        Error::Input { message, hint } => Error::Input { message: format!("scale {scale}: {message}"), hint },
+        Error::Input { message, hint } => Error::Input {
+            message: format!("scale {scale}: {message}"),
+            hint,
+        },
         other => other,
     }
 }

@@ -65,10 +65,12 @@ enum Dropped {
 }
 
 impl Plan {
-    /// Reads a plan file. Lambda is 10 and the draw multinomial where a resampling stage names none.
+    /// Reads a plan file. Lambda is 10 and the draw multinomial where a resampling stage names
+    /// none.
     ///
     /// # Errors
-    /// [`Error::Input`] with the line where the text is no plan file, with the scale where the plan makes no sense.
+    /// [`Error::Input`] with the line where the text is no plan file, with the scale where the plan
+    /// makes no sense.
     pub fn from_toml(text: &str) -> Result<Self> {
         let file: PlanFile = toml::from_str(text).map_err(|error| unreadable(text, &error))?;
         Self::try_from(file)
@@ -79,11 +81,21 @@ impl Plan {
         let mut text = format!("start = {}\n", self.start());
         if let Some(enough) = self.enough() {
             let enough = number(enough);
-            writeln!(text, "rounds = {}\nenough = {enough}", self.rounds()).expect("writing to a string cannot fail");
-        }
-        for Stage { scale, width, select } in self.stages() {
-            write!(text, "\n[[stage]]\nscale = {scale}\nwidth = {width}\nselect = {}\n", inline(select))
+            writeln!(text, "rounds = {}\nenough = {enough}", self.rounds())
                 .expect("writing to a string cannot fail");
+        }
+        for Stage {
+            scale,
+            width,
+            select,
+        } in self.stages()
+        {
+            write!(
+                text,
+                "\n[[stage]]\nscale = {scale}\nwidth = {width}\nselect = {}\n",
+                inline(select)
+            )
+            .expect("writing to a string cannot fail");
         }
         text
     }
@@ -92,9 +104,20 @@ impl Plan {
 fn inline(select: &Select) -> String {
     match select {
         Select::Cluster { features } => format!("{{ cluster = \"{features}\" }}"),
-        Select::Resample { potential, lambda, draw } => {
-            let draw = if *draw == Draw::default() { String::new() } else { format!(", draw = \"{draw}\"") };
-            format!("{{ resample = \"{potential}\", lambda = {}{draw} }}", number(*lambda))
+        Select::Resample {
+            potential,
+            lambda,
+            draw,
+        } => {
+            let draw = if *draw == Draw::default() {
+                String::new()
+            } else {
+                format!(", draw = \"{draw}\"")
+            };
+            format!(
+                "{{ resample = \"{potential}\", lambda = {}{draw} }}",
+                number(*lambda)
+            )
         }
         Select::Top { k } => format!("{{ top = {k} }}"),
         Select::Drop => "{ drop = \"random\" }".to_owned(),
@@ -103,11 +126,17 @@ fn inline(select: &Select) -> String {
 
 /// A number as TOML reads it: what has no fraction is a whole number there, and those end at 2^63.
 fn number<T: Copy + Into<f64> + Display + LowerExp>(value: T) -> String {
-    if value.into().abs() < 1e15 { value.to_string() } else { format!("{value:e}") }
+    if value.into().abs() < 1e15 {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
 }
 
 fn unreadable(text: &str, error: &toml::de::Error) -> Error {
-    let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+    let line = error.span().map_or(1, |span| {
+        1 + text[..span.start.min(text.len())].matches('\n').count()
+    });
     let message = error.message().lines().collect::<Vec<_>>().join(", ");
     Error::input(format!("plan file, line {line}: {message}")).with_hint(
         "a plan is `start = ROWS`, then for each choice `[[stage]]` with `scale`, `width` and `select`, \
@@ -138,12 +167,18 @@ impl TryFrom<PlanFile> for Plan {
 impl StageFile {
     /// The stage that this means; `rows` come to it.
     fn read(self, rows: usize) -> Result<Stage> {
-        let Self { scale, width, select } = self;
+        let Self {
+            scale,
+            width,
+            select,
+        } = self;
         let select = match select {
             Some(select) => select.read(scale)?,
             None if width == rows => {
-                return Err(Error::input(format!("scale {scale}: the stage has no `select`"))
-                    .with_hint("leave the stage out: scales without a stage choose nothing"));
+                return Err(
+                    Error::input(format!("scale {scale}: the stage has no `select`"))
+                        .with_hint("leave the stage out: scales without a stage choose nothing"),
+                );
             }
             None => {
                 return Err(Error::input(format!(
@@ -154,15 +189,24 @@ impl StageFile {
                 ));
             }
         };
-        Ok(Stage { scale, width, select })
+        Ok(Stage {
+            scale,
+            width,
+            select,
+        })
     }
 }
 
 impl SelectFile {
     fn read(self, scale: usize) -> Result<Select> {
-        let fail = |text: &str, hint: &str| Err(Error::input(format!("scale {scale}: {text}")).with_hint(hint));
+        let fail = |text: &str, hint: &str| {
+            Err(Error::input(format!("scale {scale}: {text}")).with_hint(hint))
+        };
         if self.resample.is_none() && (self.lambda.is_some() || self.draw.is_some()) {
-            return fail("`lambda` and `draw` belong to `resample`", "remove them, or select by `resample`");
+            return fail(
+                "`lambda` and `draw` belong to `resample`",
+                "remove them, or select by `resample`",
+            );
         }
         match (self.cluster, self.resample, self.top, self.drop) {
             (Some(features), None, None, None) => Ok(Select::Cluster { features }),
@@ -173,8 +217,14 @@ impl SelectFile {
             }),
             (None, None, Some(k), None) => Ok(Select::Top { k }),
             (None, None, None, Some(Dropped::Random)) => Ok(Select::Drop),
-            (None, None, None, None) => fail("`select` is empty", "name one of `cluster`, `resample`, `top`, `drop`"),
-            _ => fail("`select` names more than one way to choose", "keep one of `cluster`, `resample`, `top`, `drop`"),
+            (None, None, None, None) => fail(
+                "`select` is empty",
+                "name one of `cluster`, `resample`, `top`, `drop`",
+            ),
+            _ => fail(
+                "`select` names more than one way to choose",
+                "keep one of `cluster`, `resample`, `top`, `drop`",
+            ),
         }
     }
 }
@@ -194,16 +244,33 @@ impl From<Plan> for PlanFile {
 impl From<&Stage> for StageFile {
     fn from(stage: &Stage) -> Self {
         let select = match stage.select {
-            Select::Cluster { features } => SelectFile { cluster: Some(features), ..SelectFile::default() },
-            Select::Resample { potential, lambda, draw } => SelectFile {
+            Select::Cluster { features } => SelectFile {
+                cluster: Some(features),
+                ..SelectFile::default()
+            },
+            Select::Resample {
+                potential,
+                lambda,
+                draw,
+            } => SelectFile {
                 resample: Some(potential),
                 lambda: Some(lambda),
                 draw: Some(draw),
                 ..SelectFile::default()
             },
-            Select::Top { k } => SelectFile { top: Some(k), ..SelectFile::default() },
-            Select::Drop => SelectFile { drop: Some(Dropped::Random), ..SelectFile::default() },
+            Select::Top { k } => SelectFile {
+                top: Some(k),
+                ..SelectFile::default()
+            },
+            Select::Drop => SelectFile {
+                drop: Some(Dropped::Random),
+                ..SelectFile::default()
+            },
         };
-        Self { scale: stage.scale, width: stage.width, select: Some(select) }
+        Self {
+            scale: stage.scale,
+            width: stage.width,
+            select: Some(select),
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! From the scores that a candidate and its ancestors earned to the exponent of its resampling weight
-//! (paper, section 3.3; `calculate_replace_rate` in `tts-var/utils_model.py`).
+//! From the scores that a candidate and its ancestors earned to the exponent of its resampling
+//! weight (paper, section 3.3; `calculate_replace_rate` in `tts-var/utils_model.py`).
 
 use serde::{Deserialize, Serialize};
 
@@ -19,18 +19,26 @@ pub enum Potential {
 }
 
 impl Potential {
-    /// The potential of a lineage whose scores are `history`, oldest first; NaN when there are none.
+    /// The potential of a lineage whose scores are `history`, oldest first; NaN when there are
+    /// none.
     ///
-    /// A NaN now is NaN whatever went before. [`Potential::Max`] and [`Potential::Sum`] pass over a NaN of the past,
-    /// and after one [`Potential::Diff`] starts anew.
+    /// A NaN now is NaN whatever went before. [`Potential::Max`] and [`Potential::Sum`] pass over a
+    /// NaN of the past, and after one [`Potential::Diff`] starts anew.
     pub fn of(self, history: &[f32]) -> f64 {
-        let Some((&now, past)) = history.split_last() else { return f64::NAN };
+        let Some((&now, past)) = history.split_last() else {
+            return f64::NAN;
+        };
         let now = f64::from(now);
         let mut past = past.iter().map(|&score| f64::from(score));
         match self {
             _ if now.is_nan() => f64::NAN,
             Self::Value => now,
-            Self::Diff => now - past.next_back().filter(|score| !score.is_nan()).unwrap_or(0.0),
+            Self::Diff => {
+                now - past
+                    .next_back()
+                    .filter(|score| !score.is_nan())
+                    .unwrap_or(0.0)
+            }
             Self::Max => past.fold(now, f64::max),
             Self::Sum => now + past.filter(|score| !score.is_nan()).sum::<f64>(),
         }

@@ -1,8 +1,8 @@
 //! Drawing rows, evenly or by weights `exp(lambda * potential)`. Plain numbers in, row indices out.
 //!
-//! The released program forms the weights in float32 without care: a score of 8.9 overflows at lambda 10, a NaN makes
-//! every draw even. Here the largest potential is subtracted first, which changes no probability, and the odd
-//! cases are said in [`Weights`].
+//! The released program forms the weights in float32 without care: a score of 8.9 overflows at
+//! lambda 10, a NaN makes every draw even. Here the largest potential is subtracted first, which
+//! changes no probability, and the odd cases are said in [`Weights`].
 
 use super::plan::Draw;
 use crate::rng::Stream;
@@ -14,11 +14,13 @@ pub struct Weights {
     pub probabilities: Vec<f64>,
     /// Rows of infinite potential: they share all the weight evenly.
     pub infinite: Vec<usize>,
-    /// No row had any weight, because every potential is NaN or minus infinity; all rows are as likely.
+    /// No row had any weight, because every potential is NaN or minus infinity; all rows are as
+    /// likely.
     pub none: bool,
 }
 
-/// The weights of rows with these potentials. A row whose potential is NaN or minus infinity weighs nothing.
+/// The weights of rows with these potentials. A row whose potential is NaN or minus infinity weighs
+/// nothing.
 pub fn weights(potentials: &[f64], lambda: f64) -> Weights {
     let top = potentials.iter().copied().fold(f64::NEG_INFINITY, f64::max); // passes over NaN
     let weight = |p: f64| match p {
@@ -32,27 +34,40 @@ pub fn weights(potentials: &[f64], lambda: f64) -> Weights {
         probabilities.fill(1.0);
     }
     if top == f64::INFINITY {
-        probabilities = potentials.iter().map(|&p| f64::from(u8::from(p == top))).collect();
+        probabilities = potentials
+            .iter()
+            .map(|&p| f64::from(u8::from(p == top)))
+            .collect();
     }
     let total: f64 = probabilities.iter().sum();
     probabilities.iter_mut().for_each(|p| *p /= total);
-    let infinite = (0..potentials.len()).filter(|&row| potentials[row] == f64::INFINITY).collect();
-    Weights { probabilities, infinite, none }
+    let infinite = (0..potentials.len())
+        .filter(|&row| potentials[row] == f64::INFINITY)
+        .collect();
+    Weights {
+        probabilities,
+        infinite,
+        none,
+    }
 }
 
-/// `count` rows drawn with replacement. `probabilities` are not negative, and at least one is not zero.
+/// `count` rows drawn with replacement. `probabilities` are not negative, and at least one is not
+/// zero.
 pub fn draw(probabilities: &[f64], count: usize, how: Draw, stream: &mut Stream) -> Vec<usize> {
     let wheel = Wheel::new(probabilities);
     match how {
         Draw::Multinomial => (0..count).map(|_| wheel.at(stream.uniform_f64())).collect(),
         Draw::Systematic => {
             let offset = stream.uniform_f64();
-            (0..count).map(|tooth| wheel.at((tooth as f64 + offset) / count as f64)).collect()
+            (0..count)
+                .map(|tooth| wheel.at((tooth as f64 + offset) / count as f64))
+                .collect()
         }
     }
 }
 
-/// `count` of `rows` rows, at most all of them, each at most once and all as likely; in the order of the rows.
+/// `count` of `rows` rows, at most all of them, each at most once and all as likely; in the order
+/// of the rows.
 pub fn without(rows: usize, count: usize, stream: &mut Stream) -> Vec<usize> {
     let mut all: Vec<usize> = (0..rows).collect();
     for place in 0..count.min(rows) {
@@ -79,13 +94,18 @@ impl Wheel {
                 end
             })
             .collect();
-        let last = weights.iter().rposition(|&weight| weight > 0.0).unwrap_or(0);
+        let last = weights
+            .iter()
+            .rposition(|&weight| weight > 0.0)
+            .unwrap_or(0);
         Self { ends, last }
     }
 
     /// The row under a point between 0 (the start) and 1 (the end); never one without weight.
     pub(super) fn at(&self, point: f64) -> usize {
         let total = self.ends.last().copied().unwrap_or(0.0);
-        self.ends.partition_point(|&end| end <= point * total).min(self.last)
+        self.ends
+            .partition_point(|&end| end <= point * total)
+            .min(self.last)
     }
 }

@@ -1,5 +1,5 @@
-//! The loop. Every method runs through it, so that methods are compared fairly; everything else in the project
-//! feeds it or shows what it did.
+//! The loop. Every method runs through it, so that methods are compared fairly; everything else in
+//! the project feeds it or shows what it did.
 
 use std::time::Instant;
 
@@ -55,8 +55,15 @@ pub struct Finished {
 /// Searches for the best image of a prompt. The same arguments give the same outcome, times apart.
 ///
 /// # Errors
-/// [`Error::Input`] when the plan does not fit the model; whatever pipeline, scorer, features or listener fail with.
-pub fn run(search: &Search, prompt: &Prompt, plan: &Plan, seed: u64, listener: &mut dyn Listener) -> Result<Outcome> {
+/// [`Error::Input`] when the plan does not fit the model; whatever pipeline, scorer, features or
+/// listener fail with.
+pub fn run(
+    search: &Search,
+    prompt: &Prompt,
+    plan: &Plan,
+    seed: u64,
+    listener: &mut dyn Listener,
+) -> Result<Outcome> {
     let mut course = Course::begin(search, prompt, plan, seed, listener)?;
     for round in 0..plan.rounds() {
         course.start(round)?;
@@ -109,10 +116,19 @@ impl<'a> Course<'a> {
         let began = Instant::now();
         let scales = search.pipeline.scales();
         let widths = plan.widths(scales.len());
-        listener.on(&Event::Started { prompt, plan, scales, widths: &widths, seed })?;
+        listener.on(&Event::Started {
+            prompt,
+            plan,
+            scales,
+            widths: &widths,
+            seed,
+        })?;
         let mut trace = Trace::new(prompt, plan, seed);
         trace.settings = search.settings.clone();
-        trace.scales = scales.iter().map(|scale| [scale.height, scale.width]).collect();
+        trace.scales = scales
+            .iter()
+            .map(|scale| [scale.height, scale.width])
+            .collect();
         if let Size::Preview(pixels) = search.preview {
             trace.preview = Some(pixels);
         }
@@ -154,7 +170,9 @@ impl<'a> Course<'a> {
 
     /// The rows of this round.
     fn rollout(&mut self) -> Result<&mut (dyn Rollout + 'a)> {
-        self.rollout.as_deref_mut().ok_or_else(|| Error::input("a search without rows"))
+        self.rollout
+            .as_deref_mut()
+            .ok_or_else(|| Error::input("a search without rows"))
     }
 
     /// The stream with which rows are chosen after a scale of this round.
@@ -165,8 +183,16 @@ impl<'a> Course<'a> {
     /// A new candidate that continues `parent`; returns its id.
     fn add(&mut self, parent: Option<usize>, scale: usize, row: usize) -> usize {
         let id = self.trace.candidates.len();
-        let history = parent.map_or_else(Vec::new, |parent| self.trace.candidates[parent].history.clone());
-        self.trace.candidates.push(Candidate { id, parent, scale, row, history });
+        let history = parent.map_or_else(Vec::new, |parent| {
+            self.trace.candidates[parent].history.clone()
+        });
+        self.trace.candidates.push(Candidate {
+            id,
+            parent,
+            scale,
+            row,
+            history,
+        });
         id
     }
 
@@ -175,7 +201,11 @@ impl<'a> Course<'a> {
         let grid = self.search.pipeline.scales()[scale];
         self.images.clear();
         self.scores = None;
-        self.listener.on(&Event::ScaleBegun { scale, ids: &self.alive, grid })?;
+        self.listener.on(&Event::ScaleBegun {
+            scale,
+            ids: &self.alive,
+            grid,
+        })?;
         let mut seconds = 0.0;
         let rollout = self.rollout()?;
         let states = timed(&mut seconds, || rollout.step())?;
@@ -184,7 +214,12 @@ impl<'a> Course<'a> {
         cost.rows[scale] += rows;
         cost.states[scale] += states;
         cost.seconds.transformer[scale] += seconds;
-        self.listener.on(&Event::ScaleDone { scale, rows, states, seconds })
+        self.listener.on(&Event::ScaleDone {
+            scale,
+            rows,
+            states,
+            seconds,
+        })
     }
 
     /// Decodes all rows where a stage, the listener or the end wants to see them.
@@ -193,7 +228,11 @@ impl<'a> Course<'a> {
         if !last && !self.trace.plan.looks(scale) && !self.listener.wants_images(scale) {
             return Ok(());
         }
-        let size = if last { Size::Full } else { self.search.preview };
+        let size = if last {
+            Size::Full
+        } else {
+            self.search.preview
+        };
         let rows: Vec<usize> = (0..self.alive.len()).collect();
         let mut seconds = 0.0;
         let rollout = self.rollout()?;
@@ -201,17 +240,29 @@ impl<'a> Course<'a> {
         self.trace.cost.seconds.decode += seconds;
         count("decoder", "images", self.images.len(), rows.len())?;
         self.trace.cost.decodes += rows.len();
-        self.listener.on(&Event::Decoded { scale, ids: &self.alive, images: &self.images })
+        self.listener.on(&Event::Decoded {
+            scale,
+            ids: &self.alive,
+            images: &self.images,
+        })
     }
 
     /// Lets a stage choose the rows that go on.
     fn choose(&mut self, stage: &Stage) -> Result<()> {
-        let Stage { scale, width, select } = *stage;
+        let Stage {
+            scale,
+            width,
+            select,
+        } = *stage;
         let mut choice = Choice::new(scale, &select, self.alive.clone());
         let warned = self.trace.warnings.len();
         choice.kept = match select {
             Select::Cluster { features } => self.cluster(scale, width, features, &mut choice)?,
-            Select::Resample { potential, lambda, draw } => {
+            Select::Resample {
+                potential,
+                lambda,
+                draw,
+            } => {
                 choice.scores = self.score(scale)?;
                 let weights = self.weigh(scale, potential, lambda)?;
                 let kept = self.draw(scale, width, draw, &weights);
@@ -228,13 +279,25 @@ impl<'a> Course<'a> {
         self.go_on(choice)
     }
 
-    fn cluster(&mut self, scale: usize, width: usize, kind: Features, choice: &mut Choice) -> Result<Vec<usize>> {
+    fn cluster(
+        &mut self,
+        scale: usize,
+        width: usize,
+        kind: Features,
+        choice: &mut Choice,
+    ) -> Result<Vec<usize>> {
         let features = self.extract(kind)?;
         let mut stream = self.stream(scale);
-        let found = timed(&mut self.trace.cost.seconds.selection, || Ok(diverse(&features, width, &mut stream)))?;
+        let found = timed(&mut self.trace.cost.seconds.selection, || {
+            Ok(diverse(&features, width, &mut stream))
+        })?;
         self.warn_of(&found.lost, |ids| Warning::LostFeatures { scale, ids })?;
         if found.distinct < width {
-            self.warn(Warning::FewDistinct { scale, distinct: found.distinct, clusters: width })?;
+            self.warn(Warning::FewDistinct {
+                scale,
+                distinct: found.distinct,
+                clusters: width,
+            })?;
         }
         choice.clusters = found.clusters;
         Ok(found.rows)
@@ -243,8 +306,15 @@ impl<'a> Course<'a> {
     fn extract(&mut self, kind: Features) -> Result<Matrix> {
         let extractor = &self.search.extractors[&kind];
         let cost = &mut self.trace.cost;
-        let features = timed(&mut cost.seconds.features, || extractor.extract(&self.images))?;
-        count("feature extractor", "rows", features.rows(), self.images.len())?;
+        let features = timed(&mut cost.seconds.features, || {
+            extractor.extract(&self.images)
+        })?;
+        count(
+            "feature extractor",
+            "rows",
+            features.rows(),
+            self.images.len(),
+        )?;
         cost.extractions += self.images.len();
         cost.flops.features += extractor.flops(self.images.len());
         Ok(features)
@@ -253,7 +323,9 @@ impl<'a> Course<'a> {
     /// Scores the images of this scale and writes the scores into the histories.
     fn score(&mut self, scale: usize) -> Result<Vec<f32>> {
         let cost = &mut self.trace.cost;
-        let parts = timed(&mut cost.seconds.scorer, || self.search.scores(&self.prompt.text, &self.images))?;
+        let parts = timed(&mut cost.seconds.scorer, || {
+            self.search.scores(&self.prompt.text, &self.images)
+        })?;
         cost.scorings += parts.len() * self.images.len();
         cost.flops.scorer += self.search.scoring_flops(self.images.len());
         let scores = self.blend.mix(scale, &parts);
@@ -268,13 +340,21 @@ impl<'a> Course<'a> {
             self.trace.parts.extend(named.map(part));
         }
         for (&id, &score) in self.alive.iter().zip(&scores) {
-            self.trace.candidates[id].history.push(Scored { scale, score });
+            self.trace.candidates[id]
+                .history
+                .push(Scored { scale, score });
         }
-        self.listener.on(&Event::Scored { scale, ids: &self.alive, scores: &scores })?;
+        self.listener.on(&Event::Scored {
+            scale,
+            ids: &self.alive,
+            scores: &scores,
+        })?;
         let lost = |score: f32| score.is_nan() || score == f32::NEG_INFINITY;
         let rows: Vec<usize> = (0..scores.len()).filter(|&row| lost(scores[row])).collect();
         self.warn_of(&rows, |ids| Warning::LostScores { scale, ids })?;
-        let infinite: Vec<usize> = (0..scores.len()).filter(|&row| scores[row] == f32::INFINITY).collect();
+        let infinite: Vec<usize> = (0..scores.len())
+            .filter(|&row| scores[row] == f32::INFINITY)
+            .collect();
         self.warn_of(&infinite, |ids| Warning::InfiniteScores { scale, ids })?;
         self.scores = Some(scores.clone());
         Ok(scores)
@@ -284,11 +364,17 @@ impl<'a> Course<'a> {
     fn weigh(&mut self, scale: usize, potential: Potential, lambda: f64) -> Result<Vec<f64>> {
         let potential_of = |&id: &usize| {
             let history = &self.trace.candidates[id].history;
-            potential.of(&history.iter().map(|scored| scored.score).collect::<Vec<_>>())
+            potential.of(&history
+                .iter()
+                .map(|scored| scored.score)
+                .collect::<Vec<_>>())
         };
         let potentials: Vec<f64> = self.alive.iter().map(potential_of).collect();
         let weights = resample::weights(&potentials, lambda);
-        self.warn_of(&weights.infinite, |ids| Warning::InfiniteScores { scale, ids })?;
+        self.warn_of(&weights.infinite, |ids| Warning::InfiniteScores {
+            scale,
+            ids,
+        })?;
         if weights.none {
             self.warn(Warning::AllWeightsZero { scale })?;
         }
@@ -313,11 +399,18 @@ impl<'a> Course<'a> {
         }
         if choice.scale + 1 == self.trace.scales.len() {
             self.images = kept.iter().map(|&row| self.images[row].clone()).collect();
-            self.scores = self.scores.take().map(|scores| kept.iter().map(|&row| scores[row]).collect());
+            self.scores = self
+                .scores
+                .take()
+                .map(|scores| kept.iter().map(|&row| scores[row]).collect());
         }
         choice.children = self.alive.clone();
         let fates = fates(&choice);
-        self.listener.on(&Event::Selected { scale: choice.scale, fates: &fates, choice: &choice })?;
+        self.listener.on(&Event::Selected {
+            scale: choice.scale,
+            fates: &fates,
+            choice: &choice,
+        })?;
         self.trace.stages.push(choice);
         Ok(())
     }
@@ -334,12 +427,20 @@ impl<'a> Course<'a> {
             self.finished.push(Finished { id, image, score });
         }
         self.trace.cost.flops.generator += self.rollout()?.flops();
-        Ok(self.trace.plan.enough().is_some_and(|enough| scores.iter().any(|score| *score >= enough)))
+        Ok(self
+            .trace
+            .plan
+            .enough()
+            .is_some_and(|enough| scores.iter().any(|score| *score >= enough)))
     }
 
     /// Names the winner.
     fn finish(mut self) -> Result<Outcome> {
-        let scores: Vec<f32> = self.finished.iter().map(|finished| finished.score).collect();
+        let scores: Vec<f32> = self
+            .finished
+            .iter()
+            .map(|finished| finished.score)
+            .collect();
         let best = top::ranking(&scores)[0];
         self.trace.winner = self.finished[best].id;
         if self.search.scorers.len() > 1 {
@@ -348,12 +449,23 @@ impl<'a> Course<'a> {
         let cost = &mut self.trace.cost;
         cost.images = cost.rows.last().copied().unwrap_or(0);
         cost.seconds.total = self.began.elapsed().as_secs_f64();
-        self.listener.on(&Event::Finished { trace: &self.trace, image: &self.finished[best].image })?;
-        Ok(Outcome { finished: self.finished, best, trace: self.trace })
+        self.listener.on(&Event::Finished {
+            trace: &self.trace,
+            image: &self.finished[best].image,
+        })?;
+        Ok(Outcome {
+            finished: self.finished,
+            best,
+            trace: self.trace,
+        })
     }
 
     /// Warns of the candidates of some rows, if there are any.
-    fn warn_of(&mut self, rows: &[usize], warning: impl FnOnce(Vec<usize>) -> Warning) -> Result<()> {
+    fn warn_of(
+        &mut self,
+        rows: &[usize],
+        warning: impl FnOnce(Vec<usize>) -> Warning,
+    ) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -374,10 +486,22 @@ impl<'a> Course<'a> {
 /// What became of each candidate that came to a stage.
 fn fates(choice: &Choice) -> Vec<Fate> {
     let children = |row| {
-        let of_row = choice.kept.iter().zip(&choice.children).filter(move |(kept, _)| **kept == row);
+        let of_row = choice
+            .kept
+            .iter()
+            .zip(&choice.children)
+            .filter(move |(kept, _)| **kept == row);
         of_row.map(|(_, &child)| child).collect()
     };
-    choice.ids.iter().enumerate().map(|(row, &id)| Fate { id, children: children(row) }).collect()
+    choice
+        .ids
+        .iter()
+        .enumerate()
+        .map(|(row, &id)| Fate {
+            id,
+            children: children(row),
+        })
+        .collect()
 }
 
 /// Does `work` and adds the seconds that it took.

@@ -20,7 +20,8 @@ pub struct Search<'a> {
     pub pipeline: &'a dyn Pipeline,
     /// Judge; at least one. Of several see [`Blend`](super::Blend).
     pub scorers: Vec<Weighted<'a>>,
-    /// Tell images apart, by the names that plans use; those that the plan does not name may be missing.
+    /// Tell images apart, by the names that plans use; those that the plan does not name may be
+    /// missing.
     pub extractors: &'a BTreeMap<Features, Box<dyn Extractor>>,
     /// Size of the images that stages before the last scale look at.
     pub preview: Size,
@@ -35,8 +36,18 @@ impl<'a> Search<'a> {
         scorer: &'a dyn Scorer,
         extractors: &'a BTreeMap<Features, Box<dyn Extractor>>,
     ) -> Self {
-        let scorers = vec![Weighted { name: "", weight: 1.0, scorer }];
-        Self { pipeline, scorers, extractors, preview: Size::Full, settings: Map::new() }
+        let scorers = vec![Weighted {
+            name: "",
+            weight: 1.0,
+            scorer,
+        }];
+        Self {
+            pipeline,
+            scorers,
+            extractors,
+            preview: Size::Full,
+            settings: Map::new(),
+        }
     }
 
     /// The same with other scorers, at least one.
@@ -59,30 +70,46 @@ impl<'a> Search<'a> {
 
     /// Operations that all scorers together take for so many images.
     pub fn scoring_flops(&self, images: usize) -> f64 {
-        self.scorers.iter().map(|one| one.scorer.flops(images)).sum()
+        self.scorers
+            .iter()
+            .map(|one| one.scorer.flops(images))
+            .sum()
     }
 
-    /// Whether this search can follow the plan: see [`Plan::check`]; a scorer and every kind of features must be there too.
+    /// Whether this search can follow the plan: see [`Plan::check`]; a scorer and every kind of
+    /// features must be there too.
     ///
     /// # Errors
     /// [`Error::Input`] names the scale that cannot be done, or what is missing.
     pub fn check(&self, plan: &Plan) -> Result<()> {
         plan.check(self.pipeline.scales().len())?;
         if self.scorers.is_empty() {
-            return Err(Error::input("a search without a scorer").with_hint("`Search::judged_by` takes at least one"));
+            return Err(Error::input("a search without a scorer")
+                .with_hint("`Search::judged_by` takes at least one"));
         }
         if self.scorers.len() > 1 && plan.rounds() > 1 {
             return Err(Error::input("a mix of scorers cannot judge rounds that are painted one after the other")
                 .with_hint("name one scorer, or take a method whose rows stand side by side, such as best-of-n"));
         }
         for stage in plan.stages() {
-            let Some(kind) = stage.select.features().filter(|kind| !self.extractors.contains_key(kind)) else {
+            let Some(kind) = stage
+                .select
+                .features()
+                .filter(|kind| !self.extractors.contains_key(kind))
+            else {
                 continue;
             };
             let known: Vec<_> = self.extractors.keys().map(ToString::to_string).collect();
-            let hint = if known.is_empty() { "no features at all".to_owned() } else { known.join(", ") };
-            return Err(Error::input(format!("scale {}: there are no features `{kind}`", stage.scale))
-                .with_hint(format!("this model brings {hint}")));
+            let hint = if known.is_empty() {
+                "no features at all".to_owned()
+            } else {
+                known.join(", ")
+            };
+            return Err(Error::input(format!(
+                "scale {}: there are no features `{kind}`",
+                stage.scale
+            ))
+            .with_hint(format!("this model brings {hint}")));
         }
         Ok(())
     }
@@ -94,5 +121,7 @@ pub(super) fn count(who: &str, what: &str, found: usize, images: usize) -> Resul
     if found == images {
         return Ok(());
     }
-    Err(Error::input(format!("the {who} gave {found} {what} for {images} images")))
+    Err(Error::input(format!(
+        "the {who} gave {found} {what} for {images} images"
+    )))
 }

@@ -2,15 +2,23 @@
 
 use std::cmp::Ordering;
 
-/// The rows, the best first; equal scores stay in the order of the rows, NaN counts as minus infinity.
+/// The rows, the best first; equal scores stay in the order of the rows, NaN counts as minus
+/// infinity.
 pub fn ranking(scores: &[f32]) -> Vec<usize> {
-    let key = |row: usize| if scores[row].is_nan() { f32::NEG_INFINITY } else { scores[row] };
+    let key = |row: usize| {
+        if scores[row].is_nan() {
+            f32::NEG_INFINITY
+        } else {
+            scores[row]
+        }
+    };
     let mut rows: Vec<usize> = (0..scores.len()).collect();
     rows.sort_by(|&a, &b| key(b).partial_cmp(&key(a)).unwrap_or(Ordering::Equal));
     rows
 }
 
-/// The `k` best rows in turn until there are `width`; `k` is at least 1 and at most the number of scores.
+/// The `k` best rows in turn until there are `width`; `k` is at least 1 and at most the number of
+/// scores.
 pub fn top(scores: &[f32], k: usize, width: usize) -> Vec<usize> {
     let best = ranking(scores);
     (0..width).map(|i| best[i % k]).collect()

@@ -1,5 +1,5 @@
-//! The record of a search: every candidate with its scores, every choice, what it all cost. Command line, report, page
-//! and Python read this one form; `docs/trace.md` describes its JSON.
+//! The record of a search: every candidate with its scores, every choice, what it all cost. Command
+//! line, report, page and Python read this one form; `docs/trace.md` describes its JSON.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{Error, Result, features::Features, pipelines::Prompt};
 
-/// The name and version of the schema. The number grows when a field changes its meaning or goes away; new fields
-/// alone leave it.
+/// The name and version of the schema. The number grows when a field changes its meaning or goes
+/// away; new fields alone leave it.
 pub const SCHEMA: &str = "ttsvar.trace/1";
 
 /// A search, whole.
@@ -45,7 +45,8 @@ pub struct Trace {
     pub finals: Vec<Final>,
     /// The id of the best of them: the highest score, the first row among equals.
     pub winner: usize,
-    /// What the scores of several scorers were brought from before they were mixed; empty where one scorer judged.
+    /// What the scores of several scorers were brought from before they were mixed; empty where one
+    /// scorer judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scorers: Vec<Standard>,
     /// What each of several scorers said, scoring by scoring; empty where one scorer judged.
@@ -98,16 +99,23 @@ impl Trace {
         let fail = |error: serde_json::Error| Error::input(format!("not a search trace: {error}"));
         let Head { schema } = serde_json::from_str(text).map_err(fail)?;
         if schema != SCHEMA {
-            return Err(Error::input(format!("a trace of schema `{schema}`, but this program reads `{SCHEMA}`"))
-                .with_hint("read it with the version of the program that wrote it"));
+            return Err(Error::input(format!(
+                "a trace of schema `{schema}`, but this program reads `{SCHEMA}`"
+            ))
+            .with_hint("read it with the version of the program that wrote it"));
         }
         serde_json::from_str(text).map_err(fail)
     }
 
-    /// What each of several scorers said last of a candidate or of the one that it continues: its name and its number.
+    /// What each of several scorers said last of a candidate or of the one that it continues: its
+    /// name and its number.
     pub fn parts_of(&self, id: usize) -> Vec<(&str, f32)> {
         let said = |standard: &Standard| {
-            let own = self.parts.iter().rev().filter(|part| part.scorer == standard.scorer);
+            let own = self
+                .parts
+                .iter()
+                .rev()
+                .filter(|part| part.scorer == standard.scorer);
             let of = |candidate: &Candidate| {
                 own.clone().find_map(|part| {
                     let place = part.ids.iter().position(|scored| *scored == candidate.id)?;
@@ -116,16 +124,22 @@ impl Trace {
             };
             self.lineage(id).find_map(of)
         };
-        self.scorers.iter().filter_map(|one| Some((one.scorer.as_str(), said(one)?))).collect()
+        self.scorers
+            .iter()
+            .filter_map(|one| Some((one.scorer.as_str(), said(one)?)))
+            .collect()
     }
 
     /// The candidate of an id and its ancestors, youngest first.
     pub fn lineage(&self, id: usize) -> impl Iterator<Item = &Candidate> {
-        std::iter::successors(self.candidates.get(id), |candidate| self.candidates.get(candidate.parent?))
+        std::iter::successors(self.candidates.get(id), |candidate| {
+            self.candidates.get(candidate.parent?)
+        })
     }
 }
 
-/// One path through the scales between two choices. A choice ends every candidate: it falls, or others continue it.
+/// One path through the scales between two choices. A choice ends every candidate: it falls, or
+/// others continue it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// Its name: candidates are numbered in the order in which they appear.

@@ -1,23 +1,26 @@
-//! Odd cases that a search survives. They are values, so that traces keep them and tests count them.
+//! Odd cases that a search survives. They are values, so that traces keep them and tests count
+//! them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Something odd that did not stop a search. Scales count from 0; ids are those of the trace's candidates.
+/// Something odd that did not stop a search. Scales count from 0; ids are those of the trace's
+/// candidates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Warning {
-    /// Scores are NaN or minus infinity. Such candidates get no weight and lose against every number.
+    /// Scores are NaN or minus infinity. Such candidates get no weight and lose against every
+    /// number.
     LostScores {
         /// Where the scores were given.
         scale: usize,
         /// Whose scores they are.
         ids: Vec<usize>,
     },
-    /// Scores are infinite, or the weights that were formed of them. Such candidates win against every number, and in a draw
-    /// share all the weight evenly.
+    /// Scores are infinite, or the weights that were formed of them. Such candidates win against
+    /// every number, and in a draw share all the weight evenly.
     InfiniteScores {
         /// Where the scores were given.
         scale: usize,
@@ -29,15 +32,16 @@ pub enum Warning {
         /// Where the weights were formed.
         scale: usize,
     },
-    /// Features are NaN or infinite. Such candidates form no clusters; they fill up what the others leave.
+    /// Features are NaN or infinite. Such candidates form no clusters; they fill up what the others
+    /// leave.
     LostFeatures {
         /// Where the features were extracted.
         scale: usize,
         /// Whose features they are.
         ids: Vec<usize>,
     },
-    /// There are fewer distinct rows of features than clusters. Each distinct row goes on, the others fill up in their
-    /// order.
+    /// There are fewer distinct rows of features than clusters. Each distinct row goes on, the
+    /// others fill up in their order.
     FewDistinct {
         /// Where the features were extracted.
         scale: usize,
@@ -66,7 +70,9 @@ impl Warning {
             Self::LostScores { .. } | Self::InfiniteScores { .. } | Self::AllWeightsZero { .. } => {
                 "check the scorer: its weights may be damaged, or its precision too low for these images"
             }
-            Self::LostFeatures { .. } => "check the features: their weights may be damaged, or their precision too low",
+            Self::LostFeatures { .. } => {
+                "check the features: their weights may be damaged, or their precision too low"
+            }
             Self::FewDistinct { .. } => {
                 "the candidates are alike; cluster after a later scale, or sample with more variety (larger tau)"
             }
@@ -78,17 +84,39 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LostScores { scale, ids } => {
-                write!(f, "scale {scale}: {} scores are NaN or minus infinity; they count as the lowest", ids.len())
+                write!(
+                    f,
+                    "scale {scale}: {} scores are NaN or minus infinity; they count as the lowest",
+                    ids.len()
+                )
             }
             Self::InfiniteScores { scale, ids } => {
-                write!(f, "scale {scale}: {} weights are infinite; they share all the weight", ids.len())
+                write!(
+                    f,
+                    "scale {scale}: {} weights are infinite; they share all the weight",
+                    ids.len()
+                )
             }
-            Self::AllWeightsZero { scale } => write!(f, "scale {scale}: all weights are zero; every row is as likely"),
+            Self::AllWeightsZero { scale } => write!(
+                f,
+                "scale {scale}: all weights are zero; every row is as likely"
+            ),
             Self::LostFeatures { scale, ids } => {
-                write!(f, "scale {scale}: features of {} images are NaN or infinite; they form no clusters", ids.len())
+                write!(
+                    f,
+                    "scale {scale}: features of {} images are NaN or infinite; they form no clusters",
+                    ids.len()
+                )
             }
-            Self::FewDistinct { scale, distinct, clusters } => {
-                write!(f, "scale {scale}: {clusters} clusters asked for, but only {distinct} images differ")
+            Self::FewDistinct {
+                scale,
+                distinct,
+                clusters,
+            } => {
+                write!(
+                    f,
+                    "scale {scale}: {clusters} clusters asked for, but only {distinct} images differ"
+                )
             }
         }
     }

@@ -1,6 +1,8 @@
-//! Takes jobs, hands them to the workers in the order in which they came, and knows what is under way.
+//! Takes jobs, hands them to the workers in the order in which they came, and knows what is under
+//! way.
 //!
-//! A [`Work`] is one search. Jobs that ask for the very same search while it waits or runs share it.
+//! A [`Work`] is one search. Jobs that ask for the very same search while it waits or runs share
+//! it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -78,8 +80,20 @@ struct Inner {
 }
 
 impl Desk {
-    pub(super) fn new(store: Arc<Store>, metrics: Arc<Metrics>, places: usize, workers: usize) -> Self {
-        Self { store, metrics, places, workers, inner: Mutex::default(), bell: Condvar::new() }
+    pub(super) fn new(
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+        places: usize,
+        workers: usize,
+    ) -> Self {
+        Self {
+            store,
+            metrics,
+            places,
+            workers,
+            inner: Mutex::default(),
+            bell: Condvar::new(),
+        }
     }
 
     /// Takes one job an order, all or none.
@@ -88,7 +102,10 @@ impl Desk {
         if inner.closed {
             return Err(Refusal::stopping());
         }
-        let new = orders.iter().filter(|order| inner.same(order).is_none()).count();
+        let new = orders
+            .iter()
+            .filter(|order| inner.same(order).is_none())
+            .count();
         if inner.waiting.len() + new > self.places {
             self.metrics.full();
             return Err(Refusal::full(self.places, inner.patience(self.workers)));
@@ -97,12 +114,21 @@ impl Desk {
         self.store.add(&jobs)?;
         for (job, order) in jobs.iter_mut().zip(orders) {
             let work = inner.same(&order).unwrap_or_else(|| {
-                let work = Work { id: job.id.clone(), order, log: Log::new(), stop: OnceLock::new() };
+                let work = Work {
+                    id: job.id.clone(),
+                    order,
+                    log: Log::new(),
+                    stop: OnceLock::new(),
+                };
                 let work = Arc::new(work);
                 inner.waiting.push_back(work.clone());
                 work
             });
-            if inner.running.iter().any(|running| Arc::ptr_eq(running, &work)) {
+            if inner
+                .running
+                .iter()
+                .any(|running| Arc::ptr_eq(running, &work))
+            {
                 job.state = State::Running;
                 note(self.store.begin(&job.id));
             }
@@ -117,10 +143,13 @@ impl Desk {
         self.lock().jobs.get(job).cloned()
     }
 
-    /// Ends a job that waits or runs, and its search if no other job wants it. Says whether there was such a job.
+    /// Ends a job that waits or runs, and its search if no other job wants it. Says whether there
+    /// was such a job.
     pub(super) fn cancel(&self, job: &str) -> Result<bool> {
         let mut inner = self.lock();
-        let Some(work) = inner.jobs.remove(job) else { return Ok(false) };
+        let Some(work) = inner.jobs.remove(job) else {
+            return Ok(false);
+        };
         if inner.jobs_of(&work).is_empty() {
             work.stop(Stop::Cancelled);
             inner.waiting.retain(|waiting| !Arc::ptr_eq(waiting, &work));
@@ -131,7 +160,8 @@ impl Desk {
         ended.map(|()| true)
     }
 
-    /// Ends a job if need be, and forgets it with its files. Files of a search that runs for others too stay as long.
+    /// Ends a job if need be, and forgets it with its files. Files of a search that runs for others
+    /// too stay as long.
     pub(super) fn forget(&self, job: &str) -> Result<()> {
         self.cancel(job)?;
         self.store.forget(job)?;
@@ -154,12 +184,21 @@ impl Desk {
             if inner.closed {
                 return None;
             }
-            inner = self.bell.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = self
+                .bell
+                .wait(inner)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Ends a search: `end` writes what a job needs and says what it is then. Jobs may join until none is left.
-    pub(super) fn end(&self, work: &Arc<Work>, seconds: f64, end: impl Fn(&str) -> (State, Option<Ending>)) {
+    /// Ends a search: `end` writes what a job needs and says what it is then. Jobs may join until
+    /// none is left.
+    pub(super) fn end(
+        &self,
+        work: &Arc<Work>,
+        seconds: f64,
+        end: impl Fn(&str) -> (State, Option<Ending>),
+    ) {
         loop {
             let jobs = self.leave(work, seconds);
             if jobs.is_empty() {
@@ -187,7 +226,11 @@ impl Desk {
         let jobs = inner.jobs_of(work);
         if jobs.is_empty() {
             inner.running.retain(|running| !Arc::ptr_eq(running, work));
-            inner.seconds = if inner.seconds == 0.0 { seconds } else { 0.9 * inner.seconds + 0.1 * seconds };
+            inner.seconds = if inner.seconds == 0.0 {
+                seconds
+            } else {
+                0.9 * inner.seconds + 0.1 * seconds
+            };
         }
         jobs
     }
@@ -209,7 +252,10 @@ impl Desk {
 
     /// Ends the searches under way.
     pub(super) fn give_up(&self) {
-        self.lock().running.iter().for_each(|work| work.stop(Stop::Closing));
+        self.lock()
+            .running
+            .iter()
+            .for_each(|work| work.stop(Stop::Closing));
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -224,7 +270,10 @@ impl Desk {
     pub(super) fn before(&self, job: &str) -> Option<usize> {
         let inner = self.lock();
         let work = inner.jobs.get(job)?;
-        inner.waiting.iter().position(|waiting| Arc::ptr_eq(waiting, work))
+        inner
+            .waiting
+            .iter()
+            .position(|waiting| Arc::ptr_eq(waiting, work))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -235,7 +284,11 @@ impl Desk {
 impl Inner {
     /// The search under way that an equal order asked for.
     fn same(&self, order: &Order) -> Option<Arc<Work>> {
-        let open = self.waiting.iter().chain(&self.running).filter(|work| work.stopped().is_none());
+        let open = self
+            .waiting
+            .iter()
+            .chain(&self.running)
+            .filter(|work| work.stopped().is_none());
         open.into_iter().find(|work| work.order == *order).cloned()
     }
 

@@ -1,4 +1,5 @@
-//! Hears a search for those who watch its job: events as JSON, pictures as sheets of one row, and the wish to stop.
+//! Hears a search for those who watch its job: events as JSON, pictures as sheets of one row, and
+//! the wish to stop.
 
 use std::time::Instant;
 
@@ -29,7 +30,10 @@ pub(super) struct Follow<'a> {
 
 impl Listener for Follow<'_> {
     fn on(&mut self, event: &Event<'_>) -> Result<()> {
-        if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
+        if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() > deadline)
+        {
             self.work.stop(Stop::Late);
         }
         if self.work.stopped().is_some() {
@@ -56,9 +60,16 @@ impl Follow<'_> {
             return Ok(());
         }
         let sheet = self.sheets;
-        self.store.keep(&self.work.id, &Store::sheet(sheet), &Png::new(side_by_side(images)).encode()?)?;
+        self.store.keep(
+            &self.work.id,
+            &Store::sheet(sheet),
+            &Png::new(side_by_side(images)).encode()?,
+        )?;
         self.sheets += 1;
-        self.work.log.tell("previews", json!({ "scale": scale, "ids": ids, "sheet": sheet }));
+        self.work.log.tell(
+            "previews",
+            json!({ "scale": scale, "ids": ids, "sheet": sheet }),
+        );
         Ok(())
     }
 }
@@ -71,31 +82,62 @@ fn side_by_side(images: &[Image]) -> Image {
     };
     let images: Vec<Image> = images.iter().map(small).collect();
     let (width, height) = (images[0].width(), images[0].height());
-    let row = |y: usize| images.iter().flat_map(move |image| &image.pixels()[3 * y * width..3 * (y + 1) * width]);
-    Image::new(images.len() * width, height, (0..height).flat_map(row).copied().collect())
+    let row = |y: usize| {
+        images
+            .iter()
+            .flat_map(move |image| &image.pixels()[3 * y * width..3 * (y + 1) * width])
+    };
+    Image::new(
+        images.len() * width,
+        height,
+        (0..height).flat_map(row).copied().collect(),
+    )
 }
 
 /// An event as watchers read it; none where they have no use for it.
 fn said(event: &Event<'_>) -> Option<(&'static str, Value)> {
     Some(match event {
-        Event::Started { prompt, plan, scales, widths, seed } => {
-            let scales: Vec<[usize; 2]> = scales.iter().map(|scale| [scale.height, scale.width]).collect();
+        Event::Started {
+            prompt,
+            plan,
+            scales,
+            widths,
+            seed,
+        } => {
+            let scales: Vec<[usize; 2]> = scales
+                .iter()
+                .map(|scale| [scale.height, scale.width])
+                .collect();
             let (prompt, negative) = (&prompt.text, &prompt.negative);
             let data = json!({ "prompt": prompt, "negative": negative, "seed": seed, "plan": plan, "scales": scales,
                 "widths": widths });
             ("started", data)
         }
-        Event::ScaleBegun { scale, ids, grid } => {
-            ("scale", json!({ "scale": scale, "grid": [grid.height, grid.width], "ids": ids }))
-        }
-        Event::ScaleDone { scale, rows, states, seconds } => {
-            ("candidates", json!({ "scale": scale, "rows": rows, "states": states, "seconds": seconds }))
-        }
+        Event::ScaleBegun { scale, ids, grid } => (
+            "scale",
+            json!({ "scale": scale, "grid": [grid.height, grid.width], "ids": ids }),
+        ),
+        Event::ScaleDone {
+            scale,
+            rows,
+            states,
+            seconds,
+        } => (
+            "candidates",
+            json!({ "scale": scale, "rows": rows, "states": states, "seconds": seconds }),
+        ),
         Event::Scored { scale, ids, scores } => {
             let scores: Vec<Value> = scores.iter().map(|score| number::to_json(*score)).collect();
-            ("scores", json!({ "scale": scale, "ids": ids, "scores": scores }))
+            (
+                "scores",
+                json!({ "scale": scale, "ids": ids, "scores": scores }),
+            )
         }
-        Event::Selected { scale, fates, choice } => {
+        Event::Selected {
+            scale,
+            fates,
+            choice,
+        } => {
             let fate = |fate: &Fate| json!({ "id": fate.id, "children": fate.children });
             let fates: Vec<Value> = fates.iter().map(fate).collect();
             let (select, clusters, weights) = (&choice.select, &choice.clusters, &choice.weights);
@@ -103,7 +145,10 @@ fn said(event: &Event<'_>) -> Option<(&'static str, Value)> {
                 "weights": weights });
             ("selection", data)
         }
-        Event::Warned(warning) => ("warning", json!({ "message": warning.to_string(), "advice": warning.advice() })),
+        Event::Warned(warning) => (
+            "warning",
+            json!({ "message": warning.to_string(), "advice": warning.advice() }),
+        ),
         Event::Finished { trace, .. } => ("winner", json!({ "id": trace.winner })),
         Event::Decoded { .. } => return None,
     })

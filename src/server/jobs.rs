@@ -39,7 +39,12 @@ async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     let jobs = aside(move || inner.desk.submit(vec![inner.orders.read(wanted)?])).await??;
     let job = jobs.first().ok_or_else(Refusal::stopping)?;
     let place = format!("/v1/jobs/{}", job.id);
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, place)], Json(job.to_json())).into_response())
+    Ok((
+        StatusCode::ACCEPTED,
+        [(header::LOCATION, place)],
+        Json(job.to_json()),
+    )
+        .into_response())
 }
 
 /// Which jobs are to be listed.
@@ -60,7 +65,9 @@ async fn list(State(app): State<Arc<App>>, pages: Asked) -> Result<Json<Value>, 
     let store = app.store.clone();
     let jobs = aside(move || store.list(most + 1, pages.before.as_deref())).await??;
     let data: Vec<Value> = jobs.iter().take(most).map(Job::to_json).collect();
-    Ok(Json(json!({ "object": "list", "data": data, "has_more": jobs.len() > most })))
+    Ok(Json(
+        json!({ "object": "list", "data": data, "has_more": jobs.len() > most }),
+    ))
 }
 
 async fn look(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
@@ -71,7 +78,10 @@ async fn look(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Jso
     Ok(Json(job))
 }
 
-async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+async fn cancel(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
     let before = app.job(&id).await?;
     let (inner, name) = (app.clone(), id.clone());
     if !aside(move || inner.desk.cancel(&name)).await?? {
@@ -81,7 +91,10 @@ async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<J
     Ok(Json(app.job(&id).await?.to_json()))
 }
 
-async fn forget(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+async fn forget(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
     app.job(&id).await?;
     aside(move || app.desk.forget(&id)).await??;
     Ok(StatusCode::NO_CONTENT)
@@ -109,22 +122,45 @@ async fn report(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<R
     Ok(([(header::CONTENT_SECURITY_POLICY, ALONE)], Html(page)).into_response())
 }
 
-async fn previews(State(app): State<Arc<App>>, Path((id, sheet)): Path<(String, String)>) -> Result<Response, Refusal> {
-    let none = |_| Refusal::new(StatusCode::NOT_FOUND, "no_such_file", format!("`{sheet}` is no sheet of previews"));
+async fn previews(
+    State(app): State<Arc<App>>,
+    Path((id, sheet)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let none = |_| {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            "no_such_file",
+            format!("`{sheet}` is no sheet of previews"),
+        )
+    };
     let sheet = sheet.parse().map_err(none)?;
     let job = app.job(&id).await?;
     // As long as a search runs, its sheets are in one place for all jobs that share it.
-    let folder = app.desk.work(&id).map_or_else(|| id.clone(), |work| work.id.clone());
+    let folder = app
+        .desk
+        .work(&id)
+        .map_or_else(|| id.clone(), |work| work.id.clone());
     file_in(&app, &job, folder, Store::sheet(sheet), "image/png").await
 }
 
 /// A file of a job. It never changes once it is there.
-async fn file(app: &Arc<App>, id: &str, name: String, kind: &'static str) -> Result<Response, Refusal> {
+async fn file(
+    app: &Arc<App>,
+    id: &str,
+    name: String,
+    kind: &'static str,
+) -> Result<Response, Refusal> {
     let job = app.job(id).await?; // an id of the index is no path to anywhere else
     file_in(app, &job, job.id.clone(), name, kind).await
 }
 
-async fn file_in(app: &App, job: &Job, folder: String, name: String, kind: &str) -> Result<Response, Refusal> {
+async fn file_in(
+    app: &App,
+    job: &Job,
+    folder: String,
+    name: String,
+    kind: &str,
+) -> Result<Response, Refusal> {
     let (store, asked) = (app.store.clone(), name.clone());
     let Some(bytes) = aside(move || store.read(&folder, &asked)).await?? else {
         let message = format!("job `{}` is {} and has no {name}", job.id, job.state);
@@ -132,8 +168,14 @@ async fn file_in(app: &App, job: &Job, folder: String, name: String, kind: &str)
     };
     let headers = [
         (header::CONTENT_TYPE, kind.to_owned()),
-        (header::CACHE_CONTROL, "private, max-age=31536000, immutable".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("inline; filename=\"ttsvar-{}-{name}\"", job.id)),
+        (
+            header::CACHE_CONTROL,
+            "private, max-age=31536000, immutable".to_owned(),
+        ),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("inline; filename=\"ttsvar-{}-{name}\"", job.id),
+        ),
     ];
     Ok((headers, bytes).into_response())
 }

@@ -21,11 +21,17 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn new() -> Self {
-        Self { entries: Mutex::default(), bell: watch::Sender::new(()) }
+        Self {
+            entries: Mutex::default(),
+            bell: watch::Sender::new(()),
+        }
     }
 
     pub(super) fn tell(&self, event: &str, data: Value) {
-        self.lock().push(Arc::new(Entry { event: event.to_owned(), data }));
+        self.lock().push(Arc::new(Entry {
+            event: event.to_owned(),
+            data,
+        }));
         self.ring();
     }
 
@@ -36,7 +42,10 @@ impl Log {
 
     /// Everything after the first `seen` entries.
     pub(super) fn after(&self, seen: usize) -> Vec<Arc<Entry>> {
-        self.lock().get(seen..).map(<[_]>::to_vec).unwrap_or_default()
+        self.lock()
+            .get(seen..)
+            .map(<[_]>::to_vec)
+            .unwrap_or_default()
     }
 
     /// Rings with every entry from now on.
@@ -52,7 +61,10 @@ impl Log {
 
     /// Reads what [`Log::lines`] wrote; a line that is none is passed over.
     pub(super) fn read(lines: &str) -> Vec<Entry> {
-        lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        lines
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {

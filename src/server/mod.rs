@@ -1,7 +1,8 @@
-//! Searches over HTTP: an interface like OpenAI's for images, jobs that can be watched, and a page that shows them.
+//! Searches over HTTP: an interface like OpenAI's for images, jobs that can be watched, and a page
+//! that shows them.
 //!
-//! A request becomes an `order::Order`, the `desk::Desk` queues it, a worker thread carries it out and tells its
-//! `log::Log`, the `store::Store` keeps what came of it. Routes only translate.
+//! A request becomes an `order::Order`, the `desk::Desk` queues it, a worker thread carries it out
+//! and tells its `log::Log`, the `store::Store` keeps what came of it. Routes only translate.
 
 mod desk;
 mod follow;
@@ -56,7 +57,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { queue: 64, body: 64 << 10, prompt: 1000, rows: 64, pictures: 10, time: Duration::from_secs(600) }
+        Self {
+            queue: 64,
+            body: 64 << 10,
+            prompt: 1000,
+            rows: 64,
+            pictures: 10,
+            time: Duration::from_secs(600),
+        }
     }
 }
 
@@ -105,21 +113,43 @@ impl Server {
     /// Opens the folder, starts the workers and listens.
     ///
     /// # Errors
-    /// An address beyond loopback without a token, an address or a folder that is in use or cannot be used.
+    /// An address beyond loopback without a token, an address or a folder that is in use or cannot
+    /// be used.
     pub async fn bind(system: System, setup: Setup) -> Result<Self> {
         let guard = Guard::new(setup.address, setup.token)?;
         let store = Arc::new(Store::open(&setup.folder)?);
-        let taken = |error| Error::input(format!("cannot listen on {}: {error}", setup.address)).with_hint(TAKEN);
+        let taken = |error| {
+            Error::input(format!("cannot listen on {}: {error}", setup.address)).with_hint(TAKEN)
+        };
         let listener = TcpListener::bind(setup.address).await.map_err(taken)?;
         let address = listener.local_addr().map_err(taken)?;
         let (system, metrics) = (Arc::new(system), Arc::new(Metrics::new()));
         let workers = setup.workers.max(1);
-        let desk = Arc::new(Desk::new(store.clone(), metrics.clone(), setup.limits.queue, workers));
+        let desk = Arc::new(Desk::new(
+            store.clone(),
+            metrics.clone(),
+            setup.limits.queue,
+            workers,
+        ));
         let orders = Orders::new(system.clone(), setup.model.clone(), setup.limits)?;
         let threads = worker::start(workers, &system, &desk, &store, setup.limits.time)?;
-        let app =
-            App { desk: desk.clone(), orders, store, metrics, guard, limits: setup.limits, began: SystemTime::now() };
-        Ok(Self { listener, address, desk, app: routes(Arc::new(app)), workers: threads, grace: setup.grace })
+        let app = App {
+            desk: desk.clone(),
+            orders,
+            store,
+            metrics,
+            guard,
+            limits: setup.limits,
+            began: SystemTime::now(),
+        };
+        Ok(Self {
+            listener,
+            address,
+            desk,
+            app: routes(Arc::new(app)),
+            workers: threads,
+            grace: setup.grace,
+        })
     }
 
     /// Where it listens.
@@ -127,13 +157,20 @@ impl Server {
         self.address
     }
 
-    /// Answers until `stop` is over; then waiting jobs are given up, those under way get the time of grace, and everyone
-    /// who waits is told.
+    /// Answers until `stop` is over; then waiting jobs are given up, those under way get the time
+    /// of grace, and everyone who waits is told.
     ///
     /// # Errors
     /// The network fails.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let Self { listener, address, desk, app, workers, grace } = self;
+        let Self {
+            listener,
+            address,
+            desk,
+            app,
+            workers,
+            grace,
+        } = self;
         let began = Instant::now();
         let over = Arc::new(Notify::new());
         let closing = close(desk.clone(), grace, over.clone());
@@ -146,7 +183,9 @@ impl Server {
             () = over.notified() => Ok(()), // somebody holds a line open and says nothing
         };
         desk.close();
-        let joined = tokio::task::spawn_blocking(move || workers.into_iter().for_each(|worker| drop(worker.join())));
+        let joined = tokio::task::spawn_blocking(move || {
+            workers.into_iter().for_each(|worker| drop(worker.join()))
+        });
         let _ = joined.await; // a worker that panicked has said so
         tracing::info!(seconds = began.elapsed().as_secs(), "stopped");
         served.map_err(|error| Error::input(format!("cannot answer on {address}: {error}")))
@@ -158,7 +197,11 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Ends what the server does, and says when nobody can have anything to hear any more.
 async fn close(desk: Arc<Desk>, grace: Duration, over: Arc<Notify>) {
-    tracing::info!(running = desk.running(), waiting = desk.waiting(), "stopping");
+    tracing::info!(
+        running = desk.running(),
+        waiting = desk.waiting(),
+        "stopping"
+    );
     desk.close();
     tokio::time::sleep(grace).await;
     desk.give_up();
@@ -169,19 +212,32 @@ async fn close(desk: Arc<Desk>, grace: Duration, over: Arc<Notify>) {
 const TAKEN: &str = "choose another --port; 0 takes a free one";
 
 fn routes(app: Arc<App>) -> Router {
-    let closed = jobs::routes().merge(openai::routes()).merge(metrics::routes());
-    let closed = closed.layer(axum::middleware::from_fn_with_state(app.clone(), guard::ask));
+    let closed = jobs::routes()
+        .merge(openai::routes())
+        .merge(metrics::routes());
+    let closed = closed.layer(axum::middleware::from_fn_with_state(
+        app.clone(),
+        guard::ask,
+    ));
     closed
         .merge(page::routes())
         .fallback(refusal::nowhere)
         .method_not_allowed_fallback(refusal::wrong_method)
-        .layer(axum::middleware::from_fn_with_state(app.clone(), guard::host))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), metrics::observe))
+        .layer(axum::middleware::from_fn_with_state(
+            app.clone(),
+            guard::host,
+        ))
+        .layer(axum::middleware::from_fn_with_state(
+            app.clone(),
+            metrics::observe,
+        ))
         .layer(axum::extract::DefaultBodyLimit::max(app.limits.body))
         .with_state(app)
 }
 
 /// Does work that may wait for the disk or a lock, away from the threads that answer.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Foreign(Box::new(error)))
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Foreign(Box::new(error)))
 }

@@ -1,4 +1,5 @@
-//! The interface of OpenAI's image service, so that its clients work here: `POST /v1/images/generations`, `GET /v1/models`.
+//! The interface of OpenAI's image service, so that its clients work here: `POST
+//! /v1/images/generations`, `GET /v1/models`.
 
 use std::{
     sync::Arc,
@@ -25,11 +26,13 @@ use super::{
 use crate::request::new_seed;
 
 pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/v1/images/generations", post(generate)).route("/v1/models", get(models))
+    Router::new()
+        .route("/v1/images/generations", post(generate))
+        .route("/v1/models", get(models))
 }
 
-/// The fields of OpenAI's that mean something here, and `seed`, `negative` and `search`, which are ours. Others are passed
-/// over, as clients send what their version knows.
+/// The fields of OpenAI's that mean something here, and `seed`, `negative` and `search`, which are
+/// ours. Others are passed over, as clients send what their version knows.
 #[derive(Deserialize)]
 struct Generation {
     prompt: String,
@@ -50,7 +53,13 @@ async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Json<
     let submitted = aside(move || {
         let jobs = inner.desk.submit(orders(&inner, wanted)?)?;
         let ids = jobs.iter().map(|job| job.id.clone()).collect();
-        Ok::<_, Refusal>((jobs, Unwanted { app: inner.clone(), jobs: ids })) // a client may leave at this very moment
+        Ok::<_, Refusal>((
+            jobs,
+            Unwanted {
+                app: inner.clone(),
+                jobs: ids,
+            },
+        )) // a client may leave at this very moment
     });
     let (jobs, mut unwanted) = submitted.await??;
     let mut data = Vec::with_capacity(jobs.len());
@@ -59,50 +68,105 @@ async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Json<
         data.push(picture(&app, &job).await?);
     }
     unwanted.jobs.clear();
-    Ok(Json(json!({ "created": seconds(SystemTime::now()), "data": data })))
+    Ok(Json(
+        json!({ "created": seconds(SystemTime::now()), "data": data }),
+    ))
 }
 
 /// One order for each picture; each has a seed of its own, the next number.
 fn orders(app: &App, wanted: Generation) -> Result<Vec<Order>, Refusal> {
-    let Generation { prompt, model, n, size, response_format, output_format, seed, negative, search, stream } = wanted;
+    let Generation {
+        prompt,
+        model,
+        n,
+        size,
+        response_format,
+        output_format,
+        seed,
+        negative,
+        search,
+        stream,
+    } = wanted;
     if let Some(format) = response_format.filter(|format| format != "b64_json") {
         let message = format!("response_format is `{format}`, this server returns b64_json");
         return Err(Refusal::input("response_format", message));
     }
     if let Some(format) = output_format.filter(|format| format != "png") {
-        return Err(Refusal::input("output_format", format!("output_format is `{format}`, this server writes png")));
+        return Err(Refusal::input(
+            "output_format",
+            format!("output_format is `{format}`, this server writes png"),
+        ));
     }
     if stream == Some(true) {
-        return Err(Refusal::input("stream", "this route streams nothing; submit a job and watch its events instead"));
+        return Err(Refusal::input(
+            "stream",
+            "this route streams nothing; submit a job and watch its events instead",
+        ));
     }
     let (n, most) = (n.unwrap_or(1), app.limits.pictures);
     if n == 0 || n > most {
-        return Err(Refusal::input("n", format!("n is {n}, this server paints 1 to {most} pictures a request")));
+        return Err(Refusal::input(
+            "n",
+            format!("n is {n}, this server paints 1 to {most} pictures a request"),
+        ));
     }
     let seed = seed.unwrap_or_else(new_seed);
-    let wanted = Wanted { prompt, model, negative, size, seed: Some(seed), search, previews: None };
+    let wanted = Wanted {
+        prompt,
+        model,
+        negative,
+        size,
+        seed: Some(seed),
+        search,
+        previews: None,
+    };
     let first = app.orders.read(wanted)?;
-    Ok((0..n as u64).map(|number| Order { seed: seed.wrapping_add(number), ..first.clone() }).collect())
+    Ok((0..n as u64)
+        .map(|number| Order {
+            seed: seed.wrapping_add(number),
+            ..first.clone()
+        })
+        .collect())
 }
 
 /// A finished picture as clients read it.
 async fn picture(app: &Arc<App>, job: &Job) -> Result<Value, Refusal> {
-    let unavailable = |status, code| Err(Refusal::new(status, code, format!("job {} is {}", job.id, job.state)));
+    let unavailable = |status, code| {
+        Err(Refusal::new(
+            status,
+            code,
+            format!("job {} is {}", job.id, job.state),
+        ))
+    };
     match job.state {
         JobState::Done => {}
         JobState::Cancelled => return unavailable(StatusCode::CONFLICT, "cancelled"),
-        JobState::Interrupted => return unavailable(StatusCode::SERVICE_UNAVAILABLE, "interrupted"),
+        JobState::Interrupted => {
+            return unavailable(StatusCode::SERVICE_UNAVAILABLE, "interrupted");
+        }
         _ => {
             let error = job.error.clone().unwrap_or_default();
             let late = error.starts_with(worker::LATE);
-            let status = if late { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::INTERNAL_SERVER_ERROR };
-            return Err(Refusal::new(status, if late { "timeout" } else { "search_failed" }, error));
+            let status = if late {
+                StatusCode::GATEWAY_TIMEOUT
+            } else {
+                StatusCode::INTERNAL_SERVER_ERROR
+            };
+            return Err(Refusal::new(
+                status,
+                if late { "timeout" } else { "search_failed" },
+                error,
+            ));
         }
     }
     let (store, id) = (app.store.clone(), job.id.clone());
-    let image = aside(move || store.read(&id, IMAGE)).await??.ok_or_else(|| Refusal::no_job(&job.id))?;
-    Ok(json!({ "b64_json": BASE64_STANDARD.encode(image), "job": job.id, "seed": job.facts.get("seed"),
-        "score": job.score }))
+    let image = aside(move || store.read(&id, IMAGE))
+        .await??
+        .ok_or_else(|| Refusal::no_job(&job.id))?;
+    Ok(
+        json!({ "b64_json": BASE64_STANDARD.encode(image), "job": job.id, "seed": job.facts.get("seed"),
+        "score": job.score }),
+    )
 }
 
 /// Jobs that end when the client leaves before it has its pictures.
@@ -130,12 +194,16 @@ impl Drop for Unwanted {
 
 /// Seconds since 1970.
 fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 async fn models(State(app): State<Arc<App>>) -> Json<Value> {
     let system = app.orders.system();
-    let methods: Vec<String> = crate::search::Method::ALL.iter().map(ToString::to_string).collect();
+    let methods: Vec<String> = crate::search::Method::ALL
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let about = json!({ "id": system.name(), "object": "model", "created": seconds(app.began), "owned_by": "ttsvar",
         "about": system.description().about, "sizes": app.orders.sizes(), "methods": methods,
         "words": system.words(), "limits": { "rows": app.limits.rows, "pictures": app.limits.pictures,

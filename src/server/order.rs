@@ -86,7 +86,12 @@ impl Orders {
         let (height, width) = system.pipeline(&system.settings())?.image_size();
         let mut sizes = system.canvases();
         sizes.sort_by_key(|canvas| (canvas.width, canvas.height) != (width, height));
-        Ok(Self { system, model, sizes, limits })
+        Ok(Self {
+            system,
+            model,
+            sizes,
+            limits,
+        })
     }
 
     pub(super) fn system(&self) -> &System {
@@ -95,15 +100,22 @@ impl Orders {
 
     /// The sizes of pictures, written `WIDTHxHEIGHT`, the usual one first.
     pub(super) fn sizes(&self) -> Vec<String> {
-        self.sizes.iter().map(|canvas| format!("{}x{}", canvas.width, canvas.height)).collect()
+        self.sizes
+            .iter()
+            .map(|canvas| format!("{}x{}", canvas.width, canvas.height))
+            .collect()
     }
 
     /// What `wanted` means.
     pub(super) fn read(&self, wanted: Wanted) -> Result<Order, Refusal> {
         self.known(wanted.model.as_deref())?;
         let prompt = self.prompt("prompt", &wanted.prompt)?;
-        let negative = wanted.negative.filter(|negative| !negative.trim().is_empty());
-        let negative = negative.map(|negative| self.prompt("negative", &negative)).transpose()?;
+        let negative = wanted
+            .negative
+            .filter(|negative| !negative.trim().is_empty());
+        let negative = negative
+            .map(|negative| self.prompt("negative", &negative))
+            .transpose()?;
         let canvas = self.canvas(wanted.size.as_deref())?;
         let how = wanted.search.unwrap_or_default();
         let look = look(&how, canvas)?;
@@ -111,51 +123,96 @@ impl Orders {
         let preview = preview_size(how.preview.as_ref())?;
         let pipeline = self.system.pipeline(&settings)?;
         let wish = wish(how)?;
-        let (plan, named) = wish.plan(pipeline.scales().len(), self.system.defaults()).map_err(of("search"))?;
+        let (plan, named) = wish
+            .plan(pipeline.scales().len(), self.system.defaults())
+            .map_err(of("search"))?;
         self.narrow(&plan)?;
-        search(&self.system, pipeline.as_ref()).check(&plan).map_err(of("search"))?;
+        search(&self.system, pipeline.as_ref())
+            .check(&plan)
+            .map_err(of("search"))?;
         let recorded = recorded(&self.system, &self.model, named, &look, &settings);
         let (height, width) = pipeline.image_size();
-        let (seed, previews) = (wanted.seed.unwrap_or_else(new_seed), wanted.previews.unwrap_or(false));
-        let (prompt, size) = (Prompt { text: prompt, negative }, (width, height));
-        Ok(Order { prompt, plan, named, settings, preview, seed, previews, size, recorded })
+        let (seed, previews) = (
+            wanted.seed.unwrap_or_else(new_seed),
+            wanted.previews.unwrap_or(false),
+        );
+        let (prompt, size) = (
+            Prompt {
+                text: prompt,
+                negative,
+            },
+            (width, height),
+        );
+        Ok(Order {
+            prompt,
+            plan,
+            named,
+            settings,
+            preview,
+            seed,
+            previews,
+            size,
+            recorded,
+        })
     }
 
     /// Refuses any model but the one that is loaded.
     fn known(&self, model: Option<&str>) -> Result<(), Refusal> {
         let known = self.system.name();
-        let Some(model) = model.filter(|model| *model != known) else { return Ok(()) };
+        let Some(model) = model.filter(|model| *model != known) else {
+            return Ok(());
+        };
         let message = format!("there is no model `{model}`, this server has `{known}`");
         let refusal = Refusal::new(StatusCode::NOT_FOUND, "model_not_found", message);
-        Err(Refusal { param: Some("model"), ..refusal })
+        Err(Refusal {
+            param: Some("model"),
+            ..refusal
+        })
     }
 
     fn prompt(&self, param: &'static str, text: &str) -> Result<String, Refusal> {
         let (text, most) = (text.trim(), self.limits.prompt);
         let letters = text.chars().count();
         if letters > most {
-            return Err(Refusal::input(param, format!("{param} has {letters} characters, this server takes {most}")));
+            return Err(Refusal::input(
+                param,
+                format!("{param} has {letters} characters, this server takes {most}"),
+            ));
         }
         prompt(text, param).map_err(of(param))
     }
 
     /// The size that was named; none for the usual one.
     fn canvas(&self, size: Option<&str>) -> Result<Option<&Canvas>, Refusal> {
-        let Some(size) = size.filter(|size| *size != "auto") else { return Ok(None) };
+        let Some(size) = size.filter(|size| *size != "auto") else {
+            return Ok(None);
+        };
         let named = |canvas: &&Canvas| format!("{}x{}", canvas.width, canvas.height) == size;
         self.sizes.iter().find(named).map(Some).ok_or_else(|| {
-            let message = format!("size is `{size}`, but `{}` paints {}", self.model, self.sizes().join(", "));
+            let message = format!(
+                "size is `{size}`, but `{}` paints {}",
+                self.model,
+                self.sizes().join(", ")
+            );
             Refusal::input("size", message)
         })
     }
 
     /// Refuses searches that are too wide for this server.
     fn narrow(&self, plan: &Plan) -> Result<(), Refusal> {
-        let widest = plan.stages().iter().map(|stage| stage.width).chain([plan.start()]).max().unwrap_or(1);
+        let widest = plan
+            .stages()
+            .iter()
+            .map(|stage| stage.width)
+            .chain([plan.start()])
+            .max()
+            .unwrap_or(1);
         let rows = widest.max(plan.start().saturating_mul(plan.rounds()));
         if rows > self.limits.rows {
-            let message =
-                format!("the search has {rows} rows, this server takes {}; choose a smaller n", self.limits.rows);
+            let message = format!(
+                "the search has {rows} rows, this server takes {}; choose a smaller n",
+                self.limits.rows
+            );
             return Err(Refusal::input("search", message));
         }
         Ok(())
@@ -164,11 +221,17 @@ impl Orders {
 
 /// An error of the library as a refusal of one field.
 fn of(param: &'static str) -> impl Fn(Error) -> Refusal {
-    move |error| Refusal { param: Some(param), ..Refusal::from(error) }
+    move |error| Refusal {
+        param: Some(param),
+        ..Refusal::from(error)
+    }
 }
 
 fn parsed<T: std::str::FromStr<Err = Error>>(text: &Option<String>) -> Result<Option<T>, Refusal> {
-    text.as_deref().map(str::parse).transpose().map_err(of("search"))
+    text.as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(of("search"))
 }
 
 fn look(how: &SearchWanted, canvas: Option<&Canvas>) -> Result<Look, Refusal> {
@@ -178,7 +241,9 @@ fn look(how: &SearchWanted, canvas: Option<&Canvas>) -> Result<Look, Refusal> {
         tau: how.tau,
         top_p: how.top_p,
         top_k: how.top_k,
-        aspect: canvas.filter(|canvas| canvas.pixels.is_some()).and_then(|size| Aspect::of(size.width, size.height)),
+        aspect: canvas
+            .filter(|canvas| canvas.pixels.is_some())
+            .and_then(|size| Aspect::of(size.width, size.height)),
         pixels: canvas.and_then(|canvas| canvas.pixels),
     };
     look.check().map_err(of("search"))?;
@@ -186,26 +251,53 @@ fn look(how: &SearchWanted, canvas: Option<&Canvas>) -> Result<Look, Refusal> {
 }
 
 fn preview_size(wanted: Option<&Value>) -> Result<Size, Refusal> {
-    let written = wanted.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    let written = wanted.map(|value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    });
     preview(written.as_deref()).map_err(of("search"))
 }
 
 fn wish(how: SearchWanted) -> Result<Wish, Refusal> {
-    let named = Named { method: parsed(&how.method)?, n: how.n, schedule: parsed(&how.schedule)? };
+    let named = Named {
+        method: parsed(&how.method)?,
+        n: how.n,
+        schedule: parsed(&how.schedule)?,
+    };
     let source = match how.plan {
         Some(_) if named != Named::default() => {
-            return Err(Refusal::input("search", "a plan says how to search; method, n and schedule go without one"));
+            return Err(Refusal::input(
+                "search",
+                "a plan says how to search; method, n and schedule go without one",
+            ));
         }
-        Some(Value::String(text)) => Source::Plan(Plan::from_toml(&text).map_err(of("search"))?, Named::default()),
+        Some(Value::String(text)) => Source::Plan(
+            Plan::from_toml(&text).map_err(of("search"))?,
+            Named::default(),
+        ),
         Some(plan) => {
             let plan = serde_json::from_value(plan);
-            let plan = plan.map_err(|error| Refusal::input("search", format!("search.plan: {error}")))?;
+            let plan =
+                plan.map_err(|error| Refusal::input("search", format!("search.plan: {error}")))?;
             Source::Plan(plan, Named::default())
         }
         None => Source::Method(named),
     };
-    let (features, potential, draw) = (parsed(&how.features)?, parsed(&how.potential)?, parsed(&how.draw)?);
-    Ok(Wish { source, choices: Choices { features, potential, lambda: how.lambda, draw } })
+    let (features, potential, draw) = (
+        parsed(&how.features)?,
+        parsed(&how.potential)?,
+        parsed(&how.draw)?,
+    );
+    Ok(Wish {
+        source,
+        choices: Choices {
+            features,
+            potential,
+            lambda: how.lambda,
+            draw,
+        },
+    })
 }
 
 /// How long a client may take to send a request.
@@ -216,17 +308,41 @@ const SENDING: Duration = Duration::from_secs(30);
 /// # Errors
 /// It is no JSON, not marked as such, not of the right form, too long, or does not come.
 pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Refusal> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    // Pages of other sites may send any text here, but JSON only if this server allowed it, which it never does.
-    if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    // Pages of other sites may send any text here, but JSON only if this server allowed it, which
+    // it never does.
+    if !kind
+        .split(';')
+        .next()
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    {
         let message = format!("expected the content type application/json, found `{kind}`");
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_content_type", message));
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "wrong_content_type",
+            message,
+        ));
     }
-    let body = tokio::time::timeout(SENDING, Bytes::from_request(request, &())).await.map_err(|_| {
-        Refusal::new(StatusCode::REQUEST_TIMEOUT, "slow_request", "the request did not come to its end")
-    })?;
-    let body = body.map_err(|error| Refusal::new(error.status(), "unreadable_body", error.body_text()))?;
+    let body = tokio::time::timeout(SENDING, Bytes::from_request(request, &()))
+        .await
+        .map_err(|_| {
+            Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "slow_request",
+                "the request did not come to its end",
+            )
+        })?;
+    let body =
+        body.map_err(|error| Refusal::new(error.status(), "unreadable_body", error.body_text()))?;
     serde_json::from_slice(&body).map_err(|error| {
-        Refusal::new(StatusCode::BAD_REQUEST, "invalid_json", format!("cannot read the request: {error}"))
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_json",
+            format!("cannot read the request: {error}"),
+        )
     })
 }

@@ -23,26 +23,47 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), param: None, retry: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            param: None,
+            retry: None,
+        }
     }
 
     /// Something in the request cannot be done.
     pub(super) fn input(param: &'static str, message: impl Into<String>) -> Self {
-        Self { param: Some(param), ..Self::new(StatusCode::BAD_REQUEST, "invalid_value", message) }
+        Self {
+            param: Some(param),
+            ..Self::new(StatusCode::BAD_REQUEST, "invalid_value", message)
+        }
     }
 
     pub(super) fn no_job(id: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "job_not_found", format!("there is no job `{id}`"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "job_not_found",
+            format!("there is no job `{id}`"),
+        )
     }
 
     /// The queue is full; a place should be free after `seconds`.
     pub(super) fn full(places: usize, seconds: u64) -> Self {
-        let message = format!("all {places} places of the queue are taken; try again in {seconds} s");
-        Self { retry: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", message) }
+        let message =
+            format!("all {places} places of the queue are taken; try again in {seconds} s");
+        Self {
+            retry: Some(seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", message)
+        }
     }
 
     pub(super) fn stopping() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server is about to end and takes no more jobs")
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "stopping",
+            "the server is about to end and takes no more jobs",
+        )
     }
 
     /// The kind that OpenAI's clients tell apart.
@@ -56,7 +77,12 @@ impl Refusal {
     }
 
     pub(super) fn body(&self) -> Value {
-        let Self { code, message, param, .. } = self;
+        let Self {
+            code,
+            message,
+            param,
+            ..
+        } = self;
         json!({ "error": { "message": message, "type": self.kind(), "param": param, "code": code } })
     }
 }
@@ -64,11 +90,21 @@ impl Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         if matches!(error, Error::Input { .. }) {
-            let hint = error.hint().map_or(String::new(), |hint| format!("; {hint}"));
-            return Self::new(StatusCode::BAD_REQUEST, "invalid_value", format!("{error}{hint}"));
+            let hint = error
+                .hint()
+                .map_or(String::new(), |hint| format!("; {hint}"));
+            return Self::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_value",
+                format!("{error}{hint}"),
+            );
         }
         tracing::error!(%error, "a request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            error.to_string(),
+        )
     }
 }
 
@@ -88,11 +124,19 @@ impl IntoResponse for Refusal {
 
 /// Answers where there is no route.
 pub(super) async fn nowhere(uri: Uri) -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", uri.path()))
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        format!("there is nothing at {}", uri.path()),
+    )
 }
 
 /// Answers where a route knows other methods only.
 pub(super) async fn wrong_method(method: axum::http::Method, uri: Uri) -> Refusal {
     let message = format!("{} does not answer {method}", uri.path());
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        message,
+    )
 }

@@ -1,7 +1,7 @@
 //! Jobs, images and traces in a folder: an SQLite index, and a folder of files for each job.
 //!
-//! Files are written whole before the index says that a job is done, so that a start after a crash finds every finished
-//! image and knows which jobs were interrupted.
+//! Files are written whole before the index says that a job is done, so that a start after a crash
+//! finds every finished image and knows which jobs were interrupted.
 
 use std::{
     fmt,
@@ -65,11 +65,24 @@ pub(super) enum State {
 }
 
 impl State {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Queued, Self::Running, Self::Done, Self::Failed, Self::Cancelled, Self::Interrupted];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Queued,
+        Self::Running,
+        Self::Done,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Interrupted,
+    ];
 
     pub(super) fn name(self) -> &'static str {
-        ["queued", "running", "done", "failed", "cancelled", "interrupted"][self as usize]
+        [
+            "queued",
+            "running",
+            "done",
+            "failed",
+            "cancelled",
+            "interrupted",
+        ][self as usize]
     }
 
     /// Whether nothing more will happen.
@@ -105,19 +118,45 @@ impl Job {
     pub(super) fn new(order: &Order) -> Self {
         let (width, height) = order.size;
         let mut facts = Map::from_iter([("seed".to_owned(), order.seed.into())]);
-        facts.extend(order.prompt.negative.clone().map(|negative| ("negative".to_owned(), negative.into())));
+        facts.extend(
+            order
+                .prompt
+                .negative
+                .clone()
+                .map(|negative| ("negative".to_owned(), negative.into())),
+        );
         facts.insert("size".to_owned(), format!("{width}x{height}").into());
         facts.insert("previews".to_owned(), order.previews.into());
         facts.insert("settings".to_owned(), order.recorded.clone().into());
         facts.insert("plan".to_owned(), json!(order.plan));
         let (id, created, prompt) = (new_id(), now(), order.prompt.text.clone());
         let (started, finished, score, error) = (None, None, None, None);
-        Self { id, state: State::Queued, created, started, finished, prompt, score, error, facts }
+        Self {
+            id,
+            state: State::Queued,
+            created,
+            started,
+            finished,
+            prompt,
+            score,
+            error,
+            facts,
+        }
     }
 
     /// The job as clients read it.
     pub(super) fn to_json(&self) -> Value {
-        let Self { id, state, created, started, finished, prompt, score, error, facts } = self;
+        let Self {
+            id,
+            state,
+            created,
+            started,
+            finished,
+            prompt,
+            score,
+            error,
+            facts,
+        } = self;
         let mut job = json!({ "object": "job", "id": id, "state": state, "prompt": prompt, "created": created,
             "started": started, "finished": finished, "score": score, "error": error });
         if let Value::Object(job) = &mut job {
@@ -125,7 +164,9 @@ impl Job {
             let of = |what: &str| Value::from(format!("/v1/jobs/{id}/{what}"));
             job.insert("events".to_owned(), of("events"));
             if *state == State::Done {
-                job.extend(["image", "trace", "report"].map(|what| (format!("{what}_url"), of(what))));
+                job.extend(
+                    ["image", "trace", "report"].map(|what| (format!("{what}_url"), of(what))),
+                );
             }
         }
         job
@@ -172,7 +213,11 @@ impl Store {
             Ok(index)
         });
         let index = index.map_err(|error| refused(folder, &error))?;
-        let store = Self { folder: folder.to_owned(), index: Mutex::new(index), _lock: lock };
+        let store = Self {
+            folder: folder.to_owned(),
+            index: Mutex::new(index),
+            _lock: lock,
+        };
         store.recover()?;
         Ok(store)
     }
@@ -182,12 +227,17 @@ impl Store {
         let open = self.list_where("state IN ('queued', 'running')", &[])?;
         for job in &open {
             match self.finished(&job.id) {
-                Some(score) => self.end(&job.id, State::Done, Some(Ending { score, error: None }))?,
+                Some(score) => {
+                    self.end(&job.id, State::Done, Some(Ending { score, error: None }))?
+                }
                 None => self.end(&job.id, State::Interrupted, None)?,
             }
         }
         if !open.is_empty() {
-            tracing::warn!(jobs = open.len(), "the last server ended before these jobs did");
+            tracing::warn!(
+                jobs = open.len(),
+                "the last server ended before these jobs did"
+            );
         }
         Ok(())
     }
@@ -195,8 +245,16 @@ impl Store {
     /// The score of a job whose files are all there.
     fn finished(&self, id: &str) -> Option<Option<f32>> {
         let trace = fs::read_to_string(self.path(id, TRACE)).ok()?;
-        let trace = Trace::from_json(&trace).ok().filter(|_| self.path(id, IMAGE).is_file())?;
-        Some(trace.finals.iter().find(|last| last.id == trace.winner).map(|last| last.score))
+        let trace = Trace::from_json(&trace)
+            .ok()
+            .filter(|_| self.path(id, IMAGE).is_file())?;
+        Some(
+            trace
+                .finals
+                .iter()
+                .find(|last| last.id == trace.winner)
+                .map(|last| last.score),
+        )
     }
 
     /// Adds jobs that wait, all or none.
@@ -217,7 +275,10 @@ impl Store {
 
     /// A job is searched for from now on.
     pub(super) fn begin(&self, id: &str) -> Result<()> {
-        self.change("UPDATE jobs SET state = 'running', started = ?2 WHERE id = ?1", params![id, now()])
+        self.change(
+            "UPDATE jobs SET state = 'running', started = ?2 WHERE id = ?1",
+            params![id, now()],
+        )
     }
 
     /// A job is over.
@@ -247,7 +308,11 @@ impl Store {
         let index = self.lock();
         let found = index
             .prepare_cached(&format!("SELECT * FROM jobs WHERE {condition}"))
-            .and_then(|mut query| query.query_map(values, Job::read)?.collect::<rusqlite::Result<Vec<Job>>>());
+            .and_then(|mut query| {
+                query
+                    .query_map(values, Job::read)?
+                    .collect::<rusqlite::Result<Vec<Job>>>()
+            });
         found.map_err(|error| refused(&self.folder, &error))
     }
 
@@ -263,7 +328,9 @@ impl Store {
         }
         let folder = self.folder.join("jobs").join(id);
         match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder)(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io(folder)(error))
+            }
             _ => Ok(()),
         }
     }
@@ -306,8 +373,12 @@ impl Store {
 
     fn change(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<()> {
         let index = self.lock();
-        let changed = index.prepare_cached(sql).and_then(|mut change| change.execute(values));
-        changed.map(|_| ()).map_err(|error| refused(&self.folder, &error))
+        let changed = index
+            .prepare_cached(sql)
+            .and_then(|mut change| change.execute(values));
+        changed
+            .map(|_| ())
+            .map_err(|error| refused(&self.folder, &error))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -318,28 +389,45 @@ impl Store {
 /// The folder's lock, which the system takes back when the program ends, however it ends.
 fn locked(folder: &Path) -> Result<File> {
     let path = folder.join("lock");
-    let lock = File::options().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+    let lock = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(Error::io(&path))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(Error::file(folder, "another server keeps its jobs there")
-            .with_hint("end that server, or choose another --folder")),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::file(folder, "another server keeps its jobs there")
+                .with_hint("end that server, or choose another --folder"))
+        }
         Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
     }
 }
 
 fn refused(folder: &Path, error: &rusqlite::Error) -> Error {
-    Error::file(folder.join("index.sqlite"), format!("the index of jobs: {error}"))
-        .with_hint("is there space on the disk, and is the file an index of this program?")
+    Error::file(
+        folder.join("index.sqlite"),
+        format!("the index of jobs: {error}"),
+    )
+    .with_hint("is there space on the disk, and is the file an index of this program?")
 }
 
 /// Seconds since 1970.
 fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_millis() as f64 / 1000.0)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_millis() as f64 / 1000.0)
 }
 
-/// An id that is greater than those of earlier milliseconds and that nobody guesses: time, then random digits.
+/// An id that is greater than those of earlier milliseconds and that nobody guesses: time, then
+/// random digits.
 fn new_id() -> String {
-    format!("{:011x}{:08x}{:08x}", (now() * 1000.0) as u64, new_seed(), new_seed())
+    format!(
+        "{:011x}{:08x}{:08x}",
+        (now() * 1000.0) as u64,
+        new_seed(),
+        new_seed()
+    )
 }
 
 #[cfg(test)]
@@ -350,7 +438,17 @@ mod tests {
         let (state, facts) = (State::Queued, Map::new());
         let (started, finished, score, error) = (None, None, None, None);
         let prompt = "a red circle".to_owned();
-        let job = Job { id: id.into(), state, created: 1.5, started, finished, prompt, score, error, facts };
+        let job = Job {
+            id: id.into(),
+            state,
+            created: 1.5,
+            started,
+            finished,
+            prompt,
+            score,
+            error,
+            facts,
+        };
         store.add(std::slice::from_ref(&job)).unwrap();
         job
     }
@@ -362,12 +460,23 @@ mod tests {
         job(&store, "a");
         job(&store, "b");
         store.begin("a").unwrap();
-        store.end("a", State::Done, Some(Ending { score: Some(0.1), error: None })).unwrap();
+        store
+            .end(
+                "a",
+                State::Done,
+                Some(Ending {
+                    score: Some(0.1),
+                    error: None,
+                }),
+            )
+            .unwrap();
         drop(store);
         let store = Store::open(folder.path()).unwrap();
         let jobs = store.list(9, None).unwrap();
         assert_eq!(
-            jobs.iter().map(|job| (&*job.id, job.state)).collect::<Vec<_>>(),
+            jobs.iter()
+                .map(|job| (&*job.id, job.state))
+                .collect::<Vec<_>>(),
             [("b", State::Interrupted), ("a", State::Done)]
         );
         assert_eq!(jobs[1].score, Some(0.1));
@@ -380,14 +489,26 @@ mod tests {
     fn a_folder_has_one_server() {
         let folder = tempfile::tempdir().unwrap();
         let _first = Store::open(folder.path()).unwrap();
-        assert!(Store::open(folder.path()).err().unwrap().to_string().contains("another server"));
+        assert!(
+            Store::open(folder.path())
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("another server")
+        );
     }
 
     #[test]
     fn a_damaged_index_is_named() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("index.sqlite"), [7; 4096]).unwrap();
-        assert!(Store::open(folder.path()).err().unwrap().to_string().contains("index.sqlite"));
+        assert!(
+            Store::open(folder.path())
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("index.sqlite")
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Carries out searches: every worker one at a time, on one thread of its own as long as others have work too.
+//! Carries out searches: every worker one at a time, on one thread of its own as long as others
+//! have work too.
 //!
-//! Searches side by side use a machine better than one search that shares it (`docs/server.md` has the numbers), and a
-//! picture does not depend on the threads that painted it. A search that is alone gets them all.
+//! Searches side by side use a machine better than one search that shares it (`docs/server.md` has
+//! the numbers), and a picture does not depend on the threads that painted it. A search that is
+//! alone gets them all.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -35,12 +37,29 @@ pub(super) fn start(
     store: &Arc<Store>,
     time: Duration,
 ) -> Result<Vec<JoinHandle<()>>> {
-    let fail = |error: &dyn std::fmt::Display| Error::input(format!("cannot start a worker thread: {error}"));
+    let fail = |error: &dyn std::fmt::Display| {
+        Error::input(format!("cannot start a worker thread: {error}"))
+    };
     let worker = |number: usize| {
         let (system, desk, store) = (system.clone(), desk.clone(), store.clone());
-        let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|error| fail(&error))?;
-        let work = move || Worker { system: &system, desk: &desk, store: &store, time, single }.run();
-        std::thread::Builder::new().name(format!("search-{number}")).spawn(work).map_err(|error| fail(&error))
+        let single = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .map_err(|error| fail(&error))?;
+        let work = move || {
+            Worker {
+                system: &system,
+                desk: &desk,
+                store: &store,
+                time,
+                single,
+            }
+            .run()
+        };
+        std::thread::Builder::new()
+            .name(format!("search-{number}"))
+            .spawn(work)
+            .map_err(|error| fail(&error))
     };
     (0..count).map(worker).collect()
 }
@@ -63,11 +82,21 @@ impl<'a> Worker<'a> {
         while let Some(Task { work, alone }) = self.desk.next() {
             let began = Instant::now();
             let found = catch_unwind(AssertUnwindSafe(|| self.paint(&work, alone, &mut ready)));
-            let found =
-                found.unwrap_or_else(|_| Err(Error::Foreign("the search broke off: a bug of this program".into())));
+            let found = found.unwrap_or_else(|_| {
+                Err(Error::Foreign(
+                    "the search broke off: a bug of this program".into(),
+                ))
+            });
             let seconds = began.elapsed().as_secs_f64();
             let state = self.settle(&work, found, seconds);
-            tracing::info!(job = work.id, state, alone, seconds, prompt = work.order.prompt.text, "search over");
+            tracing::info!(
+                job = work.id,
+                state,
+                alone,
+                seconds,
+                prompt = work.order.prompt.text,
+                "search over"
+            );
         }
     }
 
@@ -75,20 +104,43 @@ impl<'a> Worker<'a> {
         let order = &work.order;
         let pipeline = match ready {
             Some((settings, pipeline)) if *settings == order.settings => pipeline,
-            other => &other.insert((order.settings.clone(), self.system.pipeline(&order.settings)?)).1,
+            other => {
+                &other
+                    .insert((
+                        order.settings.clone(),
+                        self.system.pipeline(&order.settings)?,
+                    ))
+                    .1
+            }
         };
         let mut search = request::search(self.system, pipeline.as_ref());
         (search.preview, search.settings) = (order.preview, order.recorded.clone());
-        let mut follow = Follow { work, store: self.store, deadline: Instant::now().checked_add(self.time), sheets: 0 };
+        let mut follow = Follow {
+            work,
+            store: self.store,
+            deadline: Instant::now().checked_add(self.time),
+            sheets: 0,
+        };
         let mut run = || search::run(&search, &order.prompt, &order.plan, order.seed, &mut follow);
-        let outcome = if alone { run() } else { self.single.install(run) }?;
+        let outcome = if alone {
+            run()
+        } else {
+            self.single.install(run)
+        }?;
         Ok((outcome, follow.sheets))
     }
 
     /// Keeps what was found and ends the jobs that wanted it. Returns the state that they are in.
-    fn settle(&self, work: &Arc<Work>, found: Result<(Outcome, usize)>, seconds: f64) -> &'static str {
+    fn settle(
+        &self,
+        work: &Arc<Work>,
+        found: Result<(Outcome, usize)>,
+        seconds: f64,
+    ) -> &'static str {
         let files = found.and_then(|(outcome, sheets)| {
-            let image = Record::of(&outcome.trace).beside(outcome.winner().image.clone()).encode()?;
+            let image = Record::of(&outcome.trace)
+                .beside(outcome.winner().image.clone())
+                .encode()?;
             Ok(Files {
                 image,
                 trace: outcome.trace.to_json(),
@@ -102,10 +154,30 @@ impl<'a> Worker<'a> {
             Err(error) => ended(work.stopped(), error, self.time),
         };
         self.desk.end(work, seconds, |job| {
-            let Ok(files) = &files else { return (state, Some(Ending { score: None, error: error.clone() })) };
+            let Ok(files) = &files else {
+                return (
+                    state,
+                    Some(Ending {
+                        score: None,
+                        error: error.clone(),
+                    }),
+                );
+            };
             match self.keep(&work.id, job, files) {
-                Ok(()) => (State::Done, Some(Ending { score: Some(files.score), error: None })),
-                Err(error) => (State::Failed, Some(Ending { score: None, error: Some(error.to_string()) })),
+                Ok(()) => (
+                    State::Done,
+                    Some(Ending {
+                        score: Some(files.score),
+                        error: None,
+                    }),
+                ),
+                Err(error) => (
+                    State::Failed,
+                    Some(Ending {
+                        score: None,
+                        error: Some(error.to_string()),
+                    }),
+                ),
             }
         });
         state.name()
@@ -137,9 +209,10 @@ fn ended(stop: Option<Stop>, error: &Error, time: Duration) -> (State, Option<St
     match (stop, error) {
         (Some(Stop::Cancelled), Error::Interrupted) => (State::Cancelled, None),
         (Some(Stop::Closing), Error::Interrupted) => (State::Interrupted, None),
-        (Some(Stop::Late), Error::Interrupted) => {
-            (State::Failed, Some(format!("{LATE}: longer than {} s", time.as_secs_f64())))
-        }
+        (Some(Stop::Late), Error::Interrupted) => (
+            State::Failed,
+            Some(format!("{LATE}: longer than {} s", time.as_secs_f64())),
+        ),
         _ => (State::Failed, Some(error.to_string())),
     }
 }

@@ -1,5 +1,5 @@
-//! CLIP's byte-level BPE: as Hugging Face has it, from a `tokenizer.json`, and as OpenAI and OpenCLIP have it, which clean
-//! prompts first, from a list of merges.
+//! CLIP's byte-level BPE: as Hugging Face has it, from a `tokenizer.json`, and as OpenAI and
+//! OpenCLIP have it, which clean prompts first, from a list of merges.
 
 use std::io::Read;
 
@@ -36,13 +36,19 @@ impl ClipTokenizer {
     /// Reads a `tokenizer.json`. Prompts are taken as they are: `&amp;` stays `&amp;`.
     ///
     /// # Errors
-    /// The file is missing or is not a tokenizer that begins and ends every prompt with a token of its own.
+    /// The file is missing or is not a tokenizer that begins and ends every prompt with a token of
+    /// its own.
     pub fn open(json: &Blob) -> Result<Self> {
-        Self { tokenizer: super::from_json(json, Self::MAX_TOKENS)?, cleans: false }.checked(json)
+        Self {
+            tokenizer: super::from_json(json, Self::MAX_TOKENS)?,
+            cleans: false,
+        }
+        .checked(json)
     }
 
-    /// Reads a list of merges (`bpe_simple_vocab_16e6.txt.gz` of OpenAI, `merges.txt` of Hugging Face) or a
-    /// `tokenizer.json`, told apart by content. Prompts are cleaned as OpenAI and OpenCLIP do it.
+    /// Reads a list of merges (`bpe_simple_vocab_16e6.txt.gz` of OpenAI, `merges.txt` of Hugging
+    /// Face) or a `tokenizer.json`, told apart by content. Prompts are cleaned as OpenAI and
+    /// OpenCLIP do it.
     ///
     /// # Errors
     /// The file is missing or something else.
@@ -52,7 +58,11 @@ impl ClipTokenizer {
             true => super::from_json(vocabulary, Self::MAX_TOKENS)?,
             false => from_merges(&text, vocabulary)?,
         };
-        Self { tokenizer, cleans: true }.checked(vocabulary)
+        Self {
+            tokenizer,
+            cleans: true,
+        }
+        .checked(vocabulary)
     }
 
     fn checked(self, origin: &Blob) -> Result<Self> {
@@ -60,12 +70,15 @@ impl ClipTokenizer {
             2 => Ok(self),
             n => Err(Error::file(
                 origin.path(),
-                format!("expected a CLIP tokenizer, which makes an empty prompt two tokens (start and end), not {n}"),
+                format!(
+                    "expected a CLIP tokenizer, which makes an empty prompt two tokens (start and end), not {n}"
+                ),
             )),
         }
     }
 
-    /// Ids of a prompt, without padding, at most [`Self::MAX_TOKENS`]; the last is the end, also of a prompt that was cut.
+    /// Ids of a prompt, without padding, at most [`Self::MAX_TOKENS`]; the last is the end, also of
+    /// a prompt that was cut.
     ///
     /// # Errors
     /// The prompt cannot be split.
@@ -93,7 +106,9 @@ fn text(file: &Blob) -> Result<String> {
     let mut unpacked = flate2::read::GzDecoder::new(file.reader()).take(LARGEST);
     match unpacked.read_to_string(&mut text) {
         Ok(_) => Ok(text),
-        Err(error) => Err(Error::file(file.path(), format!("not a compressed text: {error}")).with_hint(WHICH)),
+        Err(error) => Err(
+            Error::file(file.path(), format!("not a compressed text: {error}")).with_hint(WHICH),
+        ),
     }
 }
 
@@ -102,12 +117,21 @@ const WHICH: &str = "the merges of CLIP are `bpe_simple_vocab_16e6.txt.gz` of Op
 
 /// Ids are those of the bytes, of the bytes at the end of a word, of the merges, of start and end.
 fn from_merges(text: &str, origin: &Blob) -> Result<Tokenizer> {
-    let wrong = |what: String| Error::file(origin.path(), format!("not a list of merges: {what}")).with_hint(WHICH);
-    let pair = |line: &str| {
-        let pair = line.split_once(' ').filter(|(a, b)| !a.is_empty() && !b.is_empty() && !b.contains(' '));
-        pair.map(|(a, b)| (a.to_owned(), b.to_owned())).ok_or_else(|| wrong(format!("`{}`", line.escape_debug())))
+    let wrong = |what: String| {
+        Error::file(origin.path(), format!("not a list of merges: {what}")).with_hint(WHICH)
     };
-    let lines = text.lines().skip(1).take(MERGES).filter(|line| !line.trim().is_empty()); // the first is a title
+    let pair = |line: &str| {
+        let pair = line
+            .split_once(' ')
+            .filter(|(a, b)| !a.is_empty() && !b.is_empty() && !b.contains(' '));
+        pair.map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .ok_or_else(|| wrong(format!("`{}`", line.escape_debug())))
+    };
+    let lines = text
+        .lines()
+        .skip(1)
+        .take(MERGES)
+        .filter(|line| !line.trim().is_empty()); // the first is a title
     let merges = lines.map(pair).collect::<Result<Vec<_>>>()?;
     let mut bytes: Vec<char> = ByteLevel::alphabet().into_iter().collect();
     bytes.sort_unstable();
@@ -118,7 +142,9 @@ fn from_merges(text: &str, origin: &Blob) -> Result<Tokenizer> {
     let special = [(START, start), (END, end)].map(|(word, id)| (word.to_owned(), id));
     words.extend(special.iter().map(|(word, _)| word.clone()));
     let ids: Vocab = words.into_iter().zip(0..).collect();
-    let model = BPE::builder().vocab_and_merges(ids, merges).end_of_word_suffix("</w>".to_owned());
+    let model = BPE::builder()
+        .vocab_and_merges(ids, merges)
+        .end_of_word_suffix("</w>".to_owned());
     let model = model.build().map_err(|error| wrong(error.to_string()))?;
     assemble(model, special).map_err(|error| wrong(error.to_string()))
 }
@@ -138,9 +164,15 @@ fn assemble(model: BPE, special: [(String, u32); 2]) -> tokenizers::Result<Token
         .build()?;
     let mut tokenizer = Tokenizer::new(model);
     tokenizer.with_normalizer(Some(Normalizers::new(vec![NFC.into(), Lowercase.into()])))?;
-    tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![words.into(), ByteLevel::new(false, false, false).into()])));
+    tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![
+        words.into(),
+        ByteLevel::new(false, false, false).into(),
+    ])));
     tokenizer.with_post_processor(Some(template));
     let max_length = ClipTokenizer::MAX_TOKENS;
-    tokenizer.with_truncation(Some(TruncationParams { max_length, ..Default::default() }))?;
+    tokenizer.with_truncation(Some(TruncationParams {
+        max_length,
+        ..Default::default()
+    }))?;
     Ok(tokenizer)
 }

@@ -1,12 +1,17 @@
 //! How OpenAI's and OpenCLIP's tokenizers clean a prompt before they split it.
 //!
-//! Reference: `basic_clean` and `whitespace_clean` in `clip/simple_tokenizer.py`: ftfy's `fix_text`, then HTML's entities
-//! twice, then blanks. Of ftfy, curly quotes, ligatures, letters of full or half width and control characters are
-//! mended here; its guesses at text that was decoded wrongly are not made.
+//! Reference: `basic_clean` and `whitespace_clean` in `clip/simple_tokenizer.py`: ftfy's
+//! `fix_text`, then HTML's entities twice, then blanks. Of ftfy, curly quotes, ligatures, letters
+//! of full or half width and control characters are mended here; its guesses at text that was
+//! decoded wrongly are not made.
 
 /// The prompt as it is split; lower case comes later.
 pub(super) fn clean(prompt: &str) -> String {
-    let plain: String = prompt.chars().filter(|c| !is_control(*c)).flat_map(mended).collect();
+    let plain: String = prompt
+        .chars()
+        .filter(|c| !is_control(*c))
+        .flat_map(mended)
+        .collect();
     let once = htmlize::unescape(plain);
     let twice = htmlize::unescape(once);
     twice.split_whitespace().collect::<Vec<_>>().join(" ")

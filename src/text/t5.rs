@@ -18,17 +18,22 @@ impl T5Tokenizer {
     /// # Errors
     /// The file is missing or is not a tokenizer that ends every prompt with a token of its own.
     pub fn open(json: &Blob) -> Result<Self> {
-        let tokenizer = Self { tokenizer: super::from_json(json, Self::MAX_TOKENS)? };
+        let tokenizer = Self {
+            tokenizer: super::from_json(json, Self::MAX_TOKENS)?,
+        };
         match tokenizer.encode("")?.len() {
             1 => Ok(tokenizer),
             n => Err(Error::file(
                 json.path(),
-                format!("expected a T5 tokenizer, which makes an empty prompt one token (`</s>`), not {n}"),
+                format!(
+                    "expected a T5 tokenizer, which makes an empty prompt one token (`</s>`), not {n}"
+                ),
             )),
         }
     }
 
-    /// Ids of a prompt, without padding, at most [`Self::MAX_TOKENS`]; the last is `</s>`, also of a prompt that was cut.
+    /// Ids of a prompt, without padding, at most [`Self::MAX_TOKENS`]; the last is `</s>`, also of
+    /// a prompt that was cut.
     ///
     /// # Errors
     /// The tokenizer has no token for a part of the prompt, not even an unknown one.

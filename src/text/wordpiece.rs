@@ -1,11 +1,13 @@
-//! BERT's uncased WordPiece tokenizer with BLIP's two extra tokens, from a `vocab.txt` or a `tokenizer.json`.
+//! BERT's uncased WordPiece tokenizer with BLIP's two extra tokens, from a `vocab.txt` or a
+//! `tokenizer.json`.
 //!
 //! BLIP and ImageReward append `[DEC]` and `[ENC]` to the vocabulary of `bert-base-uncased`
 //! (`init_tokenizer` in `ImageReward/models/BLIP/blip.py`).
 
 use tokenizers::{
-    AddedToken, Tokenizer, TruncationParams, models::wordpiece::WordPiece, normalizers::BertNormalizer,
-    pre_tokenizers::bert::BertPreTokenizer, processors::bert::BertProcessing,
+    AddedToken, Tokenizer, TruncationParams, models::wordpiece::WordPiece,
+    normalizers::BertNormalizer, pre_tokenizers::bert::BertPreTokenizer,
+    processors::bert::BertProcessing,
 };
 
 use crate::{Error, Result, hub::Blob};
@@ -32,14 +34,23 @@ impl WordPieceTokenizer {
     /// The file is missing, or lacks one of `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]`.
     pub fn open(vocabulary: &Blob) -> Result<Self> {
         let text = vocabulary.text()?;
-        let wrong = |error| Error::file(vocabulary.path(), format!("not a WordPiece vocabulary: {error}"));
+        let wrong = |error| {
+            Error::file(
+                vocabulary.path(),
+                format!("not a WordPiece vocabulary: {error}"),
+            )
+        };
         let mut tokenizer = match text.trim_start().starts_with('{') {
             true => Tokenizer::from_bytes(&text).map_err(wrong)?,
             false => from_lines(&text, vocabulary)?,
         };
         tokenizer.with_padding(None);
-        let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]"];
-        tokenizer.add_special_tokens(special.map(|token| AddedToken::from(token, true))).map_err(wrong)?;
+        let special = [
+            "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]",
+        ];
+        tokenizer
+            .add_special_tokens(special.map(|token| AddedToken::from(token, true)))
+            .map_err(wrong)?;
         let pad = id(&tokenizer, "[PAD]", vocabulary)?;
         Ok(Self { tokenizer, pad })
     }
@@ -51,8 +62,15 @@ impl WordPieceTokenizer {
     pub fn encode(&self, prompt: &str, length: usize) -> Result<Padded> {
         let mut tokenizer = self.tokenizer.clone();
         tokenizer
-            .with_truncation(Some(TruncationParams { max_length: length, ..Default::default() }))
-            .map_err(|error| Error::input(format!("a prompt cannot be cut to {length} tokens: {error}")))?;
+            .with_truncation(Some(TruncationParams {
+                max_length: length,
+                ..Default::default()
+            }))
+            .map_err(|error| {
+                Error::input(format!(
+                    "a prompt cannot be cut to {length} tokens: {error}"
+                ))
+            })?;
         let mut ids = super::encode(&tokenizer, prompt)?;
         let mut mask = vec![1; ids.len()];
         ids.resize(length, self.pad);
@@ -72,14 +90,24 @@ impl WordPieceTokenizer {
 }
 
 fn from_lines(text: &str, origin: &Blob) -> Result<Tokenizer> {
-    let wrong = |error| Error::file(origin.path(), format!("not a WordPiece vocabulary: {error}"));
+    let wrong = |error| {
+        Error::file(
+            origin.path(),
+            format!("not a WordPiece vocabulary: {error}"),
+        )
+    };
     let vocabulary = WordPiece::read_bytes(text.as_bytes()).map_err(wrong)?;
-    let model = WordPiece::builder().vocab(vocabulary).build().map_err(wrong)?;
+    let model = WordPiece::builder()
+        .vocab(vocabulary)
+        .build()
+        .map_err(wrong)?;
     let mut tokenizer = Tokenizer::new(model);
     let known = |token: &str| id(&tokenizer, token, origin).map(|id| (token.to_owned(), id));
     known("[UNK]")?;
     let (cls, sep) = (known("[CLS]")?, known("[SEP]")?);
-    tokenizer.with_normalizer(Some(BertNormalizer::new(true, true, None, true))).map_err(wrong)?;
+    tokenizer
+        .with_normalizer(Some(BertNormalizer::new(true, true, None, true)))
+        .map_err(wrong)?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_post_processor(Some(BertProcessing::new(sep, cls)));
     Ok(tokenizer)
@@ -87,7 +115,10 @@ fn from_lines(text: &str, origin: &Blob) -> Result<Tokenizer> {
 
 fn id(tokenizer: &Tokenizer, token: &str, origin: &Blob) -> Result<u32> {
     tokenizer.token_to_id(token).ok_or_else(|| {
-        Error::file(origin.path(), format!("expected a WordPiece vocabulary, found no `{token}` in it"))
-            .with_hint("it is `vocab.txt` of google-bert/bert-base-uncased, one token a line")
+        Error::file(
+            origin.path(),
+            format!("expected a WordPiece vocabulary, found no `{token}` in it"),
+        )
+        .with_hint("it is `vocab.txt` of google-bert/bert-base-uncased, one token a line")
     })
 }

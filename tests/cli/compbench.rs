@@ -7,20 +7,40 @@ use serde_json::{Value, json};
 use crate::desk::{Desk, Said};
 
 fn data(name: &str) -> String {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name).display().to_string()
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
+        .display()
+        .to_string()
 }
 
 /// Two prompts a category and more; `spatial` has one that the detector knows nothing of.
 const PROMPTS: [(&str, &[&str]); 8] = [
-    ("color_val.txt", &["a red spoon and a blue toaster", "a green car and a white cat"]),
-    ("spatial_val.txt", &["a frog near a dog", "a car on the left of a cat"]),
+    (
+        "color_val.txt",
+        &[
+            "a red spoon and a blue toaster",
+            "a green car and a white cat",
+        ],
+    ),
+    (
+        "spatial_val.txt",
+        &["a frog near a dog", "a car on the left of a cat"],
+    ),
     ("non_spatial_val.txt", &["A man is mowing the lawn."]),
     ("numeracy_val.txt", &["two cars and one toaster", "one cat"]),
     (
         "complex_val.txt",
-        &["The red car was on the left of the cat.", "The fluffy cat sleeps.", "The cat sleeps near it."],
+        &[
+            "The red car was on the left of the cat.",
+            "The fluffy cat sleeps.",
+            "The cat sleeps near it.",
+        ],
     ),
-    ("complex_val_spatial.txt", &["The red car was on the left of the cat."]),
+    (
+        "complex_val_spatial.txt",
+        &["The red car was on the left of the cat."],
+    ),
     ("complex_val_action.txt", &["The fluffy cat sleeps."]),
     ("3d_spatial_val.txt", &["a cat in front of a dog"]),
 ];
@@ -35,7 +55,9 @@ fn write_prompts(desk: &Desk) {
 /// The categories with the places of their judged prompts, and all prompts.
 fn categories() -> Vec<(&'static str, Vec<&'static str>)> {
     let of = |(file, lines): (&'static str, &'static [&'static str])| {
-        let name = file.strip_suffix("_val.txt").filter(|name| *name != "3d_spatial")?;
+        let name = file
+            .strip_suffix("_val.txt")
+            .filter(|name| *name != "3d_spatial")?;
         Some((name, lines.to_vec()))
     };
     PROMPTS.into_iter().filter_map(of).collect()
@@ -55,7 +77,10 @@ fn write_folder(desk: &Desk, folder: &str, samples: usize, name: impl Fn(&str) -
         for (i, prompt) in prompts.iter().enumerate() {
             for sample in 0..samples {
                 let number = i * samples + sample;
-                desk.write(&format!("{own}/{}_{number:06}.png", name(prompt)), picture(number));
+                desk.write(
+                    &format!("{own}/{}_{number:06}.png", name(prompt)),
+                    picture(number),
+                );
             }
         }
     }
@@ -64,13 +89,22 @@ fn write_folder(desk: &Desk, folder: &str, samples: usize, name: impl Fn(&str) -
 fn judges() -> Vec<String> {
     let blip = data("blip-vqa-tiny/model_base_vqa.pth");
     let (detector, clip) = (data("mask2former-tiny"), data("clip-tiny/model"));
-    ["--blip", &blip, "--detector", &detector, "--clip", &clip].map(str::to_owned).to_vec()
+    ["--blip", &blip, "--detector", &detector, "--clip", &clip]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 fn judge(desk: &Desk, more: &[&str]) -> Said {
     let judges = judges();
     let judges: Vec<&str> = judges.iter().map(String::as_str).collect();
-    desk.run(&[&["eval", "compbench", "--prompts", "prompts", "--json"], &judges[..], more].concat())
+    desk.run(
+        &[
+            &["eval", "compbench", "--prompts", "prompts", "--json"],
+            &judges[..],
+            more,
+        ]
+        .concat(),
+    )
 }
 
 fn results(desk: &Desk, more: &[&str]) -> Value {
@@ -81,7 +115,9 @@ fn results(desk: &Desk, more: &[&str]) -> Value {
 
 fn records(desk: &Desk, out: &str) -> Vec<Value> {
     let text = desk.text(&format!("{out}/records.jsonl"));
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
@@ -91,23 +127,55 @@ fn pictures_made_elsewhere_become_tables_and_official_results() {
     write_folder(&desk, "made", 2, str::to_owned);
     let found = results(&desk, &["--images", "made", "--samples", "2", "--out", "o"]);
     let row = &found["methods"][0];
-    assert_eq!((row["images"].as_u64(), row["missing"].as_u64()), (Some(18), Some(0)));
-    assert_eq!(found["tasks"], json!(["color", "spatial", "non_spatial", "numeracy", "complex"]));
+    assert_eq!(
+        (row["images"].as_u64(), row["missing"].as_u64()),
+        (Some(18), Some(0))
+    );
+    assert_eq!(
+        found["tasks"],
+        json!(["color", "spatial", "non_spatial", "numeracy", "complex"])
+    );
 
     let home = "o/results/made";
-    let list = |path: &str| -> Vec<Value> { serde_json::from_str(&desk.text(&format!("{home}/{path}"))).unwrap() };
-    let ids = |path: &str| list(path).iter().map(|one| one["question_id"].as_u64().unwrap()).collect::<Vec<_>>();
+    let list = |path: &str| -> Vec<Value> {
+        serde_json::from_str(&desk.text(&format!("{home}/{path}"))).unwrap()
+    };
+    let ids = |path: &str| {
+        list(path)
+            .iter()
+            .map(|one| one["question_id"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(ids("color/annotation_blip/vqa_result.json"), [0, 1, 2, 3]);
-    assert_eq!(ids("spatial/labels/annotation_obj_detection_2d/vqa_result.json"), [2, 3], "the frog is left out");
+    assert_eq!(
+        ids("spatial/labels/annotation_obj_detection_2d/vqa_result.json"),
+        [2, 3],
+        "the frog is left out"
+    );
     assert_eq!(ids("non_spatial/annotation_clip/vqa_result.json"), [0, 1]);
     assert_eq!(ids("numeracy/annotation_num/vqa_result.json"), [0, 1, 2, 3]);
-    assert_eq!(ids("complex/annotation_3_in_1/vqa_result.json"), [0, 1, 2, 3, 4, 5]);
-    assert_eq!(ids("complex/annotation_blip/vqa_result.json"), [0, 1, 2, 3, 4, 5]);
-    assert_eq!(ids("complex/labels/annotation_obj_detection_2d/vqa_result.json"), [0, 1, 4, 5]);
+    assert_eq!(
+        ids("complex/annotation_3_in_1/vqa_result.json"),
+        [0, 1, 2, 3, 4, 5]
+    );
+    assert_eq!(
+        ids("complex/annotation_blip/vqa_result.json"),
+        [0, 1, 2, 3, 4, 5]
+    );
+    assert_eq!(
+        ids("complex/labels/annotation_obj_detection_2d/vqa_result.json"),
+        [0, 1, 4, 5]
+    );
     assert_eq!(ids("complex/annotation_clip/vqa_result.json"), [2, 3, 4, 5]);
     let blip = list("color/annotation_blip/vqa_result.json");
-    assert!(blip.iter().all(|one| one["answer"].as_str().unwrap().len() == 6), "{blip:?}");
-    let values = blip.iter().map(|one| one["answer"].as_str().unwrap().parse::<f64>().unwrap());
+    assert!(
+        blip.iter()
+            .all(|one| one["answer"].as_str().unwrap().len() == 6),
+        "{blip:?}"
+    );
+    let values = blip
+        .iter()
+        .map(|one| one["answer"].as_str().unwrap().parse::<f64>().unwrap());
     let mean = values.sum::<f64>() / 4.0;
     assert_eq!(
         desk.text(&format!("{home}/color/annotation_blip/blip_vqa_score.txt")),
@@ -115,16 +183,39 @@ fn pictures_made_elsewhere_become_tables_and_official_results() {
     );
     assert!((row["tasks"]["color"].as_f64().unwrap() - mean).abs() < 1e-12);
 
-    let difference = "spatial: 1 of 2 prompts name things without a class of the detector and are left out";
-    for file in ["table.txt", "table.md", "summary.json", "setup.json", "report.html", "results/made/differences.txt"] {
+    let difference =
+        "spatial: 1 of 2 prompts name things without a class of the detector and are left out";
+    for file in [
+        "table.txt",
+        "table.md",
+        "summary.json",
+        "setup.json",
+        "report.html",
+        "results/made/differences.txt",
+    ] {
         let text = desk.text(&format!("o/{file}"));
-        assert!(text.contains(difference) && text.contains("Mask2Former"), "{file}: {text}");
+        assert!(
+            text.contains(difference) && text.contains("Mask2Former"),
+            "{file}: {text}"
+        );
     }
     let page = desk.text("o/report.html");
-    let pictures: Vec<&str> = page.split("<img src=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let pictures: Vec<&str> = page
+        .split("<img src=\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
     assert_eq!(pictures.len(), 18);
-    assert!(pictures.iter().all(|picture| desk.path("o").join(picture.replace("%20", " ")).is_file()), "{pictures:?}");
-    assert!(page.contains("a red spoon? 0.") && !page.contains(">wrong<"), "scores, and what was asked");
+    assert!(
+        pictures
+            .iter()
+            .all(|picture| desk.path("o").join(picture.replace("%20", " ")).is_file()),
+        "{pictures:?}"
+    );
+    assert!(
+        page.contains("a red spoon? 0.") && !page.contains(">wrong<"),
+        "scores, and what was asked"
+    );
 }
 
 #[test]
@@ -139,7 +230,10 @@ fn scores_do_not_depend_on_the_names_of_files() {
     });
     let judged = |folder: &str, out: &str| {
         let images = format!("{folder}/made");
-        let said = judge(&desk, &["--images", &images, "--samples", "1", "--out", out]);
+        let said = judge(
+            &desk,
+            &["--images", &images, "--samples", "1", "--out", out],
+        );
         assert_eq!(said.code, Some(0), "{}", said.err);
         (records(&desk, out), said.err)
     };
@@ -148,7 +242,8 @@ fn scores_do_not_depend_on_the_names_of_files() {
     let (swapped, warned) = judged("swapped", "c");
     assert_eq!(swapped, named);
     assert!(
-        !quiet.contains("named after") && warned.contains("2 of 2 pictures are named after another prompt"),
+        !quiet.contains("named after")
+            && warned.contains("2 of 2 pictures are named after another prompt"),
         "{warned}"
     );
 }
@@ -176,11 +271,24 @@ fn what_is_lost_is_said_and_counted_and_the_rest_is_judged() {
     "#);
     let found: Value = serde_json::from_str(&said.out).unwrap();
     let row = &found["methods"][0];
-    assert_eq!((row["images"].as_u64(), row["missing"].as_u64()), (Some(3), Some(3)));
+    assert_eq!(
+        (row["images"].as_u64(), row["missing"].as_u64()),
+        (Some(3), Some(3))
+    );
     assert!(desk.text("o/table.txt").contains("missing"));
     let every = results(
         &desk,
-        &["--images", "made", "--samples", "1", "--out", "p", "--every-prompt", "--categories", "spatial"],
+        &[
+            "--images",
+            "made",
+            "--samples",
+            "1",
+            "--out",
+            "p",
+            "--every-prompt",
+            "--categories",
+            "spatial",
+        ],
     );
     assert_eq!(every["methods"][0]["images"], 2);
 }
@@ -189,17 +297,54 @@ fn what_is_lost_is_said_and_counted_and_the_rest_is_judged() {
 fn painted_pictures_are_kept_so_that_they_can_be_judged_again() {
     let desk = Desk::new();
     write_prompts(&desk);
-    let paint = ["--methods", "raw,best-of-n", "--n", "2", "--samples", "2", "--categories", "color,numeracy"];
-    let found = results(&desk, &[&paint[..], &["--seed", "3", "--keep", "--out", "o"]].concat());
+    let paint = [
+        "--methods",
+        "raw,best-of-n",
+        "--n",
+        "2",
+        "--samples",
+        "2",
+        "--categories",
+        "color,numeracy",
+    ];
+    let found = results(
+        &desk,
+        &[&paint[..], &["--seed", "3", "--keep", "--out", "o"]].concat(),
+    );
     assert!(found["methods"][1]["cost"]["flops"].as_f64().unwrap() > 1e8);
-    assert!(desk.path("o/images/raw-1/color/samples/a green car and a white cat_000003.png").is_file());
-    let again = [&paint[4..], &["--images", "o/images/raw-1", "o/images/best-of-n-2", "--out", "again"]].concat();
+    assert!(
+        desk.path("o/images/raw-1/color/samples/a green car and a white cat_000003.png")
+            .is_file()
+    );
+    let again = [
+        &paint[4..],
+        &[
+            "--images",
+            "o/images/raw-1",
+            "o/images/best-of-n-2",
+            "--out",
+            "again",
+        ],
+    ]
+    .concat();
     let again = results(&desk, &again);
-    for (painted, shown) in found["methods"].as_array().unwrap().iter().zip(again["methods"].as_array().unwrap()) {
-        assert_eq!((&painted["tasks"], &painted["overall"]), (&shown["tasks"], &shown["overall"]));
+    for (painted, shown) in found["methods"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(again["methods"].as_array().unwrap())
+    {
+        assert_eq!(
+            (&painted["tasks"], &painted["overall"]),
+            (&shown["tasks"], &shown["overall"])
+        );
     }
     for method in ["raw-1", "best-of-n-2"] {
-        let list = |home: &str| desk.text(&format!("{home}/results/{method}/color/annotation_blip/vqa_result.json"));
+        let list = |home: &str| {
+            desk.text(&format!(
+                "{home}/results/{method}/color/annotation_blip/vqa_result.json"
+            ))
+        };
         assert_eq!(list("o"), list("again"));
     }
 }
@@ -212,9 +357,15 @@ fn a_cut_off_run_goes_on() {
     let arguments = ["--images", "made", "--samples", "2", "--out", "o"];
     let whole = results(&desk, &arguments);
     let before = records(&desk, "o");
-    let kept: String = before[..7].iter().map(|record| format!("{record}\n")).collect();
+    let kept: String = before[..7]
+        .iter()
+        .map(|record| format!("{record}\n"))
+        .collect();
     desk.write("o/records.jsonl", kept + "{\"case\": 1, \"ta");
-    assert_eq!(results(&desk, &[&arguments[..], &["--resume"]].concat()), whole);
+    assert_eq!(
+        results(&desk, &[&arguments[..], &["--resume"]].concat()),
+        whole
+    );
     assert_eq!(records(&desk, "o"), before);
 }
 
@@ -228,25 +379,72 @@ fn what_cannot_be_judged_is_refused() {
     desk.write("blank_val.txt", "");
     desk.write("color.txt", "\n");
     desk.write("frogs/spatial_val.txt", "a frog near a bee\n");
-    let (blip, clip) = (data("blip-vqa-tiny/model_base_vqa.pth"), data("clip-tiny/model"));
+    let (blip, clip) = (
+        data("blip-vqa-tiny/model_base_vqa.pth"),
+        data("clip-tiny/model"),
+    );
     let reward = data("imagereward-tiny/ImageReward.pt");
     let detector = data("mask2former-tiny");
-    let with = |more: &[&'static str]| [&["eval", "compbench", "--images", "made", "--samples", "1"], more].concat();
+    let with = |more: &[&'static str]| {
+        [
+            &["eval", "compbench", "--images", "made", "--samples", "1"],
+            more,
+        ]
+        .concat()
+    };
     let colour = ["--prompts", "prompts", "--categories", "color"];
     let refused: String = [
-        with(&["--prompts", "prompts", "--categories", "color,spatial,non_spatial"]),
+        with(&[
+            "--prompts",
+            "prompts",
+            "--categories",
+            "color,spatial,non_spatial",
+        ]),
         [with(&colour), vec!["--blip", "none.pth"]].concat(),
-        [with(&colour), vec!["--blip", &reward, "--vocabulary", "prompts/color_val.txt"]].concat(),
-        [with(&colour), vec!["--blip", &clip, "--vocabulary", "prompts/color_val.txt"]].concat(),
-        [with(&colour), vec!["--blip", &blip, "--vocabulary", "prompts/color_val.txt"]].concat(),
+        [
+            with(&colour),
+            vec!["--blip", &reward, "--vocabulary", "prompts/color_val.txt"],
+        ]
+        .concat(),
+        [
+            with(&colour),
+            vec!["--blip", &clip, "--vocabulary", "prompts/color_val.txt"],
+        ]
+        .concat(),
+        [
+            with(&colour),
+            vec!["--blip", &blip, "--vocabulary", "prompts/color_val.txt"],
+        ]
+        .concat(),
         with(&["--prompts", "empty"]),
         with(&["--prompts", "none"]),
         with(&["--prompts", "blank_val.txt", "color.txt"]),
         with(&["--prompts", "prompts", "--categories", "colour"]),
-        vec!["eval", "compbench", "--prompts", "prompts", "--samples", "0"],
-        [with(&["--quiet", "--prompts", "frogs", "--categories", "spatial"]), vec!["--detector", &detector]].concat(),
-        [vec!["eval", "compbench", "--images", "empty"], colour.to_vec(), vec!["--blip", &blip]].concat(),
-        [vec!["eval", "compbench", "--images", "made", "made"], colour.to_vec(), vec!["--blip", &blip]].concat(),
+        vec![
+            "eval",
+            "compbench",
+            "--prompts",
+            "prompts",
+            "--samples",
+            "0",
+        ],
+        [
+            with(&["--quiet", "--prompts", "frogs", "--categories", "spatial"]),
+            vec!["--detector", &detector],
+        ]
+        .concat(),
+        [
+            vec!["eval", "compbench", "--images", "empty"],
+            colour.to_vec(),
+            vec!["--blip", &blip],
+        ]
+        .concat(),
+        [
+            vec!["eval", "compbench", "--images", "made", "made"],
+            colour.to_vec(),
+            vec!["--blip", &blip],
+        ]
+        .concat(),
     ]
     .iter()
     .map(|arguments| desk.refuses(arguments))

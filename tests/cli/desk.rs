@@ -56,10 +56,17 @@ impl Desk {
     /// Runs the program with `input` on standard input.
     pub fn run_with(&self, arguments: &[&str], input: &str) -> Said {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ttsvar"));
-        command.current_dir(self.0.path()).env_remove("COLUMNS").env_remove("NO_COLOR");
+        command
+            .current_dir(self.0.path())
+            .env_remove("COLUMNS")
+            .env_remove("NO_COLOR");
         let output = command.args(arguments).write_stdin(input).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+        Said {
+            code: output.status.code(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
     }
 
     pub fn run(&self, arguments: &[&str]) -> Said {
@@ -69,18 +76,32 @@ impl Desk {
     /// Runs what has to work, and returns what it prints.
     pub fn works(&self, arguments: &[&str]) -> String {
         let said = self.run(arguments);
-        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{arguments:?}");
+        assert_eq!(
+            (said.code, said.err.as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
         said.out
     }
 
-    /// Runs what has to be refused with one error, one hint, and nothing written; returns the line and both messages.
+    /// Runs what has to be refused with one error, one hint, and nothing written; returns the line
+    /// and both messages.
     pub fn refuses(&self, arguments: &[&str]) -> String {
         let before = self.files();
         let said = self.run(arguments);
         let messages: Vec<&str> = said.err.lines().collect();
-        let [error, hint] = messages[..] else { panic!("{arguments:?}: expected two lines, found {said:?}") };
-        assert!(error.starts_with("error: ") && hint.starts_with("hint: "), "{arguments:?}: {said:?}");
-        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{arguments:?}");
+        let [error, hint] = messages[..] else {
+            panic!("{arguments:?}: expected two lines, found {said:?}")
+        };
+        assert!(
+            error.starts_with("error: ") && hint.starts_with("hint: "),
+            "{arguments:?}: {said:?}"
+        );
+        assert_eq!(
+            (said.code, said.out.as_str()),
+            (Some(2), ""),
+            "{arguments:?}"
+        );
         assert_eq!(self.files(), before, "{arguments:?}");
         let typed: Vec<String> = arguments.iter().map(|argument| quoted(argument)).collect();
         format!("$ {}\n{error}\n{hint}\n", typed.join(" "))
@@ -89,7 +110,11 @@ impl Desk {
 
 /// A word as a shell would need it.
 fn quoted(word: &str) -> String {
-    if word.is_empty() || word.contains(char::is_whitespace) { format!("{word:?}") } else { word.to_owned() }
+    if word.is_empty() || word.contains(char::is_whitespace) {
+        format!("{word:?}")
+    } else {
+        word.to_owned()
+    }
 }
 
 fn collect(root: &Path, folder: &Path, files: &mut Vec<String>) {

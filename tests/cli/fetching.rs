@@ -1,4 +1,5 @@
-//! Downloads, from a small server on this machine that speaks as Hugging Face does, and from nowhere.
+//! Downloads, from a small server on this machine that speaks as Hugging Face does, and from
+//! nowhere.
 
 use std::{
     fs,
@@ -57,22 +58,38 @@ fn answer(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
         }
     }
     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-    if let Some(repository) = path.strip_prefix("/api/models/").and_then(|path| path.strip_suffix("/revision/main")) {
+    if let Some(repository) = path
+        .strip_prefix("/api/models/")
+        .and_then(|path| path.strip_suffix("/revision/main"))
+    {
         let own = state.files.iter().filter(|(of, ..)| *of == repository);
-        let siblings: Vec<_> = own.map(|(_, name, _)| serde_json::json!({ "rfilename": name })).collect();
+        let siblings: Vec<_> = own
+            .map(|(_, name, _)| serde_json::json!({ "rfilename": name }))
+            .collect();
         let known = !siblings.is_empty();
         let body = serde_json::json!({ "sha": "c0ffee", "siblings": siblings }).to_string();
         let status = if known { "200 OK" } else { "404 Not Found" };
         let length = body.len();
-        return write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        return write!(
+            stream,
+            "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
     }
-    let of = |(repository, name, _): &&(&str, &str, _)| path == format!("/{repository}/resolve/main/{name}");
+    let of = |(repository, name, _): &&(&str, &str, _)| {
+        path == format!("/{repository}/resolve/main/{name}")
+    };
     let Some((.., content)) = state.files.iter().find(of) else {
-        return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return write!(
+            stream,
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
     };
     let (from, to) = start.unwrap_or_default();
     let end = to.parse::<usize>().map_or(content.len(), |last| last + 1);
-    let sum: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sum: String = Sha256::digest(content)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     write!(
         stream,
         "HTTP/1.1 206 Partial Content\r\nETag: \"{sum}\"\r\nX-Repo-Commit: c0ffee\r\nContent-Length: {}\r\n\
@@ -83,9 +100,18 @@ fn answer(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
     )?;
     if to.is_empty() {
         state.starts.lock().unwrap().push(from);
-        let breaks = state.breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        let breaks = state
+            .breaks
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok();
         let end = if breaks { end / 2 } else { end };
-        let lie: Vec<u8> = if state.lies { vec![0; content.len()] } else { content.clone() };
+        let lie: Vec<u8> = if state.lies {
+            vec![0; content.len()]
+        } else {
+            content.clone()
+        };
         return stream.write_all(&lie[from..end]);
     }
     stream.write_all(&content[from..end])
@@ -94,13 +120,27 @@ fn answer(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
 /// Runs the program against an endpoint.
 fn run(desk: &Desk, endpoint: &str, arguments: &[&str]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ttsvar"));
-    command.current_dir(desk.path("")).env("HF_ENDPOINT", endpoint).env("HF_HOME", desk.path("home"));
-    for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+    command
+        .current_dir(desk.path(""))
+        .env("HF_ENDPOINT", endpoint)
+        .env("HF_HOME", desk.path("home"));
+    for proxy in [
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+    ] {
         command.env_remove(proxy);
     }
     let output = command.args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    Said {
+        code: output.status.code(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
 }
 
 const FETCH_HPS: [&str; 5] = ["models", "fetch", "hps", "--weights", "downloads"];
@@ -108,42 +148,90 @@ const FETCH_HPS: [&str; 5] = ["models", "fetch", "hps", "--weights", "downloads"
 /// What the scorer `hps` needs, small.
 fn hps() -> Files {
     vec![
-        ("xswu/HPSv2", "HPS_v2.1_compressed.pt", fs::read(recorded("hpsv2-tiny/HPS_v2.1_compressed.pt")).unwrap()),
+        (
+            "xswu/HPSv2",
+            "HPS_v2.1_compressed.pt",
+            fs::read(recorded("hpsv2-tiny/HPS_v2.1_compressed.pt")).unwrap(),
+        ),
         ("xswu/HPSv2", "README.md", b"not wanted".to_vec()),
-        ("openai/clip-vit-large-patch14", "merges.txt", fs::read(recorded("clip-tiny/model/merges.txt")).unwrap()),
+        (
+            "openai/clip-vit-large-patch14",
+            "merges.txt",
+            fs::read(recorded("clip-tiny/model/merges.txt")).unwrap(),
+        ),
     ]
 }
 
 #[test]
 fn a_download_that_broke_off_goes_on_and_what_came_can_be_used() {
     let desk = Desk::new();
-    let state = Arc::new(State { files: hps(), breaks: AtomicUsize::new(1), ..State::default() });
+    let state = Arc::new(State {
+        files: hps(),
+        breaks: AtomicUsize::new(1),
+        ..State::default()
+    });
     let endpoint = serve(state.clone());
     let broken = run(&desk, &endpoint, &FETCH_HPS);
     assert_eq!(broken.code, Some(2), "{broken:?}");
-    assert!(broken.err.contains("error: hps-v2.1: Hugging Face xswu/HPSv2 cannot be reached: "), "{broken:?}");
     assert!(
         broken
             .err
-            .contains("hint: fetch HPS_v2.1_compressed.pt in another way and put it into a sub-folder `hps-v2.1`")
+            .contains("error: hps-v2.1: Hugging Face xswu/HPSv2 cannot be reached: "),
+        "{broken:?}"
     );
-    assert!(broken.out.contains("clip-bpe: merges.txt, "), "the rest is fetched: {broken:?}");
+    assert!(broken.err.contains(
+        "hint: fetch HPS_v2.1_compressed.pt in another way and put it into a sub-folder `hps-v2.1`"
+    ));
+    assert!(
+        broken.out.contains("clip-bpe: merges.txt, "),
+        "the rest is fetched: {broken:?}"
+    );
 
     let whole = run(&desk, &endpoint, &FETCH_HPS);
     assert_eq!(whole.code, Some(0), "{whole:?}");
-    assert!(whole.out.starts_with("hps-v2.1: HPS_v2.1_compressed.pt, 2.1 MB"), "{whole:?}");
-    assert!(whole.err.contains("clip-bpe: is there already"), "{whole:?}");
+    assert!(
+        whole
+            .out
+            .starts_with("hps-v2.1: HPS_v2.1_compressed.pt, 2.1 MB"),
+        "{whole:?}"
+    );
+    assert!(
+        whole.err.contains("clip-bpe: is there already"),
+        "{whole:?}"
+    );
     let size = state.files[0].2.len();
-    assert_eq!(*state.starts.lock().unwrap(), [0, 0, size / 2], "weights, merges, the second half of the weights");
+    assert_eq!(
+        *state.starts.lock().unwrap(),
+        [0, 0, size / 2],
+        "weights, merges, the second half of the weights"
+    );
     let listed = desk.works(&["models", "--weights", "downloads"]);
-    let line = listed.lines().find(|line| line.contains("HPS_v2.1_compressed.pt")).unwrap();
+    let line = listed
+        .lines()
+        .find(|line| line.contains("HPS_v2.1_compressed.pt"))
+        .unwrap();
     assert!(line.contains("present"), "{line}");
 
-    fs::copy(recorded("hpsv2-tiny/open_clip_model_config.json"), desk.path("downloads/open_clip_model_config.json"))
-        .unwrap();
-    let picture = recorded("hpsv2-tiny/images").join("img3_224x224.png").display().to_string();
+    fs::copy(
+        recorded("hpsv2-tiny/open_clip_model_config.json"),
+        desk.path("downloads/open_clip_model_config.json"),
+    )
+    .unwrap();
+    let picture = recorded("hpsv2-tiny/images")
+        .join("img3_224x224.png")
+        .display()
+        .to_string();
     if recorded("hpsv2-tiny/images/img3_224x224.png").exists() {
-        let scored = desk.works(&["score", &picture, "--prompt", "a cat", "--scorer", "hps", "--weights", "downloads"]);
+        let scored = desk.works(&[
+            "score",
+            &picture,
+            "--prompt",
+            "a cat",
+            "--scorer",
+            "hps",
+            "--weights",
+            "downloads",
+        ]);
         assert!(scored.contains("hps"), "{scored}");
     }
 }
@@ -151,12 +239,25 @@ fn a_download_that_broke_off_goes_on_and_what_came_can_be_used() {
 #[test]
 fn what_came_is_held_against_what_was_announced() {
     let desk = Desk::new();
-    let endpoint = serve(Arc::new(State { files: hps(), lies: true, ..State::default() }));
+    let endpoint = serve(Arc::new(State {
+        files: hps(),
+        lies: true,
+        ..State::default()
+    }));
     let said = run(&desk, &endpoint, &FETCH_HPS);
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
-    assert_eq!(said.err.matches("did not arrive whole").count(), 2, "{said:?}");
+    assert_eq!(
+        said.err.matches("did not arrive whole").count(),
+        2,
+        "{said:?}"
+    );
     let left = desk.files();
-    assert!(!left.iter().any(|file| file.ends_with(".pt") || file.ends_with(".txt")), "{left:?}");
+    assert!(
+        !left
+            .iter()
+            .any(|file| file.ends_with(".pt") || file.ends_with(".txt")),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -181,23 +282,52 @@ fn a_whole_system_is_fetched_with_its_shards_and_folders() {
         ("THUDM/ImageReward", "ImageReward.pt"),
         ("google-bert/bert-base-uncased", "vocab.txt"),
     ];
-    let files = names.map(|(repository, name)| (repository, name, name.as_bytes().to_vec())).to_vec();
-    let state = Arc::new(State { files, ..State::default() });
+    let files = names
+        .map(|(repository, name)| (repository, name, name.as_bytes().to_vec()))
+        .to_vec();
+    let state = Arc::new(State {
+        files,
+        ..State::default()
+    });
     let endpoint = serve(state.clone());
-    let fetch = || run(&desk, &endpoint, &["models", "fetch", "infinity-8b", "--weights", "downloads", "--json", "-q"]);
+    let fetch = || {
+        run(
+            &desk,
+            &endpoint,
+            &[
+                "models",
+                "fetch",
+                "infinity-8b",
+                "--weights",
+                "downloads",
+                "--json",
+                "-q",
+            ],
+        )
+    };
     let said = fetch();
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
-    let fetched: Vec<serde_json::Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(fetched.len(), names.len() - 2, "all but the other model and the other shards: {said:?}");
+    let fetched: Vec<serde_json::Value> = said
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        fetched.len(),
+        names.len() - 2,
+        "all but the other model and the other shards: {said:?}"
+    );
     assert!(
         fetched
             .iter()
-            .all(|line| fs::read(line["path"].as_str().unwrap()).unwrap() == line["file"].as_str().unwrap().as_bytes())
+            .all(|line| fs::read(line["path"].as_str().unwrap()).unwrap()
+                == line["file"].as_str().unwrap().as_bytes())
     );
-    // Of a set that is not whole, only what is missing is fetched again, here with all its bytes begun.
-    let weights = fetched
-        .iter()
-        .find(|line| line["name"] == "dinov2-with-registers-large" && line["file"] == "model.safetensors");
+    // Of a set that is not whole, only what is missing is fetched again, here with all its bytes
+    // begun.
+    let weights = fetched.iter().find(|line| {
+        line["name"] == "dinov2-with-registers-large" && line["file"] == "model.safetensors"
+    });
     let place = std::path::PathBuf::from(weights.unwrap()["path"].as_str().unwrap());
     let blob = place.canonicalize().unwrap();
     fs::rename(&blob, blob.with_extension("part")).unwrap();
@@ -206,24 +336,60 @@ fn a_whole_system_is_fetched_with_its_shards_and_folders() {
     assert_eq!(fetch().code, Some(0));
     assert_eq!(state.starts.lock().unwrap()[before..], [0]);
     assert!(place.exists());
-    let error = run(&desk, &endpoint, &["generate", "a cat", "--model", "infinity-8b", "--weights", "downloads"]);
-    assert!(!error.err.contains("missing"), "everything was found: {error:?}");
+    let error = run(
+        &desk,
+        &endpoint,
+        &[
+            "generate",
+            "a cat",
+            "--model",
+            "infinity-8b",
+            "--weights",
+            "downloads",
+        ],
+    );
+    assert!(
+        !error.err.contains("missing"),
+        "everything was found: {error:?}"
+    );
 }
 
 #[test]
 fn without_a_connection_it_is_said_what_is_missing_and_where_it_goes() {
     let desk = Desk::new();
     let nobody = "http://127.0.0.1:9"; // the discard port, on which nobody listens
-    let said = run(&desk, nobody, &["models", "fetch", "aesthetic", "image-reward", "--weights", "downloads"]);
+    let said = run(
+        &desk,
+        nobody,
+        &[
+            "models",
+            "fetch",
+            "aesthetic",
+            "image-reward",
+            "--weights",
+            "downloads",
+        ],
+    );
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
     let lines: Vec<&str> = said.err.lines().collect();
     assert_eq!(lines.len(), 8, "two lines for each of four: {said:?}");
-    assert!(lines[0].starts_with("error: aesthetic-v2.5: is not on Hugging Face, but published by GitHub"), "{said:?}");
-    assert!(lines[1].starts_with("hint: download aesthetic_predictor_v2_5.pth there and put it into downloads or"));
     assert!(
-        lines[2].starts_with("error: siglip-so400m-patch14-384: Hugging Face google/siglip-so400m-patch14-384 cannot")
+        lines[0]
+            .starts_with("error: aesthetic-v2.5: is not on Hugging Face, but published by GitHub"),
+        "{said:?}"
     );
-    assert!(lines[3].ends_with("put it into a sub-folder `siglip-so400m-patch14-384` of the folder for --weights"));
+    assert!(lines[1].starts_with(
+        "hint: download aesthetic_predictor_v2_5.pth there and put it into downloads or"
+    ));
+    assert!(lines[2].starts_with(
+        "error: siglip-so400m-patch14-384: Hugging Face google/siglip-so400m-patch14-384 cannot"
+    ));
+    assert!(lines[3].ends_with(
+        "put it into a sub-folder `siglip-so400m-patch14-384` of the folder for --weights"
+    ));
     let unknown = desk.refuses(&["models", "fetch", "pickscore"]);
-    assert!(unknown.contains("no weights are known as `pickscore`") && unknown.contains("hps-v2.1"), "{unknown}");
+    assert!(
+        unknown.contains("no weights are known as `pickscore`") && unknown.contains("hps-v2.1"),
+        "{unknown}"
+    );
 }

@@ -10,7 +10,11 @@ const DETECTOR: &str = "mask2former-tiny";
 const CLIP: &str = "clip-tiny/model";
 
 fn data(name: &str) -> String {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name).display().to_string()
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
+        .display()
+        .to_string()
 }
 
 /// Three prompts in GenEval's form.
@@ -38,16 +42,36 @@ fn write_folder(desk: &Desk, folder: &str, samples: usize) {
     for (number, prompt) in prompts().iter().enumerate() {
         let own = format!("{folder}/{number:05}");
         fs::create_dir_all(desk.path(&format!("{own}/samples"))).unwrap();
-        desk.write(&format!("{own}/metadata.jsonl"), lines(std::slice::from_ref(prompt)));
+        desk.write(
+            &format!("{own}/metadata.jsonl"),
+            lines(std::slice::from_ref(prompt)),
+        );
         for sample in 0..samples {
-            desk.write(&format!("{own}/samples/{sample:04}.png"), picture(number + sample));
+            desk.write(
+                &format!("{own}/samples/{sample:04}.png"),
+                picture(number + sample),
+            );
         }
     }
 }
 
 fn judge(desk: &Desk, more: &[&str]) -> Said {
     let (detector, clip) = (data(DETECTOR), data(CLIP));
-    desk.run(&[&["eval", "geneval", "--detector", &detector, "--clip", &clip, "--json"], more].concat())
+    desk.run(
+        &[
+            &[
+                "eval",
+                "geneval",
+                "--detector",
+                &detector,
+                "--clip",
+                &clip,
+                "--json",
+            ],
+            more,
+        ]
+        .concat(),
+    )
 }
 
 fn results(desk: &Desk, more: &[&str]) -> Value {
@@ -58,7 +82,9 @@ fn results(desk: &Desk, more: &[&str]) -> Value {
 
 fn records(desk: &Desk, out: &str) -> Vec<Value> {
     let text = desk.text(&format!("{out}/records.jsonl"));
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
@@ -68,37 +94,78 @@ fn pictures_made_elsewhere_become_records_tables_and_official_results() {
     let found = results(&desk, &["--images", "made", "--out", "o"]);
     let row = &found["methods"][0];
     assert_eq!(
-        (row["method"].as_str(), row["images"].as_u64(), row["missing"].as_u64()),
+        (
+            row["method"].as_str(),
+            row["images"].as_u64(),
+            row["missing"].as_u64()
+        ),
         (Some("made"), Some(6), Some(0))
     );
-    let official: Vec<Value> =
-        desk.text("o/results/made.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let official: Vec<Value> = desk
+        .text("o/results/made.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(official.len(), 6);
     for (i, line) in official.iter().enumerate() {
-        let keys: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, ["filename", "tag", "prompt", "correct", "reason", "metadata", "details"]);
-        assert_eq!(line["filename"], format!("made/{:05}/samples/{:04}.png", i / 2, i % 2));
+        let keys: Vec<&str> = line
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "filename", "tag", "prompt", "correct", "reason", "metadata", "details"
+            ]
+        );
+        assert_eq!(
+            line["filename"],
+            format!("made/{:05}/samples/{:04}.png", i / 2, i % 2)
+        );
         let metadata: Value = serde_json::from_str(line["metadata"].as_str().unwrap()).unwrap();
         assert_eq!(metadata, prompts()[i / 2]);
         let details: Value = serde_json::from_str(line["details"].as_str().unwrap()).unwrap();
         for rows in details.as_object().unwrap().values() {
-            assert!(rows.as_array().unwrap().iter().all(|row| row.as_array().unwrap().len() == 5));
+            assert!(
+                rows.as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|row| row.as_array().unwrap().len() == 5)
+            );
         }
     }
     // Both pictures of a prompt, and the same picture for another prompt, show what they show.
     let seen = |i: usize| official[i]["details"].clone();
     assert_eq!((seen(0), seen(1)), (seen(3), seen(2)));
     assert!(
-        official.iter().any(|line| line["correct"] == true) && official.iter().any(|line| line["correct"] == false)
+        official.iter().any(|line| line["correct"] == true)
+            && official.iter().any(|line| line["correct"] == false)
     );
     let table = desk.text("o/table.txt");
-    assert!(table.starts_with("GenEval (3 prompts, 2 samples each)") && !table.contains("GFLOP"), "{table}");
+    assert!(
+        table.starts_with("GenEval (3 prompts, 2 samples each)") && !table.contains("GFLOP"),
+        "{table}"
+    );
     let page = desk.text("o/report.html");
-    let pictures: Vec<&str> = page.split("<img src=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let pictures: Vec<&str> = page
+        .split("<img src=\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
     assert_eq!(pictures.len(), 6);
-    assert!(pictures.iter().all(|picture| desk.path("o").join(picture).is_file()), "{pictures:?}");
+    assert!(
+        pictures
+            .iter()
+            .all(|picture| desk.path("o").join(picture).is_file()),
+        "{pictures:?}"
+    );
     let files = desk.files();
-    assert!(files.contains(&"o/summary.json".to_owned()) && !files.iter().any(|file| file.ends_with(".svg")));
+    assert!(
+        files.contains(&"o/summary.json".to_owned())
+            && !files.iter().any(|file| file.ends_with(".svg"))
+    );
 }
 
 #[test]
@@ -106,18 +173,41 @@ fn folders_may_have_fewer_pictures_than_wanted_and_names_of_their_own() {
     let desk = Desk::new();
     write_folder(&desk, "made", 1);
     let found = results(&desk, &["--images", "made", "--samples", "3", "--out", "o"]);
-    assert_eq!((found["samples"].as_u64(), found["methods"][0]["missing"].as_u64()), (Some(3), Some(6)));
+    assert_eq!(
+        (
+            found["samples"].as_u64(),
+            found["methods"][0]["missing"].as_u64()
+        ),
+        (Some(3), Some(6))
+    );
     for name in ["Made", "ma-de", "ma_de"] {
         write_folder(&desk, name, 1);
     }
     for (one, two) in [("made", "Made"), ("ma-de", "ma_de")] {
         let said = judge(&desk, &["--images", one, two, "--out", "p"]);
-        assert!(said.code == Some(2) && said.err.contains("files of the same name"), "{said:?}");
+        assert!(
+            said.code == Some(2) && said.err.contains("files of the same name"),
+            "{said:?}"
+        );
     }
     fs::create_dir(desk.path("other")).unwrap();
     write_folder(&desk, "other/made", 1);
-    let said = judge(&desk, &["--images", "other/made", "--samples", "3", "--out", "o", "--resume"]);
-    assert!(said.code == Some(2) && said.err.contains("another folder of pictures"), "{said:?}");
+    let said = judge(
+        &desk,
+        &[
+            "--images",
+            "other/made",
+            "--samples",
+            "3",
+            "--out",
+            "o",
+            "--resume",
+        ],
+    );
+    assert!(
+        said.code == Some(2) && said.err.contains("another folder of pictures"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -129,7 +219,10 @@ fn what_is_lost_is_said_and_counted_and_the_rest_is_judged() {
     fs::remove_file(desk.path("made/00001/samples/0001.png")).unwrap();
     fs::remove_file(desk.path("made/00002/metadata.jsonl")).unwrap();
     fs::create_dir_all(desk.path("made/00004/samples")).unwrap();
-    desk.write("made/00004/metadata.jsonl", "{\"tag\": \"shape\", \"prompt\": \"x\"}\n");
+    desk.write(
+        "made/00004/metadata.jsonl",
+        "{\"tag\": \"shape\", \"prompt\": \"x\"}\n",
+    );
     desk.write("made/00004/samples/0000.png", picture(0));
     desk.write("made/00000/samples/0002.jpg", "whatever");
     let said = judge(&desk, &["--images", "made", "--out", "o"]);
@@ -146,14 +239,31 @@ fn what_is_lost_is_said_and_counted_and_the_rest_is_judged() {
     "#);
     let found: Value = serde_json::from_str(&said.out).unwrap();
     let row = &found["methods"][0];
-    assert_eq!((row["images"].as_u64(), row["missing"].as_u64()), (Some(1), Some(3)));
+    assert_eq!(
+        (row["images"].as_u64(), row["missing"].as_u64()),
+        (Some(1), Some(3))
+    );
     assert!(desk.text("o/table.txt").contains("missing"));
 
-    // With the published prompts the others are expected too, and folders need no metadata of their own.
+    // With the published prompts the others are expected too, and folders need no metadata of their
+    // own.
     desk.write("prompts.jsonl", lines(&prompts()));
-    let found = results(&desk, &["--images", "made", "--prompts", "prompts.jsonl", "--out", "p"]);
+    let found = results(
+        &desk,
+        &[
+            "--images",
+            "made",
+            "--prompts",
+            "prompts.jsonl",
+            "--out",
+            "p",
+        ],
+    );
     let row = &found["methods"][0];
-    assert_eq!((row["images"].as_u64(), row["missing"].as_u64()), (Some(3), Some(3)));
+    assert_eq!(
+        (row["images"].as_u64(), row["missing"].as_u64()),
+        (Some(3), Some(3))
+    );
 }
 
 #[test]
@@ -166,7 +276,10 @@ fn a_cut_off_run_goes_on_and_folders_are_compared() {
     assert_eq!(before.len(), 12);
     let kept: Vec<Value> = before[..7].to_vec();
     desk.write("o/records.jsonl", lines(&kept) + "{\"case\": 1, \"ta");
-    assert_eq!(results(&desk, &["--images", "one", "two", "--out", "o", "--resume"]), whole);
+    assert_eq!(
+        results(&desk, &["--images", "one", "two", "--out", "o", "--resume"]),
+        whole
+    );
     assert_eq!(records(&desk, "o"), before);
     let rows = whole["methods"].as_array().unwrap();
     assert_eq!(rows[0]["overall"], rows[1]["overall"], "the same pictures");
@@ -177,19 +290,57 @@ fn a_cut_off_run_goes_on_and_folders_are_compared() {
 fn painted_pictures_are_kept_so_that_they_can_be_judged_again() {
     let desk = Desk::new();
     desk.write("prompts.jsonl", lines(&prompts()));
-    let paint = ["--prompts", "prompts.jsonl", "--methods", "raw,best-of-n", "--n", "2", "--samples", "1"];
-    let found = results(&desk, &[&paint[..], &["--seed", "3", "--keep", "--out", "o"]].concat());
+    let paint = [
+        "--prompts",
+        "prompts.jsonl",
+        "--methods",
+        "raw,best-of-n",
+        "--n",
+        "2",
+        "--samples",
+        "1",
+    ];
+    let found = results(
+        &desk,
+        &[&paint[..], &["--seed", "3", "--keep", "--out", "o"]].concat(),
+    );
     assert_eq!(found["methods"].as_array().unwrap().len(), 2);
     assert!(found["methods"][1]["cost"]["flops"].as_f64().unwrap() > 1e8);
-    let again = results(&desk, &["--images", "o/images/raw-1", "o/images/best-of-n-2", "--out", "again"]);
-    for (painted, shown) in found["methods"].as_array().unwrap().iter().zip(again["methods"].as_array().unwrap()) {
-        assert_eq!((&painted["tasks"], &painted["overall"]), (&shown["tasks"], &shown["overall"]));
+    let again = results(
+        &desk,
+        &[
+            "--images",
+            "o/images/raw-1",
+            "o/images/best-of-n-2",
+            "--out",
+            "again",
+        ],
+    );
+    for (painted, shown) in found["methods"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(again["methods"].as_array().unwrap())
+    {
+        assert_eq!(
+            (&painted["tasks"], &painted["overall"]),
+            (&shown["tasks"], &shown["overall"])
+        );
     }
     let page = desk.text("o/report.html");
-    assert!(page.contains("<img src=\"images/best-of-n-2/00002/samples/0000.png\"") && page.contains("raw, N = 1"));
+    assert!(
+        page.contains("<img src=\"images/best-of-n-2/00002/samples/0000.png\"")
+            && page.contains("raw, N = 1")
+    );
     let details = |out: &str| -> Vec<Value> {
         let mut all = records(&desk, out);
-        all.sort_by_key(|record| (record["n"].as_u64(), record["method"].to_string(), record["case"].as_u64()));
+        all.sort_by_key(|record| {
+            (
+                record["n"].as_u64(),
+                record["method"].to_string(),
+                record["case"].as_u64(),
+            )
+        });
         all.iter().map(|record| record["details"].clone()).collect()
     };
     let (mut painted, mut shown) = (details("o"), details("again"));
@@ -204,17 +355,54 @@ fn what_cannot_be_judged_is_refused() {
     let desk = Desk::new();
     write_folder(&desk, "made", 1);
     desk.write("prompts.jsonl", lines(&prompts()));
-    desk.write("bad.jsonl", lines(&prompts()[..1]) + "{\"tag\": \"colors\"}\n");
+    desk.write(
+        "bad.jsonl",
+        lines(&prompts()[..1]) + "{\"tag\": \"colors\"}\n",
+    );
     fs::create_dir(desk.path("empty")).unwrap();
     let (detector, clip) = (data(DETECTOR), data(CLIP));
     let judges = ["--detector", &detector, "--clip", &clip];
     let with = |more: &[&'static str]| [&["eval", "geneval"], more, &judges[..]].concat();
     let refused: String = [
         vec!["eval", "geneval", "--prompts", "prompts.jsonl"],
-        vec!["eval", "geneval", "--images", "made", "--detector", &detector],
-        vec!["eval", "geneval", "--images", "made", "--detector", "none.pth", "--clip", &clip],
-        vec!["eval", "geneval", "--images", "made", "--detector", &clip, "--clip", &clip],
-        vec!["eval", "geneval", "--images", "made", "--detector", "made/00000/samples/0000.png", "--clip", &clip],
+        vec![
+            "eval",
+            "geneval",
+            "--images",
+            "made",
+            "--detector",
+            &detector,
+        ],
+        vec![
+            "eval",
+            "geneval",
+            "--images",
+            "made",
+            "--detector",
+            "none.pth",
+            "--clip",
+            &clip,
+        ],
+        vec![
+            "eval",
+            "geneval",
+            "--images",
+            "made",
+            "--detector",
+            &clip,
+            "--clip",
+            &clip,
+        ],
+        vec![
+            "eval",
+            "geneval",
+            "--images",
+            "made",
+            "--detector",
+            "made/00000/samples/0000.png",
+            "--clip",
+            &clip,
+        ],
         with(&[]),
         with(&["--prompts", "none.jsonl"]),
         with(&["--prompts", "bad.jsonl"]),

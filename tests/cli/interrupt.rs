@@ -14,22 +14,51 @@ use crate::desk::Desk;
 fn start(desk: &Desk, arguments: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ttsvar"));
     command.args(arguments).current_dir(desk.path(""));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// Sends what Ctrl-C sends, and returns the exit code, what was said, and how long it took.
 fn interrupt(child: Child) -> (Option<i32>, String, Duration) {
     let before = Instant::now();
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
     let output = child.wait_with_output().unwrap();
-    (output.status.code(), String::from_utf8(output.stderr).unwrap(), before.elapsed())
+    (
+        output.status.code(),
+        String::from_utf8(output.stderr).unwrap(),
+        before.elapsed(),
+    )
 }
 
 #[test]
 fn a_long_search_ends_at_once_and_leaves_nothing() {
     let desk = Desk::new();
-    let search = ["generate", "a red circle", "--method", "best-of-n", "--n", "2000"];
-    let child = start(&desk, &[&search[..], &["--out", "a.png", "--trace", "a.json", "--tree", "t.png"]].concat());
+    let search = [
+        "generate",
+        "a red circle",
+        "--method",
+        "best-of-n",
+        "--n",
+        "2000",
+    ];
+    let child = start(
+        &desk,
+        &[
+            &search[..],
+            &["--out", "a.png", "--trace", "a.json", "--tree", "t.png"],
+        ]
+        .concat(),
+    );
     sleep(Duration::from_millis(400));
     let (code, said, took) = interrupt(child);
     assert_eq!((code, said.as_str()), (Some(130), "interrupted\n"));
@@ -41,11 +70,32 @@ fn a_long_search_ends_at_once_and_leaves_nothing() {
 fn a_search_outlives_its_terminal_if_it_is_told_to() {
     let (desk, wrapper) = (Desk::new(), "trap '' HUP; exec \"$0\" \"$@\""); // as `nohup` does
     let mut command = Command::new("sh");
-    command.args(["-c", wrapper, env!("CARGO_BIN_EXE_ttsvar"), "generate", "a red circle", "--method", "best-of-n"]);
-    command.args(["--n", "60", "--out", "a.png"]).current_dir(desk.path(""));
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    command.args([
+        "-c",
+        wrapper,
+        env!("CARGO_BIN_EXE_ttsvar"),
+        "generate",
+        "a red circle",
+        "--method",
+        "best-of-n",
+    ]);
+    command
+        .args(["--n", "60", "--out", "a.png"])
+        .current_dir(desk.path(""));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     sleep(Duration::from_millis(400));
-    assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-HUP", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
@@ -53,7 +103,18 @@ fn a_search_outlives_its_terminal_if_it_is_told_to() {
 fn a_list_that_is_interrupted_keeps_what_is_whole() {
     let desk = Desk::new();
     fs::write(desk.path("list.txt"), "a red circle\n".repeat(5000)).unwrap();
-    let child = start(&desk, &["generate", "--prompts", "list.txt", "--method", "raw", "--out", "o"]);
+    let child = start(
+        &desk,
+        &[
+            "generate",
+            "--prompts",
+            "list.txt",
+            "--method",
+            "raw",
+            "--out",
+            "o",
+        ],
+    );
     let waiting = Instant::now();
     while desk.files().len() < 3 && waiting.elapsed() < Duration::from_secs(20) {
         sleep(Duration::from_millis(20));
@@ -62,7 +123,13 @@ fn a_list_that_is_interrupted_keeps_what_is_whole() {
     assert_eq!(code, Some(130));
     assert!(took < Duration::from_secs(1), "{took:?}");
     let files = desk.files();
-    assert!(files.len() >= 3 && files.iter().all(|file| file == "list.txt" || file.ends_with(".png")), "{files:?}");
+    assert!(
+        files.len() >= 3
+            && files
+                .iter()
+                .all(|file| file == "list.txt" || file.ends_with(".png")),
+        "{files:?}"
+    );
     for file in files.iter().filter(|file| file.ends_with(".png")) {
         Png::open(desk.path(file)).unwrap();
     }

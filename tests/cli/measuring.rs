@@ -10,34 +10,76 @@ fn json(arguments: &[&str]) -> Value {
 }
 
 fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("a number, found {value}"))
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("a number, found {value}"))
 }
 
 /// Scripts read these fields of ours and of the peer's.
 #[test]
 fn a_measurement_has_the_fields_of_the_peer() {
-    let found = json(&["bench", "--json", "--repeat", "2", "--method", "tts-var", "--n", "1", "--threads", "1"]);
+    let found = json(&[
+        "bench",
+        "--json",
+        "--repeat",
+        "2",
+        "--method",
+        "tts-var",
+        "--n",
+        "1",
+        "--threads",
+        "1",
+    ]);
     let seconds = &found["seconds"];
-    let phases = ["text", "transformer", "decode", "features", "scorer", "select"];
+    let phases = [
+        "text",
+        "transformer",
+        "decode",
+        "features",
+        "scorer",
+        "select",
+    ];
     let sum: f64 = phases.iter().map(|phase| number(&seconds[*phase])).sum();
     let [shortest, longest] = [0, 1].map(|i| number(&found["total_range"][i]));
-    assert!(sum > 0.0 && shortest <= number(&seconds["total"]) && number(&seconds["total"]) <= longest);
+    assert!(
+        sum > 0.0 && shortest <= number(&seconds["total"]) && number(&seconds["total"]) <= longest
+    );
     assert_eq!(found["widths"], serde_json::json!([8, 8, 8, 6, 4, 2, 1]));
-    assert_eq!((&found["decodes"], &found["threads"], &found["states"][0]), (&21.into(), &1.into(), &1.into()));
+    assert_eq!(
+        (&found["decodes"], &found["threads"], &found["states"][0]),
+        (&21.into(), &1.into(), &1.into())
+    );
     for name in ["images_per_s", "pixels"] {
         assert!(number(&found[name]) > 0.0, "{name}");
     }
     for group in ["gflop", "tflop_per_s"] {
-        assert!(number(&found[group]["transformer"]) > 0.0 && number(&found[group]["decode"]) > 0.0, "{group}");
+        assert!(
+            number(&found[group]["transformer"]) > 0.0 && number(&found[group]["decode"]) > 0.0,
+            "{group}"
+        );
     }
     assert!(number(&found["memory_mib"]["predicted"]) > 10.0);
 }
 
 #[test]
 fn previews_are_held_against_full_images() {
-    let found = json(&["bench", "preview", "--prompts", "2", "--rows", "4", "--sizes", "32,64", "--json"]);
+    let found = json(&[
+        "bench",
+        "preview",
+        "--prompts",
+        "2",
+        "--rows",
+        "4",
+        "--sizes",
+        "32,64",
+        "--json",
+    ]);
     let previews = found["previews"].as_array().expect("a list");
-    assert_eq!(previews.len(), 2 * 6, "two sizes after each scale but the last");
+    assert_eq!(
+        previews.len(),
+        2 * 6,
+        "two sizes after each scale but the last"
+    );
     for full in previews.iter().filter(|preview| preview["pixels"] == 64) {
         assert_eq!(
             (number(&full["ranks"]), number(&full["same_best"])),

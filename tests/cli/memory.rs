@@ -7,12 +7,34 @@ use crate::desk::Desk;
 #[test]
 fn a_limit_changes_no_picture_and_what_it_costs_is_said() {
     let desk = Desk::new();
-    desk.works(&["generate", "two red stars", "--seed", "3", "--out", "free.png"]);
+    desk.works(&[
+        "generate",
+        "two red stars",
+        "--seed",
+        "3",
+        "--out",
+        "free.png",
+    ]);
     let least = desk.refuses(&["plan", "--memory", "1M"]);
-    let least = least.split("takes ").nth(1).and_then(|rest| rest.split(" MB").next()).expect("the least");
-    let said =
-        desk.run(&["generate", "two red stars", "--seed", "3", "--out", "bound.png", "--memory", &format!("{least}M")]);
-    assert_eq!(said.err, "note: to keep to the memory: text encoder, scorer, features read when needed\n");
+    let least = least
+        .split("takes ")
+        .nth(1)
+        .and_then(|rest| rest.split(" MB").next())
+        .expect("the least");
+    let said = desk.run(&[
+        "generate",
+        "two red stars",
+        "--seed",
+        "3",
+        "--out",
+        "bound.png",
+        "--memory",
+        &format!("{least}M"),
+    ]);
+    assert_eq!(
+        said.err,
+        "note: to keep to the memory: text encoder, scorer, features read when needed\n"
+    );
     assert_eq!(desk.read("free.png"), desk.read("bound.png"));
 }
 

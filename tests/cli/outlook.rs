@@ -131,7 +131,10 @@ fn without_arguments_the_help_is_shown_as_an_error() {
 
 #[test]
 fn the_version_is_that_of_the_package() {
-    assert_eq!(shown(&["--version"]), format!("ttsvar {}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        shown(&["--version"]),
+        format!("ttsvar {}", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
@@ -225,7 +228,10 @@ fn the_plan_of_a_released_model_is_known_without_its_files() {
     let desk = Desk::new();
     let said = desk.run(&["plan", "--model", "infinity-2b", "--aspect", "2:1"]);
     assert_eq!(said.code, Some(0));
-    assert_eq!(said.err, "note: without --weights the cost of this model is not known\n");
+    assert_eq!(
+        said.err,
+        "note: without --weights the cost of this model is not known\n"
+    );
     assert_snapshot!(said.out.trim_end(), @r"
     tts-var, N = 1
 
@@ -246,18 +252,37 @@ fn the_plan_of_a_released_model_is_known_without_its_files() {
 
     21 decodes, 7 scorings
     ");
-    let quiet = desk.run(&["plan", "--model", "infinity-2b", "--aspect", "2:1", "--quiet"]);
+    let quiet = desk.run(&[
+        "plan",
+        "--model",
+        "infinity-2b",
+        "--aspect",
+        "2:1",
+        "--quiet",
+    ]);
     assert_eq!((quiet.err.as_str(), quiet.out), ("", said.out));
 }
 
 #[test]
 fn a_plan_in_json_says_what_the_table_says() {
-    let plan: Value = serde_json::from_str(&shown(&["plan", "beam", "--n", "2", "--json"])).unwrap();
-    assert_eq!((&plan["method"], &plan["n"]), (&Value::from("beam"), &Value::from(2)));
+    let plan: Value =
+        serde_json::from_str(&shown(&["plan", "beam", "--n", "2", "--json"])).unwrap();
+    assert_eq!(
+        (&plan["method"], &plan["n"]),
+        (&Value::from("beam"), &Value::from(2))
+    );
     let scales = plan["scales"].as_array().unwrap();
-    let decodes: u64 = scales.iter().map(|scale| scale["decodes"].as_u64().unwrap()).sum();
+    let decodes: u64 = scales
+        .iter()
+        .map(|scale| scale["decodes"].as_u64().unwrap())
+        .sum();
     assert_eq!(plan["decodes"], decodes);
-    assert!(scales.iter().all(|scale| scale["grid"].is_array() && scale["rows"].as_u64() >= scale["go_on"].as_u64()));
+    assert!(
+        scales
+            .iter()
+            .all(|scale| scale["grid"].is_array()
+                && scale["rows"].as_u64() >= scale["go_on"].as_u64())
+    );
     let flops = &plan["flops"];
     let [generator, scorer, features, total] =
         ["generator", "scorer", "features", "total"].map(|part| flops[part].as_f64().unwrap());
@@ -268,14 +293,48 @@ fn a_plan_in_json_says_what_the_table_says() {
 #[test]
 fn a_printed_plan_is_read_back() {
     let desk = Desk::new();
-    let printed = desk.works(&["plan", "tts-var", "--n", "1", "--toml", "--draw", "systematic"]);
+    let printed = desk.works(&[
+        "plan",
+        "tts-var",
+        "--n",
+        "1",
+        "--toml",
+        "--draw",
+        "systematic",
+    ]);
     desk.write("mine.toml", &printed);
     let again = desk.works(&["plan", "mine.toml", "--toml"]);
-    assert_eq!(Plan::from_toml(&printed).unwrap(), Plan::from_toml(&again).unwrap());
-    desk.works(&["generate", "a red circle", "--seed", "1", "--plan", "mine.toml", "--out", "own.png", "-q"]);
-    desk.works(&["generate", "a red circle", "--seed", "1", "--draw", "systematic", "--out", "named.png", "-q"]);
+    assert_eq!(
+        Plan::from_toml(&printed).unwrap(),
+        Plan::from_toml(&again).unwrap()
+    );
+    desk.works(&[
+        "generate",
+        "a red circle",
+        "--seed",
+        "1",
+        "--plan",
+        "mine.toml",
+        "--out",
+        "own.png",
+        "-q",
+    ]);
+    desk.works(&[
+        "generate",
+        "a red circle",
+        "--seed",
+        "1",
+        "--draw",
+        "systematic",
+        "--out",
+        "named.png",
+        "-q",
+    ]);
     assert_eq!(desk.png("own.png").image, desk.png("named.png").image);
-    assert_eq!(desk.png("own.png").text("ttsvar:plan"), desk.png("named.png").text("ttsvar:plan"));
+    assert_eq!(
+        desk.png("own.png").text("ttsvar:plan"),
+        desk.png("named.png").text("ttsvar:plan")
+    );
 }
 
 #[test]
@@ -286,19 +345,40 @@ fn models_are_listed_with_their_files_and_sources() {
         .filter(|line| !line.starts_with([' ', '`']))
         .filter_map(|line| Some(line.split_once(": ")?.0))
         .collect();
-    assert_eq!(names[..4], ["demo", "infinity-2b", "infinity-8b", "infinity-8b-512"]);
-    assert!(["infinity-vae", "flan-t5-xl", "geneval-prompts"].iter().all(|name| names.contains(name)), "{names:?}");
-    assert!(all.contains("\n  infinity_2b_reg.pth\n") && all.contains("Hugging Face FoundationVision/Infinity"));
+    assert_eq!(
+        names[..4],
+        ["demo", "infinity-2b", "infinity-8b", "infinity-8b-512"]
+    );
+    assert!(
+        ["infinity-vae", "flan-t5-xl", "geneval-prompts"]
+            .iter()
+            .all(|name| names.contains(name)),
+        "{names:?}"
+    );
+    assert!(
+        all.contains("\n  infinity_2b_reg.pth\n")
+            && all.contains("Hugging Face FoundationVision/Infinity")
+    );
 
     let desk = Desk::new();
     std::fs::create_dir(desk.path("downloads")).unwrap();
     desk.write("downloads/ImageReward.pt", vec![0; 2000]);
     let found = desk.works(&["models", "--weights", "downloads"]);
-    let state = |file: &str| found.lines().find(|line| line.contains(file)).unwrap().split_whitespace().nth(1);
+    let state = |file: &str| {
+        found
+            .lines()
+            .find(|line| line.contains(file))
+            .unwrap()
+            .split_whitespace()
+            .nth(1)
+    };
     assert_eq!(state("ImageReward.pt"), Some("present"));
     assert_eq!(state("infinity_2b_reg.pth"), Some("missing"));
 
-    for line in desk.works(&["models", "--json", "--weights", "downloads"]).lines() {
+    for line in desk
+        .works(&["models", "--json", "--weights", "downloads"])
+        .lines()
+    {
         let model: Value = serde_json::from_str(line).unwrap();
         for file in model["files"].as_array().unwrap() {
             let there = file["name"] == "ImageReward.pt" || model["name"] == "demo";

@@ -1,4 +1,5 @@
-//! From a prompt to files: the same seed gives the same bytes, lists are numbered, records can be read.
+//! From a prompt to files: the same seed gives the same bytes, lists are numbered, records can be
+//! read.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
@@ -17,9 +18,31 @@ fn generate(desk: &Desk, arguments: &[&str]) -> String {
 fn the_same_seed_gives_the_same_bytes_and_another_seed_does_not() {
     let desk = Desk::new();
     for out in ["a.png", "b.png"] {
-        desk.works(&["generate", "a red circle", "--method", "beam", "--n", "2", "--seed", "5", "--out", out]);
+        desk.works(&[
+            "generate",
+            "a red circle",
+            "--method",
+            "beam",
+            "--n",
+            "2",
+            "--seed",
+            "5",
+            "--out",
+            out,
+        ]);
     }
-    desk.works(&["generate", "a red circle", "--method", "beam", "--n", "2", "--seed", "6", "--out", "c.png"]);
+    desk.works(&[
+        "generate",
+        "a red circle",
+        "--method",
+        "beam",
+        "--n",
+        "2",
+        "--seed",
+        "6",
+        "--out",
+        "c.png",
+    ]);
     assert_eq!(desk.read("a.png"), desk.read("b.png"));
     assert_ne!(desk.png("a.png").image, desk.png("c.png").image);
 }
@@ -29,7 +52,16 @@ fn threads_do_not_change_the_image() {
     let desk = Desk::new();
     for threads in ["1", "2"] {
         let out = format!("{threads}.png");
-        desk.works(&["generate", "a blue star", "--seed", "5", "--threads", threads, "--out", &out]);
+        desk.works(&[
+            "generate",
+            "a blue star",
+            "--seed",
+            "5",
+            "--threads",
+            threads,
+            "--out",
+            &out,
+        ]);
     }
     assert_eq!(desk.read("1.png"), desk.read("2.png"));
 }
@@ -39,12 +71,31 @@ fn a_folder_gets_free_names_and_a_file_is_replaced() {
     let desk = Desk::new();
     let first = generate(&desk, &["A blue star!"]);
     assert!(first.starts_with("a-blue-star.png\n  score "), "{first}");
-    assert!(first.contains(", seed 7, raw, N = 1: 1 decode, "), "{first}");
-    assert_eq!(generate(&desk, &["a blue star", "--quiet"]), "a-blue-star-2.png\n");
-    assert_eq!(generate(&desk, &["a blue star", "--quiet", "--out", "new/folder"]), "new/folder/a-blue-star.png\n");
+    assert!(
+        first.contains(", seed 7, raw, N = 1: 1 decode, "),
+        "{first}"
+    );
+    assert_eq!(
+        generate(&desk, &["a blue star", "--quiet"]),
+        "a-blue-star-2.png\n"
+    );
+    assert_eq!(
+        generate(&desk, &["a blue star", "--quiet", "--out", "new/folder"]),
+        "new/folder/a-blue-star.png\n"
+    );
     generate(&desk, &["a red ring", "--out", "a-blue-star.png"]);
-    assert_eq!(desk.files(), ["a-blue-star-2.png", "a-blue-star.png", "new/folder/a-blue-star.png"]);
-    assert_eq!(desk.png("a-blue-star.png").text("ttsvar:prompt"), Some("a red ring"));
+    assert_eq!(
+        desk.files(),
+        [
+            "a-blue-star-2.png",
+            "a-blue-star.png",
+            "new/folder/a-blue-star.png"
+        ]
+    );
+    assert_eq!(
+        desk.png("a-blue-star.png").text("ttsvar:prompt"),
+        Some("a red ring")
+    );
 }
 
 #[test]
@@ -53,17 +104,38 @@ fn prompts_come_from_a_file_and_from_standard_input() {
     let list = "a red circle\n\n  a blue star \n";
     desk.write("prompts.txt", list);
     let files = generate(&desk, &["--prompts", "prompts.txt", "--out", "file", "-q"]);
-    assert_eq!(files, "file/0001-a-red-circle.png\nfile/0002-a-blue-star.png\n");
+    assert_eq!(
+        files,
+        "file/0001-a-red-circle.png\nfile/0002-a-blue-star.png\n"
+    );
     for (i, typed) in [&["-"][..], &["--prompts", "-"]].iter().enumerate() {
         let folder = format!("stdin{i}");
-        let said = desk.run_with(&[&["generate", "--out", &folder, "-q"], *typed, &RAW].concat(), list);
+        let said = desk.run_with(
+            &[&["generate", "--out", &folder, "-q"], *typed, &RAW].concat(),
+            list,
+        );
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
         assert_eq!(said.out, files.replace("file/", &format!("{folder}/")));
-        assert_eq!(desk.read(&format!("{folder}/0002-a-blue-star.png")), desk.read("file/0002-a-blue-star.png"));
+        assert_eq!(
+            desk.read(&format!("{folder}/0002-a-blue-star.png")),
+            desk.read("file/0002-a-blue-star.png")
+        );
     }
     // The second prompt of a list is painted as if it stood alone with the next seed.
-    desk.works(&["generate", "a blue star", "--method", "raw", "--seed", "8", "--out", "alone.png"]);
-    assert_eq!(desk.read("alone.png"), desk.read("file/0002-a-blue-star.png"));
+    desk.works(&[
+        "generate",
+        "a blue star",
+        "--method",
+        "raw",
+        "--seed",
+        "8",
+        "--out",
+        "alone.png",
+    ]);
+    assert_eq!(
+        desk.read("alone.png"),
+        desk.read("file/0002-a-blue-star.png")
+    );
 }
 
 #[test]
@@ -72,19 +144,45 @@ fn json_lines_name_the_files_that_were_written() {
     desk.write("prompts.txt", "a red circle\na blue star\n");
     let out = generate(
         &desk,
-        &["--prompts", "prompts.txt", "--json", "--out", "o", "--trace", "o", "--tree", "o", "--report", "o"],
+        &[
+            "--prompts",
+            "prompts.txt",
+            "--json",
+            "--out",
+            "o",
+            "--trace",
+            "o",
+            "--tree",
+            "o",
+            "--report",
+            "o",
+        ],
     );
-    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines.len(), 2);
     for (i, line) in lines.iter().enumerate() {
         assert!(
-            ["path", "trace", "tree", "report"].iter().all(|key| desk.path(line[key].as_str().unwrap()).is_file()),
+            ["path", "trace", "tree", "report"]
+                .iter()
+                .all(|key| desk.path(line[key].as_str().unwrap()).is_file()),
             "{line}"
         );
-        assert_eq!((&line["seed"], &line["method"], &line["n"]), (&(7 + i).into(), &"raw".into(), &1.into()));
+        assert_eq!(
+            (&line["seed"], &line["method"], &line["n"]),
+            (&(7 + i).into(), &"raw".into(), &1.into())
+        );
         let picture = desk.png(line["path"].as_str().unwrap()).image;
-        assert_eq!((&line["width"], &line["height"]), (&picture.width().into(), &picture.height().into()));
-        assert!(line["score"].is_number() && line["unknown_words"] == Value::Array(vec![]), "{line}");
+        assert_eq!(
+            (&line["width"], &line["height"]),
+            (&picture.width().into(), &picture.height().into())
+        );
+        assert!(
+            line["score"].is_number() && line["unknown_words"] == Value::Array(vec![]),
+            "{line}"
+        );
     }
     assert_eq!(lines[1]["tree"], "o/0002-a-blue-star.tree.png");
     assert_eq!(lines[1]["report"], "o/0002-a-blue-star.report.html");
@@ -121,23 +219,51 @@ fn the_command_on_the_page_paints_the_same_picture() {
             "--preview",
             "48",
         ],
-        &["a red circle", "--plan", "own.toml", "--seed", "18446744073709551615"],
+        &[
+            "a red circle",
+            "--plan",
+            "own.toml",
+            "--seed",
+            "18446744073709551615",
+        ],
     ];
     for search in searches {
-        let said = desk.run(&[&["generate", "--out", "a.png", "--report", "a.html"], search].concat());
+        let said = desk.run(
+            &[
+                &["generate", "--out", "a.png", "--report", "a.html"],
+                search,
+            ]
+            .concat(),
+        );
         assert_eq!(said.code, Some(0), "{said:?}");
         let page = desk.text("a.html");
-        if let Some((_, url)) = page.split_once("download=\"plan.toml\" href=\"data:text/plain;charset=utf-8;base64,") {
+        if let Some((_, url)) =
+            page.split_once("download=\"plan.toml\" href=\"data:text/plain;charset=utf-8;base64,")
+        {
             let toml = STANDARD.decode(url.split('"').next().unwrap()).unwrap();
             desk.write("plan.toml", toml);
         }
-        let (_, line) = page.split_once("<pre id=\"command\" tabindex=\"0\">").unwrap();
+        let (_, line) = page
+            .split_once("<pre id=\"command\" tabindex=\"0\">")
+            .unwrap();
         let line = line.split("</pre>").next().unwrap();
-        let line = line.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+        let line = line
+            .replace("&quot;", "\"")
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&amp;", "&");
         let line = line.replacen("generate ", "generate --out b.png ", 1);
-        let program = std::path::Path::new(env!("CARGO_BIN_EXE_ttsvar")).parent().unwrap();
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_ttsvar"))
+            .parent()
+            .unwrap();
         let mut shell = std::process::Command::new("/bin/sh");
-        let status = shell.args(["-c", &line]).env("PATH", program).current_dir(desk.path("")).output().unwrap().status;
+        let status = shell
+            .args(["-c", &line])
+            .env("PATH", program)
+            .current_dir(desk.path(""))
+            .output()
+            .unwrap()
+            .status;
         assert!(status.success(), "{line}");
         assert_eq!(desk.png("a.png").image, desk.png("b.png").image, "{line}");
     }
@@ -146,7 +272,18 @@ fn the_command_on_the_page_paints_the_same_picture() {
 #[test]
 fn the_trace_and_the_picture_of_a_search_can_be_read() {
     let desk = Desk::new();
-    let search = ["generate", "a red circle", "--seed", "4", "--out", "a.png", "--trace", "a.json", "--tree", "t.png"];
+    let search = [
+        "generate",
+        "a red circle",
+        "--seed",
+        "4",
+        "--out",
+        "a.png",
+        "--trace",
+        "a.json",
+        "--tree",
+        "t.png",
+    ];
     let said = desk.works(&[&search[..], &["--json"]].concat());
     let trace = Trace::from_json(&desk.text("a.json")).unwrap();
     assert_eq!((trace.prompt.as_str(), trace.seed), ("a red circle", 4));
@@ -157,37 +294,63 @@ fn the_trace_and_the_picture_of_a_search_can_be_read() {
     assert!((300..4000).contains(&tree.width()) && (300..4000).contains(&tree.height()));
 
     let picture = desk.works(&["inspect", "a.png"]);
-    for part in
-        ["a.png: ", "prompt    a red circle\n", "seed      4\n", "method tts-var, n 1", "start = 8", "[[stage]]"]
-    {
+    for part in [
+        "a.png: ",
+        "prompt    a red circle\n",
+        "seed      4\n",
+        "method tts-var, n 1",
+        "start = 8",
+        "[[stage]]",
+    ] {
         assert!(picture.contains(part), "{part} in {picture}");
     }
     let record = desk.works(&["inspect", "a.json"]);
-    for part in
-        ["a.json: trace\n", "prompt  a red circle\n", "seed    4\n", "winner  candidate ", "cluster pca", "the best"]
-    {
+    for part in [
+        "a.json: trace\n",
+        "prompt  a red circle\n",
+        "seed    4\n",
+        "winner  candidate ",
+        "cluster pca",
+        "the best",
+    ] {
         assert!(record.contains(part), "{part} in {record}");
     }
     let both = desk.works(&["inspect", "a.png", "a.json", "--json"]);
-    let [image, json] = [0, 1].map(|i| serde_json::from_str::<Value>(both.lines().nth(i).unwrap()).unwrap());
+    let [image, json] =
+        [0, 1].map(|i| serde_json::from_str::<Value>(both.lines().nth(i).unwrap()).unwrap());
     assert_eq!(
         (&image["prompt"], &image["seed"], &image["file"]),
         (&"a red circle".into(), &4.into(), &"a.png".into())
     );
     assert_eq!(image["score"], line["score"]);
-    assert_eq!(json["trace"]["candidates"].as_array().unwrap().len(), trace.candidates.len());
+    assert_eq!(
+        json["trace"]["candidates"].as_array().unwrap().len(),
+        trace.candidates.len()
+    );
 }
 
 #[test]
 fn unknown_words_are_named_and_quiet_is_quiet() {
     let desk = Desk::new();
-    let run = |flags: &[&str]| desk.run(&[&["generate", "a red zorble", "--out", "a.png"], flags, &RAW].concat());
+    let run = |flags: &[&str]| {
+        desk.run(&[&["generate", "a red zorble", "--out", "a.png"], flags, &RAW].concat())
+    };
     let said = run(&[]);
     let lines: Vec<&str> = said.err.lines().collect();
-    assert_eq!((said.code, lines.len(), lines[0]), (Some(0), 2, "warning: `demo` does not know: zorble"));
-    assert!(lines[1].starts_with("hint: it knows these words: a, "), "{}", lines[1]);
+    assert_eq!(
+        (said.code, lines.len(), lines[0]),
+        (Some(0), 2, "warning: `demo` does not know: zorble")
+    );
+    assert!(
+        lines[1].starts_with("hint: it knows these words: a, "),
+        "{}",
+        lines[1]
+    );
     let quiet = run(&["--quiet"]);
-    assert_eq!((quiet.code, quiet.out.as_str(), quiet.err.as_str()), (Some(0), "a.png\n", ""));
+    assert_eq!(
+        (quiet.code, quiet.out.as_str(), quiet.err.as_str()),
+        (Some(0), "a.png\n", "")
+    );
     let json: Value = serde_json::from_str(&run(&["--quiet", "--json"]).out).unwrap();
     assert_eq!(json["unknown_words"], Value::from(vec!["zorble"]));
 }
@@ -196,13 +359,56 @@ fn unknown_words_are_named_and_quiet_is_quiet() {
 fn every_method_and_every_choice_paints() {
     let desk = Desk::new();
     for flags in [
-        &["--method", "importance", "--n", "2", "--potential", "max", "--lambda", "0"][..],
+        &[
+            "--method",
+            "importance",
+            "--n",
+            "2",
+            "--potential",
+            "max",
+            "--lambda",
+            "0",
+        ][..],
         &["--method", "beam", "--n", "1", "--preview", "32"],
-        &["--method", "best-of-n", "--n", "2", "--cfg", "1", "--top-k", "0"],
-        &["--method", "raw", "--top-p", "0", "--cfg-layer", "1", "--negative", "blue"],
-        &["--method", "raw", "--tau", "0.001", "--top-p", "1", "--aspect", "1:1"],
+        &[
+            "--method",
+            "best-of-n",
+            "--n",
+            "2",
+            "--cfg",
+            "1",
+            "--top-k",
+            "0",
+        ],
+        &[
+            "--method",
+            "raw",
+            "--top-p",
+            "0",
+            "--cfg-layer",
+            "1",
+            "--negative",
+            "blue",
+        ],
+        &[
+            "--method", "raw", "--tau", "0.001", "--top-p", "1", "--aspect", "1:1",
+        ],
     ] {
-        desk.works(&[&["generate", "a red circle", "-q", "--out", "a.png", "--seed", "1"], flags].concat());
+        desk.works(
+            &[
+                &[
+                    "generate",
+                    "a red circle",
+                    "-q",
+                    "--out",
+                    "a.png",
+                    "--seed",
+                    "1",
+                ],
+                flags,
+            ]
+            .concat(),
+        );
         assert!(desk.png("a.png").image.width() > 0);
     }
 }

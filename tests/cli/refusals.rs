@@ -5,14 +5,21 @@ use insta::{assert_snapshot, with_settings};
 use crate::desk::Desk;
 
 /// What depends on the demo.
-const OF_DEMO: [(&str, &str); 2] =
-    [(r"one size only, \d+ x \d+", "one size only, [size]"), (r"the \d+ blocks", "the [depth] blocks")];
+const OF_DEMO: [(&str, &str); 2] = [
+    (r"one size only, \d+ x \d+", "one size only, [size]"),
+    (r"the \d+ blocks", "the [depth] blocks"),
+];
 
 /// What is said to each of these flags of `generate`.
 fn refused(cases: &[&[&str]]) -> String {
     let desk = Desk::new();
     let line = |flags: &&[&str]| desk.refuses(&[&["generate", "a red circle"], *flags].concat());
-    cases.iter().map(line).collect::<Vec<_>>().join("\n").replace("$ generate \"a red circle\" ", "$ ")
+    cases
+        .iter()
+        .map(line)
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("$ generate \"a red circle\" ", "$ ")
 }
 
 #[test]
@@ -319,7 +326,14 @@ fn released_models_without_their_files() {
     std::fs::create_dir(desk.path("empty")).unwrap();
     let said = [
         desk.refuses(&["generate", "a cat", "--model", "infinity-2b"]),
-        desk.refuses(&["generate", "a cat", "--model", "infinity-2b", "--weights", "empty"]),
+        desk.refuses(&[
+            "generate",
+            "a cat",
+            "--model",
+            "infinity-2b",
+            "--weights",
+            "empty",
+        ]),
         desk.refuses(&["generate", "a cat", "--model", "empty"]),
         desk.refuses(&["models", "--weights", "none"]),
     ];

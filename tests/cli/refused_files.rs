@@ -7,11 +7,26 @@ use crate::desk::Desk;
 #[test]
 fn plans_that_cannot_be_followed() {
     let desk = Desk::new();
-    desk.write("unselected.toml", "start = 8\n\n[[stage]]\nscale = 2\nwidth = 4\n");
+    desk.write(
+        "unselected.toml",
+        "start = 8\n\n[[stage]]\nscale = 2\nwidth = 4\n",
+    );
     desk.write("widths.toml", "start = 8\nwidths = [8, 4]\n");
-    desk.write("late.toml", "start = 8\n[[stage]]\nscale = 99\nwidth = 1\nselect = { top = 1 }\n");
-    desk.write("growing.toml", "start = 2\n[[stage]]\nscale = 1\nwidth = 4\nselect = { cluster = \"pca\" }\n");
-    let cases = ["unselected.toml", "widths.toml", "late.toml", "growing.toml", "none.toml"];
+    desk.write(
+        "late.toml",
+        "start = 8\n[[stage]]\nscale = 99\nwidth = 1\nselect = { top = 1 }\n",
+    );
+    desk.write(
+        "growing.toml",
+        "start = 2\n[[stage]]\nscale = 1\nwidth = 4\nselect = { cluster = \"pca\" }\n",
+    );
+    let cases = [
+        "unselected.toml",
+        "widths.toml",
+        "late.toml",
+        "growing.toml",
+        "none.toml",
+    ];
     let said = cases.map(|file| desk.refuses(&["generate", "a red circle", "--plan", file]));
     let plans = [
         desk.refuses(&["plan", "unselected.toml"]),
@@ -138,7 +153,9 @@ fn outputs_that_cannot_be_written() {
 #[test]
 fn files_that_say_nothing_of_their_origin() {
     let desk = Desk::new();
-    ttsvar::image::Image::new(1, 1, vec![1, 2, 3]).save(desk.path("other.png")).unwrap();
+    ttsvar::image::Image::new(1, 1, vec![1, 2, 3])
+        .save(desk.path("other.png"))
+        .unwrap();
     desk.write("torn.png", &desk.read("other.png")[..20]);
     desk.write("other.json", "{}");
     desk.write("notes.txt", "mine");

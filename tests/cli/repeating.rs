@@ -15,7 +15,11 @@ fn comes_back(flags: &[&str]) {
     let desk = Desk::new();
     paint(&desk, &[flags, &["--out", "a.png"]].concat());
     paint(&desk, &["--from", "a.png", "--out", "b.png"]);
-    assert_eq!(desk.png("a.png").image, desk.png("b.png").image, "{flags:?}");
+    assert_eq!(
+        desk.png("a.png").image,
+        desk.png("b.png").image,
+        "{flags:?}"
+    );
     assert_eq!(desk.read("a.png"), desk.read("b.png"), "{flags:?}");
 }
 
@@ -26,10 +30,39 @@ fn a_search_with_the_usual_settings_comes_back() {
 
 #[test]
 fn a_search_with_every_setting_comes_back() {
-    let search =
-        ["a red circle", "--negative", "blue", "--seed", "18446744073709551615", "--method", "tts-var", "--n", "1"];
-    let choices = ["--features", "pool", "--potential", "diff", "--lambda", "2.5", "--draw", "systematic"];
-    let drawing = ["--cfg", "2.7", "--cfg-layer", "2", "--tau", "0.61", "--top-p", "0.9", "--top-k", "300"];
+    let search = [
+        "a red circle",
+        "--negative",
+        "blue",
+        "--seed",
+        "18446744073709551615",
+        "--method",
+        "tts-var",
+        "--n",
+        "1",
+    ];
+    let choices = [
+        "--features",
+        "pool",
+        "--potential",
+        "diff",
+        "--lambda",
+        "2.5",
+        "--draw",
+        "systematic",
+    ];
+    let drawing = [
+        "--cfg",
+        "2.7",
+        "--cfg-layer",
+        "2",
+        "--tau",
+        "0.61",
+        "--top-p",
+        "0.9",
+        "--top-k",
+        "300",
+    ];
     let canvas = ["--preview", "40", "--aspect", "2:2", "--schedule", "paper"];
     comes_back(&[&search[..], &choices, &drawing, &canvas].concat());
 }
@@ -48,8 +81,17 @@ fn a_search_with_a_lambda_beyond_whole_numbers_comes_back() {
 fn a_prompt_that_looks_like_standard_input_comes_back() {
     let desk = Desk::new();
     desk.write("p.txt", "-\n");
-    paint(&desk, &["--prompts", "p.txt", "--method", "raw", "--out", "o"]);
-    let painted = format!("o/{}", desk.files().iter().find_map(|file| file.strip_prefix("o/")).unwrap());
+    paint(
+        &desk,
+        &["--prompts", "p.txt", "--method", "raw", "--out", "o"],
+    );
+    let painted = format!(
+        "o/{}",
+        desk.files()
+            .iter()
+            .find_map(|file| file.strip_prefix("o/"))
+            .unwrap()
+    );
     paint(&desk, &["--from", &painted, "--out", "b.png"]);
     assert_eq!(desk.read(&painted), desk.read("b.png"));
 }
@@ -57,8 +99,14 @@ fn a_prompt_that_looks_like_standard_input_comes_back() {
 #[test]
 fn a_search_with_a_plan_of_its_own_comes_back_without_the_plan_file() {
     let desk = Desk::new();
-    desk.write("p.toml", "start = 3\n[[stage]]\nscale = 4\nwidth = 2\nselect = { top = 2 }\n");
-    paint(&desk, &["a red circle", "--plan", "p.toml", "--out", "a.png"]);
+    desk.write(
+        "p.toml",
+        "start = 3\n[[stage]]\nscale = 4\nwidth = 2\nselect = { top = 2 }\n",
+    );
+    paint(
+        &desk,
+        &["a red circle", "--plan", "p.toml", "--out", "a.png"],
+    );
     fs::remove_file(desk.path("p.toml")).unwrap();
     paint(&desk, &["--from", "a.png", "--out", "b.png"]);
     assert_eq!(desk.read("a.png"), desk.read("b.png"));
@@ -67,22 +115,69 @@ fn a_search_with_a_plan_of_its_own_comes_back_without_the_plan_file() {
 #[test]
 fn flags_override_what_the_image_says() {
     let desk = Desk::new();
-    let first = ["a red circle", "--method", "best-of-n", "--n", "2", "--seed", "3", "--cfg", "2.5"];
+    let first = [
+        "a red circle",
+        "--method",
+        "best-of-n",
+        "--n",
+        "2",
+        "--seed",
+        "3",
+        "--cfg",
+        "2.5",
+    ];
     paint(&desk, &[&first[..], &["--out", "a.png"]].concat());
-    let text = |name: &str, key: &str| desk.png(name).text(&format!("ttsvar:{key}")).unwrap().to_owned();
+    let text = |name: &str, key: &str| {
+        desk.png(name)
+            .text(&format!("ttsvar:{key}"))
+            .unwrap()
+            .to_owned()
+    };
 
     paint(&desk, &["--from", "a.png", "--seed", "4", "--out", "b.png"]);
-    assert_eq!((text("b.png", "seed"), text("b.png", "settings")), ("4".to_owned(), text("a.png", "settings")));
+    assert_eq!(
+        (text("b.png", "seed"), text("b.png", "settings")),
+        ("4".to_owned(), text("a.png", "settings"))
+    );
 
-    paint(&desk, &["a blue star", "--from", "a.png", "--n", "1", "--out", "c.png"]);
-    assert_eq!((text("c.png", "prompt"), text("c.png", "seed")), ("a blue star".to_owned(), "3".to_owned()));
+    paint(
+        &desk,
+        &[
+            "a blue star",
+            "--from",
+            "a.png",
+            "--n",
+            "1",
+            "--out",
+            "c.png",
+        ],
+    );
+    assert_eq!(
+        (text("c.png", "prompt"), text("c.png", "seed")),
+        ("a blue star".to_owned(), "3".to_owned())
+    );
     let settings = text("c.png", "settings");
-    assert!(settings.contains("\"best-of-n\",\"n\":1") && settings.contains("\"cfg\":2.5"), "{settings}");
+    assert!(
+        settings.contains("\"best-of-n\",\"n\":1") && settings.contains("\"cfg\":2.5"),
+        "{settings}"
+    );
 
     // The other way round: what was overridden can be typed instead.
     paint(
         &desk,
-        &["a blue star", "--method", "best-of-n", "--n", "1", "--seed", "3", "--cfg", "2.5", "--out", "d.png"],
+        &[
+            "a blue star",
+            "--method",
+            "best-of-n",
+            "--n",
+            "1",
+            "--seed",
+            "3",
+            "--cfg",
+            "2.5",
+            "--out",
+            "d.png",
+        ],
     );
     assert_eq!(desk.read("c.png"), desk.read("d.png"));
 }
@@ -90,9 +185,16 @@ fn flags_override_what_the_image_says() {
 #[test]
 fn a_picture_that_other_code_chose_is_not_repeated() {
     let desk = Desk::new();
-    paint(&desk, &["a red circle", "--method", "raw", "--out", "a.png"]);
+    paint(
+        &desk,
+        &["a red circle", "--method", "raw", "--out", "a.png"],
+    );
     let mut own = desk.png("a.png");
-    let settings = own.text.iter_mut().find(|(key, _)| key == "ttsvar:settings").unwrap();
+    let settings = own
+        .text
+        .iter_mut()
+        .find(|(key, _)| key == "ttsvar:settings")
+        .unwrap();
     settings.1 = settings.1.replacen('{', "{\"scorer\":\"mine.redness\",", 1);
     own.save(desk.path("own.png")).unwrap();
     assert!(desk.works(&["inspect", "own.png"]).contains("mine.redness"));

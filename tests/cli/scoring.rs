@@ -13,7 +13,8 @@ use crate::desk::Desk;
 /// A folder of recordings: below `TTSVAR_GOLDEN` where that is set, in `tests/data` otherwise.
 pub fn recorded(name: &str) -> PathBuf {
     let root = std::env::var_os("TTSVAR_GOLDEN").map(PathBuf::from);
-    root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")).join(name)
+    root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data"))
+        .join(name)
 }
 
 fn json(path: PathBuf) -> Value {
@@ -27,41 +28,79 @@ pub fn downloads(desk: &Desk) {
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(recorded(from), to).unwrap();
     };
-    put("hpsv2-tiny/HPS_v2.1_compressed.pt", "HPS_v2.1_compressed.pt");
-    put("hpsv2-tiny/open_clip_model_config.json", "open_clip_model_config.json");
-    put("hpsv2-tiny/bpe_simple_vocab.txt.gz", "clip-bpe/bpe_simple_vocab_16e6.txt.gz");
+    put(
+        "hpsv2-tiny/HPS_v2.1_compressed.pt",
+        "HPS_v2.1_compressed.pt",
+    );
+    put(
+        "hpsv2-tiny/open_clip_model_config.json",
+        "open_clip_model_config.json",
+    );
+    put(
+        "hpsv2-tiny/bpe_simple_vocab.txt.gz",
+        "clip-bpe/bpe_simple_vocab_16e6.txt.gz",
+    );
     for file in ["config.json", "tokenizer.json", "model.safetensors"] {
-        put(&format!("clip-tiny/model/{file}"), &format!("clip-vit-large-patch14/{file}"));
+        put(
+            &format!("clip-tiny/model/{file}"),
+            &format!("clip-vit-large-patch14/{file}"),
+        );
     }
-    put("aesthetic-tiny/aesthetic_predictor_v2_5.pth", "aesthetic_predictor_v2_5.pth");
+    put(
+        "aesthetic-tiny/aesthetic_predictor_v2_5.pth",
+        "aesthetic_predictor_v2_5.pth",
+    );
     for file in ["config.json", "model.safetensors"] {
-        put(&format!("aesthetic-tiny/siglip/{file}"), &format!("siglip-so400m-patch14-384/{file}"));
+        put(
+            &format!("aesthetic-tiny/siglip/{file}"),
+            &format!("siglip-so400m-patch14-384/{file}"),
+        );
     }
 }
 
 /// The pictures of a recording.
 fn pictures(fixture: &str) -> Vec<String> {
     let names: Vec<String> =
-        serde_json::from_value(json(recorded(fixture).join("golden.json"))["images"].clone()).unwrap();
-    names.iter().map(|name| recorded(fixture).join(name).display().to_string()).collect()
+        serde_json::from_value(json(recorded(fixture).join("golden.json"))["images"].clone())
+            .unwrap();
+    names
+        .iter()
+        .map(|name| recorded(fixture).join(name).display().to_string())
+        .collect()
 }
 
 /// The scores in the lines of `--json`.
 fn scores(out: &str, scorer: &str) -> Vec<f64> {
-    out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["scores"][scorer].as_f64().unwrap()).collect()
+    out.lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["scores"][scorer]
+                .as_f64()
+                .unwrap()
+        })
+        .collect()
 }
 
 /// A row of a recorded table.
 fn row(fixture: &str, tensor: &str, row: usize) -> Vec<f64> {
     let file = recorded(fixture).join("golden.safetensors");
     let tensors = candle_core::safetensors::load(file, &candle_core::Device::Cpu).unwrap();
-    let values: Vec<f32> = tensors[tensor].get(row).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    let values: Vec<f32> = tensors[tensor]
+        .get(row)
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .to_vec1()
+        .unwrap();
     values.into_iter().map(f64::from).collect()
 }
 
 fn close(found: &[f64], expected: &[f64], limit: f64) {
     assert_eq!(found.len(), expected.len());
-    let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let worst = found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f64::max);
     println!("max difference {worst:.2e} (limit {limit:.0e})");
     assert!(worst <= limit, "{found:?} for {expected:?}");
 }
@@ -72,49 +111,127 @@ fn parity_scores_on_the_command_line_are_the_recorded_ones() {
     downloads(&desk);
     let score = |fixture: &str, scorer: &str, more: &[&str]| {
         let files = pictures(fixture);
-        let mut arguments = vec!["score", "--scorer", scorer, "--weights", "downloads", "--json"];
+        let mut arguments = vec![
+            "score",
+            "--scorer",
+            scorer,
+            "--weights",
+            "downloads",
+            "--json",
+        ];
         arguments.extend(more);
         arguments.extend(files.iter().map(String::as_str));
         desk.works(&arguments)
     };
-    for (p, prompt) in json(recorded("hpsv2-tiny/golden.json"))["prompts"].as_array().unwrap().iter().enumerate() {
-        let out = score("hpsv2-tiny", "hps", &["--prompt", prompt.as_str().unwrap().trim()]);
+    for (p, prompt) in json(recorded("hpsv2-tiny/golden.json"))["prompts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .enumerate()
+    {
+        let out = score(
+            "hpsv2-tiny",
+            "hps",
+            &["--prompt", prompt.as_str().unwrap().trim()],
+        );
         close(&scores(&out, "hps"), &row("hpsv2-tiny", "scores", p), 5e-5);
     }
-    let prompt = json(recorded("clip-tiny/golden.json"))["prompts"][0].as_str().unwrap().trim().to_owned();
-    let out = score("clip-tiny", "clip,clip-100,clip-2.5", &["--prompt", &prompt]);
+    let prompt = json(recorded("clip-tiny/golden.json"))["prompts"][0]
+        .as_str()
+        .unwrap()
+        .trim()
+        .to_owned();
+    let out = score(
+        "clip-tiny",
+        "clip,clip-100,clip-2.5",
+        &["--prompt", &prompt],
+    );
     close(&scores(&out, "clip"), &row("clip-tiny", "cosine", 0), 5e-5);
-    close(&scores(&out, "clip-100"), &row("clip-tiny", "clip_score_100", 0), 5e-3);
-    close(&scores(&out, "clip-2.5"), &row("clip-tiny", "clip_score_2_5", 0), 2e-4);
+    close(
+        &scores(&out, "clip-100"),
+        &row("clip-tiny", "clip_score_100", 0),
+        5e-3,
+    );
+    close(
+        &scores(&out, "clip-2.5"),
+        &row("clip-tiny", "clip_score_2_5", 0),
+        2e-4,
+    );
     let out = score("aesthetic-tiny", "aesthetic", &[]); // needs no prompt
     let expected = json(recorded("aesthetic-tiny/golden.json"))["scores"].clone();
-    close(&scores(&out, "aesthetic"), &serde_json::from_value::<Vec<f64>>(expected).unwrap(), 2e-3);
+    close(
+        &scores(&out, "aesthetic"),
+        &serde_json::from_value::<Vec<f64>>(expected).unwrap(),
+        2e-3,
+    );
 }
 
 #[test]
 fn pictures_painted_here_are_scored_for_their_own_prompts() {
     let desk = Desk::new();
-    desk.write("prompts.txt", "a red circle\na blue star above a red square\n");
-    let painted = desk.works(&["generate", "--prompts", "prompts.txt", "--n", "1", "--seed", "5", "--json", "-o", "."]);
+    desk.write(
+        "prompts.txt",
+        "a red circle\na blue star above a red square\n",
+    );
+    let painted = desk.works(&[
+        "generate",
+        "--prompts",
+        "prompts.txt",
+        "--n",
+        "1",
+        "--seed",
+        "5",
+        "--json",
+        "-o",
+        ".",
+    ]);
     let out = desk.works(&["score", ".", "--json", "-q"]);
     for (painted, scored) in painted.lines().zip(out.lines()) {
-        let [painted, scored] = [painted, scored].map(|line| serde_json::from_str::<Value>(line).unwrap());
-        assert_eq!((&scored["prompt"], &scored["scores"]["image-reward"]), (&painted["prompt"], &painted["score"]));
+        let [painted, scored] =
+            [painted, scored].map(|line| serde_json::from_str::<Value>(line).unwrap());
+        assert_eq!(
+            (&scored["prompt"], &scored["scores"]["image-reward"]),
+            (&painted["prompt"], &painted["score"])
+        );
     }
-    let table = desk.works(&["score", "0001-a-red-circle.png", "--prompt", "a red circle", "-q"]);
-    assert!(table.starts_with("picture                image-reward\n0001-a-red-circle.png  "), "{table}");
+    let table = desk.works(&[
+        "score",
+        "0001-a-red-circle.png",
+        "--prompt",
+        "a red circle",
+        "-q",
+    ]);
+    assert!(
+        table.starts_with("picture                image-reward\n0001-a-red-circle.png  "),
+        "{table}"
+    );
     let other = desk.run(&["score", "0001-a-red-circle.png"]);
-    assert!(other.err.starts_with("note: scored by the demo") && other.out.contains("a red circle"), "{other:?}");
+    assert!(
+        other.err.starts_with("note: scored by the demo") && other.out.contains("a red circle"),
+        "{other:?}"
+    );
 }
 
 #[test]
 fn what_is_no_picture_is_one_line_and_the_rest_is_scored() {
     let desk = Desk::new();
-    desk.works(&["generate", "a red circle", "--method", "raw", "--seed", "1", "-o", "good.png", "-q"]);
+    desk.works(&[
+        "generate",
+        "a red circle",
+        "--method",
+        "raw",
+        "--seed",
+        "1",
+        "-o",
+        "good.png",
+        "-q",
+    ]);
     desk.write("text.png", "this is no picture");
     let good = desk.png("good.png").image;
     good.save(desk.path("bare.png")).unwrap();
-    let said = desk.run(&["score", "text.png", "good.png", "none.png", "bare.png", "-q"]);
+    let said = desk.run(&[
+        "score", "text.png", "good.png", "none.png", "bare.png", "-q",
+    ]);
     assert_snapshot!(said.err, @r#"
     error: text.png: not a PNG, or a damaged one: Invalid PNG signature.
     hint: only complete PNG files can be read as pictures
@@ -125,10 +242,20 @@ fn what_is_no_picture_is_one_line_and_the_rest_is_scored() {
     "#);
     let lines: Vec<&str> = said.out.lines().collect();
     assert_eq!((said.code, lines.len()), (Some(2), 5), "{said:?}");
-    assert!(lines[1].starts_with("text.png             -") && lines[2].ends_with("  a red circle"), "{said:?}");
+    assert!(
+        lines[1].starts_with("text.png             -") && lines[2].ends_with("  a red circle"),
+        "{said:?}"
+    );
     let said = desk.run(&["score", "text.png", "good.png", "-q", "--json"]);
-    let lines: Vec<Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(lines[0]["error"].as_str().unwrap().contains("not a PNG") && lines[1]["scores"].is_object(), "{said:?}");
+    let lines: Vec<Value> = said
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(
+        lines[0]["error"].as_str().unwrap().contains("not a PNG") && lines[1]["scores"].is_object(),
+        "{said:?}"
+    );
     assert_eq!(said.code, Some(2));
 }
 
@@ -139,7 +266,14 @@ fn scorers_that_cannot_score_are_refused() {
     let refused: String = [
         vec!["score", "a.png", "--scorer", "pickscore"],
         vec!["score", "a.png", "--scorer", "hps"],
-        vec!["score", "a.png", "--scorer", "hps,aesthetic", "--weights", "empty"],
+        vec![
+            "score",
+            "a.png",
+            "--scorer",
+            "hps,aesthetic",
+            "--weights",
+            "empty",
+        ],
         vec!["score", "a.png", "--scorer", "clip", "--weights", "empty"],
         vec!["score", "a.png", "--scorer", "hps=10", "--weights", "empty"],
         vec!["score", "a.png", "--prompt", " "],

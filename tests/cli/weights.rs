@@ -1,4 +1,5 @@
-//! Bundles with a damaged file: each is refused before anything is written, and nothing in it is run.
+//! Bundles with a damaged file: each is refused before anything is written, and nothing in it is
+//! run.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -10,12 +11,21 @@ use crate::{
     torch::{Pickle, archive, one},
 };
 
-const PARTS: [&str; 5] = ["infinity.pth", "infinity_vae.pth", "t5/model.safetensors", "ImageReward.pt", "dinov2.pth"];
+const PARTS: [&str; 5] = [
+    "infinity.pth",
+    "infinity_vae.pth",
+    "t5/model.safetensors",
+    "ImageReward.pt",
+    "dinov2.pth",
+];
 
 /// A copy of the demo under the name `bundle`.
 fn bundle() -> Desk {
     let desk = Desk::new();
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo"), &desk.path("bundle"));
+    copy(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo"),
+        &desk.path("bundle"),
+    );
     desk
 }
 
@@ -34,7 +44,14 @@ fn copy(from: &Path, to: &Path) {
 
 /// What is said to the bundle.
 fn refused(desk: &Desk) -> String {
-    desk.refuses(&["generate", "a red circle", "--model", "bundle", "--out", "a.png"])
+    desk.refuses(&[
+        "generate",
+        "a red circle",
+        "--model",
+        "bundle",
+        "--out",
+        "a.png",
+    ])
 }
 
 /// What is said to the bundle when one file holds these bytes.
@@ -118,7 +135,14 @@ fn a_tensor_of_the_wrong_shape_is_named() {
     let path = desk.path("bundle/t5/model.safetensors");
     let mut tensors: HashMap<String, Tensor> = safetensors::load(&path, &Device::Cpu).unwrap();
     let name = "encoder.block.0.layer.1.DenseReluDense.wo.weight";
-    assert!(tensors.insert(name.to_owned(), Tensor::zeros((3, 5), DType::F32, &Device::Cpu).unwrap()).is_some());
+    assert!(
+        tensors
+            .insert(
+                name.to_owned(),
+                Tensor::zeros((3, 5), DType::F32, &Device::Cpu).unwrap()
+            )
+            .is_some()
+    );
     safetensors::save(&tensors, &path).unwrap();
     let said = refused(&desk);
     assert!(said.contains(name) && said.contains("[3, 5]"), "{said}");
@@ -131,7 +155,12 @@ fn a_tensor_of_the_wrong_shape_is_named() {
 #[test]
 fn a_pickle_that_calls_something_is_refused_and_calls_nothing() {
     let desk = bundle();
-    let call = Pickle::new().global("posix", "system").raw(b"(").text("touch called").raw(b"tR").end();
+    let call = Pickle::new()
+        .global("posix", "system")
+        .raw(b"(")
+        .text("touch called")
+        .raw(b"tR")
+        .end();
     let said = refused_with(&desk, "infinity.pth", &archive(&call, &[]));
     assert_snapshot!(said, @r#"
     $ generate "a red circle" --model bundle --out a.png
@@ -145,7 +174,11 @@ fn a_pickle_that_calls_something_is_refused_and_calls_nothing() {
 fn a_damaged_description_is_named() {
     let desk = bundle();
     let text = desk.text("bundle/bundle.toml");
-    let said = refused_with(&desk, "bundle.toml", text.replacen("[generator]", "[generatr]", 1).as_bytes());
+    let said = refused_with(
+        &desk,
+        "bundle.toml",
+        text.replacen("[generator]", "[generatr]", 1).as_bytes(),
+    );
     assert!(said.contains("generatr"), "{said}");
     refused_with(&desk, "bundle.toml", b"\xff\xfe");
 }

@@ -18,7 +18,14 @@ fn a_watcher_hears_the_whole_search_in_order() {
     let heard: Vec<&str> = heard.into_iter().filter(|name| *name != "queued").collect();
     let scale = ["scale", "candidates", "previews"];
     assert_eq!(heard[0], "started");
-    assert_eq!(heard.iter().filter(|name| scale.contains(name)).copied().collect::<Vec<_>>(), scale.repeat(7));
+    assert_eq!(
+        heard
+            .iter()
+            .filter(|name| scale.contains(name))
+            .copied()
+            .collect::<Vec<_>>(),
+        scale.repeat(7)
+    );
     assert_eq!(heard.iter().filter(|name| **name == "selection").count(), 4);
     assert_eq!(heard[heard.len() - 2..], ["winner", "done"]);
 
@@ -27,19 +34,32 @@ fn a_watcher_hears_the_whole_search_in_order() {
     let winner = told.iter().find(|told| told.event == "winner").unwrap();
     assert_eq!(winner.data["id"], trace.winner);
     let done = told.last().unwrap();
-    assert_eq!((&*done.id, &done.data["state"], &done.data["id"]), ("end", &json!("done"), &json!(id)));
+    assert_eq!(
+        (&*done.id, &done.data["state"], &done.data["id"]),
+        ("end", &json!("done"), &json!(id))
+    );
     let selections = told.iter().filter(|told| told.event == "selection");
     for (told, stage) in selections.zip(&trace.stages) {
         assert_eq!(told.data["select"], stage.select);
-        let children =
-            told.data["fates"].as_array().unwrap().iter().flat_map(|fate| fate["children"].as_array().unwrap());
-        let mut children: Vec<usize> = children.map(|child| child.as_u64().unwrap() as usize).collect();
+        let children = told.data["fates"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|fate| fate["children"].as_array().unwrap());
+        let mut children: Vec<usize> = children
+            .map(|child| child.as_u64().unwrap() as usize)
+            .collect();
         children.sort_unstable();
         assert_eq!(children, stage.children);
     }
     for told in told.iter().filter(|told| told.event == "previews") {
-        let sheet = Png::decode(&served.get(told.data["url"].as_str().unwrap()).bytes).unwrap().image;
-        assert_eq!((sheet.width(), sheet.height()), (64 * told.data["ids"].as_array().unwrap().len(), 64));
+        let sheet = Png::decode(&served.get(told.data["url"].as_str().unwrap()).bytes)
+            .unwrap()
+            .image;
+        assert_eq!(
+            (sheet.width(), sheet.height()),
+            (64 * told.data["ids"].as_array().unwrap().len(), 64)
+        );
     }
 }
 
@@ -50,12 +70,24 @@ fn a_finished_job_has_a_report_with_the_pictures_that_were_kept() {
     let [plain, rich] = [plain, watched(3)].map(|body| {
         let id = served.submit(&body);
         served.until(&id, "done");
-        let url = served.get(&format!("/v1/jobs/{id}")).json()["report_url"].as_str().unwrap().to_owned();
+        let url = served.get(&format!("/v1/jobs/{id}")).json()["report_url"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         served.get(&url)
     });
     for report in [&plain, &rich] {
-        assert!(report.status == 200 && report.text().contains("a red circle"), "{}", report.text());
-        assert!(report.headers["content-security-policy"].to_str().unwrap().contains("sandbox"));
+        assert!(
+            report.status == 200 && report.text().contains("a red circle"),
+            "{}",
+            report.text()
+        );
+        assert!(
+            report.headers["content-security-policy"]
+                .to_str()
+                .unwrap()
+                .contains("sandbox")
+        );
     }
     let pictures = |text: &str| text.matches("data:image/png").count();
     assert!(pictures(&plain.text()) >= 1 && pictures(&rich.text()) > pictures(&plain.text()) + 7);
@@ -74,9 +106,19 @@ fn a_watcher_that_comes_back_hears_the_rest() {
         all[10..].iter().map(|told| &told.id).collect::<Vec<_>>()
     );
     assert_eq!(rest[0].data, all[10].data);
-    let over = served.send("GET", &format!("/v1/jobs/{id}/events"), &[("last-event-id", "end")], "");
+    let over = served.send(
+        "GET",
+        &format!("/v1/jobs/{id}/events"),
+        &[("last-event-id", "end")],
+        "",
+    );
     assert_eq!((over.status, over.bytes.len()), (204, 0));
-    let wrong = served.send("GET", &format!("/v1/jobs/{id}/events"), &[("last-event-id", "x")], "");
+    let wrong = served.send(
+        "GET",
+        &format!("/v1/jobs/{id}/events"),
+        &[("last-event-id", "x")],
+        "",
+    );
     assert_eq!(wrong.status, 400);
 }
 
@@ -88,9 +130,15 @@ fn jobs_are_cancelled_while_they_run_and_while_they_wait() {
     served.until(&running, "running");
     for id in [&waiting, &running] {
         let answer = served.post(&format!("/v1/jobs/{id}/cancel"), &json!({}));
-        assert_eq!((answer.status, &answer.json()["state"]), (200, &json!("cancelled")));
+        assert_eq!(
+            (answer.status, &answer.json()["state"]),
+            (200, &json!("cancelled"))
+        );
     }
-    assert_eq!(served.watch(&running, "0").last().unwrap().event, "cancelled");
+    assert_eq!(
+        served.watch(&running, "0").last().unwrap().event,
+        "cancelled"
+    );
     let again = served.post(&format!("/v1/jobs/{running}/cancel"), &json!({}));
     assert_eq!((again.status, &*again.code()), (409, "job_over"));
     assert_eq!(served.get(&format!("/v1/jobs/{running}/image")).status, 404);
@@ -106,7 +154,8 @@ fn jobs_that_want_the_same_search_share_it() {
     let same = json!({ "prompt": "a red circle", "seed": 9, "search": { "method": "raw" } });
     let first = served.submit(&same);
     let (second, third) = (served.submit(&same), served.submit(&same));
-    let other = served.submit(&json!({ "prompt": "a red circle", "seed": 10, "search": { "method": "raw" } }));
+    let other = served
+        .submit(&json!({ "prompt": "a red circle", "seed": 10, "search": { "method": "raw" } }));
     served.post(&format!("/v1/jobs/{first}/cancel"), &json!({}));
     served.post(&format!("/v1/jobs/{before}/cancel"), &json!({}));
     for id in [&second, &third, &other] {
@@ -117,8 +166,14 @@ fn jobs_that_want_the_same_search_share_it() {
     assert!(image(&second) == image(&third) && image(&second) != image(&other));
     // The endless one, the shared one, the other one.
     let metrics = served.get("/metrics").text();
-    assert!(metrics.contains("ttsvar_search_seconds_count 3\n"), "{metrics}");
-    assert!(metrics.contains("ttsvar_jobs_total{state=\"done\"} 3\n"), "{metrics}");
+    assert!(
+        metrics.contains("ttsvar_search_seconds_count 3\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("ttsvar_jobs_total{state=\"done\"} 3\n"),
+        "{metrics}"
+    );
 }
 
 #[test]
@@ -129,20 +184,37 @@ fn a_job_that_shares_a_search_outlives_the_one_that_began_it() {
     let body = json!({ "prompt": "a red circle", "seed": 9, "previews": true, "search": { "plan": plan } });
     let (first, second) = (served.submit(&body), served.submit(&body));
     served.until_begun(&second);
-    assert_eq!(served.send("DELETE", &format!("/v1/jobs/{first}"), &[], "").status, 204);
+    assert_eq!(
+        served
+            .send("DELETE", &format!("/v1/jobs/{first}"), &[], "")
+            .status,
+        204
+    );
     // Sheets have addresses of the job that is watched, while it runs and afterwards.
     let told = served.watch(&second, "0");
     assert_eq!(told.last().unwrap().event, "done");
-    let sheets: Vec<&str> = told.iter().filter_map(|told| told.data["url"].as_str()).collect();
+    let sheets: Vec<&str> = told
+        .iter()
+        .filter_map(|told| told.data["url"].as_str())
+        .collect();
     assert_eq!(sheets.len(), 60 * 7);
     assert!(sheets.iter().all(|url| url.contains(&second)), "{sheets:?}");
     assert_eq!(served.get(sheets[0]).status, 200);
     let again = served.watch(&second, "0");
-    assert_eq!(again.iter().filter_map(|told| told.data["url"].as_str()).collect::<Vec<_>>(), sheets);
+    assert_eq!(
+        again
+            .iter()
+            .filter_map(|told| told.data["url"].as_str())
+            .collect::<Vec<_>>(),
+        sheets
+    );
     let there = |id: &str| folder.path().join("jobs").join(id).exists();
     let began = std::time::Instant::now();
     while there(&first) {
-        assert!(began.elapsed().as_secs() < 60, "files of a forgotten job stayed");
+        assert!(
+            began.elapsed().as_secs() < 60,
+            "files of a forgotten job stayed"
+        );
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     assert!(there(&second));
@@ -168,19 +240,36 @@ fn jobs_are_listed_from_the_newest_and_forgotten_on_demand() {
     let served = Served::new(&[]);
     let ids: Vec<String> = (0..3)
         .map(|seed| {
-            let id = served.submit(&json!({ "prompt": "a red circle", "seed": seed, "search": { "method": "raw" } }));
+            let id = served.submit(
+                &json!({ "prompt": "a red circle", "seed": seed, "search": { "method": "raw" } }),
+            );
             served.until(&id, "done");
             id
         })
         .collect();
     let listed = |query: &str| {
         let body = served.get(&format!("/v1/jobs{query}")).json();
-        let ids = body["data"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned());
+        let ids = body["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|job| job["id"].as_str().unwrap().to_owned());
         (ids.collect::<Vec<_>>(), body["has_more"].as_bool().unwrap())
     };
-    assert_eq!(listed("?limit=2"), (vec![ids[2].clone(), ids[1].clone()], true));
-    assert_eq!(listed(&format!("?before={}", ids[1])), (vec![ids[0].clone()], false));
-    assert_eq!(served.send("DELETE", &format!("/v1/jobs/{}", ids[1]), &[], "").status, 204);
+    assert_eq!(
+        listed("?limit=2"),
+        (vec![ids[2].clone(), ids[1].clone()], true)
+    );
+    assert_eq!(
+        listed(&format!("?before={}", ids[1])),
+        (vec![ids[0].clone()], false)
+    );
+    assert_eq!(
+        served
+            .send("DELETE", &format!("/v1/jobs/{}", ids[1]), &[], "")
+            .status,
+        204
+    );
     assert_eq!(served.get(&format!("/v1/jobs/{}", ids[1])).status, 404);
     assert_eq!(listed("").0.len(), 2);
 }
@@ -191,7 +280,12 @@ fn counters_are_there_for_prometheus() {
     served.get("/v1/jobs");
     served.get("/v1/jobs/none");
     let answer = served.get("/metrics");
-    assert!(answer.headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    assert!(
+        answer.headers["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("application/openmetrics-text")
+    );
     let text = answer.text();
     for line in [
         "ttsvar_http_requests_total{route=\"/v1/jobs\",method=\"GET\",status=\"200\"} 1\n",

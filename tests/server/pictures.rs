@@ -23,12 +23,32 @@ fn pictures_are_those_of_the_command_line_to_the_last_byte() {
     for (picture, seed) in data.iter().zip([41, 42]) {
         assert_eq!(picture["seed"], seed);
         let path = folder.path().join(format!("{seed}.png"));
-        let flags = ["generate", "a blue star", "--quiet", "--method", "tts-var", "--n", "1", "--seed"];
+        let flags = [
+            "generate",
+            "a blue star",
+            "--quiet",
+            "--method",
+            "tts-var",
+            "--n",
+            "1",
+            "--seed",
+        ];
         let mut command = Command::new(env!("CARGO_BIN_EXE_ttsvar"));
-        let out = command.args(flags).arg(seed.to_string()).arg("--out").arg(&path).output().unwrap();
+        let out = command
+            .args(flags)
+            .arg(seed.to_string())
+            .arg("--out")
+            .arg(&path)
+            .output()
+            .unwrap();
         assert!(out.status.success(), "{out:?}");
-        let painted = BASE64_STANDARD.decode(picture["b64_json"].as_str().unwrap()).unwrap();
-        assert!(painted == std::fs::read(&path).unwrap(), "seed {seed}: not the picture of the command line");
+        let painted = BASE64_STANDARD
+            .decode(picture["b64_json"].as_str().unwrap())
+            .unwrap();
+        assert!(
+            painted == std::fs::read(&path).unwrap(),
+            "seed {seed}: not the picture of the command line"
+        );
     }
 }
 
@@ -39,7 +59,10 @@ fn what_is_left_open_is_the_model_s() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let job = answer.json()["data"][0]["job"].as_str().unwrap().to_owned();
     let job = served.get(&format!("/v1/jobs/{job}")).json();
-    assert_eq!((&job["state"], &job["size"]), (&json!("done"), &json!("64x64")));
+    assert_eq!(
+        (&job["state"], &job["size"]),
+        (&json!("done"), &json!("64x64"))
+    );
     let models = served.get("/v1/models").json();
     assert_eq!(models["data"][0]["id"], "demo");
     assert!(models["data"][0]["created"].as_u64().unwrap() > 1_700_000_000);
@@ -50,12 +73,16 @@ fn what_is_left_open_is_the_model_s() {
 fn a_plan_says_how_to_search_as_text_or_as_json() {
     let served = Served::new(&[]);
     let text = "start = 3\n[[stage]]\nscale = 4\nwidth = 1\nselect = { top = 1 }\n";
-    let object = json!({ "start": 3, "stage": [{ "scale": 4, "width": 1, "select": { "top": 1 } }] });
+    let object =
+        json!({ "start": 3, "stage": [{ "scale": 4, "width": 1, "select": { "top": 1 } }] });
     let paint = |plan| {
         let body = json!({ "prompt": "a red ring", "seed": 5, "search": { "plan": plan } });
         let answer = served.post("/v1/images/generations", &body);
         assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()["data"][0]["b64_json"].as_str().unwrap().to_owned()
+        answer.json()["data"][0]["b64_json"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     assert_eq!(paint(json!(text)), paint(object));
 }
@@ -63,10 +90,13 @@ fn a_plan_says_how_to_search_as_text_or_as_json() {
 #[test]
 fn a_client_that_leaves_wants_no_picture() {
     let served = Served::new(&crate::ENDLESS);
-    let impatient = ureq::Agent::config_builder().timeout_global(Some(std::time::Duration::from_millis(300)));
+    let impatient =
+        ureq::Agent::config_builder().timeout_global(Some(std::time::Duration::from_millis(300)));
     let impatient: ureq::Agent = impatient.build().into();
     let body = crate::endless(1).to_string();
-    let sent = impatient.post(format!("{}/v1/images/generations", served.url)).content_type("application/json");
+    let sent = impatient
+        .post(format!("{}/v1/images/generations", served.url))
+        .content_type("application/json");
     sent.send(body).unwrap_err();
     let jobs = served.get("/v1/jobs").json();
     served.until(jobs["data"][0]["id"].as_str().unwrap(), "cancelled");

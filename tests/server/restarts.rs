@@ -20,7 +20,10 @@ fn after_a_kill_finished_images_are_there_and_interrupted_jobs_are_named() {
     served.kill();
 
     let served = Served::at(folder.path(), &ENDLESS);
-    assert_eq!([&done, &running, &waiting].map(|id| served.state(id)), ["done", "interrupted", "interrupted"]);
+    assert_eq!(
+        [&done, &running, &waiting].map(|id| served.state(id)),
+        ["done", "interrupted", "interrupted"]
+    );
     assert!(served.get(&format!("/v1/jobs/{done}/image")).bytes == image);
     let told = served.watch(&running, "0");
     assert_eq!(told.last().unwrap().event, "interrupted");
@@ -35,17 +38,32 @@ fn an_image_that_was_written_just_before_the_kill_is_not_lost() {
     let (whole, half) = (served.submit(&raw(1)), served.submit(&raw(2)));
     served.until(&whole, "done");
     served.until(&half, "done");
-    let score = served.get(&format!("/v1/jobs/{whole}")).json()["score"].as_f64().unwrap();
+    let score = served.get(&format!("/v1/jobs/{whole}")).json()["score"]
+        .as_f64()
+        .unwrap();
     served.kill();
     // As if the kill had come between the last file and the index, and before the last file.
     let index = rusqlite::Connection::open(folder.path().join("index.sqlite")).unwrap();
-    index.execute("UPDATE jobs SET state = 'running', score = NULL, finished = NULL", []).unwrap();
+    index
+        .execute(
+            "UPDATE jobs SET state = 'running', score = NULL, finished = NULL",
+            [],
+        )
+        .unwrap();
     drop(index);
     std::fs::remove_file(folder.path().join("jobs").join(&half).join("image.png")).unwrap();
 
     let served = Served::at(folder.path(), &[]);
-    assert_eq!([&whole, &half].map(|id| served.state(id)), ["done", "interrupted"]);
-    assert_eq!(served.get(&format!("/v1/jobs/{whole}")).json()["score"].as_f64().unwrap(), score);
+    assert_eq!(
+        [&whole, &half].map(|id| served.state(id)),
+        ["done", "interrupted"]
+    );
+    assert_eq!(
+        served.get(&format!("/v1/jobs/{whole}")).json()["score"]
+            .as_f64()
+            .unwrap(),
+        score
+    );
 }
 
 #[test]
@@ -73,5 +91,8 @@ fn a_search_that_outlasts_the_grace_is_interrupted() {
     served.until(&running, "running");
     assert_eq!(served.end(), Some(0));
     let served = Served::at(folder.path(), &ENDLESS);
-    assert_eq!([&running, &waiting].map(|id| served.state(id)), ["interrupted", "interrupted"]);
+    assert_eq!(
+        [&running, &waiting].map(|id| served.state(id)),
+        ["interrupted", "interrupted"]
+    );
 }

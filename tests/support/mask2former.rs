@@ -35,7 +35,10 @@ pub fn fixture() -> Fixture {
     Fixture {
         model: Mask2Former::load(&weights, &config).unwrap(),
         weights,
-        images: names.iter().map(|name| Image::open(golden(FIXTURE).join(name)).unwrap()).collect(),
+        images: names
+            .iter()
+            .map(|name| Image::open(golden(FIXTURE).join(name)).unwrap())
+            .collect(),
         golden: recorded,
         tensors: tensors(FIXTURE, "golden.safetensors"),
     }
@@ -46,19 +49,38 @@ pub fn size(value: &Value) -> (usize, usize) {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-/// A picture as Hugging Face's processor prepares it: shorter side, longest side, then both up to a multiple.
+/// A picture as Hugging Face's processor prepares it: shorter side, longest side, then both up to a
+/// multiple.
 pub fn processed(image: &Image) -> Tensor {
     let config = json(FIXTURE, "preprocessor_config.json");
     let number = |value: &Value| value.as_f64().unwrap();
-    let (shorter, longest) = (number(&config["size"]["shortest_edge"]), number(&config["size"]["longest_edge"]));
+    let (shorter, longest) = (
+        number(&config["size"]["shortest_edge"]),
+        number(&config["size"]["longest_edge"]),
+    );
     let divisor = config["size_divisor"].as_u64().unwrap() as usize;
     let (width, height) = (image.width() as f64, image.height() as f64);
     let (least, most) = (width.min(height), width.max(height));
-    let shorter = if most / least * shorter > longest { longest * least / most } else { shorter };
-    let side = |side: f64| if side == least { shorter.round() } else { (shorter * side / least).floor() };
+    let shorter = if most / least * shorter > longest {
+        longest * least / most
+    } else {
+        shorter
+    };
+    let side = |side: f64| {
+        if side == least {
+            shorter.round()
+        } else {
+            (shorter * side / least).floor()
+        }
+    };
     let side = |length: f64| (side(length) as usize).next_multiple_of(divisor);
     let resized = image.resize(side(width), side(height), Filter::Bilinear);
     let three = |value: &Value| -> [f32; 3] { serde_json::from_value(value.clone()).unwrap() };
     let planes = resized.to_chw(three(&config["image_mean"]), three(&config["image_std"]));
-    Tensor::from_vec(planes, (1, 3, resized.height(), resized.width()), &Device::Cpu).unwrap()
+    Tensor::from_vec(
+        planes,
+        (1, 3, resized.height(), resized.width()),
+        &Device::Cpu,
+    )
+    .unwrap()
 }

@@ -27,7 +27,8 @@ pub fn json(fixture: &str, file: &str) -> serde_json::Value {
 /// Every tensor of a safetensors file of a fixture.
 pub fn tensors(fixture: &str, file: &str) -> HashMap<String, Tensor> {
     let path = golden(fixture).join(file);
-    candle_core::safetensors::load(&path, &Device::Cpu).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    candle_core::safetensors::load(&path, &Device::Cpu)
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// The tensors whose names are `before`, a number and `after`, with that number, in its order.
@@ -36,10 +37,21 @@ pub fn numbered<'t>(
     before: &str,
     after: &str,
 ) -> Vec<(&'t str, usize, &'t Tensor)> {
-    let number = |name: &str| name.strip_prefix(before)?.strip_suffix(after)?.parse::<usize>().ok();
-    let mut found: Vec<_> = tensors.iter().filter_map(|(name, x)| Some((name.as_str(), number(name)?, x))).collect();
+    let number = |name: &str| {
+        name.strip_prefix(before)?
+            .strip_suffix(after)?
+            .parse::<usize>()
+            .ok()
+    };
+    let mut found: Vec<_> = tensors
+        .iter()
+        .filter_map(|(name, x)| Some((name.as_str(), number(name)?, x)))
+        .collect();
     found.sort_by_key(|(_, number, _)| *number);
-    assert!(!found.is_empty(), "no tensor `{before}#{after}` is recorded");
+    assert!(
+        !found.is_empty(),
+        "no tensor `{before}#{after}` is recorded"
+    );
     found
 }
 
@@ -50,10 +62,17 @@ pub fn triple(value: &serde_json::Value) -> [f32; 3] {
 
 /// All values as f32.
 pub fn values(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap()
+    tensor
+        .flatten_all()
+        .unwrap()
+        .to_dtype(DType::F32)
+        .unwrap()
+        .to_vec1()
+        .unwrap()
 }
 
-/// Prints the largest difference between two tensors and fails above `absolute + relative * |expected|`.
+/// Prints the largest difference between two tensors and fails above `absolute + relative *
+/// |expected|`.
 #[track_caller]
 pub fn assert_close(what: &str, found: &Tensor, expected: &Tensor, absolute: f32, relative: f32) {
     assert_eq!(found.dims(), expected.dims(), "{what}: shape");
@@ -62,7 +81,13 @@ pub fn assert_close(what: &str, found: &Tensor, expected: &Tensor, absolute: f32
 
 /// [`assert_close`] on plain numbers.
 #[track_caller]
-pub fn assert_values_close(what: &str, found: &[f32], expected: &[f32], absolute: f32, relative: f32) {
+pub fn assert_values_close(
+    what: &str,
+    found: &[f32],
+    expected: &[f32],
+    absolute: f32,
+    relative: f32,
+) {
     assert_eq!(found.len(), expected.len(), "{what}: number of values");
     let (mut worst, mut at) = (0f32, 0);
     let mut over = 0;
@@ -74,15 +99,33 @@ pub fn assert_values_close(what: &str, found: &[f32], expected: &[f32], absolute
         over += usize::from(difference.is_nan() || difference > absolute + relative * e.abs());
     }
     println!("{what}: max difference {worst:.2e} (limit {absolute:.0e} + {relative:.0e} relative)");
-    assert!(over == 0, "{what}: {over} values over the limit; worst at {at}: {} for {}", found[at], expected[at]);
+    assert!(
+        over == 0,
+        "{what}: {over} values over the limit; worst at {at}: {} for {}",
+        found[at],
+        expected[at]
+    );
 }
 
-/// Prints how two byte pictures differ; fails above one level or on more than `share` of the values.
+/// Prints how two byte pictures differ; fails above one level or on more than `share` of the
+/// values.
 #[track_caller]
 pub fn assert_bytes_close(what: &str, found: &[u8], expected: &[u8], share: f32) {
     assert_eq!(found.len(), expected.len(), "{what}: number of bytes");
-    let worst = found.iter().zip(expected).map(|(f, e)| f.abs_diff(*e)).max().unwrap_or(0);
-    let differing = found.iter().zip(expected).filter(|(f, e)| f != e).count() as f32 / found.len() as f32;
-    println!("{what}: max difference {worst} levels, {:.3} % of the values differ", 100.0 * differing);
-    assert!(worst <= 1 && differing <= share, "{what}: {worst} levels, {differing} of the values");
+    let worst = found
+        .iter()
+        .zip(expected)
+        .map(|(f, e)| f.abs_diff(*e))
+        .max()
+        .unwrap_or(0);
+    let differing =
+        found.iter().zip(expected).filter(|(f, e)| f != e).count() as f32 / found.len() as f32;
+    println!(
+        "{what}: max difference {worst} levels, {:.3} % of the values differ",
+        100.0 * differing
+    );
+    assert!(
+        worst <= 1 && differing <= share,
+        "{what}: {worst} levels, {differing} of the values"
+    );
 }

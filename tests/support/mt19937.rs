@@ -1,5 +1,5 @@
-//! The generator of `numpy.random.RandomState`: Mersenne twister of 32 bits (Matsumoto & Nishimura 1998), with which the
-//! recorded k-means starts were drawn.
+//! The generator of `numpy.random.RandomState`: Mersenne twister of 32 bits (Matsumoto & Nishimura
+//! 1998), with which the recorded k-means starts were drawn.
 
 pub struct Mt19937 {
     state: [u32; 624],
@@ -11,7 +11,9 @@ impl Mt19937 {
         let mut state = [seed; 624];
         for i in 1..624 {
             let before = state[i - 1];
-            state[i] = 1_812_433_253u32.wrapping_mul(before ^ (before >> 30)).wrapping_add(i as u32);
+            state[i] = 1_812_433_253u32
+                .wrapping_mul(before ^ (before >> 30))
+                .wrapping_add(i as u32);
         }
         Self { state, next: 624 }
     }

@@ -27,7 +27,9 @@ impl Pickle {
     }
 
     pub fn text(self, text: &str) -> Self {
-        self.raw(b"X").raw(&(text.len() as u32).to_le_bytes()).raw(text.as_bytes())
+        self.raw(b"X")
+            .raw(&(text.len() as u32).to_le_bytes())
+            .raw(text.as_bytes())
     }
 
     pub fn int(self, number: i64) -> Self {
@@ -35,7 +37,10 @@ impl Pickle {
     }
 
     pub fn ints(self, numbers: &[i64]) -> Self {
-        numbers.iter().fold(self.raw(b"("), |pickle, number| pickle.int(*number)).raw(b"t")
+        numbers
+            .iter()
+            .fold(self.raw(b"("), |pickle, number| pickle.int(*number))
+            .raw(b"t")
     }
 
     pub fn global(self, module: &str, name: &str) -> Self {
@@ -47,14 +52,22 @@ impl Pickle {
         begun.raw(b"tQ").view(t)
     }
 
-    /// The same as PyTorch wrote it before 1.6: with a sixth part of the storage, `None` or a view of another one.
+    /// The same as PyTorch wrote it before 1.6: with a sixth part of the storage, `None` or a view
+    /// of another one.
     pub fn old_tensor(self, t: &Tensor, sixth: &[u8]) -> Self {
         self.storage(t).raw(sixth).raw(b"tQ").view(t)
     }
 
     fn storage(self, t: &Tensor) -> Self {
-        let storage = self.global("torch._utils", "_rebuild_tensor_v2").raw(b"((").text("storage");
-        storage.global("torch", t.storage).text(t.key).text("cpu").int(t.elements)
+        let storage = self
+            .global("torch._utils", "_rebuild_tensor_v2")
+            .raw(b"((")
+            .text("storage");
+        storage
+            .global("torch", t.storage)
+            .text(t.key)
+            .text("cpu")
+            .int(t.elements)
     }
 
     fn view(self, t: &Tensor) -> Self {
@@ -79,8 +92,14 @@ pub struct Tensor<'a> {
 }
 
 /// 2x3 floats, row by row, all of member `data/0`.
-pub const PLAIN: Tensor =
-    Tensor { storage: "FloatStorage", key: "0", elements: 6, offset: 0, shape: &[2, 3], stride: &[3, 1] };
+pub const PLAIN: Tensor = Tensor {
+    storage: "FloatStorage",
+    key: "0",
+    elements: 6,
+    offset: 0,
+    shape: &[2, 3],
+    stride: &[3, 1],
+};
 
 /// `{"a": tensor, "b": ...}` as an OrderedDict with a `_metadata` that BUILD sets.
 pub fn state_dict(tensors: &[(&str, Tensor)]) -> Vec<u8> {
@@ -90,8 +109,17 @@ pub fn state_dict(tensors: &[(&str, Tensor)]) -> Vec<u8> {
 /// The same inside a longer pickle.
 pub fn named(pickle: Pickle, tensors: &[(&str, Tensor)]) -> Pickle {
     let start = pickle.global("collections", "OrderedDict").raw(b")R(");
-    let filled = tensors.iter().fold(start, |pickle, (name, tensor)| pickle.text(name).tensor(tensor)).raw(b"u");
-    filled.raw(b"}").text("_metadata").global("collections", "OrderedDict").raw(b")Rsb")
+    let filled = tensors
+        .iter()
+        .fold(start, |pickle, (name, tensor)| {
+            pickle.text(name).tensor(tensor)
+        })
+        .raw(b"u");
+    filled
+        .raw(b"}")
+        .text("_metadata")
+        .global("collections", "OrderedDict")
+        .raw(b")Rsb")
 }
 
 /// Six floats 0 to 5.
@@ -104,7 +132,11 @@ pub fn archive(pickle: &[u8], storages: &[(&str, &[u8])]) -> Vec<u8> {
     archive_with(CompressionMethod::Stored, pickle, storages)
 }
 
-pub fn archive_with(method: CompressionMethod, pickle: &[u8], storages: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn archive_with(
+    method: CompressionMethod,
+    pickle: &[u8],
+    storages: &[(&str, &[u8])],
+) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(method);
     let mut add = |name: String, bytes: &[u8]| {
@@ -113,7 +145,9 @@ pub fn archive_with(method: CompressionMethod, pickle: &[u8], storages: &[(&str,
     };
     add("archive/data.pkl".into(), pickle);
     add("archive/byteorder".into(), b"little");
-    storages.iter().for_each(|(key, bytes)| add(format!("archive/data/{key}"), bytes));
+    storages
+        .iter()
+        .for_each(|(key, bytes)| add(format!("archive/data/{key}"), bytes));
     add("archive/version".into(), b"3\n");
     zip.finish().unwrap().into_inner()
 }
@@ -125,10 +159,31 @@ pub fn one(tensor: Tensor) -> Vec<u8> {
 
 /// A file as `torch.save` laid it out before 1.6: the header, a pickle, the keys and the storages.
 pub fn old_file(pickle: &[u8], storages: &[(&str, i64, &[u8])]) -> Vec<u8> {
-    let magic = Pickle::new().raw(b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19").end();
-    let machine = Pickle::new().raw(b"}(").text("protocol_version").int(1001).text("little_endian").raw(b"\x88u").end();
-    let keys = storages.iter().fold(Pickle::new().raw(b"]("), |pickle, (key, ..)| pickle.text(key)).raw(b"e").end();
-    let mut file = [magic, Pickle::new().int(1001).end(), machine, pickle.to_vec(), keys].concat();
+    let magic = Pickle::new()
+        .raw(b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19")
+        .end();
+    let machine = Pickle::new()
+        .raw(b"}(")
+        .text("protocol_version")
+        .int(1001)
+        .text("little_endian")
+        .raw(b"\x88u")
+        .end();
+    let keys = storages
+        .iter()
+        .fold(Pickle::new().raw(b"]("), |pickle, (key, ..)| {
+            pickle.text(key)
+        })
+        .raw(b"e")
+        .end();
+    let mut file = [
+        magic,
+        Pickle::new().int(1001).end(),
+        machine,
+        pickle.to_vec(),
+        keys,
+    ]
+    .concat();
     for (_, count, bytes) in storages {
         file.extend_from_slice(&count.to_le_bytes());
         file.extend_from_slice(bytes);
@@ -138,7 +193,10 @@ pub fn old_file(pickle: &[u8], storages: &[(&str, i64, &[u8])]) -> Vec<u8> {
 
 /// A file in memory.
 pub fn memory(bytes: Vec<u8>) -> Blob {
-    Blob::Memory { name: "file.pth".into(), bytes: bytes.leak() }
+    Blob::Memory {
+        name: "file.pth".into(),
+        bytes: bytes.leak(),
+    }
 }
 
 /// Opens a file and loads all of it.
@@ -156,7 +214,10 @@ pub fn refused(bytes: Vec<u8>, parts: &[&str]) -> Error {
     let error = read(bytes, &[]).err().expect("an error");
     let message = error.to_string();
     println!("{message}\n  hint: {}", error.hint().unwrap_or("-"));
-    assert!(!message.contains('\n') && message.starts_with("file.pth: "), "{message}");
+    assert!(
+        !message.contains('\n') && message.starts_with("file.pth: "),
+        "{message}"
+    );
     for part in parts {
         assert!(message.contains(part), "`{part}` is not in: {message}");
     }

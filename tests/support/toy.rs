@@ -1,4 +1,5 @@
-//! A generator, judges and features small enough to reason about: every scale adds one random pixel.
+//! A generator, judges and features small enough to reason about: every scale adds one random
+//! pixel.
 #![allow(dead_code)]
 
 use std::{collections::BTreeMap, ops::Range};
@@ -12,14 +13,22 @@ use ttsvar::{
     scorers::Scorer,
 };
 
-/// Images of one row of grey pixels; scale `s` paints pixel `s`, the pixels of later scales are black.
+/// Images of one row of grey pixels; scale `s` paints pixel `s`, the pixels of later scales are
+/// black.
 pub struct Toy {
     scales: Vec<Scale>,
 }
 
 impl Toy {
     pub fn new(scales: usize) -> Self {
-        Self { scales: (1..=scales).map(|side| Scale { height: side, width: side }).collect() }
+        Self {
+            scales: (1..=scales)
+                .map(|side| Scale {
+                    height: side,
+                    width: side,
+                })
+                .collect(),
+        }
     }
 }
 
@@ -34,11 +43,20 @@ impl Pipeline for Toy {
 
     fn begin(&self, _: &Prompt, rows: Range<usize>, seed: u64) -> Result<Box<dyn Rollout + '_>> {
         let rows = rows.map(|row| (Lineage::root(row), vec![])).collect();
-        Ok(Box::new(Pixels { rows, seed, scale: 0, scales: self.scales.len(), flops: 0.0 }))
+        Ok(Box::new(Pixels {
+            rows,
+            seed,
+            scale: 0,
+            scales: self.scales.len(),
+            flops: 0.0,
+        }))
     }
 
     fn estimate(&self, widths: &[usize], decodes: &[usize], _: Size) -> Estimate {
-        Estimate { flops: widths.iter().chain(decodes).sum::<usize>() as f64, peak_bytes: 0 }
+        Estimate {
+            flops: widths.iter().chain(decodes).sum::<usize>() as f64,
+            peak_bytes: 0,
+        }
     }
 }
 
@@ -69,7 +87,11 @@ impl Rollout for Pixels {
         let image = |&row: &usize| {
             let mut pixels = self.rows[row].1.clone();
             pixels.resize(self.scales, 0);
-            Image::new(self.scales, 1, pixels.into_iter().flat_map(|grey| [grey; 3]).collect())
+            Image::new(
+                self.scales,
+                1,
+                pixels.into_iter().flat_map(|grey| [grey; 3]).collect(),
+            )
         };
         Ok(rows.iter().map(image).collect())
     }
@@ -94,12 +116,17 @@ pub fn greys(image: &Image) -> Vec<u8> {
     image.pixels().iter().step_by(3).copied().collect()
 }
 
-/// A judge made of a function of the place of an image among those judged together, and of its greys.
+/// A judge made of a function of the place of an image among those judged together, and of its
+/// greys.
 pub struct Judge<F>(pub F);
 
 impl<F: Fn(usize, &[u8]) -> f32 + Send + Sync> Scorer for Judge<F> {
     fn score(&self, _: &str, images: &[Image]) -> Result<Vec<f32>> {
-        Ok(images.iter().enumerate().map(|(i, image)| (self.0)(i, &greys(image))).collect())
+        Ok(images
+            .iter()
+            .enumerate()
+            .map(|(i, image)| (self.0)(i, &greys(image)))
+            .collect())
     }
 
     fn flops(&self, images: usize) -> f64 {
@@ -109,7 +136,11 @@ impl<F: Fn(usize, &[u8]) -> f32 + Send + Sync> Scorer for Judge<F> {
 
 /// Likes light: the mean grey, 0 to 1.
 pub fn brightness(_: usize, greys: &[u8]) -> f32 {
-    greys.iter().map(|&grey| f32::from(grey) / 255.0).sum::<f32>() / greys.len() as f32
+    greys
+        .iter()
+        .map(|&grey| f32::from(grey) / 255.0)
+        .sum::<f32>()
+        / greys.len() as f32
 }
 
 /// The greys as they are.
@@ -118,7 +149,11 @@ pub struct Plain;
 impl Extractor for Plain {
     fn extract(&self, images: &[Image]) -> Result<Matrix> {
         let cols = images.first().map_or(0, Image::width);
-        Ok(Matrix::new(images.len(), cols, images.iter().flat_map(greys).map(f32::from).collect()))
+        Ok(Matrix::new(
+            images.len(),
+            cols,
+            images.iter().flat_map(greys).map(f32::from).collect(),
+        ))
     }
 
     fn flops(&self, images: usize) -> f64 {
@@ -128,6 +163,14 @@ impl Extractor for Plain {
 
 /// [`Plain`] under every name.
 pub fn extractors() -> BTreeMap<Features, Box<dyn Extractor>> {
-    let kinds = [Features::Pca, Features::PcaRaw, Features::PcaAll, Features::Pool];
-    kinds.into_iter().map(|kind| (kind, Box::new(Plain) as Box<dyn Extractor>)).collect()
+    let kinds = [
+        Features::Pca,
+        Features::PcaRaw,
+        Features::PcaAll,
+        Features::Pool,
+    ];
+    kinds
+        .into_iter()
+        .map(|kind| (kind, Box::new(Plain) as Box<dyn Extractor>))
+        .collect()
 }

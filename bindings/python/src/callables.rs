@@ -18,7 +18,10 @@ pub(crate) struct OwnScorer(pub Py<PyAny>);
 impl Scorer for OwnScorer {
     fn score(&self, prompt: &str, images: &[Image]) -> ttsvar::Result<Vec<f32>> {
         let call = |py: Python<'_>| {
-            let found = self.0.bind(py).call1((prompt, arrays::batch(py, images)?))?;
+            let found = self
+                .0
+                .bind(py)
+                .call1((prompt, arrays::batch(py, images)?))?;
             arrays::numbers(&found, images.len(), "what the scorer returned")
         };
         Python::attach(call).map_err(foreign)
@@ -48,14 +51,34 @@ impl Extractor for OwnExtractor {
 }
 
 /// The callable wherever the plan clusters, whatever features it names.
-pub(crate) fn extractors(callable: &Bound<'_, PyAny>, plan: &Plan) -> BTreeMap<Features, Box<dyn Extractor>> {
-    let own = |kind| (kind, Box::new(OwnExtractor(callable.clone().unbind())) as Box<dyn Extractor>);
+pub(crate) fn extractors(
+    callable: &Bound<'_, PyAny>,
+    plan: &Plan,
+) -> BTreeMap<Features, Box<dyn Extractor>> {
+    let own = |kind| {
+        (
+            kind,
+            Box::new(OwnExtractor(callable.clone().unbind())) as Box<dyn Extractor>,
+        )
+    };
     plan.features().into_iter().map(own).collect()
 }
 
 /// What a callable goes by: module and name of its own, or of its class.
 pub(crate) fn name(callable: &Bound<'_, PyAny>) -> String {
-    let part = |of: &Bound<'_, PyAny>, name: &str| of.getattr(name).and_then(|text| text.extract::<String>()).ok();
-    let full = |of: &Bound<'_, PyAny>| Some(format!("{}.{}", part(of, "__module__")?, part(of, "__qualname__")?));
-    full(callable).or_else(|| full(callable.get_type().as_any())).unwrap_or_else(|| "callable".to_owned())
+    let part = |of: &Bound<'_, PyAny>, name: &str| {
+        of.getattr(name)
+            .and_then(|text| text.extract::<String>())
+            .ok()
+    };
+    let full = |of: &Bound<'_, PyAny>| {
+        Some(format!(
+            "{}.{}",
+            part(of, "__module__")?,
+            part(of, "__qualname__")?
+        ))
+    };
+    full(callable)
+        .or_else(|| full(callable.get_type().as_any()))
+        .unwrap_or_else(|| "callable".to_owned())
 }

@@ -1,4 +1,5 @@
-//! Errors of the library as Python's own exceptions, and exceptions of Python code on their way through the library.
+//! Errors of the library as Python's own exceptions, and exceptions of Python code on their way
+//! through the library.
 
 use pyo3::{
     PyErr, PyResult, Python,
@@ -12,13 +13,15 @@ pub(crate) fn raised<T>(py: Python<'_>, result: ttsvar::Result<T>) -> PyResult<T
     result.map_err(|error| exception(py, error))
 }
 
-/// An exception of the caller's code as an error of the library; [`raised`] gives it back as it was.
+/// An exception of the caller's code as an error of the library; [`raised`] gives it back as it
+/// was.
 pub(crate) fn foreign(error: PyErr) -> Error {
     Error::Foreign(Box::new(error))
 }
 
-/// `ValueError` for what the caller can put right, `OSError` where the system refused, `RuntimeError` for the rest. The hint
-/// is a note of the exception, or follows the message where Python has no notes yet (3.10).
+/// `ValueError` for what the caller can put right, `OSError` where the system refused,
+/// `RuntimeError` for the rest. The hint is a note of the exception, or follows the message where
+/// Python has no notes yet (3.10).
 fn exception(py: Python<'_>, error: Error) -> PyErr {
     let hint = error.hint().map(|hint| format!("hint: {hint}"));
     let notes = py.version_info() >= (3, 11);
@@ -33,14 +36,20 @@ fn exception(py: Python<'_>, error: Error) -> PyErr {
         },
         Error::Interrupted => PyKeyboardInterrupt::new_err(()),
         Error::Io { path, source } => match source.raw_os_error() {
-            // With number, text and path, Python itself chooses FileNotFoundError, PermissionError and so on.
+            // With number, text and path, Python itself chooses FileNotFoundError, PermissionError
+            // and so on.
             Some(number) => PyOSError::new_err((number, plain(&source), path)),
             None => PyOSError::new_err(text),
         },
-        Error::Input { .. } | Error::File { .. } | Error::Tensor { .. } => PyValueError::new_err(text),
+        Error::Input { .. } | Error::File { .. } | Error::Tensor { .. } => {
+            PyValueError::new_err(text)
+        }
         _ => PyRuntimeError::new_err(text),
     };
-    match hint.filter(|_| notes).map(|hint| exception.value(py).call_method1("add_note", (hint,))) {
+    match hint
+        .filter(|_| notes)
+        .map(|hint| exception.value(py).call_method1("add_note", (hint,)))
+    {
         Some(Err(worse)) => worse,
         _ => exception,
     }

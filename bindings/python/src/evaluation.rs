@@ -1,5 +1,5 @@
-//! Evaluations in pieces, so that they can be spread over machines: what is asked for, one try of it, and the folder with
-//! what is known.
+//! Evaluations in pieces, so that they can be spread over machines: what is asked for, one try of
+//! it, and the folder with what is known.
 
 use std::path::PathBuf;
 
@@ -44,12 +44,18 @@ impl Evaluation {
         let look = Options::read(options)?.look;
         let plan = || {
             let suite = Scenes::new(split.parse()?, prompts, prompt_seed)?;
-            let methods = methods.iter().map(|name| name.parse()).collect::<Result<Vec<_>>>()?;
+            let methods = methods
+                .iter()
+                .map(|name| name.parse())
+                .collect::<Result<Vec<_>>>()?;
             let settings = look.settings(system.inner.defaults());
             let scales = system.inner.pipeline(&settings)?.scales().len();
             let contenders = Contender::grid(&methods, &n, scales)?;
             let settings = system.recorded(Named::default(), &look, &settings);
-            Ok(Self { setup: Setup::new(suite.described(), settings, &contenders, samples, seed), suite })
+            Ok(Self {
+                setup: Setup::new(suite.described(), settings, &contenders, samples, seed),
+                suite,
+            })
         };
         raised(py, plan())
     }
@@ -70,8 +76,20 @@ impl Evaluation {
 
     /// The tries that a log does not know yet, in the order in which they should be done.
     fn tries(&self, log: &Log) -> Vec<String> {
-        let Setup { contenders, samples, .. } = &self.setup;
-        open_tries(self.suite.cases().len(), *samples, contenders, log.inner.records()).iter().map(written).collect()
+        let Setup {
+            contenders,
+            samples,
+            ..
+        } = &self.setup;
+        open_tries(
+            self.suite.cases().len(),
+            *samples,
+            contenders,
+            log.inner.records(),
+        )
+        .iter()
+        .map(written)
+        .collect()
     }
 
     /// Paints and judges the images of one try: for each its record and, if wanted, its PNG.
@@ -86,30 +104,61 @@ impl Evaluation {
         let look = Options::read(options)?.look;
         let settings = look.settings(system.inner.defaults());
         if system.recorded(Named::default(), &look, &settings) != self.setup.settings {
-            return raised(py, Err(Error::input("an evaluation with another model or other settings")));
+            return raised(
+                py,
+                Err(Error::input(
+                    "an evaluation with another model or other settings",
+                )),
+            );
         }
         let one: Try = raised(py, read(one, "a try of an evaluation"))?;
         let pipeline = raised(py, system.inner.pipeline(&settings))?;
         let search = request::search(&system.inner, pipeline.as_ref());
         let found = py.detach(|| self.judged(&search, &one, images));
         let bytes = |png: Option<Vec<u8>>| png.map(|png| PyBytes::new(py, &png));
-        Ok(raised(py, found)?.into_iter().map(|(record, png)| (record, bytes(png))).collect())
+        Ok(raised(py, found)?
+            .into_iter()
+            .map(|(record, png)| (record, bytes(png)))
+            .collect())
     }
 
     /// What the records of a log say, as in `summary.json`.
     fn summary(&self, log: &Log) -> String {
-        written(&Summary::new(&self.suite, self.setup.samples, &self.setup.contenders, log.inner.records()))
+        written(&Summary::new(
+            &self.suite,
+            self.setup.samples,
+            &self.setup.contenders,
+            log.inner.records(),
+        ))
     }
 }
 
 impl Evaluation {
-    fn judged(&self, search: &Search<'_>, one: &Try, images: bool) -> Result<Vec<(String, Option<Vec<u8>>)>> {
-        let Setup { contenders, samples, seed, .. } = &self.setup;
-        let evaluation =
-            eval::Evaluation { suite: &self.suite, search, contenders, samples: *samples, seed: *seed, workers: 1 };
+    fn judged(
+        &self,
+        search: &Search<'_>,
+        one: &Try,
+        images: bool,
+    ) -> Result<Vec<(String, Option<Vec<u8>>)>> {
+        let Setup {
+            contenders,
+            samples,
+            seed,
+            ..
+        } = &self.setup;
+        let evaluation = eval::Evaluation {
+            suite: &self.suite,
+            search,
+            contenders,
+            samples: *samples,
+            seed: *seed,
+            workers: 1,
+        };
         let found = evaluation.attempt(one)?.map(|judged| {
             let judged = judged?;
-            let png = images.then(|| Png::new(judged.image).encode()).transpose()?;
+            let png = images
+                .then(|| Png::new(judged.image).encode())
+                .transpose()?;
             Ok((written(&judged.record), png))
         });
         found.collect()
@@ -125,7 +174,12 @@ pub(crate) struct Log {
 #[pymethods]
 impl Log {
     #[staticmethod]
-    fn open(py: Python<'_>, folder: PathBuf, evaluation: &Evaluation, resume: bool) -> PyResult<Self> {
+    fn open(
+        py: Python<'_>,
+        folder: PathBuf,
+        evaluation: &Evaluation,
+        resume: bool,
+    ) -> PyResult<Self> {
         let inner = raised(py, eval::Log::open(&folder, &evaluation.setup, resume))?;
         Ok(Self { inner })
     }

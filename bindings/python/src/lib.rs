@@ -1,5 +1,5 @@
-//! The native half of the Python package. What people import is in `python/ttsvar`; here a loaded model searches, scores and
-//! evaluates, with numpy arrays for images and text for everything else.
+//! The native half of the Python package. What people import is in `python/ttsvar`; here a loaded
+//! model searches, scores and evaluates, with numpy arrays for images and text for everything else.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

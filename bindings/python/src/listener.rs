@@ -1,4 +1,5 @@
-//! Listens to a search: lets Ctrl-C through, and tells a Python callable what happens, each event a dictionary.
+//! Listens to a search: lets Ctrl-C through, and tells a Python callable what happens, each event a
+//! dictionary.
 
 use pyo3::{prelude::*, types::PyDict};
 use ttsvar::{
@@ -20,8 +21,12 @@ impl Listener for Ears {
     fn on(&mut self, event: &Event<'_>) -> ttsvar::Result<()> {
         let hear = |py: Python<'_>| {
             py.check_signals()?;
-            let Some(callable) = &self.callable else { return Ok(()) };
-            let Some(event) = dictionary(py, event)? else { return Ok(()) };
+            let Some(callable) = &self.callable else {
+                return Ok(());
+            };
+            let Some(event) = dictionary(py, event)? else {
+                return Ok(());
+            };
             callable.bind(py).call1((event,)).map(|_| ())
         };
         Python::attach(hear).map_err(foreign)
@@ -32,26 +37,45 @@ impl Listener for Ears {
     }
 }
 
-/// The event under its name, with the fields of the library's own; none for one that this package does not know.
+/// The event under its name, with the fields of the library's own; none for one that this package
+/// does not know.
 fn dictionary<'py>(py: Python<'py>, event: &Event<'_>) -> PyResult<Option<Bound<'py, PyDict>>> {
     let all = PyDict::new(py);
     match *event {
-        Event::Started { prompt, plan, scales, widths, seed } => {
+        Event::Started {
+            prompt,
+            plan,
+            scales,
+            widths,
+            seed,
+        } => {
             all.set_item("event", "started")?;
             all.set_item("prompt", &prompt.text)?;
             all.set_item("negative", &prompt.negative)?;
             all.set_item("plan", plan.to_toml())?;
-            all.set_item("scales", scales.iter().map(|scale| grid(*scale)).collect::<Vec<_>>())?;
+            all.set_item(
+                "scales",
+                scales.iter().map(|scale| grid(*scale)).collect::<Vec<_>>(),
+            )?;
             all.set_item("widths", widths)?;
             all.set_item("seed", seed)?;
         }
-        Event::ScaleBegun { scale, ids, grid: of } => {
+        Event::ScaleBegun {
+            scale,
+            ids,
+            grid: of,
+        } => {
             all.set_item("event", "scale_begun")?;
             all.set_item("scale", scale)?;
             all.set_item("ids", ids)?;
             all.set_item("grid", grid(of))?;
         }
-        Event::ScaleDone { scale, rows, states, seconds } => {
+        Event::ScaleDone {
+            scale,
+            rows,
+            states,
+            seconds,
+        } => {
             all.set_item("event", "scale_done")?;
             all.set_item("scale", scale)?;
             all.set_item("rows", rows)?;

@@ -1,4 +1,5 @@
-//! The keyword arguments of a search as the library's own request. Names are those of the command line.
+//! The keyword arguments of a search as the library's own request. Names are those of the command
+//! line.
 
 use std::{path::Path, str::FromStr};
 
@@ -33,13 +34,23 @@ impl Options {
             lambda: given.value("lambda")?,
             draw: given.named("draw")?,
         };
-        let wish = Wish { source: given.source()?, choices };
+        let wish = Wish {
+            source: given.source()?,
+            choices,
+        };
         let look = given.look()?;
         let py = given.0.py();
         raised(py, wish.check())?;
         let size = given.text("preview")?;
-        let negative = given.value::<String>("negative")?.filter(|negative| !negative.trim().is_empty());
-        Ok(Self { wish, look, preview: raised(py, preview(size.as_deref()))?, negative })
+        let negative = given
+            .value::<String>("negative")?
+            .filter(|negative| !negative.trim().is_empty());
+        Ok(Self {
+            wish,
+            look,
+            preview: raised(py, preview(size.as_deref()))?,
+            negative,
+        })
     }
 }
 
@@ -52,7 +63,9 @@ impl<'py> Given<'_, 'py> {
     }
 
     fn value<T: FromPyObjectOwned<'py>>(&self, name: &str) -> PyResult<Option<T>> {
-        let Some(value) = self.get(name)? else { return Ok(None) };
+        let Some(value) = self.get(name)? else {
+            return Ok(None);
+        };
         value.extract().map(Some).map_err(|error: T::Error| {
             let (py, error): (_, PyErr) = (self.0.py(), error.into());
             PyErr::from_type(error.get_type(py), format!("{name}: {}", error.value(py)))
@@ -61,23 +74,31 @@ impl<'py> Given<'_, 'py> {
 
     /// A text, or a number as one.
     fn text(&self, name: &str) -> PyResult<Option<String>> {
-        self.get(name)?.map(|value| Ok(value.str()?.to_string())).transpose()
+        self.get(name)?
+            .map(|value| Ok(value.str()?.to_string()))
+            .transpose()
     }
 
     /// A name that the library knows.
     fn named<T: FromStr<Err = ttsvar::Error>>(&self, name: &str) -> PyResult<Option<T>> {
-        let Some(text) = self.value::<String>(name)? else { return Ok(None) };
+        let Some(text) = self.value::<String>(name)? else {
+            return Ok(None);
+        };
         raised(self.0.py(), text.parse()).map(Some)
     }
 
     /// The plan, or else the method.
     fn source(&self) -> PyResult<Source> {
-        let named = Named { method: self.named("method")?, n: self.value("n")?, schedule: self.named("schedule")? };
+        let named = Named {
+            method: self.named("method")?,
+            n: self.value("n")?,
+            schedule: self.named("schedule")?,
+        };
         match self.get("plan")? {
             None => Ok(Source::Method(named)),
-            Some(_) if named != Named::default() => {
-                Err(PyValueError::new_err("a plan says all of its widths itself: leave method, n and schedule out"))
-            }
+            Some(_) if named != Named::default() => Err(PyValueError::new_err(
+                "a plan says all of its widths itself: leave method, n and schedule out",
+            )),
             Some(plan) => Ok(Source::Plan(self.plan(&plan)?, Named::default())),
         }
     }
@@ -87,12 +108,26 @@ impl<'py> Given<'_, 'py> {
         let py = self.0.py();
         if plan.cast::<PyMapping>().is_ok() {
             let plain = py.import("builtins")?.call_method1("dict", (plan,))?;
-            let text: String = py.import("json")?.call_method1("dumps", (plain,))?.extract()?;
-            return serde_json::from_str(&text).map_err(|error| PyValueError::new_err(format!("plan: {error}")));
+            let text: String = py
+                .import("json")?
+                .call_method1("dumps", (plain,))?
+                .extract()?;
+            return serde_json::from_str(&text)
+                .map_err(|error| PyValueError::new_err(format!("plan: {error}")));
         }
-        let text: String = py.import("os")?.call_method1("fspath", (plan,))?.extract()?;
+        let text: String = py
+            .import("os")?
+            .call_method1("fspath", (plan,))?
+            .extract()?;
         // Every plan says `start = ROWS`, and no one has such a file name.
-        raised(py, if text.contains('=') { Plan::from_toml(&text) } else { plan_file(Path::new(&text)) })
+        raised(
+            py,
+            if text.contains('=') {
+                Plan::from_toml(&text)
+            } else {
+                plan_file(Path::new(&text))
+            },
+        )
     }
 
     fn look(&self) -> PyResult<Look> {

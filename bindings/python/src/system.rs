@@ -50,8 +50,20 @@ impl System {
         scorer: Option<&str>,
     ) -> PyResult<Self> {
         let judging = raised(py, scorer.map(str::parse).transpose())?;
-        let open = || system::open_judged(&model, weights.as_deref(), judging.as_ref(), true, dtype, device);
-        Ok(Self { inner: raised(py, py.detach(open))?, model })
+        let open = || {
+            system::open_judged(
+                &model,
+                weights.as_deref(),
+                judging.as_ref(),
+                true,
+                dtype,
+                device,
+            )
+        };
+        Ok(Self {
+            inner: raised(py, py.detach(open))?,
+            model,
+        })
     }
 
     /// The bundle's name.
@@ -86,12 +98,16 @@ impl System {
     ) -> PyResult<Found<'py>> {
         let prompt = raised(py, request::prompt(prompt, "the prompt"))?;
         let order = self.order(options, scorer, extractor)?;
-        let mut ears = Ears { callable: listener, decode_all };
+        let mut ears = Ears {
+            callable: listener,
+            decode_all,
+        };
         let outcome = py.detach(|| order.follow(&self.inner, prompt, seed, &mut ears));
         found(py, &raised(py, outcome)?)
     }
 
-    /// What a search with these options would record of itself before it runs, as JSON with the keys of a trace.
+    /// What a search with these options would record of itself before it runs, as JSON with the
+    /// keys of a trace.
     #[pyo3(signature = (options, scorer=None, extractor=None))]
     fn described(
         &self,
@@ -99,7 +115,13 @@ impl System {
         scorer: Option<Bound<'_, PyAny>>,
         extractor: Option<Bound<'_, PyAny>>,
     ) -> PyResult<String> {
-        let Order { plan, preview, negative, settings, .. } = self.order(options, scorer, extractor)?;
+        let Order {
+            plan,
+            preview,
+            negative,
+            settings,
+            ..
+        } = self.order(options, scorer, extractor)?;
         let preview = match preview {
             Size::Preview(pixels) => Some(pixels),
             Size::Full => None,
@@ -111,8 +133,16 @@ impl System {
     }
 
     /// The scores of images (H, W, 3) by the first of the scorers.
-    fn score<'py>(&self, py: Python<'py>, prompt: &str, images: Vec<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        let images = images.iter().map(arrays::picture).collect::<PyResult<Vec<_>>>()?;
+    fn score<'py>(
+        &self,
+        py: Python<'py>,
+        prompt: &str,
+        images: Vec<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let images = images
+            .iter()
+            .map(arrays::picture)
+            .collect::<PyResult<Vec<_>>>()?;
         let scores = py.detach(|| self.inner.scorer().score(prompt, &images));
         arrays::scores(py, &raised(py, scores)?)
     }
@@ -120,7 +150,12 @@ impl System {
 
 impl System {
     /// What a search of this system records of what was asked for.
-    pub(crate) fn recorded(&self, named: Named, look: &Look, settings: &Settings) -> Map<String, Value> {
+    pub(crate) fn recorded(
+        &self,
+        named: Named,
+        look: &Look,
+        settings: &Settings,
+    ) -> Map<String, Value> {
         recorded(&self.inner, &self.model, named, look, settings)
     }
 
@@ -132,16 +167,27 @@ impl System {
         extractor: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Order<'_>> {
         let py = options.py();
-        let Options { wish, look, preview, negative } = Options::read(options)?;
+        let Options {
+            wish,
+            look,
+            preview,
+            negative,
+        } = Options::read(options)?;
         let painted = look.settings(self.inner.defaults());
         let pipeline = raised(py, self.inner.pipeline(&painted))?;
-        let (plan, named) = raised(py, wish.plan(pipeline.scales().len(), self.inner.defaults()))?;
+        let (plan, named) = raised(
+            py,
+            wish.plan(pipeline.scales().len(), self.inner.defaults()),
+        )?;
         let mut settings = self.recorded(named, &look, &painted);
         if scorer.is_some() {
             settings.remove("scorers");
         }
         for (what, own) in [("scorer", &scorer), ("extractor", &extractor)] {
-            settings.extend(own.as_ref().map(|own| (what.to_owned(), callables::name(own).into())));
+            settings.extend(
+                own.as_ref()
+                    .map(|own| (what.to_owned(), callables::name(own).into())),
+            );
         }
         Ok(Order {
             pipeline,
@@ -167,22 +213,39 @@ struct Order<'a> {
 }
 
 impl Order<'_> {
-    fn follow(&self, system: &bundle::System, text: String, seed: u64, ears: &mut Ears) -> ttsvar::Result<Outcome> {
+    fn follow(
+        &self,
+        system: &bundle::System,
+        text: String,
+        seed: u64,
+        ears: &mut Ears,
+    ) -> ttsvar::Result<Outcome> {
         let pipeline = self.pipeline.as_ref();
         let extractors = self.extractors.as_ref().unwrap_or(system.extractors());
         let mut search = match &self.scorer {
             Some(own) => Search::new(pipeline, own, extractors),
-            None => Search { extractors, ..request::search(system, pipeline) },
+            None => Search {
+                extractors,
+                ..request::search(system, pipeline)
+            },
         };
         (search.preview, search.settings) = (self.preview, self.settings.clone());
-        let prompt = Prompt { text, negative: self.negative.clone() };
+        let prompt = Prompt {
+            text,
+            negative: self.negative.clone(),
+        };
         search::run(&search, &prompt, &self.plan, seed, ears)
     }
 }
 
-/// The file of a search's best image: a PNG that carries how it came about, as the command line writes it.
+/// The file of a search's best image: a PNG that carries how it came about, as the command line
+/// writes it.
 #[pyfunction]
-pub(crate) fn png<'py>(py: Python<'py>, image: &Bound<'py, PyAny>, trace: &str) -> PyResult<Bound<'py, PyBytes>> {
+pub(crate) fn png<'py>(
+    py: Python<'py>,
+    image: &Bound<'py, PyAny>,
+    trace: &str,
+) -> PyResult<Bound<'py, PyBytes>> {
     let trace = raised(py, Trace::from_json(trace))?;
     let file = Record::of(&trace).beside(arrays::picture(image)?).encode();
     Ok(PyBytes::new(py, &raised(py, file)?))
@@ -201,6 +264,13 @@ pub(crate) fn write(py: Python<'_>, path: PathBuf, bytes: &[u8]) -> PyResult<()>
 }
 
 fn found<'py>(py: Python<'py>, outcome: &Outcome) -> PyResult<Found<'py>> {
-    let images = outcome.finished.iter().map(|finished| arrays::image(py, &finished.image));
-    Ok((images.collect::<PyResult<_>>()?, outcome.trace.to_json(), outcome.best))
+    let images = outcome
+        .finished
+        .iter()
+        .map(|finished| arrays::image(py, &finished.image));
+    Ok((
+        images.collect::<PyResult<_>>()?,
+        outcome.trace.to_json(),
+        outcome.best,
+    ))
 }

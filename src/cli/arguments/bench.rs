@@ -9,8 +9,8 @@ use super::{Choices, Limit, Method, Model, whole};
 pub(in crate::cli) struct Bench {
     #[command(subcommand)]
     pub what: Option<BenchWhat>,
-    /// demo, or a released size with weights made up in memory: infinity-layer12, infinity-layer16, infinity-layer24, 2b
-    /// or 8b
+    /// demo, or a released size with weights made up in memory: infinity-layer12, infinity-layer16,
+    /// infinity-layer24, 2b or 8b
     #[arg(long, value_name = "NAME", default_value = "demo")]
     pub arch: String,
     /// 0.06M, 0.25M, 0.60M or 1M [default: 0.06M]
@@ -43,7 +43,8 @@ pub(in crate::cli) enum BenchWhat {
 pub(in crate::cli) struct Preview {
     #[command(flatten)]
     pub model: Model,
-    /// Sizes of the previews, in pixels along the shorter side [default: a quarter, a half and three quarters of full]
+    /// Sizes of the previews, in pixels along the shorter side [default: a quarter, a half and
+    /// three quarters of full]
     #[arg(long, value_name = "PIXELS", value_delimiter = ',', value_parser = whole::<usize>)]
     pub sizes: Vec<usize>,
     /// How many of the demo's prompts

@@ -1,4 +1,5 @@
-//! What can be typed. Nothing here is checked beyond being a number where a number is due: `request` says what it means.
+//! What can be typed. Nothing here is checked beyond being a number where a number is due:
+//! `request` says what it means.
 
 mod bench;
 mod eval;
@@ -13,11 +14,18 @@ pub(super) use bench::{Bench, BenchWhat, Preview};
 pub(super) use eval::{BenchJudges, CompBench, Contest, Eval, GenEval, Judges, Results, Scenes};
 pub(super) use serve::{Serve, ServeLimits};
 
-/// Test-time scaling of visual autoregressive image generation: search over the paths of a coarse-to-fine model and
-/// keep the best image.
+/// Test-time scaling of visual autoregressive image generation: search over the paths of a
+/// coarse-to-fine model and keep the best image.
 #[derive(Debug, Parser)]
-#[command(name = "ttsvar", version, arg_required_else_help = true, help_expected = true)]
-#[command(after_help = "Try it: ttsvar generate \"a red circle and a blue square\" --tree tree.png")]
+#[command(
+    name = "ttsvar",
+    version,
+    arg_required_else_help = true,
+    help_expected = true
+)]
+#[command(
+    after_help = "Try it: ttsvar generate \"a red circle and a blue square\" --tree tree.png"
+)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -113,7 +121,8 @@ pub(super) struct Generate {
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct Limit {
-    /// Keep to so much memory, such as 12G: fewer rows at once, and networks that are read when they are needed
+    /// Keep to so much memory, such as 12G: fewer rows at once, and networks that are read when
+    /// they are needed
     #[arg(long, value_name = "SIZE", value_parser = numbers::parse_bytes)]
     pub memory: Option<u64>,
 }
@@ -127,8 +136,8 @@ pub(super) struct Model {
     /// The folder with the downloaded files of released models
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
-    /// Who scores: image-reward, hps, clip, clip-100, clip-2.5 or aesthetic, or a mix such as image-reward=1,hps=2
-    /// [default: the model's]
+    /// Who scores: image-reward, hps, clip, clip-100, clip-2.5 or aesthetic, or a mix such as
+    /// image-reward=1,hps=2 [default: the model's]
     #[arg(long, value_name = "SCORERS")]
     pub scorer: Option<String>,
 }
@@ -165,7 +174,8 @@ pub(super) struct Choices {
     /// How resampling draws: multinomial or systematic
     #[arg(long, value_name = "KIND")]
     pub draw: Option<String>,
-    /// Size at which images are judged before the last scale: full, or pixels along the shorter side [default: full]
+    /// Size at which images are judged before the last scale: full, or pixels along the shorter
+    /// side [default: full]
     #[arg(long, value_name = "full|PIXELS")]
     pub preview: Option<String>,
 }
@@ -207,7 +217,8 @@ pub(super) struct Drawing {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct Outputs {
-    /// The image: a .png file, which is replaced, or a folder, in which a free name is chosen [default: this folder]
+    /// The image: a .png file, which is replaced, or a folder, in which a free name is chosen
+    /// [default: this folder]
     #[arg(long, short, value_name = "FILE|DIR")]
     pub out: Option<PathBuf>,
     /// Write the record of the search: a .json file or a folder
@@ -261,7 +272,8 @@ pub(super) struct Fetch {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct Plan {
-    /// raw, best-of-n, importance, beam, auto, tts-var, or a plan file [default: the model's method]
+    /// raw, best-of-n, importance, beam, auto, tts-var, or a plan file [default: the model's
+    /// method]
     #[arg(value_name = "METHOD|FILE")]
     pub plan: Option<String>,
     /// How wide to search [default: the model's, mostly 1]
@@ -305,7 +317,8 @@ pub(super) struct Doctor {
 }
 
 fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
-    text.parse().map_err(|_| "expected a whole number, 0 or more")
+    text.parse()
+        .map_err(|_| "expected a whole number, 0 or more")
 }
 
 fn number<T: FromStr>(text: &str) -> Result<T, &'static str> {

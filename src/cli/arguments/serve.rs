@@ -14,8 +14,14 @@ pub(in crate::cli) struct Serve {
     /// Port to listen on; 0 takes a free one, and the address is printed
     #[arg(long, short, value_name = "NUMBER", default_value = "8080")]
     pub port: u16,
-    /// Secret that clients must send; better given by the environment, where other users cannot read it
-    #[arg(long, value_name = "SECRET", env = "TTSVAR_TOKEN", hide_env_values = true)]
+    /// Secret that clients must send; better given by the environment, where other users cannot
+    /// read it
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "TTSVAR_TOKEN",
+        hide_env_values = true
+    )]
     pub token: Option<String>,
     /// Folder for jobs, images and traces
     #[arg(long, value_name = "DIR", default_value = "ttsvar-jobs")]

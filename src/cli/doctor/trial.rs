@@ -1,4 +1,5 @@
-//! The self-test: the demo paints a picture that is known, and the machine has to show what the program promises.
+//! The self-test: the demo paints a picture that is known, and the machine has to show what the
+//! program promises.
 
 use std::time::Instant;
 
@@ -79,7 +80,13 @@ fn paint(system: &System, method: Method, n: usize) -> Result<Outcome> {
     let pipeline = system.pipeline(&system.settings())?;
     let search = Search::new(pipeline.as_ref(), system.scorer(), system.extractors());
     let plan = method.plan(pipeline.scales().len(), n)?;
-    run(&search, &Prompt::from(ASKED.words().as_str()), &plan, SEED, &mut Silent)
+    run(
+        &search,
+        &Prompt::from(ASKED.words().as_str()),
+        &plan,
+        SEED,
+        &mut Silent,
+    )
 }
 
 /// Mean difference of two pictures, of 255; infinite when their sizes differ.
@@ -87,7 +94,12 @@ fn difference(a: &Image, b: &Image) -> f64 {
     if (a.width(), a.height()) != (b.width(), b.height()) {
         return f64::INFINITY;
     }
-    let all: f64 = a.pixels().iter().zip(b.pixels()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+    let all: f64 = a
+        .pixels()
+        .iter()
+        .zip(b.pixels())
+        .map(|(a, b)| f64::from(a.abs_diff(*b)))
+        .sum();
     all / a.pixels().len() as f64
 }
 
@@ -113,7 +125,10 @@ mod tests {
         let picture = |grey| Image::new(2, 1, vec![grey; 6]);
         assert_eq!(difference(&picture(7), &picture(7)), 0.0);
         assert_eq!(difference(&picture(7), &picture(9)), 2.0);
-        assert_eq!(difference(&picture(7), &Image::new(1, 2, vec![7; 6])), f64::INFINITY);
+        assert_eq!(
+            difference(&picture(7), &Image::new(1, 2, vec![7; 6])),
+            f64::INFINITY
+        );
     }
 
     #[test]

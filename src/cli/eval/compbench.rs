@@ -30,9 +30,15 @@ const SAMPLES: usize = 10;
 pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Result<()> {
     let samples = typed.samples.unwrap_or(SAMPLES);
     if samples == 0 {
-        return Err(Error::input("--samples is 0, but every prompt has at least 1 picture"));
+        return Err(Error::input(
+            "--samples is 0, but every prompt has at least 1 picture",
+        ));
     }
-    let wanted = typed.categories.iter().map(|name| name.parse()).collect::<Result<Vec<Category>>>()?;
+    let wanted = typed
+        .categories
+        .iter()
+        .map(|name| name.parse())
+        .collect::<Result<Vec<Category>>>()?;
     let read = prompts::read(&typed.prompts, &wanted)?;
     read.faults.iter().for_each(|fault| talk.warn(fault, None));
     let needs = Needs::of(&read.all);
@@ -40,7 +46,10 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
     let suite = open(&files, needs, read.all, typed.every_prompt, global, talk)?;
     let mut notes = suite.differences();
     notes.extend(files.clip.as_deref().and_then(Path::file_name).map(|name| {
-        format!("pictures and prompts are compared by the CLIP `{}`, by ViT-B/32 in the original", name.display())
+        format!(
+            "pictures and prompts are compared by the CLIP `{}`, by ViT-B/32 in the original",
+            name.display()
+        )
     }));
     let subject = Subject {
         title: "T2I-CompBench",
@@ -52,7 +61,10 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
         out: &typed.out,
         resume: typed.contest.resume,
     };
-    let shelf = Shelf { suite: &suite, samples };
+    let shelf = Shelf {
+        suite: &suite,
+        samples,
+    };
     let judgings = match typed.contest.images.as_slice() {
         [] => subject.paint(&typed.contest, &shelf, global, talk)?,
         folders => subject.compare(&sides(folders, &suite, samples, talk)?, talk)?,
@@ -72,9 +84,15 @@ fn open(
 ) -> Result<CompBench> {
     if needs.boxes {
         let pictures = self_test()?;
-        talk.note(&format!("self-test: boxes and masks are right on {pictures} drawn pictures"));
+        talk.note(&format!(
+            "self-test: boxes and masks are right on {pictures} drawn pictures"
+        ));
     }
-    let suite = CompBench::new(prompts, files.open(&system::device(&global.device)?)?, every);
+    let suite = CompBench::new(
+        prompts,
+        files.open(&system::device(&global.device)?)?,
+        every,
+    );
     if suite.cases().is_empty() {
         return Err(Error::input(
             "every prompt names something without a class of the detector, nothing can be judged",
@@ -104,9 +122,20 @@ fn sides(folders: &[PathBuf], suite: &CompBench, samples: usize, talk: &Talk) ->
     let contenders = contest::contenders(folders)?;
     let side = |(contender, path): (_, &PathBuf)| {
         let folder = PictureFolder::read(path, &prompts, samples)?;
-        folder.faults.iter().for_each(|fault| talk.warn(fault, None));
-        let shown = |one: folder::Picture| Shown { case: one.case, sample: one.sample, path: one.path };
-        Ok(Side { contender, folder: path.clone(), shown: folder.pictures.into_iter().map(shown).collect() })
+        folder
+            .faults
+            .iter()
+            .for_each(|fault| talk.warn(fault, None));
+        let shown = |one: folder::Picture| Shown {
+            case: one.case,
+            sample: one.sample,
+            path: one.path,
+        };
+        Ok(Side {
+            contender,
+            folder: path.clone(),
+            shown: folder.pictures.into_iter().map(shown).collect(),
+        })
     };
     contenders.into_iter().zip(folders).map(side).collect()
 }
@@ -124,7 +153,8 @@ impl Shelf<'_> {
 
     /// The number of a picture in its category.
     fn number(&self, record: &Record) -> usize {
-        self.prompt(record).map_or(0, |prompt| prompt.number * self.samples + record.sample)
+        self.prompt(record)
+            .map_or(0, |prompt| prompt.number * self.samples + record.sample)
     }
 
     /// Writes `results/NAME/color/annotation_blip/vqa_result.json` and so on.
@@ -134,9 +164,17 @@ impl Shelf<'_> {
             contest::write(&home.join("differences.txt"), &(notes.join("\n") + "\n"))?;
             let records = judgings.of(who);
             for category in Category::ALL {
-                let own = records.iter().filter(|(_, record)| record.task == category.name());
-                let own: Vec<(usize, &Record)> = own.map(|(_, record)| (self.number(record), *record)).collect();
-                let files = if own.is_empty() { vec![] } else { results::files(category, &own) };
+                let own = records
+                    .iter()
+                    .filter(|(_, record)| record.task == category.name());
+                let own: Vec<(usize, &Record)> = own
+                    .map(|(_, record)| (self.number(record), *record))
+                    .collect();
+                let files = if own.is_empty() {
+                    vec![]
+                } else {
+                    results::files(category, &own)
+                };
                 for (file, text) in files {
                     contest::write(&home.join(category.name()).join(file), &text)?;
                 }

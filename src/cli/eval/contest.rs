@@ -1,4 +1,5 @@
-//! A contest of pictures whose judges are networks: painted here by several methods, or made elsewhere, folder by folder.
+//! A contest of pictures whose judges are networks: painted here by several methods, or made
+//! elsewhere, folder by folder.
 
 use std::{
     collections::HashMap,
@@ -77,9 +78,14 @@ pub(super) struct Judgings {
 impl Judgings {
     /// The records of a contender, sorted by prompt and try, with the files of their pictures.
     pub(super) fn of(&self, who: &Contender) -> Vec<(&Path, &Record)> {
-        let own = self.log.records().iter().filter(|record| who.is(&record.method, record.n));
-        let mut own: Vec<_> =
-            own.filter_map(|record| Some((self.files.get(&key(record))?.as_path(), record))).collect();
+        let own = self
+            .log
+            .records()
+            .iter()
+            .filter(|record| who.is(&record.method, record.n));
+        let mut own: Vec<_> = own
+            .filter_map(|record| Some((self.files.get(&key(record))?.as_path(), record)))
+            .collect();
         own.sort_by_key(|(_, record)| (record.case, record.sample));
         own
     }
@@ -88,7 +94,11 @@ impl Judgings {
     fn seen_from(&self, home: &Path) -> Result<Vec<(PathBuf, &Record)>> {
         let home = absolute(home)?;
         let way = |path: &Path| absolute(path).map(|path| verdicts::way(&home, &path));
-        let all = self.log.records().iter().filter_map(|record| Some((self.files.get(&key(record))?, record)));
+        let all = self
+            .log
+            .records()
+            .iter()
+            .filter_map(|record| Some((self.files.get(&key(record))?, record)));
         all.map(|(path, record)| Ok((way(path)?, record))).collect()
     }
 }
@@ -114,7 +124,16 @@ pub(super) fn write(path: &Path, text: &str) -> Result<()> {
 
 impl Subject<'_> {
     fn asked<'a>(&'a self, contenders: &'a [Contender], seed: u64) -> Asked<'a> {
-        let Self { title, suite, described, samples, graded, notes, out, resume } = self;
+        let Self {
+            title,
+            suite,
+            described,
+            samples,
+            graded,
+            notes,
+            out,
+            resume,
+        } = self;
         Asked {
             title,
             suite: *suite,
@@ -134,21 +153,49 @@ impl Subject<'_> {
     ///
     /// # Errors
     /// Whatever painting and judging fail with.
-    pub(super) fn paint(&self, typed: &Contest, keeper: &dyn Keeper, global: &Global, talk: &Talk) -> Result<Judgings> {
-        let methods = typed.methods.iter().map(|name| name.parse()).collect::<Result<Vec<Method>>>()?;
+    pub(super) fn paint(
+        &self,
+        typed: &Contest,
+        keeper: &dyn Keeper,
+        global: &Global,
+        talk: &Talk,
+    ) -> Result<Judgings> {
+        let methods = typed
+            .methods
+            .iter()
+            .map(|name| name.parse())
+            .collect::<Result<Vec<Method>>>()?;
         let look = look(&typed.canvas, typed.drawing)?;
         let model = typed.model.model.as_deref().unwrap_or(DEMO);
         let judging = system::judging(&typed.model)?;
-        let system = system::open(model, typed.model.weights.as_deref(), judging.as_ref(), global)?;
+        let system = system::open(
+            model,
+            typed.model.weights.as_deref(),
+            judging.as_ref(),
+            global,
+        )?;
         let settings = look.settings(system.defaults());
         let pipeline = system.pipeline(&settings)?;
         let contenders = Contender::grid(&methods, &typed.n, pipeline.scales().len())?;
         // Small searches side by side; a large model and the judges take all threads themselves.
-        let workers = if model == DEMO { hall::workers(global) } else { 1 };
+        let workers = if model == DEMO {
+            hall::workers(global)
+        } else {
+            1
+        };
         let settings = recorded(&system, model, Named::default(), &look, &settings);
-        let hall = Hall { system: &system, pipeline: pipeline.as_ref(), settings, workers, talk };
+        let hall = Hall {
+            system: &system,
+            pipeline: pipeline.as_ref(),
+            settings,
+            workers,
+            talk,
+        };
         let place = |record: &Record| {
-            let folder = self.out.join("images").join(name_of(&record.method, record.n));
+            let folder = self
+                .out
+                .join("images")
+                .join(name_of(&record.method, record.n));
             folder.join(keeper.place(record))
         };
         let keep = |judged: &Judged| {
@@ -159,17 +206,39 @@ impl Subject<'_> {
             judged.image.save(&path)
         };
         let asked = self.asked(&contenders, typed.drawing.seed.unwrap_or(0));
-        let (findings, log) = hall.run(&asked, |judged| if typed.keep { keep(judged) } else { Ok(()) })?;
-        let all = log.records().iter().map(|record| (key(record), place(record)));
-        let files: HashMap<_, _> = all.filter(|(_, path)| !typed.keep || path.exists()).collect();
+        let (findings, log) = hall.run(
+            &asked,
+            |judged| if typed.keep { keep(judged) } else { Ok(()) },
+        )?;
+        let all = log
+            .records()
+            .iter()
+            .map(|record| (key(record), place(record)));
+        let files: HashMap<_, _> = all
+            .filter(|(_, path)| !typed.keep || path.exists())
+            .collect();
         let lost = log.records().len() - files.len();
         if lost > 0 {
-            talk.note(&format!("{lost} pictures were judged without --keep and are not there to be shown"));
+            talk.note(&format!(
+                "{lost} pictures were judged without --keep and are not there to be shown"
+            ));
         }
-        let names = contenders.iter().map(|one| (name_of(&one.method, one.n), one.clone())).collect();
-        let judgings = Judgings { findings, log, names, files };
+        let names = contenders
+            .iter()
+            .map(|one| (name_of(&one.method, one.n), one.clone()))
+            .collect();
+        let judgings = Judgings {
+            findings,
+            log,
+            names,
+            files,
+        };
         if typed.keep {
-            hall::write_page(&asked, judgings.findings.summary(), &judgings.seen_from(self.out)?)?;
+            hall::write_page(
+                &asked,
+                judgings.findings.summary(),
+                &judgings.seen_from(self.out)?,
+            )?;
         }
         Ok(judgings)
     }
@@ -177,36 +246,64 @@ impl Subject<'_> {
     /// Judges pictures that were made elsewhere.
     ///
     /// # Errors
-    /// Whatever judging fails with. Files that are no pictures are said, counted as missing, and no error.
+    /// Whatever judging fails with. Files that are no pictures are said, counted as missing, and no
+    /// error.
     pub(super) fn compare(&self, sides: &[Side], talk: &Talk) -> Result<Judgings> {
         let contenders: Vec<Contender> = sides.iter().map(|side| side.contender.clone()).collect();
         let asked = self.asked(&contenders, 0);
         let folder = |side: &Side| Ok((side.contender.method.clone(), absolute(&side.folder)?));
         let pictures = sides.iter().map(folder).collect::<Result<_>>()?;
-        let setup = Setup { pictures, ..asked.setup(Map::new()) };
+        let setup = Setup {
+            pictures,
+            ..asked.setup(Map::new())
+        };
         let mut log = Log::open(self.out, &setup, self.resume)?;
-        let bar = bar(talk, sides.iter().map(|side| side.shown.len()).sum(), "pictures judged");
+        let bar = bar(
+            talk,
+            sides.iter().map(|side| side.shown.len()).sum(),
+            "pictures judged",
+        );
         let mut files = HashMap::new();
-        for Side { contender, shown, .. } in sides {
+        for Side {
+            contender, shown, ..
+        } in sides
+        {
             let (method, n) = (&contender.method, contender.n);
-            files.extend(shown.iter().map(|one| ((method.clone(), n, one.case, one.sample), one.path.clone())));
+            files.extend(
+                shown
+                    .iter()
+                    .map(|one| ((method.clone(), n, one.case, one.sample), one.path.clone())),
+            );
             let known = log.records().to_vec();
             let keep = |record| {
                 bar.inc(1);
                 undisturbed(|| log.add(record))
             };
-            let lost =
-                |_: &Path, error: &Error| bar.suspend(|| talk.warn(&format!("{error} (counted as missing)"), None));
+            let lost = |_: &Path, error: &Error| {
+                bar.suspend(|| talk.warn(&format!("{error} (counted as missing)"), None))
+            };
             shown::judge(self.suite, contender, shown, &known, keep, lost)?;
         }
         bar.finish_and_clear();
         let summary = Summary::new(self.suite, self.samples, &contenders, log.records());
         let findings = asked.findings(summary, vec![]);
         findings.write(self.out)?;
-        let names = contenders.into_iter().map(|one| (slug(&one.method), one)).collect();
-        let judgings = Judgings { findings, log, names, files };
+        let names = contenders
+            .into_iter()
+            .map(|one| (slug(&one.method), one))
+            .collect();
+        let judgings = Judgings {
+            findings,
+            log,
+            names,
+            files,
+        };
         let asked = self.asked(&[], 0);
-        hall::write_page(&asked, judgings.findings.summary(), &judgings.seen_from(self.out)?)?;
+        hall::write_page(
+            &asked,
+            judgings.findings.summary(),
+            &judgings.seen_from(self.out)?,
+        )?;
         Ok(judgings)
     }
 }
@@ -224,14 +321,23 @@ pub(super) fn contenders(folders: &[PathBuf]) -> Result<Vec<Contender>> {
     let mut all: Vec<Contender> = vec![];
     for path in folders {
         let last = path.components().next_back();
-        let name = last.map_or_else(String::new, |name| name.as_os_str().to_string_lossy().into_owned());
-        if let Some(other) = all.iter().find(|other| slug(&other.method).eq_ignore_ascii_case(&slug(&name))) {
+        let name = last.map_or_else(String::new, |name| {
+            name.as_os_str().to_string_lossy().into_owned()
+        });
+        if let Some(other) = all
+            .iter()
+            .find(|other| slug(&other.method).eq_ignore_ascii_case(&slug(&name)))
+        {
             let message = if other.method == name {
                 format!("a second folder called `{name}`")
             } else {
-                format!("its results would be files of the same name as those of `{}`", other.method)
+                format!(
+                    "its results would be files of the same name as those of `{}`",
+                    other.method
+                )
             };
-            return Err(Error::file(path, message).with_hint("tables tell folders apart by their names; rename one"));
+            return Err(Error::file(path, message)
+                .with_hint("tables tell folders apart by their names; rename one"));
         }
         all.push(shown::contender(&name)?);
     }

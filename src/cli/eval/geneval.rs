@@ -43,13 +43,19 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
             ));
         }
     };
-    let most = sides.iter().flat_map(|side| &side.shown).map(|one| one.sample + 1).max();
+    let most = sides
+        .iter()
+        .flat_map(|side| &side.shown)
+        .map(|one| one.sample + 1)
+        .max();
     let suite = open(&files, prompts, global, talk)?;
     let subject = Subject {
         title: "GenEval",
         suite: &suite,
         described: described(&suite, &files),
-        samples: most.map_or(typed.samples.unwrap_or(SAMPLES), |most| most.max(typed.samples.unwrap_or(0))),
+        samples: most.map_or(typed.samples.unwrap_or(SAMPLES), |most| {
+            most.max(typed.samples.unwrap_or(0))
+        }),
         graded: false,
         notes: vec![],
         out: &typed.out,
@@ -62,10 +68,16 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
     for (name, who) in &judgings.names {
         let line = |(path, record): (&Path, &Record)| {
             let prompt = &suite.prompts()[record.case];
-            format!("{}\n", results::line(&path.display().to_string(), prompt, record))
+            format!(
+                "{}\n",
+                results::line(&path.display().to_string(), prompt, record)
+            )
         };
         let lines: String = judgings.of(who).into_iter().map(line).collect();
-        contest::write(&typed.out.join("results").join(format!("{name}.jsonl")), &lines)?;
+        contest::write(
+            &typed.out.join("results").join(format!("{name}.jsonl")),
+            &lines,
+        )?;
     }
     hall::say(talk, &judgings.findings, &typed.out)
 }
@@ -74,7 +86,9 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
 fn open(files: &Files, prompts: Vec<Metadata>, global: &Global, talk: &Talk) -> Result<GenEval> {
     let pictures = self_test()?;
     let (detector, colours) = files.open(&system::device(&global.device)?)?;
-    talk.note(&format!("self-test: boxes, masks, colours and rules are right on {pictures} drawn pictures"));
+    talk.note(&format!(
+        "self-test: boxes, masks, colours and rules are right on {pictures} drawn pictures"
+    ));
     Ok(GenEval::new(prompts, detector, colours))
 }
 
@@ -92,11 +106,16 @@ fn described(suite: &GenEval, files: &Files) -> Map<String, Value> {
 /// GenEval's own layout: `00000/samples/0000.png` beside `00000/metadata.jsonl`.
 impl Keeper for GenEval {
     fn place(&self, record: &Record) -> PathBuf {
-        Path::new(&format!("{:05}", record.case)).join("samples").join(format!("{:04}.png", record.sample))
+        Path::new(&format!("{:05}", record.case))
+            .join("samples")
+            .join(format!("{:04}.png", record.sample))
     }
 
     fn beside(&self, path: &Path, record: &Record) -> Result<()> {
-        let metadata = path.parent().unwrap_or(path).with_file_name("metadata.jsonl");
+        let metadata = path
+            .parent()
+            .unwrap_or(path)
+            .with_file_name("metadata.jsonl");
         if metadata.exists() {
             return Ok(());
         }
@@ -106,9 +125,16 @@ impl Keeper for GenEval {
 }
 
 /// The pictures of folders, and all their prompts. What is missing or wrong is said.
-fn sides(folders: &[PathBuf], known: Option<&[Metadata]>, talk: &Talk) -> Result<(Vec<Side>, Vec<Metadata>)> {
+fn sides(
+    folders: &[PathBuf],
+    known: Option<&[Metadata]>,
+    talk: &Talk,
+) -> Result<(Vec<Side>, Vec<Metadata>)> {
     let contenders = contest::contenders(folders)?;
-    let mut read = folders.iter().map(|path| PictureFolder::read(path, known)).collect::<Result<Vec<_>>>()?;
+    let mut read = folders
+        .iter()
+        .map(|path| PictureFolder::read(path, known))
+        .collect::<Result<Vec<_>>>()?;
     let (places, prompts) = join(&contenders, &mut read, known);
     for fault in read.iter().flat_map(|folder| &folder.faults) {
         talk.warn(fault, None);
@@ -116,11 +142,27 @@ fn sides(folders: &[PathBuf], known: Option<&[Metadata]>, talk: &Talk) -> Result
     let side = |((contender, path), folder): ((Contender, &PathBuf), PictureFolder)| {
         let shown = folder.pictures.into_iter().filter_map(|picture| {
             let case = *places.get(&picture.number)?;
-            Some(Shown { case, sample: picture.sample, path: picture.path })
+            Some(Shown {
+                case,
+                sample: picture.sample,
+                path: picture.path,
+            })
         });
-        Side { contender, folder: path.clone(), shown: shown.collect() }
+        Side {
+            contender,
+            folder: path.clone(),
+            shown: shown.collect(),
+        }
     };
-    Ok((contenders.into_iter().zip(folders).zip(read).map(side).collect(), prompts))
+    Ok((
+        contenders
+            .into_iter()
+            .zip(folders)
+            .zip(read)
+            .map(side)
+            .collect(),
+        prompts,
+    ))
 }
 
 /// All prompts with their places by number. Where folders disagree, the first one counts.
@@ -129,9 +171,14 @@ fn join(
     folders: &mut [PictureFolder],
     known: Option<&[Metadata]>,
 ) -> (BTreeMap<usize, usize>, Vec<Metadata>) {
-    let mut all: BTreeMap<usize, Metadata> = known.into_iter().flatten().cloned().enumerate().collect();
+    let mut all: BTreeMap<usize, Metadata> =
+        known.into_iter().flatten().cloned().enumerate().collect();
     for (contender, folder) in contenders.iter().zip(folders) {
-        let PictureFolder { prompts, pictures, faults } = folder;
+        let PictureFolder {
+            prompts,
+            pictures,
+            faults,
+        } = folder;
         for (number, metadata) in prompts {
             let first = all.entry(*number).or_insert_with(|| metadata.clone());
             if first.line != metadata.line {
@@ -143,6 +190,10 @@ fn join(
             }
         }
     }
-    let places = all.keys().enumerate().map(|(place, number)| (*number, place)).collect();
+    let places = all
+        .keys()
+        .enumerate()
+        .map(|(place, number)| (*number, place))
+        .collect();
     (places, all.into_values().collect())
 }

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::super::{arguments::Global, findings::Findings, interrupt::undisturbed, progress::bar, system, talk::Talk};
+use super::super::{
+    arguments::Global, findings::Findings, interrupt::undisturbed, progress::bar, system,
+    talk::Talk,
+};
 use crate::{
     Error, Result,
     bundle::System,
@@ -49,13 +52,21 @@ pub(super) struct Asked<'a> {
 }
 
 impl Hall<'_> {
-    /// Compares; `keep` sees every new image before its line is written. Returns what was found, written into the folder,
-    /// and the log.
-    pub(super) fn run(&self, asked: &Asked<'_>, keep: impl FnMut(&Judged) -> Result<()>) -> Result<(Findings, Log)> {
+    /// Compares; `keep` sees every new image before its line is written. Returns what was found,
+    /// written into the folder, and the log.
+    pub(super) fn run(
+        &self,
+        asked: &Asked<'_>,
+        keep: impl FnMut(&Judged) -> Result<()>,
+    ) -> Result<(Findings, Log)> {
         check_tries(asked.suite.cases().len(), asked.samples)?;
         let search = self.search();
         let evaluation = self.evaluation(asked, &search);
-        let mut log = Log::open(asked.folder, &asked.setup(self.settings.clone()), asked.resume)?;
+        let mut log = Log::open(
+            asked.folder,
+            &asked.setup(self.settings.clone()),
+            asked.resume,
+        )?;
         self.judge(&evaluation, &mut log, keep)?;
         let paths = self.paths(&evaluation, &log, asked.consistency)?;
         let summary = Summary::new(asked.suite, asked.samples, asked.contenders, log.records());
@@ -70,13 +81,35 @@ impl Hall<'_> {
     }
 
     /// The comparison as the runner takes it.
-    pub(super) fn evaluation<'e>(&self, asked: &Asked<'e>, search: &'e Search<'e>) -> Evaluation<'e> {
-        let Asked { suite, contenders, samples, seed, .. } = *asked;
-        Evaluation { suite, search, contenders, samples, seed, workers: self.workers }
+    pub(super) fn evaluation<'e>(
+        &self,
+        asked: &Asked<'e>,
+        search: &'e Search<'e>,
+    ) -> Evaluation<'e> {
+        let Asked {
+            suite,
+            contenders,
+            samples,
+            seed,
+            ..
+        } = *asked;
+        Evaluation {
+            suite,
+            search,
+            contenders,
+            samples,
+            seed,
+            workers: self.workers,
+        }
     }
 
     /// Paints and judges what is not in the log yet.
-    fn judge(&self, evaluation: &Evaluation, log: &mut Log, mut keep: impl FnMut(&Judged) -> Result<()>) -> Result<()> {
+    fn judge(
+        &self,
+        evaluation: &Evaluation,
+        log: &mut Log,
+        mut keep: impl FnMut(&Judged) -> Result<()>,
+    ) -> Result<()> {
         let known = log.records().to_vec();
         let bar = bar(self.talk, evaluation.images(), "images judged");
         bar.set_position(evaluation.done(&known) as u64);
@@ -104,12 +137,20 @@ impl Hall<'_> {
 impl Asked<'_> {
     /// What came of it.
     pub(super) fn findings(&self, summary: Summary, consistency: Vec<Consistency>) -> Findings {
-        Findings::new(self.title, summary, consistency).graded(self.graded).with_notes(self.notes)
+        Findings::new(self.title, summary, consistency)
+            .graded(self.graded)
+            .with_notes(self.notes)
     }
 
     /// What is recorded of it; `settings` are the generator's.
     pub(super) fn setup(&self, settings: Map<String, Value>) -> Setup {
-        Setup::new(self.described.clone(), settings, self.contenders, self.samples, self.seed)
+        Setup::new(
+            self.described.clone(),
+            settings,
+            self.contenders,
+            self.samples,
+            self.seed,
+        )
     }
 }
 
@@ -117,21 +158,40 @@ impl Asked<'_> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn write_page(asked: &Asked<'_>, summary: &Summary, shown: &[(PathBuf, &Record)]) -> Result<()> {
+pub(super) fn write_page(
+    asked: &Asked<'_>,
+    summary: &Summary,
+    shown: &[(PathBuf, &Record)],
+) -> Result<()> {
     let path = asked.folder.join("report.html");
-    let page = Page { title: asked.title, notes: asked.notes, graded: asked.graded };
+    let page = Page {
+        title: asked.title,
+        notes: asked.notes,
+        graded: asked.graded,
+    };
     file::replace(&path, verdicts::page(&page, summary, shown).as_bytes()).map_err(Error::io(&path))
 }
 
 /// Prints what was found and says where the rest is.
 pub(super) fn say(talk: &Talk, findings: &Findings, folder: &Path) -> Result<()> {
-    talk.result(&if talk.json { findings.json().to_string() } else { findings.words() })?;
-    talk.note(&format!("records, tables and plots are in {}", folder.display()));
+    talk.result(&if talk.json {
+        findings.json().to_string()
+    } else {
+        findings.words()
+    })?;
+    talk.note(&format!(
+        "records, tables and plots are in {}",
+        folder.display()
+    ));
     Ok(())
 }
 
 /// One worker for each core that may be used.
 pub(super) fn workers(global: &Global) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if global.device == "cpu" { global.threads.unwrap_or(cores).clamp(1, cores) } else { 1 }
+    if global.device == "cpu" {
+        global.threads.unwrap_or(cores).clamp(1, cores)
+    } else {
+        1
+    }
 }

@@ -27,13 +27,29 @@ const DETECTOR: Part = Part {
     names: &["mask2former-swin-s", "mask2former-swin-small-coco-instance"],
 };
 
-const CLIP: Part = Part { what: "CLIP", flag: "--clip", names: &["clip-vit-large-patch14"] };
+const CLIP: Part = Part {
+    what: "CLIP",
+    flag: "--clip",
+    names: &["clip-vit-large-patch14"],
+};
 
-const NEAR: Part = Part { what: "CLIP", flag: "--clip", names: &["clip-vit-base-patch32"] };
+const NEAR: Part = Part {
+    what: "CLIP",
+    flag: "--clip",
+    names: &["clip-vit-base-patch32"],
+};
 
-const BLIP: Part = Part { what: "BLIP", flag: "--blip", names: &["blip-vqa"] };
+const BLIP: Part = Part {
+    what: "BLIP",
+    flag: "--blip",
+    names: &["blip-vqa"],
+};
 
-const WORDS: Part = Part { what: "vocabulary", flag: "--vocabulary", names: &["bert-base-uncased"] };
+const WORDS: Part = Part {
+    what: "vocabulary",
+    flag: "--vocabulary",
+    names: &["bert-base-uncased"],
+};
 
 /// The files that GenEval's judges are made of.
 pub(super) struct Files {
@@ -48,7 +64,14 @@ impl Files {
     /// Something is not there; the error says what to fetch and how large it is.
     pub(super) fn find(typed: &Judges, weights: Option<&Path>) -> Result<Self> {
         let folder = typed.judges.as_deref().or(weights);
-        let found = all("GenEval", folder, [(&DETECTOR, typed.detector.as_deref()), (&CLIP, typed.clip.as_deref())])?;
+        let found = all(
+            "GenEval",
+            folder,
+            [
+                (&DETECTOR, typed.detector.as_deref()),
+                (&CLIP, typed.clip.as_deref()),
+            ],
+        )?;
         let [detector, clip] = found;
         Ok(Self { detector, clip })
     }
@@ -57,8 +80,14 @@ impl Files {
     ///
     /// # Errors
     /// A file is damaged or not what it should be.
-    pub(super) fn open(&self, device: &Device) -> Result<(Box<dyn Detector>, Box<dyn ColourNamer>)> {
-        Ok((detector(&self.detector, device)?, Box::new(open::clip_colours(&self.clip, device)?)))
+    pub(super) fn open(
+        &self,
+        device: &Device,
+    ) -> Result<(Box<dyn Detector>, Box<dyn ColourNamer>)> {
+        Ok((
+            detector(&self.detector, device)?,
+            Box::new(open::clip_colours(&self.clip, device)?),
+        ))
     }
 }
 
@@ -73,7 +102,11 @@ pub(super) struct Needs {
 impl Needs {
     pub(super) fn of(prompts: &[Prompt]) -> Self {
         let any = |of: fn(Parts) -> bool| prompts.iter().any(|prompt| of(prompt.parts));
-        Self { answers: any(|parts| parts.attributes), boxes: any(Parts::boxes), likeness: any(|parts| parts.likeness) }
+        Self {
+            answers: any(|parts| parts.attributes),
+            boxes: any(Parts::boxes),
+            likeness: any(|parts| parts.likeness),
+        }
     }
 }
 
@@ -92,7 +125,11 @@ impl BenchFiles {
     /// Something that is needed is not there; the error says what to fetch and how large it is.
     pub(super) fn find(typed: &BenchJudges, needs: Needs, weights: Option<&Path>) -> Result<Self> {
         let folder = typed.judges.as_deref().or(weights);
-        let beside = typed.blip.as_deref().map(|blip| blip.with_file_name("vocab.txt")).filter(|path| path.is_file());
+        let beside = typed
+            .blip
+            .as_deref()
+            .map(|blip| blip.with_file_name("vocab.txt"))
+            .filter(|path| path.is_file());
         let words = typed.vocabulary.as_deref().or(beside.as_deref());
         let asked = [
             (needs.answers, &BLIP, typed.blip.as_deref()),
@@ -102,7 +139,12 @@ impl BenchFiles {
         ];
         let found = all_needed("T2I-CompBench", folder, asked)?;
         let [blip, words, detector, clip] = found;
-        Ok(Self { blip, words, detector, clip })
+        Ok(Self {
+            blip,
+            words,
+            detector,
+            clip,
+        })
     }
 
     /// Opens them, each once.
@@ -128,14 +170,24 @@ impl BenchFiles {
 fn detector(path: &Path, device: &Device) -> Result<Box<dyn Detector>> {
     let detector = open::mask2former(path, device)?;
     if detector.classes() != OBJECTS.len() {
-        let message = format!("knows {} classes, expected the {} of COCO", detector.classes(), OBJECTS.len());
-        return Err(Error::file(path, message).with_hint(format!("take {}", DETECTOR.names.join(" or "))));
+        let message = format!(
+            "knows {} classes, expected the {} of COCO",
+            detector.classes(),
+            OBJECTS.len()
+        );
+        return Err(
+            Error::file(path, message).with_hint(format!("take {}", DETECTOR.names.join(" or ")))
+        );
     }
     Ok(Box::new(detector))
 }
 
 /// Every part, or an error that names all that are not there.
-fn all<const N: usize>(who: &str, folder: Option<&Path>, asked: [(&Part, Option<&Path>); N]) -> Result<[PathBuf; N]> {
+fn all<const N: usize>(
+    who: &str,
+    folder: Option<&Path>,
+    asked: [(&Part, Option<&Path>); N],
+) -> Result<[PathBuf; N]> {
     let found = all_needed(who, folder, asked.map(|(part, named)| (true, part, named)))?;
     Ok(found.map(Option::unwrap_or_default))
 }
@@ -146,9 +198,15 @@ fn all_needed<const N: usize>(
     folder: Option<&Path>,
     asked: [(bool, &Part, Option<&Path>); N],
 ) -> Result<[Option<PathBuf>; N]> {
-    let found = asked.map(|(needed, part, named)| needed.then(|| part.find(named, folder)).transpose());
-    let parts = asked.iter().zip(&found).filter_map(|((_, part, _), found)| Some((part, found.as_ref().err()?)));
-    let (names, missing): (Vec<&str>, Vec<&str>) = parts.map(|(part, error)| (part.fetched(), error.as_str())).unzip();
+    let found =
+        asked.map(|(needed, part, named)| needed.then(|| part.find(named, folder)).transpose());
+    let parts = asked
+        .iter()
+        .zip(&found)
+        .filter_map(|((_, part, _), found)| Some((part, found.as_ref().err()?)));
+    let (names, missing): (Vec<&str>, Vec<&str>) = parts
+        .map(|(part, error)| (part.fetched(), error.as_str()))
+        .unzip();
     if !missing.is_empty() {
         let names = names.join(" ");
         return Err(Error::input(format!("{who} needs {}", missing.join(" and "))).with_hint(format!(
@@ -170,18 +228,41 @@ impl Part {
             return if path.exists() {
                 Ok(path.to_owned())
             } else {
-                Err(format!("the {} `{}`, which is not there ({})", self.what, path.display(), self.flag))
+                Err(format!(
+                    "the {} `{}`, which is not there ({})",
+                    self.what,
+                    path.display(),
+                    self.flag
+                ))
             };
         }
         let found = folder.and_then(|folder| {
             let folder = Folder::Disk(folder.to_owned());
-            self.names.iter().find_map(|name| catalog::entry(name)?.whole(&folder)).map(|found| found.path())
+            self.names
+                .iter()
+                .find_map(|name| catalog::entry(name)?.whole(&folder))
+                .map(|found| found.path())
         });
         found.ok_or_else(|| {
-            let entries: Vec<_> = self.names.iter().filter_map(|name| catalog::entry(name)).collect();
-            let published: Vec<String> = entries.iter().map(|entry| entry.source.to_string()).collect();
-            let size = entries.iter().find_map(|entry| entry.size()).map_or(String::new(), |size| format!(", {size}"));
-            format!("a {} ({}: {}{size})", self.what, self.names[0], published.join(" or "))
+            let entries: Vec<_> = self
+                .names
+                .iter()
+                .filter_map(|name| catalog::entry(name))
+                .collect();
+            let published: Vec<String> = entries
+                .iter()
+                .map(|entry| entry.source.to_string())
+                .collect();
+            let size = entries
+                .iter()
+                .find_map(|entry| entry.size())
+                .map_or(String::new(), |size| format!(", {size}"));
+            format!(
+                "a {} ({}: {}{size})",
+                self.what,
+                self.names[0],
+                published.join(" or ")
+            )
         })
     }
 }

@@ -1,5 +1,5 @@
-//! `ttsvar eval`: search methods side by side on prompts whose pictures can be judged. One file a suite; what they share is
-//! in `hall`.
+//! `ttsvar eval`: search methods side by side on prompts whose pictures can be judged. One file a
+//! suite; what they share is in `hall`.
 
 mod compbench;
 mod contest;

@@ -29,7 +29,8 @@ use crate::{
     search::Method,
 };
 
-/// How many prompts and tries, where nothing else is said; enough to tell methods apart that differ by .03.
+/// How many prompts and tries, where nothing else is said; enough to tell methods apart that differ
+/// by .03.
 const PROMPTS: usize = 300;
 const SAMPLES: usize = 4;
 const CONSISTENCY: usize = 60;
@@ -39,14 +40,28 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
     let look = look(&typed.canvas, typed.drawing)?;
     let model = typed.model.model.as_deref().unwrap_or(DEMO);
     let judging = system::judging(&typed.model)?;
-    let system = system::open(model, typed.model.weights.as_deref(), judging.as_ref(), global)?;
+    let system = system::open(
+        model,
+        typed.model.weights.as_deref(),
+        judging.as_ref(),
+        global,
+    )?;
     let settings = look.settings(system.defaults());
     let pipeline = system.pipeline(&settings)?;
     let recorded = recorded(&system, model, Named::default(), &look, &settings);
-    let hall =
-        Hall { system: &system, pipeline: pipeline.as_ref(), settings: recorded, workers: hall::workers(global), talk };
+    let hall = Hall {
+        system: &system,
+        pipeline: pipeline.as_ref(),
+        settings: recorded,
+        workers: hall::workers(global),
+        talk,
+    };
     let world = World { typed, split, hall };
-    if typed.experiments.is_empty() { world.grid() } else { world.experiments() }
+    if typed.experiments.is_empty() {
+        world.grid()
+    } else {
+        world.experiments()
+    }
 }
 
 struct World<'a> {
@@ -58,8 +73,14 @@ struct World<'a> {
 impl World<'_> {
     /// Methods at several sizes.
     fn grid(&self) -> Result<()> {
-        let methods = self.typed.methods.iter().map(|name| name.parse()).collect::<Result<Vec<Method>>>()?;
-        let contenders = Contender::grid(&methods, &self.typed.n, self.hall.pipeline.scales().len())?;
+        let methods = self
+            .typed
+            .methods
+            .iter()
+            .map(|name| name.parse())
+            .collect::<Result<Vec<Method>>>()?;
+        let contenders =
+            Contender::grid(&methods, &self.typed.n, self.hall.pipeline.scales().len())?;
         let experiment = Experiment {
             title: "Methods side by side".to_owned(),
             prompts: PROMPTS,
@@ -76,9 +97,13 @@ impl World<'_> {
         let Results { out, page, .. } = &self.typed.results;
         for path in experiment_files(&self.typed.experiments)? {
             let experiment = Experiment::read(&path, self.hall.pipeline.scales().len())?;
-            let name = path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            let name = path
+                .file_stem()
+                .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             let folder = out.join(&name);
-            self.hall.talk.note(&format!("{name}: {}", experiment.title));
+            self.hall
+                .talk
+                .note(&format!("{name}: {}", experiment.title));
             let findings = self.compare(&experiment, &folder)?;
             hall::say(self.hall.talk, &findings, &folder)?;
             if let Some(page) = page {
@@ -100,7 +125,10 @@ impl World<'_> {
             contenders: &experiment.contenders,
             samples: asked.samples.unwrap_or(experiment.samples),
             seed: self.typed.drawing.seed.unwrap_or(0),
-            consistency: asked.consistency.unwrap_or(experiment.consistency).min(prompts),
+            consistency: asked
+                .consistency
+                .unwrap_or(experiment.consistency)
+                .min(prompts),
             folder,
             resume: self.typed.results.resume,
             notes: &[],
@@ -110,11 +138,15 @@ impl World<'_> {
             let Some(images) = &images else { return Ok(()) };
             fs::create_dir_all(images).map_err(Error::io(images))?;
             let record = &judged.record;
-            let (case, sample, method, n) = (record.case, record.sample, slug(&record.method), record.n);
-            judged.image.save(images.join(format!("{case:04}-{sample}-{method}-{n}.png")))
+            let (case, sample, method, n) =
+                (record.case, record.sample, slug(&record.method), record.n);
+            judged
+                .image
+                .save(images.join(format!("{case:04}-{sample}-{method}-{n}.png")))
         })?;
         let search = self.hall.search();
-        sheet::sheet(&charts::pairs(&self.hall.evaluation(&asked, &search))?).save(folder.join("sheet.png"))?;
+        sheet::sheet(&charts::pairs(&self.hall.evaluation(&asked, &search))?)
+            .save(folder.join("sheet.png"))?;
         Ok(findings)
     }
 }
@@ -130,10 +162,16 @@ fn experiment_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let mut inside = vec![];
         for entry in fs::read_dir(path).map_err(Error::io(path))? {
             let file = entry.map_err(Error::io(path))?.path();
-            inside.extend(file.extension().is_some_and(|end| end == "toml").then_some(file));
+            inside.extend(
+                file.extension()
+                    .is_some_and(|end| end == "toml")
+                    .then_some(file),
+            );
         }
         if inside.is_empty() {
-            return Err(Error::file(path, "holds no experiment").with_hint("experiments are .toml files"));
+            return Err(
+                Error::file(path, "holds no experiment").with_hint("experiments are .toml files")
+            );
         }
         inside.sort();
         files.extend(inside);

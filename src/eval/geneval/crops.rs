@@ -1,4 +1,5 @@
-//! What the colour classifier is shown of an object: its box, with everything that is not the object painted grey.
+//! What the colour classifier is shown of an object: its box, with everything that is not the
+//! object painted grey.
 //!
 //! Reference: `ImageCrops` in GenEval's `evaluate_images.py`.
 
@@ -21,13 +22,16 @@ pub struct Cut {
 
 impl Default for Cut {
     fn default() -> Self {
-        Self { background: Some(GREY), crop: true }
+        Self {
+            background: Some(GREY),
+            crop: true,
+        }
     }
 }
 
 impl Cut {
-    /// An object of a picture. What of its box lies outside of the picture is black; a box without pixels becomes one
-    /// black pixel.
+    /// An object of a picture. What of its box lies outside of the picture is black; a box without
+    /// pixels becomes one black pixel.
     ///
     /// # Panics
     /// When the object has a mask of another size than the picture's.
@@ -43,7 +47,10 @@ impl Cut {
             return image.clone();
         }
         let [left, top, right, bottom] = bounds.map(|side| side.round_ties_even() as i64);
-        let (width, height) = ((right - left).max(1) as usize, (bottom - top).max(1) as usize);
+        let (width, height) = (
+            (right - left).max(1) as usize,
+            (bottom - top).max(1) as usize,
+        );
         let mut pixels = vec![0; 3 * width * height];
         for (i, pixel) in pixels.chunks_exact_mut(3).enumerate() {
             let (x, y) = (left + (i % width) as i64, top + (i / width) as i64);
@@ -57,8 +64,18 @@ impl Cut {
 }
 
 fn on(background: [u8; 3], image: &Image, mask: &Mask) -> Image {
-    assert_eq!((mask.width(), mask.height()), (image.width(), image.height()), "a mask of the picture's size");
+    assert_eq!(
+        (mask.width(), mask.height()),
+        (image.width(), image.height()),
+        "a mask of the picture's size"
+    );
     let pixels = image.pixels().chunks_exact(3).enumerate();
-    let pixels = pixels.flat_map(|(i, pixel)| if mask.holds(i) { [pixel[0], pixel[1], pixel[2]] } else { background });
+    let pixels = pixels.flat_map(|(i, pixel)| {
+        if mask.holds(i) {
+            [pixel[0], pixel[1], pixel[2]]
+        } else {
+            background
+        }
+    });
     Image::new(image.width(), image.height(), pixels.collect())
 }

@@ -1,9 +1,10 @@
-//! The words of GenEval: objects in the order of COCO's classes, colours in the order in which they are counted.
+//! The words of GenEval: objects in the order of COCO's classes, colours in the order in which they
+//! are counted.
 
 pub use crate::detectors::colours::COLOURS;
 
-/// The 80 classes of the detector by GenEval's names, some of which differ from COCO's ("computer mouse", "tv remote",
-/// "computer keyboard"). The order is COCO's.
+/// The 80 classes of the detector by GenEval's names, some of which differ from COCO's ("computer
+/// mouse", "tv remote", "computer keyboard"). The order is COCO's.
 pub const OBJECTS: [&str; 80] = [
     "person",
     "bicycle",
@@ -88,7 +89,14 @@ pub const OBJECTS: [&str; 80] = [
 ];
 
 /// The tasks, in the order of the paper's table.
-pub const TASKS: [&str; 6] = ["single_object", "two_object", "counting", "colors", "position", "color_attr"];
+pub const TASKS: [&str; 6] = [
+    "single_object",
+    "two_object",
+    "counting",
+    "colors",
+    "position",
+    "color_attr",
+];
 
 /// The number of an object's class.
 pub fn object(name: &str) -> Option<usize> {

@@ -81,7 +81,9 @@ impl FromStr for Relation {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let known = Self::ALL.into_iter().find(|relation| relation.to_string() == text);
+        let known = Self::ALL
+            .into_iter()
+            .find(|relation| relation.to_string() == text);
         known.ok_or_else(|| Error::input(format!("unknown position `{text}`")))
     }
 }
@@ -110,23 +112,50 @@ impl Metadata {
     /// # Errors
     /// It is no such object, or a name in it is not known.
     pub fn read(text: &str) -> Result<Self> {
-        let wrong = |error: serde_json::Error| Error::input(format!("no metadata of GenEval: {error}"));
+        let wrong =
+            |error: serde_json::Error| Error::input(format!("no metadata of GenEval: {error}"));
         let line: Map<String, Value> = serde_json::from_str(text).map_err(wrong)?;
-        let Line { tag, prompt, include, exclude } = Line::deserialize(Value::Object(line.clone())).map_err(wrong)?;
+        let Line {
+            tag,
+            prompt,
+            include,
+            exclude,
+        } = Line::deserialize(Value::Object(line.clone())).map_err(wrong)?;
         let tag = names::TASKS.into_iter().find(|task| *task == tag);
-        let tag =
-            tag.ok_or_else(|| Error::input(format!("unknown tag, expected one of {}", names::TASKS.join(", "))))?;
-        let include = include.iter().enumerate().map(|(i, clause)| clause.read(i)).collect::<Result<_>>()?;
-        let exclude = exclude.iter().map(ClauseLine::amount).collect::<Result<_>>()?;
-        Ok(Self { tag, prompt, include, exclude, line })
+        let tag = tag.ok_or_else(|| {
+            Error::input(format!(
+                "unknown tag, expected one of {}",
+                names::TASKS.join(", ")
+            ))
+        })?;
+        let include = include
+            .iter()
+            .enumerate()
+            .map(|(i, clause)| clause.read(i))
+            .collect::<Result<_>>()?;
+        let exclude = exclude
+            .iter()
+            .map(ClauseLine::amount)
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            tag,
+            prompt,
+            include,
+            exclude,
+            line,
+        })
     }
 }
 
 impl ClauseLine {
     fn amount(&self) -> Result<Amount> {
         let class = names::object(&self.class);
-        let class = class.ok_or_else(|| Error::input(format!("the detector knows no `{}`", self.class)))?;
-        Ok(Amount { class, count: self.count })
+        let class =
+            class.ok_or_else(|| Error::input(format!("the detector knows no `{}`", self.class)))?;
+        Ok(Amount {
+            class,
+            count: self.count,
+        })
     }
 
     /// What it says as clause number `own`.
@@ -135,7 +164,9 @@ impl ClauseLine {
         let colour = |name: &String| names::colour(name).ok_or_else(|| unknown(name));
         let position = |(relation, target): &(String, usize)| match *target < own {
             true => Ok((relation.parse()?, *target)),
-            false => Err(Error::input(format!("clause {own} stands where clause {target} is, which comes later"))),
+            false => Err(Error::input(format!(
+                "clause {own} stands where clause {target} is, which comes later"
+            ))),
         };
         Ok(Clause {
             amount: self.amount()?,
@@ -152,8 +183,13 @@ impl ClauseLine {
 pub fn read(path: &Path) -> Result<Vec<Metadata>> {
     const HINT: &str = "give GenEval's `evaluation_metadata.jsonl`";
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let wrong = |i: usize, error: Error| Error::file(path, format!("line {}: {error}", i + 1)).with_hint(HINT);
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
+    let wrong = |i: usize, error: Error| {
+        Error::file(path, format!("line {}: {error}", i + 1)).with_hint(HINT)
+    };
     let all = lines.map(|(i, line)| Metadata::read(line).map_err(|error| wrong(i, error)));
     let all = all.collect::<Result<Vec<_>>>()?;
     if all.is_empty() {
@@ -169,13 +205,26 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let fails = |text: &str| Metadata::read(text).unwrap_err().to_string();
-        let with = |include: &str| format!(r#"{{"tag": "position", "prompt": "x", "include": [{include}]}}"#);
+        let with = |include: &str| {
+            format!(r#"{{"tag": "position", "prompt": "x", "include": [{include}]}}"#)
+        };
         assert!(fails("[]").contains("no metadata"));
-        assert!(fails(r#"{"tag": "shape", "prompt": "x"}"#).contains("expected one of single_object"));
+        assert!(
+            fails(r#"{"tag": "shape", "prompt": "x"}"#).contains("expected one of single_object")
+        );
         assert!(fails(&with(r#"{"class": "mouse", "count": 1}"#)).contains("knows no `mouse`"));
-        assert!(fails(&with(r#"{"class": "dog", "count": 1, "color": "grey"}"#)).contains("unknown colour `grey`"));
-        assert!(fails(&with(r#"{"class": "dog", "count": 1, "position": ["on", 0]}"#)).contains("comes later"));
-        let two = r#"{"class": "cat", "count": 1}, {"class": "dog", "count": 1, "position": ["on", 0]}"#;
+        assert!(
+            fails(&with(r#"{"class": "dog", "count": 1, "color": "grey"}"#))
+                .contains("unknown colour `grey`")
+        );
+        assert!(
+            fails(&with(
+                r#"{"class": "dog", "count": 1, "position": ["on", 0]}"#
+            ))
+            .contains("comes later")
+        );
+        let two =
+            r#"{"class": "cat", "count": 1}, {"class": "dog", "count": 1, "position": ["on", 0]}"#;
         assert!(fails(&with(two)).contains("unknown position `on`"));
         let read = Metadata::read(&with(&two.replace("[\"on\"", "[\"left of\""))).unwrap();
         assert_eq!(read.include[1].position, Some((Relation::Left, 0)));

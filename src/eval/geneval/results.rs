@@ -1,4 +1,5 @@
-//! Results in the form of GenEval's own program: one JSON object a picture, for its `summary_scores.py` and other readers.
+//! Results in the form of GenEval's own program: one JSON object a picture, for its
+//! `summary_scores.py` and other readers.
 
 use serde_json::{Value, json};
 
@@ -7,7 +8,10 @@ use crate::eval::Record;
 
 /// The line of a picture. As there, `metadata` and `details` are JSON inside a text.
 pub fn line(filename: &str, metadata: &Metadata, record: &Record) -> Value {
-    let details = record.details.as_ref().map_or_else(|| "{}".to_owned(), Value::to_string);
+    let details = record
+        .details
+        .as_ref()
+        .map_or_else(|| "{}".to_owned(), Value::to_string);
     json!({
         "filename": filename,
         "tag": metadata.tag,

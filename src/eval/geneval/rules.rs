@@ -1,7 +1,7 @@
 //! GenEval's verdict on what was found in a picture.
 //!
-//! Reference: djghosh13/geneval, `evaluation/evaluate_images.py`, `evaluate_image` and `evaluate`, whose texts are kept word
-//! for word.
+//! Reference: djghosh13/geneval, `evaluation/evaluate_images.py`, `evaluate_image` and `evaluate`,
+//! whose texts are kept word for word.
 
 use super::{
     geometry::{overlap, relations},
@@ -27,7 +27,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threshold: 0.3, counting_threshold: 0.9, max_objects: 16, max_overlap: 1.0, position_threshold: 0.1 }
+        Self {
+            threshold: 0.3,
+            counting_threshold: 0.9,
+            max_objects: 16,
+            max_overlap: 1.0,
+            position_threshold: 0.1,
+        }
     }
 }
 
@@ -36,11 +42,19 @@ impl Default for Options {
 pub struct Kept<'a>(Vec<Vec<&'a Object>>);
 
 impl<'a> Kept<'a> {
-    /// Chooses among what was found. Of equals the later one comes first, as numpy's reversed order has it.
+    /// Chooses among what was found. Of equals the later one comes first, as numpy's reversed order
+    /// has it.
     pub fn new(found: &'a [Object], tag: &str, options: &Options) -> Self {
-        let threshold = if tag == "counting" { options.counting_threshold } else { options.threshold };
+        let threshold = if tag == "counting" {
+            options.counting_threshold
+        } else {
+            options.threshold
+        };
         let of_class = |class: usize| {
-            let mut own: Vec<&Object> = found.iter().filter(|object| object.class == class).collect();
+            let mut own: Vec<&Object> = found
+                .iter()
+                .filter(|object| object.class == class)
+                .collect();
             own.sort_by(|a, b| a.score.total_cmp(&b.score));
             own.reverse();
             own.retain(|object| object.score > threshold);
@@ -57,7 +71,11 @@ impl<'a> Kept<'a> {
 
     /// The classes of which there is something, with their objects.
     pub fn classes(&self) -> impl Iterator<Item = (usize, &[&'a Object])> {
-        self.0.iter().enumerate().filter(|(_, own)| !own.is_empty()).map(|(class, own)| (class, own.as_slice()))
+        self.0
+            .iter()
+            .enumerate()
+            .filter(|(_, own)| !own.is_empty())
+            .map(|(class, own)| (class, own.as_slice()))
     }
 }
 
@@ -95,16 +113,26 @@ pub fn judge(
     let mut groups: Vec<Option<&[&Object]>> = vec![]; // the objects of each clause that holds
     for clause in &metadata.include {
         let fault = fault(clause, kept, &groups, options, &mut colours)?;
-        groups.push(if fault.is_none() { Some(first(kept, clause.amount)) } else { None });
+        groups.push(if fault.is_none() {
+            Some(first(kept, clause.amount))
+        } else {
+            None
+        });
         faults.extend(fault);
     }
     for Amount { class, count } in &metadata.exclude {
         let found = kept.of(*class).len();
         if found >= *count {
-            faults.push(format!("expected {}<{count}, found {found}", OBJECTS[*class]));
+            faults.push(format!(
+                "expected {}<{count}, found {found}",
+                OBJECTS[*class]
+            ));
         }
     }
-    Ok(Judgement { correct: faults.is_empty(), reason: faults.join("\n") })
+    Ok(Judgement {
+        correct: faults.is_empty(),
+        reason: faults.join("\n"),
+    })
 }
 
 /// The most certain objects of a class, as many as are asked for if there are so many.
@@ -124,28 +152,44 @@ fn fault(
     let Amount { class, count } = clause.amount;
     let (name, found) = (OBJECTS[class], first(kept, clause.amount));
     if found.len() < count {
-        return Ok(Some(format!("expected {name}>={count}, found {}", found.len())));
+        return Ok(Some(format!(
+            "expected {name}>={count}, found {}",
+            found.len()
+        )));
     }
     if let Some(colour) = clause.colour {
         let seen = colours(class, found)?;
         let number = |colour: usize| seen.iter().filter(|seen| **seen == colour).count();
         if number(colour) < count {
             let counts = (0..COLOURS.len()).filter(|&colour| number(colour) > 0);
-            let counts: Vec<String> = counts.map(|colour| format!("{} {}", number(colour), COLOURS[colour])).collect();
+            let counts: Vec<String> = counts
+                .map(|colour| format!("{} {}", number(colour), COLOURS[colour]))
+                .collect();
             let wanted = COLOURS[colour];
-            let found = format!("found {} {wanted}; and {}", number(colour), counts.join(", "));
+            let found = format!(
+                "found {} {wanted}; and {}",
+                number(colour),
+                counts.join(", ")
+            );
             return Ok(Some(format!("expected {wanted} {name}>={count}, {found}")));
         }
     }
-    let Some((expected, target)) = clause.position else { return Ok(None) };
+    let Some((expected, target)) = clause.position else {
+        return Ok(None);
+    };
     let Some(targets) = groups[target] else {
         return Ok(Some(format!("no target for {name} to be {expected}")));
     };
-    let mut pairs = found.iter().flat_map(|object| targets.iter().map(move |target| (object, target)));
+    let mut pairs = found
+        .iter()
+        .flat_map(|object| targets.iter().map(move |target| (object, target)));
     Ok(pairs.find_map(|(object, target)| {
         let seen = relations(object.bounds, target.bounds, options.position_threshold);
         let seen_words: Vec<String> = seen.iter().map(ToString::to_string).collect();
-        let fault = format!("expected {name} {expected} target, found {} target", seen_words.join(" and "));
+        let fault = format!(
+            "expected {name} {expected} target, found {} target",
+            seen_words.join(" and ")
+        );
         (!seen.contains(&expected)).then_some(fault)
     }))
 }

@@ -43,10 +43,15 @@ impl Ask {
             Self::Coloured(shape, colour) => named(Some(colour), shape),
             Self::Two(a, b) => format!("{} and {}", named(None, a), named(None, b)),
             Self::Count(shape, count) => {
-                let number = ["zero", "one", "two", "three", "four"].get(count).copied().unwrap_or("many");
+                let number = ["zero", "one", "two", "three", "four"]
+                    .get(count)
+                    .copied()
+                    .unwrap_or("many");
                 format!("{number} {}", SHAPES[shape as usize].1)
             }
-            Self::Related(a, relation, b) => format!("{} {} {}", named(None, a), relation.name(), named(None, b)),
+            Self::Related(a, relation, b) => {
+                format!("{} {} {}", named(None, a), relation.name(), named(None, b))
+            }
             Self::TwoColoured([(a, first), (b, second)]) => {
                 format!("{} and {}", named(Some(first), a), named(Some(second), b))
             }
@@ -56,37 +61,57 @@ impl Ask {
 
     /// Everything that can be asked in a task.
     pub fn all(task: &str) -> Vec<Self> {
-        let pairs = || Shape::ALL.into_iter().flat_map(|a| Shape::ALL.map(|b| (a, b))).filter(|(a, b)| a != b);
-        let colours = || Colour::ALL.into_iter().flat_map(|a| Colour::ALL.map(|b| (a, b))).filter(|(a, b)| a != b);
+        let pairs = || {
+            Shape::ALL
+                .into_iter()
+                .flat_map(|a| Shape::ALL.map(|b| (a, b)))
+                .filter(|(a, b)| a != b)
+        };
+        let colours = || {
+            Colour::ALL
+                .into_iter()
+                .flat_map(|a| Colour::ALL.map(|b| (a, b)))
+                .filter(|(a, b)| a != b)
+        };
         match task {
             "single_object" => Shape::ALL.map(Self::One).to_vec(),
             "two_object" => pairs().map(|(a, b)| Self::Two(a, b)).collect(),
-            "counting" => Shape::ALL.into_iter().flat_map(|shape| [2, 3, 4].map(|n| Self::Count(shape, n))).collect(),
-            "colors" => {
-                Shape::ALL.into_iter().flat_map(|shape| Colour::ALL.map(|c| Self::Coloured(shape, c))).collect()
-            }
-            "position" => pairs().flat_map(|(a, b)| Relation::ALL.map(|r| Self::Related(a, r, b))).collect(),
-            "color_attr" => {
-                pairs().flat_map(|(a, b)| colours().map(move |(c, d)| Self::TwoColoured([(a, c), (b, d)]))).collect()
-            }
+            "counting" => Shape::ALL
+                .into_iter()
+                .flat_map(|shape| [2, 3, 4].map(|n| Self::Count(shape, n)))
+                .collect(),
+            "colors" => Shape::ALL
+                .into_iter()
+                .flat_map(|shape| Colour::ALL.map(|c| Self::Coloured(shape, c)))
+                .collect(),
+            "position" => pairs()
+                .flat_map(|(a, b)| Relation::ALL.map(|r| Self::Related(a, r, b)))
+                .collect(),
+            "color_attr" => pairs()
+                .flat_map(|(a, b)| colours().map(move |(c, d)| Self::TwoColoured([(a, c), (b, d)])))
+                .collect(),
             _ => vec![],
         }
     }
 
     /// A hash of the wording, the same in every program (FNV-1a, 64 bits).
     pub fn hash(self) -> u64 {
-        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        let step =
+            |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         self.words().bytes().fold(0xcbf2_9ce4_8422_2325, step)
     }
 
-    /// Whether training never saw this combination, in any wording: one sixth of the two-object, position and two-colour
-    /// ones.
+    /// Whether training never saw this combination, in any wording: one sixth of the two-object,
+    /// position and two-colour ones.
     pub fn held_out(self) -> bool {
-        matches!(self, Self::Two(..) | Self::Related(..) | Self::TwoColoured(_)) && (self.hash() >> 7).is_multiple_of(6)
+        matches!(
+            self,
+            Self::Two(..) | Self::Related(..) | Self::TwoColoured(_)
+        ) && (self.hash() >> 7).is_multiple_of(6)
     }
 
-    /// Whether the objects of a picture are what was asked for, by GenEval's rules: what is named must be there, more of
-    /// it does no harm except in counting. With the reason in words.
+    /// Whether the objects of a picture are what was asked for, by GenEval's rules: what is named
+    /// must be there, more of it does no harm except in counting. With the reason in words.
     pub fn judge(self, seen: &[Seen]) -> (bool, String) {
         let of = |shape: Shape| seen.iter().filter(move |seen| seen.shape == shape);
         let has = |shape: Shape, colour: Colour| of(shape).any(|seen| seen.colour == colour);
@@ -99,8 +124,11 @@ impl Ask {
             Self::TwoColoured(both) => both.into_iter().all(|(shape, colour)| has(shape, colour)),
         };
         let found = describe(seen);
-        let reason =
-            if right { format!("found {found}") } else { format!("found {found}; expected {}", self.wanted()) };
+        let reason = if right {
+            format!("found {found}")
+        } else {
+            format!("found {found}; expected {}", self.wanted())
+        };
         (right, reason)
     }
 
@@ -117,7 +145,10 @@ impl Ask {
 fn describe(seen: &[Seen]) -> String {
     let mut kinds: Vec<(Shape, Colour, usize)> = vec![];
     for one in seen {
-        match kinds.iter_mut().find(|(shape, colour, _)| (*shape, *colour) == (one.shape, one.colour)) {
+        match kinds
+            .iter_mut()
+            .find(|(shape, colour, _)| (*shape, *colour) == (one.shape, one.colour))
+        {
             Some((.., count)) => *count += 1,
             None => kinds.push((one.shape, one.colour, 1)),
         }
@@ -125,7 +156,9 @@ fn describe(seen: &[Seen]) -> String {
     if kinds.is_empty() {
         return "nothing known".to_owned();
     }
-    let words: Vec<String> =
-        kinds.into_iter().map(|(shape, colour, count)| counted(count, Some(colour), shape)).collect();
+    let words: Vec<String> = kinds
+        .into_iter()
+        .map(|(shape, colour, count)| counted(count, Some(colour), shape))
+        .collect();
     words.join(", ")
 }

@@ -1,5 +1,6 @@
-//! The exact judge: finds the regions of a picture that are not background, and names shape and colour of each by
-//! comparing it with all shapes in all turns. It labels results; it takes part in no search.
+//! The exact judge: finds the regions of a picture that are not background, and names shape and
+//! colour of each by comparing it with all shapes in all turns. It labels results; it takes part in
+//! no search.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -38,7 +39,9 @@ static AREAS: LazyLock<[f32; 6]> = LazyLock::new(|| {
     const STEPS: usize = 400;
     let at = |i: usize| (i as f32 + 0.5) / STEPS as f32 * 3.0 - 1.5;
     Shape::ALL.map(|shape| {
-        let inside = (0..STEPS * STEPS).filter(|i| shape.distance(at(i % STEPS), at(i / STEPS)) < 0.0).count();
+        let inside = (0..STEPS * STEPS)
+            .filter(|i| shape.distance(at(i % STEPS), at(i / STEPS)) < 0.0)
+            .count();
         inside as f32 / (STEPS * STEPS) as f32 * 9.0
     })
 });
@@ -52,16 +55,21 @@ pub fn detect(image: &Image) -> Vec<Seen> {
     };
     let seen = |region: Region| {
         let shape = shape_of(&region)?;
-        Some(Seen { shape, colour: nearest(region.rgb), bounds: region.bounds })
+        Some(Seen {
+            shape,
+            colour: nearest(region.rgb),
+            bounds: region.bounds,
+        })
     };
     regions(&image).into_iter().filter_map(seen).collect()
 }
 
 impl Seen {
-    /// Whether this object is so related to the other, by GenEval's rule: the direction between the centres, after a tenth
-    /// of both sizes was taken off.
+    /// Whether this object is so related to the other, by GenEval's rule: the direction between the
+    /// centres, after a tenth of both sizes was taken off.
     pub fn is(&self, relation: Relation, other: &Self) -> bool {
-        let side = |bounds: &[usize; 4], axis: usize| (bounds[axis] as f64, bounds[axis + 2] as f64);
+        let side =
+            |bounds: &[usize; 4], axis: usize| (bounds[axis] as f64, bounds[axis + 2] as f64);
         let [x, y] = [0, 1].map(|axis| {
             let ((a, b), (c, d)) = (side(&self.bounds, axis), side(&other.bounds, axis));
             let offset = (a + b - c - d) / 2.0;
@@ -86,9 +94,15 @@ impl Seen {
 pub(super) fn nearest(rgb: [f32; 3]) -> Colour {
     let far = |colour: Colour| {
         let own = COLOURS[colour as usize].1;
-        rgb.iter().zip(own).map(|(a, b)| (a - f32::from(b)).powi(2)).sum::<f32>()
+        rgb.iter()
+            .zip(own)
+            .map(|(a, b)| (a - f32::from(b)).powi(2))
+            .sum::<f32>()
     };
-    Colour::ALL.into_iter().min_by(|&a, &b| far(a).total_cmp(&far(b))).unwrap_or(Colour::Black)
+    Colour::ALL
+        .into_iter()
+        .min_by(|&a, &b| far(a).total_cmp(&far(b)))
+        .unwrap_or(Colour::Black)
 }
 
 /// The shape that covers a region best, if one does well enough.
@@ -99,8 +113,11 @@ fn shape_of(region: &Region) -> Option<Shape> {
         turns.fold(0.0, f32::max)
     };
     let fits = Shape::ALL.map(|shape| (fit(shape), shape));
-    let best = fits.into_iter().reduce(|best, next| if next.0 > best.0 { next } else { best });
-    best.filter(|(fit, _)| *fit >= ENOUGH).map(|(_, shape)| shape)
+    let best = fits
+        .into_iter()
+        .reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.filter(|(fit, _)| *fit >= ENOUGH)
+        .map(|(_, shape)| shape)
 }
 
 /// The surroundings of a region's centre.
@@ -117,12 +134,26 @@ impl Window {
         let start = |centre: f64| (centre - (WINDOW / 2) as f64).round_ties_even();
         let (left, top) = (start(region.centre.0), start(region.centre.1));
         let cover = |i: usize| {
-            let (x, y) = (left as i64 + (i % WINDOW) as i64, top as i64 + (i / WINDOW) as i64);
+            let (x, y) = (
+                left as i64 + (i % WINDOW) as i64,
+                top as i64 + (i / WINDOW) as i64,
+            );
             let inside = (0..SIZE as i64).contains(&x) && (0..SIZE as i64).contains(&y);
-            if inside { region.cover[y as usize * SIZE + x as usize] } else { 0.0 }
+            if inside {
+                region.cover[y as usize * SIZE + x as usize]
+            } else {
+                0.0
+            }
         };
-        let corner = ((left + 0.5 - region.centre.0) as f32, (top + 0.5 - region.centre.1) as f32);
-        Self { cover: (0..WINDOW * WINDOW).map(cover).collect(), corner, area: region.area }
+        let corner = (
+            (left + 0.5 - region.centre.0) as f32,
+            (top + 0.5 - region.centre.1) as f32,
+        );
+        Self {
+            cover: (0..WINDOW * WINDOW).map(cover).collect(),
+            corner,
+            area: region.area,
+        }
     }
 
     /// Intersection over union of the region and a turned shape of the same area.

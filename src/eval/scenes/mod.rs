@@ -1,5 +1,5 @@
-//! The scenes of the demo world: one to four flat shapes on a light background, prompts after GenEval's six tasks, and a
-//! judge that reads a picture exactly. No search ever sees the judge.
+//! The scenes of the demo world: one to four flat shapes on a light background, prompts after
+//! GenEval's six tasks, and a judge that reads a picture exactly. No search ever sees the judge.
 
 pub mod asks;
 pub mod judge;
@@ -41,8 +41,19 @@ impl Scenes {
                 .with_hint(format!("choose 1 to {MOST}; 300 tell methods apart")));
         }
         let asks = prompts(split, count, seed);
-        let cases = asks.iter().map(|ask| Case { task: ask.task(), prompt: ask.words() }).collect();
-        Ok(Self { split, seed, asks, cases })
+        let cases = asks
+            .iter()
+            .map(|ask| Case {
+                task: ask.task(),
+                prompt: ask.words(),
+            })
+            .collect();
+        Ok(Self {
+            split,
+            seed,
+            asks,
+            cases,
+        })
     }
 
     /// The set that [`Scenes::described`] describes.
@@ -50,11 +61,26 @@ impl Scenes {
     /// # Errors
     /// [`Error::Input`] when it describes something else.
     pub fn of(described: &Map<String, Value>) -> Result<Self> {
-        let missing = |name: &str| Error::input(format!("no `{name}` in the description of a set of scenes"));
-        let number = |name: &str| described.get(name).and_then(Value::as_u64).ok_or_else(|| missing(name));
-        let text = |name: &str| described.get(name).and_then(Value::as_str).ok_or_else(|| missing(name));
+        let missing =
+            |name: &str| Error::input(format!("no `{name}` in the description of a set of scenes"));
+        let number = |name: &str| {
+            described
+                .get(name)
+                .and_then(Value::as_u64)
+                .ok_or_else(|| missing(name))
+        };
+        let text = |name: &str| {
+            described
+                .get(name)
+                .and_then(Value::as_str)
+                .ok_or_else(|| missing(name))
+        };
         match text("name")? {
-            NAME => Self::new(text("split")?.parse()?, number("prompts")? as usize, number("prompt_seed")?),
+            NAME => Self::new(
+                text("split")?.parse()?,
+                number("prompts")? as usize,
+                number("prompt_seed")?,
+            ),
             other => Err(Error::input(format!("`{other}` is no set of scenes"))),
         }
     }
@@ -67,7 +93,9 @@ impl Scenes {
             ("prompts", self.cases.len().into()),
             ("prompt_seed", self.seed.into()),
         ];
-        all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        all.into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 }
 
@@ -87,7 +115,11 @@ impl Suite for Scenes {
     fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
         let verdict = |image: &Image| {
             let (right, reason) = self.asks[case].judge(&detect(image));
-            Verdict { score: f64::from(u8::from(right)), reason, details: None }
+            Verdict {
+                score: f64::from(u8::from(right)),
+                reason,
+                details: None,
+            }
         };
         Ok(images.iter().map(verdict).collect())
     }

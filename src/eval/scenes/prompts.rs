@@ -34,19 +34,22 @@ impl FromStr for Split {
         match text {
             "test" => Ok(Self::Test),
             "tuning" => Ok(Self::Tuning),
-            _ => Err(Error::input(format!("unknown split `{text}`")).with_hint("expected `test` or `tuning`")),
+            _ => Err(Error::input(format!("unknown split `{text}`"))
+                .with_hint("expected `test` or `tuning`")),
         }
     }
 }
 
 /// `count` prompts, task after task in turn.
 ///
-/// Position and colour attribution ask for combinations that training never saw, half of which belong to each split. The
-/// other tasks have too few captions for that and share them. A task goes through all of its captions, in an order that the
-/// seed decides, before it repeats one.
+/// Position and colour attribution ask for combinations that training never saw, half of which
+/// belong to each split. The other tasks have too few captions for that and share them. A task goes
+/// through all of its captions, in an order that the seed decides, before it repeats one.
 pub fn prompts(split: Split, count: usize, seed: u64) -> Vec<Ask> {
-    let decks: Vec<Vec<Ask>> =
-        (0u64..).zip(TASKS).map(|(i, task)| deck(task, split, seed.wrapping_mul(6).wrapping_add(i))).collect();
+    let decks: Vec<Vec<Ask>> = (0u64..)
+        .zip(TASKS)
+        .map(|(i, task)| deck(task, split, seed.wrapping_mul(6).wrapping_add(i)))
+        .collect();
     (0..count)
         .map(|i| (i % TASKS.len(), i / TASKS.len()))
         .map(|(task, round)| decks[task][round % decks[task].len()])
@@ -59,8 +62,19 @@ fn deck(task: &str, split: Split, seed: u64) -> Vec<Ask> {
     if matches!(task, "position" | "color_attr") {
         all.retain(|ask| ask.held_out());
         all.sort_by_key(|ask| ask.hash()); // an order without meaning, the same in every version
-        let own = |i: usize| if i.is_multiple_of(2) { Split::Test } else { Split::Tuning };
-        all = all.into_iter().enumerate().filter(|(i, _)| own(*i) == split).map(|(_, ask)| ask).collect();
+        let own = |i: usize| {
+            if i.is_multiple_of(2) {
+                Split::Test
+            } else {
+                Split::Tuning
+            }
+        };
+        all = all
+            .into_iter()
+            .enumerate()
+            .filter(|(i, _)| own(*i) == split)
+            .map(|(_, ask)| ask)
+            .collect();
     }
     let mut stream = SplitMix::new(seed);
     for place in (1..all.len()).rev() {
@@ -77,7 +91,9 @@ mod tests {
 
     fn words(split: Split, task: &str) -> HashSet<String> {
         let all = prompts(split, 6 * 400, 1).into_iter();
-        all.filter(|ask| ask.task() == task).map(Ask::words).collect()
+        all.filter(|ask| ask.task() == task)
+            .map(Ask::words)
+            .collect()
     }
 
     #[test]
@@ -99,7 +115,10 @@ mod tests {
         for task in TASKS {
             let own: Vec<&Ask> = set.iter().filter(|ask| ask.task() == task).collect();
             assert_eq!(own.len(), 50, "{task}");
-            let counts: Vec<usize> = own.iter().map(|ask| own.iter().filter(|other| *other == ask).count()).collect();
+            let counts: Vec<usize> = own
+                .iter()
+                .map(|ask| own.iter().filter(|other| *other == ask).count())
+                .collect();
             let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
             assert!(most - least <= 1, "{task}: {least} to {most}");
         }

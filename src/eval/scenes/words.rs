@@ -50,8 +50,16 @@ pub(super) const COLOURS: [(&str, [u8; 3]); 8] = [
 
 impl Colour {
     /// Every colour.
-    pub const ALL: [Self; 8] =
-        [Self::Red, Self::Orange, Self::Yellow, Self::Green, Self::Blue, Self::Purple, Self::Pink, Self::Black];
+    pub const ALL: [Self; 8] = [
+        Self::Red,
+        Self::Orange,
+        Self::Yellow,
+        Self::Green,
+        Self::Blue,
+        Self::Purple,
+        Self::Pink,
+        Self::Black,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -93,7 +101,13 @@ pub(super) fn counted(count: usize, colour: Option<Colour>, shape: Shape) -> Str
 
 /// `a red circle`, `an orange star`
 pub(super) fn named(colour: Option<Colour>, shape: Shape) -> String {
-    let words = colour.map_or(shape.name().to_owned(), |colour| format!("{} {}", colour.name(), shape.name()));
-    let article = if words.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    let words = colour.map_or(shape.name().to_owned(), |colour| {
+        format!("{} {}", colour.name(), shape.name())
+    });
+    let article = if words.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    };
     format!("{article} {words}")
 }

@@ -1,5 +1,6 @@
-//! Which pictures exist: one to four flat shapes on a light background, 64 x 64 pixels. The same numbers give the same
-//! scenes as the program that the demo was trained with (`training/world.py`).
+//! Which pictures exist: one to four flat shapes on a light background, 64 x 64 pixels. The same
+//! numbers give the same scenes as the program that the demo was trained with
+//! (`training/world.py`).
 
 use super::words::{COLOURS, Colour, Relation, SHAPES, Shape};
 use crate::image::Image;
@@ -7,7 +8,8 @@ use crate::image::Image;
 /// Pixels along each side.
 pub const SIZE: usize = 64;
 
-/// The SplitMix64 generator; the seed is scrambled so that neighbouring seeds give unrelated streams.
+/// The SplitMix64 generator; the seed is scrambled so that neighbouring seeds give unrelated
+/// streams.
 pub struct SplitMix(u64);
 
 impl SplitMix {
@@ -95,12 +97,24 @@ impl Scene {
         let stream = &mut SplitMix::new(seed);
         let (kind, shapes) = shapes(stream);
         let shared = stream.pick(&Colour::ALL);
-        let colours: Vec<Colour> =
-            shapes.iter().map(|_| if kind == Kind::Count { shared } else { stream.pick(&Colour::ALL) }).collect();
+        let colours: Vec<Colour> = shapes
+            .iter()
+            .map(|_| {
+                if kind == Kind::Count {
+                    shared
+                } else {
+                    stream.pick(&Colour::ALL)
+                }
+            })
+            .collect();
         let objects = lay_out(stream, &shapes, &colours, kind);
         let grey = stream.uniform(200.0, 250.0);
         let background = [(); 3].map(|()| (grey + stream.uniform(-8.0, 8.0)).min(255.0));
-        Self { kind, objects, background }
+        Self {
+            kind,
+            objects,
+            background,
+        }
     }
 
     /// The picture, smooth at the edges.
@@ -115,10 +129,9 @@ impl Scene {
                     *value = *value * (1.0 - cover) + own as f32 * cover;
                 }
             }
-            pixel
-                .iter_mut()
-                .zip(colour)
-                .for_each(|(pixel, value)| *pixel = value.round_ties_even().clamp(0.0, 255.0) as u8);
+            pixel.iter_mut().zip(colour).for_each(|(pixel, value)| {
+                *pixel = value.round_ties_even().clamp(0.0, 255.0) as u8
+            });
         }
         Image::new(SIZE, SIZE, pixels)
     }
@@ -128,9 +141,15 @@ impl Object {
     /// How much of the pixel around a point it covers.
     fn cover(&self, (x, y): (f32, f32)) -> f32 {
         let radius = self.radius as f32;
-        let (dx, dy) = ((x - self.centre.0 as f32) / radius, (y - self.centre.1 as f32) / radius);
+        let (dx, dy) = (
+            (x - self.centre.0 as f32) / radius,
+            (y - self.centre.1 as f32) / radius,
+        );
         let (sin, cos) = (self.turn.sin() as f32, self.turn.cos() as f32);
-        let away = self.shape.distance(cos * dx + sin * dy, cos * dy - sin * dx) * radius;
+        let away = self
+            .shape
+            .distance(cos * dx + sin * dy, cos * dy - sin * dx)
+            * radius;
         (0.5 - away).clamp(0.0, 1.0)
     }
 }
@@ -150,7 +169,14 @@ fn shapes(stream: &mut SplitMix) -> (Kind, Vec<Shape>) {
         }
         one_or_three => {
             let two = stream.pick_two(&Shape::ALL).to_vec();
-            (if one_or_three == 1 { Kind::Two } else { Kind::Related(stream.pick(&Relation::ALL)) }, two)
+            (
+                if one_or_three == 1 {
+                    Kind::Two
+                } else {
+                    Kind::Related(stream.pick(&Relation::ALL))
+                },
+                two,
+            )
         }
     }
 }
@@ -160,12 +186,22 @@ fn lay_out(stream: &mut SplitMix, shapes: &[Shape], colours: &[Colour], kind: Ki
     loop {
         let mut objects = vec![];
         for (&shape, &colour) in shapes.iter().zip(colours) {
-            let Some((centre, radius)) = place(stream, &objects, RADIUS[shapes.len() - 1], kind) else { break };
+            let Some((centre, radius)) = place(stream, &objects, RADIUS[shapes.len() - 1], kind)
+            else {
+                break;
+            };
             let rgb = COLOURS[colour as usize]
                 .1
                 .map(|value| (f64::from(value) + stream.uniform(-12.0, 12.0)).clamp(0.0, 255.0));
             let turn = stream.uniform(-0.2, 0.2);
-            objects.push(Object { shape, colour, centre, radius, turn, rgb });
+            objects.push(Object {
+                shape,
+                colour,
+                centre,
+                radius,
+                turn,
+                rgb,
+            });
         }
         if objects.len() == shapes.len() {
             return objects;
@@ -174,16 +210,24 @@ fn lay_out(stream: &mut SplitMix, shapes: &[Shape], colours: &[Colour], kind: Ki
 }
 
 /// A free place for the next object, and its radius; none after 30 tries.
-fn place(stream: &mut SplitMix, objects: &[Object], (low, high): (f64, f64), kind: Kind) -> Option<((f64, f64), f64)> {
+fn place(
+    stream: &mut SplitMix,
+    objects: &[Object],
+    (low, high): (f64, f64),
+    kind: Kind,
+) -> Option<((f64, f64), f64)> {
     for _ in 0..30 {
         let radius = stream.uniform(low, high);
         let margin = 1.22 * radius + 1.0;
         let end = SIZE as f64 - margin;
         let (x, y) = (stream.uniform(margin, end), stream.uniform(margin, end));
-        let apart =
-            |other: &Object| (x - other.centre.0).hypot(y - other.centre.1) > 1.18 * (radius + other.radius) + 2.0;
+        let apart = |other: &Object| {
+            (x - other.centre.0).hypot(y - other.centre.1) > 1.18 * (radius + other.radius) + 2.0
+        };
         let related = match (kind, objects.first()) {
-            (Kind::Related(relation), Some(first)) => clearly(relation, first.centre.0 - x, first.centre.1 - y),
+            (Kind::Related(relation), Some(first)) => {
+                clearly(relation, first.centre.0 - x, first.centre.1 - y)
+            }
             _ => true,
         };
         if objects.iter().all(apart) && related {
@@ -193,7 +237,8 @@ fn place(stream: &mut SplitMix, objects: &[Object], (low, high): (f64, f64), kin
     None
 }
 
-/// Whether the first of two centres, (dx, dy) away from the second, is beyond doubt where the relation says.
+/// Whether the first of two centres, (dx, dy) away from the second, is beyond doubt where the
+/// relation says.
 fn clearly(relation: Relation, dx: f64, dy: f64) -> bool {
     let (along, across) = match relation {
         Relation::LeftOf => (-dx, dy),
@@ -206,7 +251,14 @@ fn clearly(relation: Relation, dx: f64, dy: f64) -> bool {
 
 impl Shape {
     /// Every shape.
-    pub const ALL: [Self; 6] = [Self::Circle, Self::Square, Self::Triangle, Self::Star, Self::Ring, Self::Cross];
+    pub const ALL: [Self; 6] = [
+        Self::Circle,
+        Self::Square,
+        Self::Triangle,
+        Self::Star,
+        Self::Ring,
+        Self::Cross,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -221,11 +273,15 @@ impl Shape {
             Self::Square => across.max(down) - 0.86,
             Self::Triangle => {
                 let slope = 3f32.sqrt() / 2.0;
-                (y - 0.59).max(slope * x - 0.5 * y - 0.59).max(-slope * x - 0.5 * y - 0.59)
+                (y - 0.59)
+                    .max(slope * x - 0.5 * y - 0.59)
+                    .max(-slope * x - 0.5 * y - 0.59)
             }
             Self::Star => star(x, y, far),
             Self::Ring => (far - 0.8).abs() - 0.24,
-            Self::Cross => (across - 1.08).max(down - 0.34).min((across - 0.34).max(down - 1.08)),
+            Self::Cross => (across - 1.08)
+                .max(down - 0.34)
+                .min((across - 0.34).max(down - 1.08)),
         }
     }
 }

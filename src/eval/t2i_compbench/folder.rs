@@ -1,5 +1,5 @@
-//! Pictures that were made elsewhere, in the folders that T2I-CompBench's own programs expect: `samples/PROMPT_000012.png`, a
-//! folder a category, the same number of pictures for every prompt.
+//! Pictures that were made elsewhere, in the folders that T2I-CompBench's own programs expect:
+//! `samples/PROMPT_000012.png`, a folder a category, the same number of pictures for every prompt.
 //!
 //! The number alone says which prompt a picture belongs to; the text before it may be anything.
 
@@ -33,33 +33,48 @@ pub struct Picture {
 }
 
 impl PictureFolder {
-    /// Looks what there is for these prompts, `samples` pictures each. Of one category the pictures may lie in
-    /// `path/samples`, of several each has a folder: `path/color/samples`.
+    /// Looks what there is for these prompts, `samples` pictures each. Of one category the pictures
+    /// may lie in `path/samples`, of several each has a folder: `path/color/samples`.
     ///
     /// # Errors
     /// It is no folder, or there is nothing in it to judge.
     pub fn read(path: &Path, prompts: &[&Prompt], samples: usize) -> Result<Self> {
-        const HINT: &str =
-            "T2I-CompBench's folders are DIR/color/samples/PROMPT_000000.png, or DIR/samples of one category";
+        const HINT: &str = "T2I-CompBench's folders are DIR/color/samples/PROMPT_000000.png, or DIR/samples of one category";
         fs::read_dir(path).map_err(Error::io(path))?;
         let mut all = Self::default();
         let mut places: BTreeMap<Category, BTreeMap<usize, usize>> = BTreeMap::new();
         for (case, prompt) in prompts.iter().enumerate() {
-            places.entry(prompt.category).or_default().insert(prompt.number, case);
+            places
+                .entry(prompt.category)
+                .or_default()
+                .insert(prompt.number, case);
         }
         for (category, places) in &places {
             let own = path.join(category.name()).join("samples");
             let shared = path.join("samples");
-            let folder = if !own.is_dir() && the_only(&shared, prompts, *category) { shared } else { own };
+            let folder = if !own.is_dir() && the_only(&shared, prompts, *category) {
+                shared
+            } else {
+                own
+            };
             if !folder.is_dir() {
-                all.faults.push(format!("{}: no such folder: its pictures are missing", folder.display()));
+                all.faults.push(format!(
+                    "{}: no such folder: its pictures are missing",
+                    folder.display()
+                ));
                 continue;
             }
             all.add(&folder, prompts, places, samples)?;
         }
         if all.pictures.is_empty() {
-            let fault = all.faults.first().map_or_else(String::new, |fault| format!(" ({fault})"));
-            return Err(Error::file(path, format!("holds no picture that can be judged{fault}")).with_hint(HINT));
+            let fault = all
+                .faults
+                .first()
+                .map_or_else(String::new, |fault| format!(" ({fault})"));
+            return Err(
+                Error::file(path, format!("holds no picture that can be judged{fault}"))
+                    .with_hint(HINT),
+            );
         }
         Ok(all)
     }
@@ -72,25 +87,41 @@ impl PictureFolder {
         samples: usize,
     ) -> Result<()> {
         let files = numbered(folder, &mut self.faults)?;
-        let texts: Vec<String> = places.values().map(|case| plain(&prompts[*case].text)).collect();
+        let texts: Vec<String> = places
+            .values()
+            .map(|case| plain(&prompts[*case].text))
+            .collect();
         let (mut found, mut misnamed) = (vec![], 0);
         for (number, (name, path)) in files {
             let (prompt, sample) = (number / samples, number % samples);
-            let Some(case) = places.get(&prompt).copied() else { continue };
+            let Some(case) = places.get(&prompt).copied() else {
+                continue;
+            };
             let own = plain(&prompts[case].text);
             misnamed += usize::from(name != own && texts.contains(&name));
             found.push(Picture { case, sample, path });
         }
         let expected = places.len() * samples;
         if found.len() < expected {
-            let has = |case: usize, sample: usize| found.iter().any(|one| (one.case, one.sample) == (case, sample));
-            let all =
-                places.iter().flat_map(|(number, case)| (0..samples).map(move |i| (number * samples + i, *case, i)));
-            let first = all.filter(|(_, case, i)| !has(*case, *i)).map(|(number, ..)| number).next().unwrap_or(0);
+            let has = |case: usize, sample: usize| {
+                found
+                    .iter()
+                    .any(|one| (one.case, one.sample) == (case, sample))
+            };
+            let all = places.iter().flat_map(|(number, case)| {
+                (0..samples).map(move |i| (number * samples + i, *case, i))
+            });
+            let first = all
+                .filter(|(_, case, i)| !has(*case, *i))
+                .map(|(number, ..)| number)
+                .next()
+                .unwrap_or(0);
             let missing = expected - found.len();
             let are = if missing == 1 { "is" } else { "are" };
             let place = folder.display();
-            self.faults.push(format!("{place}: {missing} of {expected} pictures {are} missing, the first {first:06}"));
+            self.faults.push(format!(
+                "{place}: {missing} of {expected} pictures {are} missing, the first {first:06}"
+            ));
         }
         if misnamed > 0 {
             self.faults.push(format!(
@@ -116,11 +147,17 @@ fn numbered(folder: &Path, faults: &mut Vec<String>) -> Result<BTreeMap<usize, (
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
         paths.push(entry.map_err(Error::io(folder))?.path());
     }
-    paths.retain(|path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("png")));
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|end| end.eq_ignore_ascii_case("png"))
+    });
     paths.sort();
     let (mut without, mut twice) = (0, 0);
     for path in paths {
-        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let (name, number) = stem.rsplit_once('_').unwrap_or(("", &stem));
         match number.parse::<usize>() {
             Ok(number) if found.contains_key(&number) => twice += 1,
@@ -131,10 +168,14 @@ fn numbered(folder: &Path, faults: &mut Vec<String>) -> Result<BTreeMap<usize, (
     let place = folder.display();
     faults.extend(other_pictures(folder));
     if without > 0 {
-        faults.push(format!("{place}: left out for want of a number at the end of the name: {without}"));
+        faults.push(format!(
+            "{place}: left out for want of a number at the end of the name: {without}"
+        ));
     }
     if twice > 0 {
-        faults.push(format!("{place}: left out since another picture has the same number: {twice}"));
+        faults.push(format!(
+            "{place}: left out since another picture has the same number: {twice}"
+        ));
     }
     Ok(found)
 }
@@ -142,7 +183,16 @@ fn numbered(folder: &Path, faults: &mut Vec<String>) -> Result<BTreeMap<usize, (
 /// A prompt as part of a file name: in one line, without signs that separate folders, not too long.
 pub fn plain(prompt: &str) -> String {
     const MOST_BYTES: usize = 200; // file systems allow 255 for the whole name
-    let mut name: String = prompt.chars().map(|c| if c.is_control() || "/\\_".contains(c) { ' ' } else { c }).collect();
+    let mut name: String = prompt
+        .chars()
+        .map(|c| {
+            if c.is_control() || "/\\_".contains(c) {
+                ' '
+            } else {
+                c
+            }
+        })
+        .collect();
     name.truncate(name.floor_char_boundary(MOST_BYTES));
     name
 }
@@ -157,7 +207,12 @@ mod tests {
     use super::*;
     use crate::eval::t2i_compbench::Parts;
 
-    const PARTS: Parts = Parts { attributes: true, relation: false, likeness: false, numbers: false };
+    const PARTS: Parts = Parts {
+        attributes: true,
+        relation: false,
+        likeness: false,
+        numbers: false,
+    };
 
     fn prompts(texts: &[&str]) -> Vec<Prompt> {
         let one = |(number, text): (usize, &&str)| Prompt {
@@ -185,11 +240,20 @@ mod tests {
             "d_9.png",
             "e_0.txt",
         ];
-        names.iter().for_each(|name| fs::write(samples.join(name), "").unwrap());
+        names
+            .iter()
+            .for_each(|name| fs::write(samples.join(name), "").unwrap());
         let found = PictureFolder::read(folder.path(), &prompts, 2).unwrap();
-        let places: Vec<(usize, usize)> = found.pictures.iter().map(|one| (one.case, one.sample)).collect();
+        let places: Vec<(usize, usize)> = found
+            .pictures
+            .iter()
+            .map(|one| (one.case, one.sample))
+            .collect();
         assert_eq!(places, [(0, 0), (0, 1), (1, 0)]);
-        let faults = found.faults.join("\n").replace(&samples.display().to_string(), "S");
+        let faults = found
+            .faults
+            .join("\n")
+            .replace(&samples.display().to_string(), "S");
         assert_eq!(
             faults,
             "S: left out for want of a number at the end of the name: 1\n\

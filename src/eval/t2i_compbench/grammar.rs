@@ -1,11 +1,13 @@
-//! The noun phrases, nouns and adjectives of a prompt, by rules that stand in for spaCy's `en_core_web_sm`.
+//! The noun phrases, nouns and adjectives of a prompt, by rules that stand in for spaCy's
+//! `en_core_web_sm`.
 //!
-//! For prompts after the pattern `a green bench and a blue bowl` the phrases are spaCy's. In free sentences verbs are known by
-//! their endings and by a list; where that fails, a phrase is longer, shorter or one more than spaCy's.
+//! For prompts after the pattern `a green bench and a blue bowl` the phrases are spaCy's. In free
+//! sentences verbs are known by their endings and by a list; where that fails, a phrase is longer,
+//! shorter or one more than spaCy's.
 
 use super::lexicon::{
-    ADJECTIVE_ENDINGS, ADJECTIVES, DETERMINERS, LINKS, NOT_ADJECTIVES, NOT_ADVERBS, NOT_PARTICIPLES, NOUN_OR_VERB,
-    NOUNS_TOO, PRONOUNS, VERBS, has,
+    ADJECTIVE_ENDINGS, ADJECTIVES, DETERMINERS, LINKS, NOT_ADJECTIVES, NOT_ADVERBS,
+    NOT_PARTICIPLES, NOUN_OR_VERB, NOUNS_TOO, PRONOUNS, VERBS, has,
 };
 
 /// Phrases that the original leaves out: they belong to `on top of` and `on the left of`.
@@ -44,7 +46,9 @@ pub fn tokens(prompt: &str) -> Vec<Token> {
     let mut all: Vec<Token> = vec![];
     let mut in_word = false;
     for (at, c) in prompt.char_indices() {
-        let hour = c == ':' && in_word && prompt[at + 1..].starts_with(|c: char| c.is_ascii_digit()); // 11:44
+        let hour =
+            // 11:44
+            c == ':' && in_word && prompt[at + 1..].starts_with(|c: char| c.is_ascii_digit());
         let own = c.is_alphanumeric() || "-'’".contains(c) || hour;
         if own && in_word {
             if let Some(last) = all.last_mut() {
@@ -52,7 +56,11 @@ pub fn tokens(prompt: &str) -> Vec<Token> {
                 last.place.1 = at + c.len_utf8();
             }
         } else if !c.is_whitespace() {
-            all.push(Token { word: c.to_lowercase().collect(), tag: Tag::Other, place: (at, at + c.len_utf8()) });
+            all.push(Token {
+                word: c.to_lowercase().collect(),
+                tag: Tag::Other,
+                place: (at, at + c.len_utf8()),
+            });
         }
         in_word = own;
     }
@@ -72,12 +80,20 @@ fn tag(all: &mut [Token]) {
 /// What a word does between its neighbours.
 fn in_company(word: &str, listed: Tag, before: Tag, behind: Option<Tag>) -> Tag {
     let goes_on = matches!(behind, Some(Tag::Noun | Tag::Adjective));
-    let (after_noun, in_phrase) = (before == Tag::Noun, matches!(before, Tag::Determiner | Tag::Adjective));
+    let (after_noun, in_phrase) = (
+        before == Tag::Noun,
+        matches!(before, Tag::Determiner | Tag::Adjective),
+    );
     match listed {
-        Tag::Noun if is_noun_or_verb(word) && after_noun && !matches!(behind, None | Some(Tag::Noun)) => Tag::Other,
+        Tag::Noun
+            if is_noun_or_verb(word) && after_noun && !matches!(behind, None | Some(Tag::Noun)) =>
+        {
+            Tag::Other
+        }
         Tag::Noun if is_participle(word) && after_noun && !goes_on => Tag::Other,
         Tag::Noun if is_participle(word) && !after_noun && word.ends_with("ed") => Tag::Adjective,
-        Tag::Noun if is_participle(word) && !in_phrase && !goes_on => Tag::Other, // `was resting on`
+        // `was resting on`
+        Tag::Noun if is_participle(word) && !in_phrase && !goes_on => Tag::Other,
         Tag::Adjective if has(NOUNS_TOO, word) && !goes_on && before != Tag::Other => Tag::Noun,
         tag => tag,
     }
@@ -101,7 +117,10 @@ fn by_list(word: &str) -> Tag {
 
 /// `float` and `floats`.
 fn is_noun_or_verb(word: &str) -> bool {
-    has(NOUN_OR_VERB, word) || word.strip_suffix('s').is_some_and(|one| has(NOUN_OR_VERB, one))
+    has(NOUN_OR_VERB, word)
+        || word
+            .strip_suffix('s')
+            .is_some_and(|one| has(NOUN_OR_VERB, one))
 }
 
 /// Whether a word looks like `hanging` or `covered`, and not like `ring` or `sled`.
@@ -142,7 +161,8 @@ fn phrase_end(all: &[Token], start: usize) -> usize {
         match tag(at) {
             Tag::Noun => end = at + 1,
             Tag::Adjective => {}
-            // `black and white cat`, `soft, warm glow`: only between adjectives, and before the noun
+            // `black and white cat`, `soft, warm glow`: only between adjectives, and before the
+            // noun
             Tag::Comma if end == start && at > first && tag(at + 1) == Tag::Adjective => {}
             _ if end == start && at > first && is_and(all, at) && leads_to_noun(all, at + 1) => {}
             _ => break,
@@ -150,7 +170,11 @@ fn phrase_end(all: &[Token], start: usize) -> usize {
         at += 1;
     }
     // `a red orange`: something has to be the noun, but `was suspended` and `stood tall` are none.
-    if end == start && at > first && first > start { at } else { end }
+    if end == start && at > first && first > start {
+        at
+    } else {
+        end
+    }
 }
 
 fn is_and(all: &[Token], at: usize) -> bool {
@@ -160,23 +184,34 @@ fn is_and(all: &[Token], at: usize) -> bool {
 /// Whether adjectives and then a noun follow.
 fn leads_to_noun(all: &[Token], from: usize) -> bool {
     let behind = all[from..].iter().find(|token| token.tag != Tag::Adjective);
-    all.get(from).is_some_and(|token| token.tag == Tag::Adjective) && behind.is_some_and(|token| token.tag == Tag::Noun)
+    all.get(from)
+        .is_some_and(|token| token.tag == Tag::Adjective)
+        && behind.is_some_and(|token| token.tag == Tag::Noun)
 }
 
 /// The noun phrases of a prompt as the original's questions name them.
 pub fn noun_phrases(prompt: &str) -> Vec<String> {
     let all = tokens(prompt);
     let text = |(from, to): Span| &prompt[all[from].place.0..all[to - 1].place.1];
-    spans(&all).into_iter().map(text).filter(|phrase| !LEFT_OUT.contains(phrase)).map(str::to_owned).collect()
+    spans(&all)
+        .into_iter()
+        .map(text)
+        .filter(|phrase| !LEFT_OUT.contains(phrase))
+        .map(str::to_owned)
+        .collect()
 }
 
-/// The nouns of a prompt with the places of their tokens: the last word of each phrase, and other nouns inside.
+/// The nouns of a prompt with the places of their tokens: the last word of each phrase, and other
+/// nouns inside.
 pub fn nouns(prompt: &str) -> Vec<(usize, String)> {
     let all = tokens(prompt);
     let own = |(from, to): Span| {
-        let inside =
-            (from..to).filter(|&at| all[at].tag == Tag::Noun || (at + 1 == to && all[at].tag == Tag::Adjective));
-        inside.map(|at| (at, all[at].word.clone())).collect::<Vec<_>>()
+        let inside = (from..to).filter(|&at| {
+            all[at].tag == Tag::Noun || (at + 1 == to && all[at].tag == Tag::Adjective)
+        });
+        inside
+            .map(|at| (at, all[at].word.clone()))
+            .collect::<Vec<_>>()
     };
     spans(&all).into_iter().flat_map(own).collect()
 }
@@ -186,7 +221,11 @@ pub fn without_adjectives(prompt: &str) -> String {
     let all = tokens(prompt);
     let heads: Vec<usize> = spans(&all).into_iter().map(|(_, to)| to - 1).collect();
     let kept = (0..all.len()).filter(|at| all[*at].tag != Tag::Adjective || heads.contains(at));
-    let text = |at: usize| prompt[all[at].place.0..all[at].place.1].replace('-', " - ").replace("'s", " 's");
+    let text = |at: usize| {
+        prompt[all[at].place.0..all[at].place.1]
+            .replace('-', " - ")
+            .replace("'s", " 's")
+    };
     kept.map(text).collect::<Vec<_>>().join(" ")
 }
 
@@ -201,13 +240,34 @@ mod tests {
 
     #[test]
     fn templated_prompts_fall_into_their_phrases() {
-        phrases("a lilac teapot and a blue orange", &["a lilac teapot", "a blue orange"]);
-        phrases("an oval basin and a rectangular picture frame.", &["an oval basin", "a rectangular picture frame"]);
-        phrases("a round loaf of bread and a cubic Rubik's cube", &["a round loaf", "bread", "a cubic Rubik's cube"]);
-        phrases("rubber mittens and fluffy blankets", &["rubber mittens", "fluffy blankets"]);
-        phrases("a plastic telephone case and a red stop sign", &["a plastic telephone case", "a red stop sign"]);
-        phrases("tall oak and a diamond ring", &["tall oak", "a diamond ring"]);
-        phrases("a wooden rocking chair and a triangular slice", &["a wooden rocking chair", "a triangular slice"]);
+        phrases(
+            "a lilac teapot and a blue orange",
+            &["a lilac teapot", "a blue orange"],
+        );
+        phrases(
+            "an oval basin and a rectangular picture frame.",
+            &["an oval basin", "a rectangular picture frame"],
+        );
+        phrases(
+            "a round loaf of bread and a cubic Rubik's cube",
+            &["a round loaf", "bread", "a cubic Rubik's cube"],
+        );
+        phrases(
+            "rubber mittens and fluffy blankets",
+            &["rubber mittens", "fluffy blankets"],
+        );
+        phrases(
+            "a plastic telephone case and a red stop sign",
+            &["a plastic telephone case", "a red stop sign"],
+        );
+        phrases(
+            "tall oak and a diamond ring",
+            &["tall oak", "a diamond ring"],
+        );
+        phrases(
+            "a wooden rocking chair and a triangular slice",
+            &["a wooden rocking chair", "a triangular slice"],
+        );
         phrases(
             "a round traffic light and a cylindrical can of beans",
             &["a round traffic light", "a cylindrical can", "beans"],
@@ -216,17 +276,38 @@ mod tests {
 
     #[test]
     fn places_name_no_thing() {
-        phrases("The red kettle was on top of the brown shoe rack.", &["The red kettle", "the brown shoe rack"]);
-        phrases("The fluffy dog is on the left of the soft rug.", &["The fluffy dog", "the soft rug"]);
-        phrases("The round pot was next to the square lid.", &["The round pot", "the square lid"]);
+        phrases(
+            "The red kettle was on top of the brown shoe rack.",
+            &["The red kettle", "the brown shoe rack"],
+        );
+        phrases(
+            "The fluffy dog is on the left of the soft rug.",
+            &["The fluffy dog", "the soft rug"],
+        );
+        phrases(
+            "The round pot was next to the square lid.",
+            &["The round pot", "the square lid"],
+        );
     }
 
     #[test]
     fn sentences_are_cut_at_their_verbs() {
-        phrases("The metallic ladle and wooden pot mix the soup.", &["The metallic ladle", "wooden pot", "the soup"]);
-        phrases("The striped black and white goat lay near it.", &["The striped black and white goat", "it"]);
-        phrases("The soft, warm glow covered the bed.", &["The soft, warm glow", "the bed"]);
-        phrases("The yellow cone was suspended in mid-air.", &["The yellow cone", "mid-air"]);
+        phrases(
+            "The metallic ladle and wooden pot mix the soup.",
+            &["The metallic ladle", "wooden pot", "the soup"],
+        );
+        phrases(
+            "The striped black and white goat lay near it.",
+            &["The striped black and white goat", "it"],
+        );
+        phrases(
+            "The soft, warm glow covered the bed.",
+            &["The soft, warm glow", "the bed"],
+        );
+        phrases(
+            "The yellow cone was suspended in mid-air.",
+            &["The yellow cone", "mid-air"],
+        );
         phrases(
             "The bright daisy stood tall beside a snow covered road.",
             &["The bright daisy", "a snow covered road"],
@@ -239,11 +320,28 @@ mod tests {
 
     #[test]
     fn adjectives_go_and_nouns_stay() {
-        assert_eq!(without_adjectives("The red hat was on the brown shoe rack."), "The hat was on the shoe rack .");
+        assert_eq!(
+            without_adjectives("The red hat was on the brown shoe rack."),
+            "The hat was on the shoe rack ."
+        );
         assert_eq!(without_adjectives("a red orange"), "a orange");
-        assert_eq!(without_adjectives("the chef's well-known pan"), "the chef 's well - known pan");
-        let words = |prompt: &str| nouns(prompt).into_iter().map(|(_, word)| word).collect::<Vec<_>>();
-        assert_eq!(words("a giraffe on the left of a street lamp"), ["giraffe", "left", "street", "lamp"]);
-        assert_eq!(words("a bird on side of an orange"), ["bird", "side", "orange"]);
+        assert_eq!(
+            without_adjectives("the chef's well-known pan"),
+            "the chef 's well - known pan"
+        );
+        let words = |prompt: &str| {
+            nouns(prompt)
+                .into_iter()
+                .map(|(_, word)| word)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            words("a giraffe on the left of a street lamp"),
+            ["giraffe", "left", "street", "lamp"]
+        );
+        assert_eq!(
+            words("a bird on side of an orange"),
+            ["bird", "side", "orange"]
+        );
     }
 }

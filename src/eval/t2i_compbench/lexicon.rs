@@ -1,6 +1,8 @@
-//! What [`super::grammar`] knows of English: words that end a noun phrase, words that begin one, words that stand inside.
+//! What [`super::grammar`] knows of English: words that end a noun phrase, words that begin one,
+//! words that stand inside.
 //!
-//! The lists hold what T2I-CompBench's prompts are made of; words that are in none of them count as nouns.
+//! The lists hold what T2I-CompBench's prompts are made of; words that are in none of them count as
+//! nouns.
 
 /// Whether a word is in one of the lists.
 pub fn has(list: &str, word: &str) -> bool {
@@ -31,8 +33,8 @@ pub const VERBS: &str = "\
     sank sat shines shone sits slept snaked sparkled sped spun stands stood swam swayed swept swirled takes told took tried \
     twirled undulated was wears went were will woke wore would wrote";
 
-/// Verbs where a noun stands before them and no noun behind, also with an `s`, nouns otherwise: `the bowl mix the batter`,
-/// `a mix`.
+/// Verbs where a noun stands before them and no noun behind, also with an `s`, nouns otherwise:
+/// `the bowl mix the batter`, `a mix`.
 pub const NOUN_OR_VERB: &str = "\
     bake contrast cook cut display flash float hang hold measure mix nap perch pound pour release rest rose serve shape sit \
     slice stir touch write";
@@ -58,13 +60,15 @@ pub const ADJECTIVES: &str = "\
     white wide wild windy wooden woolly yellow young";
 
 /// Adjectives that are nouns at the end of a phrase: `a traffic light`, `a red orange`.
-pub const NOUNS_TOO: &str = "crescent dark gold human ivory left light orange oval right silver square violet";
+pub const NOUNS_TOO: &str =
+    "crescent dark gold human ivory left light orange oval right silver square violet";
 
 /// Endings of adjectives.
 pub const ADJECTIVE_ENDINGS: &str = "ous ful less ive able ible ese esque";
 
 /// End like adverbs and are nouns.
-pub const NOT_ADVERBS: &str = "assembly belly butterfly doily dragonfly family firefly holly housefly jelly supply";
+pub const NOT_ADVERBS: &str =
+    "assembly belly butterfly doily dragonfly family firefly holly housefly jelly supply";
 
 /// End like adjectives and are nouns.
 pub const NOT_ADJECTIVES: &str = "bible cable cheese dive drive geese hive olive table vegetable";

@@ -1,8 +1,9 @@
-//! T2I-CompBench: whether things have their colours, shapes, textures, places and numbers (arXiv 2307.06350).
+//! T2I-CompBench: whether things have their colours, shapes, textures, places and numbers (arXiv
+//! 2307.06350).
 //!
-//! BLIP is asked for each noun phrase, a detector finds the things that stand somewhere or are counted, CLIP compares picture
-//! and prompt. Nothing here computes with tensors. A picture belongs to its prompt by its number: what its file is called
-//! changes no score.
+//! BLIP is asked for each noun phrase, a detector finds the things that stand somewhere or are
+//! counted, CLIP compares picture and prompt. Nothing here computes with tensors. A picture belongs
+//! to its prompt by its number: what its file is called changes no score.
 
 pub mod boxes;
 pub mod folder;
@@ -74,35 +75,62 @@ struct Asked {
 
 impl Asked {
     fn new(prompt: Prompt) -> Self {
-        let (text, parts, complex) = (&prompt.text, prompt.parts, prompt.category == Category::Complex);
-        let phrases = if parts.attributes { grammar::noun_phrases(text) } else { vec![] };
-        let relation = if complex { Relation::of_sentence(text) } else { Relation::of_pattern(text) };
+        let (text, parts, complex) = (
+            &prompt.text,
+            prompt.parts,
+            prompt.category == Category::Complex,
+        );
+        let phrases = if parts.attributes {
+            grammar::noun_phrases(text)
+        } else {
+            vec![]
+        };
+        let relation = if complex {
+            Relation::of_sentence(text)
+        } else {
+            Relation::of_pattern(text)
+        };
         Self {
-            questions: phrases.into_iter().take(MOST_PHRASES).map(|phrase| phrase + "?").collect(),
+            questions: phrases
+                .into_iter()
+                .take(MOST_PHRASES)
+                .map(|phrase| phrase + "?")
+                .collect(),
             relation: parts.relation.then_some(relation),
             counts: if parts.numbers { counts(text) } else { vec![] },
-            text: if complex { grammar::without_adjectives(text) } else { text.clone() },
+            text: if complex {
+                grammar::without_adjectives(text)
+            } else {
+                text.clone()
+            },
             prompt,
         }
     }
 
-    /// Whether the detector has a class for everything that is to be found. Of complex prompts it is a part only.
+    /// Whether the detector has a class for everything that is to be found. Of complex prompts it
+    /// is a part only.
     fn can_be_found(&self) -> bool {
         let known = |word: &str| things::class(word).is_some();
         match self.prompt.category {
             Category::Spatial => {
-                let things = self.relation.as_ref().and_then(|relation| relation.things.as_ref());
+                let things = self
+                    .relation
+                    .as_ref()
+                    .and_then(|relation| relation.things.as_ref());
                 things.is_some_and(|things| things.iter().all(|thing| known(thing)))
             }
-            Category::Numeracy => !self.counts.is_empty() && self.counts.iter().all(|count| known(count.thing)),
+            Category::Numeracy => {
+                !self.counts.is_empty() && self.counts.iter().all(|count| known(count.thing))
+            }
             _ => true,
         }
     }
 }
 
 impl CompBench {
-    /// Judges pictures of these prompts. Prompts of the categories `spatial` and `numeracy` that name things without a class
-    /// of the detector are left out, unless `every` prompt is wanted: then such things are never found.
+    /// Judges pictures of these prompts. Prompts of the categories `spatial` and `numeracy` that
+    /// name things without a class of the detector are left out, unless `every` prompt is wanted:
+    /// then such things are never found.
     pub fn new(prompts: Vec<Prompt>, networks: Networks, every: bool) -> Self {
         let (mut asked, mut left_out) = (vec![], BTreeMap::<Category, LeftOut>::new());
         for one in prompts.into_iter().map(Asked::new) {
@@ -115,11 +143,22 @@ impl CompBench {
             }
         }
         left_out.retain(|_, count| count.prompts > 0);
-        let case = |one: &Asked| Case { task: one.prompt.category.name(), prompt: one.prompt.text.clone() };
+        let case = |one: &Asked| Case {
+            task: one.prompt.category.name(),
+            prompt: one.prompt.text.clone(),
+        };
         let cases: Vec<Case> = asked.iter().map(case).collect();
         let tasks = Category::ALL.map(Category::name).into_iter();
-        let tasks = tasks.filter(|task| cases.iter().any(|case| case.task == *task)).collect();
-        Self { asked, cases, tasks, networks, left_out }
+        let tasks = tasks
+            .filter(|task| cases.iter().any(|case| case.task == *task))
+            .collect();
+        Self {
+            asked,
+            cases,
+            tasks,
+            networks,
+            left_out,
+        }
     }
 
     /// The prompts that are judged, in the order of the cases.
@@ -147,7 +186,10 @@ impl CompBench {
     }
 
     fn likeness(&self, asked: &[&Asked], images: &[Image]) -> Result<Vec<f32>> {
-        let comparer = needed(self.networks.likeness.as_deref(), "compares picture and prompt")?;
+        let comparer = needed(
+            self.networks.likeness.as_deref(),
+            "compares picture and prompt",
+        )?;
         let mut all = Vec::with_capacity(images.len());
         for own in asked.chunk_by(|a, b| a.text == b.text) {
             all.extend(comparer.cosines(&own[0].text, &images[all.len()..all.len() + own.len()])?);
@@ -163,11 +205,16 @@ fn all_numbers(who: &str, answers: &[f32]) -> Result<()> {
     if answers.iter().all(|answer| answer.is_finite()) {
         return Ok(());
     }
-    Err(Error::input(format!("{who} found no number for a picture")).with_hint("its weights may be damaged"))
+    Err(Error::input(format!("{who} found no number for a picture"))
+        .with_hint("its weights may be damaged"))
 }
 
 fn needed<'n, T: ?Sized>(network: Option<&'n T>, what: &str) -> Result<&'n T> {
-    network.ok_or_else(|| Error::input(format!("no network that {what} was given, but a prompt needs one")))
+    network.ok_or_else(|| {
+        Error::input(format!(
+            "no network that {what} was given, but a prompt needs one"
+        ))
+    })
 }
 
 /// Work on the pictures of those prompts of which a part is judged; nothing for the others.
@@ -182,10 +229,17 @@ fn for_some<T>(
     if own.is_empty() {
         return Ok(asked.iter().map(|_| None).collect());
     }
-    let pictures: Vec<Image> =
-        asked.iter().zip(images).filter(|(one, _)| wanted(one)).map(|(_, image)| image.clone()).collect();
+    let pictures: Vec<Image> = asked
+        .iter()
+        .zip(images)
+        .filter(|(one, _)| wanted(one))
+        .map(|(_, image)| image.clone())
+        .collect();
     let mut results = work(&own, &pictures)?.into_iter();
-    Ok(asked.iter().map(|one| if wanted(one) { results.next() } else { None }).collect())
+    Ok(asked
+        .iter()
+        .map(|one| if wanted(one) { results.next() } else { None })
+        .collect())
 }
 
 /// What the networks say of a picture.
@@ -205,7 +259,12 @@ impl Seen {
         };
         if let Some(answers) = self.answers {
             let (text, reason) = attributes(&asked.questions, &answers);
-            add(results::ATTRIBUTES, text.clone().into(), text.parse().unwrap_or(0.0), reason);
+            add(
+                results::ATTRIBUTES,
+                text.clone().into(),
+                text.parse().unwrap_or(0.0),
+                reason,
+            );
         }
         let frame = boxes::frame(image);
         let found = self.found.unwrap_or_default();
@@ -218,22 +277,42 @@ impl Seen {
             add(results::NUMBERS, score.into(), score, reason);
         }
         if let Some(likeness) = self.likeness.map(f64::from) {
-            add(results::LIKENESS, likeness.into(), likeness, format!("cosine {likeness:.4}"));
+            add(
+                results::LIKENESS,
+                likeness.into(),
+                likeness,
+                format!("cosine {likeness:.4}"),
+            );
         }
         if asked.prompt.parts.boxes() {
             details.insert("objects".to_owned(), rows(&found));
         }
-        let score = scores.iter().sum::<f64>() / scores.len().max(1) as f64; // of complex prompts the 3-in-1 mean
-        Verdict { score, reason: reasons.join("\n"), details: Some(details.into()) }
+        // Of complex prompts the 3-in-1 mean
+        let score = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
+        Verdict {
+            score,
+            reason: reasons.join("\n"),
+            details: Some(details.into()),
+        }
     }
 }
 
-/// The product of the answers, each rounded to four decimals and the product again, as the original writes and reads them.
+/// The product of the answers, each rounded to four decimals and the product again, as the original
+/// writes and reads them.
 fn attributes(questions: &[String], answers: &[f32]) -> (String, String) {
-    let rounded: Vec<String> = answers.iter().map(|answer| format!("{answer:.4}")).collect();
-    let product: f32 = rounded.iter().map(|text| text.parse().unwrap_or(0.0)).product();
-    let reasons: Vec<String> =
-        questions.iter().zip(&rounded).map(|(question, answer)| format!("{question} {answer}")).collect();
+    let rounded: Vec<String> = answers
+        .iter()
+        .map(|answer| format!("{answer:.4}"))
+        .collect();
+    let product: f32 = rounded
+        .iter()
+        .map(|text| text.parse().unwrap_or(0.0))
+        .product();
+    let reasons: Vec<String> = questions
+        .iter()
+        .zip(&rounded)
+        .map(|(question, answer)| format!("{question} {answer}"))
+        .collect();
     (format!("{product:.4}"), reasons.join(", "))
 }
 
@@ -242,9 +321,17 @@ fn rows(found: &[Object]) -> Value {
     let mut classes: BTreeMap<usize, Vec<Value>> = BTreeMap::new();
     for object in found.iter().filter(|object| object.score >= THRESHOLD) {
         let [left, top, right, bottom] = object.bounds;
-        classes.entry(object.class).or_default().push(json!([left, top, right, bottom, object.score]));
+        classes.entry(object.class).or_default().push(json!([
+            left,
+            top,
+            right,
+            bottom,
+            object.score
+        ]));
     }
-    let named = classes.into_iter().map(|(class, rows)| (OBJECTS[class].to_owned(), Value::from(rows)));
+    let named = classes
+        .into_iter()
+        .map(|(class, rows)| (OBJECTS[class].to_owned(), Value::from(rows)));
     Value::Object(named.collect())
 }
 
@@ -272,9 +359,10 @@ impl Suite for CompBench {
             images,
             |parts| parts.attributes,
             |asked, images| {
-                let questions: Vec<Vec<String>> = asked.iter().map(|one| one.questions.clone()).collect();
-                let answers =
-                    needed(self.networks.answerer.as_deref(), "answers questions")?.yes(images, &questions)?;
+                let questions: Vec<Vec<String>> =
+                    asked.iter().map(|one| one.questions.clone()).collect();
+                let answers = needed(self.networks.answerer.as_deref(), "answers questions")?
+                    .yes(images, &questions)?;
                 all_numbers("BLIP", &answers.concat())?;
                 Ok(answers)
             },
@@ -282,9 +370,23 @@ impl Suite for CompBench {
         let found = for_some(&asked, images, Parts::boxes, |_, images| {
             needed(self.networks.detector.as_deref(), "finds things")?.detect(images)
         })?;
-        let likeness = for_some(&asked, images, |parts| parts.likeness, |asked, images| self.likeness(asked, images))?;
+        let likeness = for_some(
+            &asked,
+            images,
+            |parts| parts.likeness,
+            |asked, images| self.likeness(asked, images),
+        )?;
         let seen = answers.into_iter().zip(found).zip(likeness);
-        let seen = seen.map(|((answers, found), likeness)| Seen { answers, found, likeness });
-        Ok(asked.iter().zip(images).zip(seen).map(|((asked, image), seen)| seen.verdict(asked, image)).collect())
+        let seen = seen.map(|((answers, found), likeness)| Seen {
+            answers,
+            found,
+            likeness,
+        });
+        Ok(asked
+            .iter()
+            .zip(images)
+            .zip(seen)
+            .map(|((asked, image), seen)| seen.verdict(asked, image))
+            .collect())
     }
 }

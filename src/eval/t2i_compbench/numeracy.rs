@@ -39,25 +39,36 @@ pub fn counts(prompt: &str) -> Vec<Count> {
     let pairs = all.iter().zip(all.iter().skip(1));
     let count = |(word, next): (&super::grammar::Token, &super::grammar::Token)| {
         let (_, number) = NUMBERS.into_iter().find(|(name, _)| *name == word.word)?;
-        Some(Count { thing: things::counted(&next.word)?, number })
+        Some(Count {
+            thing: things::counted(&next.word)?,
+            number,
+        })
     };
     pairs.filter_map(count).collect()
 }
 
-/// The score and the reason for it: for each thing half its share if it is there, the other half if the number is right.
+/// The score and the reason for it: for each thing half its share if it is there, the other half if
+/// the number is right.
 pub fn judge(counts: &[Count], found: &[Object], frame: [f64; 2]) -> (f64, String) {
     let kept = distinct(found, frame);
     let weight = 1.0 / counts.len().max(1) as f64;
     let (mut score, mut reasons) = (0.0, vec![]);
     for Count { thing, number } in counts {
         let class = things::class(thing);
-        let there = kept.iter().filter(|object| Some(object.class) == class).count();
+        let there = kept
+            .iter()
+            .filter(|object| Some(object.class) == class)
+            .count();
         score += match there {
             0 => 0.0,
             n if n == *number => weight,
             _ => 0.5 * weight,
         };
-        let known = if class.is_none() { " (no class of the detector)" } else { "" };
+        let known = if class.is_none() {
+            " (no class of the detector)"
+        } else {
+            ""
+        };
         reasons.push(format!("{thing}: {there} of {number}{known}"));
     }
     (score, reasons.join(", "))
@@ -67,7 +78,9 @@ pub fn judge(counts: &[Count], found: &[Object], frame: [f64; 2]) -> (f64, Strin
 fn distinct(found: &[Object], frame: [f64; 2]) -> Vec<&Object> {
     let mut kept: Vec<&Object> = vec![];
     for object in found.iter().filter(|object| object.score >= THRESHOLD) {
-        let again = |other: &&&Object| other.class == object.class && same(framed(object, frame), framed(other, frame));
+        let again = |other: &&&Object| {
+            other.class == object.class && same(framed(object, frame), framed(other, frame))
+        };
         if kept.iter().find(again).is_none() {
             kept.push(object);
         }
@@ -83,15 +96,31 @@ mod tests {
     /// A thing in the cell of a grid.
     fn thing(name: &str, cell: usize) -> Object {
         let left = 50.0 * cell as f32;
-        Object { class: object(name).unwrap(), score: 0.5, bounds: [left, 0.0, left + 40.0, 40.0], mask: None }
+        Object {
+            class: object(name).unwrap(),
+            score: 0.5,
+            bounds: [left, 0.0, left + 40.0, 40.0],
+            mask: None,
+        }
     }
 
     #[test]
     fn prompts_are_counted() {
-        let read = |prompt: &str| counts(prompt).iter().map(|count| (count.thing, count.number)).collect::<Vec<_>>();
-        assert_eq!(read("three sofas, two mice and one key"), [("sofa", 3), ("mouse", 2), ("key", 1)]);
+        let read = |prompt: &str| {
+            counts(prompt)
+                .iter()
+                .map(|count| (count.thing, count.number))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            read("three sofas, two mice and one key"),
+            [("sofa", 3), ("mouse", 2), ("key", 1)]
+        );
         assert_eq!(read("eight people met for a picnic"), [("person", 8)]);
-        assert_eq!(read("a fish, two stools, and an egg were here"), [("fish", 1), ("stool", 2), ("egg", 1)]);
+        assert_eq!(
+            read("a fish, two stools, and an egg were here"),
+            [("fish", 1), ("stool", 2), ("egg", 1)]
+        );
         assert_eq!(read("the birds"), []);
     }
 
@@ -100,9 +129,19 @@ mod tests {
         let counts = counts("two sofas and one man");
         let judge = |found: &[Object]| judge(&counts, found, [1.0, 1.0]);
         let (sofa, man) = (|cell| thing("couch", cell), thing("person", 5));
-        assert_eq!(judge(&[sofa(0), sofa(1), man.clone()]), (1.0, "sofa: 2 of 2, man: 1 of 1".to_owned()));
-        assert_eq!(judge(&[sofa(0), sofa(0), man.clone()]).0, 0.75, "one sofa, found twice");
-        assert_eq!(judge(&[sofa(0), sofa(1), sofa(2)]), (0.25, "sofa: 3 of 2, man: 0 of 1".to_owned()));
+        assert_eq!(
+            judge(&[sofa(0), sofa(1), man.clone()]),
+            (1.0, "sofa: 2 of 2, man: 1 of 1".to_owned())
+        );
+        assert_eq!(
+            judge(&[sofa(0), sofa(0), man.clone()]).0,
+            0.75,
+            "one sofa, found twice"
+        );
+        assert_eq!(
+            judge(&[sofa(0), sofa(1), sofa(2)]),
+            (0.25, "sofa: 3 of 2, man: 0 of 1".to_owned())
+        );
         assert_eq!(judge(&[Object { score: 0.49, ..man }]).0, 0.0);
         assert_eq!(
             super::judge(&super::counts("two frogs"), &[], [1.0; 2]).1,

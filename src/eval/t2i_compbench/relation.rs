@@ -37,7 +37,10 @@ impl Relation {
     pub fn of_pattern(prompt: &str) -> Self {
         let nouns = nouns(prompt);
         let ends = nouns.first().zip(nouns.last());
-        Self { things: ends.map(|(a, b)| [a.1.clone(), b.1.clone()]), place: Place::find(prompt) }
+        Self {
+            things: ends.map(|(a, b)| [a.1.clone(), b.1.clone()]),
+            place: Place::find(prompt),
+        }
     }
 
     /// Of a sentence: the nouns next to the words for the place, if those stand there once.
@@ -46,30 +49,41 @@ impl Relation {
         let mut things = vec![];
         for at in 0..all.len() {
             let here = |words: &&&[&str]| {
-                words.iter().enumerate().all(|(i, word)| all.get(at + i).is_some_and(|token| token.word == *word))
+                words
+                    .iter()
+                    .enumerate()
+                    .all(|(i, word)| all.get(at + i).is_some_and(|token| token.word == *word))
             };
-            let Some(words) = PREPOSITIONS.iter().find(here) else { continue };
+            let Some(words) = PREPOSITIONS.iter().find(here) else {
+                continue;
+            };
             things.extend(nouns.iter().rev().find(|(place, _)| *place < at));
             things.extend(nouns.iter().find(|(place, _)| *place >= at + words.len()));
         }
         let things = <[&(usize, String); 2]>::try_from(things).ok();
-        Self { things: things.map(|things| things.map(|(_, word)| word.clone())), place: Place::find(prompt) }
+        Self {
+            things: things.map(|things| things.map(|(_, word)| word.clone())),
+            place: Place::find(prompt),
+        }
     }
 
-    /// The score and the reason for it; `found` are the objects of the picture, the most certain first, `frame` is the
-    /// picture's (see [`super::boxes::frame`]).
+    /// The score and the reason for it; `found` are the objects of the picture, the most certain
+    /// first, `frame` is the picture's (see [`super::boxes::frame`]).
     pub fn judge(&self, found: &[Object], frame: [f64; 2]) -> (f64, String) {
         let Some(things) = &self.things else {
             return (0.0, "no two things were found in the prompt".to_owned());
         };
         let [a, b] = things.each_ref().map(|thing| seen(thing, found));
-        let certain = |object: Option<&Object>| object.map_or(0.0, |object| 0.25 * f64::from(object.score));
+        let certain =
+            |object: Option<&Object>| object.map_or(0.0, |object| 0.25 * f64::from(object.score));
         let mut score = certain(a) + certain(b);
-        let mut reason = [(&things[0], a), (&things[1], b)].map(|(thing, object)| named(thing, object)).join(", ");
+        let mut reason = [(&things[0], a), (&things[1], b)]
+            .map(|(thing, object)| named(thing, object))
+            .join(", ");
         if let (Some(a), Some(b)) = (a, b) {
-            let (words, place) = self
-                .place
-                .map_or(("no place", 0.0), |(words, place)| (words, place.score(framed(a, frame), framed(b, frame))));
+            let (words, place) = self.place.map_or(("no place", 0.0), |(words, place)| {
+                (words, place.score(framed(a, frame), framed(b, frame)))
+            });
             reason += &format!("; {words}: {place:.2}");
             score += place / 2.0;
         }
@@ -80,7 +94,9 @@ impl Relation {
 /// The most certain object of the class that shows a thing.
 fn seen<'o>(thing: &str, found: &'o [Object]) -> Option<&'o Object> {
     let class = things::class(thing)?;
-    found.iter().find(|object| object.class == class && object.score >= THRESHOLD)
+    found
+        .iter()
+        .find(|object| object.class == class && object.score >= THRESHOLD)
 }
 
 /// `dog (.93)`, `frog (no class of the detector)`
@@ -98,7 +114,12 @@ mod tests {
     use crate::eval::geneval::names::object;
 
     fn thing(name: &str, score: f32, bounds: [f32; 4]) -> Object {
-        Object { class: object(name).unwrap(), score, bounds, mask: None }
+        Object {
+            class: object(name).unwrap(),
+            score,
+            bounds,
+            mask: None,
+        }
     }
 
     #[test]
@@ -108,9 +129,19 @@ mod tests {
         assert_eq!(pattern.place, Some(("on the left of", Place::Left)));
         let sentence = |prompt: &str| Relation::of_sentence(prompt).things;
         let things = |a: &str, b: &str| Some([a, b].map(String::from));
-        assert_eq!(sentence("The red hat was on top of the brown shoe rack."), things("hat", "shoe"));
-        assert_eq!(sentence("The green plant is on the left of the soft couch."), things("plant", "couch"));
-        assert_eq!(sentence("The plant stood near the cat next to the dog."), None, "two places");
+        assert_eq!(
+            sentence("The red hat was on top of the brown shoe rack."),
+            things("hat", "shoe")
+        );
+        assert_eq!(
+            sentence("The green plant is on the left of the soft couch."),
+            things("plant", "couch")
+        );
+        assert_eq!(
+            sentence("The plant stood near the cat next to the dog."),
+            None,
+            "two places"
+        );
         assert_eq!(sentence("The fluffy cat was lying on the rug."), None);
     }
 
@@ -120,20 +151,43 @@ mod tests {
         let dog = thing("dog", 0.75, [0.0, 0.0, 100.0, 100.0]);
         let man = thing("person", 0.875, [300.0, 0.0, 400.0, 100.0]);
         let judge = |found: &[Object]| relation.judge(found, [1.0, 1.0]);
-        let both = [dog.clone(), man.clone(), thing("dog", 0.5, [420.0, 0.0, 430.0, 100.0])];
-        assert_eq!(judge(&both), (0.90625, "dog (.75), man (.88); on the left of: 1.00".to_owned()));
+        let both = [
+            dog.clone(),
+            man.clone(),
+            thing("dog", 0.5, [420.0, 0.0, 430.0, 100.0]),
+        ];
+        assert_eq!(
+            judge(&both),
+            (
+                0.90625,
+                "dog (.75), man (.88); on the left of: 1.00".to_owned()
+            )
+        );
         let wrong = Relation::of_pattern("a dog on the top of a man").judge(&both, [1.0, 1.0]);
         assert_eq!(wrong.0, 0.0, "below one half is nothing");
-        assert_eq!(judge(std::slice::from_ref(&dog)), (0.0, "dog (.75), man (not found)".to_owned()));
-        assert_eq!(judge(&[thing("dog", 0.49, dog.bounds), man]).0, 0.0, "too uncertain");
+        assert_eq!(
+            judge(std::slice::from_ref(&dog)),
+            (0.0, "dog (.75), man (not found)".to_owned())
+        );
+        assert_eq!(
+            judge(&[thing("dog", 0.49, dog.bounds), man]).0,
+            0.0,
+            "too uncertain"
+        );
         let (score, reason) = Relation::of_pattern("a frog near a dog").judge(&[dog], [1.0, 1.0]);
-        assert_eq!((score, reason.as_str()), (0.0, "frog (no class of the detector), dog (.75)"));
+        assert_eq!(
+            (score, reason.as_str()),
+            (0.0, "frog (no class of the detector), dog (.75)")
+        );
     }
 
     #[test]
     fn distances_are_in_the_pixels_of_the_frame() {
         let relation = Relation::of_pattern("a dog near a cat");
-        let found = [thing("dog", 0.9, [0.0, 0.0, 20.0, 20.0]), thing("cat", 0.9, [600.0, 600.0, 620.0, 620.0])];
+        let found = [
+            thing("dog", 0.9, [0.0, 0.0, 20.0, 20.0]),
+            thing("cat", 0.9, [600.0, 600.0, 620.0, 620.0]),
+        ];
         assert!(relation.judge(&found, [0.2, 0.2]).0 > relation.judge(&found, [1.0, 1.0]).0);
     }
 }

@@ -1,4 +1,5 @@
-//! Results in the files of T2I-CompBench's own programs: `annotation_blip/vqa_result.json` and so on, a folder a category.
+//! Results in the files of T2I-CompBench's own programs: `annotation_blip/vqa_result.json` and so
+//! on, a folder a category.
 
 use serde_json::{Value, json};
 
@@ -26,15 +27,40 @@ struct List {
 impl Category {
     fn lists(self) -> Vec<List> {
         let folder = self.results();
-        let blip = List { part: Some(ATTRIBUTES), folder: Self::Color.results(), mean: Some("blip_vqa_score.txt") };
-        let boxes = List { part: Some(RELATION), folder: Self::Spatial.results(), mean: Some("avg_score.txt") };
-        let clip = List { part: Some(LIKENESS), folder: Self::NonSpatial.results(), mean: None };
+        let blip = List {
+            part: Some(ATTRIBUTES),
+            folder: Self::Color.results(),
+            mean: Some("blip_vqa_score.txt"),
+        };
+        let boxes = List {
+            part: Some(RELATION),
+            folder: Self::Spatial.results(),
+            mean: Some("avg_score.txt"),
+        };
+        let clip = List {
+            part: Some(LIKENESS),
+            folder: Self::NonSpatial.results(),
+            mean: None,
+        };
         match self {
             Self::Color | Self::Shape | Self::Texture => vec![blip],
             Self::Spatial => vec![boxes],
             Self::NonSpatial => vec![clip],
-            Self::Numeracy => vec![List { part: Some(NUMBERS), folder, mean: Some("score.txt") }],
-            Self::Complex => vec![blip, boxes, clip, List { part: None, folder, mean: Some("vqa_score.txt") }],
+            Self::Numeracy => vec![List {
+                part: Some(NUMBERS),
+                folder,
+                mean: Some("score.txt"),
+            }],
+            Self::Complex => vec![
+                blip,
+                boxes,
+                clip,
+                List {
+                    part: None,
+                    folder,
+                    mean: Some("vqa_score.txt"),
+                },
+            ],
         }
     }
 }
@@ -47,12 +73,24 @@ pub fn files(category: Category, records: &[(usize, &Record)]) -> Vec<Named> {
             Some(part) => record.details.as_ref()?.get(part).cloned(),
             None => Some(record.correct.into()),
         };
-        let answers: Vec<(usize, Value)> =
-            records.iter().filter_map(|(number, record)| Some((*number, answer(record)?))).collect();
-        let lines = answers.iter().map(|(number, answer)| json!({"question_id": number, "answer": answer}));
-        files.push((format!("{}/vqa_result.json", list.folder), Value::from_iter(lines).to_string()));
+        let answers: Vec<(usize, Value)> = records
+            .iter()
+            .filter_map(|(number, record)| Some((*number, answer(record)?)))
+            .collect();
+        let lines = answers
+            .iter()
+            .map(|(number, answer)| json!({"question_id": number, "answer": answer}));
+        files.push((
+            format!("{}/vqa_result.json", list.folder),
+            Value::from_iter(lines).to_string(),
+        ));
         let values = answers.iter().filter_map(|(_, answer)| number(answer));
-        files.extend(list.mean.map(|name| (format!("{}/{name}", list.folder), mean(name, values.collect()))));
+        files.extend(list.mean.map(|name| {
+            (
+                format!("{}/{name}", list.folder),
+                mean(name, values.collect()),
+            )
+        }));
     }
     files
 }

@@ -1,10 +1,10 @@
-//! What prompts name and the detector's classes. T2I-CompBench's own detector, UniDet, knows some 700 classes, ours the 80 of
-//! COCO: many prompts name things that it cannot find.
+//! What prompts name and the detector's classes. T2I-CompBench's own detector, UniDet, knows some
+//! 700 classes, ours the 80 of COCO: many prompts name things that it cannot find.
 
 use crate::eval::geneval::names::object;
 
-/// Words of the prompts with the class (by GenEval's name) that shows them. The first four and `ship` stand in the original;
-/// the others are its detector's names for COCO's classes.
+/// Words of the prompts with the class (by GenEval's name) that shows them. The first four and
+/// `ship` stand in the original; the others are its detector's names for COCO's classes.
 const OTHER_NAMES: [(&str, &str); 15] = [
     ("girl", "person"),
     ("boy", "person"),
@@ -23,9 +23,13 @@ const OTHER_NAMES: [(&str, &str); 15] = [
     ("television", "tv"),
 ];
 
-/// The number of the class that shows a thing, if there is one. A `mouse` is the animal, which COCO does not have.
+/// The number of the class that shows a thing, if there is one. A `mouse` is the animal, which COCO
+/// does not have.
 pub fn class(word: &str) -> Option<usize> {
-    let other = OTHER_NAMES.iter().find(|(name, _)| *name == word).map(|(_, class)| *class);
+    let other = OTHER_NAMES
+        .iter()
+        .find(|(name, _)| *name == word)
+        .map(|(_, class)| *class);
     object(other.unwrap_or(word))
 }
 
@@ -52,7 +56,9 @@ const UNCHANGED: [&str; 5] = ["deer", "fish", "goldfish", "sheep", "shrimp"];
 
 /// A thing that is counted, by its singular or its plural: the singular.
 pub fn counted(word: &str) -> Option<&'static str> {
-    COUNTED.split(' ').find(|thing| *thing == word || plural(thing) == word)
+    COUNTED
+        .split(' ')
+        .find(|thing| *thing == word || plural(thing) == word)
 }
 
 /// Many of them.
@@ -63,7 +69,9 @@ fn plural(thing: &str) -> String {
     if UNCHANGED.contains(&thing) {
         return thing.to_owned();
     }
-    let consonant_y = thing.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u']));
+    let consonant_y = thing
+        .strip_suffix('y')
+        .filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u']));
     match consonant_y {
         Some(stem) => format!("{stem}ies"),
         None if thing.ends_with(['h', 'x', 's']) || thing == "tomato" => format!("{thing}es"),
@@ -79,7 +87,11 @@ mod tests {
     #[test]
     fn every_other_name_leads_to_a_class() {
         for (name, shown_by) in OTHER_NAMES {
-            assert_eq!(class(name).map(|class| OBJECTS[class]), Some(shown_by), "{name}");
+            assert_eq!(
+                class(name).map(|class| OBJECTS[class]),
+                Some(shown_by),
+                "{name}"
+            );
             assert!(object(name).is_none(), "{name} has a class of its own");
         }
         assert_eq!(class("mouse"), None);

@@ -1,4 +1,5 @@
-//! The bytes of a pickle, read front to back: lengths, lines, and the values that stand for themselves.
+//! The bytes of a pickle, read front to back: lengths, lines, and the values that stand for
+//! themselves.
 
 use std::{path::Path, sync::Arc};
 
@@ -14,7 +15,11 @@ pub(super) struct Input<'a> {
 
 impl<'a> Input<'a> {
     pub(super) fn new(pickle: &'a [u8], origin: &'a Path) -> Self {
-        Self { origin, pickle, at: 0 }
+        Self {
+            origin,
+            pickle,
+            at: 0,
+        }
     }
 
     /// Bytes that were read.
@@ -94,7 +99,9 @@ impl<'a> Input<'a> {
         match rest.iter().position(|byte| *byte == b'\n') {
             Some(length) => {
                 self.at += length + 1;
-                Ok(String::from_utf8_lossy(&rest[..length]).trim_end_matches('\r').to_owned())
+                Ok(String::from_utf8_lossy(&rest[..length])
+                    .trim_end_matches('\r')
+                    .to_owned())
             }
             None => self.cut_short(),
         }
@@ -120,7 +127,11 @@ impl<'a> Input<'a> {
 
     pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8]> {
         let pickle = self.pickle;
-        match self.at.checked_add(length).and_then(|end| pickle.get(self.at..end)) {
+        match self
+            .at
+            .checked_add(length)
+            .and_then(|end| pickle.get(self.at..end))
+        {
             Some(bytes) => {
                 self.at += length;
                 Ok(bytes)
@@ -134,12 +145,18 @@ impl<'a> Input<'a> {
     }
 
     pub(super) fn fail<T>(&self, message: impl AsRef<str>) -> Result<T> {
-        let message = format!("damaged pickle, byte {} of {}: {}", self.at, self.pickle.len(), message.as_ref());
+        let message = format!(
+            "damaged pickle, byte {} of {}: {}",
+            self.at,
+            self.pickle.len(),
+            message.as_ref()
+        );
         Err(Error::file(self.origin, message).with_hint("the file is damaged; download it again"))
     }
 }
 
-/// A little-endian two's complement integer of any length; what does not fit 64 bits is of no use here.
+/// A little-endian two's complement integer of any length; what does not fit 64 bits is of no use
+/// here.
 fn long(bytes: &[u8]) -> Value {
     if bytes.len() > 8 {
         return Value::Opaque("long integer");

@@ -1,13 +1,15 @@
 //! The stack machine: executes the opcodes of pickle protocols 0 to 5 on plain values.
 //!
-//! The values lie on one stack; a mark remembers a height of it; the memo keeps values for later use.
+//! The values lie on one stack; a mark remembers a height of it; the memo keeps values for later
+//! use.
 
 use std::{collections::HashMap, path::Path};
 
 use super::{Global, Node, Tree, Value, globals, input::Input, op};
 use crate::{Error, Result};
 
-/// Most values, marks and memo entries that a pickle may make; a model with 10 000 tensors makes about 400 000.
+/// Most values, marks and memo entries that a pickle may make; a model with 10 000 tensors makes
+/// about 400 000.
 const MOST_VALUES: usize = 4 << 20;
 
 /// Runs a pickle to its end; the bytes behind that are not looked at. Returns how many it has, too.
@@ -27,7 +29,13 @@ pub(super) fn run(pickle: &[u8], origin: &Path) -> Result<(Tree, usize)> {
         }
         machine.step(opcode)?;
     };
-    Ok((Tree { root, nodes: machine.nodes }, machine.input.at()))
+    Ok((
+        Tree {
+            root,
+            nodes: machine.nodes,
+        },
+        machine.input.at(),
+    ))
 }
 
 /// State of a running pickle.
@@ -68,7 +76,8 @@ impl Machine<'_> {
             op::EMPTY_SET | op::ADDITEMS | op::FROZENSET => self.set(opcode),
             op::GLOBAL | op::STACK_GLOBAL => self.global(opcode),
             op::REDUCE | op::NEWOBJ | op::NEWOBJ_EX | op::INST | op::OBJ => self.call(opcode),
-            op::BUILD => self.pop().and_then(|_| self.top()).map(drop), // `_metadata` and the like: not needed
+            // `_metadata` and the like: not needed
+            op::BUILD => self.pop().and_then(|_| self.top()).map(drop),
             op::PERSID | op::BINPERSID => self.persistent(opcode),
             _ => {
                 let value = self.input.literal(opcode)?;
@@ -90,12 +99,20 @@ impl Machine<'_> {
     fn list(&mut self, opcode: u8) -> Result<()> {
         match opcode {
             op::EMPTY_LIST | op::LIST => {
-                let items = if opcode == op::LIST { self.above_mark()? } else { Vec::new() };
+                let items = if opcode == op::LIST {
+                    self.above_mark()?
+                } else {
+                    Vec::new()
+                };
                 let list = self.add(Node::Sequence(items));
                 self.push(Value::List(list))
             }
             _ => {
-                let items = if opcode == op::APPENDS { self.above_mark()? } else { self.pop_many(1)? };
+                let items = if opcode == op::APPENDS {
+                    self.above_mark()?
+                } else {
+                    self.pop_many(1)?
+                };
                 match self.top()? {
                     Value::List(list) => match self.nodes.get_mut(list) {
                         Some(Node::Sequence(all)) => all.extend(items),
@@ -173,7 +190,11 @@ impl Machine<'_> {
         } else {
             "only tensors are read, and nothing is ever run"
         };
-        let asked: String = format!("{module}.{name}").chars().filter(|c| !c.is_control()).take(80).collect();
+        let asked: String = format!("{module}.{name}")
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(80)
+            .collect();
         let message = format!("the pickle asks for `{asked}`; {what}");
         Err(Error::file(self.input.origin(), message).with_hint(
             "if you trust the file, load it in Python and save its tensors alone, best with `safetensors.torch.save_file`",
@@ -184,7 +205,10 @@ impl Machine<'_> {
         let (callable, arguments) = match opcode {
             op::INST => {
                 let (module, name) = (self.input.line()?, self.input.line()?);
-                (Value::Global(self.find(&module, &name)?), self.above_mark()?)
+                (
+                    Value::Global(self.find(&module, &name)?),
+                    self.above_mark()?,
+                )
             }
             op::OBJ => {
                 let mut parts = self.above_mark()?;
@@ -199,7 +223,8 @@ impl Machine<'_> {
                 }
                 let arguments = match self.pop()? {
                     Value::Tuple(index) => match self.nodes.get(index) {
-                        Some(Node::Sequence(items)) if items.len() <= 16 => items.clone(), // no known name takes more
+                        // No known name takes more
+                        Some(Node::Sequence(items)) if items.len() <= 16 => items.clone(),
                         _ => return self.fail("a call with too many arguments"),
                     },
                     _ => return self.fail("a call without a tuple of arguments"),
@@ -307,7 +332,10 @@ impl Machine<'_> {
     fn pop(&mut self) -> Result<Value> {
         match self.available() {
             0 => self.fail("a value is missing on the stack"),
-            _ => self.stack.pop().map_or_else(|| self.fail("a value is missing on the stack"), Ok),
+            _ => self
+                .stack
+                .pop()
+                .map_or_else(|| self.fail("a value is missing on the stack"), Ok),
         }
     }
 

@@ -1,9 +1,11 @@
-//! Reads the pickle inside a PyTorch file as data: plain values and descriptions of tensors, nothing else.
+//! Reads the pickle inside a PyTorch file as data: plain values and descriptions of tensors,
+//! nothing else.
 //!
-//! A pickle is a program for a stack machine, and Python's own reader lets that program import and call anything.
-//! This reader never runs code. It knows a closed list of names (the `globals` file); a pickle that asks for any
-//! other is refused with that name. All values live in flat tables of a [`Tree`], so a hostile file can neither nest
-//! deeper than the call stack nor build cycles that are never freed, and the number of values is bounded.
+//! A pickle is a program for a stack machine, and Python's own reader lets that program import and
+//! call anything. This reader never runs code. It knows a closed list of names (the `globals`
+//! file); a pickle that asks for any other is refused with that name. All values live in flat
+//! tables of a [`Tree`], so a hostile file can neither nest deeper than the call stack nor build
+//! cycles that are never freed, and the number of values is bounded.
 
 mod globals;
 mod input;
@@ -19,7 +21,8 @@ use crate::Result;
 /// Largest pickle that is read; that of a model with 10 000 tensors has about 2 MB.
 pub const MAX_PICKLE_BYTES: u64 = 32 << 20;
 
-/// A value of a pickle. Sequences and the like are [`Node`]s of the [`Tree`], referred to by their index.
+/// A value of a pickle. Sequences and the like are [`Node`]s of the [`Tree`], referred to by their
+/// index.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// `None`.
@@ -55,7 +58,8 @@ pub enum Global {
     Dict,
     /// `torch._utils._rebuild_tensor` and `_rebuild_tensor_v2`: a view of a storage.
     RebuildTensor,
-    /// `torch._utils._rebuild_parameter` and its relatives: the tensor that is their first argument.
+    /// `torch._utils._rebuild_parameter` and its relatives: the tensor that is their first
+    /// argument.
     RebuildParameter,
     /// A storage class: element type, and bytes per element.
     Storage(DType, usize),
@@ -78,7 +82,8 @@ pub enum Node {
     Tensor(Box<View>),
 }
 
-/// A stored run of numbers: one member of the archive, or in files of the old kind a part of the file.
+/// A stored run of numbers: one member of the archive, or in files of the old kind a part of the
+/// file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {
     /// Name of the member below `data/`, or of the part.
@@ -91,7 +96,8 @@ pub struct Storage {
     pub elements: usize,
 }
 
-/// A tensor: elements of a storage at `offset + sum(index * stride)`. Nothing is checked against the storage yet.
+/// A tensor: elements of a storage at `offset + sum(index * stride)`. Nothing is checked against
+/// the storage yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
     /// What it is a view of.
@@ -166,7 +172,9 @@ impl Tree {
     /// The value under a text key of a dictionary.
     pub fn entry(&self, dictionary: &Value, key: &str) -> Option<&Value> {
         let mut entries = self.entries(dictionary)?.iter().rev();
-        entries.find(|(k, _)| matches!(k, Value::Str(text) if &**text == key)).map(|(_, value)| value)
+        entries
+            .find(|(k, _)| matches!(k, Value::Str(text) if &**text == key))
+            .map(|(_, value)| value)
     }
 
     /// The description of a tensor.

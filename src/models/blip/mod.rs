@@ -1,6 +1,8 @@
-//! BLIP: a vision transformer, and a BERT that reads a prompt while looking at what it saw (arXiv 2201.12086).
+//! BLIP: a vision transformer, and a BERT that reads a prompt while looking at what it saw (arXiv
+//! 2201.12086).
 //!
-//! Reference: salesforce/BLIP, `models/{vit,med,blip_pretrain,blip_vqa}.py`, as ImageReward and T2I-CompBench use it.
+//! Reference: salesforce/BLIP, `models/{vit,med,blip_pretrain,blip_vqa}.py`, as ImageReward and
+//! T2I-CompBench use it.
 
 mod text_encoder;
 mod visual_encoder;

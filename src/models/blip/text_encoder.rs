@@ -1,7 +1,8 @@
-//! BLIP's reader: a BERT whose layers look at the picture between reading and thinking. Its answers are written by a second
-//! one that looks at what the first made of a question instead.
+//! BLIP's reader: a BERT whose layers look at the picture between reading and thinking. Its answers
+//! are written by a second one that looks at what the first made of a question instead.
 //!
-//! What does not depend on a picture (the embedding and the first layer's look at the prompt) is computed once a prompt.
+//! What does not depend on a picture (the embedding and the first layer's look at the prompt) is
+//! computed once a prompt.
 
 use candle_core::Tensor;
 use serde::Deserialize;
@@ -26,7 +27,11 @@ pub struct TextConfig {
 impl Default for TextConfig {
     /// Of the released models.
     fn default() -> Self {
-        Self { num_attention_heads: 12, layer_norm_eps: 1e-12, hidden_act: Activation::Gelu }
+        Self {
+            num_attention_heads: 12,
+            layer_norm_eps: 1e-12,
+            hidden_act: Activation::Gelu,
+        }
     }
 }
 
@@ -46,7 +51,8 @@ pub struct Prompt {
     mask: Option<Tensor>, // (P, 1, 1, L), added to the scores; none without padding
 }
 
-/// Self-attention, a look at the picture, feed-forward; each with a residual and a LayerNorm behind it.
+/// Self-attention, a look at the picture, feed-forward; each with a residual and a LayerNorm behind
+/// it.
 #[derive(Clone, Debug)]
 struct Layer {
     attention: Attention,
@@ -75,14 +81,21 @@ impl TextEncoder {
         let [positions, _] = embeddings.dims("position_embeddings.weight")?;
         if config.num_attention_heads == 0 || !width.is_multiple_of(config.num_attention_heads) {
             let expected = format!("a width that {} heads share", config.num_attention_heads);
-            return Err(embeddings.mismatch("word_embeddings.weight", expected, format!("{width}")));
+            return Err(embeddings.mismatch(
+                "word_embeddings.weight",
+                expected,
+                format!("{width}"),
+            ));
         }
         let layer = |i| Layer::load(&w.pp("encoder.layer").pp(i), config, width, context_width);
         Ok(Self {
             word_embeddings: embeddings.get((words, width), "word_embeddings.weight")?,
-            position_embeddings: embeddings.get((positions, width), "position_embeddings.weight")?,
+            position_embeddings: embeddings
+                .get((positions, width), "position_embeddings.weight")?,
             norm: LayerNorm::load(&embeddings.pp("LayerNorm"), width, config.layer_norm_eps)?,
-            layers: (0..w.count("encoder.layer").max(1)).map(layer).collect::<Result<_>>()?,
+            layers: (0..w.count("encoder.layer").max(1))
+                .map(layer)
+                .collect::<Result<_>>()?,
         })
     }
 
@@ -101,18 +114,27 @@ impl TextEncoder {
         self.position_embeddings.dims()[0]
     }
 
-    /// The embedding of a prompt: (1, L, W). Fails on ids beyond the vocabulary and on too many of them.
+    /// The embedding of a prompt: (1, L, W). Fails on ids beyond the vocabulary and on too many of
+    /// them.
     pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
         let (words, positions) = (self.words(), self.positions());
         if ids.is_empty() || ids.len() > positions {
-            return Err(Error::input(format!("a prompt of {} tokens; this model reads 1 to {positions}", ids.len())));
+            return Err(Error::input(format!(
+                "a prompt of {} tokens; this model reads 1 to {positions}",
+                ids.len()
+            )));
         }
         if let Some(id) = ids.iter().find(|&&id| id as usize >= words) {
-            return Err(Error::input(format!("the tokenizer gave the id {id}; this model knows {words}"))
-                .with_hint("the tokenizer's vocabulary must be the one that the model was trained with"));
+            return Err(Error::input(format!(
+                "the tokenizer gave the id {id}; this model knows {words}"
+            ))
+            .with_hint(
+                "the tokenizer's vocabulary must be the one that the model was trained with",
+            ));
         }
         let ids = Tensor::new(ids, self.word_embeddings.device())?;
-        let x = (self.word_embeddings.index_select(&ids, 0)? + self.position_embeddings.narrow(0, 0, ids.dim(0)?)?)?;
+        let x = (self.word_embeddings.index_select(&ids, 0)?
+            + self.position_embeddings.narrow(0, 0, ids.dim(0)?)?)?;
         Ok(self.norm.forward(&x.unsqueeze(0)?)?) // (1, L, W)
     }
 
@@ -125,10 +147,14 @@ impl TextEncoder {
         self.read(self.embed(ids)?, mask)
     }
 
-    /// Reads several prompts side by side; the shorter ones are padded, which changes nothing for them.
+    /// Reads several prompts side by side; the shorter ones are padded, which changes nothing for
+    /// them.
     pub fn prompts(&self, prompts: &[Vec<u32>]) -> Result<Prompt> {
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let (mut x, mut mask) = (Vec::with_capacity(prompts.len()), Vec::with_capacity(prompts.len() * longest));
+        let (mut x, mut mask) = (
+            Vec::with_capacity(prompts.len()),
+            Vec::with_capacity(prompts.len() * longest),
+        );
         for ids in prompts {
             let mut padded = ids.clone();
             padded.resize(longest, 0); // any word will do: nobody looks at it
@@ -143,7 +169,10 @@ impl TextEncoder {
         let (p, l, _) = x.dims3()?;
         let mask = if mask.contains(&0) {
             // -10000 as in the original: its exponential is 0 in every floating-point type.
-            let added: Vec<f32> = mask.iter().map(|&m| if m == 0 { -10_000. } else { 0. }).collect();
+            let added: Vec<f32> = mask
+                .iter()
+                .map(|&m| if m == 0 { -10_000. } else { 0. })
+                .collect();
             Some(Tensor::from_vec(added, (p, 1, 1, l), x.device())?.to_dtype(x.dtype())?)
         } else {
             None
@@ -152,15 +181,25 @@ impl TextEncoder {
         Ok(Prompt { hidden, mask })
     }
 
-    /// One prompt in view of each of several pictures, or several in view of one: (B, T, context width) -> (B or P, L, W).
+    /// One prompt in view of each of several pictures, or several in view of one: (B, T, context
+    /// width) -> (B or P, L, W).
     pub fn forward(&self, prompt: &Prompt, image_embeds: &Tensor) -> Result<Tensor> {
         self.forward_masked(prompt, image_embeds, None)
     }
 
-    /// The same where some tokens of the context are padding: `padding` (B, 1, 1, T) is added to the scores.
-    pub fn forward_masked(&self, prompt: &Prompt, context: &Tensor, padding: Option<&Tensor>) -> Result<Tensor> {
+    /// The same where some tokens of the context are padding: `padding` (B, 1, 1, T) is added to
+    /// the scores.
+    pub fn forward_masked(
+        &self,
+        prompt: &Prompt,
+        context: &Tensor,
+        padding: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let (p, l, w) = prompt.hidden.dims3()?;
-        let mut x = prompt.hidden.broadcast_as((p.max(context.dim(0)?), l, w))?.contiguous()?;
+        let mut x = prompt
+            .hidden
+            .broadcast_as((p.max(context.dim(0)?), l, w))?
+            .contiguous()?;
         for (i, layer) in self.layers.iter().enumerate() {
             if i > 0 {
                 x = layer.attention.forward(&x, &x, prompt.mask.as_ref())?;
@@ -173,7 +212,8 @@ impl TextEncoder {
     /// Floating-point operations for one picture of `context` tokens and a prompt of `tokens`.
     pub fn flops(&self, tokens: usize, context: usize) -> f64 {
         let layer = |layer: &Layer| {
-            let looks = layer.attention.flops(tokens, tokens) + layer.crossattention.flops(tokens, context);
+            let looks =
+                layer.attention.flops(tokens, tokens) + layer.crossattention.flops(tokens, context);
             looks + layer.intermediate.flops(tokens) + layer.output.flops(tokens)
         };
         self.layers.iter().map(layer).sum()
@@ -206,15 +246,23 @@ impl Layer {
     }
 
     /// All of the layer but its self-attention: (B, L, W) -> (B, L, W)
-    fn look_and_think(&self, x: &Tensor, context: &Tensor, padding: Option<&Tensor>) -> Result<Tensor> {
+    fn look_and_think(
+        &self,
+        x: &Tensor,
+        context: &Tensor,
+        padding: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let x = self.crossattention.forward(x, context, padding)?;
         let hidden = self.act.forward(&self.intermediate.forward(&x)?)?;
-        Ok(self.norm.forward(&residual(&x, &self.output.forward(&hidden)?, None)?)?)
+        Ok(self
+            .norm
+            .forward(&residual(&x, &self.output.forward(&hidden)?, None)?)?)
     }
 }
 
 impl Attention {
-    /// Queries and results are `width` wide, keys and values are made from `context` numbers a token.
+    /// Queries and results are `width` wide, keys and values are made from `context` numbers a
+    /// token.
     fn load(w: &Weights, config: &TextConfig, width: usize, context: usize) -> Result<Self> {
         Ok(Self {
             query: Linear::load(&w.pp("self.query"), width, width)?,
@@ -228,14 +276,20 @@ impl Attention {
 
     /// x (B, L, W) looks at context (B or 1, T, _) -> (B, L, W)
     fn forward(&self, x: &Tensor, context: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let (q, k, v) = (self.query.forward(x)?, self.key.forward(context)?, self.value.forward(context)?);
+        let (q, k, v) = (
+            self.query.forward(x)?,
+            self.key.forward(context)?,
+            self.value.forward(context)?,
+        );
         let scale = ((self.query.outputs() / self.heads) as f32).sqrt().recip();
         // Rows that look at the same thing stand in one, so that its keys and values are made once.
         let (b, l, w) = q.dims3()?;
         let rows = context.dim(0)?;
         let q = q.reshape((rows, b / rows * l, w))?; // (B, L, W) or (1, B * L, W)
         let seen = attention(&q, &k, &v, self.heads, scale, mask)?.reshape((b, l, w))?;
-        Ok(self.norm.forward(&residual(x, &self.output.forward(&seen)?, None)?)?)
+        Ok(self
+            .norm
+            .forward(&residual(x, &self.output.forward(&seen)?, None)?)?)
     }
 
     fn flops(&self, tokens: usize, context: usize) -> f64 {

@@ -22,7 +22,8 @@ pub struct VisualEncoder {
 }
 
 impl VisualEncoder {
-    /// The tensors below `w`. `heads` may be `None` for the released widths: 768 and 1024 have 64 numbers a head.
+    /// The tensors below `w`. `heads` may be `None` for the released widths: 768 and 1024 have 64
+    /// numbers a head.
     pub fn load(w: &Weights, heads: Option<usize>) -> Result<Self> {
         let patch_embed = PatchEmbed::load(&w.pp("patch_embed.proj"))?;
         let width = patch_embed.width();
@@ -33,7 +34,9 @@ impl VisualEncoder {
         Ok(Self {
             cls_token: w.get((1, 1, width), "cls_token")?,
             pos_embed: w.get((1, positions, width), "pos_embed")?,
-            blocks: (0..w.count("blocks").max(1)).map(block).collect::<Result<_>>()?,
+            blocks: (0..w.count("blocks").max(1))
+                .map(block)
+                .collect::<Result<_>>()?,
             norm: LayerNorm::load(&w.pp("norm"), width, EPS)?,
             patch_embed,
             grid,
@@ -55,14 +58,19 @@ impl VisualEncoder {
         1 + self.grid * self.grid
     }
 
-    /// Pictures (B, 3, side, side), normalised with the mean and deviation of CLIP, -> (B, tokens, C).
+    /// Pictures (B, 3, side, side), normalised with the mean and deviation of CLIP, -> (B, tokens,
+    /// C).
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let (b, _, height, width) = pixels.dims4()?;
         if (height, width) != (self.side(), self.side()) {
             let side = self.side();
-            return Err(Error::input(format!("BLIP reads pictures of {side} x {side}, not {width} x {height}")));
+            return Err(Error::input(format!(
+                "BLIP reads pictures of {side} x {side}, not {width} x {height}"
+            )));
         }
-        let x = self.patch_embed.forward(&pixels.to_dtype(self.cls_token.dtype())?)?; // (B, L, C)
+        let x = self
+            .patch_embed
+            .forward(&pixels.to_dtype(self.cls_token.dtype())?)?; // (B, L, C)
         let cls = self.cls_token.broadcast_as((b, 1, self.width()))?;
         let mut x = Tensor::cat(&[&cls, &x], 1)?.broadcast_add(&self.pos_embed)?; // (B, 1 + L, C)
         for block in &self.blocks {
@@ -73,7 +81,11 @@ impl VisualEncoder {
 
     /// Floating-point operations for one picture.
     pub fn flops(&self) -> f64 {
-        let blocks: f64 = self.blocks.iter().map(|block| block.flops(self.tokens())).sum();
+        let blocks: f64 = self
+            .blocks
+            .iter()
+            .map(|block| block.flops(self.tokens()))
+            .sum();
         self.patch_embed.flops(self.tokens() - 1) + blocks
     }
 }

@@ -1,5 +1,5 @@
-//! BLIP that answers questions: one BERT reads the question while it looks at the picture, another writes the answer while it
-//! looks at what the first one made of it.
+//! BLIP that answers questions: one BERT reads the question while it looks at the picture, another
+//! writes the answer while it looks at what the first one made of it.
 //!
 //! Reference: salesforce/BLIP, `models/blip_vqa.py`.
 
@@ -11,7 +11,8 @@ use crate::{
     nn::{Activation, LayerNorm, Linear, Weights},
 };
 
-/// The three networks and what makes words of the last one's numbers. Sizes are read off the weights.
+/// The three networks and what makes words of the last one's numbers. Sizes are read off the
+/// weights.
 #[derive(Clone, Debug)]
 pub struct BlipVqa {
     /// Sees.
@@ -33,18 +34,26 @@ struct Predictions {
 }
 
 impl BlipVqa {
-    /// Reads the weights below `model` of `model_base_vqa_capfilt_large.pth`. `text` is what `med_config.json` says;
-    /// `vision_heads` may be `None` for the released widths, 768 and 1024.
+    /// Reads the weights below `model` of `model_base_vqa_capfilt_large.pth`. `text` is what
+    /// `med_config.json` says; `vision_heads` may be `None` for the released widths, 768 and 1024.
     ///
     /// # Errors
     /// A tensor is missing or of another shape.
     pub fn load(w: &Weights, text: &TextConfig, vision_heads: Option<usize>) -> Result<Self> {
         let visual_encoder = VisualEncoder::load(&w.pp("visual_encoder"), vision_heads)?;
         let text_encoder = TextEncoder::load(&w.pp("text_encoder"), text, visual_encoder.width())?;
-        let text_decoder = TextEncoder::load(&w.pp("text_decoder.bert"), text, text_encoder.width())?;
+        let text_decoder =
+            TextEncoder::load(&w.pp("text_decoder.bert"), text, text_encoder.width())?;
         let head = w.pp("text_decoder.cls.predictions");
-        let predictions = Predictions::load(&head, text, text_decoder.width(), text_decoder.words())?;
-        Ok(Self { visual_encoder, text_encoder, text_decoder, predictions, device: w.device().clone() })
+        let predictions =
+            Predictions::load(&head, text, text_decoder.width(), text_decoder.words())?;
+        Ok(Self {
+            visual_encoder,
+            text_encoder,
+            text_decoder,
+            predictions,
+            device: w.device().clone(),
+        })
     }
 
     /// Where the weights lie.
@@ -57,11 +66,18 @@ impl BlipVqa {
         self.text_encoder.forward(questions, image_embeds)
     }
 
-    /// How likely each word is as the first of the answers, as logits: (Q, L, W) -> (Q, V). Answers begin with the token
-    /// `start`.
-    pub fn first_token_logits(&self, questions: &Prompt, states: &Tensor, start: u32) -> Result<Tensor> {
+    /// How likely each word is as the first of the answers, as logits: (Q, L, W) -> (Q, V). Answers
+    /// begin with the token `start`.
+    pub fn first_token_logits(
+        &self,
+        questions: &Prompt,
+        states: &Tensor,
+        start: u32,
+    ) -> Result<Tensor> {
         let begun = self.text_decoder.prompt(&[start], &[1])?;
-        let hidden = self.text_decoder.forward_masked(&begun, states, questions.mask())?; // (Q, 1, W)
+        let hidden = self
+            .text_decoder
+            .forward_masked(&begun, states, questions.mask())?; // (Q, 1, W)
         Ok(self.predictions.forward(&hidden)?.squeeze(1)?)
     }
 }
@@ -78,7 +94,9 @@ impl Predictions {
 
     /// (Q, L, W) -> (Q, L, V)
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.norm.forward(&self.act.forward(&self.dense.forward(x)?)?)?;
+        let x = self
+            .norm
+            .forward(&self.act.forward(&self.dense.forward(x)?)?)?;
         Ok(self.decoder.forward(&x)?)
     }
 }

@@ -9,7 +9,11 @@ const EPS: f32 = 1e-6; // conv.py, Normalize
 /// Released checkpoints wrap each layer once more (`conv1.conv.weight`); both spellings are read.
 fn wrapped(w: &Weights, name: &str, inner: &str) -> Weights {
     let outer = w.pp(name);
-    if outer.pp(inner).has("weight") { outer.pp(inner) } else { outer }
+    if outer.pp(inner).has("weight") {
+        outer.pp(inner)
+    } else {
+        outer
+    }
 }
 
 /// A convolution of size 3 that keeps the size of maps.
@@ -24,8 +28,17 @@ fn conv(w: &Weights, name: &str) -> crate::Result<Conv2d> {
 }
 
 fn norm(w: &Weights, name: &str) -> crate::Result<GroupNorm> {
-    let groups = |channels: usize| [32, 24].into_iter().find(|groups| channels.is_multiple_of(*groups));
-    GroupNorm::load(&wrapped(w, name, "norm"), groups, EPS, Some(Activation::Silu))
+    let groups = |channels: usize| {
+        [32, 24]
+            .into_iter()
+            .find(|groups| channels.is_multiple_of(*groups))
+    };
+    GroupNorm::load(
+        &wrapped(w, name, "norm"),
+        groups,
+        EPS,
+        Some(Activation::Silu),
+    )
 }
 
 /// Two convolutions with a shortcut.
@@ -47,12 +60,16 @@ impl ResnetBlock {
             conv1,
             norm2: norm(w, "norm2")?,
             conv2: conv(w, "conv2")?,
-            nin_shortcut: grows.then(|| Conv2d::load(&wrapped(w, "nin_shortcut", "conv"), 1, 0)).transpose()?,
+            nin_shortcut: grows
+                .then(|| Conv2d::load(&wrapped(w, "nin_shortcut", "conv"), 1, 0))
+                .transpose()?,
         })
     }
 
     fn all(w: &Weights, name: &str) -> crate::Result<Vec<Self>> {
-        (0..w.count(name)).map(|i| Self::load(&w.pp(name).pp(i))).collect()
+        (0..w.count(name))
+            .map(|i| Self::load(&w.pp(name).pp(i)))
+            .collect()
     }
 
     fn forward(&self, x: FeatureMap) -> Result<FeatureMap> {
@@ -67,7 +84,11 @@ impl ResnetBlock {
 
     fn flops(&self, positions: usize) -> f64 {
         let shortcut = self.nin_shortcut.iter();
-        [&self.conv1, &self.conv2].into_iter().chain(shortcut).map(|conv| conv.flops(positions)).sum()
+        [&self.conv1, &self.conv2]
+            .into_iter()
+            .chain(shortcut)
+            .map(|conv| conv.flops(positions))
+            .sum()
     }
 }
 
@@ -80,10 +101,17 @@ struct Level<R> {
 
 impl<R> Level<R> {
     /// `resample` reads the change of resolution, whose layer is called `name`.
-    fn load(w: &Weights, name: &str, resample: impl Fn(&Weights) -> crate::Result<R>) -> crate::Result<Self> {
+    fn load(
+        w: &Weights,
+        name: &str,
+        resample: impl Fn(&Weights) -> crate::Result<R>,
+    ) -> crate::Result<Self> {
         let layer = wrapped(&w.pp(name), "conv", "conv");
         let resample = layer.has("weight").then(|| resample(&layer)).transpose()?;
-        Ok(Self { block: ResnetBlock::all(w, "block")?, resample })
+        Ok(Self {
+            block: ResnetBlock::all(w, "block")?,
+            resample,
+        })
     }
 }
 
@@ -95,7 +123,10 @@ struct Mid {
 
 impl Mid {
     fn load(w: &Weights) -> crate::Result<Self> {
-        Ok(Self { block_1: ResnetBlock::load(&w.pp("block_1"))?, block_2: ResnetBlock::load(&w.pp("block_2"))? })
+        Ok(Self {
+            block_1: ResnetBlock::load(&w.pp("block_1"))?,
+            block_2: ResnetBlock::load(&w.pp("block_2"))?,
+        })
     }
 
     fn forward(&self, x: FeatureMap) -> Result<FeatureMap> {
@@ -119,7 +150,9 @@ impl Encoder {
         let level = |i| Level::load(&w.pp("down").pp(i), "downsample", |w| Conv2d::load(w, 2, 0));
         Ok(Self {
             conv_in: conv(w, "conv_in")?,
-            down: (0..w.count("down")).map(level).collect::<crate::Result<_>>()?,
+            down: (0..w.count("down"))
+                .map(level)
+                .collect::<crate::Result<_>>()?,
             mid: Mid::load(&w.pp("mid"))?,
             norm_out: norm(w, "norm_out")?,
             conv_out: conv(w, "conv_out")?,
@@ -140,11 +173,16 @@ impl Encoder {
             }
             if let Some(conv) = &level.resample {
                 // One row and one column of zeros at the bottom and the right, then stride 2.
-                let padded = h.to_tensor()?.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)?;
+                let padded = h
+                    .to_tensor()?
+                    .pad_with_zeros(2, 0, 1)?
+                    .pad_with_zeros(3, 0, 1)?;
                 h = conv.forward(&FeatureMap::new(&padded)?)?;
             }
         }
-        self.conv_out.forward(&self.norm_out.forward(&self.mid.forward(h)?)?)?.to_tensor()
+        self.conv_out
+            .forward(&self.norm_out.forward(&self.mid.forward(h)?)?)?
+            .to_tensor()
     }
 }
 
@@ -171,10 +209,18 @@ impl Decoder {
         let level = |i| Level::load(&w.pp("up").pp(i), "upsample", UpsampleConv::load);
         let (levels, conv_out) = (w.count("up"), conv(w, "conv_out")?);
         if levels > MOST_LEVELS {
-            return Err(w.mismatch("up", format!("at most {MOST_LEVELS} resolutions"), levels.to_string()));
+            return Err(w.mismatch(
+                "up",
+                format!("at most {MOST_LEVELS} resolutions"),
+                levels.to_string(),
+            ));
         }
         if conv_out.outputs() != COLOURS {
-            return Err(w.mismatch("conv_out", format!("{COLOURS} colours"), conv_out.outputs().to_string()));
+            return Err(w.mismatch(
+                "conv_out",
+                format!("{COLOURS} colours"),
+                conv_out.outputs().to_string(),
+            ));
         }
         Ok(Self {
             conv_in: conv(w, "conv_in")?,
@@ -193,12 +239,19 @@ impl Decoder {
 
     /// Pixels of the picture along one side of a latent cell.
     pub fn patch(&self) -> usize {
-        1 << self.up.iter().filter(|level| level.resample.is_some()).count()
+        1 << self
+            .up
+            .iter()
+            .filter(|level| level.resample.is_some())
+            .count()
     }
 
-    /// Latents (B, d, h, w) -> pictures (B, 3, h * patch, w * patch), roughly in [-1, 1], not clamped
+    /// Latents (B, d, h, w) -> pictures (B, 3, h * patch, w * patch), roughly in [-1, 1], not
+    /// clamped
     pub fn forward(&self, z: &Tensor) -> Result<Tensor> {
-        let mut h = self.mid.forward(self.conv_in.forward(&FeatureMap::new(z)?)?)?;
+        let mut h = self
+            .mid
+            .forward(self.conv_in.forward(&FeatureMap::new(z)?)?)?;
         for level in self.up.iter().rev() {
             for block in &level.block {
                 h = block.forward(h)?;
@@ -207,15 +260,22 @@ impl Decoder {
                 h = conv.forward(&h)?;
             }
         }
-        self.conv_out.forward(&self.norm_out.forward(&h)?)?.to_tensor()
+        self.conv_out
+            .forward(&self.norm_out.forward(&h)?)?
+            .to_tensor()
     }
 
     /// Floating-point operations of the convolutions for one latent of so many cells.
     pub fn flops(&self, cells: usize) -> f64 {
         let (mut positions, mid) = (cells, &self.mid);
-        let mut total = self.conv_in.flops(cells) + mid.block_1.flops(cells) + mid.block_2.flops(cells);
+        let mut total =
+            self.conv_in.flops(cells) + mid.block_1.flops(cells) + mid.block_2.flops(cells);
         for level in self.up.iter().rev() {
-            total += level.block.iter().map(|block| block.flops(positions)).sum::<f64>();
+            total += level
+                .block
+                .iter()
+                .map(|block| block.flops(positions))
+                .sum::<f64>();
             if let Some(conv) = &level.resample {
                 positions *= 4;
                 total += conv.flops(positions);
@@ -224,8 +284,9 @@ impl Decoder {
         total + self.conv_out.flops(positions)
     }
 
-    /// Bytes of the feature maps at the widest moment of one latent of (rows, columns) cells: inside a residual
-    /// block its input, two normalised or convolved maps and what they are added to; around a doubling both sizes.
+    /// Bytes of the feature maps at the widest moment of one latent of (rows, columns) cells:
+    /// inside a residual block its input, two normalised or convolved maps and what they are added
+    /// to; around a doubling both sizes.
     pub fn activation_bytes(&self, (rows, columns): (usize, usize)) -> u64 {
         let (mut pixels, mut widest) = (rows * columns, 0);
         for level in self.up.iter().rev() {

@@ -16,8 +16,15 @@ pub struct DecoderSizes<'a> {
 impl DecoderSizes<'_> {
     /// Name and shape of every tensor that [`super::Decoder::load`] reads.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let channels: Vec<usize> = self.multipliers.iter().map(|times| times * self.base).collect();
-        let (mut all, mut c) = (Tensors::default(), channels.last().copied().unwrap_or(self.base));
+        let channels: Vec<usize> = self
+            .multipliers
+            .iter()
+            .map(|times| times * self.base)
+            .collect();
+        let (mut all, mut c) = (
+            Tensors::default(),
+            channels.last().copied().unwrap_or(self.base),
+        );
         all.conv("conv_in", self.latent_channels, c, 3);
         all.residual("mid.block_1", c, c);
         all.residual("mid.block_2", c, c);
@@ -41,7 +48,8 @@ struct Tensors(Vec<(String, Vec<usize>)>);
 
 impl Tensors {
     fn conv(&mut self, name: &str, inputs: usize, outputs: usize, size: usize) {
-        self.0.push((format!("{name}.weight"), vec![outputs, inputs, size, size]));
+        self.0
+            .push((format!("{name}.weight"), vec![outputs, inputs, size, size]));
         self.0.push((format!("{name}.bias"), vec![outputs]));
     }
 

@@ -1,5 +1,6 @@
-//! The multi-scale bitwise tokenizer of Infinity (arXiv 2412.04431, section 3.1; `infinity/models/bsq_vae`): an encoder
-//! and a decoder between pictures and latents, and the quantizer between latents and bits.
+//! The multi-scale bitwise tokenizer of Infinity (arXiv 2412.04431, section 3.1;
+//! `infinity/models/bsq_vae`): an encoder and a decoder between pictures and latents, and the
+//! quantizer between latents and bits.
 
 mod autoencoder;
 mod checkpoint;
@@ -23,7 +24,10 @@ pub struct BsqVae {
 impl BsqVae {
     /// Reads `encoder.*` and `decoder.*`; every size is the file's.
     pub fn load(w: &Weights) -> Result<Self> {
-        let (encoder, decoder) = (Encoder::load(&w.pp("encoder"))?, Decoder::load(&w.pp("decoder"))?);
+        let (encoder, decoder) = (
+            Encoder::load(&w.pp("encoder"))?,
+            Decoder::load(&w.pp("decoder"))?,
+        );
         if encoder.latent_channels() != decoder.latent_channels() {
             let (expected, found) = (decoder.latent_channels(), encoder.latent_channels());
             return Err(w.mismatch(

@@ -43,17 +43,26 @@ pub struct VisionConfig {
 
 impl Default for TextConfig {
     fn default() -> Self {
-        Self { num_attention_heads: 8, hidden_act: Activation::QuickGelu, layer_norm_eps: EPS }
+        Self {
+            num_attention_heads: 8,
+            hidden_act: Activation::QuickGelu,
+            layer_norm_eps: EPS,
+        }
     }
 }
 
 impl Default for VisionConfig {
     fn default() -> Self {
-        Self { num_attention_heads: 12, hidden_act: Activation::QuickGelu, layer_norm_eps: EPS }
+        Self {
+            num_attention_heads: 12,
+            hidden_act: Activation::QuickGelu,
+            layer_norm_eps: EPS,
+        }
     }
 }
 
-/// From the model file of OpenCLIP (`model_configs/ViT-H-14.json` and its like), which leaves out what is as usual.
+/// From the model file of OpenCLIP (`model_configs/ViT-H-14.json` and its like), which leaves out
+/// what is as usual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct OpenClipConfig {
@@ -77,7 +86,10 @@ struct OpenClipText {
 
 impl Default for OpenClipVision {
     fn default() -> Self {
-        Self { width: 768, head_width: 64 }
+        Self {
+            width: 768,
+            head_width: 64,
+        }
     }
 }
 
@@ -90,18 +102,37 @@ impl Default for OpenClipText {
 impl Default for OpenClipConfig {
     /// ViT-H-14.
     fn default() -> Self {
-        let vision_cfg = OpenClipVision { width: 1280, head_width: 80 };
-        Self { vision_cfg, text_cfg: OpenClipText { heads: 16 }, quick_gelu: false }
+        let vision_cfg = OpenClipVision {
+            width: 1280,
+            head_width: 80,
+        };
+        Self {
+            vision_cfg,
+            text_cfg: OpenClipText { heads: 16 },
+            quick_gelu: false,
+        }
     }
 }
 
 impl From<OpenClipConfig> for Config {
     fn from(config: OpenClipConfig) -> Self {
-        let hidden_act = if config.quick_gelu { Activation::QuickGelu } else { Activation::Gelu };
+        let hidden_act = if config.quick_gelu {
+            Activation::QuickGelu
+        } else {
+            Activation::Gelu
+        };
         let heads = config.vision_cfg.width / config.vision_cfg.head_width.max(1);
         Self {
-            text_config: TextConfig { num_attention_heads: config.text_cfg.heads, hidden_act, layer_norm_eps: EPS },
-            vision_config: VisionConfig { num_attention_heads: heads, hidden_act, layer_norm_eps: EPS },
+            text_config: TextConfig {
+                num_attention_heads: config.text_cfg.heads,
+                hidden_act,
+                layer_norm_eps: EPS,
+            },
+            vision_config: VisionConfig {
+                num_attention_heads: heads,
+                hidden_act,
+                layer_norm_eps: EPS,
+            },
         }
     }
 }

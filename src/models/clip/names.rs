@@ -10,14 +10,19 @@ use crate::{
 pub(super) enum Layout {
     /// `CLIPModel`, a folder.
     HuggingFace,
-    /// OpenCLIP and HPSv2, one `.pt`: the text network lies at the root, projections are stored inputs first.
+    /// OpenCLIP and HPSv2, one `.pt`: the text network lies at the root, projections are stored
+    /// inputs first.
     OpenClip,
 }
 
 impl Layout {
     /// Told by the name of the picture's projection.
     pub fn of(w: &Weights) -> Self {
-        if w.has(Self::OpenClip.visual_projection()) { Self::OpenClip } else { Self::HuggingFace }
+        if w.has(Self::OpenClip.visual_projection()) {
+            Self::OpenClip
+        } else {
+            Self::HuggingFace
+        }
     }
 
     /// The tensors of the network that reads.
@@ -31,11 +36,17 @@ impl Layout {
     }
 
     pub fn token_embedding(self) -> &'static str {
-        self.pick("embeddings.token_embedding.weight", "token_embedding.weight")
+        self.pick(
+            "embeddings.token_embedding.weight",
+            "token_embedding.weight",
+        )
     }
 
     pub fn position_embedding(self) -> &'static str {
-        self.pick("embeddings.position_embedding.weight", "positional_embedding")
+        self.pick(
+            "embeddings.position_embedding.weight",
+            "positional_embedding",
+        )
     }
 
     pub fn class_embedding(self) -> &'static str {
@@ -62,17 +73,33 @@ impl Layout {
     }
 
     /// The blocks of either network, pre-norm, below its own `w`.
-    pub fn blocks(self, w: &Weights, width: usize, heads: usize, eps: f32, act: Activation) -> Result<Vec<VitBlock>> {
+    pub fn blocks(
+        self,
+        w: &Weights,
+        width: usize,
+        heads: usize,
+        eps: f32,
+        act: Activation,
+    ) -> Result<Vec<VitBlock>> {
         let name = self.pick("encoder.layers", "transformer.resblocks");
         if heads == 0 || !width.is_multiple_of(heads) {
             let expected = format!("a width that {heads} heads share");
             let first = format!("{name}.0.{}.weight", self.pick("layer_norm1", "ln_1"));
             return Err(w.mismatch(&first, expected, width.to_string()));
         }
-        (0..w.count(name).max(1)).map(|i| self.block(&w.pp(name).pp(i), width, heads, eps, act)).collect()
+        (0..w.count(name).max(1))
+            .map(|i| self.block(&w.pp(name).pp(i), width, heads, eps, act))
+            .collect()
     }
 
-    fn block(self, w: &Weights, width: usize, heads: usize, eps: f32, act: Activation) -> Result<VitBlock> {
+    fn block(
+        self,
+        w: &Weights,
+        width: usize,
+        heads: usize,
+        eps: f32,
+        act: Activation,
+    ) -> Result<VitBlock> {
         if self == Self::HuggingFace {
             return VitBlock::load_apart(w, width, heads, eps, act);
         }
@@ -88,7 +115,11 @@ impl Layout {
 
     /// From texts of `width` into the space that both share.
     pub fn project_text(self, w: &Weights, width: usize) -> Result<Linear> {
-        self.project(w, self.pick("text_projection.weight", "text_projection"), width)
+        self.project(
+            w,
+            self.pick("text_projection.weight", "text_projection"),
+            width,
+        )
     }
 
     /// From pictures of `width` into the space that both share.

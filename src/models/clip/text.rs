@@ -22,7 +22,11 @@ impl TextModel {
     pub(super) fn load(w: &Weights, layout: Layout, config: &TextConfig) -> Result<Self> {
         let (tokens, places) = (layout.token_embedding(), layout.position_embedding());
         let ([words, width], [positions, _]) = (w.dims(tokens)?, w.dims(places)?);
-        let TextConfig { num_attention_heads: heads, hidden_act: act, layer_norm_eps: eps } = *config;
+        let TextConfig {
+            num_attention_heads: heads,
+            hidden_act: act,
+            layer_norm_eps: eps,
+        } = *config;
         Ok(Self {
             token_embedding: w.get((words, width), tokens)?,
             position_embedding: w.get((positions, width), places)?,
@@ -43,9 +47,15 @@ impl TextModel {
 
     /// What it makes of each token: (1, L, C).
     pub fn forward(&self, ids: &[u32]) -> Result<Tensor> {
-        let (most, device) = (self.position_embedding.dims()[0], self.token_embedding.device());
+        let (most, device) = (
+            self.position_embedding.dims()[0],
+            self.token_embedding.device(),
+        );
         if ids.is_empty() || ids.len() > most {
-            return Err(Error::input(format!("CLIP reads 1 to {most} tokens, not {}", ids.len())));
+            return Err(Error::input(format!(
+                "CLIP reads 1 to {most} tokens, not {}",
+                ids.len()
+            )));
         }
         if let Some(id) = ids.iter().find(|id| **id as usize >= self.words()) {
             return Err(Error::input(format!(
@@ -53,8 +63,11 @@ impl TextModel {
                 self.words()
             )));
         }
-        let x = self.token_embedding.index_select(&Tensor::new(ids, device)?, 0)?;
-        let mut x = (x + self.position_embedding.narrow(0, 0, ids.len())?)?.unsqueeze(0)?; // (1, L, C)
+        let x = self
+            .token_embedding
+            .index_select(&Tensor::new(ids, device)?, 0)?;
+        // (1, L, C)
+        let mut x = (x + self.position_embedding.narrow(0, 0, ids.len())?)?.unsqueeze(0)?;
         let future = future(ids.len(), &x)?;
         for layer in &self.layers {
             x = layer.forward_biased(&x, Some(&future))?;
@@ -78,7 +91,13 @@ impl TextModel {
 
 /// What keeps a token from those behind it: (1, 1, L, L).
 fn future(tokens: usize, like: &Tensor) -> Result<Tensor> {
-    let value = |i: usize| if i % tokens > i / tokens { f32::NEG_INFINITY } else { 0.0 };
+    let value = |i: usize| {
+        if i % tokens > i / tokens {
+            f32::NEG_INFINITY
+        } else {
+            0.0
+        }
+    };
     let values: Vec<f32> = (0..tokens * tokens).map(value).collect();
     Ok(Tensor::from_vec(values, (1, 1, tokens, tokens), like.device())?.to_dtype(like.dtype())?)
 }

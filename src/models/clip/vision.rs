@@ -28,9 +28,15 @@ impl VisionModel {
         let places = layout.position_embedding();
         let [positions, _] = w.dims(places)?;
         let grid = side_of_grid(w, places, positions)?;
-        let VisionConfig { num_attention_heads: heads, hidden_act: act, layer_norm_eps: eps } = *config;
+        let VisionConfig {
+            num_attention_heads: heads,
+            hidden_act: act,
+            layer_norm_eps: eps,
+        } = *config;
         Ok(Self {
-            class_embedding: w.get(width, layout.class_embedding())?.reshape((1, 1, width))?,
+            class_embedding: w
+                .get(width, layout.class_embedding())?
+                .reshape((1, 1, width))?,
             position_embedding: w.get((positions, width), places)?.unsqueeze(0)?,
             pre_layrnorm: LayerNorm::load(&w.pp(layout.pre_layrnorm()), width, eps)?,
             layers: layout.blocks(w, width, heads, eps, act)?,
@@ -50,16 +56,22 @@ impl VisionModel {
         self.patch_embedding.width()
     }
 
-    /// What it makes of the class token and each patch of pictures (B, 3, side, side): (B, 1 + grid * grid, C).
+    /// What it makes of the class token and each patch of pictures (B, 3, side, side): (B, 1 + grid
+    /// * grid, C).
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let (b, _, height, width) = pixels.dims4()?;
         let side = self.side();
         if (height, width) != (side, side) {
-            return Err(Error::input(format!("CLIP reads pictures of {side} x {side}, not {width} x {height}")));
+            return Err(Error::input(format!(
+                "CLIP reads pictures of {side} x {side}, not {width} x {height}"
+            )));
         }
-        let x = self.patch_embedding.forward(&pixels.to_dtype(self.class_embedding.dtype())?)?; // (B, L, C)
+        let x = self
+            .patch_embedding
+            .forward(&pixels.to_dtype(self.class_embedding.dtype())?)?; // (B, L, C)
         let class = self.class_embedding.broadcast_as((b, 1, self.width()))?;
-        let x = Tensor::cat(&[&class, &x], 1)?.broadcast_add(&self.position_embedding)?; // (B, 1 + L, C)
+        // (B, 1 + L, C)
+        let x = Tensor::cat(&[&class, &x], 1)?.broadcast_add(&self.position_embedding)?;
         let mut x = self.pre_layrnorm.forward(&x)?;
         for layer in &self.layers {
             x = layer.forward(&x)?;
@@ -69,13 +81,20 @@ impl VisionModel {
 
     /// The picture as a whole, of what [`VisionModel::forward`] returned: (B, C).
     pub fn pooled(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(self.post_layernorm.forward(&hidden.narrow(1, 0, 1)?.contiguous()?)?.squeeze(1)?)
+        Ok(self
+            .post_layernorm
+            .forward(&hidden.narrow(1, 0, 1)?.contiguous()?)?
+            .squeeze(1)?)
     }
 
     /// Floating-point operations for one picture.
     pub fn flops(&self) -> f64 {
         let patches = self.grid * self.grid;
-        let blocks: f64 = self.layers.iter().map(|layer| layer.flops(1 + patches)).sum();
+        let blocks: f64 = self
+            .layers
+            .iter()
+            .map(|layer| layer.flops(1 + patches))
+            .sum();
         self.patch_embedding.flops(patches) + blocks
     }
 }

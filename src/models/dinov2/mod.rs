@@ -1,14 +1,16 @@
-//! DINOv2: a vision transformer whose patch features tell pictures apart (arXiv 2304.07193; registers: 2309.16588).
+//! DINOv2: a vision transformer whose patch features tell pictures apart (arXiv 2304.07193;
+//! registers: 2309.16588).
 //!
-//! Reference: facebookresearch/dinov2, `dinov2/models/vision_transformer.py`; Hugging Face `modeling_dinov2.py`.
+//! Reference: facebookresearch/dinov2, `dinov2/models/vision_transformer.py`; Hugging Face
+//! `modeling_dinov2.py`.
 
 use candle_core::{Device, Tensor};
 
 use crate::{
     Error, Result,
     nn::{
-        LayerNorm, PatchEmbed, VitBlock, Weights, antialiased_cubic_matrix, cubic_matrix, heads_for, resample,
-        side_of_grid,
+        LayerNorm, PatchEmbed, VitBlock, Weights, antialiased_cubic_matrix, cubic_matrix,
+        heads_for, resample, side_of_grid,
     },
 };
 
@@ -36,7 +38,8 @@ pub struct Dinov2 {
 enum Interpolation {
     /// Models with registers: antialiased, to exactly the size.
     Antialiased,
-    /// The official program without registers: by the factor (size + 0.1) / grid, "to avoid floating point error".
+    /// The official program without registers: by the factor (size + 0.1) / grid, "to avoid
+    /// floating point error".
     Offset,
     /// Hugging Face without registers: to exactly the size.
     Exact,
@@ -54,21 +57,29 @@ pub struct Tokens {
 }
 
 impl Dinov2 {
-    /// Reads a file of the official program (with or without registers, plain or gated feed-forward layers) or of
-    /// Hugging Face. `heads` may be `None` for the released widths: 384, 768, 1024 and 1536 have 64 numbers a head.
+    /// Reads a file of the official program (with or without registers, plain or gated feed-forward
+    /// layers) or of Hugging Face. `heads` may be `None` for the released widths: 384, 768, 1024
+    /// and 1536 have 64 numbers a head.
     pub fn load(w: &Weights, heads: Option<usize>) -> Result<Self> {
         let layout = Layout::of(w);
         let patch_embed = PatchEmbed::load(&layout.patch_embed(w))?;
         let width = patch_embed.width();
         let heads = heads_for(w, layout.cls_token(), width, heads)?;
         let register_tokens = layout.register_tokens();
-        let registers = w.has(register_tokens).then(|| w.dims(register_tokens)).transpose()?;
+        let registers = w
+            .has(register_tokens)
+            .then(|| w.dims(register_tokens))
+            .transpose()?;
         let block = |i| layout.block(&w.pp(layout.blocks()).pp(i), width, heads);
         Ok(Self {
             cls_token: w.get((1, 1, width), layout.cls_token())?,
             pos_embed: load_positions(w, layout.pos_embed(), width)?,
-            register_tokens: registers.map(|[_, r, _]| w.get((1, r, width), register_tokens)).transpose()?,
-            blocks: (0..w.count(layout.blocks()).max(1)).map(block).collect::<Result<_>>()?,
+            register_tokens: registers
+                .map(|[_, r, _]| w.get((1, r, width), register_tokens))
+                .transpose()?,
+            blocks: (0..w.count(layout.blocks()).max(1))
+                .map(block)
+                .collect::<Result<_>>()?,
             norm: LayerNorm::load(&w.pp(layout.norm()), width, EPS)?,
             interpolation: match (registers, layout) {
                 (Some(_), _) => Interpolation::Antialiased,
@@ -100,9 +111,12 @@ impl Dinov2 {
     pub fn forward(&self, pixels: &Tensor) -> Result<Tokens> {
         let (b, _, height, width) = pixels.dims4()?;
         let (rows, columns) = self.grid(height, width)?;
-        let x = self.patch_embed.forward(&pixels.to_dtype(self.cls_token.dtype())?)?; // (B, L, C)
+        let x = self
+            .patch_embed
+            .forward(&pixels.to_dtype(self.cls_token.dtype())?)?; // (B, L, C)
         let cls = self.cls_token.broadcast_as((b, 1, self.width()))?;
-        let x = Tensor::cat(&[&cls, &x], 1)?.broadcast_add(&self.positions(rows, columns)?)?; // (B, 1 + L, C)
+        // (B, 1 + L, C)
+        let x = Tensor::cat(&[&cls, &x], 1)?.broadcast_add(&self.positions(rows, columns)?)?;
         let mut x = self.insert_registers(x)?; // (B, 1 + R + L, C)
         for block in &self.blocks {
             x = block.forward(&x)?;
@@ -116,15 +130,22 @@ impl Dinov2 {
         })
     }
 
-    /// The table of positions for a grid of patches: (1 + rows * columns, C), that of the class token first.
+    /// The table of positions for a grid of patches: (1 + rows * columns, C), that of the class
+    /// token first.
     pub fn positions(&self, rows: usize, columns: usize) -> Result<Tensor> {
         let side = (self.pos_embed.dim(0)? - 1).isqrt();
         if (rows, columns) == (side, side) {
             return Ok(self.pos_embed.clone());
         }
-        let (width, dtype, device) = (self.width(), self.pos_embed.dtype(), self.pos_embed.device());
+        let (width, dtype, device) = (
+            self.width(),
+            self.pos_embed.dtype(),
+            self.pos_embed.device(),
+        );
         let table = self.pos_embed.to_dtype(candle_core::DType::F32)?;
-        let grid = table.narrow(0, 1, side * side)?.reshape((side, side, width))?;
+        let grid = table
+            .narrow(0, 1, side * side)?
+            .reshape((side, side, width))?;
         let matrix = |to| self.interpolation.matrix(side, to, device);
         let grid = resample(&grid, &matrix(rows)?, &matrix(columns)?)?; // (Y, X, C)
         let grid = grid.reshape((rows * columns, width))?;
@@ -135,14 +156,23 @@ impl Dinov2 {
     pub fn flops(&self, height: usize, width: usize) -> f64 {
         let patches = (height / self.patch()) * (width / self.patch());
         let registers = self.register_tokens.as_ref().map_or(0, |r| r.dims()[1]);
-        let blocks: f64 = self.blocks.iter().map(|block| block.flops(1 + registers + patches)).sum();
+        let blocks: f64 = self
+            .blocks
+            .iter()
+            .map(|block| block.flops(1 + registers + patches))
+            .sum();
         self.patch_embed.flops(patches) + blocks
     }
 
-    /// Rows and columns of patches of a picture of this size in pixels. Fails when a side is no multiple of the patch.
+    /// Rows and columns of patches of a picture of this size in pixels. Fails when a side is no
+    /// multiple of the patch.
     pub fn grid(&self, height: usize, width: usize) -> Result<(usize, usize)> {
         let patch = self.patch();
-        if height == 0 || width == 0 || !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
+        if height == 0
+            || width == 0
+            || !height.is_multiple_of(patch)
+            || !width.is_multiple_of(patch)
+        {
             return Err(Error::input(format!(
                 "DINOv2 reads pictures whose sides are multiples of {patch}, not {width} x {height}"
             )));
@@ -152,10 +182,19 @@ impl Dinov2 {
 
     /// Registers stand behind the class token; they have no positions.
     fn insert_registers(&self, x: Tensor) -> Result<Tensor> {
-        let Some(registers) = &self.register_tokens else { return Ok(x) };
+        let Some(registers) = &self.register_tokens else {
+            return Ok(x);
+        };
         let (b, tokens, width) = x.dims3()?;
         let registers = registers.broadcast_as((b, registers.dim(1)?, width))?;
-        Ok(Tensor::cat(&[&x.narrow(1, 0, 1)?, &registers, &x.narrow(1, 1, tokens - 1)?], 1)?)
+        Ok(Tensor::cat(
+            &[
+                &x.narrow(1, 0, 1)?,
+                &registers,
+                &x.narrow(1, 1, tokens - 1)?,
+            ],
+            1,
+        )?)
     }
 }
 

@@ -18,7 +18,11 @@ pub(super) enum Layout {
 impl Layout {
     /// Told by the name of the class token.
     pub fn of(w: &Weights) -> Self {
-        if w.has(Self::HuggingFace.cls_token()) { Self::HuggingFace } else { Self::Official }
+        if w.has(Self::HuggingFace.cls_token()) {
+            Self::HuggingFace
+        } else {
+            Self::Official
+        }
     }
 
     pub fn cls_token(self) -> &'static str {
@@ -63,15 +67,28 @@ impl Layout {
     fn attention(self, w: &Weights, width: usize, heads: usize) -> Result<SelfAttention> {
         if self == Self::HuggingFace {
             let parts = ["attention.query", "attention.key", "attention.value"];
-            return SelfAttention::load_apart(&w.pp("attention"), parts, "output.dense", width, heads);
+            return SelfAttention::load_apart(
+                &w.pp("attention"),
+                parts,
+                "output.dense",
+                width,
+                heads,
+            );
         }
         let qkv = Linear::load(&w.pp("attn.qkv"), width, 3 * width)?;
-        Ok(SelfAttention { qkv, proj: Linear::load(&w.pp("attn.proj"), width, width)?, heads })
+        Ok(SelfAttention {
+            qkv,
+            proj: Linear::load(&w.pp("attn.proj"), width, width)?,
+            heads,
+        })
     }
 
     /// The largest model has gated layers.
     fn mlp(self, w: &Weights, width: usize) -> Result<Mlp> {
-        let gated = [self.pick("w12", "weights_in"), self.pick("w3", "weights_out")];
+        let gated = [
+            self.pick("w12", "weights_in"),
+            self.pick("w3", "weights_out"),
+        ];
         if w.has(&format!("{}.weight", gated[0])) {
             Mlp::load_gated(w, width, gated)
         } else {

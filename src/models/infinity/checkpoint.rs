@@ -36,22 +36,41 @@ impl Config {
         let [levels, _] = w.dims("lvl_embed.weight")?;
         let heads = first.elements("sa.scale_mul_1H11")?;
         let in_chunk = |chunk: usize| w.count(&format!("block_chunks.{chunk}.module"));
-        let depth = chunks.saturating_sub(1) * in_chunk(0) + in_chunk(chunks.saturating_sub(1)); // all but the last are alike
+        // All but the last are alike
+        let depth = chunks.saturating_sub(1) * in_chunk(0) + in_chunk(chunks.saturating_sub(1));
         if heads == 0 || !width.is_multiple_of(4 * heads) {
-            let expected = format!("a number of heads that splits {width} into widths divisible by 4");
+            let expected =
+                format!("a number of heads that splits {width} into widths divisible by 4");
             return Err(first.mismatch("sa.scale_mul_1H11", expected, heads.to_string()));
         }
-        Ok(Self { width, depth, heads, text_width, bits: double_bits / 2, hidden, levels, text_tokens })
+        Ok(Self {
+            width,
+            depth,
+            heads,
+            text_width,
+            bits: double_bits / 2,
+            hidden,
+            levels,
+            text_tokens,
+        })
     }
 
-    /// Bytes of the keys and values that one row of one half leaves for `tokens` tokens, kept as `dtype`.
+    /// Bytes of the keys and values that one row of one half leaves for `tokens` tokens, kept as
+    /// `dtype`.
     pub fn kv_bytes(&self, tokens: usize, dtype: DType) -> u64 {
         (2 * dtype.size_in_bytes() * self.depth * self.width * tokens) as u64
     }
 
-    /// Name and shape of every tensor that [`super::Infinity::load`] reads, all blocks in one chunk.
+    /// Name and shape of every tensor that [`super::Infinity::load`] reads, all blocks in one
+    /// chunk.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let Self { width: c, text_width: ct, bits, hidden, .. } = *self;
+        let Self {
+            width: c,
+            text_width: ct,
+            bits,
+            hidden,
+            ..
+        } = *self;
         let mut all = Tensors::default();
         all.add("cfg_uncond", &[self.text_tokens, ct]);
         all.add("text_norm.weight", &[ct]);

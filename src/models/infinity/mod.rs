@@ -1,5 +1,5 @@
-//! Infinity (arXiv 2412.04431): a transformer that predicts an image's bits scale by scale, coarse to fine
-//! (`infinity/models/infinity.py`).
+//! Infinity (arXiv 2412.04431): a transformer that predicts an image's bits scale by scale, coarse
+//! to fine (`infinity/models/infinity.py`).
 
 mod checkpoint;
 mod schedule;

@@ -6,7 +6,9 @@ use std::{fmt, str::FromStr};
 use crate::{Error, Result};
 
 /// Heights divided by widths that the models were trained on; reciprocals are cut to three digits.
-pub const TEMPLATES: [f64; 15] = [1.0, 1.25, 0.8, 1.333, 0.75, 1.5, 0.666, 1.75, 0.571, 2.0, 0.5, 2.5, 0.4, 3.0, 0.333];
+pub const TEMPLATES: [f64; 15] = [
+    1.0, 1.25, 0.8, 1.333, 0.75, 1.5, 0.666, 1.75, 0.571, 2.0, 0.5, 2.5, 0.4, 3.0, 0.333,
+];
 
 /// Token grids (rows, columns) of a template, coarse to fine.
 type Grids = [(usize, usize); 13];
@@ -37,8 +39,12 @@ pub enum Pixels {
 }
 
 impl Pixels {
-    const ALL: [(&str, Self, usize); 4] =
-        [("0.06M", Self::P006M, 7), ("0.25M", Self::P025M, 10), ("0.60M", Self::P060M, 12), ("1M", Self::P1M, 13)];
+    const ALL: [(&str, Self, usize); 4] = [
+        ("0.06M", Self::P006M, 7),
+        ("0.25M", Self::P025M, 10),
+        ("0.60M", Self::P060M, 12),
+        ("1M", Self::P1M, 13),
+    ];
 
     /// Every size, the smallest first.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -74,30 +80,45 @@ impl FromStr for Pixels {
 pub struct Schedule {
     /// Token grid (rows, columns) of each scale, coarse to fine.
     pub grids: Vec<(usize, usize)>,
-    /// The grid onto which all positions are stretched before they are rotated: the last of the largest schedule.
+    /// The grid onto which all positions are stretched before they are rotated: the last of the
+    /// largest schedule.
     pub rope_grid: (usize, usize),
 }
 
 impl Schedule {
-    /// The released schedule whose template is nearest to `aspect`, height divided by width; the first in the order of
-    /// [`TEMPLATES`] where two are equally near.
+    /// The released schedule whose template is nearest to `aspect`, height divided by width; the
+    /// first in the order of [`TEMPLATES`] where two are equally near.
     ///
     /// # Errors
     /// When `aspect` is not between 1:3 and 3:1.
     pub fn released(aspect: f64, pixels: Pixels) -> Result<Self> {
         if !(1.0 / 3.0 - 1e-3..=3.0 + 1e-3).contains(&aspect) {
-            return Err(Error::input(format!("an aspect of {aspect:.3} (height / width) is out of range"))
-                .with_hint("the models paint from 1:3 (wide) to 3:1 (tall)"));
+            return Err(Error::input(format!(
+                "an aspect of {aspect:.3} (height / width) is out of range"
+            ))
+            .with_hint("the models paint from 1:3 (wide) to 3:1 (tall)"));
         }
         let distance = |template: f64| (template - aspect).abs();
-        let nearest = |best: f64, template: f64| if distance(template) < distance(best) { template } else { best };
+        let nearest = |best: f64, template: f64| {
+            if distance(template) < distance(best) {
+                template
+            } else {
+                best
+            }
+        };
         let grids = grids(TEMPLATES.into_iter().fold(TEMPLATES[0], nearest));
-        Ok(Self { grids: grids[..pixels.scales()].to_vec(), rope_grid: grids[grids.len() - 1] })
+        Ok(Self {
+            grids: grids[..pixels.scales()].to_vec(),
+            rope_grid: grids[grids.len() - 1],
+        })
     }
 
     /// Tokens of all scales together.
     pub fn tokens(&self) -> usize {
-        self.grids.iter().map(|(rows, columns)| rows * columns).sum()
+        self.grids
+            .iter()
+            .map(|(rows, columns)| rows * columns)
+            .sum()
     }
 }
 
@@ -123,7 +144,10 @@ mod tests {
     fn every_template_has_grids_of_its_ratio() {
         for template in TEMPLATES {
             let (rows, columns) = grids(template)[12];
-            assert!((rows as f64 / columns as f64 - template).abs() < 0.01, "{template}: {rows} x {columns}");
+            assert!(
+                (rows as f64 / columns as f64 - template).abs() < 0.01,
+                "{template}: {rows} x {columns}"
+            );
         }
     }
 
@@ -132,7 +156,10 @@ mod tests {
         let square = Schedule::released(1.0, Pixels::P1M).unwrap();
         assert_eq!((square.grids.len(), square.tokens()), (13, 10_521));
         let wide = Schedule::released(0.67, Pixels::P006M).unwrap();
-        assert_eq!(wide.grids, [(1, 1), (2, 2), (2, 3), (4, 6), (6, 9), (10, 15), (14, 21)]);
+        assert_eq!(
+            wide.grids,
+            [(1, 1), (2, 2), (2, 3), (4, 6), (6, 9), (10, 15), (14, 21)]
+        );
         assert_eq!(wide.rope_grid, (52, 78));
     }
 

@@ -1,5 +1,6 @@
-//! The transformer. Candidates of one prompt run together; with guidance, each of them runs twice: once with the
-//! prompt's text and once with the unconditional one. All rows of such a half share their text and their modulation.
+//! The transformer. Candidates of one prompt run together; with guidance, each of them runs twice:
+//! once with the prompt's text and once with the unconditional one. All rows of such a half share
+//! their text and their modulation.
 
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use super::Config;
 use crate::{
     Result,
     nn::{
-        Activation, Kv, LayerNorm, Linear, RmsNorm, Rope, Weights, attention, attention_blocks, modulate, residual,
-        split_and_rotate,
+        Activation, Kv, LayerNorm, Linear, RmsNorm, Rope, Weights, attention, attention_blocks,
+        modulate, residual, split_and_rotate,
     },
 };
 
@@ -22,7 +23,8 @@ const MAX_LOG_TEMPERATURE: f32 = 4.605_170_2; // ln 100: SelfAttention.max_scale
 pub struct Guidance {
     /// Strength; with 1 only the conditional half is run.
     pub cfg: f32,
-    /// `None` mixes logits; `Some(n)` mixes the output of the n-th block from the end, 1 being the last.
+    /// `None` mixes logits; `Some(n)` mixes the output of the n-th block from the end, 1 being the
+    /// last.
     pub layer: Option<usize>,
 }
 
@@ -97,13 +99,25 @@ impl Infinity {
         let config = Config::read(w)?;
         let (c, ct) = (config.width, config.text_width);
         let per_chunk = w.count("block_chunks.0.module");
-        let block = |i| Block::load(&w.pp(format!("block_chunks.{}.module.{}", i / per_chunk, i % per_chunk)), &config);
+        let block = |i| {
+            Block::load(
+                &w.pp(format!(
+                    "block_chunks.{}.module.{}",
+                    i / per_chunk,
+                    i % per_chunk
+                )),
+                &config,
+            )
+        };
         let projection = w.pp("text_proj_for_ca");
         Ok(Self {
             cfg_uncond: w.get((config.text_tokens, ct), "cfg_uncond")?,
             text_norm: RmsNorm::load(&w.pp("text_norm"), ct, EPS)?,
             text_proj_for_sos: TextPool::load(&w.pp("text_proj_for_sos.ca"), c, ct)?,
-            text_proj_for_ca: (Linear::load(&projection.pp(0), ct, c)?, Linear::load(&projection.pp(2), c, c)?),
+            text_proj_for_ca: (
+                Linear::load(&projection.pp(0), ct, c)?,
+                Linear::load(&projection.pp(2), c, c)?,
+            ),
             pos_start: w.get_reshaped((1, c), "pos_start")?,
             lvl_embed: w.get((config.levels, c), "lvl_embed.weight")?,
             word_embed: Linear::load(&w.pp("word_embed"), config.bits, c)?,
@@ -120,9 +134,12 @@ impl Infinity {
         &self.config
     }
 
-    /// Features of the learned unconditional text, cut to the length of the prompt it stands beside: (T, text width)
+    /// Features of the learned unconditional text, cut to the length of the prompt it stands
+    /// beside: (T, text width)
     pub fn unconditional(&self, tokens: usize) -> Result<Tensor> {
-        Ok(self.cfg_uncond.narrow(0, 0, tokens.min(self.config.text_tokens))?)
+        Ok(self
+            .cfg_uncond
+            .narrow(0, 0, tokens.min(self.config.text_tokens))?)
     }
 
     /// Prepares the features (T, text width) of a text.
@@ -138,7 +155,15 @@ impl Infinity {
         let block = |block: &Block| block.text(&shared, &projected);
         let blocks = self.blocks.iter().map(block).collect::<Result<_>>()?;
         let (head_scale, head_shift) = (head.get(0)?, head.get(1)?);
-        Ok(Text { normed, pooled, projected, shared, blocks, head_scale, head_shift })
+        Ok(Text {
+            normed,
+            pooled,
+            projected,
+            shared,
+            blocks,
+            head_scale,
+            head_shift,
+        })
     }
 
     /// What scale 0 starts from: (1, 1, C), the same for every candidate.
@@ -148,24 +173,39 @@ impl Infinity {
 
     /// What a later scale starts from: the running sum of codes as tokens (R, L, bits) -> (R, L, C)
     pub fn next_input(&self, tokens: &Tensor, scale: usize) -> Result<Tensor> {
-        Ok(self.word_embed.forward(tokens)?.broadcast_add(&self.lvl_embed.get(scale)?)?)
+        Ok(self
+            .word_embed
+            .forward(tokens)?
+            .broadcast_add(&self.lvl_embed.get(scale)?)?)
     }
 
-    /// Runs one scale. Returns logits (R, L, 2 bits), mixed by the guidance but not yet divided by the temperature, and
-    /// what each row leaves behind, if that is wanted. `watch` is shown half, number and output (R, L, C) of every
-    /// block.
+    /// Runs one scale. Returns logits (R, L, 2 bits), mixed by the guidance but not yet divided by
+    /// the temperature, and what each row leaves behind, if that is wanted. `watch` is shown half,
+    /// number and output (R, L, C) of every block.
     pub fn forward(
         &self,
-        ScaleRun { input, texts, seen, rope, guidance, keep }: ScaleRun,
+        ScaleRun {
+            input,
+            texts,
+            seen,
+            rope,
+            guidance,
+            keep,
+        }: ScaleRun,
         watch: &mut dyn FnMut(usize, usize, &Tensor),
     ) -> Result<(Tensor, Vec<ScaleKv>)> {
         let (rows, halves) = (input[0].dims()[0], texts.len());
         let mut x = Tensor::cat(input, 0)?; // (halves * R, L, C)
         let half = |x: &Tensor, half: usize| x.narrow(0, half * rows, rows);
         let mut kept: Vec<ScaleKv> = vec![vec![Vec::new(); halves]; rows];
-        let mix_after = guidance.layer.and_then(|n| self.config.depth.checked_sub(n));
+        let mix_after = guidance
+            .layer
+            .and_then(|n| self.config.depth.checked_sub(n));
         for (i, block) in self.blocks.iter().enumerate() {
-            let of_half = |half: usize| seen.iter().map(move |scales| scales.iter().map(|kv| &kv[half][i]).collect());
+            let of_half = |half: usize| {
+                seen.iter()
+                    .map(move |scales| scales.iter().map(|kv| &kv[half][i]).collect())
+            };
             let before: Vec<Vec<&Kv>> = (0..halves).flat_map(of_half).collect();
             let block_texts: Vec<&BlockText> = texts.iter().map(|text| &text.blocks[i]).collect();
             let (out, own) = block.forward(&x, &block_texts, &before, rope)?;
@@ -174,7 +214,9 @@ impl Infinity {
                 watch(at, i, &half(&x, at)?);
             }
             if keep {
-                own.into_iter().enumerate().for_each(|(row, kv)| kept[row % rows][row / rows].push(kv));
+                own.into_iter()
+                    .enumerate()
+                    .for_each(|(row, kv)| kept[row % rows][row / rows].push(kv));
             }
             if mix_after == Some(i) && halves == 2 {
                 let mixed = mix(&half(&x, 0)?, &half(&x, 1)?, guidance.cfg)?;
@@ -183,49 +225,75 @@ impl Infinity {
         }
         let mut logits = self.logits(&half(&x, 0)?, &texts[0])?;
         if guidance.layer.is_none() && halves == 2 {
-            logits = mix(&logits, &self.logits(&half(&x, 1)?, &texts[1])?, guidance.cfg)?;
+            logits = mix(
+                &logits,
+                &self.logits(&half(&x, 1)?, &texts[1])?,
+                guidance.cfg,
+            )?;
         }
         Ok((logits, if keep { kept } else { Vec::new() }))
     }
 
     /// (R, L, C) -> (R, L, 2 bits)
     fn logits(&self, x: &Tensor, text: &Text) -> Result<Tensor> {
-        Ok(self.head.forward(&modulate(x, &text.head_scale, &text.head_shift, EPS)?)?)
+        Ok(self
+            .head
+            .forward(&modulate(x, &text.head_scale, &text.head_shift, EPS)?)?)
     }
 
     /// Floating-point operations of preparing a text of so many tokens.
     pub fn text_flops(&self, tokens: usize) -> f64 {
-        let projections = self.text_proj_for_ca.0.flops(tokens) + self.text_proj_for_ca.1.flops(tokens);
-        let pool = self.text_proj_for_sos.mat_kv.flops(tokens) + self.text_proj_for_sos.proj.flops(1);
-        let kv = self.blocks.iter().map(|block| block.ca.mat_kv.flops(tokens)).sum::<f64>();
+        let projections =
+            self.text_proj_for_ca.0.flops(tokens) + self.text_proj_for_ca.1.flops(tokens);
+        let pool =
+            self.text_proj_for_sos.mat_kv.flops(tokens) + self.text_proj_for_sos.proj.flops(1);
+        let kv = self
+            .blocks
+            .iter()
+            .map(|block| block.ca.mat_kv.flops(tokens))
+            .sum::<f64>();
         projections + pool + kv + self.shared_ada_lin.flops(1) + self.head_nm.flops(1)
     }
 
-    /// Floating-point operations of one row of one half at a scale of `tokens` tokens that sees `seen` tokens, its own
-    /// included, and `text` text tokens.
+    /// Floating-point operations of one row of one half at a scale of `tokens` tokens that sees
+    /// `seen` tokens, its own included, and `text` text tokens.
     pub fn scale_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {
         let c = self.config.width as f64;
-        let linear = self.blocks.iter().map(|block| block.linear_flops(tokens)).sum::<f64>();
+        let linear = self
+            .blocks
+            .iter()
+            .map(|block| block.linear_flops(tokens))
+            .sum::<f64>();
         let attention = 4.0 * c * tokens as f64 * (seen + text) as f64 * self.config.depth as f64;
         linear + attention + self.word_embed.flops(tokens) + self.head.flops(tokens)
     }
 
-    /// Bytes that a scale of `rows` rows of all halves takes for as long as it runs, when its rows see `seen` tokens: the
-    /// widest moment of a block, in f32.
+    /// Bytes that a scale of `rows` rows of all halves takes for as long as it runs, when its rows
+    /// see `seen` tokens: the widest moment of a block, in f32.
     pub fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
         let (c, hidden) = (self.config.width, self.config.hidden);
-        // The stream, a normalised copy, and either both sides of the bend or queries, keys, values and packed heads.
-        let (feed_forward, attention) = (rows * tokens * 2 * hidden, rows * tokens * 5 * c + 2 * seen * c);
+        // The stream, a normalised copy, and either both sides of the bend or queries, keys, values
+        // and packed heads.
+        let (feed_forward, attention) = (
+            rows * tokens * 2 * hidden,
+            rows * tokens * 5 * c + 2 * seen * c,
+        );
         4 * (rows * tokens * 2 * c + feed_forward.max(attention)) as u64
     }
 
     /// Bytes of the keys and values that one row of one half leaves for `tokens` tokens.
     pub fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.config.kv_bytes(tokens, self.blocks.first().map_or(DType::F32, |block| block.sa.kept_as))
+        self.config.kv_bytes(
+            tokens,
+            self.blocks
+                .first()
+                .map_or(DType::F32, |block| block.sa.kept_as),
+        )
     }
 }
 
-/// Applies `f` to the rows of each half (R, L, C) with the half's text, and puts the results one behind the other.
+/// Applies `f` to the rows of each half (R, L, C) with the half's text, and puts the results one
+/// behind the other.
 fn per_half<const N: usize>(
     texts: &[&BlockText],
     x: [&Tensor; N],
@@ -240,7 +308,11 @@ fn per_half<const N: usize>(
         }
         parts.push(f(text, part)?);
     }
-    Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Tensor::cat(&parts, 0)? })
+    Ok(if parts.len() == 1 {
+        parts.swap_remove(0)
+    } else {
+        Tensor::cat(&parts, 0)?
+    })
 }
 
 /// `cfg * a + (1 - cfg) * b`
@@ -262,7 +334,12 @@ impl TextPool {
     fn load(w: &Weights, c: usize, ct: usize) -> Result<Self> {
         let [_, heads, _] = w.dims("mat_q")?;
         let mat_q = w.get_reshaped((1, 1, c), "mat_q")?;
-        Ok(Self { mat_q, heads, mat_kv: kv_projection(w, c, ct)?, proj: Linear::load(&w.pp("proj"), c, c)? })
+        Ok(Self {
+            mat_q,
+            heads,
+            mat_kv: kv_projection(w, c, ct)?,
+            proj: Linear::load(&w.pp("proj"), c, c)?,
+        })
     }
 
     /// (1, T, Ct) -> (1, C)
@@ -271,7 +348,10 @@ impl TextPool {
         let c = self.proj.inputs();
         let (k, v) = (kv.narrow(2, 0, c)?, kv.narrow(2, c, c)?);
         let scale = ((c / self.heads) as f32).sqrt().recip();
-        Ok(self.proj.forward(&attention(&self.mat_q, &k, &v, self.heads, scale, None)?)?.squeeze(1)?)
+        Ok(self
+            .proj
+            .forward(&attention(&self.mat_q, &k, &v, self.heads, scale, None)?)?
+            .squeeze(1)?)
     }
 }
 
@@ -316,7 +396,10 @@ impl Block {
             sa: SelfAttention::load(&w.pp("sa"), c, config.heads)?,
             ca: CrossAttention::load(&w.pp("ca"), c, config.heads)?,
             ca_norm: LayerNorm::load(&w.pp("ca_norm"), c, EPS)?,
-            ffn: (Linear::load(&ffn.pp("fc1"), c, config.hidden)?, Linear::load(&ffn.pp("fc2"), config.hidden, c)?),
+            ffn: (
+                Linear::load(&ffn.pp("fc1"), c, config.hidden)?,
+                Linear::load(&ffn.pp("fc2"), config.hidden, c)?,
+            ),
         })
     }
 
@@ -331,34 +414,75 @@ impl Block {
             scale2: modulation.get(3)?,
             shift1: modulation.get(4)?,
             shift2: modulation.get(5)?,
-            kv: Kv { k: kv.narrow(1, 0, c)?.contiguous()?, v: kv.narrow(1, c, c)?.contiguous()? },
+            kv: Kv {
+                k: kv.narrow(1, 0, c)?.contiguous()?,
+                v: kv.narrow(1, c, c)?.contiguous()?,
+            },
         })
     }
 
-    /// x (halves * R, L, C), half after half; `before[r]` are the keys and values of the scales that row r has behind it.
-    fn forward(&self, x: &Tensor, texts: &[&BlockText], before: &[Vec<&Kv>], rope: &Rope) -> Result<(Tensor, Vec<Kv>)> {
-        let h = per_half(texts, [x], |text, [x]| modulate(&x, &text.scale1, &text.shift1, EPS))?;
+    /// x (halves * R, L, C), half after half; `before[r]` are the keys and values of the scales
+    /// that row r has behind it.
+    fn forward(
+        &self,
+        x: &Tensor,
+        texts: &[&BlockText],
+        before: &[Vec<&Kv>],
+        rope: &Rope,
+    ) -> Result<(Tensor, Vec<Kv>)> {
+        let h = per_half(texts, [x], |text, [x]| {
+            modulate(&x, &text.scale1, &text.shift1, EPS)
+        })?;
         let (h, own) = self.sa.forward(&h, before, rope)?;
-        let x = per_half(texts, [x, &h], |text, [x, h]| residual(&x, &h, Some(&text.gamma1)))?;
-        let x = residual(&x, &self.ca.forward(&self.ca_norm.forward(&x)?, texts)?, None)?;
-        let h = per_half(texts, [&x], |text, [x]| modulate(&x, &text.scale2, &text.shift2, EPS))?;
-        let h = self.ffn.1.forward(&Activation::GeluTanh.forward(&self.ffn.0.forward(&h)?)?)?;
-        Ok((per_half(texts, [&x, &h], |text, [x, h]| residual(&x, &h, Some(&text.gamma2)))?, own))
+        let x = per_half(texts, [x, &h], |text, [x, h]| {
+            residual(&x, &h, Some(&text.gamma1))
+        })?;
+        let x = residual(
+            &x,
+            &self.ca.forward(&self.ca_norm.forward(&x)?, texts)?,
+            None,
+        )?;
+        let h = per_half(texts, [&x], |text, [x]| {
+            modulate(&x, &text.scale2, &text.shift2, EPS)
+        })?;
+        let h = self
+            .ffn
+            .1
+            .forward(&Activation::GeluTanh.forward(&self.ffn.0.forward(&h)?)?)?;
+        Ok((
+            per_half(texts, [&x, &h], |text, [x, h]| {
+                residual(&x, &h, Some(&text.gamma2))
+            })?,
+            own,
+        ))
     }
 
     fn linear_flops(&self, tokens: usize) -> f64 {
-        let layers = [&self.sa.mat_qkv, &self.sa.proj, &self.ca.mat_q, &self.ca.proj, &self.ffn.0, &self.ffn.1];
+        let layers = [
+            &self.sa.mat_qkv,
+            &self.sa.proj,
+            &self.ca.mat_q,
+            &self.ca.proj,
+            &self.ffn.0,
+            &self.ffn.1,
+        ];
         layers.iter().map(|layer| layer.flops(tokens)).sum()
     }
 }
 
 impl SelfAttention {
     fn load(w: &Weights, c: usize, heads: usize) -> Result<Self> {
-        let logs = w.get_reshaped(heads, "scale_mul_1H11")?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        let logs = w
+            .get_reshaped(heads, "scale_mul_1H11")?
+            .to_dtype(DType::F32)?
+            .to_vec1::<f32>()?;
         let (q_bias, v_bias) = (w.get(c, "q_bias")?, w.get(c, "v_bias")?);
         let bias = Tensor::cat(&[&q_bias, &q_bias.zeros_like()?, &v_bias], 0)?;
         Ok(Self {
-            temperature: logs.iter().map(|log| log.min(MAX_LOG_TEMPERATURE).exp()).collect(),
+            temperature: logs
+                .iter()
+                .map(|log| log.min(MAX_LOG_TEMPERATURE).exp())
+                .collect(),
             mat_qkv: Linear::load_with_bias(&w.pp("mat_qkv"), c, 3 * c, Some(bias))?,
             proj: Linear::load(&w.pp("proj"), c, c)?,
             kept_as: w.dtype(),
@@ -367,8 +491,14 @@ impl SelfAttention {
 
     fn forward(&self, x: &Tensor, before: &[Vec<&Kv>], rope: &Rope) -> Result<(Tensor, Vec<Kv>)> {
         let (q, own) = split_and_rotate(&self.mat_qkv.forward(x)?, &self.temperature, rope)?;
-        let own = own.iter().map(|kv| kv.to_dtype(self.kept_as)).collect::<candle_core::Result<Vec<_>>>()?;
-        let seen = before.iter().zip(&own).map(|(before, own)| [&before[..], &[own]].concat());
+        let own = own
+            .iter()
+            .map(|kv| kv.to_dtype(self.kept_as))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        let seen = before
+            .iter()
+            .zip(&own)
+            .map(|(before, own)| [&before[..], &[own]].concat());
         let seen: Vec<Vec<&Kv>> = seen.collect();
         let out = attention_blocks(&q, &seen, self.temperature.len(), 1.0, None)?; // (R, L, C)
         Ok((self.proj.forward(&out)?, own))
@@ -389,7 +519,9 @@ impl CrossAttention {
     fn forward(&self, x: &Tensor, texts: &[&BlockText]) -> Result<Tensor> {
         let (rows, _, c) = x.dims3()?;
         let scale = ((c / self.heads) as f32).sqrt().recip();
-        let seen: Vec<Vec<&Kv>> = (0..rows).map(|row| vec![&texts[row * texts.len() / rows].kv]).collect();
+        let seen: Vec<Vec<&Kv>> = (0..rows)
+            .map(|row| vec![&texts[row * texts.len() / rows].kv])
+            .collect();
         let out = attention_blocks(&self.mat_q.forward(x)?, &seen, self.heads, scale, None)?;
         Ok(self.proj.forward(&out)?)
     }

@@ -1,7 +1,9 @@
-//! The transformer decoder: queries that each settle on one object, looking only where their own mask has been so far.
+//! The transformer decoder: queries that each settle on one object, looking only where their own
+//! mask has been so far.
 //!
-//! Reference: Hugging Face `modeling_mask2former.py`, `Mask2FormerTransformerModule`. A layer's mask comes from the
-//! query's state before it, at the size of the level that the layer looks at; a mask that is empty blocks nothing.
+//! Reference: Hugging Face `modeling_mask2former.py`, `Mask2FormerTransformerModule`. A layer's
+//! mask comes from the query's state before it, at the size of the level that the layer looks at; a
+//! mask that is empty blocks nothing.
 
 use candle_core::{Result, Tensor};
 
@@ -32,12 +34,21 @@ pub struct Found {
 }
 
 impl Decoder {
-    /// The tensors below `w`, the root of the file; `mask_width` are the channels of what masks are read from.
-    pub fn load(w: &Weights, width: usize, mask_width: usize, config: &Config) -> crate::Result<Self> {
+    /// The tensors below `w`, the root of the file; `mask_width` are the channels of what masks are
+    /// read from.
+    pub fn load(
+        w: &Weights,
+        width: usize,
+        mask_width: usize,
+        config: &Config,
+    ) -> crate::Result<Self> {
         let module = w.pp("model.transformer_module");
         let [queries, _] = module.dims("queries_embedder.weight")?;
         let table = |name: &str, rows: usize| module.get((rows, width), name);
-        let (layers, embedder) = (module.pp("decoder.layers"), module.pp("decoder.mask_predictor.mask_embedder"));
+        let (layers, embedder) = (
+            module.pp("decoder.layers"),
+            module.pp("decoder.mask_predictor.mask_embedder"),
+        );
         let widths = [width, width, width, mask_width];
         let step = |i: usize| Linear::load(&embedder.pp(i).pp(0), widths[i], widths[i + 1]);
         let [classes, _] = w.dims("class_predictor.weight")?;
@@ -46,7 +57,9 @@ impl Decoder {
             queries_embedder: table("queries_embedder.weight", queries)?,
             queries_features: table("queries_features.weight", queries)?,
             level_embed: table("level_embed.weight", LEVELS)?,
-            layers: (0..count).map(|i| Layer::load(&layers.pp(i), width, config)).collect::<crate::Result<_>>()?,
+            layers: (0..count)
+                .map(|i| Layer::load(&layers.pp(i), width, config))
+                .collect::<crate::Result<_>>()?,
             layernorm: LayerNorm::load(&module.pp("decoder.layernorm"), width, EPS)?,
             mask_embedder: (0..3).map(step).collect::<crate::Result<_>>()?,
             class_predictor: Linear::load(&w.pp("class_predictor"), width, classes)?,
@@ -66,7 +79,11 @@ impl Decoder {
     /// What there is in pictures of these features.
     pub fn forward(&self, features: &PixelFeatures) -> Result<Found> {
         let b = features.mask_features.dims()[0];
-        let levels = features.levels.iter().enumerate().map(|(i, x)| self.level(i, x, &features.mask_features));
+        let levels = features
+            .levels
+            .iter()
+            .enumerate()
+            .map(|(i, x)| self.level(i, x, &features.mask_features));
         let levels = levels.collect::<Result<Vec<_>>>()?;
         let places = repeated(&self.queries_embedder, b)?;
         let mut x = repeated(&self.queries_features, b)?; // (B, Q, C)
@@ -90,8 +107,13 @@ impl Decoder {
         let values = values.broadcast_add(&self.level_embed.get(i)?)?;
         let waves = waves((rows, columns), c, x.device())?.to_dtype(x.dtype())?;
         let keys = residual(&values, &repeated(&waves, b)?, None)?;
-        // Resizing commutes with the product that makes masks, so it is done once a level instead of once a layer.
-        Ok(Level { keys, values, mask_features: bilinear(mask_features, (rows, columns))? })
+        // Resizing commutes with the product that makes masks, so it is done once a level instead
+        // of once a layer.
+        Ok(Level {
+            keys,
+            values,
+            mask_features: bilinear(mask_features, (rows, columns))?,
+        })
     }
 
     /// What each query must not look at, as something to add to scores: (B, 1, Q, L).
@@ -101,7 +123,13 @@ impl Decoder {
         let mut values: Vec<f32> = masks.flatten_all()?.to_vec1()?;
         for row in values.chunks_mut(l.max(1)) {
             let empty = row.iter().all(|&logit| is_outside(logit));
-            row.iter_mut().for_each(|v| *v = if is_outside(*v) && !empty { f32::NEG_INFINITY } else { 0.0 });
+            row.iter_mut().for_each(|v| {
+                *v = if is_outside(*v) && !empty {
+                    f32::NEG_INFINITY
+                } else {
+                    0.0
+                }
+            });
         }
         Tensor::from_vec(values, (b, 1, q, l), masks.device())
     }
@@ -118,7 +146,12 @@ impl Decoder {
         }
         // For each picture its queries are a linear layer over its pixels.
         let pixels = features.flatten_from(2)?.transpose(1, 2)?.contiguous()?; // (B, L, C')
-        let one = |i: usize| Linear::new(x.get(i)?.contiguous()?, None)?.forward(&pixels.get(i)?)?.t()?.contiguous();
+        let one = |i: usize| {
+            Linear::new(x.get(i)?.contiguous()?, None)?
+                .forward(&pixels.get(i)?)?
+                .t()?
+                .contiguous()
+        };
         let masks = Tensor::stack(&(0..b).map(one).collect::<Result<Vec<_>>>()?, 0)?;
         masks.reshape((b, self.queries(), h, w))
     }
@@ -142,7 +175,8 @@ fn repeated(x: &Tensor, b: usize) -> Result<Tensor> {
     x.broadcast_as((b, l, c))?.contiguous()
 }
 
-/// Masked attention to the picture, attention among the queries, feed-forward layers, each followed by a normalisation.
+/// Masked attention to the picture, attention among the queries, feed-forward layers, each followed
+/// by a normalisation.
 #[derive(Clone, Debug)]
 struct Layer {
     cross_attn: CrossAttention,
@@ -168,13 +202,26 @@ impl Layer {
     }
 
     /// (B, Q, C) -> (B, Q, C)
-    fn forward(&self, x: &Tensor, places: &Tensor, level: &Level, outside: &Tensor) -> Result<Tensor> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        places: &Tensor,
+        level: &Level,
+        outside: &Tensor,
+    ) -> Result<Tensor> {
         let asking = residual(x, places, None)?;
-        let seen = self.cross_attn.forward(&asking, &level.keys, &level.values, Some(outside))?;
-        let x = self.cross_attn_layer_norm.forward(&residual(x, &seen, None)?)?;
+        let seen = self
+            .cross_attn
+            .forward(&asking, &level.keys, &level.values, Some(outside))?;
+        let x = self
+            .cross_attn_layer_norm
+            .forward(&residual(x, &seen, None)?)?;
         let asking = residual(&x, places, None)?;
         let seen = self.self_attn.forward(&asking, &asking, &x, None)?;
-        let x = self.self_attn_layer_norm.forward(&residual(&x, &seen, None)?)?;
-        self.final_layer_norm.forward(&residual(&x, &self.mlp.forward(&x)?, None)?)
+        let x = self
+            .self_attn_layer_norm
+            .forward(&residual(&x, &seen, None)?)?;
+        self.final_layer_norm
+            .forward(&residual(&x, &self.mlp.forward(&x)?, None)?)
     }
 }

@@ -1,6 +1,8 @@
-//! Attention that looks at a few places of each level instead of at all of them (Deformable DETR, arXiv 2010.04159).
+//! Attention that looks at a few places of each level instead of at all of them (Deformable DETR,
+//! arXiv 2010.04159).
 //!
-//! Reference: Hugging Face `modeling_mask2former.py`, `Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention`.
+//! Reference: Hugging Face `modeling_mask2former.py`,
+//! `Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention`.
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -23,8 +25,13 @@ impl DeformableAttention {
     pub fn load(w: &Weights, width: usize, heads: usize, levels: usize) -> crate::Result<Self> {
         const WEIGHTS: &str = "attention_weights.weight";
         let [reads, _] = w.dims(WEIGHTS)?;
-        if heads == 0 || !width.is_multiple_of(heads) || reads == 0 || !reads.is_multiple_of(heads * levels) {
-            let expected = format!("the same number of places for each of {heads} heads and {levels} levels");
+        if heads == 0
+            || !width.is_multiple_of(heads)
+            || reads == 0
+            || !reads.is_multiple_of(heads * levels)
+        {
+            let expected =
+                format!("the same number of places for each of {heads} heads and {levels} levels");
             return Err(w.mismatch(WEIGHTS, expected, format!("{reads} places")));
         }
         let linear = |name: &str, outputs: usize| Linear::load(&w.pp(name), width, outputs);
@@ -38,25 +45,43 @@ impl DeformableAttention {
         })
     }
 
-    /// Queries and what they read, both (B, L, C), where L goes through `grids` level by level -> (B, L, C).
-    pub fn forward(&self, queries: &Tensor, read: &Tensor, grids: &[(usize, usize)]) -> Result<Tensor> {
+    /// Queries and what they read, both (B, L, C), where L goes through `grids` level by level ->
+    /// (B, L, C).
+    pub fn forward(
+        &self,
+        queries: &Tensor,
+        read: &Tensor,
+        grids: &[(usize, usize)],
+    ) -> Result<Tensor> {
         let (b, l, c) = read.dims3()?;
         let values = flat(&self.value_proj.forward(read)?)?;
-        let offsets = flat(&self.sampling_offsets.forward(queries)?)?; // (B, L, heads, levels, points, 2)
-        let weights = flat(&self.attention_weights.forward(queries)?)?; // (B, L, heads, levels, points)
+        // (B, L, heads, levels, points, 2)
+        let offsets = flat(&self.sampling_offsets.forward(queries)?)?;
+        // (B, L, heads, levels, points)
+        let weights = flat(&self.attention_weights.forward(queries)?)?;
         let own: Vec<(f32, f32)> = grids.iter().flat_map(|grid| centres(*grid)).collect();
         let (reads, mut out) = (weights.len() / (b * l), vec![0.0; b * l * c]);
         out.par_chunks_mut(c).enumerate().for_each(|(i, out)| {
             let places = &offsets[2 * reads * i..][..2 * reads];
             let weights = &weights[reads * i..][..reads];
-            let of_head = out.chunks_mut(c / self.heads).zip(places.chunks(2 * reads / self.heads));
-            for (head, ((out, places), weights)) in of_head.zip(weights.chunks(reads / self.heads)).enumerate() {
+            let of_head = out
+                .chunks_mut(c / self.heads)
+                .zip(places.chunks(2 * reads / self.heads));
+            for (head, ((out, places), weights)) in
+                of_head.zip(weights.chunks(reads / self.heads)).enumerate()
+            {
                 let values = &values[i / l * l * c + head * out.len()..];
-                let look = Look { values, stride: c, own: own[i % l], points: self.points };
+                let look = Look {
+                    values,
+                    stride: c,
+                    own: own[i % l],
+                    points: self.points,
+                };
                 look.read(grids, places, &softmax(weights), out);
             }
         });
-        self.output_proj.forward(&Tensor::from_vec(out, (b, l, c), read.device())?)
+        self.output_proj
+            .forward(&Tensor::from_vec(out, (b, l, c), read.device())?)
     }
 }
 
@@ -71,10 +96,13 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Adds up what lies at `places`: for each level and point, its distance in cells to the right and down.
+    /// Adds up what lies at `places`: for each level and point, its distance in cells to the right
+    /// and down.
     fn read(&self, grids: &[(usize, usize)], places: &[f32], weights: &[f32], out: &mut [f32]) {
         let mut first = 0; // token of the level
-        let of_level = places.chunks(2 * self.points).zip(weights.chunks(self.points));
+        let of_level = places
+            .chunks(2 * self.points)
+            .zip(weights.chunks(self.points));
         for (&(rows, columns), (places, weights)) in grids.iter().zip(of_level) {
             for (place, weight) in places.chunks(2).zip(weights) {
                 // In units of cells, whose centres have whole numbers.
@@ -86,8 +114,16 @@ impl Look<'_> {
         }
     }
 
-    /// Adds the value at (x, y), a mean of the four cells around it; outside of the grid everything is 0.
-    fn add(&self, first: usize, (rows, columns): (usize, usize), (x, y): (f32, f32), weight: f32, out: &mut [f32]) {
+    /// Adds the value at (x, y), a mean of the four cells around it; outside of the grid everything
+    /// is 0.
+    fn add(
+        &self,
+        first: usize,
+        (rows, columns): (usize, usize),
+        (x, y): (f32, f32),
+        weight: f32,
+        out: &mut [f32],
+    ) {
         let (left, top) = (x.floor(), y.floor());
         let (across, down) = (x - left, y - top);
         let corners = [
@@ -100,7 +136,9 @@ impl Look<'_> {
             if x >= 0.0 && y >= 0.0 && x < columns as f32 && y < rows as f32 {
                 let token = first + y as usize * columns + x as usize;
                 let value = &self.values[token * self.stride..][..out.len()];
-                out.iter_mut().zip(value).for_each(|(out, value)| *out += weight * share * value);
+                out.iter_mut()
+                    .zip(value)
+                    .for_each(|(out, value)| *out += weight * share * value);
             }
         }
     }

@@ -1,8 +1,10 @@
-//! The names and the order of values in checkpoints of mmdetection, read as if they were those of Hugging Face.
+//! The names and the order of values in checkpoints of mmdetection, read as if they were those of
+//! Hugging Face.
 //!
-//! mmdetection 2 (`mmdet/models/dense_heads/mask2former_head.py`, the file GenEval uses) and 3 differ in the names inside
-//! the layers; both are known. Three things are more than names: projections that are one tensor there and three here, and
-//! the channels of a merged patch, which lie pixel by pixel here and channel by channel there.
+//! mmdetection 2 (`mmdet/models/dense_heads/mask2former_head.py`, the file GenEval uses) and 3
+//! differ in the names inside the layers; both are known. Three things are more than names:
+//! projections that are one tensor there and three here, and the channels of a merged patch, which
+//! lie pixel by pixel here and channel by channel there.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,7 +15,8 @@ use crate::{
     nn::{TensorInfo, TensorSource},
 };
 
-/// A checkpoint of mmdetection under the names of Hugging Face. Tensors that no name is known for keep theirs.
+/// A checkpoint of mmdetection under the names of Hugging Face. Tensors that no name is known for
+/// keep theirs.
 pub struct MmdetNames {
     file: Arc<dyn TensorSource>,
     /// Name here, name there, what of it.
@@ -38,11 +41,15 @@ impl MmdetNames {
 
     /// Reads `file` under other names.
     pub fn new(file: Arc<dyn TensorSource>) -> Self {
-        let names = file
-            .names()
-            .into_iter()
-            .flat_map(|theirs| renamed(&theirs).into_iter().map(move |(ours, part)| (ours, (theirs.clone(), part))));
-        Self { names: names.collect(), file }
+        let names = file.names().into_iter().flat_map(|theirs| {
+            renamed(&theirs)
+                .into_iter()
+                .map(move |(ours, part)| (ours, (theirs.clone(), part)))
+        });
+        Self {
+            names: names.collect(),
+            file,
+        }
     }
 }
 
@@ -65,7 +72,9 @@ impl TensorSource for MmdetNames {
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        let Some((theirs, part)) = self.names.get(name) else { return self.file.load(name) };
+        let Some((theirs, part)) = self.names.get(name) else {
+            return self.file.load(name);
+        };
         let tensor = self.file.load(theirs)?;
         Ok(match part {
             Part::Whole => tensor,
@@ -78,27 +87,34 @@ impl TensorSource for MmdetNames {
     }
 }
 
-/// The last axis from `channel * 4 + row * 2 + column` to `(column * 2 + row) * channels + channel`.
+/// The last axis from `channel * 4 + row * 2 + column` to `(column * 2 + row) * channels +
+/// channel`.
 fn pixel_by_pixel(x: &Tensor) -> candle_core::Result<Tensor> {
     let shape = x.dims().to_vec();
     let last = shape.last().copied().unwrap_or(0);
     let (rows, channels) = (x.elem_count() / last.max(1), last / 4);
-    let x = x.reshape(vec![rows, channels, 2, 2])?.permute((0, 3, 2, 1))?; // (rows, column, row, channel)
+    let x = x
+        .reshape(vec![rows, channels, 2, 2])?
+        .permute((0, 3, 2, 1))?; // (rows, column, row, channel)
     x.contiguous()?.reshape(shape)
 }
 
-/// What a tensor of mmdetection is called by Hugging Face: one name, or three for queries, keys and values.
+/// What a tensor of mmdetection is called by Hugging Face: one name, or three for queries, keys and
+/// values.
 fn renamed(theirs: &str) -> Vec<(String, Part)> {
-    let known = theirs.strip_prefix("backbone.").and_then(backbone).or_else(|| {
-        let head = theirs.strip_prefix("panoptic_head.")?;
-        if let Some(rest) = head.strip_prefix("pixel_decoder.") {
-            return pixel_decoder(rest);
-        }
-        match head.strip_prefix("transformer_decoder.") {
-            Some(rest) => transformer_decoder(rest),
-            None => heads(head),
-        }
-    });
+    let known = theirs
+        .strip_prefix("backbone.")
+        .and_then(backbone)
+        .or_else(|| {
+            let head = theirs.strip_prefix("panoptic_head.")?;
+            if let Some(rest) = head.strip_prefix("pixel_decoder.") {
+                return pixel_decoder(rest);
+            }
+            match head.strip_prefix("transformer_decoder.") {
+                Some(rest) => transformer_decoder(rest),
+                None => heads(head),
+            }
+        });
     known.unwrap_or_else(|| vec![(theirs.to_owned(), Part::Whole)])
 }
 
@@ -109,13 +125,18 @@ fn whole(name: String) -> Option<Vec<(String, Part)>> {
 fn backbone(name: &str) -> Option<Vec<(String, Part)>> {
     const ENCODER: &str = "model.pixel_level_module.encoder";
     if let Some((stage, rest)) = name.strip_prefix("norm").and_then(numbered) {
-        return whole(format!("{ENCODER}.hidden_states_norms.stage{}.{rest}", stage + 1));
+        return whole(format!(
+            "{ENCODER}.hidden_states_norms.stage{}.{rest}",
+            stage + 1
+        ));
     }
     if let Some(rest) = name.strip_prefix("patch_embed.norm.") {
         return whole(format!("{ENCODER}.embeddings.norm.{rest}"));
     }
     if let Some(rest) = name.strip_prefix("patch_embed.projection.") {
-        return whole(format!("{ENCODER}.embeddings.patch_embeddings.projection.{rest}"));
+        return whole(format!(
+            "{ENCODER}.embeddings.patch_embeddings.projection.{rest}"
+        ));
     }
     let (stage, rest) = numbered(name.strip_prefix("stages.")?)?;
     let layer = format!("{ENCODER}.encoder.layers.{stage}");
@@ -125,13 +146,20 @@ fn backbone(name: &str) -> Option<Vec<(String, Part)>> {
     let (block, rest) = numbered(rest.strip_prefix("blocks.")?)?;
     let block = format!("{layer}.blocks.{block}");
     if let Some(kind) = rest.strip_prefix("attn.w_msa.qkv.") {
-        return Some(thirds(&format!("{block}.attention.self"), ["query", "key", "value"], kind));
+        return Some(thirds(
+            &format!("{block}.attention.self"),
+            ["query", "key", "value"],
+            kind,
+        ));
     }
     const PARTS: [(&str, &str); 6] = [
         ("norm1.", "layernorm_before."),
         ("norm2.", "layernorm_after."),
         ("attn.w_msa.proj.", "attention.output.dense."),
-        ("attn.w_msa.relative_position_", "attention.self.relative_position_"),
+        (
+            "attn.w_msa.relative_position_",
+            "attention.self.relative_position_",
+        ),
         ("ffn.layers.0.0.", "intermediate.dense."),
         ("ffn.layers.1.", "output.dense."),
     ];
@@ -151,7 +179,10 @@ fn pixel_decoder(name: &str) -> Option<Vec<(String, Part)>> {
             ("ffns.0.layers.1.", "fc2."),
             ("ffn.layers.1.", "fc2."),
         ];
-        return whole(format!("{DECODER}.encoder.layers.{layer}.{}", replaced(rest, &PARTS)?));
+        return whole(format!(
+            "{DECODER}.encoder.layers.{layer}.{}",
+            replaced(rest, &PARTS)?
+        ));
     }
     if let Some((level, rest)) = name.strip_prefix("input_convs.").and_then(numbered) {
         let rest = replaced(rest, &[("conv.", "0."), ("gn.", "1.")])?;
@@ -177,7 +208,11 @@ fn transformer_decoder(name: &str) -> Option<Vec<(String, Part)>> {
     let layer = format!("{DECODER}.layers.{layer}");
     for own in ["attentions.1.attn.in_proj_", "self_attn.attn.in_proj_"] {
         if let Some(kind) = rest.strip_prefix(own) {
-            return Some(thirds(&format!("{layer}.self_attn"), ["q_proj", "k_proj", "v_proj"], kind));
+            return Some(thirds(
+                &format!("{layer}.self_attn"),
+                ["q_proj", "k_proj", "v_proj"],
+                kind,
+            ));
         }
     }
     const PARTS: [(&str, &str); 11] = [
@@ -199,7 +234,8 @@ fn transformer_decoder(name: &str) -> Option<Vec<(String, Part)>> {
 fn heads(name: &str) -> Option<Vec<(String, Part)>> {
     const EMBEDDER: &str = "model.transformer_module.decoder.mask_predictor.mask_embedder";
     if let Some((step, kind)) = name.strip_prefix("mask_embed.").and_then(numbered) {
-        return whole(format!("{EMBEDDER}.{}.0.{kind}", step / 2)); // a bend stands between two layers
+        // A bend stands between two layers
+        return whole(format!("{EMBEDDER}.{}.0.{kind}", step / 2));
     }
     const PARTS: [(&str, &str); 4] = [
         ("cls_embed.", "class_predictor."),
@@ -211,12 +247,16 @@ fn heads(name: &str) -> Option<Vec<(String, Part)>> {
 }
 
 fn thirds(parent: &str, names: [&str; 3], kind: &str) -> Vec<(String, Part)> {
-    (0..3).map(|i| (format!("{parent}.{}.{kind}", names[i]), Part::Third(i))).collect()
+    (0..3)
+        .map(|i| (format!("{parent}.{}.{kind}", names[i]), Part::Third(i)))
+        .collect()
 }
 
 /// The name with its beginning replaced, by the first pair that fits.
 fn replaced(name: &str, parts: &[(&str, &str)]) -> Option<String> {
-    parts.iter().find_map(|(theirs, ours)| Some(format!("{ours}{}", name.strip_prefix(theirs)?)))
+    parts
+        .iter()
+        .find_map(|(theirs, ours)| Some(format!("{ours}{}", name.strip_prefix(theirs)?)))
 }
 
 /// `12.rest` as 12 and `rest`.

@@ -1,7 +1,8 @@
-//! Mask2Former: finds the objects of a picture and the pixels of each (arXiv 2112.01527), with a Swin as its eye.
+//! Mask2Former: finds the objects of a picture and the pixels of each (arXiv 2112.01527), with a
+//! Swin as its eye.
 //!
-//! Reference: Hugging Face `modeling_mask2former.py`; the fields are named as in its files. Files of mmdetection, whose names
-//! differ, are read through [`MmdetNames`].
+//! Reference: Hugging Face `modeling_mask2former.py`; the fields are named as in its files. Files
+//! of mmdetection, whose names differ, are read through [`MmdetNames`].
 
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
@@ -26,7 +27,8 @@ pub use swin::Swin;
 /// All normalisations of the two decoders.
 const EPS: f32 = 1e-5;
 
-/// What the weights cannot tell, from the file's `config.json`, which leaves out what is as in the released Swin-S.
+/// What the weights cannot tell, from the file's `config.json`, which leaves out what is as in the
+/// released Swin-S.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Config {
@@ -55,7 +57,11 @@ pub struct SwinConfig {
 /// Swin-S as it was released: 32 numbers a head everywhere.
 impl Default for Config {
     fn default() -> Self {
-        Self { backbone_config: SwinConfig::default(), num_attention_heads: 8, activation_function: Activation::Relu }
+        Self {
+            backbone_config: SwinConfig::default(),
+            num_attention_heads: 8,
+            activation_function: Activation::Relu,
+        }
     }
 }
 
@@ -72,7 +78,11 @@ impl Default for SwinConfig {
 
 impl Config {
     fn check(&self) -> Result<()> {
-        let SwinConfig { model_type, num_heads, .. } = &self.backbone_config;
+        let SwinConfig {
+            model_type,
+            num_heads,
+            ..
+        } = &self.backbone_config;
         if model_type != "swin" {
             return Err(Error::input(format!(
                 "the configuration names a backbone `{model_type}`, `swin` was expected"
@@ -116,7 +126,12 @@ impl Mask2Former {
         let heads = config.num_attention_heads;
         let pixel_decoder = PixelDecoder::load(&pixels.pp("decoder"), &backbone.widths(), heads)?;
         let decoder = Decoder::load(w, pixel_decoder.width(), pixel_decoder.mask_width(), config)?;
-        Ok(Self { backbone, pixel_decoder, decoder, device: w.device().clone() })
+        Ok(Self {
+            backbone,
+            pixel_decoder,
+            decoder,
+            device: w.device().clone(),
+        })
     }
 
     /// Where the weights lie.
@@ -129,12 +144,18 @@ impl Mask2Former {
     /// Fails when a side is no multiple of [`STRIDE`].
     pub fn forward(&self, pixels: &Tensor) -> Result<Found> {
         let (_, _, height, width) = pixels.dims4()?;
-        if height == 0 || width == 0 || !height.is_multiple_of(STRIDE) || !width.is_multiple_of(STRIDE) {
+        if height == 0
+            || width == 0
+            || !height.is_multiple_of(STRIDE)
+            || !width.is_multiple_of(STRIDE)
+        {
             return Err(Error::input(format!(
                 "Mask2Former reads pictures whose sides are multiples of {STRIDE}, not {width} x {height}"
             )));
         }
         let features = self.backbone.forward(pixels)?;
-        Ok(self.decoder.forward(&self.pixel_decoder.forward(&features)?)?)
+        Ok(self
+            .decoder
+            .forward(&self.pixel_decoder.forward(&features)?)?)
     }
 }

@@ -1,11 +1,14 @@
-//! The pixel decoder: tokens of the three coarser stages exchange what they see, and the finest stage joins in at the end.
+//! The pixel decoder: tokens of the three coarser stages exchange what they see, and the finest
+//! stage joins in at the end.
 //!
 //! Reference: Hugging Face `modeling_mask2former.py`, `Mask2FormerPixelDecoder`.
 
 use candle_core::{Result, Tensor};
 
 use super::{EPS, deformable::DeformableAttention, positions::waves};
-use crate::nn::{Activation, Conv2d, FeatureMap, GroupNorm, LayerNorm, Mlp, Weights, bilinear, residual};
+use crate::nn::{
+    Activation, Conv2d, FeatureMap, GroupNorm, LayerNorm, Mlp, Weights, bilinear, residual,
+};
 
 /// Levels whose tokens look at each other: strides 32, 16 and 8.
 pub(super) const LEVELS: usize = 3;
@@ -38,12 +41,22 @@ impl PixelDecoder {
     pub fn load(w: &Weights, stages: &[usize], heads: usize) -> crate::Result<Self> {
         let [levels, width] = w.dims("level_embed")?;
         if levels != LEVELS {
-            return Err(w.mismatch("level_embed", format!("{LEVELS} levels"), levels.to_string()));
+            return Err(w.mismatch(
+                "level_embed",
+                format!("{LEVELS} levels"),
+                levels.to_string(),
+            ));
         }
         let projection = |i: usize| {
             let conv = Conv2d::load(&w.pp(format!("input_projections.{i}.0")), 1, 0)?;
             let inputs = stages[stages.len() - 1 - i];
-            Projection::load(w, &format!("input_projections.{i}"), conv, [inputs, width], None)
+            Projection::load(
+                w,
+                &format!("input_projections.{i}"),
+                conv,
+                [inputs, width],
+                None,
+            )
         };
         let layers = w.pp("encoder.layers");
         let layer = |i: usize| Layer::load(&layers.pp(i), width, heads);
@@ -53,7 +66,9 @@ impl PixelDecoder {
         Ok(Self {
             input_projections: (0..LEVELS).map(projection).collect::<crate::Result<_>>()?,
             level_embed: w.get((LEVELS, width), "level_embed")?,
-            encoder: (0..w.count("encoder.layers").max(1)).map(layer).collect::<crate::Result<_>>()?,
+            encoder: (0..w.count("encoder.layers").max(1))
+                .map(layer)
+                .collect::<crate::Result<_>>()?,
             adapter_1: Projection::load(w, "adapter_1", adapter, [stages[0], width], None)?,
             layer_1: Projection::load(w, "layer_1", smooth, [width, width], relu)?,
             mask_projection: Conv2d::load(&w.pp("mask_projection"), 1, 0)?,
@@ -72,30 +87,49 @@ impl PixelDecoder {
 
     /// Features of each stage, (B, C, h, w), finest first.
     pub fn forward(&self, features: &[Tensor]) -> Result<PixelFeatures> {
-        let grids =
-            features.iter().rev().take(LEVELS).map(|x| Ok((x.dim(2)?, x.dim(3)?))).collect::<Result<Vec<_>>>()?;
+        let grids = features
+            .iter()
+            .rev()
+            .take(LEVELS)
+            .map(|x| Ok((x.dim(2)?, x.dim(3)?)))
+            .collect::<Result<Vec<_>>>()?;
         let (mut tokens, mut positions) = (vec![], vec![]);
         for (i, (x, grid)) in features.iter().rev().zip(&grids).enumerate() {
-            tokens.push(self.input_projections[i].forward(&FeatureMap::new(x)?)?.to_tensor()?.flatten_from(2)?);
+            tokens.push(
+                self.input_projections[i]
+                    .forward(&FeatureMap::new(x)?)?
+                    .to_tensor()?
+                    .flatten_from(2)?,
+            );
             let waves = waves(*grid, self.width(), x.device())?.to_dtype(x.dtype())?;
             positions.push(waves.broadcast_add(&self.level_embed.get(i)?)?);
         }
         let mut x = Tensor::cat(&tokens, 2)?.transpose(1, 2)?.contiguous()?; // (B, L, C)
-        let positions = Tensor::cat(&positions, 0)?.broadcast_as(x.shape())?.contiguous()?;
+        let positions = Tensor::cat(&positions, 0)?
+            .broadcast_as(x.shape())?
+            .contiguous()?;
         for layer in &self.encoder {
             x = layer.forward(&x, &positions, &grids)?;
         }
         let levels = split(&x, &grids)?;
         let mask_features = self.mask_features(&features[0], &levels[LEVELS - 1])?;
-        Ok(PixelFeatures { levels, mask_features })
+        Ok(PixelFeatures {
+            levels,
+            mask_features,
+        })
     }
 
     /// The finest stage with what the finest level knows.
     fn mask_features(&self, finest: &Tensor, level: &Tensor) -> Result<Tensor> {
-        let own = self.adapter_1.forward(&FeatureMap::new(finest)?)?.to_tensor()?;
+        let own = self
+            .adapter_1
+            .forward(&FeatureMap::new(finest)?)?
+            .to_tensor()?;
         let (_, _, h, w) = own.dims4()?;
         let joined = residual(&own, &bilinear(level, (h, w))?, None)?;
-        self.mask_projection.forward(&self.layer_1.forward(&FeatureMap::new(&joined)?)?)?.to_tensor()
+        self.mask_projection
+            .forward(&self.layer_1.forward(&FeatureMap::new(&joined)?)?)?
+            .to_tensor()
     }
 }
 
@@ -104,7 +138,10 @@ fn split(x: &Tensor, grids: &[(usize, usize)]) -> Result<Vec<Tensor>> {
     let (b, _, c) = x.dims3()?;
     let mut first = 0;
     let level = |&(rows, columns): &(usize, usize)| {
-        let level = x.narrow(1, first, rows * columns)?.transpose(1, 2)?.reshape((b, c, rows, columns));
+        let level = x
+            .narrow(1, first, rows * columns)?
+            .transpose(1, 2)?
+            .reshape((b, c, rows, columns));
         first += rows * columns;
         level
     };
@@ -119,7 +156,8 @@ struct Projection {
 }
 
 impl Projection {
-    /// `conv` is what lies at `name.0` and has to have these channels; the normalisation lies at `name.1`.
+    /// `conv` is what lies at `name.0` and has to have these channels; the normalisation lies at
+    /// `name.1`.
     fn load(
         w: &Weights,
         name: &str,
@@ -132,9 +170,13 @@ impl Projection {
             let expected = format!("from {} to {} channels", channels[0], channels[1]);
             return Err(w.mismatch(&format!("{name}.0.weight"), expected, found));
         }
-        let groups =
-            |channels: usize| (channels == conv.outputs() && channels.is_multiple_of(GROUPS)).then_some(GROUPS);
-        Ok(Self { norm: GroupNorm::load(&w.pp(name).pp(1), groups, EPS, act)?, conv })
+        let groups = |channels: usize| {
+            (channels == conv.outputs() && channels.is_multiple_of(GROUPS)).then_some(GROUPS)
+        };
+        Ok(Self {
+            norm: GroupNorm::load(&w.pp(name).pp(1), groups, EPS, act)?,
+            conv,
+        })
     }
 
     fn forward(&self, x: &FeatureMap) -> Result<FeatureMap> {
@@ -163,8 +205,13 @@ impl Layer {
 
     /// (B, L, C) -> (B, L, C)
     fn forward(&self, x: &Tensor, positions: &Tensor, grids: &[(usize, usize)]) -> Result<Tensor> {
-        let seen = self.self_attn.forward(&residual(x, positions, None)?, x, grids)?;
-        let x = self.self_attn_layer_norm.forward(&residual(x, &seen, None)?)?;
-        self.final_layer_norm.forward(&residual(&x, &self.mlp.forward(&x)?, None)?)
+        let seen = self
+            .self_attn
+            .forward(&residual(x, positions, None)?, x, grids)?;
+        let x = self
+            .self_attn_layer_norm
+            .forward(&residual(x, &seen, None)?)?;
+        self.final_layer_norm
+            .forward(&residual(&x, &self.mlp.forward(&x)?, None)?)
     }
 }

@@ -2,10 +2,14 @@
 
 use candle_core::{Device, Result, Tensor};
 
-/// Sines and cosines of the place in a grid, rows first: (rows * columns, width). Places count from 1 and are shares of the
-/// grid's side times 2 pi, so that pictures of all sizes look alike (Hugging Face, `Mask2FormerSinePositionEmbedding` with
-/// `normalize`).
-pub(super) fn waves((rows, columns): (usize, usize), width: usize, device: &Device) -> Result<Tensor> {
+/// Sines and cosines of the place in a grid, rows first: (rows * columns, width). Places count from
+/// 1 and are shares of the grid's side times 2 pi, so that pictures of all sizes look alike
+/// (Hugging Face, `Mask2FormerSinePositionEmbedding` with `normalize`).
+pub(super) fn waves(
+    (rows, columns): (usize, usize),
+    width: usize,
+    device: &Device,
+) -> Result<Tensor> {
     let half = width / 2;
     let (down, across) = (axis(rows, half), axis(columns, half));
     let mut values = Vec::with_capacity(rows * columns * 2 * half);
@@ -25,7 +29,13 @@ fn axis(places: usize, count: usize) -> Vec<f32> {
     let wave = |place: usize, i: usize| {
         let angle = (place + 1) as f32 / (places as f32 + EPS) * std::f32::consts::TAU;
         let angle = angle / LONGEST.powf((2 * (i / 2)) as f32 / count as f32);
-        if i.is_multiple_of(2) { angle.sin() } else { angle.cos() }
+        if i.is_multiple_of(2) {
+            angle.sin()
+        } else {
+            angle.cos()
+        }
     };
-    (0..places).flat_map(|place| (0..count).map(move |i| wave(place, i))).collect()
+    (0..places)
+        .flat_map(|place| (0..count).map(move |i| wave(place, i)))
+        .collect()
 }

@@ -1,8 +1,9 @@
-//! Swin: a transformer whose tokens look at each other inside small windows, which shift from block to block, on a grid
-//! that becomes coarser from stage to stage (arXiv 2103.14030).
+//! Swin: a transformer whose tokens look at each other inside small windows, which shift from block
+//! to block, on a grid that becomes coarser from stage to stage (arXiv 2103.14030).
 //!
-//! Reference: Hugging Face `modeling_swin.py`, `SwinBackbone`. As there, grids are always cut into whole windows, padded with
-//! zeros where they do not fit, also where a grid is smaller than a window.
+//! Reference: Hugging Face `modeling_swin.py`, `SwinBackbone`. As there, grids are always cut into
+//! whole windows, padded with zeros where they do not fit, also where a grid is smaller than a
+//! window.
 
 use candle_core::{Result, Tensor};
 
@@ -32,7 +33,13 @@ impl Swin {
         let (width, layers) = (patch_embeddings.width(), w.pp("encoder.layers"));
         let widths: Vec<usize> = (0..heads.len()).map(|i| width << i).collect();
         let stage = |i: usize| Stage::load(&layers.pp(i), widths[i], i, config);
-        let norm = |i: usize| LayerNorm::load(&w.pp(format!("hidden_states_norms.stage{}", i + 1)), widths[i], EPS);
+        let norm = |i: usize| {
+            LayerNorm::load(
+                &w.pp(format!("hidden_states_norms.stage{}", i + 1)),
+                widths[i],
+                EPS,
+            )
+        };
         Ok(Self {
             norm: LayerNorm::load(&w.pp("embeddings.norm"), width, EPS)?,
             layers: (0..heads.len()).map(stage).collect::<crate::Result<_>>()?,
@@ -43,7 +50,9 @@ impl Swin {
 
     /// Channels of each stage.
     pub fn widths(&self) -> Vec<usize> {
-        (0..self.layers.len()).map(|i| self.patch_embeddings.width() << i).collect()
+        (0..self.layers.len())
+            .map(|i| self.patch_embeddings.width() << i)
+            .collect()
     }
 
     /// Pixels (B, 3, H, W) -> the normalised features of each stage, (B, C, h, w), finest first.
@@ -56,7 +65,11 @@ impl Swin {
         for (stage, norm) in self.layers.iter().zip(&self.hidden_states_norms) {
             x = stage.forward(&x, grid)?;
             let (b, _, c) = x.dims3()?;
-            features.push(norm.forward(&x)?.transpose(1, 2)?.reshape((b, c, grid.0, grid.1))?);
+            features.push(
+                norm.forward(&x)?
+                    .transpose(1, 2)?
+                    .reshape((b, c, grid.0, grid.1))?,
+            );
             if let Some(downsample) = &stage.downsample {
                 x = downsample.forward(&x, grid)?;
                 grid = (grid.0.div_ceil(2), grid.1.div_ceil(2));
@@ -76,14 +89,20 @@ impl Stage {
     fn load(w: &Weights, width: usize, place: usize, config: &SwinConfig) -> crate::Result<Self> {
         let (heads, merges) = (config.num_heads[place], place + 1 < config.num_heads.len());
         let block = |i: usize| Block::load(&w.pp("blocks").pp(i), width, heads, i % 2 == 1, config);
-        let blocks = (0..w.count("blocks").max(1)).map(block).collect::<crate::Result<_>>()?;
-        let downsample = merges.then(|| PatchMerging::load(&w.pp("downsample"), width)).transpose()?;
+        let blocks = (0..w.count("blocks").max(1))
+            .map(block)
+            .collect::<crate::Result<_>>()?;
+        let downsample = merges
+            .then(|| PatchMerging::load(&w.pp("downsample"), width))
+            .transpose()?;
         Ok(Self { blocks, downsample })
     }
 
     /// (B, L, C) -> (B, L, C)
     fn forward(&self, x: &Tensor, grid: (usize, usize)) -> Result<Tensor> {
-        self.blocks.iter().try_fold(x.clone(), |x, block| block.forward(&x, grid))
+        self.blocks
+            .iter()
+            .try_fold(x.clone(), |x, block| block.forward(&x, grid))
     }
 }
 
@@ -98,7 +117,13 @@ struct Block {
 }
 
 impl Block {
-    fn load(w: &Weights, width: usize, heads: usize, shifted: bool, config: &SwinConfig) -> crate::Result<Self> {
+    fn load(
+        w: &Weights,
+        width: usize,
+        heads: usize,
+        shifted: bool,
+        config: &SwinConfig,
+    ) -> crate::Result<Self> {
         let eps = config.layer_norm_eps;
         let [hidden, _] = w.dims("intermediate.dense.weight")?;
         let mlp = Mlp::Plain {
@@ -118,15 +143,27 @@ impl Block {
     fn forward(&self, x: &Tensor, (rows, columns): (usize, usize)) -> Result<Tensor> {
         let (b, l, c) = x.dims3()?;
         let side = self.attention.side;
-        let windows = Windows::new((rows, columns), side, if self.shifted { side / 2 } else { 0 });
-        let grid = self.layernorm_before.forward(x)?.reshape((b, rows, columns, c))?;
+        let windows = Windows::new(
+            (rows, columns),
+            side,
+            if self.shifted { side / 2 } else { 0 },
+        );
+        let grid = self
+            .layernorm_before
+            .forward(x)?
+            .reshape((b, rows, columns, c))?;
         let inside = self.attention.forward(&windows.cut(&grid)?, &windows)?;
         let x = residual(x, &windows.join(&inside, b)?.reshape((b, l, c))?, None)?;
-        residual(&x, &self.mlp.forward(&self.layernorm_after.forward(&x)?)?, None)
+        residual(
+            &x,
+            &self.mlp.forward(&self.layernorm_after.forward(&x)?)?,
+            None,
+        )
     }
 }
 
-/// Tokens along a side of a window at most; released models have 7 and 12. The bias of a window grows with its fourth power.
+/// Tokens along a side of a window at most; released models have 7 and 12. The bias of a window
+/// grows with its fourth power.
 const LARGEST_WINDOW: usize = 32;
 
 /// Attention among the tokens of a window, with a learned bias for each distance.
@@ -153,8 +190,13 @@ impl WindowAttention {
                 side.to_string(),
             ));
         }
-        if (2 * side).saturating_sub(1).pow(2) != distances || found != heads || !width.is_multiple_of(heads.max(1)) {
-            let expected = format!("a bias for every distance inside a square window and each of {heads} heads");
+        if (2 * side).saturating_sub(1).pow(2) != distances
+            || found != heads
+            || !width.is_multiple_of(heads.max(1))
+        {
+            let expected = format!(
+                "a bias for every distance inside a square window and each of {heads} heads"
+            );
             return Err(w.mismatch(TABLE, expected, format!("[{distances}, {found}]")));
         }
         let table = w.get((distances, heads), TABLE)?;
@@ -182,11 +224,13 @@ impl WindowAttention {
             None => self.bias.clone(),
         };
         let [q, k, v] = [&self.query, &self.key, &self.value].map(|layer| layer.forward(x));
-        self.dense.forward(&attention(&q?, &k?, &v?, self.heads, scale, Some(&bias))?)
+        self.dense
+            .forward(&attention(&q?, &k?, &v?, self.heads, scale, Some(&bias))?)
     }
 }
 
-/// The table of distances ((2 side - 1)^2, heads) as a bias of each pair of tokens, (1, heads, side^2, side^2).
+/// The table of distances ((2 side - 1)^2, heads) as a bias of each pair of tokens, (1, heads,
+/// side^2, side^2).
 fn distance_bias(table: &Tensor, side: usize) -> Result<Tensor> {
     let (tokens, heads) = (side * side, table.dims()[1]);
     let distance = |i: usize| {
@@ -195,7 +239,10 @@ fn distance_bias(table: &Tensor, side: usize) -> Result<Tensor> {
         (along(from / side, to / side) * (2 * side - 1) + along(from % side, to % side)) as u32
     };
     let index = Tensor::from_iter((0..tokens * tokens).map(distance), table.device())?;
-    table.index_select(&index, 0)?.t()?.reshape((1, heads, tokens, tokens))
+    table
+        .index_select(&index, 0)?
+        .t()?
+        .reshape((1, heads, tokens, tokens))
 }
 
 /// How a grid is cut into windows after it was rolled up and to the left by `shift`.
@@ -209,7 +256,12 @@ struct Windows {
 impl Windows {
     fn new(grid: (usize, usize), side: usize, shift: usize) -> Self {
         let padded = (grid.0.next_multiple_of(side), grid.1.next_multiple_of(side));
-        Self { grid, padded, side, shift }
+        Self {
+            grid,
+            padded,
+            side,
+            shift,
+        }
     }
 
     fn counts(&self) -> (usize, usize) {
@@ -223,16 +275,22 @@ impl Windows {
         let mut x = x.pad_with_zeros(1, 0, self.padded.0 - self.grid.0)?;
         x = x.pad_with_zeros(2, 0, self.padded.1 - self.grid.1)?;
         if self.shift > 0 {
-            x = x.roll(-(self.shift as i32), 1)?.roll(-(self.shift as i32), 2)?;
+            x = x
+                .roll(-(self.shift as i32), 1)?
+                .roll(-(self.shift as i32), 2)?;
         }
-        let x = x.reshape(vec![b, down, s, across, s, c])?.permute(vec![0, 1, 3, 2, 4, 5])?;
+        let x = x
+            .reshape(vec![b, down, s, across, s, c])?
+            .permute(vec![0, 1, 3, 2, 4, 5])?;
         x.reshape((b * down * across, s * s, c))
     }
 
     /// The way back: (B * windows, side^2, C) -> (B, rows, columns, C)
     fn join(&self, x: &Tensor, b: usize) -> Result<Tensor> {
         let ((down, across), s, c) = (self.counts(), self.side, x.dims()[2]);
-        let x = x.reshape(vec![b, down, across, s, s, c])?.permute(vec![0, 1, 3, 2, 4, 5])?;
+        let x = x
+            .reshape(vec![b, down, across, s, s, c])?
+            .permute(vec![0, 1, 3, 2, 4, 5])?;
         let mut x = x.reshape((b, self.padded.0, self.padded.1, c))?;
         if self.shift > 0 {
             x = x.roll(self.shift as i32, 1)?.roll(self.shift as i32, 2)?;
@@ -240,24 +298,36 @@ impl Windows {
         x.narrow(1, 0, self.grid.0)?.narrow(2, 0, self.grid.1)
     }
 
-    /// What keeps tokens apart that only rolling brought together: (windows, 1, side^2, side^2), on the device of `x`.
+    /// What keeps tokens apart that only rolling brought together: (windows, 1, side^2, side^2), on
+    /// the device of `x`.
     fn apart(&self, x: &Tensor) -> Result<Option<Tensor>> {
         if self.shift == 0 {
             return Ok(None);
         }
         let ((down, across), s) = (self.counts(), self.side);
         // Before the last window, in its own part, in the part that came from the other end.
-        let part = |at: usize, length: usize| usize::from(at + s >= length) + usize::from(at + self.shift >= length);
+        let part = |at: usize, length: usize| {
+            usize::from(at + s >= length) + usize::from(at + self.shift >= length)
+        };
         let mut values = Vec::with_capacity(down * across * s.pow(4));
         for window in 0..down * across {
             let (top, left) = (window / across * s, window % across * s);
-            let place = |i: usize| (part(top + i / s, self.padded.0), part(left + i % s, self.padded.1));
+            let place = |i: usize| {
+                (
+                    part(top + i / s, self.padded.0),
+                    part(left + i % s, self.padded.1),
+                )
+            };
             let places: Vec<_> = (0..s * s).map(place).collect();
             for from in &places {
                 values.extend(places.iter().map(|to| if from == to { 0.0 } else { APART }));
             }
         }
-        Ok(Some(Tensor::from_vec(values, (down * across, 1, s * s, s * s), x.device())?))
+        Ok(Some(Tensor::from_vec(
+            values,
+            (down * across, 1, s * s, s * s),
+            x.device(),
+        )?))
     }
 }
 
@@ -271,7 +341,10 @@ struct PatchMerging {
 impl PatchMerging {
     fn load(w: &Weights, width: usize) -> crate::Result<Self> {
         let reduction = Linear::load_no_bias(&w.pp("reduction"), 4 * width, 2 * width)?;
-        Ok(Self { norm: LayerNorm::load(&w.pp("norm"), 4 * width, EPS)?, reduction })
+        Ok(Self {
+            norm: LayerNorm::load(&w.pp("norm"), 4 * width, EPS)?,
+            reduction,
+        })
     }
 
     /// (B, rows * columns, C) -> (B, ceil(rows / 2) * ceil(columns / 2), 2 C)
@@ -279,8 +352,13 @@ impl PatchMerging {
         let (b, _, c) = x.dims3()?;
         let (down, across) = (rows.div_ceil(2), columns.div_ceil(2));
         let x = x.reshape((b, rows, columns, c))?;
-        let x = x.pad_with_zeros(1, 0, rows % 2)?.pad_with_zeros(2, 0, columns % 2)?;
-        let x = x.reshape(vec![b, down, 2, across, 2, c])?.permute(vec![0, 1, 3, 4, 2, 5])?; // columns before rows
-        self.reduction.forward(&self.norm.forward(&x.reshape((b, down * across, 4 * c))?)?)
+        let x = x
+            .pad_with_zeros(1, 0, rows % 2)?
+            .pad_with_zeros(2, 0, columns % 2)?;
+        let x = x
+            .reshape(vec![b, down, 2, across, 2, c])?
+            .permute(vec![0, 1, 3, 4, 2, 5])?; // columns before rows
+        self.reduction
+            .forward(&self.norm.forward(&x.reshape((b, down * across, 4 * c))?)?)
     }
 }

@@ -1,4 +1,5 @@
-//! The GPU that is there: programs compiled for it, calls started on it, addresses of tensors for as long as a call needs them.
+//! The GPU that is there: programs compiled for it, calls started on it, addresses of tensors for
+//! as long as a call needs them.
 
 use std::{
     collections::HashMap,
@@ -44,10 +45,14 @@ impl Number for bf16 {
 /// The first generation whose tensor cores know bf16.
 const LEAST_CAPABILITY: i32 = 8;
 
-/// The GPU of a tensor, if the kernels are for it: all of them are left to the tensor library with `TTSVAR_KERNELS=portable`.
+/// The GPU of a tensor, if the kernels are for it: all of them are left to the tensor library with
+/// `TTSVAR_KERNELS=portable`.
 pub fn of(x: &Tensor) -> Option<&CudaDevice> {
-    let Device::Cuda(device) = x.device() else { return None };
-    (!kernels_forced() && capability(device, MAJOR).is_ok_and(|major| major >= LEAST_CAPABILITY)).then_some(device)
+    let Device::Cuda(device) = x.device() else {
+        return None;
+    };
+    (!kernels_forced() && capability(device, MAJOR).is_ok_and(|major| major >= LEAST_CAPABILITY))
+        .then_some(device)
 }
 
 fn capability(device: &CudaDevice, part: CUdevice_attribute) -> Result<i32> {
@@ -69,17 +74,34 @@ static COMPILED: LazyLock<Mutex<Programs>> = LazyLock::new(Mutex::default);
 
 fn compiled(device: &CudaDevice, program: &Program) -> Result<Arc<Compiled>> {
     let generation = (capability(device, MAJOR)?, capability(device, MINOR)?);
-    let mut all = COMPILED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut all = COMPILED
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     let programs = all.entry(generation).or_default();
     if let Some(found) = programs.get(program) {
         return Ok(found.clone());
     }
-    let source = [include_str!("device.cuh"), include_str!("values.cuh"), program.source].concat();
-    let mut options = vec![format!("--gpu-architecture=compute_{}{}", generation.0, generation.1)];
+    let source = [
+        include_str!("device.cuh"),
+        include_str!("values.cuh"),
+        program.source,
+    ]
+    .concat();
+    let mut options = vec![format!(
+        "--gpu-architecture=compute_{}{}",
+        generation.0, generation.1
+    )];
     options.extend(program.definitions());
-    let options = CompileOptions { options, name: Some(format!("{}.cu", program.file)), ..CompileOptions::default() };
+    let options = CompileOptions {
+        options,
+        name: Some(format!("{}.cu", program.file)),
+        ..CompileOptions::default()
+    };
     let ptx = compile_ptx_with_opts(source, options).w()?.to_src();
-    let found = Arc::new(Compiled { name: format!("ttsvar {} {:?}", program.file, program.constants), ptx });
+    let found = Arc::new(Compiled {
+        name: format!("ttsvar {} {:?}", program.file, program.constants),
+        ptx,
+    });
     programs.insert(program.clone(), found.clone());
     Ok(found)
 }
@@ -87,8 +109,8 @@ fn compiled(device: &CudaDevice, program: &Program) -> Result<Arc<Compiled>> {
 /// Queues a call behind everything that was queued for the device.
 ///
 /// # Safety
-/// Its addresses are those of memory on this device, of the size that its other arguments say, that stays for as long as what is
-/// queued next can run.
+/// Its addresses are those of memory on this device, of the size that its other arguments say, that
+/// stays for as long as what is queued next can run.
 pub unsafe fn start(device: &CudaDevice, call: &Call) -> Result<()> {
     let program = compiled(device, &call.program)?;
     let function = device.get_or_load_custom_func(call.kernel, &program.name, &program.ptx)?;
@@ -106,7 +128,8 @@ pub unsafe fn start(device: &CudaDevice, call: &Call) -> Result<()> {
         block_dim: (call.threads, 1, 1),
         shared_mem_bytes: 0, // what kernels share is declared in them
     };
-    // SAFETY: the arguments are those that `calls` made for this kernel; the caller vouches for the memory.
+    // SAFETY: the arguments are those that `calls` made for this kernel; the caller vouches for the
+    // memory.
     unsafe { builder.launch(config) }.w()?;
     Ok(())
 }
@@ -115,13 +138,24 @@ pub unsafe fn start(device: &CudaDevice, call: &Call) -> Result<()> {
 pub fn ready(x: &Tensor) -> Result<Tensor> {
     let x = x.contiguous()?;
     let offset = x.layout().start_offset() * x.dtype().size_in_bytes();
-    if (offset as u64).is_multiple_of(ALIGNMENT) { Ok(x) } else { x.force_contiguous() }
+    if (offset as u64).is_multiple_of(ALIGNMENT) {
+        Ok(x)
+    } else {
+        x.force_contiguous()
+    }
 }
 
-/// Calls `f` with the addresses of tensors of one type that are [`ready`]. Work on them that other streams have begun is waited
-/// for, and work that `f` queues will be.
-pub fn lend<T: Number, R>(device: &CudaDevice, tensors: &[&Tensor], f: impl FnOnce(&[u64]) -> Result<R>) -> Result<R> {
-    let (held, stream): (Vec<_>, _) = (tensors.iter().map(|t| t.storage_and_layout()).collect(), device.cuda_stream());
+/// Calls `f` with the addresses of tensors of one type that are [`ready`]. Work on them that other
+/// streams have begun is waited for, and work that `f` queues will be.
+pub fn lend<T: Number, R>(
+    device: &CudaDevice,
+    tensors: &[&Tensor],
+    f: impl FnOnce(&[u64]) -> Result<R>,
+) -> Result<R> {
+    let (held, stream): (Vec<_>, _) = (
+        tensors.iter().map(|t| t.storage_and_layout()).collect(),
+        device.cuda_stream(),
+    );
     let mut lent = Vec::with_capacity(held.len());
     for (storage, layout) in &held {
         let Storage::Cuda(storage) = &**storage else {
@@ -131,7 +165,10 @@ pub fn lend<T: Number, R>(device: &CudaDevice, tensors: &[&Tensor], f: impl FnOn
             candle_core::bail!("a kernel was given tensors of two devices");
         }
         let (first, guard) = storage.as_cuda_slice::<T>()?.device_ptr(&stream);
-        lent.push((first + (layout.start_offset() * size_of::<T>()) as u64, guard));
+        lent.push((
+            first + (layout.start_offset() * size_of::<T>()) as u64,
+            guard,
+        ));
     }
     f(&lent.iter().map(|(address, _)| *address).collect::<Vec<_>>())
 }
@@ -143,9 +180,14 @@ pub fn make<T: Number>(
     f: impl FnOnce(&[u64]) -> Result<()>,
 ) -> Result<Vec<CudaSlice<T>>> {
     // SAFETY: nothing reads the memory before `f` has queued what fills it.
-    let slices = counts.iter().map(|count| unsafe { device.alloc::<T>(*count) });
+    let slices = counts
+        .iter()
+        .map(|count| unsafe { device.alloc::<T>(*count) });
     let (mut slices, stream) = (slices.collect::<Result<Vec<_>>>()?, device.cuda_stream());
-    let lent: Vec<_> = slices.iter_mut().map(|slice| slice.device_ptr_mut(&stream)).collect();
+    let lent: Vec<_> = slices
+        .iter_mut()
+        .map(|slice| slice.device_ptr_mut(&stream))
+        .collect();
     f(&lent.iter().map(|(address, _)| *address).collect::<Vec<_>>())?;
     drop(lent);
     Ok(slices)
@@ -163,7 +205,11 @@ pub fn bring<T: DeviceRepr + 'static, R>(
 }
 
 /// What [`make`] made, as a tensor.
-pub fn tensor<T: Number>(device: &CudaDevice, slice: CudaSlice<T>, shape: impl Into<Shape>) -> Tensor {
+pub fn tensor<T: Number>(
+    device: &CudaDevice,
+    slice: CudaSlice<T>,
+    shape: impl Into<Shape>,
+) -> Tensor {
     let storage = CudaStorage::wrap_cuda_slice(slice, device.clone());
     Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
 }
@@ -171,5 +217,6 @@ pub fn tensor<T: Number>(device: &CudaDevice, slice: CudaSlice<T>, shape: impl I
 /// Whether all of these tensors are of one type that the kernels know.
 pub fn alike(tensors: &[&Tensor]) -> bool {
     let dtype = tensors.first().map(|t| t.dtype());
-    matches!(dtype, Some(DType::BF16 | DType::F32)) && tensors.iter().all(|t| Some(t.dtype()) == dtype)
+    matches!(dtype, Some(DType::BF16 | DType::F32))
+        && tensors.iter().all(|t| Some(t.dtype()) == dtype)
 }

@@ -1,8 +1,10 @@
-//! Kernels of our own for tensors on an NVIDIA GPU, in bf16 and f32: what the tensor library would do in many passes over
-//! memory, or with a matrix of scores. Everything else on a GPU is the tensor library's.
+//! Kernels of our own for tensors on an NVIDIA GPU, in bf16 and f32: what the tensor library would
+//! do in many passes over memory, or with a matrix of scores. Everything else on a GPU is the
+//! tensor library's.
 //!
-//! The `.cu` files are compiled at run time for the GPU that is there, once for every width of a head. They use no more of
-//! CUDA than `device.cuh` names, so that tests can run them on a CPU (`emulated`), with the very calls of [`calls`].
+//! The `.cu` files are compiled at run time for the GPU that is there, once for every width of a
+//! head. They use no more of CUDA than `device.cuh` names, so that tests can run them on a CPU
+//! (`emulated`), with the very calls of [`calls`].
 
 use std::hash::{Hash, Hasher};
 
@@ -42,7 +44,9 @@ impl Hash for Program {
 impl Program {
     /// Options of a compiler that define the constants.
     fn definitions(&self) -> impl Iterator<Item = String> {
-        self.constants.iter().map(|(name, value)| format!("-D{name}={value}"))
+        self.constants
+            .iter()
+            .map(|(name, value)| format!("-D{name}={value}"))
     }
 }
 

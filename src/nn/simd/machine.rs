@@ -1,5 +1,5 @@
-//! Which instructions the kernels use: the widest that are found when the program runs, or those that `TTSVAR_KERNELS`
-//! names.
+//! Which instructions the kernels use: the widest that are found when the program runs, or those
+//! that `TTSVAR_KERNELS` names.
 
 use std::{
     env,
@@ -38,7 +38,10 @@ impl Machine {
 
     /// Those whose instructions this processor has, the fastest first.
     pub fn here() -> impl Iterator<Item = Self> {
-        Self::ALL.iter().copied().filter(|machine| machine.is_here())
+        Self::ALL
+            .iter()
+            .copied()
+            .filter(|machine| machine.is_here())
     }
 
     fn is_here(self) -> bool {
@@ -71,13 +74,19 @@ impl Machine {
 
     /// The one that was asked for, if any was.
     fn named(name: Option<&OsStr>) -> Result<Option<Self>> {
-        let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
         let found = Self::here().find(|machine| name == machine.name());
         found.map(Some).ok_or_else(|| {
-            let known: Vec<String> = Self::here().map(|machine| format!("`{}`", machine.name())).collect();
+            let known: Vec<String> = Self::here()
+                .map(|machine| format!("`{}`", machine.name()))
+                .collect();
             let (known, name) = (known.join(" or "), name.display());
-            Error::input(format!("TTSVAR_KERNELS: expected {known}, which this machine can run, found `{name}`"))
-                .with_hint("leave it unset for the fastest")
+            Error::input(format!(
+                "TTSVAR_KERNELS: expected {known}, which this machine can run, found `{name}`"
+            ))
+            .with_hint("leave it unset for the fastest")
         })
     }
 }
@@ -87,7 +96,9 @@ pub(super) fn machine() -> Machine {
     static MACHINE: OnceLock<Machine> = OnceLock::new();
     *MACHINE.get_or_init(|| {
         let asked = Machine::named(asked().as_deref()).ok().flatten();
-        asked.or_else(|| Machine::here().next()).unwrap_or(Machine::Portable)
+        asked
+            .or_else(|| Machine::here().next())
+            .unwrap_or(Machine::Portable)
     })
 }
 
@@ -95,7 +106,8 @@ fn asked() -> Option<OsString> {
     env::var_os("TTSVAR_KERNELS")
 }
 
-/// The name of the kernels that run in this process: `avx512bf16`, `avx512`, `avx2`, `neon` or `portable`.
+/// The name of the kernels that run in this process: `avx512bf16`, `avx512`, `avx2`, `neon` or
+/// `portable`.
 pub fn kernels() -> &'static str {
     machine().name()
 }
@@ -105,7 +117,8 @@ pub fn kernels_forced() -> bool {
     matches!(Machine::named(asked().as_deref()), Ok(Some(_)))
 }
 
-/// Whether the kernels that `TTSVAR_KERNELS` names can run here; a library that does not ask runs the fastest instead.
+/// Whether the kernels that `TTSVAR_KERNELS` names can run here; a library that does not ask runs
+/// the fastest instead.
 ///
 /// # Errors
 /// They are not known, or this machine lacks their instructions.
@@ -120,7 +133,10 @@ mod tests {
     #[test]
     fn every_machine_that_is_here_is_found_by_its_name() {
         for machine in Machine::here() {
-            assert_eq!(Machine::named(Some(machine.name().as_ref())).unwrap(), Some(machine));
+            assert_eq!(
+                Machine::named(Some(machine.name().as_ref())).unwrap(),
+                Some(machine)
+            );
         }
         assert_eq!(Machine::here().last(), Some(Machine::Portable));
     }
@@ -132,7 +148,8 @@ mod tests {
         for name in ["Portable", "fast", "avx"] {
             let error = Machine::named(Some(name.as_ref())).unwrap_err();
             assert!(
-                error.to_string().contains("`portable`") && error.to_string().ends_with(&format!("found `{name}`"))
+                error.to_string().contains("`portable`")
+                    && error.to_string().ends_with(&format!("found `{name}`"))
             );
             assert_eq!(error.hint(), Some("leave it unset for the fastest"));
         }

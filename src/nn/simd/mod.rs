@@ -1,7 +1,8 @@
 //! Vectors of f32 in the widest form that the machine has, found out when the program runs.
 //!
-//! A kernel is written once, over [`Lanes`], and [`dispatch`] runs the version compiled for this machine: AVX-512
-//! with or without instructions for bf16, AVX2, NEON, or what any compiler makes of plain arrays.
+//! A kernel is written once, over [`Lanes`], and [`dispatch`] runs the version compiled for this
+//! machine: AVX-512 with or without instructions for bf16, AVX2, NEON, or what any compiler makes
+//! of plain arrays.
 
 mod machine;
 #[cfg(target_arch = "aarch64")]
@@ -18,8 +19,8 @@ use self::{
 };
 pub use machine::{check_kernels, kernels, kernels_forced};
 
-/// A vector of f32 values. Its methods are reached through [`dispatch`] alone, which has seen that the machine has the
-/// instructions; they must be inlined into the function that enables them.
+/// A vector of f32 values. Its methods are reached through [`dispatch`] alone, which has seen that
+/// the machine has the instructions; they must be inlined into the function that enables them.
 pub(crate) trait Lanes: Copy {
     /// Values in a vector.
     const COUNT: usize;
@@ -41,7 +42,8 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// `COUNT` values can be read at `from`.
     unsafe fn load_bf16_at(from: *const bf16) -> Self;
-    /// Rounds to the nearest bf16, of two as near the even one; NaN stays, numbers too small for bf16 may become 0.
+    /// Rounds to the nearest bf16, of two as near the even one; NaN stays, numbers too small for
+    /// bf16 may become 0.
     /// # Safety
     /// `COUNT` values can be written at `to`.
     unsafe fn store_bf16_at(self, to: *mut bf16);
@@ -50,7 +52,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load_pairs_at(from: *const bf16) -> Self::Pairs;
     /// A pair in every place, its first number in the lower half of the bits.
     fn splat_pair(pair: u32) -> Self::Pairs;
-    /// Adds to each value the two products of the numbers of its pairs; how often that is rounded is up to the machine.
+    /// Adds to each value the two products of the numbers of its pairs; how often that is rounded
+    /// is up to the machine.
     fn add_products(self, a: Self::Pairs, b: Self::Pairs) -> Self;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
@@ -92,13 +95,21 @@ pub(crate) trait Lanes: Copy {
     /// A vector, or the end of a row filled up with `rest`.
     #[inline(always)]
     fn load_rest(part: &[f32], rest: f32) -> Self {
-        if part.len() == Self::COUNT { Self::load(part) } else { Self::load_some(part, rest) }
+        if part.len() == Self::COUNT {
+            Self::load(part)
+        } else {
+            Self::load_some(part, rest)
+        }
     }
 
     /// Overwrites all of `part`, which is a vector or shorter.
     #[inline(always)]
     fn store_rest(self, part: &mut [f32]) {
-        if part.len() == Self::COUNT { self.store(part) } else { self.store_some(part) }
+        if part.len() == Self::COUNT {
+            self.store(part)
+        } else {
+            self.store_some(part)
+        }
     }
 
     /// Overwrites all of `to`, which is shorter than a vector.
@@ -110,7 +121,8 @@ pub(crate) trait Lanes: Copy {
     }
 }
 
-/// Sixteen running values of a row, whatever the width of a vector, so that all machines fold a row in the same order.
+/// Sixteen running values of a row, whatever the width of a vector, so that all machines fold a row
+/// in the same order.
 pub(crate) struct Running<L>(pub [L; 2]);
 
 impl<L: Lanes> Running<L> {
@@ -181,7 +193,9 @@ fn run_on<K: Kernel>(machine: Machine, kernel: K) -> K::Output {
 /// Runs a kernel in each version that this machine can run, for tests.
 #[cfg(test)]
 pub(crate) fn in_all_versions<K: Kernel>(kernel: impl Fn() -> K) -> Vec<K::Output> {
-    Machine::here().map(|machine| run_on(machine, kernel())).collect()
+    Machine::here()
+        .map(|machine| run_on(machine, kernel()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -191,7 +205,9 @@ mod tests {
     /// What the operations make of values that fill whole vectors.
     struct Operations<'a>([&'a [f32]; 3]);
 
-    const NAMES: [&str; 8] = ["add", "sub", "mul", "div", "mul_add", "at_least", "at_most", "splat"];
+    const NAMES: [&str; 8] = [
+        "add", "sub", "mul", "div", "mul_add", "at_least", "at_most", "splat",
+    ];
 
     impl Kernel for Operations<'_> {
         type Output = [Vec<f32>; 8];
@@ -199,7 +215,9 @@ mod tests {
         #[inline(always)]
         fn run<L: Lanes>(self) -> Self::Output {
             let each = |f: fn(L, L, L) -> L| {
-                let vectors = self.0.map(|values| values.chunks_exact(L::COUNT).map(L::load));
+                let vectors = self
+                    .0
+                    .map(|values| values.chunks_exact(L::COUNT).map(L::load));
                 let [a, b, c] = vectors;
                 let mut out = vec![0.0; self.0[0].len()];
                 for (out, ((a, b), c)) in out.chunks_exact_mut(L::COUNT).zip(a.zip(b).zip(c)) {
@@ -248,17 +266,38 @@ mod tests {
 
     #[test]
     fn operations_are_as_defined_to_the_bit_for_every_kind_of_number() {
-        let kinds = [0.0, -0.0, 1.0, -2.5, 1e-40, -3e38, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 0.1];
+        let kinds = [
+            0.0,
+            -0.0,
+            1.0,
+            -2.5,
+            1e-40,
+            -3e38,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            0.1,
+        ];
         let pick = |i: usize| kinds[i % kinds.len()];
-        let all: [Vec<f32>; 3] = [1, 10, 100].map(|step| (0..1008).map(|i| pick(i / step)).collect());
-        let bits = |v: f32| if v.is_nan() { f32::NAN.to_bits() } else { v.to_bits() };
+        let all: [Vec<f32>; 3] =
+            [1, 10, 100].map(|step| (0..1008).map(|i| pick(i / step)).collect());
+        let bits = |v: f32| {
+            if v.is_nan() {
+                f32::NAN.to_bits()
+            } else {
+                v.to_bits()
+            }
+        };
         for found in in_all_versions(|| Operations(all.each_ref().map(Vec::as_slice))) {
             for (name, found) in NAMES.iter().zip(found) {
                 for (i, found) in found.into_iter().enumerate() {
                     let [a, b, c] = all.each_ref().map(|values| values[i]);
                     let expected = defined(name, [a, b, c]);
                     let unfused = *name == "mul_add" && bits(found) == bits(a * b + c);
-                    assert!(unfused || bits(found) == bits(expected), "{name} {a} {b} {c}: {found}, {expected}");
+                    assert!(
+                        unfused || bits(found) == bits(expected),
+                        "{name} {a} {b} {c}: {found}, {expected}"
+                    );
                 }
             }
         }
@@ -273,7 +312,10 @@ mod tests {
         #[inline(always)]
         fn run<L: Lanes>(self) -> Vec<f32> {
             let mut out = vec![0.0; self.0.len()];
-            let vectors = self.0.chunks_exact(L::COUNT).zip(self.1.chunks_exact(L::COUNT));
+            let vectors = self
+                .0
+                .chunks_exact(L::COUNT)
+                .zip(self.1.chunks_exact(L::COUNT));
             for (out, (x, n)) in out.chunks_exact_mut(L::COUNT).zip(vectors) {
                 L::load(x).times_two_to(L::load(n)).store(out);
             }
@@ -289,7 +331,10 @@ mod tests {
             for found in in_all_versions(|| Powers(&values, &powers)) {
                 for (n, found) in powers.iter().zip(found) {
                     let expected = (f64::from(x) * f64::from(*n).exp2()) as f32;
-                    assert!(found == expected || x.is_nan() && found.is_nan(), "{x} * 2^{n}: {found:e}");
+                    assert!(
+                        found == expected || x.is_nan() && found.is_nan(),
+                        "{x} * 2^{n}: {found:e}"
+                    );
                 }
             }
         }
@@ -304,7 +349,10 @@ mod tests {
         #[inline(always)]
         fn run<L: Lanes>(self) -> Vec<f32> {
             let mut out = vec![0.0; self.0.len()];
-            for (out, values) in out.chunks_exact_mut(L::COUNT).zip(self.0.chunks_exact(L::COUNT)) {
+            for (out, values) in out
+                .chunks_exact_mut(L::COUNT)
+                .zip(self.0.chunks_exact(L::COUNT))
+            {
                 // SAFETY: a chunk has as many values as a vector.
                 unsafe { L::load_bf16_at(values.as_ptr()) }.store(out);
             }
@@ -317,7 +365,10 @@ mod tests {
         let all: Vec<bf16> = (0..=u16::MAX).map(bf16::from_bits).collect();
         for found in in_all_versions(|| Widened(&all)) {
             for (value, found) in all.iter().zip(found) {
-                assert!(found == value.to_f32() || value.is_nan() && found.is_nan(), "{value}: {found}");
+                assert!(
+                    found == value.to_f32() || value.is_nan() && found.is_nan(),
+                    "{value}: {found}"
+                );
             }
         }
     }
@@ -335,13 +386,20 @@ mod tests {
         fn run<L: Lanes>(self) -> Self::Output {
             let [a, b] = self.pairs;
             let (mut sums, mut rounded) = (self.sums.to_vec(), vec![bf16::ZERO; self.sums.len()]);
-            let parts = sums.chunks_exact_mut(L::COUNT).zip(rounded.chunks_exact_mut(L::COUNT));
-            for ((sums, rounded), (a, b)) in parts.zip(a.chunks_exact(2 * L::COUNT).zip(b.chunks_exact(2 * L::COUNT))) {
+            let parts = sums
+                .chunks_exact_mut(L::COUNT)
+                .zip(rounded.chunks_exact_mut(L::COUNT));
+            for ((sums, rounded), (a, b)) in parts.zip(
+                a.chunks_exact(2 * L::COUNT)
+                    .zip(b.chunks_exact(2 * L::COUNT)),
+            ) {
                 let sum = L::load(sums);
-                // SAFETY: the chunks have as many values as a vector, those of `a` and `b` twice as many.
+                // SAFETY: the chunks have as many values as a vector, those of `a` and `b` twice as
+                // many.
                 unsafe {
                     sum.store_bf16_at(rounded.as_mut_ptr());
-                    sum.add_products(L::load_pairs_at(a.as_ptr()), L::load_pairs_at(b.as_ptr())).store(sums);
+                    sum.add_products(L::load_pairs_at(a.as_ptr()), L::load_pairs_at(b.as_ptr()))
+                        .store(sums);
                 }
             }
             (sums, rounded)
@@ -350,22 +408,46 @@ mod tests {
 
     #[test]
     fn pairs_are_multiplied_and_numbers_rounded_to_bf16() {
-        let part = |seed: u32| (0..1 << 16).map(move |i: u32| ((i * 40_503 + seed) % 1021) as f32 / 128.0 - 4.0);
+        let part = |seed: u32| {
+            (0..1 << 16).map(move |i: u32| ((i * 40_503 + seed) % 1021) as f32 / 128.0 - 4.0)
+        };
         let [a, b] = [1, 500].map(|seed| part(seed).map(bf16::from_f32).collect::<Vec<_>>());
-        let odd =
-            [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, f32::MAX, f32::from_bits(0x7f80_0001), -1e-20];
+        let odd = [
+            f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            0.0,
+            -0.0,
+            f32::MAX,
+            f32::from_bits(0x7f80_0001),
+            -1e-20,
+        ];
         let bits = (0..1 << 15).map(|i: u32| f32::from_bits(0x3f00_0000 + i * 1021));
-        let sums: Vec<f32> = bits.map(|v| if v > 100.0 { v % 100.0 } else { v }).collect();
+        let sums: Vec<f32> = bits
+            .map(|v| if v > 100.0 { v % 100.0 } else { v })
+            .collect();
         let sums = [&odd[..], &sums[8..]].concat();
-        for (found, rounded) in in_all_versions(|| Halves { pairs: [&a, &b], sums: &sums }) {
+        for (found, rounded) in in_all_versions(|| Halves {
+            pairs: [&a, &b],
+            sums: &sums,
+        }) {
             for (i, found) in found.into_iter().enumerate() {
                 let term = |at: usize| f64::from(a[at].to_f32()) * f64::from(b[at].to_f32());
                 let expected = f64::from(sums[i]) + term(2 * i) + term(2 * i + 1);
-                let near = (f64::from(found) - expected).abs() <= 1e-4 || f64::from(found) == expected;
-                assert!(near || expected.is_nan() && found.is_nan() || sums[i] == f32::MAX, "{i}: {found} {expected}");
+                let near =
+                    (f64::from(found) - expected).abs() <= 1e-4 || f64::from(found) == expected;
+                assert!(
+                    near || expected.is_nan() && found.is_nan() || sums[i] == f32::MAX,
+                    "{i}: {found} {expected}"
+                );
                 let expected = bf16::from_f32(sums[i]);
                 let same = rounded[i].to_bits() == expected.to_bits();
-                assert!(same || expected.is_nan() && rounded[i].is_nan(), "{}: {}", sums[i], rounded[i]);
+                assert!(
+                    same || expected.is_nan() && rounded[i].is_nan(),
+                    "{}: {}",
+                    sums[i],
+                    rounded[i]
+                );
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Vectors of NEON, which every 64-bit ARM processor has: two registers make a vector of eight values, so that rows are
-//! cut and folded as with AVX2.
+//! Vectors of NEON, which every 64-bit ARM processor has: two registers make a vector of eight
+//! values, so that rows are cut and folded as with AVX2.
 
 use std::arch::aarch64::*;
 
@@ -64,7 +64,10 @@ impl Lanes for Neon {
         unsafe {
             let halves = vld1q_u16(from.cast());
             let widened = |four| vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(four)));
-            Self(widened(vget_low_u16(halves)), widened(vget_high_u16(halves)))
+            Self(
+                widened(vget_low_u16(halves)),
+                widened(vget_high_u16(halves)),
+            )
         }
     }
 
@@ -76,7 +79,8 @@ impl Lanes for Neon {
 
     #[inline(always)]
     unsafe fn load_pairs_at(from: *const bf16) -> Self::Pairs {
-        // SAFETY: the caller vouches for sixteen values; their bytes come in as bytes, which may lie anywhere.
+        // SAFETY: the caller vouches for sixteen values; their bytes come in as bytes, which may
+        // lie anywhere.
         unsafe {
             let pairs = |from: *const u8| vreinterpretq_u32_u8(vld1q_u8(from));
             (pairs(from.cast()), pairs(from.add(8).cast()))
@@ -92,7 +96,12 @@ impl Lanes for Neon {
     #[inline(always)]
     fn add_products(self, a: Self::Pairs, b: Self::Pairs) -> Self {
         // SAFETY: every processor of this architecture has the feature.
-        unsafe { Self(add_products(self.0, a.0, b.0), add_products(self.1, a.1, b.1)) }
+        unsafe {
+            Self(
+                add_products(self.0, a.0, b.0),
+                add_products(self.1, a.1, b.1),
+            )
+        }
     }
 
     operations! {

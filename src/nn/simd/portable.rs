@@ -32,7 +32,8 @@ impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn load_at(from: *const f32) -> Self {
-        // SAFETY: the caller vouches for eight values; an array of f32 needs no more than their alignment.
+        // SAFETY: the caller vouches for eight values; an array of f32 needs no more than their
+        // alignment.
         Self(unsafe { from.cast::<[f32; 8]>().read() })
     }
 
@@ -44,13 +45,15 @@ impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn load_bf16_at(from: *const bf16) -> Self {
-        // SAFETY: the caller vouches for eight values; an array of them needs no more than their alignment.
+        // SAFETY: the caller vouches for eight values; an array of them needs no more than their
+        // alignment.
         Self(unsafe { from.cast::<[bf16; 8]>().read() }.map(f32::from))
     }
 
     #[inline(always)]
     unsafe fn store_bf16_at(self, to: *mut bf16) {
-        // SAFETY: the caller vouches for eight values; an array of them needs no more than their alignment.
+        // SAFETY: the caller vouches for eight values; an array of them needs no more than their
+        // alignment.
         unsafe { to.cast::<[bf16; 8]>().write(self.0.map(bf16::from_f32)) }
     }
 

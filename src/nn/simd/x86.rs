@@ -74,17 +74,22 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
 
     #[inline(always)]
     unsafe fn store_bf16_at(self, to: *mut bf16) {
-        // SAFETY: reached through `dispatch`, which has seen the features; the caller vouches for sixteen values.
+        // SAFETY: reached through `dispatch`, which has seen the features; the caller vouches for
+        // sixteen values.
         unsafe {
             let halves = if BF16 {
                 std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self.0))
             } else {
                 let bits = _mm512_castps_si512(self.0);
                 let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-                let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
-                let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000)); // a NaN must not become infinite
+                let rounded =
+                    _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+                // A NaN must not become infinite
+                let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000));
                 let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
-                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_mask_mov_epi32(rounded, nan, quiet)))
+                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_mask_mov_epi32(
+                    rounded, nan, quiet,
+                )))
             };
             _mm256_storeu_si256(to.cast(), halves);
         }
@@ -104,14 +109,20 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
 
     #[inline(always)]
     fn add_products(self, a: __m512i, b: __m512i) -> Self {
-        // SAFETY: reached through `dispatch`, which has seen the features; vectors of one size have any bits.
+        // SAFETY: reached through `dispatch`, which has seen the features; vectors of one size have
+        // any bits.
         unsafe {
             if BF16 {
                 let pairs = |v: __m512i| std::mem::transmute::<__m512i, __m512bh>(v);
                 return Self(_mm512_dpbf16_ps(self.0, pairs(a), pairs(b)));
             }
             let low = |v| Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(v)));
-            let high = |v| Self(_mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(-0x1_0000))));
+            let high = |v| {
+                Self(_mm512_castsi512_ps(_mm512_and_si512(
+                    v,
+                    _mm512_set1_epi32(-0x1_0000),
+                )))
+            };
             high(a).mul_add(high(b), low(a).mul_add(low(b), self))
         }
     }
@@ -167,15 +178,20 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     unsafe fn store_bf16_at(self, to: *mut bf16) {
-        // SAFETY: reached through `dispatch`, which has seen the feature; the caller vouches for eight values.
+        // SAFETY: reached through `dispatch`, which has seen the feature; the caller vouches for
+        // eight values.
         unsafe {
             let bits = _mm256_castps_si256(self.0);
             let even = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
             let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
-            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000)); // a NaN must not become infinite
+            // A NaN must not become infinite
+            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
             let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0));
             let wide = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan));
-            let halves = _mm_packus_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide));
+            let halves = _mm_packus_epi32(
+                _mm256_castsi256_si128(wide),
+                _mm256_extracti128_si256::<1>(wide),
+            );
             _mm_storeu_si128(to.cast(), halves);
         }
     }
@@ -197,7 +213,12 @@ impl Lanes for Avx2 {
         // SAFETY: reached through `dispatch`, which has seen the feature.
         unsafe {
             let low = |v| Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(v)));
-            let high = |v| Self(_mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32(-0x1_0000))));
+            let high = |v| {
+                Self(_mm256_castsi256_ps(_mm256_and_si256(
+                    v,
+                    _mm256_set1_epi32(-0x1_0000),
+                )))
+            };
             high(a).mul_add(high(b), low(a).mul_add(low(b), self))
         }
     }
@@ -217,12 +238,20 @@ impl Lanes for Avx2 {
     fn times_two_to(self, power: Self) -> Self {
         // SAFETY: reached through `dispatch`, which has seen the feature.
         unsafe {
-            let two_to = |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))));
+            let two_to = |n| {
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(
+                    n,
+                    _mm256_set1_epi32(127),
+                )))
+            };
             let n = _mm256_cvtps_epi32(power.0);
             let half = _mm256_srai_epi32::<1>(n);
             let rest = _mm256_sub_epi32(n, half);
             // In two steps, so that both powers are numbers of full precision.
-            Self(_mm256_mul_ps(_mm256_mul_ps(self.0, two_to(half)), two_to(rest)))
+            Self(_mm256_mul_ps(
+                _mm256_mul_ps(self.0, two_to(half)),
+                two_to(rest),
+            ))
         }
     }
 }

@@ -24,27 +24,37 @@ use crate::{
 
 const USUAL_TEXT: usize = 20; // tokens of a prompt of usual length, for estimates
 const PROGRAM: u64 = 30 << 20; // bytes of the program itself with its tables and the demo's files
-const HELD_BACK: u64 = 16 << 20; // of small activations the allocator holds back about half, and never much: measured
+// Of small activations the allocator holds back about half, and never much: measured
+const HELD_BACK: u64 = 16 << 20;
 
 /// How images are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Guidance: `cfg * conditional + (1 - cfg) * unconditional`; 1 leaves the unconditional half out.
+    /// Guidance: `cfg * conditional + (1 - cfg) * unconditional`; 1 leaves the unconditional half
+    /// out.
     pub cfg: f32,
     /// Mix on the output of the n-th block from the end instead of on the logits.
     pub cfg_layer: Option<usize>,
     /// Temperature of the bits; greater than 0.
     pub tau: f32,
-    /// Drops the less likely value of a bit where its likelihood is at most 1 - top_p; 0 never does.
+    /// Drops the less likely value of a bit where its likelihood is at most 1 - top_p; 0 never
+    /// does.
     pub top_p: f32,
     /// Keep so many values of a bit; 0 and everything above 1 keep both.
     pub top_k: usize,
 }
 
 impl Default for Settings {
-    /// The official settings: cfg 3, tau 0.5, top-p 0.97, top-k 900 (which never removes one of two values).
+    /// The official settings: cfg 3, tau 0.5, top-p 0.97, top-k 900 (which never removes one of two
+    /// values).
     fn default() -> Self {
-        Self { cfg: 3.0, cfg_layer: None, tau: 0.5, top_p: 0.97, top_k: 900 }
+        Self {
+            cfg: 3.0,
+            cfg_layer: None,
+            tau: 0.5,
+            top_p: 0.97,
+            top_k: 900,
+        }
     }
 }
 
@@ -56,7 +66,12 @@ impl Settings {
             Err(Error::input(format!("{name} must be {range}, found {found}")).with_hint(hint))
         };
         if !self.cfg.is_finite() {
-            return refuse("cfg", "a finite number", self.cfg, "3 is usual; 1 turns guidance off");
+            return refuse(
+                "cfg",
+                "a finite number",
+                self.cfg,
+                "3 is usual; 1 turns guidance off",
+            );
         }
         if !(self.tau.is_finite() && self.tau > 0.0) {
             return refuse(
@@ -67,16 +82,27 @@ impl Settings {
             );
         }
         if !(0.0..=1.0).contains(&self.top_p) {
-            return refuse("top-p", "from 0 to 1", self.top_p, "0.97 is usual; 0 turns it off");
+            return refuse(
+                "top-p",
+                "from 0 to 1",
+                self.top_p,
+                "0.97 is usual; 0 turns it off",
+            );
         }
         if self.cfg_layer == Some(0) {
-            return refuse("the guidance layer", "1 or more", 0.0, "1 is the last block");
+            return refuse(
+                "the guidance layer",
+                "1 or more",
+                0.0,
+                "1 is the last block",
+            );
         }
         Ok(())
     }
 }
 
-/// Cells of the decoder's latent along one side of a token: 1, or 2 where a token has the bits of four cells (8B).
+/// Cells of the decoder's latent along one side of a token: 1, or 2 where a token has the bits of
+/// four cells (8B).
 ///
 /// # Errors
 /// The decoder is not of this transformer.
@@ -85,7 +111,9 @@ pub fn cells_of_token(transformer: &Infinity, decoder: &Decoder) -> Result<usize
         (bits, channels) if bits == channels => Ok(1),
         (bits, channels) if bits == 4 * channels => Ok(2),
         (bits, channels) => {
-            let message = format!("the transformer has {bits} bits a token, the decoder {channels} values a cell");
+            let message = format!(
+                "the transformer has {bits} bits a token, the decoder {channels} values a cell"
+            );
             let hint = "take the decoder that was released with the transformer: as many values, or a quarter";
             Err(Error::input(message).with_hint(hint))
         }
@@ -105,8 +133,8 @@ pub struct Painter<'a> {
 
 impl<'a> Painter<'a> {
     /// # Errors
-    /// The settings are out of range, the decoder is not of this transformer, or the schedule has more scales than the
-    /// transformer was trained for.
+    /// The settings are out of range, the decoder is not of this transformer, or the schedule has
+    /// more scales than the transformer was trained for.
     pub fn new(
         transformer: &'a Infinity,
         decoder: &'a Decoder,
@@ -115,11 +143,22 @@ impl<'a> Painter<'a> {
         device: &Device,
     ) -> Result<Self> {
         settings.check()?;
-        let (config, channels, patch) =
-            (transformer.config(), decoder.latent_channels(), cells_of_token(transformer, decoder)?);
+        let (config, channels, patch) = (
+            transformer.config(),
+            decoder.latent_channels(),
+            cells_of_token(transformer, decoder)?,
+        );
         let grids = schedule.grids.clone();
-        let Some(grid) = grids.last().copied().filter(|_| grids.len() <= config.levels) else {
-            let message = format!("{} scales, but the transformer knows 1 to {}", grids.len(), config.levels);
+        let Some(grid) = grids
+            .last()
+            .copied()
+            .filter(|_| grids.len() <= config.levels)
+        else {
+            let message = format!(
+                "{} scales, but the transformer knows 1 to {}",
+                grids.len(),
+                config.levels
+            );
             return Err(Error::input(message));
         };
         if settings.cfg_layer.is_some_and(|layer| layer > config.depth) {
@@ -129,17 +168,33 @@ impl<'a> Painter<'a> {
         let width = config.width / config.heads;
         let rope = |grid: &(usize, usize)| Rope::new(*grid, schedule.rope_grid, width, device);
         let ropes = grids.iter().map(rope).collect::<candle_core::Result<_>>()?;
-        let latent = Latent { channels, patch, grid };
-        Ok(Self { transformer, decoder, settings, latent, grids, ropes, rows_at_once: usize::MAX })
+        let latent = Latent {
+            channels,
+            patch,
+            grid,
+        };
+        Ok(Self {
+            transformer,
+            decoder,
+            settings,
+            latent,
+            grids,
+            ropes,
+            rows_at_once: usize::MAX,
+        })
     }
 
-    /// Runs at most so many rows through the network together, which takes less memory and changes no result.
+    /// Runs at most so many rows through the network together, which takes less memory and changes
+    /// no result.
     pub fn with_rows_at_once(self, rows: usize) -> Self {
-        Self { rows_at_once: rows.max(1), ..self }
+        Self {
+            rows_at_once: rows.max(1),
+            ..self
+        }
     }
 
-    /// Starts the candidates `rows` from text features (T, text width); `negative` takes the place of the learned
-    /// unconditional text.
+    /// Starts the candidates `rows` from text features (T, text width); `negative` takes the place
+    /// of the learned unconditional text.
     pub fn start(
         &self,
         features: &Tensor,
@@ -153,16 +208,22 @@ impl<'a> Painter<'a> {
             let other = negative.unwrap_or(&own);
             texts.push(self.transformer.text(other)?);
         }
-        features.device().synchronize()?; // what a GPU still does for the text is not time of scale 0
+        // What a GPU still does for the text is not time of scale 0
+        features.device().synchronize()?;
         Ok(InfinityRollout::new(self, texts, rows, seed))
     }
 
     fn guidance(&self) -> Guidance {
-        Guidance { cfg: self.settings.cfg, layer: self.settings.cfg_layer }
+        Guidance {
+            cfg: self.settings.cfg,
+            layer: self.settings.cfg_layer,
+        }
     }
 
     fn sampling(&self) -> Sampling {
-        let Settings { tau, top_p, top_k, .. } = self.settings;
+        let Settings {
+            tau, top_p, top_k, ..
+        } = self.settings;
         Sampling { tau, top_p, top_k }
     }
 
@@ -178,16 +239,25 @@ impl<'a> Painter<'a> {
     /// Latent cells (rows, columns) of a decode.
     fn decoded_cells(&self, size: Size) -> (usize, usize) {
         let (rows, columns) = self.latent.size();
-        let Size::Preview(pixels) = size else { return (rows, columns) };
+        let Size::Preview(pixels) = size else {
+            return (rows, columns);
+        };
         let factor = pixels as f64 / (rows.min(columns) * self.decoder.patch()) as f64;
         let scaled = |cells: usize| ((cells as f64 * factor.min(1.0)).round() as usize).max(1);
         (scaled(rows), scaled(columns))
     }
 
-    /// Floating-point operations of one scale for one row; `texts` are the lengths of the halves' texts.
+    /// Floating-point operations of one scale for one row; `texts` are the lengths of the halves'
+    /// texts.
     fn scale_flops(&self, scale: usize, texts: &[usize]) -> f64 {
         let seen = (0..=scale).map(|s| self.tokens(s)).sum();
-        texts.iter().map(|text| self.transformer.scale_flops(self.tokens(scale), seen, *text)).sum()
+        texts
+            .iter()
+            .map(|text| {
+                self.transformer
+                    .scale_flops(self.tokens(scale), seen, *text)
+            })
+            .sum()
     }
 
     fn decode_flops(&self, size: Size) -> f64 {
@@ -220,14 +290,32 @@ impl<'a> InfinityPipeline<'a> {
     ///
     /// # Errors
     /// The text encoder is not of this transformer.
-    pub fn new(painter: Painter<'a>, text: &'a dyn TextEncoder, networks: Networks) -> Result<Self> {
+    pub fn new(
+        painter: Painter<'a>,
+        text: &'a dyn TextEncoder,
+        networks: Networks,
+    ) -> Result<Self> {
         let (expected, found) = (painter.transformer.config().text_width, text.width());
         if expected != found {
-            let message = format!("the transformer reads text of width {expected}, the text encoder writes {found}");
+            let message = format!(
+                "the transformer reads text of width {expected}, the text encoder writes {found}"
+            );
             return Err(Error::input(message).with_hint("the released models go with flan-t5-xl"));
         }
-        let scales = painter.grids.iter().map(|(height, width)| Scale { height: *height, width: *width }).collect();
-        Ok(Self { painter, text, scales, networks })
+        let scales = painter
+            .grids
+            .iter()
+            .map(|(height, width)| Scale {
+                height: *height,
+                width: *width,
+            })
+            .collect();
+        Ok(Self {
+            painter,
+            text,
+            scales,
+            networks,
+        })
     }
 }
 
@@ -238,14 +326,29 @@ impl Pipeline for InfinityPipeline<'_> {
 
     fn image_size(&self) -> (usize, usize) {
         let (rows, columns) = self.painter.latent.size();
-        (rows * self.painter.decoder.patch(), columns * self.painter.decoder.patch())
+        (
+            rows * self.painter.decoder.patch(),
+            columns * self.painter.decoder.patch(),
+        )
     }
 
-    fn begin(&self, prompt: &Prompt, rows: Range<usize>, seed: u64) -> Result<Box<dyn Rollout + '_>> {
+    fn begin(
+        &self,
+        prompt: &Prompt,
+        rows: Range<usize>,
+        seed: u64,
+    ) -> Result<Box<dyn Rollout + '_>> {
         let features = self.text.encode(&prompt.text)?;
-        let negative = prompt.negative.as_ref().filter(|_| self.painter.halves() == 2);
-        let negative = negative.map(|negative| self.text.encode(negative)).transpose()?;
-        let mut rollout = self.painter.start(&features, negative.as_ref(), rows, seed)?;
+        let negative = prompt
+            .negative
+            .as_ref()
+            .filter(|_| self.painter.halves() == 2);
+        let negative = negative
+            .map(|negative| self.text.encode(negative))
+            .transpose()?;
+        let mut rollout = self
+            .painter
+            .start(&features, negative.as_ref(), rows, seed)?;
         rollout.spend(self.text.flops(features.dims()[0]));
         rollout.spend(negative.map_or(0.0, |negative| self.text.flops(negative.dims()[0])));
         Ok(Box::new(rollout))
@@ -254,33 +357,56 @@ impl Pipeline for InfinityPipeline<'_> {
     fn estimate(&self, widths: &[usize], decodes: &[usize], size: Size) -> Estimate {
         let painter = &self.painter;
         let texts = vec![USUAL_TEXT; painter.halves()];
-        let prepare = texts.iter().map(|tokens| painter.transformer.text_flops(*tokens)).sum::<f64>();
+        let prepare = texts
+            .iter()
+            .map(|tokens| painter.transformer.text_flops(*tokens))
+            .sum::<f64>();
         let text = self.text.flops(USUAL_TEXT) + prepare;
-        let rows = |scale: usize, width: usize| if scale == 0 { width.min(1) } else { width }; // scale 0 starts alike
-        let scales: f64 =
-            widths.iter().enumerate().map(|(s, w)| rows(s, *w) as f64 * painter.scale_flops(s, &texts)).sum();
+        // Scale 0 starts alike
+        let rows = |scale: usize, width: usize| if scale == 0 { width.min(1) } else { width };
+        let scales: f64 = widths
+            .iter()
+            .enumerate()
+            .map(|(s, w)| rows(s, *w) as f64 * painter.scale_flops(s, &texts))
+            .sum();
         let last = decodes.len().saturating_sub(1);
         let decode = |(s, count): (usize, &usize)| {
             *count as f64 * painter.decode_flops(if s == last { Size::Full } else { size })
         };
         let decodes: f64 = decodes.iter().enumerate().map(decode).sum();
-        Estimate { flops: text + scales + decodes, peak_bytes: self.peak_bytes(widths) }
+        Estimate {
+            flops: text + scales + decodes,
+            peak_bytes: self.peak_bytes(widths),
+        }
     }
 }
 
 impl InfinityPipeline<'_> {
-    /// Weights, keys and values of all rows up to the widest moment, and what is needed besides at that moment: a scale's
-    /// activations, a decode's feature maps, or networks that only come to judge.
+    /// Weights, keys and values of all rows up to the widest moment, and what is needed besides at
+    /// that moment: a scale's activations, a decode's feature maps, or networks that only come to
+    /// judge.
     fn peak_bytes(&self, widths: &[usize]) -> u64 {
-        let (painter, Networks { resident, encoding, judging }) = (&self.painter, self.networks);
+        let (
+            painter,
+            Networks {
+                resident,
+                encoding,
+                judging,
+            },
+        ) = (&self.painter, self.networks);
         let (rows, columns) = painter.latent.size();
-        let looking = painter.decoder.activation_bytes((rows, columns)).max(judging);
+        let looking = painter
+            .decoder
+            .activation_bytes((rows, columns))
+            .max(judging);
         let (mut seen, mut peak) = (0, encoding);
         for (scale, width) in widths.iter().enumerate() {
             let (tokens, halves) = (painter.tokens(scale), painter.halves());
             let states = if scale == 0 { width.min(&1) } else { width };
             let at_once = states.min(&painter.rows_at_once) * halves;
-            let computing = painter.transformer.activation_bytes(at_once, tokens, seen + tokens);
+            let computing = painter
+                .transformer
+                .activation_bytes(at_once, tokens, seen + tokens);
             let computing = computing + (computing / 2).min(HELD_BACK);
             let kept = if scale + 1 == widths.len() { 0 } else { tokens };
             let kv = (states * halves) as u64 * painter.transformer.kv_bytes(seen + kept);

@@ -1,4 +1,5 @@
-//! Pages that are one file: nothing is fetched, they can be read without a script, in light and dark and on paper.
+//! Pages that are one file: nothing is fetched, they can be read without a script, in light and
+//! dark and on paper.
 
 pub mod search;
 pub mod verdicts;
@@ -10,7 +11,8 @@ use super::markup::escaped;
 /// What all pages look like.
 const STYLE: &str = include_str!("shared.css");
 
-/// A whole page. `style` and `body` are the page's own; `script` adds comfort, but nothing that is needed.
+/// A whole page. `style` and `body` are the page's own; `script` adds comfort, but nothing that is
+/// needed.
 fn document(title: &str, style: &str, body: &str, script: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
@@ -31,8 +33,14 @@ mod tests {
 
     #[test]
     fn pages_hold_their_data() {
-        assert_eq!(data("text/plain", b"two\n"), "data:text/plain;base64,dHdvCg==");
+        assert_eq!(
+            data("text/plain", b"two\n"),
+            "data:text/plain;base64,dHdvCg=="
+        );
         let page = document("<b> & \"c\"", "p {}\n", "<p>\n", "f()\n");
-        assert!(page.contains("<title>&lt;b&gt; &amp; &quot;c&quot;</title>"), "{page}");
+        assert!(
+            page.contains("<title>&lt;b&gt; &amp; &quot;c&quot;</title>"),
+            "{page}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! A page with every judged picture, what the judge thought of it and why. It needs no script to be read; a few lines of
-//! it hide what is not asked for.
+//! A page with every judged picture, what the judge thought of it and why. It needs no script to be
+//! read; a few lines of it hide what is not asked for.
 
 use std::{
     fmt::Write,
@@ -30,8 +30,16 @@ pub struct Page<'a> {
 
 /// The page. `records` each come with the picture's file, seen from the folder of the page.
 pub fn page(page: &Page<'_>, summary: &Summary, records: &[(PathBuf, &Record)]) -> String {
-    let notes: String = page.notes.iter().map(|note| format!("<p><small>{}</small></p>\n", escaped(note))).collect();
-    let (title, table, choices) = (escaped(page.title), table(summary), choices(summary, page.graded));
+    let notes: String = page
+        .notes
+        .iter()
+        .map(|note| format!("<p><small>{}</small></p>\n", escaped(note)))
+        .collect();
+    let (title, table, choices) = (
+        escaped(page.title),
+        table(summary),
+        choices(summary, page.graded),
+    );
     let mut body = format!("<h1>{title}</h1>\n{table}{notes}{choices}<main>\n");
     let mut sorted: Vec<&(PathBuf, &Record)> = records.iter().collect();
     sorted.sort_by_key(|(_, record)| record.case); // stable: methods and tries stay as they came
@@ -46,7 +54,11 @@ fn table(summary: &Summary) -> String {
     let number = |value: f64| format!("{value:.3}");
     let row = |row: &Row| {
         let cell = |task: &&str| row.of_task(task).map_or("-".to_owned(), number);
-        let tasks: String = summary.tasks.iter().map(|task| format!("<td>{}", cell(task))).collect();
+        let tasks: String = summary
+            .tasks
+            .iter()
+            .map(|task| format!("<td>{}", cell(task)))
+            .collect();
         let (low, high) = row.interval;
         format!(
             "<tr><th>{}<td>{}{tasks}<td>{}<td>{} to {}<td>{}<td>{}\n",
@@ -59,7 +71,11 @@ fn table(summary: &Summary) -> String {
             row.missing,
         )
     };
-    let heads: String = summary.tasks.iter().map(|task| format!("<th>{}", escaped(task))).collect();
+    let heads: String = summary
+        .tasks
+        .iter()
+        .map(|task| format!("<th>{}", escaped(task)))
+        .collect();
     let rows: String = summary.methods.iter().map(row).collect();
     format!(
         "<div class=\"wide\"><table><tr><th>method<th>N{heads}<th>overall<th>95&nbsp;% interval<th>judged<th>missing\n\
@@ -83,10 +99,13 @@ fn choices(summary: &Summary, graded: bool) -> String {
 }
 
 fn prompt(of_prompt: &[&(PathBuf, &Record)], graded: bool) -> String {
-    let Some((_, first)) = of_prompt.first() else { return String::new() };
+    let Some((_, first)) = of_prompt.first() else {
+        return String::new();
+    };
     let (task, words) = (escaped(&first.task), escaped(&first.prompt));
-    let mut html =
-        format!("<section data-task=\"{task}\"><h2>{words} <small>{task}</small></h2>\n<div class=\"row\">\n");
+    let mut html = format!(
+        "<section data-task=\"{task}\"><h2>{words} <small>{task}</small></h2>\n<div class=\"row\">\n"
+    );
     for (file, record) in of_prompt {
         html += &figure(file, record, graded);
     }
@@ -95,8 +114,15 @@ fn prompt(of_prompt: &[&(PathBuf, &Record)], graded: bool) -> String {
 
 fn figure(file: &Path, record: &Record, graded: bool) -> String {
     let class = if graded { "graded" } else { verdict(record) };
-    let verdict = if graded { format!("{:.3}", record.correct) } else { verdict(record).to_owned() };
-    let who = format!("{}, N = {}, sample {}", record.method, record.n, record.sample);
+    let verdict = if graded {
+        format!("{:.3}", record.correct)
+    } else {
+        verdict(record).to_owned()
+    };
+    let who = format!(
+        "{}, N = {}, sample {}",
+        record.method, record.n, record.sample
+    );
     let mut html = format!(
         "<figure class=\"{class}\"><a href=\"{url}\"><img src=\"{url}\" loading=\"lazy\" alt=\"{alt}\"></a>\
          <figcaption><b>{verdict}</b> {who}",
@@ -107,40 +133,69 @@ fn figure(file: &Path, record: &Record, graded: bool) -> String {
     for line in record.reason.lines() {
         let _ = write!(html, "<br>{}", escaped(line)); // writing to a text cannot fail
     }
-    if let Some(seen) = record.details.as_ref().map(seen).filter(|seen| !seen.is_empty()) {
+    if let Some(seen) = record
+        .details
+        .as_ref()
+        .map(seen)
+        .filter(|seen| !seen.is_empty())
+    {
         let _ = write!(html, "<br><small>{}</small>", escaped(&seen));
     }
     html + "</figcaption></figure>\n"
 }
 
 fn verdict(record: &Record) -> &'static str {
-    if record.correct >= 0.5 { "right" } else { "wrong" }
+    if record.correct >= 0.5 {
+        "right"
+    } else {
+        "wrong"
+    }
 }
 
-/// `saw 2 dog (.93, .41), 1 cat (.88)`: the classes with the scores in the last place of each row. They are all of the
-/// details, or what is called `objects` there.
+/// `saw 2 dog (.93, .41), 1 cat (.88)`: the classes with the scores in the last place of each row.
+/// They are all of the details, or what is called `objects` there.
 fn seen(details: &Value) -> String {
     let details = details.get("objects").unwrap_or(details);
     let class = |(name, rows): (&String, &Value)| {
         let rows = rows.as_array()?;
-        let score = |row: &Value| Some(format!("{:.2}", row.as_array()?.last()?.as_f64()?).replacen("0.", ".", 1));
+        let score = |row: &Value| {
+            Some(format!("{:.2}", row.as_array()?.last()?.as_f64()?).replacen("0.", ".", 1))
+        };
         let scores: Vec<String> = rows.iter().filter_map(score).collect();
         Some(format!("{} {name} ({})", rows.len(), scores.join(", ")))
     };
-    let classes: Vec<String> = details.as_object().into_iter().flatten().filter_map(class).collect();
-    if classes.is_empty() { String::new() } else { format!("saw {}", classes.join(", ")) }
+    let classes: Vec<String> = details
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(class)
+        .collect();
+    if classes.is_empty() {
+        String::new()
+    } else {
+        format!("saw {}", classes.join(", "))
+    }
 }
 
 /// A file name as part of an address.
 fn url(path: &Path) -> String {
     let text = path.to_string_lossy().replace('\\', "/");
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { (byte as char).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| {
+            if plain(byte) {
+                (byte as char).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }
 
 /// The way from a folder to a file, both absolute.
 pub fn way(from: &Path, to: &Path) -> PathBuf {
-    let (from, to): (Vec<Component>, Vec<Component>) = (from.components().collect(), to.components().collect());
+    let (from, to): (Vec<Component>, Vec<Component>) =
+        (from.components().collect(), to.components().collect());
     let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
     let up = std::iter::repeat_n(Component::ParentDir, from.len() - common);
     up.chain(to[common..].iter().copied()).collect()
@@ -160,8 +215,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_is_counted() {
-        let details =
-            serde_json::json!({"dog": [[0, 0, 1, 1, 0.93], [0, 0, 1, 1, 0.41]], "cat": [[0, 0, 2, 2, 0.875]]});
+        let details = serde_json::json!({"dog": [[0, 0, 1, 1, 0.93], [0, 0, 1, 1, 0.41]], "cat": [[0, 0, 2, 2, 0.875]]});
         assert_eq!(seen(&details), "saw 2 dog (.93, .41), 1 cat (.88)");
         assert_eq!(seen(&serde_json::json!({})), "");
     }

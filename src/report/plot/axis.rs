@@ -41,12 +41,25 @@ impl Ticks {
     /// An axis from the first to the second pixel, on which all values have room.
     pub(super) fn new(axis: &Axis, values: impl Iterator<Item = f64>, pixels: (f32, f32)) -> Self {
         let spacing = axis.spacing;
-        let values: Vec<f64> = values.filter(|value| axis.takes(*value)).map(|value| bend(spacing, value)).collect();
+        let values: Vec<f64> = values
+            .filter(|value| axis.takes(*value))
+            .map(|value| bend(spacing, value))
+            .collect();
         let low = values.iter().copied().reduce(f64::min).unwrap_or(0.0);
         let high = values.iter().copied().reduce(f64::max).unwrap_or(1.0);
         let room = if high > low { 0.04 * (high - low) } else { 0.5 };
-        let mut ticks = Self { spacing, from: low - room, to: high + room, pixels, marks: vec![] };
-        ticks.marks = ticks.numbers().into_iter().map(|value| (ticks.place(value), written(value))).collect();
+        let mut ticks = Self {
+            spacing,
+            from: low - room,
+            to: high + room,
+            pixels,
+            marks: vec![],
+        };
+        ticks.marks = ticks
+            .numbers()
+            .into_iter()
+            .map(|value| (ticks.place(value), written(value)))
+            .collect();
         ticks
     }
 
@@ -62,7 +75,10 @@ impl Ticks {
         match self.spacing {
             Spacing::Even => {
                 let step = round_step((to - from) / 6.0);
-                steps(from / step, to / step, 1).into_iter().map(|i| i * step).collect()
+                steps(from / step, to / step, 1)
+                    .into_iter()
+                    .map(|i| i * step)
+                    .collect()
             }
             Spacing::Doubling => {
                 let every = ((to - from) / 8.0).ceil().max(1.0) as usize;
@@ -70,10 +86,17 @@ impl Ticks {
             }
             Spacing::Ratio => {
                 let every = ((to - from) / 8.0).ceil().max(1.0) as usize;
-                let parts: &[f64] = if to - from < 3.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+                let parts: &[f64] = if to - from < 3.0 {
+                    &[1.0, 2.0, 5.0]
+                } else {
+                    &[1.0]
+                };
                 let decades = steps(from - 1.0, to, every);
-                let all = decades.into_iter().flat_map(|i| parts.iter().map(move |part| part * 10f64.powf(i)));
-                all.filter(|value| (from..=to).contains(&value.log10())).collect()
+                let all = decades
+                    .into_iter()
+                    .flat_map(|i| parts.iter().map(move |part| part * 10f64.powf(i)));
+                all.filter(|value| (from..=to).contains(&value.log10()))
+                    .collect()
             }
         }
     }
@@ -121,7 +144,11 @@ fn written(value: f64) -> String {
     }
     let text = format!("{value:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+    if text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -129,16 +156,30 @@ mod tests {
     use super::*;
 
     fn marks(spacing: Spacing, values: &[f64]) -> Vec<String> {
-        let axis = Axis { label: String::new(), spacing };
+        let axis = Axis {
+            label: String::new(),
+            spacing,
+        };
         let ticks = Ticks::new(&axis, values.iter().copied(), (0.0, 100.0));
-        assert!(ticks.marks.iter().all(|(place, _)| (0.0..=100.0).contains(place)));
+        assert!(
+            ticks
+                .marks
+                .iter()
+                .all(|(place, _)| (0.0..=100.0).contains(place))
+        );
         ticks.marks.into_iter().map(|(_, label)| label).collect()
     }
 
     #[test]
     fn marks_are_round_numbers() {
-        assert_eq!(marks(Spacing::Even, &[0.0, 1.0]), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
+        assert_eq!(
+            marks(Spacing::Even, &[0.0, 1.0]),
+            ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+        );
         assert_eq!(marks(Spacing::Doubling, &[1.0, 8.0]), ["1", "2", "4", "8"]);
-        assert_eq!(marks(Spacing::Ratio, &[2.0, 150.0]), ["2", "5", "10", "20", "50", "100"]);
+        assert_eq!(
+            marks(Spacing::Ratio, &[2.0, 150.0]),
+            ["2", "5", "10", "20", "50", "100"]
+        );
     }
 }

@@ -51,11 +51,20 @@ const INK: Colour = [34, 34, 40];
 const QUIET: Colour = [96, 96, 108];
 const GRID: Colour = [228, 228, 234];
 
-/// Okabe and Ito's colours, which colour-blind readers can tell apart, without yellow, which is too light for lines.
-const COLOURS: [Colour; 7] =
-    [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [86, 180, 233], [230, 159, 0], [60, 60, 60]];
+/// Okabe and Ito's colours, which colour-blind readers can tell apart, without yellow, which is too
+/// light for lines.
+const COLOURS: [Colour; 7] = [
+    [0, 114, 178],
+    [213, 94, 0],
+    [0, 158, 115],
+    [204, 121, 167],
+    [86, 180, 233],
+    [230, 159, 0],
+    [60, 60, 60],
+];
 
-/// How far lines with intervals are moved apart, in pixels, so that whiskers do not hide each other.
+/// How far lines with intervals are moved apart, in pixels, so that whiskers do not hide each
+/// other.
 const APART: f32 = 3.0;
 
 impl Chart {
@@ -72,17 +81,31 @@ impl Chart {
     /// What it shows, for those who cannot see it.
     fn described(&self) -> String {
         let names: Vec<&str> = self.lines.iter().map(|line| line.name.as_str()).collect();
-        format!("{} over {}: {}", self.y.label, self.x.label, names.join(", "))
+        format!(
+            "{} over {}: {}",
+            self.y.label,
+            self.x.label,
+            names.join(", ")
+        )
     }
 
     fn sketch(&self) -> Sketch {
         let sound = |point: &&Point| self.x.takes(point.x) && self.y.takes(point.y);
-        let points: Vec<&Point> = self.lines.iter().flat_map(|line| &line.points).filter(sound).collect();
+        let points: Vec<&Point> = self
+            .lines
+            .iter()
+            .flat_map(|line| &line.points)
+            .filter(sound)
+            .collect();
         let ends = |point: &&Point| {
             let (low, high) = point.interval.unwrap_or((point.y, point.y));
             [low, point.y, high]
         };
-        let x = Ticks::new(&self.x, points.iter().map(|point| point.x), (AREA[0], AREA[2]));
+        let x = Ticks::new(
+            &self.x,
+            points.iter().map(|point| point.x),
+            (AREA[0], AREA[2]),
+        );
         let y = Ticks::new(&self.y, points.iter().flat_map(ends), (AREA[3], AREA[1]));
         let mut sketch = Sketch::new(SIZE, WHITE);
         self.frame(&mut sketch, &x, &y);
@@ -114,8 +137,20 @@ impl Chart {
             sketch.text((*place, bottom + 20.0), Anchor::Middle, 13.0, QUIET, label);
         }
         sketch.line((left, bottom), (right, bottom), 1.2, QUIET);
-        sketch.text(((left + right) / 2.0, bottom + 44.0), Anchor::Middle, 14.0, INK, &self.x.label);
-        sketch.text((left - 44.0, top - 8.0), Anchor::Start, 13.0, QUIET, &self.y.label);
+        sketch.text(
+            ((left + right) / 2.0, bottom + 44.0),
+            Anchor::Middle,
+            14.0,
+            INK,
+            &self.x.label,
+        );
+        sketch.text(
+            (left - 44.0, top - 8.0),
+            Anchor::Start,
+            13.0,
+            QUIET,
+            &self.y.label,
+        );
     }
 
     /// The name of each line beside its end, moved so that they stand below each other.
@@ -124,7 +159,13 @@ impl Chart {
         for (place, i) in spread(&ends, 19.0, (AREA[1] + 4.0, AREA[3] - 4.0)) {
             let at = (AREA[2] + 22.0, place);
             sketch.marker(marker(i), at, 4.5, colour(i));
-            sketch.text((at.0 + 11.0, place + 4.5), Anchor::Start, 14.0, INK, &self.lines[i].name);
+            sketch.text(
+                (at.0 + 11.0, place + 4.5),
+                Anchor::Start,
+                14.0,
+                INK,
+                &self.lines[i].name,
+            );
         }
     }
 }
@@ -141,7 +182,10 @@ fn draw_line<'a>(
     }
     for point in points {
         let at = place(point);
-        if let Some((low, high)) = point.interval.filter(|(low, high)| low.is_finite() && high.is_finite()) {
+        if let Some((low, high)) = point
+            .interval
+            .filter(|(low, high)| low.is_finite() && high.is_finite())
+        {
             sketch.line((at.0, y.place(low)), (at.0, y.place(high)), 1.1, colour(i));
         }
         sketch.marker(marker(i), at, 4.5, colour(i));
@@ -156,8 +200,8 @@ fn marker(i: usize) -> Marker {
     [Marker::Disc, Marker::Square, Marker::Diamond, Marker::Ring][i % 4]
 }
 
-/// Places, at least `gap` apart and within the limits where there is room, as near to where they were as possible; sorted
-/// from the top.
+/// Places, at least `gap` apart and within the limits where there is room, as near to where they
+/// were as possible; sorted from the top.
 fn spread(ends: &[(f32, usize)], gap: f32, (top, bottom): (f32, f32)) -> Vec<(f32, usize)> {
     let mut placed: Vec<(f32, usize)> = vec![];
     for &(wanted, i) in ends {
@@ -177,8 +221,14 @@ mod tests {
     use super::*;
 
     fn chart(points: Vec<Point>) -> Chart {
-        let axis = |spacing| Axis { label: "a < b".to_owned(), spacing };
-        let line = |name: &str| Line { name: name.to_owned(), points: points.clone() };
+        let axis = |spacing| Axis {
+            label: "a < b".to_owned(),
+            spacing,
+        };
+        let line = |name: &str| Line {
+            name: name.to_owned(),
+            points: points.clone(),
+        };
         Chart {
             title: "T & t".to_owned(),
             x: axis(Spacing::Doubling),
@@ -189,28 +239,49 @@ mod tests {
 
     #[test]
     fn odd_points_harm_nothing() {
-        let point = |x, y| Point { x, y, interval: Some((y - 0.1, y + 0.1)) };
+        let point = |x, y| Point {
+            x,
+            y,
+            interval: Some((y - 0.1, y + 0.1)),
+        };
         let sets = [
             vec![],
             vec![point(1.0, 0.5)],
             vec![point(0.0, 0.5), point(-1.0, f64::NAN), point(2.0, 0.5)],
-            vec![point(1e-9, 1e12), point(1e9, -1e12), point(f64::INFINITY, 1.0)],
+            vec![
+                point(1e-9, 1e12),
+                point(1e9, -1e12),
+                point(f64::INFINITY, 1.0),
+            ],
         ];
         for points in sets {
             let chart = chart(points);
             let svg = chart.to_svg();
             assert!(
-                svg.contains("T &amp; t") && svg.contains("a &lt; b") && !svg.contains("NaN") && !svg.contains("inf")
+                svg.contains("T &amp; t")
+                    && svg.contains("a &lt; b")
+                    && !svg.contains("NaN")
+                    && !svg.contains("inf")
             );
-            assert_eq!((chart.to_image().width(), chart.to_image().height()), (1520, 920));
+            assert_eq!(
+                (chart.to_image().width(), chart.to_image().height()),
+                (1520, 920)
+            );
         }
     }
 
     #[test]
     fn names_never_overlap() {
-        let ends: Vec<(f32, usize)> = [100.0, 101.0, 102.0, 390.0, 399.0].into_iter().zip(0..).collect();
+        let ends: Vec<(f32, usize)> = [100.0, 101.0, 102.0, 390.0, 399.0]
+            .into_iter()
+            .zip(0..)
+            .collect();
         let placed = spread(&ends, 19.0, (60.0, 396.0));
         assert!(placed.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 18.99));
-        assert!(placed.iter().all(|(place, _)| (60.0..=396.0).contains(place)));
+        assert!(
+            placed
+                .iter()
+                .all(|(place, _)| (60.0..=396.0).contains(place))
+        );
     }
 }

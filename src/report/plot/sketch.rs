@@ -1,4 +1,5 @@
-//! A drawing of few kinds of strokes, kept as a list so that it can be written as SVG and painted as pixels alike.
+//! A drawing of few kinds of strokes, kept as a list so that it can be written as SVG and painted
+//! as pixels alike.
 
 use std::fmt::Write;
 
@@ -27,9 +28,25 @@ pub(super) enum Marker {
 }
 
 enum Stroke {
-    Line { from: Point, to: Point, thickness: f32, colour: Colour },
-    Text { at: Point, anchor: Anchor, size: f32, colour: Colour, words: String },
-    Marker { marker: Marker, at: Point, radius: f32, colour: Colour },
+    Line {
+        from: Point,
+        to: Point,
+        thickness: f32,
+        colour: Colour,
+    },
+    Text {
+        at: Point,
+        anchor: Anchor,
+        size: f32,
+        colour: Colour,
+        words: String,
+    },
+    Marker {
+        marker: Marker,
+        at: Point,
+        radius: f32,
+        colour: Colour,
+    },
 }
 
 /// The drawing.
@@ -41,19 +58,46 @@ pub(super) struct Sketch {
 
 impl Sketch {
     pub(super) fn new(size: Point, background: Colour) -> Self {
-        Self { size, background, strokes: vec![] }
+        Self {
+            size,
+            background,
+            strokes: vec![],
+        }
     }
 
     pub(super) fn line(&mut self, from: Point, to: Point, thickness: f32, colour: Colour) {
-        self.strokes.push(Stroke::Line { from, to, thickness, colour });
+        self.strokes.push(Stroke::Line {
+            from,
+            to,
+            thickness,
+            colour,
+        });
     }
 
-    pub(super) fn text(&mut self, at: Point, anchor: Anchor, size: f32, colour: Colour, words: &str) {
-        self.strokes.push(Stroke::Text { at, anchor, size, colour, words: words.to_owned() });
+    pub(super) fn text(
+        &mut self,
+        at: Point,
+        anchor: Anchor,
+        size: f32,
+        colour: Colour,
+        words: &str,
+    ) {
+        self.strokes.push(Stroke::Text {
+            at,
+            anchor,
+            size,
+            colour,
+            words: words.to_owned(),
+        });
     }
 
     pub(super) fn marker(&mut self, marker: Marker, at: Point, radius: f32, colour: Colour) {
-        self.strokes.push(Stroke::Marker { marker, at, radius, colour });
+        self.strokes.push(Stroke::Marker {
+            marker,
+            at,
+            radius,
+            colour,
+        });
     }
 
     pub(super) fn to_svg(&self, title: &str, description: &str) -> String {
@@ -67,7 +111,9 @@ impl Sketch {
             hex(self.background)
         );
         for stroke in &self.strokes {
-            stroke.write(&mut svg, self.background).expect("writing to a string cannot fail");
+            stroke
+                .write(&mut svg, self.background)
+                .expect("writing to a string cannot fail");
         }
         svg + "</svg>\n"
     }
@@ -86,7 +132,12 @@ impl Sketch {
 impl Stroke {
     fn write(&self, svg: &mut String, background: Colour) -> std::fmt::Result {
         match self {
-            Self::Line { from, to, thickness, colour } => writeln!(
+            Self::Line {
+                from,
+                to,
+                thickness,
+                colour,
+            } => writeln!(
                 svg,
                 "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{}\" stroke-width=\"{thickness}\" \
                  stroke-linecap=\"round\"/>",
@@ -96,7 +147,13 @@ impl Stroke {
                 to.1,
                 hex(*colour)
             ),
-            Self::Text { at, anchor, size, colour, words } => {
+            Self::Text {
+                at,
+                anchor,
+                size,
+                colour,
+                words,
+            } => {
                 let anchor = match anchor {
                     Anchor::Start => "start",
                     Anchor::Middle => "middle",
@@ -111,11 +168,19 @@ impl Stroke {
                     escaped(words)
                 )
             }
-            Self::Marker { marker, at: (x, y), radius, colour } => {
+            Self::Marker {
+                marker,
+                at: (x, y),
+                radius,
+                colour,
+            } => {
                 let (colour, side) = (hex(*colour), 2.0 * radius * 0.9);
                 match marker {
                     Marker::Disc => {
-                        writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"/>")
+                        writeln!(
+                            svg,
+                            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"/>"
+                        )
                     }
                     Marker::Ring => writeln!(
                         svg,
@@ -140,10 +205,19 @@ impl Stroke {
     fn paint(&self, canvas: &mut Canvas, times: f32, background: Colour) {
         let large = |(x, y): Point| (x * times, y * times);
         match self {
-            Self::Line { from, to, thickness, colour } => {
-                canvas.line(large(*from), large(*to), thickness * times, *colour)
-            }
-            Self::Text { at, anchor, size, colour, words } => {
+            Self::Line {
+                from,
+                to,
+                thickness,
+                colour,
+            } => canvas.line(large(*from), large(*to), thickness * times, *colour),
+            Self::Text {
+                at,
+                anchor,
+                size,
+                colour,
+                words,
+            } => {
                 let face = Face::Words(size * 1.15 * times);
                 let back = match anchor {
                     Anchor::Start => 0.0,
@@ -153,7 +227,12 @@ impl Stroke {
                 let at = large(*at);
                 canvas.text(face, at.0 - back, at.1, words, *colour);
             }
-            Self::Marker { marker, at, radius, colour } => {
+            Self::Marker {
+                marker,
+                at,
+                radius,
+                colour,
+            } => {
                 let ((x, y), radius) = (large(*at), radius * times);
                 match marker {
                     Marker::Disc => canvas.line((x, y), (x, y), 2.0 * radius, *colour),
@@ -172,7 +251,12 @@ impl Stroke {
 fn square((x, y): Point, half: f32) -> Rect {
     let whole = |value: f32| value.max(0.0).round() as usize;
     let side = whole(2.0 * half);
-    Rect { left: whole(x - half), top: whole(y - half), width: side, height: side }
+    Rect {
+        left: whole(x - half),
+        top: whole(y - half),
+        width: side,
+        height: side,
+    }
 }
 
 /// Rows of strokes, the widest in the middle.

@@ -77,7 +77,12 @@ fn gutter(canvas: &mut Canvas, row: &Row) {
 }
 
 fn candidate(canvas: &mut Canvas, leaf: &Leaf, image: &Image, winner: bool) {
-    let Rect { left, top, width, height } = leaf.place;
+    let Rect {
+        left,
+        top,
+        width,
+        height,
+    } = leaf.place;
     let (thickness, frame) = match () {
         () if winner => (5, GOLD),
         () if leaf.member.ancestor => (3, GOLD),
@@ -86,7 +91,13 @@ fn candidate(canvas: &mut Canvas, leaf: &Leaf, image: &Image, winner: bool) {
     };
     canvas.frame(leaf.place, thickness, frame);
     let fade = if leaf.member.fallen { FADE } else { 0.0 };
-    canvas.picture(&image.resize(width, height, Filter::Bicubic), left, top, fade, PAPER);
+    canvas.picture(
+        &image.resize(width, height, Filter::Bicubic),
+        left,
+        top,
+        fade,
+        PAPER,
+    );
     if leaf.member.fallen {
         cross(canvas, left + width, top);
     }
@@ -95,10 +106,28 @@ fn candidate(canvas: &mut Canvas, leaf: &Leaf, image: &Image, winner: bool) {
 
 /// The mark of the fallen, in the corner whose right end and top are given.
 fn cross(canvas: &mut Canvas, right: usize, top: usize) {
-    canvas.fill(Rect { left: right.saturating_sub(17), top, width: 17, height: 17 }, PAPER);
+    canvas.fill(
+        Rect {
+            left: right.saturating_sub(17),
+            top,
+            width: 17,
+            height: 17,
+        },
+        PAPER,
+    );
     let (right, top) = (right as f32, top as f32);
-    canvas.line((right - 12.5, top + 4.5), (right - 4.5, top + 12.5), 1.8, SOFT);
-    canvas.line((right - 4.5, top + 4.5), (right - 12.5, top + 12.5), 1.8, SOFT);
+    canvas.line(
+        (right - 12.5, top + 4.5),
+        (right - 4.5, top + 12.5),
+        1.8,
+        SOFT,
+    );
+    canvas.line(
+        (right - 4.5, top + 4.5),
+        (right - 12.5, top + 12.5),
+        1.8,
+        SOFT,
+    );
 }
 
 /// The score, the cluster and the number of children, beneath the picture.
@@ -107,14 +136,29 @@ fn caption(canvas: &mut Canvas, leaf: &Leaf) {
     let ink = if leaf.member.fallen { SOFT } else { INK };
     let base = bottom + CAPTION as f32 - 5.0;
     if let Some(cluster) = leaf.member.cluster {
-        chip(canvas, centre, bottom + CAPTION as f32 / 2.0 + 1.0, cluster, leaf.member.fallen);
+        chip(
+            canvas,
+            centre,
+            bottom + CAPTION as f32 / 2.0 + 1.0,
+            cluster,
+            leaf.member.fallen,
+        );
     }
-    let mut words: Vec<String> = leaf.member.score.iter().map(|score| format!("{score:.3}")).collect();
+    let mut words: Vec<String> = leaf
+        .member
+        .score
+        .iter()
+        .map(|score| format!("{score:.3}"))
+        .collect();
     if leaf.member.children > 1 {
         words.push(format!("×{}", leaf.member.children));
     }
     if !words.is_empty() {
-        let shift = if leaf.member.cluster.is_some() { 26.0 } else { 0.0 };
+        let shift = if leaf.member.cluster.is_some() {
+            26.0
+        } else {
+            0.0
+        };
         canvas.text_centred(SCORE, centre + shift, base, &words.join(" "), ink);
     }
 }
@@ -125,10 +169,23 @@ fn chip(canvas: &mut Canvas, centre: f32, middle: f32, cluster: usize, fallen: b
     let colour = COLOURS[cluster % COLOURS.len()];
     let width = (text::width(LETTER, &name) + 9.0).max(18.0) as usize;
     let left = (centre - width as f32 / 2.0).max(0.0) as usize;
-    let place = Rect { left, top: (middle - 8.0) as usize, width, height: 17 };
+    let place = Rect {
+        left,
+        top: (middle - 8.0) as usize,
+        width,
+        height: 17,
+    };
     canvas.fill(place, colour);
     if fallen {
-        canvas.fill(Rect { left: left + 1, top: place.top + 1, width: width - 2, height: 15 }, PAPER);
+        canvas.fill(
+            Rect {
+                left: left + 1,
+                top: place.top + 1,
+                width: width - 2,
+                height: 15,
+            },
+            PAPER,
+        );
     }
     canvas.text_centred(
         LETTER,

@@ -1,5 +1,5 @@
-//! Where everything stands in the picture of a search: rows of candidates from top to bottom, each under the one that
-//! it continues.
+//! Where everything stands in the picture of a search: rows of candidates from top to bottom, each
+//! under the one that it continues.
 
 use std::collections::BTreeMap;
 
@@ -80,17 +80,33 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// `decoded` are the candidates that have images, scale by scale; `aspect` is width divided by height of those.
+    /// `decoded` are the candidates that have images, scale by scale; `aspect` is width divided by
+    /// height of those.
     pub(super) fn new(trace: &Trace, decoded: &[(usize, Vec<usize>)], aspect: f32) -> Self {
         let rows: Vec<Row> = rows(trace, decoded);
         let limit = WIDEST / Cell::new(SMALLEST, aspect).step();
-        let limit = if rows.len() == 1 { squarish(rows[0].leaves.len()).min(limit) } else { COLUMNS.min(limit) };
-        let most = rows.iter().map(|row| grid(row.leaves.len(), limit).0).max().unwrap_or(1);
+        let limit = if rows.len() == 1 {
+            squarish(rows[0].leaves.len()).min(limit)
+        } else {
+            COLUMNS.min(limit)
+        };
+        let most = rows
+            .iter()
+            .map(|row| grid(row.leaves.len(), limit).0)
+            .max()
+            .unwrap_or(1);
         let cell = Cell::new(side(most, aspect), aspect);
         let inner = (GUTTER + cell.across(most)).max(READABLE);
         let title = text::wrap(TITLE, &trace.prompt, inner as f32, 2);
         let facts = text::wrap(FACTS, &facts(trace), inner as f32, 2);
-        let mut layout = Self { width: inner + 2 * MARGIN, height: 0, title, facts, rows, branches: vec![] };
+        let mut layout = Self {
+            width: inner + 2 * MARGIN,
+            height: 0,
+            title,
+            facts,
+            rows,
+            branches: vec![],
+        };
         layout.place(trace, cell, limit);
         layout.branches = branches(trace, &layout.rows);
         layout
@@ -99,23 +115,38 @@ impl Layout {
     /// Gives every row and leaf its place; at most `limit` leaves stand side by side.
     fn place(&mut self, trace: &Trace, cell: Cell, limit: usize) {
         let (left, right) = (MARGIN + GUTTER, self.width - MARGIN);
-        let mut top = MARGIN + TITLE_LINE * self.title.len() + FACTS_LINE * self.facts.len() + HEADER_GAP;
+        let mut top =
+            MARGIN + TITLE_LINE * self.title.len() + FACTS_LINE * self.facts.len() + HEADER_GAP;
         let last = self.rows.len().saturating_sub(1);
         let mut above = BTreeMap::new();
         for (i, row) in self.rows.iter_mut().enumerate() {
             let (columns, lines) = grid(row.leaves.len(), limit);
-            let double = Cell { width: 2 * cell.width, height: 2 * cell.height };
+            let double = Cell {
+                width: 2 * cell.width,
+                height: 2 * cell.height,
+            };
             let fits = i == last && lines == 1 && double.across(columns) <= right - left;
             let cell = if fits { double } else { cell };
             let centre = centre(trace, &row.leaves, &above).unwrap_or((left + right) as f32 / 2.0);
             let across = cell.across(columns);
-            let start = (centre as usize).saturating_sub(across / 2).min(right.saturating_sub(across)).max(left);
+            let start = (centre as usize)
+                .saturating_sub(across / 2)
+                .min(right.saturating_sub(across))
+                .max(left);
             for (i, leaf) in row.leaves.iter_mut().enumerate() {
-                // Neighbours stand one under the other, so that branches to the next row do not cross.
+                // Neighbours stand one under the other, so that branches to the next row do not
+                // cross.
                 let (column, line) = (i / lines, i % lines);
-                leaf.place = cell.at(start + column * cell.step(), top + line * (cell.height + CAPTION + GAP));
+                leaf.place = cell.at(
+                    start + column * cell.step(),
+                    top + line * (cell.height + CAPTION + GAP),
+                );
             }
-            above = row.leaves.iter().map(|leaf| (leaf.member.id, leaf.place)).collect();
+            above = row
+                .leaves
+                .iter()
+                .map(|leaf| (leaf.member.id, leaf.place))
+                .collect();
             row.top = top;
             top += lines * (cell.height + CAPTION + GAP) - GAP + BRANCHES;
         }
@@ -155,7 +186,10 @@ impl Cell {
     /// About as large as a square of `side`.
     fn new(side: usize, aspect: f32) -> Self {
         let root = aspect.clamp(0.25, 4.0).sqrt();
-        Self { width: (side as f32 * root) as usize, height: (side as f32 / root) as usize }
+        Self {
+            width: (side as f32 * root) as usize,
+            height: (side as f32 / root) as usize,
+        }
     }
 
     /// From one picture to its neighbour.
@@ -170,11 +204,17 @@ impl Cell {
 
     fn at(self, left: usize, top: usize) -> Rect {
         let Self { width, height } = self;
-        Rect { left: left + (width.max(NARROWEST) - width) / 2, top, width, height }
+        Rect {
+            left: left + (width.max(NARROWEST) - width) / 2,
+            top,
+            width,
+            height,
+        }
     }
 }
 
-/// Pixels along a side of a picture where the widest row has `most`: large while there is room, never too small to see.
+/// Pixels along a side of a picture where the widest row has `most`: large while there is room,
+/// never too small to see.
 fn side(most: usize, aspect: f32) -> usize {
     let room = (1800 / most).saturating_sub(GAP) as f32 / aspect.sqrt().max(1.0);
     (room as usize).clamp(SMALLEST, LARGEST)
@@ -194,19 +234,41 @@ fn facts(trace: &Trace) -> String {
     let best = trace.finals.iter().find(|last| last.id == trace.winner);
     facts.extend(best.map(|best| format!("score {:.3}", best.score)));
     facts.push(format!("{} images decoded", trace.cost.decodes));
-    facts.extend(trace.negative.as_ref().map(|negative| format!("without {negative}")));
+    facts.extend(
+        trace
+            .negative
+            .as_ref()
+            .map(|negative| format!("without {negative}")),
+    );
     facts.join("   ·   ")
 }
 
 /// The rows in order, leaves in order, without places.
 fn rows(trace: &Trace, decoded: &[(usize, Vec<usize>)]) -> Vec<Row> {
-    let nowhere = Rect { left: 0, top: 0, width: 0, height: 0 };
+    let nowhere = Rect {
+        left: 0,
+        top: 0,
+        width: 0,
+        height: 0,
+    };
     let row = |mut generation: Generation| {
         let mut words = generation.words(trace);
         let hidden = generation.hide().len();
         words.extend((hidden > 0).then(|| format!("{hidden} not shown")));
-        let leaves = generation.members.into_iter().map(|member| Leaf { member, place: nowhere }).collect();
-        Row { scale: generation.scale, top: 0, words, leaves }
+        let leaves = generation
+            .members
+            .into_iter()
+            .map(|member| Leaf {
+                member,
+                place: nowhere,
+            })
+            .collect();
+        Row {
+            scale: generation.scale,
+            top: 0,
+            words,
+            leaves,
+        }
     };
     generations(trace, decoded).into_iter().map(row).collect()
 }
@@ -214,13 +276,23 @@ fn rows(trace: &Trace, decoded: &[(usize, Vec<usize>)]) -> Vec<Row> {
 fn branches(trace: &Trace, rows: &[Row]) -> Vec<Branch> {
     let mut branches = vec![];
     for pair in rows.windows(2) {
-        let above: BTreeMap<usize, usize> =
-            pair[0].leaves.iter().enumerate().map(|(place, leaf)| (leaf.member.id, place)).collect();
+        let above: BTreeMap<usize, usize> = pair[0]
+            .leaves
+            .iter()
+            .enumerate()
+            .map(|(place, leaf)| (leaf.member.id, place))
+            .collect();
         for leaf in &pair[1].leaves {
-            let Some(parent) = ancestor(trace, leaf.member.id, &above) else { continue };
+            let Some(parent) = ancestor(trace, leaf.member.id, &above) else {
+                continue;
+            };
             let from = pair[0].leaves[above[&parent]].place.bottom_centre();
             let from = (from.0, from.1 + CAPTION as f32);
-            branches.push(Branch { from, to: leaf.place.top_centre(), ancestor: leaf.member.ancestor });
+            branches.push(Branch {
+                from,
+                to: leaf.place.top_centre(),
+                ancestor: leaf.member.ancestor,
+            });
         }
     }
     branches.sort_by_key(|branch| branch.ancestor); // the winner's lie on top

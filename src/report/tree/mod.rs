@@ -1,4 +1,5 @@
-//! One picture of a whole search: a row a stage, every candidate that was decoded, its score, and who continues whom.
+//! One picture of a whole search: a row a stage, every candidate that was decoded, its score, and
+//! who continues whom.
 
 mod draw;
 mod layout;

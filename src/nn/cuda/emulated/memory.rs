@@ -19,13 +19,21 @@ impl Memory {
     /// These numbers, rounded to the type.
     pub fn of(values: &[f32], scalar: Scalar) -> Self {
         Self::bytes(&match scalar {
-            Scalar::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_ne_bytes()).collect::<Vec<u8>>(),
+            Scalar::Bf16 => values
+                .iter()
+                .flat_map(|v| bf16::from_f32(*v).to_ne_bytes())
+                .collect::<Vec<u8>>(),
             Scalar::F32 => values.iter().flat_map(|v| v.to_ne_bytes()).collect(),
         })
     }
 
     pub fn of_addresses(addresses: &[u64]) -> Self {
-        Self::bytes(&addresses.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<u8>>())
+        Self::bytes(
+            &addresses
+                .iter()
+                .flat_map(|v| v.to_ne_bytes())
+                .collect::<Vec<u8>>(),
+        )
     }
 
     /// NaN until a kernel writes numbers.
@@ -40,7 +48,10 @@ impl Memory {
             whole[..bytes.len()].copy_from_slice(bytes);
             *word = u128::from_ne_bytes(whole);
         }
-        Self { words, bytes: bytes.len() }
+        Self {
+            words,
+            bytes: bytes.len(),
+        }
     }
 
     pub fn address(&self) -> u64 {
@@ -52,16 +63,31 @@ impl Memory {
     /// # Panics
     /// A kernel wrote beside its memory.
     pub fn values(&self, scalar: Scalar) -> Vec<f32> {
-        // SAFETY: kernels write through `address` while this holds only the vector; what they write is read afresh.
-        let words: Vec<u128> =
-            (0..self.words.len()).map(|i| unsafe { self.words.as_ptr().add(i).read_volatile() }).collect();
+        // SAFETY: kernels write through `address` while this holds only the vector; what they write
+        // is read afresh.
+        let words: Vec<u128> = (0..self.words.len())
+            .map(|i| unsafe { self.words.as_ptr().add(i).read_volatile() })
+            .collect();
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let (before, rest) = bytes.split_at(16 * BORDER);
         let (own, behind) = rest.split_at(self.bytes);
-        assert!(before.iter().chain(behind).all(|byte| *byte == u8::MAX), "a kernel wrote beside its memory");
+        assert!(
+            before.iter().chain(behind).all(|byte| *byte == u8::MAX),
+            "a kernel wrote beside its memory"
+        );
         match scalar {
-            Scalar::Bf16 => own.as_chunks().0.iter().map(|v| bf16::from_ne_bytes(*v).to_f32()).collect(),
-            Scalar::F32 => own.as_chunks().0.iter().map(|v| f32::from_ne_bytes(*v)).collect(),
+            Scalar::Bf16 => own
+                .as_chunks()
+                .0
+                .iter()
+                .map(|v| bf16::from_ne_bytes(*v).to_f32())
+                .collect(),
+            Scalar::F32 => own
+                .as_chunks()
+                .0
+                .iter()
+                .map(|v| f32::from_ne_bytes(*v))
+                .collect(),
         }
     }
 }

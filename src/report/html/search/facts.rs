@@ -33,13 +33,22 @@ pub(super) fn value(value: &Value) -> Option<String> {
 
 fn table(rows: impl IntoIterator<Item = (String, String)>) -> String {
     let row = |(name, value): (String, String)| format!("<tr><th>{}<td>{value}\n", escaped(&name));
-    format!("<table>\n{}</table>\n", rows.into_iter().map(row).collect::<String>())
+    format!(
+        "<table>\n{}</table>\n",
+        rows.into_iter().map(row).collect::<String>()
+    )
 }
 
 /// The four counts; seconds follow on their own.
 fn cost(trace: &Trace) -> String {
     let cost = &trace.cost;
-    let flops = |flops: f64| if flops > 0.0 { operations(flops) } else { "not counted".to_owned() };
+    let flops = |flops: f64| {
+        if flops > 0.0 {
+            operations(flops)
+        } else {
+            "not counted".to_owned()
+        }
+    };
     let mut rows = vec![
         ("finished", counted(cost.images, "image")),
         ("decoded", counted(cost.decodes, "image")),
@@ -50,9 +59,14 @@ fn cost(trace: &Trace) -> String {
     if cost.flops.total() > 0.0 {
         rows.push(("of the generator", flops(cost.flops.generator)));
         rows.extend((cost.scorings > 0).then(|| ("of the scorer", flops(cost.flops.scorer))));
-        rows.extend((cost.extractions > 0).then(|| ("of the features", flops(cost.flops.features))));
+        rows.extend(
+            (cost.extractions > 0).then(|| ("of the features", flops(cost.flops.features))),
+        );
     }
-    table(rows.into_iter().map(|(name, value)| (name.to_owned(), value)))
+    table(
+        rows.into_iter()
+            .map(|(name, value)| (name.to_owned(), value)),
+    )
 }
 
 /// Seconds of each phase, with a bar for the share.
@@ -79,8 +93,13 @@ fn time(trace: &Trace) -> String {
 }
 
 fn settings(trace: &Trace) -> String {
-    let named = trace.settings.iter().filter_map(|(name, of)| Some((name.clone(), escaped(&value(of)?))));
-    let preview = trace.preview.map_or("full size".to_owned(), |pixels| format!("{pixels} pixels"));
+    let named = trace
+        .settings
+        .iter()
+        .filter_map(|(name, of)| Some((name.clone(), escaped(&value(of)?))));
+    let preview = trace
+        .preview
+        .map_or("full size".to_owned(), |pixels| format!("{pixels} pixels"));
     let more = [("seed", trace.seed.to_string()), ("previews", preview)];
     table(named.chain(more.map(|(name, value)| (name.to_owned(), value))))
 }
@@ -88,10 +107,14 @@ fn settings(trace: &Trace) -> String {
 /// What was computed at each scale.
 fn scales(trace: &Trace) -> String {
     let cost = &trace.cost;
-    let number = |list: &[usize], scale: usize| list.get(scale).map_or("–".to_owned(), usize::to_string);
+    let number =
+        |list: &[usize], scale: usize| list.get(scale).map_or("–".to_owned(), usize::to_string);
     let row = |(scale, [height, width]): (usize, &[usize; 2])| {
         let seconds = cost.seconds.transformer.get(scale).copied().unwrap_or(0.0);
-        let stage = trace.plan.stage(scale).map(|stage| format!("{} → {}", stage.select, stage.width));
+        let stage = trace
+            .plan
+            .stage(scale)
+            .map(|stage| format!("{} → {}", stage.select, stage.width));
         format!(
             "<tr><th>{scale}<td>{height} × {width}<td>{}<td>{}<td>{seconds:.2}<td>{}\n",
             number(&cost.rows, scale),

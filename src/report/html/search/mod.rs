@@ -1,5 +1,5 @@
-//! A page that tells a whole search: the winner and why it won, every candidate that was decoded with what became of it, the
-//! cost, the settings, the command that repeats it.
+//! A page that tells a whole search: the winner and why it won, every candidate that was decoded
+//! with what became of it, the cost, the settings, the command that repeats it.
 
 mod facts;
 mod pictures;
@@ -45,16 +45,38 @@ pub fn page(trace: &Trace, album: &Album) -> Result<String> {
     let mut generations = generations(trace, album.rows());
     let hero = hero(trace, &generations, &pictures)?;
     let tree = tree::section(trace, &mut generations, &pictures)?;
-    let body = [hero, repeat(&command(trace)), warnings(trace), tree, facts::section(trace), foot(trace)].concat();
-    Ok(document(&format!("{} – ttsvar", trace.prompt), STYLE, &body, SCRIPT))
+    let body = [
+        hero,
+        repeat(&command(trace)),
+        warnings(trace),
+        tree,
+        facts::section(trace),
+        foot(trace),
+    ]
+    .concat();
+    Ok(document(
+        &format!("{} – ttsvar", trace.prompt),
+        STYLE,
+        &body,
+        SCRIPT,
+    ))
 }
 
 /// The winner, and beside it what was asked for and how it was found.
 fn hero(trace: &Trace, generations: &[Generation], pictures: &Pictures) -> Result<String> {
-    let size = if trace.prompt.chars().count() > LONG { " class=\"long\"" } else { "" };
-    let without = trace.negative.as_ref().map(|text| format!("<p class=\"without\">without {}</p>\n", escaped(text)));
+    let size = if trace.prompt.chars().count() > LONG {
+        " class=\"long\""
+    } else {
+        ""
+    };
+    let without = trace
+        .negative
+        .as_ref()
+        .map(|text| format!("<p class=\"without\">without {}</p>\n", escaped(text)));
     let best = trace.finals.iter().find(|last| last.id == trace.winner);
-    let score = best.map(|best| format!("<b class=\"score\">{:.3}</b> ", best.score)).unwrap_or_default();
+    let score = best
+        .map(|best| format!("<b class=\"score\">{:.3}</b> ", best.score))
+        .unwrap_or_default();
     Ok(format!(
         "<header class=\"hero\">\n<figure class=\"winner\">{}</figure>\n<div class=\"story\">\n\
          <p class=\"kind\">{}</p>\n<h1{size}>{}</h1>\n{}<p class=\"why\">{score}{}</p>\n{}</div>\n</header>\n",
@@ -71,9 +93,13 @@ fn hero(trace: &Trace, generations: &[Generation], pictures: &Pictures) -> Resul
 fn kind(trace: &Trace) -> String {
     let setting = |name: &str| trace.settings.get(name).and_then(facts::value);
     let mut kind = setting("method").unwrap_or_else(|| "own plan".to_owned());
-    setting("n").into_iter().for_each(|n| kind += &format!(", N = {n}"));
+    setting("n")
+        .into_iter()
+        .for_each(|n| kind += &format!(", N = {n}"));
     kind += &format!(" · seed {}", trace.seed);
-    setting("model").into_iter().for_each(|model| kind += &format!(" · {model}"));
+    setting("model")
+        .into_iter()
+        .for_each(|model| kind += &format!(" · {model}"));
     kind
 }
 
@@ -81,12 +107,19 @@ fn kind(trace: &Trace) -> String {
 fn path(trace: &Trace, generations: &[Generation], pictures: &Pictures) -> Result<String> {
     let mut steps = String::new();
     for generation in generations {
-        let Some(member) = generation.members.iter().find(|member| member.ancestor) else { continue };
+        let Some(member) = generation.members.iter().find(|member| member.ancestor) else {
+            continue;
+        };
         let picture = pictures.small(generation.scale, member.id, "")?;
         let (scale, words) = (generation.scale, why::step(trace, generation, member));
-        steps += &format!("<li>{picture}<b>scale {scale}</b> <span>{}</span></li>\n", escaped(&words));
+        steps += &format!(
+            "<li>{picture}<b>scale {scale}</b> <span>{}</span></li>\n",
+            escaped(&words)
+        );
     }
-    Ok(format!("<ol class=\"path\" aria-label=\"the way of the winner\">\n{steps}</ol>\n"))
+    Ok(format!(
+        "<ol class=\"path\" aria-label=\"the way of the winner\">\n{steps}</ol>\n"
+    ))
 }
 
 fn repeat(command: &Command) -> String {
@@ -108,12 +141,21 @@ fn warnings(trace: &Trace) -> String {
     let lines: Vec<String> = trace
         .warnings
         .iter()
-        .map(|warning| line(format!("{} <small>{}</small>", escaped(&warning.to_string()), escaped(warning.advice()))))
+        .map(|warning| {
+            line(format!(
+                "{} <small>{}</small>",
+                escaped(&warning.to_string()),
+                escaped(warning.advice())
+            ))
+        })
         .collect();
     if lines.is_empty() {
         return String::new();
     }
-    format!("<section class=\"warnings\">\n<h2>Warnings</h2>\n<ul>\n{}</ul>\n</section>\n", lines.concat())
+    format!(
+        "<section class=\"warnings\">\n<h2>Warnings</h2>\n<ul>\n{}</ul>\n</section>\n",
+        lines.concat()
+    )
 }
 
 /// The record itself goes with the page.

@@ -30,26 +30,41 @@ pub(super) struct Pictures<'a> {
 impl<'a> Pictures<'a> {
     pub fn new(album: &'a Album) -> Self {
         let share = (PIXELS as f64 / album.pixels().max(1) as f64).sqrt();
-        let side = if share >= 1.0 { usize::MAX } else { ((256.0 * share) as usize).max(LEAST) };
+        let side = if share >= 1.0 {
+            usize::MAX
+        } else {
+            ((256.0 * share) as usize).max(LEAST)
+        };
         Self { album, side }
     }
 
     /// The picture of a candidate after a scale, as a tag; nothing where there is none.
     pub fn small(&self, scale: usize, id: usize, alt: &str) -> Result<String> {
-        let Some(image) = self.album.image(scale, id) else { return Ok(String::new()) };
+        let Some(image) = self.album.image(scale, id) else {
+            return Ok(String::new());
+        };
         let image = reduced(image, self.side);
         tag(&image, &Png::new(image.clone()).encode()?, alt)
     }
 
-    /// The winner in full size. Saved from the page it is the file that the program would have written.
+    /// The winner in full size. Saved from the page it is the file that the program would have
+    /// written.
     pub fn winner(&self, trace: &Trace) -> Result<String> {
-        let Some(image) = self.album.winner() else { return Ok(String::new()) };
-        tag(image, &Record::of(trace).beside(image.clone()).encode()?, &format!("the winner: {}", trace.prompt))
+        let Some(image) = self.album.winner() else {
+            return Ok(String::new());
+        };
+        tag(
+            image,
+            &Record::of(trace).beside(image.clone()).encode()?,
+            &format!("the winner: {}", trace.prompt),
+        )
     }
 }
 
 fn tag(image: &Image, png: &[u8], alt: &str) -> Result<String> {
     let (width, height) = (image.width(), image.height());
     let (url, alt) = (data("image/png", png), escaped(alt));
-    Ok(format!("<img src=\"{url}\" width=\"{width}\" height=\"{height}\" alt=\"{alt}\">"))
+    Ok(format!(
+        "<img src=\"{url}\" width=\"{width}\" height=\"{height}\" alt=\"{alt}\">"
+    ))
 }

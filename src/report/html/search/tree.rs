@@ -1,4 +1,5 @@
-//! Every candidate that was decoded: a row of pictures for each scale, each with its score, its parent and its fate.
+//! Every candidate that was decoded: a row of pictures for each scale, each with its score, its
+//! parent and its fate.
 
 use super::{
     super::super::{
@@ -15,9 +16,14 @@ use crate::{Result, search::Trace};
 const LINE: usize = 18;
 
 /// All generations, coarse to fine.
-pub(super) fn section(trace: &Trace, generations: &mut [Generation], pictures: &Pictures) -> Result<String> {
+pub(super) fn section(
+    trace: &Trace,
+    generations: &mut [Generation],
+    pictures: &Pictures,
+) -> Result<String> {
     if let [only] = generations {
-        only.members.sort_by(|a, b| number(b.score).total_cmp(&number(a.score))); // no parents to stand under
+        only.members
+            .sort_by(|a, b| number(b.score).total_cmp(&number(a.score))); // no parents to stand under
     }
     let legend = legend(generations);
     let mut rows = String::new();
@@ -39,7 +45,8 @@ fn number(score: Option<f32>) -> f32 {
 
 /// What the marks mean, as far as they occur.
 fn legend(generations: &[Generation]) -> String {
-    let any = |what: fn(&Member) -> bool| generations.iter().any(|row| row.members.iter().any(what));
+    let any =
+        |what: fn(&Member) -> bool| generations.iter().any(|row| row.members.iter().any(what));
     let mut words = vec!["<span class=\"gold\">thick frame</span>: the winner and its ancestors"];
     words.extend(any(|member| member.fallen).then_some("pale, ×: left behind"));
     words.extend(any(|member| member.cluster.is_some()).then_some("letter: cluster"));
@@ -50,19 +57,37 @@ fn legend(generations: &[Generation]) -> String {
 }
 
 /// One scale; `before` is that of the generation above.
-fn row(trace: &Trace, generation: &mut Generation, before: Option<usize>, pictures: &Pictures) -> Result<String> {
-    let words: Vec<String> =
-        generation.words(trace).iter().map(|line| format!("<span>{}</span>", escaped(line))).collect();
+fn row(
+    trace: &Trace,
+    generation: &mut Generation,
+    before: Option<usize>,
+    pictures: &Pictures,
+) -> Result<String> {
+    let words: Vec<String> = generation
+        .words(trace)
+        .iter()
+        .map(|line| format!("<span>{}</span>", escaped(line)))
+        .collect();
     let hidden = generation.hide();
     let (scale, count) = (generation.scale, generation.members.len());
     let last = scale + 1 == trace.scales.len();
     let mut members = String::new();
     for member in &generation.members {
-        let above = before.zip(member.from).map(|(scale, id)| format!(" data-from=\"s{scale}c{id}\""));
+        let above = before
+            .zip(member.from)
+            .map(|(scale, id)| format!(" data-from=\"s{scale}c{id}\""));
         members += &candidate(scale, last, member, &above.unwrap_or_default(), pictures)?;
     }
-    let (last, many) = (if last { " last" } else { "" }, if count > LINE { " many" } else { "" });
-    let letters = generation.members.iter().map(letters_beneath).max().unwrap_or(0);
+    let (last, many) = (
+        if last { " last" } else { "" },
+        if count > LINE { " many" } else { "" },
+    );
+    let letters = generation
+        .members
+        .iter()
+        .map(letters_beneath)
+        .max()
+        .unwrap_or(0);
     Ok(format!(
         "<section class=\"generation{last}\">\n<div class=\"what\"><h3>scale {scale}</h3><p>{}</p></div>\n\
          <ol class=\"members{many}\" style=\"--n: {count}; --letters: {letters}\">\n{members}</ol>\n{}</section>\n",
@@ -71,7 +96,13 @@ fn row(trace: &Trace, generation: &mut Generation, before: Option<usize>, pictur
     ))
 }
 
-fn candidate(scale: usize, last: bool, member: &Member, above: &str, pictures: &Pictures) -> Result<String> {
+fn candidate(
+    scale: usize,
+    last: bool,
+    member: &Member,
+    above: &str,
+    pictures: &Pictures,
+) -> Result<String> {
     let class = match member {
         Member { ancestor: true, .. } if last => "winner",
         Member { ancestor: true, .. } => "ancestor",
@@ -90,20 +121,34 @@ fn candidate(scale: usize, last: bool, member: &Member, above: &str, pictures: &
 fn caption(member: &Member) -> String {
     let [red, green, blue] = COLOURS[member.cluster.unwrap_or(0) % COLOURS.len()];
     let cluster = member.cluster.map(|cluster| {
-        format!("<i class=\"cluster\" style=\"--colour: rgb({red} {green} {blue})\">{}</i> ", letters(cluster))
+        format!(
+            "<i class=\"cluster\" style=\"--colour: rgb({red} {green} {blue})\">{}</i> ",
+            letters(cluster)
+        )
     });
     let weight = member.weight.map(|weight| {
         let share = 100.0 * weight;
-        format!("<span class=\"weight\" style=\"--share: {share:.1}%\">{}</span>", percent(weight))
+        format!(
+            "<span class=\"weight\" style=\"--share: {share:.1}%\">{}</span>",
+            percent(weight)
+        )
     });
     let (cluster, weight) = (cluster.unwrap_or_default(), weight.unwrap_or_default());
-    format!("<p><b>{}</b> <span>{cluster}{}</span>{weight}</p>", named(member), did(member))
+    format!(
+        "<p><b>{}</b> <span>{cluster}{}</span>{weight}</p>",
+        named(member),
+        did(member)
+    )
 }
 
 /// The longest line of a caption.
 fn letters_beneath(member: &Member) -> usize {
-    let cluster = member.cluster.map_or(0, |cluster| letters(cluster).len() + 2);
-    named(member).len().max(cluster + did(member).chars().count())
+    let cluster = member
+        .cluster
+        .map_or(0, |cluster| letters(cluster).len() + 2);
+    named(member)
+        .len()
+        .max(cluster + did(member).chars().count())
 }
 
 /// Its score and how often it goes on.
@@ -115,17 +160,33 @@ fn did(member: &Member) -> String {
 
 /// Who it is and whom it continues.
 fn named(member: &Member) -> String {
-    let from = member.from.filter(|from| *from != member.id).map(|from| format!(" from {from}"));
+    let from = member
+        .from
+        .filter(|from| *from != member.id)
+        .map(|from| format!(" from {from}"));
     format!("{}{}", member.id, from.unwrap_or_default())
 }
 
 /// Everything about a candidate, for those who point at it or cannot see it.
 fn sentence(scale: usize, last: bool, member: &Member) -> String {
     let mut words = vec![format!("candidate {} after scale {scale}", member.id)];
-    words.extend(member.from.filter(|from| *from != member.id).map(|from| format!("continues {from}")));
-    words.extend(member.cluster.map(|cluster| format!("cluster {}", letters(cluster))));
+    words.extend(
+        member
+            .from
+            .filter(|from| *from != member.id)
+            .map(|from| format!("continues {from}")),
+    );
+    words.extend(
+        member
+            .cluster
+            .map(|cluster| format!("cluster {}", letters(cluster))),
+    );
     words.extend(member.score.map(|score| format!("score {score:.3}")));
-    words.extend(member.weight.map(|weight| format!("weight {}", percent(weight))));
+    words.extend(
+        member
+            .weight
+            .map(|weight| format!("weight {}", percent(weight))),
+    );
     words.push(match member.children {
         _ if last && member.ancestor => "the winner".to_owned(),
         0 if member.fallen => "left behind".to_owned(),

@@ -8,12 +8,22 @@ use crate::search::{Choice, Trace};
 
 /// What set the winner apart in the end.
 pub(super) fn verdict(trace: &Trace) -> String {
-    let Some(place) = trace.finals.iter().position(|last| last.id == trace.winner) else { return String::new() };
-    let began = trace.candidates.iter().filter(|candidate| candidate.parent.is_none()).count();
+    let Some(place) = trace.finals.iter().position(|last| last.id == trace.winner) else {
+        return String::new();
+    };
+    let began = trace
+        .candidates
+        .iter()
+        .filter(|candidate| candidate.parent.is_none())
+        .count();
     if let Some(enough) = trace.plan.enough().filter(|_| trace.plan.rounds() > 1) {
         return in_rounds(trace, place, began, enough);
     }
-    if let Some(choice) = trace.stages.iter().find(|choice| choice.scale + 1 == trace.scales.len()) {
+    if let Some(choice) = trace
+        .stages
+        .iter()
+        .find(|choice| choice.scale + 1 == trace.scales.len())
+    {
         return after_the_last(trace, choice);
     }
     match trace.finals.len() {
@@ -26,7 +36,12 @@ pub(super) fn verdict(trace: &Trace) -> String {
 /// How the winner's final score stands to the others, of `began` candidates at the start.
 fn among_finals(trace: &Trace, place: usize, began: usize) -> String {
     let (count, best) = (trace.finals.len(), trace.finals[place].score);
-    let others = trace.finals.iter().enumerate().filter(|(i, _)| *i != place).map(|(_, last)| last.score);
+    let others = trace
+        .finals
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| *i != place)
+        .map(|(_, last)| last.score);
     let next = others.filter(|score| score.is_finite()).reduce(f32::max);
     let all = if began > count {
         format!("the {count} candidates that finished, of {began} that began")
@@ -41,7 +56,10 @@ fn among_finals(trace: &Trace, place: usize, began: usize) -> String {
         Some(next) if best - next < 0.0005 => {
             format!("The highest score of {all}; the next best is less than 0.001 behind")
         }
-        Some(next) => format!("The highest score of {all}; the next best has {next:.3}, {:.3} less", best - next),
+        Some(next) => format!(
+            "The highest score of {all}; the next best has {next:.3}, {:.3} less",
+            best - next
+        ),
         None => format!("The only score of {all} that is a number"),
     }
 }
@@ -55,40 +73,71 @@ fn in_rounds(trace: &Trace, place: usize, began: usize, enough: f32) -> String {
             "Number {number} of at most {most} samples; the search stops where one scores {enough} or more."
         );
     }
-    format!("{}; none reached {enough}, where the search would have stopped.", among_finals(trace, place, began))
+    format!(
+        "{}; none reached {enough}, where the search would have stopped.",
+        among_finals(trace, place, began)
+    )
 }
 
 /// A stage after the last scale chooses among finished images.
 fn after_the_last(trace: &Trace, choice: &Choice) -> String {
     let count = choice.ids.len();
-    let row = trace.lineage(trace.winner).find_map(|member| choice.ids.iter().position(|id| *id == member.id));
-    let chance =
-        row.and_then(|row| choice.weights.get(row)).map(|weight| format!(" with probability {}", percent(*weight)));
-    let rank =
-        row.and_then(|row| rank(&choice.scores, row)).map(|rank| format!("; its score is number {rank} of {count}"));
+    let row = trace
+        .lineage(trace.winner)
+        .find_map(|member| choice.ids.iter().position(|id| *id == member.id));
+    let chance = row
+        .and_then(|row| choice.weights.get(row))
+        .map(|weight| format!(" with probability {}", percent(*weight)));
+    let rank = row
+        .and_then(|row| rank(&choice.scores, row))
+        .map(|rank| format!("; its score is number {rank} of {count}"));
     let how = if chance.is_some() { "Drawn" } else { "Chosen" };
-    format!("{how} from {count} finished candidates{}{}.", chance.unwrap_or_default(), rank.unwrap_or_default())
+    format!(
+        "{how} from {count} finished candidates{}{}.",
+        chance.unwrap_or_default(),
+        rank.unwrap_or_default()
+    )
 }
 
 /// What happened to the winner, or to an ancestor of it, after a scale.
 pub(super) fn step(trace: &Trace, generation: &Generation, member: &Member) -> String {
     let last = generation.scale + 1 == trace.scales.len();
-    let choice = generation.choices.iter().find(|choice| choice.ids.contains(&member.id));
+    let choice = generation
+        .choices
+        .iter()
+        .find(|choice| choice.ids.contains(&member.id));
     let Some(choice) = choice else {
         let scores: Vec<f32> = trace.finals.iter().map(|last| last.score).collect();
         let row = trace.finals.iter().position(|last| last.id == member.id);
-        return if last { scored(&scores, row, member) } else { "seen".to_owned() };
+        return if last {
+            scored(&scores, row, member)
+        } else {
+            "seen".to_owned()
+        };
     };
     let row = choice.ids.iter().position(|id| *id == member.id);
-    let times = if member.children > 1 { format!(", {} times", member.children) } else { String::new() };
+    let times = if member.children > 1 {
+        format!(", {} times", member.children)
+    } else {
+        String::new()
+    };
     match member.cluster {
         _ if !choice.weights.is_empty() => {
             let weight = member.weight.map(percent).unwrap_or_default();
-            format!("{}, weight {weight}, drawn{times}", scored(&choice.scores, row, member))
+            format!(
+                "{}, weight {weight}, drawn{times}",
+                scored(&choice.scores, row, member)
+            )
         }
-        _ if !choice.scores.is_empty() => format!("{}, kept{times}", scored(&choice.scores, row, member)),
+        _ if !choice.scores.is_empty() => {
+            format!("{}, kept{times}", scored(&choice.scores, row, member))
+        }
         Some(cluster) => {
-            let alike = choice.clusters.iter().filter(|other| **other == Some(cluster)).count();
+            let alike = choice
+                .clusters
+                .iter()
+                .filter(|other| **other == Some(cluster))
+                .count();
             let letter = letters(cluster);
             if alike == 1 {
                 format!("alone in cluster {letter}")
@@ -103,8 +152,12 @@ pub(super) fn step(trace: &Trace, generation: &Generation, member: &Member) -> S
 
 /// `score 0.512, 2nd of 8`
 fn scored(scores: &[f32], row: Option<usize>, member: &Member) -> String {
-    let Some(score) = member.score else { return "no score".to_owned() };
-    let rank = row.and_then(|row| rank(scores, row)).filter(|_| scores.len() > 1);
+    let Some(score) = member.score else {
+        return "no score".to_owned();
+    };
+    let rank = row
+        .and_then(|row| rank(scores, row))
+        .filter(|_| scores.len() > 1);
     let rank = rank.map(|rank| format!(", {} of {}", ordinal(rank), scores.len()));
     format!("score {score:.3}{}", rank.unwrap_or_default())
 }
@@ -143,13 +196,24 @@ mod tests {
     #[test]
     fn numbers_are_said_as_people_say_them() {
         let said = [1, 2, 3, 4, 11, 12, 13, 21, 102, 111].map(ordinal);
-        assert_eq!(said, ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "111th"]);
-        assert_eq!([0.0, 0.004, 0.012, 0.5, 1.0].map(percent), ["0 %", "< 1 %", "1 %", "50 %", "100 %"]);
+        assert_eq!(
+            said,
+            [
+                "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "111th"
+            ]
+        );
+        assert_eq!(
+            [0.0, 0.004, 0.012, 0.5, 1.0].map(percent),
+            ["0 %", "< 1 %", "1 %", "50 %", "100 %"]
+        );
     }
 
     #[test]
     fn ranks_count_who_is_better() {
         let scores = [0.5, f32::NAN, 0.7, 0.5];
-        assert_eq!([0, 1, 2, 3].map(|row| rank(&scores, row)), [Some(2), None, Some(1), Some(2)]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|row| rank(&scores, row)),
+            [Some(2), None, Some(1), Some(2)]
+        );
     }
 }
