@@ -7,17 +7,14 @@ use std::{env, path::PathBuf};
 use ttsvar::{
     Result,
     bundle::{DEMO, Device, System},
-    image::Image,
-    pipelines::Prompt,
-    scorers::Scorer,
-    search::{self, Plan, Search, Silent},
+    search::{self, Image, Plan, Prompt, Scorer, Search, Silent},
 };
 
 /// How much redder an image is than green or blue, from -1 to 1 on average over the pixels.
 struct Redness;
 
 impl Scorer for Redness {
-    fn score(&self, _prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
+    fn score(&self, _prompt: &str, images: &[Image]) -> ttsvar::search::Result<Vec<f32>> {
         let of_pixel = |rgb: &[u8]| (f32::from(rgb[0]) - f32::from(rgb[1].max(rgb[2]))) / 255.0;
         let of_image = |image: &Image| {
             let pixels = image.pixels().chunks_exact(3);
@@ -51,7 +48,7 @@ fn main() -> Result<()> {
         println!("candidate {}: {:.3}", candidate.id, candidate.score);
     }
     let best = outcome.winner();
-    best.image.save(&out)?;
+    ttsvar::image::save(&best.image, &out)?;
     println!("{}: score {:.3}", out.display(), best.score);
     Ok(())
 }

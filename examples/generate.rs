@@ -7,8 +7,7 @@ use std::{env, path::PathBuf};
 use ttsvar::{
     Result,
     bundle::{DEMO, Device, System},
-    pipelines::Prompt,
-    search::{self, Plan, Schedule, Search, Silent},
+    search::{self, Plan, Prompt, Schedule, Search, Silent},
 };
 
 fn main() -> Result<()> {
@@ -28,7 +27,7 @@ fn main() -> Result<()> {
     let outcome = search::run(&search, &prompt, &plan, 1, &mut Silent)?;
 
     let best = outcome.winner();
-    best.image.save(&out)?;
+    ttsvar::image::save(&best.image, &out)?;
     println!(
         "{}: score {:.3} after {} decodes",
         out.display(),

@@ -1,22 +1,24 @@
-//! What can go wrong, said so that it can be put right: what was expected, what came, where, and a
-//! hint.
+//! Errors: what was expected, what was found, where, and a hint where a remedy is known.
 
 use std::path::{Path, PathBuf};
+
+pub use ttsvar_search::ErrorKind;
+use ttsvar_search::PlanError;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of this crate. Its text is one line; the remedy, where one is known, is apart in
-/// [`Error::hint`].
+/// An error of this crate. Its text is one line; [`Error::hint`] holds the remedy, where one is
+/// known, and [`std::error::Error::source`] the error underneath.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Something that the caller asked for cannot be done as asked: an option, a prompt, a plan.
+    /// The caller asked for something that cannot be done as asked: an option, a prompt.
     #[error("{message}")]
     Input {
-        /// What was expected and what came.
+        /// What was expected and what was found.
         message: String,
-        /// How to put it right.
+        /// The remedy.
         hint: Option<String>,
     },
     /// A file is not what it should be.
@@ -24,40 +26,59 @@ pub enum Error {
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What was expected and what came.
+        /// What was expected and what was found.
         message: String,
-        /// How to put it right.
+        /// The remedy.
         hint: Option<String>,
+        /// The error underneath, where there is one.
+        source: Option<Box<Error>>,
     },
     /// The operating system refused to read or write a file.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's answer.
         source: std::io::Error,
     },
-    /// A tensor of a weight file is missing or of the wrong shape or type.
+    /// A weight file cannot be loaded into a network.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A search failed: see [`ttsvar_search::Error`].
+    #[error(transparent)]
+    Search(ttsvar_search::Error),
+    /// The tensor library failed: a bug of this program, or not enough memory.
+    #[error("tensor library: {0}")]
+    Compute(#[from] candle_core::Error),
+    /// The operating system refused threads, sockets, a device or a database.
+    #[error("{message}")]
+    System {
+        /// What was attempted, and the system's answer.
+        message: String,
+        /// The remedy.
+        hint: Option<String>,
+    },
+    /// A bug of this program.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// A weight file that does not fit a network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// A tensor is missing or has the wrong shape or type.
     #[error("{origin}: tensor `{tensor}`: expected {expected}, found {found}")]
     Tensor {
-        /// The file that the tensor should have come from.
+        /// The file that should hold the tensor.
         origin: String,
         /// Its full name in that file.
         tensor: String,
-        /// Shape or type that the model needs.
+        /// The shape or type that the model needs.
         expected: String,
         /// What the file has.
         found: String,
     },
-    /// The tensor library failed: a bug of this program, or not enough memory.
-    #[error("tensor library: {0}")]
-    Compute(#[from] candle_core::Error),
-    /// Code that the caller brought failed: a scorer, an extractor, a listener.
-    #[error("{0}")]
-    Foreign(Box<dyn std::error::Error + Send + Sync>),
-    /// The caller asked to stop.
-    #[error("interrupted")]
-    Interrupted,
 }
 
 impl Error {
@@ -75,6 +96,18 @@ impl Error {
             path: path.as_ref().to_owned(),
             message: message.into(),
             hint: None,
+            source: None,
+        }
+    }
+
+    /// An error in the contents of a file: its text and hint, with the path in front.
+    pub fn in_file(path: impl AsRef<Path>, source: impl Into<Self>) -> Self {
+        let source = source.into();
+        Self::File {
+            path: path.as_ref().to_owned(),
+            message: source.to_string(),
+            hint: source.hint(),
+            source: Some(Box::new(source)),
         }
     }
 
@@ -84,23 +117,99 @@ impl Error {
         move |source| Self::Io { path, source }
     }
 
-    /// The same error with its remedy; errors that carry none stay as they are.
-    pub fn with_hint(mut self, text: impl Into<String>) -> Self {
-        if let Self::Input { hint, .. } | Self::File { hint, .. } = &mut self {
-            *hint = Some(text.into());
+    /// An [`Error::System`] without a hint.
+    pub fn system(message: impl Into<String>) -> Self {
+        Self::System {
+            message: message.into(),
+            hint: None,
         }
-        self
     }
 
-    /// How to put it right, where that is known.
-    pub fn hint(&self) -> Option<&str> {
+    /// An [`Error::Internal`].
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::Internal(message.into())
+    }
+
+    /// The caller asked to stop.
+    pub fn interrupted() -> Self {
+        Self::Search(ttsvar_search::Error::Interrupted)
+    }
+
+    /// Whether the caller asked to stop.
+    pub fn is_interrupted(&self) -> bool {
+        self.kind() == ErrorKind::Interrupted
+    }
+
+    /// The same error with its remedy; errors that carry none are unchanged.
+    pub fn with_hint(mut self, text: impl Into<String>) -> Self {
+        match &mut self {
+            Self::Input { hint, .. } | Self::File { hint, .. } | Self::System { hint, .. } => {
+                *hint = Some(text.into());
+                self
+            }
+            Self::Search(_) => match self {
+                Self::Search(error) => Self::Search(error.with_hint(text)),
+                other => other,
+            },
+            _ => self,
+        }
+    }
+
+    /// The remedy, where one is known.
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Input { hint, .. } | Self::File { hint, .. } => hint.as_deref(),
-            Self::Io { .. } => Some("check that the path exists and that you may read or write it"),
-            Self::Tensor { .. } => Some(
-                "is this the right file for this model? `ttsvar models` names the files each model is made of",
+            Self::Input { hint, .. } | Self::File { hint, .. } | Self::System { hint, .. } => {
+                hint.clone()
+            }
+            Self::Io { .. } => {
+                Some("check that the path exists and that you may read or write it".to_owned())
+            }
+            Self::Load(_) => Some(
+                "is this the right file for this model? `ttsvar models` names the files of each model"
+                    .to_owned(),
             ),
-            Self::Compute(_) | Self::Foreign(_) | Self::Interrupted => None,
+            Self::Search(error) => error.hint(),
+            Self::Compute(_) | Self::Internal(_) => None,
+        }
+    }
+
+    /// The party at fault, which decides exit codes and HTTP statuses.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Input { .. } | Self::File { .. } | Self::Io { .. } | Self::Load(_) => {
+                ErrorKind::Input
+            }
+            Self::Search(error) => error.kind(),
+            Self::System { .. } => ErrorKind::System,
+            Self::Compute(_) | Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+}
+
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Self {
+        Self::Search(error.into())
+    }
+}
+
+/// An error of this crate that passed through a search comes back as it was.
+impl From<ttsvar_search::Error> for Error {
+    fn from(error: ttsvar_search::Error) -> Self {
+        match error {
+            ttsvar_search::Error::External(inner) => match inner.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(inner) => Self::Search(ttsvar_search::Error::External(inner)),
+            },
+            other => Self::Search(other),
+        }
+    }
+}
+
+impl From<Error> for ttsvar_search::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Search(error) => error,
+            other => Self::external(other),
         }
     }
 }

@@ -9,16 +9,13 @@ use candle_core::{DType, Device};
 use support::{golden, json};
 use ttsvar::{
     bench::{ARCHITECTURES, Architecture, Blocks, Job, MadeUp, Model, Redness, measure},
-    features::{Extractor, Features},
     hub,
-    image::Image,
     models::{
         bsq_vae::{Decoder, DecoderSizes},
         infinity::{Infinity, Pixels, Schedule},
     },
     nn::Weights,
-    scorers::Scorer,
-    search::{Method, Search, Silent},
+    search::{Extractor, Features, Image, Method, Scorer, Search, Silent},
 };
 
 fn made_up(tensors: Vec<(String, Vec<usize>)>) -> Weights {

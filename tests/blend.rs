@@ -6,8 +6,10 @@ mod toy;
 use toy::{Judge, Toy, brightness, extractors};
 use ttsvar::{
     eval::pool::Pool,
-    pipelines::Prompt,
-    search::{Choices, Method, Outcome, Plan, Potential, Search, Silent, Trace, Weighted, run},
+    search::{
+        Method, Outcome, Plan, Potential, Prompt, Search, Silent, StageOptions, Trace,
+        WeightedScorer, run,
+    },
 };
 
 const SCALES: usize = 13;
@@ -21,12 +23,12 @@ fn follow(weights: [f64; 2], plan: &Plan, seed: u64) -> Outcome {
     let (pipeline, extractors) = (Toy::new(SCALES), extractors());
     let (light, dark) = (Judge(brightness), Judge(dark_start));
     let scorers = vec![
-        Weighted {
+        WeightedScorer {
             name: "light",
             weight: weights[0],
             scorer: &light,
         },
-        Weighted {
+        WeightedScorer {
             name: "dark",
             weight: weights[1],
             scorer: &dark,
@@ -40,7 +42,7 @@ fn follow(weights: [f64; 2], plan: &Plan, seed: u64) -> Outcome {
 fn mixed(trace: &Trace, id: usize, scale: usize) -> f32 {
     let total: f64 = trace.scorers.iter().map(|one| one.weight).sum();
     let share = |standard: &_| {
-        let ttsvar::search::blend::Standard {
+        let ttsvar::search::mixer::Standardization {
             scorer,
             weight,
             taken,
@@ -134,9 +136,9 @@ fn a_scorer_in_two_units_chooses_as_it_does_alone() {
     let (pipeline, extractors) = (Toy::new(SCALES), extractors());
     let light = Judge(brightness);
     let again = Judge(|place: usize, greys: &[u8]| 1000.0 * brightness(place, greys) - 7.0);
-    let mix = [(0.5, &light as &dyn ttsvar::scorers::Scorer), (2.0, &again)];
+    let mix = [(0.5, &light as &dyn ttsvar::search::Scorer), (2.0, &again)];
     let scorers = mix
-        .map(|(weight, scorer)| Weighted {
+        .map(|(weight, scorer)| WeightedScorer {
             name: "x",
             weight,
             scorer,
@@ -196,9 +198,9 @@ fn histories_of_a_mix_are_on_one_scale() {
         Potential::Max,
         Potential::Sum,
     ] {
-        let choices = Choices {
+        let choices = StageOptions {
             potential: Some(potential),
-            ..Choices::default()
+            ..StageOptions::default()
         };
         let plan = Method::TtsVar
             .plan(SCALES, 2)
@@ -228,12 +230,12 @@ fn a_shared_pool_gives_what_each_search_would_find_alone() {
     let (pipeline, extractors) = (Toy::new(SCALES), extractors());
     let (light, dark) = (Judge(brightness), Judge(dark_start));
     let scorers = vec![
-        Weighted {
+        WeightedScorer {
             name: "light",
             weight: 1.0,
             scorer: &light,
         },
-        Weighted {
+        WeightedScorer {
             name: "dark",
             weight: 2.0,
             scorer: &dark,
@@ -251,7 +253,7 @@ fn a_shared_pool_gives_what_each_search_would_find_alone() {
         let plan = method.plan(SCALES, n).unwrap();
         let [shared, alone] = [
             pool.run(&search, &prompt, &plan, 4),
-            run(&search, &prompt, &plan, 4, &mut Silent),
+            run(&search, &prompt, &plan, 4, &mut Silent).map_err(ttsvar::Error::from),
         ]
         .map(Result::unwrap);
         assert_eq!(shared.trace.finals, alone.trace.finals, "{method} {n}");
@@ -272,7 +274,7 @@ fn rounds_cannot_be_judged_by_a_mix() {
     let (pipeline, extractors) = (Toy::new(SCALES), extractors());
     let light = Judge(brightness);
     let scorers = vec![
-        Weighted {
+        WeightedScorer {
             name: "light",
             weight: 1.0,
             scorer: &light

@@ -12,7 +12,7 @@ use ttsvar::{
         shown::{self, Shown},
         t2i_compbench::{Category, CompBench, Networks, Parts, Prompt, grammar::noun_phrases},
     },
-    image::Image,
+    search::Image,
 };
 
 /// Answers, objects and likeness are read off the first pixel; remembers how many pictures it was
@@ -291,10 +291,9 @@ fn a_hundred_pictures_are_judged_a_few_at_a_time_each_by_whom_it_concerns() {
             path: folder.path().join(format!("{i}.png")),
         })
         .collect();
-    shown
-        .iter()
-        .enumerate()
-        .for_each(|(i, one)| grey(i as u8 + 100).save(&one.path).unwrap());
+    for (i, one) in shown.iter().enumerate() {
+        ttsvar::image::save(&grey(i as u8 + 100), &one.path).unwrap();
+    }
     let contender = shown::contender("made").unwrap();
     let mut records = vec![];
     let keep = |record| {
@@ -334,7 +333,7 @@ fn a_hundred_pictures_are_judged_a_few_at_a_time_each_by_whom_it_concerns() {
     }
     assert!(of("blip").len() <= 13, "eight pictures at a time");
     for record in &records {
-        let image = Image::open(&shown[record.sample * cases + record.case].path).unwrap();
+        let image = ttsvar::image::open(&shown[record.sample * cases + record.case].path).unwrap();
         assert_eq!(
             suite.judge(record.case, &[image]).unwrap()[0].score,
             record.correct,

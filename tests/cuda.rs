@@ -13,7 +13,6 @@ use ttsvar::{
     bench::MadeUp,
     bundle::{DEMO, System},
     hub,
-    image::Image,
     models::{
         bsq_vae::Decoder,
         infinity::{Infinity, Schedule},
@@ -22,11 +21,8 @@ use ttsvar::{
         Activation, FeatureMap, GroupNorm, Kv, Rope, Weights, attention_blocks, kernels_forced,
         modulate, open_gpu, residual, split_and_rotate,
     },
-    pipelines::{
-        Rollout, Size,
-        infinity::{Painter, Settings},
-    },
-    search::{Method, Search, Silent, run},
+    pipelines::infinity::{Painter, Settings},
+    search::{DecodeSize, Image, Method, Rollout, Search, Silent, run},
 };
 
 /// What a number may be apart by: in f32 and in bf16, where activations are rounded after every
@@ -294,7 +290,7 @@ fn network(gpu: &Device, fixture: &str, dtype: DType, of_logits: f64, of_picture
     assert!(worst <= of_logits, "{fixture} in {dtype:?}");
 
     let picture = rollout
-        .images(&[0], Size::Full)
+        .images(&[0], DecodeSize::Full)
         .expect("a picture")
         .remove(0);
     let expected: Vec<f32> = of_prompt("final.image_u8_bgr".to_owned())

@@ -5,10 +5,9 @@ use std::sync::OnceLock;
 use proptest::prelude::*;
 use ttsvar::{
     bundle::{Device, Settings, System},
-    image::Image,
     models::infinity::Schedule,
-    pipelines::{Pipeline, Size, infinity},
-    search::{Method, Outcome, Plan, Search, Silent, run},
+    pipelines::infinity,
+    search::{DecodeSize, Image, Method, Outcome, Pipeline, Plan, Search, Silent, run},
 };
 
 fn demo() -> &'static System {
@@ -45,7 +44,7 @@ fn paint(pipeline: &dyn Pipeline, rows: usize, seed: u64) -> Vec<Image> {
         rollout.step().unwrap();
     }
     rollout
-        .images(&(0..rows).collect::<Vec<_>>(), Size::Full)
+        .images(&(0..rows).collect::<Vec<_>>(), DecodeSize::Full)
         .unwrap()
 }
 
@@ -100,7 +99,7 @@ fn a_pruned_row_leaves_the_others_as_they_were() {
             rollout.gather(&[3, 1, 1]).unwrap();
         }
     }
-    let pruned = rollout.images(&[0, 1, 2], Size::Full).unwrap();
+    let pruned = rollout.images(&[0, 1, 2], DecodeSize::Full).unwrap();
     assert_eq!(pruned[..2], [whole[3].clone(), whole[1].clone()]);
     assert_ne!(
         pruned[2], pruned[1],

@@ -14,12 +14,10 @@ use toy::{Judge, Toy, brightness, extractors, greys};
 use ttsvar::{
     Result,
     eval::{
-        Case, Contender, Evaluation, Log, Record, Setup, Suite, Summary, Try, Verdict, log::SCHEMA,
-        open_tries, pool::Pool,
+        Case, Contender, Evaluation, Log, ResultRecord, Setup, Suite, Summary, Try, Verdict,
+        log::SCHEMA, open_tries, pool::Pool,
     },
-    image::Image,
-    pipelines::{Prompt, Size},
-    search::{Method, Plan, Search, Select, Silent, Stage, run},
+    search::{DecodeSize, Image, Method, Plan, Prompt, Search, Select, Silent, Stage, run},
 };
 
 const SCALES: usize = 7;
@@ -111,7 +109,7 @@ fn evaluate(log: &mut Log, contenders: &[Contender], workers: usize, stop_after:
     let known = log.records().to_vec();
     let mut left = stop_after;
     let done = evaluation.run(&known, |judged| {
-        left = left.checked_sub(1).ok_or(ttsvar::Error::Interrupted)?;
+        left = left.checked_sub(1).ok_or_else(ttsvar::Error::interrupted)?;
         log.add(judged.record)
     });
     assert!(done.is_ok() || left == 0);
@@ -141,7 +139,7 @@ fn fresh(folder: &Path, workers: usize) -> Summary {
 fn a_pool_finds_what_the_search_itself_finds() {
     let (pipeline, judge, extractors) = (Toy::new(SCALES), Judge(brightness), extractors());
     let search = Search {
-        preview: Size::Full,
+        preview: DecodeSize::Full,
         ..Search::new(&pipeline, &judge, &extractors)
     };
     let prompt = Prompt::from("light");
@@ -228,7 +226,7 @@ fn an_evaluation_that_was_cut_off_goes_on_to_the_same_results() {
             whole,
             "stopped after {stop}"
         );
-        let kept: Vec<Record> = fs::read_to_string(&lines)
+        let kept: Vec<ResultRecord> = fs::read_to_string(&lines)
             .unwrap()
             .lines()
             .map(|l| serde_json::from_str(l).unwrap())
@@ -308,7 +306,7 @@ fn searching_more_helps_where_the_scorer_knows_the_truth() {
 }
 
 /// The records of a try, painted and judged as if this were the only one.
-fn attempt(one: &Try, contenders: &[Contender]) -> Result<Vec<Record>> {
+fn attempt(one: &Try, contenders: &[Contender]) -> Result<Vec<ResultRecord>> {
     let (suite, pipeline, judge, extractors) = (
         Light::new(8),
         Toy::new(SCALES),
@@ -345,7 +343,7 @@ fn tries_in_any_order_and_company_are_the_evaluation() {
             contenders: (0..all.len()).collect()
         }
     );
-    let records: Vec<Record> = open
+    let records: Vec<ResultRecord> = open
         .iter()
         .rev()
         .flat_map(|one| attempt(one, &all).unwrap())

@@ -11,7 +11,7 @@ use ttsvar::{
         geneval::{GenEval, Metadata, names::object},
         shown::{self, Shown},
     },
-    image::Image,
+    search::Image,
 };
 
 /// Sees one object a picture: a dog in dark ones, a cat in light ones; remembers how many it was
@@ -112,7 +112,7 @@ fn a_hundred_pictures_are_judged_a_few_at_a_time() {
         if i == 13 {
             std::fs::write(&one.path, "no picture").unwrap();
         } else {
-            grey(i as u8 + 50).save(&one.path).unwrap();
+            ttsvar::image::save(&grey(i as u8 + 50), &one.path).unwrap();
         }
     }
     let contender = shown::contender("made").unwrap();

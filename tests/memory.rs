@@ -2,8 +2,7 @@
 
 use ttsvar::{
     bundle::{DEMO, DType, Device, System, most_rows},
-    pipelines::Size,
-    search::{Method, Plan, Search, Silent, run},
+    search::{DecodeSize, Method, Plan, Search, Silent, run},
 };
 
 const N: usize = 2;
@@ -22,7 +21,11 @@ fn peak(system: &System) -> u64 {
     let (plan, scales) = plan(system);
     let pipeline = system.pipeline(&system.settings()).unwrap();
     pipeline
-        .estimate(&plan.widths(scales), &plan.decodes(scales), Size::Full)
+        .estimate(
+            &plan.widths(scales),
+            &plan.decodes(scales),
+            DecodeSize::Full,
+        )
         .peak_bytes
 }
 
@@ -107,7 +110,7 @@ fn rows_go_before_networks_do() {
     let all = free
         .pipeline(&free.settings())
         .unwrap()
-        .estimate(&widths, &decodes, Size::Full)
+        .estimate(&widths, &decodes, DecodeSize::Full)
         .peak_bytes;
     let fit = bound
         .fit(&bound.settings(), [&widths, &decodes], all - 1)

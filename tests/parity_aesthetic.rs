@@ -11,10 +11,11 @@ use support::{
 };
 use ttsvar::{
     hub,
-    image::{Filter, Image},
+    image::{Filter, Resize},
     models::siglip::{Config, SiglipVision},
     nn::Weights,
-    scorers::{Aesthetic, Scorer},
+    scorers::Aesthetic,
+    search::{Image, Scorer},
 };
 
 const FIXTURE: &str = "aesthetic-tiny";
@@ -43,7 +44,7 @@ fn fixture() -> Fixture {
         config: serde_json::from_value(json(FIXTURE, "siglip/config.json")).unwrap(),
         images: names
             .iter()
-            .map(|name| Image::open(golden(FIXTURE).join(name)).unwrap())
+            .map(|name| ttsvar::image::open(golden(FIXTURE).join(name)).unwrap())
             .collect(),
         tensors: tensors(FIXTURE, "golden.safetensors"),
     }

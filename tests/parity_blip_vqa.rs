@@ -11,9 +11,9 @@ use support::{assert_close, assert_values_close, golden, json, numbered, tensors
 use ttsvar::{
     detectors::{Answerer, BlipAnswers, open},
     hub,
-    image::Image,
     models::blip::{BlipVqa, TextConfig},
     nn::Weights,
+    search::Image,
     text::WordPieceTokenizer,
 };
 
@@ -52,7 +52,7 @@ fn fixture() -> Fixture {
         weights,
         images: strings("images")
             .iter()
-            .map(|file| Image::open(folder.join(file)).unwrap())
+            .map(|file| ttsvar::image::open(folder.join(file)).unwrap())
             .collect(),
         questions: strings("questions_raw"),
         golden: recorded,

@@ -9,10 +9,11 @@ use support::{assert_close, assert_values_close, golden, json, numbered, tensors
 use ttsvar::{
     features::ClipSpace,
     hub::{self, Blob},
-    image::{Filter, Image, Preprocess},
+    image::{Filter, Preprocess, Resize},
     models::clip::Clip,
     nn::Weights,
-    scorers::{ClipScore, Definition, Scorer},
+    scorers::{ClipScore, Definition},
+    search::{Image, Scorer},
     text::ClipTokenizer,
 };
 
@@ -50,7 +51,7 @@ fn fixture() -> Fixture {
         tokenizer: tokenizer(),
         images: strings("images")
             .iter()
-            .map(|name| Image::open(golden(FIXTURE).join(name)).unwrap())
+            .map(|name| ttsvar::image::open(golden(FIXTURE).join(name)).unwrap())
             .collect(),
         prompts: strings("prompts"),
         tensors: tensors(FIXTURE, "golden.safetensors"),

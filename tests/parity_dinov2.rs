@@ -9,11 +9,12 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use support::{assert_close, assert_values_close, golden, json, tensors};
 use ttsvar::{
-    features::{Dinov2Features, Extractor, Features},
+    features::Dinov2Features,
     hub,
-    image::{Filter, Image},
+    image::{Filter, Resize},
     models::dinov2::{Dinov2, Tokens},
     nn::{TensorInfo, TensorSource, Weights},
+    search::{Extractor, Features, Image},
 };
 
 const FIXTURE: &str = "dinov2-tiny";
@@ -104,7 +105,7 @@ fn images(list: &str) -> Vec<Image> {
         serde_json::from_value(json(FIXTURE, "golden.json")[list].clone()).unwrap();
     files
         .iter()
-        .map(|file| Image::open(golden(FIXTURE).join(file)).unwrap())
+        .map(|file| ttsvar::image::open(golden(FIXTURE).join(file)).unwrap())
         .collect()
 }
 

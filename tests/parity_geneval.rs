@@ -13,7 +13,8 @@ use ttsvar::{
         judge,
         names::{COLOURS, OBJECTS, TASKS, colour, object},
     },
-    image::{Image, Mask},
+    image::Mask,
+    search::Image,
 };
 
 const FIXTURE: &str = "geneval-verdicts";
@@ -182,7 +183,7 @@ fn parity_geneval_verdicts_of_names() {
 
 /// A picture whose pixels are all one number or another, as a mask.
 fn mask(path: &str) -> Mask {
-    let image = Image::open(golden(FIXTURE).join(path)).unwrap();
+    let image = ttsvar::image::open(golden(FIXTURE).join(path)).unwrap();
     Mask::new(image.width(), image.height(), |pixel| {
         image.pixels()[3 * pixel] > 127
     })
@@ -190,7 +191,7 @@ fn mask(path: &str) -> Mask {
 
 #[test]
 fn parity_geneval_verdicts_of_crops() {
-    let source = Image::open(golden(FIXTURE).join("crops/source_160x120.png")).unwrap();
+    let source = ttsvar::image::open(golden(FIXTURE).join("crops/source_160x120.png")).unwrap();
     for crop in file(FIXTURE, "crops.json").as_array().unwrap() {
         let name = crop["file"].as_str().unwrap();
         let bounds = [0, 1, 2, 3].map(|i| crop["box"][i].as_f64().unwrap() as f32);
@@ -210,7 +211,7 @@ fn parity_geneval_verdicts_of_crops() {
             crop: crop["options"]["crop"] != "0",
         };
         let found = cut.out(&source, &object);
-        let expected = Image::open(golden(FIXTURE).join(name)).unwrap();
+        let expected = ttsvar::image::open(golden(FIXTURE).join(name)).unwrap();
         assert_eq!(
             json!([found.width(), found.height()]),
             crop["size"],
@@ -254,8 +255,9 @@ fn parity_geneval_color_tiny() {
         crop: true,
     };
     for (i, case) in recorded["cases"].as_array().unwrap().iter().enumerate() {
-        let open =
-            |name: &Value| Image::open(golden(FIXTURE).join(name.as_str().unwrap())).unwrap();
+        let open = |name: &Value| {
+            ttsvar::image::open(golden(FIXTURE).join(name.as_str().unwrap())).unwrap()
+        };
         let (image, class) = (open(&case["image"]), case["classname"].as_str().unwrap());
         let crop = |object: &Value| {
             let bounds = [0, 1, 2, 3].map(|side| object["box"][side].as_f64().unwrap() as f32);

@@ -9,10 +9,11 @@ use support::{assert_close, assert_values_close, golden, json, tensors, triple, 
 use ttsvar::{
     features::clip::{ClipSpace, normalised},
     hub::{self, Blob},
-    image::{Filter, Image, Preprocess},
+    image::{Filter, Preprocess, Resize},
     models::clip::{Clip, Config, OpenClipConfig},
     nn::Weights,
-    scorers::{Hps, Scorer},
+    scorers::Hps,
+    search::{Image, Scorer},
     text::ClipTokenizer,
 };
 
@@ -45,7 +46,7 @@ fn fixture() -> Fixture {
         config: config.into(),
         images: strings("images")
             .iter()
-            .map(|name| Image::open(golden(FIXTURE).join(name)).unwrap())
+            .map(|name| ttsvar::image::open(golden(FIXTURE).join(name)).unwrap())
             .collect(),
         prompts: strings("prompts"),
         tensors: tensors(FIXTURE, "golden.safetensors"),

@@ -4,14 +4,17 @@ mod support;
 
 use candle_core::Tensor;
 use support::{assert_bytes_close, assert_values_close, golden, json, tensors, values};
-use ttsvar::image::{Filter, Image};
+use ttsvar::{
+    image::{Filter, Resize},
+    search::Image,
+};
 
 fn triple(value: &serde_json::Value) -> [f32; 3] {
     std::array::from_fn(|i| value[i].as_f64().unwrap() as f32)
 }
 
 fn open(fixture: &str, file: &str) -> Image {
-    Image::open(golden(fixture).join(file)).unwrap()
+    ttsvar::image::open(golden(fixture).join(file)).unwrap()
 }
 
 fn bytes(tensor: &Tensor) -> Vec<u8> {

@@ -11,10 +11,11 @@ use support::{
 };
 use ttsvar::{
     hub,
-    image::{Filter, Image},
+    image::{Filter, Resize},
     models::blip::{TextConfig, TextEncoder, VisualEncoder},
     nn::Weights,
-    scorers::{ImageReward, Scorer},
+    scorers::ImageReward,
+    search::{Image, Scorer},
     text::WordPieceTokenizer,
 };
 
@@ -37,7 +38,7 @@ fn fixture() -> Fixture {
     let source = hub::open(golden(FIXTURE).join("ImageReward.pt"), &[]).unwrap();
     let strings =
         |key: &str| -> Vec<String> { serde_json::from_value(golden_json[key].clone()).unwrap() };
-    let open = |file: &String| Image::open(golden(FIXTURE).join(file)).unwrap();
+    let open = |file: &String| ttsvar::image::open(golden(FIXTURE).join(file)).unwrap();
     Fixture {
         weights: Weights::new(source, DType::F32, &Device::Cpu),
         text: serde_json::from_value(json(FIXTURE, "med_config.json")).unwrap(),

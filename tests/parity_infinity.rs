@@ -11,13 +11,13 @@ use support::{
 };
 use ttsvar::{
     hub,
-    image::Image,
     models::{
         bsq_vae::{BsqVae, Latent, quantize},
         infinity::{Guidance, Infinity, Pixels, ScaleKv, ScaleRun, Schedule, Text},
     },
     nn::{Rope, TensorInfo, TensorSource, Weights},
     pipelines::infinity::truncate,
+    search::Image,
 };
 
 type Tensors = HashMap<String, Tensor>;
@@ -449,7 +449,7 @@ fn encode(name: &'static str) {
     let (golden_folder, golden) = (golden(name), tensors(name, "vae_encode.safetensors"));
     let grids: Vec<(usize, usize)> =
         serde_json::from_value(fixture.config["encode"]["scales_hw_vae"].clone()).unwrap();
-    let image = Image::open(golden_folder.join("encode_input.png")).unwrap();
+    let image = ttsvar::image::open(golden_folder.join("encode_input.png")).unwrap();
     let pixels = image.to_chw([0.5; 3], [0.5; 3]);
     let x = Tensor::from_vec(pixels, (1, 3, image.height(), image.width()), &Device::Cpu).unwrap();
     let latent = fixture.vae.encoder.forward(&x).unwrap();

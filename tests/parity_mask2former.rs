@@ -18,7 +18,7 @@ use ttsvar::{
         instances::{Geometry, MOST, instances},
         mask2former::framed,
     },
-    image::{Filter, Image},
+    image::{Filter, Resize},
     models::mask2former::{Found, Mask2Former},
     nn::bilinear,
 };
@@ -308,7 +308,8 @@ fn parity_mask2former_tiny_padded_picture() {
     } = fixture();
     let sizes = &golden["padded"];
     let image =
-        Image::open(support::golden(FIXTURE).join(sizes["image"].as_str().unwrap())).unwrap();
+        ttsvar::image::open(support::golden(FIXTURE).join(sizes["image"].as_str().unwrap()))
+            .unwrap();
     let (valid, padded) = (size(&sizes["valid_hw"]), size(&sizes["padded_hw"]));
     let (pixels, found_padded) = framed(&image.resize(valid.1, valid.0, Filter::Bilinear)).unwrap();
     assert_eq!(found_padded, padded);

@@ -10,12 +10,12 @@ use mt19937::Mt19937;
 use serde_json::Value;
 use support::{assert_values_close, json, tensors, values};
 use ttsvar::{
-    features::{Features, Matrix, Patches, reduce},
-    rng::Stream,
+    features::{Patches, reduce},
     search::{
-        Potential,
+        Features, Matrix, Potential,
         kmeans::{Clustering, kmeans, lloyd, starts},
         resample,
+        rng::Stream,
     },
 };
 

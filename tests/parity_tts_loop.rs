@@ -16,21 +16,19 @@ use support::{
     assert_bytes_close, assert_close, assert_values_close, golden, json, tensors, values,
 };
 use ttsvar::{
-    Result,
-    features::{Extractor, Features, Matrix, patches::Patches, reduce},
+    features::{patches::Patches, reduce},
     hub,
-    image::{Filter, Image},
+    image::{Filter, Resize},
     models::{
         bsq_vae::BsqVae,
         infinity::{Infinity, Schedule},
     },
     nn::Weights,
-    pipelines::{
-        Estimate, Pipeline, Prompt, Rollout, Scale, Size,
-        infinity::{InfinityRollout, Painter, Settings},
+    pipelines::infinity::{InfinityRollout, Painter, Settings},
+    search::{
+        DecodeSize, Draw, Estimate, Extractor, Features, Image, Matrix, Pipeline, Plan, Potential,
+        Prompt, Rollout, Scale, Scorer, Search, Select, Silent, Stage, run,
     },
-    scorers::Scorer,
-    search::{Draw, Plan, Potential, Search, Select, Silent, Stage, run},
 };
 
 const FIXTURE: &str = "tts-loop-tiny";
@@ -86,7 +84,7 @@ impl Pipeline for Forced<'_> {
         _: &Prompt,
         rows: std::ops::Range<usize>,
         seed: u64,
-    ) -> Result<Box<dyn Rollout + '_>> {
+    ) -> ttsvar::search::Result<Box<dyn Rollout + '_>> {
         let inner = self.painter.start(&self.golden["text"], None, rows, seed)?;
         Ok(Box::new(ForcedRollout {
             inner,
@@ -95,7 +93,7 @@ impl Pipeline for Forced<'_> {
         }))
     }
 
-    fn estimate(&self, _: &[usize], _: &[usize], _: Size) -> Estimate {
+    fn estimate(&self, _: &[usize], _: &[usize], _: DecodeSize) -> Estimate {
         unreachable!("nobody asks")
     }
 }
@@ -105,10 +103,12 @@ impl Rollout for ForcedRollout<'_> {
         self.inner.rows()
     }
 
-    fn step(&mut self) -> Result<usize> {
+    fn step(&mut self) -> ttsvar::search::Result<usize> {
         let (golden, scale) = (self.forced.golden, self.scale);
         for (row, tokens) in self.inner.next_tokens()?.iter().enumerate() {
-            let expected = golden[&format!("s{scale:02}.input_after_selection")].i(row..row + 1)?;
+            let expected = golden[&format!("s{scale:02}.input_after_selection")]
+                .i(row..row + 1)
+                .map_err(ttsvar::Error::from)?;
             assert_close(
                 &format!("input of row {row} at scale {scale}"),
                 tokens,
@@ -127,17 +127,20 @@ impl Rollout for ForcedRollout<'_> {
             "rows that enter scale {scale}"
         );
         let seen = Rc::new(RefCell::new(Vec::new()));
-        let states = self.inner.step_with(&mut |row, found| {
-            seen.borrow_mut().push(found.to_vec());
-            bits.i(row)
-                .unwrap()
-                .flatten_all()
-                .unwrap()
-                .to_vec1()
-                .unwrap()
-        })?;
+        let states = self
+            .inner
+            .step_with(&mut |row, found| {
+                seen.borrow_mut().push(found.to_vec());
+                bits.i(row)
+                    .unwrap()
+                    .flatten_all()
+                    .unwrap()
+                    .to_vec1()
+                    .unwrap()
+            })
+            .map_err(ttsvar::Error::from)?;
         for (row, found) in seen.borrow().iter().enumerate() {
-            let expected = values(&logits.i(row)?);
+            let expected = values(&logits.i(row).map_err(ttsvar::Error::from)?);
             assert_values_close(
                 &format!("logits of row {row} at scale {scale}"),
                 found,
@@ -150,12 +153,14 @@ impl Rollout for ForcedRollout<'_> {
         Ok(states)
     }
 
-    fn images(&self, rows: &[usize], size: Size) -> Result<Vec<Image>> {
-        let images = self.inner.images(rows, size)?;
+    fn images(&self, rows: &[usize], size: DecodeSize) -> ttsvar::search::Result<Vec<Image>> {
+        let images = self.inner.images(rows, size).map_err(ttsvar::Error::from)?;
         let last = self.scale == self.forced.scales.len();
         if last {
             for (row, sum) in self.inner.sums().iter().enumerate() {
-                let expected = self.forced.golden["final.summed_codes"].i(row..row + 1)?;
+                let expected = self.forced.golden["final.summed_codes"]
+                    .i(row..row + 1)
+                    .map_err(ttsvar::Error::from)?;
                 assert_close(
                     &format!("latent of survivor {row}"),
                     sum,
@@ -164,9 +169,12 @@ impl Rollout for ForcedRollout<'_> {
                     0.0,
                 );
                 let bgr: Vec<u8> = self.forced.golden["final.images_u8_bgr"]
-                    .i(row)?
-                    .flatten_all()?
-                    .to_vec1()?;
+                    .i(row)
+                    .map_err(ttsvar::Error::from)?
+                    .flatten_all()
+                    .map_err(ttsvar::Error::from)?
+                    .to_vec1()
+                    .map_err(ttsvar::Error::from)?;
                 let rgb: Vec<u8> = bgr.chunks(3).flat_map(|p| [p[2], p[1], p[0]]).collect();
                 assert_bytes_close(
                     &format!("image of survivor {row}"),
@@ -179,7 +187,7 @@ impl Rollout for ForcedRollout<'_> {
         Ok(images)
     }
 
-    fn gather(&mut self, rows: &[usize]) -> Result<()> {
+    fn gather(&mut self, rows: &[usize]) -> ttsvar::search::Result<()> {
         let event = event(self.forced.events, self.scale - 1).expect("a recorded choice");
         let recorded = numbers(&event["kept_row_of_incoming_batch"]);
         assert_eq!(
@@ -206,7 +214,7 @@ struct RedOverBlue<'a> {
 }
 
 impl Scorer for RedOverBlue<'_> {
-    fn score(&self, _: &str, images: &[Image]) -> Result<Vec<f32>> {
+    fn score(&self, _: &str, images: &[Image]) -> ttsvar::search::Result<Vec<f32>> {
         let mean = |image: &Image, channel: usize| {
             let values = image.pixels().iter().skip(channel).step_by(3);
             values.map(|v| f64::from(*v)).sum::<f64>() / (image.width() * image.height()) as f64
@@ -238,7 +246,13 @@ impl Scorer for RedOverBlue<'_> {
             .get(&format!("s{scale:02}.reward_images_u8_rgb_stride2"))
         {
             for (row, image) in images.iter().enumerate() {
-                let bytes: Vec<u8> = bytes.i(row)?.flatten_all()?.to_vec1()?;
+                let bytes: Vec<u8> = bytes
+                    .i(row)
+                    .map_err(ttsvar::Error::from)?
+                    .flatten_all()
+                    .map_err(ttsvar::Error::from)?
+                    .to_vec1()
+                    .map_err(ttsvar::Error::from)?;
                 assert_bytes_close(
                     &format!("image of row {row} after scale {scale}"),
                     &every_second(image),
@@ -272,7 +286,7 @@ struct PatchMoments {
 }
 
 impl Extractor for PatchMoments {
-    fn extract(&self, images: &[Image]) -> Result<Matrix> {
+    fn extract(&self, images: &[Image]) -> ttsvar::search::Result<Matrix> {
         let (side, patch) = (224, 14);
         let mut all = Vec::new();
         for image in images {
@@ -312,12 +326,17 @@ impl Extractor for PatchMoments {
             0.0,
         );
         let scores = &self.golden[&format!("s{scale:02}.scores")];
-        let (rows, columns) = scores.dims2()?;
+        let (rows, columns) = scores.dims2().map_err(ttsvar::Error::from)?;
         let ours = reduce(
             self.kind,
             &Patches::new(rows, all.len() / rows / MOMENTS, MOMENTS, all),
         );
-        for (row, expected) in scores.to_vec2::<f32>()?.iter().enumerate() {
+        for (row, expected) in scores
+            .to_vec2::<f32>()
+            .map_err(ttsvar::Error::from)?
+            .iter()
+            .enumerate()
+        {
             let same_sign = ours
                 .row(row)
                 .iter()

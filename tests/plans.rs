@@ -1,12 +1,12 @@
 //! Plan files: what they look like, and what is said about wrong ones.
 
-use ttsvar::search::{Choices, Draw, MAX_ROWS, Method, Plan, Schedule};
+use ttsvar::search::{Draw, MAX_ROWS, Method, Plan, Schedule, StageOptions};
 
 #[test]
 fn a_plan_file_looks_like_this() {
-    let choices = Choices {
+    let choices = StageOptions {
         draw: Some(Draw::Systematic),
-        ..Choices::default()
+        ..StageOptions::default()
     };
     let plan = Plan::tts_var(13, 1, Schedule::Released)
         .unwrap()

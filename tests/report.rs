@@ -6,9 +6,8 @@ mod toy;
 use insta::assert_snapshot;
 use toy::{Judge, Toy, brightness, extractors};
 use ttsvar::{
-    pipelines::Prompt,
     report::{Album, html::search::page},
-    search::{Method, Plan, Search, Silent, Trace, run},
+    search::{Method, Plan, Prompt, Search, Silent, Trace, run},
 };
 
 const SCALES: usize = 7;

@@ -14,9 +14,10 @@ use ttsvar::{
             world::Kind,
         },
     },
-    image::Image,
+    image::{Filter, Resize},
     models::bsq_vae::{BsqVae, quantize},
     nn::Weights,
+    search::Image,
 };
 
 /// The recordings are the project's own, so that no other folder takes their place.
@@ -164,7 +165,7 @@ fn pictures_are_read_as_recorded() {
     };
     for picture in cases["pictures"].as_array().unwrap() {
         let file = picture["file"].as_str().unwrap();
-        let found: Vec<_> = detect(&Image::open(folder.join(file)).unwrap())
+        let found: Vec<_> = detect(&ttsvar::image::open(folder.join(file)).unwrap())
             .iter()
             .map(name)
             .collect();
@@ -195,7 +196,7 @@ fn scenes_are_painted_as_recorded() {
         .iter()
         .filter(|picture| picture["seed"].is_u64())
     {
-        let expected = Image::open(folder.join(picture["file"].as_str().unwrap())).unwrap();
+        let expected = ttsvar::image::open(folder.join(picture["file"].as_str().unwrap())).unwrap();
         let found = Scene::new(picture["seed"].as_u64().unwrap()).paint();
         let worst = found
             .pixels()
@@ -244,7 +245,7 @@ fn verdicts_say_what_was_found() {
 fn a_picture_of_any_size_can_be_judged() {
     let scene = Scene::new(800_000_003);
     let picture = scene.paint();
-    let large = picture.resize(256, 256, ttsvar::image::Filter::Bilinear);
+    let large = Resize::resize(&picture, 256, 256, Filter::Bilinear);
     let kinds = |image: &Image| {
         detect(image)
             .iter()

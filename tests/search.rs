@@ -7,18 +7,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use toy::{Judge, Toy, brightness, extractors, greys};
-use ttsvar::{
-    Error, Result,
-    features::{Extractor, Features, Matrix},
-    image::Image,
-    pipelines::Prompt,
-    rng::Stream,
-    scorers::Scorer,
-    search::{
-        Choices, Draw, Event, Listener, Method, Outcome, Plan, Potential, Schedule, Search, Select,
-        Silent, Stage, Trace, Warning, diverse::diverse, kmeans::kmeans, resample, run, top,
-        trace::SCHEMA,
-    },
+use ttsvar::search::{
+    Draw, Event, Extractor, Features, Image, Listener, Matrix, Method, Outcome, Plan, Potential,
+    Prompt, Result, Schedule, Scorer, Search, Select, Silent, Stage, StageOptions, Trace, Warning,
+    diverse::diverse, kmeans::kmeans, resample, rng::Stream, run, top, trace::SCHEMA,
 };
 
 const SCALES: usize = 13;
@@ -254,9 +246,9 @@ fn every_method_beats_one_sample() {
             &method
                 .plan(SCALES, 3)
                 .unwrap()
-                .with(Choices {
+                .with(StageOptions {
                     lambda: Some(30.0),
-                    ..Choices::default()
+                    ..StageOptions::default()
                 })
                 .unwrap(),
         );
@@ -405,7 +397,7 @@ fn infinite_scores_share_all_weight() {
 struct Blind(f32);
 
 impl Extractor for Blind {
-    fn extract(&self, images: &[Image]) -> Result<Matrix> {
+    fn extract(&self, images: &[Image]) -> ttsvar::search::Result<Matrix> {
         Ok(Matrix::new(images.len(), 1, vec![self.0; images.len()]))
     }
 
@@ -501,18 +493,18 @@ fn a_listener_hears_everything_and_may_stop() {
     );
 
     let mut stop = |event: &Event<'_>| match event {
-        Event::ScaleBegun { scale: 4, .. } => Err(Error::Interrupted),
+        Event::ScaleBegun { scale: 4, .. } => Err(ttsvar::search::Error::Interrupted),
         _ => Ok(()),
     };
     let stopped = follow_with(&Judge(brightness), SCALES, &plan, 0, &mut stop);
-    assert!(matches!(stopped, Err(Error::Interrupted)));
+    assert!(matches!(stopped, Err(ttsvar::search::Error::Interrupted)));
 }
 
 #[test]
 fn a_listener_that_wants_images_gets_them_and_pays() {
     struct Curious(usize);
     impl Listener for Curious {
-        fn on(&mut self, event: &Event<'_>) -> Result<()> {
+        fn on(&mut self, event: &Event<'_>) -> ttsvar::search::Result<()> {
             if let Event::Decoded { images, .. } = event {
                 self.0 += images.len();
             }

@@ -5,9 +5,8 @@ mod toy;
 
 use toy::{Judge, Toy, brightness, extractors};
 use ttsvar::{
-    image::Image,
     report::{Album, tree},
-    search::{Method, Outcome, Plan, Search, Silent, run},
+    search::{Image, Method, Outcome, Plan, Search, Silent, run},
 };
 
 const SCALES: usize = 13;

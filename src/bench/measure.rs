@@ -1,11 +1,9 @@
 //! Runs a search several times and takes the middle of what its phases took.
 
+use ttsvar_search::{Cost, Event, Listener, Plan, Prompt, Search, Seconds, run};
+
 use super::peak_bytes;
-use crate::{
-    Result,
-    pipelines::Prompt,
-    search::{Cost, Event, Listener, Plan, Search, Seconds, run},
-};
+use crate::Result;
 
 /// What to measure.
 pub struct Job<'a> {
@@ -105,7 +103,7 @@ fn predicted(job: &Job) -> u64 {
 struct Ears<'a>(&'a mut dyn Listener);
 
 impl Listener for Ears<'_> {
-    fn on(&mut self, event: &Event<'_>) -> Result<()> {
+    fn on(&mut self, event: &Event<'_>) -> ttsvar_search::Result<()> {
         self.0.on(event)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use ttsvar_search::Pipeline;
 
 use super::{Architecture, MadeUp};
 use crate::{
@@ -12,10 +13,7 @@ use crate::{
         infinity::{Infinity, Schedule},
     },
     nn::Weights,
-    pipelines::{
-        Pipeline,
-        infinity::{FixedText, InfinityPipeline, Networks, Painter, Settings},
-    },
+    pipelines::infinity::{FixedText, InfinityPipeline, Networks, Painter, Settings},
 };
 
 /// Tokens of the prompt, as in the peer.

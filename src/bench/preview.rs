@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
+use ttsvar_search::{DecodeSize, Prompt, ScoreMixer, Search, top::ranking};
+
 use crate::{
     Result,
     eval::stats::{correlation, mean},
-    pipelines::{Prompt, Size},
-    search::{Blend, Search, top::ranking},
 };
 
 /// Previews of one size after one scale, held against images of full size.
@@ -58,14 +58,14 @@ pub fn agreement(
                 let look = |size| -> Result<Look> {
                     let began = Instant::now();
                     let parts = search.scores(&prompt.text, &rollout.images(&all, size)?)?;
-                    let scores = Blend::new(&search.scorers).mix(scale, &parts);
+                    let scores = ScoreMixer::new(&search.scorers).mix(scale, &parts);
                     Ok(Look {
                         scores,
                         seconds: began.elapsed().as_secs_f64(),
                     })
                 };
                 looks[scale * sizes.len() + i]
-                    .push((look(Size::Preview(*pixels))?, look(Size::Full)?));
+                    .push((look(DecodeSize::Preview(*pixels))?, look(DecodeSize::Full)?));
             }
         }
         done();

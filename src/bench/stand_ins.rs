@@ -1,18 +1,15 @@
 //! A scorer and features that cost next to nothing, so that what is measured is the generator and
 //! the search: the same as in `benches/peers/torch_infinity.py`.
 
-use crate::{
-    Result,
-    features::{Extractor, Matrix},
-    image::{Filter, Image},
-    scorers::Scorer,
-};
+use ttsvar_search::{Extractor, Image, Matrix, Scorer};
+
+use crate::image::{Filter, Resize};
 
 /// How much redder than blue an image is.
 pub struct Redness;
 
 impl Scorer for Redness {
-    fn score(&self, _prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
+    fn score(&self, _prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         let score = |image: &Image| {
             let (mut red, mut blue) = (0u64, 0u64);
             for pixel in image.pixels().chunks_exact(3) {
@@ -36,7 +33,7 @@ const SIDE: usize = 224;
 const SQUARE: usize = 14;
 
 impl Extractor for Blocks {
-    fn extract(&self, images: &[Image]) -> Result<Matrix> {
+    fn extract(&self, images: &[Image]) -> ttsvar_search::Result<Matrix> {
         let squares = SIDE / SQUARE;
         let cols = 3 * squares * squares;
         let mut data = vec![0.0; images.len() * cols];

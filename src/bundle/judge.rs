@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use ttsvar_search::{Image, Scorer};
+
 use super::{
-    judging::Judging,
+    judging::ScorerMix,
     on_demand::OnDemand,
     reader::{Kept, Noted, Read},
 };
@@ -12,10 +14,10 @@ use crate::{
     Error, Result,
     features::ClipSpace,
     hub::{ScorerFiles, description::ScorerFamily},
-    image::{Image, Preprocess},
+    image::Preprocess,
     models::clip::{Clip, Config, OpenClipConfig},
     nn::Weights,
-    scorers::{Aesthetic, ClipScore, Definition, Hps, ImageReward, Scorer},
+    scorers::{Aesthetic, ClipScore, Definition, Hps, ImageReward},
     text::{ClipTokenizer, WordPieceTokenizer},
 };
 
@@ -23,7 +25,7 @@ use crate::{
 pub(super) type Network = OnDemand<Box<dyn Scorer>>;
 
 /// A loaded scorer with its name and its weight among others.
-pub struct Judge {
+pub struct LoadedScorer {
     /// As it is typed.
     pub name: String,
     /// Above 0.
@@ -35,8 +37,8 @@ pub struct Judge {
     flops: f64,
 }
 
-impl Scorer for Judge {
-    fn score(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
+impl Scorer for LoadedScorer {
+    fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         let scores = self.network.get()?.score(prompt, images)?;
         Ok(scores
             .into_iter()
@@ -51,12 +53,12 @@ impl Scorer for Judge {
 
 /// The scorers that are wanted and their networks, one for each of the `files`.
 pub(super) fn judges(
-    judging: &Judging,
+    judging: &ScorerMix,
     files: &[ScorerFiles],
     kept: &Kept,
     stays: bool,
     noted: &mut Noted,
-) -> Result<(Vec<Judge>, Vec<Arc<Network>>)> {
+) -> Result<(Vec<LoadedScorer>, Vec<Arc<Network>>)> {
     let mut networks = vec![];
     for files in files {
         let (first, again) = (scorer(files, kept)?, (files.clone(), kept.clone()));
@@ -72,7 +74,7 @@ pub(super) fn judges(
         let (_, flops, network) = found
             .ok_or_else(|| Error::input(format!("there are no files of the scorer `{name}`")))?;
         let (name, definition) = (name.to_string(), name.definition());
-        Ok(Judge {
+        Ok(LoadedScorer {
             name,
             weight,
             network: network.clone(),

@@ -88,9 +88,9 @@ impl FromStr for Name {
 
 /// The scorers of a search, each with its weight; at least one.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Judging(Vec<(Name, f64)>);
+pub struct ScorerMix(Vec<(Name, f64)>);
 
-impl Judging {
+impl ScorerMix {
     /// One scorer alone.
     pub fn by(name: Name) -> Self {
         Self(vec![(name, 1.0)])
@@ -114,7 +114,7 @@ impl Judging {
 }
 
 /// `NAME` or `NAME=WEIGHT`, separated by commas; a weight that is not given is 1.
-impl FromStr for Judging {
+impl FromStr for ScorerMix {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -150,7 +150,7 @@ impl FromStr for Judging {
     }
 }
 
-impl fmt::Display for Judging {
+impl fmt::Display for ScorerMix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let several = self.0.len() > 1;
         let one = |(name, weight): &(Name, f64)| {
@@ -176,15 +176,15 @@ mod tests {
             "image-reward=1,hps=10,clip=0.5",
             "clip=1,clip-100=2",
         ] {
-            assert_eq!(text.parse::<Judging>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<ScorerMix>().unwrap().to_string(), text);
         }
         assert_eq!(
-            "hps, clip=.5".parse::<Judging>().unwrap().to_string(),
+            "hps, clip=.5".parse::<ScorerMix>().unwrap().to_string(),
             "hps=1,clip=0.5"
         );
         assert_eq!(
             "clip=1,hps=1,clip-100=1"
-                .parse::<Judging>()
+                .parse::<ScorerMix>()
                 .unwrap()
                 .families()
                 .len(),
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        let said = |text: &str| text.parse::<Judging>().unwrap_err().to_string();
+        let said = |text: &str| text.parse::<ScorerMix>().unwrap_err().to_string();
         assert!(said("pickscore").contains("unknown scorer `pickscore`"));
         assert!(said("").contains("unknown scorer"));
         assert!(said("hps=10").contains("alone"));

@@ -3,8 +3,10 @@
 
 use std::fmt;
 
+use ttsvar_search::DecodeSize;
+
 use super::{Settings, System};
-use crate::{Error, Result, pipelines::Size};
+use crate::{Error, Result};
 
 /// How a search keeps to a limit.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +43,7 @@ impl System {
             let peak = |rows| {
                 Ok(self
                     .pipeline(&with(rows))?
-                    .estimate(widths, decodes, Size::Full)
+                    .estimate(widths, decodes, DecodeSize::Full)
                     .peak_bytes)
             };
             if let Some(rows) = most_rows(most, limit, peak)? {

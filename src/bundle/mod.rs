@@ -10,8 +10,8 @@ mod scorers;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 pub use candle_core::{DType, Device};
-pub use judge::Judge;
-pub use judging::{Judging, Name};
+pub use judge::LoadedScorer;
+pub use judging::{Name, ScorerMix};
 pub use memory::{Fit, most_rows, too_little};
 
 pub use scorers::Scorers;
@@ -26,20 +26,17 @@ use self::{
 };
 use crate::{
     Error, Result, demo,
-    features::{Extractor, Features, dinov2::Dinov2Features},
+    features::dinov2::Dinov2Features,
     hub::{self, catalog, description::Defaults},
     models::{
         bsq_vae::Decoder,
         dinov2::Dinov2,
         infinity::{Infinity, Pixels, Schedule, TEMPLATES},
     },
-    pipelines::{
-        Pipeline,
-        infinity::{self, InfinityPipeline, Networks, Painter, cells_of_token},
-    },
-    scorers::Scorer,
+    pipelines::infinity::{self, InfinityPipeline, Networks, Painter, cells_of_token},
     text::unknown_words,
 };
+use ttsvar_search::{Extractor, Features, Pipeline, Scorer};
 
 /// Name of the bundle that is built into the program.
 pub const DEMO: &str = "demo";
@@ -100,8 +97,8 @@ pub struct System {
     /// Pixels along one side of a token.
     token: usize,
     text: BundleText,
-    judging: Option<Judging>,
-    judges: Vec<Judge>,
+    judging: Option<ScorerMix>,
+    judges: Vec<LoadedScorer>,
     /// The networks of the judges, each once.
     scorers: Vec<Arc<Network>>,
     features: Option<Arc<OnDemand<Dinov2>>>,
@@ -151,7 +148,7 @@ impl System {
     /// As [`System::open`], or the bundle has no such scorer.
     pub fn open_judged(
         bundle: &hub::Bundle,
-        judging: Option<&Judging>,
+        judging: Option<&ScorerMix>,
         stays: bool,
         dtype: DType,
         device: &Device,
@@ -167,7 +164,7 @@ impl System {
         })
     }
 
-    fn load(reader: Reader, judging: &Judging, stays: bool) -> Result<Self> {
+    fn load(reader: Reader, judging: &ScorerMix, stays: bool) -> Result<Self> {
         let (mut noted, description) = (Noted::default(), reader.description().clone());
         let transformer = noted.network(reader.transformer()?);
         let decoder = noted.network(reader.decoder()?);
@@ -351,7 +348,7 @@ impl System {
     }
 
     /// The scorers that were asked for; none where the bundle's usual one judges.
-    pub fn judging(&self) -> Option<&Judging> {
+    pub fn judging(&self) -> Option<&ScorerMix> {
         self.judging.as_ref()
     }
 
@@ -366,7 +363,7 @@ impl System {
     }
 
     /// All judges of images, at least one.
-    pub fn judges(&self) -> &[Judge] {
+    pub fn judges(&self) -> &[LoadedScorer] {
         &self.judges
     }
 

@@ -7,12 +7,12 @@ use std::sync::{
 };
 
 use candle_core::Tensor;
+use ttsvar_search::{Extractor, Features, Image, Matrix};
 
 use super::reader::Read;
 use crate::{
     Result,
-    features::{Dinov2Features, Extractor, Features, Matrix},
-    image::Image,
+    features::Dinov2Features,
     models::{dinov2::Dinov2, t5::T5Sizes},
     pipelines::infinity::{T5Text, TextEncoder},
 };
@@ -112,7 +112,7 @@ pub(super) struct BundleFeatures {
 }
 
 impl Extractor for BundleFeatures {
-    fn extract(&self, images: &[Image]) -> Result<Matrix> {
+    fn extract(&self, images: &[Image]) -> ttsvar_search::Result<Matrix> {
         Dinov2Features::new(self.model.get()?, self.kind, self.size)?.extract(images)
     }
 

@@ -6,8 +6,8 @@ use candle_core::{DType, Device};
 
 use super::{
     DEMO, find,
-    judge::{Judge, judges},
-    judging::{Judging, Name},
+    judge::{LoadedScorer, judges},
+    judging::{Name, ScorerMix},
     reader::{Kept, Noted},
 };
 use crate::{
@@ -16,14 +16,17 @@ use crate::{
 };
 
 /// What is wanted, or the usual scorer of a bundle.
-pub(super) fn usual_judging(bundle: &hub::Bundle, judging: Option<&Judging>) -> Result<Judging> {
+pub(super) fn usual_judging(
+    bundle: &hub::Bundle,
+    judging: Option<&ScorerMix>,
+) -> Result<ScorerMix> {
     match judging {
         Some(judging) => Ok(judging.clone()),
-        None => Ok(Judging::by(Name::usual(bundle.usual_scorer()?))),
+        None => Ok(ScorerMix::by(Name::usual(bundle.usual_scorer()?))),
     }
 }
 
-pub(super) fn scorer_files(bundle: &hub::Bundle, judging: &Judging) -> Result<Vec<ScorerFiles>> {
+pub(super) fn scorer_files(bundle: &hub::Bundle, judging: &ScorerMix) -> Result<Vec<ScorerFiles>> {
     judging
         .families()
         .into_iter()
@@ -33,7 +36,7 @@ pub(super) fn scorer_files(bundle: &hub::Bundle, judging: &Judging) -> Result<Ve
 
 /// Where the scorers of a bundle, or released ones by themselves, are.
 pub struct Scorers {
-    judging: Judging,
+    judging: ScorerMix,
     files: Vec<ScorerFiles>,
     /// Whether the demo's own scorer is among them.
     pub of_demo: bool,
@@ -48,11 +51,11 @@ impl Scorers {
     pub fn find(
         model: Option<&str>,
         weights: Option<&Path>,
-        judging: Option<&Judging>,
+        judging: Option<&ScorerMix>,
     ) -> Result<Self> {
         if let (None, Some(folder)) = (model, weights.filter(|folder| !folder.join(FILE).exists()))
         {
-            let usual = Judging::by(Name::usual(ScorerFamily::ImageReward));
+            let usual = ScorerMix::by(Name::usual(ScorerFamily::ImageReward));
             let judging = judging.cloned().unwrap_or(usual);
             let files = judging
                 .families()
@@ -75,7 +78,7 @@ impl Scorers {
     }
 
     /// What was asked for.
-    pub fn judging(&self) -> &Judging {
+    pub fn judging(&self) -> &ScorerMix {
         &self.judging
     }
 
@@ -88,7 +91,7 @@ impl Scorers {
     ///
     /// # Errors
     /// A file is missing or damaged.
-    pub fn open(&self, dtype: DType, device: &Device) -> Result<Vec<Judge>> {
+    pub fn open(&self, dtype: DType, device: &Device) -> Result<Vec<LoadedScorer>> {
         let kept = Kept {
             dtype,
             device: device.clone(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use ttsvar_search::{DecodeSize, Extractor, Features, Pipeline, Scorer, Search};
 
 use super::{
     arguments::{self, Global, Limit},
@@ -19,13 +20,9 @@ use crate::{
         Architecture, Blocks, Job, Measurement, Model, Redness, gpu_peak_bytes, measure, time_ops,
     },
     bundle::{DEMO, most_rows, too_little},
-    features::{Extractor, Features},
     hub::description::Defaults,
     models::infinity::{Pixels, Schedule},
-    pipelines::{Pipeline, Size},
     request::{Named, Wish, preview},
-    scorers::Scorer,
-    search::Search,
 };
 
 /// Measures.
@@ -141,7 +138,7 @@ fn schedule(typed: &arguments::Bench) -> Result<Schedule> {
 /// What is asked of any model.
 struct Order {
     wish: Wish,
-    preview: Size,
+    preview: DecodeSize,
     repeat: usize,
     seed: u64,
 }

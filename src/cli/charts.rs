@@ -1,15 +1,15 @@
 //! The results of an evaluation as pictures.
 
+use ttsvar_search::{Prompt, Silent, run};
+
 use crate::{
     Error, Result,
     eval::{Contender, Evaluation, Row, Summary, consistency::Consistency},
-    pipelines::Prompt,
     report::{
         Chart,
         plot::{Axis, Line, Point, Spacing},
         sheet::{Pair, Side},
     },
-    search::{Silent, run},
 };
 
 /// Accuracy over N and over cost, and the correlation of scores over scales where it is known; each

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Error, Result,
     eval::{Gain, Row, Summary, consistency::Consistency},
-    file,
+    file, image,
 };
 
 /// What an evaluation found.
@@ -223,7 +223,7 @@ impl Findings {
         };
         for (name, chart) in charts {
             put(&format!("{name}.svg"), chart.to_svg().as_bytes())?;
-            chart.to_image().save(folder.join(format!("{name}.png")))?;
+            image::save(&chart.to_image(), folder.join(format!("{name}.png")))?;
         }
         Ok(())
     }

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
+use ttsvar_search::{
+    self as search, Event, Listener, Outcome, Pipeline, Plan, Prompt, Search, Trace, number,
+};
 
 use super::{
     arguments::{self, Global},
@@ -18,10 +21,8 @@ use crate::{
     bundle::{Settings, System},
     file::slug,
     image::Png,
-    pipelines::{Pipeline, Prompt},
-    report::{Album, Record, html, tree},
+    report::{Album, Provenance, html, tree},
     request::Named,
-    search::{self, Event, Listener, Outcome, Plan, Search, Trace, number},
 };
 
 /// Paints every prompt. What goes wrong with one prompt of a list is said, and the others go on;
@@ -185,7 +186,7 @@ impl<'a> Studio<'a> {
 
     fn write(&self, stem: &str, outcome: &Outcome, album: &Album) -> Result<Written> {
         let (outputs, trace) = (&self.request.outputs, &outcome.trace);
-        let image = Record::of(trace)
+        let image = Provenance::of(trace)
             .beside(outcome.winner().image.clone())
             .encode()?;
         let tree = outputs
@@ -316,7 +317,7 @@ struct Ears<'a> {
 }
 
 impl Listener for Ears<'_> {
-    fn on(&mut self, event: &Event<'_>) -> Result<()> {
+    fn on(&mut self, event: &Event<'_>) -> ttsvar_search::Result<()> {
         self.progress.on(event)?;
         self.album.as_mut().map_or(Ok(()), |album| album.on(event))
     }

@@ -3,18 +3,14 @@
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
+use ttsvar_search::{StageRecord, Trace, number};
 
 use super::{
     arguments, generate, repeat,
     table::{Align, Table},
     talk::Talk,
 };
-use crate::{
-    Error, Result,
-    image::Png,
-    report::Record,
-    search::{Choice, Trace, number},
-};
+use crate::{Error, Result, image::Png, report::Provenance};
 
 /// The first bytes of a PNG file.
 const PNG: &[u8] = b"\x89PNG";
@@ -38,7 +34,7 @@ pub(super) fn run(typed: &arguments::Inspect, talk: &Talk) -> Result<()> {
 
 /// What a file is.
 enum Found {
-    Image(Png, Box<Record>),
+    Image(Png, Box<Provenance>),
     Trace(Box<Trace>),
 }
 
@@ -57,7 +53,12 @@ impl Found {
             .filter(|text| text.trim_start().starts_with('{'))
             .ok_or_else(neither)?;
         let trace = Trace::from_json(&text).map_err(|error| {
-            Error::file(path, error.to_string()).with_hint(error.hint().unwrap_or(hint).to_owned())
+            let error = Error::in_file(path, error);
+            if error.hint().is_some() {
+                error
+            } else {
+                error.with_hint(hint)
+            }
         })?;
         Ok(Self::Trace(Box::new(trace)))
     }
@@ -93,7 +94,7 @@ impl Found {
 }
 
 /// A text of a record as JSON: numbers as numbers, lists as lists.
-fn machine(key: &str, text: String, record: &Record) -> Value {
+fn machine(key: &str, text: String, record: &Provenance) -> Value {
     match key {
         "seed" => record.seed.into(),
         "score" => record.score().map_or(Value::Null, number::to_json),
@@ -103,7 +104,7 @@ fn machine(key: &str, text: String, record: &Record) -> Value {
     }
 }
 
-fn of_image(path: &Path, png: &Png, record: &Record) -> String {
+fn of_image(path: &Path, png: &Png, record: &Provenance) -> String {
     let mut table = Table::plain(2);
     for (key, text) in record.texts() {
         let text = match key {
@@ -217,7 +218,7 @@ fn scales(trace: &Trace) -> Table {
 }
 
 /// The finite scores that were given after a scale.
-fn scores(trace: &Trace, choice: Option<&Choice>, last: bool) -> Vec<f32> {
+fn scores(trace: &Trace, choice: Option<&StageRecord>, last: bool) -> Vec<f32> {
     let here = choice
         .map(|choice| choice.scores.clone())
         .filter(|scores| !scores.is_empty());

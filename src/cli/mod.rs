@@ -31,10 +31,13 @@ use std::process::ExitCode;
 use arguments::{Arguments, Command, Global};
 use talk::Talk;
 
-use crate::{Error, Result, report::numbers};
+use crate::{Error, ErrorKind, Result, report::numbers};
 
 /// Exit code of everything that the user can put right.
 const REFUSED: u8 = 2;
+
+/// Exit code of failures of the program or the system.
+const FAILED: u8 = 1;
 
 /// Exit code of a run that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -85,12 +88,10 @@ fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
 
 /// The exit code that an error asks for.
 fn code(error: &Error) -> u8 {
-    match error {
-        Error::Input { .. } | Error::File { .. } | Error::Io { .. } | Error::Tensor { .. } => {
-            REFUSED
-        }
-        Error::Interrupted => INTERRUPTED,
-        Error::Compute(_) | Error::Foreign(_) => 1,
+    match error.kind() {
+        ErrorKind::Input => REFUSED,
+        ErrorKind::Interrupted => INTERRUPTED,
+        ErrorKind::System | ErrorKind::Internal | ErrorKind::External => FAILED,
     }
 }
 
@@ -109,5 +110,5 @@ fn start_threads(global: &Global) -> Result<()> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads.min(cores))
         .build_global();
-    pool.map_err(|error| Error::input(format!("cannot start {threads} threads: {error}")))
+    pool.map_err(|error| Error::system(format!("cannot start {threads} threads: {error}")))
 }

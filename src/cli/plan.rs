@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use ttsvar_search::{DecodeSize, Method, Plan, Scale};
 
 use super::{
     arguments::{self, Drawing, Global},
@@ -17,9 +18,7 @@ use crate::{
     bundle::{DEMO, Settings, System},
     hub::{bundle, description::Defaults},
     models::infinity::{Pixels, Schedule},
-    pipelines::{Scale, Size},
     request::{Look, Named, Source, Wish, plan_file, preview},
-    search::{Method, Plan},
 };
 
 /// Shows a plan.
@@ -77,7 +76,8 @@ fn counted(scales: usize) -> Result<usize> {
 
 /// A method by its name, or else a file.
 fn source(typed: &arguments::Plan) -> Result<Source> {
-    let method: Result<Option<Method>> = typed.plan.as_deref().map(str::parse).transpose();
+    let method: Result<Option<Method>, ttsvar_search::Error> =
+        typed.plan.as_deref().map(str::parse).transpose();
     let schedule = typed.schedule.as_deref().map(str::parse).transpose()?;
     match (method, typed.plan.as_deref().map(Path::new)) {
         (Ok(method), _) => Ok(Source::Method(Named {
@@ -99,7 +99,7 @@ fn source(typed: &arguments::Plan) -> Result<Source> {
             let hint = error
                 .hint()
                 .map_or(String::new(), |hint| format!("{hint}, or a plan file"));
-            Err(error.with_hint(hint))
+            Err(error.with_hint(hint).into())
         }
     }
 }
@@ -142,7 +142,12 @@ impl Outlook {
         Self::new(wish, schedule.grids.iter().map(grid).collect(), defaults)
     }
 
-    fn of_system(wish: &Wish, settings: &Settings, preview: Size, system: &System) -> Result<Self> {
+    fn of_system(
+        wish: &Wish,
+        settings: &Settings,
+        preview: DecodeSize,
+        system: &System,
+    ) -> Result<Self> {
         let pipeline = system.pipeline(settings)?;
         let grids: Vec<Option<Scale>> = pipeline.scales().iter().copied().map(Some).collect();
         let mut outlook = Self::new(wish, grids, system.defaults())?;

@@ -2,6 +2,7 @@
 //! do.
 
 use serde_json::{Value, json};
+use ttsvar_search::Prompt;
 
 use super::{
     arguments::{Global, Preview},
@@ -15,7 +16,6 @@ use crate::{
     bench::{Agreement, agreement},
     bundle::DEMO,
     eval::scenes::{Split, prompts},
-    pipelines::Prompt,
 };
 
 pub(super) fn run(typed: &Preview, global: &Global, talk: &Talk) -> Result<()> {

@@ -3,13 +3,9 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ttsvar_search::{Event, Listener, Plan, Scale, Warning};
 
 use super::{numbers::counted, talk::Talk};
-use crate::{
-    Result,
-    pipelines::Scale,
-    search::{Event, Listener, Plan, Warning},
-};
 
 /// A bar for work of known length with the time left; hidden where nobody would see it.
 pub(super) fn bar(talk: &Talk, length: usize, what: &'static str) -> ProgressBar {
@@ -171,7 +167,7 @@ impl Progress {
 }
 
 impl Listener for Progress {
-    fn on(&mut self, event: &Event<'_>) -> Result<()> {
+    fn on(&mut self, event: &Event<'_>) -> ttsvar_search::Result<()> {
         match event {
             Event::Started {
                 plan,

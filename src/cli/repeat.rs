@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use ttsvar_search::{Plan, Select};
 
 use super::{
     arguments::{Choices, Generate},
@@ -11,17 +12,16 @@ use super::{
 use crate::{
     Error, Result,
     image::Png,
-    report::Record,
+    report::Provenance,
     request::{Named, Source, plan_file},
-    search::{Plan, Select},
 };
 
 /// The record of an image.
 ///
 /// # Errors
 /// The picture does not say where it comes from.
-pub(super) fn record(path: &Path, png: &Png) -> Result<Record> {
-    let found = Record::read(png).map_err(|error| {
+pub(super) fn record(path: &Path, png: &Png) -> Result<Provenance> {
+    let found = Provenance::read(png).map_err(|error| {
         let hint = error.hint().unwrap_or_default().to_owned();
         Error::file(path, error.to_string()).with_hint(hint)
     })?;
@@ -36,7 +36,7 @@ pub(super) fn record(path: &Path, png: &Png) -> Result<Record> {
 ///
 /// # Errors
 /// The file cannot be read, is not of this program, or code chose that this program does not have.
-pub(super) fn repeatable(path: &Path) -> Result<Record> {
+pub(super) fn repeatable(path: &Path) -> Result<Provenance> {
     let record = record(path, &Png::open(path)?)?;
     check(path, &record)?;
     Ok(record)
@@ -49,7 +49,7 @@ const OWN_JUDGES: [&str; 2] = ["scorer", "extractor"];
 ///
 /// # Errors
 /// Code chose that this program does not have.
-fn check(path: &Path, record: &Record) -> Result<()> {
+fn check(path: &Path, record: &Provenance) -> Result<()> {
     let own = OWN_JUDGES
         .into_iter()
         .find_map(|name| Some((name, record.settings.get(name)?.as_str()?)));
@@ -65,7 +65,7 @@ fn check(path: &Path, record: &Record) -> Result<()> {
 ///
 /// # Errors
 /// A name in the record or on the command line is not known.
-pub(super) fn fill(typed: &mut Generate, record: &Record) -> Result<Source> {
+pub(super) fn fill(typed: &mut Generate, record: &Provenance) -> Result<Source> {
     let text = |name: &str| {
         record
             .settings

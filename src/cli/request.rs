@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
+use ttsvar_search::{self as search, DecodeSize};
 
 use super::{
     arguments::{Canvas, Choices, Drawing, Generate, Method, USUAL_DTYPE},
@@ -13,12 +14,10 @@ use super::{
 };
 use crate::{
     Result,
-    bundle::{DEMO, Judging, Settings, System},
+    bundle::{DEMO, ScorerMix, Settings, System},
     hub::description::Defaults,
-    pipelines::Size,
-    report::Record,
+    report::Provenance,
     request::{Look, Named, Source, Wish, new_seed, plan_file, preview, recorded},
-    search,
 };
 
 /// A job for `generate`.
@@ -28,10 +27,10 @@ pub(super) struct Request {
     pub negative: Option<String>,
     pub model: String,
     pub weights: Option<PathBuf>,
-    pub judging: Option<Judging>,
+    pub judging: Option<ScorerMix>,
     pub seed: u64,
     pub wish: Wish,
-    pub preview: Size,
+    pub preview: DecodeSize,
     pub outputs: Outputs,
     look: Look,
     /// The version of the program that painted the image to be repeated.
@@ -47,7 +46,7 @@ impl Request {
         let mut typed = typed.clone();
         let record = typed.from.as_deref().map(repeat::repeatable).transpose()?;
         let painted_by = record.as_ref().map(|record| record.version.clone());
-        let dtype = |record: &Record| {
+        let dtype = |record: &Provenance| {
             record
                 .settings
                 .get("dtype")
@@ -106,7 +105,7 @@ impl Request {
 /// # Errors
 /// A name is not known, or no model could follow such a plan.
 pub(super) fn wish(source: Source, choices: &Choices) -> Result<Wish> {
-    let choices = search::Choices {
+    let choices = search::StageOptions {
         features: choices.features.as_deref().map(str::parse).transpose()?,
         potential: choices.potential.as_deref().map(str::parse).transpose()?,
         lambda: choices.lambda,

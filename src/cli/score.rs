@@ -7,6 +7,7 @@ use std::{
 
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
+use ttsvar_search::{Image, Scorer, number};
 
 use super::{
     REFUSED, arguments,
@@ -17,12 +18,10 @@ use super::{
 };
 use crate::{
     Error, Result,
-    bundle::{Judge, Judging},
+    bundle::{LoadedScorer, ScorerMix},
     eval::shown::other_pictures,
-    image::{Image, Png},
-    report::Record,
-    scorers::Scorer,
-    search::number,
+    image::Png,
+    report::Provenance,
 };
 
 /// Pictures that are in memory together.
@@ -34,7 +33,7 @@ pub(super) fn run(typed: &arguments::Score, global: &arguments::Global, talk: &T
     let judging = system::judging(&typed.model)?;
     if let Some((name, weight)) = judging
         .iter()
-        .flat_map(Judging::wanted)
+        .flat_map(ScorerMix::wanted)
         .find(|(_, weight)| *weight != 1.0)
     {
         return Err(Error::input(format!(
@@ -116,7 +115,7 @@ fn pictures(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 /// Who scores, and what for.
 struct Panel<'a> {
-    judges: &'a [Judge],
+    judges: &'a [LoadedScorer],
     /// The same for all pictures; otherwise each has its own.
     prompt: Option<&'a str>,
     /// Whether any of them reads it.
@@ -204,7 +203,7 @@ impl Panel<'_> {
 
 /// The prompt that a picture says it was painted for.
 fn own_prompt(file: &Path, png: &Png) -> Result<String> {
-    let said = Record::read(png).map_err(|error| Error::file(file, error.to_string()))?;
+    let said = Provenance::read(png).map_err(|error| Error::file(file, error.to_string()))?;
     let said = said.map(|record| record.prompt);
     said.ok_or_else(|| {
         Error::file(file, "does not say what it should show")
@@ -213,13 +212,14 @@ fn own_prompt(file: &Path, png: &Png) -> Result<String> {
 }
 
 impl Row {
-    fn json(&self, judges: &[Judge]) -> Value {
+    fn json(&self, judges: &[LoadedScorer]) -> Value {
         let file = self.file.display().to_string();
         match &self.found {
             Err(error) => json!({ "file": file, "error": error.to_string() }),
             Ok(Found { prompt, scores }) => {
-                let score =
-                    |(judge, score): (&Judge, &f32)| (judge.name.clone(), number::to_json(*score));
+                let score = |(judge, score): (&LoadedScorer, &f32)| {
+                    (judge.name.clone(), number::to_json(*score))
+                };
                 let scores = judges.iter().zip(scores).map(score).collect::<Map<_, _>>();
                 json!({ "file": file, "prompt": prompt, "scores": scores })
             }
@@ -228,7 +228,7 @@ impl Row {
 }
 
 /// A row a picture; the prompts where each picture has its own.
-fn table(rows: &[Row], judges: &[Judge], prompts: bool) -> Table {
+fn table(rows: &[Row], judges: &[LoadedScorer], prompts: bool) -> Table {
     let mut heads = vec![("picture", Align::Left)];
     heads.extend(
         judges

@@ -10,7 +10,7 @@ use super::{
 pub(super) use crate::request::system::{device, dtype, search};
 use crate::{
     Result,
-    bundle::{Judge, Judging, Settings, System},
+    bundle::{LoadedScorer, ScorerMix, Settings, System},
     request::{self, Wish, system},
 };
 
@@ -20,7 +20,7 @@ use crate::{
 pub(super) fn open(
     model: &str,
     weights: Option<&Path>,
-    judging: Option<&Judging>,
+    judging: Option<&ScorerMix>,
     global: &Global,
 ) -> Result<System> {
     open_within(Limit::default(), model, weights, judging, global)
@@ -31,7 +31,7 @@ pub(super) fn open_within(
     limit: Limit,
     model: &str,
     weights: Option<&Path>,
-    judging: Option<&Judging>,
+    judging: Option<&ScorerMix>,
     global: &Global,
 ) -> Result<System> {
     system::open_judged(
@@ -48,7 +48,7 @@ pub(super) fn open_within(
 ///
 /// # Errors
 /// As [`open`].
-pub(super) fn scorers(typed: &Model, global: &Global) -> Result<(Vec<Judge>, bool)> {
+pub(super) fn scorers(typed: &Model, global: &Global) -> Result<(Vec<LoadedScorer>, bool)> {
     let (model, weights) = (typed.model.as_deref(), typed.weights.as_deref());
     system::scorers(
         model,
@@ -63,7 +63,7 @@ pub(super) fn scorers(typed: &Model, global: &Global) -> Result<(Vec<Judge>, boo
 ///
 /// # Errors
 /// A name is not known, or a weight is none.
-pub(super) fn judging(typed: &Model) -> Result<Option<Judging>> {
+pub(super) fn judging(typed: &Model) -> Result<Option<ScorerMix>> {
     typed.scorer.as_deref().map(str::parse).transpose()
 }
 

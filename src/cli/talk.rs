@@ -65,7 +65,7 @@ impl Talk {
     /// The same, said of something: `what` stands before the error.
     pub(super) fn error_of(&self, what: &str, error: &Error) {
         self.say("error", AnsiColor::Red, &format!("{what}{error}"));
-        self.hint(error.hint().or(usual(error)));
+        self.hint(error.hint().as_deref().or(usual(error)));
     }
 
     fn hint(&self, hint: Option<&str>) {

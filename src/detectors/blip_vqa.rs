@@ -4,11 +4,12 @@
 //! `data/utils.py` (`pre_question`).
 
 use candle_core::{DType, Tensor};
+use ttsvar_search::Image;
 
 use super::Answerer;
 use crate::{
     Error, Result,
-    image::{Image, Preprocess},
+    image::Preprocess,
     models::blip::{BlipVqa, Prompt},
     text::WordPieceTokenizer,
 };

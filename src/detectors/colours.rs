@@ -10,12 +10,13 @@ use std::{
 };
 
 use candle_core::Tensor;
+use ttsvar_search::Image;
 
 use super::{ColourNamer, Comparer};
 use crate::{
     Result,
     features::clip::{ClipSpace, normalised},
-    image::{Image, Preprocess},
+    image::Preprocess,
     models::clip::Clip,
     nn::Linear,
     text::ClipTokenizer,

@@ -4,6 +4,7 @@
 //! `mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco.py`.
 
 use candle_core::Tensor;
+use ttsvar_search::Image;
 
 use super::{
     Detector, Object,
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    image::Image,
+    image::Resize,
     models::mask2former::{Mask2Former, STRIDE},
 };
 

@@ -1,10 +1,9 @@
 //! Pictures to objects: what stands where, what colour it has, whether it is there at all.
 //! Evaluations read them; no search does.
 
-use crate::{
-    Result,
-    image::{Image, Mask},
-};
+use ttsvar_search::Image;
+
+use crate::{Result, image::Mask};
 
 pub mod blip_vqa;
 pub mod colours;

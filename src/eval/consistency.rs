@@ -2,17 +2,14 @@
 //! scale: what resampling lives on (paper, section 3.3).
 
 use serde::{Deserialize, Serialize};
+use ttsvar_search::{Event, Listener, Plan, Prompt, ScoreMixer, Search, number, run};
 
 use super::{
     Evaluation,
     log::{append_lines, read_lines},
     stats::{correlation, mean},
 };
-use crate::{
-    Result,
-    pipelines::Prompt,
-    search::{Blend, Event, Listener, Plan, Search, number, run},
-};
+use crate::Result;
 
 /// The scores of one row after every scale, the last one finished.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,7 +105,7 @@ pub fn paths(
     let plan = Plan::best_of_n(search.pipeline.scales().len(), rows)?;
     run(search, prompt, &plan, seed, &mut looks)?;
     // Several scorers are brought to the common scale of the finished images.
-    let mut blend = Blend::new(&search.scorers);
+    let mut blend = ScoreMixer::new(&search.scorers);
     let last = looks.scores.len().saturating_sub(1);
     if let Some(finished) = looks.scores.last() {
         blend.mix(last, finished);
@@ -136,7 +133,7 @@ struct Looks<'a> {
 }
 
 impl Listener for Looks<'_> {
-    fn on(&mut self, event: &Event<'_>) -> Result<()> {
+    fn on(&mut self, event: &Event<'_>) -> ttsvar_search::Result<()> {
         if let Event::Decoded { images, .. } = event {
             self.scores
                 .push(self.search.scores(&self.prompt.text, images)?);

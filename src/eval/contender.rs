@@ -3,11 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use ttsvar_search::{Method, Plan};
 
-use crate::{
-    Error, Result,
-    search::{Method, Plan},
-};
+use crate::{Error, Result};
 
 /// A search method at one size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -20,13 +20,10 @@
 use std::{fs, path::Path};
 
 use serde::Deserialize;
+use ttsvar_search::{Draw, Features, Method, Plan, Potential, StageOptions};
 
 use super::{Contender, contender::check_names};
-use crate::{
-    Error, Result,
-    features::Features,
-    search::{Choices, Draw, Method, Plan, Potential},
-};
+use crate::{Error, Result};
 
 /// A comparison.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,11 +81,11 @@ impl Experiment {
     pub fn read(path: &Path, scales: usize) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(Error::io(path))?;
         Self::from_toml(&text, scales).map_err(|error| {
-            let hint = error
-                .hint()
-                .unwrap_or("see the files in `experiments/`")
-                .to_owned();
-            Error::file(path, error.to_string()).with_hint(hint)
+            let error = Error::in_file(path, error);
+            match error.hint() {
+                Some(_) => error,
+                None => error.with_hint("see the files in `experiments/`"),
+            }
         })
     }
 
@@ -140,7 +137,7 @@ impl ContenderFile {
             draw,
             ..
         } = self;
-        let choices = Choices {
+        let choices = StageOptions {
             features,
             potential,
             lambda,

@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::{Contender, Record};
+use super::{Contender, ResultRecord};
 use crate::{Error, Result, file};
 
 /// The format of `setup.json` and the lines beside it.
@@ -43,7 +43,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Log {
     folder: PathBuf,
-    records: Vec<Record>,
+    records: Vec<ResultRecord>,
     lines: File,
 }
 
@@ -99,7 +99,7 @@ impl Log {
     }
 
     /// Everything that is known so far, in the order in which it was written.
-    pub fn records(&self) -> &[Record] {
+    pub fn records(&self) -> &[ResultRecord] {
         &self.records
     }
 
@@ -107,7 +107,7 @@ impl Log {
     ///
     /// # Errors
     /// The file cannot be written to.
-    pub fn add(&mut self, record: Record) -> Result<()> {
+    pub fn add(&mut self, record: ResultRecord) -> Result<()> {
         self.lines
             .write_all(lines_of(&[&record]).as_bytes())
             .map_err(Error::io(self.folder.join(RECORDS)))?;

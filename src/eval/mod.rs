@@ -20,13 +20,14 @@ pub mod t2i_compbench;
 pub use contender::Contender;
 pub use experiment::Experiment;
 pub use log::{Log, Setup};
-pub use record::{Record, Spent};
+pub use record::{ResultRecord, Spent};
 pub use runner::{Evaluation, Judged, Try, check_tries, open_tries};
 pub use summary::{Gain, Row, Summary};
 
 use serde_json::Value;
+use ttsvar_search::Image;
 
-use crate::{Result, image::Image};
+use crate::Result;
 
 /// A prompt of a suite.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,13 +5,12 @@
 
 use std::ops::Range;
 
-use crate::{
-    Error, Result,
-    image::Image,
-    pipelines::{Estimate, Pipeline, Prompt, Rollout, Scale, Size},
-    scorers::Scorer,
-    search::{Cost, Outcome, Plan, Search, Silent, Weighted, run},
+use ttsvar_search::{
+    Cost, DecodeSize, Estimate, Image, Outcome, Pipeline, Plan, Prompt, Rollout, Scale, Scorer,
+    Search, Silent, WeightedScorer, run,
 };
+
+use crate::{Error, Result};
 
 /// Whether a plan chooses among finished rows only, and by their scores, given the number of
 /// scales.
@@ -89,7 +88,7 @@ impl Pool {
                 "the plan asks for more than finished rows of this pool",
             ));
         }
-        let known = |(scores, one): (_, &Weighted<'_>)| Known {
+        let known = |(scores, one): (_, &WeightedScorer<'_>)| Known {
             scores,
             flops: one.scorer.flops(1),
         };
@@ -130,7 +129,12 @@ impl Pipeline for Pool {
         self.size
     }
 
-    fn begin(&self, _: &Prompt, rows: Range<usize>, _: u64) -> Result<Box<dyn Rollout + '_>> {
+    fn begin(
+        &self,
+        _: &Prompt,
+        rows: Range<usize>,
+        _: u64,
+    ) -> ttsvar_search::Result<Box<dyn Rollout + '_>> {
         let flops = self.between(rows.len(), |cost| cost.flops.generator);
         Ok(Box::new(Finished {
             pool: self,
@@ -140,7 +144,7 @@ impl Pipeline for Pool {
         }))
     }
 
-    fn estimate(&self, widths: &[usize], _: &[usize], _: Size) -> Estimate {
+    fn estimate(&self, widths: &[usize], _: &[usize], _: DecodeSize) -> Estimate {
         let rows = widths.first().copied().unwrap_or(1).max(1);
         Estimate {
             flops: self.between(rows, |cost| cost.flops.generator),
@@ -163,19 +167,19 @@ impl Rollout for Finished<'_> {
         self.rows.len()
     }
 
-    fn step(&mut self) -> Result<usize> {
+    fn step(&mut self) -> ttsvar_search::Result<usize> {
         self.scale += 1;
         Ok(if self.scale == 1 { 1 } else { self.rows.len() })
     }
 
-    fn images(&self, rows: &[usize], _: Size) -> Result<Vec<Image>> {
+    fn images(&self, rows: &[usize], _: DecodeSize) -> ttsvar_search::Result<Vec<Image>> {
         Ok(rows
             .iter()
             .map(|&row| self.pool.images[self.rows[row]].clone())
             .collect())
     }
 
-    fn gather(&mut self, rows: &[usize]) -> Result<()> {
+    fn gather(&mut self, rows: &[usize]) -> ttsvar_search::Result<()> {
         self.rows = rows.iter().map(|&row| self.rows[row]).collect();
         Ok(())
     }
@@ -194,7 +198,7 @@ struct Known<'a> {
 }
 
 impl Scorer for Known<'_> {
-    fn score(&self, _: &str, images: &[Image]) -> Result<Vec<f32>> {
+    fn score(&self, _: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         Ok(self.scores[..images.len()].to_vec())
     }
 

@@ -3,13 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use ttsvar_search::{Outcome, number};
 
 use super::{Case, Contender, Verdict};
-use crate::search::{Outcome, number};
 
 /// An image and its verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct ResultRecord {
     /// Place of the prompt in the suite.
     pub case: usize,
     /// Its task.
@@ -57,7 +57,7 @@ pub struct Spent {
     pub seconds: f64,
 }
 
-impl Record {
+impl ResultRecord {
     /// The record of what `contender` found for a prompt.
     pub(super) fn new(
         (case, of): (usize, &Case),

@@ -12,18 +12,13 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use ttsvar_search::{Image, Outcome, Prompt, Search, Silent, rng::Stream, run};
 
 use super::{
-    Contender, Record, Suite,
+    Contender, ResultRecord, Suite,
     pool::{Pool, shares},
 };
-use crate::{
-    Error, Result,
-    image::Image,
-    pipelines::Prompt,
-    rng::Stream,
-    search::{Outcome, Search, Silent, run},
-};
+use crate::{Error, Result};
 
 /// What is to be done.
 #[derive(Clone, Copy)]
@@ -45,7 +40,7 @@ pub struct Evaluation<'a> {
 /// A judged image.
 pub struct Judged {
     /// What is kept of it.
-    pub record: Record,
+    pub record: ResultRecord,
     /// The image itself.
     pub image: Image,
 }
@@ -68,7 +63,7 @@ pub fn open_tries(
     cases: usize,
     samples: usize,
     contenders: &[Contender],
-    known: &[Record],
+    known: &[ResultRecord],
 ) -> Vec<Try> {
     let done: HashSet<_> = known
         .iter()
@@ -120,8 +115,8 @@ impl Evaluation<'_> {
     }
 
     /// How many of those are known.
-    pub fn done(&self, known: &[Record]) -> usize {
-        let wanted = |record: &&Record| {
+    pub fn done(&self, known: &[ResultRecord]) -> usize {
+        let wanted = |record: &&ResultRecord| {
             self.contenders
                 .iter()
                 .any(|contender| contender.is(&record.method, record.n))
@@ -141,7 +136,11 @@ impl Evaluation<'_> {
     ///
     /// # Errors
     /// The first error of a search, of the judge or of `keep`; the tries under way are given up.
-    pub fn run(&self, known: &[Record], mut keep: impl FnMut(Judged) -> Result<()>) -> Result<()> {
+    pub fn run(
+        &self,
+        known: &[ResultRecord],
+        mut keep: impl FnMut(Judged) -> Result<()>,
+    ) -> Result<()> {
         check_tries(self.suite.cases().len(), self.samples)?;
         for contender in self.contenders {
             self.search.check(&contender.plan)?;
@@ -242,7 +241,7 @@ impl Evaluation<'_> {
             verdict.ok_or_else(|| Error::input("the judge gave no verdict on an image"))?;
         let case = &self.suite.cases()[one.case];
         let seed = self.seed_of(one.case, one.sample);
-        let record = Record::new(
+        let record = ResultRecord::new(
             (one.case, case),
             (one.sample, seed),
             contender,
@@ -296,7 +295,7 @@ impl<'a> Painter<'a> {
             Some(pool) if shares(&contender.plan, search.pipeline.scales().len()) => {
                 pool.run(search, prompt, &contender.plan, *seed)
             }
-            _ => run(search, prompt, &contender.plan, *seed, &mut Silent),
+            _ => Ok(run(search, prompt, &contender.plan, *seed, &mut Silent)?),
         }
     }
 }
@@ -304,6 +303,6 @@ impl<'a> Painter<'a> {
 /// Does work in which nothing leaves the calling thread.
 fn alone<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-    pool.map_err(|error| Error::input(format!("cannot start a worker thread: {error}")))?
+    pool.map_err(|error| Error::system(format!("cannot start a worker thread: {error}")))?
         .install(work)
 }

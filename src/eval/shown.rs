@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Contender, Record, Suite};
+use ttsvar_search::Plan;
+
+use super::{Contender, ResultRecord, Suite};
 use crate::{
     Error, Result,
-    image::{Image, is_other_picture},
-    search::Plan,
+    image::{self, is_other_picture},
 };
 
 /// A picture file for a prompt of a suite.
@@ -63,8 +64,8 @@ pub fn judge(
     suite: &dyn Suite,
     contender: &Contender,
     shown: &[Shown],
-    known: &[Record],
-    mut keep: impl FnMut(Record) -> Result<()>,
+    known: &[ResultRecord],
+    mut keep: impl FnMut(ResultRecord) -> Result<()>,
     mut lost: impl FnMut(&Path, &Error),
 ) -> Result<()> {
     let done: HashSet<_> = known
@@ -79,7 +80,7 @@ pub fn judge(
     for some in open.chunks(TOGETHER) {
         let (mut read, mut images) = (vec![], vec![]);
         for one in some {
-            match Image::open(&one.path) {
+            match image::open(&one.path) {
                 Ok(image) => {
                     read.push(*one);
                     images.push(image);
@@ -92,7 +93,7 @@ pub fn judge(
         }
         let cases: Vec<usize> = read.iter().map(|one| one.case).collect();
         for (one, verdict) in read.iter().zip(suite.judge_together(&cases, &images)?) {
-            keep(Record::shown(
+            keep(ResultRecord::shown(
                 (one.case, &suite.cases()[one.case]),
                 one.sample,
                 contender,

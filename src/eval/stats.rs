@@ -1,7 +1,8 @@
 //! How certain results are, and how numbers go together.
 
+use ttsvar_search::rng::Stream;
+
 use super::Case;
-use crate::rng::Stream;
 
 /// Resamplings behind an interval.
 const ROUNDS: usize = 2000;

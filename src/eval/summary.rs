@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::{
-    Case, Contender, Record, Suite,
+    Case, Contender, ResultRecord, Suite,
     record::Spent,
     stats::{Bootstrap, Interval, Scores, mean, on_line},
 };
@@ -79,7 +79,7 @@ impl Summary {
         suite: &dyn Suite,
         samples: usize,
         contenders: &[Contender],
-        records: &[Record],
+        records: &[ResultRecord],
     ) -> Self {
         let tally = Tally::new(suite, contenders, records);
         let expected = suite.cases().len() * samples;
@@ -111,9 +111,9 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn new(suite: &'a dyn Suite, contenders: &'a [Contender], records: &[Record]) -> Self {
+    fn new(suite: &'a dyn Suite, contenders: &'a [Contender], records: &[ResultRecord]) -> Self {
         let (cases, tasks) = (suite.cases(), suite.tasks());
-        let of = |who: &Contender| -> Vec<&Record> {
+        let of = |who: &Contender| -> Vec<&ResultRecord> {
             records.iter().filter(|r| who.is(&r.method, r.n)).collect()
         };
         let (mut seen, mut scores, mut costs) = (vec![], vec![], vec![]);

@@ -3,13 +3,10 @@
 use std::sync::Mutex;
 
 use candle_core::{DType, Tensor};
+use ttsvar_search::Image;
 
 use crate::{
-    Error, Result,
-    image::{Image, Preprocess},
-    models::clip::Clip,
-    nn::Linear,
-    text::ClipTokenizer,
+    Error, Result, image::Preprocess, models::clip::Clip, nn::Linear, text::ClipTokenizer,
 };
 
 /// Images that go through the network together, which bounds the memory.

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
+use ttsvar_search::{Extractor, Features, Image, Matrix};
 
-use super::{Extractor, Features, Matrix, Patches, reduce};
+use super::{Patches, reduce};
 use crate::{
     Result,
-    image::{Filter, Image},
+    image::{Filter, Resize},
     models::dinov2::Dinov2,
 };
 
@@ -85,7 +86,7 @@ impl Dinov2Features {
 }
 
 impl Extractor for Dinov2Features {
-    fn extract(&self, images: &[Image]) -> Result<Matrix> {
+    fn extract(&self, images: &[Image]) -> ttsvar_search::Result<Matrix> {
         Ok(reduce(self.kind, &self.patches(images)?))
     }
 

@@ -1,7 +1,9 @@
 //! What a vision model says of each patch of some images, and how that becomes one row of numbers
 //! an image.
 
-use super::{Features, Matrix, pca, pool};
+use ttsvar_search::{Features, Matrix};
+
+use super::{pca, pool};
 
 /// Patch features of images: (images, patches, dim), one after the other.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,8 +8,9 @@
 //! reference, though the same in every run.
 
 use rayon::prelude::*;
+use ttsvar_search::Matrix;
 
-use super::{Matrix, Patches};
+use super::Patches;
 
 /// Squarings of the matrix at most: singular values that agree to nine digits are then told apart.
 const ROUNDS: usize = 30;

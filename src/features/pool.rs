@@ -1,7 +1,9 @@
 //! The mean over the patches of an image (`extract_k_ids` in `tts-var/utils_model.py`, extract type
 //! `pool`).
 
-use super::{Matrix, Patches};
+use ttsvar_search::Matrix;
+
+use super::Patches;
 
 /// One row an image: (images, dim).
 pub fn pool(patches: &Patches) -> Matrix {

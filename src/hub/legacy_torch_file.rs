@@ -15,7 +15,7 @@ use super::{
     state_dict, view,
 };
 use crate::{
-    Error, Result,
+    Error, LoadError, Result,
     nn::{TensorInfo, TensorSource},
 };
 
@@ -120,11 +120,13 @@ impl LegacyTorchFile {
 
     fn check(&self, name: &str, view: &View) -> Result<()> {
         let key = &view.storage.key;
-        let wrong = |(expected, found)| Error::Tensor {
-            origin: self.origin(),
-            tensor: name.to_owned(),
-            expected,
-            found,
+        let wrong = |(expected, found)| {
+            Error::from(LoadError::Tensor {
+                origin: self.origin(),
+                tensor: name.to_owned(),
+                expected,
+                found,
+            })
         };
         if !self.starts.contains_key(key) {
             return Err(wrong((
@@ -175,7 +177,8 @@ fn starts(
             .and_then(|bytes| bytes.checked_add(at + 8));
         match end {
             Some(end) if end <= size => {
-                drop(starts.insert(key.clone(), std::mem::replace(&mut at, end) + 8))
+                starts.insert(key.clone(), at + 8);
+                at = end;
             }
             _ => {
                 return fail(format!(

@@ -31,14 +31,14 @@ pub use scorer::ScorerFiles;
 pub use sharded::Sharded;
 pub use torch_file::TorchFile;
 
-use crate::{Error, nn::TensorSource};
+use crate::{Error, LoadError, nn::TensorSource};
 
 /// The error for a tensor name that a source does not have.
 fn absent(source: &dyn TensorSource, name: &str) -> Error {
-    Error::Tensor {
+    Error::from(LoadError::Tensor {
         origin: source.origin(),
         tensor: name.to_owned(),
         expected: "to be there".into(),
         found: format!("no such name among {}", source.names().len()),
-    }
+    })
 }

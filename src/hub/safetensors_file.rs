@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::blob::Blob;
 use crate::{
-    Error, Result,
+    Error, LoadError, Result,
     nn::{TensorInfo, TensorSource},
 };
 
@@ -118,11 +118,13 @@ impl TensorSource for SafetensorsFile {
 type Range = (u64, u64);
 
 fn entry(name: &str, about: serde_json::Value, data: u64, blob: &Blob) -> Result<(Entry, Range)> {
-    let wrong = |expected: String, found: String| Error::Tensor {
-        origin: blob.path().display().to_string(),
-        tensor: name.to_owned(),
-        expected,
-        found,
+    let wrong = |expected: String, found: String| {
+        Error::from(LoadError::Tensor {
+            origin: blob.path().display().to_string(),
+            tensor: name.to_owned(),
+            expected,
+            found,
+        })
     };
     let about = Described::deserialize(&about).map_err(|_| {
         wrong(

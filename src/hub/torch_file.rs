@@ -19,7 +19,7 @@ use super::{
     state_dict, view,
 };
 use crate::{
-    Error, Result,
+    Error, LoadError, Result,
     nn::{TensorInfo, TensorSource},
 };
 
@@ -158,11 +158,13 @@ impl TorchFile {
     /// Checks that a tensor lies inside its storage, and the storage inside the archive.
     fn check(&self, name: &str, view: &View) -> Result<()> {
         let storage = &view.storage;
-        let wrong = |expected: String, found: String| Error::Tensor {
-            origin: self.blob.path().display().to_string(),
-            tensor: name.to_owned(),
-            expected,
-            found,
+        let wrong = |expected: String, found: String| {
+            Error::from(LoadError::Tensor {
+                origin: self.blob.path().display().to_string(),
+                tensor: name.to_owned(),
+                expected,
+                found,
+            })
         };
         let stored = self
             .index(&format!("data/{}", storage.key))

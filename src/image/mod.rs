@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use ttsvar_search::Image;
+
 use crate::Result;
 
 mod mask;
@@ -14,186 +16,20 @@ mod resize;
 pub use mask::Mask;
 pub use png::{Png, is_other_picture};
 pub use preprocess::Preprocess;
-pub use resize::Filter;
+pub use resize::{Filter, Resize};
 
-/// A picture of 8-bit RGB pixels, row by row from the top.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    width: usize,
-    height: usize,
-    pixels: Vec<u8>,
+/// Reads a PNG file; its texts are dropped. [`Png::open`] keeps them.
+///
+/// # Errors
+/// The file cannot be read, or is not an RGB image of a size that fits into memory.
+pub fn open(path: impl AsRef<Path>) -> Result<Image> {
+    Ok(Png::open(path)?.image)
 }
 
-impl Image {
-    /// A picture from its bytes: red, green, blue of each pixel, row by row.
-    ///
-    /// # Panics
-    /// When `pixels` is not `3 * width * height` long.
-    pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Self {
-        assert_eq!(
-            pixels.len(),
-            3 * width * height,
-            "an RGB picture of {width} x {height}"
-        );
-        Self {
-            width,
-            height,
-            pixels,
-        }
-    }
-
-    /// A picture from what a decoder returns: the red plane, then green, then blue, each row by
-    /// row, in -1..=1.
-    ///
-    /// Values outside are clamped, NaN becomes 0, and `(x + 1) / 2 * 255` is truncated, not
-    /// rounded, as the released Infinity program does it.
-    ///
-    /// # Panics
-    /// When `planes` is not `3 * width * height` long.
-    pub fn from_chw(width: usize, height: usize, planes: &[f32]) -> Self {
-        let area = width * height;
-        assert_eq!(planes.len(), 3 * area, "three planes of {width} x {height}");
-        let mut pixels = vec![0; 3 * area];
-        for (i, pixel) in pixels.chunks_exact_mut(3).enumerate() {
-            for (channel, value) in pixel.iter_mut().enumerate() {
-                *value = ((planes[channel * area + i].clamp(-1., 1.) + 1.) / 2. * 255.) as u8;
-            }
-        }
-        Self {
-            width,
-            height,
-            pixels,
-        }
-    }
-
-    /// The three planes that a network reads, each row by row: `(value / 255 - mean) / std` per
-    /// channel.
-    pub fn to_chw(&self, mean: [f32; 3], std: [f32; 3]) -> Vec<f32> {
-        let mut planes = Vec::with_capacity(self.pixels.len());
-        for channel in 0..3 {
-            let values = self.pixels[channel..].iter().step_by(3);
-            planes.extend(
-                values.map(|&value| (f32::from(value) / 255. - mean[channel]) / std[channel]),
-            );
-        }
-        planes
-    }
-
-    /// Reads a PNG file; its texts are dropped. [`Png::open`] keeps them.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(Png::open(path)?.image)
-    }
-
-    /// Writes a PNG file without texts. A file of that name is replaced only once the new one is
-    /// complete.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        Png::new(self.clone()).save(path)
-    }
-
-    /// Pixels in a row.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Rows.
-    pub fn height(&self) -> usize {
-        self.height
-    }
-
-    /// Red, green, blue of each pixel, row by row.
-    pub fn pixels(&self) -> &[u8] {
-        &self.pixels
-    }
-
-    /// The part whose upper left corner is `left` pixels from the left and `top` from above.
-    ///
-    /// # Panics
-    /// When the part reaches beyond the picture.
-    pub fn crop(&self, left: usize, top: usize, width: usize, height: usize) -> Self {
-        assert!(
-            left + width <= self.width && top + height <= self.height,
-            "a crop lies inside the picture"
-        );
-        let rows = self
-            .pixels
-            .chunks_exact(3 * self.width.max(1))
-            .skip(top)
-            .take(height);
-        let pixels = rows
-            .flat_map(|row| &row[3 * left..3 * (left + width)])
-            .copied()
-            .collect();
-        Self {
-            width,
-            height,
-            pixels,
-        }
-    }
-
-    /// The part in the middle. An odd rest is split half to even, as torchvision's `CenterCrop`
-    /// does: of 5 pixels too many, 2 go on the left; of 3 pixels too many also 2.
-    ///
-    /// # Panics
-    /// When the picture is smaller than the part.
-    pub fn center_crop(&self, width: usize, height: usize) -> Self {
-        assert!(
-            width <= self.width && height <= self.height,
-            "a crop lies inside the picture"
-        );
-        self.crop(
-            half_to_even(self.width - width),
-            half_to_even(self.height - height),
-            width,
-            height,
-        )
-    }
-}
-
-/// Half of `n`, an odd `n` rounded to the even neighbour.
-fn half_to_even(n: usize) -> usize {
-    n / 2 + usize::from(n % 4 == 3)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Each pixel tells where it stood.
-    fn numbered(width: usize, height: usize) -> Image {
-        let pixels = (0..width * height)
-            .flat_map(|i| [(i % width) as u8, (i / width) as u8, 7])
-            .collect();
-        Image::new(width, height, pixels)
-    }
-
-    #[test]
-    fn decoder_values_are_clamped_and_truncated() {
-        let planes = [-2., -1., 0., 0.999, 1., f32::NAN];
-        let image = Image::from_chw(2, 1, &planes);
-        assert_eq!(image.pixels(), [0, 127, 255, 0, 254, 0]);
-    }
-
-    #[test]
-    fn network_values_are_planes() {
-        let image = Image::new(2, 1, vec![0, 51, 255, 255, 51, 0]);
-        assert_eq!(
-            image.to_chw([0., 0.2, 0.], [1., 1., 0.5]),
-            [0., 1., 0., 0., 2., 0.]
-        );
-    }
-
-    #[test]
-    fn crops_keep_the_right_pixels() {
-        let crop = numbered(7, 5).crop(2, 1, 3, 2);
-        assert_eq!((crop.width(), crop.height()), (3, 2));
-        assert_eq!(crop.pixels()[..3], [2, 1, 7]);
-        assert_eq!(crop.pixels()[15..], [4, 2, 7]);
-    }
-
-    #[test]
-    fn centre_crops_round_half_to_even() {
-        let offsets: Vec<_> = (0..8).map(half_to_even).collect();
-        assert_eq!(offsets, [0, 0, 1, 2, 2, 2, 3, 4]);
-        assert_eq!(numbered(9, 7).center_crop(4, 4).pixels()[..2], [2, 2]);
-    }
+/// Writes a PNG file without texts. An existing file is replaced only once the new one is complete.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save(image: &Image, path: impl AsRef<Path>) -> Result<()> {
+    Png::new(image.clone()).save(path)
 }

@@ -3,51 +3,46 @@
 //! pairs of sizes.
 
 use rayon::prelude::*;
-
-use super::Image;
+use ttsvar_search::Image;
 
 /// 1 as a weight.
 const ONE: f32 = 2048.0;
 
-impl Image {
-    /// The picture at exactly this size.
-    ///
-    /// # Panics
-    /// When a size is 0.
-    pub fn resize_like_opencv(&self, width: usize, height: usize) -> Self {
-        assert!(
-            width > 0 && height > 0 && self.width > 0 && self.height > 0,
-            "a picture has pixels"
-        );
-        if (width, height) == (self.width, self.height) {
-            return self.clone();
-        }
-        // Columns beyond the border count for nothing; rows beyond it are the border's row.
-        let columns: Vec<Pair> = pairs(self.width, width).map(Pair::without_border).collect();
-        let mut pixels = vec![0; 3 * width * height];
-        let rows: Vec<Vec<i32>> = self
-            .pixels
-            .par_chunks(3 * self.width)
-            .map(|row| across(row, &columns))
-            .collect();
-        let down: Vec<Pair> = pairs(self.height, height).collect();
-        pixels
-            .par_chunks_mut(3 * width)
-            .zip(&down)
-            .for_each(|(out, pair)| {
-                let (above, below) = (&rows[pair.at[0]], &rows[pair.at[1]]);
-                let part = |value: i32, weight: i32| (weight * (value >> 4)) >> 16;
-                for ((out, &above), &below) in out.iter_mut().zip(above).zip(below) {
-                    let sum = part(above, pair.weights[0]) + part(below, pair.weights[1]);
-                    *out = ((sum + 2) >> 2).clamp(0, 255) as u8;
-                }
-            });
-        Self {
-            width,
-            height,
-            pixels,
-        }
+/// The picture at exactly this size.
+///
+/// # Panics
+/// When a size is 0.
+pub(super) fn resize(image: &Image, width: usize, height: usize) -> Image {
+    assert!(
+        width > 0 && height > 0 && image.width() > 0 && image.height() > 0,
+        "a picture has pixels"
+    );
+    if (width, height) == (image.width(), image.height()) {
+        return image.clone();
     }
+    // Columns beyond the border count for nothing; rows beyond it are the border's row.
+    let columns: Vec<Pair> = pairs(image.width(), width)
+        .map(Pair::without_border)
+        .collect();
+    let mut pixels = vec![0; 3 * width * height];
+    let rows: Vec<Vec<i32>> = image
+        .pixels()
+        .par_chunks(3 * image.width())
+        .map(|row| across(row, &columns))
+        .collect();
+    let down: Vec<Pair> = pairs(image.height(), height).collect();
+    pixels
+        .par_chunks_mut(3 * width)
+        .zip(&down)
+        .for_each(|(out, pair)| {
+            let (above, below) = (&rows[pair.at[0]], &rows[pair.at[1]]);
+            let part = |value: i32, weight: i32| (weight * (value >> 4)) >> 16;
+            for ((out, &above), &below) in out.iter_mut().zip(above).zip(below) {
+                let sum = part(above, pair.weights[0]) + part(below, pair.weights[1]);
+                *out = ((sum + 2) >> 2).clamp(0, 255) as u8;
+            }
+        });
+    Image::new(width, height, pixels)
 }
 
 /// Two neighbours and what each weighs.
@@ -112,7 +107,7 @@ mod tests {
             [176, 102, 130, 44, 32, 50, 197, 151, 98, 186, 248, 194],
         ];
         let image = Image::new(4, 3, pixels.concat());
-        let larger = image.resize_like_opencv(7, 5);
+        let larger = resize(&image, 7, 5);
         let expected = [
             [
                 139, 99, 13, 108, 118, 60, 57, 149, 136, 130, 118, 106, 196, 85, 75, 91, 98, 143,
@@ -136,7 +131,7 @@ mod tests {
             ],
         ];
         assert_eq!(larger.pixels(), expected.concat());
-        let smaller = image.resize_like_opencv(3, 2);
+        let smaller = resize(&image, 3, 2);
         let expected = [
             [120, 96, 35, 141, 122, 103, 102, 105, 148],
             [142, 83, 96, 134, 102, 78, 201, 202, 157],

@@ -101,7 +101,7 @@ impl Png {
 
     fn encode_into(&self, bytes: &mut Vec<u8>) -> Result<(), png::EncodingError> {
         let mut encoder =
-            png::Encoder::new(bytes, self.image.width as u32, self.image.height as u32);
+            png::Encoder::new(bytes, self.image.width() as u32, self.image.height() as u32);
         encoder.set_color(ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         for (key, value) in &self.text {
@@ -112,7 +112,7 @@ impl Png {
             }
         }
         let mut writer = encoder.write_header()?;
-        writer.write_image_data(&self.image.pixels)?;
+        writer.write_image_data(self.image.pixels())?;
         writer.finish()
     }
 
@@ -198,6 +198,7 @@ fn message(error: DecodingError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::{self, Filter, Resize};
 
     fn picture() -> Image {
         Image::new(5, 3, (0..45).map(|i| i * 5).collect())
@@ -257,7 +258,7 @@ mod tests {
     #[test]
     fn every_kind_of_png_becomes_rgb() {
         use png::BitDepth::{Eight, One, Sixteen};
-        let rgb = |bytes: Vec<u8>| Png::decode(&bytes).unwrap().image.pixels;
+        let rgb = |bytes: Vec<u8>| Png::decode(&bytes).unwrap().image.pixels().to_vec();
         assert_eq!(
             rgb(encoded(ColorType::Grayscale, One, &[0b0100_0000], None)),
             [0, 0, 0, 255, 255, 255]
@@ -314,22 +315,19 @@ mod tests {
     fn saving_leaves_nothing_else_behind() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("picture.png");
-        picture().save(&path).unwrap();
-        picture()
-            .resize(2, 2, crate::image::Filter::Bilinear)
-            .save(&path)
-            .unwrap();
-        assert_eq!(Image::open(&path).unwrap().width(), 2);
+        image::save(&picture(), &path).unwrap();
+        let small = picture().resize(2, 2, Filter::Bilinear);
+        image::save(&small, &path).unwrap();
+        assert_eq!(image::open(&path).unwrap().width(), 2);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 
         let taken = folder.path().join("taken");
         fs::create_dir(&taken).unwrap();
-        assert!(picture().save(&taken).is_err(), "a folder is no file");
         assert!(
-            picture()
-                .save(folder.path().join("absent/picture.png"))
-                .is_err()
+            image::save(&picture(), &taken).is_err(),
+            "a folder is no file"
         );
+        assert!(image::save(&picture(), folder.path().join("absent/picture.png")).is_err());
         assert_eq!(
             fs::read_dir(folder.path()).unwrap().count(),
             2,

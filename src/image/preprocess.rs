@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{
     Image,
-    resize::{Filter, shares},
+    resize::{Filter, Resize, shares},
 };
 
 /// How a network's pictures are prepared.
@@ -95,9 +95,9 @@ impl Preprocess {
 /// passes or after them. An odd rest goes to the right and below. (The original leaves a picture
 /// alone whose longer side fits, and then fails unless it is square.)
 fn letterbox(image: &Image, side: usize) -> Vec<f32> {
-    let scale = side as f64 / image.width.max(image.height) as f64;
+    let scale = side as f64 / image.width().max(image.height()) as f64;
     let fitted = |length: usize| ((length as f64 * scale).round_ties_even() as usize).max(1);
-    let (width, height) = (fitted(image.width), fitted(image.height));
+    let (width, height) = (fitted(image.width()), fitted(image.height()));
     let (left, top) = ((side - width) / 2, (side - height) / 2);
     let mut planes = vec![0.0; 3 * side * side];
     for (channel, plane) in planes.chunks_exact_mut(side * side).enumerate() {
@@ -113,10 +113,10 @@ fn letterbox(image: &Image, side: usize) -> Vec<f32> {
 
 /// One channel at this size by the bicubic filter, values from 0 to 1 or a little beyond.
 fn resize_plane(image: &Image, channel: usize, width: usize, height: usize) -> Vec<f32> {
-    let columns: Vec<_> = shares(image.width, width, 0..width, Filter::Bicubic).collect();
+    let columns: Vec<_> = shares(image.width(), width, 0..width, Filter::Bicubic).collect();
     // As wide as the result, as many as there were
-    let mut lines = Vec::with_capacity(width * image.height);
-    for row in image.pixels.chunks_exact(3 * image.width) {
+    let mut lines = Vec::with_capacity(width * image.height());
+    for row in image.pixels().chunks_exact(3 * image.width()) {
         let value = |x: usize| f64::from(row[3 * x + channel]) / 255.0;
         let sum = |(first, shares): &(usize, Vec<f64>)| -> f64 {
             shares
@@ -128,7 +128,7 @@ fn resize_plane(image: &Image, channel: usize, width: usize, height: usize) -> V
         lines.extend(columns.iter().map(sum));
     }
     let mut plane = Vec::with_capacity(width * height);
-    for (first, shares) in shares(image.height, height, 0..height, Filter::Bicubic) {
+    for (first, shares) in shares(image.height(), height, 0..height, Filter::Bicubic) {
         let sum = |x: usize| -> f64 {
             shares
                 .iter()

@@ -5,11 +5,12 @@
 //! widened by the factor of reduction. Weights are fixed-point numbers of 22 bits (Pillow,
 //! `src/libImaging/Resample.c`).
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use rayon::prelude::*;
+use ttsvar_search::{Image, half_to_even};
 
-use super::{Image, half_to_even};
+use super::opencv;
 
 /// Bits behind the point of a weight: 32, less 8 of the pixel, less 2 for sums beyond 255.
 const PRECISION_BITS: u32 = 22;
@@ -44,126 +45,136 @@ impl Filter {
     }
 }
 
-impl Image {
-    /// The picture at exactly this size, stretched where the aspect differs; a side that keeps its
+/// Resizing of images.
+pub trait Resize {
+    /// The image at exactly this size, stretched where the aspect differs; a side that keeps its
     /// size is not resampled.
     ///
     /// # Panics
     /// When a size is 0.
-    pub fn resize(&self, width: usize, height: usize, filter: Filter) -> Self {
+    fn resize(&self, width: usize, height: usize, filter: Filter) -> Image;
+
+    /// The image whose shorter side is `side`; the longer one is `side * long / short`, truncated,
+    /// as in torchvision's `Resize(side)`.
+    ///
+    /// # Panics
+    /// When a size is 0.
+    fn resize_shorter_side(&self, side: usize, filter: Filter) -> Image;
+
+    /// The middle of [`Resize::resize_shorter_side`] as [`Image::center_crop`] cuts it, a square of
+    /// `side`. Pixels outside the square are not computed, so an image of one pixel by a million
+    /// costs no more than others.
+    ///
+    /// # Panics
+    /// When a size is 0.
+    fn resize_to_square(&self, side: usize, filter: Filter) -> Image;
+
+    /// The image at exactly this size as OpenCV's `INTER_LINEAR` resizes 8-bit images.
+    ///
+    /// # Panics
+    /// When a size is 0.
+    fn resize_like_opencv(&self, width: usize, height: usize) -> Image;
+}
+
+impl Resize for Image {
+    fn resize(&self, width: usize, height: usize, filter: Filter) -> Image {
         assert!(
-            width > 0 && height > 0 && self.width > 0 && self.height > 0,
-            "a picture has pixels"
+            width > 0 && height > 0 && self.width() > 0 && self.height() > 0,
+            "an image has pixels"
         );
-        let mut image = std::borrow::Cow::Borrowed(self);
-        if width != image.width {
-            image = std::borrow::Cow::Owned(
-                image.mixed_across(0..image.height, &taps(image.width, width, 0..width, filter)),
-            );
+        let mut image = Cow::Borrowed(self);
+        if width != image.width() {
+            let columns = taps(image.width(), width, 0..width, filter);
+            image = Cow::Owned(resample_rows(&image, 0..image.height(), &columns));
         }
-        if height != image.height {
-            image = std::borrow::Cow::Owned(image.mixed_down(&taps(
-                image.height,
-                height,
-                0..height,
-                filter,
-            )));
+        if height != image.height() {
+            let rows = taps(image.height(), height, 0..height, filter);
+            image = Cow::Owned(resample_columns(&image, &rows));
         }
         image.into_owned()
     }
 
-    /// The picture whose shorter side is `side`; the longer one is `side * long / short`,
-    /// truncated, as torchvision's `Resize(side)` has it.
-    ///
-    /// # Panics
-    /// When a size is 0.
-    pub fn resize_shorter_side(&self, side: usize, filter: Filter) -> Self {
-        let (width, height) = self.with_shorter_side(side);
+    fn resize_shorter_side(&self, side: usize, filter: Filter) -> Image {
+        let (width, height) = with_shorter_side(self, side);
         self.resize(width, height, filter)
     }
 
-    /// The middle of [`Image::resize_shorter_side`] as [`Image::center_crop`] cuts it, a square of
-    /// `side`. What is cut off is not computed, so that a picture of one pixel by a million costs
-    /// no more than others.
-    ///
-    /// # Panics
-    /// When a size is 0.
-    pub fn resize_to_square(&self, side: usize, filter: Filter) -> Self {
-        let (width, height) = self.with_shorter_side(side);
-        let (left, top) = (half_to_even(width - side), half_to_even(height - side));
-        let columns = taps(self.width, width, left..left + side, filter);
-        let mut rows = taps(self.height, height, top..top + side, filter);
+    fn resize_to_square(&self, side: usize, filter: Filter) -> Image {
+        let (width, height) = with_shorter_side(self, side);
+        let left = half_to_even(width - side);
+        let top = half_to_even(height - side);
+        let columns = taps(self.width(), width, left..left + side, filter);
+        let mut rows = taps(self.height(), height, top..top + side, filter);
         let first = rows.first().map_or(0, |taps| taps.first);
         let end = rows
             .last()
             .map_or(0, |taps| taps.first + taps.weights.len());
-        rows.iter_mut().for_each(|taps| taps.first -= first);
-        self.mixed_across(first..end, &columns).mixed_down(&rows)
-    }
-
-    /// Width and height when the shorter one is `side`.
-    fn with_shorter_side(&self, side: usize) -> (usize, usize) {
-        if self.width <= self.height {
-            (side, side * self.height / self.width)
-        } else {
-            (side * self.width / self.height, side)
+        for taps in &mut rows {
+            taps.first -= first;
         }
+        resample_columns(&resample_rows(self, first..end, &columns), &rows)
     }
 
-    /// Some rows as these mixtures of their pixels.
-    fn mixed_across(&self, rows: Range<usize>, taps: &[Taps]) -> Self {
-        let (width, height) = (taps.len(), rows.len());
-        let from = &self.pixels[3 * self.width * rows.start..3 * self.width * rows.end];
-        let mut pixels = vec![0; 3 * width * height];
-        let rows = pixels
-            .par_chunks_exact_mut(3 * width)
-            .zip(from.par_chunks_exact(3 * self.width));
-        rows.for_each(|(to, from)| {
-            for (pixel, taps) in to.chunks_exact_mut(3).zip(taps) {
-                let mut sums = [ROUNDING; 3];
-                for (from, weight) in from[3 * taps.first..].chunks_exact(3).zip(&taps.weights) {
-                    for (sum, &value) in sums.iter_mut().zip(from) {
-                        *sum += i32::from(value) * weight;
-                    }
+    fn resize_like_opencv(&self, width: usize, height: usize) -> Image {
+        opencv::resize(self, width, height)
+    }
+}
+
+/// Width and height of `image` when its shorter side is `side`.
+fn with_shorter_side(image: &Image, side: usize) -> (usize, usize) {
+    let width = image.width();
+    let height = image.height();
+    if width <= height {
+        (side, side * height / width)
+    } else {
+        (side * width / height, side)
+    }
+}
+
+/// The given rows, with each pixel the weighted sum of the pixels under its taps.
+fn resample_rows(image: &Image, rows: Range<usize>, taps: &[Taps]) -> Image {
+    let width = taps.len();
+    let height = rows.len();
+    let row = 3 * image.width();
+    let from = &image.pixels()[row * rows.start..row * rows.end];
+    let mut pixels = vec![0; 3 * width * height];
+    let rows = pixels
+        .par_chunks_exact_mut(3 * width)
+        .zip(from.par_chunks_exact(row));
+    rows.for_each(|(to, from)| {
+        for (pixel, taps) in to.chunks_exact_mut(3).zip(taps) {
+            let mut sums = [ROUNDING; 3];
+            for (from, weight) in from[3 * taps.first..].chunks_exact(3).zip(&taps.weights) {
+                for (sum, &value) in sums.iter_mut().zip(from) {
+                    *sum += i32::from(value) * weight;
                 }
-                pixel.copy_from_slice(&sums.map(to_byte));
+            }
+            pixel.copy_from_slice(&sums.map(to_byte));
+        }
+    });
+    Image::new(width, height, pixels)
+}
+
+/// Every column, with each pixel the weighted sum of the pixels under its taps.
+fn resample_columns(image: &Image, taps: &[Taps]) -> Image {
+    let row = 3 * image.width();
+    let mut pixels = vec![0; row * taps.len()];
+    pixels
+        .par_chunks_exact_mut(row)
+        .zip(taps)
+        .for_each(|(to, taps)| {
+            let mut sums = vec![ROUNDING; row];
+            let rows = image.pixels()[row * taps.first..].chunks_exact(row);
+            for (from, weight) in rows.zip(&taps.weights) {
+                for (sum, &value) in sums.iter_mut().zip(from) {
+                    *sum += i32::from(value) * weight;
+                }
+            }
+            for (to, sum) in to.iter_mut().zip(sums) {
+                *to = to_byte(sum);
             }
         });
-        Self {
-            width,
-            height,
-            pixels,
-        }
-    }
-
-    /// Every column as these mixtures of its pixels.
-    fn mixed_down(&self, taps: &[Taps]) -> Self {
-        let height = taps.len();
-        let row = 3 * self.width;
-        let mut pixels = vec![0; row * height];
-        pixels
-            .par_chunks_exact_mut(row)
-            .zip(taps)
-            .for_each(|(to, taps)| {
-                let mut sums = vec![ROUNDING; row];
-                for (from, weight) in self.pixels[row * taps.first..]
-                    .chunks_exact(row)
-                    .zip(&taps.weights)
-                {
-                    for (sum, &value) in sums.iter_mut().zip(from) {
-                        *sum += i32::from(value) * weight;
-                    }
-                }
-                to.iter_mut()
-                    .zip(sums)
-                    .for_each(|(to, sum)| *to = to_byte(sum));
-            });
-        Self {
-            width: self.width,
-            height,
-            pixels,
-        }
-    }
+    Image::new(image.width(), taps.len(), pixels)
 }
 
 /// Half of the last place, so that the shift in [`to_byte`] rounds.
@@ -232,34 +243,41 @@ mod tests {
     }
 
     fn mirrored(image: &Image) -> Image {
-        let rows = image.pixels.chunks_exact(3 * image.width);
+        let rows = image.pixels().chunks_exact(3 * image.width());
         let pixels = rows
             .flat_map(|row| row.chunks_exact(3).rev().flatten())
             .copied()
             .collect();
-        Image::new(image.width, image.height, pixels)
+        Image::new(image.width(), image.height(), pixels)
     }
 
     /// Rows become columns.
     fn turned(image: &Image) -> Image {
-        let at = |x: usize, y: usize| &image.pixels[3 * (y * image.width + x)..][..3];
-        let pixels = (0..image.width)
-            .flat_map(|x| (0..image.height).flat_map(move |y| at(x, y)))
+        let at = |x: usize, y: usize| &image.pixels()[3 * (y * image.width() + x)..][..3];
+        let pixels = (0..image.width())
+            .flat_map(|x| (0..image.height()).flat_map(move |y| at(x, y)))
             .copied()
             .collect();
-        Image::new(image.height, image.width, pixels)
+        Image::new(image.height(), image.width(), pixels)
     }
 
     proptest! {
         #[test]
         fn same_size_is_the_same_picture(image in picture(), filter in filter()) {
-            prop_assert_eq!(image.resize(image.width, image.height, filter), image);
+            prop_assert_eq!(image.resize(image.width(), image.height(), filter), image);
         }
 
         #[test]
-        fn one_colour_stays_one_colour(colour: [u8; 3], w in 1..40usize, h in 1..40usize, to in 1..60usize, filter in filter()) {
+        fn one_colour_stays_one_colour(
+            colour: [u8; 3],
+            w in 1..40usize,
+            h in 1..40usize,
+            to in 1..60usize,
+            filter in filter(),
+        ) {
             let image = Image::new(w, h, colour.repeat(w * h));
-            prop_assert_eq!(image.resize(to, 60 - to, filter).pixels, colour.repeat(to * (60 - to)));
+            let resized = image.resize(to, 60 - to, filter);
+            prop_assert_eq!(resized.pixels(), colour.repeat(to * (60 - to)));
         }
 
         #[test]
@@ -270,8 +288,8 @@ mod tests {
 
         #[test]
         fn both_axes_are_treated_alike(image in picture(), to in 1..40usize, filter in filter()) {
-            let across = image.resize(to, image.height, filter);
-            let down = turned(&image).resize(image.height, to, filter);
+            let across = image.resize(to, image.height(), filter);
+            let down = turned(&image).resize(image.height(), to, filter);
             prop_assert_eq!(turned(&across), down);
         }
     }
@@ -310,7 +328,7 @@ mod tests {
         );
         // The left pixel sees 0, 0, 80 with weights 3, 3, 1 of 7.
         assert_eq!(
-            image.resize(2, 1, Filter::Bilinear).pixels,
+            image.resize(2, 1, Filter::Bilinear).pixels(),
             [11, 11, 11, 69, 69, 69]
         );
     }
@@ -320,7 +338,7 @@ mod tests {
         let size = |w, h, side| {
             let image =
                 Image::new(w, h, vec![0; 3 * w * h]).resize_shorter_side(side, Filter::Bicubic);
-            (image.width, image.height)
+            (image.width(), image.height())
         };
         assert_eq!(size(320, 240, 224), (298, 224)); // 298.67
         assert_eq!(size(240, 325, 224), (224, 303)); // 303.3

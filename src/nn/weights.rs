@@ -12,7 +12,7 @@ use std::{
 
 use candle_core::{DType, Device, Shape, Tensor};
 
-use crate::{Error, Result};
+use crate::{Error, LoadError, Result};
 
 /// What a file says about one of its tensors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,12 +204,12 @@ impl Weights {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> Error {
-        Error::Tensor {
+        Error::from(LoadError::Tensor {
             origin: self.source.origin(),
             tensor: self.path(name),
             expected: expected.into(),
             found: found.into(),
-        }
+        })
     }
 
     fn read(&self, name: &str) -> Result<Tensor> {

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    Result,
-    image::{Filter, Image},
-    search::{Event, Listener},
-};
+use ttsvar_search::{Event, Image, Listener};
+
+use crate::image::{Filter, Resize};
 
 /// Pixels along the longer side beyond which a collected image is reduced: the largest at which one
 /// is drawn.
@@ -84,7 +82,7 @@ impl Album {
 }
 
 impl Listener for Album {
-    fn on(&mut self, event: &Event<'_>) -> Result<()> {
+    fn on(&mut self, event: &Event<'_>) -> ttsvar_search::Result<()> {
         match event {
             Event::Started { .. } => *self = Self::default(),
             Event::Decoded { scale, ids, images } => self.add(*scale, ids, images),

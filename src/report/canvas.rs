@@ -1,8 +1,9 @@
 //! A surface to draw on: rectangles, pictures, smooth lines and text, all blended without steps at
 //! the edges.
 
+use ttsvar_search::Image;
+
 use super::text::{self, Face};
-use crate::image::Image;
 
 /// Red, green, blue.
 pub(super) type Colour = [u8; 3];

@@ -1,8 +1,7 @@
 //! The command that repeats a search, made from its trace.
 
 use serde_json::Value;
-
-use crate::search::{Select, Trace};
+use ttsvar_search::{Select, Trace};
 
 /// How a search is repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]

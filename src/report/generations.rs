@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::search::{Choice, Trace};
+use ttsvar_search::{StageRecord, Trace};
 
 /// Candidates of one generation of which pictures are shown.
 pub(super) const SHOWN: usize = 256;
@@ -13,7 +13,7 @@ pub(super) const SHOWN: usize = 256;
 pub(super) struct Generation<'a> {
     pub scale: usize,
     /// What was chosen here; a choice for each round of the plan that came so far.
-    pub choices: Vec<&'a Choice>,
+    pub choices: Vec<&'a StageRecord>,
     /// Side by side: those who continue neighbours are neighbours.
     pub members: Vec<Member>,
 }
@@ -77,7 +77,7 @@ impl Generation<'_> {
 }
 
 /// Where a candidate stands in the choice that ended it.
-type Places<'a> = BTreeMap<(usize, usize), (&'a Choice, usize)>;
+type Places<'a> = BTreeMap<(usize, usize), (&'a StageRecord, usize)>;
 
 /// The generations, coarse to fine; `decoded` are the candidates that have images, scale by scale.
 pub(super) fn generations<'a>(

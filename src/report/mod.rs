@@ -10,11 +10,11 @@ pub mod html;
 mod markup;
 pub mod numbers;
 pub mod plot;
-pub mod record;
+pub mod provenance;
 pub mod sheet;
 mod text;
 pub mod tree;
 
 pub use album::Album;
 pub use plot::Chart;
-pub use record::Record;
+pub use provenance::Provenance;

@@ -1,10 +1,12 @@
 //! A contact sheet: the same prompts painted in two ways, side by side.
 
+use ttsvar_search::Image;
+
 use super::{
     canvas::{Canvas, Colour, Rect},
     text::{Face, wrap},
 };
-use crate::image::{Filter, Image};
+use crate::image::{Filter, Resize};
 
 /// Two pictures of one prompt.
 #[derive(Clone, Debug)]

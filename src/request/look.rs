@@ -3,14 +3,11 @@
 use std::{fmt, str::FromStr};
 
 use serde_json::{Map, Value};
+use ttsvar_search::{DecodeSize, number};
 
 use crate::{
-    Error, Result,
-    bundle::Settings,
-    hub::description::Defaults,
-    models::infinity::Pixels,
-    pipelines::{Size, infinity},
-    search::number,
+    Error, Result, bundle::Settings, hub::description::Defaults, models::infinity::Pixels,
+    pipelines::infinity,
 };
 
 /// What was said of guidance, sampling and size; see [`infinity::Settings`] for the numbers.
@@ -147,10 +144,10 @@ impl fmt::Display for Aspect {
 ///
 /// # Errors
 /// It is neither.
-pub fn preview(written: Option<&str>) -> Result<Size> {
+pub fn preview(written: Option<&str>) -> Result<DecodeSize> {
     match written.map(|written| (written, written.parse::<usize>())) {
-        None | Some(("full", _)) => Ok(Size::Full),
-        Some((_, Ok(pixels))) if pixels > 0 => Ok(Size::Preview(pixels)),
+        None | Some(("full", _)) => Ok(DecodeSize::Full),
+        Some((_, Ok(pixels))) if pixels > 0 => Ok(DecodeSize::Preview(pixels)),
         Some((written, _)) => Err(Error::input(format!("`{written}` is no size for previews"))
             .with_hint("give `full`, or the pixels along the shorter side, such as 256")),
     }
@@ -175,8 +172,8 @@ mod tests {
 
     #[test]
     fn previews_are_full_or_some_pixels() {
-        assert_eq!(preview(None).unwrap(), Size::Full);
-        assert_eq!(preview(Some("256")).unwrap(), Size::Preview(256));
+        assert_eq!(preview(None).unwrap(), DecodeSize::Full);
+        assert_eq!(preview(Some("256")).unwrap(), DecodeSize::Preview(256));
         assert!(preview(Some("0")).is_err() && preview(Some("small")).is_err());
     }
 }

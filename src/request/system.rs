@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use ttsvar_search::{Pipeline, Search, WeightedScorer};
+
 use super::Wish;
 use crate::{
     Error, Result,
-    bundle::{self, DEMO, DType, Device, Fit, Judge, Judging, Scorers, Settings, System},
+    bundle::{self, DEMO, DType, Device, Fit, LoadedScorer, ScorerMix, Scorers, Settings, System},
     hub::bundle::FILE,
-    pipelines::Pipeline,
-    search::{Search, Weighted},
 };
 
 /// Loads a model with its usual scorer, after a look whether all of its files are there; see
@@ -34,7 +34,7 @@ pub fn open(
 pub fn open_judged(
     model: &str,
     weights: Option<&Path>,
-    judging: Option<&Judging>,
+    judging: Option<&ScorerMix>,
     stays: bool,
     dtype_name: &str,
     device_name: &str,
@@ -72,10 +72,10 @@ pub fn open_judged(
 pub fn scorers(
     model: Option<&str>,
     weights: Option<&Path>,
-    judging: Option<&Judging>,
+    judging: Option<&ScorerMix>,
     dtype_name: &str,
     device_name: &str,
-) -> Result<(Vec<Judge>, bool)> {
+) -> Result<(Vec<LoadedScorer>, bool)> {
     let (dtype, device) = (dtype(dtype_name)?, device(device_name)?);
     let scorers = Scorers::find(model, weights, judging)?;
     complete(
@@ -87,7 +87,7 @@ pub fn scorers(
 
 /// What a system searches with: all of its scorers.
 pub fn search<'a>(system: &'a System, pipeline: &'a dyn Pipeline) -> Search<'a> {
-    let weighted = |judge: &'a Judge| Weighted {
+    let weighted = |judge: &'a LoadedScorer| WeightedScorer {
         name: &judge.name,
         weight: judge.weight,
         scorer: judge,

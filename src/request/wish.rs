@@ -3,12 +3,9 @@
 use std::{fs, path::Path};
 
 use serde_json::{Map, Value};
+use ttsvar_search::{Method, Plan, Schedule, StageOptions};
 
-use crate::{
-    Error, Result,
-    hub::description::Defaults,
-    search::{Choices, Method, Plan, Schedule},
-};
+use crate::{Error, Result, hub::description::Defaults};
 
 /// Where the plan comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +33,7 @@ pub struct Wish {
     /// The method or plan.
     pub source: Source,
     /// How its stages choose.
-    pub choices: Choices,
+    pub choices: StageOptions,
 }
 
 impl Wish {
@@ -62,7 +59,7 @@ impl Wish {
         let own = matches!(self.source, Source::Plan(..));
         let lambda = self.choices.lambda.or(defaults.lambda.filter(|_| !own));
         Ok((
-            plan.with(Choices {
+            plan.with(StageOptions {
                 lambda,
                 ..self.choices
             })?,
@@ -135,15 +132,7 @@ impl Named {
 /// It cannot be read, or holds no plan.
 pub fn plan_file(path: &Path) -> Result<Plan> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    Plan::from_toml(&text).map_err(|error| {
-        let hint = error.hint().map(str::to_owned);
-        let error = Error::file(path, error.to_string());
-        if let Some(hint) = hint {
-            error.with_hint(hint)
-        } else {
-            error
-        }
-    })
+    Plan::from_toml(&text).map_err(|error| Error::in_file(path, error))
 }
 
 /// A name for people: `tts-var, N = 1`.

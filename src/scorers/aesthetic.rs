@@ -4,12 +4,13 @@
 //! then five linear layers that give a number of about 1 to 10. (TTS-VAR divides it by 10.)
 
 use candle_core::Tensor;
+use ttsvar_search::{Image, Scorer};
 
-use super::{Scorer, head::Head};
+use super::head::Head;
 use crate::{
     Result,
     features::clip::normalised,
-    image::{Image, Preprocess},
+    image::Preprocess,
     models::siglip::{Config, SiglipVision},
     nn::Weights,
 };
@@ -71,7 +72,7 @@ impl Aesthetic {
 }
 
 impl Scorer for Aesthetic {
-    fn score(&self, _: &str, images: &[Image]) -> Result<Vec<f32>> {
+    fn score(&self, _: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         let mut scores = Vec::with_capacity(images.len());
         for images in images.chunks(TOGETHER) {
             scores.extend(

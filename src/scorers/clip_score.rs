@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use super::Scorer;
-use crate::{Result, features::ClipSpace, image::Image};
+use ttsvar_search::{Image, Scorer};
+
+use crate::features::ClipSpace;
 
 /// What is made of the cosine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl ClipScore {
 }
 
 impl Scorer for ClipScore {
-    fn score(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
+    fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         let cosines = self.space.cosines(prompt, images)?;
         Ok(cosines
             .into_iter()

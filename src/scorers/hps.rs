@@ -4,11 +4,12 @@
 //! Reference: tgxs002/HPSv2, `hpsv2/img_score.py`. The score is the plain cosine, about .2 to .35
 //! on real pictures.
 
-use super::Scorer;
+use ttsvar_search::{Image, Scorer};
+
 use crate::{
     Result,
     features::ClipSpace,
-    image::{Image, Preprocess},
+    image::Preprocess,
     models::clip::{Clip, Config},
     nn::Weights,
     text::ClipTokenizer,
@@ -38,8 +39,8 @@ impl Hps {
 }
 
 impl Scorer for Hps {
-    fn score(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
-        self.0.cosines(prompt, images)
+    fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
+        Ok(self.0.cosines(prompt, images)?)
     }
 
     fn flops(&self, images: usize) -> f64 {

@@ -6,11 +6,12 @@
 //! about normally distributed.
 
 use candle_core::{Device, Tensor};
+use ttsvar_search::{Image, Scorer};
 
-use super::{Scorer, head::Head};
+use super::head::Head;
 use crate::{
     Error, Result,
-    image::{Image, Preprocess},
+    image::Preprocess,
     models::blip::{Prompt, TextConfig, TextEncoder, VisualEncoder},
     nn::Weights,
     text::WordPieceTokenizer,
@@ -109,7 +110,7 @@ impl ImageReward {
 }
 
 impl Scorer for ImageReward {
-    fn score(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
+    fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         let prompt = self.prompt(prompt)?;
         let mut scores = Vec::with_capacity(images.len());
         for images in images.chunks(TOGETHER) {

@@ -4,15 +4,15 @@
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use ttsvar_search::{CandidateOutcome, Event, Image, Listener, number};
 
 use super::{
     desk::{Stop, Work},
     store::Store,
 };
 use crate::{
-    Error, Result,
-    image::{Filter, Image, Png},
-    search::{Event, Fate, Listener, number},
+    Result,
+    image::{Filter, Png, Resize},
 };
 
 /// Pixels along the shorter side of a picture on a sheet: enough for a page.
@@ -29,7 +29,7 @@ pub(super) struct Follow<'a> {
 }
 
 impl Listener for Follow<'_> {
-    fn on(&mut self, event: &Event<'_>) -> Result<()> {
+    fn on(&mut self, event: &Event<'_>) -> ttsvar_search::Result<()> {
         if self
             .deadline
             .is_some_and(|deadline| Instant::now() > deadline)
@@ -37,10 +37,11 @@ impl Listener for Follow<'_> {
             self.work.stop(Stop::Late);
         }
         if self.work.stopped().is_some() {
-            return Err(Error::Interrupted);
+            return Err(ttsvar_search::Error::Interrupted);
         }
         if let Event::Decoded { scale, ids, images } = event {
-            return self.show(*scale, ids, images);
+            self.show(*scale, ids, images)?;
+            return Ok(());
         }
         if let Some((name, data)) = said(event) {
             self.work.log.tell(name, data);
@@ -138,7 +139,8 @@ fn said(event: &Event<'_>) -> Option<(&'static str, Value)> {
             fates,
             choice,
         } => {
-            let fate = |fate: &Fate| json!({ "id": fate.id, "children": fate.children });
+            let fate =
+                |fate: &CandidateOutcome| json!({ "id": fate.id, "children": fate.children });
             let fates: Vec<Value> = fates.iter().map(fate).collect();
             let (select, clusters, weights) = (&choice.select, &choice.clusters, &choice.weights);
             let data = json!({ "scale": scale, "select": select, "fates": fates, "clusters": clusters,

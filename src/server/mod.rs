@@ -239,5 +239,5 @@ fn routes(app: Arc<App>) -> Router {
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::Foreign(Box::new(error)))
+        .map_err(|error| Error::internal(format!("a worker thread failed: {error}")))
 }

@@ -9,14 +9,13 @@ use axum::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+use ttsvar_search::{DecodeSize, Plan, Prompt, StageOptions};
 
 use super::{Limits, refusal::Refusal};
 use crate::{
     Error,
     bundle::{Canvas, Settings, System},
-    pipelines::{Prompt, Size},
     request::{Aspect, Look, Named, Source, Wish, new_seed, preview, prompt, recorded, search},
-    search::{Choices, Plan},
 };
 
 /// A search as clients ask for it.
@@ -60,7 +59,7 @@ pub(super) struct Order {
     pub plan: Plan,
     pub named: Named,
     pub settings: Settings,
-    pub preview: Size,
+    pub preview: DecodeSize,
     pub seed: u64,
     pub previews: bool,
     /// Width and height of the picture.
@@ -220,14 +219,16 @@ impl Orders {
 }
 
 /// An error of the library as a refusal of one field.
-fn of(param: &'static str) -> impl Fn(Error) -> Refusal {
+fn of<E: Into<Error>>(param: &'static str) -> impl Fn(E) -> Refusal {
     move |error| Refusal {
         param: Some(param),
-        ..Refusal::from(error)
+        ..Refusal::from(error.into())
     }
 }
 
-fn parsed<T: std::str::FromStr<Err = Error>>(text: &Option<String>) -> Result<Option<T>, Refusal> {
+fn parsed<T: std::str::FromStr<Err = ttsvar_search::Error>>(
+    text: &Option<String>,
+) -> Result<Option<T>, Refusal> {
     text.as_deref()
         .map(str::parse)
         .transpose()
@@ -250,7 +251,7 @@ fn look(how: &SearchWanted, canvas: Option<&Canvas>) -> Result<Look, Refusal> {
     Ok(look)
 }
 
-fn preview_size(wanted: Option<&Value>) -> Result<Size, Refusal> {
+fn preview_size(wanted: Option<&Value>) -> Result<DecodeSize, Refusal> {
     let written = wanted.map(|value| {
         value
             .as_str()
@@ -291,7 +292,7 @@ fn wish(how: SearchWanted) -> Result<Wish, Refusal> {
     );
     Ok(Wish {
         source,
-        choices: Choices {
+        choices: StageOptions {
             features,
             potential,
             lambda: how.lambda,

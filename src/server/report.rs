@@ -2,6 +2,7 @@
 //! nothing else.
 
 use serde::Deserialize;
+use ttsvar_search::Trace;
 
 use super::{
     log::Log,
@@ -11,7 +12,6 @@ use crate::{
     Error, Result,
     image::Png,
     report::{Album, html},
-    search::Trace,
 };
 
 /// What an event says of a sheet of previews.

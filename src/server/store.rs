@@ -14,13 +14,10 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use ttsvar_search::{Trace, number};
 
 use super::{desk::Ending, order::Order};
-use crate::{
-    Error, Result, file,
-    request::new_seed,
-    search::{Trace, number},
-};
+use crate::{Error, Result, file, request::new_seed};
 
 /// The winner.
 pub(super) const IMAGE: &str = "image.png";

@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ttsvar_search::{self as search, Outcome, Pipeline};
+
 use super::{
     desk::{Desk, Ending, Stop, Task, Work},
     follow::Follow,
@@ -20,10 +22,8 @@ use super::{
 use crate::{
     Error, Result,
     bundle::{Settings, System},
-    pipelines::Pipeline,
-    report::Record,
+    report::Provenance,
     request,
-    search::{self, Outcome},
 };
 
 /// Starts `count` workers.
@@ -83,8 +83,8 @@ impl<'a> Worker<'a> {
             let began = Instant::now();
             let found = catch_unwind(AssertUnwindSafe(|| self.paint(&work, alone, &mut ready)));
             let found = found.unwrap_or_else(|_| {
-                Err(Error::Foreign(
-                    "the search broke off: a bug of this program".into(),
+                Err(Error::internal(
+                    "the search panicked: a bug of this program",
                 ))
             });
             let seconds = began.elapsed().as_secs_f64();
@@ -138,7 +138,7 @@ impl<'a> Worker<'a> {
         seconds: f64,
     ) -> &'static str {
         let files = found.and_then(|(outcome, sheets)| {
-            let image = Record::of(&outcome.trace)
+            let image = Provenance::of(&outcome.trace)
                 .beside(outcome.winner().image.clone())
                 .encode()?;
             Ok(Files {
@@ -207,9 +207,9 @@ struct Files {
 /// What a job is that ended without an image, and why.
 fn ended(stop: Option<Stop>, error: &Error, time: Duration) -> (State, Option<String>) {
     match (stop, error) {
-        (Some(Stop::Cancelled), Error::Interrupted) => (State::Cancelled, None),
-        (Some(Stop::Closing), Error::Interrupted) => (State::Interrupted, None),
-        (Some(Stop::Late), Error::Interrupted) => (
+        (Some(Stop::Cancelled), error) if error.is_interrupted() => (State::Cancelled, None),
+        (Some(Stop::Closing), error) if error.is_interrupted() => (State::Interrupted, None),
+        (Some(Stop::Late), error) if error.is_interrupted() => (
             State::Failed,
             Some(format!("{LATE}: longer than {} s", time.as_secs_f64())),
         ),

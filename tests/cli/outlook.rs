@@ -90,7 +90,7 @@ fn generate_explains_every_flag() {
           --potential <KIND>       What resampling makes of scores: value, diff, max or sum
           --lambda <NUMBER>        How greedily resampling weighs scores; 0 draws evenly
           --draw <KIND>            How resampling draws: multinomial or systematic
-          --preview <full|PIXELS>  Size at which images are judged before the last scale: full, or
+          --preview <full|PIXELS>  DecodeSize at which images are judged before the last scale: full, or
                                    pixels along the shorter side [default: full]
 
     Image:

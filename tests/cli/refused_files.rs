@@ -153,9 +153,8 @@ fn outputs_that_cannot_be_written() {
 #[test]
 fn files_that_say_nothing_of_their_origin() {
     let desk = Desk::new();
-    ttsvar::image::Image::new(1, 1, vec![1, 2, 3])
-        .save(desk.path("other.png"))
-        .unwrap();
+    let pixel = ttsvar::search::Image::new(1, 1, vec![1, 2, 3]);
+    ttsvar::image::save(&pixel, desk.path("other.png")).unwrap();
     desk.write("torn.png", &desk.read("other.png")[..20]);
     desk.write("other.json", "{}");
     desk.write("notes.txt", "mine");

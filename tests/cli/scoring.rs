@@ -228,7 +228,7 @@ fn what_is_no_picture_is_one_line_and_the_rest_is_scored() {
     ]);
     desk.write("text.png", "this is no picture");
     let good = desk.png("good.png").image;
-    good.save(desk.path("bare.png")).unwrap();
+    ttsvar::image::save(&good, desk.path("bare.png")).unwrap();
     let said = desk.run(&[
         "score", "text.png", "good.png", "none.png", "bare.png", "-q",
     ]);

@@ -6,9 +6,10 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use ttsvar::{
     hub,
-    image::{Filter, Image},
+    image::{Filter, Resize},
     models::mask2former::Mask2Former,
     nn::{TensorSource, Weights},
+    search::Image,
 };
 
 use crate::support::{golden, json, tensors};
@@ -37,7 +38,7 @@ pub fn fixture() -> Fixture {
         weights,
         images: names
             .iter()
-            .map(|name| Image::open(golden(FIXTURE).join(name)).unwrap())
+            .map(|name| ttsvar::image::open(golden(FIXTURE).join(name)).unwrap())
             .collect(),
         golden: recorded,
         tensors: tensors(FIXTURE, "golden.safetensors"),

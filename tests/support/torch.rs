@@ -213,7 +213,10 @@ pub fn read(bytes: Vec<u8>, keys: &[&str]) -> Result<Arc<dyn TensorSource>> {
 pub fn refused(bytes: Vec<u8>, parts: &[&str]) -> Error {
     let error = read(bytes, &[]).err().expect("an error");
     let message = error.to_string();
-    println!("{message}\n  hint: {}", error.hint().unwrap_or("-"));
+    println!(
+        "{message}\n  hint: {}",
+        error.hint().as_deref().unwrap_or("-")
+    );
     assert!(
         !message.contains('\n') && message.starts_with("file.pth: "),
         "{message}"

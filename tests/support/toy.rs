@@ -4,13 +4,10 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use ttsvar::{
-    Result,
-    features::{Extractor, Features, Matrix},
-    image::Image,
-    pipelines::{Estimate, Pipeline, Prompt, Rollout, Scale, Size},
+use ttsvar::search::{
+    DecodeSize, Estimate, Extractor, Features, Image, Matrix, Pipeline, Prompt, Rollout, Scale,
+    Scorer,
     rng::{Lineage, Stream},
-    scorers::Scorer,
 };
 
 /// Images of one row of grey pixels; scale `s` paints pixel `s`, the pixels of later scales are
@@ -41,7 +38,12 @@ impl Pipeline for Toy {
         (1, self.scales.len())
     }
 
-    fn begin(&self, _: &Prompt, rows: Range<usize>, seed: u64) -> Result<Box<dyn Rollout + '_>> {
+    fn begin(
+        &self,
+        _: &Prompt,
+        rows: Range<usize>,
+        seed: u64,
+    ) -> ttsvar::search::Result<Box<dyn Rollout + '_>> {
         let rows = rows.map(|row| (Lineage::root(row), vec![])).collect();
         Ok(Box::new(Pixels {
             rows,
@@ -52,7 +54,7 @@ impl Pipeline for Toy {
         }))
     }
 
-    fn estimate(&self, widths: &[usize], decodes: &[usize], _: Size) -> Estimate {
+    fn estimate(&self, widths: &[usize], decodes: &[usize], _: DecodeSize) -> Estimate {
         Estimate {
             flops: widths.iter().chain(decodes).sum::<usize>() as f64,
             peak_bytes: 0,
@@ -74,7 +76,7 @@ impl Rollout for Pixels {
         self.rows.len()
     }
 
-    fn step(&mut self) -> Result<usize> {
+    fn step(&mut self) -> ttsvar::search::Result<usize> {
         for (lineage, pixels) in &mut self.rows {
             pixels.push((256.0 * Stream::paint(self.seed, *lineage, self.scale).uniform()) as u8);
         }
@@ -83,7 +85,7 @@ impl Rollout for Pixels {
         Ok(self.rows.len())
     }
 
-    fn images(&self, rows: &[usize], _: Size) -> Result<Vec<Image>> {
+    fn images(&self, rows: &[usize], _: DecodeSize) -> ttsvar::search::Result<Vec<Image>> {
         let image = |&row: &usize| {
             let mut pixels = self.rows[row].1.clone();
             pixels.resize(self.scales, 0);
@@ -96,7 +98,7 @@ impl Rollout for Pixels {
         Ok(rows.iter().map(image).collect())
     }
 
-    fn gather(&mut self, rows: &[usize]) -> Result<()> {
+    fn gather(&mut self, rows: &[usize]) -> ttsvar::search::Result<()> {
         let copies = |i: usize| rows[..i].iter().filter(|&&row| row == rows[i]).count();
         let row = |i: usize| {
             let (lineage, pixels) = &self.rows[rows[i]];
@@ -121,7 +123,7 @@ pub fn greys(image: &Image) -> Vec<u8> {
 pub struct Judge<F>(pub F);
 
 impl<F: Fn(usize, &[u8]) -> f32 + Send + Sync> Scorer for Judge<F> {
-    fn score(&self, _: &str, images: &[Image]) -> Result<Vec<f32>> {
+    fn score(&self, _: &str, images: &[Image]) -> ttsvar::search::Result<Vec<f32>> {
         Ok(images
             .iter()
             .enumerate()
@@ -147,7 +149,7 @@ pub fn brightness(_: usize, greys: &[u8]) -> f32 {
 pub struct Plain;
 
 impl Extractor for Plain {
-    fn extract(&self, images: &[Image]) -> Result<Matrix> {
+    fn extract(&self, images: &[Image]) -> ttsvar::search::Result<Matrix> {
         let cols = images.first().map_or(0, Image::width);
         Ok(Matrix::new(
             images.len(),

@@ -6,7 +6,7 @@ use pyo3::{
     prelude::*,
     types::{PyByteArray, PyBytes},
 };
-use ttsvar::image::Image;
+use ttsvar::search::Image;
 
 /// An array of the given type and shape over these bytes.
 fn array<'py>(

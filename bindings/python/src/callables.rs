@@ -3,20 +3,15 @@
 use std::collections::BTreeMap;
 
 use pyo3::prelude::*;
-use ttsvar::{
-    features::{Extractor, Features, Matrix},
-    image::Image,
-    scorers::Scorer,
-    search::Plan,
-};
+use ttsvar::search::{self, Extractor, Features, Image, Matrix, Plan, Scorer};
 
-use crate::{arrays, errors::foreign};
+use crate::{arrays, errors::external};
 
 /// `callable(prompt, images) -> scores`: images are (B, H, W, 3) uint8, scores (B,).
 pub(crate) struct OwnScorer(pub Py<PyAny>);
 
 impl Scorer for OwnScorer {
-    fn score(&self, prompt: &str, images: &[Image]) -> ttsvar::Result<Vec<f32>> {
+    fn score(&self, prompt: &str, images: &[Image]) -> search::Result<Vec<f32>> {
         let call = |py: Python<'_>| {
             let found = self
                 .0
@@ -24,7 +19,7 @@ impl Scorer for OwnScorer {
                 .call1((prompt, arrays::batch(py, images)?))?;
             arrays::numbers(&found, images.len(), "what the scorer returned")
         };
-        Python::attach(call).map_err(foreign)
+        Python::attach(call).map_err(external)
     }
 
     fn flops(&self, _images: usize) -> f64 {
@@ -36,12 +31,12 @@ impl Scorer for OwnScorer {
 struct OwnExtractor(Py<PyAny>);
 
 impl Extractor for OwnExtractor {
-    fn extract(&self, images: &[Image]) -> ttsvar::Result<Matrix> {
+    fn extract(&self, images: &[Image]) -> search::Result<Matrix> {
         let call = |py: Python<'_>| {
             let found = self.0.bind(py).call1((arrays::batch(py, images)?,))?;
             arrays::rows(&found, images.len(), "what the extractor returned")
         };
-        let (width, data) = Python::attach(call).map_err(foreign)?;
+        let (width, data) = Python::attach(call).map_err(external)?;
         Ok(Matrix::new(images.len(), width, data))
     }
 

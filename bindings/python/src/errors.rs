@@ -6,17 +6,17 @@ use pyo3::{
     exceptions::{PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyValueError},
     types::PyAnyMethods,
 };
-use ttsvar::Error;
+use ttsvar::{Error, ErrorKind, search};
 
 /// The result with Python's exception in place of the error.
-pub(crate) fn raised<T>(py: Python<'_>, result: ttsvar::Result<T>) -> PyResult<T> {
-    result.map_err(|error| exception(py, error))
+pub(crate) fn raised<T, E: Into<Error>>(py: Python<'_>, result: Result<T, E>) -> PyResult<T> {
+    result.map_err(|error| exception(py, error.into()))
 }
 
 /// An exception of the caller's code as an error of the library; [`raised`] gives it back as it
 /// was.
-pub(crate) fn foreign(error: PyErr) -> Error {
-    Error::Foreign(Box::new(error))
+pub(crate) fn external(error: PyErr) -> search::Error {
+    search::Error::external(error)
 }
 
 /// `ValueError` for what the caller can put right, `OSError` where the system refused,
@@ -30,21 +30,22 @@ fn exception(py: Python<'_>, error: Error) -> PyErr {
         _ => error.to_string(),
     };
     let exception = match error {
-        Error::Foreign(error) => match error.downcast::<PyErr>() {
+        Error::Search(search::Error::External(error)) => match error.downcast::<PyErr>() {
             Ok(error) => return *error,
             Err(error) => PyRuntimeError::new_err(error.to_string()),
         },
-        Error::Interrupted => PyKeyboardInterrupt::new_err(()),
         Error::Io { path, source } => match source.raw_os_error() {
             // With number, text and path, Python itself chooses FileNotFoundError, PermissionError
             // and so on.
             Some(number) => PyOSError::new_err((number, plain(&source), path)),
             None => PyOSError::new_err(text),
         },
-        Error::Input { .. } | Error::File { .. } | Error::Tensor { .. } => {
-            PyValueError::new_err(text)
-        }
-        _ => PyRuntimeError::new_err(text),
+        error => match error.kind() {
+            ErrorKind::Input => PyValueError::new_err(text),
+            ErrorKind::System => PyOSError::new_err(text),
+            ErrorKind::Interrupted => PyKeyboardInterrupt::new_err(()),
+            ErrorKind::Internal | ErrorKind::External => PyRuntimeError::new_err(text),
+        },
     };
     match hint
         .filter(|_| notes)

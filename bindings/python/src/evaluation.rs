@@ -10,7 +10,7 @@ use pyo3::{
 use serde::{Serialize, de::DeserializeOwned};
 use ttsvar::{
     Error, Result,
-    eval::{self, Contender, Record, Setup, Suite, Summary, Try, open_tries, scenes::Scenes},
+    eval::{self, Contender, ResultRecord, Setup, Suite, Summary, Try, open_tries, scenes::Scenes},
     image::Png,
     request::{self, Named},
     search::Search,
@@ -42,12 +42,12 @@ impl Evaluation {
         seed: u64,
     ) -> PyResult<Self> {
         let look = Options::read(options)?.look;
-        let plan = || {
+        let plan = || -> ttsvar::Result<Self> {
             let suite = Scenes::new(split.parse()?, prompts, prompt_seed)?;
             let methods = methods
                 .iter()
                 .map(|name| name.parse())
-                .collect::<Result<Vec<_>>>()?;
+                .collect::<Result<Vec<_>, ttsvar::search::Error>>()?;
             let settings = look.settings(system.inner.defaults());
             let scales = system.inner.pipeline(&settings)?.scales().len();
             let contenders = Contender::grid(&methods, &n, scales)?;
@@ -186,7 +186,7 @@ impl Log {
 
     /// Writes the line of an image.
     fn add(&mut self, py: Python<'_>, record: &str) -> PyResult<()> {
-        let record: Record = raised(py, read(record, "the record of an image"))?;
+        let record: ResultRecord = raised(py, read(record, "the record of an image"))?;
         raised(py, self.inner.add(record))
     }
 

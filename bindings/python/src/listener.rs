@@ -2,12 +2,9 @@
 //! dictionary.
 
 use pyo3::{prelude::*, types::PyDict};
-use ttsvar::{
-    pipelines::Scale,
-    search::{Event, Fate, Listener},
-};
+use ttsvar::search::{self, CandidateOutcome, Event, Listener, Scale};
 
-use crate::{arrays, errors::foreign};
+use crate::{arrays, errors::external};
 
 /// Someone in Python who may want to know.
 pub(crate) struct Ears {
@@ -18,18 +15,18 @@ pub(crate) struct Ears {
 }
 
 impl Listener for Ears {
-    fn on(&mut self, event: &Event<'_>) -> ttsvar::Result<()> {
+    fn on(&mut self, event: &Event<'_>) -> search::Result<()> {
         let hear = |py: Python<'_>| {
             py.check_signals()?;
             let Some(callable) = &self.callable else {
                 return Ok(());
             };
-            let Some(event) = dictionary(py, event)? else {
-                return Ok(());
-            };
-            callable.bind(py).call1((event,)).map(|_| ())
+            callable
+                .bind(py)
+                .call1((dictionary(py, event)?,))
+                .map(|_| ())
         };
-        Python::attach(hear).map_err(foreign)
+        Python::attach(hear).map_err(external)
     }
 
     fn wants_images(&self, _scale: usize) -> bool {
@@ -37,9 +34,8 @@ impl Listener for Ears {
     }
 }
 
-/// The event under its name, with the fields of the library's own; none for one that this package
-/// does not know.
-fn dictionary<'py>(py: Python<'py>, event: &Event<'_>) -> PyResult<Option<Bound<'py, PyDict>>> {
+/// The event under its name, with the fields of the library's own.
+fn dictionary<'py>(py: Python<'py>, event: &Event<'_>) -> PyResult<Bound<'py, PyDict>> {
     let all = PyDict::new(py);
     match *event {
         Event::Started {
@@ -95,7 +91,7 @@ fn dictionary<'py>(py: Python<'py>, event: &Event<'_>) -> PyResult<Option<Bound<
             all.set_item("scores", scores)?;
         }
         Event::Selected { scale, fates, .. } => {
-            let children = |fate: &Fate| (fate.id, fate.children.clone());
+            let children = |fate: &CandidateOutcome| (fate.id, fate.children.clone());
             all.set_item("event", "selected")?;
             all.set_item("scale", scale)?;
             all.set_item("children", fates.iter().map(children).collect::<Vec<_>>())?;
@@ -109,9 +105,8 @@ fn dictionary<'py>(py: Python<'py>, event: &Event<'_>) -> PyResult<Option<Bound<
             all.set_item("winner", trace.winner)?;
             all.set_item("image", arrays::image(py, image)?)?;
         }
-        _ => return Ok(None),
     }
-    Ok(Some(all))
+    Ok(all)
 }
 
 /// Rows and columns of tokens.

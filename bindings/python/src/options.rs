@@ -9,9 +9,9 @@ use pyo3::{
     types::{PyDict, PyMapping},
 };
 use ttsvar::{
-    pipelines::Size,
+    Error,
     request::{Look, Named, Source, Wish, plan_file, preview},
-    search::{Choices, Plan},
+    search::{DecodeSize, Plan, StageOptions},
 };
 
 use crate::errors::raised;
@@ -20,7 +20,7 @@ use crate::errors::raised;
 pub(crate) struct Options {
     pub wish: Wish,
     pub look: Look,
-    pub preview: Size,
+    pub preview: DecodeSize,
     pub negative: Option<String>,
 }
 
@@ -28,7 +28,7 @@ impl Options {
     /// Reads the arguments that were given; the caller has made sure of their names.
     pub(crate) fn read(given: &Bound<'_, PyDict>) -> PyResult<Self> {
         let given = Given(given);
-        let choices = Choices {
+        let choices = StageOptions {
             features: given.named("features")?,
             potential: given.named("potential")?,
             lambda: given.value("lambda")?,
@@ -80,7 +80,7 @@ impl<'py> Given<'_, 'py> {
     }
 
     /// A name that the library knows.
-    fn named<T: FromStr<Err = ttsvar::Error>>(&self, name: &str) -> PyResult<Option<T>> {
+    fn named<T: FromStr<Err: Into<Error>>>(&self, name: &str) -> PyResult<Option<T>> {
         let Some(text) = self.value::<String>(name)? else {
             return Ok(None);
         };
@@ -123,7 +123,7 @@ impl<'py> Given<'_, 'py> {
         raised(
             py,
             if text.contains('=') {
-                Plan::from_toml(&text)
+                Plan::from_toml(&text).map_err(Error::from)
             } else {
                 plan_file(Path::new(&text))
             },

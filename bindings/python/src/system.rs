@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 use ttsvar::{
     Error,
     bundle::{self, Settings},
-    features::{Extractor, Features},
     file,
-    pipelines::{Pipeline, Prompt, Size},
-    report::Record,
+    report::Provenance,
     request::{self, Look, Named, recorded, system},
-    search::{self, Outcome, Plan, Search, Trace},
+    search::{
+        self, DecodeSize, Extractor, Features, Outcome, Pipeline, Plan, Prompt, Search, Trace,
+    },
 };
 
 use crate::{
@@ -123,8 +123,8 @@ impl System {
             ..
         } = self.order(options, scorer, extractor)?;
         let preview = match preview {
-            Size::Preview(pixels) => Some(pixels),
-            Size::Full => None,
+            DecodeSize::Preview(pixels) => Some(pixels),
+            DecodeSize::Full => None,
         };
         let described = json!({
             "version": ttsvar::VERSION, "negative": negative, "plan": plan, "preview": preview, "settings": settings,
@@ -205,7 +205,7 @@ impl System {
 struct Order<'a> {
     pipeline: Box<dyn Pipeline + 'a>,
     plan: Plan,
-    preview: Size,
+    preview: DecodeSize,
     negative: Option<String>,
     settings: Map<String, Value>,
     scorer: Option<OwnScorer>,
@@ -234,7 +234,7 @@ impl Order<'_> {
             text,
             negative: self.negative.clone(),
         };
-        search::run(&search, &prompt, &self.plan, seed, ears)
+        Ok(search::run(&search, &prompt, &self.plan, seed, ears)?)
     }
 }
 
@@ -247,7 +247,9 @@ pub(crate) fn png<'py>(
     trace: &str,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let trace = raised(py, Trace::from_json(trace))?;
-    let file = Record::of(&trace).beside(arrays::picture(image)?).encode();
+    let file = Provenance::of(&trace)
+        .beside(arrays::picture(image)?)
+        .encode();
     Ok(PyBytes::new(py, &raised(py, file)?))
 }
 

@@ -256,10 +256,9 @@ fn trials(machine: &Machine) -> Vec<Finding> {
             speed(machine, &trial),
         ],
         Err(error) => {
-            let hint = error
-                .hint()
-                .unwrap_or("build the program anew; if that does not help, report it")
-                .to_owned();
+            let hint = error.hint().unwrap_or_else(|| {
+                "build the program anew; if that does not help, report it".to_owned()
+            });
             vec![
                 Finding::fine("self-test", error.to_string(), Value::Null).but(State::Broken, hint),
             ]

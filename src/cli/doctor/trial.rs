@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use ttsvar_search::{Image, Method, Outcome, Prompt, Search, Silent, run};
+
 use crate::{
     Error, Result,
     bundle::{DEMO, Device, System},
@@ -10,9 +12,7 @@ use crate::{
         Ask, detect,
         words::{Colour, Shape},
     },
-    image::{Image, Png},
-    pipelines::Prompt,
-    search::{Method, Outcome, Search, Silent, run},
+    image::Png,
 };
 
 /// What [`KNOWN`] shows: the prompt in the words of the demo's world.
@@ -80,13 +80,8 @@ fn paint(system: &System, method: Method, n: usize) -> Result<Outcome> {
     let pipeline = system.pipeline(&system.settings())?;
     let search = Search::new(pipeline.as_ref(), system.scorer(), system.extractors());
     let plan = method.plan(pipeline.scales().len(), n)?;
-    run(
-        &search,
-        &Prompt::from(ASKED.words().as_str()),
-        &plan,
-        SEED,
-        &mut Silent,
-    )
+    let prompt = Prompt::from(ASKED.words().as_str());
+    Ok(run(&search, &prompt, &plan, SEED, &mut Silent)?)
 }
 
 /// Mean difference of two pictures, of 255; infinite when their sizes differ.

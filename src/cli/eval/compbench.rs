@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error, Result,
     eval::{
-        Record, Suite,
+        ResultRecord, Suite,
         geneval::self_test,
         shown::Shown,
         t2i_compbench::{Category, CompBench, PictureFolder, Prompt, folder, prompts, results},
@@ -147,12 +147,12 @@ struct Shelf<'a> {
 }
 
 impl Shelf<'_> {
-    fn prompt(&self, record: &Record) -> Option<&Prompt> {
+    fn prompt(&self, record: &ResultRecord) -> Option<&Prompt> {
         self.suite.prompts().nth(record.case)
     }
 
     /// The number of a picture in its category.
-    fn number(&self, record: &Record) -> usize {
+    fn number(&self, record: &ResultRecord) -> usize {
         self.prompt(record)
             .map_or(0, |prompt| prompt.number * self.samples + record.sample)
     }
@@ -167,7 +167,7 @@ impl Shelf<'_> {
                 let own = records
                     .iter()
                     .filter(|(_, record)| record.task == category.name());
-                let own: Vec<(usize, &Record)> = own
+                let own: Vec<(usize, &ResultRecord)> = own
                     .map(|(_, record)| (self.number(record), *record))
                     .collect();
                 let files = if own.is_empty() {
@@ -185,12 +185,12 @@ impl Shelf<'_> {
 }
 
 impl Keeper for Shelf<'_> {
-    fn place(&self, record: &Record) -> PathBuf {
+    fn place(&self, record: &ResultRecord) -> PathBuf {
         let name = folder::file_name(&record.prompt, self.number(record));
         Path::new(&record.task).join("samples").join(name)
     }
 
-    fn beside(&self, _: &Path, _: &Record) -> Result<()> {
+    fn beside(&self, _: &Path, _: &ResultRecord) -> Result<()> {
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
+use ttsvar_search::Method;
 
 use super::{
     super::{
@@ -25,13 +26,13 @@ use crate::{
     Error, Result,
     bundle::DEMO,
     eval::{
-        Contender, Judged, Log, Record, Setup, Suite, Summary,
+        Contender, Judged, Log, ResultRecord, Setup, Suite, Summary,
         shown::{self, Shown},
     },
     file::{self, slug},
+    image,
     report::html::verdicts,
     request::{Named, recorded},
-    search::Method,
 };
 
 /// What is judged, and how that is recorded.
@@ -53,10 +54,10 @@ pub(super) struct Subject<'a> {
 /// Where painted pictures are kept.
 pub(super) trait Keeper {
     /// The file of a picture, seen from the folder of its method.
-    fn place(&self, record: &Record) -> PathBuf;
+    fn place(&self, record: &ResultRecord) -> PathBuf;
 
     /// Writes what belongs beside the picture at `path`.
-    fn beside(&self, path: &Path, record: &Record) -> Result<()>;
+    fn beside(&self, path: &Path, record: &ResultRecord) -> Result<()>;
 }
 
 /// A folder of pictures under the name that it has in tables.
@@ -77,7 +78,7 @@ pub(super) struct Judgings {
 
 impl Judgings {
     /// The records of a contender, sorted by prompt and try, with the files of their pictures.
-    pub(super) fn of(&self, who: &Contender) -> Vec<(&Path, &Record)> {
+    pub(super) fn of(&self, who: &Contender) -> Vec<(&Path, &ResultRecord)> {
         let own = self
             .log
             .records()
@@ -91,7 +92,7 @@ impl Judgings {
     }
 
     /// All records with their pictures, seen from `home`.
-    fn seen_from(&self, home: &Path) -> Result<Vec<(PathBuf, &Record)>> {
+    fn seen_from(&self, home: &Path) -> Result<Vec<(PathBuf, &ResultRecord)>> {
         let home = absolute(home)?;
         let way = |path: &Path| absolute(path).map(|path| verdicts::way(&home, &path));
         let all = self
@@ -104,7 +105,7 @@ impl Judgings {
 }
 
 /// What tells a picture from all others.
-fn key(record: &Record) -> (String, usize, usize, usize) {
+fn key(record: &ResultRecord) -> (String, usize, usize, usize) {
     (record.method.clone(), record.n, record.case, record.sample)
 }
 
@@ -164,7 +165,7 @@ impl Subject<'_> {
             .methods
             .iter()
             .map(|name| name.parse())
-            .collect::<Result<Vec<Method>>>()?;
+            .collect::<Result<Vec<Method>, ttsvar_search::Error>>()?;
         let look = look(&typed.canvas, typed.drawing)?;
         let model = typed.model.model.as_deref().unwrap_or(DEMO);
         let judging = system::judging(&typed.model)?;
@@ -191,7 +192,7 @@ impl Subject<'_> {
             workers,
             talk,
         };
-        let place = |record: &Record| {
+        let place = |record: &ResultRecord| {
             let folder = self
                 .out
                 .join("images")
@@ -203,7 +204,7 @@ impl Subject<'_> {
             let folder = path.parent().unwrap_or(self.out);
             fs::create_dir_all(folder).map_err(Error::io(folder))?;
             keeper.beside(&path, &judged.record)?;
-            judged.image.save(&path)
+            image::save(&judged.image, &path)
         };
         let asked = self.asked(&contenders, typed.drawing.seed.unwrap_or(0));
         let (findings, log) = hall.run(

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     Error, Result,
     eval::{
-        Contender, Record, Suite,
+        Contender, ResultRecord, Suite,
         geneval::{GenEval, Metadata, PictureFolder, prompts, results, self_test},
         shown::Shown,
     },
@@ -66,7 +66,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
         false => subject.compare(&sides, talk)?,
     };
     for (name, who) in &judgings.names {
-        let line = |(path, record): (&Path, &Record)| {
+        let line = |(path, record): (&Path, &ResultRecord)| {
             let prompt = &suite.prompts()[record.case];
             format!(
                 "{}\n",
@@ -105,13 +105,13 @@ fn described(suite: &GenEval, files: &Files) -> Map<String, Value> {
 
 /// GenEval's own layout: `00000/samples/0000.png` beside `00000/metadata.jsonl`.
 impl Keeper for GenEval {
-    fn place(&self, record: &Record) -> PathBuf {
+    fn place(&self, record: &ResultRecord) -> PathBuf {
         Path::new(&format!("{:05}", record.case))
             .join("samples")
             .join(format!("{:04}.png", record.sample))
     }
 
-    fn beside(&self, path: &Path, record: &Record) -> Result<()> {
+    fn beside(&self, path: &Path, record: &ResultRecord) -> Result<()> {
         let metadata = path
             .parent()
             .unwrap_or(path)

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use ttsvar_search::{Pipeline, Search};
 
 use super::super::{
     arguments::Global, findings::Findings, interrupt::undisturbed, progress::bar, system,
@@ -12,13 +13,11 @@ use crate::{
     Error, Result,
     bundle::System,
     eval::{
-        Contender, Evaluation, Judged, Log, Record, Setup, Suite, Summary, check_tries,
+        Contender, Evaluation, Judged, Log, ResultRecord, Setup, Suite, Summary, check_tries,
         consistency::{self, Consistency, Path as ScorePath, consistency},
     },
     file,
-    pipelines::Pipeline,
     report::html::verdicts::{self, Page},
-    search::Search,
 };
 
 /// What paints, and who is told.
@@ -161,7 +160,7 @@ impl Asked<'_> {
 pub(super) fn write_page(
     asked: &Asked<'_>,
     summary: &Summary,
-    shown: &[(PathBuf, &Record)],
+    shown: &[(PathBuf, &ResultRecord)],
 ) -> Result<()> {
     let path = asked.folder.join("report.html");
     let page = Page {

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ttsvar_search::Method;
+
 use super::{
     super::{
         arguments::{Global, Results, Scenes as Typed},
@@ -24,9 +26,9 @@ use crate::{
         scenes::{Scenes, Split},
     },
     file::slug,
+    image,
     report::sheet,
     request::{Named, recorded},
-    search::Method,
 };
 
 /// How many prompts and tries, where nothing else is said; enough to tell methods apart that differ
@@ -78,7 +80,7 @@ impl World<'_> {
             .methods
             .iter()
             .map(|name| name.parse())
-            .collect::<Result<Vec<Method>>>()?;
+            .collect::<Result<Vec<Method>, ttsvar_search::Error>>()?;
         let contenders =
             Contender::grid(&methods, &self.typed.n, self.hall.pipeline.scales().len())?;
         let experiment = Experiment {
@@ -140,13 +142,12 @@ impl World<'_> {
             let record = &judged.record;
             let (case, sample, method, n) =
                 (record.case, record.sample, slug(&record.method), record.n);
-            judged
-                .image
-                .save(images.join(format!("{case:04}-{sample}-{method}-{n}.png")))
+            let path = images.join(format!("{case:04}-{sample}-{method}-{n}.png"));
+            image::save(&judged.image, path)
         })?;
         let search = self.hall.search();
-        sheet::sheet(&charts::pairs(&self.hall.evaluation(&asked, &search))?)
-            .save(folder.join("sheet.png"))?;
+        let pairs = charts::pairs(&self.hall.evaluation(&asked, &search))?;
+        image::save(&sheet::sheet(&pairs), folder.join("sheet.png"))?;
         Ok(findings)
     }
 }

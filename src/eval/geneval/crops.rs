@@ -3,10 +3,9 @@
 //!
 //! Reference: `ImageCrops` in GenEval's `evaluate_images.py`.
 
-use crate::{
-    detectors::Object,
-    image::{Image, Mask},
-};
+use ttsvar_search::Image;
+
+use crate::{detectors::Object, image::Mask};
 
 /// `#999`, what surrounds an object.
 const GREY: [u8; 3] = [0x99; 3];

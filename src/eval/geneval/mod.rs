@@ -21,12 +21,12 @@ pub use rules::{Judgement, Kept, Options, judge};
 pub use self_test::self_test;
 
 use serde_json::{Map, Value, json};
+use ttsvar_search::Image;
 
 use super::{Case, Suite, Verdict};
 use crate::{
     Result,
     detectors::{ColourNamer, Detector, Object},
-    image::Image,
 };
 
 /// The prompts with the two networks that judge.

@@ -4,10 +4,10 @@
 use serde_json::{Value, json};
 
 use super::Metadata;
-use crate::eval::Record;
+use crate::eval::ResultRecord;
 
 /// The line of a picture. As there, `metadata` and `details` are JSON inside a text.
-pub fn line(filename: &str, metadata: &Metadata, record: &Record) -> Value {
+pub fn line(filename: &str, metadata: &Metadata, record: &ResultRecord) -> Value {
     let details = record
         .details
         .as_ref()

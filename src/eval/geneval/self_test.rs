@@ -5,6 +5,8 @@
 //! GenEval's own chain has returned wrong boxes without a word on hardware that it did not know;
 //! this is what would have told.
 
+use ttsvar_search::Image;
+
 use super::{
     crops::Cut,
     names::{COLOURS, OBJECTS, TASKS, colour, object},
@@ -17,7 +19,6 @@ use crate::{
         Object,
         instances::{Drawn, Geometry, from_rectangles},
     },
-    image::Image,
 };
 
 /// How far a box may be off, in pixels: the network's masks are four times coarser than the picture

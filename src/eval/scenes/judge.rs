@@ -4,12 +4,14 @@
 
 use std::{borrow::Cow, sync::LazyLock};
 
+use ttsvar_search::Image;
+
 use super::{
     regions::{Region, regions},
     words::{COLOURS, Colour, Relation, Shape},
     world::SIZE,
 };
-use crate::image::{Filter, Image};
+use crate::image::{Filter, Resize};
 
 /// An object that was found.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -14,9 +14,10 @@ pub use prompts::{Split, prompts};
 pub use world::Scene;
 
 use serde_json::{Map, Value};
+use ttsvar_search::Image;
 
 use super::{Case, Suite, Verdict};
-use crate::{Error, Result, image::Image};
+use crate::{Error, Result};
 
 /// The name of the suite.
 const NAME: &str = "scenes";

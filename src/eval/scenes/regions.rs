@@ -2,8 +2,9 @@
 
 use std::array::from_fn;
 
+use ttsvar_search::Image;
+
 use super::{judge::nearest, words::Colour, world::SIZE};
-use crate::image::Image;
 
 /// Something that stands out.
 pub(super) struct Region {

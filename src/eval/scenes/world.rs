@@ -2,8 +2,9 @@
 //! numbers give the same scenes as the program that the demo was trained with
 //! (`training/world.py`).
 
+use ttsvar_search::Image;
+
 use super::words::{COLOURS, Colour, Relation, SHAPES, Shape};
-use crate::image::Image;
 
 /// Pixels along each side.
 pub const SIZE: usize = 64;

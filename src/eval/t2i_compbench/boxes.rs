@@ -4,7 +4,9 @@
 //! `numeracy_eval.py` (`calculate_iou`), `experts/model_bank.py` (`Resize(size=479,
 //! max_size=480)`).
 
-use crate::{detectors::Object, image::Image};
+use ttsvar_search::Image;
+
+use crate::detectors::Object;
 
 /// Left, top, right, bottom.
 pub type Bounds = [f64; 4];

@@ -21,6 +21,7 @@ pub use prompts::{Category, Parts, Prompt, Prompts};
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use ttsvar_search::Image;
 
 use self::{
     numeracy::{Count, counts},
@@ -30,7 +31,6 @@ use super::{Case, Suite, Verdict, geneval::names::OBJECTS};
 use crate::{
     Error, Result,
     detectors::{Answerer, Comparer, Detector, Object},
-    image::Image,
 };
 
 /// Phrases of a prompt that are asked for (the original's `np_num`).

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::Category;
-use crate::eval::Record;
+use crate::eval::ResultRecord;
 
 /// Names of the parts of a score in a record's details.
 pub(super) const ATTRIBUTES: &str = "attributes";
@@ -66,10 +66,10 @@ impl Category {
 }
 
 /// The files of a category. Records come with the numbers of their pictures, and sorted by them.
-pub fn files(category: Category, records: &[(usize, &Record)]) -> Vec<Named> {
+pub fn files(category: Category, records: &[(usize, &ResultRecord)]) -> Vec<Named> {
     let mut files = vec![];
     for list in category.lists() {
-        let answer = |record: &Record| match list.part {
+        let answer = |record: &ResultRecord| match list.part {
             Some(part) => record.details.as_ref()?.get(part).cloned(),
             None => Some(record.correct.into()),
         };

@@ -151,7 +151,10 @@ mod tests {
                 error.to_string().contains("`portable`")
                     && error.to_string().ends_with(&format!("found `{name}`"))
             );
-            assert_eq!(error.hint(), Some("leave it unset for the fastest"));
+            assert_eq!(
+                error.hint().as_deref(),
+                Some("leave it unset for the fastest")
+            );
         }
     }
 }

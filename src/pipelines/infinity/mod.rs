@@ -11,8 +11,8 @@ pub use text::{FixedText, T5Text, TextEncoder};
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
+use ttsvar_search::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale};
 
-use super::{Estimate, Pipeline, Prompt, Rollout, Scale, Size};
 use crate::{
     Error, Result,
     models::{
@@ -237,9 +237,9 @@ impl<'a> Painter<'a> {
     }
 
     /// Latent cells (rows, columns) of a decode.
-    fn decoded_cells(&self, size: Size) -> (usize, usize) {
+    fn decoded_cells(&self, size: DecodeSize) -> (usize, usize) {
         let (rows, columns) = self.latent.size();
-        let Size::Preview(pixels) = size else {
+        let DecodeSize::Preview(pixels) = size else {
             return (rows, columns);
         };
         let factor = pixels as f64 / (rows.min(columns) * self.decoder.patch()) as f64;
@@ -260,7 +260,7 @@ impl<'a> Painter<'a> {
             .sum()
     }
 
-    fn decode_flops(&self, size: Size) -> f64 {
+    fn decode_flops(&self, size: DecodeSize) -> f64 {
         let (rows, columns) = self.decoded_cells(size);
         self.decoder.flops(rows * columns)
     }
@@ -337,7 +337,7 @@ impl Pipeline for InfinityPipeline<'_> {
         prompt: &Prompt,
         rows: Range<usize>,
         seed: u64,
-    ) -> Result<Box<dyn Rollout + '_>> {
+    ) -> ttsvar_search::Result<Box<dyn Rollout + '_>> {
         let features = self.text.encode(&prompt.text)?;
         let negative = prompt
             .negative
@@ -354,7 +354,7 @@ impl Pipeline for InfinityPipeline<'_> {
         Ok(Box::new(rollout))
     }
 
-    fn estimate(&self, widths: &[usize], decodes: &[usize], size: Size) -> Estimate {
+    fn estimate(&self, widths: &[usize], decodes: &[usize], size: DecodeSize) -> Estimate {
         let painter = &self.painter;
         let texts = vec![USUAL_TEXT; painter.halves()];
         let prepare = texts
@@ -371,7 +371,7 @@ impl Pipeline for InfinityPipeline<'_> {
             .sum();
         let last = decodes.len().saturating_sub(1);
         let decode = |(s, count): (usize, &usize)| {
-            *count as f64 * painter.decode_flops(if s == last { Size::Full } else { size })
+            *count as f64 * painter.decode_flops(if s == last { DecodeSize::Full } else { size })
         };
         let decodes: f64 = decodes.iter().enumerate().map(decode).sum();
         Estimate {

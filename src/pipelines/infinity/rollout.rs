@@ -4,18 +4,19 @@
 use std::{ops::Range, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
+use ttsvar_search::{
+    DecodeSize, Image, Rollout,
+    rng::{Lineage, Stream},
+};
 
 use super::{Painter, draw_bits};
 use crate::{
     Error, Result,
-    image::Image,
     models::{
         bsq_vae::Latent,
         infinity::{ScaleKv, ScaleRun, Text},
     },
     nn::bilinear,
-    pipelines::{Rollout, Size},
-    rng::{Lineage, Stream},
 };
 
 /// What is drawn so far; never changes once made.
@@ -188,7 +189,7 @@ impl<'a> InfinityRollout<'a> {
         grid.ok_or_else(|| Error::input(format!("a step after the last of {} scales", self.scale)))
     }
 
-    fn decode(&self, state: &State, size: Size) -> Result<Image> {
+    fn decode(&self, state: &State, size: DecodeSize) -> Result<Image> {
         let Latent { channels, .. } = self.painter.latent;
         let (height, width) = self.painter.latent.size();
         let blank = || Tensor::zeros((1, channels, height, width), DType::F32, &Device::Cpu);
@@ -234,19 +235,17 @@ impl Rollout for InfinityRollout<'_> {
         self.rows.len()
     }
 
-    fn step(&mut self) -> Result<usize> {
+    fn step(&mut self) -> ttsvar_search::Result<usize> {
         let (seed, scale, sampling) = (self.seed, self.scale, self.painter.sampling());
         let lineages: Vec<Lineage> = self.rows.iter().map(|row| row.lineage).collect();
-        self.step_with(&mut |row, logits| {
-            draw_bits(
-                logits,
-                &sampling,
-                &mut Stream::paint(seed, lineages[row], scale),
-            )
-        })
+        let states = self.step_with(&mut |row, logits| {
+            let mut stream = Stream::paint(seed, lineages[row], scale);
+            draw_bits(logits, &sampling, &mut stream)
+        })?;
+        Ok(states)
     }
 
-    fn images(&self, rows: &[usize], size: Size) -> Result<Vec<Image>> {
+    fn images(&self, rows: &[usize], size: DecodeSize) -> ttsvar_search::Result<Vec<Image>> {
         let wanted: Vec<Row> = rows.iter().map(|row| self.rows[*row].clone()).collect();
         let (states, of_row) = distinct(&wanted);
         let images = states
@@ -256,7 +255,7 @@ impl Rollout for InfinityRollout<'_> {
         Ok(of_row.iter().map(|state| images[*state].clone()).collect())
     }
 
-    fn gather(&mut self, rows: &[usize]) -> Result<()> {
+    fn gather(&mut self, rows: &[usize]) -> ttsvar_search::Result<()> {
         let mut copies = vec![0; self.rows.len()];
         let child = |row: &usize| {
             let Row { lineage, state } = self.rows[*row].clone();

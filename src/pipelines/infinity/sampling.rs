@@ -1,7 +1,7 @@
 //! From logits to bits (`infinity/models/infinity.py`,
 //! `sample_with_top_k_top_p_also_inplace_modifying_logits_`).
 
-use crate::rng::Stream;
+use ttsvar_search::rng::Stream;
 
 /// How bits are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]

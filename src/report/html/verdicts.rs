@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use super::{super::markup::escaped, document};
-use crate::eval::{Record, Row, Summary};
+use crate::eval::{ResultRecord, Row, Summary};
 
 /// The look of the page.
 const STYLE: &str = include_str!("verdicts.css");
@@ -29,7 +29,7 @@ pub struct Page<'a> {
 }
 
 /// The page. `records` each come with the picture's file, seen from the folder of the page.
-pub fn page(page: &Page<'_>, summary: &Summary, records: &[(PathBuf, &Record)]) -> String {
+pub fn page(page: &Page<'_>, summary: &Summary, records: &[(PathBuf, &ResultRecord)]) -> String {
     let notes: String = page
         .notes
         .iter()
@@ -41,7 +41,7 @@ pub fn page(page: &Page<'_>, summary: &Summary, records: &[(PathBuf, &Record)]) 
         choices(summary, page.graded),
     );
     let mut body = format!("<h1>{title}</h1>\n{table}{notes}{choices}<main>\n");
-    let mut sorted: Vec<&(PathBuf, &Record)> = records.iter().collect();
+    let mut sorted: Vec<&(PathBuf, &ResultRecord)> = records.iter().collect();
     sorted.sort_by_key(|(_, record)| record.case); // stable: methods and tries stay as they came
     for of_prompt in sorted.chunk_by(|a, b| a.1.case == b.1.case) {
         body += &prompt(of_prompt, page.graded);
@@ -98,7 +98,7 @@ fn choices(summary: &Summary, graded: bool) -> String {
     )
 }
 
-fn prompt(of_prompt: &[&(PathBuf, &Record)], graded: bool) -> String {
+fn prompt(of_prompt: &[&(PathBuf, &ResultRecord)], graded: bool) -> String {
     let Some((_, first)) = of_prompt.first() else {
         return String::new();
     };
@@ -112,7 +112,7 @@ fn prompt(of_prompt: &[&(PathBuf, &Record)], graded: bool) -> String {
     html + "</div></section>\n"
 }
 
-fn figure(file: &Path, record: &Record, graded: bool) -> String {
+fn figure(file: &Path, record: &ResultRecord, graded: bool) -> String {
     let class = if graded { "graded" } else { verdict(record) };
     let verdict = if graded {
         format!("{:.3}", record.correct)
@@ -144,7 +144,7 @@ fn figure(file: &Path, record: &Record, graded: bool) -> String {
     html + "</figcaption></figure>\n"
 }
 
-fn verdict(record: &Record) -> &'static str {
+fn verdict(record: &ResultRecord) -> &'static str {
     if record.correct >= 0.5 {
         "right"
     } else {

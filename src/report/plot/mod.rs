@@ -8,7 +8,7 @@ pub use axis::{Axis, Spacing};
 use sketch::{Anchor, Marker, Sketch};
 
 use super::canvas::Colour;
-use crate::image::Image;
+use ttsvar_search::Image;
 
 /// A chart of lines.
 #[derive(Clone, Debug)]

@@ -3,12 +3,13 @@
 
 use std::fmt::Write;
 
+use ttsvar_search::Image;
+
 use super::super::{
     canvas::{Canvas, Colour, Point, Rect},
     markup::escaped,
     text::{self, Face},
 };
-use crate::image::Image;
 
 /// Where a text stands relative to its point.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Paints the picture of a search from its layout.
 
+use ttsvar_search::{Image, Trace};
+
 use super::{
     super::{
         album::Album,
@@ -9,10 +11,7 @@ use super::{
     },
     layout::{Branch, CAPTION, FACTS, FACTS_LINE, Layout, Leaf, MARGIN, Row, TITLE, TITLE_LINE},
 };
-use crate::{
-    image::{Filter, Image},
-    search::Trace,
-};
+use crate::image::{Filter, Resize};
 
 const PAPER: Colour = [250, 249, 246];
 const INK: Colour = [28, 28, 30];

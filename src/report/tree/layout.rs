@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use ttsvar_search::Trace;
+
 use super::super::{
     canvas::{Point, Rect},
     generations::{Generation, Member, ancestor, generations},
     text::{self, Face},
 };
-use crate::search::Trace;
 
 /// Space around everything.
 pub(super) const MARGIN: usize = 36;

@@ -4,8 +4,9 @@
 mod draw;
 mod layout;
 
+use ttsvar_search::{Image, Trace};
+
 use super::album::Album;
-use crate::{image::Image, search::Trace};
 
 /// The picture of a finished search; `album` listened to it, and `trace` is its record.
 ///

@@ -1,12 +1,12 @@
 //! What a search was set to and what it cost, as tables.
 
 use serde_json::Value;
+use ttsvar_search::Trace;
 
 use super::super::super::{
     markup::escaped,
     numbers::{counted, operations},
 };
-use crate::search::Trace;
 
 /// Cost, settings, scales, plan.
 pub(super) fn section(trace: &Trace) -> String {

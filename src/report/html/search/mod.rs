@@ -7,6 +7,7 @@ mod tree;
 mod why;
 
 use pictures::Pictures;
+use ttsvar_search::Trace;
 
 use super::{
     super::{
@@ -17,7 +18,7 @@ use super::{
     },
     data, document,
 };
-use crate::{Result, search::Trace};
+use crate::Result;
 
 /// The look of the page.
 const STYLE: &str = include_str!("search.css");

@@ -1,18 +1,16 @@
 //! Pictures inside a page.
 
+use ttsvar_search::{Image, Trace};
+
 use super::super::{
     super::{
         album::{Album, reduced},
         markup::escaped,
-        record::Record,
+        provenance::Provenance,
     },
     data,
 };
-use crate::{
-    Result,
-    image::{Image, Png},
-    search::Trace,
-};
+use crate::{Result, image::Png};
 
 /// Pixels of all small pictures together: a page of photographs then takes about 20 MB.
 const PIXELS: usize = 8_000_000;
@@ -55,7 +53,7 @@ impl<'a> Pictures<'a> {
         };
         tag(
             image,
-            &Record::of(trace).beside(image.clone()).encode()?,
+            &Provenance::of(trace).beside(image.clone()).encode()?,
             &format!("the winner: {}", trace.prompt),
         )
     }

@@ -1,6 +1,8 @@
 //! Every candidate that was decoded: a row of pictures for each scale, each with its score, its
 //! parent and its fate.
 
+use ttsvar_search::Trace;
+
 use super::{
     super::super::{
         clusters::{COLOURS, letters},
@@ -10,7 +12,7 @@ use super::{
     pictures::Pictures,
     why::percent,
 };
-use crate::{Result, search::Trace};
+use crate::Result;
 
 /// Pictures that stand side by side on a wide screen; rows of more take several lines.
 const LINE: usize = 18;

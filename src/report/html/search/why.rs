@@ -1,10 +1,11 @@
 //! Why the winner won, in words that the trace bears out.
 
+use ttsvar_search::{StageRecord, Trace};
+
 use super::super::super::{
     clusters::letters,
     generations::{Generation, Member},
 };
-use crate::search::{Choice, Trace};
 
 /// What set the winner apart in the end.
 pub(super) fn verdict(trace: &Trace) -> String {
@@ -80,7 +81,7 @@ fn in_rounds(trace: &Trace, place: usize, began: usize, enough: f32) -> String {
 }
 
 /// A stage after the last scale chooses among finished images.
-fn after_the_last(trace: &Trace, choice: &Choice) -> String {
+fn after_the_last(trace: &Trace, choice: &StageRecord) -> String {
     let count = choice.ids.len();
     let row = trace
         .lineage(trace.winner)

@@ -8,12 +8,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::number;
-use crate::scorers::Scorer;
+use crate::{number, scorer::Scorer};
 
 /// A scorer, the name that records have for it, and how much it counts.
 #[derive(Clone, Copy)]
-pub struct Weighted<'a> {
+pub struct WeightedScorer<'a> {
     /// As it is typed; may be empty where there is no other.
     pub name: &'a str,
     /// Above 0. Only the share in the sum of all weights matters.
@@ -24,18 +23,18 @@ pub struct Weighted<'a> {
 
 /// What the scores of one scorer were brought from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Standard {
+pub struct Standardization {
     /// The scorer.
     pub scorer: String,
     /// How much it counts.
     pub weight: f64,
     /// Where mean and deviation were taken; none while all its scores were equal.
-    pub taken: Option<Taken>,
+    pub taken: Option<Moments>,
 }
 
 /// Mean and deviation of some scores.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Taken {
+pub struct Moments {
     /// The scale after which the images were decoded.
     pub scale: usize,
     /// Images whose scores are numbers.
@@ -62,14 +61,14 @@ pub struct Part {
 
 /// The scorers of a search on their way to one number.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Blend {
-    standards: Vec<Standard>,
+pub struct ScoreMixer {
+    standards: Vec<Standardization>,
 }
 
-impl Blend {
+impl ScoreMixer {
     /// Nothing was scored yet.
-    pub fn new(scorers: &[Weighted]) -> Self {
-        let standard = |one: &Weighted| Standard {
+    pub fn new(scorers: &[WeightedScorer]) -> Self {
+        let standard = |one: &WeightedScorer| Standardization {
             scorer: one.name.to_owned(),
             weight: one.weight,
             taken: None,
@@ -80,7 +79,7 @@ impl Blend {
     }
 
     /// What the scores were brought from.
-    pub fn standards(&self) -> &[Standard] {
+    pub fn standards(&self) -> &[Standardization] {
         &self.standards
     }
 
@@ -91,7 +90,7 @@ impl Blend {
             return alone.clone();
         }
         for (standard, scores) in self.standards.iter_mut().zip(parts) {
-            standard.taken = standard.taken.or_else(|| Taken::of(scale, scores));
+            standard.taken = standard.taken.or_else(|| Moments::of(scale, scores));
         }
         let images = parts.iter().map(Vec::len).min().unwrap_or(0);
         let weights: f64 = self.standards.iter().map(|standard| standard.weight).sum();
@@ -106,12 +105,12 @@ impl Blend {
     }
 }
 
-impl Standard {
+impl Standardization {
     /// A score on the common scale. What is no number stays none.
     fn of(&self, score: f32) -> f64 {
         match self.taken {
             _ if !score.is_finite() => f64::from(score),
-            Some(Taken {
+            Some(Moments {
                 mean, deviation, ..
             }) => (f64::from(score) - mean) / deviation,
             None => 0.0,
@@ -119,7 +118,7 @@ impl Standard {
     }
 }
 
-impl Taken {
+impl Moments {
     /// None where all scores are equal, but for rounding.
     fn of(scale: usize, scores: &[f32]) -> Option<Self> {
         let numbers: Vec<f64> = scores
@@ -144,7 +143,7 @@ impl Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Result, image::Image};
+    use crate::{Image, Result};
 
     struct Nobody;
 
@@ -158,14 +157,14 @@ mod tests {
         }
     }
 
-    fn blend(weights: &[f64]) -> Blend {
+    fn blend(weights: &[f64]) -> ScoreMixer {
         let names = ["a", "b", "c"];
-        let one = |(&weight, name): (&f64, &'static str)| Weighted {
+        let one = |(&weight, name): (&f64, &'static str)| WeightedScorer {
             name,
             weight,
             scorer: &Nobody,
         };
-        Blend::new(&weights.iter().zip(names).map(one).collect::<Vec<_>>())
+        ScoreMixer::new(&weights.iter().zip(names).map(one).collect::<Vec<_>>())
     }
 
     #[test]
@@ -206,7 +205,7 @@ mod tests {
     fn means_and_deviations_are_taken_once() {
         let mut blend = blend(&[1.0, 1.0]);
         assert_eq!(blend.mix(2, &[vec![1.0, 1.0], vec![5.0, 7.0]]), [-0.5, 0.5]);
-        let taken = |blend: &Blend, i: usize| {
+        let taken = |blend: &ScoreMixer, i: usize| {
             blend.standards()[i]
                 .taken
                 .map(|taken| (taken.scale, taken.mean))

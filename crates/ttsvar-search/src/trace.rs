@@ -4,13 +4,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{
-    blend::{Part, Standard},
+use crate::{
+    Error, Result,
+    features::Features,
+    mixer::{Part, Standardization},
     number,
+    pipeline::Prompt,
     plan::{Plan, Select},
     warning::Warning,
 };
-use crate::{Error, Result, features::Features, pipelines::Prompt};
 
 /// The name and version of the schema. The number grows when a field changes its meaning or goes
 /// away; new fields alone leave it.
@@ -40,7 +42,7 @@ pub struct Trace {
     /// Every candidate; `candidates[id]` has that id.
     pub candidates: Vec<Candidate>,
     /// Every choice, in order.
-    pub stages: Vec<Choice>,
+    pub stages: Vec<StageRecord>,
     /// Candidates that reached the end, in the order of the rows, with their final scores.
     pub finals: Vec<Final>,
     /// The id of the best of them: the highest score, the first row among equals.
@@ -48,7 +50,7 @@ pub struct Trace {
     /// What the scores of several scorers were brought from before they were mixed; empty where one
     /// scorer judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scorers: Vec<Standard>,
+    pub scorers: Vec<Standardization>,
     /// What each of several scorers said, scoring by scoring; empty where one scorer judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
@@ -110,7 +112,7 @@ impl Trace {
     /// What each of several scorers said last of a candidate or of the one that it continues: its
     /// name and its number.
     pub fn parts_of(&self, id: usize) -> Vec<(&str, f32)> {
-        let said = |standard: &Standard| {
+        let said = |standard: &Standardization| {
             let own = self
                 .parts
                 .iter()
@@ -166,7 +168,7 @@ pub struct Scored {
 
 /// What a stage saw and did. Lists run over the rows that came.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Choice {
+pub struct StageRecord {
     /// The scale after which it acted.
     pub scale: usize,
     /// The stage's `select` in words.
@@ -194,7 +196,7 @@ pub struct Choice {
     pub warnings: Vec<Warning>,
 }
 
-impl Choice {
+impl StageRecord {
     /// A stage that has seen the candidates `ids` and not yet chosen.
     pub(super) fn new(scale: usize, select: &Select, ids: Vec<usize>) -> Self {
         Self {

@@ -1,8 +1,7 @@
 //! Rows that differ from each other, also where k-means has nothing to work with: repeated or
 //! broken features.
 
-use super::kmeans::kmeans;
-use crate::{features::Matrix, rng::Stream};
+use crate::{features::Matrix, kmeans::kmeans, rng::Stream};
 
 /// A choice of rows by their features.
 #[derive(Clone, Debug, PartialEq)]

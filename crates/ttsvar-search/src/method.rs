@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
+use crate::{
+    PlanError,
+    features::Features,
     plan::{Draw, LAMBDA, Plan, Select, Stage},
     potential::Potential,
 };
-use crate::{Error, Result, features::Features};
 
 /// A search method by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,14 +42,11 @@ impl Method {
     /// The plan of this method at size `n` for a model of `scales` scales.
     ///
     /// # Errors
-    /// [`Error::Input`] when `n` is 0 or larger than any batch, or not 1 for [`Method::Raw`].
-    pub fn plan(self, scales: usize, n: usize) -> Result<Plan> {
+    /// [`PlanError`] when `n` is 0 or larger than any batch, or not 1 for [`Method::Raw`].
+    pub fn plan(self, scales: usize, n: usize) -> Result<Plan, PlanError> {
         match self {
             Self::Raw if n == 1 => Plan::raw(scales),
-            Self::Raw => Err(
-                Error::input(format!("method raw draws one sample, not {n}"))
-                    .with_hint("best-of-n draws N samples and keeps the best"),
-            ),
+            Self::Raw => Err(PlanError::RawWidth(n)),
             Self::BestOfN => Plan::best_of_n(scales, n),
             Self::Importance => Plan::importance(scales, n),
             Self::Beam => Plan::beam(scales, n),
@@ -89,16 +87,16 @@ impl Plan {
     /// One row to the end.
     ///
     /// # Errors
-    /// [`Error::Input`] when there are no scales.
-    pub fn raw(scales: usize) -> Result<Self> {
+    /// [`PlanError`] when there are no scales.
+    pub fn raw(scales: usize) -> Result<Self, PlanError> {
         Self::best_of_n(scales, 1)
     }
 
     /// `n` rows to the end, the best one wins.
     ///
     /// # Errors
-    /// [`Error::Input`] when there are no scales, or `n` is 0 or larger than any batch.
-    pub fn best_of_n(scales: usize, n: usize) -> Result<Self> {
+    /// [`PlanError`] when there are no scales, or `n` is 0 or larger than any batch.
+    pub fn best_of_n(scales: usize, n: usize) -> Result<Self, PlanError> {
         check(scales, n)?;
         Self::new(n, vec![])
     }
@@ -108,7 +106,7 @@ impl Plan {
     ///
     /// # Errors
     /// As for [`Plan::best_of_n`].
-    pub fn importance(scales: usize, n: usize) -> Result<Self> {
+    pub fn importance(scales: usize, n: usize) -> Result<Self, PlanError> {
         check(scales, n)?;
         Self::new(
             n,
@@ -126,7 +124,7 @@ impl Plan {
     ///
     /// # Errors
     /// As for [`Plan::best_of_n`].
-    pub fn beam(scales: usize, n: usize) -> Result<Self> {
+    pub fn beam(scales: usize, n: usize) -> Result<Self, PlanError> {
         check(scales, n)?;
         let places = places(scales, Schedule::Released)
             .into_iter()
@@ -145,7 +143,7 @@ impl Plan {
     ///
     /// # Errors
     /// As for [`Plan::best_of_n`], or `enough` is no number.
-    pub fn auto(scales: usize, n: usize, enough: f32) -> Result<Self> {
+    pub fn auto(scales: usize, n: usize, enough: f32) -> Result<Self, PlanError> {
         check(scales, n)?;
         Self::new(1, vec![])?.until(n, enough)
     }
@@ -161,7 +159,7 @@ impl Plan {
     ///
     /// # Errors
     /// As for [`Plan::best_of_n`].
-    pub fn tts_var(scales: usize, n: usize, schedule: Schedule) -> Result<Self> {
+    pub fn tts_var(scales: usize, n: usize, schedule: Schedule) -> Result<Self, PlanError> {
         check(scales, n)?;
         let mut start = 1;
         let mut stages = vec![];
@@ -180,11 +178,11 @@ impl Plan {
             };
             stages.push(Stage {
                 scale,
-                width: times(go, n)?,
+                width: times(go, n),
                 select,
             });
         }
-        Self::new(times(start, n)?, stages)
+        Self::new(times(start, n), stages)
     }
 }
 
@@ -222,23 +220,17 @@ fn by_value() -> Select {
     }
 }
 
-fn check(scales: usize, n: usize) -> Result<()> {
-    match (scales, n) {
-        (0, _) => Err(Error::input("a plan needs a model with at least one scale")
-            .with_hint("choose 1 scale or more")),
-        (_, 0) => {
-            Err(Error::input("N is 0, but a search needs at least 1")
-                .with_hint("choose N = 1 or more"))
-        }
-        _ => Ok(()),
+fn check(scales: usize, n: usize) -> Result<(), PlanError> {
+    if scales == 0 {
+        return Err(PlanError::NoScales);
     }
+    if n == 0 {
+        return Err(PlanError::NoRows { at: "N".to_owned() });
+    }
+    Ok(())
 }
 
-fn times(rows: usize, n: usize) -> Result<usize> {
-    rows.checked_mul(n).ok_or_else(|| {
-        Error::input(format!(
-            "N is {n}: {rows} N rows are more than any batch has"
-        ))
-        .with_hint("choose a smaller N")
-    })
+/// `rows` times N; a product beyond any batch becomes a width that [`Plan::new`] rejects.
+fn times(rows: usize, n: usize) -> usize {
+    rows.saturating_mul(n)
 }

@@ -5,8 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::potential::Potential;
-use crate::{Error, Result, features::Features};
+use crate::{PlanError, features::Features, potential::Potential};
 
 /// The widest batch that a plan may ask for. Far beyond every machine's memory: it catches slips of
 /// the keyboard before they become sizes.
@@ -96,8 +95,8 @@ pub struct Stage {
 /// the model's business: [`Plan::check`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
-    try_from = "super::plan_file::PlanFile",
-    into = "super::plan_file::PlanFile"
+    try_from = "crate::plan_file::PlanFile",
+    into = "crate::plan_file::PlanFile"
 )]
 pub struct Plan {
     start: usize,
@@ -108,7 +107,7 @@ pub struct Plan {
 
 /// How the stages of a plan choose, as far as that is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Choices {
+pub struct StageOptions {
     /// What clusters are formed on.
     pub features: Option<Features>,
     /// What resampling makes of scores.
@@ -123,14 +122,16 @@ impl Plan {
     /// A plan of `start` rows at scale 0 and the given stages.
     ///
     /// # Errors
-    /// [`Error::Input`] names the scale and the remedy where the plan cannot be carried out.
-    pub fn new(start: usize, stages: Vec<Stage>) -> Result<Self> {
+    /// [`PlanError`] names the scale and the remedy where the plan cannot be carried out.
+    pub fn new(start: usize, stages: Vec<Stage>) -> Result<Self, PlanError> {
         check_rows("start", start)?;
         let mut rows = start;
-        for (i, stage) in stages.iter().enumerate() {
-            check_order(&stages[..i], stage)?;
+        let mut previous = None;
+        for stage in &stages {
+            check_order(previous, stage)?;
             check_stage(rows, stage)?;
             rows = stage.width;
+            previous = Some(stage);
         }
         Ok(Self {
             start,
@@ -145,14 +146,11 @@ impl Plan {
     /// more for the others.
     ///
     /// # Errors
-    /// [`Error::Input`] when there are no rounds, too many rows in all, or `enough` is no number.
-    pub fn until(self, rounds: usize, enough: f32) -> Result<Self> {
+    /// [`PlanError`] when there are no rounds, too many rows in all, or `enough` is no number.
+    pub fn until(self, rounds: usize, enough: f32) -> Result<Self, PlanError> {
         check_rows("rounds", rounds.saturating_mul(self.start))?;
         if !enough.is_finite() {
-            return Err(
-                Error::input(format!("`enough` is {enough}, but must be a finite score"))
-                    .with_hint("the search stops as soon as a finished image scores so much"),
-            );
+            return Err(PlanError::Enough(enough));
         }
         Ok(Self {
             rounds,
@@ -190,17 +188,16 @@ impl Plan {
     /// Whether a model of `scales` scales can follow this plan.
     ///
     /// # Errors
-    /// [`Error::Input`] when a stage lies beyond the last scale, or there are no scales.
-    pub fn check(&self, scales: usize) -> Result<()> {
+    /// [`PlanError`] when a stage lies beyond the last scale, or there are no scales.
+    pub fn check(&self, scales: usize) -> Result<(), PlanError> {
+        let Some(last) = scales.checked_sub(1) else {
+            return Err(PlanError::NoScales);
+        };
         match self.stages.last() {
-            _ if scales == 0 => {
-                Err(Error::input("a plan needs a model with at least one scale").with_hint("choose 1 scale or more"))
-            }
-            Some(stage) if stage.scale >= scales => {
-                Err(Error::input(format!("scale {}: the model's last scale is {}", stage.scale, scales - 1)).with_hint(
-                    "scales count from 0; `ttsvar plan METHOD --model ...` writes a plan that fits the model",
-                ))
-            }
+            Some(Stage { scale, .. }) if *scale > last => Err(PlanError::BeyondLastScale {
+                scale: *scale,
+                last,
+            }),
             _ => Ok(()),
         }
     }
@@ -248,25 +245,27 @@ impl Plan {
         kinds
     }
 
-    /// The same plan with these choices at every stage that they concern.
+    /// The same plan with these options at every stage that they concern.
     ///
     /// # Errors
-    /// [`Error::Input`] when lambda is negative or not finite.
-    pub fn with(mut self, choices: Choices) -> Result<Self> {
-        choices.lambda.map_or(Ok(()), check_lambda)?;
+    /// [`PlanError`] when lambda is negative or not finite.
+    pub fn with(mut self, options: StageOptions) -> Result<Self, PlanError> {
+        if let Some(lambda) = options.lambda {
+            check_lambda(None, lambda)?;
+        }
         for stage in &mut self.stages {
             stage.select = match stage.select {
                 Select::Cluster { features } => Select::Cluster {
-                    features: choices.features.unwrap_or(features),
+                    features: options.features.unwrap_or(features),
                 },
                 Select::Resample {
                     potential,
                     lambda,
                     draw,
                 } => Select::Resample {
-                    potential: choices.potential.unwrap_or(potential),
-                    lambda: choices.lambda.unwrap_or(lambda),
-                    draw: choices.draw.unwrap_or(draw),
+                    potential: options.potential.unwrap_or(potential),
+                    lambda: options.lambda.unwrap_or(lambda),
+                    draw: options.draw.unwrap_or(draw),
                 },
                 other => other,
             };
@@ -290,89 +289,55 @@ impl Select {
     }
 }
 
-fn check_rows(what: &str, rows: usize) -> Result<()> {
+fn check_rows(at: &str, rows: usize) -> Result<(), PlanError> {
     match rows {
-        0 => Err(Error::input(format!(
-            "{what}: 0 rows, but a search needs at least 1"
-        ))),
+        0 => Err(PlanError::NoRows { at: at.to_owned() }),
         1..=MAX_ROWS => Ok(()),
-        _ => Err(Error::input(format!(
-            "{what}: {rows} rows, but a batch has at most {MAX_ROWS}"
-        ))
-        .with_hint("choose a smaller N, or search several times with different seeds")),
+        _ => Err(PlanError::TooManyRows {
+            at: at.to_owned(),
+            rows,
+        }),
     }
 }
 
-fn check_order(before: &[Stage], stage: &Stage) -> Result<()> {
+fn check_order(previous: Option<&Stage>, stage: &Stage) -> Result<(), PlanError> {
     let scale = stage.scale;
-    match before.last() {
-        Some(last) if last.scale == scale => Err(Error::input(format!(
-            "scale {scale}: has two stages"
-        ))
-        .with_hint(
-            "only one stage can act after a scale; leave one out or move it to another scale",
-        )),
-        Some(last) if last.scale > scale => Err(Error::input(format!(
-            "scale {scale}: its stage stands after the one of scale {}",
-            last.scale
-        ))
-        .with_hint("write the stages in the order of their scales")),
+    match previous.map(|previous| previous.scale) {
+        Some(previous) if previous == scale => Err(PlanError::TwoStages { scale }),
+        Some(previous) if previous > scale => Err(PlanError::Order { scale, previous }),
         _ => Ok(()),
     }
 }
 
-fn check_stage(rows: usize, stage: &Stage) -> Result<()> {
-    let Stage {
-        scale,
-        width,
-        select,
-    } = *stage;
+fn check_stage(rows: usize, stage: &Stage) -> Result<(), PlanError> {
+    let scale = stage.scale;
+    let width = stage.width;
     check_rows(&format!("scale {scale}"), width)?;
-    let place = |error: Error| error.with_hint(format!("{rows} rows come to scale {scale}"));
-    match select {
-        Select::Cluster { .. } if width > rows => Err(grows(scale, "clustering", rows, width)),
-        Select::Resample { .. } if width > rows => Err(grows(scale, "resampling", rows, width)),
-        Select::Drop if width > rows => Err(grows(scale, "dropping", rows, width)),
-        Select::Resample { lambda, .. } => check_lambda(lambda).map_err(|error| at(scale, error)),
-        Select::Top { k: 0 } => Err(place(Error::input(format!(
-            "scale {scale}: top 0 keeps nothing"
-        )))),
-        Select::Top { k } if k > rows => Err(place(Error::input(format!(
-            "scale {scale}: top {k} of {rows} rows"
-        )))),
-        Select::Top { k } if k > width => Err(Error::input(format!(
-            "scale {scale}: top {k}, but only {width} rows go on"
-        ))
-        .with_hint(format!("write top = {width}, or a width of {k} or more"))),
-        _ => Ok(()),
+    let fits = |action| match width <= rows {
+        true => Ok(()),
+        false => Err(PlanError::Grows {
+            scale,
+            action,
+            rows,
+            width,
+        }),
+    };
+    match stage.select {
+        Select::Cluster { .. } => fits("clustering"),
+        Select::Drop => fits("dropping"),
+        Select::Resample { lambda, .. } => {
+            fits("resampling")?;
+            check_lambda(Some(scale), lambda)
+        }
+        Select::Top { k } if k == 0 || k > rows => Err(PlanError::Top { scale, k, rows }),
+        Select::Top { k } if k > width => Err(PlanError::TopBeyondWidth { scale, k, width }),
+        Select::Top { .. } => Ok(()),
     }
 }
 
-fn grows(scale: usize, what: &str, rows: usize, width: usize) -> Error {
-    Error::input(format!("scale {scale}: {what} cannot make {width} rows of {rows}")).with_hint(format!(
-        "choose a width of {rows} or less; only `top` grows a batch: select = {{ top = {rows} }} with width = {width}"
-    ))
-}
-
-fn check_lambda(lambda: f64) -> Result<()> {
+fn check_lambda(scale: Option<usize>, lambda: f64) -> Result<(), PlanError> {
     if lambda.is_finite() && lambda >= 0.0 {
         return Ok(());
     }
-    Err(Error::input(format!(
-        "lambda is {lambda}, but must be a finite number, 0 or more"
-    ))
-    .with_hint(format!(
-        "the paper uses {LAMBDA}; 0 draws evenly, larger values favour high scores"
-    )))
-}
-
-/// The error with the scale in front.
-fn at(scale: usize, error: Error) -> Error {
-    match error {
-        Error::Input { message, hint } => Error::Input {
-            message: format!("scale {scale}: {message}"),
-            hint,
-        },
-        other => other,
-    }
+    Err(PlanError::Lambda { scale, lambda })
 }

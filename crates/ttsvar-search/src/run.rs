@@ -3,24 +3,21 @@
 
 use std::time::Instant;
 
-use super::{
-    blend::{Blend, Part, Weighted},
+use crate::{
+    Error, Image, Result,
     diverse::diverse,
-    event::{Event, Fate, Listener},
+    event::{CandidateOutcome, Event, Listener},
+    features::{Features, Matrix},
+    mixer::{Part, ScoreMixer, WeightedScorer},
+    pipeline::{DecodeSize, Prompt, Rollout},
     plan::{Draw, Plan, Select, Stage},
     potential::Potential,
     resample,
-    tools::{Search, count},
-    top,
-    trace::{Candidate, Choice, Final, Scored, Trace},
-    warning::Warning,
-};
-use crate::{
-    Error, Result,
-    features::{Features, Matrix},
-    image::Image,
-    pipelines::{Prompt, Rollout, Size},
     rng::Stream,
+    search::{Search, count},
+    top,
+    trace::{Candidate, Final, Scored, StageRecord, Trace},
+    warning::Warning,
 };
 
 /// What a search found.
@@ -64,25 +61,25 @@ pub fn run(
     seed: u64,
     listener: &mut dyn Listener,
 ) -> Result<Outcome> {
-    let mut course = Course::begin(search, prompt, plan, seed, listener)?;
+    let mut state = SearchState::begin(search, prompt, plan, seed, listener)?;
     for round in 0..plan.rounds() {
-        course.start(round)?;
+        state.start(round)?;
         for scale in 0..search.pipeline.scales().len() {
-            course.step(scale)?;
-            course.look(scale)?;
+            state.step(scale)?;
+            state.look(scale)?;
             if let Some(stage) = plan.stage(scale) {
-                course.choose(stage)?;
+                state.choose(stage)?;
             }
         }
-        if course.settle()? {
+        if state.settle()? {
             break;
         }
     }
-    course.finish()
+    state.finish()
 }
 
 /// A search on its way.
-struct Course<'a> {
+struct SearchState<'a> {
     search: &'a Search<'a>,
     prompt: &'a Prompt,
     seed: u64,
@@ -97,14 +94,14 @@ struct Course<'a> {
     /// Their scores, once somebody asked.
     scores: Option<Vec<f32>>,
     /// The scorers as one.
-    blend: Blend,
+    blend: ScoreMixer,
     /// What the rounds so far brought to the end.
     finished: Vec<Finished>,
     trace: Trace,
     began: Instant,
 }
 
-impl<'a> Course<'a> {
+impl<'a> SearchState<'a> {
     fn begin(
         search: &'a Search<'a>,
         prompt: &'a Prompt,
@@ -129,7 +126,7 @@ impl<'a> Course<'a> {
             .iter()
             .map(|scale| [scale.height, scale.width])
             .collect();
-        if let Size::Preview(pixels) = search.preview {
+        if let DecodeSize::Preview(pixels) = search.preview {
             trace.preview = Some(pixels);
         }
         let cost = &mut trace.cost;
@@ -137,8 +134,8 @@ impl<'a> Course<'a> {
         cost.seconds.transformer = vec![0.0; scales.len()];
         let (alive, images, finished) = (vec![], vec![], vec![]);
         let (rollout, scores, round) = (None, None, 0);
-        let blend = Blend::new(&search.scorers);
-        let course = Self {
+        let blend = ScoreMixer::new(&search.scorers);
+        let state = Self {
             search,
             prompt,
             seed,
@@ -153,7 +150,7 @@ impl<'a> Course<'a> {
             trace,
             began,
         };
-        Ok(course)
+        Ok(state)
     }
 
     /// Begins a round with rows of its own.
@@ -172,7 +169,7 @@ impl<'a> Course<'a> {
     fn rollout(&mut self) -> Result<&mut (dyn Rollout + 'a)> {
         self.rollout
             .as_deref_mut()
-            .ok_or_else(|| Error::input("a search without rows"))
+            .ok_or_else(|| Error::internal("a search without rows"))
     }
 
     /// The stream with which rows are chosen after a scale of this round.
@@ -229,7 +226,7 @@ impl<'a> Course<'a> {
             return Ok(());
         }
         let size = if last {
-            Size::Full
+            DecodeSize::Full
         } else {
             self.search.preview
         };
@@ -254,7 +251,7 @@ impl<'a> Course<'a> {
             width,
             select,
         } = *stage;
-        let mut choice = Choice::new(scale, &select, self.alive.clone());
+        let mut choice = StageRecord::new(scale, &select, self.alive.clone());
         let warned = self.trace.warnings.len();
         choice.kept = match select {
             Select::Cluster { features } => self.cluster(scale, width, features, &mut choice)?,
@@ -284,7 +281,7 @@ impl<'a> Course<'a> {
         scale: usize,
         width: usize,
         kind: Features,
-        choice: &mut Choice,
+        choice: &mut StageRecord,
     ) -> Result<Vec<usize>> {
         let features = self.extract(kind)?;
         let mut stream = self.stream(scale);
@@ -331,7 +328,7 @@ impl<'a> Course<'a> {
         let scores = self.blend.mix(scale, &parts);
         if parts.len() > 1 {
             let named = self.search.scorers.iter().zip(parts);
-            let part = |(one, scores): (&Weighted, Vec<f32>)| Part {
+            let part = |(one, scores): (&WeightedScorer, Vec<f32>)| Part {
                 scorer: one.name.to_owned(),
                 scale,
                 ids: self.alive.clone(),
@@ -386,7 +383,7 @@ impl<'a> Course<'a> {
     }
 
     /// The chosen rows become the batch.
-    fn go_on(&mut self, mut choice: Choice) -> Result<()> {
+    fn go_on(&mut self, mut choice: StageRecord) -> Result<()> {
         let kept = choice.kept.clone();
         let mut seconds = 0.0;
         let rollout = self.rollout()?;
@@ -484,7 +481,7 @@ impl<'a> Course<'a> {
 }
 
 /// What became of each candidate that came to a stage.
-fn fates(choice: &Choice) -> Vec<Fate> {
+fn fates(choice: &StageRecord) -> Vec<CandidateOutcome> {
     let children = |row| {
         let of_row = choice
             .kept
@@ -497,7 +494,7 @@ fn fates(choice: &Choice) -> Vec<Fate> {
         .ids
         .iter()
         .enumerate()
-        .map(|(row, &id)| Fate {
+        .map(|(row, &id)| CandidateOutcome {
             id,
             children: children(row),
         })

@@ -13,11 +13,12 @@ use std::fmt::{Display, LowerExp, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
+use crate::{
+    PlanError,
+    features::Features,
     plan::{Draw, LAMBDA, Plan, Select, Stage},
     potential::Potential,
 };
-use crate::{Error, Result, features::Features};
 
 /// A plan as it is written, before it is known to make sense.
 #[derive(Serialize, Deserialize)]
@@ -69,9 +70,9 @@ impl Plan {
     /// none.
     ///
     /// # Errors
-    /// [`Error::Input`] with the line where the text is no plan file, with the scale where the plan
+    /// [`PlanError`] with the line where the text is no plan file, with the scale where the plan
     /// makes no sense.
-    pub fn from_toml(text: &str) -> Result<Self> {
+    pub fn from_toml(text: &str) -> Result<Self, PlanError> {
         let file: PlanFile = toml::from_str(text).map_err(|error| unreadable(text, &error))?;
         Self::try_from(file)
     }
@@ -133,61 +134,42 @@ fn number<T: Copy + Into<f64> + Display + LowerExp>(value: T) -> String {
     }
 }
 
-fn unreadable(text: &str, error: &toml::de::Error) -> Error {
+fn unreadable(text: &str, error: &toml::de::Error) -> PlanError {
     let line = error.span().map_or(1, |span| {
         1 + text[..span.start.min(text.len())].matches('\n').count()
     });
     let message = error.message().lines().collect::<Vec<_>>().join(", ");
-    Error::input(format!("plan file, line {line}: {message}")).with_hint(
-        "a plan is `start = ROWS`, then for each choice `[[stage]]` with `scale`, `width` and `select`, \
-         for example select = { cluster = \"pca\" }, { resample = \"value\", lambda = 10 } or { top = 3 }",
-    )
+    PlanError::Syntax { line, message }
 }
 
 impl TryFrom<PlanFile> for Plan {
-    type Error = Error;
+    type Error = PlanError;
 
-    fn try_from(file: PlanFile) -> Result<Self> {
+    fn try_from(file: PlanFile) -> Result<Self, PlanError> {
         let mut rows = file.start;
         let mut stages = Vec::with_capacity(file.stages.len());
         for stage in file.stages {
-            stages.push(stage.read(rows)?);
-            rows = stages.last().map_or(rows, |stage| stage.width);
+            let stage = stage.read(rows)?;
+            rows = stage.width;
+            stages.push(stage);
         }
         let plan = Self::new(file.start, stages)?;
         match (file.rounds, file.enough) {
             (None, None) => Ok(plan),
             (Some(rounds), Some(enough)) => plan.until(rounds, enough),
-            _ => Err(Error::input("`rounds` and `enough` belong together")
-                .with_hint("`rounds = 8` and `enough = 1.0` repeat the plan up to 8 times, until a score of 1")),
+            _ => Err(PlanError::RoundsWithoutEnough),
         }
     }
 }
 
 impl StageFile {
-    /// The stage that this means; `rows` come to it.
-    fn read(self, rows: usize) -> Result<Stage> {
-        let Self {
-            scale,
-            width,
-            select,
-        } = self;
-        let select = match select {
+    /// The checked stage; `rows` is the number of rows that reach it.
+    fn read(self, rows: usize) -> Result<Stage, PlanError> {
+        let scale = self.scale;
+        let width = self.width;
+        let select = match self.select {
             Some(select) => select.read(scale)?,
-            None if width == rows => {
-                return Err(
-                    Error::input(format!("scale {scale}: the stage has no `select`"))
-                        .with_hint("leave the stage out: scales without a stage choose nothing"),
-                );
-            }
-            None => {
-                return Err(Error::input(format!(
-                    "scale {scale}: width goes {rows} -> {width} but nothing selects there"
-                ))
-                .with_hint(
-                    "add select = { cluster = \"pca\" }, { resample = \"value\" } or { top = K } to the stage",
-                ));
-            }
+            None => return Err(PlanError::MissingSelect { scale, rows, width }),
         };
         Ok(Stage {
             scale,
@@ -198,15 +180,9 @@ impl StageFile {
 }
 
 impl SelectFile {
-    fn read(self, scale: usize) -> Result<Select> {
-        let fail = |text: &str, hint: &str| {
-            Err(Error::input(format!("scale {scale}: {text}")).with_hint(hint))
-        };
+    fn read(self, scale: usize) -> Result<Select, PlanError> {
         if self.resample.is_none() && (self.lambda.is_some() || self.draw.is_some()) {
-            return fail(
-                "`lambda` and `draw` belong to `resample`",
-                "remove them, or select by `resample`",
-            );
+            return Err(PlanError::StrayResampleOption { scale });
         }
         match (self.cluster, self.resample, self.top, self.drop) {
             (Some(features), None, None, None) => Ok(Select::Cluster { features }),
@@ -217,14 +193,16 @@ impl SelectFile {
             }),
             (None, None, Some(k), None) => Ok(Select::Top { k }),
             (None, None, None, Some(Dropped::Random)) => Ok(Select::Drop),
-            (None, None, None, None) => fail(
-                "`select` is empty",
-                "name one of `cluster`, `resample`, `top`, `drop`",
-            ),
-            _ => fail(
-                "`select` names more than one way to choose",
-                "keep one of `cluster`, `resample`, `top`, `drop`",
-            ),
+            (cluster, resample, top, drop) => {
+                let named = [
+                    cluster.is_some(),
+                    resample.is_some(),
+                    top.is_some(),
+                    drop.is_some(),
+                ];
+                let found = named.into_iter().filter(|named| *named).count();
+                Err(PlanError::SelectCount { scale, found })
+            }
         }
     }
 }

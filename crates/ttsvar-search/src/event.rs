@@ -1,21 +1,17 @@
 //! What a running search tells the world, and who listens: progress bar, log, picture of the tree,
 //! web page.
 
-use super::{
-    plan::Plan,
-    trace::{Choice, Trace},
-    warning::Warning,
-};
 use crate::{
-    Result,
-    image::Image,
-    pipelines::{Prompt, Scale},
+    Image, Result,
+    pipeline::{Prompt, Scale},
+    plan::Plan,
+    trace::{StageRecord, Trace},
+    warning::Warning,
 };
 
 /// Something that happened in a search. Rows are places in the batch of the moment; ids name
 /// candidates for good ([`super::trace::Candidate`]).
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub enum Event<'a> {
     /// The search begins; nothing has been computed.
     Started {
@@ -74,9 +70,9 @@ pub enum Event<'a> {
         /// The scale after which it happened.
         scale: usize,
         /// Every candidate that was there, and what became of it.
-        fates: &'a [Fate],
+        fates: &'a [CandidateOutcome],
         /// What the stage saw and did, as the trace keeps it.
-        choice: &'a Choice,
+        choice: &'a StageRecord,
     },
     /// Something odd that did not stop the search.
     Warned(&'a Warning),
@@ -91,7 +87,7 @@ pub enum Event<'a> {
 
 /// What a stage made of one candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fate {
+pub struct CandidateOutcome {
     /// The candidate.
     pub id: usize,
     /// The candidates that continue it, in the order of the rows; empty when it fell.

@@ -3,19 +3,16 @@
 //! The record is a set of text chunks of a PNG file; `docs/command-line.md` lists the keys.
 
 use serde_json::{Map, Value};
+use ttsvar_search::{Image, Plan, Scored, Trace};
 
-use crate::{
-    Error, Result,
-    image::{Image, Png},
-    search::{Plan, Scored, Trace},
-};
+use crate::{Error, Result, image::Png};
 
 /// Before each key, so that texts of other programs are left alone.
 const PREFIX: &str = "ttsvar:";
 
 /// How an image came about.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Record {
+pub struct Provenance {
     /// What was to be painted.
     pub prompt: String,
     /// What was to be avoided.
@@ -36,7 +33,7 @@ pub struct Record {
     pub version: String,
 }
 
-impl Record {
+impl Provenance {
     /// The record of a search's winner. The settings of the trace name the `model`.
     pub fn of(trace: &Trace) -> Self {
         let mut settings = trace.settings.clone();
@@ -144,12 +141,12 @@ fn damaged(key: &str, what: &str) -> Error {
 mod tests {
     use super::*;
 
-    fn record() -> Record {
+    fn record() -> Provenance {
         let settings = [
             ("cfg".to_owned(), Value::from(2.5)),
             ("method".to_owned(), Value::from("tts-var")),
         ];
-        Record {
+        Provenance {
             prompt: "ein roter Kreis, \"größer\"".to_owned(),
             negative: Some("blur".to_owned()),
             seed: u64::MAX,
@@ -179,7 +176,7 @@ mod tests {
     fn a_record_comes_back_from_a_file_as_it_was() {
         for record in [
             record(),
-            Record {
+            Provenance {
                 negative: None,
                 preview: None,
                 scores: vec![],
@@ -188,7 +185,7 @@ mod tests {
         ] {
             let bytes = record.beside(image()).encode().unwrap();
             assert_eq!(
-                Record::read(&Png::decode(&bytes).unwrap()).unwrap(),
+                Provenance::read(&Png::decode(&bytes).unwrap()).unwrap(),
                 Some(record)
             );
         }
@@ -197,7 +194,7 @@ mod tests {
     #[test]
     fn pictures_of_other_programs_have_no_record() {
         assert_eq!(
-            Record::read(&Png::new(image()).with_text("Software", "other")).unwrap(),
+            Provenance::read(&Png::new(image()).with_text("Software", "other")).unwrap(),
             None
         );
     }
@@ -210,7 +207,12 @@ mod tests {
         ] {
             let mut torn = png.clone();
             torn.text.retain(|(k, _)| k != &format!("ttsvar:{key}"));
-            assert!(Record::read(&torn).unwrap_err().to_string().contains(key));
+            assert!(
+                Provenance::read(&torn)
+                    .unwrap_err()
+                    .to_string()
+                    .contains(key)
+            );
         }
         for (key, value) in [
             ("seed", "x"),
@@ -220,7 +222,8 @@ mod tests {
         ] {
             let mut torn = png.clone();
             torn.text.retain(|(k, _)| k != &format!("ttsvar:{key}"));
-            let error = Record::read(&torn.with_text(format!("ttsvar:{key}"), value)).unwrap_err();
+            let error =
+                Provenance::read(&torn.with_text(format!("ttsvar:{key}"), value)).unwrap_err();
             assert!(error.to_string().contains(key), "{error}");
         }
     }

@@ -7,12 +7,13 @@ use serde::{
     de::{IntoDeserializer, value::Error as Unknown},
 };
 
-use super::{
+use crate::{
+    Error,
+    features::Features,
     method::{Method, Schedule},
     plan::Draw,
     potential::Potential,
 };
-use crate::{Error, features::Features};
 
 /// Gives an enum of plain names `Display` and `FromStr` with the names that serde knows it by.
 macro_rules! named {

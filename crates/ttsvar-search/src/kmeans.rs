@@ -10,8 +10,7 @@
 
 use rayon::prelude::*;
 
-use super::resample::Wheel;
-use crate::{features::Matrix, rng::Stream};
+use crate::{features::Matrix, resample::CumulativeWeights, rng::Stream};
 
 /// Lloyd's iterations at most, as in scikit-learn.
 const ITERATIONS: usize = 300;
@@ -102,7 +101,7 @@ fn plus_plus(distances: &[Vec<f64>], k: usize, uniform: &mut dyn FnMut() -> f64)
     let mut chosen = vec![first];
     let mut closest = distances[first].clone();
     while chosen.len() < k {
-        let wheel = Wheel::new(&closest);
+        let wheel = CumulativeWeights::new(&closest);
         let points: Vec<f64> = (0..candidates).map(|_| uniform()).collect();
         let (row, next) = points
             .into_iter()

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{blend::Weighted, plan::Plan};
 use crate::{
-    Error, Result,
+    Error, Image, Result,
     features::{Extractor, Features},
-    image::Image,
-    pipelines::{Pipeline, Size},
-    scorers::Scorer,
+    mixer::WeightedScorer,
+    pipeline::{DecodeSize, Pipeline},
+    plan::Plan,
+    scorer::Scorer,
 };
 
 /// What a search works with; good for any number of runs.
@@ -18,13 +18,13 @@ use crate::{
 pub struct Search<'a> {
     /// Paints.
     pub pipeline: &'a dyn Pipeline,
-    /// Judge; at least one. Of several see [`Blend`](super::Blend).
-    pub scorers: Vec<Weighted<'a>>,
+    /// Judge; at least one. Of several see [`ScoreMixer`](super::ScoreMixer).
+    pub scorers: Vec<WeightedScorer<'a>>,
     /// Tell images apart, by the names that plans use; those that the plan does not name may be
     /// missing.
     pub extractors: &'a BTreeMap<Features, Box<dyn Extractor>>,
     /// Size of the images that stages before the last scale look at.
-    pub preview: Size,
+    pub preview: DecodeSize,
     /// What the generator was set to, for the record.
     pub settings: Map<String, Value>,
 }
@@ -36,7 +36,7 @@ impl<'a> Search<'a> {
         scorer: &'a dyn Scorer,
         extractors: &'a BTreeMap<Features, Box<dyn Extractor>>,
     ) -> Self {
-        let scorers = vec![Weighted {
+        let scorers = vec![WeightedScorer {
             name: "",
             weight: 1.0,
             scorer,
@@ -45,13 +45,13 @@ impl<'a> Search<'a> {
             pipeline,
             scorers,
             extractors,
-            preview: Size::Full,
+            preview: DecodeSize::Full,
             settings: Map::new(),
         }
     }
 
     /// The same with other scorers, at least one.
-    pub fn judged_by(self, scorers: Vec<Weighted<'a>>) -> Self {
+    pub fn judged_by(self, scorers: Vec<WeightedScorer<'a>>) -> Self {
         Self { scorers, ..self }
     }
 
@@ -60,7 +60,7 @@ impl<'a> Search<'a> {
     /// # Errors
     /// A scorer fails, or gives more or fewer scores than images.
     pub fn scores(&self, prompt: &str, images: &[Image]) -> Result<Vec<Vec<f32>>> {
-        let of = |one: &Weighted| {
+        let of = |one: &WeightedScorer| {
             let scores = one.scorer.score(prompt, images)?;
             count("scorer", "scores", scores.len(), images.len())?;
             Ok(scores)
@@ -121,7 +121,7 @@ pub(super) fn count(who: &str, what: &str, found: usize, images: usize) -> Resul
     if found == images {
         return Ok(());
     }
-    Err(Error::input(format!(
+    Err(Error::internal(format!(
         "the {who} gave {found} {what} for {images} images"
     )))
 }

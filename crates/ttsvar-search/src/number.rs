@@ -48,28 +48,27 @@ impl Number {
     }
 }
 
-pub(super) fn serialize<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+/// For `#[serde(with = ...)]`.
+pub fn serialize<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
     Number::from(*value).serialize(serializer)
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+/// For `#[serde(with = ...)]`.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
     Number::deserialize(deserializer)?.value()
 }
 
 /// Lists of such numbers.
-pub(crate) mod list {
+pub mod list {
     use super::{Deserialize, Deserializer, Number, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(
-        values: &[f32],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    /// For `#[serde(with = ...)]`.
+    pub fn serialize<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(values.iter().map(|&value| Number::from(value)))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<f32>, D::Error> {
+    /// For `#[serde(with = ...)]`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
         Vec::<Number>::deserialize(deserializer)?
             .into_iter()
             .map(Number::value)
@@ -78,17 +77,16 @@ pub(crate) mod list {
 }
 
 /// Such numbers that may be missing.
-pub(crate) mod optional {
+pub mod optional {
     use super::{Deserialize, Deserializer, Number, Serialize, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(
-        value: &Option<f32>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    /// For `#[serde(with = ...)]`.
+    pub fn serialize<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
         value.map(Number::from).serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    /// For `#[serde(with = ...)]`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<f32>, D::Error> {
         Option::<Number>::deserialize(deserializer)?

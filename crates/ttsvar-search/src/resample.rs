@@ -4,8 +4,7 @@
 //! lambda 10, a NaN makes every draw even. Here the largest potential is subtracted first, which
 //! changes no probability, and the odd cases are said in [`Weights`].
 
-use super::plan::Draw;
-use crate::rng::Stream;
+use crate::{plan::Draw, rng::Stream};
 
 /// What each row weighs in a draw.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +53,7 @@ pub fn weights(potentials: &[f64], lambda: f64) -> Weights {
 /// `count` rows drawn with replacement. `probabilities` are not negative, and at least one is not
 /// zero.
 pub fn draw(probabilities: &[f64], count: usize, how: Draw, stream: &mut Stream) -> Vec<usize> {
-    let wheel = Wheel::new(probabilities);
+    let wheel = CumulativeWeights::new(probabilities);
     match how {
         Draw::Multinomial => (0..count).map(|_| wheel.at(stream.uniform_f64())).collect(),
         Draw::Systematic => {
@@ -79,12 +78,12 @@ pub fn without(rows: usize, count: usize, stream: &mut Stream) -> Vec<usize> {
 }
 
 /// Weights laid end to end.
-pub(super) struct Wheel {
+pub(super) struct CumulativeWeights {
     ends: Vec<f64>,
     last: usize,
 }
 
-impl Wheel {
+impl CumulativeWeights {
     pub(super) fn new(weights: &[f64]) -> Self {
         let mut end = 0.0;
         let ends = weights

@@ -1,0 +1,48 @@
+//! Test-time search over the generation paths of coarse-to-fine image generators.
+//!
+//! A [`Plan`] is a search method as data, [`run()`] carries it out, [`Event`]s report its progress,
+//! and the [`Trace`] records what happened. There are no tensors here, no files and no printing:
+//! bring a generator ([`Pipeline`] and [`Rollout`]), a [`Scorer`] and, for plans that cluster, a
+//! [`Extractor`]. `examples/toy.rs` does all of that in under 80 lines.
+//!
+//! Start reading at `run.rs`: every method goes through its one loop.
+
+pub mod diverse;
+mod error;
+pub mod event;
+pub mod features;
+mod image;
+pub mod kmeans;
+mod method;
+pub mod mixer;
+mod names;
+pub mod number;
+mod pipeline;
+mod plan;
+mod plan_error;
+mod plan_file;
+mod potential;
+pub mod resample;
+pub mod rng;
+pub mod run;
+mod scorer;
+mod search;
+pub mod top;
+pub mod trace;
+mod warning;
+
+pub use error::{Error, ErrorKind, Result};
+pub use event::{CandidateOutcome, Event, Listener, Silent};
+pub use features::{Extractor, Features, Matrix};
+pub use image::{Image, half_to_even};
+pub use method::{Method, Schedule};
+pub use mixer::{ScoreMixer, WeightedScorer};
+pub use pipeline::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale};
+pub use plan::{Draw, LAMBDA, MAX_ROWS, Plan, Select, Stage, StageOptions};
+pub use plan_error::PlanError;
+pub use potential::Potential;
+pub use run::{Finished, Outcome, run};
+pub use scorer::Scorer;
+pub use search::Search;
+pub use trace::{Candidate, Cost, Final, Scored, Seconds, StageRecord, Trace};
+pub use warning::Warning;

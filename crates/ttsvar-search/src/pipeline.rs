@@ -1,0 +1,100 @@
+//! From a prompt to images, one scale at a time: what the search needs of a generator.
+
+use std::ops::Range;
+
+use crate::{Image, Result};
+
+/// The token grid of one scale; scales count from 0, coarse to fine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// Rows of tokens.
+    pub height: usize,
+    /// Columns of tokens.
+    pub width: usize,
+}
+
+impl Scale {
+    /// Tokens that one candidate draws at this scale.
+    pub fn tokens(self) -> usize {
+        self.height * self.width
+    }
+}
+
+/// What to paint, and what to keep away from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// The description of the wanted image.
+    pub text: String,
+    /// Takes the place of the learned unconditional text in guidance.
+    pub negative: Option<String>,
+}
+
+impl From<&str> for Prompt {
+    fn from(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            negative: None,
+        }
+    }
+}
+
+/// How large a decoded image is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeSize {
+    /// As the model paints it.
+    Full,
+    /// About this many pixels along the shorter side, never more than the full size.
+    Preview(usize),
+}
+
+/// What a run is expected to take, before it runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Floating-point operations, 2 for each multiply-add, of text encoder, transformer and
+    /// decoder.
+    pub flops: f64,
+    /// Bytes at the peak: weights, K/V cache, activations.
+    pub peak_bytes: u64,
+}
+
+/// A generator that is loaded and ready.
+pub trait Pipeline: Send + Sync {
+    /// The grids that every candidate walks through, coarse to fine.
+    fn scales(&self) -> &[Scale];
+
+    /// Height and width in pixels of a full image.
+    fn image_size(&self) -> (usize, usize);
+
+    /// Starts candidates of one prompt, one for each number in `rows`. Candidate `i` draws from the
+    /// stream of (`seed`, lineage `i`), whatever others there are.
+    fn begin(
+        &self,
+        prompt: &Prompt,
+        rows: Range<usize>,
+        seed: u64,
+    ) -> Result<Box<dyn Rollout + '_>>;
+
+    /// What a search would take in which `widths[s]` rows are computed and `decodes[s]` images
+    /// decoded at scale `s`, for a prompt of usual length.
+    fn estimate(&self, widths: &[usize], decodes: &[usize], size: DecodeSize) -> Estimate;
+}
+
+/// Partial images of one prompt that advance together. Row `i` is one candidate.
+pub trait Rollout {
+    /// Candidates at present.
+    fn rows(&self) -> usize;
+
+    /// Draws the next scale of every row. Returns the number of distinct states that the network
+    /// was run on, at most [`Rollout::rows`].
+    fn step(&mut self) -> Result<usize>;
+
+    /// Decodes the named rows as they stand now, in that order.
+    fn images(&self, rows: &[usize], size: DecodeSize) -> Result<Vec<Image>>;
+
+    /// Row `i` becomes what row `rows[i]` was. Rows may repeat and be left out. The first copy of a
+    /// row keeps its random stream, each further copy gets one of its own.
+    fn gather(&mut self, rows: &[usize]) -> Result<()>;
+
+    /// Floating-point operations spent so far, decodes included.
+    fn flops(&self) -> f64;
+}
