@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Everything that can only be found out on a machine with an NVIDIA GPU, in one go: builds, checks the kernels and the networks
-# there against the CPU and the recordings, and times Infinity-2B at a megapixel against PyTorch. Writes to OUT (cuda-check).
+# Runs every check that needs an NVIDIA GPU: builds the program, compares kernels and networks with the CPU and with the
+# recordings, and times Infinity-2B at one megapixel against PyTorch. Writes to OUT (default: cuda-check).
 #
 #   scripts/cuda-check.sh [OUT]
 #
-# Needs Rust, a C compiler, a CUDA toolkit (or the one of scripts/cuda-toolkit.sh, sourced) and, to compare, a Python with PyTorch in
-# PYTHON. TIMED=no leaves the timing out. A megapixel at N = 4 wants a GPU of 80 GB.
+# Needs Rust, a C compiler and a CUDA toolkit (for the one from scripts/cuda-toolkit.sh, source its env.sh first). The timing
+# also needs a Python with PyTorch, named by PYTHON; TIMED=no skips it. One megapixel at N = 4 needs a GPU with 80 GB.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,7 +27,7 @@ TTSVAR_GPU=required cargo test --release --features cuda --test cuda -- 2>&1 | t
 [ "${TIMED:-yes}" = yes ] || exit 0
 big=(--device cuda --arch 2b --pixels 1M --dtype bf16)
 target/release/ttsvar bench "${big[@]}" --method raw --repeat 3 | tee "$out/single.txt"
-# What the kernels of this project are worth: the same by the tensor library alone.
+# The same with the tensor library alone, to show what the kernels of this project gain.
 TTSVAR_KERNELS=portable target/release/ttsvar bench "${big[@]}" --method raw --repeat 3 | tee "$out/single-library.txt"
 
 if ! "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())'; then

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Compiles every kernel in src/nn/cuda as the program does when it runs, for every type and width of a head in use, then
-# assembles it for one generation of GPUs and prints what a thread takes. Needs no GPU; fails where a kernel does not compile or
-# spills registers.
+# Compiles every kernel in src/nn/cuda as the program does at run time, for every type and head width in use. Assembles each
+# for one GPU architecture and prints the registers per thread, shared memory and spills. Needs no GPU. Fails if a kernel does
+# not compile or spills registers.
 #
 #   scripts/cuda-toolkit.sh DIR && source DIR/env.sh
 #   scripts/cuda-kernels.sh [sm_90]
@@ -13,11 +13,11 @@ cd "$(dirname "$0")/../src/nn/cuda"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# A constant of the launches.
+# The value of a constant in calls.rs.
 constant() { sed -n "s/^const $1: usize = \(1 << \)\{0,1\}\([0-9]*\);.*/\1\2/p" calls.rs; }
 threads=$(($(constant THREADS))) attending=$(($(constant ATTENDING))) slice=$(($(constant SLICE)))
 
-# compile FILE OPTION...: the run-time compiler, without any include path.
+# compile FILE OPTION...: compiles with NVRTC, without any include path.
 compile() {
   local file=$1 name
   shift
@@ -60,7 +60,7 @@ for bf16 in 0 1; do
   done
   compile group_norm "-DBF16=$bf16" "-DTHREADS=$threads" "-DSLICE=$slice"
 done
-# The released sizes have heads of 96 and 128, the recordings and the demo smaller ones, scorers 64 and 80.
+# Head widths: 96 and 128 in the released sizes, smaller in the recordings and the demo, 64 and 80 in scorers.
 for width in 16 32 64 80 96 128; do
   compile attention_f32 -DBF16=0 "-DTHREADS=$attending" "-DWIDTH=$width"
   compile attention_bf16 -DBF16=1 "-DTHREADS=$attending" "-DWIDTH=$width"

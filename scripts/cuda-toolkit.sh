@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Puts together a CUDA toolkit from published Python wheels: enough to build `--features cuda` on a machine that has neither a
-# toolkit nor a GPU. About 3 GB.
+# Assembles a CUDA toolkit from published Python wheels, enough to build `--features cuda` on a machine that has neither a
+# toolkit nor a GPU. It takes about 3 GB.
 #
 #   scripts/cuda-toolkit.sh DIR
 #   source DIR/env.sh
 #   cargo build --release --features cuda
 #
-# The stub of libcuda in DIR/stubs is for the linker. All of its functions say that there is no GPU, so that what was built can be
-# started on a machine without one, with DIR/stubs on LD_LIBRARY_PATH. A machine with a GPU brings its own: keep the stub off its
-# library path.
+# DIR/stubs contains a stub of libcuda for the linker. All of its functions report that there is no GPU. With DIR/stubs on
+# LD_LIBRARY_PATH, the program can therefore start on a machine without a GPU. A machine with a GPU has its own libcuda: keep
+# the stub off its library path.
 set -euo pipefail
 
 folder=${1:?usage: scripts/cuda-toolkit.sh DIR}
@@ -38,7 +38,7 @@ for library in "$packages"/*/lib/*.so* "$packages"/*/lib/*.a; do
   [[ $name == *.so* ]] && ln -sf "$library" "$home/lib64/${name%%.so*}.so"
 done
 
-# The driver's functions as the bindings name them.
+# The names of the driver's functions, taken from the bindings.
 bindings=$(cd "$project" && cargo metadata --format-version 1 --features cuda |
   python3 -c 'import json, sys; print(next(p["manifest_path"] for p in json.load(sys.stdin)["packages"] if p["name"] == "cudarc"))')
 grep -rhoE 'fn cu[A-Z][A-Za-z0-9_]*' "$(dirname "$bindings")/src/driver/sys" | sed 's/fn //' | sort -u |
