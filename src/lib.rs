@@ -11,7 +11,7 @@
 //! which.
 
 pub mod bench;
-pub mod bundle;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod demo;
 pub mod detectors;
@@ -21,13 +21,17 @@ pub mod features;
 pub mod file;
 pub mod hub;
 pub mod image;
+pub mod loading;
 pub mod models;
 pub mod nn;
+pub mod options;
 pub mod pipelines;
 pub mod report;
 pub mod request;
 pub mod scorers;
+#[cfg(feature = "server")]
 pub mod server;
+pub mod system;
 pub mod text;
 
 pub use error::{Error, ErrorKind, LoadError, Result};

@@ -34,7 +34,7 @@ fn follow(weights: [f64; 2], plan: &Plan, seed: u64) -> Outcome {
             scorer: &dark,
         },
     ];
-    let search = Search::new(&pipeline, &light, &extractors).judged_by(scorers);
+    let search = Search::new(&pipeline, &light, &extractors).with_scorers(scorers);
     run(&search, &Prompt::from("light"), plan, seed, &mut Silent).unwrap()
 }
 
@@ -149,7 +149,7 @@ fn a_scorer_in_two_units_chooses_as_it_does_alone() {
         let search = Search::new(&pipeline, &light, &extractors);
         let alone = run(&search, &Prompt::from("light"), &plan, seed, &mut Silent).unwrap();
         let both = run(
-            &search.judged_by(scorers.clone()),
+            &search.with_scorers(scorers.clone()),
             &Prompt::from("light"),
             &plan,
             seed,
@@ -241,7 +241,7 @@ fn a_shared_pool_gives_what_each_search_would_find_alone() {
             scorer: &dark,
         },
     ];
-    let search = Search::new(&pipeline, &light, &extractors).judged_by(scorers);
+    let search = Search::new(&pipeline, &light, &extractors).with_scorers(scorers);
     let prompt = Prompt::from("light");
     let pool = Pool::paint(&search, &prompt, 8, 4).unwrap();
     for (method, n) in [
@@ -270,7 +270,7 @@ fn a_shared_pool_gives_what_each_search_would_find_alone() {
 }
 
 #[test]
-fn rounds_cannot_be_judged_by_a_mix() {
+fn rounds_cannot_be_with_scorers_a_mix() {
     let (pipeline, extractors) = (Toy::new(SCALES), extractors());
     let light = Judge(brightness);
     let scorers = vec![
@@ -281,7 +281,7 @@ fn rounds_cannot_be_judged_by_a_mix() {
         };
         2
     ];
-    let search = Search::new(&pipeline, &light, &extractors).judged_by(scorers);
+    let search = Search::new(&pipeline, &light, &extractors).with_scorers(scorers);
     let error = search
         .check(&Method::Auto.plan(SCALES, 4).unwrap())
         .unwrap_err();

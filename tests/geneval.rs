@@ -65,7 +65,7 @@ fn grey(value: u8) -> Image {
 }
 
 #[test]
-fn a_picture_is_judged_by_what_detector_and_namer_say() {
+fn a_picture_is_with_scorers_what_detector_and_namer_say() {
     let suite = suite(&Stub::default());
     let reasons = |case: usize| {
         let verdicts = suite.judge(case, &[0, 100, 200].map(grey)).unwrap();

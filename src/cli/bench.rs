@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use ttsvar_search::{DecodeSize, Extractor, Features, Pipeline, Scorer, Search};
+use ttsvar_search::{DecodeSize, Extractor, Features, Plan, Search};
 
 use super::{
     arguments::{self, Global, Limit},
+    generate::fit_memory,
     numbers, preview_size,
     progress::Progress,
-    request::{source, wish},
-    system,
     table::{Align, Table},
     talk::Talk,
 };
@@ -19,10 +18,10 @@ use crate::{
     bench::{
         Architecture, Blocks, Job, Measurement, Model, Redness, gpu_peak_bytes, measure, time_ops,
     },
-    bundle::{DEMO, most_rows, too_little},
-    hub::description::Defaults,
     models::infinity::{Pixels, Schedule},
-    request::{Named, Wish, preview},
+    options::Options,
+    request::{MethodSpec, Session},
+    system::{DEMO, System, most_rows, too_little_memory},
 };
 
 /// Measures.
@@ -33,12 +32,10 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
     if typed.ops {
         return ops(typed, global, talk);
     }
-    let wish = wish(source(&typed.method)?, &typed.choices)?;
+    typed.options.check()?;
     let order = Order {
-        wish,
-        preview: preview(typed.choices.preview.as_deref())?,
+        options: &typed.options,
         repeat: typed.repeat,
-        seed: typed.seed,
     };
     if order.repeat == 0 {
         return Err(
@@ -46,29 +43,21 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
         );
     }
     let report = if typed.arch == DEMO {
-        if typed.pixels.is_some() {
-            return Err(Error::input("the demo paints images of one size only")
-                .with_hint("leave --pixels out"));
-        }
-        let system = system::open_within(typed.limit, DEMO, None, None, global)?;
-        let settings = system::fitted(&system, system.settings(), &order.wish, typed.limit, talk)?;
-        let pipeline = system.pipeline(&settings)?;
-        let report = order.follow(
-            pipeline.as_ref(),
-            system.scorer(),
-            system.extractors(),
-            talk,
-        )?;
+        let mut builder = global.system(&System::builder(DEMO));
+        builder.evict = typed.limit.memory.is_some();
+        let system = builder.open()?;
+        let mut session = Session::new(&system, order.options)?;
+        fit_memory(&mut session, typed.limit, talk)?;
+        let search = session.search();
+        let report = order.follow(search, session.plan(), session.method(), talk)?;
         Report {
             gpu_bytes: gpu_peak_bytes(system.device()),
             ..report
         }
     } else {
         let (arch, schedule) = (Architecture::named(&typed.arch)?, schedule(typed)?);
-        let (dtype, device) = (
-            system::dtype(global.dtype())?,
-            system::device(&global.device)?,
-        );
+        let dtype = global.dtype().into();
+        let device = global.device.open()?;
         talk.note(&format!(
             "making up {} weights",
             numbers::count(arch.values())
@@ -77,7 +66,9 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
         let pipeline = model.pipeline(&schedule, order.rows(&model, &schedule, typed.limit)?)?;
         let features: Box<dyn Extractor> = Box::new(Blocks);
         let features = BTreeMap::from([(Features::Pca, features)]);
-        let report = order.follow(pipeline.as_ref(), &Redness, &features, talk)?;
+        let (plan, method) = MethodSpec::plan(order.options, schedule.grids.len())?;
+        let search = Search::new(pipeline.as_ref(), &Redness, &features);
+        let report = order.follow(search, &plan, method, talk)?;
         Report {
             gpu_bytes: gpu_peak_bytes(&device),
             ..report
@@ -99,10 +90,8 @@ fn ops(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
                 .with_hint("name one, as in `--arch infinity-layer12`"),
         );
     }
-    let (dtype, device) = (
-        system::dtype(global.dtype())?,
-        system::device(&global.device)?,
-    );
+    let dtype = global.dtype().into();
+    let device = global.device.open()?;
     let found = time_ops(
         Architecture::named(&typed.arch)?,
         &schedule(typed)?,
@@ -127,6 +116,7 @@ fn schedule(typed: &arguments::Bench) -> Result<Schedule> {
     Schedule::released(
         1.0,
         typed
+            .options
             .pixels
             .as_deref()
             .map(str::parse)
@@ -136,63 +126,66 @@ fn schedule(typed: &arguments::Bench) -> Result<Schedule> {
 }
 
 /// What is asked of any model.
-struct Order {
-    wish: Wish,
-    preview: DecodeSize,
+struct Order<'a> {
+    options: &'a Options,
     repeat: usize,
-    seed: u64,
 }
 
-impl Order {
+impl Order<'_> {
+    fn preview(&self) -> DecodeSize {
+        self.options
+            .preview
+            .map_or(DecodeSize::Full, |preview| preview.0)
+    }
+
     /// Rows that can run through a model together within the limit.
     fn rows(&self, model: &Model, schedule: &Schedule, limit: Limit) -> Result<usize> {
         let Some(limit) = limit.memory else {
             return Ok(usize::MAX);
         };
         let scales = schedule.grids.len();
-        let (plan, _) = self.wish.plan(scales, &Defaults::default())?;
-        let (widths, decodes) = (plan.widths(scales), plan.decodes(scales));
+        let (plan, _) = MethodSpec::plan(self.options, scales)?;
+        let widths = plan.widths(scales);
+        let decodes = plan.decodes(scales);
         let peak = |rows| {
-            Ok(model
-                .pipeline(schedule, rows)?
-                .estimate(&widths, &decodes, self.preview)
+            let pipeline = model.pipeline(schedule, rows)?;
+            Ok(pipeline
+                .estimate(&widths, &decodes, self.preview())
                 .peak_bytes)
         };
         let most = widths.iter().copied().max().unwrap_or(1);
-        most_rows(most, limit, peak)?.map_or_else(|| Err(too_little(peak(1)?, limit)), Ok)
+        match most_rows(most, limit, peak)? {
+            Some(rows) => Ok(rows),
+            None => Err(too_little_memory(peak(1)?, limit)),
+        }
     }
 
     fn follow(
         &self,
-        pipeline: &dyn Pipeline,
-        scorer: &dyn Scorer,
-        extractors: &BTreeMap<Features, Box<dyn Extractor>>,
+        mut search: Search<'_>,
+        plan: &Plan,
+        method: MethodSpec,
         talk: &Talk,
     ) -> Result<Report> {
-        let (plan, named) = self
-            .wish
-            .plan(pipeline.scales().len(), &Defaults::default())?;
-        let mut search = Search::new(pipeline, scorer, extractors);
-        search.preview = self.preview;
+        search.preview = self.preview();
+        let pipeline = search.pipeline;
         let mut progress = Progress::new(talk, true);
         let job = Job {
             search,
             plan: plan.clone(),
             repeat: self.repeat,
-            seed: self.seed,
+            seed: self.options.seed.unwrap_or(0),
         };
         let found = measure(&job, &mut progress)?;
         progress.clear();
-        let grids = pipeline
-            .scales()
-            .iter()
-            .map(|scale| [scale.height, scale.width])
-            .collect();
-        let widths = plan.widths(pipeline.scales().len());
+        let scales = pipeline.scales();
         Ok(Report {
-            named,
-            grids,
-            widths,
+            named: method,
+            grids: scales
+                .iter()
+                .map(|scale| [scale.height, scale.width])
+                .collect(),
+            widths: plan.widths(scales.len()),
             size: pipeline.image_size(),
             found,
             gpu_bytes: None,
@@ -202,7 +195,7 @@ impl Order {
 
 /// What came out.
 struct Report {
-    named: Named,
+    named: MethodSpec,
     grids: Vec<[usize; 2]>,
     widths: Vec<usize>,
     size: (usize, usize),
@@ -318,15 +311,15 @@ impl Report {
             "implementation": "ttsvar",
             "version": env!("CARGO_PKG_VERSION"),
             "size": typed.arch,
-            "pn": typed.pixels,
+            "pn": typed.options.pixels,
             "pixels": self.size.0,
             "method": self.method(),
             "n": self.named.n.unwrap_or(1),
-            "preview": typed.choices.preview.as_deref().unwrap_or("full"),
-            "dtype": global.dtype(),
-            "device": global.device,
+            "preview": typed.options.preview.map_or("full".to_owned(), |preview| preview.to_string()),
+            "dtype": global.dtype().name(),
+            "device": global.device.name(),
             "threads": threads,
-            "seed": typed.seed,
+            "seed": typed.options.seed.unwrap_or(0),
             "repeat": typed.repeat,
             "widths": self.widths,
             "states": states,

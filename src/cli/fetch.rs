@@ -20,7 +20,7 @@ use crate::{
 pub(super) fn run(typed: &arguments::Fetch, talk: &Talk) -> Result<u8> {
     let mut wanted: Vec<&Entry> = vec![];
     for name in &typed.names {
-        let entries = catalog::together(name);
+        let entries = catalog::with_needs(name);
         if entries.is_empty() {
             let known: Vec<&str> = catalog::ENTRIES.iter().map(|entry| entry.name).collect();
             return Err(Error::input(format!("no weights are known as `{name}`"))

@@ -1,294 +1,305 @@
 //! `ttsvar generate`: from prompts to image files.
+//!
+//! Reads what was asked for, opens the system, sets up a session (`request/session.rs`: read on
+//! there) and runs it on every prompt; the rest of this file writes files and prints results.
 
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
-use ttsvar_search::{
-    self as search, Event, Listener, Outcome, Pipeline, Plan, Prompt, Search, Trace, number,
-};
+use ttsvar_search::{Event, Listener, Outcome, Trace, number};
 
 use super::{
     arguments::{self, Global},
     code, numbers,
-    outputs::{IMAGE, Place, REPORT, TRACE, TREE},
+    outputs::{IMAGE, Outputs, Place, REPORT, TRACE, TREE},
     progress::Progress,
-    request::Request,
-    system,
+    prompts::Prompts,
     talk::Talk,
 };
 use crate::{
-    Result,
-    bundle::{Settings, System},
+    Result, VERSION,
     file::slug,
     image::Png,
+    options::Options,
     report::{Album, Provenance, html, tree},
-    request::Named,
+    request::{Recorded, Session, new_seed},
+    system::SystemBuilder,
 };
 
-/// Paints every prompt. What goes wrong with one prompt of a list is said, and the others go on;
-/// the exit code is that of the first failure.
+/// Generates an image for every prompt. An error with one prompt of a list is reported and the
+/// others continue; the exit code is that of the first failure.
 pub(super) fn run(typed: &arguments::Generate, global: &Global, talk: &Talk) -> Result<u8> {
-    let request = Request::read(typed)?;
-    if let Some(version) = request
-        .painted_by
-        .as_ref()
-        .filter(|version| *version != env!("CARGO_PKG_VERSION"))
-    {
-        talk.note(&format!(
-            "version {version} painted that image; this is another, which may paint a different one"
-        ));
-    }
-    let global = &Global {
-        dtype: global.dtype.clone().or(request.painted_in.clone()),
-        ..global.clone()
+    let request = Request::read(typed, global, talk)?;
+    let system = request.system.open()?;
+    let mut session = Session::new(&system, &request.options)?;
+    fit_memory(&mut session, typed.limit, talk)?;
+    let job = GenerateJob {
+        request: &request,
+        session,
     };
-    if let Some(dtype) = request
-        .painted_in
-        .as_ref()
-        .filter(|dtype| *dtype != global.dtype())
-    {
-        talk.note(&format!(
-            "that image was painted with --dtype {dtype}; {} may paint a different one",
-            global.dtype()
-        ));
-    }
-    let (weights, judging) = (request.weights.as_deref(), request.judging.as_ref());
-    let system = system::open_within(typed.limit, &request.model, weights, judging, global)?;
-    let settings = request.settings(system.defaults());
-    let settings = system::fitted(&system, settings, &request.wish, typed.limit, talk)?;
-    let pipeline = system.pipeline(&settings)?;
-    let studio = Studio::new(&request, &system, pipeline.as_ref(), &settings)?;
-    studio.warn(talk);
+    job.warn(talk);
     let mut progress = Progress::new(talk, request.prompts.texts.len() > 1);
-    let mut worst = 0;
+    let mut first_failure = 0;
     for number in 1..=request.prompts.texts.len() {
-        match studio.paint(number, talk, &mut progress) {
-            Ok(()) => {}
-            Err(error) if !request.prompts.list || code(&error) == super::INTERRUPTED => {
-                return Err(error);
-            }
-            Err(error) => {
-                progress.clear();
-                talk.error_of(&format!("prompt {number}: "), &error);
-                worst = if worst == 0 { code(&error) } else { worst };
-            }
+        let Err(error) = job.generate(number, talk, &mut progress) else {
+            continue;
+        };
+        if !request.prompts.list || error.is_interrupted() {
+            return Err(error);
+        }
+        progress.clear();
+        talk.error_of(&format!("prompt {number}: "), &error);
+        if first_failure == 0 {
+            first_failure = code(&error);
         }
     }
-    Ok(worst)
+    Ok(first_failure)
+}
+
+/// Keeps the session within the memory limit, where there is one, and reports what that costs.
+pub(super) fn fit_memory(
+    session: &mut Session,
+    limit: arguments::Limit,
+    talk: &Talk,
+) -> Result<()> {
+    let Some(limit) = limit.memory else {
+        return Ok(());
+    };
+    let plan = session.fit_memory(limit)?.to_string();
+    if !plan.is_empty() {
+        talk.note(&format!("to keep within the memory limit: {plan}"));
+    }
+    Ok(())
+}
+
+/// What was asked for, checked as far as that is possible without the model.
+struct Request {
+    prompts: Prompts,
+    system: SystemBuilder,
+    options: Options,
+    outputs: Outputs,
+    seed: u64,
+}
+
+impl Request {
+    fn read(typed: &arguments::Generate, global: &Global, talk: &Talk) -> Result<Self> {
+        typed.options.check()?;
+        let mut options = typed.options.clone();
+        let mut system = global.system(&typed.system);
+        let recorded = typed.from.as_deref().map(Recorded::open).transpose()?;
+        if let Some(recorded) = &recorded {
+            warn_of_differences(recorded, &system, talk);
+            options = options.or(&recorded.options);
+            system.model = system.model.or_else(|| recorded.system.model.clone());
+            system.scorer = system.scorer.or_else(|| recorded.system.scorer.clone());
+            system.dtype = system.dtype.or(recorded.system.dtype);
+        }
+        options.negative = options
+            .negative
+            .filter(|negative| !negative.trim().is_empty());
+        let prompts = match (&recorded, &typed.prompt, &typed.prompts) {
+            (Some(recorded), None, None) => Prompts::single(&recorded.prompt)?,
+            (_, prompt, file) => Prompts::read(prompt.as_deref(), file.as_deref())?,
+        };
+        Ok(Self {
+            outputs: Outputs::read(&typed.outputs, prompts.list)?,
+            seed: options.seed.unwrap_or_else(new_seed),
+            prompts,
+            system,
+            options,
+        })
+    }
+}
+
+/// A repeated image may differ under another version or data type.
+fn warn_of_differences(recorded: &Recorded, typed: &SystemBuilder, talk: &Talk) {
+    if recorded.version != VERSION {
+        talk.note(&format!(
+            "version {} made that image; this is another, which may make a different one",
+            recorded.version
+        ));
+    }
+    let before = recorded.system.dtype.unwrap_or_default();
+    let now = typed.dtype.unwrap_or(before);
+    if now != before {
+        talk.note(&format!(
+            "that image was made with --dtype {before}; {now} may make a different one"
+        ));
+    }
 }
 
 /// Everything that the prompts of a run share.
-struct Studio<'a> {
+struct GenerateJob<'a> {
     request: &'a Request,
-    system: &'a System,
-    search: Search<'a>,
-    plan: Plan,
-    named: Named,
+    session: Session<'a>,
 }
 
-impl<'a> Studio<'a> {
-    fn new(
-        request: &'a Request,
-        system: &'a System,
-        pipeline: &'a dyn Pipeline,
-        settings: &Settings,
-    ) -> Result<Self> {
-        let (plan, named) = request
-            .wish
-            .plan(pipeline.scales().len(), system.defaults())?;
-        let mut search = system::search(system, pipeline);
-        search.preview = request.preview;
-        search.settings = request.recorded(system, settings, named);
-        search.check(&plan)?;
-        Ok(Self {
-            request,
-            system,
-            search,
-            plan,
-            named,
-        })
-    }
-
-    /// What is good to know before anything is painted.
+impl GenerateJob<'_> {
+    /// Warns about what is known before anything is generated.
     fn warn(&self, talk: &Talk) {
-        for (file, names) in self.system.unknown_tensors() {
-            let first: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
-            let more = if names.len() > first.len() {
+        let system = self.session.system();
+        for tensors in &system.report().unread {
+            let first: Vec<&str> = tensors.names.iter().take(3).map(String::as_str).collect();
+            let more = if tensors.names.len() > first.len() {
                 ", …"
             } else {
                 ""
             };
-            let count = names.len();
             talk.warn(
                 &format!(
-                    "{file}: {count} tensors that the model does not know: {}{more}",
+                    "{}: {} tensors that the model does not know: {}{more}",
+                    tensors.origin,
+                    tensors.names.len(),
                     first.join(", ")
                 ),
                 None,
             );
         }
         let mut unknown: Vec<String> = vec![];
-        for word in self
-            .request
-            .prompts
-            .texts
-            .iter()
-            .flat_map(|text| self.system.unknown_words(text))
-        {
-            if !unknown.contains(&word) {
-                unknown.push(word);
+        for prompt in &self.request.prompts.texts {
+            for word in system.unknown_words(prompt) {
+                if !unknown.contains(&word) {
+                    unknown.push(word);
+                }
             }
         }
         if unknown.is_empty() {
             return;
         }
-        let known = self.system.words().unwrap_or_default().join(", ");
-        let text = format!(
-            "`{}` does not know: {}",
-            self.system.name(),
-            unknown.join(", ")
-        );
+        let known = system.words().unwrap_or_default().join(", ");
+        let text = format!("`{}` does not know: {}", system.name(), unknown.join(", "));
         talk.warn(&text, Some(&format!("it knows these words: {known}")));
     }
 
-    /// Paints the prompt of a number, counted from 1, and writes everything that was asked for.
-    fn paint(&self, number: usize, talk: &Talk, progress: &mut Progress) -> Result<()> {
+    /// Generates an image for one prompt, counted from 1, and writes everything that was asked for.
+    fn generate(&self, number: usize, talk: &Talk, progress: &mut Progress) -> Result<()> {
         let prompts = &self.request.prompts;
         let text = &prompts.texts[number - 1];
         if prompts.texts.len() > 1 {
             progress.title(format!("{number}/{}  ", prompts.texts.len()));
         }
-        let prompt = Prompt {
-            text: text.clone(),
-            negative: self.request.negative.clone(),
-        };
-        let mut ears = Ears {
+        let mut listener = ProgressAndAlbum {
             progress,
             album: self.request.outputs.shows().then(Album::default),
         };
-        // Each prompt of a list has a seed of its own, so that the same prompt twice gives two
-        // pictures.
+        // Each prompt of a list has its own seed, so that the same prompt twice gives two images.
         let seed = self.request.seed.wrapping_add(number as u64 - 1);
-        let outcome = search::run(&self.search, &prompt, &self.plan, seed, &mut ears)?;
-        let album = ears.album;
-        let stem = if prompts.list {
-            format!("{number:04}-{}", slug(text))
-        } else {
-            slug(text)
+        let outcome = self.session.run(text, seed, &mut listener)?;
+        let album = listener.album.unwrap_or_default();
+        let stem = match prompts.list {
+            true => format!("{number:04}-{}", slug(text)),
+            false => slug(text),
         };
-        let written = self.write(&stem, &outcome, &album.unwrap_or_default())?;
-        talk.result(&if talk.json {
-            self.json(&outcome, &written)
-        } else {
-            self.words(&outcome, &written, talk)
+        let written = self.write(&stem, &outcome, &album)?;
+        talk.result(&match (talk.json, talk.quiet) {
+            (true, _) => self.json(&outcome, &written).to_string(),
+            (false, true) => written.image.display().to_string(),
+            (false, false) => self.summary(&outcome, &written),
         })
     }
 
     fn write(&self, stem: &str, outcome: &Outcome, album: &Album) -> Result<Written> {
-        let (outputs, trace) = (&self.request.outputs, &outcome.trace);
-        let image = Provenance::of(trace)
+        let outputs = &self.request.outputs;
+        let trace = &outcome.trace;
+        // Everything is encoded before anything is written.
+        let image = Provenance::from_trace(trace)
             .beside(outcome.winner().image.clone())
             .encode()?;
-        let tree = outputs
-            .tree
-            .as_ref()
-            .map(|_| Png::new(tree::picture(trace, album)).encode())
-            .transpose()?;
-        let report = outputs
-            .report
-            .as_ref()
-            .map(|_| html::search::page(trace, album))
-            .transpose()?;
+        let tree = match &outputs.tree {
+            Some(_) => Some(Png::new(tree::picture(trace, album)).encode()?),
+            None => None,
+        };
+        let report = match &outputs.report {
+            Some(_) => Some(html::search::page(trace, album)?.into_bytes()),
+            None => None,
+        };
         let stem = &outputs.free(stem);
-        let image = outputs.image.save(stem, IMAGE, &image)?;
         let save = |place: &Option<Place>, end: &str, bytes: Option<Vec<u8>>| {
+            let place = place.as_ref().zip(bytes);
             place
-                .as_ref()
-                .zip(bytes)
                 .map(|(place, bytes)| place.save(stem, end, &bytes))
                 .transpose()
         };
         Ok(Written {
-            image,
+            image: outputs.image.save(stem, IMAGE, &image)?,
             trace: save(&outputs.trace, TRACE, Some(trace.to_json().into_bytes()))?,
             tree: save(&outputs.tree, TREE, tree)?,
-            report: save(&outputs.report, REPORT, report.map(String::into_bytes))?,
+            report: save(&outputs.report, REPORT, report)?,
         })
     }
 
-    fn words(&self, outcome: &Outcome, written: &Written, talk: &Talk) -> String {
-        let path = written.image.display();
-        if talk.quiet {
-            return path.to_string();
-        }
-        let (score, seed) = (outcome.winner().score, outcome.trace.seed);
-        let cost = cost(&outcome.trace);
-        let parts = outcome.trace.parts_of(outcome.winner().id);
-        let parts: Vec<String> = parts
+    /// The result for people: file, score, seed, method and cost.
+    fn summary(&self, outcome: &Outcome, written: &Written) -> String {
+        let winner = outcome.winner();
+        let trace = &outcome.trace;
+        let parts: Vec<String> = trace
+            .parts_of(winner.id)
             .into_iter()
             .map(|(scorer, score)| format!("{scorer} {score:.3}"))
             .collect();
-        let parts = if parts.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", parts.join(", "))
+        let parts = match parts.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", parts.join(", ")),
         };
         format!(
-            "{path}\n  score {score:.3}{parts}, seed {seed}, {}: {cost}",
-            self.named
+            "{}\n  score {:.3}{parts}, seed {}, {}: {}",
+            written.image.display(),
+            winner.score,
+            trace.seed,
+            self.session.method(),
+            cost(trace)
         )
     }
 
-    /// The winner's number by each scorer.
-    fn scores(&self, outcome: &Outcome) -> Value {
+    /// The winner's score by each scorer.
+    fn scores(&self, outcome: &Outcome) -> Map<String, Value> {
         let winner = outcome.winner();
-        let parts = outcome.trace.parts_of(winner.id);
-        let alone = self
-            .search
-            .scorers
-            .first()
-            .map(|one| (one.name, winner.score));
-        let each = if parts.is_empty() {
-            alone.into_iter().collect()
-        } else {
-            parts
-        };
-        each.into_iter()
+        let mut parts = outcome.trace.parts_of(winner.id);
+        if parts.is_empty() {
+            let scorers = self.session.system().scorers();
+            parts.extend(
+                scorers
+                    .first()
+                    .map(|only| (only.name.as_str(), winner.score)),
+            );
+        }
+        parts
+            .into_iter()
             .map(|(scorer, score)| (scorer.to_owned(), number::to_json(score)))
-            .collect::<Map<_, _>>()
-            .into()
+            .collect()
     }
 
-    fn json(&self, outcome: &Outcome, written: &Written) -> String {
-        let (winner, trace) = (outcome.winner(), &outcome.trace);
+    fn json(&self, outcome: &Outcome, written: &Written) -> Value {
+        let winner = outcome.winner();
+        let trace = &outcome.trace;
+        let method = self.session.method();
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         let warnings: Vec<String> = trace.warnings.iter().map(ToString::to_string).collect();
-        let object: Value = json!({
+        json!({
             "path": written.image.display().to_string(),
             "prompt": trace.prompt,
             "negative": trace.negative,
             "seed": trace.seed,
             "score": number::to_json(winner.score),
             "scores": self.scores(outcome),
-            "method": self.named.method.map(|method| method.to_string()),
-            "n": self.named.n,
+            "method": method.method,
+            "n": method.n,
             "width": winner.image.width(),
             "height": winner.image.height(),
             "settings": trace.settings,
             "plan": trace.plan,
             "cost": trace.cost,
             "warnings": warnings,
-            "unknown_words": self.system.unknown_words(&trace.prompt),
+            "unknown_words": self.session.system().unknown_words(&trace.prompt),
             "trace": path(&written.trace),
             "tree": path(&written.tree),
             "report": path(&written.report),
             "version": trace.version,
-        });
-        object.to_string()
+        })
     }
 }
 
-/// Where the results of a prompt are.
+/// The files of one prompt's results.
 struct Written {
     image: PathBuf,
     trace: Option<PathBuf>,
@@ -296,29 +307,29 @@ struct Written {
     report: Option<PathBuf>,
 }
 
-/// What a search cost, in words.
+/// The cost of a search for people.
 pub(super) fn cost(trace: &Trace) -> String {
     let cost = &trace.cost;
     let flops = match cost.flops.total() {
         0.0 => String::new(),
         flops => format!("{}, ", numbers::operations(flops)),
     };
-    format!(
-        "{}, {flops}{:.1} s",
-        numbers::counted(cost.decodes, "decode"),
-        cost.seconds.total
-    )
+    let decodes = numbers::counted(cost.decodes, "decode");
+    format!("{decodes}, {flops}{:.1} s", cost.seconds.total)
 }
 
-/// Everyone who follows a search here.
-struct Ears<'a> {
+/// Shows progress and keeps the images that a tree or a report shows.
+struct ProgressAndAlbum<'a> {
     progress: &'a mut Progress,
     album: Option<Album>,
 }
 
-impl Listener for Ears<'_> {
+impl Listener for ProgressAndAlbum<'_> {
     fn on(&mut self, event: &Event<'_>) -> ttsvar_search::Result<()> {
         self.progress.on(event)?;
-        self.album.as_mut().map_or(Ok(()), |album| album.on(event))
+        match &mut self.album {
+            Some(album) => album.on(event),
+            None => Ok(()),
+        }
     }
 }

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use ttsvar_search::{StageRecord, Trace, number};
 
 use super::{
-    arguments, generate, repeat,
+    arguments, generate,
     table::{Align, Table},
     talk::Talk,
 };
-use crate::{Error, Result, image::Png, report::Provenance};
+use crate::{Error, Result, image::Png, report::Provenance, request::recorded};
 
 /// The first bytes of a PNG file.
 const PNG: &[u8] = b"\x89PNG";
@@ -43,7 +43,7 @@ impl Found {
         let bytes = fs::read(path).map_err(Error::io(path))?;
         if bytes.starts_with(PNG) {
             let png = Png::open(path)?;
-            let record = repeat::record(path, &png)?;
+            let record = recorded::provenance(path, &png)?;
             return Ok(Self::Image(png, Box::new(record)));
         }
         let hint = "give a PNG that `ttsvar generate` wrote, or a trace that its --trace wrote";

@@ -17,18 +17,16 @@ mod plan;
 mod preview_size;
 mod progress;
 mod prompts;
-mod repeat;
-mod request;
 mod score;
+#[cfg(feature = "server")]
 mod serve;
-mod system;
 mod table;
 mod talk;
 mod usage;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command, Global};
+use arguments::{Arguments, Global, Subcommands};
 use talk::Talk;
 
 use crate::{Error, ErrorKind, Result, report::numbers};
@@ -60,26 +58,27 @@ pub fn main() -> ExitCode {
 fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
     crate::bench::check_kernels()?;
     start_threads(&arguments.global)?;
-    system::device(&arguments.global.device)?;
+    arguments.global.device.open()?;
     match &arguments.command {
-        Command::Generate(typed) => return generate::run(typed, &arguments.global, talk),
-        Command::Doctor(typed) => return doctor::run(typed, talk),
-        Command::Score(typed) => return score::run(typed, &arguments.global, talk),
-        Command::Models(typed) => match &typed.what {
+        Subcommands::Generate(typed) => return generate::run(typed, &arguments.global, talk),
+        Subcommands::Doctor(typed) => return doctor::run(typed, talk),
+        Subcommands::Score(typed) => return score::run(typed, &arguments.global, talk),
+        Subcommands::Models(typed) => match &typed.what {
             Some(arguments::ModelsWhat::Fetch(typed)) => return fetch::run(typed, talk),
             None => models::run(typed, talk)?,
         },
-        Command::Plan(typed) => plan::run(typed, &arguments.global, talk)?,
-        Command::Bench(typed) => bench::run(typed, &arguments.global, talk)?,
-        Command::Serve(typed) => serve::run(typed, &arguments.global, talk)?,
-        Command::Inspect(typed) => inspect::run(typed, talk)?,
-        Command::Eval(arguments::Eval::Scenes(typed)) => {
+        Subcommands::Plan(typed) => plan::run(typed, &arguments.global, talk)?,
+        Subcommands::Bench(typed) => bench::run(typed, &arguments.global, talk)?,
+        #[cfg(feature = "server")]
+        Subcommands::Serve(typed) => serve::run(typed, &arguments.global, talk)?,
+        Subcommands::Inspect(typed) => inspect::run(typed, talk)?,
+        Subcommands::Eval(arguments::Eval::Scenes(typed)) => {
             eval::scenes(typed, &arguments.global, talk)?
         }
-        Command::Eval(arguments::Eval::Compbench(typed)) => {
+        Subcommands::Eval(arguments::Eval::Compbench(typed)) => {
             eval::compbench(typed, &arguments.global, talk)?
         }
-        Command::Eval(arguments::Eval::Geneval(typed)) => {
+        Subcommands::Eval(arguments::Eval::Geneval(typed)) => {
             eval::geneval(typed, &arguments.global, talk)?
         }
     }

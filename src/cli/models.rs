@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::{arguments, numbers, table::Table, talk::Talk};
 use crate::{
     Error, Result,
-    bundle::{self, DEMO},
     hub::{
         Folder,
         bundle::RELEASED,
         catalog::{ENTRIES, Entry, Use},
     },
+    system::{self, DEMO},
 };
 
 /// Lists the models.
@@ -67,7 +67,7 @@ fn all(weights: Option<&PathBuf>) -> Result<Vec<Model>> {
 }
 
 fn demo() -> Result<Model> {
-    let size = bundle::demo_bytes();
+    let size = system::demo_bytes();
     let file = File {
         name: "everything".to_owned(),
         bytes: Some(size),
@@ -77,7 +77,7 @@ fn demo() -> Result<Model> {
     Ok(Model {
         name: DEMO,
         used: "whole system",
-        about: bundle::find(DEMO, None)?.description.about,
+        about: system::find_bundle(DEMO, None)?.description.about,
         source: "built into this program".to_owned(),
         files: vec![file],
     })

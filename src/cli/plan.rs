@@ -3,189 +3,118 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use ttsvar_search::{DecodeSize, Method, Plan, Scale};
+use ttsvar_search::{Method, Plan, Scale};
 
 use super::{
-    arguments::{self, Drawing, Global},
+    arguments::{self, Global},
+    generate::fit_memory,
     numbers,
-    request::{look, wish},
-    system,
     table::{Align, Table},
     talk::Talk,
 };
 use crate::{
     Error, Result,
-    bundle::{DEMO, Settings, System},
-    hub::{bundle, description::Defaults},
-    models::infinity::{Pixels, Schedule},
-    request::{Look, Named, Source, Wish, plan_file, preview},
+    hub::bundle,
+    options::{Options, plan_file},
+    request::{Estimate, MethodSpec, Session},
+    system,
 };
 
 /// Shows a plan.
 pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Talk) -> Result<()> {
-    let wish = wish(source(typed)?, &typed.choices)?;
-    let look = look(
-        &typed.canvas,
-        Drawing {
-            cfg: typed.cfg,
-            ..Drawing::default()
-        },
-    )?;
-    let preview = preview(typed.choices.preview.as_deref())?;
-    let model = typed.model.model.as_deref().unwrap_or(DEMO);
+    let options = options(typed)?;
+    let model = typed.system.model_name();
     let outlook = if let Some(scales) = typed.scales {
-        Outlook::of_scales(&wish, counted(scales)?, &Defaults::default())?
-    } else if let (Some(description), None) = (bundle::released(model), &typed.model.weights) {
+        Outlook::without_model(&options, vec![None; checked_scales(scales)?])?
+    } else if let (Some(description), None) = (bundle::released(model), &typed.system.weights) {
         talk.note("without --weights the cost of this model is not known");
-        Outlook::of_released(&wish, &look, &description.defaults)?
+        let family = system::family(description.generator.family);
+        let options = family.resolve(options.or(&description.defaults))?;
+        let scales = family.scales(&description, &options)?;
+        Outlook::without_model(&options, scales.into_iter().map(Some).collect())?
     } else {
-        let (weights, judging) = (
-            typed.model.weights.as_deref(),
-            system::judging(&typed.model)?,
-        );
-        let system = system::open_within(typed.limit, model, weights, judging.as_ref(), global)?;
-        let settings = system::fitted(
-            &system,
-            look.settings(system.defaults()),
-            &wish,
-            typed.limit,
-            talk,
-        )?;
-        Outlook::of_system(&wish, &settings, preview, &system)?
+        let mut builder = global.system(&typed.system);
+        builder.evict = typed.limit.memory.is_some();
+        let system = builder.open()?;
+        let mut session = Session::new(&system, &options)?;
+        fit_memory(&mut session, typed.limit, talk)?;
+        Outlook::of_session(&session)
     };
     talk.result(&if talk.json {
         outlook.json().to_string()
     } else if typed.toml {
-        format!("# {}\n{}", outlook.named, outlook.plan.to_toml())
+        format!("# {}\n{}", outlook.method, outlook.plan.to_toml())
     } else {
         outlook.words()
     })
 }
 
+/// The options with the method or plan file that was named first.
+fn options(typed: &arguments::Plan) -> Result<Options> {
+    let mut options = typed.options.clone();
+    if let Some(what) = &typed.what {
+        let path = Path::new(what);
+        match what.parse::<Method>() {
+            Ok(method) => options.method = Some(method),
+            Err(_) if path.exists() || path.extension().is_some() => {
+                options.plan = Some(plan_file(path)?);
+            }
+            Err(error) => {
+                let names = error.hint().unwrap_or_default();
+                return Err(error.with_hint(format!("{names}, or a plan file")).into());
+            }
+        }
+    }
+    options.check()?;
+    Ok(options)
+}
+
 /// A number of scales that can be listed.
-fn counted(scales: usize) -> Result<usize> {
+fn checked_scales(scales: usize) -> Result<usize> {
     const MOST: usize = 1000;
     if scales > MOST {
         return Err(
             Error::input(format!("{scales} scales are more than any model has"))
-                .with_hint(format!("give {MOST} at most; the released models have 13")),
+                .with_hint(format!("give up to {MOST}; the released models have 13")),
         );
     }
     Ok(scales)
 }
 
-/// A method by its name, or else a file.
-fn source(typed: &arguments::Plan) -> Result<Source> {
-    let method: Result<Option<Method>, ttsvar_search::Error> =
-        typed.plan.as_deref().map(str::parse).transpose();
-    let schedule = typed.schedule.as_deref().map(str::parse).transpose()?;
-    match (method, typed.plan.as_deref().map(Path::new)) {
-        (Ok(method), _) => Ok(Source::Method(Named {
-            method,
-            n: typed.n,
-            schedule,
-        })),
-        (Err(_), Some(path)) if path.exists() || path.extension().is_some() => {
-            if typed.n.is_some() || schedule.is_some() {
-                return Err(
-                    Error::input("a plan file says all of its widths itself").with_hint(
-                        "leave --n and --schedule out, or name a method instead of a file",
-                    ),
-                );
-            }
-            Ok(Source::Plan(plan_file(path)?, Named::default()))
-        }
-        (Err(error), _) => {
-            let hint = error
-                .hint()
-                .map_or(String::new(), |hint| format!("{hint}, or a plan file"));
-            Err(error.with_hint(hint).into())
-        }
-    }
-}
-
 /// What a plan means for a model.
 struct Outlook {
     plan: Plan,
-    named: Named,
-    /// As many as there are scales; none where the grid is not known.
+    method: MethodSpec,
+    /// The token grid of each scale; `None` where only their number is known.
     grids: Vec<Option<Scale>>,
-    cost: Option<Cost>,
-}
-
-/// What it takes.
-struct Cost {
-    generator: f64,
-    scorer: f64,
-    features: f64,
-    peak_bytes: u64,
+    cost: Option<Estimate>,
 }
 
 impl Outlook {
-    fn of_scales(wish: &Wish, scales: usize, defaults: &Defaults) -> Result<Self> {
-        Self::new(wish, vec![None; scales], defaults)
-    }
-
-    fn of_released(wish: &Wish, look: &Look, defaults: &Defaults) -> Result<Self> {
-        let settings = look.settings(defaults);
-        let usual = defaults
-            .pixels
-            .as_deref()
-            .map(str::parse)
-            .transpose()?
-            .unwrap_or(Pixels::P1M);
-        let schedule = Schedule::released(
-            settings.aspect.unwrap_or(1.0),
-            settings.pixels.unwrap_or(usual),
-        )?;
-        let grid = |&(height, width): &(usize, usize)| Some(Scale { height, width });
-        Self::new(wish, schedule.grids.iter().map(grid).collect(), defaults)
-    }
-
-    fn of_system(
-        wish: &Wish,
-        settings: &Settings,
-        preview: DecodeSize,
-        system: &System,
-    ) -> Result<Self> {
-        let pipeline = system.pipeline(settings)?;
-        let grids: Vec<Option<Scale>> = pipeline.scales().iter().copied().map(Some).collect();
-        let mut outlook = Self::new(wish, grids, system.defaults())?;
-        let plan = &outlook.plan;
-        let search = system::search(system, pipeline.as_ref());
-        search.check(plan)?;
-        let scales = outlook.grids.len();
-        let estimate = pipeline.estimate(&plan.widths(scales), &plan.decodes(scales), preview);
-        let described = |kind| {
-            let rows = plan
-                .stages()
-                .iter()
-                .filter(|stage| stage.select.features() == Some(kind));
-            rows.map(|stage| outlook.rows(stage.scale)).sum::<usize>()
-        };
-        let features = system
-            .extractors()
-            .iter()
-            .map(|(&kind, extractor)| extractor.flops(described(kind)))
-            .sum();
-        outlook.cost = Some(Cost {
-            generator: estimate.flops,
-            scorer: search.scoring_flops(outlook.scorings()),
-            features,
-            peak_bytes: estimate.peak_bytes,
-        });
-        Ok(outlook)
-    }
-
-    fn new(wish: &Wish, grids: Vec<Option<Scale>>, defaults: &Defaults) -> Result<Self> {
-        let (plan, named) = wish.plan(grids.len(), defaults)?;
+    fn without_model(options: &Options, grids: Vec<Option<Scale>>) -> Result<Self> {
+        let (plan, method) = MethodSpec::plan(options, grids.len())?;
         plan.check(grids.len())?;
         Ok(Self {
             plan,
-            named,
+            method,
             grids,
             cost: None,
         })
+    }
+
+    fn of_session(session: &Session) -> Self {
+        Self {
+            plan: session.plan().clone(),
+            method: session.method(),
+            grids: session
+                .pipeline()
+                .scales()
+                .iter()
+                .copied()
+                .map(Some)
+                .collect(),
+            cost: Some(session.estimate()),
+        }
     }
 
     /// Rows that are computed at a scale.
@@ -197,30 +126,15 @@ impl Outlook {
             .unwrap_or(0)
     }
 
-    /// Rows that go on after a scale.
+    /// Rows that continue after a scale.
     fn on(&self, scale: usize) -> usize {
         self.plan
             .stage(scale)
             .map_or_else(|| self.rows(scale), |stage| stage.width)
     }
 
-    /// Images that are scored: where a stage reads scores, and at the end.
     fn scorings(&self) -> usize {
-        let reads = |scale| {
-            self.plan
-                .stage(scale)
-                .is_some_and(|stage| stage.select.scores())
-        };
-        let last = self.grids.len().saturating_sub(1);
-        let stages: usize = (0..=last)
-            .filter(|&scale| reads(scale))
-            .map(|scale| self.rows(scale))
-            .sum();
-        if reads(last) {
-            stages
-        } else {
-            stages + self.on(last)
-        }
+        self.plan.scorings(self.grids.len())
     }
 
     fn decodes(&self) -> usize {
@@ -283,14 +197,14 @@ impl Outlook {
             numbers::counted(self.decodes(), "decode"),
             numbers::counted(self.scorings(), "scoring")
         );
-        let cost = self.cost.as_ref().map_or(String::new(), Cost::words);
+        let cost = self.cost.as_ref().map_or(String::new(), cost_words);
         let rounds = self.plan.enough().map_or(String::new(), |enough| {
             format!(
                 "in each of at most {}, until a score of {enough}:\n",
                 numbers::counted(self.plan.rounds(), "round")
             )
         });
-        format!("{}\n\n{table}\n\n{rounds}{counts}\n{cost}", self.named)
+        format!("{}\n\n{table}\n\n{rounds}{counts}\n{cost}", self.method)
     }
 
     fn json(&self) -> Value {
@@ -312,40 +226,34 @@ impl Outlook {
             })
             .collect();
         json!({
-            "method": self.named.method.map(|method| method.to_string()),
-            "n": self.named.n,
+            "method": self.method.method,
+            "n": self.method.n,
             "plan": self.plan,
             "scales": scales,
             "decodes": self.decodes(),
             "scorings": self.scorings(),
             "flops": self.cost.as_ref().map(|cost| json!({
-                "generator": cost.generator,
-                "scorer": cost.scorer,
-                "features": cost.features,
-                "total": cost.total(),
+                "generator": cost.generator_flops,
+                "scorer": cost.scorer_flops,
+                "features": cost.feature_flops,
+                "total": total_flops(cost),
             })),
             "peak_bytes": self.cost.as_ref().map(|cost| cost.peak_bytes),
         })
     }
 }
 
-impl Cost {
-    fn total(&self) -> f64 {
-        self.generator + self.scorer + self.features
-    }
+fn cost_words(cost: &Estimate) -> String {
+    format!(
+        "{}: generator {}, scorer {}, features {}\nat most {} of memory",
+        numbers::operations(total_flops(cost)),
+        numbers::operations(cost.generator_flops),
+        numbers::operations(cost.scorer_flops),
+        numbers::operations(cost.feature_flops),
+        numbers::bytes(cost.peak_bytes)
+    )
+}
 
-    fn words(&self) -> String {
-        let Self {
-            generator,
-            scorer,
-            features,
-            peak_bytes,
-        } = *self;
-        let [all, generator, scorer, features] =
-            [self.total(), generator, scorer, features].map(numbers::operations);
-        format!(
-            "{all}: generator {generator}, scorer {scorer}, features {features}\nat most {} of memory",
-            numbers::bytes(peak_bytes)
-        )
-    }
+fn total_flops(cost: &Estimate) -> f64 {
+    cost.generator_flops + cost.scorer_flops + cost.feature_flops
 }

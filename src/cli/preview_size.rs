@@ -7,15 +7,15 @@ use ttsvar_search::Prompt;
 use super::{
     arguments::{Global, Preview},
     progress::bar,
-    system,
     table::{Align, Table},
     talk::Talk,
 };
 use crate::{
     Error, Result,
     bench::{Agreement, agreement},
-    bundle::DEMO,
     eval::scenes::{Split, prompts},
+    options::Options,
+    request::Session,
 };
 
 pub(super) fn run(typed: &Preview, global: &Global, talk: &Talk) -> Result<()> {
@@ -26,17 +26,9 @@ pub(super) fn run(typed: &Preview, global: &Global, talk: &Talk) -> Result<()> {
         ))
         .with_hint("8 is usual"));
     }
-    let (model, weights) = (
-        typed.model.model.as_deref().unwrap_or(DEMO),
-        typed.model.weights.as_deref(),
-    );
-    let system = system::open(
-        model,
-        weights,
-        system::judging(&typed.model)?.as_ref(),
-        global,
-    )?;
-    let pipeline = system.pipeline(&system.settings())?;
+    let system = global.system(&typed.system).open()?;
+    let session = Session::new(&system, &Options::default())?;
+    let pipeline = session.pipeline();
     let (height, width) = pipeline.image_size();
     let full = height.min(width);
     let sizes = if typed.sizes.is_empty() {
@@ -54,7 +46,7 @@ pub(super) fn run(typed: &Preview, global: &Global, talk: &Talk) -> Result<()> {
         .iter()
         .map(|ask| Prompt::from(ask.words().as_str()))
         .collect();
-    let search = system::search(&system, pipeline.as_ref());
+    let search = session.search();
     let bar = bar(talk, prompts.len(), "prompts looked at");
     let found = agreement(&search, &prompts, typed.rows, &sizes, typed.seed, || {
         bar.inc(1)

@@ -25,7 +25,7 @@ impl Prompts {
             (Some("-"), _) => Self::of_stdin(),
             (_, Some(path)) if path == Path::new("-") => Self::of_stdin(),
             (_, Some(path)) => Self::of_list(path, fs::read(path).map_err(Error::io(path))?),
-            (Some(text), None) => Self::one(text),
+            (Some(text), None) => Self::single(text),
             (None, None) => Err(Error::input("there is no prompt").with_hint(SAY)),
         }
     }
@@ -34,7 +34,7 @@ impl Prompts {
     ///
     /// # Errors
     /// It is empty.
-    pub(super) fn one(text: &str) -> Result<Self> {
+    pub(super) fn single(text: &str) -> Result<Self> {
         Ok(Self {
             texts: vec![request::prompt(text, "the prompt")?],
             list: false,

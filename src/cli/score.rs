@@ -12,16 +12,12 @@ use ttsvar_search::{Image, Scorer, number};
 use super::{
     REFUSED, arguments,
     progress::bar,
-    system,
     table::{Align, Table},
     talk::Talk,
 };
 use crate::{
-    Error, Result,
-    bundle::{LoadedScorer, ScorerMix},
-    eval::shown::other_pictures,
-    image::Png,
-    report::Provenance,
+    Error, Result, eval::shown::other_pictures, image::Png, report::Provenance, scorers::ScorerMix,
+    system::LoadedScorer,
 };
 
 /// Pictures that are in memory together.
@@ -30,10 +26,10 @@ const TOGETHER: usize = 32;
 /// Scores every picture. What goes wrong with one of them is said, and the others are scored; the
 /// exit code tells.
 pub(super) fn run(typed: &arguments::Score, global: &arguments::Global, talk: &Talk) -> Result<u8> {
-    let judging = system::judging(&typed.model)?;
-    if let Some((name, weight)) = judging
-        .iter()
-        .flat_map(ScorerMix::wanted)
+    let mix = typed.system.scorer.as_ref();
+    if let Some((name, weight)) = mix
+        .into_iter()
+        .flat_map(ScorerMix::scorers)
         .find(|(_, weight)| *weight != 1.0)
     {
         return Err(Error::input(format!(
@@ -51,14 +47,16 @@ pub(super) fn run(typed: &arguments::Score, global: &arguments::Global, talk: &T
     for fault in typed.images.iter().filter_map(|path| other_pictures(path)) {
         talk.warn(&fault, None);
     }
-    let (judges, of_demo) = system::scorers(&typed.model, global)?;
-    if of_demo {
-        talk.note("scored by the demo, which knows its own world of flat shapes; --weights DIR takes released scorers");
+    let set = global.system(&typed.system).open_scorers()?;
+    if set.from_demo {
+        talk.note(
+            "scored by the demo, which knows flat shapes only; --weights DIR uses released scorers",
+        );
     }
-    let reads =
-        judging.is_none_or(|judging| judging.wanted().iter().any(|(name, _)| name.reads_prompt()));
+    let judges = &set.scorers;
+    let reads = set.reads_prompt;
     let panel = Panel {
-        judges: &judges,
+        judges,
         prompt,
         reads,
     };
@@ -74,11 +72,11 @@ pub(super) fn run(typed: &arguments::Score, global: &arguments::Global, talk: &T
     if talk.json {
         let lines: Vec<String> = rows
             .iter()
-            .map(|row| row.json(&judges).to_string())
+            .map(|row| row.json(judges).to_string())
             .collect();
         talk.result(&lines.join("\n"))?;
     } else if rows.iter().any(|row| row.found.is_ok()) {
-        talk.result(&table(&rows, &judges, prompt.is_none() && reads).to_string())?;
+        talk.result(&table(&rows, judges, prompt.is_none() && reads).to_string())?;
     }
     Ok(if rows.iter().all(|row| row.found.is_ok()) {
         0

@@ -6,12 +6,11 @@ use tokio::{runtime, sync::Notify};
 
 use super::{
     arguments::{self, Global, ServeLimits},
-    interrupt, system,
+    interrupt,
     talk::Talk,
 };
 use crate::{
     Error, Result,
-    bundle::DEMO,
     server::{Limits, Server, Setup},
 };
 
@@ -21,16 +20,8 @@ const ANSWERING: usize = 2;
 /// Serves until Ctrl-C.
 pub(super) fn run(typed: &arguments::Serve, global: &Global, talk: &Talk) -> Result<()> {
     log(talk);
-    let model = typed.model.model.clone().unwrap_or_else(|| DEMO.to_owned());
-    let judging = system::judging(&typed.model)?;
-    let system = system::open(
-        &model,
-        typed.model.weights.as_deref(),
-        judging.as_ref(),
-        global,
-    )?;
+    let system = global.system(&typed.system).open()?;
     let setup = Setup {
-        model,
         folder: typed.folder.clone(),
         address: SocketAddr::new(typed.host, typed.port),
         token: typed.token.clone().filter(|token| !token.is_empty()),
@@ -46,7 +37,7 @@ pub(super) fn run(typed: &arguments::Serve, global: &Global, talk: &Talk) -> Res
         .enable_all()
         .build();
     let runtime = runtime
-        .map_err(|error| Error::input(format!("cannot start the server's threads: {error}")))?;
+        .map_err(|error| Error::system(format!("cannot start the server's threads: {error}")))?;
     runtime.block_on(async {
         let server = Server::bind(system, setup).await?;
         talk.result(&address(talk, server.address()))?;

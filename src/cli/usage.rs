@@ -1,6 +1,6 @@
 //! Reads the command line; what does not parse is said in the same words as every other error.
 
-use std::process::ExitCode;
+use std::{error::Error as _, process::ExitCode};
 
 use clap::{Parser, error::ErrorKind};
 
@@ -19,10 +19,28 @@ pub(super) fn parse() -> Result<Arguments, ExitCode> {
             ExitCode::from(REFUSED)
         }
         _ => {
-            Talk::new(false, false).error(&refusal(&error.render().to_string()));
+            Talk::new(false, false).error(&from_clap(&error));
             ExitCode::from(REFUSED)
         }
     })
+}
+
+/// An error that one of this crate's types found in its value, with its own hint; otherwise the
+/// parser's message.
+fn from_clap(error: &clap::Error) -> Error {
+    let found = error
+        .source()
+        .and_then(|source| source.downcast_ref::<Error>());
+    match found {
+        Some(found) => {
+            let message = Error::input(found.to_string());
+            match found.hint() {
+                Some(hint) => message.with_hint(hint),
+                None => message,
+            }
+        }
+        None => refusal(&error.render().to_string()),
+    }
 }
 
 /// The parser's own message in one line, its tip as the hint.

@@ -11,13 +11,12 @@ use super::{
     blob::{Blob, Embedded, Folder, Location, WHERE_TO_GET},
     catalog, checkpoint,
     description::{
-        Defaults, Description, Features, FeaturesFamily, Generator, GeneratorFamily, ScorerFamily,
-        Text, TextFamily,
+        Description, Features, FeaturesFamily, Generator, GeneratorFamily, Scorer, Text, TextFamily,
     },
     place::Place,
-    scorer::{self, ScorerFiles},
+    scorer::{ScorerFiles, ScorerRelease},
 };
-use crate::{Error, Result, nn::TensorSource};
+use crate::{Error, Result, nn::TensorSource, options::Options};
 
 /// Name of the description inside a bundle's folder.
 pub const FILE: &str = "bundle.toml";
@@ -169,61 +168,45 @@ impl Bundle {
         self.text_folder()?.require("tokenizer.json")
     }
 
-    /// The family that scores where nothing else is asked for.
+    /// The kind of scorer that is used where none is asked for.
     ///
     /// # Errors
     /// The bundle has no scorer.
-    pub fn usual_scorer(&self) -> Result<ScorerFamily> {
-        self.description
-            .scorer
-            .first()
-            .map(|scorer| scorer.family)
-            .ok_or_else(|| {
-                Error::input(format!(
-                    "the bundle `{}` has no scorer",
-                    self.description.name
-                ))
+    pub fn default_scorer(&self) -> Result<&str> {
+        let first = self.description.scorer.first().ok_or_else(|| {
+            let name = &self.description.name;
+            Error::input(format!("the bundle `{name}` has no scorer"))
                 .with_hint("name one in a [scorer] table of its bundle.toml")
-            })
+        })?;
+        Ok(&first.family)
     }
 
-    /// The scorer of a family: the bundle's own, otherwise the released one among the downloads.
+    /// The scorer of a kind: the bundle's own, otherwise the released one among the downloads.
     ///
     /// # Errors
-    /// There is neither.
-    pub fn scorer(&self, family: ScorerFamily) -> Result<ScorerFiles> {
-        if let Some(own) = self
-            .description
-            .scorer
+    /// There is neither, or the description of the bundle's own is not valid.
+    pub fn scorer(&self, release: &'static ScorerRelease) -> Result<ScorerFiles> {
+        let family = release.family;
+        let scorers = &self.description.scorer;
+        if let Some(own) = scorers.iter().find(|scorer| scorer.family == family) {
+            return ScorerFiles::new(own.clone(), release, self.place.clone());
+        }
+        if let Some(folder) = &self.downloads {
+            return ScorerFiles::released(release, folder);
+        }
+        let names: Vec<String> = scorers
             .iter()
-            .find(|scorer| scorer.family == family)
-        {
-            return Ok(ScorerFiles::new(own.clone(), self.place.clone()));
-        }
-        match &self.downloads {
-            Some(folder) => ScorerFiles::released(family, folder),
-            None => {
-                let own: Vec<String> = self
-                    .description
-                    .scorer
-                    .iter()
-                    .map(|own| own.family.to_string())
-                    .collect();
-                let own = if own.is_empty() {
-                    "none".to_owned()
-                } else {
-                    own.join(", ")
-                };
-                let message = format!(
-                    "`{}` brings no scorer `{family}`, but {own}",
-                    self.description.name
-                );
-                let needed = catalog::in_words(&catalog::together(&family.to_string()));
-                Err(Error::input(message).with_hint(format!(
-                    "give the folder with the released one: `--weights DIR`; `ttsvar models fetch {family}` brings {needed}"
-                )))
-            }
-        }
+            .map(|own| format!("`{}`", own.family))
+            .collect();
+        let has = match names.is_empty() {
+            true => String::new(),
+            false => format!("; it has {}", names.join(", ")),
+        };
+        let name = &self.description.name;
+        let needed = catalog::list_names(&catalog::with_needs(release.weights));
+        Err(Error::input(format!("`{name}` has no scorer `{family}`{has}")).with_hint(format!(
+            "give the folder with the released one: `--weights DIR`; `ttsvar models fetch {family}` downloads {needed}"
+        )))
     }
 
     /// The feature extractor's weights; `None` where the bundle has none.
@@ -257,7 +240,7 @@ impl Bundle {
     ///
     /// # Errors
     /// A scorer is not known at all.
-    pub fn missing(&self, scorers: &[ScorerFamily]) -> Result<Vec<String>> {
+    pub fn missing(&self, scorers: &[&'static ScorerRelease]) -> Result<Vec<String>> {
         let Description {
             name,
             generator,
@@ -271,8 +254,8 @@ impl Bundle {
             (FLAN_T5, &text.weights),
         ];
         let mut missing = self.place.missing(wanted);
-        for family in scorers {
-            missing.extend(self.scorer(*family)?.missing());
+        for release in scorers {
+            missing.extend(self.scorer(release)?.missing());
         }
         if let Some(features) = features
             .as_ref()
@@ -340,27 +323,31 @@ pub fn released(name: &str) -> Option<Description> {
             weights: FLAN_T5.into(),
             words: None,
         },
-        scorer: vec![scorer::released(ScorerFamily::ImageReward)],
+        scorer: vec![Scorer {
+            family: "image-reward".to_owned(),
+            weights: "ImageReward.pt".to_owned(),
+            config: None,
+            vocab: Some("vocab.txt".to_owned()),
+            heads: None,
+            encoder: None,
+        }],
         features: Some(features),
         defaults: released_defaults(name),
     })
 }
 
-/// The settings with which the TTS-VAR paper runs Infinity.
-fn released_defaults(name: &str) -> Defaults {
-    Defaults {
+/// The options with which the TTS-VAR paper runs Infinity.
+fn released_defaults(name: &str) -> Options {
+    let pixels = match name {
+        "infinity-8b-512" => "0.25M",
+        _ => "1M",
+    };
+    Options {
         cfg: Some(3.0),
         tau: Some(0.5),
         top_p: Some(0.97),
-        pixels: Some(
-            if name == "infinity-8b-512" {
-                "0.25M"
-            } else {
-                "1M"
-            }
-            .into(),
-        ),
+        pixels: Some(pixels.to_owned()),
         lambda: Some(10.0),
-        ..Defaults::default()
+        ..Options::default()
     }
 }

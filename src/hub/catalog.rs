@@ -5,12 +5,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use super::{
-    blob::{Folder, Location},
-    bundle::RELEASED,
-    description::ScorerFamily,
-    scorer,
-};
+use super::blob::{Folder, Location};
 
 /// A released model.
 #[derive(Debug)]
@@ -30,6 +25,10 @@ pub struct Entry {
     pub kind: &'static str,
     /// What it is used for here.
     pub used: Use,
+    /// A shorter name under which it is downloaded together with what it needs.
+    pub alias: Option<&'static str>,
+    /// Other entries without which it cannot be used.
+    pub needs: &'static [&'static str],
 }
 
 /// Where files are published.
@@ -67,6 +66,13 @@ pub enum Use {
 
 const INFINITY: Source = Source::HuggingFace("FoundationVision/Infinity");
 const INFINITY_FOLDERS: &[&str] = &["infinity", "Infinity", "generator"];
+/// What a released Infinity needs to search: text encoder, features and the usual scorer.
+const SYSTEM: &[&str] = &[
+    "flan-t5-xl",
+    "dinov2-with-registers-large",
+    "image-reward",
+    "bert-base-uncased",
+];
 const T5_WEIGHTS: &[&str] = &[
     "model.safetensors.index.json",
     "pytorch_model.bin.index.json",
@@ -92,6 +98,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: Some(2000),
         kind: "plain state dict; VAE under `vae`",
         used: Use::Generator,
+        alias: None,
+        needs: SYSTEM,
     },
     Entry {
         name: "infinity-8b",
@@ -104,6 +112,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: None,
         kind: "sharded safetensors; patchify, VAE patch 8, 14 bits",
         used: Use::Generator,
+        alias: None,
+        needs: SYSTEM,
     },
     Entry {
         name: "infinity-8b-512",
@@ -116,6 +126,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: None,
         kind: "as infinity-8b, for 512 px",
         used: Use::Generator,
+        alias: None,
+        needs: SYSTEM,
     },
     Entry {
         name: "infinity-vae",
@@ -130,6 +142,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: None,
         kind: "the other tokenizers, each with its number of bits; under `vae`",
         used: Use::Generator,
+        alias: None,
+        needs: &[],
     },
     Entry {
         name: "flan-t5-xl",
@@ -139,6 +153,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: None,
         kind: "folder; two shards, as safetensors and as .bin; the encoder is used",
         used: Use::Text,
+        alias: None,
+        needs: &[],
     },
     Entry {
         name: "image-reward",
@@ -148,6 +164,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: None,
         kind: "flat dict; 16 vision and 12 text heads",
         used: Use::Scorer,
+        alias: None,
+        needs: &["bert-base-uncased"],
     },
     Entry {
         name: "bert-base-uncased",
@@ -157,6 +175,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: None,
         kind: "WordPiece vocabulary of ImageReward and BLIP, which add [DEC] and [ENC]; no weights needed",
         used: Use::Scorer,
+        alias: None,
+        needs: &[],
     },
     Entry {
         name: "dinov2-l-reg",
@@ -166,6 +186,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: Some(300),
         kind: "flat dict; 16 heads",
         used: Use::Features,
+        alias: None,
+        needs: &[],
     },
     Entry {
         name: "dinov2-with-registers-large",
@@ -175,6 +197,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: Some(300),
         kind: "folder",
         used: Use::Features,
+        alias: None,
+        needs: &[],
     },
     Entry {
         name: "hps-v2.1",
@@ -184,6 +208,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: None,
         kind: "under `state_dict`; open_clip ViT-H-14, 16 vision and 16 text heads",
         used: Use::Scorer,
+        alias: Some("hps"),
+        needs: &["clip-bpe"],
     },
     Entry {
         name: "clip-vit-large-patch14",
@@ -193,6 +219,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: Some(428),
         kind: "folder; 16 vision and 12 text heads",
         used: Use::Scorer,
+        alias: Some("clip"),
+        needs: &[],
     },
     Entry {
         name: "clip-bpe",
@@ -202,6 +230,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: None,
         kind: "vocabulary of HPSv2, the same as CLIP's; no weights needed",
         used: Use::Scorer,
+        alias: None,
+        needs: &[],
     },
     Entry {
         name: "clip-vit-base-patch32",
@@ -211,6 +241,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: Some(151),
         kind: "folder; 12 vision and 8 text heads",
         used: Use::Evaluation,
+        alias: None,
+        needs: &[],
     },
     Entry {
         name: "aesthetic-v2.5",
@@ -220,6 +252,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: None,
         kind: "bfloat16 head",
         used: Use::Scorer,
+        alias: Some("aesthetic"),
+        needs: &["siglip-so400m-patch14-384"],
     },
     Entry {
         name: "siglip-so400m-patch14-384",
@@ -229,6 +263,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: Some(878),
         kind: "folder; encoder of aesthetic-v2.5, 16 heads",
         used: Use::Scorer,
+        alias: None,
+        needs: &[],
     },
     Entry {
         name: "blip-vqa",
@@ -238,6 +274,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: Some(385),
         kind: "under `model`; 12 heads",
         used: Use::Evaluation,
+        alias: None,
+        needs: &[],
     },
     Entry {
         name: "mask2former-swin-s",
@@ -247,6 +285,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: Some(69),
         kind: "what GenEval uses",
         used: Use::Evaluation,
+        alias: None,
+        needs: &[],
     },
     Entry {
         name: "mask2former-swin-small-coco-instance",
@@ -256,6 +296,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: Some(69),
         kind: "folder",
         used: Use::Evaluation,
+        alias: None,
+        needs: &[],
     },
     Entry {
         name: "geneval-prompts",
@@ -265,6 +307,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: None,
         kind: "553 lines; for `eval geneval --prompts`",
         used: Use::Evaluation,
+        alias: None,
+        needs: &[],
     },
     Entry {
         name: "t2i-compbench-prompts",
@@ -284,6 +328,8 @@ pub const ENTRIES: &[Entry] = &[
         millions: None,
         kind: "a text file a category; for `eval compbench --prompts`",
         used: Use::Evaluation,
+        alias: None,
+        needs: &[],
     },
 ];
 
@@ -301,28 +347,19 @@ pub fn entry(name: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.name == name)
 }
 
-/// The entries that go with a name: of a whole system or a scorer all that it needs, otherwise the
-/// entry itself; none where nothing has this name.
-pub fn together(name: &str) -> Vec<&'static Entry> {
-    let scorers = ScorerFamily::ALL.map(|family| (family.to_string(), scorer::entries(family)));
-    let scorer = scorers
-        .into_iter()
-        .find(|(family, entries)| family == name || entries.first() == Some(&name));
-    let names = match scorer {
-        Some((_, entries)) => entries,
-        None if RELEASED.contains(&name) => [
-            [name, "flan-t5-xl", "dinov2-with-registers-large"].as_slice(),
-            &scorer::entries(ScorerFamily::ImageReward),
-        ]
-        .concat(),
-        None => vec![name],
+/// The entry of this name or alias with all that it needs; empty where nothing has this name.
+pub fn with_needs(name: &str) -> Vec<&'static Entry> {
+    let named = |entry: &&Entry| entry.name == name || entry.alias == Some(name);
+    let Some(first) = ENTRIES.iter().find(named) else {
+        return vec![];
     };
-    names.into_iter().filter_map(entry).collect()
+    let needs = first.needs.iter().filter_map(|need| entry(need));
+    std::iter::once(first).chain(needs).collect()
 }
 
-/// The names of [`together`], with sizes where they are known, in words: `a (about 1.7 GB), b and
+/// The names of [`with_needs`], with sizes where they are known, in words: `a (about 1.7 GB), b and
 /// c`.
-pub fn in_words(entries: &[&Entry]) -> String {
+pub fn list_names(entries: &[&Entry]) -> String {
     let one = |entry: &&Entry| {
         entry.size().map_or(entry.name.to_owned(), |size| {
             format!("{} ({size})", entry.name)

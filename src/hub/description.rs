@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::blob::Blob;
-use crate::{Error, Result};
+use crate::{Error, Result, options::Options};
 
 /// Everything that a `bundle.toml` says. Paths are names inside the bundle's folder.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,9 +31,9 @@ pub struct Description {
     pub scorer: Vec<Scorer>,
     /// What tells pictures apart; without it nothing can be clustered.
     pub features: Option<Features>,
-    /// Settings for runs that give none.
+    /// Options for runs that set none.
     #[serde(default)]
-    pub defaults: Defaults,
+    pub defaults: Options,
 }
 
 /// Families of generators.
@@ -82,42 +82,12 @@ pub struct Text {
     pub words: Option<Vec<String>>,
 }
 
-/// Families of scorers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ScorerFamily {
-    /// ImageReward: BLIP with a head for human preference.
-    ImageReward,
-    /// HPSv2: an OpenCLIP trained on human preference.
-    Hps,
-    /// CLIP-Score: a CLIP as it is.
-    Clip,
-    /// Aesthetic predictor v2.5: SigLIP with a head for beauty.
-    Aesthetic,
-}
-
-impl ScorerFamily {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::ImageReward, Self::Hps, Self::Clip, Self::Aesthetic];
-}
-
-impl fmt::Display for ScorerFamily {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ImageReward => "image-reward",
-            Self::Hps => "hps",
-            Self::Clip => "clip",
-            Self::Aesthetic => "aesthetic",
-        })
-    }
-}
-
 /// A part that scores pictures.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scorer {
-    /// Which code runs it.
-    pub family: ScorerFamily,
+    /// The kind of scorer, such as `image-reward`.
+    pub family: String,
     /// Its weights: a file; of `clip` a Hugging Face folder, of `aesthetic` the head.
     pub weights: String,
     /// What the weights cannot tell, of `image-reward` and `hps`; absent: a file of the usual name
@@ -179,28 +149,6 @@ pub struct Features {
     pub heads: Option<usize>,
     /// Height and width that pictures are resized to; absent: 224 by 224.
     pub size: Option<(usize, usize)>,
-}
-
-/// Settings for runs that give none of their own.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Defaults {
-    /// Weight of guidance; 1 is none.
-    pub cfg: Option<f64>,
-    /// Temperature, above 0.
-    pub tau: Option<f64>,
-    /// Share of probability that is kept, 0 to 1; 0 is all.
-    pub top_p: Option<f64>,
-    /// Name of a search method.
-    pub method: Option<String>,
-    /// Factor of the method's widths.
-    pub n: Option<usize>,
-    /// Size of the picture as Infinity names it, such as `0.06M`.
-    pub pixels: Option<String>,
-    /// How sharply scores weigh when candidates are drawn anew.
-    pub lambda: Option<f64>,
-    /// The score at which the method `auto` stops.
-    pub enough: Option<f32>,
 }
 
 impl Description {
@@ -287,11 +235,10 @@ impl Description {
                 self.scorer[i].family
             ));
         }
-        let scorer = self.scorer.iter().find_map(Scorer::fault);
-        self.generator
-            .fault()
-            .or(scorer)
-            .or_else(|| self.defaults.fault())
+        self.generator.fault().or_else(|| {
+            let error = self.defaults.check().err()?;
+            Some(format!("defaults: {error}"))
+        })
     }
 }
 
@@ -329,77 +276,5 @@ impl Generator {
             "scale {} is smaller than the one before; scales go from coarse to fine",
             shrinks + 1
         ))
-    }
-}
-
-impl Scorer {
-    /// Each family has keys of its own.
-    fn fault(&self) -> Option<String> {
-        use ScorerFamily::{Aesthetic, Clip, Hps, ImageReward};
-        let family = self.family;
-        let keys = [
-            (
-                "config",
-                self.config.is_some(),
-                false,
-                [ImageReward, Hps].contains(&family),
-            ),
-            (
-                "vocab",
-                self.vocab.is_some(),
-                true,
-                [ImageReward, Hps].contains(&family),
-            ),
-            ("heads", self.heads.is_some(), false, family == ImageReward),
-            ("encoder", self.encoder.is_some(), true, family == Aesthetic),
-        ];
-        let known: Vec<&str> = keys
-            .iter()
-            .filter(|(.., takes)| *takes)
-            .map(|(key, ..)| *key)
-            .collect();
-        let also = if family == Clip {
-            String::new()
-        } else {
-            format!(", {}", known.join(", "))
-        };
-        keys.into_iter()
-            .find_map(|(key, given, needed, takes)| match (given, takes) {
-                (true, false) => Some(format!(
-                    "scorer `{family}`: unknown key `{key}`; it has weights{also}"
-                )),
-                (false, true) if needed => {
-                    Some(format!("scorer `{family}`: the key `{key}` is missing"))
-                }
-                _ => None,
-            })
-    }
-}
-
-impl Defaults {
-    fn fault(&self) -> Option<String> {
-        let wrong = |value: Option<f64>, right: fn(f64) -> bool| {
-            value.filter(|v| !v.is_finite() || !right(*v))
-        };
-        let checks: [(&str, Option<f64>, &str); 4] = [
-            ("cfg", wrong(self.cfg, |_| true), "a finite number"),
-            ("tau", wrong(self.tau, |v| v > 0.0), "above 0"),
-            (
-                "top_p",
-                wrong(self.top_p, |v| (0.0..=1.0).contains(&v)),
-                "from 0 to 1",
-            ),
-            ("lambda", wrong(self.lambda, |v| v >= 0.0), "0 or more"),
-        ];
-        let wrong = checks
-            .into_iter()
-            .find_map(|(name, value, right)| Some((name, value?, right)));
-        match wrong {
-            Some((name, value, right)) => {
-                Some(format!("defaults: `{name}` is {right}, not {value}"))
-            }
-            None if self.n == Some(0) => Some("defaults: `n` is at least 1".into()),
-            None => None,
-        }
     }
 }

@@ -10,6 +10,7 @@ pub mod bundle;
 pub mod catalog;
 pub mod checkpoint;
 pub mod description;
+#[cfg(feature = "cli")]
 pub mod fetch;
 mod legacy_torch_file;
 pub mod pickle;
@@ -27,7 +28,7 @@ pub use checkpoint::open;
 pub use description::Description;
 pub use legacy_torch_file::LegacyTorchFile;
 pub use safetensors_file::SafetensorsFile;
-pub use scorer::ScorerFiles;
+pub use scorer::{ScorerFiles, ScorerRelease};
 pub use sharded::Sharded;
 pub use torch_file::TorchFile;
 

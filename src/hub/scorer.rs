@@ -4,106 +4,184 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     blob::{Blob, Folder, Location, WHERE_TO_GET},
-    checkpoint,
-    description::{Scorer, ScorerFamily},
+    bundle::FILE,
+    catalog, checkpoint,
+    description::Scorer,
     place::Place,
 };
 use crate::{Error, Result, nn::TensorSource};
 
-/// `med_config.json` as published with ImageReward, for a folder that has only the weights.
-const MED_CONFIG: &str = r#"{"hidden_act": "gelu", "hidden_size": 768, "intermediate_size": 3072,
-    "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "num_attention_heads": 12, "num_hidden_layers": 12,
-    "pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 30524, "encoder_width": 768, "add_cross_attention": true}"#;
+/// The published files of a kind of scorer, as entries of the catalogue.
+#[derive(Debug)]
+pub struct ScorerRelease {
+    /// The name of the kind in a `bundle.toml`.
+    pub family: &'static str,
+    /// Its weights.
+    pub weights: &'static str,
+    /// The vocabulary of its tokenizer, where that is published elsewhere than the weights.
+    pub vocabulary: Option<&'static str>,
+    /// The encoder below its head, where that is a model of its own.
+    pub encoder: Option<&'static str>,
+    /// Whether descriptions may set the number of attention heads.
+    pub heads: bool,
+    /// The usual name and the published contents of the configuration, where folders may lack it.
+    pub config: Option<(&'static str, &'static str)>,
+}
 
-/// The model file of OpenCLIP that HPSv2 is built from, for a folder that has only the weights.
-const VIT_H_14: &str = r#"{"embed_dim": 1024,
-    "vision_cfg": {"image_size": 224, "layers": 32, "width": 1280, "head_width": 80, "patch_size": 14},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1024, "heads": 16, "layers": 24}}"#;
+impl ScorerRelease {
+    /// The description of the published scorer.
+    pub fn description(&self) -> Scorer {
+        Scorer {
+            family: self.family.to_owned(),
+            weights: file_name(self.weights),
+            config: None,
+            vocab: self.vocabulary.map(file_name),
+            heads: None,
+            encoder: self.encoder.map(file_name),
+        }
+    }
+}
+
+impl ScorerRelease {
+    /// What is wrong with the keys of a description of this kind, if anything.
+    fn fault(&self, scorer: &Scorer) -> Option<String> {
+        let keys = [
+            (
+                "config",
+                scorer.config.is_some(),
+                self.config.is_some(),
+                false,
+            ),
+            (
+                "vocab",
+                scorer.vocab.is_some(),
+                self.vocabulary.is_some(),
+                true,
+            ),
+            ("heads", scorer.heads.is_some(), self.heads, false),
+            (
+                "encoder",
+                scorer.encoder.is_some(),
+                self.encoder.is_some(),
+                true,
+            ),
+        ];
+        let family = self.family;
+        for (key, given, known, required) in keys {
+            if given && !known {
+                let mut allowed = vec!["weights"];
+                allowed.extend(keys.iter().filter(|key| key.2).map(|key| key.0));
+                let allowed = allowed.join(", ");
+                return Some(format!(
+                    "scorer `{family}`: unknown key `{key}`; it has {allowed}"
+                ));
+            }
+            if !given && known && required {
+                return Some(format!("scorer `{family}`: the key `{key}` is missing"));
+            }
+        }
+        None
+    }
+}
+
+/// The file or folder that an entry of the catalogue consists of.
+fn file_name(entry: &str) -> String {
+    match catalog::entry(entry) {
+        Some(entry) if !entry.is_folder() => entry.files[0][0].to_owned(),
+        _ => entry.to_owned(),
+    }
+}
 
 /// A scorer and the folder with its files.
 #[derive(Clone, Debug)]
 pub struct ScorerFiles {
     scorer: Scorer,
+    release: &'static ScorerRelease,
     place: Place,
 }
 
 impl ScorerFiles {
     /// A scorer that a bundle describes.
-    pub(super) fn new(scorer: Scorer, place: Place) -> Self {
-        Self { scorer, place }
+    ///
+    /// # Errors
+    /// The description lacks a key, or has one that this kind of scorer does not know.
+    pub(super) fn new(
+        scorer: Scorer,
+        release: &'static ScorerRelease,
+        place: Place,
+    ) -> Result<Self> {
+        if let Some(fault) = release.fault(&scorer) {
+            let file = place.folder().path().join(FILE);
+            return Err(Error::file(file, fault).with_hint("docs/weights.md describes bundle.toml"));
+        }
+        Ok(Self {
+            scorer,
+            release,
+            place,
+        })
     }
 
-    /// The released scorer of a family, whose downloads are in `folder`.
+    /// The published scorer, whose downloads are in `folder`.
     ///
     /// # Errors
     /// There is no such folder. Missing files are reported when they are opened, or all at once by
     /// [`ScorerFiles::missing`].
-    pub fn released(family: ScorerFamily, folder: &Path) -> Result<Self> {
+    pub fn released(release: &'static ScorerRelease, folder: &Path) -> Result<Self> {
         if !folder.is_dir() {
             return Err(Error::file(folder, "no such folder").with_hint(WHERE_TO_GET));
         }
-        Ok(Self::new(
-            released(family),
-            Place::downloads(Folder::Disk(folder.to_owned())),
-        ))
+        let place = Place::downloads(Folder::Disk(folder.to_owned()));
+        Self::new(release.description(), release, place)
     }
 
-    /// What the description says.
+    /// The description of the scorer.
     pub fn scorer(&self) -> &Scorer {
         &self.scorer
     }
 
-    /// What is not there of all that the description names.
+    /// The described files that are missing.
     pub fn missing(&self) -> Vec<String> {
-        let Scorer {
-            weights,
-            vocab,
-            config,
-            encoder,
-            ..
-        } = &self.scorer;
-        let models = Models::of(self.scorer.family);
-        let mut wanted = vec![(models.weights, weights.as_str())];
-        wanted.extend(vocab.iter().map(|name| (models.vocab, name.as_str())));
-        wanted.extend(config.iter().map(|name| (models.weights, name.as_str())));
-        wanted.extend(encoder.iter().map(|name| (models.encoder, name.as_str())));
+        let mut wanted = vec![(self.release.weights, self.scorer.weights.as_str())];
+        if let Some(name) = &self.scorer.vocab {
+            wanted.push((self.vocabulary_entry(), name));
+        }
+        if let Some(name) = &self.scorer.config {
+            wanted.push((self.release.weights, name));
+        }
+        if let Some(name) = &self.scorer.encoder {
+            wanted.push((self.encoder_entry(), name));
+        }
         self.place.missing(wanted)
     }
 
-    /// The weights: a file, or of CLIP a folder.
+    /// The weights: a file, or a folder.
     ///
     /// # Errors
     /// They are missing or damaged; so for all functions below.
     pub fn weights(&self) -> Result<Arc<dyn TensorSource>> {
-        let models = Models::of(self.scorer.family);
-        checkpoint::open(
-            self.place.locate(models.weights, &self.scorer.weights)?,
-            &["state_dict"],
-        )
+        let location = self
+            .place
+            .locate(self.release.weights, &self.scorer.weights)?;
+        checkpoint::open(location, &["state_dict"])
     }
 
-    /// What the weights cannot tell: a file that the description names, one of the usual name
-    /// beside the weights, or the released one.
+    /// The configuration: a file that the description names, one of the usual name beside the
+    /// weights, or the published one.
     ///
     /// # Errors
     /// The description names a file that is missing, or the folder has none and needs one.
     pub fn config(&self) -> Result<Blob> {
-        let model = Models::of(self.scorer.family).weights;
-        let (usual, built_in) = match self.scorer.family {
-            ScorerFamily::ImageReward => ("med_config.json", MED_CONFIG),
-            ScorerFamily::Hps => ("open_clip_model_config.json", VIT_H_14),
-            ScorerFamily::Clip | ScorerFamily::Aesthetic => {
-                return self.folder()?.require("config.json");
-            }
+        let Some((usual, published)) = self.release.config else {
+            return self.folder()?.require("config.json");
         };
         if let Some(name) = &self.scorer.config {
-            return self.place.file(model, name);
+            return self.place.file(self.release.weights, name);
         }
-        match self.place.find(model, usual) {
+        match self.place.find(self.release.weights, usual) {
             Some(Location::File(beside)) => Ok(beside),
             _ => Ok(Blob::Memory {
                 name: format!("{usual} (built in)"),
-                bytes: built_in.as_bytes(),
+                bytes: published.as_bytes(),
             }),
         }
     }
@@ -114,7 +192,7 @@ impl ScorerFiles {
     /// It is missing.
     pub fn vocabulary(&self) -> Result<Blob> {
         match &self.scorer.vocab {
-            Some(name) => self.place.file(Models::of(self.scorer.family).vocab, name),
+            Some(name) => self.place.file(self.vocabulary_entry(), name),
             None => self.folder()?.require("tokenizer.json"),
         }
     }
@@ -127,78 +205,26 @@ impl ScorerFiles {
         checkpoint::open(self.folder()?, &[])
     }
 
-    /// The folder of Hugging Face that the scorer is, or stands on.
+    fn vocabulary_entry(&self) -> &'static str {
+        self.release.vocabulary.unwrap_or(self.release.weights)
+    }
+
+    fn encoder_entry(&self) -> &'static str {
+        self.release.encoder.unwrap_or(self.release.weights)
+    }
+
+    /// The Hugging Face folder that the scorer is, or stands on.
     fn folder(&self) -> Result<Folder> {
-        let models = Models::of(self.scorer.family);
         match &self.scorer.encoder {
             Some(encoder) => {
                 self.place
-                    .sub_folder(models.encoder, encoder, "config.json and weights")
+                    .sub_folder(self.encoder_entry(), encoder, "config.json and weights")
             }
-            None => {
-                let what = "config.json, tokenizer.json and weights";
-                self.place
-                    .sub_folder(models.weights, &self.scorer.weights, what)
-            }
+            None => self.place.sub_folder(
+                self.release.weights,
+                &self.scorer.weights,
+                "config.json, tokenizer.json and weights",
+            ),
         }
-    }
-}
-
-/// Entries of the catalogue that a released scorer's files belong to.
-struct Models {
-    weights: &'static str,
-    vocab: &'static str,
-    encoder: &'static str,
-}
-
-impl Models {
-    fn of(family: ScorerFamily) -> Self {
-        let (weights, vocab, encoder) = match family {
-            ScorerFamily::ImageReward => ("image-reward", "bert-base-uncased", ""),
-            ScorerFamily::Hps => ("hps-v2.1", "clip-bpe", ""),
-            ScorerFamily::Clip => ("clip-vit-large-patch14", "", ""),
-            ScorerFamily::Aesthetic => ("aesthetic-v2.5", "", "siglip-so400m-patch14-384"),
-        };
-        Self {
-            weights,
-            vocab,
-            encoder,
-        }
-    }
-}
-
-/// The entries of the catalogue that the released scorer of a family needs.
-pub fn entries(family: ScorerFamily) -> Vec<&'static str> {
-    let Models {
-        weights,
-        vocab,
-        encoder,
-    } = Models::of(family);
-    [weights, vocab, encoder]
-        .into_iter()
-        .filter(|name| !name.is_empty())
-        .collect()
-}
-
-/// The description of the released scorer of a family.
-pub(super) fn released(family: ScorerFamily) -> Scorer {
-    let (weights, vocab, encoder) = match family {
-        ScorerFamily::ImageReward => ("ImageReward.pt", Some("vocab.txt"), None),
-        ScorerFamily::Hps => ("HPS_v2.1_compressed.pt", Some("merges.txt"), None),
-        ScorerFamily::Clip => ("clip-vit-large-patch14", None, None),
-        ScorerFamily::Aesthetic => (
-            "aesthetic_predictor_v2_5.pth",
-            None,
-            Some("siglip-so400m-patch14-384"),
-        ),
-    };
-    let (vocab, encoder) = (vocab.map(str::to_owned), encoder.map(str::to_owned));
-    Scorer {
-        family,
-        weights: weights.to_owned(),
-        config: None,
-        vocab,
-        heads: None,
-        encoder,
     }
 }

@@ -35,7 +35,7 @@ pub struct Provenance {
 
 impl Provenance {
     /// The record of a search's winner. The settings of the trace name the `model`.
-    pub fn of(trace: &Trace) -> Self {
+    pub fn from_trace(trace: &Trace) -> Self {
         let mut settings = trace.settings.clone();
         let model = settings
             .shift_remove("model")

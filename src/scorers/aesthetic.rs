@@ -6,14 +6,41 @@
 use candle_core::Tensor;
 use ttsvar_search::{Image, Scorer};
 
-use super::head::Head;
+use super::{ScorerKind, head::Head, kind::unchanged};
 use crate::{
     Result,
     features::clip::normalised,
+    hub::{ScorerFiles, ScorerRelease},
     image::Preprocess,
+    loading::{Loaded, Loader},
     models::siglip::{Config, SiglipVision},
     nn::Weights,
 };
+
+/// The aesthetic predictor by name.
+pub static KIND: ScorerKind = ScorerKind {
+    release: ScorerRelease {
+        family: "aesthetic",
+        weights: "aesthetic-v2.5",
+        vocabulary: None,
+        encoder: Some("siglip-so400m-patch14-384"),
+        heads: false,
+        config: None,
+    },
+    variants: &[("aesthetic", unchanged)],
+    reads_prompt: false,
+    load,
+};
+
+fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>> {
+    let config = files.config()?.json()?;
+    let head = files.weights()?;
+    // The published encoder has a text tower too, so only unread vision tensors mean something.
+    loader.load(files.encoder()?, "vision_model.", &[], |siglip| {
+        let head = Weights::new(head, siglip.dtype(), siglip.device());
+        Ok(Box::new(Aesthetic::load(siglip, &config, &head)?) as _)
+    })
+}
 
 /// Places of the linear layers in the original's list; between them stands Dropout.
 const LAYERS: [usize; 5] = [0, 2, 4, 6, 8];

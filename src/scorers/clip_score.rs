@@ -5,7 +5,44 @@ use std::sync::Arc;
 
 use ttsvar_search::{Image, Scorer};
 
-use crate::features::ClipSpace;
+use super::{ScorerKind, kind::unchanged};
+use crate::{
+    Result,
+    features::ClipSpace,
+    hub::{ScorerFiles, ScorerRelease},
+    image::Preprocess,
+    loading::{Loaded, Loader},
+    models::clip::{Clip, Config},
+    text::ClipTokenizer,
+};
+
+/// CLIP-Score by its names.
+pub static KIND: ScorerKind = ScorerKind {
+    release: ScorerRelease {
+        family: "clip",
+        weights: "clip-vit-large-patch14",
+        vocabulary: None,
+        encoder: None,
+        heads: false,
+        config: None,
+    },
+    variants: &[
+        ("clip", unchanged),
+        ("clip-100", |cosine| Definition::Percent.apply(cosine)),
+        ("clip-2.5", |cosine| Definition::Hessel.apply(cosine)),
+    ],
+    reads_prompt: true,
+    load,
+};
+
+fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>> {
+    let config: Config = files.config()?.json()?;
+    let tokenizer = ClipTokenizer::open(&files.vocabulary()?)?;
+    loader.load(files.weights()?, "", &["logit_scale"], |weights| {
+        let space = ClipSpace::new(Clip::load(weights, &config)?, tokenizer, Preprocess::CLIP)?;
+        Ok(Box::new(ClipScore::new(Arc::new(space), Definition::Cosine)) as _)
+    })
+}
 
 /// What is made of the cosine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,7 +58,7 @@ pub enum Definition {
 
 impl Definition {
     /// The score for a cosine.
-    pub fn of(self, cosine: f32) -> f32 {
+    pub fn apply(self, cosine: f32) -> f32 {
         match self {
             Self::Cosine => cosine,
             Self::Percent => at_least_0(100.0 * cosine),
@@ -53,7 +90,7 @@ impl Scorer for ClipScore {
         let cosines = self.space.cosines(prompt, images)?;
         Ok(cosines
             .into_iter()
-            .map(|cosine| self.definition.of(cosine))
+            .map(|cosine| self.definition.apply(cosine))
             .collect())
     }
 
@@ -69,17 +106,17 @@ mod tests {
     #[test]
     fn definitions_differ_in_factor_and_floor() {
         assert_eq!(
-            [Cosine, Percent, Hessel].map(|definition| definition.of(0.5)),
+            [Cosine, Percent, Hessel].map(|definition| definition.apply(0.5)),
             [0.5, 50.0, 1.25]
         );
         assert_eq!(
-            [Cosine, Percent, Hessel].map(|definition| definition.of(-0.5)),
+            [Cosine, Percent, Hessel].map(|definition| definition.apply(-0.5)),
             [-0.5, 0.0, 0.0]
         );
         assert!(
             [Cosine, Percent, Hessel]
                 .iter()
-                .all(|definition| definition.of(f32::NAN).is_nan())
+                .all(|definition| definition.apply(f32::NAN).is_nan())
         );
     }
 }

@@ -6,14 +6,46 @@
 
 use ttsvar_search::{Image, Scorer};
 
+use super::{ScorerKind, kind::unchanged};
 use crate::{
     Result,
     features::ClipSpace,
+    hub::{ScorerFiles, ScorerRelease},
     image::Preprocess,
-    models::clip::{Clip, Config},
+    loading::{Loaded, Loader},
+    models::clip::{Clip, Config, OpenClipConfig},
     nn::Weights,
     text::ClipTokenizer,
 };
+
+/// HPSv2.1 by name.
+pub static KIND: ScorerKind = ScorerKind {
+    release: ScorerRelease {
+        family: "hps",
+        weights: "hps-v2.1",
+        vocabulary: Some("clip-bpe"),
+        encoder: None,
+        heads: false,
+        config: Some(("open_clip_model_config.json", VIT_H_14)),
+    },
+    variants: &[("hps", unchanged)],
+    reads_prompt: true,
+    load,
+};
+
+/// The OpenCLIP configuration that HPSv2 is built from, for folders that hold the weights only.
+const VIT_H_14: &str = r#"{"embed_dim": 1024,
+    "vision_cfg": {"image_size": 224, "layers": 32, "width": 1280, "head_width": 80, "patch_size": 14},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1024, "heads": 16, "layers": 24}}"#;
+
+fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>> {
+    let config: OpenClipConfig = files.config()?.json()?;
+    let config = config.into();
+    let tokenizer = ClipTokenizer::open_clip(&files.vocabulary()?)?;
+    loader.load(files.weights()?, "", &["logit_scale"], |weights| {
+        Ok(Box::new(Hps::load(weights, &config, tokenizer)?) as _)
+    })
+}
 
 /// The scorer.
 pub struct Hps(ClipSpace);

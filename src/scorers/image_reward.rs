@@ -8,14 +8,46 @@
 use candle_core::{Device, Tensor};
 use ttsvar_search::{Image, Scorer};
 
-use super::head::Head;
+use super::{ScorerKind, head::Head, kind::unchanged};
 use crate::{
     Error, Result,
+    hub::{ScorerFiles, ScorerRelease},
     image::Preprocess,
+    loading::{Loaded, Loader},
     models::blip::{Prompt, TextConfig, TextEncoder, VisualEncoder},
     nn::Weights,
     text::WordPieceTokenizer,
 };
+
+/// ImageReward by name.
+pub static KIND: ScorerKind = ScorerKind {
+    release: ScorerRelease {
+        family: "image-reward",
+        weights: "image-reward",
+        vocabulary: Some("bert-base-uncased"),
+        encoder: None,
+        heads: true,
+        config: Some(("med_config.json", MED_CONFIG)),
+    },
+    variants: &[("image-reward", unchanged)],
+    reads_prompt: true,
+    load,
+};
+
+/// `med_config.json` as published with ImageReward, for folders that hold the weights only.
+const MED_CONFIG: &str = r#"{"hidden_act": "gelu", "hidden_size": 768, "intermediate_size": 3072,
+    "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "num_attention_heads": 12, "num_hidden_layers": 12,
+    "pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 30524, "encoder_width": 768, "add_cross_attention": true}"#;
+
+fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>> {
+    let config = files.config()?.json()?;
+    let heads = files.scorer().heads;
+    let tokenizer = WordPieceTokenizer::open(&files.vocabulary()?)?;
+    let unused = ["blip.vision_proj.", "blip.text_proj."];
+    loader.load(files.weights()?, "", &unused, |weights| {
+        Ok(Box::new(ImageReward::load(weights, &config, heads, tokenizer)?) as _)
+    })
+}
 
 /// Mean of the last layer over the authors' data; less this, scores are about standard normal.
 const REWARD_MEAN: f32 = 0.167_173_63;

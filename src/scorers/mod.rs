@@ -1,12 +1,25 @@
-//! How well an image fits its prompt, as a number.
+//! How well an image fits its prompt, as a number. Each scorer is one file: its names, its files,
+//! its loader and its network. To add one, write such a file and list it in [`KINDS`].
 
 pub mod aesthetic;
 pub mod clip_score;
 mod head;
 pub mod hps;
 pub mod image_reward;
+mod kind;
+mod mix;
 
 pub use aesthetic::Aesthetic;
 pub use clip_score::{ClipScore, Definition};
 pub use hps::Hps;
 pub use image_reward::ImageReward;
+pub use kind::{ScorerKind, ScorerName, kind};
+pub use mix::ScorerMix;
+
+/// Every kind of scorer.
+pub static KINDS: [&ScorerKind; 4] = [
+    &image_reward::KIND,
+    &hps::KIND,
+    &clip_score::KIND,
+    &aesthetic::KIND,
+];

@@ -12,8 +12,8 @@ use std::{
 use super::{
     log::Log,
     metrics::Metrics,
-    order::Order,
     refusal::Refusal,
+    request::SearchRequest,
     store::{Job, State, Store},
 };
 use crate::Result;
@@ -33,7 +33,7 @@ pub(super) enum Stop {
 pub(super) struct Work {
     /// The first job that asked for it; pictures of its scales are kept there.
     pub id: String,
-    pub order: Order,
+    pub request: SearchRequest,
     pub log: Log,
     stop: OnceLock<Stop>,
 }
@@ -96,27 +96,27 @@ impl Desk {
         }
     }
 
-    /// Takes one job an order, all or none.
-    pub(super) fn submit(&self, orders: Vec<Order>) -> Result<Vec<Job>, Refusal> {
+    /// Takes one job an request, all or none.
+    pub(super) fn submit(&self, requests: Vec<SearchRequest>) -> Result<Vec<Job>, Refusal> {
         let mut inner = self.lock();
         if inner.closed {
             return Err(Refusal::stopping());
         }
-        let new = orders
+        let new = requests
             .iter()
-            .filter(|order| inner.same(order).is_none())
+            .filter(|request| inner.same(request).is_none())
             .count();
         if inner.waiting.len() + new > self.places {
             self.metrics.full();
             return Err(Refusal::full(self.places, inner.patience(self.workers)));
         }
-        let mut jobs: Vec<Job> = orders.iter().map(Job::new).collect();
+        let mut jobs: Vec<Job> = requests.iter().map(Job::new).collect();
         self.store.add(&jobs)?;
-        for (job, order) in jobs.iter_mut().zip(orders) {
-            let work = inner.same(&order).unwrap_or_else(|| {
+        for (job, request) in jobs.iter_mut().zip(requests) {
+            let work = inner.same(&request).unwrap_or_else(|| {
                 let work = Work {
                     id: job.id.clone(),
-                    order,
+                    request,
                     log: Log::new(),
                     stop: OnceLock::new(),
                 };
@@ -282,14 +282,16 @@ impl Desk {
 }
 
 impl Inner {
-    /// The search under way that an equal order asked for.
-    fn same(&self, order: &Order) -> Option<Arc<Work>> {
+    /// The search under way that an equal request asked for.
+    fn same(&self, request: &SearchRequest) -> Option<Arc<Work>> {
         let open = self
             .waiting
             .iter()
             .chain(&self.running)
             .filter(|work| work.stopped().is_none());
-        open.into_iter().find(|work| work.order == *order).cloned()
+        open.into_iter()
+            .find(|work| work.request == *request)
+            .cloned()
     }
 
     fn jobs_of(&self, work: &Arc<Work>) -> Vec<String> {

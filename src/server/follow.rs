@@ -50,14 +50,14 @@ impl Listener for Follow<'_> {
     }
 
     fn wants_images(&self, _: usize) -> bool {
-        self.work.order.previews
+        self.work.request.previews
     }
 }
 
 impl Follow<'_> {
     /// Keeps the pictures of a scale as a sheet and says where it is.
     fn show(&mut self, scale: usize, ids: &[usize], images: &[Image]) -> Result<()> {
-        if !self.work.order.previews || images.is_empty() {
+        if !self.work.request.previews || images.is_empty() {
             return Ok(());
         }
         let sheet = self.sheets;

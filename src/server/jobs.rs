@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 use super::{
     App, aside,
-    order::{self, Wanted},
     refusal::Refusal,
     report,
+    request::{self, RawRequest},
     store::{IMAGE, Job, Store, TRACE},
     watch,
 };
@@ -34,9 +34,9 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
-    let wanted: Wanted = order::json(request).await?;
+    let raw: RawRequest = request::json(request).await?;
     let inner = app.clone();
-    let jobs = aside(move || inner.desk.submit(vec![inner.orders.read(wanted)?])).await??;
+    let jobs = aside(move || inner.desk.submit(vec![inner.requests.read(raw)?])).await??;
     let job = jobs.first().ok_or_else(Refusal::stopping)?;
     let place = format!("/v1/jobs/{}", job.id);
     Ok((

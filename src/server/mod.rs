@@ -1,7 +1,7 @@
 //! Searches over HTTP: an interface like OpenAI's for images, jobs that can be watched, and a page
 //! that shows them.
 //!
-//! A request becomes an `order::Order`, the `desk::Desk` queues it, a worker thread carries it out
+//! A request becomes an `request::SearchRequest`, the `desk::Desk` queues it, a worker thread carries it out
 //! and tells its `log::Log`, the `store::Store` keeps what came of it. Routes only translate.
 
 mod desk;
@@ -11,10 +11,10 @@ mod jobs;
 mod log;
 mod metrics;
 mod openai;
-mod order;
 mod page;
 mod refusal;
 mod report;
+mod request;
 mod store;
 mod watch;
 mod worker;
@@ -31,11 +31,11 @@ use std::{
 use axum::Router;
 use tokio::{net::TcpListener, sync::Notify};
 
-use crate::{Error, Result, bundle::System};
+use crate::{Error, Result, system::System};
 use desk::Desk;
 use guard::Guard;
 use metrics::Metrics;
-use order::Orders;
+use request::RequestReader;
 use store::Store;
 
 /// What a server may be asked for.
@@ -71,8 +71,6 @@ impl Default for Limits {
 /// Everything that a server is told.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Name of the model as the caller knows it.
-    pub model: String,
     /// Where jobs, images and traces are kept.
     pub folder: PathBuf,
     /// Where to listen; port 0 takes a free one.
@@ -100,7 +98,7 @@ pub struct Server {
 /// What every route knows.
 struct App {
     desk: Arc<Desk>,
-    orders: Orders,
+    requests: RequestReader,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     guard: Guard,
@@ -131,11 +129,11 @@ impl Server {
             setup.limits.queue,
             workers,
         ));
-        let orders = Orders::new(system.clone(), setup.model.clone(), setup.limits)?;
+        let requests = RequestReader::new(system.clone(), setup.limits)?;
         let threads = worker::start(workers, &system, &desk, &store, setup.limits.time)?;
         let app = App {
             desk: desk.clone(),
-            orders,
+            requests,
             store,
             metrics,
             guard,

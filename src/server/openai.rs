@@ -14,12 +14,12 @@ use axum::{
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     App, aside,
-    order::{self, Order, SearchWanted, Wanted},
     refusal::Refusal,
+    request::{self, RawRequest, SearchRequest},
     store::{IMAGE, Job, State as JobState},
     watch, worker,
 };
@@ -43,12 +43,13 @@ struct Generation {
     output_format: Option<String>,
     seed: Option<u64>,
     negative: Option<String>,
-    search: Option<SearchWanted>,
+    #[serde(default)]
+    search: Map<String, Value>,
     stream: Option<bool>,
 }
 
 async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value>, Refusal> {
-    let wanted: Generation = order::json(request).await?;
+    let wanted: Generation = request::json(request).await?;
     let inner = app.clone();
     let submitted = aside(move || {
         let jobs = inner.desk.submit(orders(&inner, wanted)?)?;
@@ -74,7 +75,7 @@ async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Json<
 }
 
 /// One order for each picture; each has a seed of its own, the next number.
-fn orders(app: &App, wanted: Generation) -> Result<Vec<Order>, Refusal> {
+fn orders(app: &App, wanted: Generation) -> Result<Vec<SearchRequest>, Refusal> {
     let Generation {
         prompt,
         model,
@@ -111,7 +112,7 @@ fn orders(app: &App, wanted: Generation) -> Result<Vec<Order>, Refusal> {
         ));
     }
     let seed = seed.unwrap_or_else(new_seed);
-    let wanted = Wanted {
+    let raw = RawRequest {
         prompt,
         model,
         negative,
@@ -120,12 +121,9 @@ fn orders(app: &App, wanted: Generation) -> Result<Vec<Order>, Refusal> {
         search,
         previews: None,
     };
-    let first = app.orders.read(wanted)?;
+    let first = app.requests.read(raw)?;
     Ok((0..n as u64)
-        .map(|number| Order {
-            seed: seed.wrapping_add(number),
-            ..first.clone()
-        })
+        .map(|number| first.with_seed(seed.wrapping_add(number)))
         .collect())
 }
 
@@ -199,13 +197,13 @@ fn seconds(time: SystemTime) -> u64 {
 }
 
 async fn models(State(app): State<Arc<App>>) -> Json<Value> {
-    let system = app.orders.system();
+    let system = app.requests.system();
     let methods: Vec<String> = crate::search::Method::ALL
         .iter()
         .map(ToString::to_string)
         .collect();
     let about = json!({ "id": system.name(), "object": "model", "created": seconds(app.began), "owned_by": "ttsvar",
-        "about": system.description().about, "sizes": app.orders.sizes(), "methods": methods,
+        "about": system.description().about, "sizes": app.requests.sizes(), "methods": methods,
         "words": system.words(), "limits": { "rows": app.limits.rows, "pictures": app.limits.pictures,
         "prompt": app.limits.prompt } });
     Json(json!({ "object": "list", "data": [about] }))

@@ -7,7 +7,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// A status, words for people and a code for programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        if matches!(error, Error::Input { .. }) {
+        if error.kind() == ErrorKind::Input {
             let hint = error
                 .hint()
                 .map_or(String::new(), |hint| format!("; {hint}"));

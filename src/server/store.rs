@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use ttsvar_search::{Trace, number};
 
-use super::{desk::Ending, order::Order};
+use super::{desk::Ending, request::SearchRequest};
 use crate::{Error, Result, file, request::new_seed};
 
 /// The winner.
@@ -112,21 +112,17 @@ pub(super) struct Job {
 
 impl Job {
     /// A job that waits.
-    pub(super) fn new(order: &Order) -> Self {
-        let (width, height) = order.size;
-        let mut facts = Map::from_iter([("seed".to_owned(), order.seed.into())]);
-        facts.extend(
-            order
-                .prompt
-                .negative
-                .clone()
-                .map(|negative| ("negative".to_owned(), negative.into())),
-        );
+    pub(super) fn new(request: &SearchRequest) -> Self {
+        let (width, height) = request.size;
+        let mut facts = Map::from_iter([("seed".to_owned(), request.seed.into())]);
+        if let Some(negative) = &request.options.negative {
+            facts.insert("negative".to_owned(), negative.as_str().into());
+        }
         facts.insert("size".to_owned(), format!("{width}x{height}").into());
-        facts.insert("previews".to_owned(), order.previews.into());
-        facts.insert("settings".to_owned(), order.recorded.clone().into());
-        facts.insert("plan".to_owned(), json!(order.plan));
-        let (id, created, prompt) = (new_id(), now(), order.prompt.text.clone());
+        facts.insert("previews".to_owned(), request.previews.into());
+        facts.insert("settings".to_owned(), request.settings.clone().into());
+        facts.insert("plan".to_owned(), json!(request.plan));
+        let (id, created, prompt) = (new_id(), now(), request.prompt.clone());
         let (started, finished, score, error) = (None, None, None, None);
         Self {
             id,

@@ -12,19 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ttsvar_search::{self as search, Outcome, Pipeline};
+use ttsvar_search::Outcome;
 
 use super::{
     desk::{Desk, Ending, Stop, Task, Work},
     follow::Follow,
     store::{EVENTS, IMAGE, State, Store, TRACE},
 };
-use crate::{
-    Error, Result,
-    bundle::{Settings, System},
-    report::Provenance,
-    request,
-};
+use crate::{Error, Result, report::Provenance, request::Session, system::System};
 
 /// Starts `count` workers.
 ///
@@ -38,7 +33,7 @@ pub(super) fn start(
     time: Duration,
 ) -> Result<Vec<JoinHandle<()>>> {
     let fail = |error: &dyn std::fmt::Display| {
-        Error::input(format!("cannot start a worker thread: {error}"))
+        Error::system(format!("cannot start a worker thread: {error}"))
     };
     let worker = |number: usize| {
         let (system, desk, store) = (system.clone(), desk.clone(), store.clone());
@@ -73,15 +68,11 @@ struct Worker<'a> {
     single: rayon::ThreadPool,
 }
 
-/// A generator that is set up as the last search wanted it.
-type Ready<'a> = Option<(Settings, Box<dyn Pipeline + 'a>)>;
-
-impl<'a> Worker<'a> {
+impl Worker<'_> {
     fn run(&self) {
-        let mut ready: Ready = None;
         while let Some(Task { work, alone }) = self.desk.next() {
             let began = Instant::now();
-            let found = catch_unwind(AssertUnwindSafe(|| self.paint(&work, alone, &mut ready)));
+            let found = catch_unwind(AssertUnwindSafe(|| self.search(&work, alone)));
             let found = found.unwrap_or_else(|_| {
                 Err(Error::internal(
                     "the search panicked: a bug of this program",
@@ -94,38 +85,25 @@ impl<'a> Worker<'a> {
                 state,
                 alone,
                 seconds,
-                prompt = work.order.prompt.text,
+                prompt = work.request.prompt,
                 "search over"
             );
         }
     }
 
-    fn paint(&self, work: &Work, alone: bool, ready: &mut Ready<'a>) -> Result<(Outcome, usize)> {
-        let order = &work.order;
-        let pipeline = match ready {
-            Some((settings, pipeline)) if *settings == order.settings => pipeline,
-            other => {
-                &other
-                    .insert((
-                        order.settings.clone(),
-                        self.system.pipeline(&order.settings)?,
-                    ))
-                    .1
-            }
-        };
-        let mut search = request::search(self.system, pipeline.as_ref());
-        (search.preview, search.settings) = (order.preview, order.recorded.clone());
+    fn search(&self, work: &Work, alone: bool) -> Result<(Outcome, usize)> {
+        let request = &work.request;
+        let session = Session::new(self.system, &request.options)?;
         let mut follow = Follow {
             work,
             store: self.store,
             deadline: Instant::now().checked_add(self.time),
             sheets: 0,
         };
-        let mut run = || search::run(&search, &order.prompt, &order.plan, order.seed, &mut follow);
-        let outcome = if alone {
-            run()
-        } else {
-            self.single.install(run)
+        let mut run = || session.run(&request.prompt, request.seed, &mut follow);
+        let outcome = match alone {
+            true => run(),
+            false => self.single.install(run),
         }?;
         Ok((outcome, follow.sheets))
     }
@@ -138,7 +116,7 @@ impl<'a> Worker<'a> {
         seconds: f64,
     ) -> &'static str {
         let files = found.and_then(|(outcome, sheets)| {
-            let image = Provenance::of(&outcome.trace)
+            let image = Provenance::from_trace(&outcome.trace)
                 .beside(outcome.winner().image.clone())
                 .encode()?;
             Ok(Files {

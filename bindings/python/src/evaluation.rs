@@ -12,11 +12,11 @@ use ttsvar::{
     Error, Result,
     eval::{self, Contender, ResultRecord, Setup, Suite, Summary, Try, open_tries, scenes::Scenes},
     image::Png,
-    request::{self, Named},
+    request::Session,
     search::Search,
 };
 
-use crate::{errors::raised, options::Options, system::System};
+use crate::{errors::raised, options, system::System};
 
 /// What an evaluation of the demo world's scenes is asked to do. It needs no model to say that.
 #[pyclass(frozen, module = "ttsvar._native")]
@@ -41,17 +41,22 @@ impl Evaluation {
         samples: usize,
         seed: u64,
     ) -> PyResult<Self> {
-        let look = Options::read(options)?.look;
+        let options = options::read(options)?;
+        if let Some(name) = options.search_option() {
+            let error = Error::input(format!(
+                "an evaluation chooses its searches itself: leave {name} out"
+            ));
+            return raised(py, Err(error));
+        }
         let plan = || -> ttsvar::Result<Self> {
             let suite = Scenes::new(split.parse()?, prompts, prompt_seed)?;
             let methods = methods
                 .iter()
                 .map(|name| name.parse())
                 .collect::<Result<Vec<_>, ttsvar::search::Error>>()?;
-            let settings = look.settings(system.inner.defaults());
-            let scales = system.inner.pipeline(&settings)?.scales().len();
-            let contenders = Contender::grid(&methods, &n, scales)?;
-            let settings = system.recorded(Named::default(), &look, &settings);
+            let session = Session::new(&system.inner, &options)?;
+            let contenders = Contender::grid(&methods, &n, session.pipeline().scales().len())?;
+            let settings = session.generator_settings();
             Ok(Self {
                 setup: Setup::new(suite.described(), settings, &contenders, samples, seed),
                 suite,
@@ -101,19 +106,14 @@ impl Evaluation {
         one: &str,
         images: bool,
     ) -> PyResult<Vec<(String, Option<Bound<'py, PyBytes>>)>> {
-        let look = Options::read(options)?.look;
-        let settings = look.settings(system.inner.defaults());
-        if system.recorded(Named::default(), &look, &settings) != self.setup.settings {
-            return raised(
-                py,
-                Err(Error::input(
-                    "an evaluation with another model or other settings",
-                )),
-            );
+        let options = options::read(options)?;
+        let session = raised(py, Session::new(&system.inner, &options))?;
+        if session.generator_settings() != self.setup.settings {
+            let error = Error::input("an evaluation with another model or other settings");
+            return raised(py, Err(error));
         }
         let one: Try = raised(py, read(one, "a try of an evaluation"))?;
-        let pipeline = raised(py, system.inner.pipeline(&settings))?;
-        let search = request::search(&system.inner, pipeline.as_ref());
+        let search = session.search();
         let found = py.detach(|| self.judged(&search, &one, images));
         let bytes = |png: Option<Vec<u8>>| png.map(|png| PyBytes::new(py, &png));
         Ok(raised(py, found)?

@@ -18,7 +18,10 @@ mod _native {
     use super::evaluation::{Evaluation, Log};
 
     #[pymodule_export]
-    use super::system::{System, png, slug, write};
+    use super::{
+        options::option_names,
+        system::{System, png, slug, write},
+    };
 
     #[pymodule_export]
     const VERSION: &str = ttsvar::VERSION;

@@ -7,14 +7,14 @@ use ttsvar::search::{self, CandidateOutcome, Event, Listener, Scale};
 use crate::{arrays, errors::external};
 
 /// Someone in Python who may want to know.
-pub(crate) struct Ears {
+pub(crate) struct PythonListener {
     /// Called with every event; what it raises ends the search.
     pub callable: Option<Py<PyAny>>,
     /// Decode all rows after every scale, for the callable to see.
     pub decode_all: bool,
 }
 
-impl Listener for Ears {
+impl Listener for PythonListener {
     fn on(&mut self, event: &Event<'_>) -> search::Result<()> {
         let hear = |py: Python<'_>| {
             py.check_signals()?;

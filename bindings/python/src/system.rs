@@ -8,30 +8,25 @@ use pyo3::{
 };
 use serde_json::{Map, Value, json};
 use ttsvar::{
-    Error,
-    bundle::{self, Settings},
-    file,
+    Error, file,
     report::Provenance,
-    request::{self, Look, Named, recorded, system},
-    search::{
-        self, DecodeSize, Extractor, Features, Outcome, Pipeline, Plan, Prompt, Search, Trace,
-    },
+    request::{self, Session, recorded},
+    search::{self, DecodeSize, Extractor, Features, Outcome, Trace, WeightedScorer},
+    system::{self, SystemBuilder},
 };
 
 use crate::{
     arrays,
     callables::{self, OwnScorer},
     errors::raised,
-    listener::Ears,
-    options::Options,
+    listener::PythonListener,
+    options,
 };
 
-/// A generator with the networks that judge its images.
+/// A generator with its scorers and features.
 #[pyclass(frozen, module = "ttsvar._native")]
 pub(crate) struct System {
-    /// As it was asked for, and so recorded.
-    pub model: String,
-    pub inner: bundle::System,
+    pub inner: system::System,
 }
 
 /// The finished images, the trace as JSON, and the place of the winner.
@@ -49,20 +44,16 @@ impl System {
         device: &str,
         scorer: Option<&str>,
     ) -> PyResult<Self> {
-        let judging = raised(py, scorer.map(str::parse).transpose())?;
-        let open = || {
-            system::open_judged(
-                &model,
-                weights.as_deref(),
-                judging.as_ref(),
-                true,
-                dtype,
-                device,
-            )
+        let builder = SystemBuilder {
+            model: Some(model),
+            weights,
+            scorer: raised(py, scorer.map(str::parse).transpose())?,
+            dtype: Some(raised(py, dtype.parse())?),
+            device: raised(py, device.parse())?,
+            ..SystemBuilder::default()
         };
         Ok(Self {
-            inner: raised(py, py.detach(open))?,
-            model,
+            inner: raised(py, py.detach(|| builder.open()))?,
         })
     }
 
@@ -97,12 +88,12 @@ impl System {
         decode_all: bool,
     ) -> PyResult<Found<'py>> {
         let prompt = raised(py, request::prompt(prompt, "the prompt"))?;
-        let order = self.order(options, scorer, extractor)?;
-        let mut ears = Ears {
+        let search = self.set_up(options, scorer, extractor)?;
+        let mut listener = PythonListener {
             callable: listener,
             decode_all,
         };
-        let outcome = py.detach(|| order.follow(&self.inner, prompt, seed, &mut ears));
+        let outcome = py.detach(|| search.run(&prompt, seed, &mut listener));
         found(py, &raised(py, outcome)?)
     }
 
@@ -115,19 +106,17 @@ impl System {
         scorer: Option<Bound<'_, PyAny>>,
         extractor: Option<Bound<'_, PyAny>>,
     ) -> PyResult<String> {
-        let Order {
-            plan,
-            preview,
-            negative,
-            settings,
-            ..
-        } = self.order(options, scorer, extractor)?;
-        let preview = match preview {
-            DecodeSize::Preview(pixels) => Some(pixels),
-            DecodeSize::Full => None,
-        };
+        let search = self.set_up(options, scorer, extractor)?;
+        let session = &search.session;
         let described = json!({
-            "version": ttsvar::VERSION, "negative": negative, "plan": plan, "preview": preview, "settings": settings,
+            "version": ttsvar::VERSION,
+            "negative": session.options().negative,
+            "plan": session.plan(),
+            "preview": match session.search().preview {
+                DecodeSize::Preview(pixels) => Some(pixels),
+                DecodeSize::Full => None,
+            },
+            "settings": search.settings,
         });
         Ok(described.to_string())
     }
@@ -149,92 +138,67 @@ impl System {
 }
 
 impl System {
-    /// What a search of this system records of what was asked for.
-    pub(crate) fn recorded(
-        &self,
-        named: Named,
-        look: &Look,
-        settings: &Settings,
-    ) -> Map<String, Value> {
-        recorded(&self.inner, &self.model, named, look, settings)
-    }
-
-    /// What the options mean for this model.
-    fn order(
+    /// Sets the system up as options say, with the caller's own scorer and extractor in place of
+    /// its own, where there are any.
+    fn set_up(
         &self,
         options: &Bound<'_, PyDict>,
         scorer: Option<Bound<'_, PyAny>>,
         extractor: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Order<'_>> {
+    ) -> PyResult<PythonSearch<'_>> {
         let py = options.py();
-        let Options {
-            wish,
-            look,
-            preview,
-            negative,
-        } = Options::read(options)?;
-        let painted = look.settings(self.inner.defaults());
-        let pipeline = raised(py, self.inner.pipeline(&painted))?;
-        let (plan, named) = raised(
-            py,
-            wish.plan(pipeline.scales().len(), self.inner.defaults()),
-        )?;
-        let mut settings = self.recorded(named, &look, &painted);
-        if scorer.is_some() {
-            settings.remove("scorers");
+        let options = options::read(options)?;
+        let session = raised(py, Session::new(&self.inner, &options))?;
+        let mut settings = session.settings();
+        for (role, callable) in [("scorer", &scorer), ("extractor", &extractor)] {
+            if let Some(callable) = callable {
+                recorded::add_external(&mut settings, role, &callables::name(callable));
+            }
         }
-        for (what, own) in [("scorer", &scorer), ("extractor", &extractor)] {
-            settings.extend(
-                own.as_ref()
-                    .map(|own| (what.to_owned(), callables::name(own).into())),
-            );
-        }
-        Ok(Order {
-            pipeline,
-            preview,
-            negative,
-            settings,
-            extractors: extractor.map(|own| callables::extractors(&own, &plan)),
+        Ok(PythonSearch {
+            extractors: extractor.map(|own| callables::extractors(&own, session.plan())),
             scorer: scorer.map(|own| OwnScorer(own.unbind())),
-            plan,
+            settings,
+            session,
         })
     }
 }
 
-/// A search that was asked for. Scorer and extractors are the caller's own, where there are any.
-struct Order<'a> {
-    pipeline: Box<dyn Pipeline + 'a>,
-    plan: Plan,
-    preview: DecodeSize,
-    negative: Option<String>,
+/// A search with the caller's own scorer and extractors, where there are any.
+struct PythonSearch<'a> {
+    session: Session<'a>,
     settings: Map<String, Value>,
     scorer: Option<OwnScorer>,
     extractors: Option<BTreeMap<Features, Box<dyn Extractor>>>,
 }
 
-impl Order<'_> {
-    fn follow(
+impl PythonSearch<'_> {
+    fn run(
         &self,
-        system: &bundle::System,
-        text: String,
+        prompt: &str,
         seed: u64,
-        ears: &mut Ears,
+        listener: &mut PythonListener,
     ) -> ttsvar::Result<Outcome> {
-        let pipeline = self.pipeline.as_ref();
-        let extractors = self.extractors.as_ref().unwrap_or(system.extractors());
-        let mut search = match &self.scorer {
-            Some(own) => Search::new(pipeline, own, extractors),
-            None => Search {
-                extractors,
-                ..request::search(system, pipeline)
-            },
-        };
-        (search.preview, search.settings) = (self.preview, self.settings.clone());
-        let prompt = Prompt {
-            text,
-            negative: self.negative.clone(),
-        };
-        Ok(search::run(&search, &prompt, &self.plan, seed, ears)?)
+        let mut search = self.session.search();
+        if let Some(scorer) = &self.scorer {
+            search.scorers = vec![WeightedScorer {
+                name: "",
+                weight: 1.0,
+                scorer,
+            }];
+        }
+        if let Some(extractors) = &self.extractors {
+            search.extractors = extractors;
+        }
+        search.settings = self.settings.clone();
+        let prompt = self.session.prompt(prompt);
+        Ok(search::run(
+            &search,
+            &prompt,
+            self.session.plan(),
+            seed,
+            listener,
+        )?)
     }
 }
 
@@ -247,7 +211,7 @@ pub(crate) fn png<'py>(
     trace: &str,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let trace = raised(py, Trace::from_json(trace))?;
-    let file = Provenance::of(&trace)
+    let file = Provenance::from_trace(&trace)
         .beside(arrays::picture(image)?)
         .encode();
     Ok(PyBytes::new(py, &raised(py, file)?))

@@ -184,5 +184,5 @@ def test_mistakes_are_said_here(tmp_path):
         ttsvar.ray.generate(["a ring"], tmp_path / "a", seed=1, model="nothing", workers=1)
     with pytest.raises(TypeError, match="unknown arguments m; known are .*method"):
         ttsvar.ray.generate(["a ring"], tmp_path / "b", seed=1, m="raw")
-    with pytest.raises(TypeError, match="unknown arguments method"):
+    with pytest.raises(ValueError, match="leave method out"):
         ttsvar.ray.evaluate(tmp_path / "c", method="raw")

@@ -78,11 +78,11 @@ pub mod list {
 
 /// Such numbers that may be missing.
 pub mod optional {
-    use super::{Deserialize, Deserializer, Number, Serialize, Serializer};
+    use super::{Deserialize, Deserializer, Number, Serialize, Serializer, to_json};
 
     /// For `#[serde(with = ...)]`.
     pub fn serialize<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
-        value.map(Number::from).serialize(serializer)
+        value.map(to_json).serialize(serializer)
     }
 
     /// For `#[serde(with = ...)]`.

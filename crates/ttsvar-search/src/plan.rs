@@ -233,6 +233,20 @@ impl Plan {
             .collect()
     }
 
+    /// Images that are scored in a round by a model of `scales` scales: all rows where a stage reads
+    /// scores, and those that are left at the end.
+    pub fn scorings(&self, scales: usize) -> usize {
+        let widths = self.widths(scales);
+        let last = scales.saturating_sub(1);
+        let reading = self.stages.iter().filter(|stage| stage.select.scores());
+        let stages: usize = reading.map(|stage| widths[stage.scale]).sum();
+        match self.stage(last) {
+            Some(stage) if stage.select.scores() => stages,
+            Some(stage) => stages + stage.width,
+            None => stages + widths.last().copied().unwrap_or(0),
+        }
+    }
+
     /// The kinds of features that the stages read, each once.
     pub fn features(&self) -> Vec<Features> {
         let mut kinds: Vec<_> = self

@@ -51,7 +51,7 @@ impl<'a> Search<'a> {
     }
 
     /// The same with other scorers, at least one.
-    pub fn judged_by(self, scorers: Vec<WeightedScorer<'a>>) -> Self {
+    pub fn with_scorers(self, scorers: Vec<WeightedScorer<'a>>) -> Self {
         Self { scorers, ..self }
     }
 
@@ -85,7 +85,7 @@ impl<'a> Search<'a> {
         plan.check(self.pipeline.scales().len())?;
         if self.scorers.is_empty() {
             return Err(Error::input("a search without a scorer")
-                .with_hint("`Search::judged_by` takes at least one"));
+                .with_hint("`Search::with_scorers` takes at least one"));
         }
         if self.scorers.len() > 1 && plan.rounds() > 1 {
             return Err(Error::input("a mix of scorers cannot judge rounds that are painted one after the other")

@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Choices, Limit, Method, Model, whole};
+use super::{Limit, whole};
+use crate::{options::Options, system::SystemBuilder};
 
 #[derive(Clone, Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -13,24 +14,16 @@ pub(in crate::cli) struct Bench {
     /// infinity-layer24, 2b or 8b
     #[arg(long, value_name = "NAME", default_value = "demo")]
     pub arch: String,
-    /// 0.06M, 0.25M, 0.60M or 1M [default: 0.06M]
-    #[arg(long, value_name = "SIZE")]
-    pub pixels: Option<String>,
     /// Timed runs, after one that warms up; medians are printed
     #[arg(long, value_name = "COUNT", default_value = "3", value_parser = whole::<usize>)]
     pub repeat: usize,
     /// Time single operations at the shapes of the last scale instead of a search
     #[arg(long)]
     pub ops: bool,
-    /// Seed of all draws, the same in every run
-    #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = whole::<u64>)]
-    pub seed: u64,
     #[command(flatten)]
     pub limit: Limit,
     #[command(flatten)]
-    pub method: Method,
-    #[command(flatten)]
-    pub choices: Choices,
+    pub options: Options,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -42,7 +35,7 @@ pub(in crate::cli) enum BenchWhat {
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Preview {
     #[command(flatten)]
-    pub model: Model,
+    pub system: SystemBuilder,
     /// Sizes of the previews, in pixels along the shorter side [default: a quarter, a half and
     /// three quarters of full]
     #[arg(long, value_name = "PIXELS", value_delimiter = ',', value_parser = whole::<usize>)]

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Canvas, Drawing, Model, whole};
+use super::{ImageOptions, whole};
+use crate::system::SystemBuilder;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Eval {
@@ -42,11 +43,9 @@ pub(in crate::cli) struct Scenes {
     #[command(flatten)]
     pub prompts: PromptSet,
     #[command(flatten)]
-    pub model: Model,
+    pub system: SystemBuilder,
     #[command(flatten)]
-    pub canvas: Canvas,
-    #[command(flatten)]
-    pub drawing: Drawing,
+    pub image: ImageOptions,
     #[command(flatten)]
     pub results: Results,
 }
@@ -110,11 +109,9 @@ pub(in crate::cli) struct Contest {
     #[arg(long, value_name = "DIR", num_args = 1..)]
     pub images: Vec<PathBuf>,
     #[command(flatten)]
-    pub model: Model,
+    pub system: SystemBuilder,
     #[command(flatten)]
-    pub canvas: Canvas,
-    #[command(flatten)]
-    pub drawing: Drawing,
+    pub image: ImageOptions,
     /// Go on with the evaluation in that folder where it stopped
     #[arg(long, help_heading = "Output")]
     pub resume: bool,

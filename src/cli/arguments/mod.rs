@@ -3,15 +3,24 @@
 
 mod bench;
 mod eval;
+#[cfg(feature = "server")]
 mod serve;
 
-use std::{path::PathBuf, str::FromStr};
+use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
 
 use super::numbers;
+use crate::{
+    loading::{Device, Dtype},
+    options::{Options, parse, whole},
+    system::SystemBuilder,
+};
 pub(super) use bench::{Bench, BenchWhat, Preview};
 pub(super) use eval::{BenchJudges, CompBench, Contest, Eval, GenEval, Judges, Results, Scenes};
+#[cfg(feature = "server")]
 pub(super) use serve::{Serve, ServeLimits};
 
 /// Test-time scaling of visual autoregressive image generation: search over the paths of a
@@ -28,13 +37,13 @@ pub(super) use serve::{Serve, ServeLimits};
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Subcommands,
     #[command(flatten)]
     pub global: Global,
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum Subcommands {
     /// Search for the best image of a prompt and write it as a PNG
     #[command(allow_negative_numbers = true)] // refused with a better message later
     Generate(Box<Generate>),
@@ -53,6 +62,7 @@ pub(super) enum Command {
     /// Look at this machine and test whether the program works on it
     Doctor(Doctor),
     /// Answer over HTTP: an interface like OpenAI's, jobs that can be watched, and a page
+    #[cfg(feature = "server")]
     Serve(Serve),
     /// Compare search methods on a set of prompts whose pictures can be judged
     #[command(subcommand)]
@@ -71,49 +81,46 @@ pub(super) struct Global {
     /// Threads to compute with; they do not change the result [default: one a core]
     #[arg(long, global = true, value_name = "COUNT", value_parser = whole::<usize>)]
     pub threads: Option<usize>,
-    /// What matrices are kept in: f32, or bf16, which takes half the memory [default: f32]
-    #[arg(long, global = true, value_name = "TYPE")]
-    pub dtype: Option<String>,
-    /// Where to compute: cpu or cuda
-    #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
-    pub device: String,
+    /// Data type of matrices: f32, or bf16, which takes half the memory [default: f32]
+    #[arg(long, global = true, value_name = "TYPE", value_parser = parse::<Dtype>)]
+    pub dtype: Option<Dtype>,
+    /// Device that computes: cpu or cuda
+    #[arg(long, global = true, value_name = "DEVICE", default_value_t, value_parser = parse::<Device>)]
+    pub device: Device,
 }
 
-/// What matrices are kept in where nothing is said.
-pub(super) const USUAL_DTYPE: &str = "f32";
-
 impl Global {
-    /// What matrices are kept in.
-    pub(super) fn dtype(&self) -> &str {
-        self.dtype.as_deref().unwrap_or(USUAL_DTYPE)
+    /// The data type of matrices.
+    pub(super) fn dtype(&self) -> Dtype {
+        self.dtype.unwrap_or_default()
+    }
+
+    /// The system that was asked for, in the data type and on the device that were.
+    pub(super) fn system(&self, typed: &SystemBuilder) -> SystemBuilder {
+        SystemBuilder {
+            dtype: self.dtype.or(typed.dtype),
+            device: self.device,
+            ..typed.clone()
+        }
     }
 }
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct Generate {
-    /// What to paint; `-` reads a prompt a line from standard input
+    /// Description of the image; `-` reads one prompt per line from standard input
     pub prompt: Option<String>,
-    /// Read a prompt a line from this file
+    /// Read one prompt per line from this file
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     pub prompts: Option<PathBuf>,
-    /// Repeat the search that painted this image; other flags override what it used
+    /// Repeat the search that made this image; other flags override its settings
     #[arg(long, value_name = "IMAGE")]
     pub from: Option<PathBuf>,
-    /// What to keep away from
-    #[arg(long, value_name = "TEXT")]
-    pub negative: Option<String>,
     #[command(flatten)]
-    pub model: Model,
+    pub options: Options,
+    #[command(flatten)]
+    pub system: SystemBuilder,
     #[command(flatten)]
     pub limit: Limit,
-    #[command(flatten)]
-    pub method: Method,
-    #[command(flatten)]
-    pub choices: Choices,
-    #[command(flatten)]
-    pub canvas: Canvas,
-    #[command(flatten)]
-    pub drawing: Drawing,
     #[command(flatten)]
     pub outputs: Outputs,
 }
@@ -127,91 +134,58 @@ pub(super) struct Limit {
     pub memory: Option<u64>,
 }
 
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Model")]
-pub(super) struct Model {
-    /// demo, a released model (see `ttsvar models`), or a folder with a bundle.toml [default: demo]
-    #[arg(long, value_name = "NAME|DIR")]
-    pub model: Option<String>,
-    /// The folder with the downloaded files of released models
-    #[arg(long, value_name = "DIR")]
-    pub weights: Option<PathBuf>,
-    /// Who scores: image-reward, hps, clip, clip-100, clip-2.5 or aesthetic, or a mix such as
-    /// image-reward=1,hps=2 [default: the model's]
-    #[arg(long, value_name = "SCORERS")]
-    pub scorer: Option<String>,
+/// The options under the heading "Image", for subcommands that choose methods and plans in their
+/// own way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ImageOptions(pub Options);
+
+impl ImageOptions {
+    fn command() -> Command {
+        Options::augment_args(Command::new("options").no_binary_name(true))
+    }
+
+    fn arguments() -> impl Iterator<Item = Arg> {
+        let command = Self::command();
+        let arguments: Vec<Arg> = command.get_arguments().cloned().collect();
+        arguments
+            .into_iter()
+            .filter(|argument| argument.get_help_heading() == Some("Image"))
+    }
 }
 
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Search")]
-pub(super) struct Method {
-    /// raw, best-of-n, importance, beam, auto or tts-var [default: the model's, mostly tts-var]
-    #[arg(long, value_name = "METHOD", conflicts_with = "plan")]
-    pub method: Option<String>,
-    /// How wide to search; what N counts depends on the method [default: the model's, mostly 1]
-    #[arg(long, value_name = "N", conflicts_with = "plan", value_parser = whole::<usize>)]
-    pub n: Option<usize>,
-    /// A plan of your own, as `ttsvar plan --toml` prints it
-    #[arg(long, value_name = "FILE")]
-    pub plan: Option<PathBuf>,
-    /// How tts-var reads the paper's schedule: released or paper [default: released]
-    #[arg(long, value_name = "READING", conflicts_with = "plan")]
-    pub schedule: Option<String>,
+impl Args for ImageOptions {
+    fn augment_args(command: Command) -> Command {
+        command.args(Self::arguments())
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
 }
 
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Search")]
-pub(super) struct Choices {
-    /// What clusters are formed on: pca, pca-raw, pca-all or pool
-    #[arg(long, value_name = "KIND")]
-    pub features: Option<String>,
-    /// What resampling makes of scores: value, diff, max or sum
-    #[arg(long, value_name = "KIND")]
-    pub potential: Option<String>,
-    /// How greedily resampling weighs scores; 0 draws evenly
-    #[arg(long, value_name = "NUMBER", value_parser = number::<f64>)]
-    pub lambda: Option<f64>,
-    /// How resampling draws: multinomial or systematic
-    #[arg(long, value_name = "KIND")]
-    pub draw: Option<String>,
-    /// Size at which images are judged before the last scale: full, or pixels along the shorter
-    /// side [default: full]
-    #[arg(long, value_name = "full|PIXELS")]
-    pub preview: Option<String>,
-}
+/// The values go through the parser of [`Options`] once more, on their own.
+impl FromArgMatches for ImageOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut words: Vec<OsString> = vec![];
+        for argument in Self::arguments() {
+            let Some(values) = matches.get_raw(argument.get_id().as_str()) else {
+                continue;
+            };
+            for value in values {
+                let mut word =
+                    OsString::from(format!("--{}=", argument.get_long().unwrap_or_default()));
+                word.push(value);
+                words.push(word);
+            }
+        }
+        let matches = Self::command().try_get_matches_from(words)?;
+        Options::from_arg_matches(&matches).map(Self)
+    }
 
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Image")]
-pub(super) struct Canvas {
-    /// Width to height, from 1:3 to 3:1 [default: 1:1]
-    #[arg(long, value_name = "W:H")]
-    pub aspect: Option<String>,
-    /// 0.06M, 0.25M, 0.60M or 1M [default: the model's]
-    #[arg(long, value_name = "SIZE")]
-    pub pixels: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Args)]
-#[command(next_help_heading = "Image")]
-pub(super) struct Drawing {
-    /// Seed of all draws; a list counts on from it [default: a new one each time]
-    #[arg(long, value_name = "NUMBER", value_parser = whole::<u64>)]
-    pub seed: Option<u64>,
-    /// How strongly the prompt guides; 1 turns guidance off [default: the model's]
-    #[arg(long, value_name = "NUMBER", value_parser = number::<f32>)]
-    pub cfg: Option<f32>,
-    /// Guide on the output of the n-th block from the end instead of on the logits
-    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
-    pub cfg_layer: Option<usize>,
-    /// Temperature, above 0 [default: the model's]
-    #[arg(long, value_name = "NUMBER", value_parser = number::<f32>)]
-    pub tau: Option<f32>,
-    /// Keep the likeliest values up to this share, 0 to 1; 0 keeps all [default: the model's]
-    #[arg(long, value_name = "NUMBER", value_parser = number::<f32>)]
-    pub top_p: Option<f32>,
-    /// Keep so many of the likeliest values; 0 keeps all [default: the model's]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
-    pub top_k: Option<usize>,
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -237,11 +211,11 @@ pub(super) struct Score {
     /// PNG files, or folders of them
     #[arg(required = true, value_name = "IMAGE|DIR")]
     pub images: Vec<PathBuf>,
-    /// What the pictures should show [default: of each, the prompt that it says it was painted for]
+    /// Description that the images are scored for [default: the prompt recorded in each image]
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
     #[command(flatten)]
-    pub model: Model,
+    pub system: SystemBuilder,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -272,31 +246,19 @@ pub(super) struct Fetch {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct Plan {
-    /// raw, best-of-n, importance, beam, auto, tts-var, or a plan file [default: the model's
-    /// method]
-    #[arg(value_name = "METHOD|FILE")]
-    pub plan: Option<String>,
-    /// How wide to search [default: the model's, mostly 1]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
-    pub n: Option<usize>,
-    /// How tts-var reads the paper's schedule: released or paper [default: released]
-    #[arg(long, value_name = "READING")]
-    pub schedule: Option<String>,
+    /// raw, best-of-n, importance, beam, auto, tts-var, or a plan file [default: the model's method]
+    #[arg(value_name = "METHOD|FILE", conflicts_with_all = ["method", "plan"])]
+    pub what: Option<String>,
     #[command(flatten)]
-    pub model: Model,
+    pub options: Options,
+    #[command(flatten)]
+    pub system: SystemBuilder,
     #[command(flatten)]
     pub limit: Limit,
-    /// Plan for a model of so many scales instead, without knowing its cost
+    /// Plan for a model of this many scales instead, without knowing its cost
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     #[arg(conflicts_with_all = ["model", "weights", "scorer", "aspect", "pixels"])]
     pub scales: Option<usize>,
-    #[command(flatten)]
-    pub choices: Choices,
-    #[command(flatten)]
-    pub canvas: Canvas,
-    /// How strongly the prompt guides; 1 halves the work [default: the model's]
-    #[arg(long, value_name = "NUMBER", value_parser = number::<f32>)]
-    pub cfg: Option<f32>,
     /// Print the plan as a file for `generate --plan`
     #[arg(long, conflicts_with = "json")]
     pub toml: bool,
@@ -316,15 +278,6 @@ pub(super) struct Doctor {
     pub weights: Option<PathBuf>,
 }
 
-fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
-    text.parse()
-        .map_err(|_| "expected a whole number, 0 or more")
-}
-
-fn number<T: FromStr>(text: &str) -> Result<T, &'static str> {
-    text.parse().map_err(|_| "expected a number")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,5 +285,20 @@ mod tests {
     #[test]
     fn every_argument_is_sound_and_has_a_help_text() {
         <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn image_options_are_parsed_by_their_own_rules() {
+        let parse = |words: &[&str]| {
+            let command = ImageOptions::augment_args(Command::new("test"));
+            ImageOptions::from_arg_matches(&command.try_get_matches_from(words)?)
+        };
+        let options = parse(&["test", "--aspect", "16:9", "--cfg=-1", "--seed", "7"])
+            .unwrap()
+            .0;
+        assert_eq!(options.aspect.unwrap().to_string(), "16:9");
+        assert_eq!((options.cfg, options.seed), (Some(-1.0), Some(7)));
+        assert!(parse(&["test", "--tau", "warm"]).is_err());
+        assert!(parse(&["test", "--method", "raw"]).is_err());
     }
 }

@@ -4,7 +4,8 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::Args;
 
-use super::{Model, whole};
+use super::whole;
+use crate::system::SystemBuilder;
 
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Serve {
@@ -27,7 +28,7 @@ pub(in crate::cli) struct Serve {
     #[arg(long, value_name = "DIR", default_value = "ttsvar-jobs")]
     pub folder: PathBuf,
     #[command(flatten)]
-    pub model: Model,
+    pub system: SystemBuilder,
     /// Searches side by side [default: one a core]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     pub workers: Option<usize>,

@@ -10,8 +10,9 @@ use super::{arguments, numbers, table::Table, talk::Talk};
 use crate::{
     Error, Result,
     bench::Machine,
-    bundle::{self, DEMO},
     hub::{Folder, bundle::RELEASED, catalog::ENTRIES},
+    scorers::kind,
+    system::{self, DEMO},
 };
 
 /// Exit code when something is broken.
@@ -170,7 +171,7 @@ fn memory(machine: &Machine) -> Finding {
 }
 
 fn demo() -> Finding {
-    let bytes = bundle::demo_bytes();
+    let bytes = system::demo_bytes();
     Finding::fine(
         "demo",
         format!("built in, {}", numbers::bytes(bytes)),
@@ -190,8 +191,9 @@ fn weights(path: &Path) -> Finding {
         .but(State::Broken, "give the folder with the downloaded files");
     }
     let missing = |name| {
-        let bundle = bundle::find(name, Some(path))?;
-        bundle.missing(&[bundle.usual_scorer()?])
+        let bundle = system::find_bundle(name, Some(path))?;
+        let scorer = kind(bundle.default_scorer()?)?;
+        bundle.missing(&[&scorer.release])
     };
     let models = RELEASED.map(|name| {
         (

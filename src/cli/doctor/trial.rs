@@ -3,16 +3,18 @@
 
 use std::time::Instant;
 
-use ttsvar_search::{Image, Method, Outcome, Prompt, Search, Silent, run};
+use ttsvar_search::{Image, Method, Outcome, Silent};
 
 use crate::{
     Error, Result,
-    bundle::{DEMO, Device, System},
     eval::scenes::{
         Ask, detect,
         words::{Colour, Shape},
     },
     image::Png,
+    options::Options,
+    request::Session,
+    system::{DEMO, System},
 };
 
 /// What [`KNOWN`] shows: the prompt in the words of the demo's world.
@@ -58,11 +60,11 @@ pub(super) struct Trial {
 /// The demo cannot be loaded or run.
 pub(super) fn trial() -> Result<Trial> {
     let began = Instant::now();
-    let system = System::open(DEMO, None, &Device::Cpu)?;
+    let system = System::builder(DEMO).open()?;
     let loading = began.elapsed().as_secs_f64();
     let among = paint(&system, Method::BestOfN, CANDIDATES)?;
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-    let alone = alone.map_err(|error| Error::input(format!("cannot start a thread: {error}")))?;
+    let alone = alone.map_err(|error| Error::system(format!("cannot start a thread: {error}")))?;
     let alone = alone.install(|| paint(&system, Method::Raw, 1))?;
     let picture = &among.winner().image;
     let (right, reason) = ASKED.judge(&detect(picture));
@@ -77,11 +79,12 @@ pub(super) fn trial() -> Result<Trial> {
 }
 
 fn paint(system: &System, method: Method, n: usize) -> Result<Outcome> {
-    let pipeline = system.pipeline(&system.settings())?;
-    let search = Search::new(pipeline.as_ref(), system.scorer(), system.extractors());
-    let plan = method.plan(pipeline.scales().len(), n)?;
-    let prompt = Prompt::from(ASKED.words().as_str());
-    Ok(run(&search, &prompt, &plan, SEED, &mut Silent)?)
+    let options = Options {
+        method: Some(method),
+        n: Some(n),
+        ..Options::default()
+    };
+    Session::new(system, &options)?.run(&ASKED.words(), SEED, &mut Silent)
 }
 
 /// Mean difference of two pictures, of 255; infinite when their sizes differ.

@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         arguments::{CompBench as Typed, Global},
-        system,
         talk::Talk,
     },
     contest::{self, Judgings, Keeper, Side, Subject},
@@ -42,7 +41,11 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
     let read = prompts::read(&typed.prompts, &wanted)?;
     read.faults.iter().for_each(|fault| talk.warn(fault, None));
     let needs = Needs::of(&read.all);
-    let files = BenchFiles::find(&typed.judges, needs, typed.contest.model.weights.as_deref())?;
+    let files = BenchFiles::find(
+        &typed.judges,
+        needs,
+        typed.contest.system.weights.as_deref(),
+    )?;
     let suite = open(&files, needs, read.all, typed.every_prompt, global, talk)?;
     let mut notes = suite.differences();
     notes.extend(files.clip.as_deref().and_then(Path::file_name).map(|name| {
@@ -88,11 +91,7 @@ fn open(
             "self-test: boxes and masks are right on {pictures} drawn pictures"
         ));
     }
-    let suite = CompBench::new(
-        prompts,
-        files.open(&system::device(&global.device)?)?,
-        every,
-    );
+    let suite = CompBench::new(prompts, files.open(&global.device.open()?)?, every);
     if suite.cases().is_empty() {
         return Err(Error::input(
             "every prompt names something without a class of the detector, nothing can be judged",

@@ -16,15 +16,12 @@ use super::{
         findings::Findings,
         interrupt::undisturbed,
         progress::bar,
-        request::look,
-        system,
         talk::Talk,
     },
     hall::{self, Asked, Hall},
 };
 use crate::{
     Error, Result,
-    bundle::DEMO,
     eval::{
         Contender, Judged, Log, ResultRecord, Setup, Suite, Summary,
         shown::{self, Shown},
@@ -32,7 +29,8 @@ use crate::{
     file::{self, slug},
     image,
     report::html::verdicts,
-    request::{Named, recorded},
+    request::Session,
+    system::DEMO,
 };
 
 /// What is judged, and how that is recorded.
@@ -166,29 +164,18 @@ impl Subject<'_> {
             .iter()
             .map(|name| name.parse())
             .collect::<Result<Vec<Method>, ttsvar_search::Error>>()?;
-        let look = look(&typed.canvas, typed.drawing)?;
-        let model = typed.model.model.as_deref().unwrap_or(DEMO);
-        let judging = system::judging(&typed.model)?;
-        let system = system::open(
-            model,
-            typed.model.weights.as_deref(),
-            judging.as_ref(),
-            global,
-        )?;
-        let settings = look.settings(system.defaults());
-        let pipeline = system.pipeline(&settings)?;
-        let contenders = Contender::grid(&methods, &typed.n, pipeline.scales().len())?;
+        let options = &typed.image.0;
+        options.check()?;
+        let system = global.system(&typed.system).open()?;
+        let session = Session::new(&system, options)?;
+        let contenders = Contender::grid(&methods, &typed.n, session.pipeline().scales().len())?;
         // Small searches side by side; a large model and the judges take all threads themselves.
-        let workers = if model == DEMO {
-            hall::workers(global)
-        } else {
-            1
+        let workers = match system.model() {
+            DEMO => hall::workers(global),
+            _ => 1,
         };
-        let settings = recorded(&system, model, Named::default(), &look, &settings);
         let hall = Hall {
-            system: &system,
-            pipeline: pipeline.as_ref(),
-            settings,
+            session: &session,
             workers,
             talk,
         };
@@ -206,7 +193,7 @@ impl Subject<'_> {
             keeper.beside(&path, &judged.record)?;
             image::save(&judged.image, &path)
         };
-        let asked = self.asked(&contenders, typed.drawing.seed.unwrap_or(0));
+        let asked = self.asked(&contenders, options.seed.unwrap_or(0));
         let (findings, log) = hall.run(
             &asked,
             |judged| if typed.keep { keep(judged) } else { Ok(()) },

@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         arguments::{GenEval as Typed, Global},
-        system,
         talk::Talk,
     },
     contest::{self, Keeper, Side, Subject},
@@ -32,7 +31,7 @@ const SAMPLES: usize = 4;
 
 pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Result<()> {
     let prompts = typed.prompts.as_deref().map(prompts::read).transpose()?;
-    let files = Files::find(&typed.judges, typed.contest.model.weights.as_deref())?;
+    let files = Files::find(&typed.judges, typed.contest.system.weights.as_deref())?;
     let images = &typed.contest.images;
     let (sides, prompts) = match prompts {
         known if !images.is_empty() => sides(images, known.as_deref(), talk)?,
@@ -85,7 +84,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
 /// The suite with its networks, after the self-test.
 fn open(files: &Files, prompts: Vec<Metadata>, global: &Global, talk: &Talk) -> Result<GenEval> {
     let pictures = self_test()?;
-    let (detector, colours) = files.open(&system::device(&global.device)?)?;
+    let (detector, colours) = files.open(&global.device.open()?)?;
     talk.note(&format!(
         "self-test: boxes, masks, colours and rules are right on {pictures} drawn pictures"
     ));

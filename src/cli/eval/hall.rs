@@ -3,29 +3,26 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use ttsvar_search::{Pipeline, Search};
+use ttsvar_search::Search;
 
 use super::super::{
-    arguments::Global, findings::Findings, interrupt::undisturbed, progress::bar, system,
-    talk::Talk,
+    arguments::Global, findings::Findings, interrupt::undisturbed, progress::bar, talk::Talk,
 };
 use crate::{
     Error, Result,
-    bundle::System,
     eval::{
         Contender, Evaluation, Judged, Log, ResultRecord, Setup, Suite, Summary, check_tries,
         consistency::{self, Consistency, Path as ScorePath, consistency},
     },
     file,
+    loading::Device,
     report::html::verdicts::{self, Page},
+    request::Session,
 };
 
 /// What paints, and who is told.
 pub(super) struct Hall<'a> {
-    pub system: &'a System,
-    pub pipeline: &'a dyn Pipeline,
-    /// The settings as they are recorded.
-    pub settings: Map<String, Value>,
+    pub session: &'a Session<'a>,
     /// Tries that run side by side.
     pub workers: usize,
     pub talk: &'a Talk,
@@ -63,7 +60,7 @@ impl Hall<'_> {
         let evaluation = self.evaluation(asked, &search);
         let mut log = Log::open(
             asked.folder,
-            &asked.setup(self.settings.clone()),
+            &asked.setup(self.session.generator_settings()),
             asked.resume,
         )?;
         self.judge(&evaluation, &mut log, keep)?;
@@ -76,7 +73,7 @@ impl Hall<'_> {
 
     /// What all contenders search with.
     pub(super) fn search(&self) -> Search<'_> {
-        system::search(self.system, self.pipeline)
+        self.session.search()
     }
 
     /// The comparison as the runner takes it.
@@ -188,7 +185,7 @@ pub(super) fn say(talk: &Talk, findings: &Findings, folder: &Path) -> Result<()>
 /// One worker for each core that may be used.
 pub(super) fn workers(global: &Global) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if global.device == "cpu" {
+    if global.device == Device::Cpu {
         global.threads.unwrap_or(cores).clamp(1, cores)
     } else {
         1

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::super::arguments::{BenchJudges, Judges};
+use candle_core::Device;
+
 use crate::{
     Error, Result,
-    bundle::Device,
     detectors::{ColourNamer, Detector, open},
     eval::{
         geneval::names::OBJECTS,

@@ -12,15 +12,12 @@ use super::{
         arguments::{Global, Results, Scenes as Typed},
         charts,
         findings::Findings,
-        request::look,
-        system,
         talk::Talk,
     },
     hall::{self, Asked, Hall},
 };
 use crate::{
     Error, Result,
-    bundle::DEMO,
     eval::{
         Contender, Experiment,
         scenes::{Scenes, Split},
@@ -28,7 +25,7 @@ use crate::{
     file::slug,
     image,
     report::sheet,
-    request::{Named, recorded},
+    request::Session,
 };
 
 /// How many prompts and tries, where nothing else is said; enough to tell methods apart that differ
@@ -39,22 +36,12 @@ const CONSISTENCY: usize = 60;
 
 pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Result<()> {
     let split: Split = typed.prompts.split.parse()?;
-    let look = look(&typed.canvas, typed.drawing)?;
-    let model = typed.model.model.as_deref().unwrap_or(DEMO);
-    let judging = system::judging(&typed.model)?;
-    let system = system::open(
-        model,
-        typed.model.weights.as_deref(),
-        judging.as_ref(),
-        global,
-    )?;
-    let settings = look.settings(system.defaults());
-    let pipeline = system.pipeline(&settings)?;
-    let recorded = recorded(&system, model, Named::default(), &look, &settings);
+    let options = &typed.image.0;
+    options.check()?;
+    let system = global.system(&typed.system).open()?;
+    let session = Session::new(&system, options)?;
     let hall = Hall {
-        system: &system,
-        pipeline: pipeline.as_ref(),
-        settings: recorded,
+        session: &session,
         workers: hall::workers(global),
         talk,
     };
@@ -81,8 +68,11 @@ impl World<'_> {
             .iter()
             .map(|name| name.parse())
             .collect::<Result<Vec<Method>, ttsvar_search::Error>>()?;
-        let contenders =
-            Contender::grid(&methods, &self.typed.n, self.hall.pipeline.scales().len())?;
+        let contenders = Contender::grid(
+            &methods,
+            &self.typed.n,
+            self.hall.session.pipeline().scales().len(),
+        )?;
         let experiment = Experiment {
             title: "Methods side by side".to_owned(),
             prompts: PROMPTS,
@@ -98,7 +88,7 @@ impl World<'_> {
     fn experiments(&self) -> Result<()> {
         let Results { out, page, .. } = &self.typed.results;
         for path in experiment_files(&self.typed.experiments)? {
-            let experiment = Experiment::read(&path, self.hall.pipeline.scales().len())?;
+            let experiment = Experiment::read(&path, self.hall.session.pipeline().scales().len())?;
             let name = path
                 .file_stem()
                 .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -126,7 +116,7 @@ impl World<'_> {
             described: suite.described(),
             contenders: &experiment.contenders,
             samples: asked.samples.unwrap_or(experiment.samples),
-            seed: self.typed.drawing.seed.unwrap_or(0),
+            seed: self.typed.image.0.seed.unwrap_or(0),
             consistency: asked
                 .consistency
                 .unwrap_or(experiment.consistency)

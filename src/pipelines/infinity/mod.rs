@@ -1,9 +1,11 @@
 //! Infinity as a pipeline: text encoder, transformer, sampling and decoder, scale by scale.
 
+mod generator;
 mod rollout;
 mod sampling;
 mod text;
 
+pub use generator::InfinityFamily;
 pub use rollout::InfinityRollout;
 pub use sampling::{Sampling, draw_bits, truncate};
 pub use text::{FixedText, T5Text, TextEncoder};
@@ -20,6 +22,7 @@ use crate::{
         infinity::{Guidance, Infinity, Schedule},
     },
     nn::Rope,
+    options::Options,
 };
 
 const USUAL_TEXT: usize = 20; // tokens of a prompt of usual length, for estimates
@@ -59,45 +62,30 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The settings that options name; unset ones are the official ones.
+    pub fn from_options(options: &Options) -> Self {
+        let official = Self::default();
+        Self {
+            cfg: options.cfg.unwrap_or(official.cfg),
+            cfg_layer: options.cfg_layer,
+            tau: options.tau.unwrap_or(official.tau),
+            top_p: options.top_p.unwrap_or(official.top_p),
+            top_k: options.top_k.unwrap_or(official.top_k),
+        }
+    }
+
     /// # Errors
-    /// A number is not one, or out of range.
-    pub fn check(&self) -> Result<()> {
-        let refuse = |name: &str, range: &str, found: f32, hint: &str| {
-            Err(Error::input(format!("{name} must be {range}, found {found}")).with_hint(hint))
-        };
-        if !self.cfg.is_finite() {
-            return refuse(
-                "cfg",
-                "a finite number",
-                self.cfg,
-                "3 is usual; 1 turns guidance off",
-            );
+    /// A number is out of range.
+    fn check(&self) -> Result<()> {
+        Options {
+            cfg: Some(self.cfg),
+            cfg_layer: self.cfg_layer,
+            tau: Some(self.tau),
+            top_p: Some(self.top_p),
+            top_k: Some(self.top_k),
+            ..Options::default()
         }
-        if !(self.tau.is_finite() && self.tau > 0.0) {
-            return refuse(
-                "tau",
-                "greater than 0",
-                self.tau,
-                "0.5 is usual; near 0 takes the likelier value of each bit",
-            );
-        }
-        if !(0.0..=1.0).contains(&self.top_p) {
-            return refuse(
-                "top-p",
-                "from 0 to 1",
-                self.top_p,
-                "0.97 is usual; 0 turns it off",
-            );
-        }
-        if self.cfg_layer == Some(0) {
-            return refuse(
-                "the guidance layer",
-                "1 or more",
-                0.0,
-                "1 is the last block",
-            );
-        }
-        Ok(())
+        .check_ranges()
     }
 }
 
@@ -106,7 +94,7 @@ impl Settings {
 ///
 /// # Errors
 /// The decoder is not of this transformer.
-pub fn cells_of_token(transformer: &Infinity, decoder: &Decoder) -> Result<usize> {
+pub fn cells_per_token(transformer: &Infinity, decoder: &Decoder) -> Result<usize> {
     match (transformer.config().bits, decoder.latent_channels()) {
         (bits, channels) if bits == channels => Ok(1),
         (bits, channels) if bits == 4 * channels => Ok(2),
@@ -146,7 +134,7 @@ impl<'a> Painter<'a> {
         let (config, channels, patch) = (
             transformer.config(),
             decoder.latent_channels(),
-            cells_of_token(transformer, decoder)?,
+            cells_per_token(transformer, decoder)?,
         );
         let grids = schedule.grids.clone();
         let Some(grid) = grids
@@ -273,8 +261,8 @@ pub struct Networks {
     pub resident: u64,
     /// There only while a prompt is encoded.
     pub encoding: u64,
-    /// There only while images are judged, the largest of them.
-    pub judging: u64,
+    /// There only while images are scored or described, the largest of them.
+    pub scoring: u64,
 }
 
 /// A loaded Infinity with its text encoder.
@@ -391,14 +379,14 @@ impl InfinityPipeline<'_> {
             Networks {
                 resident,
                 encoding,
-                judging,
+                scoring,
             },
         ) = (&self.painter, self.networks);
         let (rows, columns) = painter.latent.size();
         let looking = painter
             .decoder
             .activation_bytes((rows, columns))
-            .max(judging);
+            .max(scoring);
         let (mut seen, mut peak) = (0, encoding);
         for (scale, width) in widths.iter().enumerate() {
             let (tokens, halves) = (painter.tokens(scale), painter.halves());

@@ -9,6 +9,6 @@ best image.
 """
 
 from ._native import VERSION as __version__
-from ._pipeline import Event, Extractor, Listener, Picture, Pipeline, Result, Scorer
+from ._pipeline import OPTIONS, Event, Extractor, Listener, Picture, Pipeline, Result, Scorer
 
-__all__ = ["Event", "Extractor", "Listener", "Picture", "Pipeline", "Result", "Scorer", "__version__"]
+__all__ = ["OPTIONS", "Event", "Extractor", "Listener", "Picture", "Pipeline", "Result", "Scorer", "__version__"]

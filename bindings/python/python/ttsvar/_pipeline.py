@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,6 +14,9 @@ import PIL.Image
 from numpy.typing import ArrayLike, NDArray
 
 from . import _native
+
+OPTIONS: tuple[str, ...] = tuple(_native.option_names())
+"""The names of the options of a search."""
 
 Picture: TypeAlias = "PIL.Image.Image | NDArray[np.uint8]"
 """An image: of Pillow, or an array (H, W, 3) of uint8."""
@@ -119,30 +122,15 @@ class Pipeline:
         self,
         prompt: str,
         *,
-        method: str | None = None,
-        n: int | None = None,
-        schedule: str | None = None,
-        plan: str | os.PathLike[str] | Mapping[str, Any] | None = None,
-        features: str | None = None,
-        potential: str | None = None,
-        lambda_: float | None = None,
-        draw: str | None = None,
-        preview: str | int | None = None,
         seed: int | None = None,
-        negative: str | None = None,
-        cfg: float | None = None,
-        cfg_layer: int | None = None,
-        tau: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        aspect: str | None = None,
-        pixels: str | None = None,
         scorer: Scorer | None = None,
         extractor: Extractor | None = None,
         on_event: Listener | None = None,
         decode_all: bool = False,
+        **options: Any,
     ) -> Result:
-        """Searches for the best image of `prompt`. Names and defaults are those of `ttsvar generate`.
+        """Searches for the best image of `prompt`. `options` are those of `ttsvar generate`, by the names in `ttsvar.OPTIONS`:
+        method, n, plan, cfg and so on; `lambda` is spelled `lambda_`. Defaults are the model's.
 
         `plan` is a dictionary with the keys of a plan file, the text of one, or its path. `seed` is a new one each time where
         none is given. `scorer` takes the place of those that were loaded, `extractor` that of its features wherever the plan clusters.
@@ -152,27 +140,8 @@ class Pipeline:
         """
         if isinstance(scorer, str):
             raise TypeError(f"scorer is a callable here; Pipeline.load(..., scorer={scorer!r}) takes names")
-        options = {
-            "method": method,
-            "n": n,
-            "schedule": schedule,
-            "plan": plan,
-            "features": features,
-            "potential": potential,
-            "lambda": lambda_,
-            "draw": draw,
-            "preview": preview,
-            "negative": negative,
-            "cfg": cfg,
-            "cfg_layer": cfg_layer,
-            "tau": tau,
-            "top_p": top_p,
-            "top_k": top_k,
-            "aspect": aspect,
-            "pixels": pixels,
-        }
         chosen = secrets.randbits(32) if seed is None else seed
-        arrays, trace, best = self._system.generate(prompt, options, chosen, scorer, extractor, on_event, decode_all)
+        arrays, trace, best = self._system.generate(prompt, named_options(options), chosen, scorer, extractor, on_event, decode_all)
         return Result([PIL.Image.fromarray(array) for array in arrays], best, json.loads(trace))
 
     def score(self, prompt: str, images: Picture | Sequence[Picture]) -> NDArray[np.float32]:
@@ -183,6 +152,16 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<ttsvar.Pipeline {self.name!r}>"
+
+
+def named_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> dict[str, Any]:
+    """Keyword arguments by the names of the options: Python cannot call one `lambda`."""
+    options = {name.rstrip("_"): value for name, value in given.items()}
+    known = [*OPTIONS, *more]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise TypeError(f"unknown arguments {', '.join(unknown)}; known are {', '.join(known)}")
+    return options
 
 
 def _array(picture: Picture) -> NDArray[np.uint8]:

@@ -17,15 +17,10 @@ from typing import Any
 import ray
 
 from . import _native
+from ._pipeline import named_options
 
-LOOK = {"cfg", "cfg_layer", "tau", "top_p", "top_k", "aspect", "pixels"}
-"""Arguments of `Pipeline.generate` that say how images are to look."""
-
-SEARCH = {"method", "n", "schedule", "plan", "features", "potential", "lambda_", "draw", "preview", "negative"}
-"""Arguments of `Pipeline.generate` that say how to search."""
-
-JUDGES = {"scorer", "extractor"}
-"""Arguments of `Pipeline.generate` that say who chooses; they travel to the workers. A scorer may also be a name, as in
+CALLABLES = ("scorer", "extractor")
+"""Arguments of `Pipeline.generate` that choose among images; they travel to the workers. A scorer may also be a name, as in
 `Pipeline.load`."""
 
 MOST_LOST = 3
@@ -183,7 +178,7 @@ def generate(
 
     Returns the images, in the order of the prompts. `resume` goes on in a folder where the same was begun.
     """
-    folder, texts, options = Path(out), list(prompts), _options(options, LOOK | SEARCH | JUDGES)
+    folder, texts, options = Path(out), list(prompts), _options(options, CALLABLES)
     stems = [f"{number:04}-{_native.slug(text)}" for number, text in enumerate(texts, 1)]
     images = [folder / f"{stem}.png" for stem in stems]
     traces = [folder / f"{stem}.trace.json" for stem in stems]
@@ -236,7 +231,7 @@ def evaluate(
     Returns the summary. `resume` goes on in a folder where this or the command line began, and the command line goes on with
     this: `ttsvar eval scenes --resume` with the same arguments adds tables and plots.
     """
-    folder, options = Path(out), _options(options, LOOK) | ({"scorer": scorer} if scorer else {})
+    folder, options = Path(out), _options(options) | ({"scorer": scorer} if scorer else {})
     asked = (split, prompts, prompt_seed, list(methods), list(n), samples, seed)
     with Crew(model, weights, dtype, workers=workers, cpus=cpus, gpus=gpus, options=options) as crew:
         setup = crew.call("scenes", *asked)
@@ -272,13 +267,10 @@ def _check(trace: Path, expected: dict[str, Any]) -> None:
         raise ValueError(f"{trace} is of another search: {', '.join(differing)} differ; choose another folder")
 
 
-def _options(given: dict[str, Any], known: set[str]) -> dict[str, Any]:
-    """The arguments by the names of the command line: Python cannot call one `lambda`."""
-    unknown = set(given) - known
-    if unknown:
-        raise TypeError(f"unknown arguments {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
-    options = {name.rstrip("_"): value for name, value in given.items()}
+def _options(given: dict[str, Any], more: Sequence[str] = ()) -> dict[str, Any]:
+    """Options by name; a plan file is read here, since workers may not have it."""
+    options = named_options(given, more)
     plan = options.get("plan")
     if isinstance(plan, os.PathLike) or (isinstance(plan, str) and "=" not in plan):
-        options["plan"] = Path(plan).read_text()  # the file is on this machine
+        options["plan"] = Path(plan).read_text()
     return options

@@ -53,7 +53,9 @@ impl<'a> Pictures<'a> {
         };
         tag(
             image,
-            &Provenance::of(trace).beside(image.clone()).encode()?,
+            &Provenance::from_trace(trace)
+                .beside(image.clone())
+                .encode()?,
             &format!("the winner: {}", trace.prompt),
         )
     }

@@ -1,0 +1,7 @@
+//! Weight files to networks: data type, device, tensors that no network reads, eviction.
+
+mod evictable;
+mod loader;
+
+pub use evictable::{Evict, Evictable};
+pub use loader::{Device, Dtype, LoadReport, Loaded, Loader, UnreadTensors};

@@ -1,0 +1,427 @@
+//! What a user may ask of a search: one flat set of options.
+//!
+//! The command line, HTTP, Python, the `[defaults]` of a `bundle.toml` and the record in an image
+//! all read and write this one type. To add an option, add a field with its help text here, its
+//! range to [`Options::check`], and use it where it takes effect.
+
+mod aspect;
+mod preview;
+
+use std::{fs, path::Path, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::{Map, Value};
+use ttsvar_search::{
+    Draw, Features, Method, Plan, Potential, Schedule, Select, StageOptions, number,
+};
+
+pub use aspect::Aspect;
+pub use preview::Preview;
+
+use crate::{Error, Result};
+
+/// The options of a search. Unset ones are filled from the record of an image, then from the
+/// bundle's defaults, then from what the model family was released with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+pub struct Options {
+    /// What the image should not contain
+    #[cfg_attr(feature = "cli", arg(long, value_name = "TEXT"))]
+    pub negative: Option<String>,
+    /// Search method: raw, best-of-n, importance, beam, auto or tts-var [default: the model's,
+    /// usually tts-var]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "METHOD", help_heading = "Search")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<Method>, conflicts_with = "plan"))]
+    pub method: Option<Method>,
+    /// Width of the search; what N counts depends on the method [default: the model's, usually 1]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Search"))]
+    #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>, conflicts_with = "plan"))]
+    pub n: Option<usize>,
+    /// Reading of the paper's schedule by tts-var: released or paper [default: released]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "READING", help_heading = "Search")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<Schedule>, conflicts_with = "plan"))]
+    pub schedule: Option<Schedule>,
+    /// A plan file, as `ttsvar plan --toml` prints it
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "FILE", help_heading = "Search")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = plan_argument))]
+    #[serde(deserialize_with = "plan_or_its_text")]
+    pub plan: Option<Plan>,
+    /// Features to cluster on: pca, pca-raw, pca-all or pool
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "KIND", help_heading = "Search")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<Features>))]
+    pub features: Option<Features>,
+    /// Potential that resampling derives from scores: value, diff, max or sum
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "KIND", help_heading = "Search")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<Potential>))]
+    pub potential: Option<Potential>,
+    /// Greediness of resampling: weights are exp(lambda * potential); 0 draws evenly
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "NUMBER", help_heading = "Search")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = number::<f64>))]
+    pub lambda: Option<f64>,
+    /// How resampling draws: multinomial or systematic
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "KIND", help_heading = "Search")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<Draw>))]
+    pub draw: Option<Draw>,
+    /// Score at which method auto stops [default: the model's, usually 1]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "SCORE", help_heading = "Search")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>))]
+    #[serde(with = "number::optional")]
+    pub enough: Option<f32>,
+    /// Size of the images that are scored before the last scale: full, or pixels along the shorter
+    /// side [default: full]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "full|PIXELS", help_heading = "Search")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<Preview>))]
+    pub preview: Option<Preview>,
+    /// Guidance strength; 1 turns guidance off [default: the model's]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "NUMBER", help_heading = "Image")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>))]
+    #[serde(with = "number::optional")]
+    pub cfg: Option<f32>,
+    /// Apply guidance to the output of the N-th block from the end instead of to the logits
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
+    #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
+    pub cfg_layer: Option<usize>,
+    /// Temperature, above 0 [default: the model's]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "NUMBER", help_heading = "Image")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>))]
+    #[serde(with = "number::optional")]
+    pub tau: Option<f32>,
+    /// Keep the most likely values up to this total probability, 0 to 1; 0 keeps all [default: the
+    /// model's]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "NUMBER", help_heading = "Image")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>))]
+    #[serde(with = "number::optional")]
+    pub top_p: Option<f32>,
+    /// Keep the N most likely values; 0 keeps all [default: the model's]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
+    #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
+    pub top_k: Option<usize>,
+    /// Width to height, from 1:3 to 3:1 [default: 1:1]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "W:H", help_heading = "Image"))]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<Aspect>))]
+    pub aspect: Option<Aspect>,
+    /// Image size in pixels, such as 0.06M, 0.25M, 0.60M or 1M [default: the model's]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "SIZE", help_heading = "Image")
+    )]
+    pub pixels: Option<String>,
+    /// Random seed; prompt lists count up from it [default: a new one each time]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "NUMBER", help_heading = "Image")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = whole::<u64>))]
+    pub seed: Option<u64>,
+}
+
+/// The options that choose the search; the others describe the image.
+const SEARCH_OPTIONS: [&str; 11] = [
+    "negative",
+    "method",
+    "n",
+    "schedule",
+    "plan",
+    "features",
+    "potential",
+    "lambda",
+    "draw",
+    "enough",
+    "preview",
+];
+
+impl Options {
+    /// Checks everything that does not depend on the model.
+    ///
+    /// # Errors
+    /// A value is out of range, or two options contradict each other.
+    pub fn check(&self) -> Result<()> {
+        self.check_ranges()?;
+        self.check_search()
+    }
+
+    /// Checks every value by itself.
+    ///
+    /// # Errors
+    /// A value is out of range.
+    pub fn check_ranges(&self) -> Result<()> {
+        let in_range = |name: &str, ok: bool, range: &str, found: String, hint: &str| match ok {
+            true => Ok(()),
+            false => {
+                Err(Error::input(format!("{name} must be {range}, found {found}")).with_hint(hint))
+            }
+        };
+        let number_in_range = |name, value: Option<f32>, ok: fn(f32) -> bool, range, hint| {
+            value.map_or(Ok(()), |value| {
+                in_range(name, ok(value), range, value.to_string(), hint)
+            })
+        };
+        number_in_range(
+            "cfg",
+            self.cfg,
+            f32::is_finite,
+            "a finite number",
+            "3 is usual; 1 turns guidance off",
+        )?;
+        number_in_range(
+            "tau",
+            self.tau,
+            |tau| tau.is_finite() && tau > 0.0,
+            "greater than 0",
+            "0.5 is usual; near 0 takes the more likely value of each bit",
+        )?;
+        number_in_range(
+            "top-p",
+            self.top_p,
+            |top_p| (0.0..=1.0).contains(&top_p),
+            "from 0 to 1",
+            "0.97 is usual; 0 turns it off",
+        )?;
+        in_range(
+            "the guidance layer",
+            self.cfg_layer != Some(0),
+            "1 or more",
+            "0".to_owned(),
+            "1 is the last block",
+        )
+    }
+
+    fn check_search(&self) -> Result<()> {
+        let by_method = self.method.is_some() || self.n.is_some() || self.schedule.is_some();
+        if self.plan.is_some() && by_method {
+            return Err(
+                Error::input("a plan already sets the method, its N and its schedule")
+                    .with_hint("leave method, n and schedule out, or leave the plan out"),
+            );
+        }
+        if self.schedule.is_some() && self.method.is_some_and(|method| method != Method::TtsVar) {
+            let method = self.method.unwrap_or_default();
+            return Err(Error::input(format!(
+                "--schedule says how tts-var reads the paper; {method} has none"
+            ))
+            .with_hint("leave --schedule out, or choose --method tts-var"));
+        }
+        if self.enough.is_some() && self.method.is_some_and(|method| method != Method::Auto) {
+            return Err(
+                Error::input("--enough is the score at which method auto stops")
+                    .with_hint("leave --enough out, or choose --method auto"),
+            );
+        }
+        // Whether the numbers fit together does not depend on the number of scales: any will do.
+        const ANY_SCALES: usize = 13;
+        let plan = match (&self.plan, self.method.unwrap_or_default(), self.n) {
+            (Some(plan), ..) => plan.clone(),
+            (None, Method::Auto, n) => {
+                Plan::auto(ANY_SCALES, n.unwrap_or(1), self.enough.unwrap_or(1.0))?
+            }
+            (None, method, n) => method.plan(ANY_SCALES, n.unwrap_or(1))?,
+        };
+        plan.with(self.stage_options())?;
+        Ok(())
+    }
+
+    /// The options that apply to the stages of a plan.
+    pub fn stage_options(&self) -> StageOptions {
+        StageOptions {
+            features: self.features,
+            potential: self.potential,
+            lambda: self.lambda,
+            draw: self.draw,
+        }
+    }
+
+    /// These options, with unset ones filled from `fallback`.
+    ///
+    /// A plan and a method exclude each other: a plan here hides the fallback's method and stage
+    /// options, a method here hides the fallback's plan, and a method other than the fallback's
+    /// hides the fallback's N.
+    pub fn or(self, fallback: &Self) -> Self {
+        let mut fallback = fallback.clone();
+        if self.plan.is_some() {
+            fallback = Self {
+                method: None,
+                n: None,
+                schedule: None,
+                plan: None,
+                features: None,
+                potential: None,
+                lambda: None,
+                draw: None,
+                enough: None,
+                ..fallback
+            };
+        } else if self.method.is_some() || self.n.is_some() || self.schedule.is_some() {
+            fallback.keep_choices_of_plan();
+            if self
+                .method
+                .is_some_and(|method| method != fallback.method.unwrap_or_default())
+            {
+                fallback.n = None;
+                fallback.schedule = None;
+            }
+        }
+        let mut merged = fallback.to_map();
+        merged.extend(self.to_map());
+        Self::from_map(&merged).expect("options read back what they wrote")
+    }
+
+    /// Replaces the plan by what its stages choose, so that another plan can choose the same.
+    fn keep_choices_of_plan(&mut self) {
+        let Some(plan) = self.plan.take() else {
+            return;
+        };
+        self.enough = self.enough.or(plan.enough());
+        for stage in plan.stages() {
+            match stage.select {
+                Select::Cluster { features } => {
+                    self.features.get_or_insert(features);
+                }
+                Select::Resample {
+                    potential,
+                    lambda,
+                    draw,
+                } => {
+                    self.potential.get_or_insert(potential);
+                    self.lambda.get_or_insert(lambda);
+                    self.draw.get_or_insert(draw);
+                }
+                Select::Top { .. } | Select::Drop => {}
+            }
+        }
+    }
+
+    /// The options that are set, by name, in the order of the fields.
+    pub fn to_map(&self) -> Map<String, Value> {
+        match serde_json::to_value(self).expect("options hold nothing that JSON lacks") {
+            Value::Object(map) => map
+                .into_iter()
+                .filter(|(_, value)| !value.is_null())
+                .collect(),
+            _ => unreachable!("options are an object"),
+        }
+    }
+
+    /// Reads options by name.
+    ///
+    /// # Errors
+    /// A name is unknown, or a value has the wrong type; the message names it.
+    pub fn from_map(map: &Map<String, Value>) -> Result<Self> {
+        for (name, value) in map {
+            let alone = Map::from_iter([(name.clone(), value.clone())]);
+            if let Err(error) = Self::deserialize(Value::Object(alone)) {
+                return Err(unreadable(name, &error.to_string()));
+            }
+        }
+        Self::deserialize(Value::Object(map.clone()))
+            .map_err(|error| Error::input(error.to_string()))
+    }
+
+    /// The first option that is set and chooses the search, for callers that choose it themselves.
+    pub fn search_option(&self) -> Option<&'static str> {
+        let set = self.to_map();
+        SEARCH_OPTIONS
+            .into_iter()
+            .find(|name| set.contains_key(*name))
+    }
+
+    /// The names of all options, in the order of the fields.
+    pub fn names() -> Vec<String> {
+        match serde_json::to_value(Self::default()) {
+            Ok(Value::Object(map)) => map.keys().cloned().collect(),
+            _ => unreachable!("options are an object"),
+        }
+    }
+}
+
+/// The error for an option that serde cannot read: its list of known names becomes the hint.
+fn unreadable(name: &str, error: &str) -> Error {
+    let (message, expected) = error.split_once(", expected").unwrap_or((error, ""));
+    let message = message.replace("unknown variant", "unknown value");
+    let message = match message.starts_with("unknown field") {
+        true => message.replace("unknown field", "unknown option"),
+        false => format!("`{name}`: {message}"),
+    };
+    let error = Error::input(message);
+    match expected.is_empty() {
+        true => error,
+        false => error.with_hint(format!("expected{expected}")),
+    }
+}
+
+/// Reads a plan file.
+///
+/// # Errors
+/// The file cannot be read, or is not a plan.
+pub fn plan_file(path: &Path) -> Result<Plan> {
+    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    Plan::from_toml(&text).map_err(|error| Error::in_file(path, error))
+}
+
+/// A plan as the text of a plan file, or as an object with the same keys.
+fn plan_or_its_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Plan>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(text) => Plan::from_toml(&text).map(Some).map_err(D::Error::custom),
+        keys => serde_json::from_value(keys)
+            .map(Some)
+            .map_err(D::Error::custom),
+    }
+}
+
+/// Parses a value of the command line into its type.
+pub fn parse<T: FromStr<Err: Into<Error>>>(text: &str) -> Result<T> {
+    text.parse().map_err(Into::into)
+}
+
+/// Parses a whole number.
+pub fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
+    text.parse()
+        .map_err(|_| "expected a whole number, 0 or more")
+}
+
+/// Parses a number.
+pub fn number<T: FromStr>(text: &str) -> Result<T, &'static str> {
+    text.parse().map_err(|_| "expected a number")
+}
+
+#[cfg(feature = "cli")]
+fn plan_argument(path: &str) -> Result<Plan> {
+    plan_file(Path::new(path))
+}

@@ -1,0 +1,230 @@
+//! Infinity as a model family.
+
+use candle_core::Tensor;
+use ttsvar_search::{Pipeline, Scale};
+
+use super::{InfinityPipeline, Networks, Painter, Settings, T5Text, TextEncoder, cells_per_token};
+use crate::{
+    Error, Result,
+    hub::{Bundle, Description},
+    loading::{Evict, Evictable, LoadReport, Loaded, Loader},
+    models::{
+        bsq_vae::Decoder,
+        infinity::{Infinity, Pixels, Schedule, TEMPLATES},
+        t5::{T5Encoder, T5Sizes},
+    },
+    nn::Weights,
+    options::Options,
+    pipelines::{Conditioning, Family, Generator, ImageSize, MemoryContext},
+    text::T5Tokenizer,
+};
+
+/// The family of Infinity 2B and 8B.
+pub struct InfinityFamily;
+
+impl Family for InfinityFamily {
+    fn resolve(&self, options: Options) -> Result<Options> {
+        pixels(&options)?;
+        let released = Settings::default();
+        Ok(options.or(&Options {
+            cfg: Some(released.cfg),
+            tau: Some(released.tau),
+            top_p: Some(released.top_p),
+            top_k: Some(released.top_k),
+            ..Options::default()
+        }))
+    }
+
+    fn scales(&self, description: &Description, options: &Options) -> Result<Vec<Scale>> {
+        let grids = match &description.generator.scales {
+            Some(grids) => grids.clone(),
+            None => released_schedule(options)?.grids,
+        };
+        let scale = |(height, width)| Scale { height, width };
+        Ok(grids.into_iter().map(scale).collect())
+    }
+
+    fn load(
+        &self,
+        bundle: &Bundle,
+        loader: &Loader,
+        resident: bool,
+        report: &mut LoadReport,
+    ) -> Result<Box<dyn Generator>> {
+        let transformer = loader.load(bundle.generator_weights()?, "", &[], Infinity::load)?;
+        report.add(&transformer);
+        let unused = ["encoder.", "quantize.", "quantizer."];
+        let decoder = loader.load(bundle.vae_weights()?, "", &unused, |weights| {
+            Decoder::load(&weights.pp("decoder"))
+        })?;
+        report.add(&decoder);
+        let text = load_text(bundle, loader)?;
+        report.add(&text);
+        let text_sizes = text.network.encoder.sizes().clone();
+        let (bundle_again, loader_again) = (bundle.clone(), loader.clone());
+        let cells = cells_per_token(&transformer.network, &decoder.network)?;
+        Ok(Box::new(InfinityGenerator {
+            description: bundle.description.clone(),
+            device: loader.device.clone(),
+            token: cells * decoder.network.patch(),
+            bytes: transformer.bytes + decoder.bytes,
+            transformer: transformer.network,
+            decoder: decoder.network,
+            text: EvictableText {
+                encoder: Evictable::new(text, resident, move || {
+                    load_text(&bundle_again, &loader_again)
+                }),
+                sizes: text_sizes,
+            },
+        }))
+    }
+}
+
+fn load_text(bundle: &Bundle, loader: &Loader) -> Result<Loaded<T5Text>> {
+    let tokenizer = T5Tokenizer::open(&bundle.tokenizer()?)?;
+    let config = bundle.text_config()?.json()?;
+    let load = |weights: &Weights| {
+        let encoder = T5Encoder::load(weights, &config)?;
+        Ok(T5Text { tokenizer, encoder })
+    };
+    // The published files hold a decoder too, so only unread tensors of the encoder mean something.
+    loader.load(bundle.text_weights()?, "encoder.block", &[], load)
+}
+
+/// A loaded Infinity with its text encoder.
+struct InfinityGenerator {
+    description: Description,
+    device: candle_core::Device,
+    transformer: Infinity,
+    decoder: Decoder,
+    text: EvictableText,
+    /// Pixels along one side of a token.
+    token: usize,
+    /// Bytes of transformer and decoder.
+    bytes: u64,
+}
+
+impl InfinityGenerator {
+    fn schedule(&self, options: &Options) -> Result<Schedule> {
+        let generator = &self.description.generator;
+        let Some(grids) = &generator.scales else {
+            return released_schedule(options);
+        };
+        let (rows, columns) = grids.last().copied().unwrap_or((1, 1));
+        let ratio = rows as f64 / columns as f64;
+        let other_aspect = options
+            .aspect
+            .as_ref()
+            .is_some_and(|aspect| (aspect.ratio() - ratio).abs() > 1e-3);
+        if other_aspect || options.pixels.is_some() {
+            let name = &self.description.name;
+            let height = rows * self.token;
+            let width = columns * self.token;
+            return Err(Error::input(format!(
+                "`{name}` generates images of one size only, {width} x {height}"
+            ))
+            .with_hint("leave --aspect and --pixels out"));
+        }
+        Ok(Schedule {
+            grids: grids.clone(),
+            rope_grid: generator.rope_grid.unwrap_or((rows, columns)),
+        })
+    }
+
+    fn image_size(&self, grid: (usize, usize), pixels: Option<Pixels>) -> ImageSize {
+        let (rows, columns) = grid;
+        ImageSize {
+            width: columns * self.token,
+            height: rows * self.token,
+            pixels: pixels.map(|pixels| pixels.to_string()),
+        }
+    }
+}
+
+impl Generator for InfinityGenerator {
+    fn conditioning(&self) -> Conditioning<'_> {
+        Conditioning::Text {
+            words: self.description.text.words.as_deref(),
+        }
+    }
+
+    fn image_sizes(&self) -> Vec<ImageSize> {
+        if let Some(grids) = &self.description.generator.scales {
+            let grid = grids.last().copied();
+            return grid
+                .map(|grid| self.image_size(grid, None))
+                .into_iter()
+                .collect();
+        }
+        let mut sizes = vec![];
+        for pixels in Pixels::all() {
+            for aspect in TEMPLATES {
+                let schedule = Schedule::released(aspect, pixels).ok();
+                let grid = schedule.and_then(|schedule| schedule.grids.last().copied());
+                sizes.extend(grid.map(|grid| self.image_size(grid, Some(pixels))));
+            }
+        }
+        sizes
+    }
+
+    fn pipeline(&self, options: &Options, memory: MemoryContext) -> Result<Box<dyn Pipeline + '_>> {
+        let painter = Painter::new(
+            &self.transformer,
+            &self.decoder,
+            &self.schedule(options)?,
+            Settings::from_options(options),
+            &self.device,
+        )?;
+        let painter = painter.with_rows_at_once(memory.rows_at_once.unwrap_or(usize::MAX));
+        let text = self.text.encoder.bytes();
+        let (resident_text, encoding) = match self.text.encoder.is_resident() {
+            true => (text, 0),
+            false => (0, text),
+        };
+        let networks = Networks {
+            resident: self.bytes + resident_text + memory.resident,
+            encoding,
+            scoring: memory.scoring,
+        };
+        Ok(Box::new(InfinityPipeline::new(
+            painter, &self.text, networks,
+        )?))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn evictable(&self) -> Vec<&dyn Evict> {
+        vec![&self.text.encoder]
+    }
+}
+
+/// The text encoder, loaded when it is needed.
+struct EvictableText {
+    encoder: Evictable<T5Text>,
+    sizes: T5Sizes,
+}
+
+impl TextEncoder for EvictableText {
+    fn encode(&self, prompt: &str) -> Result<Tensor> {
+        self.encoder.get()?.encode(prompt)
+    }
+
+    fn width(&self) -> usize {
+        self.sizes.width
+    }
+
+    fn flops(&self, tokens: usize) -> f64 {
+        self.sizes.flops(tokens)
+    }
+}
+
+fn pixels(options: &Options) -> Result<Option<Pixels>> {
+    options.pixels.as_deref().map(str::parse).transpose()
+}
+
+fn released_schedule(options: &Options) -> Result<Schedule> {
+    let aspect = options.aspect.as_ref().map_or(1.0, |aspect| aspect.ratio());
+    Schedule::released(aspect, pixels(options)?.unwrap_or(Pixels::P1M))
+}

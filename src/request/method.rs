@@ -1,0 +1,81 @@
+//! Options to a plan, and the name under which the plan goes.
+
+use std::fmt;
+
+use serde::Serialize;
+use ttsvar_search::{Method, Plan, Schedule};
+
+use crate::{Error, Result, options::Options};
+
+/// The name of a plan: the method that made it and its size, all open for a plan file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MethodSpec {
+    /// The method.
+    pub method: Option<Method>,
+    /// Its N.
+    pub n: Option<usize>,
+    /// How `tts-var` reads the paper's widths, where that was chosen.
+    pub schedule: Option<Schedule>,
+}
+
+impl MethodSpec {
+    /// The plan that options describe for a model of `scales` scales, and its name. A plan among the
+    /// options keeps the name that stands beside it.
+    ///
+    /// # Errors
+    /// The numbers do not fit together.
+    pub fn plan(options: &Options, scales: usize) -> Result<(Plan, Self)> {
+        let (plan, name) = match &options.plan {
+            Some(plan) => (plan.clone(), Self::beside_plan(options)),
+            None => Self::from_method(options, scales)?,
+        };
+        Ok((plan.with(options.stage_options())?, name))
+    }
+
+    fn beside_plan(options: &Options) -> Self {
+        Self {
+            method: options.method,
+            n: options.n,
+            schedule: options.schedule,
+        }
+    }
+
+    fn from_method(options: &Options, scales: usize) -> Result<(Plan, Self)> {
+        let method = options.method.unwrap_or_default();
+        let n = options.n.unwrap_or(1);
+        if options.schedule.is_some() && method != Method::TtsVar {
+            return Err(Error::input(format!(
+                "--schedule says how tts-var reads the paper; {method} has none"
+            ))
+            .with_hint("leave --schedule out, or choose --method tts-var"));
+        }
+        let plan = match (method, options.enough) {
+            (Method::TtsVar, _) => Plan::tts_var(scales, n, options.schedule.unwrap_or_default())?,
+            (Method::Auto, Some(enough)) => Plan::auto(scales, n, enough)?,
+            _ => method.plan(scales, n)?,
+        };
+        let name = Self {
+            method: Some(method),
+            n: Some(n),
+            schedule: options.schedule,
+        };
+        Ok((plan, name))
+    }
+}
+
+/// For people: `tts-var, N = 1`.
+impl fmt::Display for MethodSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(method) = self.method else {
+            return f.write_str("custom plan");
+        };
+        write!(f, "{method}")?;
+        if let Some(n) = self.n {
+            write!(f, ", N = {n}")?;
+        }
+        match self.schedule {
+            Some(schedule) if schedule != Schedule::default() => write!(f, ", schedule {schedule}"),
+            _ => Ok(()),
+        }
+    }
+}

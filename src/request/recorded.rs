@@ -1,0 +1,177 @@
+//! The settings that images, traces and evaluations record: the one place that writes and reads
+//! them.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use ttsvar_search::DecodeSize;
+
+use super::MethodSpec;
+use crate::{
+    Error, Result,
+    image::Png,
+    loading::Dtype,
+    options::{Options, Preview},
+    report::Provenance,
+    scorers::ScorerMix,
+    system::{System, SystemBuilder},
+};
+
+/// Options that traces and images record outside of the settings: beside them, or in the plan.
+const OUTSIDE: [&str; 9] = [
+    "negative",
+    "seed",
+    "preview",
+    "plan",
+    "features",
+    "potential",
+    "lambda",
+    "draw",
+    "enough",
+];
+
+/// Settings under which a caller's own code is recorded.
+const EXTERNAL: [&str; 2] = ["scorer", "extractor"];
+
+/// The settings of a search, in the order in which records list them. Scorers are recorded where
+/// they are not the model's own, and the data type where it is not f32, since either changes
+/// images.
+pub fn settings(system: &System, options: &Options, method: MethodSpec) -> Map<String, Value> {
+    let named = Options {
+        method: method.method,
+        n: method.n,
+        schedule: method.schedule,
+        ..options.clone()
+    };
+    let mut settings = Map::new();
+    settings.insert("model".to_owned(), system.model().into());
+    for (name, value) in named.to_map() {
+        if !OUTSIDE.contains(&name.as_str()) {
+            settings.insert(name, value);
+        }
+    }
+    if let Some(mix) = system.scorer_mix() {
+        settings.insert("scorers".to_owned(), mix.to_string().into());
+    }
+    if system.dtype() != Dtype::default() {
+        settings.insert("dtype".to_owned(), system.dtype().name().into());
+    }
+    settings
+}
+
+/// Records that a caller's own scorer or extractor took part, under its name.
+pub fn add_external(settings: &mut Map<String, Value>, role: &'static str, name: &str) {
+    debug_assert!(EXTERNAL.contains(&role));
+    if role == "scorer" {
+        settings.remove("scorers");
+    }
+    settings.insert(role.to_owned(), name.into());
+}
+
+/// Everything that repeats the search behind an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// The prompt.
+    pub prompt: String,
+    /// The version of the program.
+    pub version: String,
+    /// The model, its scorers and its data type.
+    pub system: SystemBuilder,
+    /// The options; the plan goes by the method beside it.
+    pub options: Options,
+}
+
+impl Recorded {
+    /// Reads the record in an image file.
+    ///
+    /// # Errors
+    /// The file cannot be read, holds no record, or a damaged one: the error names the key. Or the
+    /// search used code that this program does not have.
+    pub fn open(path: &Path) -> Result<Self> {
+        let provenance = provenance(path, &Png::open(path)?)?;
+        Self::read(&provenance).map_err(|error| Error::in_file(path, error))
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// A setting is unknown or damaged: the error names it. Or the search used code that this
+    /// program does not have.
+    pub fn read(provenance: &Provenance) -> Result<Self> {
+        let mut settings = provenance.settings.clone();
+        for role in EXTERNAL {
+            if let Some(name) = settings.get(role) {
+                return Err(
+                    Error::input(format!("the search used a caller's own {role}, {name}"))
+                        .with_hint("repeat it with the program that brought it"),
+                );
+            }
+        }
+        let scorer = take_text(&mut settings, "scorers")?;
+        let dtype = take_text(&mut settings, "dtype")?;
+        let system = SystemBuilder {
+            model: Some(provenance.model.clone()).filter(|model| !model.is_empty()),
+            scorer: scorer
+                .map(|mix| parse::<ScorerMix>("scorers", &mix))
+                .transpose()?,
+            dtype: Some(match dtype {
+                Some(dtype) => parse("dtype", &dtype)?,
+                None => Dtype::default(),
+            }),
+            ..SystemBuilder::default()
+        };
+        let settings = Options::from_map(&settings).map_err(damaged)?;
+        settings.check_ranges().map_err(damaged)?;
+        let preview = match provenance.preview {
+            None => DecodeSize::Full,
+            Some(0) => return Err(damaged(Error::input("`preview`: an image of 0 pixels"))),
+            Some(pixels) => DecodeSize::Preview(pixels),
+        };
+        Ok(Self {
+            prompt: provenance.prompt.clone(),
+            version: provenance.version.clone(),
+            system,
+            options: Options {
+                negative: provenance.negative.clone(),
+                seed: Some(provenance.seed),
+                preview: Some(Preview(preview)),
+                plan: Some(provenance.plan.clone()),
+                ..settings
+            },
+        })
+    }
+}
+
+/// The record in an image.
+///
+/// # Errors
+/// There is none, or it is damaged.
+pub fn provenance(path: &Path, png: &Png) -> Result<Provenance> {
+    let found = Provenance::read(png).map_err(|error| Error::in_file(path, error))?;
+    found.ok_or_else(|| {
+        Error::file(path, "this image does not record how it was made").with_hint(
+            "only PNG files that `ttsvar` wrote and no other program changed have a record",
+        )
+    })
+}
+
+fn take_text(settings: &mut Map<String, Value>, name: &str) -> Result<Option<String>> {
+    match settings.remove(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(damaged(Error::input(format!(
+            "`{name}`: expected a text, found {other}"
+        )))),
+    }
+}
+
+fn parse<T: std::str::FromStr<Err = Error>>(name: &str, text: &str) -> Result<T> {
+    text.parse()
+        .map_err(|error: Error| damaged(Error::input(format!("`{name}`: {error}"))))
+}
+
+fn damaged(error: Error) -> Error {
+    Error::input(format!("the recorded settings are damaged: {error}")).with_hint(
+        "another program or version may have written them; give the options on the command line instead",
+    )
+}

@@ -1,0 +1,168 @@
+//! A session: one system set up as options say, ready to search any number of prompts.
+//!
+//! [`Session::new`] takes the steps from options to a search once, for every front end: complete the
+//! options, set up the generator, make the plan, check that it fits. [`Session::run`] hands a prompt
+//! to the loop in `ttsvar-search`, `run.rs`: read on there.
+
+use serde_json::{Map, Value};
+use ttsvar_search::{DecodeSize, Listener, Outcome, Pipeline, Plan, Prompt, Search, run};
+
+use super::{MethodSpec, recorded};
+use crate::{
+    Result,
+    options::Options,
+    system::{MemoryPlan, System},
+};
+
+/// A system set up for searches.
+pub struct Session<'a> {
+    system: &'a System,
+    options: Options,
+    method: MethodSpec,
+    plan: Plan,
+    pipeline: Box<dyn Pipeline + 'a>,
+}
+
+/// What a search is expected to cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Floating-point operations of text encoder, transformer and decoder.
+    pub generator_flops: f64,
+    /// Floating-point operations of all scorers.
+    pub scorer_flops: f64,
+    /// Floating-point operations of the features.
+    pub feature_flops: f64,
+    /// Images scored.
+    pub scorings: usize,
+    /// Bytes of memory at the peak.
+    pub peak_bytes: u64,
+}
+
+impl<'a> Session<'a> {
+    /// Sets a system up as `options` say; the bundle's defaults and the released values fill what is
+    /// open.
+    ///
+    /// # Errors
+    /// An option is out of range or does not fit the model, or the system lacks what the plan needs.
+    pub fn new(system: &'a System, options: &Options) -> Result<Self> {
+        let options = system.resolve(options)?;
+        options.check_ranges()?;
+        let pipeline = system.pipeline(&options, None)?;
+        let (plan, method) = MethodSpec::plan(&options, pipeline.scales().len())?;
+        system.search(pipeline.as_ref()).check(&plan)?;
+        Ok(Self {
+            system,
+            options,
+            method,
+            plan,
+            pipeline,
+        })
+    }
+
+    /// Keeps searches within `limit` bytes of memory, and returns what that costs.
+    ///
+    /// # Errors
+    /// They do not fit; the error names the least that they need.
+    pub fn fit_memory(&mut self, limit: u64) -> Result<MemoryPlan> {
+        let scales = self.pipeline.scales().len();
+        let widths = self.plan.widths(scales);
+        let decodes = self.plan.decodes(scales);
+        let fit = self
+            .system
+            .fit_memory(&self.options, &widths, &decodes, limit)?;
+        self.pipeline = self.system.pipeline(&self.options, fit.rows_at_once)?;
+        Ok(fit)
+    }
+
+    /// The system.
+    pub fn system(&self) -> &'a System {
+        self.system
+    }
+
+    /// The options, completed.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The name of the plan.
+    pub fn method(&self) -> MethodSpec {
+        self.method
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The generator, set up.
+    pub fn pipeline(&self) -> &dyn Pipeline {
+        self.pipeline.as_ref()
+    }
+
+    /// The search that [`Session::run`] runs, for callers who run it themselves.
+    pub fn search(&self) -> Search<'_> {
+        let mut search = self.system.search(self.pipeline.as_ref());
+        search.preview = self.preview();
+        search.settings = self.settings();
+        search
+    }
+
+    /// A prompt with the session's negative prompt.
+    pub fn prompt(&self, text: &str) -> Prompt {
+        Prompt {
+            text: text.to_owned(),
+            negative: self.options.negative.clone(),
+        }
+    }
+
+    /// Searches for the best image of a prompt.
+    ///
+    /// # Errors
+    /// The generator, a scorer, the features or the listener fail.
+    pub fn run(&self, text: &str, seed: u64, listener: &mut dyn Listener) -> Result<Outcome> {
+        Ok(run(
+            &self.search(),
+            &self.prompt(text),
+            &self.plan,
+            seed,
+            listener,
+        )?)
+    }
+
+    /// The settings that traces and images record.
+    pub fn settings(&self) -> Map<String, Value> {
+        recorded::settings(self.system, &self.options, self.method)
+    }
+
+    /// The settings of the generator alone, which evaluations record beside plans of their own.
+    pub fn generator_settings(&self) -> Map<String, Value> {
+        recorded::settings(self.system, &self.options, MethodSpec::default())
+    }
+
+    /// What one search is expected to cost.
+    pub fn estimate(&self) -> Estimate {
+        let scales = self.pipeline.scales().len();
+        let widths = self.plan.widths(scales);
+        let decodes = self.plan.decodes(scales);
+        let generator = self.pipeline.estimate(&widths, &decodes, self.preview());
+        let scorings = self.plan.scorings(scales);
+        let features = self.system.extractors().iter().map(|(kind, extractor)| {
+            let stages = self.plan.stages().iter();
+            let reading = stages.filter(|stage| stage.select.features() == Some(*kind));
+            extractor.flops(reading.map(|stage| widths[stage.scale]).sum())
+        });
+        Estimate {
+            generator_flops: generator.flops,
+            scorer_flops: self.search().scoring_flops(scorings),
+            feature_flops: features.sum(),
+            scorings,
+            peak_bytes: generator.peak_bytes,
+        }
+    }
+
+    fn preview(&self) -> DecodeSize {
+        self.options
+            .preview
+            .map_or(DecodeSize::Full, |preview| preview.0)
+    }
+}

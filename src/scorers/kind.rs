@@ -1,0 +1,99 @@
+//! Scorers by name.
+
+use std::{fmt, str::FromStr};
+
+use ttsvar_search::Scorer;
+
+use super::KINDS;
+use crate::{
+    Error, Result,
+    hub::{ScorerFiles, ScorerRelease},
+    loading::{Loaded, Loader},
+};
+
+/// Everything about one kind of scorer.
+pub struct ScorerKind {
+    /// Its published files and its name in a `bundle.toml`.
+    pub release: ScorerRelease,
+    /// The names under which it is typed, each with the function from the network's number to the
+    /// score; the first name is the usual one.
+    pub variants: &'static [(&'static str, fn(f32) -> f32)],
+    /// Whether scores depend on the prompt.
+    pub reads_prompt: bool,
+    /// Loads the network.
+    pub load: fn(&ScorerFiles, &Loader) -> Result<Loaded<Box<dyn Scorer>>>,
+}
+
+/// The network's number is the score.
+pub(super) fn unchanged(score: f32) -> f32 {
+    score
+}
+
+/// The kind that a `bundle.toml` calls `family`.
+///
+/// # Errors
+/// There is none.
+pub fn kind(family: &str) -> Result<&'static ScorerKind> {
+    let known = KINDS.iter().find(|kind| kind.release.family == family);
+    known.copied().ok_or_else(|| {
+        let families = KINDS.map(|kind| kind.release.family).join(", ");
+        Error::input(format!("unknown scorer family `{family}`"))
+            .with_hint(format!("expected one of {families}"))
+    })
+}
+
+/// A scorer as it is typed.
+#[derive(Clone, Copy)]
+pub struct ScorerName {
+    /// The kind of scorer.
+    pub kind: &'static ScorerKind,
+    /// The name as typed.
+    pub name: &'static str,
+    /// From the network's number to the score.
+    pub score: fn(f32) -> f32,
+}
+
+impl ScorerName {
+    /// The usual scorer of a kind.
+    pub fn usual(kind: &'static ScorerKind) -> Self {
+        let (name, score) = kind.variants[0];
+        Self { kind, name, score }
+    }
+}
+
+impl PartialEq for ScorerName {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl fmt::Debug for ScorerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ScorerName({})", self.name)
+    }
+}
+
+impl fmt::Display for ScorerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl FromStr for ScorerName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let all = || {
+            KINDS
+                .iter()
+                .flat_map(|kind| kind.variants.iter().map(move |v| (*kind, *v)))
+        };
+        let found = all().find(|(_, (name, _))| *name == text);
+        let Some((kind, (name, score))) = found else {
+            let names: Vec<&str> = all().map(|(_, (name, _))| name).collect();
+            return Err(Error::input(format!("unknown scorer `{text}`"))
+                .with_hint(format!("expected one or more of {}", names.join(", "))));
+        };
+        Ok(Self { kind, name, score })
+    }
+}

@@ -1,0 +1,208 @@
+//! Which model, with which scorers, on which device, in which data type.
+
+use std::path::{Path, PathBuf};
+
+use super::{DEMO, System, loader};
+use crate::{
+    Error, Result, demo,
+    hub::{self, Bundle, bundle::FILE, catalog},
+    loading::{Device, Dtype, Loader},
+    scorers::{ScorerMix, ScorerName, kind},
+};
+
+/// Opens a [`System`]. The command line fills it from its arguments.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+#[cfg_attr(feature = "cli", command(next_help_heading = "Model"))]
+pub struct SystemBuilder {
+    /// demo, a released model (see `ttsvar models`), or a folder with a bundle.toml [default: demo]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "NAME|DIR"))]
+    pub model: Option<String>,
+    /// The folder with the downloaded files of released models
+    #[cfg_attr(feature = "cli", arg(long, value_name = "DIR"))]
+    pub weights: Option<PathBuf>,
+    /// Scorer: image-reward, hps, clip, clip-100, clip-2.5 or aesthetic, or a mix such as
+    /// image-reward=1,hps=2 [default: the model's]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "SCORERS"))]
+    #[cfg_attr(feature = "cli", arg(value_parser = crate::options::parse::<ScorerMix>))]
+    pub scorer: Option<ScorerMix>,
+    /// The type in which matrices are kept; f32 where it is `None`.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub dtype: Option<Dtype>,
+    /// The device that computes.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub device: Device,
+    /// Whether text encoder, scorers and features leave the memory between their uses.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub evict: bool,
+    /// Token grids and the grid of rotary positions in place of the description's.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub grids: Option<(Vec<(usize, usize)>, (usize, usize))>,
+}
+
+impl SystemBuilder {
+    pub(super) fn new(model: impl Into<String>) -> Self {
+        Self {
+            model: Some(model.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Looks for released files in this folder.
+    pub fn weights(self, folder: impl Into<PathBuf>) -> Self {
+        Self {
+            weights: Some(folder.into()),
+            ..self
+        }
+    }
+
+    /// Scores with these scorers instead of the bundle's default.
+    pub fn scorers(self, mix: ScorerMix) -> Self {
+        Self {
+            scorer: Some(mix),
+            ..self
+        }
+    }
+
+    /// Keeps matrices in this type.
+    pub fn dtype(self, dtype: Dtype) -> Self {
+        Self {
+            dtype: Some(dtype),
+            ..self
+        }
+    }
+
+    /// Computes on this device.
+    pub fn device(self, device: Device) -> Self {
+        Self { device, ..self }
+    }
+
+    /// Loads text encoder, scorers and features once, to see that they load, and evicts them until
+    /// they are needed. `Session::fit_memory` keeps what there is room for.
+    pub fn evict(self) -> Self {
+        Self {
+            evict: true,
+            ..self
+        }
+    }
+
+    /// Walks other token grids (rows, columns) than the description names; `rope_grid` is the grid
+    /// that rotary positions refer to.
+    pub fn grids(self, grids: Vec<(usize, usize)>, rope_grid: (usize, usize)) -> Self {
+        Self {
+            grids: Some((grids, rope_grid)),
+            ..self
+        }
+    }
+
+    /// The model as the caller named it; the demo where that is open.
+    pub fn model_name(&self) -> &str {
+        self.model.as_deref().unwrap_or(DEMO)
+    }
+
+    /// Opens the system, after a check that all of its files are present.
+    ///
+    /// # Errors
+    /// The model or the device is not known or not available, the model lacks a scorer, or a file
+    /// is missing or damaged.
+    pub fn open(&self) -> Result<System> {
+        let loader = Loader {
+            dtype: self.dtype.unwrap_or_default(),
+            device: self.device.open()?,
+        };
+        let mut bundle = find_bundle(self.model_name(), self.weights.as_deref())?;
+        self.refuse_unused_weights()?;
+        if let Some((grids, rope_grid)) = &self.grids {
+            bundle.description.generator.scales = Some(grids.clone());
+            bundle.description.generator.rope_grid = Some(*rope_grid);
+        }
+        let mix = match &self.scorer {
+            Some(mix) => mix.clone(),
+            None => ScorerMix::single(ScorerName::usual(kind(bundle.default_scorer()?)?)),
+        };
+        let releases: Vec<_> = mix.kinds().into_iter().map(|kind| &kind.release).collect();
+        let folder = bundle.folder().path();
+        require_files(
+            self.weights.as_deref().unwrap_or(&folder),
+            &bundle.missing(&releases)?,
+        )?;
+        loader::load(self, bundle, &mix, &loader)
+    }
+
+    /// `--weights` beside the demo means released scorers; without a scorer it means nothing.
+    fn refuse_unused_weights(&self) -> Result<()> {
+        let Some(folder) = &self.weights else {
+            return Ok(());
+        };
+        if self.model_name() != DEMO || self.scorer.is_some() || folder.join(FILE).exists() {
+            return Ok(());
+        }
+        Err(Error::file(
+            folder,
+            "the demo has its own weights, and nothing is asked for that lies in this folder",
+        )
+        .with_hint(
+            "name a released model, --model infinity-2b, or a released scorer, --scorer hps",
+        ))
+    }
+}
+
+/// Finds the files of a bundle without loading them: [`DEMO`], a released model whose downloads are
+/// in the folder `weights`, or a folder with a `bundle.toml`.
+///
+/// # Errors
+/// There is no such bundle.
+pub fn find_bundle(model: &str, weights: Option<&Path>) -> Result<Bundle> {
+    let released = hub::bundle::RELEASED.contains(&model);
+    match weights {
+        Some(folder) if released => Bundle::released(model, folder),
+        Some(folder) if model == DEMO => {
+            let is_bundle = folder.join(FILE).exists() || !folder.is_dir();
+            if is_bundle {
+                return Bundle::open(folder);
+            }
+            Ok(Bundle::embedded(DEMO, demo::FILES)?.with_downloads(folder))
+        }
+        Some(_) => Err(Error::input(format!(
+            "`{model}` is a folder of its own; `--weights` has no meaning for it"
+        ))
+        .with_hint("--weights goes with the name of a released model")),
+        None if model == DEMO => Bundle::embedded(DEMO, demo::FILES),
+        None if released => {
+            let needed = catalog::list_names(&catalog::with_needs(model));
+            Err(Error::input(format!(
+                "the weights of `{model}` are not part of this program"
+            ))
+            .with_hint(format!(
+                "give the folder with the downloads: `--weights DIR`; `ttsvar models fetch {model}` downloads {needed}"
+            )))
+        }
+        None if Path::new(model).is_dir() => Bundle::open(Path::new(model)),
+        None => {
+            let released = hub::bundle::RELEASED.join(", ");
+            Err(
+                Error::input(format!("unknown model `{model}`")).with_hint(format!(
+                    "expected `{DEMO}`, one of {released}, or a folder with a bundle.toml"
+                )),
+            )
+        }
+    }
+}
+
+/// # Errors
+/// Files are missing.
+pub(super) fn require_files(folder: &Path, missing: &[String]) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let files = match missing.len() {
+        1 => "1 file is".to_owned(),
+        count => format!("{count} files are"),
+    };
+    Err(
+        Error::file(folder, format!("{files} missing: {}", missing.join(", "))).with_hint(
+            "`ttsvar models --weights DIR` lists the files of each model and those present in DIR; \
+             `ttsvar models fetch` downloads them",
+        ),
+    )
+}

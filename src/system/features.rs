@@ -1,0 +1,108 @@
+//! The feature extractors of a system.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::Deserialize;
+use ttsvar_search::{Extractor, Features, Image, Matrix};
+
+use crate::{
+    Error, Result,
+    features::Dinov2Features,
+    hub::Bundle,
+    loading::{Evictable, LoadReport, Loaded, Loader},
+    models::dinov2::Dinov2,
+};
+
+/// What the `config.json` beside a DINOv2 may hold.
+#[derive(Deserialize)]
+struct Dinov2Config {
+    num_attention_heads: Option<usize>,
+}
+
+/// One kind of features; all kinds share the network.
+struct EvictableFeatures {
+    model: Arc<Evictable<Dinov2>>,
+    kind: Features,
+    /// Height and width to which images are resized.
+    size: [usize; 2],
+    /// Floating-point operations per image.
+    flops: f64,
+}
+
+impl Extractor for EvictableFeatures {
+    fn extract(&self, images: &[Image]) -> ttsvar_search::Result<Matrix> {
+        Dinov2Features::new(self.model.get()?, self.kind, self.size)?.extract(images)
+    }
+
+    fn flops(&self, images: usize) -> f64 {
+        self.flops * images as f64
+    }
+}
+
+/// The network that computes features, and the extractors on it by kind.
+type LoadedFeatures = (
+    Option<Arc<Evictable<Dinov2>>>,
+    BTreeMap<Features, Box<dyn Extractor>>,
+);
+
+pub(super) fn load_features(
+    bundle: &Bundle,
+    loader: &Loader,
+    resident: bool,
+    report: &mut LoadReport,
+) -> Result<LoadedFeatures> {
+    let Some(loaded) = load_network(bundle, loader)? else {
+        return Ok((None, BTreeMap::new()));
+    };
+    report.add(&loaded);
+    let size = bundle
+        .description
+        .features
+        .as_ref()
+        .and_then(|features| features.size);
+    let size = size.map_or(Dinov2Features::SIZE, |(height, width)| [height, width]);
+    let [height, width] = size;
+    loaded.network.grid(height, width)?;
+    let flops = loaded.network.flops(height, width);
+    let (bundle, loader) = (bundle.clone(), loader.clone());
+    let again = move || {
+        load_network(&bundle, &loader)?
+            .ok_or_else(|| Error::internal("a bundle lost its features while it was open"))
+    };
+    let model = Arc::new(Evictable::new(loaded, resident, again));
+    let mut extractors: BTreeMap<Features, Box<dyn Extractor>> = BTreeMap::new();
+    for kind in [
+        Features::Pca,
+        Features::PcaRaw,
+        Features::PcaAll,
+        Features::Pool,
+    ] {
+        let extractor = EvictableFeatures {
+            model: model.clone(),
+            kind,
+            size,
+            flops,
+        };
+        extractors.insert(kind, Box::new(extractor));
+    }
+    Ok((Some(model), extractors))
+}
+
+/// `None` where the bundle has no features.
+fn load_network(bundle: &Bundle, loader: &Loader) -> Result<Option<Loaded<Dinov2>>> {
+    let Some(features) = &bundle.description.features else {
+        return Ok(None);
+    };
+    let Some(weights) = bundle.features_weights()? else {
+        return Ok(None);
+    };
+    let config: Option<Dinov2Config> = match bundle.features_config()? {
+        Some(config) => Some(config.json()?),
+        None => None,
+    };
+    let heads = features
+        .heads
+        .or(config.and_then(|config| config.num_attention_heads));
+    let loaded = loader.load(weights, "", &[], |weights| Dinov2::load(weights, heads))?;
+    Ok(Some(loaded))
+}

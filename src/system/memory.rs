@@ -1,0 +1,130 @@
+//! A search within a memory limit: first fewer rows go through the network together, then networks
+//! leave the memory between their uses. Neither changes an image.
+
+use std::fmt;
+
+use ttsvar_search::DecodeSize;
+
+use super::System;
+use crate::{Error, Result, options::Options};
+
+/// The parts that can be evicted, in the order in which they are.
+const EVICTED_FIRST: [&str; 3] = ["text encoder", "scorer", "features"];
+
+/// How a search keeps to a limit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MemoryPlan {
+    /// Rows that run through the network together; `None` where there is room for all.
+    pub rows_at_once: Option<usize>,
+    /// The parts that are in memory only while they are needed.
+    pub evicted: &'static [&'static str],
+}
+
+impl System {
+    /// How a search takes at most `limit` bytes, in which `widths[s]` rows are computed and
+    /// `decodes[s]` images decoded at scale `s`. Text encoder, scorers and features stay in memory
+    /// as far as there is room for them, and from now on are evicted otherwise.
+    ///
+    /// # Errors
+    /// Nothing helps: the error names the least that the search takes. Or the options are not
+    /// valid.
+    pub fn fit_memory(
+        &self,
+        options: &Options,
+        widths: &[usize],
+        decodes: &[usize],
+        limit: u64,
+    ) -> Result<MemoryPlan> {
+        let all_rows = widths.iter().copied().max().unwrap_or(1).max(1);
+        let mut least = u64::MAX;
+        for evicted in [&EVICTED_FIRST[..0], &EVICTED_FIRST[..1], &EVICTED_FIRST] {
+            self.set_resident(evicted.is_empty(), evicted.len() < EVICTED_FIRST.len());
+            let peak = |rows| {
+                let pipeline = self.pipeline(options, Some(rows))?;
+                Ok(pipeline
+                    .estimate(widths, decodes, DecodeSize::Full)
+                    .peak_bytes)
+            };
+            if let Some(rows) = most_rows(all_rows, limit, peak)? {
+                return Ok(MemoryPlan {
+                    rows_at_once: (rows < all_rows).then_some(rows),
+                    evicted,
+                });
+            }
+            least = least.min(peak(1)?);
+        }
+        Err(too_little_memory(least, limit))
+    }
+
+    fn set_resident(&self, generator: bool, evaluation: bool) {
+        for network in self.generator.evictable() {
+            network.set_resident(generator);
+        }
+        for network in self.evaluation_networks() {
+            network.set_resident(evaluation);
+        }
+    }
+}
+
+/// What the limit costs; empty where it costs nothing.
+impl fmt::Display for MemoryPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = vec![];
+        if let Some(rows) = self.rows_at_once {
+            parts.push(format!("at most {rows} rows at once"));
+        }
+        if !self.evicted.is_empty() {
+            parts.push(format!(
+                "{} in memory only while needed",
+                self.evicted.join(", ")
+            ));
+        }
+        f.write_str(&parts.join("; "))
+    }
+}
+
+/// The most rows, up to `all`, whose peak of memory is within `limit`; `None` where a single one is
+/// not. More rows never take less.
+///
+/// # Errors
+/// Those of `peak`.
+pub fn most_rows(
+    all: usize,
+    limit: u64,
+    peak: impl Fn(usize) -> Result<u64>,
+) -> Result<Option<usize>> {
+    let mut fits = 0;
+    let mut beyond = all + 1;
+    while beyond - fits > 1 {
+        let rows = match beyond > all {
+            true => all,
+            false => fits.midpoint(beyond),
+        };
+        match peak(rows)? <= limit {
+            true => fits = rows,
+            false => beyond = rows,
+        }
+    }
+    Ok((fits > 0).then_some(fits))
+}
+
+/// The error for a search that does not fit; both arguments in bytes.
+pub fn too_little_memory(least: u64, limit: u64) -> Error {
+    let least = humanize(least.next_multiple_of(100_000));
+    let limit = humanize(limit);
+    Error::input(format!(
+        "the search needs at least {least}, but the limit is {limit}"
+    ))
+    .with_hint(
+        "allow more memory, search with fewer rows, generate fewer pixels, or use --dtype bf16",
+    )
+}
+
+fn humanize(bytes: u64) -> String {
+    if bytes < 1_000_000_000 {
+        format!("{:.1} MB", bytes as f64 / 1e6)
+    } else {
+        let rounded = bytes.next_multiple_of(100_000_000);
+        format!("{:.1} GB", rounded as f64 / 1e9)
+    }
+}

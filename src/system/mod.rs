@@ -1,0 +1,194 @@
+//! A system: a generator with the scorers and features that a search of it needs, loaded.
+//!
+//! [`System::builder`] is the one way to open it. `request/session.rs` sets it up for a search.
+
+mod builder;
+mod features;
+mod loader;
+mod memory;
+mod scorers;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use ttsvar_search::{Extractor, Features, Pipeline, Scorer, Search, WeightedScorer};
+
+pub use builder::{SystemBuilder, find_bundle};
+pub use loader::family;
+pub use memory::{MemoryPlan, most_rows, too_little_memory};
+pub use scorers::{LoadedScorer, ScorerSet};
+
+use self::scorers::ScorerNetwork;
+use crate::{
+    Result, demo,
+    hub::Description,
+    loading::{Dtype, Evict, Evictable, LoadReport},
+    models::dinov2::Dinov2,
+    options::Options,
+    pipelines::{Conditioning, Family, Generator, ImageSize, MemoryContext},
+    scorers::ScorerMix,
+    text::unknown_words,
+};
+
+/// Name of the bundle that is built into the program.
+pub const DEMO: &str = "demo";
+
+/// A generator with the scorers and features that a search of it needs.
+pub struct System {
+    /// As the caller named it.
+    model: String,
+    description: Description,
+    family: &'static dyn Family,
+    dtype: Dtype,
+    device: candle_core::Device,
+    generator: Box<dyn Generator>,
+    scorer_mix: Option<ScorerMix>,
+    scorers: Vec<LoadedScorer>,
+    /// The networks of the scorers, each once.
+    scorer_networks: Vec<Arc<ScorerNetwork>>,
+    features: Option<Arc<Evictable<Dinov2>>>,
+    extractors: BTreeMap<Features, Box<dyn Extractor>>,
+    report: LoadReport,
+}
+
+impl System {
+    /// Prepares to open a system: [`DEMO`], a released model, or a folder with a `bundle.toml`.
+    pub fn builder(model: impl Into<String>) -> SystemBuilder {
+        SystemBuilder::new(model)
+    }
+
+    /// The model as the caller named it, which records keep.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The name in the description.
+    pub fn name(&self) -> &str {
+        &self.description.name
+    }
+
+    /// The description.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The type in which matrices are kept.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// The device that computes.
+    pub fn device(&self) -> &candle_core::Device {
+        &self.device
+    }
+
+    /// What loading brought to light.
+    pub fn report(&self) -> &LoadReport {
+        &self.report
+    }
+
+    /// The only words that the generator knows; `None` where it takes any.
+    pub fn words(&self) -> Option<&[String]> {
+        match self.generator.conditioning() {
+            Conditioning::Text { words } => words,
+        }
+    }
+
+    /// The words of a prompt that the generator does not know.
+    pub fn unknown_words(&self, prompt: &str) -> Vec<String> {
+        match self.words() {
+            Some(known) => unknown_words(prompt, known),
+            None => vec![],
+        }
+    }
+
+    /// Every size of image that the generator has.
+    pub fn image_sizes(&self) -> Vec<ImageSize> {
+        self.generator.image_sizes()
+    }
+
+    /// The options completed with the bundle's defaults and what the family was released with.
+    ///
+    /// # Errors
+    /// An option is set that the family does not have, or to a value that it does not have.
+    pub fn resolve(&self, options: &Options) -> Result<Options> {
+        self.family
+            .resolve(options.clone().or(&self.description.defaults))
+    }
+
+    /// The generator set up as options say that [`System::resolve`] completed; `rows_at_once` rows
+    /// run through the network together, all of them where it is `None`.
+    ///
+    /// # Errors
+    /// The model has no images of that aspect or size, or another option does not fit it.
+    pub fn pipeline(
+        &self,
+        options: &Options,
+        rows_at_once: Option<usize>,
+    ) -> Result<Box<dyn Pipeline + '_>> {
+        let mut memory = MemoryContext {
+            rows_at_once,
+            ..MemoryContext::default()
+        };
+        // Scorers and features run one after the other: of those that are evicted between their
+        // uses, one at a time is in memory.
+        for network in self.evaluation_networks() {
+            match network.is_resident() {
+                true => memory.resident += network.bytes(),
+                false => memory.scoring = memory.scoring.max(network.bytes()),
+            }
+        }
+        self.generator.pipeline(options, memory)
+    }
+
+    /// A search of this system with all of its scorers.
+    pub fn search<'a>(&'a self, pipeline: &'a dyn Pipeline) -> Search<'a> {
+        let weighted = |scorer: &'a LoadedScorer| WeightedScorer {
+            name: &scorer.name,
+            weight: scorer.weight,
+            scorer,
+        };
+        Search::new(pipeline, self.scorer(), &self.extractors)
+            .with_scorers(self.scorers.iter().map(weighted).collect())
+    }
+
+    /// The scorer, of several the first.
+    pub fn scorer(&self) -> &dyn Scorer {
+        &self.scorers[0]
+    }
+
+    /// All scorers, at least one.
+    pub fn scorers(&self) -> &[LoadedScorer] {
+        &self.scorers
+    }
+
+    /// The scorers that were asked for; `None` where the bundle's default scores.
+    pub fn scorer_mix(&self) -> Option<&ScorerMix> {
+        self.scorer_mix.as_ref()
+    }
+
+    /// Feature extractors by the names that plans use.
+    pub fn extractors(&self) -> &BTreeMap<Features, Box<dyn Extractor>> {
+        &self.extractors
+    }
+
+    /// The networks of scorers and features.
+    fn evaluation_networks(&self) -> impl Iterator<Item = &dyn Evict> {
+        let scorers = self
+            .scorer_networks
+            .iter()
+            .map(|network| network.as_ref() as &dyn Evict);
+        let features = self
+            .features
+            .iter()
+            .map(|model| model.as_ref() as &dyn Evict);
+        scorers.chain(features)
+    }
+}
+
+/// Bytes of the files of [`DEMO`].
+pub fn demo_bytes() -> u64 {
+    demo::FILES
+        .iter()
+        .map(|(_, bytes)| bytes.len() as u64)
+        .sum()
+}

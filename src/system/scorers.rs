@@ -1,0 +1,146 @@
+//! Scorers by name, each over a network that several may share: those of a system, or released ones
+//! by themselves.
+
+use std::{path::Path, sync::Arc};
+
+use ttsvar_search::{Image, Scorer};
+
+use super::{
+    DEMO, SystemBuilder,
+    builder::{find_bundle, require_files},
+};
+use crate::{
+    Error, Result,
+    hub::{Bundle, ScorerFiles, bundle::FILE},
+    loading::{Evictable, LoadReport, Loader},
+    scorers::{ScorerMix, ScorerName, image_reward, kind},
+};
+
+/// The network of a scorer.
+pub(super) type ScorerNetwork = Evictable<Box<dyn Scorer>>;
+
+/// A loaded scorer with its name and its weight in a mix.
+pub struct LoadedScorer {
+    /// As it is typed.
+    pub name: String,
+    /// Above 0.
+    pub weight: f64,
+    network: Arc<ScorerNetwork>,
+    /// From the network's number to the score.
+    score: fn(f32) -> f32,
+    /// Floating-point operations per image.
+    flops: f64,
+}
+
+impl Scorer for LoadedScorer {
+    fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
+        let numbers = self.network.get()?.score(prompt, images)?;
+        Ok(numbers.into_iter().map(self.score).collect())
+    }
+
+    fn flops(&self, images: usize) -> f64 {
+        self.flops * images as f64
+    }
+}
+
+/// The files of each kind of scorer in a mix.
+pub(super) fn scorer_files(bundle: &Bundle, mix: &ScorerMix) -> Result<Vec<ScorerFiles>> {
+    let kinds = mix.kinds().into_iter();
+    kinds.map(|kind| bundle.scorer(&kind.release)).collect()
+}
+
+/// Loads the scorers of a mix; `files` holds those of each kind. Returns the networks too, each
+/// once.
+pub(super) fn load_scorers(
+    mix: &ScorerMix,
+    files: &[ScorerFiles],
+    loader: &Loader,
+    resident: bool,
+    report: &mut LoadReport,
+) -> Result<(Vec<LoadedScorer>, Vec<Arc<ScorerNetwork>>)> {
+    let mut networks = vec![];
+    for (kind, files) in mix.kinds().into_iter().zip(files) {
+        let loaded = (kind.load)(files, loader)?;
+        report.add(&loaded);
+        let flops = loaded.network.flops(1);
+        let (files, loader) = (files.clone(), loader.clone());
+        let again = move || (kind.load)(&files, &loader);
+        let network = Arc::new(Evictable::new(loaded, resident, again));
+        networks.push((kind.release.family, network, flops));
+    }
+    let mut scorers = vec![];
+    for (name, weight) in mix.scorers() {
+        let family = name.kind.release.family;
+        let found = networks.iter().find(|(loaded, ..)| *loaded == family);
+        let (_, network, flops) = found.ok_or_else(|| {
+            Error::internal(format!("the network of the scorer `{name}` is lost"))
+        })?;
+        scorers.push(LoadedScorer {
+            name: name.to_string(),
+            weight: *weight,
+            network: network.clone(),
+            score: name.score,
+            flops: *flops,
+        });
+    }
+    let networks = networks.into_iter().map(|(_, network, _)| network);
+    Ok((scorers, networks.collect()))
+}
+
+/// Scorers by themselves, without the rest of a system.
+pub struct ScorerSet {
+    /// The scorers, at least one.
+    pub scorers: Vec<LoadedScorer>,
+    /// Whether any of them reads the prompt.
+    pub reads_prompt: bool,
+    /// Whether they are the demo's own.
+    pub from_demo: bool,
+}
+
+impl SystemBuilder {
+    /// Opens the scorers alone: the model's, or without a model the released ones in the folder of
+    /// weights, or the demo's.
+    ///
+    /// # Errors
+    /// As [`SystemBuilder::open`].
+    pub fn open_scorers(&self) -> Result<ScorerSet> {
+        let loader = Loader {
+            dtype: self.dtype.unwrap_or_default(),
+            device: self.device.open()?,
+        };
+        let (mix, files) = self.find_scorers()?;
+        let missing: Vec<String> = files.iter().flat_map(ScorerFiles::missing).collect();
+        let model = self.model.as_deref().map(Path::new);
+        let folder = self.weights.as_deref().or(model);
+        require_files(folder.unwrap_or(Path::new(DEMO)), &missing)?;
+        let mut report = LoadReport::default();
+        let (scorers, _) = load_scorers(&mix, &files, &loader, true, &mut report)?;
+        Ok(ScorerSet {
+            scorers,
+            reads_prompt: mix.scorers().iter().any(|(name, _)| name.kind.reads_prompt),
+            from_demo: self.weights.is_none() && self.model_name() == DEMO,
+        })
+    }
+
+    fn find_scorers(&self) -> Result<(ScorerMix, Vec<ScorerFiles>)> {
+        let downloads = self
+            .weights
+            .as_ref()
+            .filter(|folder| !folder.join(FILE).exists());
+        if let (None, Some(folder)) = (&self.model, downloads) {
+            let usual = || ScorerMix::single(ScorerName::usual(&image_reward::KIND));
+            let mix = self.scorer.clone().unwrap_or_else(usual);
+            let kinds = mix.kinds().into_iter();
+            let files = kinds.map(|kind| ScorerFiles::released(&kind.release, folder));
+            let files = files.collect::<Result<_>>()?;
+            return Ok((mix, files));
+        }
+        let bundle = find_bundle(self.model_name(), self.weights.as_deref())?;
+        let mix = match &self.scorer {
+            Some(mix) => mix.clone(),
+            None => ScorerMix::single(ScorerName::usual(kind(bundle.default_scorer()?)?)),
+        };
+        let files = scorer_files(&bundle, &mix)?;
+        Ok((mix, files))
+    }
+}
