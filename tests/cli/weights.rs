@@ -8,7 +8,7 @@ use insta::assert_snapshot;
 
 use crate::{
     desk::Desk,
-    torch::{Pickle, archive, one},
+    support::torch::{Pickle, archive, single_tensor_file},
 };
 
 const PARTS: [&str; 5] = [
@@ -126,7 +126,11 @@ fn foreign_files_are_named() {
     refused_with(&desk, "infinity.pth", &other);
     let other = desk.read("bundle/infinity.pth");
     refused_with(&desk, "dinov2.pth", &other);
-    refused_with(&desk, "ImageReward.pt", &one(crate::torch::PLAIN));
+    refused_with(
+        &desk,
+        "ImageReward.pt",
+        &single_tensor_file(crate::support::torch::PLAIN),
+    );
 }
 
 #[test]

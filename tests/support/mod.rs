@@ -1,7 +1,11 @@
-//! What the parity tests share: where the recordings are, how two tensors are compared.
+//! Shared by the test programs: the recordings, comparisons of tensors, toys and file writers.
+
+// Each test program uses a part of it.
 #![allow(dead_code)]
 
+pub mod mask2former;
 pub mod torch;
+pub mod toy;
 
 use std::{collections::HashMap, fs, path::PathBuf};
 

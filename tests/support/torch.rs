@@ -153,7 +153,7 @@ pub fn archive_with(
 }
 
 /// A file of one tensor over six floats.
-pub fn one(tensor: Tensor) -> Vec<u8> {
+pub fn single_tensor_file(tensor: Tensor) -> Vec<u8> {
     archive(&state_dict(&[("layer.weight", tensor)]), &[("0", &six())])
 }
 

@@ -1,6 +1,5 @@
 //! A generator, judges and features small enough to reason about: every scale adds one random
 //! pixel.
-#![allow(dead_code)]
 
 use std::{collections::BTreeMap, ops::Range};
 

@@ -1,0 +1,23 @@
+//! The program as it is typed: what it prints, which files it writes, what it refuses.
+
+mod compbench;
+mod desk;
+mod doctor;
+mod evaluating;
+mod examples;
+mod fetching;
+mod generating;
+mod geneval;
+#[cfg(unix)]
+mod interrupt;
+mod measuring;
+mod memory;
+mod mixing;
+mod outlook;
+mod refusals;
+mod refused_files;
+mod repeating;
+mod scoring;
+#[path = "../support/mod.rs"]
+mod support;
+mod weights;

@@ -1,0 +1,11 @@
+//! Evaluations, their suites, reports and benchmarks.
+
+mod bench;
+mod compbench;
+mod geneval;
+mod report;
+mod runner;
+mod scenes;
+#[path = "../support/mod.rs"]
+mod support;
+mod tree;

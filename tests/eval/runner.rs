@@ -1,0 +1,370 @@
+//! Evaluations: shared pools change nothing, workers change nothing, a run that was cut off
+//! anywhere goes on to the same results.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use ttsvar::{
+    Result,
+    eval::{
+        Case, Contender, Evaluation, Log, ResultRecord, Setup, Suite, Summary, Try, Verdict,
+        log::SCHEMA, open_tries, pool::Pool,
+    },
+    search::{DecodeSize, Image, Method, Plan, Prompt, Search, Select, Silent, Stage, run},
+};
+
+use crate::support::toy::{Judge, Toy, brightness, extractors, greys};
+
+const SCALES: usize = 7;
+
+/// Right is what is light enough; how light, differs from prompt to prompt.
+struct Light(Vec<Case>);
+
+impl Light {
+    fn new(cases: usize) -> Self {
+        let task = |i: usize| if i.is_multiple_of(2) { "even" } else { "odd" };
+        Self(
+            (0..cases)
+                .map(|i| Case {
+                    task: task(i),
+                    prompt: format!("light {i}"),
+                })
+                .collect(),
+        )
+    }
+}
+
+impl Suite for Light {
+    fn name(&self) -> &str {
+        "light"
+    }
+
+    fn tasks(&self) -> &[&'static str] {
+        &["even", "odd"]
+    }
+
+    fn cases(&self) -> &[Case] {
+        &self.0
+    }
+
+    fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
+        let enough = 90.0 + 12.0 * case as f32;
+        let mean =
+            |image: &Image| greys(image).into_iter().map(f32::from).sum::<f32>() / SCALES as f32;
+        let verdict = |image| Verdict {
+            score: f64::from(u8::from(mean(image) > enough)),
+            reason: "mean".to_owned(),
+            details: None,
+        };
+        Ok(images.iter().map(verdict).collect())
+    }
+}
+
+fn contenders() -> Vec<Contender> {
+    let methods = [
+        Method::Raw,
+        Method::Importance,
+        Method::BestOfN,
+        Method::TtsVar,
+    ];
+    Contender::grid(&methods, &[1, 2, 5], SCALES).unwrap()
+}
+
+fn setup(contenders: &[Contender]) -> Setup {
+    Setup {
+        schema: SCHEMA.to_owned(),
+        version: "0".to_owned(),
+        suite: serde_json::Map::new(),
+        samples: 3,
+        seed: 5,
+        settings: serde_json::Map::new(),
+        contenders: contenders.to_vec(),
+        pictures: BTreeMap::new(),
+    }
+}
+
+/// Runs the whole evaluation, or what a log does not know of it; stops after so many images if that
+/// is wanted.
+fn evaluate(log: &mut Log, contenders: &[Contender], workers: usize, stop_after: usize) -> Summary {
+    let (suite, pipeline, judge, extractors) = (
+        Light::new(8),
+        Toy::new(SCALES),
+        Judge(brightness),
+        extractors(),
+    );
+    let search = Search::new(&pipeline, &judge, &extractors);
+    let evaluation = Evaluation {
+        suite: &suite,
+        search: &search,
+        contenders,
+        samples: 3,
+        seed: 5,
+        workers,
+    };
+    let known = log.records().to_vec();
+    let mut left = stop_after;
+    let done = evaluation.run(&known, |judged| {
+        left = left.checked_sub(1).ok_or_else(ttsvar::Error::interrupted)?;
+        log.add(judged.record)
+    });
+    assert!(done.is_ok() || left == 0);
+    Summary::new(&suite, 3, contenders, log.records())
+}
+
+/// A summary without the seconds, which differ from run to run.
+fn timeless(mut summary: Summary) -> Summary {
+    summary
+        .methods
+        .iter_mut()
+        .for_each(|row| row.cost.seconds = 0.0);
+    summary
+}
+
+fn fresh(folder: &Path, workers: usize) -> Summary {
+    let all = contenders();
+    evaluate(
+        &mut Log::open(folder, &setup(&all), false).unwrap(),
+        &all,
+        workers,
+        usize::MAX,
+    )
+}
+
+#[test]
+fn a_pool_finds_what_the_search_itself_finds() {
+    let (pipeline, judge, extractors) = (Toy::new(SCALES), Judge(brightness), extractors());
+    let search = Search {
+        preview: DecodeSize::Full,
+        ..Search::new(&pipeline, &judge, &extractors)
+    };
+    let prompt = Prompt::from("light");
+    for seed in 0..20 {
+        let pool = Pool::paint(&search, &prompt, 9, seed).unwrap();
+        for n in [1, 2, 3, 9] {
+            for plan in [
+                Plan::best_of_n(SCALES, n).unwrap(),
+                Plan::importance(SCALES, n).unwrap(),
+            ] {
+                let (shared, own) = (
+                    pool.run(&search, &prompt, &plan, seed).unwrap(),
+                    run(&search, &prompt, &plan, seed, &mut Silent).unwrap(),
+                );
+                assert_eq!(shared.winner().image, own.winner().image);
+                assert_eq!(shared.winner().score, own.winner().score);
+                let (a, b) = (shared.trace.cost, own.trace.cost);
+                assert!(
+                    (a.flops.total() - b.flops.total()).abs() < 1e-9 * b.flops.total(),
+                    "{a:?} and {b:?}"
+                );
+                assert_eq!(
+                    (a.images, a.decodes, a.scorings),
+                    (b.images, b.decodes, b.scorings)
+                );
+            }
+        }
+        assert!(
+            pool.run(
+                &search,
+                &prompt,
+                &Plan::best_of_n(SCALES, 10).unwrap(),
+                seed
+            )
+            .is_err()
+        );
+        // What is dropped after the last scale is not chosen by scores.
+        let stage = Stage {
+            scale: SCALES - 1,
+            width: 2,
+            select: Select::Drop,
+        };
+        assert!(
+            pool.run(&search, &prompt, &Plan::new(4, vec![stage]).unwrap(), seed)
+                .is_err()
+        );
+    }
+}
+
+#[test]
+fn the_number_of_workers_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, four] =
+        [1, 4].map(|workers| timeless(fresh(&folder.path().join(workers.to_string()), workers)));
+    assert_eq!(one, four);
+    assert!(
+        one.methods
+            .iter()
+            .all(|row| row.images == 24 && row.missing == 0)
+    );
+}
+
+#[test]
+fn an_evaluation_that_was_cut_off_goes_on_to_the_same_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = timeless(fresh(&folder.path().join("whole"), 2));
+    let all = contenders();
+    for (i, stop) in [0, 1, 7, 100].into_iter().enumerate() {
+        let part = folder.path().join(i.to_string());
+        evaluate(
+            &mut Log::open(&part, &setup(&all), false).unwrap(),
+            &all,
+            2,
+            stop,
+        );
+        let lines = part.join("records.jsonl");
+        let mut bytes = fs::read(&lines).unwrap();
+        bytes.truncate(bytes.len().saturating_sub(40)); // as if the last line had been half written
+        fs::write(&lines, bytes).unwrap();
+        let mut log = Log::open(&part, &setup(&all), true).unwrap();
+        assert_eq!(log.records().len(), stop.saturating_sub(1));
+        assert_eq!(
+            timeless(evaluate(&mut log, &all, 2, usize::MAX)),
+            whole,
+            "stopped after {stop}"
+        );
+        let kept: Vec<ResultRecord> = fs::read_to_string(&lines)
+            .unwrap()
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
+        assert_eq!(kept.len(), 24 * all.len());
+    }
+}
+
+#[test]
+fn methods_may_be_added_but_nothing_else_may_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = contenders();
+    Log::open(folder.path(), &setup(&all[..2]), false).unwrap();
+    assert!(
+        Log::open(folder.path(), &setup(&all), false)
+            .unwrap_err()
+            .hint()
+            .unwrap()
+            .contains("--resume")
+    );
+    Log::open(folder.path(), &setup(&all), true).unwrap();
+    let refused = |change: &dyn Fn(&mut Setup)| {
+        let mut other = setup(&all);
+        change(&mut other);
+        Log::open(folder.path(), &other, true)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(refused(&|other| other.seed = 6).contains("another seed"));
+    assert!(refused(&|other| other.samples = 6).contains("another number of samples"));
+    assert!(
+        refused(&|other| other.contenders[1].plan = Plan::raw(SCALES).unwrap())
+            .contains("another plan")
+    );
+    // Who is left out for a while is not forgotten, since the lines stay.
+    Log::open(folder.path(), &setup(&all[..1]), true).unwrap();
+    assert!(
+        refused(&|other| other.contenders[1].plan = Plan::raw(SCALES).unwrap())
+            .contains("another plan")
+    );
+    let at = |path: &str| BTreeMap::from([("made".to_owned(), PathBuf::from(path))]);
+    Log::open(
+        folder.path(),
+        &Setup {
+            pictures: at("/a/made"),
+            ..setup(&all)
+        },
+        true,
+    )
+    .unwrap();
+    assert!(
+        refused(&|other| other.pictures = at("/b/made")).contains("another folder of pictures")
+    );
+}
+
+#[test]
+fn searching_more_helps_where_the_scorer_knows_the_truth() {
+    let folder = tempfile::tempdir().unwrap();
+    let summary = fresh(folder.path(), 2);
+    let of = |method: &str, n: usize| {
+        summary
+            .methods
+            .iter()
+            .find(|row| row.method == method && row.n == n)
+            .unwrap()
+    };
+    assert!(of("best-of-n", 5).overall > of("raw", 1).overall);
+    assert_eq!(of("best-of-n", 1).overall, of("raw", 1).overall);
+    let row = of("tts-var", 2);
+    assert!(row.interval.0 <= row.overall && row.overall <= row.interval.1);
+    let gain = row.gain.as_ref().unwrap();
+    assert!(
+        (gain.mean - (row.overall - of("raw", 1).overall)).abs() < 1e-12
+            && gain.over == "raw, N = 1"
+    );
+    assert_eq!(of("best-of-n", 5).at_equal_cost, None);
+}
+
+/// The records of a try, painted and judged as if this were the only one.
+fn attempt(one: &Try, contenders: &[Contender]) -> Result<Vec<ResultRecord>> {
+    let (suite, pipeline, judge, extractors) = (
+        Light::new(8),
+        Toy::new(SCALES),
+        Judge(brightness),
+        extractors(),
+    );
+    let search = Search::new(&pipeline, &judge, &extractors);
+    let evaluation = Evaluation {
+        suite: &suite,
+        search: &search,
+        contenders,
+        samples: 3,
+        seed: 5,
+        workers: 1,
+    };
+    evaluation
+        .attempt(one)?
+        .map(|judged| Ok(judged?.record))
+        .collect()
+}
+
+#[test]
+fn tries_in_any_order_and_company_are_the_evaluation() {
+    let folder = tempfile::tempdir().unwrap();
+    let (all, suite) = (contenders(), Light::new(8));
+    let whole = timeless(fresh(folder.path(), 2));
+    let open = open_tries(8, 3, &all, &[]);
+    assert_eq!(open.len(), 24);
+    assert_eq!(
+        open[8],
+        Try {
+            case: 0,
+            sample: 1,
+            contenders: (0..all.len()).collect()
+        }
+    );
+    let records: Vec<ResultRecord> = open
+        .iter()
+        .rev()
+        .flat_map(|one| attempt(one, &all).unwrap())
+        .collect();
+    assert_eq!(timeless(Summary::new(&suite, 3, &all, &records)), whole);
+    let left = open_tries(8, 3, &all, &records[1..]);
+    assert_eq!(
+        left,
+        [Try {
+            case: 7,
+            sample: 2,
+            contenders: vec![0]
+        }]
+    );
+    let [case, contender] = [
+        Try {
+            case: 8,
+            ..left[0].clone()
+        },
+        Try {
+            contenders: vec![99],
+            ..left[0].clone()
+        },
+    ];
+    assert!(attempt(&case, &all).is_err() && attempt(&contender, &all).is_err());
+}

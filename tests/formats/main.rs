@@ -1,0 +1,9 @@
+//! Weight files and bundles: valid ones load, damaged and hostile ones are refused.
+
+mod bundles;
+mod hostile_weights;
+mod mmdet_names;
+mod old_weights;
+#[path = "../support/mod.rs"]
+mod support;
+mod weights;

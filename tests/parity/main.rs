@@ -1,0 +1,19 @@
+//! The networks and the selection against recordings of the original programs.
+
+mod aesthetic;
+mod blip_vqa;
+mod clip;
+mod dinov2;
+mod geneval;
+mod hpsv2;
+mod image;
+mod imagereward;
+mod infinity;
+mod mask2former;
+mod mt19937;
+mod sampler;
+mod selection;
+#[path = "../support/mod.rs"]
+mod support;
+mod text;
+mod tts_loop;

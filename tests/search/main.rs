@@ -1,0 +1,10 @@
+//! The search: its invariants, plans and scores, and what must not change an image.
+
+mod blend;
+mod demo;
+mod invariants;
+mod memory;
+mod plans;
+mod precision;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,209 @@
+//! Matrices and feature maps kept in bf16: how far the numbers are from those in f32.
+
+use candle_core::{DType, Device, Tensor};
+use ttsvar::{
+    bench::Architecture,
+    hub,
+    models::{
+        bsq_vae::Decoder,
+        infinity::{Guidance, Infinity, Pixels, ScaleRun, Schedule},
+    },
+    nn::{Kv, Linear, Rope, Weights},
+    pipelines::infinity::{InfinityRollout, Painter, Settings},
+};
+
+use crate::support::{golden, json, tensors};
+
+/// Root of the mean square of what separates two lists, as a share of the second's own.
+fn distance(found: &[f32], expected: &[f32]) -> f64 {
+    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
+    let apart = square(&mut found.iter().zip(expected).map(|(a, b)| f64::from(a - b)));
+    (apart / square(&mut expected.iter().map(|v| f64::from(*v)))).sqrt()
+}
+
+/// Both walk the same path: the bits that the network in f32 finds likelier.
+#[test]
+fn bf16_logits_stay_within_two_percent() {
+    for fixture in ["infinity-tiny", "infinity-8b-like-tiny"] {
+        let config = json(fixture, "config.json");
+        let file =
+            |part: &str| golden(fixture).join(config["files"][part].as_str().expect("a file"));
+        let open = |part, keys: &[&str], dtype| {
+            Weights::new(
+                hub::open(file(part), keys).expect("a checkpoint"),
+                dtype,
+                &Device::Cpu,
+            )
+        };
+        let decoder =
+            Decoder::load(&open("vae", &["vae"], DType::F32).pp("decoder")).expect("the decoder");
+        let [exact, rounded] = [DType::F32, DType::BF16]
+            .map(|dtype| Infinity::load(&open("model", &[], dtype)).expect("the network"));
+        let run = &config["runs"]["run_a"];
+        let pixels = run["pn"]
+            .as_str()
+            .expect("a size")
+            .parse()
+            .expect("a known size");
+        let schedule = Schedule::released(run["h_div_w"].as_f64().expect("an aspect"), pixels)
+            .expect("a schedule");
+        let [exact, rounded] = [&exact, &rounded].map(|network| {
+            Painter::new(
+                network,
+                &decoder,
+                &schedule,
+                Settings::default(),
+                &Device::Cpu,
+            )
+            .expect("a painter")
+        });
+        let features = &tensors(fixture, "text.safetensors")["kv_compact"];
+        let tokens = config["text_lens"][0].as_u64().expect("a length") as usize;
+        let features = features.narrow(0, 0, tokens).expect("the first prompt");
+        let [mut exact, mut rounded] = [&exact, &rounded]
+            .map(|painter| painter.start(&features, None, 0..1, 1).expect("a start"));
+        for scale in 0..schedule.grids.len() {
+            let (expected, bits) = step(&mut exact, None);
+            let (found, _) = step(&mut rounded, Some(bits));
+            let distance = distance(&found, &expected);
+            println!("{fixture}, scale {scale}: {:.2} % apart", 100.0 * distance);
+            assert!(
+                distance > 0.0 && distance < 0.02,
+                "{fixture}, scale {scale}: {distance}"
+            );
+        }
+    }
+}
+
+/// One scale with these bits, or with the likelier ones; returns logits and bits.
+fn step(rollout: &mut InfinityRollout, bits: Option<Vec<u8>>) -> (Vec<f32>, Vec<u8>) {
+    let mut seen = Vec::new();
+    let mut drawn = Vec::new();
+    let mut draw = |_: usize, logits: &[f32]| {
+        seen = logits.to_vec();
+        drawn = bits.clone().unwrap_or_else(|| {
+            logits
+                .chunks(2)
+                .map(|pair| u8::from(pair[1] > pair[0]))
+                .collect()
+        });
+        drawn.clone()
+    };
+    rollout.step_with(&mut draw).expect("a step");
+    (seen, drawn)
+}
+
+/// Each layer of the decoder rounds what it leaves; its tiles are summed in f32.
+#[test]
+fn bf16_pictures_stay_within_three_percent() {
+    for fixture in ["infinity-tiny", "infinity-8b-like-tiny"] {
+        let config = json(fixture, "config.json");
+        let file = golden(fixture).join(config["files"]["vae"].as_str().expect("a file"));
+        let [exact, rounded] = [DType::F32, DType::BF16].map(|dtype| {
+            let weights = Weights::new(
+                hub::open(&file, &["vae"]).expect("a checkpoint"),
+                dtype,
+                &Device::Cpu,
+            );
+            Decoder::load(&weights.pp("decoder")).expect("the decoder")
+        });
+        let (cells, channels) = (6 * 5, exact.latent_channels());
+        let code = |i: usize| if (i * i / 7 + i / 3).is_multiple_of(2) { 1.0 } else { -1.0 } / (channels as f32).sqrt();
+        let z = Tensor::from_iter((0..channels * cells).map(code), &Device::Cpu).expect("codes");
+        let z = z.reshape((1, channels, 6, 5)).expect("a latent");
+        let [exact, rounded] = [exact, rounded]
+            .map(|decoder| crate::support::values(&decoder.forward(&z).expect("a picture")));
+        let distance = distance(&rounded, &exact);
+        println!("{fixture}: {:.2} % apart", 100.0 * distance);
+        assert!(distance > 0.0 && distance < 0.03, "{fixture}: {distance}");
+    }
+}
+
+/// The only difference is the rounding of weights and rows: products are exact in f32, and sums are
+/// taken in it.
+#[test]
+fn bf16_layers_are_those_of_rounded_weights_and_rows() {
+    let random =
+        |shape: (usize, usize)| Tensor::randn(0f32, 1.0, shape, &Device::Cpu).expect("numbers");
+    for (rows, inputs, outputs) in [(1, 5, 3), (7, 1100, 65), (300, 64, 96)] {
+        let (weight, x) = (random((outputs, inputs)), random((rows, inputs)));
+        let halves = |t: &Tensor| {
+            t.to_dtype(DType::BF16)
+                .and_then(|t| t.to_dtype(DType::F32))
+                .expect("rounded")
+        };
+        let (rounded, small) = (halves(&weight), halves(&x));
+        let found = Linear::kept_as(DType::BF16, weight, None)
+            .and_then(|layer| layer.forward(&x))
+            .expect("a product");
+        let expected = Linear::new(rounded, None)
+            .and_then(|layer| layer.forward(&small))
+            .expect("a product");
+        let distance = distance(
+            &crate::support::values(&found),
+            &crate::support::values(&expected),
+        );
+        println!("{rows} x {inputs} x {outputs}: {distance:e} apart");
+        assert!(distance < 1e-6, "{rows} {inputs} {outputs}: {distance:e}");
+    }
+}
+
+/// What the smaller network keeps is what it is predicted to keep; by the same rule 2B keeps at
+/// most 3.4 GB at a megapixel.
+#[test]
+fn keys_and_values_take_half_the_memory_in_bf16() {
+    let config = json("infinity-tiny", "config.json");
+    let file = golden("infinity-tiny").join(config["files"]["model"].as_str().expect("a file"));
+    for dtype in [DType::F32, DType::BF16] {
+        let weights = Weights::new(
+            hub::open(&file, &[]).expect("a checkpoint"),
+            dtype,
+            &Device::Cpu,
+        );
+        let network = Infinity::load(&weights).expect("the network");
+        let texts = [network
+            .text(&network.unconditional(3).expect("a text"))
+            .expect("a text")];
+        let input = [network.first_input(&texts[0]).expect("an input")];
+        let width = network.config().width / network.config().heads;
+        let rope = Rope::new((1, 1), (1, 1), width, &Device::Cpu).expect("angles");
+        let guidance = Guidance {
+            cfg: 1.0,
+            layer: None,
+        };
+        let run = ScaleRun {
+            input: &input,
+            texts: &texts,
+            seen: &[vec![]],
+            rope: &rope,
+            guidance,
+            keep: true,
+        };
+        let (_, kept) = network.forward(run, &mut |_, _, _| ()).expect("a scale");
+        let bytes = |x: &Tensor| (x.elem_count() * x.dtype().size_in_bytes()) as u64;
+        let kept: u64 = kept
+            .iter()
+            .flatten()
+            .flatten()
+            .map(|Kv { k, v }| bytes(k) + bytes(v))
+            .sum();
+        assert_eq!(kept, network.kv_bytes(1));
+        assert_eq!(kept, network.config().kv_bytes(1, dtype));
+    }
+    let grids = Schedule::released(1.0, Pixels::P1M)
+        .expect("a schedule")
+        .grids;
+    let before_the_last: usize = grids[..grids.len() - 1]
+        .iter()
+        .map(|(height, width)| height * width)
+        .sum();
+    let sizes = Architecture::named("2b")
+        .expect("an architecture")
+        .transformer();
+    let pair = 2 * sizes.kv_bytes(before_the_last, DType::BF16);
+    println!(
+        "keys and values of a guided pair of 2B at 1M in bf16: {:.2} GB",
+        pair as f64 / 1e9
+    );
+    assert!(pair <= 3_400_000_000);
+}

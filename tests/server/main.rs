@@ -1,0 +1,270 @@
+//! The server by real HTTP: pictures, jobs, refusals, watching, cancelling, and what is left after
+//! it was killed.
+#![cfg(unix)]
+
+mod images;
+mod jobs;
+mod refusals;
+mod restarts;
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+/// A server of its own, killed at the end.
+pub struct Served {
+    child: Child,
+    url: String,
+    agent: ureq::Agent,
+    token: Option<String>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// What came back.
+pub struct Answer {
+    status: u16,
+    headers: ureq::http::HeaderMap,
+    bytes: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|_| panic!("{}: {}", self.status, self.text()))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// The code of a refusal.
+    fn code(&self) -> String {
+        let body = self.json();
+        let error = &body["error"];
+        assert!(
+            error["message"].is_string()
+                && error["type"].is_string()
+                && error.get("param").is_some(),
+            "{body}"
+        );
+        error["code"].as_str().unwrap().to_owned()
+    }
+}
+
+/// An event as it comes over the line.
+#[derive(Debug)]
+pub struct Told {
+    id: String,
+    event: String,
+    data: Value,
+}
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ttsvar"));
+    command.env_remove("TTSVAR_TOKEN").arg("serve");
+    command
+}
+
+impl Served {
+    /// A server in a folder that goes with it.
+    fn new(flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut served = Self::at(folder.path(), flags);
+        served._folder = Some(folder);
+        served
+    }
+
+    fn at(folder: &Path, flags: &[&str]) -> Self {
+        let mut command = command();
+        command
+            .args(["--port", "0", "--quiet", "--folder"])
+            .arg(folder)
+            .args(flags)
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut url)
+            .unwrap();
+        assert!(url.starts_with("http://"), "no address: {:?}", child.wait());
+        let config = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent = config
+            .timeout_global(Some(Duration::from_secs(120)))
+            .build()
+            .into();
+        Self {
+            child,
+            url: url.trim().to_owned(),
+            agent,
+            token: None,
+            _folder: None,
+        }
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut response = self
+            .agent
+            .run(request.body(body.to_owned()).unwrap())
+            .unwrap();
+        let bytes = response.body_mut().read_to_vec().unwrap();
+        Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            bytes,
+        }
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "")
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            &body.to_string(),
+        )
+    }
+
+    /// Submits a job and returns its id.
+    fn submit(&self, body: &Value) -> String {
+        let answer = self.post("/v1/jobs", body);
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        let id = answer.json()["id"].as_str().unwrap().to_owned();
+        assert_eq!(answer.headers["location"], format!("/v1/jobs/{id}"));
+        id
+    }
+
+    fn state(&self, id: &str) -> String {
+        self.get(&format!("/v1/jobs/{id}")).json()["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Waits until a job is in that state.
+    fn until(&self, id: &str, state: &str) {
+        let began = Instant::now();
+        while self.state(id) != state {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "job {id} is {}, not {state}",
+                self.state(id)
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Everything that a watcher hears after the event `last`.
+    fn watch(&self, id: &str, last: &str) -> Vec<Told> {
+        let answer = self.send(
+            "GET",
+            &format!("/v1/jobs/{id}/events"),
+            &[("last-event-id", last)],
+            "",
+        );
+        assert_eq!(answer.headers["content-type"], "text/event-stream");
+        events(&answer.text())
+    }
+
+    /// Waits until a job waits no longer.
+    fn until_begun(&self, id: &str) {
+        while self.state(id) == "queued" {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until the server has ended.
+    fn wait(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks the server to end and returns its exit code.
+    fn end(self) -> Option<i32> {
+        self.ask_to_end();
+        self.wait()
+    }
+
+    fn ask_to_end(&self) {
+        Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .unwrap();
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn events(text: &str) -> Vec<Told> {
+    let field = |block: &str, name: &str| {
+        let line = block.lines().find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix(": ")
+                .map(str::to_owned)
+        });
+        line.unwrap_or_default()
+    };
+    let blocks = text.split("\n\n").filter(|block| block.contains("event: "));
+    let told = |block: &str| Told {
+        id: field(block, "id"),
+        event: field(block, "event"),
+        data: serde_json::from_str(&field(block, "data")).unwrap(),
+    };
+    blocks.map(told).collect()
+}
+
+fn names(told: &[Told]) -> Vec<&str> {
+    told.iter().map(|told| told.event.as_str()).collect()
+}
+
+/// A job that goes on until somebody ends it. Different seeds are different searches.
+fn endless(seed: u64) -> Value {
+    let plan = json!({ "start": 1, "rounds": 60000, "enough": 1e9, "stage": [] });
+    json!({ "prompt": "a red circle", "seed": seed, "search": { "plan": plan } })
+}
+
+/// Flags of a server that takes [`endless`] jobs, one at a time.
+const ENDLESS: [&str; 4] = ["--workers", "1", "--max-rows", "60000"];
+
+/// What a refused start says.
+fn refused(flags: &[&str]) -> (Option<i32>, String) {
+    let mut child = command()
+        .args(flags)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut words = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut words)
+        .unwrap();
+    (child.wait().unwrap().code(), words)
+}
