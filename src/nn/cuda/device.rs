@@ -27,7 +27,7 @@ use candle_core::{
 use half::bf16;
 
 use super::{Arg, Call, Program, Scalar, calls::ALIGNMENT};
-use crate::nn::simd::kernels_forced;
+use crate::nn::kernels_forced;
 
 /// Numbers that the kernels know.
 pub trait Number: CudaDType + DeviceRepr + 'static {

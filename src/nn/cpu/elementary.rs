@@ -31,14 +31,14 @@ pub(super) fn exp<L: Lanes>(x: L) -> L {
 
 /// `1 / (1 + e^-x)`
 #[inline(always)]
-pub(super) fn sigmoid<L: Lanes>(x: L) -> L {
+pub(crate) fn sigmoid<L: Lanes>(x: L) -> L {
     let one = L::splat(1.0);
     one.div(one.add(exp(L::splat(0.0).sub(x))))
 }
 
 /// The error function by the ratio of two polynomials that Eigen uses for f32; within 4e-7.
 #[inline(always)]
-pub(super) fn erf<L: Lanes>(x: L) -> L {
+pub(crate) fn erf<L: Lanes>(x: L) -> L {
     const ALPHA: [f32; 7] = [
         -2.726_142_3e-10,
         2.770_681_4e-8,
@@ -71,13 +71,13 @@ pub(super) fn erf<L: Lanes>(x: L) -> L {
 }
 
 /// A function of one vector.
-pub(super) trait Map {
+pub(crate) trait Map {
     /// To be marked `#[inline(always)]`.
     fn map<L: Lanes>(&self, x: L) -> L;
 }
 
 /// `out = f(x)`, value by value; a value's result does not depend on where it stands.
-pub(super) fn map(x: &[f32], out: &mut [f32], f: impl Map) {
+pub(crate) fn map(x: &[f32], out: &mut [f32], f: impl Map) {
     dispatch(MapKernel { x, out, f });
 }
 
@@ -111,7 +111,7 @@ impl<F: Map> Kernel for MapKernel<'_, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::simd::in_all_versions;
+    use crate::nn::cpu::simd::in_all_versions;
 
     struct Exp;
 

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::cpu::{Values, is_cpu_f32};
+use crate::nn::cpu::{Values, is_cpu_f32};
 
 /// Values that are added by one task: 64 KiB.
 const CHUNK: usize = 1 << 14;
@@ -15,7 +15,7 @@ const CHUNK: usize = 1 << 14;
 pub fn residual(x: &Tensor, h: &Tensor, gamma: Option<&Tensor>) -> Result<Tensor> {
     if !(is_cpu_f32(x) && is_cpu_f32(h)) || x.dims() != h.dims() {
         #[cfg(feature = "cuda")]
-        if let Some(sum) = super::cuda::residual(x, h, gamma)? {
+        if let Some(sum) = crate::nn::cuda::residual(x, h, gamma)? {
             return Ok(sum);
         }
         return x + gamma.map_or(Ok(h.clone()), |gamma| h.broadcast_mul(gamma))?;

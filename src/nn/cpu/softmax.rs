@@ -99,7 +99,7 @@ impl Kernel for Weigh<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::simd::in_all_versions;
+    use crate::nn::cpu::simd::in_all_versions;
 
     /// The softmax of a row that comes in parts of `step` scores, with scale .5.
     struct InParts(Vec<f32>, usize);

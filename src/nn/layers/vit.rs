@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Activation, LayerNorm, Linear, Mlp, Weights, attention, residual};
+use crate::nn::{Activation, LayerNorm, Linear, Mlp, Weights, attention, residual};
 
 /// Multi-head attention of tokens among themselves, with queries, keys and values from one layer.
 #[derive(Clone, Debug)]

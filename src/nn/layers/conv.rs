@@ -3,13 +3,16 @@
 use candle_core::{DType, Result, Tensor};
 use half::bf16;
 
-use super::{
+use crate::nn::{
     FeatureMap, Weights,
-    cpu::{is_cpu_f32, to_vec},
-    direct_conv::{Phase, convolve},
-    feature_map::{Cell, Held, HostMap},
-    panels::Panels,
-    winograd::Winograd,
+    cpu::{
+        direct_conv::{Phase, convolve},
+        feature_map::{Cell, Held, HostMap},
+        is_cpu_f32,
+        panels::Panels,
+        to_vec,
+        winograd::Winograd,
+    },
 };
 
 /// Channels from which on transforming tiles costs less than it saves.

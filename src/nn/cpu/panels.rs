@@ -416,7 +416,7 @@ mod tests {
     use half::bf16;
 
     use super::*;
-    use crate::nn::{simd::in_all_versions, stored::row_stride};
+    use crate::nn::cpu::{simd::in_all_versions, stored::row_stride};
 
     struct Whole<'a, T>(&'a Panels<T>, Rows<'a, T>, usize);
 

@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Linear, Weights};
+use crate::nn::{Linear, Weights};
 
 /// One token a patch.
 #[derive(Clone, Debug)]

@@ -265,7 +265,7 @@ impl Kernel for Round<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::simd::in_all_versions;
+    use crate::nn::cpu::simd::in_all_versions;
 
     struct Rounded(Vec<f32>);
 

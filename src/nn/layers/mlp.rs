@@ -2,7 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::{Activation, Linear, Weights};
+use crate::nn::{Activation, Linear, Weights};
 
 /// Two linear layers with a bend between them, plain or gated.
 #[derive(Clone, Debug)]

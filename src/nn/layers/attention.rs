@@ -13,30 +13,15 @@ use candle_core::{D, DType, Result, Tensor};
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{
-    cpu::{Values, is_cpu_f32, to_vec},
-    segments::{Head, Room, TILE},
-    stored::Stored,
+use crate::nn::{
+    Kv,
+    cpu::{
+        Values, is_cpu_f32,
+        segments::{Head, Room, TILE},
+        stored::Stored,
+        to_vec,
+    },
 };
-
-/// Keys and values of some tokens of one candidate.
-#[derive(Clone, Debug)]
-pub struct Kv {
-    /// (T, C), contiguous, f32 or bf16
-    pub k: Tensor,
-    /// (T, C), contiguous, of the same type
-    pub v: Tensor,
-}
-
-impl Kv {
-    /// The same, rounded to `dtype`.
-    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        Ok(Self {
-            k: self.k.to_dtype(dtype)?,
-            v: self.v.to_dtype(dtype)?,
-        })
-    }
-}
 
 /// `softmax(scale * q k^T + bias) v` for each head: q (B, L, C), k and v (B, T, C) -> (B, L, C).
 ///
@@ -72,7 +57,7 @@ pub fn attention_blocks(
 ) -> Result<Tensor> {
     if !is_cpu_f32(q) {
         #[cfg(feature = "cuda")]
-        if let (None, Some(out)) = (bias, super::cuda::attention(q, seen, heads, scale)?) {
+        if let (None, Some(out)) = (bias, crate::nn::cuda::attention(q, seen, heads, scale)?) {
             return Ok(out);
         }
         return joined(q, seen, heads, scale, bias, MOST_SCORES);

@@ -2,10 +2,12 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::{
+use crate::nn::{
     Weights,
-    cpu::{Values, is_cpu_f32, map_rows},
-    simd::{Kernel, Lanes, Running, dispatch},
+    cpu::{
+        Values, is_cpu_f32, map_rows,
+        simd::{Kernel, Lanes, Running, dispatch},
+    },
 };
 
 /// Layer normalisation with a learned scale and shift.
@@ -43,7 +45,7 @@ impl LayerNorm {
             });
         }
         #[cfg(feature = "cuda")]
-        if let Some(y) = super::cuda::normalise(x, [&self.weight, &self.bias], 0.0, self.eps)? {
+        if let Some(y) = crate::nn::cuda::normalise(x, [&self.weight, &self.bias], 0.0, self.eps)? {
             return Ok(y);
         }
         normalise(x, self.eps)?
@@ -76,7 +78,7 @@ pub fn modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32) -> Result<
         });
     }
     #[cfg(feature = "cuda")]
-    if let Some(y) = super::cuda::normalise(x, [scale, shift], 1.0, eps)? {
+    if let Some(y) = crate::nn::cuda::normalise(x, [scale, shift], 1.0, eps)? {
         return Ok(y);
     }
     normalise(x, eps)?
@@ -202,7 +204,7 @@ fn normalise(x: &Tensor, eps: f32) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::simd::in_all_versions;
+    use crate::nn::cpu::simd::in_all_versions;
 
     struct Owned<'a>(&'a [f32], &'a [f32], bool);
 

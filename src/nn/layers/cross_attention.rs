@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Linear, Weights, attention};
+use crate::nn::{Linear, Weights, attention};
 
 /// The layer; its four projections are of one width.
 #[derive(Clone, Debug)]

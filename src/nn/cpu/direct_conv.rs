@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The outputs that begin at `at` and lie `step` apart, all served by the same weights.
-pub(super) struct Phase<'a, T> {
+pub(crate) struct Phase<'a, T> {
     pub panels: &'a Panels<T>,
     /// Where the values for a tap lie, from the corner of the border on, for the first output.
     pub taps: &'a [usize],
@@ -24,7 +24,7 @@ pub(super) struct Phase<'a, T> {
 const BAND: usize = 512;
 
 /// Output pixel (y, x) of a phase reads from input pixel (y, x) on.
-pub(super) fn convolve<T: Stored>(
+pub(crate) fn convolve<T: Stored>(
     x: &HostMap<T>,
     out: &mut HostMap<T>,
     phases: &[Phase<T>],

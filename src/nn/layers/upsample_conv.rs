@@ -3,12 +3,15 @@
 use candle_core::{DType, Result, Tensor};
 use half::bf16;
 
-use super::{
+use crate::nn::{
     Conv2d, FeatureMap, Weights,
-    cpu::{is_cpu_f32, to_vec},
-    direct_conv::{Phase, convolve},
-    feature_map::{Cell, HostMap},
-    panels::Panels,
+    cpu::{
+        direct_conv::{Phase, convolve},
+        feature_map::{Cell, HostMap},
+        is_cpu_f32,
+        panels::Panels,
+        to_vec,
+    },
 };
 
 /// Doubling of both sides by repeating pixels, then a convolution of size 3 that keeps the size.

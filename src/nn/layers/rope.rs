@@ -4,8 +4,8 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
-use super::{
-    attention::Kv,
+use crate::nn::{
+    Kv,
     cpu::{Values, is_cpu_f32},
 };
 
@@ -52,7 +52,7 @@ impl Rope {
 
     /// Cosines and sines, each (L, D / 2)
     #[cfg(any(feature = "cuda", all(test, target_os = "linux", target_env = "gnu")))]
-    pub(super) fn angles(&self) -> [&Tensor; 2] {
+    pub(crate) fn angles(&self) -> [&Tensor; 2] {
         [&self.cos, &self.sin]
     }
 }
@@ -69,7 +69,7 @@ pub fn split_and_rotate(
         return split_and_rotate_cpu(&qkv.contiguous()?, temperature, rope);
     }
     #[cfg(feature = "cuda")]
-    if let Some(split) = super::cuda::split_and_rotate(qkv, temperature, rope)? {
+    if let Some(split) = crate::nn::cuda::split_and_rotate(qkv, temperature, rope)? {
         return Ok(split);
     }
     let (r, l, c3) = qkv.dims3()?;

@@ -4,14 +4,16 @@
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
-use super::{
+use super::activation::{Gelu, GeluTanh, Relu, Swish};
+use crate::nn::{
     Activation, FeatureMap, Weights,
-    activation::{Gelu, GeluTanh, Relu, Swish},
-    cpu::to_vec,
-    elementary::Map,
-    feature_map::{Cell, Held, HostMap},
-    simd::{Kernel, Lanes, dispatch},
-    stored::Stored,
+    cpu::{
+        elementary::Map,
+        feature_map::{Cell, Held, HostMap},
+        simd::{Kernel, Lanes, dispatch},
+        stored::Stored,
+        to_vec,
+    },
 };
 
 /// Group normalisation followed by a bend.
@@ -79,7 +81,7 @@ impl GroupNorm {
 
     fn by_library(&self, x: &Tensor) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
-        if let Some(y) = super::cuda::group_norm(
+        if let Some(y) = crate::nn::cuda::group_norm(
             x,
             [&self.weight, &self.bias],
             self.groups,

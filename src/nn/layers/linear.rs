@@ -7,11 +7,14 @@ use candle_core::{DType, Result, Tensor};
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{
+use crate::nn::{
     Weights,
-    cpu::{Values, is_cpu_f32, to_vec},
-    panels::{Panels, Results, Rows},
-    stored::{Stored, row_stride},
+    cpu::{
+        Values, is_cpu_f32,
+        panels::{Panels, Results, Rows},
+        stored::{Stored, row_stride},
+        to_vec,
+    },
 };
 
 /// Bytes that a block of weights may read of the rows which are served together, so that weights

@@ -3,9 +3,9 @@
 use candle_core::{Result, Tensor};
 use serde::Deserialize;
 
-use super::{
-    cpu::{is_cpu_f32, map_chunks},
+use crate::nn::cpu::{
     elementary::{Map, erf, map, sigmoid},
+    is_cpu_f32, map_chunks,
     simd::Lanes,
 };
 
