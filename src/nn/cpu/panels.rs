@@ -261,7 +261,7 @@ impl<T: Stored> Product<'_, T> {
 
     /// A block of one panel, for all rows.
     #[inline(always)]
-    fn tiles<L: Lanes>(&mut self, block: &Block, panel: usize) {
+    fn tiles<L: Lanes>(&mut self, simd: L::Detected, block: &Block, panel: usize) {
         let columns = self.panels.columns(&(panel..panel + 1)).len();
         let tiles = self.rows.count.div_ceil(L::TILE_ROWS);
         let mut first = 0;
@@ -271,9 +271,9 @@ impl<T: Stored> Product<'_, T> {
             let mut column = 0;
             while column < columns {
                 if L::TILE_VECTORS == 2 && columns - column > L::COUNT {
-                    tile_of::<L, T, 2>(self, block, panel, first, rows, column..columns);
+                    tile_of::<L, T, 2>(simd, self, block, panel, first, rows, column..columns);
                 } else {
-                    tile_of::<L, T, 1>(self, block, panel, first, rows, column..columns);
+                    tile_of::<L, T, 1>(simd, self, block, panel, first, rows, column..columns);
                 }
                 column += L::TILE_VECTORS * L::COUNT;
             }
@@ -286,14 +286,14 @@ impl<T: Stored> Kernel for Product<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(mut self) {
+    fn run<L: Lanes>(mut self, simd: L::Detected) {
         if self.rows.count == 0 || self.some.is_empty() {
             return;
         }
         self.check();
         for block in self.blocks() {
             for panel in self.some.clone() {
-                self.tiles::<L>(&block, panel);
+                self.tiles::<L>(simd, &block, panel);
             }
         }
     }
@@ -302,6 +302,7 @@ impl<T: Stored> Kernel for Product<'_, T> {
 /// [`tile`] for a height that is known only now.
 #[inline(always)]
 fn tile_of<L: Lanes, T: Stored, const V: usize>(
+    simd: L::Detected,
     product: &mut Product<T>,
     block: &Block,
     panel: usize,
@@ -310,18 +311,18 @@ fn tile_of<L: Lanes, T: Stored, const V: usize>(
     columns: Range<usize>,
 ) {
     match rows {
-        1 => tile::<L, T, 1, V>(product, block, panel, first, columns),
-        2 => tile::<L, T, 2, V>(product, block, panel, first, columns),
-        3 => tile::<L, T, 3, V>(product, block, panel, first, columns),
-        4 => tile::<L, T, 4, V>(product, block, panel, first, columns),
-        5 if L::TILE_ROWS > 4 => tile::<L, T, 5, V>(product, block, panel, first, columns),
-        6 if L::TILE_ROWS > 4 => tile::<L, T, 6, V>(product, block, panel, first, columns),
-        7 if L::TILE_ROWS > 6 => tile::<L, T, 7, V>(product, block, panel, first, columns),
-        8 if L::TILE_ROWS > 6 => tile::<L, T, 8, V>(product, block, panel, first, columns),
-        9 if L::TILE_ROWS > 6 => tile::<L, T, 9, V>(product, block, panel, first, columns),
-        10 if L::TILE_ROWS > 6 => tile::<L, T, 10, V>(product, block, panel, first, columns),
-        11 if L::TILE_ROWS > 6 => tile::<L, T, 11, V>(product, block, panel, first, columns),
-        12 if L::TILE_ROWS > 6 => tile::<L, T, 12, V>(product, block, panel, first, columns),
+        1 => tile::<L, T, 1, V>(simd, product, block, panel, first, columns),
+        2 => tile::<L, T, 2, V>(simd, product, block, panel, first, columns),
+        3 => tile::<L, T, 3, V>(simd, product, block, panel, first, columns),
+        4 => tile::<L, T, 4, V>(simd, product, block, panel, first, columns),
+        5 if L::TILE_ROWS > 4 => tile::<L, T, 5, V>(simd, product, block, panel, first, columns),
+        6 if L::TILE_ROWS > 4 => tile::<L, T, 6, V>(simd, product, block, panel, first, columns),
+        7 if L::TILE_ROWS > 6 => tile::<L, T, 7, V>(simd, product, block, panel, first, columns),
+        8 if L::TILE_ROWS > 6 => tile::<L, T, 8, V>(simd, product, block, panel, first, columns),
+        9 if L::TILE_ROWS > 6 => tile::<L, T, 9, V>(simd, product, block, panel, first, columns),
+        10 if L::TILE_ROWS > 6 => tile::<L, T, 10, V>(simd, product, block, panel, first, columns),
+        11 if L::TILE_ROWS > 6 => tile::<L, T, 11, V>(simd, product, block, panel, first, columns),
+        12 if L::TILE_ROWS > 6 => tile::<L, T, 12, V>(simd, product, block, panel, first, columns),
         _ => unreachable!("tiles are at most as high as the machine's registers allow"),
     }
 }
@@ -331,6 +332,7 @@ fn tile_of<L: Lanes, T: Stored, const V: usize>(
 /// last one stopped.
 #[inline(always)]
 fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
+    simd: L::Detected,
     product: &mut Product<T>,
     block: &Block,
     panel: usize,
@@ -350,13 +352,13 @@ fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
         at + from..at + columns.end.min(from + L::COUNT)
     };
     let bias = &panels.bias[panel * WIDTH + columns.start..];
-    let mut sums = [[L::splat(0.0); V]; R];
+    let mut sums = [[L::splat(simd, 0.0); V]; R];
     for (row, sums) in sums.iter_mut().enumerate() {
         for (v, sum) in sums.iter_mut().enumerate() {
             *sum = if begins {
-                L::load(&bias[v * L::COUNT..])
+                L::load(simd, &bias[v * L::COUNT..])
             } else {
-                L::load_rest(&results.values[place(row, v)], 0.0)
+                L::load_rest(simd, &results.values[place(row, v)], 0.0)
             };
         }
     }
@@ -374,14 +376,15 @@ fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
         for step in block.inputs.start / T::STEP..block.inputs.end / T::STEP {
             // SAFETY: `check` has seen that a panel has WIDTH values for each tap and input, and
             // `columns.start + V * COUNT <= WIDTH`.
-            let mut vectors = [unsafe { T::factors::<L>(weight) }; V];
+            let mut vectors = [unsafe { T::factors::<L>(simd, weight) }; V];
             for (v, vector) in vectors.iter_mut().enumerate().skip(1) {
                 // SAFETY: the same.
-                *vector = unsafe { T::factors::<L>(weight.wrapping_add(v * L::COUNT * T::STEP)) };
+                *vector =
+                    unsafe { T::factors::<L>(simd, weight.wrapping_add(v * L::COUNT * T::STEP)) };
             }
             for (x, sums) in x.iter().zip(&mut sums) {
                 // SAFETY: `check` has seen that the last row's last tap ends inside the slice.
-                let value = unsafe { T::repeated::<L>(x.wrapping_add(step * T::STEP)) };
+                let value = unsafe { T::repeated::<L>(simd, x.wrapping_add(step * T::STEP)) };
                 for (sum, vector) in sums.iter_mut().zip(vectors) {
                     *sum = T::sum_of_products(value, vector, *sum);
                 }
@@ -404,7 +407,7 @@ fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
 #[inline(always)]
 fn keep<L: Lanes>(sum: L, to: &mut [f32], add: bool) {
     let sum = if add {
-        L::load_rest(to, 0.0).add(sum)
+        L::load_rest(sum.detected(), to, 0.0).add(sum)
     } else {
         sum
     };
@@ -424,7 +427,7 @@ mod tests {
         type Output = Vec<f32>;
 
         #[inline(always)]
-        fn run<L: Lanes>(self) -> Vec<f32> {
+        fn run<L: Lanes>(self, simd: L::Detected) -> Vec<f32> {
             let Self(panels, rows, stride) = self;
             let mut out = vec![1.0; rows.count * stride];
             let results = Results {
@@ -439,7 +442,7 @@ mod tests {
                 rows,
                 results,
             }
-            .run::<L>();
+            .run::<L>(simd);
             out
         }
     }

@@ -257,7 +257,7 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, simd: L::Detected) {
         let Self { band, count, sums } = self;
         let (x, channels) = (band.x, band.x.channels);
         // Of the border that the kernel reaches
@@ -282,7 +282,7 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
                 }
             }
             for channel in (0..channels).step_by(L::COUNT) {
-                let mut d = [[L::splat(0.0); REACH]; REACH];
+                let mut d = [[L::splat(simd, 0.0); REACH]; REACH];
                 for (i, row) in d.iter_mut().enumerate() {
                     for (j, v) in row.iter_mut().enumerate() {
                         let pixel = if inside {
@@ -290,7 +290,7 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
                         } else {
                             &edge[(i * REACH + j) * channels + channel..]
                         };
-                        *v = T::load(&pixel[..L::COUNT]);
+                        *v = T::load(simd, &pixel[..L::COUNT]);
                     }
                     *row = analysed(*row);
                 }
@@ -308,7 +308,8 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
 /// B^T d of the paper.
 #[inline(always)]
 fn analysed<L: Lanes>([a, b, c, d, e, f]: [L; REACH]) -> [L; REACH] {
-    let [four, five, two] = [-4.0, -5.0, 2.0].map(L::splat);
+    let simd = a.detected();
+    let [four, five, two] = [-4.0, -5.0, 2.0].map(|value| L::splat(simd, value));
     let (even, odd) = (c.mul_add(four, e), b.mul_add(four, d)); // e - 4c, d - 4b
     let (near, far) = (e.sub(c), d.sub(b).mul(two));
     let outer = |x: L, y: L, z: L| y.mul_add(five, z).sub(x.mul(four)); // 4x - 5y + z
@@ -337,7 +338,7 @@ impl<T: Stored> Kernel for Compose<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, simd: L::Detected) {
         let Self {
             products,
             count,
@@ -353,12 +354,12 @@ impl<T: Stored> Kernel for Compose<'_, T> {
             let (top, left) = (tile / tiles * TILE, tile % tiles * TILE);
             for channel in (0..channels).step_by(L::COUNT) {
                 let product =
-                    |i: usize| L::load(&products[(i * count + tile) * channels + channel..]);
-                let mut rows = [[L::splat(0.0); TILE]; REACH];
+                    |i: usize| L::load(simd, &products[(i * count + tile) * channels + channel..]);
+                let mut rows = [[L::splat(simd, 0.0); TILE]; REACH];
                 for (i, row) in rows.iter_mut().enumerate() {
                     *row = composed(std::array::from_fn(|j| product(i * REACH + j)));
                 }
-                let bias = L::load(&bias[channel..]);
+                let bias = L::load(simd, &bias[channel..]);
                 for j in 0..TILE.min(width - left) {
                     let column = composed([
                         rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j],
@@ -367,7 +368,11 @@ impl<T: Stored> Kernel for Compose<'_, T> {
                         let to = &mut out[((top + i) * width + left + j) * channels + channel..]
                             [..L::COUNT];
                         let v = v.add(bias);
-                        let v = if add { T::load::<L>(to).add(v) } else { v };
+                        let v = if add {
+                            T::load::<L>(simd, to).add(v)
+                        } else {
+                            v
+                        };
                         T::store(v, to);
                     }
                 }
@@ -381,7 +386,8 @@ impl<T: Stored> Kernel for Compose<'_, T> {
 fn composed<L: Lanes>([a, b, c, d, e, f]: [L; REACH]) -> [L; TILE] {
     let (near, slope) = (b.add(c), b.sub(c));
     let (far, steep) = (d.add(e), d.sub(e));
-    let [two, four, eight] = [2.0, 4.0, 8.0].map(L::splat);
+    let simd = a.detected();
+    let [two, four, eight] = [2.0, 4.0, 8.0].map(|value| L::splat(simd, value));
     [
         a.add(near).add(far),
         steep.mul_add(two, slope),

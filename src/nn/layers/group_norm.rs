@@ -221,18 +221,18 @@ impl<T: Stored> Kernel for Sums<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, simd: L::Detected) {
         let channels = self.centers.len();
         let mut from = 0;
         while from < channels {
             let to = channels.min(from + L::COUNT);
-            let center: L = f32::load(&self.centers[from..to]);
-            let mut sums = [L::splat(0.0); 4]; // four pixels at a time, for the sake of the adder
+            let center: L = f32::load(simd, &self.centers[from..to]);
+            let mut sums = [L::splat(simd, 0.0); 4]; // four pixels at a time, for the sake of the adder
             for pixels in 0..(self.row.len() / channels).div_ceil(4) {
                 for (i, sum) in sums.iter_mut().enumerate() {
                     let at = (pixels * 4 + i) * channels;
                     if at < self.row.len() {
-                        let v = T::load::<L>(&self.row[at + from..at + to]).sub(center);
+                        let v = T::load::<L>(simd, &self.row[at + from..at + to]).sub(center);
                         *sum = if self.squares {
                             v.mul_add(v, *sum)
                         } else {
@@ -272,7 +272,7 @@ impl<T: Stored, F: Map> Kernel for ScaleShift<'_, T, F> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, simd: L::Detected) {
         let channels = self.scale.len();
         for (pixel, out) in self
             .rows
@@ -284,10 +284,10 @@ impl<T: Stored, F: Map> Kernel for ScaleShift<'_, T, F> {
             while from < channels {
                 let part = from..channels.min(from + L::COUNT);
                 let (scale, shift): (L, L) = (
-                    f32::load(&self.scale[part.clone()]),
-                    f32::load(&self.shift[part.clone()]),
+                    f32::load(simd, &self.scale[part.clone()]),
+                    f32::load(simd, &self.shift[part.clone()]),
                 );
-                let y = T::load::<L>(&pixel[part.clone()]).mul_add(scale, shift);
+                let y = T::load::<L>(simd, &pixel[part.clone()]).mul_add(scale, shift);
                 T::store(self.act.map(y), &mut out[part]);
                 from += L::COUNT;
             }

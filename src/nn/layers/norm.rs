@@ -141,23 +141,24 @@ impl Kernel for Normalise<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, simd: L::Detected) {
         let values = self.row.len() as f32;
-        let mut sum = Running::<L>::new(0.0);
+        let mut sum = Running::<L>::new(simd, 0.0);
         if self.centered {
             self.row
                 .chunks(Running::<L>::STEP)
                 .for_each(|part| sum.update(part, 0.0, L::add));
         }
         let mean = sum.fold(|a, b| a + b) / values;
-        let center = L::splat(mean);
-        let mut power = Running::<L>::new(0.0);
+        let center = L::splat(simd, mean);
+        let mut power = Running::<L>::new(simd, 0.0);
         for part in self.row.chunks(Running::<L>::STEP) {
             power.update(part, mean, |power, v| {
                 v.sub(center).mul_add(v.sub(center), power)
             });
         }
         let inverse = L::splat(
+            simd,
             (power.fold(|a, b| a + b) / values + self.eps)
                 .sqrt()
                 .recip(),
@@ -166,26 +167,26 @@ impl Kernel for Normalise<'_> {
         let shift = self.shift.unwrap_or(&[]);
         for at in (0..whole).step_by(L::COUNT) {
             let shift = if shift.is_empty() {
-                L::splat(0.0)
+                L::splat(simd, 0.0)
             } else {
-                L::load(&shift[at..])
+                L::load(simd, &shift[at..])
             };
-            let normal = L::load(&self.row[at..]).sub(center).mul(inverse);
+            let normal = L::load(simd, &self.row[at..]).sub(center).mul(inverse);
             normal
-                .mul_add(L::load(&self.scale[at..]), shift)
+                .mul_add(L::load(simd, &self.scale[at..]), shift)
                 .store(&mut self.out[at..]);
         }
         if whole < count {
             let shift = if shift.is_empty() {
-                L::splat(0.0)
+                L::splat(simd, 0.0)
             } else {
-                L::load_some(&shift[whole..count], 0.0)
+                L::load_some(simd, &shift[whole..count], 0.0)
             };
-            let normal = L::load_some(&self.row[whole..], mean)
+            let normal = L::load_some(simd, &self.row[whole..], mean)
                 .sub(center)
                 .mul(inverse);
             normal
-                .mul_add(L::load_some(&self.scale[whole..count], 0.0), shift)
+                .mul_add(L::load_some(simd, &self.scale[whole..count], 0.0), shift)
                 .store_some(&mut self.out[whole..]);
         }
     }
@@ -212,7 +213,7 @@ mod tests {
         type Output = Vec<f32>;
 
         #[inline(always)]
-        fn run<L: Lanes>(self) -> Vec<f32> {
+        fn run<L: Lanes>(self, simd: L::Detected) -> Vec<f32> {
             let mut out = vec![0.0; self.0.len()];
             let Self(row, scale, centered) = self;
             Normalise {
@@ -223,7 +224,7 @@ mod tests {
                 scale,
                 shift: Some(scale),
             }
-            .run::<L>();
+            .run::<L>(simd);
             out
         }
     }
