@@ -33,7 +33,8 @@ pub(crate) fn convolve<T: Stored>(
     let Some(first) = phases.first() else {
         return Ok(());
     };
-    let (step, (height, width)) = (first.step, out.size);
+    let step = first.step;
+    let (height, width) = out.size;
     if x.channels != first.panels.row_width()
         || out.pictures != x.pictures
         || out.channels != first.panels.outputs()
@@ -43,7 +44,8 @@ pub(crate) fn convolve<T: Stored>(
             "the result of a convolution does not fit the maps that it is of and is added to"
         );
     }
-    let (stride, channels) = (out.row_stride(), out.channels);
+    let stride = out.row_stride();
+    let channels = out.channels;
     let rows = (BAND / width.max(1))
         .clamp(1, height.max(1))
         .next_multiple_of(step);

@@ -122,7 +122,8 @@ impl HostMap {
         let mut map = Self::zeros(b, (h, w), c, 0);
         let x = x.contiguous()?;
         let planes = Values::of(&x)?;
-        let (plane, pixels) = (&planes[..], h * w);
+        let plane = &planes[..];
+        let pixels = h * w;
         map.values
             .par_chunks_mut((w * c).max(1))
             .enumerate()
@@ -157,7 +158,8 @@ impl<T: Stored> HostMap<T> {
     }
 
     fn to_tensor(&self) -> Result<Tensor> {
-        let ((h, w), c) = (self.size, self.channels);
+        let (h, w) = self.size;
+        let c = self.channels;
         let mut out = vec![0.0; self.pictures * c * h * w];
         out.par_chunks_mut((h * w).max(1))
             .enumerate()
@@ -220,10 +222,8 @@ impl<T: Stored> HostMap<T> {
     /// values.
     pub(crate) fn bands(&mut self, rows: usize) -> Vec<(usize, (usize, &mut [T]))> {
         debug_assert_eq!(self.border, 0, "a band with a border");
-        let (picture, band) = (
-            self.picture_stride().max(1),
-            (rows * self.row_stride()).max(1),
-        );
+        let picture = self.picture_stride().max(1);
+        let band = (rows * self.row_stride()).max(1);
         let of_picture = self.values.chunks_mut(picture).enumerate();
         of_picture
             .flat_map(|(i, values)| {
@@ -239,8 +239,10 @@ impl<T: Stored> HostMap<T> {
     /// in parallel.
     pub(crate) fn map_rows(&self, border: usize, f: impl Fn(usize, &[T], &mut [T]) + Sync) -> Self {
         let mut out = Self::zeros(self.pictures, self.size, self.channels, border);
-        let (stride, rows) = (out.row_stride(), self.size.0 + 2 * border);
-        let (margin, length) = (border * self.channels, self.size.1 * self.channels);
+        let stride = out.row_stride();
+        let rows = self.size.0 + 2 * border;
+        let margin = border * self.channels;
+        let length = self.size.1 * self.channels;
         out.values
             .par_chunks_mut(stride.max(1))
             .enumerate()

@@ -60,7 +60,8 @@ impl<T: Stored> Panels<T> {
         weight: impl Fn(usize, usize, usize) -> f32 + Sync,
         bias: Option<&[f32]>,
     ) -> Self {
-        let (panels, steps) = (outputs.div_ceil(WIDTH), inputs.div_ceil(T::STEP));
+        let panels = outputs.div_ceil(WIDTH);
+        let steps = inputs.div_ceil(T::STEP);
         let mut values = vec![T::default(); panels * taps * steps * T::STEP * WIDTH];
         let panel = (taps * steps * T::STEP * WIDTH).max(1);
         values
@@ -68,7 +69,8 @@ impl<T: Stored> Panels<T> {
             .enumerate()
             .for_each(|(panel, values)| {
                 for (i, values) in values.chunks_exact_mut(WIDTH * T::STEP).enumerate() {
-                    let (tap, first) = (i / steps, i % steps * T::STEP);
+                    let tap = i / steps;
+                    let first = i % steps * T::STEP;
                     for (output, values) in
                         (panel * WIDTH..outputs).zip(values.chunks_exact_mut(T::STEP))
                     {
@@ -247,7 +249,8 @@ impl<T: Stored> Product<'_, T> {
 
     /// All taps of a product, in order, cut into blocks of about [`BLOCK`] bytes.
     fn blocks(&self) -> impl Iterator<Item = Block> + use<T> {
-        let (taps, inputs) = (self.panels.taps, self.panels.row_width());
+        let taps = self.panels.taps;
+        let inputs = self.panels.row_width();
         let at_once = (Panels::<T>::DEPTH / inputs.max(1)).max(1);
         let depth = inputs.clamp(1, Panels::<T>::DEPTH);
         (0..taps).step_by(at_once).flat_map(move |tap| {
@@ -484,7 +487,8 @@ mod tests {
         };
         for found in in_all_versions(|| Whole(&panels, rows, outputs + 2)) {
             for (i, found) in found.iter().enumerate() {
-                let (row, o) = (i / (outputs + 2), i % (outputs + 2));
+                let row = i / (outputs + 2);
+                let o = i % (outputs + 2);
                 let term = |j: usize| values[row * inputs + j] * weight(o, j / inputs, j % inputs);
                 let sum = (0..taps * inputs).map(term).sum::<f32>();
                 let expected = if o < outputs {

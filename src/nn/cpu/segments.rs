@@ -55,7 +55,8 @@ impl<T: Stored> Head<T> {
             .iter()
             .map(|kv| Values::stored(&kv.v))
             .collect::<Result<_>>()?;
-        let (k, v) = (tokens(&k, c), tokens(&v, c));
+        let k = tokens(&k, c);
+        let v = tokens(&v, c);
         let size = k
             .len()
             .div_ceil(k.len().div_ceil(SEGMENT).max(1))
@@ -98,7 +99,8 @@ impl<T: Stored> Head<T> {
         bias: impl Fn(usize) -> Option<&'b [f32]>,
     ) {
         let Self { columns, c, .. } = self;
-        let (count, width) = (q.len() / c, columns.len());
+        let count = q.len() / c;
+        let width = columns.len();
         let q = q
             .chunks_exact(*c)
             .map(|q| &q[columns.clone()])

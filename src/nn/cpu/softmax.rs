@@ -109,9 +109,11 @@ mod tests {
 
         #[inline(always)]
         fn run<L: Lanes>(self, simd: L::Detected) -> Vec<f32> {
-            let (mut state, mut done) = (RunningSoftmax::NEW, Vec::new());
+            let mut state = RunningSoftmax::NEW;
+            let mut done = Vec::new();
             for part in self.0.chunks(self.1) {
-                let (mut scores, before) = (part.to_vec(), state);
+                let mut scores = part.to_vec();
+                let before = state;
                 state = Weigh {
                     scores: &mut scores,
                     scale: 0.5,

@@ -334,7 +334,8 @@ mod tests {
         let width = PAGE / size_of::<T>();
         let values: Vec<f32> = (0..3 * width).map(|i| (i % 251) as f32).collect();
         let mut room = Vec::new();
-        let (rows, stride) = (T::rows(&values, width, &mut room), row_stride::<T>(width));
+        let rows = T::rows(&values, width, &mut room);
+        let stride = row_stride::<T>(width);
         assert!(stride > width && rows.len() == 3 * stride);
         for (row, values) in rows.chunks(stride).zip(values.chunks(width)) {
             assert!(

@@ -50,7 +50,8 @@ impl Winograd {
             [0.0, 0.0, 1.0],
         ];
         let panel = |i: usize| {
-            let (left, right) = (&G[i / REACH], &G[i % REACH]);
+            let left = &G[i / REACH];
+            let right = &G[i % REACH];
             let value = |output: usize, _: usize, input: usize| {
                 let kernel = &weight[(output * inputs + input) * 9..][..9];
                 let terms = kernel
@@ -118,8 +119,10 @@ impl Winograd {
     /// Maps too small to give each thread a band: the threads share the outputs, and so the
     /// weights, which are larger here.
     fn by_panels<T: Stored>(&self, x: &HostMap<T>, out: &mut HostMap<T>, add: bool) {
-        let ((height, width), outputs) = (out.size, self.outputs());
-        let (tiles, stride) = (width.div_ceil(TILE), out.row_stride());
+        let (height, width) = out.size;
+        let outputs = self.outputs();
+        let tiles = width.div_ceil(TILE);
+        let stride = out.row_stride();
         let count = height.div_ceil(TILE) * tiles;
         let share = self.panels[0]
             .count()
@@ -174,11 +177,14 @@ impl Winograd {
     ) -> (Range<usize>, Vec<f32>) {
         let all = &self.panels[0];
         let panels = panels.start..panels.end.min(all.count());
-        let (columns, count) = (all.columns(&panels), height.div_ceil(TILE) * band.tiles);
+        let columns = all.columns(&panels);
+        let count = height.div_ceil(TILE) * band.tiles;
         let mut products = vec![0.0; PRODUCTS * count * columns.len()];
         self.multiply(panels, sums, &mut products, count);
         let mut out = vec![0.0; height * band.width * columns.len()];
-        let (tiles, bias, width) = (band.tiles, &self.bias[columns.clone()], band.width);
+        let tiles = band.tiles;
+        let bias = &self.bias[columns.clone()];
+        let width = band.width;
         dispatch(Compose {
             products: &products,
             count,
@@ -193,7 +199,8 @@ impl Winograd {
 
     /// The products of all sums (36, count, inputs) with some panels: (36, count, their outputs).
     fn multiply(&self, panels: Range<usize>, sums: &[f32], products: &mut [f32], count: usize) {
-        let (inputs, outputs) = (self.inputs(), products.len() / (PRODUCTS * count));
+        let inputs = self.inputs();
+        let outputs = products.len() / (PRODUCTS * count);
         let matrices = sums
             .chunks_exact(count * inputs)
             .zip(products.chunks_exact_mut(count * outputs));
@@ -217,7 +224,8 @@ impl Winograd {
 
     /// Some rows of a picture, whole tiles of them but perhaps at the bottom.
     fn band<T: Stored>(&self, band: &Band<T>, out: &mut [T], add: bool, buffer: &mut Vec<f32>) {
-        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let inputs = self.inputs();
+        let outputs = self.outputs();
         let height = out.len() / (band.width * outputs);
         let count = height.div_ceil(TILE) * band.tiles;
         buffer.resize(PRODUCTS * count * (inputs + outputs), 0.0);
@@ -259,15 +267,14 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
     #[inline(always)]
     fn run<L: Lanes>(self, simd: L::Detected) {
         let Self { band, count, sums } = self;
-        let (x, channels) = (band.x, band.x.channels);
+        let x = band.x;
+        let channels = band.x.channels;
         // Of the border that the kernel reaches
         let corner = x.at(band.picture, 0) - x.row_stride() - channels;
         let mut edge = vec![T::default(); PRODUCTS * channels];
         for tile in 0..count {
-            let (y, left) = (
-                band.top + tile / band.tiles * TILE,
-                tile % band.tiles * TILE,
-            );
+            let y = band.top + tile / band.tiles * TILE;
+            let left = tile % band.tiles * TILE;
             let origin = corner + y * x.row_stride() + left * channels;
             let offset = |i: usize| i / REACH * x.row_stride() + i % REACH * channels;
             let inside = y + REACH <= x.size.0 + 2 && left + REACH <= x.size.1 + 2;
@@ -310,8 +317,10 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
 fn analysed<L: Lanes>([a, b, c, d, e, f]: [L; REACH]) -> [L; REACH] {
     let simd = a.detected();
     let [four, five, two] = [-4.0, -5.0, 2.0].map(|value| L::splat(simd, value));
-    let (even, odd) = (c.mul_add(four, e), b.mul_add(four, d)); // e - 4c, d - 4b
-    let (near, far) = (e.sub(c), d.sub(b).mul(two));
+    let even = c.mul_add(four, e);
+    let odd = b.mul_add(four, d); // e - 4c, d - 4b
+    let near = e.sub(c);
+    let far = d.sub(b).mul(two);
     let outer = |x: L, y: L, z: L| y.mul_add(five, z).sub(x.mul(four)); // 4x - 5y + z
     [
         outer(a, c, e),
@@ -351,7 +360,8 @@ impl<T: Stored> Kernel for Compose<'_, T> {
         let channels = bias.len();
         let height = out.len() / (width * channels);
         for tile in 0..count {
-            let (top, left) = (tile / tiles * TILE, tile % tiles * TILE);
+            let top = tile / tiles * TILE;
+            let left = tile % tiles * TILE;
             for channel in (0..channels).step_by(L::COUNT) {
                 let product =
                     |i: usize| L::load(simd, &products[(i * count + tile) * channels + channel..]);
@@ -384,8 +394,10 @@ impl<T: Stored> Kernel for Compose<'_, T> {
 /// A^T m of the paper.
 #[inline(always)]
 fn composed<L: Lanes>([a, b, c, d, e, f]: [L; REACH]) -> [L; TILE] {
-    let (near, slope) = (b.add(c), b.sub(c));
-    let (far, steep) = (d.add(e), d.sub(e));
+    let near = b.add(c);
+    let slope = b.sub(c);
+    let far = d.add(e);
+    let steep = d.sub(e);
     let simd = a.detected();
     let [two, four, eight] = [2.0, 4.0, 8.0].map(|value| L::splat(simd, value));
     [

@@ -283,10 +283,8 @@ impl<T: Stored, F: Map> Kernel for ScaleShift<'_, T, F> {
             let mut from = 0;
             while from < channels {
                 let part = from..channels.min(from + L::COUNT);
-                let (scale, shift): (L, L) = (
-                    f32::load(simd, &self.scale[part.clone()]),
-                    f32::load(simd, &self.shift[part.clone()]),
-                );
+                let scale: L = f32::load(simd, &self.scale[part.clone()]);
+                let shift: L = f32::load(simd, &self.shift[part.clone()]);
                 let y = T::load::<L>(simd, &pixel[part.clone()]).mul_add(scale, shift);
                 T::store(self.act.map(y), &mut out[part]);
                 from += L::COUNT;
@@ -310,7 +308,8 @@ mod tests {
             (72, 24, 3, 70),
             (20, 5, 4, 4),
         ] {
-            let (weight, bias) = (noise.of(channels), noise.of(channels));
+            let weight = noise.of(channels);
+            let bias = noise.of(channels);
             let x = noise.of((2, channels, h, w)).affine(2.0, 3.0).unwrap();
             for act in [
                 None,

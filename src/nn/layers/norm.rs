@@ -31,8 +31,10 @@ impl LayerNorm {
     /// (..., width) -> (..., width)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if is_cpu_f32(x) {
-            let (weight, bias) = (Values::of(&self.weight)?, Values::of(&self.bias)?);
-            let (scale, shift): (&[f32], &[f32]) = (&weight, &bias);
+            let weight = Values::of(&self.weight)?;
+            let bias = Values::of(&self.bias)?;
+            let scale: &[f32] = &weight;
+            let shift: &[f32] = &bias;
             return map_rows(x, scale.len(), |row, out| {
                 dispatch(Normalise {
                     row,
@@ -59,12 +61,14 @@ impl LayerNorm {
 /// `x` is (B, L, C); `scale` and `shift` are (C), the same for all rows.
 pub fn modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32) -> Result<Tensor> {
     if is_cpu_f32(x) {
-        let (scale, shift) = (scale.contiguous()?, shift.contiguous()?);
+        let scale = scale.contiguous()?;
+        let shift = shift.contiguous()?;
         let scale: Vec<f32> = Values::of(&scale)?
             .iter()
             .map(|scale| 1.0 + scale)
             .collect();
-        let (scale, shift) = (&scale[..], Values::of(&shift)?);
+        let scale = &scale[..];
+        let shift = Values::of(&shift)?;
         let shift: &[f32] = &shift;
         return map_rows(x, scale.len(), |row, out| {
             dispatch(Normalise {
@@ -163,7 +167,8 @@ impl Kernel for Normalise<'_> {
                 .sqrt()
                 .recip(),
         );
-        let (whole, count) = (self.row.len() / L::COUNT * L::COUNT, self.row.len());
+        let whole = self.row.len() / L::COUNT * L::COUNT;
+        let count = self.row.len();
         let shift = self.shift.unwrap_or(&[]);
         for at in (0..whole).step_by(L::COUNT) {
             let shift = if shift.is_empty() {

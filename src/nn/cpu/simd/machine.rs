@@ -67,7 +67,8 @@ impl Machine {
             let known: Vec<String> = Self::here()
                 .map(|machine| format!("`{}`", machine.name()))
                 .collect();
-            let (known, name) = (known.join(" or "), name.display());
+            let known = known.join(" or ");
+            let name = name.display();
             Error::input(format!(
                 "TTSVAR_KERNELS: expected {known}, which this machine can run, found `{name}`"
             ))

@@ -395,7 +395,8 @@ mod tests {
         #[inline(always)]
         fn run<L: Lanes>(self, simd: L::Detected) -> Self::Output {
             let [a, b] = self.pairs;
-            let (mut sums, mut rounded) = (self.sums.to_vec(), vec![bf16::ZERO; self.sums.len()]);
+            let mut sums = self.sums.to_vec();
+            let mut rounded = vec![bf16::ZERO; self.sums.len()];
             let parts = sums
                 .chunks_exact_mut(L::COUNT)
                 .zip(rounded.chunks_exact_mut(L::COUNT));
