@@ -65,7 +65,8 @@ impl BlipAnswers {
     /// The tokenizer has more words than the weights, or does not know `yes` and `no`.
     pub fn new(model: BlipVqa, tokenizer: WordPieceTokenizer) -> Result<Self> {
         const HINT: &str = "vocabulary and weights must belong together: bert-base-uncased for the released weights";
-        let (has, knows) = (tokenizer.size(), model.text_encoder.words());
+        let has = tokenizer.size();
+        let knows = model.text_encoder.words();
         if has > knows {
             let message = format!("the tokenizer has {has} words, the weights of BLIP {knows}");
             return Err(Error::input(message).with_hint(HINT));

@@ -82,8 +82,10 @@ pub struct Drawn {
 pub fn from_rectangles(drawn: &[Drawn], classes: usize, size: Geometry) -> Result<Vec<Object>> {
     const STRIDE: usize = 4;
     const INSIDE: f32 = 1000.0; // a sigmoid of 1, up to the rim
-    let (rows, columns) = (size.padded.0 / STRIDE, size.padded.1 / STRIDE);
-    let (mut class_logits, mut mask_logits) = (vec![], vec![]);
+    let rows = size.padded.0 / STRIDE;
+    let columns = size.padded.1 / STRIDE;
+    let mut class_logits = vec![];
+    let mut mask_logits = vec![];
     for one in drawn {
         let share = |class: usize| match class {
             _ if class == one.class => one.score,

@@ -75,8 +75,10 @@ impl Mask2FormerDetector {
 
     /// Resizes a picture so that it fits, keeping its aspect.
     fn fit(&self, image: &Image) -> Image {
-        let (width, height) = (image.width() as f64, image.height() as f64);
-        let (longer, shorter) = (self.fit.0 as f64, self.fit.1 as f64);
+        let width = image.width() as f64;
+        let height = image.height() as f64;
+        let longer = self.fit.0 as f64;
+        let shorter = self.fit.1 as f64;
         let scale = (longer / width.max(height)).min(shorter / width.min(height));
         let side = |length: f64| ((length * scale + 0.5) as usize).max(1);
         image.resize_like_opencv(side(width), side(height))
@@ -89,10 +91,8 @@ impl Mask2FormerDetector {
 /// # Errors
 /// The tensor library fails.
 pub fn framed(resized: &Image) -> Result<(Tensor, (usize, usize))> {
-    let (width, height) = (
-        resized.width().next_multiple_of(STRIDE),
-        resized.height().next_multiple_of(STRIDE),
-    );
+    let width = resized.width().next_multiple_of(STRIDE);
+    let height = resized.height().next_multiple_of(STRIDE);
     let mut pixels = vec![GREY; 3 * width * height];
     let rows = pixels
         .chunks_exact_mut(3 * width)

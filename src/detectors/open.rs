@@ -31,7 +31,8 @@ impl Processor {
     /// single numbers, too.)
     fn edges(&self) -> Option<(usize, usize)> {
         let edge = |name: &str| usize::try_from(self.size.get(name)?.as_u64()?).ok();
-        let (longest, shortest) = (edge("longest_edge")?, edge("shortest_edge")?);
+        let longest = edge("longest_edge")?;
+        let shortest = edge("shortest_edge")?;
         (shortest > 0 && longest >= shortest).then_some((longest, shortest))
     }
 }

@@ -25,7 +25,8 @@ impl ClipSpace {
     /// # Errors
     /// The tokenizer has more words than the weights.
     pub fn new(clip: Clip, tokenizer: ClipTokenizer, preprocess: Preprocess) -> Result<Self> {
-        let (has, knows) = (tokenizer.size(), clip.text_model.words());
+        let has = tokenizer.size();
+        let knows = clip.text_model.words();
         if has > knows {
             return Err(Error::input(format!(
                 "the tokenizer has {has} words, the weights of CLIP {knows}"

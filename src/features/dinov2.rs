@@ -55,7 +55,8 @@ impl Dinov2Features {
     /// What the model says of each patch: (images, patches, C).
     pub fn patches(&self, images: &[Image]) -> Result<Patches> {
         let (rows, columns) = self.model.grid(self.size[0], self.size[1])?;
-        let (patches, width) = (rows * columns, self.model.width());
+        let patches = rows * columns;
+        let width = self.model.width();
         let mut data = Vec::with_capacity(images.len() * patches * width);
         for images in images.chunks(TOGETHER) {
             let tokens = self.model.forward(&self.pixels(images)?)?.patches; // (B, L, C)

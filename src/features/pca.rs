@@ -237,7 +237,8 @@ mod tests {
 
     #[test]
     fn close_singular_values_are_told_apart() {
-        let (long, short) = (1.0, 0.9995);
+        let long = 1.0;
+        let short = 0.9995;
         let cross = own(&Patches::new(
             1,
             4,

@@ -93,7 +93,8 @@ impl Hub {
     /// It cannot be had, or what came is not what was announced.
     pub fn fetch(&self, entry: &Entry, file: &str, progress: &mut dyn Progress) -> Result<PathBuf> {
         let name = repository(entry)?;
-        let (remote, local) = (self.api.model(name.clone()), self.cache.model(name));
+        let remote = self.api.model(name.clone());
+        let local = self.cache.model(name);
         let failed = |error: ApiError| refused(entry, &error);
         let about = self.api.metadata(&remote.url(file)).map_err(failed)?;
         if ![about.etag(), about.commit_hash()].into_iter().all(stays) {

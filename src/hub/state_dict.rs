@@ -37,7 +37,8 @@ const LONGEST_NAME: usize = 1 << 10;
 
 /// In the order of their first mention; a repeated name counts with its last value.
 fn tensors<'t>(tree: &'t Tree, mapping: &'t Value) -> Vec<(&'t str, &'t View)> {
-    let (mut places, mut found) = (HashMap::new(), Vec::new());
+    let mut places = HashMap::new();
+    let mut found = Vec::new();
     for (key, value) in tree.entries(mapping).unwrap_or_default() {
         let Value::Str(name) = key else { continue };
         let (Some(view), true) = (tree.tensor(value), name.len() <= LONGEST_NAME) else {

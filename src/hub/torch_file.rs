@@ -194,7 +194,8 @@ impl TorchFile {
             ));
         };
         // In bytes; `check` found them inside the file
-        let (from, to) = (from * storage.width, to * storage.width);
+        let from = from * storage.width;
+        let to = to * storage.width;
         let size = self
             .archive
             .by_index_data(index)

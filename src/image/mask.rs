@@ -56,7 +56,8 @@ impl Mask {
             while rest != 0 {
                 let pixel = 64 * i + rest.trailing_zeros() as usize;
                 rest &= rest - 1;
-                let (x, y) = (pixel % self.width, pixel / self.width);
+                let x = pixel % self.width;
+                let y = pixel / self.width;
                 let [left, top, right, bottom] = bounds.unwrap_or([x, y, x + 1, y + 1]);
                 bounds = Some([left.min(x), top.min(y), right.max(x + 1), bottom.max(y + 1)]);
             }

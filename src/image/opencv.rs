@@ -35,7 +35,8 @@ pub(super) fn resize(image: &Image, width: usize, height: usize) -> Image {
         .par_chunks_mut(3 * width)
         .zip(&down)
         .for_each(|(out, pair)| {
-            let (above, below) = (&rows[pair.at[0]], &rows[pair.at[1]]);
+            let above = &rows[pair.at[0]];
+            let below = &rows[pair.at[1]];
             let part = |value: i32, weight: i32| (weight * (value >> 4)) >> 16;
             for ((out, &above), &below) in out.iter_mut().zip(above).zip(below) {
                 let sum = part(above, pair.weights[0]) + part(below, pair.weights[1]);
@@ -68,10 +69,12 @@ impl Pair {
 }
 
 fn pairs(from: usize, to: usize) -> impl Iterator<Item = Pair> {
-    let (step, last) = (1.0 / (to as f64 / from as f64), from as i64 - 1);
+    let step = 1.0 / (to as f64 / from as f64);
+    let last = from as i64 - 1;
     (0..to).map(move |i| {
         let place = ((i as f64 + 0.5) * step - 0.5) as f32;
-        let (first, share) = (place.floor() as i64, place - place.floor());
+        let first = place.floor() as i64;
+        let share = place - place.floor();
         let weights =
             [(1.0 - share) * ONE, share * ONE].map(|weight| weight.round_ties_even() as i32);
         let at = [first, first + 1].map(|at| at.clamp(0, last) as usize);

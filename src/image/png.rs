@@ -85,7 +85,8 @@ impl Png {
             png::Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: MAX_BYTES });
         decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
         let mut reader = decoder.read_info().map_err(message)?;
-        let (width, height) = (reader.info().width as usize, reader.info().height as usize);
+        let width = reader.info().width as usize;
+        let height = reader.info().height as usize;
         if width.saturating_mul(height) > MAX_PIXELS {
             return Err(format!(
                 "a picture of {width} x {height} pixels; at most {MAX_PIXELS} in all are read"

@@ -97,8 +97,10 @@ impl Preprocess {
 fn letterbox(image: &Image, side: usize) -> Vec<f32> {
     let scale = side as f64 / image.width().max(image.height()) as f64;
     let fitted = |length: usize| ((length as f64 * scale).round_ties_even() as usize).max(1);
-    let (width, height) = (fitted(image.width()), fitted(image.height()));
-    let (left, top) = ((side - width) / 2, (side - height) / 2);
+    let width = fitted(image.width());
+    let height = fitted(image.height());
+    let left = (side - width) / 2;
+    let top = (side - height) / 2;
     let mut planes = vec![0.0; 3 * side * side];
     for (channel, plane) in planes.chunks_exact_mut(side * side).enumerate() {
         let resized = resize_plane(image, channel, width, height);

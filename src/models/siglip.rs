@@ -65,12 +65,11 @@ impl SiglipVision {
     pub fn load(w: &Weights, config: &VisionConfig) -> Result<Self> {
         const POSITIONS: &str = "embeddings.position_embedding.weight";
         let patch_embedding = PatchEmbed::load(&w.pp("embeddings.patch_embedding"))?;
-        let (width, heads, side) = (
-            patch_embedding.width(),
-            config.num_attention_heads,
-            config.image_size,
-        );
-        let (act, eps) = (config.hidden_act, config.layer_norm_eps);
+        let width = patch_embedding.width();
+        let heads = config.num_attention_heads;
+        let side = config.image_size;
+        let act = config.hidden_act;
+        let eps = config.layer_norm_eps;
         let [positions, _] = w.dims(POSITIONS)?;
         let grid = side / patch_embedding.patch();
         if grid * grid != positions || grid == 0 {

@@ -72,11 +72,10 @@ struct Block {
 
 impl Block {
     fn load(w: &Weights, sizes: &T5Sizes, eps: f32) -> Result<Self> {
-        let (attention, feed_forward) = (w.pp("layer.0"), w.pp("layer.1"));
-        let (own, dense) = (
-            attention.pp("SelfAttention"),
-            feed_forward.pp("DenseReluDense"),
-        );
+        let attention = w.pp("layer.0");
+        let feed_forward = w.pp("layer.1");
+        let own = attention.pp("SelfAttention");
+        let dense = feed_forward.pp("DenseReluDense");
         let T5Sizes {
             width,
             inner,
@@ -99,11 +98,9 @@ impl Block {
     /// (1, L, width), bias (1, heads, L, L) -> (1, L, width)
     fn forward(&self, x: &Tensor, heads: usize, bias: &Tensor) -> candle_core::Result<Tensor> {
         let y = self.attention_norm.forward(x)?;
-        let (q, k, v) = (
-            self.q.forward(&y)?,
-            self.k.forward(&y)?,
-            self.v.forward(&y)?,
-        );
+        let q = self.q.forward(&y)?;
+        let k = self.k.forward(&y)?;
+        let v = self.v.forward(&y)?;
         let y = attention(&q, &k, &v, heads, 1.0, Some(bias))?;
         let x = (x + self.o.forward(&y)?)?;
         let y = self.feed_forward_norm.forward(&x)?;

@@ -54,7 +54,8 @@ pub fn antialiased_cubic_matrix(from: usize, to: usize, device: &Device) -> Resu
 /// columns).
 pub fn resample(image: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor> {
     let (h, w, c) = image.dims3()?;
-    let (to_h, to_w) = (rows.dims()[0], columns.dims()[0]);
+    let to_h = rows.dims()[0];
+    let to_w = columns.dims()[0];
     let image = rows
         .matmul(&image.reshape((h, w * c))?)?
         .reshape((to_h, w, c))?; // (Y, columns, C)

@@ -8,10 +8,12 @@ use super::cpu::to_vec;
 /// Bilinear resizing without antialiasing, corners not aligned: (B, C, h, w) -> (B, C, height,
 /// width). With depth 1 this is also what `trilinear` does. f32.
 pub fn bilinear(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
-    let (rows, columns) = (taps(x.dims()[2], height), taps(x.dims()[3], width));
+    let rows = taps(x.dims()[2], height);
+    let columns = taps(x.dims()[3], width);
     planes(x, (height, width), |plane, stride, out| {
         for (out, (top, bottom, down)) in out.chunks_mut(width).zip(&rows) {
-            let (above, below) = (&plane[top * stride..], &plane[bottom * stride..]);
+            let above = &plane[top * stride..];
+            let below = &plane[bottom * stride..];
             for (out, (left, right, across)) in out.iter_mut().zip(&columns) {
                 let above = (1.0 - across) * above[*left] + across * above[*right];
                 let below = (1.0 - across) * below[*left] + across * below[*right];
@@ -35,7 +37,8 @@ fn taps(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
 /// Mean over the cells that each output cell covers (adaptive average pooling): (B, C, h, w) -> (B,
 /// C, height, width). f32.
 pub fn area(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
-    let (rows, columns) = (windows(x.dims()[2], height), windows(x.dims()[3], width));
+    let rows = windows(x.dims()[2], height);
+    let columns = windows(x.dims()[3], width);
     planes(x, (height, width), |plane, stride, out| {
         for (out, (top, bottom)) in out.chunks_mut(width).zip(&rows) {
             for (out, (left, right)) in out.iter_mut().zip(&columns) {
@@ -63,7 +66,8 @@ fn planes(
     if (h, w) == (height, width) {
         return Ok(x.clone());
     }
-    let (values, mut out) = (to_vec(x)?, vec![0.0; b * c * height * width]);
+    let values = to_vec(x)?;
+    let mut out = vec![0.0; b * c * height * width];
     let pairs = out
         .par_chunks_mut(height * width)
         .zip(values.par_chunks(h * w));

@@ -138,7 +138,8 @@ fn from_merges(text: &str, origin: &Blob) -> Result<Tokenizer> {
     let mut words: Vec<String> = bytes.iter().map(char::to_string).collect();
     words.extend(bytes.iter().map(|byte| format!("{byte}</w>")));
     words.extend(merges.iter().map(|(a, b)| format!("{a}{b}")));
-    let (start, end) = (words.len() as u32, words.len() as u32 + 1);
+    let start = words.len() as u32;
+    let end = words.len() as u32 + 1;
     let special = [(START, start), (END, end)].map(|(word, id)| (word.to_owned(), id));
     words.extend(special.iter().map(|(word, _)| word.clone()));
     let ids: Vocab = words.into_iter().zip(0..).collect();

@@ -104,7 +104,8 @@ fn from_lines(text: &str, origin: &Blob) -> Result<Tokenizer> {
     let mut tokenizer = Tokenizer::new(model);
     let known = |token: &str| id(&tokenizer, token, origin).map(|id| (token.to_owned(), id));
     known("[UNK]")?;
-    let (cls, sep) = (known("[CLS]")?, known("[SEP]")?);
+    let cls = known("[CLS]")?;
+    let sep = known("[SEP]")?;
     tokenizer
         .with_normalizer(Some(BertNormalizer::new(true, true, None, true)))
         .map_err(wrong)?;

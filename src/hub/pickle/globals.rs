@@ -101,10 +101,8 @@ fn view(machine: &Machine<'_>, arguments: &[Value]) -> Result<View, String> {
     let Some(Node::Storage(storage)) = machine.node(*storage) else {
         return Err("a tensor without a storage".into());
     };
-    let (shape, stride) = (
-        sizes(machine, shape, "size")?,
-        sizes(machine, stride, "stride")?,
-    );
+    let shape = sizes(machine, shape, "size")?;
+    let stride = sizes(machine, stride, "stride")?;
     if shape.len() != stride.len() {
         return Err(format!(
             "a tensor with {} sizes and {} strides",

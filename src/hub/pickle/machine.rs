@@ -169,7 +169,8 @@ impl Machine<'_> {
 
     fn global(&mut self, opcode: u8) -> Result<()> {
         let global = if opcode == op::GLOBAL {
-            let (module, name) = (self.input.line()?, self.input.line()?);
+            let module = self.input.line()?;
+            let name = self.input.line()?;
             self.find(&module, &name)?
         } else {
             let parts = self.pop_many(2)?;
@@ -204,7 +205,8 @@ impl Machine<'_> {
     fn call(&mut self, opcode: u8) -> Result<()> {
         let (callable, arguments) = match opcode {
             op::INST => {
-                let (module, name) = (self.input.line()?, self.input.line()?);
+                let module = self.input.line()?;
+                let name = self.input.line()?;
                 (
                     Value::Global(self.find(&module, &name)?),
                     self.above_mark()?,

@@ -117,7 +117,8 @@ impl TextEncoder {
     /// The embedding of a prompt: (1, L, W). Fails on ids beyond the vocabulary and on too many of
     /// them.
     pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
-        let (words, positions) = (self.words(), self.positions());
+        let words = self.words();
+        let positions = self.positions();
         if ids.is_empty() || ids.len() > positions {
             return Err(Error::input(format!(
                 "a prompt of {} tokens; this model reads 1 to {positions}",
@@ -151,10 +152,8 @@ impl TextEncoder {
     /// them.
     pub fn prompts(&self, prompts: &[Vec<u32>]) -> Result<Prompt> {
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let (mut x, mut mask) = (
-            Vec::with_capacity(prompts.len()),
-            Vec::with_capacity(prompts.len() * longest),
-        );
+        let mut x = Vec::with_capacity(prompts.len());
+        let mut mask = Vec::with_capacity(prompts.len() * longest);
         for ids in prompts {
             let mut padded = ids.clone();
             padded.resize(longest, 0); // any word will do: nobody looks at it
@@ -276,11 +275,9 @@ impl Attention {
 
     /// x (B, L, W) looks at context (B or 1, T, _) -> (B, L, W)
     fn forward(&self, x: &Tensor, context: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let (q, k, v) = (
-            self.query.forward(x)?,
-            self.key.forward(context)?,
-            self.value.forward(context)?,
-        );
+        let q = self.query.forward(x)?;
+        let k = self.key.forward(context)?;
+        let v = self.value.forward(context)?;
         let scale = ((self.query.outputs() / self.heads) as f32).sqrt().recip();
         // Rows that look at the same thing stand in one, so that its keys and values are made once.
         let (b, l, w) = q.dims3()?;

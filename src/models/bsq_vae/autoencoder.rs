@@ -207,7 +207,8 @@ impl Decoder {
     /// Reads the decoder below `w`.
     pub fn load(w: &Weights) -> crate::Result<Self> {
         let level = |i| Level::load(&w.pp("up").pp(i), "upsample", UpsampleConv::load);
-        let (levels, conv_out) = (w.count("up"), conv(w, "conv_out")?);
+        let levels = w.count("up");
+        let conv_out = conv(w, "conv_out")?;
         if levels > MOST_LEVELS {
             return Err(w.mismatch(
                 "up",
@@ -267,7 +268,8 @@ impl Decoder {
 
     /// Floating-point operations of the convolutions for one latent of so many cells.
     pub fn flops(&self, cells: usize) -> f64 {
-        let (mut positions, mid) = (cells, &self.mid);
+        let mut positions = cells;
+        let mid = &self.mid;
         let mut total =
             self.conv_in.flops(cells) + mid.block_1.flops(cells) + mid.block_2.flops(cells);
         for level in self.up.iter().rev() {
@@ -288,10 +290,12 @@ impl Decoder {
     /// inside a residual block its input, two normalised or convolved maps and what they are added
     /// to; around a doubling both sizes.
     pub fn activation_bytes(&self, (rows, columns): (usize, usize)) -> u64 {
-        let (mut pixels, mut widest) = (rows * columns, 0);
+        let mut pixels = rows * columns;
+        let mut widest = 0;
         for level in self.up.iter().rev() {
             for block in &level.block {
-                let (inputs, outputs) = (block.conv1.inputs(), block.conv1.outputs());
+                let inputs = block.conv1.inputs();
+                let outputs = block.conv1.outputs();
                 widest = widest.max(pixels * (2 * inputs + outputs).max(inputs + 3 * outputs));
             }
             if level.resample.is_some() {

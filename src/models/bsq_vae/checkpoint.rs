@@ -21,10 +21,8 @@ impl DecoderSizes<'_> {
             .iter()
             .map(|times| times * self.base)
             .collect();
-        let (mut all, mut c) = (
-            Tensors::default(),
-            channels.last().copied().unwrap_or(self.base),
-        );
+        let mut all = Tensors::default();
+        let mut c = channels.last().copied().unwrap_or(self.base);
         all.conv("conv_in", self.latent_channels, c, 3);
         all.residual("mid.block_1", c, c);
         all.residual("mid.block_2", c, c);

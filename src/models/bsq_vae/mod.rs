@@ -24,12 +24,11 @@ pub struct BsqVae {
 impl BsqVae {
     /// Reads `encoder.*` and `decoder.*`; every size is the file's.
     pub fn load(w: &Weights) -> Result<Self> {
-        let (encoder, decoder) = (
-            Encoder::load(&w.pp("encoder"))?,
-            Decoder::load(&w.pp("decoder"))?,
-        );
+        let encoder = Encoder::load(&w.pp("encoder"))?;
+        let decoder = Decoder::load(&w.pp("decoder"))?;
         if encoder.latent_channels() != decoder.latent_channels() {
-            let (expected, found) = (decoder.latent_channels(), encoder.latent_channels());
+            let expected = decoder.latent_channels();
+            let found = encoder.latent_channels();
             return Err(w.mismatch(
                 "encoder.conv_out",
                 format!("{expected} channels, as the decoder has"),

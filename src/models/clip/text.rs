@@ -20,8 +20,10 @@ pub struct TextModel {
 impl TextModel {
     /// The tensors below `w`.
     pub(super) fn load(w: &Weights, layout: Layout, config: &TextConfig) -> Result<Self> {
-        let (tokens, places) = (layout.token_embedding(), layout.position_embedding());
-        let ([words, width], [positions, _]) = (w.dims(tokens)?, w.dims(places)?);
+        let tokens = layout.token_embedding();
+        let places = layout.position_embedding();
+        let [words, width] = w.dims(tokens)?;
+        let [positions, _] = w.dims(places)?;
         let TextConfig {
             num_attention_heads: heads,
             hidden_act: act,
@@ -47,10 +49,8 @@ impl TextModel {
 
     /// What it makes of each token: (1, L, C).
     pub fn forward(&self, ids: &[u32]) -> Result<Tensor> {
-        let (most, device) = (
-            self.position_embedding.dims()[0],
-            self.token_embedding.device(),
-        );
+        let most = self.position_embedding.dims()[0];
+        let device = self.token_embedding.device();
         if ids.is_empty() || ids.len() > most {
             return Err(Error::input(format!(
                 "CLIP reads 1 to {most} tokens, not {}",

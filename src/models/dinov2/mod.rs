@@ -137,11 +137,9 @@ impl Dinov2 {
         if (rows, columns) == (side, side) {
             return Ok(self.pos_embed.clone());
         }
-        let (width, dtype, device) = (
-            self.width(),
-            self.pos_embed.dtype(),
-            self.pos_embed.device(),
-        );
+        let width = self.width();
+        let dtype = self.pos_embed.dtype();
+        let device = self.pos_embed.device();
         let table = self.pos_embed.to_dtype(candle_core::DType::F32)?;
         let grid = table
             .narrow(0, 1, side * side)?

@@ -97,7 +97,8 @@ impl Infinity {
     /// Reads a checkpoint; every size is the file's.
     pub fn load(w: &Weights) -> Result<Self> {
         let config = Config::read(w)?;
-        let (c, ct) = (config.width, config.text_width);
+        let c = config.width;
+        let ct = config.text_width;
         let per_chunk = w.count("block_chunks.0.module");
         let block = |i| {
             Block::load(
@@ -154,7 +155,8 @@ impl Infinity {
         let head = self.head_nm.forward(&active)?.reshape((2, c))?;
         let block = |block: &Block| block.text(&shared, &projected);
         let blocks = self.blocks.iter().map(block).collect::<Result<_>>()?;
-        let (head_scale, head_shift) = (head.get(0)?, head.get(1)?);
+        let head_scale = head.get(0)?;
+        let head_shift = head.get(1)?;
         Ok(Text {
             normed,
             pooled,
@@ -194,7 +196,8 @@ impl Infinity {
         }: ScaleRun,
         watch: &mut dyn FnMut(usize, usize, &Tensor),
     ) -> Result<(Tensor, Vec<ScaleKv>)> {
-        let (rows, halves) = (input[0].dims()[0], texts.len());
+        let rows = input[0].dims()[0];
+        let halves = texts.len();
         let mut x = Tensor::cat(input, 0)?; // (halves * R, L, C)
         let half = |x: &Tensor, half: usize| x.narrow(0, half * rows, rows);
         let mut kept: Vec<ScaleKv> = vec![vec![Vec::new(); halves]; rows];
@@ -271,13 +274,12 @@ impl Infinity {
     /// Bytes that a scale of `rows` rows of all halves takes for as long as it runs, when its rows
     /// see `seen` tokens: the widest moment of a block, in f32.
     pub fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
-        let (c, hidden) = (self.config.width, self.config.hidden);
+        let c = self.config.width;
+        let hidden = self.config.hidden;
         // The stream, a normalised copy, and either both sides of the bend or queries, keys, values
         // and packed heads.
-        let (feed_forward, attention) = (
-            rows * tokens * 2 * hidden,
-            rows * tokens * 5 * c + 2 * seen * c,
-        );
+        let feed_forward = rows * tokens * 2 * hidden;
+        let attention = rows * tokens * 5 * c + 2 * seen * c;
         4 * (rows * tokens * 2 * c + feed_forward.max(attention)) as u64
     }
 
@@ -346,7 +348,8 @@ impl TextPool {
     fn forward(&self, text: &Tensor) -> Result<Tensor> {
         let kv = self.mat_kv.forward(text)?; // (1, T, 2C)
         let c = self.proj.inputs();
-        let (k, v) = (kv.narrow(2, 0, c)?, kv.narrow(2, c, c)?);
+        let k = kv.narrow(2, 0, c)?;
+        let v = kv.narrow(2, c, c)?;
         let scale = ((c / self.heads) as f32).sqrt().recip();
         Ok(self
             .proj
@@ -390,7 +393,8 @@ struct CrossAttention {
 
 impl Block {
     fn load(w: &Weights, config: &Config) -> Result<Self> {
-        let (c, ffn) = (config.width, w.pp("ffn"));
+        let c = config.width;
+        let ffn = w.pp("ffn");
         Ok(Self {
             ada_gss: w.get_reshaped((6, c), "ada_gss")?,
             sa: SelfAttention::load(&w.pp("sa"), c, config.heads)?,
@@ -476,7 +480,8 @@ impl SelfAttention {
             .get_reshaped(heads, "scale_mul_1H11")?
             .to_dtype(DType::F32)?
             .to_vec1::<f32>()?;
-        let (q_bias, v_bias) = (w.get(c, "q_bias")?, w.get(c, "v_bias")?);
+        let q_bias = w.get(c, "q_bias")?;
+        let v_bias = w.get(c, "v_bias")?;
         let bias = Tensor::cat(&[&q_bias, &q_bias.zeros_like()?, &v_bias], 0)?;
         Ok(Self {
             temperature: logs

@@ -45,10 +45,8 @@ impl Decoder {
         let module = w.pp("model.transformer_module");
         let [queries, _] = module.dims("queries_embedder.weight")?;
         let table = |name: &str, rows: usize| module.get((rows, width), name);
-        let (layers, embedder) = (
-            module.pp("decoder.layers"),
-            module.pp("decoder.mask_predictor.mask_embedder"),
-        );
+        let layers = module.pp("decoder.layers");
+        let embedder = module.pp("decoder.mask_predictor.mask_embedder");
         let widths = [width, width, width, mask_width];
         let step = |i: usize| Linear::load(&embedder.pp(i).pp(0), widths[i], widths[i + 1]);
         let [classes, _] = w.dims("class_predictor.weight")?;

@@ -60,7 +60,8 @@ impl DeformableAttention {
         // (B, L, heads, levels, points)
         let weights = flat(&self.attention_weights.forward(queries)?)?;
         let own: Vec<(f32, f32)> = grids.iter().flat_map(|grid| centres(*grid)).collect();
-        let (reads, mut out) = (weights.len() / (b * l), vec![0.0; b * l * c]);
+        let reads = weights.len() / (b * l);
+        let mut out = vec![0.0; b * l * c];
         out.par_chunks_mut(c).enumerate().for_each(|(i, out)| {
             let places = &offsets[2 * reads * i..][..2 * reads];
             let weights = &weights[reads * i..][..reads];
@@ -124,8 +125,10 @@ impl Look<'_> {
         weight: f32,
         out: &mut [f32],
     ) {
-        let (left, top) = (x.floor(), y.floor());
-        let (across, down) = (x - left, y - top);
+        let left = x.floor();
+        let top = y.floor();
+        let across = x - left;
+        let down = y - top;
         let corners = [
             (left, top, (1.0 - across) * (1.0 - down)),
             (left + 1.0, top, across * (1.0 - down)),

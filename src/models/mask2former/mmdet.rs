@@ -92,7 +92,8 @@ impl TensorSource for MmdetNames {
 fn pixel_by_pixel(x: &Tensor) -> candle_core::Result<Tensor> {
     let shape = x.dims().to_vec();
     let last = shape.last().copied().unwrap_or(0);
-    let (rows, channels) = (x.elem_count() / last.max(1), last / 4);
+    let rows = x.elem_count() / last.max(1);
+    let channels = last / 4;
     let x = x
         .reshape(vec![rows, channels, 2, 2])?
         .permute((0, 3, 2, 1))?; // (rows, column, row, channel)

@@ -93,7 +93,8 @@ impl PixelDecoder {
             .take(LEVELS)
             .map(|x| Ok((x.dim(2)?, x.dim(3)?)))
             .collect::<Result<Vec<_>>>()?;
-        let (mut tokens, mut positions) = (vec![], vec![]);
+        let mut tokens = vec![];
+        let mut positions = vec![];
         for (i, (x, grid)) in features.iter().rev().zip(&grids).enumerate() {
             tokens.push(
                 self.input_projections[i]

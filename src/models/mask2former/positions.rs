@@ -11,7 +11,8 @@ pub(super) fn waves(
     device: &Device,
 ) -> Result<Tensor> {
     let half = width / 2;
-    let (down, across) = (axis(rows, half), axis(columns, half));
+    let down = axis(rows, half);
+    let across = axis(columns, half);
     let mut values = Vec::with_capacity(rows * columns * 2 * half);
     for row in down.chunks_exact(half) {
         for column in across.chunks_exact(half) {

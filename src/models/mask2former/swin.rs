@@ -30,7 +30,8 @@ impl Swin {
     pub fn load(w: &Weights, config: &SwinConfig) -> crate::Result<Self> {
         let heads = &config.num_heads;
         let patch_embeddings = PatchEmbed::load(&w.pp("embeddings.patch_embeddings.projection"))?;
-        let (width, layers) = (patch_embeddings.width(), w.pp("encoder.layers"));
+        let width = patch_embeddings.width();
+        let layers = w.pp("encoder.layers");
         let widths: Vec<usize> = (0..heads.len()).map(|i| width << i).collect();
         let stage = |i: usize| Stage::load(&layers.pp(i), widths[i], i, config);
         let norm = |i: usize| {
@@ -87,7 +88,8 @@ struct Stage {
 
 impl Stage {
     fn load(w: &Weights, width: usize, place: usize, config: &SwinConfig) -> crate::Result<Self> {
-        let (heads, merges) = (config.num_heads[place], place + 1 < config.num_heads.len());
+        let heads = config.num_heads[place];
+        let merges = place + 1 < config.num_heads.len();
         let block = |i: usize| Block::load(&w.pp("blocks").pp(i), width, heads, i % 2 == 1, config);
         let blocks = (0..w.count("blocks").max(1))
             .map(block)
@@ -232,9 +234,11 @@ impl WindowAttention {
 /// The table of distances ((2 side - 1)^2, heads) as a bias of each pair of tokens, (1, heads,
 /// side^2, side^2).
 fn distance_bias(table: &Tensor, side: usize) -> Result<Tensor> {
-    let (tokens, heads) = (side * side, table.dims()[1]);
+    let tokens = side * side;
+    let heads = table.dims()[1];
     let distance = |i: usize| {
-        let (from, to) = (i / tokens, i % tokens);
+        let from = i / tokens;
+        let to = i % tokens;
         let along = |from: usize, to: usize| from + side - 1 - to;
         (along(from / side, to / side) * (2 * side - 1) + along(from % side, to % side)) as u32
     };
@@ -271,7 +275,8 @@ impl Windows {
     /// (B, rows, columns, C) -> (B * windows, side^2, C)
     fn cut(&self, x: &Tensor) -> Result<Tensor> {
         let (b, _, _, c) = x.dims4()?;
-        let ((down, across), s) = (self.counts(), self.side);
+        let (down, across) = self.counts();
+        let s = self.side;
         let mut x = x.pad_with_zeros(1, 0, self.padded.0 - self.grid.0)?;
         x = x.pad_with_zeros(2, 0, self.padded.1 - self.grid.1)?;
         if self.shift > 0 {
@@ -287,7 +292,9 @@ impl Windows {
 
     /// The way back: (B * windows, side^2, C) -> (B, rows, columns, C)
     fn join(&self, x: &Tensor, b: usize) -> Result<Tensor> {
-        let ((down, across), s, c) = (self.counts(), self.side, x.dims()[2]);
+        let (down, across) = self.counts();
+        let s = self.side;
+        let c = x.dims()[2];
         let x = x
             .reshape(vec![b, down, across, s, s, c])?
             .permute(vec![0, 1, 3, 2, 4, 5])?;
@@ -304,14 +311,16 @@ impl Windows {
         if self.shift == 0 {
             return Ok(None);
         }
-        let ((down, across), s) = (self.counts(), self.side);
+        let (down, across) = self.counts();
+        let s = self.side;
         // Before the last window, in its own part, in the part that came from the other end.
         let part = |at: usize, length: usize| {
             usize::from(at + s >= length) + usize::from(at + self.shift >= length)
         };
         let mut values = Vec::with_capacity(down * across * s.pow(4));
         for window in 0..down * across {
-            let (top, left) = (window / across * s, window % across * s);
+            let top = window / across * s;
+            let left = window % across * s;
             let place = |i: usize| {
                 (
                     part(top + i / s, self.padded.0),
@@ -350,7 +359,8 @@ impl PatchMerging {
     /// (B, rows * columns, C) -> (B, ceil(rows / 2) * ceil(columns / 2), 2 C)
     fn forward(&self, x: &Tensor, (rows, columns): (usize, usize)) -> Result<Tensor> {
         let (b, _, c) = x.dims3()?;
-        let (down, across) = (rows.div_ceil(2), columns.div_ceil(2));
+        let down = rows.div_ceil(2);
+        let across = columns.div_ceil(2);
         let x = x.reshape((b, rows, columns, c))?;
         let x = x
             .pad_with_zeros(1, 0, rows % 2)?

@@ -163,10 +163,8 @@ pub fn group_norm(scalar: Scalar, at: [u64; 5], sizes: Groups, eps: f32, silu: b
         channels,
         pixels,
     } = sizes;
-    let (size, grid) = (
-        Long(sizes.size() as i64),
-        [sizes.slices() as u32, (pictures * groups) as u32, 1],
-    );
+    let size = Long(sizes.size() as i64);
+    let grid = [sizes.slices() as u32, (pictures * groups) as u32, 1];
     let call = |kernel, args| Call {
         program: program(
             "group_norm",
@@ -179,11 +177,9 @@ pub fn group_norm(scalar: Scalar, at: [u64; 5], sizes: Groups, eps: f32, silu: b
         threads: THREADS as u32,
         args,
     };
-    let (groups, channels, pixels) = (
-        Int(groups as i32),
-        Int(channels as i32),
-        Long(pixels as i64),
-    );
+    let groups = Int(groups as i32);
+    let channels = Int(channels as i32);
+    let pixels = Long(pixels as i64);
     let apply = vec![
         x,
         found,

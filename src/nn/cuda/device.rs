@@ -27,7 +27,7 @@ use candle_core::{
 use half::bf16;
 
 use super::{Arg, Call, Program, Scalar, calls::ALIGNMENT};
-use crate::nn::simd::kernels_forced;
+use crate::nn::kernels_forced;
 
 /// Numbers that the kernels know.
 pub trait Number: CudaDType + DeviceRepr + 'static {
@@ -152,10 +152,8 @@ pub fn lend<T: Number, R>(
     tensors: &[&Tensor],
     f: impl FnOnce(&[u64]) -> Result<R>,
 ) -> Result<R> {
-    let (held, stream): (Vec<_>, _) = (
-        tensors.iter().map(|t| t.storage_and_layout()).collect(),
-        device.cuda_stream(),
-    );
+    let held: Vec<_> = tensors.iter().map(|t| t.storage_and_layout()).collect();
+    let stream = device.cuda_stream();
     let mut lent = Vec::with_capacity(held.len());
     for (storage, layout) in &held {
         let Storage::Cuda(storage) = &**storage else {
@@ -183,7 +181,8 @@ pub fn make<T: Number>(
     let slices = counts
         .iter()
         .map(|count| unsafe { device.alloc::<T>(*count) });
-    let (mut slices, stream) = (slices.collect::<Result<Vec<_>>>()?, device.cuda_stream());
+    let mut slices = slices.collect::<Result<Vec<_>>>()?;
+    let stream = device.cuda_stream();
     let lent: Vec<_> = slices
         .iter_mut()
         .map(|slice| slice.device_ptr_mut(&stream))
@@ -199,7 +198,8 @@ pub fn bring<T: DeviceRepr + 'static, R>(
     values: &[T],
     f: impl FnOnce(u64) -> Result<R>,
 ) -> Result<R> {
-    let (copy, stream) = (device.clone_htod(values)?, device.cuda_stream());
+    let copy = device.clone_htod(values)?;
+    let stream = device.cuda_stream();
     let (address, _guard) = copy.device_ptr(&stream);
     f(address)
 }

@@ -43,7 +43,8 @@ fn normalised<T: Number>(
     base: f32,
     eps: f32,
 ) -> Result<Tensor> {
-    let (count, width) = (x.elem_count(), scale.elem_count());
+    let count = x.elem_count();
+    let width = scale.elem_count();
     let [x, scale, shift] = [ready(x)?, ready(scale)?, ready(shift)?];
     let out = make::<T>(device, &[count], |out| {
         lend::<T, _>(device, &[&x, &scale, &shift], |at| {
@@ -81,7 +82,8 @@ fn gated<T: Number>(
     h: &Tensor,
     gamma: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let (count, width) = (x.elem_count(), x.dims().last().copied().unwrap_or(1));
+    let count = x.elem_count();
+    let width = x.dims().last().copied().unwrap_or(1);
     let given: Vec<Tensor> = [Some(x), Some(h), gamma]
         .into_iter()
         .flatten()
@@ -140,7 +142,9 @@ fn split<T: Number>(
     } = sizes;
     let c = heads * width;
     let [cos, sin] = rope.angles();
-    let (qkv, cos, sin) = (ready(qkv)?, ready(cos)?, ready(sin)?);
+    let qkv = ready(qkv)?;
+    let cos = ready(cos)?;
+    let sin = ready(sin)?;
     // queries, keys and values of each row
     let counts = [vec![rows * tokens * c], vec![tokens * c; 2 * rows]].concat();
     let made = make::<T>(device, &counts, |out| {

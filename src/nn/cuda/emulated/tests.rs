@@ -109,15 +109,14 @@ fn projections_are_split_and_turned() {
         (3, (3, 5), 2, 96),
         (1, (4, 4), 3, 128),
     ]) {
-        let (tokens, c) = (size.0 * size.1, heads * width);
+        let tokens = size.0 * size.1;
+        let c = heads * width;
         let qkv = rounded(&Noise::seeded(3).of((rows, tokens, 3 * c)), scalar);
         let rope = Rope::new(size, (8, 8), width, &Device::Cpu).unwrap();
         let temperature: Vec<f32> = (0..heads).map(|head| 1.5 + head as f32).collect();
         let angles = rope.angles().map(|t| Memory::of(&values(t), Scalar::F32));
-        let (given, scales) = (
-            Memory::of(&values(&qkv), scalar),
-            Memory::of(&temperature, Scalar::F32),
-        );
+        let given = Memory::of(&values(&qkv), scalar);
+        let scales = Memory::of(&temperature, Scalar::F32);
         let q = Memory::room(rows * tokens * c, scalar);
         let kept: Vec<Memory> = (0..2 * rows)
             .map(|_| Memory::room(tokens * c, scalar))
@@ -180,16 +179,18 @@ fn groups_are_normalised_and_bent() {
             pixels,
         };
         assert!(sizes.served());
-        let (noise, c, size) = (Noise::seeded(4), groups * channels, channels * pixels);
+        let noise = Noise::seeded(4);
+        let c = groups * channels;
+        let size = channels * pixels;
         let x = rounded(&(noise.of((pictures, c, pixels)) + 5.0).unwrap(), scalar);
         let [weight, bias] = [rounded(&noise.of(c), scalar), rounded(&noise.of(c), scalar)];
         let [given, by, plus] = [&x, &weight, &bias].map(|t| Memory::of(&values(t), scalar));
-        let (x, weight, bias) = (values(&x), values(&weight), values(&bias));
+        let x = values(&x);
+        let weight = values(&weight);
+        let bias = values(&bias);
         for silu in [false, true] {
-            let (found, out) = (
-                Memory::room(sizes.found(), Scalar::F32),
-                Memory::room(x.len(), scalar),
-            );
+            let found = Memory::room(sizes.found(), Scalar::F32);
+            let out = Memory::room(x.len(), scalar);
             let at = [
                 given.address(),
                 found.address(),
@@ -207,7 +208,8 @@ fn groups_are_normalised_and_bent() {
                     .map(|v| (f64::from(*v) - mean).powi(2))
                     .sum::<f64>()
                     / size as f64;
-                let (weight, bias) = (&weight, &bias);
+                let weight = &weight;
+                let bias = &bias;
                 x.iter().enumerate().map(move |(i, v)| {
                     let channel = group % groups * channels + i / pixels;
                     let normal = (f64::from(*v) - mean) / (power + 1e-6).sqrt();
@@ -258,10 +260,8 @@ fn attend(q: &Tensor, seen: &[Vec<&Block>], heads: usize, scale: f32, scalar: Sc
         width: c / heads,
     };
     assert!(calls::attention_served(scalar, sizes));
-    let (given, out) = (
-        Memory::of(&values(q), scalar),
-        Memory::room(rows * tokens * c, scalar),
-    );
+    let given = Memory::of(&values(q), scalar);
+    let out = Memory::room(rows * tokens * c, scalar);
     let blocks = |row: &Vec<&Block>| {
         row.iter()
             .map(|b| (b.k.address(), b.v.address(), b.tokens))
@@ -290,7 +290,8 @@ fn queries_meet_the_blocks_of_their_row() {
         (33, 2, 48),
     ];
     for (scalar, (tokens, heads, width)) in both(shapes) {
-        let (noise, c) = (Noise::seeded(5), heads * width);
+        let noise = Noise::seeded(5);
+        let c = heads * width;
         let blocks = [1, 4, 70, 129, 64].map(|tokens| Block::new(&noise, tokens, c, scalar));
         let [a, b, long, longer, whole] = &blocks;
         let seen = [vec![a], vec![a, b, long, longer], vec![whole, a, whole]];
@@ -333,7 +334,8 @@ fn a_head_may_have_any_width_that_four_divides_in_f32() {
 #[test]
 fn a_query_gives_the_same_bits_alone_and_in_company() {
     for (scalar, width) in both([32]) {
-        let (noise, c) = (Noise::seeded(7), 2 * width);
+        let noise = Noise::seeded(7);
+        let c = 2 * width;
         let blocks = [5, 90, 33].map(|tokens| Block::new(&noise, tokens, c, scalar));
         let seen = [
             vec![&blocks[0], &blocks[1]],

@@ -4,8 +4,8 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
-use super::{
-    attention::Kv,
+use crate::nn::{
+    Kv,
     cpu::{Values, is_cpu_f32},
 };
 
@@ -52,7 +52,7 @@ impl Rope {
 
     /// Cosines and sines, each (L, D / 2)
     #[cfg(any(feature = "cuda", all(test, target_os = "linux", target_env = "gnu")))]
-    pub(super) fn angles(&self) -> [&Tensor; 2] {
+    pub(crate) fn angles(&self) -> [&Tensor; 2] {
         [&self.cos, &self.sin]
     }
 }
@@ -69,11 +69,12 @@ pub fn split_and_rotate(
         return split_and_rotate_cpu(&qkv.contiguous()?, temperature, rope);
     }
     #[cfg(feature = "cuda")]
-    if let Some(split) = super::cuda::split_and_rotate(qkv, temperature, rope)? {
+    if let Some(split) = crate::nn::cuda::split_and_rotate(qkv, temperature, rope)? {
         return Ok(split);
     }
     let (r, l, c3) = qkv.dims3()?;
-    let (heads, c) = (temperature.len(), c3 / 3);
+    let heads = temperature.len();
+    let c = c3 / 3;
     let part = |i: usize| qkv.narrow(2, i * c, c)?.reshape((r, l, heads, c / heads));
     let scale = Tensor::new(temperature, qkv.device())?.reshape((1, 1, heads, 1))?;
     let q = turned(&normalised(&part(0)?)?.broadcast_mul(&scale)?, rope)?
@@ -99,10 +100,14 @@ fn split_and_rotate_cpu(
     rope: &Rope,
 ) -> Result<(Tensor, Vec<Kv>)> {
     let (r, l, c3) = qkv.dims3()?;
-    let (c, width) = (c3 / 3, c3 / 3 / temperature.len());
-    let (cos, sin) = (Values::of(&rope.cos)?, Values::of(&rope.sin)?);
-    let (cos, sin): (&[f32], &[f32]) = (&cos, &sin);
-    let (device, qkv) = (qkv.device(), Values::of(qkv)?);
+    let c = c3 / 3;
+    let width = c3 / 3 / temperature.len();
+    let cos = Values::of(&rope.cos)?;
+    let sin = Values::of(&rope.sin)?;
+    let cos: &[f32] = &cos;
+    let sin: &[f32] = &sin;
+    let device = qkv.device();
+    let qkv = Values::of(qkv)?;
     let mut q = vec![0.0; r * l * c];
     let mut kv: Vec<_> = (0..r)
         .map(|_| (vec![0.0; l * c], vec![0.0; l * c]))
@@ -145,7 +150,8 @@ fn turn_head(x: &[f32], scale: f32, (cos, sin): (&[f32], &[f32]), out: &mut [f32
     let length = x.iter().map(|v| v * v).sum::<f32>().sqrt().max(NORM_EPS);
     let scale = scale / length;
     for (((out, x), cos), sin) in out.chunks_mut(2).zip(x.chunks(2)).zip(cos).zip(sin) {
-        let (a, b) = (x[0] * scale, x[1] * scale);
+        let a = x[0] * scale;
+        let b = x[1] * scale;
         out[0] = a * cos - b * sin;
         out[1] = a * sin + b * cos;
     }
@@ -165,9 +171,11 @@ fn normalised(x: &Tensor) -> Result<Tensor> {
 fn turned(x: &Tensor, rope: &Rope) -> Result<Tensor> {
     let (r, l, h, d) = x.dims4()?;
     let pairs = x.reshape((r, l, h, d / 2, 2))?;
-    let (a, b) = (pairs.narrow(4, 0, 1)?, pairs.narrow(4, 1, 1)?); // (R, L, H, D / 2, 1)
+    let a = pairs.narrow(4, 0, 1)?;
+    let b = pairs.narrow(4, 1, 1)?; // (R, L, H, D / 2, 1)
     let [cos, sin] = [&rope.cos, &rope.sin].map(|t| t.reshape((1, l, 1, d / 2, 1)));
-    let (cos, sin) = (cos?, sin?);
+    let cos = cos?;
+    let sin = sin?;
     let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
     let second = (a.broadcast_mul(&sin)? + b.broadcast_mul(&cos)?)?;
     Tensor::cat(&[first, second], 4)?.reshape((r, l, h, d))

@@ -60,7 +60,8 @@ impl<T: Stored> Panels<T> {
         weight: impl Fn(usize, usize, usize) -> f32 + Sync,
         bias: Option<&[f32]>,
     ) -> Self {
-        let (panels, steps) = (outputs.div_ceil(WIDTH), inputs.div_ceil(T::STEP));
+        let panels = outputs.div_ceil(WIDTH);
+        let steps = inputs.div_ceil(T::STEP);
         let mut values = vec![T::default(); panels * taps * steps * T::STEP * WIDTH];
         let panel = (taps * steps * T::STEP * WIDTH).max(1);
         values
@@ -68,7 +69,8 @@ impl<T: Stored> Panels<T> {
             .enumerate()
             .for_each(|(panel, values)| {
                 for (i, values) in values.chunks_exact_mut(WIDTH * T::STEP).enumerate() {
-                    let (tap, first) = (i / steps, i % steps * T::STEP);
+                    let tap = i / steps;
+                    let first = i % steps * T::STEP;
                     for (output, values) in
                         (panel * WIDTH..outputs).zip(values.chunks_exact_mut(T::STEP))
                     {
@@ -247,7 +249,8 @@ impl<T: Stored> Product<'_, T> {
 
     /// All taps of a product, in order, cut into blocks of about [`BLOCK`] bytes.
     fn blocks(&self) -> impl Iterator<Item = Block> + use<T> {
-        let (taps, inputs) = (self.panels.taps, self.panels.row_width());
+        let taps = self.panels.taps;
+        let inputs = self.panels.row_width();
         let at_once = (Panels::<T>::DEPTH / inputs.max(1)).max(1);
         let depth = inputs.clamp(1, Panels::<T>::DEPTH);
         (0..taps).step_by(at_once).flat_map(move |tap| {
@@ -261,7 +264,7 @@ impl<T: Stored> Product<'_, T> {
 
     /// A block of one panel, for all rows.
     #[inline(always)]
-    fn tiles<L: Lanes>(&mut self, block: &Block, panel: usize) {
+    fn tiles<L: Lanes>(&mut self, simd: L::Detected, block: &Block, panel: usize) {
         let columns = self.panels.columns(&(panel..panel + 1)).len();
         let tiles = self.rows.count.div_ceil(L::TILE_ROWS);
         let mut first = 0;
@@ -271,9 +274,9 @@ impl<T: Stored> Product<'_, T> {
             let mut column = 0;
             while column < columns {
                 if L::TILE_VECTORS == 2 && columns - column > L::COUNT {
-                    tile_of::<L, T, 2>(self, block, panel, first, rows, column..columns);
+                    tile_of::<L, T, 2>(simd, self, block, panel, first, rows, column..columns);
                 } else {
-                    tile_of::<L, T, 1>(self, block, panel, first, rows, column..columns);
+                    tile_of::<L, T, 1>(simd, self, block, panel, first, rows, column..columns);
                 }
                 column += L::TILE_VECTORS * L::COUNT;
             }
@@ -286,14 +289,14 @@ impl<T: Stored> Kernel for Product<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(mut self) {
+    fn run<L: Lanes>(mut self, simd: L::Detected) {
         if self.rows.count == 0 || self.some.is_empty() {
             return;
         }
         self.check();
         for block in self.blocks() {
             for panel in self.some.clone() {
-                self.tiles::<L>(&block, panel);
+                self.tiles::<L>(simd, &block, panel);
             }
         }
     }
@@ -302,6 +305,7 @@ impl<T: Stored> Kernel for Product<'_, T> {
 /// [`tile`] for a height that is known only now.
 #[inline(always)]
 fn tile_of<L: Lanes, T: Stored, const V: usize>(
+    simd: L::Detected,
     product: &mut Product<T>,
     block: &Block,
     panel: usize,
@@ -310,18 +314,18 @@ fn tile_of<L: Lanes, T: Stored, const V: usize>(
     columns: Range<usize>,
 ) {
     match rows {
-        1 => tile::<L, T, 1, V>(product, block, panel, first, columns),
-        2 => tile::<L, T, 2, V>(product, block, panel, first, columns),
-        3 => tile::<L, T, 3, V>(product, block, panel, first, columns),
-        4 => tile::<L, T, 4, V>(product, block, panel, first, columns),
-        5 if L::TILE_ROWS > 4 => tile::<L, T, 5, V>(product, block, panel, first, columns),
-        6 if L::TILE_ROWS > 4 => tile::<L, T, 6, V>(product, block, panel, first, columns),
-        7 if L::TILE_ROWS > 6 => tile::<L, T, 7, V>(product, block, panel, first, columns),
-        8 if L::TILE_ROWS > 6 => tile::<L, T, 8, V>(product, block, panel, first, columns),
-        9 if L::TILE_ROWS > 6 => tile::<L, T, 9, V>(product, block, panel, first, columns),
-        10 if L::TILE_ROWS > 6 => tile::<L, T, 10, V>(product, block, panel, first, columns),
-        11 if L::TILE_ROWS > 6 => tile::<L, T, 11, V>(product, block, panel, first, columns),
-        12 if L::TILE_ROWS > 6 => tile::<L, T, 12, V>(product, block, panel, first, columns),
+        1 => tile::<L, T, 1, V>(simd, product, block, panel, first, columns),
+        2 => tile::<L, T, 2, V>(simd, product, block, panel, first, columns),
+        3 => tile::<L, T, 3, V>(simd, product, block, panel, first, columns),
+        4 => tile::<L, T, 4, V>(simd, product, block, panel, first, columns),
+        5 if L::TILE_ROWS > 4 => tile::<L, T, 5, V>(simd, product, block, panel, first, columns),
+        6 if L::TILE_ROWS > 4 => tile::<L, T, 6, V>(simd, product, block, panel, first, columns),
+        7 if L::TILE_ROWS > 6 => tile::<L, T, 7, V>(simd, product, block, panel, first, columns),
+        8 if L::TILE_ROWS > 6 => tile::<L, T, 8, V>(simd, product, block, panel, first, columns),
+        9 if L::TILE_ROWS > 6 => tile::<L, T, 9, V>(simd, product, block, panel, first, columns),
+        10 if L::TILE_ROWS > 6 => tile::<L, T, 10, V>(simd, product, block, panel, first, columns),
+        11 if L::TILE_ROWS > 6 => tile::<L, T, 11, V>(simd, product, block, panel, first, columns),
+        12 if L::TILE_ROWS > 6 => tile::<L, T, 12, V>(simd, product, block, panel, first, columns),
         _ => unreachable!("tiles are at most as high as the machine's registers allow"),
     }
 }
@@ -331,6 +335,7 @@ fn tile_of<L: Lanes, T: Stored, const V: usize>(
 /// last one stopped.
 #[inline(always)]
 fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
+    simd: L::Detected,
     product: &mut Product<T>,
     block: &Block,
     panel: usize,
@@ -350,13 +355,13 @@ fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
         at + from..at + columns.end.min(from + L::COUNT)
     };
     let bias = &panels.bias[panel * WIDTH + columns.start..];
-    let mut sums = [[L::splat(0.0); V]; R];
+    let mut sums = [[L::splat(simd, 0.0); V]; R];
     for (row, sums) in sums.iter_mut().enumerate() {
         for (v, sum) in sums.iter_mut().enumerate() {
             *sum = if begins {
-                L::load(&bias[v * L::COUNT..])
+                L::load(simd, &bias[v * L::COUNT..])
             } else {
-                L::load_rest(&results.values[place(row, v)], 0.0)
+                L::load_rest(simd, &results.values[place(row, v)], 0.0)
             };
         }
     }
@@ -374,14 +379,15 @@ fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
         for step in block.inputs.start / T::STEP..block.inputs.end / T::STEP {
             // SAFETY: `check` has seen that a panel has WIDTH values for each tap and input, and
             // `columns.start + V * COUNT <= WIDTH`.
-            let mut vectors = [unsafe { T::factors::<L>(weight) }; V];
+            let mut vectors = [unsafe { T::factors::<L>(simd, weight) }; V];
             for (v, vector) in vectors.iter_mut().enumerate().skip(1) {
                 // SAFETY: the same.
-                *vector = unsafe { T::factors::<L>(weight.wrapping_add(v * L::COUNT * T::STEP)) };
+                *vector =
+                    unsafe { T::factors::<L>(simd, weight.wrapping_add(v * L::COUNT * T::STEP)) };
             }
             for (x, sums) in x.iter().zip(&mut sums) {
                 // SAFETY: `check` has seen that the last row's last tap ends inside the slice.
-                let value = unsafe { T::repeated::<L>(x.wrapping_add(step * T::STEP)) };
+                let value = unsafe { T::repeated::<L>(simd, x.wrapping_add(step * T::STEP)) };
                 for (sum, vector) in sums.iter_mut().zip(vectors) {
                     *sum = T::sum_of_products(value, vector, *sum);
                 }
@@ -404,7 +410,7 @@ fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
 #[inline(always)]
 fn keep<L: Lanes>(sum: L, to: &mut [f32], add: bool) {
     let sum = if add {
-        L::load_rest(to, 0.0).add(sum)
+        L::load_rest(sum.detected(), to, 0.0).add(sum)
     } else {
         sum
     };
@@ -416,7 +422,7 @@ mod tests {
     use half::bf16;
 
     use super::*;
-    use crate::nn::{simd::in_all_versions, stored::row_stride};
+    use crate::nn::cpu::{simd::in_all_versions, stored::row_stride};
 
     struct Whole<'a, T>(&'a Panels<T>, Rows<'a, T>, usize);
 
@@ -424,7 +430,7 @@ mod tests {
         type Output = Vec<f32>;
 
         #[inline(always)]
-        fn run<L: Lanes>(self) -> Vec<f32> {
+        fn run<L: Lanes>(self, simd: L::Detected) -> Vec<f32> {
             let Self(panels, rows, stride) = self;
             let mut out = vec![1.0; rows.count * stride];
             let results = Results {
@@ -439,7 +445,7 @@ mod tests {
                 rows,
                 results,
             }
-            .run::<L>();
+            .run::<L>(simd);
             out
         }
     }
@@ -481,7 +487,8 @@ mod tests {
         };
         for found in in_all_versions(|| Whole(&panels, rows, outputs + 2)) {
             for (i, found) in found.iter().enumerate() {
-                let (row, o) = (i / (outputs + 2), i % (outputs + 2));
+                let row = i / (outputs + 2);
+                let o = i % (outputs + 2);
                 let term = |j: usize| values[row * inputs + j] * weight(o, j / inputs, j % inputs);
                 let sum = (0..taps * inputs).map(term).sum::<f32>();
                 let expected = if o < outputs {

@@ -13,30 +13,15 @@ use candle_core::{D, DType, Result, Tensor};
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{
-    cpu::{Values, is_cpu_f32, to_vec},
-    segments::{Head, Room, TILE},
-    stored::Stored,
+use crate::nn::{
+    Kv,
+    cpu::{
+        Values, is_cpu_f32,
+        segments::{Head, Room, TILE},
+        stored::Stored,
+        to_vec,
+    },
 };
-
-/// Keys and values of some tokens of one candidate.
-#[derive(Clone, Debug)]
-pub struct Kv {
-    /// (T, C), contiguous, f32 or bf16
-    pub k: Tensor,
-    /// (T, C), contiguous, of the same type
-    pub v: Tensor,
-}
-
-impl Kv {
-    /// The same, rounded to `dtype`.
-    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        Ok(Self {
-            k: self.k.to_dtype(dtype)?,
-            v: self.v.to_dtype(dtype)?,
-        })
-    }
-}
 
 /// `softmax(scale * q k^T + bias) v` for each head: q (B, L, C), k and v (B, T, C) -> (B, L, C).
 ///
@@ -49,7 +34,8 @@ pub fn attention(
     scale: f32,
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
-    let (k, v) = (k.contiguous()?, v.contiguous()?);
+    let k = k.contiguous()?;
+    let v = v.contiguous()?;
     let own = (0..q.dims()[0])
         .map(|b| {
             Ok(Kv {
@@ -72,7 +58,7 @@ pub fn attention_blocks(
 ) -> Result<Tensor> {
     if !is_cpu_f32(q) {
         #[cfg(feature = "cuda")]
-        if let (None, Some(out)) = (bias, super::cuda::attention(q, seen, heads, scale)?) {
+        if let (None, Some(out)) = (bias, crate::nn::cuda::attention(q, seen, heads, scale)?) {
             return Ok(out);
         }
         return joined(q, seen, heads, scale, bias, MOST_SCORES);
@@ -93,8 +79,10 @@ fn packed<T: Stored>(
 ) -> Result<Tensor> {
     let (b, l, c) = q.dims3()?;
     let device = q.device().clone();
-    let (q, mut out) = (q.contiguous()?, vec![0.0; b * l * c]);
-    let (q, bias) = (Values::of(&q)?, bias.map(Bias::new).transpose()?);
+    let q = q.contiguous()?;
+    let mut out = vec![0.0; b * l * c];
+    let q = Values::of(&q)?;
+    let bias = bias.map(Bias::new).transpose()?;
     let tile = l.div_ceil(l.div_ceil(TILE).max(1)); // tiles of about the same height
     groups(&q, &mut out, seen, l * c)
         .into_par_iter()
@@ -133,7 +121,8 @@ fn groups<'a>(
     let alike = |a: &Vec<&Kv>, b: &Vec<&Kv>| {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| ptr::eq(*a, *b))
     };
-    let (mut first, mut found) = (0, Vec::new());
+    let mut first = 0;
+    let mut found = Vec::new();
     for group in seen.chunk_by(alike) {
         let (own_q, rest_q) = q.split_at(group.len() * width);
         let (own_out, rest_out) = out.split_at_mut(group.len() * width);
@@ -226,7 +215,9 @@ fn joined(
             0,
         )?) // (B, H, T, D)
     };
-    let (q, k, v) = (split(q)?, join(|kv| &kv.k)?.t()?, join(|kv| &kv.v)?);
+    let q = split(q)?;
+    let k = join(|kv| &kv.k)?.t()?;
+    let v = join(|kv| &kv.v)?;
     let at_once = (most / (b * a_query)).clamp(1, l.max(1));
     let chunk = |from: usize| {
         let rows = from..l.min(from + at_once);
@@ -265,7 +256,9 @@ mod tests {
 
     #[test]
     fn blocks_give_what_joined_keys_give() {
-        let (noise, heads, c) = (Noise::seeded(1), 3, 15);
+        let noise = Noise::seeded(1);
+        let heads = 3;
+        let c = 15;
         let q = noise.of((4, 70, c));
         let blocks = [1, 66, 5, 5].map(|t| {
             let [k, v] = [noise.of((t, c)), noise.of((t, c))];
@@ -340,7 +333,8 @@ mod tests {
             }
             .to_dtype(DType::BF16)
             .unwrap();
-            let (q, rounded) = (noise.of((1, 9, c)), kv.to_dtype(DType::F32).unwrap());
+            let q = noise.of((1, 9, c));
+            let rounded = kv.to_dtype(DType::F32).unwrap();
             let ours = attention_blocks(&q, &[vec![&kv]], 3, 0.4, None).unwrap();
             let q = q
                 .to_dtype(DType::BF16)

@@ -3,13 +3,16 @@
 use candle_core::{DType, Result, Tensor};
 use half::bf16;
 
-use super::{
+use crate::nn::{
     FeatureMap, Weights,
-    cpu::{is_cpu_f32, to_vec},
-    direct_conv::{Phase, convolve},
-    feature_map::{Cell, Held, HostMap},
-    panels::Panels,
-    winograd::Winograd,
+    cpu::{
+        direct_conv::{Phase, convolve},
+        feature_map::{Cell, Held, HostMap},
+        is_cpu_f32,
+        panels::Panels,
+        to_vec,
+        winograd::Winograd,
+    },
 };
 
 /// Channels from which on transforming tiles costs less than it saves.
@@ -108,7 +111,9 @@ impl Conv2d {
                 padding,
             });
         }
-        let (weight, bias, taps) = (to_vec(&weight)?, to_vec(&bias)?, height * width);
+        let weight = to_vec(&weight)?;
+        let bias = to_vec(&bias)?;
+        let taps = height * width;
         let value = |output, tap, input| weight[(output * inputs + input) * taps + tap];
         let kernel = match dtype {
             DType::BF16 => Kernel::Bf16(Products::Direct(Panels::new(
@@ -223,7 +228,8 @@ impl Conv2d {
             Products::Direct(panels) => {
                 let x = x.filled_up(panels.inputs(), panels.row_width())?;
                 // The reach at the first output
-                let (stride, corner) = (x.row_stride(), x.border - self.padding);
+                let stride = x.row_stride();
+                let corner = x.border - self.padding;
                 let tap =
                     |i: usize| (i / width + corner) * stride + (i % width + corner) * x.channels;
                 let taps: Vec<usize> = (0..height * width).map(tap).collect();
@@ -305,10 +311,8 @@ mod tests {
                 (3, 1, 2, 600),
             ] {
                 for outputs in [3, 38] {
-                    let (weight, bias) = (
-                        noise.of((outputs, 5, size, size)),
-                        noise.of((1, outputs, 1, 1)),
-                    );
+                    let weight = noise.of((outputs, 5, size, size));
+                    let bias = noise.of((1, outputs, 1, 1));
                     let conv =
                         Conv2d::kept_as(dtype, weight.clone(), bias.clone(), 1, padding).unwrap();
                     check(&conv, &noise.of((2, 5, h, w)), [&weight, &bias], limit);
@@ -327,10 +331,8 @@ mod tests {
                 (16, 16, 37, 41),
                 (128, 128, 5, 300),
             ] {
-                let (weight, bias) = (
-                    noise.of((outputs, inputs, 3, 3)),
-                    noise.of((1, outputs, 1, 1)),
-                );
+                let weight = noise.of((outputs, inputs, 3, 3));
+                let bias = noise.of((1, outputs, 1, 1));
                 let conv = Conv2d::tiled(dtype, &weight, &bias).unwrap();
                 check(&conv, &noise.of((2, inputs, h, w)), [&weight, &bias], limit);
             }
@@ -386,7 +388,8 @@ mod tests {
     #[test]
     fn a_picture_has_the_same_bits_alone_and_in_company() {
         let noise = Noise::seeded(4);
-        let (small, large) = (noise.of((40, 16, 3, 3)), noise.of((48, 16, 3, 3)));
+        let small = noise.of((40, 16, 3, 3));
+        let large = noise.of((48, 16, 3, 3));
         let bias = |outputs: usize| noise.of((1, outputs, 1, 1));
         for dtype in [DType::F32, DType::BF16] {
             let direct = Conv2d::kept_as(dtype, small.clone(), bias(40), 1, 1).unwrap();

@@ -6,19 +6,43 @@ use half::bf16;
 
 use super::{Kernel, Lanes};
 
+/// Proof that the processor has AVX-512, with or without the instructions for bf16, and AVX2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HasAvx512<const BF16: bool>(());
+
+impl<const BF16: bool> HasAvx512<BF16> {
+    pub fn detect() -> Option<Self> {
+        HasAvx2::detect()?;
+        let found = is_x86_feature_detected!("avx512f")
+            && (!BF16 || is_x86_feature_detected!("avx512bf16"));
+        found.then_some(Self(()))
+    }
+}
+
+/// Proof that the processor has AVX2 and fused multiplication and addition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HasAvx2(());
+
+impl HasAvx2 {
+    pub fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        found.then_some(Self(()))
+    }
+}
+
 #[target_feature(enable = "avx512bf16,avx512f,avx2,fma")]
-pub fn with_avx512bf16<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<Avx512<true>>()
+pub fn with_avx512bf16<K: Kernel>(simd: HasAvx512<true>, kernel: K) -> K::Output {
+    kernel.run::<Avx512<true>>(simd)
 }
 
 #[target_feature(enable = "avx512f,avx2,fma")]
-pub fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<Avx512<false>>()
+pub fn with_avx512<K: Kernel>(simd: HasAvx512<false>, kernel: K) -> K::Output {
+    kernel.run::<Avx512<false>>(simd)
 }
 
 #[target_feature(enable = "avx2,fma")]
-pub fn with_avx2<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<Avx2>()
+pub fn with_avx2<K: Kernel>(simd: HasAvx2, kernel: K) -> K::Output {
+    kernel.run::<Avx2>(simd)
 }
 
 /// Implements an operation by an instruction.
@@ -27,7 +51,7 @@ macro_rules! operations {
         #[inline(always)]
         fn $name(self, $($arg: Self),*) -> Self {
             let itself = self;
-            // SAFETY: reached through `dispatch`, which has seen the feature.
+            // SAFETY: a vector is a proof that the processor has the feature.
             Self(unsafe { $instruction($(operations!(@ itself $order)),*) })
         }
     )*};
@@ -46,36 +70,42 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
 
     type Pairs = __m512i;
 
+    type Detected = HasAvx512<BF16>;
+
     #[inline(always)]
-    fn splat(value: f32) -> Self {
-        // SAFETY: reached through `dispatch`, which has seen the feature.
+    fn detected(self) -> HasAvx512<BF16> {
+        HasAvx512(())
+    }
+
+    #[inline(always)]
+    fn splat(_: HasAvx512<BF16>, value: f32) -> Self {
+        // SAFETY: the argument proves that the processor has the feature.
         Self(unsafe { _mm512_set1_ps(value) })
     }
 
     #[inline(always)]
-    unsafe fn load_at(from: *const f32) -> Self {
-        // SAFETY: the caller vouches for sixteen values.
+    unsafe fn load_at(_: HasAvx512<BF16>, from: *const f32) -> Self {
+        // SAFETY: the features are proven; the caller vouches for sixteen values.
         Self(unsafe { _mm512_loadu_ps(from) })
     }
 
     #[inline(always)]
     unsafe fn store_at(self, to: *mut f32) {
-        // SAFETY: the caller vouches for sixteen values.
+        // SAFETY: the features are proven; the caller vouches for sixteen values.
         unsafe { _mm512_storeu_ps(to, self.0) }
     }
 
     #[inline(always)]
-    unsafe fn load_bf16_at(from: *const bf16) -> Self {
-        // SAFETY: the caller vouches for sixteen values.
+    unsafe fn load_bf16_at(_: HasAvx512<BF16>, from: *const bf16) -> Self {
+        // SAFETY: the features are proven; the caller vouches for sixteen values.
         let halves = unsafe { _mm256_loadu_si256(from.cast()) };
-        // SAFETY: reached through `dispatch`, which has seen the feature.
+        // SAFETY: the argument proves that the processor has the feature.
         Self(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) })
     }
 
     #[inline(always)]
     unsafe fn store_bf16_at(self, to: *mut bf16) {
-        // SAFETY: reached through `dispatch`, which has seen the features; the caller vouches for
-        // sixteen values.
+        // SAFETY: a vector proves the features; the caller vouches for sixteen values.
         unsafe {
             let halves = if BF16 {
                 std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self.0))
@@ -96,21 +126,20 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
     }
 
     #[inline(always)]
-    unsafe fn load_pairs_at(from: *const bf16) -> __m512i {
-        // SAFETY: the caller vouches for thirty-two values.
+    unsafe fn load_pairs_at(_: HasAvx512<BF16>, from: *const bf16) -> __m512i {
+        // SAFETY: the features are proven; the caller vouches for thirty-two values.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
 
     #[inline(always)]
-    fn splat_pair(pair: u32) -> __m512i {
-        // SAFETY: reached through `dispatch`, which has seen the feature.
+    fn splat_pair(_: HasAvx512<BF16>, pair: u32) -> __m512i {
+        // SAFETY: the argument proves that the processor has the feature.
         unsafe { _mm512_set1_epi32(pair.cast_signed()) }
     }
 
     #[inline(always)]
     fn add_products(self, a: __m512i, b: __m512i) -> Self {
-        // SAFETY: reached through `dispatch`, which has seen the features; vectors of one size have
-        // any bits.
+        // SAFETY: a vector proves the features; vectors of one size have any bits.
         unsafe {
             if BF16 {
                 let pairs = |v: __m512i| std::mem::transmute::<__m512i, __m512bh>(v);
@@ -150,36 +179,42 @@ impl Lanes for Avx2 {
 
     type Pairs = __m256i;
 
+    type Detected = HasAvx2;
+
     #[inline(always)]
-    fn splat(value: f32) -> Self {
-        // SAFETY: reached through `dispatch`, which has seen the feature.
+    fn detected(self) -> HasAvx2 {
+        HasAvx2(())
+    }
+
+    #[inline(always)]
+    fn splat(_: HasAvx2, value: f32) -> Self {
+        // SAFETY: the argument proves that the processor has the feature.
         Self(unsafe { _mm256_set1_ps(value) })
     }
 
     #[inline(always)]
-    unsafe fn load_at(from: *const f32) -> Self {
-        // SAFETY: the caller vouches for eight values.
+    unsafe fn load_at(_: HasAvx2, from: *const f32) -> Self {
+        // SAFETY: the features are proven; the caller vouches for eight values.
         Self(unsafe { _mm256_loadu_ps(from) })
     }
 
     #[inline(always)]
     unsafe fn store_at(self, to: *mut f32) {
-        // SAFETY: the caller vouches for eight values.
+        // SAFETY: the features are proven; the caller vouches for eight values.
         unsafe { _mm256_storeu_ps(to, self.0) }
     }
 
     #[inline(always)]
-    unsafe fn load_bf16_at(from: *const bf16) -> Self {
-        // SAFETY: the caller vouches for eight values.
+    unsafe fn load_bf16_at(_: HasAvx2, from: *const bf16) -> Self {
+        // SAFETY: the features are proven; the caller vouches for eight values.
         let halves = unsafe { _mm_loadu_si128(from.cast()) };
-        // SAFETY: reached through `dispatch`, which has seen the feature.
+        // SAFETY: the argument proves that the processor has the feature.
         Self(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves))) })
     }
 
     #[inline(always)]
     unsafe fn store_bf16_at(self, to: *mut bf16) {
-        // SAFETY: reached through `dispatch`, which has seen the feature; the caller vouches for
-        // eight values.
+        // SAFETY: a vector proves the features; the caller vouches for eight values.
         unsafe {
             let bits = _mm256_castps_si256(self.0);
             let even = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
@@ -197,20 +232,20 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn load_pairs_at(from: *const bf16) -> __m256i {
-        // SAFETY: the caller vouches for sixteen values.
+    unsafe fn load_pairs_at(_: HasAvx2, from: *const bf16) -> __m256i {
+        // SAFETY: the features are proven; the caller vouches for sixteen values.
         unsafe { _mm256_loadu_si256(from.cast()) }
     }
 
     #[inline(always)]
-    fn splat_pair(pair: u32) -> __m256i {
-        // SAFETY: reached through `dispatch`, which has seen the feature.
+    fn splat_pair(_: HasAvx2, pair: u32) -> __m256i {
+        // SAFETY: the argument proves that the processor has the feature.
         unsafe { _mm256_set1_epi32(pair.cast_signed()) }
     }
 
     #[inline(always)]
     fn add_products(self, a: __m256i, b: __m256i) -> Self {
-        // SAFETY: reached through `dispatch`, which has seen the feature.
+        // SAFETY: a vector is a proof that the processor has the feature.
         unsafe {
             let low = |v| Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(v)));
             let high = |v| {
@@ -236,7 +271,7 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn times_two_to(self, power: Self) -> Self {
-        // SAFETY: reached through `dispatch`, which has seen the feature.
+        // SAFETY: a vector is a proof that the processor has the feature.
         unsafe {
             let two_to = |n| {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(

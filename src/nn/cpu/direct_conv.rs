@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The outputs that begin at `at` and lie `step` apart, all served by the same weights.
-pub(super) struct Phase<'a, T> {
+pub(crate) struct Phase<'a, T> {
     pub panels: &'a Panels<T>,
     /// Where the values for a tap lie, from the corner of the border on, for the first output.
     pub taps: &'a [usize],
@@ -24,7 +24,7 @@ pub(super) struct Phase<'a, T> {
 const BAND: usize = 512;
 
 /// Output pixel (y, x) of a phase reads from input pixel (y, x) on.
-pub(super) fn convolve<T: Stored>(
+pub(crate) fn convolve<T: Stored>(
     x: &HostMap<T>,
     out: &mut HostMap<T>,
     phases: &[Phase<T>],
@@ -33,7 +33,8 @@ pub(super) fn convolve<T: Stored>(
     let Some(first) = phases.first() else {
         return Ok(());
     };
-    let (step, (height, width)) = (first.step, out.size);
+    let step = first.step;
+    let (height, width) = out.size;
     if x.channels != first.panels.row_width()
         || out.pictures != x.pictures
         || out.channels != first.panels.outputs()
@@ -43,7 +44,8 @@ pub(super) fn convolve<T: Stored>(
             "the result of a convolution does not fit the maps that it is of and is added to"
         );
     }
-    let (stride, channels) = (out.row_stride(), out.channels);
+    let stride = out.row_stride();
+    let channels = out.channels;
     let rows = (BAND / width.max(1))
         .clamp(1, height.max(1))
         .next_multiple_of(step);

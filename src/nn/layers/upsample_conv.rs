@@ -3,12 +3,15 @@
 use candle_core::{DType, Result, Tensor};
 use half::bf16;
 
-use super::{
+use crate::nn::{
     Conv2d, FeatureMap, Weights,
-    cpu::{is_cpu_f32, to_vec},
-    direct_conv::{Phase, convolve},
-    feature_map::{Cell, HostMap},
-    panels::Panels,
+    cpu::{
+        direct_conv::{Phase, convolve},
+        feature_map::{Cell, HostMap},
+        is_cpu_f32,
+        panels::Panels,
+        to_vec,
+    },
 };
 
 /// Doubling of both sides by repeating pixels, then a convolution of size 3 that keeps the size.
@@ -43,10 +46,8 @@ impl UpsampleConv {
                 format!("{height} x {width}"),
             ));
         }
-        let (weight, bias) = (
-            w.get((outputs, inputs, 3, 3), "weight")?,
-            w.get(outputs, "bias")?,
-        );
+        let weight = w.get((outputs, inputs, 3, 3), "weight")?;
+        let bias = w.get(outputs, "bias")?;
         let values = weight.elem_count() + outputs;
         let conv = Self::kept_as(w.dtype(), weight, bias.reshape((1, outputs, 1, 1))?)?;
         match &conv.0 {
@@ -93,7 +94,8 @@ impl UpsampleConv {
 impl<T: Cell> Phases<T> {
     fn new(weight: &Tensor, bias: &Tensor) -> Result<Self> {
         let (outputs, inputs, _, _) = weight.dims4()?;
-        let (weight, bias) = (to_vec(weight)?, to_vec(bias)?);
+        let weight = to_vec(weight)?;
+        let bias = to_vec(bias)?;
         let meeting = |odd: usize, tap: usize| [[0..1, 1..3], [0..2, 2..3]][odd][tap].clone();
         let phase = |i: usize| {
             let value = |output: usize, tap: usize, input: usize| {
@@ -124,7 +126,9 @@ impl<T: Cell> Phases<T> {
             phases[0].outputs(),
             0,
         );
-        let (stride, channels, corner) = (map.row_stride(), map.channels, map.border - 1);
+        let stride = map.row_stride();
+        let channels = map.channels;
+        let corner = map.border - 1;
         let offsets = |i: usize| {
             [0, 1, 2, 3].map(|tap| {
                 (tap / 2 + i / 2 + corner) * stride + (tap % 2 + i % 2 + corner) * channels
@@ -151,7 +155,8 @@ mod tests {
     fn doubling_and_convolving_matches_one_after_the_other() {
         let noise = Noise::seeded(2);
         for (inputs, h, w) in [(6, 1, 1), (5, 3, 5), (6, 40, 7), (7, 2, 300)] {
-            let (weight, bias) = (noise.of((35, inputs, 3, 3)), noise.of((1, 35, 1, 1)));
+            let weight = noise.of((35, inputs, 3, 3));
+            let bias = noise.of((1, 35, 1, 1));
             let x = noise.of((2, inputs, h, w));
             let doubled = x.upsample_nearest2d(2 * h, 2 * w).unwrap();
             let expected = doubled

@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Activation, LayerNorm, Linear, Mlp, Weights, attention, residual};
+use crate::nn::{Activation, LayerNorm, Linear, Mlp, Weights, attention, residual};
 
 /// Multi-head attention of tokens among themselves, with queries, keys and values from one layer.
 #[derive(Clone, Debug)]
@@ -45,10 +45,8 @@ impl SelfAttention {
 
     /// A layer of PyTorch's own: `in_proj_weight`, `in_proj_bias` and `out_proj` below `w`.
     pub fn load_joined(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
-        let (weight, bias) = (
-            w.get((3 * width, width), "in_proj_weight")?,
-            w.get(3 * width, "in_proj_bias")?,
-        );
+        let weight = w.get((3 * width, width), "in_proj_weight")?;
+        let bias = w.get(3 * width, "in_proj_bias")?;
         let qkv = Linear::of(w, weight, Some(bias))?;
         Ok(Self {
             qkv,

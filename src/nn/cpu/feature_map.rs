@@ -9,17 +9,17 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::{
-    cpu::{Values, is_cpu_f32},
     stored::Stored,
+    values::{Values, is_cpu_f32},
 };
 
 /// Pictures inside a convolutional network.
 #[derive(Clone, Debug)]
-pub struct FeatureMap(pub(super) Held);
+pub struct FeatureMap(pub(crate) Held);
 
 /// Where they lie.
 #[derive(Clone, Debug)]
-pub(super) enum Held {
+pub(crate) enum Held {
     /// Served by the tensor library: (B, C, H, W).
     Tensor(Tensor),
     /// Served by the kernels of this crate.
@@ -48,7 +48,7 @@ impl FeatureMap {
     }
 
     /// In main memory, as `T`.
-    pub(super) fn to_host<T: Cell>(&self) -> Result<Cow<'_, HostMap<T>>> {
+    pub(crate) fn to_host<T: Cell>(&self) -> Result<Cow<'_, HostMap<T>>> {
         if let Some(map) = T::among(self) {
             return Ok(Cow::Borrowed(map));
         }
@@ -70,7 +70,7 @@ impl FeatureMap {
 }
 
 /// What maps in main memory consist of.
-pub(super) trait Cell: Stored {
+pub(crate) trait Cell: Stored {
     /// The map, if it consists of these.
     fn among(map: &FeatureMap) -> Option<&HostMap<Self>>;
 
@@ -108,12 +108,12 @@ impl Cell for bf16 {
 
 /// (B, H, W, C) with `border` more pixels of zeros on each of the four sides.
 #[derive(Clone, Debug)]
-pub(super) struct HostMap<T = f32> {
-    pub(super) values: Vec<T>,
-    pub(super) pictures: usize,
-    pub(super) size: (usize, usize),
-    pub(super) channels: usize,
-    pub(super) border: usize,
+pub(crate) struct HostMap<T = f32> {
+    pub(crate) values: Vec<T>,
+    pub(crate) pictures: usize,
+    pub(crate) size: (usize, usize),
+    pub(crate) channels: usize,
+    pub(crate) border: usize,
 }
 
 impl HostMap {
@@ -122,7 +122,8 @@ impl HostMap {
         let mut map = Self::zeros(b, (h, w), c, 0);
         let x = x.contiguous()?;
         let planes = Values::of(&x)?;
-        let (plane, pixels) = (&planes[..], h * w);
+        let plane = &planes[..];
+        let pixels = h * w;
         map.values
             .par_chunks_mut((w * c).max(1))
             .enumerate()
@@ -140,7 +141,7 @@ impl HostMap {
 }
 
 impl<T: Stored> HostMap<T> {
-    pub(super) fn zeros(
+    pub(crate) fn zeros(
         pictures: usize,
         size: (usize, usize),
         channels: usize,
@@ -157,7 +158,8 @@ impl<T: Stored> HostMap<T> {
     }
 
     fn to_tensor(&self) -> Result<Tensor> {
-        let ((h, w), c) = (self.size, self.channels);
+        let (h, w) = self.size;
+        let c = self.channels;
         let mut out = vec![0.0; self.pictures * c * h * w];
         out.par_chunks_mut((h * w).max(1))
             .enumerate()
@@ -195,12 +197,12 @@ impl<T: Stored> HostMap<T> {
     }
 
     /// Values from one row to the next.
-    pub(super) fn row_stride(&self) -> usize {
+    pub(crate) fn row_stride(&self) -> usize {
         (self.size.1 + 2 * self.border) * self.channels
     }
 
     /// Values from one picture to the next.
-    pub(super) fn picture_stride(&self) -> usize {
+    pub(crate) fn picture_stride(&self) -> usize {
         (self.size.0 + 2 * self.border) * self.row_stride()
     }
 
@@ -212,18 +214,16 @@ impl<T: Stored> HostMap<T> {
     }
 
     /// (W * C) values
-    pub(super) fn row(&self, picture: usize, y: usize) -> &[T] {
+    pub(crate) fn row(&self, picture: usize, y: usize) -> &[T] {
         &self.values[self.at(picture, y)..][..self.size.1 * self.channels]
     }
 
     /// Bands of at most `rows` rows of a map without a border: the picture, which of its bands, the
     /// values.
-    pub(super) fn bands(&mut self, rows: usize) -> Vec<(usize, (usize, &mut [T]))> {
+    pub(crate) fn bands(&mut self, rows: usize) -> Vec<(usize, (usize, &mut [T]))> {
         debug_assert_eq!(self.border, 0, "a band with a border");
-        let (picture, band) = (
-            self.picture_stride().max(1),
-            (rows * self.row_stride()).max(1),
-        );
+        let picture = self.picture_stride().max(1);
+        let band = (rows * self.row_stride()).max(1);
         let of_picture = self.values.chunks_mut(picture).enumerate();
         of_picture
             .flat_map(|(i, values)| {
@@ -237,10 +237,12 @@ impl<T: Stored> HostMap<T> {
 
     /// A map of the same size whose rows are made from rows of this one by `f(picture, row, out)`,
     /// in parallel.
-    pub(super) fn map_rows(&self, border: usize, f: impl Fn(usize, &[T], &mut [T]) + Sync) -> Self {
+    pub(crate) fn map_rows(&self, border: usize, f: impl Fn(usize, &[T], &mut [T]) + Sync) -> Self {
         let mut out = Self::zeros(self.pictures, self.size, self.channels, border);
-        let (stride, rows) = (out.row_stride(), self.size.0 + 2 * border);
-        let (margin, length) = (border * self.channels, self.size.1 * self.channels);
+        let stride = out.row_stride();
+        let rows = self.size.0 + 2 * border;
+        let margin = border * self.channels;
+        let length = self.size.1 * self.channels;
         out.values
             .par_chunks_mut(stride.max(1))
             .enumerate()
@@ -257,7 +259,7 @@ impl<T: Stored> HostMap<T> {
     }
 
     /// The same with at least such a border.
-    pub(super) fn with_border(&self, border: usize) -> Cow<'_, Self> {
+    pub(crate) fn with_border(&self, border: usize) -> Cow<'_, Self> {
         if self.border >= border {
             return Cow::Borrowed(self);
         }
@@ -265,7 +267,7 @@ impl<T: Stored> HostMap<T> {
     }
 
     /// A map that must have `channels`, its pixels filled up with zeros to `width` values.
-    pub(super) fn filled_up(&self, channels: usize, width: usize) -> Result<Cow<'_, Self>> {
+    pub(crate) fn filled_up(&self, channels: usize, width: usize) -> Result<Cow<'_, Self>> {
         if self.channels != channels {
             candle_core::bail!(
                 "a map of {channels} channels was expected, one of {} came",

@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Linear, Weights};
+use crate::nn::{Linear, Weights};
 
 /// One token a patch.
 #[derive(Clone, Debug)]
@@ -60,7 +60,9 @@ impl PatchEmbed {
     /// are left out.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, c, h, w) = x.dims4()?;
-        let (p, rows, columns) = (self.patch, h / self.patch, w / self.patch);
+        let p = self.patch;
+        let rows = h / self.patch;
+        let columns = w / self.patch;
         if c != self.channels {
             candle_core::bail!(
                 "a picture of {} channels was expected, one of {c} came",

@@ -4,14 +4,16 @@
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
-use super::{
+use super::activation::{Gelu, GeluTanh, Relu, Swish};
+use crate::nn::{
     Activation, FeatureMap, Weights,
-    activation::{Gelu, GeluTanh, Relu, Swish},
-    cpu::to_vec,
-    elementary::Map,
-    feature_map::{Cell, Held, HostMap},
-    simd::{Kernel, Lanes, dispatch},
-    stored::Stored,
+    cpu::{
+        elementary::Map,
+        feature_map::{Cell, Held, HostMap},
+        simd::{Kernel, Lanes, dispatch},
+        stored::Stored,
+        to_vec,
+    },
 };
 
 /// Group normalisation followed by a bend.
@@ -79,7 +81,7 @@ impl GroupNorm {
 
     fn by_library(&self, x: &Tensor) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
-        if let Some(y) = super::cuda::group_norm(
+        if let Some(y) = crate::nn::cuda::group_norm(
             x,
             [&self.weight, &self.bias],
             self.groups,
@@ -219,18 +221,18 @@ impl<T: Stored> Kernel for Sums<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, simd: L::Detected) {
         let channels = self.centers.len();
         let mut from = 0;
         while from < channels {
             let to = channels.min(from + L::COUNT);
-            let center: L = f32::load(&self.centers[from..to]);
-            let mut sums = [L::splat(0.0); 4]; // four pixels at a time, for the sake of the adder
+            let center: L = f32::load(simd, &self.centers[from..to]);
+            let mut sums = [L::splat(simd, 0.0); 4]; // four pixels at a time, for the sake of the adder
             for pixels in 0..(self.row.len() / channels).div_ceil(4) {
                 for (i, sum) in sums.iter_mut().enumerate() {
                     let at = (pixels * 4 + i) * channels;
                     if at < self.row.len() {
-                        let v = T::load::<L>(&self.row[at + from..at + to]).sub(center);
+                        let v = T::load::<L>(simd, &self.row[at + from..at + to]).sub(center);
                         *sum = if self.squares {
                             v.mul_add(v, *sum)
                         } else {
@@ -270,7 +272,7 @@ impl<T: Stored, F: Map> Kernel for ScaleShift<'_, T, F> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, simd: L::Detected) {
         let channels = self.scale.len();
         for (pixel, out) in self
             .rows
@@ -281,11 +283,9 @@ impl<T: Stored, F: Map> Kernel for ScaleShift<'_, T, F> {
             let mut from = 0;
             while from < channels {
                 let part = from..channels.min(from + L::COUNT);
-                let (scale, shift): (L, L) = (
-                    f32::load(&self.scale[part.clone()]),
-                    f32::load(&self.shift[part.clone()]),
-                );
-                let y = T::load::<L>(&pixel[part.clone()]).mul_add(scale, shift);
+                let scale: L = f32::load(simd, &self.scale[part.clone()]);
+                let shift: L = f32::load(simd, &self.shift[part.clone()]);
+                let y = T::load::<L>(simd, &pixel[part.clone()]).mul_add(scale, shift);
                 T::store(self.act.map(y), &mut out[part]);
                 from += L::COUNT;
             }
@@ -308,7 +308,8 @@ mod tests {
             (72, 24, 3, 70),
             (20, 5, 4, 4),
         ] {
-            let (weight, bias) = (noise.of(channels), noise.of(channels));
+            let weight = noise.of(channels);
+            let bias = noise.of(channels);
             let x = noise.of((2, channels, h, w)).affine(2.0, 3.0).unwrap();
             for act in [
                 None,

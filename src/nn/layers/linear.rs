@@ -7,11 +7,14 @@ use candle_core::{DType, Result, Tensor};
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{
+use crate::nn::{
     Weights,
-    cpu::{Values, is_cpu_f32, to_vec},
-    panels::{Panels, Results, Rows},
-    stored::{Stored, row_stride},
+    cpu::{
+        Values, is_cpu_f32,
+        panels::{Panels, Results, Rows},
+        stored::{Stored, row_stride},
+        to_vec,
+    },
 };
 
 /// Bytes that a block of weights may read of the rows which are served together, so that weights
@@ -81,11 +84,13 @@ impl Linear {
         if !is_cpu_f32(&weight) {
             return Ok(Self(Layer::Library(weight, bias)));
         }
-        let (weight, bias) = (weight.contiguous()?, bias.as_ref().map(to_vec).transpose()?);
+        let weight = weight.contiguous()?;
+        let bias = bias.as_ref().map(to_vec).transpose()?;
         let values = Values::of(&weight)?;
         let weight: &[f32] = &values;
         let value = |o: usize, _: usize, i: usize| weight[o * inputs + i];
-        let (sizes, bias) = ([outputs, 1, inputs], bias.as_deref());
+        let sizes = [outputs, 1, inputs];
+        let bias = bias.as_deref();
         Ok(Self(match dtype {
             DType::BF16 => Layer::Rounded(Panels::new(sizes, value, bias)),
             _ => Layer::Packed(Panels::new(sizes, value, bias)),
@@ -130,7 +135,9 @@ impl Linear {
 }
 
 fn packed<T: Stored>(panels: &Panels<T>, x: &Tensor) -> Result<Tensor> {
-    let (k, n, mut shape) = (panels.inputs(), panels.outputs(), x.dims().to_vec());
+    let k = panels.inputs();
+    let n = panels.outputs();
+    let mut shape = x.dims().to_vec();
     match shape.last_mut() {
         Some(last) if *last == k => *last = n,
         _ => candle_core::bail!("a linear layer of {k} inputs was given {:?}", x.dims()),
@@ -157,11 +164,9 @@ fn packed<T: Stored>(panels: &Panels<T>, x: &Tensor) -> Result<Tensor> {
 
 /// Shares few rows among the threads by the columns of their results.
 fn by_columns<T: Stored>(panels: &Panels<T>, values: &[T], out: &mut [f32]) {
-    let (stride, n, chunk) = (
-        row_stride::<T>(panels.inputs()),
-        panels.outputs(),
-        panels.rows_within(CHUNK),
-    );
+    let stride = row_stride::<T>(panels.inputs());
+    let n = panels.outputs();
+    let chunk = panels.rows_within(CHUNK);
     let share = panels
         .count()
         .div_ceil(2 * rayon::current_num_threads())
@@ -258,7 +263,9 @@ mod tests {
             (3, 1024, 40),
             (2, 3000, 33),
         ] {
-            let (w, b, x) = (noise.of((n, k)), noise.of(n), noise.of((5, rows, k)));
+            let w = noise.of((n, k));
+            let b = noise.of(n);
+            let x = noise.of((5, rows, k));
             let found = Linear::new(w.clone(), Some(b.clone()))
                 .unwrap()
                 .forward(&x)

@@ -16,29 +16,38 @@ pub(super) fn exp<L: Lanes>(x: L) -> L {
         1.666_666_5e-1,
         0.5,
     ];
-    let x = x.at_least(L::splat(-104.0)).at_most(L::splat(89.0));
+    let simd = x.detected();
+    let x = x
+        .at_least(L::splat(simd, -104.0))
+        .at_most(L::splat(simd, 89.0));
     let n = x
-        .mul_add(L::splat(std::f32::consts::LOG2_E), L::splat(ROUND))
-        .sub(L::splat(ROUND));
-    let r = n.mul_add(L::splat(-LN_2.0), x);
-    let r = n.mul_add(L::splat(-LN_2.1), r);
-    let mut p = L::splat(1.987_569_2e-4);
+        .mul_add(
+            L::splat(simd, std::f32::consts::LOG2_E),
+            L::splat(simd, ROUND),
+        )
+        .sub(L::splat(simd, ROUND));
+    let r = n.mul_add(L::splat(simd, -LN_2.0), x);
+    let r = n.mul_add(L::splat(simd, -LN_2.1), r);
+    let mut p = L::splat(simd, 1.987_569_2e-4);
     for term in TERMS {
-        p = p.mul_add(r, L::splat(term));
+        p = p.mul_add(r, L::splat(simd, term));
     }
-    p.mul_add(r.mul(r), r).add(L::splat(1.0)).times_two_to(n)
+    p.mul_add(r.mul(r), r)
+        .add(L::splat(simd, 1.0))
+        .times_two_to(n)
 }
 
 /// `1 / (1 + e^-x)`
 #[inline(always)]
-pub(super) fn sigmoid<L: Lanes>(x: L) -> L {
-    let one = L::splat(1.0);
-    one.div(one.add(exp(L::splat(0.0).sub(x))))
+pub(crate) fn sigmoid<L: Lanes>(x: L) -> L {
+    let simd = x.detected();
+    let one = L::splat(simd, 1.0);
+    one.div(one.add(exp(L::splat(simd, 0.0).sub(x))))
 }
 
 /// The error function by the ratio of two polynomials that Eigen uses for f32; within 4e-7.
 #[inline(always)]
-pub(super) fn erf<L: Lanes>(x: L) -> L {
+pub(crate) fn erf<L: Lanes>(x: L) -> L {
     const ALPHA: [f32; 7] = [
         -2.726_142_3e-10,
         2.770_681_4e-8,
@@ -55,29 +64,33 @@ pub(super) fn erf<L: Lanes>(x: L) -> L {
         -7.373_329e-3,
         -1.426_473_9e-2,
     ];
-    let x = x.at_least(L::splat(-4.0)).at_most(L::splat(4.0)); // erf(4) is 1 in f32
+    let simd = x.detected();
+    let x = x
+        .at_least(L::splat(simd, -4.0))
+        .at_most(L::splat(simd, 4.0)); // erf(4) is 1 in f32
     let square = x.mul(x);
-    let (mut above, mut below) = (L::splat(ALPHA[0]), L::splat(BETA[0]));
+    let mut above = L::splat(simd, ALPHA[0]);
+    let mut below = L::splat(simd, BETA[0]);
     for term in &ALPHA[1..] {
-        above = above.mul_add(square, L::splat(*term));
+        above = above.mul_add(square, L::splat(simd, *term));
     }
     for term in &BETA[1..] {
-        below = below.mul_add(square, L::splat(*term));
+        below = below.mul_add(square, L::splat(simd, *term));
     }
     x.mul(above)
         .div(below)
-        .at_least(L::splat(-1.0))
-        .at_most(L::splat(1.0))
+        .at_least(L::splat(simd, -1.0))
+        .at_most(L::splat(simd, 1.0))
 }
 
 /// A function of one vector.
-pub(super) trait Map {
+pub(crate) trait Map {
     /// To be marked `#[inline(always)]`.
     fn map<L: Lanes>(&self, x: L) -> L;
 }
 
 /// `out = f(x)`, value by value; a value's result does not depend on where it stands.
-pub(super) fn map(x: &[f32], out: &mut [f32], f: impl Map) {
+pub(crate) fn map(x: &[f32], out: &mut [f32], f: impl Map) {
     dispatch(MapKernel { x, out, f });
 }
 
@@ -91,19 +104,16 @@ impl<F: Map> Kernel for MapKernel<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
-        let (mut x, mut out) = (
-            self.x.chunks_exact(L::COUNT),
-            self.out.chunks_exact_mut(L::COUNT),
-        );
+    fn run<L: Lanes>(self, simd: L::Detected) {
+        let mut x = self.x.chunks_exact(L::COUNT);
+        let mut out = self.out.chunks_exact_mut(L::COUNT);
         for (x, out) in (&mut x).zip(&mut out) {
-            self.f.map(L::load(x)).store(out);
+            self.f.map(L::load(simd, x)).store(out);
         }
         let rest = out.into_remainder();
         if !rest.is_empty() {
-            self.f
-                .map(L::load_some(&x.remainder()[..rest.len()], 0.0))
-                .store_some(rest);
+            let x = L::load_some(simd, &x.remainder()[..rest.len()], 0.0);
+            self.f.map(x).store_some(rest);
         }
     }
 }
@@ -111,7 +121,7 @@ impl<F: Map> Kernel for MapKernel<'_, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::simd::in_all_versions;
+    use crate::nn::cpu::simd::in_all_versions;
 
     struct Exp;
 
@@ -128,14 +138,14 @@ mod tests {
         type Output = Vec<f32>;
 
         #[inline(always)]
-        fn run<L: Lanes>(self) -> Vec<f32> {
+        fn run<L: Lanes>(self, simd: L::Detected) -> Vec<f32> {
             let mut out = vec![0.0; self.0.len()];
             MapKernel {
                 x: &self.0,
                 out: &mut out,
                 f: Exp,
             }
-            .run::<L>();
+            .run::<L>(simd);
             out
         }
     }

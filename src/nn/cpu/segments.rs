@@ -7,15 +7,15 @@ use candle_core::Result;
 use rayon::prelude::*;
 
 use super::{
-    attention::Kv,
-    cpu::Values,
     panels::{Panels, Results, Rows, WIDTH},
     softmax::RunningSoftmax,
     stored::{Stored, row_stride},
+    values::Values,
 };
+use crate::nn::Kv;
 
 /// Queries that are served together.
-pub(super) const TILE: usize = 48;
+pub(crate) const TILE: usize = 48;
 
 /// Keys of a segment at most; with a tile of queries they make 96 KiB of scores, which stay in a
 /// core's cache.
@@ -23,7 +23,7 @@ const SEGMENT: usize = 512;
 
 /// The keys and values of one head, whatever blocks they come from. In bf16 queries and weights are
 /// rounded, too.
-pub(super) struct Head<T> {
+pub(crate) struct Head<T> {
     segments: Vec<Segment<T>>,
     /// Where the head lies in C.
     columns: Range<usize>,
@@ -38,7 +38,7 @@ struct Segment<T> {
 
 /// Where a tile of queries meets a segment.
 #[derive(Default)]
-pub(super) struct Room<T> {
+pub(crate) struct Room<T> {
     queries: Vec<T>,
     scores: Vec<f32>,
     weights: Vec<T>,
@@ -55,7 +55,8 @@ impl<T: Stored> Head<T> {
             .iter()
             .map(|kv| Values::stored(&kv.v))
             .collect::<Result<_>>()?;
-        let (k, v) = (tokens(&k, c), tokens(&v, c));
+        let k = tokens(&k, c);
+        let v = tokens(&v, c);
         let size = k
             .len()
             .div_ceil(k.len().div_ceil(SEGMENT).max(1))
@@ -98,7 +99,8 @@ impl<T: Stored> Head<T> {
         bias: impl Fn(usize) -> Option<&'b [f32]>,
     ) {
         let Self { columns, c, .. } = self;
-        let (count, width) = (q.len() / c, columns.len());
+        let count = q.len() / c;
+        let width = columns.len();
         let q = q
             .chunks_exact(*c)
             .map(|q| &q[columns.clone()])

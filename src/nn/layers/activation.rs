@@ -3,9 +3,9 @@
 use candle_core::{Result, Tensor};
 use serde::Deserialize;
 
-use super::{
-    cpu::{is_cpu_f32, map_chunks},
+use crate::nn::cpu::{
     elementary::{Map, erf, map, sigmoid},
+    is_cpu_f32, map_chunks,
     simd::Lanes,
 };
 
@@ -55,8 +55,12 @@ pub(super) struct Gelu;
 impl Map for Gelu {
     #[inline(always)]
     fn map<L: Lanes>(&self, x: L) -> L {
-        let half = x.mul(L::splat(0.5));
-        half.mul_add(erf(x.mul(L::splat(std::f32::consts::FRAC_1_SQRT_2))), half)
+        let simd = x.detected();
+        let half = x.mul(L::splat(simd, 0.5));
+        half.mul_add(
+            erf(x.mul(L::splat(simd, std::f32::consts::FRAC_1_SQRT_2))),
+            half,
+        )
     }
 }
 
@@ -67,8 +71,12 @@ impl Map for GeluTanh {
     #[inline(always)]
     fn map<L: Lanes>(&self, x: L) -> L {
         const SQRT_2_OVER_PI: f32 = 0.797_884_6;
-        let inner = x.mul(x).mul_add(L::splat(0.044_715), L::splat(1.0));
-        x.mul(sigmoid(x.mul(L::splat(2.0 * SQRT_2_OVER_PI)).mul(inner)))
+        let simd = x.detected();
+        let inner = x
+            .mul(x)
+            .mul_add(L::splat(simd, 0.044_715), L::splat(simd, 1.0));
+        let factor = L::splat(simd, 2.0 * SQRT_2_OVER_PI);
+        x.mul(sigmoid(x.mul(factor).mul(inner)))
     }
 }
 
@@ -78,7 +86,8 @@ pub(super) struct Swish(pub f32);
 impl Map for Swish {
     #[inline(always)]
     fn map<L: Lanes>(&self, x: L) -> L {
-        x.mul(sigmoid(x.mul(L::splat(self.0))))
+        let factor = L::splat(x.detected(), self.0);
+        x.mul(sigmoid(x.mul(factor)))
     }
 }
 
@@ -88,7 +97,7 @@ pub(super) struct Relu;
 impl Map for Relu {
     #[inline(always)]
     fn map<L: Lanes>(&self, x: L) -> L {
-        x.at_least(L::splat(0.0))
+        x.at_least(L::splat(x.detected(), 0.0))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Linear, Weights, attention};
+use crate::nn::{Linear, Weights, attention};
 
 /// The layer; its four projections are of one width.
 #[derive(Clone, Debug)]
@@ -33,10 +33,8 @@ impl CrossAttention {
     /// The same where the first three are one tensor, `in_proj_weight` (3 width, width) with
     /// `in_proj_bias`.
     pub fn load_joined(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
-        let (weight, bias) = (
-            w.get((3 * width, width), "in_proj_weight")?,
-            w.get(3 * width, "in_proj_bias")?,
-        );
+        let weight = w.get((3 * width, width), "in_proj_weight")?;
+        let bias = w.get(3 * width, "in_proj_bias")?;
         let part = |i: usize| -> crate::Result<Linear> {
             let part = |x: &Tensor| x.narrow(0, i * width, width)?.contiguous();
             Linear::of(w, part(&weight)?, Some(part(&bias)?))
@@ -60,11 +58,9 @@ impl CrossAttention {
         v: &Tensor,
         bias: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let (q, k, v) = (
-            self.q_proj.forward(q)?,
-            self.k_proj.forward(k)?,
-            self.v_proj.forward(v)?,
-        );
+        let q = self.q_proj.forward(q)?;
+        let k = self.k_proj.forward(k)?;
+        let v = self.v_proj.forward(v)?;
         let scale = ((self.q_proj.outputs() / self.heads) as f32).sqrt().recip();
         self.out_proj
             .forward(&attention(&q, &k, &v, self.heads, scale, bias)?)

@@ -37,14 +37,20 @@ impl Lanes for Neon {
 
     type Pairs = (uint32x4_t, uint32x4_t);
 
+    /// Every 64-bit ARM processor has these instructions.
+    type Detected = ();
+
     #[inline(always)]
-    fn splat(value: f32) -> Self {
+    fn detected(self) {}
+
+    #[inline(always)]
+    fn splat((): (), value: f32) -> Self {
         // SAFETY: every processor of this architecture has the feature.
         unsafe { Self(vdupq_n_f32(value), vdupq_n_f32(value)) }
     }
 
     #[inline(always)]
-    unsafe fn load_at(from: *const f32) -> Self {
+    unsafe fn load_at((): (), from: *const f32) -> Self {
         // SAFETY: the caller vouches for eight values.
         unsafe { Self(vld1q_f32(from), vld1q_f32(from.add(4))) }
     }
@@ -59,7 +65,7 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
-    unsafe fn load_bf16_at(from: *const bf16) -> Self {
+    unsafe fn load_bf16_at((): (), from: *const bf16) -> Self {
         // SAFETY: the caller vouches for eight values.
         unsafe {
             let halves = vld1q_u16(from.cast());
@@ -78,7 +84,7 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
-    unsafe fn load_pairs_at(from: *const bf16) -> Self::Pairs {
+    unsafe fn load_pairs_at((): (), from: *const bf16) -> Self::Pairs {
         // SAFETY: the caller vouches for sixteen values; their bytes come in as bytes, which may
         // lie anywhere.
         unsafe {
@@ -88,7 +94,7 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
-    fn splat_pair(pair: u32) -> Self::Pairs {
+    fn splat_pair((): (), pair: u32) -> Self::Pairs {
         // SAFETY: every processor of this architecture has the feature.
         unsafe { (vdupq_n_u32(pair), vdupq_n_u32(pair)) }
     }

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::cpu::{Values, is_cpu_f32};
+use crate::nn::cpu::{Values, is_cpu_f32};
 
 /// Values that are added by one task: 64 KiB.
 const CHUNK: usize = 1 << 14;
@@ -15,17 +15,16 @@ const CHUNK: usize = 1 << 14;
 pub fn residual(x: &Tensor, h: &Tensor, gamma: Option<&Tensor>) -> Result<Tensor> {
     if !(is_cpu_f32(x) && is_cpu_f32(h)) || x.dims() != h.dims() {
         #[cfg(feature = "cuda")]
-        if let Some(sum) = super::cuda::residual(x, h, gamma)? {
+        if let Some(sum) = crate::nn::cuda::residual(x, h, gamma)? {
             return Ok(sum);
         }
         return x + gamma.map_or(Ok(h.clone()), |gamma| h.broadcast_mul(gamma))?;
     }
-    let (x, h, gamma) = (
-        x.contiguous()?,
-        h.contiguous()?,
-        gamma.map(Tensor::contiguous).transpose()?,
-    );
-    let (from, add) = (Values::of(&x)?, Values::of(&h)?);
+    let x = x.contiguous()?;
+    let h = h.contiguous()?;
+    let gamma = gamma.map(Tensor::contiguous).transpose()?;
+    let from = Values::of(&x)?;
+    let add = Values::of(&h)?;
     let gamma = gamma.as_ref().map(Values::of).transpose()?;
     let gamma = gamma.as_deref();
     let width = gamma.map_or(CHUNK, |gamma| gamma.len().max(1));
@@ -70,7 +69,9 @@ mod tests {
     fn sums_match_the_library_for_odd_shapes() {
         let noise = Noise::seeded(1);
         for shape in [(1, 1, 1), (2, 3, 7), (3, 70, 129), (1, 2, 20_000)] {
-            let (x, h, gamma) = (noise.of(shape), noise.of(shape), noise.of(shape.2));
+            let x = noise.of(shape);
+            let h = noise.of(shape);
+            let gamma = noise.of(shape.2);
             let same =
                 |found: Tensor, expected: Tensor| assert_eq!(difference(&found, &expected), 0.0);
             same(residual(&x, &h, None).unwrap(), (&x + &h).unwrap());

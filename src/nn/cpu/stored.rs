@@ -33,7 +33,7 @@ pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
     fn in_f32(values: &mut [Self], keep: bool, room: &mut Vec<f32>, f: impl FnOnce(&mut [f32]));
 
     /// A vector, or the end of a row filled up with zeros.
-    fn load<L: Lanes>(from: &[Self]) -> L;
+    fn load<L: Lanes>(simd: L::Detected, from: &[Self]) -> L;
 
     /// Overwrites all of `to`, which is a vector or shorter.
     fn store<L: Lanes>(v: L, to: &mut [Self]);
@@ -42,13 +42,13 @@ pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
     ///
     /// # Safety
     /// `L::COUNT * STEP` numbers can be read at `from`.
-    unsafe fn factors<L: Lanes>(from: *const Self) -> Self::Factors<L>;
+    unsafe fn factors<L: Lanes>(simd: L::Detected, from: *const Self) -> Self::Factors<L>;
 
     /// The same `STEP` numbers in every place.
     ///
     /// # Safety
     /// `STEP` numbers can be read at `from`.
-    unsafe fn repeated<L: Lanes>(from: *const Self) -> Self::Factors<L>;
+    unsafe fn repeated<L: Lanes>(simd: L::Detected, from: *const Self) -> Self::Factors<L>;
 
     /// `sum` and the products of `a` and `b`.
     fn sum_of_products<L: Lanes>(a: Self::Factors<L>, b: Self::Factors<L>, sum: L) -> L;
@@ -132,8 +132,8 @@ impl Stored for f32 {
     }
 
     #[inline(always)]
-    fn load<L: Lanes>(from: &[Self]) -> L {
-        L::load_rest(from, 0.0)
+    fn load<L: Lanes>(simd: L::Detected, from: &[Self]) -> L {
+        L::load_rest(simd, from, 0.0)
     }
 
     #[inline(always)]
@@ -142,15 +142,15 @@ impl Stored for f32 {
     }
 
     #[inline(always)]
-    unsafe fn factors<L: Lanes>(from: *const Self) -> L {
+    unsafe fn factors<L: Lanes>(simd: L::Detected, from: *const Self) -> L {
         // SAFETY: the caller vouches for it.
-        unsafe { L::load_at(from) }
+        unsafe { L::load_at(simd, from) }
     }
 
     #[inline(always)]
-    unsafe fn repeated<L: Lanes>(from: *const Self) -> L {
+    unsafe fn repeated<L: Lanes>(simd: L::Detected, from: *const Self) -> L {
         // SAFETY: the caller vouches for it.
-        L::splat(unsafe { *from })
+        L::splat(simd, unsafe { *from })
     }
 
     #[inline(always)]
@@ -204,15 +204,15 @@ impl Stored for bf16 {
     }
 
     #[inline(always)]
-    fn load<L: Lanes>(from: &[Self]) -> L {
+    fn load<L: Lanes>(simd: L::Detected, from: &[Self]) -> L {
         if from.len() == L::COUNT {
             // SAFETY: the slice is long enough, as was just seen.
-            return unsafe { L::load_bf16_at(from.as_ptr()) };
+            return unsafe { L::load_bf16_at(simd, from.as_ptr()) };
         }
         let mut all = [Self::ZERO; 16];
         all[..from.len()].copy_from_slice(from);
         // SAFETY: no vector has more than sixteen values.
-        unsafe { L::load_bf16_at(all.as_ptr()) }
+        unsafe { L::load_bf16_at(simd, all.as_ptr()) }
     }
 
     #[inline(always)]
@@ -228,15 +228,15 @@ impl Stored for bf16 {
     }
 
     #[inline(always)]
-    unsafe fn factors<L: Lanes>(from: *const Self) -> L::Pairs {
+    unsafe fn factors<L: Lanes>(simd: L::Detected, from: *const Self) -> L::Pairs {
         // SAFETY: the caller vouches for it.
-        unsafe { L::load_pairs_at(from) }
+        unsafe { L::load_pairs_at(simd, from) }
     }
 
     #[inline(always)]
-    unsafe fn repeated<L: Lanes>(from: *const Self) -> L::Pairs {
+    unsafe fn repeated<L: Lanes>(simd: L::Detected, from: *const Self) -> L::Pairs {
         // SAFETY: the caller vouches for two numbers.
-        L::splat_pair(unsafe { from.cast::<u32>().read_unaligned() })
+        L::splat_pair(simd, unsafe { from.cast::<u32>().read_unaligned() })
     }
 
     #[inline(always)]
@@ -255,9 +255,9 @@ impl Kernel for Round<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, simd: L::Detected) {
         for (from, to) in self.from.chunks(L::COUNT).zip(self.to.chunks_mut(L::COUNT)) {
-            bf16::store(L::load_rest(from, 0.0), to);
+            bf16::store(L::load_rest(simd, from, 0.0), to);
         }
     }
 }
@@ -265,7 +265,7 @@ impl Kernel for Round<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::simd::in_all_versions;
+    use crate::nn::cpu::simd::in_all_versions;
 
     struct Rounded(Vec<f32>);
 
@@ -273,13 +273,13 @@ mod tests {
         type Output = Vec<bf16>;
 
         #[inline(always)]
-        fn run<L: Lanes>(self) -> Vec<bf16> {
+        fn run<L: Lanes>(self, simd: L::Detected) -> Vec<bf16> {
             let mut to = vec![bf16::ZERO; self.0.len()];
             Round {
                 from: &self.0,
                 to: &mut to,
             }
-            .run::<L>();
+            .run::<L>(simd);
             to
         }
     }
@@ -334,7 +334,8 @@ mod tests {
         let width = PAGE / size_of::<T>();
         let values: Vec<f32> = (0..3 * width).map(|i| (i % 251) as f32).collect();
         let mut room = Vec::new();
-        let (rows, stride) = (T::rows(&values, width, &mut room), row_stride::<T>(width));
+        let rows = T::rows(&values, width, &mut room);
+        let stride = row_stride::<T>(width);
         assert!(stride > width && rows.len() == 3 * stride);
         for (row, values) in rows.chunks(stride).zip(values.chunks(width)) {
             assert!(

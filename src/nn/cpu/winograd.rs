@@ -50,7 +50,8 @@ impl Winograd {
             [0.0, 0.0, 1.0],
         ];
         let panel = |i: usize| {
-            let (left, right) = (&G[i / REACH], &G[i % REACH]);
+            let left = &G[i / REACH];
+            let right = &G[i % REACH];
             let value = |output: usize, _: usize, input: usize| {
                 let kernel = &weight[(output * inputs + input) * 9..][..9];
                 let terms = kernel
@@ -118,8 +119,10 @@ impl Winograd {
     /// Maps too small to give each thread a band: the threads share the outputs, and so the
     /// weights, which are larger here.
     fn by_panels<T: Stored>(&self, x: &HostMap<T>, out: &mut HostMap<T>, add: bool) {
-        let ((height, width), outputs) = (out.size, self.outputs());
-        let (tiles, stride) = (width.div_ceil(TILE), out.row_stride());
+        let (height, width) = out.size;
+        let outputs = self.outputs();
+        let tiles = width.div_ceil(TILE);
+        let stride = out.row_stride();
         let count = height.div_ceil(TILE) * tiles;
         let share = self.panels[0]
             .count()
@@ -174,11 +177,14 @@ impl Winograd {
     ) -> (Range<usize>, Vec<f32>) {
         let all = &self.panels[0];
         let panels = panels.start..panels.end.min(all.count());
-        let (columns, count) = (all.columns(&panels), height.div_ceil(TILE) * band.tiles);
+        let columns = all.columns(&panels);
+        let count = height.div_ceil(TILE) * band.tiles;
         let mut products = vec![0.0; PRODUCTS * count * columns.len()];
         self.multiply(panels, sums, &mut products, count);
         let mut out = vec![0.0; height * band.width * columns.len()];
-        let (tiles, bias, width) = (band.tiles, &self.bias[columns.clone()], band.width);
+        let tiles = band.tiles;
+        let bias = &self.bias[columns.clone()];
+        let width = band.width;
         dispatch(Compose {
             products: &products,
             count,
@@ -193,7 +199,8 @@ impl Winograd {
 
     /// The products of all sums (36, count, inputs) with some panels: (36, count, their outputs).
     fn multiply(&self, panels: Range<usize>, sums: &[f32], products: &mut [f32], count: usize) {
-        let (inputs, outputs) = (self.inputs(), products.len() / (PRODUCTS * count));
+        let inputs = self.inputs();
+        let outputs = products.len() / (PRODUCTS * count);
         let matrices = sums
             .chunks_exact(count * inputs)
             .zip(products.chunks_exact_mut(count * outputs));
@@ -217,7 +224,8 @@ impl Winograd {
 
     /// Some rows of a picture, whole tiles of them but perhaps at the bottom.
     fn band<T: Stored>(&self, band: &Band<T>, out: &mut [T], add: bool, buffer: &mut Vec<f32>) {
-        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let inputs = self.inputs();
+        let outputs = self.outputs();
         let height = out.len() / (band.width * outputs);
         let count = height.div_ceil(TILE) * band.tiles;
         buffer.resize(PRODUCTS * count * (inputs + outputs), 0.0);
@@ -257,17 +265,16 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, simd: L::Detected) {
         let Self { band, count, sums } = self;
-        let (x, channels) = (band.x, band.x.channels);
+        let x = band.x;
+        let channels = band.x.channels;
         // Of the border that the kernel reaches
         let corner = x.at(band.picture, 0) - x.row_stride() - channels;
         let mut edge = vec![T::default(); PRODUCTS * channels];
         for tile in 0..count {
-            let (y, left) = (
-                band.top + tile / band.tiles * TILE,
-                tile % band.tiles * TILE,
-            );
+            let y = band.top + tile / band.tiles * TILE;
+            let left = tile % band.tiles * TILE;
             let origin = corner + y * x.row_stride() + left * channels;
             let offset = |i: usize| i / REACH * x.row_stride() + i % REACH * channels;
             let inside = y + REACH <= x.size.0 + 2 && left + REACH <= x.size.1 + 2;
@@ -282,7 +289,7 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
                 }
             }
             for channel in (0..channels).step_by(L::COUNT) {
-                let mut d = [[L::splat(0.0); REACH]; REACH];
+                let mut d = [[L::splat(simd, 0.0); REACH]; REACH];
                 for (i, row) in d.iter_mut().enumerate() {
                     for (j, v) in row.iter_mut().enumerate() {
                         let pixel = if inside {
@@ -290,7 +297,7 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
                         } else {
                             &edge[(i * REACH + j) * channels + channel..]
                         };
-                        *v = T::load(&pixel[..L::COUNT]);
+                        *v = T::load(simd, &pixel[..L::COUNT]);
                     }
                     *row = analysed(*row);
                 }
@@ -308,9 +315,12 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
 /// B^T d of the paper.
 #[inline(always)]
 fn analysed<L: Lanes>([a, b, c, d, e, f]: [L; REACH]) -> [L; REACH] {
-    let [four, five, two] = [-4.0, -5.0, 2.0].map(L::splat);
-    let (even, odd) = (c.mul_add(four, e), b.mul_add(four, d)); // e - 4c, d - 4b
-    let (near, far) = (e.sub(c), d.sub(b).mul(two));
+    let simd = a.detected();
+    let [four, five, two] = [-4.0, -5.0, 2.0].map(|value| L::splat(simd, value));
+    let even = c.mul_add(four, e);
+    let odd = b.mul_add(four, d); // e - 4c, d - 4b
+    let near = e.sub(c);
+    let far = d.sub(b).mul(two);
     let outer = |x: L, y: L, z: L| y.mul_add(five, z).sub(x.mul(four)); // 4x - 5y + z
     [
         outer(a, c, e),
@@ -337,7 +347,7 @@ impl<T: Stored> Kernel for Compose<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, simd: L::Detected) {
         let Self {
             products,
             count,
@@ -350,15 +360,16 @@ impl<T: Stored> Kernel for Compose<'_, T> {
         let channels = bias.len();
         let height = out.len() / (width * channels);
         for tile in 0..count {
-            let (top, left) = (tile / tiles * TILE, tile % tiles * TILE);
+            let top = tile / tiles * TILE;
+            let left = tile % tiles * TILE;
             for channel in (0..channels).step_by(L::COUNT) {
                 let product =
-                    |i: usize| L::load(&products[(i * count + tile) * channels + channel..]);
-                let mut rows = [[L::splat(0.0); TILE]; REACH];
+                    |i: usize| L::load(simd, &products[(i * count + tile) * channels + channel..]);
+                let mut rows = [[L::splat(simd, 0.0); TILE]; REACH];
                 for (i, row) in rows.iter_mut().enumerate() {
                     *row = composed(std::array::from_fn(|j| product(i * REACH + j)));
                 }
-                let bias = L::load(&bias[channel..]);
+                let bias = L::load(simd, &bias[channel..]);
                 for j in 0..TILE.min(width - left) {
                     let column = composed([
                         rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j],
@@ -367,7 +378,11 @@ impl<T: Stored> Kernel for Compose<'_, T> {
                         let to = &mut out[((top + i) * width + left + j) * channels + channel..]
                             [..L::COUNT];
                         let v = v.add(bias);
-                        let v = if add { T::load::<L>(to).add(v) } else { v };
+                        let v = if add {
+                            T::load::<L>(simd, to).add(v)
+                        } else {
+                            v
+                        };
                         T::store(v, to);
                     }
                 }
@@ -379,9 +394,12 @@ impl<T: Stored> Kernel for Compose<'_, T> {
 /// A^T m of the paper.
 #[inline(always)]
 fn composed<L: Lanes>([a, b, c, d, e, f]: [L; REACH]) -> [L; TILE] {
-    let (near, slope) = (b.add(c), b.sub(c));
-    let (far, steep) = (d.add(e), d.sub(e));
-    let [two, four, eight] = [2.0, 4.0, 8.0].map(L::splat);
+    let near = b.add(c);
+    let slope = b.sub(c);
+    let far = d.add(e);
+    let steep = d.sub(e);
+    let simd = a.detected();
+    let [two, four, eight] = [2.0, 4.0, 8.0].map(|value| L::splat(simd, value));
     [
         a.add(near).add(far),
         steep.mul_add(two, slope),

@@ -19,9 +19,13 @@ use self::{
 };
 pub use machine::{check_kernels, kernels, kernels_forced};
 
-/// A vector of f32 values. Its methods are reached through [`dispatch`] alone, which has seen that
-/// the machine has the instructions; they must be inlined into the function that enables them.
+/// A vector of f32 values. Whoever makes one shows a proof that the processor has its instructions,
+/// so every vector is such a proof, too. The methods must be inlined into the function that enables
+/// the instructions.
 pub(crate) trait Lanes: Copy {
+    /// Proof that the processor has the instructions, which only their detection hands out.
+    type Detected: Copy;
+
     /// Values in a vector.
     const COUNT: usize;
     /// Rows of a tile of a product whose sums stay in registers.
@@ -32,16 +36,20 @@ pub(crate) trait Lanes: Copy {
     /// `COUNT` pairs of bf16.
     type Pairs: Copy;
 
-    fn splat(value: f32) -> Self;
+    /// The proof with which this vector was made.
+    fn detected(self) -> Self::Detected;
+
+    /// `value` in every place.
+    fn splat(simd: Self::Detected, value: f32) -> Self;
     /// # Safety
     /// `COUNT` values can be read at `from`.
-    unsafe fn load_at(from: *const f32) -> Self;
+    unsafe fn load_at(simd: Self::Detected, from: *const f32) -> Self;
     /// # Safety
     /// `COUNT` values can be written at `to`.
     unsafe fn store_at(self, to: *mut f32);
     /// # Safety
     /// `COUNT` values can be read at `from`.
-    unsafe fn load_bf16_at(from: *const bf16) -> Self;
+    unsafe fn load_bf16_at(simd: Self::Detected, from: *const bf16) -> Self;
     /// Rounds to the nearest bf16, of two as near the even one; NaN stays, numbers too small for
     /// bf16 may become 0.
     /// # Safety
@@ -49,9 +57,9 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store_bf16_at(self, to: *mut bf16);
     /// # Safety
     /// `2 * COUNT` values can be read at `from`.
-    unsafe fn load_pairs_at(from: *const bf16) -> Self::Pairs;
+    unsafe fn load_pairs_at(simd: Self::Detected, from: *const bf16) -> Self::Pairs;
     /// A pair in every place, its first number in the lower half of the bits.
-    fn splat_pair(pair: u32) -> Self::Pairs;
+    fn splat_pair(simd: Self::Detected, pair: u32) -> Self::Pairs;
     /// Adds to each value the two products of the numbers of its pairs; how often that is rounded
     /// is up to the machine.
     fn add_products(self, a: Self::Pairs, b: Self::Pairs) -> Self;
@@ -70,10 +78,10 @@ pub(crate) trait Lanes: Copy {
 
     /// The first `COUNT` values.
     #[inline(always)]
-    fn load(from: &[f32]) -> Self {
+    fn load(simd: Self::Detected, from: &[f32]) -> Self {
         assert!(from.len() >= Self::COUNT);
         // SAFETY: the slice is long enough, as asserted.
-        unsafe { Self::load_at(from.as_ptr()) }
+        unsafe { Self::load_at(simd, from.as_ptr()) }
     }
 
     /// Overwrites the first `COUNT` values.
@@ -86,19 +94,19 @@ pub(crate) trait Lanes: Copy {
 
     /// Fewer than `COUNT` values, the others being `rest`.
     #[inline(always)]
-    fn load_some(from: &[f32], rest: f32) -> Self {
+    fn load_some(simd: Self::Detected, from: &[f32], rest: f32) -> Self {
         let mut all = [rest; 16];
         all[..from.len()].copy_from_slice(from);
-        Self::load(&all)
+        Self::load(simd, &all)
     }
 
     /// A vector, or the end of a row filled up with `rest`.
     #[inline(always)]
-    fn load_rest(part: &[f32], rest: f32) -> Self {
+    fn load_rest(simd: Self::Detected, part: &[f32], rest: f32) -> Self {
         if part.len() == Self::COUNT {
-            Self::load(part)
+            Self::load(simd, part)
         } else {
-            Self::load_some(part, rest)
+            Self::load_some(simd, part, rest)
         }
     }
 
@@ -130,15 +138,15 @@ impl<L: Lanes> Running<L> {
     pub const STEP: usize = 16;
 
     #[inline(always)]
-    pub fn new(value: f32) -> Self {
-        Self([L::splat(value); 2])
+    pub fn new(simd: L::Detected, value: f32) -> Self {
+        Self([L::splat(simd, value); 2])
     }
 
     /// Folds the next `STEP` values of a row in; at its end fewer, the others being `rest`.
     #[inline(always)]
     pub fn update(&mut self, part: &[f32], rest: f32, f: impl Fn(L, L) -> L) {
         for (running, part) in self.0.iter_mut().zip(part.chunks(L::COUNT)) {
-            *running = f(*running, L::load_rest(part, rest));
+            *running = f(*running, L::load_rest(running.detected(), part, rest));
         }
     }
 
@@ -163,7 +171,7 @@ pub(crate) trait Kernel {
     type Output;
 
     /// To be marked `#[inline(always)]`.
-    fn run<L: Lanes>(self) -> Self::Output;
+    fn run<L: Lanes>(self, simd: L::Detected) -> Self::Output;
 }
 
 /// Runs a kernel with the vectors of this machine.
@@ -171,22 +179,22 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     run_on(machine(), kernel)
 }
 
-/// Runs a kernel in the version for a machine that came from `Machine::here`.
+/// Runs a kernel in the version for these instructions.
 #[inline(always)]
 fn run_on<K: Kernel>(machine: Machine, kernel: K) -> K::Output {
     match machine {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `Machine::here` has seen these features.
-        Machine::Avx512Bf16 => unsafe { x86::with_avx512bf16(kernel) },
+        // SAFETY: `simd` proves that the processor has the features.
+        Machine::Avx512Bf16(simd) => unsafe { x86::with_avx512bf16(simd, kernel) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `Machine::here` has seen these features.
-        Machine::Avx512 => unsafe { x86::with_avx512(kernel) },
+        // SAFETY: `simd` proves that the processor has the features.
+        Machine::Avx512(simd) => unsafe { x86::with_avx512(simd, kernel) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `Machine::here` has seen these features.
-        Machine::Avx2 => unsafe { x86::with_avx2(kernel) },
+        // SAFETY: `simd` proves that the processor has the features.
+        Machine::Avx2(simd) => unsafe { x86::with_avx2(simd, kernel) },
         #[cfg(target_arch = "aarch64")]
-        Machine::Neon => kernel.run::<neon::Neon>(),
-        Machine::Portable => kernel.run::<Portable>(),
+        Machine::Neon => kernel.run::<neon::Neon>(()),
+        Machine::Portable => kernel.run::<Portable>(()),
     }
 }
 
@@ -213,11 +221,13 @@ mod tests {
         type Output = [Vec<f32>; 8];
 
         #[inline(always)]
-        fn run<L: Lanes>(self) -> Self::Output {
+        fn run<L: Lanes>(self, simd: L::Detected) -> Self::Output {
             let each = |f: fn(L, L, L) -> L| {
-                let vectors = self
-                    .0
-                    .map(|values| values.chunks_exact(L::COUNT).map(L::load));
+                let vectors = self.0.map(|values| {
+                    values
+                        .chunks_exact(L::COUNT)
+                        .map(|part| L::load(simd, part))
+                });
                 let [a, b, c] = vectors;
                 let mut out = vec![0.0; self.0[0].len()];
                 for (out, ((a, b), c)) in out.chunks_exact_mut(L::COUNT).zip(a.zip(b).zip(c)) {
@@ -233,7 +243,7 @@ mod tests {
                 each(|a, b, c| a.mul_add(b, c)),
                 each(|a, b, _| a.at_least(b)),
                 each(|a, b, _| a.at_most(b)),
-                each(|_, _, _| L::splat(-3.5)),
+                each(|a, _, _| L::splat(a.detected(), -3.5)),
             ]
         }
     }
@@ -310,14 +320,14 @@ mod tests {
         type Output = Vec<f32>;
 
         #[inline(always)]
-        fn run<L: Lanes>(self) -> Vec<f32> {
+        fn run<L: Lanes>(self, simd: L::Detected) -> Vec<f32> {
             let mut out = vec![0.0; self.0.len()];
             let vectors = self
                 .0
                 .chunks_exact(L::COUNT)
                 .zip(self.1.chunks_exact(L::COUNT));
             for (out, (x, n)) in out.chunks_exact_mut(L::COUNT).zip(vectors) {
-                L::load(x).times_two_to(L::load(n)).store(out);
+                L::load(simd, x).times_two_to(L::load(simd, n)).store(out);
             }
             out
         }
@@ -347,14 +357,14 @@ mod tests {
         type Output = Vec<f32>;
 
         #[inline(always)]
-        fn run<L: Lanes>(self) -> Vec<f32> {
+        fn run<L: Lanes>(self, simd: L::Detected) -> Vec<f32> {
             let mut out = vec![0.0; self.0.len()];
             for (out, values) in out
                 .chunks_exact_mut(L::COUNT)
                 .zip(self.0.chunks_exact(L::COUNT))
             {
                 // SAFETY: a chunk has as many values as a vector.
-                unsafe { L::load_bf16_at(values.as_ptr()) }.store(out);
+                unsafe { L::load_bf16_at(simd, values.as_ptr()) }.store(out);
             }
             out
         }
@@ -383,9 +393,10 @@ mod tests {
         type Output = (Vec<f32>, Vec<bf16>);
 
         #[inline(always)]
-        fn run<L: Lanes>(self) -> Self::Output {
+        fn run<L: Lanes>(self, simd: L::Detected) -> Self::Output {
             let [a, b] = self.pairs;
-            let (mut sums, mut rounded) = (self.sums.to_vec(), vec![bf16::ZERO; self.sums.len()]);
+            let mut sums = self.sums.to_vec();
+            let mut rounded = vec![bf16::ZERO; self.sums.len()];
             let parts = sums
                 .chunks_exact_mut(L::COUNT)
                 .zip(rounded.chunks_exact_mut(L::COUNT));
@@ -393,13 +404,14 @@ mod tests {
                 a.chunks_exact(2 * L::COUNT)
                     .zip(b.chunks_exact(2 * L::COUNT)),
             ) {
-                let sum = L::load(sums);
+                let sum = L::load(simd, sums);
                 // SAFETY: the chunks have as many values as a vector, those of `a` and `b` twice as
                 // many.
                 unsafe {
                     sum.store_bf16_at(rounded.as_mut_ptr());
-                    sum.add_products(L::load_pairs_at(a.as_ptr()), L::load_pairs_at(b.as_ptr()))
-                        .store(sums);
+                    let a = L::load_pairs_at(simd, a.as_ptr());
+                    let b = L::load_pairs_at(simd, b.as_ptr());
+                    sum.add_products(a, b).store(sums);
                 }
             }
             (sums, rounded)

@@ -59,7 +59,7 @@ impl Kernel for Weigh<'_> {
     type Output = RunningSoftmax;
 
     #[inline(always)]
-    fn run<L: Lanes>(self) -> RunningSoftmax {
+    fn run<L: Lanes>(self, simd: L::Detected) -> RunningSoftmax {
         let Self {
             scores,
             scale,
@@ -74,17 +74,17 @@ impl Kernel for Weigh<'_> {
             None if scale == 1.0 => {}
             None => scores.iter_mut().for_each(|v| *v *= scale),
         }
-        let mut top = Running::<L>::new(f32::NEG_INFINITY);
+        let mut top = Running::<L>::new(simd, f32::NEG_INFINITY);
         for part in scores.chunks(Running::<L>::STEP) {
             top.update(part, f32::NEG_INFINITY, |top, v| v.at_least(top));
         }
         let top = before.top.max(top.fold(f32::max));
         // Where everything so far is masked, any finite number serves.
-        let below = L::splat(if top == f32::NEG_INFINITY { 0.0 } else { top });
-        let mut total = Running::<L>::new(0.0);
+        let below = L::splat(simd, if top == f32::NEG_INFINITY { 0.0 } else { top });
+        let mut total = Running::<L>::new(simd, 0.0);
         for part in scores.chunks_mut(Running::<L>::STEP) {
             for (total, part) in total.0.iter_mut().zip(part.chunks_mut(L::COUNT)) {
-                let power = exp(L::load_rest(part, f32::NEG_INFINITY).sub(below));
+                let power = exp(L::load_rest(simd, part, f32::NEG_INFINITY).sub(below));
                 *total = total.add(power);
                 power.store_rest(part);
             }
@@ -99,7 +99,7 @@ impl Kernel for Weigh<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::simd::in_all_versions;
+    use crate::nn::cpu::simd::in_all_versions;
 
     /// The softmax of a row that comes in parts of `step` scores, with scale .5.
     struct InParts(Vec<f32>, usize);
@@ -108,17 +108,19 @@ mod tests {
         type Output = Vec<f32>;
 
         #[inline(always)]
-        fn run<L: Lanes>(self) -> Vec<f32> {
-            let (mut state, mut done) = (RunningSoftmax::NEW, Vec::new());
+        fn run<L: Lanes>(self, simd: L::Detected) -> Vec<f32> {
+            let mut state = RunningSoftmax::NEW;
+            let mut done = Vec::new();
             for part in self.0.chunks(self.1) {
-                let (mut scores, before) = (part.to_vec(), state);
+                let mut scores = part.to_vec();
+                let before = state;
                 state = Weigh {
                     scores: &mut scores,
                     scale: 0.5,
                     bias: None,
                     before,
                 }
-                .run::<L>();
+                .run::<L>(simd);
                 done.iter_mut()
                     .for_each(|weight| *weight *= before.shrunk_to(state.top));
                 done.extend(scores);

@@ -2,10 +2,12 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::{
+use crate::nn::{
     Weights,
-    cpu::{Values, is_cpu_f32, map_rows},
-    simd::{Kernel, Lanes, Running, dispatch},
+    cpu::{
+        Values, is_cpu_f32, map_rows,
+        simd::{Kernel, Lanes, Running, dispatch},
+    },
 };
 
 /// Layer normalisation with a learned scale and shift.
@@ -29,8 +31,10 @@ impl LayerNorm {
     /// (..., width) -> (..., width)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if is_cpu_f32(x) {
-            let (weight, bias) = (Values::of(&self.weight)?, Values::of(&self.bias)?);
-            let (scale, shift): (&[f32], &[f32]) = (&weight, &bias);
+            let weight = Values::of(&self.weight)?;
+            let bias = Values::of(&self.bias)?;
+            let scale: &[f32] = &weight;
+            let shift: &[f32] = &bias;
             return map_rows(x, scale.len(), |row, out| {
                 dispatch(Normalise {
                     row,
@@ -43,7 +47,7 @@ impl LayerNorm {
             });
         }
         #[cfg(feature = "cuda")]
-        if let Some(y) = super::cuda::normalise(x, [&self.weight, &self.bias], 0.0, self.eps)? {
+        if let Some(y) = crate::nn::cuda::normalise(x, [&self.weight, &self.bias], 0.0, self.eps)? {
             return Ok(y);
         }
         normalise(x, self.eps)?
@@ -57,12 +61,14 @@ impl LayerNorm {
 /// `x` is (B, L, C); `scale` and `shift` are (C), the same for all rows.
 pub fn modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32) -> Result<Tensor> {
     if is_cpu_f32(x) {
-        let (scale, shift) = (scale.contiguous()?, shift.contiguous()?);
+        let scale = scale.contiguous()?;
+        let shift = shift.contiguous()?;
         let scale: Vec<f32> = Values::of(&scale)?
             .iter()
             .map(|scale| 1.0 + scale)
             .collect();
-        let (scale, shift) = (&scale[..], Values::of(&shift)?);
+        let scale = &scale[..];
+        let shift = Values::of(&shift)?;
         let shift: &[f32] = &shift;
         return map_rows(x, scale.len(), |row, out| {
             dispatch(Normalise {
@@ -76,7 +82,7 @@ pub fn modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32) -> Result<
         });
     }
     #[cfg(feature = "cuda")]
-    if let Some(y) = super::cuda::normalise(x, [scale, shift], 1.0, eps)? {
+    if let Some(y) = crate::nn::cuda::normalise(x, [scale, shift], 1.0, eps)? {
         return Ok(y);
     }
     normalise(x, eps)?
@@ -139,51 +145,53 @@ impl Kernel for Normalise<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self) {
+    fn run<L: Lanes>(self, simd: L::Detected) {
         let values = self.row.len() as f32;
-        let mut sum = Running::<L>::new(0.0);
+        let mut sum = Running::<L>::new(simd, 0.0);
         if self.centered {
             self.row
                 .chunks(Running::<L>::STEP)
                 .for_each(|part| sum.update(part, 0.0, L::add));
         }
         let mean = sum.fold(|a, b| a + b) / values;
-        let center = L::splat(mean);
-        let mut power = Running::<L>::new(0.0);
+        let center = L::splat(simd, mean);
+        let mut power = Running::<L>::new(simd, 0.0);
         for part in self.row.chunks(Running::<L>::STEP) {
             power.update(part, mean, |power, v| {
                 v.sub(center).mul_add(v.sub(center), power)
             });
         }
         let inverse = L::splat(
+            simd,
             (power.fold(|a, b| a + b) / values + self.eps)
                 .sqrt()
                 .recip(),
         );
-        let (whole, count) = (self.row.len() / L::COUNT * L::COUNT, self.row.len());
+        let whole = self.row.len() / L::COUNT * L::COUNT;
+        let count = self.row.len();
         let shift = self.shift.unwrap_or(&[]);
         for at in (0..whole).step_by(L::COUNT) {
             let shift = if shift.is_empty() {
-                L::splat(0.0)
+                L::splat(simd, 0.0)
             } else {
-                L::load(&shift[at..])
+                L::load(simd, &shift[at..])
             };
-            let normal = L::load(&self.row[at..]).sub(center).mul(inverse);
+            let normal = L::load(simd, &self.row[at..]).sub(center).mul(inverse);
             normal
-                .mul_add(L::load(&self.scale[at..]), shift)
+                .mul_add(L::load(simd, &self.scale[at..]), shift)
                 .store(&mut self.out[at..]);
         }
         if whole < count {
             let shift = if shift.is_empty() {
-                L::splat(0.0)
+                L::splat(simd, 0.0)
             } else {
-                L::load_some(&shift[whole..count], 0.0)
+                L::load_some(simd, &shift[whole..count], 0.0)
             };
-            let normal = L::load_some(&self.row[whole..], mean)
+            let normal = L::load_some(simd, &self.row[whole..], mean)
                 .sub(center)
                 .mul(inverse);
             normal
-                .mul_add(L::load_some(&self.scale[whole..count], 0.0), shift)
+                .mul_add(L::load_some(simd, &self.scale[whole..count], 0.0), shift)
                 .store_some(&mut self.out[whole..]);
         }
     }
@@ -202,7 +210,7 @@ fn normalise(x: &Tensor, eps: f32) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::simd::in_all_versions;
+    use crate::nn::cpu::simd::in_all_versions;
 
     struct Owned<'a>(&'a [f32], &'a [f32], bool);
 
@@ -210,7 +218,7 @@ mod tests {
         type Output = Vec<f32>;
 
         #[inline(always)]
-        fn run<L: Lanes>(self) -> Vec<f32> {
+        fn run<L: Lanes>(self, simd: L::Detected) -> Vec<f32> {
             let mut out = vec![0.0; self.0.len()];
             let Self(row, scale, centered) = self;
             Normalise {
@@ -221,7 +229,7 @@ mod tests {
                 scale,
                 shift: Some(scale),
             }
-            .run::<L>();
+            .run::<L>(simd);
             out
         }
     }

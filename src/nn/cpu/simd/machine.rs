@@ -9,63 +9,48 @@ use std::{
 
 use crate::{Error, Result};
 
+#[cfg(target_arch = "x86_64")]
+use super::x86::{HasAvx2, HasAvx512};
+
+/// Instructions that this processor was found to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Machine {
     #[cfg(target_arch = "x86_64")]
-    Avx512Bf16,
+    Avx512Bf16(HasAvx512<true>),
     #[cfg(target_arch = "x86_64")]
-    Avx512,
+    Avx512(HasAvx512<false>),
     #[cfg(target_arch = "x86_64")]
-    Avx2,
+    Avx2(HasAvx2),
     #[cfg(target_arch = "aarch64")]
     Neon,
     Portable,
 }
 
 impl Machine {
-    /// All of this architecture, the fastest first.
-    const ALL: &[Self] = &[
-        #[cfg(target_arch = "x86_64")]
-        Self::Avx512Bf16,
-        #[cfg(target_arch = "x86_64")]
-        Self::Avx512,
-        #[cfg(target_arch = "x86_64")]
-        Self::Avx2,
-        #[cfg(target_arch = "aarch64")]
-        Self::Neon,
-        Self::Portable,
-    ];
-
-    /// Those whose instructions this processor has, the fastest first.
+    /// All that this processor has, the fastest first.
     pub fn here() -> impl Iterator<Item = Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .filter(|machine| machine.is_here())
-    }
-
-    fn is_here(self) -> bool {
-        match self {
+        let found = [
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Bf16 => Self::Avx512.is_here() && is_x86_feature_detected!("avx512bf16"),
+            HasAvx512::detect().map(Self::Avx512Bf16),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => Self::Avx2.is_here() && is_x86_feature_detected!("avx512f"),
+            HasAvx512::detect().map(Self::Avx512),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            HasAvx2::detect().map(Self::Avx2),
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => true,
-            Self::Portable => true,
-        }
+            Some(Self::Neon),
+            Some(Self::Portable),
+        ];
+        found.into_iter().flatten()
     }
 
     fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Bf16 => "avx512bf16",
+            Self::Avx512Bf16(_) => "avx512bf16",
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => "avx512",
+            Self::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => "avx2",
+            Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "aarch64")]
             Self::Neon => "neon",
             Self::Portable => "portable",
@@ -82,7 +67,8 @@ impl Machine {
             let known: Vec<String> = Self::here()
                 .map(|machine| format!("`{}`", machine.name()))
                 .collect();
-            let (known, name) = (known.join(" or "), name.display());
+            let known = known.join(" or ");
+            let name = name.display();
             Error::input(format!(
                 "TTSVAR_KERNELS: expected {known}, which this machine can run, found `{name}`"
             ))

@@ -25,13 +25,19 @@ impl Lanes for Portable {
 
     type Pairs = [u32; 8];
 
+    /// Any processor will do.
+    type Detected = ();
+
     #[inline(always)]
-    fn splat(value: f32) -> Self {
+    fn detected(self) {}
+
+    #[inline(always)]
+    fn splat((): (), value: f32) -> Self {
         Self([value; 8])
     }
 
     #[inline(always)]
-    unsafe fn load_at(from: *const f32) -> Self {
+    unsafe fn load_at((): (), from: *const f32) -> Self {
         // SAFETY: the caller vouches for eight values; an array of f32 needs no more than their
         // alignment.
         Self(unsafe { from.cast::<[f32; 8]>().read() })
@@ -44,7 +50,7 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    unsafe fn load_bf16_at(from: *const bf16) -> Self {
+    unsafe fn load_bf16_at((): (), from: *const bf16) -> Self {
         // SAFETY: the caller vouches for eight values; an array of them needs no more than their
         // alignment.
         Self(unsafe { from.cast::<[bf16; 8]>().read() }.map(f32::from))
@@ -58,13 +64,13 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    unsafe fn load_pairs_at(from: *const bf16) -> [u32; 8] {
+    unsafe fn load_pairs_at((): (), from: *const bf16) -> [u32; 8] {
         // SAFETY: the caller vouches for sixteen values.
         unsafe { from.cast::<[u32; 8]>().read_unaligned() }
     }
 
     #[inline(always)]
-    fn splat_pair(pair: u32) -> [u32; 8] {
+    fn splat_pair((): (), pair: u32) -> [u32; 8] {
         [pair; 8]
     }
 

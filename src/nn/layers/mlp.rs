@@ -2,7 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::{Activation, Linear, Weights};
+use crate::nn::{Activation, Linear, Weights};
 
 /// Two linear layers with a bend between them, plain or gated.
 #[derive(Clone, Debug)]
@@ -39,10 +39,8 @@ impl Mlp {
         [fc1, fc2]: [&str; 2],
     ) -> crate::Result<Self> {
         let [hidden, _] = w.dims(&format!("{fc1}.weight"))?;
-        let (fc1, fc2) = (
-            Linear::load(&w.pp(fc1), width, hidden)?,
-            Linear::load(&w.pp(fc2), hidden, width)?,
-        );
+        let fc1 = Linear::load(&w.pp(fc1), width, hidden)?;
+        let fc2 = Linear::load(&w.pp(fc2), hidden, width)?;
         Ok(Self::Plain { fc1, act, fc2 })
     }
 
