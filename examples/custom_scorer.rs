@@ -1,4 +1,4 @@
-//! A judge of one's own: Best-of-N for the reddest image, whatever the prompt says.
+//! A custom scorer: Best-of-N for the reddest image, whatever the prompt says.
 //!
 //! `cargo run --release --example custom_scorer -- reddest.png`
 
@@ -6,8 +6,10 @@ use std::{env, path::PathBuf};
 
 use ttsvar::{
     Result,
-    bundle::{DEMO, Device, System},
-    search::{self, Image, Plan, Prompt, Scorer, Search, Silent},
+    options::Options,
+    request::Session,
+    search::{self, Image, Method, Scorer, Silent, WeightedScorer},
+    system::{DEMO, System},
 };
 
 /// How much redder an image is than green or blue, from -1 to 1 on average over the pixels.
@@ -33,16 +35,21 @@ fn main() -> Result<()> {
     let out = env::args()
         .nth(1)
         .map_or_else(|| env::temp_dir().join("ttsvar-reddest.png"), PathBuf::from);
-    let system = System::open(DEMO, None, &Device::Cpu)?;
-    let pipeline = system.pipeline(&system.settings())?;
-
-    let search = Search::new(pipeline.as_ref(), &Redness, system.extractors());
-    let plan = Plan::best_of_n(pipeline.scales().len(), 4)?;
-    let prompt = Prompt {
-        text: "a circle".to_owned(),
-        negative: None,
+    let system = System::builder(DEMO).open()?;
+    let options = Options {
+        method: Some(Method::BestOfN),
+        n: Some(4),
+        ..Options::default()
     };
-    let outcome = search::run(&search, &prompt, &plan, 1, &mut Silent)?;
+    let session = Session::new(&system, &options)?;
+    let redness = WeightedScorer {
+        name: "redness",
+        weight: 1.0,
+        scorer: &Redness,
+    };
+    let search = session.search().with_scorers(vec![redness]);
+    let prompt = session.prompt("a circle");
+    let outcome = search::run(&search, &prompt, session.plan(), 1, &mut Silent)?;
 
     for candidate in &outcome.trace.finals {
         println!("candidate {}: {:.3}", candidate.id, candidate.score);

@@ -5,29 +5,27 @@
 use std::{env, path::PathBuf};
 
 use ttsvar::{
-    Result,
-    bundle::{DEMO, Device, System},
-    search::{self, Plan, Prompt, Schedule, Search, Silent},
+    Result, image,
+    options::Options,
+    request::Session,
+    search::{Method, Silent},
+    system::{DEMO, System},
 };
 
 fn main() -> Result<()> {
-    let out = env::args().nth(1).map_or_else(
-        || env::temp_dir().join("ttsvar-generate.png"),
-        PathBuf::from,
-    );
-    let system = System::open(DEMO, None, &Device::Cpu)?;
-    let pipeline = system.pipeline(&system.settings())?;
-
-    let search = Search::new(pipeline.as_ref(), system.scorer(), system.extractors());
-    let plan = Plan::tts_var(pipeline.scales().len(), 2, Schedule::default())?;
-    let prompt = Prompt {
-        text: "a red circle and a blue square".to_owned(),
-        negative: None,
+    let default = || env::temp_dir().join("ttsvar-generate.png");
+    let out = env::args().nth(1).map_or_else(default, PathBuf::from);
+    let system = System::builder(DEMO).open()?;
+    let options = Options {
+        method: Some(Method::TtsVar),
+        n: Some(2),
+        ..Options::default()
     };
-    let outcome = search::run(&search, &prompt, &plan, 1, &mut Silent)?;
+    let session = Session::new(&system, &options)?;
+    let outcome = session.run("a red circle and a blue square", 1, &mut Silent)?;
 
     let best = outcome.winner();
-    ttsvar::image::save(&best.image, &out)?;
+    image::save(&best.image, &out)?;
     println!(
         "{}: score {:.3} after {} decodes",
         out.display(),

@@ -11,8 +11,8 @@ use candle_core::{DType, Device, Tensor};
 use support::{golden, json, tensors, values};
 use ttsvar::{
     bench::MadeUp,
-    bundle::{DEMO, System},
     hub,
+    loading::{self, Dtype},
     models::{
         bsq_vae::Decoder,
         infinity::{Infinity, Schedule},
@@ -21,8 +21,11 @@ use ttsvar::{
         Activation, FeatureMap, GroupNorm, Kv, Rope, Weights, attention_blocks, kernels_forced,
         modulate, open_gpu, residual, split_and_rotate,
     },
+    options::Options,
     pipelines::infinity::{Painter, Settings},
+    request::Session,
     search::{DecodeSize, Image, Method, Rollout, Search, Silent, run},
+    system::{DEMO, System},
 };
 
 /// What a number may be apart by: in f32 and in bf16, where activations are rounded after every
@@ -317,9 +320,21 @@ fn distance(found: &[f32], expected: &[f32]) -> f64 {
 /// CPU where a coin is near.
 fn search(gpu: &Device, dtype: DType) {
     let paint = |device: &Device, dtype| -> (Image, f32) {
-        let system = System::open_as(DEMO, None, dtype, device).expect("the demo");
-        let pipeline = system.pipeline(&system.settings()).expect("a pipeline");
-        let search = Search::new(pipeline.as_ref(), system.scorer(), system.extractors());
+        let kind = if device.is_cpu() {
+            loading::Device::Cpu
+        } else {
+            loading::Device::Cuda
+        };
+        let numbers = if dtype == DType::F32 {
+            Dtype::F32
+        } else {
+            Dtype::Bf16
+        };
+        let builder = System::builder(DEMO).dtype(numbers).device(kind);
+        let system = builder.open().expect("the demo");
+        let session = Session::new(&system, &Options::default()).expect("a session");
+        let pipeline = session.pipeline();
+        let search = session.search();
         let plan = Method::TtsVar
             .plan(pipeline.scales().len(), 1)
             .expect("a plan");

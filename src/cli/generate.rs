@@ -17,7 +17,7 @@ use super::{
     talk::Talk,
 };
 use crate::{
-    Result, VERSION,
+    Result,
     file::slug,
     image::Png,
     options::Options,
@@ -113,7 +113,7 @@ impl Request {
 
 /// A repeated image may differ under another version or data type.
 fn warn_of_differences(recorded: &Recorded, typed: &SystemBuilder, talk: &Talk) {
-    if recorded.version != VERSION {
+    if recorded.version != env!("CARGO_PKG_VERSION") {
         talk.note(&format!(
             "version {} made that image; this is another, which may make a different one",
             recorded.version

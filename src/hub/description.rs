@@ -236,7 +236,7 @@ impl Description {
             ));
         }
         self.generator.fault().or_else(|| {
-            let error = self.defaults.check().err()?;
+            let error = self.defaults.check_ranges().err()?;
             Some(format!("defaults: {error}"))
         })
     }

@@ -12,7 +12,7 @@ use std::{fs, path::Path, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 use ttsvar_search::{
-    Draw, Features, Method, Plan, Potential, Schedule, Select, StageOptions, number,
+    Draw, Features, LAMBDA, Method, Plan, Potential, Schedule, Select, StageOptions, number,
 };
 
 pub use aspect::Aspect;
@@ -214,12 +214,34 @@ impl Options {
             "from 0 to 1",
             "0.97 is usual; 0 turns it off",
         )?;
+        number_in_range(
+            "enough",
+            self.enough,
+            f32::is_finite,
+            "a finite score",
+            "the search stops as soon as a finished image reaches it",
+        )?;
         in_range(
             "the guidance layer",
             self.cfg_layer != Some(0),
             "1 or more",
             "0".to_owned(),
             "1 is the last block",
+        )?;
+        in_range(
+            "n",
+            self.n != Some(0),
+            "1 or more",
+            "0".to_owned(),
+            "leave it out for the model's own",
+        )?;
+        let lambda = self.lambda.unwrap_or(LAMBDA);
+        in_range(
+            "lambda",
+            lambda.is_finite() && lambda >= 0.0,
+            "a finite number, 0 or more",
+            lambda.to_string(),
+            "10 is the paper's; 0 draws evenly, larger values favour high scores",
         )
     }
 

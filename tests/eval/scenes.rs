@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor};
 use ttsvar::{
-    bundle,
     eval::{
         Suite,
         scenes::{
@@ -18,6 +17,7 @@ use ttsvar::{
     models::bsq_vae::{BsqVae, quantize},
     nn::Weights,
     search::Image,
+    system,
 };
 
 /// The recordings are the project's own, so that no other folder takes their place.
@@ -117,7 +117,7 @@ fn the_judge_is_right_on_true_scenes() {
 #[test]
 fn the_judge_is_right_on_what_the_tokenizer_makes_of_scenes() {
     let scenes = scenes(120);
-    let bundle = bundle::find(bundle::DEMO, None).unwrap();
+    let bundle = system::find_bundle(system::DEMO, None).unwrap();
     let vae = BsqVae::load(&Weights::new(
         bundle.vae_weights().unwrap(),
         DType::F32,

@@ -9,12 +9,10 @@ use std::{
 use candle_core::{DType, Device};
 use tempfile::TempDir;
 use ttsvar::{
-    hub::{
-        self, Blob, Bundle, Description, Folder, Location, ScorerFiles, catalog,
-        description::ScorerFamily,
-    },
+    hub::{self, Blob, Bundle, Description, Folder, Location, ScorerFiles, catalog},
     models::t5::T5Encoder,
     nn::Weights,
+    scorers::{aesthetic, clip_score, hps, image_reward, kind},
     text::{T5Tokenizer, WordPieceTokenizer},
 };
 
@@ -82,14 +80,14 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
 
 /// The bundle's ImageReward.
 fn scorer(bundle: &Bundle) -> ScorerFiles {
-    assert_eq!(bundle.usual_scorer().unwrap(), ScorerFamily::ImageReward);
-    bundle.scorer(ScorerFamily::ImageReward).unwrap()
+    assert_eq!(bundle.default_scorer().unwrap(), "image-reward");
+    bundle.scorer(&image_reward::KIND.release).unwrap()
 }
 
 /// Every part opens, and the files are those of the fixtures.
 fn all_parts_open(bundle: &Bundle) {
     assert_eq!(
-        bundle.missing(&[ScorerFamily::ImageReward]).unwrap(),
+        bundle.missing(&[&image_reward::KIND.release]).unwrap(),
         Vec::<String>::new()
     );
     let same = |recorded: PathBuf, found: Vec<String>| {
@@ -212,13 +210,13 @@ fn released_downloads_are_found_in_every_usual_layout() {
 fn what_is_missing_of_a_released_model_is_named_with_its_source() {
     let folder = folder(&RELEASED_FILES[1..5]);
     let bundle = Bundle::released("infinity-2b", folder.path()).unwrap();
-    let missing = bundle.missing(&[ScorerFamily::ImageReward]).unwrap();
+    let missing = bundle.missing(&[&image_reward::KIND.release]).unwrap();
     assert_eq!(missing.len(), 4, "{missing:?}");
     let others = bundle
         .missing(&[
-            ScorerFamily::Hps,
-            ScorerFamily::Clip,
-            ScorerFamily::Aesthetic,
+            &hps::KIND.release,
+            &clip_score::KIND.release,
+            &aesthetic::KIND.release,
         ])
         .unwrap();
     assert_eq!(others.len(), 7, "{others:?}");
@@ -251,7 +249,7 @@ fn what_is_missing_of_a_released_model_is_named_with_its_source() {
         "the released text tower's settings are built in"
     );
     let config: serde_json::Value = bundle
-        .scorer(ScorerFamily::Hps)
+        .scorer(&hps::KIND.release)
         .unwrap()
         .config()
         .unwrap()
@@ -322,16 +320,28 @@ fn fault(from: &str, to: &str) -> String {
         name: "bundle.toml".into(),
         bytes,
     };
-    let error = Description::read(&blob).expect_err("a fault");
+    let error = open_scorers(&blob).expect_err("a fault");
     assert!(error.hint().is_some(), "{error}");
     error.to_string()
+}
+
+/// Reads a description, and what it says about scorers as those who load them do.
+fn open_scorers(toml: &Blob) -> ttsvar::Result<()> {
+    let description = Description::read(toml)?;
+    let bytes = toml.text()?.into_bytes().leak();
+    let files: &'static [(&str, &[u8])] = vec![("bundle.toml", &*bytes)].leak();
+    let bundle = Bundle::embedded("tiny", files)?;
+    for scorer in &description.scorer {
+        bundle.scorer(&kind(&scorer.family)?.release)?;
+    }
+    Ok(())
 }
 
 #[test]
 fn the_shipped_demo_opens_and_reads_its_own_words() {
     let bundle = Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo")).unwrap();
     assert_eq!(
-        bundle.missing(&[ScorerFamily::ImageReward]).unwrap(),
+        bundle.missing(&[&image_reward::KIND.release]).unwrap(),
         Vec::<String>::new()
     );
     let sources = [bundle.generator_weights(), bundle.vae_weights()].map(Result::unwrap);
@@ -392,10 +402,22 @@ fn a_wrong_description_is_refused_with_what_is_right() {
             ["scale 1 is smaller", "coarse to fine"],
         ),
         ("heads = 4", "heads = 0", ["`heads`", "at least 1"]),
-        ("tau = 0.5", "tau = 0", ["`tau` is above 0", "not 0"]),
-        ("cfg = 2", "cfg = nan", ["`cfg` is a finite number", "NaN"]),
-        ("cfg = 2", "top_p = 1.5", ["`top_p` is from 0 to 1", "1.5"]),
-        ("cfg = 2", "n = 0", ["`n` is at least 1", "defaults"]),
+        (
+            "tau = 0.5",
+            "tau = 0",
+            ["tau must be greater than 0", "found 0"],
+        ),
+        (
+            "cfg = 2",
+            "cfg = nan",
+            ["cfg must be a finite number", "NaN"],
+        ),
+        (
+            "cfg = 2",
+            "top_p = 1.5",
+            ["top-p must be from 0 to 1", "1.5"],
+        ),
+        ("cfg = 2", "n = 0", ["n must be 1 or more", "defaults"]),
         ("cfg = 2", "cfg = ", ["line 27", "expected"]),
         (
             "vocab = \"vocab.txt\"",
@@ -410,7 +432,7 @@ fn a_wrong_description_is_refused_with_what_is_right() {
         (
             "family = \"image-reward\"",
             "family = \"vqa\"",
-            ["unknown variant `vqa`", "`aesthetic`"],
+            ["unknown scorer family `vqa`", ""],
         ),
         (
             "[scorer]",
@@ -441,14 +463,17 @@ fn a_bundle_that_is_none_is_refused() {
     fs::write(folder.path().join("bundle.toml"), TOML).unwrap();
     let bundle = Bundle::open(folder.path()).unwrap();
     assert_eq!(
-        bundle.missing(&[ScorerFamily::ImageReward]).unwrap().len(),
+        bundle
+            .missing(&[&image_reward::KIND.release])
+            .unwrap()
+            .len(),
         7
     );
-    let error = bundle.missing(&[ScorerFamily::Hps]).unwrap_err();
+    let error = bundle.missing(&[&hps::KIND.release]).unwrap_err();
     assert!(
         error
             .to_string()
-            .contains("`tiny` brings no scorer `hps`, but image-reward"),
+            .contains("`tiny` has no scorer `hps`; it has `image-reward`"),
         "{error}"
     );
     assert!(
@@ -539,17 +564,15 @@ fn a_bundle_may_bring_several_scorers() {
     )
     .unwrap();
     let bundle = Bundle::open(folder.path()).unwrap();
-    assert_eq!(
-        bundle.usual_scorer().unwrap(),
-        ScorerFamily::Hps,
-        "the first"
-    );
+    assert_eq!(bundle.default_scorer().unwrap(), "hps", "the first");
     let missing = |family| bundle.scorer(family).unwrap().missing();
-    assert!(missing(ScorerFamily::Hps).is_empty() && missing(ScorerFamily::Clip).is_empty());
-    assert_eq!(missing(ScorerFamily::Aesthetic), ["head.pth", "siglip"]);
+    assert!(
+        missing(&hps::KIND.release).is_empty() && missing(&clip_score::KIND.release).is_empty()
+    );
+    assert_eq!(missing(&aesthetic::KIND.release), ["head.pth", "siglip"]);
     assert!(
         bundle
-            .scorer(ScorerFamily::Hps)
+            .scorer(&hps::KIND.release)
             .unwrap()
             .weights()
             .unwrap()
@@ -557,7 +580,7 @@ fn a_bundle_may_bring_several_scorers() {
             .is_some()
     );
     let error = bundle
-        .scorer(ScorerFamily::Clip)
+        .scorer(&clip_score::KIND.release)
         .unwrap()
         .vocabulary()
         .unwrap_err();

@@ -10,16 +10,23 @@ use paths::Sources;
 
 /// What each module may use, besides itself and `error`. `search` is the crate `ttsvar-search`,
 /// which the compiler keeps free of everything else; `tensors` are those of the tensor library.
-const MODULES: [(&str, &[&str]); 22] = [
+const MODULES: [(&str, &[&str]); 23] = [
     ("error", &["search", "tensors"]),
     ("file", &[]),
+    ("options", &["search"]),
     ("image", &["file", "search"]),
     ("nn", &["tensors"]),
-    ("hub", &["nn", "tensors"]), // for the trait that a weight file implements
+    ("hub", &["nn", "options", "tensors"]),
     ("text", &["hub"]),
     ("demo", &["hub"]),
+    ("loading", &["nn", "tensors"]),
     ("models", &["nn", "tensors"]),
-    ("pipelines", &["models", "nn", "search", "tensors", "text"]),
+    (
+        "pipelines",
+        &[
+            "hub", "loading", "models", "nn", "options", "search", "tensors", "text",
+        ],
+    ),
     (
         "features",
         &["image", "models", "nn", "search", "tensors", "text"],
@@ -27,7 +34,7 @@ const MODULES: [(&str, &[&str]); 22] = [
     (
         "scorers",
         &[
-            "features", "image", "models", "nn", "search", "tensors", "text",
+            "features", "hub", "image", "loading", "models", "nn", "search", "tensors", "text",
         ],
     ),
     (
@@ -51,14 +58,14 @@ const MODULES: [(&str, &[&str]); 22] = [
     ),
     ("report", &["eval", "file", "image", "search"]),
     (
-        "bundle",
+        "system",
         &[
             "demo",
             "features",
             "hub",
-            "image",
+            "loading",
             "models",
-            "nn",
+            "options",
             "pipelines",
             "scorers",
             "search",
@@ -68,41 +75,53 @@ const MODULES: [(&str, &[&str]); 22] = [
     ),
     (
         "request",
-        &["bundle", "hub", "models", "pipelines", "search"],
+        &[
+            "image", "loading", "options", "report", "scorers", "search", "system",
+        ],
     ),
     (
         "server",
-        &["bundle", "file", "image", "report", "request", "search"],
+        &[
+            "file",
+            "image",
+            "options",
+            "pipelines",
+            "report",
+            "request",
+            "search",
+            "system",
+        ],
     ),
     (
         "cli",
         &[
             "bench",
-            "bundle",
             "detectors",
             "eval",
+            "features",
             "file",
             "hub",
             "image",
+            "loading",
             "models",
+            "options",
+            "pipelines",
             "report",
             "request",
+            "scorers",
             "search",
             "server",
+            "system",
+            "tensors",
         ],
     ),
-    ("lib", &["search"]),
+    ("lib", &["error", "search"]),
     ("main", &["cli"]),
-    ("search", &[]),
 ];
 
 /// Re-exports that count as the re-exporting module's own. Every other one counts as what it leads
 /// to.
-const OFFERED: [&str; 5] = [
-    // Where and in which number type a system runs is said without the tensor library.
-    "bundle::DType",
-    "bundle::Device",
-    "bundle::open_gpu",
+const OFFERED: [&str; 2] = [
     // Measurements that the tables of the program print.
     "bench::check_kernels",
     "bench::gpu_peak_bytes",

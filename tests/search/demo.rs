@@ -4,34 +4,37 @@ use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use ttsvar::{
-    bundle::{Device, Settings, System},
-    models::infinity::Schedule,
-    pipelines::infinity,
-    search::{DecodeSize, Image, Method, Outcome, Pipeline, Plan, Search, Silent, run},
+    options::Options,
+    search::{DecodeSize, Image, Method, Outcome, Pipeline, Plan, Silent, run},
+    system::System,
 };
 
 fn demo() -> &'static System {
     static DEMO: OnceLock<System> = OnceLock::new();
-    DEMO.get_or_init(|| System::open("demo", None, &Device::Cpu).unwrap())
+    DEMO.get_or_init(|| System::builder("demo").open().unwrap())
 }
 
-fn settings() -> Settings {
-    let drawing = infinity::Settings {
-        cfg: 2.0,
-        tau: 0.7,
-        ..infinity::Settings::default()
+fn options() -> Options {
+    let options = Options {
+        cfg: Some(2.0),
+        tau: Some(0.7),
+        ..Options::default()
     };
-    Settings {
-        drawing,
-        aspect: None,
-        pixels: None,
-        rows_at_once: None,
-    }
+    demo().resolve(&options).unwrap()
+}
+
+/// The demo's generator; `rows_at_once` rows run through the network together.
+fn chunked_pipeline(rows_at_once: Option<usize>) -> Box<dyn Pipeline + 'static> {
+    demo().pipeline(&options(), rows_at_once).unwrap()
+}
+
+fn pipeline() -> Box<dyn Pipeline + 'static> {
+    chunked_pipeline(None)
 }
 
 fn search(plan: &Plan, prompt: &str, seed: u64) -> Outcome {
-    let pipeline = demo().pipeline(&settings()).unwrap();
-    let search = Search::new(pipeline.as_ref(), demo().scorer(), demo().extractors());
+    let pipeline = pipeline();
+    let search = demo().search(pipeline.as_ref());
     run(&search, &prompt.into(), plan, seed, &mut Silent).unwrap()
 }
 
@@ -50,7 +53,7 @@ fn paint(pipeline: &dyn Pipeline, rows: usize, seed: u64) -> Vec<Image> {
 
 #[test]
 fn every_tensor_of_the_bundle_is_known() {
-    assert_eq!(demo().unknown_tensors(), []);
+    assert_eq!(demo().report().unread, []);
 }
 
 #[test]
@@ -68,7 +71,7 @@ fn a_word_that_the_demo_does_not_know_is_named() {
 
 #[test]
 fn a_row_paints_the_same_picture_in_any_company() {
-    let pipeline = demo().pipeline(&settings()).unwrap();
+    let pipeline = pipeline();
     let many = paint(pipeline.as_ref(), 5, 7);
     assert_eq!(paint(pipeline.as_ref(), 1, 7), many[..1]);
     assert_eq!(paint(pipeline.as_ref(), 3, 7), many[..3]);
@@ -77,7 +80,7 @@ fn a_row_paints_the_same_picture_in_any_company() {
 
 #[test]
 fn threads_change_no_picture() {
-    let pipeline = demo().pipeline(&settings()).unwrap();
+    let pipeline = pipeline();
     let with = |threads| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -90,7 +93,7 @@ fn threads_change_no_picture() {
 
 #[test]
 fn a_pruned_row_leaves_the_others_as_they_were() {
-    let pipeline = demo().pipeline(&settings()).unwrap();
+    let pipeline = pipeline();
     let whole = paint(pipeline.as_ref(), 4, 11);
     let mut rollout = pipeline.begin(&"two red stars".into(), 0..4, 11).unwrap();
     for scale in 0..pipeline.scales().len() {
@@ -109,7 +112,7 @@ fn a_pruned_row_leaves_the_others_as_they_were() {
 
 #[test]
 fn rows_that_share_a_state_are_computed_once() {
-    let pipeline = demo().pipeline(&settings()).unwrap();
+    let pipeline = pipeline();
     let mut rollout = pipeline.begin(&"a ring".into(), 0..6, 0).unwrap();
     assert_eq!(rollout.step().unwrap(), 1);
     assert_eq!(rollout.step().unwrap(), 6);
@@ -119,7 +122,7 @@ fn rows_that_share_a_state_are_computed_once() {
 
 #[test]
 fn a_search_records_its_cost_four_ways() {
-    let scales = demo().pipeline(&settings()).unwrap().scales().len();
+    let scales = pipeline().scales().len();
     let outcome = search(
         &Method::TtsVar.plan(scales, 1).unwrap(),
         "a red circle and a blue square",
@@ -133,16 +136,12 @@ fn a_search_records_its_cost_four_ways() {
 
 #[test]
 fn the_official_plan_of_13_scales_decodes_at_most_21_images() {
-    let system = demo();
     let grids: Vec<(usize, usize)> = [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8]
         .map(|side| (side, side))
         .to_vec();
-    let schedule = Schedule {
-        grids,
-        rope_grid: (8, 8),
-    };
-    let pipeline = system.pipeline_of(&schedule, &settings()).unwrap();
-    let search = Search::new(pipeline.as_ref(), system.scorer(), system.extractors());
+    let system = System::builder("demo").grids(grids, (8, 8)).open().unwrap();
+    let pipeline = system.pipeline(&options(), None).unwrap();
+    let search = system.search(pipeline.as_ref());
     let plan = Method::TtsVar.plan(13, 1).unwrap();
     let outcome = run(&search, &"a green cross".into(), &plan, 5, &mut Silent).unwrap();
     assert_eq!(
@@ -161,7 +160,7 @@ proptest! {
 
     #[test]
     fn best_of_n_never_falls_as_n_grows(seed in any::<u64>()) {
-        let scales = demo().pipeline(&settings()).unwrap().scales().len();
+        let scales = pipeline().scales().len();
         let score = |n| search(&Plan::best_of_n(scales, n).unwrap(), "a blue star", seed).winner().score;
         let scores = [1, 2, 4].map(score);
         prop_assert!(scores.is_sorted(), "{scores:?}");
@@ -169,8 +168,8 @@ proptest! {
 
     #[test]
     fn chunks_change_no_picture(seed in any::<u64>(), rows_at_once in 1usize..5) {
-        let whole = demo().pipeline(&settings()).unwrap();
-        let chunked = demo().pipeline(&Settings { rows_at_once: Some(rows_at_once), ..settings() }).unwrap();
+        let whole = pipeline();
+        let chunked = chunked_pipeline(Some(rows_at_once));
         prop_assert_eq!(paint(whole.as_ref(), 4, seed), paint(chunked.as_ref(), 4, seed));
     }
 }

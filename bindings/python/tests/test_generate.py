@@ -85,7 +85,7 @@ def test_plans_are_dictionaries_texts_or_paths(pipeline, tmp_path):
     ("arguments", "kind", "message", "note"),
     [
         ({"method": "fastest"}, ValueError, "`method`: unknown value `fastest`", "expected one of `raw`"),
-        ({"n": 0}, ValueError, "N: 0 rows", None),
+        ({"n": 0}, ValueError, "n must be 1 or more", "leave it out"),
         ({"n": -1}, ValueError, "`n`: ", "expected usize"),
         ({"n": "two"}, ValueError, "`n`: ", "expected usize"),
         ({"plan": "no/such/plan.toml"}, FileNotFoundError, "no/such/plan.toml", "check that the path exists"),
