@@ -19,7 +19,7 @@ use ttsvar::{
         mask2former::framed,
     },
     image::{Filter, Resize},
-    models::mask2former::{Found, Mask2Former},
+    models::mask2former::{Mask2Former, QueryOutputs},
     nn::bilinear,
 };
 
@@ -254,7 +254,7 @@ fn parity_mask2former_tiny_mmdet_instances() {
         ..
     } = fixture();
     for (i, image) in images.iter().enumerate() {
-        let Found {
+        let QueryOutputs {
             class_logits,
             mask_logits,
             ..
