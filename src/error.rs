@@ -79,6 +79,61 @@ pub enum LoadError {
         /// What the file has.
         found: String,
     },
+    /// The file does not hold weights in a known format.
+    #[error("{}: expected weights (PyTorch or safetensors), found {found}", path.display())]
+    NotACheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// The kind of file that it is.
+        found: String,
+        /// The remedy.
+        hint: String,
+    },
+    /// A weight file is damaged or cut short.
+    #[error("{}: {message}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        message: String,
+    },
+    /// A PyTorch file asks for an object other than tensors and plain values. Such a file may be
+    /// harmless, but this program never runs its code.
+    #[error("{}: the pickle asks for `{name}`; {reason}", path.display())]
+    ForbiddenObject {
+        /// The file.
+        path: PathBuf,
+        /// Module and name of the object.
+        name: String,
+        /// Why it is refused.
+        reason: &'static str,
+    },
+}
+
+impl LoadError {
+    /// A [`LoadError::Damaged`].
+    pub(crate) fn damaged(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Self::Damaged {
+            path: path.as_ref().to_owned(),
+            message: message.into(),
+        }
+    }
+
+    /// The remedy.
+    pub fn hint(&self) -> &str {
+        match self {
+            Self::Tensor { .. } => {
+                "is this the right file for this model? \
+                 `ttsvar models` names the files of each model"
+            }
+            Self::NotACheckpoint { hint, .. } => hint,
+            Self::Damaged { .. } => "the file is damaged or cut short; download it again",
+            Self::ForbiddenObject { .. } => {
+                "if you trust the file, load it in Python and save its tensors alone, \
+                 best with `safetensors.torch.save_file`"
+            }
+        }
+    }
 }
 
 impl Error {
@@ -164,10 +219,7 @@ impl Error {
             Self::Io { .. } => {
                 Some("check that the path exists and that you may read or write it".to_owned())
             }
-            Self::Load(_) => Some(
-                "is this the right file for this model? `ttsvar models` names the files of each model"
-                    .to_owned(),
-            ),
+            Self::Load(error) => Some(error.hint().to_owned()),
             Self::Search(error) => error.hint(),
             Self::Compute(_) | Self::Internal(_) => None,
         }

@@ -1,7 +1,7 @@
-//! BLIP asked whether things are in a picture: how much `yes` weighs against `no`.
+//! BLIP as a detector: the probability of `yes` against `no` for questions about an image.
 //!
-//! Reference: Karine-Huang/T2I-CompBench, `BLIPvqa_eval/models/blip_vqa.py` (`vqa_prob`),
-//! `data/utils.py` (`pre_question`).
+//! Reference: Karine-Huang/T2I-CompBench at commit 1b70949, `BLIPvqa_eval/models/blip_vqa.py`,
+//! lines 133-148 (`vqa_prob`), and `BLIPvqa_eval/data/utils.py`, lines 31-46 (`pre_question`).
 
 use candle_core::{DType, Tensor};
 use ttsvar_search::Image;
@@ -23,7 +23,7 @@ const MAX_WORDS: usize = 50;
 /// Characters that are taken out of questions; the question mark stays.
 const TAKEN_OUT: [char; 10] = ['.', '!', '"', '(', ')', '*', '#', ':', ';', '~'];
 
-/// Pictures that go through the network together: 901 tokens each.
+/// Images that go through the network together: 901 tokens each.
 const TOGETHER: usize = 8;
 
 /// The numbers of the words that matter, as the tokenizer has them.
@@ -44,7 +44,7 @@ pub struct BlipAnswers {
     words: Words,
 }
 
-/// How likely an answer begins with `yes` and with `no`, among all words.
+/// The probabilities that an answer begins with `yes` and with `no`, among all words.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct YesNo {
     /// Of `yes`.
@@ -61,10 +61,13 @@ impl YesNo {
 }
 
 impl BlipAnswers {
+    /// Joins a model and its tokenizer.
+    ///
     /// # Errors
     /// The tokenizer has more words than the weights, or does not know `yes` and `no`.
     pub fn new(model: BlipVqa, tokenizer: WordPieceTokenizer) -> Result<Self> {
-        const HINT: &str = "vocabulary and weights must belong together: bert-base-uncased for the released weights";
+        const HINT: &str = "vocabulary and weights must belong together: \
+             bert-base-uncased for the released weights";
         let has = tokenizer.size();
         let knows = model.text_encoder.words();
         if has > knows {
@@ -90,7 +93,7 @@ impl BlipAnswers {
         })
     }
 
-    /// What the network reads of some pictures: (B, 3, side, side), the aspect ignored.
+    /// The network's input for these images: (B, 3, side, side), the aspect ignored.
     ///
     /// # Errors
     /// The tensor library fails.
@@ -124,7 +127,7 @@ impl BlipAnswers {
         Ok(ids)
     }
 
-    /// Reads questions as far as that goes without a picture.
+    /// Encodes questions as far as possible without an image.
     ///
     /// # Errors
     /// One of them cannot be split.
@@ -136,7 +139,7 @@ impl BlipAnswers {
         self.model.text_encoder.prompts(&ids)
     }
 
-    /// The logits of all words as the first of the answers: (Q, V) for one picture's `image_embeds`
+    /// The logits of all words as the first of the answers: (Q, V) for one image's `image_embeds`
     /// (1, T, C).
     ///
     /// # Errors
@@ -147,7 +150,7 @@ impl BlipAnswers {
             .first_token_logits(questions, &states, self.words.answer)
     }
 
-    /// The answers to some questions about each picture: `questions[i]` is about `images[i]`.
+    /// The answers to some questions about each image: `questions[i]` is about `images[i]`.
     ///
     /// # Errors
     /// The network fails.
@@ -172,15 +175,15 @@ impl BlipAnswers {
         Ok(rows.iter().map(|row| self.weigh(row)).collect())
     }
 
-    /// The two of all words that matter.
+    /// The probabilities of the two relevant words.
     fn weigh(&self, logits: &[f32]) -> YesNo {
         let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let power = |logit: f32| f64::from(logit - top).exp();
         let total: f64 = logits.iter().map(|logit| power(*logit)).sum();
-        let of = |word: u32| (power(logits[word as usize]) / total) as f32;
+        let probability = |word: u32| (power(logits[word as usize]) / total) as f32;
         YesNo {
-            yes: of(self.words.yes),
-            no: of(self.words.no),
+            yes: probability(self.words.yes),
+            no: probability(self.words.no),
         }
     }
 }
@@ -195,7 +198,7 @@ impl Answerer for BlipAnswers {
     }
 }
 
-/// A question as it is read: lower case, without some of the punctuation, not too long.
+/// A question as the network expects it: lower case, without some of the punctuation, not too long.
 fn plain(question: &str) -> String {
     let kept: String = question
         .to_lowercase()

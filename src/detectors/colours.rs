@@ -1,8 +1,9 @@
-//! The colour of a thing, as CLIP sees it.
+//! The colour of a thing by CLIP.
 //!
-//! Reference: `color_classification` in GenEval's `evaluate_images.py` with clip_benchmark's
-//! `zero_shot_classifier`: a colour is the mean direction of three sentences, a thing has the
-//! colour whose direction is nearest.
+//! Reference: djghosh13/geneval at commit af4902f, `evaluation/evaluate_images.py`, lines 81-129
+//! (`color_classification`), with clip_benchmark's
+//! `zero_shot_classifier`: a colour is the mean embedding of three sentences, a thing has the
+//! colour whose embedding is nearest.
 
 use std::{
     collections::HashMap,
@@ -27,7 +28,7 @@ pub const COLOURS: [&str; 10] = [
     "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
 ];
 
-/// What a thing is compared with, with places for colour and class.
+/// The sentences that a thing is compared with, with placeholders for colour and class.
 const SENTENCES: [&str; 3] = [
     "a photo of a {color} {classname}",
     "a photo of a {color}-colored {classname}",
@@ -37,8 +38,8 @@ const SENTENCES: [&str; 3] = [
 /// Crops that go through the network together.
 const TOGETHER: usize = 16;
 
-/// A CLIP that names colours and compares pictures with texts. Sentences about colours are read
-/// once a class.
+/// A CLIP that names colours and compares images with texts. Sentences about colours are
+/// encoded once per class.
 pub struct ClipColours {
     space: ClipSpace,
     colours: Vec<String>,
@@ -47,6 +48,8 @@ pub struct ClipColours {
 }
 
 impl ClipColours {
+    /// Joins a CLIP and its tokenizer.
+    ///
     /// # Errors
     /// The tokenizer has more words than the weights.
     pub fn new(clip: Clip, tokenizer: ClipTokenizer) -> Result<Self> {
@@ -58,9 +61,9 @@ impl ClipColours {
         })
     }
 
-    /// The same for other colours, told apart by other sentences, in which `{color}` and
+    /// The same for other colours, with other sentences, in which `{color}` and
     /// `{classname}` stand for the words.
-    pub fn in_words(self, colours: Vec<String>, sentences: Vec<String>) -> Self {
+    pub fn with_vocabulary(self, colours: Vec<String>, sentences: Vec<String>) -> Self {
         Self {
             colours,
             sentences,
@@ -69,22 +72,22 @@ impl ClipColours {
         }
     }
 
-    /// The directions of the colours for a class: (colours, E).
+    /// The embeddings of the colours for a class: (colours, E).
     ///
     /// # Errors
     /// A sentence cannot be read.
-    pub fn directions(&self, class: &str) -> Result<Tensor> {
+    pub fn colour_embeddings(&self, class: &str) -> Result<Tensor> {
         let colour = |colour: &String| {
             let filled = |sentence: &String| {
                 sentence
                     .replace("{color}", colour)
                     .replace("{classname}", class)
             };
-            let directions = self
+            let embeddings = self
                 .sentences
                 .iter()
-                .map(|sentence| self.space.text(&filled(sentence)));
-            normalised(&Tensor::cat(&directions.collect::<Result<Vec<_>>>()?, 0)?.mean_keepdim(0)?)
+                .map(|sentence| self.space.embed_text(&filled(sentence)));
+            normalised(&Tensor::cat(&embeddings.collect::<Result<Vec<_>>>()?, 0)?.mean_keepdim(0)?)
         };
         Ok(Tensor::cat(
             &self
@@ -96,7 +99,7 @@ impl ClipColours {
         )?)
     }
 
-    /// What the network reads of some crops: (B, 3, side, side).
+    /// The network's input for these crops: (B, 3, side, side).
     ///
     /// # Errors
     /// The tensor library fails.
@@ -104,12 +107,15 @@ impl ClipColours {
         self.space.pixels(crops)
     }
 
-    /// How well each colour fits each crop of a thing: (B, colours), 100 times the cosine.
+    /// The match of each colour with each crop of a thing: (B, colours), 100 times the cosine.
     ///
     /// # Errors
     /// The network fails.
     pub fn logits(&self, class: &str, pixels: &Tensor) -> Result<Tensor> {
-        Ok((self.classifier(class)?.forward(&self.space.seen(pixels)?)? * 100.0)?)
+        Ok((self
+            .classifier(class)?
+            .forward(&self.space.embed_pixels(pixels)?)?
+            * 100.0)?)
     }
 
     fn classifier(&self, class: &str) -> Result<Arc<Linear>> {
@@ -121,7 +127,7 @@ impl ClipColours {
         if let Some(classifier) = known().get(class) {
             return Ok(classifier.clone());
         }
-        let classifier = Arc::new(Linear::new(self.directions(class)?, None)?);
+        let classifier = Arc::new(Linear::new(self.colour_embeddings(class)?, None)?);
         known().insert(class.to_owned(), classifier.clone());
         Ok(classifier)
     }

@@ -1,5 +1,5 @@
 //! From the queries of a Mask2Former to objects, as mmdetection does it: the best pairs of query
-//! and class, masks at the size of the picture, tight boxes. Nothing is suppressed.
+//! and class, masks at the size of the image, tight boxes. Nothing is suppressed.
 //!
 //! Reference: mmdetection 2.28, `MaskFormerFusionHead.instance_postprocess`, `mask2bbox`.
 
@@ -9,10 +9,10 @@ use rayon::prelude::*;
 use super::Object;
 use crate::{Error, Result, image::Mask, nn::bilinear};
 
-/// Objects that are reported of a picture (mmdetection's `max_per_image`).
+/// The most objects that are reported per image (mmdetection's `max_per_image`).
 pub const MOST: usize = 100;
 
-/// Sizes of a picture, each (height, width), on its way through the network.
+/// Sizes of an image, each (height, width), on its way through the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// As it was given.
@@ -23,12 +23,12 @@ pub struct Geometry {
     pub padded: (usize, usize),
 }
 
-/// The objects of the `most` likeliest pairs of query and class, the most certain first.
+/// The objects of the `most` most likely pairs of query and class, the most certain first.
 ///
 /// `class_logits` is (Q, K + 1), the last column for "nothing"; `mask_logits` is (Q, h, w).
 ///
 /// # Errors
-/// The tensor library fails, or a logit is no number.
+/// The tensor library fails, or a logit is NaN.
 pub fn instances(
     class_logits: &Tensor,
     mask_logits: &Tensor,
@@ -40,8 +40,7 @@ pub fn instances(
     let mut queries: Vec<usize> = best.iter().map(|pair| pair.query).collect();
     queries.sort_unstable();
     queries.dedup();
-    // One query at a time on each thread, so that one full-size map of numbers a thread is all the
-    // memory it takes.
+    // One query at a time on each thread, so the memory is limited to one full-size map per thread.
     let covered = |query: &usize| Cover::new(&mask_logits.get(*query)?, size);
     let covers = queries
         .par_iter()
@@ -68,9 +67,9 @@ pub fn instances(
 pub struct Drawn {
     /// Number of its class.
     pub class: usize,
-    /// How certain the network is.
+    /// Confidence of the network.
     pub score: f32,
-    /// Left, top, right, bottom in pixels of the picture; right and bottom are outside.
+    /// Left, top, right, bottom in pixels of the image; right and bottom are outside.
     pub bounds: [usize; 4],
 }
 
@@ -117,10 +116,10 @@ struct Pair {
     share: f32,
 }
 
-/// Of all pairs the likeliest; of equals the earlier query and class first.
+/// The most likely pairs; among equals the earlier query and class first.
 fn best_pairs(logits: &[Vec<f32>], most: usize) -> Result<Vec<Pair>> {
     if logits.iter().flatten().any(|logit| logit.is_nan()) {
-        return Err(Error::input("the detector found no numbers in a picture")
+        return Err(Error::input("the detector found no numbers in an image")
             .with_hint("its weights are damaged, or not those of a Mask2Former"));
     }
     let mut pairs = vec![];
@@ -140,7 +139,7 @@ fn best_pairs(logits: &[Vec<f32>], most: usize) -> Result<Vec<Pair>> {
     Ok(pairs)
 }
 
-/// What a query covers.
+/// The mask of a query.
 struct Cover {
     mask: Mask,
     bounds: [f32; 4],

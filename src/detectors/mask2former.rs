@@ -1,4 +1,4 @@
-//! Mask2Former as a detector, with pictures prepared as mmdetection prepares them.
+//! Mask2Former as a detector, with images prepared as mmdetection prepares them.
 //!
 //! Reference: mmdetection 2.28, `configs/_base_/datasets/coco_instance.py` and the test pipeline of
 //! `mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco.py`.
@@ -16,17 +16,17 @@ use crate::{
     models::mask2former::{Mask2Former, STRIDE},
 };
 
-/// Sides that pictures are fitted into: the longer and the shorter.
+/// Sides that images are fitted into: the longer and the shorter.
 const FIT: (usize, usize) = (1333, 800);
 
-/// What the border is filled with.
+/// The colour of the border.
 const GREY: u8 = 128;
 
-/// Mean and deviation of ImageNet.
-const MEAN: [f32; 3] = [123.675 / 255., 116.28 / 255., 103.53 / 255.];
-const STD: [f32; 3] = [58.395 / 255., 57.12 / 255., 57.375 / 255.];
+/// Mean and standard deviation of ImageNet.
+const MEAN: [f32; 3] = [123.675 / 255.0, 116.28 / 255.0, 103.53 / 255.0];
+const STD: [f32; 3] = [58.395 / 255.0, 57.12 / 255.0, 57.375 / 255.0];
 
-/// Pictures whose features are in memory at once.
+/// Images whose features are in memory at once.
 const TOGETHER: usize = 4;
 
 /// A loaded detector.
@@ -36,7 +36,7 @@ pub struct Mask2FormerDetector {
 }
 
 impl Mask2FormerDetector {
-    /// A detector that fits pictures into 1333 x 800 pixels, as released.
+    /// A detector that fits images into 1333 x 800 pixels, as released.
     pub fn new(model: Mask2Former) -> Self {
         Self { model, fit: FIT }
     }
@@ -54,7 +54,7 @@ impl Mask2FormerDetector {
         self.model.decoder.classes()
     }
 
-    /// The objects of pictures that have one geometry; `pixels` is (B, 3, H, W).
+    /// The objects of images that have one geometry; `pixels` is (B, 3, H, W).
     ///
     /// # Errors
     /// The network fails.
@@ -62,7 +62,7 @@ impl Mask2FormerDetector {
         let found = self
             .model
             .forward(&pixels.to_device(self.model.device())?)?;
-        let one = |i: usize| {
+        let objects_of_image = |i: usize| {
             instances(
                 &found.class_logits.get(i)?,
                 &found.mask_logits.get(i)?,
@@ -70,10 +70,10 @@ impl Mask2FormerDetector {
                 MOST,
             )
         };
-        (0..pixels.dim(0)?).map(one).collect()
+        (0..pixels.dim(0)?).map(objects_of_image).collect()
     }
 
-    /// Resizes a picture so that it fits, keeping its aspect.
+    /// Resizes an image so that it fits, keeping its aspect.
     fn fit(&self, image: &Image) -> Image {
         let width = image.width() as f64;
         let height = image.height() as f64;
@@ -85,7 +85,7 @@ impl Mask2FormerDetector {
     }
 }
 
-/// A resized picture as the network reads it: with a grey border to the right and below that makes
+/// A resized image as the network reads it: with a grey border to the right and below that makes
 /// its sides multiples of 32, normalised. (1, 3, H, W), and (H, W).
 ///
 /// # Errors
@@ -111,7 +111,7 @@ impl Detector for Mask2FormerDetector {
             .iter()
             .any(|image| image.width() == 0 || image.height() == 0)
         {
-            return Err(Error::input("a picture without pixels"));
+            return Err(Error::input("an image without pixels"));
         }
         let mut found = Vec::with_capacity(images.len());
         let size_of = |image: &Image| (image.width(), image.height());

@@ -1,5 +1,5 @@
-//! Pictures to objects: what stands where, what colour it has, whether it is there at all.
-//! Evaluations read them; no search does.
+//! Detectors: the objects of an image, their places, colours and answers to questions about them.
+//! Evaluations use them; searches do not.
 
 use ttsvar_search::Image;
 
@@ -15,40 +15,40 @@ pub use blip_vqa::BlipAnswers;
 pub use colours::ClipColours;
 pub use mask2former::Mask2FormerDetector;
 
-/// Something that was found in a picture.
+/// Something that was found in an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
     /// Number of its class.
     pub class: usize,
-    /// How certain that is, 0 to 1.
+    /// Confidence, 0 to 1.
     pub score: f32,
     /// Left, top, right, bottom in pixels; right and bottom are outside.
     pub bounds: [f32; 4],
-    /// The pixels that it covers, of the size of the picture.
+    /// The pixels that it covers, of the size of the image.
     pub mask: Option<Mask>,
 }
 
 /// Finds objects.
 pub trait Detector: Send + Sync {
-    /// The objects of each picture, the most certain first.
+    /// The objects of each image, the most certain first.
     ///
     /// # Errors
-    /// A picture cannot be read, or the network fails.
+    /// An image cannot be read, or the network fails.
     fn detect(&self, images: &[Image]) -> Result<Vec<Vec<Object>>>;
 }
 
 /// Names the colour of things.
 pub trait ColourNamer: Send + Sync {
-    /// For each picture of a thing called `class` the number of the colour that fits best.
+    /// Returns the number of the best matching colour for each image of a thing called `class`.
     ///
     /// # Errors
     /// The network fails.
     fn colours(&self, class: &str, crops: &[Image]) -> Result<Vec<usize>>;
 }
 
-/// Answers questions about pictures.
+/// Answers questions about images.
 pub trait Answerer: Send + Sync {
-    /// For each picture the answers to its own questions, `questions[i]` about `images[i]`: 1 is
+    /// For each image the answers to its own questions, `questions[i]` about `images[i]`: 1 is
     /// yes, 0 is no.
     ///
     /// # Errors
@@ -56,9 +56,9 @@ pub trait Answerer: Send + Sync {
     fn yes(&self, images: &[Image], questions: &[Vec<String>]) -> Result<Vec<Vec<f32>>>;
 }
 
-/// Compares pictures with texts.
+/// Compares images with texts.
 pub trait Comparer: Send + Sync {
-    /// The cosine between a text and each of some pictures.
+    /// The cosine between a text and each of some images.
     ///
     /// # Errors
     /// The network fails.

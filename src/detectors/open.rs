@@ -1,4 +1,4 @@
-//! Opens the files of a detector, whoever wrote them.
+//! Opens the files of a detector in all known formats.
 
 use std::{path::Path, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{
     text::{ClipTokenizer, WordPieceTokenizer},
 };
 
-/// What a `preprocessor_config.json` says of the size of pictures.
+/// The image size in a `preprocessor_config.json`.
 #[derive(Deserialize)]
 struct Processor {
     #[serde(default)]
@@ -27,7 +27,7 @@ struct Processor {
 }
 
 impl Processor {
-    /// The longer and the shorter edge that pictures are fitted into. (There are fixed sizes and
+    /// The longer and the shorter edge that images are fitted into. (There are fixed sizes and
     /// single numbers, too.)
     fn edges(&self) -> Option<(usize, usize)> {
         let edge = |name: &str| usize::try_from(self.size.get(name)?.as_u64()?).ok();
@@ -50,8 +50,8 @@ fn beside(path: &Path) -> Folder {
     Folder::Disk(folder.to_owned())
 }
 
-/// Whether a `config.json` is of a Mask2Former: in a folder of many downloads it may be of any
-/// model.
+/// Returns whether a `config.json` belongs to a Mask2Former: in a folder of many downloads it may
+/// belong to any model.
 fn is_of_mask2former(config: &Blob) -> bool {
     config
         .json::<Value>()
@@ -60,11 +60,11 @@ fn is_of_mask2former(config: &Blob) -> bool {
 
 /// A Mask2Former: a folder of Hugging Face, or a checkpoint of mmdetection, for which the numbers
 /// of heads are those of the released Swin-S unless the `config.json` of one lies beside it. A
-/// `preprocessor_config.json` there says how large pictures are made by its edges; otherwise they
+/// `preprocessor_config.json` there says how large images are made by its edges; otherwise they
 /// are fitted into 1333 x 800, as GenEval has it.
 ///
 /// # Errors
-/// Something is missing or damaged, or is no Mask2Former with a Swin.
+/// Something is missing or damaged, or is not a Mask2Former with a Swin.
 pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> {
     let folder = beside(path);
     let file = hub::open(Location::from(path), &["state_dict"])?;
@@ -80,8 +80,12 @@ pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> 
     };
     let weights = Weights::new(file, DType::F32, device);
     if !weights.has("model.transformer_module.queries_features.weight") {
-        return Err(Error::file(path, "is no Mask2Former")
-            .with_hint("give a checkpoint of mmdetection or a folder of Hugging Face; `ttsvar models` names both"));
+        return Err(
+            Error::file(path, "expected a Mask2Former, found another model").with_hint(
+                "give a checkpoint of mmdetection or a folder of Hugging Face; \
+                 `ttsvar models` names both",
+            ),
+        );
     }
     let model = Mask2Former::load(&weights, &config.unwrap_or_default())?;
     let detector = Mask2FormerDetector::new(model);
@@ -99,7 +103,7 @@ pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> 
 /// `model.safetensors` and `tokenizer.json`.
 ///
 /// # Errors
-/// Something is missing or damaged, or is no CLIP.
+/// Something is missing or damaged, or is not a CLIP.
 pub fn clip_colours(path: &Path, device: &Device) -> Result<ClipColours> {
     let folder = Folder::Disk(path.to_owned());
     let config: clip::Config = folder.require("config.json")?.json()?;
@@ -108,7 +112,7 @@ pub fn clip_colours(path: &Path, device: &Device) -> Result<ClipColours> {
     ClipColours::new(Clip::load(&weights, &config)?, tokenizer)
 }
 
-/// What a `config.json` beside the weights of a BLIP may say.
+/// An optional `config.json` beside the weights of a BLIP.
 #[derive(Deserialize)]
 struct BlipConfig {
     vision_heads: Option<usize>,
@@ -119,7 +123,7 @@ struct BlipConfig {
 /// say something else. `vocabulary` is the `vocab.txt` of bert-base-uncased.
 ///
 /// # Errors
-/// Something is missing or damaged, or is no BLIP that answers questions.
+/// Something is missing or damaged, or is not a BLIP for question answering.
 pub fn blip_vqa(path: &Path, vocabulary: &Path, device: &Device) -> Result<BlipAnswers> {
     let folder = beside(path);
     let weights = Weights::new(
@@ -128,8 +132,14 @@ pub fn blip_vqa(path: &Path, vocabulary: &Path, device: &Device) -> Result<BlipA
         device,
     );
     if !weights.has("text_decoder.bert.embeddings.word_embeddings.weight") {
-        return Err(Error::file(path, "is no BLIP that answers questions")
-            .with_hint("give `model_base_vqa_capfilt_large.pth`; `ttsvar models` says where it is published"));
+        return Err(Error::file(
+            path,
+            "expected a BLIP for question answering, found another model",
+        )
+        .with_hint(
+            "give `model_base_vqa_capfilt_large.pth`; \
+                 `ttsvar models` says where it is published",
+        ));
     }
     let text = folder
         .file("med_config.json")

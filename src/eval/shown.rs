@@ -11,7 +11,7 @@ use ttsvar_search::Plan;
 use super::{Contender, ResultRecord, Suite};
 use crate::{
     Error, Result,
-    image::{self, is_other_picture},
+    image::{self, is_other_image_format},
 };
 
 /// A picture file for a prompt of a suite.
@@ -33,7 +33,7 @@ pub fn other_pictures(folder: &Path) -> Option<String> {
     let count = fs::read_dir(folder)
         .ok()?
         .flatten()
-        .filter(|entry| is_other_picture(&entry.path()))
+        .filter(|entry| is_other_image_format(&entry.path()))
         .count();
     (count > 0).then(|| {
         format!(

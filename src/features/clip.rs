@@ -1,4 +1,4 @@
-//! Pictures and texts as directions in the space of a CLIP.
+//! Images and texts as embeddings of a CLIP.
 
 use std::sync::Mutex;
 
@@ -12,16 +12,18 @@ use crate::{
 /// Images that go through the network together, which bounds the memory.
 const TOGETHER: usize = 16;
 
-/// A CLIP with what prepares its texts and pictures. Directions have length 1.
+/// A CLIP with its tokenizer and preprocessing. Embeddings have length 1.
 pub struct ClipSpace {
     clip: Clip,
     tokenizer: ClipTokenizer,
     preprocess: Preprocess,
-    /// The text that was read last: a search asks for the same one at every stage.
+    /// The last text with its embedding: a search needs the same text at every stage.
     last: Mutex<Option<(String, Tensor)>>,
 }
 
 impl ClipSpace {
+    /// Joins a CLIP, its tokenizer and its preprocessing.
+    ///
     /// # Errors
     /// The tokenizer has more words than the weights.
     pub fn new(clip: Clip, tokenizer: ClipTokenizer, preprocess: Preprocess) -> Result<Self> {
@@ -41,26 +43,26 @@ impl ClipSpace {
         })
     }
 
-    /// The direction of a text: (1, E).
+    /// The embedding of a text: (1, E).
     ///
     /// # Errors
     /// The text cannot be split.
-    pub fn text(&self, text: &str) -> Result<Tensor> {
+    pub fn embed_text(&self, text: &str) -> Result<Tensor> {
         let last = || self.last.lock().unwrap_or_else(|lock| lock.into_inner());
-        if let Some((_, direction)) = last().as_ref().filter(|(known, _)| known == text) {
-            return Ok(direction.clone());
+        if let Some((_, embedding)) = last().as_ref().filter(|(known, _)| known == text) {
+            return Ok(embedding.clone());
         }
-        let direction = normalised(
+        let embedding = normalised(
             &self
                 .clip
                 .embed_text(&self.tokenizer.encode(text)?)?
                 .unsqueeze(0)?,
         )?;
-        *last() = Some((text.to_owned(), direction.clone()));
-        Ok(direction)
+        *last() = Some((text.to_owned(), embedding.clone()));
+        Ok(embedding)
     }
 
-    /// What the network reads of some pictures: (B, 3, side, side).
+    /// The network's input for these images: (B, 3, side, side).
     ///
     /// # Errors
     /// The tensor library fails.
@@ -74,23 +76,23 @@ impl ClipSpace {
         )?)
     }
 
-    /// The directions of pictures that were prepared by [`ClipSpace::pixels`]: (B, E).
+    /// The embeddings of images that were prepared by [`ClipSpace::pixels`]: (B, E).
     ///
     /// # Errors
     /// The network fails.
-    pub fn seen(&self, pixels: &Tensor) -> Result<Tensor> {
+    pub fn embed_pixels(&self, pixels: &Tensor) -> Result<Tensor> {
         normalised(&self.clip.embed_images(pixels)?)
     }
 
-    /// The cosine between a text and each of some pictures.
+    /// The cosine between a text and each image.
     ///
     /// # Errors
     /// The text cannot be split, or the network fails.
     pub fn cosines(&self, text: &str, images: &[Image]) -> Result<Vec<f32>> {
-        let direction = Linear::new(self.text(text)?, None)?;
+        let embedding = Linear::new(self.embed_text(text)?, None)?;
         let mut cosines = Vec::with_capacity(images.len());
         for images in images.chunks(TOGETHER) {
-            let found = direction.forward(&self.seen(&self.pixels(images)?)?)?; // (B, 1)
+            let found = embedding.forward(&self.embed_pixels(&self.pixels(images)?)?)?; // (B, 1)
             cosines.extend(
                 found
                     .flatten_all()?
@@ -101,7 +103,7 @@ impl ClipSpace {
         Ok(cosines)
     }
 
-    /// Floating-point operations for the pictures; the text, which is read once, is not counted.
+    /// Floating-point operations for the images; the text, which is encoded once, is not counted.
     pub fn flops(&self, images: usize) -> f64 {
         images as f64 * self.clip.vision_model.flops()
     }

@@ -1,7 +1,8 @@
-//! Images described by the patches of a DINOv2, reduced to one row of numbers an image.
+//! Patch features of a DINOv2, reduced to one row of numbers per image.
 //!
-//! Reference: TTS-VAR, `extract_k_ids` in `tts-var/utils_model.py`: the picture is squeezed to 224
-//! x 224 whatever its aspect, then read by `dinov2_vitl14_reg`.
+//! Reference: ali-vilab/TTS-VAR at commit b0332bb, `tts-var/utils_model.py`, lines 483-575
+//! (`extract_k_ids`): the image is resized to 224
+//! x 224 regardless of its aspect, then passed to `dinov2_vitl14_reg`.
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ impl Dinov2Features {
     /// Features of this kind, read from images brought to `size`, [height, width].
     ///
     /// # Errors
-    /// A side of `size` is no multiple of the model's patch.
+    /// A side of `size` is not a multiple of the model's patch.
     pub fn new(model: Arc<Dinov2>, kind: Features, size: [usize; 2]) -> Result<Self> {
         model.grid(size[0], size[1])?;
         let device = model.device().clone();
@@ -52,7 +53,7 @@ impl Dinov2Features {
         })
     }
 
-    /// What the model says of each patch: (images, patches, C).
+    /// The features of each patch: (images, patches, C).
     pub fn patches(&self, images: &[Image]) -> Result<Patches> {
         let (rows, columns) = self.model.grid(self.size[0], self.size[1])?;
         let patches = rows * columns;
@@ -70,7 +71,7 @@ impl Dinov2Features {
         Ok(Patches::new(images.len(), patches, width, data))
     }
 
-    /// What the model reads of some images: (B, 3, height, width).
+    /// The model's input for these images: (B, 3, height, width).
     fn pixels(&self, images: &[Image]) -> Result<Tensor> {
         let [height, width] = self.size;
         let planes = images.par_iter().map(|image| {
@@ -91,7 +92,7 @@ impl Extractor for Dinov2Features {
         Ok(reduce(self.kind, &self.patches(images)?))
     }
 
-    /// Of the network; the reduction is below a thousandth of it.
+    /// Operations of the network; the reduction needs less than a thousandth of them.
     fn flops(&self, images: usize) -> f64 {
         images as f64 * self.model.flops(self.size[0], self.size[1])
     }

@@ -1,4 +1,4 @@
-//! Images as rows of numbers, so that they can be told apart.
+//! Feature vectors of images, by which images are compared.
 
 pub mod clip;
 pub mod dinov2;

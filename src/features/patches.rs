@@ -1,5 +1,4 @@
-//! What a vision model says of each patch of some images, and how that becomes one row of numbers
-//! an image.
+//! Patch features of images, and their reduction to one row of numbers per image.
 
 use ttsvar_search::{Features, Matrix};
 
@@ -42,12 +41,12 @@ impl Patches {
         self.images
     }
 
-    /// Patches an image.
+    /// Patches per image.
     pub fn patches(&self) -> usize {
         self.patches
     }
 
-    /// Numbers a patch.
+    /// Numbers per patch.
     pub fn dim(&self) -> usize {
         self.dim
     }
@@ -64,13 +63,13 @@ impl Patches {
     }
 }
 
-/// One row an image from its patches: (images, patches) for the projections, (images, dim) for the
-/// mean.
+/// Reduces patches to one row per image: (images, patches) for the projections, (images, dim) for
+/// the mean.
 pub fn reduce(kind: Features, patches: &Patches) -> Matrix {
     match kind {
-        Features::Pca => pca::canonical(&pca::own(patches)),
-        Features::PcaRaw => pca::own(patches),
-        Features::PcaAll => pca::together(patches),
+        Features::Pca => pca::canonical(&pca::per_image(patches)),
+        Features::PcaRaw => pca::per_image(patches),
+        Features::PcaAll => pca::across_images(patches),
         Features::Pool => pool::pool(patches),
     }
 }

@@ -1,26 +1,26 @@
 //! Patch features projected on their first principal direction (paper, section 3.2 and its appendix
-//! on features; `extract_k_ids` in `tts-var/utils_model.py`, extract types `pca` and `pca_all`).
+//! on features; ali-vilab/TTS-VAR at commit b0332bb, `tts-var/utils_model.py`, lines 505-536).
 //!
-//! A principal direction has no sign of its own. For `pca` the reference takes, image by image,
-//! whatever sign its library returns, so that two like images may land far apart before they are
-//! clustered. Here [`canonical`] fixes the sign of each image: the projection of largest magnitude
-//! is positive. `pca-raw` leaves it as the iteration returns it, which is as arbitrary as in the
-//! reference, though the same in every run.
+//! The sign of a principal direction is arbitrary. For `pca` the reference takes, image by image,
+//! the sign that its library returns, so two similar images may get distant features before they
+//! are clustered. Here [`canonical`] fixes the sign of each image: the projection of largest
+//! magnitude is positive. `pca-raw` leaves it as the iteration returns it, which is as arbitrary as
+//! in the reference, though the same in every run.
 
 use rayon::prelude::*;
 use ttsvar_search::Matrix;
 
 use super::Patches;
 
-/// Squarings of the matrix at most: singular values that agree to nine digits are then told apart.
+/// Squarings of the matrix at most: enough to separate singular values that agree to nine digits.
 const ROUNDS: usize = 30;
 
 /// Change of the unit direction at which the iteration stops.
 const TOLERANCE: f64 = 1e-12;
 
-/// Each image's patches on its own first principal direction: (images, patches), sign as it happens
-/// to come.
-pub fn own(patches: &Patches) -> Matrix {
+/// Each image's patches on its own first principal direction: (images, patches), with an
+/// arbitrary sign.
+pub fn per_image(patches: &Patches) -> Matrix {
     let rows: Vec<Vec<f32>> = (0..patches.images())
         .into_par_iter()
         .map(|i| project(patches.image(i), patches.dim()))
@@ -28,9 +28,9 @@ pub fn own(patches: &Patches) -> Matrix {
     Matrix::new(patches.images(), patches.patches(), rows.concat())
 }
 
-/// All patches on the first principal direction of all images together: (images, patches). There is
-/// one sign for all: the projection of largest magnitude is positive.
-pub fn together(patches: &Patches) -> Matrix {
+/// All patches on the first principal direction of all images: (images, patches). There is
+/// one sign for all images: the projection of largest magnitude is positive.
+pub fn across_images(patches: &Patches) -> Matrix {
     let mut scores = project(patches.all(), patches.dim());
     turn(&mut scores);
     Matrix::new(patches.images(), patches.patches(), scores)
@@ -117,10 +117,10 @@ fn gram(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
 /// eigenvalues, by power iteration from a fixed start that no structure of real data is orthogonal
 /// to.
 ///
-/// Where as many steps as the matrix has rows do not suffice, the matrix is squared: that costs
-/// half as much as those steps did and doubles the length of all that follow, so that close
-/// eigenvalues need few rounds. A matrix of zeros, and one with NaN or infinities, gives what the
-/// start gives: callers see the zeros or NaN in the projections.
+/// If the iteration has not converged after as many steps as the matrix has rows, the matrix is
+/// squared: that costs half as much as those steps did and doubles the length of all that follow,
+/// so that close eigenvalues need few rounds. A matrix of zeros, and one with NaN or infinities,
+/// gives what the start gives: callers see the zeros or NaN in the projections.
 fn leading(matrix: &[Vec<f64>]) -> Vec<f64> {
     let mut vector: Vec<f64> = (0..matrix.len())
         .map(|i| 0.5 + (i as f64 * GOLDEN).fract())
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_line_of_patches_lands_on_its_distances_from_the_middle() {
         let data = [[1.0, 2.0], [4.0, 6.0], [7.0, 10.0]].concat(); // steps of length 5
-        let scores = canonical(&own(&Patches::new(1, 3, 2, data)));
+        let scores = canonical(&per_image(&Patches::new(1, 3, 2, data)));
         for (found, expected) in scores.row(0).iter().zip([5.0, 0.0, -5.0]) {
             assert!((found - expected).abs() < 1e-5, "{:?}", scores.row(0));
         }
@@ -208,7 +208,7 @@ mod tests {
     fn more_dimensions_than_patches_give_the_same() {
         let wide = Patches::new(1, 2, 3, vec![0.0, 0.0, 0.0, 2.0, 1.0, 2.0]); // 3 apart
         assert_eq!(
-            canonical(&own(&wide))
+            canonical(&per_image(&wide))
                 .row(0)
                 .iter()
                 .map(|v| v.round())
@@ -218,14 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn like_patches_have_no_direction_and_project_on_zero() {
-        let flat = own(&Patches::new(1, 4, 2, vec![3.0; 8]));
+    fn equal_patches_project_to_zero() {
+        let flat = per_image(&Patches::new(1, 4, 2, vec![3.0; 8]));
         assert_eq!(flat.row(0), [0.0; 4]);
     }
 
     #[test]
     fn an_equal_pair_of_directions_still_gives_a_projection_of_full_length() {
-        let square = own(&Patches::new(
+        let square = per_image(&Patches::new(
             1,
             4,
             2,
@@ -236,10 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn close_singular_values_are_told_apart() {
+    fn close_singular_values_are_separated() {
         let long = 1.0;
         let short = 0.9995;
-        let cross = own(&Patches::new(
+        let cross = per_image(&Patches::new(
             1,
             4,
             2,

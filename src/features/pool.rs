@@ -1,11 +1,11 @@
-//! The mean over the patches of an image (`extract_k_ids` in `tts-var/utils_model.py`, extract type
-//! `pool`).
+//! The mean over the patches of an image (ali-vilab/TTS-VAR at commit b0332bb,
+//! `tts-var/utils_model.py`, lines 537-542).
 
 use ttsvar_search::Matrix;
 
 use super::Patches;
 
-/// One row an image: (images, dim).
+/// One row per image: (images, dim).
 pub fn pool(patches: &Patches) -> Matrix {
     let rows = (0..patches.images())
         .flat_map(|i| mean(patches.image(i), patches.dim()))

@@ -1,4 +1,4 @@
-//! Where bytes come from: a file on disk or one built into the program, and folders of either kind.
+//! Sources of bytes: a file on disk or one built into the program, and folders of either kind.
 //!
 //! A bundle loads by the same code from a folder and from the binary, because everything in
 //! [`crate::hub`] asks a [`Blob`] for bytes and a [`Folder`] for blobs, never the file system.
@@ -11,7 +11,7 @@ use std::{
 
 use crate::{Error, Result};
 
-/// Said wherever a file that should be there is not.
+/// The hint for a missing file.
 pub(super) const WHERE_TO_GET: &str =
     "`ttsvar models` lists every model's files and where each is published";
 
@@ -54,7 +54,7 @@ impl Blob {
         }
     }
 
-    /// Whether there are no bytes at all.
+    /// Returns whether there are no bytes at all.
     ///
     /// # Errors
     /// As [`Blob::len`].
@@ -131,17 +131,17 @@ impl Blob {
     }
 }
 
-/// The error for a file that is not there.
+/// The error for a missing file.
 pub(super) fn missing(path: &Path) -> Error {
     Error::file(path, "no such file").with_hint(WHERE_TO_GET)
 }
 
-/// Reads a [`Blob`]. A clone starts at the first byte and, for a file, with a handle of its own.
+/// Reads a [`Blob`]. A clone starts at the first byte and, for a file, with a separate handle.
 #[derive(Debug)]
 pub enum BlobReader {
     /// A file on disk.
     Disk {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
         /// Its handle, once something was read.
         file: Option<File>,
@@ -199,7 +199,7 @@ pub enum Folder {
     Memory {
         /// Name of the whole set, for messages.
         name: String,
-        /// What every name of this folder starts with: empty, or `sub/`.
+        /// The common prefix of all names of this folder: empty, or `sub/`.
         prefix: String,
         /// The files of the whole set.
         files: Embedded,

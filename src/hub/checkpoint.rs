@@ -1,4 +1,4 @@
-//! Opens whatever holds weights, decided by content and never by the name's ending.
+//! Opens weight files of all formats, recognised by content and never by the name's ending.
 
 use std::{path::Path, sync::Arc};
 
@@ -9,7 +9,7 @@ use super::{
     sharded::Sharded,
     torch_file::TorchFile,
 };
-use crate::{Error, Result, nn::TensorSource};
+use crate::{Error, LoadError, Result, nn::TensorSource};
 
 /// Opens a weight file, or a folder with one: PyTorch or safetensors, whole or in shards with an
 /// index.
@@ -18,7 +18,7 @@ use crate::{Error, Result, nn::TensorSource};
 /// under first (`"trainer.gpt_fsdp"`); otherwise the mapping with the most tensors is taken.
 ///
 /// # Errors
-/// The file is missing, of another kind (the message says of which), damaged, or asks for more than
+/// The file is missing, of another kind (named in the message), damaged, or asks for more than
 /// tensors.
 pub fn open(location: impl Into<Location>, keys: &[&str]) -> Result<Arc<dyn TensorSource>> {
     match location.into() {
@@ -41,12 +41,12 @@ fn open_file(blob: Blob, keys: &[&str]) -> Result<Arc<dyn TensorSource>> {
     Err(foreign(blob.path(), &start))
 }
 
-/// A safetensors file begins with the header's length as 8 bytes, which are no text, then `{`.
+/// A safetensors file begins with the header's length as 8 bytes, which are not text, then `{`.
 fn looks_like_safetensors(start: &[u8]) -> bool {
     start.get(8) == Some(&b'{') && start[..8].iter().any(|byte| *byte == 0 || *byte >= 0x80)
 }
 
-/// Says what a file is that holds no weights.
+/// Describes a file that does not hold weights.
 fn foreign(path: &Path, start: &[u8]) -> Error {
     const DOWNLOAD: &str = "download the file itself";
     let text = String::from_utf8_lossy(start).trim_start().to_lowercase();
@@ -71,11 +71,11 @@ fn foreign(path: &Path, start: &[u8]) -> Error {
             format!("is this the right file? {WHERE_TO_GET}"),
         )
     };
-    Error::file(
-        path,
-        format!("expected weights (PyTorch or safetensors), found {what}"),
-    )
-    .with_hint(hint)
+    Error::from(LoadError::NotACheckpoint {
+        path: path.to_owned(),
+        found: what,
+        hint,
+    })
 }
 
 fn other_kind(start: &[u8]) -> String {
@@ -86,8 +86,8 @@ fn other_kind(start: &[u8]) -> String {
         (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
         (b"\x89HDF", "an HDF5 file"),
         (b"\x93NUMPY", "a NumPy array"),
-        (b"\x89PNG", "a PNG picture"),
-        (b"\xff\xd8\xff", "a JPEG picture"),
+        (b"\x89PNG", "a PNG image"),
+        (b"\xff\xd8\xff", "a JPEG image"),
         (b"{", "a JSON text"),
         (b"\x08\x07", "an ONNX model"),
     ];

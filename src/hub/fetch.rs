@@ -1,6 +1,6 @@
 //! Brings released files from Hugging Face into a folder, in the layout of its cache, where
-//! [`catalog`](super::catalog) finds them: `models--OWNER--NAME/snapshots/...`. What was begun is
-//! gone on with; what came is checked.
+//! [`catalog`](super::catalog) finds them: `models--OWNER--NAME/snapshots/...`. Interrupted
+//! downloads are resumed, and files are checked.
 
 use std::{
     fs,
@@ -17,11 +17,11 @@ use sha2::{Digest, Sha256};
 use super::catalog::{Entry, Source};
 use crate::{Error, Result};
 
-/// Hears how a download goes.
+/// Receives the progress of a download.
 pub trait Progress {
-    /// A file of so many bytes begins; said again, it begins anew.
+    /// A file of `bytes` bytes begins; a second call begins it anew.
     fn begin(&mut self, file: &str, bytes: u64);
-    /// So many more bytes are there, those of an earlier try all at once.
+    /// `bytes` more bytes have arrived; those of an earlier attempt are reported at once.
     fn came(&mut self, bytes: u64);
 }
 
@@ -37,8 +37,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Nothing is asked for yet. Files go below `folder`, which is created when the first one
-    /// comes.
+    /// Prepares a connection without any request. Files go below `folder`, which is created when
+    /// the first one comes.
     ///
     /// # Errors
     /// The connection cannot be set up.
@@ -77,7 +77,7 @@ impl Hub {
         for names in entry.files {
             let found = names
                 .iter()
-                .map(|name| of_name(name, &there))
+                .map(|name| files_for_name(name, &there))
                 .find(|found| !found.is_empty());
             files.extend(found.ok_or_else(|| {
                 Error::input(format!("{} has no {}", entry.source, names.join(" or ")))
@@ -87,10 +87,10 @@ impl Hub {
         Ok(files)
     }
 
-    /// Brings one of these files, unless it is there already, and returns where it is.
+    /// Downloads one of these files, unless it exists already, and returns its path.
     ///
     /// # Errors
-    /// It cannot be had, or what came is not what was announced.
+    /// The download fails, or the file does not match its announced size or checksum.
     pub fn fetch(&self, entry: &Entry, file: &str, progress: &mut dyn Progress) -> Result<PathBuf> {
         let name = repository(entry)?;
         let remote = self.api.model(name.clone());
@@ -109,14 +109,13 @@ impl Hub {
         if let Some(place) = local.get(file).filter(|place| has(place, bytes)) {
             return Ok(place);
         }
-        // What was begun and has all its bytes would be asked for nothing more, which servers
-        // refuse.
+        // A complete partial file would lead to a request for zero bytes, which servers refuse.
         let begun = local.blob_path(about.etag()).with_extension("part");
         if has(&begun, bytes) {
             fs::remove_file(&begun).map_err(Error::io(&begun))?;
         }
         let place = remote
-            .download_with_progress(file, Heard { file, progress })
+            .download_with_progress(file, ProgressAdapter { file, progress })
             .map_err(failed)?;
         let size = fs::metadata(&place).map_err(Error::io(&place))?.len();
         if size != bytes || !sum_fits(&place, about.etag())? {
@@ -143,9 +142,9 @@ fn repository(entry: &Entry) -> Result<String> {
     }
 }
 
-/// What belongs to a name among the files that are there: the file itself and, of an index, its
-/// shards; or all files of a folder.
-fn of_name(name: &str, there: &[String]) -> Vec<String> {
+/// The existing files that belong to a name: the file itself and, for an index, its shards; or all
+/// files of a folder.
+fn files_for_name(name: &str, there: &[String]) -> Vec<String> {
     let below = format!("{name}/");
     if !there.iter().any(|file| file == name) {
         return there
@@ -168,7 +167,7 @@ fn of_name(name: &str, there: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Whether a name stays inside the folder that it is put into.
+/// Returns whether a name stays inside its folder.
 fn stays(name: &str) -> bool {
     !name.is_empty()
         && Path::new(name)
@@ -202,7 +201,7 @@ fn sum_fits(file: &Path, announced: &str) -> Result<bool> {
     Ok(found == announced.to_lowercase())
 }
 
-/// Says what Hugging Face, or the way there, refused, in one line.
+/// The error for a failed request to Hugging Face, in one line.
 fn refused(entry: &Entry, error: &ApiError) -> Error {
     let said = error.to_string().replace('\n', " ");
     let said = said
@@ -215,20 +214,20 @@ fn refused(entry: &Entry, error: &ApiError) -> Error {
         .filter_map(|names| names.first().copied())
         .collect();
     Error::input(format!("{} cannot be reached: {said}", entry.source)).with_hint(format!(
-        "fetch {} in another way and put it into a sub-folder `{}` of the folder for --weights",
+        "download {} by other means and put it into a sub-folder `{}` of the folder for --weights",
         names.join(", "),
         entry.name
     ))
 }
 
-/// Passes on what the library says. It announces a file again when it goes on, and then all that is
-/// there at once.
-struct Heard<'a> {
+/// Passes the library's reports on. When it resumes, it announces the file again and reports all
+/// earlier bytes at once.
+struct ProgressAdapter<'a> {
     file: &'a str,
     progress: &'a mut dyn Progress,
 }
 
-impl hf_hub::api::Progress for Heard<'_> {
+impl hf_hub::api::Progress for ProgressAdapter<'_> {
     fn init(&mut self, size: usize, _: &str) {
         self.progress.begin(self.file, size as u64);
     }
@@ -258,17 +257,23 @@ mod tests {
             "weights/b.json",
         ];
         let there: Vec<String> = there.iter().chain(&more).map(ToString::to_string).collect();
-        assert_eq!(of_name("config.json", &there), ["config.json"]);
-        assert_eq!(of_name("model.safetensors.index.json", &there).len(), 3);
+        assert_eq!(files_for_name("config.json", &there), ["config.json"]);
         assert_eq!(
-            of_name("weights", &there),
+            files_for_name("model.safetensors.index.json", &there).len(),
+            3
+        );
+        assert_eq!(
+            files_for_name("weights", &there),
             ["weights/a.safetensors", "weights/b.json"]
         );
-        assert!(of_name("model", &there).is_empty() && of_name("none.pth", &there).is_empty());
+        assert!(
+            files_for_name("model", &there).is_empty()
+                && files_for_name("none.pth", &there).is_empty()
+        );
     }
 
     #[test]
-    fn names_that_lead_elsewhere_are_seen() {
+    fn names_that_lead_out_of_the_folder_are_recognised() {
         assert!(stays("a/b.json") && stays("0123abcd"));
         assert!(
             !["", "/etc/passwd", "../a", "a/../../b", "./a/.."]

@@ -25,14 +25,12 @@ pub const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\
 /// The only version of the format that was ever written.
 const VERSION: i64 = 1001;
 
-const DOWNLOAD_AGAIN: &str = "the file is damaged or cut short; download it again";
-
 /// An open PyTorch checkpoint of the old kind.
 pub struct LegacyTorchFile {
     blob: Blob,
     names: Vec<String>,
     tensors: HashMap<String, View>,
-    /// Where the elements of each storage begin, in bytes.
+    /// The byte offset of each storage's elements.
     starts: HashMap<Arc<str>, u64>,
 }
 
@@ -51,7 +49,7 @@ impl Pickles<'_> {
     }
 
     fn fail<T>(&self, message: String) -> Result<T> {
-        Err(Error::file(self.origin, message).with_hint(DOWNLOAD_AGAIN))
+        Err(LoadError::damaged(self.origin, message).into())
     }
 
     /// Version and byte order.
@@ -67,7 +65,7 @@ impl Pickles<'_> {
         let machine = self.next()?;
         match machine.entry(machine.root(), "little_endian") {
             Some(Value::Bool(true)) => Ok(()),
-            _ => self.fail("written on a big-endian machine; little-endian was expected".into()),
+            _ => self.fail("expected a file of a little-endian machine, found big-endian".into()),
         }
     }
 
@@ -81,7 +79,7 @@ impl Pickles<'_> {
         });
         match keys.collect::<Option<Vec<_>>>() {
             Some(keys) if !keys.is_empty() => Ok(keys),
-            _ => self.fail("no list of storages behind what was saved".into()),
+            _ => self.fail("expected a list of storages after the saved object".into()),
         }
     }
 }
@@ -138,20 +136,20 @@ impl LegacyTorchFile {
     }
 }
 
-/// Finds where each storage begins: they follow each other from `at` on.
+/// The offset of each storage: they follow each other from `at` on.
 fn starts(
     blob: &Blob,
     mut at: u64,
     order: &[Arc<str>],
     tree: &Tree,
 ) -> Result<HashMap<Arc<str>, u64>> {
-    let fail = |message: String| Err(Error::file(blob.path(), message).with_hint(DOWNLOAD_AGAIN));
+    let fail = |message: String| Err(LoadError::damaged(blob.path(), message).into());
     let mut known: HashMap<&str, &Storage> = HashMap::new();
     for storage in tree.storages() {
         let first = known.entry(&storage.key).or_insert(storage);
         if *first != storage {
             return fail(format!(
-                "storage `{}` is said to be of two kinds",
+                "storage `{}` is declared with two different types or sizes",
                 storage.key
             ));
         }

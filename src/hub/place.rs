@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// A bundle's own folder, where names are names, or one that someone keeps released downloads in,
-/// by their published names, right there or in sub-folders named after the models.
+/// The folder of a bundle, with literal names, or a folder of released downloads under their
+/// published names, directly inside or in sub-folders named after the models.
 #[derive(Clone, Debug)]
 pub struct Place {
     folder: Folder,
@@ -37,8 +37,8 @@ impl Place {
         &self.folder
     }
 
-    /// The file or folder `name` of a model, if it is there. Of a released file any of its
-    /// published names will do.
+    /// The file or folder `name` of a model, if it exists, under any published name of a released
+    /// file.
     pub(super) fn find(&self, model: &str, name: &str) -> Option<Location> {
         let entry = match catalog::entry(model) {
             Some(entry) if self.released => entry,
@@ -53,26 +53,31 @@ impl Place {
         entry.whole(&self.folder)
     }
 
-    /// The same where it has to be there.
+    /// Like [`Place::find`], for a required file or folder.
     ///
     /// # Errors
-    /// It is not; the hint says where it is published.
+    /// It is missing; the hint says where it is published.
     pub(super) fn locate(&self, model: &str, name: &str) -> Result<Location> {
-        self.find(model, name).ok_or_else(|| match self.entry(model) {
-            Some(entry) => {
-                let published = &entry.source;
-                Error::file(self.folder.path(), format!("no `{name}` of {model} in it")).with_hint(format!(
-                    "{name} is published at {published}; put it there or into a sub-folder `{model}`"
-                ))
-            }
-            None => missing(&self.folder.path().join(name)).with_hint(format!("{FILE} names it")),
-        })
+        self.find(model, name)
+            .ok_or_else(|| match self.entry(model) {
+                Some(entry) => {
+                    let published = &entry.source;
+                    let message = format!("no `{name}` of {model} in it");
+                    Error::file(self.folder.path(), message).with_hint(format!(
+                        "{name} is published at {published}; \
+                     put it there or into a sub-folder `{model}`"
+                    ))
+                }
+                None => {
+                    missing(&self.folder.path().join(name)).with_hint(format!("{FILE} names it"))
+                }
+            })
     }
 
-    /// A file that has to be there.
+    /// A required file.
     ///
     /// # Errors
-    /// It is not, or it is a folder.
+    /// It is missing, or it is a folder.
     pub(super) fn file(&self, model: &str, name: &str) -> Result<Blob> {
         match self.locate(model, name)? {
             Location::File(blob) => Ok(blob),
@@ -83,10 +88,10 @@ impl Place {
         }
     }
 
-    /// A folder that has to be there; `what` says what should be in it.
+    /// A required folder; `what` describes its expected content.
     ///
     /// # Errors
-    /// It is not, or it is a file.
+    /// It is missing, or it is a file.
     pub(super) fn sub_folder(&self, model: &str, name: &str, what: &str) -> Result<Folder> {
         match self.locate(model, name)? {
             Location::Folder(folder) => Ok(folder),
@@ -97,8 +102,8 @@ impl Place {
         }
     }
 
-    /// Which of some files and folders, each of a model, are not there, and where those are
-    /// published if that is known.
+    /// The missing ones of these files and folders, each of a model, and where they are published
+    /// if that is known.
     pub(super) fn missing<'n>(
         &self,
         wanted: impl IntoIterator<Item = (&'n str, &'n str)>,

@@ -44,10 +44,7 @@ impl SafetensorsFile {
     /// The header is damaged or too long, or the ranges of the tensors overlap, leave holes, or end
     /// beyond the file.
     pub fn open(blob: Blob) -> Result<Self> {
-        let wrong = |message: String| {
-            Error::file(blob.path(), message)
-                .with_hint("the file is damaged or cut short; download it again")
-        };
+        let wrong = |message: String| Error::from(LoadError::damaged(blob.path(), message));
         let size = blob.len()?;
         let length = match blob.start(8)?.try_into() {
             Ok(bytes) => u64::from_le_bytes(bytes),

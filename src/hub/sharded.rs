@@ -1,4 +1,4 @@
-//! Checkpoints in several files, with an index that says which tensor lies in which.
+//! Checkpoints in several files, with an index from tensors to files.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -80,11 +80,11 @@ impl Sharded {
 fn open_shard(folder: &Folder, index: &Blob, file: &str) -> Result<Arc<dyn TensorSource>> {
     if file.is_empty() || file.contains(['/', '\\', ':']) || file.starts_with('.') {
         let message = format!(
-            "it names the file `{}`, which is not right beside it",
+            "it names the file `{}`, which is not in the same folder",
             file.escape_debug()
         );
         return Err(Error::file(index.path(), message)
-            .with_hint("an index may name files of its own folder only"));
+            .with_hint("an index may only name files of its own folder"));
     }
     checkpoint::open(folder.require(file)?, &[])
 }

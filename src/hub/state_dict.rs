@@ -1,4 +1,4 @@
-//! Finds the mapping of tensors inside whatever a checkpoint's pickle holds around it.
+//! Finds the mapping of tensors inside a checkpoint's pickle.
 //!
 //! Real files are a plain state dict, or have one under a key (`vae`, `model`, `state_dict`), or,
 //! saved in the midst of training, under a path of keys (`trainer` → `gpt_fsdp`) beside optimizer
@@ -32,7 +32,7 @@ pub(super) fn find<'t>(
     }
 }
 
-/// Bytes of a tensor's name at most. A file may repeat a key, however long, at a few bytes a time.
+/// The longest name of a tensor, in bytes. A file can repeat a key of any length for a few bytes.
 const LONGEST_NAME: usize = 1 << 10;
 
 /// In the order of their first mention; a repeated name counts with its last value.
@@ -100,7 +100,7 @@ fn nothing(tree: &Tree, keys: &[&str], origin: &Path) -> Error {
     };
     Error::file(
         origin,
-        format!("no named tensors anywhere in it, but {found}{looked}"),
+        format!("expected named tensors, found {found}{looked}"),
     )
     .with_hint(
         "is this the right file? a checkpoint of weights is a dictionary from names to tensors",

@@ -23,8 +23,6 @@ use crate::{
     nn::{TensorInfo, TensorSource},
 };
 
-const DOWNLOAD_AGAIN: &str = "the file is damaged or cut short; download it again";
-
 /// An open PyTorch checkpoint.
 pub struct TorchFile {
     blob: Blob,
@@ -76,10 +74,8 @@ impl TorchFile {
             .has_overlapping_files()
             .map_err(|error| damaged(&self.blob, &error))?
         {
-            return Err(
-                Error::file(self.blob.path(), "members of the archive overlap")
-                    .with_hint(DOWNLOAD_AGAIN),
-            );
+            let message = "members of the archive overlap";
+            return Err(LoadError::damaged(self.blob.path(), message).into());
         }
         Ok(())
     }
@@ -104,7 +100,7 @@ impl TorchFile {
                     "a member that claims {} bytes, in a file of {size}",
                     about.uncompressed_size
                 );
-                return Err(Error::file(self.blob.path(), message).with_hint(DOWNLOAD_AGAIN));
+                return Err(LoadError::damaged(self.blob.path(), message).into());
             }
         }
         Ok(())
@@ -118,10 +114,10 @@ impl TorchFile {
     fn member(&self, member: &str, most: u64) -> Result<Vec<u8>> {
         match self.index(member) {
             Some(index) => self.read_member(index, most),
-            None => Err(
-                Error::file(self.blob.path(), format!("the archive has no `{member}`"))
-                    .with_hint(DOWNLOAD_AGAIN),
-            ),
+            None => {
+                let message = format!("the archive has no `{member}`");
+                Err(LoadError::damaged(self.blob.path(), message).into())
+            }
         }
     }
 
@@ -150,7 +146,7 @@ impl TorchFile {
             .map_err(|error| damaged(&self.blob, &error.into()))?;
         if bytes.len() as u64 != size {
             let message = format!("a member has {} bytes, expected {size}", bytes.len());
-            return Err(Error::file(self.blob.path(), message).with_hint(DOWNLOAD_AGAIN));
+            return Err(LoadError::damaged(self.blob.path(), message).into());
         }
         Ok(bytes)
     }
@@ -287,6 +283,5 @@ fn damaged(blob: &Blob, error: &ZipError) -> Error {
     {
         return Error::io(blob.path())(std::io::Error::new(io.kind(), io.to_string()));
     }
-    Error::file(blob.path(), format!("not a whole PyTorch archive: {error}"))
-        .with_hint(DOWNLOAD_AGAIN)
+    LoadError::damaged(blob.path(), format!("not a whole PyTorch archive: {error}")).into()
 }

@@ -1,11 +1,11 @@
-//! What a PyTorch file says of a tensor, held against its storage, and made a tensor.
+//! Tensors as views of the storages in a PyTorch file.
 
 use candle_core::{Device, Tensor};
 
 use super::pickle::View;
 use crate::Result;
 
-/// Whether a view lies inside its storage; else what was expected and what came.
+/// Checks that a view lies inside its storage; the error holds the expected and the found.
 pub(super) fn check(view: &View) -> Result<(), (String, String)> {
     let elements = view.storage.elements;
     match extent(view) {
@@ -27,7 +27,7 @@ pub(super) fn check(view: &View) -> Result<(), (String, String)> {
 /// another, as bytes.
 ///
 /// # Errors
-/// Whatever `read` fails with.
+/// `read` fails.
 pub(super) fn tensor(
     view: &View,
     read: impl FnOnce(usize, usize) -> Result<Vec<u8>>,

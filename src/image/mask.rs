@@ -1,4 +1,4 @@
-//! Which pixels of a picture belong to something, one bit each.
+//! Masks: a set of an image's pixels, one bit each.
 
 /// A set of pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Mask {
         self.height
     }
 
-    /// Whether a pixel, counted row by row, is inside.
+    /// Returns whether a pixel, counted row by row, is inside.
     pub fn holds(&self, pixel: usize) -> bool {
         self.bits[pixel / 64] >> (pixel % 64) & 1 == 1
     }
@@ -48,7 +48,8 @@ impl Mask {
             .sum()
     }
 
-    /// The tightest box: left, top, right, bottom, the latter two outside. None around nothing.
+    /// The tightest box: left, top, right, bottom, the latter two outside. `None` for an empty
+    /// mask.
     pub fn bounds(&self) -> Option<[usize; 4]> {
         let mut bounds: Option<[usize; 4]> = None;
         for (i, &word) in self.bits.iter().enumerate() {

@@ -14,7 +14,7 @@ mod preprocess;
 mod resize;
 
 pub use mask::Mask;
-pub use png::{Png, is_other_picture};
+pub use png::{Png, is_other_image_format};
 pub use preprocess::Preprocess;
 pub use resize::{Filter, Resize};
 

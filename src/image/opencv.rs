@@ -1,5 +1,5 @@
 //! Resizing as OpenCV does it (`INTER_LINEAR`, 8 bits), to the last bit: two neighbours along each
-//! side, no antialiasing, weights of 11 bits. Equal to OpenCV 5.0 on pictures of noise of eight
+//! side, no antialiasing, weights of 11 bits. Equal to OpenCV 5.0 on images of noise of eight
 //! pairs of sizes.
 
 use rayon::prelude::*;
@@ -8,14 +8,14 @@ use ttsvar_search::Image;
 /// 1 as a weight.
 const ONE: f32 = 2048.0;
 
-/// The picture at exactly this size.
+/// The image at exactly this size.
 ///
 /// # Panics
 /// When a size is 0.
 pub(super) fn resize(image: &Image, width: usize, height: usize) -> Image {
     assert!(
         width > 0 && height > 0 && image.width() > 0 && image.height() > 0,
-        "a picture has pixels"
+        "an image has pixels"
     );
     if (width, height) == (image.width(), image.height()) {
         return image.clone();
@@ -50,7 +50,7 @@ pub(super) fn resize(image: &Image, width: usize, height: usize) -> Image {
 struct Pair {
     at: [usize; 2],
     weights: [i32; 2],
-    /// Whether the second, or the first, lies beyond the border.
+    /// The second, or the first, lies beyond the border.
     beyond: bool,
 }
 
@@ -101,9 +101,9 @@ fn across(row: &[u8], columns: &[Pair]) -> Vec<i32> {
 mod tests {
     use super::*;
 
-    /// What OpenCV 5.0 makes of a picture of noise.
+    /// OpenCV 5.0's result for an image of noise.
     #[test]
-    fn pictures_grow_and_shrink_as_in_opencv() {
+    fn images_grow_and_shrink_as_in_opencv() {
         let pixels = [
             [139, 99, 13, 51, 153, 146, 209, 84, 67, 25, 106, 186],
             [99, 22, 27, 149, 247, 73, 200, 22, 109, 248, 131, 89],

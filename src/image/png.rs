@@ -1,5 +1,5 @@
-//! PNG files: any kind of PNG is read as RGB, pictures are written with texts beside them, files
-//! appear whole or not at all.
+//! PNG files: any kind of PNG is read as RGB, images are written with texts, and files
+//! appear complete or not at all.
 
 use std::{fs, io::Cursor, path::Path};
 
@@ -8,16 +8,16 @@ use png::{ColorType, DecodingError, Info, Limits, Reader, Transformations};
 use super::Image;
 use crate::{Error, Result, file};
 
-/// Pixels beyond which a picture is refused: 134 million, 400 MB as RGB.
+/// Pixels beyond which an image is refused: 134 million, 400 MB as RGB.
 const MAX_PIXELS: usize = 1 << 27;
 
 /// Bytes that the decoder may use for anything but the pixels.
 const MAX_BYTES: usize = 256 << 20;
 
-/// A picture and the texts that a PNG file keeps beside it.
+/// An image and the texts stored with it in a PNG file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Png {
-    /// The picture.
+    /// The image.
     pub image: Image,
     /// Key and value of each text, in the order in which they are written. A key has 1 to 79
     /// characters of Latin-1.
@@ -25,7 +25,7 @@ pub struct Png {
 }
 
 impl Png {
-    /// A picture without texts.
+    /// An image without texts.
     pub fn new(image: Image) -> Self {
         Self {
             image,
@@ -62,18 +62,18 @@ impl Png {
     }
 
     /// The bytes of a PNG file: 8-bit RGB; ASCII texts as `tEXt`, others as `iTXt`. The same
-    /// picture and texts always give the same bytes. Fails when a key is empty, too long or not
+    /// image and texts always give the same bytes. Fails when a key is empty, too long or not
     /// Latin-1, or a text contains a NUL.
     pub fn encode(&self) -> Result<Vec<u8>> {
         self.check_text()?;
         let mut bytes = Vec::new();
         self.encode_into(&mut bytes)
-            .map_err(|e| Error::input(format!("cannot write this picture as PNG: {e}")))?;
+            .map_err(|e| Error::input(format!("cannot write this image as PNG: {e}")))?;
         Ok(bytes)
     }
 
-    /// Writes a PNG file. It is written under a passing name in the same folder and renamed when it
-    /// is complete: no partial file is left behind, and a file of that name is kept if writing
+    /// Writes a PNG file. It is written under a temporary name in the same folder and renamed when
+    /// it is complete: no partial file is left behind, and a file of that name is kept if writing
     /// fails.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
@@ -89,7 +89,7 @@ impl Png {
         let height = reader.info().height as usize;
         if width.saturating_mul(height) > MAX_PIXELS {
             return Err(format!(
-                "a picture of {width} x {height} pixels; at most {MAX_PIXELS} in all are read"
+                "an image of {width} x {height} pixels; the limit is {MAX_PIXELS} pixels"
             ));
         }
         let pixels = read_pixels(&mut reader)?;
@@ -122,7 +122,8 @@ impl Png {
             let latin_1 = |c: char| matches!(c, ' '..='~' | '\u{a1}'..='\u{ff}');
             if !(1..=79).contains(&key.chars().count()) || !key.chars().all(latin_1) {
                 return Err(Error::input(format!(
-                    "`{key}` is no key for a text in a PNG: 1 to 79 Latin-1 characters"
+                    "`{key}` is not a valid key for a text in a PNG: \
+                     expected 1 to 79 Latin-1 characters"
                 )));
             }
             if value.contains('\0') {
@@ -135,8 +136,8 @@ impl Png {
     }
 }
 
-/// Whether a file is, by its name, a picture of another kind than PNG, which is not read.
-pub fn is_other_picture(path: &Path) -> bool {
+/// Returns whether a file's name is that of an image in another format than PNG, which is not read.
+pub fn is_other_image_format(path: &Path) -> bool {
     const ENDINGS: [&str; 8] = ["bmp", "gif", "jpeg", "jpg", "ppm", "tif", "tiff", "webp"];
     let ending = path
         .extension()
@@ -144,12 +145,12 @@ pub fn is_other_picture(path: &Path) -> bool {
     ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
-const NOT_PNG_HINT: &str = "only complete PNG files can be read as pictures";
+const NOT_PNG_HINT: &str = "only complete PNG files can be read as images";
 
 fn read_pixels(reader: &mut Reader<Cursor<&[u8]>>) -> Result<Vec<u8>, String> {
     let size = reader
         .output_buffer_size()
-        .ok_or("a picture too large for this machine")?;
+        .ok_or("an image too large for this machine")?;
     let mut pixels = vec![0; size];
     reader.next_frame(&mut pixels).map_err(message)?;
     let channels = reader.output_color_type().0.samples();
@@ -180,7 +181,7 @@ fn read_text(info: &Info) -> Result<Vec<(String, String)>, String> {
     Ok(text)
 }
 
-/// What is wrong with a file that should be a PNG.
+/// The problem with a file that should be a PNG.
 fn message(error: DecodingError) -> String {
     match error {
         DecodingError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
     use crate::image::{self, Filter, Resize};
 
-    fn picture() -> Image {
+    fn sample() -> Image {
         Image::new(5, 3, (0..45).map(|i| i * 5).collect())
     }
 
@@ -230,7 +231,7 @@ mod tests {
     #[test]
     fn texts_come_back_as_they_were() {
         let long = "{\"scores\": [1, 2]}\n".repeat(3000);
-        let png = Png::new(picture())
+        let png = Png::new(sample())
             .with_text("ttsvar:prompt", "two lines\nand a \"quote\"")
             .with_text("ttsvar:trace", &long)
             .with_text("empty", "")
@@ -250,7 +251,7 @@ mod tests {
             ("key", "a\0b"),
         ] {
             assert!(
-                Png::new(picture()).with_text(key, value).encode().is_err(),
+                Png::new(sample()).with_text(key, value).encode().is_err(),
                 "{key:?}"
             );
         }
@@ -295,14 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_png_is_named_so() {
+    fn other_files_are_reported_as_not_png() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.png");
         fs::write(&path, "GIF89a").unwrap();
         let error = Png::open(&path).unwrap_err();
         assert!(error.to_string().contains("x.png: "), "{error}");
         assert!(error.hint().is_some());
-        let whole = Png::new(picture()).encode().unwrap();
+        let whole = Png::new(sample()).encode().unwrap();
         for end in [0, 7, 20, whole.len() / 2] {
             assert!(Png::decode(&whole[..end]).is_err(), "cut at {end}");
         }
@@ -315,9 +316,9 @@ mod tests {
     #[test]
     fn saving_leaves_nothing_else_behind() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("picture.png");
-        image::save(&picture(), &path).unwrap();
-        let small = picture().resize(2, 2, Filter::Bilinear);
+        let path = folder.path().join("image.png");
+        image::save(&sample(), &path).unwrap();
+        let small = sample().resize(2, 2, Filter::Bilinear);
         image::save(&small, &path).unwrap();
         assert_eq!(image::open(&path).unwrap().width(), 2);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -325,14 +326,14 @@ mod tests {
         let taken = folder.path().join("taken");
         fs::create_dir(&taken).unwrap();
         assert!(
-            image::save(&picture(), &taken).is_err(),
-            "a folder is no file"
+            image::save(&sample(), &taken).is_err(),
+            "a folder is not a file"
         );
-        assert!(image::save(&picture(), folder.path().join("absent/picture.png")).is_err());
+        assert!(image::save(&sample(), folder.path().join("absent/image.png")).is_err());
         assert_eq!(
             fs::read_dir(folder.path()).unwrap().count(),
             2,
-            "the picture and the folder"
+            "the image and the folder"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Pictures as networks want to see them: square, of one size, as three planes of normalised
+//! Images in the form that networks expect: square, of one size, as three planes of normalised
 //! numbers.
 
 use rayon::prelude::*;
@@ -8,7 +8,7 @@ use super::{
     resize::{Filter, Resize, shares},
 };
 
-/// How a network's pictures are prepared.
+/// The preprocessing of a network's images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preprocess {
     fit: Fit,
@@ -17,7 +17,7 @@ pub struct Preprocess {
     std: [f32; 3],
 }
 
-/// How a picture becomes square.
+/// The way to make an image square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fit {
     /// The shorter side is brought to the size, the middle of the longer one is kept.
@@ -37,7 +37,7 @@ impl Preprocess {
         std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
 
-    /// HPSv2 (`hpsv2/src/open_clip/transform.py`, `ResizeMaxSize`): the whole picture on black,
+    /// HPSv2 (`hpsv2/src/open_clip/transform.py`, `ResizeMaxSize`): the whole image on black,
     /// resized in floats.
     pub const HPS: Self = Self {
         fit: Fit::Letterbox,
@@ -57,10 +57,10 @@ impl Preprocess {
         std: [0.5; 3],
     };
 
-    /// Some pictures, one after the other: (B, 3, side, side).
+    /// A batch of images, one after the other: (B, 3, side, side).
     ///
     /// # Panics
-    /// When `side` is 0 or a picture has no pixels.
+    /// When `side` is 0 or an image has no pixels.
     pub fn batch(&self, images: &[Image], side: usize) -> Vec<f32> {
         let planes: Vec<Vec<f32>> = images
             .par_iter()
@@ -90,9 +90,9 @@ impl Preprocess {
     }
 }
 
-/// The whole picture in the middle of a black square, (3, side, side), values from 0 to 1 or a
+/// The whole image in the middle of a black square, (3, side, side), values from 0 to 1 or a
 /// little beyond: as torchvision does it on tensors, nothing is rounded to 8 bits between the
-/// passes or after them. An odd rest goes to the right and below. (The original leaves a picture
+/// passes or after them. An odd rest goes to the right and below. (The original leaves an image
 /// alone whose longer side fits, and then fails unless it is square.)
 fn letterbox(image: &Image, side: usize) -> Vec<f32> {
     let scale = side as f64 / image.width().max(image.height()) as f64;
@@ -179,11 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_its_pictures_one_after_the_other() {
-        let pictures = [white(5, 7), Image::new(9, 4, (0..108).collect())];
+    fn a_batch_is_its_images_one_after_the_other() {
+        let images = [white(5, 7), Image::new(9, 4, (0..108).collect())];
         for preprocess in [Preprocess::CLIP, Preprocess::HPS, Preprocess::SIGLIP] {
-            let both = preprocess.batch(&pictures, 6);
-            let each = pictures.iter().flat_map(|one| preprocess.planes(one, 6));
+            let both = preprocess.batch(&images, 6);
+            let each = images.iter().flat_map(|image| preprocess.planes(image, 6));
             assert_eq!(both, each.collect::<Vec<_>>());
             assert_eq!(both.len(), 2 * 3 * 6 * 6);
         }

@@ -15,7 +15,7 @@ use super::opencv;
 /// Bits behind the point of a weight: 32, less 8 of the pixel, less 2 for sums beyond 255.
 const PRECISION_BITS: u32 = 22;
 
-/// How an output pixel weighs the input pixels around it.
+/// The weights of the input pixels around an output pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
     /// A triangle two pixels wide.
@@ -28,8 +28,8 @@ impl Filter {
     /// Half the width of the filter, in pixels of the coarser side.
     fn support(self) -> f64 {
         match self {
-            Self::Bilinear => 1.,
-            Self::Bicubic => 2.,
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
         }
     }
 
@@ -37,10 +37,10 @@ impl Filter {
         const A: f64 = -0.5;
         let x = x.abs();
         match self {
-            Self::Bilinear if x < 1. => 1. - x,
-            Self::Bicubic if x < 1. => ((A + 2.) * x - (A + 3.)) * x * x + 1.,
-            Self::Bicubic if x < 2. => (((x - 5.) * x + 8.) * x - 4.) * A,
-            _ => 0.,
+            Self::Bilinear if x < 1.0 => 1.0 - x,
+            Self::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+            Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            _ => 0.0,
         }
     }
 }
@@ -208,13 +208,14 @@ pub(super) fn shares(
     filter: Filter,
 ) -> impl Iterator<Item = (usize, Vec<f64>)> {
     let scale = from as f64 / to as f64;
-    let stretch = scale.max(1.); // enlarging keeps the filter as wide as it is
+    let stretch = scale.max(1.0); // enlarging keeps the filter as wide as it is
     let support = filter.support() * stretch;
     some.map(move |i| {
         let center = (i as f64 + 0.5) * scale;
-        let first = (center - support + 0.5).max(0.) as usize; // truncated: so does the cast in C
+        let first = (center - support + 0.5).max(0.0) as usize; // truncated: so does the cast in C
         let end = ((center + support + 0.5) as usize).min(from);
-        let weight = |x: usize| filter.weight(((x + first) as f64 - center + 0.5) * (1. / stretch));
+        let weight =
+            |x: usize| filter.weight(((x + first) as f64 - center + 0.5) * (1.0 / stretch));
         let weights: Vec<f64> = (0..end - first).map(weight).collect();
         let sum: f64 = weights.iter().sum();
         (first, weights.iter().map(|w| w / sum).collect())
@@ -231,7 +232,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn picture() -> impl Strategy<Value = Image> {
+    fn any_image() -> impl Strategy<Value = Image> {
         (1..24usize, 1..24usize).prop_flat_map(|(width, height)| {
             proptest::collection::vec(any::<u8>(), 3 * width * height)
                 .prop_map(move |pixels| Image::new(width, height, pixels))
@@ -263,7 +264,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn same_size_is_the_same_picture(image in picture(), filter in filter()) {
+        fn same_size_is_the_same_image(image in any_image(), filter in filter()) {
             prop_assert_eq!(image.resize(image.width(), image.height(), filter), image);
         }
 
@@ -281,13 +282,17 @@ mod tests {
         }
 
         #[test]
-        fn a_square_is_the_middle_of_the_resized_picture(image in picture(), side in 1..40usize, filter in filter()) {
+        fn a_square_is_the_middle_of_the_resized_image(
+            image in any_image(),
+            side in 1..40usize,
+            filter in filter(),
+        ) {
             let whole = image.resize_shorter_side(side, filter);
             prop_assert_eq!(image.resize_to_square(side, filter), whole.center_crop(side, side));
         }
 
         #[test]
-        fn both_axes_are_treated_alike(image in picture(), to in 1..40usize, filter in filter()) {
+        fn both_axes_are_treated_alike(image in any_image(), to in 1..40usize, filter in filter()) {
             let across = image.resize(to, image.height(), filter);
             let down = turned(&image).resize(image.height(), to, filter);
             prop_assert_eq!(turned(&across), down);
@@ -295,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn long_thin_pictures_cost_no_more_than_others() {
+    fn long_thin_images_cost_no_more_than_others() {
         const LENGTH: usize = 1 << 22; // 3 GB if all of it were resized
         for (width, height) in [(1, LENGTH), (LENGTH, 1)] {
             let square = Image::new(width, height, vec![7; 3 * LENGTH])
@@ -305,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirrored_picture_gives_the_mirrored_result() {
+    fn a_mirrored_image_gives_the_mirrored_result() {
         let image = Image::new(8, 1, (0..24).map(|i| (i * 37 % 251) as u8).collect());
         for filter in [Filter::Bilinear, Filter::Bicubic] {
             assert_eq!(

@@ -1,8 +1,10 @@
-//! SigLIP's eye (arXiv 2303.15343): a vision transformer without a class token whose tokens are
-//! pooled by attention.
+//! The vision encoder of SigLIP (arXiv 2303.15343): a vision transformer without a class token
+//! whose tokens are pooled by attention.
 //!
-//! Reference: Hugging Face `modeling_siglip.py`, `SiglipVisionTransformer`; the fields are named as
-//! in its files. The text half of those files is not read.
+//! Reference: huggingface/transformers at v4.49.0,
+//! `src/transformers/models/siglip/modeling_siglip.py`, lines 250-322 (embeddings), 363-438 and
+//! 606-669 (blocks), 1063-1147 (`SiglipVisionTransformer`, pooling head). The fields are named as
+//! in its files. The text encoder of those files is not read.
 
 use candle_core::Tensor;
 use serde::Deserialize;
@@ -12,24 +14,24 @@ use crate::{
     nn::{Activation, CrossAttention, LayerNorm, Mlp, PatchEmbed, VitBlock, Weights, residual},
 };
 
-/// What the weights cannot tell, from the file's `config.json`, which leaves out what is as usual.
+/// Settings that the weights do not reveal, from `config.json`, which omits default values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// Of the network that sees.
+    /// Settings of the vision encoder.
     pub vision_config: VisionConfig,
 }
 
-/// What the weights of the vision network cannot tell.
+/// Settings of the vision encoder that its weights do not reveal.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct VisionConfig {
     /// Heads of each block and of the pooling.
     pub num_attention_heads: usize,
-    /// Side of the pictures in pixels. It need not be a multiple of the patch: what is left over at
-    /// the right and below is not seen.
+    /// Side of the images in pixels. It need not be a multiple of the patch: the
+    /// remainder at the right and the bottom is ignored.
     pub image_size: usize,
-    /// The bend of the feed-forward layers.
+    /// The activation of the feed-forward layers.
     pub hidden_act: Activation,
     /// Added to the variance in every LayerNorm.
     pub layer_norm_eps: f32,
@@ -73,7 +75,7 @@ impl SiglipVision {
         let [positions, _] = w.dims(POSITIONS)?;
         let grid = side / patch_embedding.patch();
         if grid * grid != positions || grid == 0 {
-            let expected = format!("{} positions for pictures of {side} x {side}", grid * grid);
+            let expected = format!("{} positions for images of {side} x {side}", grid * grid);
             return Err(w.mismatch(POSITIONS, expected, positions.to_string()));
         }
         if heads == 0 || !width.is_multiple_of(heads) {
@@ -97,23 +99,23 @@ impl SiglipVision {
         })
     }
 
-    /// Side in pixels of the pictures that it reads.
+    /// Side in pixels of the images that it expects.
     pub fn side(&self) -> usize {
         self.side
     }
 
-    /// Numbers per token, and of a whole picture.
+    /// Numbers per token, and per pooled image.
     pub fn width(&self) -> usize {
         self.patch_embedding.width()
     }
 
-    /// The patches of pictures (B, 3, side, side) with their positions: (B, grid * grid, C).
+    /// The patches of images (B, 3, side, side) with their positions: (B, grid * grid, C).
     pub fn embed(&self, pixels: &Tensor) -> Result<Tensor> {
         let (_, _, height, width) = pixels.dims4()?;
         let side = self.side;
         if (height, width) != (side, side) {
             return Err(Error::input(format!(
-                "SigLIP reads pictures of {side} x {side}, not {width} x {height}"
+                "SigLIP expects images of {side} x {side}, found {width} x {height}"
             )));
         }
         let pixels = pixels.to_dtype(self.position_embedding.dtype())?;
@@ -123,7 +125,7 @@ impl SiglipVision {
             .broadcast_add(&self.position_embedding)?) // (B, L, C)
     }
 
-    /// What it makes of each patch of pictures (B, 3, side, side), normalised to -1..1: (B, grid *
+    /// The final state of each patch of images (B, 3, side, side), normalised to -1..1: (B, grid *
     /// grid, C).
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let mut x = self.embed(pixels)?;
@@ -133,12 +135,12 @@ impl SiglipVision {
         Ok(self.post_layernorm.forward(&x)?)
     }
 
-    /// The picture as a whole, of what [`SiglipVision::forward`] returned: (B, C).
+    /// One vector per image, from the output of [`SiglipVision::forward`]: (B, C).
     pub fn pooled(&self, hidden: &Tensor) -> Result<Tensor> {
         Ok(self.head.forward(hidden)?)
     }
 
-    /// Floating-point operations for one picture.
+    /// Floating-point operations for one image.
     pub fn flops(&self) -> f64 {
         let patches = self.position_embedding.dims()[1];
         let blocks: f64 = self.layers.iter().map(|layer| layer.flops(patches)).sum();
@@ -147,7 +149,7 @@ impl SiglipVision {
     }
 }
 
-/// A learned question to all tokens, then a feed-forward layer.
+/// Attention of a learned query to all tokens, then feed-forward layers.
 #[derive(Clone, Debug)]
 struct PoolingHead {
     probe: Tensor, // (1, 1, C)

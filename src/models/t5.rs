@@ -1,9 +1,10 @@
 //! The encoder of T5 1.1 (flan-T5): ids of one prompt to one vector per token.
 //!
-//! Paper: arXiv 1910.10683; reference: `T5EncoderModel` of Hugging Face transformers,
-//! `models/t5/modeling_t5.py`. What sets it apart: a learned bias by relative position, kept in the
-//! first block and shared by all; attention scores without 1/sqrt(d); RMS normalisation; a gated
-//! feed-forward; no biases.
+//! Paper: arXiv 1910.10683; reference: huggingface/transformers at v4.49.0,
+//! `src/transformers/models/t5/modeling_t5.py`, lines 234-745 (layers, blocks; buckets of
+//! positions: 397-442), 881-1198 (`T5Stack`) and 1986-2107 (`T5EncoderModel`). Its particularities:
+//! a learned bias by relative position, kept in the first block and shared by all; attention scores
+//! without 1/sqrt(d); RMS normalisation; a gated feed-forward; no biases.
 
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use crate::{
     nn::{Activation, Linear, RmsNorm, Weights, attention},
 };
 
-/// What is read of the `config.json` of a T5 folder.
+/// The `config.json` of a T5 folder.
 ///
 /// Sizes may be left out, since the weights show them; where they are given they must agree with
 /// the weights. The other defaults are those of `T5Config`.
@@ -39,7 +40,7 @@ pub struct T5Config {
     /// Added to the mean square before its root is taken.
     #[serde(default = "epsilon")]
     pub layer_norm_epsilon: f32,
-    /// Kind of feed-forward; only `gated-gelu` is known here.
+    /// Kind of feed-forward; only `gated-gelu` is supported.
     #[serde(default = "gated_gelu")]
     pub feed_forward_proj: String,
 }
@@ -74,7 +75,7 @@ impl Block {
     fn load(w: &Weights, sizes: &T5Sizes, eps: f32) -> Result<Self> {
         let attention = w.pp("layer.0");
         let feed_forward = w.pp("layer.1");
-        let own = attention.pp("SelfAttention");
+        let projections = attention.pp("SelfAttention");
         let dense = feed_forward.pp("DenseReluDense");
         let T5Sizes {
             width,
@@ -84,10 +85,10 @@ impl Block {
         } = *sizes;
         Ok(Self {
             attention_norm: RmsNorm::load(&attention.pp("layer_norm"), width, eps)?,
-            q: Linear::load_no_bias(&own.pp("q"), width, inner)?,
-            k: Linear::load_no_bias(&own.pp("k"), width, inner)?,
-            v: Linear::load_no_bias(&own.pp("v"), width, inner)?,
-            o: Linear::load_no_bias(&own.pp("o"), inner, width)?,
+            q: Linear::load_no_bias(&projections.pp("q"), width, inner)?,
+            k: Linear::load_no_bias(&projections.pp("k"), width, inner)?,
+            v: Linear::load_no_bias(&projections.pp("v"), width, inner)?,
+            o: Linear::load_no_bias(&projections.pp("o"), inner, width)?,
             feed_forward_norm: RmsNorm::load(&feed_forward.pp("layer_norm"), width, eps)?,
             wi_0: Linear::load_no_bias(&dense.pp("wi_0"), width, hidden)?,
             wi_1: Linear::load_no_bias(&dense.pp("wi_1"), width, hidden)?,
@@ -130,7 +131,7 @@ pub struct T5Sizes {
 }
 
 impl T5Sizes {
-    /// Floating-point operations for a prompt of so many tokens.
+    /// Floating-point operations for a prompt of this many tokens.
     pub fn flops(&self, tokens: usize) -> f64 {
         let weights = self.width * (4 * self.inner + 3 * self.hidden);
         self.layers as f64 * (2 * tokens * weights + 4 * tokens * tokens * self.inner) as f64
@@ -138,10 +139,10 @@ impl T5Sizes {
 
     fn read(encoder: &Weights, embedding: (&Weights, &str)) -> Result<Self> {
         let first = encoder.pp("block.0");
-        let own = first.pp("layer.0.SelfAttention");
+        let attention = first.pp("layer.0.SelfAttention");
         let [rows, width] = embedding.0.dims(embedding.1)?;
-        let [inner, _] = own.dims("q.weight")?;
-        let [buckets, heads] = own.dims("relative_attention_bias.weight")?;
+        let [inner, _] = attention.dims("q.weight")?;
+        let [buckets, heads] = attention.dims("relative_attention_bias.weight")?;
         let [hidden, _] = first.dims("layer.1.DenseReluDense.wi_0.weight")?;
         Ok(Self {
             rows,
@@ -154,7 +155,7 @@ impl T5Sizes {
         })
     }
 
-    /// `config.json` and weights must tell the same.
+    /// Checks that `config.json` and the weights agree.
     fn agree(&self, config: &T5Config, w: &Weights) -> Result<()> {
         let pairs = [
             ("vocab_size", config.vocab_size, self.rows),
@@ -216,12 +217,11 @@ impl T5Encoder {
     pub fn load(w: &Weights, config: &T5Config) -> Result<Self> {
         if config.feed_forward_proj != GATED_GELU {
             let message = format!(
-                "config.json: feed_forward_proj is `{}`, only `{GATED_GELU}` is known here",
+                "config.json: expected feed_forward_proj `{GATED_GELU}`, found `{}`",
                 config.feed_forward_proj
             );
-            return Err(
-                Error::input(message).with_hint("flan-T5 and T5 1.1 have it, the first T5 has not")
-            );
+            return Err(Error::input(message)
+                .with_hint("use flan-T5 or T5 1.1; the original T5 is not supported"));
         }
         let encoder = w.pp("encoder");
         let name = if w.has("shared.weight") {
@@ -262,12 +262,12 @@ impl T5Encoder {
         let rows = self.sizes.rows;
         if ids.is_empty() {
             return Err(Error::input(
-                "a prompt of no tokens; even an empty one ends with `</s>`",
+                "a prompt without tokens; even an empty prompt ends with `</s>`",
             ));
         }
         if let Some(id) = ids.iter().find(|id| **id as usize >= rows) {
             return Err(Error::input(format!(
-                "token {id}, but the text encoder knows {rows} tokens"
+                "token {id}, but the text encoder has {rows} tokens"
             ))
             .with_hint("are tokenizer.json and the weights of the same model?"));
         }
@@ -280,7 +280,7 @@ impl T5Encoder {
         Ok(self.final_norm.forward(&x)?.squeeze(0)?)
     }
 
-    /// What attention scores gain by relative position: (1, heads, L, L), queries before keys.
+    /// The bias of attention scores by relative position: (1, heads, L, L), queries before keys.
     fn bias(&self, length: usize) -> Result<Tensor> {
         let length = length as i64;
         let buckets: Vec<usize> = (1 - length..length)

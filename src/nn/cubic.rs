@@ -10,9 +10,9 @@ use candle_core::{Device, Result, Tensor};
 fn cubic(x: f64, a: f64) -> f64 {
     let x = x.abs();
     match x {
-        _ if x <= 1. => ((a + 2.) * x - (a + 3.)) * x * x + 1.,
-        _ if x < 2. => (((x - 5.) * x + 8.) * x - 4.) * a,
-        _ => 0.,
+        _ if x <= 1.0 => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
+        _ if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * a,
+        _ => 0.0,
     }
 }
 
@@ -25,7 +25,7 @@ pub fn cubic_matrix(from: usize, to: usize, step: f64, device: &Device) -> Resul
         let center = (i as f64 + 0.5) * step - 0.5;
         for tap in -1..=2 {
             let at = center.floor() + f64::from(tap);
-            row[at.clamp(0., (from - 1) as f64) as usize] += cubic(center - at, -0.75) as f32;
+            row[at.clamp(0.0, (from - 1) as f64) as usize] += cubic(center - at, -0.75) as f32;
         }
     }
     Tensor::from_vec(matrix, (to, from), device)
@@ -35,7 +35,7 @@ pub fn cubic_matrix(from: usize, to: usize, step: f64, device: &Device) -> Resul
 /// border are left out.
 pub fn antialiased_cubic_matrix(from: usize, to: usize, device: &Device) -> Result<Tensor> {
     let step = from as f64 / to as f64;
-    let stretch = step.max(1.);
+    let stretch = step.max(1.0);
     let mut matrix = vec![0f32; to * from];
     for (i, row) in matrix.chunks_exact_mut(from).enumerate() {
         let center = (i as f64 + 0.5) * step;
@@ -76,19 +76,19 @@ mod tests {
             .map(|i| (0..5).map(|j| f32::from(i == j)).collect())
             .collect();
         let [plain, smooth] = [
-            cubic_matrix(5, 5, 1., &Device::Cpu),
+            cubic_matrix(5, 5, 1.0, &Device::Cpu),
             antialiased_cubic_matrix(5, 5, &Device::Cpu),
         ];
         assert_eq!(plain.unwrap().to_vec2::<f32>().unwrap(), identity);
         assert_eq!(smooth.unwrap().to_vec2::<f32>().unwrap(), identity);
         for to in [1, 3, 8, 16] {
-            let plain = cubic_matrix(7, to, 7. / to as f64, &Device::Cpu).unwrap();
+            let plain = cubic_matrix(7, to, 7.0 / to as f64, &Device::Cpu).unwrap();
             for matrix in [
                 plain,
                 antialiased_cubic_matrix(7, to, &Device::Cpu).unwrap(),
             ] {
                 for sum in matrix.sum(1).unwrap().to_vec1::<f32>().unwrap() {
-                    assert!((sum - 1.).abs() < 1e-6);
+                    assert!((sum - 1.0).abs() < 1e-6);
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! What the tests of layers share: numbers that are the same in every run, and the distance of two
-//! results.
+//! Helpers that the tests of layers share: numbers that are the same in every run, and the distance
+//! of two results.
 
 use candle_core::{Device, Shape, Tensor};
 use rand_chacha::{
@@ -17,7 +17,7 @@ impl Noise {
     }
 
     /// The next numbers, in this shape (Box & Muller 1958).
-    pub fn of(&self, shape: impl Into<Shape>) -> Tensor {
+    pub fn tensor(&self, shape: impl Into<Shape>) -> Tensor {
         let shape = shape.into();
         let mut rng = self.0.borrow_mut();
         let mut uniform = || (f64::from(rng.next_u32()) + 0.5) / (f64::from(u32::MAX) + 1.0);

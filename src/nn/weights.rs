@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::{Error, LoadError, Result};
 
-/// What a file says about one of its tensors.
+/// The description of a tensor in its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// Sizes of the axes.
@@ -31,7 +31,7 @@ pub trait TensorSource: Send + Sync {
     /// Every tensor's name.
     fn names(&self) -> Vec<String>;
 
-    /// Shape and type of a tensor, without reading it; `None` if there is none of that name.
+    /// Shape and type of a tensor, without reading it; `None` if there is no tensor of that name.
     fn info(&self, name: &str) -> Option<TensorInfo>;
 
     /// Reads a tensor into main memory, in the type it is stored in.
@@ -82,7 +82,7 @@ impl Weights {
         &self.device
     }
 
-    /// Whether the tensor is there.
+    /// Returns whether the tensor exists.
     pub fn has(&self, name: &str) -> bool {
         self.source.info(&self.path(name)).is_some()
     }
@@ -120,8 +120,8 @@ impl Weights {
         }
     }
 
-    /// How many numbered children `name.0`, `name.1`, ... there should be: one more than the
-    /// highest number. Loading them all then names the tensor that a damaged file lacks in the
+    /// The expected number of numbered children `name.0`, `name.1`, ...: one more than the highest
+    /// number. Loading them all then names the tensor that a damaged file lacks in the
     /// middle.
     pub fn count(&self, name: &str) -> usize {
         let parent = self.path(&format!("{name}."));
@@ -173,8 +173,7 @@ impl Weights {
         self.read(name)
     }
 
-    /// Reads a tensor of `shape.elem_count()` values whatever its axes are, and gives it this
-    /// shape.
+    /// Reads a tensor of `shape.elem_count()` values with any axes, and gives it this shape.
     pub fn get_reshaped(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
         let shape = shape.into();
         let info = self.info(name, || format!("{} values", shape.elem_count()))?;
@@ -185,7 +184,7 @@ impl Weights {
         Ok(self.read(name)?.reshape(shape)?)
     }
 
-    /// Names that no layer has read, in order: what the file has and the model does not know.
+    /// Names that no layer has read, in order: tensors of the file that the model does not know.
     pub fn unread(&self) -> Vec<String> {
         let read = self
             .read

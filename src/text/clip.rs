@@ -20,24 +20,24 @@ pub struct ClipTokenizer {
     cleans: bool,
 }
 
-/// Merges of the published list; the file goes on with rarer ones, which are not used.
+/// Merges of the published list; the rest of the file, rarer merges, is not used.
 const MERGES: usize = 49152 - 256 - 2;
 
 /// Bytes of a list of merges that are read at most; the published one has 1.4 MB.
 const LARGEST: u64 = 64 << 20;
 
-/// How OpenAI splits a clean prompt before the merges.
+/// The pattern by which OpenAI splits a clean prompt before the merges.
 const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+";
 
 impl ClipTokenizer {
-    /// Most tokens of a prompt, the first and the last, which say nothing, included.
+    /// Most tokens of a prompt, including the start and end tokens.
     pub const MAX_TOKENS: usize = 77;
 
     /// Reads a `tokenizer.json`. Prompts are taken as they are: `&amp;` stays `&amp;`.
     ///
     /// # Errors
-    /// The file is missing or is not a tokenizer that begins and ends every prompt with a token of
-    /// its own.
+    /// The file is missing or is not a tokenizer that begins and ends every prompt with a special
+    /// token.
     pub fn open(json: &Blob) -> Result<Self> {
         Self {
             tokenizer: super::from_json(json, Self::MAX_TOKENS)?,
@@ -47,7 +47,7 @@ impl ClipTokenizer {
     }
 
     /// Reads a list of merges (`bpe_simple_vocab_16e6.txt.gz` of OpenAI, `merges.txt` of Hugging
-    /// Face) or a `tokenizer.json`, told apart by content. Prompts are cleaned as OpenAI and
+    /// Face) or a `tokenizer.json`, recognised by content. Prompts are cleaned as OpenAI and
     /// OpenCLIP do it.
     ///
     /// # Errors
@@ -71,7 +71,8 @@ impl ClipTokenizer {
             n => Err(Error::file(
                 origin.path(),
                 format!(
-                    "expected a CLIP tokenizer, which makes an empty prompt two tokens (start and end), not {n}"
+                    "expected a CLIP tokenizer, which makes an empty prompt two tokens \
+                     (start and end), not {n}"
                 ),
             )),
         }
@@ -90,7 +91,7 @@ impl ClipTokenizer {
         }
     }
 
-    /// How many different ids there are.
+    /// The number of different ids.
     pub fn size(&self) -> usize {
         self.tokenizer.get_vocab_size(true)
     }
@@ -112,8 +113,8 @@ fn text(file: &Blob) -> Result<String> {
     }
 }
 
-const WHICH: &str = "the merges of CLIP are `bpe_simple_vocab_16e6.txt.gz` of OpenAI or `merges.txt` of \
-                     openai/clip-vit-large-patch14";
+const WHICH: &str = "the merges of CLIP are `bpe_simple_vocab_16e6.txt.gz` of OpenAI \
+                     or `merges.txt` of openai/clip-vit-large-patch14";
 
 /// Ids are those of the bytes, of the bytes at the end of a word, of the merges, of start and end.
 fn from_merges(text: &str, origin: &Blob) -> Result<Tokenizer> {

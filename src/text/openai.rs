@@ -1,9 +1,9 @@
-//! How OpenAI's and OpenCLIP's tokenizers clean a prompt before they split it.
+//! Cleaning of prompts before they are split, as in OpenAI's and OpenCLIP's tokenizers.
 //!
-//! Reference: `basic_clean` and `whitespace_clean` in `clip/simple_tokenizer.py`: ftfy's
-//! `fix_text`, then HTML's entities twice, then blanks. Of ftfy, curly quotes, ligatures, letters
-//! of full or half width and control characters are mended here; its guesses at text that was
-//! decoded wrongly are not made.
+//! Reference: openai/CLIP at commit d05afc4, `clip/simple_tokenizer.py`, lines 50-59
+//! (`basic_clean`, `whitespace_clean`): ftfy's `fix_text`, then HTML's entities twice, then blanks.
+//! Of ftfy, curly quotes, ligatures, letters of full or half width and control characters are
+//! mended here; its guesses at text that was decoded wrongly are not made.
 
 /// The prompt as it is split; lower case comes later.
 pub(super) fn clean(prompt: &str) -> String {
@@ -19,11 +19,11 @@ pub(super) fn clean(prompt: &str) -> String {
 
 /// Control characters that ftfy removes; those that count as blanks stay.
 fn is_control(c: char) -> bool {
-    matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
-        || matches!(c, '\u{fff9}'..='\u{fffc}')
+    matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}')
+        || matches!(c, '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffc}')
 }
 
-/// What stands for a character.
+/// The replacement of a character.
 fn mended(c: char) -> impl Iterator<Item = char> {
     let text = match c {
         '‘' | '’' | '‛' | 'ʼ' | '‚' => "'",

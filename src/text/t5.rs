@@ -16,7 +16,7 @@ impl T5Tokenizer {
     /// Reads a `tokenizer.json`.
     ///
     /// # Errors
-    /// The file is missing or is not a tokenizer that ends every prompt with a token of its own.
+    /// The file is missing or is not a tokenizer that ends every prompt with `</s>`.
     pub fn open(json: &Blob) -> Result<Self> {
         let tokenizer = Self {
             tokenizer: super::from_json(json, Self::MAX_TOKENS)?,
@@ -26,7 +26,8 @@ impl T5Tokenizer {
             n => Err(Error::file(
                 json.path(),
                 format!(
-                    "expected a T5 tokenizer, which makes an empty prompt one token (`</s>`), not {n}"
+                    "expected a T5 tokenizer, which makes an empty prompt one token \
+                     (`</s>`), not {n}"
                 ),
             )),
         }
@@ -41,7 +42,7 @@ impl T5Tokenizer {
         super::encode(&self.tokenizer, prompt)
     }
 
-    /// How many different ids there are.
+    /// The number of different ids.
     pub fn size(&self) -> usize {
         self.tokenizer.get_vocab_size(true)
     }

@@ -2,7 +2,7 @@
 //! `tokenizer.json`.
 //!
 //! BLIP and ImageReward append `[DEC]` and `[ENC]` to the vocabulary of `bert-base-uncased`
-//! (`init_tokenizer` in `ImageReward/models/BLIP/blip.py`).
+//! (THUDM/ImageReward at commit c1392c6, `ImageReward/models/BLIP/blip.py`, lines 16-22).
 
 use tokenizers::{
     AddedToken, Tokenizer, TruncationParams, models::wordpiece::WordPiece,
@@ -28,7 +28,7 @@ pub struct Padded {
 }
 
 impl WordPieceTokenizer {
-    /// Reads a `vocab.txt` (a token a line) or a `tokenizer.json`, told apart by content.
+    /// Reads a `vocab.txt` (one token per line) or a `tokenizer.json`, recognised by content.
     ///
     /// # Errors
     /// The file is missing, or lacks one of `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]`.
@@ -78,12 +78,12 @@ impl WordPieceTokenizer {
         Ok(Padded { ids, mask })
     }
 
-    /// The id of a word that is a token, if it is one.
+    /// The id of a word, if it is a single token.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.tokenizer.token_to_id(token)
     }
 
-    /// How many different ids there are, `[DEC]` and `[ENC]` included.
+    /// The number of different ids, `[DEC]` and `[ENC]` included.
     pub fn size(&self) -> usize {
         self.tokenizer.get_vocab_size(true)
     }

@@ -1,4 +1,4 @@
-//! Which words of a prompt a model with a small, closed vocabulary does not know.
+//! Words of a prompt that a model with a small, closed vocabulary does not know.
 
 use std::collections::HashSet;
 

@@ -458,10 +458,10 @@ fn what_cannot_be_judged_is_refused() {
     error: T2I-CompBench needs the BLIP `none.pth`, which is not there (--blip) and a vocabulary (bert-base-uncased: Hugging Face google-bert/bert-base-uncased)
     hint: `ttsvar models fetch blip-vqa bert-base-uncased --weights DIR` brings it or says where it is; then give `--judges DIR`
     $ eval compbench --images made --samples 1 --prompts prompts --categories color --blip DATA/imagereward-tiny/ImageReward.pt --vocabulary prompts/color_val.txt
-    error: DATA/imagereward-tiny/ImageReward.pt: is no BLIP that answers questions
+    error: DATA/imagereward-tiny/ImageReward.pt: expected a BLIP for question answering, found another model
     hint: give `model_base_vqa_capfilt_large.pth`; `ttsvar models` says where it is published
     $ eval compbench --images made --samples 1 --prompts prompts --categories color --blip DATA/clip-tiny/model --vocabulary prompts/color_val.txt
-    error: DATA/clip-tiny/model: is no BLIP that answers questions
+    error: DATA/clip-tiny/model: expected a BLIP for question answering, found another model
     hint: give `model_base_vqa_capfilt_large.pth`; `ttsvar models` says where it is published
     $ eval compbench --images made --samples 1 --prompts prompts --categories color --blip DATA/blip-vqa-tiny/model_base_vqa.pth --vocabulary prompts/color_val.txt
     error: prompts/color_val.txt: expected a WordPiece vocabulary, found no `[UNK]` in it

@@ -180,7 +180,7 @@ fn a_download_that_broke_off_goes_on_and_what_came_can_be_used() {
         "{broken:?}"
     );
     assert!(broken.err.contains(
-        "hint: fetch HPS_v2.1_compressed.pt in another way and put it into a sub-folder `hps-v2.1`"
+        "hint: download HPS_v2.1_compressed.pt by other means and put it into a sub-folder `hps-v2.1`"
     ));
     assert!(
         broken.out.contains("clip-bpe: merges.txt, "),

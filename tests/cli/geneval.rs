@@ -425,10 +425,10 @@ fn what_cannot_be_judged_is_refused() {
     error: GenEval needs the detector `none.pth`, which is not there (--detector)
     hint: `ttsvar models fetch mask2former-swin-small-coco-instance --weights DIR` brings it or says where it is; then give `--judges DIR`
     $ eval geneval --images made --detector DATA/clip-tiny/model --clip DATA/clip-tiny/model
-    error: DATA/clip-tiny/model: is no Mask2Former
+    error: DATA/clip-tiny/model: expected a Mask2Former, found another model
     hint: give a checkpoint of mmdetection or a folder of Hugging Face; `ttsvar models` names both
     $ eval geneval --images made --detector made/00000/samples/0000.png --clip DATA/clip-tiny/model
-    error: made/00000/samples/0000.png: expected weights (PyTorch or safetensors), found a PNG picture
+    error: made/00000/samples/0000.png: expected weights (PyTorch or safetensors), found a PNG image
     hint: is this the right file? `ttsvar models` lists every model's files and where each is published
     $ eval geneval --detector DATA/mask2former-tiny --clip DATA/clip-tiny/model
     error: GenEval needs its prompts

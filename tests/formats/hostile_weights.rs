@@ -157,7 +157,7 @@ fn a_file_without_tensors_says_what_it_has() {
         .end();
     refused(
         archive(&pickle, &[]),
-        &["no named tensors", "`epoch`", "`ema`"],
+        &["expected named tensors", "`epoch`", "`ema`"],
     );
     refused(
         archive(&Pickle::new().raw(b"]").end(), &[]),
@@ -348,7 +348,10 @@ fn pickles_built_to_exhaust_the_reader_end_in_an_error() {
     let own_tail = Pickle::new().raw(b"]q\0h\0a").end();
     refused(archive(&own_tail, &[]), &["a list instead"]);
     let own_dictionary = Pickle::new().raw(b"}q\0").text("me").raw(b"h\0s").end();
-    refused(archive(&own_dictionary, &[]), &["no named tensors", "`me`"]);
+    refused(
+        archive(&own_dictionary, &[]),
+        &["expected named tensors", "`me`"],
+    );
     let long = Pickle::new().raw(b"X\xff\xff\xff\xffabc").end();
     refused(
         archive(&long, &[]),
@@ -434,7 +437,7 @@ fn foreign_files_are_named() {
         (b"\x80\x04}.", "a bare pickle"),
         (b"{\"error\": \"not found\"}", "a JSON text"),
         (b"GGUF\x03\0\0\0", "a GGUF file"),
-        (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG image"),
         (
             b"hello world, this is a text",
             "begins with the bytes 68 65",
@@ -533,7 +536,7 @@ fn folders_say_what_they_lack() {
     let index = "model.safetensors.index.json";
     for file in ["../secret", "/etc/passwd", "a/b", "..", ""] {
         write(index, &format!(r#"{{"weight_map": {{"a": "{file}"}}}}"#));
-        message(&[index, "not right beside it"]);
+        message(&[index, "not in the same folder"]);
     }
     write(index, r#"{"weight_map": {"a": "absent.safetensors"}}"#);
     message(&["absent.safetensors", "no such file"]);

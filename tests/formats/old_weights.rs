@@ -119,7 +119,7 @@ fn damaged_and_hostile_files_are_refused() {
         &[("1", 6, &six())],
         &["storage `1` belongs to no tensor"],
     );
-    with(&pickle, &[], &["no list of storages"]);
+    with(&pickle, &[], &["expected a list of storages"]);
     let huge = Tensor {
         elements: 1 << 60,
         shape: &[1 << 60],
@@ -150,7 +150,7 @@ fn damaged_and_hostile_files_are_refused() {
     with(
         &saved(&[("a", PLAIN), ("b", other)]),
         &[("0", 6, &six())],
-        &["storage `0` is said to be of two kinds"],
+        &["storage `0` is declared with two different types or sizes"],
     );
     let inside = Pickle::new()
         .raw(b"}(")

@@ -248,7 +248,7 @@ fn parity_geneval_color_tiny() {
         |name: &str| -> Vec<String> { serde_json::from_value(recorded[name].clone()).unwrap() };
     let colours = words("colors");
     let namer = open::clip_colours(&folder, &candle_core::Device::Cpu).unwrap();
-    let namer = namer.in_words(colours.clone(), words("templates"));
+    let namer = namer.with_vocabulary(colours.clone(), words("templates"));
     let cut = Cut {
         background: file(FIXTURE, "config.json")["background"].as_str().map(rgb),
         crop: true,
@@ -288,7 +288,7 @@ fn parity_geneval_color_tiny() {
         let name = format!("classifier_{i}");
         crate::support::assert_close(
             &name,
-            &namer.directions(class).unwrap().t().unwrap(),
+            &namer.colour_embeddings(class).unwrap().t().unwrap(),
             &tensors[&name],
             LOGITS,
             0.,

@@ -129,7 +129,7 @@ fn parity_hpsv2_tiny_images() {
         FEATURES,
         0.,
     );
-    let features = scorer.space().seen(&pixels).unwrap();
+    let features = scorer.space().embed_pixels(&pixels).unwrap();
     assert_close(
         "image_features",
         &features,
@@ -181,7 +181,7 @@ fn parity_hpsv2_tiny_scores_of_other_geometries() {
             SCORES,
             0.,
         );
-        let scores = cropped.text(prompt).unwrap().matmul(&boxed).unwrap();
+        let scores = cropped.embed_text(prompt).unwrap().matmul(&boxed).unwrap();
         let name = "scores_with_pil_letterbox";
         assert_values_close(name, &values(&scores), &row(name), SCORES, 0.);
     }

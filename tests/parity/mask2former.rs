@@ -12,7 +12,7 @@ use ttsvar::{
         mask2former::framed,
     },
     image::{Filter, Resize},
-    models::mask2former::{Found, Mask2Former},
+    models::mask2former::{Mask2Former, QueryOutputs},
     nn::bilinear,
 };
 
@@ -253,7 +253,7 @@ fn parity_mask2former_tiny_mmdet_instances() {
         ..
     } = fixture();
     for (i, image) in images.iter().enumerate() {
-        let Found {
+        let QueryOutputs {
             class_logits,
             mask_logits,
             ..

@@ -56,7 +56,7 @@ fn storage(class: &str) -> Option<Global> {
     Some(Global::Storage(dtype, width))
 }
 
-/// The value of `global(*arguments)`; an error says in words what is wrong with the arguments.
+/// The value of `global(*arguments)`; the error describes the problem with the arguments.
 pub(super) fn call(
     machine: &mut Machine<'_>,
     global: Global,

@@ -4,9 +4,9 @@
 use std::{path::Path, sync::Arc};
 
 use super::{Value, op};
-use crate::{Error, Result};
+use crate::{LoadError, Result};
 
-/// What is left of a pickle.
+/// The unread rest of a pickle.
 pub(super) struct Input<'a> {
     origin: &'a Path,
     pickle: &'a [u8],
@@ -85,7 +85,7 @@ impl<'a> Input<'a> {
             ("01", ..) => Ok(Value::Bool(true)),
             (_, Ok(integer), _) => Ok(Value::Int(integer)),
             (_, _, Ok(float)) => Ok(Value::Float(float)),
-            _ => self.fail("a number that is none"),
+            _ => self.fail("an invalid number"),
         }
     }
 
@@ -151,7 +151,7 @@ impl<'a> Input<'a> {
             self.pickle.len(),
             message.as_ref()
         );
-        Err(Error::file(self.origin, message).with_hint("the file is damaged; download it again"))
+        Err(LoadError::damaged(self.origin, message).into())
     }
 }
 

@@ -6,13 +6,13 @@
 use std::{collections::HashMap, path::Path};
 
 use super::{Global, Node, Tree, Value, globals, input::Input, op};
-use crate::{Error, Result};
+use crate::{Error, LoadError, Result};
 
 /// Most values, marks and memo entries that a pickle may make; a model with 10 000 tensors makes
 /// about 400 000.
 const MOST_VALUES: usize = 4 << 20;
 
-/// Runs a pickle to its end; the bytes behind that are not looked at. Returns how many it has, too.
+/// Runs a pickle to its end, ignoring the bytes after it. Also returns its length.
 pub(super) fn run(pickle: &[u8], origin: &Path) -> Result<(Tree, usize)> {
     let mut machine = Machine {
         input: Input::new(pickle, origin),
@@ -186,20 +186,21 @@ impl Machine<'_> {
         if let Some(global) = globals::find(module, name) {
             return Ok(global);
         }
-        let what = if name.ends_with("Storage") {
+        let reason = if name.ends_with("Storage") {
             "this type of numbers is not supported"
         } else {
             "only tensors are read, and nothing is ever run"
         };
-        let asked: String = format!("{module}.{name}")
+        let name: String = format!("{module}.{name}")
             .chars()
             .filter(|c| !c.is_control())
             .take(80)
             .collect();
-        let message = format!("the pickle asks for `{asked}`; {what}");
-        Err(Error::file(self.input.origin(), message).with_hint(
-            "if you trust the file, load it in Python and save its tensors alone, best with `safetensors.torch.save_file`",
-        ))
+        Err(Error::from(LoadError::ForbiddenObject {
+            path: self.input.origin().to_owned(),
+            name,
+            reason,
+        }))
     }
 
     fn call(&mut self, opcode: u8) -> Result<()> {
@@ -293,7 +294,7 @@ impl Machine<'_> {
         }
         match self.input.line()?.parse() {
             Ok(index) => Ok(index),
-            Err(_) => self.fail("a memo number that is none"),
+            Err(_) => self.fail("an invalid memo number"),
         }
     }
 
@@ -326,7 +327,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// How many values lie above the last mark and may be taken off without touching it.
+    /// The number of values above the last mark, which may be popped without touching it.
     fn available(&self) -> usize {
         self.stack.len() - self.marks.last().copied().unwrap_or(0)
     }

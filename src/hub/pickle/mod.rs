@@ -51,7 +51,7 @@ pub enum Value {
     Opaque(&'static str),
 }
 
-/// What the names of the closed list stand for.
+/// The meanings of the names on the closed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Global {
     /// Makes an empty dictionary.
@@ -69,7 +69,7 @@ pub enum Global {
     Skipped(&'static str),
 }
 
-/// What a [`Value`] refers to.
+/// The target of a [`Value`].
 #[derive(Clone, Debug)]
 pub enum Node {
     /// Items of a tuple or list.
@@ -100,7 +100,7 @@ pub struct Storage {
 /// the storage yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// What it is a view of.
+    /// The storage of the elements.
     pub storage: Storage,
     /// First element.
     pub offset: usize,
@@ -134,7 +134,7 @@ impl Tree {
         machine::run(pickles, origin)
     }
 
-    /// The storages that tensors are said to lie in, each as often as it was named.
+    /// The storages of all tensors, each as often as it is named.
     pub fn storages(&self) -> impl Iterator<Item = &Storage> {
         self.nodes.iter().filter_map(|node| match node {
             Node::Storage(storage) => Some(storage),

@@ -1,8 +1,10 @@
-//! BLIP: a vision transformer, and a BERT that reads a prompt while looking at what it saw (arXiv
-//! 2201.12086).
+//! BLIP: a vision transformer, and a BERT that encodes a prompt with cross-attention to its output
+//! (arXiv 2201.12086).
 //!
-//! Reference: salesforce/BLIP, `models/{vit,med,blip_pretrain,blip_vqa}.py`, as ImageReward and
-//! T2I-CompBench use it.
+//! Reference: salesforce/BLIP at commit 056a169, `models/vit.py` (lines 23-200), `models/med.py`
+//! (52-547, 571-955) and `models/blip_vqa.py` (10-148). ImageReward (THUDM/ImageReward at commit
+//! c1392c6, `ImageReward/models/BLIP`) and T2I-CompBench (Karine-Huang/T2I-CompBench at commit
+//! 1b70949, `BLIPvqa_eval/models`) contain copies of these files.
 
 mod text_encoder;
 mod visual_encoder;

@@ -1,8 +1,9 @@
-//! BLIP's reader: a BERT whose layers look at the picture between reading and thinking. Its answers
-//! are written by a second one that looks at what the first made of a question instead.
+//! BLIP's text encoder: a BERT with cross-attention to the image between self-attention and
+//! feed-forward. The decoder of answers is a second one, with cross-attention to the encoded
+//! question.
 //!
-//! What does not depend on a picture (the embedding and the first layer's look at the prompt) is
-//! computed once a prompt.
+//! The part that does not depend on the image (the embedding and the first layer's self-attention)
+//! is computed once per prompt.
 
 use candle_core::Tensor;
 use serde::Deserialize;
@@ -12,7 +13,7 @@ use crate::{
     nn::{Activation, LayerNorm, Linear, Weights, attention, residual},
 };
 
-/// What the weights cannot tell; the fields of `med_config.json` that matter here.
+/// Settings that the weights do not reveal: the fields of `med_config.json` that matter here.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct TextConfig {
@@ -20,12 +21,12 @@ pub struct TextConfig {
     pub num_attention_heads: usize,
     /// Added to the variance in every LayerNorm.
     pub layer_norm_eps: f32,
-    /// The bend of the feed-forward layers and of the head that names words.
+    /// The activation of the feed-forward layers and of the prediction head.
     pub hidden_act: Activation,
 }
 
 impl Default for TextConfig {
-    /// Of the released models.
+    /// The values of the released models.
     fn default() -> Self {
         Self {
             num_attention_heads: 12,
@@ -44,15 +45,15 @@ pub struct TextEncoder {
     layers: Vec<Layer>,
 }
 
-/// Some prompts as far as they can be read without a picture.
+/// Prompts, encoded as far as possible without an image.
 #[derive(Clone, Debug)]
 pub struct Prompt {
-    hidden: Tensor,       // (P, L, W), behind the first layer's self-attention
-    mask: Option<Tensor>, // (P, 1, 1, L), added to the scores; none without padding
+    hidden: Tensor,       // (P, L, W), after the first layer's self-attention
+    mask: Option<Tensor>, // (P, 1, 1, L), added to the scores; `None` without padding
 }
 
-/// Self-attention, a look at the picture, feed-forward; each with a residual and a LayerNorm behind
-/// it.
+/// Self-attention, cross-attention to the image, feed-forward; each followed by a residual and a
+/// LayerNorm.
 #[derive(Clone, Debug)]
 struct Layer {
     attention: Attention,
@@ -74,7 +75,7 @@ struct Attention {
 }
 
 impl TextEncoder {
-    /// The tensors below `w`; what it looks at comes as tokens of `context_width` numbers.
+    /// Loads the tensors below `w`; the context has tokens of `context_width` numbers.
     pub fn load(w: &Weights, config: &TextConfig, context_width: usize) -> Result<Self> {
         let embeddings = w.pp("embeddings");
         let [words, width] = embeddings.dims("word_embeddings.weight")?;
@@ -104,12 +105,12 @@ impl TextEncoder {
         self.word_embeddings.dims()[1]
     }
 
-    /// Words that it knows.
+    /// Size of the vocabulary.
     pub fn words(&self) -> usize {
         self.word_embeddings.dims()[0]
     }
 
-    /// Tokens of the longest prompt that it can read.
+    /// Tokens of the longest possible prompt.
     pub fn positions(&self) -> usize {
         self.position_embeddings.dims()[0]
     }
@@ -139,7 +140,7 @@ impl TextEncoder {
         Ok(self.norm.forward(&x.unsqueeze(0)?)?) // (1, L, W)
     }
 
-    /// Reads a prompt. Where `mask` is 0 there is padding that no token looks at.
+    /// Encodes a prompt. No token attends to padding, where `mask` is 0.
     ///
     /// # Panics
     /// When there are not as many mask values as ids.
@@ -148,7 +149,7 @@ impl TextEncoder {
         self.read(self.embed(ids)?, mask)
     }
 
-    /// Reads several prompts side by side; the shorter ones are padded, which changes nothing for
+    /// Encodes several prompts side by side; the shorter ones are padded, which changes nothing for
     /// them.
     pub fn prompts(&self, prompts: &[Vec<u32>]) -> Result<Prompt> {
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
@@ -156,7 +157,7 @@ impl TextEncoder {
         let mut mask = Vec::with_capacity(prompts.len() * longest);
         for ids in prompts {
             let mut padded = ids.clone();
-            padded.resize(longest, 0); // any word will do: nobody looks at it
+            padded.resize(longest, 0); // any id will do: it is masked
             mask.extend((0..longest).map(|i| u32::from(i < ids.len())));
             x.push(self.embed(&padded)?);
         }
@@ -170,7 +171,7 @@ impl TextEncoder {
             // -10000 as in the original: its exponential is 0 in every floating-point type.
             let added: Vec<f32> = mask
                 .iter()
-                .map(|&m| if m == 0 { -10_000. } else { 0. })
+                .map(|&m| if m == 0 { -10_000.0 } else { 0.0 })
                 .collect();
             Some(Tensor::from_vec(added, (p, 1, 1, l), x.device())?.to_dtype(x.dtype())?)
         } else {
@@ -180,7 +181,7 @@ impl TextEncoder {
         Ok(Prompt { hidden, mask })
     }
 
-    /// One prompt in view of each of several pictures, or several in view of one: (B, T, context
+    /// Encodes one prompt for each of several images, or several prompts for one: (B, T, context
     /// width) -> (B or P, L, W).
     pub fn forward(&self, prompt: &Prompt, image_embeds: &Tensor) -> Result<Tensor> {
         self.forward_masked(prompt, image_embeds, None)
@@ -208,7 +209,7 @@ impl TextEncoder {
         Ok(x)
     }
 
-    /// Floating-point operations for one picture of `context` tokens and a prompt of `tokens`.
+    /// Floating-point operations for one image of `context` tokens and a prompt of `tokens`.
     pub fn flops(&self, tokens: usize, context: usize) -> f64 {
         let layer = |layer: &Layer| {
             let looks =
@@ -225,7 +226,7 @@ impl Prompt {
         self.hidden.dims()[1]
     }
 
-    /// What keeps everyone from looking at padding, (P, 1, 1, L), if there is any.
+    /// The mask of the padding, added to scores: (P, 1, 1, L), if there is padding.
     pub fn mask(&self) -> Option<&Tensor> {
         self.mask.as_ref()
     }
@@ -273,13 +274,13 @@ impl Attention {
         })
     }
 
-    /// x (B, L, W) looks at context (B or 1, T, _) -> (B, L, W)
+    /// Attention of x (B, L, W) to context (B or 1, T, _) -> (B, L, W)
     fn forward(&self, x: &Tensor, context: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         let q = self.query.forward(x)?;
         let k = self.key.forward(context)?;
         let v = self.value.forward(context)?;
         let scale = ((self.query.outputs() / self.heads) as f32).sqrt().recip();
-        // Rows that look at the same thing stand in one, so that its keys and values are made once.
+        // Rows with the same context are joined, so its keys and values are computed once.
         let (b, l, w) = q.dims3()?;
         let rows = context.dim(0)?;
         let q = q.reshape((rows, b / rows * l, w))?; // (B, L, W) or (1, B * L, W)
@@ -290,7 +291,7 @@ impl Attention {
     }
 
     fn flops(&self, tokens: usize, context: usize) -> f64 {
-        let pairs = 4. * (tokens * context * self.query.outputs()) as f64;
+        let pairs = 4.0 * (tokens * context * self.query.outputs()) as f64;
         let per_token = self.query.flops(tokens) + self.output.flops(tokens);
         per_token + self.key.flops(context) + self.value.flops(context) + pairs
     }

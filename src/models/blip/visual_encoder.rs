@@ -1,4 +1,4 @@
-//! BLIP's eye: a plain vision transformer for square pictures of one size.
+//! BLIP's vision encoder: a plain vision transformer for square images of one size.
 
 use candle_core::Tensor;
 
@@ -23,7 +23,7 @@ pub struct VisualEncoder {
 
 impl VisualEncoder {
     /// The tensors below `w`. `heads` may be `None` for the released widths: 768 and 1024 have 64
-    /// numbers a head.
+    /// numbers per head.
     pub fn load(w: &Weights, heads: Option<usize>) -> Result<Self> {
         let patch_embed = PatchEmbed::load(&w.pp("patch_embed.proj"))?;
         let width = patch_embed.width();
@@ -43,7 +43,7 @@ impl VisualEncoder {
         })
     }
 
-    /// Side in pixels of the pictures that it reads.
+    /// Side in pixels of the images that it expects.
     pub fn side(&self) -> usize {
         self.grid * self.patch_embed.patch()
     }
@@ -53,19 +53,19 @@ impl VisualEncoder {
         self.patch_embed.width()
     }
 
-    /// Tokens of a picture: one for the whole, one a patch.
+    /// Tokens of an image: one for the whole, one per patch.
     pub fn tokens(&self) -> usize {
         1 + self.grid * self.grid
     }
 
-    /// Pictures (B, 3, side, side), normalised with the mean and deviation of CLIP, -> (B, tokens,
-    /// C).
+    /// Images (B, 3, side, side), normalised with the mean and standard deviation of CLIP, -> (B,
+    /// tokens, C).
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let (b, _, height, width) = pixels.dims4()?;
         if (height, width) != (self.side(), self.side()) {
             let side = self.side();
             return Err(Error::input(format!(
-                "BLIP reads pictures of {side} x {side}, not {width} x {height}"
+                "BLIP expects images of {side} x {side}, found {width} x {height}"
             )));
         }
         let x = self
@@ -79,7 +79,7 @@ impl VisualEncoder {
         Ok(self.norm.forward(&x)?)
     }
 
-    /// Floating-point operations for one picture.
+    /// Floating-point operations for one image.
     pub fn flops(&self) -> f64 {
         let blocks: f64 = self
             .blocks

@@ -1,7 +1,8 @@
-//! BLIP that answers questions: one BERT reads the question while it looks at the picture, another
-//! writes the answer while it looks at what the first one made of it.
+//! BLIP for visual question answering: one BERT encodes the question with cross-attention to the
+//! image, another decodes the answer with cross-attention to the encoded question.
 //!
-//! Reference: salesforce/BLIP, `models/blip_vqa.py`.
+//! Reference: salesforce/BLIP at commit 056a169, `models/blip_vqa.py`, lines 10-148; Karine-Huang/
+//! T2I-CompBench at commit 1b70949, `BLIPvqa_eval/models/blip_vqa.py`, lines 133-148 (`vqa_prob`).
 
 use candle_core::{Device, Tensor};
 
@@ -11,13 +12,12 @@ use crate::{
     nn::{Activation, LayerNorm, Linear, Weights},
 };
 
-/// The three networks and what makes words of the last one's numbers. Sizes are read off the
-/// weights.
+/// The three networks and the prediction head. Sizes are read off the weights.
 #[derive(Clone, Debug)]
 pub struct BlipVqa {
-    /// Sees.
+    /// The vision encoder.
     pub visual_encoder: VisualEncoder,
-    /// Reads questions.
+    /// The encoder of questions.
     pub text_encoder: TextEncoder,
     text_decoder: TextEncoder,
     predictions: Predictions,
@@ -34,8 +34,8 @@ struct Predictions {
 }
 
 impl BlipVqa {
-    /// Reads the weights below `model` of `model_base_vqa_capfilt_large.pth`. `text` is what
-    /// `med_config.json` says; `vision_heads` may be `None` for the released widths, 768 and 1024.
+    /// Loads the weights below `model` of `model_base_vqa_capfilt_large.pth`. `text` comes from
+    /// `med_config.json`; `vision_heads` may be `None` for the released widths, 768 and 1024.
     ///
     /// # Errors
     /// A tensor is missing or of another shape.
@@ -56,17 +56,17 @@ impl BlipVqa {
         })
     }
 
-    /// Where the weights lie.
+    /// The device that holds the weights.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// What the reader makes of Q questions about one picture: (1, T, vision width) -> (Q, L, W).
+    /// The encoded states of Q questions about one image: (1, T, vision width) -> (Q, L, W).
     pub fn question_states(&self, questions: &Prompt, image_embeds: &Tensor) -> Result<Tensor> {
         self.text_encoder.forward(questions, image_embeds)
     }
 
-    /// How likely each word is as the first of the answers, as logits: (Q, L, W) -> (Q, V). Answers
+    /// The logits of each word as the first one of the answers: (Q, L, W) -> (Q, V). Answers
     /// begin with the token `start`.
     pub fn first_token_logits(
         &self,

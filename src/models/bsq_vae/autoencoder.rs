@@ -134,7 +134,7 @@ impl Mid {
     }
 }
 
-/// Pictures to latents.
+/// Images to latents.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     conv_in: Conv2d,
@@ -164,7 +164,7 @@ impl Encoder {
         self.conv_out.outputs()
     }
 
-    /// Pictures (B, 3, H, W) with values in [-1, 1] -> latents (B, d, H / patch, W / patch)
+    /// Images (B, 3, H, W) with values in [-1, 1] -> latents (B, d, H / patch, W / patch)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut h = self.conv_in.forward(&FeatureMap::new(x)?)?;
         for level in &self.down {
@@ -189,10 +189,10 @@ impl Encoder {
 /// Resolutions of a decoder at most; released ones have up to 5.
 const MOST_LEVELS: usize = 8;
 
-/// Channels of a picture.
+/// Channels of an image.
 const COLOURS: usize = 3;
 
-/// Latents to pictures.
+/// Latents to images.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     conv_in: Conv2d,
@@ -238,7 +238,7 @@ impl Decoder {
         self.conv_in.inputs()
     }
 
-    /// Pixels of the picture along one side of a latent cell.
+    /// Pixels of the image along one side of a latent cell.
     pub fn patch(&self) -> usize {
         1 << self
             .up
@@ -247,7 +247,7 @@ impl Decoder {
             .count()
     }
 
-    /// Latents (B, d, h, w) -> pictures (B, 3, h * patch, w * patch), roughly in [-1, 1], not
+    /// Latents (B, d, h, w) -> images (B, 3, h * patch, w * patch), roughly in [-1, 1], not
     /// clamped
     pub fn forward(&self, z: &Tensor) -> Result<Tensor> {
         let mut h = self
@@ -266,7 +266,7 @@ impl Decoder {
             .to_tensor()
     }
 
-    /// Floating-point operations of the convolutions for one latent of so many cells.
+    /// Floating-point operations of the convolutions for one latent of this many cells.
     pub fn flops(&self, cells: usize) -> f64 {
         let mut positions = cells;
         let mid = &self.mid;

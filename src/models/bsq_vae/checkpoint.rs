@@ -1,4 +1,4 @@
-//! What the decoder's part of a checkpoint holds: for decoders of any size without a file.
+//! The decoder's tensors in a checkpoint of given sizes, for decoders without a file.
 
 /// The sizes of a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub struct DecoderSizes<'a> {
     pub latent_channels: usize,
     /// Channels at full size.
     pub base: usize,
-    /// How many times as many each resolution has, fine to coarse.
+    /// The multiple of `base` at each resolution, fine to coarse.
     pub multipliers: &'a [usize],
     /// Residual blocks of a resolution.
     pub blocks: usize,

@@ -1,6 +1,9 @@
-//! The multi-scale bitwise tokenizer of Infinity (arXiv 2412.04431, section 3.1;
-//! `infinity/models/bsq_vae`): an encoder and a decoder between pictures and latents, and the
-//! quantizer between latents and bits.
+//! The multi-scale bitwise tokenizer of Infinity (arXiv 2412.04431, section 3.1): an encoder and a
+//! decoder between images and latents, and the quantizer between latents and bits.
+//!
+//! Reference: FoundationVision/Infinity at commit 4c27bbb, `infinity/models/bsq_vae`:
+//! `flux_vqgan.py`, lines 19-388 (layers, encoder, decoder), `conv.py`, lines 7-70, and
+//! `multiscale_bsq.py`, lines 170-393 (`MultiScaleBSQ`) and 394-718 (`BSQ`).
 
 mod autoencoder;
 mod checkpoint;
@@ -15,9 +18,9 @@ use crate::{Result, nn::Weights};
 /// Encoder and decoder of one checkpoint.
 #[derive(Clone, Debug)]
 pub struct BsqVae {
-    /// Pictures to latents.
+    /// Images to latents.
     pub encoder: Encoder,
-    /// Latents to pictures.
+    /// Latents to images.
     pub decoder: Decoder,
 }
 

@@ -1,4 +1,4 @@
-//! Bits and what they stand for: each token's bits are the signs of a vector on the unit sphere
+//! Bits and their codes: each token's bits are the signs of a vector on the unit sphere
 //! (binary spherical quantization), each scale's vectors are a residual of the latent.
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -35,8 +35,8 @@ impl Latent {
         (grid.0 * self.patch, grid.1 * self.patch)
     }
 
-    /// What the bits of one scale stand for: `bits` (L, bits of a token), row-major over `grid`, as
-    /// 0 or 1 -> (1, channels, rows, columns) in latent cells.
+    /// The codes of one scale's bits: `bits` (L, bits of a token), row-major over `grid`, as 0 or 1
+    /// -> (1, channels, rows, columns) in latent cells.
     pub fn codes(&self, bits: &[u8], grid: (usize, usize)) -> Result<Tensor> {
         let step = (self.channels as f32).sqrt().recip();
         let signs: Vec<f32> = bits

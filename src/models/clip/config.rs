@@ -1,41 +1,41 @@
-//! What the weights of a CLIP cannot tell, in the words of either layout.
+//! Settings of a CLIP that its weights do not reveal, in either file layout.
 
 use serde::Deserialize;
 
 use crate::nn::Activation;
 
-/// Of all LayerNorms where nothing else is said; OpenCLIP never says it.
+/// The default for all LayerNorms; OpenCLIP's files never contain it.
 const EPS: f32 = 1e-5;
 
-/// From the `config.json` of Hugging Face, which leaves out what is as usual.
+/// The `config.json` of Hugging Face, which omits default values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// Of the network that reads.
+    /// Settings of the text encoder.
     pub text_config: TextConfig,
-    /// Of the network that sees.
+    /// Settings of the vision encoder.
     pub vision_config: VisionConfig,
 }
 
-/// What the weights of the text network cannot tell.
+/// Settings of the text encoder that its weights do not reveal.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct TextConfig {
     /// Heads of each block.
     pub num_attention_heads: usize,
-    /// The bend of the feed-forward layers.
+    /// The activation of the feed-forward layers.
     pub hidden_act: Activation,
     /// Added to the variance in every LayerNorm.
     pub layer_norm_eps: f32,
 }
 
-/// What the weights of the vision network cannot tell.
+/// Settings of the vision encoder that its weights do not reveal.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct VisionConfig {
     /// Heads of each block.
     pub num_attention_heads: usize,
-    /// The bend of the feed-forward layers.
+    /// The activation of the feed-forward layers.
     pub hidden_act: Activation,
     /// Added to the variance in every LayerNorm.
     pub layer_norm_eps: f32,
@@ -61,8 +61,7 @@ impl Default for VisionConfig {
     }
 }
 
-/// From the model file of OpenCLIP (`model_configs/ViT-H-14.json` and its like), which leaves out
-/// what is as usual.
+/// A model file of OpenCLIP (such as `model_configs/ViT-H-14.json`), which omits default values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct OpenClipConfig {

@@ -1,7 +1,10 @@
-//! CLIP: pictures and texts as directions of one space, close where they fit (arXiv 2103.00020).
+//! CLIP: embeddings of images and texts in one space, close where they match (arXiv 2103.00020).
 //!
-//! Reference: Hugging Face `modeling_clip.py`, after whose files the fields are named; OpenCLIP
-//! `model.py`.
+//! Reference: huggingface/transformers at v4.49.0, `src/transformers/models/clip/modeling_clip.py`,
+//! lines 177-403 and 570-634 (embeddings, blocks), 905-1008 (text), 1066-1128 (vision), 1187-1427
+//! (`CLIPModel`); the fields are named as in its files. For OpenCLIP's files:
+//! mlfoundations/open_clip at commit 89fb801, `src/open_clip/model.py`, lines 38-150
+//! (configurations) and 318-550 (`CLIP`).
 
 use candle_core::{Device, Tensor};
 
@@ -21,12 +24,12 @@ pub use vision::VisionModel;
 
 use names::Layout;
 
-/// The two networks and what brings them into one space. Its sizes are read off the weights.
+/// The two encoders and their projections into one space. Sizes are read off the weights.
 #[derive(Clone, Debug)]
 pub struct Clip {
-    /// Reads.
+    /// The text encoder.
     pub text_model: TextModel,
-    /// Sees.
+    /// The vision encoder.
     pub vision_model: VisionModel,
     text_projection: Linear,
     visual_projection: Linear,
@@ -34,23 +37,23 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// Reads a file of Hugging Face or of OpenCLIP.
+    /// Loads a file of Hugging Face or of OpenCLIP.
     ///
     /// # Errors
     /// A tensor is missing or of another shape than the others imply.
     pub fn load(w: &Weights, config: &Config) -> Result<Self> {
-        let layout = Layout::of(w);
+        let layout = Layout::detect(w);
         let text_model = TextModel::load(&layout.text_model(w), layout, &config.text_config)?;
         let vision_model =
             VisionModel::load(&layout.vision_model(w), layout, &config.vision_config)?;
         let text_projection = layout.project_text(w, text_model.width())?;
-        let visual_projection = layout.project_pictures(w, vision_model.width())?;
+        let visual_projection = layout.project_images(w, vision_model.width())?;
         if text_projection.outputs() != visual_projection.outputs() {
-            let [text, picture] =
+            let [text, image] =
                 [&text_projection, &visual_projection].map(|project| project.outputs().to_string());
             return Err(w.mismatch(
                 "text_projection",
-                format!("{picture} numbers, as of pictures"),
+                format!("{image} numbers, as for images"),
                 text,
             ));
         }
@@ -64,13 +67,13 @@ impl Clip {
         })
     }
 
-    /// Where the weights lie.
+    /// The device that holds the weights.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The direction of a text, (E), not normalised. `ids` begin with the start and end with the
-    /// end, without padding.
+    /// The embedding of a text, (E), not normalised. `ids` begin with the start token and end with
+    /// the end token, without padding.
     pub fn embed_text(&self, ids: &[u32]) -> Result<Tensor> {
         Ok(self
             .text_projection
@@ -78,8 +81,8 @@ impl Clip {
             .squeeze(0)?)
     }
 
-    /// The directions of pictures (B, 3, side, side), normalised with the mean and deviation of
-    /// CLIP: (B, E), not normalised.
+    /// The embeddings of images (B, 3, side, side), normalised with the mean and standard deviation
+    /// of CLIP: (B, E), not normalised.
     pub fn embed_images(&self, pixels: &Tensor) -> Result<Tensor> {
         let pooled = self
             .vision_model

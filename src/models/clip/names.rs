@@ -1,23 +1,23 @@
-//! Where the parts of a CLIP lie in files of Hugging Face and in those of OpenCLIP.
+//! Names of a CLIP's tensors in files of Hugging Face and of OpenCLIP.
 
 use crate::{
     Result,
     nn::{Activation, LayerNorm, Linear, Mlp, SelfAttention, VitBlock, Weights},
 };
 
-/// Who wrote the file.
+/// The program that wrote the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
     /// `CLIPModel`, a folder.
     HuggingFace,
-    /// OpenCLIP and HPSv2, one `.pt`: the text network lies at the root, projections are stored
+    /// OpenCLIP and HPSv2, one `.pt`: the text encoder lies at the root, projections are stored
     /// inputs first.
     OpenClip,
 }
 
 impl Layout {
-    /// Told by the name of the picture's projection.
-    pub fn of(w: &Weights) -> Self {
+    /// Recognised by the name of the image's projection.
+    pub fn detect(w: &Weights) -> Self {
         if w.has(Self::OpenClip.visual_projection()) {
             Self::OpenClip
         } else {
@@ -25,12 +25,12 @@ impl Layout {
         }
     }
 
-    /// The tensors of the network that reads.
+    /// The tensors of the text encoder.
     pub fn text_model(self, w: &Weights) -> Weights {
         w.pp(self.pick("text_model", ""))
     }
 
-    /// The tensors of the network that sees.
+    /// The tensors of the vision encoder.
     pub fn vision_model(self, w: &Weights) -> Weights {
         w.pp(self.pick("vision_model", "visual"))
     }
@@ -57,17 +57,17 @@ impl Layout {
         self.pick("embeddings.patch_embedding", "conv1")
     }
 
-    /// Before the blocks of the network that sees.
+    /// Before the blocks of the vision encoder.
     pub fn pre_layrnorm(self) -> &'static str {
         self.pick("pre_layrnorm", "ln_pre")
     }
 
-    /// Behind the blocks of the network that sees.
+    /// After the blocks of the vision encoder.
     pub fn post_layernorm(self) -> &'static str {
         self.pick("post_layernorm", "ln_post")
     }
 
-    /// Behind the blocks of the network that reads.
+    /// After the blocks of the text encoder.
     pub fn final_layer_norm(self) -> &'static str {
         self.pick("final_layer_norm", "ln_final")
     }
@@ -113,7 +113,7 @@ impl Layout {
         })
     }
 
-    /// From texts of `width` into the space that both share.
+    /// The projection of texts of `width` into the shared embedding space.
     pub fn project_text(self, w: &Weights, width: usize) -> Result<Linear> {
         self.project(
             w,
@@ -122,8 +122,8 @@ impl Layout {
         )
     }
 
-    /// From pictures of `width` into the space that both share.
-    pub fn project_pictures(self, w: &Weights, width: usize) -> Result<Linear> {
+    /// The projection of images of `width` into the shared embedding space.
+    pub fn project_images(self, w: &Weights, width: usize) -> Result<Linear> {
         self.project(w, self.visual_projection(), width)
     }
 
@@ -137,7 +137,7 @@ impl Layout {
             Self::HuggingFace => w.get((rows, width), name)?,
             Self::OpenClip => w.get((width, columns), name)?.t()?.contiguous()?,
         };
-        Linear::of(w, weight, None)
+        Linear::from_tensors(w, weight, None)
     }
 
     fn pick(self, hugging_face: &'static str, open_clip: &'static str) -> &'static str {

@@ -1,4 +1,4 @@
-//! The network that reads: each token sees those before it, the last one knows them all.
+//! The text encoder: each token attends to those before it, so the last one covers the whole text.
 
 use candle_core::Tensor;
 
@@ -42,24 +42,24 @@ impl TextModel {
         self.token_embedding.dims()[1]
     }
 
-    /// Words that it knows.
+    /// Size of the vocabulary.
     pub fn words(&self) -> usize {
         self.token_embedding.dims()[0]
     }
 
-    /// What it makes of each token: (1, L, C).
+    /// The final state of each token: (1, L, C).
     pub fn forward(&self, ids: &[u32]) -> Result<Tensor> {
         let most = self.position_embedding.dims()[0];
         let device = self.token_embedding.device();
         if ids.is_empty() || ids.len() > most {
             return Err(Error::input(format!(
-                "CLIP reads 1 to {most} tokens, not {}",
+                "CLIP expects 1 to {most} tokens, found {}",
                 ids.len()
             )));
         }
         if let Some(id) = ids.iter().find(|id| **id as usize >= self.words()) {
             return Err(Error::input(format!(
-                "the tokenizer says {id}, the weights of CLIP know {} words",
+                "token {id}, but the weights of CLIP have {} words",
                 self.words()
             )));
         }
@@ -75,7 +75,7 @@ impl TextModel {
         Ok(self.final_layer_norm.forward(&x)?)
     }
 
-    /// What it makes of the end, the first token of the highest id: (1, C).
+    /// The final state of the end token, the first one of the highest id: (1, C).
     pub fn pooled(&self, ids: &[u32]) -> Result<Tensor> {
         let x = self.forward(ids)?;
         let highest = ids.iter().max();
@@ -83,13 +83,13 @@ impl TextModel {
         Ok(x.narrow(1, end, 1)?.squeeze(1)?)
     }
 
-    /// Floating-point operations for a prompt of so many tokens.
+    /// Floating-point operations for a prompt of this many tokens.
     pub fn flops(&self, tokens: usize) -> f64 {
         self.layers.iter().map(|layer| layer.flops(tokens)).sum()
     }
 }
 
-/// What keeps a token from those behind it: (1, 1, L, L).
+/// The causal mask, added to scores: (1, 1, L, L).
 fn future(tokens: usize, like: &Tensor) -> Result<Tensor> {
     let value = |i: usize| {
         if i % tokens > i / tokens {

@@ -1,4 +1,4 @@
-//! The network that sees: a vision transformer with a normalisation before its first block.
+//! The vision encoder: a vision transformer with a normalisation before its first block.
 
 use candle_core::Tensor;
 
@@ -46,7 +46,7 @@ impl VisionModel {
         })
     }
 
-    /// Side in pixels of the pictures that it reads.
+    /// Side in pixels of the images that it expects.
     pub fn side(&self) -> usize {
         self.grid * self.patch_embedding.patch()
     }
@@ -56,14 +56,14 @@ impl VisionModel {
         self.patch_embedding.width()
     }
 
-    /// What it makes of the class token and each patch of pictures (B, 3, side, side): (B, 1 + grid
-    /// * grid, C).
+    /// The final states of the class token and each patch of images (B, 3, side, side): (B, 1 +
+    /// grid * grid, C).
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let (b, _, height, width) = pixels.dims4()?;
         let side = self.side();
         if (height, width) != (side, side) {
             return Err(Error::input(format!(
-                "CLIP reads pictures of {side} x {side}, not {width} x {height}"
+                "CLIP expects images of {side} x {side}, found {width} x {height}"
             )));
         }
         let x = self
@@ -79,7 +79,7 @@ impl VisionModel {
         Ok(x)
     }
 
-    /// The picture as a whole, of what [`VisionModel::forward`] returned: (B, C).
+    /// One vector per image, from the output of [`VisionModel::forward`]: (B, C).
     pub fn pooled(&self, hidden: &Tensor) -> Result<Tensor> {
         Ok(self
             .post_layernorm
@@ -87,7 +87,7 @@ impl VisionModel {
             .squeeze(1)?)
     }
 
-    /// Floating-point operations for one picture.
+    /// Floating-point operations for one image.
     pub fn flops(&self) -> f64 {
         let patches = self.grid * self.grid;
         let blocks: f64 = self

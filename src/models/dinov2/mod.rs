@@ -1,8 +1,9 @@
-//! DINOv2: a vision transformer whose patch features tell pictures apart (arXiv 2304.07193;
-//! registers: 2309.16588).
+//! DINOv2: a vision transformer for general-purpose image features (arXiv 2304.07193; registers:
+//! 2309.16588).
 //!
-//! Reference: facebookresearch/dinov2, `dinov2/models/vision_transformer.py`; Hugging Face
-//! `modeling_dinov2.py`.
+//! Reference: facebookresearch/dinov2 at commit b8931f7, `dinov2/models/vision_transformer.py`,
+//! lines 45-331 (positions: 180-212); huggingface/transformers at v4.49.0,
+//! `src/transformers/models/dinov2/modeling_dinov2.py`, lines 61-532 and 637-725.
 
 use candle_core::{Device, Tensor};
 
@@ -33,7 +34,7 @@ pub struct Dinov2 {
     interpolation: Interpolation,
 }
 
-/// How the table of positions is brought to another grid.
+/// Interpolation of the position table to another grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Interpolation {
     /// Models with registers: antialiased, to exactly the size.
@@ -45,10 +46,10 @@ enum Interpolation {
     Exact,
 }
 
-/// Normalised features of some pictures.
+/// Normalised features of a batch of images.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// (B, C), of the picture as a whole.
+    /// (B, C), one vector per image.
     pub cls: Tensor,
     /// (B, R, C); R is 0 in a model without registers.
     pub registers: Tensor,
@@ -59,9 +60,9 @@ pub struct Tokens {
 impl Dinov2 {
     /// Reads a file of the official program (with or without registers, plain or gated feed-forward
     /// layers) or of Hugging Face. `heads` may be `None` for the released widths: 384, 768, 1024
-    /// and 1536 have 64 numbers a head.
+    /// and 1536 have 64 numbers per head.
     pub fn load(w: &Weights, heads: Option<usize>) -> Result<Self> {
-        let layout = Layout::of(w);
+        let layout = Layout::detect(w);
         let patch_embed = PatchEmbed::load(&layout.patch_embed(w))?;
         let width = patch_embed.width();
         let heads = heads_for(w, layout.cls_token(), width, heads)?;
@@ -100,14 +101,15 @@ impl Dinov2 {
         self.patch_embed.width()
     }
 
-    /// Where the weights lie.
+    /// The device that holds the weights.
     pub fn device(&self) -> &Device {
         self.cls_token.device()
     }
 
-    /// Features of pictures (B, 3, H, W), normalised with the mean and deviation of ImageNet.
+    /// Features of images (B, 3, H, W), normalised with the mean and standard deviation of
+    /// ImageNet.
     ///
-    /// Fails when a side is no multiple of the patch.
+    /// Fails unless each side is a multiple of the patch.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tokens> {
         let (b, _, height, width) = pixels.dims4()?;
         let (rows, columns) = self.grid(height, width)?;
@@ -150,7 +152,7 @@ impl Dinov2 {
         Ok(Tensor::cat(&[&table.narrow(0, 0, 1)?, &grid], 0)?.to_dtype(dtype)?)
     }
 
-    /// Floating-point operations for one picture of `height` by `width` pixels.
+    /// Floating-point operations for one image of `height` by `width` pixels.
     pub fn flops(&self, height: usize, width: usize) -> f64 {
         let patches = (height / self.patch()) * (width / self.patch());
         let registers = self.register_tokens.as_ref().map_or(0, |r| r.dims()[1]);
@@ -162,7 +164,7 @@ impl Dinov2 {
         self.patch_embed.flops(patches) + blocks
     }
 
-    /// Rows and columns of patches of a picture of this size in pixels. Fails when a side is no
+    /// Rows and columns of patches of an image of this size in pixels. Fails unless each side is a
     /// multiple of the patch.
     pub fn grid(&self, height: usize, width: usize) -> Result<(usize, usize)> {
         let patch = self.patch();
@@ -172,13 +174,13 @@ impl Dinov2 {
             || !width.is_multiple_of(patch)
         {
             return Err(Error::input(format!(
-                "DINOv2 reads pictures whose sides are multiples of {patch}, not {width} x {height}"
+                "DINOv2 expects sides that are multiples of {patch}, found {width} x {height}"
             )));
         }
         Ok((height / patch, width / patch))
     }
 
-    /// Registers stand behind the class token; they have no positions.
+    /// Registers follow the class token; they have no positions.
     fn insert_registers(&self, x: Tensor) -> Result<Tensor> {
         let Some(registers) = &self.register_tokens else {
             return Ok(x);

@@ -1,4 +1,4 @@
-//! Where the parts of a DINOv2 lie in the official files and in those of Hugging Face.
+//! Names of a DINOv2's tensors in the official files and in those of Hugging Face.
 
 use super::EPS;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     nn::{Activation, LayerNorm, Linear, Mlp, SelfAttention, VitBlock, Weights},
 };
 
-/// Who wrote the file.
+/// The program that wrote the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
     /// `torch.hub` of facebookresearch/dinov2, one `.pth`.
@@ -16,8 +16,8 @@ pub(super) enum Layout {
 }
 
 impl Layout {
-    /// Told by the name of the class token.
-    pub fn of(w: &Weights) -> Self {
+    /// Recognised by the name of the class token.
+    pub fn detect(w: &Weights) -> Self {
         if w.has(Self::HuggingFace.cls_token()) {
             Self::HuggingFace
         } else {
@@ -63,7 +63,7 @@ impl Layout {
         })
     }
 
-    /// Hugging Face keeps queries, keys and values apart.
+    /// Hugging Face stores queries, keys and values separately.
     fn attention(self, w: &Weights, width: usize, heads: usize) -> Result<SelfAttention> {
         if self == Self::HuggingFace {
             let parts = ["attention.query", "attention.key", "attention.value"];

@@ -55,7 +55,7 @@ impl Config {
         })
     }
 
-    /// Bytes of the keys and values that one row of one half leaves for `tokens` tokens, kept as
+    /// Bytes of the keys and values that one row of one branch leaves for `tokens` tokens, kept as
     /// `dtype`.
     pub fn kv_bytes(&self, tokens: usize, dtype: DType) -> u64 {
         (2 * dtype.size_in_bytes() * self.depth * self.width * tokens) as u64

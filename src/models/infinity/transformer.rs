@@ -1,6 +1,6 @@
 //! The transformer. Candidates of one prompt run together; with guidance, each of them runs twice:
-//! once with the prompt's text and once with the unconditional one. All rows of such a half share
-//! their text and their modulation.
+//! once with the prompt's text and once with the unconditional one. All rows of one of these
+//! branches share their text and their modulation.
 
 use std::sync::Arc;
 
@@ -18,37 +18,37 @@ use crate::{
 const EPS: f32 = 1e-6; // norm_eps of every released model
 const MAX_LOG_TEMPERATURE: f32 = 4.605_170_2; // ln 100: SelfAttention.max_scale_mul
 
-/// How the two halves of a guided run are mixed: `cfg * conditional + (1 - cfg) * unconditional`.
+/// Classifier-free guidance: `cfg * conditional + (1 - cfg) * unconditional`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guidance {
-    /// Strength; with 1 only the conditional half is run.
+    /// Strength; with 1 only the conditional branch runs.
     pub cfg: f32,
     /// `None` mixes logits; `Some(n)` mixes the output of the n-th block from the end, 1 being the
     /// last.
     pub layer: Option<usize>,
 }
 
-/// Keys and values that one candidate leaves at one scale: for each half, for each block.
+/// Keys and values that one candidate leaves at one scale: for each branch, for each block.
 pub type ScaleKv = Vec<Vec<Kv>>;
 
-/// One scale of the candidates of one prompt, in one or two halves.
+/// One scale of the candidates of one prompt, in one or two branches.
 #[derive(Clone, Copy)]
 pub struct ScaleRun<'a> {
-    /// For each half, what it starts from: (R, L, C)
+    /// The input of each branch: (R, L, C)
     pub input: &'a [Tensor],
-    /// For each half, its text: the conditional one, then the unconditional one.
+    /// The text of each branch: the conditional one, then the unconditional one.
     pub texts: &'a [Text],
-    /// For each row, what it left at the scales before.
+    /// The keys and values of each row at the scales before.
     pub seen: &'a [Vec<Arc<ScaleKv>>],
     /// The positions of the tokens.
     pub rope: &'a Rope,
-    /// How the halves are mixed.
+    /// Mixes the branches.
     pub guidance: Guidance,
-    /// Whether a later scale will need the keys and values.
+    /// Returns the keys and values, which later scales need.
     pub keep: bool,
 }
 
-/// What the network needs to know of one text, computed once.
+/// The parts of the network that depend on the text alone, computed once.
 #[derive(Clone, Debug)]
 pub struct Text {
     /// Text after `text_norm`: (1, T, text width)
@@ -57,7 +57,7 @@ pub struct Text {
     pub pooled: Tensor,
     /// Projected text: (1, T, C)
     pub projected: Tensor,
-    /// What all blocks share of the modulation: (6, C)
+    /// The modulation that all blocks share: (6, C)
     pub shared: Tensor,
     blocks: Vec<BlockText>,
     head_scale: Tensor, // (C)
@@ -130,7 +130,7 @@ impl Infinity {
         })
     }
 
-    /// The sizes.
+    /// The sizes of the network.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -168,12 +168,12 @@ impl Infinity {
         })
     }
 
-    /// What scale 0 starts from: (1, 1, C), the same for every candidate.
+    /// The input of scale 0: (1, 1, C), the same for every candidate.
     pub fn first_input(&self, text: &Text) -> Result<Tensor> {
         Ok(((&text.pooled + &self.pos_start)? + self.lvl_embed.narrow(0, 0, 1)?)?.unsqueeze(0)?)
     }
 
-    /// What a later scale starts from: the running sum of codes as tokens (R, L, bits) -> (R, L, C)
+    /// The input of a later scale: the running sum of codes as tokens (R, L, bits) -> (R, L, C)
     pub fn next_input(&self, tokens: &Tensor, scale: usize) -> Result<Tensor> {
         Ok(self
             .word_embed
@@ -182,8 +182,8 @@ impl Infinity {
     }
 
     /// Runs one scale. Returns logits (R, L, 2 bits), mixed by the guidance but not yet divided by
-    /// the temperature, and what each row leaves behind, if that is wanted. `watch` is shown half,
-    /// number and output (R, L, C) of every block.
+    /// the temperature, and each row's keys and values, if `keep` is set. `watch` receives the
+    /// branch, number and output (R, L, C) of every block.
     pub fn forward(
         &self,
         ScaleRun {
@@ -197,40 +197,40 @@ impl Infinity {
         watch: &mut dyn FnMut(usize, usize, &Tensor),
     ) -> Result<(Tensor, Vec<ScaleKv>)> {
         let rows = input[0].dims()[0];
-        let halves = texts.len();
-        let mut x = Tensor::cat(input, 0)?; // (halves * R, L, C)
-        let half = |x: &Tensor, half: usize| x.narrow(0, half * rows, rows);
-        let mut kept: Vec<ScaleKv> = vec![vec![Vec::new(); halves]; rows];
+        let branches = texts.len();
+        let mut x = Tensor::cat(input, 0)?; // (branches * R, L, C)
+        let branch_rows = |x: &Tensor, branch: usize| x.narrow(0, branch * rows, rows);
+        let mut kept: Vec<ScaleKv> = vec![vec![Vec::new(); branches]; rows];
         let mix_after = guidance
             .layer
             .and_then(|n| self.config.depth.checked_sub(n));
         for (i, block) in self.blocks.iter().enumerate() {
-            let of_half = |half: usize| {
+            let keys_of_branch = |branch: usize| {
                 seen.iter()
-                    .map(move |scales| scales.iter().map(|kv| &kv[half][i]).collect())
+                    .map(move |scales| scales.iter().map(|kv| &kv[branch][i]).collect())
             };
-            let before: Vec<Vec<&Kv>> = (0..halves).flat_map(of_half).collect();
+            let before: Vec<Vec<&Kv>> = (0..branches).flat_map(keys_of_branch).collect();
             let block_texts: Vec<&BlockText> = texts.iter().map(|text| &text.blocks[i]).collect();
             let (out, own) = block.forward(&x, &block_texts, &before, rope)?;
             x = out;
-            for at in 0..halves {
-                watch(at, i, &half(&x, at)?);
+            for branch in 0..branches {
+                watch(branch, i, &branch_rows(&x, branch)?);
             }
             if keep {
                 own.into_iter()
                     .enumerate()
                     .for_each(|(row, kv)| kept[row % rows][row / rows].push(kv));
             }
-            if mix_after == Some(i) && halves == 2 {
-                let mixed = mix(&half(&x, 0)?, &half(&x, 1)?, guidance.cfg)?;
+            if mix_after == Some(i) && branches == 2 {
+                let mixed = mix(&branch_rows(&x, 0)?, &branch_rows(&x, 1)?, guidance.cfg)?;
                 x = Tensor::cat(&[&mixed, &mixed], 0)?;
             }
         }
-        let mut logits = self.logits(&half(&x, 0)?, &texts[0])?;
-        if guidance.layer.is_none() && halves == 2 {
+        let mut logits = self.logits(&branch_rows(&x, 0)?, &texts[0])?;
+        if guidance.layer.is_none() && branches == 2 {
             logits = mix(
                 &logits,
-                &self.logits(&half(&x, 1)?, &texts[1])?,
+                &self.logits(&branch_rows(&x, 1)?, &texts[1])?,
                 guidance.cfg,
             )?;
         }
@@ -244,7 +244,7 @@ impl Infinity {
             .forward(&modulate(x, &text.head_scale, &text.head_shift, EPS)?)?)
     }
 
-    /// Floating-point operations of preparing a text of so many tokens.
+    /// Floating-point operations of preparing a text of this many tokens.
     pub fn text_flops(&self, tokens: usize) -> f64 {
         let projections =
             self.text_proj_for_ca.0.flops(tokens) + self.text_proj_for_ca.1.flops(tokens);
@@ -258,7 +258,7 @@ impl Infinity {
         projections + pool + kv + self.shared_ada_lin.flops(1) + self.head_nm.flops(1)
     }
 
-    /// Floating-point operations of one row of one half at a scale of `tokens` tokens that sees
+    /// Floating-point operations of one row of one branch at a scale of `tokens` tokens that sees
     /// `seen` tokens, its own included, and `text` text tokens.
     pub fn scale_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {
         let c = self.config.width as f64;
@@ -271,19 +271,19 @@ impl Infinity {
         linear + attention + self.word_embed.flops(tokens) + self.head.flops(tokens)
     }
 
-    /// Bytes that a scale of `rows` rows of all halves takes for as long as it runs, when its rows
-    /// see `seen` tokens: the widest moment of a block, in f32.
+    /// Bytes that a scale of `rows` rows of all branches takes for as long as it runs, when its
+    /// rows see `seen` tokens: the widest moment of a block, in f32.
     pub fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
         let c = self.config.width;
         let hidden = self.config.hidden;
-        // The stream, a normalised copy, and either both sides of the bend or queries, keys, values
-        // and packed heads.
+        // The stream, a normalised copy, and either both sides of the activation or queries, keys,
+        // values and packed heads.
         let feed_forward = rows * tokens * 2 * hidden;
         let attention = rows * tokens * 5 * c + 2 * seen * c;
         4 * (rows * tokens * 2 * c + feed_forward.max(attention)) as u64
     }
 
-    /// Bytes of the keys and values that one row of one half leaves for `tokens` tokens.
+    /// Bytes of the keys and values that one row of one branch leaves for `tokens` tokens.
     pub fn kv_bytes(&self, tokens: usize) -> u64 {
         self.config.kv_bytes(
             tokens,
@@ -294,19 +294,18 @@ impl Infinity {
     }
 }
 
-/// Applies `f` to the rows of each half (R, L, C) with the half's text, and puts the results one
-/// behind the other.
-fn per_half<const N: usize>(
+/// Applies `f` to the rows of each branch (R, L, C) with the branch's text, and joins the results.
+fn per_branch<const N: usize>(
     texts: &[&BlockText],
     x: [&Tensor; N],
     f: impl Fn(&BlockText, [Tensor; N]) -> candle_core::Result<Tensor>,
 ) -> Result<Tensor> {
     let rows = x[0].dims()[0] / texts.len();
     let mut parts = Vec::with_capacity(texts.len());
-    for (half, text) in texts.iter().enumerate() {
+    for (branch, text) in texts.iter().enumerate() {
         let mut part = x.map(Tensor::clone);
         for x in &mut part {
-            *x = x.narrow(0, half * rows, rows)?;
+            *x = x.narrow(0, branch * rows, rows)?;
         }
         parts.push(f(text, part)?);
     }
@@ -319,8 +318,9 @@ fn per_half<const N: usize>(
 
 /// `cfg * a + (1 - cfg) * b`
 fn mix(a: &Tensor, b: &Tensor, cfg: f32) -> Result<Tensor> {
-    let (cfg, rest) = (f64::from(cfg), f64::from(1.0 - cfg));
-    Ok(((a * cfg)? + (b * rest)?)?)
+    let conditional = f64::from(cfg);
+    let unconditional = f64::from(1.0 - cfg);
+    Ok(((a * conditional)? + (b * unconditional)?)?)
 }
 
 /// Pools a text into one vector by attention with learned queries (`TextAttentivePool`).
@@ -377,7 +377,7 @@ struct Block {
 
 #[derive(Clone, Debug)]
 struct SelfAttention {
-    temperature: Vec<f32>, // exp of scale_mul_1H11, one a head
+    temperature: Vec<f32>, // exp of scale_mul_1H11, one per head
     mat_qkv: Linear,
     proj: Linear,
     kept_as: DType, // of keys and values
@@ -425,8 +425,8 @@ impl Block {
         })
     }
 
-    /// x (halves * R, L, C), half after half; `before[r]` are the keys and values of the scales
-    /// that row r has behind it.
+    /// x (branches * R, L, C), one branch after the other; `before[r]` are the keys and values of
+    /// the earlier scales of row r.
     fn forward(
         &self,
         x: &Tensor,
@@ -434,11 +434,11 @@ impl Block {
         before: &[Vec<&Kv>],
         rope: &Rope,
     ) -> Result<(Tensor, Vec<Kv>)> {
-        let h = per_half(texts, [x], |text, [x]| {
+        let h = per_branch(texts, [x], |text, [x]| {
             modulate(&x, &text.scale1, &text.shift1, EPS)
         })?;
         let (h, own) = self.sa.forward(&h, before, rope)?;
-        let x = per_half(texts, [x, &h], |text, [x, h]| {
+        let x = per_branch(texts, [x, &h], |text, [x, h]| {
             residual(&x, &h, Some(&text.gamma1))
         })?;
         let x = residual(
@@ -446,7 +446,7 @@ impl Block {
             &self.ca.forward(&self.ca_norm.forward(&x)?, texts)?,
             None,
         )?;
-        let h = per_half(texts, [&x], |text, [x]| {
+        let h = per_branch(texts, [&x], |text, [x]| {
             modulate(&x, &text.scale2, &text.shift2, EPS)
         })?;
         let h = self
@@ -454,7 +454,7 @@ impl Block {
             .1
             .forward(&Activation::GeluTanh.forward(&self.ffn.0.forward(&h)?)?)?;
         Ok((
-            per_half(texts, [&x, &h], |text, [x, h]| {
+            per_branch(texts, [&x, &h], |text, [x, h]| {
                 residual(&x, &h, Some(&text.gamma2))
             })?,
             own,
@@ -495,18 +495,18 @@ impl SelfAttention {
     }
 
     fn forward(&self, x: &Tensor, before: &[Vec<&Kv>], rope: &Rope) -> Result<(Tensor, Vec<Kv>)> {
-        let (q, own) = split_and_rotate(&self.mat_qkv.forward(x)?, &self.temperature, rope)?;
-        let own = own
+        let (q, new) = split_and_rotate(&self.mat_qkv.forward(x)?, &self.temperature, rope)?;
+        let new = new
             .iter()
             .map(|kv| kv.to_dtype(self.kept_as))
             .collect::<candle_core::Result<Vec<_>>>()?;
         let seen = before
             .iter()
-            .zip(&own)
-            .map(|(before, own)| [&before[..], &[own]].concat());
+            .zip(&new)
+            .map(|(before, new)| [&before[..], &[new]].concat());
         let seen: Vec<Vec<&Kv>> = seen.collect();
         let out = attention_blocks(&q, &seen, self.temperature.len(), 1.0, None)?; // (R, L, C)
-        Ok((self.proj.forward(&out)?, own))
+        Ok((self.proj.forward(&out)?, new))
     }
 }
 
@@ -520,7 +520,7 @@ impl CrossAttention {
         })
     }
 
-    /// x (halves * R, L, C)
+    /// x (branches * R, L, C)
     fn forward(&self, x: &Tensor, texts: &[&BlockText]) -> Result<Tensor> {
         let (rows, _, c) = x.dims3()?;
         let scale = ((c / self.heads) as f32).sqrt().recip();

@@ -1,7 +1,9 @@
-//! The transformer decoder: queries that each settle on one object, looking only where their own
-//! mask has been so far.
+//! The transformer decoder: each query finds one object and attends only to the pixels of its
+//! current mask.
 //!
-//! Reference: Hugging Face `modeling_mask2former.py`, `Mask2FormerTransformerModule`. A layer's
+//! Reference: huggingface/transformers at v4.49.0,
+//! `src/transformers/models/mask2former/modeling_mask2former.py`, lines
+//! 1416-2142 (`Mask2FormerTransformerModule` and its layers). A layer's
 //! mask comes from the query's state before it, at the size of the level that the layer looks at; a
 //! mask that is empty blocks nothing.
 
@@ -10,11 +12,11 @@ use candle_core::{Result, Tensor};
 use super::{Config, EPS, pixel_decoder::LEVELS, pixel_decoder::PixelFeatures, positions::waves};
 use crate::nn::{Activation, CrossAttention, LayerNorm, Linear, Mlp, Weights, bilinear, residual};
 
-/// The network with the layer that names what a query found.
+/// The network with the classifier of queries.
 #[derive(Clone, Debug)]
 pub struct Decoder {
-    queries_embedder: Tensor, // (Q, C): where a query stands, so to speak
-    queries_features: Tensor, // (Q, C): what it begins with
+    queries_embedder: Tensor, // (Q, C): positional embedding of a query
+    queries_features: Tensor, // (Q, C): initial state
     level_embed: Tensor,      // (levels, C)
     layers: Vec<Layer>,
     layernorm: LayerNorm,
@@ -22,14 +24,14 @@ pub struct Decoder {
     class_predictor: Linear,
 }
 
-/// What the queries found.
+/// The objects that the queries found.
 #[derive(Clone, Debug)]
-pub struct Found {
-    /// (B, Q, K + 1): how well each class fits; the last is "nothing".
+pub struct QueryOutputs {
+    /// (B, Q, K + 1): logits of the classes; the last is "nothing".
     pub class_logits: Tensor,
     /// (B, Q, h, w) at stride 4: above 0 inside.
     pub mask_logits: Tensor,
-    /// (B, Q, C): states behind the last layer, before the last normalisation.
+    /// (B, Q, C): states after the last layer, before the last normalisation.
     pub last_hidden: Tensor,
 }
 
@@ -74,8 +76,8 @@ impl Decoder {
         self.class_predictor.outputs().saturating_sub(1)
     }
 
-    /// What there is in pictures of these features.
-    pub fn forward(&self, features: &PixelFeatures) -> Result<Found> {
+    /// The objects in images of these features.
+    pub fn forward(&self, features: &PixelFeatures) -> Result<QueryOutputs> {
         let b = features.mask_features.dims()[0];
         let levels = features
             .levels
@@ -91,7 +93,7 @@ impl Decoder {
             x = layer.forward(&x, &places, level, &outside)?;
         }
         let settled = self.layernorm.forward(&x)?;
-        Ok(Found {
+        Ok(QueryOutputs {
             class_logits: self.class_predictor.forward(&settled)?,
             mask_logits: self.masks(&settled, &features.mask_features)?,
             last_hidden: x,
@@ -105,8 +107,8 @@ impl Decoder {
         let values = values.broadcast_add(&self.level_embed.get(i)?)?;
         let waves = waves((rows, columns), c, x.device())?.to_dtype(x.dtype())?;
         let keys = residual(&values, &repeated(&waves, b)?, None)?;
-        // Resizing commutes with the product that makes masks, so it is done once a level instead
-        // of once a layer.
+        // Resizing commutes with the product that makes masks, so it is done once per level
+        // instead of once per layer.
         Ok(Level {
             keys,
             values,
@@ -114,7 +116,7 @@ impl Decoder {
         })
     }
 
-    /// What each query must not look at, as something to add to scores: (B, 1, Q, L).
+    /// The mask of the pixels outside each query's object, added to scores: (B, 1, Q, L).
     fn outside(&self, settled: &Tensor, level: &Level) -> Result<Tensor> {
         let masks = self.masks(settled, &level.mask_features)?.flatten_from(2)?; // (B, Q, L)
         let (b, q, l) = masks.dims3()?;
@@ -142,15 +144,15 @@ impl Decoder {
                 x = Activation::Relu.forward(&x)?;
             }
         }
-        // For each picture its queries are a linear layer over its pixels.
+        // The queries of an image are a linear layer over its pixels.
         let pixels = features.flatten_from(2)?.transpose(1, 2)?.contiguous()?; // (B, L, C')
-        let one = |i: usize| {
+        let masks_of_image = |i: usize| {
             Linear::new(x.get(i)?.contiguous()?, None)?
                 .forward(&pixels.get(i)?)?
                 .t()?
                 .contiguous()
         };
-        let masks = Tensor::stack(&(0..b).map(one).collect::<Result<Vec<_>>>()?, 0)?;
+        let masks = Tensor::stack(&(0..b).map(masks_of_image).collect::<Result<Vec<_>>>()?, 0)?;
         masks.reshape((b, self.queries(), h, w))
     }
 }
@@ -173,7 +175,7 @@ fn repeated(x: &Tensor, b: usize) -> Result<Tensor> {
     x.broadcast_as((b, l, c))?.contiguous()
 }
 
-/// Masked attention to the picture, attention among the queries, feed-forward layers, each followed
+/// Masked attention to the image, attention among the queries, feed-forward layers, each followed
 /// by a normalisation.
 #[derive(Clone, Debug)]
 struct Layer {

@@ -1,8 +1,9 @@
 //! Attention that looks at a few places of each level instead of at all of them (Deformable DETR,
 //! arXiv 2010.04159).
 //!
-//! Reference: Hugging Face `modeling_mask2former.py`,
-//! `Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention`.
+//! Reference: huggingface/transformers at v4.49.0,
+//! `src/transformers/models/mask2former/modeling_mask2former.py`, lines 803-845
+//! and 886-983.
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -59,7 +60,7 @@ impl DeformableAttention {
         let offsets = flat(&self.sampling_offsets.forward(queries)?)?;
         // (B, L, heads, levels, points)
         let weights = flat(&self.attention_weights.forward(queries)?)?;
-        let own: Vec<(f32, f32)> = grids.iter().flat_map(|grid| centres(*grid)).collect();
+        let positions: Vec<(f32, f32)> = grids.iter().flat_map(|grid| centres(*grid)).collect();
         let reads = weights.len() / (b * l);
         let mut out = vec![0.0; b * l * c];
         out.par_chunks_mut(c).enumerate().for_each(|(i, out)| {
@@ -72,13 +73,13 @@ impl DeformableAttention {
                 of_head.zip(weights.chunks(reads / self.heads)).enumerate()
             {
                 let values = &values[i / l * l * c + head * out.len()..];
-                let look = Look {
+                let sampler = HeadSampler {
                     values,
                     stride: c,
-                    own: own[i % l],
+                    position: positions[i % l],
                     points: self.points,
                 };
-                look.read(grids, places, &softmax(weights), out);
+                sampler.read(grids, places, &softmax(weights), out);
             }
         });
         self.output_proj
@@ -87,16 +88,16 @@ impl DeformableAttention {
 }
 
 /// One head of one query.
-struct Look<'a> {
+struct HeadSampler<'a> {
     /// The head's channels of the first token; those of the next lie `stride` further on.
     values: &'a [f32],
     stride: usize,
-    /// Where the query stands: shares of the width and the height.
-    own: (f32, f32),
+    /// Position of the query: shares of the width and the height.
+    position: (f32, f32),
     points: usize,
 }
 
-impl Look<'_> {
+impl HeadSampler<'_> {
     /// Adds up what lies at `places`: for each level and point, its distance in cells to the right
     /// and down.
     fn read(&self, grids: &[(usize, usize)], places: &[f32], weights: &[f32], out: &mut [f32]) {
@@ -107,8 +108,8 @@ impl Look<'_> {
         for (&(rows, columns), (places, weights)) in grids.iter().zip(of_level) {
             for (place, weight) in places.chunks(2).zip(weights) {
                 // In units of cells, whose centres have whole numbers.
-                let x = self.own.0 * columns as f32 + place[0] - 0.5;
-                let y = self.own.1 * rows as f32 + place[1] - 0.5;
+                let x = self.position.0 * columns as f32 + place[0] - 0.5;
+                let y = self.position.1 * rows as f32 + place[1] - 0.5;
                 self.add(first, (rows, columns), (x, y), *weight, out);
             }
             first += rows * columns;

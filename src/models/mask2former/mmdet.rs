@@ -1,7 +1,8 @@
 //! The names and the order of values in checkpoints of mmdetection, read as if they were those of
 //! Hugging Face.
 //!
-//! mmdetection 2 (`mmdet/models/dense_heads/mask2former_head.py`, the file GenEval uses) and 3
+//! mmdetection 2 (open-mmlab/mmdetection, `mmdet/models/dense_heads/mask2former_head.py`; GenEval's
+//! checkpoint) and 3
 //! differ in the names inside the layers; both are known. Three things are more than names:
 //! projections that are one tensor there and three here, and the channels of a merged patch, which
 //! lie pixel by pixel here and channel by channel there.
@@ -15,17 +16,17 @@ use crate::{
     nn::{TensorInfo, TensorSource},
 };
 
-/// A checkpoint of mmdetection under the names of Hugging Face. Tensors that no name is known for
-/// keep theirs.
+/// A checkpoint of mmdetection under the names of Hugging Face. Tensors without a known
+/// counterpart keep their names.
 pub struct MmdetNames {
     file: Arc<dyn TensorSource>,
-    /// Name here, name there, what of it.
-    names: BTreeMap<String, (String, Part)>,
+    /// Name here, name in the file, part of the tensor.
+    names: BTreeMap<String, (String, TensorPart)>,
 }
 
-/// What of a tensor is wanted.
+/// The part of a tensor that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum TensorPart {
     Whole,
     /// Of queries, keys and values, one behind the other.
     Third(usize),
@@ -34,7 +35,7 @@ enum Part {
 }
 
 impl MmdetNames {
-    /// Whether a file is one of mmdetection's.
+    /// Returns whether a file is one of mmdetection's.
     pub fn fit(file: &dyn TensorSource) -> bool {
         file.info("panoptic_head.query_feat.weight").is_some()
     }
@@ -65,7 +66,7 @@ impl TensorSource for MmdetNames {
     fn info(&self, name: &str) -> Option<TensorInfo> {
         let (theirs, part) = self.names.get(name)?;
         let mut info = self.file.info(theirs)?;
-        if let (Part::Third(_), Some(rows)) = (part, info.shape.first_mut()) {
+        if let (TensorPart::Third(_), Some(rows)) = (part, info.shape.first_mut()) {
             *rows /= 3;
         }
         Some(info)
@@ -77,12 +78,12 @@ impl TensorSource for MmdetNames {
         };
         let tensor = self.file.load(theirs)?;
         Ok(match part {
-            Part::Whole => tensor,
-            Part::Third(i) => {
+            TensorPart::Whole => tensor,
+            TensorPart::Third(i) => {
                 let rows = tensor.dim(0)? / 3;
                 tensor.narrow(0, i * rows, rows)?.contiguous()?
             }
-            Part::Merged => pixel_by_pixel(&tensor)?,
+            TensorPart::Merged => pixel_by_pixel(&tensor)?,
         })
     }
 }
@@ -100,9 +101,9 @@ fn pixel_by_pixel(x: &Tensor) -> candle_core::Result<Tensor> {
     x.contiguous()?.reshape(shape)
 }
 
-/// What a tensor of mmdetection is called by Hugging Face: one name, or three for queries, keys and
+/// The names at Hugging Face of a tensor of mmdetection: one name, or three for queries, keys and
 /// values.
-fn renamed(theirs: &str) -> Vec<(String, Part)> {
+fn renamed(theirs: &str) -> Vec<(String, TensorPart)> {
     let known = theirs
         .strip_prefix("backbone.")
         .and_then(backbone)
@@ -116,14 +117,14 @@ fn renamed(theirs: &str) -> Vec<(String, Part)> {
                 None => heads(head),
             }
         });
-    known.unwrap_or_else(|| vec![(theirs.to_owned(), Part::Whole)])
+    known.unwrap_or_else(|| vec![(theirs.to_owned(), TensorPart::Whole)])
 }
 
-fn whole(name: String) -> Option<Vec<(String, Part)>> {
-    Some(vec![(name, Part::Whole)])
+fn whole(name: String) -> Option<Vec<(String, TensorPart)>> {
+    Some(vec![(name, TensorPart::Whole)])
 }
 
-fn backbone(name: &str) -> Option<Vec<(String, Part)>> {
+fn backbone(name: &str) -> Option<Vec<(String, TensorPart)>> {
     const ENCODER: &str = "model.pixel_level_module.encoder";
     if let Some((stage, rest)) = name.strip_prefix("norm").and_then(numbered) {
         return whole(format!(
@@ -142,7 +143,7 @@ fn backbone(name: &str) -> Option<Vec<(String, Part)>> {
     let (stage, rest) = numbered(name.strip_prefix("stages.")?)?;
     let layer = format!("{ENCODER}.encoder.layers.{stage}");
     if rest.starts_with("downsample.") {
-        return Some(vec![(format!("{layer}.{rest}"), Part::Merged)]);
+        return Some(vec![(format!("{layer}.{rest}"), TensorPart::Merged)]);
     }
     let (block, rest) = numbered(rest.strip_prefix("blocks.")?)?;
     let block = format!("{layer}.blocks.{block}");
@@ -167,7 +168,7 @@ fn backbone(name: &str) -> Option<Vec<(String, Part)>> {
     whole(format!("{block}.{}", replaced(rest, &PARTS)?))
 }
 
-fn pixel_decoder(name: &str) -> Option<Vec<(String, Part)>> {
+fn pixel_decoder(name: &str) -> Option<Vec<(String, TensorPart)>> {
     const DECODER: &str = "model.pixel_level_module.decoder";
     if let Some((layer, rest)) = name.strip_prefix("encoder.layers.").and_then(numbered) {
         const PARTS: [(&str, &str); 8] = [
@@ -200,7 +201,7 @@ fn pixel_decoder(name: &str) -> Option<Vec<(String, Part)>> {
     whole(format!("{DECODER}.{}", replaced(name, &PARTS)?))
 }
 
-fn transformer_decoder(name: &str) -> Option<Vec<(String, Part)>> {
+fn transformer_decoder(name: &str) -> Option<Vec<(String, TensorPart)>> {
     const DECODER: &str = "model.transformer_module.decoder";
     if let Some(kind) = name.strip_prefix("post_norm.") {
         return whole(format!("{DECODER}.layernorm.{kind}"));
@@ -232,10 +233,10 @@ fn transformer_decoder(name: &str) -> Option<Vec<(String, Part)>> {
     whole(format!("{layer}.{}", replaced(rest, &PARTS)?))
 }
 
-fn heads(name: &str) -> Option<Vec<(String, Part)>> {
+fn heads(name: &str) -> Option<Vec<(String, TensorPart)>> {
     const EMBEDDER: &str = "model.transformer_module.decoder.mask_predictor.mask_embedder";
     if let Some((step, kind)) = name.strip_prefix("mask_embed.").and_then(numbered) {
-        // A bend stands between two layers
+        // An activation stands between two layers
         return whole(format!("{EMBEDDER}.{}.0.{kind}", step / 2));
     }
     const PARTS: [(&str, &str); 4] = [
@@ -247,9 +248,14 @@ fn heads(name: &str) -> Option<Vec<(String, Part)>> {
     whole(replaced(name, &PARTS)?)
 }
 
-fn thirds(parent: &str, names: [&str; 3], kind: &str) -> Vec<(String, Part)> {
+fn thirds(parent: &str, names: [&str; 3], kind: &str) -> Vec<(String, TensorPart)> {
     (0..3)
-        .map(|i| (format!("{parent}.{}.{kind}", names[i]), Part::Third(i)))
+        .map(|i| {
+            (
+                format!("{parent}.{}.{kind}", names[i]),
+                TensorPart::Third(i),
+            )
+        })
         .collect()
 }
 

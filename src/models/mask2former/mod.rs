@@ -1,7 +1,9 @@
-//! Mask2Former: finds the objects of a picture and the pixels of each (arXiv 2112.01527), with a
-//! Swin as its eye.
+//! Mask2Former: finds the objects of an image and the pixels of each (arXiv 2112.01527), with a
+//! Swin backbone.
 //!
-//! Reference: Hugging Face `modeling_mask2former.py`; the fields are named as in its files. Files
+//! Reference: huggingface/transformers at v4.49.0,
+//! `src/transformers/models/mask2former/modeling_mask2former.py`, lines 803-2142
+//! and 2222-2480; the fields are named as in its files. Files
 //! of mmdetection, whose names differ, are read through [`MmdetNames`].
 
 use candle_core::{Device, Tensor};
@@ -19,7 +21,7 @@ mod pixel_decoder;
 mod positions;
 mod swin;
 
-pub use decoder::{Decoder, Found};
+pub use decoder::{Decoder, QueryOutputs};
 pub use mmdet::MmdetNames;
 pub use pixel_decoder::{PixelDecoder, PixelFeatures};
 pub use swin::Swin;
@@ -27,20 +29,20 @@ pub use swin::Swin;
 /// All normalisations of the two decoders.
 const EPS: f32 = 1e-5;
 
-/// What the weights cannot tell, from the file's `config.json`, which leaves out what is as in the
+/// Settings that the weights do not reveal, from `config.json`, whose defaults are those of the
 /// released Swin-S.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// The eye.
+    /// Settings of the backbone.
     pub backbone_config: SwinConfig,
     /// Heads of both decoders.
     pub num_attention_heads: usize,
-    /// The bend of the transformer decoder's feed-forward layers.
+    /// The activation of the transformer decoder's feed-forward layers.
     pub activation_function: Activation,
 }
 
-/// What the weights of a Swin cannot tell.
+/// Settings of a Swin that its weights do not reveal.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct SwinConfig {
@@ -48,13 +50,13 @@ pub struct SwinConfig {
     pub model_type: String,
     /// Heads of each stage.
     pub num_heads: Vec<usize>,
-    /// The bend of the feed-forward layers.
+    /// The activation of the feed-forward layers.
     pub hidden_act: Activation,
     /// Added to the variance in the LayerNorms of its blocks.
     pub layer_norm_eps: f32,
 }
 
-/// Swin-S as it was released: 32 numbers a head everywhere.
+/// The released Swin-S: 32 numbers per head everywhere.
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -85,14 +87,15 @@ impl Config {
         } = &self.backbone_config;
         if model_type != "swin" {
             return Err(Error::input(format!(
-                "the configuration names a backbone `{model_type}`, `swin` was expected"
+                "expected the backbone `swin` in the configuration, found `{model_type}`"
             ))
             .with_hint("take a Mask2Former with a Swin backbone"));
         }
         if num_heads.len() != STAGES || num_heads.contains(&0) || self.num_attention_heads == 0 {
             let found = format!("{num_heads:?} and {}", self.num_attention_heads);
             return Err(Error::input(format!(
-                "the configuration names {found} heads; {STAGES} stages with at least one head each were expected"
+                "expected {STAGES} stages with at least one head each in the configuration, \
+                 found {found} heads"
             )));
         }
         Ok(())
@@ -102,7 +105,7 @@ impl Config {
 /// Stages of the backbone.
 const STAGES: usize = 4;
 
-/// Sides of pictures are multiples of this: the stride of the coarsest stage.
+/// Sides of images are multiples of this: the stride of the coarsest stage.
 pub const STRIDE: usize = 32;
 
 /// The network. Its other sizes are read off the weights.
@@ -110,7 +113,7 @@ pub const STRIDE: usize = 32;
 pub struct Mask2Former {
     /// Pixels to features at strides 4, 8, 16 and 32.
     pub backbone: Swin,
-    /// Features that know of each other.
+    /// Exchanges information between these features.
     pub pixel_decoder: PixelDecoder,
     /// Queries that find objects in them.
     pub decoder: Decoder,
@@ -118,7 +121,7 @@ pub struct Mask2Former {
 }
 
 impl Mask2Former {
-    /// Reads a file of Hugging Face.
+    /// Loads a file of Hugging Face.
     pub fn load(w: &Weights, config: &Config) -> Result<Self> {
         config.check()?;
         let pixels = w.pp("model.pixel_level_module");
@@ -134,15 +137,16 @@ impl Mask2Former {
         })
     }
 
-    /// Where the weights lie.
+    /// The device that holds the weights.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// What there is in pictures (B, 3, H, W), normalised with the mean and deviation of ImageNet.
+    /// The objects in images (B, 3, H, W), normalised with the mean and standard deviation of
+    /// ImageNet.
     ///
-    /// Fails when a side is no multiple of [`STRIDE`].
-    pub fn forward(&self, pixels: &Tensor) -> Result<Found> {
+    /// Fails unless each side is a multiple of [`STRIDE`].
+    pub fn forward(&self, pixels: &Tensor) -> Result<QueryOutputs> {
         let (_, _, height, width) = pixels.dims4()?;
         if height == 0
             || width == 0
@@ -150,7 +154,8 @@ impl Mask2Former {
             || !width.is_multiple_of(STRIDE)
         {
             return Err(Error::input(format!(
-                "Mask2Former reads pictures whose sides are multiples of {STRIDE}, not {width} x {height}"
+                "Mask2Former expects sides that are multiples of {STRIDE}, \
+                 found {width} x {height}"
             )));
         }
         let features = self.backbone.forward(pixels)?;

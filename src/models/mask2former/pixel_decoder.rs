@@ -1,7 +1,9 @@
-//! The pixel decoder: tokens of the three coarser stages exchange what they see, and the finest
-//! stage joins in at the end.
+//! The pixel decoder: tokens of the three coarser stages attend to each other, and the finest
+//! stage is added at the end.
 //!
-//! Reference: Hugging Face `modeling_mask2former.py`, `Mask2FormerPixelDecoder`.
+//! Reference: huggingface/transformers at v4.49.0,
+//! `src/transformers/models/mask2former/modeling_mask2former.py`, lines
+//! 984-1386 (`Mask2FormerPixelDecoder`).
 
 use candle_core::{Result, Tensor};
 
@@ -27,7 +29,7 @@ pub struct PixelDecoder {
     mask_projection: Conv2d,
 }
 
-/// What the pixel decoder makes of a picture.
+/// The output of the pixel decoder.
 #[derive(Clone, Debug)]
 pub struct PixelFeatures {
     /// (B, C, h, w) at strides 32, 16 and 8.
@@ -120,14 +122,14 @@ impl PixelDecoder {
         })
     }
 
-    /// The finest stage with what the finest level knows.
+    /// The finest stage, joined with the finest level.
     fn mask_features(&self, finest: &Tensor, level: &Tensor) -> Result<Tensor> {
-        let own = self
+        let adapted = self
             .adapter_1
             .forward(&FeatureMap::new(finest)?)?
             .to_tensor()?;
-        let (_, _, h, w) = own.dims4()?;
-        let joined = residual(&own, &bilinear(level, (h, w))?, None)?;
+        let (_, _, h, w) = adapted.dims4()?;
+        let joined = residual(&adapted, &bilinear(level, (h, w))?, None)?;
         self.mask_projection
             .forward(&self.layer_1.forward(&FeatureMap::new(&joined)?)?)?
             .to_tensor()

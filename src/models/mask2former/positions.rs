@@ -1,9 +1,12 @@
-//! Where a token stands, as waves of many lengths.
+//! Sinusoidal position embeddings.
+//!
+//! Reference: huggingface/transformers at v4.49.0,
+//! `src/transformers/models/mask2former/modeling_mask2former.py`, lines 846-885.
 
 use candle_core::{Device, Result, Tensor};
 
 /// Sines and cosines of the place in a grid, rows first: (rows * columns, width). Places count from
-/// 1 and are shares of the grid's side times 2 pi, so that pictures of all sizes look alike
+/// 1 and are shares of the grid's side times 2 pi, which makes them independent of the image size
 /// (Hugging Face, `Mask2FormerSinePositionEmbedding` with `normalize`).
 pub(super) fn waves(
     (rows, columns): (usize, usize),

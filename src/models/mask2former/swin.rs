@@ -1,20 +1,21 @@
 //! Swin: a transformer whose tokens look at each other inside small windows, which shift from block
 //! to block, on a grid that becomes coarser from stage to stage (arXiv 2103.14030).
 //!
-//! Reference: Hugging Face `modeling_swin.py`, `SwinBackbone`. As there, grids are always cut into
-//! whole windows, padded with zeros where they do not fit, also where a grid is smaller than a
-//! window.
+//! Reference: huggingface/transformers at v4.49.0, `src/transformers/models/swin/modeling_swin.py`,
+//! lines 212-423 and 459-922 (layers, stages), 1321 onwards (`SwinBackbone`). As there, grids are
+//! always cut into whole windows, padded with zeros where they do not fit, also where a grid is
+//! smaller than a window.
 
 use candle_core::{Result, Tensor};
 
 use super::SwinConfig;
 use crate::nn::{LayerNorm, Linear, Mlp, PatchEmbed, Weights, attention, residual};
 
-/// The LayerNorms between the stages; those of the blocks have the configuration's.
+/// The LayerNorms between the stages; the blocks take theirs from the configuration.
 const EPS: f32 = 1e-5;
 
-/// What is added to the scores of tokens that lie side by side only because the grid was rolled.
-const APART: f32 = -100.0;
+/// Added to the scores of tokens that lie side by side only because the grid was rolled.
+const SEPARATED: f32 = -100.0;
 
 /// The network. All sizes but the numbers of heads are read off the weights.
 #[derive(Clone, Debug)]
@@ -188,7 +189,7 @@ impl WindowAttention {
         if side > LARGEST_WINDOW {
             return Err(w.mismatch(
                 TABLE,
-                format!("windows of at most {LARGEST_WINDOW} tokens a side"),
+                format!("windows of at most {LARGEST_WINDOW} tokens per side"),
                 side.to_string(),
             ));
         }
@@ -218,7 +219,7 @@ impl WindowAttention {
     fn forward(&self, x: &Tensor, windows: &Windows) -> Result<Tensor> {
         let (all, _, c) = x.dims3()?;
         let scale = ((c / self.heads) as f32).sqrt().recip();
-        let bias = match windows.apart(x)? {
+        let bias = match windows.separation_mask(x)? {
             Some(apart) => {
                 let bias = self.bias.broadcast_add(&apart)?; // (windows, heads, side^2, side^2)
                 Tensor::cat(&vec![&bias; all / bias.dims()[0]], 0)?
@@ -249,7 +250,7 @@ fn distance_bias(table: &Tensor, side: usize) -> Result<Tensor> {
         .reshape((1, heads, tokens, tokens))
 }
 
-/// How a grid is cut into windows after it was rolled up and to the left by `shift`.
+/// The windows of a grid that was rolled up and to the left by `shift`.
 struct Windows {
     grid: (usize, usize),
     padded: (usize, usize),
@@ -305,9 +306,9 @@ impl Windows {
         x.narrow(1, 0, self.grid.0)?.narrow(2, 0, self.grid.1)
     }
 
-    /// What keeps tokens apart that only rolling brought together: (windows, 1, side^2, side^2), on
-    /// the device of `x`.
-    fn apart(&self, x: &Tensor) -> Result<Option<Tensor>> {
+    /// The mask between tokens that are neighbours only through rolling: (windows, 1, side^2,
+    /// side^2), on the device of `x`.
+    fn separation_mask(&self, x: &Tensor) -> Result<Option<Tensor>> {
         if self.shift == 0 {
             return Ok(None);
         }
@@ -329,7 +330,11 @@ impl Windows {
             };
             let places: Vec<_> = (0..s * s).map(place).collect();
             for from in &places {
-                values.extend(places.iter().map(|to| if from == to { 0.0 } else { APART }));
+                values.extend(
+                    places
+                        .iter()
+                        .map(|to| if from == to { 0.0 } else { SEPARATED }),
+                );
             }
         }
         Ok(Some(Tensor::from_vec(

@@ -10,17 +10,17 @@ use super::{
     stored::Stored,
 };
 
-/// The outputs that begin at `at` and lie `step` apart, all served by the same weights.
+/// The outputs that begin at `at` and lie `step` apart, all computed with the same weights.
 pub(crate) struct Phase<'a, T> {
     pub panels: &'a Panels<T>,
-    /// Where the values for a tap lie, from the corner of the border on, for the first output.
+    /// Offsets of each tap's values from the corner of the border, for the first output.
     pub taps: &'a [usize],
     pub at: (usize, usize),
     pub step: usize,
 }
 
-/// Output rows that are computed together hold about so many pixels: one panel of weights after the
-/// other serves them, and their inputs stay in a core's cache.
+/// Approximate number of pixels in output rows that are computed together: one panel of weights
+/// after the other is applied to them while their inputs stay in a core's cache.
 const BAND: usize = 512;
 
 /// Output pixel (y, x) of a phase reads from input pixel (y, x) on.
@@ -36,13 +36,11 @@ pub(crate) fn convolve<T: Stored>(
     let step = first.step;
     let (height, width) = out.size;
     if x.channels != first.panels.row_width()
-        || out.pictures != x.pictures
+        || out.images != x.images
         || out.channels != first.panels.outputs()
         || out.border != 0
     {
-        candle_core::bail!(
-            "the result of a convolution does not fit the maps that it is of and is added to"
-        );
+        candle_core::bail!("the maps of a convolution do not fit together");
     }
     let stride = out.row_stride();
     let channels = out.channels;
@@ -51,8 +49,8 @@ pub(crate) fn convolve<T: Stored>(
         .next_multiple_of(step);
     out.bands(rows)
         .into_par_iter()
-        .for_each_init(Vec::new, |room, (picture, (band, values))| {
-            let origin = picture * x.picture_stride() + band * rows / step * x.row_stride();
+        .for_each_init(Vec::new, |room, (image, (band, values))| {
+            let origin = image * x.image_stride() + band * rows / step * x.row_stride();
             T::in_f32(values, add, room, |values| {
                 for phase in phases {
                     for panel in 0..phase.panels.count() {

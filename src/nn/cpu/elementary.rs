@@ -41,8 +41,9 @@ pub(super) fn exp<L: Lanes>(x: L) -> L {
 #[inline(always)]
 pub(crate) fn sigmoid<L: Lanes>(x: L) -> L {
     let simd = x.detected();
-    let one = L::splat(simd, 1.0);
-    one.div(one.add(exp(L::splat(simd, 0.0).sub(x))))
+    let unit = L::splat(simd, 1.0);
+    let zero = L::splat(simd, 0.0);
+    unit.div(unit.add(exp(zero.sub(x))))
 }
 
 /// The error function by the ratio of two polynomials that Eigen uses for f32; within 4e-7.
@@ -85,7 +86,7 @@ pub(crate) fn erf<L: Lanes>(x: L) -> L {
 
 /// A function of one vector.
 pub(crate) trait Map {
-    /// To be marked `#[inline(always)]`.
+    /// Implementations must be `#[inline(always)]`.
     fn map<L: Lanes>(&self, x: L) -> L;
 }
 

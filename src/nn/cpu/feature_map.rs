@@ -13,16 +13,16 @@ use super::{
     values::{Values, is_cpu_f32},
 };
 
-/// Pictures inside a convolutional network.
+/// Images inside a convolutional network.
 #[derive(Clone, Debug)]
 pub struct FeatureMap(pub(crate) Held);
 
-/// Where they lie.
+/// The storage of a feature map.
 #[derive(Clone, Debug)]
 pub(crate) enum Held {
-    /// Served by the tensor library: (B, C, H, W).
+    /// Processed by the tensor library: (B, C, H, W).
     Tensor(Tensor),
-    /// Served by the kernels of this crate.
+    /// Processed by the kernels of this crate.
     F32(HostMap<f32>),
     /// The same, rounded to bf16.
     Bf16(HostMap<bf16>),
@@ -69,9 +69,9 @@ impl FeatureMap {
     }
 }
 
-/// What maps in main memory consist of.
+/// An element type of maps in main memory.
 pub(crate) trait Cell: Stored {
-    /// The map, if it consists of these.
+    /// The map, if its elements have this type.
     fn among(map: &FeatureMap) -> Option<&HostMap<Self>>;
 
     /// The map without its type.
@@ -110,7 +110,7 @@ impl Cell for bf16 {
 #[derive(Clone, Debug)]
 pub(crate) struct HostMap<T = f32> {
     pub(crate) values: Vec<T>,
-    pub(crate) pictures: usize,
+    pub(crate) images: usize,
     pub(crate) size: (usize, usize),
     pub(crate) channels: usize,
     pub(crate) border: usize,
@@ -121,7 +121,7 @@ impl HostMap {
         let (b, c, h, w) = x.dims4()?;
         let mut map = Self::zeros(b, (h, w), c, 0);
         let x = x.contiguous()?;
-        let planes = Values::of(&x)?;
+        let planes = Values::from_f32(&x)?;
         let plane = &planes[..];
         let pixels = h * w;
         map.values
@@ -142,15 +142,15 @@ impl HostMap {
 
 impl<T: Stored> HostMap<T> {
     pub(crate) fn zeros(
-        pictures: usize,
+        images: usize,
         size: (usize, usize),
         channels: usize,
         border: usize,
     ) -> Self {
         let pixels = (size.0 + 2 * border) * (size.1 + 2 * border);
         Self {
-            values: T::zeros(pictures * pixels * channels),
-            pictures,
+            values: T::zeros(images * pixels * channels),
+            images,
             size,
             channels,
             border,
@@ -160,7 +160,7 @@ impl<T: Stored> HostMap<T> {
     fn to_tensor(&self) -> Result<Tensor> {
         let (h, w) = self.size;
         let c = self.channels;
-        let mut out = vec![0.0; self.pictures * c * h * w];
+        let mut out = vec![0.0; self.images * c * h * w];
         out.par_chunks_mut((h * w).max(1))
             .enumerate()
             .for_each(|(i, plane)| {
@@ -171,7 +171,7 @@ impl<T: Stored> HostMap<T> {
                         .for_each(|(out, v)| *out = v.value());
                 }
             });
-        Tensor::from_vec(out, (self.pictures, c, h, w), &Device::Cpu)
+        Tensor::from_vec(out, (self.images, c, h, w), &Device::Cpu)
     }
 
     fn converted<U: Stored>(&self) -> HostMap<U> {
@@ -181,7 +181,7 @@ impl<T: Stored> HostMap<T> {
             .map(|v| U::rounded(v.value()))
             .collect();
         let Self {
-            pictures,
+            images,
             size,
             channels,
             border,
@@ -189,7 +189,7 @@ impl<T: Stored> HostMap<T> {
         } = *self;
         HostMap {
             values,
-            pictures,
+            images,
             size,
             channels,
             border,
@@ -201,31 +201,31 @@ impl<T: Stored> HostMap<T> {
         (self.size.1 + 2 * self.border) * self.channels
     }
 
-    /// Values from one picture to the next.
-    pub(crate) fn picture_stride(&self) -> usize {
+    /// Values from one image to the next.
+    pub(crate) fn image_stride(&self) -> usize {
         (self.size.0 + 2 * self.border) * self.row_stride()
     }
 
-    /// Where row `y` of a picture begins, behind its border.
-    pub(super) fn at(&self, picture: usize, y: usize) -> usize {
-        picture * self.picture_stride()
+    /// The index at which row `y` of an image begins, after its border.
+    pub(super) fn at(&self, image: usize, y: usize) -> usize {
+        image * self.image_stride()
             + (y + self.border) * self.row_stride()
             + self.border * self.channels
     }
 
     /// (W * C) values
-    pub(crate) fn row(&self, picture: usize, y: usize) -> &[T] {
-        &self.values[self.at(picture, y)..][..self.size.1 * self.channels]
+    pub(crate) fn row(&self, image: usize, y: usize) -> &[T] {
+        &self.values[self.at(image, y)..][..self.size.1 * self.channels]
     }
 
-    /// Bands of at most `rows` rows of a map without a border: the picture, which of its bands, the
+    /// Bands of at most `rows` rows of a map without a border: the image, which of its bands, the
     /// values.
     pub(crate) fn bands(&mut self, rows: usize) -> Vec<(usize, (usize, &mut [T]))> {
         debug_assert_eq!(self.border, 0, "a band with a border");
-        let picture = self.picture_stride().max(1);
+        let image = self.image_stride().max(1);
         let band = (rows * self.row_stride()).max(1);
-        let of_picture = self.values.chunks_mut(picture).enumerate();
-        of_picture
+        let of_image = self.values.chunks_mut(image).enumerate();
+        of_image
             .flat_map(|(i, values)| {
                 values
                     .chunks_mut(band)
@@ -235,10 +235,10 @@ impl<T: Stored> HostMap<T> {
             .collect()
     }
 
-    /// A map of the same size whose rows are made from rows of this one by `f(picture, row, out)`,
+    /// A map of the same size whose rows are made from rows of this one by `f(image, row, out)`,
     /// in parallel.
     pub(crate) fn map_rows(&self, border: usize, f: impl Fn(usize, &[T], &mut [T]) + Sync) -> Self {
-        let mut out = Self::zeros(self.pictures, self.size, self.channels, border);
+        let mut out = Self::zeros(self.images, self.size, self.channels, border);
         let stride = out.row_stride();
         let rows = self.size.0 + 2 * border;
         let margin = border * self.channels;
@@ -258,7 +258,7 @@ impl<T: Stored> HostMap<T> {
         out
     }
 
-    /// The same with at least such a border.
+    /// The same map with a border of at least this width.
     pub(crate) fn with_border(&self, border: usize) -> Cow<'_, Self> {
         if self.border >= border {
             return Cow::Borrowed(self);
@@ -270,7 +270,7 @@ impl<T: Stored> HostMap<T> {
     pub(crate) fn filled_up(&self, channels: usize, width: usize) -> Result<Cow<'_, Self>> {
         if self.channels != channels {
             candle_core::bail!(
-                "a map of {channels} channels was expected, one of {} came",
+                "expected a map of {channels} channels, found {}",
                 self.channels
             );
         }
@@ -278,12 +278,12 @@ impl<T: Stored> HostMap<T> {
             return Ok(Cow::Borrowed(self));
         }
         let Self {
-            pictures,
+            images,
             size,
             border,
             ..
         } = *self;
-        let mut out = Self::zeros(pictures, size, width, border);
+        let mut out = Self::zeros(images, size, width, border);
         for (to, from) in out
             .values
             .chunks_exact_mut(width.max(1))
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn maps_give_their_tensors_back() {
-        let x = Noise::seeded(1).of((2, 3, 4, 5));
+        let x = Noise::seeded(1).tensor((2, 3, 4, 5));
         let map = HostMap::from_tensor(&x).unwrap();
         assert_eq!(
             map.row(1, 2)[3 * 3 + 1],

@@ -1,8 +1,8 @@
 //! Products with weights that are known beforehand: the weights are laid out once in panels of 32
 //! columns, and tiles of rows run over them with all their sums in registers.
 //!
-//! Each sum begins with the bias and takes its terms in the order of the weights, whatever rows
-//! stand beside it, so that a row's result has the same bits in any company. In bf16 weights and
+//! Each sum begins with the bias and takes its terms in the order of the weights, independently of
+//! the other rows, so the results are batch-invariant to the bit. In bf16 weights and
 //! rows lie in pairs of inputs, which machines that can multiply and add at once.
 
 use std::ops::Range;
@@ -33,7 +33,7 @@ pub(crate) struct Panels<T = f32> {
     outputs: usize,
 }
 
-/// Where the rows of a product lie: row `i` has its values for tap `t` from `first + i * stride +
+/// The place of a product's rows: row `i` has its values for tap `t` from `first + i * stride +
 /// taps[t]` on, filled up with zeros to a multiple of [`Stored::STEP`].
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a, T = f32> {
@@ -44,12 +44,12 @@ pub(crate) struct Rows<'a, T = f32> {
     pub count: usize,
 }
 
-/// Where the results of a panel go: row `i` from `first + i * stride` on.
+/// The destination of a panel's results: row `i` from `first + i * stride` on.
 pub(crate) struct Results<'a> {
     pub values: &'a mut [f32],
     pub first: usize,
     pub stride: usize,
-    /// Whether the results are added to what is there.
+    /// Adds the results to the present values instead of overwriting them.
     pub add: bool,
 }
 
@@ -175,8 +175,7 @@ impl<T: Stored> Panels<T> {
     /// Rows of a panel that make a block.
     const DEPTH: usize = BLOCK / (WIDTH * size_of::<T>());
 
-    /// How many rows there may be, at least one, for what a block reads of them to have so many
-    /// bytes.
+    /// The number of rows, at least one, of which a block reads at most `bytes` bytes.
     pub fn rows_within(&self, bytes: usize) -> usize {
         (bytes / (size_of::<T>() * self.row_width().clamp(1, Self::DEPTH))).max(1)
     }
@@ -185,10 +184,10 @@ impl<T: Stored> Panels<T> {
     ///
     /// # Panics
     /// When rows or results reach beyond their slices.
-    pub fn multiply(&self, some: Range<usize>, rows: Rows<T>, results: Results) {
+    pub fn multiply(&self, chosen: Range<usize>, rows: Rows<T>, results: Results) {
         dispatch(Product {
             panels: self,
-            some,
+            chosen,
             rows,
             results,
         });
@@ -202,7 +201,7 @@ impl<T: Stored> Panels<T> {
 
 struct Product<'a, T> {
     panels: &'a Panels<T>,
-    some: Range<usize>,
+    chosen: Range<usize>,
     rows: Rows<'a, T>,
     results: Results<'a>,
 }
@@ -219,13 +218,13 @@ impl<T: Stored> Product<'_, T> {
     fn check(&self) {
         let Self {
             panels,
-            some,
+            chosen,
             rows,
             results,
         } = self;
         let width = panels.row_width();
         assert!(
-            some.end <= panels.count() && rows.taps.len() == panels.taps,
+            chosen.end <= panels.count() && rows.taps.len() == panels.taps,
             "the taps of a product"
         );
         assert_eq!(
@@ -240,7 +239,7 @@ impl<T: Stored> Product<'_, T> {
             .max()
             .map_or(0, |tap| rows.first + last * rows.stride + tap + width);
         assert!(furthest <= rows.values.len(), "the rows of a product");
-        let width = panels.columns(some).len();
+        let width = panels.columns(chosen).len();
         assert!(
             results.first + last * results.stride + width <= results.values.len(),
             "the results of a product"
@@ -274,9 +273,25 @@ impl<T: Stored> Product<'_, T> {
             let mut column = 0;
             while column < columns {
                 if L::TILE_VECTORS == 2 && columns - column > L::COUNT {
-                    tile_of::<L, T, 2>(simd, self, block, panel, first, rows, column..columns);
+                    tile_of_height::<L, T, 2>(
+                        simd,
+                        self,
+                        block,
+                        panel,
+                        first,
+                        rows,
+                        column..columns,
+                    );
                 } else {
-                    tile_of::<L, T, 1>(simd, self, block, panel, first, rows, column..columns);
+                    tile_of_height::<L, T, 1>(
+                        simd,
+                        self,
+                        block,
+                        panel,
+                        first,
+                        rows,
+                        column..columns,
+                    );
                 }
                 column += L::TILE_VECTORS * L::COUNT;
             }
@@ -290,21 +305,21 @@ impl<T: Stored> Kernel for Product<'_, T> {
 
     #[inline(always)]
     fn run<L: Lanes>(mut self, simd: L::Detected) {
-        if self.rows.count == 0 || self.some.is_empty() {
+        if self.rows.count == 0 || self.chosen.is_empty() {
             return;
         }
         self.check();
         for block in self.blocks() {
-            for panel in self.some.clone() {
+            for panel in self.chosen.clone() {
                 self.tiles::<L>(simd, &block, panel);
             }
         }
     }
 }
 
-/// [`tile`] for a height that is known only now.
+/// [`tile`] for a height that is known only at run time.
 #[inline(always)]
-fn tile_of<L: Lanes, T: Stored, const V: usize>(
+fn tile_of_height<L: Lanes, T: Stored, const V: usize>(
     simd: L::Detected,
     product: &mut Product<T>,
     block: &Block,
@@ -331,8 +346,8 @@ fn tile_of<L: Lanes, T: Stored, const V: usize>(
 }
 
 /// `R` rows from `first` on times `V` vectors of columns, of which those inside `columns` are kept.
-/// The first block of a panel begins its sums with the bias, each further one goes on where the
-/// last one stopped.
+/// The first block of a panel begins its sums with the bias, each further block continues from
+/// the results so far.
 #[inline(always)]
 fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
     simd: L::Detected,
@@ -344,13 +359,13 @@ fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
 ) {
     let Product {
         panels,
-        some,
+        chosen,
         rows,
         results,
     } = product;
     let begins = block.taps.start == 0 && block.inputs.start == 0;
     let place = |row: usize, v: usize| {
-        let at = results.first + (first + row) * results.stride + (panel - some.start) * WIDTH;
+        let at = results.first + (first + row) * results.stride + (panel - chosen.start) * WIDTH;
         let from = columns.start + v * L::COUNT;
         at + from..at + columns.end.min(from + L::COUNT)
     };
@@ -406,7 +421,7 @@ fn tile<L: Lanes, T: Stored, const R: usize, const V: usize>(
     }
 }
 
-/// Writes or adds as many values as there is room for.
+/// Writes or adds as many values as `to` has.
 #[inline(always)]
 fn keep<L: Lanes>(sum: L, to: &mut [f32], add: bool) {
     let sum = if add {
@@ -441,7 +456,7 @@ mod tests {
             };
             Product {
                 panels,
-                some: 0..panels.count(),
+                chosen: 0..panels.count(),
                 rows,
                 results,
             }
@@ -505,12 +520,12 @@ mod tests {
     }
 
     #[test]
-    fn rows_and_columns_make_the_matrix_that_they_are_of() {
-        made::<f32>();
-        made::<bf16>();
+    fn packing_by_rows_or_by_columns_gives_the_same_panels() {
+        check_packing::<f32>();
+        check_packing::<bf16>();
     }
 
-    fn made<T: Stored>() {
+    fn check_packing<T: Stored>() {
         let values: Vec<f32> = (0..45 * 7).map(|i| (i as f32).sin()).collect();
         let values: Vec<T> = values.into_iter().map(T::rounded).collect();
         let pack = |width: usize| values.chunks_exact(width).collect::<Vec<_>>();
@@ -521,12 +536,12 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_the_same_bits_in_any_company() {
-        company::<f32>();
-        company::<bf16>();
+    fn rows_are_batch_invariant() {
+        check_batch_invariance::<f32>();
+        check_batch_invariance::<bf16>();
     }
 
-    fn company<T: Stored>() {
+    fn check_batch_invariance<T: Stored>() {
         let panels = Panels::<T>::new([40, 1, 50], |o, _, i| ((o * 50 + i) as f32).sin(), None);
         let values: Vec<f32> = (0..30 * 50).map(|i| (i as f32 * 0.37).sin()).collect();
         let mut room = Vec::new();

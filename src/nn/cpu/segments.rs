@@ -14,18 +14,18 @@ use super::{
 };
 use crate::nn::Kv;
 
-/// Queries that are served together.
+/// Queries that are processed together.
 pub(crate) const TILE: usize = 48;
 
 /// Keys of a segment at most; with a tile of queries they make 96 KiB of scores, which stay in a
 /// core's cache.
 const SEGMENT: usize = 512;
 
-/// The keys and values of one head, whatever blocks they come from. In bf16 queries and weights are
+/// The keys and values of one head, joined from all blocks. In bf16 queries and weights are
 /// rounded, too.
 pub(crate) struct Head<T> {
     segments: Vec<Segment<T>>,
-    /// Where the head lies in C.
+    /// The head's columns in C.
     columns: Range<usize>,
     c: usize,
 }
@@ -36,24 +36,24 @@ struct Segment<T> {
     values: Panels<T>, // tokens -> width
 }
 
-/// Where a tile of queries meets a segment.
+/// Buffers for one tile of queries against one segment.
 #[derive(Default)]
-pub(crate) struct Room<T> {
+pub(crate) struct TileBuffers<T> {
     queries: Vec<T>,
     scores: Vec<f32>,
     weights: Vec<T>,
 }
 
 impl<T: Stored> Head<T> {
-    /// All heads of a candidate that sees these blocks, of `c` values a token.
+    /// All heads of a candidate that sees these blocks, of `c` values per token.
     pub fn all(blocks: &[&Kv], heads: usize, c: usize) -> Result<Vec<Self>> {
         let k: Vec<Values<T>> = blocks
             .iter()
-            .map(|kv| Values::stored(&kv.k))
+            .map(|kv| Values::from_tensor(&kv.k))
             .collect::<Result<_>>()?;
         let v: Vec<Values<T>> = blocks
             .iter()
-            .map(|kv| Values::stored(&kv.v))
+            .map(|kv| Values::from_tensor(&kv.v))
             .collect::<Result<_>>()?;
         let k = tokens(&k, c);
         let v = tokens(&v, c);
@@ -89,12 +89,12 @@ impl<T: Stored> Head<T> {
         Ok((0..heads).into_par_iter().map(head).collect())
     }
 
-    /// Some queries (rows, C) of a candidate, [`TILE`] at most.
+    /// Attention for up to [`TILE`] queries (rows, C) of a candidate.
     pub fn attend<'b>(
         &self,
         q: &[f32],
         out: &mut [f32],
-        room: &mut Room<T>,
+        buffers: &mut TileBuffers<T>,
         scale: f32,
         bias: impl Fn(usize) -> Option<&'b [f32]>,
     ) {
@@ -106,13 +106,13 @@ impl<T: Stored> Head<T> {
             .map(|q| &q[columns.clone()])
             .collect::<Vec<_>>()
             .concat(); // (rows, width)
-        let q = T::rows(&q, width, &mut room.queries);
+        let q = T::rows(&q, width, &mut buffers.queries);
         let mut softmaxes = [RunningSoftmax::NEW; TILE];
         let mut before = 0;
         for Segment { keys, values } in &self.segments {
             let tokens = keys.outputs();
-            room.scores.resize(count * tokens, 0.0);
-            let scores = &mut room.scores[..];
+            buffers.scores.resize(count * tokens, 0.0);
+            let scores = &mut buffers.scores[..];
             let rows = Rows {
                 values: q,
                 first: 0,
@@ -145,7 +145,7 @@ impl<T: Stored> Head<T> {
                         .for_each(|v| *v *= shrink);
                 }
             }
-            let weights = T::rows(scores, tokens, &mut room.weights);
+            let weights = T::rows(scores, tokens, &mut buffers.weights);
             let rows = Rows {
                 values: weights,
                 first: 0,

@@ -6,7 +6,7 @@ use super::{
     simd::{Kernel, Lanes, Running, dispatch},
 };
 
-/// What is known of one row after some of its scores.
+/// The state of one row after some of its scores.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunningSoftmax {
     top: f32,
@@ -33,12 +33,12 @@ impl RunningSoftmax {
         before.shrunk_to(self.top)
     }
 
-    /// By what sums over all weights are to be multiplied in the end.
+    /// The factor for sums over all weights in the end.
     pub fn inverse(self) -> f32 {
         self.total.recip()
     }
 
-    /// What a weight of so far is worth once the top has risen to `top`.
+    /// The factor for earlier weights once the maximum has risen to `top`.
     fn shrunk_to(self, top: f32) -> f32 {
         if self.total == 0.0 {
             0.0
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::nn::cpu::simd::in_all_versions;
 
-    /// The softmax of a row that comes in parts of `step` scores, with scale .5.
+    /// The softmax of a row that comes in parts of `step` scores, with scale 0.5.
     struct InParts(Vec<f32>, usize);
 
     impl Kernel for InParts {

@@ -1,5 +1,4 @@
-//! The types that weights, feature maps, keys and values are kept in. Sums are taken in f32 in any
-//! case.
+//! The number types of weights, feature maps, keys and values. Sums are always taken in f32.
 
 use candle_core::CpuStorage;
 use half::{bf16, vec::HalfBitsVecExt};
@@ -18,18 +17,18 @@ pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
 
     fn value(self) -> f32;
 
-    /// So many zeros, as the system hands out memory.
+    /// `count` zeros, in memory that the system has cleared already.
     fn zeros(count: usize) -> Vec<Self>;
 
     /// The numbers of a tensor, if they are of this type.
-    fn of(storage: &CpuStorage) -> Option<&[Self]>;
+    fn slice(storage: &CpuStorage) -> Option<&[Self]>;
 
     /// Rows of `width` values, [`row_stride`] apart and filled up with zeros; they may come to lie
     /// in `room`.
     fn rows<'a>(values: &'a [f32], width: usize, room: &'a mut Vec<Self>) -> &'a [Self];
 
-    /// Lets `f` work on these numbers in f32, perhaps in `room`. If they are not to be kept, it
-    /// finds any numbers.
+    /// Lets `f` work on these numbers in f32, perhaps in `room`. Without `keep`, `f`
+    /// finds arbitrary numbers there.
     fn in_f32(values: &mut [Self], keep: bool, room: &mut Vec<f32>, f: impl FnOnce(&mut [f32]));
 
     /// A vector, or the end of a row filled up with zeros.
@@ -65,11 +64,11 @@ pub(crate) fn row_stride<T: Stored>(width: usize) -> usize {
     }
 }
 
-/// Of rows so many bytes apart a core's first cache keeps the same part of eight only, fewer than a
-/// tile has.
+/// A core's first-level cache holds the same part of only eight rows that lie this many bytes
+/// apart, fewer than a tile has.
 const PAGE: usize = 4096;
 
-/// Bytes that a cache takes at a time.
+/// Bytes of a cache line.
 const LINE: usize = 64;
 
 /// Copies rows of `width` to where they are [`row_stride`] apart.
@@ -111,7 +110,7 @@ impl Stored for f32 {
         vec![0.0; count]
     }
 
-    fn of(storage: &CpuStorage) -> Option<&[Self]> {
+    fn slice(storage: &CpuStorage) -> Option<&[Self]> {
         if let CpuStorage::F32(values) = storage {
             Some(values)
         } else {
@@ -176,7 +175,7 @@ impl Stored for bf16 {
         vec![0u16; count].reinterpret_into()
     }
 
-    fn of(storage: &CpuStorage) -> Option<&[Self]> {
+    fn slice(storage: &CpuStorage) -> Option<&[Self]> {
         if let CpuStorage::BF16(values) = storage {
             Some(values)
         } else {
@@ -316,7 +315,7 @@ mod tests {
 
     #[test]
     fn rows_of_odd_width_end_in_a_zero() {
-        let mut room = vec![bf16::NAN; 9]; // whatever it held before
+        let mut room = vec![bf16::NAN; 9]; // must not matter
         let rows = bf16::rows(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, &mut room);
         assert_eq!(
             rows.iter().map(|v| v.to_f32()).collect::<Vec<_>>(),
@@ -325,12 +324,12 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_whole_pages_are_kept_apart() {
-        apart::<f32>();
-        apart::<bf16>();
+    fn rows_of_whole_pages_get_a_longer_stride() {
+        check_stride::<f32>();
+        check_stride::<bf16>();
     }
 
-    fn apart<T: Stored>() {
+    fn check_stride<T: Stored>() {
         let width = PAGE / size_of::<T>();
         let values: Vec<f32> = (0..3 * width).map(|i| (i % 251) as f32).collect();
         let mut room = Vec::new();

@@ -1,4 +1,4 @@
-//! Tensors in main memory as plain slices, for kernels of our own.
+//! Tensors in main memory as plain slices, for this crate's own kernels.
 
 use std::{marker::PhantomData, ops::Deref};
 
@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use super::stored::Stored;
 
-/// Whether the kernels of this crate can serve a tensor; all others are left to the tensor library.
+/// Returns whether this crate's kernels can process a tensor. All others are left to the tensor
+/// library.
 pub(crate) fn is_cpu_f32(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32
 }
@@ -16,28 +17,28 @@ pub(crate) fn is_cpu_f32(x: &Tensor) -> bool {
 pub(crate) struct Values<'a, T = f32> {
     storage: Box<dyn Deref<Target = Storage> + 'a>,
     range: (usize, usize),
-    of: PhantomData<T>,
+    stored: PhantomData<T>,
 }
 
 impl<'a> Values<'a> {
-    /// Fails for any tensor but a contiguous f32 one.
-    pub fn of(x: &'a Tensor) -> Result<Self> {
-        Self::stored(x)
+    /// Borrows a contiguous f32 tensor; fails for every other one.
+    pub fn from_f32(x: &'a Tensor) -> Result<Self> {
+        Self::from_tensor(x)
     }
 }
 
 impl<'a, T: Stored> Values<'a, T> {
-    /// Fails for any other tensor, or one of another type.
-    pub fn stored(x: &'a Tensor) -> Result<Self> {
+    /// Borrows a contiguous tensor of numbers of type `T`; fails for every other one.
+    pub fn from_tensor(x: &'a Tensor) -> Result<Self> {
         let (storage, layout) = x.storage_and_layout();
         match (slice::<T>(&storage), layout.contiguous_offsets()) {
             (Some(_), Some(range)) => Ok(Self {
                 storage: Box::new(storage),
                 range,
-                of: PhantomData,
+                stored: PhantomData,
             }),
             _ => Err(Error::Msg(
-                "a kernel for contiguous tensors in main memory was given another one".into(),
+                "expected a contiguous tensor in main memory".into(),
             )),
         }
     }
@@ -45,7 +46,7 @@ impl<'a, T: Stored> Values<'a, T> {
 
 fn slice<T: Stored>(storage: &Storage) -> Option<&[T]> {
     if let Storage::Cpu(storage) = storage {
-        T::of(storage)
+        T::slice(storage)
     } else {
         None
     }
@@ -55,7 +56,7 @@ impl<T: Stored> Deref for Values<'_, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // Of this type, as was seen when it was made
+        // `from_tensor` has checked the type
         &slice(&self.storage).unwrap_or(&[])[self.range.0..self.range.1]
     }
 }
@@ -75,7 +76,7 @@ pub(crate) fn map_rows(
     let x = x.contiguous()?;
     let mut out = vec![0.0; x.elem_count()];
     let chunk = width * ((1 << 14) / width.max(1) + 1); // about 64 KiB at a time
-    let values = Values::of(&x)?;
+    let values = Values::from_f32(&x)?;
     out.par_chunks_mut(chunk)
         .zip(values.par_chunks(chunk))
         .for_each(|(out, data)| {
@@ -86,13 +87,13 @@ pub(crate) fn map_rows(
     Tensor::from_vec(out, x.dims(), x.device())
 }
 
-/// A new tensor of the same shape whose values are made from those of `x` by `f(values, out)`, some
-/// at a time, in parallel; `f` must treat each value by itself.
+/// A new tensor of the same shape whose values are made from those of `x` by `f(values, out)`, one
+/// chunk at a time, in parallel; `f` must treat each value by itself.
 pub(crate) fn map_chunks(x: &Tensor, f: impl Fn(&[f32], &mut [f32]) + Sync) -> Result<Tensor> {
     const CHUNK: usize = 1 << 14; // 64 KiB
     let x = x.contiguous()?;
     let mut out = vec![0.0; x.elem_count()];
-    let values = Values::of(&x)?;
+    let values = Values::from_f32(&x)?;
     out.par_chunks_mut(CHUNK)
         .zip(values.par_chunks(CHUNK))
         .for_each(|(out, x)| f(x, out));

@@ -1,8 +1,8 @@
 //! Convolutions of size 3 by minimal filtering, F(4 x 4, 3 x 3) (Winograd; Lavin & Gray, arXiv
-//! 1509.09308): of a tile of 6 x 6 pixels 36 sums are made, each is multiplied by a matrix of its
-//! own, and 4 x 4 outputs are sums of the products. That takes a quarter of the multiplications;
-//! rounding grows to some 1e-5 of the largest value. Sums and products are taken in f32 whatever
-//! the maps are kept in: rounded to bf16 they would put outputs some 2 % off.
+//! 1509.09308): of a tile of 6 x 6 pixels 36 sums are made, each is multiplied by its own
+//! matrix, and 4 x 4 outputs are sums of the products. That takes a quarter of the multiplications;
+//! rounding errors grow to about 1e-5 of the largest value. Sums and products are always taken in
+//! f32: rounded to bf16 they would change outputs by about 2 %.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ const TILE: usize = 4;
 const REACH: usize = 6;
 /// Products of a tile.
 const PRODUCTS: usize = REACH * REACH;
-/// Tiles that are worked on together, about.
+/// Approximate number of tiles that are processed together.
 const AT_ONCE: usize = 64;
 
 /// The weights of a convolution of size 3 with a border of 1, transformed.
@@ -33,7 +33,7 @@ pub(crate) struct Winograd {
 }
 
 impl Winograd {
-    /// Whether the kernels can serve so many channels.
+    /// Returns whether the kernels support these numbers of channels.
     pub fn fits(inputs: usize, outputs: usize) -> bool {
         inputs.is_multiple_of(16) && outputs.is_multiple_of(16)
     }
@@ -85,24 +85,24 @@ impl Winograd {
 
     /// Writes or adds the convolution of `x`, whose border is at least 1, to `out`, which has none.
     pub fn run<T: Stored>(&self, x: &HostMap<T>, out: &mut HostMap<T>, add: bool) -> Result<()> {
-        let fits = (x.pictures, x.size, x.channels) == (out.pictures, out.size, self.inputs());
+        let fits = (x.images, x.size, x.channels) == (out.images, out.size, self.inputs());
         if !fits || x.border == 0 || out.channels != self.outputs() || out.border != 0 {
-            candle_core::bail!("a convolution was given maps that do not fit together");
+            candle_core::bail!("the maps of a convolution do not fit together");
         }
         let (height, width) = out.size;
         let tiles = width.div_ceil(TILE);
         let rows = TILE * (AT_ONCE / tiles.max(1)).max(1);
-        if x.pictures * height.div_ceil(rows) < rayon::current_num_threads() {
+        if x.images * height.div_ceil(rows) < rayon::current_num_threads() {
             self.by_panels(x, out, add);
             return Ok(());
         }
-        out.bands(rows).into_par_iter().for_each_init(
-            Vec::new,
-            |buffer, (picture, (band, out))| {
+        out.bands(rows)
+            .into_par_iter()
+            .for_each_init(Vec::new, |buffer, (image, (band, out))| {
                 self.band(
                     &Band {
                         x,
-                        picture,
+                        image,
                         top: band * rows,
                         tiles,
                         width,
@@ -111,8 +111,7 @@ impl Winograd {
                     add,
                     buffer,
                 );
-            },
-        );
+            });
         Ok(())
     }
 
@@ -127,7 +126,7 @@ impl Winograd {
         let share = self.panels[0]
             .count()
             .div_ceil(rayon::current_num_threads());
-        for (picture, out) in out
+        for (image, out) in out
             .values
             .chunks_exact_mut((height * stride).max(1))
             .enumerate()
@@ -135,7 +134,7 @@ impl Winograd {
             let mut sums = vec![0.0; PRODUCTS * count * self.inputs()];
             let band = Band {
                 x,
-                picture,
+                image,
                 top: 0,
                 tiles,
                 width,
@@ -167,7 +166,7 @@ impl Winograd {
         }
     }
 
-    /// Some outputs of a whole picture: which, and their values (H, W, those outputs).
+    /// Some outputs of a whole image: which, and their values (H, W, those outputs).
     fn part(
         &self,
         panels: Range<usize>,
@@ -222,7 +221,7 @@ impl Winograd {
         }
     }
 
-    /// Some rows of a picture, whole tiles of them but perhaps at the bottom.
+    /// Some rows of an image, whole tiles of them but perhaps at the bottom.
     fn band<T: Stored>(&self, band: &Band<T>, out: &mut [T], add: bool, buffer: &mut Vec<f32>) {
         let inputs = self.inputs();
         let outputs = self.outputs();
@@ -244,10 +243,10 @@ impl Winograd {
     }
 }
 
-/// Rows of a picture from `top` on.
+/// Rows of an image from `top` on.
 struct Band<'a, T> {
     x: &'a HostMap<T>,
-    picture: usize,
+    image: usize,
     top: usize,
     /// Tiles side by side.
     tiles: usize,
@@ -270,7 +269,7 @@ impl<T: Stored> Kernel for Analyse<'_, T> {
         let x = band.x;
         let channels = band.x.channels;
         // Of the border that the kernel reaches
-        let corner = x.at(band.picture, 0) - x.row_stride() - channels;
+        let corner = x.at(band.image, 0) - x.row_stride() - channels;
         let mut edge = vec![T::default(); PRODUCTS * channels];
         for tile in 0..count {
             let y = band.top + tile / band.tiles * TILE;

@@ -2,7 +2,7 @@
 // time, with a running maximum and sum for each query (Milakov & Gimelshein 2018; Dao 2023).
 //
 // A warp serves 16 queries of a head. Keys of the next tile come in while the values of this one are used. Each query meets the
-// tiles in the same order whatever stands beside it. WIDTH is that of a head, a multiple of 16.
+// tiles in the same order in every batch. WIDTH is that of a head, a multiple of 16.
 //
 // q and out are (R, L, C). `table` begins with R + 1 numbers: where in it the blocks of each row begin. A block is three numbers:
 // the addresses of its keys and values (T, C), and T.
@@ -11,7 +11,7 @@
 #define PITCH (WIDTH + 8)    // from one key to the next in shared memory: eight rows of a matrix then lie in different banks
 #define STEPS (WIDTH / 16)   // of a product over the width of a head
 #define CHUNKS (WIDTH / 8)   // of 16 bytes in a head
-#define BLOCKS_AT_ONCE __launch_bounds__(THREADS, 3) // 168 registers a thread: just enough for WIDTH 128
+#define BLOCKS_AT_ONCE __launch_bounds__(THREADS, 3) // 168 registers per thread: just enough for WIDTH 128
 
 struct tile {
     unsigned long long entry; // of the block in the table

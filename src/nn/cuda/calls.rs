@@ -1,5 +1,5 @@
-//! How kernels are started: on how many blocks, with which constants and arguments. Addresses are
-//! those of contiguous tensors whose first number lies at a multiple of [`ALIGNMENT`] bytes.
+//! Launches of kernels: the number of blocks, constants and arguments. Addresses are those of
+//! contiguous tensors whose first number lies at a multiple of [`ALIGNMENT`] bytes.
 
 use super::{
     Arg::{Address, Int, Long, Real},
@@ -13,7 +13,7 @@ pub const ALIGNMENT: u64 = 16;
 pub const TOGETHER: usize = 4;
 
 const WARP: usize = 32;
-const THREADS: usize = 256; // of a block, where nothing else is said
+const THREADS: usize = 256; // of a block, by default
 const ATTENDING: usize = 128; // of a block of attention
 const SLICE: usize = 1 << 14; // values of a group that one block treats
 
@@ -34,7 +34,7 @@ fn program(
     }
 }
 
-/// Rows (rows, width): `(x - mean) / deviation * (base + scale) + shift`. Addresses: x, scale,
+/// Rows (rows, width): `(x - mean) / std * (base + scale) + shift`. Addresses: x, scale,
 /// shift, result.
 pub fn normalise(
     scalar: Scalar,
@@ -122,10 +122,10 @@ pub fn split_and_rotate(scalar: Scalar, at: [u64; 6], sizes: Heads) -> Call {
     }
 }
 
-/// Sizes of maps that are normalised: pictures, groups of each, channels of a group, pixels.
+/// Sizes of maps that are normalised: images, groups of each, channels of a group, pixels.
 #[derive(Clone, Copy, Debug)]
 pub struct Groups {
-    pub pictures: usize,
+    pub images: usize,
     pub groups: usize,
     pub channels: usize,
     pub pixels: usize,
@@ -142,29 +142,29 @@ impl Groups {
 
     /// f32 numbers that the first of the two kernels leaves for the second.
     pub fn found(self) -> usize {
-        2 * self.pictures * self.groups * self.slices()
+        2 * self.images * self.groups * self.slices()
     }
 
-    /// Whether the kernels can treat them.
+    /// Returns whether the kernels support these sizes.
     pub fn served(self) -> bool {
         self.size() > 0
             && self.size().is_multiple_of(TOGETHER)
-            && self.pictures * self.groups <= MOST_BLOCKS
+            && self.images * self.groups <= MOST_BLOCKS
     }
 }
 
-/// Maps (B, C, H, W), with a SiLU behind if `silu`. Addresses: maps, what the first call finds,
+/// Maps (B, C, H, W), followed by a SiLU if `silu`. Addresses: maps, sums of the first call,
 /// weight, bias, result.
 pub fn group_norm(scalar: Scalar, at: [u64; 5], sizes: Groups, eps: f32, silu: bool) -> [Call; 2] {
     let [x, found, weight, bias, out] = at.map(Address);
     let Groups {
-        pictures,
+        images,
         groups,
         channels,
         pixels,
     } = sizes;
     let size = Long(sizes.size() as i64);
-    let grid = [sizes.slices() as u32, (pictures * groups) as u32, 1];
+    let grid = [sizes.slices() as u32, (images * groups) as u32, 1];
     let call = |kernel, args| Call {
         program: program(
             "group_norm",
@@ -222,7 +222,7 @@ pub fn table(rows: &[Blocks]) -> Vec<u64> {
     table
 }
 
-/// Whether the kernels have heads of so many values, and fit them into what a block may share.
+/// Returns whether the kernels support heads of this width and fit them into shared memory.
 pub fn attention_served(scalar: Scalar, sizes: Heads) -> bool {
     let step = if scalar == Scalar::Bf16 { 16 } else { 4 };
     let width = sizes.width > 0 && sizes.width.is_multiple_of(step) && sizes.width <= 128;

@@ -1,5 +1,5 @@
-//! The GPU that is there: programs compiled for it, calls started on it, addresses of tensors for
-//! as long as a call needs them.
+//! The GPU: programs compiled for it, launches on it, and addresses of tensors for as long as a
+//! launch needs them.
 
 use std::{
     collections::HashMap,
@@ -29,7 +29,7 @@ use half::bf16;
 use super::{Arg, Call, Program, Scalar, calls::ALIGNMENT};
 use crate::nn::kernels_forced;
 
-/// Numbers that the kernels know.
+/// Number types that the kernels support.
 pub trait Number: CudaDType + DeviceRepr + 'static {
     const SCALAR: Scalar;
 }
@@ -45,9 +45,9 @@ impl Number for bf16 {
 /// The first generation whose tensor cores know bf16.
 const LEAST_CAPABILITY: i32 = 8;
 
-/// The GPU of a tensor, if the kernels are for it: all of them are left to the tensor library with
-/// `TTSVAR_KERNELS=portable`.
-pub fn of(x: &Tensor) -> Option<&CudaDevice> {
+/// The GPU of a tensor, if the kernels support it. `TTSVAR_KERNELS=portable` leaves everything to
+/// the tensor library.
+pub fn gpu_of(x: &Tensor) -> Option<&CudaDevice> {
     let Device::Cuda(device) = x.device() else {
         return None;
     };
@@ -61,15 +61,15 @@ fn capability(device: &CudaDevice, part: CUdevice_attribute) -> Result<i32> {
 
 /// A program that was compiled for a generation of GPUs.
 struct Compiled {
-    /// What the tensor library calls it.
+    /// Its name in the tensor library.
     name: String,
     ptx: String,
 }
 
-/// Of a generation of GPUs: major, minor.
+/// Programs for each generation of GPUs (major, minor).
 type Programs = HashMap<(i32, i32), HashMap<Program, Arc<Compiled>>>;
 
-/// What was compiled.
+/// All programs compiled so far.
 static COMPILED: LazyLock<Mutex<Programs>> = LazyLock::new(Mutex::default);
 
 fn compiled(device: &CudaDevice, program: &Program) -> Result<Arc<Compiled>> {
@@ -134,7 +134,7 @@ pub unsafe fn start(device: &CudaDevice, call: &Call) -> Result<()> {
     Ok(())
 }
 
-/// A tensor as kernels want it: contiguous and aligned.
+/// A tensor in the form that kernels need: contiguous and aligned.
 pub fn ready(x: &Tensor) -> Result<Tensor> {
     let x = x.contiguous()?;
     let offset = x.layout().start_offset() * x.dtype().size_in_bytes();
@@ -157,10 +157,10 @@ pub fn lend<T: Number, R>(
     let mut lent = Vec::with_capacity(held.len());
     for (storage, layout) in &held {
         let Storage::Cuda(storage) = &**storage else {
-            candle_core::bail!("a kernel for a GPU was given a tensor in main memory")
+            candle_core::bail!("expected a tensor on a GPU, found one in main memory")
         };
         if storage.device().id() != device.id() {
-            candle_core::bail!("a kernel was given tensors of two devices");
+            candle_core::bail!("expected tensors on one GPU, found two devices");
         }
         let (first, guard) = storage.as_cuda_slice::<T>()?.device_ptr(&stream);
         lent.push((
@@ -204,7 +204,7 @@ pub fn bring<T: DeviceRepr + 'static, R>(
     f(address)
 }
 
-/// What [`make`] made, as a tensor.
+/// A result of [`make`] as a tensor.
 pub fn tensor<T: Number>(
     device: &CudaDevice,
     slice: CudaSlice<T>,
@@ -214,7 +214,7 @@ pub fn tensor<T: Number>(
     Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
 }
 
-/// Whether all of these tensors are of one type that the kernels know.
+/// Returns whether all tensors have the same, supported type.
 pub fn alike(tensors: &[&Tensor]) -> bool {
     let dtype = tensors.first().map(|t| t.dtype());
     matches!(dtype, Some(DType::BF16 | DType::F32))

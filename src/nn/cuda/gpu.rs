@@ -1,12 +1,12 @@
-//! An NVIDIA GPU, if this program was built for one, and the memory that is taken of it.
+//! An NVIDIA GPU, if this program was built for one, and the use of its memory.
 
 use candle_core::{Device, Result};
 
-/// The first GPU, with one stream for all threads: what they queue is done in that order, so that
-/// what one thread read or computed can be used by another.
+/// Opens the first GPU, with one stream for all threads: work runs in the order in which it is
+/// queued, so one thread can use the results of another.
 ///
 /// # Errors
-/// There is none, or this program was built without `--features cuda`.
+/// There is no GPU, or this program was built without `--features cuda`.
 pub fn open_gpu() -> Result<Device> {
     let device = Device::new_cuda_with_stream(0)?;
     #[cfg(feature = "cuda")]
@@ -19,8 +19,7 @@ pub fn open_gpu() -> Result<Device> {
     Ok(device)
 }
 
-/// The most memory of a GPU that tensors of this process have taken at a time, in bytes; `None` for
-/// other devices.
+/// The peak GPU memory of this process's tensors, in bytes; `None` for other devices.
 pub fn gpu_peak_bytes(device: &Device) -> Option<u64> {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
@@ -50,8 +49,8 @@ mod pool {
         },
     };
 
-    /// Has the driver keep freed memory for the next tensor. Otherwise it goes back to the system
-    /// whenever the host waits for the GPU, and each scale would ask for it anew.
+    /// Makes the driver keep freed memory for later tensors. Otherwise memory returns to the system
+    /// whenever the host waits for the GPU, and each scale has to allocate it again.
     pub fn keep(device: &Device) -> Result<()> {
         let mut all = u64::MAX;
         let value: *mut u64 = &raw mut all;

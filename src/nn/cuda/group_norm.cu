@@ -1,7 +1,7 @@
 // Group normalisation of maps (B, C, H, W), with or without a SiLU. The values of a group lie together and are met in slices of a
-// fixed size, so that large pictures have enough blocks and sums an order that does not depend on the number of pictures.
+// fixed size, so that large images have enough blocks and sums an order that does not depend on the number of images.
 
-// Mean of a slice, and the sum of squared distances from it: `found` (groups of all pictures, slices, 2).
+// Mean of a slice, and the sum of squared distances from it: `found` (groups of all images, slices, 2).
 KERNEL void group_sums(const scalar *x, float *found, long long size) {
     const long long first = (long long)blockIdx.x * SLICE;
     const int count = size - first < SLICE ? size - first : SLICE;

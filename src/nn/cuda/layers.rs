@@ -1,5 +1,5 @@
-//! The layers of the parent module by these kernels. `None` says that they cannot serve the
-//! tensors, because of their device, type or sizes, and that the tensor library has to.
+//! Layers that run on these kernels. `None` means that the kernels do not support the tensors'
+//! device, type or sizes; the caller then uses the tensor library.
 
 use candle_core::{CudaDevice, DType, Result, Tensor};
 use half::bf16;
@@ -13,7 +13,7 @@ use crate::nn::{Activation, Kv, Rope};
 /// Calls `$f` for the type of `$x`, if it is on a GPU whose kernels are used.
 macro_rules! by_type {
     ($x:expr, $f:ident($($arg:expr),*)) => {
-        match (device::of($x), $x.dtype()) {
+        match (device::gpu_of($x), $x.dtype()) {
             (Some(device), DType::BF16) => $f::<bf16>(device, $($arg),*).map(Some),
             (Some(device), DType::F32) => $f::<f32>(device, $($arg),*).map(Some),
             _ => Ok(None),
@@ -21,7 +21,7 @@ macro_rules! by_type {
     };
 }
 
-/// `(x - mean) / deviation * (base + scale) + shift` for x (..., C), scale and shift (C).
+/// `(x - mean) / std * (base + scale) + shift` for x (..., C), scale and shift (C).
 pub fn normalise(
     x: &Tensor,
     [scale, shift]: [&Tensor; 2],
@@ -163,19 +163,20 @@ fn split<T: Number>(
     })?;
     let mut made = made.into_iter();
     let q = tensor(device, next(&mut made)?, (rows, tokens, c));
-    let mut own = || -> Result<Tensor> { Ok(tensor(device, next(&mut made)?, (tokens, c))) };
+    let mut next_tensor =
+        || -> Result<Tensor> { Ok(tensor(device, next(&mut made)?, (tokens, c))) };
     let kv = (0..rows)
         .map(|_| {
             Ok(Kv {
-                k: own()?,
-                v: own()?,
+                k: next_tensor()?,
+                v: next_tensor()?,
             })
         })
         .collect::<Result<_>>()?;
     Ok((q, kv))
 }
 
-/// Maps (B, C, H, W) normalised in `groups`, with nothing or a SiLU behind.
+/// Maps (B, C, H, W) normalised in `groups`, optionally followed by a SiLU.
 pub fn group_norm(
     x: &Tensor,
     [weight, bias]: [&Tensor; 2],
@@ -183,9 +184,9 @@ pub fn group_norm(
     eps: f32,
     act: Option<Activation>,
 ) -> Result<Option<Tensor>> {
-    let (pictures, c, height, width) = x.dims4()?;
+    let (images, c, height, width) = x.dims4()?;
     let sizes = Groups {
-        pictures,
+        images,
         groups,
         channels: c / groups.max(1),
         pixels: height * width,
@@ -304,5 +305,5 @@ fn only<T: Number>(device: &CudaDevice, made: Vec<Slice<T>>, dims: &[usize]) -> 
 
 fn next<T>(made: &mut impl Iterator<Item = T>) -> Result<T> {
     made.next()
-        .ok_or_else(|| candle_core::Error::Msg("a result is missing that was asked for".into()))
+        .ok_or_else(|| candle_core::Error::Msg("a requested result is missing".into()))
 }

@@ -1,6 +1,6 @@
-//! Access to an NVIDIA GPU, and this crate's own kernels for it, in bf16 and f32. The kernels replace
-//! what the tensor library would do in many passes over memory, or with a full matrix of scores.
-//! Everything else on a GPU is left to the tensor library.
+//! Access to an NVIDIA GPU, and this crate's own kernels for it, in bf16 and f32. The kernels
+//! replace what the tensor library would do in many passes over memory, or with a full matrix of
+//! scores. Everything else on a GPU is left to the tensor library.
 //!
 //! The `.cu` files are compiled at run time for the GPU that is found, once for each head width.
 //! They use nothing of CUDA beyond what `device.cuh` names, so that tests can run them on a CPU

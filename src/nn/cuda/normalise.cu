@@ -1,4 +1,4 @@
-// Layer normalisation of a row a block: out = (x - mean) / deviation * (base + scale) + shift. `base` is 1 for the modulation of
+// Layer normalisation, one row per block: out = (x - mean) / std * (base + scale) + shift. `base` is 1 for the modulation of
 // adaptive layers, 0 for a learned scale.
 KERNEL void normalise(const scalar *x, const scalar *scale, const scalar *shift, scalar *out, int width, float base,
                       float eps) {

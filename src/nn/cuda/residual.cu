@@ -1,4 +1,4 @@
-// out = x + gamma * h, four values a thread; `gamma` (width) is the same for all rows, or null for 1.
+// out = x + gamma * h, four values per thread; `gamma` (width) is the same for all rows, or null for 1.
 KERNEL void residual(const scalar *x, const scalar *h, const scalar *gamma, scalar *out, long long count, int width) {
     const long long at = 4 * ((long long)blockIdx.x * THREADS + threadIdx.x);
     if (at >= count) return;

@@ -1,5 +1,5 @@
 // Splits projections (R, L, 3 C) into queries, keys and values, a head of a token a warp. Queries and keys are brought to length
-// 1, queries multiplied by their head's temperature, both turned by the angles of their token, a pair of neighbours at a time.
+// 1, queries multiplied by their head's temperature, both turned by the angles of their token, one pair of neighbours at a time.
 //
 // q is (R, L, C); `kept` holds the addresses of keys and then of values (L, C) of each row; cos and sin are (L, width / 2).
 

@@ -1,4 +1,4 @@
-//! The bends between linear layers, on all threads of a CPU, a vector at a time.
+//! Activations between linear layers, on all threads of a CPU, one vector at a time.
 
 use candle_core::{Result, Tensor};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use crate::nn::cpu::{
     simd::Lanes,
 };
 
-/// Which function bends a hidden layer; configurations name it as Hugging Face does.
+/// The activation of a hidden layer, under the names that Hugging Face configurations use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -23,7 +23,7 @@ pub enum Activation {
     /// `x * sigmoid(x)` (DINOv2's gated layers, VAEs).
     #[serde(alias = "swish")]
     Silu,
-    /// `max(x, 0)` (DETR and its heirs).
+    /// `max(x, 0)` (DETR and its descendants).
     Relu,
 }
 

@@ -5,7 +5,7 @@
 //! heads side by side in C, so that nothing is transposed. On a CPU the keys and values of a head
 //! are packed in segments; one tile of queries at a time meets one segment after the other, and no
 //! more than a tile's scores against a segment are ever held. Each query is treated by itself, so a
-//! result does not depend on its company.
+//! result is batch-invariant.
 
 use std::{ops::Range, ptr};
 
@@ -17,7 +17,7 @@ use crate::nn::{
     Kv,
     cpu::{
         Values, is_cpu_f32,
-        segments::{Head, Room, TILE},
+        segments::{Head, TILE, TileBuffers},
         stored::Stored,
         to_vec,
     },
@@ -36,7 +36,7 @@ pub fn attention(
 ) -> Result<Tensor> {
     let k = k.contiguous()?;
     let v = v.contiguous()?;
-    let own = (0..q.dims()[0])
+    let rows = (0..q.dims()[0])
         .map(|b| {
             Ok(Kv {
                 k: k.get(b)?,
@@ -44,8 +44,8 @@ pub fn attention(
             })
         })
         .collect::<Result<Vec<_>>>()?;
-    let own: Vec<Vec<&Kv>> = own.iter().map(|kv| vec![kv]).collect();
-    attention_blocks(q, &own, heads, scale, bias)
+    let seen: Vec<Vec<&Kv>> = rows.iter().map(|kv| vec![kv]).collect();
+    attention_blocks(q, &seen, heads, scale, bias)
 }
 
 /// [`attention`] in which candidate `b` sees the blocks `seen[b]` one after the other.
@@ -81,7 +81,7 @@ fn packed<T: Stored>(
     let device = q.device().clone();
     let q = q.contiguous()?;
     let mut out = vec![0.0; b * l * c];
-    let q = Values::of(&q)?;
+    let q = Values::from_f32(&q)?;
     let bias = bias.map(Bias::new).transpose()?;
     let tile = l.div_ceil(l.div_ceil(TILE).max(1)); // tiles of about the same height
     groups(&q, &mut out, seen, l * c)
@@ -96,10 +96,10 @@ fn packed<T: Stored>(
                     .par_chunks_mut((tile * c).max(1))
                     .zip(q.par_chunks((tile * c).max(1)))
                     .enumerate();
-                tiles.for_each_init(Room::default, |room, (i, (out, q))| {
+                tiles.for_each_init(TileBuffers::default, |buffers, (i, (out, q))| {
                     for (number, head) in heads.iter().enumerate() {
                         let at = |row: usize| [first + candidate, number, i * tile + row];
-                        head.attend(q, out, room, scale, |row| {
+                        head.attend(q, out, buffers, scale, |row| {
                             bias.as_ref().map(|bias| bias.row(at(row)))
                         });
                     }
@@ -111,7 +111,7 @@ fn packed<T: Stored>(
 }
 
 /// Runs of candidates that see the very same blocks, which are packed once: the number of the
-/// first, the queries and room for the results of all, `width` values each.
+/// first, the queries and space for the results of all, `width` values each.
 fn groups<'a>(
     mut q: &'a [f32],
     mut out: &'a mut [f32],
@@ -167,12 +167,12 @@ impl Bias {
     }
 }
 
-/// Scores that the tensor library may hold at a time; 512 MB in bf16.
+/// The most scores that the tensor library may hold at a time; 512 MB in bf16.
 const MOST_SCORES: usize = 1 << 28;
 
-/// The same by the tensor library, on any device: the blocks are joined for the moment. Where there
-/// would be more than `most` scores, or candidates see different numbers of tokens, one candidate
-/// after the other, and of it some queries at a time.
+/// The same by the tensor library, on any device: the blocks are joined temporarily. Where there
+/// would be more than `most` scores, or candidates see different numbers of tokens, candidates run
+/// one after the other, and each of them a few queries at a time.
 fn joined(
     q: &Tensor,
     seen: &[Vec<&Kv>],
@@ -183,13 +183,13 @@ fn joined(
 ) -> Result<Tensor> {
     let (b, l, c) = q.dims3()?;
     let tokens = |blocks: &Vec<&Kv>| blocks.iter().map(|kv| kv.k.dims()[0]).sum();
-    let a_query = heads * seen.first().map_or(0, tokens).max(1);
+    let per_query = heads * seen.first().map_or(0, tokens).max(1);
     let alike = seen
         .windows(2)
         .all(|pair| tokens(&pair[0]) == tokens(&pair[1]));
-    if b > 1 && (!alike || b * l * a_query > most) {
-        let one = |i: usize| {
-            let bias = bias.map(|bias| some(bias, 0, i..i + 1)).transpose()?;
+    if b > 1 && (!alike || b * l * per_query > most) {
+        let candidate = |i: usize| {
+            let bias = bias.map(|bias| bias_part(bias, 0, i..i + 1)).transpose()?;
             joined(
                 &q.narrow(0, i, 1)?,
                 &seen[i..=i],
@@ -199,32 +199,33 @@ fn joined(
                 most,
             )
         };
-        return Tensor::cat(&(0..b).map(one).collect::<Result<Vec<_>>>()?, 0);
+        return Tensor::cat(&(0..b).map(candidate).collect::<Result<Vec<_>>>()?, 0);
     }
     let split = |x: &Tensor| {
         x.reshape((b, x.dims()[1], heads, c / heads))?
             .transpose(1, 2)?
             .contiguous()
     };
-    let join = |of: fn(&Kv) -> &Tensor| {
-        let one = |blocks: &Vec<&Kv>| {
-            Tensor::cat(&blocks.iter().map(|kv| of(kv)).collect::<Vec<_>>(), 0)?.to_dtype(q.dtype())
+    let join = |part: fn(&Kv) -> &Tensor| {
+        let joined_blocks = |blocks: &Vec<&Kv>| {
+            Tensor::cat(&blocks.iter().map(|kv| part(kv)).collect::<Vec<_>>(), 0)?
+                .to_dtype(q.dtype())
         };
         split(&Tensor::stack(
-            &seen.iter().map(one).collect::<Result<Vec<_>>>()?,
+            &seen.iter().map(joined_blocks).collect::<Result<Vec<_>>>()?,
             0,
         )?) // (B, H, T, D)
     };
     let q = split(q)?;
     let k = join(|kv| &kv.k)?.t()?;
     let v = join(|kv| &kv.v)?;
-    let at_once = (most / (b * a_query)).clamp(1, l.max(1));
+    let at_once = (most / (b * per_query)).clamp(1, l.max(1));
     let chunk = |from: usize| {
         let rows = from..l.min(from + at_once);
         // (B, H, rows, T)
         let mut scores = (q.narrow(2, from, rows.len())?.matmul(&k)? * f64::from(scale))?;
         if let Some(bias) = bias {
-            scores = scores.broadcast_add(&some(bias, 2, rows)?)?;
+            scores = scores.broadcast_add(&bias_part(bias, 2, rows)?)?;
         }
         let scores = scores
             .broadcast_sub(&scores.max_keepdim(D::Minus1)?)?
@@ -241,7 +242,7 @@ fn joined(
 }
 
 /// A part of an axis of a bias, unless the bias is the same all along it.
-fn some(bias: &Tensor, axis: usize, part: Range<usize>) -> Result<Tensor> {
+fn bias_part(bias: &Tensor, axis: usize, part: Range<usize>) -> Result<Tensor> {
     if bias.dims()[axis] == 1 {
         Ok(bias.clone())
     } else {
@@ -259,9 +260,9 @@ mod tests {
         let noise = Noise::seeded(1);
         let heads = 3;
         let c = 15;
-        let q = noise.of((4, 70, c));
+        let q = noise.tensor((4, 70, c));
         let blocks = [1, 66, 5, 5].map(|t| {
-            let [k, v] = [noise.of((t, c)), noise.of((t, c))];
+            let [k, v] = [noise.tensor((t, c)), noise.tensor((t, c))];
             Kv { k, v }
         });
         let [a, b, own, other] = &blocks;
@@ -271,7 +272,7 @@ mod tests {
             vec![a, b, own],
             vec![a, b, other],
         ];
-        let bias = noise.of((1, heads, 1, 72));
+        let bias = noise.tensor((1, heads, 1, 72));
         let ours = attention_blocks(&q, &seen, heads, 0.7, Some(&bias)).unwrap();
         for most in [MOST_SCORES, 1000, 1] {
             let theirs = joined(&q, &seen, heads, 0.7, Some(&bias), most).unwrap();
@@ -282,10 +283,10 @@ mod tests {
     #[test]
     fn candidates_may_see_different_numbers_of_tokens() {
         let noise = Noise::seeded(6);
-        let q = noise.of((2, 3, 8));
+        let q = noise.tensor((2, 3, 8));
         let [short, long] = [5, 9].map(|t| Kv {
-            k: noise.of((t, 8)),
-            v: noise.of((t, 8)),
+            k: noise.tensor((t, 8)),
+            v: noise.tensor((t, 8)),
         });
         let seen = [vec![&short], vec![&short, &long]];
         let ours = attention_blocks(&q, &seen, 2, 0.7, None).unwrap();
@@ -307,17 +308,20 @@ mod tests {
             (5, 1300, 8),
             (7, 512, 80),
         ] {
-            let [q, k, v] = [l, tokens, tokens].map(|rows| noise.of((2, rows, 2 * width)));
-            let own: Vec<Kv> = (0..2)
+            let [q, k, v] = [l, tokens, tokens].map(|rows| noise.tensor((2, rows, 2 * width)));
+            let rows: Vec<Kv> = (0..2)
                 .map(|b| Kv {
                     k: k.get(b).unwrap(),
                     v: v.get(b).unwrap(),
                 })
                 .collect();
-            let own: Vec<Vec<&Kv>> = own.iter().map(|kv| vec![kv]).collect();
-            let ours = attention_blocks(&q, &own, 2, 0.3, None).unwrap();
+            let seen: Vec<Vec<&Kv>> = rows.iter().map(|kv| vec![kv]).collect();
+            let ours = attention_blocks(&q, &seen, 2, 0.3, None).unwrap();
             assert!(
-                difference(&ours, &joined(&q, &own, 2, 0.3, None, MOST_SCORES).unwrap()) < 1e-5,
+                difference(
+                    &ours,
+                    &joined(&q, &seen, 2, 0.3, None, MOST_SCORES).unwrap()
+                ) < 1e-5,
                 "{l} {tokens} {width}"
             );
         }
@@ -328,12 +332,12 @@ mod tests {
         let noise = Noise::seeded(4);
         for (tokens, c) in [(600, 12), (33, 15)] {
             let kv = Kv {
-                k: noise.of((tokens, c)),
-                v: noise.of((tokens, c)),
+                k: noise.tensor((tokens, c)),
+                v: noise.tensor((tokens, c)),
             }
             .to_dtype(DType::BF16)
             .unwrap();
-            let q = noise.of((1, 9, c));
+            let q = noise.tensor((1, 9, c));
             let rounded = kv.to_dtype(DType::F32).unwrap();
             let ours = attention_blocks(&q, &[vec![&kv]], 3, 0.4, None).unwrap();
             let q = q
@@ -365,7 +369,7 @@ mod tests {
     #[test]
     fn a_token_that_is_masked_does_not_count_even_if_its_whole_segment_is() {
         let noise = Noise::seeded(5);
-        let [q, k, v] = [3, 700, 700].map(|rows| noise.of((1, rows, 8)));
+        let [q, k, v] = [3, 700, 700].map(|rows| noise.tensor((1, rows, 8)));
         let mask: Vec<f32> = (0..700)
             .map(|t| if t < 600 { f32::NEG_INFINITY } else { 0.0 })
             .collect();
@@ -376,12 +380,12 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_gives_the_same_bits_alone_and_in_company() {
+    fn results_are_batch_invariant() {
         let noise = Noise::seeded(3);
-        let [q, k, v] = [90, 33, 33].map(|rows| noise.of((5, rows, 8)));
-        let together = attention(&q, &k, &v, 2, 1.0, None).unwrap();
+        let [q, k, v] = [90, 33, 33].map(|rows| noise.tensor((5, rows, 8)));
+        let batch = attention(&q, &k, &v, 2, 1.0, None).unwrap();
         for i in 0..5 {
-            let [q, k, v, expected] = [&q, &k, &v, &together].map(|x| x.narrow(0, i, 1).unwrap());
+            let [q, k, v, expected] = [&q, &k, &v, &batch].map(|x| x.narrow(0, i, 1).unwrap());
             assert_eq!(
                 difference(&attention(&q, &k, &v, 2, 1.0, None).unwrap(), &expected),
                 0.0

@@ -35,7 +35,7 @@ enum Kernel {
     Library(Tensor, Tensor),
 }
 
-/// What the kernels of this crate multiply maps of `T` by.
+/// Weights in the form that this crate's kernels use for maps of `T`.
 #[derive(Clone, Debug)]
 enum Products<T> {
     /// Every place of the kernel.
@@ -135,7 +135,7 @@ impl Conv2d {
         })
     }
 
-    /// Tells `w`, which it was read from, what it keeps instead of the tensors.
+    /// Reports to `w`, its source, what it keeps instead of the tensors.
     fn count(&self, w: &Weights) {
         let values = self.shape.iter().product::<usize>() + self.shape[0];
         match &self.kernel {
@@ -155,7 +155,7 @@ impl Conv2d {
         self.shape[0]
     }
 
-    /// Floating-point operations for so many output positions, as they are usually counted.
+    /// Floating-point operations for this number of output positions, as they are usually counted.
     pub fn flops(&self, positions: usize) -> f64 {
         2.0 * positions as f64 * self.shape.iter().product::<usize>() as f64
     }
@@ -185,7 +185,7 @@ impl Conv2d {
 
     fn apply<T: Cell>(&self, products: &Products<T>, x: &FeatureMap) -> Result<FeatureMap> {
         let map = x.to_host::<T>()?;
-        let mut out = HostMap::zeros(map.pictures, self.size_of(map.size), self.outputs(), 0);
+        let mut out = HostMap::zeros(map.images, self.size_of(map.size), self.outputs(), 0);
         self.run(products, &map, &mut out, false)?;
         Ok(T::any(out))
     }
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
     use crate::nn::noise::{Noise, difference};
 
-    /// How far a result may be from the definition, as a share of the largest value.
+    /// Largest distance of a result from the definition, as a share of the largest value.
     const LIMITS: [(DType, f32); 2] = [(DType::F32, 2e-5), (DType::BF16, 2e-2)];
 
     /// A result, and one that is added to it, against the tensor library.
@@ -311,11 +311,11 @@ mod tests {
                 (3, 1, 2, 600),
             ] {
                 for outputs in [3, 38] {
-                    let weight = noise.of((outputs, 5, size, size));
-                    let bias = noise.of((1, outputs, 1, 1));
+                    let weight = noise.tensor((outputs, 5, size, size));
+                    let bias = noise.tensor((1, outputs, 1, 1));
                     let conv =
                         Conv2d::kept_as(dtype, weight.clone(), bias.clone(), 1, padding).unwrap();
-                    check(&conv, &noise.of((2, 5, h, w)), [&weight, &bias], limit);
+                    check(&conv, &noise.tensor((2, 5, h, w)), [&weight, &bias], limit);
                 }
             }
         }
@@ -331,10 +331,15 @@ mod tests {
                 (16, 16, 37, 41),
                 (128, 128, 5, 300),
             ] {
-                let weight = noise.of((outputs, inputs, 3, 3));
-                let bias = noise.of((1, outputs, 1, 1));
+                let weight = noise.tensor((outputs, inputs, 3, 3));
+                let bias = noise.tensor((1, outputs, 1, 1));
                 let conv = Conv2d::tiled(dtype, &weight, &bias).unwrap();
-                check(&conv, &noise.of((2, inputs, h, w)), [&weight, &bias], limit);
+                check(
+                    &conv,
+                    &noise.tensor((2, inputs, h, w)),
+                    [&weight, &bias],
+                    limit,
+                );
             }
         }
     }
@@ -343,9 +348,13 @@ mod tests {
     fn small_maps_have_the_same_bits_however_many_threads_share_them() {
         let noise = Noise::seeded(6);
         for dtype in [DType::F32, DType::BF16] {
-            let conv = Conv2d::tiled(dtype, &noise.of((112, 16, 3, 3)), &noise.of((1, 112, 1, 1)))
-                .unwrap();
-            let x = FeatureMap::kept_as(dtype, &noise.of((1, 16, 9, 7))).unwrap();
+            let conv = Conv2d::tiled(
+                dtype,
+                &noise.tensor((112, 16, 3, 3)),
+                &noise.tensor((1, 112, 1, 1)),
+            )
+            .unwrap();
+            let x = FeatureMap::kept_as(dtype, &noise.tensor((1, 16, 9, 7))).unwrap();
             let run = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new()
                     .num_threads(threads)
@@ -370,32 +379,32 @@ mod tests {
         let noise = Noise::seeded(5);
         let conv = Conv2d::kept_as(
             DType::BF16,
-            noise.of((4, 6, 3, 3)),
-            noise.of((1, 4, 1, 1)),
+            noise.tensor((4, 6, 3, 3)),
+            noise.tensor((1, 4, 1, 1)),
             1,
             1,
         )
         .unwrap();
-        let x = FeatureMap::new(&noise.of((1, 5, 4, 4))).unwrap();
+        let x = FeatureMap::new(&noise.tensor((1, 5, 4, 4))).unwrap();
         assert!(
             conv.forward(&x)
                 .unwrap_err()
                 .to_string()
-                .contains("6 channels was expected")
+                .contains("expected a map of 6 channels")
         );
     }
 
     #[test]
-    fn a_picture_has_the_same_bits_alone_and_in_company() {
+    fn results_are_batch_invariant() {
         let noise = Noise::seeded(4);
-        let small = noise.of((40, 16, 3, 3));
-        let large = noise.of((48, 16, 3, 3));
-        let bias = |outputs: usize| noise.of((1, outputs, 1, 1));
+        let small = noise.tensor((40, 16, 3, 3));
+        let large = noise.tensor((48, 16, 3, 3));
+        let bias = |outputs: usize| noise.tensor((1, outputs, 1, 1));
         for dtype in [DType::F32, DType::BF16] {
             let direct = Conv2d::kept_as(dtype, small.clone(), bias(40), 1, 1).unwrap();
             for conv in [direct, Conv2d::tiled(dtype, &large, &bias(48)).unwrap()] {
-                let x = noise.of((3, 16, 30, 31));
-                let together = conv
+                let x = noise.tensor((3, 16, 30, 31));
+                let batch = conv
                     .forward(&FeatureMap::new(&x).unwrap())
                     .unwrap()
                     .to_tensor()
@@ -404,7 +413,7 @@ mod tests {
                     let alone = conv
                         .forward(&FeatureMap::new(&x.narrow(0, i, 1).unwrap()).unwrap())
                         .unwrap();
-                    let expected = together.narrow(0, i, 1).unwrap();
+                    let expected = batch.narrow(0, i, 1).unwrap();
                     assert_eq!(difference(&alone.to_tensor().unwrap(), &expected), 0.0);
                 }
             }

@@ -37,7 +37,7 @@ impl CrossAttention {
         let bias = w.get(3 * width, "in_proj_bias")?;
         let part = |i: usize| -> crate::Result<Linear> {
             let part = |x: &Tensor| x.narrow(0, i * width, width)?.contiguous();
-            Linear::of(w, part(&weight)?, Some(part(&bias)?))
+            Linear::from_tensors(w, part(&weight)?, Some(part(&bias)?))
         };
         let out_proj = Linear::load(&w.pp("out_proj"), width, width)?;
         Ok(Self {
@@ -68,7 +68,7 @@ impl CrossAttention {
 
     /// Floating-point operations for `queries` tokens that look at `tokens` others.
     pub fn flops(&self, queries: usize, tokens: usize) -> f64 {
-        let pairs = 4. * (queries * tokens * self.q_proj.outputs()) as f64;
+        let pairs = 4.0 * (queries * tokens * self.q_proj.outputs()) as f64;
         let asked = self.q_proj.flops(queries) + self.out_proj.flops(queries);
         asked + self.k_proj.flops(tokens) + self.v_proj.flops(tokens) + pairs
     }

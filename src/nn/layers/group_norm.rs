@@ -1,4 +1,4 @@
-//! Group normalisation, with the bend that follows it in one pass: SiLU where convolutional
+//! Group normalisation, with the activation that follows it in one pass: SiLU where convolutional
 //! networks put it before each convolution, ReLU or nothing elsewhere.
 
 use candle_core::{DType, Result, Tensor};
@@ -16,7 +16,7 @@ use crate::nn::{
     },
 };
 
-/// Group normalisation followed by a bend.
+/// Group normalisation followed by an activation.
 #[derive(Clone, Debug)]
 pub struct GroupNorm {
     weight: Tensor,
@@ -106,23 +106,21 @@ impl GroupNorm {
     fn by_rows<T: Cell>(&self, x: &HostMap<T>) -> Result<FeatureMap> {
         if x.channels != self.affine.0.len() {
             candle_core::bail!(
-                "{} channels were expected, {} came",
+                "expected {} channels, found {}",
                 self.affine.0.len(),
                 x.channels
             );
         }
-        let affine: Vec<_> = (0..x.pictures)
-            .map(|picture| self.affine(x, picture))
-            .collect();
-        Ok(T::any(x.map_rows(1, |picture, row, out| {
-            let (scale, shift) = &affine[picture];
+        let affine: Vec<_> = (0..x.images).map(|image| self.affine(x, image)).collect();
+        Ok(T::any(x.map_rows(1, |image, row, out| {
+            let (scale, shift) = &affine[image];
             let rows = (row, out);
             match self.act {
                 None => dispatch(ScaleShift {
                     rows,
                     scale,
                     shift,
-                    act: Same,
+                    act: Identity,
                 }),
                 Some(Activation::Relu) => dispatch(ScaleShift {
                     rows,
@@ -158,8 +156,8 @@ impl GroupNorm {
         })))
     }
 
-    /// What each channel of a picture is multiplied by and what is added to it.
-    fn affine<T: Stored>(&self, x: &HostMap<T>, picture: usize) -> (Vec<f32>, Vec<f32>) {
+    /// The scale and the shift of each channel of an image.
+    fn affine<T: Stored>(&self, x: &HostMap<T>, image: usize) -> (Vec<f32>, Vec<f32>) {
         let size = x.channels / self.groups;
         let count = (size * x.size.0 * x.size.1) as f64;
         let of_groups = |sums: Vec<f64>| {
@@ -167,9 +165,9 @@ impl GroupNorm {
                 .map(|group| group.iter().sum::<f64>() / count)
                 .collect()
         };
-        let means: Vec<f64> = of_groups(sums(x, picture, &vec![0.0; x.channels], false));
+        let means: Vec<f64> = of_groups(sums(x, image, &vec![0.0; x.channels], false));
         let centers: Vec<f32> = (0..x.channels).map(|c| means[c / size] as f32).collect();
-        let variances: Vec<f64> = of_groups(sums(x, picture, &centers, true));
+        let variances: Vec<f64> = of_groups(sums(x, image, &centers, true));
         let scale = |(c, weight): (usize, &f32)| {
             (variances[c / size] + f64::from(self.eps)).sqrt().recip() as f32 * weight
         };
@@ -187,14 +185,14 @@ impl GroupNorm {
 }
 
 /// For each channel the sum of the distances from its center, or of their squares. A row is summed
-/// in f32, rows in f64, since a picture may have a million pixels.
-fn sums<T: Stored>(x: &HostMap<T>, picture: usize, centers: &[f32], squares: bool) -> Vec<f64> {
+/// in f32, rows in f64, since an image may have a million pixels.
+fn sums<T: Stored>(x: &HostMap<T>, image: usize, centers: &[f32], squares: bool) -> Vec<f64> {
     let mut rows = vec![0.0; x.size.0 * x.channels];
     rows.par_chunks_mut(x.channels)
         .enumerate()
         .for_each(|(y, sums)| {
             dispatch(Sums {
-                row: x.row(picture, y),
+                row: x.row(image, y),
                 centers,
                 squares,
                 sums,
@@ -227,7 +225,8 @@ impl<T: Stored> Kernel for Sums<'_, T> {
         while from < channels {
             let to = channels.min(from + L::COUNT);
             let center: L = f32::load(simd, &self.centers[from..to]);
-            let mut sums = [L::splat(simd, 0.0); 4]; // four pixels at a time, for the sake of the adder
+            // Four pixels at a time, to hide the latency of additions
+            let mut sums = [L::splat(simd, 0.0); 4];
             for pixels in 0..(self.row.len() / channels).div_ceil(4) {
                 for (i, sum) in sums.iter_mut().enumerate() {
                     let at = (pixels * 4 + i) * channels;
@@ -250,10 +249,10 @@ impl<T: Stored> Kernel for Sums<'_, T> {
     }
 }
 
-/// What stays as it is.
-struct Same;
+/// The identity.
+struct Identity;
 
-impl Map for Same {
+impl Map for Identity {
     #[inline(always)]
     fn map<L: Lanes>(&self, x: L) -> L {
         x
@@ -261,7 +260,7 @@ impl Map for Same {
 }
 
 struct ScaleShift<'a, T, F> {
-    /// what comes in, what goes out
+    /// input and output
     rows: (&'a [T], &'a mut [T]),
     scale: &'a [f32],
     shift: &'a [f32],
@@ -308,9 +307,9 @@ mod tests {
             (72, 24, 3, 70),
             (20, 5, 4, 4),
         ] {
-            let weight = noise.of(channels);
-            let bias = noise.of(channels);
-            let x = noise.of((2, channels, h, w)).affine(2.0, 3.0).unwrap();
+            let weight = noise.tensor(channels);
+            let bias = noise.tensor(channels);
+            let x = noise.tensor((2, channels, h, w)).affine(2.0, 3.0).unwrap();
             for act in [
                 None,
                 Some(Activation::Silu),
@@ -325,8 +324,8 @@ mod tests {
                     .to_tensor()
                     .unwrap();
                 let worst = difference(&found, &expected);
-                // A group of one pixel and few channels magnifies rounding by its inverse
-                // deviation.
+                // A group of one pixel and few channels magnifies rounding errors by its
+                // inverse standard deviation.
                 assert!(worst < 2e-4, "{channels} {groups} {h} {w} {act:?}: {worst}");
             }
         }

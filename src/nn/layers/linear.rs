@@ -18,11 +18,11 @@ use crate::nn::{
 };
 
 /// Bytes that a block of weights may read of the rows which are served together, so that weights
-/// come from memory once for all of them: half of what a core's own cache mostly has.
+/// come from memory once for all of them: half of a typical core's private cache.
 const CHUNK: usize = 512 << 10;
 
-/// Fewer rows for each thread are not worth reading all weights for: they are shared by columns
-/// instead.
+/// With fewer rows per thread, reading all weights in every thread does not pay: the threads share
+/// the columns instead.
 const FEW: usize = 64;
 
 /// `y = x W^T + b`.
@@ -57,12 +57,12 @@ impl Linear {
         outputs: usize,
         bias: Option<Tensor>,
     ) -> crate::Result<Self> {
-        Self::of(w, w.get((outputs, inputs), "weight")?, bias)
+        Self::from_tensors(w, w.get((outputs, inputs), "weight")?, bias)
     }
 
     /// A layer of tensors that were read from `w`, put together if need be: `weight` (outputs,
     /// inputs), `bias` (outputs).
-    pub fn of(w: &Weights, weight: Tensor, bias: Option<Tensor>) -> crate::Result<Self> {
+    pub fn from_tensors(w: &Weights, weight: Tensor, bias: Option<Tensor>) -> crate::Result<Self> {
         let read = weight.elem_count() + bias.as_ref().map_or(0, Tensor::elem_count);
         let layer = Self::kept_as(w.dtype(), weight, bias)?;
         match &layer.0 {
@@ -86,7 +86,7 @@ impl Linear {
         }
         let weight = weight.contiguous()?;
         let bias = bias.as_ref().map(to_vec).transpose()?;
-        let values = Values::of(&weight)?;
+        let values = Values::from_f32(&weight)?;
         let weight: &[f32] = &values;
         let value = |o: usize, _: usize, i: usize| weight[o * inputs + i];
         let sizes = [outputs, 1, inputs];
@@ -115,7 +115,7 @@ impl Linear {
         }
     }
 
-    /// Floating-point operations for so many rows.
+    /// Floating-point operations for this number of rows.
     pub fn flops(&self, rows: usize) -> f64 {
         2.0 * rows as f64 * self.inputs() as f64 * self.outputs() as f64
     }
@@ -143,7 +143,7 @@ fn packed<T: Stored>(panels: &Panels<T>, x: &Tensor) -> Result<Tensor> {
         _ => candle_core::bail!("a linear layer of {k} inputs was given {:?}", x.dims()),
     }
     let x = x.contiguous()?;
-    let values = Values::of(&x)?;
+    let values = Values::from_f32(&x)?;
     let rows = x.elem_count() / k.max(1);
     let mut out = vec![0.0; rows * n];
     let share = rows.div_ceil(rayon::current_num_threads());
@@ -263,9 +263,9 @@ mod tests {
             (3, 1024, 40),
             (2, 3000, 33),
         ] {
-            let w = noise.of((n, k));
-            let b = noise.of(n);
-            let x = noise.of((5, rows, k));
+            let w = noise.tensor((n, k));
+            let b = noise.tensor(n);
+            let x = noise.tensor((5, rows, k));
             let found = Linear::new(w.clone(), Some(b.clone()))
                 .unwrap()
                 .forward(&x)
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_gives_the_same_bits_alone_and_in_company() {
+    fn results_are_batch_invariant() {
         let noise = Noise::seeded(2);
         for (rows, k, n) in [
             (1, 64, 192),
@@ -288,12 +288,12 @@ mod tests {
             (300, 16, 8),
             (3, 1024, 40),
         ] {
-            let x = noise.of((5, rows, k));
-            let layer = Linear::new(noise.of((n, k)), Some(noise.of(n))).unwrap();
-            let together = layer.forward(&x).unwrap();
+            let x = noise.tensor((5, rows, k));
+            let layer = Linear::new(noise.tensor((n, k)), Some(noise.tensor(n))).unwrap();
+            let batch = layer.forward(&x).unwrap();
             for i in 0..5 {
                 let alone = layer.forward(&x.narrow(0, i, 1).unwrap()).unwrap();
-                assert_eq!(difference(&alone, &together.narrow(0, i, 1).unwrap()), 0.0);
+                assert_eq!(difference(&alone, &batch.narrow(0, i, 1).unwrap()), 0.0);
             }
         }
     }

@@ -1,17 +1,17 @@
-//! The feed-forward half of a transformer block.
+//! The feed-forward layers of a transformer block.
 
 use candle_core::{D, Result, Tensor};
 
 use crate::nn::{Activation, Linear, Weights};
 
-/// Two linear layers with a bend between them, plain or gated.
+/// Two linear layers with an activation between them, plain or gated.
 #[derive(Clone, Debug)]
 pub enum Mlp {
     /// `fc2(act(fc1(x)))`
     Plain {
         /// width -> hidden
         fc1: Linear,
-        /// The bend.
+        /// The activation between them.
         act: Activation,
         /// hidden -> width
         fc2: Linear,
@@ -65,7 +65,7 @@ impl Mlp {
         }
     }
 
-    /// Floating-point operations for so many tokens.
+    /// Floating-point operations for this number of tokens.
     pub fn flops(&self, tokens: usize) -> f64 {
         let (Self::Plain { fc1: a, fc2: b, .. } | Self::SwiGlu { w12: a, w3: b }) = self;
         a.flops(tokens) + b.flops(tokens)
@@ -82,15 +82,15 @@ mod tests {
         let tensor = |values: &[f32], shape: (usize, usize)| {
             Tensor::from_slice(values, shape, &Device::Cpu).unwrap()
         };
-        let w12 = Linear::new(tensor(&[1., 0., 0., 1.], (2, 2)), None).unwrap();
+        let w12 = Linear::new(tensor(&[1.0, 0.0, 0.0, 1.0], (2, 2)), None).unwrap();
         let mlp = Mlp::SwiGlu {
             w12,
-            w3: Linear::new(tensor(&[1., 0.], (2, 1)), None).unwrap(),
+            w3: Linear::new(tensor(&[1.0, 0.0], (2, 1)), None).unwrap(),
         };
         let y = mlp
-            .forward(&tensor(&[2., 3.], (1, 2)).unsqueeze(0).unwrap())
+            .forward(&tensor(&[2.0, 3.0], (1, 2)).unsqueeze(0).unwrap())
             .unwrap();
         let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert!((y[0] - 2. / (1. + (-2f32).exp()) * 3.).abs() < 1e-6 && y[1] == 0.);
+        assert!((y[0] - 2.0 / (1.0 + (-2f32).exp()) * 3.0).abs() < 1e-6 && y[1] == 0.0);
     }
 }

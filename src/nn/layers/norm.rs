@@ -1,4 +1,4 @@
-//! Normalisations over the last axis, a row at a time, in one pass over memory.
+//! Normalisations over the last axis, one row at a time, in one pass over memory.
 
 use candle_core::{D, DType, Result, Tensor};
 
@@ -31,8 +31,8 @@ impl LayerNorm {
     /// (..., width) -> (..., width)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if is_cpu_f32(x) {
-            let weight = Values::of(&self.weight)?;
-            let bias = Values::of(&self.bias)?;
+            let weight = Values::from_f32(&self.weight)?;
+            let bias = Values::from_f32(&self.bias)?;
             let scale: &[f32] = &weight;
             let shift: &[f32] = &bias;
             return map_rows(x, scale.len(), |row, out| {
@@ -63,12 +63,12 @@ pub fn modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32) -> Result<
     if is_cpu_f32(x) {
         let scale = scale.contiguous()?;
         let shift = shift.contiguous()?;
-        let scale: Vec<f32> = Values::of(&scale)?
+        let scale: Vec<f32> = Values::from_f32(&scale)?
             .iter()
             .map(|scale| 1.0 + scale)
             .collect();
         let scale = &scale[..];
-        let shift = Values::of(&shift)?;
+        let shift = Values::from_f32(&shift)?;
         let shift: &[f32] = &shift;
         return map_rows(x, scale.len(), |row, out| {
             dispatch(Normalise {
@@ -109,7 +109,7 @@ impl RmsNorm {
     /// (..., width) -> (..., width)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if is_cpu_f32(x) {
-            let weight = Values::of(&self.weight)?;
+            let weight = Values::from_f32(&self.weight)?;
             let scale: &[f32] = &weight;
             return map_rows(x, scale.len(), |row, out| {
                 dispatch(Normalise {
@@ -130,7 +130,7 @@ impl RmsNorm {
     }
 }
 
-/// `out = (row - mean) / deviation * scale + shift`, where rows that are not `centered` count as
+/// `out = (row - mean) / std * scale + shift`, where rows that are not `centered` count as
 /// having mean 0.
 struct Normalise<'a> {
     row: &'a [f32],

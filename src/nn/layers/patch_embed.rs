@@ -1,11 +1,11 @@
-//! Cutting a picture into square patches and describing each by a linear layer: a convolution
+//! Cutting an image into square patches and describing each by a linear layer: a convolution
 //! without overlap.
 
 use candle_core::{Result, Tensor};
 
 use crate::nn::{Linear, Weights};
 
-/// One token a patch.
+/// One token per patch.
 #[derive(Clone, Debug)]
 pub struct PatchEmbed {
     proj: Linear,
@@ -33,7 +33,7 @@ impl PatchEmbed {
             return Err(w.mismatch("weight", "square patches", found));
         }
         let weight = w.get_reshaped((width, channels * patch * patch), "weight")?;
-        let proj = Linear::of(w, weight, bias)?;
+        let proj = Linear::from_tensors(w, weight, bias)?;
         Ok(Self {
             proj,
             patch,
@@ -51,7 +51,7 @@ impl PatchEmbed {
         self.proj.outputs()
     }
 
-    /// Floating-point operations for so many patches.
+    /// Floating-point operations for this number of patches.
     pub fn flops(&self, patches: usize) -> f64 {
         self.proj.flops(patches)
     }
@@ -64,10 +64,7 @@ impl PatchEmbed {
         let rows = h / self.patch;
         let columns = w / self.patch;
         if c != self.channels {
-            candle_core::bail!(
-                "a picture of {} channels was expected, one of {c} came",
-                self.channels
-            );
+            candle_core::bail!("expected an image of {} channels, found {c}", self.channels);
         }
         let x = x.narrow(2, 0, rows * p)?.narrow(3, 0, columns * p)?;
         let x = x.reshape(&[b, c, rows, p, columns, p])?; // (B, C, Y, p, X, p)

@@ -1,4 +1,4 @@
-//! What a block adds to the stream that runs past it.
+//! Residual connections: the sum of a stream and a block's output.
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -10,8 +10,8 @@ const CHUNK: usize = 1 << 14;
 
 /// `x + gamma * h` for x and h (..., C) of one shape and `gamma` (C), 1 if there is none.
 ///
-/// The tensor library would hand a sum of this size to threads of its own, which do not heed how
-/// many the user allows.
+/// The tensor library would compute a sum of this size on its own threads, which ignore the number
+/// of threads that the user allows.
 pub fn residual(x: &Tensor, h: &Tensor, gamma: Option<&Tensor>) -> Result<Tensor> {
     if !(is_cpu_f32(x) && is_cpu_f32(h)) || x.dims() != h.dims() {
         #[cfg(feature = "cuda")]
@@ -23,9 +23,9 @@ pub fn residual(x: &Tensor, h: &Tensor, gamma: Option<&Tensor>) -> Result<Tensor
     let x = x.contiguous()?;
     let h = h.contiguous()?;
     let gamma = gamma.map(Tensor::contiguous).transpose()?;
-    let from = Values::of(&x)?;
-    let add = Values::of(&h)?;
-    let gamma = gamma.as_ref().map(Values::of).transpose()?;
+    let from = Values::from_f32(&x)?;
+    let add = Values::from_f32(&h)?;
+    let gamma = gamma.as_ref().map(Values::from_f32).transpose()?;
     let gamma = gamma.as_deref();
     let width = gamma.map_or(CHUNK, |gamma| gamma.len().max(1));
     if !from.len().is_multiple_of(width) && gamma.is_some() {
@@ -69,9 +69,9 @@ mod tests {
     fn sums_match_the_library_for_odd_shapes() {
         let noise = Noise::seeded(1);
         for shape in [(1, 1, 1), (2, 3, 7), (3, 70, 129), (1, 2, 20_000)] {
-            let x = noise.of(shape);
-            let h = noise.of(shape);
-            let gamma = noise.of(shape.2);
+            let x = noise.tensor(shape);
+            let h = noise.tensor(shape);
+            let gamma = noise.tensor(shape.2);
             let same =
                 |found: Tensor, expected: Tensor| assert_eq!(difference(&found, &expected), 0.0);
             same(residual(&x, &h, None).unwrap(), (&x + &h).unwrap());

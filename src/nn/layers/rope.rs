@@ -102,12 +102,12 @@ fn split_and_rotate_cpu(
     let (r, l, c3) = qkv.dims3()?;
     let c = c3 / 3;
     let width = c3 / 3 / temperature.len();
-    let cos = Values::of(&rope.cos)?;
-    let sin = Values::of(&rope.sin)?;
+    let cos = Values::from_f32(&rope.cos)?;
+    let sin = Values::from_f32(&rope.sin)?;
     let cos: &[f32] = &cos;
     let sin: &[f32] = &sin;
     let device = qkv.device();
-    let qkv = Values::of(qkv)?;
+    let qkv = Values::from_f32(qkv)?;
     let mut q = vec![0.0; r * l * c];
     let mut kv: Vec<_> = (0..r)
         .map(|_| (vec![0.0; l * c], vec![0.0; l * c]))
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn both_paths_agree() {
-        let qkv = Noise::seeded(1).of((3, 6, 48));
+        let qkv = Noise::seeded(1).tensor((3, 6, 48));
         let rope = Rope::new((2, 3), (8, 8), 8, &Device::Cpu).unwrap();
         let (q, kv) = split_and_rotate(&qkv, &[2.0, 3.0], &rope).unwrap();
         let part = |i: usize| {

@@ -19,7 +19,7 @@ use crate::nn::{
 /// Of the nine places of the kernel several meet the same pixel: for an output in an even row the
 /// first row of the kernel meets one row of pixels and the other two meet the next; in an odd row
 /// it is the other way round. So each of the four kinds of output is a convolution of size 2 of the
-/// small picture with sums of the weights: 4/9 of the work.
+/// small image with sums of the weights: 4/9 of the work.
 #[derive(Clone, Debug)]
 pub struct UpsampleConv(Kind);
 
@@ -27,7 +27,7 @@ pub struct UpsampleConv(Kind);
 enum Kind {
     F32(Phases<f32>),
     Bf16(Phases<bf16>),
-    /// One convolution of the large picture, by the tensor library.
+    /// One convolution of the large image, by the tensor library.
     Whole(Conv2d),
 }
 
@@ -66,7 +66,7 @@ impl UpsampleConv {
         }))
     }
 
-    /// Floating-point operations for so many output positions, as they are usually counted.
+    /// Floating-point operations for this number of output positions, as they are usually counted.
     pub fn flops(&self, positions: usize) -> f64 {
         let counted =
             |inputs: usize, outputs: usize| 2.0 * 9.0 * (positions * inputs * outputs) as f64;
@@ -121,7 +121,7 @@ impl<T: Cell> Phases<T> {
         let map = map.with_border(1);
         let map = map.filled_up(phases[0].inputs(), phases[0].row_width())?;
         let mut out = HostMap::zeros(
-            map.pictures,
+            map.images,
             (2 * map.size.0, 2 * map.size.1),
             phases[0].outputs(),
             0,
@@ -155,9 +155,9 @@ mod tests {
     fn doubling_and_convolving_matches_one_after_the_other() {
         let noise = Noise::seeded(2);
         for (inputs, h, w) in [(6, 1, 1), (5, 3, 5), (6, 40, 7), (7, 2, 300)] {
-            let weight = noise.of((35, inputs, 3, 3));
-            let bias = noise.of((1, 35, 1, 1));
-            let x = noise.of((2, inputs, h, w));
+            let weight = noise.tensor((35, inputs, 3, 3));
+            let bias = noise.tensor((1, 35, 1, 1));
+            let x = noise.tensor((2, inputs, h, w));
             let doubled = x.upsample_nearest2d(2 * h, 2 * w).unwrap();
             let expected = doubled
                 .conv2d(&weight, 1, 1, 1, 1)

@@ -35,7 +35,8 @@ impl SelfAttention {
             .iter()
             .map(|p| p.get(width, "bias"))
             .collect::<crate::Result<_>>()?;
-        let qkv = Linear::of(w, Tensor::cat(&weights, 0)?, Some(Tensor::cat(&biases, 0)?))?;
+        let qkv =
+            Linear::from_tensors(w, Tensor::cat(&weights, 0)?, Some(Tensor::cat(&biases, 0)?))?;
         Ok(Self {
             qkv,
             proj: Linear::load(&w.pp(proj), width, width)?,
@@ -47,7 +48,7 @@ impl SelfAttention {
     pub fn load_joined(w: &Weights, width: usize, heads: usize) -> crate::Result<Self> {
         let weight = w.get((3 * width, width), "in_proj_weight")?;
         let bias = w.get(3 * width, "in_proj_bias")?;
-        let qkv = Linear::of(w, weight, Some(bias))?;
+        let qkv = Linear::from_tensors(w, weight, Some(bias))?;
         Ok(Self {
             qkv,
             proj: Linear::load(&w.pp("out_proj"), width, width)?,
@@ -71,9 +72,9 @@ impl SelfAttention {
         )?)
     }
 
-    /// Floating-point operations for one picture of so many tokens.
+    /// Floating-point operations for one image of this many tokens.
     pub fn flops(&self, tokens: usize) -> f64 {
-        let pairs = 4. * (tokens * tokens * self.proj.inputs()) as f64;
+        let pairs = 4.0 * (tokens * tokens * self.proj.inputs()) as f64;
         self.qkv.flops(tokens) + self.proj.flops(tokens) + pairs
     }
 }
@@ -159,7 +160,7 @@ impl VitBlock {
         )
     }
 
-    /// Floating-point operations for one picture of so many tokens.
+    /// Floating-point operations for one image of this many tokens.
     pub fn flops(&self, tokens: usize) -> f64 {
         self.attn.flops(tokens) + self.mlp.flops(tokens)
     }

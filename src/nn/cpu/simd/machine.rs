@@ -57,8 +57,8 @@ impl Machine {
         }
     }
 
-    /// The one that was asked for, if any was.
-    fn named(name: Option<&OsStr>) -> Result<Option<Self>> {
+    /// The kernels of this name; `None` without a name.
+    fn from_name(name: Option<&OsStr>) -> Result<Option<Self>> {
         let Some(name) = name.filter(|name| !name.is_empty()) else {
             return Ok(None);
         };
@@ -77,18 +77,18 @@ impl Machine {
     }
 }
 
-/// What this process runs.
+/// The instructions that this process uses.
 pub(super) fn machine() -> Machine {
     static MACHINE: OnceLock<Machine> = OnceLock::new();
     *MACHINE.get_or_init(|| {
-        let asked = Machine::named(asked().as_deref()).ok().flatten();
-        asked
+        let requested = Machine::from_name(requested().as_deref()).ok().flatten();
+        requested
             .or_else(|| Machine::here().next())
             .unwrap_or(Machine::Portable)
     })
 }
 
-fn asked() -> Option<OsString> {
+fn requested() -> Option<OsString> {
     env::var_os("TTSVAR_KERNELS")
 }
 
@@ -98,18 +98,18 @@ pub fn kernels() -> &'static str {
     machine().name()
 }
 
-/// Whether `TTSVAR_KERNELS` chose the kernels, whatever else the machine could run.
+/// Returns whether `TTSVAR_KERNELS` chose the kernels.
 pub fn kernels_forced() -> bool {
-    matches!(Machine::named(asked().as_deref()), Ok(Some(_)))
+    matches!(Machine::from_name(requested().as_deref()), Ok(Some(_)))
 }
 
-/// Whether the kernels that `TTSVAR_KERNELS` names can run here; a library that does not ask runs
-/// the fastest instead.
+/// Checks that the kernels that `TTSVAR_KERNELS` names can run here. Without this check, the
+/// fastest kernels replace unknown ones.
 ///
 /// # Errors
-/// They are not known, or this machine lacks their instructions.
+/// The name is unknown, or this machine lacks the instructions.
 pub fn check_kernels() -> Result<()> {
-    Machine::named(asked().as_deref()).map(|_| ())
+    Machine::from_name(requested().as_deref()).map(|_| ())
 }
 
 #[cfg(test)]
@@ -117,10 +117,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_machine_that_is_here_is_found_by_its_name() {
+    fn every_detected_machine_is_found_by_its_name() {
         for machine in Machine::here() {
             assert_eq!(
-                Machine::named(Some(machine.name().as_ref())).unwrap(),
+                Machine::from_name(Some(machine.name().as_ref())).unwrap(),
                 Some(machine)
             );
         }
@@ -128,11 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn no_name_leaves_the_choice_and_an_unknown_one_is_refused() {
-        assert_eq!(Machine::named(None).unwrap(), None);
-        assert_eq!(Machine::named(Some("".as_ref())).unwrap(), None);
+    fn without_a_name_the_choice_is_free_and_unknown_names_are_refused() {
+        assert_eq!(Machine::from_name(None).unwrap(), None);
+        assert_eq!(Machine::from_name(Some("".as_ref())).unwrap(), None);
         for name in ["Portable", "fast", "avx"] {
-            let error = Machine::named(Some(name.as_ref())).unwrap_err();
+            let error = Machine::from_name(Some(name.as_ref())).unwrap_err();
             assert!(
                 error.to_string().contains("`portable`")
                     && error.to_string().ends_with(&format!("found `{name}`"))

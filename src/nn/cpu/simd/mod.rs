@@ -1,4 +1,4 @@
-//! Vectors of f32 in the widest form that the machine has, found out when the program runs.
+//! Vectors of f32 in the widest form that the machine has, detected at run time.
 //!
 //! A kernel is written once, over [`Lanes`], and [`dispatch`] runs the version compiled for this
 //! machine: AVX-512 with or without instructions for bf16, AVX2, NEON, or what any compiler makes
@@ -19,11 +19,11 @@ use self::{
 };
 pub use machine::{check_kernels, kernels, kernels_forced};
 
-/// A vector of f32 values. Whoever makes one shows a proof that the processor has its instructions,
-/// so every vector is such a proof, too. The methods must be inlined into the function that enables
-/// the instructions.
+/// A vector of f32 values. Constructors demand a proof that the processor has the instructions, so
+/// each vector is itself a proof. The methods must be inlined into the function that enables the
+/// instructions.
 pub(crate) trait Lanes: Copy {
-    /// Proof that the processor has the instructions, which only their detection hands out.
+    /// Proof that the processor has the instructions; only detection creates it.
     type Detected: Copy;
 
     /// Values in a vector.
@@ -60,8 +60,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load_pairs_at(simd: Self::Detected, from: *const bf16) -> Self::Pairs;
     /// A pair in every place, its first number in the lower half of the bits.
     fn splat_pair(simd: Self::Detected, pair: u32) -> Self::Pairs;
-    /// Adds to each value the two products of the numbers of its pairs; how often that is rounded
-    /// is up to the machine.
+    /// Adds to each value the two products of the numbers of its pairs; the number of
+    /// roundings depends on the machine.
     fn add_products(self, a: Self::Pairs, b: Self::Pairs) -> Self;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
@@ -129,8 +129,8 @@ pub(crate) trait Lanes: Copy {
     }
 }
 
-/// Sixteen running values of a row, whatever the width of a vector, so that all machines fold a row
-/// in the same order.
+/// Sixteen running values of a row, regardless of the vector width: all machines fold a row in the
+/// same order.
 pub(crate) struct Running<L>(pub [L; 2]);
 
 impl<L: Lanes> Running<L> {
@@ -150,7 +150,7 @@ impl<L: Lanes> Running<L> {
         }
     }
 
-    /// All sixteen folded into one, halves upon halves.
+    /// All sixteen folded into one by repeated halving.
     #[inline(always)]
     pub fn fold(self, f: impl Fn(f32, f32) -> f32) -> f32 {
         let mut all = [0.0; 16];
@@ -170,7 +170,7 @@ impl<L: Lanes> Running<L> {
 pub(crate) trait Kernel {
     type Output;
 
-    /// To be marked `#[inline(always)]`.
+    /// Implementations must be `#[inline(always)]`.
     fn run<L: Lanes>(self, simd: L::Detected) -> Self::Output;
 }
 
@@ -210,7 +210,7 @@ pub(crate) fn in_all_versions<K: Kernel>(kernel: impl Fn() -> K) -> Vec<K::Outpu
 mod tests {
     use super::*;
 
-    /// What the operations make of values that fill whole vectors.
+    /// Applies each operation to whole vectors of values.
     struct Operations<'a>([&'a [f32]; 3]);
 
     const NAMES: [&str; 8] = [
@@ -384,12 +384,12 @@ mod tests {
     }
 
     /// Sums of products of pairs, and numbers rounded to bf16.
-    struct Halves<'a> {
+    struct PairProducts<'a> {
         pairs: [&'a [bf16]; 2],
         sums: &'a [f32],
     }
 
-    impl Kernel for Halves<'_> {
+    impl Kernel for PairProducts<'_> {
         type Output = (Vec<f32>, Vec<bf16>);
 
         #[inline(always)]
@@ -439,7 +439,7 @@ mod tests {
             .map(|v| if v > 100.0 { v % 100.0 } else { v })
             .collect();
         let sums = [&odd[..], &sums[8..]].concat();
-        for (found, rounded) in in_all_versions(|| Halves {
+        for (found, rounded) in in_all_versions(|| PairProducts {
             pairs: [&a, &b],
             sums: &sums,
         }) {

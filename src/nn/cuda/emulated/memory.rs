@@ -17,7 +17,7 @@ pub struct Memory {
 
 impl Memory {
     /// These numbers, rounded to the type.
-    pub fn of(values: &[f32], scalar: Scalar) -> Self {
+    pub fn from_values(values: &[f32], scalar: Scalar) -> Self {
         Self::bytes(&match scalar {
             Scalar::Bf16 => values
                 .iter()
@@ -38,7 +38,7 @@ impl Memory {
 
     /// NaN until a kernel writes numbers.
     pub fn room(count: usize, scalar: Scalar) -> Self {
-        Self::of(&vec![f32::NAN; count], scalar)
+        Self::from_values(&vec![f32::NAN; count], scalar)
     }
 
     fn bytes(bytes: &[u8]) -> Self {

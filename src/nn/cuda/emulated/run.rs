@@ -22,7 +22,7 @@ unsafe extern "C" {
 
 const NOW: c_int = 2; // RTLD_NOW
 
-/// What was compiled; locked while a kernel runs, since a program has one GPU.
+/// The compiled programs; locked while a kernel runs, since a program has one GPU.
 static PROGRAMS: Mutex<Option<HashMap<Program, Launch>>> = Mutex::new(None);
 
 /// Runs a call to its end. Addresses are those of memory of this process, with room for what the

@@ -1,4 +1,4 @@
-//! What the kernels compute, compared with the layers on a CPU, over odd shapes.
+//! The kernels' results compared with the layers on a CPU, over odd shapes.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -53,9 +53,10 @@ fn rows_are_normalised() {
     {
         let noise = Noise::seeded(1);
         let [x, scale, shift] = [vec![rows, width], vec![width], vec![width]]
-            .map(|shape| rounded(&noise.of(shape), scalar));
+            .map(|shape| rounded(&noise.tensor(shape), scalar));
         let x = rounded(&((x * 3.0).unwrap() + 2.0).unwrap(), scalar);
-        let [given, by, plus] = [&x, &scale, &shift].map(|t| Memory::of(&values(t), scalar));
+        let [given, by, plus] =
+            [&x, &scale, &shift].map(|t| Memory::from_values(&values(t), scalar));
         for base in [0.0, 1.0] {
             let out = Memory::room(rows * width, scalar);
             let at = [given.address(), by.address(), plus.address(), out.address()];
@@ -78,8 +79,8 @@ fn sums_are_gated() {
     for (scalar, (rows, width)) in both([(1, 4), (3, 68), (5, 1000), (2, 2048)]) {
         let noise = Noise::seeded(2);
         let [x, h, gamma] = [vec![rows, width], vec![rows, width], vec![width]]
-            .map(|shape| rounded(&noise.of(shape), scalar));
-        let [a, b, factor] = [&x, &h, &gamma].map(|t| Memory::of(&values(t), scalar));
+            .map(|shape| rounded(&noise.tensor(shape), scalar));
+        let [a, b, factor] = [&x, &h, &gamma].map(|t| Memory::from_values(&values(t), scalar));
         for gated in [false, true] {
             let out = Memory::room(rows * width, scalar);
             let factor = if gated { factor.address() } else { 0 };
@@ -111,12 +112,14 @@ fn projections_are_split_and_turned() {
     ]) {
         let tokens = size.0 * size.1;
         let c = heads * width;
-        let qkv = rounded(&Noise::seeded(3).of((rows, tokens, 3 * c)), scalar);
+        let qkv = rounded(&Noise::seeded(3).tensor((rows, tokens, 3 * c)), scalar);
         let rope = Rope::new(size, (8, 8), width, &Device::Cpu).unwrap();
         let temperature: Vec<f32> = (0..heads).map(|head| 1.5 + head as f32).collect();
-        let angles = rope.angles().map(|t| Memory::of(&values(t), Scalar::F32));
-        let given = Memory::of(&values(&qkv), scalar);
-        let scales = Memory::of(&temperature, Scalar::F32);
+        let angles = rope
+            .angles()
+            .map(|t| Memory::from_values(&values(t), Scalar::F32));
+        let given = Memory::from_values(&values(&qkv), scalar);
+        let scales = Memory::from_values(&temperature, Scalar::F32);
         let q = Memory::room(rows * tokens * c, scalar);
         let kept: Vec<Memory> = (0..2 * rows)
             .map(|_| Memory::room(tokens * c, scalar))
@@ -165,7 +168,7 @@ fn projections_are_split_and_turned() {
 
 #[test]
 fn groups_are_normalised_and_bent() {
-    for (scalar, (pictures, groups, channels, pixels)) in both([
+    for (scalar, (images, groups, channels, pixels)) in both([
         (2, 3, 4, 5),
         (1, 2, 1, 8),
         (2, 1, 3, 40),
@@ -173,7 +176,7 @@ fn groups_are_normalised_and_bent() {
         (2, 2, 4, 4096),
     ]) {
         let sizes = Groups {
-            pictures,
+            images,
             groups,
             channels,
             pixels,
@@ -182,9 +185,13 @@ fn groups_are_normalised_and_bent() {
         let noise = Noise::seeded(4);
         let c = groups * channels;
         let size = channels * pixels;
-        let x = rounded(&(noise.of((pictures, c, pixels)) + 5.0).unwrap(), scalar);
-        let [weight, bias] = [rounded(&noise.of(c), scalar), rounded(&noise.of(c), scalar)];
-        let [given, by, plus] = [&x, &weight, &bias].map(|t| Memory::of(&values(t), scalar));
+        let x = rounded(&(noise.tensor((images, c, pixels)) + 5.0).unwrap(), scalar);
+        let [weight, bias] = [
+            rounded(&noise.tensor(c), scalar),
+            rounded(&noise.tensor(c), scalar),
+        ];
+        let [given, by, plus] =
+            [&x, &weight, &bias].map(|t| Memory::from_values(&values(t), scalar));
         let x = values(&x);
         let weight = values(&weight);
         let bias = values(&bias);
@@ -217,7 +224,7 @@ fn groups_are_normalised_and_bent() {
                     (if silu { y / (1.0 + (-y).exp()) } else { y }) as f32
                 })
             });
-            let what = format!("{pictures} x {groups} x {channels} x {pixels}");
+            let what = format!("{images} x {groups} x {channels} x {pixels}");
             close(
                 &what,
                 scalar,
@@ -239,8 +246,8 @@ struct Block {
 
 impl Block {
     fn new(noise: &Noise, tokens: usize, c: usize, scalar: Scalar) -> Self {
-        let [k, v] = [(); 2].map(|()| rounded(&noise.of((tokens, c)), scalar));
-        let [own_k, own_v] = [&k, &v].map(|t| Memory::of(&values(t), scalar));
+        let [k, v] = [(); 2].map(|()| rounded(&noise.tensor((tokens, c)), scalar));
+        let [own_k, own_v] = [&k, &v].map(|t| Memory::from_values(&values(t), scalar));
         Self {
             kv: Kv { k, v },
             k: own_k,
@@ -260,7 +267,7 @@ fn attend(q: &Tensor, seen: &[Vec<&Block>], heads: usize, scale: f32, scalar: Sc
         width: c / heads,
     };
     assert!(calls::attention_served(scalar, sizes));
-    let given = Memory::of(&values(q), scalar);
+    let given = Memory::from_values(&values(q), scalar);
     let out = Memory::room(rows * tokens * c, scalar);
     let blocks = |row: &Vec<&Block>| {
         row.iter()
@@ -295,7 +302,7 @@ fn queries_meet_the_blocks_of_their_row() {
         let blocks = [1, 4, 70, 129, 64].map(|tokens| Block::new(&noise, tokens, c, scalar));
         let [a, b, long, longer, whole] = &blocks;
         let seen = [vec![a], vec![a, b, long, longer], vec![whole, a, whole]];
-        let q = rounded(&noise.of((seen.len(), tokens, c)), scalar);
+        let q = rounded(&noise.tensor((seen.len(), tokens, c)), scalar);
         let found = attend(&q, &seen, heads, 0.3, scalar);
         let kv: Vec<Vec<&Kv>> = seen
             .iter()
@@ -319,7 +326,7 @@ fn a_head_may_have_any_width_that_four_divides_in_f32() {
     let noise = Noise::seeded(6);
     for width in [4, 20, 60] {
         let block = Block::new(&noise, 37, 2 * width, Scalar::F32);
-        let q = noise.of((1, 5, 2 * width));
+        let q = noise.tensor((1, 5, 2 * width));
         let expected = attention_blocks(&q, &[vec![&block.kv]], 2, 1.0, None).unwrap();
         close(
             "odd widths",
@@ -332,7 +339,7 @@ fn a_head_may_have_any_width_that_four_divides_in_f32() {
 }
 
 #[test]
-fn a_query_gives_the_same_bits_alone_and_in_company() {
+fn attention_is_batch_invariant() {
     for (scalar, width) in both([32]) {
         let noise = Noise::seeded(7);
         let c = 2 * width;
@@ -342,8 +349,8 @@ fn a_query_gives_the_same_bits_alone_and_in_company() {
             vec![&blocks[0], &blocks[2]],
             vec![&blocks[1]],
         ];
-        let q = rounded(&noise.of((3, 80, c)), scalar);
-        let together = attend(&q, &seen, 2, 1.0, scalar);
+        let q = rounded(&noise.tensor((3, 80, c)), scalar);
+        let batch = attend(&q, &seen, 2, 1.0, scalar);
         for (row, seen) in seen.iter().enumerate() {
             for first in [0, 3, 79] {
                 let alone = q
@@ -356,7 +363,7 @@ fn a_query_gives_the_same_bits_alone_and_in_company() {
                 let alone = attend(&alone, std::slice::from_ref(seen), 2, 1.0, scalar);
                 assert_eq!(
                     alone,
-                    together[(row * 80 + first) * c..][..c],
+                    batch[(row * 80 + first) * c..][..c],
                     "row {row}, query {first}"
                 );
             }
