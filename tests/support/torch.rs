@@ -1,7 +1,9 @@
 //! Writes small PyTorch files byte by byte, right and wrong ones.
 
 use std::{
+    hash::{DefaultHasher, Hasher},
     io::{Cursor, Write},
+    path::Path,
     sync::Arc,
 };
 
@@ -154,7 +156,20 @@ pub fn archive_with(
 
 /// A file of one tensor over six floats.
 pub fn single_tensor_file(tensor: Tensor) -> Vec<u8> {
-    archive(&state_dict(&[("layer.weight", tensor)]), &[("0", &six())])
+    let file = archive(&state_dict(&[("layer.weight", tensor)]), &[("0", &six())]);
+    keep_as_seed(&file);
+    file
+}
+
+/// Writes a file into the folder `TTSVAR_SEEDS` if that is set, under a name made of its content:
+/// `fuzz/seeds.py` collects the files of these tests.
+fn keep_as_seed(bytes: &[u8]) {
+    if let Some(folder) = std::env::var_os("TTSVAR_SEEDS") {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        let path = Path::new(&folder).join(format!("{:016x}", hasher.finish()));
+        std::fs::write(path, bytes).unwrap();
+    }
 }
 
 /// A file as `torch.save` laid it out before 1.6: the header, a pickle, the keys and the storages.
@@ -188,6 +203,7 @@ pub fn old_file(pickle: &[u8], storages: &[(&str, i64, &[u8])]) -> Vec<u8> {
         file.extend_from_slice(&count.to_le_bytes());
         file.extend_from_slice(bytes);
     }
+    keep_as_seed(&file);
     file
 }
 
@@ -211,6 +227,7 @@ pub fn read(bytes: Vec<u8>, keys: &[&str]) -> Result<Arc<dyn TensorSource>> {
 /// The file is refused with one line that has these parts.
 #[track_caller]
 pub fn refused(bytes: Vec<u8>, parts: &[&str]) -> Error {
+    keep_as_seed(&bytes);
     let error = read(bytes, &[]).err().expect("an error");
     let message = error.to_string();
     println!(
