@@ -8,8 +8,6 @@
 //! this takes the best of many starts from the stream it is given, which is cheap for a batch of
 //! rows and does not depend on one lucky draw.
 
-use rayon::prelude::*;
-
 use crate::{features::Matrix, resample::CumulativeWeights, rng::Stream};
 
 /// Lloyd's iterations at most, as in scikit-learn.
@@ -69,7 +67,7 @@ pub fn kmeans(x: &Matrix, k: usize, stream: &mut Stream) -> Clustering {
     let starts: Vec<_> = (0..starts)
         .map(|_| plus_plus(&distances, k, &mut uniform))
         .collect();
-    let found: Vec<_> = starts.par_iter().map(|start| points.lloyd(start)).collect();
+    let found = starts.iter().map(|start| points.lloyd(start));
     let better = |best: Clustering, next: Clustering| {
         if next.inertia < best.inertia * (1.0 - TIE) {
             next
@@ -77,10 +75,7 @@ pub fn kmeans(x: &Matrix, k: usize, stream: &mut Stream) -> Clustering {
             best
         }
     };
-    found
-        .into_iter()
-        .reduce(better)
-        .expect("there is at least one start")
+    found.reduce(better).expect("there is at least one start")
 }
 
 /// Lloyd's iteration from the given rows as first centres.

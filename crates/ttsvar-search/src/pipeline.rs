@@ -14,6 +14,14 @@ pub struct Scale {
 }
 
 impl Scale {
+    /// A grid of `side` by `side` tokens.
+    pub const fn square(side: usize) -> Self {
+        Self {
+            height: side,
+            width: side,
+        }
+    }
+
     /// Tokens that one candidate draws at this scale.
     pub fn tokens(self) -> usize {
         self.height * self.width
@@ -48,7 +56,7 @@ pub enum DecodeSize {
 }
 
 /// What a run is expected to take, before it runs.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Estimate {
     /// Floating-point operations, 2 for each multiply-add, of text encoder, transformer and
     /// decoder.
@@ -76,7 +84,10 @@ pub trait Pipeline: Send + Sync {
 
     /// What a search would take in which `widths[s]` rows are computed and `decodes[s]` images
     /// decoded at scale `s`, for a prompt of usual length.
-    fn estimate(&self, widths: &[usize], decodes: &[usize], size: DecodeSize) -> Estimate;
+    fn estimate(&self, widths: &[usize], decodes: &[usize], size: DecodeSize) -> Estimate {
+        let _ = (widths, decodes, size);
+        Estimate::default()
+    }
 }
 
 /// Partial images of one prompt that advance together. Row `i` is one candidate.
@@ -96,5 +107,7 @@ pub trait Rollout {
     fn gather(&mut self, rows: &[usize]) -> Result<()>;
 
     /// Floating-point operations spent so far, decodes included.
-    fn flops(&self) -> f64;
+    fn flops(&self) -> f64 {
+        0.0
+    }
 }

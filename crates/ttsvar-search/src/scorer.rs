@@ -2,11 +2,21 @@
 
 use crate::{Image, Result};
 
-/// A judge of images. Higher is better; what the numbers mean is the scorer's own.
+/// Rates images for a prompt. Higher is better; the unit is up to the scorer.
 pub trait Scorer: Send + Sync {
     /// One score for each image, in their order.
     fn score(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>>;
 
-    /// Floating-point operations that scoring `images` images takes; 0 where nobody counted.
-    fn flops(&self, images: usize) -> f64;
+    /// Floating-point operations to score `images` images; 0 where that is not known.
+    fn flops(&self, images: usize) -> f64 {
+        let _ = images;
+        0.0
+    }
+}
+
+/// Functions of prompt and images score too.
+impl<F: Fn(&str, &[Image]) -> Result<Vec<f32>> + Send + Sync> Scorer for F {
+    fn score(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
+        self(prompt, images)
+    }
 }
