@@ -243,7 +243,7 @@ fn a_shared_pool_gives_what_each_search_would_find_alone() {
     ];
     let search = Search::new(&pipeline, &light, &extractors).judged_by(scorers);
     let prompt = Prompt::from("light");
-    let pool = Pool::paint(&search, &prompt, 8, 4).unwrap();
+    let pool = Pool::generate(&search, &prompt, 8, 4).unwrap();
     for (method, n) in [
         (Method::Raw, 1),
         (Method::BestOfN, 3),

@@ -7,17 +7,18 @@ use ttsvar_search::{DecodeSize, Extractor, Features, Pipeline, Scorer, Search};
 
 use super::{
     arguments::{self, Global, Limit},
+    console::Console,
     numbers, preview_size,
     progress::Progress,
     request::{source, wish},
     system,
     table::{Align, Table},
-    talk::Talk,
 };
 use crate::{
     Error, Result,
     bench::{
-        Architecture, Blocks, Job, Measurement, Model, Redness, gpu_peak_bytes, measure, time_ops,
+        Architecture, BenchJob, Blocks, Measurement, Model, Redness, gpu_peak_bytes, measure,
+        time_ops,
     },
     bundle::{DEMO, most_rows, too_little},
     hub::description::Defaults,
@@ -26,101 +27,100 @@ use crate::{
 };
 
 /// Measures.
-pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
+pub(super) fn run(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<()> {
     if let Some(arguments::BenchWhat::Preview(typed)) = &typed.what {
-        return preview_size::run(typed, global, talk);
+        return preview_size::run(typed, global, console);
     }
     if typed.ops {
-        return ops(typed, global, talk);
+        return ops(typed, global, console);
     }
     let wish = wish(source(&typed.method)?, &typed.choices)?;
-    let order = Order {
+    let request = BenchRequest {
         wish,
         preview: preview(typed.choices.preview.as_deref())?,
         repeat: typed.repeat,
         seed: typed.seed,
     };
-    if order.repeat == 0 {
-        return Err(
-            Error::input("--repeat is 0, but something has to be timed").with_hint("3 is usual")
-        );
+    if request.repeat == 0 {
+        return Err(Error::input("--repeat must be at least 1").with_hint("3 is usual"));
     }
     let report = if typed.arch == DEMO {
         if typed.pixels.is_some() {
-            return Err(Error::input("the demo paints images of one size only")
-                .with_hint("leave --pixels out"));
+            return Err(Error::input("the demo generates images of one size only")
+                .with_hint("remove --pixels"));
         }
         let system = system::open_within(typed.limit, DEMO, None, None, global)?;
-        let settings = system::fitted(&system, system.settings(), &order.wish, typed.limit, talk)?;
+        let settings = system::fitted(
+            &system,
+            system.settings(),
+            &request.wish,
+            typed.limit,
+            console,
+        )?;
         let pipeline = system.pipeline(&settings)?;
-        let report = order.follow(
+        let report = request.measure(
             pipeline.as_ref(),
             system.scorer(),
             system.extractors(),
-            talk,
+            console,
         )?;
-        Report {
+        BenchReport {
             gpu_bytes: gpu_peak_bytes(system.device()),
             ..report
         }
     } else {
-        let (arch, schedule) = (Architecture::named(&typed.arch)?, schedule(typed)?);
-        let (dtype, device) = (
-            system::dtype(global.dtype())?,
-            system::device(&global.device)?,
-        );
-        talk.note(&format!(
-            "making up {} weights",
+        let arch = Architecture::named(&typed.arch)?;
+        let schedule = schedule(typed)?;
+        let dtype = system::dtype(global.dtype())?;
+        let device = system::device(&global.device)?;
+        console.note(&format!(
+            "generating {} random weights",
             numbers::count(arch.values())
         ));
         let model = Model::new(arch, dtype, &device)?;
-        let pipeline = model.pipeline(&schedule, order.rows(&model, &schedule, typed.limit)?)?;
+        let pipeline = model.pipeline(&schedule, request.rows(&model, &schedule, typed.limit)?)?;
         let features: Box<dyn Extractor> = Box::new(Blocks);
         let features = BTreeMap::from([(Features::Pca, features)]);
-        let report = order.follow(pipeline.as_ref(), &Redness, &features, talk)?;
-        Report {
+        let report = request.measure(pipeline.as_ref(), &Redness, &features, console)?;
+        BenchReport {
             gpu_bytes: gpu_peak_bytes(&device),
             ..report
         }
     };
     let threads = rayon::current_num_threads();
-    talk.result(&if talk.json {
+    console.result(&if console.json {
         report.json(typed, global, threads).to_string()
     } else {
-        report.words(typed, global, threads)
+        report.text(typed, global, threads)
     })
 }
 
 /// Measures single operations.
-fn ops(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
+fn ops(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<()> {
     if typed.arch == DEMO {
-        return Err(
-            Error::input("single operations have the shapes of a released size")
-                .with_hint("name one, as in `--arch infinity-layer12`"),
-        );
+        return Err(Error::input("--ops needs a released size")
+            .with_hint("give one, such as `--arch infinity-layer12`"));
     }
-    let (dtype, device) = (
-        system::dtype(global.dtype())?,
-        system::device(&global.device)?,
-    );
+    let dtype = system::dtype(global.dtype())?;
+    let device = system::device(&global.device)?;
     let found = time_ops(
         Architecture::named(&typed.arch)?,
         &schedule(typed)?,
         dtype,
         &device,
     )?;
-    if talk.json {
+    if console.json {
         let ops: serde_json::Map<String, Value> = found
             .into_iter()
             .map(|(name, seconds)| (name.to_owned(), seconds.into()))
             .collect();
-        return talk.result(&json!({ "implementation": "ttsvar", "ops": ops }).to_string());
+        return console.result(&json!({ "implementation": "ttsvar", "ops": ops }).to_string());
     }
     let mut table = Table::new([("operation", Align::Left), ("ms", Align::Right)]);
     for (name, seconds) in found {
         table.row([name.to_owned(), format!("{:.3}", 1e3 * seconds)]);
     }
-    talk.result(&table.to_string())
+    console.result(&table.to_string())
 }
 
 fn schedule(typed: &arguments::Bench) -> Result<Schedule> {
@@ -135,23 +135,24 @@ fn schedule(typed: &arguments::Bench) -> Result<Schedule> {
     )
 }
 
-/// What is asked of any model.
-struct Order {
+/// The requested measurement, for any model.
+struct BenchRequest {
     wish: Wish,
     preview: DecodeSize,
     repeat: usize,
     seed: u64,
 }
 
-impl Order {
-    /// Rows that can run through a model together within the limit.
+impl BenchRequest {
+    /// The number of rows that can run through a model at once within the memory limit.
     fn rows(&self, model: &Model, schedule: &Schedule, limit: Limit) -> Result<usize> {
         let Some(limit) = limit.memory else {
             return Ok(usize::MAX);
         };
         let scales = schedule.grids.len();
         let (plan, _) = self.wish.plan(scales, &Defaults::default())?;
-        let (widths, decodes) = (plan.widths(scales), plan.decodes(scales));
+        let widths = plan.widths(scales);
+        let decodes = plan.decodes(scales);
         let peak = |rows| {
             Ok(model
                 .pipeline(schedule, rows)?
@@ -162,20 +163,20 @@ impl Order {
         most_rows(most, limit, peak)?.map_or_else(|| Err(too_little(peak(1)?, limit)), Ok)
     }
 
-    fn follow(
+    fn measure(
         &self,
         pipeline: &dyn Pipeline,
         scorer: &dyn Scorer,
         extractors: &BTreeMap<Features, Box<dyn Extractor>>,
-        talk: &Talk,
-    ) -> Result<Report> {
+        console: &Console,
+    ) -> Result<BenchReport> {
         let (plan, named) = self
             .wish
             .plan(pipeline.scales().len(), &Defaults::default())?;
         let mut search = Search::new(pipeline, scorer, extractors);
         search.preview = self.preview;
-        let mut progress = Progress::new(talk, true);
-        let job = Job {
+        let mut progress = Progress::new(console, true);
+        let job = BenchJob {
             search,
             plan: plan.clone(),
             repeat: self.repeat,
@@ -189,7 +190,7 @@ impl Order {
             .map(|scale| [scale.height, scale.width])
             .collect();
         let widths = plan.widths(pipeline.scales().len());
-        Ok(Report {
+        Ok(BenchReport {
             named,
             grids,
             widths,
@@ -200,25 +201,25 @@ impl Order {
     }
 }
 
-/// What came out.
-struct Report {
+/// The results.
+struct BenchReport {
     named: Named,
     grids: Vec<[usize; 2]>,
     widths: Vec<usize>,
     size: (usize, usize),
     found: Measurement,
-    /// The most memory of a GPU that tensors took.
+    /// Peak memory of tensors on the GPU.
     gpu_bytes: Option<u64>,
 }
 
-impl Report {
+impl BenchReport {
     fn method(&self) -> String {
         self.named
             .method
             .map_or_else(String::new, |method| method.to_string())
     }
 
-    fn words(&self, typed: &arguments::Bench, global: &Global, threads: usize) -> String {
+    fn text(&self, typed: &arguments::Bench, global: &Global, threads: usize) -> String {
         use Align::{Left, Right};
         let Measurement {
             seconds,
@@ -238,14 +239,12 @@ impl Report {
         ]);
         let mut row = |phase: String, time: f64, flops: f64| {
             let share = format!("{:.0} %", 100.0 * time / seconds.total);
-            let (work, rate) = if flops > 0.0 {
-                (
-                    format!("{:.1}", flops / 1e9),
-                    format!("{:.3}", flops / time / 1e12),
-                )
-            } else {
-                ("-".to_owned(), "-".to_owned())
-            };
+            let mut work = "-".to_owned();
+            let mut rate = "-".to_owned();
+            if flops > 0.0 {
+                work = format!("{:.1}", flops / 1e9);
+                rate = format!("{:.3}", flops / time / 1e12);
+            }
             table.row([phase, format!("{time:.4}"), share, work, rate]);
         };
         row("text".to_owned(), seconds.text, flops.text);
@@ -267,16 +266,17 @@ impl Report {
         row("features".to_owned(), seconds.features, flops.features);
         row("scorer".to_owned(), seconds.scorer, flops.scorer);
         row("selection".to_owned(), seconds.selection, 0.0);
-        row("all".to_owned(), seconds.total, flops.total);
+        row("total".to_owned(), seconds.total, flops.total);
         let predicted = numbers::bytes(*predicted_bytes);
-        let at_most = |bytes: Option<u64>, what: &str| {
+        let at_peak = |bytes: Option<u64>, what: &str| {
             bytes.map_or(String::new(), |bytes| {
                 format!(", {} of {what} at the peak", numbers::bytes(bytes))
             })
         };
-        let memory = at_most(*peak_bytes, "memory") + &at_most(self.gpu_bytes, "GPU memory");
+        let memory = at_peak(*peak_bytes, "memory") + &at_peak(self.gpu_bytes, "GPU memory");
         format!(
-            "{} at {}×{} in {}, {}, {}\n\n{table}\n\nmedians of {}: {:.3} to {:.3} s{memory}, {predicted} predicted",
+            "{} at {}×{} in {}, {}, {}\n\n{table}\n\n\
+             medians of {}: {:.3} to {:.3} s{memory}, {predicted} predicted",
             typed.arch,
             self.size.1,
             self.size.0,
@@ -289,7 +289,7 @@ impl Report {
         )
     }
 
-    /// With the fields of the peer.
+    /// The report as JSON, with the same fields as the peer.
     fn json(&self, typed: &arguments::Bench, global: &Global, threads: usize) -> Value {
         let Measurement {
             seconds,
@@ -300,7 +300,8 @@ impl Report {
             peak_bytes,
             predicted_bytes,
         } = &self.found;
-        let (work, time) = (flops.transformer, seconds.transformer.iter().sum::<f64>());
+        let work = flops.transformer;
+        let time = seconds.transformer.iter().sum::<f64>();
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let mut memory =
             json!({ "peak_rss": peak_bytes.map(mib), "predicted": mib(*predicted_bytes) });

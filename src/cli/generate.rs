@@ -9,12 +9,13 @@ use ttsvar_search::{
 
 use super::{
     arguments::{self, Global},
-    code, numbers,
-    outputs::{IMAGE, Place, REPORT, TRACE, TREE},
+    code,
+    console::Console,
+    numbers,
+    outputs::{IMAGE, OutputTarget, REPORT, TRACE, TREE},
     progress::Progress,
     request::Request,
     system,
-    talk::Talk,
 };
 use crate::{
     Result,
@@ -27,7 +28,7 @@ use crate::{
 
 /// Paints every prompt. What goes wrong with one prompt of a list is said, and the others go on;
 /// the exit code is that of the first failure.
-pub(super) fn run(typed: &arguments::Generate, global: &Global, talk: &Talk) -> Result<u8> {
+pub(super) fn run(typed: &arguments::Generate, global: &Global, talk: &Console) -> Result<u8> {
     let request = Request::read(typed)?;
     if let Some(version) = request
         .painted_by
@@ -110,7 +111,7 @@ impl<'a> Studio<'a> {
     }
 
     /// What is good to know before anything is painted.
-    fn warn(&self, talk: &Talk) {
+    fn warn(&self, talk: &Console) {
         for (file, names) in self.system.unknown_tensors() {
             let first: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
             let more = if names.len() > first.len() {
@@ -152,7 +153,7 @@ impl<'a> Studio<'a> {
     }
 
     /// Paints the prompt of a number, counted from 1, and writes everything that was asked for.
-    fn paint(&self, number: usize, talk: &Talk, progress: &mut Progress) -> Result<()> {
+    fn paint(&self, number: usize, talk: &Console, progress: &mut Progress) -> Result<()> {
         let prompts = &self.request.prompts;
         let text = &prompts.texts[number - 1];
         if prompts.texts.len() > 1 {
@@ -186,7 +187,7 @@ impl<'a> Studio<'a> {
 
     fn write(&self, stem: &str, outcome: &Outcome, album: &Album) -> Result<Written> {
         let (outputs, trace) = (&self.request.outputs, &outcome.trace);
-        let image = Provenance::of(trace)
+        let image = Provenance::from_trace(trace)
             .beside(outcome.winner().image.clone())
             .encode()?;
         let tree = outputs
@@ -201,7 +202,7 @@ impl<'a> Studio<'a> {
             .transpose()?;
         let stem = &outputs.free(stem);
         let image = outputs.image.save(stem, IMAGE, &image)?;
-        let save = |place: &Option<Place>, end: &str, bytes: Option<Vec<u8>>| {
+        let save = |place: &Option<OutputTarget>, end: &str, bytes: Option<Vec<u8>>| {
             place
                 .as_ref()
                 .zip(bytes)
@@ -216,7 +217,7 @@ impl<'a> Studio<'a> {
         })
     }
 
-    fn words(&self, outcome: &Outcome, written: &Written, talk: &Talk) -> String {
+    fn words(&self, outcome: &Outcome, written: &Written, talk: &Console) -> String {
         let path = written.image.display();
         if talk.quiet {
             return path.to_string();

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use ttsvar_search::{StageRecord, Trace, number};
 
 use super::{
-    arguments, generate, repeat,
+    arguments,
+    console::Console,
+    generate, repeat,
     table::{Align, Table},
-    talk::Talk,
 };
 use crate::{Error, Result, image::Png, report::Provenance};
 
@@ -16,7 +17,7 @@ use crate::{Error, Result, image::Png, report::Provenance};
 const PNG: &[u8] = b"\x89PNG";
 
 /// Prints what every file says.
-pub(super) fn run(typed: &arguments::Inspect, talk: &Talk) -> Result<()> {
+pub(super) fn run(typed: &arguments::Inspect, talk: &Console) -> Result<()> {
     for (i, path) in typed.files.iter().enumerate() {
         let found = Found::read(path)?;
         let between = if i > 0 && !talk.json { "\n" } else { "" };

@@ -4,10 +4,10 @@
 mod arguments;
 mod bench;
 mod charts;
+mod console;
 mod doctor;
 mod eval;
 mod fetch;
-mod findings;
 mod generate;
 mod inspect;
 mod interrupt;
@@ -19,17 +19,17 @@ mod progress;
 mod prompts;
 mod repeat;
 mod request;
+mod result_tables;
 mod score;
 mod serve;
 mod system;
 mod table;
-mod talk;
 mod usage;
 
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command, Global};
-use talk::Talk;
+use console::Console;
 
 use crate::{Error, ErrorKind, Result, report::numbers};
 
@@ -50,14 +50,14 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
-    let talk = Talk::new(arguments.global.quiet, arguments.global.json);
+    let talk = Console::new(arguments.global.quiet, arguments.global.json);
     ExitCode::from(run(&arguments, &talk).unwrap_or_else(|error| {
         talk.error(&error);
         code(&error)
     }))
 }
 
-fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
+fn run(arguments: &Arguments, talk: &Console) -> Result<u8> {
     crate::bench::check_kernels()?;
     start_threads(&arguments.global)?;
     system::device(&arguments.global.device)?;

@@ -7,11 +7,11 @@ use ttsvar_search::{DecodeSize, Method, Plan, Scale};
 
 use super::{
     arguments::{self, Drawing, Global},
+    console::Console,
     numbers,
     request::{look, wish},
     system,
     table::{Align, Table},
-    talk::Talk,
 };
 use crate::{
     Error, Result,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Shows a plan.
-pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Talk) -> Result<()> {
+pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Console) -> Result<()> {
     let wish = wish(source(typed)?, &typed.choices)?;
     let look = look(
         &typed.canvas,

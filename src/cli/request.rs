@@ -62,7 +62,7 @@ impl Request {
         let wish = wish(source, &typed.choices)?;
         let look = look(&typed.canvas, typed.drawing)?;
         let prompts = match (&record, typed.prompt.as_deref(), typed.prompts.as_deref()) {
-            (Some(record), None, None) => Prompts::one(&record.prompt)?,
+            (Some(record), None, None) => Prompts::literal(&record.prompt)?,
             (_, prompt, file) => Prompts::read(prompt, file)?,
         };
         let outputs = Outputs::read(&typed.outputs, prompts.list)?;

@@ -11,15 +11,15 @@ use ttsvar_search::{Image, Scorer, number};
 
 use super::{
     REFUSED, arguments,
+    console::Console,
     progress::bar,
     system,
     table::{Align, Table},
-    talk::Talk,
 };
 use crate::{
     Error, Result,
     bundle::{LoadedScorer, ScorerMix},
-    eval::shown::other_pictures,
+    eval::external::unread_images,
     image::Png,
     report::Provenance,
 };
@@ -29,7 +29,11 @@ const TOGETHER: usize = 32;
 
 /// Scores every picture. What goes wrong with one of them is said, and the others are scored; the
 /// exit code tells.
-pub(super) fn run(typed: &arguments::Score, global: &arguments::Global, talk: &Talk) -> Result<u8> {
+pub(super) fn run(
+    typed: &arguments::Score,
+    global: &arguments::Global,
+    talk: &Console,
+) -> Result<u8> {
     let judging = system::judging(&typed.model)?;
     if let Some((name, weight)) = judging
         .iter()
@@ -48,7 +52,7 @@ pub(super) fn run(typed: &arguments::Score, global: &arguments::Global, talk: &T
         );
     }
     let files = pictures(&typed.images)?;
-    for fault in typed.images.iter().filter_map(|path| other_pictures(path)) {
+    for fault in typed.images.iter().filter_map(|path| unread_images(path)) {
         talk.warn(&fault, None);
     }
     let (judges, of_demo) = system::scorers(&typed.model, global)?;
@@ -236,7 +240,7 @@ fn table(rows: &[Row], judges: &[LoadedScorer], prompts: bool) -> Table {
             .map(|judge| (judge.name.as_str(), Align::Right)),
     );
     heads.extend(prompts.then_some(("prompt", Align::Left)));
-    let mut table = Table::of(heads);
+    let mut table = Table::with_columns(heads);
     for row in rows {
         let mut cells = vec![row.file.display().to_string()];
         match &row.found {

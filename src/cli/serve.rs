@@ -6,8 +6,8 @@ use tokio::{runtime, sync::Notify};
 
 use super::{
     arguments::{self, Global, ServeLimits},
+    console::Console,
     interrupt, system,
-    talk::Talk,
 };
 use crate::{
     Error, Result,
@@ -19,7 +19,7 @@ use crate::{
 const ANSWERING: usize = 2;
 
 /// Serves until Ctrl-C.
-pub(super) fn run(typed: &arguments::Serve, global: &Global, talk: &Talk) -> Result<()> {
+pub(super) fn run(typed: &arguments::Serve, global: &Global, talk: &Console) -> Result<()> {
     log(talk);
     let model = typed.model.model.clone().unwrap_or_else(|| DEMO.to_owned());
     let judging = system::judging(&typed.model)?;
@@ -54,7 +54,7 @@ pub(super) fn run(typed: &arguments::Serve, global: &Global, talk: &Talk) -> Res
     })
 }
 
-fn address(talk: &Talk, address: SocketAddr) -> String {
+fn address(talk: &Console, address: SocketAddr) -> String {
     let url = format!("http://{address}");
     if talk.json {
         serde_json::json!({ "url": url }).to_string()
@@ -76,7 +76,7 @@ fn limits(typed: &ServeLimits) -> Limits {
 
 /// The log goes to standard error: words, or with `--json` an object a line; with `--quiet` only
 /// what went wrong.
-fn log(talk: &Talk) {
+fn log(talk: &Console) {
     let level = if talk.quiet {
         tracing::Level::WARN
     } else {

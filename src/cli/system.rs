@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{
     arguments::{Global, Limit, Model},
-    talk::Talk,
+    console::Console,
 };
 pub(super) use crate::request::system::{device, dtype, search};
 use crate::{
@@ -73,7 +73,7 @@ pub(super) fn fitted(
     settings: Settings,
     wish: &Wish,
     limit: Limit,
-    talk: &Talk,
+    talk: &Console,
 ) -> Result<Settings> {
     let Some(limit) = limit.memory else {
         return Ok(settings);

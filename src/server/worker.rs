@@ -138,7 +138,7 @@ impl<'a> Worker<'a> {
         seconds: f64,
     ) -> &'static str {
         let files = found.and_then(|(outcome, sheets)| {
-            let image = Provenance::of(&outcome.trace)
+            let image = Provenance::from_trace(&outcome.trace)
                 .beside(outcome.winner().image.clone())
                 .encode()?;
             Ok(Files {

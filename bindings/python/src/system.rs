@@ -247,7 +247,7 @@ pub(crate) fn png<'py>(
     trace: &str,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let trace = raised(py, Trace::from_json(trace))?;
-    let file = Provenance::of(&trace)
+    let file = Provenance::from_trace(&trace)
         .beside(arrays::picture(image)?)
         .encode();
     Ok(PyBytes::new(py, &raised(py, file)?))

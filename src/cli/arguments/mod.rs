@@ -11,7 +11,9 @@ use clap::{Args, Parser, Subcommand};
 
 use super::numbers;
 pub(super) use bench::{Bench, BenchWhat, Preview};
-pub(super) use eval::{BenchJudges, CompBench, Contest, Eval, GenEval, Judges, Results, Scenes};
+pub(super) use eval::{
+    BenchmarkOptions, CompBench, CompBenchNetworks, Eval, GenEval, GenEvalNetworks, Results, Scenes,
+};
 pub(super) use serve::{Serve, ServeLimits};
 
 /// Test-time scaling of visual autoregressive image generation: search over the paths of a
