@@ -28,6 +28,17 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PEER = os.path.join(HERE, "peers", "torch_infinity.py")
 METHODS = {"single": "raw", "lean": "tts-var", "official": "tts-var", "bon": "best-of-n"}  # ours, by the peer's loop
 
+LABELS = {
+    "single": "one image",
+    "transformer": "one image: transformer",
+    "decode": "one image: decode",
+    "modulate": "AdaLN",
+    "gelu": "GELU",
+    "conv": "convolution",
+    "upsample": "upsampling by 2 and convolution",
+    "group_norm_silu": "group norm and SiLU",
+}
+
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -102,7 +113,7 @@ def main():
     print(f"{args.arch} {args.pixels} {args.dtype} on {where}, {what}, {args.threads} threads, medians of {args.repeat}\n")
     print("| | ttsvar, s | PyTorch, s | ratio |\n|---|---:|---:|---:|")
     for name, (ours, theirs) in medians.items():
-        print(f"| {name} | {ours:.4f} | {theirs:.4f} | {ratios[name]:.2f} |")
+        print(f"| {LABELS.get(name, name)} | {ours:.4f} | {theirs:.4f} | {ratios[name]:.2f} |")
     for pair in reports[:len(loops)] if args.device == "cuda" else []:
         memory = [pair[side].get("memory_mib", {}).get("cuda_max_allocated") for side in ("ttsvar", "pytorch")]
         if all(memory):

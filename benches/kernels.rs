@@ -6,7 +6,7 @@ use std::{hint::black_box, sync::Arc};
 use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ttsvar::{
-    bench::MadeUp,
+    bench::RandomWeights,
     nn::{
         Activation, Conv2d, FeatureMap, GroupNorm, Kv, Linear, Weights, attention_blocks, modulate,
     },
@@ -83,7 +83,7 @@ fn convolution(c: &mut Criterion) {
             ("weight", vec![channels, channels, 3, 3]),
             ("bias", vec![channels]),
         ];
-        let made = MadeUp::new(tensors.map(|(name, shape)| (name.to_owned(), shape)));
+        let made = RandomWeights::new(tensors.map(|(name, shape)| (name.to_owned(), shape)));
         let weights = Weights::new(Arc::new(made), DType::F32, &Device::Cpu);
         let x = random(&[1, channels, side, side]);
         let map = FeatureMap::new(&x).expect("a map");
@@ -120,7 +120,7 @@ fn elementwise(c: &mut Criterion) {
     });
     group.bench_function("gelu/library", |b| b.iter(|| black_box(wide.gelu())));
     let tensors = [("weight", vec![128]), ("bias", vec![128])];
-    let made = MadeUp::new(tensors.map(|(name, shape)| (name.to_owned(), shape)));
+    let made = RandomWeights::new(tensors.map(|(name, shape)| (name.to_owned(), shape)));
     let norm = GroupNorm::load(
         &Weights::new(Arc::new(made), DType::F32, &Device::Cpu),
         |_| Some(32),

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, and names for them.
+//! Atomic writing of files, and file names.
 
 use std::{
     fs,
@@ -8,37 +8,37 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-/// Bytes of a prompt that go into a file name: well below the 255 that file systems take.
+/// Maximum number of bytes of a prompt in a file name: well below the usual limit of 255.
 const SLUG: usize = 80;
 
-/// Writes a file under a passing name in its folder and renames it when it is complete: no partial
-/// file is left behind, and a file of that name is kept if writing fails.
+/// Writes a file under a temporary name in its folder and renames it when it is complete: no
+/// partial file is left behind, and an existing file is kept if writing fails.
 ///
 /// # Errors
-/// The system refuses to write there.
+/// The file cannot be written.
 pub fn replace(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     let path = path.as_ref();
-    passing(path, bytes)?
+    write_temporary(path, bytes)?
         .persist(path)
         .map_err(|error| error.error)?;
     Ok(())
 }
 
-/// The same, but a file that has this name already is kept, and `false` is returned.
+/// The same, but an existing file is kept; then this returns `false`.
 ///
 /// # Errors
-/// The system refuses to write there.
+/// The file cannot be written.
 pub fn create(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<bool> {
     let path = path.as_ref();
-    match passing(path, bytes)?.persist_noclobber(path) {
+    match write_temporary(path, bytes)?.persist_noclobber(path) {
         Ok(_) => Ok(true),
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error.error),
     }
 }
 
-/// A complete file without its final name, with the permissions that a new file of this user has.
-fn passing(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+/// Writes a temporary file, with the permissions of a new file of this user.
+fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -47,7 +47,7 @@ fn passing(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666)); // less the umask
+        builder.permissions(fs::Permissions::from_mode(0o666)); // minus the umask
     }
     let mut file = builder
         .prefix(".ttsvar-")
@@ -57,8 +57,7 @@ fn passing(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// A prompt as part of a file name: its letters and digits in lower case, hyphens between the
-/// words.
+/// A prompt as part of a file name: letters and digits in lower case, words joined by hyphens.
 pub fn slug(prompt: &str) -> String {
     let lower = prompt.to_lowercase();
     let mut slug = String::new();

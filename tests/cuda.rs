@@ -10,7 +10,7 @@ use std::{process::ExitCode, sync::Arc};
 use candle_core::{DType, Device, Tensor};
 use support::{golden, json, tensors, values};
 use ttsvar::{
-    bench::MadeUp,
+    bench::RandomWeights,
     hub,
     loading::{self, Dtype},
     models::{
@@ -163,7 +163,7 @@ fn layers(gpu: &Device, dtype: DType, limit: f32) {
     for (channels, side) in [(128, 64), (64, 7)] {
         let names = ["weight", "bias"].map(|name| (name.to_owned(), vec![channels]));
         let norm = |device| {
-            let weights = Weights::new(Arc::new(MadeUp::new(names.clone())), dtype, device);
+            let weights = Weights::new(Arc::new(RandomWeights::new(names.clone())), dtype, device);
             GroupNorm::load(&weights, |_| Some(32), 1e-6, Some(Activation::Silu)).expect("a layer")
         };
         let [map, map_cpu] = pair(gpu, dtype, &[2, channels, side, side]);

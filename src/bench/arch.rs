@@ -9,7 +9,7 @@ use crate::{
 /// A size of the model by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Architecture {
-    /// As it is called.
+    /// Its name.
     pub name: &'static str,
     width: usize,
     depth: usize,
@@ -38,7 +38,7 @@ const FINE: DecoderSizes = DecoderSizes {
     blocks: 3,
 };
 
-/// All that are known.
+/// All released sizes.
 pub const ARCHITECTURES: [Architecture; 5] = [
     Architecture {
         name: "infinity-layer12",
@@ -83,13 +83,15 @@ pub const ARCHITECTURES: [Architecture; 5] = [
 ];
 
 impl Architecture {
+    /// The architecture with a name.
+    ///
     /// # Errors
-    /// No architecture has that name.
+    /// No architecture has this name.
     pub fn named(name: &str) -> Result<Self> {
         let names = ARCHITECTURES.map(|arch| arch.name).join(", ");
         let unknown = || {
             Error::input(format!("unknown architecture `{name}`"))
-                .with_hint(format!("take demo or one of {names}"))
+                .with_hint(format!("expected demo or one of {names}"))
         };
         ARCHITECTURES
             .into_iter()
@@ -117,7 +119,7 @@ impl Architecture {
         self.decoder
     }
 
-    /// Numbers in all of its weights.
+    /// The number of its parameters.
     pub fn values(&self) -> usize {
         let tensors = self
             .transformer()

@@ -1,45 +1,39 @@
-//! The machine that computes: what its processor can do, which kernels run on it, how much memory
-//! it has.
+//! The machine: features of its processor, kernels, memory.
 
 use std::fs;
 
 use crate::nn;
 
-/// What this process finds. `None` is what the system does not tell.
+/// The properties of the machine; `None` if the system does not report them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// Architecture and system, such as `x86_64 linux`.
     pub system: String,
-    /// The processor's own name.
+    /// Name of the processor.
     pub processor: Option<String>,
-    /// Instructions that matter to the kernels and are there.
+    /// Available instruction sets that the kernels can use.
     pub features: Vec<&'static str>,
-    /// The kernels that run: `avx512bf16`, `avx512`, `avx2`, `neon` or `portable`.
+    /// The selected kernels: `avx512bf16`, `avx512`, `avx2`, `neon` or `portable`.
     pub kernels: &'static str,
-    /// Whether `TTSVAR_KERNELS` chose them.
+    /// Whether `TTSVAR_KERNELS` selected them.
     pub kernels_forced: bool,
     /// Cores that this process may use.
     pub cores: usize,
-    /// Threads that compute.
+    /// Number of worker threads.
     pub threads: usize,
-    /// Bytes of memory, no more than this process may take.
+    /// Memory in bytes, up to the limit of this process.
     pub memory: Option<u64>,
-    /// Bytes of it that can be had now.
+    /// Available memory in bytes.
     pub available: Option<u64>,
 }
 
 impl Machine {
-    /// Looks.
-    pub fn look() -> Self {
+    /// Detects the properties of this machine.
+    pub fn detect() -> Self {
         let about = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let kib = |name: &str| {
-            Some(
-                1024 * field(&about, name)?
-                    .strip_suffix("kB")?
-                    .trim()
-                    .parse::<u64>()
-                    .ok()?,
-            )
+            let number = field(&about, name)?.strip_suffix("kB")?.trim();
+            Some(1024 * number.parse::<u64>().ok()?)
         };
         let limit = limit();
         let least = |bytes: u64| limit.map_or(bytes, |(limit, _)| bytes.min(limit));
@@ -66,8 +60,7 @@ fn field<'t>(listing: &'t str, name: &str) -> Option<&'t str> {
     listing.lines().find_map(value).map(str::trim)
 }
 
-/// Bytes that the group of this process may take, and those that it has taken, where a container
-/// sets a limit.
+/// The memory limit of the control group and its current use, in bytes, if there is a limit.
 fn limit() -> Option<(u64, u64)> {
     let number = |name: &str| {
         fs::read_to_string(format!("/sys/fs/cgroup/{name}"))
@@ -125,7 +118,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_a_core_and_kernels_that_it_can_run() {
-        let machine = Machine::look();
+        let machine = Machine::detect();
         assert!(machine.cores > 0 && machine.threads > 0);
         assert!(
             machine.kernels == "portable"

@@ -1,17 +1,17 @@
-//! Runs a search several times and takes the middle of what its phases took.
+//! Runs a search several times and takes the medians of its phases.
 
 use ttsvar_search::{Cost, Event, Listener, Plan, Prompt, Search, Seconds, run};
 
 use super::peak_bytes;
 use crate::Result;
 
-/// What to measure.
-pub struct Job<'a> {
+/// The search to measure.
+pub struct BenchJob<'a> {
     /// Generator, scorer and features.
     pub search: Search<'a>,
     /// The method.
     pub plan: Plan,
-    /// Timed runs, after one that warms up; at least 1.
+    /// Timed runs after a warm-up; at least 1.
     pub repeat: usize,
     /// Seed of all draws, the same in every run.
     pub seed: u64,
@@ -19,8 +19,8 @@ pub struct Job<'a> {
 
 /// Floating-point operations by phase.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Work {
-    /// Preparing the prompt.
+pub struct PhaseFlops {
+    /// Encoding the prompt.
     pub text: f64,
     /// The transformer at all scales.
     pub transformer: f64,
@@ -30,32 +30,34 @@ pub struct Work {
     pub features: f64,
     /// Scores.
     pub scorer: f64,
-    /// All of it.
+    /// The total.
     pub total: f64,
 }
 
-/// What was found.
+/// The result.
 #[derive(Clone, Debug)]
 pub struct Measurement {
-    /// Medians of seconds.
+    /// Medians of the seconds.
     pub seconds: Seconds,
     /// Shortest and longest run in seconds.
     pub range: [f64; 2],
     /// Floating-point operations.
-    pub flops: Work,
-    /// Rows computed at each scale, those that share a state once.
+    pub flops: PhaseFlops,
+    /// Rows computed at each scale; rows that share a state count once.
     pub states: Vec<usize>,
-    /// Images decoded, those that share a state once each.
+    /// Decoded images.
     pub decodes: usize,
-    /// The most memory that the process held up to now, in bytes.
+    /// Peak memory of the process in bytes.
     pub peak_bytes: Option<u64>,
-    /// The same as it was predicted for the generator.
+    /// Predicted peak memory of the generator in bytes.
     pub predicted_bytes: u64,
 }
 
+/// Measures a search.
+///
 /// # Errors
-/// The plan does not fit, a run fails, or the listener wants it to end.
-pub fn measure(job: &Job, listener: &mut dyn Listener) -> Result<Measurement> {
+/// The plan is invalid, a run fails, or the listener stops it.
+pub fn measure(job: &BenchJob, listener: &mut dyn Listener) -> Result<Measurement> {
     let prompt = Prompt::from("a photo of a red circle");
     let mut costs = Vec::with_capacity(job.repeat);
     for turn in 0..=job.repeat.max(1) {
@@ -64,7 +66,7 @@ pub fn measure(job: &Job, listener: &mut dyn Listener) -> Result<Measurement> {
             &prompt,
             &job.plan,
             job.seed,
-            &mut Ears(listener),
+            &mut EventsOnly(listener),
         )?;
         if turn > 0 {
             costs.push(outcome.trace.cost);
@@ -87,7 +89,7 @@ pub fn measure(job: &Job, listener: &mut dyn Listener) -> Result<Measurement> {
     })
 }
 
-fn predicted(job: &Job) -> u64 {
+fn predicted(job: &BenchJob) -> u64 {
     let scales = job.search.pipeline.scales().len();
     job.search
         .pipeline
@@ -99,32 +101,32 @@ fn predicted(job: &Job) -> u64 {
         .peak_bytes
 }
 
-/// Passes everything on but the wish for images, which would cost time.
-struct Ears<'a>(&'a mut dyn Listener);
+/// Forwards events only: decoding images for the listener would cost time.
+struct EventsOnly<'a>(&'a mut dyn Listener);
 
-impl Listener for Ears<'_> {
+impl Listener for EventsOnly<'_> {
     fn on(&mut self, event: &Event<'_>) -> ttsvar_search::Result<()> {
         self.0.on(event)
     }
 }
 
 fn medians(costs: &[Cost]) -> Seconds {
-    let of = |f: &dyn Fn(&Cost) -> f64| median(costs.iter().map(f).collect());
+    let median = |part: &dyn Fn(&Cost) -> f64| median(costs.iter().map(part).collect());
     let scales = costs[0].seconds.transformer.len();
     Seconds {
-        text: of(&|cost| cost.seconds.text),
+        text: median(&|cost| cost.seconds.text),
         transformer: (0..scales)
-            .map(|scale| of(&|cost| cost.seconds.transformer[scale]))
+            .map(|scale| median(&|cost| cost.seconds.transformer[scale]))
             .collect(),
-        decode: of(&|cost| cost.seconds.decode),
-        features: of(&|cost| cost.seconds.features),
-        scorer: of(&|cost| cost.seconds.scorer),
-        selection: of(&|cost| cost.seconds.selection),
-        total: of(&|cost| cost.seconds.total),
+        decode: median(&|cost| cost.seconds.decode),
+        features: median(&|cost| cost.seconds.features),
+        scorer: median(&|cost| cost.seconds.scorer),
+        selection: median(&|cost| cost.seconds.selection),
+        total: median(&|cost| cost.seconds.total),
     }
 }
 
-/// The middle one, or the mean of the middle two.
+/// The median.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -135,19 +137,19 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// What the phases were estimated to take for the rows that were really computed.
-fn flops(job: &Job, cost: &Cost) -> Work {
+/// The estimated operations of the phases for the rows that were computed.
+fn flops(job: &BenchJob, cost: &Cost) -> PhaseFlops {
     let nothing = vec![0; cost.states.len()];
-    let of = |widths: &[usize]| {
+    let estimate = |widths: &[usize]| {
         job.search
             .pipeline
             .estimate(widths, &nothing, job.search.preview)
             .flops
     };
-    let text = of(&nothing);
-    let transformer = of(&cost.states) - text;
+    let text = estimate(&nothing);
+    let transformer = estimate(&cost.states) - text;
     let total = cost.flops.generator;
-    Work {
+    PhaseFlops {
         text,
         transformer,
         decode: total - text - transformer,

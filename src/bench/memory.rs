@@ -1,6 +1,6 @@
-//! What the program has taken of the machine's memory.
+//! Memory use of the program.
 
-/// The most memory that this process ever held, in bytes; `None` where the system does not tell.
+/// Peak memory of this process in bytes; `None` if the system does not report it.
 pub fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

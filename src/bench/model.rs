@@ -1,11 +1,11 @@
-//! A generator without trained weights, ready to paint noise.
+//! A generator with random weights.
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::Pipeline;
 
-use super::{Architecture, MadeUp};
+use super::{Architecture, RandomWeights};
 use crate::{
     Result,
     models::{
@@ -29,31 +29,31 @@ pub struct Model {
 }
 
 impl Model {
-    /// Makes all weights up, to be kept as `dtype`.
+    /// Generates random weights of type `dtype`.
     ///
     /// # Errors
-    /// The device has no room for them.
+    /// The device has not enough memory.
     pub fn new(arch: Architecture, dtype: DType, device: &Device) -> Result<Self> {
         let config = arch.transformer();
-        let source = |tensors| Weights::new(Arc::new(MadeUp::new(tensors)), dtype, device);
-        let (transformer, decoder) = (source(config.tensors()), source(arch.decoder().tensors()));
+        let source = |tensors| Weights::new(Arc::new(RandomWeights::new(tensors)), dtype, device);
+        let transformer = source(config.tensors());
+        let decoder = source(arch.decoder().tensors());
         let features = Tensor::randn(0f32, 1.0, (TEXT_TOKENS, config.text_width), device)?;
         let features = features.to_dtype(transformer.held_as())?;
-        let (network, painter) = (Infinity::load(&transformer)?, Decoder::load(&decoder)?);
         Ok(Self {
             bytes: transformer.bytes_kept() + decoder.bytes_kept(),
-            transformer: network,
-            decoder: painter,
+            transformer: Infinity::load(&transformer)?,
+            decoder: Decoder::load(&decoder)?,
             text: FixedText(features),
             device: device.clone(),
         })
     }
 
-    /// The generator, set up for a schedule with the official settings; `rows` run through the
-    /// network together.
+    /// The generator for a schedule, with the official settings; `rows` run through the network at
+    /// once.
     ///
     /// # Errors
-    /// The transformer does not know so many scales.
+    /// The schedule has more scales than the transformer supports.
     pub fn pipeline(&self, schedule: &Schedule, rows: usize) -> Result<Box<dyn Pipeline + '_>> {
         let painter = Painter::new(
             &self.transformer,

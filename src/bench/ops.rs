@@ -1,10 +1,10 @@
-//! Single operations at the shapes that the last scale of a picture has, with guidance: two rows.
+//! Single operations at the shapes of the last scale of an image, with guidance: two rows.
 
 use std::{sync::Arc, time::Instant};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Architecture, MadeUp};
+use super::{Architecture, RandomWeights};
 use crate::{
     Result,
     models::infinity::Schedule,
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// An operation and the shortest of its runs in seconds.
+/// An operation and the shortest of its runs, in seconds.
 pub type Timed = (&'static str, f64);
 
 const CHANNELS: usize = 128; // of the decoder at full size
@@ -24,7 +24,7 @@ const LEAST_SECONDS: f64 = 0.5;
 /// Times the operations that the peer times with `--ops`.
 ///
 /// # Errors
-/// The device has no room for them.
+/// The device has not enough memory.
 pub fn time_ops(
     arch: Architecture,
     schedule: &Schedule,
@@ -32,7 +32,8 @@ pub fn time_ops(
     device: &Device,
 ) -> Result<Vec<Timed>> {
     let config = arch.transformer();
-    let (c, hidden) = (config.width, config.hidden);
+    let c = config.width;
+    let hidden = config.hidden;
     let tokens = schedule
         .grids
         .last()
@@ -42,10 +43,10 @@ pub fn time_ops(
         let tensors = tensors
             .iter()
             .map(|(name, shape)| ((*name).to_owned(), shape.to_vec()));
-        Weights::new(Arc::new(MadeUp::new(tensors)), dtype, device)
+        Weights::new(Arc::new(RandomWeights::new(tensors)), dtype, device)
     };
     let held = weights(&[]).held_as();
-    let made = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, device)?.to_dtype(held);
+    let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, device)?.to_dtype(held);
     let linear = |inputs: usize, outputs: usize| {
         Linear::load(
             &weights(&[("weight", &[outputs, inputs]), ("bias", &[outputs])]),
@@ -59,25 +60,26 @@ pub fn time_ops(
             ("bias", &[channels]),
         ])
     };
-    let x = made(&[2, tokens, c])?;
-    let (fc1, qkv) = (linear(c, hidden)?, linear(c, 3 * c)?);
+    let x = random(&[2, tokens, c])?;
+    let fc1 = linear(c, hidden)?;
+    let qkv = linear(c, 3 * c)?;
     let seen = [schedule.tokens(), c];
     let kv = || {
         Kv {
-            k: made(&seen)?,
-            v: made(&seen)?,
+            k: random(&seen)?,
+            v: random(&seen)?,
         }
         .to_dtype(dtype)
     };
     let kv = [kv()?, kv()?];
     let kv: Vec<Vec<&Kv>> = kv.iter().map(|kv| vec![kv]).collect();
-    let (scale, shift, wide) = (made(&[c])?, made(&[c])?, made(&[2, tokens, hidden])?);
-    let picture = FeatureMap::kept_as(dtype, &made(&[1, CHANNELS, side, side])?)?;
-    let coarse = FeatureMap::kept_as(dtype, &made(&[1, 2 * CHANNELS, side / 2, side / 2])?)?;
-    let (same, up) = (
-        Conv2d::load_for_large_maps(&conv(CHANNELS), 1, 1)?,
-        UpsampleConv::load(&conv(2 * CHANNELS))?,
-    );
+    let scale = random(&[c])?;
+    let shift = random(&[c])?;
+    let wide = random(&[2, tokens, hidden])?;
+    let fine = FeatureMap::kept_as(dtype, &random(&[1, CHANNELS, side, side])?)?;
+    let coarse = FeatureMap::kept_as(dtype, &random(&[1, 2 * CHANNELS, side / 2, side / 2])?)?;
+    let same = Conv2d::load_for_large_maps(&conv(CHANNELS), 1, 1)?;
+    let up = UpsampleConv::load(&conv(2 * CHANNELS))?;
     let norm = weights(&[("weight", &[CHANNELS]), ("bias", &[CHANNELS])]);
     let norm = GroupNorm::load(&norm, |_| Some(32), 1e-6, Some(Activation::Silu))?;
     let seconds = |op: &dyn Fn() -> candle_core::Result<()>| seconds(device, op);
@@ -96,19 +98,20 @@ pub fn time_ops(
             "gelu",
             seconds(&|| Activation::GeluTanh.forward(&wide).map(drop))?,
         ),
-        ("conv", seconds(&|| same.forward(&picture).map(drop))?),
+        ("conv", seconds(&|| same.forward(&fine).map(drop))?),
         ("upsample", seconds(&|| up.forward(&coarse).map(drop))?),
         (
             "group_norm_silu",
-            seconds(&|| norm.forward(&picture).map(drop))?,
+            seconds(&|| norm.forward(&fine).map(drop))?,
         ),
     ])
 }
 
-/// The shortest of several runs after one that warms up. A GPU is waited for before the clock is
-/// read.
+/// The shortest of several runs after a warm-up. The clock is read after the GPU has finished.
 fn seconds(device: &Device, op: &dyn Fn() -> candle_core::Result<()>) -> Result<f64> {
-    let (mut best, mut spent, mut runs) = (f64::INFINITY, 0.0, 0);
+    let mut best = f64::INFINITY;
+    let mut spent = 0.0;
+    let mut runs = 0;
     op()?;
     while runs < 3 || spent < LEAST_SECONDS {
         device.synchronize()?;
@@ -116,7 +119,9 @@ fn seconds(device: &Device, op: &dyn Fn() -> candle_core::Result<()>) -> Result<
         op()?;
         device.synchronize()?;
         let took = began.elapsed().as_secs_f64();
-        (best, spent, runs) = (f64::min(best, took), spent + took, runs + 1);
+        best = f64::min(best, took);
+        spent += took;
+        runs += 1;
     }
     Ok(best)
 }

@@ -1,4 +1,4 @@
-//! What smaller previews save and whether they rank candidates as full ones do.
+//! Time saved by smaller previews, and their agreement with full-size ones.
 
 use std::time::Instant;
 
@@ -9,33 +9,33 @@ use crate::{
     eval::stats::{correlation, mean},
 };
 
-/// Previews of one size after one scale, held against images of full size.
+/// Previews of one size after one scale, compared with full-size images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Agreement {
     /// The scale, counted from 0.
     pub scale: usize,
     /// Pixels along the shorter side of the previews.
     pub pixels: usize,
-    /// Spearman's rank correlation of the scores of the rows of one prompt, the mean over the
-    /// prompts; `None` where all rows score alike.
+    /// Spearman's rank correlation of the scores of the rows of one prompt, averaged over the
+    /// prompts; `None` if all rows have the same score.
     pub ranks: Option<f64>,
-    /// Share of the prompts of which the same row is the best.
+    /// Share of the prompts for which the same row is the best.
     pub same_best: f64,
-    /// Seconds that decoding and scoring took, as a share of those for full size.
+    /// Time for decoding and scoring, as a share of that for full size.
     pub cost: f64,
 }
 
-/// One look at the rows of one prompt.
-struct Look {
+/// The scores of the rows of one prompt.
+struct ScoredPreviews {
     scores: Vec<f32>,
     seconds: f64,
 }
 
-/// Paints `rows` rows of every prompt and looks at them after every scale but the last, in full and
-/// in each of `sizes`. `done` hears of every prompt.
+/// Generates `rows` rows of every prompt and scores them after every scale but the last, in full
+/// size and in each of `sizes`. `done` is called after every prompt.
 ///
 /// # Errors
-/// Whatever painting and scoring fail with.
+/// Generating or scoring fails.
 pub fn agreement(
     search: &Search,
     prompts: &[Prompt],
@@ -45,7 +45,8 @@ pub fn agreement(
     mut done: impl FnMut(),
 ) -> Result<Vec<Agreement>> {
     let scales = search.pipeline.scales().len().saturating_sub(1);
-    let mut looks: Vec<Vec<(Look, Look)>> = (0..scales * sizes.len()).map(|_| Vec::new()).collect();
+    let mut pairs: Vec<Vec<(ScoredPreviews, ScoredPreviews)>> =
+        (0..scales * sizes.len()).map(|_| Vec::new()).collect();
     let all: Vec<usize> = (0..rows).collect();
     for (number, prompt) in prompts.iter().enumerate() {
         let mut rollout =
@@ -55,52 +56,57 @@ pub fn agreement(
         for scale in 0..scales {
             rollout.step()?;
             for (i, pixels) in sizes.iter().enumerate() {
-                let look = |size| -> Result<Look> {
+                let score = |size| -> Result<ScoredPreviews> {
                     let began = Instant::now();
                     let parts = search.scores(&prompt.text, &rollout.images(&all, size)?)?;
                     let scores = ScoreMixer::new(&search.scorers).mix(scale, &parts);
-                    Ok(Look {
+                    Ok(ScoredPreviews {
                         scores,
                         seconds: began.elapsed().as_secs_f64(),
                     })
                 };
-                looks[scale * sizes.len() + i]
-                    .push((look(DecodeSize::Preview(*pixels))?, look(DecodeSize::Full)?));
+                pairs[scale * sizes.len() + i].push((
+                    score(DecodeSize::Preview(*pixels))?,
+                    score(DecodeSize::Full)?,
+                ));
             }
         }
         done();
     }
-    let of = |(at, looks): (usize, &Vec<(Look, Look)>)| {
-        summary(at / sizes.len(), sizes[at % sizes.len()], looks)
-    };
-    Ok(looks.iter().enumerate().map(of).collect())
+    let mut agreements = vec![];
+    for (i, pairs) in pairs.iter().enumerate() {
+        let scale = i / sizes.len();
+        agreements.push(summary(scale, sizes[i % sizes.len()], pairs));
+    }
+    Ok(agreements)
 }
 
-fn summary(scale: usize, pixels: usize, looks: &[(Look, Look)]) -> Agreement {
-    let ranks = |(small, full): &(Look, Look)| {
+fn summary(scale: usize, pixels: usize, pairs: &[(ScoredPreviews, ScoredPreviews)]) -> Agreement {
+    let ranks = |(small, full): &(ScoredPreviews, ScoredPreviews)| {
         let pairs: Vec<(f64, f64)> = places(&small.scores)
             .into_iter()
             .zip(places(&full.scores))
             .collect();
         correlation(&pairs)
     };
-    let same = |(small, full): &(Look, Look)| {
+    let same = |(small, full): &(ScoredPreviews, ScoredPreviews)| {
         f64::from(u8::from(
             ranking(&small.scores)[0] == ranking(&full.scores)[0],
         ))
     };
-    let seconds = |of: fn(&(Look, Look)) -> f64| looks.iter().map(of).sum::<f64>();
+    let small: f64 = pairs.iter().map(|(small, _)| small.seconds).sum();
+    let full: f64 = pairs.iter().map(|(_, full)| full.seconds).sum();
     Agreement {
         scale,
         pixels,
-        ranks: mean(looks.iter().filter_map(ranks)),
-        same_best: mean(looks.iter().map(same)).unwrap_or(0.0),
-        cost: seconds(|looks| looks.0.seconds) / seconds(|looks| looks.1.seconds),
+        ranks: mean(pairs.iter().filter_map(ranks)),
+        same_best: mean(pairs.iter().map(same)).unwrap_or(0.0),
+        cost: small / full,
     }
 }
 
-/// The place of every row among the others, 0 the best; rows that score alike share the mean of
-/// their places.
+/// The rank of every row, starting with 0 for the best; rows with the same score share their mean
+/// rank.
 fn places(scores: &[f32]) -> Vec<f64> {
     let order = ranking(scores);
     let mut places = vec![0.0; scores.len()];
@@ -124,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_that_score_alike_share_their_place() {
+    fn rows_with_equal_scores_share_their_rank() {
         assert_eq!(places(&[1.0, 3.0, 2.0]), [2.0, 0.0, 1.0]);
         assert_eq!(places(&[1.0, 2.0, 1.0, 1.0]), [2.0, 0.0, 2.0, 2.0]);
         assert_eq!(places(&[f32::NAN, 0.0]), [1.0, 0.0]);
@@ -132,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_same_order_agrees_and_the_opposite_does_not() {
-        let look = |scores: [f32; 3], seconds| Look {
+        let look = |scores: [f32; 3], seconds| ScoredPreviews {
             scores: scores.to_vec(),
             seconds,
         };

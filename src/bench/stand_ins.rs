@@ -1,17 +1,18 @@
-//! A scorer and features that cost next to nothing, so that what is measured is the generator and
-//! the search: the same as in `benches/peers/torch_infinity.py`.
+//! A scorer and features at negligible cost, so that only generator and search are measured. They
+//! are the same as in `benches/peers/torch_infinity.py`.
 
 use ttsvar_search::{Extractor, Image, Matrix, Scorer};
 
 use crate::image::{Filter, Resize};
 
-/// How much redder than blue an image is.
+/// The difference of red and blue in an image.
 pub struct Redness;
 
 impl Scorer for Redness {
     fn score(&self, _prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         let score = |image: &Image| {
-            let (mut red, mut blue) = (0u64, 0u64);
+            let mut red = 0u64;
+            let mut blue = 0u64;
             for pixel in image.pixels().chunks_exact(3) {
                 red += u64::from(pixel[0]);
                 blue += u64::from(pixel[2]);

@@ -7,16 +7,17 @@ use ttsvar_search::{DecodeSize, Extractor, Features, Plan, Search};
 
 use super::{
     arguments::{self, Global, Limit},
+    console::Console,
     generate::fit_memory,
     numbers, preview_size,
     progress::Progress,
     table::{Align, Table},
-    talk::Talk,
 };
 use crate::{
     Error, Result,
     bench::{
-        Architecture, Blocks, Job, Measurement, Model, Redness, gpu_peak_bytes, measure, time_ops,
+        Architecture, BenchJob, Blocks, Measurement, Model, Redness, gpu_peak_bytes, measure,
+        time_ops,
     },
     models::infinity::{Pixels, Schedule},
     options::Options,
@@ -25,12 +26,12 @@ use crate::{
 };
 
 /// Measures.
-pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
+pub(super) fn run(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<()> {
     if let Some(arguments::BenchWhat::Preview(typed)) = &typed.what {
-        return preview_size::run(typed, global, talk);
+        return preview_size::run(typed, global, console);
     }
     if typed.ops {
-        return ops(typed, global, talk);
+        return ops(typed, global, console);
     }
     typed.options.check()?;
     let order = Order {
@@ -47,9 +48,9 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
         builder.evict = typed.limit.memory.is_some();
         let system = builder.open()?;
         let mut session = Session::new(&system, order.options)?;
-        fit_memory(&mut session, typed.limit, talk)?;
+        fit_memory(&mut session, typed.limit, console)?;
         let search = session.search();
-        let report = order.follow(search, session.plan(), session.method(), talk)?;
+        let report = order.follow(search, session.plan(), session.method(), console)?;
         Report {
             gpu_bytes: gpu_peak_bytes(system.device()),
             ..report
@@ -58,7 +59,7 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
         let (arch, schedule) = (Architecture::named(&typed.arch)?, schedule(typed)?);
         let dtype = global.dtype().into();
         let device = global.device.open()?;
-        talk.note(&format!(
+        console.note(&format!(
             "making up {} weights",
             numbers::count(arch.values())
         ));
@@ -68,14 +69,14 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
         let features = BTreeMap::from([(Features::Pca, features)]);
         let (plan, method) = MethodSpec::plan(order.options, schedule.grids.len())?;
         let search = Search::new(pipeline.as_ref(), &Redness, &features);
-        let report = order.follow(search, &plan, method, talk)?;
+        let report = order.follow(search, &plan, method, console)?;
         Report {
             gpu_bytes: gpu_peak_bytes(&device),
             ..report
         }
     };
     let threads = rayon::current_num_threads();
-    talk.result(&if talk.json {
+    console.result(&if console.json {
         report.json(typed, global, threads).to_string()
     } else {
         report.words(typed, global, threads)
@@ -83,7 +84,7 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Res
 }
 
 /// Measures single operations.
-fn ops(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
+fn ops(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<()> {
     if typed.arch == DEMO {
         return Err(
             Error::input("single operations have the shapes of a released size")
@@ -98,18 +99,18 @@ fn ops(typed: &arguments::Bench, global: &Global, talk: &Talk) -> Result<()> {
         dtype,
         &device,
     )?;
-    if talk.json {
+    if console.json {
         let ops: serde_json::Map<String, Value> = found
             .into_iter()
             .map(|(name, seconds)| (name.to_owned(), seconds.into()))
             .collect();
-        return talk.result(&json!({ "implementation": "ttsvar", "ops": ops }).to_string());
+        return console.result(&json!({ "implementation": "ttsvar", "ops": ops }).to_string());
     }
     let mut table = Table::new([("operation", Align::Left), ("ms", Align::Right)]);
     for (name, seconds) in found {
         table.row([name.to_owned(), format!("{:.3}", 1e3 * seconds)]);
     }
-    talk.result(&table.to_string())
+    console.result(&table.to_string())
 }
 
 fn schedule(typed: &arguments::Bench) -> Result<Schedule> {
@@ -165,12 +166,12 @@ impl Order<'_> {
         mut search: Search<'_>,
         plan: &Plan,
         method: MethodSpec,
-        talk: &Talk,
+        console: &Console,
     ) -> Result<Report> {
         search.preview = self.preview();
         let pipeline = search.pipeline;
-        let mut progress = Progress::new(talk, true);
-        let job = Job {
+        let mut progress = Progress::new(console, true);
+        let job = BenchJob {
             search,
             plan: plan.clone(),
             repeat: self.repeat,

@@ -1,19 +1,19 @@
-//! The results of an evaluation as pictures.
+//! The results of an evaluation as charts and a contact sheet.
 
 use ttsvar_search::{Prompt, Silent, run};
 
 use crate::{
     Error, Result,
-    eval::{Contender, Evaluation, Row, Summary, consistency::Consistency},
+    eval::{Contender, Evaluation, MethodSummary, Summary, consistency::Consistency},
     report::{
         Chart,
         plot::{Axis, Line, Point, Spacing},
-        sheet::{Pair, Side},
+        sheet::{Pair, SheetImage},
     },
 };
 
-/// Accuracy over N and over cost, and the correlation of scores over scales where it is known; each
-/// with its file name. `graded` says that verdicts are shares instead of right or wrong.
+/// Accuracy over N and over cost and, if it was measured, the correlation of scores over scales;
+/// each with its file name. With `graded`, verdicts are scores instead of right or wrong.
 pub(super) fn charts(
     summary: &Summary,
     graded: bool,
@@ -22,21 +22,21 @@ pub(super) fn charts(
     let (name, what) = if graded {
         ("Score", "score")
     } else {
-        ("Accuracy", "share of right pictures")
+        ("Accuracy", "share of correct images")
     };
-    let over = |title: &str, label: &str, spacing, x: fn(&Row) -> f64| Chart {
+    let over = |title: &str, label: &str, spacing, x: fn(&MethodSummary) -> f64| Chart {
         title: format!("{name} against {title}"),
         x: Axis {
             label: label.to_owned(),
             spacing,
         },
         y: Axis {
-            label: format!("{what}, mean of the tasks, with 95 % intervals"),
+            label: format!("{what}, mean over tasks, with 95 % intervals"),
             spacing: Spacing::Even,
         },
         lines: lines(summary, x),
     };
-    let cost = "GFLOP an image, decodes and scorings included";
+    let cost = "GFLOP per image, including decodes and scoring";
     let mut all = vec![
         (
             "accuracy-by-n",
@@ -55,8 +55,8 @@ pub(super) fn charts(
     all
 }
 
-/// A line a method, with a point for every size.
-fn lines(summary: &Summary, x: impl Fn(&Row) -> f64) -> Vec<Line> {
+/// One line per method, one point per size.
+fn lines(summary: &Summary, x: impl Fn(&MethodSummary) -> f64) -> Vec<Line> {
     let mut lines: Vec<Line> = vec![];
     for row in &summary.methods {
         let point = Point {
@@ -76,21 +76,24 @@ fn lines(summary: &Summary, x: impl Fn(&Row) -> f64) -> Vec<Line> {
 }
 
 fn correlations(consistency: &[Consistency]) -> Chart {
-    let line = |name: &str, of: fn(&Consistency) -> Option<f64>| {
-        let point = |one: &Consistency| {
-            Some(Point {
-                x: one.scale as f64,
-                y: of(one)?,
-                interval: None,
-            })
-        };
+    let line = |name: &str, correlation: fn(&Consistency) -> Option<f64>| {
+        let mut points = vec![];
+        for scale in consistency {
+            if let Some(y) = correlation(scale) {
+                points.push(Point {
+                    x: scale.scale as f64,
+                    y,
+                    interval: None,
+                });
+            }
+        }
         Line {
             name: name.to_owned(),
-            points: consistency.iter().filter_map(point).collect(),
+            points,
         }
     };
     Chart {
-        title: "What a score knows of the final score".to_owned(),
+        title: "How well intermediate scores predict the final score".to_owned(),
         x: Axis {
             label: "scale after which the image is decoded, from 0".to_owned(),
             spacing: Spacing::Even,
@@ -100,49 +103,46 @@ fn correlations(consistency: &[Consistency]) -> Chart {
             spacing: Spacing::Even,
         },
         lines: vec![
-            line("over all", |one| one.over_all),
-            line("within prompts", |one| one.within_prompts),
+            line("over all", |scale| scale.over_all),
+            line("within prompts", |scale| scale.within_prompts),
         ],
     }
 }
 
-/// The first and the last contender on the first prompt of every task, and on the second of the
-/// last two tasks, whatever came out.
+/// Images of the first and the last contender for the first prompt of every task and the second of
+/// the last two tasks, not cherry-picked.
 ///
 /// # Errors
-/// Whatever painting and judging fail with.
+/// Generating or evaluating fails.
 pub(super) fn pairs(evaluation: &Evaluation) -> Result<Vec<Pair>> {
     let (Some(first), Some(last)) = (evaluation.contenders.first(), evaluation.contenders.last())
     else {
         return Ok(vec![]);
     };
-    let (cases, tasks) = (evaluation.suite.cases(), evaluation.suite.tasks());
-    let of = |task: &str, nth: usize| {
+    let cases = evaluation.suite.cases();
+    let tasks = evaluation.suite.tasks();
+    let nth_of_task = |task: &str, nth: usize| {
         (0..cases.len())
             .filter(|&case| cases[case].task == task)
             .nth(nth)
     };
-    let firsts = tasks.iter().filter_map(|task| of(task, 0));
-    let seconds = tasks
-        .iter()
-        .rev()
-        .take(2)
-        .rev()
-        .filter_map(|task| of(task, 1));
-    let pair = |case: usize| {
-        let sides = [
-            side(evaluation, case, first)?,
-            side(evaluation, case, last)?,
-        ];
-        Ok(Pair {
+    let last_two = &tasks[tasks.len().saturating_sub(2)..];
+    let firsts = tasks.iter().filter_map(|task| nth_of_task(task, 0));
+    let seconds = last_two.iter().filter_map(|task| nth_of_task(task, 1));
+    let mut pairs = vec![];
+    for case in firsts.chain(seconds) {
+        pairs.push(Pair {
             prompt: cases[case].prompt.clone(),
-            sides,
-        })
-    };
-    firsts.chain(seconds).map(pair).collect()
+            images: [
+                sheet_image(evaluation, case, first)?,
+                sheet_image(evaluation, case, last)?,
+            ],
+        });
+    }
+    Ok(pairs)
 }
 
-fn side(evaluation: &Evaluation, case: usize, contender: &Contender) -> Result<Side> {
+fn sheet_image(evaluation: &Evaluation, case: usize, contender: &Contender) -> Result<SheetImage> {
     let prompt = Prompt::from(evaluation.suite.cases()[case].prompt.as_str());
     let mut outcome = run(
         evaluation.search,
@@ -154,15 +154,16 @@ fn side(evaluation: &Evaluation, case: usize, contender: &Contender) -> Result<S
     let image = outcome.finished.swap_remove(outcome.best).image;
     let verdict = evaluation
         .suite
-        .judge(case, std::slice::from_ref(&image))?
+        .evaluate(case, std::slice::from_ref(&image))?
         .pop();
-    let verdict = verdict.ok_or_else(|| Error::input("the judge gave no verdict on an image"))?;
+    let verdict =
+        verdict.ok_or_else(|| Error::input("the evaluator gave no verdict on an image"))?;
     let name = if contender.method == "raw" {
         contender.method.clone()
     } else {
         contender.to_string()
     };
-    Ok(Side {
+    Ok(SheetImage {
         name,
         image,
         right: verdict.score >= 0.5,

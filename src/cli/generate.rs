@@ -10,11 +10,12 @@ use ttsvar_search::{Event, Listener, Outcome, Trace, number};
 
 use super::{
     arguments::{self, Global},
-    code, numbers,
-    outputs::{IMAGE, Outputs, Place, REPORT, TRACE, TREE},
+    code,
+    console::Console,
+    numbers,
+    outputs::{IMAGE, OutputTarget, Outputs, REPORT, TRACE, TREE},
     progress::Progress,
     prompts::Prompts,
-    talk::Talk,
 };
 use crate::{
     Result,
@@ -28,27 +29,27 @@ use crate::{
 
 /// Generates an image for every prompt. An error with one prompt of a list is reported and the
 /// others continue; the exit code is that of the first failure.
-pub(super) fn run(typed: &arguments::Generate, global: &Global, talk: &Talk) -> Result<u8> {
-    let request = Request::read(typed, global, talk)?;
+pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Console) -> Result<u8> {
+    let request = Request::read(typed, global, console)?;
     let system = request.system.open()?;
     let mut session = Session::new(&system, &request.options)?;
-    fit_memory(&mut session, typed.limit, talk)?;
+    fit_memory(&mut session, typed.limit, console)?;
     let job = GenerateJob {
         request: &request,
         session,
     };
-    job.warn(talk);
-    let mut progress = Progress::new(talk, request.prompts.texts.len() > 1);
+    job.warn(console);
+    let mut progress = Progress::new(console, request.prompts.texts.len() > 1);
     let mut first_failure = 0;
     for number in 1..=request.prompts.texts.len() {
-        let Err(error) = job.generate(number, talk, &mut progress) else {
+        let Err(error) = job.generate(number, console, &mut progress) else {
             continue;
         };
         if !request.prompts.list || error.is_interrupted() {
             return Err(error);
         }
         progress.clear();
-        talk.error_of(&format!("prompt {number}: "), &error);
+        console.error_of(&format!("prompt {number}: "), &error);
         if first_failure == 0 {
             first_failure = code(&error);
         }
@@ -60,14 +61,14 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, talk: &Talk) -> 
 pub(super) fn fit_memory(
     session: &mut Session,
     limit: arguments::Limit,
-    talk: &Talk,
+    console: &Console,
 ) -> Result<()> {
     let Some(limit) = limit.memory else {
         return Ok(());
     };
     let plan = session.fit_memory(limit)?.to_string();
     if !plan.is_empty() {
-        talk.note(&format!("to keep within the memory limit: {plan}"));
+        console.note(&format!("to keep within the memory limit: {plan}"));
     }
     Ok(())
 }
@@ -82,13 +83,13 @@ struct Request {
 }
 
 impl Request {
-    fn read(typed: &arguments::Generate, global: &Global, talk: &Talk) -> Result<Self> {
+    fn read(typed: &arguments::Generate, global: &Global, console: &Console) -> Result<Self> {
         typed.options.check()?;
         let mut options = typed.options.clone();
         let mut system = global.system(&typed.system);
         let recorded = typed.from.as_deref().map(Recorded::open).transpose()?;
         if let Some(recorded) = &recorded {
-            warn_of_differences(recorded, &system, talk);
+            warn_of_differences(recorded, &system, console);
             options = options.or(&recorded.options);
             system.model = system.model.or_else(|| recorded.system.model.clone());
             system.scorer = system.scorer.or_else(|| recorded.system.scorer.clone());
@@ -98,7 +99,7 @@ impl Request {
             .negative
             .filter(|negative| !negative.trim().is_empty());
         let prompts = match (&recorded, &typed.prompt, &typed.prompts) {
-            (Some(recorded), None, None) => Prompts::single(&recorded.prompt)?,
+            (Some(recorded), None, None) => Prompts::literal(&recorded.prompt)?,
             (_, prompt, file) => Prompts::read(prompt.as_deref(), file.as_deref())?,
         };
         Ok(Self {
@@ -112,9 +113,9 @@ impl Request {
 }
 
 /// A repeated image may differ under another version or data type.
-fn warn_of_differences(recorded: &Recorded, typed: &SystemBuilder, talk: &Talk) {
+fn warn_of_differences(recorded: &Recorded, typed: &SystemBuilder, console: &Console) {
     if recorded.version != env!("CARGO_PKG_VERSION") {
-        talk.note(&format!(
+        console.note(&format!(
             "version {} made that image; this is another, which may make a different one",
             recorded.version
         ));
@@ -122,7 +123,7 @@ fn warn_of_differences(recorded: &Recorded, typed: &SystemBuilder, talk: &Talk) 
     let before = recorded.system.dtype.unwrap_or_default();
     let now = typed.dtype.unwrap_or(before);
     if now != before {
-        talk.note(&format!(
+        console.note(&format!(
             "that image was made with --dtype {before}; {now} may make a different one"
         ));
     }
@@ -136,7 +137,7 @@ struct GenerateJob<'a> {
 
 impl GenerateJob<'_> {
     /// Warns about what is known before anything is generated.
-    fn warn(&self, talk: &Talk) {
+    fn warn(&self, console: &Console) {
         let system = self.session.system();
         for tensors in &system.report().unread {
             let first: Vec<&str> = tensors.names.iter().take(3).map(String::as_str).collect();
@@ -145,7 +146,7 @@ impl GenerateJob<'_> {
             } else {
                 ""
             };
-            talk.warn(
+            console.warn(
                 &format!(
                     "{}: {} tensors that the model does not know: {}{more}",
                     tensors.origin,
@@ -168,11 +169,11 @@ impl GenerateJob<'_> {
         }
         let known = system.words().unwrap_or_default().join(", ");
         let text = format!("`{}` does not know: {}", system.name(), unknown.join(", "));
-        talk.warn(&text, Some(&format!("it knows these words: {known}")));
+        console.warn(&text, Some(&format!("it knows these words: {known}")));
     }
 
     /// Generates an image for one prompt, counted from 1, and writes everything that was asked for.
-    fn generate(&self, number: usize, talk: &Talk, progress: &mut Progress) -> Result<()> {
+    fn generate(&self, number: usize, console: &Console, progress: &mut Progress) -> Result<()> {
         let prompts = &self.request.prompts;
         let text = &prompts.texts[number - 1];
         if prompts.texts.len() > 1 {
@@ -191,7 +192,7 @@ impl GenerateJob<'_> {
             false => slug(text),
         };
         let written = self.write(&stem, &outcome, &album)?;
-        talk.result(&match (talk.json, talk.quiet) {
+        console.result(&match (console.json, console.quiet) {
             (true, _) => self.json(&outcome, &written).to_string(),
             (false, true) => written.image.display().to_string(),
             (false, false) => self.summary(&outcome, &written),
@@ -214,7 +215,7 @@ impl GenerateJob<'_> {
             None => None,
         };
         let stem = &outputs.free(stem);
-        let save = |place: &Option<Place>, end: &str, bytes: Option<Vec<u8>>| {
+        let save = |place: &Option<OutputTarget>, end: &str, bytes: Option<Vec<u8>>| {
             let place = place.as_ref().zip(bytes);
             place
                 .map(|(place, bytes)| place.save(stem, end, &bytes))

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use ttsvar_search::{StageRecord, Trace, number};
 
 use super::{
-    arguments, generate,
+    arguments,
+    console::Console,
+    generate,
     table::{Align, Table},
-    talk::Talk,
 };
 use crate::{Error, Result, image::Png, report::Provenance, request::recorded};
 
@@ -16,13 +17,13 @@ use crate::{Error, Result, image::Png, report::Provenance, request::recorded};
 const PNG: &[u8] = b"\x89PNG";
 
 /// Prints what every file says.
-pub(super) fn run(typed: &arguments::Inspect, talk: &Talk) -> Result<()> {
+pub(super) fn run(typed: &arguments::Inspect, console: &Console) -> Result<()> {
     for (i, path) in typed.files.iter().enumerate() {
         let found = Found::read(path)?;
-        let between = if i > 0 && !talk.json { "\n" } else { "" };
-        talk.result(&format!(
+        let between = if i > 0 && !console.json { "\n" } else { "" };
+        console.result(&format!(
             "{between}{}",
-            if talk.json {
+            if console.json {
                 found.json(path).to_string()
             } else {
                 found.words(path)

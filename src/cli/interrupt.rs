@@ -8,15 +8,15 @@ use std::{
 /// Held while a file is being written.
 static WRITING: Mutex<()> = Mutex::new(());
 
-/// What is done at the first wish to terminate instead of ending at once.
+/// The action for the first interrupt, instead of exiting.
 static INSTEAD: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
 
-/// Makes Ctrl-C and the wish to terminate end the program with exit code 130. The end of the
-/// terminal is such a wish, too, unless it is ignored when the program begins, as `nohup` has it.
+/// Makes Ctrl-C and SIGTERM end the program with exit code 130. SIGHUP does the same, unless it is
+/// ignored when the program starts, as with `nohup`.
 pub(super) fn install() {
     #[cfg(unix)]
     let outlives = hang_up::is_ignored();
-    // Fails only when there is a handler already; then that one does the work.
+    // Fails only if there already is a handler, which then does the work.
     let _ = ctrlc::set_handler(|| {
         if let Some(instead) = INSTEAD
             .lock()
@@ -35,7 +35,7 @@ pub(super) fn install() {
     }
 }
 
-/// The end of the terminal, which `ctrlc` listens to as well.
+/// SIGHUP, which `ctrlc` handles as well.
 #[cfg(unix)]
 mod hang_up {
     use std::{mem::MaybeUninit, ptr};
@@ -44,8 +44,8 @@ mod hang_up {
 
     pub fn is_ignored() -> bool {
         let mut now = MaybeUninit::<sigaction>::zeroed();
-        // SAFETY: without a new action the call only writes the present one, to memory that is
-        // there and of all zeros before, which are an action, too.
+        // SAFETY: without a new action, the call only writes the current one to valid memory; all
+        // zeros are a valid action as well.
         unsafe {
             sigaction(SIGHUP, ptr::null(), now.as_mut_ptr()) == 0
                 && now.assume_init().sa_sigaction == SIG_IGN
@@ -58,12 +58,12 @@ mod hang_up {
     }
 }
 
-/// Does something at the first Ctrl-C; the second one ends the program.
+/// Runs `instead` at the first Ctrl-C; the second ends the program.
 pub(super) fn first(instead: impl FnOnce() + Send + 'static) {
     *INSTEAD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(instead));
 }
 
-/// Does work that Ctrl-C must wait for. It should take milliseconds.
+/// Does work that Ctrl-C must wait for; it should only take milliseconds.
 pub(super) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
     let _busy = lock();
     work()

@@ -1,13 +1,13 @@
 //! The command line: one file a subcommand. What was typed is in `arguments`, what it means in
-//! `request`, and everything that is printed goes through `talk`.
+//! `request`, and everything that is printed goes through `console`.
 
 mod arguments;
 mod bench;
 mod charts;
+mod console;
 mod doctor;
 mod eval;
 mod fetch;
-mod findings;
 mod generate;
 mod inspect;
 mod interrupt;
@@ -17,17 +17,17 @@ mod plan;
 mod preview_size;
 mod progress;
 mod prompts;
+mod result_tables;
 mod score;
 #[cfg(feature = "server")]
 mod serve;
 mod table;
-mod talk;
 mod usage;
 
 use std::process::ExitCode;
 
 use arguments::{Arguments, Global, Subcommands};
-use talk::Talk;
+use console::Console;
 
 use crate::{Error, ErrorKind, Result, report::numbers};
 
@@ -48,38 +48,38 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
-    let talk = Talk::new(arguments.global.quiet, arguments.global.json);
-    ExitCode::from(run(&arguments, &talk).unwrap_or_else(|error| {
-        talk.error(&error);
+    let console = Console::new(arguments.global.quiet, arguments.global.json);
+    ExitCode::from(run(&arguments, &console).unwrap_or_else(|error| {
+        console.error(&error);
         code(&error)
     }))
 }
 
-fn run(arguments: &Arguments, talk: &Talk) -> Result<u8> {
+fn run(arguments: &Arguments, console: &Console) -> Result<u8> {
     crate::bench::check_kernels()?;
     start_threads(&arguments.global)?;
     arguments.global.device.open()?;
     match &arguments.command {
-        Subcommands::Generate(typed) => return generate::run(typed, &arguments.global, talk),
-        Subcommands::Doctor(typed) => return doctor::run(typed, talk),
-        Subcommands::Score(typed) => return score::run(typed, &arguments.global, talk),
+        Subcommands::Generate(typed) => return generate::run(typed, &arguments.global, console),
+        Subcommands::Doctor(typed) => return doctor::run(typed, console),
+        Subcommands::Score(typed) => return score::run(typed, &arguments.global, console),
         Subcommands::Models(typed) => match &typed.what {
-            Some(arguments::ModelsWhat::Fetch(typed)) => return fetch::run(typed, talk),
-            None => models::run(typed, talk)?,
+            Some(arguments::ModelsWhat::Fetch(typed)) => return fetch::run(typed, console),
+            None => models::run(typed, console)?,
         },
-        Subcommands::Plan(typed) => plan::run(typed, &arguments.global, talk)?,
-        Subcommands::Bench(typed) => bench::run(typed, &arguments.global, talk)?,
+        Subcommands::Plan(typed) => plan::run(typed, &arguments.global, console)?,
+        Subcommands::Bench(typed) => bench::run(typed, &arguments.global, console)?,
         #[cfg(feature = "server")]
-        Subcommands::Serve(typed) => serve::run(typed, &arguments.global, talk)?,
-        Subcommands::Inspect(typed) => inspect::run(typed, talk)?,
+        Subcommands::Serve(typed) => serve::run(typed, &arguments.global, console)?,
+        Subcommands::Inspect(typed) => inspect::run(typed, console)?,
         Subcommands::Eval(arguments::Eval::Scenes(typed)) => {
-            eval::scenes(typed, &arguments.global, talk)?
+            eval::scenes(typed, &arguments.global, console)?
         }
         Subcommands::Eval(arguments::Eval::Compbench(typed)) => {
-            eval::compbench(typed, &arguments.global, talk)?
+            eval::compbench(typed, &arguments.global, console)?
         }
         Subcommands::Eval(arguments::Eval::Geneval(typed)) => {
-            eval::geneval(typed, &arguments.global, talk)?
+            eval::geneval(typed, &arguments.global, console)?
         }
     }
     Ok(0)

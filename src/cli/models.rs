@@ -1,10 +1,10 @@
-//! `ttsvar models`: the models that are known by name, their files and where those come from.
+//! `ttsvar models`: the known models, their files and sources.
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{arguments, numbers, table::Table, talk::Talk};
+use super::{arguments, console::Console, numbers, table::Table};
 use crate::{
     Error, Result,
     hub::{
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Lists the models.
-pub(super) fn run(typed: &arguments::Models, talk: &Talk) -> Result<()> {
+pub(super) fn run(typed: &arguments::Models, console: &Console) -> Result<()> {
     if let Some(folder) = typed.weights.as_ref().filter(|folder| !folder.is_dir()) {
         let what = if folder.exists() {
             "expected a folder, found a file"
@@ -28,16 +28,16 @@ pub(super) fn run(typed: &arguments::Models, talk: &Talk) -> Result<()> {
         );
     }
     let models = all(typed.weights.as_ref())?;
-    if talk.json {
+    if console.json {
         let lines: Vec<String> = models
             .iter()
             .map(|model| model.json().to_string())
             .collect();
-        return talk.result(&lines.join("\n"));
+        return console.result(&lines.join("\n"));
     }
-    let mut text: Vec<String> = models.iter().map(Model::words).collect();
+    let mut text: Vec<String> = models.iter().map(Model::text).collect();
     text.push(hint(typed.weights.is_some()));
-    talk.result(&text.join("\n\n"))
+    console.result(&text.join("\n\n"))
 }
 
 /// A model and its files.
@@ -53,7 +53,7 @@ struct Model {
 struct File {
     name: String,
     bytes: Option<u64>,
-    /// Whether it is there; none when nobody looked.
+    /// Whether it is present; `None` without a folder to search.
     present: Option<bool>,
     path: Option<PathBuf>,
 }
@@ -123,7 +123,7 @@ fn released(entry: &Entry, folder: Option<&Folder>) -> Model {
 }
 
 impl Model {
-    fn words(&self) -> String {
+    fn text(&self) -> String {
         let mut table = Table::plain(3);
         for file in &self.files {
             let state = match file.present {
@@ -160,16 +160,17 @@ impl Model {
     }
 }
 
-fn hint(looked: bool) -> String {
+fn hint(searched: bool) -> String {
     let names = RELEASED.join(", ");
-    let more = if looked {
+    let more = if searched {
         ""
     } else {
-        "\n`ttsvar models --weights DIR` looks which files are in DIR."
+        "\n`ttsvar models --weights DIR` shows which files are present in DIR."
     };
     format!(
-        "`generate --model NAME --weights DIR` runs {names} with flan-t5-xl, image-reward, bert-base-uncased and\n\
-         dinov2-l-reg or dinov2-with-registers-large. Their files lie right in DIR or in sub-folders with the names above;\n\
-         `ttsvar models fetch NAME --weights DIR` brings them.{more}"
+        "`generate --model NAME --weights DIR` runs {names} with flan-t5-xl, image-reward,\n\
+         bert-base-uncased and dinov2-l-reg or dinov2-with-registers-large. Their files are in\n\
+         DIR or in sub-folders with the names above; `ttsvar models fetch NAME --weights DIR`\n\
+         downloads them.{more}"
     )
 }

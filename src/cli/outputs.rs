@@ -1,5 +1,5 @@
-//! Where results go. A file that was named is replaced; in a folder a free name is chosen, so that
-//! nothing that is there gets lost.
+//! Output files. A named file is replaced; in a folder, a free name is chosen and no existing file
+//! is lost.
 
 use std::{
     fs,
@@ -9,45 +9,46 @@ use std::{
 use super::{arguments, interrupt::undisturbed};
 use crate::{Error, Result, file};
 
-/// Where one kind of result goes.
+/// The target of one kind of result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// This very file.
+pub(super) enum OutputTarget {
+    /// Exactly this file.
     File(PathBuf),
-    /// A file of a free name in this folder, which may have to be created.
+    /// A file with a free name in this folder, which is created if necessary.
     Folder(PathBuf),
 }
 
-/// How the names of the files of a search end.
+/// The endings of the file names of a search.
 pub(super) const IMAGE: &str = ".png";
 pub(super) const TRACE: &str = ".trace.json";
 pub(super) const TREE: &str = ".tree.png";
 pub(super) const REPORT: &str = ".report.html";
 
-/// Where everything goes.
+/// The targets of all results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Outputs {
-    pub image: Place,
-    pub trace: Option<Place>,
-    pub tree: Option<Place>,
-    pub report: Option<Place>,
+    pub image: OutputTarget,
+    pub trace: Option<OutputTarget>,
+    pub tree: Option<OutputTarget>,
+    pub report: Option<OutputTarget>,
 }
 
 impl Outputs {
-    /// What was typed; `list` says that there may be several prompts.
+    /// Reads the options; `list` means that there may be several prompts.
     ///
     /// # Errors
-    /// A name does not fit what would be written there, or nothing can be written there.
+    /// A name does not fit its content, or a target is not writable.
     pub(super) fn read(typed: &arguments::Outputs, list: bool) -> Result<Self> {
-        let place = |path: &Option<PathBuf>, flag, end| {
+        let target = |path: &Option<PathBuf>, flag, end| {
             path.as_deref()
-                .map(|path| Place::read(path, flag, end, list))
+                .map(|path| OutputTarget::read(path, flag, end, list))
                 .transpose()
         };
-        let image = place(&typed.out, "--out", "png")?.unwrap_or(Place::Folder(PathBuf::from(".")));
-        let trace = place(&typed.trace, "--trace", "json")?;
-        let tree = place(&typed.tree, "--tree", "png")?;
-        let report = place(&typed.report, "--report", "html")?;
+        let image =
+            target(&typed.out, "--out", "png")?.unwrap_or(OutputTarget::Folder(PathBuf::from(".")));
+        let trace = target(&typed.trace, "--trace", "json")?;
+        let tree = target(&typed.tree, "--tree", "png")?;
+        let report = target(&typed.report, "--report", "html")?;
         let outputs = Self {
             image,
             trace,
@@ -56,21 +57,21 @@ impl Outputs {
         };
         let files: Vec<&PathBuf> = outputs
             .all()
-            .filter_map(|(place, _)| place.file())
+            .filter_map(|(target, _)| target.file())
             .collect();
-        let places: Vec<PathBuf> = files.iter().map(|path| true_path(path)).collect();
-        if let Some(twice) = (0..files.len()).find(|&i| places[..i].contains(&places[i])) {
+        let paths: Vec<PathBuf> = files.iter().map(|path| canonical(path)).collect();
+        if let Some(twice) = (0..files.len()).find(|&i| paths[..i].contains(&paths[i])) {
             return Err(
                 Error::file(files[twice], "two results cannot be the same file")
                     .with_hint("give each its own name"),
             );
         }
-        outputs.all().try_for_each(|(place, _)| place.check())?;
+        outputs.all().try_for_each(|(target, _)| target.check())?;
         Ok(outputs)
     }
 
-    /// Every place, and how the names of the files in it end.
-    fn all(&self) -> impl Iterator<Item = (&Place, &'static str)> {
+    /// Every target with the ending of its file names.
+    fn all(&self) -> impl Iterator<Item = (&OutputTarget, &'static str)> {
         let others = [
             (&self.trace, TRACE),
             (&self.tree, TREE),
@@ -78,17 +79,17 @@ impl Outputs {
         ];
         let others = others
             .into_iter()
-            .filter_map(|(place, end)| Some((place.as_ref()?, end)));
+            .filter_map(|(target, end)| Some((target.as_ref()?, end)));
         std::iter::once((&self.image, IMAGE)).chain(others)
     }
 
-    /// `stem`, with a number where one of its files would have a name that is taken, so that all
-    /// files of a search have one name.
+    /// Returns `stem`, with a number if one of its file names is taken: all files of a search have
+    /// the same name.
     pub(super) fn free(&self, stem: &str) -> String {
         let taken = |name: &String| {
             let mut folders = self
                 .all()
-                .filter_map(|(place, end)| Some((place.folder()?, end)));
+                .filter_map(|(target, end)| Some((target.folder()?, end)));
             folders.any(|(folder, end)| folder.join(format!("{name}{end}")).exists())
         };
         numbered(stem)
@@ -96,20 +97,20 @@ impl Outputs {
             .unwrap_or_else(|| stem.to_owned())
     }
 
-    /// Whether the candidates are shown, so that their pictures have to be kept.
+    /// Returns whether an output shows the candidates and needs their images.
     pub(super) fn shows(&self) -> bool {
         self.tree.is_some() || self.report.is_some()
     }
 }
 
-impl Place {
+impl OutputTarget {
     fn read(path: &Path, flag: &str, end: &str, list: bool) -> Result<Self> {
         let ends = path
             .extension()
             .and_then(|end| end.to_str())
             .map(str::to_lowercase);
         match ends.as_deref() {
-            _ if path.as_os_str().is_empty() => Err(Error::input(format!("{flag} names nothing"))
+            _ if path.as_os_str().is_empty() => Err(Error::input(format!("{flag} is empty"))
                 .with_hint(format!("give a .{end} file or a folder"))),
             _ if path.is_dir() => Ok(Self::Folder(path.to_owned())),
             Some(found) if found == end && list => {
@@ -150,7 +151,7 @@ impl Place {
         }
     }
 
-    /// Whether a file can be written there; nothing is left behind.
+    /// Checks that a file can be written; leaves nothing behind.
     fn check(&self) -> Result<()> {
         let folder = match self {
             Self::File(path) => parent(path),
@@ -160,33 +161,33 @@ impl Place {
                 .find(|path| path.exists())
                 .unwrap_or(Path::new(".")),
         };
-        let of = match self {
+        let target = match self {
             Self::File(path) | Self::Folder(path) => path,
         };
         if !folder.is_dir() {
             let what = if folder.exists() {
-                "is no folder"
+                "is not a folder"
             } else {
-                "is not there"
+                "does not exist"
             };
             return Err(Error::file(
-                of,
+                target,
                 format!("cannot be written: `{}` {what}", folder.display()),
             )
             .with_hint("create the folder first, or name another one"));
         }
         tempfile::tempfile_in(folder).map_err(|error| {
-            Error::file(of, format!("cannot be written: {error}"))
-                .with_hint("name a place where you may write")
+            Error::file(target, format!("cannot be written: {error}"))
+                .with_hint("choose a writable folder")
         })?;
         Ok(())
     }
 
-    /// Writes a result: to the file, or to `stem` + `end` in the folder, with a number between them
-    /// where that name is taken. Returns where it is.
+    /// Writes a result: to the file, or to `stem` + `end` in the folder, with a number in between
+    /// if that name is taken. Returns the path.
     ///
     /// # Errors
-    /// The system refuses.
+    /// The file cannot be written.
     pub(super) fn save(&self, stem: &str, end: &str, bytes: &[u8]) -> Result<PathBuf> {
         undisturbed(|| match self {
             Self::File(path) => {
@@ -201,7 +202,8 @@ impl Place {
                         return Ok(path);
                     }
                 }
-                Err(Error::file(folder, "no name is free in it").with_hint("name another folder"))
+                Err(Error::file(folder, "contains no free file name")
+                    .with_hint("name another folder"))
             }
         })
     }
@@ -218,8 +220,8 @@ fn numbered(stem: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// A file's path as no other spelling has it; the file need not be there, its folder has to.
-fn true_path(path: &Path) -> PathBuf {
+/// The canonical path of a file; the file need not exist, but its folder must.
+fn canonical(path: &Path) -> PathBuf {
     let folder = parent(path)
         .canonicalize()
         .unwrap_or_else(|_| parent(path).to_owned());
@@ -231,7 +233,7 @@ fn parent(path: &Path) -> &Path {
     named(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// The empty path names the present folder.
+/// The empty path stands for the current folder.
 fn named(path: &Path) -> &Path {
     if path.as_os_str().is_empty() {
         Path::new(".")
@@ -247,7 +249,7 @@ mod tests {
     #[test]
     fn nothing_in_a_folder_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::Folder(folder.path().join("new"));
+        let place = OutputTarget::Folder(folder.path().join("new"));
         let names: Vec<_> = (0..3)
             .map(|_| place.save("a", ".png", b"x").unwrap())
             .collect();

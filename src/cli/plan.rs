@@ -7,10 +7,10 @@ use ttsvar_search::{Method, Plan, Scale};
 
 use super::{
     arguments::{self, Global},
+    console::Console,
     generate::fit_memory,
     numbers,
     table::{Align, Table},
-    talk::Talk,
 };
 use crate::{
     Error, Result,
@@ -21,13 +21,13 @@ use crate::{
 };
 
 /// Shows a plan.
-pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Talk) -> Result<()> {
+pub(super) fn run(typed: &arguments::Plan, global: &Global, console: &Console) -> Result<()> {
     let options = options(typed)?;
     let model = typed.system.model_name();
     let outlook = if let Some(scales) = typed.scales {
         Outlook::without_model(&options, vec![None; checked_scales(scales)?])?
     } else if let (Some(description), None) = (bundle::released(model), &typed.system.weights) {
-        talk.note("without --weights the cost of this model is not known");
+        console.note("without --weights the cost of this model is not known");
         let family = system::family(description.generator.family);
         let options = family.resolve(options.or(&description.defaults))?;
         let scales = family.scales(&description, &options)?;
@@ -37,10 +37,10 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, talk: &Talk) -> Resu
         builder.evict = typed.limit.memory.is_some();
         let system = builder.open()?;
         let mut session = Session::new(&system, &options)?;
-        fit_memory(&mut session, typed.limit, talk)?;
+        fit_memory(&mut session, typed.limit, console)?;
         Outlook::of_session(&session)
     };
-    talk.result(&if talk.json {
+    console.result(&if console.json {
         outlook.json().to_string()
     } else if typed.toml {
         format!("# {}\n{}", outlook.method, outlook.plan.to_toml())

@@ -1,14 +1,14 @@
-//! `ttsvar bench preview`: what smaller previews save and whether they rank candidates as full ones
-//! do.
+//! `ttsvar bench preview`: how much time smaller previews save, and whether they rank candidates as
+//! full-size ones do.
 
 use serde_json::{Value, json};
 use ttsvar_search::Prompt;
 
 use super::{
     arguments::{Global, Preview},
+    console::Console,
     progress::bar,
     table::{Align, Table},
-    talk::Talk,
 };
 use crate::{
     Error, Result,
@@ -18,10 +18,10 @@ use crate::{
     request::Session,
 };
 
-pub(super) fn run(typed: &Preview, global: &Global, talk: &Talk) -> Result<()> {
+pub(super) fn run(typed: &Preview, global: &Global, console: &Console) -> Result<()> {
     if typed.rows < 2 {
         return Err(Error::input(format!(
-            "--rows is {}, but one row alone has no rank",
+            "--rows is {}, but ranks need at least 2 rows",
             typed.rows
         ))
         .with_hint("8 is usual"));
@@ -37,29 +37,29 @@ pub(super) fn run(typed: &Preview, global: &Global, talk: &Talk) -> Result<()> {
         typed.sizes.clone()
     };
     if let Some(size) = sizes.iter().find(|size| **size == 0 || **size > full) {
-        return Err(
-            Error::input(format!("a preview of {size} pixels of an image of {full}"))
-                .with_hint(format!("--sizes takes 1 to {full}")),
-        );
+        return Err(Error::input(format!(
+            "expected previews of 1 to {full} pixels, found {size}"
+        ))
+        .with_hint("change --sizes"));
     }
     let prompts: Vec<Prompt> = prompts(Split::Tuning, typed.prompts, typed.seed)
         .iter()
-        .map(|ask| Prompt::from(ask.words().as_str()))
+        .map(|prompt| Prompt::from(prompt.text().as_str()))
         .collect();
     let search = session.search();
-    let bar = bar(talk, prompts.len(), "prompts looked at");
+    let bar = bar(console, prompts.len(), "prompts measured");
     let found = agreement(&search, &prompts, typed.rows, &sizes, typed.seed, || {
         bar.inc(1)
     })?;
     bar.finish_and_clear();
-    talk.result(&if talk.json {
+    console.result(&if console.json {
         json(&found, typed, full).to_string()
     } else {
-        words(&found, typed, full)
+        text(&found, typed, full)
     })
 }
 
-fn words(found: &[Agreement], typed: &Preview, full: usize) -> String {
+fn text(found: &[Agreement], typed: &Preview, full: usize) -> String {
     use Align::Right;
     let heads = [
         ("after scale", Right),
@@ -87,25 +87,28 @@ fn words(found: &[Agreement], typed: &Preview, full: usize) -> String {
         ]);
     }
     format!(
-        "{table}\n\npreviews against images of {full} pixels: rank correlation, share with the same best of {} rows, time to \
-         decode and score; {} prompts",
+        "{table}\n\npreviews compared with images of {full} pixels: rank correlation, \
+         share of prompts with the same best of {} candidates, time to decode and score; \
+         {} prompts",
         typed.rows, typed.prompts
     )
 }
 
 fn json(found: &[Agreement], typed: &Preview, full: usize) -> Value {
-    let one = |Agreement {
-                   scale,
-                   pixels,
-                   ranks,
-                   same_best,
-                   cost,
-               }: &Agreement| json!({ "scale": scale, "pixels": pixels, "ranks": ranks, "same_best": same_best, "time": cost });
+    let preview = |preview: &Agreement| {
+        json!({
+            "scale": preview.scale,
+            "pixels": preview.pixels,
+            "ranks": preview.ranks,
+            "same_best": preview.same_best,
+            "time": preview.cost,
+        })
+    };
     json!({
         "full": full,
         "rows": typed.rows,
         "prompts": typed.prompts,
         "seed": typed.seed,
-        "previews": found.iter().map(one).collect::<Vec<_>>(),
+        "previews": found.iter().map(preview).collect::<Vec<_>>(),
     })
 }

@@ -1,15 +1,15 @@
-//! Shows a search while it runs: a line for each scale that is done, a bar for the whole.
+//! Shows the progress of a search: one line per finished scale and a bar for the whole search.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ttsvar_search::{Event, Listener, Plan, Scale, Warning};
 
-use super::{numbers::counted, talk::Talk};
+use super::{console::Console, numbers::counted};
 
-/// A bar for work of known length with the time left; hidden where nobody would see it.
-pub(super) fn bar(talk: &Talk, length: usize, what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(length as u64), target(talk));
+/// A bar for work of known length, with the remaining time; hidden without a terminal.
+pub(super) fn bar(console: &Console, length: usize, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length as u64), target(console));
     let style = ProgressStyle::with_template(
         "{bar:28}  {pos} of {len} {msg}, {elapsed} so far, {eta} left",
     );
@@ -18,9 +18,9 @@ pub(super) fn bar(talk: &Talk, length: usize, what: &'static str) -> ProgressBar
     bar.with_message(what)
 }
 
-/// A bar for a download, hidden likewise.
-pub(super) fn bytes_bar(talk: &Talk, bytes: u64, file: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(bytes), target(talk));
+/// A bar for a download; hidden without a terminal.
+pub(super) fn bytes_bar(console: &Console, bytes: u64, file: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(bytes), target(console));
     let style = ProgressStyle::with_template(
         "{bar:28}  {bytes} of {total_bytes} {msg}, {bytes_per_sec}, {eta} left",
     );
@@ -28,56 +28,56 @@ pub(super) fn bytes_bar(talk: &Talk, bytes: u64, file: &str) -> ProgressBar {
     bar.with_message(file.to_owned())
 }
 
-fn target(talk: &Talk) -> ProgressDrawTarget {
-    if talk.terminal && !talk.quiet {
+fn target(console: &Console) -> ProgressDrawTarget {
+    if console.terminal && !console.quiet {
         ProgressDrawTarget::stderr()
     } else {
         ProgressDrawTarget::hidden()
     }
 }
 
-/// Letters that the widest batch is drawn with.
+/// Characters of the bar for the widest batch.
 const FUNNEL: usize = 24;
 
-/// Follows one search after the other. On a terminal it draws; elsewhere, or when quiet, only
-/// warnings are heard.
+/// Follows one search after the other. It draws on a terminal only; otherwise, or with `--quiet`,
+/// it only prints warnings.
 pub(super) struct Progress {
-    talk: Talk,
+    console: Console,
     bar: ProgressBar,
-    /// A list of prompts gets no line for each scale.
+    /// Whether to omit the lines of the scales, as for lists of prompts.
     terse: bool,
     plan: Option<Plan>,
     widest: usize,
     scales: usize,
-    scale: Option<Line>,
-    /// When the present scale began.
+    scale: Option<ScaleLine>,
+    /// Start of the current scale.
     began: Instant,
     /// The best score so far.
     best: Option<f32>,
 }
 
-/// What is said of one scale.
+/// The line of one scale.
 #[derive(Clone, Debug, PartialEq)]
-struct Line {
+struct ScaleLine {
     scale: usize,
     grid: Scale,
     rows: usize,
     /// The best score of this scale.
     best: Option<f32>,
-    /// How rows were chosen and how many go on.
-    choice: Option<(String, usize)>,
+    /// The selection and the number of rows that continue.
+    selected: Option<(String, usize)>,
 }
 
 impl Progress {
-    /// `terse` leaves out the lines of the scales.
-    pub(super) fn new(talk: &Talk, terse: bool) -> Self {
-        let bar = ProgressBar::with_draw_target(None, target(talk));
+    /// `terse` omits the lines of the scales.
+    pub(super) fn new(console: &Console, terse: bool) -> Self {
+        let bar = ProgressBar::with_draw_target(None, target(console));
         let template = "{prefix}{bar:28}  {msg}  {elapsed}";
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
         Self {
-            talk: *talk,
+            console: *console,
             bar,
             terse,
             plan: None,
@@ -89,12 +89,12 @@ impl Progress {
         }
     }
 
-    /// Says which of several prompts is painted.
+    /// Shows which of several prompts is being generated.
     pub(super) fn title(&self, text: String) {
         self.bar.set_prefix(text);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn clear(&self) {
         self.bar.finish_and_clear();
     }
@@ -103,7 +103,8 @@ impl Progress {
         self.plan = Some(plan.clone());
         self.widest = widths.iter().copied().max().unwrap_or(1);
         self.scales = scales.len();
-        (self.scale, self.best) = (None, None);
+        self.scale = None;
+        self.best = None;
         let work = scales
             .iter()
             .zip(widths)
@@ -115,15 +116,15 @@ impl Progress {
         self.bar.enable_steady_tick(Duration::from_millis(250));
     }
 
-    /// Prints the line of the scale that is over.
+    /// Prints the line of the finished scale.
     fn flush(&mut self) {
         if let Some(line) = self.scale.take().filter(|_| !self.terse) {
             self.bar
-                .println(line.words(self.widest, self.began.elapsed()));
+                .println(line.text(self.widest, self.began.elapsed()));
         }
     }
 
-    fn say(&self) {
+    fn update_message(&self) {
         let Some(line) = &self.scale else { return };
         let best = self
             .best
@@ -146,22 +147,24 @@ impl Progress {
         if let Some(line) = &mut self.scale {
             line.best = best;
         }
-        self.say();
+        self.update_message();
     }
 
     fn warn(&self, warning: &Warning) {
-        self.bar
-            .suspend(|| self.talk.warn(&warning.to_string(), Some(warning.advice())));
+        self.bar.suspend(|| {
+            self.console
+                .warn(&warning.to_string(), Some(warning.advice()))
+        });
     }
 
-    fn chosen(&mut self, scale: usize, on: usize) {
+    fn selected(&mut self, scale: usize, kept: usize) {
         let select = self
             .plan
             .as_ref()
             .and_then(|plan| plan.stage(scale))
             .map(|stage| stage.select.to_string());
         if let Some((line, select)) = self.scale.as_mut().zip(select) {
-            line.choice = Some((select, on));
+            line.selected = Some((select, kept));
         }
     }
 }
@@ -178,14 +181,14 @@ impl Listener for Progress {
             Event::ScaleBegun { scale, ids, grid } => {
                 self.flush();
                 self.began = Instant::now();
-                self.scale = Some(Line {
+                self.scale = Some(ScaleLine {
                     scale: *scale,
                     grid: *grid,
                     rows: ids.len(),
                     best: None,
-                    choice: None,
+                    selected: None,
                 });
-                self.say();
+                self.update_message();
             }
             Event::ScaleDone { rows, .. } => {
                 if let Some(line) = &self.scale {
@@ -194,7 +197,7 @@ impl Listener for Progress {
             }
             Event::Scored { scores, .. } => self.scored(scores),
             Event::Selected { scale, fates, .. } => {
-                self.chosen(*scale, fates.iter().map(|fate| fate.children.len()).sum());
+                self.selected(*scale, fates.iter().map(|fate| fate.children.len()).sum());
             }
             Event::Warned(warning) => self.warn(warning),
             Event::Finished { .. } => {
@@ -207,25 +210,26 @@ impl Listener for Progress {
     }
 }
 
-impl Line {
-    /// The whole line; `widest` is the widest batch of the search.
-    fn words(&self, widest: usize, took: Duration) -> String {
+impl ScaleLine {
+    /// The text of the line; `widest` is the widest batch of the search.
+    fn text(&self, widest: usize, took: Duration) -> String {
         let Scale { height, width } = self.grid;
         let funnel = "■".repeat((self.rows * FUNNEL).div_ceil(widest.max(1)).min(FUNNEL));
-        let choice = self
-            .choice
+        let selected = self
+            .selected
             .as_ref()
-            .map_or(String::new(), |(select, on)| format!("→ {on} by {select}"));
+            .map_or(String::new(), |(select, kept)| {
+                format!("→ {kept} by {select}")
+            });
         let best = self
             .best
             .map_or(String::new(), |best| format!("best {best:.3}"));
-        let (scale, grid, rows) = (
-            self.scale,
-            format!("{height}×{width}"),
-            counted(self.rows, "row"),
-        );
+        let scale = self.scale;
+        let grid = format!("{height}×{width}");
+        let rows = counted(self.rows, "row");
         let line = format!(
-            "scale {scale:>2}  {grid:<7} {funnel:<FUNNEL$}  {rows:<8} {choice:<36} {:>7.2} s  {best}",
+            "scale {scale:>2}  {grid:<7} {funnel:<FUNNEL$}  \
+             {rows:<8} {selected:<36} {:>7.2} s  {best}",
             took.as_secs_f64()
         );
         line.trim_end().to_owned()
@@ -237,9 +241,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_tells_the_width_the_choice_and_the_best_score() {
+    fn a_line_shows_the_width_the_selection_and_the_best_score() {
         let took = Duration::from_millis(123);
-        let line = Line {
+        let line = ScaleLine {
             scale: 2,
             grid: Scale {
                 height: 4,
@@ -247,21 +251,27 @@ mod tests {
             },
             rows: 8,
             best: None,
-            choice: None,
+            selected: None,
         };
         assert_eq!(
-            line.words(8, took),
-            "scale  2  4×4     ■■■■■■■■■■■■■■■■■■■■■■■■  8 rows                                           0.12 s"
+            line.text(8, took),
+            concat!(
+                "scale  2  4×4     ■■■■■■■■■■■■■■■■■■■■■■■■  8 rows   ",
+                "                                        0.12 s"
+            )
         );
-        let chosen = Line {
+        let chosen = ScaleLine {
             rows: 1,
             best: Some(-0.5),
-            choice: Some(("cluster pca".to_owned(), 1)),
+            selected: Some(("cluster pca".to_owned(), 1)),
             ..line
         };
         assert_eq!(
-            chosen.words(8, took),
-            "scale  2  4×4     ■■■                       1 row    → 1 by cluster pca                      0.12 s  best -0.500"
+            chosen.text(8, took),
+            concat!(
+                "scale  2  4×4     ■■■                       1 row    ",
+                "→ 1 by cluster pca                      0.12 s  best -0.500"
+            )
         );
     }
 }

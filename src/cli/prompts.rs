@@ -1,4 +1,4 @@
-//! Where prompts come from: the command line, a file, standard input.
+//! Reads prompts from the command line, a file or standard input.
 
 use std::{
     fs,
@@ -8,12 +8,12 @@ use std::{
 
 use crate::{Error, Result, request};
 
-/// What is to be painted.
+/// The prompts of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Prompts {
-    /// One or more, none of them empty.
+    /// One or more non-empty prompts.
     pub texts: Vec<String>,
-    /// They came from a list, even if that has one line only.
+    /// Whether they came from a list, even one with a single line.
     pub list: bool,
 }
 
@@ -22,36 +22,36 @@ impl Prompts {
     /// There is no prompt, it is empty, or the list cannot be read.
     pub(super) fn read(prompt: Option<&str>, file: Option<&Path>) -> Result<Self> {
         match (prompt, file) {
-            (Some("-"), _) => Self::of_stdin(),
-            (_, Some(path)) if path == Path::new("-") => Self::of_stdin(),
-            (_, Some(path)) => Self::of_list(path, fs::read(path).map_err(Error::io(path))?),
-            (Some(text), None) => Self::single(text),
-            (None, None) => Err(Error::input("there is no prompt").with_hint(SAY)),
+            (Some("-"), _) => Self::from_stdin(),
+            (_, Some(path)) if path == Path::new("-") => Self::from_stdin(),
+            (_, Some(path)) => Self::from_list(path, fs::read(path).map_err(Error::io(path))?),
+            (Some(text), None) => Self::literal(text),
+            (None, None) => Err(Error::input("no prompt given").with_hint(USAGE)),
         }
     }
 
-    /// A prompt that is what it says, also if that is `-`.
+    /// A prompt to be taken literally, even if it is `-`.
     ///
     /// # Errors
     /// It is empty.
-    pub(super) fn single(text: &str) -> Result<Self> {
+    pub(super) fn literal(text: &str) -> Result<Self> {
         Ok(Self {
             texts: vec![request::prompt(text, "the prompt")?],
             list: false,
         })
     }
 
-    fn of_stdin() -> Result<Self> {
+    fn from_stdin() -> Result<Self> {
         let place = Path::new("standard input");
         let mut bytes = Vec::new();
         io::stdin()
             .read_to_end(&mut bytes)
             .map_err(Error::io(place))?;
-        Self::of_list(place, bytes)
+        Self::from_list(place, bytes)
     }
 
-    /// A prompt a line; blank lines are passed over.
-    fn of_list(place: &Path, bytes: Vec<u8>) -> Result<Self> {
+    /// Reads one prompt per line; blank lines are skipped.
+    fn from_list(place: &Path, bytes: Vec<u8>) -> Result<Self> {
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = error.utf8_error().valid_up_to();
             let line = 1 + error.as_bytes()[..good]
@@ -59,7 +59,7 @@ impl Prompts {
                 .filter(|&&byte| byte == b'\n')
                 .count();
             Error::file(place, format!("line {line} is not UTF-8"))
-                .with_hint("save the prompts as UTF-8, one a line")
+                .with_hint("save the prompts as UTF-8, one per line")
         })?;
         let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
         let lines = lines.filter(|(_, line)| !line.trim().is_empty());
@@ -68,24 +68,26 @@ impl Prompts {
         });
         let texts = texts.collect::<Result<Vec<String>>>()?;
         if texts.is_empty() {
-            return Err(Error::file(place, "no prompts in it").with_hint("write one prompt a line"));
+            return Err(
+                Error::file(place, "contains no prompts").with_hint("write one prompt per line")
+            );
         }
         Ok(Self { texts, list: true })
     }
 }
 
-const SAY: &str = "say what to paint: ttsvar generate \"a red circle and a blue square\"";
+const USAGE: &str = "give a prompt: ttsvar generate \"a red circle and a blue square\"";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn list(bytes: &[u8]) -> Result<Vec<String>> {
-        Prompts::of_list(Path::new("p.txt"), bytes.to_vec()).map(|prompts| prompts.texts)
+        Prompts::from_list(Path::new("p.txt"), bytes.to_vec()).map(|prompts| prompts.texts)
     }
 
     #[test]
-    fn a_list_is_a_prompt_a_line() {
+    fn a_list_has_one_prompt_per_line() {
         assert_eq!(
             list("\u{feff}a red ring\r\n\n  zwei Kreise \n".as_bytes()).unwrap(),
             ["a red ring", "zwei Kreise"]
@@ -96,7 +98,7 @@ mod tests {
     fn lists_without_prompts_and_damaged_ones_are_refused() {
         assert_eq!(
             list(b"\n \n").unwrap_err().to_string(),
-            "p.txt: no prompts in it"
+            "p.txt: contains no prompts"
         );
         assert_eq!(
             list(b"a\n\xff\n").unwrap_err().to_string(),

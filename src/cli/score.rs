@@ -11,13 +11,13 @@ use ttsvar_search::{Image, Scorer, number};
 
 use super::{
     REFUSED, arguments,
+    console::Console,
     progress::bar,
     table::{Align, Table},
-    talk::Talk,
 };
 use crate::{
-    Error, Result, eval::shown::other_pictures, image::Png, report::Provenance, scorers::ScorerMix,
-    system::LoadedScorer,
+    Error, Result, eval::external::unread_images, image::Png, report::Provenance,
+    scorers::ScorerMix, system::LoadedScorer,
 };
 
 /// Pictures that are in memory together.
@@ -25,7 +25,11 @@ const TOGETHER: usize = 32;
 
 /// Scores every picture. What goes wrong with one of them is said, and the others are scored; the
 /// exit code tells.
-pub(super) fn run(typed: &arguments::Score, global: &arguments::Global, talk: &Talk) -> Result<u8> {
+pub(super) fn run(
+    typed: &arguments::Score,
+    global: &arguments::Global,
+    console: &Console,
+) -> Result<u8> {
     let mix = typed.system.scorer.as_ref();
     if let Some((name, weight)) = mix
         .into_iter()
@@ -44,12 +48,12 @@ pub(super) fn run(typed: &arguments::Score, global: &arguments::Global, talk: &T
         );
     }
     let files = pictures(&typed.images)?;
-    for fault in typed.images.iter().filter_map(|path| other_pictures(path)) {
-        talk.warn(&fault, None);
+    for fault in typed.images.iter().filter_map(|path| unread_images(path)) {
+        console.warn(&fault, None);
     }
     let set = global.system(&typed.system).open_scorers()?;
     if set.from_demo {
-        talk.note(
+        console.note(
             "scored by the demo, which knows flat shapes only; --weights DIR uses released scorers",
         );
     }
@@ -60,23 +64,23 @@ pub(super) fn run(typed: &arguments::Score, global: &arguments::Global, talk: &T
         prompt,
         reads,
     };
-    let bar = bar(talk, files.len() * judges.len(), "scores");
+    let bar = bar(console, files.len() * judges.len(), "scores");
     let mut rows = Vec::with_capacity(files.len());
     for files in files.chunks(TOGETHER) {
         rows.extend(panel.score(files, &bar)?);
     }
     bar.finish_and_clear();
     for error in rows.iter().filter_map(|row| row.found.as_ref().err()) {
-        talk.error(error);
+        console.error(error);
     }
-    if talk.json {
+    if console.json {
         let lines: Vec<String> = rows
             .iter()
             .map(|row| row.json(judges).to_string())
             .collect();
-        talk.result(&lines.join("\n"))?;
+        console.result(&lines.join("\n"))?;
     } else if rows.iter().any(|row| row.found.is_ok()) {
-        talk.result(&table(&rows, judges, prompt.is_none() && reads).to_string())?;
+        console.result(&table(&rows, judges, prompt.is_none() && reads).to_string())?;
     }
     Ok(if rows.iter().all(|row| row.found.is_ok()) {
         0
@@ -234,7 +238,7 @@ fn table(rows: &[Row], judges: &[LoadedScorer], prompts: bool) -> Table {
             .map(|judge| (judge.name.as_str(), Align::Right)),
     );
     heads.extend(prompts.then_some(("prompt", Align::Left)));
-    let mut table = Table::of(heads);
+    let mut table = Table::with_columns(heads);
     for row in rows {
         let mut cells = vec![row.file.display().to_string()];
         match &row.found {

@@ -6,8 +6,8 @@ use tokio::{runtime, sync::Notify};
 
 use super::{
     arguments::{self, Global, ServeLimits},
+    console::Console,
     interrupt,
-    talk::Talk,
 };
 use crate::{
     Error, Result,
@@ -18,8 +18,8 @@ use crate::{
 const ANSWERING: usize = 2;
 
 /// Serves until Ctrl-C.
-pub(super) fn run(typed: &arguments::Serve, global: &Global, talk: &Talk) -> Result<()> {
-    log(talk);
+pub(super) fn run(typed: &arguments::Serve, global: &Global, console: &Console) -> Result<()> {
+    log(console);
     let system = global.system(&typed.system).open()?;
     let setup = Setup {
         folder: typed.folder.clone(),
@@ -40,14 +40,14 @@ pub(super) fn run(typed: &arguments::Serve, global: &Global, talk: &Talk) -> Res
         .map_err(|error| Error::system(format!("cannot start the server's threads: {error}")))?;
     runtime.block_on(async {
         let server = Server::bind(system, setup).await?;
-        talk.result(&address(talk, server.address()))?;
+        console.result(&address(console, server.address()))?;
         server.run(async move { stop.notified().await }).await
     })
 }
 
-fn address(talk: &Talk, address: SocketAddr) -> String {
+fn address(console: &Console, address: SocketAddr) -> String {
     let url = format!("http://{address}");
-    if talk.json {
+    if console.json {
         serde_json::json!({ "url": url }).to_string()
     } else {
         url
@@ -67,8 +67,8 @@ fn limits(typed: &ServeLimits) -> Limits {
 
 /// The log goes to standard error: words, or with `--json` an object a line; with `--quiet` only
 /// what went wrong.
-fn log(talk: &Talk) {
-    let level = if talk.quiet {
+fn log(console: &Console) {
+    let level = if console.quiet {
         tracing::Level::WARN
     } else {
         tracing::Level::INFO
@@ -78,9 +78,9 @@ fn log(talk: &Talk) {
         .with_max_level(level)
         .with_target(false);
     // Fails only where a log is set up already; then that one is used.
-    let _ = if talk.json {
+    let _ = if console.json {
         log.json().flatten_event(true).try_init()
     } else {
-        log.with_ansi(talk.terminal).try_init()
+        log.with_ansi(console.terminal).try_init()
     };
 }

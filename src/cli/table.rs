@@ -1,6 +1,6 @@
 //! Tables of plain text.
 
-/// Where the text of a column stands.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
     Left,
@@ -15,11 +15,11 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new<const N: usize>(heads: [(&str, Align); N]) -> Self {
-        Self::of(heads.into())
+        Self::with_columns(heads.into())
     }
 
-    /// A table of columns that are not known beforehand.
-    pub(super) fn of(heads: Vec<(&str, Align)>) -> Self {
+    /// A table whose columns are only known at run time.
+    pub(super) fn with_columns(heads: Vec<(&str, Align)>) -> Self {
         let rows = vec![heads.iter().map(|(head, _)| (*head).to_owned()).collect()];
         Self {
             columns: heads.iter().map(|(_, align)| *align).collect(),
@@ -27,7 +27,7 @@ impl Table {
         }
     }
 
-    /// A table without a heading, all columns left.
+    /// A table without a heading, with left-aligned columns.
     pub(super) fn plain(columns: usize) -> Self {
         Self {
             columns: vec![Align::Left; columns],
@@ -39,12 +39,12 @@ impl Table {
         self.cells(cells.into());
     }
 
-    /// A row with a cell for every column.
+    /// Adds a row with one cell per column.
     pub(super) fn cells(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
 
-    /// The table as Markdown has it; the first row is the heading.
+    /// The table as Markdown; the first row is the heading.
     pub(super) fn markdown(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
         let rule = |align: &Align| if *align == Align::Left { "---" } else { "---:" }.to_owned();
@@ -54,7 +54,7 @@ impl Table {
         lines.concat()
     }
 
-    /// The lines, two blanks between columns, none at the ends.
+    /// The lines, with two spaces between columns and none at the ends.
     pub(super) fn lines(&self) -> Vec<String> {
         let width = |column: usize| {
             self.rows
@@ -65,7 +65,7 @@ impl Table {
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let cell = |column: usize, text: &str| {
-            // A format's width ends at 65,535
+            // `format!` only pads up to 65,535 characters.
             let blanks = " ".repeat(widths[column] - text.chars().count());
             match self.columns[column] {
                 Align::Left => format!("{text}{blanks}"),

@@ -1,17 +1,17 @@
-//! Reads the command line; what does not parse is said in the same words as every other error.
+//! Parses the command line; parse errors are reported in the same form as other errors.
 
 use std::{error::Error as _, process::ExitCode};
 
 use clap::{Parser, error::ErrorKind};
 
-use super::{REFUSED, arguments::Arguments, talk::Talk};
+use super::{REFUSED, arguments::Arguments, console::Console};
 use crate::Error;
 
-/// What was typed, or the exit code when there is nothing left to do.
+/// Returns the arguments, or the exit code if there is nothing left to do.
 pub(super) fn parse() -> Result<Arguments, ExitCode> {
     Arguments::try_parse().map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = error.print(); // fails when nobody listens any more
+            let _ = error.print(); // fails if standard output is closed
             ExitCode::SUCCESS
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -19,7 +19,7 @@ pub(super) fn parse() -> Result<Arguments, ExitCode> {
             ExitCode::from(REFUSED)
         }
         _ => {
-            Talk::new(false, false).error(&from_clap(&error));
+            Console::new(false, false).error(&from_clap(&error));
             ExitCode::from(REFUSED)
         }
     })
@@ -31,19 +31,17 @@ fn from_clap(error: &clap::Error) -> Error {
     let found = error
         .source()
         .and_then(|source| source.downcast_ref::<Error>());
-    match found {
-        Some(found) => {
-            let message = Error::input(found.to_string());
-            match found.hint() {
-                Some(hint) => message.with_hint(hint),
-                None => message,
-            }
-        }
-        None => refusal(&error.render().to_string()),
+    let Some(found) = found else {
+        return refusal(&error.render().to_string());
+    };
+    let message = Error::input(found.to_string());
+    match found.hint() {
+        Some(hint) => message.with_hint(hint),
+        None => message,
     }
 }
 
-/// The parser's own message in one line, its tip as the hint.
+/// The parser's message on one line, with its tip as the hint.
 fn refusal(text: &str) -> Error {
     let mut lines = text.lines().map(str::trim);
     let first = lines
@@ -57,10 +55,10 @@ fn refusal(text: &str) -> Error {
     let help = rest
         .iter()
         .find_map(|line| line.strip_prefix("Usage: "))
-        .and_then(help_of);
+        .and_then(help_command);
     let hint = match (tip, message.strip_prefix("unexpected argument '")) {
         (_, Some(extra)) if !extra.starts_with('-') => {
-            "put a prompt of several words in quotes".to_owned()
+            "put a prompt with several words in quotes".to_owned()
         }
         (Some(tip), _) => tip.to_owned(),
         (None, _) => format!(
@@ -71,10 +69,11 @@ fn refusal(text: &str) -> Error {
     Error::input(message).with_hint(hint)
 }
 
-/// How to ask for help on the subcommand of a usage line.
-fn help_of(usage: &str) -> Option<String> {
+/// The help command for the subcommand of a usage line.
+fn help_command(usage: &str) -> Option<String> {
     let mut words = usage.split_whitespace();
-    let (program, command) = (words.next()?, words.next()?);
+    let program = words.next()?;
+    let command = words.next()?;
     command
         .chars()
         .all(|c| c.is_ascii_lowercase())
@@ -85,7 +84,7 @@ fn help_of(usage: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn said(line: &[&str]) -> (String, String) {
+    fn parse_error(line: &[&str]) -> (String, String) {
         let error = Arguments::try_parse_from(line).unwrap_err();
         let error = refusal(&error.render().to_string());
         (
@@ -97,14 +96,14 @@ mod tests {
     #[test]
     fn messages_are_one_line_with_a_hint() {
         assert_eq!(
-            said(&["ttsvar", "generate", "x", "--sed", "1"]),
+            parse_error(&["ttsvar", "generate", "x", "--sed", "1"]),
             (
                 "unexpected argument '--sed' found".to_owned(),
                 "a similar argument exists: '--seed'".to_owned()
             )
         );
         assert_eq!(
-            said(&["ttsvar", "generate", "x", "--seed", "one"]),
+            parse_error(&["ttsvar", "generate", "x", "--seed", "one"]),
             (
                 "invalid value 'one' for '--seed <NUMBER>': expected a whole number, 0 or more"
                     .to_owned(),
@@ -112,15 +111,15 @@ mod tests {
             )
         );
         assert_eq!(
-            said(&["ttsvar", "inspect"]),
+            parse_error(&["ttsvar", "inspect"]),
             (
                 "the following required arguments were not provided: <FILE>...".to_owned(),
                 "`ttsvar inspect --help` lists what can be given".to_owned()
             )
         );
         assert_eq!(
-            said(&["ttsvar", "generate", "a", "red"]).1,
-            "put a prompt of several words in quotes"
+            parse_error(&["ttsvar", "generate", "a", "red"]).1,
+            "put a prompt with several words in quotes"
         );
     }
 }

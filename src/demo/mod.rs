@@ -1,10 +1,12 @@
-//! The small models that the project trained itself, built into the program.
+//! The small demo models, trained by this project and built into the program.
 
 use crate::hub::Embedded;
 
 /// A file of `assets/demo`, by its name there.
 macro_rules! files {
-    ($($name:literal),* $(,)?) => { &[$(($name, include_bytes!(concat!("../../assets/demo/", $name)) as &[u8])),*] };
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_bytes!(concat!("../../assets/demo/", $name)) as &[u8])),*]
+    };
 }
 
 /// The files of the demo bundle, `bundle.toml` among them.

@@ -1,5 +1,5 @@
-//! How much the score of an unfinished image says about the score of the finished one, scale by
-//! scale: what resampling lives on (paper, section 3.3).
+//! How well the score of an unfinished image predicts that of the finished one, scale by scale:
+//! resampling relies on it (paper, section 3.3).
 
 use serde::{Deserialize, Serialize};
 use ttsvar_search::{Event, Listener, Plan, Prompt, ScoreMixer, Search, number, run};
@@ -11,71 +11,65 @@ use super::{
 };
 use crate::Result;
 
-/// The scores of one row after every scale, the last one finished.
+/// The scores of one row after every scale; the last is that of the finished image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Path {
+pub struct ScorePath {
     /// Place of the prompt in the suite.
     pub case: usize,
-    /// The seed of the try.
+    /// The seed of the sample.
     pub seed: u64,
-    /// Which of the rows that were painted together.
+    /// Number of the row in the batch.
     pub row: usize,
-    /// One score for each scale.
+    /// One score per scale.
     #[serde(with = "number::list")]
     pub scores: Vec<f32>,
 }
 
-/// How intermediate and final scores go together after one scale.
+/// Correlation of the scores after one scale with the final scores.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Consistency {
     /// The scale, counted from 0.
     pub scale: usize,
     /// Pearson's correlation over all rows of all prompts.
     pub over_all: Option<f64>,
-    /// The same after the mean of its prompt was subtracted from each score: what a choice among
-    /// the rows of one prompt can use.
+    /// The same after subtracting the mean of its prompt from each score: the part that a selection
+    /// among the rows of one prompt can use.
     pub within_prompts: Option<f64>,
 }
 
-/// Rows of a prompt that are compared with each other.
+/// Rows per prompt.
 const ROWS: usize = 8;
 
-/// Name of the file with a line for every row.
+/// Name of the file with one line per row.
 const PATHS: &str = "paths.jsonl";
 
-/// Follows the rows of the first `wanted` prompts of an evaluation, one prompt after the other;
-/// what the folder knows already is read from there. `done` hears of every prompt.
+/// Scores the rows of the first `count` prompts of an evaluation after every scale. Rows that the
+/// folder already contains are read from there. `done` is called after every prompt.
 ///
 /// # Errors
-/// Whatever painting and scoring fail with, or the folder cannot be written to.
+/// Generating or scoring fails, or the folder cannot be written to.
 pub fn measure(
     evaluation: &Evaluation,
     folder: &std::path::Path,
-    wanted: usize,
+    count: usize,
     mut done: impl FnMut(),
-) -> Result<Vec<Path>> {
+) -> Result<Vec<ScorePath>> {
     let file = folder.join(PATHS);
-    let mut all: Vec<Path> = if wanted == 0 {
+    let mut all: Vec<ScorePath> = if count == 0 {
         vec![]
     } else {
         read_lines(&file)?
     };
-    all.retain(|path| path.case < wanted);
-    for (case, of) in evaluation.suite.cases().iter().enumerate().take(wanted) {
+    all.retain(|path| path.case < count);
+    for (case, prompt) in evaluation.suite.cases().iter().enumerate().take(count) {
         let seed = evaluation.seed_of(case, 0);
-        if all
+        let known = all
             .iter()
             .filter(|path| path.case == case && path.seed == seed)
-            .count()
-            < ROWS
-        {
-            let new = paths(
-                evaluation.search,
-                &Prompt::from(of.prompt.as_str()),
-                ROWS,
-                case,
-                seed,
-            )?;
+            .count();
+        if known < ROWS {
+            let prompt = Prompt::from(prompt.prompt.as_str());
+            let new = paths(evaluation.search, &prompt, ROWS, case, seed)?;
             append_lines(&file, &new)?;
             all.extend(new);
         }
@@ -86,53 +80,56 @@ pub fn measure(
     Ok(all)
 }
 
-/// Paints `rows` rows of a prompt to the end and scores each after every scale.
+/// Generates `rows` rows of a prompt and scores each after every scale.
 ///
 /// # Errors
-/// Whatever painting and scoring fail with.
+/// Generating or scoring fails.
 pub fn paths(
     search: &Search,
     prompt: &Prompt,
     rows: usize,
     case: usize,
     seed: u64,
-) -> Result<Vec<Path>> {
-    let mut looks = Looks {
+) -> Result<Vec<ScorePath>> {
+    let mut collector = ScoreCollector {
         search,
         prompt,
         scores: vec![],
     };
     let plan = Plan::best_of_n(search.pipeline.scales().len(), rows)?;
-    run(search, prompt, &plan, seed, &mut looks)?;
-    // Several scorers are brought to the common scale of the finished images.
-    let mut blend = ScoreMixer::new(&search.scorers);
-    let last = looks.scores.len().saturating_sub(1);
-    if let Some(finished) = looks.scores.last() {
-        blend.mix(last, finished);
+    run(search, prompt, &plan, seed, &mut collector)?;
+    // Several scorers are standardised by the finished images.
+    let mut mixer = ScoreMixer::new(&search.scorers);
+    let last = collector.scores.len().saturating_sub(1);
+    if let Some(finished) = collector.scores.last() {
+        mixer.mix(last, finished);
     }
-    let scores: Vec<Vec<f32>> = looks
+    let by_scale: Vec<Vec<f32>> = collector
         .scores
         .iter()
-        .map(|parts| blend.mix(last, parts))
-        .collect(); // [scale][row]
-    let path = |row| Path {
-        case,
-        seed,
-        row,
-        scores: scores.iter().map(|of_scale| of_scale[row]).collect(),
-    };
-    Ok((0..rows).map(path).collect())
+        .map(|parts| mixer.mix(last, parts))
+        .collect();
+    let mut paths = vec![];
+    for row in 0..rows {
+        paths.push(ScorePath {
+            case,
+            seed,
+            row,
+            scores: by_scale.iter().map(|scores| scores[row]).collect(),
+        });
+    }
+    Ok(paths)
 }
 
-/// Scores every image that there is to see.
-struct Looks<'a> {
+/// Scores the images of every scale.
+struct ScoreCollector<'a> {
     search: &'a Search<'a>,
     prompt: &'a Prompt,
-    /// Of each scale what each scorer said.
+    /// For each scale, the scores of each scorer.
     scores: Vec<Vec<Vec<f32>>>,
 }
 
-impl Listener for Looks<'_> {
+impl Listener for ScoreCollector<'_> {
     fn on(&mut self, event: &Event<'_>) -> ttsvar_search::Result<()> {
         if let Event::Decoded { images, .. } = event {
             self.scores
@@ -147,42 +144,42 @@ impl Listener for Looks<'_> {
 }
 
 /// The correlations of all scales.
-pub fn consistency(paths: &[Path]) -> Vec<Consistency> {
+pub fn consistency(paths: &[ScorePath]) -> Vec<Consistency> {
     let scales = paths
         .iter()
         .map(|path| path.scores.len())
         .min()
         .unwrap_or(0);
-    let at = |path: &Path, scale: usize| {
-        (
-            f64::from(path.scores[scale]),
-            f64::from(path.scores[scales - 1]),
-        )
-    };
-    let one = |scale| {
-        let pairs: Vec<(f64, f64)> = paths.iter().map(|path| at(path, scale)).collect();
-        let centred: Vec<(f64, f64)> = groups(paths)
-            .flat_map(|group| {
-                centred(&group.iter().map(|path| at(path, scale)).collect::<Vec<_>>())
-            })
-            .collect();
-        Consistency {
-            scale,
-            over_all: correlation(&pairs),
-            within_prompts: correlation(&centred),
-        }
-    };
-    (0..scales).map(one).collect()
+    (0..scales)
+        .map(|scale| at_scale(paths, scale, scales - 1))
+        .collect()
 }
 
-/// The rows that were painted together.
-fn groups(paths: &[Path]) -> impl Iterator<Item = &[Path]> {
+/// The correlations of the scores after `scale` with those after `last`.
+fn at_scale(paths: &[ScorePath], scale: usize, last: usize) -> Consistency {
+    let pair = |path: &ScorePath| (f64::from(path.scores[scale]), f64::from(path.scores[last]));
+    let pairs: Vec<(f64, f64)> = paths.iter().map(pair).collect();
+    let mut centred_pairs = vec![];
+    for group in groups(paths) {
+        let pairs: Vec<(f64, f64)> = group.iter().map(pair).collect();
+        centred_pairs.extend(centred(&pairs));
+    }
+    Consistency {
+        scale,
+        over_all: correlation(&pairs),
+        within_prompts: correlation(&centred_pairs),
+    }
+}
+
+/// The rows of each prompt and seed.
+fn groups(paths: &[ScorePath]) -> impl Iterator<Item = &[ScorePath]> {
     paths.chunk_by(|a, b| (a.case, a.seed) == (b.case, b.seed))
 }
 
+/// The pairs with their mean subtracted.
 fn centred(pairs: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let centre = |of: fn(&(f64, f64)) -> f64| mean(pairs.iter().map(of)).unwrap_or(0.0);
-    let (x, y) = (centre(|pair| pair.0), centre(|pair| pair.1));
+    let x = mean(pairs.iter().map(|pair| pair.0)).unwrap_or(0.0);
+    let y = mean(pairs.iter().map(|pair| pair.1)).unwrap_or(0.0);
     pairs.iter().map(|pair| (pair.0 - x, pair.1 - y)).collect()
 }
 
@@ -191,8 +188,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scores_that_are_no_numbers_come_back() {
-        let path = Path {
+    fn non_finite_scores_are_restored() {
+        let path = ScorePath {
             case: 0,
             seed: 1,
             row: 2,
@@ -201,24 +198,24 @@ mod tests {
         let line = serde_json::to_string(&path).unwrap();
         assert!(line.contains(r#"[0.5,"nan","-inf"]"#), "{line}");
         assert_eq!(
-            serde_json::to_string(&serde_json::from_str::<Path>(&line).unwrap()).unwrap(),
+            serde_json::to_string(&serde_json::from_str::<ScorePath>(&line).unwrap()).unwrap(),
             line
         );
     }
 
     #[test]
     fn prompts_that_differ_in_level_do_not_count_within_prompts() {
-        // The first scale knows the prompt's level only, the second everything.
+        // The first scale knows only the prompt's level, the second everything.
         let path = |case: usize, row: usize, noise: f32| {
             let level = case as f32 * 10.0;
-            Path {
+            ScorePath {
                 case,
                 seed: 0,
                 row,
                 scores: vec![level + noise, level + row as f32, level + row as f32],
             }
         };
-        let all: Vec<Path> = (0..6)
+        let all: Vec<ScorePath> = (0..6)
             .flat_map(|case| {
                 [(0, 0.1), (1, -0.1), (2, 0.1)].map(|(row, noise)| path(case, row, noise))
             })

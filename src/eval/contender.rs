@@ -1,4 +1,4 @@
-//! What competes: a plan with a name.
+//! A contender of an evaluation: a plan with a name.
 
 use std::fmt;
 
@@ -10,20 +10,20 @@ use crate::{Error, Result};
 /// A search method at one size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contender {
-    /// The method, or what an experiment calls it.
+    /// The method, or its name in an experiment.
     pub method: String,
-    /// The size that the method was asked for.
+    /// The requested size N.
     pub n: usize,
-    /// What is carried out.
+    /// The plan to run.
     pub plan: Plan,
 }
 
 impl Contender {
-    /// Every method at every size for a model of `scales` scales, in the order given. Raw sampling
-    /// has one size only and comes once, whatever the sizes are.
+    /// Every method at every size, in the given order, for a model of `scales` scales. Raw sampling
+    /// has only one size and is included once.
     ///
     /// # Errors
-    /// [`Error::Input`] when there is no method or no size, or one of them is named twice.
+    /// [`Error::Input`] if there is no method or no size, or one of them is given twice.
     pub fn grid(methods: &[Method], sizes: &[usize], scales: usize) -> Result<Vec<Self>> {
         if methods.is_empty() || sizes.is_empty() {
             return Err(Error::input(
@@ -45,7 +45,7 @@ impl Contender {
         Ok(all)
     }
 
-    /// Whether this is the method `method` of size `n`.
+    /// Returns whether this is the method `method` of size `n`.
     pub fn is(&self, method: &str, n: usize) -> bool {
         self.method == method && self.n == n
     }
@@ -58,13 +58,18 @@ impl fmt::Display for Contender {
     }
 }
 
+/// Checks that the names are unique.
+///
 /// # Errors
-/// [`Error::Input`] when two contenders have the same name and size.
+/// [`Error::Input`] if two contenders have the same name and size.
 pub(super) fn check_names(all: &[Contender]) -> Result<()> {
-    for (i, one) in all.iter().enumerate() {
-        if all[..i].iter().any(|other| other.is(&one.method, one.n)) {
-            return Err(Error::input(format!("`{one}` is there twice"))
-                .with_hint("name every method and every N once"));
+    for (i, contender) in all.iter().enumerate() {
+        if all[..i]
+            .iter()
+            .any(|other| other.is(&contender.method, contender.n))
+        {
+            return Err(Error::input(format!("`{contender}` is given twice"))
+                .with_hint("give every method and every N once"));
         }
     }
     Ok(())

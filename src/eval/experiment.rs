@@ -1,4 +1,4 @@
-//! Experiments as files: who competes, on how many prompts.
+//! Experiments as files: contenders and number of prompts.
 //!
 //! ```toml
 //! title = "Greed of the resampling"
@@ -30,13 +30,13 @@ use crate::{Error, Result};
 pub struct Experiment {
     /// Heading of its table.
     pub title: String,
-    /// Prompts to run it on.
+    /// Number of prompts.
     pub prompts: usize,
-    /// Tries with every prompt.
+    /// Samples per prompt.
     pub samples: usize,
-    /// Prompts whose rows are scored after every scale; 0 where that is not of interest.
+    /// Number of prompts whose rows are scored after every scale; may be 0.
     pub consistency: usize,
-    /// Who competes; the first is what the others are held against.
+    /// The contenders; the others are compared with the first.
     pub contenders: Vec<Contender>,
 }
 
@@ -52,7 +52,7 @@ struct ExperimentFile {
     contenders: Vec<ContenderFile>,
 }
 
-/// One contender, or one for every N.
+/// One contender, or one per N.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ContenderFile {
@@ -77,7 +77,7 @@ impl Experiment {
     /// Reads an experiment for a model of `scales` scales.
     ///
     /// # Errors
-    /// The file cannot be read, or one of its plans cannot be carried out.
+    /// The file cannot be read, or one of its plans is invalid.
     pub fn read(path: &Path, scales: usize) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(Error::io(path))?;
         Self::from_toml(&text, scales).map_err(|error| {
@@ -101,7 +101,9 @@ impl Experiment {
             contender.read(scales, &mut contenders)?;
         }
         if contenders.is_empty() {
-            return Err(Error::input("an experiment without a contender"));
+            return Err(Error::input(
+                "an experiment needs at least one `[[contender]]`",
+            ));
         }
         check_names(&contenders)?;
         let ExperimentFile {
@@ -126,7 +128,7 @@ impl ContenderFile {
         let sizes = match &self.n {
             Sizes::One(n) => vec![*n],
             Sizes::Several(sizes) if sizes.is_empty() => {
-                return Err(Error::input("a contender with an empty list `n`"));
+                return Err(Error::input("the list `n` of a contender is empty"));
             }
             Sizes::Several(sizes) => sizes.clone(),
         };
@@ -137,7 +139,7 @@ impl ContenderFile {
             draw,
             ..
         } = self;
-        let choices = StageOptions {
+        let options = StageOptions {
             features,
             potential,
             lambda,
@@ -145,11 +147,11 @@ impl ContenderFile {
         };
         for n in sizes {
             let plan = match (self.method, &self.plan) {
-                (Some(method), None) => method.plan(scales, n)?.with(choices)?,
-                (None, Some(plan)) => plan.clone().with(choices)?,
+                (Some(method), None) => method.plan(scales, n)?.with(options)?,
+                (None, Some(plan)) => plan.clone().with(options)?,
                 _ => {
                     return Err(Error::input(
-                        "a contender has either a `method` or a `plan`",
+                        "a contender needs either a `method` or a `plan`",
                     ));
                 }
             };
@@ -171,11 +173,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_choices_make_contenders() {
+    fn sizes_and_options_make_contenders() {
         let text = "title = 't'\nprompts = 6\nsamples = 1\n\
             [[contender]]\nmethod = 'best-of-n'\nn = [1, 2]\n\
             [[contender]]\nname = 'even'\nmethod = 'tts-var'\nn = 1\nlambda = 0\n\
-            [[contender]]\nname = 'own'\nn = 1\nplan = { start = 2, stage = [{ scale = 1, width = 1, select = { top = 1 } }] }\n";
+            [[contender]]\nname = 'custom'\nn = 1\n\
+            plan = { start = 2, stage = [{ scale = 1, width = 1, select = { top = 1 } }] }\n";
         let read = Experiment::from_toml(text, 7).unwrap();
         let names: Vec<String> = read.contenders.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -184,7 +187,7 @@ mod tests {
                 "best-of-n, N = 1",
                 "best-of-n, N = 2",
                 "even, N = 1",
-                "own, N = 1"
+                "custom, N = 1"
             ]
         );
         assert!(read.contenders[2].plan.to_toml().contains("lambda = 0"));
@@ -197,10 +200,10 @@ mod tests {
         assert!(fails(&format!("{head}n = 1\n")).contains("either"));
         assert!(fails(&format!("{head}n = 1\nmethod = 'fastest'\n")).contains("line 6"));
         assert!(fails(&format!("{head}n = [2, 2]\nmethod = 'tts-var'\n")).contains("twice"));
-        assert!(fails(&format!("{head}n = []\nmethod = 'tts-var'\n")).contains("empty list"));
+        assert!(fails(&format!("{head}n = []\nmethod = 'tts-var'\n")).contains("is empty"));
         assert!(
             fails("title = 't'\nprompts = 6\nsamples = 1\ncontender = []\n")
-                .contains("without a contender")
+                .contains("at least one")
         );
     }
 }

@@ -1,19 +1,19 @@
-//! Finished images that several contenders share. A plan that chooses among finished rows only
-//! (raw, best-of-n, importance) paints the same rows whatever it chooses, and row `i` is the same
-//! for every width; so the widest of them paints for all, and each then runs through the ordinary
-//! loop over what is there.
+//! Finished images that several contenders share. Plans that only choose among finished rows (raw,
+//! best-of-n, importance) generate the same rows whatever they choose, and row `i` is the same for
+//! every width. So the widest plan generates the rows for all of them, and each plan then runs the
+//! ordinary search loop over these rows.
 
 use std::ops::Range;
 
 use ttsvar_search::{
     Cost, DecodeSize, Estimate, Image, Outcome, Pipeline, Plan, Prompt, Rollout, Scale, Scorer,
-    Search, Silent, WeightedScorer, run,
+    Search, Silent, run,
 };
 
 use crate::{Error, Result};
 
-/// Whether a plan chooses among finished rows only, and by their scores, given the number of
-/// scales.
+/// Returns whether a plan only chooses among finished rows and by their scores, for a model of
+/// `scales` scales.
 pub fn shares(plan: &Plan, scales: usize) -> bool {
     plan.rounds() == 1
         && plan
@@ -22,40 +22,38 @@ pub fn shares(plan: &Plan, scales: usize) -> bool {
             .all(|stage| stage.scale + 1 == scales && stage.select.scores())
 }
 
-/// Rows of one prompt and seed, painted to the end and scored.
+/// Finished and scored rows of one prompt and seed.
 pub struct Pool {
     scales: Vec<Scale>,
     size: (usize, usize),
     images: Vec<Image>,
-    /// Of each scorer one score for each image.
+    /// For each scorer, one score per image.
     scores: Vec<Vec<f32>>,
-    /// What one row alone costs.
-    one: Cost,
-    /// What they cost together.
+    /// Cost of a single row.
+    single: Cost,
+    /// Cost of all rows.
     all: Cost,
 }
 
 impl Pool {
-    /// Paints `rows` rows, at least 1. The first is painted once more by itself: that tells how the
-    /// cost grows with the number of rows, since text and the first scale are computed once for all
-    /// of them.
+    /// Generates `rows` rows, at least 1. The first row is also generated alone to find out how the
+    /// cost grows with the number of rows: text and the first scale are computed once for all of
+    /// them.
     ///
     /// # Errors
-    /// Whatever painting and scoring fail with.
-    pub fn paint(search: &Search, prompt: &Prompt, rows: usize, seed: u64) -> Result<Self> {
+    /// Generating or scoring fails.
+    pub fn generate(search: &Search, prompt: &Prompt, rows: usize, seed: u64) -> Result<Self> {
         let scales = search.pipeline.scales().to_vec();
-        let paint = |rows| {
-            run(
-                search,
-                prompt,
-                &Plan::best_of_n(scales.len(), rows)?,
-                seed,
-                &mut Silent,
-            )
+        let generate = |rows| {
+            let plan = Plan::best_of_n(scales.len(), rows)?;
+            run(search, prompt, &plan, seed, &mut Silent)
         };
-        let one = paint(1)?;
-        let all = if rows == 1 { one.clone() } else { paint(rows)? };
-        let (one, size) = (one.trace.cost, search.pipeline.image_size());
+        let single = generate(1)?;
+        let all = if rows == 1 {
+            single.clone()
+        } else {
+            generate(rows)?
+        };
         let scores = match &all.trace.parts[..] {
             [] => vec![all.finished.iter().map(|finished| finished.score).collect()],
             // Scored once, at the end
@@ -68,55 +66,55 @@ impl Pool {
             .collect();
         Ok(Self {
             scales,
-            size,
+            size: search.pipeline.image_size(),
             images,
             scores,
-            one,
+            single: single.trace.cost,
             all: all.trace.cost,
         })
     }
 
-    /// What a search by `plan` would have found, at the cost that it would have had; the seconds
-    /// are in proportion to the rows.
+    /// The outcome that a search by `plan` would have had, at the cost that it would have had. The
+    /// seconds are proportional to the rows.
     ///
     /// # Errors
-    /// [`Error::Input`] when the plan is wider than the pool or chooses before the end
-    /// ([`shares`]).
+    /// [`Error::Input`] if the plan is wider than the pool or selects before the end ([`shares`]).
     pub fn run(&self, search: &Search, prompt: &Prompt, plan: &Plan, seed: u64) -> Result<Outcome> {
         if !shares(plan, self.scales.len()) || plan.start() > self.images.len() {
             return Err(Error::input(
-                "the plan asks for more than finished rows of this pool",
+                "the plan needs more than the finished rows of this pool",
             ));
         }
-        let known = |(scores, one): (_, &WeightedScorer<'_>)| Known {
-            scores,
-            flops: one.scorer.flops(1),
-        };
-        let known: Vec<Known> = self.scores.iter().zip(&search.scorers).map(known).collect();
-        let mut again = Search {
+        let known: Vec<KnownScores> = self
+            .scores
+            .iter()
+            .zip(&search.scorers)
+            .map(|(scores, weighted)| KnownScores {
+                scores,
+                flops: weighted.scorer.flops(1),
+            })
+            .collect();
+        let mut replay = Search {
             pipeline: self,
             ..search.clone()
         };
-        again
-            .scorers
-            .iter_mut()
-            .zip(&known)
-            .for_each(|(one, known)| one.scorer = known);
-        let mut outcome = run(&again, prompt, plan, seed, &mut Silent)?;
+        for (weighted, known) in replay.scorers.iter_mut().zip(&known) {
+            weighted.scorer = known;
+        }
+        let mut outcome = run(&replay, prompt, plan, seed, &mut Silent)?;
         let rows = plan.start();
-        outcome.trace.cost.seconds.total = self.between(rows, |cost| cost.seconds.total);
+        outcome.trace.cost.seconds.total = self.cost_of(rows, |cost| cost.seconds.total);
         Ok(outcome)
     }
 
-    /// A cost of so many rows, which grows evenly with each.
-    fn between(&self, rows: usize, of: impl Fn(&Cost) -> f64) -> f64 {
-        let (one, all) = (of(&self.one), of(&self.all));
+    /// A part of the cost of `rows` rows, which grows linearly.
+    fn cost_of(&self, rows: usize, part: impl Fn(&Cost) -> f64) -> f64 {
+        let single = part(&self.single);
         let more = self.images.len() - 1;
         if more == 0 {
-            one
-        } else {
-            one + (all - one) * (rows - 1) as f64 / more as f64
+            return single;
         }
+        single + (part(&self.all) - single) * (rows - 1) as f64 / more as f64
     }
 }
 
@@ -135,8 +133,8 @@ impl Pipeline for Pool {
         rows: Range<usize>,
         _: u64,
     ) -> ttsvar_search::Result<Box<dyn Rollout + '_>> {
-        let flops = self.between(rows.len(), |cost| cost.flops.generator);
-        Ok(Box::new(Finished {
+        let flops = self.cost_of(rows.len(), |cost| cost.flops.generator);
+        Ok(Box::new(PoolRollout {
             pool: self,
             scale: 0,
             rows: rows.collect(),
@@ -147,14 +145,14 @@ impl Pipeline for Pool {
     fn estimate(&self, widths: &[usize], _: &[usize], _: DecodeSize) -> Estimate {
         let rows = widths.first().copied().unwrap_or(1).max(1);
         Estimate {
-            flops: self.between(rows, |cost| cost.flops.generator),
+            flops: self.cost_of(rows, |cost| cost.flops.generator),
             peak_bytes: 0,
         }
     }
 }
 
-/// Rows of a pool that pretend to be painted.
-struct Finished<'a> {
+/// A rollout over the rows of a pool: they are finished already.
+struct PoolRollout<'a> {
     pool: &'a Pool,
     scale: usize,
     /// The row of the pool behind each row.
@@ -162,7 +160,7 @@ struct Finished<'a> {
     flops: f64,
 }
 
-impl Rollout for Finished<'_> {
+impl Rollout for PoolRollout<'_> {
     fn rows(&self) -> usize {
         self.rows.len()
     }
@@ -189,15 +187,15 @@ impl Rollout for Finished<'_> {
     }
 }
 
-/// Says the scores that the pool's images have. The loop asks once, for the first rows in their
-/// order.
-struct Known<'a> {
+/// Returns the known scores of the pool's images. The search loop asks once, for the first rows in
+/// their order.
+struct KnownScores<'a> {
     scores: &'a Vec<f32>,
-    /// For one image.
+    /// Of one image.
     flops: f64,
 }
 
-impl Scorer for Known<'_> {
+impl Scorer for KnownScores<'_> {
     fn score(&self, _: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         Ok(self.scores[..images.len()].to_vec())
     }

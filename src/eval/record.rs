@@ -1,5 +1,5 @@
-//! What is kept of every image of an evaluation: one line of JSON, written as soon as the image has
-//! been judged.
+//! The record of one evaluated image: one line of JSON, written as soon as the image has been
+//! evaluated.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,51 +14,51 @@ pub struct ResultRecord {
     pub case: usize,
     /// Its task.
     pub task: String,
-    /// What was to be painted.
+    /// The prompt text.
     pub prompt: String,
-    /// Which of several tries with this prompt.
+    /// Number of the sample of this prompt.
     pub sample: usize,
-    /// The seed of this try: the same for every contender.
+    /// The seed of this sample: the same for every contender.
     pub seed: u64,
-    /// Who painted it.
+    /// The method that generated it.
     pub method: String,
     /// The size of its search.
     pub n: usize,
-    /// The judge's verdict, 0 to 1.
+    /// The evaluator's verdict, 0 to 1.
     pub correct: f64,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// What the search's own scorer thought of it, if a search painted it.
+    /// The final score in the search, if a search generated it.
     #[serde(
         default,
         with = "number::optional",
         skip_serializing_if = "Option::is_none"
     )]
     pub score: Option<f32>,
-    /// What it took.
-    pub cost: Spent,
-    /// What the judge saw, where it tells.
+    /// Its cost.
+    pub cost: ImageCost,
+    /// What the evaluator saw, if it reports that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Value>,
 }
 
-/// What the image of a contender took, counted four ways.
+/// The cost of one image of a contender, counted several ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Spent {
-    /// Images painted to the last scale.
+pub struct ImageCost {
+    /// Images generated up to the last scale.
     pub images: f64,
-    /// Floating-point operations, decodes and scorings included.
+    /// Floating-point operations, including decodes and scoring.
     pub flops: f64,
     /// Images decoded.
     pub decodes: f64,
-    /// Images read by scorer or features.
+    /// Images passed to the scorer or the features.
     pub readings: f64,
-    /// Seconds of wall time on one worker.
+    /// Wall time in seconds on one worker.
     pub seconds: f64,
 }
 
 impl ResultRecord {
-    /// The record of what `contender` found for a prompt.
+    /// The record of the image that `contender` found for a prompt.
     pub(super) fn new(
         (case, of): (usize, &Case),
         (sample, seed): (usize, u64),
@@ -78,7 +78,7 @@ impl ResultRecord {
             correct: verdict.score,
             reason: verdict.reason,
             score: Some(outcome.winner().score),
-            cost: Spent {
+            cost: ImageCost {
                 images: cost.images as f64,
                 flops: cost.flops.total(),
                 decodes: cost.decodes as f64,
@@ -89,8 +89,8 @@ impl ResultRecord {
         }
     }
 
-    /// The record of a picture that was made elsewhere: nobody knows its seed and what it took.
-    pub(super) fn shown(
+    /// The record of an image that another program generated: its seed and cost are unknown.
+    pub(super) fn external(
         (case, of): (usize, &Case),
         sample: usize,
         contender: &Contender,
@@ -107,26 +107,28 @@ impl ResultRecord {
             correct: verdict.score,
             reason: verdict.reason,
             score: None,
-            cost: Spent::default(),
+            cost: ImageCost::default(),
             details: verdict.details,
         }
     }
 }
 
-impl Spent {
+impl ImageCost {
     /// The mean of several.
     pub fn mean<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
-        let (mut sum, mut count) = (Self::default(), 0.0);
-        for one in all {
-            count += 1.0;
-            for (sum, part) in sum.parts().into_iter().zip(one.clone().parts()) {
+        let mut mean = Self::default();
+        let mut count = 0u32;
+        for cost in all {
+            count += 1;
+            let mut cost = *cost;
+            for (sum, part) in mean.parts().into_iter().zip(cost.parts()) {
                 *sum += *part;
             }
         }
-        sum.parts()
-            .into_iter()
-            .for_each(|part| *part /= if count == 0.0 { 1.0 } else { count });
-        sum
+        for part in mean.parts() {
+            *part /= f64::from(count.max(1));
+        }
+        mean
     }
 
     fn parts(&mut self) -> [&mut f64; 5] {

@@ -1,6 +1,6 @@
-//! Runs every contender on every prompt and has the images judged. A worker does one try of one
-//! prompt at a time, with all contenders, on a thread of its own: many small searches side by side
-//! use a machine better than one that shares it.
+//! Runs every contender on every prompt and evaluates the images. Each worker is one thread and
+//! handles one sample of one prompt at a time, with all contenders: many small searches in parallel
+//! use a machine better than one search on all threads.
 
 use std::{
     collections::HashSet,
@@ -20,101 +20,107 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What is to be done.
+/// The evaluation to run.
 #[derive(Clone, Copy)]
 pub struct Evaluation<'a> {
-    /// The prompts and their judge.
+    /// The prompts and their evaluator.
     pub suite: &'a dyn Suite,
-    /// What paints.
+    /// Generator, scorers and features.
     pub search: &'a Search<'a>,
-    /// Who competes.
+    /// The contenders.
     pub contenders: &'a [Contender],
-    /// Tries with every prompt.
+    /// Samples per prompt.
     pub samples: usize,
-    /// What the seeds of the tries come from.
+    /// Base seed for the samples.
     pub seed: u64,
-    /// Tries that run side by side, each on one thread; where it is one, it takes all threads.
+    /// Samples that run in parallel, each on one thread; a single worker uses all threads.
     pub workers: usize,
 }
 
-/// A judged image.
-pub struct Judged {
-    /// What is kept of it.
+/// An evaluated image.
+pub struct EvaluatedImage {
+    /// Its record.
     pub record: ResultRecord,
     /// The image itself.
     pub image: Image,
 }
 
-/// One try of one prompt: what a worker, on this machine or another, does at a time.
+/// One sample of one prompt: the unit of work of a worker, on this machine or another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Try {
+pub struct SampleTask {
     /// Place of the prompt in the suite.
     pub case: usize,
-    /// Which of several tries with this prompt.
+    /// Number of the sample of this prompt.
     pub sample: usize,
-    /// Places of the contenders that paint; they share the seed, and finished rows where their
-    /// plans allow it.
+    /// Indices of the contenders to run. They share the seed and, where their plans allow it, the
+    /// finished rows.
     pub contenders: Vec<usize>,
 }
 
-/// The tries of an evaluation of `cases` prompts that are not known yet, each with the contenders
-/// that are missing; the first try of every prompt comes first.
-pub fn open_tries(
+/// The samples of an evaluation of `cases` prompts that have no record yet, each with the missing
+/// contenders. The first sample of every prompt comes first.
+pub fn pending_samples(
     cases: usize,
     samples: usize,
     contenders: &[Contender],
     known: &[ResultRecord],
-) -> Vec<Try> {
+) -> Vec<SampleTask> {
     let done: HashSet<_> = known
         .iter()
         .map(|record| (record.case, record.sample, record.method.as_str(), record.n))
         .collect();
-    let tries = (0..samples).flat_map(|sample| (0..cases).map(move |case| (case, sample)));
-    let missing = |(case, sample)| {
-        let missing = |who: &Contender| !done.contains(&(case, sample, who.method.as_str(), who.n));
-        let contenders = (0..contenders.len())
-            .filter(|&place| missing(&contenders[place]))
-            .collect();
-        Try {
-            case,
-            sample,
-            contenders,
+    let mut pending = vec![];
+    for sample in 0..samples {
+        for case in 0..cases {
+            let missing: Vec<usize> = contenders
+                .iter()
+                .enumerate()
+                .filter(|(_, who)| !done.contains(&(case, sample, who.method.as_str(), who.n)))
+                .map(|(index, _)| index)
+                .collect();
+            if !missing.is_empty() {
+                pending.push(SampleTask {
+                    case,
+                    sample,
+                    contenders: missing,
+                });
+            }
         }
-    };
-    tries
-        .map(missing)
-        .filter(|one| !one.contenders.is_empty())
-        .collect()
+    }
+    pending
 }
 
-/// Whether an evaluation of so many prompts with so many tries each is one.
+/// Checks the number of prompts and of samples per prompt.
 ///
 /// # Errors
-/// There are no tries, or more than could ever be meant.
-pub fn check_tries(cases: usize, samples: usize) -> Result<()> {
+/// There are no samples, or more than 10 million.
+pub fn check_samples(cases: usize, samples: usize) -> Result<()> {
     const MOST: usize = 10_000_000;
     if samples == 0 {
         return Err(
-            Error::input("--samples is 0, but every prompt needs at least 1 try")
+            Error::input("--samples is 0, but every prompt needs at least 1 sample")
                 .with_hint("choose 4 to tell methods apart"),
         );
     }
-    if cases.checked_mul(samples).is_none_or(|tries| tries > MOST) {
+    if cases
+        .checked_mul(samples)
+        .is_none_or(|images| images > MOST)
+    {
         return Err(Error::input(format!(
-            "{samples} tries with each of {cases} prompts are more than {MOST} images"
+            "{samples} samples of each of {cases} prompts are more than {MOST} images"
         ))
-        .with_hint("choose 4 tries to tell methods apart"));
+        .with_hint("choose 4 samples to tell methods apart"));
     }
     Ok(())
 }
 
 impl Evaluation<'_> {
-    /// Images that it takes in all.
+    /// Number of images in total.
     pub fn images(&self) -> usize {
         self.suite.cases().len() * self.samples * self.contenders.len()
     }
 
-    /// How many of those are known.
+    /// Number of images that have a record.
     pub fn done(&self, known: &[ResultRecord]) -> usize {
         let wanted = |record: &&ResultRecord| {
             self.contenders
@@ -124,47 +130,49 @@ impl Evaluation<'_> {
         known.iter().filter(wanted).count()
     }
 
-    /// The seed of a try: the same for every contender, so that they are compared on the same
+    /// The seed of a sample. It is the same for every contender, so they are compared on the same
     /// draws.
     pub fn seed_of(&self, case: usize, sample: usize) -> u64 {
         Stream::evaluate(self.seed, case, sample).seed()
     }
 
-    /// Paints and judges what `known` does not hold, and hands over each image as soon as it has
-    /// been judged. The order in which they come depends on the number of workers, nothing else
-    /// does.
+    /// Generates and evaluates the images that `known` does not contain and passes each to `keep`
+    /// as soon as it has been evaluated. Only their order depends on the number of workers.
     ///
     /// # Errors
-    /// The first error of a search, of the judge or of `keep`; the tries under way are given up.
+    /// The first error of a search, of the evaluator or of `keep`; the samples in progress are
+    /// abandoned.
     pub fn run(
         &self,
         known: &[ResultRecord],
-        mut keep: impl FnMut(Judged) -> Result<()>,
+        mut keep: impl FnMut(EvaluatedImage) -> Result<()>,
     ) -> Result<()> {
-        check_tries(self.suite.cases().len(), self.samples)?;
+        check_samples(self.suite.cases().len(), self.samples)?;
         for contender in self.contenders {
             self.search.check(&contender.plan)?;
         }
-        let open = open_tries(
+        let open = pending_samples(
             self.suite.cases().len(),
             self.samples,
             self.contenders,
             known,
         );
-        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let next = AtomicUsize::new(0);
+        let stop = AtomicBool::new(false);
         let failed = Mutex::new(None);
-        let (sender, judged) = mpsc::channel();
+        let (sender, evaluated) = mpsc::channel();
         std::thread::scope(|scope| {
             for _ in 0..self.workers.clamp(1, open.len().max(1)) {
                 let (sender, open, next, stop, failed) =
                     (sender.clone(), &open, &next, &stop, &failed);
                 scope.spawn(move || {
                     let work = || self.work(open, next, stop, &sender);
-                    if let Err(error) = if self.workers == 1 {
+                    let done = if self.workers == 1 {
                         work()
                     } else {
-                        alone(work)
-                    } {
+                        on_one_thread(work)
+                    };
+                    if let Err(error) = done {
                         stop.store(true, Ordering::Relaxed);
                         failed
                             .lock()
@@ -174,8 +182,8 @@ impl Evaluation<'_> {
                 });
             }
             drop(sender);
-            for one in judged {
-                if let Err(error) = keep(one) {
+            for image in evaluated {
+                if let Err(error) = keep(image) {
                     stop.store(true, Ordering::Relaxed);
                     return Err(error);
                 }
@@ -190,83 +198,94 @@ impl Evaluation<'_> {
 
     fn work(
         &self,
-        open: &[Try],
+        open: &[SampleTask],
         next: &AtomicUsize,
         stop: &AtomicBool,
-        sender: &Sender<Judged>,
+        sender: &Sender<EvaluatedImage>,
     ) -> Result<()> {
         while !stop.load(Ordering::Relaxed)
-            && let Some(one) = open.get(next.fetch_add(1, Ordering::Relaxed))
+            && let Some(task) = open.get(next.fetch_add(1, Ordering::Relaxed))
         {
-            for judged in self.attempt(one)? {
-                if sender.send(judged?).is_err() || stop.load(Ordering::Relaxed) {
-                    return Ok(()); // nobody listens any more
+            for image in self.run_sample(task)? {
+                if sender.send(image?).is_err() || stop.load(Ordering::Relaxed) {
+                    return Ok(()); // the receiver has stopped
                 }
             }
         }
         Ok(())
     }
 
-    /// Paints and judges the images of one try, each when the iterator comes to it. They depend on
-    /// nothing but this evaluation and the try: not on who else is at work, nor where.
+    /// Generates and evaluates the images of one sample, lazily. They depend only on this
+    /// evaluation and the sample, not on other workers or the machine.
     ///
     /// # Errors
-    /// [`Error::Input`] when there is no such prompt or contender; whatever painting and judging
-    /// fail with.
-    pub fn attempt<'e>(
+    /// [`Error::Input`] if there is no such prompt or contender; any error of generating or
+    /// evaluating.
+    pub fn run_sample<'e>(
         &'e self,
-        one: &'e Try,
-    ) -> Result<impl Iterator<Item = Result<Judged>> + 'e> {
-        let (cases, all) = (self.suite.cases().len(), self.contenders.len());
-        if one.case >= cases || one.contenders.iter().any(|&place| place >= all) {
+        task: &'e SampleTask,
+    ) -> Result<impl Iterator<Item = Result<EvaluatedImage>> + 'e> {
+        let cases = self.suite.cases().len();
+        let all = self.contenders.len();
+        if task.case >= cases || task.contenders.iter().any(|&index| index >= all) {
             return Err(Error::input(format!(
-                "a try of another evaluation: this one has {cases} prompts, {all} contenders"
+                "a sample of another evaluation: this one has {cases} prompts, {all} contenders"
             )));
         }
-        let contenders: Vec<&Contender> = one
+        let contenders: Vec<&Contender> = task
             .contenders
             .iter()
-            .map(|&place| &self.contenders[place])
+            .map(|&index| &self.contenders[index])
             .collect();
-        let painter = Painter::new(self, one, &contenders)?;
+        let generator = SampleGenerator::new(self, task, &contenders)?;
         Ok(contenders
             .into_iter()
-            .map(move |contender| self.judge(one, contender, painter.paint(contender)?)))
+            .map(move |contender| self.evaluate(task, contender, generator.generate(contender)?)))
     }
 
-    fn judge(&self, one: &Try, contender: &Contender, mut outcome: Outcome) -> Result<Judged> {
+    fn evaluate(
+        &self,
+        task: &SampleTask,
+        contender: &Contender,
+        mut outcome: Outcome,
+    ) -> Result<EvaluatedImage> {
         let winner = std::slice::from_ref(&outcome.winner().image);
-        let verdict = self.suite.judge(one.case, winner)?.pop();
+        let verdict = self.suite.evaluate(task.case, winner)?.pop();
         let verdict =
-            verdict.ok_or_else(|| Error::input("the judge gave no verdict on an image"))?;
-        let case = &self.suite.cases()[one.case];
-        let seed = self.seed_of(one.case, one.sample);
+            verdict.ok_or_else(|| Error::input("the evaluator gave no verdict on an image"))?;
+        let case = &self.suite.cases()[task.case];
+        let seed = self.seed_of(task.case, task.sample);
         let record = ResultRecord::new(
-            (one.case, case),
-            (one.sample, seed),
+            (task.case, case),
+            (task.sample, seed),
             contender,
             &outcome,
             verdict,
         );
-        Ok(Judged {
+        Ok(EvaluatedImage {
             record,
             image: outcome.finished.swap_remove(outcome.best).image,
         })
     }
 }
 
-/// Paints one try for one contender after the other.
-struct Painter<'a> {
+/// Generates the images of one sample, one contender after the other.
+struct SampleGenerator<'a> {
     search: &'a Search<'a>,
     prompt: Prompt,
     seed: u64,
     pool: Option<Pool>,
 }
 
-impl<'a> Painter<'a> {
-    fn new(evaluation: &Evaluation<'a>, one: &Try, contenders: &[&Contender]) -> Result<Self> {
-        let (search, seed) = (evaluation.search, evaluation.seed_of(one.case, one.sample));
-        let prompt = Prompt::from(evaluation.suite.cases()[one.case].prompt.as_str());
+impl<'a> SampleGenerator<'a> {
+    fn new(
+        evaluation: &Evaluation<'a>,
+        task: &SampleTask,
+        contenders: &[&Contender],
+    ) -> Result<Self> {
+        let search = evaluation.search;
+        let seed = evaluation.seed_of(task.case, task.sample);
+        let prompt = Prompt::from(evaluation.suite.cases()[task.case].prompt.as_str());
         let scales = search.pipeline.scales().len();
         let shared = contenders
             .iter()
@@ -274,7 +293,7 @@ impl<'a> Painter<'a> {
             .filter(|plan| shares(plan, scales));
         let rows = shared.map(|plan| plan.start()).max();
         let pool = rows
-            .map(|rows| Pool::paint(search, &prompt, rows, seed))
+            .map(|rows| Pool::generate(search, &prompt, rows, seed))
             .transpose()?;
         Ok(Self {
             search,
@@ -284,7 +303,7 @@ impl<'a> Painter<'a> {
         })
     }
 
-    fn paint(&self, contender: &Contender) -> Result<Outcome> {
+    fn generate(&self, contender: &Contender) -> Result<Outcome> {
         let Self {
             search,
             prompt,
@@ -300,8 +319,8 @@ impl<'a> Painter<'a> {
     }
 }
 
-/// Does work in which nothing leaves the calling thread.
-fn alone<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+/// Runs work in a thread pool of one thread.
+fn on_one_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     pool.map_err(|error| Error::system(format!("cannot start a worker thread: {error}")))?
         .install(work)

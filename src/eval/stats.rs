@@ -1,29 +1,28 @@
-//! How certain results are, and how numbers go together.
+//! Confidence intervals, correlations and interpolation.
 
 use ttsvar_search::rng::Stream;
 
 use super::Case;
 
-/// Resamplings behind an interval.
+/// Bootstrap rounds per interval.
 const ROUNDS: usize = 2000;
 
 /// The two ends of a 95 % interval.
 pub type Interval = (f64, f64);
 
-/// What every contender reached with every try: `scores[case][sample]`, tries that are missing left
-/// out.
+/// The scores of one contender: `scores[case][sample]`, without missing samples.
 pub(super) type Scores = Vec<Vec<f64>>;
 
-/// Means over tasks of the results of several contenders, each computed anew for many resamplings
-/// of the same tries.
+/// Overall results (means over the tasks) of several contenders for many resamplings of the same
+/// samples.
 pub(super) struct Bootstrap {
-    /// For each round, the overall result of each contender.
+    /// For each round, one overall result per contender.
     rounds: Vec<Vec<f64>>,
 }
 
 impl Bootstrap {
-    /// Prompts are drawn with replacement within their task, then tries within each prompt; all
-    /// contenders are seen on the same draws, so that differences between them are paired.
+    /// Draws prompts with replacement within their task, then samples within each prompt. All
+    /// contenders use the same draws, so differences between them are paired.
     pub(super) fn new(cases: &[Case], tasks: &[&str], contenders: &[Scores]) -> Self {
         let of_task = |task: &&str| {
             (0..cases.len())
@@ -47,10 +46,14 @@ impl Bootstrap {
         }
     }
 
-    /// The interval of some number that is computed from the overall results of a round; rounds
-    /// without one count nothing.
-    pub(super) fn interval(&self, of: impl Fn(&[f64]) -> Option<f64>) -> Option<Interval> {
-        let mut values: Vec<f64> = self.rounds.iter().filter_map(|round| of(round)).collect();
+    /// The 95 % interval of a number that is computed from the overall results of a round; rounds
+    /// without one are ignored.
+    pub(super) fn interval(&self, number: impl Fn(&[f64]) -> Option<f64>) -> Option<Interval> {
+        let mut values: Vec<f64> = self
+            .rounds
+            .iter()
+            .filter_map(|round| number(round))
+            .collect();
         values.retain(|value| value.is_finite());
         values.sort_by(f64::total_cmp);
         let at = |share: f64| quantile(&values, share);
@@ -58,8 +61,8 @@ impl Bootstrap {
     }
 }
 
-/// As many members of a group as it has, drawn with replacement, each with a key that its tries are
-/// drawn by.
+/// Draws as many members of a group as it has, with replacement, each with a key for drawing its
+/// samples.
 fn resampled(group: &[usize], stream: &mut Stream) -> Vec<(usize, u64)> {
     group
         .iter()
@@ -67,8 +70,7 @@ fn resampled(group: &[usize], stream: &mut Stream) -> Vec<(usize, u64)> {
         .collect()
 }
 
-/// The mean over tasks of the mean over drawn prompts; tasks of which nothing is known are left
-/// out.
+/// The mean over tasks of the mean over drawn prompts; tasks without results are left out.
 fn overall(drawn: &[Vec<(usize, u64)>], scores: &Scores) -> f64 {
     let tasks = drawn.iter().filter_map(|cases| {
         mean(
@@ -80,18 +82,18 @@ fn overall(drawn: &[Vec<(usize, u64)>], scores: &Scores) -> f64 {
     mean(tasks).unwrap_or(f64::NAN)
 }
 
-/// The mean of as many tries as there are, drawn with replacement.
-fn drawn_mean(tries: &[f64], mut key: u64) -> Option<f64> {
-    let count = tries.len() as u64;
-    mean(tries.iter().map(|_| {
+/// The mean of as many samples as there are, drawn with replacement.
+fn drawn_mean(samples: &[f64], mut key: u64) -> Option<f64> {
+    let count = samples.len() as u64;
+    mean(samples.iter().map(|_| {
         key = key
             .wrapping_mul(0x5851_f42d_4c95_7f2d)
             .wrapping_add(0x1405_7b7e_f767_814f); // Knuth's 64-bit LCG
-        tries[((key >> 33) % count) as usize]
+        samples[((key >> 33) % count) as usize]
     }))
 }
 
-/// The mean of numbers; none of nothing.
+/// The mean; `None` without values.
 pub fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values
         .into_iter()
@@ -99,33 +101,39 @@ pub fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     (count > 0).then(|| sum / count as f64)
 }
 
-/// The value below which a share of the sorted values lies, between neighbours in proportion.
+/// The value below which a share of the sorted values lies, interpolated linearly.
 fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let place = share * last as f64;
-    let (low, part) = (place.floor() as usize, place.fract());
+    let low = place.floor() as usize;
+    let part = place.fract();
     Some(sorted[low] + (sorted[(low + 1).min(last)] - sorted[low]) * part)
 }
 
-/// Pearson's correlation of pairs; none where one side does not vary.
+/// Pearson's correlation of pairs; `None` if one side does not vary.
 pub fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
     let centre_x = mean(pairs.iter().map(|pair| pair.0))?;
     let centre_y = mean(pairs.iter().map(|pair| pair.1))?;
-    let sum = |of: &dyn Fn(f64, f64) -> f64| {
-        pairs
-            .iter()
-            .map(|&(x, y)| of(x - centre_x, y - centre_y))
-            .sum::<f64>()
-    };
-    let spread = (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt();
-    (spread > 0.0).then(|| sum(&|x, y| x * y) / spread)
+    let mut xx = 0.0;
+    let mut yy = 0.0;
+    let mut xy = 0.0;
+    for (x, y) in pairs {
+        let dx = x - centre_x;
+        let dy = y - centre_y;
+        xx += dx * dx;
+        yy += dy * dy;
+        xy += dx * dy;
+    }
+    let spread = (xx * yy).sqrt();
+    (spread > 0.0).then(|| xy / spread)
 }
 
-/// The height at `x` of the broken line through `points`, which are sorted by x; `x` and the
-/// points' are compared by their logarithms. None outside of the points.
+/// The height at `x` of the polyline through `points`, which are sorted by x. The x axis is
+/// logarithmic. `None` outside of the points.
 pub fn on_line(points: &[(f64, f64)], x: f64) -> Option<f64> {
     let after = points.iter().position(|point| point.0 >= x)?;
-    let (right, left) = (points[after], points[after.checked_sub(1).unwrap_or(after)]);
+    let right = points[after];
+    let left = points[after.checked_sub(1).unwrap_or(after)];
     if right.0 == x {
         return Some(right.1);
     }

@@ -1,32 +1,31 @@
-//! What the methods reached: accuracy for each task and over all, how certain that is, what it
-//! cost.
+//! Results per method: accuracy per task and overall, confidence intervals, cost.
 
 use serde::Serialize;
 
 use super::{
     Case, Contender, ResultRecord, Suite,
-    record::Spent,
+    record::ImageCost,
     stats::{Bootstrap, Interval, Scores, mean, on_line},
 };
 
-/// The results of an evaluation, one row a contender.
+/// The results of an evaluation, one row per contender.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
     /// Name of the suite.
     pub suite: String,
     /// The tasks, in the order of the columns.
     pub tasks: Vec<&'static str>,
-    /// Prompts.
+    /// Number of prompts.
     pub prompts: usize,
-    /// Tries with every prompt.
+    /// Samples per prompt.
     pub samples: usize,
     /// The contenders, in their order.
-    pub methods: Vec<Row>,
+    pub methods: Vec<MethodSummary>,
 }
 
 /// The result of one contender.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct MethodSummary {
     /// The method.
     pub method: String,
     /// Its size.
@@ -35,23 +34,22 @@ pub struct Row {
     pub overall: f64,
     /// 95 % interval of `overall`.
     pub interval: Interval,
-    /// Mean over the prompts of each task; missing where nothing was judged.
+    /// Mean over the prompts of each task; absent if no image was evaluated.
     pub tasks: serde_json::Map<String, serde_json::Value>,
     /// Mean cost of an image.
-    pub cost: Spent,
-    /// Images that were judged.
+    pub cost: ImageCost,
+    /// Number of evaluated images.
     pub images: usize,
-    /// Images that are missing.
+    /// Number of missing images.
     pub missing: usize,
-    /// How far it is above the first contender.
+    /// Difference from the first contender.
     pub gain: Option<Gain>,
-    /// How far it is above best-of-n where that spends as many operations, read off the line
-    /// between its sizes.
+    /// Difference from best-of-n at the same number of operations, interpolated between its sizes.
     pub at_equal_cost: Option<Gain>,
 }
 
-impl Row {
-    /// Mean over the prompts of a task; `None` where nothing was judged.
+impl MethodSummary {
+    /// Mean over the prompts of a task; `None` if no image was evaluated.
     pub fn of_task(&self, task: &str) -> Option<f64> {
         self.tasks.get(task).and_then(serde_json::Value::as_f64)
     }
@@ -60,21 +58,21 @@ impl Row {
 /// A paired difference.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Gain {
-    /// The other side.
+    /// The reference.
     pub over: String,
     /// Difference of the overall results.
     pub mean: f64,
     /// Its 95 % interval.
     pub interval: Interval,
-    /// The difference as a share of the other side's result.
+    /// The difference as a share of the reference's result.
     pub relative: f64,
 }
 
-/// Whose line others are held against at equal cost.
-const RIVAL: &str = "best-of-n";
+/// The method that others are compared with at equal cost.
+const REFERENCE: &str = "best-of-n";
 
 impl Summary {
-    /// Sums up what is known; contenders without a single image are left out.
+    /// Summarises the records; contenders without any image are left out.
     pub fn new(
         suite: &dyn Suite,
         samples: usize,
@@ -86,50 +84,53 @@ impl Summary {
         let rows = (0..tally.contenders.len())
             .map(|i| tally.row(i, expected))
             .collect();
-        let (tasks, prompts) = (suite.tasks().to_vec(), suite.cases().len());
         Self {
             suite: suite.name().to_owned(),
-            tasks,
-            prompts,
+            tasks: suite.tasks().to_vec(),
+            prompts: suite.cases().len(),
             samples,
             methods: rows,
         }
     }
 }
 
-/// Everything that rows are computed from.
+/// The numbers that the rows are computed from.
 struct Tally<'a> {
     cases: &'a [Case],
     tasks: &'a [&'static str],
     contenders: Vec<&'a Contender>,
     scores: Vec<Scores>,
-    costs: Vec<Spent>,
+    costs: Vec<ImageCost>,
     overall: Vec<f64>,
     bootstrap: Bootstrap,
-    /// The contenders of [`RIVAL`], cheapest first.
-    rivals: Vec<usize>,
+    /// Indices of the contenders with the method [`REFERENCE`], cheapest first.
+    references: Vec<usize>,
 }
 
 impl<'a> Tally<'a> {
     fn new(suite: &'a dyn Suite, contenders: &'a [Contender], records: &[ResultRecord]) -> Self {
-        let (cases, tasks) = (suite.cases(), suite.tasks());
-        let of = |who: &Contender| -> Vec<&ResultRecord> {
-            records.iter().filter(|r| who.is(&r.method, r.n)).collect()
-        };
-        let (mut seen, mut scores, mut costs) = (vec![], vec![], vec![]);
+        let cases = suite.cases();
+        let tasks = suite.tasks();
+        let mut seen = vec![];
+        let mut scores = vec![];
+        let mut costs = vec![];
         for contender in contenders {
-            let mut own = of(contender);
-            if own.is_empty() {
+            let mut results: Vec<&ResultRecord> = records
+                .iter()
+                .filter(|record| contender.is(&record.method, record.n))
+                .collect();
+            if results.is_empty() {
                 continue;
             }
-            own.sort_by_key(|record| (record.case, record.sample)); // whoever finished first
+            // Independent of the order in which the workers finished.
+            results.sort_by_key(|record| (record.case, record.sample));
             let mut table: Scores = vec![vec![]; cases.len()];
-            own.iter()
-                .filter(|record| record.case < cases.len())
-                .for_each(|r| table[r.case].push(r.correct));
+            for record in results.iter().filter(|record| record.case < cases.len()) {
+                table[record.case].push(record.correct);
+            }
             seen.push(contender);
             scores.push(table);
-            costs.push(Spent::mean(own.iter().map(|record| &record.cost)));
+            costs.push(ImageCost::mean(results.iter().map(|record| &record.cost)));
         }
         let bootstrap = Bootstrap::new(cases, tasks, &scores);
         let means = |table: &Scores| {
@@ -143,10 +144,10 @@ impl<'a> Tally<'a> {
             .iter()
             .map(|table| means(table).unwrap_or(f64::NAN))
             .collect();
-        let mut rivals: Vec<usize> = (0..seen.len())
-            .filter(|&i| seen[i].method == RIVAL)
+        let mut references: Vec<usize> = (0..seen.len())
+            .filter(|&i| seen[i].method == REFERENCE)
             .collect();
-        rivals.sort_by(|&a, &b| costs[a].flops.total_cmp(&costs[b].flops));
+        references.sort_by(|&a, &b| costs[a].flops.total_cmp(&costs[b].flops));
         Self {
             cases,
             tasks,
@@ -155,11 +156,11 @@ impl<'a> Tally<'a> {
             costs,
             overall,
             bootstrap,
-            rivals,
+            references,
         }
     }
 
-    fn row(&self, i: usize, expected: usize) -> Row {
+    fn row(&self, i: usize, expected: usize) -> MethodSummary {
         let who = self.contenders[i];
         let images = self.scores[i].iter().map(Vec::len).sum();
         let task = |task: &&'static str| {
@@ -168,7 +169,7 @@ impl<'a> Tally<'a> {
                 task_mean(self.cases, task, &self.scores[i])?.into(),
             ))
         };
-        Row {
+        MethodSummary {
             method: who.method.clone(),
             n: who.n,
             overall: self.overall[i],
@@ -189,7 +190,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// How far contender `i` is above another number that is computed from the overall results.
+    /// Difference of contender `i` from another number that is computed from the overall results.
     fn gain(&self, i: usize, over: String, other: impl Fn(&[f64]) -> Option<f64>) -> Option<Gain> {
         let base = other(&self.overall)?;
         let interval = self.bootstrap.interval(|all| Some(all[i] - other(all)?))?;
@@ -203,26 +204,26 @@ impl<'a> Tally<'a> {
     }
 
     fn at_equal_cost(&self, i: usize) -> Option<Gain> {
-        if self.rivals.contains(&i) {
+        if self.references.contains(&i) {
             return None;
         }
         let line = |all: &[f64]| {
             let points: Vec<(f64, f64)> = self
-                .rivals
+                .references
                 .iter()
-                .map(|&rival| (self.costs[rival].flops, all[rival]))
+                .map(|&i| (self.costs[i].flops, all[i]))
                 .collect();
             on_line(&points, self.costs[i].flops)
         };
-        self.gain(i, format!("{RIVAL} at the same cost"), line)
+        self.gain(i, format!("{REFERENCE} at the same cost"), line)
     }
 }
 
 /// The mean over the prompts of a task.
 fn task_mean(cases: &[Case], task: &str, scores: &Scores) -> Option<f64> {
-    let own = cases
+    let of_task = cases
         .iter()
         .zip(scores)
         .filter(|(case, _)| case.task == task);
-    mean(own.filter_map(|(_, tries)| mean(tries.iter().copied())))
+    mean(of_task.filter_map(|(_, samples)| mean(samples.iter().copied())))
 }

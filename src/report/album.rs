@@ -1,4 +1,4 @@
-//! The pictures of a search, collected while it runs.
+//! The images of a search, collected while it runs.
 
 use std::collections::BTreeMap;
 
@@ -6,23 +6,21 @@ use ttsvar_search::{Event, Image, Listener};
 
 use crate::image::{Filter, Resize};
 
-/// Pixels along the longer side beyond which a collected image is reduced: the largest at which one
-/// is drawn.
+/// Longest side in pixels of collected images: the largest size in a report.
 const LARGEST: usize = 256;
 
-/// Images of one scale beyond which only [`SMALLEST`] pixels of each are kept.
+/// Number of images per scale above which they are reduced to [`SMALLEST`] pixels.
 const MANY: usize = 256;
 
-/// Pixels along the longer side of an image among many.
+/// Longest side in pixels of images of large batches.
 const SMALLEST: usize = 64;
 
-/// The pictures of a search: small ones of the candidates that were decoded, the winner whole. It
-/// fills itself when it listens to the search, and asks for no image that the search does not
-/// decode anyway; pictures that were kept elsewhere can be put in by [`Album::add`] and
-/// [`Album::crown`].
+/// The images of a search: small ones of the decoded candidates, and the winner in full size. It
+/// collects them as a listener of the search and requests no additional images. Stored images can
+/// be added by [`Album::add`] and [`Album::crown`].
 #[derive(Clone, Debug, Default)]
 pub struct Album {
-    /// The candidates that were decoded, scale by scale, in the order of their rows.
+    /// The decoded candidates, scale by scale, in the order of their rows.
     rows: Vec<(usize, Vec<usize>)>,
     /// Their images, reduced, by scale and candidate.
     images: BTreeMap<(usize, usize), Image>,
@@ -30,7 +28,7 @@ pub struct Album {
 }
 
 impl Album {
-    /// Puts in what was decoded after `scale`: an image for each of the candidates `ids`.
+    /// Adds the images decoded after `scale`, one for each of the candidates `ids`.
     pub fn add(&mut self, scale: usize, ids: &[usize], images: &[Image]) {
         let side = if ids.len() > MANY { SMALLEST } else { LARGEST };
         match self.rows.iter_mut().find(|(known, _)| *known == scale) {
@@ -44,12 +42,12 @@ impl Album {
         );
     }
 
-    /// Puts in the winner, in full size.
+    /// Adds the winner in full size.
     pub fn crown(&mut self, image: &Image) {
         self.winner = Some(image.clone());
     }
 
-    /// Scale by scale the candidates that have an image, in the order of their rows.
+    /// The candidates with images, scale by scale, in the order of their rows.
     pub(super) fn rows(&self) -> &[(usize, Vec<usize>)] {
         &self.rows
     }
@@ -64,7 +62,7 @@ impl Album {
         self.winner.as_ref()
     }
 
-    /// Pixels of all the small images together.
+    /// Total number of pixels of the small images.
     pub(super) fn pixels(&self) -> usize {
         self.images
             .values()
@@ -72,7 +70,7 @@ impl Album {
             .sum()
     }
 
-    /// Width divided by height of the images.
+    /// Aspect ratio (width / height) of the images.
     pub(super) fn aspect(&self) -> f32 {
         self.images
             .values()
@@ -93,7 +91,7 @@ impl Listener for Album {
     }
 }
 
-/// The picture with no side longer than `side`.
+/// The image, reduced to sides of at most `side` pixels.
 pub(super) fn reduced(image: &Image, side: usize) -> Image {
     let longer = image.width().max(image.height());
     if longer <= side {

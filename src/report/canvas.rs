@@ -1,5 +1,4 @@
-//! A surface to draw on: rectangles, pictures, smooth lines and text, all blended without steps at
-//! the edges.
+//! A canvas for rectangles, images, lines and text with anti-aliasing.
 
 use ttsvar_search::Image;
 
@@ -8,10 +7,10 @@ use super::text::{self, Face};
 /// Red, green, blue.
 pub(super) type Colour = [u8; 3];
 
-/// A place in pixels: x to the right, y down.
+/// A position in pixels: x to the right, y down.
 pub(super) type Point = (f32, f32);
 
-/// An upright rectangle in whole pixels.
+/// A rectangle in whole pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rect {
     pub left: usize,
@@ -43,7 +42,7 @@ impl Rect {
     }
 }
 
-/// The surface. What falls outside is cut off.
+/// The canvas. Anything outside of it is clipped.
 pub(super) struct Canvas {
     width: usize,
     height: usize,
@@ -63,7 +62,7 @@ impl Canvas {
         Image::new(self.width, self.height, self.pixels)
     }
 
-    /// Lays `colour` over a pixel; `cover` 0 leaves it as it is, 1 replaces it.
+    /// Blends `colour` over a pixel; `cover` 0 keeps the pixel, 1 replaces it.
     fn blend(&mut self, x: usize, y: usize, colour: Colour, cover: f32) {
         if x >= self.width || y >= self.height {
             return;
@@ -82,10 +81,11 @@ impl Canvas {
         }
     }
 
-    /// A frame of `thickness` pixels just outside of a rectangle.
+    /// Draws a frame of `thickness` pixels around a rectangle.
     pub(super) fn frame(&mut self, rect: Rect, thickness: usize, colour: Colour) {
         let outer = rect.grown(thickness);
-        let (bottom, right) = (rect.top + rect.height, rect.left + rect.width);
+        let bottom = rect.top + rect.height;
+        let right = rect.left + rect.width;
         for top in [outer.top, bottom] {
             self.fill(
                 Rect {
@@ -108,9 +108,9 @@ impl Canvas {
         }
     }
 
-    /// A picture with its upper left corner at (`left`, `top`), faded towards `colour` by `fade`, 0
-    /// to 1.
-    pub(super) fn picture(
+    /// Draws an image with its upper left corner at (`left`, `top`), faded towards `colour` by
+    /// `fade`, 0 to 1.
+    pub(super) fn image(
         &mut self,
         image: &Image,
         left: usize,
@@ -119,7 +119,8 @@ impl Canvas {
         colour: Colour,
     ) {
         for (i, pixel) in image.pixels().chunks_exact(3).enumerate() {
-            let (x, y) = (left + i % image.width(), top + i / image.width());
+            let x = left + i % image.width();
+            let y = top + i / image.width();
             self.blend(
                 x,
                 y,
@@ -129,18 +130,14 @@ impl Canvas {
         }
     }
 
-    /// A straight stroke with round ends.
+    /// Draws a straight line with round ends.
     pub(super) fn line(&mut self, from: Point, to: Point, thickness: f32, colour: Colour) {
         let reach = thickness / 2.0 + 1.0;
         let whole = |value: f32| value.max(0.0) as usize;
-        let (left, right) = (
-            whole(from.0.min(to.0) - reach),
-            whole(from.0.max(to.0) + reach + 1.0),
-        );
-        let (top, bottom) = (
-            whole(from.1.min(to.1) - reach),
-            whole(from.1.max(to.1) + reach + 1.0),
-        );
+        let left = whole(from.0.min(to.0) - reach);
+        let right = whole(from.0.max(to.0) + reach + 1.0);
+        let top = whole(from.1.min(to.1) - reach);
+        let bottom = whole(from.1.max(to.1) + reach + 1.0);
         for y in top..bottom {
             for x in left..right {
                 let far = distance((x as f32 + 0.5, y as f32 + 0.5), from, to);
@@ -152,7 +149,7 @@ impl Canvas {
         }
     }
 
-    /// A stroke that leaves `from` and reaches `to` vertically, as branches do.
+    /// Draws a curve that leaves `from` and reaches `to` vertically.
     pub(super) fn branch(&mut self, from: Point, to: Point, thickness: f32, colour: Colour) {
         const PARTS: usize = 40;
         let middle = (from.1 + to.1) / 2.0;
@@ -172,14 +169,14 @@ impl Canvas {
         }
     }
 
-    /// A line of text whose left end is at `left` and whose capitals stand on `base`.
+    /// Draws a line of text with its left end at `left` and its baseline at `base`.
     pub(super) fn text(&mut self, face: Face, left: f32, base: f32, words: &str, colour: Colour) {
         text::draw(face, left, base, words, |x, y, cover| {
             self.blend(x, y, colour, cover)
         });
     }
 
-    /// A line of text around the x coordinate `centre`.
+    /// Draws a line of text centred at `centre`.
     pub(super) fn text_centred(
         &mut self,
         face: Face,
@@ -203,7 +200,7 @@ fn mix(a: u8, b: u8, share: f32) -> u8 {
     (f32::from(a) + (f32::from(b) - f32::from(a)) * share).round() as u8
 }
 
-/// How far a point is from a stretch of line.
+/// Distance of a point from a line segment.
 fn distance(point: Point, from: Point, to: Point) -> f32 {
     let along = (to.0 - from.0, to.1 - from.1);
     let away = (point.0 - from.0, point.1 - from.1);
@@ -228,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_falls_outside_is_cut_off() {
+    fn drawing_is_clipped() {
         let mut canvas = Canvas::new(4, 4, WHITE);
         canvas.fill(
             Rect {
@@ -248,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_leaves_its_inside_alone() {
+    fn a_frame_does_not_change_its_inside() {
         let mut canvas = Canvas::new(6, 6, WHITE);
         canvas.frame(
             Rect {
@@ -266,9 +263,9 @@ mod tests {
     }
 
     #[test]
-    fn a_faded_picture_comes_nearer_to_the_colour() {
+    fn a_faded_image_approaches_the_colour() {
         let mut canvas = Canvas::new(2, 1, BLACK);
-        canvas.picture(&Image::new(1, 1, vec![0; 3]), 1, 0, 0.5, WHITE);
+        canvas.image(&Image::new(1, 1, vec![0; 3]), 1, 0, 0.5, WHITE);
         assert_eq!(canvas.into_image().pixels(), [0, 0, 0, 128, 128, 128]);
     }
 }

@@ -1,7 +1,7 @@
-//! How clusters are told apart: by a letter and, beside it, by a colour.
+//! Letters and colours of clusters.
 
-/// The colours of Okabe and Ito (2008), which people with any kind of colour vision tell apart;
-/// letters beside them say the same.
+/// The colours of Okabe and Ito (2008), which are distinct for people with any kind of colour
+/// vision. Letters carry the same information.
 pub(super) const COLOURS: [[u8; 3]; 7] = [
     [0, 114, 178],
     [200, 120, 0],
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clusters_have_letters_as_columns_of_a_sheet() {
+    fn clusters_have_letters_like_spreadsheet_columns() {
         assert_eq!(
             [0, 1, 25, 26, 51, 52, 701, 702].map(letters),
             ["A", "B", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]

@@ -1,21 +1,21 @@
-//! The command that repeats a search, made from its trace.
+//! The command that repeats a search, derived from its trace.
 
 use serde_json::Value;
 use ttsvar_search::{Select, Trace};
 
-/// How a search is repeated.
+/// A command that repeats a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Command {
     /// A line for a shell.
     pub line: String,
-    /// The file that the line names, where the plan is no named method's.
+    /// The plan file that the line refers to, if the plan is not a named method.
     pub plan_file: Option<String>,
 }
 
-/// What the line calls the file of a plan.
+/// Name of the plan file.
 pub(super) const PLAN_FILE: &str = "plan.toml";
 
-/// The settings of a trace that are flags of their own, and those flags.
+/// Settings of a trace with their flags.
 const FLAGS: [(&str, &str); 10] = [
     ("cfg", "--cfg"),
     ("cfg_layer", "--cfg-layer"),
@@ -29,14 +29,14 @@ const FLAGS: [(&str, &str); 10] = [
     ("scorers", "--scorer"),
 ];
 
-/// The command of the search that left this trace. It says all that a later version might choose
-/// differently.
+/// The command of the search with this trace. It includes all settings whose defaults may change in
+/// later versions.
 pub(super) fn command(trace: &Trace) -> Command {
     let text = |name: &str| trace.settings.get(name).and_then(plain);
     let mut words = vec!["ttsvar".to_owned(), "generate".to_owned()];
     let mut flag = |name: &str, value: String| {
         if value.starts_with('-') {
-            words.push(format!("{name}={}", quoted(&value))); // cannot be taken for a flag
+            words.push(format!("{name}={}", quoted(&value))); // cannot be mistaken for a flag
         } else {
             words.extend([name.to_owned(), quoted(&value)]);
         }
@@ -51,10 +51,12 @@ pub(super) fn command(trace: &Trace) -> Command {
     match &method {
         Some(method) => {
             flag("--method", method.clone());
-            text("n").into_iter().for_each(|n| flag("--n", n));
-            choices(trace)
-                .into_iter()
-                .for_each(|(name, value)| flag(name, value));
+            if let Some(n) = text("n") {
+                flag("--n", n);
+            }
+            for (name, value) in stage_options(trace) {
+                flag(name, value);
+            }
         }
         None => flag("--plan", PLAN_FILE.to_owned()),
     }
@@ -62,10 +64,12 @@ pub(super) fn command(trace: &Trace) -> Command {
         flag("--preview", preview.to_string());
     }
     for (name, typed) in FLAGS {
-        text(name).into_iter().for_each(|value| flag(typed, value));
+        if let Some(value) = text(name) {
+            flag(typed, value);
+        }
     }
     flag("--seed", trace.seed.to_string());
-    // A prompt at the end cannot be taken for a flag.
+    // A prompt at the end cannot be mistaken for a flag.
     words.extend(["--".to_owned(), quoted(&trace.prompt)]);
     Command {
         line: words.join(" "),
@@ -73,8 +77,8 @@ pub(super) fn command(trace: &Trace) -> Command {
     }
 }
 
-/// What a named method leaves open and this plan decides; all its stages decide alike.
-fn choices(trace: &Trace) -> Vec<(&'static str, String)> {
+/// The options of the stages; all stages of a named method have the same ones.
+fn stage_options(trace: &Trace) -> Vec<(&'static str, String)> {
     let mut found: Vec<(&str, String)> = vec![];
     for stage in trace.plan.stages() {
         let flags = match stage.select {
@@ -99,7 +103,7 @@ fn choices(trace: &Trace) -> Vec<(&'static str, String)> {
     found
 }
 
-/// A value as it is typed; none for what cannot be.
+/// A value as an argument; `None` for other JSON types.
 fn plain(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -108,7 +112,7 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-/// A word as a POSIX shell reads it back.
+/// A word quoted for a POSIX shell.
 fn quoted(word: &str) -> String {
     let harmless = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+%@".contains(c);
     if !word.is_empty() && word.chars().all(harmless) {

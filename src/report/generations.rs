@@ -1,50 +1,50 @@
-//! Who stood beside whom: the candidates that were decoded, scale by scale, each with what became
-//! of it. Pictures and pages of a search show the same generations.
+//! Generations of candidates: the decoded candidates of each scale, each with its outcome. The tree
+//! and the page of a search show the same generations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ttsvar_search::{StageRecord, Trace};
 
-/// Candidates of one generation of which pictures are shown.
+/// Maximum number of candidates of a generation that are shown with images.
 pub(super) const SHOWN: usize = 256;
 
-/// The candidates that were decoded after one scale.
+/// The decoded candidates of one scale.
 #[derive(Clone, Debug)]
 pub(super) struct Generation<'a> {
     pub scale: usize,
-    /// What was chosen here; a choice for each round of the plan that came so far.
+    /// The selections after this scale, one per round of the plan.
     pub choices: Vec<&'a StageRecord>,
-    /// Side by side: those who continue neighbours are neighbours.
+    /// The candidates, ordered so that children of neighbours are neighbours.
     pub members: Vec<Member>,
 }
 
-/// A candidate among its generation.
+/// A candidate of a generation.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Member {
     pub id: usize,
-    /// The one of the generation before that it is or descends from.
+    /// The candidate of the previous generation that it is or descends from.
     pub from: Option<usize>,
-    /// Whether a stage left it behind.
+    /// Whether a stage dropped it.
     pub fallen: bool,
-    /// Whether the winner is this one or descends from it.
+    /// Whether it is the winner or an ancestor of it.
     pub ancestor: bool,
-    /// The score that it earned here.
+    /// Its score after this scale.
     pub score: Option<f32>,
-    /// The probability of being drawn, where candidates are drawn.
+    /// The probability of being drawn, if candidates are drawn.
     pub weight: Option<f64>,
-    /// The cluster that it fell into.
+    /// Its cluster.
     pub cluster: Option<usize>,
-    /// How often it goes on.
+    /// Number of its children.
     pub children: usize,
 }
 
 impl Generation<'_> {
-    /// Candidates that went on.
-    pub fn went_on(&self) -> usize {
+    /// Number of candidates that continue.
+    pub fn continuing(&self) -> usize {
         self.choices.iter().map(|choice| choice.kept.len()).sum()
     }
 
-    /// Takes away those beyond [`SHOWN`], the fallen first, and returns them.
+    /// Removes and returns the candidates beyond [`SHOWN`], dropped ones first.
     pub fn hide(&mut self) -> Vec<Member> {
         let mut order: Vec<usize> = (0..self.members.len()).collect();
         order.sort_by_key(|&i| (!self.members[i].ancestor, self.members[i].fallen));
@@ -54,7 +54,7 @@ impl Generation<'_> {
         self.members.extract_if(.., hidden).collect()
     }
 
-    /// What happened here, a line each: `3 × 3 tokens`, `cluster pca`, `16 → 12`.
+    /// Description of this generation, one line each: `3 × 3 tokens`, `cluster pca`, `16 → 12`.
     pub fn words(&self, trace: &Trace) -> Vec<String> {
         let mut words = vec![];
         let rows = self.members.len();
@@ -67,7 +67,7 @@ impl Generation<'_> {
         match self.choices.first() {
             Some(choice) => {
                 words.extend(choice.select.split(", ").map(str::to_owned));
-                words.push(format!("{rows} → {}", self.went_on()));
+                words.push(format!("{rows} → {}", self.continuing()));
             }
             None if self.scale + 1 == trace.scales.len() => words.push(format!("{rows} finished")),
             None => {}
@@ -76,10 +76,10 @@ impl Generation<'_> {
     }
 }
 
-/// Where a candidate stands in the choice that ended it.
+/// Position of each candidate in the selection after its scale.
 type Places<'a> = BTreeMap<(usize, usize), (&'a StageRecord, usize)>;
 
-/// The generations, coarse to fine; `decoded` are the candidates that have images, scale by scale.
+/// The generations, coarse to fine; `decoded` lists the candidates with images, scale by scale.
 pub(super) fn generations<'a>(
     trace: &'a Trace,
     decoded: &[(usize, Vec<usize>)],

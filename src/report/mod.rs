@@ -1,5 +1,5 @@
-//! Traces and results as something to look at: the tree of a search, pages, charts, contact sheets,
-//! and what an image file says about its origin.
+//! Reports: the tree of a search, HTML pages, charts, contact sheets, and the metadata of image
+//! files.
 
 mod album;
 mod canvas;

@@ -1,16 +1,16 @@
-//! Numbers as people want them.
+//! Formatting of numbers.
 
-/// Floating-point operations with a unit that keeps the number short.
+/// Floating-point operations with a suitable unit.
 pub fn operations(flops: f64) -> String {
     with_unit(flops, "FLOP")
 }
 
-/// Bytes, likewise; 1 kB is 1000 bytes.
+/// Bytes with a suitable unit; 1 kB is 1000 bytes.
 pub fn bytes(count: u64) -> String {
     with_unit(count as f64, "B")
 }
 
-/// Bytes as people type them: `12G`, `800MB`, `1.5GiB`.
+/// Parses a size such as `12G`, `800MB` or `1.5GiB`.
 pub fn parse_bytes(typed: &str) -> Result<u64, &'static str> {
     let typed = typed.trim();
     let end = typed
@@ -35,7 +35,7 @@ pub fn parse_bytes(typed: &str) -> Result<u64, &'static str> {
     Ok((number * factor) as u64)
 }
 
-/// Things without a unit, as `2.1 G`.
+/// A count such as `2.1 G`.
 pub fn count(things: usize) -> String {
     with_unit(things as f64, "").trim_end().to_owned()
 }

@@ -1,4 +1,4 @@
-//! What an image file says about its origin: enough to paint it again, bit for bit.
+//! The metadata of an image file: enough to generate the image again, bit for bit.
 //!
 //! The record is a set of text chunks of a PNG file; `docs/command-line.md` lists the keys.
 
@@ -7,34 +7,34 @@ use ttsvar_search::{Image, Plan, Scored, Trace};
 
 use crate::{Error, Result, image::Png};
 
-/// Before each key, so that texts of other programs are left alone.
+/// Prefix of each key, to distinguish texts of other programs.
 const PREFIX: &str = "ttsvar:";
 
-/// How an image came about.
+/// The origin of an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Provenance {
-    /// What was to be painted.
+    /// The prompt.
     pub prompt: String,
-    /// What was to be avoided.
+    /// The negative prompt.
     pub negative: Option<String>,
     /// The seed of all draws.
     pub seed: u64,
     /// The bundle.
     pub model: String,
-    /// The plan that was followed.
+    /// The plan of the search.
     pub plan: Plan,
-    /// Shorter side in pixels of the images that stages looked at; none when they were full-size.
+    /// Shorter side in pixels of the previews; `None` for full size.
     pub preview: Option<usize>,
-    /// What the generator was set to, as in the trace.
+    /// The settings of the generator, as in the trace.
     pub settings: Map<String, Value>,
-    /// What the image and its ancestors scored, oldest first; the last one is the final score.
+    /// The scores of the image and its ancestors, oldest first; the last is the final score.
     pub scores: Vec<Scored>,
     /// The version of the program.
     pub version: String,
 }
 
 impl Provenance {
-    /// The record of a search's winner. The settings of the trace name the `model`.
+    /// The provenance of a search's winner. The settings of the trace contain the `model`.
     pub fn from_trace(trace: &Trace) -> Self {
         let mut settings = trace.settings.clone();
         let model = settings
@@ -61,7 +61,7 @@ impl Provenance {
         self.scores.last().map(|last| last.score)
     }
 
-    /// The image with this record beside it.
+    /// The image with this metadata.
     pub fn beside(&self, image: Image) -> Png {
         let mut png = Png::new(image).with_text("Software", format!("ttsvar {}", self.version));
         for (key, value) in self.texts() {
@@ -70,7 +70,7 @@ impl Provenance {
         png
     }
 
-    /// Key and value of every text, keys without their prefix.
+    /// Keys, without their prefix, and values of all texts.
     pub fn texts(&self) -> Vec<(&'static str, String)> {
         let mut texts = vec![("prompt", self.prompt.clone())];
         texts.extend(self.negative.clone().map(|negative| ("negative", negative)));
@@ -89,10 +89,10 @@ impl Provenance {
         texts
     }
 
-    /// The record beside an image; none where the file has no text of this program.
+    /// Reads the metadata of an image; `None` if the file has no text of this program.
     ///
     /// # Errors
-    /// [`Error::Input`] names the text that is missing or damaged.
+    /// [`Error::Input`] names a missing or damaged text.
     pub fn read(png: &Png) -> Result<Option<Self>> {
         if !png.text.iter().any(|(key, _)| key.starts_with(PREFIX)) {
             return Ok(None);
@@ -102,7 +102,7 @@ impl Provenance {
         let number = |key: &str| {
             text(key)?
                 .parse()
-                .map_err(|_| damaged(key, "it is no number"))
+                .map_err(|_| damaged(key, "expected a number"))
         };
         let full = text("preview")? == "full";
         Ok(Some(Self {
@@ -125,7 +125,7 @@ impl Provenance {
 }
 
 fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("names, numbers and texts are all that JSON needs")
+    serde_json::to_string(value).expect("settings and scores can be written as JSON")
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(key: &str, text: &str) -> Result<T> {
@@ -133,8 +133,9 @@ fn parsed<T: serde::de::DeserializeOwned>(key: &str, text: &str) -> Result<T> {
 }
 
 fn damaged(key: &str, what: &str) -> Error {
-    Error::input(format!("the text `{PREFIX}{key}` is damaged: {what}"))
-        .with_hint("another program may have changed the file; the trace has the same facts")
+    Error::input(format!("the text `{PREFIX}{key}` is damaged: {what}")).with_hint(
+        "another program may have changed the file; the trace contains the same information",
+    )
 }
 
 #[cfg(test)]
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_of_other_programs_have_no_record() {
+    fn images_of_other_programs_have_no_record() {
         assert_eq!(
             Provenance::read(&Png::new(image()).with_text("Software", "other")).unwrap(),
             None

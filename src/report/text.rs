@@ -1,5 +1,5 @@
-//! Text in pictures, in fonts that come with the program: Ubuntu Light for words, Hack for numbers.
-//! They have Latin, Greek and Cyrillic letters; others show as empty boxes.
+//! Text in images, in built-in fonts: Ubuntu Light for words, Hack for numbers. They have Latin,
+//! Greek and Cyrillic letters; others appear as empty boxes.
 
 use std::sync::LazyLock;
 
@@ -19,12 +19,12 @@ pub(super) enum Face {
     Words(f32),
     /// Ubuntu Light, made heavier.
     Strong(f32),
-    /// Hack, every letter equally wide.
+    /// Hack, a monospaced font.
     Numbers(f32),
 }
 
 impl Face {
-    /// The glyph of a letter and the font that has it: arrows, for instance, are in Hack alone.
+    /// The glyph of a letter and its font: arrows, for instance, are only in Hack.
     fn glyph(self, letter: char) -> (&'static FontRef<'static>, GlyphId) {
         let first: &FontRef = if matches!(self, Self::Numbers(_)) {
             &NUMBERS
@@ -37,7 +37,7 @@ impl Face {
         }
     }
 
-    /// From one letter to the next.
+    /// Distance to the next letter.
     fn advance(self, letter: char) -> f32 {
         let (font, id) = self.glyph(letter);
         font.as_scaled(self.scale()).h_advance(id) + self.weight()
@@ -48,7 +48,7 @@ impl Face {
         PxScale::from(size)
     }
 
-    /// How far each glyph is repeated to the right.
+    /// Horizontal offset of the second copy of each glyph, which makes it heavier.
     fn weight(self) -> f32 {
         if let Self::Strong(size) = self {
             size / 40.0
@@ -63,8 +63,8 @@ pub(super) fn width(face: Face, words: &str) -> f32 {
     words.chars().map(|letter| face.advance(letter)).sum()
 }
 
-/// The lines into which a text breaks at its blanks so that each is at most `room` wide; the last
-/// of `most` lines ends in an ellipsis where words are left over.
+/// Breaks a text at spaces into lines of at most `room` pixels; if there are more than `most`
+/// lines, the last ends in an ellipsis.
 pub(super) fn wrap(face: Face, words: &str, room: f32, most: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in words.split_whitespace() {
@@ -91,7 +91,7 @@ pub(super) fn wrap(face: Face, words: &str, room: f32, most: usize) -> Vec<Strin
         .collect()
 }
 
-/// Cuts letters off a line until it fits.
+/// Shortens a line until it fits.
 fn cut(face: Face, line: String, room: f32) -> String {
     if width(face, &line) <= room {
         return line;
@@ -105,13 +105,13 @@ fn cut(face: Face, line: String, room: f32) -> String {
     format!("{}…", letters.into_iter().collect::<String>().trim_end())
 }
 
-/// Draws a line of text through `paint(x, y, cover)`.
+/// Draws a line of text through `blend(x, y, cover)`.
 pub(super) fn draw(
     face: Face,
     left: f32,
     base: f32,
     words: &str,
-    mut paint: impl FnMut(usize, usize, f32),
+    mut blend: impl FnMut(usize, usize, f32),
 ) {
     let copies = if face.weight() > 0.0 { 2 } else { 1 };
     let mut x = left;
@@ -123,11 +123,13 @@ pub(super) fn draw(
             else {
                 continue;
             };
-            let (left, top) = (outline.px_bounds().min.x, outline.px_bounds().min.y);
+            let left = outline.px_bounds().min.x;
+            let top = outline.px_bounds().min.y;
             outline.draw(|dx, dy, cover| {
-                let (x, y) = (left + dx as f32, top + dy as f32);
+                let x = left + dx as f32;
+                let y = top + dy as f32;
                 if x >= 0.0 && y >= 0.0 {
-                    paint(x as usize, y as usize, cover.min(1.0));
+                    blend(x as usize, y as usize, cover.min(1.0));
                 }
             });
         }
@@ -140,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_break_at_blanks_and_end_in_an_ellipsis() {
+    fn lines_break_at_spaces_and_end_in_an_ellipsis() {
         let face = Face::Words(16.0);
         let room = width(face, "a red circle");
         assert_eq!(

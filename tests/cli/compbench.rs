@@ -1,4 +1,4 @@
-//! `ttsvar eval compbench`: pictures painted here and elsewhere, judged by small random networks.
+//! `ttsvar eval compbench`: images generated here and by other programs, evaluated by small random networks.
 
 use std::{fs, path::PathBuf};
 
@@ -121,7 +121,7 @@ fn records(desk: &Desk, out: &str) -> Vec<Value> {
 }
 
 #[test]
-fn pictures_made_elsewhere_become_tables_and_official_results() {
+fn external_images_become_tables_and_official_results() {
     let desk = Desk::new();
     write_prompts(&desk);
     write_folder(&desk, "made", 2, str::to_owned);
@@ -150,7 +150,7 @@ fn pictures_made_elsewhere_become_tables_and_official_results() {
     assert_eq!(
         ids("spatial/labels/annotation_obj_detection_2d/vqa_result.json"),
         [2, 3],
-        "the frog is left out"
+        "the frog is skipped"
     );
     assert_eq!(ids("non_spatial/annotation_clip/vqa_result.json"), [0, 1]);
     assert_eq!(ids("numeracy/annotation_num/vqa_result.json"), [0, 1, 2, 3]);
@@ -184,7 +184,7 @@ fn pictures_made_elsewhere_become_tables_and_official_results() {
     assert!((row["tasks"]["color"].as_f64().unwrap() - mean).abs() < 1e-12);
 
     let difference =
-        "spatial: 1 of 2 prompts name things without a class of the detector and are left out";
+        "spatial: 1 of 2 prompts name things without a class of the detector and are skipped";
     for file in [
         "table.txt",
         "table.md",
@@ -243,13 +243,13 @@ fn scores_do_not_depend_on_the_names_of_files() {
     assert_eq!(swapped, named);
     assert!(
         !quiet.contains("named after")
-            && warned.contains("2 of 2 pictures are named after another prompt"),
+            && warned.contains("2 of 2 images are named after a different prompt"),
         "{warned}"
     );
 }
 
 #[test]
-fn what_is_lost_is_said_and_counted_and_the_rest_is_judged() {
+fn missing_images_are_reported_and_counted() {
     let desk = Desk::new();
     write_prompts(&desk);
     write_folder(&desk, "made", 1, |_| "p".to_owned());
@@ -260,14 +260,14 @@ fn what_is_lost_is_said_and_counted_and_the_rest_is_judged() {
     let said = judge(&desk, &["--images", "made", "--samples", "1", "--out", "o"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     insta::assert_snapshot!(said.err, @r#"
-    warning: shape: no file of prompts, not judged
-    warning: texture: no file of prompts, not judged
-    warning: complex: prompts/complex_val_action.txt: No such file or directory (os error 2), not judged
-    note: self-test: boxes and masks are right on 6 drawn pictures
-    warning: made/non_spatial/samples: no such folder: its pictures are missing
-    warning: made/numeracy/samples: 1 of 2 pictures is missing, the first 000001
+    warning: shape: no prompt file, not evaluated
+    warning: texture: no prompt file, not evaluated
+    warning: complex: prompts/complex_val_action.txt: No such file or directory (os error 2), not evaluated
+    note: self-test: boxes and masks are right on 6 synthetic images
+    warning: made/non_spatial/samples: no such folder: its images are missing
+    warning: made/numeracy/samples: 1 of 2 images is missing; the first is 000001
     warning: made/color/samples/p_000000.png: not a PNG, or a damaged one: Invalid PNG signature. (counted as missing)
-    note: records, tables and plots are in o
+    note: records, tables and charts are in o
     "#);
     let found: Value = serde_json::from_str(&said.out).unwrap();
     let row = &found["methods"][0];
@@ -294,7 +294,7 @@ fn what_is_lost_is_said_and_counted_and_the_rest_is_judged() {
 }
 
 #[test]
-fn painted_pictures_are_kept_so_that_they_can_be_judged_again() {
+fn generated_images_are_kept_and_can_be_evaluated_again() {
     let desk = Desk::new();
     write_prompts(&desk);
     let paint = [
@@ -350,7 +350,7 @@ fn painted_pictures_are_kept_so_that_they_can_be_judged_again() {
 }
 
 #[test]
-fn a_cut_off_run_goes_on() {
+fn an_interrupted_run_resumes() {
     let desk = Desk::new();
     write_prompts(&desk);
     write_folder(&desk, "made", 2, str::to_owned);
@@ -370,7 +370,7 @@ fn a_cut_off_run_goes_on() {
 }
 
 #[test]
-fn what_cannot_be_judged_is_refused() {
+fn invalid_requests_are_refused() {
     let desk = Desk::new();
     write_prompts(&desk);
     write_folder(&desk, "made", 1, str::to_owned);
@@ -453,10 +453,10 @@ fn what_cannot_be_judged_is_refused() {
     insta::assert_snapshot!(refused, @r#"
     $ eval compbench --images made --samples 1 --prompts prompts --categories color,spatial,non_spatial
     error: T2I-CompBench needs a BLIP (blip-vqa: salesforce/BLIP, about 1.5 GB) and a vocabulary (bert-base-uncased: Hugging Face google-bert/bert-base-uncased) and a detector (mask2former-swin-s: OpenMMLab model zoo, mmdetection v2.0 or Hugging Face facebook/mask2former-swin-small-coco-instance, about 0.28 GB) and a CLIP (clip-vit-base-patch32: Hugging Face openai/clip-vit-base-patch32, about 0.60 GB)
-    hint: `ttsvar models fetch blip-vqa bert-base-uncased mask2former-swin-small-coco-instance clip-vit-base-patch32 --weights DIR` brings it or says where it is; then give `--judges DIR`
+    hint: `ttsvar models fetch blip-vqa bert-base-uncased mask2former-swin-small-coco-instance clip-vit-base-patch32 --weights DIR` downloads it or prints where to get it; then give `--judges DIR`
     $ eval compbench --images made --samples 1 --prompts prompts --categories color --blip none.pth
-    error: T2I-CompBench needs the BLIP `none.pth`, which is not there (--blip) and a vocabulary (bert-base-uncased: Hugging Face google-bert/bert-base-uncased)
-    hint: `ttsvar models fetch blip-vqa bert-base-uncased --weights DIR` brings it or says where it is; then give `--judges DIR`
+    error: T2I-CompBench needs the BLIP `none.pth`, which does not exist (--blip) and a vocabulary (bert-base-uncased: Hugging Face google-bert/bert-base-uncased)
+    hint: `ttsvar models fetch blip-vqa bert-base-uncased --weights DIR` downloads it or prints where to get it; then give `--judges DIR`
     $ eval compbench --images made --samples 1 --prompts prompts --categories color --blip DATA/imagereward-tiny/ImageReward.pt --vocabulary prompts/color_val.txt
     error: DATA/imagereward-tiny/ImageReward.pt: expected a BLIP for question answering, found another model
     hint: give `model_base_vqa_capfilt_large.pth`; `ttsvar models` says where it is published
@@ -467,28 +467,28 @@ fn what_cannot_be_judged_is_refused() {
     error: prompts/color_val.txt: expected a WordPiece vocabulary, found no `[UNK]` in it
     hint: it is `vocab.txt` of google-bert/bert-base-uncased, one token a line
     $ eval compbench --images made --samples 1 --prompts empty
-    error: empty: holds no file of prompts that was asked for
+    error: empty: contains no prompt file of the requested categories
     hint: give the folder with the published text files (`examples/dataset` of Karine-Huang/T2I-CompBench)
     $ eval compbench --images made --samples 1 --prompts none
     error: none: No such file or directory (os error 2)
     hint: check that the path exists and that you may read or write it
     $ eval compbench --images made --samples 1 --prompts blank_val.txt color.txt
-    error: color.txt: holds no prompt
+    error: color.txt: contains no prompt
     hint: give the folder with the published text files (`examples/dataset` of Karine-Huang/T2I-CompBench)
     $ eval compbench --images made --samples 1 --prompts prompts --categories colour
     error: unknown category `colour`
-    hint: there are color, shape, texture, spatial, non_spatial, numeracy, complex
+    hint: expected one of color, shape, texture, spatial, non_spatial, numeracy, complex
     $ eval compbench --prompts prompts --samples 0
-    error: --samples is 0, but every prompt has at least 1 picture
+    error: --samples is 0, but every prompt needs at least 1 image
     hint: `ttsvar help` lists what can be given
     $ eval compbench --images made --samples 1 --quiet --prompts frogs --categories spatial --detector DATA/mask2former-tiny
-    error: every prompt names something without a class of the detector, nothing can be judged
-    hint: --every-prompt judges them all the same; such things are then never found
+    error: nothing can be evaluated: every prompt names something without a class of the detector
+    hint: --every-prompt evaluates them anyway; such things are then never found
     $ eval compbench --images empty --prompts prompts --categories color --blip DATA/blip-vqa-tiny/model_base_vqa.pth
-    error: empty: holds no picture that can be judged (empty/color/samples: no such folder: its pictures are missing)
-    hint: T2I-CompBench's folders are DIR/color/samples/PROMPT_000000.png, or DIR/samples of one category
+    error: empty: contains no image that can be evaluated (empty/color/samples: no such folder: its images are missing)
+    hint: T2I-CompBench's folders are DIR/color/samples/PROMPT_000000.png, or DIR/samples for a single category
     $ eval compbench --images made made --prompts prompts --categories color --blip DATA/blip-vqa-tiny/model_base_vqa.pth
-    error: made: a second folder called `made`
-    hint: tables tell folders apart by their names; rename one
+    error: made: a second folder is called `made`
+    hint: tables identify folders by their names; rename one
     "#);
 }

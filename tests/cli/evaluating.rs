@@ -210,13 +210,13 @@ fn what_cannot_be_evaluated_is_refused() {
     error: N is 0, but a search needs at least 1
     hint: choose N = 1 or more
     $ eval scenes --n 2,2 --methods best-of-n
-    error: `best-of-n, N = 2` is there twice
-    hint: name every method and every N once
+    error: `best-of-n, N = 2` is given twice
+    hint: give every method and every N once
     $ eval scenes --prompts 0
-    error: a set of 0 prompts
-    hint: choose 1 to 100000; 300 tell methods apart
+    error: expected 1 to 100000 prompts, found 0
+    hint: 300 prompts tell methods apart
     $ eval scenes --samples 0
-    error: --samples is 0, but every prompt needs at least 1 try
+    error: --samples is 0, but every prompt needs at least 1 sample
     hint: choose 4 to tell methods apart
     $ eval scenes --split train
     error: unknown split `train`
@@ -225,7 +225,7 @@ fn what_cannot_be_evaluated_is_refused() {
     error: none.toml: No such file or directory (os error 2)
     hint: check that the path exists and that you may read or write it
     $ eval scenes --experiments bad.toml
-    error: bad.toml: a contender has either a `method` or a `plan`
+    error: bad.toml: a contender needs either a `method` or a `plan`
     hint: see the files in `experiments/`
     "#);
 }

@@ -195,10 +195,7 @@ fn a_download_that_broke_off_goes_on_and_what_came_can_be_used() {
             .starts_with("hps-v2.1: HPS_v2.1_compressed.pt, 2.1 MB"),
         "{whole:?}"
     );
-    assert!(
-        whole.err.contains("clip-bpe: is there already"),
-        "{whole:?}"
-    );
+    assert!(whole.err.contains("clip-bpe: already present"), "{whole:?}");
     let size = state.files[0].2.len();
     assert_eq!(
         *state.starts.lock().unwrap(),
@@ -374,8 +371,9 @@ fn without_a_connection_it_is_said_what_is_missing_and_where_it_goes() {
     let lines: Vec<&str> = said.err.lines().collect();
     assert_eq!(lines.len(), 8, "two lines for each of four: {said:?}");
     assert!(
-        lines[0]
-            .starts_with("error: aesthetic-v2.5: is not on Hugging Face, but published by GitHub"),
+        lines[0].starts_with(
+            "error: aesthetic-v2.5: is not on Hugging Face; it is published by GitHub"
+        ),
         "{said:?}"
     );
     assert!(lines[1].starts_with(
@@ -389,7 +387,7 @@ fn without_a_connection_it_is_said_what_is_missing_and_where_it_goes() {
     ));
     let unknown = desk.refuses(&["models", "fetch", "pickscore"]);
     assert!(
-        unknown.contains("no weights are known as `pickscore`") && unknown.contains("hps-v2.1"),
+        unknown.contains("unknown weights `pickscore`") && unknown.contains("hps-v2.1"),
         "{unknown}"
     );
 }

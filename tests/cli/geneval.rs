@@ -1,4 +1,4 @@
-//! `ttsvar eval geneval`: pictures painted here and elsewhere, judged by small random networks.
+//! `ttsvar eval geneval`: images generated here and by other programs, evaluated by small random networks.
 
 use std::{fs, path::PathBuf};
 
@@ -88,7 +88,7 @@ fn records(desk: &Desk, out: &str) -> Vec<Value> {
 }
 
 #[test]
-fn pictures_made_elsewhere_become_records_tables_and_official_results() {
+fn external_images_become_records_tables_and_official_results() {
     let desk = Desk::new();
     write_folder(&desk, "made", 2);
     let found = results(&desk, &["--images", "made", "--out", "o"]);
@@ -169,7 +169,7 @@ fn pictures_made_elsewhere_become_records_tables_and_official_results() {
 }
 
 #[test]
-fn folders_may_have_fewer_pictures_than_wanted_and_names_of_their_own() {
+fn folders_may_lack_images_and_need_distinct_names() {
     let desk = Desk::new();
     write_folder(&desk, "made", 1);
     let found = results(&desk, &["--images", "made", "--samples", "3", "--out", "o"]);
@@ -186,7 +186,7 @@ fn folders_may_have_fewer_pictures_than_wanted_and_names_of_their_own() {
     for (one, two) in [("made", "Made"), ("ma-de", "ma_de")] {
         let said = judge(&desk, &["--images", one, two, "--out", "p"]);
         assert!(
-            said.code == Some(2) && said.err.contains("files of the same name"),
+            said.code == Some(2) && said.err.contains("result files would have the same names"),
             "{said:?}"
         );
     }
@@ -205,13 +205,13 @@ fn folders_may_have_fewer_pictures_than_wanted_and_names_of_their_own() {
         ],
     );
     assert!(
-        said.code == Some(2) && said.err.contains("another folder of pictures"),
+        said.code == Some(2) && said.err.contains("another image folder"),
         "{said:?}"
     );
 }
 
 #[test]
-fn what_is_lost_is_said_and_counted_and_the_rest_is_judged() {
+fn missing_images_are_reported_and_counted() {
     let desk = Desk::new();
     write_folder(&desk, "made", 2);
     desk.write("made/00000/samples/0001.png", "no picture");
@@ -228,14 +228,14 @@ fn what_is_lost_is_said_and_counted_and_the_rest_is_judged() {
     let said = judge(&desk, &["--images", "made", "--out", "o"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     insta::assert_snapshot!(said.err, @r#"
-    warning: made/00000/samples: left out since only PNG files are read: 1
-    warning: made/00001/samples: holds no picture
-    warning: made/00002/metadata.jsonl: No such file or directory (os error 2): its pictures are left out
-    warning: made/00004/metadata.jsonl: line 1: unknown tag, expected one of single_object, two_object, counting, colors, position, color_attr: its pictures are left out
-    warning: made: 1 of 5 prompts has no folder, the first 00003
-    note: self-test: boxes, masks, colours and rules are right on 6 drawn pictures
+    warning: made/00000/samples: 1 files skipped: only PNG files are read
+    warning: made/00001/samples: contains no image
+    warning: made/00002/metadata.jsonl: No such file or directory (os error 2): its images are skipped
+    warning: made/00004/metadata.jsonl: line 1: unknown tag, expected one of single_object, two_object, counting, colors, position, color_attr: its images are skipped
+    warning: made: 1 of 5 prompts has no folder; the first is 00003
+    note: self-test: boxes, masks, colours and rules are right on 6 synthetic images
     warning: made/00000/samples/0001.png: not a PNG, or a damaged one: Invalid PNG signature. (counted as missing)
-    note: records, tables and plots are in o
+    note: records, tables and charts are in o
     "#);
     let found: Value = serde_json::from_str(&said.out).unwrap();
     let row = &found["methods"][0];
@@ -267,7 +267,7 @@ fn what_is_lost_is_said_and_counted_and_the_rest_is_judged() {
 }
 
 #[test]
-fn a_cut_off_run_goes_on_and_folders_are_compared() {
+fn an_interrupted_run_resumes_and_folders_are_compared() {
     let desk = Desk::new();
     write_folder(&desk, "one", 2);
     write_folder(&desk, "two", 2);
@@ -287,7 +287,7 @@ fn a_cut_off_run_goes_on_and_folders_are_compared() {
 }
 
 #[test]
-fn painted_pictures_are_kept_so_that_they_can_be_judged_again() {
+fn generated_images_are_kept_and_can_be_evaluated_again() {
     let desk = Desk::new();
     desk.write("prompts.jsonl", lines(&prompts()));
     let paint = [
@@ -351,7 +351,7 @@ fn painted_pictures_are_kept_so_that_they_can_be_judged_again() {
 }
 
 #[test]
-fn what_cannot_be_judged_is_refused() {
+fn invalid_requests_are_refused() {
     let desk = Desk::new();
     write_folder(&desk, "made", 1);
     desk.write("prompts.jsonl", lines(&prompts()));
@@ -417,13 +417,13 @@ fn what_cannot_be_judged_is_refused() {
     insta::assert_snapshot!(refused, @r#"
     $ eval geneval --prompts prompts.jsonl
     error: GenEval needs a detector (mask2former-swin-s: OpenMMLab model zoo, mmdetection v2.0 or Hugging Face facebook/mask2former-swin-small-coco-instance, about 0.28 GB) and a CLIP (clip-vit-large-patch14: Hugging Face openai/clip-vit-large-patch14, about 1.7 GB)
-    hint: `ttsvar models fetch mask2former-swin-small-coco-instance clip-vit-large-patch14 --weights DIR` brings it or says where it is; then give `--judges DIR`
+    hint: `ttsvar models fetch mask2former-swin-small-coco-instance clip-vit-large-patch14 --weights DIR` downloads it or prints where to get it; then give `--judges DIR`
     $ eval geneval --images made --detector DATA/mask2former-tiny
     error: GenEval needs a CLIP (clip-vit-large-patch14: Hugging Face openai/clip-vit-large-patch14, about 1.7 GB)
-    hint: `ttsvar models fetch clip-vit-large-patch14 --weights DIR` brings it or says where it is; then give `--judges DIR`
+    hint: `ttsvar models fetch clip-vit-large-patch14 --weights DIR` downloads it or prints where to get it; then give `--judges DIR`
     $ eval geneval --images made --detector none.pth --clip DATA/clip-tiny/model
-    error: GenEval needs the detector `none.pth`, which is not there (--detector)
-    hint: `ttsvar models fetch mask2former-swin-small-coco-instance --weights DIR` brings it or says where it is; then give `--judges DIR`
+    error: GenEval needs the detector `none.pth`, which does not exist (--detector)
+    hint: `ttsvar models fetch mask2former-swin-small-coco-instance --weights DIR` downloads it or prints where to get it; then give `--judges DIR`
     $ eval geneval --images made --detector DATA/clip-tiny/model --clip DATA/clip-tiny/model
     error: DATA/clip-tiny/model: expected a Mask2Former, found another model
     hint: give a checkpoint of mmdetection or a folder of Hugging Face; `ttsvar models` names both
@@ -437,16 +437,16 @@ fn what_cannot_be_judged_is_refused() {
     error: none.jsonl: No such file or directory (os error 2)
     hint: check that the path exists and that you may read or write it
     $ eval geneval --prompts bad.jsonl --detector DATA/mask2former-tiny --clip DATA/clip-tiny/model
-    error: bad.jsonl: line 2: no metadata of GenEval: missing field `prompt`
+    error: bad.jsonl: line 2: expected metadata of GenEval: missing field `prompt`
     hint: give GenEval's `evaluation_metadata.jsonl`
     $ eval geneval --images empty --detector DATA/mask2former-tiny --clip DATA/clip-tiny/model
-    error: empty: holds no picture that can be judged
+    error: empty: contains no image that can be evaluated
     hint: GenEval's folders are DIR/00000/metadata.jsonl and DIR/00000/samples/0000.png
     $ eval geneval --images none --detector DATA/mask2former-tiny --clip DATA/clip-tiny/model
     error: none: No such file or directory (os error 2)
     hint: check that the path exists and that you may read or write it
     $ eval geneval --images made made --detector DATA/mask2former-tiny --clip DATA/clip-tiny/model
-    error: made: a second folder called `made`
-    hint: tables tell folders apart by their names; rename one
+    error: made: a second folder is called `made`
+    hint: tables identify folders by their names; rename one
     "#);
 }

@@ -105,34 +105,34 @@ fn what_cannot_be_measured_is_refused() {
     assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r"
     $ bench --arch 3b
     error: unknown architecture `3b`
-    hint: take demo or one of infinity-layer12, infinity-layer16, infinity-layer24, 2b, 8b
+    hint: expected demo or one of infinity-layer12, infinity-layer16, infinity-layer24, 2b, 8b
 
     $ bench --repeat 0
-    error: --repeat is 0, but something has to be timed
+    error: --repeat must be at least 1
     hint: 3 is usual
 
     $ bench --pixels 1M
-    error: the demo paints images of one size only
-    hint: leave --pixels out
+    error: the demo generates images of one size only
+    hint: remove --pixels
 
     $ bench --plan none.toml
     error: none.toml: No such file or directory (os error 2)
     hint: check that the path exists and that you may read or write it
 
     $ bench --ops
-    error: single operations have the shapes of a released size
-    hint: name one, as in `--arch infinity-layer12`
+    error: --ops needs a released size
+    hint: give one, such as `--arch infinity-layer12`
 
     $ bench --dtype f8
     error: unknown type of numbers `f8`
     hint: expected `f32` or `bf16`
 
     $ bench preview --rows 1
-    error: --rows is 1, but one row alone has no rank
+    error: --rows is 1, but ranks need at least 2 rows
     hint: 8 is usual
 
     $ bench preview --sizes 16,100
-    error: a preview of 100 pixels of an image of 64
-    hint: --sizes takes 1 to 64
+    error: expected previews of 1 to 64 pixels, found 100
+    hint: change --sizes
     ");
 }

@@ -39,8 +39,8 @@ fn prompts_that_say_nothing() {
     ];
     assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
     $ generate
-    error: there is no prompt
-    hint: say what to paint: ttsvar generate "a red circle and a blue square"
+    error: no prompt given
+    hint: give a prompt: ttsvar generate "a red circle and a blue square"
 
     $ generate ""
     error: the prompt is empty
@@ -51,16 +51,16 @@ fn prompts_that_say_nothing() {
     hint: say what to paint, such as "a red circle and a blue square"
 
     $ generate -
-    error: standard input: no prompts in it
-    hint: write one prompt a line
+    error: standard input: contains no prompts
+    hint: write one prompt per line
 
     $ generate --prompts blank.txt
-    error: blank.txt: no prompts in it
-    hint: write one prompt a line
+    error: blank.txt: contains no prompts
+    hint: write one prompt per line
 
     $ generate --prompts latin.txt
     error: latin.txt: line 2 is not UTF-8
-    hint: save the prompts as UTF-8, one a line
+    hint: save the prompts as UTF-8, one per line
 
     $ generate --prompts none.txt
     error: none.txt: No such file or directory (os error 2)
@@ -68,7 +68,7 @@ fn prompts_that_say_nothing() {
 
     $ generate a red circle
     error: unexpected argument 'red' found
-    hint: put a prompt of several words in quotes
+    hint: put a prompt with several words in quotes
     "#);
 }
 

@@ -113,11 +113,11 @@ fn outputs_that_cannot_be_written() {
     ];
     assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
     $ generate "a red circle" --out none/a.png
-    error: none/a.png: cannot be written: `none` is not there
+    error: none/a.png: cannot be written: `none` does not exist
     hint: create the folder first, or name another one
 
     $ generate "a red circle" --out notes/a.png
-    error: notes/a.png: cannot be written: `notes` is no folder
+    error: notes/a.png: cannot be written: `notes` is not a folder
     hint: create the folder first, or name another one
 
     $ generate "a red circle" --out notes
@@ -129,7 +129,7 @@ fn outputs_that_cannot_be_written() {
     hint: --out writes PNG only
 
     $ generate "a red circle" --trace none/a.json
-    error: none/a.json: cannot be written: `none` is not there
+    error: none/a.json: cannot be written: `none` does not exist
     hint: create the folder first, or name another one
 
     $ generate "a red circle" --trace a.png

@@ -1,11 +1,12 @@
-//! Measuring: made-up weights fit the networks, and the figures are those of the search that was
-//! run.
+//! Measuring: random weights fit the networks, and the figures are those of the search.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use candle_core::{DType, Device};
 use ttsvar::{
-    bench::{ARCHITECTURES, Architecture, Blocks, Job, MadeUp, Model, Redness, measure},
+    bench::{
+        ARCHITECTURES, Architecture, BenchJob, Blocks, Model, RandomWeights, Redness, measure,
+    },
     hub,
     models::{
         bsq_vae::{Decoder, DecoderSizes},
@@ -17,13 +18,17 @@ use ttsvar::{
 
 use crate::support::{golden, json};
 
-fn made_up(tensors: Vec<(String, Vec<usize>)>) -> Weights {
-    Weights::new(Arc::new(MadeUp::new(tensors)), DType::F32, &Device::Cpu)
+fn random_weights(tensors: Vec<(String, Vec<usize>)>) -> Weights {
+    Weights::new(
+        Arc::new(RandomWeights::new(tensors)),
+        DType::F32,
+        &Device::Cpu,
+    )
 }
 
 /// The list of tensors of a recorded checkpoint's sizes makes the same network, of as many numbers.
 #[test]
-fn made_up_checkpoints_have_the_tensors_of_recorded_ones() {
+fn random_checkpoints_have_the_tensors_of_recorded_ones() {
     for fixture in ["infinity-tiny", "infinity-8b-like-tiny"] {
         let config = json(fixture, "config.json");
         let file =
@@ -37,10 +42,10 @@ fn made_up_checkpoints_have_the_tensors_of_recorded_ones() {
         };
         let recorded = open("model", &["trainer.gpt_fsdp"]);
         let network = Infinity::load(&recorded).expect("the recorded network");
-        let weights = made_up(network.config().tensors());
+        let weights = random_weights(network.config().tensors());
         assert_eq!(
             Infinity::load(&weights)
-                .expect("the made-up network")
+                .expect("the random network")
                 .config(),
             network.config()
         );
@@ -67,8 +72,8 @@ fn made_up_checkpoints_have_the_tensors_of_recorded_ones() {
         };
         let recorded = open("vae", &["vae"]).pp("decoder");
         Decoder::load(&recorded).expect("the recorded decoder");
-        let weights = made_up(sizes.tensors());
-        Decoder::load(&weights).expect("the made-up decoder");
+        let weights = random_weights(sizes.tensors());
+        Decoder::load(&weights).expect("the random decoder");
         assert_eq!(weights.values_read(), recorded.values_read(), "{fixture}");
         assert!(
             weights.unread().is_empty(),
@@ -118,7 +123,7 @@ fn a_measurement_counts_what_the_search_did() {
     schedule.grids.truncate(2);
     let pipeline = model.pipeline(&schedule, usize::MAX).unwrap();
     let extractors: BTreeMap<Features, Box<dyn Extractor>> = BTreeMap::new();
-    let job = Job {
+    let job = BenchJob {
         search: Search::new(pipeline.as_ref(), &Redness, &extractors),
         plan: Method::BestOfN.plan(2, 3).unwrap(),
         repeat: 2,

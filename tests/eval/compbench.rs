@@ -1,5 +1,4 @@
-//! T2I-CompBench as a suite: who is asked what, how scores are made of the answers, how many
-//! pictures are in hand at once.
+//! T2I-CompBench as a suite: the inputs of each network, the scores, the batch sizes.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,9 +7,11 @@ use ttsvar::{
     detectors::{Answerer, Comparer, Detector, Object},
     eval::{
         Suite, Verdict,
+        external::{self, ExternalImage},
         geneval::names::object,
-        shown::{self, Shown},
-        t2i_compbench::{Category, CompBench, Networks, Parts, Prompt, grammar::noun_phrases},
+        t2i_compbench::{
+            Category, CompBench, EvaluatorNetworks, Parts, Prompt, grammar::noun_phrases,
+        },
     },
     search::Image,
 };
@@ -166,7 +167,7 @@ fn prompts() -> Vec<Prompt> {
 }
 
 fn suite(stub: &Stub, every: bool) -> CompBench {
-    let networks = Networks {
+    let networks = EvaluatorNetworks {
         answerer: Some(Box::new(stub.clone())),
         detector: Some(Box::new(stub.clone())),
         likeness: Some(Box::new(stub.clone())),
@@ -185,13 +186,13 @@ fn verdict(suite: &CompBench, words: &str, value: u8) -> Verdict {
         .iter()
         .position(|case| case.prompt == words)
         .unwrap();
-    suite.judge(case, &[grey(value)]).unwrap().remove(0)
+    suite.evaluate(case, &[grey(value)]).unwrap().remove(0)
 }
 
 #[test]
 fn scores_are_made_of_answers_boxes_and_cosines() {
     let suite = suite(&Stub::default(), false);
-    // .78125 each, which is .7812, half to even
+    // 0.78125 each, which is 0.7812, half to even
     let colour = verdict(&suite, "a red cat and a blue dog", 200);
     assert_eq!(
         (colour.score, colour.reason.as_str()),
@@ -201,7 +202,7 @@ fn scores_are_made_of_answers_boxes_and_cosines() {
     let spatial = verdict(&suite, "a dog on the left of a cat", 192);
     assert_eq!(
         (spatial.score, spatial.reason.as_str()),
-        (0.875, "dog (.75), cat (.75); on the left of: 1.00")
+        (0.875, "dog (0.75), cat (0.75); on the left of: 1.00")
     );
     assert_eq!(spatial.details.unwrap()["objects"]["cat"][0][4], 0.75);
     assert_eq!(
@@ -261,7 +262,7 @@ fn prompts_beyond_the_detector_are_left_out_and_counted() {
     let every = suite(&Stub::default(), true);
     assert_eq!((texts(&every).len(), texts(&few).len()), (8, 6));
     assert_eq!(verdict(&every, "three drums", 0).score, 0.0);
-    assert!(!every.differences().join("\n").contains("left out"));
+    assert!(!every.differences().join("\n").contains("skipped"));
     assert_eq!(
         every.tasks(),
         ["color", "spatial", "non_spatial", "numeracy", "complex"]
@@ -270,22 +271,22 @@ fn prompts_beyond_the_detector_are_left_out_and_counted() {
 
 #[test]
 fn a_network_that_is_missing_is_named() {
-    let suite = CompBench::new(prompts(), Networks::default(), false);
-    let error = suite.judge(0, &[grey(0)]).unwrap_err().to_string();
+    let suite = CompBench::new(prompts(), EvaluatorNetworks::default(), false);
+    let error = suite.evaluate(0, &[grey(0)]).unwrap_err().to_string();
     assert_eq!(
         error,
-        "no network that answers questions was given, but a prompt needs one"
+        "a prompt needs a network that answers questions, but none was given"
     );
 }
 
 #[test]
-fn a_hundred_pictures_are_judged_a_few_at_a_time_each_by_whom_it_concerns() {
+fn a_hundred_images_are_evaluated_in_batches_by_the_networks_they_need() {
     let folder = tempfile::tempdir().unwrap();
     let stub = Stub::default();
     let suite = suite(&stub, false);
     let cases = suite.cases().len();
-    let shown: Vec<Shown> = (0..100)
-        .map(|i| Shown {
+    let shown: Vec<ExternalImage> = (0..100)
+        .map(|i| ExternalImage {
             case: i % cases,
             sample: i / cases,
             path: folder.path().join(format!("{i}.png")),
@@ -294,13 +295,13 @@ fn a_hundred_pictures_are_judged_a_few_at_a_time_each_by_whom_it_concerns() {
     for (i, one) in shown.iter().enumerate() {
         ttsvar::image::save(&grey(i as u8 + 100), &one.path).unwrap();
     }
-    let contender = shown::contender("made").unwrap();
+    let contender = external::contender("made").unwrap();
     let mut records = vec![];
     let keep = |record| {
         records.push(record);
         Ok(())
     };
-    shown::judge(&suite, &contender, &shown, &[], keep, |path, _| {
+    external::evaluate(&suite, &contender, &shown, &[], keep, |path, _| {
         panic!("{} is lost", path.display())
     })
     .unwrap();
@@ -327,17 +328,17 @@ fn a_hundred_pictures_are_judged_a_few_at_a_time_each_by_whom_it_concerns() {
         assert_eq!(
             of(who).iter().sum::<usize>(),
             expected,
-            "{who} sees its own pictures, once"
+            "{who} sees its images once"
         );
         assert!(of(who).iter().all(|batch| *batch <= 8), "{who}");
     }
-    assert!(of("blip").len() <= 13, "eight pictures at a time");
+    assert!(of("blip").len() <= 13, "eight images at a time");
     for record in &records {
         let image = ttsvar::image::open(&shown[record.sample * cases + record.case].path).unwrap();
         assert_eq!(
-            suite.judge(record.case, &[image]).unwrap()[0].score,
+            suite.evaluate(record.case, &[image]).unwrap()[0].score,
             record.correct,
-            "company changes nothing"
+            "the batch changes nothing"
         );
     }
 }

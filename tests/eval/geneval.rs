@@ -1,5 +1,4 @@
-//! GenEval as a suite: pictures are judged in batches of bounded size, whatever their number, and
-//! by the rules.
+//! GenEval as a suite: images are evaluated by the rules, in batches of bounded size.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,14 +7,13 @@ use ttsvar::{
     detectors::{ColourNamer, Detector, Object},
     eval::{
         Suite,
+        external::{self, ExternalImage},
         geneval::{GenEval, Metadata, names::object},
-        shown::{self, Shown},
     },
     search::Image,
 };
 
-/// Sees one object a picture: a dog in dark ones, a cat in light ones; remembers how many it was
-/// shown at once.
+/// Detects one object per image: a dog in dark ones, a cat in light ones; records batch sizes.
 #[derive(Clone, Default)]
 struct Stub(Arc<Mutex<Vec<usize>>>);
 
@@ -65,10 +63,10 @@ fn grey(value: u8) -> Image {
 }
 
 #[test]
-fn a_picture_is_with_scorers_what_detector_and_namer_say() {
+fn an_image_is_evaluated_by_detector_and_namer() {
     let suite = suite(&Stub::default());
     let reasons = |case: usize| {
-        let verdicts = suite.judge(case, &[0, 100, 200].map(grey)).unwrap();
+        let verdicts = suite.evaluate(case, &[0, 100, 200].map(grey)).unwrap();
         verdicts
             .into_iter()
             .map(|verdict| (verdict.score, verdict.reason))
@@ -85,7 +83,7 @@ fn a_picture_is_with_scorers_what_detector_and_namer_say() {
     );
     assert_eq!(reasons(1), [orange, (1.0, String::new()), no_dog]);
     let details = suite
-        .judge(0, &[grey(0)])
+        .evaluate(0, &[grey(0)])
         .unwrap()
         .remove(0)
         .details
@@ -97,12 +95,12 @@ fn a_picture_is_with_scorers_what_detector_and_namer_say() {
 }
 
 #[test]
-fn a_hundred_pictures_are_judged_a_few_at_a_time() {
+fn a_hundred_images_are_evaluated_in_batches() {
     let folder = tempfile::tempdir().unwrap();
     let stub = Stub::default();
     let suite = suite(&stub);
-    let shown: Vec<Shown> = (0..100)
-        .map(|i| Shown {
+    let shown: Vec<ExternalImage> = (0..100)
+        .map(|i| ExternalImage {
             case: i % 2,
             sample: i / 2,
             path: folder.path().join(format!("{i}.png")),
@@ -115,13 +113,13 @@ fn a_hundred_pictures_are_judged_a_few_at_a_time() {
             ttsvar::image::save(&grey(i as u8 + 50), &one.path).unwrap();
         }
     }
-    let contender = shown::contender("made").unwrap();
+    let contender = external::contender("made").unwrap();
     let (mut records, mut lost) = (vec![], vec![]);
     let keep = |record| {
         records.push(record);
         Ok(())
     };
-    shown::judge(&suite, &contender, &shown, &[], keep, |path, _| {
+    external::evaluate(&suite, &contender, &shown, &[], keep, |path, _| {
         lost.push(path.to_owned())
     })
     .unwrap();
@@ -135,8 +133,8 @@ fn a_hundred_pictures_are_judged_a_few_at_a_time() {
         let dog = record.case + 2 * record.sample + 50 < 128;
         assert_eq!(record.correct, f64::from(u8::from(dog)), "{record:?}");
     }
-    // What is known is not judged again.
+    // Known images are not evaluated again.
     let open = |_| -> Result<()> { panic!("nothing is open") };
-    shown::judge(&suite, &contender, &shown[..13], &records, open, |_, _| ()).unwrap();
+    external::evaluate(&suite, &contender, &shown[..13], &records, open, |_, _| ()).unwrap();
     assert!(stub.0.lock().unwrap().is_empty());
 }

@@ -1,4 +1,4 @@
-//! The page of a search: it says what the trace says, is one file, and takes no prompt for markup.
+//! The page of a search: it agrees with the trace, is one file, and escapes prompts.
 
 use insta::assert_snapshot;
 use ttsvar::{
@@ -88,12 +88,12 @@ fn a_page_has_the_winner_the_tree_and_the_command() {
     <div class="story">
     <p class="kind">tts-var, N = 1 · seed 7</p>
     <h1>a grey line</h1>
-    <p class="why"><b class="score">0.523</b> The one of 8 candidates that the choices on the way left.</p>
-    <ol class="path" aria-label="the way of the winner">
+    <p class="why"><b class="score">0.523</b> The only one of 8 candidates left after selection.</p>
+    <ol class="path" aria-label="the path of the winner">
     <li>
-      ""><b>scale 2</b> <span>stands for the 2 of cluster B</span></li>
+      ""><b>scale 2</b> <span>represents the 2 of cluster B</span></li>
     <li>
-      ""><b>scale 3</b> <span>stands for the 2 of cluster A</span></li>
+      ""><b>scale 3</b> <span>represents the 2 of cluster A</span></li>
     <li>
       ""><b>scale 4</b> <span>score 0.458, 1st of 4, weight 46 %, drawn</span></li>
     <li>
@@ -104,40 +104,40 @@ fn a_page_has_the_winner_the_tree_and_the_command() {
     </div>
     </header>
     <section class="repeat">
-    <h2>The command that repeats it</h2>
+    <h2>Command to repeat it</h2>
     <pre id="command" tabindex="0">ttsvar generate --method tts-var --n 1 --features pca --potential value --lambda 10 --draw multinomial --cfg 2.5 --seed 7 -- 'a grey line'</pre>
     </section>
     <section class="tree">
     <h2>All candidates</h2>
-    <p class="legend"><span class="gold">thick frame</span>: the winner and its ancestors · pale, ×: left behind · letter: cluster · number: score · bar and %: weight in the draw</p>
+    <p class="legend"><span class="gold">thick frame</span>: the winner and its ancestors · pale, ×: discarded · letter: cluster · number: score · bar and %: weight in the draw</p>
     <div class="grown">
     <svg class="branches" aria-hidden="true"></svg>
     <section class="generation">
     <div class="what"><h3>scale 2</h3><p><span>3 × 3 tokens</span> <span>cluster pca</span> <span>8 → 6</span></p></div>
     <ol class="members" style="--n: 8; --letters: 3">
     <li class="on" id="s2c0">
-      "candidate 0 after scale 2, cluster C, goes on"
+      "candidate 0 after scale 2, cluster C, continues"
       <p><b>0</b> <span><i class="cluster" style="--colour: rgb(0 130 96)">C</i> </span></p></li>
     <li class="on" id="s2c1">
-      "candidate 1 after scale 2, cluster F, goes on"
+      "candidate 1 after scale 2, cluster F, continues"
       <p><b>1</b> <span><i class="cluster" style="--colour: rgb(176 74 0)">F</i> </span></p></li>
     <li class="ancestor" id="s2c2">
-      "candidate 2 after scale 2, cluster B, goes on"
+      "candidate 2 after scale 2, cluster B, continues"
       <p><b>2</b> <span><i class="cluster" style="--colour: rgb(200 120 0)">B</i> </span></p></li>
     <li class="fallen" id="s2c3">
-      "candidate 3 after scale 2, cluster C, left behind"
+      "candidate 3 after scale 2, cluster C, discarded"
       <p><b>3</b> <span><i class="cluster" style="--colour: rgb(0 130 96)">C</i> </span></p></li>
     <li class="fallen" id="s2c4">
-      "candidate 4 after scale 2, cluster B, left behind"
+      "candidate 4 after scale 2, cluster B, discarded"
       <p><b>4</b> <span><i class="cluster" style="--colour: rgb(200 120 0)">B</i> </span></p></li>
     <li class="on" id="s2c5">
-      "candidate 5 after scale 2, cluster A, goes on"
+      "candidate 5 after scale 2, cluster A, continues"
       <p><b>5</b> <span><i class="cluster" style="--colour: rgb(0 114 178)">A</i> </span></p></li>
     <li class="on" id="s2c6">
-      "candidate 6 after scale 2, cluster E, goes on"
+      "candidate 6 after scale 2, cluster E, continues"
       <p><b>6</b> <span><i class="cluster" style="--colour: rgb(64 140 190)">E</i> </span></p></li>
     <li class="on" id="s2c7">
-      "candidate 7 after scale 2, cluster D, goes on"
+      "candidate 7 after scale 2, cluster D, continues"
       <p><b>7</b> <span><i class="cluster" style="--colour: rgb(190 84 148)">D</i> </span></p></li>
     </ol>
     </section>
@@ -145,22 +145,22 @@ fn a_page_has_the_winner_the_tree_and_the_command() {
     <div class="what"><h3>scale 3</h3><p><span>4 × 4 tokens</span> <span>cluster pca</span> <span>6 → 4</span></p></div>
     <ol class="members" style="--n: 6; --letters: 9">
     <li class="on" id="s3c10" data-from="s2c0">
-      "candidate 10 after scale 3, continues 0, cluster C, goes on"
+      "candidate 10 after scale 3, continues 0, cluster C, continues"
       <p><b>10 from 0</b> <span><i class="cluster" style="--colour: rgb(0 130 96)">C</i> </span></p></li>
     <li class="fallen" id="s3c13" data-from="s2c1">
-      "candidate 13 after scale 3, continues 1, cluster A, left behind"
+      "candidate 13 after scale 3, continues 1, cluster A, discarded"
       <p><b>13 from 1</b> <span><i class="cluster" style="--colour: rgb(0 114 178)">A</i> </span></p></li>
     <li class="ancestor" id="s3c9" data-from="s2c2">
-      "candidate 9 after scale 3, continues 2, cluster A, goes on"
+      "candidate 9 after scale 3, continues 2, cluster A, continues"
       <p><b>9 from 2</b> <span><i class="cluster" style="--colour: rgb(0 114 178)">A</i> </span></p></li>
     <li class="on" id="s3c8" data-from="s2c5">
-      "candidate 8 after scale 3, continues 5, cluster D, goes on"
+      "candidate 8 after scale 3, continues 5, cluster D, continues"
       <p><b>8 from 5</b> <span><i class="cluster" style="--colour: rgb(190 84 148)">D</i> </span></p></li>
     <li class="fallen" id="s3c12" data-from="s2c6">
-      "candidate 12 after scale 3, continues 6, cluster B, left behind"
+      "candidate 12 after scale 3, continues 6, cluster B, discarded"
       <p><b>12 from 6</b> <span><i class="cluster" style="--colour: rgb(200 120 0)">B</i> </span></p></li>
     <li class="on" id="s3c11" data-from="s2c7">
-      "candidate 11 after scale 3, continues 7, cluster B, goes on"
+      "candidate 11 after scale 3, continues 7, cluster B, continues"
       <p><b>11 from 7</b> <span><i class="cluster" style="--colour: rgb(200 120 0)">B</i> </span></p></li>
     </ol>
     </section>
@@ -168,19 +168,19 @@ fn a_page_has_the_winner_the_tree_and_the_command() {
     <div class="what"><h3>scale 4</h3><p><span>5 × 5 tokens</span> <span>resample value</span> <span>lambda 10</span> <span>4 → 2</span></p></div>
     <ol class="members" style="--n: 4; --letters: 10">
     <li class="on" id="s4c16" data-from="s3c10">
-      "candidate 16 after scale 4, continues 10, score 0.309, weight 10 %, goes on"
+      "candidate 16 after scale 4, continues 10, score 0.309, weight 10 %, continues"
       <p><b>16 from 10</b> <span>0.309</span>
       <span class="weight" style="--share: 10.3%">10 %</span></p></li>
     <li class="ancestor" id="s4c14" data-from="s3c9">
-      "candidate 14 after scale 4, continues 9, score 0.458, weight 46 %, goes on"
+      "candidate 14 after scale 4, continues 9, score 0.458, weight 46 %, continues"
       <p><b>14 from 9</b> <span>0.458</span>
       <span class="weight" style="--share: 45.8%">46 %</span></p></li>
     <li class="fallen" id="s4c17" data-from="s3c8">
-      "candidate 17 after scale 4, continues 8, score 0.277, weight 7 %, left behind"
+      "candidate 17 after scale 4, continues 8, score 0.277, weight 7 %, discarded"
       <p><b>17 from 8</b> <span>0.277</span>
       <span class="weight" style="--share: 7.5%">7 %</span></p></li>
     <li class="fallen" id="s4c15" data-from="s3c11">
-      "candidate 15 after scale 4, continues 11, score 0.435, weight 36 %, left behind"
+      "candidate 15 after scale 4, continues 11, score 0.435, weight 36 %, discarded"
       <p><b>15 from 11</b> <span>0.435</span>
       <span class="weight" style="--share: 36.4%">36 %</span></p></li>
     </ol>
@@ -189,11 +189,11 @@ fn a_page_has_the_winner_the_tree_and_the_command() {
     <div class="what"><h3>scale 5</h3><p><span>6 × 6 tokens</span> <span>resample value</span> <span>lambda 10</span> <span>2 → 1</span></p></div>
     <ol class="members" style="--n: 2; --letters: 10">
     <li class="fallen" id="s5c19" data-from="s4c16">
-      "candidate 19 after scale 5, continues 16, score 0.382, weight 30 %, left behind"
+      "candidate 19 after scale 5, continues 16, score 0.382, weight 30 %, discarded"
       <p><b>19 from 16</b> <span>0.382</span>
       <span class="weight" style="--share: 29.7%">30 %</span></p></li>
     <li class="ancestor" id="s5c18" data-from="s4c14">
-      "candidate 18 after scale 5, continues 14, score 0.468, weight 70 %, goes on"
+      "candidate 18 after scale 5, continues 14, score 0.468, weight 70 %, continues"
       <p><b>18 from 14</b> <span>0.468</span>
       <span class="weight" style="--share: 70.3%">70 %</span></p></li>
     </ol>
@@ -237,7 +237,7 @@ fn every_candidate_stands_on_the_page_once_for_each_picture() {
             });
             let crossed = page.matches("<li class=\"fallen\"").count();
             assert!(
-                crossed == fallen.sum::<usize>() || page.contains("more without pictures"),
+                crossed == fallen.sum::<usize>() || page.contains("more without images"),
                 "{method} {n}"
             );
         }
@@ -252,7 +252,7 @@ fn thousands_of_rows_give_a_page_that_can_be_opened() {
         brightness,
     );
     assert!(
-        trace.cost.decodes > 5000 && page.contains("<summary>2144 more without pictures"),
+        trace.cost.decodes > 5000 && page.contains("<summary>2144 more without images"),
         "{}",
         trace.cost.decodes
     );
@@ -341,15 +341,15 @@ fn the_page_says_why_the_winner_won() {
     ];
     assert_snapshot!(verdicts.join("\n"), @"
     The only candidate: this plan compares nothing.
-    The highest score of 3 candidates; the next best has 0.523, 0.108 less.
-    The highest score of 3 candidates; others reach it too, and the first one counts.
-    None of 3 candidates has a score; the first one counts.
-    Drawn from 3 finished candidates with probability 24 %; its score is number 2 of 3.
-    The highest score of 3 candidates; the next best has 0.631, 0.057 less.
-    The highest score of 3 candidates; the next best has 0.523, 0.108 less; none reached 1, where the search would have stopped.
-    Number 1 of at most 3 samples; the search stops where one scores 1 or more.
-    The one of 8 candidates that the choices on the way left.
-    The highest score of the 2 candidates that finished, of 16 that began; the next best has 0.646, 0.024 less.
+    The highest score of 3 candidates; runner-up: 0.523 (0.108 lower).
+    The highest score of 3 candidates; of several with this score, the first one is returned.
+    None of 3 candidates has a score; the first one is returned.
+    Drawn from 3 finished candidates with probability 24 %; its score is the 2nd of 3.
+    The highest score of 3 candidates; runner-up: 0.631 (0.057 lower).
+    The highest score of 3 candidates; runner-up: 0.523 (0.108 lower); no score reached 1, at which the search would have stopped.
+    Number 1 of up to 3 samples; the search stops at a score of 1 or more.
+    The only one of 8 candidates left after selection.
+    The highest score of 2 finished candidates, out of 16; runner-up: 0.646 (0.024 lower).
     ");
 }
 

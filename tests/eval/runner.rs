@@ -1,5 +1,5 @@
-//! Evaluations: shared pools change nothing, workers change nothing, a run that was cut off
-//! anywhere goes on to the same results.
+//! Evaluations: shared pools change nothing, workers change nothing, a run that was interrupted
+//! anywhere resumes to the same results.
 
 use std::{
     collections::BTreeMap,
@@ -10,8 +10,8 @@ use std::{
 use ttsvar::{
     Result,
     eval::{
-        Case, Contender, Evaluation, Log, ResultRecord, Setup, Suite, Summary, Try, Verdict,
-        log::SCHEMA, open_tries, pool::Pool,
+        Case, Contender, Evaluation, Log, ResultRecord, SampleTask, Setup, Suite, Summary, Verdict,
+        log::SCHEMA, pending_samples, pool::Pool,
     },
     search::{DecodeSize, Image, Method, Plan, Prompt, Search, Select, Silent, Stage, run},
 };
@@ -20,7 +20,7 @@ use crate::support::toy::{Judge, Toy, brightness, extractors, greys};
 
 const SCALES: usize = 7;
 
-/// Right is what is light enough; how light, differs from prompt to prompt.
+/// Images are right if they are light enough; the limit depends on the prompt.
 struct Light(Vec<Case>);
 
 impl Light {
@@ -50,7 +50,7 @@ impl Suite for Light {
         &self.0
     }
 
-    fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
+    fn evaluate(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
         let enough = 90.0 + 12.0 * case as f32;
         let mean =
             |image: &Image| greys(image).into_iter().map(f32::from).sum::<f32>() / SCALES as f32;
@@ -86,8 +86,7 @@ fn setup(contenders: &[Contender]) -> Setup {
     }
 }
 
-/// Runs the whole evaluation, or what a log does not know of it; stops after so many images if that
-/// is wanted.
+/// Runs the part of an evaluation that a log lacks; stops after `stop_after` images.
 fn evaluate(log: &mut Log, contenders: &[Contender], workers: usize, stop_after: usize) -> Summary {
     let (suite, pipeline, judge, extractors) = (
         Light::new(8),
@@ -106,9 +105,9 @@ fn evaluate(log: &mut Log, contenders: &[Contender], workers: usize, stop_after:
     };
     let known = log.records().to_vec();
     let mut left = stop_after;
-    let done = evaluation.run(&known, |judged| {
+    let done = evaluation.run(&known, |image| {
         left = left.checked_sub(1).ok_or_else(ttsvar::Error::interrupted)?;
-        log.add(judged.record)
+        log.add(image.record)
     });
     assert!(done.is_ok() || left == 0);
     Summary::new(&suite, 3, contenders, log.records())
@@ -142,7 +141,7 @@ fn a_pool_finds_what_the_search_itself_finds() {
     };
     let prompt = Prompt::from("light");
     for seed in 0..20 {
-        let pool = Pool::paint(&search, &prompt, 9, seed).unwrap();
+        let pool = Pool::generate(&search, &prompt, 9, seed).unwrap();
         for n in [1, 2, 3, 9] {
             for plan in [
                 Plan::best_of_n(SCALES, n).unwrap(),
@@ -201,7 +200,7 @@ fn the_number_of_workers_changes_nothing() {
 }
 
 #[test]
-fn an_evaluation_that_was_cut_off_goes_on_to_the_same_results() {
+fn an_interrupted_evaluation_resumes_to_the_same_results() {
     let folder = tempfile::tempdir().unwrap();
     let whole = timeless(fresh(&folder.path().join("whole"), 2));
     let all = contenders();
@@ -259,7 +258,7 @@ fn methods_may_be_added_but_nothing_else_may_change() {
         refused(&|other| other.contenders[1].plan = Plan::raw(SCALES).unwrap())
             .contains("another plan")
     );
-    // Who is left out for a while is not forgotten, since the lines stay.
+    // Contenders that are left out for a while are not forgotten: their records stay.
     Log::open(folder.path(), &setup(&all[..1]), true).unwrap();
     assert!(
         refused(&|other| other.contenders[1].plan = Plan::raw(SCALES).unwrap())
@@ -275,9 +274,7 @@ fn methods_may_be_added_but_nothing_else_may_change() {
         true,
     )
     .unwrap();
-    assert!(
-        refused(&|other| other.pictures = at("/b/made")).contains("another folder of pictures")
-    );
+    assert!(refused(&|other| other.pictures = at("/b/made")).contains("another image folder"));
 }
 
 #[test]
@@ -303,8 +300,8 @@ fn searching_more_helps_where_the_scorer_knows_the_truth() {
     assert_eq!(of("best-of-n", 5).at_equal_cost, None);
 }
 
-/// The records of a try, painted and judged as if this were the only one.
-fn attempt(one: &Try, contenders: &[Contender]) -> Result<Vec<ResultRecord>> {
+/// The records of a sample, generated and evaluated on its own.
+fn records_of(task: &SampleTask, contenders: &[Contender]) -> Result<Vec<ResultRecord>> {
     let (suite, pipeline, judge, extractors) = (
         Light::new(8),
         Toy::new(SCALES),
@@ -321,21 +318,21 @@ fn attempt(one: &Try, contenders: &[Contender]) -> Result<Vec<ResultRecord>> {
         workers: 1,
     };
     evaluation
-        .attempt(one)?
-        .map(|judged| Ok(judged?.record))
+        .run_sample(task)?
+        .map(|image| Ok(image?.record))
         .collect()
 }
 
 #[test]
-fn tries_in_any_order_and_company_are_the_evaluation() {
+fn samples_in_any_order_are_the_evaluation() {
     let folder = tempfile::tempdir().unwrap();
     let (all, suite) = (contenders(), Light::new(8));
     let whole = timeless(fresh(folder.path(), 2));
-    let open = open_tries(8, 3, &all, &[]);
+    let open = pending_samples(8, 3, &all, &[]);
     assert_eq!(open.len(), 24);
     assert_eq!(
         open[8],
-        Try {
+        SampleTask {
             case: 0,
             sample: 1,
             contenders: (0..all.len()).collect()
@@ -344,27 +341,27 @@ fn tries_in_any_order_and_company_are_the_evaluation() {
     let records: Vec<ResultRecord> = open
         .iter()
         .rev()
-        .flat_map(|one| attempt(one, &all).unwrap())
+        .flat_map(|task| records_of(task, &all).unwrap())
         .collect();
     assert_eq!(timeless(Summary::new(&suite, 3, &all, &records)), whole);
-    let left = open_tries(8, 3, &all, &records[1..]);
+    let left = pending_samples(8, 3, &all, &records[1..]);
     assert_eq!(
         left,
-        [Try {
+        [SampleTask {
             case: 7,
             sample: 2,
             contenders: vec![0]
         }]
     );
     let [case, contender] = [
-        Try {
+        SampleTask {
             case: 8,
             ..left[0].clone()
         },
-        Try {
+        SampleTask {
             contenders: vec![99],
             ..left[0].clone()
         },
     ];
-    assert!(attempt(&case, &all).is_err() && attempt(&contender, &all).is_err());
+    assert!(records_of(&case, &all).is_err() && records_of(&contender, &all).is_err());
 }

@@ -1,5 +1,5 @@
-//! The scenes suite: the judge is right on true scenes and on what the tokenizer makes of them, and
-//! reads pictures as the program does that the demo was trained with.
+//! The scenes suite: the evaluator is right on rendered scenes and on their reconstructions by the
+//! tokenizer, and detects the same objects as the program that the demo was trained with.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,9 @@ use ttsvar::{
     eval::{
         Suite,
         scenes::{
-            Ask, Scene, Scenes, Seen, Split, TASKS, detect,
+            DetectedShape, Scene, ScenePrompt, Scenes, Split, TASKS, detect,
             words::{Colour, Relation, Shape},
-            world::Kind,
+            world::SceneKind,
         },
     },
     image::{Filter, Resize},
@@ -27,34 +27,34 @@ fn recorded() -> (PathBuf, serde_json::Value) {
     (folder, serde_json::from_str(&text).unwrap())
 }
 
-/// Everything that is true of a scene, one wish a task at most.
-fn true_asks(scene: &Scene) -> Vec<Ask> {
+/// The prompts that a scene matches, at most one per task.
+fn true_prompts(scene: &Scene) -> Vec<ScenePrompt> {
     let first = &scene.objects[0];
-    let mut asks = vec![
-        Ask::One(first.shape),
-        Ask::Coloured(first.shape, first.colour),
+    let mut prompts = vec![
+        ScenePrompt::One(first.shape),
+        ScenePrompt::Coloured(first.shape, first.colour),
     ];
     let count = scene.objects.len();
     match scene.kind {
-        Kind::One => {}
-        Kind::Count => asks.push(Ask::Count(first.shape, count)),
-        Kind::Two | Kind::Related(_) => {
+        SceneKind::One => {}
+        SceneKind::Count => prompts.push(ScenePrompt::Count(first.shape, count)),
+        SceneKind::Two | SceneKind::Related(_) => {
             let second = &scene.objects[1];
-            asks.push(Ask::Two(first.shape, second.shape));
-            asks.push(Ask::TwoColoured([
+            prompts.push(ScenePrompt::Two(first.shape, second.shape));
+            prompts.push(ScenePrompt::TwoColoured([
                 (first.shape, first.colour),
                 (second.shape, second.colour),
             ]));
-            if let Kind::Related(relation) = scene.kind {
-                asks.push(Ask::Related(first.shape, relation, second.shape));
+            if let SceneKind::Related(relation) = scene.kind {
+                prompts.push(ScenePrompt::Related(first.shape, relation, second.shape));
             }
         }
     }
-    asks
+    prompts
 }
 
-/// The same wish, spoiled: another shape, colour, number or side.
-fn spoiled(ask: Ask, scene: &Scene) -> Ask {
+/// The same prompt with another shape, colour, number or side, which the scene does not match.
+fn spoiled(prompt: ScenePrompt, scene: &Scene) -> ScenePrompt {
     let absent = |taken: &[Shape]| {
         *Shape::ALL
             .iter()
@@ -63,40 +63,47 @@ fn spoiled(ask: Ask, scene: &Scene) -> Ask {
     };
     let shapes: Vec<Shape> = scene.objects.iter().map(|object| object.shape).collect();
     let other = |colour: Colour| Colour::ALL[(colour as usize + 3) % 8];
-    match ask {
-        Ask::One(_) => Ask::One(absent(&shapes)),
-        Ask::Coloured(shape, colour) => Ask::Coloured(shape, other(colour)),
-        Ask::Two(a, _) => Ask::Two(a, absent(&shapes)),
-        Ask::Count(shape, count) => Ask::Count(shape, if count == 4 { 3 } else { count + 1 }),
-        Ask::TwoColoured([a, (shape, colour)]) => Ask::TwoColoured([a, (shape, other(colour))]),
-        Ask::Related(a, relation, b) => {
+    match prompt {
+        ScenePrompt::One(_) => ScenePrompt::One(absent(&shapes)),
+        ScenePrompt::Coloured(shape, colour) => ScenePrompt::Coloured(shape, other(colour)),
+        ScenePrompt::Two(a, _) => ScenePrompt::Two(a, absent(&shapes)),
+        ScenePrompt::Count(shape, count) => {
+            ScenePrompt::Count(shape, if count == 4 { 3 } else { count + 1 })
+        }
+        ScenePrompt::TwoColoured([a, (shape, colour)]) => {
+            ScenePrompt::TwoColoured([a, (shape, other(colour))])
+        }
+        ScenePrompt::Related(a, relation, b) => {
             let opposite = match relation {
                 Relation::LeftOf => Relation::RightOf,
                 Relation::RightOf => Relation::LeftOf,
                 Relation::Above => Relation::Below,
                 Relation::Below => Relation::Above,
             };
-            Ask::Related(a, opposite, b)
+            ScenePrompt::Related(a, opposite, b)
         }
     }
 }
 
-/// The share of right verdicts on true and on spoiled wishes about pictures of scenes, printed for
-/// each task.
+/// The share of right verdicts on matching and spoiled prompts about images of scenes, printed per
+/// task.
 fn rate(what: &str, scenes: &[Scene], pictures: &[Image]) -> f64 {
     let (mut right, mut all) = ([0usize; 6], [0usize; 6]);
     for (scene, picture) in scenes.iter().zip(pictures) {
         let seen = detect(picture);
-        for ask in true_asks(scene) {
-            let task = TASKS.iter().position(|task| *task == ask.task()).unwrap();
+        for prompt in true_prompts(scene) {
+            let task = TASKS
+                .iter()
+                .position(|task| *task == prompt.task())
+                .unwrap();
             all[task] += 2;
-            right[task] +=
-                usize::from(ask.judge(&seen).0) + usize::from(!spoiled(ask, scene).judge(&seen).0);
+            right[task] += usize::from(prompt.evaluate(&seen).0)
+                + usize::from(!spoiled(prompt, scene).evaluate(&seen).0);
         }
     }
     for (task, (right, all)) in TASKS.iter().zip(right.iter().zip(all)) {
         println!("{what}: {task}: {right} of {all} verdicts are right");
-        assert!(all > 0, "{task} was never asked");
+        assert!(all > 0, "{task} has no prompts");
     }
     let share = right.iter().sum::<usize>() as f64 / all.iter().sum::<usize>() as f64;
     println!("{what}: {:.2} % right", 100.0 * share);
@@ -108,14 +115,14 @@ fn scenes(count: u64) -> Vec<Scene> {
 }
 
 #[test]
-fn the_judge_is_right_on_true_scenes() {
+fn the_evaluator_is_right_on_true_scenes() {
     let scenes = scenes(600);
-    let pictures: Vec<Image> = scenes.iter().map(Scene::paint).collect();
+    let pictures: Vec<Image> = scenes.iter().map(Scene::render).collect();
     assert!(rate("true scenes", &scenes, &pictures) >= 0.99);
 }
 
 #[test]
-fn the_judge_is_right_on_what_the_tokenizer_makes_of_scenes() {
+fn the_evaluator_is_right_on_reconstructed_scenes() {
     let scenes = scenes(120);
     let bundle = system::find_bundle(system::DEMO, None).unwrap();
     let vae = BsqVae::load(&Weights::new(
@@ -126,7 +133,7 @@ fn the_judge_is_right_on_what_the_tokenizer_makes_of_scenes() {
     .unwrap();
     let grids = bundle.description.generator.scales.clone().unwrap();
     let rebuilt = |scene: &Scene| {
-        let picture = scene.paint();
+        let picture = scene.render();
         let size = (picture.width(), picture.height());
         let x = Tensor::from_vec(
             picture.to_chw([0.5; 3], [0.5; 3]),
@@ -156,7 +163,7 @@ fn the_judge_is_right_on_what_the_tokenizer_makes_of_scenes() {
 #[test]
 fn pictures_are_read_as_recorded() {
     let (folder, cases) = recorded();
-    let name = |seen: &Seen| {
+    let name = |seen: &DetectedShape| {
         (
             seen.shape.name().to_owned(),
             seen.colour.name().to_owned(),
@@ -197,7 +204,7 @@ fn scenes_are_painted_as_recorded() {
         .filter(|picture| picture["seed"].is_u64())
     {
         let expected = ttsvar::image::open(folder.join(picture["file"].as_str().unwrap())).unwrap();
-        let found = Scene::new(picture["seed"].as_u64().unwrap()).paint();
+        let found = Scene::new(picture["seed"].as_u64().unwrap()).render();
         let worst = found
             .pixels()
             .iter()
@@ -211,13 +218,16 @@ fn scenes_are_painted_as_recorded() {
 #[test]
 fn captions_are_held_out_as_recorded() {
     let (_, cases) = recorded();
-    let all: Vec<Ask> = TASKS.iter().flat_map(|task| Ask::all(task)).collect();
+    let all: Vec<ScenePrompt> = TASKS
+        .iter()
+        .flat_map(|task| ScenePrompt::all(task))
+        .collect();
     for (caption, held_out) in cases["captions"].as_object().unwrap() {
-        let ask = all
+        let prompt = all
             .iter()
-            .find(|ask| ask.words() == *caption)
-            .unwrap_or_else(|| panic!("nobody asks for `{caption}`"));
-        assert_eq!(Some(ask.held_out()), held_out.as_bool(), "{caption}");
+            .find(|prompt| prompt.text() == *caption)
+            .unwrap_or_else(|| panic!("no prompt is `{caption}`"));
+        assert_eq!(Some(prompt.held_out()), held_out.as_bool(), "{caption}");
     }
 }
 
@@ -227,13 +237,15 @@ fn verdicts_say_what_was_found() {
     let blank = Image::new(64, 64, vec![230; 3 * 64 * 64]);
     for case in 0..suite.cases().len() {
         let verdict = suite
-            .judge(case, std::slice::from_ref(&blank))
+            .evaluate(case, std::slice::from_ref(&blank))
             .unwrap()
             .pop()
             .unwrap();
         assert_eq!(verdict.score, 0.0);
         assert!(
-            verdict.reason.starts_with("found nothing known; expected "),
+            verdict
+                .reason
+                .starts_with("found no known object; expected "),
             "{}",
             verdict.reason
         );
@@ -242,9 +254,9 @@ fn verdicts_say_what_was_found() {
 }
 
 #[test]
-fn a_picture_of_any_size_can_be_judged() {
+fn images_of_any_size_can_be_evaluated() {
     let scene = Scene::new(800_000_003);
-    let picture = scene.paint();
+    let picture = scene.render();
     let large = Resize::resize(&picture, 256, 256, Filter::Bilinear);
     let kinds = |image: &Image| {
         detect(image)
@@ -261,8 +273,14 @@ fn a_picture_of_any_size_can_be_judged() {
 #[test]
 fn a_set_of_prompts_comes_back_from_its_description() {
     let set = Scenes::new(Split::Tuning, 12, 4).unwrap();
-    assert_eq!(Scenes::of(&set.described()).unwrap().cases(), set.cases());
+    assert_eq!(
+        Scenes::from_description(&set.described()).unwrap().cases(),
+        set.cases()
+    );
     let mut other = set.described();
     other["name"] = "geneval".into();
-    assert!(Scenes::of(&other).is_err() && Scenes::of(&serde_json::Map::new()).is_err());
+    assert!(
+        Scenes::from_description(&other).is_err()
+            && Scenes::from_description(&serde_json::Map::new()).is_err()
+    );
 }

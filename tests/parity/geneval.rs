@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 use ttsvar::{
     detectors::{ColourNamer, Object, open},
     eval::geneval::{
-        Cut, Kept, Metadata, Options,
+        ConfidentObjects, CropOptions, Metadata, RuleOptions, evaluate,
         geometry::{overlap, relations},
-        judge,
         names::{COLOURS, OBJECTS, TASKS, colour, object},
     },
     image::Mask,
@@ -20,7 +19,7 @@ const FIXTURE: &str = "geneval-verdicts";
 const OVERLAPS: f64 = 1e-9;
 
 /// The published options with what a fixture or one of its cases says instead.
-fn options(mut of: Options, said: &Value) -> Options {
+fn options(mut of: RuleOptions, said: &Value) -> RuleOptions {
     for (name, value) in said.as_object().into_iter().flatten() {
         let number = value.as_f64().unwrap() as f32;
         match name.as_str() {
@@ -67,7 +66,7 @@ fn rows(objects: &[&Object]) -> Value {
 #[test]
 fn parity_geneval_verdicts_of_every_case() {
     let recorded = file(FIXTURE, "cases.json");
-    let defaults = options(Options::default(), &recorded["defaults"]);
+    let defaults = options(RuleOptions::default(), &recorded["defaults"]);
     let cases = recorded["cases"].as_array().unwrap();
     let mut right: Vec<(&str, bool)> = vec![];
     for case in cases {
@@ -77,7 +76,7 @@ fn parity_geneval_verdicts_of_every_case() {
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let options = options(defaults, &case["options"]);
         let (found, own_colours) = objects(&case["detections"]);
-        let kept = Kept::new(&found, metadata.tag, &options);
+        let kept = ConfidentObjects::new(&found, metadata.tag, &options);
         let of_class = |(class, own): (usize, &[&Object])| (OBJECTS[class].to_owned(), rows(own));
         assert_eq!(
             Value::Object(kept.classes().map(of_class).collect()),
@@ -85,7 +84,7 @@ fn parity_geneval_verdicts_of_every_case() {
             "{name}: kept"
         );
         let mut calls = vec![];
-        let judgement = judge(&metadata, &kept, &options, |class, objects| {
+        let judgement = evaluate(&metadata, &kept, &options, |class, objects| {
             let at = |object: &&Object| {
                 found
                     .iter()
@@ -203,13 +202,13 @@ fn parity_geneval_verdicts_of_crops() {
         let background = match crop["options"]["bgcolor"].as_str() {
             Some("original") => None,
             Some(colour) => Some(rgb(colour)),
-            None => Cut::default().background,
+            None => CropOptions::default().background,
         };
-        let cut = Cut {
+        let cut = CropOptions {
             background,
-            crop: crop["options"]["crop"] != "0",
+            to_box: crop["options"]["crop"] != "0",
         };
-        let found = cut.out(&source, &object);
+        let found = cut.crop(&source, &object);
         let expected = ttsvar::image::open(golden(FIXTURE).join(name)).unwrap();
         assert_eq!(
             json!([found.width(), found.height()]),
@@ -249,9 +248,9 @@ fn parity_geneval_color_tiny() {
     let colours = words("colors");
     let namer = open::clip_colours(&folder, &candle_core::Device::Cpu).unwrap();
     let namer = namer.with_vocabulary(colours.clone(), words("templates"));
-    let cut = Cut {
+    let cut = CropOptions {
         background: file(FIXTURE, "config.json")["background"].as_str().map(rgb),
-        crop: true,
+        to_box: true,
     };
     for (i, case) in recorded["cases"].as_array().unwrap().iter().enumerate() {
         let open = |name: &Value| {
@@ -266,7 +265,7 @@ fn parity_geneval_color_tiny() {
                     image.pixels()[3 * pixel] > 127
                 })
             });
-            cut.out(
+            cut.crop(
                 &image,
                 &Object {
                     class: 0,

@@ -241,7 +241,7 @@ fn a_shared_pool_gives_what_each_search_would_find_alone() {
     ];
     let search = Search::new(&pipeline, &light, &extractors).with_scorers(scorers);
     let prompt = Prompt::from("light");
-    let pool = Pool::paint(&search, &prompt, 8, 4).unwrap();
+    let pool = Pool::generate(&search, &prompt, 8, 4).unwrap();
     for (method, n) in [
         (Method::Raw, 1),
         (Method::BestOfN, 3),
@@ -268,7 +268,7 @@ fn a_shared_pool_gives_what_each_search_would_find_alone() {
 }
 
 #[test]
-fn rounds_cannot_be_with_scorers_a_mix() {
+fn a_mix_cannot_score_rounds() {
     let (pipeline, extractors) = (Toy::new(SCALES), extractors());
     let light = Judge(brightness);
     let scorers = vec![

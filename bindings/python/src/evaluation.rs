@@ -10,7 +10,10 @@ use pyo3::{
 use serde::{Serialize, de::DeserializeOwned};
 use ttsvar::{
     Error, Result,
-    eval::{self, Contender, ResultRecord, Setup, Suite, Summary, Try, open_tries, scenes::Scenes},
+    eval::{
+        self, Contender, ResultRecord, SampleTask, Setup, Suite, Summary, pending_samples,
+        scenes::Scenes,
+    },
     image::Png,
     request::Session,
     search::Search,
@@ -69,7 +72,7 @@ impl Evaluation {
     #[staticmethod]
     fn of(py: Python<'_>, setup: &str) -> PyResult<Self> {
         let setup: Setup = raised(py, read(setup, "the setup of an evaluation"))?;
-        let suite = raised(py, Scenes::of(&setup.suite))?;
+        let suite = raised(py, Scenes::from_description(&setup.suite))?;
         Ok(Self { setup, suite })
     }
 
@@ -86,7 +89,7 @@ impl Evaluation {
             samples,
             ..
         } = &self.setup;
-        open_tries(
+        pending_samples(
             self.suite.cases().len(),
             *samples,
             contenders,
@@ -112,7 +115,7 @@ impl Evaluation {
             let error = Error::input("an evaluation with another model or other settings");
             return raised(py, Err(error));
         }
-        let one: Try = raised(py, read(one, "a try of an evaluation"))?;
+        let one: SampleTask = raised(py, read(one, "a sample of an evaluation"))?;
         let search = session.search();
         let found = py.detach(|| self.judged(&search, &one, images));
         let bytes = |png: Option<Vec<u8>>| png.map(|png| PyBytes::new(py, &png));
@@ -137,7 +140,7 @@ impl Evaluation {
     fn judged(
         &self,
         search: &Search<'_>,
-        one: &Try,
+        one: &SampleTask,
         images: bool,
     ) -> Result<Vec<(String, Option<Vec<u8>>)>> {
         let Setup {
@@ -154,7 +157,7 @@ impl Evaluation {
             seed: *seed,
             workers: 1,
         };
-        let found = evaluation.attempt(one)?.map(|judged| {
+        let found = evaluation.run_sample(one)?.map(|judged| {
             let judged = judged?;
             let png = images
                 .then(|| Png::new(judged.image).encode())

@@ -106,7 +106,7 @@ def test_an_evaluation_goes_on_where_it_stopped(on_one_machine, command_line, tm
         ttsvar.ray.evaluate(folder, **ASKED, workers=2, on_record=on_record)
     with (folder / "records.jsonl").open("a") as lines:
         lines.write('{"case": 0, "half a li')
-    with pytest.raises(ValueError, match="holds an evaluation already"):
+    with pytest.raises(ValueError, match="already contains an evaluation"):
         ttsvar.ray.evaluate(folder, **ASKED, workers=1)
     with pytest.raises(ValueError, match="another seed"):
         ttsvar.ray.evaluate(folder, **{**ASKED, "seed": 4}, workers=1, resume=True)

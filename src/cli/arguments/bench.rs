@@ -1,4 +1,4 @@
-//! What can be typed after `ttsvar bench`.
+//! The arguments of `ttsvar bench`.
 
 use clap::{Args, Subcommand};
 
@@ -10,11 +10,11 @@ use crate::{options::Options, system::SystemBuilder};
 pub(in crate::cli) struct Bench {
     #[command(subcommand)]
     pub what: Option<BenchWhat>,
-    /// demo, or a released size with weights made up in memory: infinity-layer12, infinity-layer16,
+    /// demo, or a released size with random weights: infinity-layer12, infinity-layer16,
     /// infinity-layer24, 2b or 8b
     #[arg(long, value_name = "NAME", default_value = "demo")]
     pub arch: String,
-    /// Timed runs, after one that warms up; medians are printed
+    /// Timed runs after a warm-up; medians are printed
     #[arg(long, value_name = "COUNT", default_value = "3", value_parser = whole::<usize>)]
     pub repeat: usize,
     /// Time single operations at the shapes of the last scale instead of a search
@@ -28,7 +28,7 @@ pub(in crate::cli) struct Bench {
 
 #[derive(Clone, Debug, Subcommand)]
 pub(in crate::cli) enum BenchWhat {
-    /// Hold the scores of smaller previews against those of full size
+    /// Compare the scores of smaller previews with those of full size
     Preview(Preview),
 }
 
@@ -40,10 +40,10 @@ pub(in crate::cli) struct Preview {
     /// three quarters of full]
     #[arg(long, value_name = "PIXELS", value_delimiter = ',', value_parser = whole::<usize>)]
     pub sizes: Vec<usize>,
-    /// How many of the demo's prompts
+    /// Number of the demo's prompts
     #[arg(long, value_name = "COUNT", default_value = "60", value_parser = whole::<usize>)]
     pub prompts: usize,
-    /// Rows of every prompt, 2 or more
+    /// Candidates per prompt, 2 or more
     #[arg(long, value_name = "COUNT", default_value = "8", value_parser = whole::<usize>)]
     pub rows: usize,
     /// Seed of all draws

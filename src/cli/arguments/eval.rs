@@ -1,4 +1,4 @@
-//! What can be typed after `ttsvar eval`.
+//! The arguments of `ttsvar eval`.
 
 use std::path::PathBuf;
 
@@ -9,15 +9,15 @@ use crate::system::SystemBuilder;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Eval {
-    /// Pictures of flat shapes, GenEval's six tasks, an exact judge: needs no downloads
+    /// Images of flat shapes, GenEval's six tasks, a rule-based evaluator: needs no downloads
     #[command(allow_negative_numbers = true)]
     Scenes(Box<Scenes>),
-    /// GenEval: objects, numbers, colours and places, judged by a detector; also pictures made
-    /// elsewhere
+    /// GenEval: objects, numbers, colours and positions, evaluated by a detector; also for images
+    /// from other programs
     #[command(allow_negative_numbers = true)]
     Geneval(Box<GenEval>),
-    /// T2I-CompBench: colours, shapes, textures, places, numbers, asked of BLIP, a detector and
-    /// CLIP
+    /// T2I-CompBench: colours, shapes, textures, positions and numbers, evaluated by BLIP, a
+    /// detector and CLIP
     #[command(allow_negative_numbers = true)]
     Compbench(Box<CompBench>),
 }
@@ -33,11 +33,17 @@ pub(in crate::cli) struct Scenes {
     )]
     #[arg(default_value = "raw,importance,best-of-n,tts-var")]
     pub methods: Vec<String>,
-    /// How wide to search, one or more
-    #[arg(long, value_name = "NS", value_delimiter = ',', default_value = "1,2,4,8", value_parser = whole::<usize>)]
+    /// Search sizes N, one or more
+    #[arg(
+        long,
+        value_name = "NS",
+        value_delimiter = ',',
+        default_value = "1,2,4,8"
+    )]
+    #[arg(value_parser = whole::<usize>)]
     #[arg(conflicts_with = "experiments")]
     pub n: Vec<usize>,
-    /// Run the comparisons in these files, or in all files of a folder, instead
+    /// Run the experiments in these files, or in all files of a folder, instead
     #[arg(long, value_name = "FILE|DIR", num_args = 1..)]
     pub experiments: Vec<PathBuf>,
     #[command(flatten)]
@@ -53,21 +59,21 @@ pub(in crate::cli) struct Scenes {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Prompts")]
 pub(in crate::cli) struct PromptSet {
-    /// How many prompts [default: 300, or what an experiment says]
+    /// Number of prompts [default: 300, or as in the experiment]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     pub prompts: Option<usize>,
-    /// How many tries with every prompt [default: 4, or what an experiment says]
+    /// Samples per prompt [default: 4, or as in the experiment]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     pub samples: Option<usize>,
-    /// What the choice and order of the prompts come from
+    /// Seed for choosing and ordering the prompts
     #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = whole::<u64>)]
     pub prompt_seed: u64,
-    /// Which prompts: test, or tuning for choosing settings; they share no caption where there are
-    /// enough
+    /// Set of prompts: test, or tuning for choosing settings; they share no captions in tasks that
+    /// have enough
     #[arg(long, value_name = "SPLIT", default_value = "test")]
     pub split: String,
-    /// Prompts on which scores of unfinished and finished images are compared; 0 for none [default:
-    /// 60, or what an experiment says]
+    /// Number of prompts for comparing scores of unfinished and finished images; may be 0 [default:
+    /// 60, or as in the experiment]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     pub consistency: Option<usize>,
 }
@@ -75,22 +81,22 @@ pub(in crate::cli) struct PromptSet {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(in crate::cli) struct Results {
-    /// Folder for records, tables and plots
+    /// Folder for records, tables and charts
     #[arg(long, short, value_name = "DIR", default_value = "eval-scenes")]
     pub out: PathBuf,
-    /// Go on with the evaluation in that folder where it stopped
+    /// Resume the evaluation in that folder
     #[arg(long)]
     pub resume: bool,
-    /// Keep every judged picture in the folder `images`
+    /// Keep every evaluated image in the folder `images`
     #[arg(long)]
     pub images: bool,
-    /// Put the tables of experiments into this page, each in its place
+    /// Insert the tables of experiments into this page, at their markers
     #[arg(long, value_name = "FILE.md", requires = "experiments")]
     pub page: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
-pub(in crate::cli) struct Contest {
+pub(in crate::cli) struct BenchmarkOptions {
     /// Methods to compare: raw, importance, best-of-n, beam, auto, tts-var
     #[arg(
         long,
@@ -100,22 +106,22 @@ pub(in crate::cli) struct Contest {
     )]
     #[arg(default_value = "raw,tts-var")]
     pub methods: Vec<String>,
-    /// How wide to search, one or more
-    #[arg(long, value_name = "NS", value_delimiter = ',', default_value = "1", value_parser = whole::<usize>)]
+    /// Search sizes N, one or more
+    #[arg(long, value_name = "NS", value_delimiter = ',', default_value = "1")]
+    #[arg(value_parser = whole::<usize>)]
     #[arg(conflicts_with = "images")]
     pub n: Vec<usize>,
-    /// Judge the pictures in these folders instead, which are laid out as the original's own
-    /// program expects
+    /// Evaluate the images in these folders instead, in the layout of the original program
     #[arg(long, value_name = "DIR", num_args = 1..)]
     pub images: Vec<PathBuf>,
     #[command(flatten)]
     pub system: SystemBuilder,
     #[command(flatten)]
     pub image: ImageOptions,
-    /// Go on with the evaluation in that folder where it stopped
+    /// Resume the evaluation in that folder
     #[arg(long, help_heading = "Output")]
     pub resume: bool,
-    /// Keep every painted picture, in the layout of the original, below `images`
+    /// Keep every generated image in the folder `images`, in the layout of the original
     #[arg(long, help_heading = "Output", conflicts_with = "images")]
     pub keep: bool,
 }
@@ -123,17 +129,17 @@ pub(in crate::cli) struct Contest {
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct GenEval {
     #[command(flatten)]
-    pub contest: Contest,
-    /// GenEval's evaluation_metadata.jsonl; folders of pictures may bring their own
+    pub benchmark: BenchmarkOptions,
+    /// GenEval's evaluation_metadata.jsonl; optional if image folders contain it
     #[arg(long, value_name = "FILE", help_heading = "Prompts")]
     pub prompts: Option<PathBuf>,
-    /// How many tries with every prompt, or pictures that every prompt should have in the folders
-    /// [default: 4, or as many as the folders have]
+    /// Samples per prompt, or expected images per prompt in the folders [default: 4, or as many as
+    /// the folders have]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>, help_heading = "Prompts")]
     pub samples: Option<usize>,
     #[command(flatten)]
-    pub judges: Judges,
-    /// Folder for records, tables and plots
+    pub judges: GenEvalNetworks,
+    /// Folder for records, tables and charts
     #[arg(
         long,
         short,
@@ -147,12 +153,13 @@ pub(in crate::cli) struct GenEval {
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct CompBench {
     #[command(flatten)]
-    pub contest: Contest,
+    pub benchmark: BenchmarkOptions,
     /// The folder with T2I-CompBench's text files (color_val.txt, shape_val.txt, ...), or some of
     /// the files
     #[arg(long, value_name = "DIR|FILE", num_args = 1.., required = true, help_heading = "Prompts")]
     pub prompts: Vec<PathBuf>,
-    /// Judge these categories only: color, shape, texture, spatial, non_spatial, numeracy, complex
+    /// Only evaluate these categories: color, shape, texture, spatial, non_spatial, numeracy,
+    /// complex
     #[arg(
         long,
         value_name = "NAMES",
@@ -160,16 +167,16 @@ pub(in crate::cli) struct CompBench {
         help_heading = "Prompts"
     )]
     pub categories: Vec<String>,
-    /// How many pictures of every prompt are painted, or lie in the folders [default: 10]
+    /// Samples per prompt, or images per prompt in the folders [default: 10]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>, help_heading = "Prompts")]
     pub samples: Option<usize>,
-    /// Also judge spatial and numeracy prompts that name things without a class of the detector:
-    /// they are never found
+    /// Also evaluate spatial and numeracy prompts that name things without a class of the detector;
+    /// these things are never found
     #[arg(long, help_heading = "Prompts")]
     pub every_prompt: bool,
     #[command(flatten)]
-    pub judges: BenchJudges,
-    /// Folder for records, tables and plots
+    pub judges: CompBenchNetworks,
+    /// Folder for records, tables and charts
     #[arg(
         long,
         short,
@@ -181,40 +188,40 @@ pub(in crate::cli) struct CompBench {
 }
 
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Judges")]
-pub(in crate::cli) struct Judges {
-    /// The folder with the downloads of detector and CLIP [default: that of --weights]
+#[command(next_help_heading = "Evaluator")]
+pub(in crate::cli) struct GenEvalNetworks {
+    /// Folder with the downloaded detector and CLIP [default: that of --weights]
     #[arg(long, value_name = "DIR")]
     pub judges: Option<PathBuf>,
-    /// The detector: a checkpoint of mmdetection or a folder of Hugging Face [default: found by
-    /// name in --judges]
+    /// Detector: a checkpoint of mmdetection or a folder from Hugging Face [default: found by name
+    /// in --judges]
     #[arg(long, value_name = "FILE|DIR")]
     pub detector: Option<PathBuf>,
-    /// The CLIP that names colours: a folder of Hugging Face [default: found by name in --judges]
+    /// CLIP that names colours: a folder from Hugging Face [default: found by name in --judges]
     #[arg(long, value_name = "DIR")]
     pub clip: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Judges")]
-pub(in crate::cli) struct BenchJudges {
-    /// The folder with the downloads of BLIP, detector and CLIP [default: that of --weights]
+#[command(next_help_heading = "Evaluator")]
+pub(in crate::cli) struct CompBenchNetworks {
+    /// Folder with the downloaded BLIP, detector and CLIP [default: that of --weights]
     #[arg(long, value_name = "DIR")]
     pub judges: Option<PathBuf>,
-    /// The BLIP that is asked for things: model_base_vqa_capfilt_large.pth [default: found by name
-    /// in --judges]
-    #[arg(long, value_name = "FILE")]
-    pub blip: Option<PathBuf>,
-    /// BLIP's words: the vocab.txt of bert-base-uncased [default: beside BLIP, or found by name in
+    /// BLIP that answers questions: model_base_vqa_capfilt_large.pth [default: found by name in
     /// --judges]
     #[arg(long, value_name = "FILE")]
-    pub vocabulary: Option<PathBuf>,
-    /// The detector: a checkpoint of mmdetection or a folder of Hugging Face [default: found by
+    pub blip: Option<PathBuf>,
+    /// BLIP's vocabulary: the vocab.txt of bert-base-uncased [default: beside BLIP, or found by
     /// name in --judges]
+    #[arg(long, value_name = "FILE")]
+    pub vocabulary: Option<PathBuf>,
+    /// Detector: a checkpoint of mmdetection or a folder from Hugging Face [default: found by name
+    /// in --judges]
     #[arg(long, value_name = "FILE|DIR")]
     pub detector: Option<PathBuf>,
-    /// The CLIP that compares picture and prompt: a folder of Hugging Face [default: found by name
-    /// in --judges]
+    /// CLIP that compares image and prompt: a folder from Hugging Face [default: found by name in
+    /// --judges]
     #[arg(long, value_name = "DIR")]
     pub clip: Option<PathBuf>,
 }

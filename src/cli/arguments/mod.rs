@@ -19,7 +19,9 @@ use crate::{
     system::SystemBuilder,
 };
 pub(super) use bench::{Bench, BenchWhat, Preview};
-pub(super) use eval::{BenchJudges, CompBench, Contest, Eval, GenEval, Judges, Results, Scenes};
+pub(super) use eval::{
+    BenchmarkOptions, CompBench, CompBenchNetworks, Eval, GenEval, GenEvalNetworks, Results, Scenes,
+};
 #[cfg(feature = "server")]
 pub(super) use serve::{Serve, ServeLimits};
 

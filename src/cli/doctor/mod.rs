@@ -1,12 +1,13 @@
-//! `ttsvar doctor`: what the program finds on this machine, and whether it works here.
+//! `ttsvar doctor`: shows what the program finds on this machine and checks that it works.
 
-mod trial;
+mod self_test;
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{arguments, numbers, table::Table, talk::Talk};
+use self::self_test::SelfTest;
+use super::{arguments, console::Console, numbers, table::Table};
 use crate::{
     Error, Result,
     bench::Machine,
@@ -15,37 +16,37 @@ use crate::{
     system::{self, DEMO},
 };
 
-/// Exit code when something is broken.
+/// Exit code if something is broken.
 const BROKEN: u8 = 1;
 
-/// Bytes of free memory below which even the demo may not fit.
+/// Free memory in bytes below which even the demo may not fit.
 const LITTLE_MEMORY: u64 = 300_000_000;
 
-/// A share of the usual speed below which something is amiss.
+/// The share of the usual speed below which there is a note.
 const SLOW: f64 = 0.3;
 
-/// How a finding is to be taken.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Fine,
-    /// Good to know; nothing is broken.
+    /// Worth knowing; nothing is broken.
     Odd,
     Broken,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 struct Finding {
     name: &'static str,
     state: State,
-    words: String,
+    text: String,
     hint: Option<String>,
-    /// The same for machines.
+    /// The same as JSON.
     facts: Value,
 }
 
-/// Looks at everything and prints it; the exit code is 1 when something is broken.
-pub(super) fn run(typed: &arguments::Doctor, talk: &Talk) -> Result<u8> {
-    let machine = Machine::look();
+/// Runs all checks and prints the findings; the exit code is 1 if something is broken.
+pub(super) fn run(typed: &arguments::Doctor, console: &Console) -> Result<u8> {
+    let machine = Machine::detect();
     let mut findings = vec![
         processor(&machine),
         kernels(&machine),
@@ -54,31 +55,31 @@ pub(super) fn run(typed: &arguments::Doctor, talk: &Talk) -> Result<u8> {
         demo(),
     ];
     findings.extend(typed.weights.as_deref().map(weights));
-    findings.extend(trials(&machine));
+    findings.extend(self_test_findings(&machine));
     let broken = findings
         .iter()
         .any(|finding| finding.state == State::Broken);
-    talk.result(&if talk.json {
-        json_of(&machine, &findings, broken)
+    console.result(&if console.json {
+        to_json(&machine, &findings, broken)
     } else {
-        words_of(&machine, &findings, broken)
+        to_text(&machine, &findings, broken)
     })?;
     Ok(if broken { BROKEN } else { 0 })
 }
 
 impl Finding {
-    fn fine(name: &'static str, words: impl Into<String>, facts: Value) -> Self {
+    fn fine(name: &'static str, text: impl Into<String>, facts: Value) -> Self {
         Self {
             name,
             state: State::Fine,
-            words: words.into(),
+            text: text.into(),
             hint: None,
             facts,
         }
     }
 
-    /// The same, but worse, with a remedy.
-    fn but(self, state: State, hint: impl Into<String>) -> Self {
+    /// The same with another state and a hint.
+    fn with_state(self, state: State, hint: impl Into<String>) -> Self {
         Self {
             state,
             hint: Some(hint.into()),
@@ -100,7 +101,7 @@ impl State {
 fn processor(machine: &Machine) -> Finding {
     let name = machine.processor.as_deref().unwrap_or("unknown");
     let features = if machine.features.is_empty() {
-        "none that matter".to_owned()
+        "no relevant features".to_owned()
     } else {
         machine.features.join(" ")
     };
@@ -120,13 +121,13 @@ fn kernels(machine: &Machine) -> Finding {
     let facts = json!({ "chosen": machine.kernels, "forced": machine.kernels_forced });
     let finding = Finding::fine("kernels", machine.kernels, facts);
     match machine.kernels {
-        _ if machine.kernels_forced => finding.but(
+        _ if machine.kernels_forced => finding.with_state(
             State::Odd,
-            "TTSVAR_KERNELS chose them; without it the fastest are taken",
+            "chosen by TTSVAR_KERNELS; without it, the fastest are used",
         ),
-        "portable" if cfg!(target_arch = "x86_64") => finding.but(
+        "portable" if cfg!(target_arch = "x86_64") => finding.with_state(
             State::Odd,
-            "this processor lacks AVX2 or FMA; everything works, about three times slower",
+            "this processor lacks AVX2 or FMA; everything works, but about three times slower",
         ),
         _ => finding,
     }
@@ -139,9 +140,9 @@ fn threads(machine: &Machine) -> Finding {
         json!(machine.threads),
     );
     if machine.threads < machine.cores {
-        return finding.but(
+        return finding.with_state(
             State::Odd,
-            format!("{} cores could be used; leave --threads out", machine.cores),
+            format!("{} cores are available; remove --threads", machine.cores),
         );
     }
     finding
@@ -150,21 +151,17 @@ fn threads(machine: &Machine) -> Finding {
 fn memory(machine: &Machine) -> Finding {
     let facts = json!({ "bytes": machine.memory, "available": machine.available });
     let (Some(all), Some(free)) = (machine.memory, machine.available) else {
-        return Finding::fine("memory", "this system does not tell", facts);
+        return Finding::fine("memory", "not available on this system", facts);
     };
     let finding = Finding::fine(
         "memory",
-        format!(
-            "{}, of it free {}",
-            numbers::bytes(all),
-            numbers::bytes(free)
-        ),
+        format!("{}, {} free", numbers::bytes(all), numbers::bytes(free)),
         facts,
     );
     if free < LITTLE_MEMORY {
-        return finding.but(
+        return finding.with_state(
             State::Odd,
-            "close other programs; `ttsvar plan` predicts what a search takes",
+            "close other programs; `ttsvar plan` predicts the memory of a search",
         );
     }
     finding
@@ -179,16 +176,16 @@ fn demo() -> Finding {
     )
 }
 
-/// Which released models could run with the files of a folder, and what the others lack.
+/// The released models that can run with the files of a folder, and what the others lack.
 fn weights(path: &Path) -> Finding {
     if !path.is_dir() {
-        let words = format!("{}: no such folder", path.display());
+        let text = format!("{}: no such folder", path.display());
         return Finding::fine(
             "weights",
-            words,
+            text,
             json!({ "folder": path.display().to_string() }),
         )
-        .but(State::Broken, "give the folder with the downloaded files");
+        .with_state(State::Broken, "give the folder with the downloaded files");
     }
     let missing = |name| {
         let bundle = system::find_bundle(name, Some(path))?;
@@ -218,13 +215,14 @@ fn weights(path: &Path) -> Finding {
         .filter(there)
         .map(|entry| entry.name)
         .collect();
+    let model = |(name, missing): &(&str, Vec<String>)| json!({ "name": name, "missing": missing });
     let facts = json!({
         "folder": path.display().to_string(),
         "found": found,
-        "models": models.iter().map(|(name, missing)| json!({ "name": name, "missing": missing })).collect::<Vec<_>>(),
+        "models": models.iter().map(model).collect::<Vec<_>>(),
     });
-    let seen = if found.is_empty() {
-        "nothing that is known".to_owned()
+    let known = if found.is_empty() {
+        "no known files".to_owned()
     } else {
         found.join(", ")
     };
@@ -235,7 +233,7 @@ fn weights(path: &Path) -> Finding {
     };
     let finding = Finding::fine(
         "weights",
-        format!("{}: {seen}; {runs}", path.display()),
+        format!("{}: {known}; {runs}", path.display()),
         facts,
     );
     if whole.is_empty() {
@@ -243,94 +241,103 @@ fn weights(path: &Path) -> Finding {
             "`ttsvar models --weights {}` shows what each model lacks",
             path.display()
         );
-        return finding.but(State::Odd, hint);
+        return finding.with_state(State::Odd, hint);
     }
     finding
 }
 
-/// What the self-test shows.
-fn trials(machine: &Machine) -> Vec<Finding> {
-    match trial::trial() {
-        Ok(trial) => vec![
-            loading(&trial),
-            picture(machine, &trial),
-            company(&trial),
-            speed(machine, &trial),
+/// The findings of the self-test.
+fn self_test_findings(machine: &Machine) -> Vec<Finding> {
+    match self_test::self_test() {
+        Ok(test) => vec![
+            loading(&test),
+            image(machine, &test),
+            batch_invariance(&test),
+            speed(machine, &test),
         ],
         Err(error) => {
             let hint = error.hint().unwrap_or_else(|| {
-                "build the program anew; if that does not help, report it".to_owned()
+                "rebuild the program; if that does not help, report it".to_owned()
             });
             vec![
-                Finding::fine("self-test", error.to_string(), Value::Null).but(State::Broken, hint),
+                Finding::fine("self-test", error.to_string(), Value::Null)
+                    .with_state(State::Broken, hint),
             ]
         }
     }
 }
 
-fn loading(trial: &trial::Trial) -> Finding {
+fn loading(test: &SelfTest) -> Finding {
     Finding::fine(
         "loading",
-        format!("{DEMO} in {:.2} s", trial.loading),
-        json!({ "seconds": trial.loading }),
+        format!("{DEMO} in {:.2} s", test.loading),
+        json!({ "seconds": test.loading }),
     )
 }
 
-/// Whether the picture shows what was asked for. Only machines with fused multiply-add can be
-/// expected to paint the very picture that was recorded: elsewhere sums are rounded otherwise, and
-/// a draw may fall differently.
-fn picture(machine: &Machine, trial: &trial::Trial) -> Finding {
-    let asked = trial::ASKED.words();
-    let (same, fused) = (
-        trial.difference == 0.0,
-        machine.kernels != "portable" || cfg!(target_arch = "aarch64"),
-    );
+/// Checks that the image matches its prompt. Only machines with fused multiply-add are expected to
+/// generate exactly the recorded image: on others, sums are rounded differently and a draw may
+/// change.
+fn image(machine: &Machine, test: &SelfTest) -> Finding {
+    let prompt = self_test::PROMPT.text();
+    let same = test.difference == 0.0;
+    let fused = machine.kernels != "portable" || cfg!(target_arch = "aarch64");
     let facts = json!({
-        "prompt": asked, "right": trial.right, "found": trial.reason, "mean_difference": trial.difference,
-        "same_bits": same, "same_bits_expected": fused,
+        "prompt": prompt,
+        "right": test.right,
+        "found": test.reason,
+        "mean_difference": test.difference,
+        "same_bits": same,
+        "same_bits_expected": fused,
     });
     let bits = if same {
-        "the very picture that is on record".to_owned()
+        "identical to the recorded image".to_owned()
     } else {
-        format!("{:.1} of 255 from the picture on record", trial.difference)
+        format!(
+            "differs from the recorded image by {:.1} of 255",
+            test.difference
+        )
     };
     let finding = Finding::fine(
         "picture",
-        format!("\"{asked}\": {}; {bits}", trial.reason),
+        format!("\"{prompt}\": {}; {bits}", test.reason),
         facts,
     );
-    match (trial.right, same) {
-        (false, _) => finding.but(State::Broken, "results cannot be trusted: try TTSVAR_KERNELS=portable, and report it"),
-        (true, false) if fused => finding.but(
+    match (test.right, same) {
+        (false, _) => finding.with_state(
+            State::Broken,
+            "results are not reliable: try TTSVAR_KERNELS=portable, and report it",
+        ),
+        (true, false) if fused => finding.with_state(
             State::Odd,
-            "this machine or this version rounds differently from that of the record: pictures agree in kind, not in bits",
+            "this machine or version rounds differently: images are equivalent, not identical",
         ),
         _ => finding,
     }
 }
 
-fn company(trial: &trial::Trial) -> Finding {
-    let facts = json!(trial.same_in_company);
-    if trial.same_in_company {
+fn batch_invariance(test: &SelfTest) -> Finding {
+    let facts = json!(test.batch_invariant);
+    if test.batch_invariant {
         return Finding::fine(
             "company",
-            "alone and among others, on one thread and on all: the same bits",
+            "identical bits alone on one thread and in a batch on all threads",
             facts,
         );
     }
     Finding::fine(
         "company",
-        "a candidate depends on its neighbours or on the threads",
+        "a candidate depends on its batch or on the number of threads",
         facts,
     )
-    .but(
+    .with_state(
         State::Broken,
-        "pictures cannot be repeated here: try TTSVAR_KERNELS=portable, and report it",
+        "images cannot be reproduced here: try TTSVAR_KERNELS=portable, and report it",
     )
 }
 
-/// Operations in a second and thread that the demo reaches: measured for the first and the last on
-/// two cores of an AMD EPYC, between them by the width of the vectors.
+/// Operations per second and thread of the demo: the first and the last are measured on two cores
+/// of an AMD EPYC, the second is interpolated by vector width.
 fn usual(kernels: &str) -> f64 {
     match kernels {
         "avx512" | "avx512bf16" => 40e9,
@@ -339,32 +346,33 @@ fn usual(kernels: &str) -> f64 {
     }
 }
 
-fn speed(machine: &Machine, trial: &trial::Trial) -> Finding {
-    let (found, usual) = (trial.flops / machine.threads as f64, usual(machine.kernels));
+fn speed(machine: &Machine, test: &SelfTest) -> Finding {
+    let found = test.flops / machine.threads as f64;
+    let usual = usual(machine.kernels);
     let rate = |flops: f64| format!("{}/s", numbers::operations(flops));
-    let words = format!(
-        "{} a thread; about {} is usual with these kernels",
+    let text = format!(
+        "{} per thread; about {} is usual with these kernels",
         rate(found),
         rate(usual)
     );
     let facts = json!({ "flops_per_second_and_thread": found, "usual": usual });
-    let finding = Finding::fine("speed", words, facts);
+    let finding = Finding::fine("speed", text, facts);
     if found < SLOW * usual {
-        return finding.but(
+        return finding.with_state(
             State::Odd,
-            "other programs may be using the cores, or there are fewer of them than it seems",
+            "other programs may be using the cores, or there are fewer cores than reported",
         );
     }
     finding
 }
 
-fn words_of(machine: &Machine, findings: &[Finding], broken: bool) -> String {
+fn to_text(machine: &Machine, findings: &[Finding], broken: bool) -> String {
     let mut table = Table::plain(3);
     for finding in findings {
         table.row([
             finding.state.name().to_owned(),
             finding.name.to_owned(),
-            finding.words.clone(),
+            finding.text.clone(),
         ]);
         if let Some(hint) = &finding.hint {
             table.row([String::new(), String::new(), format!("hint: {hint}")]);
@@ -376,7 +384,7 @@ fn words_of(machine: &Machine, findings: &[Finding], broken: bool) -> String {
         .count();
     let end = match (broken, odd) {
         (true, _) => "something is broken".to_owned(),
-        (false, 0) => "all is well".to_owned(),
+        (false, 0) => "everything works".to_owned(),
         (false, count) => format!("nothing is broken; {}", numbers::counted(count, "note")),
     };
     format!(
@@ -386,10 +394,13 @@ fn words_of(machine: &Machine, findings: &[Finding], broken: bool) -> String {
     )
 }
 
-fn json_of(machine: &Machine, findings: &[Finding], broken: bool) -> String {
+fn to_json(machine: &Machine, findings: &[Finding], broken: bool) -> String {
     let finding = |finding: &Finding| {
         json!({
-            "name": finding.name, "state": finding.state.name(), "words": finding.words, "hint": finding.hint,
+            "name": finding.name,
+            "state": finding.state.name(),
+            "words": finding.text,
+            "hint": finding.hint,
             "facts": finding.facts,
         })
     };

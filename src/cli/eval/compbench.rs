@@ -1,4 +1,5 @@
-//! `ttsvar eval compbench`: T2I-CompBench's prompts, painted here or elsewhere.
+//! `ttsvar eval compbench`: T2I-CompBench's prompts, with images generated here or by other
+//! programs.
 
 use std::path::{Path, PathBuf};
 
@@ -7,54 +8,54 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         arguments::{CompBench as Typed, Global},
-        talk::Talk,
+        console::Console,
     },
-    contest::{self, Judgings, Keeper, Side, Subject},
-    hall,
-    judges::{BenchFiles, Needs},
+    benchmark::{self, BenchmarkResults, EvalTarget, ExternalContender, ImageLayout},
+    context,
+    networks::{CompBenchFiles, NeededNetworks},
 };
 use crate::{
     Error, Result,
     eval::{
         ResultRecord, Suite,
         geneval::self_test,
-        shown::Shown,
-        t2i_compbench::{Category, CompBench, PictureFolder, Prompt, folder, prompts, results},
+        t2i_compbench::{
+            Category, CompBench, CompBenchFolder, Prompt, folder, prompts, results as official,
+        },
     },
 };
 
-/// Pictures of every prompt, as in the original's tables.
+/// Images per prompt, as in the original's tables.
 const SAMPLES: usize = 10;
 
-pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Result<()> {
+pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -> Result<()> {
     let samples = typed.samples.unwrap_or(SAMPLES);
     if samples == 0 {
         return Err(Error::input(
-            "--samples is 0, but every prompt has at least 1 picture",
+            "--samples is 0, but every prompt needs at least 1 image",
         ));
     }
-    let wanted = typed
+    let categories = typed
         .categories
         .iter()
         .map(|name| name.parse())
         .collect::<Result<Vec<Category>>>()?;
-    let read = prompts::read(&typed.prompts, &wanted)?;
-    read.faults.iter().for_each(|fault| talk.warn(fault, None));
-    let needs = Needs::of(&read.all);
-    let files = BenchFiles::find(
-        &typed.judges,
-        needs,
-        typed.contest.system.weights.as_deref(),
-    )?;
-    let suite = open(&files, needs, read.all, typed.every_prompt, global, talk)?;
+    let read = prompts::read(&typed.prompts, &categories)?;
+    for fault in &read.faults {
+        console.warn(fault, None);
+    }
+    let needs = NeededNetworks::for_prompts(&read.all);
+    let weights = typed.benchmark.system.weights.as_deref();
+    let files = CompBenchFiles::find(&typed.judges, needs, weights)?;
+    let suite = open(&files, needs, read.all, typed.every_prompt, global, console)?;
     let mut notes = suite.differences();
-    notes.extend(files.clip.as_deref().and_then(Path::file_name).map(|name| {
-        format!(
-            "pictures and prompts are compared by the CLIP `{}`, by ViT-B/32 in the original",
+    if let Some(name) = files.clip.as_deref().and_then(Path::file_name) {
+        notes.push(format!(
+            "images and prompts are compared by the CLIP `{}`; the original uses ViT-B/32",
             name.display()
-        )
-    }));
-    let subject = Subject {
+        ));
+    }
+    let target = EvalTarget {
         title: "T2I-CompBench",
         suite: &suite,
         described: described(&suite, &files, &notes),
@@ -62,51 +63,59 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Resu
         graded: true,
         notes,
         out: &typed.out,
-        resume: typed.contest.resume,
+        resume: typed.benchmark.resume,
     };
-    let shelf = Shelf {
+    let layout = CompBenchLayout {
         suite: &suite,
         samples,
     };
-    let judgings = match typed.contest.images.as_slice() {
-        [] => subject.paint(&typed.contest, &shelf, global, talk)?,
-        folders => subject.compare(&sides(folders, &suite, samples, talk)?, talk)?,
+    let results = match typed.benchmark.images.as_slice() {
+        [] => target.generate(&typed.benchmark, &layout, global, console)?,
+        folders => {
+            let contenders = external_contenders(folders, &suite, samples, console)?;
+            target.compare(&contenders, console)?
+        }
     };
-    shelf.write_results(&judgings, &typed.out, &subject.notes)?;
-    hall::say(talk, &judgings.findings, &typed.out)
+    layout.write_results(&results, &typed.out, &target.notes)?;
+    context::print_results(console, &results.tables, &typed.out)
 }
 
-/// The suite with those networks that are needed; where things are looked for, after the self-test.
+/// The suite with the networks that it needs; runs the self-test if there is a detector.
 fn open(
-    files: &BenchFiles,
-    needs: Needs,
+    files: &CompBenchFiles,
+    needs: NeededNetworks,
     prompts: Vec<Prompt>,
     every: bool,
     global: &Global,
-    talk: &Talk,
+    console: &Console,
 ) -> Result<CompBench> {
     if needs.boxes {
-        let pictures = self_test()?;
-        talk.note(&format!(
-            "self-test: boxes and masks are right on {pictures} drawn pictures"
+        let images = self_test()?;
+        console.note(&format!(
+            "self-test: boxes and masks are right on {images} synthetic images"
         ));
     }
     let suite = CompBench::new(prompts, files.open(&global.device.open()?)?, every);
     if suite.cases().is_empty() {
         return Err(Error::input(
-            "every prompt names something without a class of the detector, nothing can be judged",
+            "nothing can be evaluated: \
+             every prompt names something without a class of the detector",
         )
-        .with_hint("--every-prompt judges them all the same; such things are then never found"));
+        .with_hint("--every-prompt evaluates them anyway; such things are then never found"));
     }
     Ok(suite)
 }
 
-/// The suite as it is recorded.
-fn described(suite: &CompBench, files: &BenchFiles, notes: &[String]) -> Map<String, Value> {
+/// The description of the suite for the setup.
+fn described(suite: &CompBench, files: &CompBenchFiles, notes: &[String]) -> Map<String, Value> {
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let prompts: Vec<Value> = suite
+        .prompts()
+        .map(|prompt| json!([prompt.category.name(), prompt.number, prompt.text]))
+        .collect();
     let described = json!({
         "name": suite.name(),
-        "prompts": suite.prompts().map(|one| json!([one.category.name(), one.number, one.text])).collect::<Vec<_>>(),
+        "prompts": prompts,
         "blip": path(&files.blip),
         "detector": path(&files.detector),
         "clip": path(&files.clip),
@@ -115,67 +124,68 @@ fn described(suite: &CompBench, files: &BenchFiles, notes: &[String]) -> Map<Str
     described.as_object().cloned().unwrap_or_default()
 }
 
-/// The pictures of folders. What is missing or wrong is said.
-fn sides(folders: &[PathBuf], suite: &CompBench, samples: usize, talk: &Talk) -> Result<Vec<Side>> {
+/// The images in folders. Warns about problems.
+fn external_contenders(
+    folders: &[PathBuf],
+    suite: &CompBench,
+    samples: usize,
+    console: &Console,
+) -> Result<Vec<ExternalContender>> {
     let prompts: Vec<&Prompt> = suite.prompts().collect();
-    let contenders = contest::contenders(folders)?;
-    let side = |(contender, path): (_, &PathBuf)| {
-        let folder = PictureFolder::read(path, &prompts, samples)?;
-        folder
-            .faults
-            .iter()
-            .for_each(|fault| talk.warn(fault, None));
-        let shown = |one: folder::Picture| Shown {
-            case: one.case,
-            sample: one.sample,
-            path: one.path,
-        };
-        Ok(Side {
+    let mut all = vec![];
+    for (contender, path) in benchmark::contenders(folders)?.into_iter().zip(folders) {
+        let folder = CompBenchFolder::read(path, &prompts, samples)?;
+        for fault in &folder.faults {
+            console.warn(fault, None);
+        }
+        all.push(ExternalContender {
             contender,
             folder: path.clone(),
-            shown: folder.pictures.into_iter().map(shown).collect(),
-        })
-    };
-    contenders.into_iter().zip(folders).map(side).collect()
+            images: folder.images,
+        });
+    }
+    Ok(all)
 }
 
-/// The original's own layout: `color/samples/PROMPT_000012.png`, and the scores beside `samples`.
-struct Shelf<'a> {
+/// The original's layout: `color/samples/PROMPT_000012.png`, and the scores beside `samples`.
+struct CompBenchLayout<'a> {
     suite: &'a CompBench,
     samples: usize,
 }
 
-impl Shelf<'_> {
+impl CompBenchLayout<'_> {
     fn prompt(&self, record: &ResultRecord) -> Option<&Prompt> {
         self.suite.prompts().nth(record.case)
     }
 
-    /// The number of a picture in its category.
+    /// The number of an image in its category.
     fn number(&self, record: &ResultRecord) -> usize {
         self.prompt(record)
             .map_or(0, |prompt| prompt.number * self.samples + record.sample)
     }
 
     /// Writes `results/NAME/color/annotation_blip/vqa_result.json` and so on.
-    fn write_results(&self, judgings: &Judgings, out: &Path, notes: &[String]) -> Result<()> {
-        for (name, who) in &judgings.names {
+    fn write_results(
+        &self,
+        results: &BenchmarkResults,
+        out: &Path,
+        notes: &[String],
+    ) -> Result<()> {
+        for (name, contender) in &results.names {
             let home = out.join("results").join(name);
-            contest::write(&home.join("differences.txt"), &(notes.join("\n") + "\n"))?;
-            let records = judgings.of(who);
+            benchmark::write(&home.join("differences.txt"), &(notes.join("\n") + "\n"))?;
+            let records = results.records_of(contender);
             for category in Category::ALL {
-                let own = records
+                let numbered: Vec<(usize, &ResultRecord)> = records
                     .iter()
-                    .filter(|(_, record)| record.task == category.name());
-                let own: Vec<(usize, &ResultRecord)> = own
+                    .filter(|(_, record)| record.task == category.name())
                     .map(|(_, record)| (self.number(record), *record))
                     .collect();
-                let files = if own.is_empty() {
-                    vec![]
-                } else {
-                    results::files(category, &own)
-                };
-                for (file, text) in files {
-                    contest::write(&home.join(category.name()).join(file), &text)?;
+                if numbered.is_empty() {
+                    continue;
+                }
+                for (file, text) in official::files(category, &numbered) {
+                    benchmark::write(&home.join(category.name()).join(file), &text)?;
                 }
             }
         }
@@ -183,13 +193,13 @@ impl Shelf<'_> {
     }
 }
 
-impl Keeper for Shelf<'_> {
-    fn place(&self, record: &ResultRecord) -> PathBuf {
+impl ImageLayout for CompBenchLayout<'_> {
+    fn path(&self, record: &ResultRecord) -> PathBuf {
         let name = folder::file_name(&record.prompt, self.number(record));
         Path::new(&record.task).join("samples").join(name)
     }
 
-    fn beside(&self, _: &Path, _: &ResultRecord) -> Result<()> {
+    fn write_metadata(&self, _: &Path, _: &ResultRecord) -> Result<()> {
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! `ttsvar eval geneval`: GenEval's prompts, painted here or elsewhere.
+//! `ttsvar eval geneval`: GenEval's prompts, with images generated here or by other programs.
 
 use std::{
     collections::BTreeMap,
@@ -10,89 +10,94 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         arguments::{GenEval as Typed, Global},
-        talk::Talk,
+        console::Console,
     },
-    contest::{self, Keeper, Side, Subject},
-    hall,
-    judges::Files,
+    benchmark::{self, EvalTarget, ExternalContender, ImageLayout},
+    context,
+    networks::GenEvalFiles,
 };
 use crate::{
     Error, Result,
     eval::{
         Contender, ResultRecord, Suite,
-        geneval::{GenEval, Metadata, PictureFolder, prompts, results, self_test},
-        shown::Shown,
+        external::ExternalImage,
+        geneval::{GenEval, GenEvalFolder, Metadata, prompts, results as official, self_test},
     },
     file,
 };
 
-/// Tries with every prompt, as in GenEval's own tables.
+/// Samples per prompt, as in GenEval's own tables.
 const SAMPLES: usize = 4;
 
-pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Result<()> {
+pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -> Result<()> {
     let prompts = typed.prompts.as_deref().map(prompts::read).transpose()?;
-    let files = Files::find(&typed.judges, typed.contest.system.weights.as_deref())?;
-    let images = &typed.contest.images;
-    let (sides, prompts) = match prompts {
-        known if !images.is_empty() => sides(images, known.as_deref(), talk)?,
+    let files = GenEvalFiles::find(&typed.judges, typed.benchmark.system.weights.as_deref())?;
+    let images = &typed.benchmark.images;
+    let (external, prompts) = match prompts {
+        known if !images.is_empty() => external_contenders(images, known.as_deref(), console)?,
         Some(known) => (vec![], known),
         None => {
             return Err(Error::input("GenEval needs its prompts").with_hint(
-                "give the published file: `--prompts evaluation_metadata.jsonl` (553 lines, from djghosh13/geneval)",
+                "give the published file: `--prompts evaluation_metadata.jsonl` \
+                 (553 lines, from djghosh13/geneval)",
             ));
         }
     };
-    let most = sides
+    let most = external
         .iter()
-        .flat_map(|side| &side.shown)
-        .map(|one| one.sample + 1)
+        .flat_map(|contender| &contender.images)
+        .map(|image| image.sample + 1)
         .max();
-    let suite = open(&files, prompts, global, talk)?;
-    let subject = Subject {
+    let samples = match most {
+        Some(most) => most.max(typed.samples.unwrap_or(0)),
+        None => typed.samples.unwrap_or(SAMPLES),
+    };
+    let suite = open(&files, prompts, global, console)?;
+    let target = EvalTarget {
         title: "GenEval",
         suite: &suite,
         described: described(&suite, &files),
-        samples: most.map_or(typed.samples.unwrap_or(SAMPLES), |most| {
-            most.max(typed.samples.unwrap_or(0))
-        }),
+        samples,
         graded: false,
         notes: vec![],
         out: &typed.out,
-        resume: typed.contest.resume,
+        resume: typed.benchmark.resume,
     };
-    let judgings = match sides.is_empty() {
-        true => subject.paint(&typed.contest, &suite, global, talk)?,
-        false => subject.compare(&sides, talk)?,
+    let results = if external.is_empty() {
+        target.generate(&typed.benchmark, &suite, global, console)?
+    } else {
+        target.compare(&external, console)?
     };
-    for (name, who) in &judgings.names {
-        let line = |(path, record): (&Path, &ResultRecord)| {
+    for (name, contender) in &results.names {
+        let mut lines = String::new();
+        for (path, record) in results.records_of(contender) {
             let prompt = &suite.prompts()[record.case];
-            format!(
-                "{}\n",
-                results::line(&path.display().to_string(), prompt, record)
-            )
-        };
-        let lines: String = judgings.of(who).into_iter().map(line).collect();
-        contest::write(
-            &typed.out.join("results").join(format!("{name}.jsonl")),
-            &lines,
-        )?;
+            let line = official::line(&path.display().to_string(), prompt, record);
+            lines += &format!("{line}\n");
+        }
+        let path = typed.out.join("results").join(format!("{name}.jsonl"));
+        benchmark::write(&path, &lines)?;
     }
-    hall::say(talk, &judgings.findings, &typed.out)
+    context::print_results(console, &results.tables, &typed.out)
 }
 
 /// The suite with its networks, after the self-test.
-fn open(files: &Files, prompts: Vec<Metadata>, global: &Global, talk: &Talk) -> Result<GenEval> {
-    let pictures = self_test()?;
+fn open(
+    files: &GenEvalFiles,
+    prompts: Vec<Metadata>,
+    global: &Global,
+    console: &Console,
+) -> Result<GenEval> {
+    let images = self_test()?;
     let (detector, colours) = files.open(&global.device.open()?)?;
-    talk.note(&format!(
-        "self-test: boxes, masks, colours and rules are right on {pictures} drawn pictures"
+    console.note(&format!(
+        "self-test: boxes, masks, colours and rules are right on {images} synthetic images"
     ));
     Ok(GenEval::new(prompts, detector, colours))
 }
 
-/// The suite as it is recorded.
-fn described(suite: &GenEval, files: &Files) -> Map<String, Value> {
+/// The description of the suite for the setup.
+fn described(suite: &GenEval, files: &GenEvalFiles) -> Map<String, Value> {
     let described = json!({
         "name": suite.name(),
         "prompts": suite.prompts().iter().map(|one| &one.prompt).collect::<Vec<_>>(),
@@ -102,15 +107,15 @@ fn described(suite: &GenEval, files: &Files) -> Map<String, Value> {
     described.as_object().cloned().unwrap_or_default()
 }
 
-/// GenEval's own layout: `00000/samples/0000.png` beside `00000/metadata.jsonl`.
-impl Keeper for GenEval {
-    fn place(&self, record: &ResultRecord) -> PathBuf {
+/// GenEval's layout: `00000/samples/0000.png` beside `00000/metadata.jsonl`.
+impl ImageLayout for GenEval {
+    fn path(&self, record: &ResultRecord) -> PathBuf {
         Path::new(&format!("{:05}", record.case))
             .join("samples")
             .join(format!("{:04}.png", record.sample))
     }
 
-    fn beside(&self, path: &Path, record: &ResultRecord) -> Result<()> {
+    fn write_metadata(&self, path: &Path, record: &ResultRecord) -> Result<()> {
         let metadata = path
             .parent()
             .unwrap_or(path)
@@ -123,76 +128,72 @@ impl Keeper for GenEval {
     }
 }
 
-/// The pictures of folders, and all their prompts. What is missing or wrong is said.
-fn sides(
+/// The images in folders, and all their prompts. Warns about problems.
+fn external_contenders(
     folders: &[PathBuf],
     known: Option<&[Metadata]>,
-    talk: &Talk,
-) -> Result<(Vec<Side>, Vec<Metadata>)> {
-    let contenders = contest::contenders(folders)?;
+    console: &Console,
+) -> Result<(Vec<ExternalContender>, Vec<Metadata>)> {
+    let contenders = benchmark::contenders(folders)?;
     let mut read = folders
         .iter()
-        .map(|path| PictureFolder::read(path, known))
+        .map(|path| GenEvalFolder::read(path, known))
         .collect::<Result<Vec<_>>>()?;
-    let (places, prompts) = join(&contenders, &mut read, known);
+    let (cases, prompts) = join(&contenders, &mut read, known);
     for fault in read.iter().flat_map(|folder| &folder.faults) {
-        talk.warn(fault, None);
+        console.warn(fault, None);
     }
-    let side = |((contender, path), folder): ((Contender, &PathBuf), PictureFolder)| {
-        let shown = folder.pictures.into_iter().filter_map(|picture| {
-            let case = *places.get(&picture.number)?;
-            Some(Shown {
-                case,
-                sample: picture.sample,
-                path: picture.path,
-            })
-        });
-        Side {
+    let mut all = vec![];
+    for ((contender, path), folder) in contenders.into_iter().zip(folders).zip(read) {
+        let mut images = vec![];
+        for image in folder.images {
+            if let Some(&case) = cases.get(&image.number) {
+                images.push(ExternalImage {
+                    case,
+                    sample: image.sample,
+                    path: image.path,
+                });
+            }
+        }
+        all.push(ExternalContender {
             contender,
             folder: path.clone(),
-            shown: shown.collect(),
-        }
-    };
-    Ok((
-        contenders
-            .into_iter()
-            .zip(folders)
-            .zip(read)
-            .map(side)
-            .collect(),
-        prompts,
-    ))
+            images,
+        });
+    }
+    Ok((all, prompts))
 }
 
-/// All prompts with their places by number. Where folders disagree, the first one counts.
+/// All prompts, and their cases by number. If folders disagree, the first one counts.
 fn join(
     contenders: &[Contender],
-    folders: &mut [PictureFolder],
+    folders: &mut [GenEvalFolder],
     known: Option<&[Metadata]>,
 ) -> (BTreeMap<usize, usize>, Vec<Metadata>) {
     let mut all: BTreeMap<usize, Metadata> =
         known.into_iter().flatten().cloned().enumerate().collect();
     for (contender, folder) in contenders.iter().zip(folders) {
-        let PictureFolder {
+        let GenEvalFolder {
             prompts,
-            pictures,
+            images,
             faults,
         } = folder;
         for (number, metadata) in prompts {
             let first = all.entry(*number).or_insert_with(|| metadata.clone());
             if first.line != metadata.line {
-                let name = &contender.method;
                 faults.push(format!(
-                    "{name}/{number:05}: is about another prompt than before: its pictures are left out"
+                    "{}/{number:05}: has another prompt than the folders before: \
+                     its images are skipped",
+                    contender.method
                 ));
-                pictures.retain(|picture| picture.number != *number);
+                images.retain(|image| image.number != *number);
             }
         }
     }
-    let places = all
+    let cases = all
         .keys()
         .enumerate()
-        .map(|(place, number)| (*number, place))
+        .map(|(case, number)| (*number, case))
         .collect();
-    (places, all.into_values().collect())
+    (cases, all.into_values().collect())
 }

@@ -1,11 +1,11 @@
-//! `ttsvar eval`: search methods side by side on prompts whose pictures can be judged. One file a
-//! suite; what they share is in `hall`.
+//! `ttsvar eval`: compares search methods on prompt sets with an evaluator. One file per suite;
+//! shared parts are in `context` and `benchmark`.
 
+mod benchmark;
 mod compbench;
-mod contest;
+mod context;
 mod geneval;
-mod hall;
-mod judges;
+mod networks;
 mod scenes;
 
 pub(super) use compbench::run as compbench;

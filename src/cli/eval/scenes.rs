@@ -1,4 +1,4 @@
-//! `ttsvar eval scenes`: the demo's world.
+//! `ttsvar eval scenes`: the scenes of the demo.
 
 use std::{
     fs,
@@ -11,10 +11,10 @@ use super::{
     super::{
         arguments::{Global, Results, Scenes as Typed},
         charts,
-        findings::Findings,
-        talk::Talk,
+        console::Console,
+        result_tables::ResultTables,
     },
-    hall::{self, Asked, Hall},
+    context::{self, EvalContext, EvalSpec},
 };
 use crate::{
     Error, Result,
@@ -28,39 +28,42 @@ use crate::{
     request::Session,
 };
 
-/// How many prompts and tries, where nothing else is said; enough to tell methods apart that differ
-/// by .03.
+/// Default numbers of prompts and samples: enough to distinguish methods that differ by 0.03.
 const PROMPTS: usize = 300;
 const SAMPLES: usize = 4;
 const CONSISTENCY: usize = 60;
 
-pub(in super::super) fn run(typed: &Typed, global: &Global, talk: &Talk) -> Result<()> {
+pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -> Result<()> {
     let split: Split = typed.prompts.split.parse()?;
     let options = &typed.image.0;
     options.check()?;
     let system = global.system(&typed.system).open()?;
     let session = Session::new(&system, options)?;
-    let hall = Hall {
+    let context = EvalContext {
         session: &session,
-        workers: hall::workers(global),
-        talk,
+        workers: context::workers(global),
+        console,
     };
-    let world = World { typed, split, hall };
+    let evaluation = ScenesEval {
+        typed,
+        split,
+        context,
+    };
     if typed.experiments.is_empty() {
-        world.grid()
+        evaluation.grid()
     } else {
-        world.experiments()
+        evaluation.experiments()
     }
 }
 
-struct World<'a> {
+struct ScenesEval<'a> {
     typed: &'a Typed,
     split: Split,
-    hall: Hall<'a>,
+    context: EvalContext<'a>,
 }
 
-impl World<'_> {
-    /// Methods at several sizes.
+impl ScenesEval<'_> {
+    /// Compares methods at several sizes.
     fn grid(&self) -> Result<()> {
         let methods = self
             .typed
@@ -71,7 +74,7 @@ impl World<'_> {
         let contenders = Contender::grid(
             &methods,
             &self.typed.n,
-            self.hall.session.pipeline().scales().len(),
+            self.context.session.pipeline().scales().len(),
         )?;
         let experiment = Experiment {
             title: "Methods side by side".to_owned(),
@@ -80,44 +83,45 @@ impl World<'_> {
             consistency: CONSISTENCY,
             contenders,
         };
-        let findings = self.compare(&experiment, &self.typed.results.out)?;
-        hall::say(self.hall.talk, &findings, &self.typed.results.out)
+        let tables = self.compare(&experiment, &self.typed.results.out)?;
+        context::print_results(self.context.console, &tables, &self.typed.results.out)
     }
 
-    /// Every experiment in a folder of its own.
+    /// Runs every experiment, each in its own folder.
     fn experiments(&self) -> Result<()> {
         let Results { out, page, .. } = &self.typed.results;
         for path in experiment_files(&self.typed.experiments)? {
-            let experiment = Experiment::read(&path, self.hall.session.pipeline().scales().len())?;
+            let experiment =
+                Experiment::read(&path, self.context.session.pipeline().scales().len())?;
             let name = path
                 .file_stem()
                 .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
             let folder = out.join(&name);
-            self.hall
-                .talk
+            self.context
+                .console
                 .note(&format!("{name}: {}", experiment.title));
-            let findings = self.compare(&experiment, &folder)?;
-            hall::say(self.hall.talk, &findings, &folder)?;
+            let tables = self.compare(&experiment, &folder)?;
+            context::print_results(self.context.console, &tables, &folder)?;
             if let Some(page) = page {
-                findings.put_into(page, &name)?;
+                tables.put_into(page, &name)?;
             }
         }
         Ok(())
     }
 
-    fn compare(&self, experiment: &Experiment, folder: &Path) -> Result<Findings> {
-        let asked = &self.typed.prompts;
-        let prompts = asked.prompts.unwrap_or(experiment.prompts);
-        let suite = Scenes::new(self.split, prompts, asked.prompt_seed)?;
-        let asked = Asked {
+    fn compare(&self, experiment: &Experiment, folder: &Path) -> Result<ResultTables> {
+        let typed = &self.typed.prompts;
+        let prompts = typed.prompts.unwrap_or(experiment.prompts);
+        let suite = Scenes::new(self.split, prompts, typed.prompt_seed)?;
+        let spec = EvalSpec {
             title: &experiment.title,
             suite: &suite,
             graded: false,
             described: suite.described(),
             contenders: &experiment.contenders,
-            samples: asked.samples.unwrap_or(experiment.samples),
+            samples: typed.samples.unwrap_or(experiment.samples),
             seed: self.typed.image.0.seed.unwrap_or(0),
-            consistency: asked
+            consistency: typed
                 .consistency
                 .unwrap_or(experiment.consistency)
                 .min(prompts),
@@ -126,23 +130,27 @@ impl World<'_> {
             notes: &[],
         };
         let images = self.typed.results.images.then(|| folder.join("images"));
-        let (findings, _) = self.hall.run(&asked, |judged| {
+        let (tables, _) = self.context.run(&spec, |evaluated| {
             let Some(images) = &images else { return Ok(()) };
             fs::create_dir_all(images).map_err(Error::io(images))?;
-            let record = &judged.record;
-            let (case, sample, method, n) =
-                (record.case, record.sample, slug(&record.method), record.n);
-            let path = images.join(format!("{case:04}-{sample}-{method}-{n}.png"));
-            image::save(&judged.image, path)
+            let record = &evaluated.record;
+            let name = format!(
+                "{:04}-{}-{}-{}.png",
+                record.case,
+                record.sample,
+                slug(&record.method),
+                record.n
+            );
+            image::save(&evaluated.image, images.join(name))
         })?;
-        let search = self.hall.search();
-        let pairs = charts::pairs(&self.hall.evaluation(&asked, &search))?;
+        let search = self.context.search();
+        let pairs = charts::pairs(&self.context.evaluation(&spec, &search))?;
         image::save(&sheet::sheet(&pairs), folder.join("sheet.png"))?;
-        Ok(findings)
+        Ok(tables)
     }
 }
 
-/// The files themselves, and in their order those of the folders.
+/// The given files, and the sorted files of the given folders.
 fn experiment_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = vec![];
     for path in given {
@@ -153,16 +161,13 @@ fn experiment_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let mut inside = vec![];
         for entry in fs::read_dir(path).map_err(Error::io(path))? {
             let file = entry.map_err(Error::io(path))?.path();
-            inside.extend(
-                file.extension()
-                    .is_some_and(|end| end == "toml")
-                    .then_some(file),
-            );
+            if file.extension().is_some_and(|end| end == "toml") {
+                inside.push(file);
+            }
         }
         if inside.is_empty() {
-            return Err(
-                Error::file(path, "holds no experiment").with_hint("experiments are .toml files")
-            );
+            return Err(Error::file(path, "contains no experiment")
+                .with_hint("experiments are .toml files"));
         }
         inside.sort();
         files.extend(inside);

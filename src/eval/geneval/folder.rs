@@ -1,5 +1,5 @@
-//! Pictures that were made elsewhere, in the folders that GenEval's own program expects:
-//! `00000/metadata.jsonl` and `00000/samples/0000.png`, one numbered folder a prompt.
+//! Images in the folder layout of GenEval's own program: `00000/metadata.jsonl` and
+//! `00000/samples/0000.png`, one numbered folder per prompt.
 
 use std::{
     collections::BTreeMap,
@@ -8,60 +8,60 @@ use std::{
 };
 
 use super::prompts::{self, Metadata};
-use crate::{Error, Result, eval::shown::other_pictures};
+use crate::{Error, Result, eval::external::unread_images};
 
-/// What such a folder holds.
+/// The contents of such a folder.
 #[derive(Clone, Debug)]
-pub struct PictureFolder {
+pub struct GenEvalFolder {
     /// The prompts by their numbers.
     pub prompts: BTreeMap<usize, Metadata>,
-    /// The pictures, prompt by prompt.
-    pub pictures: Vec<Picture>,
-    /// What is missing or wrong, a line each. The rest can be judged.
+    /// The images, prompt by prompt.
+    pub images: Vec<NumberedImage>,
+    /// Problems, one line each. The rest can be evaluated.
     pub faults: Vec<String>,
 }
 
-/// A picture file.
+/// An image file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
+pub struct NumberedImage {
     /// Number of its prompt.
     pub number: usize,
-    /// Which of several for this prompt.
+    /// Number of the sample of this prompt.
     pub sample: usize,
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
 }
 
-impl PictureFolder {
-    /// Looks what there is. `known` are the prompts by their numbers if they were read elsewhere; a
-    /// folder then needs no metadata of its own, and must not contradict.
+impl GenEvalFolder {
+    /// Reads a folder. `known` are the prompts by number if they are already known; metadata in the
+    /// folder is then optional and must agree.
     ///
     /// # Errors
-    /// It is no folder, or there is nothing in it to judge.
+    /// It is not a folder, or it has no images to evaluate.
     pub fn read(path: &Path, known: Option<&[Metadata]>) -> Result<Self> {
         const HINT: &str =
             "GenEval's folders are DIR/00000/metadata.jsonl and DIR/00000/samples/0000.png";
         let mut all = Self {
             prompts: BTreeMap::new(),
-            pictures: vec![],
+            images: vec![],
             faults: vec![],
         };
         let numbered = numbered(path, true)?;
         for (number, folder) in &numbered {
             if let Err(error) = all.add(*number, folder, known) {
-                all.faults
-                    .push(format!("{error}: its pictures are left out"));
+                all.faults.push(format!("{error}: its images are skipped"));
             }
         }
-        if all.pictures.is_empty() {
+        if all.images.is_empty() {
             let fault = all
                 .faults
                 .first()
                 .map_or_else(String::new, |fault| format!(" ({fault})"));
-            return Err(
-                Error::file(path, format!("holds no picture that can be judged{fault}"))
-                    .with_hint(HINT),
-            );
+            return Err(Error::file(
+                path,
+                format!("contains no image that can be evaluated{fault}"),
+            )
+            .with_hint(HINT));
         }
         all.faults
             .extend(gaps(path, &numbered, known.map(<[_]>::len)));
@@ -71,28 +71,29 @@ impl PictureFolder {
     fn add(&mut self, number: usize, folder: &Path, known: Option<&[Metadata]>) -> Result<()> {
         let metadata = metadata(number, folder, known)?;
         let samples = folder.join("samples");
-        let pictures = if samples.is_dir() {
+        let images = if samples.is_dir() {
             numbered(&samples, false)?
         } else {
             vec![]
         };
-        self.faults.extend(other_pictures(&samples));
-        if pictures.is_empty() {
+        self.faults.extend(unread_images(&samples));
+        if images.is_empty() {
             self.faults
-                .push(format!("{}: holds no picture", samples.display()));
+                .push(format!("{}: contains no image", samples.display()));
         }
-        self.pictures
-            .extend(pictures.into_iter().map(|(sample, path)| Picture {
+        for (sample, path) in images {
+            self.images.push(NumberedImage {
                 number,
                 sample,
                 path,
-            }));
+            });
+        }
         self.prompts.insert(number, metadata);
         Ok(())
     }
 }
 
-/// What the pictures in a folder should show.
+/// The prompt of the images in a folder.
 fn metadata(number: usize, folder: &Path, known: Option<&[Metadata]>) -> Result<Metadata> {
     let path = folder.join("metadata.jsonl");
     let Some(known) = known else {
@@ -101,29 +102,27 @@ fn metadata(number: usize, folder: &Path, known: Option<&[Metadata]>) -> Result<
     };
     let expected = known.get(number);
     let expected = expected
-        .ok_or_else(|| Error::file(folder, format!("there are {} prompts only", known.len())))?;
+        .ok_or_else(|| Error::file(folder, format!("there are only {} prompts", known.len())))?;
     match path
         .exists()
         .then(|| prompts::read(&path))
         .transpose()?
         .as_deref()
     {
-        Some([own, ..]) if own.prompt != expected.prompt || own.line != expected.line => {
-            Err(Error::file(
-                &path,
-                format!(
-                    "is about `{}`, line {} of the prompts about `{}`",
-                    own.prompt,
-                    number + 1,
-                    expected.prompt
-                ),
-            ))
+        Some([found, ..]) if found.prompt != expected.prompt || found.line != expected.line => {
+            let message = format!(
+                "expected `{}` as in line {} of the prompts, found `{}`",
+                expected.prompt,
+                number + 1,
+                found.prompt
+            );
+            Err(Error::file(&path, message))
         }
         _ => Ok(expected.clone()),
     }
 }
 
-/// Folders, or PNG files, whose names are numbers, in the order of those.
+/// Folders or PNG files whose names are numbers, in numerical order.
 fn numbered(path: &Path, folders: bool) -> Result<Vec<(usize, PathBuf)>> {
     let mut found = vec![];
     for entry in fs::read_dir(path).map_err(Error::io(path))? {
@@ -153,7 +152,7 @@ fn numbered(path: &Path, folders: bool) -> Result<Vec<(usize, PathBuf)>> {
     Ok(found)
 }
 
-/// The prompts that have no folder: of so many, or up to the last that has one.
+/// Reports prompts without a folder: of `count`, or up to the last prompt that has one.
 fn gaps(path: &Path, numbered: &[(usize, PathBuf)], count: Option<usize>) -> Option<String> {
     let count = count.unwrap_or_else(|| {
         numbered
@@ -173,7 +172,7 @@ fn gaps(path: &Path, numbered: &[(usize, PathBuf)], count: Option<usize>) -> Opt
         let without = count - there;
         let have = if without == 1 { "has" } else { "have" };
         format!(
-            "{}: {without} of {count} prompts {have} no folder, the first {first:05}",
+            "{}: {without} of {count} prompts {have} no folder; the first is {first:05}",
             path.display()
         )
     })

@@ -1,9 +1,8 @@
-//! GenEval: whether a picture shows the objects, numbers, colours and places that its prompt names
-//! (arXiv 2310.11513).
+//! GenEval: checks whether an image shows the objects, numbers, colours and positions that its
+//! prompt names (arXiv 2310.11513).
 //!
-//! A detector finds objects, a classifier names colours, and [`rules`] judge by what they say.
-//! Nothing here computes with tensors; how detector and classifier work is [`crate::detectors`]'
-//! affair.
+//! A detector finds objects, a classifier names colours, and [`rules`] evaluate their results.
+//! There are no tensors here; detector and classifier are in [`crate::detectors`].
 
 pub mod crops;
 pub mod folder;
@@ -14,10 +13,10 @@ pub mod results;
 pub mod rules;
 pub mod self_test;
 
-pub use crops::Cut;
-pub use folder::PictureFolder;
+pub use crops::CropOptions;
+pub use folder::GenEvalFolder;
 pub use prompts::Metadata;
-pub use rules::{Judgement, Kept, Options, judge};
+pub use rules::{ConfidentObjects, RuleOptions, RuleVerdict, evaluate};
 pub use self_test::self_test;
 
 use serde_json::{Map, Value, json};
@@ -29,18 +28,18 @@ use crate::{
     detectors::{ColourNamer, Detector, Object},
 };
 
-/// The prompts with the two networks that judge.
+/// The prompts with the two networks of the evaluator.
 pub struct GenEval {
     prompts: Vec<Metadata>,
     cases: Vec<Case>,
     detector: Box<dyn Detector>,
     colours: Box<dyn ColourNamer>,
-    options: Options,
-    cut: Cut,
+    options: RuleOptions,
+    crop_options: CropOptions,
 }
 
 impl GenEval {
-    /// Judges pictures of these prompts with the rules as published.
+    /// Evaluates images of these prompts by the published rules.
     pub fn new(
         prompts: Vec<Metadata>,
         detector: Box<dyn Detector>,
@@ -48,9 +47,9 @@ impl GenEval {
     ) -> Self {
         let cases = prompts
             .iter()
-            .map(|one| Case {
-                task: one.tag,
-                prompt: one.prompt.clone(),
+            .map(|prompt| Case {
+                task: prompt.tag,
+                prompt: prompt.prompt.clone(),
             })
             .collect();
         Self {
@@ -58,47 +57,45 @@ impl GenEval {
             cases,
             detector,
             colours,
-            options: Options::default(),
-            cut: Cut::default(),
+            options: RuleOptions::default(),
+            crop_options: CropOptions::default(),
         }
     }
 
-    /// The prompts as they were read.
+    /// The prompts as read from the file.
     pub fn prompts(&self) -> &[Metadata] {
         &self.prompts
     }
 
     fn verdict(&self, metadata: &Metadata, image: &Image, found: &[Object]) -> Result<Verdict> {
-        let kept = Kept::new(found, metadata.tag, &self.options);
-        let judgement = judge(metadata, &kept, &self.options, |class, objects| {
+        let kept = ConfidentObjects::new(found, metadata.tag, &self.options);
+        let verdict = evaluate(metadata, &kept, &self.options, |class, objects| {
             let crops: Vec<Image> = objects
                 .iter()
-                .map(|object| self.cut.out(image, object))
+                .map(|object| self.crop_options.crop(image, object))
                 .collect();
             self.colours.colours(names::OBJECTS[class], &crops)
         })?;
         let details = Some(Value::Object(details(&kept)));
         Ok(Verdict {
-            score: f64::from(u8::from(judgement.correct)),
-            reason: judgement.reason,
+            score: f64::from(u8::from(verdict.correct)),
+            reason: verdict.reason,
             details,
         })
     }
 }
 
-/// The objects that counted, as official results list them: class to rows of left, top, right,
-/// bottom, score.
-fn details(kept: &Kept<'_>) -> Map<String, Value> {
+/// The objects that counted, in the form of the official results: each class with rows of left,
+/// top, right, bottom, score.
+fn details(kept: &ConfidentObjects<'_>) -> Map<String, Value> {
     let row = |object: &&Object| {
         let [left, top, right, bottom] = object.bounds;
         json!([left, top, right, bottom, object.score])
     };
     kept.classes()
-        .map(|(class, own)| {
-            (
-                names::OBJECTS[class].to_owned(),
-                own.iter().map(row).collect(),
-            )
+        .map(|(class, objects)| {
+            let rows = objects.iter().map(row).collect();
+            (names::OBJECTS[class].to_owned(), rows)
         })
         .collect()
 }
@@ -116,14 +113,16 @@ impl Suite for GenEval {
         &self.cases
     }
 
-    fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
-        self.judge_together(&vec![case; images.len()], images)
+    fn evaluate(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
+        self.evaluate_batch(&vec![case; images.len()], images)
     }
 
-    fn judge_together(&self, cases: &[usize], images: &[Image]) -> Result<Vec<Verdict>> {
+    fn evaluate_batch(&self, cases: &[usize], images: &[Image]) -> Result<Vec<Verdict>> {
         let found = self.detector.detect(images)?;
-        let pictures = cases.iter().zip(images).zip(&found);
-        pictures
+        cases
+            .iter()
+            .zip(images)
+            .zip(&found)
             .map(|((&case, image), found)| self.verdict(&self.prompts[case], image, found))
             .collect()
     }

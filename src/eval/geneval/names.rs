@@ -1,9 +1,9 @@
-//! The words of GenEval: objects in the order of COCO's classes, colours in the order in which they
-//! are counted.
+//! The vocabulary of GenEval: objects in the order of COCO's classes, colours in the order of the
+//! results.
 
 pub use crate::detectors::colours::COLOURS;
 
-/// The 80 classes of the detector by GenEval's names, some of which differ from COCO's ("computer
+/// The 80 classes of the detector with GenEval's names, some of which differ from COCO's ("computer
 /// mouse", "tv remote", "computer keyboard"). The order is COCO's.
 pub const OBJECTS: [&str; 80] = [
     "person",

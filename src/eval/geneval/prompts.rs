@@ -1,8 +1,8 @@
-//! GenEval's prompts as they are published: `evaluation_metadata.jsonl`, one JSON object a line.
+//! GenEval's published prompts: `evaluation_metadata.jsonl`, one JSON object per line.
 //!
 //! ```json
-//! {"tag": "counting", "include": [{"class": "clock", "count": 2}], "exclude": [{"class": "clock", "count": 3}],
-//!  "prompt": "a photo of two clocks"}
+//! {"tag": "counting", "include": [{"class": "clock", "count": 2}],
+//!  "exclude": [{"class": "clock", "count": 3}], "prompt": "a photo of two clocks"}
 //! ```
 
 use std::{fmt, fs, path::Path, str::FromStr};
@@ -13,44 +13,44 @@ use serde_json::{Map, Value};
 use super::names;
 use crate::{Error, Result};
 
-/// A prompt and what a right picture of it shows.
+/// A prompt and the expected content of its image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metadata {
     /// The task, one of [`names::TASKS`].
     pub tag: &'static str,
-    /// What to paint.
+    /// The prompt text.
     pub prompt: String,
-    /// What must be there.
+    /// Objects that must be present.
     pub include: Vec<Clause>,
-    /// What must not: so many of a class are too many.
+    /// Objects that must not be present in this number.
     pub exclude: Vec<Amount>,
-    /// The object as it was read, for results that repeat it.
+    /// The JSON object as read, for the official results.
     pub line: Map<String, Value>,
 }
 
-/// Some objects of a class.
+/// A number of objects of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amount {
     /// Number of the class.
     pub class: usize,
-    /// How many.
+    /// Their number.
     pub count: usize,
 }
 
-/// Objects that must be there, perhaps of a colour, perhaps somewhere.
+/// Objects that must be present, optionally with a colour or a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clause {
-    /// How many of what.
+    /// Their class and number.
     pub amount: Amount,
-    /// Number of the colour that they must have.
+    /// Number of the required colour.
     pub colour: Option<usize>,
-    /// Where they must be, seen from the objects of an earlier clause.
-    pub position: Option<(Relation, usize)>,
+    /// Required position relative to the objects of an earlier clause.
+    pub position: Option<(RelativePosition, usize)>,
 }
 
-/// Where something is, seen from something else.
+/// The position of an object relative to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Relation {
+pub enum RelativePosition {
     /// Smaller x.
     Left,
     /// Larger x.
@@ -61,12 +61,12 @@ pub enum Relation {
     Below,
 }
 
-impl Relation {
-    /// All of them, in the order in which they are listed.
+impl RelativePosition {
+    /// All positions, in the order of the results.
     pub const ALL: [Self; 4] = [Self::Above, Self::Below, Self::Left, Self::Right];
 }
 
-impl fmt::Display for Relation {
+impl fmt::Display for RelativePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Left => "left of",
@@ -77,7 +77,7 @@ impl fmt::Display for Relation {
     }
 }
 
-impl FromStr for Relation {
+impl FromStr for RelativePosition {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -89,17 +89,17 @@ impl FromStr for Relation {
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct MetadataLine {
     tag: String,
     prompt: String,
     #[serde(default)]
-    include: Vec<ClauseLine>,
+    include: Vec<ClauseFields>,
     #[serde(default)]
-    exclude: Vec<ClauseLine>,
+    exclude: Vec<ClauseFields>,
 }
 
 #[derive(Deserialize)]
-struct ClauseLine {
+struct ClauseFields {
     class: String,
     count: usize,
     color: Option<String>,
@@ -107,20 +107,21 @@ struct ClauseLine {
 }
 
 impl Metadata {
-    /// One line of the file.
+    /// Parses one line of the file.
     ///
     /// # Errors
-    /// It is no such object, or a name in it is not known.
+    /// It is not such an object, or it contains an unknown name.
     pub fn read(text: &str) -> Result<Self> {
-        let wrong =
-            |error: serde_json::Error| Error::input(format!("no metadata of GenEval: {error}"));
+        let wrong = |error: serde_json::Error| {
+            Error::input(format!("expected metadata of GenEval: {error}"))
+        };
         let line: Map<String, Value> = serde_json::from_str(text).map_err(wrong)?;
-        let Line {
+        let MetadataLine {
             tag,
             prompt,
             include,
             exclude,
-        } = Line::deserialize(Value::Object(line.clone())).map_err(wrong)?;
+        } = MetadataLine::deserialize(Value::Object(line.clone())).map_err(wrong)?;
         let tag = names::TASKS.into_iter().find(|task| *task == tag);
         let tag = tag.ok_or_else(|| {
             Error::input(format!(
@@ -135,7 +136,7 @@ impl Metadata {
             .collect::<Result<_>>()?;
         let exclude = exclude
             .iter()
-            .map(ClauseLine::amount)
+            .map(ClauseFields::amount)
             .collect::<Result<_>>()?;
         Ok(Self {
             tag,
@@ -147,31 +148,40 @@ impl Metadata {
     }
 }
 
-impl ClauseLine {
+impl ClauseFields {
     fn amount(&self) -> Result<Amount> {
         let class = names::object(&self.class);
-        let class =
-            class.ok_or_else(|| Error::input(format!("the detector knows no `{}`", self.class)))?;
+        let class = class
+            .ok_or_else(|| Error::input(format!("the detector has no class `{}`", self.class)))?;
         Ok(Amount {
             class,
             count: self.count,
         })
     }
 
-    /// What it says as clause number `own`.
-    fn read(&self, own: usize) -> Result<Clause> {
-        let unknown = |name: &String| Error::input(format!("unknown colour `{name}`"));
-        let colour = |name: &String| names::colour(name).ok_or_else(|| unknown(name));
-        let position = |(relation, target): &(String, usize)| match *target < own {
-            true => Ok((relation.parse()?, *target)),
-            false => Err(Error::input(format!(
-                "clause {own} stands where clause {target} is, which comes later"
-            ))),
+    /// Parses clause number `index`.
+    fn read(&self, index: usize) -> Result<Clause> {
+        let colour = match &self.color {
+            None => None,
+            Some(name) => {
+                let unknown = || Error::input(format!("unknown colour `{name}`"));
+                Some(names::colour(name).ok_or_else(unknown)?)
+            }
+        };
+        let position = match &self.position {
+            None => None,
+            Some((_, target)) if *target >= index => {
+                return Err(Error::input(format!(
+                    "the position of clause {index} refers to clause {target}, \
+                     expected an earlier one"
+                )));
+            }
+            Some((relation, target)) => Some((relation.parse()?, *target)),
         };
         Ok(Clause {
             amount: self.amount()?,
-            colour: self.color.as_ref().map(colour).transpose()?,
-            position: self.position.as_ref().map(position).transpose()?,
+            colour,
+            position,
         })
     }
 }
@@ -179,7 +189,7 @@ impl ClauseLine {
 /// Reads a file of prompts.
 ///
 /// # Errors
-/// The file cannot be read, holds no prompt, or a line of it is wrong.
+/// The file cannot be read, contains no prompt, or a line is invalid.
 pub fn read(path: &Path) -> Result<Vec<Metadata>> {
     const HINT: &str = "give GenEval's `evaluation_metadata.jsonl`";
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
@@ -193,7 +203,7 @@ pub fn read(path: &Path) -> Result<Vec<Metadata>> {
     let all = lines.map(|(i, line)| Metadata::read(line).map_err(|error| wrong(i, error)));
     let all = all.collect::<Result<Vec<_>>>()?;
     if all.is_empty() {
-        return Err(Error::file(path, "holds no prompt").with_hint(HINT));
+        return Err(Error::file(path, "contains no prompt").with_hint(HINT));
     }
     Ok(all)
 }
@@ -208,11 +218,11 @@ mod tests {
         let with = |include: &str| {
             format!(r#"{{"tag": "position", "prompt": "x", "include": [{include}]}}"#)
         };
-        assert!(fails("[]").contains("no metadata"));
+        assert!(fails("[]").contains("expected metadata"));
         assert!(
             fails(r#"{"tag": "shape", "prompt": "x"}"#).contains("expected one of single_object")
         );
-        assert!(fails(&with(r#"{"class": "mouse", "count": 1}"#)).contains("knows no `mouse`"));
+        assert!(fails(&with(r#"{"class": "mouse", "count": 1}"#)).contains("no class `mouse`"));
         assert!(
             fails(&with(r#"{"class": "dog", "count": 1, "color": "grey"}"#))
                 .contains("unknown colour `grey`")
@@ -221,12 +231,12 @@ mod tests {
             fails(&with(
                 r#"{"class": "dog", "count": 1, "position": ["on", 0]}"#
             ))
-            .contains("comes later")
+            .contains("expected an earlier one")
         );
         let two =
             r#"{"class": "cat", "count": 1}, {"class": "dog", "count": 1, "position": ["on", 0]}"#;
         assert!(fails(&with(two)).contains("unknown position `on`"));
         let read = Metadata::read(&with(&two.replace("[\"on\"", "[\"left of\""))).unwrap();
-        assert_eq!(read.include[1].position, Some((Relation::Left, 0)));
+        assert_eq!(read.include[1].position, Some((RelativePosition::Left, 0)));
     }
 }

@@ -1,12 +1,12 @@
-//! Results in the form of GenEval's own program: one JSON object a picture, for its
-//! `summary_scores.py` and other readers.
+//! Results in the format of GenEval's own program: one JSON object per image, for its
+//! `summary_scores.py` and other programs.
 
 use serde_json::{Value, json};
 
 use super::Metadata;
 use crate::eval::ResultRecord;
 
-/// The line of a picture. As there, `metadata` and `details` are JSON inside a text.
+/// The line of an image. As in the original, `metadata` and `details` are JSON inside strings.
 pub fn line(filename: &str, metadata: &Metadata, record: &ResultRecord) -> Value {
     let details = record
         .details

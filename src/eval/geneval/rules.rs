@@ -1,7 +1,7 @@
-//! GenEval's verdict on what was found in a picture.
+//! GenEval's rules: the verdict on the objects found in an image.
 //!
 //! Reference: djghosh13/geneval, `evaluation/evaluate_images.py`, `evaluate_image` and `evaluate`,
-//! whose texts are kept word for word.
+//! with the same messages.
 
 use super::{
     geometry::{overlap, relations},
@@ -10,22 +10,23 @@ use super::{
 };
 use crate::{Result, detectors::Object};
 
-/// What can be set; [`Options::default`] is as published.
+/// Options of the rules; [`RuleOptions::default`] is as published.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Options {
-    /// How certain an object must be: more than this.
+pub struct RuleOptions {
+    /// An object counts if its score is above this.
     pub threshold: f32,
-    /// The same where objects are counted.
+    /// The same for counting.
     pub counting_threshold: f32,
-    /// Objects that are kept of a class.
+    /// Maximum number of objects per class.
     pub max_objects: usize,
-    /// Of two objects of a class that overlap this much the less certain one goes; 1 keeps all.
+    /// Of two objects of a class that overlap by this much, the less certain one is dropped; 1
+    /// keeps all.
     pub max_overlap: f32,
     /// See [`relations`].
     pub position_threshold: f32,
 }
 
-impl Default for Options {
+impl Default for RuleOptions {
     fn default() -> Self {
         Self {
             threshold: 0.3,
@@ -39,47 +40,47 @@ impl Default for Options {
 
 /// The objects that count, class by class, the most certain of each first.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Kept<'a>(Vec<Vec<&'a Object>>);
+pub struct ConfidentObjects<'a>(Vec<Vec<&'a Object>>);
 
-impl<'a> Kept<'a> {
-    /// Chooses among what was found. Of equals the later one comes first, as numpy's reversed order
-    /// has it.
-    pub fn new(found: &'a [Object], tag: &str, options: &Options) -> Self {
+impl<'a> ConfidentObjects<'a> {
+    /// Selects the objects that count. Among equal scores, the later one comes first, as in numpy's
+    /// reversed order.
+    pub fn new(found: &'a [Object], tag: &str, options: &RuleOptions) -> Self {
         let threshold = if tag == "counting" {
             options.counting_threshold
         } else {
             options.threshold
         };
         let of_class = |class: usize| {
-            let mut own: Vec<&Object> = found
+            let mut objects: Vec<&Object> = found
                 .iter()
                 .filter(|object| object.class == class)
                 .collect();
-            own.sort_by(|a, b| a.score.total_cmp(&b.score));
-            own.reverse();
-            own.retain(|object| object.score > threshold);
-            own.truncate(options.max_objects);
-            without_overlap(own, options.max_overlap)
+            objects.sort_by(|a, b| a.score.total_cmp(&b.score));
+            objects.reverse();
+            objects.retain(|object| object.score > threshold);
+            objects.truncate(options.max_objects);
+            without_overlap(objects, options.max_overlap)
         };
         Self((0..OBJECTS.len()).map(of_class).collect())
     }
 
     /// The objects of a class.
-    pub fn of(&self, class: usize) -> &[&'a Object] {
+    pub fn of_class(&self, class: usize) -> &[&'a Object] {
         &self.0[class]
     }
 
-    /// The classes of which there is something, with their objects.
+    /// The classes that have objects, with these objects.
     pub fn classes(&self) -> impl Iterator<Item = (usize, &[&'a Object])> {
         self.0
             .iter()
             .enumerate()
-            .filter(|(_, own)| !own.is_empty())
-            .map(|(class, own)| (class, own.as_slice()))
+            .filter(|(_, objects)| !objects.is_empty())
+            .map(|(class, objects)| (class, objects.as_slice()))
     }
 }
 
-/// Each object drives away the less certain ones that overlap it.
+/// Drops objects that overlap a more certain one.
 fn without_overlap(mut open: Vec<&Object>, most: f32) -> Vec<&Object> {
     let mut kept = vec![];
     while !open.is_empty() {
@@ -90,25 +91,26 @@ fn without_overlap(mut open: Vec<&Object>, most: f32) -> Vec<&Object> {
     kept
 }
 
-/// Whether a picture shows what was asked for, and if not why.
+/// The verdict on an image, with reasons if it is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judgement {
-    /// Everything is as it should be.
+pub struct RuleVerdict {
+    /// Whether everything is as expected.
     pub correct: bool,
-    /// One line for each thing that is not.
+    /// One line per error.
     pub reason: String,
 }
 
-/// Judges. `colours` names the colours of objects of a class, each by its number.
+/// Evaluates the objects of an image. `colours` returns the colours of objects of a class, by
+/// number.
 ///
 /// # Errors
-/// Whatever `colours` fails with.
-pub fn judge(
+/// `colours` fails.
+pub fn evaluate(
     metadata: &Metadata,
-    kept: &Kept<'_>,
-    options: &Options,
+    kept: &ConfidentObjects<'_>,
+    options: &RuleOptions,
     mut colours: impl FnMut(usize, &[&Object]) -> Result<Vec<usize>>,
-) -> Result<Judgement> {
+) -> Result<RuleVerdict> {
     let mut faults = vec![];
     let mut groups: Vec<Option<&[&Object]>> = vec![]; // the objects of each clause that holds
     for clause in &metadata.include {
@@ -121,7 +123,7 @@ pub fn judge(
         faults.extend(fault);
     }
     for Amount { class, count } in &metadata.exclude {
-        let found = kept.of(*class).len();
+        let found = kept.of_class(*class).len();
         if found >= *count {
             faults.push(format!(
                 "expected {}<{count}, found {found}",
@@ -129,28 +131,32 @@ pub fn judge(
             ));
         }
     }
-    Ok(Judgement {
+    Ok(RuleVerdict {
         correct: faults.is_empty(),
         reason: faults.join("\n"),
     })
 }
 
-/// The most certain objects of a class, as many as are asked for if there are so many.
-fn first<'k, 'a>(kept: &'k Kept<'a>, Amount { class, count }: Amount) -> &'k [&'a Object] {
-    let own = kept.of(class);
-    &own[..count.min(own.len())]
+/// The most certain objects of a class, up to the requested number.
+fn first<'k, 'a>(
+    kept: &'k ConfidentObjects<'a>,
+    Amount { class, count }: Amount,
+) -> &'k [&'a Object] {
+    let objects = kept.of_class(class);
+    &objects[..count.min(objects.len())]
 }
 
-/// What is wrong with a clause: number, then colour, then position.
+/// The error of a clause, if any: number, then colour, then position.
 fn fault(
     clause: &Clause,
-    kept: &Kept<'_>,
+    kept: &ConfidentObjects<'_>,
     groups: &[Option<&[&Object]>],
-    options: &Options,
+    options: &RuleOptions,
     colours: &mut impl FnMut(usize, &[&Object]) -> Result<Vec<usize>>,
 ) -> Result<Option<String>> {
     let Amount { class, count } = clause.amount;
-    let (name, found) = (OBJECTS[class], first(kept, clause.amount));
+    let name = OBJECTS[class];
+    let found = first(kept, clause.amount);
     if found.len() < count {
         return Ok(Some(format!(
             "expected {name}>={count}, found {}",
@@ -180,16 +186,17 @@ fn fault(
     let Some(targets) = groups[target] else {
         return Ok(Some(format!("no target for {name} to be {expected}")));
     };
-    let mut pairs = found
-        .iter()
-        .flat_map(|object| targets.iter().map(move |target| (object, target)));
-    Ok(pairs.find_map(|(object, target)| {
-        let seen = relations(object.bounds, target.bounds, options.position_threshold);
-        let seen_words: Vec<String> = seen.iter().map(ToString::to_string).collect();
-        let fault = format!(
-            "expected {name} {expected} target, found {} target",
-            seen_words.join(" and ")
-        );
-        (!seen.contains(&expected)).then_some(fault)
-    }))
+    for object in found {
+        for target in targets {
+            let seen = relations(object.bounds, target.bounds, options.position_threshold);
+            if !seen.contains(&expected) {
+                let seen: Vec<String> = seen.iter().map(ToString::to_string).collect();
+                return Ok(Some(format!(
+                    "expected {name} {expected} target, found {} target",
+                    seen.join(" and ")
+                )));
+            }
+        }
+    }
+    Ok(None)
 }

@@ -1,17 +1,17 @@
-//! Pictures drawn here, with known boxes, run through everything that stands behind the detector's
-//! network: masks and boxes at the size of the picture, crops, colours, rules. Scores are reported
-//! only if all of it comes out right.
+//! A self-test: synthetic images with known boxes run through everything behind the detector's
+//! network: masks and boxes at the size of the image, crops, colours, rules. Results are only
+//! reported if the self-test passes.
 //!
-//! GenEval's own chain has returned wrong boxes without a word on hardware that it did not know;
-//! this is what would have told.
+//! GenEval's own programs have silently returned wrong boxes on unsupported hardware; this test
+//! would have detected that.
 
 use ttsvar_search::Image;
 
 use super::{
-    crops::Cut,
+    crops::CropOptions,
     names::{COLOURS, OBJECTS, TASKS, colour, object},
     prompts::Metadata,
-    rules::{Kept, Options, judge},
+    rules::{ConfidentObjects, RuleOptions, evaluate},
 };
 use crate::{
     Error, Result,
@@ -21,14 +21,13 @@ use crate::{
     },
 };
 
-/// How far a box may be off, in pixels: the network's masks are four times coarser than the picture
-/// it reads.
+/// Tolerance of boxes in pixels: the network's masks are four times coarser than its input.
 const BOXES: f32 = 2.0;
 
-/// How far a score may be off.
+/// Tolerance of scores.
 const SCORES: f32 = 1e-3;
 
-/// Size of the pictures: given, resized, padded, all (height, width).
+/// Size of the images: original, resized, padded, all (height, width).
 const SIZE: Geometry = Geometry {
     original: (120, 160),
     valid: (225, 300),
@@ -52,17 +51,17 @@ const fn thing(class: &'static str, colour: &'static str, score: f32, bounds: [u
     }
 }
 
-/// A picture with a prompt that it fits and one that it does not.
-struct Trial {
+/// An image with a matching prompt and one that does not match.
+struct SelfTestCase {
     things: &'static [Thing],
     right: &'static str,
     wrong: &'static str,
     reason: &'static str,
 }
 
-/// One trial for each task.
-const TRIALS: [Trial; 6] = [
-    Trial {
+/// One case per task.
+const CASES: [SelfTestCase; 6] = [
+    SelfTestCase {
         things: &[
             thing("bench", "brown", 0.8, [20, 40, 100, 90]),
             thing("dog", "white", 0.2, [110, 20, 140, 50]),
@@ -71,7 +70,7 @@ const TRIALS: [Trial; 6] = [
         wrong: r#""include": [{"class": "dog", "count": 1}]"#,
         reason: "expected dog>=1, found 0",
     },
-    Trial {
+    SelfTestCase {
         things: &[
             thing("cat", "black", 0.9, [10, 10, 60, 50]),
             thing("toothbrush", "pink", 0.5, [90, 60, 150, 80]),
@@ -80,17 +79,23 @@ const TRIALS: [Trial; 6] = [
         wrong: r#""include": [{"class": "cat", "count": 2}, {"class": "toothbrush", "count": 1}]"#,
         reason: "expected cat>=2, found 1",
     },
-    Trial {
+    SelfTestCase {
         things: &[
             thing("clock", "red", 0.95, [8, 8, 48, 48]),
             thing("clock", "blue", 0.97, [56, 8, 96, 48]),
             thing("clock", "green", 0.8, [104, 8, 144, 48]),
         ],
-        right: r#""include": [{"class": "clock", "count": 2}], "exclude": [{"class": "clock", "count": 3}]"#,
-        wrong: r#""include": [{"class": "clock", "count": 1}], "exclude": [{"class": "clock", "count": 2}]"#,
+        right: concat!(
+            r#""include": [{"class": "clock", "count": 2}], "#,
+            r#""exclude": [{"class": "clock", "count": 3}]"#
+        ),
+        wrong: concat!(
+            r#""include": [{"class": "clock", "count": 1}], "#,
+            r#""exclude": [{"class": "clock", "count": 2}]"#
+        ),
         reason: "expected clock<2, found 2",
     },
-    Trial {
+    SelfTestCase {
         things: &[
             thing("vase", "purple", 0.6, [40, 20, 80, 100]),
             thing("vase", "yellow", 0.5, [100, 20, 140, 100]),
@@ -99,28 +104,40 @@ const TRIALS: [Trial; 6] = [
         wrong: r#""include": [{"class": "vase", "count": 1, "color": "yellow"}]"#,
         reason: "expected yellow vase>=1, found 0 yellow; and 1 purple",
     },
-    Trial {
+    SelfTestCase {
         things: &[
             thing("person", "red", 0.7, [104, 40, 144, 100]),
             thing("car", "blue", 0.7, [8, 48, 64, 92]),
         ],
-        right: r#""include": [{"class": "person", "count": 1}, {"class": "car", "count": 1, "position": ["left of", 0]}]"#,
-        wrong: r#""include": [{"class": "person", "count": 1}, {"class": "car", "count": 1, "position": ["above", 0]}]"#,
+        right: concat!(
+            r#""include": [{"class": "person", "count": 1}, "#,
+            r#"{"class": "car", "count": 1, "position": ["left of", 0]}]"#
+        ),
+        wrong: concat!(
+            r#""include": [{"class": "person", "count": 1}, "#,
+            r#"{"class": "car", "count": 1, "position": ["above", 0]}]"#
+        ),
         reason: "expected car above target, found left of target",
     },
-    Trial {
+    SelfTestCase {
         things: &[
             thing("cup", "green", 0.9, [16, 16, 56, 56]),
             thing("apple", "orange", 0.9, [96, 64, 136, 104]),
         ],
-        right: r#""include": [{"class": "cup", "count": 1, "color": "green"}, {"class": "apple", "count": 1, "color": "orange"}]"#,
-        wrong: r#""include": [{"class": "cup", "count": 1, "color": "orange"}, {"class": "apple", "count": 1, "color": "orange"}]"#,
+        right: concat!(
+            r#""include": [{"class": "cup", "count": 1, "color": "green"}, "#,
+            r#"{"class": "apple", "count": 1, "color": "orange"}]"#
+        ),
+        wrong: concat!(
+            r#""include": [{"class": "cup", "count": 1, "color": "orange"}, "#,
+            r#"{"class": "apple", "count": 1, "color": "orange"}]"#
+        ),
         reason: "expected orange cup>=1, found 0 orange; and 1 green",
     },
 ];
 
-/// Colours as they are drawn, in the order of [`COLOURS`].
-const PAINTS: [[u8; 3]; 10] = [
+/// Colour values of the rectangles, in the order of [`COLOURS`].
+const COLOUR_VALUES: [[u8; 3]; 10] = [
     [230, 20, 20],
     [255, 140, 0],
     [250, 230, 20],
@@ -133,33 +150,31 @@ const PAINTS: [[u8; 3]; 10] = [
     [250, 250, 250],
 ];
 
-/// Draws, detects, crops, judges. Returns the number of pictures.
+/// Runs all cases and returns their number.
 ///
 /// # Errors
-/// [`Error::Input`] that says what came out wrong.
+/// [`Error::Input`] that names the wrong result.
 pub fn self_test() -> Result<usize> {
-    with(|drawn, size| from_rectangles(drawn, OBJECTS.len(), size))
+    self_test_with(|drawn, size| from_rectangles(drawn, OBJECTS.len(), size))
 }
 
-/// The same with another way from rectangles to objects.
+/// The same with another conversion of rectangles to objects.
 ///
 /// # Errors
 /// As [`self_test`].
-pub fn with(detect: impl Fn(&[Drawn], Geometry) -> Result<Vec<Object>>) -> Result<usize> {
-    for (trial, task) in TRIALS.iter().zip(TASKS) {
-        trial.run(task, &detect).map_err(|error| {
+pub fn self_test_with(detect: impl Fn(&[Drawn], Geometry) -> Result<Vec<Object>>) -> Result<usize> {
+    for (case, task) in CASES.iter().zip(TASKS) {
+        case.run(task, &detect).map_err(|error| {
             Error::input(format!(
-                "the self-test failed, nothing was judged: {task}: {error}"
+                "the self-test failed, nothing was evaluated: {task}: {error}"
             ))
-            .with_hint(
-                "detector and rules disagree on pictures that this program drew; please report it",
-            )
+            .with_hint("detector and rules disagree on synthetic images; please report it")
         })?;
     }
-    Ok(TRIALS.len())
+    Ok(CASES.len())
 }
 
-impl Trial {
+impl SelfTestCase {
     fn run(
         &self,
         task: &str,
@@ -171,29 +186,29 @@ impl Trial {
             .map(Thing::drawn)
             .collect::<Result<Vec<_>>>()?;
         let found = detect(&drawn, SIZE)?;
-        for one in &drawn {
-            if !found.iter().any(|object| fits(object, one)) {
+        for expected in &drawn {
+            if !found.iter().any(|object| fits(object, expected)) {
                 return Err(Error::input(format!(
                     "no {} was found at {:?}",
-                    OBJECTS[one.class], one.bounds
+                    OBJECTS[expected.class], expected.bounds
                 )));
             }
         }
-        let image = self.picture();
+        let image = self.image();
         for (asked, reason) in [(self.right, ""), (self.wrong, self.reason)] {
             let metadata =
                 Metadata::read(&format!(r#"{{"tag": "{task}", "prompt": "", {asked}}}"#))?;
-            let options = Options::default();
-            let kept = Kept::new(&found, metadata.tag, &options);
-            let verdict = judge(&metadata, &kept, &options, |_, objects| {
+            let options = RuleOptions::default();
+            let kept = ConfidentObjects::new(&found, metadata.tag, &options);
+            let verdict = evaluate(&metadata, &kept, &options, |_, objects| {
                 Ok(objects
                     .iter()
-                    .map(|object| nearest_colour(&Cut::default().out(&image, object)))
+                    .map(|object| nearest_colour(&CropOptions::default().crop(&image, object)))
                     .collect())
             })?;
             if verdict.correct != reason.is_empty() || verdict.reason != reason {
                 return Err(Error::input(format!(
-                    "expected `{reason}`, the rules say `{}`",
+                    "expected `{reason}`, found `{}`",
                     verdict.reason
                 )));
             }
@@ -201,8 +216,8 @@ impl Trial {
         Ok(())
     }
 
-    /// The things on a light background.
-    fn picture(&self) -> Image {
+    /// The rectangles on a light background.
+    fn image(&self) -> Image {
         const BACKGROUND: [u8; 3] = [205, 215, 210];
         let (height, width) = SIZE.original;
         let pixel = |i: usize| {
@@ -214,7 +229,7 @@ impl Trial {
                 .iter()
                 .find(holds)
                 .and_then(|thing| colour(thing.colour))
-                .map_or(BACKGROUND, |at| PAINTS[at])
+                .map_or(BACKGROUND, |at| COLOUR_VALUES[at])
         };
         Image::new(width, height, (0..width * height).flat_map(pixel).collect())
     }
@@ -223,7 +238,7 @@ impl Trial {
 impl Thing {
     fn drawn(&self) -> Result<Drawn> {
         let class = object(self.class)
-            .ok_or_else(|| Error::input(format!("there is no `{}`", self.class)))?;
+            .ok_or_else(|| Error::input(format!("unknown object `{}`", self.class)))?;
         Ok(Drawn {
             class,
             score: self.score,
@@ -232,11 +247,12 @@ impl Thing {
     }
 }
 
-/// Whether an object is the one that was drawn: box, mask and score.
+/// Returns whether a detected object matches: class, box, mask and score.
 fn fits(object: &Object, drawn: &Drawn) -> bool {
     let near = |(found, drawn): (&f32, &usize)| (found - *drawn as f32).abs() <= BOXES;
     let [left, top, right, bottom] = drawn.bounds;
-    let (width, height) = ((right - left) as f32, (bottom - top) as f32);
+    let width = (right - left) as f32;
+    let height = (bottom - top) as f32;
     let rim = BOXES * 2.0 * (width + height);
     object.class == drawn.class
         && (object.score - drawn.score).abs() <= SCORES
@@ -247,19 +263,19 @@ fn fits(object: &Object, drawn: &Drawn) -> bool {
             .is_some_and(|mask| (mask.area() as f32 - width * height).abs() <= rim)
 }
 
-/// The colour that is nearest to the pixels in the middle of a crop.
+/// The colour nearest to the pixel in the middle of a crop.
 fn nearest_colour(crop: &Image) -> usize {
     let middle = 3 * (crop.height() / 2 * crop.width() + crop.width() / 2);
     let pixel = &crop.pixels()[middle..middle + 3];
-    let distance = |paint: &[u8; 3]| -> i32 {
-        paint
+    let distance = |value: &[u8; 3]| -> i32 {
+        value
             .iter()
             .zip(pixel)
             .map(|(a, b)| (i32::from(*a) - i32::from(*b)).pow(2))
             .sum()
     };
     (0..COLOURS.len())
-        .min_by_key(|&at| distance(&PAINTS[at]))
+        .min_by_key(|&at| distance(&COLOUR_VALUES[at]))
         .unwrap_or(0)
 }
 
@@ -267,18 +283,20 @@ fn nearest_colour(crop: &Image) -> usize {
 mod tests {
     use super::*;
 
-    /// The self-test with objects that something went wrong with.
+    /// The self-test with altered objects.
     fn broken(change: impl Fn(&mut Object)) -> String {
         let detect = |drawn: &[Drawn], size: Geometry| {
             let mut found = from_rectangles(drawn, OBJECTS.len(), size)?;
             found.iter_mut().for_each(&change);
             Ok(found)
         };
-        with(detect).expect_err("a broken detector").to_string()
+        self_test_with(detect)
+            .expect_err("a broken detector")
+            .to_string()
     }
 
     #[test]
-    fn what_is_right_passes_and_what_is_wrong_does_not() {
+    fn correct_detections_pass_and_altered_ones_fail() {
         assert_eq!(self_test().unwrap(), TASKS.len());
         assert!(
             broken(|object| object.bounds.swap(0, 1))
@@ -291,12 +309,12 @@ mod tests {
         assert!(broken(|object| object.class = (object.class + 1) % 80).contains("no bench"));
         assert!(broken(|object| object.score *= 0.99).contains("no bench"));
         assert!(broken(|object| object.mask = None).contains("no bench"));
-        let blind = with(|_, _| Ok(vec![]));
+        let blind = self_test_with(|_, _| Ok(vec![]));
         assert!(
             blind
                 .unwrap_err()
                 .to_string()
-                .starts_with("the self-test failed, nothing was judged")
+                .starts_with("the self-test failed, nothing was evaluated")
         );
     }
 }

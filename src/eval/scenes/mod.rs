@@ -1,16 +1,16 @@
-//! The scenes of the demo world: one to four flat shapes on a light background, prompts after
-//! GenEval's six tasks, and a judge that reads a picture exactly. No search ever sees the judge.
+//! The scenes of the demo world: one to four flat shapes on a light background, prompts modelled on
+//! GenEval's six tasks, and a rule-based evaluator. No search ever sees the evaluator.
 
-pub mod asks;
-pub mod judge;
-pub mod prompts;
+pub mod detector;
+pub mod prompt;
+pub mod prompt_set;
 mod regions;
 pub mod words;
 pub mod world;
 
-pub use asks::{Ask, TASKS};
-pub use judge::{Seen, detect};
-pub use prompts::{Split, prompts};
+pub use detector::{DetectedShape, detect};
+pub use prompt::{ScenePrompt, TASKS};
+pub use prompt_set::{Split, prompts};
 pub use world::Scene;
 
 use serde_json::{Map, Value};
@@ -26,7 +26,7 @@ const NAME: &str = "scenes";
 pub struct Scenes {
     split: Split,
     seed: u64,
-    asks: Vec<Ask>,
+    prompts: Vec<ScenePrompt>,
     cases: Vec<Case>,
 }
 
@@ -34,36 +34,41 @@ impl Scenes {
     /// `count` prompts of a split; see [`prompts()`].
     ///
     /// # Errors
-    /// [`Error::Input`] when there are none or more than anybody could want.
+    /// [`Error::Input`] if `count` is 0 or above 100,000.
     pub fn new(split: Split, count: usize, seed: u64) -> Result<Self> {
         const MOST: usize = 100_000;
         if count == 0 || count > MOST {
-            return Err(Error::input(format!("a set of {count} prompts"))
-                .with_hint(format!("choose 1 to {MOST}; 300 tell methods apart")));
+            return Err(
+                Error::input(format!("expected 1 to {MOST} prompts, found {count}"))
+                    .with_hint("300 prompts tell methods apart"),
+            );
         }
-        let asks = prompts(split, count, seed);
-        let cases = asks
+        let prompts = prompts(split, count, seed);
+        let cases = prompts
             .iter()
-            .map(|ask| Case {
-                task: ask.task(),
-                prompt: ask.words(),
+            .map(|prompt| Case {
+                task: prompt.task(),
+                prompt: prompt.text(),
             })
             .collect();
         Ok(Self {
             split,
             seed,
-            asks,
+            prompts,
             cases,
         })
     }
 
-    /// The set that [`Scenes::described`] describes.
+    /// Restores the set from its description, see [`Scenes::described`].
     ///
     /// # Errors
-    /// [`Error::Input`] when it describes something else.
-    pub fn of(described: &Map<String, Value>) -> Result<Self> {
-        let missing =
-            |name: &str| Error::input(format!("no `{name}` in the description of a set of scenes"));
+    /// [`Error::Input`] if it describes something else.
+    pub fn from_description(described: &Map<String, Value>) -> Result<Self> {
+        let missing = |name: &str| {
+            Error::input(format!(
+                "expected `{name}` in the description of a set of scenes"
+            ))
+        };
         let number = |name: &str| {
             described
                 .get(name)
@@ -82,11 +87,13 @@ impl Scenes {
                 number("prompts")? as usize,
                 number("prompt_seed")?,
             ),
-            other => Err(Error::input(format!("`{other}` is no set of scenes"))),
+            other => Err(Error::input(format!(
+                "expected the suite `{NAME}`, found `{other}`"
+            ))),
         }
     }
 
-    /// How the prompts were chosen, as evaluations record it.
+    /// Description of the prompts, for the setup of an evaluation.
     pub fn described(&self) -> Map<String, Value> {
         let all: [(&str, Value); 4] = [
             ("name", self.name().into()),
@@ -113,9 +120,9 @@ impl Suite for Scenes {
         &self.cases
     }
 
-    fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
+    fn evaluate(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
         let verdict = |image: &Image| {
-            let (right, reason) = self.asks[case].judge(&detect(image));
+            let (right, reason) = self.prompts[case].evaluate(&detect(image));
             Verdict {
                 score: f64::from(u8::from(right)),
                 reason,

@@ -1,41 +1,41 @@
-//! The regions of a picture that are not background.
+//! The regions of an image that are not background.
 
 use std::array::from_fn;
 
 use ttsvar_search::Image;
 
-use super::{judge::nearest, words::Colour, world::SIZE};
+use super::{detector::nearest, words::Colour, world::SIZE};
 
-/// Something that stands out.
+/// A region that differs from the background.
 pub(super) struct Region {
-    /// How far each pixel of the picture belongs to it, 0 to 1.
+    /// Coverage of each pixel of the image, 0 to 1.
     pub cover: Vec<f32>,
     /// The sum of `cover`.
     pub area: f32,
     /// Centre, from the left and from the top.
     pub centre: (f64, f64),
-    /// Left, top, right, bottom of the pixels that belong to it mostly.
+    /// Left, top, right, bottom of the pixels that it covers by more than half.
     pub bounds: [usize; 4],
     /// Its colour.
     pub rgb: [f32; 3],
 }
 
-/// Pixels that a region has at least.
+/// Minimum number of pixels of a region.
 const LEAST_PIXELS: usize = 40;
 
-/// Area that a region has at least, once its rim is counted by what it covers.
+/// Minimum area of a region, with its rim counted by coverage.
 const LEAST_AREA: f32 = 60.0;
 
-/// How far a colour is from the background at least, in levels.
+/// Minimum distance of a colour from the background, in levels.
 const STANDS_OUT: f32 = 36.0;
 
-/// For each pixel whether it belongs.
+/// One flag per pixel.
 type Mask = Vec<bool>;
 
-/// The regions of a 64 x 64 picture.
+/// Finds the regions of a 64 x 64 image.
 pub(super) fn regions(image: &Image) -> Vec<Region> {
-    let picture = Picture::new(image);
-    let found = components(&picture.far.iter().map(|far| *far > STANDS_OUT).collect());
+    let pixels = Pixels::new(image);
+    let found = components(&pixels.far.iter().map(|far| *far > STANDS_OUT).collect());
     let taken: Mask = (0..SIZE * SIZE)
         .map(|i| found.iter().any(|region| region[i]))
         .collect();
@@ -44,26 +44,23 @@ pub(super) fn regions(image: &Image) -> Vec<Region> {
         let allowed: Mask = region
             .iter()
             .zip(&taken)
-            .map(|(own, taken)| *own || !taken)
+            .map(|(member, taken)| *member || !taken)
             .collect();
-        regions.extend(
-            picture
-                .split(region)
-                .iter()
-                .filter_map(|part| picture.measure(part, &allowed)),
-        );
+        for part in pixels.split(region) {
+            regions.extend(pixels.measure(&part, &allowed));
+        }
     }
     regions
 }
 
-struct Picture {
+struct Pixels {
     rgb: Vec<[f32; 3]>,
     background: [f32; 3],
-    /// How far each pixel is from the background.
+    /// Distance of each pixel from the background.
     far: Vec<f32>,
 }
 
-impl Picture {
+impl Pixels {
     fn new(image: &Image) -> Self {
         let rgb: Vec<[f32; 3]> = image
             .pixels()
@@ -92,20 +89,24 @@ impl Picture {
         }
     }
 
-    /// The pixels of a region that are beyond doubt.
+    /// The pixels of a region that certainly belong to it.
     fn core(&self, region: &Mask) -> Vec<usize> {
-        let own = || (0..region.len()).filter(|&i| region[i]);
-        let mut far: Vec<f32> = own().map(|i| self.far[i]).collect();
+        let members: Vec<usize> = (0..region.len()).filter(|&i| region[i]).collect();
+        let mut far: Vec<f32> = members.iter().map(|&i| self.far[i]).collect();
         far.sort_by(f32::total_cmp);
-        // The 90th percentile, between neighbours in proportion
+        // The 90th percentile, interpolated linearly.
         let place = 0.9 * (far.len() - 1) as f64;
-        let (low, part) = (place as usize, place.fract());
+        let low = place as usize;
+        let part = place.fract();
         let high = f64::from(far[(low + 1).min(far.len() - 1)]);
         let limit = 0.75 * (f64::from(far[low]) + (high - f64::from(far[low])) * part);
-        own().filter(|&i| f64::from(self.far[i]) >= limit).collect()
+        members
+            .into_iter()
+            .filter(|&i| f64::from(self.far[i]) >= limit)
+            .collect()
     }
 
-    /// Objects of different colours that touch become regions of their own.
+    /// Splits touching objects of different colours into separate regions.
     fn split(&self, region: &Mask) -> Vec<Mask> {
         let core = self.core(region);
         let counts: [usize; 8] = from_fn(|c| {
@@ -117,19 +118,19 @@ impl Picture {
         if most as f64 >= 0.7 * core.len() as f64 {
             return vec![region.clone()];
         }
-        let of = |colour: Colour| {
-            (0..region.len())
-                .map(|i| region[i] && nearest(self.rgb[i]) == colour)
-                .collect()
-        };
-        let colours = Colour::ALL
-            .into_iter()
-            .filter(|colour| counts[*colour as usize] >= LEAST_PIXELS);
-        colours.flat_map(|colour| components(&of(colour))).collect()
+        let mut parts = vec![];
+        for colour in Colour::ALL {
+            if counts[colour as usize] >= LEAST_PIXELS {
+                let mask: Mask = (0..region.len())
+                    .map(|i| region[i] && nearest(self.rgb[i]) == colour)
+                    .collect();
+                parts.extend(components(&mask));
+            }
+        }
+        parts
     }
 
-    /// Everything about a region; none when it is too small. Its rim may reach into `allowed`
-    /// pixels.
+    /// Measures a region; `None` if it is too small. Its rim may reach into `allowed` pixels.
     fn measure(&self, part: &Mask, allowed: &Mask) -> Option<Region> {
         let rgb = median(self.core(part).into_iter().map(|i| self.rgb[i]));
         let axis: [f32; 3] = from_fn(|i| rgb[i] - self.background[i]);
@@ -164,7 +165,8 @@ impl Picture {
                 / area
         };
         let centre = (weighed(|i| i % SIZE), weighed(|i| i / SIZE));
-        let (xs, ys) = (mostly.iter().map(|at| at.0), mostly.iter().map(|at| at.1));
+        let xs = mostly.iter().map(|at| at.0);
+        let ys = mostly.iter().map(|at| at.1);
         let bounds = [
             xs.clone().min()?,
             ys.clone().min()?,
@@ -181,7 +183,7 @@ impl Picture {
     }
 }
 
-/// The middle value of each channel.
+/// The median of each channel.
 fn median(pixels: impl Iterator<Item = [f32; 3]> + Clone) -> [f32; 3] {
     from_fn(|channel| {
         let mut values: Vec<f32> = pixels.clone().map(|pixel| pixel[channel]).collect();
@@ -195,14 +197,17 @@ fn median(pixels: impl Iterator<Item = [f32; 3]> + Clone) -> [f32; 3] {
     })
 }
 
-/// The connected parts of a mask, from the top; parts that are too small are left out.
+/// The connected parts of a mask, from the top, without parts that are too small.
 fn components(mask: &Mask) -> Vec<Mask> {
-    let (mut left, mut found) = (mask.clone(), vec![]);
+    let mut left = mask.clone();
+    let mut found = vec![];
     for start in 0..left.len() {
         if !left[start] {
             continue;
         }
-        let (mut part, mut front, mut size) = (vec![false; left.len()], vec![start], 0);
+        let mut part = vec![false; left.len()];
+        let mut front = vec![start];
+        let mut size = 0;
         left[start] = false;
         while let Some(i) = front.pop() {
             part[i] = true;
@@ -220,7 +225,7 @@ fn components(mask: &Mask) -> Vec<Mask> {
     found
 }
 
-/// The mask and every pixel beside it.
+/// The mask with its adjacent pixels.
 fn grow(mask: &Mask) -> Mask {
     (0..mask.len())
         .map(|i| mask[i] || neighbours(i).any(|next| mask[next]))
@@ -229,7 +234,8 @@ fn grow(mask: &Mask) -> Mask {
 
 /// The pixels above, below, left and right.
 fn neighbours(i: usize) -> impl Iterator<Item = usize> {
-    let (x, y) = (i % SIZE, i / SIZE);
+    let x = i % SIZE;
+    let y = i / SIZE;
     let all = [
         (y > 0).then(|| i - SIZE),
         (y + 1 < SIZE).then_some(i + SIZE),

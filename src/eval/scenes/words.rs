@@ -1,8 +1,8 @@
-//! What captions of scenes speak of.
+//! The vocabulary of scene captions.
 
-/// What can be painted.
+/// A shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "they say what they are")]
+#[expect(missing_docs, reason = "the names explain themselves")]
 pub enum Shape {
     Circle,
     Square,
@@ -22,9 +22,9 @@ pub(super) const SHAPES: [(&str, &str); 6] = [
     ("cross", "crosses"),
 ];
 
-/// In which colour.
+/// A colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "they say what they are")]
+#[expect(missing_docs, reason = "the names explain themselves")]
 pub enum Colour {
     Red,
     Orange,
@@ -67,9 +67,9 @@ impl Colour {
     }
 }
 
-/// Where one object is, seen from another.
+/// The position of one object relative to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "they say what they are")]
+#[expect(missing_docs, reason = "the names explain themselves")]
 pub enum Relation {
     LeftOf,
     RightOf,
@@ -92,7 +92,7 @@ impl Relation {
     }
 }
 
-/// `1 red circle`, `2 stars`; the colour is left out where there is none.
+/// `1 red circle`, `2 stars`; without a colour if there is none.
 pub(super) fn counted(count: usize, colour: Option<Colour>, shape: Shape) -> String {
     let colour = colour.map_or(String::new(), |colour| format!("{} ", colour.name()));
     let (one, many) = SHAPES[shape as usize];

@@ -1,6 +1,5 @@
-//! Which pictures exist: one to four flat shapes on a light background, 64 x 64 pixels. The same
-//! numbers give the same scenes as the program that the demo was trained with
-//! (`training/world.py`).
+//! Scenes: one to four flat shapes on a light background, 64 x 64 pixels. The same seeds give the
+//! same scenes as in the program that the demo was trained with (`training/world.py`).
 
 use ttsvar_search::Image;
 
@@ -17,7 +16,8 @@ impl SplitMix {
     /// The stream of a seed.
     pub fn new(seed: u64) -> Self {
         let mut stream = Self(seed ^ 0x5dee_ce66_d123_4567);
-        let (low, high) = (stream.next(), stream.next());
+        let low = stream.next();
+        let high = stream.next();
         Self(low ^ (high << 32))
     }
 
@@ -32,7 +32,7 @@ impl SplitMix {
         low + (high - low) * ((self.next() >> 11) as f64 / (1u64 << 53) as f64)
     }
 
-    /// One of 0 to `count` - 1.
+    /// A number from 0 to `count` - 1.
     pub fn below(&mut self, count: usize) -> usize {
         (self.next() % count as u64) as usize
     }
@@ -49,9 +49,9 @@ impl SplitMix {
     }
 }
 
-/// What kind of caption a scene was laid out for.
+/// The kind of caption that a scene was laid out for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SceneKind {
     /// One object.
     One,
     /// Two objects of different shape.
@@ -62,9 +62,9 @@ pub enum Kind {
     Related(Relation),
 }
 
-/// A shape in its place.
+/// A shape in a scene.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Object {
+pub struct SceneObject {
     /// Its shape.
     pub shape: Shape,
     /// The name of its colour.
@@ -75,17 +75,17 @@ pub struct Object {
     pub radius: f64,
     /// Radians.
     pub turn: f64,
-    /// The very colour.
+    /// Its exact colour.
     pub rgb: [f64; 3],
 }
 
-/// A picture before it is painted.
+/// A scene before it is rendered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scene {
-    /// What it was laid out for.
-    pub kind: Kind,
-    /// The objects; the first is the one that a relation is about.
-    pub objects: Vec<Object>,
+    /// The kind of its caption.
+    pub kind: SceneKind,
+    /// The objects; a relation is about the first.
+    pub objects: Vec<SceneObject>,
     background: [f64; 3],
 }
 
@@ -101,7 +101,7 @@ impl Scene {
         let colours: Vec<Colour> = shapes
             .iter()
             .map(|_| {
-                if kind == Kind::Count {
+                if kind == SceneKind::Count {
                     shared
                 } else {
                     stream.pick(&Colour::ALL)
@@ -118,16 +118,16 @@ impl Scene {
         }
     }
 
-    /// The picture, smooth at the edges.
-    pub fn paint(&self) -> Image {
+    /// Renders the scene with smooth edges.
+    pub fn render(&self) -> Image {
         let mut pixels = vec![0; 3 * SIZE * SIZE];
         for (i, pixel) in pixels.chunks_exact_mut(3).enumerate() {
             let at = ((i % SIZE) as f32 + 0.5, (i / SIZE) as f32 + 0.5);
             let mut colour = self.background.map(|value| value as f32);
             for object in &self.objects {
                 let cover = object.cover(at);
-                for (value, own) in colour.iter_mut().zip(object.rgb) {
-                    *value = *value * (1.0 - cover) + own as f32 * cover;
+                for (value, target) in colour.iter_mut().zip(object.rgb) {
+                    *value = *value * (1.0 - cover) + target as f32 * cover;
                 }
             }
             pixel.iter_mut().zip(colour).for_each(|(pixel, value)| {
@@ -138,15 +138,14 @@ impl Scene {
     }
 }
 
-impl Object {
-    /// How much of the pixel around a point it covers.
+impl SceneObject {
+    /// Coverage of the pixel around a point.
     fn cover(&self, (x, y): (f32, f32)) -> f32 {
         let radius = self.radius as f32;
-        let (dx, dy) = (
-            (x - self.centre.0 as f32) / radius,
-            (y - self.centre.1 as f32) / radius,
-        );
-        let (sin, cos) = (self.turn.sin() as f32, self.turn.cos() as f32);
+        let dx = (x - self.centre.0 as f32) / radius;
+        let dy = (y - self.centre.1 as f32) / radius;
+        let sin = self.turn.sin() as f32;
+        let cos = self.turn.cos() as f32;
         let away = self
             .shape
             .distance(cos * dx + sin * dy, cos * dy - sin * dx)
@@ -155,7 +154,7 @@ impl Object {
     }
 }
 
-fn shapes(stream: &mut SplitMix) -> (Kind, Vec<Shape>) {
+fn shapes(stream: &mut SplitMix) -> (SceneKind, Vec<Shape>) {
     const WEIGHTS: [f64; 4] = [2.0, 5.0, 2.5, 3.5];
     let mut point = stream.uniform(0.0, 1.0) * WEIGHTS.iter().sum::<f64>();
     let kind = WEIGHTS.iter().position(|weight| {
@@ -163,18 +162,18 @@ fn shapes(stream: &mut SplitMix) -> (Kind, Vec<Shape>) {
         point < 0.0
     });
     match kind.unwrap_or(3) {
-        0 => (Kind::One, vec![stream.pick(&Shape::ALL)]),
+        0 => (SceneKind::One, vec![stream.pick(&Shape::ALL)]),
         2 => {
             let shape = stream.pick(&Shape::ALL);
-            (Kind::Count, vec![shape; 2 + stream.below(3)])
+            (SceneKind::Count, vec![shape; 2 + stream.below(3)])
         }
         one_or_three => {
             let two = stream.pick_two(&Shape::ALL).to_vec();
             (
                 if one_or_three == 1 {
-                    Kind::Two
+                    SceneKind::Two
                 } else {
-                    Kind::Related(stream.pick(&Relation::ALL))
+                    SceneKind::Related(stream.pick(&Relation::ALL))
                 },
                 two,
             )
@@ -182,8 +181,13 @@ fn shapes(stream: &mut SplitMix) -> (Kind, Vec<Shape>) {
     }
 }
 
-/// Places all objects; starts again when one of them finds no room.
-fn lay_out(stream: &mut SplitMix, shapes: &[Shape], colours: &[Colour], kind: Kind) -> Vec<Object> {
+/// Places all objects; starts again if there is no room for one of them.
+fn lay_out(
+    stream: &mut SplitMix,
+    shapes: &[Shape],
+    colours: &[Colour],
+    kind: SceneKind,
+) -> Vec<SceneObject> {
     loop {
         let mut objects = vec![];
         for (&shape, &colour) in shapes.iter().zip(colours) {
@@ -195,7 +199,7 @@ fn lay_out(stream: &mut SplitMix, shapes: &[Shape], colours: &[Colour], kind: Ki
                 .1
                 .map(|value| (f64::from(value) + stream.uniform(-12.0, 12.0)).clamp(0.0, 255.0));
             let turn = stream.uniform(-0.2, 0.2);
-            objects.push(Object {
+            objects.push(SceneObject {
                 shape,
                 colour,
                 centre,
@@ -210,23 +214,24 @@ fn lay_out(stream: &mut SplitMix, shapes: &[Shape], colours: &[Colour], kind: Ki
     }
 }
 
-/// A free place for the next object, and its radius; none after 30 tries.
+/// A free position for the next object, and its radius; `None` after 30 attempts.
 fn place(
     stream: &mut SplitMix,
-    objects: &[Object],
+    objects: &[SceneObject],
     (low, high): (f64, f64),
-    kind: Kind,
+    kind: SceneKind,
 ) -> Option<((f64, f64), f64)> {
     for _ in 0..30 {
         let radius = stream.uniform(low, high);
         let margin = 1.22 * radius + 1.0;
         let end = SIZE as f64 - margin;
-        let (x, y) = (stream.uniform(margin, end), stream.uniform(margin, end));
-        let apart = |other: &Object| {
+        let x = stream.uniform(margin, end);
+        let y = stream.uniform(margin, end);
+        let apart = |other: &SceneObject| {
             (x - other.centre.0).hypot(y - other.centre.1) > 1.18 * (radius + other.radius) + 2.0
         };
         let related = match (kind, objects.first()) {
-            (Kind::Related(relation), Some(first)) => {
+            (SceneKind::Related(relation), Some(first)) => {
                 clearly(relation, first.centre.0 - x, first.centre.1 - y)
             }
             _ => true,
@@ -238,8 +243,7 @@ fn place(
     None
 }
 
-/// Whether the first of two centres, (dx, dy) away from the second, is beyond doubt where the
-/// relation says.
+/// Returns whether two centres, (dx, dy) apart, are clearly in the relation.
 fn clearly(relation: Relation, dx: f64, dy: f64) -> bool {
     let (along, across) = match relation {
         Relation::LeftOf => (-dx, dy),
@@ -266,9 +270,11 @@ impl Shape {
         SHAPES[self as usize].0
     }
 
-    /// The signed distance from its outline, about, in units of its radius; negative inside.
+    /// The approximate signed distance from its outline, in units of its radius; negative inside.
     pub(super) fn distance(self, x: f32, y: f32) -> f32 {
-        let (across, down, far) = (x.abs(), y.abs(), x.hypot(y));
+        let across = x.abs();
+        let down = y.abs();
+        let far = x.hypot(y);
         match self {
             Self::Circle => far - 1.0,
             Self::Square => across.max(down) - 0.86,
@@ -287,14 +293,16 @@ impl Shape {
     }
 }
 
-/// Folds the angle into one of the five arms.
+/// The distance from a star: the angle is folded into one of the five arms.
 fn star(x: f32, y: f32, far: f32) -> f32 {
     const FIFTH: f32 = 2.0 * std::f32::consts::PI / 5.0;
     const TIP: f32 = 1.22;
     let angle = x.atan2(-y);
     let angle = (angle - FIFTH * (angle / FIFTH).round_ties_even()).abs();
-    let (px, py) = (far * angle.cos(), far * angle.sin());
-    let (qx, qy) = (0.52 * (FIFTH / 2.0).cos(), 0.52 * (FIFTH / 2.0).sin());
+    let px = far * angle.cos();
+    let py = far * angle.sin();
+    let qx = 0.52 * (FIFTH / 2.0).cos();
+    let qy = 0.52 * (FIFTH / 2.0).sin();
     let length = qy.hypot(TIP - qx);
     ((px - TIP) * qy + py * (TIP - qx)) / length
 }

@@ -1,4 +1,4 @@
-//! How boxes lie to each other, as T2I-CompBench has it.
+//! Relative position and overlap of boxes, as in T2I-CompBench.
 //!
 //! Reference: Karine-Huang/T2I-CompBench, `UniDet_eval/2D_spatial_eval.py` (`determine_position`),
 //! `numeracy_eval.py` (`calculate_iou`), `experts/model_bank.py` (`Resize(size=479,
@@ -11,9 +11,9 @@ use crate::detectors::Object;
 /// Left, top, right, bottom.
 pub type Bounds = [f64; 4];
 
-/// Where something should be, seen from something else.
+/// The position of a thing relative to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SpatialRelation {
     /// On side of, next to, near.
     Near,
     /// On the left of.
@@ -24,35 +24,35 @@ pub enum Place {
     Bottom,
     /// On the top of.
     Top,
-    /// `on top of`, which the original looks for in prompts and then knows no rule for: nothing is
-    /// there.
+    /// `on top of`: the original finds it in prompts but has no rule for it, so it never holds.
     Nowhere,
 }
 
-/// The words for places, in the order in which they are looked for.
-const WORDS: [(&str, Place); 8] = [
-    ("on side of", Place::Near),
-    ("next to", Place::Near),
-    ("near", Place::Near),
-    ("on the left of", Place::Left),
-    ("on the right of", Place::Right),
-    ("on the bottom of", Place::Bottom),
-    ("on the top of", Place::Top),
-    ("on top of", Place::Nowhere),
+/// The words for relations, in the order in which they are searched.
+const WORDS: [(&str, SpatialRelation); 8] = [
+    ("on side of", SpatialRelation::Near),
+    ("next to", SpatialRelation::Near),
+    ("near", SpatialRelation::Near),
+    ("on the left of", SpatialRelation::Left),
+    ("on the right of", SpatialRelation::Right),
+    ("on the bottom of", SpatialRelation::Bottom),
+    ("on the top of", SpatialRelation::Top),
+    ("on top of", SpatialRelation::Nowhere),
 ];
 
-impl Place {
-    /// The place that a prompt names, with its words.
+impl SpatialRelation {
+    /// The relation that a prompt names, with its words.
     pub fn find(prompt: &str) -> Option<(&'static str, Self)> {
         WORDS.into_iter().find(|(words, _)| prompt.contains(words))
     }
 
-    /// How well `a` stands there, seen from `b`: 0 to 1.
+    /// How well `a` is in this relation to `b`: 0 to 1.
     pub fn score(self, a: Bounds, b: Bounds) -> f64 {
-        const NEAR: f64 = 150.0; // pixels of the frame
-        let centre = |of: Bounds, axis: usize| (of[axis] + of[axis + 2]) / 2.0;
+        const NEAR: f64 = 150.0; // pixels of the resized image
+        let centre = |bounds: Bounds, axis: usize| (bounds[axis] + bounds[axis + 2]) / 2.0;
         let [x, y] = [0, 1].map(|axis| centre(b, axis) - centre(a, axis));
-        let (sideways, upright) = (x.abs() > y.abs(), y.abs() > x.abs());
+        let sideways = x.abs() > y.abs();
+        let upright = y.abs() > x.abs();
         let holds = match self {
             Self::Near if x.abs() < NEAR || y.abs() < NEAR => return 1.0,
             Self::Near => return NEAR / x.abs().max(y.abs()),
@@ -73,7 +73,7 @@ fn apart(a: Bounds, b: Bounds) -> f64 {
         .map(|axis| (a[axis + 2].min(b[axis + 2]) - a[axis].max(b[axis])).max(0.0))
         .iter()
         .product();
-    let area = |of: Bounds| (of[2] - of[0]) * (of[3] - of[1]);
+    let area = |bounds: Bounds| (bounds[2] - bounds[0]) * (bounds[3] - bounds[1]);
     let overlap = common / (area(a) + area(b) - common);
     if overlap >= OVERLAP {
         OVERLAP / overlap
@@ -82,28 +82,30 @@ fn apart(a: Bounds, b: Bounds) -> f64 {
     }
 }
 
-/// Whether two boxes are of one thing: they, or one of them, lie in the other by more than nine
-/// tenths.
+/// Returns whether two boxes show the same thing: more than nine tenths of their union, or of one
+/// of them, is common.
 pub fn same(a: Bounds, b: Bounds) -> bool {
     const SAME: f64 = 0.9;
     let side = |from: f64, to: f64| to - from + 1.0;
-    let area = |of: Bounds| side(of[0], of[2]) * side(of[1], of[3]);
+    let area = |bounds: Bounds| side(bounds[0], bounds[2]) * side(bounds[1], bounds[3]);
     let common: f64 = [0, 1]
         .map(|axis| side(a[axis].max(b[axis]), a[axis + 2].min(b[axis + 2])).max(0.0))
         .iter()
         .product();
     [area(a) + area(b) - common, area(a), area(b)]
         .into_iter()
-        .any(|of| common / of > SAME)
+        .any(|area| common / area > SAME)
 }
 
-/// The frame that the original resizes pictures into: distances are in its pixels. (Factors of
-/// width and height.)
-pub fn frame(image: &Image) -> [f64; 2] {
+/// The factors of width and height by which the original resizes images: distances are in pixels of
+/// the resized image.
+pub fn resize_factors(image: &Image) -> [f64; 2] {
     const SHORTER: f64 = 479.0;
     const LONGEST: f64 = 480.0;
-    let (width, height) = (image.width() as f64, image.height() as f64);
-    let (short, long) = (width.min(height), width.max(height));
+    let width = image.width() as f64;
+    let height = image.height() as f64;
+    let short = width.min(height);
+    let long = width.max(height);
     let fitted = (SHORTER * long / short).trunc();
     let (short_to, long_to) = if fitted > LONGEST {
         ((LONGEST * SHORTER / fitted).trunc(), LONGEST)
@@ -117,8 +119,8 @@ pub fn frame(image: &Image) -> [f64; 2] {
     }
 }
 
-/// The box of an object in that frame.
-pub fn framed(object: &Object, [x, y]: [f64; 2]) -> Bounds {
+/// The box of an object in the resized image.
+pub fn resized(object: &Object, [x, y]: [f64; 2]) -> Bounds {
     let [left, top, right, bottom] = object.bounds.map(f64::from);
     [left * x, top * y, right * x, bottom * y]
 }
@@ -129,14 +131,19 @@ mod tests {
 
     const BOX: Bounds = [100.0, 100.0, 140.0, 140.0];
 
-    /// The box, moved.
+    /// The box, shifted.
     fn moved(x: f64, y: f64) -> Bounds {
         [BOX[0] + x, BOX[1] + y, BOX[2] + x, BOX[3] + y]
     }
 
     #[test]
-    fn places_are_seen_from_the_second_box() {
-        let all = [Place::Left, Place::Right, Place::Top, Place::Bottom];
+    fn relations_are_relative_to_the_second_box() {
+        let all = [
+            SpatialRelation::Left,
+            SpatialRelation::Right,
+            SpatialRelation::Top,
+            SpatialRelation::Bottom,
+        ];
         let scores = |a: Bounds| all.map(|place| place.score(a, BOX));
         assert_eq!(scores(moved(-60.0, 10.0)), [1.0, 0.0, 0.0, 0.0]);
         assert_eq!(scores(moved(60.0, -10.0)), [0.0, 1.0, 0.0, 0.0]);
@@ -147,33 +154,33 @@ mod tests {
             [0.0; 4],
             "no side is farther than the other"
         );
-        assert_eq!(Place::Nowhere.score(moved(0.0, -60.0), BOX), 0.0);
+        assert_eq!(SpatialRelation::Nowhere.score(moved(0.0, -60.0), BOX), 0.0);
     }
 
     #[test]
     fn overlap_and_distance_take_from_the_score() {
         // 20 x 40 of 60 x 40: an overlap of a third
-        let half = Place::Left.score(moved(-20.0, 0.0), BOX);
+        let half = SpatialRelation::Left.score(moved(-20.0, 0.0), BOX);
         assert!((half - 0.3).abs() < 1e-12, "{half}");
         assert_eq!(
-            Place::Near.score(moved(-300.0, 149.0), BOX),
+            SpatialRelation::Near.score(moved(-300.0, 149.0), BOX),
             1.0,
             "one side is enough"
         );
-        assert_eq!(Place::Near.score(moved(-300.0, 200.0), BOX), 0.5);
+        assert_eq!(SpatialRelation::Near.score(moved(-300.0, 200.0), BOX), 0.5);
     }
 
     #[test]
     fn longer_words_do_not_hide_shorter_ones() {
         assert_eq!(
-            Place::find("a cat on the top of a car"),
-            Some(("on the top of", Place::Top))
+            SpatialRelation::find("a cat on the top of a car"),
+            Some(("on the top of", SpatialRelation::Top))
         );
         assert_eq!(
-            Place::find("the cat is on top of the car"),
-            Some(("on top of", Place::Nowhere))
+            SpatialRelation::find("the cat is on top of the car"),
+            Some(("on top of", SpatialRelation::Nowhere))
         );
-        assert_eq!(Place::find("a cat and a car"), None);
+        assert_eq!(SpatialRelation::find("a cat and a car"), None);
     }
 
     #[test]
@@ -187,9 +194,9 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_those_of_the_original() {
+    fn images_are_resized_as_in_the_original() {
         let sides = |width, height| {
-            let [x, y] = frame(&Image::new(width, height, vec![0; 3 * width * height]));
+            let [x, y] = resize_factors(&Image::new(width, height, vec![0; 3 * width * height]));
             (
                 (x * width as f64).round() as usize,
                 (y * height as f64).round() as usize,

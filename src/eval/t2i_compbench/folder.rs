@@ -1,80 +1,72 @@
-//! Pictures that were made elsewhere, in the folders that T2I-CompBench's own programs expect:
-//! `samples/PROMPT_000012.png`, a folder a category, the same number of pictures for every prompt.
+//! Images in the folder layout of T2I-CompBench's own programs: `samples/PROMPT_000012.png`, one
+//! folder per category, the same number of images for every prompt.
 //!
-//! The number alone says which prompt a picture belongs to; the text before it may be anything.
+//! Only the number determines the prompt of an image; the text before it is arbitrary.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
 use super::prompts::{Category, Prompt};
-use crate::{Error, Result, eval::shown::other_pictures};
+use crate::{
+    Error, Result,
+    eval::external::{ExternalImage, unread_images},
+};
 
-/// What such a folder holds.
+/// The contents of such a folder.
 #[derive(Clone, Debug, Default)]
-pub struct PictureFolder {
-    /// The pictures, category by category.
-    pub pictures: Vec<Picture>,
-    /// What is missing or wrong, a line each. The rest can be judged.
+pub struct CompBenchFolder {
+    /// The images, category by category.
+    pub images: Vec<ExternalImage>,
+    /// Problems, one line each. The rest can be evaluated.
     pub faults: Vec<String>,
 }
 
-/// A picture file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
-    /// Place of its prompt among those that were given.
-    pub case: usize,
-    /// Which of several for this prompt.
-    pub sample: usize,
-    /// Where it is.
-    pub path: PathBuf,
-}
-
-impl PictureFolder {
-    /// Looks what there is for these prompts, `samples` pictures each. Of one category the pictures
-    /// may lie in `path/samples`, of several each has a folder: `path/color/samples`.
+impl CompBenchFolder {
+    /// Finds the images of these prompts, `samples` per prompt. Images of a single category may be
+    /// in `path/samples`; otherwise each category has a folder: `path/color/samples`.
     ///
     /// # Errors
-    /// It is no folder, or there is nothing in it to judge.
+    /// It is not a folder, or it has no images to evaluate.
     pub fn read(path: &Path, prompts: &[&Prompt], samples: usize) -> Result<Self> {
-        const HINT: &str = "T2I-CompBench's folders are DIR/color/samples/PROMPT_000000.png, or DIR/samples of one category";
+        const HINT: &str = "T2I-CompBench's folders are \
+            DIR/color/samples/PROMPT_000000.png, or DIR/samples for a single category";
         fs::read_dir(path).map_err(Error::io(path))?;
         let mut all = Self::default();
-        let mut places: BTreeMap<Category, BTreeMap<usize, usize>> = BTreeMap::new();
+        let mut categories: BTreeMap<Category, BTreeMap<usize, usize>> = BTreeMap::new();
         for (case, prompt) in prompts.iter().enumerate() {
-            places
+            categories
                 .entry(prompt.category)
                 .or_default()
                 .insert(prompt.number, case);
         }
-        for (category, places) in &places {
-            let own = path.join(category.name()).join("samples");
+        for (category, cases) in &categories {
+            let mut folder = path.join(category.name()).join("samples");
             let shared = path.join("samples");
-            let folder = if !own.is_dir() && the_only(&shared, prompts, *category) {
-                shared
-            } else {
-                own
-            };
+            if !folder.is_dir() && the_only(&shared, prompts, *category) {
+                folder = shared;
+            }
             if !folder.is_dir() {
                 all.faults.push(format!(
-                    "{}: no such folder: its pictures are missing",
+                    "{}: no such folder: its images are missing",
                     folder.display()
                 ));
                 continue;
             }
-            all.add(&folder, prompts, places, samples)?;
+            all.add(&folder, prompts, cases, samples)?;
         }
-        if all.pictures.is_empty() {
+        if all.images.is_empty() {
             let fault = all
                 .faults
                 .first()
                 .map_or_else(String::new, |fault| format!(" ({fault})"));
-            return Err(
-                Error::file(path, format!("holds no picture that can be judged{fault}"))
-                    .with_hint(HINT),
-            );
+            return Err(Error::file(
+                path,
+                format!("contains no image that can be evaluated{fault}"),
+            )
+            .with_hint(HINT));
         }
         Ok(all)
     }
@@ -83,67 +75,66 @@ impl PictureFolder {
         &mut self,
         folder: &Path,
         prompts: &[&Prompt],
-        places: &BTreeMap<usize, usize>,
+        cases: &BTreeMap<usize, usize>,
         samples: usize,
     ) -> Result<()> {
         let files = numbered(folder, &mut self.faults)?;
-        let texts: Vec<String> = places
+        let texts: Vec<String> = cases
             .values()
             .map(|case| plain(&prompts[*case].text))
             .collect();
-        let (mut found, mut misnamed) = (vec![], 0);
+        let mut found = vec![];
+        let mut numbers = BTreeSet::new();
+        let mut misnamed = 0;
         for (number, (name, path)) in files {
-            let (prompt, sample) = (number / samples, number % samples);
-            let Some(case) = places.get(&prompt).copied() else {
+            let Some(&case) = cases.get(&(number / samples)) else {
                 continue;
             };
-            let own = plain(&prompts[case].text);
-            misnamed += usize::from(name != own && texts.contains(&name));
-            found.push(Picture { case, sample, path });
-        }
-        let expected = places.len() * samples;
-        if found.len() < expected {
-            let has = |case: usize, sample: usize| {
-                found
-                    .iter()
-                    .any(|one| (one.case, one.sample) == (case, sample))
-            };
-            let all = places.iter().flat_map(|(number, case)| {
-                (0..samples).map(move |i| (number * samples + i, *case, i))
+            let expected = plain(&prompts[case].text);
+            misnamed += usize::from(name != expected && texts.contains(&name));
+            numbers.insert(number);
+            found.push(ExternalImage {
+                case,
+                sample: number % samples,
+                path,
             });
-            let first = all
-                .filter(|(_, case, i)| !has(*case, *i))
-                .map(|(number, ..)| number)
-                .next()
+        }
+        let expected = cases.len() * samples;
+        if found.len() < expected {
+            let first = cases
+                .keys()
+                .flat_map(|prompt| prompt * samples..(prompt + 1) * samples)
+                .find(|number| !numbers.contains(number))
                 .unwrap_or(0);
             let missing = expected - found.len();
             let are = if missing == 1 { "is" } else { "are" };
-            let place = folder.display();
             self.faults.push(format!(
-                "{place}: {missing} of {expected} pictures {are} missing, the first {first:06}"
+                "{}: {missing} of {expected} images {are} missing; the first is {first:06}",
+                folder.display()
             ));
         }
         if misnamed > 0 {
             self.faults.push(format!(
-                "{}: {misnamed} of {} pictures are named after another prompt than their number says; the number counts \
-                 (are there {samples} pictures a prompt?)",
+                "{}: {misnamed} of {} images are named after a different prompt than their number \
+                 indicates; the number counts (are there {samples} images per prompt?)",
                 folder.display(),
                 found.len()
             ));
         }
-        self.pictures.extend(found);
+        self.images.extend(found);
         Ok(())
     }
 }
 
-/// Whether a folder without a category can only be meant for this one.
+/// Returns whether a folder without a category can only belong to this one.
 fn the_only(shared: &Path, prompts: &[&Prompt], category: Category) -> bool {
     shared.is_dir() && prompts.iter().all(|prompt| prompt.category == category)
 }
 
-/// The PNG files of a folder by the numbers at the ends of their names, with what stands before.
+/// The PNG files of a folder by the numbers at the ends of their names, with the text before.
 fn numbered(folder: &Path, faults: &mut Vec<String>) -> Result<BTreeMap<usize, (String, PathBuf)>> {
-    let (mut found, mut paths) = (BTreeMap::new(), vec![]);
+    let mut found = BTreeMap::new();
+    let mut paths = vec![];
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
         paths.push(entry.map_err(Error::io(folder))?.path());
     }
@@ -152,7 +143,8 @@ fn numbered(folder: &Path, faults: &mut Vec<String>) -> Result<BTreeMap<usize, (
             .is_some_and(|end| end.eq_ignore_ascii_case("png"))
     });
     paths.sort();
-    let (mut without, mut twice) = (0, 0);
+    let mut without = 0;
+    let mut twice = 0;
     for path in paths {
         let stem = path
             .file_stem()
@@ -166,21 +158,21 @@ fn numbered(folder: &Path, faults: &mut Vec<String>) -> Result<BTreeMap<usize, (
         }
     }
     let place = folder.display();
-    faults.extend(other_pictures(folder));
+    faults.extend(unread_images(folder));
     if without > 0 {
         faults.push(format!(
-            "{place}: left out for want of a number at the end of the name: {without}"
+            "{place}: {without} files skipped: no number at the end of the name"
         ));
     }
     if twice > 0 {
         faults.push(format!(
-            "{place}: left out since another picture has the same number: {twice}"
+            "{place}: {twice} files skipped: another image has the same number"
         ));
     }
     Ok(found)
 }
 
-/// A prompt as part of a file name: in one line, without signs that separate folders, not too long.
+/// A prompt as part of a file name: on one line, without path separators, shortened.
 pub fn plain(prompt: &str) -> String {
     const MOST_BYTES: usize = 200; // file systems allow 255 for the whole name
     let mut name: String = prompt
@@ -197,7 +189,7 @@ pub fn plain(prompt: &str) -> String {
     name
 }
 
-/// The name of a picture.
+/// The file name of an image.
 pub fn file_name(prompt: &str, number: usize) -> String {
     format!("{}_{number:06}.png", plain(prompt))
 }
@@ -215,17 +207,17 @@ mod tests {
     };
 
     fn prompts(texts: &[&str]) -> Vec<Prompt> {
-        let one = |(number, text): (usize, &&str)| Prompt {
+        let prompt = |(number, text): (usize, &&str)| Prompt {
             category: Category::Color,
             number,
             text: (*text).to_owned(),
             parts: PARTS,
         };
-        texts.iter().enumerate().map(one).collect()
+        texts.iter().enumerate().map(prompt).collect()
     }
 
     #[test]
-    fn the_number_says_what_a_picture_shows() {
+    fn the_number_determines_the_prompt() {
         let folder = tempfile::tempdir().unwrap();
         let samples = folder.path().join("samples");
         fs::create_dir_all(&samples).unwrap();
@@ -243,9 +235,9 @@ mod tests {
         names
             .iter()
             .for_each(|name| fs::write(samples.join(name), "").unwrap());
-        let found = PictureFolder::read(folder.path(), &prompts, 2).unwrap();
+        let found = CompBenchFolder::read(folder.path(), &prompts, 2).unwrap();
         let places: Vec<(usize, usize)> = found
-            .pictures
+            .images
             .iter()
             .map(|one| (one.case, one.sample))
             .collect();
@@ -256,16 +248,16 @@ mod tests {
             .replace(&samples.display().to_string(), "S");
         assert_eq!(
             faults,
-            "S: left out for want of a number at the end of the name: 1\n\
-             S: left out since another picture has the same number: 1\n\
-             S: 1 of 4 pictures is missing, the first 000003\n\
-             S: 1 of 3 pictures are named after another prompt than their number says; the number counts \
-             (are there 2 pictures a prompt?)"
+            "S: 1 files skipped: no number at the end of the name\n\
+             S: 1 files skipped: another image has the same number\n\
+             S: 1 of 4 images is missing; the first is 000003\n\
+             S: 1 of 3 images are named after a different prompt than their number indicates; \
+             the number counts (are there 2 images per prompt?)"
         );
     }
 
     #[test]
-    fn names_of_pictures_fit_into_folders() {
+    fn file_names_are_short_and_plain() {
         assert_eq!(file_name("a cat", 12), "a cat_000012.png");
         assert_eq!(file_name("a/b_c", 0), "a b c_000000.png");
         assert!(file_name(&"é".repeat(300), 1).len() < 255);

@@ -1,56 +1,56 @@
 //! The noun phrases, nouns and adjectives of a prompt, by rules that stand in for spaCy's
 //! `en_core_web_sm`.
 //!
-//! For prompts after the pattern `a green bench and a blue bowl` the phrases are spaCy's. In free
-//! sentences verbs are known by their endings and by a list; where that fails, a phrase is longer,
-//! shorter or one more than spaCy's.
+//! For prompts such as `a green bench and a blue bowl`, the phrases are the same as spaCy's. In
+//! free sentences, verbs are recognised by their endings and by a list; where that fails, the
+//! phrases differ from spaCy's.
 
 use super::lexicon::{
     ADJECTIVE_ENDINGS, ADJECTIVES, DETERMINERS, LINKS, NOT_ADJECTIVES, NOT_ADVERBS,
     NOT_PARTICIPLES, NOUN_OR_VERB, NOUNS_TOO, PRONOUNS, VERBS, has,
 };
 
-/// Phrases that the original leaves out: they belong to `on top of` and `on the left of`.
+/// Phrases that the original ignores: they belong to `on top of` and `on the left of`.
 const LEFT_OUT: [&str; 4] = ["top", "the side", "the left", "the right"];
 
-/// What a word does in its sentence.
+/// The role of a word in its sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tag {
     /// Begins a noun phrase.
     Determiner,
-    /// Describes the noun behind it.
+    /// Describes the noun after it.
     Adjective,
-    /// Names something, or describes what the noun behind it names.
+    /// Names something, or describes the noun after it.
     Noun,
     /// Is a noun phrase by itself.
     Pronoun,
     /// A comma.
     Comma,
-    /// Everything else: it ends a noun phrase.
+    /// Anything else; ends a noun phrase.
     Other,
 }
 
-/// A word or a sign with its place.
+/// A word or punctuation mark with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// As it stands in the prompt, but in lower case.
+    /// The text in lower case.
     pub word: String,
-    /// What it does.
+    /// Its role.
     pub tag: Tag,
-    /// First byte in the prompt, and the first behind it.
+    /// Start and end in the prompt, in bytes.
     pub place: (usize, usize),
 }
 
-/// The words and signs of a prompt.
+/// The words and punctuation marks of a prompt.
 pub fn tokens(prompt: &str) -> Vec<Token> {
     let mut all: Vec<Token> = vec![];
     let mut in_word = false;
     for (at, c) in prompt.char_indices() {
+        // 11:44
         let hour =
-            // 11:44
             c == ':' && in_word && prompt[at + 1..].starts_with(|c: char| c.is_ascii_digit());
-        let own = c.is_alphanumeric() || "-'’".contains(c) || hour;
-        if own && in_word {
+        let part_of_word = c.is_alphanumeric() || "-'’".contains(c) || hour;
+        if part_of_word && in_word {
             if let Some(last) = all.last_mut() {
                 last.word.extend(c.to_lowercase());
                 last.place.1 = at + c.len_utf8();
@@ -62,7 +62,7 @@ pub fn tokens(prompt: &str) -> Vec<Token> {
                 place: (at, at + c.len_utf8()),
             });
         }
-        in_word = own;
+        in_word = part_of_word;
     }
     tag(&mut all);
     all
@@ -72,29 +72,27 @@ fn tag(all: &mut [Token]) {
     let listed: Vec<Tag> = all.iter().map(|token| by_list(&token.word)).collect();
     let mut before = Tag::Other;
     for (i, token) in all.iter_mut().enumerate() {
-        token.tag = in_company(&token.word, listed[i], before, listed.get(i + 1).copied());
+        token.tag = tag_in_context(&token.word, listed[i], before, listed.get(i + 1).copied());
         before = token.tag;
     }
 }
 
-/// What a word does between its neighbours.
-fn in_company(word: &str, listed: Tag, before: Tag, behind: Option<Tag>) -> Tag {
-    let goes_on = matches!(behind, Some(Tag::Noun | Tag::Adjective));
-    let (after_noun, in_phrase) = (
-        before == Tag::Noun,
-        matches!(before, Tag::Determiner | Tag::Adjective),
-    );
+/// The role of a word between its neighbours.
+fn tag_in_context(word: &str, listed: Tag, before: Tag, behind: Option<Tag>) -> Tag {
+    let continues = matches!(behind, Some(Tag::Noun | Tag::Adjective));
+    let after_noun = before == Tag::Noun;
+    let in_phrase = matches!(before, Tag::Determiner | Tag::Adjective);
     match listed {
         Tag::Noun
             if is_noun_or_verb(word) && after_noun && !matches!(behind, None | Some(Tag::Noun)) =>
         {
             Tag::Other
         }
-        Tag::Noun if is_participle(word) && after_noun && !goes_on => Tag::Other,
+        Tag::Noun if is_participle(word) && after_noun && !continues => Tag::Other,
         Tag::Noun if is_participle(word) && !after_noun && word.ends_with("ed") => Tag::Adjective,
         // `was resting on`
-        Tag::Noun if is_participle(word) && !in_phrase && !goes_on => Tag::Other,
-        Tag::Adjective if has(NOUNS_TOO, word) && !goes_on && before != Tag::Other => Tag::Noun,
+        Tag::Noun if is_participle(word) && !in_phrase && !continues => Tag::Other,
+        Tag::Adjective if has(NOUNS_TOO, word) && !continues && before != Tag::Other => Tag::Noun,
         tag => tag,
     }
 }
@@ -123,19 +121,20 @@ fn is_noun_or_verb(word: &str) -> bool {
             .is_some_and(|one| has(NOUN_OR_VERB, one))
 }
 
-/// Whether a word looks like `hanging` or `covered`, and not like `ring` or `sled`.
+/// Returns whether a word looks like `hanging` or `covered`, and not like `ring` or `sled`.
 fn is_participle(word: &str) -> bool {
     let stem = word.strip_suffix("ing").or_else(|| word.strip_suffix("ed"));
     let spoken = stem.is_some_and(|stem| stem.contains(['a', 'e', 'i', 'o', 'u', 'y']));
     spoken && !has(NOT_PARTICIPLES, word)
 }
 
-/// A noun phrase: the places of its first token and of the one behind its last.
+/// A noun phrase: the index of its first token and the one after its last.
 type Span = (usize, usize);
 
 /// The noun phrases of a sentence.
 fn spans(all: &[Token]) -> Vec<Span> {
-    let (mut spans, mut at) = (vec![], 0);
+    let mut spans = vec![];
+    let mut at = 0;
     while at < all.len() {
         let end = phrase_end(all, at);
         if end > at {
@@ -146,7 +145,7 @@ fn spans(all: &[Token]) -> Vec<Span> {
     spans
 }
 
-/// Where the noun phrase ends that begins at a token; there, if none does.
+/// The end of the noun phrase that starts at a token; `start` if none does.
 fn phrase_end(all: &[Token], start: usize) -> usize {
     let tag = |at: usize| all.get(at).map_or(Tag::Other, |token| token.tag);
     if tag(start) == Tag::Pronoun {
@@ -156,7 +155,8 @@ fn phrase_end(all: &[Token], start: usize) -> usize {
     while tag(at) == Tag::Determiner {
         at += 1;
     }
-    let (first, mut end) = (at, start);
+    let first = at;
+    let mut end = start;
     loop {
         match tag(at) {
             Tag::Noun => end = at + 1,
@@ -169,7 +169,8 @@ fn phrase_end(all: &[Token], start: usize) -> usize {
         }
         at += 1;
     }
-    // `a red orange`: something has to be the noun, but `was suspended` and `stood tall` are none.
+    // `a red orange`: the last word is the noun. But `was suspended` and `stood tall` are not
+    // phrases.
     if end == start && at > first && first > start {
         at
     } else {
@@ -181,15 +182,15 @@ fn is_and(all: &[Token], at: usize) -> bool {
     all.get(at).is_some_and(|token| token.word == "and")
 }
 
-/// Whether adjectives and then a noun follow.
+/// Returns whether adjectives and then a noun follow.
 fn leads_to_noun(all: &[Token], from: usize) -> bool {
-    let behind = all[from..].iter().find(|token| token.tag != Tag::Adjective);
+    let after = all[from..].iter().find(|token| token.tag != Tag::Adjective);
     all.get(from)
         .is_some_and(|token| token.tag == Tag::Adjective)
-        && behind.is_some_and(|token| token.tag == Tag::Noun)
+        && after.is_some_and(|token| token.tag == Tag::Noun)
 }
 
-/// The noun phrases of a prompt as the original's questions name them.
+/// The noun phrases of a prompt, as in the original's questions.
 pub fn noun_phrases(prompt: &str) -> Vec<String> {
     let all = tokens(prompt);
     let text = |(from, to): Span| &prompt[all[from].place.0..all[to - 1].place.1];
@@ -201,22 +202,23 @@ pub fn noun_phrases(prompt: &str) -> Vec<String> {
         .collect()
 }
 
-/// The nouns of a prompt with the places of their tokens: the last word of each phrase, and other
+/// The nouns of a prompt with the indices of their tokens: the last word of each phrase, and other
 /// nouns inside.
 pub fn nouns(prompt: &str) -> Vec<(usize, String)> {
     let all = tokens(prompt);
-    let own = |(from, to): Span| {
-        let inside = (from..to).filter(|&at| {
-            all[at].tag == Tag::Noun || (at + 1 == to && all[at].tag == Tag::Adjective)
-        });
-        inside
-            .map(|at| (at, all[at].word.clone()))
-            .collect::<Vec<_>>()
-    };
-    spans(&all).into_iter().flat_map(own).collect()
+    let mut nouns = vec![];
+    for (from, to) in spans(&all) {
+        for (at, token) in all.iter().enumerate().take(to).skip(from) {
+            let last = at + 1 == to;
+            if token.tag == Tag::Noun || (last && token.tag == Tag::Adjective) {
+                nouns.push((at, token.word.clone()));
+            }
+        }
+    }
+    nouns
 }
 
-/// A prompt without its adjectives, its tokens apart as spaCy cuts them.
+/// A prompt without its adjectives, split into tokens as by spaCy.
 pub fn without_adjectives(prompt: &str) -> String {
     let all = tokens(prompt);
     let heads: Vec<usize> = spans(&all).into_iter().map(|(_, to)| to - 1).collect();
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn places_name_no_thing() {
+    fn relations_are_not_things() {
         phrases(
             "The red kettle was on top of the brown shoe rack.",
             &["The red kettle", "the brown shoe rack"],

@@ -1,9 +1,9 @@
-//! T2I-CompBench: whether things have their colours, shapes, textures, places and numbers (arXiv
+//! T2I-CompBench: evaluates colours, shapes, textures, positions and numbers of things (arXiv
 //! 2307.06350).
 //!
-//! BLIP is asked for each noun phrase, a detector finds the things that stand somewhere or are
-//! counted, CLIP compares picture and prompt. Nothing here computes with tensors. A picture belongs
-//! to its prompt by its number: what its file is called changes no score.
+//! BLIP answers a question per noun phrase, a detector finds the things that have a position or are
+//! counted, CLIP compares image and prompt. There are no tensors here. The number of an image
+//! determines its prompt; its file name does not affect scores.
 
 pub mod boxes;
 pub mod folder;
@@ -15,7 +15,7 @@ pub mod relation;
 pub mod results;
 pub mod things;
 
-pub use folder::PictureFolder;
+pub use folder::CompBenchFolder;
 pub use prompts::{Category, Parts, Prompt, Prompts};
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use ttsvar_search::Image;
 
 use self::{
     numeracy::{Count, counts},
-    relation::{Relation, THRESHOLD},
+    relation::{RelationSpec, THRESHOLD},
 };
 use super::{Case, Suite, Verdict, geneval::names::OBJECTS};
 use crate::{
@@ -33,62 +33,60 @@ use crate::{
     detectors::{Answerer, Comparer, Detector, Object},
 };
 
-/// Phrases of a prompt that are asked for (the original's `np_num`).
+/// Maximum number of phrases of a prompt (the original's `np_num`).
 const MOST_PHRASES: usize = 8;
 
-/// The networks that judge; those that no prompt needs may be missing.
+/// The networks of the evaluator; those that no prompt needs may be missing.
 #[derive(Default)]
-pub struct Networks {
-    /// Says whether noun phrases are in a picture.
+pub struct EvaluatorNetworks {
+    /// Answers whether noun phrases are in an image.
     pub answerer: Option<Box<dyn Answerer>>,
     /// Finds things.
     pub detector: Option<Box<dyn Detector>>,
-    /// The cosine between picture and prompt.
+    /// Computes the cosine between image and prompt.
     pub likeness: Option<Box<dyn Comparer>>,
 }
 
-/// The prompts with what judges them.
+/// The prompts with their evaluator.
 pub struct CompBench {
-    asked: Vec<Asked>,
+    parsed: Vec<ParsedPrompt>,
     cases: Vec<Case>,
     tasks: Vec<&'static str>,
-    networks: Networks,
-    left_out: BTreeMap<Category, LeftOut>,
+    networks: EvaluatorNetworks,
+    skipped: BTreeMap<Category, SkippedPrompts>,
 }
 
-/// Prompts of a category that are not judged.
+/// Number of prompts of a category that are skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct LeftOut {
+struct SkippedPrompts {
     prompts: usize,
-    of: usize,
+    total: usize,
 }
 
-/// A prompt, read.
-struct Asked {
+/// A parsed prompt.
+struct ParsedPrompt {
     prompt: Prompt,
     questions: Vec<String>,
-    relation: Option<Relation>,
+    relation: Option<RelationSpec>,
     counts: Vec<Count>,
-    /// What the picture is compared with as a whole.
+    /// The text that the whole image is compared with.
     text: String,
 }
 
-impl Asked {
+impl ParsedPrompt {
     fn new(prompt: Prompt) -> Self {
-        let (text, parts, complex) = (
-            &prompt.text,
-            prompt.parts,
-            prompt.category == Category::Complex,
-        );
+        let text = &prompt.text;
+        let parts = prompt.parts;
+        let complex = prompt.category == Category::Complex;
         let phrases = if parts.attributes {
             grammar::noun_phrases(text)
         } else {
             vec![]
         };
         let relation = if complex {
-            Relation::of_sentence(text)
+            RelationSpec::from_sentence(text)
         } else {
-            Relation::of_pattern(text)
+            RelationSpec::from_pattern(text)
         };
         Self {
             questions: phrases
@@ -107,8 +105,8 @@ impl Asked {
         }
     }
 
-    /// Whether the detector has a class for everything that is to be found. Of complex prompts it
-    /// is a part only.
+    /// Returns whether the detector has a class for everything in the prompt. In complex prompts,
+    /// detection is only one part.
     fn can_be_found(&self) -> bool {
         let known = |word: &str| things::class(word).is_some();
         match self.prompt.category {
@@ -128,166 +126,185 @@ impl Asked {
 }
 
 impl CompBench {
-    /// Judges pictures of these prompts. Prompts of the categories `spatial` and `numeracy` that
-    /// name things without a class of the detector are left out, unless `every` prompt is wanted:
-    /// then such things are never found.
-    pub fn new(prompts: Vec<Prompt>, networks: Networks, every: bool) -> Self {
-        let (mut asked, mut left_out) = (vec![], BTreeMap::<Category, LeftOut>::new());
-        for one in prompts.into_iter().map(Asked::new) {
-            let count = left_out.entry(one.prompt.category).or_default();
-            count.of += 1;
-            if every || one.can_be_found() {
-                asked.push(one);
+    /// Evaluates images of these prompts. Prompts of the categories `spatial` and `numeracy` that
+    /// name things without a class of the detector are skipped, unless `every` is set: then such
+    /// things are never found.
+    pub fn new(prompts: Vec<Prompt>, networks: EvaluatorNetworks, every: bool) -> Self {
+        let mut parsed = vec![];
+        let mut skipped = BTreeMap::<Category, SkippedPrompts>::new();
+        for prompt in prompts.into_iter().map(ParsedPrompt::new) {
+            let count = skipped.entry(prompt.prompt.category).or_default();
+            count.total += 1;
+            if every || prompt.can_be_found() {
+                parsed.push(prompt);
             } else {
                 count.prompts += 1;
             }
         }
-        left_out.retain(|_, count| count.prompts > 0);
-        let case = |one: &Asked| Case {
-            task: one.prompt.category.name(),
-            prompt: one.prompt.text.clone(),
+        skipped.retain(|_, count| count.prompts > 0);
+        let case = |parsed: &ParsedPrompt| Case {
+            task: parsed.prompt.category.name(),
+            prompt: parsed.prompt.text.clone(),
         };
-        let cases: Vec<Case> = asked.iter().map(case).collect();
+        let cases: Vec<Case> = parsed.iter().map(case).collect();
         let tasks = Category::ALL.map(Category::name).into_iter();
         let tasks = tasks
             .filter(|task| cases.iter().any(|case| case.task == *task))
             .collect();
         Self {
-            asked,
+            parsed,
             cases,
             tasks,
             networks,
-            left_out,
+            skipped,
         }
     }
 
-    /// The prompts that are judged, in the order of the cases.
+    /// The evaluated prompts, in the order of the cases.
     pub fn prompts(&self) -> impl Iterator<Item = &Prompt> {
-        self.asked.iter().map(|one| &one.prompt)
+        self.parsed.iter().map(|parsed| &parsed.prompt)
     }
 
-    /// Where scores may differ from the original's, a line each.
+    /// Possible differences from the original's scores, one line each.
     pub fn differences(&self) -> Vec<String> {
-        let parts = |of: fn(Parts) -> bool| self.prompts().any(|prompt| of(prompt.parts));
         let mut all = vec![];
-        if parts(|parts| parts.attributes) {
-            all.push("noun phrases are found by rules, the original's by spaCy".to_owned());
+        if self.prompts().any(|prompt| prompt.parts.attributes) {
+            all.push("noun phrases are found by rules; the original uses spaCy".to_owned());
         }
-        if parts(Parts::boxes) {
+        if self.prompts().any(|prompt| prompt.parts.boxes()) {
             all.push(
-                "things are found by Mask2Former, which knows 80 classes; the original's UniDet knows 700".to_owned(),
+                "things are found by Mask2Former with 80 classes; the original's UniDet has 700"
+                    .to_owned(),
             );
         }
-        all.extend(self.left_out.iter().map(|(category, LeftOut { prompts, of })| {
-            let name = category.name();
-            format!("{name}: {prompts} of {of} prompts name things without a class of the detector and are left out")
-        }));
+        for (category, SkippedPrompts { prompts, total }) in &self.skipped {
+            all.push(format!(
+                "{}: {prompts} of {total} prompts name things without a class of the detector \
+                 and are skipped",
+                category.name()
+            ));
+        }
         all
     }
 
-    fn likeness(&self, asked: &[&Asked], images: &[Image]) -> Result<Vec<f32>> {
+    fn answers(&self, parsed: &[&ParsedPrompt], images: &[Image]) -> Result<Vec<Vec<f32>>> {
+        let answerer = needed(self.networks.answerer.as_deref(), "answers questions")?;
+        let questions: Vec<Vec<String>> = parsed
+            .iter()
+            .map(|prompt| prompt.questions.clone())
+            .collect();
+        let answers = answerer.yes(images, &questions)?;
+        check_finite("BLIP", &answers.concat())?;
+        Ok(answers)
+    }
+
+    fn likeness(&self, parsed: &[&ParsedPrompt], images: &[Image]) -> Result<Vec<f32>> {
         let comparer = needed(
             self.networks.likeness.as_deref(),
-            "compares picture and prompt",
+            "compares image and prompt",
         )?;
         let mut all = Vec::with_capacity(images.len());
-        for own in asked.chunk_by(|a, b| a.text == b.text) {
-            all.extend(comparer.cosines(&own[0].text, &images[all.len()..all.len() + own.len()])?);
+        for group in parsed.chunk_by(|a, b| a.text == b.text) {
+            let images = &images[all.len()..all.len() + group.len()];
+            all.extend(comparer.cosines(&group[0].text, images)?);
         }
-        all_numbers("CLIP", &all)?;
+        check_finite("CLIP", &all)?;
         Ok(all)
     }
 }
 
+/// Checks the outputs of a network.
+///
 /// # Errors
 /// One of the answers is NaN or infinite.
-fn all_numbers(who: &str, answers: &[f32]) -> Result<()> {
+fn check_finite(who: &str, answers: &[f32]) -> Result<()> {
     if answers.iter().all(|answer| answer.is_finite()) {
         return Ok(());
     }
-    Err(Error::input(format!("{who} found no number for a picture"))
-        .with_hint("its weights may be damaged"))
+    Err(
+        Error::input(format!("{who} returned NaN or infinity for an image"))
+            .with_hint("its weights may be damaged"),
+    )
 }
 
 fn needed<'n, T: ?Sized>(network: Option<&'n T>, what: &str) -> Result<&'n T> {
     network.ok_or_else(|| {
         Error::input(format!(
-            "no network that {what} was given, but a prompt needs one"
+            "a prompt needs a network that {what}, but none was given"
         ))
     })
 }
 
-/// Work on the pictures of those prompts of which a part is judged; nothing for the others.
-fn for_some<T>(
-    asked: &[&Asked],
+/// Runs `work` on the images of those prompts that have a part; `None` for the others.
+fn for_relevant<T>(
+    parsed: &[&ParsedPrompt],
     images: &[Image],
-    part: impl Fn(Parts) -> bool,
-    work: impl FnOnce(&[&Asked], &[Image]) -> Result<Vec<T>>,
+    has_part: impl Fn(Parts) -> bool,
+    work: impl FnOnce(&[&ParsedPrompt], &[Image]) -> Result<Vec<T>>,
 ) -> Result<Vec<Option<T>>> {
-    let wanted = |one: &Asked| part(one.prompt.parts);
-    let own: Vec<&Asked> = asked.iter().copied().filter(|one| wanted(one)).collect();
-    if own.is_empty() {
-        return Ok(asked.iter().map(|_| None).collect());
+    let mut relevant = vec![];
+    let mut relevant_images = vec![];
+    for (prompt, image) in parsed.iter().zip(images) {
+        if has_part(prompt.prompt.parts) {
+            relevant.push(*prompt);
+            relevant_images.push(image.clone());
+        }
     }
-    let pictures: Vec<Image> = asked
-        .iter()
-        .zip(images)
-        .filter(|(one, _)| wanted(one))
-        .map(|(_, image)| image.clone())
-        .collect();
-    let mut results = work(&own, &pictures)?.into_iter();
-    Ok(asked
-        .iter()
-        .map(|one| if wanted(one) { results.next() } else { None })
-        .collect())
+    if relevant.is_empty() {
+        return Ok(parsed.iter().map(|_| None).collect());
+    }
+    let mut results = work(&relevant, &relevant_images)?.into_iter();
+    let mut all = vec![];
+    for prompt in parsed {
+        all.push(if has_part(prompt.prompt.parts) {
+            results.next()
+        } else {
+            None
+        });
+    }
+    Ok(all)
 }
 
-/// What the networks say of a picture.
-struct Seen {
+/// The outputs of the networks for an image.
+struct NetworkOutputs {
     answers: Option<Vec<f32>>,
     found: Option<Vec<Object>>,
     likeness: Option<f32>,
 }
 
-impl Seen {
-    fn verdict(self, asked: &Asked, image: &Image) -> Verdict {
-        let (mut scores, mut reasons, mut details) = (vec![], vec![], Map::new());
-        let mut add = |name: &str, shown: Value, score: f64, reason: String| {
+impl NetworkOutputs {
+    fn verdict(self, parsed: &ParsedPrompt, image: &Image) -> Verdict {
+        let mut scores = vec![];
+        let mut reasons = vec![];
+        let mut details = Map::new();
+        let mut add = |name: &str, detail: Value, score: f64, reason: String| {
             scores.push(score);
             reasons.push(reason);
-            details.insert(name.to_owned(), shown);
+            details.insert(name.to_owned(), detail);
         };
         if let Some(answers) = self.answers {
-            let (text, reason) = attributes(&asked.questions, &answers);
-            add(
-                results::ATTRIBUTES,
-                text.clone().into(),
-                text.parse().unwrap_or(0.0),
-                reason,
-            );
+            let (text, reason) = attributes(&parsed.questions, &answers);
+            let score = text.parse().unwrap_or(0.0);
+            add(results::ATTRIBUTES, text.into(), score, reason);
         }
-        let frame = boxes::frame(image);
+        let factors = boxes::resize_factors(image);
         let found = self.found.unwrap_or_default();
-        if let Some(relation) = &asked.relation {
-            let (score, reason) = relation.judge(&found, frame);
+        if let Some(relation) = &parsed.relation {
+            let (score, reason) = relation.evaluate(&found, factors);
             add(results::RELATION, score.into(), score, reason);
         }
-        if asked.prompt.parts.numbers {
-            let (score, reason) = numeracy::judge(&asked.counts, &found, frame);
+        if parsed.prompt.parts.numbers {
+            let (score, reason) = numeracy::evaluate(&parsed.counts, &found, factors);
             add(results::NUMBERS, score.into(), score, reason);
         }
         if let Some(likeness) = self.likeness.map(f64::from) {
-            add(
-                results::LIKENESS,
-                likeness.into(),
-                likeness,
-                format!("cosine {likeness:.4}"),
-            );
+            let reason = format!("cosine {likeness:.4}");
+            add(results::LIKENESS, likeness.into(), likeness, reason);
         }
-        if asked.prompt.parts.boxes() {
+        if parsed.prompt.parts.boxes() {
             details.insert("objects".to_owned(), rows(&found));
         }
-        // Of complex prompts the 3-in-1 mean
+        // For complex prompts, this is the 3-in-1 mean.
         let score = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
         Verdict {
             score,
@@ -297,8 +314,8 @@ impl Seen {
     }
 }
 
-/// The product of the answers, each rounded to four decimals and the product again, as the original
-/// writes and reads them.
+/// The product of the answers. Each answer and the product are rounded to four decimals, as the
+/// original does when writing and reading them.
 fn attributes(questions: &[String], answers: &[f32]) -> (String, String) {
     let rounded: Vec<String> = answers
         .iter()
@@ -316,18 +333,13 @@ fn attributes(questions: &[String], answers: &[f32]) -> (String, String) {
     (format!("{product:.4}"), reasons.join(", "))
 }
 
-/// The objects that are certain enough: class to rows of left, top, right, bottom, score.
+/// The objects that are certain enough: each class with rows of left, top, right, bottom, score.
 fn rows(found: &[Object]) -> Value {
     let mut classes: BTreeMap<usize, Vec<Value>> = BTreeMap::new();
     for object in found.iter().filter(|object| object.score >= THRESHOLD) {
         let [left, top, right, bottom] = object.bounds;
-        classes.entry(object.class).or_default().push(json!([
-            left,
-            top,
-            right,
-            bottom,
-            object.score
-        ]));
+        let row = json!([left, top, right, bottom, object.score]);
+        classes.entry(object.class).or_default().push(row);
     }
     let named = classes
         .into_iter()
@@ -348,45 +360,35 @@ impl Suite for CompBench {
         &self.cases
     }
 
-    fn judge(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
-        self.judge_together(&vec![case; images.len()], images)
+    fn evaluate(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
+        self.evaluate_batch(&vec![case; images.len()], images)
     }
 
-    fn judge_together(&self, cases: &[usize], images: &[Image]) -> Result<Vec<Verdict>> {
-        let asked: Vec<&Asked> = cases.iter().map(|case| &self.asked[*case]).collect();
-        let answers = for_some(
-            &asked,
-            images,
-            |parts| parts.attributes,
-            |asked, images| {
-                let questions: Vec<Vec<String>> =
-                    asked.iter().map(|one| one.questions.clone()).collect();
-                let answers = needed(self.networks.answerer.as_deref(), "answers questions")?
-                    .yes(images, &questions)?;
-                all_numbers("BLIP", &answers.concat())?;
-                Ok(answers)
-            },
-        )?;
-        let found = for_some(&asked, images, Parts::boxes, |_, images| {
+    fn evaluate_batch(&self, cases: &[usize], images: &[Image]) -> Result<Vec<Verdict>> {
+        let parsed: Vec<&ParsedPrompt> = cases.iter().map(|case| &self.parsed[*case]).collect();
+        let attributes = |parts: Parts| parts.attributes;
+        let likeness = |parts: Parts| parts.likeness;
+        let answers = for_relevant(&parsed, images, attributes, |parsed, images| {
+            self.answers(parsed, images)
+        })?;
+        let found = for_relevant(&parsed, images, Parts::boxes, |_, images| {
             needed(self.networks.detector.as_deref(), "finds things")?.detect(images)
         })?;
-        let likeness = for_some(
-            &asked,
-            images,
-            |parts| parts.likeness,
-            |asked, images| self.likeness(asked, images),
-        )?;
-        let seen = answers.into_iter().zip(found).zip(likeness);
-        let seen = seen.map(|((answers, found), likeness)| Seen {
-            answers,
-            found,
-            likeness,
-        });
-        Ok(asked
-            .iter()
-            .zip(images)
-            .zip(seen)
-            .map(|((asked, image), seen)| seen.verdict(asked, image))
-            .collect())
+        let likeness = for_relevant(&parsed, images, likeness, |parsed, images| {
+            self.likeness(parsed, images)
+        })?;
+        let outputs = answers.into_iter().zip(found).zip(likeness);
+        let mut verdicts = vec![];
+        for ((prompt, image), ((answers, found), likeness)) in
+            parsed.iter().zip(images).zip(outputs)
+        {
+            let outputs = NetworkOutputs {
+                answers,
+                found,
+                likeness,
+            };
+            verdicts.push(outputs.verdict(prompt, image));
+        }
+        Ok(verdicts)
     }
 }

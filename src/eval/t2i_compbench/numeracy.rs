@@ -1,16 +1,16 @@
-//! Whether there are as many things as a prompt says.
+//! Evaluates whether the numbers of things are those of a prompt.
 //!
 //! Reference: Karine-Huang/T2I-CompBench, `UniDet_eval/numeracy_eval.py`.
 
 use super::{
-    boxes::{framed, same},
+    boxes::{resized, same},
     grammar::tokens,
     relation::THRESHOLD,
     things,
 };
 use crate::detectors::Object;
 
-/// Words for numbers with what they say.
+/// Number words and their values.
 const NUMBERS: [(&str, usize); 10] = [
     ("a", 1),
     ("an", 1),
@@ -24,35 +24,34 @@ const NUMBERS: [(&str, usize); 10] = [
     ("eight", 8),
 ];
 
-/// So many of a thing.
+/// A number of a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
     /// The thing, in the singular.
     pub thing: &'static str,
-    /// How many.
+    /// The number.
     pub number: usize,
 }
 
-/// What a prompt counts: numbers with things behind them.
+/// The counts in a prompt: number words followed by things.
 pub fn counts(prompt: &str) -> Vec<Count> {
-    let all = tokens(prompt);
-    let pairs = all.iter().zip(all.iter().skip(1));
-    let count = |(word, next): (&super::grammar::Token, &super::grammar::Token)| {
-        let (_, number) = NUMBERS.into_iter().find(|(name, _)| *name == word.word)?;
-        Some(Count {
-            thing: things::counted(&next.word)?,
-            number,
-        })
-    };
-    pairs.filter_map(count).collect()
+    let mut counts = vec![];
+    for pair in tokens(prompt).windows(2) {
+        let number = NUMBERS.into_iter().find(|(name, _)| *name == pair[0].word);
+        if let (Some((_, number)), Some(thing)) = (number, things::counted(&pair[1].word)) {
+            counts.push(Count { thing, number });
+        }
+    }
+    counts
 }
 
-/// The score and the reason for it: for each thing half its share if it is there, the other half if
-/// the number is right.
-pub fn judge(counts: &[Count], found: &[Object], frame: [f64; 2]) -> (f64, String) {
-    let kept = distinct(found, frame);
+/// Returns the score and its reason: each thing gives half of its share if it is present, and the
+/// other half if the number is right.
+pub fn evaluate(counts: &[Count], found: &[Object], factors: [f64; 2]) -> (f64, String) {
+    let kept = distinct(found, factors);
     let weight = 1.0 / counts.len().max(1) as f64;
-    let (mut score, mut reasons) = (0.0, vec![]);
+    let mut score = 0.0;
+    let mut reasons = vec![];
     for Count { thing, number } in counts {
         let class = things::class(thing);
         let there = kept
@@ -74,12 +73,13 @@ pub fn judge(counts: &[Count], found: &[Object], frame: [f64; 2]) -> (f64, Strin
     (score, reasons.join(", "))
 }
 
-/// The objects that are certain enough, each once: of two of a class in one place the first counts.
-fn distinct(found: &[Object], frame: [f64; 2]) -> Vec<&Object> {
+/// The objects that are certain enough, without duplicates: of two objects of a class at the same
+/// position, the first counts.
+fn distinct(found: &[Object], factors: [f64; 2]) -> Vec<&Object> {
     let mut kept: Vec<&Object> = vec![];
     for object in found.iter().filter(|object| object.score >= THRESHOLD) {
         let again = |other: &&&Object| {
-            other.class == object.class && same(framed(object, frame), framed(other, frame))
+            other.class == object.class && same(resized(object, factors), resized(other, factors))
         };
         if kept.iter().find(again).is_none() {
             kept.push(object);
@@ -127,24 +127,24 @@ mod tests {
     #[test]
     fn being_there_is_half_and_the_number_the_other_half() {
         let counts = counts("two sofas and one man");
-        let judge = |found: &[Object]| judge(&counts, found, [1.0, 1.0]);
+        let evaluate = |found: &[Object]| evaluate(&counts, found, [1.0, 1.0]);
         let (sofa, man) = (|cell| thing("couch", cell), thing("person", 5));
         assert_eq!(
-            judge(&[sofa(0), sofa(1), man.clone()]),
+            evaluate(&[sofa(0), sofa(1), man.clone()]),
             (1.0, "sofa: 2 of 2, man: 1 of 1".to_owned())
         );
         assert_eq!(
-            judge(&[sofa(0), sofa(0), man.clone()]).0,
+            evaluate(&[sofa(0), sofa(0), man.clone()]).0,
             0.75,
             "one sofa, found twice"
         );
         assert_eq!(
-            judge(&[sofa(0), sofa(1), sofa(2)]),
+            evaluate(&[sofa(0), sofa(1), sofa(2)]),
             (0.25, "sofa: 3 of 2, man: 0 of 1".to_owned())
         );
-        assert_eq!(judge(&[Object { score: 0.49, ..man }]).0, 0.0);
+        assert_eq!(evaluate(&[Object { score: 0.49, ..man }]).0, 0.0);
         assert_eq!(
-            super::judge(&super::counts("two frogs"), &[], [1.0; 2]).1,
+            super::evaluate(&super::counts("two frogs"), &[], [1.0; 2]).1,
             "frog: 0 of 2 (no class of the detector)"
         );
     }

@@ -1,4 +1,4 @@
-//! T2I-CompBench's prompts as they are published: a text file a category, a prompt a line.
+//! T2I-CompBench's published prompts: one text file per category, one prompt per line.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::{Error, Result};
 
-/// What the prompts of a file ask for. Relations in depth (`3d_spatial`) are not judged here.
+/// The category of the prompts of a file. Relations in depth (`3d_spatial`) are not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Category {
     /// Things of a colour.
@@ -21,14 +21,14 @@ pub enum Category {
     Spatial,
     /// People and things that do something.
     NonSpatial,
-    /// So many of each.
+    /// Numbers of things.
     Numeracy,
-    /// Sentences with some of all that.
+    /// Sentences that combine several categories.
     Complex,
 }
 
 impl Category {
-    /// All of them, in the order of tables.
+    /// All categories, in the order of tables.
     pub const ALL: [Self; 7] = [
         Self::Color,
         Self::Shape,
@@ -39,7 +39,7 @@ impl Category {
         Self::Complex,
     ];
 
-    /// As files and tables have it.
+    /// The name in files and tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Color => "color",
@@ -52,7 +52,7 @@ impl Category {
         }
     }
 
-    /// Where the original writes the scores of the category, below the folder of its pictures.
+    /// The folder of the scores in the original, relative to the folder of the images.
     pub fn results(self) -> &'static str {
         match self {
             Self::Color | Self::Shape | Self::Texture => "annotation_blip",
@@ -74,21 +74,21 @@ impl FromStr for Category {
         found.ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
             Error::input(format!("unknown category `{text}`"))
-                .with_hint(format!("there are {names}"))
+                .with_hint(format!("expected one of {names}"))
         })
     }
 }
 
-/// What of a prompt is judged.
+/// The parts of a prompt that are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts {
-    /// Its noun phrases, by questions.
+    /// Its noun phrases, with questions.
     pub attributes: bool,
-    /// Where two things stand, by boxes.
+    /// The position of two things, with boxes.
     pub relation: bool,
-    /// All of it, by its likeness to the picture.
+    /// The whole text, by its similarity to the image.
     pub likeness: bool,
-    /// How many things there are, by boxes.
+    /// The numbers of things, with boxes.
     pub numbers: bool,
 }
 
@@ -100,7 +100,7 @@ impl Parts {
         numbers: false,
     };
 
-    /// Whether a detector is needed.
+    /// Returns whether a detector is needed.
     pub fn boxes(self) -> bool {
         self.relation || self.numbers
     }
@@ -109,22 +109,22 @@ impl Parts {
 /// A prompt of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
-    /// What it asks for.
+    /// Its category.
     pub category: Category,
     /// Its place in the file.
     pub number: usize,
     /// The line.
     pub text: String,
-    /// What is judged.
+    /// The parts that are evaluated.
     pub parts: Parts,
 }
 
-/// The prompts of some categories, and what could not be read.
+/// The prompts of some categories, and the problems with others.
 #[derive(Clone, Debug, Default)]
 pub struct Prompts {
     /// Category by category.
     pub all: Vec<Prompt>,
-    /// What is missing, a line each. The rest can be judged.
+    /// Problems, one line each. The rest can be evaluated.
     pub faults: Vec<String>,
 }
 
@@ -132,14 +132,16 @@ pub struct Prompts {
 /// `color.txt`) or single files whose names begin with their category.
 ///
 /// # Errors
-/// A path does not exist, or there is no prompt at all.
+/// A path does not exist, or there are no prompts.
 pub fn read(paths: &[PathBuf], wanted: &[Category]) -> Result<Prompts> {
-    const HINT: &str = "give the folder with the published text files (`examples/dataset` of Karine-Huang/T2I-CompBench)";
+    const HINT: &str = "give the folder with the published text files \
+        (`examples/dataset` of Karine-Huang/T2I-CompBench)";
     for path in paths {
         fs::metadata(path).map_err(Error::io(path))?;
     }
     let expected = !wanted.is_empty() || paths.iter().any(|path| path.is_dir());
-    let (mut prompts, mut why) = (Prompts::default(), None);
+    let mut prompts = Prompts::default();
+    let mut first_error = None;
     for category in Category::ALL
         .into_iter()
         .filter(|category| wanted.is_empty() || wanted.contains(category))
@@ -148,23 +150,28 @@ pub fn read(paths: &[PathBuf], wanted: &[Category]) -> Result<Prompts> {
         let Some(path) = paths.iter().find_map(|path| file_of(path, category)) else {
             prompts
                 .faults
-                .extend(expected.then(|| format!("{name}: no file of prompts, not judged")));
+                .extend(expected.then(|| format!("{name}: no prompt file, not evaluated")));
             continue;
         };
         match read_file(&path, category) {
-            Ok(own) => prompts.all.extend(own),
+            Ok(read) => prompts.all.extend(read),
             Err(error) => {
-                prompts.faults.push(format!("{name}: {error}, not judged"));
-                why.get_or_insert(error);
+                prompts
+                    .faults
+                    .push(format!("{name}: {error}, not evaluated"));
+                first_error.get_or_insert(error);
             }
         }
     }
-    match (prompts.all.is_empty(), why) {
+    match (prompts.all.is_empty(), first_error) {
         (false, _) => Ok(prompts),
         (true, Some(error)) => Err(error.with_hint(HINT)),
         (true, None) => {
             let first = paths.first().map_or(Path::new("."), PathBuf::as_path);
-            Err(Error::file(first, "holds no file of prompts that was asked for").with_hint(HINT))
+            Err(
+                Error::file(first, "contains no prompt file of the requested categories")
+                    .with_hint(HINT),
+            )
         }
     }
 }
@@ -215,7 +222,7 @@ fn lines(path: &Path) -> Result<Vec<String>> {
         .map(str::to_owned)
         .collect();
     if lines.is_empty() {
-        Err(Error::file(path, "holds no prompt"))
+        Err(Error::file(path, "contains no prompt"))
     } else {
         Ok(lines)
     }
@@ -248,8 +255,8 @@ fn parts(category: Category) -> Parts {
     }
 }
 
-/// What the prompts of the complex category hold is said by two files beside theirs:
-/// `complex_val_spatial.txt` and `complex_val_action.txt`. Prompts that are in neither have both.
+/// The parts of complex prompts are given by two files beside theirs: `complex_val_spatial.txt` and
+/// `complex_val_action.txt`. Prompts that are in neither have both parts.
 fn complex_parts(path: &Path, prompts: &[String]) -> Result<Vec<Parts>> {
     let stem = path
         .file_stem()
@@ -264,23 +271,22 @@ fn complex_parts(path: &Path, prompts: &[String]) -> Result<Vec<Parts>> {
         let path = path.with_file_name(format!("{stem}_{kind}.txt"));
         Ok(lines(&path)?.iter().map(|line| start(line)).collect())
     };
-    let (spatial, action) = (beside("spatial")?, beside("action")?);
+    let spatial = beside("spatial")?;
+    let action = beside("action")?;
     let all = parts(Category::Complex);
-    let of = |prompt: &String| match start(prompt) {
-        own if spatial.contains(&own) => Parts {
-            likeness: false,
+    let mut parts = vec![];
+    for prompt in prompts {
+        let start = start(prompt);
+        parts.push(Parts {
+            likeness: !spatial.contains(&start),
+            relation: spatial.contains(&start) || !action.contains(&start),
             ..all
-        },
-        own if action.contains(&own) => Parts {
-            relation: false,
-            ..all
-        },
-        _ => all,
-    };
-    Ok(prompts.iter().map(of).collect())
+        });
+    }
+    Ok(parts)
 }
 
-/// What of a prompt the original compares: up to the first full stop, in lower case.
+/// The part of a prompt that the original compares: up to the first full stop, in lower case.
 fn start(prompt: &str) -> String {
     prompt.split('.').next().unwrap_or_default().to_lowercase()
 }
@@ -291,20 +297,20 @@ mod tests {
 
     #[test]
     fn files_are_known_by_their_names() {
-        let of = |name: &str| {
+        let categories = |name: &str| {
             let found = Category::ALL
                 .into_iter()
                 .filter(|category| file_of(Path::new(name), *category).is_some());
             found.map(Category::name).collect::<Vec<_>>()
         };
-        assert_eq!(of("data/color_val.txt"), ["color"]);
-        assert_eq!(of("non_spatial.txt"), ["non_spatial"]);
-        assert_eq!(of("spatial_val_mine.txt"), ["spatial"]);
-        assert_eq!(of("complex_val.txt"), ["complex"]);
+        assert_eq!(categories("data/color_val.txt"), ["color"]);
+        assert_eq!(categories("non_spatial.txt"), ["non_spatial"]);
+        assert_eq!(categories("spatial_val_mine.txt"), ["spatial"]);
+        assert_eq!(categories("complex_val.txt"), ["complex"]);
         assert!(
-            of("complex_val_action.txt").is_empty()
-                && of("3d_spatial_val.txt").is_empty()
-                && of("colors.txt").is_empty()
+            categories("complex_val_action.txt").is_empty()
+                && categories("3d_spatial_val.txt").is_empty()
+                && categories("colors.txt").is_empty()
         );
     }
 

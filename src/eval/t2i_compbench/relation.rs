@@ -1,27 +1,27 @@
-//! Whether two things stand to each other as a prompt says.
+//! Evaluates whether two things are in the relation that a prompt names.
 //!
 //! Reference: Karine-Huang/T2I-CompBench, `UniDet_eval/2D_spatial_eval.py`.
 
 use super::{
-    boxes::{Place, framed},
+    boxes::{SpatialRelation, resized},
     grammar::{nouns, tokens},
     things,
 };
 use crate::detectors::Object;
 
-/// Objects that are less certain are not found, neither here nor where things are counted.
+/// Minimum score of an object, here and in counting.
 pub const THRESHOLD: f32 = 0.5;
 
-/// What a prompt says of two things.
+/// The relation of two things in a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Relation {
+pub struct RelationSpec {
     /// The first and the second thing; the original finds none in some sentences.
     pub things: Option<[String; 2]>,
-    /// Where the first should be, seen from the second, with the prompt's words.
-    pub place: Option<(&'static str, Place)>,
+    /// The position of the first relative to the second, with the prompt's words.
+    pub relation: Option<(&'static str, SpatialRelation)>,
 }
 
-/// The words that the original looks for in sentences, to find the things before and behind them.
+/// The words that the original searches for in sentences to find the things before and after them.
 const PREPOSITIONS: [&[&str]; 7] = [
     &["on", "top", "of"],
     &["on", "bottom", "of"],
@@ -32,20 +32,21 @@ const PREPOSITIONS: [&[&str]; 7] = [
     &["near"],
 ];
 
-impl Relation {
-    /// Of `a giraffe next to a lamp`: the first and the last noun.
-    pub fn of_pattern(prompt: &str) -> Self {
+impl RelationSpec {
+    /// Parses a pattern such as `a giraffe next to a lamp`: the first and the last noun.
+    pub fn from_pattern(prompt: &str) -> Self {
         let nouns = nouns(prompt);
         let ends = nouns.first().zip(nouns.last());
         Self {
             things: ends.map(|(a, b)| [a.1.clone(), b.1.clone()]),
-            place: Place::find(prompt),
+            relation: SpatialRelation::find(prompt),
         }
     }
 
-    /// Of a sentence: the nouns next to the words for the place, if those stand there once.
-    pub fn of_sentence(prompt: &str) -> Self {
-        let (all, nouns) = (tokens(prompt), nouns(prompt));
+    /// Parses a sentence: the nouns next to the words for the relation, if these occur once.
+    pub fn from_sentence(prompt: &str) -> Self {
+        let all = tokens(prompt);
+        let nouns = nouns(prompt);
         let mut things = vec![];
         for at in 0..all.len() {
             let here = |words: &&&[&str]| {
@@ -63,13 +64,13 @@ impl Relation {
         let things = <[&(usize, String); 2]>::try_from(things).ok();
         Self {
             things: things.map(|things| things.map(|(_, word)| word.clone())),
-            place: Place::find(prompt),
+            relation: SpatialRelation::find(prompt),
         }
     }
 
-    /// The score and the reason for it; `found` are the objects of the picture, the most certain
-    /// first, `frame` is the picture's (see [`super::boxes::frame`]).
-    pub fn judge(&self, found: &[Object], frame: [f64; 2]) -> (f64, String) {
+    /// Returns the score and its reason. `found` are the objects of the image, the most certain
+    /// first; see [`super::boxes::resize_factors`] for `factors`.
+    pub fn evaluate(&self, found: &[Object], factors: [f64; 2]) -> (f64, String) {
         let Some(things) = &self.things else {
             return (0.0, "no two things were found in the prompt".to_owned());
         };
@@ -81,17 +82,21 @@ impl Relation {
             .map(|(thing, object)| named(thing, object))
             .join(", ");
         if let (Some(a), Some(b)) = (a, b) {
-            let (words, place) = self.place.map_or(("no place", 0.0), |(words, place)| {
-                (words, place.score(framed(a, frame), framed(b, frame)))
-            });
-            reason += &format!("; {words}: {place:.2}");
-            score += place / 2.0;
+            let (words, holds) = match self.relation {
+                Some((words, relation)) => {
+                    let holds = relation.score(resized(a, factors), resized(b, factors));
+                    (words, holds)
+                }
+                None => ("no relation", 0.0),
+            };
+            reason += &format!("; {words}: {holds:.2}");
+            score += holds / 2.0;
         }
         (if score < 0.5 { 0.0 } else { score }, reason)
     }
 }
 
-/// The most certain object of the class that shows a thing.
+/// The most certain object of the class of a thing.
 fn seen<'o>(thing: &str, found: &'o [Object]) -> Option<&'o Object> {
     let class = things::class(thing)?;
     found
@@ -99,10 +104,10 @@ fn seen<'o>(thing: &str, found: &'o [Object]) -> Option<&'o Object> {
         .find(|object| object.class == class && object.score >= THRESHOLD)
 }
 
-/// `dog (.93)`, `frog (no class of the detector)`
+/// `dog (0.93)`, `frog (no class of the detector)`
 fn named(thing: &str, object: Option<&Object>) -> String {
     match object {
-        Some(object) => format!("{thing} ({:.2})", object.score).replacen("(0.", "(.", 1),
+        Some(object) => format!("{thing} ({:.2})", object.score),
         None if things::class(thing).is_none() => format!("{thing} (no class of the detector)"),
         None => format!("{thing} (not found)"),
     }
@@ -123,11 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn things_are_read_off_patterns_and_sentences() {
-        let pattern = Relation::of_pattern("a sheep on the left of a street lamp");
+    fn things_are_found_in_patterns_and_sentences() {
+        let pattern = RelationSpec::from_pattern("a sheep on the left of a street lamp");
         assert_eq!(pattern.things, Some(["sheep", "lamp"].map(String::from)));
-        assert_eq!(pattern.place, Some(("on the left of", Place::Left)));
-        let sentence = |prompt: &str| Relation::of_sentence(prompt).things;
+        assert_eq!(
+            pattern.relation,
+            Some(("on the left of", SpatialRelation::Left))
+        );
+        let sentence = |prompt: &str| RelationSpec::from_sentence(prompt).things;
         let things = |a: &str, b: &str| Some([a, b].map(String::from));
         assert_eq!(
             sentence("The red hat was on top of the brown shoe rack."),
@@ -147,47 +155,49 @@ mod tests {
 
     #[test]
     fn certainty_and_place_make_the_score() {
-        let relation = Relation::of_pattern("a dog on the left of a man");
+        let relation = RelationSpec::from_pattern("a dog on the left of a man");
         let dog = thing("dog", 0.75, [0.0, 0.0, 100.0, 100.0]);
         let man = thing("person", 0.875, [300.0, 0.0, 400.0, 100.0]);
-        let judge = |found: &[Object]| relation.judge(found, [1.0, 1.0]);
+        let evaluate = |found: &[Object]| relation.evaluate(found, [1.0, 1.0]);
         let both = [
             dog.clone(),
             man.clone(),
             thing("dog", 0.5, [420.0, 0.0, 430.0, 100.0]),
         ];
         assert_eq!(
-            judge(&both),
+            evaluate(&both),
             (
                 0.90625,
-                "dog (.75), man (.88); on the left of: 1.00".to_owned()
+                "dog (0.75), man (0.88); on the left of: 1.00".to_owned()
             )
         );
-        let wrong = Relation::of_pattern("a dog on the top of a man").judge(&both, [1.0, 1.0]);
+        let wrong =
+            RelationSpec::from_pattern("a dog on the top of a man").evaluate(&both, [1.0, 1.0]);
         assert_eq!(wrong.0, 0.0, "below one half is nothing");
         assert_eq!(
-            judge(std::slice::from_ref(&dog)),
-            (0.0, "dog (.75), man (not found)".to_owned())
+            evaluate(std::slice::from_ref(&dog)),
+            (0.0, "dog (0.75), man (not found)".to_owned())
         );
         assert_eq!(
-            judge(&[thing("dog", 0.49, dog.bounds), man]).0,
+            evaluate(&[thing("dog", 0.49, dog.bounds), man]).0,
             0.0,
             "too uncertain"
         );
-        let (score, reason) = Relation::of_pattern("a frog near a dog").judge(&[dog], [1.0, 1.0]);
+        let (score, reason) =
+            RelationSpec::from_pattern("a frog near a dog").evaluate(&[dog], [1.0, 1.0]);
         assert_eq!(
             (score, reason.as_str()),
-            (0.0, "frog (no class of the detector), dog (.75)")
+            (0.0, "frog (no class of the detector), dog (0.75)")
         );
     }
 
     #[test]
     fn distances_are_in_the_pixels_of_the_frame() {
-        let relation = Relation::of_pattern("a dog near a cat");
+        let relation = RelationSpec::from_pattern("a dog near a cat");
         let found = [
             thing("dog", 0.9, [0.0, 0.0, 20.0, 20.0]),
             thing("cat", 0.9, [600.0, 600.0, 620.0, 620.0]),
         ];
-        assert!(relation.judge(&found, [0.2, 0.2]).0 > relation.judge(&found, [1.0, 1.0]).0);
+        assert!(relation.evaluate(&found, [0.2, 0.2]).0 > relation.evaluate(&found, [1.0, 1.0]).0);
     }
 }

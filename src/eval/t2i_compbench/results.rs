@@ -1,5 +1,5 @@
 //! Results in the files of T2I-CompBench's own programs: `annotation_blip/vqa_result.json` and so
-//! on, a folder a category.
+//! on, one folder per category.
 
 use serde_json::{Value, json};
 
@@ -12,32 +12,32 @@ pub(super) const RELATION: &str = "relation";
 pub(super) const LIKENESS: &str = "likeness";
 pub(super) const NUMBERS: &str = "numbers";
 
-/// A file: its way from the category's folder, and its text.
-pub type Named = (String, String);
+/// A file: its path relative to the category's folder, and its text.
+pub type ResultFile = (String, String);
 
-/// A list of scores as the original keeps it.
-struct List {
-    /// What of the details it holds; the whole score if nothing.
+/// A list of scores in the original's format.
+struct ScoreList {
+    /// The part of the details that it contains; `None` for the whole score.
     part: Option<&'static str>,
     folder: &'static str,
-    /// The file with the mean, where the original writes one.
+    /// The file with the mean, if the original writes one.
     mean: Option<&'static str>,
 }
 
 impl Category {
-    fn lists(self) -> Vec<List> {
+    fn lists(self) -> Vec<ScoreList> {
         let folder = self.results();
-        let blip = List {
+        let blip = ScoreList {
             part: Some(ATTRIBUTES),
             folder: Self::Color.results(),
             mean: Some("blip_vqa_score.txt"),
         };
-        let boxes = List {
+        let boxes = ScoreList {
             part: Some(RELATION),
             folder: Self::Spatial.results(),
             mean: Some("avg_score.txt"),
         };
-        let clip = List {
+        let clip = ScoreList {
             part: Some(LIKENESS),
             folder: Self::NonSpatial.results(),
             mean: None,
@@ -46,7 +46,7 @@ impl Category {
             Self::Color | Self::Shape | Self::Texture => vec![blip],
             Self::Spatial => vec![boxes],
             Self::NonSpatial => vec![clip],
-            Self::Numeracy => vec![List {
+            Self::Numeracy => vec![ScoreList {
                 part: Some(NUMBERS),
                 folder,
                 mean: Some("score.txt"),
@@ -55,7 +55,7 @@ impl Category {
                 blip,
                 boxes,
                 clip,
-                List {
+                ScoreList {
                     part: None,
                     folder,
                     mean: Some("vqa_score.txt"),
@@ -65,8 +65,8 @@ impl Category {
     }
 }
 
-/// The files of a category. Records come with the numbers of their pictures, and sorted by them.
-pub fn files(category: Category, records: &[(usize, &ResultRecord)]) -> Vec<Named> {
+/// The files of a category. Records come with the numbers of their images, sorted by them.
+pub fn files(category: Category, records: &[(usize, &ResultRecord)]) -> Vec<ResultFile> {
     let mut files = vec![];
     for list in category.lists() {
         let answer = |record: &ResultRecord| match list.part {
@@ -85,24 +85,23 @@ pub fn files(category: Category, records: &[(usize, &ResultRecord)]) -> Vec<Name
             Value::from_iter(lines).to_string(),
         ));
         let values = answers.iter().filter_map(|(_, answer)| number(answer));
-        files.extend(list.mean.map(|name| {
-            (
-                format!("{}/{name}", list.folder),
-                mean(name, values.collect()),
-            )
-        }));
+        if let Some(name) = list.mean {
+            let path = format!("{}/{name}", list.folder);
+            files.push((path, mean_line(name, values.collect())));
+        }
     }
     files
 }
 
-/// BLIP's scores are kept as texts.
+/// The number of an answer; BLIP's scores are strings.
 fn number(answer: &Value) -> Option<f64> {
     answer.as_f64().or_else(|| answer.as_str()?.parse().ok())
 }
 
-/// The mean in the words of the original.
-fn mean(file: &str, values: Vec<f64>) -> String {
-    let (total, count) = (values.iter().sum::<f64>(), values.len());
+/// The mean in the format of the original.
+fn mean_line(file: &str, values: Vec<f64>) -> String {
+    let total = values.iter().sum::<f64>();
+    let count = values.len();
     let mean = total / count.max(1) as f64;
     match file {
         "blip_vqa_score.txt" => format!("BLIP-VQA score:{mean}"),

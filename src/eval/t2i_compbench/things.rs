@@ -1,10 +1,10 @@
-//! What prompts name and the detector's classes. T2I-CompBench's own detector, UniDet, knows some
+//! The things in prompts and the detector's classes. T2I-CompBench's own detector, UniDet, has some
 //! 700 classes, ours the 80 of COCO: many prompts name things that it cannot find.
 
 use crate::eval::geneval::names::object;
 
-/// Words of the prompts with the class (by GenEval's name) that shows them. The first four and
-/// `ship` stand in the original; the others are its detector's names for COCO's classes.
+/// Words of the prompts with their classes (by GenEval's names). The first four and `ship` are in
+/// the original; the others are its detector's names for COCO's classes.
 const OTHER_NAMES: [(&str, &str); 15] = [
     ("girl", "person"),
     ("boy", "person"),
@@ -23,8 +23,8 @@ const OTHER_NAMES: [(&str, &str); 15] = [
     ("television", "tv"),
 ];
 
-/// The number of the class that shows a thing, if there is one. A `mouse` is the animal, which COCO
-/// does not have.
+/// The class of a thing, if the detector has one. A `mouse` is the animal, which COCO does not
+/// have.
 pub fn class(word: &str) -> Option<usize> {
     let other = OTHER_NAMES
         .iter()
@@ -33,15 +33,17 @@ pub fn class(word: &str) -> Option<usize> {
     object(other.unwrap_or(word))
 }
 
-/// What numeracy prompts count (the original's `new_objects.txt`), in the singular.
+/// The things in numeracy prompts (the original's `new_objects.txt`), in the singular.
 const COUNTED: &str = "\
-    airplane apple backpack bag balloon banana bear bee bicycle bird boat book bottle bowl boy bread butterfly cake camel \
-    camera candle car cat chair chicken clock computer couch cow cup deer desk dog drum duck egg fish flag frog giraffe girl \
-    goldfish guitar hamburger helicopter helmet horse key kite knife lamp lemon man microphone microwave mouse paddle \
-    painting peach pear pen person phone pig pillow plate printer rabbit refrigerator sheep ship shrimp sink sofa stool \
-    strawberry suitcase swan table television tent tomato toy train truck turtle vase woman";
+    airplane apple backpack bag balloon banana bear bee bicycle bird boat book bottle bowl boy \
+    bread butterfly cake camel camera candle car cat chair chicken clock computer couch cow cup \
+    deer desk dog drum duck egg fish flag frog giraffe girl goldfish guitar hamburger helicopter \
+    helmet horse key kite knife lamp lemon man microphone microwave mouse paddle painting peach \
+    pear pen person phone pig pillow plate printer rabbit refrigerator sheep ship shrimp sink \
+    sofa stool strawberry suitcase swan table television tent tomato toy train truck turtle vase \
+    woman";
 
-/// Plurals that no rule makes.
+/// Irregular plurals.
 const PLURALS: [(&str, &str); 6] = [
     ("man", "men"),
     ("woman", "women"),
@@ -51,17 +53,17 @@ const PLURALS: [(&str, &str); 6] = [
     ("bread", "breads"),
 ];
 
-/// Things whose plural is like the singular.
+/// Things whose plural equals the singular.
 const UNCHANGED: [&str; 5] = ["deer", "fish", "goldfish", "sheep", "shrimp"];
 
-/// A thing that is counted, by its singular or its plural: the singular.
+/// The singular of a counted thing, given its singular or plural.
 pub fn counted(word: &str) -> Option<&'static str> {
     COUNTED
         .split(' ')
         .find(|thing| *thing == word || plural(thing) == word)
 }
 
-/// Many of them.
+/// The plural.
 fn plural(thing: &str) -> String {
     if let Some((_, plural)) = PLURALS.iter().find(|(one, _)| *one == thing) {
         return (*plural).to_owned();

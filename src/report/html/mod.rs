@@ -1,5 +1,5 @@
-//! Pages that are one file: nothing is fetched, they can be read without a script, in light and
-//! dark and on paper.
+//! Single-file HTML pages: they load nothing, can be read without scripts, and support light and
+//! dark mode and printing.
 
 pub mod search;
 pub mod verdicts;
@@ -8,11 +8,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::markup::escaped;
 
-/// What all pages look like.
+/// The style of all pages.
 const STYLE: &str = include_str!("shared.css");
 
-/// A whole page. `style` and `body` are the page's own; `script` adds comfort, but nothing that is
-/// needed.
+/// A whole page. `script` is optional for reading it.
 fn document(title: &str, style: &str, body: &str, script: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
@@ -22,7 +21,7 @@ fn document(title: &str, style: &str, body: &str, script: &str) -> String {
     )
 }
 
-/// Bytes as an address that holds them.
+/// Bytes as a data URL.
 fn data(kind: &str, bytes: &[u8]) -> String {
     format!("data:{kind};base64,{}", STANDARD.encode(bytes))
 }

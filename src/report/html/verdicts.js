@@ -1,7 +1,7 @@
 
 const [task, verdict] = ["task", "verdict"].map((id) => document.getElementById(id));
 function show() {
-  const wanted = verdict?.value ?? ""; // where pictures have scores, nothing is right or wrong
+  const wanted = verdict?.value ?? ""; // graded images are neither right nor wrong
   for (const section of document.querySelectorAll("section")) {
     let any = false;
     for (const figure of section.querySelectorAll("figure")) {

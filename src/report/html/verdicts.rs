@@ -1,5 +1,5 @@
-//! A page with every judged picture, what the judge thought of it and why. It needs no script to be
-//! read; a few lines of it hide what is not asked for.
+//! A page with every evaluated image, its verdict and the reason. It can be read without scripts; a
+//! short script filters the images.
 
 use std::{
     fmt::Write,
@@ -9,50 +9,48 @@ use std::{
 use serde_json::Value;
 
 use super::{super::markup::escaped, document};
-use crate::eval::{ResultRecord, Row, Summary};
+use crate::eval::{MethodSummary, ResultRecord, Summary};
 
-/// The look of the page.
+/// The style of the page.
 const STYLE: &str = include_str!("verdicts.css");
 
-/// Hides what does not fit the two choices at the top.
+/// Filters the images by the two menus at the top.
 const SCRIPT: &str = include_str!("verdicts.js");
 
-/// What stands above the pictures, and how they are marked.
+/// The header of the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
     /// Name of the evaluation.
     pub title: &'a str,
-    /// What a reader should know.
+    /// Notes on the results.
     pub notes: &'a [String],
-    /// Verdicts are scores from 0 to 1, not right or wrong.
+    /// Whether verdicts are scores from 0 to 1 instead of right or wrong.
     pub graded: bool,
 }
 
-/// The page. `records` each come with the picture's file, seen from the folder of the page.
+/// The page. Each record comes with the path of its image, relative to the folder of the page.
 pub fn page(page: &Page<'_>, summary: &Summary, records: &[(PathBuf, &ResultRecord)]) -> String {
     let notes: String = page
         .notes
         .iter()
         .map(|note| format!("<p><small>{}</small></p>\n", escaped(note)))
         .collect();
-    let (title, table, choices) = (
-        escaped(page.title),
-        table(summary),
-        choices(summary, page.graded),
-    );
+    let title = escaped(page.title);
+    let table = table(summary);
+    let choices = choices(summary, page.graded);
     let mut body = format!("<h1>{title}</h1>\n{table}{notes}{choices}<main>\n");
     let mut sorted: Vec<&(PathBuf, &ResultRecord)> = records.iter().collect();
-    sorted.sort_by_key(|(_, record)| record.case); // stable: methods and tries stay as they came
+    sorted.sort_by_key(|(_, record)| record.case); // stable: keeps the order of methods and samples
     for of_prompt in sorted.chunk_by(|a, b| a.1.case == b.1.case) {
         body += &prompt(of_prompt, page.graded);
     }
     document(page.title, STYLE, &(body + "</main>\n"), SCRIPT)
 }
 
-/// One row a contender, as in the other tables.
+/// One row per contender, as in the other tables.
 fn table(summary: &Summary) -> String {
     let number = |value: f64| format!("{value:.3}");
-    let row = |row: &Row| {
+    let row = |row: &MethodSummary| {
         let cell = |task: &&str| row.of_task(task).map_or("-".to_owned(), number);
         let tasks: String = summary
             .tasks
@@ -78,7 +76,7 @@ fn table(summary: &Summary) -> String {
         .collect();
     let rows: String = summary.methods.iter().map(row).collect();
     format!(
-        "<div class=\"wide\"><table><tr><th>method<th>N{heads}<th>overall<th>95&nbsp;% interval<th>judged<th>missing\n\
+        "<div class=\"wide\"><table><tr><th>method<th>N{heads}<th>overall<th>95&nbsp;% interval<th>evaluated<th>missing\n\
          {rows}</table></div>\n"
     )
 }
@@ -102,7 +100,8 @@ fn prompt(of_prompt: &[&(PathBuf, &ResultRecord)], graded: bool) -> String {
     let Some((_, first)) = of_prompt.first() else {
         return String::new();
     };
-    let (task, words) = (escaped(&first.task), escaped(&first.prompt));
+    let task = escaped(&first.task);
+    let words = escaped(&first.prompt);
     let mut html = format!(
         "<section data-task=\"{task}\"><h2>{words} <small>{task}</small></h2>\n<div class=\"row\">\n"
     );
@@ -152,15 +151,13 @@ fn verdict(record: &ResultRecord) -> &'static str {
     }
 }
 
-/// `saw 2 dog (.93, .41), 1 cat (.88)`: the classes with the scores in the last place of each row.
-/// They are all of the details, or what is called `objects` there.
+/// `saw 2 dog (0.93, 0.41), 1 cat (0.88)`: the classes with the last number of each row, the score.
+/// The classes are the whole details or their field `objects`.
 fn seen(details: &Value) -> String {
     let details = details.get("objects").unwrap_or(details);
     let class = |(name, rows): (&String, &Value)| {
         let rows = rows.as_array()?;
-        let score = |row: &Value| {
-            Some(format!("{:.2}", row.as_array()?.last()?.as_f64()?).replacen("0.", ".", 1))
-        };
+        let score = |row: &Value| Some(format!("{:.2}", row.as_array()?.last()?.as_f64()?));
         let scores: Vec<String> = rows.iter().filter_map(score).collect();
         Some(format!("{} {name} ({})", rows.len(), scores.join(", ")))
     };
@@ -177,7 +174,7 @@ fn seen(details: &Value) -> String {
     }
 }
 
-/// A file name as part of an address.
+/// A path as a URL.
 fn url(path: &Path) -> String {
     let text = path.to_string_lossy().replace('\\', "/");
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
@@ -192,10 +189,10 @@ fn url(path: &Path) -> String {
         .collect()
 }
 
-/// The way from a folder to a file, both absolute.
-pub fn way(from: &Path, to: &Path) -> PathBuf {
-    let (from, to): (Vec<Component>, Vec<Component>) =
-        (from.components().collect(), to.components().collect());
+/// The relative path from a folder to a file, both absolute.
+pub fn relative_path(from: &Path, to: &Path) -> PathBuf {
+    let from: Vec<Component> = from.components().collect();
+    let to: Vec<Component> = to.components().collect();
     let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
     let up = std::iter::repeat_n(Component::ParentDir, from.len() - common);
     up.chain(to[common..].iter().copied()).collect()
@@ -206,17 +203,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_lead_from_the_page_to_the_picture() {
-        let way = way(Path::new("/a/b/out"), Path::new("/a/c d/0.png"));
-        assert_eq!(way, Path::new("../../c d/0.png"));
-        assert_eq!(url(&way), "../../c%20d/0.png");
+    fn urls_lead_from_the_page_to_the_image() {
+        let path = relative_path(Path::new("/a/b/out"), Path::new("/a/c d/0.png"));
+        assert_eq!(path, Path::new("../../c d/0.png"));
+        assert_eq!(url(&path), "../../c%20d/0.png");
         assert_eq!(url(Path::new("a\"<b>.png")), "a%22%3Cb%3E.png");
     }
 
     #[test]
-    fn what_was_seen_is_counted() {
+    fn detections_are_counted() {
         let details = serde_json::json!({"dog": [[0, 0, 1, 1, 0.93], [0, 0, 1, 1, 0.41]], "cat": [[0, 0, 2, 2, 0.875]]});
-        assert_eq!(seen(&details), "saw 2 dog (.93, .41), 1 cat (.88)");
+        assert_eq!(seen(&details), "saw 2 dog (0.93, 0.41), 1 cat (0.88)");
         assert_eq!(seen(&serde_json::json!({})), "");
     }
 }

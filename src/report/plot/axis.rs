@@ -1,27 +1,27 @@
-//! Where numbers stand along an axis, and which of them are written out.
+//! Positions of numbers along an axis, and its tick marks.
 
 /// One axis of a chart.
 #[derive(Clone, Debug)]
 pub struct Axis {
-    /// What it measures, with its unit.
+    /// Its label, with a unit.
     pub label: String,
-    /// How numbers are spaced.
+    /// The scale of the axis.
     pub spacing: Spacing,
 }
 
-/// How numbers are spaced along an axis.
+/// The scale of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spacing {
-    /// Equal differences are equally far apart.
+    /// Linear.
     Even,
-    /// Doubling is equally far apart; marks at powers of two.
+    /// Logarithmic, with marks at powers of two.
     Doubling,
-    /// Equal ratios are equally far apart; marks at 1, 2, 5, 10, ...
+    /// Logarithmic, with marks at 1, 2, 5, 10, ...
     Ratio,
 }
 
 impl Axis {
-    /// Whether a number has a place on it.
+    /// Returns whether a number can be shown on this axis.
     pub(super) fn takes(&self, value: f64) -> bool {
         value.is_finite() && (self.spacing == Spacing::Even || value > 0.0)
     }
@@ -33,17 +33,17 @@ pub(super) struct Ticks {
     from: f64,
     to: f64,
     pixels: (f32, f32),
-    /// Where marks stand, and what they say.
+    /// Positions and labels of the marks.
     pub marks: Vec<(f32, String)>,
 }
 
 impl Ticks {
-    /// An axis from the first to the second pixel, on which all values have room.
+    /// An axis from the first to the second pixel that covers all values.
     pub(super) fn new(axis: &Axis, values: impl Iterator<Item = f64>, pixels: (f32, f32)) -> Self {
         let spacing = axis.spacing;
         let values: Vec<f64> = values
             .filter(|value| axis.takes(*value))
-            .map(|value| bend(spacing, value))
+            .map(|value| transform(spacing, value))
             .collect();
         let low = values.iter().copied().reduce(f64::min).unwrap_or(0.0);
         let high = values.iter().copied().reduce(f64::max).unwrap_or(1.0);
@@ -58,20 +58,21 @@ impl Ticks {
         ticks.marks = ticks
             .numbers()
             .into_iter()
-            .map(|value| (ticks.place(value), written(value)))
+            .map(|value| (ticks.place(value), label_of(value)))
             .collect();
         ticks
     }
 
     /// The pixel of a number.
     pub(super) fn place(&self, value: f64) -> f32 {
-        let share = (bend(self.spacing, value) - self.from) / (self.to - self.from);
+        let share = (transform(self.spacing, value) - self.from) / (self.to - self.from);
         self.pixels.0 + (self.pixels.1 - self.pixels.0) * share as f32
     }
 
-    /// The numbers that are written out, about eight at most.
+    /// The numbers of the marks, up to about eight.
     fn numbers(&self) -> Vec<f64> {
-        let (from, to) = (self.from, self.to);
+        let from = self.from;
+        let to = self.to;
         match self.spacing {
             Spacing::Even => {
                 let step = round_step((to - from) / 6.0);
@@ -102,8 +103,8 @@ impl Ticks {
     }
 }
 
-/// A number as it is spaced.
-fn bend(spacing: Spacing, value: f64) -> f64 {
+/// The position of a number before scaling to pixels.
+fn transform(spacing: Spacing, value: f64) -> f64 {
     match spacing {
         Spacing::Even => value,
         Spacing::Doubling => value.log2(),
@@ -111,7 +112,7 @@ fn bend(spacing: Spacing, value: f64) -> f64 {
     }
 }
 
-/// The whole numbers between two ends, every so many.
+/// Every `every`-th integer between two ends.
 fn steps(from: f64, to: f64, every: usize) -> Vec<f64> {
     let first = from.ceil();
     (0..=((to - first).max(-1.0) as i64).min(100))
@@ -137,8 +138,8 @@ fn round_step(rough: f64) -> f64 {
         }
 }
 
-/// A number with as many digits as a mark needs.
-fn written(value: f64) -> String {
+/// A number with the digits that a mark needs.
+fn label_of(value: f64) -> String {
     if value != 0.0 && !(1e-3..1e6).contains(&value.abs()) {
         return format!("{value:.0e}");
     }

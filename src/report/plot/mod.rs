@@ -19,16 +19,16 @@ pub struct Chart {
     pub x: Axis,
     /// Up the side.
     pub y: Axis,
-    /// The lines, at most as many as can be told apart.
+    /// The lines.
     pub lines: Vec<Line>,
 }
 
 /// A line of a chart.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// What it shows.
+    /// Its name.
     pub name: String,
-    /// Its points, left to right; those that are not finite are passed over.
+    /// Its points, left to right; points that are not finite are skipped.
     pub points: Vec<Point>,
 }
 
@@ -39,20 +39,20 @@ pub struct Point {
     pub x: f64,
     /// Up the side.
     pub y: f64,
-    /// How far it may be off: low, high.
+    /// Confidence interval: low, high.
     pub interval: Option<(f64, f64)>,
 }
 
 const SIZE: (f32, f32) = (760.0, 460.0);
-/// Left, top, right, bottom of the plotting area; names of lines stand to the right of it.
+/// Left, top, right, bottom of the plotting area; the names of the lines are to the right of it.
 const AREA: [f32; 4] = [70.0, 56.0, 590.0, 400.0];
 const WHITE: Colour = [255; 3];
 const INK: Colour = [34, 34, 40];
 const QUIET: Colour = [96, 96, 108];
 const GRID: Colour = [228, 228, 234];
 
-/// Okabe and Ito's colours, which colour-blind readers can tell apart, without yellow, which is too
-/// light for lines.
+/// Okabe and Ito's colours, which are distinct for colour-blind readers, without yellow, which is
+/// too light for lines.
 const COLOURS: [Colour; 7] = [
     [0, 114, 178],
     [213, 94, 0],
@@ -63,8 +63,7 @@ const COLOURS: [Colour; 7] = [
     [60, 60, 60],
 ];
 
-/// How far lines with intervals are moved apart, in pixels, so that whiskers do not hide each
-/// other.
+/// Horizontal offset in pixels between lines with intervals: whiskers should not hide each other.
 const APART: f32 = 3.0;
 
 impl Chart {
@@ -73,12 +72,12 @@ impl Chart {
         self.sketch().to_svg(&self.title, &self.described())
     }
 
-    /// The chart as a picture, twice as large for sharp screens.
+    /// The chart as an image, in double size for high-resolution screens.
     pub fn to_image(&self) -> Image {
         self.sketch().to_image(2)
     }
 
-    /// What it shows, for those who cannot see it.
+    /// A description for screen readers.
     fn described(&self) -> String {
         let names: Vec<&str> = self.lines.iter().map(|line| line.name.as_str()).collect();
         format!(
@@ -90,12 +89,12 @@ impl Chart {
     }
 
     fn sketch(&self) -> Sketch {
-        let sound = |point: &&Point| self.x.takes(point.x) && self.y.takes(point.y);
+        let valid = |point: &&Point| self.x.takes(point.x) && self.y.takes(point.y);
         let points: Vec<&Point> = self
             .lines
             .iter()
             .flat_map(|line| &line.points)
-            .filter(sound)
+            .filter(valid)
             .collect();
         let ends = |point: &&Point| {
             let (low, high) = point.interval.unwrap_or((point.y, point.y));
@@ -116,10 +115,10 @@ impl Chart {
             } else {
                 0.0
             };
-            let own: Vec<&Point> = line.points.iter().filter(sound).collect();
+            let points: Vec<&Point> = line.points.iter().filter(valid).collect();
             let place = |point: &&Point| (x.place(point.x) + shift, y.place(point.y));
-            draw_line(&mut sketch, i, &own, |point| place(point), &y);
-            names.extend(own.last().map(|last| (place(last).1, i)));
+            draw_line(&mut sketch, i, &points, |point| place(point), &y);
+            names.extend(points.last().map(|last| (place(last).1, i)));
         }
         self.names(&mut sketch, names);
         sketch
@@ -153,7 +152,7 @@ impl Chart {
         );
     }
 
-    /// The name of each line beside its end, moved so that they stand below each other.
+    /// The name of each line beside its end, moved to avoid overlaps.
     fn names(&self, sketch: &mut Sketch, mut ends: Vec<(f32, usize)>) {
         ends.sort_by(|a, b| a.0.total_cmp(&b.0));
         for (place, i) in spread(&ends, 19.0, (AREA[1] + 4.0, AREA[3] - 4.0)) {
@@ -200,8 +199,8 @@ fn marker(i: usize) -> Marker {
     [Marker::Disc, Marker::Square, Marker::Diamond, Marker::Ring][i % 4]
 }
 
-/// Places, at least `gap` apart and within the limits where there is room, as near to where they
-/// were as possible; sorted from the top.
+/// Spreads sorted positions at least `gap` apart, within the limits if there is room, and close to
+/// the original ones.
 fn spread(ends: &[(f32, usize)], gap: f32, (top, bottom): (f32, f32)) -> Vec<(f32, usize)> {
     let mut placed: Vec<(f32, usize)> = vec![];
     for &(wanted, i) in ends {

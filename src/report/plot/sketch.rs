@@ -1,5 +1,4 @@
-//! A drawing of few kinds of strokes, kept as a list so that it can be written as SVG and painted
-//! as pixels alike.
+//! A drawing as a list of strokes, which can be written as SVG or drawn as pixels.
 
 use std::fmt::Write;
 
@@ -11,7 +10,7 @@ use super::super::{
     text::{self, Face},
 };
 
-/// Where a text stands relative to its point.
+/// The alignment of a text at its point.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anchor {
     Start,
@@ -119,12 +118,13 @@ impl Sketch {
         svg + "</svg>\n"
     }
 
-    /// Every length `times` as large.
+    /// Draws the sketch, scaled by `times`.
     pub(super) fn to_image(&self, times: usize) -> Image {
-        let (width, height) = (self.size.0 as usize * times, self.size.1 as usize * times);
+        let width = self.size.0 as usize * times;
+        let height = self.size.1 as usize * times;
         let mut canvas = Canvas::new(width, height, self.background);
         for stroke in &self.strokes {
-            stroke.paint(&mut canvas, times as f32, self.background);
+            stroke.draw(&mut canvas, times as f32, self.background);
         }
         canvas.into_image()
     }
@@ -175,7 +175,8 @@ impl Stroke {
                 radius,
                 colour,
             } => {
-                let (colour, side) = (hex(*colour), 2.0 * radius * 0.9);
+                let colour = hex(*colour);
+                let side = 2.0 * radius * 0.9;
                 match marker {
                     Marker::Disc => {
                         writeln!(
@@ -191,7 +192,8 @@ impl Stroke {
                     ),
                     Marker::Square | Marker::Diamond => {
                         let turn = if *marker == Marker::Diamond { 45 } else { 0 };
-                        let (left, top) = (x - side / 2.0, y - side / 2.0);
+                        let left = x - side / 2.0;
+                        let top = y - side / 2.0;
                         writeln!(
                             svg,
                             "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{side:.1}\" height=\"{side:.1}\" \
@@ -203,7 +205,7 @@ impl Stroke {
         }
     }
 
-    fn paint(&self, canvas: &mut Canvas, times: f32, background: Colour) {
+    fn draw(&self, canvas: &mut Canvas, times: f32, background: Colour) {
         let large = |(x, y): Point| (x * times, y * times);
         match self {
             Self::Line {
@@ -260,7 +262,7 @@ fn square((x, y): Point, half: f32) -> Rect {
     }
 }
 
-/// Rows of strokes, the widest in the middle.
+/// A diamond of horizontal lines.
 fn diamond(canvas: &mut Canvas, (x, y): Point, half: f32, colour: Colour) {
     let mut down = -half;
     while down <= half {

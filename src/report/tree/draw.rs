@@ -1,4 +1,4 @@
-//! Paints the picture of a search from its layout.
+//! Draws the tree of a search from its layout.
 
 use ttsvar_search::{Image, Trace};
 
@@ -20,7 +20,7 @@ const FAINT: Colour = [206, 203, 196];
 /// The winner and its ancestors.
 const GOLD: Colour = [214, 72, 10];
 
-/// How far the fallen fade into the paper.
+/// How far dropped candidates fade into the background.
 const FADE: f32 = 0.68;
 
 const NAME: Face = Face::Strong(18.0);
@@ -48,7 +48,7 @@ pub(super) fn draw(trace: &Trace, layout: &Layout, album: &Album) -> Image {
     canvas.into_image()
 }
 
-/// Whether this is the image that the search returned.
+/// Returns whether this is the winner.
 fn is_winner(trace: &Trace, row: &Row, leaf: &Leaf) -> bool {
     leaf.member.ancestor && row.scale + 1 == trace.scales.len()
 }
@@ -66,9 +66,10 @@ fn header(canvas: &mut Canvas, layout: &Layout) {
     }
 }
 
-/// What happens in a row, at its left.
+/// The description of a row, at its left.
 fn gutter(canvas: &mut Canvas, row: &Row) {
-    let (left, top) = (MARGIN as f32, row.top as f32);
+    let left = MARGIN as f32;
+    let top = row.top as f32;
     canvas.text(NAME, left, top + 14.0, &format!("scale {}", row.scale), INK);
     for (i, words) in row.words.iter().enumerate() {
         canvas.text(WORDS, left, top + 36.0 + 19.0 * i as f32, words, SOFT);
@@ -90,7 +91,7 @@ fn candidate(canvas: &mut Canvas, leaf: &Leaf, image: &Image, winner: bool) {
     };
     canvas.frame(leaf.place, thickness, frame);
     let fade = if leaf.member.fallen { FADE } else { 0.0 };
-    canvas.picture(
+    canvas.image(
         &image.resize(width, height, Filter::Bicubic),
         left,
         top,
@@ -103,7 +104,7 @@ fn candidate(canvas: &mut Canvas, leaf: &Leaf, image: &Image, winner: bool) {
     caption(canvas, leaf);
 }
 
-/// The mark of the fallen, in the corner whose right end and top are given.
+/// The mark of dropped candidates, in the corner whose right end and top are given.
 fn cross(canvas: &mut Canvas, right: usize, top: usize) {
     canvas.fill(
         Rect {
@@ -114,7 +115,8 @@ fn cross(canvas: &mut Canvas, right: usize, top: usize) {
         },
         PAPER,
     );
-    let (right, top) = (right as f32, top as f32);
+    let right = right as f32;
+    let top = top as f32;
     canvas.line(
         (right - 12.5, top + 4.5),
         (right - 4.5, top + 12.5),
@@ -129,7 +131,7 @@ fn cross(canvas: &mut Canvas, right: usize, top: usize) {
     );
 }
 
-/// The score, the cluster and the number of children, beneath the picture.
+/// The score, the cluster and the number of children, below the image.
 fn caption(canvas: &mut Canvas, leaf: &Leaf) {
     let (centre, bottom) = leaf.place.bottom_centre();
     let ink = if leaf.member.fallen { SOFT } else { INK };
@@ -162,7 +164,7 @@ fn caption(canvas: &mut Canvas, leaf: &Leaf) {
     }
 }
 
-/// A cluster's letter on its colour; only outlined for the fallen.
+/// A cluster's letter on its colour; only outlined for dropped candidates.
 fn chip(canvas: &mut Canvas, centre: f32, middle: f32, cluster: usize, fallen: bool) {
     let name = letters(cluster);
     let colour = COLOURS[cluster % COLOURS.len()];
@@ -199,7 +201,7 @@ fn legend(canvas: &mut Canvas, layout: &Layout) {
     let leaves = || layout.rows.iter().flat_map(|row| &row.leaves);
     let mut words = vec!["thick frame: the winner and its ancestors"];
     if leaves().any(|leaf| leaf.member.fallen) {
-        words.push("pale, ×: left behind");
+        words.push("pale, ×: discarded");
     }
     if leaves().any(|leaf| leaf.member.cluster.is_some()) {
         words.push("letter: cluster");

@@ -1,5 +1,5 @@
-//! Where everything stands in the picture of a search: rows of candidates from top to bottom, each
-//! under the one that it continues.
+//! The layout of the tree of a search: rows of candidates from top to bottom, each below its
+//! parent.
 
 use std::collections::BTreeMap;
 
@@ -11,39 +11,39 @@ use super::super::{
     text::{self, Face},
 };
 
-/// Space around everything.
+/// Margin of the image.
 pub(super) const MARGIN: usize = 36;
-/// Width of the column that names the stages.
+/// Width of the column with the stages.
 const GUTTER: usize = 168;
-/// Space between neighbours.
+/// Gap between neighbours.
 const GAP: usize = 14;
-/// Height of the line beneath each picture.
+/// Height of the line below each image.
 pub(super) const CAPTION: usize = 24;
-/// Space in which the branches run from one row to the next.
+/// Gap for the branches from one row to the next.
 const BRANCHES: usize = 46;
-/// Space between the header and the first row.
+/// Gap between the header and the first row.
 const HEADER_GAP: usize = 30;
 /// Height of the legend.
 const LEGEND: usize = 44;
-/// Pictures side by side; rows of more have several lines.
+/// Maximum number of images in a line; larger rows have several lines.
 const COLUMNS: usize = 32;
-/// Pixels that a line of pictures may be wide.
+/// Maximum width of a line of images.
 const WIDEST: usize = 2600;
-/// Pixels along the sides of a square picture, at least and at most.
+/// Minimum and maximum side of a square image in pixels.
 const SMALLEST: usize = 64;
 const LARGEST: usize = 128;
-/// Width of a score beneath a picture.
+/// Width of a score below an image.
 const NARROWEST: usize = 52;
-/// Width in which the header is legible.
+/// Minimum width of the header.
 const READABLE: usize = 640;
 
 pub(super) const TITLE: Face = Face::Words(30.0);
 pub(super) const FACTS: Face = Face::Words(16.0);
-/// From one line of the header to the next.
+/// Line height of title and facts.
 pub(super) const TITLE_LINE: usize = 36;
 pub(super) const FACTS_LINE: usize = 23;
 
-/// A candidate in the picture.
+/// A candidate in the tree.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Leaf {
     pub member: Member,
@@ -55,21 +55,21 @@ pub(super) struct Leaf {
 pub(super) struct Row {
     pub scale: usize,
     pub top: usize,
-    /// What happens here, a line each.
+    /// Its description, one line each.
     pub words: Vec<String>,
     pub leaves: Vec<Leaf>,
 }
 
-/// A line from a candidate to one that continues it.
+/// A line from a candidate to its child.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Branch {
     pub from: Point,
     pub to: Point,
-    /// Whether the winner descends along it.
+    /// Whether it leads to the winner.
     pub ancestor: bool,
 }
 
-/// The whole picture.
+/// The whole layout.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Layout {
     pub width: usize,
@@ -81,8 +81,8 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// `decoded` are the candidates that have images, scale by scale; `aspect` is width divided by
-    /// height of those.
+    /// `decoded` lists the candidates with images, scale by scale; `aspect` is their width /
+    /// height.
     pub(super) fn new(trace: &Trace, decoded: &[(usize, Vec<usize>)], aspect: f32) -> Self {
         let rows: Vec<Row> = rows(trace, decoded);
         let limit = WIDEST / Cell::new(SMALLEST, aspect).step();
@@ -113,9 +113,10 @@ impl Layout {
         layout
     }
 
-    /// Gives every row and leaf its place; at most `limit` leaves stand side by side.
+    /// Places every row and leaf, with up to `limit` leaves per line.
     fn place(&mut self, trace: &Trace, cell: Cell, limit: usize) {
-        let (left, right) = (MARGIN + GUTTER, self.width - MARGIN);
+        let left = MARGIN + GUTTER;
+        let right = self.width - MARGIN;
         let mut top =
             MARGIN + TITLE_LINE * self.title.len() + FACTS_LINE * self.facts.len() + HEADER_GAP;
         let last = self.rows.len().saturating_sub(1);
@@ -135,9 +136,9 @@ impl Layout {
                 .min(right.saturating_sub(across))
                 .max(left);
             for (i, leaf) in row.leaves.iter_mut().enumerate() {
-                // Neighbours stand one under the other, so that branches to the next row do not
-                // cross.
-                let (column, line) = (i / lines, i % lines);
+                // Neighbours are below each other, so branches to the next row do not cross.
+                let column = i / lines;
+                let line = i % lines;
                 leaf.place = cell.at(
                     start + column * cell.step(),
                     top + line * (cell.height + CAPTION + GAP),
@@ -161,12 +162,12 @@ fn grid(count: usize, limit: usize) -> (usize, usize) {
     (count.div_ceil(lines).max(1), lines)
 }
 
-/// Columns for leaves that stand alone: about twice as many as lines.
+/// Columns of a single row: about twice as many as lines.
 fn squarish(count: usize) -> usize {
     ((2.0 * count as f32).sqrt().ceil() as usize).clamp(8, COLUMNS)
 }
 
-/// Around which x coordinate a row stands: the mean of those whom its leaves continue.
+/// The x coordinate of the centre of a row: the mean of the parents of its leaves.
 fn centre(trace: &Trace, leaves: &[Leaf], above: &BTreeMap<usize, Rect>) -> Option<f32> {
     let parents: Vec<f32> = leaves
         .iter()
@@ -176,7 +177,7 @@ fn centre(trace: &Trace, leaves: &[Leaf], above: &BTreeMap<usize, Rect>) -> Opti
     (!parents.is_empty()).then(|| parents.iter().sum::<f32>() / parents.len() as f32)
 }
 
-/// The size of a picture.
+/// The size of an image.
 #[derive(Clone, Copy)]
 struct Cell {
     width: usize,
@@ -184,7 +185,7 @@ struct Cell {
 }
 
 impl Cell {
-    /// About as large as a square of `side`.
+    /// A cell with about the area of a square of `side`.
     fn new(side: usize, aspect: f32) -> Self {
         let root = aspect.clamp(0.25, 4.0).sqrt();
         Self {
@@ -193,7 +194,7 @@ impl Cell {
         }
     }
 
-    /// From one picture to its neighbour.
+    /// Distance from one image to its neighbour.
     fn step(self) -> usize {
         self.width.max(NARROWEST) + GAP
     }
@@ -214,21 +215,21 @@ impl Cell {
     }
 }
 
-/// Pixels along a side of a picture where the widest row has `most`: large while there is room,
-/// never too small to see.
+/// Side of an image in pixels if the widest row has `most`: large if there is room, but always
+/// legible.
 fn side(most: usize, aspect: f32) -> usize {
     let room = (1800 / most).saturating_sub(GAP) as f32 / aspect.sqrt().max(1.0);
     (room as usize).clamp(SMALLEST, LARGEST)
 }
 
-/// The prompt's companions in the header.
+/// The facts in the header.
 fn facts(trace: &Trace) -> String {
     let setting = |name: &str| match trace.settings.get(name) {
         Some(serde_json::Value::String(value)) => Some(value.clone()),
         Some(serde_json::Value::Null) | None => None,
         Some(value) => Some(value.to_string()),
     };
-    let mut facts = vec![setting("method").unwrap_or_else(|| "own plan".to_owned())];
+    let mut facts = vec![setting("method").unwrap_or_else(|| "custom plan".to_owned())];
     facts.extend(setting("n").map(|n| format!("N = {n}")));
     facts.push(format!("seed {}", trace.seed));
     facts.extend(setting("model"));
@@ -244,7 +245,7 @@ fn facts(trace: &Trace) -> String {
     facts.join("   ·   ")
 }
 
-/// The rows in order, leaves in order, without places.
+/// The rows and leaves in order, not placed yet.
 fn rows(trace: &Trace, decoded: &[(usize, Vec<usize>)]) -> Vec<Row> {
     let nowhere = Rect {
         left: 0,
@@ -296,6 +297,6 @@ fn branches(trace: &Trace, rows: &[Row]) -> Vec<Branch> {
             });
         }
     }
-    branches.sort_by_key(|branch| branch.ancestor); // the winner's lie on top
+    branches.sort_by_key(|branch| branch.ancestor); // those of the winner are drawn last
     branches
 }

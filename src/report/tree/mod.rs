@@ -1,5 +1,5 @@
-//! One picture of a whole search: a row a stage, every candidate that was decoded, its score, and
-//! who continues whom.
+//! An image of a whole search: one row per stage, every decoded candidate with its score, and lines
+//! to its children.
 
 mod draw;
 mod layout;
@@ -8,7 +8,7 @@ use ttsvar_search::{Image, Trace};
 
 use super::album::Album;
 
-/// The picture of a finished search; `album` listened to it, and `trace` is its record.
+/// The tree of a finished search; `album` listened to it, and `trace` is its record.
 ///
 /// ```no_run
 /// # fn f(search: ttsvar::search::Search, plan: ttsvar::search::Plan) -> ttsvar::Result<()> {

@@ -1,4 +1,4 @@
-//! What a search was set to and what it cost, as tables.
+//! Settings and cost of a search, as tables.
 
 use serde_json::Value;
 use ttsvar_search::Trace;
@@ -22,7 +22,7 @@ pub(super) fn section(trace: &Trace) -> String {
     )
 }
 
-/// A value without the quotes of JSON; none for null.
+/// A value without the quotes of JSON; `None` for null.
 pub(super) fn value(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
@@ -39,7 +39,7 @@ fn table(rows: impl IntoIterator<Item = (String, String)>) -> String {
     )
 }
 
-/// The four counts; seconds follow on their own.
+/// Counts and operations; the seconds have their own table.
 fn cost(trace: &Trace) -> String {
     let cost = &trace.cost;
     let flops = |flops: f64| {
@@ -53,15 +53,13 @@ fn cost(trace: &Trace) -> String {
         ("finished", counted(cost.images, "image")),
         ("decoded", counted(cost.decodes, "image")),
         ("scored", counted(cost.scorings, "image")),
-        ("described by features", counted(cost.extractions, "image")),
+        ("features extracted", counted(cost.extractions, "image")),
         ("operations", flops(cost.flops.total())),
     ];
     if cost.flops.total() > 0.0 {
-        rows.push(("of the generator", flops(cost.flops.generator)));
-        rows.extend((cost.scorings > 0).then(|| ("of the scorer", flops(cost.flops.scorer))));
-        rows.extend(
-            (cost.extractions > 0).then(|| ("of the features", flops(cost.flops.features))),
-        );
+        rows.push(("– generator", flops(cost.flops.generator)));
+        rows.extend((cost.scorings > 0).then(|| ("– scorer", flops(cost.flops.scorer))));
+        rows.extend((cost.extractions > 0).then(|| ("– features", flops(cost.flops.features))));
     }
     table(
         rows.into_iter()
@@ -81,7 +79,7 @@ fn time(trace: &Trace) -> String {
         ("selection", seconds.selection),
     ];
     let known: f64 = phases.iter().map(|(_, seconds)| seconds).sum();
-    let rest = ("everything else", (seconds.total - known).max(0.0));
+    let rest = ("other", (seconds.total - known).max(0.0));
     let whole = seconds.total.max(known).max(f64::MIN_POSITIVE);
     let row = |(name, seconds): (&str, f64)| {
         let share = 100.0 * seconds / whole;
@@ -104,7 +102,7 @@ fn settings(trace: &Trace) -> String {
     table(named.chain(more.map(|(name, value)| (name.to_owned(), value))))
 }
 
-/// What was computed at each scale.
+/// The work at each scale.
 fn scales(trace: &Trace) -> String {
     let cost = &trace.cost;
     let number =
@@ -125,6 +123,6 @@ fn scales(trace: &Trace) -> String {
     let rows: String = trace.scales.iter().enumerate().map(row).collect();
     format!(
         "<div class=\"wide\"><table class=\"scales\">\n\
-         <tr><th>scale<th>grid<th>rows<th>states<th>seconds<th>then\n{rows}</table></div>\n"
+         <tr><th>scale<th>grid<th>rows<th>states<th>seconds<th>selection\n{rows}</table></div>\n"
     )
 }

@@ -1,12 +1,12 @@
-//! A page that tells a whole search: the winner and why it won, every candidate that was decoded
-//! with what became of it, the cost, the settings, the command that repeats it.
+//! The page of a search: the winner and why it won, every decoded candidate and its outcome, the
+//! cost, the settings, the command that repeats it.
 
 mod facts;
-mod pictures;
+mod images;
 mod tree;
 mod why;
 
-use pictures::Pictures;
+use images::PageImages;
 use ttsvar_search::Trace;
 
 use super::{
@@ -20,13 +20,13 @@ use super::{
 };
 use crate::Result;
 
-/// The look of the page.
+/// The style of the page.
 const STYLE: &str = include_str!("search.css");
 
-/// Draws the branches of the tree, and shows who descends from whom when a candidate is pointed at.
+/// Draws the branches of the tree, and highlights ancestors and descendants of a candidate.
 const SCRIPT: &str = include_str!("search.js");
 
-/// Letters of a prompt beyond which it is set smaller.
+/// Length in characters above which a prompt is set smaller.
 const LONG: usize = 90;
 
 /// The page of a finished search; `album` listened to it, and `trace` is its record.
@@ -40,12 +40,12 @@ const LONG: usize = 90;
 /// ```
 ///
 /// # Errors
-/// [`crate::Error::Input`] when the prompt holds what a PNG cannot, a NUL.
+/// [`crate::Error::Input`] if the prompt contains a NUL, which a PNG cannot store.
 pub fn page(trace: &Trace, album: &Album) -> Result<String> {
-    let pictures = Pictures::new(album);
+    let images = PageImages::new(album);
     let mut generations = generations(trace, album.rows());
-    let hero = hero(trace, &generations, &pictures)?;
-    let tree = tree::section(trace, &mut generations, &pictures)?;
+    let hero = hero(trace, &generations, &images)?;
+    let tree = tree::section(trace, &mut generations, &images)?;
     let body = [
         hero,
         repeat(&command(trace)),
@@ -63,8 +63,8 @@ pub fn page(trace: &Trace, album: &Album) -> Result<String> {
     ))
 }
 
-/// The winner, and beside it what was asked for and how it was found.
-fn hero(trace: &Trace, generations: &[Generation], pictures: &Pictures) -> Result<String> {
+/// The winner, its prompt and how it was found.
+fn hero(trace: &Trace, generations: &[Generation], images: &PageImages) -> Result<String> {
     let size = if trace.prompt.chars().count() > LONG {
         " class=\"long\""
     } else {
@@ -81,62 +81,63 @@ fn hero(trace: &Trace, generations: &[Generation], pictures: &Pictures) -> Resul
     Ok(format!(
         "<header class=\"hero\">\n<figure class=\"winner\">{}</figure>\n<div class=\"story\">\n\
          <p class=\"kind\">{}</p>\n<h1{size}>{}</h1>\n{}<p class=\"why\">{score}{}</p>\n{}</div>\n</header>\n",
-        pictures.winner(trace)?,
+        images.winner(trace)?,
         escaped(&kind(trace)),
         escaped(&trace.prompt),
         without.unwrap_or_default(),
         escaped(&why::verdict(trace)),
-        path(trace, generations, pictures)?,
+        path(trace, generations, images)?,
     ))
 }
 
 /// `tts-var, N = 2 · seed 4 · demo`
 fn kind(trace: &Trace) -> String {
     let setting = |name: &str| trace.settings.get(name).and_then(facts::value);
-    let mut kind = setting("method").unwrap_or_else(|| "own plan".to_owned());
-    setting("n")
-        .into_iter()
-        .for_each(|n| kind += &format!(", N = {n}"));
+    let mut kind = setting("method").unwrap_or_else(|| "custom plan".to_owned());
+    if let Some(n) = setting("n") {
+        kind += &format!(", N = {n}");
+    }
     kind += &format!(" · seed {}", trace.seed);
-    setting("model")
-        .into_iter()
-        .for_each(|model| kind += &format!(" · {model}"));
+    if let Some(model) = setting("model") {
+        kind += &format!(" · {model}");
+    }
     kind
 }
 
-/// How the winner went through the stages, a picture each.
-fn path(trace: &Trace, generations: &[Generation], pictures: &Pictures) -> Result<String> {
+/// The path of the winner through the stages, one image each.
+fn path(trace: &Trace, generations: &[Generation], images: &PageImages) -> Result<String> {
     let mut steps = String::new();
     for generation in generations {
         let Some(member) = generation.members.iter().find(|member| member.ancestor) else {
             continue;
         };
-        let picture = pictures.small(generation.scale, member.id, "")?;
-        let (scale, words) = (generation.scale, why::step(trace, generation, member));
+        let picture = images.small(generation.scale, member.id, "")?;
+        let scale = generation.scale;
+        let words = why::step(trace, generation, member);
         steps += &format!(
             "<li>{picture}<b>scale {scale}</b> <span>{}</span></li>\n",
             escaped(&words)
         );
     }
     Ok(format!(
-        "<ol class=\"path\" aria-label=\"the way of the winner\">\n{steps}</ol>\n"
+        "<ol class=\"path\" aria-label=\"the path of the winner\">\n{steps}</ol>\n"
     ))
 }
 
 fn repeat(command: &Command) -> String {
     let file = command.plan_file.as_ref().map(|toml| {
         let url = data("text/plain;charset=utf-8", toml.as_bytes());
-        format!("<p>with <a download=\"{PLAN_FILE}\" href=\"{url}\">{PLAN_FILE}</a>, the plan below</p>\n")
+        format!("<p>with <a download=\"{PLAN_FILE}\" href=\"{url}\">{PLAN_FILE}</a>, the plan shown below</p>\n")
     });
     format!(
-        "<section class=\"repeat\">\n<h2>The command that repeats it</h2>\n\
+        "<section class=\"repeat\">\n<h2>Command to repeat it</h2>\n\
          <pre id=\"command\" tabindex=\"0\">{}</pre>\n{}</section>\n",
         escaped(&command.line),
         file.unwrap_or_default()
     )
 }
 
-/// Everything odd, with what to do about it.
+/// The warnings, with advice.
 fn warnings(trace: &Trace) -> String {
     let line = |warning| format!("<li>{}\n", warning);
     let lines: Vec<String> = trace
@@ -159,7 +160,7 @@ fn warnings(trace: &Trace) -> String {
     )
 }
 
-/// The record itself goes with the page.
+/// The footer, with the trace itself.
 fn foot(trace: &Trace) -> String {
     let url = data("application/json", trace.to_json().as_bytes());
     format!(

@@ -11,13 +11,13 @@ for (const li of [...members.values()].sort((a, b) => rank(a) - rank(b))) {
   branches.set(li.id, path);
 }
 
-// The line of the winner lies on top.
+// The winner's line is drawn on top.
 function rank(li) {
   return li.matches(".ancestor, .winner") ? 1 : 0;
 }
 
-// From the caption of the upper to the picture of the lower. Where a generation takes several lines, branches would run
-// across pictures: only those of a line that was asked for are shown.
+// From the caption of the parent to the image of the child. If a generation takes several lines,
+// branches would cross images, so only those of the highlighted lineage are shown.
 function draw() {
   const origin = grown.getBoundingClientRect();
   const wraps = new Map(Array.from(grown.querySelectorAll(".members"), (row) => [row, lines(row) > 1]));
@@ -26,8 +26,8 @@ function draw() {
     const [from, to] = [upper.getBoundingClientRect(), lower.getBoundingClientRect()];
     const [x1, y1] = [from.left + from.width / 2 - origin.left, from.bottom - origin.top];
     const [x2, y2] = [to.left + to.width / 2 - origin.left, to.top - origin.top];
-    const bend = Math.max(12, (y2 - y1) * 0.5);
-    path.setAttribute("d", `M${x1} ${y1} C${x1} ${y1 + bend} ${x2} ${y2 - bend} ${x2} ${y2}`);
+    const offset = Math.max(12, (y2 - y1) * 0.5);
+    path.setAttribute("d", `M${x1} ${y1} C${x1} ${y1 + offset} ${x2} ${y2 - offset} ${x2} ${y2}`);
     path.classList.toggle("far", wraps.get(upper.parentNode) || wraps.get(lower.parentNode));
   }
 }
@@ -36,7 +36,7 @@ function lines(row) {
   return new Set(Array.from(row.children, (li) => li.offsetTop)).size;
 }
 
-// A candidate, those that it comes from, those that come from it.
+// A candidate with its ancestors and descendants.
 function line(li) {
   const kin = new Set();
   for (let up = li; up; up = members.get(up.dataset.from)) kin.add(up);

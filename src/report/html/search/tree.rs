@@ -1,5 +1,4 @@
-//! Every candidate that was decoded: a row of pictures for each scale, each with its score, its
-//! parent and its fate.
+//! All decoded candidates: one row of images per scale, each with its score, parent and outcome.
 
 use ttsvar_search::Trace;
 
@@ -9,29 +8,30 @@ use super::{
         generations::{Generation, Member},
         markup::escaped,
     },
-    pictures::Pictures,
+    images::PageImages,
     why::percent,
 };
 use crate::Result;
 
-/// Pictures that stand side by side on a wide screen; rows of more take several lines.
+/// Maximum number of images in a line on a wide screen; larger rows take several lines.
 const LINE: usize = 18;
 
 /// All generations, coarse to fine.
 pub(super) fn section(
     trace: &Trace,
     generations: &mut [Generation],
-    pictures: &Pictures,
+    images: &PageImages,
 ) -> Result<String> {
     if let [only] = generations {
+        // There are no parents to align with.
         only.members
-            .sort_by(|a, b| number(b.score).total_cmp(&number(a.score))); // no parents to stand under
+            .sort_by(|a, b| number(b.score).total_cmp(&number(a.score)));
     }
     let legend = legend(generations);
     let mut rows = String::new();
     let mut before = None;
     for generation in generations {
-        rows += &row(trace, generation, before, pictures)?;
+        rows += &row(trace, generation, before, images)?;
         before = Some(generation.scale);
     }
     Ok(format!(
@@ -45,12 +45,12 @@ fn number(score: Option<f32>) -> f32 {
     score.unwrap_or(f32::NAN).max(f32::NEG_INFINITY)
 }
 
-/// What the marks mean, as far as they occur.
+/// The legend of the marks that occur.
 fn legend(generations: &[Generation]) -> String {
     let any =
         |what: fn(&Member) -> bool| generations.iter().any(|row| row.members.iter().any(what));
     let mut words = vec!["<span class=\"gold\">thick frame</span>: the winner and its ancestors"];
-    words.extend(any(|member| member.fallen).then_some("pale, ×: left behind"));
+    words.extend(any(|member| member.fallen).then_some("pale, ×: discarded"));
     words.extend(any(|member| member.cluster.is_some()).then_some("letter: cluster"));
     words.extend(any(|member| member.score.is_some()).then_some("number: score"));
     words.extend(any(|member| member.weight.is_some()).then_some("bar and %: weight in the draw"));
@@ -63,7 +63,7 @@ fn row(
     trace: &Trace,
     generation: &mut Generation,
     before: Option<usize>,
-    pictures: &Pictures,
+    images: &PageImages,
 ) -> Result<String> {
     let words: Vec<String> = generation
         .words(trace)
@@ -71,23 +71,22 @@ fn row(
         .map(|line| format!("<span>{}</span>", escaped(line)))
         .collect();
     let hidden = generation.hide();
-    let (scale, count) = (generation.scale, generation.members.len());
+    let scale = generation.scale;
+    let count = generation.members.len();
     let last = scale + 1 == trace.scales.len();
     let mut members = String::new();
     for member in &generation.members {
         let above = before
             .zip(member.from)
             .map(|(scale, id)| format!(" data-from=\"s{scale}c{id}\""));
-        members += &candidate(scale, last, member, &above.unwrap_or_default(), pictures)?;
+        members += &candidate(scale, last, member, &above.unwrap_or_default(), images)?;
     }
-    let (last, many) = (
-        if last { " last" } else { "" },
-        if count > LINE { " many" } else { "" },
-    );
+    let last = if last { " last" } else { "" };
+    let many = if count > LINE { " many" } else { "" };
     let letters = generation
         .members
         .iter()
-        .map(letters_beneath)
+        .map(caption_width)
         .max()
         .unwrap_or(0);
     Ok(format!(
@@ -103,7 +102,7 @@ fn candidate(
     last: bool,
     member: &Member,
     above: &str,
-    pictures: &Pictures,
+    images: &PageImages,
 ) -> Result<String> {
     let class = match member {
         Member { ancestor: true, .. } if last => "winner",
@@ -111,15 +110,16 @@ fn candidate(
         Member { fallen: true, .. } => "fallen",
         _ => "on",
     };
-    let (id, said) = (member.id, sentence(scale, last, member));
+    let id = member.id;
+    let description = sentence(scale, last, member);
     Ok(format!(
-        "<li class=\"{class}\" id=\"s{scale}c{id}\"{above} tabindex=\"0\" title=\"{said}\">{}{}</li>\n",
-        pictures.small(scale, id, &said)?,
+        "<li class=\"{class}\" id=\"s{scale}c{id}\"{above} tabindex=\"0\" title=\"{description}\">{}{}</li>\n",
+        images.small(scale, id, &description)?,
         caption(member),
     ))
 }
 
-/// What stands beneath a picture: who it is, how it did, its weight.
+/// The caption of an image: number, parent, cluster, score, weight.
 fn caption(member: &Member) -> String {
     let [red, green, blue] = COLOURS[member.cluster.unwrap_or(0) % COLOURS.len()];
     let cluster = member.cluster.map(|cluster| {
@@ -135,7 +135,8 @@ fn caption(member: &Member) -> String {
             percent(weight)
         )
     });
-    let (cluster, weight) = (cluster.unwrap_or_default(), weight.unwrap_or_default());
+    let cluster = cluster.unwrap_or_default();
+    let weight = weight.unwrap_or_default();
     format!(
         "<p><b>{}</b> <span>{cluster}{}</span>{weight}</p>",
         named(member),
@@ -144,7 +145,7 @@ fn caption(member: &Member) -> String {
 }
 
 /// The longest line of a caption.
-fn letters_beneath(member: &Member) -> usize {
+fn caption_width(member: &Member) -> usize {
     let cluster = member
         .cluster
         .map_or(0, |cluster| letters(cluster).len() + 2);
@@ -153,14 +154,14 @@ fn letters_beneath(member: &Member) -> usize {
         .max(cluster + did(member).chars().count())
 }
 
-/// Its score and how often it goes on.
+/// Its score and number of children.
 fn did(member: &Member) -> String {
     let score = member.score.map(|score| format!("{score:.3}"));
     let times = (member.children > 1).then(|| format!("×{}", member.children));
     score.into_iter().chain(times).collect::<Vec<_>>().join(" ")
 }
 
-/// Who it is and whom it continues.
+/// Its number and parent.
 fn named(member: &Member) -> String {
     let from = member
         .from
@@ -169,7 +170,7 @@ fn named(member: &Member) -> String {
     format!("{}{}", member.id, from.unwrap_or_default())
 }
 
-/// Everything about a candidate, for those who point at it or cannot see it.
+/// A description of a candidate, for tooltips and screen readers.
 fn sentence(scale: usize, last: bool, member: &Member) -> String {
     let mut words = vec![format!("candidate {} after scale {scale}", member.id)];
     words.extend(
@@ -191,15 +192,15 @@ fn sentence(scale: usize, last: bool, member: &Member) -> String {
     );
     words.push(match member.children {
         _ if last && member.ancestor => "the winner".to_owned(),
-        0 if member.fallen => "left behind".to_owned(),
+        0 if member.fallen => "discarded".to_owned(),
         0 if last => "finished".to_owned(),
-        0 | 1 => "goes on".to_owned(),
-        times => format!("goes on {times} times"),
+        0 | 1 => "continues".to_owned(),
+        times => format!("continued {times} times"),
     });
     words.join(", ")
 }
 
-/// Those for whom there is no room: what is known of them, without pictures.
+/// Candidates without images: a table of their properties.
 fn more(hidden: &[Member]) -> String {
     if hidden.is_empty() {
         return String::new();
@@ -218,8 +219,8 @@ fn more(hidden: &[Member]) -> String {
     };
     let rows: String = hidden.iter().map(row).collect();
     format!(
-        "<details><summary>{} more without pictures</summary>\n<div class=\"wide\"><table>\n\
-         <tr><th>candidate<th>from<th>cluster<th>score<th>weight<th>goes on\n{rows}</table></div></details>\n",
+        "<details><summary>{} more without images</summary>\n<div class=\"wide\"><table>\n\
+         <tr><th>candidate<th>from<th>cluster<th>score<th>weight<th>children\n{rows}</table></div></details>\n",
         hidden.len()
     )
 }

@@ -1,4 +1,4 @@
-//! Why the winner won, in words that the trace bears out.
+//! Explains why the winner won, from the trace.
 
 use ttsvar_search::{StageRecord, Trace};
 
@@ -7,7 +7,7 @@ use super::super::super::{
     generations::{Generation, Member},
 };
 
-/// What set the winner apart in the end.
+/// The reason for the winner.
 pub(super) fn verdict(trace: &Trace) -> String {
     let Some(place) = trace.finals.iter().position(|last| last.id == trace.winner) else {
         return String::new();
@@ -29,14 +29,15 @@ pub(super) fn verdict(trace: &Trace) -> String {
     }
     match trace.finals.len() {
         1 if began == 1 => "The only candidate: this plan compares nothing.".to_owned(),
-        1 => format!("The one of {began} candidates that the choices on the way left."),
+        1 => format!("The only one of {began} candidates left after selection."),
         _ => format!("{}.", among_finals(trace, place, began)),
     }
 }
 
-/// How the winner's final score stands to the others, of `began` candidates at the start.
+/// Compares the winner's final score with the others, of `began` candidates at the start.
 fn among_finals(trace: &Trace, place: usize, began: usize) -> String {
-    let (count, best) = (trace.finals.len(), trace.finals[place].score);
+    let count = trace.finals.len();
+    let best = trace.finals[place].score;
     let others = trace
         .finals
         .iter()
@@ -45,42 +46,45 @@ fn among_finals(trace: &Trace, place: usize, began: usize) -> String {
         .map(|(_, last)| last.score);
     let next = others.filter(|score| score.is_finite()).reduce(f32::max);
     let all = if began > count {
-        format!("the {count} candidates that finished, of {began} that began")
+        format!("{count} finished candidates, out of {began}")
     } else {
         format!("{count} candidates")
     };
     match next {
-        _ if best.is_nan() => format!("None of {all} has a score; the first one counts"),
+        _ if best.is_nan() => format!("None of {all} has a score; the first one is returned"),
         Some(next) if next == best => {
-            format!("The highest score of {all}; others reach it too, and the first one counts")
+            format!(
+                "The highest score of {all}; of several with this score, the first one is returned"
+            )
         }
         Some(next) if best - next < 0.0005 => {
-            format!("The highest score of {all}; the next best is less than 0.001 behind")
+            format!("The highest score of {all}; runner-up: less than 0.001 lower")
         }
         Some(next) => format!(
-            "The highest score of {all}; the next best has {next:.3}, {:.3} less",
+            "The highest score of {all}; runner-up: {next:.3} ({:.3} lower)",
             best - next
         ),
-        None => format!("The only score of {all} that is a number"),
+        None => format!("The only valid score of {all}"),
     }
 }
 
-/// Round after round, until one is good enough.
+/// The reason in a plan with rounds, which stops at a good enough score.
 fn in_rounds(trace: &Trace, place: usize, began: usize, enough: f32) -> String {
     let most = trace.plan.rounds() * trace.plan.start();
     if trace.finals[place].score >= enough {
         let number = place + 1;
         return format!(
-            "Number {number} of at most {most} samples; the search stops where one scores {enough} or more."
+            "Number {number} of up to {most} samples; \
+             the search stops at a score of {enough} or more."
         );
     }
     format!(
-        "{}; none reached {enough}, where the search would have stopped.",
+        "{}; no score reached {enough}, at which the search would have stopped.",
         among_finals(trace, place, began)
     )
 }
 
-/// A stage after the last scale chooses among finished images.
+/// The reason if a stage after the last scale selects among finished images.
 fn after_the_last(trace: &Trace, choice: &StageRecord) -> String {
     let count = choice.ids.len();
     let row = trace
@@ -91,7 +95,7 @@ fn after_the_last(trace: &Trace, choice: &StageRecord) -> String {
         .map(|weight| format!(" with probability {}", percent(*weight)));
     let rank = row
         .and_then(|row| rank(&choice.scores, row))
-        .map(|rank| format!("; its score is number {rank} of {count}"));
+        .map(|rank| format!("; its score is the {} of {count}", ordinal(rank)));
     let how = if chance.is_some() { "Drawn" } else { "Chosen" };
     format!(
         "{how} from {count} finished candidates{}{}.",
@@ -100,7 +104,7 @@ fn after_the_last(trace: &Trace, choice: &StageRecord) -> String {
     )
 }
 
-/// What happened to the winner, or to an ancestor of it, after a scale.
+/// The outcome of the winner or its ancestor after a scale.
 pub(super) fn step(trace: &Trace, generation: &Generation, member: &Member) -> String {
     let last = generation.scale + 1 == trace.scales.len();
     let choice = generation
@@ -113,7 +117,7 @@ pub(super) fn step(trace: &Trace, generation: &Generation, member: &Member) -> S
         return if last {
             scored(&scores, row, member)
         } else {
-            "seen".to_owned()
+            "decoded".to_owned()
         };
     };
     let row = choice.ids.iter().position(|id| *id == member.id);
@@ -143,11 +147,11 @@ pub(super) fn step(trace: &Trace, generation: &Generation, member: &Member) -> S
             if alike == 1 {
                 format!("alone in cluster {letter}")
             } else {
-                format!("stands for the {alike} of cluster {letter}")
+                format!("represents the {alike} of cluster {letter}")
             }
         }
-        None if choice.clusters.is_empty() => "kept by chance".to_owned(),
-        None => "without features, fills up".to_owned(),
+        None if choice.clusters.is_empty() => "kept at random".to_owned(),
+        None => "without features, fills a free place".to_owned(),
     }
 }
 
@@ -163,10 +167,10 @@ fn scored(scores: &[f32], row: Option<usize>, member: &Member) -> String {
     format!("score {score:.3}{}", rank.unwrap_or_default())
 }
 
-/// 1 for the highest score; none for what is no number.
+/// The rank, 1 for the highest score; `None` for NaN.
 fn rank(scores: &[f32], row: usize) -> Option<usize> {
-    let own = *scores.get(row).filter(|score| !score.is_nan())?;
-    Some(1 + scores.iter().filter(|score| **score > own).count())
+    let score = *scores.get(row).filter(|score| !score.is_nan())?;
+    Some(1 + scores.iter().filter(|other| **other > score).count())
 }
 
 /// 1st, 2nd, 3rd, 4th, … 11th, … 21st
@@ -181,7 +185,7 @@ fn ordinal(number: usize) -> String {
     format!("{number}{end}")
 }
 
-/// A share of one as people read it.
+/// A share in percent.
 pub(super) fn percent(share: f64) -> String {
     match 100.0 * share {
         0.0 => "0 %".to_owned(),
@@ -195,10 +199,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_said_as_people_say_them() {
-        let said = [1, 2, 3, 4, 11, 12, 13, 21, 102, 111].map(ordinal);
+    fn ordinals_and_shares_are_readable() {
+        let ordinals = [1, 2, 3, 4, 11, 12, 13, 21, 102, 111].map(ordinal);
         assert_eq!(
-            said,
+            ordinals,
             [
                 "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "111th"
             ]
@@ -210,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn ranks_count_who_is_better() {
+    fn ranks_count_higher_scores() {
         let scores = [0.5, f32::NAN, 0.7, 0.5];
         assert_eq!(
             [0, 1, 2, 3].map(|row| rank(&scores, row)),

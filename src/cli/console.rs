@@ -1,5 +1,5 @@
-//! Everything that is printed: results on standard output, talk on standard error, readable without
-//! colour.
+//! All output of the program: results on standard output, messages on standard error, readable
+//! without colour.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
@@ -7,19 +7,19 @@ use clap::builder::styling::{AnsiColor, Style};
 
 use crate::{Error, Result};
 
-/// How the program speaks.
+/// The console.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Talk {
-    /// Only results and errors are wanted.
+pub(super) struct Console {
+    /// Whether to print only results and errors.
     pub quiet: bool,
-    /// Results are wanted as JSON.
+    /// Whether to print results as JSON.
     pub json: bool,
-    /// Standard error is a terminal, so that progress may be shown.
+    /// Whether standard error is a terminal and can show progress.
     pub terminal: bool,
     colour: bool,
 }
 
-impl Talk {
+impl Console {
     pub(super) fn new(quiet: bool, json: bool) -> Self {
         let terminal = io::stderr().is_terminal();
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -31,7 +31,7 @@ impl Talk {
         }
     }
 
-    /// A result. Someone who stops listening is no error.
+    /// Prints a result. A closed pipe is not an error.
     pub(super) fn result(&self, text: &str) -> Result<()> {
         let mut out = io::stdout().lock();
         match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
@@ -42,51 +42,51 @@ impl Talk {
         }
     }
 
-    /// Something good to know.
+    /// Prints a note.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
-            self.say("note", AnsiColor::Cyan, text);
+            self.print("note", AnsiColor::Cyan, text);
         }
     }
 
-    /// Something odd and what to do about it.
+    /// Prints a warning and a hint.
     pub(super) fn warn(&self, text: &str, hint: Option<&str>) {
         if !self.quiet {
-            self.say("warning", AnsiColor::Yellow, text);
+            self.print("warning", AnsiColor::Yellow, text);
             self.hint(hint);
         }
     }
 
-    /// What went wrong and how to put it right.
+    /// Prints an error and a hint.
     pub(super) fn error(&self, error: &Error) {
         self.error_of("", error);
     }
 
-    /// The same, said of something: `what` stands before the error.
-    pub(super) fn error_of(&self, what: &str, error: &Error) {
-        self.say("error", AnsiColor::Red, &format!("{what}{error}"));
-        self.hint(error.hint().as_deref().or(usual(error)));
+    /// The same with `subject` before the error.
+    pub(super) fn error_of(&self, subject: &str, error: &Error) {
+        self.print("error", AnsiColor::Red, &format!("{subject}{error}"));
+        self.hint(error.hint().as_deref().or(default_hint(error)));
     }
 
     fn hint(&self, hint: Option<&str>) {
         if let Some(hint) = hint {
-            self.say("hint", AnsiColor::Cyan, hint);
+            self.print("hint", AnsiColor::Cyan, hint);
         }
     }
 
-    fn say(&self, kind: &str, colour: AnsiColor, text: &str) {
+    fn print(&self, kind: &str, colour: AnsiColor, text: &str) {
         let style = if self.colour {
             Style::new().bold().fg_color(Some(colour.into()))
         } else {
             Style::new()
         };
-        // Nobody is left to hear that standard error is gone.
+        // A failure cannot be reported: standard error itself is closed.
         let _ = writeln!(io::stderr(), "{style}{kind}:{style:#} {text}");
     }
 }
 
-/// What helps against errors that bring no hint of their own.
-fn usual(error: &Error) -> Option<&'static str> {
+/// The hint for errors without one.
+fn default_hint(error: &Error) -> Option<&'static str> {
     match error {
         Error::File { .. } => {
             Some("check that this is the right file for its place, and that it is complete")

@@ -1,4 +1,4 @@
-//! Pictures inside a page.
+//! Images inside a page.
 
 use ttsvar_search::{Image, Trace};
 
@@ -12,20 +12,20 @@ use super::super::{
 };
 use crate::{Result, image::Png};
 
-/// Pixels of all small pictures together: a page of photographs then takes about 20 MB.
+/// Maximum number of pixels of all small images: a page of photographs then takes about 20 MB.
 const PIXELS: usize = 8_000_000;
 
-/// Pixels along the longer side that every small picture keeps.
+/// Minimum longer side of a small image in pixels.
 const LEAST: usize = 48;
 
-/// The pictures of an album, no larger than a page can bear.
-pub(super) struct Pictures<'a> {
+/// The images of an album, reduced to the limits of a page.
+pub(super) struct PageImages<'a> {
     album: &'a Album,
-    /// Pixels along the longer side of a small picture, at most.
+    /// Maximum longer side of a small image in pixels.
     side: usize,
 }
 
-impl<'a> Pictures<'a> {
+impl<'a> PageImages<'a> {
     pub fn new(album: &'a Album) -> Self {
         let share = (PIXELS as f64 / album.pixels().max(1) as f64).sqrt();
         let side = if share >= 1.0 {
@@ -36,7 +36,7 @@ impl<'a> Pictures<'a> {
         Self { album, side }
     }
 
-    /// The picture of a candidate after a scale, as a tag; nothing where there is none.
+    /// The image of a candidate after a scale, as a tag; empty if there is none.
     pub fn small(&self, scale: usize, id: usize, alt: &str) -> Result<String> {
         let Some(image) = self.album.image(scale, id) else {
             return Ok(String::new());
@@ -45,8 +45,8 @@ impl<'a> Pictures<'a> {
         tag(&image, &Png::new(image.clone()).encode()?, alt)
     }
 
-    /// The winner in full size. Saved from the page it is the file that the program would have
-    /// written.
+    /// The winner in full size. Saved from the page, it is identical to the file that the program
+    /// writes.
     pub fn winner(&self, trace: &Trace) -> Result<String> {
         let Some(image) = self.album.winner() else {
             return Ok(String::new());
@@ -62,8 +62,10 @@ impl<'a> Pictures<'a> {
 }
 
 fn tag(image: &Image, png: &[u8], alt: &str) -> Result<String> {
-    let (width, height) = (image.width(), image.height());
-    let (url, alt) = (data("image/png", png), escaped(alt));
+    let width = image.width();
+    let height = image.height();
+    let url = data("image/png", png);
+    let alt = escaped(alt);
     Ok(format!(
         "<img src=\"{url}\" width=\"{width}\" height=\"{height}\" alt=\"{alt}\">"
     ))

@@ -1,4 +1,4 @@
-//! The results of an evaluation as tables, files and pictures.
+//! The results of an evaluation as tables, files and charts.
 
 use std::{fs, path::Path};
 
@@ -10,12 +10,12 @@ use super::{
 };
 use crate::{
     Error, Result,
-    eval::{Gain, Row, Summary, consistency::Consistency},
+    eval::{Gain, MethodSummary, Summary, consistency::Consistency},
     file, image,
 };
 
-/// What an evaluation found.
-pub(super) struct Findings {
+/// The results of an evaluation.
+pub(super) struct ResultTables {
     title: String,
     summary: Summary,
     consistency: Vec<Consistency>,
@@ -23,7 +23,7 @@ pub(super) struct Findings {
     notes: Vec<String>,
 }
 
-impl Findings {
+impl ResultTables {
     pub(super) fn new(title: &str, summary: Summary, consistency: Vec<Consistency>) -> Self {
         Self {
             title: title.to_owned(),
@@ -34,12 +34,12 @@ impl Findings {
         }
     }
 
-    /// The same of a judge whose verdicts are shares instead of right or wrong, if `graded`.
+    /// Sets whether verdicts are scores instead of right or wrong.
     pub(super) fn graded(self, graded: bool) -> Self {
         Self { graded, ..self }
     }
 
-    /// The same with what a reader of the numbers should know, a line each.
+    /// Adds notes, one line each.
     pub(super) fn with_notes(self, notes: &[String]) -> Self {
         Self {
             notes: notes.to_vec(),
@@ -47,12 +47,12 @@ impl Findings {
         }
     }
 
-    /// The numbers behind it.
+    /// The underlying numbers.
     pub(super) fn summary(&self) -> &Summary {
         &self.summary
     }
 
-    /// Everything, for machines.
+    /// The results as JSON.
     pub(super) fn json(&self) -> Value {
         let mut all = json!(self.summary);
         all["title"] = self.title.clone().into();
@@ -63,8 +63,8 @@ impl Findings {
         all
     }
 
-    /// The table, for people.
-    pub(super) fn words(&self) -> String {
+    /// The results as text.
+    pub(super) fn text(&self) -> String {
         let Summary {
             prompts, samples, ..
         } = self.summary;
@@ -73,30 +73,30 @@ impl Findings {
             numbers::counted(prompts, "prompt"),
             numbers::counted(samples, "sample")
         );
-        let tables = [self.shares(), self.costs()]
+        let tables = [self.accuracy(), self.costs()]
             .map(|table| table.lines().join("\n"))
             .join("\n\n");
         let consistency = if self.consistency.is_empty() {
             String::new()
         } else {
             format!(
-                "\n\nScores after each scale against final scores (correlation)\n{}",
+                "\n\nCorrelation of the scores after each scale with the final scores\n{}",
                 self.scales().lines().join("\n")
             )
         };
         format!(
             "{} ({scope})\n\n{tables}{consistency}{}\n",
             self.title,
-            self.noted("\n", "")
+            self.notes("\n", "")
         )
     }
 
-    /// The notes, each behind a line break and a mark; nothing without notes.
-    fn noted(&self, before: &str, mark: &str) -> String {
+    /// The notes, each after a line break and a marker; empty without notes.
+    fn notes(&self, before: &str, marker: &str) -> String {
         let lines: String = self
             .notes
             .iter()
-            .map(|note| format!("\n{mark}{note}"))
+            .map(|note| format!("\n{marker}{note}"))
             .collect();
         if lines.is_empty() {
             lines
@@ -105,40 +105,35 @@ impl Findings {
         }
     }
 
-    /// What was right, a row a contender.
-    fn shares(&self) -> Table {
+    /// Accuracy, one row per contender.
+    fn accuracy(&self) -> Table {
         use Align::{Left, Right};
         let mut columns = vec![("method", Left), ("N", Right)];
-        // `single_object`, `two_object` and `color_attr` by the word that tells them apart
-        let short = |task: &'static str| {
-            task.trim_end_matches("_object")
-                .trim_start_matches("color_")
-        };
         columns.extend(self.summary.tasks.iter().map(|task| (short(task), Right)));
         columns.extend([("overall", Right), ("95 % interval", Right)]);
-        let mut table = Table::of(columns);
+        let mut table = Table::with_columns(columns);
         for row in &self.summary.methods {
-            table.cells([named(row), self.of_tasks(row), overall(row)].concat());
+            table.cells([named(row), self.tasks(row), overall(row)].concat());
         }
         table
     }
 
-    /// What it gained and cost, a row a contender.
+    /// Gains and costs, one row per contender.
     fn costs(&self) -> Table {
         use Align::{Left, Right};
         let mut columns = vec![("method", Left), ("N", Right)];
-        if self.painted() {
+        if self.generated() {
             columns.extend(GAINS_AND_COSTS.map(|head| (head, Right)));
             columns.push(("seconds", Right));
         } else {
-            columns.extend([(GAINS_AND_COSTS[0], Right), ("judged", Right)]);
+            columns.extend([(GAINS_AND_COSTS[0], Right), ("evaluated", Right)]);
         }
         let missing = self.summary.methods.iter().any(|row| row.missing > 0);
         columns.extend(missing.then_some(("missing", Right)));
-        let mut table = Table::of(columns);
+        let mut table = Table::with_columns(columns);
         for row in &self.summary.methods {
             let mut cells = named(row);
-            if self.painted() {
+            if self.generated() {
                 cells.extend(gains_and_costs(row));
                 cells.push(format!("{:.2}", row.cost.seconds));
             } else {
@@ -150,42 +145,38 @@ impl Findings {
         table
     }
 
-    /// Whether the pictures were painted here, so that it is known what they cost.
-    fn painted(&self) -> bool {
+    /// Returns whether the images were generated here, so their cost is known.
+    fn generated(&self) -> bool {
         self.summary.methods.iter().any(|row| row.cost.images > 0.0)
     }
 
-    /// Both, for pages, which are wide; without seconds, which differ from run to run.
+    /// Both in one table, for Markdown pages; without seconds, which differ from run to run.
     fn table(&self) -> Table {
         use Align::{Left, Right};
         let mut columns = vec![("method", Left), ("N", Right)];
         columns.extend(self.summary.tasks.iter().map(|task| (*task, Right)));
         columns.extend([("overall", Right), ("95 % interval", Right)]);
         columns.extend(GAINS_AND_COSTS.map(|head| (head, Right)));
-        let mut table = Table::of(columns);
+        let mut table = Table::with_columns(columns);
         for row in &self.summary.methods {
-            table.cells(
-                [
-                    named(row),
-                    self.of_tasks(row),
-                    overall(row),
-                    gains_and_costs(row),
-                ]
-                .concat(),
-            );
+            let mut cells = named(row);
+            cells.extend(self.tasks(row));
+            cells.extend(overall(row));
+            cells.extend(gains_and_costs(row));
+            table.cells(cells);
         }
         table
     }
 
-    fn of_tasks(&self, row: &Row) -> Vec<String> {
+    fn tasks(&self, row: &MethodSummary) -> Vec<String> {
         let task = |task: &&str| row.of_task(task).map_or("-".to_owned(), share);
         self.summary.tasks.iter().map(task).collect()
     }
 
-    /// One row a scale.
+    /// One row per scale.
     fn scales(&self) -> Table {
         use Align::Right;
-        let mut table = Table::of(vec![
+        let mut table = Table::with_columns(vec![
             ("scale", Right),
             ("over all rows", Right),
             ("within prompts", Right),
@@ -207,16 +198,16 @@ impl Findings {
         table
     }
 
-    /// Writes `summary.json`, `table.txt` and the plots.
+    /// Writes `summary.json`, the tables and the charts.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
         let put = |name: &str, bytes: &[u8]| {
             let path = folder.join(name);
             file::replace(&path, bytes).map_err(Error::io(&path))
         };
         put("summary.json", format!("{:#}\n", self.json()).as_bytes())?;
-        put("table.txt", self.words().as_bytes())?;
+        put("table.txt", self.text().as_bytes())?;
         put("table.md", self.markdown().as_bytes())?;
-        let charts = if self.painted() {
+        let charts = if self.generated() {
             charts::charts(&self.summary, self.graded, &self.consistency)
         } else {
             vec![]
@@ -228,7 +219,7 @@ impl Findings {
         Ok(())
     }
 
-    /// The tables as they stand in a page.
+    /// The tables as Markdown.
     fn markdown(&self) -> String {
         let consistency = if self.consistency.is_empty() {
             String::new()
@@ -238,10 +229,10 @@ impl Findings {
         let tables = format!("{}\n{consistency}", self.table().markdown())
             .trim_end()
             .to_owned();
-        tables + &self.noted("\n", "- ") + "\n"
+        tables + &self.notes("\n", "- ") + "\n"
     }
 
-    /// Puts the tables into a page, between `<!-- table: NAME -->` and `<!-- end -->`.
+    /// Inserts the tables into a page, between `<!-- table: NAME -->` and `<!-- end -->`.
     pub(super) fn put_into(&self, page: &Path, name: &str) -> Result<()> {
         let text = fs::read_to_string(page).map_err(Error::io(page))?;
         let begin = format!("<!-- table: {name} -->\n");
@@ -249,9 +240,9 @@ impl Findings {
         let end = place.and_then(|place| Some(place + text[place..].find("<!-- end -->")?));
         let Some((place, end)) = place.zip(end) else {
             return Err(
-                Error::file(page, format!("has no place for the table `{name}`")).with_hint(
+                Error::file(page, format!("has no marker for the table `{name}`")).with_hint(
                     format!(
-                        "write `{}` and, on a line of its own, `<!-- end -->`",
+                        "add `{}` and, on a separate line, `<!-- end -->`",
                         begin.trim_end()
                     ),
                 ),
@@ -262,24 +253,30 @@ impl Findings {
     }
 }
 
+/// `single_object`, `two_object` and `color_attr` without their common parts.
+fn short(task: &'static str) -> &'static str {
+    task.trim_end_matches("_object")
+        .trim_start_matches("color_")
+}
+
 const GAINS_AND_COSTS: [&str; 6] = [
     "against the first",
     "against best-of-n at equal cost",
     "GFLOP",
     "images",
     "decodes",
-    "readings",
+    "scorings",
 ];
 
-fn named(row: &Row) -> Vec<String> {
+fn named(row: &MethodSummary) -> Vec<String> {
     vec![row.method.clone(), row.n.to_string()]
 }
 
-fn overall(row: &Row) -> Vec<String> {
-    vec![share(row.overall), between(row.interval)]
+fn overall(row: &MethodSummary) -> Vec<String> {
+    vec![share(row.overall), range(row.interval)]
 }
 
-fn gains_and_costs(row: &Row) -> Vec<String> {
+fn gains_and_costs(row: &MethodSummary) -> Vec<String> {
     let cost = row.cost;
     let mut cells = vec![
         gain(row.gain.as_ref()),
@@ -290,24 +287,20 @@ fn gains_and_costs(row: &Row) -> Vec<String> {
     cells
 }
 
-/// `.875`
+/// `0.875`
 fn share(value: f64) -> String {
-    format!("{value:.3}").replacen("0.", ".", 1)
+    format!("{value:.3}")
 }
 
-fn between((low, high): (f64, f64)) -> String {
+fn range((low, high): (f64, f64)) -> String {
     format!("{} to {}", share(low), share(high))
 }
 
-/// `+.120 (+.090 to +.150)`
+/// `+0.120 (+0.090 to +0.150)`
 fn gain(gain: Option<&Gain>) -> String {
-    let signed = |value: f64| format!("{value:+.3}").replacen("0.", ".", 1);
-    gain.map_or("-".to_owned(), |gain| {
-        format!(
-            "{} ({} to {})",
-            signed(gain.mean),
-            signed(gain.interval.0),
-            signed(gain.interval.1)
-        )
-    })
+    let Some(gain) = gain else {
+        return "-".to_owned();
+    };
+    let (low, high) = gain.interval;
+    format!("{:+.3} ({low:+.3} to {high:+.3})", gain.mean)
 }

@@ -1,30 +1,30 @@
-//! What a prompt asks for, its wording, and whether a picture shows it: GenEval's tasks and rules.
+//! A prompt about a scene: its task, its text and its evaluation, with GenEval's tasks and rules.
 
 pub use super::super::geneval::names::TASKS;
 use super::{
-    judge::Seen,
+    detector::DetectedShape,
     words::{Colour, Relation, SHAPES, Shape, counted, named},
 };
 
-/// A wish.
+/// The content of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ask {
+pub enum ScenePrompt {
     /// One object.
     One(Shape),
     /// One object of this colour.
     Coloured(Shape, Colour),
     /// Two kinds of object.
     Two(Shape, Shape),
-    /// Exactly so many objects, 2 to 4.
+    /// An exact number of objects, 2 to 4.
     Count(Shape, usize),
-    /// The first related so to the second.
+    /// The first object in this relation to the second.
     Related(Shape, Relation, Shape),
-    /// Two objects, each of its colour.
+    /// Two objects, each with its colour.
     TwoColoured([(Shape, Colour); 2]),
 }
 
-impl Ask {
-    /// The task that it belongs to.
+impl ScenePrompt {
+    /// Its task.
     pub fn task(self) -> &'static str {
         TASKS[match self {
             Self::One(_) => 0,
@@ -36,8 +36,8 @@ impl Ask {
         }]
     }
 
-    /// GenEval's wording.
-    pub fn words(self) -> String {
+    /// The prompt text, in GenEval's wording.
+    pub fn text(self) -> String {
         let what = match self {
             Self::One(shape) => named(None, shape),
             Self::Coloured(shape, colour) => named(Some(colour), shape),
@@ -59,7 +59,7 @@ impl Ask {
         format!("a photo of {what}")
     }
 
-    /// Everything that can be asked in a task.
+    /// All prompts of a task.
     pub fn all(task: &str) -> Vec<Self> {
         let pairs = || {
             Shape::ALL
@@ -94,15 +94,15 @@ impl Ask {
         }
     }
 
-    /// A hash of the wording, the same in every program (FNV-1a, 64 bits).
+    /// A hash of the text that does not depend on the program (FNV-1a, 64 bits).
     pub fn hash(self) -> u64 {
         let step =
             |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        self.words().bytes().fold(0xcbf2_9ce4_8422_2325, step)
+        self.text().bytes().fold(0xcbf2_9ce4_8422_2325, step)
     }
 
-    /// Whether training never saw this combination, in any wording: one sixth of the two-object,
-    /// position and two-colour ones.
+    /// Returns whether training never saw this combination: one sixth of the two-object, position
+    /// and two-colour prompts.
     pub fn held_out(self) -> bool {
         matches!(
             self,
@@ -110,51 +110,53 @@ impl Ask {
         ) && (self.hash() >> 7).is_multiple_of(6)
     }
 
-    /// Whether the objects of a picture are what was asked for, by GenEval's rules: what is named
-    /// must be there, more of it does no harm except in counting. With the reason in words.
-    pub fn judge(self, seen: &[Seen]) -> (bool, String) {
-        let of = |shape: Shape| seen.iter().filter(move |seen| seen.shape == shape);
-        let has = |shape: Shape, colour: Colour| of(shape).any(|seen| seen.colour == colour);
+    /// Evaluates the detected objects by GenEval's rules: the named objects must be present;
+    /// additional ones only matter in counting. Returns the verdict and its reason.
+    pub fn evaluate(self, seen: &[DetectedShape]) -> (bool, String) {
+        let all = |shape: Shape| seen.iter().filter(move |seen| seen.shape == shape);
+        let has = |shape: Shape, colour: Colour| all(shape).any(|seen| seen.colour == colour);
         let right = match self {
-            Self::One(shape) => of(shape).count() >= 1,
+            Self::One(shape) => all(shape).count() >= 1,
             Self::Coloured(shape, colour) => has(shape, colour),
-            Self::Two(a, b) => of(a).count() >= 1 && of(b).count() >= 1,
-            Self::Count(shape, count) => of(shape).count() == count,
-            Self::Related(a, relation, b) => of(a).any(|a| of(b).any(|b| a.is(relation, b))),
+            Self::Two(a, b) => all(a).count() >= 1 && all(b).count() >= 1,
+            Self::Count(shape, count) => all(shape).count() == count,
+            Self::Related(a, relation, b) => {
+                all(a).any(|a| all(b).any(|b| a.is_related(relation, b)))
+            }
             Self::TwoColoured(both) => both.into_iter().all(|(shape, colour)| has(shape, colour)),
         };
         let found = describe(seen);
         let reason = if right {
             format!("found {found}")
         } else {
-            format!("found {found}; expected {}", self.wanted())
+            format!("found {found}; expected {}", self.expected())
         };
         (right, reason)
     }
 
-    /// What was expected, without GenEval's opening.
-    fn wanted(self) -> String {
+    /// The expected content, without "a photo of".
+    fn expected(self) -> String {
         match self {
             Self::Count(shape, count) => format!("exactly {}", counted(count, None, shape)),
-            other => other.words().trim_start_matches("a photo of ").to_owned(),
+            other => other.text().trim_start_matches("a photo of ").to_owned(),
         }
     }
 }
 
 /// `1 red circle, 2 blue stars`
-fn describe(seen: &[Seen]) -> String {
+fn describe(seen: &[DetectedShape]) -> String {
     let mut kinds: Vec<(Shape, Colour, usize)> = vec![];
-    for one in seen {
-        match kinds
+    for object in seen {
+        let known = kinds
             .iter_mut()
-            .find(|(shape, colour, _)| (*shape, *colour) == (one.shape, one.colour))
-        {
+            .find(|(shape, colour, _)| (*shape, *colour) == (object.shape, object.colour));
+        match known {
             Some((.., count)) => *count += 1,
-            None => kinds.push((one.shape, one.colour, 1)),
+            None => kinds.push((object.shape, object.colour, 1)),
         }
     }
     if kinds.is_empty() {
-        return "nothing known".to_owned();
+        return "no known object".to_owned();
     }
     let words: Vec<String> = kinds
         .into_iter()

@@ -1,8 +1,8 @@
-//! Finds and opens the networks that judge, or says what to fetch.
+//! Finds and opens the networks of evaluators; reports what to fetch if one is missing.
 
 use std::path::{Path, PathBuf};
 
-use super::super::arguments::{BenchJudges, Judges};
+use super::super::arguments::{CompBenchNetworks, GenEvalNetworks};
 use candle_core::Device;
 
 use crate::{
@@ -10,62 +10,62 @@ use crate::{
     detectors::{ColourNamer, Detector, open},
     eval::{
         geneval::names::OBJECTS,
-        t2i_compbench::{Networks, Parts, Prompt},
+        t2i_compbench::{EvaluatorNetworks, Parts, Prompt},
     },
     hub::{Folder, catalog},
 };
 
-/// A network that judges: what it is for, and its names in the catalogue.
-struct Part {
-    what: &'static str,
+/// A network of an evaluator: its kind, its flag, and its names in the catalogue.
+struct NetworkSpec {
+    kind: &'static str,
     flag: &'static str,
     names: &'static [&'static str],
 }
 
-const DETECTOR: Part = Part {
-    what: "detector",
+const DETECTOR: NetworkSpec = NetworkSpec {
+    kind: "detector",
     flag: "--detector",
     names: &["mask2former-swin-s", "mask2former-swin-small-coco-instance"],
 };
 
-const CLIP: Part = Part {
-    what: "CLIP",
+const CLIP: NetworkSpec = NetworkSpec {
+    kind: "CLIP",
     flag: "--clip",
     names: &["clip-vit-large-patch14"],
 };
 
-const NEAR: Part = Part {
-    what: "CLIP",
+const SMALL_CLIP: NetworkSpec = NetworkSpec {
+    kind: "CLIP",
     flag: "--clip",
     names: &["clip-vit-base-patch32"],
 };
 
-const BLIP: Part = Part {
-    what: "BLIP",
+const BLIP: NetworkSpec = NetworkSpec {
+    kind: "BLIP",
     flag: "--blip",
     names: &["blip-vqa"],
 };
 
-const WORDS: Part = Part {
-    what: "vocabulary",
+const VOCABULARY: NetworkSpec = NetworkSpec {
+    kind: "vocabulary",
     flag: "--vocabulary",
     names: &["bert-base-uncased"],
 };
 
-/// The files that GenEval's judges are made of.
-pub(super) struct Files {
+/// The weight files of GenEval's evaluator.
+pub(super) struct GenEvalFiles {
     pub detector: PathBuf,
     pub clip: PathBuf,
 }
 
-impl Files {
-    /// What was named, and what is not named found in the folder of downloads.
+impl GenEvalFiles {
+    /// The given files; those that are not given are found in the folder of downloads.
     ///
     /// # Errors
-    /// Something is not there; the error says what to fetch and how large it is.
-    pub(super) fn find(typed: &Judges, weights: Option<&Path>) -> Result<Self> {
+    /// A file is missing; the error says what to fetch and how large it is.
+    pub(super) fn find(typed: &GenEvalNetworks, weights: Option<&Path>) -> Result<Self> {
         let folder = typed.judges.as_deref().or(weights);
-        let found = all(
+        let found = find_all(
             "GenEval",
             folder,
             [
@@ -80,7 +80,7 @@ impl Files {
     /// Opens both.
     ///
     /// # Errors
-    /// A file is damaged or not what it should be.
+    /// A file is damaged or of the wrong kind.
     pub(super) fn open(
         &self,
         device: &Device,
@@ -92,39 +92,43 @@ impl Files {
     }
 }
 
-/// Which networks some prompts of T2I-CompBench need.
+/// The networks that some prompts of T2I-CompBench need.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Needs {
+pub(super) struct NeededNetworks {
     pub answers: bool,
     pub boxes: bool,
     pub likeness: bool,
 }
 
-impl Needs {
-    pub(super) fn of(prompts: &[Prompt]) -> Self {
-        let any = |of: fn(Parts) -> bool| prompts.iter().any(|prompt| of(prompt.parts));
+impl NeededNetworks {
+    pub(super) fn for_prompts(prompts: &[Prompt]) -> Self {
+        let parts = || prompts.iter().map(|prompt| prompt.parts);
         Self {
-            answers: any(|parts| parts.attributes),
-            boxes: any(Parts::boxes),
-            likeness: any(|parts| parts.likeness),
+            answers: parts().any(|parts| parts.attributes),
+            boxes: parts().any(Parts::boxes),
+            likeness: parts().any(|parts| parts.likeness),
         }
     }
 }
 
-/// The files that T2I-CompBench's judges are made of, those that are needed.
-pub(super) struct BenchFiles {
+/// The weight files of T2I-CompBench's evaluator that are needed.
+pub(super) struct CompBenchFiles {
     pub blip: Option<PathBuf>,
     words: Option<PathBuf>,
     pub detector: Option<PathBuf>,
     pub clip: Option<PathBuf>,
 }
 
-impl BenchFiles {
-    /// As [`Files::find`].
+impl CompBenchFiles {
+    /// As [`GenEvalFiles::find`].
     ///
     /// # Errors
-    /// Something that is needed is not there; the error says what to fetch and how large it is.
-    pub(super) fn find(typed: &BenchJudges, needs: Needs, weights: Option<&Path>) -> Result<Self> {
+    /// A needed file is missing; the error says what to fetch and how large it is.
+    pub(super) fn find(
+        typed: &CompBenchNetworks,
+        needs: NeededNetworks,
+        weights: Option<&Path>,
+    ) -> Result<Self> {
         let folder = typed.judges.as_deref().or(weights);
         let beside = typed
             .blip
@@ -134,11 +138,11 @@ impl BenchFiles {
         let words = typed.vocabulary.as_deref().or(beside.as_deref());
         let asked = [
             (needs.answers, &BLIP, typed.blip.as_deref()),
-            (needs.answers, &WORDS, words),
+            (needs.answers, &VOCABULARY, words),
             (needs.boxes, &DETECTOR, typed.detector.as_deref()),
-            (needs.likeness, &NEAR, typed.clip.as_deref()),
+            (needs.likeness, &SMALL_CLIP, typed.clip.as_deref()),
         ];
-        let found = all_needed("T2I-CompBench", folder, asked)?;
+        let found = find_needed("T2I-CompBench", folder, asked)?;
         let [blip, words, detector, clip] = found;
         Ok(Self {
             blip,
@@ -148,12 +152,12 @@ impl BenchFiles {
         })
     }
 
-    /// Opens them, each once.
+    /// Opens them.
     ///
     /// # Errors
-    /// A file is damaged or not what it should be.
-    pub(super) fn open(&self, device: &Device) -> Result<Networks> {
-        let mut networks = Networks::default();
+    /// A file is damaged or of the wrong kind.
+    pub(super) fn open(&self, device: &Device) -> Result<EvaluatorNetworks> {
+        let mut networks = EvaluatorNetworks::default();
         if let (Some(blip), Some(words)) = (&self.blip, &self.words) {
             networks.answerer = Some(Box::new(open::blip_vqa(blip, words, device)?));
         }
@@ -167,14 +171,14 @@ impl BenchFiles {
     }
 }
 
-/// A detector that knows the classes of COCO.
+/// A detector with the classes of COCO.
 fn detector(path: &Path, device: &Device) -> Result<Box<dyn Detector>> {
     let detector = open::mask2former(path, device)?;
     if detector.classes() != OBJECTS.len() {
         let message = format!(
-            "knows {} classes, expected the {} of COCO",
-            detector.classes(),
-            OBJECTS.len()
+            "expected a detector with the {} classes of COCO, found {} classes",
+            OBJECTS.len(),
+            detector.classes()
         );
         return Err(
             Error::file(path, message).with_hint(format!("take {}", DETECTOR.names.join(" or ")))
@@ -183,21 +187,25 @@ fn detector(path: &Path, device: &Device) -> Result<Box<dyn Detector>> {
     Ok(Box::new(detector))
 }
 
-/// Every part, or an error that names all that are not there.
-fn all<const N: usize>(
-    who: &str,
+/// The paths of all networks, or an error that names the missing ones.
+fn find_all<const N: usize>(
+    suite: &str,
     folder: Option<&Path>,
-    asked: [(&Part, Option<&Path>); N],
+    asked: [(&NetworkSpec, Option<&Path>); N],
 ) -> Result<[PathBuf; N]> {
-    let found = all_needed(who, folder, asked.map(|(part, named)| (true, part, named)))?;
+    let found = find_needed(
+        suite,
+        folder,
+        asked.map(|(part, named)| (true, part, named)),
+    )?;
     Ok(found.map(Option::unwrap_or_default))
 }
 
-/// The same of those that are needed.
-fn all_needed<const N: usize>(
-    who: &str,
+/// The same for those that are needed.
+fn find_needed<const N: usize>(
+    suite: &str,
     folder: Option<&Path>,
-    asked: [(bool, &Part, Option<&Path>); N],
+    asked: [(bool, &NetworkSpec, Option<&Path>); N],
 ) -> Result<[Option<PathBuf>; N]> {
     let found =
         asked.map(|(needed, part, named)| needed.then(|| part.find(named, folder)).transpose());
@@ -210,28 +218,30 @@ fn all_needed<const N: usize>(
         .unzip();
     if !missing.is_empty() {
         let names = names.join(" ");
-        return Err(Error::input(format!("{who} needs {}", missing.join(" and "))).with_hint(format!(
-            "`ttsvar models fetch {names} --weights DIR` brings it or says where it is; then give `--judges DIR`"
+        let message = format!("{suite} needs {}", missing.join(" and "));
+        return Err(Error::input(message).with_hint(format!(
+            "`ttsvar models fetch {names} --weights DIR` downloads it or prints where to get it; \
+             then give `--judges DIR`"
         )));
     }
     Ok(found.map(|found| found.unwrap_or_default()))
 }
 
-impl Part {
-    /// The name under which it is fetched: of several the last, which is on Hugging Face.
+impl NetworkSpec {
+    /// The name for `ttsvar models fetch`: the last, which is on Hugging Face.
     fn fetched(&self) -> &'static str {
         self.names.last().copied().unwrap_or_default()
     }
 
-    /// Where it is, or else what to fetch.
+    /// Its path, or else what to fetch.
     fn find(&self, named: Option<&Path>, folder: Option<&Path>) -> Result<PathBuf, String> {
         if let Some(path) = named {
             return if path.exists() {
                 Ok(path.to_owned())
             } else {
                 Err(format!(
-                    "the {} `{}`, which is not there ({})",
-                    self.what,
+                    "the {} `{}`, which does not exist ({})",
+                    self.kind,
                     path.display(),
                     self.flag
                 ))
@@ -260,7 +270,7 @@ impl Part {
                 .map_or(String::new(), |size| format!(", {size}"));
             format!(
                 "a {} ({}: {}{size})",
-                self.what,
+                self.kind,
                 self.names[0],
                 published.join(" or ")
             )

@@ -1,17 +1,17 @@
-//! Sets of prompts: evenly of all six tasks, for testing or for tuning.
+//! Sets of prompts, evenly distributed over the six tasks, for testing or tuning.
 
 use std::{fmt, str::FromStr};
 
 use super::{
-    asks::{Ask, TASKS},
+    prompt::{ScenePrompt, TASKS},
     world::SplitMix,
 };
 use crate::{Error, Result};
 
-/// What prompts are for. Settings chosen on one split are measured on the other.
+/// The purpose of a prompt set. Settings chosen on one split are measured on the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Split {
-    /// The results that are reported.
+    /// Reported results.
     #[default]
     Test,
     /// Choosing settings and plans.
@@ -40,13 +40,13 @@ impl FromStr for Split {
     }
 }
 
-/// `count` prompts, task after task in turn.
+/// Returns `count` prompts, cycling through the tasks.
 ///
-/// Position and colour attribution ask for combinations that training never saw, half of which
-/// belong to each split. The other tasks have too few captions for that and share them. A task goes
-/// through all of its captions, in an order that the seed decides, before it repeats one.
-pub fn prompts(split: Split, count: usize, seed: u64) -> Vec<Ask> {
-    let decks: Vec<Vec<Ask>> = (0u64..)
+/// Position and colour attribution only use combinations that training never saw; each split has
+/// half of them. The other tasks have too few captions for that and share them. A task uses all of
+/// its captions, in an order that depends on the seed, before it repeats one.
+pub fn prompts(split: Split, count: usize, seed: u64) -> Vec<ScenePrompt> {
+    let decks: Vec<Vec<ScenePrompt>> = (0u64..)
         .zip(TASKS)
         .map(|(i, task)| deck(task, split, seed.wrapping_mul(6).wrapping_add(i)))
         .collect();
@@ -56,25 +56,18 @@ pub fn prompts(split: Split, count: usize, seed: u64) -> Vec<Ask> {
         .collect()
 }
 
-/// All captions of a task in an order of the seed's.
-fn deck(task: &str, split: Split, seed: u64) -> Vec<Ask> {
-    let mut all = Ask::all(task);
+/// All captions of a task, shuffled by the seed.
+fn deck(task: &str, split: Split, seed: u64) -> Vec<ScenePrompt> {
+    let mut all = ScenePrompt::all(task);
     if matches!(task, "position" | "color_attr") {
-        all.retain(|ask| ask.held_out());
-        all.sort_by_key(|ask| ask.hash()); // an order without meaning, the same in every version
-        let own = |i: usize| {
-            if i.is_multiple_of(2) {
-                Split::Test
-            } else {
-                Split::Tuning
-            }
+        all.retain(|prompt| prompt.held_out());
+        // An arbitrary order that is the same in every version.
+        all.sort_by_key(|prompt| prompt.hash());
+        let first = match split {
+            Split::Test => 0,
+            Split::Tuning => 1,
         };
-        all = all
-            .into_iter()
-            .enumerate()
-            .filter(|(i, _)| own(*i) == split)
-            .map(|(_, ask)| ask)
-            .collect();
+        all = all.into_iter().skip(first).step_by(2).collect();
     }
     let mut stream = SplitMix::new(seed);
     for place in (1..all.len()).rev() {
@@ -89,17 +82,18 @@ mod tests {
 
     use super::*;
 
-    fn words(split: Split, task: &str) -> HashSet<String> {
+    fn texts(split: Split, task: &str) -> HashSet<String> {
         let all = prompts(split, 6 * 400, 1).into_iter();
-        all.filter(|ask| ask.task() == task)
-            .map(Ask::words)
+        all.filter(|prompt| prompt.task() == task)
+            .map(ScenePrompt::text)
             .collect()
     }
 
     #[test]
     fn splits_share_no_caption_where_there_are_enough() {
         for (task, least) in [("position", 8), ("color_attr", 100)] {
-            let (test, tuning) = (words(Split::Test, task), words(Split::Tuning, task));
+            let test = texts(Split::Test, task);
+            let tuning = texts(Split::Tuning, task);
             assert!(
                 test.is_disjoint(&tuning) && test.len() >= least && tuning.len() >= least,
                 "{task}: {} and {}",
@@ -113,13 +107,15 @@ mod tests {
     fn tasks_come_in_turn_and_captions_repeat_as_late_as_possible() {
         let set = prompts(Split::Test, 300, 7);
         for task in TASKS {
-            let own: Vec<&Ask> = set.iter().filter(|ask| ask.task() == task).collect();
-            assert_eq!(own.len(), 50, "{task}");
-            let counts: Vec<usize> = own
+            let of_task: Vec<&ScenePrompt> =
+                set.iter().filter(|prompt| prompt.task() == task).collect();
+            assert_eq!(of_task.len(), 50, "{task}");
+            let counts: Vec<usize> = of_task
                 .iter()
-                .map(|ask| own.iter().filter(|other| *other == ask).count())
+                .map(|prompt| of_task.iter().filter(|other| *other == prompt).count())
                 .collect();
-            let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+            let least = counts.iter().min().unwrap();
+            let most = counts.iter().max().unwrap();
             assert!(most - least <= 1, "{task}: {least} to {most}");
         }
         assert_eq!(set, prompts(Split::Test, 300, 7));

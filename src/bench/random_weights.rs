@@ -1,4 +1,4 @@
-//! Weights that nobody trained.
+//! Random weights.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use crate::{
     nn::{TensorInfo, TensorSource},
 };
 
-/// Tensors of given names and shapes whose values are made when they are read, always the same
-/// ones. Matrices keep the size of what they multiply, scales of norms are 1, so that nothing grows
-/// without bound on its way through a network.
-pub struct MadeUp {
+/// Tensors of given names and shapes with deterministic pseudo-random values, generated when they
+/// are read. Matrices keep the magnitude of their inputs and norm scales are 1, so activations stay
+/// bounded.
+pub struct RandomWeights {
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
-impl MadeUp {
+impl RandomWeights {
     /// Tensors of these names and shapes.
     pub fn new(tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
         Self {
@@ -26,9 +26,9 @@ impl MadeUp {
     }
 }
 
-impl TensorSource for MadeUp {
+impl TensorSource for RandomWeights {
     fn origin(&self) -> String {
-        "made-up weights".to_owned()
+        "random weights".to_owned()
     }
 
     fn names(&self) -> Vec<String> {
@@ -46,7 +46,7 @@ impl TensorSource for MadeUp {
         let shape = self
             .shapes
             .get(name)
-            .ok_or_else(|| Error::input(format!("no tensor `{name}` was made up")))?;
+            .ok_or_else(|| Error::input(format!("no random tensor `{name}`")))?;
         if shape.len() == 1 && name.ends_with(".weight") {
             return Ok(Tensor::ones(shape.as_slice(), DType::F32, &Device::Cpu)?);
         }
@@ -70,7 +70,7 @@ impl TensorSource for MadeUp {
     }
 }
 
-/// Xorshift64* (Vigna 2014), good enough for numbers that only have to differ.
+/// Xorshift64* (Vigna 2014), sufficient for numbers that only have to differ.
 fn scramble(x: u64) -> u64 {
     let mut x = x | 1;
     x ^= x >> 12;

@@ -1,6 +1,6 @@
-//! The exact judge: finds the regions of a picture that are not background, and names shape and
-//! colour of each by comparing it with all shapes in all turns. It labels results; it takes part in
-//! no search.
+//! Rule-based detection: finds the regions of an image that are not background and determines the
+//! shape and colour of each by comparison with all shapes in all rotations. It evaluates results
+//! and takes no part in a search.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -13,27 +13,27 @@ use super::{
 };
 use crate::image::{Filter, Resize};
 
-/// An object that was found.
+/// A detected object.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Seen {
+pub struct DetectedShape {
     /// Its shape.
     pub shape: Shape,
     /// Its colour.
     pub colour: Colour,
-    /// Left, top, right, bottom in pixels of a 64 x 64 picture; right and bottom are outside.
+    /// Left, top, right, bottom in pixels of a 64 x 64 image; right and bottom are exclusive.
     pub bounds: [usize; 4],
 }
 
-/// How well a shape must cover a region, as intersection over union.
+/// Minimum intersection over union of a shape and a region.
 const ENOUGH: f32 = 0.72;
 
 /// Side in pixels of the window in which shapes are compared: wider than any object.
 const WINDOW: usize = 44;
 
-/// The turns that are tried lie this far apart, in radians.
+/// Step between the rotations that are tried, in radians.
 const TURN: f32 = 0.08;
 
-/// How many turns are tried to either side.
+/// Number of rotations that are tried in each direction.
 const TURNS: i32 = 4;
 
 /// Area of each shape with radius 1.
@@ -48,8 +48,8 @@ static AREAS: LazyLock<[f32; 6]> = LazyLock::new(|| {
     })
 });
 
-/// The objects in a picture. Pictures of another size are brought to 64 x 64 first, averaging.
-pub fn detect(image: &Image) -> Vec<Seen> {
+/// Detects the objects in an image. Images of other sizes are resized to 64 x 64 first.
+pub fn detect(image: &Image) -> Vec<DetectedShape> {
     let image = if (image.width(), image.height()) == (SIZE, SIZE) {
         Cow::Borrowed(image)
     } else {
@@ -57,7 +57,7 @@ pub fn detect(image: &Image) -> Vec<Seen> {
     };
     let seen = |region: Region| {
         let shape = shape_of(&region)?;
-        Some(Seen {
+        Some(DetectedShape {
             shape,
             colour: nearest(region.rgb),
             bounds: region.bounds,
@@ -66,10 +66,10 @@ pub fn detect(image: &Image) -> Vec<Seen> {
     regions(&image).into_iter().filter_map(seen).collect()
 }
 
-impl Seen {
-    /// Whether this object is so related to the other, by GenEval's rule: the direction between the
-    /// centres, after a tenth of both sizes was taken off.
-    pub fn is(&self, relation: Relation, other: &Self) -> bool {
+impl DetectedShape {
+    /// Returns whether this object is in a relation to the other, by GenEval's rule: the direction
+    /// between the centres, after subtracting a tenth of both sizes.
+    pub fn is_related(&self, relation: Relation, other: &Self) -> bool {
         let side =
             |bounds: &[usize; 4], axis: usize| (bounds[axis] as f64, bounds[axis + 2] as f64);
         let [x, y] = [0, 1].map(|axis| {
@@ -82,7 +82,8 @@ impl Seen {
         if length == 0.0 {
             return false;
         }
-        let (dx, dy) = (x.1 / length, y.1 / length);
+        let dx = x.1 / length;
+        let dy = y.1 / length;
         match relation {
             Relation::LeftOf => dx < -0.5,
             Relation::RightOf => dx > 0.5,
@@ -92,12 +93,11 @@ impl Seen {
     }
 }
 
-/// The colour that a value is nearest to.
+/// The nearest colour to a value.
 pub(super) fn nearest(rgb: [f32; 3]) -> Colour {
     let far = |colour: Colour| {
-        let own = COLOURS[colour as usize].1;
         rgb.iter()
-            .zip(own)
+            .zip(COLOURS[colour as usize].1)
             .map(|(a, b)| (a - f32::from(b)).powi(2))
             .sum::<f32>()
     };
@@ -107,7 +107,7 @@ pub(super) fn nearest(rgb: [f32; 3]) -> Colour {
         .unwrap_or(Colour::Black)
 }
 
-/// The shape that covers a region best, if one does well enough.
+/// The shape that covers a region best, if it covers it well enough.
 fn shape_of(region: &Region) -> Option<Shape> {
     let window = Window::around(region);
     let fit = |shape: Shape| {
@@ -122,9 +122,9 @@ fn shape_of(region: &Region) -> Option<Shape> {
         .map(|(_, shape)| shape)
 }
 
-/// The surroundings of a region's centre.
+/// The pixels around a region's centre.
 struct Window {
-    /// How far the region covers each pixel, row by row.
+    /// Coverage of each pixel by the region, row by row.
     cover: Vec<f32>,
     /// Distance in pixels from the centre to the middle of the first column and row.
     corner: (f32, f32),
@@ -134,12 +134,11 @@ struct Window {
 impl Window {
     fn around(region: &Region) -> Self {
         let start = |centre: f64| (centre - (WINDOW / 2) as f64).round_ties_even();
-        let (left, top) = (start(region.centre.0), start(region.centre.1));
+        let left = start(region.centre.0);
+        let top = start(region.centre.1);
         let cover = |i: usize| {
-            let (x, y) = (
-                left as i64 + (i % WINDOW) as i64,
-                top as i64 + (i / WINDOW) as i64,
-            );
+            let x = left as i64 + (i % WINDOW) as i64;
+            let y = top as i64 + (i / WINDOW) as i64;
             let inside = (0..SIZE as i64).contains(&x) && (0..SIZE as i64).contains(&y);
             if inside {
                 region.cover[y as usize * SIZE + x as usize]
@@ -158,18 +157,19 @@ impl Window {
         }
     }
 
-    /// Intersection over union of the region and a turned shape of the same area.
+    /// Intersection over union of the region and a rotated shape of the same area.
     fn overlap(&self, shape: Shape, turn: f32) -> f32 {
         let radius = (self.area / AREAS[shape as usize]).sqrt();
         let (sin, cos) = turn.sin_cos();
-        let (mut both, mut either) = (0.0, 0.0);
+        let mut both = 0.0;
+        let mut either = 0.0;
         for (i, cover) in self.cover.iter().enumerate() {
             let dx = (self.corner.0 + (i % WINDOW) as f32) / radius;
             let dy = (self.corner.1 + (i / WINDOW) as f32) / radius;
             let away = shape.distance(cos * dx + sin * dy, cos * dy - sin * dx) * radius;
-            let own = (0.5 - away).clamp(0.0, 1.0);
-            both += own.min(*cover);
-            either += own.max(*cover);
+            let shape_cover = (0.5 - away).clamp(0.0, 1.0);
+            both += shape_cover.min(*cover);
+            either += shape_cover.max(*cover);
         }
         both / either
     }

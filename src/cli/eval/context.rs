@@ -1,0 +1,196 @@
+//! The parts of evaluations that all suites share.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use ttsvar_search::Search;
+
+use super::super::{
+    arguments::Global, console::Console, interrupt::undisturbed, progress::bar,
+    result_tables::ResultTables,
+};
+use crate::{
+    Error, Result,
+    eval::{
+        Contender, EvaluatedImage, Evaluation, Log, ResultRecord, Setup, Suite, Summary,
+        check_samples,
+        consistency::{self, Consistency, ScorePath, consistency},
+    },
+    file,
+    loading::Device,
+    report::html::verdicts::{self, Page},
+    request::Session,
+};
+
+/// Generator and console of an evaluation.
+pub(super) struct EvalContext<'a> {
+    pub session: &'a Session<'a>,
+    /// Samples that run in parallel.
+    pub workers: usize,
+    pub console: &'a Console,
+}
+
+/// One comparison.
+pub(super) struct EvalSpec<'a> {
+    pub title: &'a str,
+    pub suite: &'a dyn Suite,
+    /// The description of the suite for the setup.
+    pub described: Map<String, Value>,
+    pub contenders: &'a [Contender],
+    pub samples: usize,
+    pub seed: u64,
+    /// Number of prompts whose images are scored after every scale.
+    pub consistency: usize,
+    pub folder: &'a Path,
+    pub resume: bool,
+    /// Whether verdicts are scores from 0 to 1 instead of right or wrong.
+    pub graded: bool,
+    /// Notes on the results, one line each.
+    pub notes: &'a [String],
+}
+
+impl EvalContext<'_> {
+    /// Runs a comparison and writes its results into the folder. `keep` receives every new image
+    /// before its record is written. Returns the result tables and the log.
+    pub(super) fn run(
+        &self,
+        spec: &EvalSpec<'_>,
+        keep: impl FnMut(&EvaluatedImage) -> Result<()>,
+    ) -> Result<(ResultTables, Log)> {
+        check_samples(spec.suite.cases().len(), spec.samples)?;
+        let search = self.search();
+        let evaluation = self.evaluation(spec, &search);
+        let mut log = Log::open(
+            spec.folder,
+            &spec.setup(self.session.generator_settings()),
+            spec.resume,
+        )?;
+        self.evaluate(&evaluation, &mut log, keep)?;
+        let paths = self.paths(&evaluation, &log, spec.consistency)?;
+        let summary = Summary::new(spec.suite, spec.samples, spec.contenders, log.records());
+        let tables = spec.tables(summary, consistency(&paths));
+        tables.write(spec.folder)?;
+        Ok((tables, log))
+    }
+
+    /// The search of all contenders.
+    pub(super) fn search(&self) -> Search<'_> {
+        self.session.search()
+    }
+
+    /// The comparison for the runner.
+    pub(super) fn evaluation<'e>(
+        &self,
+        spec: &EvalSpec<'e>,
+        search: &'e Search<'e>,
+    ) -> Evaluation<'e> {
+        let EvalSpec {
+            suite,
+            contenders,
+            samples,
+            seed,
+            ..
+        } = *spec;
+        Evaluation {
+            suite,
+            search,
+            contenders,
+            samples,
+            seed,
+            workers: self.workers,
+        }
+    }
+
+    /// Generates and evaluates the images that are not in the log yet.
+    fn evaluate(
+        &self,
+        evaluation: &Evaluation,
+        log: &mut Log,
+        mut keep: impl FnMut(&EvaluatedImage) -> Result<()>,
+    ) -> Result<()> {
+        let known = log.records().to_vec();
+        let bar = bar(self.console, evaluation.images(), "images evaluated");
+        bar.set_position(evaluation.done(&known) as u64);
+        bar.reset_eta();
+        evaluation.run(&known, |image| {
+            bar.inc(1);
+            undisturbed(|| {
+                keep(&image)?;
+                log.add(image.record)
+            })
+        })?;
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// Scores the images of the first prompts after every scale.
+    fn paths(&self, evaluation: &Evaluation, log: &Log, count: usize) -> Result<Vec<ScorePath>> {
+        let bar = bar(self.console, count, "prompts scored after every scale");
+        let paths = consistency::measure(evaluation, log.folder(), count, || bar.inc(1))?;
+        bar.finish_and_clear();
+        Ok(paths)
+    }
+}
+
+impl EvalSpec<'_> {
+    /// The result tables.
+    pub(super) fn tables(&self, summary: Summary, consistency: Vec<Consistency>) -> ResultTables {
+        ResultTables::new(self.title, summary, consistency)
+            .graded(self.graded)
+            .with_notes(self.notes)
+    }
+
+    /// The setup to record; `settings` are those of the generator.
+    pub(super) fn setup(&self, settings: Map<String, Value>) -> Setup {
+        Setup::new(
+            self.described.clone(),
+            settings,
+            self.contenders,
+            self.samples,
+            self.seed,
+        )
+    }
+}
+
+/// Writes `report.html`. The records come with the paths of their images, relative to the folder.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn write_page(
+    spec: &EvalSpec<'_>,
+    summary: &Summary,
+    images: &[(PathBuf, &ResultRecord)],
+) -> Result<()> {
+    let path = spec.folder.join("report.html");
+    let page = Page {
+        title: spec.title,
+        notes: spec.notes,
+        graded: spec.graded,
+    };
+    let html = verdicts::page(&page, summary, images);
+    file::replace(&path, html.as_bytes()).map_err(Error::io(&path))
+}
+
+/// Prints the results and the folder with the files.
+pub(super) fn print_results(console: &Console, tables: &ResultTables, folder: &Path) -> Result<()> {
+    console.result(&if console.json {
+        tables.json().to_string()
+    } else {
+        tables.text()
+    })?;
+    console.note(&format!(
+        "records, tables and charts are in {}",
+        folder.display()
+    ));
+    Ok(())
+}
+
+/// One worker per available core.
+pub(super) fn workers(global: &Global) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if global.device == Device::Cpu {
+        global.threads.unwrap_or(cores).clamp(1, cores)
+    } else {
+        1
+    }
+}
