@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
-use ttsvar_search::{CandidateOutcome, Event, Image, Listener, number};
+use serde_json::json;
+use ttsvar_search::{Event, Image, Listener};
 
 use super::{
     desk::{Stop, Work},
@@ -43,9 +43,7 @@ impl Listener for Follow<'_> {
             self.show(*scale, ids, images)?;
             return Ok(());
         }
-        if let Some((name, data)) = said(event) {
-            self.work.log.tell(name, data);
-        }
+        self.work.log.tell(event.name(), event.to_json());
         Ok(())
     }
 
@@ -93,67 +91,6 @@ fn side_by_side(images: &[Image]) -> Image {
         height,
         (0..height).flat_map(row).copied().collect(),
     )
-}
-
-/// An event as watchers read it; none where they have no use for it.
-fn said(event: &Event<'_>) -> Option<(&'static str, Value)> {
-    Some(match event {
-        Event::Started {
-            prompt,
-            plan,
-            scales,
-            widths,
-            seed,
-        } => {
-            let scales: Vec<[usize; 2]> = scales
-                .iter()
-                .map(|scale| [scale.height, scale.width])
-                .collect();
-            let (prompt, negative) = (&prompt.text, &prompt.negative);
-            let data = json!({ "prompt": prompt, "negative": negative, "seed": seed, "plan": plan, "scales": scales,
-                "widths": widths });
-            ("started", data)
-        }
-        Event::ScaleBegun { scale, ids, grid } => (
-            "scale",
-            json!({ "scale": scale, "grid": [grid.height, grid.width], "ids": ids }),
-        ),
-        Event::ScaleDone {
-            scale,
-            rows,
-            states,
-            seconds,
-        } => (
-            "candidates",
-            json!({ "scale": scale, "rows": rows, "states": states, "seconds": seconds }),
-        ),
-        Event::Scored { scale, ids, scores } => {
-            let scores: Vec<Value> = scores.iter().map(|score| number::to_json(*score)).collect();
-            (
-                "scores",
-                json!({ "scale": scale, "ids": ids, "scores": scores }),
-            )
-        }
-        Event::Selected {
-            scale,
-            fates,
-            choice,
-        } => {
-            let fate =
-                |fate: &CandidateOutcome| json!({ "id": fate.id, "children": fate.children });
-            let fates: Vec<Value> = fates.iter().map(fate).collect();
-            let (select, clusters, weights) = (&choice.select, &choice.clusters, &choice.weights);
-            let data = json!({ "scale": scale, "select": select, "fates": fates, "clusters": clusters,
-                "weights": weights });
-            ("selection", data)
-        }
-        Event::Warned(warning) => (
-            "warning",
-            json!({ "message": warning.to_string(), "advice": warning.advice() }),
-        ),
-        Event::Finished { trace, .. } => ("winner", json!({ "id": trace.winner })),
-        Event::Decoded { .. } => return None,
-    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Listens to a search: lets Ctrl-C through, and tells a Python callable what happens, each event a
 //! dictionary.
 
-use pyo3::{prelude::*, types::PyDict};
-use ttsvar::search::{self, CandidateOutcome, Event, Listener, Scale};
+use pyo3::prelude::*;
+use ttsvar::search::{self, Event, Listener};
 
 use crate::{arrays, errors::external};
 
@@ -34,82 +34,30 @@ impl Listener for PythonListener {
     }
 }
 
-/// The event under its name, with the fields of the library's own.
-fn dictionary<'py>(py: Python<'py>, event: &Event<'_>) -> PyResult<Bound<'py, PyDict>> {
-    let all = PyDict::new(py);
-    match *event {
-        Event::Started {
-            prompt,
-            plan,
-            scales,
-            widths,
-            seed,
-        } => {
-            all.set_item("event", "started")?;
-            all.set_item("prompt", &prompt.text)?;
-            all.set_item("negative", &prompt.negative)?;
-            all.set_item("plan", plan.to_toml())?;
-            all.set_item(
-                "scales",
-                scales.iter().map(|scale| grid(*scale)).collect::<Vec<_>>(),
-            )?;
-            all.set_item("widths", widths)?;
-            all.set_item("seed", seed)?;
+/// The event with the names and fields of the server's event streams. Images are arrays, and the
+/// names of fields that differed in earlier versions are kept beside the present ones.
+fn dictionary<'py>(py: Python<'py>, event: &Event<'_>) -> PyResult<Bound<'py, PyAny>> {
+    let loads = py.import("json")?.getattr("loads")?;
+    let fields = loads.call1((event.to_json().to_string(),))?;
+    fields.set_item("event", event.name())?;
+    match event {
+        Event::Decoded { images, .. } => fields.set_item("images", arrays::batch(py, images)?)?,
+        Event::Selected { fates, .. } => {
+            let children: Vec<_> = fates
+                .iter()
+                .map(|outcome| (outcome.id, outcome.children.clone()))
+                .collect();
+            fields.set_item("children", children)?;
         }
-        Event::ScaleBegun {
-            scale,
-            ids,
-            grid: of,
-        } => {
-            all.set_item("event", "scale_begun")?;
-            all.set_item("scale", scale)?;
-            all.set_item("ids", ids)?;
-            all.set_item("grid", grid(of))?;
-        }
-        Event::ScaleDone {
-            scale,
-            rows,
-            states,
-            seconds,
-        } => {
-            all.set_item("event", "scale_done")?;
-            all.set_item("scale", scale)?;
-            all.set_item("rows", rows)?;
-            all.set_item("states", states)?;
-            all.set_item("seconds", seconds)?;
-        }
-        Event::Decoded { scale, ids, images } => {
-            all.set_item("event", "decoded")?;
-            all.set_item("scale", scale)?;
-            all.set_item("ids", ids)?;
-            all.set_item("images", arrays::batch(py, images)?)?;
-        }
-        Event::Scored { scale, ids, scores } => {
-            all.set_item("event", "scored")?;
-            all.set_item("scale", scale)?;
-            all.set_item("ids", ids)?;
-            all.set_item("scores", scores)?;
-        }
-        Event::Selected { scale, fates, .. } => {
-            let children = |fate: &CandidateOutcome| (fate.id, fate.children.clone());
-            all.set_item("event", "selected")?;
-            all.set_item("scale", scale)?;
-            all.set_item("children", fates.iter().map(children).collect::<Vec<_>>())?;
-        }
-        Event::Warned(warning) => {
-            all.set_item("event", "warned")?;
-            all.set_item("text", warning.to_string())?;
-        }
+        Event::Warned(warning) => fields.set_item("text", warning.to_string())?,
         Event::Finished { trace, image } => {
-            all.set_item("event", "finished")?;
-            all.set_item("winner", trace.winner)?;
-            all.set_item("image", arrays::image(py, image)?)?;
+            fields.set_item("winner", trace.winner)?;
+            fields.set_item("image", arrays::image(py, image)?)?;
         }
+        Event::Started { .. }
+        | Event::ScaleBegun { .. }
+        | Event::ScaleDone { .. }
+        | Event::Scored { .. } => {}
     }
-    Ok(all)
-}
-
-/// Rows and columns of tokens.
-fn grid(scale: Scale) -> (usize, usize) {
-    (scale.height, scale.width)
+    Ok(fields)
 }

@@ -127,11 +127,11 @@ def test_events_tell_how_it_goes(pipeline):
     result = pipeline.generate("a ring", seed=2, on_event=events.append, decode_all=True)
     names = [event["event"] for event in events]
     scales = len(result.trace["scales"])
-    assert (names[0], names[-1]) == ("started", "finished")
-    assert names.count("scale_begun") == names.count("scale_done") == names.count("decoded") == scales
+    assert (names[0], names[-1]) == ("started", "winner")
+    assert names.count("scale") == names.count("candidates") == names.count("decoded") == scales
     decoded = next(event for event in events if event["event"] == "decoded")
     assert decoded["images"].shape == (8, 64, 64, 3) and decoded["images"].dtype == np.uint8
-    chosen = [event for event in events if event["event"] == "selected"]
+    chosen = [event for event in events if event["event"] == "selection"]
     assert [event["scale"] for event in chosen] == [stage["scale"] for stage in result.trace["stages"]]
     assert np.array_equal(events[-1]["image"], np.asarray(result.image))
     watched = pipeline.generate("a ring", seed=2)
@@ -151,7 +151,7 @@ def test_what_a_listener_raises_ends_the_search(pipeline):
 
     with pytest.raises(Enough, match="of it"):
         pipeline.generate("a ring", seed=2, on_event=listen)
-    assert "finished" not in heard and heard[-1] == "scale_begun"
+    assert "winner" not in heard and heard[-1] == "scale"
 
 
 def test_other_threads_run_meanwhile(pipeline):
@@ -183,4 +183,4 @@ def test_ctrl_c_ends_a_search_on_its_way(pipeline):
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
         # `list.append` runs no Python code in which the interpreter could look for signals itself.
         pipeline.generate("a ring", method="best-of-n", n=256, seed=1, on_event=events.append)
-    assert "finished" not in [event["event"] for event in events]
+    assert "winner" not in [event["event"] for event in events]

@@ -1,8 +1,11 @@
 //! What a running search tells the world, and who listens: progress bar, log, picture of the tree,
 //! web page.
 
+use serde::Serialize;
+use serde_json::{Value, json};
+
 use crate::{
-    Image, Result,
+    Image, Result, number,
     pipeline::{Prompt, Scale},
     plan::Plan,
     trace::{StageRecord, Trace},
@@ -85,8 +88,83 @@ pub enum Event<'a> {
     },
 }
 
+impl Event<'_> {
+    /// The name under which front ends report the event: the server in its event streams, the
+    /// Python package in its dictionaries.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::ScaleBegun { .. } => "scale",
+            Self::ScaleDone { .. } => "candidates",
+            Self::Decoded { .. } => "decoded",
+            Self::Scored { .. } => "scores",
+            Self::Selected { .. } => "selection",
+            Self::Warned(_) => "warning",
+            Self::Finished { .. } => "winner",
+        }
+    }
+
+    /// The event as JSON, an object. Images are left out: front ends carry them in their own way.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Started {
+                prompt,
+                plan,
+                scales,
+                widths,
+                seed,
+            } => json!({
+                "prompt": prompt.text,
+                "negative": prompt.negative,
+                "seed": seed,
+                "plan": plan,
+                "scales": scales.iter().map(|scale| scale.grid()).collect::<Vec<_>>(),
+                "widths": widths,
+            }),
+            Self::ScaleBegun { scale, ids, grid } => json!({
+                "scale": scale,
+                "grid": grid.grid(),
+                "ids": ids,
+            }),
+            Self::ScaleDone {
+                scale,
+                rows,
+                states,
+                seconds,
+            } => json!({
+                "scale": scale,
+                "rows": rows,
+                "states": states,
+                "seconds": seconds,
+            }),
+            Self::Decoded { scale, ids, .. } => json!({ "scale": scale, "ids": ids }),
+            Self::Scored { scale, ids, scores } => json!({
+                "scale": scale,
+                "ids": ids,
+                "scores": scores.iter().map(|score| number::to_json(*score)).collect::<Vec<_>>(),
+            }),
+            Self::Selected {
+                scale,
+                fates,
+                choice,
+            } => json!({
+                "scale": scale,
+                "select": choice.select,
+                "fates": fates,
+                "clusters": choice.clusters,
+                "weights": choice.weights,
+            }),
+            Self::Warned(warning) => json!({
+                "message": warning.to_string(),
+                "advice": warning.advice(),
+            }),
+            Self::Finished { trace, .. } => json!({ "id": trace.winner }),
+        }
+    }
+}
+
 /// What a stage made of one candidate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CandidateOutcome {
     /// The candidate.
     pub id: usize,

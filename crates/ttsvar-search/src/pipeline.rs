@@ -22,6 +22,11 @@ impl Scale {
         }
     }
 
+    /// Rows and columns of tokens.
+    pub fn grid(self) -> [usize; 2] {
+        [self.height, self.width]
+    }
+
     /// Tokens that one candidate draws at this scale.
     pub fn tokens(self) -> usize {
         self.height * self.width

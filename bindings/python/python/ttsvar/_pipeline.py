@@ -22,8 +22,8 @@ Picture: TypeAlias = "PIL.Image.Image | NDArray[np.uint8]"
 """An image: of Pillow, or an array (H, W, 3) of uint8."""
 
 Event: TypeAlias = dict[str, Any]
-"""Something that happened in a search; `event` names it: started, scale_begun, scale_done, decoded, scored, selected, warned,
-finished. Images in it are arrays of uint8."""
+"""Something that happened in a search, with the names and fields of the server's event streams; `event` names it: started,
+scale, candidates, decoded, scores, selection, warning, winner. Images in it are arrays of uint8."""
 
 Listener: TypeAlias = Callable[[Event], object]
 """Hears every event of a search. What it raises ends the search."""
