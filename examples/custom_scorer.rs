@@ -16,7 +16,7 @@ use ttsvar::{
 struct Redness;
 
 impl Scorer for Redness {
-    fn score(&self, _prompt: &str, images: &[Image]) -> ttsvar::search::Result<Vec<f32>> {
+    fn score(&self, _prompt: &str, images: &[Image]) -> search::Result<Vec<f32>> {
         let of_pixel = |rgb: &[u8]| (f32::from(rgb[0]) - f32::from(rgb[1].max(rgb[2]))) / 255.0;
         let of_image = |image: &Image| {
             let pixels = image.pixels().chunks_exact(3);

@@ -1,7 +1,6 @@
 //! Shared by the fuzz targets: files for readers that ask for a path, and loading whole checkpoints.
 
-// The tests use all of it.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../../tests/support/torch.rs"]
 pub mod torch;
 

@@ -275,13 +275,13 @@ fn folder(blob: &Blob, archive: &ZipArchive<BlobReader>) -> Result<String> {
 }
 
 fn damaged(blob: &Blob, error: &ZipError) -> Error {
-    if let ZipError::Io(io) = error
+    if let ZipError::Io(cause) = error
         && matches!(
-            io.kind(),
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied
+            cause.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
         )
     {
-        return Error::io(blob.path())(std::io::Error::new(io.kind(), io.to_string()));
+        return Error::io(blob.path())(io::Error::new(cause.kind(), cause.to_string()));
     }
     LoadError::damaged(blob.path(), format!("not a whole PyTorch archive: {error}")).into()
 }

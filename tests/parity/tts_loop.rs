@@ -126,18 +126,15 @@ impl Rollout for ForcedRollout<'_> {
             "rows that enter scale {scale}"
         );
         let seen = Rc::new(RefCell::new(Vec::new()));
-        let states = self
-            .inner
-            .step_with(&mut |row, found| {
-                seen.borrow_mut().push(found.to_vec());
-                bits.i(row)
-                    .unwrap()
-                    .flatten_all()
-                    .unwrap()
-                    .to_vec1()
-                    .unwrap()
-            })
-            .map_err(ttsvar::Error::from)?;
+        let states = self.inner.step_with(&mut |row, found| {
+            seen.borrow_mut().push(found.to_vec());
+            bits.i(row)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1()
+                .unwrap()
+        })?;
         for (row, found) in seen.borrow().iter().enumerate() {
             let expected = values(&logits.i(row).map_err(ttsvar::Error::from)?);
             assert_values_close(

@@ -395,7 +395,7 @@ fn infinite_scores_share_all_weight() {
 struct Blind(f32);
 
 impl Extractor for Blind {
-    fn extract(&self, images: &[Image]) -> ttsvar::search::Result<Matrix> {
+    fn extract(&self, images: &[Image]) -> Result<Matrix> {
         Ok(Matrix::new(images.len(), 1, vec![self.0; images.len()]))
     }
 
@@ -502,7 +502,7 @@ fn a_listener_hears_everything_and_may_stop() {
 fn a_listener_that_wants_images_gets_them_and_pays() {
     struct Curious(usize);
     impl Listener for Curious {
-        fn on(&mut self, event: &Event<'_>) -> ttsvar::search::Result<()> {
+        fn on(&mut self, event: &Event<'_>) -> Result<()> {
             if let Event::Decoded { images, .. } = event {
                 self.0 += images.len();
             }

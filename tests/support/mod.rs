@@ -1,7 +1,6 @@
 //! Shared by the test programs: the recordings, comparisons of tensors, toys and file writers.
 
-// Each test program uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod mask2former;
 pub mod torch;
