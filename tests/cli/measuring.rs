@@ -108,23 +108,23 @@ fn what_cannot_be_measured_is_refused() {
     hint: expected demo or one of infinity-layer12, infinity-layer16, infinity-layer24, 2b, 8b
 
     $ bench --repeat 0
-    error: --repeat must be at least 1
+    error: --repeat is 0, but something has to be timed
     hint: 3 is usual
 
     $ bench --pixels 1M
-    error: the demo generates images of one size only
-    hint: remove --pixels
+    error: `demo` generates images of one size only, 64 x 64
+    hint: leave --aspect and --pixels out
 
     $ bench --plan none.toml
     error: none.toml: No such file or directory (os error 2)
     hint: check that the path exists and that you may read or write it
 
     $ bench --ops
-    error: --ops needs a released size
-    hint: give one, such as `--arch infinity-layer12`
+    error: single operations have the shapes of a released size
+    hint: name one, as in `--arch infinity-layer12`
 
     $ bench --dtype f8
-    error: unknown type of numbers `f8`
+    error: unknown data type `f8`
     hint: expected `f32` or `bf16`
 
     $ bench preview --rows 1

@@ -49,12 +49,12 @@ fn what_cannot_fit_is_refused() {
         ];
         assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
         $ generate "a red circle" --memory 1M
-        error: the search takes [least] at least, but only 1.0 MB may be used
-        hint: allow more memory, search with fewer rows, paint fewer pixels, or keep matrices in bf16
+        error: the search needs at least 52.2 MB, but the limit is 1.0 MB
+        hint: allow more memory, search with fewer rows, generate fewer pixels, or use --dtype bf16
 
         $ bench --n 2 --memory "800 kB"
-        error: the search takes [least] at least, but only 0.8 MB may be used
-        hint: allow more memory, search with fewer rows, paint fewer pixels, or keep matrices in bf16
+        error: the search needs at least 54.9 MB, but the limit is 0.8 MB
+        hint: allow more memory, search with fewer rows, generate fewer pixels, or use --dtype bf16
 
         $ plan --memory 12X
         error: invalid value '12X' for '--memory <SIZE>': expected a size such as 12G, 800M or 1.5GiB

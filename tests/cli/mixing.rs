@@ -139,8 +139,8 @@ fn mixes_that_cannot_be_are_refused() {
     .collect();
     insta::assert_snapshot!(refused, @r#"
     $ generate "a red circle" --scorer image-reward=1,clip
-    error: `demo` brings no scorer `clip`, but image-reward
-    hint: give the folder with the released one: `--weights DIR`; `ttsvar models fetch clip` brings clip-vit-large-patch14 (about 1.7 GB)
+    error: `demo` has no scorer `clip`; it has `image-reward`
+    hint: give the folder with the released one: `--weights DIR`; `ttsvar models fetch clip` downloads clip-vit-large-patch14 (about 1.7 GB)
     $ generate "a red circle" --scorer image-reward=0
     error: `image-reward=0`: a weight is a number above 0, not `0`
     hint: for example image-reward=1,hps=2

@@ -44,9 +44,9 @@ fn the_program_says_what_it_can_do() {
           --json             Print results as JSON, one object a line
           --threads <COUNT>  Threads to compute with; they do not change the result [default: one a
                              core]
-          --dtype <TYPE>     What matrices are kept in: f32, or bf16, which takes half the memory
-                             [default: f32]
-          --device <DEVICE>  Where to compute: cpu or cuda [default: cpu]
+          --dtype <TYPE>     Data type of matrices: f32, or bf16, which takes half the memory [default:
+                             f32]
+          --device <DEVICE>  Device that computes: cpu or cuda [default: cpu]
 
     Try it: ttsvar generate "a red circle and a blue square" --tree tree.png
     "#);
@@ -60,49 +60,53 @@ fn generate_explains_every_flag() {
     Usage: ttsvar generate [OPTIONS] [PROMPT]
 
     Arguments:
-      [PROMPT]  What to paint; `-` reads a prompt a line from standard input
+      [PROMPT]  Description of the image; `-` reads one prompt per line from standard input
 
     Options:
-          --prompts <FILE>   Read a prompt a line from this file
-          --from <IMAGE>     Repeat the search that painted this image; other flags override what it
-                             used
-          --negative <TEXT>  What to keep away from
+          --prompts <FILE>   Read one prompt per line from this file
+          --from <IMAGE>     Repeat the search that made this image; other flags override its settings
+          --negative <TEXT>  What the image should not contain
       -h, --help             Print help
+
+    Search:
+          --method <METHOD>        Search method: raw, best-of-n, importance, beam, auto or tts-var
+                                   [default: the model's, usually tts-var]
+          --n <N>                  Width of the search; what N counts depends on the method [default:
+                                   the model's, usually 1]
+          --schedule <READING>     Reading of the paper's schedule by tts-var: released or paper
+                                   [default: released]
+          --plan <FILE>            A plan file, as `ttsvar plan --toml` prints it
+          --features <KIND>        Features to cluster on: pca, pca-raw, pca-all or pool
+          --potential <KIND>       Potential that resampling derives from scores: value, diff, max or
+                                   sum
+          --lambda <NUMBER>        Greediness of resampling: weights are exp(lambda * potential); 0
+                                   draws evenly
+          --draw <KIND>            How resampling draws: multinomial or systematic
+          --enough <SCORE>         Score at which method auto stops [default: the model's, usually 1]
+          --preview <full|PIXELS>  Size of the images that are scored before the last scale: full, or
+                                   pixels along the shorter side [default: full]
+
+    Image:
+          --cfg <NUMBER>    Guidance strength; 1 turns guidance off [default: the model's]
+          --cfg-layer <N>   Apply guidance to the output of the N-th block from the end instead of to
+                            the logits
+          --tau <NUMBER>    Temperature, above 0 [default: the model's]
+          --top-p <NUMBER>  Keep the most likely values up to this total probability, 0 to 1; 0 keeps
+                            all [default: the model's]
+          --top-k <N>       Keep the N most likely values; 0 keeps all [default: the model's]
+          --aspect <W:H>    Width to height, from 1:3 to 3:1 [default: 1:1]
+          --pixels <SIZE>   Image size in pixels, such as 0.06M, 0.25M, 0.60M or 1M [default: the
+                            model's]
+          --seed <NUMBER>   Random seed; prompt lists count up from it [default: a new one each time]
 
     Model:
           --model <NAME|DIR>  demo, a released model (see `ttsvar models`), or a folder with a
                               bundle.toml [default: demo]
           --weights <DIR>     The folder with the downloaded files of released models
-          --scorer <SCORERS>  Who scores: image-reward, hps, clip, clip-100, clip-2.5 or aesthetic, or a
-                              mix such as image-reward=1,hps=2 [default: the model's]
+          --scorer <SCORERS>  Scorer: image-reward, hps, clip, clip-100, clip-2.5 or aesthetic, or a mix
+                              such as image-reward=1,hps=2 [default: the model's]
           --memory <SIZE>     Keep to so much memory, such as 12G: fewer rows at once, and networks that
                               are read when they are needed
-
-    Search:
-          --method <METHOD>        raw, best-of-n, importance, beam, auto or tts-var [default: the
-                                   model's, mostly tts-var]
-          --n <N>                  How wide to search; what N counts depends on the method [default: the
-                                   model's, mostly 1]
-          --plan <FILE>            A plan of your own, as `ttsvar plan --toml` prints it
-          --schedule <READING>     How tts-var reads the paper's schedule: released or paper [default:
-                                   released]
-          --features <KIND>        What clusters are formed on: pca, pca-raw, pca-all or pool
-          --potential <KIND>       What resampling makes of scores: value, diff, max or sum
-          --lambda <NUMBER>        How greedily resampling weighs scores; 0 draws evenly
-          --draw <KIND>            How resampling draws: multinomial or systematic
-          --preview <full|PIXELS>  DecodeSize at which images are judged before the last scale: full, or
-                                   pixels along the shorter side [default: full]
-
-    Image:
-          --aspect <W:H>    Width to height, from 1:3 to 3:1 [default: 1:1]
-          --pixels <SIZE>   0.06M, 0.25M, 0.60M or 1M [default: the model's]
-          --seed <NUMBER>   Seed of all draws; a list counts on from it [default: a new one each time]
-          --cfg <NUMBER>    How strongly the prompt guides; 1 turns guidance off [default: the model's]
-          --cfg-layer <N>   Guide on the output of the n-th block from the end instead of on the logits
-          --tau <NUMBER>    Temperature, above 0 [default: the model's]
-          --top-p <NUMBER>  Keep the likeliest values up to this share, 0 to 1; 0 keeps all [default:
-                            the model's]
-          --top-k <N>       Keep so many of the likeliest values; 0 keeps all [default: the model's]
 
     Output:
       -o, --out <FILE|DIR>     The image: a .png file, which is replaced, or a folder, in which a free
@@ -116,9 +120,9 @@ fn generate_explains_every_flag() {
           --json             Print results as JSON, one object a line
           --threads <COUNT>  Threads to compute with; they do not change the result [default: one a
                              core]
-          --dtype <TYPE>     What matrices are kept in: f32, or bf16, which takes half the memory
-                             [default: f32]
-          --device <DEVICE>  Where to compute: cpu or cuda [default: cpu]
+          --dtype <TYPE>     Data type of matrices: f32, or bf16, which takes half the memory [default:
+                             f32]
+          --device <DEVICE>  Device that computes: cpu or cuda [default: cpu]
     ");
 }
 

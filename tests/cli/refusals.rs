@@ -44,11 +44,11 @@ fn prompts_that_say_nothing() {
 
     $ generate ""
     error: the prompt is empty
-    hint: say what to paint, such as "a red circle and a blue square"
+    hint: describe the image, such as "a red circle and a blue square"
 
     $ generate "  \t "
     error: the prompt is empty
-    hint: say what to paint, such as "a red circle and a blue square"
+    hint: describe the image, such as "a red circle and a blue square"
 
     $ generate -
     error: standard input: contains no prompts
@@ -97,8 +97,8 @@ fn numbers_out_of_range() {
             &["--threads", "0"],
         ]), @r"
         $ --n 0
-        error: N is 0, but a search needs at least 1
-        hint: choose N = 1 or more
+        error: n must be 1 or more, found 0
+        hint: leave it out for the model's own
 
         $ --n -1
         error: invalid value '-1' for '--n <N>': expected a whole number, 0 or more
@@ -113,20 +113,20 @@ fn numbers_out_of_range() {
         hint: choose a smaller N, or search several times with different seeds
 
         $ --n 18446744073709551615
-        error: N is 18446744073709551615: 6 N rows are more than any batch has
-        hint: choose a smaller N
+        error: start: 18446744073709551615 rows, but a batch has at most 65536
+        hint: choose a smaller N, or search several times with different seeds
 
         $ --tau 0
         error: tau must be greater than 0, found 0
-        hint: 0.5 is usual; near 0 takes the likelier value of each bit
+        hint: 0.5 is usual; near 0 takes the more likely value of each bit
 
         $ --tau -1
         error: tau must be greater than 0, found -1
-        hint: 0.5 is usual; near 0 takes the likelier value of each bit
+        hint: 0.5 is usual; near 0 takes the more likely value of each bit
 
         $ --tau nan
         error: tau must be greater than 0, found NaN
-        hint: 0.5 is usual; near 0 takes the likelier value of each bit
+        hint: 0.5 is usual; near 0 takes the more likely value of each bit
 
         $ --cfg nan
         error: cfg must be a finite number, found NaN
@@ -153,19 +153,19 @@ fn numbers_out_of_range() {
         hint: 0.97 is usual; 0 turns it off
 
         $ --lambda -1
-        error: lambda is -1, but must be a finite number, 0 or more
-        hint: the paper uses 10; 0 draws evenly, larger values favour high scores
+        error: lambda must be a finite number, 0 or more, found -1
+        hint: 10 is the paper's; 0 draws evenly, larger values favour high scores
 
         $ --lambda nan
-        error: lambda is NaN, but must be a finite number, 0 or more
-        hint: the paper uses 10; 0 draws evenly, larger values favour high scores
+        error: lambda must be a finite number, 0 or more, found NaN
+        hint: 10 is the paper's; 0 draws evenly, larger values favour high scores
 
         $ --seed -1
         error: invalid value '-1' for '--seed <NUMBER>': expected a whole number, 0 or more
         hint: `ttsvar --help` lists what can be given
 
         $ --preview 0
-        error: `0` is no size for previews
+        error: `0` is not a valid preview size
         hint: give `full`, or the pixels along the shorter side, such as 256
 
         $ --threads 0
@@ -210,7 +210,7 @@ fn names_that_are_not_known() {
 
     $ --model dall-e
     error: unknown model `dall-e`
-    hint: take `demo`, one of infinity-2b, infinity-8b, infinity-8b-512, or a folder with a bundle.toml
+    hint: expected `demo`, one of infinity-2b, infinity-8b, infinity-8b-512, or a folder with a bundle.toml
 
     $ --device tpu
     error: unknown device `tpu`
@@ -240,30 +240,30 @@ fn aspects_that_no_model_paints() {
         ]), @r"
         $ --aspect 1:3.1
         error: an aspect of 1:3.1 is out of range
-        hint: the models paint from 1:3 (tall) to 3:1 (wide)
+        hint: models generate from 1:3 (tall) to 3:1 (wide)
 
         $ --aspect 4:1
         error: an aspect of 4:1 is out of range
-        hint: the models paint from 1:3 (tall) to 3:1 (wide)
+        hint: models generate from 1:3 (tall) to 3:1 (wide)
 
         $ --aspect wide
-        error: `wide` is no aspect
+        error: `wide` is not a valid aspect
         hint: give width to height, such as 16:9
 
         $ --aspect 16x9
-        error: `16x9` is no aspect
+        error: `16x9` is not a valid aspect
         hint: give width to height, such as 16:9
 
         $ --aspect 0:1
-        error: `0:1` is no aspect
+        error: `0:1` is not a valid aspect
         hint: give width to height, such as 16:9
 
         $ --aspect 16:9
-        error: `demo` paints images of one size only, [size]
+        error: `demo` generates images of one size only, [size]
         hint: leave --aspect and --pixels out
 
         $ --pixels 1M
-        error: `demo` paints images of one size only, [size]
+        error: `demo` generates images of one size only, [size]
         hint: leave --aspect and --pixels out
         ");
     });
@@ -281,12 +281,12 @@ fn flags_that_contradict_each_other() {
         &["--weights", "somewhere"],
     ]), @r"
     $ --plan p.toml --n 2
-    error: the argument '--plan <FILE>' cannot be used with '--n <N>'
-    hint: `ttsvar generate --help` lists what can be given
+    error: p.toml: No such file or directory (os error 2)
+    hint: check that the path exists and that you may read or write it
 
     $ --plan p.toml --method raw
-    error: the argument '--plan <FILE>' cannot be used with '--method <METHOD>'
-    hint: `ttsvar generate --help` lists what can be given
+    error: p.toml: No such file or directory (os error 2)
+    hint: check that the path exists and that you may read or write it
 
     $ --method raw --schedule paper
     error: --schedule says how tts-var reads the paper; raw has none
@@ -340,11 +340,11 @@ fn released_models_without_their_files() {
     assert_snapshot!(said.join("\n"), @r#"
     $ generate "a cat" --model infinity-2b
     error: the weights of `infinity-2b` are not part of this program
-    hint: give the folder with the downloads: `--weights DIR`; `ttsvar models fetch infinity-2b` brings infinity-2b (about 8.0 GB), flan-t5-xl, dinov2-with-registers-large (about 1.2 GB), image-reward and bert-base-uncased
+    hint: give the folder with the downloads: `--weights DIR`; `ttsvar models fetch infinity-2b` downloads infinity-2b (about 8.0 GB), flan-t5-xl, dinov2-with-registers-large (about 1.2 GB), image-reward and bert-base-uncased
 
     $ generate "a cat" --model infinity-2b --weights empty
     error: empty: 6 files are missing: infinity_2b_reg.pth (Hugging Face FoundationVision/Infinity), infinity_vae_d32reg.pth (Hugging Face FoundationVision/Infinity), flan-t5-xl (Hugging Face google/flan-t5-xl), ImageReward.pt (Hugging Face THUDM/ImageReward), vocab.txt (Hugging Face google-bert/bert-base-uncased), dinov2_vitl14_reg4_pretrain.pth (facebookresearch/dinov2, model zoo)
-    hint: `ttsvar models --weights DIR` shows what each model needs and what is in DIR, `ttsvar models fetch` brings it
+    hint: `ttsvar models --weights DIR` lists the files of each model and those present in DIR; `ttsvar models fetch` downloads them
 
     $ generate "a cat" --model empty
     error: empty: no `bundle.toml` in it

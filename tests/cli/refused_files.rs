@@ -41,7 +41,7 @@ fn plans_that_cannot_be_followed() {
     with_settings!({ filters => [(r"last scale is \d+", "last scale is [last]")] }, {
         assert_snapshot!([&said[..], &plans[..]].concat().join("\n"), @r#"
         $ generate "a red circle" --plan unselected.toml
-        error: unselected.toml: scale 2: width goes 8 -> 4 but nothing selects there
+        error: unselected.toml: scale 2: the stage has no `select`, but its width goes from 8 to 4
         hint: add select = { cluster = "pca" }, { resample = "value" } or { top = K } to the stage
 
         $ generate "a red circle" --plan widths.toml
@@ -61,7 +61,7 @@ fn plans_that_cannot_be_followed() {
         hint: check that the path exists and that you may read or write it
 
         $ plan unselected.toml
-        error: unselected.toml: scale 2: width goes 8 -> 4 but nothing selects there
+        error: unselected.toml: scale 2: the stage has no `select`, but its width goes from 8 to 4
         hint: add select = { cluster = "pca" }, { resample = "value" } or { top = K } to the stage
 
         $ plan best
@@ -69,8 +69,8 @@ fn plans_that_cannot_be_followed() {
         hint: expected one of `raw`, `best-of-n`, `importance`, `beam`, `auto`, `tts-var`, or a plan file
 
         $ plan --n 0
-        error: N is 0, but a search needs at least 1
-        hint: choose N = 1 or more
+        error: n must be 1 or more, found 0
+        hint: leave it out for the model's own
 
         $ plan --scales 0
         error: a plan needs a model with at least one scale
@@ -78,11 +78,11 @@ fn plans_that_cannot_be_followed() {
 
         $ plan --scales 18446744073709551615
         error: 18446744073709551615 scales are more than any model has
-        hint: give 1000 at most; the released models have 13
+        hint: give up to 1000; the released models have 13
 
         $ plan unselected.toml --n 2
-        error: a plan file says all of its widths itself
-        hint: leave --n and --schedule out, or name a method instead of a file
+        error: unselected.toml: scale 2: the stage has no `select`, but its width goes from 8 to 4
+        hint: add select = { cluster = "pca" }, { resample = "value" } or { top = K } to the stage
 
         $ plan --scales 13 --model demo
         error: the argument '--scales <COUNT>' cannot be used with '--model <NAME|DIR>'
@@ -173,28 +173,28 @@ fn files_that_say_nothing_of_their_origin() {
     with_settings!({ filters => [(r"damaged one: .*", "damaged one: [why]")] }, {
         assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r"
         $ generate --from other.png
-        error: other.png: this picture does not say how it was painted
-        hint: only PNG files that `ttsvar generate` wrote and no other program changed do
+        error: other.png: this image does not record how it was made
+        hint: only PNG files that `ttsvar` wrote and no other program changed have a record
 
         $ generate --from torn.png
         error: torn.png: the PNG ends too early
-        hint: only complete PNG files can be read as pictures
+        hint: only complete PNG files can be read as images
 
         $ generate --from notes.txt
         error: notes.txt: not a PNG, or a damaged one: [why]
-        hint: only complete PNG files can be read as pictures
+        hint: only complete PNG files can be read as images
 
         $ generate --from none.png
         error: none.png: No such file or directory (os error 2)
         hint: check that the path exists and that you may read or write it
 
         $ inspect other.png
-        error: other.png: this picture does not say how it was painted
-        hint: only PNG files that `ttsvar generate` wrote and no other program changed do
+        error: other.png: this image does not record how it was made
+        hint: only PNG files that `ttsvar` wrote and no other program changed have a record
 
         $ inspect torn.png
         error: torn.png: the PNG ends too early
-        hint: only complete PNG files can be read as pictures
+        hint: only complete PNG files can be read as images
 
         $ inspect other.json
         error: other.json: not a search trace: missing field `schema` at line 1 column 2

@@ -198,9 +198,9 @@ fn a_picture_that_other_code_chose_is_not_repeated() {
     settings.1 = settings.1.replacen('{', "{\"scorer\":\"mine.redness\",", 1);
     own.save(desk.path("own.png")).unwrap();
     assert!(desk.works(&["inspect", "own.png"]).contains("mine.redness"));
-    assert_snapshot!(desk.refuses(&["generate", "--from", "own.png"]), @r"
+    assert_snapshot!(desk.refuses(&["generate", "--from", "own.png"]), @r#"
     $ generate --from own.png
-    error: own.png: was chosen by a scorer of its own, `mine.redness`
+    error: own.png: the search used a caller's own scorer, "mine.redness"
     hint: repeat it with the program that brought it
-    ");
+    "#);
 }

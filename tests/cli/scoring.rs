@@ -234,7 +234,7 @@ fn what_is_no_picture_is_one_line_and_the_rest_is_scored() {
     ]);
     assert_snapshot!(said.err, @r#"
     error: text.png: not a PNG, or a damaged one: Invalid PNG signature.
-    hint: only complete PNG files can be read as pictures
+    hint: only complete PNG files can be read as images
     error: none.png: No such file or directory (os error 2)
     hint: check that the path exists and that you may read or write it
     error: bare.png: does not say what it should show
@@ -289,17 +289,17 @@ fn scorers_that_cannot_score_are_refused() {
     error: unknown scorer `pickscore`
     hint: expected one or more of image-reward, hps, clip, clip-100, clip-2.5, aesthetic
     $ score a.png --scorer hps
-    error: `demo` brings no scorer `hps`, but image-reward
-    hint: give the folder with the released one: `--weights DIR`; `ttsvar models fetch hps` brings hps-v2.1 and clip-bpe
+    error: `demo` has no scorer `hps`; it has `image-reward`
+    hint: give the folder with the released one: `--weights DIR`; `ttsvar models fetch hps` downloads hps-v2.1 and clip-bpe
     $ score a.png --scorer hps,aesthetic --weights empty
     error: empty: 4 files are missing: HPS_v2.1_compressed.pt (Hugging Face xswu/HPSv2), merges.txt (Hugging Face openai/clip-vit-large-patch14), aesthetic_predictor_v2_5.pth (GitHub discus0434/aesthetic-predictor-v2-5), siglip-so400m-patch14-384 (Hugging Face google/siglip-so400m-patch14-384)
-    hint: `ttsvar models --weights DIR` shows what each model needs and what is in DIR, `ttsvar models fetch` brings it
+    hint: `ttsvar models --weights DIR` lists the files of each model and those present in DIR; `ttsvar models fetch` downloads them
     $ score a.png --scorer clip --weights empty
     error: empty: 1 file is missing: clip-vit-large-patch14 (Hugging Face openai/clip-vit-large-patch14)
-    hint: `ttsvar models --weights DIR` shows what each model needs and what is in DIR, `ttsvar models fetch` brings it
+    hint: `ttsvar models --weights DIR` lists the files of each model and those present in DIR; `ttsvar models fetch` downloads them
     $ score a.png --scorer hps=10 --weights empty
-    error: `hps=10`: a weight says how scorers are mixed, but `hps` is alone
-    hint: leave the weight out; --lambda says how greedily scores are followed
+    error: `hps=10`: weights mix several scorers, but `hps` is the only one
+    hint: leave the weight out; --lambda sets how greedily scores are followed
     $ score a.png --prompt " "
     error: --prompt is empty
     hint: say what the pictures should show
@@ -310,7 +310,7 @@ fn scorers_that_cannot_score_are_refused() {
     error: empty: holds no picture
     hint: only PNG files can be read as pictures
     $ generate "a red circle" --weights empty
-    error: empty: the demo brings its own weights, and nothing was named that lies there
+    error: empty: the demo has its own weights, and nothing is asked for that lies in this folder
     hint: name a released model, --model infinity-2b, or a released scorer, --scorer hps
     "#);
 }
