@@ -6,7 +6,7 @@ use std::{hint::black_box, sync::Arc};
 use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ttsvar::{
-    bench::RandomWeights,
+    loading::RandomWeights,
     nn::{
         Activation, Conv2d, FeatureMap, GroupNorm, Kv, Linear, Weights, attention_blocks, modulate,
     },

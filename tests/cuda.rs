@@ -10,8 +10,8 @@ use std::{process::ExitCode, sync::Arc};
 use candle_core::{DType, Device, Tensor};
 use support::{golden, json, tensors, values};
 use ttsvar::{
-    bench::RandomWeights,
     hub,
+    loading::RandomWeights,
     loading::{self, Dtype},
     models::{
         bsq_vae::Decoder,

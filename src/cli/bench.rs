@@ -15,12 +15,9 @@ use super::{
 };
 use crate::{
     Error, Result,
-    bench::{
-        Architecture, BenchJob, Blocks, Measurement, Model, Redness, gpu_peak_bytes, measure,
-        time_ops,
-    },
-    models::infinity::{Pixels, Schedule},
+    bench::{BenchJob, Blocks, Measurement, Redness, gpu_peak_bytes, measure},
     options::Options,
+    pipelines::{Architecture, RandomModel, time_ops},
     request::{MethodSpec, Session},
     system::{DEMO, System, most_rows, too_little_memory},
 };
@@ -34,46 +31,12 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, console: &Console) 
         return ops(typed, global, console);
     }
     typed.options.check()?;
-    let order = Order {
-        options: &typed.options,
-        repeat: typed.repeat,
-    };
-    if order.repeat == 0 {
-        return Err(
-            Error::input("--repeat is 0, but something has to be timed").with_hint("3 is usual")
-        );
+    if typed.repeat == 0 {
+        return Err(Error::input("--repeat must be at least 1").with_hint("3 is usual"));
     }
-    let report = if typed.arch == DEMO {
-        let mut builder = global.system(&System::builder(DEMO));
-        builder.evict = typed.limit.memory.is_some();
-        let system = builder.open()?;
-        let mut session = Session::new(&system, order.options)?;
-        fit_memory(&mut session, typed.limit, console)?;
-        let search = session.search();
-        let report = order.follow(search, session.plan(), session.method(), console)?;
-        Report {
-            gpu_bytes: gpu_peak_bytes(system.device()),
-            ..report
-        }
-    } else {
-        let (arch, schedule) = (Architecture::named(&typed.arch)?, schedule(typed)?);
-        let dtype = global.dtype().into();
-        let device = global.device.open()?;
-        console.note(&format!(
-            "making up {} weights",
-            numbers::count(arch.values())
-        ));
-        let model = Model::new(arch, dtype, &device)?;
-        let pipeline = model.pipeline(&schedule, order.rows(&model, &schedule, typed.limit)?)?;
-        let features: Box<dyn Extractor> = Box::new(Blocks);
-        let features = BTreeMap::from([(Features::Pca, features)]);
-        let (plan, method) = MethodSpec::plan(order.options, schedule.grids.len())?;
-        let search = Search::new(pipeline.as_ref(), &Redness, &features);
-        let report = order.follow(search, &plan, method, console)?;
-        Report {
-            gpu_bytes: gpu_peak_bytes(&device),
-            ..report
-        }
+    let report = match typed.arch.as_str() {
+        DEMO => measure_demo(typed, global, console)?,
+        _ => measure_random(typed, global, console)?,
     };
     let threads = rayon::current_num_threads();
     console.result(&if console.json {
@@ -83,19 +46,117 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, console: &Console) 
     })
 }
 
+/// Measures a search of the demo.
+fn measure_demo(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<Report> {
+    let mut builder = global.system(&System::builder(DEMO));
+    builder.evict = typed.limit.memory.is_some();
+    let system = builder.open()?;
+    let mut session = Session::new(&system, &typed.options)?;
+    fit_memory(&mut session, typed.limit, console)?;
+    let mut report = measure_search(
+        typed,
+        session.search(),
+        session.plan(),
+        session.method(),
+        console,
+    )?;
+    report.gpu_bytes = gpu_peak_bytes(system.device());
+    Ok(report)
+}
+
+/// Measures a search of a released size with random weights.
+fn measure_random(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<Report> {
+    let arch = Architecture::named(&typed.arch)?;
+    let options = random_model_options(typed);
+    let device = global.device.open()?;
+    console.note(&format!(
+        "generating {} random weights",
+        numbers::count(arch.values())
+    ));
+    let model = RandomModel::new(arch, global.dtype().into(), &device)?;
+    let scales = model.pipeline(&options, usize::MAX)?.scales().len();
+    let (plan, method) = MethodSpec::plan(&options, scales)?;
+    let rows = rows_at_once(&model, &options, &plan, scales, typed.limit)?;
+    let pipeline = model.pipeline(&options, rows)?;
+    let features: Box<dyn Extractor> = Box::new(Blocks);
+    let features = BTreeMap::from([(Features::Pca, features)]);
+    let mut search = Search::new(pipeline.as_ref(), &Redness, &features);
+    search.preview = preview(&options);
+    let mut report = measure_search(typed, search, &plan, method, console)?;
+    report.gpu_bytes = gpu_peak_bytes(&device);
+    Ok(report)
+}
+
+/// The number of rows that can run through a model at once within the memory limit.
+fn rows_at_once(
+    model: &RandomModel,
+    options: &Options,
+    plan: &Plan,
+    scales: usize,
+    limit: Limit,
+) -> Result<usize> {
+    let Some(limit) = limit.memory else {
+        return Ok(usize::MAX);
+    };
+    let widths = plan.widths(scales);
+    let decodes = plan.decodes(scales);
+    let peak = |rows| {
+        let pipeline = model.pipeline(options, rows)?;
+        let estimate = pipeline.estimate(&widths, &decodes, preview(options));
+        Ok(estimate.peak_bytes)
+    };
+    let widest = widths.iter().copied().max().unwrap_or(1);
+    match most_rows(widest, limit, peak)? {
+        Some(rows) => Ok(rows),
+        None => Err(too_little_memory(peak(1)?, limit)),
+    }
+}
+
+fn preview(options: &Options) -> DecodeSize {
+    options
+        .preview
+        .map_or(DecodeSize::Full, |preview| preview.0)
+}
+
+fn measure_search(
+    typed: &arguments::Bench,
+    search: Search<'_>,
+    plan: &Plan,
+    method: MethodSpec,
+    console: &Console,
+) -> Result<Report> {
+    let pipeline = search.pipeline;
+    let mut progress = Progress::new(console, true);
+    let job = BenchJob {
+        search,
+        plan: plan.clone(),
+        repeat: typed.repeat,
+        seed: typed.options.seed.unwrap_or(0),
+    };
+    let found = measure(&job, &mut progress)?;
+    progress.clear();
+    let scales = pipeline.scales();
+    Ok(Report {
+        method,
+        grids: scales.iter().map(|scale| scale.grid()).collect(),
+        widths: plan.widths(scales.len()),
+        size: pipeline.image_size(),
+        found,
+        gpu_bytes: None,
+    })
+}
+
 /// Measures single operations.
 fn ops(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<()> {
     if typed.arch == DEMO {
-        return Err(
-            Error::input("single operations have the shapes of a released size")
-                .with_hint("name one, as in `--arch infinity-layer12`"),
-        );
+        return Err(Error::input("--ops needs a released size")
+            .with_hint("give one, such as `--arch infinity-layer12`"));
     }
     let dtype = global.dtype().into();
     let device = global.device.open()?;
     let found = time_ops(
         Architecture::named(&typed.arch)?,
-        &schedule(typed)?,
+        &random_model_options(typed),
         dtype,
         &device,
     )?;
@@ -113,105 +174,26 @@ fn ops(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<(
     console.result(&table.to_string())
 }
 
-fn schedule(typed: &arguments::Bench) -> Result<Schedule> {
-    Schedule::released(
-        1.0,
-        typed
-            .options
-            .pixels
-            .as_deref()
-            .map(str::parse)
-            .transpose()?
-            .unwrap_or(Pixels::P006M),
-    )
+/// The options, with the smallest size as default: released sizes take minutes per image.
+fn random_model_options(typed: &arguments::Bench) -> Options {
+    typed.options.clone().or(&Options {
+        pixels: Some("0.06M".to_owned()),
+        ..Options::default()
+    })
 }
 
-/// What is asked of any model.
-struct Order<'a> {
-    options: &'a Options,
-    repeat: usize,
-}
-
-impl Order<'_> {
-    fn preview(&self) -> DecodeSize {
-        self.options
-            .preview
-            .map_or(DecodeSize::Full, |preview| preview.0)
-    }
-
-    /// Rows that can run through a model together within the limit.
-    fn rows(&self, model: &Model, schedule: &Schedule, limit: Limit) -> Result<usize> {
-        let Some(limit) = limit.memory else {
-            return Ok(usize::MAX);
-        };
-        let scales = schedule.grids.len();
-        let (plan, _) = MethodSpec::plan(self.options, scales)?;
-        let widths = plan.widths(scales);
-        let decodes = plan.decodes(scales);
-        let peak = |rows| {
-            let pipeline = model.pipeline(schedule, rows)?;
-            Ok(pipeline
-                .estimate(&widths, &decodes, self.preview())
-                .peak_bytes)
-        };
-        let most = widths.iter().copied().max().unwrap_or(1);
-        match most_rows(most, limit, peak)? {
-            Some(rows) => Ok(rows),
-            None => Err(too_little_memory(peak(1)?, limit)),
-        }
-    }
-
-    fn follow(
-        &self,
-        mut search: Search<'_>,
-        plan: &Plan,
-        method: MethodSpec,
-        console: &Console,
-    ) -> Result<Report> {
-        search.preview = self.preview();
-        let pipeline = search.pipeline;
-        let mut progress = Progress::new(console, true);
-        let job = BenchJob {
-            search,
-            plan: plan.clone(),
-            repeat: self.repeat,
-            seed: self.options.seed.unwrap_or(0),
-        };
-        let found = measure(&job, &mut progress)?;
-        progress.clear();
-        let scales = pipeline.scales();
-        Ok(Report {
-            named: method,
-            grids: scales
-                .iter()
-                .map(|scale| [scale.height, scale.width])
-                .collect(),
-            widths: plan.widths(scales.len()),
-            size: pipeline.image_size(),
-            found,
-            gpu_bytes: None,
-        })
-    }
-}
-
-/// What came out.
+/// The results.
 struct Report {
-    named: MethodSpec,
+    method: MethodSpec,
     grids: Vec<[usize; 2]>,
     widths: Vec<usize>,
     size: (usize, usize),
     found: Measurement,
-    /// The most memory of a GPU that tensors took.
+    /// Peak memory of tensors on the GPU.
     gpu_bytes: Option<u64>,
 }
 
 impl Report {
-    fn method(&self) -> String {
-        self.named
-            .method
-            .map_or_else(String::new, |method| method.to_string())
-    }
-
     fn words(&self, typed: &arguments::Bench, global: &Global, threads: usize) -> String {
         use Align::{Left, Right};
         let Measurement {
@@ -261,7 +243,7 @@ impl Report {
         row("features".to_owned(), seconds.features, flops.features);
         row("scorer".to_owned(), seconds.scorer, flops.scorer);
         row("selection".to_owned(), seconds.selection, 0.0);
-        row("all".to_owned(), seconds.total, flops.total);
+        row("total".to_owned(), seconds.total, flops.total);
         let predicted = numbers::bytes(*predicted_bytes);
         let at_most = |bytes: Option<u64>, what: &str| {
             bytes.map_or(String::new(), |bytes| {
@@ -275,7 +257,7 @@ impl Report {
             self.size.1,
             self.size.0,
             global.dtype(),
-            self.named,
+            self.method,
             numbers::counted(threads, "thread"),
             numbers::counted(typed.repeat, "run"),
             range[0],
@@ -314,8 +296,8 @@ impl Report {
             "size": typed.arch,
             "pn": typed.options.pixels,
             "pixels": self.size.0,
-            "method": self.method(),
-            "n": self.named.n.unwrap_or(1),
+            "method": self.method.method.map_or(String::new(), |method| method.to_string()),
+            "n": self.method.n.unwrap_or(1),
             "preview": typed.options.preview.map_or("full".to_owned(), |preview| preview.to_string()),
             "dtype": global.dtype().name(),
             "device": global.device.name(),

@@ -2,6 +2,8 @@
 
 mod evictable;
 mod loader;
+mod random_weights;
 
 pub use evictable::{Evict, Evictable};
 pub use loader::{Device, Dtype, LoadReport, Loaded, Loader, UnreadTensors};
+pub use random_weights::RandomWeights;

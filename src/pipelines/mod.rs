@@ -6,6 +6,7 @@
 
 pub mod infinity;
 
+pub use infinity::random::{ARCHITECTURES, Architecture, RandomModel, Timed, time_ops};
 use ttsvar_search::{Pipeline, Scale};
 
 use crate::{

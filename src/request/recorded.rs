@@ -101,10 +101,11 @@ impl Recorded {
         let mut settings = provenance.settings.clone();
         for role in EXTERNAL {
             if let Some(name) = settings.get(role) {
-                return Err(
-                    Error::input(format!("the search used a caller's own {role}, {name}"))
-                        .with_hint("repeat it with the program that brought it"),
-                );
+                let name = name.as_str().unwrap_or("unnamed");
+                return Err(Error::input(format!(
+                    "the search used a caller's own {role}, `{name}`"
+                ))
+                .with_hint("repeat it with the program that brought it"));
             }
         }
         let scorer = take_text(&mut settings, "scorers")?;

@@ -13,6 +13,7 @@ mod interrupt;
 mod measuring;
 mod memory;
 mod mixing;
+mod options;
 mod outlook;
 mod refusals;
 mod refused_files;

@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use candle_core::{DType, Device};
 use ttsvar::{
-    bench::{
-        ARCHITECTURES, Architecture, BenchJob, Blocks, Model, RandomWeights, Redness, measure,
-    },
+    bench::{BenchJob, Blocks, Redness, measure},
     hub,
+    loading::RandomWeights,
     models::{
         bsq_vae::{Decoder, DecoderSizes},
         infinity::{Infinity, Pixels, Schedule},
     },
     nn::Weights,
+    options::Options,
+    pipelines::{ARCHITECTURES, Architecture, RandomModel},
     search::{Extractor, Features, Image, Method, Scorer, Search, Silent},
 };
 
@@ -112,7 +113,7 @@ fn architectures_have_the_released_sizes() {
 
 #[test]
 fn a_measurement_counts_what_the_search_did() {
-    let model = Model::new(
+    let model = RandomModel::new(
         Architecture::named("infinity-layer12").unwrap(),
         DType::BF16,
         &Device::Cpu,
@@ -121,7 +122,9 @@ fn a_measurement_counts_what_the_search_did() {
     // The first scales of the smallest schedule: a picture of 2 x 2 tokens.
     let mut schedule = Schedule::released(1.0, Pixels::P006M).unwrap();
     schedule.grids.truncate(2);
-    let pipeline = model.pipeline(&schedule, usize::MAX).unwrap();
+    let pipeline = model
+        .scheduled_pipeline(&schedule, &Options::default(), usize::MAX)
+        .unwrap();
     let extractors: BTreeMap<Features, Box<dyn Extractor>> = BTreeMap::new();
     let job = BenchJob {
         search: Search::new(pipeline.as_ref(), &Redness, &extractors),

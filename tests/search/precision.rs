@@ -2,13 +2,13 @@
 
 use candle_core::{DType, Device, Tensor};
 use ttsvar::{
-    bench::Architecture,
     hub,
     models::{
         bsq_vae::Decoder,
         infinity::{Guidance, Infinity, Pixels, ScaleRun, Schedule},
     },
     nn::{Kv, Linear, Rope, Weights},
+    pipelines::Architecture,
     pipelines::infinity::{InfinityRollout, Painter, Settings},
 };
 

@@ -4,8 +4,11 @@
 
 mod images;
 mod jobs;
+mod options;
 mod refusals;
 mod restarts;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::{
     io::{BufRead, BufReader, Read},

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod mask2former;
+pub mod option_cases;
 pub mod torch;
 pub mod toy;
 

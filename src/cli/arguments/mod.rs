@@ -130,8 +130,7 @@ pub(super) struct Generate {
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct Limit {
-    /// Keep to so much memory, such as 12G: fewer rows at once, and networks that are read when
-    /// they are needed
+    /// Memory limit, such as 12G: fewer rows run at once, and networks are loaded only while needed
     #[arg(long, value_name = "SIZE", value_parser = numbers::parse_bytes)]
     pub memory: Option<u64>,
 }

@@ -224,7 +224,11 @@ fn pixels(options: &Options) -> Result<Option<Pixels>> {
     options.pixels.as_deref().map(str::parse).transpose()
 }
 
-fn released_schedule(options: &Options) -> Result<Schedule> {
+/// The released schedule for the aspect and the size among the options.
+///
+/// # Errors
+/// The models have no images of that aspect or size.
+pub fn released_schedule(options: &Options) -> Result<Schedule> {
     let aspect = options.aspect.as_ref().map_or(1.0, |aspect| aspect.ratio());
     Schedule::released(aspect, pixels(options)?.unwrap_or(Pixels::P1M))
 }

@@ -1,11 +1,12 @@
 //! Infinity as a pipeline: text encoder, transformer, sampling and decoder, scale by scale.
 
 mod generator;
+pub mod random;
 mod rollout;
 mod sampling;
 mod text;
 
-pub use generator::InfinityFamily;
+pub use generator::{InfinityFamily, released_schedule};
 pub use rollout::InfinityRollout;
 pub use sampling::{Sampling, draw_bits, truncate};
 pub use text::{FixedText, T5Text, TextEncoder};

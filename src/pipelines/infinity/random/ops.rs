@@ -4,14 +4,16 @@ use std::{sync::Arc, time::Instant};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Architecture, RandomWeights};
+use super::Architecture;
 use crate::{
     Result,
-    models::infinity::Schedule,
+    loading::RandomWeights,
     nn::{
         Activation, Conv2d, FeatureMap, GroupNorm, Kv, Linear, UpsampleConv, Weights,
         attention_blocks, modulate,
     },
+    options::Options,
+    pipelines::infinity::released_schedule,
 };
 
 /// An operation and the shortest of its runs, in seconds.
@@ -27,10 +29,11 @@ const LEAST_SECONDS: f64 = 0.5;
 /// The device has not enough memory.
 pub fn time_ops(
     arch: Architecture,
-    schedule: &Schedule,
+    options: &Options,
     dtype: DType,
     device: &Device,
 ) -> Result<Vec<Timed>> {
+    let schedule = released_schedule(options)?;
     let config = arch.transformer();
     let c = config.width;
     let hidden = config.hidden;

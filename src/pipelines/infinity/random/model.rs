@@ -5,22 +5,26 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::Pipeline;
 
-use super::{Architecture, RandomWeights};
+use super::Architecture;
 use crate::{
     Result,
+    loading::RandomWeights,
     models::{
         bsq_vae::Decoder,
         infinity::{Infinity, Schedule},
     },
     nn::Weights,
-    pipelines::infinity::{FixedText, InfinityPipeline, Networks, Painter, Settings},
+    options::Options,
+    pipelines::infinity::{
+        FixedText, InfinityPipeline, Networks, Painter, Settings, released_schedule,
+    },
 };
 
 /// Tokens of the prompt, as in the peer.
 const TEXT_TOKENS: usize = 20;
 
 /// Networks of one architecture.
-pub struct Model {
+pub struct RandomModel {
     transformer: Infinity,
     decoder: Decoder,
     text: FixedText,
@@ -28,7 +32,7 @@ pub struct Model {
     bytes: u64,
 }
 
-impl Model {
+impl RandomModel {
     /// Generates random weights of type `dtype`.
     ///
     /// # Errors
@@ -49,17 +53,30 @@ impl Model {
         })
     }
 
-    /// The generator for a schedule, with the official settings; `rows` run through the network at
+    /// The generator set up as options say; `rows` run through the network at
     /// once.
     ///
     /// # Errors
     /// The schedule has more scales than the transformer supports.
-    pub fn pipeline(&self, schedule: &Schedule, rows: usize) -> Result<Box<dyn Pipeline + '_>> {
+    pub fn pipeline(&self, options: &Options, rows: usize) -> Result<Box<dyn Pipeline + '_>> {
+        self.scheduled_pipeline(&released_schedule(options)?, options, rows)
+    }
+
+    /// [`RandomModel::pipeline`] over other token grids.
+    ///
+    /// # Errors
+    /// The schedule has more scales than the transformer supports.
+    pub fn scheduled_pipeline(
+        &self,
+        schedule: &Schedule,
+        options: &Options,
+        rows: usize,
+    ) -> Result<Box<dyn Pipeline + '_>> {
         let painter = Painter::new(
             &self.transformer,
             &self.decoder,
             schedule,
-            Settings::default(),
+            Settings::from_options(options),
             &self.device,
         )?;
         let painter = painter.with_rows_at_once(rows);

@@ -1,0 +1,132 @@
+//! Every option through the command line, the defaults of a bundle and the record of an image.
+
+use std::{fs, path::Path};
+
+use serde_json::{Map, Value};
+use ttsvar::request::Recorded;
+
+use crate::{
+    desk::Desk,
+    support::option_cases::{REFUSED_BY_DEMO, assert_recorded, cases},
+};
+
+/// The options as arguments; a plan goes into a file of the folder.
+fn arguments(desk: &Desk, case: &Map<String, Value>) -> Vec<String> {
+    let mut arguments = vec![];
+    for (name, value) in case {
+        arguments.push(format!("--{}", name.replace('_', "-")));
+        arguments.push(match value {
+            Value::String(text) => text.clone(),
+            Value::Object(_) => {
+                let plan: ttsvar::search::Plan = serde_json::from_value(value.clone()).unwrap();
+                desk.write("plan.toml", plan.to_toml());
+                "plan.toml".to_owned()
+            }
+            other => other.to_string(),
+        });
+    }
+    arguments
+}
+
+fn generate(desk: &Desk, out: &str, arguments: &[String]) -> Recorded {
+    let mut all = vec!["generate", "a red circle", "--out", out];
+    all.extend(arguments.iter().map(String::as_str));
+    desk.run(&all);
+    Recorded::open(&desk.path(out)).unwrap()
+}
+
+#[test]
+fn every_option_goes_through_the_command_line() {
+    for case in cases() {
+        let desk = Desk::new();
+        let recorded = generate(&desk, "a.png", &arguments(&desk, &case));
+        assert_recorded(&recorded, &case);
+    }
+    let (name, value) = REFUSED_BY_DEMO;
+    let refused = Desk::new().refuses(&["generate", "a ring", &format!("--{name}"), value]);
+    assert!(refused.contains("one size only"), "{refused}");
+}
+
+#[test]
+fn every_option_goes_through_a_record() {
+    for case in cases() {
+        let desk = Desk::new();
+        generate(&desk, "a.png", &arguments(&desk, &case));
+        desk.run(&["generate", "--from", "a.png", "--out", "b.png"]);
+        assert_recorded(&Recorded::open(&desk.path("b.png")).unwrap(), &case);
+        assert_eq!(desk.read("a.png"), desk.read("b.png"));
+    }
+}
+
+#[test]
+fn every_option_goes_through_the_defaults_of_a_bundle() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo");
+    let description = fs::read_to_string(demo.join("bundle.toml")).unwrap();
+    let (head, _) = description.split_once("[defaults]").unwrap();
+    let mut all = cases();
+    let (name, value) = REFUSED_BY_DEMO;
+    all.push(Map::from_iter([(name.to_owned(), value.into())]));
+    for case in all {
+        let desk = Desk::new();
+        copy(&demo, &desk.path("bundle"));
+        let defaults = toml::to_string(&Map::from_iter([(
+            "defaults".to_owned(),
+            case.clone().into(),
+        )]));
+        desk.write("bundle/bundle.toml", format!("{head}{}", defaults.unwrap()));
+        if case.contains_key(name) {
+            let refused = desk.refuses(&["generate", "a ring", "--model", "bundle"]);
+            assert!(refused.contains("one size only"), "{refused}");
+            continue;
+        }
+        let model = ["--model".to_owned(), "bundle".to_owned()];
+        let mut recorded = generate(&desk, "a.png", &model);
+        if !case.contains_key("seed") {
+            recorded.options.seed = None;
+        }
+        assert_recorded(&recorded, &case);
+    }
+}
+
+#[test]
+fn a_damaged_record_is_refused_by_the_key_at_fault() {
+    let desk = Desk::new();
+    generate(&desk, "a.png", &[]);
+    for (key, value) in [
+        ("cfg", Value::from("strong")),
+        ("tau", Value::from(0)),
+        ("top_k", Value::from(-1)),
+        ("method", Value::from("fastest")),
+        ("dtype", Value::from("f8")),
+        ("scorers", Value::from(7)),
+        ("colour", Value::from("red")),
+    ] {
+        let mut png = desk.png("a.png");
+        let text = png
+            .text
+            .iter_mut()
+            .find(|(name, _)| name == "ttsvar:settings");
+        let (_, text) = text.unwrap();
+        let mut settings: Map<String, Value> = serde_json::from_str(text).unwrap();
+        settings.insert(key.to_owned(), value);
+        *text = serde_json::to_string(&settings).unwrap();
+        png.save(desk.path("damaged.png")).unwrap();
+        let refused = desk.refuses(&["generate", "--from", "damaged.png"]);
+        assert!(
+            refused.contains("damaged") && refused.contains(key),
+            "{refused}"
+        );
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy(&path, &target),
+            false => drop(fs::copy(&path, &target).unwrap()),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Sets of options that, together, set every one of them, and what an image must record of each.
+
+use serde_json::{Map, Value};
+use ttsvar::{
+    options::Options,
+    request::{MethodSpec, Recorded},
+};
+
+/// The option that the demo refuses, since it has one size of images.
+pub const REFUSED_BY_DEMO: (&str, &str) = ("pixels", "0.06M");
+
+/// Sets of options, by name. A new option must be added to one of them.
+pub fn cases() -> Vec<Map<String, Value>> {
+    let text = include_str!("../data/options/cases.json");
+    let cases: Vec<Map<String, Value>> = serde_json::from_str(text).unwrap();
+    for name in Options::names() {
+        let covered = cases.iter().any(|case| case.contains_key(&name));
+        assert!(covered || name == REFUSED_BY_DEMO.0, "no case sets {name}");
+    }
+    cases
+}
+
+/// Checks that the record of an image has every option of a case.
+pub fn assert_recorded(recorded: &Recorded, case: &Map<String, Value>) {
+    const SCALES: usize = 7;
+    let given = Options::from_map(case).unwrap();
+    let (plan, _) = MethodSpec::plan(&given, SCALES).unwrap();
+    assert_eq!(recorded.options.plan.as_ref(), Some(&plan), "{case:?}");
+    let found = recorded.options.to_map();
+    for (name, value) in given.to_map() {
+        let in_plan = ["plan", "features", "potential", "lambda", "draw", "enough"];
+        if !in_plan.contains(&name.as_str()) {
+            assert_eq!(found.get(&name), Some(&value), "{name}");
+        }
+    }
+}
