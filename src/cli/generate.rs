@@ -36,6 +36,7 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
     fit_memory(&mut session, typed.limit, console)?;
     let job = GenerateJob {
         request: &request,
+        seed: session.options().seed.unwrap_or_else(new_seed),
         session,
     };
     job.warn(console);
@@ -79,7 +80,6 @@ struct Request {
     system: SystemBuilder,
     options: Options,
     outputs: Outputs,
-    seed: u64,
 }
 
 impl Request {
@@ -104,7 +104,6 @@ impl Request {
         };
         Ok(Self {
             outputs: Outputs::read(&typed.outputs, prompts.list)?,
-            seed: options.seed.unwrap_or_else(new_seed),
             prompts,
             system,
             options,
@@ -133,6 +132,8 @@ fn warn_of_differences(recorded: &Recorded, typed: &SystemBuilder, console: &Con
 struct GenerateJob<'a> {
     request: &'a Request,
     session: Session<'a>,
+    /// The seed of the first prompt.
+    seed: u64,
 }
 
 impl GenerateJob<'_> {
@@ -184,7 +185,7 @@ impl GenerateJob<'_> {
             album: self.request.outputs.shows().then(Album::default),
         };
         // Each prompt of a list has its own seed, so that the same prompt twice gives two images.
-        let seed = self.request.seed.wrapping_add(number as u64 - 1);
+        let seed = self.seed.wrapping_add(number as u64 - 1);
         let outcome = self.session.run(text, seed, &mut listener)?;
         let album = listener.album.unwrap_or_default();
         let stem = match prompts.list {

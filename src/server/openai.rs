@@ -23,7 +23,6 @@ use super::{
     store::{IMAGE, Job, State as JobState},
     watch, worker,
 };
-use crate::request::new_seed;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -43,8 +42,7 @@ struct Generation {
     output_format: Option<String>,
     seed: Option<u64>,
     negative: Option<String>,
-    #[serde(default)]
-    search: Map<String, Value>,
+    search: Option<Map<String, Value>>,
     stream: Option<bool>,
 }
 
@@ -111,19 +109,18 @@ fn orders(app: &App, wanted: Generation) -> Result<Vec<SearchRequest>, Refusal> 
             format!("n is {n}, this server paints 1 to {most} pictures a request"),
         ));
     }
-    let seed = seed.unwrap_or_else(new_seed);
     let raw = RawRequest {
         prompt,
         model,
         negative,
         size,
-        seed: Some(seed),
+        seed,
         search,
         previews: None,
     };
     let first = app.requests.read(raw)?;
     Ok((0..n as u64)
-        .map(|number| first.with_seed(seed.wrapping_add(number)))
+        .map(|number| first.with_seed(first.seed.wrapping_add(number)))
         .collect())
 }
 

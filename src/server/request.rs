@@ -30,8 +30,7 @@ pub(super) struct RawRequest {
     pub size: Option<String>,
     pub seed: Option<u64>,
     /// Options by name.
-    #[serde(default)]
-    pub search: Map<String, Value>,
+    pub search: Option<Map<String, Value>>,
     /// Whether to keep the images of every scale for those who watch.
     pub previews: Option<bool>,
 }
@@ -98,7 +97,8 @@ impl RequestReader {
     pub(super) fn read(&self, raw: RawRequest) -> Result<SearchRequest, Refusal> {
         self.check_model(raw.model.as_deref())?;
         let prompt = self.prompt("prompt", &raw.prompt)?;
-        let mut options = Options::from_map(&raw.search).map_err(blame("search"))?;
+        let mut options =
+            Options::from_map(&raw.search.unwrap_or_default()).map_err(blame("search"))?;
         options.check().map_err(blame("search"))?;
         let negative = raw.negative.filter(|negative| !negative.trim().is_empty());
         if let Some(negative) = negative {
@@ -109,11 +109,11 @@ impl RequestReader {
             set_once("seed", &mut options.seed, seed)?;
         }
         self.set_size(&mut options, raw.size.as_deref())?;
-        let seed = options.seed.unwrap_or_else(new_seed);
-        options.seed = Some(seed);
         let session = Session::new(&self.system, &options).map_err(blame("search"))?;
         self.check_width(session.plan())?;
         let (height, width) = session.pipeline().image_size();
+        let seed = session.options().seed.unwrap_or_else(new_seed);
+        options.seed = Some(seed);
         Ok(SearchRequest {
             prompt,
             seed,

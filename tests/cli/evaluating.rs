@@ -207,8 +207,8 @@ fn what_cannot_be_evaluated_is_refused() {
     error: unknown method `best`
     hint: expected one of `raw`, `best-of-n`, `importance`, `beam`, `auto`, `tts-var`
     $ eval scenes --n 0
-    error: N is 0, but a search needs at least 1
-    hint: choose N = 1 or more
+    error: N: 0 rows, but a search needs at least 1
+    hint: choose 1 or more
     $ eval scenes --n 2,2 --methods best-of-n
     error: `best-of-n, N = 2` is given twice
     hint: give every method and every N once

@@ -68,8 +68,8 @@ fn requests_that_cannot_be_done_are_refused_by_name() {
         ),
         (
             json!({ "prompt": "a", "search": { "width": 2 } }),
-            "invalid_json",
-            Value::Null,
+            "invalid_value",
+            json!("search"),
         ),
         (
             json!({ "prompt": "a", "search": { "method": "raw", "n": 2 } }),
@@ -137,7 +137,7 @@ fn sizes_that_are_there_are_named() {
         .as_str()
         .unwrap()
         .to_owned();
-    assert_eq!(message, "size is `1x1`, but `demo` paints 64x64");
+    assert_eq!(message, "size is `1x1`, but `demo` generates 64x64");
 }
 
 #[test]

@@ -137,7 +137,7 @@ impl PlanError {
                  `select`, for example select = { cluster = \"pca\" }, { resample = \"value\", lambda = 10 } \
                  or { top = 3 }"
             }
-            Self::NoRows { .. } => return None,
+            Self::NoRows { .. } => "choose 1 or more",
             Self::TooManyRows { .. } => {
                 "choose a smaller N, or search several times with different seeds"
             }
