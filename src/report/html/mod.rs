@@ -6,19 +6,30 @@ pub mod verdicts;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::markup::escaped;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// The style of all pages.
 const STYLE: &str = include_str!("shared.css");
 
 /// A whole page. `script` is optional for reading it.
-fn document(title: &str, style: &str, body: &str, script: &str) -> String {
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>{}</title>\n<style>\n{STYLE}{style}</style>\n{body}<script>\n{script}</script>\n",
-        escaped(title),
-    )
+fn document(title: &str, style: &str, body: &Markup, script: &str) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width";
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                style { (PreEscaped(STYLE)) (PreEscaped(style)) }
+            }
+            body {
+                (body)
+                script { (PreEscaped(script)) }
+            }
+        }
+    };
+    page.into_string()
 }
 
 /// Bytes as a data URL.
@@ -36,7 +47,7 @@ mod tests {
             data("text/plain", b"two\n"),
             "data:text/plain;base64,dHdvCg=="
         );
-        let page = document("<b> & \"c\"", "p {}\n", "<p>\n", "f()\n");
+        let page = document("<b> & \"c\"", "p {}\n", &html! { p {} }, "f()\n");
         assert!(
             page.contains("<title>&lt;b&gt; &amp; &quot;c&quot;</title>"),
             "{page}"

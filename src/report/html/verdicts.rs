@@ -1,15 +1,13 @@
 //! A page with every evaluated image, its verdict and the reason. It can be read without scripts; a
 //! short script filters the images.
 
-use std::{
-    fmt::Write,
-    path::{Component, Path, PathBuf},
-};
+use std::path::{Component, Path, PathBuf};
 
+use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{super::markup::escaped, document};
-use crate::eval::{MethodSummary, ResultRecord, Summary};
+use super::document;
+use crate::eval::{ResultRecord, Summary};
 
 /// The style of the page.
 const STYLE: &str = include_str!("verdicts.css");
@@ -30,117 +28,138 @@ pub struct Page<'a> {
 
 /// The page. Each record comes with the path of its image, relative to the folder of the page.
 pub fn page(page: &Page<'_>, summary: &Summary, records: &[(PathBuf, &ResultRecord)]) -> String {
-    let notes: String = page
-        .notes
-        .iter()
-        .map(|note| format!("<p><small>{}</small></p>\n", escaped(note)))
-        .collect();
-    let title = escaped(page.title);
-    let table = table(summary);
-    let choices = choices(summary, page.graded);
-    let mut body = format!("<h1>{title}</h1>\n{table}{notes}{choices}<main>\n");
     let mut sorted: Vec<&(PathBuf, &ResultRecord)> = records.iter().collect();
-    sorted.sort_by_key(|(_, record)| record.case); // stable: keeps the order of methods and samples
-    for of_prompt in sorted.chunk_by(|a, b| a.1.case == b.1.case) {
-        body += &prompt(of_prompt, page.graded);
-    }
-    document(page.title, STYLE, &(body + "</main>\n"), SCRIPT)
+    // A stable sort keeps the order of methods and samples.
+    sorted.sort_by_key(|(_, record)| record.case);
+    let body = html! {
+        h1 { (page.title) }
+        (table(summary))
+        @for note in page.notes {
+            p { small { (note) } }
+        }
+        (choices(summary, page.graded))
+        main {
+            @for records in sorted.chunk_by(|a, b| a.1.case == b.1.case) {
+                (prompt(records, page.graded))
+            }
+        }
+    };
+    document(page.title, STYLE, &body, SCRIPT)
 }
 
 /// One row per contender, as in the other tables.
-fn table(summary: &Summary) -> String {
+fn table(summary: &Summary) -> Markup {
     let number = |value: f64| format!("{value:.3}");
-    let row = |row: &MethodSummary| {
-        let cell = |task: &&str| row.of_task(task).map_or("-".to_owned(), number);
-        let tasks: String = summary
-            .tasks
-            .iter()
-            .map(|task| format!("<td>{}", cell(task)))
-            .collect();
-        let (low, high) = row.interval;
-        format!(
-            "<tr><th>{}<td>{}{tasks}<td>{}<td>{} to {}<td>{}<td>{}\n",
-            escaped(&row.method),
-            row.n,
-            number(row.overall),
-            number(low),
-            number(high),
-            row.images,
-            row.missing,
-        )
-    };
-    let heads: String = summary
-        .tasks
-        .iter()
-        .map(|task| format!("<th>{}", escaped(task)))
-        .collect();
-    let rows: String = summary.methods.iter().map(row).collect();
-    format!(
-        "<div class=\"wide\"><table><tr><th>method<th>N{heads}<th>overall<th>95&nbsp;% interval<th>evaluated<th>missing\n\
-         {rows}</table></div>\n"
-    )
-}
-
-fn choices(summary: &Summary, graded: bool) -> String {
-    let option = |task: &&str| format!("<option>{}</option>", escaped(task));
-    let tasks: String = summary.tasks.iter().map(option).collect();
-    let verdict = match graded {
-        true => "",
-        false => {
-            " <label>Verdict <select id=\"verdict\"><option value=\"\">all</option><option>right</option>\
-             <option>wrong</option></select></label>"
+    html! {
+        div.wide {
+            table {
+                tr {
+                    th { "method" }
+                    th { "N" }
+                    @for task in &summary.tasks {
+                        th { (task) }
+                    }
+                    th { "overall" }
+                    th { "95\u{a0}% interval" }
+                    th { "evaluated" }
+                    th { "missing" }
+                }
+                @for row in &summary.methods {
+                    tr {
+                        th { (row.method) }
+                        td { (row.n) }
+                        @for task in &summary.tasks {
+                            td { (row.of_task(task).map_or("-".to_owned(), number)) }
+                        }
+                        td { (number(row.overall)) }
+                        td { (number(row.interval.0)) " to " (number(row.interval.1)) }
+                        td { (row.images) }
+                        td { (row.missing) }
+                    }
+                }
+            }
         }
-    };
-    format!(
-        "<form><label>Task <select id=\"task\"><option value=\"\">all</option>{tasks}</select></label>{verdict}</form>\n"
-    )
-}
-
-fn prompt(of_prompt: &[&(PathBuf, &ResultRecord)], graded: bool) -> String {
-    let Some((_, first)) = of_prompt.first() else {
-        return String::new();
-    };
-    let task = escaped(&first.task);
-    let words = escaped(&first.prompt);
-    let mut html = format!(
-        "<section data-task=\"{task}\"><h2>{words} <small>{task}</small></h2>\n<div class=\"row\">\n"
-    );
-    for (file, record) in of_prompt {
-        html += &figure(file, record, graded);
     }
-    html + "</div></section>\n"
 }
 
-fn figure(file: &Path, record: &ResultRecord, graded: bool) -> String {
+/// The menus that filter the images.
+fn choices(summary: &Summary, graded: bool) -> Markup {
+    html! {
+        form {
+            label {
+                "Task "
+                select #task {
+                    option value="" { "all" }
+                    @for task in &summary.tasks {
+                        option { (task) }
+                    }
+                }
+            }
+            @if !graded {
+                " "
+                label {
+                    "Verdict "
+                    select #verdict {
+                        option value="" { "all" }
+                        option { "right" }
+                        option { "wrong" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The images of one prompt.
+fn prompt(records: &[&(PathBuf, &ResultRecord)], graded: bool) -> Markup {
+    let Some((_, first)) = records.first() else {
+        return html! {};
+    };
+    html! {
+        section data-task=(first.task) {
+            h2 { (first.prompt) " " small { (first.task) } }
+            div.row {
+                @for (file, record) in records {
+                    (figure(file, record, graded))
+                }
+            }
+        }
+    }
+}
+
+fn figure(file: &Path, record: &ResultRecord, graded: bool) -> Markup {
     let class = if graded { "graded" } else { verdict(record) };
     let verdict = if graded {
         format!("{:.3}", record.correct)
     } else {
         verdict(record).to_owned()
     };
-    let who = format!(
-        "{}, N = {}, sample {}",
-        record.method, record.n, record.sample
-    );
-    let mut html = format!(
-        "<figure class=\"{class}\"><a href=\"{url}\"><img src=\"{url}\" loading=\"lazy\" alt=\"{alt}\"></a>\
-         <figcaption><b>{verdict}</b> {who}",
-        url = url(file),
-        alt = escaped(&format!("{} by {who}: {verdict}", record.prompt)),
-        who = escaped(&who),
-    );
-    for line in record.reason.lines() {
-        let _ = write!(html, "<br>{}", escaped(line)); // writing to a text cannot fail
+    let ResultRecord {
+        prompt,
+        method,
+        n,
+        sample,
+        ..
+    } = record;
+    let contender = format!("{method}, N = {n}, sample {sample}");
+    let url = url(file);
+    let seen = record.details.as_ref().map(seen).unwrap_or_default();
+    html! {
+        figure class=(class) {
+            a href=(url) {
+                img src=(url) loading="lazy" alt={ (prompt) " by " (contender) ": " (verdict) };
+            }
+            figcaption {
+                b { (verdict) } " " (contender)
+                @for line in record.reason.lines() {
+                    br; (line)
+                }
+                @if !seen.is_empty() {
+                    br; small { (seen) }
+                }
+            }
+        }
     }
-    if let Some(seen) = record
-        .details
-        .as_ref()
-        .map(seen)
-        .filter(|seen| !seen.is_empty())
-    {
-        let _ = write!(html, "<br><small>{}</small>", escaped(&seen));
-    }
-    html + "</figcaption></figure>\n"
 }
 
 fn verdict(record: &ResultRecord) -> &'static str {
@@ -212,7 +231,10 @@ mod tests {
 
     #[test]
     fn detections_are_counted() {
-        let details = serde_json::json!({"dog": [[0, 0, 1, 1, 0.93], [0, 0, 1, 1, 0.41]], "cat": [[0, 0, 2, 2, 0.875]]});
+        let details = serde_json::json!({
+            "dog": [[0, 0, 1, 1, 0.93], [0, 0, 1, 1, 0.41]],
+            "cat": [[0, 0, 2, 2, 0.875]],
+        });
         assert_eq!(seen(&details), "saw 2 dog (0.93, 0.41), 1 cat (0.88)");
         assert_eq!(seen(&serde_json::json!({})), "");
     }

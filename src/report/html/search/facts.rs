@@ -1,25 +1,25 @@
 //! Settings and cost of a search, as tables.
 
+use maud::{Markup, html};
 use serde_json::Value;
 use ttsvar_search::Trace;
 
-use super::super::super::{
-    markup::escaped,
-    numbers::{counted, operations},
-};
+use super::super::super::numbers::{counted, operations};
 
 /// Cost, settings, scales, plan.
-pub(super) fn section(trace: &Trace) -> String {
-    format!(
-        "<section class=\"facts\">\n<div><h2>Cost</h2>\n{}</div>\n<div><h2>Time</h2>\n{}</div>\n\
-         <div class=\"settings\"><h2>Settings</h2>\n{}</div>\n<div><h2>Scales</h2>\n{}</div>\n\
-         <div class=\"plan\"><h2>Plan</h2>\n<pre tabindex=\"0\">{}</pre></div>\n</section>\n",
-        cost(trace),
-        time(trace),
-        settings(trace),
-        scales(trace),
-        escaped(trace.plan.to_toml().trim_end()),
-    )
+pub(super) fn section(trace: &Trace) -> Markup {
+    html! {
+        section.facts {
+            div { h2 { "Cost" } (cost(trace)) }
+            div { h2 { "Time" } (time(trace)) }
+            div.settings { h2 { "Settings" } (settings(trace)) }
+            div { h2 { "Scales" } (scales(trace)) }
+            div.plan {
+                h2 { "Plan" }
+                pre tabindex="0" { (trace.plan.to_toml().trim_end()) }
+            }
+        }
+    }
 }
 
 /// A value without the quotes of JSON; `None` for null.
@@ -31,16 +31,18 @@ pub(super) fn value(value: &Value) -> Option<String> {
     }
 }
 
-fn table(rows: impl IntoIterator<Item = (String, String)>) -> String {
-    let row = |(name, value): (String, String)| format!("<tr><th>{}<td>{value}\n", escaped(&name));
-    format!(
-        "<table>\n{}</table>\n",
-        rows.into_iter().map(row).collect::<String>()
-    )
+fn table(rows: &[(&str, String)]) -> Markup {
+    html! {
+        table {
+            @for (name, value) in rows {
+                tr { th { (name) } td { (value) } }
+            }
+        }
+    }
 }
 
 /// Counts and operations; the seconds have their own table.
-fn cost(trace: &Trace) -> String {
+fn cost(trace: &Trace) -> Markup {
     let cost = &trace.cost;
     let flops = |flops: f64| {
         if flops > 0.0 {
@@ -58,19 +60,20 @@ fn cost(trace: &Trace) -> String {
     ];
     if cost.flops.total() > 0.0 {
         rows.push(("– generator", flops(cost.flops.generator)));
-        rows.extend((cost.scorings > 0).then(|| ("– scorer", flops(cost.flops.scorer))));
-        rows.extend((cost.extractions > 0).then(|| ("– features", flops(cost.flops.features))));
+        if cost.scorings > 0 {
+            rows.push(("– scorer", flops(cost.flops.scorer)));
+        }
+        if cost.extractions > 0 {
+            rows.push(("– features", flops(cost.flops.features)));
+        }
     }
-    table(
-        rows.into_iter()
-            .map(|(name, value)| (name.to_owned(), value)),
-    )
+    table(&rows)
 }
 
 /// Seconds of each phase, with a bar for the share.
-fn time(trace: &Trace) -> String {
+fn time(trace: &Trace) -> Markup {
     let seconds = &trace.cost.seconds;
-    let phases = [
+    let mut phases = vec![
         ("text", seconds.text),
         ("transformer", seconds.transformer.iter().sum()),
         ("decode", seconds.decode),
@@ -79,50 +82,74 @@ fn time(trace: &Trace) -> String {
         ("selection", seconds.selection),
     ];
     let known: f64 = phases.iter().map(|(_, seconds)| seconds).sum();
-    let rest = ("other", (seconds.total - known).max(0.0));
+    phases.push(("other", (seconds.total - known).max(0.0)));
     let whole = seconds.total.max(known).max(f64::MIN_POSITIVE);
-    let row = |(name, seconds): (&str, f64)| {
-        let share = 100.0 * seconds / whole;
-        let bar = format!("<i class=\"bar\" style=\"--share: {share:.1}%\"></i>");
-        (name.to_owned(), format!("{seconds:.2} s<td>{bar}"))
-    };
-    let total = ("total".to_owned(), format!("{:.2} s<td>", seconds.total));
-    table(phases.into_iter().chain([rest]).map(row).chain([total]))
+    let share = |seconds: f64| format!("--share: {:.1}%", 100.0 * seconds / whole);
+    html! {
+        table {
+            @for (name, seconds) in phases {
+                tr {
+                    th { (name) }
+                    td { (format!("{seconds:.2} s")) }
+                    td { i.bar style=(share(seconds)) {} }
+                }
+            }
+            tr {
+                th { "total" }
+                td { (format!("{:.2} s", seconds.total)) }
+                td {}
+            }
+        }
+    }
 }
 
-fn settings(trace: &Trace) -> String {
-    let named = trace
-        .settings
-        .iter()
-        .filter_map(|(name, of)| Some((name.clone(), escaped(&value(of)?))));
+fn settings(trace: &Trace) -> Markup {
+    let mut rows = vec![];
+    for (name, setting) in &trace.settings {
+        if let Some(value) = value(setting) {
+            rows.push((name.as_str(), value));
+        }
+    }
+    rows.push(("seed", trace.seed.to_string()));
     let preview = trace
         .preview
         .map_or("full size".to_owned(), |pixels| format!("{pixels} pixels"));
-    let more = [("seed", trace.seed.to_string()), ("previews", preview)];
-    table(named.chain(more.map(|(name, value)| (name.to_owned(), value))))
+    rows.push(("previews", preview));
+    table(&rows)
 }
 
 /// The work at each scale.
-fn scales(trace: &Trace) -> String {
+fn scales(trace: &Trace) -> Markup {
     let cost = &trace.cost;
     let number =
         |list: &[usize], scale: usize| list.get(scale).map_or("–".to_owned(), usize::to_string);
-    let row = |(scale, [height, width]): (usize, &[usize; 2])| {
-        let seconds = cost.seconds.transformer.get(scale).copied().unwrap_or(0.0);
-        let stage = trace
-            .plan
-            .stage(scale)
-            .map(|stage| format!("{} → {}", stage.select, stage.width));
-        format!(
-            "<tr><th>{scale}<td>{height} × {width}<td>{}<td>{}<td>{seconds:.2}<td>{}\n",
-            number(&cost.rows, scale),
-            number(&cost.states, scale),
-            escaped(&stage.unwrap_or_default()),
-        )
-    };
-    let rows: String = trace.scales.iter().enumerate().map(row).collect();
-    format!(
-        "<div class=\"wide\"><table class=\"scales\">\n\
-         <tr><th>scale<th>grid<th>rows<th>states<th>seconds<th>selection\n{rows}</table></div>\n"
-    )
+    let seconds = |scale: usize| cost.seconds.transformer.get(scale).copied().unwrap_or(0.0);
+    html! {
+        div.wide {
+            table.scales {
+                tr {
+                    th { "scale" }
+                    th { "grid" }
+                    th { "rows" }
+                    th { "states" }
+                    th { "seconds" }
+                    th { "selection" }
+                }
+                @for (scale, [height, width]) in trace.scales.iter().enumerate() {
+                    tr {
+                        th { (scale) }
+                        td { (height) " × " (width) }
+                        td { (number(&cost.rows, scale)) }
+                        td { (number(&cost.states, scale)) }
+                        td { (format!("{:.2}", seconds(scale))) }
+                        td {
+                            @if let Some(stage) = trace.plan.stage(scale) {
+                                (stage.select) " → " (stage.width)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! Images inside a page.
 
+use maud::{Markup, html};
 use ttsvar_search::{Image, Trace};
 
 use super::super::{
     super::{
         album::{Album, reduced},
-        markup::escaped,
         provenance::Provenance,
     },
     data,
@@ -37,36 +37,31 @@ impl<'a> PageImages<'a> {
     }
 
     /// The image of a candidate after a scale, as a tag; empty if there is none.
-    pub fn small(&self, scale: usize, id: usize, alt: &str) -> Result<String> {
+    pub fn small(&self, scale: usize, id: usize, alt: &str) -> Result<Markup> {
         let Some(image) = self.album.image(scale, id) else {
-            return Ok(String::new());
+            return Ok(html! {});
         };
         let image = reduced(image, self.side);
-        tag(&image, &Png::new(image.clone()).encode()?, alt)
+        Ok(tag(&image, &Png::new(image.clone()).encode()?, alt))
     }
 
     /// The winner in full size. Saved from the page, it is identical to the file that the program
     /// writes.
-    pub fn winner(&self, trace: &Trace) -> Result<String> {
+    pub fn winner(&self, trace: &Trace) -> Result<Markup> {
         let Some(image) = self.album.winner() else {
-            return Ok(String::new());
+            return Ok(html! {});
         };
-        tag(
-            image,
-            &Provenance::from_trace(trace)
-                .beside(image.clone())
-                .encode()?,
-            &format!("the winner: {}", trace.prompt),
-        )
+        let png = Provenance::from_trace(trace)
+            .beside(image.clone())
+            .encode()?;
+        let alt = format!("the winner: {}", trace.prompt);
+        Ok(tag(image, &png, &alt))
     }
 }
 
-fn tag(image: &Image, png: &[u8], alt: &str) -> Result<String> {
-    let width = image.width();
-    let height = image.height();
+fn tag(image: &Image, png: &[u8], alt: &str) -> Markup {
     let url = data("image/png", png);
-    let alt = escaped(alt);
-    Ok(format!(
-        "<img src=\"{url}\" width=\"{width}\" height=\"{height}\" alt=\"{alt}\">"
-    ))
+    html! {
+        img src=(url) width=(image.width()) height=(image.height()) alt=(alt);
+    }
 }

@@ -7,6 +7,7 @@ mod tree;
 mod why;
 
 use images::PageImages;
+use maud::{Markup, html};
 use ttsvar_search::Trace;
 
 use super::{
@@ -14,7 +15,6 @@ use super::{
         album::Album,
         command::{Command, PLAN_FILE, command},
         generations::{Generation, generations},
-        markup::escaped,
     },
     data, document,
 };
@@ -44,50 +44,41 @@ const LONG: usize = 90;
 pub fn page(trace: &Trace, album: &Album) -> Result<String> {
     let images = PageImages::new(album);
     let mut generations = generations(trace, album.rows());
-    let hero = hero(trace, &generations, &images)?;
-    let tree = tree::section(trace, &mut generations, &images)?;
-    let body = [
-        hero,
-        repeat(&command(trace)),
-        warnings(trace),
-        tree,
-        facts::section(trace),
-        foot(trace),
-    ]
-    .concat();
-    Ok(document(
-        &format!("{} – ttsvar", trace.prompt),
-        STYLE,
-        &body,
-        SCRIPT,
-    ))
+    let body = html! {
+        (hero(trace, &generations, &images)?)
+        (repeat(&command(trace)))
+        (warnings(trace))
+        (tree::section(trace, &mut generations, &images)?)
+        (facts::section(trace))
+        (foot(trace))
+    };
+    let title = format!("{} – ttsvar", trace.prompt);
+    Ok(document(&title, STYLE, &body, SCRIPT))
 }
 
 /// The winner, its prompt and how it was found.
-fn hero(trace: &Trace, generations: &[Generation], images: &PageImages) -> Result<String> {
-    let size = if trace.prompt.chars().count() > LONG {
-        " class=\"long\""
-    } else {
-        ""
-    };
-    let without = trace
-        .negative
-        .as_ref()
-        .map(|text| format!("<p class=\"without\">without {}</p>\n", escaped(text)));
+fn hero(trace: &Trace, generations: &[Generation], images: &PageImages) -> Result<Markup> {
+    let size = (trace.prompt.chars().count() > LONG).then_some("long");
     let best = trace.finals.iter().find(|last| last.id == trace.winner);
-    let score = best
-        .map(|best| format!("<b class=\"score\">{:.3}</b> ", best.score))
-        .unwrap_or_default();
-    Ok(format!(
-        "<header class=\"hero\">\n<figure class=\"winner\">{}</figure>\n<div class=\"story\">\n\
-         <p class=\"kind\">{}</p>\n<h1{size}>{}</h1>\n{}<p class=\"why\">{score}{}</p>\n{}</div>\n</header>\n",
-        images.winner(trace)?,
-        escaped(&kind(trace)),
-        escaped(&trace.prompt),
-        without.unwrap_or_default(),
-        escaped(&why::verdict(trace)),
-        path(trace, generations, images)?,
-    ))
+    Ok(html! {
+        header.hero {
+            figure.winner { (images.winner(trace)?) }
+            div.story {
+                p.kind { (kind(trace)) }
+                h1 class=[size] { (trace.prompt) }
+                @if let Some(negative) = &trace.negative {
+                    p.without { "without " (negative) }
+                }
+                p.why {
+                    @if let Some(best) = best {
+                        b.score { (format!("{:.3}", best.score)) } " "
+                    }
+                    (why::verdict(trace))
+                }
+                (path(trace, generations, images)?)
+            }
+        }
+    })
 }
 
 /// `tts-var, N = 2 · seed 4 · demo`
@@ -105,66 +96,74 @@ fn kind(trace: &Trace) -> String {
 }
 
 /// The path of the winner through the stages, one image each.
-fn path(trace: &Trace, generations: &[Generation], images: &PageImages) -> Result<String> {
-    let mut steps = String::new();
+fn path(trace: &Trace, generations: &[Generation], images: &PageImages) -> Result<Markup> {
+    let mut steps = vec![];
     for generation in generations {
         let Some(member) = generation.members.iter().find(|member| member.ancestor) else {
             continue;
         };
-        let picture = images.small(generation.scale, member.id, "")?;
-        let scale = generation.scale;
-        let words = why::step(trace, generation, member);
-        steps += &format!(
-            "<li>{picture}<b>scale {scale}</b> <span>{}</span></li>\n",
-            escaped(&words)
-        );
+        let image = images.small(generation.scale, member.id, "")?;
+        steps.push(html! {
+            li {
+                (image)
+                b { "scale " (generation.scale) }
+                " "
+                span { (why::step(trace, generation, member)) }
+            }
+        });
     }
-    Ok(format!(
-        "<ol class=\"path\" aria-label=\"the path of the winner\">\n{steps}</ol>\n"
-    ))
+    Ok(html! {
+        ol.path aria-label="the path of the winner" {
+            @for step in &steps {
+                (step)
+            }
+        }
+    })
 }
 
-fn repeat(command: &Command) -> String {
-    let file = command.plan_file.as_ref().map(|toml| {
-        let url = data("text/plain;charset=utf-8", toml.as_bytes());
-        format!("<p>with <a download=\"{PLAN_FILE}\" href=\"{url}\">{PLAN_FILE}</a>, the plan shown below</p>\n")
-    });
-    format!(
-        "<section class=\"repeat\">\n<h2>Command to repeat it</h2>\n\
-         <pre id=\"command\" tabindex=\"0\">{}</pre>\n{}</section>\n",
-        escaped(&command.line),
-        file.unwrap_or_default()
-    )
+/// The command that repeats the search.
+fn repeat(command: &Command) -> Markup {
+    let url = |toml: &str| data("text/plain;charset=utf-8", toml.as_bytes());
+    html! {
+        section.repeat {
+            h2 { "Command to repeat it" }
+            pre #command tabindex="0" { (command.line) }
+            @if let Some(toml) = &command.plan_file {
+                p {
+                    "with "
+                    a download=(PLAN_FILE) href=(url(toml)) { (PLAN_FILE) }
+                    ", the plan shown below"
+                }
+            }
+        }
+    }
 }
 
 /// The warnings, with advice.
-fn warnings(trace: &Trace) -> String {
-    let line = |warning| format!("<li>{}\n", warning);
-    let lines: Vec<String> = trace
-        .warnings
-        .iter()
-        .map(|warning| {
-            line(format!(
-                "{} <small>{}</small>",
-                escaped(&warning.to_string()),
-                escaped(warning.advice())
-            ))
-        })
-        .collect();
-    if lines.is_empty() {
-        return String::new();
+fn warnings(trace: &Trace) -> Markup {
+    html! {
+        @if !trace.warnings.is_empty() {
+            section.warnings {
+                h2 { "Warnings" }
+                ul {
+                    @for warning in &trace.warnings {
+                        li { (warning) " " small { (warning.advice()) } }
+                    }
+                }
+            }
+        }
     }
-    format!(
-        "<section class=\"warnings\">\n<h2>Warnings</h2>\n<ul>\n{}</ul>\n</section>\n",
-        lines.concat()
-    )
 }
 
 /// The footer, with the trace itself.
-fn foot(trace: &Trace) -> String {
-    let url = data("application/json", trace.to_json().as_bytes());
-    format!(
-        "<footer>ttsvar {} · <a download=\"trace.json\" href=\"{url}\">trace.json</a>, the record of this search</footer>\n",
-        escaped(&trace.version)
-    )
+fn foot(trace: &Trace) -> Markup {
+    html! {
+        footer {
+            "ttsvar " (trace.version) " · "
+            a download="trace.json" href=(data("application/json", trace.to_json().as_bytes())) {
+                "trace.json"
+            }
+            ", the record of this search"
+        }
+    }
 }

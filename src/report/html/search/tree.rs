@@ -1,12 +1,12 @@
 //! All decoded candidates: one row of images per scale, each with its score, parent and outcome.
 
+use maud::{Markup, html};
 use ttsvar_search::Trace;
 
 use super::{
     super::super::{
         clusters::{COLOURS, letters},
         generations::{Generation, Member},
-        markup::escaped,
     },
     images::PageImages,
     why::percent,
@@ -21,23 +21,36 @@ pub(super) fn section(
     trace: &Trace,
     generations: &mut [Generation],
     images: &PageImages,
-) -> Result<String> {
+) -> Result<Markup> {
     if let [only] = generations {
         // There are no parents to align with.
         only.members
             .sort_by(|a, b| number(b.score).total_cmp(&number(a.score)));
     }
     let legend = legend(generations);
-    let mut rows = String::new();
+    let mut rows = vec![];
     let mut before = None;
     for generation in generations {
-        rows += &row(trace, generation, before, images)?;
+        rows.push(row(trace, generation, before, images)?);
         before = Some(generation.scale);
     }
-    Ok(format!(
-        "<section class=\"tree\">\n<h2>All candidates</h2>\n<p class=\"legend\">{legend}</p>\n<div class=\"grown\">\n\
-         <svg class=\"branches\" aria-hidden=\"true\"></svg>\n{rows}</div>\n</section>\n"
-    ))
+    Ok(html! {
+        section.tree {
+            h2 { "All candidates" }
+            p.legend {
+                span.gold { "thick frame" } ": the winner and its ancestors"
+                @for words in legend {
+                    " · " (words)
+                }
+            }
+            div.grown {
+                svg.branches aria-hidden="true" {}
+                @for row in rows {
+                    (row)
+                }
+            }
+        }
+    })
 }
 
 /// A score to sort by.
@@ -46,16 +59,23 @@ fn number(score: Option<f32>) -> f32 {
 }
 
 /// The legend of the marks that occur.
-fn legend(generations: &[Generation]) -> String {
+fn legend(generations: &[Generation]) -> Vec<&'static str> {
     let any =
         |what: fn(&Member) -> bool| generations.iter().any(|row| row.members.iter().any(what));
-    let mut words = vec!["<span class=\"gold\">thick frame</span>: the winner and its ancestors"];
-    words.extend(any(|member| member.fallen).then_some("pale, ×: discarded"));
-    words.extend(any(|member| member.cluster.is_some()).then_some("letter: cluster"));
-    words.extend(any(|member| member.score.is_some()).then_some("number: score"));
-    words.extend(any(|member| member.weight.is_some()).then_some("bar and %: weight in the draw"));
-    words.extend(any(|member| member.children > 1).then_some("×2: continued twice"));
-    words.join(" · ")
+    let marks = [
+        (any(|member| member.fallen), "pale, ×: discarded"),
+        (any(|member| member.cluster.is_some()), "letter: cluster"),
+        (any(|member| member.score.is_some()), "number: score"),
+        (
+            any(|member| member.weight.is_some()),
+            "bar and %: weight in the draw",
+        ),
+        (any(|member| member.children > 1), "×2: continued twice"),
+    ];
+    marks
+        .into_iter()
+        .filter_map(|(occurs, words)| occurs.then_some(words))
+        .collect()
 }
 
 /// One scale; `before` is that of the generation above.
@@ -64,84 +84,89 @@ fn row(
     generation: &mut Generation,
     before: Option<usize>,
     images: &PageImages,
-) -> Result<String> {
-    let words: Vec<String> = generation
-        .words(trace)
-        .iter()
-        .map(|line| format!("<span>{}</span>", escaped(line)))
-        .collect();
+) -> Result<Markup> {
+    let words = generation.words(trace);
     let hidden = generation.hide();
     let scale = generation.scale;
     let count = generation.members.len();
     let last = scale + 1 == trace.scales.len();
-    let mut members = String::new();
+    let letters = generation.members.iter().map(caption_width).max();
+    let mut members = vec![];
     for member in &generation.members {
-        let above = before
-            .zip(member.from)
-            .map(|(scale, id)| format!(" data-from=\"s{scale}c{id}\""));
-        members += &candidate(scale, last, member, &above.unwrap_or_default(), images)?;
+        members.push(candidate(scale, last, member, before, images)?);
     }
-    let last = if last { " last" } else { "" };
-    let many = if count > LINE { " many" } else { "" };
-    let letters = generation
-        .members
-        .iter()
-        .map(caption_width)
-        .max()
-        .unwrap_or(0);
-    Ok(format!(
-        "<section class=\"generation{last}\">\n<div class=\"what\"><h3>scale {scale}</h3><p>{}</p></div>\n\
-         <ol class=\"members{many}\" style=\"--n: {count}; --letters: {letters}\">\n{members}</ol>\n{}</section>\n",
-        words.join(" "),
-        more(&hidden),
-    ))
+    Ok(html! {
+        section.generation.last[last] {
+            div.what {
+                h3 { "scale " (scale) }
+                p {
+                    @for (i, words) in words.iter().enumerate() {
+                        @if i > 0 { " " }
+                        span { (words) }
+                    }
+                }
+            }
+            ol.members.many[count > LINE]
+                style=(format!("--n: {count}; --letters: {}", letters.unwrap_or(0))) {
+                @for member in members {
+                    (member)
+                }
+            }
+            (more(&hidden))
+        }
+    })
 }
 
 fn candidate(
     scale: usize,
     last: bool,
     member: &Member,
-    above: &str,
+    before: Option<usize>,
     images: &PageImages,
-) -> Result<String> {
+) -> Result<Markup> {
     let class = match member {
         Member { ancestor: true, .. } if last => "winner",
         Member { ancestor: true, .. } => "ancestor",
         Member { fallen: true, .. } => "fallen",
         _ => "on",
     };
+    let from = before
+        .zip(member.from)
+        .map(|(scale, id)| format!("s{scale}c{id}"));
     let id = member.id;
     let description = sentence(scale, last, member);
-    Ok(format!(
-        "<li class=\"{class}\" id=\"s{scale}c{id}\"{above} tabindex=\"0\" title=\"{description}\">{}{}</li>\n",
-        images.small(scale, id, &description)?,
-        caption(member),
-    ))
+    Ok(html! {
+        li class=(class) id=(format!("s{scale}c{id}")) data-from=[from] tabindex="0"
+            title=(description) {
+            (images.small(scale, id, &description)?)
+            (caption(member))
+        }
+    })
 }
 
 /// The caption of an image: number, parent, cluster, score, weight.
-fn caption(member: &Member) -> String {
-    let [red, green, blue] = COLOURS[member.cluster.unwrap_or(0) % COLOURS.len()];
-    let cluster = member.cluster.map(|cluster| {
-        format!(
-            "<i class=\"cluster\" style=\"--colour: rgb({red} {green} {blue})\">{}</i> ",
-            letters(cluster)
-        )
-    });
-    let weight = member.weight.map(|weight| {
-        let share = 100.0 * weight;
-        format!(
-            "<span class=\"weight\" style=\"--share: {share:.1}%\">{}</span>",
-            percent(weight)
-        )
-    });
-    let cluster = cluster.unwrap_or_default();
-    let weight = weight.unwrap_or_default();
-    format!(
-        "<p><b>{}</b> <span>{cluster}{}</span>{weight}</p>",
-        named(member),
-        did(member)
-    )
+fn caption(member: &Member) -> Markup {
+    html! {
+        p {
+            b { (named(member)) }
+            " "
+            span {
+                @if let Some(cluster) = member.cluster {
+                    @let [red, green, blue] = COLOURS[cluster % COLOURS.len()];
+                    i.cluster style=(format!("--colour: rgb({red} {green} {blue})")) {
+                        (letters(cluster))
+                    }
+                    " "
+                }
+                (did(member))
+            }
+            @if let Some(weight) = member.weight {
+                span.weight style=(format!("--share: {:.1}%", 100.0 * weight)) {
+                    (percent(weight))
+                }
+            }
+        }
+    }
 }
 
 /// The longest line of a caption.
@@ -177,7 +202,7 @@ fn sentence(scale: usize, last: bool, member: &Member) -> String {
         member
             .from
             .filter(|from| *from != member.id)
-            .map(|from| format!("continues {from}")),
+            .map(|from| format!("child of {from}")),
     );
     words.extend(
         member
@@ -201,26 +226,36 @@ fn sentence(scale: usize, last: bool, member: &Member) -> String {
 }
 
 /// Candidates without images: a table of their properties.
-fn more(hidden: &[Member]) -> String {
+fn more(hidden: &[Member]) -> Markup {
     if hidden.is_empty() {
-        return String::new();
+        return html! {};
     }
     let cell = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
-    let row = |member: &Member| {
-        format!(
-            "<tr><th>{}<td>{}<td>{}<td>{}<td>{}<td>{}\n",
-            member.id,
-            cell(member.from.map(|from| from.to_string())),
-            cell(member.cluster.map(letters)),
-            cell(member.score.map(|score| format!("{score:.3}"))),
-            cell(member.weight.map(percent)),
-            member.children,
-        )
-    };
-    let rows: String = hidden.iter().map(row).collect();
-    format!(
-        "<details><summary>{} more without images</summary>\n<div class=\"wide\"><table>\n\
-         <tr><th>candidate<th>from<th>cluster<th>score<th>weight<th>children\n{rows}</table></div></details>\n",
-        hidden.len()
-    )
+    html! {
+        details {
+            summary { (hidden.len()) " more without images" }
+            div.wide {
+                table {
+                    tr {
+                        th { "candidate" }
+                        th { "from" }
+                        th { "cluster" }
+                        th { "score" }
+                        th { "weight" }
+                        th { "children" }
+                    }
+                    @for member in hidden {
+                        tr {
+                            th { (member.id) }
+                            td { (cell(member.from.map(|from| from.to_string()))) }
+                            td { (cell(member.cluster.map(letters))) }
+                            td { (cell(member.score.map(|score| format!("{score:.3}")))) }
+                            td { (cell(member.weight.map(percent))) }
+                            td { (member.children) }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
