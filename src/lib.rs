@@ -1,41 +1,47 @@
 //! Test-time scaling of visual autoregressive image generation.
 //!
-//! Coarse-to-fine models such as Infinity paint an image scale by scale. `ttsvar` treats that as a
-//! search over paths: it starts many candidates, keeps them diverse while they are coarse, keeps
-//! the promising ones while they become fine, and returns the best image together with a complete
-//! record of how it was chosen. The method is TTS-VAR (arXiv 2507.18537); Best-of-N, Importance
-//! Sampling and beam search are other [`search::Plan`]s of the same loop.
+//! Coarse-to-fine models such as Infinity draw an image scale by scale. `ttsvar` treats that as a
+//! search over paths: it starts many candidates, keeps them diverse while they are coarse, keeps the
+//! promising ones while they become fine, and returns the best image with a complete record of how
+//! it was chosen. The method is TTS-VAR (arXiv 2507.18537); Best-of-N, importance sampling and beam
+//! search are other [`search::Plan`]s of the same loop.
 //!
-//! The modules are the data flow: [`text`] → [`models`] inside [`pipelines`] → [`image`] →
-//! [`scorers`] and [`features`] → [`search`] → [`report`]. `ARCHITECTURE.md` says which may use
-//! which.
+//! The modules follow the data: [`options`] say what is asked for, [`system`] opens a model,
+//! [`request`] sets it up in a [`request::Session`], and [`search`] (the crate `ttsvar-search`) runs
+//! it. `ARCHITECTURE.md` says which module may use which. Read on in `cli/generate.rs`.
 
-pub mod bench;
-#[cfg(feature = "cli")]
-pub mod cli;
-pub mod demo;
-pub mod detectors;
-pub mod error;
-pub mod eval;
-pub mod features;
-pub mod file;
+pub mod options;
+
 pub mod hub;
 pub mod image;
 pub mod loading;
-pub mod models;
 pub mod nn;
-pub mod options;
-pub mod pipelines;
-pub mod report;
-pub mod request;
-pub mod scorers;
-#[cfg(feature = "server")]
-pub mod server;
-pub mod system;
 pub mod text;
 
-pub use error::{Error, ErrorKind, LoadError, Result};
+pub mod features;
+pub mod models;
+pub mod pipelines;
+pub mod scorers;
+
+pub mod request;
+pub mod system;
 pub use ttsvar_search as search;
+
+pub mod bench;
+pub mod detectors;
+pub mod eval;
+pub mod report;
+
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "server")]
+pub mod server;
+
+pub mod demo;
+pub mod error;
+pub mod file;
+
+pub use error::{Error, ErrorKind, LoadError, Result};
 
 /// The version of this program, as traces and pictures record it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

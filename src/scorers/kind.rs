@@ -11,17 +11,23 @@ use crate::{
     loading::{Loaded, Loader},
 };
 
+/// A name and the function from the network's number to the score.
+pub type Variant = (&'static str, fn(f32) -> f32);
+
+/// Loads the network of a scorer.
+pub type LoadScorer = fn(&ScorerFiles, &Loader) -> Result<Loaded<Box<dyn Scorer>>>;
+
 /// Everything about one kind of scorer.
 pub struct ScorerKind {
     /// Its published files and its name in a `bundle.toml`.
     pub release: ScorerRelease,
     /// The names under which it is typed, each with the function from the network's number to the
     /// score; the first name is the usual one.
-    pub variants: &'static [(&'static str, fn(f32) -> f32)],
+    pub variants: &'static [Variant],
     /// Whether scores depend on the prompt.
     pub reads_prompt: bool,
     /// Loads the network.
-    pub load: fn(&ScorerFiles, &Loader) -> Result<Loaded<Box<dyn Scorer>>>,
+    pub load: LoadScorer,
 }
 
 /// The network's number is the score.

@@ -35,9 +35,18 @@ pub struct SystemBuilder {
     /// Whether text encoder, scorers and features leave the memory between their uses.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub evict: bool,
-    /// Token grids and the grid of rotary positions in place of the description's.
+    /// Token grids in place of the description's.
     #[cfg_attr(feature = "cli", arg(skip))]
-    pub grids: Option<(Vec<(usize, usize)>, (usize, usize))>,
+    pub grids: Option<Grids>,
+}
+
+/// Token grids (rows, columns) that a generator walks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grids {
+    /// One grid per scale, coarse to fine.
+    pub scales: Vec<(usize, usize)>,
+    /// The grid that rotary positions refer to.
+    pub rope_grid: (usize, usize),
 }
 
 impl SystemBuilder {
@@ -90,7 +99,10 @@ impl SystemBuilder {
     /// that rotary positions refer to.
     pub fn grids(self, grids: Vec<(usize, usize)>, rope_grid: (usize, usize)) -> Self {
         Self {
-            grids: Some((grids, rope_grid)),
+            grids: Some(Grids {
+                scales: grids,
+                rope_grid,
+            }),
             ..self
         }
     }
@@ -112,9 +124,9 @@ impl SystemBuilder {
         };
         let mut bundle = find_bundle(self.model_name(), self.weights.as_deref())?;
         self.refuse_unused_weights()?;
-        if let Some((grids, rope_grid)) = &self.grids {
-            bundle.description.generator.scales = Some(grids.clone());
-            bundle.description.generator.rope_grid = Some(*rope_grid);
+        if let Some(grids) = &self.grids {
+            bundle.description.generator.scales = Some(grids.scales.clone());
+            bundle.description.generator.rope_grid = Some(grids.rope_grid);
         }
         let mix = match &self.scorer {
             Some(mix) => mix.clone(),

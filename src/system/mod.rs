@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ttsvar_search::{Extractor, Features, Pipeline, Scorer, Search, WeightedScorer};
 
-pub use builder::{SystemBuilder, find_bundle};
+pub use builder::{Grids, SystemBuilder, find_bundle};
 pub use loader::family;
 pub use memory::{MemoryPlan, most_rows, too_little_memory};
 pub use scorers::{LoadedScorer, ScorerSet};
