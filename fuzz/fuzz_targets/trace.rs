@@ -12,6 +12,6 @@ fuzz_target!(|text: &str| {
         for id in 0..trace.candidates.len() {
             trace.parts_of(id);
         }
-        let _ = Provenance::of(&trace).texts();
+        let _ = Provenance::from_trace(&trace).texts();
     }
 });
