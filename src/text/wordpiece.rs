@@ -41,7 +41,7 @@ impl WordPieceTokenizer {
             )
         };
         let mut tokenizer = match text.trim_start().starts_with('{') {
-            true => Tokenizer::from_bytes(&text).map_err(wrong)?,
+            true => super::without_decoder(&text).map_err(wrong)?,
             false => from_lines(&text, vocabulary)?,
         };
         tokenizer.with_padding(None);

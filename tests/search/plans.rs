@@ -66,7 +66,7 @@ fn wrong_plans_are_refused_by_scale() {
     let cases = [
         (
             stage(8, "scale = 3, width = 6"),
-            "scale 3: width goes 8 -> 6 but nothing selects there",
+            "scale 3: the stage has no `select`, but its width goes from 8 to 6",
         ),
         (
             stage(8, "scale = 3, width = 8"),
@@ -86,11 +86,11 @@ fn wrong_plans_are_refused_by_scale() {
         ),
         (
             stage(4, "scale = 2, width = 2, select = {top = 3}"),
-            "scale 2: top 3, but only 2 rows go on",
+            "scale 2: top 3 keeps more rows than the stage's width of 2",
         ),
         (
             stage(4, "scale = 2, width = 2, select = {top = 0}"),
-            "scale 2: top 0 keeps nothing",
+            "scale 2: top 0 of 4 rows",
         ),
         (
             stage(4, "scale = 2, width = 0, select = {top = 1}"),
@@ -102,7 +102,7 @@ fn wrong_plans_are_refused_by_scale() {
         ),
         (
             stage(4, "scale = 2, width = 2, select = {}"),
-            "scale 2: `select` is empty",
+            "scale 2: `select` must name exactly one way to choose, not 0",
         ),
         (
             "start = 0".to_owned(),
@@ -137,7 +137,7 @@ fn wrong_choices_are_refused() {
     };
     assert_eq!(
         select("top = 1, cluster = \"pca\""),
-        "scale 2: `select` names more than one way to choose"
+        "scale 2: `select` must name exactly one way to choose, not 2"
     );
     assert_eq!(
         select("top = 1, lambda = 3"),

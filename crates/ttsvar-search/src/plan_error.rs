@@ -89,7 +89,7 @@ pub enum PlanError {
     #[error("`rounds` and `enough` belong together")]
     RoundsWithoutEnough,
     /// A stage lacks `select`.
-    #[error("scale {scale}: the stage has no `select`, but its width goes from {rows} to {width}")]
+    #[error("scale {scale}: the stage has no `select`{}", width_change(*.rows, *.width))]
     MissingSelect {
         /// Counted from 0.
         scale: usize,
@@ -181,6 +181,13 @@ impl PlanError {
             Self::RawWidth(_) => "best-of-n draws N samples and keeps the best",
         };
         Some(hint.to_owned())
+    }
+}
+
+fn width_change(rows: usize, width: usize) -> String {
+    match rows == width {
+        true => String::new(),
+        false => format!(", but its width goes from {rows} to {width}"),
     }
 }
 

@@ -14,7 +14,8 @@ use super::album::Album;
 /// # fn f(search: ttsvar::search::Search, plan: ttsvar::search::Plan) -> ttsvar::Result<()> {
 /// let mut album = ttsvar::report::Album::default();
 /// let outcome = ttsvar::search::run(&search, &"a red circle".into(), &plan, 0, &mut album)?;
-/// ttsvar::report::tree::picture(&outcome.trace, &album).save("tree.png")?;
+/// let picture = ttsvar::report::tree::picture(&outcome.trace, &album);
+/// ttsvar::image::save(&picture, "tree.png")?;
 /// # Ok(()) }
 /// ```
 pub fn picture(trace: &Trace, album: &Album) -> Image {
