@@ -108,7 +108,7 @@ fn what_cannot_be_measured_is_refused() {
     hint: expected demo or one of infinity-layer12, infinity-layer16, infinity-layer24, 2b, 8b
 
     $ bench --repeat 0
-    error: --repeat is 0, but something has to be timed
+    error: --repeat must be at least 1
     hint: 3 is usual
 
     $ bench --pixels 1M
@@ -120,8 +120,8 @@ fn what_cannot_be_measured_is_refused() {
     hint: check that the path exists and that you may read or write it
 
     $ bench --ops
-    error: single operations have the shapes of a released size
-    hint: name one, as in `--arch infinity-layer12`
+    error: --ops needs a released size
+    hint: give one, such as `--arch infinity-layer12`
 
     $ bench --dtype f8
     error: unknown data type `f8`

@@ -105,8 +105,8 @@ fn generate_explains_every_flag() {
           --weights <DIR>     The folder with the downloaded files of released models
           --scorer <SCORERS>  Scorer: image-reward, hps, clip, clip-100, clip-2.5 or aesthetic, or a mix
                               such as image-reward=1,hps=2 [default: the model's]
-          --memory <SIZE>     Keep to so much memory, such as 12G: fewer rows at once, and networks that
-                              are read when they are needed
+          --memory <SIZE>     Memory limit, such as 12G: fewer rows run at once, and networks are loaded
+                              only while needed
 
     Output:
       -o, --out <FILE|DIR>     The image: a .png file, which is replaced, or a folder, in which a free
