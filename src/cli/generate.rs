@@ -1,6 +1,6 @@
 //! `ttsvar generate`: from prompts to image files.
 //!
-//! Reads what was asked for, opens the system, sets up a session (`request/session.rs`: read on
+//! Reads the request, opens the system, sets up a session (`request/session.rs`: read on
 //! there) and runs it on every prompt; the rest of this file writes files and prints results.
 
 use std::path::PathBuf;
@@ -74,7 +74,7 @@ pub(super) fn fit_memory(
     Ok(())
 }
 
-/// What was asked for, checked as far as that is possible without the model.
+/// The request, checked as far as that is possible without the model.
 struct Request {
     prompts: Prompts,
     system: SystemBuilder,

@@ -1,4 +1,4 @@
-//! `ttsvar inspect`: what an image or a trace says about its origin.
+//! `ttsvar inspect`: how an image was made, from its record or from a trace.
 
 use std::{fs, path::Path};
 
@@ -33,7 +33,7 @@ pub(super) fn run(typed: &arguments::Inspect, console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// What a file is.
+/// The contents of a file.
 enum Found {
     Image(Png, Box<Provenance>),
     Trace(Box<Trace>),
@@ -132,7 +132,7 @@ fn of_image(path: &Path, png: &Png, record: &Provenance) -> String {
     let plan = record.plan.to_toml();
     let name = path.display();
     format!(
-        "{name}: {width} × {height} pixels\n\n{table}\n\n{plan}\nttsvar generate --from {name}   paints it again"
+        "{name}: {width} × {height} pixels\n\n{table}\n\n{plan}\nttsvar generate --from {name}   generates it again"
     )
 }
 
@@ -176,7 +176,7 @@ fn of_trace(path: &Path, trace: &Trace) -> String {
     )
 }
 
-/// A row a scale: what was computed, what it took, what was chosen, what the scores were.
+/// One row per scale: rows computed, time, selection, scores.
 fn scales(trace: &Trace) -> Table {
     use Align::{Left, Right};
     let heads = [

@@ -1,5 +1,5 @@
-//! The command line: one file a subcommand. What was typed is in `arguments`, what it means in
-//! `request`, and everything that is printed goes through `console`.
+//! The command line: one file per subcommand. Arguments are declared in `arguments`, and everything
+//! that is printed goes through `console`.
 
 mod arguments;
 mod bench;

@@ -1,6 +1,7 @@
-//! `ttsvar score`: pictures against a prompt, by one scorer or several.
+//! `ttsvar score`: rates images for a prompt, with one scorer or several.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -20,34 +21,22 @@ use crate::{
     scorers::ScorerMix, system::LoadedScorer,
 };
 
-/// Pictures that are in memory together.
-const TOGETHER: usize = 32;
+/// Images that are in memory at once.
+const CHUNK: usize = 32;
 
-/// Scores every picture. What goes wrong with one of them is said, and the others are scored; the
-/// exit code tells.
+/// Scores every image. An error with one image is reported and the others are scored; the exit code
+/// tells.
 pub(super) fn run(
     typed: &arguments::Score,
     global: &arguments::Global,
     console: &Console,
 ) -> Result<u8> {
-    let mix = typed.system.scorer.as_ref();
-    if let Some((name, weight)) = mix
-        .into_iter()
-        .flat_map(ScorerMix::scorers)
-        .find(|(_, weight)| *weight != 1.0)
-    {
-        return Err(Error::input(format!(
-            "`{name}={weight}`: pictures get the number of each scorer, not a mix"
-        ))
-        .with_hint("leave the weights out; `ttsvar generate` searches by mixes"));
-    }
+    refuse_weights(typed.system.scorer.as_ref())?;
     let prompt = typed.prompt.as_deref().map(str::trim);
     if prompt.is_some_and(str::is_empty) {
-        return Err(
-            Error::input("--prompt is empty").with_hint("say what the pictures should show")
-        );
+        return Err(Error::input("--prompt is empty").with_hint("describe the images"));
     }
-    let files = pictures(&typed.images)?;
+    let files = image_files(&typed.images)?;
     for fault in typed.images.iter().filter_map(|path| unread_images(path)) {
         console.warn(&fault, None);
     }
@@ -57,40 +46,44 @@ pub(super) fn run(
             "scored by the demo, which knows flat shapes only; --weights DIR uses released scorers",
         );
     }
-    let judges = &set.scorers;
-    let reads = set.reads_prompt;
-    let panel = Panel {
-        judges,
+    let job = ScoreJob {
+        scorers: &set.scorers,
         prompt,
-        reads,
+        reads_prompt: set.reads_prompt,
     };
-    let bar = bar(console, files.len() * judges.len(), "scores");
+    let bar = bar(console, files.len() * set.scorers.len(), "scores");
     let mut rows = Vec::with_capacity(files.len());
-    for files in files.chunks(TOGETHER) {
-        rows.extend(panel.score(files, &bar)?);
+    for files in files.chunks(CHUNK) {
+        rows.extend(job.score(files, &bar)?);
     }
     bar.finish_and_clear();
-    for error in rows.iter().filter_map(|row| row.found.as_ref().err()) {
+    for error in rows.iter().filter_map(|row| row.scored.as_ref().err()) {
         console.error(error);
     }
+    let all_scored = rows.iter().all(|row| row.scored.is_ok());
     if console.json {
-        let lines: Vec<String> = rows
-            .iter()
-            .map(|row| row.json(judges).to_string())
-            .collect();
+        let lines: Vec<String> = rows.iter().map(|row| job.json(row).to_string()).collect();
         console.result(&lines.join("\n"))?;
-    } else if rows.iter().any(|row| row.found.is_ok()) {
-        console.result(&table(&rows, judges, prompt.is_none() && reads).to_string())?;
+    } else if rows.iter().any(|row| row.scored.is_ok()) {
+        console.result(&job.table(&rows).to_string())?;
     }
-    Ok(if rows.iter().all(|row| row.found.is_ok()) {
-        0
-    } else {
-        REFUSED
-    })
+    Ok(if all_scored { 0 } else { REFUSED })
 }
 
-/// The files themselves, and in their order the PNG files of folders.
-fn pictures(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// Images get the score of each scorer, so weights mean nothing here.
+fn refuse_weights(mix: Option<&ScorerMix>) -> Result<()> {
+    let mut scorers = mix.into_iter().flat_map(ScorerMix::scorers);
+    let Some((name, weight)) = scorers.find(|(_, weight)| *weight != 1.0) else {
+        return Ok(());
+    };
+    Err(Error::input(format!(
+        "`{name}={weight}`: images get the score of each scorer, not a mix"
+    ))
+    .with_hint("leave the weights out; `ttsvar generate` searches with mixes"))
+}
+
+/// The given files, with folders replaced by the PNG files in them.
+fn image_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = vec![];
     for path in given {
         if !path.is_dir() {
@@ -100,14 +93,14 @@ fn pictures(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let mut inside = vec![];
         for entry in fs::read_dir(path).map_err(Error::io(path))? {
             let file = entry.map_err(Error::io(path))?.path();
-            let png = file
-                .extension()
-                .is_some_and(|end| end.eq_ignore_ascii_case("png"));
-            inside.extend(png.then_some(file));
+            let extension = file.extension();
+            if extension.is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
+                inside.push(file);
+            }
         }
         if inside.is_empty() {
-            return Err(Error::file(path, "holds no picture")
-                .with_hint("only PNG files can be read as pictures"));
+            return Err(Error::file(path, "contains no images")
+                .with_hint("only PNG files can be read as images"));
         }
         inside.sort();
         files.extend(inside);
@@ -115,143 +108,132 @@ fn pictures(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Who scores, and what for.
-struct Panel<'a> {
-    judges: &'a [LoadedScorer],
-    /// The same for all pictures; otherwise each has its own.
+/// The scorers and the prompt of a run.
+struct ScoreJob<'a> {
+    scorers: &'a [LoadedScorer],
+    /// One prompt for all images; `None` where each image has its own.
     prompt: Option<&'a str>,
-    /// Whether any of them reads it.
-    reads: bool,
+    /// Whether any of the scorers reads the prompt.
+    reads_prompt: bool,
 }
 
-/// What is said of one picture.
+/// The result for one image.
 struct Row {
     file: PathBuf,
-    found: Result<Found>,
+    scored: Result<Scored>,
 }
 
-struct Found {
+struct Scored {
     prompt: String,
-    /// One of each scorer.
+    /// One score per scorer.
     scores: Vec<f32>,
 }
 
-impl Panel<'_> {
-    /// Pictures of one prompt go through the networks together.
+impl ScoreJob<'_> {
+    /// Scores images; those with the same prompt run through the networks in one batch.
     fn score(&self, files: &[PathBuf], bar: &ProgressBar) -> Result<Vec<Row>> {
-        let mut read: Vec<Result<(Image, Found)>> =
-            files.iter().map(|file| self.read(file)).collect();
-        let mut prompts: Vec<String> = read
-            .iter()
-            .flatten()
-            .map(|(_, found)| found.prompt.clone())
-            .collect();
-        prompts.sort_unstable();
-        prompts.dedup();
-        for prompt in prompts {
-            let of_prompt = |(_, one): &(usize, &(Image, Found))| one.1.prompt == prompt;
-            let good = read
-                .iter()
-                .enumerate()
-                .filter_map(|(i, one)| one.as_ref().ok().map(|one| (i, one)));
-            let (places, images): (Vec<usize>, Vec<Image>) = good
-                .filter(of_prompt)
-                .map(|(i, (image, _))| (i, image.clone()))
-                .unzip();
-            for judge in self.judges {
-                let scores = judge.score(&prompt, &images)?;
-                bar.inc(images.len() as u64);
-                for (&place, score) in places.iter().zip(scores) {
-                    if let Ok((_, found)) = &mut read[place] {
-                        found.scores.push(score);
+        let mut images: Vec<Image> = vec![];
+        let mut rows: Vec<Row> = vec![];
+        let mut indices: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
+        for file in files {
+            let scored = match self.read(file) {
+                Ok((image, scored)) => {
+                    let places = indices.entry(scored.prompt.clone()).or_default();
+                    places.push((rows.len(), images.len()));
+                    images.push(image);
+                    Ok(scored)
+                }
+                Err(error) => {
+                    bar.inc(self.scorers.len() as u64);
+                    Err(error)
+                }
+            };
+            rows.push(Row {
+                file: file.clone(),
+                scored,
+            });
+        }
+        for (prompt, places) in &indices {
+            let batch: Vec<Image> = places.iter().map(|(_, i)| images[*i].clone()).collect();
+            for scorer in self.scorers {
+                let scores = scorer.score(prompt, &batch)?;
+                bar.inc(batch.len() as u64);
+                for ((row, _), score) in places.iter().zip(scores) {
+                    if let Ok(scored) = &mut rows[*row].scored {
+                        scored.scores.push(score);
                     }
                 }
             }
         }
-        let row = |(file, found): (&PathBuf, Result<_>)| {
-            bar.inc(if found.is_err() {
-                self.judges.len() as u64
-            } else {
-                0
-            });
-            Row {
-                file: file.clone(),
-                found: found.map(|(_, found)| found),
-            }
-        };
-        Ok(files.iter().zip(read).map(row).collect())
+        Ok(rows)
     }
 
-    /// A picture and what it should show.
-    fn read(&self, file: &Path) -> Result<(Image, Found)> {
+    /// An image and the prompt that it is scored for.
+    fn read(&self, file: &Path) -> Result<(Image, Scored)> {
         let png = Png::open(file)?;
         if png.image.pixels().is_empty() {
-            return Err(Error::file(file, "a picture without pixels"));
+            return Err(Error::file(file, "an image without pixels"));
         }
         let prompt = match self.prompt {
             Some(prompt) => prompt.to_owned(),
-            None if !self.reads => String::new(),
-            None => own_prompt(file, &png)?,
+            None if !self.reads_prompt => String::new(),
+            None => recorded_prompt(file, &png)?,
         };
-        Ok((
-            png.image,
-            Found {
-                prompt,
-                scores: vec![],
-            },
-        ))
+        let scored = Scored {
+            prompt,
+            scores: vec![],
+        };
+        Ok((png.image, scored))
+    }
+
+    fn json(&self, row: &Row) -> Value {
+        let file = row.file.display().to_string();
+        let scored = match &row.scored {
+            Ok(scored) => scored,
+            Err(error) => return json!({ "file": file, "error": error.to_string() }),
+        };
+        let mut scores = Map::new();
+        for (scorer, score) in self.scorers.iter().zip(&scored.scores) {
+            scores.insert(scorer.name.clone(), number::to_json(*score));
+        }
+        json!({ "file": file, "prompt": scored.prompt, "scores": scores })
+    }
+
+    /// One row per image; with the prompts where each image has its own.
+    fn table(&self, rows: &[Row]) -> Table {
+        let prompts = self.prompt.is_none() && self.reads_prompt;
+        let mut heads = vec![("image", Align::Left)];
+        for scorer in self.scorers {
+            heads.push((scorer.name.as_str(), Align::Right));
+        }
+        if prompts {
+            heads.push(("prompt", Align::Left));
+        }
+        let mut table = Table::with_columns(heads);
+        for row in rows {
+            let mut cells = vec![row.file.display().to_string()];
+            match &row.scored {
+                Ok(scored) => {
+                    cells.extend(scored.scores.iter().map(|score| format!("{score:.4}")));
+                    cells.extend(prompts.then(|| scored.prompt.clone()));
+                }
+                Err(_) => {
+                    cells.extend(self.scorers.iter().map(|_| "-".to_owned()));
+                    cells.extend(prompts.then(String::new));
+                }
+            }
+            table.cells(cells);
+        }
+        table
     }
 }
 
-/// The prompt that a picture says it was painted for.
-fn own_prompt(file: &Path, png: &Png) -> Result<String> {
-    let said = Provenance::read(png).map_err(|error| Error::file(file, error.to_string()))?;
-    let said = said.map(|record| record.prompt);
-    said.ok_or_else(|| {
-        Error::file(file, "does not say what it should show")
-            .with_hint("say it: --prompt \"a red circle\"")
+/// The prompt that an image records.
+fn recorded_prompt(file: &Path, png: &Png) -> Result<String> {
+    let provenance = Provenance::read(png).map_err(|error| Error::in_file(file, error))?;
+    let prompt = provenance.map(|provenance| provenance.prompt);
+    prompt.ok_or_else(|| {
+        Error::file(file, "does not record a prompt")
+            .with_hint("give one: --prompt \"a red circle\"")
     })
-}
-
-impl Row {
-    fn json(&self, judges: &[LoadedScorer]) -> Value {
-        let file = self.file.display().to_string();
-        match &self.found {
-            Err(error) => json!({ "file": file, "error": error.to_string() }),
-            Ok(Found { prompt, scores }) => {
-                let score = |(judge, score): (&LoadedScorer, &f32)| {
-                    (judge.name.clone(), number::to_json(*score))
-                };
-                let scores = judges.iter().zip(scores).map(score).collect::<Map<_, _>>();
-                json!({ "file": file, "prompt": prompt, "scores": scores })
-            }
-        }
-    }
-}
-
-/// A row a picture; the prompts where each picture has its own.
-fn table(rows: &[Row], judges: &[LoadedScorer], prompts: bool) -> Table {
-    let mut heads = vec![("picture", Align::Left)];
-    heads.extend(
-        judges
-            .iter()
-            .map(|judge| (judge.name.as_str(), Align::Right)),
-    );
-    heads.extend(prompts.then_some(("prompt", Align::Left)));
-    let mut table = Table::with_columns(heads);
-    for row in rows {
-        let mut cells = vec![row.file.display().to_string()];
-        match &row.found {
-            Ok(found) => {
-                cells.extend(found.scores.iter().map(|score| format!("{score:.4}")));
-                cells.extend(prompts.then(|| found.prompt.clone()));
-            }
-            Err(_) => {
-                cells.extend(judges.iter().map(|_| "-".to_owned()));
-                cells.extend(prompts.then(String::new));
-            }
-        }
-        table.cells(cells);
-    }
-    table
 }
