@@ -14,12 +14,12 @@ use crate::{
     server::{Limits, Server, Setup},
 };
 
-/// Threads that answer; the searches have threads of their own.
-const ANSWERING: usize = 2;
+/// Threads that respond to requests. The searches have their own threads.
+const HTTP_THREADS: usize = 2;
 
-/// Serves until Ctrl-C.
+/// Serves until Ctrl-C or SIGTERM.
 pub(super) fn run(typed: &arguments::Serve, global: &Global, console: &Console) -> Result<()> {
-    log(console);
+    start_log(console);
     let system = global.system(&typed.system).open()?;
     let setup = Setup {
         folder: typed.folder.clone(),
@@ -30,22 +30,22 @@ pub(super) fn run(typed: &arguments::Serve, global: &Global, console: &Console) 
         grace: Duration::from_secs(typed.grace),
     };
     let stop = Arc::new(Notify::new());
-    let bell = stop.clone();
-    interrupt::first(move || bell.notify_one());
+    let interrupted = stop.clone();
+    interrupt::first(move || interrupted.notify_one());
     let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(ANSWERING)
+        .worker_threads(HTTP_THREADS)
         .enable_all()
-        .build();
-    let runtime = runtime
+        .build()
         .map_err(|error| Error::system(format!("cannot start the server's threads: {error}")))?;
     runtime.block_on(async {
         let server = Server::bind(system, setup).await?;
-        console.result(&address(console, server.address()))?;
+        console.result(&format_address(console, server.address()))?;
         server.run(async move { stop.notified().await }).await
     })
 }
 
-fn address(console: &Console, address: SocketAddr) -> String {
+/// The line that reports the server's address.
+fn format_address(console: &Console, address: SocketAddr) -> String {
     let url = format!("http://{address}");
     if console.json {
         serde_json::json!({ "url": url }).to_string()
@@ -60,14 +60,14 @@ fn limits(typed: &ServeLimits) -> Limits {
         body: typed.max_body,
         prompt: typed.max_prompt,
         rows: typed.max_rows,
-        pictures: typed.max_pictures,
+        images: typed.max_pictures,
         time: Duration::from_secs(typed.max_seconds),
     }
 }
 
-/// The log goes to standard error: words, or with `--json` an object a line; with `--quiet` only
-/// what went wrong.
-fn log(console: &Console) {
+/// Sends the log to standard error: as text, or with `--json` as one object per line. With
+/// `--quiet` it contains only warnings and errors.
+fn start_log(console: &Console) {
     let level = if console.quiet {
         tracing::Level::WARN
     } else {
@@ -77,7 +77,7 @@ fn log(console: &Console) {
         .with_writer(std::io::stderr)
         .with_max_level(level)
         .with_target(false);
-    // Fails only where a log is set up already; then that one is used.
+    // Fails only if a log has been set up already; then that one is used
     let _ = if console.json {
         log.json().flatten_event(true).try_init()
     } else {

@@ -1,4 +1,4 @@
-//! Who may ask: anyone on this machine, elsewhere those who know the token.
+//! Access control: without a token, clients on this machine; otherwise those that send the token.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -10,101 +10,110 @@ use axum::{
 };
 use subtle::ConstantTimeEq;
 
-use super::{App, refusal::Refusal};
+use super::{App, api_error::ApiError};
 use crate::{Error, Result};
 
-/// Letters of the shortest token that is taken.
-const SHORTEST: usize = 8;
+/// Characters of the shortest token that is accepted.
+const MIN_TOKEN: usize = 8;
 
-/// Knows the token, if there is one.
+/// Checks the token, if there is one, and the host name.
 pub(super) struct Guard {
     token: Option<String>,
 }
 
 impl Guard {
+    /// Creates the guard of a server that listens on this address.
+    ///
     /// # Errors
-    /// The address can be reached from elsewhere and there is no token, or the token is too short
-    /// to be a secret.
+    /// The address is not loopback and there is no token, or the token is too short.
     pub(super) fn new(address: SocketAddr, token: Option<String>) -> Result<Self> {
-        if token.as_ref().is_some_and(|token| token.len() < SHORTEST) {
-            return Err(
-                Error::input(format!("the token has fewer than {SHORTEST} letters"))
-                    .with_hint("take a long random one, such as `openssl rand -hex 16` prints"),
-            );
+        if token.as_ref().is_some_and(|token| token.len() < MIN_TOKEN) {
+            let message = format!("the token must have at least {MIN_TOKEN} characters");
+            return Err(Error::input(message)
+                .with_hint("choose a long random one, such as `openssl rand -hex 16` prints"));
         }
         if token.is_none() && !address.ip().is_loopback() {
-            return Err(Error::input(format!(
-                "{} can be reached from other machines, so a token is needed",
+            let message = format!(
+                "{} can be reached from other machines, so a token is required",
                 address.ip()
-            ))
-            .with_hint("give one by the environment variable TTSVAR_TOKEN or --token, or listen on 127.0.0.1"));
+            );
+            return Err(Error::input(message).with_hint(
+                "set the environment variable TTSVAR_TOKEN or --token, or listen on 127.0.0.1",
+            ));
         }
         Ok(Self { token })
     }
 
-    /// Whether the headers bring the token. How long the comparison takes tells nothing but the
-    /// token's length.
-    fn admits(&self, headers: &HeaderMap) -> bool {
+    /// Returns whether the headers contain the token. The time that the comparison takes reveals
+    /// nothing but the token's length.
+    fn accepts_token(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else {
             return true;
         };
-        let given = headers
+        let Some((scheme, given)) = headers
             .get(header::AUTHORIZATION)
-            .map(|value| value.as_bytes());
-        let given = given.and_then(|value| value.split_at_checked(BEARER.len()));
-        given.is_some_and(|(scheme, given)| {
-            scheme.eq_ignore_ascii_case(BEARER) && bool::from(given.ct_eq(token.as_bytes()))
-        })
+            .and_then(|value| value.as_bytes().split_at_checked(BEARER.len()))
+        else {
+            return false;
+        };
+        scheme.eq_ignore_ascii_case(BEARER) && bool::from(given.ct_eq(token.as_bytes()))
     }
 
-    /// Whether the request names this machine as its host. Without a token, a page of another site
-    /// could otherwise let its name point here and read what it likes.
-    fn knows(&self, host: Option<&str>) -> bool {
-        let name = host.map(|host| match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or(rest),
-            None => host.split(':').next().unwrap_or(host),
-        });
-        self.token.is_some()
-            || name.is_none_or(|name| LOCAL.iter().any(|local| name.eq_ignore_ascii_case(local)))
+    /// Returns whether the request names this machine as its host. Without this check, and without
+    /// a token, another website could let its name resolve to this machine and read everything.
+    fn accepts_host(&self, host: Option<&str>) -> bool {
+        let Some(host) = host else {
+            return true;
+        };
+        let name = host_name(host);
+        self.token.is_some() || LOCAL.iter().any(|local| name.eq_ignore_ascii_case(local))
+    }
+}
+
+/// The name in a `Host` header, without the port and the brackets of an IPv6 address.
+fn host_name(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.split(':').next().unwrap_or(host),
     }
 }
 
 const BEARER: &[u8] = b"Bearer ";
 const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// Lets only those through who know the token.
-pub(super) async fn ask(
+/// Refuses requests without the token.
+pub(super) async fn check_token(
     State(app): State<Arc<App>>,
     request: Request,
     next: Next,
-) -> Result<Response, Refusal> {
-    if app.guard.admits(request.headers()) {
+) -> Result<Response, ApiError> {
+    if app.guard.accepts_token(request.headers()) {
         return Ok(next.run(request).await);
     }
-    let message = "a token is needed: send the header `Authorization: Bearer TOKEN`";
-    Err(Refusal::new(
+    let message = "this server requires a token: send the header `Authorization: Bearer TOKEN`";
+    Err(ApiError::new(
         StatusCode::UNAUTHORIZED,
         "invalid_token",
         message,
     ))
 }
 
-/// Lets only those through who mean this server.
-pub(super) async fn host(
+/// Refuses requests for another host.
+pub(super) async fn check_host(
     State(app): State<Arc<App>>,
     request: Request,
     next: Next,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let host = request
         .headers()
         .get(header::HOST)
         .map(|host| host.to_str().unwrap_or(""));
-    if app.guard.knows(host) {
+    if app.guard.accepts_host(host) {
         return Ok(next.run(request).await);
     }
-    let message =
-        "this server answers to the name localhost only; behind another name it needs a token";
-    Err(Refusal::new(
+    let message = "without a token, this server accepts requests to localhost only; \
+                   under another name it requires a token";
+    Err(ApiError::new(
         StatusCode::MISDIRECTED_REQUEST,
         "wrong_host",
         message,
@@ -120,12 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_whole_token_is_admitted() {
-        let admits = |value: &str| {
+    fn only_the_whole_token_is_accepted() {
+        let accepts = |value: &str| {
             let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
-            guard("long-enough").admits(&headers)
+            guard("long-enough").accepts_token(&headers)
         };
-        assert!(admits("Bearer long-enough") && admits("bearer long-enough"));
+        assert!(accepts("Bearer long-enough") && accepts("bearer long-enough"));
         for wrong in [
             "Bearer long-enoug",
             "Bearer long-enough2",
@@ -134,20 +143,20 @@ mod tests {
             "Bearer",
             "",
         ] {
-            assert!(!admits(wrong), "{wrong}");
+            assert!(!accepts(wrong), "{wrong}");
         }
-        assert!(!guard("long-enough").admits(&HeaderMap::new()));
+        assert!(!guard("long-enough").accepts_token(&HeaderMap::new()));
     }
 
     #[test]
-    fn other_machines_need_a_token_and_a_long_one() {
+    fn non_loopback_addresses_require_a_token_of_some_length() {
         assert!(Guard::new(([0, 0, 0, 0], 1).into(), None).is_err());
         assert!(Guard::new(([127, 0, 0, 1], 1).into(), None).is_ok());
         assert!(Guard::new(([127, 0, 0, 1], 1).into(), Some("short".to_owned())).is_err());
     }
 
     #[test]
-    fn without_a_token_only_local_names_are_known() {
+    fn without_a_token_only_local_names_are_accepted() {
         let open = Guard::new(([127, 0, 0, 1], 1).into(), None).unwrap();
         for host in [
             "localhost:80",
@@ -156,7 +165,7 @@ mod tests {
             "[::1]:80",
             "LOCALHOST",
         ] {
-            assert!(open.knows(Some(host)), "{host}");
+            assert!(open.accepts_host(Some(host)), "{host}");
         }
         for host in [
             "example.org",
@@ -164,8 +173,8 @@ mod tests {
             "127.0.0.1.example.org",
             "",
         ] {
-            assert!(!open.knows(Some(host)), "{host}");
+            assert!(!open.accepts_host(Some(host)), "{host}");
         }
-        assert!(guard("long-enough").knows(Some("example.org")));
+        assert!(guard("long-enough").accepts_host(Some("example.org")));
     }
 }

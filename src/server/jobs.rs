@@ -1,4 +1,4 @@
-//! Jobs: submit, list, look at, watch, cancel, forget, and fetch what came of them.
+//! The routes of jobs: submit, list, show, watch, cancel, delete, and fetch the results.
 
 use std::sync::Arc;
 
@@ -13,10 +13,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    App, aside,
-    refusal::Refusal,
+    App,
+    api_error::ApiError,
     report,
     request::{self, RawRequest},
+    run_blocking,
     store::{IMAGE, Job, Store, TRACE},
     watch,
 };
@@ -24,7 +25,7 @@ use super::{
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/v1/jobs", post(submit).get(list))
-        .route("/v1/jobs/{id}", get(look).delete(forget))
+        .route("/v1/jobs/{id}", get(show).delete(delete))
         .route("/v1/jobs/{id}/cancel", post(cancel))
         .route("/v1/jobs/{id}/events", get(watch::watch))
         .route("/v1/jobs/{id}/image", get(image))
@@ -33,47 +34,58 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/v1/jobs/{id}/previews/{sheet}", get(previews))
 }
 
-async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
+async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let raw: RawRequest = request::json(request).await?;
     let inner = app.clone();
-    let jobs = aside(move || inner.desk.submit(vec![inner.requests.read(raw)?])).await??;
-    let job = jobs.first().ok_or_else(Refusal::stopping)?;
-    let place = format!("/v1/jobs/{}", job.id);
+    let jobs = run_blocking(move || {
+        let request = inner.requests.read(raw)?;
+        inner.scheduler.submit(vec![request])
+    })
+    .await??;
+    let job = jobs.first().ok_or_else(ApiError::shutting_down)?;
+    let location = format!("/v1/jobs/{}", job.id);
     Ok((
         StatusCode::ACCEPTED,
-        [(header::LOCATION, place)],
+        [(header::LOCATION, location)],
         Json(job.to_json()),
     )
         .into_response())
 }
 
-/// Which jobs are to be listed.
+/// The query of a list of jobs.
 #[derive(Deserialize)]
-struct Pages {
+struct ListQuery {
     limit: Option<usize>,
     before: Option<String>,
 }
 
-/// Jobs on a page at most.
-const PAGE: usize = 100;
+/// Number of jobs in a list, by default and at most.
+const DEFAULT_LIMIT: usize = 20;
+const MAX_LIMIT: usize = 100;
 
-type Asked = Result<Query<Pages>, QueryRejection>;
-
-async fn list(State(app): State<Arc<App>>, pages: Asked) -> Result<Json<Value>, Refusal> {
-    let Query(pages) = pages.map_err(|error| Refusal::input("limit", error.body_text()))?;
-    let most = pages.limit.unwrap_or(20).clamp(1, PAGE);
+async fn list(
+    State(app): State<Arc<App>>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Query(query) = query.map_err(|error| ApiError::input("limit", error.body_text()))?;
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     let store = app.store.clone();
-    let jobs = aside(move || store.list(most + 1, pages.before.as_deref())).await??;
-    let data: Vec<Value> = jobs.iter().take(most).map(Job::to_json).collect();
-    Ok(Json(
-        json!({ "object": "list", "data": data, "has_more": jobs.len() > most }),
-    ))
+    let jobs = run_blocking(move || store.list(limit + 1, query.before.as_deref())).await??;
+    let data: Vec<Value> = jobs.iter().take(limit).map(Job::to_json).collect();
+    Ok(Json(json!({
+        "object": "list",
+        "data": data,
+        "has_more": jobs.len() > limit,
+    })))
 }
 
-async fn look(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+async fn show(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     let mut job = app.job(&id).await?.to_json();
-    if let Some(before) = app.desk.before(&id) {
-        job["before"] = before.into();
+    if let Some(ahead) = app.scheduler.searches_ahead(&id) {
+        job["before"] = ahead.into();
     }
     Ok(Json(job))
 }
@@ -81,101 +93,101 @@ async fn look(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Jso
 async fn cancel(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Refusal> {
-    let before = app.job(&id).await?;
-    let (inner, name) = (app.clone(), id.clone());
-    if !aside(move || inner.desk.cancel(&name)).await?? {
-        let message = format!("job `{id}` is {} already", before.state);
-        return Err(Refusal::new(StatusCode::CONFLICT, "job_over", message));
+) -> Result<Json<Value>, ApiError> {
+    let job = app.job(&id).await?;
+    let inner = app.clone();
+    let cancelled = run_blocking(move || inner.scheduler.cancel(&job.id)).await??;
+    if !cancelled {
+        let message = format!("job `{id}` is already {}", job.state);
+        return Err(ApiError::new(StatusCode::CONFLICT, "job_over", message));
     }
     Ok(Json(app.job(&id).await?.to_json()))
 }
 
-async fn forget(
+async fn delete(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ApiError> {
     app.job(&id).await?;
-    aside(move || app.desk.forget(&id)).await??;
+    run_blocking(move || app.scheduler.delete(&id)).await??;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn image(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Refusal> {
-    file(&app, &id, IMAGE.to_owned(), "image/png").await
+async fn image(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    job_file(&app, &id, IMAGE, "image/png").await
 }
 
-async fn trace(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Refusal> {
-    file(&app, &id, TRACE.to_owned(), "application/json").await
+async fn trace(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    job_file(&app, &id, TRACE, "application/json").await
 }
 
-/// What a report may do: its own styles, scripts and pictures, and nothing of this server's.
-const ALONE: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
-                     sandbox allow-scripts";
+/// The policy of a report: its own styles, scripts and images, and nothing from this server.
+const REPORT_POLICY: &str = concat!(
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; ",
+    "img-src data:; sandbox allow-scripts",
+);
 
-async fn report(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, Refusal> {
+async fn report(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let job = app.job(&id).await?;
-    let (store, folder) = (app.store.clone(), job.id.clone());
-    let Some(page) = aside(move || report::page(&store, &folder)).await?? else {
-        let message = format!("job `{id}` is {} and has no report", job.state);
-        return Err(Refusal::new(StatusCode::NOT_FOUND, "no_such_file", message));
+    let store = app.store.clone();
+    let Some(page) = run_blocking(move || report::page(&store, &id)).await?? else {
+        let message = format!("job `{}` is {} and has no report", job.id, job.state);
+        return Err(ApiError::no_such_file(message));
     };
-    Ok(([(header::CONTENT_SECURITY_POLICY, ALONE)], Html(page)).into_response())
+    let policy = [(header::CONTENT_SECURITY_POLICY, REPORT_POLICY)];
+    Ok((policy, Html(page)).into_response())
 }
 
 async fn previews(
     State(app): State<Arc<App>>,
     Path((id, sheet)): Path<(String, String)>,
-) -> Result<Response, Refusal> {
-    let none = |_| {
-        Refusal::new(
-            StatusCode::NOT_FOUND,
-            "no_such_file",
-            format!("`{sheet}` is no sheet of previews"),
-        )
-    };
-    let sheet = sheet.parse().map_err(none)?;
+) -> Result<Response, ApiError> {
+    let sheet = sheet.parse().map_err(|_| {
+        ApiError::no_such_file(format!("`{sheet}` is not the number of a contact sheet"))
+    })?;
     let job = app.job(&id).await?;
-    // As long as a search runs, its sheets are in one place for all jobs that share it.
-    let folder = app
-        .desk
-        .work(&id)
-        .map_or_else(|| id.clone(), |work| work.id.clone());
-    file_in(&app, &job, folder, Store::sheet(sheet), "image/png").await
+    // While a search runs, its sheets are stored once for all jobs that share it
+    let folder = match app.scheduler.search(&id) {
+        Some(search) => search.id.clone(),
+        None => id,
+    };
+    file_response(&app, &job, folder, Store::sheet_name(sheet), "image/png").await
 }
 
-/// A file of a job. It never changes once it is there.
-async fn file(
-    app: &Arc<App>,
+/// The response with a file of a job.
+async fn job_file(
+    app: &App,
     id: &str,
-    name: String,
-    kind: &'static str,
-) -> Result<Response, Refusal> {
-    let job = app.job(id).await?; // an id of the index is no path to anywhere else
-    file_in(app, &job, job.id.clone(), name, kind).await
+    name: &str,
+    content_type: &'static str,
+) -> Result<Response, ApiError> {
+    // Only ids that the index contains become part of a path
+    let job = app.job(id).await?;
+    file_response(app, &job, job.id.clone(), name.to_owned(), content_type).await
 }
 
-async fn file_in(
+/// The response with a file in a folder. Files never change once they are written.
+async fn file_response(
     app: &App,
     job: &Job,
     folder: String,
     name: String,
-    kind: &str,
-) -> Result<Response, Refusal> {
-    let (store, asked) = (app.store.clone(), name.clone());
-    let Some(bytes) = aside(move || store.read(&folder, &asked)).await?? else {
+    content_type: &'static str,
+) -> Result<Response, ApiError> {
+    let store = app.store.clone();
+    let path = name.clone();
+    let Some(bytes) = run_blocking(move || store.read(&folder, &path)).await?? else {
         let message = format!("job `{}` is {} and has no {name}", job.id, job.state);
-        return Err(Refusal::new(StatusCode::NOT_FOUND, "no_such_file", message));
+        return Err(ApiError::no_such_file(message));
     };
+    let disposition = format!("inline; filename=\"ttsvar-{}-{name}\"", job.id);
     let headers = [
-        (header::CONTENT_TYPE, kind.to_owned()),
+        (header::CONTENT_TYPE, content_type.to_owned()),
         (
             header::CACHE_CONTROL,
             "private, max-age=31536000, immutable".to_owned(),
         ),
-        (
-            header::CONTENT_DISPOSITION,
-            format!("inline; filename=\"ttsvar-{}-{name}\"", job.id),
-        ),
+        (header::CONTENT_DISPOSITION, disposition),
     ];
     Ok((headers, bytes).into_response())
 }

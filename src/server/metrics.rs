@@ -1,4 +1,4 @@
-//! What the server counts, for Prometheus, and a line of the log for every request.
+//! Metrics for Prometheus, and one line of the log per request.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -24,17 +24,17 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{App, store};
+use super::{App, store::JobState};
 
 type Labels<const N: usize> = [(&'static str, String); N];
 
-/// Counters, all from the start of the server.
+/// The metrics, counted from the start of the server.
 pub(super) struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<Labels<3>, Counter>,
     jobs: Family<Labels<1>, Counter>,
-    full: Counter,
-    search: Histogram,
+    queue_full: Counter,
+    search_seconds: Histogram,
     waiting: Gauge,
     running: Gauge,
     memory: Gauge,
@@ -42,23 +42,19 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new() -> Self {
-        let search = Histogram::new(exponential_buckets(0.01, 2.0, 17));
         let metrics = Self {
             registry: Mutex::default(),
             requests: Family::default(),
             jobs: Family::default(),
-            full: Counter::default(),
-            search,
+            queue_full: Counter::default(),
+            search_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 17)),
             waiting: Gauge::default(),
             running: Gauge::default(),
             memory: Gauge::default(),
         };
-        for state in store::State::ALL.into_iter().filter(|state| state.over()) {
-            drop(
-                metrics
-                    .jobs
-                    .get_or_create(&[("state", state.name().to_owned())]),
-            ); // there from the start, as 0
+        // Counters of all final states exist from the start, as 0
+        for state in JobState::ALL.into_iter().filter(|state| state.is_over()) {
+            drop(metrics.jobs.get_or_create(&state_label(state)));
         }
         metrics.register();
         metrics
@@ -72,17 +68,17 @@ impl Metrics {
             "Requests by route, method and status",
             self.requests.clone(),
         );
-        registry.register("jobs", "Jobs that are over, by state", self.jobs.clone());
+        registry.register("jobs", "Finished jobs by state", self.jobs.clone());
         registry.register(
             "queue_full",
             "Requests refused because the queue was full",
-            self.full.clone(),
+            self.queue_full.clone(),
         );
         registry.register_with_unit(
             "search",
-            "Time of a search",
+            "Running time of searches",
             Unit::Seconds,
-            self.search.clone(),
+            self.search_seconds.clone(),
         );
         registry.register(
             "searches_waiting",
@@ -91,33 +87,35 @@ impl Metrics {
         );
         registry.register(
             "searches_running",
-            "Searches under way",
+            "Searches that are running",
             self.running.clone(),
         );
         registry.register_with_unit(
             "resident_memory",
-            "Memory of this process",
+            "Resident memory of this process",
             Unit::Bytes,
             self.memory.clone(),
         );
     }
 
-    /// A job is over.
-    pub(super) fn ended(&self, state: store::State) {
-        self.jobs
-            .get_or_create(&[("state", state.name().to_owned())])
-            .inc();
+    /// Counts a job that is over.
+    pub(super) fn count_job(&self, state: JobState) {
+        self.jobs.get_or_create(&state_label(state)).inc();
     }
 
-    /// The queue had no place.
-    pub(super) fn full(&self) {
-        self.full.inc();
+    /// Counts a request that was refused because the queue was full.
+    pub(super) fn count_full_queue(&self) {
+        self.queue_full.inc();
     }
 
-    /// A search is over.
-    pub(super) fn took(&self, seconds: f64) {
-        self.search.observe(seconds);
+    /// Records the running time of a search.
+    pub(super) fn record_search(&self, seconds: f64) {
+        self.search_seconds.observe(seconds);
     }
+}
+
+fn state_label(state: JobState) -> Labels<1> {
+    [("state", state.name().to_owned())]
 }
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -125,24 +123,22 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let Metrics {
-        registry,
-        waiting,
-        running,
-        memory,
-        ..
-    } = &*app.metrics;
-    waiting.set(app.desk.waiting() as i64);
-    running.set(app.desk.running() as i64);
-    memory.set(resident_bytes().unwrap_or(0) as i64);
+    let metrics = &app.metrics;
+    metrics.waiting.set(app.scheduler.waiting() as i64);
+    metrics.running.set(app.scheduler.running() as i64);
+    metrics.memory.set(resident_bytes().unwrap_or(0) as i64);
     let mut text = String::new();
-    let registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+    let registry = metrics
+        .registry
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let _ = encode(&mut text, &registry); // writing to a string cannot fail
-    const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, KIND)], text).into_response()
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()
 }
 
-/// The memory that this process has now; none where the system does not tell.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The resident memory of this process, where the system reports it.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
@@ -164,15 +160,13 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         .get::<MatchedPath>()
         .map_or("none", |path| path.as_str())
         .to_owned();
-    let (method, path) = (
-        request.method().to_string(),
-        request.uri().path().to_owned(),
-    );
+    let method = request.method().to_string();
+    let path = request.uri().path().to_owned();
     let response = next.run(request).await;
     let status = response.status().as_u16();
     let labels = [
         ("route", route),
-        ("method", known(&method)),
+        ("method", method_label(&method).to_owned()),
         ("status", status.to_string()),
     ];
     app.metrics.requests.get_or_create(&labels).inc();
@@ -186,12 +180,10 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     response
 }
 
-/// The method, or one name for all that nobody needs, so that clients cannot make up new counters.
-fn known(method: &str) -> String {
-    if ["GET", "POST", "DELETE", "HEAD"].contains(&method) {
-        method
-    } else {
-        "other"
+/// The method, or `other` for unusual ones, so that clients cannot create new counters at will.
+fn method_label(method: &str) -> &str {
+    match method {
+        "GET" | "POST" | "DELETE" | "HEAD" => method,
+        _ => "other",
     }
-    .to_owned()
 }

@@ -1,20 +1,21 @@
-//! Searches over HTTP: an interface like OpenAI's for images, jobs that can be watched, and a page
-//! that shows them.
+//! Searches over HTTP: an OpenAI-compatible endpoint for images, jobs whose progress can be
+//! watched, and a web page that shows them.
 //!
-//! A request becomes an `request::SearchRequest`, the `desk::Desk` queues it, a worker thread carries it out
-//! and tells its `log::Log`, the `store::Store` keeps what came of it. Routes only translate.
+//! A request becomes a `request::SearchRequest`, the `scheduler::Scheduler` queues it, a worker
+//! thread runs it and appends its events to an `event_log::EventLog`, and the `store::Store`
+//! keeps the results. The routes only translate.
 
-mod desk;
-mod follow;
+mod api_error;
+mod event_log;
+mod event_sink;
 mod guard;
 mod jobs;
-mod log;
 mod metrics;
 mod openai;
 mod page;
-mod refusal;
 mod report;
 mod request;
+mod scheduler;
 mod store;
 mod watch;
 mod worker;
@@ -28,30 +29,30 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use axum::Router;
+use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
 use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{Error, Result, system::System};
-use desk::Desk;
 use guard::Guard;
 use metrics::Metrics;
 use request::RequestReader;
+use scheduler::Scheduler;
 use store::Store;
 
-/// What a server may be asked for.
+/// The limits on requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Searches that may wait.
+    /// Number of searches that may wait.
     pub queue: usize,
     /// Bytes of a request.
     pub body: usize,
     /// Characters of a prompt.
     pub prompt: usize,
-    /// Rows of a search, at its widest and over all rounds.
+    /// Candidates of a search, both at its widest and over all rounds.
     pub rows: usize,
-    /// Pictures of one request.
-    pub pictures: usize,
-    /// How long a search may take once it has begun.
+    /// Number of images per request.
+    pub images: usize,
+    /// Running time of a search.
     pub time: Duration,
 }
 
@@ -62,101 +63,103 @@ impl Default for Limits {
             body: 64 << 10,
             prompt: 1000,
             rows: 64,
-            pictures: 10,
+            images: 10,
             time: Duration::from_secs(600),
         }
     }
 }
 
-/// Everything that a server is told.
+/// The settings of a server.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Where jobs, images and traces are kept.
+    /// The folder for jobs, images and traces.
     pub folder: PathBuf,
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 selects a free port.
     pub address: SocketAddr,
-    /// The secret that clients must know; needed beyond loopback.
+    /// The secret that clients must send, required on any non-loopback address.
     pub token: Option<String>,
-    /// Searches that run side by side.
+    /// Number of searches that run side by side.
     pub workers: usize,
-    /// What may be asked for.
+    /// The limits on requests.
     pub limits: Limits,
-    /// How long searches under way may go on when the server is to end.
+    /// Time for running searches to finish when the server shuts down.
     pub grace: Duration,
 }
 
-/// A server that listens and has not begun to answer.
+/// A server that listens but does not respond yet.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    desk: Arc<Desk>,
-    app: Router,
+    scheduler: Arc<Scheduler>,
+    routes: Router,
     workers: Vec<JoinHandle<()>>,
     grace: Duration,
 }
 
-/// What every route knows.
+/// The state that all routes share.
 struct App {
-    desk: Arc<Desk>,
+    scheduler: Arc<Scheduler>,
     requests: RequestReader,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     guard: Guard,
     limits: Limits,
     /// When the model was loaded.
-    began: SystemTime,
+    started: SystemTime,
 }
 
 impl Server {
     /// Opens the folder, starts the workers and listens.
     ///
     /// # Errors
-    /// An address beyond loopback without a token, an address or a folder that is in use or cannot
-    /// be used.
+    /// The address is not loopback and there is no token, or the address or the folder is in use or
+    /// cannot be used.
     pub async fn bind(system: System, setup: Setup) -> Result<Self> {
         let guard = Guard::new(setup.address, setup.token)?;
         let store = Arc::new(Store::open(&setup.folder)?);
-        let taken = |error| {
-            Error::input(format!("cannot listen on {}: {error}", setup.address)).with_hint(TAKEN)
-        };
-        let listener = TcpListener::bind(setup.address).await.map_err(taken)?;
-        let address = listener.local_addr().map_err(taken)?;
-        let (system, metrics) = (Arc::new(system), Arc::new(Metrics::new()));
+        let listener = TcpListener::bind(setup.address)
+            .await
+            .map_err(|error| listen_error(setup.address, &error))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| listen_error(setup.address, &error))?;
+        let system = Arc::new(system);
+        let metrics = Arc::new(Metrics::new());
         let workers = setup.workers.max(1);
-        let desk = Arc::new(Desk::new(
+        let scheduler = Arc::new(Scheduler::new(
             store.clone(),
             metrics.clone(),
             setup.limits.queue,
             workers,
         ));
         let requests = RequestReader::new(system.clone(), setup.limits)?;
-        let threads = worker::start(workers, &system, &desk, &store, setup.limits.time)?;
+        let threads = worker::start(workers, &system, &scheduler, &store, setup.limits.time)?;
         let app = App {
-            desk: desk.clone(),
+            scheduler: scheduler.clone(),
             requests,
             store,
             metrics,
             guard,
             limits: setup.limits,
-            began: SystemTime::now(),
+            started: SystemTime::now(),
         };
         Ok(Self {
             listener,
             address,
-            desk,
-            app: routes(Arc::new(app)),
+            scheduler,
+            routes: routes(Arc::new(app)),
             workers: threads,
             grace: setup.grace,
         })
     }
 
-    /// Where it listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until `stop` is over; then waiting jobs are given up, those under way get the time
-    /// of grace, and everyone who waits is told.
+    /// Serves until `stop` completes. Then queued jobs are interrupted, running searches get the
+    /// grace period to finish, and waiting clients get a response.
     ///
     /// # Errors
     /// The network fails.
@@ -164,78 +167,76 @@ impl Server {
         let Self {
             listener,
             address,
-            desk,
-            app,
+            scheduler,
+            routes,
             workers,
             grace,
         } = self;
         let began = Instant::now();
-        let over = Arc::new(Notify::new());
-        let closing = close(desk.clone(), grace, over.clone());
+        let closed = Arc::new(Notify::new());
+        let closing = shut_down(scheduler.clone(), grace, closed.clone());
         let stop = async move {
             stop.await;
             tokio::spawn(closing);
         };
         let served = tokio::select! {
-            served = axum::serve(listener, app).with_graceful_shutdown(stop) => served,
-            () = over.notified() => Ok(()), // somebody holds a line open and says nothing
+            served = axum::serve(listener, routes).with_graceful_shutdown(stop) => served,
+            // A client keeps its connection open without sending anything
+            () = closed.notified() => Ok(()),
         };
-        desk.close();
-        let joined = tokio::task::spawn_blocking(move || {
-            workers.into_iter().for_each(|worker| drop(worker.join()))
-        });
-        let _ = joined.await; // a worker that panicked has said so
+        scheduler.close();
+        // A worker that panicked has already logged it
+        let _ = tokio::task::spawn_blocking(move || {
+            for worker in workers {
+                let _ = worker.join();
+            }
+        })
+        .await;
         tracing::info!(seconds = began.elapsed().as_secs(), "stopped");
-        served.map_err(|error| Error::input(format!("cannot answer on {address}: {error}")))
+        served.map_err(|error| Error::system(format!("cannot serve on {address}: {error}")))
     }
 }
 
-/// How long clients may take to hear that it is over.
-const FAREWELL: Duration = Duration::from_secs(5);
-
-/// Ends what the server does, and says when nobody can have anything to hear any more.
-async fn close(desk: Arc<Desk>, grace: Duration, over: Arc<Notify>) {
-    tracing::info!(
-        running = desk.running(),
-        waiting = desk.waiting(),
-        "stopping"
-    );
-    desk.close();
-    tokio::time::sleep(grace).await;
-    desk.give_up();
-    tokio::time::sleep(FAREWELL).await;
-    over.notify_one();
+fn listen_error(address: SocketAddr, error: &std::io::Error) -> Error {
+    Error::system(format!("cannot listen on {address}: {error}"))
+        .with_hint("choose another --port; 0 selects a free one")
 }
 
-const TAKEN: &str = "choose another --port; 0 takes a free one";
+/// Time for clients to receive their responses after the grace period.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
+
+/// Shuts the scheduler down. Notifies `closed` when remaining connections may be dropped.
+async fn shut_down(scheduler: Arc<Scheduler>, grace: Duration, closed: Arc<Notify>) {
+    tracing::info!(
+        running = scheduler.running(),
+        waiting = scheduler.waiting(),
+        "stopping"
+    );
+    scheduler.close();
+    tokio::time::sleep(grace).await;
+    scheduler.stop_running();
+    tokio::time::sleep(CLOSING_TIME).await;
+    closed.notify_one();
+}
 
 fn routes(app: Arc<App>) -> Router {
-    let closed = jobs::routes()
+    let protected = jobs::routes()
         .merge(openai::routes())
-        .merge(metrics::routes());
-    let closed = closed.layer(axum::middleware::from_fn_with_state(
-        app.clone(),
-        guard::ask,
-    ));
-    closed
+        .merge(metrics::routes())
+        .layer(from_fn_with_state(app.clone(), guard::check_token));
+    protected
         .merge(page::routes())
-        .fallback(refusal::nowhere)
-        .method_not_allowed_fallback(refusal::wrong_method)
-        .layer(axum::middleware::from_fn_with_state(
-            app.clone(),
-            guard::host,
-        ))
-        .layer(axum::middleware::from_fn_with_state(
-            app.clone(),
-            metrics::observe,
-        ))
-        .layer(axum::extract::DefaultBodyLimit::max(app.limits.body))
+        .fallback(api_error::unknown_path)
+        .method_not_allowed_fallback(api_error::wrong_method)
+        .layer(from_fn_with_state(app.clone(), guard::check_host))
+        .layer(from_fn_with_state(app.clone(), metrics::observe))
+        .layer(DefaultBodyLimit::max(app.limits.body))
         .with_state(app)
 }
 
-/// Does work that may wait for the disk or a lock, away from the threads that answer.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+/// Runs work that may wait for the disk or a lock outside the threads that respond to requests.
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::internal(format!("a worker thread failed: {error}")))
+        .map_err(|error| Error::internal(format!("a background task failed: {error}")))
 }

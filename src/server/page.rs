@@ -1,4 +1,4 @@
-//! The page: its files, which are part of the program, and what browsers may do with them.
+//! The web page: its files, which are built into the program, and their content security policy.
 
 use std::sync::Arc;
 
@@ -11,14 +11,15 @@ use axum::{
 
 use super::App;
 
-/// Everything comes from this server, nothing is written into the page, nobody puts it into a
-/// frame.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
-                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The page loads everything from this server, contains no inline scripts, and cannot be framed.
+const POLICY: &str = concat!(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; ",
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// Path, kind, text.
+/// Path, content type and text of each file.
 const FILES: [(&str, &str, &str); 8] = [
     (
         "/",
@@ -44,14 +45,16 @@ const FILES: [(&str, &str, &str); 8] = [
 
 pub(super) fn routes() -> Router<Arc<App>> {
     let health = Router::new().route("/healthz", get(|| async { "ok\n" }));
-    FILES.iter().fold(health, |router, &(path, kind, text)| {
-        router.route(path, get(move || async move { file(kind, text) }))
-    })
+    FILES
+        .iter()
+        .fold(health, |router, &(path, content_type, text)| {
+            router.route(path, get(move || async move { file(content_type, text) }))
+        })
 }
 
-fn file(kind: &'static str, text: &'static str) -> Response {
+fn file(content_type: &'static str, text: &'static str) -> Response {
     let headers: [(HeaderName, &str); 5] = [
-        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_TYPE, content_type),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),

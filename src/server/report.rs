@@ -1,11 +1,10 @@
-//! The report of a finished job: its trace and the pictures that were kept, as one page that needs
-//! nothing else.
+//! The report of a finished job: its trace and its stored images as one self-contained page.
 
 use serde::Deserialize;
-use ttsvar_search::Trace;
+use ttsvar_search::{Image, Trace};
 
 use super::{
-    log::Log,
+    event_log::EventLog,
     store::{EVENTS, IMAGE, Store, TRACE},
 };
 use crate::{
@@ -14,51 +13,54 @@ use crate::{
     report::{Album, html},
 };
 
-/// What an event says of a sheet of previews.
+/// A contact sheet, as a `previews` event describes it.
 #[derive(Deserialize)]
-struct Sheet {
+struct ContactSheet {
     scale: usize,
     /// The candidates, from left to right.
     ids: Vec<usize>,
     sheet: usize,
 }
 
-/// The report of a job; none where there is no image.
+/// Returns the report of a job, or `None` if it has no image.
 ///
 /// # Errors
 /// A file of the job cannot be read or is damaged.
 pub(super) fn page(store: &Store, id: &str) -> Result<Option<String>> {
-    let (Some(trace), Some(image)) = (store.read(id, TRACE)?, store.read(id, IMAGE)?) else {
+    let Some(trace) = store.read(id, TRACE)? else {
+        return Ok(None);
+    };
+    let Some(image) = store.read(id, IMAGE)? else {
         return Ok(None);
     };
     let trace = Trace::from_json(&String::from_utf8_lossy(&trace))?;
     let events = store.read(id, EVENTS)?.unwrap_or_default();
     let mut album = Album::default();
-    for entry in Log::read(&String::from_utf8_lossy(&events))
-        .into_iter()
-        .filter(|entry| entry.event == "previews")
-    {
-        let sheet = serde_json::from_value(entry.data);
-        let sheet = sheet.map_err(|error| {
-            Error::input(format!("the events of job {id} are damaged: {error}"))
+    for entry in EventLog::parse(&String::from_utf8_lossy(&events)) {
+        if entry.event != "previews" {
+            continue;
+        }
+        let sheet: ContactSheet = serde_json::from_value(entry.data).map_err(|error| {
+            Error::system(format!("the events of job {id} are damaged: {error}"))
         })?;
-        put(&mut album, store, id, &sheet)?;
+        add_sheet(&mut album, store, id, &sheet)?;
     }
     album.crown(&Png::decode(&image)?.image);
     html::search::page(&trace, &album).map(Some)
 }
 
-/// Cuts a sheet into the pictures of its candidates.
-fn put(album: &mut Album, store: &Store, id: &str, sheet: &Sheet) -> Result<()> {
-    let Some(bytes) = store.read(id, &Store::sheet(sheet.sheet))? else {
+/// Cuts a contact sheet into the images of its candidates and adds them to the album.
+fn add_sheet(album: &mut Album, store: &Store, id: &str, sheet: &ContactSheet) -> Result<()> {
+    let Some(bytes) = store.read(id, &Store::sheet_name(sheet.sheet))? else {
         return Ok(());
     };
     let whole = Png::decode(&bytes)?.image;
-    let (count, height) = (sheet.ids.len().max(1), whole.height());
+    let count = sheet.ids.len().max(1);
     let width = whole.width() / count;
-    let pictures: Vec<_> = (0..count)
-        .map(|place| whole.crop(place * width, 0, width, height))
+    let height = whole.height();
+    let images: Vec<Image> = (0..count)
+        .map(|column| whole.crop(column * width, 0, width, height))
         .collect();
-    album.add(sheet.scale, &sheet.ids, &pictures);
+    album.add(sheet.scale, &sheet.ids, &images);
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! Jobs, images and traces in a folder: an SQLite index, and a folder of files for each job.
+//! Storage of jobs, images and traces: an SQLite index, and one folder of files per job.
 //!
-//! Files are written whole before the index says that a job is done, so that a start after a crash
-//! finds every finished image and knows which jobs were interrupted.
+//! The files of a job are written completely before the index marks it as done. After a crash, the
+//! next start therefore finds every finished image and knows which jobs were interrupted.
 
 use std::{
     fmt,
@@ -16,17 +16,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use ttsvar_search::{Trace, number};
 
-use super::{desk::Ending, request::SearchRequest};
+use super::{request::SearchRequest, scheduler::JobResult};
 use crate::{Error, Result, file, request::new_seed};
 
 /// The winner.
 pub(super) const IMAGE: &str = "image.png";
 /// The record of the search.
 pub(super) const TRACE: &str = "trace.json";
-/// What watchers were told.
+/// The events that were sent to watchers.
 pub(super) const EVENTS: &str = "events.jsonl";
 
-const INDEX: &str = "
+const INDEX_FILE: &str = "index.sqlite";
+
+const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
     CREATE TABLE IF NOT EXISTS jobs (
@@ -43,25 +45,25 @@ const INDEX: &str = "
     CREATE INDEX IF NOT EXISTS open ON jobs (state) WHERE state IN ('queued', 'running');
 ";
 
-/// What has become of a job.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
-    /// It waits.
+pub(super) enum JobState {
+    /// It is waiting.
     Queued,
-    /// It is searched for.
+    /// Its search is running.
     Running,
-    /// There is an image.
+    /// It has an image.
     Done,
-    /// Something went wrong.
+    /// Its search failed.
     Failed,
-    /// A client did not want it any more.
+    /// A client cancelled it.
     Cancelled,
     /// The server ended before it was done.
     Interrupted,
 }
 
-impl State {
+impl JobState {
     pub(super) const ALL: [Self; 6] = [
         Self::Queued,
         Self::Running,
@@ -72,33 +74,33 @@ impl State {
     ];
 
     pub(super) fn name(self) -> &'static str {
-        [
-            "queued",
-            "running",
-            "done",
-            "failed",
-            "cancelled",
-            "interrupted",
-        ][self as usize]
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+        }
     }
 
-    /// Whether nothing more will happen.
-    pub(super) fn over(self) -> bool {
+    /// Returns whether the state is final.
+    pub(super) fn is_over(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for JobState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// A job as the index has it and clients read it.
+/// A job, as the index stores it and clients receive it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Job {
     pub id: String,
-    pub state: State,
+    pub state: JobState,
     /// Seconds since 1970.
     pub created: f64,
     pub started: Option<f64>,
@@ -106,12 +108,12 @@ pub(super) struct Job {
     pub prompt: String,
     pub score: Option<f64>,
     pub error: Option<String>,
-    /// What was asked for: negative, seed, size, settings, plan.
+    /// The request: negative, seed, size, previews, settings and plan.
     pub facts: Map<String, Value>,
 }
 
 impl Job {
-    /// A job that waits.
+    /// A job that is waiting.
     pub(super) fn new(request: &SearchRequest) -> Self {
         let (width, height) = request.size;
         let mut facts = Map::from_iter([("seed".to_owned(), request.seed.into())]);
@@ -122,90 +124,84 @@ impl Job {
         facts.insert("previews".to_owned(), request.previews.into());
         facts.insert("settings".to_owned(), request.settings.clone().into());
         facts.insert("plan".to_owned(), json!(request.plan));
-        let (id, created, prompt) = (new_id(), now(), request.prompt.clone());
-        let (started, finished, score, error) = (None, None, None, None);
         Self {
-            id,
-            state: State::Queued,
-            created,
-            started,
-            finished,
-            prompt,
-            score,
-            error,
+            id: new_id(),
+            state: JobState::Queued,
+            created: now(),
+            started: None,
+            finished: None,
+            prompt: request.prompt.clone(),
+            score: None,
+            error: None,
             facts,
         }
     }
 
-    /// The job as clients read it.
+    /// The job as clients receive it.
     pub(super) fn to_json(&self) -> Value {
-        let Self {
-            id,
-            state,
-            created,
-            started,
-            finished,
-            prompt,
-            score,
-            error,
-            facts,
-        } = self;
-        let mut job = json!({ "object": "job", "id": id, "state": state, "prompt": prompt, "created": created,
-            "started": started, "finished": finished, "score": score, "error": error });
-        if let Value::Object(job) = &mut job {
-            job.extend(facts.clone());
-            let of = |what: &str| Value::from(format!("/v1/jobs/{id}/{what}"));
-            job.insert("events".to_owned(), of("events"));
-            if *state == State::Done {
-                job.extend(
-                    ["image", "trace", "report"].map(|what| (format!("{what}_url"), of(what))),
-                );
+        let id = &self.id;
+        let mut job = json!({
+            "object": "job",
+            "id": id,
+            "state": self.state,
+            "prompt": self.prompt,
+            "created": self.created,
+            "started": self.started,
+            "finished": self.finished,
+            "score": self.score,
+            "error": self.error,
+        });
+        for (name, value) in &self.facts {
+            job[name] = value.clone();
+        }
+        job["events"] = format!("/v1/jobs/{id}/events").into();
+        if self.state == JobState::Done {
+            for file in ["image", "trace", "report"] {
+                job[format!("{file}_url")] = format!("/v1/jobs/{id}/{file}").into();
             }
         }
         job
     }
 
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let broken = |column: usize, error: serde_json::Error| {
-            rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
-        };
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         let state: String = row.get("state")?;
         let facts: String = row.get("facts")?;
         Ok(Self {
             id: row.get("id")?,
-            state: serde_json::from_value(state.into()).map_err(|error| broken(1, error))?,
+            state: serde_json::from_value(state.into()).map_err(|error| json_error(1, error))?,
             created: row.get("created")?,
             started: row.get("started")?,
             finished: row.get("finished")?,
             prompt: row.get("prompt")?,
             score: row.get("score")?,
             error: row.get("error")?,
-            facts: serde_json::from_str(&facts).map_err(|error| broken(8, error))?,
+            facts: serde_json::from_str(&facts).map_err(|error| json_error(8, error))?,
         })
     }
 }
 
-/// The folder.
+/// A column that does not contain the expected JSON.
+fn json_error(column: usize, error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}
+
+/// The folder of a server.
 pub(super) struct Store {
     folder: PathBuf,
     index: Mutex<Connection>,
-    /// Held as long as this server lives.
+    /// Held while this server runs.
     _lock: File,
 }
 
 impl Store {
-    /// Opens the folder, made if it is not there, and brings the index up to date with the files.
+    /// Opens the folder, creating it if necessary, and updates the index from the files.
     ///
     /// # Errors
-    /// Another server has it, or it cannot be read and written.
+    /// Another server uses the folder, or it cannot be read or written.
     pub(super) fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder.join("jobs")).map_err(Error::io(folder))?;
-        let lock = locked(folder)?;
-        let index = Connection::open(folder.join("index.sqlite")).and_then(|index| {
-            index.execute_batch(INDEX)?;
-            Ok(index)
-        });
-        let index = index.map_err(|error| refused(folder, &error))?;
+        let lock = lock_folder(folder)?;
+        let index = open_index(folder).map_err(|error| index_error(folder, &error))?;
         let store = Self {
             folder: folder.to_owned(),
             index: Mutex::new(index),
@@ -215,86 +211,86 @@ impl Store {
         Ok(store)
     }
 
-    /// Settles the jobs that were open when the last server ended.
+    /// Determines the final state of jobs that were open when the previous server ended.
     fn recover(&self) -> Result<()> {
         let open = self.list_where("state IN ('queued', 'running')", &[])?;
+        let mut interrupted = 0;
         for job in &open {
-            match self.finished(&job.id) {
-                Some(score) => {
-                    self.end(&job.id, State::Done, Some(Ending { score, error: None }))?
-                }
-                None => self.end(&job.id, State::Interrupted, None)?,
+            if let Some(score) = self.stored_score(&job.id) {
+                let result = JobResult { score, error: None };
+                self.mark_over(&job.id, JobState::Done, Some(result))?;
+            } else {
+                self.mark_over(&job.id, JobState::Interrupted, None)?;
+                interrupted += 1;
             }
         }
-        if !open.is_empty() {
+        if interrupted > 0 {
             tracing::warn!(
-                jobs = open.len(),
-                "the last server ended before these jobs did"
+                "marked {interrupted} unfinished {} from the previous run as interrupted",
+                if interrupted == 1 { "job" } else { "jobs" }
             );
         }
         Ok(())
     }
 
-    /// The score of a job whose files are all there.
-    fn finished(&self, id: &str) -> Option<Option<f32>> {
+    /// The winner's score of a job whose files are complete. `None` for any other job.
+    fn stored_score(&self, id: &str) -> Option<Option<f32>> {
+        if !self.path(id, IMAGE).is_file() {
+            return None;
+        }
         let trace = fs::read_to_string(self.path(id, TRACE)).ok()?;
-        let trace = Trace::from_json(&trace)
-            .ok()
-            .filter(|_| self.path(id, IMAGE).is_file())?;
-        Some(
-            trace
-                .finals
-                .iter()
-                .find(|last| last.id == trace.winner)
-                .map(|last| last.score),
-        )
+        let trace = Trace::from_json(&trace).ok()?;
+        let winner = trace
+            .finals
+            .iter()
+            .find(|finished| finished.id == trace.winner);
+        Some(winner.map(|winner| winner.score))
     }
 
-    /// Adds jobs that wait, all or none.
+    /// Adds jobs that are waiting, either all of them or none.
     pub(super) fn add(&self, jobs: &[Job]) -> Result<()> {
-        let mut index = self.lock();
-        let add = |index: &mut Connection| {
-            let change = index.transaction()?;
-            for job in jobs {
-                let facts = Value::from(job.facts.clone()).to_string();
-                let sql = "INSERT INTO jobs (id, state, created, prompt, facts) VALUES (?1, ?2, ?3, ?4, ?5)";
-                let row = params![job.id, job.state.name(), job.created, job.prompt, facts];
-                change.prepare_cached(sql)?.execute(row)?;
-            }
-            change.commit()
-        };
-        add(&mut index).map_err(|error| refused(&self.folder, &error))
+        insert(&mut self.lock(), jobs).map_err(|error| index_error(&self.folder, &error))
     }
 
-    /// A job is searched for from now on.
-    pub(super) fn begin(&self, id: &str) -> Result<()> {
-        self.change(
+    /// Marks a job as running.
+    pub(super) fn mark_running(&self, id: &str) -> Result<()> {
+        self.execute(
             "UPDATE jobs SET state = 'running', started = ?2 WHERE id = ?1",
             params![id, now()],
         )
     }
 
-    /// A job is over.
-    pub(super) fn end(&self, id: &str, state: State, ending: Option<Ending>) -> Result<()> {
-        let (score, error) = ending.map_or((None, None), |ending| (ending.score, ending.error));
-        let sql = "UPDATE jobs SET state = ?2, finished = ?3, score = ?4, error = ?5 WHERE id = ?1";
-        let score = score.and_then(|score| number::to_json(score).as_f64());
-        self.change(sql, params![id, state.name(), now(), score, error])
+    /// Sets the final state of a job.
+    pub(super) fn mark_over(
+        &self,
+        id: &str,
+        state: JobState,
+        result: Option<JobResult>,
+    ) -> Result<()> {
+        let score = result
+            .as_ref()
+            .and_then(|result| result.score)
+            .and_then(|score| number::to_json(score).as_f64());
+        let error = result.and_then(|result| result.error);
+        self.execute(
+            "UPDATE jobs SET state = ?2, finished = ?3, score = ?4, error = ?5 WHERE id = ?1",
+            params![id, state.name(), now(), score, error],
+        )
     }
 
-    /// The job of an id.
+    /// The job with this id.
     pub(super) fn job(&self, id: &str) -> Result<Option<Job>> {
         let index = self.lock();
         let found = index
             .prepare_cached("SELECT * FROM jobs WHERE id = ?1")
-            .and_then(|mut query| query.query_row([id], Job::read).optional());
-        found.map_err(|error| refused(&self.folder, &error))
+            .and_then(|mut query| query.query_row([id], Job::from_row).optional());
+        found.map_err(|error| index_error(&self.folder, &error))
     }
 
-    /// The latest jobs, the newest first; those older than `before`, if it is given.
-    pub(super) fn list(&self, most: usize, before: Option<&str>) -> Result<Vec<Job>> {
+    /// The latest jobs, newest first, optionally only those older than `before`.
+    pub(super) fn list(&self, limit: usize, before: Option<&str>) -> Result<Vec<Job>> {
         let condition = "id < ?1 ORDER BY id DESC LIMIT ?2";
-        self.list_where(condition, params![before.unwrap_or("~"), most as i64])
+        self.list_where(condition, params![before.unwrap_or("~"), limit as i64])
     }
 
     fn list_where(&self, condition: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<Job>> {
@@ -303,19 +299,19 @@ impl Store {
             .prepare_cached(&format!("SELECT * FROM jobs WHERE {condition}"))
             .and_then(|mut query| {
                 query
-                    .query_map(values, Job::read)?
+                    .query_map(values, Job::from_row)?
                     .collect::<rusqlite::Result<Vec<Job>>>()
             });
-        found.map_err(|error| refused(&self.folder, &error))
+        found.map_err(|error| index_error(&self.folder, &error))
     }
 
-    /// Forgets a job; [`Store::sweep`] takes its files away.
-    pub(super) fn forget(&self, id: &str) -> Result<()> {
-        self.change("DELETE FROM jobs WHERE id = ?1", params![id])
+    /// Deletes a job from the index. [`Store::remove_files_if_deleted`] removes its files.
+    pub(super) fn delete(&self, id: &str) -> Result<()> {
+        self.execute("DELETE FROM jobs WHERE id = ?1", params![id])
     }
 
-    /// Takes the files of a job away that is forgotten; those of any other stay.
-    pub(super) fn sweep(&self, id: &str) -> Result<()> {
+    /// Removes the files of a job that is no longer in the index.
+    pub(super) fn remove_files_if_deleted(&self, id: &str) -> Result<()> {
         if self.job(id)?.is_some() {
             return Ok(());
         }
@@ -328,24 +324,26 @@ impl Store {
         }
     }
 
-    /// Writes a file of a job, whole or not at all.
-    pub(super) fn keep(&self, id: &str, name: &str, bytes: &[u8]) -> Result<()> {
+    /// Writes a file of a job atomically.
+    pub(super) fn write(&self, id: &str, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path(id, name);
         let folder = self.folder.join("jobs").join(id);
         fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         file::replace(&path, bytes).map_err(Error::io(path))
     }
 
-    /// Gives job `to` the first `sheets` sheets of job `from`.
-    pub(super) fn share_sheets(&self, from: &str, to: &str, sheets: usize) -> Result<()> {
-        for sheet in (0..sheets).map(Self::sheet) {
-            let path = self.path(from, &sheet);
-            self.keep(to, &sheet, &fs::read(&path).map_err(Error::io(&path))?)?;
+    /// Copies the first `sheets` contact sheets of job `from` to job `to`.
+    pub(super) fn copy_sheets(&self, from: &str, to: &str, sheets: usize) -> Result<()> {
+        for sheet in 0..sheets {
+            let name = Self::sheet_name(sheet);
+            let path = self.path(from, &name);
+            let bytes = fs::read(&path).map_err(Error::io(&path))?;
+            self.write(to, &name, &bytes)?;
         }
         Ok(())
     }
 
-    /// A file of a job; none when it is not there.
+    /// Reads a file of a job. Returns `None` when it does not exist.
     pub(super) fn read(&self, id: &str, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.path(id, name);
         match fs::read(&path) {
@@ -355,8 +353,8 @@ impl Store {
         }
     }
 
-    /// The name of a sheet of previews, counted from 0.
-    pub(super) fn sheet(number: usize) -> String {
+    /// The name of a contact sheet, counted from 0.
+    pub(super) fn sheet_name(number: usize) -> String {
         format!("previews-{number}.png")
     }
 
@@ -364,14 +362,12 @@ impl Store {
         self.folder.join("jobs").join(id).join(name)
     }
 
-    fn change(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<()> {
-        let index = self.lock();
-        let changed = index
+    fn execute(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<()> {
+        self.lock()
             .prepare_cached(sql)
-            .and_then(|mut change| change.execute(values));
-        changed
+            .and_then(|mut statement| statement.execute(values))
             .map(|_| ())
-            .map_err(|error| refused(&self.folder, &error))
+            .map_err(|error| index_error(&self.folder, &error))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -379,8 +375,8 @@ impl Store {
     }
 }
 
-/// The folder's lock, which the system takes back when the program ends, however it ends.
-fn locked(folder: &Path) -> Result<File> {
+/// Locks the folder. The system releases the lock when the program ends, however it ends.
+fn lock_folder(folder: &Path) -> Result<File> {
     let path = folder.join("lock");
     let lock = File::options()
         .create(true)
@@ -390,19 +386,44 @@ fn locked(folder: &Path) -> Result<File> {
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
-            Err(Error::file(folder, "another server keeps its jobs there")
-                .with_hint("end that server, or choose another --folder"))
+            Err(Error::file(folder, "another server uses this folder")
+                .with_hint("stop that server, or choose another --folder"))
         }
         Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
     }
 }
 
-fn refused(folder: &Path, error: &rusqlite::Error) -> Error {
-    Error::file(
-        folder.join("index.sqlite"),
-        format!("the index of jobs: {error}"),
-    )
-    .with_hint("is there space on the disk, and is the file an index of this program?")
+fn open_index(folder: &Path) -> rusqlite::Result<Connection> {
+    let index = Connection::open(folder.join(INDEX_FILE))?;
+    index.execute_batch(SCHEMA)?;
+    Ok(index)
+}
+
+/// Inserts jobs in one transaction.
+fn insert(index: &mut Connection, jobs: &[Job]) -> rusqlite::Result<()> {
+    let transaction = index.transaction()?;
+    for job in jobs {
+        let facts = Value::from(job.facts.clone()).to_string();
+        transaction
+            .prepare_cached(
+                "INSERT INTO jobs (id, state, created, prompt, facts) \
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                job.id,
+                job.state.name(),
+                job.created,
+                job.prompt,
+                facts
+            ])?;
+    }
+    transaction.commit()
+}
+
+fn index_error(folder: &Path, error: &rusqlite::Error) -> Error {
+    let path = folder.join(INDEX_FILE);
+    Error::system(format!("{}: the index of jobs: {error}", path.display()))
+        .with_hint("check that the disk has space and that the file is an index of this program")
 }
 
 /// Seconds since 1970.
@@ -412,8 +433,7 @@ fn now() -> f64 {
         .map_or(0.0, |since| since.as_millis() as f64 / 1000.0)
 }
 
-/// An id that is greater than those of earlier milliseconds and that nobody guesses: time, then
-/// random digits.
+/// A new id: the time, so that ids grow, followed by random digits, so that they are hard to guess.
 fn new_id() -> String {
     format!(
         "{:011x}{:08x}{:08x}",
@@ -427,42 +447,33 @@ fn new_id() -> String {
 mod tests {
     use super::*;
 
-    fn job(store: &Store, id: &str) -> Job {
-        let (state, facts) = (State::Queued, Map::new());
-        let (started, finished, score, error) = (None, None, None, None);
-        let prompt = "a red circle".to_owned();
+    fn add_job(store: &Store, id: &str) {
         let job = Job {
             id: id.into(),
-            state,
+            state: JobState::Queued,
             created: 1.5,
-            started,
-            finished,
-            prompt,
-            score,
-            error,
-            facts,
+            started: None,
+            finished: None,
+            prompt: "a red circle".to_owned(),
+            score: None,
+            error: None,
+            facts: Map::new(),
         };
-        store.add(std::slice::from_ref(&job)).unwrap();
-        job
+        store.add(&[job]).unwrap();
     }
 
     #[test]
-    fn jobs_come_back_after_a_restart_and_open_ones_are_interrupted() {
+    fn after_a_restart_open_jobs_are_interrupted() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        job(&store, "a");
-        job(&store, "b");
-        store.begin("a").unwrap();
-        store
-            .end(
-                "a",
-                State::Done,
-                Some(Ending {
-                    score: Some(0.1),
-                    error: None,
-                }),
-            )
-            .unwrap();
+        add_job(&store, "a");
+        add_job(&store, "b");
+        store.mark_running("a").unwrap();
+        let result = JobResult {
+            score: Some(0.1),
+            error: None,
+        };
+        store.mark_over("a", JobState::Done, Some(result)).unwrap();
         drop(store);
         let store = Store::open(folder.path()).unwrap();
         let jobs = store.list(9, None).unwrap();
@@ -470,16 +481,16 @@ mod tests {
             jobs.iter()
                 .map(|job| (&*job.id, job.state))
                 .collect::<Vec<_>>(),
-            [("b", State::Interrupted), ("a", State::Done)]
+            [("b", JobState::Interrupted), ("a", JobState::Done)]
         );
         assert_eq!(jobs[1].score, Some(0.1));
         assert_eq!(store.list(9, Some("b")).unwrap().len(), 1);
-        store.forget("a").unwrap();
+        store.delete("a").unwrap();
         assert_eq!(store.job("a").unwrap(), None);
     }
 
     #[test]
-    fn a_folder_has_one_server() {
+    fn only_one_server_can_use_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         let _first = Store::open(folder.path()).unwrap();
         assert!(

@@ -1,5 +1,4 @@
-//! Watching a job by server-sent events: what has happened, what happens, and at the end what
-//! became of it.
+//! Server-sent events of a job: those that have happened, those that follow, and its final state.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -11,31 +10,33 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
+use serde_json::json;
 use tokio::sync::mpsc::{self, Sender};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
-    App, aside,
-    desk::Work,
-    log::{Entry, Log},
-    refusal::Refusal,
+    App,
+    api_error::ApiError,
+    event_log::{Entry, EventLog},
+    run_blocking,
+    scheduler::SearchJob,
     store::{EVENTS, Job},
 };
-use crate::{Error, Result};
+use crate::Result;
 
 /// The id of the last event of every job.
 const END: &str = "end";
 
-/// Events that a watcher may be behind before the server waits for it.
-const BEHIND: usize = 16;
+/// Number of events by which a client may lag before the server waits for it.
+const MAX_LAG: usize = 16;
 
-/// `GET /v1/jobs/{id}/events`. `Last-Event-ID` goes on after that event; after the last one there
-/// is nothing (204).
+/// Handles `GET /v1/jobs/{id}/events`. With `Last-Event-ID` the stream resumes after that event;
+/// after the last event the response is empty (204).
 pub(super) async fn watch(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let last = headers
         .get("last-event-id")
         .and_then(|value| value.to_str().ok())
@@ -44,105 +45,113 @@ pub(super) async fn watch(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let seen = last.parse().map_err(|_| {
-        Refusal::new(
+        ApiError::new(
             StatusCode::BAD_REQUEST,
             "invalid_value",
-            format!("Last-Event-ID is `{last}`, no event of a job"),
+            format!("Last-Event-ID must be the id of an event, found `{last}`"),
         )
     })?;
     app.job(&id).await?;
-    let (sender, events) = mpsc::channel(BEHIND);
+    let (sender, events) = mpsc::channel(MAX_LAG);
+    let client = Client { sender };
     tokio::spawn(async move {
-        let _ = tell(&app, &id, seen, &sender).await; // a watcher that left is no error
+        // A client that disconnects is not an error
+        let _ = send_events(&app, &id, seen, &client).await;
     });
-    let keep = KeepAlive::new().interval(Duration::from_secs(15));
+    let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     Ok(Sse::new(ReceiverStream::new(events))
-        .keep_alive(keep)
+        .keep_alive(keep_alive)
         .into_response())
 }
 
-type Told = Result<Event, Infallible>;
+/// The client has disconnected.
+struct Disconnected;
 
-/// The watcher has left.
-struct Gone;
-
-async fn tell(
-    app: &Arc<App>,
-    id: &str,
-    mut seen: usize,
-    watcher: &Sender<Told>,
-) -> Result<(), Gone> {
-    if let Some(work) = app.desk.work(id) {
-        seen = tell_live(app, id, &work, seen, watcher).await?;
-    } else {
-        for (at, entry) in past(app, id).await.iter().enumerate().skip(seen) {
-            send(watcher, event(id, at + 1, entry)).await?;
-        }
-    }
-    let _ = seen;
-    let job = app.job(id).await.map_err(|_| Gone)?; // forgotten meanwhile
-    send(
-        watcher,
-        Event::default()
-            .id(END)
-            .event(job.state.name())
-            .data(job.to_json().to_string()),
-    )
-    .await
+/// The client's end of an event stream.
+struct Client {
+    sender: Sender<Result<Event, Infallible>>,
 }
 
-/// Tells what happens until the job waits and runs no longer.
-async fn tell_live(
+impl Client {
+    async fn send(&self, event: Event) -> Result<(), Disconnected> {
+        self.sender.send(Ok(event)).await.map_err(|_| Disconnected)
+    }
+}
+
+/// Sends all events of a job after the first `seen`, and its final state.
+async fn send_events(
     app: &Arc<App>,
     id: &str,
-    work: &Work,
+    seen: usize,
+    client: &Client,
+) -> Result<(), Disconnected> {
+    if let Some(search) = app.scheduler.search(id) {
+        send_live_events(app, id, &search, seen, client).await?;
+    } else {
+        let entries = stored_entries(app, id).await;
+        for (index, entry) in entries.iter().enumerate().skip(seen) {
+            client.send(to_event(id, index + 1, entry)).await?;
+        }
+    }
+    // The job may have been deleted in the meantime
+    let job = app.job(id).await.map_err(|_| Disconnected)?;
+    let last = Event::default()
+        .id(END)
+        .event(job.state.name())
+        .data(job.to_json().to_string());
+    client.send(last).await
+}
+
+/// Sends events as they happen, until the job is over.
+async fn send_live_events(
+    app: &Arc<App>,
+    id: &str,
+    search: &SearchJob,
     mut seen: usize,
-    watcher: &Sender<Told>,
-) -> Result<usize, Gone> {
-    let mut bell = work.log.bell();
-    let mut place = None;
+    client: &Client,
+) -> Result<(), Disconnected> {
+    let mut changes = search.log.subscribe();
+    let mut reported = None;
     loop {
-        // Before the log is read, so that its last entries are not missed
-        let open = app.desk.work(id).is_some();
-        for entry in work.log.after(seen) {
+        // Checked before the log is read, so that its last entries are not missed
+        let open = app.scheduler.search(id).is_some();
+        for entry in search.log.after(seen) {
             seen += 1;
-            send(watcher, event(id, seen, &entry)).await?;
+            client.send(to_event(id, seen, &entry)).await?;
         }
         if !open {
-            return Ok(seen);
+            return Ok(());
         }
-        let before = app.desk.before(id);
-        if before.is_some() && before != place {
-            place = before;
-            let data = serde_json::json!({ "before": before });
-            send(
-                watcher,
-                Event::default().event("queued").data(data.to_string()),
-            )
-            .await?;
+        let ahead = app.scheduler.searches_ahead(id);
+        if ahead.is_some() && ahead != reported {
+            reported = ahead;
+            let data = json!({ "before": ahead });
+            let queued = Event::default().event("queued").data(data.to_string());
+            client.send(queued).await?;
         }
         tokio::select! {
-            _ = bell.changed() => {}
-            () = watcher.closed() => return Err(Gone),
-            () = tokio::time::sleep(Duration::from_millis(500)), if before.is_some() => {}
+            _ = changes.changed() => {}
+            () = client.sender.closed() => return Err(Disconnected),
+            () = tokio::time::sleep(Duration::from_millis(500)), if ahead.is_some() => {}
         }
     }
 }
 
-/// What was told of a job that is over.
-async fn past(app: &Arc<App>, id: &str) -> Vec<Entry> {
-    let (store, id) = (app.store.clone(), id.to_owned());
-    let lines = aside(move || store.read(&id, EVENTS)).await;
-    let lines = lines
-        .and_then(|lines| lines)
+/// The stored events of a job that is over.
+async fn stored_entries(app: &Arc<App>, id: &str) -> Vec<Entry> {
+    let store = app.store.clone();
+    let id = id.to_owned();
+    let lines = run_blocking(move || store.read(&id, EVENTS))
+        .await
+        .flatten()
         .unwrap_or_default()
         .unwrap_or_default();
-    Log::read(&String::from_utf8_lossy(&lines))
+    EventLog::parse(&String::from_utf8_lossy(&lines))
 }
 
-/// An entry as a watcher of job `id` hears it. A search may be that of several jobs, so that its
-/// log names none.
-fn event(id: &str, number: usize, entry: &Entry) -> Event {
+/// An entry as a client of job `id` receives it. The log itself contains no addresses, since
+/// several jobs may share it.
+fn to_event(id: &str, number: usize, entry: &Entry) -> Event {
     let mut data = entry.data.clone();
     if let Some(sheet) = data.get("sheet") {
         data["url"] = format!("/v1/jobs/{id}/previews/{sheet}").into();
@@ -153,25 +162,22 @@ fn event(id: &str, number: usize, entry: &Entry) -> Event {
         .data(data.to_string())
 }
 
-async fn send(watcher: &Sender<Told>, event: Event) -> Result<(), Gone> {
-    watcher.send(Ok(event)).await.map_err(|_| Gone)
-}
-
 impl App {
-    /// The job of an id.
-    pub(super) async fn job(&self, id: &str) -> Result<Job, Refusal> {
-        let (store, id) = (self.store.clone(), id.to_owned());
-        aside(move || Ok::<_, Error>(store.job(&id)?.ok_or(id)))
+    /// The job with this id.
+    pub(super) async fn job(&self, id: &str) -> Result<Job, ApiError> {
+        let store = self.store.clone();
+        let wanted = id.to_owned();
+        run_blocking(move || store.job(&wanted))
             .await??
-            .map_err(|id| Refusal::no_job(&id))
+            .ok_or_else(|| ApiError::job_not_found(id))
     }
 }
 
-/// Waits until a job is over.
-pub(super) async fn over(app: &Arc<App>, id: &str) -> Result<Job, Refusal> {
-    if let Some(work) = app.desk.work(id) {
-        let mut bell = work.log.bell();
-        while app.desk.work(id).is_some() && bell.changed().await.is_ok() {}
+/// Waits until a job is over and returns it.
+pub(super) async fn wait_until_over(app: &Arc<App>, id: &str) -> Result<Job, ApiError> {
+    if let Some(search) = app.scheduler.search(id) {
+        let mut changes = search.log.subscribe();
+        while app.scheduler.search(id).is_some() && changes.changed().await.is_ok() {}
     }
     app.job(id).await
 }

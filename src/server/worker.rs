@@ -1,9 +1,9 @@
-//! Carries out searches: every worker one at a time, on one thread of its own as long as others
-//! have work too.
+//! The workers. Each runs one search at a time, on a single thread while other searches need the
+//! machine as well.
 //!
-//! Searches side by side use a machine better than one search that shares it (`docs/server.md` has
-//! the numbers), and a picture does not depend on the threads that painted it. A search that is
-//! alone gets them all.
+//! Searches side by side use a machine better than one search spread over all cores
+//! (`docs/server.md` has the numbers), and an image does not depend on the threads that generated
+//! it. A search that is alone uses every thread.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,188 +12,206 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use ttsvar_search::Outcome;
 
 use super::{
-    desk::{Desk, Ending, Stop, Task, Work},
-    follow::Follow,
-    store::{EVENTS, IMAGE, State, Store, TRACE},
+    event_sink::EventSink,
+    scheduler::{Assignment, JobResult, Scheduler, SearchJob, StopReason},
+    store::{EVENTS, IMAGE, JobState, Store, TRACE},
 };
 use crate::{Error, Result, report::Provenance, request::Session, system::System};
 
 /// Starts `count` workers.
 ///
 /// # Errors
-/// The system gives no threads.
+/// The operating system provides no more threads.
 pub(super) fn start(
     count: usize,
     system: &Arc<System>,
-    desk: &Arc<Desk>,
+    scheduler: &Arc<Scheduler>,
     store: &Arc<Store>,
-    time: Duration,
+    time_limit: Duration,
 ) -> Result<Vec<JoinHandle<()>>> {
-    let fail = |error: &dyn std::fmt::Display| {
-        Error::system(format!("cannot start a worker thread: {error}"))
-    };
-    let worker = |number: usize| {
-        let (system, desk, store) = (system.clone(), desk.clone(), store.clone());
-        let single = rayon::ThreadPoolBuilder::new()
-            .num_threads(1)
-            .build()
-            .map_err(|error| fail(&error))?;
-        let work = move || {
-            Worker {
-                system: &system,
-                desk: &desk,
-                store: &store,
-                time,
-                single,
-            }
-            .run()
+    let mut threads = Vec::with_capacity(count);
+    for number in 0..count {
+        let worker = Worker {
+            system: system.clone(),
+            scheduler: scheduler.clone(),
+            store: store.clone(),
+            time_limit,
+            single_thread: ThreadPoolBuilder::new()
+                .num_threads(1)
+                .build()
+                .map_err(thread_error)?,
         };
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name(format!("search-{number}"))
-            .spawn(work)
-            .map_err(|error| fail(&error))
-    };
-    (0..count).map(worker).collect()
+            .spawn(move || worker.run())
+            .map_err(thread_error)?;
+        threads.push(thread);
+    }
+    Ok(threads)
 }
 
-struct Worker<'a> {
-    system: &'a System,
-    desk: &'a Desk,
-    store: &'a Store,
-    time: Duration,
-    /// One thread, for searches that share the machine.
-    single: rayon::ThreadPool,
+fn thread_error(error: impl std::fmt::Display) -> Error {
+    Error::system(format!("cannot start a worker thread: {error}"))
 }
 
-impl Worker<'_> {
+struct Worker {
+    system: Arc<System>,
+    scheduler: Arc<Scheduler>,
+    store: Arc<Store>,
+    time_limit: Duration,
+    /// For searches that share the machine with others.
+    single_thread: ThreadPool,
+}
+
+impl Worker {
     fn run(&self) {
-        while let Some(Task { work, alone }) = self.desk.next() {
+        while let Some(Assignment { search, alone }) = self.scheduler.next() {
             let began = Instant::now();
-            let found = catch_unwind(AssertUnwindSafe(|| self.search(&work, alone)));
-            let found = found.unwrap_or_else(|_| {
-                Err(Error::internal(
-                    "the search panicked: a bug of this program",
-                ))
-            });
+            let found = catch_unwind(AssertUnwindSafe(|| self.search(&search, alone)))
+                .unwrap_or_else(|_| Err(Error::internal("the search panicked, which is a bug")));
             let seconds = began.elapsed().as_secs_f64();
-            let state = self.settle(&work, found, seconds);
+            let state = self.finish(&search, found, seconds);
             tracing::info!(
-                job = work.id,
-                state,
+                job = search.id,
+                state = state.name(),
                 alone,
                 seconds,
-                prompt = work.request.prompt,
-                "search over"
+                prompt = search.request.prompt,
+                "search finished"
             );
         }
     }
 
-    fn search(&self, work: &Work, alone: bool) -> Result<(Outcome, usize)> {
-        let request = &work.request;
-        let session = Session::new(self.system, &request.options)?;
-        let mut follow = Follow {
-            work,
-            store: self.store,
-            deadline: Instant::now().checked_add(self.time),
+    /// Runs a search. Returns its outcome and the number of contact sheets.
+    fn search(&self, search: &SearchJob, alone: bool) -> Result<(Outcome, usize)> {
+        let request = &search.request;
+        let session = Session::new(&self.system, &request.options)?;
+        let mut sink = EventSink {
+            search,
+            store: &self.store,
+            deadline: Instant::now().checked_add(self.time_limit),
             sheets: 0,
         };
-        let mut run = || session.run(&request.prompt, request.seed, &mut follow);
-        let outcome = match alone {
-            true => run(),
-            false => self.single.install(run),
-        }?;
-        Ok((outcome, follow.sheets))
+        let mut run = || session.run(&request.prompt, request.seed, &mut sink);
+        let outcome = if alone {
+            run()?
+        } else {
+            self.single_thread.install(run)?
+        };
+        Ok((outcome, sink.sheets))
     }
 
-    /// Keeps what was found and ends the jobs that wanted it. Returns the state that they are in.
-    fn settle(
+    /// Writes the files of every job that wants the search and ends those jobs. Returns the state
+    /// of the search.
+    fn finish(
         &self,
-        work: &Arc<Work>,
+        search: &Arc<SearchJob>,
         found: Result<(Outcome, usize)>,
         seconds: f64,
-    ) -> &'static str {
-        let files = found.and_then(|(outcome, sheets)| {
-            let image = Provenance::from_trace(&outcome.trace)
-                .beside(outcome.winner().image.clone())
-                .encode()?;
-            Ok(Files {
-                image,
-                trace: outcome.trace.to_json(),
-                events: work.log.lines(),
-                sheets,
-                score: outcome.winner().score,
-            })
-        });
-        let (state, error) = match &files {
-            Ok(_) => (State::Done, None),
-            Err(error) => ended(work.stopped(), error, self.time),
-        };
-        self.desk.end(work, seconds, |job| {
-            let Ok(files) = &files else {
-                return (
-                    state,
-                    Some(Ending {
-                        score: None,
-                        error: error.clone(),
-                    }),
-                );
-            };
-            match self.keep(&work.id, job, files) {
-                Ok(()) => (
-                    State::Done,
-                    Some(Ending {
-                        score: Some(files.score),
-                        error: None,
-                    }),
-                ),
-                Err(error) => (
-                    State::Failed,
-                    Some(Ending {
-                        score: None,
-                        error: Some(error.to_string()),
-                    }),
-                ),
+    ) -> JobState {
+        let files = found.and_then(|(outcome, sheets)| SearchFiles::new(search, &outcome, sheets));
+        match files {
+            Ok(files) => {
+                self.scheduler.finish(search, seconds, |job| {
+                    self.write_result(&search.id, job, &files)
+                });
+                JobState::Done
             }
-        });
-        state.name()
+            Err(error) => {
+                let (state, message) = failure(search.stop_reason(), &error, self.time_limit);
+                self.scheduler.finish(search, seconds, |_| {
+                    let result = JobResult {
+                        score: None,
+                        error: message.clone(),
+                    };
+                    (state, result)
+                });
+                state
+            }
+        }
     }
 
-    /// Writes the files of a job, the image last.
-    fn keep(&self, first: &str, job: &str, files: &Files) -> Result<()> {
-        if job != first {
-            self.store.share_sheets(first, job, files.sheets)?;
+    /// Writes the files of a job. Returns its final state.
+    fn write_result(&self, first: &str, job: &str, files: &SearchFiles) -> (JobState, JobResult) {
+        match self.write_files(first, job, files) {
+            Ok(()) => (
+                JobState::Done,
+                JobResult {
+                    score: Some(files.score),
+                    error: None,
+                },
+            ),
+            Err(error) => (
+                JobState::Failed,
+                JobResult {
+                    score: None,
+                    error: Some(error.to_string()),
+                },
+            ),
         }
-        self.store.keep(job, EVENTS, files.events.as_bytes())?;
-        self.store.keep(job, TRACE, files.trace.as_bytes())?;
-        self.store.keep(job, IMAGE, &files.image)
+    }
+
+    /// Writes the files of a job, the image last. The contact sheets are those of job `first`.
+    fn write_files(&self, first: &str, job: &str, files: &SearchFiles) -> Result<()> {
+        if job != first {
+            self.store.copy_sheets(first, job, files.sheets)?;
+        }
+        self.store.write(job, EVENTS, files.events.as_bytes())?;
+        self.store.write(job, TRACE, files.trace.as_bytes())?;
+        self.store.write(job, IMAGE, &files.image)
     }
 }
 
-/// What is kept of a search.
-struct Files {
+/// The files of a finished search.
+struct SearchFiles {
     image: Vec<u8>,
     trace: String,
     events: String,
-    /// Sheets of previews that are there already.
+    /// Number of contact sheets, which are on disk already.
     sheets: usize,
     score: f32,
 }
 
-/// What a job is that ended without an image, and why.
-fn ended(stop: Option<Stop>, error: &Error, time: Duration) -> (State, Option<String>) {
-    match (stop, error) {
-        (Some(Stop::Cancelled), error) if error.is_interrupted() => (State::Cancelled, None),
-        (Some(Stop::Closing), error) if error.is_interrupted() => (State::Interrupted, None),
-        (Some(Stop::Late), error) if error.is_interrupted() => (
-            State::Failed,
-            Some(format!("{LATE}: longer than {} s", time.as_secs_f64())),
-        ),
-        _ => (State::Failed, Some(error.to_string())),
+impl SearchFiles {
+    fn new(search: &SearchJob, outcome: &Outcome, sheets: usize) -> Result<Self> {
+        let winner = outcome.winner();
+        let image = Provenance::from_trace(&outcome.trace)
+            .beside(winner.image.clone())
+            .encode()?;
+        Ok(Self {
+            image,
+            trace: outcome.trace.to_json(),
+            events: search.log.to_lines(),
+            sheets,
+            score: winner.score,
+        })
     }
 }
 
-/// How the error of a search begins that was stopped for its length.
-pub(super) const LATE: &str = "the search took too long";
+/// The final state of a job that ended without an image, and its error message.
+fn failure(
+    stop_reason: Option<StopReason>,
+    error: &Error,
+    time_limit: Duration,
+) -> (JobState, Option<String>) {
+    if !error.is_interrupted() {
+        return (JobState::Failed, Some(error.to_string()));
+    }
+    match stop_reason {
+        Some(StopReason::Cancelled) => (JobState::Cancelled, None),
+        Some(StopReason::ShuttingDown) => (JobState::Interrupted, None),
+        Some(StopReason::TimedOut) => {
+            let seconds = time_limit.as_secs_f64();
+            let message = format!("{TIMED_OUT}: longer than {seconds} s");
+            (JobState::Failed, Some(message))
+        }
+        None => (JobState::Failed, Some(error.to_string())),
+    }
+}
+
+/// Start of the error message of a search that exceeded the time limit.
+pub(super) const TIMED_OUT: &str = "the search took too long";

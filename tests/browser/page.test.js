@@ -1,4 +1,4 @@
-// The page in Chromium: generate, watch, cancel, compare, open, and what it owes its readers.
+// The page in Chromium: generate, watch, cancel, compare, open, layout and accessibility.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -19,8 +19,8 @@ after(async () => {
   server?.end();
 });
 
-/** Fills the form in and sends it. */
-async function paint(page, prompt, { method, n, seed, compare } = {}) {
+/** Fills in the form and submits it. */
+async function generate(page, prompt, { method, n, seed, compare } = {}) {
   await page.fill("#prompt", prompt);
   if (method) await page.selectOption("#way-a-method", method);
   if (n) await page.locator("#way-a-n").fill(String(n));
@@ -36,16 +36,20 @@ const done = (page, count = 1) =>
     TIME,
   );
 
-/** Colours of a canvas, so that an empty one is seen. */
+/** The number of colours of a canvas, to detect an empty one. */
 const colours = (canvas) =>
   canvas.evaluate(
     (canvas) =>
-      new Set(new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size,
+      new Set(
+        new Uint32Array(
+          canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer,
+        ),
+      ).size,
   );
 
-test("a picture is generated, and the tree shows who fell and who won", async () => {
+test("the tree shows the winner and the discarded candidates", async () => {
   const page = await open(browser, server.url);
-  await paint(page, "a red circle", { seed: 3 });
+  await generate(page, "a red circle", { seed: 3 });
   await done(page);
   assert.equal(await page.locator(".run h2").textContent(), "tts-var · N = 1");
   assert.equal(await page.locator(".asked").textContent(), "a red circle");
@@ -58,16 +62,19 @@ test("a picture is generated, and the tree shows who fell and who won", async ()
   assert.ok((await colours(page.locator(".lead"))) > 20);
   assert.ok((await colours(page.locator(".tile canvas").first())) > 1);
   assert.match(await page.locator("figcaption").textContent(), /^Winner: −?\d+\.\d\d$/);
-  // The winner is the one of the Trace.
+  // The winner is that of the trace
   const id = new URL(page.url()).hash.slice(1);
   const trace = await (await fetch(`${server.url}/v1/jobs/${id}/trace`)).json();
-  assert.match(await page.locator(".tile.winner").getAttribute("aria-label"), new RegExp(`^Candidate ${trace.winner},`));
+  assert.match(
+    await page.locator(".tile.winner").getAttribute("aria-label"),
+    new RegExp(`^Candidate ${trace.winner},`),
+  );
   assert.deepEqual(page.faults, []);
 });
 
 test("a run is watched while it grows", async () => {
   const page = await open(browser, server.url);
-  await paint(page, "a blue star", { seed: 5 });
+  await generate(page, "a blue star", { seed: 5 });
   const seen = new Set();
   while (!(await page.locator(".run.won").count())) {
     seen.add(await page.locator(".tile").count());
@@ -97,9 +104,12 @@ test("a run is cancelled", async () => {
 
 test("two methods are compared with the same seed", async () => {
   const page = await open(browser, server.url);
-  await paint(page, "two orange rings", { compare: true });
+  await generate(page, "two orange rings", { compare: true });
   await done(page, 2);
-  assert.deepEqual(await page.locator(".run h2").allTextContents(), ["tts-var · N = 1", "best-of-n · N = 4"]);
+  assert.deepEqual(await page.locator(".run h2").allTextContents(), [
+    "tts-var · N = 1",
+    "best-of-n · N = 4",
+  ]);
   const jobs = await Promise.all(
     new URL(page.url()).hash
       .slice(1)
@@ -115,9 +125,9 @@ test("two methods are compared with the same seed", async () => {
   assert.deepEqual(page.faults, []);
 });
 
-test("an earlier run is opened, replayed, and taken home", async () => {
+test("an earlier run is opened, replayed and downloaded", async () => {
   const page = await open(browser, server.url);
-  await paint(page, "three green triangles", { seed: 8 });
+  await generate(page, "three green triangles", { seed: 8 });
   await done(page);
   const entry = page.locator("#list a").first();
   await entry.waitFor();
@@ -135,13 +145,16 @@ test("an earlier run is opened, replayed, and taken home", async () => {
   const [file] = await Promise.all([page.waitForEvent("download"), page.click(".actions .trace")]);
   const trace = JSON.parse(readFileSync(await file.path(), "utf8"));
   assert.equal(trace.schema, "ttsvar.trace/1");
-  const [report] = await Promise.all([page.waitForEvent("download"), page.click(".actions .report")]);
+  const [report] = await Promise.all([
+    page.waitForEvent("download"),
+    page.click(".actions .report"),
+  ]);
   assert.equal(report.suggestedFilename(), "ttsvar-three-green-triangles-8.html");
   assert.match(readFileSync(await report.path(), "utf8"), /three green triangles/);
   await page.click(".replay");
   await page.locator(".run[data-state=busy]").waitFor();
   await done(page);
-  // The Trace alone, as a file from elsewhere.
+  // The trace alone, as a file from elsewhere
   await page.setInputFiles("#file", {
     name: "mine.json",
     mimeType: "application/json",
@@ -150,27 +163,34 @@ test("an earlier run is opened, replayed, and taken home", async () => {
   await page.locator(".state", { hasText: "from mine.json" }).waitFor();
   assert.equal(await page.locator(".tile").count(), 37);
   assert.equal(await page.locator(".asked").textContent(), "three green triangles");
-  assert.match(await page.locator(".tile.winner").getAttribute("aria-label"), new RegExp(`^Candidate ${trace.winner},`));
+  assert.match(
+    await page.locator(".tile.winner").getAttribute("aria-label"),
+    new RegExp(`^Candidate ${trace.winner},`),
+  );
   const [same] = await Promise.all([page.waitForEvent("download"), page.click(".actions .trace")]);
   assert.equal(readFileSync(await same.path(), "utf8"), JSON.stringify(trace));
-  await page.setInputFiles("#file", { name: "other.json", mimeType: "application/json", buffer: Buffer.from("{}") });
-  await page.locator("#error", { hasText: "no Trace" }).waitFor();
+  await page.setInputFiles("#file", {
+    name: "other.json",
+    mimeType: "application/json",
+    buffer: Buffer.from("{}"),
+  });
+  await page.locator("#error", { hasText: "not a trace" }).waitFor();
   assert.deepEqual(page.faults, []);
 });
 
-test("rounds of auto and a choice after the last scale have their place", async () => {
+test("rounds of auto and a selection after the last scale are shown", async () => {
   const page = await open(browser, server.url);
-  await paint(page, "a red circle and a blue square", { method: "importance", seed: 2 });
+  await generate(page, "a red circle and a blue square", { method: "importance", seed: 2 });
   await done(page);
   assert.equal(await page.locator(".head").last().textContent(), "kept");
-  await paint(page, "a purple cross above a yellow square", { method: "auto", n: 3, seed: 2 });
+  await generate(page, "a purple cross above a yellow square", { method: "auto", n: 3, seed: 2 });
   await page.locator(".run h2", { hasText: "auto" }).waitFor();
   await done(page);
   assert.equal((await page.locator(".tile").count()) % 7, 0);
   assert.deepEqual(page.faults, []);
 });
 
-test("words that the model does not know and refusals are said", async () => {
+test("unknown words and errors are reported", async () => {
   const page = await open(browser, server.url);
   await page.fill("#prompt", "a red elephant");
   assert.match(await page.locator("#words").textContent(), /does not know: elephant/);
@@ -179,9 +199,13 @@ test("words that the model does not know and refusals are said", async () => {
   await page.locator("#error", { hasText: "1001 characters" }).waitFor();
 });
 
-test("it works on a phone, and nothing is wider than the screen", async () => {
-  const page = await open(browser, server.url, { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true });
-  await paint(page, "a yellow cross", { compare: true, seed: 1 });
+test("the page works on a phone, and nothing is wider than the screen", async () => {
+  const page = await open(browser, server.url, {
+    viewport: { width: 360, height: 740 },
+    isMobile: true,
+    hasTouch: true,
+  });
+  await generate(page, "a yellow cross", { compare: true, seed: 1 });
   await done(page, 2);
   const wide = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(wide <= 360, `the page is ${wide} wide`);
@@ -189,9 +213,9 @@ test("it works on a phone, and nothing is wider than the screen", async () => {
   assert.ok(a.y + a.height <= b.y, "one below the other");
 });
 
-test("the tree is walked with the arrow keys", async () => {
+test("the arrow keys move through the tree", async () => {
   const page = await open(browser, server.url, { reducedMotion: "reduce" });
-  await paint(page, "a green square", { seed: 6 });
+  await generate(page, "a green square", { seed: 6 });
   await done(page);
   await page.locator(".tile").first().focus();
   await page.keyboard.press("ArrowRight");
@@ -203,17 +227,17 @@ test("the tree is walked with the arrow keys", async () => {
   assert.notEqual(await page.locator(".tile:focus").getAttribute("aria-label"), first);
 });
 
-test("text stands out enough in light and in dark", async () => {
+test("text has enough contrast in light and dark mode", async () => {
   for (const colorScheme of ["light", "dark"]) {
     const page = await open(browser, server.url, { colorScheme });
-    await paint(page, "a blue ring", { method: "raw", seed: 1 });
+    await generate(page, "a blue ring", { method: "raw", seed: 1 });
     await done(page);
     const poor = await page.evaluate(contrasts);
     assert.deepEqual(poor, [], colorScheme);
   }
 });
 
-/** Texts whose contrast against what is behind them is below 4.5. */
+/** Texts whose contrast against their background is below 4.5. */
 function contrasts() {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgb = (colour) => {
@@ -227,15 +251,17 @@ function contrasts() {
       .map((v) => (v /= 255) && (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
       .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
   const behind = (element) => {
-    for (let one = element; one; one = one.parentElement) {
-      const colour = rgb(getComputedStyle(one).backgroundColor);
+    for (let current = element; current; current = current.parentElement) {
+      const colour = rgb(getComputedStyle(current).backgroundColor);
       if (colour[3] > 250) return colour;
     }
     return [255, 255, 255];
   };
-  const own = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  const hasText = (element) =>
+    [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
   const texts = [...document.querySelectorAll("body *")].filter(
-    (element) => own(element) && element.checkVisibility() && !element.closest(".hidden, .tile, option"),
+    (element) =>
+      hasText(element) && element.checkVisibility() && !element.closest(".hidden, .tile, option"),
   );
   return texts.flatMap((element) => {
     const [a, b] = [light(rgb(getComputedStyle(element).color)), light(behind(element))];
@@ -244,7 +270,7 @@ function contrasts() {
   });
 }
 
-test("a server with a token asks for it and remembers it", async () => {
+test("a server that requires a token asks for it, and the page remembers it", async () => {
   const closed = await serve("--token", "a-long-secret");
   try {
     const context = await browser.newContext();

@@ -1,4 +1,5 @@
-// Takes the pictures of docs/server.md: `npm run pictures -- ../../docs`. With a second word also those to look at.
+// Takes the screenshots of docs/server.md: `npm run pictures -- ../../docs`. A second argument adds
+// more for inspection.
 
 import { join } from "node:path";
 import { browse, open, serve } from "./support.js";
@@ -7,8 +8,8 @@ const [folder = ".", all] = process.argv.slice(2);
 const server = await serve();
 const browser = await browse();
 
-/** A page on which `prompt` was painted. */
-async function painted(options, prompt, { method, n, seed, compare, other } = {}) {
+/** A page that was given a prompt and generates its image. */
+async function generated(options, prompt, { method, n, seed, compare, other } = {}) {
   const page = await open(browser, server.url, options);
   await page.fill("#prompt", prompt);
   if (compare) await page.check("#compare");
@@ -21,9 +22,13 @@ async function painted(options, prompt, { method, n, seed, compare, other } = {}
 }
 
 async function settle(page, count = 1) {
-  await page.waitForFunction((count) => document.querySelectorAll(".run.won .facts dd").length >= 6 * count, count, {
-    timeout: 90_000,
-  });
+  await page.waitForFunction(
+    (count) => document.querySelectorAll(".run.won .facts dd").length >= 6 * count,
+    count,
+    {
+      timeout: 90_000,
+    },
+  );
   await page.waitForTimeout(900);
 }
 
@@ -35,28 +40,28 @@ for (const [prompt, seed] of [
   ["a purple ring", 2],
   ["a green cross and a red star", 3],
 ]) {
-  await settle(await painted({ ...WIDE, reducedMotion: "reduce" }, prompt, { seed }));
+  await settle(await generated({ ...WIDE, reducedMotion: "reduce" }, prompt, { seed }));
 }
-const one = await painted(WIDE, "a red circle and a blue square", { seed: 4 });
-await settle(one);
-await shot(one, "server");
-const two = await painted(
+const single = await generated(WIDE, "a red circle and a blue square", { seed: 4 });
+await settle(single);
+await shot(single, "server");
+const pair = await generated(
   { ...WIDE, viewport: { width: 1280, height: 1000 }, colorScheme: "dark" },
   "three green triangles",
   { seed: 7, compare: true },
 );
-await settle(two, 2);
-await two.evaluate(() => scrollTo(0, document.querySelector("#runs").offsetTop - 12));
-await shot(two, "server-compare");
+await settle(pair, 2);
+await pair.evaluate(() => scrollTo(0, document.querySelector("#runs").offsetTop - 12));
+await shot(pair, "server-compare");
 
 if (all) {
   await shot(await open(browser, server.url, WIDE), "look-empty");
-  const wide = await painted(WIDE, "three green triangles", { seed: 5, n: 8 });
+  const wide = await generated(WIDE, "three green triangles", { seed: 5, n: 8 });
   await wide.waitForTimeout(4000);
   await shot(wide, "look-growing");
   await settle(wide);
   await wide.screenshot({ path: join(folder, "look-wide.png"), fullPage: true });
-  const auto = await painted(WIDE, "a purple cross above a yellow square", {
+  const auto = await generated(WIDE, "a purple cross above a yellow square", {
     method: "auto",
     n: 6,
     seed: 2,
@@ -65,7 +70,7 @@ if (all) {
   });
   await settle(auto, 2);
   await auto.screenshot({ path: join(folder, "look-auto.png"), fullPage: true });
-  const phone = await painted(
+  const phone = await generated(
     { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
     "a yellow cross",
     { seed: 1 },

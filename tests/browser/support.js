@@ -8,17 +8,25 @@ import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 const PROGRAM = new URL("../../target/release/ttsvar", import.meta.url).pathname;
-const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"];
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+];
 
-/** Starts a server in a folder of its own; `end` ends both. */
+/** Starts a server in a temporary folder. `end` stops it and removes the folder. */
 export async function serve(...flags) {
   const folder = mkdtempSync(join(tmpdir(), "ttsvar-page-"));
   const args = ["serve", "--port", "0", "--quiet", "--folder", folder, ...flags];
-  const child = spawn(process.env.TTSVAR ?? PROGRAM, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.env.TTSVAR ?? PROGRAM, args, {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   const lines = createInterface({ input: child.stdout });
   const url = await new Promise((resolve, reject) => {
     lines.once("line", resolve);
-    child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
+    child.once("exit", (code) => reject(new Error(`the server exited with code ${code}`)));
   });
   const end = () => {
     child.kill("SIGKILL");
@@ -30,21 +38,31 @@ export async function serve(...flags) {
 /** Starts Chromium. */
 export function browse() {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-  return chromium.launch({ executablePath, args: [...FLAGS, "--disable-component-update", "--disable-sync"] });
+  return chromium.launch({
+    executablePath,
+    args: [...FLAGS, "--disable-component-update", "--disable-sync"],
+  });
 }
 
-/** With PAGE=1 the page's files come from the sources, so that a change is seen without a build. */
-async function ofSources(route) {
+/** With PAGE=1, the files of the page come from the source tree, so that changes need no build. */
+async function serveSources(route) {
   const name = new URL(route.request().url()).pathname.replace("/page/", "") || "/";
-  const path = new URL(`../../src/server/page/${name === "/" ? "index.html" : name}`, import.meta.url).pathname;
+  const path = new URL(
+    `../../src/server/page/${name === "/" ? "index.html" : name}`,
+    import.meta.url,
+  ).pathname;
   await route.fulfill({ path, headers: { ...(await (await route.fetch()).headers()) } });
 }
 
-/** A page that fails the test when a script of it fails or breaks the policy. */
+/** Opens the page and collects failures of its scripts and violations of its policy in `faults`. */
 export async function open(browser, url, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, ...options });
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 900 },
+    acceptDownloads: true,
+    ...options,
+  });
   const page = await context.newPage();
-  if (process.env.PAGE) await page.route(/\/(page\/.*)?$/, ofSources);
+  if (process.env.PAGE) await page.route(/\/(page\/.*)?$/, serveSources);
   page.faults = [];
   page.on("pageerror", (error) => page.faults.push(String(error)));
   page.on("console", (message) => message.type() === "error" && page.faults.push(message.text()));

@@ -1,4 +1,4 @@
-//! The interface of OpenAI's image service.
+//! The OpenAI-compatible endpoint.
 
 use std::process::Command;
 
@@ -8,11 +8,19 @@ use serde_json::json;
 use crate::Served;
 
 #[test]
-fn pictures_are_those_of_the_command_line_to_the_last_byte() {
+fn images_equal_those_of_the_command_line_to_the_last_byte() {
     let served = Served::new(&[]);
     let search = json!({ "method": "tts-var", "n": 1 });
-    let body = json!({ "prompt": "a blue star", "n": 2, "seed": 41, "size": "64x64", "model": "demo",
-        "response_format": "b64_json", "user": "somebody", "search": search });
+    let body = json!({
+        "prompt": "a blue star",
+        "n": 2,
+        "seed": 41,
+        "size": "64x64",
+        "model": "demo",
+        "response_format": "b64_json",
+        "user": "somebody",
+        "search": search,
+    });
     let answer = served.post("/v1/images/generations", &body);
     assert_eq!(answer.status, 200, "{}", answer.text());
     let body = answer.json();
@@ -20,8 +28,8 @@ fn pictures_are_those_of_the_command_line_to_the_last_byte() {
     assert_eq!(data.len(), 2);
     assert!(body["created"].as_u64().unwrap() > 1_700_000_000);
     let folder = tempfile::tempdir().unwrap();
-    for (picture, seed) in data.iter().zip([41, 42]) {
-        assert_eq!(picture["seed"], seed);
+    for (image, seed) in data.iter().zip([41, 42]) {
+        assert_eq!(image["seed"], seed);
         let path = folder.path().join(format!("{seed}.png"));
         let flags = [
             "generate",
@@ -42,18 +50,18 @@ fn pictures_are_those_of_the_command_line_to_the_last_byte() {
             .output()
             .unwrap();
         assert!(out.status.success(), "{out:?}");
-        let painted = BASE64_STANDARD
-            .decode(picture["b64_json"].as_str().unwrap())
+        let generated = BASE64_STANDARD
+            .decode(image["b64_json"].as_str().unwrap())
             .unwrap();
         assert!(
-            painted == std::fs::read(&path).unwrap(),
-            "seed {seed}: not the picture of the command line"
+            generated == std::fs::read(&path).unwrap(),
+            "seed {seed}: not the image of the command line"
         );
     }
 }
 
 #[test]
-fn what_is_left_open_is_the_model_s() {
+fn the_model_supplies_the_defaults() {
     let served = Served::new(&[]);
     let answer = served.post("/v1/images/generations", &json!({ "prompt": "a red ring" }));
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -67,15 +75,55 @@ fn what_is_left_open_is_the_model_s() {
     assert_eq!(models["data"][0]["id"], "demo");
     assert!(models["data"][0]["created"].as_u64().unwrap() > 1_700_000_000);
     assert_eq!(models["data"][0]["sizes"], json!(["64x64"]));
+    let details = models["data"][0]["method_details"].as_array().unwrap();
+    let max_n: Vec<(&str, u64)> = details
+        .iter()
+        .map(|method| {
+            let name = method["name"].as_str().unwrap();
+            assert!(method["description"].is_string(), "{name}");
+            (name, method["max_n"].as_u64().unwrap())
+        })
+        .collect();
+    let expected = [
+        ("raw", 1),
+        ("best-of-n", 64),
+        ("importance", 64),
+        ("beam", 64),
+        ("auto", 64),
+        ("tts-var", 8),
+    ];
+    assert_eq!(max_n, expected);
 }
 
 #[test]
-fn a_plan_says_how_to_search_as_text_or_as_json() {
+fn the_seed_may_be_an_option_of_the_search() {
+    let served = Served::new(&[]);
+    let generate = |body| {
+        let answer = served.post("/v1/images/generations", &body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["data"].clone()
+    };
+    let search = json!({ "method": "raw", "seed": 5 });
+    let inside = generate(json!({ "prompt": "a red ring", "n": 2, "search": search }));
+    let seeds: Vec<&serde_json::Value> = inside
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| &image["seed"])
+        .collect();
+    assert_eq!(seeds, [5, 6]);
+    let search = json!({ "method": "raw" });
+    let outside = generate(json!({ "prompt": "a red ring", "seed": 5, "search": search }));
+    assert_eq!(inside[0]["b64_json"], outside[0]["b64_json"]);
+}
+
+#[test]
+fn a_plan_can_be_text_or_json() {
     let served = Served::new(&[]);
     let text = "start = 3\n[[stage]]\nscale = 4\nwidth = 1\nselect = { top = 1 }\n";
     let object =
         json!({ "start": 3, "stage": [{ "scale": 4, "width": 1, "select": { "top": 1 } }] });
-    let paint = |plan| {
+    let generate = |plan| {
         let body = json!({ "prompt": "a red ring", "seed": 5, "search": { "plan": plan } });
         let answer = served.post("/v1/images/generations", &body);
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -84,11 +132,11 @@ fn a_plan_says_how_to_search_as_text_or_as_json() {
             .unwrap()
             .to_owned()
     };
-    assert_eq!(paint(json!(text)), paint(object));
+    assert_eq!(generate(json!(text)), generate(object));
 }
 
 #[test]
-fn a_client_that_leaves_wants_no_picture() {
+fn jobs_of_a_client_that_disconnects_are_cancelled() {
     let served = Served::new(&crate::ENDLESS);
     let impatient =
         ureq::Agent::config_builder().timeout_global(Some(std::time::Duration::from_millis(300)));

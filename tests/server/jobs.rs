@@ -1,4 +1,4 @@
-//! Jobs: submitting, watching, cancelling, forgetting, and sharing a search.
+//! Jobs: submitting, watching, cancelling, deleting, and sharing a search.
 
 use serde_json::{Value, json};
 use ttsvar::{image::Png, search::Trace};
@@ -6,42 +6,53 @@ use ttsvar::{image::Png, search::Trace};
 use crate::{ENDLESS, Served, endless, names};
 
 fn watched(seed: u64) -> Value {
-    json!({ "prompt": "a red circle", "seed": seed, "previews": true, "search": { "method": "tts-var", "n": 1 } })
+    json!({
+        "prompt": "a red circle",
+        "seed": seed,
+        "previews": true,
+        "search": { "method": "tts-var", "n": 1 },
+    })
 }
 
 #[test]
-fn a_watcher_hears_the_whole_search_in_order() {
+fn a_watcher_receives_all_events_in_order() {
     let served = Served::new(&[]);
     let id = served.submit(&watched(3));
-    let told = served.watch(&id, "0");
-    let heard = names(&told);
-    let heard: Vec<&str> = heard.into_iter().filter(|name| *name != "queued").collect();
+    let events = served.watch(&id, "0");
+    let received = names(&events);
+    let received: Vec<&str> = received
+        .into_iter()
+        .filter(|name| *name != "queued")
+        .collect();
     let scale = ["scale", "candidates", "previews"];
-    assert_eq!(heard[0], "started");
+    assert_eq!(received[0], "started");
     assert_eq!(
-        heard
+        received
             .iter()
             .filter(|name| scale.contains(name))
             .copied()
             .collect::<Vec<_>>(),
         scale.repeat(7)
     );
-    assert_eq!(heard.iter().filter(|name| **name == "selection").count(), 4);
-    assert_eq!(heard[heard.len() - 2..], ["winner", "done"]);
+    assert_eq!(
+        received.iter().filter(|name| **name == "selection").count(),
+        4
+    );
+    assert_eq!(received[received.len() - 2..], ["winner", "done"]);
 
     let trace = served.get(&format!("/v1/jobs/{id}/trace"));
     let trace = Trace::from_json(&trace.text()).unwrap();
-    let winner = told.iter().find(|told| told.event == "winner").unwrap();
+    let winner = events.iter().find(|event| event.event == "winner").unwrap();
     assert_eq!(winner.data["id"], trace.winner);
-    let done = told.last().unwrap();
+    let done = events.last().unwrap();
     assert_eq!(
         (&*done.id, &done.data["state"], &done.data["id"]),
         ("end", &json!("done"), &json!(id))
     );
-    let selections = told.iter().filter(|told| told.event == "selection");
-    for (told, stage) in selections.zip(&trace.stages) {
-        assert_eq!(told.data["select"], stage.select);
-        let children = told.data["fates"]
+    let selections = events.iter().filter(|event| event.event == "selection");
+    for (event, stage) in selections.zip(&trace.stages) {
+        assert_eq!(event.data["select"], stage.select);
+        let children = event.data["fates"]
             .as_array()
             .unwrap()
             .iter()
@@ -52,19 +63,19 @@ fn a_watcher_hears_the_whole_search_in_order() {
         children.sort_unstable();
         assert_eq!(children, stage.children);
     }
-    for told in told.iter().filter(|told| told.event == "previews") {
-        let sheet = Png::decode(&served.get(told.data["url"].as_str().unwrap()).bytes)
+    for event in events.iter().filter(|event| event.event == "previews") {
+        let sheet = Png::decode(&served.get(event.data["url"].as_str().unwrap()).bytes)
             .unwrap()
             .image;
         assert_eq!(
             (sheet.width(), sheet.height()),
-            (64 * told.data["ids"].as_array().unwrap().len(), 64)
+            (64 * event.data["ids"].as_array().unwrap().len(), 64)
         );
     }
 }
 
 #[test]
-fn a_finished_job_has_a_report_with_the_pictures_that_were_kept() {
+fn a_finished_job_has_a_report_with_its_stored_images() {
     let served = Served::new(&[]);
     let plain = json!({ "prompt": "a red circle", "seed": 3, "search": { "method": "raw" } });
     let [plain, rich] = [plain, watched(3)].map(|body| {
@@ -89,21 +100,21 @@ fn a_finished_job_has_a_report_with_the_pictures_that_were_kept() {
                 .contains("sandbox")
         );
     }
-    let pictures = |text: &str| text.matches("data:image/png").count();
-    assert!(pictures(&plain.text()) >= 1 && pictures(&rich.text()) > pictures(&plain.text()) + 7);
+    let images = |text: &str| text.matches("data:image/png").count();
+    assert!(images(&plain.text()) >= 1 && images(&rich.text()) > images(&plain.text()) + 7);
     assert_eq!(served.get("/v1/jobs/none/report").status, 404);
 }
 
 #[test]
-fn a_watcher_that_comes_back_hears_the_rest() {
+fn a_watcher_that_reconnects_receives_the_rest() {
     let served = Served::new(&[]);
     let id = served.submit(&watched(4));
     let all = served.watch(&id, "0");
-    let all: Vec<_> = all.iter().filter(|told| told.event != "queued").collect();
+    let all: Vec<_> = all.iter().filter(|event| event.event != "queued").collect();
     let rest = served.watch(&id, &all[9].id);
     assert_eq!(
-        rest.iter().map(|told| &told.id).collect::<Vec<_>>(),
-        all[10..].iter().map(|told| &told.id).collect::<Vec<_>>()
+        rest.iter().map(|event| &event.id).collect::<Vec<_>>(),
+        all[10..].iter().map(|event| &event.id).collect::<Vec<_>>()
     );
     assert_eq!(rest[0].data, all[10].data);
     let over = served.send(
@@ -142,7 +153,7 @@ fn jobs_are_cancelled_while_they_run_and_while_they_wait() {
     let again = served.post(&format!("/v1/jobs/{running}/cancel"), &json!({}));
     assert_eq!((again.status, &*again.code()), (409, "job_over"));
     assert_eq!(served.get(&format!("/v1/jobs/{running}/image")).status, 404);
-    // The worker is free again.
+    // The worker is free again
     let next = served.submit(&json!({ "prompt": "a red circle", "search": { "method": "raw" } }));
     served.until(&next, "done");
 }
@@ -164,7 +175,7 @@ fn jobs_that_want_the_same_search_share_it() {
     assert_eq!(served.state(&first), "cancelled");
     let image = |id: &str| served.get(&format!("/v1/jobs/{id}/image")).bytes;
     assert!(image(&second) == image(&third) && image(&second) != image(&other));
-    // The endless one, the shared one, the other one.
+    // The endless search, the shared one and the other one
     let metrics = served.get("/metrics").text();
     assert!(
         metrics.contains("ttsvar_search_seconds_count 3\n"),
@@ -177,11 +188,16 @@ fn jobs_that_want_the_same_search_share_it() {
 }
 
 #[test]
-fn a_job_that_shares_a_search_outlives_the_one_that_began_it() {
+fn a_job_that_shares_a_search_outlives_the_one_that_started_it() {
     let folder = tempfile::tempdir().unwrap();
     let served = Served::at(folder.path(), &ENDLESS);
     let plan = json!({ "start": 1, "rounds": 60, "enough": 1e9, "stage": [] });
-    let body = json!({ "prompt": "a red circle", "seed": 9, "previews": true, "search": { "plan": plan } });
+    let body = json!({
+        "prompt": "a red circle",
+        "seed": 9,
+        "previews": true,
+        "search": { "plan": plan },
+    });
     let (first, second) = (served.submit(&body), served.submit(&body));
     served.until_begun(&second);
     assert_eq!(
@@ -190,12 +206,12 @@ fn a_job_that_shares_a_search_outlives_the_one_that_began_it() {
             .status,
         204
     );
-    // Sheets have addresses of the job that is watched, while it runs and afterwards.
-    let told = served.watch(&second, "0");
-    assert_eq!(told.last().unwrap().event, "done");
-    let sheets: Vec<&str> = told
+    // Contact sheets have addresses of the watched job, while it runs and afterwards
+    let events = served.watch(&second, "0");
+    assert_eq!(events.last().unwrap().event, "done");
+    let sheets: Vec<&str> = events
         .iter()
-        .filter_map(|told| told.data["url"].as_str())
+        .filter_map(|event| event.data["url"].as_str())
         .collect();
     assert_eq!(sheets.len(), 60 * 7);
     assert!(sheets.iter().all(|url| url.contains(&second)), "{sheets:?}");
@@ -204,7 +220,7 @@ fn a_job_that_shares_a_search_outlives_the_one_that_began_it() {
     assert_eq!(
         again
             .iter()
-            .filter_map(|told| told.data["url"].as_str())
+            .filter_map(|event| event.data["url"].as_str())
             .collect::<Vec<_>>(),
         sheets
     );
@@ -213,7 +229,7 @@ fn a_job_that_shares_a_search_outlives_the_one_that_began_it() {
     while there(&first) {
         assert!(
             began.elapsed().as_secs() < 60,
-            "files of a forgotten job stayed"
+            "the files of a deleted job remain"
         );
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
@@ -221,22 +237,27 @@ fn a_job_that_shares_a_search_outlives_the_one_that_began_it() {
 }
 
 #[test]
-fn sheets_of_a_shared_search_are_there_while_it_runs() {
+fn contact_sheets_of_a_shared_search_exist_while_it_runs() {
     let served = Served::new(&ENDLESS);
     let plan = json!({ "start": 1, "rounds": 60000, "enough": 1e9, "stage": [] });
-    let body = json!({ "prompt": "a red circle", "seed": 9, "previews": true, "search": { "plan": plan } });
+    let body = json!({
+        "prompt": "a red circle",
+        "seed": 9,
+        "previews": true,
+        "search": { "plan": plan },
+    });
     let (first, second) = (served.submit(&body), served.submit(&body));
     served.until(&second, "running");
     let found = |id: &str| served.get(&format!("/v1/jobs/{id}/previews/0")).status;
     let began = std::time::Instant::now();
     while found(&first) != 200 {
-        assert!(began.elapsed().as_secs() < 60, "no sheet of previews");
+        assert!(began.elapsed().as_secs() < 60, "no contact sheet");
     }
     assert_eq!(found(&second), 200);
 }
 
 #[test]
-fn jobs_are_listed_from_the_newest_and_forgotten_on_demand() {
+fn jobs_are_listed_newest_first_and_can_be_deleted() {
     let served = Served::new(&[]);
     let ids: Vec<String> = (0..3)
         .map(|seed| {
@@ -275,7 +296,7 @@ fn jobs_are_listed_from_the_newest_and_forgotten_on_demand() {
 }
 
 #[test]
-fn counters_are_there_for_prometheus() {
+fn metrics_are_served_for_prometheus() {
     let served = Served::new(&[]);
     served.get("/v1/jobs");
     served.get("/v1/jobs/none");

@@ -1,5 +1,4 @@
-//! The server by real HTTP: pictures, jobs, refusals, watching, cancelling, and what is left after
-//! it was killed.
+//! The server over real HTTP: images, jobs, errors, watching, cancelling, and restarts.
 #![cfg(unix)]
 
 mod images;
@@ -19,7 +18,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// A server of its own, killed at the end.
+/// A running server, killed when dropped.
 pub struct Served {
     child: Child,
     url: String,
@@ -28,7 +27,7 @@ pub struct Served {
     _folder: Option<tempfile::TempDir>,
 }
 
-/// What came back.
+/// A response.
 pub struct Answer {
     status: u16,
     headers: ureq::http::HeaderMap,
@@ -45,7 +44,7 @@ impl Answer {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
-    /// The code of a refusal.
+    /// The code of an error.
     fn code(&self) -> String {
         let body = self.json();
         let error = &body["error"];
@@ -59,9 +58,9 @@ impl Answer {
     }
 }
 
-/// An event as it comes over the line.
+/// An event as the client receives it.
 #[derive(Debug)]
-pub struct Told {
+pub struct SentEvent {
     id: String,
     event: String,
     data: Value,
@@ -74,7 +73,7 @@ fn command() -> Command {
 }
 
 impl Served {
-    /// A server in a folder that goes with it.
+    /// A server in a temporary folder.
     fn new(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut served = Self::at(folder.path(), flags);
@@ -160,7 +159,7 @@ impl Served {
             .to_owned()
     }
 
-    /// Waits until a job is in that state.
+    /// Waits until a job is in this state.
     fn until(&self, id: &str, state: &str) {
         let began = Instant::now();
         while self.state(id) != state {
@@ -173,8 +172,8 @@ impl Served {
         }
     }
 
-    /// Everything that a watcher hears after the event `last`.
-    fn watch(&self, id: &str, last: &str) -> Vec<Told> {
+    /// All events of a job after the event `last`.
+    fn watch(&self, id: &str, last: &str) -> Vec<SentEvent> {
         let answer = self.send(
             "GET",
             &format!("/v1/jobs/{id}/events"),
@@ -185,7 +184,7 @@ impl Served {
         events(&answer.text())
     }
 
-    /// Waits until a job waits no longer.
+    /// Waits until a job is no longer queued.
     fn until_begun(&self, id: &str) {
         while self.state(id) == "queued" {
             std::thread::sleep(Duration::from_millis(5));
@@ -202,13 +201,13 @@ impl Served {
         self.child.wait().unwrap();
     }
 
-    /// Asks the server to end and returns its exit code.
+    /// Shuts the server down and returns its exit code.
     fn end(self) -> Option<i32> {
-        self.ask_to_end();
+        self.request_shutdown();
         self.wait()
     }
 
-    fn ask_to_end(&self) {
+    fn request_shutdown(&self) {
         Command::new("kill")
             .args(["-TERM", &self.child.id().to_string()])
             .status()
@@ -223,7 +222,7 @@ impl Drop for Served {
     }
 }
 
-fn events(text: &str) -> Vec<Told> {
+fn events(text: &str) -> Vec<SentEvent> {
     let field = |block: &str, name: &str| {
         let line = block.lines().find_map(|line| {
             line.strip_prefix(name)?
@@ -233,41 +232,41 @@ fn events(text: &str) -> Vec<Told> {
         line.unwrap_or_default()
     };
     let blocks = text.split("\n\n").filter(|block| block.contains("event: "));
-    let told = |block: &str| Told {
+    let parse = |block: &str| SentEvent {
         id: field(block, "id"),
         event: field(block, "event"),
         data: serde_json::from_str(&field(block, "data")).unwrap(),
     };
-    blocks.map(told).collect()
+    blocks.map(parse).collect()
 }
 
-fn names(told: &[Told]) -> Vec<&str> {
-    told.iter().map(|told| told.event.as_str()).collect()
+fn names(events: &[SentEvent]) -> Vec<&str> {
+    events.iter().map(|event| event.event.as_str()).collect()
 }
 
-/// A job that goes on until somebody ends it. Different seeds are different searches.
+/// A job that runs until it is cancelled. Different seeds are different searches.
 fn endless(seed: u64) -> Value {
     let plan = json!({ "start": 1, "rounds": 60000, "enough": 1e9, "stage": [] });
     json!({ "prompt": "a red circle", "seed": seed, "search": { "plan": plan } })
 }
 
-/// Flags of a server that takes [`endless`] jobs, one at a time.
+/// Flags of a server that accepts [`endless`] jobs and runs one at a time.
 const ENDLESS: [&str; 4] = ["--workers", "1", "--max-rows", "60000"];
 
-/// What a refused start says.
-fn refused(flags: &[&str]) -> (Option<i32>, String) {
+/// The exit code and error output of a server that fails to start.
+fn failed_start(flags: &[&str]) -> (Option<i32>, String) {
     let mut child = command()
         .args(flags)
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let mut words = String::new();
+    let mut message = String::new();
     child
         .stderr
         .take()
         .unwrap()
-        .read_to_string(&mut words)
+        .read_to_string(&mut message)
         .unwrap();
-    (child.wait().unwrap().code(), words)
+    (child.wait().unwrap().code(), message)
 }

@@ -1,11 +1,11 @@
-//! What is refused: with which status, by which code, for which field.
+//! Refused requests: the status, code and field of each error.
 
 use serde_json::{Value, json};
 
-use crate::{ENDLESS, Served, endless, refused};
+use crate::{ENDLESS, Served, endless, failed_start};
 
 #[test]
-fn requests_that_cannot_be_done_are_refused_by_name() {
+fn invalid_requests_name_the_field() {
     let served = Served::new(&[]);
     let wrong = [
         (json!({}), "invalid_json", Value::Null),
@@ -102,6 +102,11 @@ fn requests_that_cannot_be_done_are_refused_by_name() {
             json!("search"),
         ),
         (
+            json!({ "prompt": "a", "seed": 1, "search": { "seed": 1 } }),
+            "invalid_value",
+            json!("seed"),
+        ),
+        (
             json!({ "prompt": "a", "search": { "plan": "start = 0" } }),
             "invalid_value",
             json!("search"),
@@ -131,7 +136,7 @@ fn requests_that_cannot_be_done_are_refused_by_name() {
 }
 
 #[test]
-fn sizes_that_are_there_are_named() {
+fn an_unknown_size_lists_the_available_ones() {
     let answer = Served::new(&[]).post("/v1/jobs", &json!({ "prompt": "a", "size": "1x1" }));
     let message = answer.json()["error"]["message"]
         .as_str()
@@ -141,7 +146,7 @@ fn sizes_that_are_there_are_named() {
 }
 
 #[test]
-fn requests_of_the_wrong_form_are_refused() {
+fn malformed_requests_are_refused() {
     let served = Served::new(&["--max-body", "100"]);
     let json = [("content-type", "application/json")];
     let long = format!("{{\"prompt\": \"{}\"}}", "a".repeat(200));
@@ -217,7 +222,7 @@ fn requests_of_the_wrong_form_are_refused() {
 }
 
 #[test]
-fn a_job_is_no_request_of_another_kind() {
+fn unknown_fields_of_a_job_are_refused() {
     let served = Served::new(&[]);
     for wrong in [
         json!({ "n": 4 }),
@@ -238,12 +243,19 @@ fn a_job_is_no_request_of_another_kind() {
     }
     let answer = served.post("/v1/jobs", &json!({ "prompt": "a", "model": "dall-e-3" }));
     assert_eq!((answer.status, &*answer.code()), (404, "model_not_found"));
-    let open = json!({ "prompt": "a", "model": "demo", "search": null, "size": null, "seed": null, "previews": null });
-    served.until(&served.submit(&open), "done");
+    let nulls = json!({
+        "prompt": "a",
+        "model": "demo",
+        "search": null,
+        "size": null,
+        "seed": null,
+        "previews": null,
+    });
+    served.until(&served.submit(&nulls), "done");
 }
 
 #[test]
-fn a_full_queue_says_when_to_come_back() {
+fn a_full_queue_reports_when_to_retry() {
     let served = Served::new(&[&ENDLESS[..], &["--queue", "1"]].concat());
     let running = served.submit(&endless(1));
     served.until(&running, "running");
@@ -274,7 +286,7 @@ fn a_full_queue_says_when_to_come_back() {
 }
 
 #[test]
-fn a_search_that_takes_too_long_ends() {
+fn a_search_that_exceeds_the_time_limit_ends() {
     let served = Served::new(&["--max-seconds", "0"]);
     let answer = served.post(
         "/v1/images/generations",
@@ -284,7 +296,7 @@ fn a_search_that_takes_too_long_ends() {
 }
 
 #[test]
-fn the_token_opens_everything_but_the_page() {
+fn everything_but_the_page_requires_the_token() {
     let mut served = Served::new(&["--token", "a-long-secret"]);
     for path in ["/v1/jobs", "/v1/models", "/metrics", "/v1/jobs/x/image"] {
         let answer = served.get(path);
@@ -312,34 +324,36 @@ fn the_token_opens_everything_but_the_page() {
 }
 
 #[test]
-fn without_a_token_the_server_is_for_this_machine() {
-    let (code, words) = refused(&["--host", "0.0.0.0", "--port", "0"]);
+fn without_a_token_only_this_machine_is_served() {
+    let (code, message) = failed_start(&["--host", "0.0.0.0", "--port", "0"]);
     assert_eq!(code, Some(2));
-    assert!(words.contains("a token is needed"), "{words}");
+    assert!(message.contains("a token is required"), "{message}");
     let served = Served::new(&[]);
     let answer = served.send("GET", "/v1/jobs", &[("host", "evil.example")], "");
     assert_eq!((answer.status, &*answer.code()), (421, "wrong_host"));
 }
 
 #[test]
-fn a_folder_or_a_port_that_is_taken_is_named() {
+fn a_folder_or_port_in_use_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let served = Served::at(folder.path(), &[]);
-    let (code, words) = refused(&["--port", "0", "--folder", folder.path().to_str().unwrap()]);
+    let (code, message) =
+        failed_start(&["--port", "0", "--folder", folder.path().to_str().unwrap()]);
     assert_eq!(code, Some(2));
     assert!(
-        words.contains("another server keeps its jobs there"),
-        "{words}"
+        message.contains("another server uses this folder"),
+        "{message}"
     );
     let other = tempfile::tempdir().unwrap();
     let port = served.url.rsplit(':').next().unwrap();
-    let (code, words) = refused(&["--port", port, "--folder", other.path().to_str().unwrap()]);
-    assert_eq!(code, Some(2));
-    assert!(words.contains("cannot listen on"), "{words}");
+    let (code, message) =
+        failed_start(&["--port", port, "--folder", other.path().to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(message.contains("cannot listen on"), "{message}");
 }
 
 #[test]
-fn the_page_is_kept_in_bounds() {
+fn the_page_has_a_content_security_policy() {
     let served = Served::new(&[]);
     let page = served.get("/");
     assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");

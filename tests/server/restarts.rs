@@ -1,4 +1,4 @@
-//! What a server leaves behind, however it ends, and what the next one finds.
+//! Restarts: the state that a server leaves behind, and what the next one makes of it.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ fn raw(seed: u64) -> serde_json::Value {
 }
 
 #[test]
-fn after_a_kill_finished_images_are_there_and_interrupted_jobs_are_named() {
+fn after_a_kill_finished_images_remain_and_open_jobs_are_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     let served = Served::at(folder.path(), &ENDLESS);
     let done = served.submit(&raw(1));
@@ -25,8 +25,8 @@ fn after_a_kill_finished_images_are_there_and_interrupted_jobs_are_named() {
         ["done", "interrupted", "interrupted"]
     );
     assert!(served.get(&format!("/v1/jobs/{done}/image")).bytes == image);
-    let told = served.watch(&running, "0");
-    assert_eq!(told.last().unwrap().event, "interrupted");
+    let events = served.watch(&running, "0");
+    assert_eq!(events.last().unwrap().event, "interrupted");
     let next = served.submit(&raw(2));
     served.until(&next, "done");
 }
@@ -42,7 +42,7 @@ fn an_image_that_was_written_just_before_the_kill_is_not_lost() {
         .as_f64()
         .unwrap();
     served.kill();
-    // As if the kill had come between the last file and the index, and before the last file.
+    // As if the kill had come between the last file and the index, and before the last file
     let index = rusqlite::Connection::open(folder.path().join("index.sqlite")).unwrap();
     index
         .execute(
@@ -67,7 +67,7 @@ fn an_image_that_was_written_just_before_the_kill_is_not_lost() {
 }
 
 #[test]
-fn a_server_that_is_asked_to_end_finishes_what_it_is_at() {
+fn a_server_that_shuts_down_finishes_its_running_search() {
     let folder = tempfile::tempdir().unwrap();
     let served = Served::at(folder.path(), &["--workers", "1"]);
     let body = json!({ "prompt": "a red circle", "search": { "method": "auto", "n": 40 } });
@@ -75,7 +75,7 @@ fn a_server_that_is_asked_to_end_finishes_what_it_is_at() {
     let watcher = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| served.watch(&id, "0"));
         served.until_begun(&id);
-        served.ask_to_end();
+        served.request_shutdown();
         watcher.join().unwrap()
     });
     assert_eq!(watcher.last().unwrap().event, "done");
@@ -84,7 +84,7 @@ fn a_server_that_is_asked_to_end_finishes_what_it_is_at() {
 }
 
 #[test]
-fn a_search_that_outlasts_the_grace_is_interrupted() {
+fn a_search_that_outlasts_the_grace_period_is_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     let served = Served::at(folder.path(), &[&ENDLESS[..], &["--grace", "0"]].concat());
     let (running, waiting) = (served.submit(&endless(1)), served.submit(&endless(2)));

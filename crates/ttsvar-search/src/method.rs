@@ -39,6 +39,18 @@ impl Method {
         Self::TtsVar,
     ];
 
+    /// One line for users who choose among the methods.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Raw => "one sample, without a search",
+            Self::BestOfN => "N candidates to the end; the best one wins",
+            Self::Importance => "N candidates to the end; one is drawn by its score",
+            Self::Beam => "N candidates; the better half continues, each of them twice",
+            Self::Auto => "one candidate after the other, up to N, until one is good enough",
+            Self::TtsVar => "8N candidates; clustered while coarse, resampled while fine",
+        }
+    }
+
     /// The plan of this method at size `n` for a model of `scales` scales.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What can be typed after `ttsvar serve`.
+//! The arguments of `ttsvar serve`.
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -9,14 +9,14 @@ use crate::system::SystemBuilder;
 
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Serve {
-    /// Where to listen; any other machine's way in needs a token
+    /// Address to listen on; any non-loopback address requires a token
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: IpAddr,
-    /// Port to listen on; 0 takes a free one, and the address is printed
+    /// Port to listen on; 0 selects a free one, and the address is printed
     #[arg(long, short, value_name = "NUMBER", default_value = "8080")]
     pub port: u16,
-    /// Secret that clients must send; better given by the environment, where other users cannot
-    /// read it
+    /// Secret that clients must send; prefer the environment variable, which other users cannot
+    /// read
     #[arg(
         long,
         value_name = "SECRET",
@@ -29,10 +29,10 @@ pub(in crate::cli) struct Serve {
     pub folder: PathBuf,
     #[command(flatten)]
     pub system: SystemBuilder,
-    /// Searches side by side [default: one a core]
+    /// Searches that run side by side [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     pub workers: Option<usize>,
-    /// Seconds that searches under way get when the server is to end
+    /// Seconds for running searches to finish when the server shuts down
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = whole::<u64>)]
     pub grace: u64,
     #[command(flatten)]
@@ -45,19 +45,19 @@ pub(in crate::cli) struct ServeLimits {
     /// Searches that may wait
     #[arg(long, value_name = "COUNT", default_value = "64", value_parser = whole::<usize>)]
     pub queue: usize,
-    /// Bytes of a request
+    /// Bytes per request
     #[arg(long, value_name = "BYTES", default_value = "65536", value_parser = whole::<usize>)]
     pub max_body: usize,
-    /// Characters of a prompt
+    /// Characters per prompt
     #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = whole::<usize>)]
     pub max_prompt: usize,
-    /// Rows of a search
+    /// Candidates per search
     #[arg(long, value_name = "COUNT", default_value = "64", value_parser = whole::<usize>)]
     pub max_rows: usize,
-    /// Pictures of one request
+    /// Images per request
     #[arg(long, value_name = "COUNT", default_value = "10", value_parser = whole::<usize>)]
     pub max_pictures: usize,
-    /// Seconds that a search may take
+    /// Seconds per search
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = whole::<u64>)]
     pub max_seconds: u64,
 }

@@ -1,9 +1,9 @@
-// Talks to the server: JSON, files, and the events of a job, with the token where one is needed.
+// Requests to the server: JSON, files and the events of a job, with the token if one is required.
 
 const KEY = "ttsvar-token";
 let askToken = async () => null;
 
-/** Says how the user is asked for the token. */
+/** Sets the function that asks the user for the token. */
 export function onTokenNeeded(ask) {
   askToken = ask;
 }
@@ -22,7 +22,9 @@ async function call(path, options = {}) {
     }
     if (response.ok) return response;
     const body = await response.json().catch(() => ({}));
-    const error = new Error(body.error?.message ?? `the server answered ${response.status}`);
+    const error = new Error(
+      body.error?.message ?? `the server responded with status ${response.status}`,
+    );
     error.status = response.status;
     throw error;
   }
@@ -41,7 +43,7 @@ export async function blob(path) {
   return (await call(path)).blob();
 }
 
-/** Saves a file of the server under a name. */
+/** Downloads a file of the server and saves it under a name. */
 export async function download(path, name) {
   save(await blob(path), name);
 }
@@ -56,12 +58,15 @@ export function save(data, name) {
 
 const OVER = new Set(["done", "failed", "cancelled", "interrupted"]);
 
-/** Hears the events of a job to its end; a broken line is taken up where it broke. */
+/** Yields the events of a job until it is over. Reconnects after the last event if necessary. */
 export async function* events(id, signal) {
   let last = "0";
   for (let failures = 0; failures < 8; failures++) {
     try {
-      const response = await call(`/v1/jobs/${id}/events`, { headers: { "Last-Event-ID": last }, signal });
+      const response = await call(`/v1/jobs/${id}/events`, {
+        headers: { "Last-Event-ID": last },
+        signal,
+      });
       for await (const event of parse(response.body)) {
         failures = 0;
         last = event.id || last;
@@ -73,7 +78,7 @@ export async function* events(id, signal) {
     }
     await new Promise((resolve) => setTimeout(resolve, 250 * 2 ** failures));
   }
-  throw new Error("the connection to the server is lost");
+  throw new Error("the connection to the server was lost");
 }
 
 async function* parse(body) {
@@ -86,7 +91,9 @@ async function* parse(body) {
     text = blocks.pop();
     for (const block of blocks) {
       const fields = Object.fromEntries(
-        block.split("\n").map((line) => [line.split(": ", 1)[0], line.slice(line.indexOf(": ") + 2)]),
+        block
+          .split("\n")
+          .map((line) => [line.split(": ", 1)[0], line.slice(line.indexOf(": ") + 2)]),
       );
       if (fields.event) yield { id: fields.id, name: fields.event, data: JSON.parse(fields.data) };
     }

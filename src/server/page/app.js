@@ -1,4 +1,4 @@
-// The page: asks for pictures, shows runs, compares two, opens earlier ones.
+// The page: submits searches, shows runs, compares two of them, opens earlier ones.
 
 import { blob, get, onTokenNeeded, post } from "./api.js";
 import { Panel } from "./panel.js";
@@ -6,15 +6,11 @@ import { show } from "./tree.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** What each method is, how many rows it has for each N, and the N that shows it well. */
-const METHODS = {
-  "tts-var": { rows: 8, usual: 1, about: "8N rows; clustered while coarse, resampled while fine" },
-  auto: { rows: 1, usual: 16, about: "one after the other, N at most, until one is good enough" },
-  "best-of-n": { rows: 1, usual: 4, about: "N to the end, the best wins" },
-  beam: { rows: 1, usual: 8, about: "N rows; the better half goes on, each continued twice" },
-  importance: { rows: 1, usual: 4, about: "N to the end, one drawn by its score" },
-  raw: { rows: 1, usual: 1, most: 1, about: "one sample, as the model draws it" },
-};
+/** The N that the slider starts with, by method; 1 for any other. */
+const START_N = { auto: 16, beam: 8, "best-of-n": 4, importance: 4 };
+
+/** The largest N of the slider. */
+const MAX_N = 64;
 
 const EXAMPLES = [
   "a red circle and a blue square",
@@ -29,36 +25,53 @@ let panels = [];
 onTokenNeeded(async (again) => {
   const dialog = $("secret");
   $("token").value = "";
-  dialog.querySelector("h2").textContent = again ? "That was not the token" : "This server asks for its token";
+  dialog.querySelector("h2").textContent = again
+    ? "The token is wrong"
+    : "This server requires a token";
   if (!dialog.open) dialog.showModal();
   await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
   return $("token").value;
 });
 
-/** One of the two ways to search that can be chosen. */
-class Way {
+/** The choice of one of the two searches. */
+class SearchChoice {
   constructor(box, title, method) {
     this.box = box;
     const key = box.id;
     box.innerHTML = `<legend></legend>
       <label class="field">Method <select id="${key}-method"></select></label>
-      <label class="field range">N <input type="range" min="1" id="${key}-n"><output for="${key}-n"></output></label>
+      <label class="field range">
+        N <input type="range" min="1" id="${key}-n"><output for="${key}-n"></output>
+      </label>
       <p class="about"></p>`;
     box.querySelector("legend").textContent = title;
-    [this.method, this.n, this.out] = [box.querySelector("select"), box.querySelector("input"), box.querySelector("output")];
-    for (const name of Object.keys(METHODS)) this.method.append(new Option(name, name, false, name === method));
-    this.method.addEventListener("change", () => this.changed(METHODS[this.method.value].usual));
-    this.n.addEventListener("input", () => this.changed(this.n.value));
-    this.changed(METHODS[method].usual);
+    [this.method, this.n, this.out] = [
+      box.querySelector("select"),
+      box.querySelector("input"),
+      box.querySelector("output"),
+    ];
+    this.initial = method;
+    this.method.addEventListener("change", () => this.update(START_N[this.method.value] ?? 1));
+    this.n.addEventListener("input", () => this.update(this.n.value));
   }
 
-  changed(n) {
-    const { rows, most, about } = METHODS[this.method.value];
-    this.n.max = Math.max(1, Math.min(most ?? 64, Math.floor((model?.limits.rows ?? 64) / rows)));
+  /** Offers the methods of the model. */
+  offer(methods) {
+    this.methods = new Map(methods.map((method) => [method.name, method]));
+    for (const name of this.methods.keys()) {
+      const selected = name === this.initial;
+      this.method.append(new Option(name, name, selected, selected));
+    }
+    this.update(START_N[this.method.value] ?? 1);
+  }
+
+  update(n) {
+    const { max_n, description } = this.methods.get(this.method.value);
+    this.n.max = Math.min(MAX_N, max_n);
     this.n.value = n;
     this.n.disabled = this.n.max === "1";
     this.out.textContent = this.n.value;
-    this.box.querySelector(".about").textContent = about;
+    this.box.querySelector(".about").textContent = description;
   }
 
   get search() {
@@ -66,9 +79,12 @@ class Way {
   }
 }
 
-const ways = [new Way($("way-a"), "Search", "tts-var"), new Way($("way-b"), "Against", "best-of-n")];
+const choices = [
+  new SearchChoice($("way-a"), "Search", "tts-var"),
+  new SearchChoice($("way-b"), "Compare with", "best-of-n"),
+];
 
-function fail(error) {
+function showError(error) {
   $("error").textContent = error?.message ?? "";
   $("error").hidden = !error;
 }
@@ -80,59 +96,72 @@ function clear() {
   $("runs").className = "";
 }
 
-/** Shows runs side by side; `start` begins each in its panel. */
-function stage(count, start) {
+/** Shows runs side by side. `start` begins each one in its panel. */
+function showRuns(count, start) {
   clear();
-  fail(null);
+  showError(null);
   $("runs").classList.toggle("pair", count > 1);
-  panels = Array.from({ length: count }, () => new Panel(ended));
-  panels.forEach((panel, i) => start(panel, i).catch(fail));
+  panels = Array.from({ length: count }, () => new Panel(onRunOver));
+  panels.forEach((panel, i) => start(panel, i).catch(showError));
   $("runs").scrollIntoView({ behavior: "smooth", block: "nearest" });
 }
 
-async function paint(event) {
+async function submit(event) {
   event.preventDefault();
-  fail(null);
+  if (!model) return;
+  showError(null);
   const compare = $("compare").checked;
-  const seed = $("seed").value === "" ? Math.floor(Math.random() * 2 ** 32) : Number($("seed").value);
+  const seed =
+    $("seed").value === "" ? Math.floor(Math.random() * 2 ** 32) : Number($("seed").value);
   $("paint").disabled = true;
   try {
     const jobs = [];
-    for (const way of compare ? ways : ways.slice(0, 1)) {
-      jobs.push(await post("/v1/jobs", { prompt: $("prompt").value, seed, previews: true, search: way.search }));
+    for (const choice of compare ? choices : choices.slice(0, 1)) {
+      jobs.push(
+        await post("/v1/jobs", {
+          prompt: $("prompt").value,
+          seed,
+          previews: true,
+          search: choice.search,
+        }),
+      );
     }
     history.pushState(null, "", `#${jobs.map((job) => job.id).join(",")}`);
-    stage(jobs.length, (panel, i) => panel.follow(jobs[i]));
+    showRuns(jobs.length, (panel, i) => panel.follow(jobs[i]));
   } catch (error) {
-    fail(error);
+    showError(error);
   } finally {
     $("paint").disabled = false;
   }
 }
 
-/** A run is over: news for the list, and where two were compared, which one won. */
-function ended(panel) {
-  past().catch(fail);
-  const settled = panels.every((one) => one.score !== undefined);
+/** Updates the list after a run, and reports the better one if two runs are compared. */
+function onRunOver(panel) {
+  listRuns().catch(showError);
+  const over = panels.every((panel) => panel.score !== undefined);
   $("live").textContent =
     panel.score === undefined
       ? `${panel.title.textContent} ended`
       : `${panel.title.textContent} scored ${show(panel.score)}`;
-  if (panels.length !== 2 || !settled || panels.some((one) => typeof one.score !== "number")) return;
+  if (panels.length !== 2 || !over || panels.some((panel) => typeof panel.score !== "number"))
+    return;
   const [a, b] = panels;
-  const [x, y] = panels.map((one) => one.trace.cost.seconds.total);
+  const [x, y] = panels.map((panel) => panel.trace.cost.seconds.total);
+  const winner = a.score > b.score ? a : b;
   const better =
     a.score === b.score
       ? "Both score the same"
-      : `${(a.score > b.score ? a : b).title.textContent} scores ${show(Math.abs(a.score - b.score))} more`;
+      : `${winner.title.textContent} scores ${show(Math.abs(a.score - b.score))} more`;
   document.querySelector(".verdict")?.remove();
   const verdict = Object.assign(document.createElement("p"), { className: "verdict" });
-  verdict.textContent = `${better}; ${a.title.textContent} took ${(x / y).toFixed(2)} times as long as ${b.title.textContent}.`;
+  const names = panels.map((panel) => panel.title.textContent);
+  const ratio = (x / y).toFixed(2);
+  verdict.textContent = `${better}; ${names[0]} took ${ratio} times as long as ${names[1]}.`;
   $("runs").prepend(verdict);
 }
 
-/** Opens the runs that the address names. */
-async function visit() {
+/** Opens the runs in the address. */
+async function openFromAddress() {
   const ids = location.hash
     .slice(1)
     .split(",")
@@ -141,42 +170,50 @@ async function visit() {
   if (!ids.length) return clear();
   try {
     const jobs = await Promise.all(ids.map((id) => get(`/v1/jobs/${id}`)));
-    stage(jobs.length, (panel, i) =>
-      panel.follow(jobs[i], { quick: ["done", "failed", "cancelled", "interrupted"].includes(jobs[i].state) }),
+    showRuns(jobs.length, (panel, i) =>
+      panel.follow(jobs[i], {
+        quick: ["done", "failed", "cancelled", "interrupted"].includes(jobs[i].state),
+      }),
     );
     $("prompt").value ||= jobs[0].prompt;
   } catch (error) {
     clear();
-    fail(error);
+    showError(error);
   }
 }
 
 let before = null;
 
-/** Lists earlier runs; `more` adds older ones below. */
-async function past(more = false) {
-  const { data, has_more } = await get(`/v1/jobs?limit=24${more && before ? `&before=${before}` : ""}`);
+/** Lists earlier runs. With `more`, older ones are added below. */
+async function listRuns(more = false) {
+  const { data, has_more } = await get(
+    `/v1/jobs?limit=24${more && before ? `&before=${before}` : ""}`,
+  );
   const done = data.filter((job) => job.state === "done");
   before = data.at(-1)?.id;
-  const items = await Promise.all(done.map(item));
+  const items = await Promise.all(done.map(listItem));
   if (more) $("list").append(...items);
   else $("list").replaceChildren(...items);
   $("past").hidden = !$("list").children.length;
   $("older").hidden = !has_more;
-  if (!items.length && has_more) await past(true); // the latest may all be waiting or have failed
+  // The latest jobs may all be queued or failed
+  if (!items.length && has_more) await listRuns(true);
 }
 
 const thumbs = new Map();
 
-async function item(job) {
+async function listItem(job) {
   const entry = document.createElement("li");
   const link = Object.assign(document.createElement("a"), { href: `#${job.id}` });
   const image = Object.assign(new Image(), { alt: "", loading: "lazy" });
   if (!thumbs.has(job.id)) thumbs.set(job.id, URL.createObjectURL(await blob(job.image_url)));
   image.src = thumbs.get(job.id);
   const name = Object.assign(document.createElement("span"), { textContent: job.prompt });
-  const method = `${job.settings?.method ?? "own plan"}${job.settings?.n ? ` ${job.settings.n}` : ""}`;
-  const about = Object.assign(document.createElement("small"), { textContent: `${method} · ${show(job.score)}` });
+  const { method, n } = job.settings ?? {};
+  const search = `${method ?? "custom plan"}${n ? ` ${n}` : ""}`;
+  const about = Object.assign(document.createElement("small"), {
+    textContent: `${search} · ${show(job.score)}`,
+  });
   link.append(image, name, about);
   entry.append(link);
   return entry;
@@ -185,53 +222,59 @@ async function item(job) {
 async function openFile(file) {
   try {
     const trace = JSON.parse(await file.text());
-    stage(1, (panel) => panel.open(trace, file));
+    showRuns(1, (panel) => panel.open(trace, file));
   } catch (error) {
-    fail(error instanceof SyntaxError ? new Error(`${file.name} is no JSON`) : error);
+    showError(error instanceof SyntaxError ? new Error(`${file.name} is not a JSON file`) : error);
   }
 }
 
-/** Says which words the model does not know, while they are typed. */
-function check() {
+/** Reports words that the model does not know, while they are typed. */
+function checkWords() {
   const words =
     $("prompt")
       .value.toLowerCase()
       .match(/\p{L}+/gu) ?? [];
-  const unknown = model?.words ? [...new Set(words.filter((word) => !model.words.includes(word)))] : [];
+  const unknown = model?.words
+    ? [...new Set(words.filter((word) => !model.words.includes(word)))]
+    : [];
   $("words").textContent = unknown.length ? `${model.id} does not know: ${unknown.join(", ")}` : "";
 }
 
-async function begin() {
+async function start() {
   for (const text of EXAMPLES) {
-    const chip = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+    const chip = Object.assign(document.createElement("button"), {
+      type: "button",
+      textContent: text,
+    });
     chip.addEventListener("click", () => {
       $("prompt").value = text;
-      check();
+      checkWords();
       $("ask").requestSubmit();
     });
     $("examples").append(chip);
   }
-  $("ask").addEventListener("submit", paint);
-  $("prompt").addEventListener("input", check);
+  $("ask").addEventListener("submit", submit);
+  $("prompt").addEventListener("input", checkWords);
   $("compare").addEventListener("change", () => {
     $("way-b").hidden = !$("compare").checked;
   });
   $("open").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", () => $("file").files[0] && openFile($("file").files[0]));
-  $("older").addEventListener("click", () => past(true).catch(fail));
-  addEventListener("hashchange", visit);
+  $("older").addEventListener("click", () => listRuns(true).catch(showError));
+  addEventListener("hashchange", openFromAddress);
   addEventListener("dragover", (event) => event.preventDefault());
   addEventListener("drop", (event) => {
     event.preventDefault();
     if (event.dataTransfer.files[0]) openFile(event.dataTransfer.files[0]);
   });
   addEventListener("keydown", (event) => {
-    if (event.key === "Escape") document.querySelectorAll(".cancel").forEach((button) => button.click());
+    if (event.key === "Escape")
+      document.querySelectorAll(".cancel").forEach((button) => button.click());
   });
   [model] = (await get("/v1/models")).data;
   $("model").textContent = `${model.id} · ${model.sizes[0].replace("x", " × ")} pixels`;
-  for (const way of ways) way.changed(way.n.value);
-  await Promise.all([visit(), past()]);
+  for (const choice of choices) choice.offer(model.method_details);
+  await Promise.all([openFromAddress(), listRuns()]);
 }
 
-begin().catch(fail);
+start().catch(showError);

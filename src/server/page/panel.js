@@ -1,16 +1,16 @@
-// One run on the page: its state, the picture that leads, the tree, and what can be done with it.
+// One run on the page: its state, its leading image, its tree of candidates, and its actions.
 
 import { blob, download, events, get, post, save } from "./api.js";
 import { Run, eventsOf } from "./run.js";
-import { Tree, forget, paint, show, words } from "./tree.js";
+import { Tree, describe, drawTile, forget, show } from "./tree.js";
 
-/** Milliseconds that a step stays before the next one, so that fast searches can be followed. */
+/** Milliseconds between a step and the next, so that fast searches can be followed. */
 const PACE = { scale: 240, previews: 60, scores: 160, selection: 620 };
 
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Panel {
-  /** `onEnd` is told when the run is over. */
+  /** `onEnd` is called when the run is over. */
   constructor(onEnd = () => {}) {
     this.onEnd = onEnd;
     this.element = document.getElementById("runs").appendChild(document.createElement("article"));
@@ -30,7 +30,7 @@ export class Panel {
     [this.title, this.state, this.actions] = [find("h2"), find(".state"), find(".actions")];
     [this.lead, this.caption, this.told] = [find(".lead"), find("figcaption"), find(".told")];
     [this.facts, this.warnings, this.asked] = [find(".facts"), find(".warnings"), find(".asked")];
-    this.tree = new Tree(find(".tree"), (id, scale) => this.look(id, scale));
+    this.tree = new Tree(find(".tree"), (id, scale) => this.inspect(id, scale));
     this.reset();
   }
 
@@ -40,50 +40,51 @@ export class Panel {
     this.stop = new AbortController();
   }
 
-  /** Takes the panel away. */
+  /** Removes the panel. */
   close() {
     this.stop.abort();
     forget(this.run);
     this.element.remove();
   }
 
-  /** Follows a job that waits or runs; what was told already is played from the start. */
+  /** Follows a job. Events that have already happened are played from the start. */
   async follow(job, { quick = false } = {}) {
     this.job = job;
-    this.name(job);
-    this.say(job.state === "queued" ? "waiting" : "painting", "busy");
-    this.act([["Cancel", () => this.cancel(), "cancel"]]);
+    this.setTitle(job);
+    this.setState(job.state === "queued" ? "queued" : "generating", "busy");
+    this.setActions([["Cancel", () => this.cancel(), "cancel"]]);
     const playing = this.play(quick);
     try {
       for await (const { name, data } of events(job.id, this.stop.signal)) {
-        if (name === "queued") this.say(data.before ? `waiting behind ${data.before}` : "next in line", "busy");
+        if (name === "queued")
+          this.setState(data.before ? `queued, ${data.before} ahead` : "next in the queue", "busy");
         this.queue.push([name, data]);
-        this.ring?.();
+        this.wake?.();
       }
     } catch (error) {
       if (this.stop.signal.aborted) return;
       this.queue.push(["failed", { state: "failed", error: error.message }]);
-      this.ring?.();
+      this.wake?.();
     }
     await playing;
   }
 
-  /** Shows a search from its Trace alone; `file` is where that came from. */
+  /** Shows a search from its trace alone, which was read from `file`. */
   async open(trace, file) {
     const all = eventsOf(trace);
     this.job = null;
     [this.trace, this.file] = [trace, file];
-    this.name(trace);
-    this.say(`from ${file.name}`, "done");
+    this.setTitle(trace);
+    this.setState(`from ${file.name}`, "done");
     for (const [event, data] of all) this.run.apply(event, data);
     this.draw();
-    this.end(trace);
+    this.showResult(trace);
   }
 
-  /** Applies what is told, step by step. */
+  /** Applies the events one by one. */
   async play(quick) {
     for (;;) {
-      while (!this.queue.length) await new Promise((resolve) => (this.ring = resolve));
+      while (!this.queue.length) await new Promise((resolve) => (this.wake = resolve));
       const [name, data] = this.queue.shift();
       const began = performance.now();
       if (this.stop.signal.aborted) return;
@@ -92,7 +93,8 @@ export class Panel {
       if (name !== "queued") this.run.apply(name, data);
       if (!quick) this.draw();
       const waits = (PACE[name] ?? 0) / (1 + this.queue.length / 60) - (performance.now() - began);
-      if (!quick && !calm.matches && waits > 0) await new Promise((resolve) => setTimeout(resolve, waits));
+      if (!quick && !reducedMotion.matches && waits > 0)
+        await new Promise((resolve) => setTimeout(resolve, waits));
     }
   }
 
@@ -100,15 +102,21 @@ export class Panel {
   async over(job) {
     this.job = { ...this.job, ...job };
     this.draw();
-    const said = { done: "done", failed: job.error, cancelled: "cancelled", interrupted: "interrupted: the server ended" };
-    this.say(said[job.state], job.state);
-    this.act([]);
+    const texts = {
+      done: "done",
+      failed: job.error,
+      cancelled: "cancelled",
+      interrupted: "interrupted: the server shut down",
+    };
+    this.setState(texts[job.state], job.state);
+    this.setActions([]);
     if (job.state === "done") {
       this.trace = await get(job.trace_url);
-      if (!this.run.rounds.length) for (const [event, data] of eventsOf(this.trace)) this.run.apply(event, data);
+      if (!this.run.rounds.length)
+        for (const [event, data] of eventsOf(this.trace)) this.run.apply(event, data);
       await this.showWinner(job.image_url);
       this.draw();
-      this.end(this.trace);
+      this.showResult(this.trace);
     }
     this.element.classList.toggle("dead", job.state !== "done");
     this.onEnd(this);
@@ -124,26 +132,30 @@ export class Panel {
   }
 
   async cancel() {
-    await post(`/v1/jobs/${this.job.id}/cancel`, {}).catch(() => {}); // over already
+    await post(`/v1/jobs/${this.job.id}/cancel`, {}).catch(() => {}); // it is already over
   }
 
-  name({ prompt, negative, settings }) {
+  setTitle({ prompt, negative, settings }) {
     const n = settings?.n == null ? "" : ` · N = ${settings.n}`;
-    this.title.textContent = `${settings?.method ?? "own plan"}${n}`;
+    this.title.textContent = `${settings?.method ?? "custom plan"}${n}`;
     this.asked.textContent = negative ? `${prompt} (without: ${negative})` : prompt;
     this.lead.setAttribute("aria-label", prompt);
   }
 
-  say(text, kind) {
+  setState(text, kind) {
     this.state.textContent = text;
     this.element.dataset.state = kind;
   }
 
-  act(actions) {
+  setActions(actions) {
     this.actions.replaceChildren(
       ...actions.map(([text, action, kind]) => {
         const button = document.createElement("button");
-        Object.assign(button, { type: "button", textContent: text, className: `quiet ${kind ?? ""}` });
+        Object.assign(button, {
+          type: "button",
+          textContent: text,
+          className: `quiet ${kind ?? ""}`,
+        });
         button.addEventListener("click", action);
         return button;
       }),
@@ -155,46 +167,57 @@ export class Panel {
     this.tree.draw(this.run);
     this.element.classList.toggle("tall", this.tree.place.height > 640);
     const lead = this.run.leading();
-    if (lead && this.lead.dataset.shows !== "winner") paint(this.lead, lead);
+    if (lead && this.lead.dataset.shows !== "winner") drawTile(this.lead, lead);
     if (this.element.dataset.state === "busy") {
-      const at = this.run.scale == null ? "starting" : `scale ${this.run.scale + 1} of ${this.run.scales.length}`;
-      this.say(this.run.rounds.length > 1 ? `try ${this.run.rounds.length}, ${at}` : at, "busy");
+      const at =
+        this.run.scale == null
+          ? "starting"
+          : `scale ${this.run.scale + 1} of ${this.run.scales.length}`;
+      this.setState(
+        this.run.rounds.length > 1 ? `round ${this.run.rounds.length}, ${at}` : at,
+        "busy",
+      );
     }
     const best = this.run.winner != null ? this.run.latestScore(this.run.winner) : this.run.best;
     this.caption.textContent = Number.isFinite(best)
       ? `${this.run.winner != null ? "Winner" : "Best so far"}: ${show(best)}`
       : "";
     this.warnings.replaceChildren(
-      ...this.run.warnings.map((text) => Object.assign(document.createElement("li"), { textContent: text })),
+      ...this.run.warnings.map((text) =>
+        Object.assign(document.createElement("li"), { textContent: text }),
+      ),
     );
-    this.look(null);
+    this.inspect(null);
   }
 
-  /** Says what the user looks at, or else what happened last. */
-  look(id, scale) {
+  /** Describes the candidate that the user points at, or else the last selection. */
+  inspect(id, scale) {
     if (id != null) {
-      const one = this.run.candidates.get(id);
-      this.told.textContent = words(this.run, one, one.tiles.get(scale));
+      const candidate = this.run.candidates.get(id);
+      this.told.textContent = describe(this.run, candidate, candidate.tiles.get(scale));
       return;
     }
     const choices = this.run.rounds.at(-1)?.filter((block) => block.choice) ?? [];
     const last = choices.at(-1);
-    const fell = last?.ids.filter((id) => this.run.candidates.get(id).fate === "fell").length;
+    const discarded = last?.ids.filter(
+      (id) => this.run.candidates.get(id).fate === "discarded",
+    ).length;
     this.told.textContent = last
-      ? `After scale ${last.choice.scale}: ${last.choice.select}, ${fell} of ${last.ids.length} fell`
+      ? `After scale ${last.choice.scale}: ${last.choice.select}, ` +
+        `${discarded} of ${last.ids.length} discarded`
       : "";
   }
 
-  /** What the run cost and what can be taken home. */
-  end(trace) {
+  /** Shows the cost of the run and the downloads. */
+  showResult(trace) {
     const { cost } = trace;
     const flops = cost.flops.generator + cost.flops.scorer + cost.flops.features;
-    const final = trace.finals.find((one) => one.id === trace.winner);
+    const final = trace.finals.find((finished) => finished.id === trace.winner);
     this.score = final?.score;
     const facts = [
       ["Score", typeof this.score === "number" ? show(this.score) : this.score],
       ["Seed", trace.seed],
-      ["Finished", count(cost.images, "image")],
+      ["Finished", plural(cost.images, "image")],
       ["Decodes", cost.decodes],
       ["Compute", flops ? `${(flops / 1e9).toPrecision(3)} GFLOP` : "–"],
       ["Time", `${cost.seconds.total.toFixed(2)} s`],
@@ -207,25 +230,30 @@ export class Panel {
       }),
     );
     const job = this.job;
-    const stem = `ttsvar-${(trace.prompt.match(/[a-z0-9]+/gi) ?? ["image"]).slice(0, 8).join("-")}-${trace.seed}`;
-    const takes = job
+    const words = trace.prompt.match(/[a-z0-9]+/gi) ?? ["image"];
+    const stem = `ttsvar-${words.slice(0, 8).join("-")}-${trace.seed}`;
+    const downloads = job
       ? [
           ["Image", () => download(job.image_url, `${stem}.png`), "image"],
           ["Trace", () => download(job.trace_url, `${stem}.trace.json`), "trace"],
-          ...(job.report_url ? [["Report", () => download(job.report_url, `${stem}.html`), "report"]] : []),
+          ...(job.report_url
+            ? [["Report", () => download(job.report_url, `${stem}.html`), "report"]]
+            : []),
           ["Replay", () => this.replay(), "replay"],
         ]
       : [["Trace", () => save(this.file, `${stem}.trace.json`), "trace"]];
-    this.act([...takes, ["Close", () => this.close(), "close"]]);
+    this.setActions([...downloads, ["Close", () => this.close(), "close"]]);
   }
 
-  /** Plays the run once more. */
+  /** Plays the run again. */
   replay() {
     const job = this.job;
     forget(this.run);
     this.reset();
     this.tree.close();
-    this.tree = new Tree(this.element.querySelector(".tree"), (id, scale) => this.look(id, scale));
+    this.tree = new Tree(this.element.querySelector(".tree"), (id, scale) =>
+      this.inspect(id, scale),
+    );
     this.element.classList.remove("won");
     this.lead.dataset.shows = "";
     this.follow({ ...job, state: "running" });
@@ -236,6 +264,6 @@ function element(name, text) {
   return Object.assign(document.createElement(name), { textContent: String(text) });
 }
 
-function count(n, what) {
-  return `${n} ${what}${n === 1 ? "" : "s"}`;
+function plural(n, noun) {
+  return `${n} ${noun}${n === 1 ? "" : "s"}`;
 }

@@ -1,15 +1,31 @@
-// A search as the page knows it: rounds of columns, made from the events of a job or from a Trace.
+// The state of a search: rounds of columns, built from the events of a job or from a trace.
 
-/** @typedef {{ id: number, parent: number | null, tiles: Map<number, Tile>, fate: string, cluster: number | null }} Candidate */
 /**
- * A candidate after one scale; its picture is the `place`-th of `count` on the sheet at the address `sheet`.
- * @typedef {{ candidate: Candidate, scale: number, score: number | null, sheet: string | null, place: number, count: number }} Tile
+ * @typedef {{
+ *   id: number,
+ *   parent: number | null,
+ *   tiles: Map<number, Tile>,
+ *   fate: string,
+ *   cluster: number | null,
+ * }} Candidate
+ */
+/**
+ * A candidate after one scale. Its image is number `place` of `count` on the contact sheet at the
+ * address `sheet`.
+ * @typedef {{
+ *   candidate: Candidate,
+ *   scale: number,
+ *   score: number | null,
+ *   sheet: string | null,
+ *   place: number,
+ *   count: number,
+ * }} Tile
  */
 
 export class Run {
   constructor() {
     this.scales = [];
-    /** Blocks of candidates between two choices, for each round: `{ from, to, ids, choice }`. */
+    /** For each round, its blocks between two selections: `{ from, to, ids, choice }`. */
     this.rounds = [];
     /** @type {Map<number, Candidate>} */
     this.candidates = new Map();
@@ -20,7 +36,7 @@ export class Run {
     this.warnings = [];
   }
 
-  /** Takes in an event of a job. */
+  /** Applies an event of a job. */
   apply(name, data) {
     const handler = { started, scale, previews, scores, selection, warning, winner }[name];
     if (handler) handler(this, data);
@@ -30,25 +46,36 @@ export class Run {
     return this.rounds.at(-1)?.at(-1);
   }
 
-  /** Candidates from the winner back to its first ancestor. */
+  /** The winner and all its ancestors. */
   lineage() {
     const ids = [];
-    for (let id = this.winner; id != null && this.candidates.has(id); id = this.candidates.get(id).parent) ids.push(id);
+    for (
+      let id = this.winner;
+      id != null && this.candidates.has(id);
+      id = this.candidates.get(id).parent
+    )
+      ids.push(id);
     return new Set(ids);
   }
 
-  /** The tile that is best worth a look now: the winner, or of the latest column the one with the best score. */
+  /** The tile to show large: the winner, or the tile with the best score in the latest column. */
   leading() {
-    if (this.winner != null) return this.picture(this.winner);
-    const tiles = (this.block?.ids ?? []).map((id) => this.picture(id)).filter((tile) => tile?.sheet);
-    const worth = (tile) => this.latestScore(tile.candidate.id) ?? -Infinity;
-    return tiles.reduce((best, tile) => (best && worth(best) >= worth(tile) ? best : tile), null);
+    if (this.winner != null) return this.imageTile(this.winner);
+    const tiles = (this.block?.ids ?? [])
+      .map((id) => this.imageTile(id))
+      .filter((tile) => tile?.sheet);
+    const score = (tile) => this.latestScore(tile.candidate.id) ?? -Infinity;
+    return tiles.reduce((best, tile) => (best && score(best) >= score(tile) ? best : tile), null);
   }
 
-  /** The last picture of a candidate or, where it has none, of its ancestors. */
-  picture(id) {
-    for (let one = this.candidates.get(id); one; one = this.candidates.get(one.parent)) {
-      const tiles = [...one.tiles.values()];
+  /** The last tile with an image of a candidate or, if it has none, of its ancestors. */
+  imageTile(id) {
+    for (
+      let current = this.candidates.get(id);
+      current;
+      current = this.candidates.get(current.parent)
+    ) {
+      const tiles = [...current.tiles.values()];
       const tile = tiles.reverse().find((tile) => tile.sheet);
       if (tile) return tile;
     }
@@ -57,8 +84,14 @@ export class Run {
 
   /** The last score of a candidate's lineage. */
   latestScore(id) {
-    for (let one = this.candidates.get(id); one; one = this.candidates.get(one.parent)) {
-      const scores = [...one.tiles.values()].map((tile) => tile.score).filter((score) => score != null);
+    for (
+      let current = this.candidates.get(id);
+      current;
+      current = this.candidates.get(current.parent)
+    ) {
+      const scores = [...current.tiles.values()]
+        .map((tile) => tile.score)
+        .filter((score) => score != null);
       if (scores.length) return scores.at(-1);
     }
     return null;
@@ -72,33 +105,41 @@ function started(run, { prompt, seed, scales, plan }) {
 function scale(run, { scale, ids }) {
   if (scale === 0) run.rounds.push([]);
   const last = run.block;
-  if (!last || last.choice) run.rounds.at(-1).push({ from: scale, to: scale, ids: [...ids], choice: null });
+  if (!last || last.choice)
+    run.rounds.at(-1).push({ from: scale, to: scale, ids: [...ids], choice: null });
   else last.to = scale;
   for (const id of ids) tile(run, id, scale);
   run.scale = scale;
   run.rows += ids.length;
 }
 
-function candidate(run, id, parent = null) {
-  if (!run.candidates.has(id)) run.candidates.set(id, { id, parent, tiles: new Map(), fate: "", cluster: null });
+function candidateOf(run, id, parent = null) {
+  if (!run.candidates.has(id))
+    run.candidates.set(id, { id, parent, tiles: new Map(), fate: "", cluster: null });
   return run.candidates.get(id);
 }
 
 function tile(run, id, scale) {
-  const one = candidate(run, id);
-  if (!one.tiles.has(scale)) one.tiles.set(scale, { candidate: one, scale, score: null, sheet: null, place: 0, count: 1 });
-  return one.tiles.get(scale);
+  const candidate = candidateOf(run, id);
+  if (!candidate.tiles.has(scale)) {
+    candidate.tiles.set(scale, { candidate, scale, score: null, sheet: null, place: 0, count: 1 });
+  }
+  return candidate.tiles.get(scale);
 }
 
 function previews(run, { scale, ids, url }) {
-  ids.forEach((id, place) => Object.assign(tile(run, id, scale), { sheet: url, place, count: ids.length }));
+  ids.forEach((id, place) =>
+    Object.assign(tile(run, id, scale), { sheet: url, place, count: ids.length }),
+  );
 }
 
 function scores(run, { scale, ids, scores }) {
   ids.forEach((id, i) => {
     tile(run, id, scale).score = number(scores[i]);
   });
-  const found = ids.map((id) => run.candidates.get(id).tiles.get(scale).score).filter((score) => !Number.isNaN(score));
+  const found = ids
+    .map((id) => run.candidates.get(id).tiles.get(scale).score)
+    .filter((score) => !Number.isNaN(score));
   run.best = Math.max(run.best ?? -Infinity, ...found);
 }
 
@@ -106,18 +147,22 @@ function selection(run, { scale, select, fates, clusters }) {
   const block = run.block;
   block.choice = { select, scale, clusters: clusters?.length ? clusters : null };
   fates.forEach(({ id, children }, i) => {
-    const one = candidate(run, id);
-    one.fate = children.length ? (children.length > 1 ? `continued ${children.length} times` : "continued") : "fell";
-    one.cluster = clusters?.[i] ?? null;
-    for (const child of children) candidate(run, child, id).parent = id;
+    const candidate = candidateOf(run, id);
+    candidate.fate = children.length
+      ? children.length > 1
+        ? `continued ${children.length} times`
+        : "continued"
+      : "discarded";
+    candidate.cluster = clusters?.[i] ?? null;
+    for (const child of children) candidateOf(run, child, id).parent = id;
   });
-  // Chosen after the last scale: they stand beside the columns with the pictures of those that they continue.
+  // Selected after the last scale: shown in an extra column, with the images of their parents.
   if (scale + 1 === run.scales.length) {
     const kept = fates.flatMap(({ children }) => children);
     run.rounds.at(-1).push({ from: scale + 1, to: scale + 1, ids: kept, choice: null });
     for (const id of kept)
       Object.assign(tile(run, id, scale + 1), {
-        ...run.picture(run.candidates.get(id).parent),
+        ...run.imageTile(run.candidates.get(id).parent),
         candidate: run.candidates.get(id),
         scale: scale + 1,
       });
@@ -132,17 +177,18 @@ function winner(run, { id }) {
   run.winner = id;
 }
 
-/** A score of a Trace: a number, or the name of one that JSON has not. */
+/** A score of a trace: a number, or the name of a value that JSON cannot represent. */
 function number(value) {
   return typeof value === "number" ? value : ({ inf: Infinity, "-inf": -Infinity }[value] ?? NaN);
 }
 
-/** The events that a Trace records. `sheets` gives for each decoded scale, in order, where its pictures are. */
+/** The events that a trace records. */
 export function eventsOf(trace) {
-  if (trace?.schema !== "ttsvar.trace/1") throw new Error("this file is no Trace of a search (ttsvar.trace/1)");
+  if (trace?.schema !== "ttsvar.trace/1")
+    throw new Error("this file is not a trace of a search (ttsvar.trace/1)");
   const events = [["started", trace]];
   const stages = [...trace.stages];
-  const starts = trace.candidates.filter((one) => one.parent == null).map((one) => one.id);
+  const starts = trace.candidates.filter(({ parent }) => parent == null).map(({ id }) => id);
   const width = trace.plan.start;
   for (let at = 0; at < starts.length; at += width) {
     let ids = starts.slice(at, at + width);
@@ -161,13 +207,21 @@ export function eventsOf(trace) {
 
 function scoresOf(trace, scale, ids) {
   const scored = ids
-    .map((id) => [id, trace.candidates[id].history.find((one) => one.scale === scale)])
-    .filter(([, one]) => one);
+    .map((id) => [id, trace.candidates[id].history.find((scored) => scored.scale === scale)])
+    .filter(([, found]) => found);
   if (!scored.length) return [];
-  return [["scores", { scale, ids: scored.map(([id]) => id), scores: scored.map(([, one]) => one.score) }]];
+  return [
+    [
+      "scores",
+      { scale, ids: scored.map(([id]) => id), scores: scored.map(([, found]) => found.score) },
+    ],
+  ];
 }
 
 function fatesOf(stage) {
-  const fates = stage.ids.map((id, row) => ({ id, children: stage.children.filter((_, i) => stage.kept[i] === row) }));
+  const fates = stage.ids.map((id, row) => ({
+    id,
+    children: stage.children.filter((_, i) => stage.kept[i] === row),
+  }));
   return { scale: stage.scale, select: stage.select, fates, clusters: stage.clusters };
 }

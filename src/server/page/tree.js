@@ -1,4 +1,5 @@
-// The tree of a search: a column for each scale, a row for each candidate, clusters together, the fallen faded.
+// The tree of a search: one column per scale, one row per candidate. Clusters are grouped, and
+// discarded candidates fade.
 
 import { blob } from "./api.js";
 
@@ -7,7 +8,7 @@ const GAP = 5; // pixels between rows
 const GROUP_GAP = 9; // more between clusters
 const HEAD = 26; // for the numbers of the columns
 
-/** Rows of a block from the top: by cluster where there are clusters, else by the parents' rows. */
+/** The rows of a block from the top: by cluster if there are any, else in the parents' order. */
 function order(run, block, above) {
   const row = new Map(above.map((id, i) => [id, i]));
   const by = (id) => row.get(run.candidates.get(id).parent) ?? 0;
@@ -23,14 +24,25 @@ function order(run, block, above) {
   return grouped.sort((a, b) => first.get(a.group) - first.get(b.group));
 }
 
-/** Where everything stands: tiles, groups, links, and the size of it all. */
+/** The positions of tiles, groups and links, and the size of the whole tree. */
 export function layout(run, width) {
-  const columns = run.scales.length + (run.rounds.some((round) => round.at(-1)?.from === run.scales.length) ? 1 : 0);
-  const widest = Math.max(1, ...run.rounds.flatMap((round) => round.map((block) => block.ids.length)));
+  const columns =
+    run.scales.length +
+    (run.rounds.some((round) => round.at(-1)?.from === run.scales.length) ? 1 : 0);
+  const widest = Math.max(
+    1,
+    ...run.rounds.flatMap((round) => round.map((block) => block.ids.length)),
+  );
   const lanes = run.rounds.length > 1 ? widest * run.rounds.length : widest;
   const between = width < 420 ? 11 : 18; // pixels that a link has at least
-  const size = Math.max(24, Math.min(72, (width - 12) / Math.max(columns, 1) - between, 440 / lanes - GAP));
-  const step = Math.max(size + between, Math.min((width - size - 12) / Math.max(columns - 1, 1), Math.max(size * 1.9, 112)));
+  const size = Math.max(
+    24,
+    Math.min(72, (width - 12) / Math.max(columns, 1) - between, 440 / lanes - GAP),
+  );
+  const step = Math.max(
+    size + between,
+    Math.min((width - size - 12) / Math.max(columns - 1, 1), Math.max(size * 1.9, 112)),
+  );
   const place = { size, step, columns, tiles: new Map(), groups: [], links: [] };
   let top = HEAD;
   for (const round of run.rounds) top = layRound(run, round, place, top);
@@ -42,7 +54,8 @@ export function layout(run, width) {
 function layRound(run, round, place, top) {
   const { size, step } = place;
   const orders = [];
-  for (const block of round) orders.push(order(run, block, orders.at(-1)?.map(({ id }) => id) ?? []));
+  for (const block of round)
+    orders.push(order(run, block, orders.at(-1)?.map(({ id }) => id) ?? []));
   const heights = orders.map((rows) => rows.length * (size + GAP) + breaks(rows) * GROUP_GAP);
   const height = Math.max(0, ...heights);
   round.forEach((block, i) => {
@@ -54,7 +67,13 @@ function layRound(run, round, place, top) {
         place.tiles.set(`${id}/${scale}`, { id, scale, x: scale * step + 4, y });
       if (block.choice?.clusters) {
         if (!group || group.cluster !== mine) {
-          group = { cluster: mine, x: block.to * step, y: y - 4, height: 0, key: `${block.from}/${orders[i][row].id}` };
+          group = {
+            cluster: mine,
+            x: block.to * step,
+            y: y - 4,
+            height: 0,
+            key: `${block.from}/${orders[i][row].id}`,
+          };
           place.groups.push(group);
         }
         group.height = y + size + 4 - group.y;
@@ -71,7 +90,8 @@ const breaks = (rows) => rows.filter(({ group }, i) => i > 0 && group !== rows[i
 function link(run, block, before, place) {
   for (const id of block.ids) {
     const parent = run.candidates.get(id).parent;
-    if (before && parent != null) place.links.push({ from: `${parent}/${before.to}`, to: `${id}/${block.from}` });
+    if (before && parent != null)
+      place.links.push({ from: `${parent}/${before.to}`, to: `${id}/${block.from}` });
     for (let scale = block.from; scale < block.to; scale++)
       place.links.push({ from: `${id}/${scale}`, to: `${id}/${scale + 1}` });
   }
@@ -79,14 +99,14 @@ function link(run, block, before, place) {
 
 const bitmaps = new Map();
 
-/** The pictures of a sheet, fetched once. */
+/** The bitmap of a contact sheet, fetched once. */
 function bitmap(url) {
   if (!bitmaps.has(url)) bitmaps.set(url, blob(url).then(createImageBitmap));
   return bitmaps.get(url);
 }
 
-/** Draws one picture of a sheet. */
-export async function paint(canvas, tile) {
+/** Draws one image of a contact sheet. */
+export async function drawTile(canvas, tile) {
   const key = `${tile.sheet}#${tile.place}`;
   if (canvas.dataset.shows === key) return;
   canvas.dataset.shows = key;
@@ -99,13 +119,14 @@ export async function paint(canvas, tile) {
   canvas.classList.add("painted");
 }
 
-/** Gives the memory of a run's pictures back. */
+/** Frees the memory of a run's images. */
 export function forget(run) {
-  for (const { tiles } of run.candidates.values()) for (const { sheet } of tiles.values()) bitmaps.delete(sheet);
+  for (const { tiles } of run.candidates.values())
+    for (const { sheet } of tiles.values()) bitmaps.delete(sheet);
 }
 
 export class Tree {
-  /** Fills `box`; `onFocus` is told which tile the user looks at. */
+  /** Fills `box`. `onFocus` is called with the tile that the user points at. */
   constructor(box, onFocus) {
     this.box = box;
     this.onFocus = onFocus;
@@ -125,7 +146,7 @@ export class Tree {
     this.observer.observe(box);
   }
 
-  /** Lets go of the box, which another tree may fill. */
+  /** Releases the box for another tree. */
   close() {
     this.observer.disconnect();
   }
@@ -143,7 +164,7 @@ export class Tree {
     this.drawHeads(run, place);
     this.drawGroups(place);
     this.drawLinks(place, winning);
-    for (const [key, spot] of place.tiles) this.drawTile(run, key, spot, winning);
+    for (const [key, spot] of place.tiles) this.updateTile(run, key, spot, winning);
     this.scroll(run, place);
   }
 
@@ -158,7 +179,9 @@ export class Tree {
     this.heads.forEach((head, i) => {
       const grid = run.scales[i];
       head.textContent = grid ? (size < 34 ? `${grid[0]}` : `${grid[0]}×${grid[1]}`) : "kept";
-      head.title = grid ? `Scale ${i}: ${grid[0]} by ${grid[1]} tokens` : "Chosen after the last scale";
+      head.title = grid
+        ? `Scale ${i}: ${grid[0]} by ${grid[1]} tokens`
+        : "Selected after the last scale";
       head.classList.toggle("now", i === run.scale && run.winner == null);
       Object.assign(head.style, { left: `${i * step + 4}px`, width: `${size}px` });
     });
@@ -176,9 +199,15 @@ export class Tree {
       }
       const box = this.groups.get(key);
       box.style.setProperty("--hue", `${((cluster ?? 0) * 137.5) % 360}`);
-      Object.assign(box.style, { left: `${x}px`, top: `${y}px`, width: `${size + 8}px`, height: `${height}px` });
+      Object.assign(box.style, {
+        left: `${x}px`,
+        top: `${y}px`,
+        width: `${size + 8}px`,
+        height: `${height}px`,
+      });
     }
-    for (const [key, box] of this.groups) if (!seen.has(key)) this.groups.delete(key) && box.remove();
+    for (const [key, box] of this.groups)
+      if (!seen.has(key)) this.groups.delete(key) && box.remove();
   }
 
   drawLinks({ links, tiles, size }, winning) {
@@ -197,19 +226,19 @@ export class Tree {
     }
   }
 
-  drawTile(run, key, { id, scale, x, y }, winning) {
-    const one = run.candidates.get(id);
-    const tile = one.tiles.get(scale);
+  updateTile(run, key, { id, scale, x, y }, winning) {
+    const candidate = run.candidates.get(id);
+    const tile = candidate.tiles.get(scale);
     if (!this.tiles.has(key)) this.tiles.set(key, this.newTile(id, scale));
     const button = this.tiles.get(key);
     button.style.transform = `translate(${x}px, ${y}px)`;
-    const last = Math.max(...one.tiles.keys()) === scale;
-    button.classList.toggle("fallen", one.fate === "fell");
+    const last = Math.max(...candidate.tiles.keys()) === scale;
+    button.classList.toggle("fallen", candidate.fate === "discarded");
     button.classList.toggle("winning", winning.has(id));
     button.classList.toggle("winner", id === run.winner && last);
     button.querySelector("b").textContent = tile.score == null ? "" : show(tile.score);
-    button.setAttribute("aria-label", words(run, one, tile));
-    if (tile.sheet) paint(button.querySelector("canvas"), tile);
+    button.setAttribute("aria-label", describe(run, candidate, tile));
+    if (tile.sheet) drawTile(button.querySelector("canvas"), tile);
   }
 
   newTile(id, scale) {
@@ -218,7 +247,7 @@ export class Tree {
     button.className = "tile";
     button.tabIndex = this.tiles.size ? -1 : 0;
     button.append(document.createElement("canvas"), document.createElement("b"));
-    button.addEventListener("focus", () => this.look(id, scale, button));
+    button.addEventListener("focus", () => this.focusTile(id, scale, button));
     button.addEventListener("pointerenter", () => this.onFocus(id, scale));
     button.addEventListener("pointerleave", () => this.onFocus(null));
     button.addEventListener("blur", () => this.onFocus(null));
@@ -226,15 +255,20 @@ export class Tree {
     return button;
   }
 
-  look(id, scale, button) {
+  focusTile(id, scale, button) {
     for (const other of this.tiles.values()) other.tabIndex = -1;
     button.tabIndex = 0;
     this.onFocus(id, scale);
   }
 
-  /** Arrow keys: along the scales, up and down a column. */
+  /** Arrow keys move along the scales and within a column. */
   move(event) {
-    const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
+    const [dx, dy] = {
+      ArrowLeft: [-1, 0],
+      ArrowRight: [1, 0],
+      ArrowUp: [0, -1],
+      ArrowDown: [0, 1],
+    }[event.key] ?? [0, 0];
     const key = [...this.tiles].find(([, button]) => button === document.activeElement)?.[0];
     const here = this.place?.tiles.get(key);
     if ((!dx && !dy) || !here) return;
@@ -248,7 +282,7 @@ export class Tree {
     next?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
-  /** Keeps the column that is drawn in sight where the tree is wider than its box. */
+  /** Scrolls to the current column if the tree is wider than its box. */
   scroll(run, { step, size, width }) {
     if (width <= this.box.clientWidth || run.scale === this.scrolled) return;
     this.scrolled = run.scale;
@@ -260,13 +294,16 @@ export function show(score) {
   return Number.isFinite(score) ? score.toFixed(2).replace("-", "−") : String(score);
 }
 
-/** A tile in words. */
-export function words(run, one, tile) {
-  const parts = [`Candidate ${one.id}`, tile.scale < run.scales.length ? `scale ${tile.scale}` : "chosen at the end"];
+/** Describes a tile. */
+export function describe(run, candidate, tile) {
+  const parts = [
+    `Candidate ${candidate.id}`,
+    tile.scale < run.scales.length ? `scale ${tile.scale}` : "selected at the end",
+  ];
   if (tile.score != null) parts.push(`score ${show(tile.score)}`);
-  const last = Math.max(...one.tiles.keys()) === tile.scale;
-  if (last && one.cluster != null) parts.push(`cluster ${one.cluster + 1}`);
-  if (one.id === run.winner && last) parts.push("the winner");
-  else if (last && one.fate) parts.push(one.fate);
+  const last = Math.max(...candidate.tiles.keys()) === tile.scale;
+  if (last && candidate.cluster != null) parts.push(`cluster ${candidate.cluster + 1}`);
+  if (candidate.id === run.winner && last) parts.push("the winner");
+  else if (last && candidate.fate) parts.push(candidate.fate);
   return parts.join(", ");
 }

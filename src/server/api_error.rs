@@ -1,4 +1,4 @@
-//! Why a request is not done, in the form in which OpenAI's interface says it.
+//! Errors of the HTTP interface, in the format of OpenAI's.
 
 use axum::{
     Json,
@@ -9,30 +9,30 @@ use serde_json::{Value, json};
 
 use crate::{Error, ErrorKind};
 
-/// A status, words for people and a code for programs.
+/// A status, a message for people and a code for programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct ApiError {
     pub status: StatusCode,
     pub code: &'static str,
     pub message: String,
-    /// The field of the request that is to blame.
+    /// The field of the request at fault.
     pub param: Option<&'static str>,
-    /// Seconds after which another try may go better.
-    pub retry: Option<u64>,
+    /// Seconds after which the client may try again.
+    pub retry_after: Option<u64>,
 }
 
-impl Refusal {
+impl ApiError {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
             code,
             message: message.into(),
             param: None,
-            retry: None,
+            retry_after: None,
         }
     }
 
-    /// Something in the request cannot be done.
+    /// A field of the request has an invalid value.
     pub(super) fn input(param: &'static str, message: impl Into<String>) -> Self {
         Self {
             param: Some(param),
@@ -40,7 +40,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn no_job(id: &str) -> Self {
+    pub(super) fn job_not_found(id: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
             "job_not_found",
@@ -48,26 +48,31 @@ impl Refusal {
         )
     }
 
-    /// The queue is full; a place should be free after `seconds`.
-    pub(super) fn full(places: usize, seconds: u64) -> Self {
-        let message =
-            format!("all {places} places of the queue are taken; try again in {seconds} s");
+    pub(super) fn no_such_file(message: String) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no_such_file", message)
+    }
+
+    /// The queue is full. There should be space after `seconds`.
+    pub(super) fn queue_full(capacity: usize, seconds: u64) -> Self {
+        let message = format!(
+            "the queue is full ({capacity} searches are waiting); try again in {seconds} s"
+        );
         Self {
-            retry: Some(seconds),
+            retry_after: Some(seconds),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", message)
         }
     }
 
-    pub(super) fn stopping() -> Self {
+    pub(super) fn shutting_down() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "stopping",
-            "the server is about to end and takes no more jobs",
+            "the server is shutting down and accepts no more jobs",
         )
     }
 
-    /// The kind that OpenAI's clients tell apart.
-    fn kind(&self) -> &'static str {
+    /// The type of error, as OpenAI's clients distinguish them.
+    fn error_type(&self) -> &'static str {
         match self.status {
             StatusCode::UNAUTHORIZED => "authentication_error",
             StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
@@ -77,27 +82,26 @@ impl Refusal {
     }
 
     pub(super) fn body(&self) -> Value {
-        let Self {
-            code,
-            message,
-            param,
-            ..
-        } = self;
-        json!({ "error": { "message": message, "type": self.kind(), "param": param, "code": code } })
+        json!({
+            "error": {
+                "message": self.message,
+                "type": self.error_type(),
+                "param": self.param,
+                "code": self.code,
+            },
+        })
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for ApiError {
+    /// Errors of the client become 400; faults of the system and bugs become 500 and are logged.
     fn from(error: Error) -> Self {
         if error.kind() == ErrorKind::Input {
-            let hint = error
-                .hint()
-                .map_or(String::new(), |hint| format!("; {hint}"));
-            return Self::new(
-                StatusCode::BAD_REQUEST,
-                "invalid_value",
-                format!("{error}{hint}"),
-            );
+            let message = match error.hint() {
+                Some(hint) => format!("{error}; {hint}"),
+                None => error.to_string(),
+            };
+            return Self::new(StatusCode::BAD_REQUEST, "invalid_value", message);
         }
         tracing::error!(%error, "a request failed");
         Self::new(
@@ -108,11 +112,11 @@ impl From<Error> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
         let headers = response.headers_mut();
-        if let Some(seconds) = self.retry {
+        if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
@@ -122,19 +126,19 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Answers where there is no route.
-pub(super) async fn nowhere(uri: Uri) -> Refusal {
-    Refusal::new(
+/// The response to a path without a route.
+pub(super) async fn unknown_path(uri: Uri) -> ApiError {
+    ApiError::new(
         StatusCode::NOT_FOUND,
         "not_found",
         format!("there is nothing at {}", uri.path()),
     )
 }
 
-/// Answers where a route knows other methods only.
-pub(super) async fn wrong_method(method: axum::http::Method, uri: Uri) -> Refusal {
-    let message = format!("{} does not answer {method}", uri.path());
-    Refusal::new(
+/// The response to a method that the route does not support.
+pub(super) async fn wrong_method(method: axum::http::Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not support {method}", uri.path());
+    ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
         message,
