@@ -145,8 +145,8 @@ fn mixes_that_cannot_be_are_refused() {
     error: `image-reward=0`: a weight is a number above 0, not `0`
     hint: for example image-reward=1,hps=2
     $ score a.png --scorer image-reward=2,clip=1
-    error: `image-reward=2`: pictures get the number of each scorer, not a mix
-    hint: leave the weights out; `ttsvar generate` searches by mixes
+    error: `image-reward=2`: images get the score of each scorer, not a mix
+    hint: leave the weights out; `ttsvar generate` searches with mixes
     $ plan --scales 7 --scorer clip
     error: the argument '--scales <COUNT>' cannot be used with '--scorer <SCORERS>'
     hint: `ttsvar plan --help` lists what can be given

@@ -25,14 +25,14 @@ fn the_program_says_what_it_can_do() {
 
     Commands:
       generate  Search for the best image of a prompt and write it as a PNG
-      score     Score pictures, painted here or elsewhere, for a prompt
-      models    List the models that are known, their files and where those are published
+      score     Score images, generated here or elsewhere, for a prompt
+      models    List the known models, their files and where those are published
       plan      Show what a search would do and cost, scale by scale, without doing it
       bench     Measure how long a search takes and where the time goes, on a model of any size
-      inspect   Print what an image file or a trace says about its origin
-      doctor    Look at this machine and test whether the program works on it
-      serve     Answer over HTTP: an interface like OpenAI's, jobs that can be watched, and a page
-      eval      Compare search methods on a set of prompts whose pictures can be judged
+      inspect   Print how an image was made, from the image or from a trace
+      doctor    Check this machine and test whether the program works on it
+      serve     Serve over HTTP: an OpenAI-compatible image API, jobs with event streams, and a web page
+      eval      Compare search methods on sets of prompts with evaluators
       help      Print this message or the help of the given subcommand(s)
 
     Options:
@@ -40,10 +40,9 @@ fn the_program_says_what_it_can_do() {
       -V, --version  Print version
 
     Everywhere:
-      -q, --quiet            Say nothing but results and errors
-          --json             Print results as JSON, one object a line
-          --threads <COUNT>  Threads to compute with; they do not change the result [default: one a
-                             core]
+      -q, --quiet            Print results and errors only
+          --json             Print results as JSON, one object per line
+          --threads <COUNT>  Number of threads; results do not depend on it [default: one per core]
           --dtype <TYPE>     Data type of matrices: f32, or bf16, which takes half the memory [default:
                              f32]
           --device <DEVICE>  Device that computes: cpu or cuda [default: cpu]
@@ -109,17 +108,16 @@ fn generate_explains_every_flag() {
                               only while needed
 
     Output:
-      -o, --out <FILE|DIR>     The image: a .png file, which is replaced, or a folder, in which a free
-                               name is chosen [default: this folder]
+      -o, --out <FILE|DIR>     Write the image: to a .png file, which is replaced, or to a folder, under
+                               a free name [default: this folder]
           --trace <FILE|DIR>   Write the record of the search: a .json file or a folder
-          --tree <FILE|DIR>    Write a picture of the search: a .png file or a folder
-          --report <FILE|DIR>  Write a page that tells the whole search: a .html file or a folder
+          --tree <FILE|DIR>    Write the search as a tree of images: a .png file or a folder
+          --report <FILE|DIR>  Write a page with the whole search: a .html file or a folder
 
     Everywhere:
-      -q, --quiet            Say nothing but results and errors
-          --json             Print results as JSON, one object a line
-          --threads <COUNT>  Threads to compute with; they do not change the result [default: one a
-                             core]
+      -q, --quiet            Print results and errors only
+          --json             Print results as JSON, one object per line
+          --threads <COUNT>  Number of threads; results do not depend on it [default: one per core]
           --dtype <TYPE>     Data type of matrices: f32, or bf16, which takes half the memory [default:
                              f32]
           --device <DEVICE>  Device that computes: cpu or cuda [default: cpu]

@@ -237,8 +237,8 @@ fn what_is_no_picture_is_one_line_and_the_rest_is_scored() {
     hint: only complete PNG files can be read as images
     error: none.png: No such file or directory (os error 2)
     hint: check that the path exists and that you may read or write it
-    error: bare.png: does not say what it should show
-    hint: say it: --prompt "a red circle"
+    error: bare.png: does not record a prompt
+    hint: give one: --prompt "a red circle"
     "#);
     let lines: Vec<&str> = said.out.lines().collect();
     assert_eq!((said.code, lines.len()), (Some(2), 5), "{said:?}");
@@ -302,13 +302,13 @@ fn scorers_that_cannot_score_are_refused() {
     hint: leave the weight out; --lambda sets how greedily scores are followed
     $ score a.png --prompt " "
     error: --prompt is empty
-    hint: say what the pictures should show
+    hint: describe the images
     $ score a.png --weights none
     error: none: no such folder
     hint: `ttsvar models` lists every model's files and where each is published
     $ score empty
-    error: empty: holds no picture
-    hint: only PNG files can be read as pictures
+    error: empty: contains no images
+    hint: only PNG files can be read as images
     $ generate "a red circle" --weights empty
     error: empty: the demo has its own weights, and nothing is asked for that lies in this folder
     hint: name a released model, --model infinity-2b, or a released scorer, --scorer hps
