@@ -22,7 +22,7 @@ use ttsvar::{
         modulate, open_gpu, residual, split_and_rotate,
     },
     options::Options,
-    pipelines::infinity::{Painter, Settings},
+    pipelines::infinity::{ImageModel, Settings},
     request::Session,
     search::{DecodeSize, Image, Method, Rollout, Search, Silent, run},
     system::{DEMO, System},
@@ -264,7 +264,7 @@ fn network(gpu: &Device, fixture: &str, dtype: DType, of_logits: f64, of_picture
         tau: number("tau"),
         ..Settings::default()
     };
-    let painter = Painter::new(&network, &decoder, &schedule, settings, gpu).expect("a painter");
+    let painter = ImageModel::new(&network, &decoder, &schedule, settings, gpu).expect("a painter");
     let features = &tensors(fixture, "text.safetensors")["kv_compact"];
     let tokens = config["text_lens"][0].as_u64().expect("a length") as usize;
     let features = features

@@ -165,7 +165,7 @@ fn mixes_that_cannot_be_are_refused() {
         "image-reward,clip",
     ]);
     assert!(
-        said.contains("a mix of scorers cannot judge rounds"),
+        said.contains("cannot be used with a method that generates in rounds"),
         "{said}"
     );
 }

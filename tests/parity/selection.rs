@@ -327,7 +327,7 @@ fn parity_selection_rates() {
         let lambda = number(&record["lambda"]);
         let potentials: Vec<f64> = histories(record)
             .iter()
-            .map(|history| potential.of(history))
+            .map(|history| potential.apply(history))
             .collect();
         let found = resample::weights(&potentials, lambda).probabilities;
         let rates = numbers(&record["rate"]);

@@ -19,7 +19,7 @@ use ttsvar::{
         infinity::{Infinity, Schedule},
     },
     nn::Weights,
-    pipelines::infinity::{InfinityRollout, Painter, Settings},
+    pipelines::infinity::{ImageModel, InfinityRollout, Settings},
     search::{
         DecodeSize, Draw, Estimate, Extractor, Features, Image, Matrix, Pipeline, Plan, Potential,
         Prompt, Rollout, Scale, Scorer, Search, Select, Silent, Stage, run,
@@ -57,7 +57,7 @@ fn event(events: &Value, scale: usize) -> Option<&Value> {
 
 /// Paints the recorded bits and keeps the recorded rows.
 struct Forced<'a> {
-    painter: &'a Painter<'a>,
+    painter: &'a ImageModel<'a>,
     scales: Vec<Scale>,
     golden: &'a HashMap<String, Tensor>,
     events: &'a Value,
@@ -404,7 +404,7 @@ fn parity_tts_loop_tiny_whole_search() {
         tau,
         ..Settings::default()
     };
-    let painter = Painter::new(
+    let painter = ImageModel::new(
         &transformer,
         &vae.decoder,
         &schedule,

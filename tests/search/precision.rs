@@ -9,7 +9,7 @@ use ttsvar::{
     },
     nn::{Kv, Linear, Rope, Weights},
     pipelines::Architecture,
-    pipelines::infinity::{InfinityRollout, Painter, Settings},
+    pipelines::infinity::{ImageModel, InfinityRollout, Settings},
 };
 
 use crate::support::{golden, json, tensors};
@@ -48,7 +48,7 @@ fn bf16_logits_stay_within_two_percent() {
         let schedule = Schedule::released(run["h_div_w"].as_f64().expect("an aspect"), pixels)
             .expect("a schedule");
         let [exact, rounded] = [&exact, &rounded].map(|network| {
-            Painter::new(
+            ImageModel::new(
                 network,
                 &decoder,
                 &schedule,

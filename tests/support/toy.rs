@@ -77,7 +77,7 @@ impl Rollout for Pixels {
 
     fn step(&mut self) -> ttsvar::search::Result<usize> {
         for (lineage, pixels) in &mut self.rows {
-            pixels.push((256.0 * Stream::paint(self.seed, *lineage, self.scale).uniform()) as u8);
+            pixels.push((256.0 * Stream::sample(self.seed, *lineage, self.scale).uniform()) as u8);
         }
         self.scale += 1;
         self.flops += self.rows.len() as f64;

@@ -37,7 +37,7 @@ impl Rollout for ToyRollout {
     }
     fn step(&mut self) -> Result<usize> {
         for (lineage, light) in &mut self.rows {
-            *light += 25.0 * Stream::paint(self.seed, *lineage, self.scale).uniform();
+            *light += 25.0 * Stream::sample(self.seed, *lineage, self.scale).uniform();
         }
         self.scale += 1;
         Ok(self.rows.len())

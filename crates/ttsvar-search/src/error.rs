@@ -5,7 +5,7 @@ use crate::PlanError;
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of a search. Its text is one line; [`Error::hint`] holds the remedy, where one is known.
+/// An error of a search. Its text is one line; [`Error::hint`] holds the remedy, if one is known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -34,7 +34,7 @@ pub enum Error {
 /// The party at fault, which decides exit codes and HTTP statuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The caller can put it right: options, prompts, plans, files.
+    /// The caller can correct it: options, prompts, plans, files.
     Input,
     /// The operating system refused: threads, sockets, devices, memory.
     System,
@@ -73,7 +73,7 @@ impl Error {
         self
     }
 
-    /// The remedy, where one is known.
+    /// The remedy, if one is known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Input { hint, .. } => hint.clone(),

@@ -1,5 +1,5 @@
-//! What a running search tells the world, and who listens: progress bar, log, picture of the tree,
-//! web page.
+//! Events of a running search, and the listeners that receive them: progress bar, log, chart of the
+//! candidates, web page.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,21 +12,21 @@ use crate::{
     warning::Warning,
 };
 
-/// Something that happened in a search. Rows are places in the batch of the moment; ids name
-/// candidates for good ([`super::trace::Candidate`]).
+/// Something that happened in a search. A row is a place in the present batch; an id names a
+/// candidate in the whole search ([`super::trace::Candidate`]).
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// The search begins; nothing has been computed.
     Started {
-        /// What to paint.
+        /// The prompt.
         prompt: &'a Prompt,
-        /// The plan that is followed.
+        /// The plan of the search.
         plan: &'a Plan,
         /// The grids, coarse to fine.
         scales: &'a [Scale],
         /// Rows that will be computed at each scale.
         widths: &'a [usize],
-        /// The seed of all draws.
+        /// The seed of all random numbers.
         seed: u64,
     },
     /// A scale begins.
@@ -38,7 +38,7 @@ pub enum Event<'a> {
         /// Its grid.
         grid: Scale,
     },
-    /// A scale was drawn and added.
+    /// The tokens of a scale were drawn and added to the images.
     ScaleDone {
         /// Counted from 0.
         scale: usize,
@@ -49,11 +49,11 @@ pub enum Event<'a> {
         /// Seconds that it took.
         seconds: f64,
     },
-    /// Images were decoded: a stage, a listener or the end wants to see them.
+    /// Images were decoded, for a stage, for a listener or because they are finished.
     Decoded {
         /// The scale after which they were decoded.
         scale: usize,
-        /// Whose images they are.
+        /// The candidates of the images.
         ids: &'a [usize],
         /// One image for each id.
         images: &'a [Image],
@@ -62,26 +62,26 @@ pub enum Event<'a> {
     Scored {
         /// The scale after which they were decoded.
         scale: usize,
-        /// Whose images they are.
+        /// The candidates of the images.
         ids: &'a [usize],
         /// One score for each id.
         scores: &'a [f32],
     },
-    /// Rows were chosen. After the last scale the images and scores of the chosen are those of the
-    /// candidates that they continue; nothing is decoded or scored again.
+    /// A stage chose rows. After the last scale the new candidates take over the images and scores of
+    /// the candidates that they continue; nothing is decoded or scored again.
     Selected {
-        /// The scale after which it happened.
+        /// The scale after which the stage acted.
         scale: usize,
-        /// Every candidate that was there, and what became of it.
+        /// The outcome for every candidate that reached the stage.
         fates: &'a [CandidateOutcome],
-        /// What the stage saw and did, as the trace keeps it.
+        /// The record of the stage, as in the trace.
         choice: &'a StageRecord,
     },
-    /// Something odd that did not stop the search.
+    /// An anomaly that did not stop the search.
     Warned(&'a Warning),
     /// The search is over.
     Finished {
-        /// The record of it all.
+        /// The complete record.
         trace: &'a Trace,
         /// The best image.
         image: &'a Image,
@@ -104,7 +104,7 @@ impl Event<'_> {
         }
     }
 
-    /// The event as JSON, an object. Images are left out: front ends carry them in their own way.
+    /// The event as a JSON object without images, which each front end transports differently.
     pub fn to_json(&self) -> Value {
         match self {
             Self::Started {
@@ -163,23 +163,23 @@ impl Event<'_> {
     }
 }
 
-/// What a stage made of one candidate.
+/// The outcome of a stage for one candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CandidateOutcome {
     /// The candidate.
     pub id: usize,
-    /// The candidates that continue it, in the order of the rows; empty when it fell.
+    /// The candidates that continue it, in the order of the rows; empty if none does.
     pub children: Vec<usize>,
 }
 
-/// Someone who follows a search. Closures that take an [`Event`] listen too.
+/// Receives the events of a search. Closures that take an [`Event`] are listeners too.
 pub trait Listener {
-    /// Hears an event. An error ends the search with that error; [`crate::Error::Interrupted`] is
-    /// the one to stop with.
+    /// Receives an event. An error ends the search with that error; return
+    /// [`crate::Error::Interrupted`] to stop it.
     fn on(&mut self, event: &Event<'_>) -> Result<()>;
 
-    /// Whether to decode all rows after `scale` even where no stage looks at them. Such decodes
-    /// cost time and count in the trace.
+    /// Returns whether to decode all rows after `scale` even if no stage needs their images. These
+    /// decodes take time and count in the trace.
     fn wants_images(&self, scale: usize) -> bool {
         let _ = scale;
         false
@@ -192,7 +192,7 @@ impl<F: FnMut(&Event<'_>) -> Result<()>> Listener for F {
     }
 }
 
-/// Listens to nothing.
+/// A listener that ignores all events.
 pub struct Silent;
 
 impl Listener for Silent {

@@ -1,10 +1,10 @@
-//! Images as rows of numbers, for clustering.
+//! Features of images as rows of numbers, for clustering.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Image, Result};
 
-/// Rows of numbers, one row an image.
+/// A matrix of features with one row per image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matrix {
     rows: usize,
@@ -38,28 +38,27 @@ impl Matrix {
     }
 }
 
-/// How patch features become one row of numbers (paper, appendix on feature extraction, and its
-/// names in plan files).
+/// The ways to turn patch features into one row of numbers (paper, appendix on feature extraction),
+/// under their names in plan files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Features {
-    /// Patches projected on the image's own first principal direction, its sign made canonical.
+    /// Patches projected onto the first principal component of the image, with a canonical sign.
     Pca,
-    /// The same with the sign that the decomposition happens to return, as the released program has
-    /// it.
+    /// The same with the sign that the decomposition happens to return, as in the released program.
     PcaRaw,
-    /// Patches projected on the first principal direction of all images together.
+    /// Patches projected onto the first principal component of all images together.
     PcaAll,
     /// The mean over the patches.
     Pool,
 }
 
-/// Something that describes images by numbers.
+/// Computes features of images.
 pub trait Extractor: Send + Sync {
     /// One row for each image, in their order.
     fn extract(&self, images: &[Image]) -> Result<Matrix>;
 
-    /// Floating-point operations that `images` images take; 0 where nobody counted.
+    /// Floating-point operations for `images` images; 0 where unknown.
     fn flops(&self, images: usize) -> f64 {
         let _ = images;
         0.0

@@ -1,6 +1,6 @@
 //! 8-bit RGB images.
 
-/// A picture of 8-bit RGB pixels, row by row from the top.
+/// An image of 8-bit RGB pixels, row by row from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     width: usize,
@@ -9,7 +9,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// A picture from its bytes: red, green, blue of each pixel, row by row.
+    /// An image from its bytes: red, green, blue of each pixel, row by row.
     ///
     /// # Panics
     /// When `pixels` is not `3 * width * height` long.
@@ -17,7 +17,7 @@ impl Image {
         assert_eq!(
             pixels.len(),
             3 * width * height,
-            "an RGB picture of {width} x {height}"
+            "an RGB image of {width} x {height}"
         );
         Self {
             width,
@@ -26,11 +26,11 @@ impl Image {
         }
     }
 
-    /// A picture from what a decoder returns: the red plane, then green, then blue, each row by
-    /// row, in -1..=1.
+    /// An image from the output of a decoder: the red plane, then green, then blue, each row by row,
+    /// with values in -1..=1.
     ///
-    /// Values outside are clamped, NaN becomes 0, and `(x + 1) / 2 * 255` is truncated, not
-    /// rounded, as the released Infinity program does it.
+    /// Values outside of this range are clamped, NaN becomes 0, and `(x + 1) / 2 * 255` is truncated,
+    /// not rounded, as in the released Infinity program.
     ///
     /// # Panics
     /// When `planes` is not `3 * width * height` long.
@@ -40,7 +40,7 @@ impl Image {
         let mut pixels = vec![0; 3 * area];
         for (i, pixel) in pixels.chunks_exact_mut(3).enumerate() {
             for (channel, value) in pixel.iter_mut().enumerate() {
-                *value = ((planes[channel * area + i].clamp(-1., 1.) + 1.) / 2. * 255.) as u8;
+                *value = ((planes[channel * area + i].clamp(-1.0, 1.0) + 1.0) / 2.0 * 255.0) as u8;
             }
         }
         Self {
@@ -50,25 +50,25 @@ impl Image {
         }
     }
 
-    /// The three planes that a network reads, each row by row: `(value / 255 - mean) / std` per
+    /// The input of a network: three planes, each row by row, with `(value / 255 - mean) / std` per
     /// channel.
     pub fn to_chw(&self, mean: [f32; 3], std: [f32; 3]) -> Vec<f32> {
         let mut planes = Vec::with_capacity(self.pixels.len());
         for channel in 0..3 {
             let values = self.pixels[channel..].iter().step_by(3);
             planes.extend(
-                values.map(|&value| (f32::from(value) / 255. - mean[channel]) / std[channel]),
+                values.map(|&value| (f32::from(value) / 255.0 - mean[channel]) / std[channel]),
             );
         }
         planes
     }
 
-    /// Pixels in a row.
+    /// Width in pixels.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Rows.
+    /// Height in pixels.
     pub fn height(&self) -> usize {
         self.height
     }
@@ -78,14 +78,15 @@ impl Image {
         &self.pixels
     }
 
-    /// The part whose upper left corner is `left` pixels from the left and `top` from above.
+    /// The part whose upper left corner is `left` pixels from the left edge and `top` pixels from the
+    /// top edge.
     ///
     /// # Panics
-    /// When the part reaches beyond the picture.
+    /// When the part reaches beyond the image.
     pub fn crop(&self, left: usize, top: usize, width: usize, height: usize) -> Self {
         assert!(
             left + width <= self.width && top + height <= self.height,
-            "a crop lies inside the picture"
+            "a crop must lie inside the image"
         );
         let rows = self
             .pixels
@@ -103,15 +104,15 @@ impl Image {
         }
     }
 
-    /// The part in the middle. An odd rest is split half to even, as torchvision's `CenterCrop`
-    /// does: of 5 pixels too many, 2 go on the left; of 3 pixels too many also 2.
+    /// The part in the middle. An odd number of surplus pixels is split by rounding half to even, as
+    /// in torchvision's `CenterCrop`: of 5 surplus pixels 2 are cut on the left, of 3 also 2.
     ///
     /// # Panics
-    /// When the picture is smaller than the part.
+    /// When the image is smaller than the part.
     pub fn center_crop(&self, width: usize, height: usize) -> Self {
         assert!(
             width <= self.width && height <= self.height,
-            "a crop lies inside the picture"
+            "a crop must lie inside the image"
         );
         self.crop(
             half_to_even(self.width - width),
@@ -122,7 +123,7 @@ impl Image {
     }
 }
 
-/// Half of `n`, an odd `n` rounded to the even neighbour: where torchvision puts a centre crop.
+/// Half of `n`, rounded half to even: the offset of torchvision's centre crop.
 pub fn half_to_even(n: usize) -> usize {
     n / 2 + usize::from(n % 4 == 3)
 }
@@ -131,7 +132,7 @@ pub fn half_to_even(n: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// Each pixel tells where it stood.
+    /// An image whose pixels hold their coordinates.
     fn numbered(width: usize, height: usize) -> Image {
         let pixels = (0..width * height)
             .flat_map(|i| [(i % width) as u8, (i / width) as u8, 7])
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn decoder_values_are_clamped_and_truncated() {
-        let planes = [-2., -1., 0., 0.999, 1., f32::NAN];
+        let planes = [-2.0, -1.0, 0.0, 0.999, 1.0, f32::NAN];
         let image = Image::from_chw(2, 1, &planes);
         assert_eq!(image.pixels(), [0, 127, 255, 0, 254, 0]);
     }
@@ -150,8 +151,8 @@ mod tests {
     fn network_values_are_planes() {
         let image = Image::new(2, 1, vec![0, 51, 255, 255, 51, 0]);
         assert_eq!(
-            image.to_chw([0., 0.2, 0.], [1., 1., 0.5]),
-            [0., 1., 0., 0., 2., 0.]
+            image.to_chw([0.0, 0.2, 0.0], [1.0, 1.0, 0.5]),
+            [0.0, 1.0, 0.0, 0.0, 2.0, 0.0]
         );
     }
 

@@ -1,31 +1,36 @@
-//! Choosing rows that differ: k-means, then of each cluster the row nearest to its centre (paper,
+//! Chooses rows that differ by k-means: from each cluster the row nearest to its centre (paper,
 //! section 3.2; `extract_k_ids` in `tts-var/utils_model.py`, which calls scikit-learn's `KMeans`).
 //!
-//! Starts are greedy k-means++ (Arthur & Vassilvitskii 2007, with 2 + floor(ln k) candidates a
-//! centre), then Lloyd's iteration as scikit-learn runs it: data centred first, at most 300
+//! Starts come from greedy k-means++ (Arthur & Vassilvitskii 2007, with 2 + floor(ln k) candidates
+//! per centre). Lloyd's iteration follows, as in scikit-learn: data centred first, at most 300
 //! iterations, stop when no label changes or the centres move by less than 1e-4 of the mean column
-//! variance. All in f64. scikit-learn takes its one start from a fixed state of its own generator;
-//! this takes the best of many starts from the stream it is given, which is cheap for a batch of
-//! rows and does not depend on one lucky draw.
+//! variance. Everything is in f64. scikit-learn takes a single start from a fixed state of its random
+//! generator; this implementation takes the best of many starts from the given stream, which is cheap
+//! for a batch of rows and does not depend on the luck of one draw.
 
 use crate::{features::Matrix, resample::CumulativeWeights, rng::Stream};
 
-/// Lloyd's iterations at most, as in scikit-learn.
+/// Maximum number of Lloyd iterations, as in scikit-learn.
 const ITERATIONS: usize = 300;
 
-/// Movement of the centres at which Lloyd stops, in mean column variances, as in scikit-learn.
+/// Movement of the centres at which Lloyd's iteration stops, in mean column variances, as in
+/// scikit-learn.
 const TOLERANCE: f64 = 1e-4;
 
-/// Two squared distances closer than this, relatively, are a tie: a cluster of two always is one,
-/// and rounding must not decide it.
+/// Squared distances whose relative difference is below this are a tie. The two rows of a cluster of
+/// two always tie, and rounding must not decide between them.
 const TIE: f64 = 1e-9;
 
-/// Most and fewest starts, and the multiply-adds that all starts together may take where that
-/// allows more than the fewest.
-const STARTS: (usize, usize) = (100, 8);
+/// Maximum number of starts.
+const MOST_STARTS: usize = 100;
+
+/// Minimum number of starts.
+const FEWEST_STARTS: usize = 8;
+
+/// Multiply-adds that all starts together may take, beyond the minimum number of starts.
 const WORK: usize = 1 << 28;
 
-/// Rows in clusters.
+/// A partition of rows into clusters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clustering {
     /// The cluster of each row.
@@ -39,12 +44,12 @@ pub struct Clustering {
 }
 
 impl Clustering {
-    /// Of each cluster the row nearest to its centre, the lowest row among equals; none for an
-    /// empty cluster.
+    /// The row nearest to the centre of each cluster, the lowest row among equals; none for an empty
+    /// cluster.
     pub fn nearest(&self, x: &Matrix) -> Vec<Option<usize>> {
         let mut picks: Vec<Option<(usize, f64)>> = vec![None; self.centers.len()];
         for (row, &label) in self.labels.iter().enumerate() {
-            let distance = distance(&wide(x.row(row)), &self.centers[label]);
+            let distance = distance(&to_f64(x.row(row)), &self.centers[label]);
             if picks[label].is_none_or(|(_, best)| distance < best * (1.0 - TIE)) {
                 picks[label] = Some((row, distance));
             }
@@ -56,29 +61,25 @@ impl Clustering {
     }
 }
 
-/// `k` clusters of the rows of `x`, the best of many starts. `x` is finite and has at least `k`
+/// Divides the rows of `x` into `k` clusters; returns the best result of many starts. `x` is finite and has at least `k`
 /// distinct rows.
 pub fn kmeans(x: &Matrix, k: usize, stream: &mut Stream) -> Clustering {
     let points = Points::new(x);
     let distances = points.distances();
     let work = points.rows.len() * k * x.cols().max(1);
-    let starts = (WORK / work.max(1)).clamp(STARTS.1, STARTS.0);
+    let starts = (WORK / work.max(1)).clamp(FEWEST_STARTS, MOST_STARTS);
     let mut uniform = || stream.uniform_f64();
-    let starts: Vec<_> = (0..starts)
-        .map(|_| plus_plus(&distances, k, &mut uniform))
-        .collect();
-    let found = starts.iter().map(|start| points.lloyd(start));
-    let better = |best: Clustering, next: Clustering| {
+    let mut best = points.lloyd(&plus_plus(&distances, k, &mut uniform));
+    for _ in 1..starts {
+        let next = points.lloyd(&plus_plus(&distances, k, &mut uniform));
         if next.inertia < best.inertia * (1.0 - TIE) {
-            next
-        } else {
-            best
+            best = next;
         }
-    };
-    found.reduce(better).expect("there is at least one start")
+    }
+    best
 }
 
-/// Lloyd's iteration from the given rows as first centres.
+/// Lloyd's iteration with the given rows as initial centres.
 pub fn lloyd(x: &Matrix, start: &[usize]) -> Clustering {
     Points::new(x).lloyd(start)
 }
@@ -96,25 +97,31 @@ fn plus_plus(distances: &[Vec<f64>], k: usize, uniform: &mut dyn FnMut() -> f64)
     let mut chosen = vec![first];
     let mut closest = distances[first].clone();
     while chosen.len() < k {
-        let wheel = CumulativeWeights::new(&closest);
-        let points: Vec<f64> = (0..candidates).map(|_| uniform()).collect();
-        let (row, next) = points
+        let weights = CumulativeWeights::new(&closest);
+        let rows: Vec<usize> = (0..candidates).map(|_| weights.at(uniform())).collect();
+        let row = rows
             .into_iter()
-            .map(|point| wheel.at(point))
-            .map(|row| (row, smaller(&closest, &distances[row])))
-            .min_by(|(_, a), (_, b)| a.iter().sum::<f64>().total_cmp(&b.iter().sum()))
+            .min_by(|a, b| {
+                let a = potential(&closest, &distances[*a]);
+                a.total_cmp(&potential(&closest, &distances[*b]))
+            })
             .expect("there are at least two candidates");
         chosen.push(row);
-        closest = next;
+        closest = smaller(&closest, &distances[row]).collect();
     }
     chosen
 }
 
-fn smaller(a: &[f64], b: &[f64]) -> Vec<f64> {
-    a.iter().zip(b).map(|(a, b)| a.min(*b)).collect()
+/// The sum of the distances to the closest centre, if a row with these distances becomes one too.
+fn potential(closest: &[f64], distances: &[f64]) -> f64 {
+    smaller(closest, distances).sum()
 }
 
-/// Rows with their mean taken away: distances stay what they are and lose less to rounding.
+fn smaller<'a>(a: &'a [f64], b: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
+    a.iter().zip(b).map(|(a, b)| a.min(*b))
+}
+
+/// Rows with their mean subtracted, which leaves distances unchanged and reduces rounding errors.
 struct Points {
     rows: Vec<Vec<f64>>,
     mean: Vec<f64>,
@@ -122,12 +129,12 @@ struct Points {
 
 impl Points {
     fn new(x: &Matrix) -> Self {
-        let mut rows: Vec<Vec<f64>> = (0..x.rows()).map(|row| wide(x.row(row))).collect();
+        let mut rows: Vec<Vec<f64>> = (0..x.rows()).map(|row| to_f64(x.row(row))).collect();
         let mean = mean(x.cols(), rows.iter());
         for row in &mut rows {
-            row.iter_mut()
-                .zip(&mean)
-                .for_each(|(value, mean)| *value -= mean);
+            for (value, mean) in row.iter_mut().zip(&mean) {
+                *value -= mean;
+            }
         }
         Self { rows, mean }
     }
@@ -140,17 +147,11 @@ impl Points {
             .collect()
     }
 
-    /// Movement of all centres together, squared, at which Lloyd stops.
+    /// Squared movement of all centres together at which Lloyd's iteration stops.
     fn tolerance(&self) -> f64 {
         let values = self.rows.len() * self.mean.len();
-        TOLERANCE
-            * self
-                .rows
-                .iter()
-                .flatten()
-                .map(|value| value * value)
-                .sum::<f64>()
-            / values.max(1) as f64
+        let squares = self.rows.iter().flatten().map(|value| value * value);
+        TOLERANCE * squares.sum::<f64>() / values.max(1) as f64
     }
 
     fn lloyd(&self, start: &[usize]) -> Clustering {
@@ -168,7 +169,8 @@ impl Points {
                 .map(|(a, b)| distance(a, b))
                 .sum();
             let settled = next == labels;
-            (labels, centers) = (next, moved);
+            labels = next;
+            centers = moved;
             if settled {
                 break;
             }
@@ -207,27 +209,25 @@ impl Points {
             .collect()
     }
 
+    /// The labels after each empty cluster took over a row.
     fn without_gaps(&self, labels: &[usize], old: &[Vec<f64>]) -> Vec<usize> {
         let mut labels = labels.to_vec();
-        let size =
-            |labels: &[usize], cluster| labels.iter().filter(|&&label| label == cluster).count();
         for empty in 0..old.len() {
             if size(&labels, empty) > 0 {
                 continue;
             }
-            let far = (0..labels.len())
+            let from_center = |row: usize| distance(&self.rows[row], &old[labels[row]]);
+            let farthest = (0..labels.len())
                 .filter(|&row| size(&labels, labels[row]) > 1)
-                .max_by(|&a, &b| {
-                    let [a, b] = [a, b].map(|row| distance(&self.rows[row], &old[labels[row]]));
-                    a.total_cmp(&b)
-                });
-            if let Some(row) = far {
+                .max_by(|&a, &b| from_center(a).total_cmp(&from_center(b)));
+            if let Some(row) = farthest {
                 labels[row] = empty;
             }
         }
         labels
     }
 
+    /// The result for the original rows, with the mean added to the centres again.
     fn clustering(
         &self,
         labels: Vec<usize>,
@@ -241,10 +241,9 @@ impl Points {
             .map(|(row, &label)| distance(row, &centers[label]))
             .sum();
         for center in &mut centers {
-            center
-                .iter_mut()
-                .zip(&self.mean)
-                .for_each(|(value, mean)| *value += mean);
+            for (value, mean) in center.iter_mut().zip(&self.mean) {
+                *value += mean;
+            }
         }
         Clustering {
             labels,
@@ -255,24 +254,32 @@ impl Points {
     }
 }
 
-fn mean<'a>(dim: usize, rows: impl Iterator<Item = &'a Vec<f64>>) -> Vec<f64> {
-    let (mut sum, mut count) = (vec![0.0; dim], 0usize);
-    for row in rows {
-        sum.iter_mut()
-            .zip(row)
-            .for_each(|(sum, value)| *sum += value);
-        count += 1;
-    }
-    sum.iter_mut().for_each(|sum| *sum /= count.max(1) as f64);
-    sum
+/// The number of rows in a cluster.
+fn size(labels: &[usize], cluster: usize) -> usize {
+    labels.iter().filter(|&&label| label == cluster).count()
 }
 
-fn wide(row: &[f32]) -> Vec<f64> {
+fn mean<'a>(dim: usize, rows: impl Iterator<Item = &'a Vec<f64>>) -> Vec<f64> {
+    let mut mean = vec![0.0; dim];
+    let mut count = 0usize;
+    for row in rows {
+        for (sum, value) in mean.iter_mut().zip(row) {
+            *sum += value;
+        }
+        count += 1;
+    }
+    for value in &mut mean {
+        *value /= count.max(1) as f64;
+    }
+    mean
+}
+
+fn to_f64(row: &[f32]) -> Vec<f64> {
     row.iter().map(|&value| f64::from(value)).collect()
 }
 
-/// The squared distance, summed in eight lanes so that it is quick; the order does not depend on
-/// the machine.
+/// The squared distance, summed in eight lanes for speed, in an order that does not depend on the
+/// machine.
 fn distance(a: &[f64], b: &[f64]) -> f64 {
     let mut lanes = [0.0; 8];
     let (a8, a_rest) = a.as_chunks::<8>();

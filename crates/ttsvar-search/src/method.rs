@@ -1,4 +1,4 @@
-//! The methods of the paper and its rivals, each as a plan for any number of scales.
+//! The method of the paper and its baselines, each as a plan for any number of scales.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,17 +13,17 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// One sample, as the model draws it.
+    /// One sample without a search.
     Raw,
     /// N finished samples, the best one wins.
     BestOfN,
     /// N finished samples, one of them drawn by its weight.
     Importance,
-    /// N rows; where partial images can be judged, the better half goes on, each continued twice.
+    /// N rows; once partial images can be scored, the better half continues, each row twice.
     Beam,
-    /// One sample after the other, N at most, until one scores enough; the best one wins.
+    /// One sample after the other, up to N, until one reaches a score; the best one wins.
     Auto,
-    /// Clusters while images are coarse, resampling while they become fine (the paper's method).
+    /// Clustering at coarse scales, resampling at finer ones (the paper's method).
     #[default]
     TtsVar,
 }
@@ -68,35 +68,34 @@ impl Method {
     }
 }
 
-/// How the paper's widths {8N,8N,6N,6N,6N,4N,2N,2N,2N,N,N,N,N} are read.
+/// The reading of the paper's widths {8N,8N,6N,6N,6N,4N,2N,2N,2N,N,N,N,N}.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
-    /// As rows that leave a scale: rows are chosen after the scale at which the number drops, as
-    /// the released program does it. Computed are 8,8,8,6,6,6,4,2,2,2,1,1,1 times N.
+    /// As rows that leave a scale: rows are chosen after the scale at which the number drops, as in
+    /// the released program. The computed rows are 8,8,8,6,6,6,4,2,2,2,1,1,1 times N.
     #[default]
     Released,
-    /// As rows that are computed at a scale: every choice falls one scale earlier.
+    /// As rows that are computed at a scale: every choice happens one scale earlier.
     Paper,
 }
 
-/// The score at which `auto` stops where nothing else is known: ImageReward gives it to images that
-/// people like better than about five in six, since its scores have mean 0 and deviation 1 on its
-/// training data.
+/// The default score at which `auto` stops. ImageReward's scores have mean 0 and standard deviation 1
+/// on its training data, so this score is above that of about five in six of those images.
 const ENOUGH: f32 = 1.0;
 
 /// The stages of the released schedule of 13 scales (`bs_sis`, `extract_sis`, `resample_sis` in
-/// `tts-var/`): the scale, the rows that come and that go on, in units of N.
+/// `tts-var/`): the scale, the rows that reach and that leave the stage, in units of N.
 const STAGES: [(usize, usize, usize); 4] = [(2, 8, 6), (5, 6, 4), (6, 4, 2), (9, 2, 1)];
 
-/// How many of [`STAGES`] are clusterings; the others resample.
+/// The number of clustering stages in [`STAGES`]; the others resample.
 const CLUSTERINGS: usize = 2;
 
-/// Scales of the released schedule.
+/// Number of scales of the released schedule.
 const SCALES: usize = 13;
 
 impl Plan {
-    /// One row to the end.
+    /// One row, generated to the end.
     ///
     /// # Errors
     /// [`PlanError`] when there are no scales.
@@ -104,7 +103,7 @@ impl Plan {
         Self::best_of_n(scales, 1)
     }
 
-    /// `n` rows to the end, the best one wins.
+    /// `n` rows, generated to the end; the best one wins.
     ///
     /// # Errors
     /// [`PlanError`] when there are no scales, or `n` is 0 or larger than any batch.
@@ -113,8 +112,8 @@ impl Plan {
         Self::new(n, vec![])
     }
 
-    /// `n` rows to the end, one of them drawn with weight `exp(lambda * score)`: importance
-    /// sampling from the distribution that the reward tilts, the paper's baseline of that name.
+    /// `n` rows, generated to the end, one of which is drawn with weight `exp(lambda * score)`:
+    /// importance sampling from the distribution tilted by the reward, a baseline of the paper.
     ///
     /// # Errors
     /// As for [`Plan::best_of_n`].
@@ -130,9 +129,9 @@ impl Plan {
         )
     }
 
-    /// `n` rows; after the scales at which [`Plan::tts_var`] resamples, the better half (rounded
-    /// up) goes on, continued until there are `n` rows again. Earlier the score of a partial image
-    /// says little about the finished one.
+    /// `n` rows; after the scales at which [`Plan::tts_var`] resamples, the better half (rounded up)
+    /// continues, repeated to `n` rows. At earlier scales the score of a partial image predicts
+    /// little about the finished one.
     ///
     /// # Errors
     /// As for [`Plan::best_of_n`].
@@ -150,11 +149,11 @@ impl Plan {
         Self::new(n, if n == 1 { vec![] } else { stages.collect() })
     }
 
-    /// One row after the other, at most `n`, until one scores `enough`: the rows of
-    /// [`Plan::best_of_n`], in order, but no more of them than the prompt needs.
+    /// One row after the other, up to `n`, until one reaches the score `enough`: the rows of
+    /// [`Plan::best_of_n`] in order, but no more of them than the prompt needs.
     ///
     /// # Errors
-    /// As for [`Plan::best_of_n`], or `enough` is no number.
+    /// As for [`Plan::best_of_n`], or `enough` is not finite.
     pub fn auto(scales: usize, n: usize, enough: f32) -> Result<Self, PlanError> {
         check(scales, n)?;
         Self::new(1, vec![])?.until(n, enough)
@@ -163,11 +162,11 @@ impl Plan {
     /// The paper's method: 8n rows, clustered to 6n and 4n, resampled to 2n and n, the best one
     /// wins.
     ///
-    /// With 13 scales the stages act after scales 2, 5, 6 and 9. Fewer scales move a stage only as
-    /// far forward as is needed to keep one scale after the last stage and the stages apart: 2, 5,
-    /// 6, 9 for 12 scales, 2, 5, 6, 8 for 10, 2, 3, 4, 5 for 7. A stage for which no scale is left
-    /// falls away, and the search starts with the rows that come to the next one. More than 13
-    /// scales stretch the schedule evenly.
+    /// With 13 scales the stages act after scales 2, 5, 6 and 9. With fewer scales a stage moves
+    /// forward only as far as needed to leave one scale after the last stage and to keep the stages
+    /// at different scales: 2, 5, 6, 9 for 12 scales, 2, 5, 6, 8 for 10, 2, 3, 4, 5 for 7. A stage
+    /// for which no scale is left is omitted, and the search starts with the rows of the next one.
+    /// More than 13 scales stretch the schedule evenly.
     ///
     /// # Errors
     /// As for [`Plan::best_of_n`].
@@ -175,11 +174,11 @@ impl Plan {
         check(scales, n)?;
         let mut start = 1;
         let mut stages = vec![];
-        for (i, (&(_, come, go), scale)) in STAGES.iter().zip(places(scales, schedule)).enumerate()
-        {
-            let Some(scale) = scale else { continue };
+        let scales = places(scales, schedule);
+        for (i, &(_, rows, width)) in STAGES.iter().enumerate() {
+            let Some(scale) = scales[i] else { continue };
             if stages.is_empty() {
-                start = come;
+                start = rows;
             }
             let select = if i < CLUSTERINGS {
                 Select::Cluster {
@@ -190,7 +189,7 @@ impl Plan {
             };
             stages.push(Stage {
                 scale,
-                width: times(go, n),
+                width: times(width, n),
                 select,
             });
         }
@@ -198,7 +197,7 @@ impl Plan {
     }
 }
 
-/// The scale of each of [`STAGES`] in a model of `scales` scales, where one is left for it.
+/// The scale of each of [`STAGES`] in a model of `scales` scales, if one is left for it.
 fn places(scales: usize, schedule: Schedule) -> [Option<usize>; STAGES.len()] {
     let mut places = [None; STAGES.len()];
     // The latest scale that the next stage, counted from the end, may take
@@ -242,7 +241,7 @@ fn check(scales: usize, n: usize) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// `rows` times N; a product beyond any batch becomes a width that [`Plan::new`] rejects.
+/// `rows` times N; an overflow becomes a width that [`Plan::new`] rejects.
 fn times(rows: usize, n: usize) -> usize {
     rows.saturating_mul(n)
 }

@@ -1,4 +1,4 @@
-//! The names that people type for the choices of a plan: read and written as in plan files.
+//! The names of the choices in a plan, as plan files and the command line have them.
 
 use std::{fmt, str::FromStr};
 
@@ -15,7 +15,7 @@ use crate::{
     potential::Potential,
 };
 
-/// Gives an enum of plain names `Display` and `FromStr` with the names that serde knows it by.
+/// Implements `Display` and `FromStr` for an enum of plain names, with the names that serde uses.
 macro_rules! named {
     ($($kind:ty = $what:literal),* $(,)?) => {$(
         impl fmt::Display for $kind {
@@ -42,8 +42,8 @@ named! {
     Draw = "draw",
 }
 
-/// serde says "unknown variant `x`, expected one of `a`, `b`": the first half in our words, the
-/// second as the hint.
+/// Converts serde's message "unknown variant `x`, expected one of `a`, `b`": its list of names becomes
+/// the hint.
 fn unknown(what: &str, text: &str, error: &Unknown) -> Error {
     let error = error.to_string();
     let hint = error

@@ -1,10 +1,10 @@
-//! Numbers in JSON that may be NaN or infinite: those are the strings `"nan"`, `"inf"` and
+//! Numbers in JSON that may be NaN or infinite; these are written as the strings `"nan"`, `"inf"` and
 //! `"-inf"`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::Value;
 
-/// A number with the digits that it needs as f32, not those that it has as f64.
+/// A number with the shortest digits that identify it as f32.
 pub fn to_json(value: f32) -> Value {
     match Number::from(value) {
         Number::Finite(value) => value

@@ -1,4 +1,4 @@
-//! From a prompt to images, one scale at a time: what the search needs of a generator.
+//! The interface of a generator to the search: from a prompt to images, one scale at a time.
 
 use std::ops::Range;
 
@@ -33,12 +33,12 @@ impl Scale {
     }
 }
 
-/// What to paint, and what to keep away from.
+/// The wanted image, and what it should not contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
     /// The description of the wanted image.
     pub text: String,
-    /// Takes the place of the learned unconditional text in guidance.
+    /// Replaces the learned unconditional text in guidance.
     pub negative: Option<String>,
 }
 
@@ -51,16 +51,16 @@ impl From<&str> for Prompt {
     }
 }
 
-/// How large a decoded image is wanted.
+/// The size of a decoded image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeSize {
-    /// As the model paints it.
+    /// The full size of the model.
     Full,
     /// About this many pixels along the shorter side, never more than the full size.
     Preview(usize),
 }
 
-/// What a run is expected to take, before it runs.
+/// The expected cost of a search.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Estimate {
     /// Floating-point operations, 2 for each multiply-add, of text encoder, transformer and
@@ -70,16 +70,16 @@ pub struct Estimate {
     pub peak_bytes: u64,
 }
 
-/// A generator that is loaded and ready.
+/// A generator that is loaded and set up.
 pub trait Pipeline: Send + Sync {
-    /// The grids that every candidate walks through, coarse to fine.
+    /// The token grids of every candidate, coarse to fine.
     fn scales(&self) -> &[Scale];
 
     /// Height and width in pixels of a full image.
     fn image_size(&self) -> (usize, usize);
 
     /// Starts candidates of one prompt, one for each number in `rows`. Candidate `i` draws from the
-    /// stream of (`seed`, lineage `i`), whatever others there are.
+    /// stream of (`seed`, lineage `i`), independent of the other candidates.
     fn begin(
         &self,
         prompt: &Prompt,
@@ -87,8 +87,9 @@ pub trait Pipeline: Send + Sync {
         seed: u64,
     ) -> Result<Box<dyn Rollout + '_>>;
 
-    /// What a search would take in which `widths[s]` rows are computed and `decodes[s]` images
-    /// decoded at scale `s`, for a prompt of usual length.
+    /// The expected cost of a search in which `widths[s]` rows are computed and `decodes[s]` images
+    /// decoded at scale `s`, for a prompt of usual length. Before the last scale images are decoded
+    /// at `size`.
     fn estimate(&self, widths: &[usize], decodes: &[usize], size: DecodeSize) -> Estimate {
         let _ = (widths, decodes, size);
         Estimate::default()
@@ -97,18 +98,18 @@ pub trait Pipeline: Send + Sync {
 
 /// Partial images of one prompt that advance together. Row `i` is one candidate.
 pub trait Rollout {
-    /// Candidates at present.
+    /// The present number of candidates.
     fn rows(&self) -> usize;
 
     /// Draws the next scale of every row. Returns the number of distinct states that the network
     /// was run on, at most [`Rollout::rows`].
     fn step(&mut self) -> Result<usize>;
 
-    /// Decodes the named rows as they stand now, in that order.
+    /// Decodes the present images of the given rows, in that order.
     fn images(&self, rows: &[usize], size: DecodeSize) -> Result<Vec<Image>>;
 
-    /// Row `i` becomes what row `rows[i]` was. Rows may repeat and be left out. The first copy of a
-    /// row keeps its random stream, each further copy gets one of its own.
+    /// Replaces row `i` by the previous row `rows[i]`. Rows may be repeated or left out. The first
+    /// copy of a row keeps its random stream, each further copy gets a new one.
     fn gather(&mut self, rows: &[usize]) -> Result<()>;
 
     /// Floating-point operations spent so far, decodes included.

@@ -1,5 +1,5 @@
-//! A whole search method as data: how many rows start, where rows are chosen, how, and how many go
-//! on.
+//! A search method as data: the number of rows at the start, and the scales after which rows are
+//! chosen, each with the way to choose and the number of rows that continue.
 
 use std::fmt;
 
@@ -7,50 +7,49 @@ use serde::{Deserialize, Serialize};
 
 use crate::{PlanError, features::Features, potential::Potential};
 
-/// The widest batch that a plan may ask for. Far beyond every machine's memory: it catches slips of
-/// the keyboard before they become sizes.
+/// The largest batch that a plan may have. It is far beyond the memory of any machine and catches
+/// typing errors.
 pub const MAX_ROWS: usize = 1 << 16;
 
 /// The lambda of the weights `exp(lambda * potential)` in the paper and in the released program.
 pub const LAMBDA: f64 = 10.0;
 
-/// How a stage draws rows from their weights; both draw with replacement.
+/// The way to draw rows by their weights, always with replacement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Draw {
-    /// Each row that goes on is an independent draw, as in the released program.
+    /// Each row is an independent draw, as in the released program.
     #[default]
     Multinomial,
-    /// One random number places a comb of equal teeth on the weights: every row is drawn the
-    /// expected number of times, rounded up or down (Kitagawa 1996).
+    /// One random number shifts a set of equally spaced points over the weights: every row is drawn
+    /// its expected number of times, rounded up or down (Kitagawa 1996).
     Systematic,
 }
 
-/// Which rows go on.
+/// The way to choose the rows that continue.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Select {
-    /// One row of each cluster: the one nearest to the centre (paper, section 3.2).
+    /// The row nearest to the centre of each cluster (paper, section 3.2).
     Cluster {
-        /// What the clusters are formed on.
+        /// The features to cluster on.
         features: Features,
     },
     /// Rows drawn with replacement, weight `exp(lambda * potential)` (paper, section 3.3).
     Resample {
-        /// What is made of a candidate's scores.
+        /// The function of a candidate's scores.
         potential: Potential,
-        /// How greedy: 0 draws evenly, large values draw the best only. Finite and not negative.
+        /// The greediness: 0 draws evenly, large values draw only the best. Finite and not negative.
         lambda: f64,
-        /// How rows are drawn.
+        /// The way to draw rows.
         draw: Draw,
     },
-    /// The best rows by their present score, each continued equally often. The only way for a batch
-    /// to grow.
+    /// The best rows by their present score, each continued equally often. Only this can enlarge a
+    /// batch.
     Top {
-        /// How many distinct rows go on.
+        /// The number of distinct rows that continue.
         k: usize,
     },
-    /// Rows at random, each at most once: looks at nothing. The control that clustering is measured
-    /// against.
+    /// Random rows, each at most once, without decoding any image: the control for clustering.
     Drop,
 }
 
@@ -76,23 +75,23 @@ impl fmt::Display for Select {
     }
 }
 
-/// A choice of rows after a scale was drawn and added.
+/// A choice of rows after a scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stage {
     /// The scale after which rows are chosen, counted from 0.
     pub scale: usize,
-    /// Rows that go on.
+    /// The number of rows that continue.
     pub width: usize,
-    /// How they are chosen.
+    /// The way to choose them.
     pub select: Select,
 }
 
-/// A search method, whole. Scales without a stage choose nothing; after the last scale every row
-/// that is left is scored once and the best one wins.
+/// A complete search method. All rows pass a scale without a stage; after the last scale every
+/// remaining row is scored once and the best one wins.
 ///
-/// A plan holds this: 1 to [`MAX_ROWS`] rows everywhere, stages in the order of their scales and at
-/// most one a scale, no stage asks for more than its rows can give. How many scales there are is
-/// the model's business: [`Plan::check`].
+/// A plan guarantees: 1 to [`MAX_ROWS`] rows everywhere; stages in the order of their scales, at most
+/// one per scale; no stage chooses more rows than its way to choose allows. The number of scales
+/// depends on the model: see [`Plan::check`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     try_from = "crate::plan_file::PlanFile",
@@ -105,16 +104,16 @@ pub struct Plan {
     enough: Option<f32>,
 }
 
-/// How the stages of a plan choose, as far as that is said.
+/// Options of the stages of a plan; unset ones leave a stage unchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StageOptions {
-    /// What clusters are formed on.
+    /// The features to cluster on.
     pub features: Option<Features>,
-    /// What resampling makes of scores.
+    /// The potential that resampling derives from scores.
     pub potential: Option<Potential>,
-    /// How greedily resampling weighs scores; 0 draws evenly.
+    /// The greediness of resampling; 0 draws evenly.
     pub lambda: Option<f64>,
-    /// How resampling draws.
+    /// The way in which resampling draws.
     pub draw: Option<Draw>,
 }
 
@@ -122,7 +121,7 @@ impl Plan {
     /// A plan of `start` rows at scale 0 and the given stages.
     ///
     /// # Errors
-    /// [`PlanError`] names the scale and the remedy where the plan cannot be carried out.
+    /// [`PlanError`] names the scale at which the plan cannot be carried out.
     pub fn new(start: usize, stages: Vec<Stage>) -> Result<Self, PlanError> {
         check_rows("start", start)?;
         let mut rows = start;
@@ -142,11 +141,11 @@ impl Plan {
     }
 
     /// The same plan carried out up to `rounds` times, each time with new rows, until a finished
-    /// image scores `enough`. Prompts that are easy for the model then cost little, which leaves
-    /// more for the others.
+    /// image reaches the score `enough`. Prompts that are easy for the model then cost little, which
+    /// leaves more rounds for the others.
     ///
     /// # Errors
-    /// [`PlanError`] when there are no rounds, too many rows in all, or `enough` is no number.
+    /// [`PlanError`] when there are no rounds, too many rows in all, or `enough` is not finite.
     pub fn until(self, rounds: usize, enough: f32) -> Result<Self, PlanError> {
         check_rows("rounds", rounds.saturating_mul(self.start))?;
         if !enough.is_finite() {
@@ -159,18 +158,17 @@ impl Plan {
         })
     }
 
-    /// How many times the plan is carried out at most.
+    /// The maximum number of times that the plan is carried out.
     pub fn rounds(&self) -> usize {
         self.rounds
     }
 
-    /// The score at which a further round is not worth it; none for plans that are carried out once
-    /// whatever comes.
+    /// The score that ends the rounds; none for plans that are carried out once.
     pub fn enough(&self) -> Option<f32> {
         self.enough
     }
 
-    /// Rows drawn at scale 0 of every round.
+    /// The number of rows at scale 0 of every round.
     pub fn start(&self) -> usize {
         self.start
     }
@@ -180,12 +178,12 @@ impl Plan {
         &self.stages
     }
 
-    /// The stage after `scale`, where there is one.
+    /// The stage after `scale`, if there is one.
     pub fn stage(&self, scale: usize) -> Option<&Stage> {
         self.stages.iter().find(|stage| stage.scale == scale)
     }
 
-    /// Whether a model of `scales` scales can follow this plan.
+    /// Checks that a model of `scales` scales can carry out this plan.
     ///
     /// # Errors
     /// [`PlanError`] when a stage lies beyond the last scale, or there are no scales.
@@ -202,7 +200,7 @@ impl Plan {
         }
     }
 
-    /// Rows that are computed at each of `scales` scales in a round.
+    /// The number of rows that a round computes at each of `scales` scales.
     pub fn widths(&self, scales: usize) -> Vec<usize> {
         let before = |scale| {
             self.stages
@@ -215,26 +213,26 @@ impl Plan {
             .collect()
     }
 
-    /// Whether the stage after `scale`, where there is one, looks at images.
+    /// Returns whether a stage after `scale` uses images.
     pub fn looks(&self, scale: usize) -> bool {
         self.stage(scale)
             .is_some_and(|stage| stage.select != Select::Drop)
     }
 
-    /// Images that are decoded in a round after each of `scales` scales: all rows where a stage
-    /// looks at them, and after the last scale.
+    /// The number of images that a round decodes after each of `scales` scales: all rows where a
+    /// stage uses images, and after the last scale.
     pub fn decodes(&self, scales: usize) -> Vec<usize> {
         let widths = self.widths(scales);
-        let read = |scale| scale + 1 == scales || self.looks(scale);
+        let decoded = |scale| scale + 1 == scales || self.looks(scale);
         widths
             .into_iter()
             .enumerate()
-            .map(|(scale, rows)| if read(scale) { rows } else { 0 })
+            .map(|(scale, rows)| if decoded(scale) { rows } else { 0 })
             .collect()
     }
 
-    /// Images that are scored in a round by a model of `scales` scales: all rows where a stage reads
-    /// scores, and those that are left at the end.
+    /// The number of images that a round scores in a model of `scales` scales: all rows where a stage
+    /// uses scores, and the remaining rows at the end.
     pub fn scorings(&self, scales: usize) -> usize {
         let widths = self.widths(scales);
         let last = scales.saturating_sub(1);
@@ -247,7 +245,7 @@ impl Plan {
         }
     }
 
-    /// The kinds of features that the stages read, each once.
+    /// The kinds of features that the stages use, each once.
     pub fn features(&self) -> Vec<Features> {
         let mut kinds: Vec<_> = self
             .stages
@@ -259,7 +257,7 @@ impl Plan {
         kinds
     }
 
-    /// The same plan with these options at every stage that they concern.
+    /// The same plan with these options at every stage to which they apply.
     ///
     /// # Errors
     /// [`PlanError`] when lambda is negative or not finite.
@@ -289,12 +287,12 @@ impl Plan {
 }
 
 impl Select {
-    /// Whether this choice reads scores.
+    /// Returns whether this choice uses scores.
     pub fn scores(&self) -> bool {
         matches!(self, Self::Resample { .. } | Self::Top { .. })
     }
 
-    /// The features that this choice reads, if it reads any.
+    /// The features that this choice uses, if any.
     pub fn features(&self) -> Option<Features> {
         match self {
             Self::Cluster { features } => Some(*features),

@@ -1,4 +1,4 @@
-//! The ways in which a plan can be impossible.
+//! Errors of plans.
 
 use crate::plan::{LAMBDA, MAX_ROWS};
 
@@ -34,7 +34,7 @@ pub enum PlanError {
         /// Counted from 0.
         scale: usize,
     },
-    /// A stage stands after a stage of a later scale.
+    /// A stage is listed after a stage of a later scale.
     #[error("scale {scale}: its stage stands after the one of scale {previous}")]
     Order {
         /// The scale of the later entry.
@@ -77,7 +77,7 @@ pub enum PlanError {
     /// The weight of scores is negative or not finite.
     #[error("{}lambda is {lambda}, but must be a finite number, 0 or more", at_scale(*.scale))]
     Lambda {
-        /// The scale of the stage, where one is known.
+        /// The scale of the stage, if it is known.
         scale: Option<usize>,
         /// The weight.
         lambda: f64,
@@ -104,7 +104,7 @@ pub enum PlanError {
         /// Counted from 0.
         scale: usize,
     },
-    /// `select` names no way to choose, or more than one.
+    /// `select` does not name exactly one way to choose.
     #[error("scale {scale}: `select` must name exactly one way to choose, not {found}")]
     SelectCount {
         /// Counted from 0.
@@ -129,7 +129,7 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    /// The remedy, where one is known.
+    /// The remedy, if one is known.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Syntax { .. } => {

@@ -1,4 +1,4 @@
-//! Plans as text: the TOML form that people write, and the same keys in the JSON of a trace.
+//! Plans as text: plan files in TOML, and the same keys in the JSON of a trace.
 //!
 //! ```toml
 //! start = 8
@@ -20,7 +20,7 @@ use crate::{
     potential::Potential,
 };
 
-/// A plan as it is written, before it is known to make sense.
+/// A plan as written, before it is checked.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PlanFile {
@@ -58,7 +58,7 @@ struct SelectFile {
     draw: Option<Draw>,
 }
 
-/// How rows are dropped: the one way that looks at nothing.
+/// The way to drop rows.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Dropped {
@@ -66,12 +66,11 @@ enum Dropped {
 }
 
 impl Plan {
-    /// Reads a plan file. Lambda is 10 and the draw multinomial where a resampling stage names
-    /// none.
+    /// Reads a plan file. A resampling stage without `lambda` and `draw` uses 10 and multinomial.
     ///
     /// # Errors
-    /// [`PlanError`] with the line where the text is no plan file, with the scale where the plan
-    /// makes no sense.
+    /// [`PlanError`] names the line if the text is not a plan file, and the scale if the plan cannot
+    /// be carried out.
     pub fn from_toml(text: &str) -> Result<Self, PlanError> {
         let file: PlanFile = toml::from_str(text).map_err(|error| unreadable(text, &error))?;
         Self::try_from(file)
@@ -125,7 +124,8 @@ fn inline(select: &Select) -> String {
     }
 }
 
-/// A number as TOML reads it: what has no fraction is a whole number there, and those end at 2^63.
+/// A number as TOML reads it. TOML takes digits without a fraction for an integer, which must be below
+/// 2^63; larger numbers are therefore written with an exponent.
 fn number<T: Copy + Into<f64> + Display + LowerExp>(value: T) -> String {
     if value.into().abs() < 1e15 {
         value.to_string()

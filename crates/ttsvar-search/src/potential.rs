@@ -1,16 +1,16 @@
-//! From the scores that a candidate and its ancestors earned to the exponent of its resampling
-//! weight (paper, section 3.3; `calculate_replace_rate` in `tts-var/utils_model.py`).
+//! The potential of a candidate: from its score and those of its ancestors to the exponent of its
+//! resampling weight (paper, section 3.3; `calculate_replace_rate` in `tts-var/utils_model.py`).
 
 use serde::{Deserialize, Serialize};
 
-/// What is made of a lineage's scores.
+/// The function of a lineage's scores that resampling uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Potential {
-    /// The score now.
+    /// The latest score.
     #[default]
     Value,
-    /// The score now minus the previous one; at the first scoring the score itself.
+    /// The latest score minus the previous one; at the first scoring the score itself.
     Diff,
     /// The best score so far.
     Max,
@@ -22,9 +22,9 @@ impl Potential {
     /// The potential of a lineage whose scores are `history`, oldest first; NaN when there are
     /// none.
     ///
-    /// A NaN now is NaN whatever went before. [`Potential::Max`] and [`Potential::Sum`] pass over a
-    /// NaN of the past, and after one [`Potential::Diff`] starts anew.
-    pub fn of(self, history: &[f32]) -> f64 {
+    /// If the latest score is NaN, so is the potential. [`Potential::Max`] and [`Potential::Sum`]
+    /// ignore an earlier NaN, and [`Potential::Diff`] starts again after one.
+    pub fn apply(self, history: &[f32]) -> f64 {
         let Some((&now, past)) = history.split_last() else {
             return f64::NAN;
         };

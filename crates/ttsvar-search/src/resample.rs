@@ -1,27 +1,27 @@
-//! Drawing rows, evenly or by weights `exp(lambda * potential)`. Plain numbers in, row indices out.
+//! Draws rows, evenly or by weights `exp(lambda * potential)`.
 //!
-//! The released program forms the weights in float32 without care: a score of 8.9 overflows at
-//! lambda 10, a NaN makes every draw even. Here the largest potential is subtracted first, which
-//! changes no probability, and the odd cases are said in [`Weights`].
+//! The released program computes the weights in float32 without safeguards: a score of 8.9 overflows
+//! at lambda 10, and a NaN makes every draw even. Here the largest potential is subtracted first,
+//! which changes no probability, and [`Weights`] reports the special cases.
 
 use crate::{plan::Draw, rng::Stream};
 
-/// What each row weighs in a draw.
+/// The weights of rows in a draw.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
     /// Probability of each row in a single draw; they sum to 1.
     pub probabilities: Vec<f64>,
     /// Rows of infinite potential: they share all the weight evenly.
     pub infinite: Vec<usize>,
-    /// No row had any weight, because every potential is NaN or minus infinity; all rows are as
+    /// No row has any weight, because every potential is NaN or minus infinity; all rows are equally
     /// likely.
     pub none: bool,
 }
 
-/// The weights of rows with these potentials. A row whose potential is NaN or minus infinity weighs
-/// nothing.
+/// The weights of rows with these potentials. A row whose potential is NaN or minus infinity has
+/// weight 0.
 pub fn weights(potentials: &[f64], lambda: f64) -> Weights {
-    let top = potentials.iter().copied().fold(f64::NEG_INFINITY, f64::max); // passes over NaN
+    let top = potentials.iter().copied().fold(f64::NEG_INFINITY, f64::max); // ignores NaN
     let weight = |p: f64| match p {
         _ if p.is_nan() || p == f64::NEG_INFINITY => 0.0,
         _ if p == top => 1.0,
@@ -39,7 +39,9 @@ pub fn weights(potentials: &[f64], lambda: f64) -> Weights {
             .collect();
     }
     let total: f64 = probabilities.iter().sum();
-    probabilities.iter_mut().for_each(|p| *p /= total);
+    for probability in &mut probabilities {
+        *probability /= total;
+    }
     let infinite = (0..potentials.len())
         .filter(|&row| potentials[row] == f64::INFINITY)
         .collect();
@@ -50,23 +52,25 @@ pub fn weights(potentials: &[f64], lambda: f64) -> Weights {
     }
 }
 
-/// `count` rows drawn with replacement. `probabilities` are not negative, and at least one is not
+/// Draws `count` rows with replacement. `probabilities` are not negative, and at least one is not
 /// zero.
 pub fn draw(probabilities: &[f64], count: usize, how: Draw, stream: &mut Stream) -> Vec<usize> {
-    let wheel = CumulativeWeights::new(probabilities);
+    let weights = CumulativeWeights::new(probabilities);
     match how {
-        Draw::Multinomial => (0..count).map(|_| wheel.at(stream.uniform_f64())).collect(),
+        Draw::Multinomial => (0..count)
+            .map(|_| weights.at(stream.uniform_f64()))
+            .collect(),
         Draw::Systematic => {
             let offset = stream.uniform_f64();
             (0..count)
-                .map(|tooth| wheel.at((tooth as f64 + offset) / count as f64))
+                .map(|tooth| weights.at((tooth as f64 + offset) / count as f64))
                 .collect()
         }
     }
 }
 
-/// `count` of `rows` rows, at most all of them, each at most once and all as likely; in the order
-/// of the rows.
+/// Draws `count` of `rows` rows without replacement, at most all of them, each equally likely; returns
+/// them in ascending order.
 pub fn without(rows: usize, count: usize, stream: &mut Stream) -> Vec<usize> {
     let mut all: Vec<usize> = (0..rows).collect();
     for place in 0..count.min(rows) {
@@ -77,7 +81,7 @@ pub fn without(rows: usize, count: usize, stream: &mut Stream) -> Vec<usize> {
     all
 }
 
-/// Weights laid end to end.
+/// Cumulative sums of weights, for draws by weight.
 pub(super) struct CumulativeWeights {
     ends: Vec<f64>,
     last: usize,
@@ -100,7 +104,7 @@ impl CumulativeWeights {
         Self { ends, last }
     }
 
-    /// The row under a point between 0 (the start) and 1 (the end); never one without weight.
+    /// The row at a point between 0 (the start) and 1 (the end); never one of weight 0.
     pub(super) fn at(&self, point: f64) -> usize {
         let total = self.ends.last().copied().unwrap_or(0.0);
         self.ends

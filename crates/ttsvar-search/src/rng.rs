@@ -6,8 +6,8 @@ use rand_chacha::{
     rand_core::{RngCore, SeedableRng},
 };
 
-/// Who a candidate descends from. The first copy of a row keeps its lineage, further copies found
-/// new ones.
+/// The descent of a candidate. The first copy of a row keeps its lineage, further copies begin new
+/// ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lineage(u64);
 
@@ -17,7 +17,7 @@ impl Lineage {
         Self(mix(i as u64))
     }
 
-    /// The lineage of the `copy`-th copy of a row selected after `scale`; copy 0 stays what it was.
+    /// The lineage of the `copy`-th copy of a row selected after `scale`; copy 0 keeps its lineage.
     pub fn copy(self, scale: usize, copy: usize) -> Self {
         if copy == 0 {
             self
@@ -36,16 +36,17 @@ fn mix(x: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// What a stream is drawn for, so that choosing rows never disturbs painting them.
+/// The purpose of a stream. Streams of different purposes are independent: choosing rows never
+/// changes the tokens that they draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Drawing the tokens of a candidate.
-    Paint,
+    Sample,
     /// Selecting rows.
     Select,
-    /// Choosing the seed of a try in an evaluation.
+    /// Choosing the seed of a sample in an evaluation.
     Evaluate,
-    /// Resampling results, to see how certain they are.
+    /// Resampling results, for confidence intervals.
     Bootstrap,
 }
 
@@ -54,8 +55,8 @@ pub struct Stream(ChaCha12Rng);
 
 impl Stream {
     /// The stream with which a candidate draws the tokens of `scale`.
-    pub fn paint(seed: u64, lineage: Lineage, scale: usize) -> Self {
-        Self::keyed(seed, Purpose::Paint, lineage.0, scale)
+    pub fn sample(seed: u64, lineage: Lineage, scale: usize) -> Self {
+        Self::keyed(seed, Purpose::Sample, lineage.0, scale)
     }
 
     /// The stream with which the rows of a round are chosen after `scale`.
@@ -63,7 +64,7 @@ impl Stream {
         Self::keyed(seed, Purpose::Select, round as u64, scale)
     }
 
-    /// The stream that the seed of try number `sample` with prompt number `case` comes from.
+    /// The stream from which the seed of sample number `sample` of prompt number `case` comes.
     pub fn evaluate(seed: u64, case: usize, sample: usize) -> Self {
         Self::keyed(seed, Purpose::Evaluate, case as u64, sample)
     }
@@ -113,16 +114,16 @@ mod tests {
 
     #[test]
     fn a_stream_depends_on_each_part_of_its_key() {
-        let base = first(Stream::paint(1, Lineage::root(0), 0));
-        assert_eq!(base, first(Stream::paint(1, Lineage::root(0), 0)));
-        assert_ne!(base, first(Stream::paint(2, Lineage::root(0), 0)));
-        assert_ne!(base, first(Stream::paint(1, Lineage::root(1), 0)));
-        assert_ne!(base, first(Stream::paint(1, Lineage::root(0), 1)));
+        let base = first(Stream::sample(1, Lineage::root(0), 0));
+        assert_eq!(base, first(Stream::sample(1, Lineage::root(0), 0)));
+        assert_ne!(base, first(Stream::sample(2, Lineage::root(0), 0)));
+        assert_ne!(base, first(Stream::sample(1, Lineage::root(1), 0)));
+        assert_ne!(base, first(Stream::sample(1, Lineage::root(0), 1)));
         assert_ne!(base, first(Stream::select(1, 0, 0)));
     }
 
     #[test]
-    fn the_first_copy_keeps_its_lineage_and_the_others_found_new_ones() {
+    fn the_first_copy_keeps_its_lineage_and_the_others_begin_new_ones() {
         let parent = Lineage::root(3);
         assert_eq!(parent.copy(2, 0), parent);
         assert_ne!(parent.copy(2, 1), parent);

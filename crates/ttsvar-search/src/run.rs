@@ -1,5 +1,13 @@
-//! The loop. Every method runs through it, so that methods are compared fairly; everything else in
-//! the project feeds it or shows what it did.
+//! The search loop, through which every method runs.
+//!
+//! [`run`] draws one scale after the other for all candidates. Where the plan has a stage, it
+//! decodes and scores the partial images and chooses the candidates that continue. After the last
+//! scale the best finished image wins. [`SearchState`] holds everything that changes on the way, and
+//! each of its methods is one step of the loop.
+//!
+//! Read on where a step leads: `plan.rs` for the methods as data, `diverse.rs`, `resample.rs` and
+//! `top.rs` for the ways to choose, `pipeline.rs` for the interface to a generator (implemented in
+//! `src/pipelines/infinity/` of the main crate), `trace.rs` for the record.
 
 use std::time::Instant;
 
@@ -8,26 +16,26 @@ use crate::{
     diverse::diverse,
     event::{CandidateOutcome, Event, Listener},
     features::{Features, Matrix},
-    mixer::{Part, ScoreMixer, WeightedScorer},
+    mixer::{Part, ScoreMixer},
     pipeline::{DecodeSize, Prompt, Rollout},
-    plan::{Draw, Plan, Select, Stage},
+    plan::{Plan, Select, Stage},
     potential::Potential,
     resample,
     rng::Stream,
-    search::{Search, count},
+    search::{Search, check_count},
     top,
     trace::{Candidate, Final, Scored, StageRecord, Trace},
     warning::Warning,
 };
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Every candidate that reached the end, in the order of the trace's `finals`.
     pub finished: Vec<Finished>,
-    /// The place of the winner in `finished`.
+    /// The index of the winner in `finished`.
     pub best: usize,
-    /// How it came about.
+    /// The record of the search.
     pub trace: Trace,
 }
 
@@ -41,19 +49,20 @@ impl Outcome {
 /// A finished image.
 #[derive(Clone, Debug)]
 pub struct Finished {
-    /// The candidate that it is of.
+    /// The candidate that it belongs to.
     pub id: usize,
-    /// Full size.
+    /// The image at full size.
     pub image: Image,
-    /// The scorer's number.
+    /// Its final score.
     pub score: f32,
 }
 
-/// Searches for the best image of a prompt. The same arguments give the same outcome, times apart.
+/// Searches for the best image of a prompt. The same arguments give the same outcome, except for
+/// the measured times.
 ///
 /// # Errors
-/// [`Error::Input`] when the plan does not fit the model; whatever pipeline, scorer, features or
-/// listener fail with.
+/// [`Error::Input`] when the plan does not fit the model; otherwise any error of the pipeline, a
+/// scorer, the features or the listener.
 pub fn run(
     search: &Search,
     prompt: &Prompt,
@@ -63,22 +72,23 @@ pub fn run(
 ) -> Result<Outcome> {
     let mut state = SearchState::begin(search, prompt, plan, seed, listener)?;
     for round in 0..plan.rounds() {
-        state.start(round)?;
+        state.start_round(round)?;
         for scale in 0..search.pipeline.scales().len() {
             state.step(scale)?;
-            state.look(scale)?;
+            state.decode(scale)?;
             if let Some(stage) = plan.stage(scale) {
                 state.choose(stage)?;
             }
         }
-        if state.settle()? {
+        let enough = state.finish_round()?;
+        if enough {
             break;
         }
     }
     state.finish()
 }
 
-/// A search on its way.
+/// A search in progress.
 struct SearchState<'a> {
     search: &'a Search<'a>,
     prompt: &'a Prompt,
@@ -89,19 +99,20 @@ struct SearchState<'a> {
     round: usize,
     /// The candidate of each row.
     alive: Vec<usize>,
-    /// The images of the rows after this scale; empty where nobody looks.
+    /// The images of the rows after this scale; empty where they are not decoded.
     images: Vec<Image>,
-    /// Their scores, once somebody asked.
+    /// The scores of these images, once they are scored.
     scores: Option<Vec<f32>>,
-    /// The scorers as one.
-    blend: ScoreMixer,
-    /// What the rounds so far brought to the end.
+    /// Combines the scores of several scorers.
+    mixer: ScoreMixer,
+    /// The finished images of all rounds so far.
     finished: Vec<Finished>,
     trace: Trace,
     began: Instant,
 }
 
 impl<'a> SearchState<'a> {
+    /// Checks the plan and reports the start of the search.
     fn begin(
         search: &'a Search<'a>,
         prompt: &'a Prompt,
@@ -120,46 +131,32 @@ impl<'a> SearchState<'a> {
             widths: &widths,
             seed,
         })?;
-        let mut trace = Trace::new(prompt, plan, seed);
-        trace.settings = search.settings.clone();
-        trace.scales = scales
-            .iter()
-            .map(|scale| [scale.height, scale.width])
-            .collect();
-        if let DecodeSize::Preview(pixels) = search.preview {
-            trace.preview = Some(pixels);
-        }
-        let cost = &mut trace.cost;
-        (cost.rows, cost.states) = (vec![0; scales.len()], vec![0; scales.len()]);
-        cost.seconds.transformer = vec![0.0; scales.len()];
-        let (alive, images, finished) = (vec![], vec![], vec![]);
-        let (rollout, scores, round) = (None, None, 0);
-        let blend = ScoreMixer::new(&search.scorers);
-        let state = Self {
+        Ok(Self {
             search,
             prompt,
             seed,
             listener,
-            rollout,
-            round,
-            alive,
-            images,
-            scores,
-            blend,
-            finished,
-            trace,
+            rollout: None,
+            round: 0,
+            alive: vec![],
+            images: vec![],
+            scores: None,
+            mixer: ScoreMixer::new(&search.scorers),
+            finished: vec![],
+            trace: new_trace(search, prompt, plan, seed),
             began,
-        };
-        Ok(state)
+        })
     }
 
-    /// Begins a round with rows of its own.
-    fn start(&mut self, round: usize) -> Result<()> {
+    /// Begins a round with new rows.
+    fn start_round(&mut self, round: usize) -> Result<()> {
+        let search = self.search;
         let width = self.trace.plan.start();
-        let (search, prompt, seed) = (self.search, self.prompt, self.seed);
         let rows = round * width..(round + 1) * width;
-        let begin = || search.pipeline.begin(prompt, rows, seed);
-        self.rollout = Some(timed(&mut self.trace.cost.seconds.text, begin)?);
+        let rollout = timed(&mut self.trace.cost.seconds.text, || {
+            search.pipeline.begin(self.prompt, rows, self.seed)
+        })?;
+        self.rollout = Some(rollout);
         self.round = round;
         self.alive = (0..width).map(|row| self.add(None, 0, row)).collect();
         Ok(())
@@ -169,7 +166,7 @@ impl<'a> SearchState<'a> {
     fn rollout(&mut self) -> Result<&mut (dyn Rollout + 'a)> {
         self.rollout
             .as_deref_mut()
-            .ok_or_else(|| Error::internal("a search without rows"))
+            .ok_or_else(|| Error::internal("no round of the search has begun"))
     }
 
     /// The stream with which rows are chosen after a scale of this round.
@@ -177,12 +174,13 @@ impl<'a> SearchState<'a> {
         Stream::select(self.seed, self.round, scale)
     }
 
-    /// A new candidate that continues `parent`; returns its id.
+    /// Adds a candidate that continues `parent`; returns its id.
     fn add(&mut self, parent: Option<usize>, scale: usize, row: usize) -> usize {
         let id = self.trace.candidates.len();
-        let history = parent.map_or_else(Vec::new, |parent| {
-            self.trace.candidates[parent].history.clone()
-        });
+        let history = match parent {
+            Some(parent) => self.trace.candidates[parent].history.clone(),
+            None => vec![],
+        };
         self.trace.candidates.push(Candidate {
             id,
             parent,
@@ -219,8 +217,8 @@ impl<'a> SearchState<'a> {
         })
     }
 
-    /// Decodes all rows where a stage, the listener or the end wants to see them.
-    fn look(&mut self, scale: usize) -> Result<()> {
+    /// Decodes all rows if a stage or the listener needs their images, and after the last scale.
+    fn decode(&mut self, scale: usize) -> Result<()> {
         let last = scale + 1 == self.search.pipeline.scales().len();
         if !last && !self.trace.plan.looks(scale) && !self.listener.wants_images(scale) {
             return Ok(());
@@ -235,7 +233,7 @@ impl<'a> SearchState<'a> {
         let rollout = self.rollout()?;
         self.images = timed(&mut seconds, || rollout.images(&rows, size))?;
         self.trace.cost.seconds.decode += seconds;
-        count("decoder", "images", self.images.len(), rows.len())?;
+        check_count("decoder", "images", self.images.len(), rows.len())?;
         self.trace.cost.decodes += rows.len();
         self.listener.on(&Event::Decoded {
             scale,
@@ -244,51 +242,50 @@ impl<'a> SearchState<'a> {
         })
     }
 
-    /// Lets a stage choose the rows that go on.
+    /// Lets a stage choose the rows that continue.
     fn choose(&mut self, stage: &Stage) -> Result<()> {
         let Stage {
             scale,
             width,
             select,
         } = *stage;
-        let mut choice = StageRecord::new(scale, &select, self.alive.clone());
+        let mut record = StageRecord::new(scale, &select, self.alive.clone());
         let warned = self.trace.warnings.len();
-        choice.kept = match select {
-            Select::Cluster { features } => self.cluster(scale, width, features, &mut choice)?,
+        record.kept = match select {
+            Select::Cluster { features } => self.cluster(scale, width, features, &mut record)?,
             Select::Resample {
                 potential,
                 lambda,
                 draw,
             } => {
-                choice.scores = self.score(scale)?;
-                let weights = self.weigh(scale, potential, lambda)?;
-                let kept = self.draw(scale, width, draw, &weights);
-                choice.weights = weights;
-                kept
+                record.scores = self.score(scale)?;
+                record.weights = self.weigh(scale, potential, lambda)?;
+                resample::draw(&record.weights, width, draw, &mut self.stream(scale))
             }
             Select::Top { k } => {
-                choice.scores = self.score(scale)?;
-                top::top(&choice.scores, k, width)
+                record.scores = self.score(scale)?;
+                top::top(&record.scores, k, width)
             }
             Select::Drop => resample::without(self.alive.len(), width, &mut self.stream(scale)),
         };
-        choice.warnings = self.trace.warnings[warned..].to_vec();
-        self.go_on(choice)
+        record.warnings = self.trace.warnings[warned..].to_vec();
+        self.advance(record)
     }
 
+    /// One row from each cluster of features.
     fn cluster(
         &mut self,
         scale: usize,
         width: usize,
         kind: Features,
-        choice: &mut StageRecord,
+        record: &mut StageRecord,
     ) -> Result<Vec<usize>> {
         let features = self.extract(kind)?;
         let mut stream = self.stream(scale);
         let found = timed(&mut self.trace.cost.seconds.selection, || {
             Ok(diverse(&features, width, &mut stream))
         })?;
-        self.warn_of(&found.lost, |ids| Warning::LostFeatures { scale, ids })?;
+        self.warn_rows(&found.lost, |ids| Warning::LostFeatures { scale, ids })?;
         if found.distinct < width {
             self.warn(Warning::FewDistinct {
                 scale,
@@ -296,79 +293,83 @@ impl<'a> SearchState<'a> {
                 clusters: width,
             })?;
         }
-        choice.clusters = found.clusters;
+        record.clusters = found.clusters;
         Ok(found.rows)
     }
 
+    /// The features of the images of this scale.
     fn extract(&mut self, kind: Features) -> Result<Matrix> {
         let extractor = &self.search.extractors[&kind];
+        let images = self.images.len();
         let cost = &mut self.trace.cost;
         let features = timed(&mut cost.seconds.features, || {
             extractor.extract(&self.images)
         })?;
-        count(
-            "feature extractor",
-            "rows",
-            features.rows(),
-            self.images.len(),
-        )?;
-        cost.extractions += self.images.len();
-        cost.flops.features += extractor.flops(self.images.len());
+        check_count("feature extractor", "rows", features.rows(), images)?;
+        cost.extractions += images;
+        cost.flops.features += extractor.flops(images);
         Ok(features)
     }
 
-    /// Scores the images of this scale and writes the scores into the histories.
+    /// Scores the images of this scale and adds the scores to the histories.
     fn score(&mut self, scale: usize) -> Result<Vec<f32>> {
+        let images = self.images.len();
         let cost = &mut self.trace.cost;
         let parts = timed(&mut cost.seconds.scorer, || {
             self.search.scores(&self.prompt.text, &self.images)
         })?;
-        cost.scorings += parts.len() * self.images.len();
-        cost.flops.scorer += self.search.scoring_flops(self.images.len());
-        let scores = self.blend.mix(scale, &parts);
+        cost.scorings += parts.len() * images;
+        cost.flops.scorer += self.search.scoring_flops(images);
+        let scores = self.mixer.mix(scale, &parts);
         if parts.len() > 1 {
-            let named = self.search.scorers.iter().zip(parts);
-            let part = |(one, scores): (&WeightedScorer, Vec<f32>)| Part {
-                scorer: one.name.to_owned(),
-                scale,
-                ids: self.alive.clone(),
-                scores,
-            };
-            self.trace.parts.extend(named.map(part));
+            for (weighted, scores) in self.search.scorers.iter().zip(parts) {
+                self.trace.parts.push(Part {
+                    scorer: weighted.name.to_owned(),
+                    scale,
+                    ids: self.alive.clone(),
+                    scores,
+                });
+            }
         }
         for (&id, &score) in self.alive.iter().zip(&scores) {
-            self.trace.candidates[id]
-                .history
-                .push(Scored { scale, score });
+            let history = &mut self.trace.candidates[id].history;
+            history.push(Scored { scale, score });
         }
         self.listener.on(&Event::Scored {
             scale,
             ids: &self.alive,
             scores: &scores,
         })?;
-        let lost = |score: f32| score.is_nan() || score == f32::NEG_INFINITY;
-        let rows: Vec<usize> = (0..scores.len()).filter(|&row| lost(scores[row])).collect();
-        self.warn_of(&rows, |ids| Warning::LostScores { scale, ids })?;
-        let infinite: Vec<usize> = (0..scores.len())
-            .filter(|&row| scores[row] == f32::INFINITY)
-            .collect();
-        self.warn_of(&infinite, |ids| Warning::InfiniteScores { scale, ids })?;
+        self.warn_scores(scale, &scores)?;
         self.scores = Some(scores.clone());
         Ok(scores)
     }
 
+    /// Warns of scores that are not finite.
+    fn warn_scores(&mut self, scale: usize, scores: &[f32]) -> Result<()> {
+        let mut lost = vec![];
+        let mut infinite = vec![];
+        for (row, &score) in scores.iter().enumerate() {
+            if score == f32::INFINITY {
+                infinite.push(row);
+            } else if !score.is_finite() {
+                lost.push(row);
+            }
+        }
+        self.warn_rows(&lost, |ids| Warning::LostScores { scale, ids })?;
+        self.warn_rows(&infinite, |ids| Warning::InfiniteScores { scale, ids })
+    }
+
     /// The probability of each row in a draw.
     fn weigh(&mut self, scale: usize, potential: Potential, lambda: f64) -> Result<Vec<f64>> {
-        let potential_of = |&id: &usize| {
+        let mut potentials = Vec::with_capacity(self.alive.len());
+        for &id in &self.alive {
             let history = &self.trace.candidates[id].history;
-            potential.of(&history
-                .iter()
-                .map(|scored| scored.score)
-                .collect::<Vec<_>>())
-        };
-        let potentials: Vec<f64> = self.alive.iter().map(potential_of).collect();
+            let scores: Vec<f32> = history.iter().map(|scored| scored.score).collect();
+            potentials.push(potential.apply(&scores));
+        }
         let weights = resample::weights(&potentials, lambda);
-        self.warn_of(&weights.infinite, |ids| Warning::InfiniteScores {
+        self.warn_rows(&weights.infinite, |ids| Warning::InfiniteScores {
             scale,
             ids,
         })?;
@@ -378,42 +379,38 @@ impl<'a> SearchState<'a> {
         Ok(weights.probabilities)
     }
 
-    fn draw(&self, scale: usize, width: usize, how: Draw, weights: &[f64]) -> Vec<usize> {
-        resample::draw(weights, width, how, &mut self.stream(scale))
-    }
-
-    /// The chosen rows become the batch.
-    fn go_on(&mut self, mut choice: StageRecord) -> Result<()> {
-        let kept = choice.kept.clone();
+    /// Replaces the batch by the chosen rows and records the choice.
+    fn advance(&mut self, mut record: StageRecord) -> Result<()> {
+        let kept = record.kept.clone();
         let mut seconds = 0.0;
         let rollout = self.rollout()?;
         timed(&mut seconds, || rollout.gather(&kept))?;
         self.trace.cost.seconds.selection += seconds;
         let parents = std::mem::take(&mut self.alive);
         for (row, &from) in kept.iter().enumerate() {
-            let child = self.add(Some(parents[from]), choice.scale + 1, row);
+            let child = self.add(Some(parents[from]), record.scale + 1, row);
             self.alive.push(child);
         }
-        if choice.scale + 1 == self.trace.scales.len() {
+        if record.scale + 1 == self.trace.scales.len() {
+            // Nothing is decoded or scored again: children take over images and scores.
             self.images = kept.iter().map(|&row| self.images[row].clone()).collect();
-            self.scores = self
-                .scores
-                .take()
-                .map(|scores| kept.iter().map(|&row| scores[row]).collect());
+            if let Some(scores) = &mut self.scores {
+                *scores = kept.iter().map(|&row| scores[row]).collect();
+            }
         }
-        choice.children = self.alive.clone();
-        let fates = fates(&choice);
+        record.children = self.alive.clone();
         self.listener.on(&Event::Selected {
-            scale: choice.scale,
-            fates: &fates,
-            choice: &choice,
+            scale: record.scale,
+            fates: &outcomes(&record),
+            choice: &record,
         })?;
-        self.trace.stages.push(choice);
+        self.trace.stages.push(record);
         Ok(())
     }
 
-    /// Scores what is left of a round, once, and says whether something is good enough.
-    fn settle(&mut self) -> Result<bool> {
+    /// Scores the remaining rows of a round, unless they are scored already. Returns whether a score
+    /// is high enough to end the search.
+    fn finish_round(&mut self) -> Result<bool> {
         let last = self.search.pipeline.scales().len().saturating_sub(1);
         let scores = match self.scores.take() {
             Some(scores) => scores,
@@ -424,24 +421,19 @@ impl<'a> SearchState<'a> {
             self.finished.push(Finished { id, image, score });
         }
         self.trace.cost.flops.generator += self.rollout()?.flops();
-        Ok(self
-            .trace
-            .plan
-            .enough()
-            .is_some_and(|enough| scores.iter().any(|score| *score >= enough)))
+        match self.trace.plan.enough() {
+            Some(enough) => Ok(scores.iter().any(|score| *score >= enough)),
+            None => Ok(false),
+        }
     }
 
-    /// Names the winner.
+    /// Determines the winner and completes the trace.
     fn finish(mut self) -> Result<Outcome> {
-        let scores: Vec<f32> = self
-            .finished
-            .iter()
-            .map(|finished| finished.score)
-            .collect();
+        let scores: Vec<f32> = self.finished.iter().map(|image| image.score).collect();
         let best = top::ranking(&scores)[0];
         self.trace.winner = self.finished[best].id;
         if self.search.scorers.len() > 1 {
-            self.trace.scorers = self.blend.standards().to_vec();
+            self.trace.scorers = self.mixer.standards().to_vec();
         }
         let cost = &mut self.trace.cost;
         cost.images = cost.rows.last().copied().unwrap_or(0);
@@ -457,8 +449,8 @@ impl<'a> SearchState<'a> {
         })
     }
 
-    /// Warns of the candidates of some rows, if there are any.
-    fn warn_of(
+    /// Warns of the candidates in `rows`, unless there are none.
+    fn warn_rows(
         &mut self,
         rows: &[usize],
         warning: impl FnOnce(Vec<usize>) -> Warning,
@@ -469,7 +461,7 @@ impl<'a> SearchState<'a> {
         self.warn(warning(rows.iter().map(|&row| self.alive[row]).collect()))
     }
 
-    /// Warns of something, once.
+    /// Reports and records a warning, unless the trace already has it.
     fn warn(&mut self, warning: Warning) -> Result<()> {
         if self.trace.warnings.contains(&warning) {
             return Ok(());
@@ -480,25 +472,33 @@ impl<'a> SearchState<'a> {
     }
 }
 
-/// What became of each candidate that came to a stage.
-fn fates(choice: &StageRecord) -> Vec<CandidateOutcome> {
-    let children = |row| {
-        let of_row = choice
-            .kept
-            .iter()
-            .zip(&choice.children)
-            .filter(move |(kept, _)| **kept == row);
-        of_row.map(|(_, &child)| child).collect()
+/// The trace of a search at its start.
+fn new_trace(search: &Search, prompt: &Prompt, plan: &Plan, seed: u64) -> Trace {
+    let scales = search.pipeline.scales();
+    let mut trace = Trace::new(prompt, plan, seed);
+    trace.settings = search.settings.clone();
+    trace.scales = scales.iter().map(|scale| scale.grid()).collect();
+    trace.preview = match search.preview {
+        DecodeSize::Full => None,
+        DecodeSize::Preview(pixels) => Some(pixels),
     };
-    choice
-        .ids
-        .iter()
-        .enumerate()
-        .map(|(row, &id)| CandidateOutcome {
-            id,
-            children: children(row),
-        })
-        .collect()
+    trace.cost.rows = vec![0; scales.len()];
+    trace.cost.states = vec![0; scales.len()];
+    trace.cost.seconds.transformer = vec![0.0; scales.len()];
+    trace
+}
+
+/// The outcome of a stage for each candidate that reached it.
+fn outcomes(record: &StageRecord) -> Vec<CandidateOutcome> {
+    let mut outcomes = vec![];
+    for &id in &record.ids {
+        let children = vec![];
+        outcomes.push(CandidateOutcome { id, children });
+    }
+    for (&row, &child) in record.kept.iter().zip(&record.children) {
+        outcomes[row].children.push(child);
+    }
+    outcomes
 }
 
 /// Does `work` and adds the seconds that it took.

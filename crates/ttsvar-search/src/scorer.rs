@@ -1,4 +1,4 @@
-//! How well an image fits its prompt, as a number.
+//! The interface of scorers, which rate how well an image fits its prompt.
 
 use crate::{Image, Result};
 
@@ -7,14 +7,14 @@ pub trait Scorer: Send + Sync {
     /// One score for each image, in their order.
     fn score(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>>;
 
-    /// Floating-point operations to score `images` images; 0 where that is not known.
+    /// Floating-point operations to score `images` images; 0 where unknown.
     fn flops(&self, images: usize) -> f64 {
         let _ = images;
         0.0
     }
 }
 
-/// Functions of prompt and images score too.
+/// Functions of prompt and images are scorers too.
 impl<F: Fn(&str, &[Image]) -> Result<Vec<f32>> + Send + Sync> Scorer for F {
     fn score(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
         self(prompt, images)

@@ -1,4 +1,4 @@
-//! What a search works with: a generator, scorers, features.
+//! The parts of a search: a generator, scorers, features.
 
 use std::collections::BTreeMap;
 
@@ -13,24 +13,23 @@ use crate::{
     scorer::Scorer,
 };
 
-/// What a search works with; good for any number of runs.
+/// The parts of a search, for any number of runs.
 #[derive(Clone)]
 pub struct Search<'a> {
-    /// Paints.
+    /// The generator.
     pub pipeline: &'a dyn Pipeline,
-    /// Judge; at least one. Of several see [`ScoreMixer`](super::ScoreMixer).
+    /// The scorers, at least one. [`ScoreMixer`](super::ScoreMixer) combines several.
     pub scorers: Vec<WeightedScorer<'a>>,
-    /// Tell images apart, by the names that plans use; those that the plan does not name may be
-    /// missing.
+    /// Feature extractors by their names in plans. Those that the plan does not name may be missing.
     pub extractors: &'a BTreeMap<Features, Box<dyn Extractor>>,
-    /// Size of the images that stages before the last scale look at.
+    /// Size of the images that stages before the last scale use.
     pub preview: DecodeSize,
-    /// What the generator was set to, for the record.
+    /// Settings of the generator, for the record.
     pub settings: Map<String, Value>,
 }
 
 impl<'a> Search<'a> {
-    /// A search that looks at full-size images and records no settings.
+    /// A search that uses full-size images and records no settings.
     pub fn new(
         pipeline: &'a dyn Pipeline,
         scorer: &'a dyn Scorer,
@@ -55,73 +54,77 @@ impl<'a> Search<'a> {
         Self { scorers, ..self }
     }
 
-    /// What each scorer says of some images, as `[scorer][image]`.
+    /// The scores of each scorer for some images, as `[scorer][image]`.
     ///
     /// # Errors
-    /// A scorer fails, or gives more or fewer scores than images.
+    /// A scorer fails, or returns more or fewer scores than images.
     pub fn scores(&self, prompt: &str, images: &[Image]) -> Result<Vec<Vec<f32>>> {
-        let of = |one: &WeightedScorer| {
-            let scores = one.scorer.score(prompt, images)?;
-            count("scorer", "scores", scores.len(), images.len())?;
-            Ok(scores)
-        };
-        self.scorers.iter().map(of).collect()
+        let mut parts = Vec::with_capacity(self.scorers.len());
+        for weighted in &self.scorers {
+            let scores = weighted.scorer.score(prompt, images)?;
+            check_count("scorer", "scores", scores.len(), images.len())?;
+            parts.push(scores);
+        }
+        Ok(parts)
     }
 
-    /// Operations that all scorers together take for so many images.
+    /// Floating-point operations of all scorers together for `images` images.
     pub fn scoring_flops(&self, images: usize) -> f64 {
-        self.scorers
-            .iter()
-            .map(|one| one.scorer.flops(images))
-            .sum()
+        let scorers = self.scorers.iter();
+        scorers.map(|weighted| weighted.scorer.flops(images)).sum()
     }
 
-    /// Whether this search can follow the plan: see [`Plan::check`]; a scorer and every kind of
-    /// features must be there too.
+    /// Checks that this search can carry out the plan: that the plan fits the generator
+    /// ([`Plan::check`]) and that it has a scorer and all the features of the plan.
     ///
     /// # Errors
-    /// [`Error::Input`] names the scale that cannot be done, or what is missing.
+    /// [`Error::Input`] names the scale at fault, or the missing part.
     pub fn check(&self, plan: &Plan) -> Result<()> {
         plan.check(self.pipeline.scales().len())?;
         if self.scorers.is_empty() {
-            return Err(Error::input("a search without a scorer")
-                .with_hint("`Search::with_scorers` takes at least one"));
+            return Err(Error::input("the search has no scorer")
+                .with_hint("give at least one to `Search::with_scorers`"));
         }
         if self.scorers.len() > 1 && plan.rounds() > 1 {
-            return Err(Error::input("a mix of scorers cannot judge rounds that are painted one after the other")
-                .with_hint("name one scorer, or take a method whose rows stand side by side, such as best-of-n"));
+            return Err(Error::input(
+                "a mix of scorers compares candidates of the same round, \
+                 so it cannot be used with a method that generates in rounds",
+            )
+            .with_hint(
+                "choose one scorer, or a method that generates all candidates at once, \
+                 such as best-of-n",
+            ));
         }
         for stage in plan.stages() {
-            let Some(kind) = stage
-                .select
-                .features()
-                .filter(|kind| !self.extractors.contains_key(kind))
-            else {
-                continue;
-            };
-            let known: Vec<_> = self.extractors.keys().map(ToString::to_string).collect();
-            let hint = if known.is_empty() {
-                "no features at all".to_owned()
-            } else {
-                known.join(", ")
-            };
-            return Err(Error::input(format!(
-                "scale {}: there are no features `{kind}`",
-                stage.scale
-            ))
-            .with_hint(format!("this model brings {hint}")));
+            match stage.select.features() {
+                Some(kind) if !self.extractors.contains_key(&kind) => {
+                    return Err(self.no_features(stage.scale, kind));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
+
+    fn no_features(&self, scale: usize, kind: Features) -> Error {
+        let known: Vec<_> = self.extractors.keys().map(ToString::to_string).collect();
+        let hint = match known.is_empty() {
+            true => "this model has no features".to_owned(),
+            false => format!("this model has {}", known.join(", ")),
+        };
+        Error::input(format!("scale {scale}: there are no features `{kind}`")).with_hint(hint)
+    }
 }
 
+/// Checks that `source` returned one result per image; `what` names the results.
+///
 /// # Errors
-/// Someone gave more or fewer answers than there are images.
-pub(super) fn count(who: &str, what: &str, found: usize, images: usize) -> Result<()> {
+/// It returned more or fewer.
+pub(super) fn check_count(source: &str, what: &str, found: usize, images: usize) -> Result<()> {
     if found == images {
         return Ok(());
     }
     Err(Error::internal(format!(
-        "the {who} gave {found} {what} for {images} images"
+        "the {source} returned {found} {what} for {images} images"
     )))
 }

@@ -1,9 +1,8 @@
-//! Rows by their scores, best first.
+//! Chooses the best rows by their scores.
 
 use std::cmp::Ordering;
 
-/// The rows, the best first; equal scores stay in the order of the rows, NaN counts as minus
-/// infinity.
+/// The rows, best first. Rows of equal scores keep their order; NaN counts as minus infinity.
 pub fn ranking(scores: &[f32]) -> Vec<usize> {
     let key = |row: usize| {
         if scores[row].is_nan() {
@@ -17,7 +16,7 @@ pub fn ranking(scores: &[f32]) -> Vec<usize> {
     rows
 }
 
-/// The `k` best rows in turn until there are `width`; `k` is at least 1 and at most the number of
+/// The `k` best rows, repeated in turn up to `width` rows; `k` is at least 1 and at most the number of
 /// scores.
 pub fn top(scores: &[f32], k: usize, width: usize) -> Vec<usize> {
     let best = ranking(scores);

@@ -1,5 +1,5 @@
-//! The record of a search: every candidate with its scores, every choice, what it all cost. Command
-//! line, report, page and Python read this one form; `docs/trace.md` describes its JSON.
+//! The record of a search: every candidate with its scores, every choice, and the cost. Command line,
+//! report, page and Python all read this form; `docs/trace.md` describes its JSON.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -14,28 +14,28 @@ use crate::{
     warning::Warning,
 };
 
-/// The name and version of the schema. The number grows when a field changes its meaning or goes
-/// away; new fields alone leave it.
+/// The name and version of the schema. The version increases when a field is removed or changes its
+/// meaning, not when a field is added.
 pub const SCHEMA: &str = "ttsvar.trace/1";
 
-/// A search, whole.
+/// The record of a search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
     /// [`SCHEMA`].
     pub schema: String,
-    /// The version of the program that searched.
+    /// The version of the program that ran the search.
     pub version: String,
-    /// What was to be painted.
+    /// The prompt.
     pub prompt: String,
-    /// What was to be avoided.
+    /// The negative prompt.
     pub negative: Option<String>,
-    /// The seed of all draws.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// The plan that was followed, with the keys of a plan file.
+    /// The plan of the search, with the keys of a plan file.
     pub plan: Plan,
-    /// What the generator was set to: names and values of the caller's choice.
+    /// Settings of the generator, under names that the caller chooses.
     pub settings: Map<String, Value>,
-    /// Shorter side in pixels of the images that stages read; none when they are full-size.
+    /// Shorter side in pixels of the images that stages use; none if they are full-size.
     pub preview: Option<usize>,
     /// Rows and columns of tokens at each scale, coarse to fine.
     pub scales: Vec<[usize; 2]>,
@@ -47,21 +47,21 @@ pub struct Trace {
     pub finals: Vec<Final>,
     /// The id of the best of them: the highest score, the first row among equals.
     pub winner: usize,
-    /// What the scores of several scorers were brought from before they were mixed; empty where one
-    /// scorer judged.
+    /// The standardization of each of several scorers; empty if there is only one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scorers: Vec<Standardization>,
-    /// What each of several scorers said, scoring by scoring; empty where one scorer judged.
+    /// The scores of each of several scorers, in the order of the scorings; empty if there is only
+    /// one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
-    /// Everything odd, in order. Those of a stage stand there too.
+    /// All warnings, in order. Those of a stage are recorded there too.
     pub warnings: Vec<Warning>,
-    /// What it cost.
+    /// The cost.
     pub cost: Cost,
 }
 
 impl Trace {
-    /// A record in which nothing has happened yet.
+    /// The record of a search that has not begun.
     pub(super) fn new(prompt: &Prompt, plan: &Plan, seed: u64) -> Self {
         Self {
             schema: SCHEMA.to_owned(),
@@ -86,13 +86,13 @@ impl Trace {
 
     /// The record as JSON, indented.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a trace holds nothing that JSON cannot say")
+        serde_json::to_string_pretty(self).expect("a trace can always be written as JSON")
     }
 
     /// Reads a record.
     ///
     /// # Errors
-    /// [`Error::Input`] when the text is no trace, or one of another schema.
+    /// [`Error::Input`] when the text is not a trace, or has another schema.
     pub fn from_json(text: &str) -> Result<Self> {
         #[derive(Deserialize)]
         struct Head {
@@ -109,30 +109,29 @@ impl Trace {
         serde_json::from_str(text).map_err(fail)
     }
 
-    /// What each of several scorers said last of a candidate or of the one that it continues: its
-    /// name and its number.
+    /// The name of each of several scorers with its latest score of a candidate or its nearest
+    /// scored ancestor.
     pub fn parts_of(&self, id: usize) -> Vec<(&str, f32)> {
-        let said = |standard: &Standardization| {
-            let own = self
-                .parts
-                .iter()
-                .rev()
-                .filter(|part| part.scorer == standard.scorer);
-            let of = |candidate: &Candidate| {
-                own.clone().find_map(|part| {
-                    let place = part.ids.iter().position(|scored| *scored == candidate.id)?;
-                    part.scores.get(place).copied()
-                })
-            };
-            self.lineage(id).find_map(of)
-        };
-        self.scorers
-            .iter()
-            .filter_map(|one| Some((one.scorer.as_str(), said(one)?)))
-            .collect()
+        let mut parts = vec![];
+        for Standardization { scorer, .. } in &self.scorers {
+            let mut lineage = self.lineage(id);
+            if let Some(score) = lineage.find_map(|candidate| self.part(scorer, candidate.id)) {
+                parts.push((scorer.as_str(), score));
+            }
+        }
+        parts
     }
 
-    /// The candidate of an id and its ancestors, youngest first.
+    /// The latest score of a candidate by one of several scorers.
+    fn part(&self, scorer: &str, id: usize) -> Option<f32> {
+        let mut parts = self.parts.iter().rev().filter(|part| part.scorer == scorer);
+        parts.find_map(|part| {
+            let place = part.ids.iter().position(|scored| *scored == id)?;
+            part.scores.get(place).copied()
+        })
+    }
+
+    /// The candidate with this id and its ancestors, latest first.
     pub fn lineage(&self, id: usize) -> impl Iterator<Item = &Candidate> {
         std::iter::successors(self.candidates.get(id), |candidate| {
             self.candidates.get(candidate.parent?)
@@ -140,64 +139,65 @@ impl Trace {
     }
 }
 
-/// One path through the scales between two choices. A choice ends every candidate: it falls, or
-/// others continue it.
+/// One path through the scales between two choices. A choice ends every candidate: it is dropped, or
+/// new candidates continue it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// Its name: candidates are numbered in the order in which they appear.
+    /// Its number, in the order in which candidates appear.
     pub id: usize,
-    /// Whom it continues; none at the start.
+    /// The candidate that it continues; none at the start.
     pub parent: Option<usize>,
-    /// The first scale that it draws. The number of scales when it was chosen after the last one.
+    /// The first scale that it draws; the number of scales if it was chosen after the last one.
     pub scale: usize,
     /// Its row in the batch.
     pub row: usize,
-    /// The scores of its lineage, oldest first: those of its ancestors, then its own.
+    /// The scores of its lineage, oldest first.
     pub history: Vec<Scored>,
 }
 
-/// A score and when it was earned.
+/// A score and its scale.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scored {
     /// The scale after which the image was decoded.
     pub scale: usize,
-    /// The scorer's number.
+    /// The score.
     #[serde(with = "number")]
     pub score: f32,
 }
 
-/// What a stage saw and did. Lists run over the rows that came.
+/// The record of a stage. Lists have one entry per row that reached the stage, where nothing else is
+/// noted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
-    /// The scale after which it acted.
+    /// The scale after which the stage acted.
     pub scale: usize,
-    /// The stage's `select` in words.
+    /// The stage's `select` as text.
     pub select: String,
-    /// The candidates that came.
+    /// The candidates that reached the stage.
     pub ids: Vec<usize>,
-    /// Scores of their images, where the stage reads scores.
+    /// The scores of their images, if the stage uses scores.
     #[serde(default, with = "number::list", skip_serializing_if = "Vec::is_empty")]
     pub scores: Vec<f32>,
-    /// Probability of each row in a single draw, where the stage draws. They sum to 1.
+    /// The probability of each row in a single draw, if the stage draws. They sum to 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<f64>,
-    /// The features that the stage reads, if any.
+    /// The features that the stage uses, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Features>,
-    /// The cluster of each row, where the stage clusters; none for rows left out.
+    /// The cluster of each row, if the stage clusters; none for rows whose features are not finite.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clusters: Vec<Option<usize>>,
-    /// The rows that went on, in their new order; a row may stand here more than once.
+    /// The rows that continue, in their new order; a row may appear more than once.
     pub kept: Vec<usize>,
     /// The candidates that continue them.
     pub children: Vec<usize>,
-    /// What was odd.
+    /// The warnings of the stage.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
 }
 
 impl StageRecord {
-    /// A stage that has seen the candidates `ids` and not yet chosen.
+    /// The record of a stage that the candidates `ids` reached, before it chooses.
     pub(super) fn new(scale: usize, select: &Select, ids: Vec<usize>) -> Self {
         Self {
             scale,
@@ -224,10 +224,10 @@ pub struct Final {
     pub score: f32,
 }
 
-/// What a search cost, counted four ways: images, operations, decodes with their readings, seconds.
+/// The cost of a search: finished images, operations, decodes and their scorings, seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Images brought to the last scale.
+    /// Images generated to the last scale.
     pub images: usize,
     /// Floating-point operations.
     pub flops: Flops,
@@ -235,7 +235,7 @@ pub struct Cost {
     pub decodes: usize,
     /// Images scored, once for each scorer.
     pub scorings: usize,
-    /// Images described by features.
+    /// Images whose features were computed.
     pub extractions: usize,
     /// Rows computed at each scale.
     pub rows: Vec<usize>,
@@ -245,19 +245,19 @@ pub struct Cost {
     pub seconds: Seconds,
 }
 
-/// Floating-point operations, 2 for each multiply-add; 0 where nobody counted.
+/// Floating-point operations, 2 for each multiply-add; 0 where unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Flops {
     /// Text encoder, transformer and decoder.
     pub generator: f64,
-    /// The scorer.
+    /// All scorers.
     pub scorer: f64,
     /// The features.
     pub features: f64,
 }
 
 impl Flops {
-    /// All together.
+    /// The sum of all parts.
     pub fn total(self) -> f64 {
         self.generator + self.scorer + self.features
     }
@@ -266,13 +266,13 @@ impl Flops {
 /// Seconds of wall time, by phase.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seconds {
-    /// Reading the prompt and getting ready.
+    /// Encoding the prompt and preparing the rows.
     pub text: f64,
     /// The transformer at each scale.
     pub transformer: Vec<f64>,
     /// Decoding images.
     pub decode: f64,
-    /// Describing images by features.
+    /// Computing features.
     pub features: f64,
     /// Scoring images.
     pub scorer: f64,

@@ -1,49 +1,47 @@
-//! Odd cases that a search survives. They are values, so that traces keep them and tests count
-//! them.
+//! Warnings of a search. They are values, which traces can record and tests can count.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Something odd that did not stop a search. Scales count from 0; ids are those of the trace's
+/// An anomaly that did not stop the search. Scales count from 0; ids are those of the trace's
 /// candidates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Warning {
-    /// Scores are NaN or minus infinity. Such candidates get no weight and lose against every
-    /// number.
+    /// Scores are NaN or minus infinity. These candidates get no weight and rank below all others.
     LostScores {
-        /// Where the scores were given.
+        /// The scale after which the images were scored.
         scale: usize,
-        /// Whose scores they are.
+        /// The candidates.
         ids: Vec<usize>,
     },
-    /// Scores are infinite, or the weights that were formed of them. Such candidates win against
-    /// every number, and in a draw share all the weight evenly.
+    /// Scores or the potentials derived from them are infinite. These candidates rank above all
+    /// others, and in a draw they share all the weight evenly.
     InfiniteScores {
-        /// Where the scores were given.
+        /// The scale after which the images were scored.
         scale: usize,
-        /// Whose scores they are.
+        /// The candidates.
         ids: Vec<usize>,
     },
-    /// No candidate has any weight. All are drawn evenly.
+    /// No candidate has any weight; all are drawn evenly.
     AllWeightsZero {
-        /// Where the weights were formed.
+        /// The scale after which rows were drawn.
         scale: usize,
     },
-    /// Features are NaN or infinite. Such candidates form no clusters; they fill up what the others
-    /// leave.
+    /// Features are NaN or infinite. These candidates belong to no cluster and only fill places that
+    /// the others leave.
     LostFeatures {
-        /// Where the features were extracted.
+        /// The scale after which features were computed.
         scale: usize,
-        /// Whose features they are.
+        /// The candidates.
         ids: Vec<usize>,
     },
-    /// There are fewer distinct rows of features than clusters. Each distinct row goes on, the
-    /// others fill up in their order.
+    /// There are fewer distinct rows of features than clusters. Each distinct row continues, and the
+    /// others fill the remaining places in their order.
     FewDistinct {
-        /// Where the features were extracted.
+        /// The scale after which features were computed.
         scale: usize,
         /// Distinct rows.
         distinct: usize,
@@ -53,7 +51,7 @@ pub enum Warning {
 }
 
 impl Warning {
-    /// The scale after which it happened.
+    /// The scale after which the anomaly occurred.
     pub fn scale(&self) -> usize {
         match self {
             Self::LostScores { scale, .. }
@@ -64,7 +62,7 @@ impl Warning {
         }
     }
 
-    /// What to do about it.
+    /// The advice that front ends print with the warning.
     pub fn advice(&self) -> &'static str {
         match self {
             Self::LostScores { .. } | Self::InfiniteScores { .. } | Self::AllWeightsZero { .. } => {

@@ -3,7 +3,9 @@
 use candle_core::Tensor;
 use ttsvar_search::{Pipeline, Scale};
 
-use super::{InfinityPipeline, Networks, Painter, Settings, T5Text, TextEncoder, cells_per_token};
+use super::{
+    ImageModel, InfinityPipeline, Networks, Settings, T5Text, TextEncoder, cells_per_token,
+};
 use crate::{
     Error, Result,
     hub::{Bundle, Description},
@@ -168,14 +170,14 @@ impl Generator for InfinityGenerator {
     }
 
     fn pipeline(&self, options: &Options, memory: MemoryContext) -> Result<Box<dyn Pipeline + '_>> {
-        let painter = Painter::new(
+        let model = ImageModel::new(
             &self.transformer,
             &self.decoder,
             &self.schedule(options)?,
             Settings::from_options(options),
             &self.device,
         )?;
-        let painter = painter.with_rows_at_once(memory.rows_at_once.unwrap_or(usize::MAX));
+        let model = model.with_rows_at_once(memory.rows_at_once.unwrap_or(usize::MAX));
         let text = self.text.encoder.bytes();
         let (resident_text, encoding) = match self.text.encoder.is_resident() {
             true => (text, 0),
@@ -187,7 +189,7 @@ impl Generator for InfinityGenerator {
             scoring: memory.scoring,
         };
         Ok(Box::new(InfinityPipeline::new(
-            painter, &self.text, networks,
+            model, &self.text, networks,
         )?))
     }
 

@@ -26,30 +26,35 @@ use crate::{
     options::Options,
 };
 
-const USUAL_TEXT: usize = 20; // tokens of a prompt of usual length, for estimates
-const PROGRAM: u64 = 30 << 20; // bytes of the program itself with its tables and the demo's files
-// Of small activations the allocator holds back about half, and never much: measured
+/// Tokens of a prompt of usual length, for estimates.
+const USUAL_TEXT: usize = 20;
+
+/// Bytes of the program itself with its tables and the demo's files.
+const PROGRAM: u64 = 30 << 20;
+
+/// Maximum number of bytes that the allocator keeps of freed activations (measured). Of small
+/// activations it keeps about half.
 const HELD_BACK: u64 = 16 << 20;
 
-/// How images are drawn.
+/// Settings of sampling and guidance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Guidance: `cfg * conditional + (1 - cfg) * unconditional`; 1 leaves the unconditional half
-    /// out.
+    /// Guidance: `cfg * conditional + (1 - cfg) * unconditional`; 1 leaves out the unconditional
+    /// branch.
     pub cfg: f32,
-    /// Mix on the output of the n-th block from the end instead of on the logits.
+    /// Apply guidance to the output of the n-th block from the end instead of to the logits.
     pub cfg_layer: Option<usize>,
     /// Temperature of the bits; greater than 0.
     pub tau: f32,
-    /// Drops the less likely value of a bit where its likelihood is at most 1 - top_p; 0 never
-    /// does.
+    /// Removes the less likely value of a bit if its probability is at most 1 - top_p; 0 removes
+    /// none.
     pub top_p: f32,
-    /// Keep so many values of a bit; 0 and everything above 1 keep both.
+    /// Keeps this many values of a bit; 0 and everything above 1 keep both.
     pub top_k: usize,
 }
 
 impl Default for Settings {
-    /// The official settings: cfg 3, tau 0.5, top-p 0.97, top-k 900 (which never removes one of two
+    /// The released settings: cfg 3, tau 0.5, top-p 0.97, top-k 900 (which never removes one of two
     /// values).
     fn default() -> Self {
         Self {
@@ -63,18 +68,20 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The settings that options name; unset ones are the official ones.
+    /// The settings in `options`; unset ones take the released values.
     pub fn from_options(options: &Options) -> Self {
-        let official = Self::default();
+        let released = Self::default();
         Self {
-            cfg: options.cfg.unwrap_or(official.cfg),
+            cfg: options.cfg.unwrap_or(released.cfg),
             cfg_layer: options.cfg_layer,
-            tau: options.tau.unwrap_or(official.tau),
-            top_p: options.top_p.unwrap_or(official.top_p),
-            top_k: options.top_k.unwrap_or(official.top_k),
+            tau: options.tau.unwrap_or(released.tau),
+            top_p: options.top_p.unwrap_or(released.top_p),
+            top_k: options.top_k.unwrap_or(released.top_k),
         }
     }
 
+    /// Checks that all settings are in range.
+    ///
     /// # Errors
     /// A number is out of range.
     fn check(&self) -> Result<()> {
@@ -90,27 +97,29 @@ impl Settings {
     }
 }
 
-/// Cells of the decoder's latent along one side of a token: 1, or 2 where a token has the bits of
-/// four cells (8B).
+/// Cells of the decoder's latent along one side of a token: 1, or 2 if a token has the bits of four
+/// cells (8B).
 ///
 /// # Errors
-/// The decoder is not of this transformer.
+/// The decoder does not fit the transformer.
 pub fn cells_per_token(transformer: &Infinity, decoder: &Decoder) -> Result<usize> {
     match (transformer.config().bits, decoder.latent_channels()) {
         (bits, channels) if bits == channels => Ok(1),
         (bits, channels) if bits == 4 * channels => Ok(2),
         (bits, channels) => {
             let message = format!(
-                "the transformer has {bits} bits a token, the decoder {channels} values a cell"
+                "the transformer has {bits} bits per token, the decoder {channels} values per cell"
             );
-            let hint = "take the decoder that was released with the transformer: as many values, or a quarter";
-            Err(Error::input(message).with_hint(hint))
+            Err(Error::input(message).with_hint(
+                "use the decoder that was released with the transformer: \
+                 it has as many values as the transformer has bits, or a quarter of them",
+            ))
         }
     }
 }
 
-/// Paints from text features: everything but the text encoder.
-pub struct Painter<'a> {
+/// Generates images from text features: everything except the text encoder.
+pub struct ImageModel<'a> {
     transformer: &'a Infinity,
     decoder: &'a Decoder,
     settings: Settings,
@@ -120,9 +129,11 @@ pub struct Painter<'a> {
     rows_at_once: usize,
 }
 
-impl<'a> Painter<'a> {
+impl<'a> ImageModel<'a> {
+    /// Combines a transformer and a decoder.
+    ///
     /// # Errors
-    /// The settings are out of range, the decoder is not of this transformer, or the schedule has
+    /// The settings are out of range, the decoder does not fit the transformer, or the schedule has
     /// more scales than the transformer was trained for.
     pub fn new(
         transformer: &'a Infinity,
@@ -132,33 +143,30 @@ impl<'a> Painter<'a> {
         device: &Device,
     ) -> Result<Self> {
         settings.check()?;
-        let (config, channels, patch) = (
-            transformer.config(),
-            decoder.latent_channels(),
-            cells_per_token(transformer, decoder)?,
-        );
+        let config = transformer.config();
+        let patch = cells_per_token(transformer, decoder)?;
         let grids = schedule.grids.clone();
-        let Some(grid) = grids
-            .last()
-            .copied()
-            .filter(|_| grids.len() <= config.levels)
-        else {
-            let message = format!(
-                "{} scales, but the transformer knows 1 to {}",
-                grids.len(),
-                config.levels
-            );
-            return Err(Error::input(message));
+        let grid = match grids.last() {
+            Some(grid) if grids.len() <= config.levels => *grid,
+            _ => {
+                let found = grids.len();
+                let levels = config.levels;
+                return Err(Error::input(format!(
+                    "{found} scales, but the transformer supports 1 to {levels}"
+                )));
+            }
         };
         if settings.cfg_layer.is_some_and(|layer| layer > config.depth) {
-            let message = format!("guidance on a layer beyond the {} blocks", config.depth);
+            let depth = config.depth;
+            let message =
+                format!("the guidance layer must be at most {depth}, the number of blocks");
             return Err(Error::input(message).with_hint("1 is the last block"));
         }
         let width = config.width / config.heads;
         let rope = |grid: &(usize, usize)| Rope::new(*grid, schedule.rope_grid, width, device);
         let ropes = grids.iter().map(rope).collect::<candle_core::Result<_>>()?;
         let latent = Latent {
-            channels,
+            channels: decoder.latent_channels(),
             patch,
             grid,
         };
@@ -173,8 +181,8 @@ impl<'a> Painter<'a> {
         })
     }
 
-    /// Runs at most so many rows through the network together, which takes less memory and changes
-    /// no result.
+    /// Runs at most `rows` rows through the network together, which saves memory and changes no
+    /// result.
     pub fn with_rows_at_once(self, rows: usize) -> Self {
         Self {
             rows_at_once: rows.max(1),
@@ -182,8 +190,8 @@ impl<'a> Painter<'a> {
         }
     }
 
-    /// Starts the candidates `rows` from text features (T, text width); `negative` takes the place
-    /// of the learned unconditional text.
+    /// Starts the candidates `rows` from text features (T, text width); `negative` replaces the
+    /// learned unconditional text.
     pub fn start(
         &self,
         features: &Tensor,
@@ -193,11 +201,13 @@ impl<'a> Painter<'a> {
     ) -> Result<InfinityRollout<'_>> {
         let mut texts = vec![self.transformer.text(features)?];
         if self.settings.cfg != 1.0 {
-            let own = self.transformer.unconditional(features.dims()[0])?;
-            let other = negative.unwrap_or(&own);
-            texts.push(self.transformer.text(other)?);
+            let unconditional = match negative {
+                Some(negative) => negative.clone(),
+                None => self.transformer.unconditional(features.dims()[0])?,
+            };
+            texts.push(self.transformer.text(&unconditional)?);
         }
-        // What a GPU still does for the text is not time of scale 0
+        // A GPU works asynchronously: do not count the time for the text at scale 0.
         features.device().synchronize()?;
         Ok(InfinityRollout::new(self, texts, rows, seed))
     }
@@ -210,22 +220,24 @@ impl<'a> Painter<'a> {
     }
 
     fn sampling(&self) -> Sampling {
-        let Settings {
-            tau, top_p, top_k, ..
-        } = self.settings;
-        Sampling { tau, top_p, top_k }
+        Sampling {
+            tau: self.settings.tau,
+            top_p: self.settings.top_p,
+            top_k: self.settings.top_k,
+        }
     }
 
-    /// Guidance halves that are run.
-    fn halves(&self) -> usize {
+    /// The number of guidance branches: conditional, and unconditional unless cfg is 1.
+    fn branches(&self) -> usize {
         if self.settings.cfg == 1.0 { 1 } else { 2 }
     }
 
     fn tokens(&self, scale: usize) -> usize {
-        self.grids[scale].0 * self.grids[scale].1
+        let (rows, columns) = self.grids[scale];
+        rows * columns
     }
 
-    /// Latent cells (rows, columns) of a decode.
+    /// Latent cells (rows, columns) that are decoded.
     fn decoded_cells(&self, size: DecodeSize) -> (usize, usize) {
         let (rows, columns) = self.latent.size();
         let DecodeSize::Preview(pixels) = size else {
@@ -236,17 +248,13 @@ impl<'a> Painter<'a> {
         (scaled(rows), scaled(columns))
     }
 
-    /// Floating-point operations of one scale for one row; `texts` are the lengths of the halves'
-    /// texts.
+    /// Floating-point operations of one scale for one row; `texts` are the lengths of the texts of
+    /// the branches.
     fn scale_flops(&self, scale: usize, texts: &[usize]) -> f64 {
+        let tokens = self.tokens(scale);
         let seen = (0..=scale).map(|s| self.tokens(s)).sum();
-        texts
-            .iter()
-            .map(|text| {
-                self.transformer
-                    .scale_flops(self.tokens(scale), seen, *text)
-            })
-            .sum()
+        let flops = |text: &usize| self.transformer.scale_flops(tokens, seen, *text);
+        texts.iter().map(flops).sum()
     }
 
     fn decode_flops(&self, size: DecodeSize) -> f64 {
@@ -258,49 +266,48 @@ impl<'a> Painter<'a> {
 /// Bytes of the networks of a system, for estimates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Networks {
-    /// In memory all the time.
+    /// Networks that are always in memory.
     pub resident: u64,
-    /// There only while a prompt is encoded.
+    /// Networks that are in memory only while a prompt is encoded.
     pub encoding: u64,
-    /// There only while images are scored or described, the largest of them.
+    /// The largest network that is in memory only while images are scored or their features computed.
     pub scoring: u64,
 }
 
 /// A loaded Infinity with its text encoder.
 pub struct InfinityPipeline<'a> {
-    painter: Painter<'a>,
+    model: ImageModel<'a>,
     text: &'a dyn TextEncoder,
     scales: Vec<Scale>,
     networks: Networks,
 }
 
 impl<'a> InfinityPipeline<'a> {
-    /// `networks` are all that take memory while it is in use, its own among them.
+    /// Adds a text encoder to a model. `networks` are all networks in memory while the pipeline is in
+    /// use, its own included.
     ///
     /// # Errors
-    /// The text encoder is not of this transformer.
+    /// The text encoder does not fit the transformer.
     pub fn new(
-        painter: Painter<'a>,
+        model: ImageModel<'a>,
         text: &'a dyn TextEncoder,
         networks: Networks,
     ) -> Result<Self> {
-        let (expected, found) = (painter.transformer.config().text_width, text.width());
+        let expected = model.transformer.config().text_width;
+        let found = text.width();
         if expected != found {
             let message = format!(
-                "the transformer reads text of width {expected}, the text encoder writes {found}"
+                "the transformer expects text features of width {expected}, \
+                 but the text encoder has width {found}"
             );
-            return Err(Error::input(message).with_hint("the released models go with flan-t5-xl"));
+            return Err(Error::input(message).with_hint("the released models use flan-t5-xl"));
         }
-        let scales = painter
-            .grids
-            .iter()
-            .map(|(height, width)| Scale {
-                height: *height,
-                width: *width,
-            })
-            .collect();
+        let mut scales = vec![];
+        for &(height, width) in &model.grids {
+            scales.push(Scale { height, width });
+        }
         Ok(Self {
-            painter,
+            model,
             text,
             scales,
             networks,
@@ -314,10 +321,10 @@ impl Pipeline for InfinityPipeline<'_> {
     }
 
     fn image_size(&self) -> (usize, usize) {
-        let (rows, columns) = self.painter.latent.size();
+        let (rows, columns) = self.model.latent.size();
         (
-            rows * self.painter.decoder.patch(),
-            columns * self.painter.decoder.patch(),
+            rows * self.model.decoder.patch(),
+            columns * self.model.decoder.patch(),
         )
     }
 
@@ -328,80 +335,75 @@ impl Pipeline for InfinityPipeline<'_> {
         seed: u64,
     ) -> ttsvar_search::Result<Box<dyn Rollout + '_>> {
         let features = self.text.encode(&prompt.text)?;
-        let negative = prompt
-            .negative
-            .as_ref()
-            .filter(|_| self.painter.halves() == 2);
-        let negative = negative
-            .map(|negative| self.text.encode(negative))
-            .transpose()?;
-        let mut rollout = self
-            .painter
-            .start(&features, negative.as_ref(), rows, seed)?;
-        rollout.spend(self.text.flops(features.dims()[0]));
-        rollout.spend(negative.map_or(0.0, |negative| self.text.flops(negative.dims()[0])));
+        let negative = match &prompt.negative {
+            Some(negative) if self.model.branches() == 2 => Some(self.text.encode(negative)?),
+            _ => None,
+        };
+        let mut rollout = self.model.start(&features, negative.as_ref(), rows, seed)?;
+        for text in std::iter::once(&features).chain(&negative) {
+            rollout.add_flops(self.text.flops(text.dims()[0]));
+        }
         Ok(Box::new(rollout))
     }
 
     fn estimate(&self, widths: &[usize], decodes: &[usize], size: DecodeSize) -> Estimate {
-        let painter = &self.painter;
-        let texts = vec![USUAL_TEXT; painter.halves()];
+        let model = &self.model;
+        let texts = vec![USUAL_TEXT; model.branches()];
         let prepare = texts
             .iter()
-            .map(|tokens| painter.transformer.text_flops(*tokens))
+            .map(|tokens| model.transformer.text_flops(*tokens))
             .sum::<f64>();
         let text = self.text.flops(USUAL_TEXT) + prepare;
-        // Scale 0 starts alike
-        let rows = |scale: usize, width: usize| if scale == 0 { width.min(1) } else { width };
-        let scales: f64 = widths
-            .iter()
-            .enumerate()
-            .map(|(s, w)| rows(s, *w) as f64 * painter.scale_flops(s, &texts))
-            .sum();
-        let last = decodes.len().saturating_sub(1);
-        let decode = |(s, count): (usize, &usize)| {
-            *count as f64 * painter.decode_flops(if s == last { DecodeSize::Full } else { size })
-        };
-        let decodes: f64 = decodes.iter().enumerate().map(decode).sum();
+        let mut scale_flops = 0.0;
+        for (scale, &width) in widths.iter().enumerate() {
+            scale_flops += states(scale, width) as f64 * model.scale_flops(scale, &texts);
+        }
+        let mut decode_flops = 0.0;
+        for (scale, &images) in decodes.iter().enumerate() {
+            let last = scale + 1 == decodes.len();
+            let size = if last { DecodeSize::Full } else { size };
+            decode_flops += images as f64 * model.decode_flops(size);
+        }
         Estimate {
-            flops: text + scales + decodes,
+            flops: text + scale_flops + decode_flops,
             peak_bytes: self.peak_bytes(widths),
         }
     }
 }
 
 impl InfinityPipeline<'_> {
-    /// Weights, keys and values of all rows up to the widest moment, and what is needed besides at
-    /// that moment: a scale's activations, a decode's feature maps, or networks that only come to
-    /// judge.
+    /// The peak of memory in bytes: weights, keys and values of all rows, and in addition the
+    /// activations of a scale, the feature maps of a decode or networks that are loaded for scoring,
+    /// whichever is largest.
     fn peak_bytes(&self, widths: &[usize]) -> u64 {
-        let (
-            painter,
-            Networks {
-                resident,
-                encoding,
-                scoring,
-            },
-        ) = (&self.painter, self.networks);
-        let (rows, columns) = painter.latent.size();
-        let looking = painter
-            .decoder
-            .activation_bytes((rows, columns))
-            .max(scoring);
-        let (mut seen, mut peak) = (0, encoding);
-        for (scale, width) in widths.iter().enumerate() {
-            let (tokens, halves) = (painter.tokens(scale), painter.halves());
-            let states = if scale == 0 { width.min(&1) } else { width };
-            let at_once = states.min(&painter.rows_at_once) * halves;
-            let computing = painter
-                .transformer
-                .activation_bytes(at_once, tokens, seen + tokens);
-            let computing = computing + (computing / 2).min(HELD_BACK);
-            let kept = if scale + 1 == widths.len() { 0 } else { tokens };
-            let kv = (states * halves) as u64 * painter.transformer.kv_bytes(seen + kept);
-            peak = peak.max(kv + computing.max(looking));
+        let model = &self.model;
+        let transformer = model.transformer;
+        let branches = model.branches();
+        let decoding = model.decoder.activation_bytes(model.latent.size());
+        let evaluating = decoding.max(self.networks.scoring);
+        let mut seen = 0;
+        let mut peak = self.networks.encoding;
+        for (scale, &width) in widths.iter().enumerate() {
+            let tokens = model.tokens(scale);
+            let states = states(scale, width);
+            let at_once = states.min(model.rows_at_once) * branches;
+            let activations = transformer.activation_bytes(at_once, tokens, seen + tokens);
+            let computing = activations + (activations / 2).min(HELD_BACK);
+            // No scale reads the keys and values of the last one.
+            let last = scale + 1 == widths.len();
+            let kept = if last { 0 } else { tokens };
+            let kv = (states * branches) as u64 * transformer.kv_bytes(seen + kept);
+            peak = peak.max(kv + computing.max(evaluating));
             seen += tokens;
         }
-        PROGRAM + resident + peak
+        PROGRAM + self.networks.resident + peak
+    }
+}
+
+/// The number of distinct states of `width` rows at a scale: at scale 0 all rows are equal.
+fn states(scale: usize, width: usize) -> usize {
+    match scale {
+        0 => width.min(1),
+        _ => width,
     }
 }

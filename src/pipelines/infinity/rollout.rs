@@ -1,5 +1,5 @@
-//! Candidates on their way. Rows that share a state share its computation and its memory: a state
-//! is held by reference count, so that selecting rows moves no tensors and dropped ones are freed.
+//! Candidates of one prompt in progress. Rows that share a state share its computation and its memory.
+//! States are reference-counted: selecting rows copies no tensors, and dropped states are freed.
 
 use std::{ops::Range, sync::Arc};
 
@@ -9,19 +9,16 @@ use ttsvar_search::{
     rng::{Lineage, Stream},
 };
 
-use super::{Painter, draw_bits};
+use super::{ImageModel, draw_bits};
 use crate::{
     Error, Result,
-    models::{
-        bsq_vae::Latent,
-        infinity::{ScaleKv, ScaleRun, Text},
-    },
+    models::infinity::{ScaleKv, ScaleRun, Text},
     nn::bilinear,
 };
 
-/// What is drawn so far; never changes once made.
+/// The tokens drawn so far, as the network needs them. Immutable.
 struct State {
-    /// Keys and values of the scales behind, each shared by all that descend from the same draw.
+    /// Keys and values of the previous scales, each shared by all rows with the same tokens there.
     seen: Vec<Arc<ScaleKv>>,
     /// Running sum of the codes: (1, channels, rows, columns); none before scale 0.
     sum: Option<Tensor>,
@@ -37,13 +34,17 @@ struct Row {
 /// Draws the bits of a row from its logits (L, 2 bits), flattened and divided by the temperature.
 type Draw<'d> = dyn FnMut(usize, &[f32]) -> Vec<u8> + 'd;
 
-/// Of each distinct state its logits, flattened and divided by the temperature, and what it leaves
-/// behind.
-type Forward = (Vec<Vec<f32>>, Vec<Arc<ScaleKv>>);
+/// The output of the network for distinct states.
+struct ForwardOutput {
+    /// The logits of each state, flattened and divided by the temperature.
+    logits: Vec<Vec<f32>>,
+    /// The keys and values of each state; empty after the last scale.
+    kv: Vec<Arc<ScaleKv>>,
+}
 
 /// Candidates of one prompt.
 pub struct InfinityRollout<'a> {
-    painter: &'a Painter<'a>,
+    model: &'a ImageModel<'a>,
     texts: Vec<Text>,
     text_tokens: Vec<usize>,
     rows: Vec<Row>,
@@ -55,7 +56,7 @@ pub struct InfinityRollout<'a> {
 
 impl<'a> InfinityRollout<'a> {
     pub(super) fn new(
-        painter: &'a Painter,
+        model: &'a ImageModel,
         texts: Vec<Text>,
         rows: Range<usize>,
         seed: u64,
@@ -73,10 +74,10 @@ impl<'a> InfinityRollout<'a> {
         let text_tokens: Vec<usize> = texts.iter().map(|text| text.normed.dims()[1]).collect();
         let flops = text_tokens
             .iter()
-            .map(|tokens| painter.transformer.text_flops(*tokens))
+            .map(|tokens| model.transformer.text_flops(*tokens))
             .sum();
         Self {
-            painter,
+            model,
             texts,
             text_tokens,
             rows,
@@ -87,12 +88,12 @@ impl<'a> InfinityRollout<'a> {
         }
     }
 
-    /// Books floating-point operations that were spent on behalf of this rollout.
-    pub(super) fn spend(&mut self, flops: f64) {
+    /// Adds floating-point operations that were spent for this rollout elsewhere.
+    pub(super) fn add_flops(&mut self, flops: f64) {
         self.flops += flops;
     }
 
-    /// The running sums of the rows, as they stand: each (1, channels, rows, columns).
+    /// The present running sums of the rows, each (1, channels, rows, columns).
     pub fn sums(&self) -> Vec<Tensor> {
         self.rows
             .iter()
@@ -100,8 +101,8 @@ impl<'a> InfinityRollout<'a> {
             .collect()
     }
 
-    /// What the transformer would read at the next scale, row by row: each (1, L, bits); none
-    /// before scale 0.
+    /// The input of the transformer at the next scale, row by row: each (1, L, bits); none before
+    /// scale 0.
     ///
     /// # Errors
     /// There is no next scale.
@@ -115,95 +116,107 @@ impl<'a> InfinityRollout<'a> {
     /// [`Rollout::step`] with the bits drawn by `draw(row, logits)`.
     pub fn step_with(&mut self, draw: &mut Draw) -> Result<usize> {
         let grid = self.next_grid()?;
-        let (states, of_row) = distinct(&self.rows);
-        let last = self.scale + 1 == self.painter.grids.len();
-        let (logits, kept) = self.forward(&states, !last)?;
+        let (states, state_of_row) = distinct(&self.rows);
+        let last = self.scale + 1 == self.model.grids.len();
+        let output = self.forward(&states, !last)?;
         let mut next = Vec::with_capacity(self.rows.len());
         for (i, row) in self.rows.iter().enumerate() {
-            let bits = draw(i, &logits[of_row[i]]);
-            let codes = self.painter.latent.codes(&bits, grid)?;
-            let sum = Some(self.painter.latent.add(row.state.sum.as_ref(), &codes)?);
+            let bits = draw(i, &output.logits[state_of_row[i]]);
+            let codes = self.model.latent.codes(&bits, grid)?;
+            let sum = Some(self.model.latent.add(row.state.sum.as_ref(), &codes)?);
             let mut seen = row.state.seen.clone();
-            seen.extend(kept.get(of_row[i]).cloned());
+            seen.extend(output.kv.get(state_of_row[i]).cloned());
             next.push(Row {
                 lineage: row.lineage,
                 state: Arc::new(State { seen, sum }),
             });
         }
-        self.flops += states.len() as f64 * self.painter.scale_flops(self.scale, &self.text_tokens);
+        self.flops += states.len() as f64 * self.model.scale_flops(self.scale, &self.text_tokens);
         self.rows = next;
         self.scale += 1;
         Ok(states.len())
     }
 
-    /// Runs the network on distinct states, a chunk at a time.
-    fn forward(&self, states: &[Arc<State>], keep: bool) -> Result<Forward> {
-        let (mut logits, mut kept) = (Vec::new(), Vec::new());
-        for chunk in states.chunks(self.painter.rows_at_once) {
+    /// Runs the network on distinct states, chunk by chunk.
+    fn forward(&self, states: &[Arc<State>], keep: bool) -> Result<ForwardOutput> {
+        let mut logits = vec![];
+        let mut kv = vec![];
+        for chunk in states.chunks(self.model.rows_at_once) {
             let input = self
                 .texts
                 .iter()
                 .map(|text| self.input(text, chunk))
                 .collect::<Result<Vec<_>>>()?;
             let seen: Vec<_> = chunk.iter().map(|state| state.seen.clone()).collect();
-            let (rope, guidance) = (&self.painter.ropes[self.scale], self.painter.guidance());
             let run = ScaleRun {
                 input: &input,
                 texts: &self.texts,
                 seen: &seen,
-                rope,
-                guidance,
+                rope: &self.model.ropes[self.scale],
+                guidance: self.model.guidance(),
                 keep,
             };
-            let (out, own) = self.painter.transformer.forward(run, &mut |_, _, _| ())?;
-            let out = (out.to_dtype(DType::F32)? * f64::from(self.painter.settings.tau.recip()))?;
+            let (out, kept) = self.model.transformer.forward(run, &mut |_, _, _| ())?;
+            let out = (out.to_dtype(DType::F32)? * f64::from(self.model.settings.tau.recip()))?;
             logits.extend(out.flatten_from(1)?.to_vec2::<f32>()?);
-            kept.extend(own.into_iter().map(Arc::new));
+            kv.extend(kept.into_iter().map(Arc::new));
         }
-        Ok((logits, kept))
+        Ok(ForwardOutput { logits, kv })
     }
 
-    /// (R, L, C) for one half
+    /// The input of one branch for some states: (R, L, C).
     fn input(&self, text: &Text, states: &[Arc<State>]) -> Result<Tensor> {
         let tokens = states
             .iter()
             .filter_map(|state| self.tokens(state).transpose())
             .collect::<Result<Vec<_>>>()?;
         if tokens.is_empty() {
-            return self.painter.transformer.first_input(text);
+            return self.model.transformer.first_input(text);
         }
         let tokens = Tensor::cat(&tokens, 0)?
             .to_dtype(text.pooled.dtype())?
             .to_device(text.pooled.device())?;
-        self.painter.transformer.next_input(&tokens, self.scale)
+        self.model.transformer.next_input(&tokens, self.scale)
     }
 
+    /// The tokens of a state that the next scale reads: (1, L, bits); none before scale 0.
     fn tokens(&self, state: &State) -> Result<Option<Tensor>> {
-        let tokens = |sum| Ok(self.painter.latent.tokens(sum, self.next_grid()?)?);
-        state.sum.as_ref().map(tokens).transpose()
+        match &state.sum {
+            Some(sum) => Ok(Some(self.model.latent.tokens(sum, self.next_grid()?)?)),
+            None => Ok(None),
+        }
     }
 
-    /// Of the scale that comes next.
+    /// The grid of the next scale.
     fn next_grid(&self) -> Result<(usize, usize)> {
-        let grid = self.painter.grids.get(self.scale).copied();
-        grid.ok_or_else(|| Error::input(format!("a step after the last of {} scales", self.scale)))
+        let grid = self.model.grids.get(self.scale).copied();
+        grid.ok_or_else(|| {
+            Error::input(format!(
+                "expected at most {} steps, one per scale",
+                self.scale
+            ))
+        })
     }
 
+    /// Decodes the image of a state; before scale 0 its latent is zero.
     fn decode(&self, state: &State, size: DecodeSize) -> Result<Image> {
-        let Latent { channels, .. } = self.painter.latent;
-        let (height, width) = self.painter.latent.size();
-        let blank = || Tensor::zeros((1, channels, height, width), DType::F32, &Device::Cpu);
-        let sum = state.sum.clone().map_or_else(blank, Ok)?;
-        let parameter = self.texts[0].pooled.device();
-        let latent = bilinear(&sum, self.painter.decoded_cells(size))?.to_device(parameter)?;
-        let picture = self
-            .painter
-            .decoder
-            .forward(&latent.to_dtype(self.texts[0].pooled.dtype())?)?;
-        let (_, _, height, width) = picture.dims4()?;
-        self.decode_flops
-            .set(self.decode_flops.get() + self.painter.decode_flops(size));
-        let planes = picture
+        let sum = match &state.sum {
+            Some(sum) => sum.clone(),
+            None => {
+                let (height, width) = self.model.latent.size();
+                let shape = (1, self.model.latent.channels, height, width);
+                Tensor::zeros(shape, DType::F32, &Device::Cpu)?
+            }
+        };
+        let text = &self.texts[0].pooled; // on the device and in the type of the networks
+        let latent = bilinear(&sum, self.model.decoded_cells(size))?
+            .to_device(text.device())?
+            .to_dtype(text.dtype())?;
+        let decoded = self.model.decoder.forward(&latent)?;
+        let (_, _, height, width) = decoded.dims4()?;
+        let flops = self.decode_flops.get() + self.model.decode_flops(size);
+        self.decode_flops.set(flops);
+        let planes = decoded
             .to_dtype(DType::F32)?
             .flatten_all()?
             .to_vec1::<f32>()?;
@@ -211,23 +224,18 @@ impl<'a> InfinityRollout<'a> {
     }
 }
 
-/// The different states of some rows, in order of appearance, and for each row which of them it
-/// has.
+/// The distinct states of some rows, in order of appearance, and the index of the state of each row.
 fn distinct(rows: &[Row]) -> (Vec<Arc<State>>, Vec<usize>) {
-    let mut states: Vec<Arc<State>> = Vec::new();
-    let of_row = rows
-        .iter()
-        .map(|row| {
-            let known = states
-                .iter()
-                .position(|state| Arc::ptr_eq(state, &row.state));
-            known.unwrap_or_else(|| {
-                states.push(row.state.clone());
-                states.len() - 1
-            })
-        })
-        .collect();
-    (states, of_row)
+    let mut states: Vec<Arc<State>> = vec![];
+    let mut state_of_row = Vec::with_capacity(rows.len());
+    for Row { state, .. } in rows {
+        let known = states.iter().position(|known| Arc::ptr_eq(known, state));
+        state_of_row.push(known.unwrap_or(states.len()));
+        if known.is_none() {
+            states.push(state.clone());
+        }
+    }
+    (states, state_of_row)
 }
 
 impl Rollout for InfinityRollout<'_> {
@@ -236,10 +244,12 @@ impl Rollout for InfinityRollout<'_> {
     }
 
     fn step(&mut self) -> ttsvar_search::Result<usize> {
-        let (seed, scale, sampling) = (self.seed, self.scale, self.painter.sampling());
+        let seed = self.seed;
+        let scale = self.scale;
+        let sampling = self.model.sampling();
         let lineages: Vec<Lineage> = self.rows.iter().map(|row| row.lineage).collect();
         let states = self.step_with(&mut |row, logits| {
-            let mut stream = Stream::paint(seed, lineages[row], scale);
+            let mut stream = Stream::sample(seed, lineages[row], scale);
             draw_bits(logits, &sampling, &mut stream)
         })?;
         Ok(states)
@@ -247,26 +257,26 @@ impl Rollout for InfinityRollout<'_> {
 
     fn images(&self, rows: &[usize], size: DecodeSize) -> ttsvar_search::Result<Vec<Image>> {
         let wanted: Vec<Row> = rows.iter().map(|row| self.rows[*row].clone()).collect();
-        let (states, of_row) = distinct(&wanted);
+        let (states, state_of_row) = distinct(&wanted);
         let images = states
             .iter()
             .map(|state| self.decode(state, size))
             .collect::<Result<Vec<_>>>()?;
-        Ok(of_row.iter().map(|state| images[*state].clone()).collect())
+        let images = state_of_row.iter().map(|&state| images[state].clone());
+        Ok(images.collect())
     }
 
     fn gather(&mut self, rows: &[usize]) -> ttsvar_search::Result<()> {
+        let drawn = self.scale.saturating_sub(1); // rows are selected after this scale
         let mut copies = vec![0; self.rows.len()];
-        let child = |row: &usize| {
-            let Row { lineage, state } = self.rows[*row].clone();
-            copies[*row] += 1;
-            // Selecting happens after the scale that was drawn last.
-            Row {
-                lineage: lineage.copy(self.scale.saturating_sub(1), copies[*row] - 1),
-                state,
-            }
-        };
-        self.rows = rows.iter().map(child).collect();
+        let mut children = Vec::with_capacity(rows.len());
+        for &row in rows {
+            let Row { lineage, state } = self.rows[row].clone();
+            let lineage = lineage.copy(drawn, copies[row]);
+            copies[row] += 1;
+            children.push(Row { lineage, state });
+        }
+        self.rows = children;
         Ok(())
     }
 

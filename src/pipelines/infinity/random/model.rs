@@ -16,7 +16,7 @@ use crate::{
     nn::Weights,
     options::Options,
     pipelines::infinity::{
-        FixedText, InfinityPipeline, Networks, Painter, Settings, released_schedule,
+        FixedText, ImageModel, InfinityPipeline, Networks, Settings, released_schedule,
     },
 };
 
@@ -72,20 +72,20 @@ impl RandomModel {
         options: &Options,
         rows: usize,
     ) -> Result<Box<dyn Pipeline + '_>> {
-        let painter = Painter::new(
+        let model = ImageModel::new(
             &self.transformer,
             &self.decoder,
             schedule,
             Settings::from_options(options),
             &self.device,
         )?;
-        let painter = painter.with_rows_at_once(rows);
+        let model = model.with_rows_at_once(rows);
         let networks = Networks {
             resident: self.bytes,
             ..Networks::default()
         };
         Ok(Box::new(InfinityPipeline::new(
-            painter, &self.text, networks,
+            model, &self.text, networks,
         )?))
     }
 }
