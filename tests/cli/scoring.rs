@@ -202,7 +202,7 @@ fn pictures_painted_here_are_scored_for_their_own_prompts() {
         "-q",
     ]);
     assert!(
-        table.starts_with("picture                image-reward\n0001-a-red-circle.png  "),
+        table.starts_with("image                  image-reward\n0001-a-red-circle.png  "),
         "{table}"
     );
     let other = desk.run(&["score", "0001-a-red-circle.png"]);
