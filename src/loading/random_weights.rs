@@ -10,9 +10,9 @@ use crate::{
     nn::{TensorInfo, TensorSource},
 };
 
-/// Tensors of given names and shapes with deterministic pseudo-random values, generated when they
-/// are read. Matrices keep the magnitude of their inputs and norm scales are 1, so activations stay
-/// bounded.
+/// Tensors of given names and shapes with deterministic pseudo-random values, generated when they are
+/// read. Matrices preserve the magnitude of their inputs and norm scales are 1, which keeps
+/// activations bounded.
 pub struct RandomWeights {
     shapes: BTreeMap<String, Vec<usize>>,
 }

@@ -156,11 +156,14 @@ impl<'a> ImageModel<'a> {
                 )));
             }
         };
-        if settings.cfg_layer.is_some_and(|layer| layer > config.depth) {
+        if let Some(layer) = settings.cfg_layer
+            && layer > config.depth
+        {
             let depth = config.depth;
-            let message =
-                format!("the guidance layer must be at most {depth}, the number of blocks");
-            return Err(Error::input(message).with_hint("1 is the last block"));
+            return Err(Error::input(format!(
+                "the guidance layer must be at most {depth}, found {layer}"
+            ))
+            .with_hint("1 is the last block"));
         }
         let width = config.width / config.heads;
         let rope = |grid: &(usize, usize)| Rope::new(*grid, schedule.rope_grid, width, device);
