@@ -8,7 +8,8 @@ use ttsvar_search::PlanError;
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of this crate. Its text is one line; [`Error::hint`] holds the remedy, if one is known, and [`std::error::Error::source`] the underlying error.
+/// An error of this crate. Its text is one line; [`Error::hint`] holds the remedy, if one is known,
+/// and [`std::error::Error::source`] the underlying error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

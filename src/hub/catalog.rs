@@ -15,9 +15,10 @@ pub struct Entry {
     pub folders: &'static [&'static str],
     /// Its files, each as a list of alternative names.
     pub files: &'static [&'static [&'static str]],
-    /// Where it is published.
+    /// Its place of publication.
     pub source: Source,
-    /// Millions of parameters, as its authors state; none if that is not known or it has no weights.
+    /// Millions of parameters, as its authors state; none if that is not known or it has no
+    /// weights.
     pub millions: Option<u32>,
     /// The layout of the tensors in the files.
     pub kind: &'static str,
@@ -172,7 +173,8 @@ pub const ENTRIES: &[Entry] = &[
         files: &[&["vocab.txt"]],
         source: Source::HuggingFace("google-bert/bert-base-uncased"),
         millions: None,
-        kind: "WordPiece vocabulary of ImageReward and BLIP, which add [DEC] and [ENC]; no weights needed",
+        kind: "WordPiece vocabulary of ImageReward and BLIP, which add [DEC] and [ENC]; \
+            no weights needed",
         used: Use::Scorer,
         alias: None,
         needs: &[],
@@ -337,7 +339,7 @@ pub const ENTRIES: &[Entry] = &[
 pub struct Presence {
     /// Its name: the one found, otherwise the preferred one.
     pub file: &'static str,
-    /// Where it is, or `None`.
+    /// Its path, or `None` if it is missing.
     pub found: Option<PathBuf>,
 }
 
@@ -403,10 +405,12 @@ impl Entry {
         places.into_iter().find_map(|place| place.find(file))
     }
 
-    /// Finds the complete model: its single file, or the folder that holds all of its files, which is
-    /// a sub-folder or `folder` itself.
+    /// Finds the complete model: its single file, or the folder that holds all of its files, which
+    /// is a sub-folder or `folder` itself.
     pub fn whole(&self, folder: &Folder) -> Option<Location> {
-        if let ([names], false) = (self.files, self.is_folder()) {
+        if let [names] = self.files
+            && !self.is_folder()
+        {
             return names.iter().find_map(|name| self.find(folder, name));
         }
         let mut places = self.places(folder);
@@ -433,8 +437,8 @@ impl Entry {
             .any(|names| names.contains(&"config.json"))
     }
 
-    /// The sub-folders of `folder` that may hold its files, including the snapshots of a Hugging Face
-    /// cache.
+    /// The sub-folders of `folder` that may hold its files, including the snapshots of a Hugging
+    /// Face cache.
     pub fn places(&self, folder: &Folder) -> Vec<Folder> {
         let cache = match self.source {
             Source::HuggingFace(repository) => {

@@ -232,8 +232,8 @@ impl Description {
     }
 }
 
-/// Maximum number of tokens along a side of a grid, 64 times the largest released one, and of pixels
-/// along a side of images for features.
+/// Maximum number of tokens along a side of a grid, 64 times the largest released one, and of
+/// pixels along a side of images for features.
 const LARGEST: usize = 4096;
 
 const HINT: &str = "docs/weights.md describes bundle.toml";

@@ -10,8 +10,8 @@ use crate::{
     nn::{TensorSource, Weights, open_gpu},
 };
 
-/// Tensors in checkpoints that no model reads: buffers that can be computed, and a token that is used
-/// only in training.
+/// Tensors in checkpoints that no model reads: buffers that can be computed, and a token that is
+/// used only in training.
 const BUFFERS: [&str; 6] = [
     "zero_k_bias",
     "lvl_1L",
@@ -132,7 +132,7 @@ impl FromStr for Device {
 pub struct Loader {
     /// The type in which matrices are kept.
     pub dtype: Dtype,
-    /// Where the networks compute.
+    /// The device that computes.
     pub device: candle_core::Device,
 }
 

@@ -10,8 +10,8 @@ use crate::{
     nn::{TensorInfo, TensorSource},
 };
 
-/// Tensors of given names and shapes with deterministic pseudo-random values, generated when they are
-/// read. Matrices preserve the magnitude of their inputs and norm scales are 1, which keeps
+/// Tensors of given names and shapes with deterministic pseudo-random values, generated when they
+/// are read. Matrices preserve the magnitude of their inputs and norm scales are 1, which keeps
 /// activations bounded.
 pub struct RandomWeights {
     shapes: BTreeMap<String, Vec<usize>>,

@@ -1,8 +1,8 @@
 //! The options of a search, as one flat set.
 //!
-//! The command line, HTTP, Python, the `[defaults]` of a `bundle.toml` and the record in an image all
-//! use this type. To add an option, add a field with its help text here, its
-//! range to [`Options::check`], and use it where it takes effect.
+//! The command line, HTTP, Python, the `[defaults]` of a `bundle.toml` and the record in an image
+//! all use this type. To add an option, add a field with its help text here, its range to
+//! [`Options::check`], and use it where it takes effect.
 
 mod aspect;
 mod preview;

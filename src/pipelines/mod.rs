@@ -1,5 +1,5 @@
-//! Image generators, one folder per model family. A [`Family`] answers questions that need no weights,
-//! a [`Generator`] is a loaded model, a [`Pipeline`] a generator set up for a search.
+//! Image generators, one folder per model family. A [`Family`] answers questions that need no
+//! weights, a [`Generator`] is a loaded model, a [`Pipeline`] a generator set up for a search.
 //!
 //! Outside of this module only the `match` in `system/loader.rs` names a family.
 //! `docs/adding-a-generator.md` lists the steps for a new one.
@@ -88,12 +88,12 @@ pub struct ImageSize {
 /// Memory limits and other memory use around a pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryContext {
-    /// Rows that run through the network together; `None` for all. This affects memory and time, but
-    /// no image.
+    /// Rows that run through the network together; `None` for all. This affects memory and time,
+    /// but no image.
     pub rows_at_once: Option<usize>,
     /// Bytes of other networks that stay in memory.
     pub resident: u64,
-    /// Bytes of the largest network that is in memory only while images are scored or their features
-    /// computed.
+    /// Bytes of the largest network that is in memory only while images are scored or their
+    /// features computed.
     pub scoring: u64,
 }

@@ -19,8 +19,8 @@ pub struct MethodSpec {
 }
 
 impl MethodSpec {
-    /// The plan that options describe for a model of `scales` scales, and its name. A plan among the
-    /// options keeps the name given beside it.
+    /// The plan that options describe for a model of `scales` scales, and its name. A plan among
+    /// the options keeps the name given beside it.
     ///
     /// # Errors
     /// The numbers do not fit together.

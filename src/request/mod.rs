@@ -1,5 +1,5 @@
-//! Applies options to a model: a [`Session`] resolves them into a plan, a generator and a search, and
-//! [`recorded`] writes and reads the settings that images, traces and evaluations record.
+//! Applies options to a model: a [`Session`] resolves them into a plan, a generator and a search,
+//! and [`recorded`] writes and reads the settings that images, traces and evaluations record.
 
 mod method;
 pub mod recorded;

@@ -93,8 +93,8 @@ impl Recorded {
     /// Reads a record.
     ///
     /// # Errors
-    /// A setting is unknown or damaged; the error names it. Or the search used a scorer or extractor
-    /// of the caller, which this program does not have.
+    /// A setting is unknown or damaged; the error names it. Or the search used a scorer or
+    /// extractor of the caller, which this program does not have.
     pub fn read(provenance: &Provenance) -> Result<Self> {
         let mut settings = provenance.settings.clone();
         for role in EXTERNAL {
@@ -175,6 +175,7 @@ fn parse<T: std::str::FromStr<Err = Error>>(name: &str, text: &str) -> Result<T>
 
 fn damaged(error: Error) -> Error {
     Error::input(format!("the recorded settings are damaged: {error}")).with_hint(
-        "another program or version may have written them; give the options on the command line instead",
+        "another program or version may have written them; \
+         give the options on the command line instead",
     )
 }

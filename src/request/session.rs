@@ -1,8 +1,8 @@
 //! A session: a system set up by options, ready to search any number of prompts.
 //!
-//! [`Session::new`] goes from options to a search, for every front end: it completes the options, sets
-//! up the generator, makes the plan and checks that it fits. [`Session::run`] passes a prompt to the
-//! search loop. Read on there: `crates/ttsvar-search/src/run.rs`.
+//! [`Session::new`] goes from options to a search, for every front end: it completes the options,
+//! sets up the generator, makes the plan and checks that it fits. [`Session::run`] passes a prompt
+//! to the search loop. Read on there: `crates/ttsvar-search/src/run.rs`.
 
 use serde_json::{Map, Value};
 use ttsvar_search::{DecodeSize, Listener, Outcome, Pipeline, Plan, Prompt, Search, run};
@@ -39,10 +39,12 @@ pub struct Estimate {
 }
 
 impl<'a> Session<'a> {
-    /// Sets a system up by `options`; the bundle's defaults and the released values fill unset ones.
+    /// Sets a system up by `options`; the bundle's defaults and the released values fill unset
+    /// ones.
     ///
     /// # Errors
-    /// An option is out of range or does not fit the model, or the system lacks what the plan needs.
+    /// An option is out of range or does not fit the model, or the system lacks what the plan
+    /// needs.
     pub fn new(system: &'a System, options: &Options) -> Result<Self> {
         let options = system.resolve(options)?;
         options.check_ranges()?;

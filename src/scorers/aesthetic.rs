@@ -1,7 +1,8 @@
 //! Aesthetic predictor v2.5: how pleasing an image is, independent of the prompt.
 //!
 //! Reference: discus0434/aesthetic-predictor-v2-5, `siglip_v2_5.py`: the normalized image embedding
-//! of SigLIP, then five linear layers that give a score of about 1 to 10. (TTS-VAR divides it by 10.)
+//! of SigLIP, then five linear layers that give a score of about 1 to 10. (TTS-VAR divides it by
+//! 10.)
 
 use candle_core::Tensor;
 use ttsvar_search::{Image, Scorer};

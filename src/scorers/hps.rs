@@ -35,8 +35,10 @@ pub static KIND: ScorerKind = ScorerKind {
 
 /// The OpenCLIP configuration of HPSv2, for folders that hold only the weights.
 const VIT_H_14: &str = r#"{"embed_dim": 1024,
-    "vision_cfg": {"image_size": 224, "layers": 32, "width": 1280, "head_width": 80, "patch_size": 14},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1024, "heads": 16, "layers": 24}}"#;
+    "vision_cfg": {"image_size": 224, "layers": 32, "width": 1280, "head_width": 80,
+        "patch_size": 14},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1024, "heads": 16,
+        "layers": 24}}"#;
 
 fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>> {
     let config: OpenClipConfig = files.config()?.json()?;

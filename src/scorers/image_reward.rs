@@ -36,8 +36,9 @@ pub static KIND: ScorerKind = ScorerKind {
 
 /// `med_config.json` as published with ImageReward, for folders that hold only the weights.
 const MED_CONFIG: &str = r#"{"hidden_act": "gelu", "hidden_size": 768, "intermediate_size": 3072,
-    "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "num_attention_heads": 12, "num_hidden_layers": 12,
-    "pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 30524, "encoder_width": 768, "add_cross_attention": true}"#;
+    "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "num_attention_heads": 12,
+    "num_hidden_layers": 12, "pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 30524,
+    "encoder_width": 768, "add_cross_attention": true}"#;
 
 fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>> {
     let config = files.config()?.json()?;
@@ -57,8 +58,8 @@ const REWARD_STD: f32 = 1.033_339_5;
 /// The original cuts prompts to 35 tokens, `[CLS]` and `[SEP]` included.
 const MAX_TOKENS: usize = 35;
 
-/// Indices of the linear layers in the original's list. Between the first four is Dropout; there are
-/// no activations.
+/// Indices of the linear layers in the original's list. Between the first four is Dropout; there
+/// are no activations.
 const LAYERS: [usize; 5] = [0, 2, 4, 6, 7];
 
 /// Images that run through the network together, which bounds memory.

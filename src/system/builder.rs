@@ -95,8 +95,8 @@ impl SystemBuilder {
         }
     }
 
-    /// Uses other token grids (rows, columns) than those of the description; `rope_grid` is the grid
-    /// that rotary positions refer to.
+    /// Uses other token grids (rows, columns) than those of the description; `rope_grid` is the
+    /// grid that rotary positions refer to.
     pub fn grids(self, grids: Vec<(usize, usize)>, rope_grid: (usize, usize)) -> Self {
         Self {
             grids: Some(Grids {

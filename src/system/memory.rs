@@ -1,5 +1,5 @@
-//! Fits a search into a memory limit: first fewer rows run through the network together, then networks
-//! are evicted between their uses. Neither changes an image.
+//! Fits a search into a memory limit: first fewer rows run through the network together, then
+//! networks are evicted between their uses. Neither changes an image.
 
 use std::fmt;
 
@@ -83,8 +83,8 @@ impl fmt::Display for MemoryPlan {
     }
 }
 
-/// The largest number of rows, up to `all`, whose peak of memory is within `limit`; `None` if even one
-/// row exceeds it. `peak` must not decrease with the number of rows.
+/// The largest number of rows, up to `all`, whose peak of memory is within `limit`; `None` if even
+/// one row exceeds it. `peak` must not decrease with the number of rows.
 ///
 /// # Errors
 /// The errors of `peak`.

@@ -98,8 +98,8 @@ pub struct ScorerSet {
 }
 
 impl SystemBuilder {
-    /// Opens only the scorers: those of the model; without a model the released ones in the folder of
-    /// weights, or else those of the demo.
+    /// Opens only the scorers: those of the model; without a model the released ones in the folder
+    /// of weights, or else those of the demo.
     ///
     /// # Errors
     /// As [`SystemBuilder::open`].
@@ -127,7 +127,9 @@ impl SystemBuilder {
             .weights
             .as_ref()
             .filter(|folder| !folder.join(FILE).exists());
-        if let (None, Some(folder)) = (&self.model, downloads) {
+        if self.model.is_none()
+            && let Some(folder) = downloads
+        {
             let mix = match &self.scorer {
                 Some(mix) => mix.clone(),
                 None => ScorerMix::single(ScorerName::usual(&image_reward::KIND)),

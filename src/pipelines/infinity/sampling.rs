@@ -18,8 +18,8 @@ pub struct Sampling {
 /// Probabilities of `logits` after truncation.
 ///
 /// As in the original, values are removed whose cumulative probability, from the least likely value
-/// upwards, is at most 1 - `top_p`. The most likely value is always kept, and so are values equal to
-/// the least likely of the `top_k` kept.
+/// upwards, is at most 1 - `top_p`. The most likely value is always kept, and so are values equal
+/// to the least likely of the `top_k` kept.
 pub fn truncate(logits: &[f32], top_k: usize, top_p: f32) -> Vec<f32> {
     let mut kept = logits.to_vec();
     let mut order: Vec<usize> = (0..kept.len()).collect();
@@ -50,8 +50,8 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
     powers.iter().map(|p| p / total).collect()
 }
 
-/// Draws the bits of one candidate at one scale. `logits` holds two values per bit, for 0 and for 1,
-/// already divided by the temperature.
+/// Draws the bits of one candidate at one scale. `logits` holds two values per bit, for 0 and for
+/// 1, already divided by the temperature.
 pub fn draw_bits(logits: &[f32], sampling: &Sampling, stream: &mut Stream) -> Vec<u8> {
     let mut bits = Vec::with_capacity(logits.len() / 2);
     for pair in logits.chunks_exact(2) {
