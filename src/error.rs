@@ -8,8 +8,8 @@ use ttsvar_search::PlanError;
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of this crate. Its text is one line; [`Error::hint`] holds the remedy, where one is
-/// known, and [`std::error::Error::source`] the error underneath.
+/// An error of this crate. Its text is one line; [`Error::hint`] holds the remedy, if one is known,
+/// and [`std::error::Error::source`] the underlying error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -21,7 +21,7 @@ pub enum Error {
         /// The remedy.
         hint: Option<String>,
     },
-    /// A file is not what it should be.
+    /// The contents of a file are not as expected.
     #[error("{}: {message}", path.display())]
     File {
         /// The file or folder.
@@ -30,7 +30,7 @@ pub enum Error {
         message: String,
         /// The remedy.
         hint: Option<String>,
-        /// The error underneath, where there is one.
+        /// The underlying error, if there is one.
         source: Option<Box<Error>>,
     },
     /// The operating system refused to read or write a file.
@@ -76,7 +76,7 @@ pub enum LoadError {
         tensor: String,
         /// The shape or type that the model needs.
         expected: String,
-        /// What the file has.
+        /// The shape or type in the file, or that it is missing.
         found: String,
     },
     /// The file does not hold weights in a known format.
@@ -84,7 +84,7 @@ pub enum LoadError {
     NotACheckpoint {
         /// The file.
         path: PathBuf,
-        /// The kind of file that it is.
+        /// The actual kind of file.
         found: String,
         /// The remedy.
         hint: String,
@@ -190,12 +190,12 @@ impl Error {
         Self::Search(ttsvar_search::Error::Interrupted)
     }
 
-    /// Whether the caller asked to stop.
+    /// True if the caller asked to stop.
     pub fn is_interrupted(&self) -> bool {
         self.kind() == ErrorKind::Interrupted
     }
 
-    /// The same error with its remedy; errors that carry none are unchanged.
+    /// The same error with a remedy; kinds of errors that cannot carry one are unchanged.
     pub fn with_hint(mut self, text: impl Into<String>) -> Self {
         match &mut self {
             Self::Input { hint, .. } | Self::File { hint, .. } | Self::System { hint, .. } => {
@@ -210,7 +210,7 @@ impl Error {
         }
     }
 
-    /// The remedy, where one is known.
+    /// The remedy, if one is known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Input { hint, .. } | Self::File { hint, .. } | Self::System { hint, .. } => {
@@ -244,7 +244,7 @@ impl From<PlanError> for Error {
     }
 }
 
-/// An error of this crate that passed through a search comes back as it was.
+/// Restores an error of this crate that passed through a search.
 impl From<ttsvar_search::Error> for Error {
     fn from(error: ttsvar_search::Error) -> Self {
         match error {

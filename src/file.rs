@@ -24,7 +24,7 @@ pub fn replace(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The same, but an existing file is kept; then this returns `false`.
+/// The same, but keeps an existing file and returns `false` if there is one.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_an_error() {
+    fn a_missing_folder_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         assert!(replace(folder.path().join("no/a"), b"").is_err());
         assert!(create(folder.path().join("no/a"), b"").is_err());

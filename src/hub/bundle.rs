@@ -1,6 +1,7 @@
-//! A bundle: a description and the folder with its files, each found and opened by what it is for.
+//! A bundle: a description and the folder with its files, which are opened by their purpose.
 //!
-//! The folder may be on disk, in the binary, or one that someone keeps released downloads in.
+//! The folder may be one on disk, one built into the program, or one with downloads of released
+//! models.
 
 use std::{
     path::{Path, PathBuf},
@@ -24,7 +25,7 @@ pub const FILE: &str = "bundle.toml";
 /// Names of the built-in descriptions of released models.
 pub const RELEASED: [&str; 3] = ["infinity-2b", "infinity-8b", "infinity-8b-512"];
 
-/// Where Infinity's transformer lies in a checkpoint saved while training.
+/// Keys of Infinity's transformer in a checkpoint saved during training.
 const GENERATOR_KEYS: [&str; 4] = [
     "trainer.gpt_fsdp",
     "trainer.gpt_wo_ddp",
@@ -32,16 +33,16 @@ const GENERATOR_KEYS: [&str; 4] = [
     "gpt_wo_ddp",
 ];
 
-/// Where Infinity's VAE lies.
+/// Keys of Infinity's VAE.
 const VAE_KEYS: [&str; 3] = ["vae", "trainer.vae_local", "vae_local"];
 
 /// A description and the folder with its files.
 #[derive(Clone, Debug)]
 pub struct Bundle {
-    /// What the parts are.
+    /// The description of the parts.
     pub description: Description,
     place: Place,
-    /// Where released scorers are looked for that the description does not name.
+    /// The folder with released scorers that the description does not name.
     downloads: Option<PathBuf>,
 }
 
@@ -49,28 +50,27 @@ impl Bundle {
     /// The bundle of a folder with a `bundle.toml`.
     ///
     /// # Errors
-    /// There is none, or it is not valid.
+    /// There is no such file, or it is not valid.
     pub fn open(folder: &Path) -> Result<Self> {
         if !folder.is_dir() {
-            let what = if folder.exists() {
-                "expected a folder, found a file"
-            } else {
-                "no such folder"
+            let message = match folder.exists() {
+                true => "expected a folder, found a file",
+                false => "no such folder",
             };
-            return Err(Error::file(folder, what).with_hint(HINT));
+            return Err(Error::file(folder, message).with_hint(HINT));
         }
-        Self::described(Folder::Disk(folder.to_owned()))
+        Self::from_folder(Folder::Disk(folder.to_owned()))
     }
 
-    /// The bundle that is built into the program as these files, `bundle.toml` among them.
+    /// The bundle that is built into the program as these files, including `bundle.toml`.
     ///
     /// # Errors
     /// As [`Bundle::open`].
     pub fn embedded(name: &str, files: Embedded) -> Result<Self> {
-        Self::described(Folder::embedded(name, files))
+        Self::from_folder(Folder::embedded(name, files))
     }
 
-    fn described(folder: Folder) -> Result<Self> {
+    fn from_folder(folder: Folder) -> Result<Self> {
         let Some(toml) = folder.file(FILE) else {
             return Err(Error::file(folder.path(), format!("no `{FILE}` in it")).with_hint(HINT));
         };
@@ -81,20 +81,20 @@ impl Bundle {
         })
     }
 
-    /// A released model of this name (one of [`RELEASED`]) whose downloads are in `folder`, by
-    /// their published names, right there or in sub-folders named after the models (`flan-t5-xl`,
-    /// `image-reward`, ...).
+    /// The released model of this name (one of [`RELEASED`]) whose downloads are in `folder` under
+    /// their published names, either directly or in sub-folders named after the models
+    /// (`flan-t5-xl`, `image-reward`, ...).
     ///
     /// # Errors
     /// The name is unknown, or there is no such folder. Missing files are reported when they are
     /// opened, or all at once by [`Bundle::missing`].
     pub fn released(name: &str, folder: &Path) -> Result<Self> {
         let Some(description) = released(name) else {
-            let message = format!(
-                "unknown model `{name}`; the released models are {}",
-                RELEASED.join(", ")
-            );
-            return Err(Error::input(message).with_hint(HINT));
+            let known = RELEASED.join(", ");
+            return Err(Error::input(format!(
+                "unknown model `{name}`; the released models are {known}"
+            ))
+            .with_hint(HINT));
         };
         if !folder.is_dir() {
             return Err(Error::file(folder, "no such folder").with_hint(WHERE_TO_GET));
@@ -107,7 +107,7 @@ impl Bundle {
         })
     }
 
-    /// The same with released scorers from a folder of downloads beside its own.
+    /// The same bundle, with released scorers from a folder of downloads in addition to its own.
     pub fn with_downloads(self, folder: &Path) -> Self {
         Self {
             downloads: Some(folder.to_owned()),
@@ -123,7 +123,7 @@ impl Bundle {
     /// The generator's transformer.
     ///
     /// # Errors
-    /// The file is missing or damaged; so for all functions below.
+    /// The file is missing or damaged.
     pub fn generator_weights(&self) -> Result<Arc<dyn TensorSource>> {
         checkpoint::open(
             self.place
@@ -168,7 +168,7 @@ impl Bundle {
         self.text_folder()?.require("tokenizer.json")
     }
 
-    /// The kind of scorer that is used where none is asked for.
+    /// The default kind of scorer.
     ///
     /// # Errors
     /// The bundle has no scorer.
@@ -184,19 +184,19 @@ impl Bundle {
     /// The scorer of a kind: the bundle's own, otherwise the released one among the downloads.
     ///
     /// # Errors
-    /// There is neither, or the description of the bundle's own is not valid.
+    /// There is neither, or the bundle's own is not described correctly.
     pub fn scorer(&self, release: &'static ScorerRelease) -> Result<ScorerFiles> {
         let family = release.family;
         let scorers = &self.description.scorer;
-        if let Some(own) = scorers.iter().find(|scorer| scorer.family == family) {
-            return ScorerFiles::new(own.clone(), release, self.place.clone());
+        if let Some(scorer) = scorers.iter().find(|scorer| scorer.family == family) {
+            return ScorerFiles::new(scorer.clone(), release, self.place.clone());
         }
         if let Some(folder) = &self.downloads {
             return ScorerFiles::released(release, folder);
         }
         let names: Vec<String> = scorers
             .iter()
-            .map(|own| format!("`{}`", own.family))
+            .map(|scorer| format!("`{}`", scorer.family))
             .collect();
         let has = match names.is_empty() {
             true => String::new(),
@@ -204,24 +204,27 @@ impl Bundle {
         };
         let name = &self.description.name;
         let needed = catalog::list_names(&catalog::with_needs(release.weights));
-        Err(Error::input(format!("`{name}` has no scorer `{family}`{has}")).with_hint(format!(
-            "give the folder with the released one: `--weights DIR`; `ttsvar models fetch {family}` downloads {needed}"
+        let error = Error::input(format!("`{name}` has no scorer `{family}`{has}"));
+        Err(error.with_hint(format!(
+            "give the folder with the released one: `--weights DIR`; \
+             `ttsvar models fetch {family}` downloads {needed}"
         )))
     }
 
-    /// The feature extractor's weights; `None` where the bundle has none.
+    /// The feature extractor's weights; `None` if the bundle has none.
     ///
     /// # Errors
     /// The file is missing or damaged.
     pub fn features_weights(&self) -> Result<Option<Arc<dyn TensorSource>>> {
-        let features = self.description.features.as_ref();
-        features
-            .map(|features| checkpoint::open(self.features_location(&features.weights)?, &[]))
-            .transpose()
+        let Some(features) = &self.description.features else {
+            return Ok(None);
+        };
+        let location = self.features_location(&features.weights)?;
+        checkpoint::open(location, &[]).map(Some)
     }
 
-    /// `config.json` beside the feature extractor's weights, where they are a Hugging Face folder
-    /// that has one.
+    /// `config.json` beside the feature extractor's weights, if they are a Hugging Face folder that
+    /// has one.
     ///
     /// # Errors
     /// The folder is missing.
@@ -235,11 +238,11 @@ impl Bundle {
         }
     }
 
-    /// What is not there of all that the description names, each with where it is published if that
-    /// is known; of scorers those of some families.
+    /// The missing files among those in the description, each with its place of publication if that
+    /// is known. Of scorers only the files of `scorers` are checked.
     ///
     /// # Errors
-    /// A scorer is not known at all.
+    /// As [`Bundle::scorer`].
     pub fn missing(&self, scorers: &[&'static ScorerRelease]) -> Result<Vec<String>> {
         let Description {
             name,
@@ -258,23 +261,19 @@ impl Bundle {
             missing.extend(self.scorer(release)?.missing());
         }
         if let Some(features) = features
-            .as_ref()
-            .filter(|features| self.features_location(&features.weights).is_err())
+            && self.features_location(&features.weights).is_err()
         {
             missing.extend(self.place.missing([(DINOV2, features.weights.as_str())]));
         }
         Ok(missing)
     }
 
-    /// The released file, or else the same network as a folder of Hugging Face.
+    /// The released file, or the same network as a Hugging Face folder.
     fn features_location(&self, weights: &str) -> Result<Location> {
-        let folder = || {
-            self.downloads
-                .as_ref()
-                .and_then(|_| self.place.find(DINOV2_FOLDER, DINOV2_FOLDER))
-        };
         match self.place.locate(DINOV2, weights) {
-            Err(error) => folder().ok_or(error),
+            Err(error) if self.downloads.is_some() => {
+                self.place.find(DINOV2_FOLDER, DINOV2_FOLDER).ok_or(error)
+            }
             found => found,
         }
     }
@@ -288,7 +287,8 @@ impl Bundle {
     }
 }
 
-const HINT: &str = "`--model` takes a folder with a bundle.toml, or the name of a released model with `--weights FOLDER`";
+const HINT: &str = "`--model` takes a folder with a bundle.toml, \
+    or the name of a released model with `--weights FOLDER`";
 const FLAN_T5: &str = "flan-t5-xl";
 const DINOV2: &str = "dinov2-l-reg";
 const DINOV2_FOLDER: &str = "dinov2-with-registers-large";
@@ -336,7 +336,7 @@ pub fn released(name: &str) -> Option<Description> {
     })
 }
 
-/// The options with which the TTS-VAR paper runs Infinity.
+/// The options of Infinity in the TTS-VAR paper.
 fn released_defaults(name: &str) -> Options {
     let pixels = match name {
         "infinity-8b-512" => "0.25M",

@@ -1,7 +1,6 @@
-//! The released weights that the program knows by name: their files, where they are published, what
-//! they look like.
+//! The catalogue of released weights: their files, their places of publication and their formats.
 //!
-//! A checksum or size that is not known is left out, never invented.
+//! Sizes that are not known are left out.
 
 use std::{fmt, path::PathBuf};
 
@@ -10,33 +9,33 @@ use super::blob::{Folder, Location};
 /// A released model.
 #[derive(Debug)]
 pub struct Entry {
-    /// The name it has here, also of the sub-folder in which its files are looked for.
+    /// Its name, also that of the sub-folder that may hold its files.
     pub name: &'static str,
-    /// Other sub-folders in which its files are looked for.
+    /// Other sub-folders that may hold its files.
     pub folders: &'static [&'static str],
-    /// Its files, each a list of names of which one is enough.
+    /// Its files, each as a list of alternative names.
     pub files: &'static [&'static [&'static str]],
-    /// Where it is published.
+    /// Its place of publication.
     pub source: Source,
-    /// Millions of values, as its authors count them; none where that is not known or it has no
+    /// Millions of parameters, as its authors state; none if that is not known or it has no
     /// weights.
     pub millions: Option<u32>,
-    /// How the tensors lie in the files.
+    /// The layout of the tensors in the files.
     pub kind: &'static str,
-    /// What it is used for here.
+    /// Its purpose.
     pub used: Use,
     /// A shorter name under which it is downloaded together with what it needs.
     pub alias: Option<&'static str>,
-    /// Other entries without which it cannot be used.
+    /// Other entries that it requires.
     pub needs: &'static [&'static str],
 }
 
-/// Where files are published.
+/// A place of publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A repository of Hugging Face, `owner/name`.
     HuggingFace(&'static str),
-    /// Somewhere that people find by these words.
+    /// Another place, described in words.
     Elsewhere(&'static str),
 }
 
@@ -49,24 +48,25 @@ impl fmt::Display for Source {
     }
 }
 
-/// What a released model is for.
+/// The purpose of a released model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// Paints.
+    /// Generates images.
     Generator,
-    /// Reads prompts.
+    /// Encodes prompts.
     Text,
-    /// Scores pictures.
+    /// Scores images.
     Scorer,
-    /// Tells pictures apart.
+    /// Computes features of images.
     Features,
-    /// Judges finished pictures in an evaluation.
+    /// Evaluates finished images.
     Evaluation,
 }
 
 const INFINITY: Source = Source::HuggingFace("FoundationVision/Infinity");
 const INFINITY_FOLDERS: &[&str] = &["infinity", "Infinity", "generator"];
-/// What a released Infinity needs to search: text encoder, features and the usual scorer.
+/// The other parts of a search with a released Infinity: text encoder, features and the default
+/// scorer.
 const SYSTEM: &[&str] = &[
     "flan-t5-xl",
     "dinov2-with-registers-large",
@@ -173,7 +173,8 @@ pub const ENTRIES: &[Entry] = &[
         files: &[&["vocab.txt"]],
         source: Source::HuggingFace("google-bert/bert-base-uncased"),
         millions: None,
-        kind: "WordPiece vocabulary of ImageReward and BLIP, which add [DEC] and [ENC]; no weights needed",
+        kind: "WordPiece vocabulary of ImageReward and BLIP, which add [DEC] and [ENC]; \
+            no weights needed",
         used: Use::Scorer,
         alias: None,
         needs: &[],
@@ -326,7 +327,7 @@ pub const ENTRIES: &[Entry] = &[
         ],
         source: Source::Elsewhere("GitHub Karine-Huang/T2I-CompBench, folder examples/dataset"),
         millions: None,
-        kind: "a text file a category; for `eval compbench --prompts`",
+        kind: "one text file per category; for `eval compbench --prompts`",
         used: Use::Evaluation,
         alias: None,
         needs: &[],
@@ -338,7 +339,7 @@ pub const ENTRIES: &[Entry] = &[
 pub struct Presence {
     /// Its name: the one found, otherwise the preferred one.
     pub file: &'static str,
-    /// Where it is, or `None`.
+    /// Its path, or `None` if it is missing.
     pub found: Option<PathBuf>,
 }
 
@@ -347,7 +348,7 @@ pub fn entry(name: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.name == name)
 }
 
-/// The entry of this name or alias with all that it needs; empty where nothing has this name.
+/// The entry of this name or alias followed by those that it needs; empty if there is none.
 pub fn with_needs(name: &str) -> Vec<&'static Entry> {
     let named = |entry: &&Entry| entry.name == name || entry.alias == Some(name);
     let Some(first) = ENTRIES.iter().find(named) else {
@@ -357,15 +358,16 @@ pub fn with_needs(name: &str) -> Vec<&'static Entry> {
     std::iter::once(first).chain(needs).collect()
 }
 
-/// The names of [`with_needs`], with sizes where they are known, in words: `a (about 1.7 GB), b and
-/// c`.
+/// The names of entries as text, with sizes if they are known: `a (about 1.7 GB), b and c`.
 pub fn list_names(entries: &[&Entry]) -> String {
-    let one = |entry: &&Entry| {
-        entry.size().map_or(entry.name.to_owned(), |size| {
-            format!("{} ({size})", entry.name)
-        })
-    };
-    let mut names: Vec<String> = entries.iter().map(one).collect();
+    let mut names = vec![];
+    for entry in entries {
+        let name = entry.name;
+        names.push(match entry.size() {
+            Some(size) => format!("{name} ({size})"),
+            None => name.to_owned(),
+        });
+    }
     match names.pop() {
         Some(last) if !names.is_empty() => format!("{} and {last}", names.join(", ")),
         last => last.unwrap_or_default(),
@@ -373,7 +375,7 @@ pub fn list_names(entries: &[&Entry]) -> String {
 }
 
 impl Entry {
-    /// Which of the files are there.
+    /// The presence of each of the files.
     pub fn presence(&self, folder: &Folder) -> Vec<Presence> {
         let present = |names: &'static [&'static str]| {
             let found = names
@@ -393,26 +395,22 @@ impl Entry {
         self.files.iter().map(|names| present(names)).collect()
     }
 
-    /// One of the files, right in `folder` or in a sub-folder named after the model. Names that
-    /// many models share (`config.json`) are looked for in the sub-folders alone.
+    /// Finds one of the files in a sub-folder named after the model, or directly in `folder` unless
+    /// its name is common to many models (`config.json`).
     pub fn find(&self, folder: &Folder, file: &str) -> Option<Location> {
-        let own = self
-            .places(folder)
-            .into_iter()
-            .find_map(|place| place.find(file));
-        own.or_else(|| {
-            if self.is_folder() {
-                None
-            } else {
-                folder.find(file)
-            }
-        })
+        let mut places = self.places(folder);
+        if !self.is_folder() {
+            places.push(folder.clone());
+        }
+        places.into_iter().find_map(|place| place.find(file))
     }
 
-    /// All of it: the one file, or the folder that holds all of them, which is a sub-folder or,
-    /// where they lie right in it, `folder` itself.
+    /// Finds the complete model: its single file, or the folder that holds all of its files, which
+    /// is a sub-folder or `folder` itself.
     pub fn whole(&self, folder: &Folder) -> Option<Location> {
-        if let ([names], false) = (self.files, self.is_folder()) {
+        if let [names] = self.files
+            && !self.is_folder()
+        {
             return names.iter().find_map(|name| self.find(folder, name));
         }
         let mut places = self.places(folder);
@@ -425,21 +423,21 @@ impl Entry {
         places.into_iter().find(whole).map(Location::Folder)
     }
 
-    /// How large its files are, in words, if each value takes 4 bytes.
+    /// The size of its files as text, with 4 bytes per parameter.
     pub fn size(&self) -> Option<String> {
         let gigabytes = f64::from(self.millions?) * 4.0 / 1000.0;
         let digits = if gigabytes < 1.0 { 2 } else { 1 };
         Some(format!("about {gigabytes:.digits$} GB"))
     }
 
-    /// Whether its files have names that many models share, so that it is one folder.
+    /// True if it is a folder whose files have names that are common to many models.
     pub fn is_folder(&self) -> bool {
         self.files
             .iter()
             .any(|names| names.contains(&"config.json"))
     }
 
-    /// The sub-folders of `folder` that may hold its files, among them the snapshots of a Hugging
+    /// The sub-folders of `folder` that may hold its files, including the snapshots of a Hugging
     /// Face cache.
     pub fn places(&self, folder: &Folder) -> Vec<Folder> {
         let cache = match self.source {

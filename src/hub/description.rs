@@ -1,4 +1,4 @@
-//! `bundle.toml`: the description of one system, what its parts are and how it is meant to be run.
+//! `bundle.toml`: the description of a system, its parts and its default options.
 
 use std::fmt;
 
@@ -10,28 +10,28 @@ use serde::{
 use super::blob::Blob;
 use crate::{Error, Result, options::Options};
 
-/// Everything that a `bundle.toml` says. Paths are names inside the bundle's folder.
+/// The contents of a `bundle.toml`. Paths are names inside the bundle's folder.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
-    /// What the system is called.
+    /// The name of the system.
     pub name: String,
-    /// One sentence about it.
+    /// A description in one sentence.
     #[serde(default)]
     pub about: String,
-    /// Its version, recorded with every picture.
+    /// Its version, recorded with every image.
     #[serde(default)]
     pub version: String,
-    /// What paints.
+    /// The generator.
     pub generator: Generator,
-    /// What reads the prompt.
+    /// The text encoder.
     pub text: Text,
-    /// What can score pictures; the first does where nothing else is asked for.
-    #[serde(default, deserialize_with = "one_or_several")]
+    /// The scorers; the first is the default.
+    #[serde(default, deserialize_with = "scorer_or_list")]
     pub scorer: Vec<Scorer>,
-    /// What tells pictures apart; without it nothing can be clustered.
+    /// The feature extractor; without it candidates cannot be clustered.
     pub features: Option<Features>,
-    /// Options for runs that set none.
+    /// Default options.
     #[serde(default)]
     pub defaults: Options,
 }
@@ -44,21 +44,21 @@ pub enum GeneratorFamily {
     Infinity,
 }
 
-/// The part that paints.
+/// The generator.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generator {
-    /// Which code runs it.
+    /// Its family, which determines the code that runs it.
     pub family: GeneratorFamily,
-    /// Transformer: a file, or a folder of shards.
+    /// The transformer: a file, or a folder of shards.
     pub weights: String,
-    /// Decoder of bits to pictures.
+    /// The decoder from bits to images.
     pub vae: String,
-    /// Token grids (height, width) of all scales; absent: the released schedules by aspect and
+    /// Token grids (height, width) of all scales; if absent, the released schedules by aspect and
     /// pixels.
     pub scales: Option<Vec<(usize, usize)>>,
-    /// Grid that rotary positions refer to, where `scales` are given; absent: the last of them. The
-    /// released schedules refer to their own of 1M.
+    /// The grid that rotary positions refer to, if `scales` are given; if absent, the last of them.
+    /// The released schedules refer to that of 1M.
     pub rope_grid: Option<(usize, usize)>,
 }
 
@@ -70,40 +70,40 @@ pub enum TextFamily {
     T5,
 }
 
-/// The part that reads the prompt.
+/// The text encoder.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Text {
-    /// Which code runs it.
+    /// Its family, which determines the code that runs it.
     pub family: TextFamily,
     /// A folder with `config.json`, `tokenizer.json` and weights.
     pub weights: String,
-    /// The only words that the system knows; absent: it takes any.
+    /// The only words that the system knows; if absent, it takes any.
     pub words: Option<Vec<String>>,
 }
 
-/// A part that scores pictures.
+/// A scorer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scorer {
     /// The kind of scorer, such as `image-reward`.
     pub family: String,
-    /// Its weights: a file; of `clip` a Hugging Face folder, of `aesthetic` the head.
+    /// Its weights: a file; for `clip` a Hugging Face folder, for `aesthetic` the head.
     pub weights: String,
-    /// What the weights cannot tell, of `image-reward` and `hps`; absent: a file of the usual name
-    /// in the folder, otherwise the released one.
+    /// The configuration of `image-reward` and `hps`; if absent, a file of the usual name in the
+    /// folder, otherwise the released one.
     pub config: Option<String>,
-    /// Of `image-reward` a WordPiece vocabulary, `vocab.txt` or `tokenizer.json`; of `hps` CLIP's
+    /// For `image-reward` a WordPiece vocabulary, `vocab.txt` or `tokenizer.json`; for `hps` CLIP's
     /// merges.
     pub vocab: Option<String>,
-    /// Heads of ImageReward's vision tower, where the width does not tell.
+    /// Attention heads of ImageReward's vision tower, if its width is not a released one.
     pub heads: Option<usize>,
-    /// Of `aesthetic` the SigLIP below the head: a Hugging Face folder.
+    /// For `aesthetic` the SigLIP below the head: a Hugging Face folder.
     pub encoder: Option<String>,
 }
 
-/// `[scorer]` is one, `[[scorer]]` is several.
-fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Scorer>, D::Error> {
+/// Reads one `[scorer]` or several `[[scorer]]`.
+fn scorer_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Scorer>, D::Error> {
     struct Scorers;
 
     impl<'de> Visitor<'de> for Scorers {
@@ -137,17 +137,17 @@ pub enum FeaturesFamily {
     Dinov2,
 }
 
-/// The part that tells pictures apart.
+/// The feature extractor.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Features {
-    /// Which code runs it.
+    /// Its family, which determines the code that runs it.
     pub family: FeaturesFamily,
     /// Its weights: a file, or a Hugging Face folder.
     pub weights: String,
-    /// Attention heads, where the width does not tell.
+    /// Attention heads, if the width is not a released one.
     pub heads: Option<usize>,
-    /// Height and width that pictures are resized to; absent: 224 by 224.
+    /// Height and width to which images are resized; if absent, 224 by 224.
     pub size: Option<(usize, usize)>,
 }
 
@@ -155,8 +155,7 @@ impl Description {
     /// Reads and checks a `bundle.toml`.
     ///
     /// # Errors
-    /// It is missing, is not TOML, has an unknown or lacks a needed key (the message names the
-    /// known ones), or a value is out of its range.
+    /// It is not TOML, has an unknown key, lacks a required one, or a value is out of range.
     pub fn read(toml: &Blob) -> Result<Self> {
         let text = toml.text()?;
         let description: Self = toml::from_str(&text).map_err(|error| {
@@ -178,85 +177,77 @@ impl Description {
         }
     }
 
-    /// What is wrong with the values, if anything.
+    /// The first fault in the values, if any.
     fn fault(&self) -> Option<String> {
-        let names = [
-            Some(&self.generator.weights),
-            Some(&self.generator.vae),
-            Some(&self.text.weights),
-        ]
-        .into_iter();
-        let scorer = self.scorer.iter().flat_map(|s| {
-            [
-                Some(&s.weights),
-                s.config.as_ref(),
-                s.vocab.as_ref(),
-                s.encoder.as_ref(),
-            ]
-        });
-        let features = self.features.iter().map(|f| Some(&f.weights));
-        let empty = names
-            .chain(scorer)
-            .chain(features)
-            .flatten()
-            .any(|name| name.is_empty());
-        if self.name.is_empty() || empty {
+        if self.name.is_empty() || self.files().contains(&"") {
             return Some("`name` and the names of files may not be empty".into());
         }
-        let others = self.features.iter().map(|f| f.heads);
-        if self
-            .scorer
-            .iter()
-            .map(|s| s.heads)
-            .chain(others)
-            .flatten()
-            .any(|heads| heads == 0)
-        {
-            return Some("`heads` is at least 1".into());
+        let mut heads: Vec<Option<usize>> = self.scorer.iter().map(|s| s.heads).collect();
+        heads.extend(self.features.iter().map(|features| features.heads));
+        if heads.contains(&Some(0)) {
+            return Some("`heads` must be at least 1".into());
         }
-        let size = self
-            .features
-            .iter()
-            .filter_map(|f| f.size)
-            .flat_map(|(h, w)| [h, w]);
-        if let Some(size) = size.into_iter().find(|size| !(1..=LARGEST).contains(size)) {
-            return Some(format!(
-                "features: pictures are resized to 1 to {LARGEST} pixels a side, not {size}"
-            ));
+        let size = self.features.as_ref().and_then(|features| features.size);
+        for side in size.into_iter().flat_map(|(height, width)| [height, width]) {
+            if !(1..=LARGEST).contains(&side) {
+                return Some(format!(
+                    "features: `size` must be 1 to {LARGEST} pixels per side, not {side}"
+                ));
+            }
         }
-        let twice = |i: usize| {
-            self.scorer[..i]
+        for (i, Scorer { family, .. }) in self.scorer.iter().enumerate() {
+            if self.scorer[..i]
                 .iter()
-                .any(|before| before.family == self.scorer[i].family)
-        };
-        if let Some(i) = (0..self.scorer.len()).find(|i| twice(*i)) {
-            return Some(format!(
-                "two scorers are `{}`; a bundle has one of each family",
-                self.scorer[i].family
-            ));
+                .any(|before| before.family == *family)
+            {
+                return Some(format!(
+                    "two scorers are `{family}`; a bundle can have only one of each family"
+                ));
+            }
         }
         self.generator.fault().or_else(|| {
             let error = self.defaults.check_ranges().err()?;
             Some(format!("defaults: {error}"))
         })
     }
+
+    /// The names of all files.
+    fn files(&self) -> Vec<&str> {
+        let mut files = vec![
+            self.generator.weights.as_str(),
+            &self.generator.vae,
+            &self.text.weights,
+        ];
+        for scorer in &self.scorer {
+            files.push(&scorer.weights);
+            let others = [&scorer.config, &scorer.vocab, &scorer.encoder];
+            files.extend(others.into_iter().filter_map(Option::as_deref));
+        }
+        files.extend(
+            self.features
+                .iter()
+                .map(|features| features.weights.as_str()),
+        );
+        files
+    }
 }
 
-/// Tokens along a side of a grid at most, 64 times the largest released one, and pixels of pictures
-/// for features.
+/// Maximum number of tokens along a side of a grid, 64 times the largest released one, and of
+/// pixels along a side of images for features.
 const LARGEST: usize = 4096;
 
 const HINT: &str = "docs/weights.md describes bundle.toml";
 
 impl Generator {
+    /// The first fault in the values, if any.
     fn fault(&self) -> Option<String> {
         let scales = self.scales.as_deref();
         if scales.is_some_and(<[_]>::is_empty) {
-            return Some("`scales` is a list of at least one [height, width]".into());
+            return Some("`scales` must list at least one [height, width]".into());
         }
         if scales.is_none() && self.rope_grid.is_some() {
             return Some(
-                "`rope_grid` goes with `scales`; the released schedules have their own".into(),
+                "`rope_grid` needs `scales`; the released schedules have their own grid".into(),
             );
         }
         let scales = scales.unwrap_or_default();
@@ -266,14 +257,14 @@ impl Generator {
             .flat_map(|(h, w)| [*h, *w]);
         if let Some(size) = sizes.into_iter().find(|size| !(1..=LARGEST).contains(size)) {
             return Some(format!(
-                "grids have 1 to {LARGEST} tokens a side, not {size}"
+                "grids must have 1 to {LARGEST} tokens per side, not {size}"
             ));
         }
         let shrinks = scales
             .windows(2)
             .position(|pair| pair[1].0 < pair[0].0 || pair[1].1 < pair[0].1)?;
         Some(format!(
-            "scale {} is smaller than the one before; scales go from coarse to fine",
+            "scale {} is smaller than the one before; scales must go from coarse to fine",
             shrinks + 1
         ))
     }

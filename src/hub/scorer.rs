@@ -18,13 +18,13 @@ pub struct ScorerRelease {
     pub family: &'static str,
     /// Its weights.
     pub weights: &'static str,
-    /// The vocabulary of its tokenizer, where that is published elsewhere than the weights.
+    /// The vocabulary of its tokenizer, if it is not published with the weights.
     pub vocabulary: Option<&'static str>,
-    /// The encoder below its head, where that is a model of its own.
+    /// The encoder below its head, if that is a separate model.
     pub encoder: Option<&'static str>,
-    /// Whether descriptions may set the number of attention heads.
+    /// True if descriptions may set the number of attention heads.
     pub heads: bool,
-    /// The usual name and the published contents of the configuration, where folders may lack it.
+    /// The usual name and the published contents of the configuration, if folders may lack it.
     pub config: Option<(&'static str, &'static str)>,
 }
 
@@ -43,48 +43,64 @@ impl ScorerRelease {
 }
 
 impl ScorerRelease {
-    /// What is wrong with the keys of a description of this kind, if anything.
+    /// The first fault in the keys of a description of this kind, if any.
     fn fault(&self, scorer: &Scorer) -> Option<String> {
-        let keys = [
-            (
-                "config",
-                scorer.config.is_some(),
-                self.config.is_some(),
-                false,
-            ),
-            (
-                "vocab",
-                scorer.vocab.is_some(),
-                self.vocabulary.is_some(),
-                true,
-            ),
-            ("heads", scorer.heads.is_some(), self.heads, false),
-            (
-                "encoder",
-                scorer.encoder.is_some(),
-                self.encoder.is_some(),
-                true,
-            ),
-        ];
+        let config = Key {
+            name: "config",
+            given: scorer.config.is_some(),
+            known: self.config.is_some(),
+            required: false,
+        };
+        let vocab = Key {
+            name: "vocab",
+            given: scorer.vocab.is_some(),
+            known: self.vocabulary.is_some(),
+            required: true,
+        };
+        let heads = Key {
+            name: "heads",
+            given: scorer.heads.is_some(),
+            known: self.heads,
+            required: false,
+        };
+        let encoder = Key {
+            name: "encoder",
+            given: scorer.encoder.is_some(),
+            known: self.encoder.is_some(),
+            required: true,
+        };
+        let keys = [config, vocab, heads, encoder];
         let family = self.family;
-        for (key, given, known, required) in keys {
-            if given && !known {
+        for key in &keys {
+            let name = key.name;
+            if key.given && !key.known {
                 let mut allowed = vec!["weights"];
-                allowed.extend(keys.iter().filter(|key| key.2).map(|key| key.0));
+                allowed.extend(keys.iter().filter(|key| key.known).map(|key| key.name));
                 let allowed = allowed.join(", ");
                 return Some(format!(
-                    "scorer `{family}`: unknown key `{key}`; it has {allowed}"
+                    "scorer `{family}`: unknown key `{name}`; it has {allowed}"
                 ));
             }
-            if !given && known && required {
-                return Some(format!("scorer `{family}`: the key `{key}` is missing"));
+            if !key.given && key.known && key.required {
+                return Some(format!("scorer `{family}`: the key `{name}` is missing"));
             }
         }
         None
     }
 }
 
-/// The file or folder that an entry of the catalogue consists of.
+/// A key in the description of a scorer.
+struct Key {
+    name: &'static str,
+    /// True if the description has the key.
+    given: bool,
+    /// True if this kind of scorer has the key.
+    known: bool,
+    /// True if the kind of scorer cannot do without the key, given that it has it.
+    required: bool,
+}
+
+/// The file or folder of an entry of the catalogue.
 fn file_name(entry: &str) -> String {
     match catalog::entry(entry) {
         Some(entry) if !entry.is_folder() => entry.files[0][0].to_owned(),
@@ -157,7 +173,7 @@ impl ScorerFiles {
     /// The weights: a file, or a folder.
     ///
     /// # Errors
-    /// They are missing or damaged; so for all functions below.
+    /// They are missing or damaged.
     pub fn weights(&self) -> Result<Arc<dyn TensorSource>> {
         let location = self
             .place
@@ -165,11 +181,11 @@ impl ScorerFiles {
         checkpoint::open(location, &["state_dict"])
     }
 
-    /// The configuration: a file that the description names, one of the usual name beside the
+    /// The configuration: the file that the description names, a file of the usual name beside the
     /// weights, or the published one.
     ///
     /// # Errors
-    /// The description names a file that is missing, or the folder has none and needs one.
+    /// The named file is missing, or the folder lacks a file that is required.
     pub fn config(&self) -> Result<Blob> {
         let Some((usual, published)) = self.release.config else {
             return self.folder()?.require("config.json");
@@ -197,7 +213,7 @@ impl ScorerFiles {
         }
     }
 
-    /// The encoder below a head that is a file of its own.
+    /// The encoder below a head that is a separate file.
     ///
     /// # Errors
     /// It is missing or damaged.
@@ -213,7 +229,7 @@ impl ScorerFiles {
         self.release.encoder.unwrap_or(self.release.weights)
     }
 
-    /// The Hugging Face folder that the scorer is, or stands on.
+    /// The Hugging Face folder of the scorer or of its encoder.
     fn folder(&self) -> Result<Folder> {
         match &self.scorer.encoder {
             Some(encoder) => {

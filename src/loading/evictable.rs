@@ -1,4 +1,4 @@
-//! Networks that may leave the memory between their uses.
+//! Networks that may be evicted from memory between their uses.
 
 use std::sync::{
     Arc, Mutex, PoisonError, Weak,
@@ -8,19 +8,19 @@ use std::sync::{
 use super::Loaded;
 use crate::Result;
 
-/// A network that may leave the memory between its uses, whatever its type.
+/// A network of any type that may be evicted from memory between its uses.
 pub trait Evict: Send + Sync {
     /// Bytes of its weights in memory.
     fn bytes(&self) -> u64;
 
-    /// Whether it stays in memory between its uses.
+    /// Returns whether it stays in memory between its uses.
     fn is_resident(&self) -> bool;
 
     /// Keeps it in memory between its uses, or evicts it after each.
     fn set_resident(&self, resident: bool);
 }
 
-/// A network and the way to load it again.
+/// A network with a function that loads it again.
 pub struct Evictable<T> {
     load: Box<dyn Fn() -> Result<Loaded<T>> + Send + Sync>,
     slot: Mutex<Slot<T>>,
@@ -29,14 +29,14 @@ pub struct Evictable<T> {
 }
 
 struct Slot<T> {
-    /// Shared by those who use the network now.
+    /// The network, if it is in use now.
     in_use: Weak<T>,
     /// Keeps a resident network alive.
     resident: Option<Arc<T>>,
 }
 
 impl<T> Evictable<T> {
-    /// Wraps a network that `load` loads again. Unless `resident`, it leaves the memory at once.
+    /// Wraps a network that `load` loads again. Unless `resident`, it is evicted at once.
     pub fn new(
         first: Loaded<T>,
         resident: bool,
@@ -54,7 +54,7 @@ impl<T> Evictable<T> {
         }
     }
 
-    /// The network, loaded now if it is not in memory. Concurrent callers share one copy.
+    /// Returns the network and loads it if it is not in memory. Concurrent callers share one copy.
     ///
     /// # Errors
     /// Its files are gone or damaged.

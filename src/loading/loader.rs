@@ -1,4 +1,4 @@
-//! Loads networks and reports what their files held besides.
+//! Loads networks and reports tensors in their files that no network reads.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -10,8 +10,8 @@ use crate::{
     nn::{TensorSource, Weights, open_gpu},
 };
 
-/// What checkpoints carry and no model reads: buffers that can be computed, and a token that is
-/// used in training only.
+/// Tensors in checkpoints that no model reads: buffers that can be computed, and a token that is
+/// used only in training.
 const BUFFERS: [&str; 6] = [
     "zero_k_bias",
     "lvl_1L",
@@ -21,7 +21,7 @@ const BUFFERS: [&str; 6] = [
     "mask_token",
 ];
 
-/// The type in which matrices are kept.
+/// The data type in which matrices are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
@@ -33,7 +33,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// The name under which it is typed and recorded.
+    /// The name in options and records.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -84,7 +84,7 @@ impl Device {
     /// Opens the device.
     ///
     /// # Errors
-    /// This program was built without support for it, or the machine has none.
+    /// This program was built without support for it, or the machine has no such device.
     pub fn open(self) -> Result<candle_core::Device> {
         match self {
             Self::Cpu => Ok(candle_core::Device::Cpu),
@@ -99,7 +99,7 @@ impl Device {
         }
     }
 
-    /// The name under which it is typed.
+    /// The name in options.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
@@ -132,7 +132,7 @@ impl FromStr for Device {
 pub struct Loader {
     /// The type in which matrices are kept.
     pub dtype: Dtype,
-    /// Where the networks compute.
+    /// The device that computes.
     pub device: candle_core::Device,
 }
 
@@ -142,7 +142,7 @@ pub struct Loaded<T> {
     pub network: T,
     /// Bytes of its weights in memory.
     pub bytes: u64,
-    /// What its file holds besides.
+    /// Tensors in its file that no network reads.
     pub unread: UnreadTensors,
 }
 
@@ -155,7 +155,7 @@ pub struct UnreadTensors {
     pub names: Vec<String>,
 }
 
-/// What loading the networks of a system brought to light.
+/// Findings from loading the networks of a system.
 #[derive(Default)]
 pub struct LoadReport {
     /// Tensors that no network reads, file by file.
@@ -172,11 +172,11 @@ impl LoadReport {
 }
 
 impl Loader {
-    /// Loads a network from the tensors of `source`. Tensors whose names begin with `prefix` should
-    /// all be read by it, except those that begin with one of `unused`.
+    /// Loads a network from the tensors of `source`. It should read all tensors whose names begin
+    /// with `prefix`, except those that begin with one of `unused`; others are reported as unread.
     ///
     /// # Errors
-    /// Those of `load`.
+    /// The errors of `load`.
     pub fn load<T>(
         &self,
         source: Arc<dyn TensorSource>,

@@ -1,4 +1,4 @@
-//! Weight files to networks: data type, device, tensors that no network reads, eviction.
+//! Loads networks from weight files: data type, device, unread tensors, eviction.
 
 mod evictable;
 mod loader;

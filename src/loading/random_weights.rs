@@ -11,8 +11,8 @@ use crate::{
 };
 
 /// Tensors of given names and shapes with deterministic pseudo-random values, generated when they
-/// are read. Matrices keep the magnitude of their inputs and norm scales are 1, so activations stay
-/// bounded.
+/// are read. Matrices preserve the magnitude of their inputs and norm scales are 1, which keeps
+/// activations bounded.
 pub struct RandomWeights {
     shapes: BTreeMap<String, Vec<usize>>,
 }

@@ -1,4 +1,4 @@
-//! Width to height of an image.
+//! The aspect of an image, width to height.
 
 use std::{fmt, str::FromStr};
 
@@ -15,7 +15,7 @@ pub struct Aspect {
 }
 
 impl Aspect {
-    /// The aspect of an image of `width` by `height` pixels; `None` where it is out of range.
+    /// The aspect of an image of `width` by `height` pixels; `None` if it is out of range.
     pub fn from_size(width: usize, height: usize) -> Option<Self> {
         format!("{width}:{height}").parse().ok()
     }

@@ -1,8 +1,8 @@
-//! What a user may ask of a search: one flat set of options.
+//! The options of a search, as one flat set.
 //!
 //! The command line, HTTP, Python, the `[defaults]` of a `bundle.toml` and the record in an image
-//! all read and write this one type. To add an option, add a field with its help text here, its
-//! range to [`Options::check`], and use it where it takes effect.
+//! all use this type. To add an option, add a field with its help text here, its range to
+//! [`Options::check`], and use it where it takes effect.
 
 mod aspect;
 mod preview;
@@ -21,7 +21,7 @@ pub use preview::Preview;
 use crate::{Error, Result};
 
 /// The options of a search. Unset ones are filled from the record of an image, then from the
-/// bundle's defaults, then from what the model family was released with.
+/// bundle's defaults, then from the released values of the model family.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
@@ -233,7 +233,7 @@ impl Options {
             self.n != Some(0),
             "1 or more",
             "0".to_owned(),
-            "leave it out for the model's own",
+            "leave it out for the model's default",
         )?;
         let lambda = self.lambda.unwrap_or(LAMBDA);
         in_range(
@@ -256,7 +256,7 @@ impl Options {
         if self.schedule.is_some() && self.method.is_some_and(|method| method != Method::TtsVar) {
             let method = self.method.unwrap_or_default();
             return Err(Error::input(format!(
-                "--schedule says how tts-var reads the paper; {method} has none"
+                "--schedule is an option of method tts-var, not of {method}"
             ))
             .with_hint("leave --schedule out, or choose --method tts-var"));
         }
@@ -266,7 +266,7 @@ impl Options {
                     .with_hint("leave --enough out, or choose --method auto"),
             );
         }
-        // Whether the numbers fit together does not depend on the number of scales: any will do.
+        // The checks of a plan do not depend on the number of scales.
         const ANY_SCALES: usize = 13;
         let plan = match (&self.plan, self.method.unwrap_or_default(), self.n) {
             (Some(plan), ..) => plan.clone(),
@@ -324,7 +324,7 @@ impl Options {
         Self::from_map(&merged).expect("options read back what they wrote")
     }
 
-    /// Replaces the plan by what its stages choose, so that another plan can choose the same.
+    /// Replaces the plan by the options of its stages, for another plan to use.
     fn keep_choices_of_plan(&mut self) {
         let Some(plan) = self.plan.take() else {
             return;
@@ -351,7 +351,7 @@ impl Options {
 
     /// The options that are set, by name, in the order of the fields.
     pub fn to_map(&self) -> Map<String, Value> {
-        match serde_json::to_value(self).expect("options hold nothing that JSON lacks") {
+        match serde_json::to_value(self).expect("options can always be written as JSON") {
             Value::Object(map) => map
                 .into_iter()
                 .filter(|(_, value)| !value.is_null())
@@ -375,7 +375,7 @@ impl Options {
             .map_err(|error| Error::input(error.to_string()))
     }
 
-    /// The first option that is set and chooses the search, for callers that choose it themselves.
+    /// The first set option that chooses the search, for callers that choose it themselves.
     pub fn search_option(&self) -> Option<&'static str> {
         let set = self.to_map();
         SEARCH_OPTIONS

@@ -1,7 +1,7 @@
-//! Generators of images, one folder per model family: [`Family`] is what is known before weights
-//! are loaded, [`Generator`] a loaded model, [`Pipeline`] a generator set up for a search.
+//! Image generators, one folder per model family. A [`Family`] answers questions that need no
+//! weights, a [`Generator`] is a loaded model, a [`Pipeline`] a generator set up for a search.
 //!
-//! Nothing above this module names a family, except for the `match` in `system/loader.rs`.
+//! Outside of this module only the `match` in `system/loader.rs` names a family.
 //! `docs/adding-a-generator.md` lists the steps for a new one.
 
 pub mod infinity;
@@ -18,22 +18,22 @@ use crate::{
 
 /// A family of generators, without weights.
 pub trait Family: Sync {
-    /// Fills unset options with what the family was released with.
+    /// Fills unset options with the released values of the family.
     ///
     /// # Errors
-    /// An option is set that the family does not have, or to a value that it does not have.
+    /// The family does not support an option or its value.
     fn resolve(&self, options: Options) -> Result<Options>;
 
     /// The token grids of an image, coarse to fine.
     ///
     /// # Errors
-    /// The model has no images of that aspect or size.
+    /// The model does not support the aspect or the size.
     fn scales(&self, description: &Description, options: &Options) -> Result<Vec<Scale>>;
 
-    /// Loads a model. Networks that are needed only at times stay in memory if `resident`.
+    /// Loads a model. If `resident`, networks that are needed only at times stay in memory.
     ///
     /// # Errors
-    /// A file is missing or damaged, or the parts do not belong together.
+    /// A file is missing or damaged, or the parts do not fit together.
     fn load(
         &self,
         bundle: &Bundle,
@@ -45,54 +45,55 @@ pub trait Family: Sync {
 
 /// A loaded generator.
 pub trait Generator: Send + Sync {
-    /// What images are generated from.
+    /// The input from which images are generated.
     fn conditioning(&self) -> Conditioning<'_>;
 
-    /// Every size of image that it generates.
+    /// Every image size that it supports.
     fn image_sizes(&self) -> Vec<ImageSize>;
 
-    /// The generator set up as options say that [`Family::resolve`] completed.
+    /// The generator set up by options that [`Family::resolve`] completed.
     ///
     /// # Errors
-    /// The model has no images of that aspect or size, or another option does not fit it.
+    /// The model does not support the aspect, the size or another option.
     fn pipeline(&self, options: &Options, memory: MemoryContext) -> Result<Box<dyn Pipeline + '_>>;
 
     /// Bytes of the networks that always stay in memory.
     fn bytes(&self) -> u64;
 
-    /// Networks that may leave the memory between their uses, such as the text encoder.
+    /// Networks that may be evicted between their uses, such as the text encoder.
     fn evictable(&self) -> Vec<&dyn Evict>;
 }
 
-/// What images are generated from.
+/// The input from which images are generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conditioning<'a> {
     /// A text.
     Text {
-        /// The only words that the generator knows; `None` where it takes any.
+        /// The only words that the generator knows; `None` if it takes any.
         words: Option<&'a [String]>,
     },
 }
 
-/// A size of image that a generator has.
+/// An image size of a generator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSize {
     /// Width in pixels.
     pub width: usize,
     /// Height in pixels.
     pub height: usize,
-    /// Its value of the option `pixels`; `None` where the model has one size only.
+    /// The value of the option `pixels`; `None` if the model has a single size.
     pub pixels: Option<String>,
 }
 
-/// The memory around a pipeline.
+/// Memory limits and other memory use around a pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryContext {
-    /// Rows that run through the network together; `None` for all. Changes memory and time, never
-    /// an image.
+    /// Rows that run through the network together; `None` for all. This affects memory and time,
+    /// but no image.
     pub rows_at_once: Option<usize>,
     /// Bytes of other networks that stay in memory.
     pub resident: u64,
-    /// Bytes of the largest network that is in memory only while images are scored or described.
+    /// Bytes of the largest network that is in memory only while images are scored or their
+    /// features computed.
     pub scoring: u64,
 }

@@ -1,4 +1,4 @@
-//! Options to a plan, and the name under which the plan goes.
+//! Makes the plan that options describe, with its name.
 
 use std::fmt;
 
@@ -7,20 +7,20 @@ use ttsvar_search::{Method, Plan, Schedule};
 
 use crate::{Error, Result, options::Options};
 
-/// The name of a plan: the method that made it and its size, all open for a plan file.
+/// The name of a plan: the method that made it and its size; all unset for a plan file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MethodSpec {
     /// The method.
     pub method: Option<Method>,
     /// Its N.
     pub n: Option<usize>,
-    /// How `tts-var` reads the paper's widths, where that was chosen.
+    /// The reading of the paper's widths by `tts-var`, if the caller chose it.
     pub schedule: Option<Schedule>,
 }
 
 impl MethodSpec {
-    /// The plan that options describe for a model of `scales` scales, and its name. A plan among the
-    /// options keeps the name that stands beside it.
+    /// The plan that options describe for a model of `scales` scales, and its name. A plan among
+    /// the options keeps the name given beside it.
     ///
     /// # Errors
     /// The numbers do not fit together.
@@ -45,7 +45,7 @@ impl MethodSpec {
         let n = options.n.unwrap_or(1);
         if options.schedule.is_some() && method != Method::TtsVar {
             return Err(Error::input(format!(
-                "--schedule says how tts-var reads the paper; {method} has none"
+                "--schedule is an option of method tts-var, not of {method}"
             ))
             .with_hint("leave --schedule out, or choose --method tts-var"));
         }
@@ -63,7 +63,7 @@ impl MethodSpec {
     }
 }
 
-/// For people: `tts-var, N = 1`.
+/// The name for display: `tts-var, N = 1`.
 impl fmt::Display for MethodSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(method) = self.method else {

@@ -1,5 +1,5 @@
-//! What options mean for a model: a [`Session`] resolves them into a plan, a generator and a search,
-//! and [`recorded`] writes and reads the settings that images, traces and evaluations keep.
+//! Applies options to a model: a [`Session`] resolves them into a plan, a generator and a search,
+//! and [`recorded`] writes and reads the settings that images, traces and evaluations record.
 
 mod method;
 pub mod recorded;
@@ -13,10 +13,10 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::{Error, Result};
 
-/// A prompt without blanks around it; `name` names it in errors.
+/// A prompt without surrounding white space; `name` names it in errors.
 ///
 /// # Errors
-/// It is empty, or not plain text.
+/// It is empty or not plain text.
 pub fn prompt(text: &str, name: &str) -> Result<String> {
     let text = text.trim();
     if text.is_empty() {

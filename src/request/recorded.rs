@@ -1,5 +1,4 @@
-//! The settings that images, traces and evaluations record: the one place that writes and reads
-//! them.
+//! Writes and reads the settings that images, traces and evaluations record.
 
 use std::path::Path;
 
@@ -30,12 +29,11 @@ const OUTSIDE: [&str; 9] = [
     "enough",
 ];
 
-/// Settings under which a caller's own code is recorded.
+/// Settings that name scorers or extractors of the caller.
 const EXTERNAL: [&str; 2] = ["scorer", "extractor"];
 
-/// The settings of a search, in the order in which records list them. Scorers are recorded where
-/// they are not the model's own, and the data type where it is not f32, since either changes
-/// images.
+/// The settings of a search, in the order in which records list them. Scorers are recorded if they
+/// are not the model's default, and the data type if it is not f32, since both affect images.
 pub fn settings(system: &System, options: &Options, method: MethodSpec) -> Map<String, Value> {
     let named = Options {
         method: method.method,
@@ -59,7 +57,7 @@ pub fn settings(system: &System, options: &Options, method: MethodSpec) -> Map<S
     settings
 }
 
-/// Records that a caller's own scorer or extractor took part, under its name.
+/// Records the name of a caller's own scorer or extractor.
 pub fn add_external(settings: &mut Map<String, Value>, role: &'static str, name: &str) {
     debug_assert!(EXTERNAL.contains(&role));
     if role == "scorer" {
@@ -68,7 +66,7 @@ pub fn add_external(settings: &mut Map<String, Value>, role: &'static str, name:
     settings.insert(role.to_owned(), name.into());
 }
 
-/// Everything that repeats the search behind an image.
+/// Everything that is needed to repeat the search behind an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
     /// The prompt.
@@ -77,7 +75,7 @@ pub struct Recorded {
     pub version: String,
     /// The model, its scorers and its data type.
     pub system: SystemBuilder,
-    /// The options; the plan goes by the method beside it.
+    /// The options: the plan, and the method as its name.
     pub options: Options,
 }
 
@@ -85,8 +83,8 @@ impl Recorded {
     /// Reads the record in an image file.
     ///
     /// # Errors
-    /// The file cannot be read, holds no record, or a damaged one: the error names the key. Or the
-    /// search used code that this program does not have.
+    /// The file cannot be read, or its record is missing or damaged. Or the search used a scorer or
+    /// extractor of the caller, which this program does not have.
     pub fn open(path: &Path) -> Result<Self> {
         let provenance = provenance(path, &Png::open(path)?)?;
         Self::read(&provenance).map_err(|error| Error::in_file(path, error))
@@ -95,8 +93,8 @@ impl Recorded {
     /// Reads a record.
     ///
     /// # Errors
-    /// A setting is unknown or damaged: the error names it. Or the search used code that this
-    /// program does not have.
+    /// A setting is unknown or damaged; the error names it. Or the search used a scorer or
+    /// extractor of the caller, which this program does not have.
     pub fn read(provenance: &Provenance) -> Result<Self> {
         let mut settings = provenance.settings.clone();
         for role in EXTERNAL {
@@ -105,7 +103,7 @@ impl Recorded {
                 return Err(Error::input(format!(
                     "the search used a caller's own {role}, `{name}`"
                 ))
-                .with_hint("repeat it with the program that brought it"));
+                .with_hint("repeat it with the program that provided it"));
             }
         }
         let scorer = take_text(&mut settings, "scorers")?;
@@ -125,7 +123,11 @@ impl Recorded {
         settings.check_ranges().map_err(damaged)?;
         let preview = match provenance.preview {
             None => DecodeSize::Full,
-            Some(0) => return Err(damaged(Error::input("`preview`: an image of 0 pixels"))),
+            Some(0) => {
+                return Err(damaged(Error::input(
+                    "`preview`: expected 1 pixel or more, found 0",
+                )));
+            }
             Some(pixels) => DecodeSize::Preview(pixels),
         };
         Ok(Self {
@@ -146,7 +148,7 @@ impl Recorded {
 /// The record in an image.
 ///
 /// # Errors
-/// There is none, or it is damaged.
+/// There is no record, or it is damaged.
 pub fn provenance(path: &Path, png: &Png) -> Result<Provenance> {
     let found = Provenance::read(png).map_err(|error| Error::in_file(path, error))?;
     found.ok_or_else(|| {
@@ -173,6 +175,7 @@ fn parse<T: std::str::FromStr<Err = Error>>(name: &str, text: &str) -> Result<T>
 
 fn damaged(error: Error) -> Error {
     Error::input(format!("the recorded settings are damaged: {error}")).with_hint(
-        "another program or version may have written them; give the options on the command line instead",
+        "another program or version may have written them; \
+         give the options on the command line instead",
     )
 }

@@ -1,8 +1,8 @@
-//! A session: one system set up as options say, ready to search any number of prompts.
+//! A session: a system set up by options, ready to search any number of prompts.
 //!
-//! [`Session::new`] takes the steps from options to a search once, for every front end: complete the
-//! options, set up the generator, make the plan, check that it fits. [`Session::run`] hands a prompt
-//! to the loop in `ttsvar-search`, `run.rs`: read on there.
+//! [`Session::new`] goes from options to a search, for every front end: it completes the options,
+//! sets up the generator, makes the plan and checks that it fits. [`Session::run`] passes a prompt
+//! to the search loop. Read on there: `crates/ttsvar-search/src/run.rs`.
 
 use serde_json::{Map, Value};
 use ttsvar_search::{DecodeSize, Listener, Outcome, Pipeline, Plan, Prompt, Search, run};
@@ -23,7 +23,7 @@ pub struct Session<'a> {
     pipeline: Box<dyn Pipeline + 'a>,
 }
 
-/// What a search is expected to cost.
+/// The expected cost of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// Floating-point operations of text encoder, transformer and decoder.
@@ -39,11 +39,12 @@ pub struct Estimate {
 }
 
 impl<'a> Session<'a> {
-    /// Sets a system up as `options` say; the bundle's defaults and the released values fill what is
-    /// open.
+    /// Sets a system up by `options`; the bundle's defaults and the released values fill unset
+    /// ones.
     ///
     /// # Errors
-    /// An option is out of range or does not fit the model, or the system lacks what the plan needs.
+    /// An option is out of range or does not fit the model, or the system lacks what the plan
+    /// needs.
     pub fn new(system: &'a System, options: &Options) -> Result<Self> {
         let options = system.resolve(options)?;
         options.check_ranges()?;
@@ -59,10 +60,10 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Keeps searches within `limit` bytes of memory, and returns what that costs.
+    /// Keeps searches within `limit` bytes of memory, and returns the measures taken.
     ///
     /// # Errors
-    /// They do not fit; the error names the least that they need.
+    /// They do not fit; the error names the memory that they need.
     pub fn fit_memory(&mut self, limit: u64) -> Result<MemoryPlan> {
         let scales = self.pipeline.scales().len();
         let widths = self.plan.widths(scales);
@@ -134,27 +135,29 @@ impl<'a> Session<'a> {
         recorded::settings(self.system, &self.options, self.method)
     }
 
-    /// The settings of the generator alone, which evaluations record beside plans of their own.
+    /// The settings of the generator without the method, for evaluations that record their plans
+    /// separately.
     pub fn generator_settings(&self) -> Map<String, Value> {
         recorded::settings(self.system, &self.options, MethodSpec::default())
     }
 
-    /// What one search is expected to cost.
+    /// The expected cost of one search.
     pub fn estimate(&self) -> Estimate {
         let scales = self.pipeline.scales().len();
         let widths = self.plan.widths(scales);
         let decodes = self.plan.decodes(scales);
         let generator = self.pipeline.estimate(&widths, &decodes, self.preview());
         let scorings = self.plan.scorings(scales);
-        let features = self.system.extractors().iter().map(|(kind, extractor)| {
+        let mut feature_flops = 0.0;
+        for (kind, extractor) in self.system.extractors() {
             let stages = self.plan.stages().iter();
-            let reading = stages.filter(|stage| stage.select.features() == Some(*kind));
-            extractor.flops(reading.map(|stage| widths[stage.scale]).sum())
-        });
+            let clustering = stages.filter(|stage| stage.select.features() == Some(*kind));
+            feature_flops += extractor.flops(clustering.map(|stage| widths[stage.scale]).sum());
+        }
         Estimate {
             generator_flops: generator.flops,
             scorer_flops: self.search().scoring_flops(scorings),
-            feature_flops: features.sum(),
+            feature_flops,
             scorings,
             peak_bytes: generator.peak_bytes,
         }

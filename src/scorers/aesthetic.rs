@@ -1,7 +1,8 @@
-//! Aesthetic predictor v2.5: how pleasing a picture is, whatever it shows. The prompt is not read.
+//! Aesthetic predictor v2.5: how pleasing an image is, independent of the prompt.
 //!
-//! Reference: discus0434/aesthetic-predictor-v2-5, `siglip_v2_5.py`: SigLIP's picture at length 1,
-//! then five linear layers that give a number of about 1 to 10. (TTS-VAR divides it by 10.)
+//! Reference: discus0434/aesthetic-predictor-v2-5, `siglip_v2_5.py`: the normalized image embedding
+//! of SigLIP, then five linear layers that give a score of about 1 to 10. (TTS-VAR divides it by
+//! 10.)
 
 use candle_core::Tensor;
 use ttsvar_search::{Image, Scorer};
@@ -35,18 +36,18 @@ pub static KIND: ScorerKind = ScorerKind {
 fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>> {
     let config = files.config()?.json()?;
     let head = files.weights()?;
-    // The published encoder has a text tower too, so only unread vision tensors mean something.
+    // The published file has a text tower too; report only unread tensors of the vision tower.
     loader.load(files.encoder()?, "vision_model.", &[], |siglip| {
         let head = Weights::new(head, siglip.dtype(), siglip.device());
         Ok(Box::new(Aesthetic::load(siglip, &config, &head)?) as _)
     })
 }
 
-/// Places of the linear layers in the original's list; between them stands Dropout.
+/// Indices of the linear layers in the original's list; between them is Dropout.
 const LAYERS: [usize; 5] = [0, 2, 4, 6, 8];
 
-/// Images that go through the network together, which bounds the memory.
-const TOGETHER: usize = 8;
+/// Images that run through the network together, which bounds memory.
+const BATCH: usize = 8;
 
 /// The scorer.
 pub struct Aesthetic {
@@ -56,11 +57,10 @@ pub struct Aesthetic {
 }
 
 impl Aesthetic {
-    /// Reads a SigLIP, of which the vision half counts, and the weights of
-    /// `aesthetic_predictor_v2_5.pth`.
+    /// Loads the vision tower of a SigLIP and the weights of `aesthetic_predictor_v2_5.pth`.
     ///
     /// # Errors
-    /// A tensor is missing or of another shape, or the two do not belong together.
+    /// A tensor is missing or of another shape, or the two do not fit together.
     pub fn load(siglip: &Weights, config: &Config, head: &Weights) -> Result<Self> {
         let vision_model = SiglipVision::load(&siglip.pp("vision_model"), &config.vision_config)?;
         let scoring_head = Head::load(&head.pp("scoring_head"), &LAYERS, vision_model.width())?;
@@ -71,7 +71,7 @@ impl Aesthetic {
         })
     }
 
-    /// What the network reads of some pictures: (B, 3, side, side).
+    /// The network's input for some images: (B, 3, side, side).
     ///
     /// # Errors
     /// The tensor library fails.
@@ -85,7 +85,7 @@ impl Aesthetic {
         )?)
     }
 
-    /// Pictures at length 1, of those that were prepared by [`Aesthetic::pixels`]: (B, C).
+    /// Normalized embeddings of images prepared by [`Aesthetic::pixels`]: (B, C).
     ///
     /// # Errors
     /// The network fails.
@@ -101,11 +101,9 @@ impl Aesthetic {
 impl Scorer for Aesthetic {
     fn score(&self, _: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         let mut scores = Vec::with_capacity(images.len());
-        for images in images.chunks(TOGETHER) {
-            scores.extend(
-                self.scoring_head
-                    .forward(&self.features(&self.pixels(images)?)?)?,
-            );
+        for images in images.chunks(BATCH) {
+            let features = self.features(&self.pixels(images)?)?;
+            scores.extend(self.scoring_head.forward(&features)?);
         }
         Ok(scores)
     }

@@ -1,5 +1,5 @@
-//! CLIP-Score: how near a picture lies to its prompt in the space of a CLIP. Three definitions are
-//! in use, and numbers of one cannot be compared with those of another.
+//! CLIP-Score: the cosine between the CLIP embeddings of an image and its prompt. Three definitions
+//! are in use, whose scores are not comparable.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>>
     })
 }
 
-/// What is made of the cosine.
+/// The definition of the score in terms of the cosine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Definition {
     /// The cosine itself (T2I-CompBench, ImageReward's `CLIPScore`).
@@ -79,7 +79,7 @@ pub struct ClipScore {
 }
 
 impl ClipScore {
-    /// Scores by this definition; several scorers may share a space.
+    /// A scorer by this definition; several scorers may share a space.
     pub fn new(space: Arc<ClipSpace>, definition: Definition) -> Self {
         Self { space, definition }
     }

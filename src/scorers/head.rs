@@ -1,4 +1,4 @@
-//! Linear layers one behind the other with no bend between them, from features to one number.
+//! A scoring head: linear layers in sequence without activations, from features to one number.
 
 use candle_core::{DType, Tensor};
 
@@ -7,15 +7,15 @@ use crate::{
     nn::{Linear, Weights},
 };
 
-/// The layers; between them stood Dropout while they were trained.
+/// The layers. Between them was Dropout in training.
 pub struct Head(Vec<Linear>);
 
 impl Head {
-    /// The layers at these `places` below `w`, from `width` numbers to one; the widths between are
-    /// read off the weights.
+    /// Loads the layers at the indices `places` below `w`, from `width` numbers to one; the weights
+    /// determine the widths in between.
     ///
     /// # Errors
-    /// A tensor is missing, or they do not lead to one number.
+    /// A tensor is missing, or the last layer has more than one output.
     pub fn load(w: &Weights, places: &[usize], mut width: usize) -> Result<Self> {
         let mut layers = Vec::new();
         for place in places {
@@ -46,7 +46,7 @@ impl Head {
         Ok(x.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
     }
 
-    /// Floating-point operations for one picture.
+    /// Floating-point operations for one image.
     pub fn flops(&self) -> f64 {
         self.0.iter().map(|layer| layer.flops(1)).sum()
     }

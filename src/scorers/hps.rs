@@ -1,8 +1,8 @@
-//! HPSv2.1: which of several pictures of a prompt people prefer, as the cosine in a CLIP that was
+//! HPSv2.1: human preference between images of the same prompt, as the cosine in a CLIP that was
 //! trained for it (arXiv 2306.09341).
 //!
-//! Reference: tgxs002/HPSv2, `hpsv2/img_score.py`. The score is the plain cosine, about .2 to .35
-//! on real pictures.
+//! Reference: tgxs002/HPSv2, `hpsv2/img_score.py`. The score is the plain cosine, about 0.2 to 0.35
+//! on real images.
 
 use ttsvar_search::{Image, Scorer};
 
@@ -33,10 +33,12 @@ pub static KIND: ScorerKind = ScorerKind {
     load,
 };
 
-/// The OpenCLIP configuration that HPSv2 is built from, for folders that hold the weights only.
+/// The OpenCLIP configuration of HPSv2, for folders that hold only the weights.
 const VIT_H_14: &str = r#"{"embed_dim": 1024,
-    "vision_cfg": {"image_size": 224, "layers": 32, "width": 1280, "head_width": 80, "patch_size": 14},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1024, "heads": 16, "layers": 24}}"#;
+    "vision_cfg": {"image_size": 224, "layers": 32, "width": 1280, "head_width": 80,
+        "patch_size": 14},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1024, "heads": 16,
+        "layers": 24}}"#;
 
 fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>> {
     let config: OpenClipConfig = files.config()?.json()?;
@@ -51,8 +53,8 @@ fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>>
 pub struct Hps(ClipSpace);
 
 impl Hps {
-    /// Reads the weights of `HPS_v2.1_compressed.pt`. The tokenizer has to clean prompts:
-    /// [`ClipTokenizer::open_clip`].
+    /// Loads the weights of `HPS_v2.1_compressed.pt`. The tokenizer must clean prompts as
+    /// [`ClipTokenizer::open_clip`] does.
     ///
     /// # Errors
     /// A tensor is missing or of another shape, or the tokenizer has more words than the weights.
@@ -64,7 +66,7 @@ impl Hps {
         )?))
     }
 
-    /// Where texts and pictures meet.
+    /// The joint embedding space of texts and images.
     pub fn space(&self) -> &ClipSpace {
         &self.0
     }

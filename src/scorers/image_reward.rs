@@ -1,9 +1,9 @@
-//! ImageReward: how people would rate an image for a prompt, learned from their comparisons (arXiv
+//! ImageReward: human preference for an image of a prompt, learned from comparisons (arXiv
 //! 2304.05977).
 //!
-//! Reference: THUDM/ImageReward, `ImageReward/ImageReward.py`. A BLIP reads the prompt while it
-//! looks at the picture; five linear layers turn what it makes of `[CLS]` into a number that is
-//! about normally distributed.
+//! Reference: THUDM/ImageReward, `ImageReward/ImageReward.py`. BLIP encodes the prompt with
+//! cross-attention to the image; five linear layers turn its output at `[CLS]` into a score whose
+//! distribution is about standard normal.
 
 use candle_core::{Device, Tensor};
 use ttsvar_search::{Image, Scorer};
@@ -34,10 +34,11 @@ pub static KIND: ScorerKind = ScorerKind {
     load,
 };
 
-/// `med_config.json` as published with ImageReward, for folders that hold the weights only.
+/// `med_config.json` as published with ImageReward, for folders that hold only the weights.
 const MED_CONFIG: &str = r#"{"hidden_act": "gelu", "hidden_size": 768, "intermediate_size": 3072,
-    "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "num_attention_heads": 12, "num_hidden_layers": 12,
-    "pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 30524, "encoder_width": 768, "add_cross_attention": true}"#;
+    "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "num_attention_heads": 12,
+    "num_hidden_layers": 12, "pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 30524,
+    "encoder_width": 768, "add_cross_attention": true}"#;
 
 fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>> {
     let config = files.config()?.json()?;
@@ -49,7 +50,7 @@ fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>>
     })
 }
 
-/// Mean of the last layer over the authors' data; less this, scores are about standard normal.
+/// Mean of the last layer over the authors' data.
 const REWARD_MEAN: f32 = 0.167_173_63;
 /// Standard deviation of the last layer over the authors' data.
 const REWARD_STD: f32 = 1.033_339_5;
@@ -57,12 +58,12 @@ const REWARD_STD: f32 = 1.033_339_5;
 /// The original cuts prompts to 35 tokens, `[CLS]` and `[SEP]` included.
 const MAX_TOKENS: usize = 35;
 
-/// Places of the linear layers in the original's list; between the others stands Dropout, and no
-/// bend anywhere.
+/// Indices of the linear layers in the original's list. Between the first four is Dropout; there
+/// are no activations.
 const LAYERS: [usize; 5] = [0, 2, 4, 6, 7];
 
-/// Images that go through the network together, which bounds the memory.
-const TOGETHER: usize = 16;
+/// Images that run through the network together, which bounds memory.
+const BATCH: usize = 16;
 
 /// The scorer.
 pub struct ImageReward {
@@ -74,8 +75,8 @@ pub struct ImageReward {
 }
 
 impl ImageReward {
-    /// Reads the weights of `ImageReward.pt`. `text` is what `med_config.json` says; `vision_heads`
-    /// may be `None` for the released widths, 768 and 1024.
+    /// Loads the weights of `ImageReward.pt`. `text` is the content of `med_config.json`;
+    /// `vision_heads` may be `None` for the released widths, 768 and 1024.
     ///
     /// # Errors
     /// A tensor is missing or of another shape, or the tokenizer has more words than the weights.
@@ -89,9 +90,15 @@ impl ImageReward {
         let text_encoder =
             TextEncoder::load(&w.pp("blip.text_encoder"), text, visual_encoder.width())?;
         if tokenizer.size() > text_encoder.words() {
-            let (has, knows) = (tokenizer.size(), text_encoder.words());
-            return Err(Error::input(format!("the tokenizer has {has} words, the weights of ImageReward {knows}"))
-                .with_hint("vocabulary and weights must belong together: bert-base-uncased for the released weights"));
+            let found = tokenizer.size();
+            let expected = text_encoder.words();
+            return Err(Error::input(format!(
+                "the tokenizer has {found} words, the weights of ImageReward {expected}"
+            ))
+            .with_hint(
+                "vocabulary and weights must belong together: \
+                 the released weights use bert-base-uncased",
+            ));
         }
         let layers = Head::load(&w.pp("mlp.layers"), &LAYERS, text_encoder.width())?;
         Ok(Self {
@@ -103,7 +110,7 @@ impl ImageReward {
         })
     }
 
-    /// What the vision transformer reads of some images: (B, 3, side, side).
+    /// The vision transformer's input for some images: (B, 3, side, side).
     pub fn pixels(&self, images: &[Image]) -> Result<Tensor> {
         let side = self.visual_encoder.side();
         let planes = Preprocess::CLIP.batch(images, side);
@@ -114,7 +121,7 @@ impl ImageReward {
         )?)
     }
 
-    /// Reads a prompt, without padding: what is masked changes nothing.
+    /// Encodes a prompt without padding, which has no influence since it is masked.
     pub fn prompt(&self, prompt: &str) -> Result<Prompt> {
         let padded = self
             .tokenizer
@@ -124,7 +131,7 @@ impl ImageReward {
             .prompt(&padded.ids[..tokens], &padded.mask[..tokens])
     }
 
-    /// What BLIP makes of `[CLS]` for each picture: (B, W).
+    /// BLIP's output at `[CLS]` for each image: (B, W).
     pub fn features(&self, prompt: &Prompt, pixels: &Tensor) -> Result<Tensor> {
         let image_embeds = self.visual_encoder.forward(pixels)?; // (B, T, vision width)
         let hidden = self.text_encoder.forward(prompt, &image_embeds)?; // (B, L, W)
@@ -145,8 +152,9 @@ impl Scorer for ImageReward {
     fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         let prompt = self.prompt(prompt)?;
         let mut scores = Vec::with_capacity(images.len());
-        for images in images.chunks(TOGETHER) {
-            scores.extend(self.rewards(&self.features(&prompt, &self.pixels(images)?)?)?);
+        for images in images.chunks(BATCH) {
+            let features = self.features(&prompt, &self.pixels(images)?)?;
+            scores.extend(self.rewards(&features)?);
         }
         Ok(scores)
     }

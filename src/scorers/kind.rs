@@ -11,7 +11,7 @@ use crate::{
     loading::{Loaded, Loader},
 };
 
-/// A name and the function from the network's number to the score.
+/// A name, and the function from the network's output to the score.
 pub type Variant = (&'static str, fn(f32) -> f32);
 
 /// Loads the network of a scorer.
@@ -21,16 +21,16 @@ pub type LoadScorer = fn(&ScorerFiles, &Loader) -> Result<Loaded<Box<dyn Scorer>
 pub struct ScorerKind {
     /// Its published files and its name in a `bundle.toml`.
     pub release: ScorerRelease,
-    /// The names under which it is typed, each with the function from the network's number to the
-    /// score; the first name is the usual one.
+    /// The names under which users choose it, each with the function from the network's output to
+    /// the score; the first is the default.
     pub variants: &'static [Variant],
-    /// Whether scores depend on the prompt.
+    /// True if scores depend on the prompt.
     pub reads_prompt: bool,
     /// Loads the network.
     pub load: LoadScorer,
 }
 
-/// The network's number is the score.
+/// The network's output is the score.
 pub(super) fn unchanged(score: f32) -> f32 {
     score
 }
@@ -38,7 +38,7 @@ pub(super) fn unchanged(score: f32) -> f32 {
 /// The kind that a `bundle.toml` calls `family`.
 ///
 /// # Errors
-/// There is none.
+/// There is no such kind.
 pub fn kind(family: &str) -> Result<&'static ScorerKind> {
     let known = KINDS.iter().find(|kind| kind.release.family == family);
     known.copied().ok_or_else(|| {
@@ -48,19 +48,19 @@ pub fn kind(family: &str) -> Result<&'static ScorerKind> {
     })
 }
 
-/// A scorer as it is typed.
+/// A scorer by the name under which users choose it.
 #[derive(Clone, Copy)]
 pub struct ScorerName {
     /// The kind of scorer.
     pub kind: &'static ScorerKind,
-    /// The name as typed.
+    /// The name.
     pub name: &'static str,
-    /// From the network's number to the score.
+    /// The function from the network's output to the score.
     pub score: fn(f32) -> f32,
 }
 
 impl ScorerName {
-    /// The usual scorer of a kind.
+    /// The default scorer of a kind.
     pub fn usual(kind: &'static ScorerKind) -> Self {
         let (name, score) = kind.variants[0];
         Self { kind, name, score }

@@ -1,4 +1,4 @@
-//! Scorers with their weights as people type them: `hps`, `image-reward=1,hps=10,clip=0.5`.
+//! Scorers with their weights, written as `hps` or `image-reward=1,hps=10,clip=0.5`.
 
 use std::{fmt, str::FromStr};
 
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 pub struct ScorerMix(Vec<(ScorerName, f64)>);
 
 impl ScorerMix {
-    /// One scorer alone.
+    /// A single scorer.
     pub fn single(name: ScorerName) -> Self {
         Self(vec![(name, 1.0)])
     }

@@ -1,5 +1,6 @@
-//! How well an image fits its prompt, as a number. Each scorer is one file: its names, its files,
-//! its loader and its network. To add one, write such a file and list it in [`KINDS`].
+//! Scorers rate how well an image fits its prompt. Each scorer is one file with its names, its
+//! published files, its loader and its network. To add a scorer, write another file and list it in
+//! [`KINDS`].
 
 pub mod aesthetic;
 pub mod clip_score;

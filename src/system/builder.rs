@@ -1,4 +1,4 @@
-//! Which model, with which scorers, on which device, in which data type.
+//! The choices that open a system: model, scorers, device, data type.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::{
     scorers::{ScorerMix, ScorerName, kind},
 };
 
-/// Opens a [`System`]. The command line fills it from its arguments.
+/// Builds a [`System`]. The command line fills this from its arguments.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 #[cfg_attr(feature = "cli", command(next_help_heading = "Model"))]
@@ -26,21 +26,21 @@ pub struct SystemBuilder {
     #[cfg_attr(feature = "cli", arg(long, value_name = "SCORERS"))]
     #[cfg_attr(feature = "cli", arg(value_parser = crate::options::parse::<ScorerMix>))]
     pub scorer: Option<ScorerMix>,
-    /// The type in which matrices are kept; f32 where it is `None`.
+    /// The type in which matrices are kept; `None` means f32.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub dtype: Option<Dtype>,
     /// The device that computes.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub device: Device,
-    /// Whether text encoder, scorers and features leave the memory between their uses.
+    /// True if text encoder, scorers and features are evicted from memory between their uses.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub evict: bool,
-    /// Token grids in place of the description's.
+    /// Token grids that replace those of the description.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub grids: Option<Grids>,
 }
 
-/// Token grids (rows, columns) that a generator walks.
+/// Token grids (rows, columns) of a generator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grids {
     /// One grid per scale, coarse to fine.
@@ -86,8 +86,8 @@ impl SystemBuilder {
         Self { device, ..self }
     }
 
-    /// Loads text encoder, scorers and features once, to see that they load, and evicts them until
-    /// they are needed. `Session::fit_memory` keeps what there is room for.
+    /// Loads text encoder, scorers and features once to check them, and evicts them until they are
+    /// needed. `Session::fit_memory` keeps those for which there is room.
     pub fn evict(self) -> Self {
         Self {
             evict: true,
@@ -95,8 +95,8 @@ impl SystemBuilder {
         }
     }
 
-    /// Walks other token grids (rows, columns) than the description names; `rope_grid` is the grid
-    /// that rotary positions refer to.
+    /// Uses other token grids (rows, columns) than those of the description; `rope_grid` is the
+    /// grid that rotary positions refer to.
     pub fn grids(self, grids: Vec<(usize, usize)>, rope_grid: (usize, usize)) -> Self {
         Self {
             grids: Some(Grids {
@@ -107,7 +107,7 @@ impl SystemBuilder {
         }
     }
 
-    /// The model as the caller named it; the demo where that is open.
+    /// The model as the caller named it; the demo by default.
     pub fn model_name(&self) -> &str {
         self.model.as_deref().unwrap_or(DEMO)
     }
@@ -141,7 +141,7 @@ impl SystemBuilder {
         loader::load(self, bundle, &mix, &loader)
     }
 
-    /// `--weights` beside the demo means released scorers; without a scorer it means nothing.
+    /// Rejects `--weights` with the demo and without a scorer: the folder would not be used.
     fn refuse_unused_weights(&self) -> Result<()> {
         let Some(folder) = &self.weights else {
             return Ok(());
@@ -151,10 +151,10 @@ impl SystemBuilder {
         }
         Err(Error::file(
             folder,
-            "the demo has its own weights, and nothing is asked for that lies in this folder",
+            "the demo has its own weights, and no option requires files of this folder",
         )
         .with_hint(
-            "name a released model, --model infinity-2b, or a released scorer, --scorer hps",
+            "choose a released model, --model infinity-2b, or a released scorer, --scorer hps",
         ))
     }
 }
@@ -176,9 +176,9 @@ pub fn find_bundle(model: &str, weights: Option<&Path>) -> Result<Bundle> {
             Ok(Bundle::embedded(DEMO, demo::FILES)?.with_downloads(folder))
         }
         Some(_) => Err(Error::input(format!(
-            "`{model}` is a folder of its own; `--weights` has no meaning for it"
+            "`{model}` is a folder with its own weights; `--weights` does not apply to it"
         ))
-        .with_hint("--weights goes with the name of a released model")),
+        .with_hint("use --weights with the name of a released model")),
         None if model == DEMO => Bundle::embedded(DEMO, demo::FILES),
         None if released => {
             let needed = catalog::list_names(&catalog::with_needs(model));
@@ -186,7 +186,8 @@ pub fn find_bundle(model: &str, weights: Option<&Path>) -> Result<Bundle> {
                 "the weights of `{model}` are not part of this program"
             ))
             .with_hint(format!(
-                "give the folder with the downloads: `--weights DIR`; `ttsvar models fetch {model}` downloads {needed}"
+                "give the folder with the downloads: `--weights DIR`; \
+                 `ttsvar models fetch {model}` downloads {needed}"
             )))
         }
         None if Path::new(model).is_dir() => Bundle::open(Path::new(model)),
@@ -201,8 +202,10 @@ pub fn find_bundle(model: &str, weights: Option<&Path>) -> Result<Bundle> {
     }
 }
 
+/// Checks that no files are missing.
+///
 /// # Errors
-/// Files are missing.
+/// Files are missing; the error lists them.
 pub(super) fn require_files(folder: &Path, missing: &[String]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());

@@ -13,7 +13,7 @@ use crate::{
     models::dinov2::Dinov2,
 };
 
-/// What the `config.json` beside a DINOv2 may hold.
+/// The `config.json` beside the weights of a DINOv2.
 #[derive(Deserialize)]
 struct Dinov2Config {
     num_attention_heads: Option<usize>,
@@ -45,6 +45,7 @@ type LoadedFeatures = (
     BTreeMap<Features, Box<dyn Extractor>>,
 );
 
+/// Loads the feature extractors of a bundle.
 pub(super) fn load_features(
     bundle: &Bundle,
     loader: &Loader,
@@ -64,12 +65,13 @@ pub(super) fn load_features(
     let [height, width] = size;
     loaded.network.grid(height, width)?;
     let flops = loaded.network.flops(height, width);
-    let (bundle, loader) = (bundle.clone(), loader.clone());
-    let again = move || {
+    let bundle = bundle.clone();
+    let loader = loader.clone();
+    let reload = move || {
         load_network(&bundle, &loader)?
             .ok_or_else(|| Error::internal("a bundle lost its features while it was open"))
     };
-    let model = Arc::new(Evictable::new(loaded, resident, again));
+    let model = Arc::new(Evictable::new(loaded, resident, reload));
     let mut extractors: BTreeMap<Features, Box<dyn Extractor>> = BTreeMap::new();
     for kind in [
         Features::Pca,
@@ -88,7 +90,7 @@ pub(super) fn load_features(
     Ok((Some(model), extractors))
 }
 
-/// `None` where the bundle has no features.
+/// Loads the network; `None` if the bundle has no features.
 fn load_network(bundle: &Bundle, loader: &Loader) -> Result<Option<Loaded<Dinov2>>> {
     let Some(features) = &bundle.description.features else {
         return Ok(None);

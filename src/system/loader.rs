@@ -13,13 +13,14 @@ use crate::{
     scorers::ScorerMix,
 };
 
-/// The code of a family of generators.
+/// The implementation of a family of generators.
 pub fn family(family: GeneratorFamily) -> &'static dyn Family {
     match family {
         GeneratorFamily::Infinity => &InfinityFamily,
     }
 }
 
+/// Loads all parts of a system.
 pub(super) fn load(
     builder: &SystemBuilder,
     bundle: Bundle,

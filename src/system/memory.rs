@@ -1,5 +1,5 @@
-//! A search within a memory limit: first fewer rows go through the network together, then networks
-//! leave the memory between their uses. Neither changes an image.
+//! Fits a search into a memory limit: first fewer rows run through the network together, then
+//! networks are evicted between their uses. Neither changes an image.
 
 use std::fmt;
 
@@ -8,25 +8,25 @@ use ttsvar_search::DecodeSize;
 use super::System;
 use crate::{Error, Result, options::Options};
 
-/// The parts that can be evicted, in the order in which they are.
+/// The parts that can be evicted, in the order of eviction.
 const EVICTED_FIRST: [&str; 3] = ["text encoder", "scorer", "features"];
 
-/// How a search keeps to a limit.
+/// The measures that keep a search within a limit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MemoryPlan {
-    /// Rows that run through the network together; `None` where there is room for all.
+    /// Rows that run through the network together; `None` if there is room for all.
     pub rows_at_once: Option<usize>,
     /// The parts that are in memory only while they are needed.
     pub evicted: &'static [&'static str],
 }
 
 impl System {
-    /// How a search takes at most `limit` bytes, in which `widths[s]` rows are computed and
-    /// `decodes[s]` images decoded at scale `s`. Text encoder, scorers and features stay in memory
-    /// as far as there is room for them, and from now on are evicted otherwise.
+    /// Fits a search into `limit` bytes that computes `widths[s]` rows and decodes `decodes[s]`
+    /// images at scale `s`. Text encoder, scorers and features stay in memory as far as there is
+    /// room, and are evicted between their uses from now on otherwise.
     ///
     /// # Errors
-    /// Nothing helps: the error names the least that the search takes. Or the options are not
+    /// The search does not fit; the error names the memory that it needs. Or the options are not
     /// valid.
     pub fn fit_memory(
         &self,
@@ -66,7 +66,7 @@ impl System {
     }
 }
 
-/// What the limit costs; empty where it costs nothing.
+/// The measures as text; empty if none are needed.
 impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = vec![];
@@ -83,11 +83,11 @@ impl fmt::Display for MemoryPlan {
     }
 }
 
-/// The most rows, up to `all`, whose peak of memory is within `limit`; `None` where a single one is
-/// not. More rows never take less.
+/// The largest number of rows, up to `all`, whose peak of memory is within `limit`; `None` if even
+/// one row exceeds it. `peak` must not decrease with the number of rows.
 ///
 /// # Errors
-/// Those of `peak`.
+/// The errors of `peak`.
 pub fn most_rows(
     all: usize,
     limit: u64,

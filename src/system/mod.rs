@@ -1,6 +1,6 @@
-//! A system: a generator with the scorers and features that a search of it needs, loaded.
+//! A system: a loaded generator with the scorers and features that a search needs.
 //!
-//! [`System::builder`] is the one way to open it. `request/session.rs` sets it up for a search.
+//! [`System::builder`] opens one. `request/session.rs` sets it up for a search.
 
 mod builder;
 mod features;
@@ -32,7 +32,7 @@ use crate::{
 /// Name of the bundle that is built into the program.
 pub const DEMO: &str = "demo";
 
-/// A generator with the scorers and features that a search of it needs.
+/// A generator with the scorers and features that a search needs.
 pub struct System {
     /// As the caller named it.
     model: String,
@@ -81,12 +81,12 @@ impl System {
         &self.device
     }
 
-    /// What loading brought to light.
+    /// Findings from loading the system.
     pub fn report(&self) -> &LoadReport {
         &self.report
     }
 
-    /// The only words that the generator knows; `None` where it takes any.
+    /// The only words that the generator knows; `None` if it takes any.
     pub fn words(&self) -> Option<&[String]> {
         match self.generator.conditioning() {
             Conditioning::Text { words } => words,
@@ -101,22 +101,22 @@ impl System {
         }
     }
 
-    /// Every size of image that the generator has.
+    /// Every image size of the generator.
     pub fn image_sizes(&self) -> Vec<ImageSize> {
         self.generator.image_sizes()
     }
 
-    /// The options completed with the bundle's defaults and what the family was released with.
+    /// The options completed with the bundle's defaults and the released values of the family.
     ///
     /// # Errors
-    /// An option is set that the family does not have, or to a value that it does not have.
+    /// The family does not support an option or its value.
     pub fn resolve(&self, options: &Options) -> Result<Options> {
         self.family
             .resolve(options.clone().or(&self.description.defaults))
     }
 
-    /// The generator set up as options say that [`System::resolve`] completed; `rows_at_once` rows
-    /// run through the network together, all of them where it is `None`.
+    /// The generator set up by options that [`System::resolve`] completed; `rows_at_once` rows run
+    /// through the network together, all of them if it is `None`.
     ///
     /// # Errors
     /// The model has no images of that aspect or size, or another option does not fit it.
@@ -151,7 +151,7 @@ impl System {
             .with_scorers(self.scorers.iter().map(weighted).collect())
     }
 
-    /// The scorer, of several the first.
+    /// The first scorer.
     pub fn scorer(&self) -> &dyn Scorer {
         &self.scorers[0]
     }
@@ -161,7 +161,7 @@ impl System {
         &self.scorers
     }
 
-    /// The scorers that were asked for; `None` where the bundle's default scores.
+    /// The scorers that the caller chose; `None` for the bundle's default.
     pub fn scorer_mix(&self) -> Option<&ScorerMix> {
         self.scorer_mix.as_ref()
     }
@@ -185,7 +185,7 @@ impl System {
     }
 }
 
-/// Bytes of the files of [`DEMO`].
+/// The total size in bytes of the files of [`DEMO`].
 pub fn demo_bytes() -> u64 {
     demo::FILES
         .iter()

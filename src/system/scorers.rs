@@ -1,5 +1,5 @@
-//! Scorers by name, each over a network that several may share: those of a system, or released ones
-//! by themselves.
+//! Loads scorers by name: those of a system, or released ones without a system. Several scorers may
+//! share a network.
 
 use std::{path::Path, sync::Arc};
 
@@ -21,12 +21,12 @@ pub(super) type ScorerNetwork = Evictable<Box<dyn Scorer>>;
 
 /// A loaded scorer with its name and its weight in a mix.
 pub struct LoadedScorer {
-    /// As it is typed.
+    /// The name under which users choose it.
     pub name: String,
-    /// Above 0.
+    /// The weight, above 0.
     pub weight: f64,
     network: Arc<ScorerNetwork>,
-    /// From the network's number to the score.
+    /// The function from the network's output to the score.
     score: fn(f32) -> f32,
     /// Floating-point operations per image.
     flops: f64,
@@ -49,8 +49,7 @@ pub(super) fn scorer_files(bundle: &Bundle, mix: &ScorerMix) -> Result<Vec<Score
     kinds.map(|kind| bundle.scorer(&kind.release)).collect()
 }
 
-/// Loads the scorers of a mix; `files` holds those of each kind. Returns the networks too, each
-/// once.
+/// Loads the scorers of a mix from the files of each kind. Also returns each network once.
 pub(super) fn load_scorers(
     mix: &ScorerMix,
     files: &[ScorerFiles],
@@ -63,9 +62,10 @@ pub(super) fn load_scorers(
         let loaded = (kind.load)(files, loader)?;
         report.add(&loaded);
         let flops = loaded.network.flops(1);
-        let (files, loader) = (files.clone(), loader.clone());
-        let again = move || (kind.load)(&files, &loader);
-        let network = Arc::new(Evictable::new(loaded, resident, again));
+        let files = files.clone();
+        let loader = loader.clone();
+        let reload = move || (kind.load)(&files, &loader);
+        let network = Arc::new(Evictable::new(loaded, resident, reload));
         networks.push((kind.release.family, network, flops));
     }
     let mut scorers = vec![];
@@ -73,7 +73,7 @@ pub(super) fn load_scorers(
         let family = name.kind.release.family;
         let found = networks.iter().find(|(loaded, ..)| *loaded == family);
         let (_, network, flops) = found.ok_or_else(|| {
-            Error::internal(format!("the network of the scorer `{name}` is lost"))
+            Error::internal(format!("the network of the scorer `{name}` was not loaded"))
         })?;
         scorers.push(LoadedScorer {
             name: name.to_string(),
@@ -87,19 +87,19 @@ pub(super) fn load_scorers(
     Ok((scorers, networks.collect()))
 }
 
-/// Scorers by themselves, without the rest of a system.
+/// Scorers without the rest of a system.
 pub struct ScorerSet {
     /// The scorers, at least one.
     pub scorers: Vec<LoadedScorer>,
-    /// Whether any of them reads the prompt.
+    /// True if any of them uses the prompt.
     pub reads_prompt: bool,
-    /// Whether they are the demo's own.
+    /// True if they are the demo's scorers.
     pub from_demo: bool,
 }
 
 impl SystemBuilder {
-    /// Opens the scorers alone: the model's, or without a model the released ones in the folder of
-    /// weights, or the demo's.
+    /// Opens only the scorers: those of the model; without a model the released ones in the folder
+    /// of weights, or else those of the demo.
     ///
     /// # Errors
     /// As [`SystemBuilder::open`].
@@ -127,9 +127,13 @@ impl SystemBuilder {
             .weights
             .as_ref()
             .filter(|folder| !folder.join(FILE).exists());
-        if let (None, Some(folder)) = (&self.model, downloads) {
-            let usual = || ScorerMix::single(ScorerName::usual(&image_reward::KIND));
-            let mix = self.scorer.clone().unwrap_or_else(usual);
+        if self.model.is_none()
+            && let Some(folder) = downloads
+        {
+            let mix = match &self.scorer {
+                Some(mix) => mix.clone(),
+                None => ScorerMix::single(ScorerName::usual(&image_reward::KIND)),
+            };
             let kinds = mix.kinds().into_iter();
             let files = kinds.map(|kind| ScorerFiles::released(&kind.release, folder));
             let files = files.collect::<Result<_>>()?;

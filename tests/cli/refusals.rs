@@ -7,7 +7,10 @@ use crate::desk::Desk;
 /// What depends on the demo.
 const OF_DEMO: [(&str, &str); 2] = [
     (r"one size only, \d+ x \d+", "one size only, [size]"),
-    (r"the \d+ blocks", "the [depth] blocks"),
+    (
+        r"the guidance layer must be at most \d+",
+        "the guidance layer must be at most [depth]",
+    ),
 ];
 
 /// What is said to each of these flags of `generate`.
@@ -98,7 +101,7 @@ fn numbers_out_of_range() {
         ]), @r"
         $ --n 0
         error: n must be 1 or more, found 0
-        hint: leave it out for the model's own
+        hint: leave it out for the model's default
 
         $ --n -1
         error: invalid value '-1' for '--n <N>': expected a whole number, 0 or more
@@ -141,7 +144,7 @@ fn numbers_out_of_range() {
         hint: 1 is the last block
 
         $ --cfg-layer 99
-        error: guidance on a layer beyond the [depth] blocks
+        error: the guidance layer must be at most [depth], found 99
         hint: 1 is the last block
 
         $ --top-p 1.5
@@ -291,7 +294,7 @@ fn flags_that_contradict_each_other() {
         &["--weights", "somewhere"],
     ]), @r"
     $ --method raw --schedule paper
-    error: --schedule says how tts-var reads the paper; raw has none
+    error: --schedule is an option of method tts-var, not of raw
     hint: leave --schedule out, or choose --method tts-var
 
     $ --prompts p.txt

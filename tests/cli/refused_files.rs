@@ -70,7 +70,7 @@ fn plans_that_cannot_be_followed() {
 
         $ plan --n 0
         error: n must be 1 or more, found 0
-        hint: leave it out for the model's own
+        hint: leave it out for the model's default
 
         $ plan --scales 0
         error: a plan needs a model with at least one scale

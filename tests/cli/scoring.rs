@@ -310,7 +310,7 @@ fn scorers_that_cannot_score_are_refused() {
     error: empty: contains no images
     hint: only PNG files can be read as images
     $ generate "a red circle" --weights empty
-    error: empty: the demo has its own weights, and nothing is asked for that lies in this folder
-    hint: name a released model, --model infinity-2b, or a released scorer, --scorer hps
+    error: empty: the demo has its own weights, and no option requires files of this folder
+    hint: choose a released model, --model infinity-2b, or a released scorer, --scorer hps
     "#);
 }

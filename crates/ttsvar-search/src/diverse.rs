@@ -1,5 +1,5 @@
-//! Chooses rows that differ from each other. Handles the cases in which k-means cannot work: repeated
-//! rows, and features that are NaN or infinite.
+//! Chooses rows that differ from each other. Handles the cases in which k-means cannot work:
+//! repeated rows, and features that are NaN or infinite.
 
 use crate::{features::Matrix, kmeans::kmeans, rng::Stream};
 
@@ -17,8 +17,8 @@ pub struct Diverse {
 }
 
 /// Chooses `keep` different rows of `x`, or all rows if it has fewer. If fewer than `keep` rows are
-/// distinct, each distinct row is chosen once, and the other rows fill the remaining places in their
-/// order, rows whose features are not finite last.
+/// distinct, each distinct row is chosen once, and the other rows fill the remaining places in
+/// their order, rows whose features are not finite last.
 pub fn diverse(x: &Matrix, keep: usize, stream: &mut Stream) -> Diverse {
     let finite = |row: &usize| x.row(*row).iter().all(|value| value.is_finite());
     let (sound, lost): (Vec<usize>, Vec<usize>) = (0..x.rows()).partition(finite);

@@ -67,8 +67,8 @@ pub enum Event<'a> {
         /// One score for each id.
         scores: &'a [f32],
     },
-    /// A stage chose rows. After the last scale the new candidates take over the images and scores of
-    /// the candidates that they continue; nothing is decoded or scored again.
+    /// A stage chose rows. After the last scale the new candidates take over the images and scores
+    /// of the candidates that they continue; nothing is decoded or scored again.
     Selected {
         /// The scale after which the stage acted.
         scale: usize,

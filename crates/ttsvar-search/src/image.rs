@@ -26,11 +26,11 @@ impl Image {
         }
     }
 
-    /// An image from the output of a decoder: the red plane, then green, then blue, each row by row,
-    /// with values in -1..=1.
+    /// An image from the output of a decoder: the red plane, then green, then blue, each row by
+    /// row, with values in -1..=1.
     ///
-    /// Values outside of this range are clamped, NaN becomes 0, and `(x + 1) / 2 * 255` is truncated,
-    /// not rounded, as in the released Infinity program.
+    /// Values outside of this range are clamped, NaN becomes 0, and `(x + 1) / 2 * 255` is
+    /// truncated, not rounded, as in the released Infinity program.
     ///
     /// # Panics
     /// When `planes` is not `3 * width * height` long.
@@ -78,8 +78,8 @@ impl Image {
         &self.pixels
     }
 
-    /// The part whose upper left corner is `left` pixels from the left edge and `top` pixels from the
-    /// top edge.
+    /// The part whose upper left corner is `left` pixels from the left edge and `top` pixels from
+    /// the top edge.
     ///
     /// # Panics
     /// When the part reaches beyond the image.
@@ -104,8 +104,8 @@ impl Image {
         }
     }
 
-    /// The part in the middle. An odd number of surplus pixels is split by rounding half to even, as
-    /// in torchvision's `CenterCrop`: of 5 surplus pixels 2 are cut on the left, of 3 also 2.
+    /// The part in the middle. An odd number of surplus pixels is split by rounding half to even,
+    /// as in torchvision's `CenterCrop`: of 5 surplus pixels 2 are cut on the left, of 3 also 2.
     ///
     /// # Panics
     /// When the image is smaller than the part.

@@ -4,9 +4,9 @@
 //! Starts come from greedy k-means++ (Arthur & Vassilvitskii 2007, with 2 + floor(ln k) candidates
 //! per centre). Lloyd's iteration follows, as in scikit-learn: data centred first, at most 300
 //! iterations, stop when no label changes or the centres move by less than 1e-4 of the mean column
-//! variance. Everything is in f64. scikit-learn takes a single start from a fixed state of its random
-//! generator; this implementation takes the best of many starts from the given stream, which is cheap
-//! for a batch of rows and does not depend on the luck of one draw.
+//! variance. Everything is in f64. scikit-learn takes a single start from a fixed state of its
+//! random generator; this implementation takes the best of many starts from the given stream, which
+//! is cheap for a batch of rows and does not depend on the luck of one draw.
 
 use crate::{features::Matrix, resample::CumulativeWeights, rng::Stream};
 
@@ -17,8 +17,8 @@ const ITERATIONS: usize = 300;
 /// scikit-learn.
 const TOLERANCE: f64 = 1e-4;
 
-/// Squared distances whose relative difference is below this are a tie. The two rows of a cluster of
-/// two always tie, and rounding must not decide between them.
+/// Squared distances whose relative difference is below this are a tie. The two rows of a cluster
+/// of two always tie, and rounding must not decide between them.
 const TIE: f64 = 1e-9;
 
 /// Maximum number of starts.
@@ -44,8 +44,8 @@ pub struct Clustering {
 }
 
 impl Clustering {
-    /// The row nearest to the centre of each cluster, the lowest row among equals; none for an empty
-    /// cluster.
+    /// The row nearest to the centre of each cluster, the lowest row among equals; none for an
+    /// empty cluster.
     pub fn nearest(&self, x: &Matrix) -> Vec<Option<usize>> {
         let mut picks: Vec<Option<(usize, f64)>> = vec![None; self.centers.len()];
         for (row, &label) in self.labels.iter().enumerate() {
@@ -61,8 +61,8 @@ impl Clustering {
     }
 }
 
-/// Divides the rows of `x` into `k` clusters; returns the best result of many starts. `x` is finite and has at least `k`
-/// distinct rows.
+/// Divides the rows of `x` into `k` clusters; returns the best result of many starts. `x` is finite
+/// and has at least `k` distinct rows.
 pub fn kmeans(x: &Matrix, k: usize, stream: &mut Stream) -> Clustering {
     let points = Points::new(x);
     let distances = points.distances();

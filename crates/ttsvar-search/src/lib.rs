@@ -1,11 +1,11 @@
 //! Test-time search over the generation paths of coarse-to-fine image generators.
 //!
 //! A [`Plan`] is a search method as data, [`run()`] carries it out, [`Event`]s report its progress,
-//! and the [`Trace`] records what happened. There are no tensors here, no files and no printing:
-//! bring a generator ([`Pipeline`] and [`Rollout`]), a [`Scorer`] and, for plans that cluster, a
-//! [`Extractor`]. `examples/toy.rs` does all of that in under 80 lines.
+//! and the [`Trace`] records what happened. This crate has no tensors, reads no files and prints
+//! nothing: provide a generator ([`Pipeline`] and [`Rollout`]), a [`Scorer`] and, for plans that
+//! cluster, an [`Extractor`]. `examples/toy.rs` does all of that in under 80 lines.
 //!
-//! Start reading at `run.rs`: every method goes through its one loop.
+//! Start reading at `run.rs`: every method runs through its loop.
 
 pub mod diverse;
 mod error;

@@ -80,8 +80,8 @@ pub enum Schedule {
     Paper,
 }
 
-/// The default score at which `auto` stops. ImageReward's scores have mean 0 and standard deviation 1
-/// on its training data, so this score is above that of about five in six of those images.
+/// The default score at which `auto` stops. ImageReward's scores have mean 0 and standard deviation
+/// 1 on its training data, so this score is above that of about five in six of those images.
 const ENOUGH: f32 = 1.0;
 
 /// The stages of the released schedule of 13 scales (`bs_sis`, `extract_sis`, `resample_sis` in
@@ -129,8 +129,8 @@ impl Plan {
         )
     }
 
-    /// `n` rows; after the scales at which [`Plan::tts_var`] resamples, the better half (rounded up)
-    /// continues, repeated to `n` rows. At earlier scales the score of a partial image predicts
+    /// `n` rows; after the scales at which [`Plan::tts_var`] resamples, the better half (rounded
+    /// up) continues, repeated to `n` rows. At earlier scales the score of a partial image predicts
     /// little about the finished one.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
-//! Combines several scorers: the scores of each are standardized to mean 0 and standard deviation 1,
-//! then averaged by weight.
+//! Combines several scorers: the scores of each are standardized to mean 0 and standard deviation
+//! 1, then averaged by weight.
 //!
-//! The mean and the standard deviation of a scorer are computed once per search, over the rows of the
-//! first scoring in which its scores differ, and kept until the end; before that its scores count as
-//! 0. All scores of a search are therefore comparable: histories (DIFF, MAX, SUM) are consistent, and
-//! the score of a row does not depend on which other rows remain. `docs/trace.md` explains the choice.
+//! The mean and the standard deviation of a scorer are computed once per search, over the rows of
+//! the first scoring in which its scores differ, and kept until the end; before that its scores
+//! count as 0. All scores of a search are therefore comparable: histories (DIFF, MAX, SUM) are
+//! consistent, and the score of a row does not depend on which other rows remain. `docs/trace.md`
+//! explains the choice.
 
 use serde::{Deserialize, Serialize};
 
@@ -181,7 +182,8 @@ mod tests {
 
     #[test]
     fn units_do_not_matter_and_weights_are_shares() {
-        let (small, large) = (vec![0.25, 0.27, 0.29, 0.31], vec![30.0, 10.0, 20.0, 40.0]);
+        let small = vec![0.25, 0.27, 0.29, 0.31];
+        let large = vec![30.0, 10.0, 20.0, 40.0];
         let mixed = mixer(&[1.0, 3.0]).mix(4, &[small.clone(), large.clone()]);
         let other: Vec<f32> = large.iter().map(|score| 7.0 * score - 100.0).collect();
         for again in [

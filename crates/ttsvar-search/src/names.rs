@@ -28,7 +28,8 @@ macro_rules! named {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<Self, Error> {
-                Self::deserialize(text.into_deserializer()).map_err(|error: Unknown| unknown($what, text, &error))
+                Self::deserialize(text.into_deserializer())
+                    .map_err(|error: Unknown| unknown($what, text, &error))
             }
         }
     )*};
@@ -42,8 +43,8 @@ named! {
     Draw = "draw",
 }
 
-/// Converts serde's message "unknown variant `x`, expected one of `a`, `b`": its list of names becomes
-/// the hint.
+/// Converts serde's message "unknown variant `x`, expected one of `a`, `b`": its list of names
+/// becomes the hint.
 fn unknown(what: &str, text: &str, error: &Unknown) -> Error {
     let error = error.to_string();
     let hint = error

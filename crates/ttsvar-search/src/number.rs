@@ -1,5 +1,5 @@
-//! Numbers in JSON that may be NaN or infinite; these are written as the strings `"nan"`, `"inf"` and
-//! `"-inf"`.
+//! Numbers in JSON that may be NaN or infinite; these are written as the strings `"nan"`, `"inf"`
+//! and `"-inf"`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::Value;

@@ -38,7 +38,8 @@ pub enum Select {
     Resample {
         /// The function of a candidate's scores.
         potential: Potential,
-        /// The greediness: 0 draws evenly, large values draw only the best. Finite and not negative.
+        /// The greediness: 0 draws evenly, large values draw only the best. Finite and not
+        /// negative.
         lambda: f64,
         /// The way to draw rows.
         draw: Draw,
@@ -89,9 +90,9 @@ pub struct Stage {
 /// A complete search method. All rows pass a scale without a stage; after the last scale every
 /// remaining row is scored once and the best one wins.
 ///
-/// A plan guarantees: 1 to [`MAX_ROWS`] rows everywhere; stages in the order of their scales, at most
-/// one per scale; no stage chooses more rows than its way to choose allows. The number of scales
-/// depends on the model: see [`Plan::check`].
+/// A plan guarantees: 1 to [`MAX_ROWS`] rows everywhere; stages in the order of their scales, at
+/// most one per scale; no stage chooses more rows than its way to choose allows. The number of
+/// scales depends on the model: see [`Plan::check`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     try_from = "crate::plan_file::PlanFile",
@@ -141,8 +142,8 @@ impl Plan {
     }
 
     /// The same plan carried out up to `rounds` times, each time with new rows, until a finished
-    /// image reaches the score `enough`. Prompts that are easy for the model then cost little, which
-    /// leaves more rounds for the others.
+    /// image reaches the score `enough`. Prompts that are easy for the model then cost little,
+    /// which leaves more rounds for the others.
     ///
     /// # Errors
     /// [`PlanError`] when there are no rounds, too many rows in all, or `enough` is not finite.
@@ -231,8 +232,8 @@ impl Plan {
             .collect()
     }
 
-    /// The number of images that a round scores in a model of `scales` scales: all rows where a stage
-    /// uses scores, and the remaining rows at the end.
+    /// The number of images that a round scores in a model of `scales` scales: all rows where a
+    /// stage uses scores, and the remaining rows at the end.
     pub fn scorings(&self, scales: usize) -> usize {
         let widths = self.widths(scales);
         let last = scales.saturating_sub(1);

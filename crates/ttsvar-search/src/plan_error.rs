@@ -133,9 +133,9 @@ impl PlanError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Syntax { .. } => {
-                "a plan is `start = ROWS`, then for each choice `[[stage]]` with `scale`, `width` and \
-                 `select`, for example select = { cluster = \"pca\" }, { resample = \"value\", lambda = 10 } \
-                 or { top = 3 }"
+                "a plan is `start = ROWS`, then for each choice `[[stage]]` with `scale`, `width` \
+                 and `select`, for example select = { cluster = \"pca\" }, \
+                 { resample = \"value\", lambda = 10 } or { top = 3 }"
             }
             Self::NoRows { .. } => "choose 1 or more",
             Self::TooManyRows { .. } => {
@@ -170,13 +170,15 @@ impl PlanError {
                 "leave the stage out: scales without a stage choose nothing"
             }
             Self::MissingSelect { .. } => {
-                "add select = { cluster = \"pca\" }, { resample = \"value\" } or { top = K } to the stage"
+                "add select = { cluster = \"pca\" }, { resample = \"value\" } or { top = K } \
+                 to the stage"
             }
             Self::StrayResampleOption { .. } => "remove them, or select by `resample`",
             Self::SelectCount { .. } => "keep one of `cluster`, `resample`, `top`, `drop`",
             Self::NoScales => "choose 1 scale or more",
             Self::BeyondLastScale { .. } => {
-                "scales count from 0; `ttsvar plan METHOD --model ...` writes a plan that fits the model"
+                "scales count from 0; `ttsvar plan METHOD --model ...` writes a plan \
+                 that fits the model"
             }
             Self::RawWidth(_) => "best-of-n draws N samples and keeps the best",
         };

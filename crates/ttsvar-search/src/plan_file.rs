@@ -69,8 +69,8 @@ impl Plan {
     /// Reads a plan file. A resampling stage without `lambda` and `draw` uses 10 and multinomial.
     ///
     /// # Errors
-    /// [`PlanError`] names the line if the text is not a plan file, and the scale if the plan cannot
-    /// be carried out.
+    /// [`PlanError`] names the line if the text is not a plan file, and the scale if the plan
+    /// cannot be carried out.
     pub fn from_toml(text: &str) -> Result<Self, PlanError> {
         let file: PlanFile = toml::from_str(text).map_err(|error| unreadable(text, &error))?;
         Self::try_from(file)
@@ -124,8 +124,8 @@ fn inline(select: &Select) -> String {
     }
 }
 
-/// A number as TOML reads it. TOML takes digits without a fraction for an integer, which must be below
-/// 2^63; larger numbers are therefore written with an exponent.
+/// A number as TOML reads it. TOML takes digits without a fraction for an integer, which must be
+/// below 2^63; larger numbers are therefore written with an exponent.
 fn number<T: Copy + Into<f64> + Display + LowerExp>(value: T) -> String {
     if value.into().abs() < 1e15 {
         value.to_string()

@@ -1,8 +1,8 @@
 //! Draws rows, evenly or by weights `exp(lambda * potential)`.
 //!
-//! The released program computes the weights in float32 without safeguards: a score of 8.9 overflows
-//! at lambda 10, and a NaN makes every draw even. Here the largest potential is subtracted first,
-//! which changes no probability, and [`Weights`] reports the special cases.
+//! The released program computes the weights in float32 without safeguards: a score of 8.9
+//! overflows at lambda 10, and a NaN makes every draw even. Here the largest potential is
+//! subtracted first, which changes no probability, and [`Weights`] reports the special cases.
 
 use crate::{plan::Draw, rng::Stream};
 
@@ -13,8 +13,8 @@ pub struct Weights {
     pub probabilities: Vec<f64>,
     /// Rows of infinite potential: they share all the weight evenly.
     pub infinite: Vec<usize>,
-    /// No row has any weight, because every potential is NaN or minus infinity; all rows are equally
-    /// likely.
+    /// No row has any weight, because every potential is NaN or minus infinity; all rows are
+    /// equally likely.
     pub none: bool,
 }
 
@@ -69,8 +69,8 @@ pub fn draw(probabilities: &[f64], count: usize, how: Draw, stream: &mut Stream)
     }
 }
 
-/// Draws `count` of `rows` rows without replacement, at most all of them, each equally likely; returns
-/// them in ascending order.
+/// Draws `count` of `rows` rows without replacement, at most all of them, each equally likely;
+/// returns them in ascending order.
 pub fn without(rows: usize, count: usize, stream: &mut Stream) -> Vec<usize> {
     let mut all: Vec<usize> = (0..rows).collect();
     for place in 0..count.min(rows) {

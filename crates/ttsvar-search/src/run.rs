@@ -1,9 +1,9 @@
 //! The search loop, through which every method runs.
 //!
 //! [`run`] draws one scale after the other for all candidates. Where the plan has a stage, it
-//! decodes and scores the partial images and chooses the candidates that continue. After the last
-//! scale the best finished image wins. [`SearchState`] holds everything that changes on the way, and
-//! each of its methods is one step of the loop.
+//! decodes the partial images and chooses, by their scores or features, the candidates that
+//! continue. After the last scale it scores the finished images, and the best one wins.
+//! `SearchState` holds everything that changes on the way; each of its methods is one step.
 //!
 //! Read on where a step leads: `plan.rs` for the methods as data, `diverse.rs`, `resample.rs` and
 //! `top.rs` for the ways to choose, `pipeline.rs` for the interface to a generator (implemented in
@@ -408,8 +408,8 @@ impl<'a> SearchState<'a> {
         Ok(())
     }
 
-    /// Scores the remaining rows of a round, unless they are scored already. Returns whether a score
-    /// is high enough to end the search.
+    /// Scores the remaining rows of a round, unless they are scored already. Returns whether a
+    /// score is high enough to end the search.
     fn finish_round(&mut self) -> Result<bool> {
         let last = self.search.pipeline.scales().len().saturating_sub(1);
         let scores = match self.scores.take() {

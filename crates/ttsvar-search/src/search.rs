@@ -20,7 +20,8 @@ pub struct Search<'a> {
     pub pipeline: &'a dyn Pipeline,
     /// The scorers, at least one. [`ScoreMixer`](super::ScoreMixer) combines several.
     pub scorers: Vec<WeightedScorer<'a>>,
-    /// Feature extractors by their names in plans. Those that the plan does not name may be missing.
+    /// Feature extractors by their names in plans. Those that the plan does not name may be
+    /// missing.
     pub extractors: &'a BTreeMap<Features, Box<dyn Extractor>>,
     /// Size of the images that stages before the last scale use.
     pub preview: DecodeSize,

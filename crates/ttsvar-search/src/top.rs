@@ -16,8 +16,8 @@ pub fn ranking(scores: &[f32]) -> Vec<usize> {
     rows
 }
 
-/// The `k` best rows, repeated in turn up to `width` rows; `k` is at least 1 and at most the number of
-/// scores.
+/// The `k` best rows, repeated in turn up to `width` rows; `k` is at least 1 and at most the number
+/// of scores.
 pub fn top(scores: &[f32], k: usize, width: usize) -> Vec<usize> {
     let best = ranking(scores);
     (0..width).map(|i| best[i % k]).collect()

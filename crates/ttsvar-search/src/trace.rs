@@ -1,5 +1,5 @@
-//! The record of a search: every candidate with its scores, every choice, and the cost. Command line,
-//! report, page and Python all read this form; `docs/trace.md` describes its JSON.
+//! The record of a search: every candidate with its scores, every choice, and the cost. Command
+//! line, report, page and Python all read this form; `docs/trace.md` describes its JSON.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -139,8 +139,8 @@ impl Trace {
     }
 }
 
-/// One path through the scales between two choices. A choice ends every candidate: it is dropped, or
-/// new candidates continue it.
+/// One path through the scales between two choices. A choice ends every candidate: it is dropped,
+/// or new candidates continue it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// Its number, in the order in which candidates appear.
@@ -165,8 +165,8 @@ pub struct Scored {
     pub score: f32,
 }
 
-/// The record of a stage. Lists have one entry per row that reached the stage, where nothing else is
-/// noted.
+/// The record of a stage. Lists have one entry per row that reached the stage, where nothing else
+/// is noted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
     /// The scale after which the stage acted.

@@ -30,16 +30,16 @@ pub enum Warning {
         /// The scale after which rows were drawn.
         scale: usize,
     },
-    /// Features are NaN or infinite. These candidates belong to no cluster and only fill places that
-    /// the others leave.
+    /// Features are NaN or infinite. These candidates belong to no cluster and only fill places
+    /// that the others leave.
     LostFeatures {
         /// The scale after which features were computed.
         scale: usize,
         /// The candidates.
         ids: Vec<usize>,
     },
-    /// There are fewer distinct rows of features than clusters. Each distinct row continues, and the
-    /// others fill the remaining places in their order.
+    /// There are fewer distinct rows of features than clusters. Each distinct row continues, and
+    /// the others fill the remaining places in their order.
     FewDistinct {
         /// The scale after which features were computed.
         scale: usize,
@@ -66,13 +66,15 @@ impl Warning {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::LostScores { .. } | Self::InfiniteScores { .. } | Self::AllWeightsZero { .. } => {
-                "check the scorer: its weights may be damaged, or its precision too low for these images"
+                "check the scorer: its weights may be damaged, \
+                 or its precision too low for these images"
             }
             Self::LostFeatures { .. } => {
                 "check the features: their weights may be damaged, or their precision too low"
             }
             Self::FewDistinct { .. } => {
-                "the candidates are alike; cluster after a later scale, or sample with more variety (larger tau)"
+                "the candidates are alike; cluster after a later scale, \
+                 or sample with more variety (larger tau)"
             }
         }
     }
@@ -97,12 +99,13 @@ impl fmt::Display for Warning {
             }
             Self::AllWeightsZero { scale } => write!(
                 f,
-                "scale {scale}: all weights are zero; every row is as likely"
+                "scale {scale}: all weights are zero; all rows are equally likely"
             ),
             Self::LostFeatures { scale, ids } => {
                 write!(
                     f,
-                    "scale {scale}: features of {} images are NaN or infinite; they form no clusters",
+                    "scale {scale}: features of {} images are NaN or infinite; \
+                     these images belong to no cluster",
                     ids.len()
                 )
             }
@@ -113,7 +116,7 @@ impl fmt::Display for Warning {
             } => {
                 write!(
                     f,
-                    "scale {scale}: {clusters} clusters asked for, but only {distinct} images differ"
+                    "scale {scale}: {clusters} clusters need as many different images, found {distinct}"
                 )
             }
         }

@@ -63,8 +63,10 @@ impl Family for InfinityFamily {
         let text = load_text(bundle, loader)?;
         report.add(&text);
         let text_sizes = text.network.encoder.sizes().clone();
-        let (bundle_again, loader_again) = (bundle.clone(), loader.clone());
         let cells = cells_per_token(&transformer.network, &decoder.network)?;
+        let text_bundle = bundle.clone();
+        let text_loader = loader.clone();
+        let reload = move || load_text(&text_bundle, &text_loader);
         Ok(Box::new(InfinityGenerator {
             description: bundle.description.clone(),
             device: loader.device.clone(),
@@ -73,9 +75,7 @@ impl Family for InfinityFamily {
             transformer: transformer.network,
             decoder: decoder.network,
             text: EvictableText {
-                encoder: Evictable::new(text, resident, move || {
-                    load_text(&bundle_again, &loader_again)
-                }),
+                encoder: Evictable::new(text, resident, reload),
                 sizes: text_sizes,
             },
         }))
@@ -89,7 +89,7 @@ fn load_text(bundle: &Bundle, loader: &Loader) -> Result<Loaded<T5Text>> {
         let encoder = T5Encoder::load(weights, &config)?;
         Ok(T5Text { tokenizer, encoder })
     };
-    // The published files hold a decoder too, so only unread tensors of the encoder mean something.
+    // The published files hold a decoder too; report only unread tensors of the encoder.
     loader.load(bundle.text_weights()?, "encoder.block", &[], load)
 }
 
@@ -152,18 +152,17 @@ impl Generator for InfinityGenerator {
 
     fn image_sizes(&self) -> Vec<ImageSize> {
         if let Some(grids) = &self.description.generator.scales {
-            let grid = grids.last().copied();
-            return grid
-                .map(|grid| self.image_size(grid, None))
-                .into_iter()
-                .collect();
+            let last = grids.last().into_iter();
+            return last.map(|grid| self.image_size(*grid, None)).collect();
         }
         let mut sizes = vec![];
         for pixels in Pixels::all() {
             for aspect in TEMPLATES {
-                let schedule = Schedule::released(aspect, pixels).ok();
-                let grid = schedule.and_then(|schedule| schedule.grids.last().copied());
-                sizes.extend(grid.map(|grid| self.image_size(grid, Some(pixels))));
+                if let Ok(schedule) = Schedule::released(aspect, pixels)
+                    && let Some(grid) = schedule.grids.last()
+                {
+                    sizes.push(self.image_size(*grid, Some(pixels)));
+                }
             }
         }
         sizes
@@ -178,16 +177,15 @@ impl Generator for InfinityGenerator {
             &self.device,
         )?;
         let model = model.with_rows_at_once(memory.rows_at_once.unwrap_or(usize::MAX));
-        let text = self.text.encoder.bytes();
-        let (resident_text, encoding) = match self.text.encoder.is_resident() {
-            true => (text, 0),
-            false => (0, text),
-        };
-        let networks = Networks {
-            resident: self.bytes + resident_text + memory.resident,
-            encoding,
+        let mut networks = Networks {
+            resident: self.bytes + memory.resident,
+            encoding: 0,
             scoring: memory.scoring,
         };
+        match self.text.encoder.is_resident() {
+            true => networks.resident += self.text.encoder.bytes(),
+            false => networks.encoding = self.text.encoder.bytes(),
+        }
         Ok(Box::new(InfinityPipeline::new(
             model, &self.text, networks,
         )?))
@@ -202,7 +200,7 @@ impl Generator for InfinityGenerator {
     }
 }
 
-/// The text encoder, loaded when it is needed.
+/// The text encoder, which may be evicted between its uses.
 struct EvictableText {
     encoder: Evictable<T5Text>,
     sizes: T5Sizes,
@@ -226,10 +224,10 @@ fn pixels(options: &Options) -> Result<Option<Pixels>> {
     options.pixels.as_deref().map(str::parse).transpose()
 }
 
-/// The released schedule for the aspect and the size among the options.
+/// The released schedule for the aspect and the size in `options`.
 ///
 /// # Errors
-/// The models have no images of that aspect or size.
+/// The models do not support the aspect or the size.
 pub fn released_schedule(options: &Options) -> Result<Schedule> {
     let aspect = options.aspect.as_ref().map_or(1.0, |aspect| aspect.ratio());
     Schedule::released(aspect, pixels(options)?.unwrap_or(Pixels::P1M))

@@ -156,11 +156,14 @@ impl<'a> ImageModel<'a> {
                 )));
             }
         };
-        if settings.cfg_layer.is_some_and(|layer| layer > config.depth) {
+        if let Some(layer) = settings.cfg_layer
+            && layer > config.depth
+        {
             let depth = config.depth;
-            let message =
-                format!("the guidance layer must be at most {depth}, the number of blocks");
-            return Err(Error::input(message).with_hint("1 is the last block"));
+            return Err(Error::input(format!(
+                "the guidance layer must be at most {depth}, found {layer}"
+            ))
+            .with_hint("1 is the last block"));
         }
         let width = config.width / config.heads;
         let rope = |grid: &(usize, usize)| Rope::new(*grid, schedule.rope_grid, width, device);
@@ -270,7 +273,8 @@ pub struct Networks {
     pub resident: u64,
     /// Networks that are in memory only while a prompt is encoded.
     pub encoding: u64,
-    /// The largest network that is in memory only while images are scored or their features computed.
+    /// The largest network that is in memory only while images are scored or their features
+    /// computed.
     pub scoring: u64,
 }
 
@@ -283,8 +287,8 @@ pub struct InfinityPipeline<'a> {
 }
 
 impl<'a> InfinityPipeline<'a> {
-    /// Adds a text encoder to a model. `networks` are all networks in memory while the pipeline is in
-    /// use, its own included.
+    /// Adds a text encoder to a model. `networks` are all networks in memory while the pipeline is
+    /// in use, its own included.
     ///
     /// # Errors
     /// The text encoder does not fit the transformer.
@@ -373,8 +377,8 @@ impl Pipeline for InfinityPipeline<'_> {
 
 impl InfinityPipeline<'_> {
     /// The peak of memory in bytes: weights, keys and values of all rows, and in addition the
-    /// activations of a scale, the feature maps of a decode or networks that are loaded for scoring,
-    /// whichever is largest.
+    /// activations of a scale, the feature maps of a decode or networks that are loaded for
+    /// scoring, whichever is largest.
     fn peak_bytes(&self, widths: &[usize]) -> u64 {
         let model = &self.model;
         let transformer = model.transformer;

@@ -1,5 +1,6 @@
-//! Candidates of one prompt in progress. Rows that share a state share its computation and its memory.
-//! States are reference-counted: selecting rows copies no tensors, and dropped states are freed.
+//! Candidates of one prompt in progress. Rows that share a state share its computation and its
+//! memory. States are reference-counted: selecting rows copies no tensors, and dropped states are
+//! freed.
 
 use std::{ops::Range, sync::Arc};
 
@@ -224,7 +225,8 @@ impl<'a> InfinityRollout<'a> {
     }
 }
 
-/// The distinct states of some rows, in order of appearance, and the index of the state of each row.
+/// The distinct states of some rows, in order of appearance, and the index of the state of each
+/// row.
 fn distinct(rows: &[Row]) -> (Vec<Arc<State>>, Vec<usize>) {
     let mut states: Vec<Arc<State>> = vec![];
     let mut state_of_row = Vec::with_capacity(rows.len());

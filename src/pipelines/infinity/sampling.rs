@@ -1,34 +1,34 @@
-//! From logits to bits (`infinity/models/infinity.py`,
+//! Samples bits from logits (`infinity/models/infinity.py`,
 //! `sample_with_top_k_top_p_also_inplace_modifying_logits_`).
 
 use ttsvar_search::rng::Stream;
 
-/// How bits are drawn.
+/// Settings of sampling.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// Temperature; logits are multiplied by its inverse. Greater than 0.
     pub tau: f32,
     /// Keep the most likely values until they hold this probability; 0 keeps all.
     pub top_p: f32,
-    /// Keep this many most likely values; 0 keeps all. Of the two values of a bit only 1 removes
-    /// anything.
+    /// Keep this many most likely values; 0 keeps all. A bit has two values, so only 1 removes
+    /// any.
     pub top_k: usize,
 }
 
 /// Probabilities of `logits` after truncation.
 ///
-/// As in the original, values are removed whose likelihoods, summed upwards from the least likely,
-/// stay at or below 1 - `top_p`; the most likely value always stays, and so do values equal to the
-/// least of the `top_k` kept.
+/// As in the original, values are removed whose cumulative probability, from the least likely value
+/// upwards, is at most 1 - `top_p`. The most likely value is always kept, and so are values equal
+/// to the least likely of the `top_k` kept.
 pub fn truncate(logits: &[f32], top_k: usize, top_p: f32) -> Vec<f32> {
     let mut kept = logits.to_vec();
     let mut order: Vec<usize> = (0..kept.len()).collect();
     order.sort_by(|a, b| logits[*a].total_cmp(&logits[*b]));
     if top_k > 0 {
         let least = logits[order[kept.len() - top_k.min(kept.len())]];
-        kept.iter_mut()
-            .filter(|v| **v < least)
-            .for_each(|v| *v = f32::NEG_INFINITY);
+        for value in kept.iter_mut().filter(|value| **value < least) {
+            *value = f32::NEG_INFINITY;
+        }
     }
     if top_p > 0.0 {
         let p = softmax(&kept);
@@ -50,13 +50,15 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
     powers.iter().map(|p| p / total).collect()
 }
 
-/// Draws one candidate's bits of one scale: `logits` holds two values a bit, for 0 and for 1,
-/// already divided by the temperature.
+/// Draws the bits of one candidate at one scale. `logits` holds two values per bit, for 0 and for
+/// 1, already divided by the temperature.
 pub fn draw_bits(logits: &[f32], sampling: &Sampling, stream: &mut Stream) -> Vec<u8> {
-    let one = |pair: &[f32]| {
-        // Drawn even for a certain bit, so that later bits do not depend on top_p
+    let mut bits = Vec::with_capacity(logits.len() / 2);
+    for pair in logits.chunks_exact(2) {
+        // Draw a number even if truncation leaves one value: later bits must not depend on top_p.
         let coin = stream.uniform();
-        u8::from(coin < truncate(pair, sampling.top_k, sampling.top_p)[1])
-    };
-    logits.chunks_exact(2).map(one).collect()
+        let probabilities = truncate(pair, sampling.top_k, sampling.top_p);
+        bits.push(u8::from(coin < probabilities[1]));
+    }
+    bits
 }

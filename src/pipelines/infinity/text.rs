@@ -1,4 +1,4 @@
-//! Prompts to features.
+//! Encodes prompts as text features.
 
 use candle_core::Tensor;
 
@@ -12,7 +12,7 @@ pub trait TextEncoder: Send + Sync {
     /// Width of the features.
     fn width(&self) -> usize;
 
-    /// Floating-point operations for a prompt of so many tokens.
+    /// Floating-point operations for a prompt of `tokens` tokens.
     fn flops(&self, tokens: usize) -> f64;
 }
 
@@ -38,7 +38,7 @@ impl TextEncoder for T5Text {
     }
 }
 
-/// The same features (tokens, width) for every prompt, where only the rest of the pipeline matters.
+/// The same features (tokens, width) for every prompt, to run the rest of a pipeline alone.
 pub struct FixedText(pub Tensor);
 
 impl TextEncoder for FixedText {

@@ -6,7 +6,7 @@ use crate::{
     models::{bsq_vae::DecoderSizes, infinity::Config},
 };
 
-/// A size of the model by its name.
+/// A released size of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Architecture {
     /// Its name.

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// Tokens of the prompt, as in the peer.
+/// Tokens of the prompt, as in the reference program that `ttsvar bench` is compared with.
 const TEXT_TOKENS: usize = 20;
 
 /// Networks of one architecture.
@@ -36,7 +36,7 @@ impl RandomModel {
     /// Generates random weights of type `dtype`.
     ///
     /// # Errors
-    /// The device has not enough memory.
+    /// The device does not have enough memory.
     pub fn new(arch: Architecture, dtype: DType, device: &Device) -> Result<Self> {
         let config = arch.transformer();
         let source = |tensors| Weights::new(Arc::new(RandomWeights::new(tensors)), dtype, device);
@@ -53,8 +53,7 @@ impl RandomModel {
         })
     }
 
-    /// The generator set up as options say; `rows` run through the network at
-    /// once.
+    /// The generator set up by options; `rows` rows run through the network together.
     ///
     /// # Errors
     /// The schedule has more scales than the transformer supports.

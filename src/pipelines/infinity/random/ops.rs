@@ -16,17 +16,17 @@ use crate::{
     pipelines::infinity::released_schedule,
 };
 
-/// An operation and the shortest of its runs, in seconds.
+/// The name of an operation and the seconds of its shortest run.
 pub type Timed = (&'static str, f64);
 
 const CHANNELS: usize = 128; // of the decoder at full size
 const MOST_PIXELS: usize = 256;
 const LEAST_SECONDS: f64 = 0.5;
 
-/// Times the operations that the peer times with `--ops`.
+/// Times the operations that the reference program times with `--ops`.
 ///
 /// # Errors
-/// The device has not enough memory.
+/// The device does not have enough memory.
 pub fn time_ops(
     arch: Architecture,
     options: &Options,
