@@ -1,5 +1,5 @@
-"""A search from Python, step by step. Run it as a whole (`python search.py FOLDER`), or cell by cell in an editor that knows
-`# %%` cells.
+"""Searches from Python, step by step. Run the whole file (`python search.py FOLDER`), or run it
+cell by cell in an editor that supports `# %%` cells.
 """
 
 # %% The demo needs no downloads.
@@ -22,18 +22,19 @@ raw = pipeline.generate(prompt, method="raw", seed=7)
 best = pipeline.generate(prompt, method="tts-var", n=2, seed=7)
 for result in (raw, best):
     print(result)
-best.save(folder / "best.png")  # `ttsvar generate --from best.png` paints it again
+best.save(folder / "best.png")  # `ttsvar generate --from best.png` generates it again
 
 
-# %% Watch it: the images of every row, scale by scale.
+# %% Watch a search: the images of all candidates, scale by scale.
 frames: list[NDArray[np.uint8]] = []
 
 
 def watch(event: ttsvar.Event) -> None:
     if event["event"] == "decoded":
-        rows = np.concatenate(list(event["images"]), axis=1)
-        width = frames[0].shape[1] if frames else rows.shape[1]  # later scales have fewer rows
-        frames.append(np.pad(rows, ((0, 0), (0, width - rows.shape[1]), (0, 0)), constant_values=255))
+        frame = np.concatenate(list(event["images"]), axis=1)
+        width = frames[0].shape[1] if frames else frame.shape[1]
+        missing = width - frame.shape[1]  # later scales have fewer candidates
+        frames.append(np.pad(frame, ((0, 0), (0, missing), (0, 0)), constant_values=255))
 
 
 pipeline.generate(prompt, method="tts-var", n=1, seed=7, on_event=watch, decode_all=True)
@@ -41,7 +42,7 @@ Image.fromarray(np.concatenate(frames)).save(folder / "scales.png")
 print(f"{len(frames)} scales in scales.png")
 
 
-# %% A judge of one's own: the reddest picture wins, whatever the prompt says.
+# %% A custom scorer: the reddest image wins, whatever the prompt is.
 def redness(prompt: str, images: NDArray[np.uint8]) -> NDArray[np.float64]:
     pixels = images.astype(np.float64) / 255
     reddest: NDArray[np.float64] = (pixels[..., 0] - pixels[..., 1:].max(-1)).mean((1, 2))
@@ -53,7 +54,7 @@ reddest.save(folder / "reddest.png")
 print("redness:", ", ".join(f"{score:.3f}" for score in reddest.scores))
 
 
-# %% Features of one's own: candidates are kept apart by their mean colour instead of DINOv2.
+# %% Custom features: candidates are clustered by their mean colour instead of DINOv2 features.
 def mean_colour(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     colours: NDArray[np.float64] = images.mean((1, 2))
     return colours
@@ -61,4 +62,4 @@ def mean_colour(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 varied = pipeline.generate("a circle", n=1, seed=1, extractor=mean_colour)
 for stage in varied.trace["stages"]:
-    print(f"after scale {stage['scale']}: {stage['select']}, rows {stage['kept']} go on")
+    print(f"after scale {stage['scale']}: {stage['select']}, kept {stage['kept']}")

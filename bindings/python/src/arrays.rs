@@ -1,5 +1,5 @@
-//! Images and numbers as numpy arrays. They pass through numpy's own functions as bytes, so that
-//! one build serves every version of numpy.
+//! Images and numbers as numpy arrays. They are passed to numpy's Python functions as bytes, so one
+//! build works with every version of numpy.
 
 use pyo3::{
     exceptions::PyValueError,
@@ -8,21 +8,21 @@ use pyo3::{
 };
 use ttsvar::search::Image;
 
-/// An array of the given type and shape over these bytes.
+/// Makes an array of the given type and shape from bytes.
 fn array<'py>(
     py: Python<'py>,
     bytes: &[u8],
     dtype: &str,
     shape: &[usize],
 ) -> PyResult<Bound<'py, PyAny>> {
-    // The bytes of an array of bytes can be written to, as torch wishes.
+    // A bytearray makes the array writable, which torch expects
     let flat = py
         .import("numpy")?
         .call_method1("frombuffer", (PyByteArray::new(py, bytes), dtype))?;
     flat.call_method1("reshape", (shape,))
 }
 
-/// Shape and bytes of anything that numpy makes an array of the given type of.
+/// The shape and the bytes of a value that numpy can convert to an array of the given type.
 fn contents<'py>(
     value: &Bound<'py, PyAny>,
     dtype: &str,
@@ -35,7 +35,7 @@ fn contents<'py>(
     Ok((array.getattr("shape")?.extract()?, bytes))
 }
 
-/// (H, W, 3) uint8.
+/// An image as an array `(H, W, 3)` of uint8.
 pub(crate) fn image<'py>(py: Python<'py>, image: &Image) -> PyResult<Bound<'py, PyAny>> {
     array(
         py,
@@ -45,7 +45,7 @@ pub(crate) fn image<'py>(py: Python<'py>, image: &Image) -> PyResult<Bound<'py, 
     )
 }
 
-/// (B, H, W, 3) uint8, of images of one size.
+/// Images of one size as an array `(B, H, W, 3)` of uint8.
 pub(crate) fn batch<'py>(py: Python<'py>, images: &[Image]) -> PyResult<Bound<'py, PyAny>> {
     let (height, width) = images
         .first()
@@ -55,14 +55,14 @@ pub(crate) fn batch<'py>(py: Python<'py>, images: &[Image]) -> PyResult<Bound<'p
         .any(|image| (image.height(), image.width()) != (height, width))
     {
         return Err(PyValueError::new_err(
-            "images of different sizes make no batch",
+            "the images of a batch must have the same size",
         ));
     }
     let pixels: Vec<u8> = images.iter().flat_map(Image::pixels).copied().collect();
     array(py, &pixels, "uint8", &[images.len(), height, width, 3])
 }
 
-/// One number for each image, `(B,)` float32.
+/// One number per image, as an array `(B,)` of float32.
 pub(crate) fn scores<'py>(py: Python<'py>, scores: &[f32]) -> PyResult<Bound<'py, PyAny>> {
     let bytes: Vec<u8> = scores
         .iter()
@@ -71,40 +71,41 @@ pub(crate) fn scores<'py>(py: Python<'py>, scores: &[f32]) -> PyResult<Bound<'py
     array(py, &bytes, "float32", &[scores.len()])
 }
 
-/// The image of an (H, W, 3) uint8 array.
-pub(crate) fn picture(array: &Bound<'_, PyAny>) -> PyResult<Image> {
+/// The image in an array `(H, W, 3)` of uint8.
+pub(crate) fn to_image(array: &Bound<'_, PyAny>) -> PyResult<Image> {
     let (shape, bytes) = contents(array, "uint8")?;
     match shape[..] {
         [height, width, 3] if height > 0 && width > 0 => {
             Ok(Image::new(width, height, bytes.as_bytes().to_vec()))
         }
-        _ => Err(misshapen("an image", "(H, W, 3)", &shape)),
+        _ => Err(shape_error("an image", "(H, W, 3)", &shape)),
     }
 }
 
-/// What a callable returned for `count` images: one number each, `(B,)`.
-pub(crate) fn numbers(found: &Bound<'_, PyAny>, count: usize, who: &str) -> PyResult<Vec<f32>> {
+/// The numbers that a callable returned for `count` images: one each, `(B,)`.
+pub(crate) fn numbers(found: &Bound<'_, PyAny>, count: usize, what: &str) -> PyResult<Vec<f32>> {
     let (shape, numbers) = floats(found)?;
     if shape != [count] {
-        return Err(misshapen(who, &format!("({count},)"), &shape));
+        return Err(shape_error(what, &format!("({count},)"), &shape));
     }
     Ok(numbers)
 }
 
-/// What a callable returned for `count` images: a row of numbers each, `(B, D)`; D and the numbers.
+/// The features that a callable returned for `count` images: one row each, `(B, D)`. Returns D and
+/// the numbers.
 pub(crate) fn rows(
     found: &Bound<'_, PyAny>,
     count: usize,
-    who: &str,
+    what: &str,
 ) -> PyResult<(usize, Vec<f32>)> {
     let (shape, numbers) = floats(found)?;
     match shape[..] {
         [rows, width] if rows == count && width > 0 => Ok((width, numbers)),
-        _ => Err(misshapen(who, &format!("({count}, D)"), &shape)),
+        _ => Err(shape_error(what, &format!("({count}, D)"), &shape)),
     }
 }
 
-/// Shape and numbers, row by row.
+/// The shape and the numbers, row by row.
 fn floats(found: &Bound<'_, PyAny>) -> PyResult<(Vec<usize>, Vec<f32>)> {
     let (shape, bytes) = contents(found, "float32")?;
     let (numbers, _) = bytes.as_bytes().as_chunks();
@@ -117,10 +118,10 @@ fn floats(found: &Bound<'_, PyAny>) -> PyResult<(Vec<usize>, Vec<f32>)> {
     ))
 }
 
-fn misshapen(who: &str, expected: &str, found: &[usize]) -> PyErr {
+fn shape_error(what: &str, expected: &str, found: &[usize]) -> PyErr {
     let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     PyValueError::new_err(format!(
-        "{who}: expected an array of shape {expected}, found ({})",
+        "{what}: expected an array of shape {expected}, found ({})",
         found.join(", ")
     ))
 }

@@ -1,4 +1,4 @@
-//! Python callables as scorers and feature extractors of the library.
+//! Python callables as scorers and feature extractors.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use ttsvar::search::{self, Extractor, Features, Image, Matrix, Plan, Scorer};
 use crate::{arrays, errors::external};
 
 /// `callable(prompt, images) -> scores`: images are (B, H, W, 3) uint8, scores (B,).
-pub(crate) struct OwnScorer(pub Py<PyAny>);
+pub(crate) struct PythonScorer(pub Py<PyAny>);
 
-impl Scorer for OwnScorer {
+impl Scorer for PythonScorer {
     fn score(&self, prompt: &str, images: &[Image]) -> search::Result<Vec<f32>> {
         let call = |py: Python<'_>| {
             let found = self
@@ -23,14 +23,14 @@ impl Scorer for OwnScorer {
     }
 
     fn flops(&self, _images: usize) -> f64 {
-        0.0 // nobody counted
+        0.0 // unknown
     }
 }
 
 /// `callable(images) -> features`: images are (B, H, W, 3) uint8, features (B, D).
-struct OwnExtractor(Py<PyAny>);
+struct PythonExtractor(Py<PyAny>);
 
-impl Extractor for OwnExtractor {
+impl Extractor for PythonExtractor {
     fn extract(&self, images: &[Image]) -> search::Result<Matrix> {
         let call = |py: Python<'_>| {
             let found = self.0.bind(py).call1((arrays::batch(py, images)?,))?;
@@ -41,39 +41,32 @@ impl Extractor for OwnExtractor {
     }
 
     fn flops(&self, _images: usize) -> f64 {
-        0.0 // nobody counted
+        0.0 // unknown
     }
 }
 
-/// The callable wherever the plan clusters, whatever features it names.
+/// The callable as the extractor of every kind of features that the plan names.
 pub(crate) fn extractors(
     callable: &Bound<'_, PyAny>,
     plan: &Plan,
 ) -> BTreeMap<Features, Box<dyn Extractor>> {
-    let own = |kind| {
-        (
-            kind,
-            Box::new(OwnExtractor(callable.clone().unbind())) as Box<dyn Extractor>,
-        )
-    };
-    plan.features().into_iter().map(own).collect()
+    let mut extractors: BTreeMap<Features, Box<dyn Extractor>> = BTreeMap::new();
+    for kind in plan.features() {
+        let extractor = PythonExtractor(callable.clone().unbind());
+        extractors.insert(kind, Box::new(extractor));
+    }
+    extractors
 }
 
-/// What a callable goes by: module and name of its own, or of its class.
+/// The name of a callable, or else of its class, with its module.
 pub(crate) fn name(callable: &Bound<'_, PyAny>) -> String {
-    let part = |of: &Bound<'_, PyAny>, name: &str| {
-        of.getattr(name)
-            .and_then(|text| text.extract::<String>())
-            .ok()
-    };
-    let full = |of: &Bound<'_, PyAny>| {
-        Some(format!(
-            "{}.{}",
-            part(of, "__module__")?,
-            part(of, "__qualname__")?
-        ))
-    };
-    full(callable)
-        .or_else(|| full(callable.get_type().as_any()))
-        .unwrap_or_else(|| "callable".to_owned())
+    qualified_name(callable)
+        .or_else(|_| qualified_name(callable.get_type().as_any()))
+        .unwrap_or_else(|_| "callable".to_owned())
+}
+
+fn qualified_name(object: &Bound<'_, PyAny>) -> PyResult<String> {
+    let module: String = object.getattr("__module__")?.extract()?;
+    let name: String = object.getattr("__qualname__")?.extract()?;
+    Ok(format!("{module}.{name}"))
 }

@@ -1,5 +1,4 @@
-//! Errors of the library as Python's own exceptions, and exceptions of Python code on their way
-//! through the library.
+//! Errors of the library as Python exceptions, and Python exceptions as errors of the library.
 
 use pyo3::{
     PyErr, PyResult, Python,
@@ -8,20 +7,19 @@ use pyo3::{
 };
 use ttsvar::{Error, ErrorKind, search};
 
-/// The result with Python's exception in place of the error.
+/// Converts the error of a result to a Python exception.
 pub(crate) fn raised<T, E: Into<Error>>(py: Python<'_>, result: Result<T, E>) -> PyResult<T> {
     result.map_err(|error| exception(py, error.into()))
 }
 
-/// An exception of the caller's code as an error of the library; [`raised`] gives it back as it
-/// was.
+/// An exception of the caller's code as an error of the library. [`raised`] returns it unchanged.
 pub(crate) fn external(error: PyErr) -> search::Error {
     search::Error::external(error)
 }
 
-/// `ValueError` for what the caller can put right, `OSError` where the system refused,
-/// `RuntimeError` for the rest. The hint is a note of the exception, or follows the message where
-/// Python has no notes yet (3.10).
+/// Returns `ValueError` for errors that the caller can correct, `OSError` for refusals of the
+/// system and `RuntimeError` for everything else. The hint becomes a note of the exception, or
+/// follows the message in Python 3.10, which has no notes.
 fn exception(py: Python<'_>, error: Error) -> PyErr {
     let hint = error.hint().map(|hint| format!("hint: {hint}"));
     let notes = py.version_info() >= (3, 11);
@@ -35,9 +33,8 @@ fn exception(py: Python<'_>, error: Error) -> PyErr {
             Err(error) => PyRuntimeError::new_err(error.to_string()),
         },
         Error::Io { path, source } => match source.raw_os_error() {
-            // With number, text and path, Python itself chooses FileNotFoundError, PermissionError
-            // and so on.
-            Some(number) => PyOSError::new_err((number, plain(&source), path)),
+            // With number, text and path, Python chooses the subclass, such as FileNotFoundError
+            Some(number) => PyOSError::new_err((number, without_number(&source), path)),
             None => PyOSError::new_err(text),
         },
         error => match error.kind() {
@@ -47,17 +44,17 @@ fn exception(py: Python<'_>, error: Error) -> PyErr {
             ErrorKind::Internal | ErrorKind::External => PyRuntimeError::new_err(text),
         },
     };
-    match hint
-        .filter(|_| notes)
-        .map(|hint| exception.value(py).call_method1("add_note", (hint,)))
+    if notes
+        && let Some(hint) = hint
+        && let Err(error) = exception.value(py).call_method1("add_note", (hint,))
     {
-        Some(Err(worse)) => worse,
-        _ => exception,
+        return error;
     }
+    exception
 }
 
-/// What the system said, without the number at the end.
-fn plain(source: &std::io::Error) -> String {
+/// The system's message without the number at the end.
+fn without_number(source: &std::io::Error) -> String {
     let text = source.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

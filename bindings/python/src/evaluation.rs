@@ -1,5 +1,5 @@
-//! Evaluations in pieces, so that they can be spread over machines: what is asked for, one try of
-//! it, and the folder with what is known.
+//! Evaluations in parts that can be distributed over machines: the setup, one sample at a time, and
+//! the folder of results.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ use ttsvar::{
 
 use crate::{errors::raised, options, system::System};
 
-/// What an evaluation of the demo world's scenes is asked to do. It needs no model to say that.
+/// An evaluation on scenes of the demo world. It can be described without a loaded model.
 #[pyclass(frozen, module = "ttsvar._native")]
 pub(crate) struct Evaluation {
     setup: Setup,
@@ -30,7 +30,7 @@ pub(crate) struct Evaluation {
 
 #[pymethods]
 impl Evaluation {
-    /// The evaluation of methods at several sizes by a model, set up as `options` say.
+    /// An evaluation of methods at several sizes with this model and these options.
     #[staticmethod]
     fn scenes(
         py: Python<'_>,
@@ -47,87 +47,80 @@ impl Evaluation {
         let options = options::read(options)?;
         if let Some(name) = options.search_option() {
             let error = Error::input(format!(
-                "an evaluation chooses its searches itself: leave {name} out"
+                "an evaluation sets up its searches itself: leave {name} out"
             ));
             return raised(py, Err(error));
         }
-        let plan = || -> ttsvar::Result<Self> {
-            let suite = Scenes::new(split.parse()?, prompts, prompt_seed)?;
-            let methods = methods
-                .iter()
-                .map(|name| name.parse())
-                .collect::<Result<Vec<_>, ttsvar::search::Error>>()?;
-            let session = Session::new(&system.inner, &options)?;
-            let contenders = Contender::grid(&methods, &n, session.pipeline().scales().len())?;
-            let settings = session.generator_settings();
-            Ok(Self {
-                setup: Setup::new(suite.described(), settings, &contenders, samples, seed),
-                suite,
-            })
-        };
-        raised(py, plan())
+        let suite = raised(py, split.parse())
+            .and_then(|split| raised(py, Scenes::new(split, prompts, prompt_seed)))?;
+        let methods = methods
+            .iter()
+            .map(|name| raised(py, name.parse()))
+            .collect::<PyResult<Vec<_>>>()?;
+        let session = raised(py, Session::new(&system.inner, &options))?;
+        let scales = session.pipeline().scales().len();
+        let contenders = raised(py, Contender::grid(&methods, &n, scales))?;
+        let settings = session.generator_settings();
+        Ok(Self {
+            setup: Setup::new(suite.described(), settings, &contenders, samples, seed),
+            suite,
+        })
     }
 
-    /// The evaluation that a setup of this kind describes.
+    /// The evaluation that a setup describes.
     #[staticmethod]
-    fn of(py: Python<'_>, setup: &str) -> PyResult<Self> {
+    fn from_setup(py: Python<'_>, setup: &str) -> PyResult<Self> {
         let setup: Setup = raised(py, read(setup, "the setup of an evaluation"))?;
         let suite = raised(py, Scenes::from_description(&setup.suite))?;
         Ok(Self { setup, suite })
     }
 
-    /// As it stands in `setup.json`.
+    /// The contents of `setup.json`.
     #[getter]
     fn setup(&self) -> String {
-        written(&self.setup)
+        to_json(&self.setup)
     }
 
-    /// The tries that a log does not know yet, in the order in which they should be done.
-    fn tries(&self, log: &Log) -> Vec<String> {
-        let Setup {
-            contenders,
-            samples,
-            ..
-        } = &self.setup;
-        pending_samples(
+    /// The samples that a log does not contain yet, in order.
+    fn pending(&self, log: &Log) -> Vec<String> {
+        let pending = pending_samples(
             self.suite.cases().len(),
-            *samples,
-            contenders,
+            self.setup.samples,
+            &self.setup.contenders,
             log.inner.records(),
-        )
-        .iter()
-        .map(written)
-        .collect()
+        );
+        pending.iter().map(to_json).collect()
     }
 
-    /// Paints and judges the images of one try: for each its record and, if wanted, its PNG.
-    fn attempt<'py>(
+    /// Generates and evaluates the images of one sample. Returns the record of each and, with
+    /// `images`, its PNG.
+    fn run_sample<'py>(
         &self,
         py: Python<'py>,
         system: &System,
         options: &Bound<'py, PyDict>,
-        one: &str,
+        sample: &str,
         images: bool,
     ) -> PyResult<Vec<(String, Option<Bound<'py, PyBytes>>)>> {
         let options = options::read(options)?;
         let session = raised(py, Session::new(&system.inner, &options))?;
         if session.generator_settings() != self.setup.settings {
-            let error = Error::input("an evaluation with another model or other settings");
+            let error = Error::input("the evaluation belongs to another model or other settings");
             return raised(py, Err(error));
         }
-        let one: SampleTask = raised(py, read(one, "a sample of an evaluation"))?;
+        let task: SampleTask = raised(py, read(sample, "a sample of an evaluation"))?;
         let search = session.search();
-        let found = py.detach(|| self.judged(&search, &one, images));
-        let bytes = |png: Option<Vec<u8>>| png.map(|png| PyBytes::new(py, &png));
-        Ok(raised(py, found)?
-            .into_iter()
-            .map(|(record, png)| (record, bytes(png)))
-            .collect())
+        let found = py.detach(|| self.evaluate(&search, &task, images));
+        let mut results = Vec::new();
+        for (record, png) in raised(py, found)? {
+            results.push((record, png.map(|png| PyBytes::new(py, &png))));
+        }
+        Ok(results)
     }
 
-    /// What the records of a log say, as in `summary.json`.
+    /// The summary of a log, as in `summary.json`.
     fn summary(&self, log: &Log) -> String {
-        written(&Summary::new(
+        to_json(&Summary::new(
             &self.suite,
             self.setup.samples,
             &self.setup.contenders,
@@ -137,34 +130,32 @@ impl Evaluation {
 }
 
 impl Evaluation {
-    fn judged(
+    /// Generates and evaluates the images of one sample, without Python.
+    fn evaluate(
         &self,
         search: &Search<'_>,
-        one: &SampleTask,
+        task: &SampleTask,
         images: bool,
     ) -> Result<Vec<(String, Option<Vec<u8>>)>> {
-        let Setup {
-            contenders,
-            samples,
-            seed,
-            ..
-        } = &self.setup;
         let evaluation = eval::Evaluation {
             suite: &self.suite,
             search,
-            contenders,
-            samples: *samples,
-            seed: *seed,
+            contenders: &self.setup.contenders,
+            samples: self.setup.samples,
+            seed: self.setup.seed,
             workers: 1,
         };
-        let found = evaluation.run_sample(one)?.map(|judged| {
-            let judged = judged?;
-            let png = images
-                .then(|| Png::new(judged.image).encode())
-                .transpose()?;
-            Ok((written(&judged.record), png))
-        });
-        found.collect()
+        let mut results = Vec::new();
+        for result in evaluation.run_sample(task)? {
+            let result = result?;
+            let png = if images {
+                Some(Png::new(result.image).encode()?)
+            } else {
+                None
+            };
+            results.push((to_json(&result.record), png));
+        }
+        Ok(results)
     }
 }
 
@@ -187,13 +178,13 @@ impl Log {
         Ok(Self { inner })
     }
 
-    /// Writes the line of an image.
+    /// Writes the record of an image.
     fn add(&mut self, py: Python<'_>, record: &str) -> PyResult<()> {
         let record: ResultRecord = raised(py, read(record, "the record of an image"))?;
         raised(py, self.inner.add(record))
     }
 
-    /// How many images are known.
+    /// The number of images in the log.
     fn __len__(&self) -> usize {
         self.inner.records().len()
     }
@@ -203,6 +194,6 @@ fn read<T: DeserializeOwned>(text: &str, what: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| Error::input(format!("this is not {what}: {error}")))
 }
 
-fn written<T: Serialize>(value: &T) -> String {
+fn to_json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("records and setups are JSON")
 }

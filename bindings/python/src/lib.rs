@@ -1,5 +1,5 @@
-//! The native half of the Python package. What people import is in `python/ttsvar`; here a loaded
-//! model searches, scores and evaluates, with numpy arrays for images and text for everything else.
+//! The native half of the Python package: searches, scores and evaluations with a loaded model.
+//! Images are numpy arrays, everything else is text. The public interface is in `python/ttsvar`.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

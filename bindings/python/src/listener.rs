@@ -1,4 +1,4 @@
-//! Listens to a search: lets Ctrl-C through, and tells a Python callable what happens, each event a
+//! The listener of a search: checks for Ctrl-C and passes each event to a Python callable, as a
 //! dictionary.
 
 use pyo3::prelude::*;
@@ -6,17 +6,17 @@ use ttsvar::search::{self, Event, Listener};
 
 use crate::{arrays, errors::external};
 
-/// Someone in Python who may want to know.
+/// Passes events to Python.
 pub(crate) struct PythonListener {
-    /// Called with every event; what it raises ends the search.
+    /// Called with every event. An exception that it raises ends the search.
     pub callable: Option<Py<PyAny>>,
-    /// Decode all rows after every scale, for the callable to see.
+    /// Decodes all candidates after every scale, so that the callable receives their images.
     pub decode_all: bool,
 }
 
 impl Listener for PythonListener {
     fn on(&mut self, event: &Event<'_>) -> search::Result<()> {
-        let hear = |py: Python<'_>| {
+        let pass_on = |py: Python<'_>| {
             py.check_signals()?;
             let Some(callable) = &self.callable else {
                 return Ok(());
@@ -26,7 +26,7 @@ impl Listener for PythonListener {
                 .call1((dictionary(py, event)?,))
                 .map(|_| ())
         };
-        Python::attach(hear).map_err(external)
+        Python::attach(pass_on).map_err(external)
     }
 
     fn wants_images(&self, _scale: usize) -> bool {
@@ -34,8 +34,8 @@ impl Listener for PythonListener {
     }
 }
 
-/// The event with the names and fields of the server's event streams. Images are arrays, and the
-/// names of fields that differed in earlier versions are kept beside the present ones.
+/// The event, with the names and fields of the server's event streams. Images are arrays. Fields
+/// that had other names in earlier versions are present under both names.
 fn dictionary<'py>(py: Python<'py>, event: &Event<'_>) -> PyResult<Bound<'py, PyAny>> {
     let loads = py.import("json")?.getattr("loads")?;
     let fields = loads.call1((event.to_json().to_string(),))?;

@@ -1,4 +1,4 @@
-//! The keyword arguments of a search as the library's own options, by the same names.
+//! The keyword arguments of a search as options of the library, with the same names.
 
 use std::path::Path;
 
@@ -53,7 +53,7 @@ fn plan(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     }
     let path = py.import("os")?.call_method1("fspath", (value,))?;
     let text: String = path.extract()?;
-    // Every plan says `start = ROWS`, and no file is named so.
+    // Every plan contains `start = N`, and paths hardly ever contain `=`
     let plan = match text.contains('=') {
         true => Plan::from_toml(&text).map_err(Error::from),
         false => options::plan_file(Path::new(&text)),
@@ -61,14 +61,14 @@ fn plan(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     Ok(Value::String(raised(py, plan)?.to_toml()))
 }
 
-/// A value of Python, or a scalar of numpy, as JSON.
+/// A Python value or a numpy scalar as JSON.
 fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     let py = value.py();
     let plain = match value.hasattr("item")? {
         true => value.call_method0("item")?,
         false => value.clone(),
     };
-    // JSON has no word for these; the library reads them as texts.
+    // JSON cannot represent these; the library reads them as strings
     if let Ok(number) = plain.extract::<f64>()
         && !number.is_finite()
     {

@@ -1,4 +1,4 @@
-//! A loaded model: searches and scores.
+//! A loaded model, for searches and scores.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -17,20 +17,20 @@ use ttsvar::{
 
 use crate::{
     arrays,
-    callables::{self, OwnScorer},
+    callables::{self, PythonScorer},
     errors::raised,
     listener::PythonListener,
     options,
 };
 
-/// A generator with its scorers and features.
+/// A generator with its scorers and feature extractors.
 #[pyclass(frozen, module = "ttsvar._native")]
 pub(crate) struct System {
     pub inner: system::System,
 }
 
-/// The finished images, the trace as JSON, and the place of the winner.
-type Found<'py> = (Vec<Bound<'py, PyAny>>, String, usize);
+/// The finished images, the trace as JSON, and the index of the winner.
+type SearchResult<'py> = (Vec<Bound<'py, PyAny>>, String, usize);
 
 #[pymethods]
 impl System {
@@ -57,13 +57,13 @@ impl System {
         })
     }
 
-    /// The bundle's name.
+    /// The name of the bundle.
     #[getter]
     fn name(&self) -> &str {
         self.inner.name()
     }
 
-    /// The only words that the generator knows, if they are few.
+    /// The vocabulary of the generator, if it is limited.
     #[getter]
     fn words(&self) -> Option<Vec<String>> {
         self.inner.words().map(<[String]>::to_vec)
@@ -75,7 +75,9 @@ impl System {
     }
 
     /// Searches for the best image of a prompt.
-    #[pyo3(signature = (prompt, options, seed, scorer=None, extractor=None, listener=None, decode_all=false))]
+    #[pyo3(signature = (
+        prompt, options, seed, scorer=None, extractor=None, listener=None, decode_all=false
+    ))]
     fn generate<'py>(
         &self,
         py: Python<'py>,
@@ -86,19 +88,19 @@ impl System {
         extractor: Option<Bound<'py, PyAny>>,
         listener: Option<Py<PyAny>>,
         decode_all: bool,
-    ) -> PyResult<Found<'py>> {
+    ) -> PyResult<SearchResult<'py>> {
         let prompt = raised(py, request::prompt(prompt, "the prompt"))?;
-        let search = self.set_up(options, scorer, extractor)?;
+        let search = self.prepare(options, scorer, extractor)?;
         let mut listener = PythonListener {
             callable: listener,
             decode_all,
         };
         let outcome = py.detach(|| search.run(&prompt, seed, &mut listener));
-        found(py, &raised(py, outcome)?)
+        search_result(py, &raised(py, outcome)?)
     }
 
-    /// What a search with these options would record of itself before it runs, as JSON with the
-    /// keys of a trace.
+    /// The settings that a search with these options would record, as JSON with the keys of a
+    /// trace.
     #[pyo3(signature = (options, scorer=None, extractor=None))]
     fn described(
         &self,
@@ -106,7 +108,7 @@ impl System {
         scorer: Option<Bound<'_, PyAny>>,
         extractor: Option<Bound<'_, PyAny>>,
     ) -> PyResult<String> {
-        let search = self.set_up(options, scorer, extractor)?;
+        let search = self.prepare(options, scorer, extractor)?;
         let session = &search.session;
         let described = json!({
             "version": ttsvar::VERSION,
@@ -121,7 +123,7 @@ impl System {
         Ok(described.to_string())
     }
 
-    /// The scores of images (H, W, 3) by the first of the scorers.
+    /// The scores of images (H, W, 3) by the first scorer.
     fn score<'py>(
         &self,
         py: Python<'py>,
@@ -130,7 +132,7 @@ impl System {
     ) -> PyResult<Bound<'py, PyAny>> {
         let images = images
             .iter()
-            .map(arrays::picture)
+            .map(arrays::to_image)
             .collect::<PyResult<Vec<_>>>()?;
         let scores = py.detach(|| self.inner.scorer().score(prompt, &images));
         arrays::scores(py, &raised(py, scores)?)
@@ -138,9 +140,8 @@ impl System {
 }
 
 impl System {
-    /// Sets the system up as options say, with the caller's own scorer and extractor in place of
-    /// its own, where there are any.
-    fn set_up(
+    /// Prepares a search with these options, and with the caller's scorer and extractor if given.
+    fn prepare(
         &self,
         options: &Bound<'_, PyDict>,
         scorer: Option<Bound<'_, PyAny>>,
@@ -156,19 +157,19 @@ impl System {
             }
         }
         Ok(PythonSearch {
-            extractors: extractor.map(|own| callables::extractors(&own, session.plan())),
-            scorer: scorer.map(|own| OwnScorer(own.unbind())),
+            extractors: extractor.map(|callable| callables::extractors(&callable, session.plan())),
+            scorer: scorer.map(|callable| PythonScorer(callable.unbind())),
             settings,
             session,
         })
     }
 }
 
-/// A search with the caller's own scorer and extractors, where there are any.
+/// A search with the caller's scorer and extractors, if given.
 struct PythonSearch<'a> {
     session: Session<'a>,
     settings: Map<String, Value>,
-    scorer: Option<OwnScorer>,
+    scorer: Option<PythonScorer>,
     extractors: Option<BTreeMap<Features, Box<dyn Extractor>>>,
 }
 
@@ -202,8 +203,7 @@ impl PythonSearch<'_> {
     }
 }
 
-/// The file of a search's best image: a PNG that carries how it came about, as the command line
-/// writes it.
+/// The winner as the command line writes it: a PNG that records how it was generated.
 #[pyfunction]
 pub(crate) fn png<'py>(
     py: Python<'py>,
@@ -212,7 +212,7 @@ pub(crate) fn png<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let trace = raised(py, Trace::from_json(trace))?;
     let file = Provenance::from_trace(&trace)
-        .beside(arrays::picture(image)?)
+        .beside(arrays::to_image(image)?)
         .encode();
     Ok(PyBytes::new(py, &raised(py, file)?))
 }
@@ -223,13 +223,13 @@ pub(crate) fn slug(text: &str) -> String {
     file::slug(text)
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file atomically.
 #[pyfunction]
 pub(crate) fn write(py: Python<'_>, path: PathBuf, bytes: &[u8]) -> PyResult<()> {
     raised(py, file::replace(&path, bytes).map_err(Error::io(&path)))
 }
 
-fn found<'py>(py: Python<'py>, outcome: &Outcome) -> PyResult<Found<'py>> {
+fn search_result<'py>(py: Python<'py>, outcome: &Outcome) -> PyResult<SearchResult<'py>> {
     let images = outcome
         .finished
         .iter()

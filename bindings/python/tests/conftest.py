@@ -1,4 +1,4 @@
-"""What the tests share: the demo, loaded once, and the command line to compare with."""
+"""Shared fixtures: the demo, loaded once, and the command line to compare with."""
 
 import os
 import shutil
@@ -22,9 +22,9 @@ def pipeline() -> ttsvar.Pipeline:
 
 @pytest.fixture(scope="session")
 def command_line() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the `ttsvar` that cargo built, or the one that TTSVAR_BIN names."""
+    """Runs the `ttsvar` that cargo built, or the program in TTSVAR_BIN."""
     program = Path(os.environ.get("TTSVAR_BIN", BUILT))
-    assert program.is_file(), f"{program} is not there: `cargo build --release` builds it"
+    assert program.is_file(), f"{program} does not exist; `cargo build --release` builds it"
 
     def run(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
         words = [str(program), *map(str, arguments)]
@@ -37,7 +37,7 @@ def command_line() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with small scorers that are named as released ones."""
+    """A folder with small scorers under the names of released ones."""
     folder = tmp_path_factory.mktemp("downloads")
     shutil.copytree(RECORDED / "clip-tiny/model", folder / "clip-vit-large-patch14")
     shutil.copytree(RECORDED / "aesthetic-tiny/siglip", folder / "siglip-so400m-patch14-384")

@@ -1,4 +1,4 @@
-"""The examples, run as they are."""
+"""Runs the examples."""
 
 import subprocess
 import sys
@@ -12,5 +12,9 @@ def test_search(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"best.png", "scales.png", "reddest.png"}
-    said = done.stdout
-    assert said.count("<ttsvar.Result") == 2 and "7 scales" in said and "after scale 2: cluster pca" in said
+    output = done.stdout
+    assert (
+        output.count("<ttsvar.Result") == 2
+        and "7 scales" in output
+        and "after scale 2: cluster pca" in output
+    )

@@ -1,4 +1,4 @@
-"""Searches from Python: the same pictures as from the command line, and what goes wrong is said in Python's way."""
+"""Searches from Python: the same images as on the command line, and errors as exceptions."""
 
 import importlib.metadata
 import os
@@ -27,21 +27,45 @@ select = { top = 2 }
     [
         ([], {}),
         (["--method", "tts-var", "--n", 2], {"method": "tts-var", "n": 2}),
-        (["--method", "best-of-n", "--n", 3, "--cfg", 2.5], {"method": "best-of-n", "n": 3, "cfg": 2.5}),
         (
-            ["--features", "pool", "--potential", "diff", "--lambda", 2.5, "--draw", "systematic", "--preview", 40]
+            ["--method", "best-of-n", "--n", 3, "--cfg", 2.5],
+            {"method": "best-of-n", "n": 3, "cfg": 2.5},
+        ),
+        (
+            [
+                "--features",
+                "pool",
+                "--potential",
+                "diff",
+                "--lambda",
+                2.5,
+                "--draw",
+                "systematic",
+                "--preview",
+                40,
+            ]
             + ["--tau", 0.61, "--top-p", 0.9, "--schedule", "paper", "--negative", "blue"],
-            {"features": "pool", "potential": "diff", "lambda_": 2.5, "draw": "systematic", "preview": 40}
+            {
+                "features": "pool",
+                "potential": "diff",
+                "lambda_": 2.5,
+                "draw": "systematic",
+                "preview": 40,
+            }
             | {"tau": 0.61, "top_p": 0.9, "schedule": "paper", "negative": "blue"},
         ),
     ],
 )
-def test_pictures_are_those_of_the_command_line(pipeline, command_line, tmp_path, flags, arguments):
-    command_line("generate", "two red circles", "--seed", 11, "--out", tmp_path / "line.png", *flags)
+def test_images_equal_those_of_the_command_line(pipeline, command_line, tmp_path, flags, arguments):
+    command_line(
+        "generate", "two red circles", "--seed", 11, "--out", tmp_path / "line.png", *flags
+    )
     result = pipeline.generate("two red circles", seed=11, **arguments)
     result.save(tmp_path / "python.png")
     assert (tmp_path / "python.png").read_bytes() == (tmp_path / "line.png").read_bytes()
-    assert np.array_equal(np.asarray(PIL.Image.open(tmp_path / "line.png")), np.asarray(result.image))
+    assert np.array_equal(
+        np.asarray(PIL.Image.open(tmp_path / "line.png")), np.asarray(result.image)
+    )
 
 
 def test_versions_agree(command_line):
@@ -61,7 +85,7 @@ def test_a_result_has_image_trace_scores_and_seed(pipeline):
     assert "a blue star" in repr(result)
 
 
-def test_seeds_are_new_where_none_is_given(pipeline):
+def test_seeds_are_random_by_default(pipeline):
     results = [pipeline.generate("a ring", method="raw") for _ in range(2)]
     assert results[0].seed != results[1].seed
     again = pipeline.generate("a ring", method="raw", seed=results[0].seed)
@@ -78,30 +102,43 @@ def test_plans_are_dictionaries_texts_or_paths(pipeline, tmp_path):
     with pytest.raises(ValueError, match="a plan already sets the method"):
         pipeline.generate("a cross", plan=PLAN, n=2)
     with pytest.raises(ValueError, match="scale 4: .* cannot make 9 rows of 3"):
-        pipeline.generate("a cross", plan={"start": 3, "stage": [{**stage, "width": 9, "select": {"cluster": "pca"}}]})
+        pipeline.generate(
+            "a cross",
+            plan={"start": 3, "stage": [{**stage, "width": 9, "select": {"cluster": "pca"}}]},
+        )
 
 
 @pytest.mark.parametrize(
     ("arguments", "kind", "message", "note"),
     [
-        ({"method": "fastest"}, ValueError, "`method`: unknown value `fastest`", "expected one of `raw`"),
+        (
+            {"method": "fastest"},
+            ValueError,
+            "`method`: unknown value `fastest`",
+            "expected one of `raw`",
+        ),
         ({"n": 0}, ValueError, "n must be 1 or more", "leave it out"),
         ({"n": -1}, ValueError, "`n`: ", "expected usize"),
         ({"n": "two"}, ValueError, "`n`: ", "expected usize"),
-        ({"plan": "no/such/plan.toml"}, FileNotFoundError, "no/such/plan.toml", "check that the path exists"),
+        (
+            {"plan": "no/such/plan.toml"},
+            FileNotFoundError,
+            "no/such/plan.toml",
+            "check that the path exists",
+        ),
         ({"pixels": "1M"}, ValueError, "images of one size only", "leave"),
         ({"cfg": float("nan")}, ValueError, "cfg must be a finite number", "3 is usual"),
         ({"seed": -1}, OverflowError, "negative", None),
     ],
 )
-def test_mistakes_are_exceptions_with_the_remedy_as_a_note(pipeline, arguments, kind, message, note):
+def test_errors_are_exceptions_with_the_hint_as_a_note(pipeline, arguments, kind, message, note):
     with pytest.raises(kind, match=message) as caught:
         pipeline.generate("a ring", **arguments)
     notes = getattr(caught.value, "__notes__", [str(caught.value)])
     assert note is None or any(note in text for text in notes), notes
 
 
-def test_models_that_are_not_there_are_named(tmp_path):
+def test_missing_models_are_named(tmp_path):
     with pytest.raises(ValueError, match="unknown model `nothing`"):
         ttsvar.Pipeline.load("nothing")
     with pytest.raises(ValueError, match="missing: infinity_2b"):
@@ -112,17 +149,17 @@ def test_models_that_are_not_there_are_named(tmp_path):
         ttsvar.Pipeline.load("demo").generate("  ")
 
 
-def test_unknown_words_are_told(pipeline):
+def test_unknown_words_are_reported(pipeline):
     assert pipeline.unknown_words("a red corgi") == ["corgi"]
     assert "red" in pipeline.words
 
 
-def test_bf16_paints_too():
+def test_bf16_works():
     result = ttsvar.Pipeline.load("demo", dtype="bf16").generate("a ring", method="raw", seed=1)
     assert result.image.size == (64, 64)
 
 
-def test_events_tell_how_it_goes(pipeline):
+def test_events_report_the_progress(pipeline):
     events = []
     result = pipeline.generate("a ring", seed=2, on_event=events.append, decode_all=True)
     names = [event["event"] for event in events]
@@ -132,38 +169,40 @@ def test_events_tell_how_it_goes(pipeline):
     decoded = next(event for event in events if event["event"] == "decoded")
     assert decoded["images"].shape == (8, 64, 64, 3) and decoded["images"].dtype == np.uint8
     chosen = [event for event in events if event["event"] == "selection"]
-    assert [event["scale"] for event in chosen] == [stage["scale"] for stage in result.trace["stages"]]
+    assert [event["scale"] for event in chosen] == [
+        stage["scale"] for stage in result.trace["stages"]
+    ]
     assert np.array_equal(events[-1]["image"], np.asarray(result.image))
     watched = pipeline.generate("a ring", seed=2)
     assert watched.image.tobytes() == result.image.tobytes()
 
 
-def test_what_a_listener_raises_ends_the_search(pipeline):
+def test_an_exception_of_a_listener_ends_the_search(pipeline):
     class Enough(Exception):
         pass
 
-    heard = []
+    received = []
 
     def listen(event):
-        heard.append(event["event"])
+        received.append(event["event"])
         if event.get("scale") == 1:
             raise Enough("of it")
 
     with pytest.raises(Enough, match="of it"):
         pipeline.generate("a ring", seed=2, on_event=listen)
-    assert "winner" not in heard and heard[-1] == "scale"
+    assert "winner" not in received and received[-1] == "scale"
 
 
-def test_other_threads_run_meanwhile(pipeline):
+def test_other_threads_run_during_a_search(pipeline):
     turns, stop = [0], threading.Event()
 
     def turn():
         while not stop.is_set():
             turns[0] += 1
-            time.sleep(0)  # gives the lock back, whoever waits for it
+            time.sleep(0)  # releases the lock
 
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1000)  # nobody takes the lock from anyone
+    sys.setswitchinterval(1000)  # no thread is forced to release the lock
     other = threading.Thread(target=turn)
     try:
         other.start()
@@ -177,10 +216,10 @@ def test_other_threads_run_meanwhile(pipeline):
     assert meanwhile > 0
 
 
-def test_ctrl_c_ends_a_search_on_its_way(pipeline):
+def test_ctrl_c_ends_a_running_search(pipeline):
     events = []
     with pytest.raises(KeyboardInterrupt):
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-        # `list.append` runs no Python code in which the interpreter could look for signals itself.
+        # `list.append` runs no Python code, so the interpreter itself does not check for signals
         pipeline.generate("a ring", method="best-of-n", n=256, seed=1, on_event=events.append)
     assert "winner" not in [event["event"] for event in events]

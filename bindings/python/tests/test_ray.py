@@ -1,4 +1,5 @@
-"""Searches spread over workers of a local Ray cluster: nothing lost, nothing twice, every picture as on one machine."""
+"""Searches on the workers of a local Ray cluster: no image is lost or repeated, and each is the
+same as on one machine."""
 
 import json
 import os
@@ -10,7 +11,14 @@ import ray
 import ttsvar.ray
 
 METHODS, SIZES, PROMPTS, SAMPLES = ["raw", "best-of-n", "tts-var"], [1, 2], 6, 2
-ASKED = {"methods": METHODS, "n": SIZES, "prompts": PROMPTS, "samples": SAMPLES, "prompt_seed": 2, "seed": 3}
+ARGUMENTS = {
+    "methods": METHODS,
+    "n": SIZES,
+    "prompts": PROMPTS,
+    "samples": SAMPLES,
+    "prompt_seed": 2,
+    "seed": 3,
+}
 IMAGES = PROMPTS * SAMPLES * 5  # raw has one size only
 
 
@@ -24,7 +32,7 @@ def cluster():
 
 @pytest.fixture
 def crews(monkeypatch):
-    """Every crew that is put together; each is complete before it begins, so that there is always a worker to lose."""
+    """All crews. Each is complete before it starts, so that it can lose a worker."""
     seen = []
 
     class Seen(ttsvar.ray.Crew):
@@ -41,25 +49,30 @@ def crews(monkeypatch):
 
 @pytest.fixture(scope="module")
 def on_one_machine(command_line, tmp_path_factory):
-    """What the command line finds."""
+    """The results of the command line."""
     folder = tmp_path_factory.mktemp("line") / "out"
     command_line("eval", "scenes", "--images", "--out", folder, *flags())
     return folder
 
 
 def flags():
-    asked = {"--methods": ",".join(METHODS), "--n": ",".join(map(str, SIZES)), "--prompts": PROMPTS, "--samples": SAMPLES}
-    asked |= {"--prompt-seed": 2, "--seed": 3, "--consistency": 0}
-    return [word for pair in asked.items() for word in pair]
+    flags = {
+        "--methods": ",".join(METHODS),
+        "--n": ",".join(map(str, SIZES)),
+        "--prompts": PROMPTS,
+        "--samples": SAMPLES,
+    }
+    flags |= {"--prompt-seed": 2, "--seed": 3, "--consistency": 0}
+    return [word for pair in flags.items() for word in pair]
 
 
 def records(folder):
-    """The lines of an evaluation by what they are of, without the seconds, which differ from run to run."""
+    """The records of an evaluation by key, without the seconds, which differ from run to run."""
     lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     for line in lines:
         del line["cost"]["seconds"]
     by_name = {(line["case"], line["sample"], line["method"], line["n"]): line for line in lines}
-    assert len(by_name) == len(lines), "an image is there twice"
+    assert len(by_name) == len(lines), "an image was recorded twice"
     return by_name
 
 
@@ -69,11 +82,11 @@ def timeless(summary):
     return {name: summary[name] for name in ["suite", "tasks", "prompts", "samples", "methods"]}
 
 
-def pictures(folder):
+def images_in(folder):
     return {path.name: path.read_bytes() for path in folder.glob("*.png")}
 
 
-def test_an_evaluation_outlives_a_worker(on_one_machine, crews, tmp_path):
+def test_an_evaluation_survives_the_loss_of_a_worker(on_one_machine, crews, tmp_path):
     seen = []
 
     def on_record(record):
@@ -81,16 +94,20 @@ def test_an_evaluation_outlives_a_worker(on_one_machine, crews, tmp_path):
         if len(seen) == IMAGES // 2:
             os.kill(crews[0].at_work[0], signal.SIGKILL)
 
-    summary = ttsvar.ray.evaluate(tmp_path / "out", **ASKED, images=True, workers=2, on_record=on_record)
+    summary = ttsvar.ray.evaluate(
+        tmp_path / "out", **ARGUMENTS, images=True, workers=2, on_record=on_record
+    )
     assert sum(crews[0]._lost.values()) == 1
     assert len(seen) == IMAGES
     assert records(tmp_path / "out") == records(on_one_machine)
-    assert pictures(tmp_path / "out/images") == pictures(on_one_machine / "images")
-    assert (tmp_path / "out/setup.json").read_bytes() == (on_one_machine / "setup.json").read_bytes()
+    assert images_in(tmp_path / "out/images") == images_in(on_one_machine / "images")
+    assert (tmp_path / "out/setup.json").read_bytes() == (
+        on_one_machine / "setup.json"
+    ).read_bytes()
     assert timeless(summary) == timeless(json.loads((on_one_machine / "summary.json").read_text()))
 
 
-def test_an_evaluation_goes_on_where_it_stopped(on_one_machine, command_line, tmp_path):
+def test_an_evaluation_resumes_where_it_stopped(on_one_machine, command_line, tmp_path):
     class Stop(Exception):
         pass
 
@@ -103,26 +120,44 @@ def test_an_evaluation_goes_on_where_it_stopped(on_one_machine, command_line, tm
 
     folder = tmp_path / "out"
     with pytest.raises(Stop):
-        ttsvar.ray.evaluate(folder, **ASKED, workers=2, on_record=on_record)
+        ttsvar.ray.evaluate(folder, **ARGUMENTS, workers=2, on_record=on_record)
     with (folder / "records.jsonl").open("a") as lines:
         lines.write('{"case": 0, "half a li')
     with pytest.raises(ValueError, match="already contains an evaluation"):
-        ttsvar.ray.evaluate(folder, **ASKED, workers=1)
+        ttsvar.ray.evaluate(folder, **ARGUMENTS, workers=1)
     with pytest.raises(ValueError, match="another seed"):
-        ttsvar.ray.evaluate(folder, **{**ASKED, "seed": 4}, workers=1, resume=True)
-    ttsvar.ray.evaluate(folder, **ASKED, workers=2, resume=True, on_record=seen.append)
+        ttsvar.ray.evaluate(folder, **{**ARGUMENTS, "seed": 4}, workers=1, resume=True)
+    ttsvar.ray.evaluate(folder, **ARGUMENTS, workers=2, resume=True, on_record=seen.append)
     assert len(seen) == IMAGES
     assert records(folder) == records(on_one_machine)
     command_line("eval", "scenes", "--resume", "--out", folder, *flags())
     assert records(folder) == records(on_one_machine) and (folder / "table.txt").exists()
 
 
-def test_a_list_of_prompts_outlives_a_worker(command_line, crews, monkeypatch, tmp_path):
-    prompts = ["a red circle", "two blue stars", "a ring", "a green cross above a red star", "a ring", "three yellow squares"]
+def test_a_list_of_prompts_survives_the_loss_of_a_worker(
+    command_line, crews, monkeypatch, tmp_path
+):
+    prompts = [
+        "a red circle",
+        "two blue stars",
+        "a ring",
+        "a green cross above a red star",
+        "a ring",
+        "three yellow squares",
+    ]
     (tmp_path / "prompts.txt").write_text("\n".join(prompts))
     folder = tmp_path / "line"
-    list_of = ["--prompts", tmp_path / "prompts.txt", "--seed", 5, "--method", "best-of-n", "--n", 2]
-    command_line("generate", *list_of, "--out", folder, "--trace", folder)
+    arguments_of_list = [
+        "--prompts",
+        tmp_path / "prompts.txt",
+        "--seed",
+        5,
+        "--method",
+        "best-of-n",
+        "--n",
+        2,
+    ]
+    command_line("generate", *arguments_of_list, "--out", folder, "--trace", folder)
 
     written, write = [], ttsvar._native.write
 
@@ -137,24 +172,29 @@ def test_a_list_of_prompts_outlives_a_worker(command_line, crews, monkeypatch, t
     images = ttsvar.ray.generate(prompts, tmp_path / "out", **arguments, workers=2)
     assert sum(crews[0]._lost.values()) == 1
     assert len(written) == len(set(written)) == 2 * len(prompts)
-    assert pictures(tmp_path / "out") == pictures(folder) and len(images) == len(prompts)
+    assert images_in(tmp_path / "out") == images_in(folder) and len(images) == len(prompts)
     for path in folder.glob("*.trace.json"):
-        ours, theirs = (json.loads((place / path.name).read_text()) for place in (tmp_path / "out", folder))
+        ours = json.loads((tmp_path / "out" / path.name).read_text())
+        theirs = json.loads(path.read_text())
         del ours["cost"]["seconds"], theirs["cost"]["seconds"]
         assert ours == theirs
 
     images[3].unlink()
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="already exists"):
         ttsvar.ray.generate(prompts, tmp_path / "out", **arguments, workers=1)
-    with pytest.raises(ValueError, match="of another search: plan, settings differ"):
-        ttsvar.ray.generate(prompts, tmp_path / "out", **{**arguments, "n": 3}, workers=1, resume=True)
+    with pytest.raises(ValueError, match="belongs to another search: plan, settings differ"):
+        ttsvar.ray.generate(
+            prompts, tmp_path / "out", **{**arguments, "n": 3}, workers=1, resume=True
+        )
     written.clear()
-    monkeypatch.setattr(ttsvar._native, "write", lambda path, data: (write(path, data), written.append(path)))
+    monkeypatch.setattr(
+        ttsvar._native, "write", lambda path, data: (write(path, data), written.append(path))
+    )
     ttsvar.ray.generate(prompts, tmp_path / "out", **arguments, workers=1, resume=True)
-    assert len(written) == 2 and pictures(tmp_path / "out") == pictures(folder)
+    assert len(written) == 2 and images_in(tmp_path / "out") == images_in(folder)
 
 
-def test_plans_and_judges_travel_to_the_workers(pipeline, tmp_path):
+def test_plans_and_scorers_are_sent_to_the_workers(pipeline, tmp_path):
     def redness(prompt, images):
         return images[..., 0].mean((1, 2)) - images[..., 1].mean((1, 2))
 
@@ -163,11 +203,11 @@ def test_plans_and_judges_travel_to_the_workers(pipeline, tmp_path):
     images = ttsvar.ray.generate(["a circle"], tmp_path / "out", **arguments, workers=1)
     assert images[0].read_bytes() == pipeline.generate("a circle", **arguments).png()
     del arguments["scorer"]
-    with pytest.raises(ValueError, match="of another search: settings differ"):
+    with pytest.raises(ValueError, match="belongs to another search: settings differ"):
         ttsvar.ray.generate(["a circle"], tmp_path / "out", **arguments, workers=1, resume=True)
 
 
-def test_a_job_that_no_worker_survives_ends_the_run(monkeypatch):
+def test_a_job_that_kills_every_worker_ends_the_run(monkeypatch):
     class Mortal(ttsvar.ray._Worker):
         def die(self):
             os._exit(1)
@@ -179,7 +219,7 @@ def test_a_job_that_no_worker_survives_ends_the_run(monkeypatch):
     assert sum(crew._lost.values()) == 2
 
 
-def test_mistakes_are_said_here(tmp_path):
+def test_errors_are_raised_by_the_caller(tmp_path):
     with pytest.raises(ValueError, match="unknown model `nothing`"):
         ttsvar.ray.generate(["a ring"], tmp_path / "a", seed=1, model="nothing", workers=1)
     with pytest.raises(TypeError, match="unknown arguments m; known are .*method"):

@@ -1,5 +1,5 @@
-"""Test-time scaling of visual autoregressive image generation: search over the paths of a coarse-to-fine model and keep the
-best image.
+"""Test-time scaling of visual autoregressive image generation: search over the paths of a
+coarse-to-fine model and keep the best image.
 
 >>> import ttsvar
 >>> pipeline = ttsvar.Pipeline.load("demo")
@@ -9,6 +9,27 @@ best image.
 """
 
 from ._native import VERSION as __version__
-from ._pipeline import OPTIONS, Event, Extractor, Listener, Picture, Pipeline, Result, Scorer
+from ._pipeline import (
+    OPTIONS,
+    Event,
+    Extractor,
+    ImageLike,
+    Listener,
+    Picture,
+    Pipeline,
+    Result,
+    Scorer,
+)
 
-__all__ = ["OPTIONS", "Event", "Extractor", "Listener", "Picture", "Pipeline", "Result", "Scorer", "__version__"]
+__all__ = [
+    "OPTIONS",
+    "Event",
+    "Extractor",
+    "ImageLike",
+    "Listener",
+    "Picture",
+    "Pipeline",
+    "Result",
+    "Scorer",
+    "__version__",
+]

@@ -1,4 +1,4 @@
-"""The native half: what `ttsvar` and `ttsvar.ray` are made of."""
+"""The native half of `ttsvar` and `ttsvar.ray`."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,11 @@ VERSION: str
 class System:
     @staticmethod
     def open(
-        model: str, weights: str | os.PathLike[str] | None, dtype: str, device: str, scorer: str | None = None
+        model: str,
+        weights: str | os.PathLike[str] | None,
+        dtype: str,
+        device: str,
+        scorer: str | None = None,
     ) -> System: ...
     @property
     def name(self) -> str: ...
@@ -53,12 +57,12 @@ class Evaluation:
         seed: int,
     ) -> Evaluation: ...
     @staticmethod
-    def of(setup: str) -> Evaluation: ...
+    def from_setup(setup: str) -> Evaluation: ...
     @property
     def setup(self) -> str: ...
-    def tries(self, log: Log) -> list[str]: ...
-    def attempt(
-        self, system: System, options: Mapping[str, Any], one: str, images: bool
+    def pending(self, log: Log) -> list[str]: ...
+    def run_sample(
+        self, system: System, options: Mapping[str, Any], sample: str, images: bool
     ) -> list[tuple[str, bytes | None]]: ...
     def summary(self, log: Log) -> str: ...
 

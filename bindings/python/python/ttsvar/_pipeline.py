@@ -1,4 +1,4 @@
-"""A loaded model and what its searches find."""
+"""A loaded model and the results of its searches."""
 
 from __future__ import annotations
 
@@ -16,35 +16,41 @@ from numpy.typing import ArrayLike, NDArray
 from . import _native
 
 OPTIONS: tuple[str, ...] = tuple(_native.option_names())
-"""The names of the options of a search."""
+"""The names of all options of a search."""
 
-Picture: TypeAlias = "PIL.Image.Image | NDArray[np.uint8]"
-"""An image: of Pillow, or an array (H, W, 3) of uint8."""
+ImageLike: TypeAlias = "PIL.Image.Image | NDArray[np.uint8]"
+"""An image: a Pillow image, or an array (H, W, 3) of uint8."""
+
+Picture: TypeAlias = ImageLike
+"""The former name of `ImageLike`."""
 
 Event: TypeAlias = dict[str, Any]
-"""Something that happened in a search, with the names and fields of the server's event streams; `event` names it: started,
-scale, candidates, decoded, scores, selection, warning, winner. Images in it are arrays of uint8."""
+"""An event of a search, with the names and fields of the server's event streams. The key `event` is
+its name: started, scale, candidates, decoded, scores, selection, warning or winner. Images are
+arrays of uint8."""
 
 Listener: TypeAlias = Callable[[Event], object]
-"""Hears every event of a search. What it raises ends the search."""
+"""Called with every event of a search. An exception that it raises ends the search."""
 
 Scorer: TypeAlias = Callable[[str, NDArray[np.uint8]], ArrayLike]
-"""`scorer(prompt, images)`: images are (B, H, W, 3) uint8, the scores (B,); higher is better."""
+"""`scorer(prompt, images)` returns scores (B,) for images (B, H, W, 3) of uint8; the image with the
+highest score is the best."""
 
 Extractor: TypeAlias = Callable[[NDArray[np.uint8]], ArrayLike]
-"""`extractor(images)`: images are (B, H, W, 3) uint8, the features (B, D); images are told apart by them."""
+"""`extractor(images)` returns features (B, D) for images (B, H, W, 3) of uint8, by which images are
+clustered."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a search found."""
+    """The result of a search."""
 
     images: list[PIL.Image.Image]
-    """Every image that was painted to the end, in the order of `trace["finals"]`."""
+    """All finished images, in the order of `trace["finals"]`."""
     best: int
-    """The place of the winner among them."""
+    """The index of the winner in `images`."""
     trace: dict[str, Any]
-    """The record of the search, as `--trace` writes it: candidates, choices, scores, cost."""
+    """The record of the search, as `--trace` writes it: candidates, selections, scores, cost."""
 
     @property
     def image(self) -> PIL.Image.Image:
@@ -63,27 +69,30 @@ class Result:
 
     @property
     def seed(self) -> int:
-        """The seed of all draws: with it, the same search finds the same image."""
+        """The seed of the search. The same search with the same seed finds the same image."""
         return int(self.trace["seed"])
 
     def png(self) -> bytes:
-        """The winner as the command line writes it: a PNG that says how it was painted."""
+        """The winner as the command line writes it: a PNG that records how it was generated."""
         return _native.png(np.asarray(self.image), json.dumps(self.trace))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `png()`, whole or not at all. `ttsvar generate --from` repeats the picture, `ttsvar inspect` explains it."""
+        """Writes `png()` to a file, atomically. `ttsvar generate --from` generates the image again,
+        and `ttsvar inspect` shows how it was generated."""
         _native.write(path, self.png())
 
     def _repr_png_(self) -> bytes:
         return self.png()
 
     def __repr__(self) -> str:
-        prompt, decodes = self.trace["prompt"], self.trace["cost"]["decodes"]
-        return f"<ttsvar.Result {prompt!r}: score {self.score:.3f}, seed {self.seed}, {decodes} decodes>"
+        prompt = self.trace["prompt"]
+        decodes = self.trace["cost"]["decodes"]
+        cost = f"seed {self.seed}, {decodes} decodes"
+        return f"<ttsvar.Result {prompt!r}: score {self.score:.3f}, {cost}>"
 
 
 class Pipeline:
-    """A generator with the networks that judge its images, loaded once and good for any number of searches."""
+    """A generator with its scorers, loaded once for any number of searches."""
 
     def __init__(self, system: _native.System) -> None:
         self._system = system
@@ -97,10 +106,12 @@ class Pipeline:
         device: str = "cpu",
         scorer: str | None = None,
     ) -> Pipeline:
-        """Loads `demo`, a released model whose downloads lie in the folder `weights`, or a folder with a bundle.toml.
+        """Loads `demo`, a released model whose files are in the folder `weights`, or a folder with
+        a bundle.toml.
 
-        `dtype` is f32 or bf16, `device` cpu or cuda (in a package that was built for it). `scorer` names who judges instead of
-        the model's usual scorer: one of those of `ttsvar generate --scorer`, or a mix such as "image-reward=1,hps=2".
+        `dtype` is f32 or bf16, `device` is cpu or cuda (in a package that was built for it).
+        `scorer` replaces the default scorer of the model: one of those of
+        `ttsvar generate --scorer`, or a mix such as "image-reward=1,hps=2".
         """
         return cls(_native.System.open(os.fspath(model), weights, dtype, device, scorer))
 
@@ -111,7 +122,7 @@ class Pipeline:
 
     @property
     def words(self) -> list[str] | None:
-        """The only words that the model knows, if they are few."""
+        """The vocabulary of the model, if it is limited."""
         return self._system.words
 
     def unknown_words(self, prompt: str) -> list[str]:
@@ -129,33 +140,45 @@ class Pipeline:
         decode_all: bool = False,
         **options: Any,
     ) -> Result:
-        """Searches for the best image of `prompt`. `options` are those of `ttsvar generate`, by the names in `ttsvar.OPTIONS`:
-        method, n, plan, cfg and so on; `lambda` is spelled `lambda_`. Defaults are the model's.
+        """Searches for the best image for `prompt`.
 
-        `plan` is a dictionary with the keys of a plan file, the text of one, or its path. `seed` is a new one each time where
-        none is given. `scorer` takes the place of those that were loaded, `extractor` that of its features wherever the plan clusters.
-        `on_event` hears how it goes; with `decode_all` it sees the images after every scale, at the cost of decoding them.
+        `options` are those of `ttsvar generate`, with the names in `ttsvar.OPTIONS`: method, n,
+        plan, cfg and so on; `lambda` is spelled `lambda_`. Options that are not given have the
+        model's defaults. `plan` is a dictionary with the keys of a plan file, the text of one, or
+        its path. Without a `seed`, a random one is used.
 
-        Other threads run meanwhile; Ctrl-C ends the search at its next event.
+        `scorer` replaces the scorers of the model, and `extractor` its features wherever the plan
+        clusters. `on_event` is called with every event. With `decode_all` it receives the images
+        after every scale, which costs additional decodes.
+
+        Other threads run during the search. Ctrl-C ends it at the next event.
         """
         if isinstance(scorer, str):
-            raise TypeError(f"scorer is a callable here; Pipeline.load(..., scorer={scorer!r}) takes names")
-        chosen = secrets.randbits(32) if seed is None else seed
-        arrays, trace, best = self._system.generate(prompt, named_options(options), chosen, scorer, extractor, on_event, decode_all)
-        return Result([PIL.Image.fromarray(array) for array in arrays], best, json.loads(trace))
+            raise TypeError(
+                f"scorer must be a callable; Pipeline.load(..., scorer={scorer!r}) takes names"
+            )
+        if seed is None:
+            seed = secrets.randbits(32)
+        arrays, trace, best = self._system.generate(
+            prompt, named_options(options), seed, scorer, extractor, on_event, decode_all
+        )
+        images = [PIL.Image.fromarray(array) for array in arrays]
+        return Result(images, best, json.loads(trace))
 
-    def score(self, prompt: str, images: Picture | Sequence[Picture]) -> NDArray[np.float32]:
-        """What the scorer that was loaded, of several the first, thinks of images: one number each; higher is better."""
-        if isinstance(images, PIL.Image.Image) or (isinstance(images, np.ndarray) and images.ndim == 3):
-            return self._system.score(prompt, [_array(images)])
-        return self._system.score(prompt, [_array(picture) for picture in images])
+    def score(self, prompt: str, images: ImageLike | Sequence[ImageLike]) -> NDArray[np.float32]:
+        """The scores of images by the first scorer of the model. Higher is better."""
+        if isinstance(images, PIL.Image.Image):
+            images = [images]
+        elif isinstance(images, np.ndarray) and images.ndim == 3:
+            images = [images]
+        return self._system.score(prompt, [_to_array(image) for image in images])
 
     def __repr__(self) -> str:
         return f"<ttsvar.Pipeline {self.name!r}>"
 
 
 def named_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> dict[str, Any]:
-    """Keyword arguments by the names of the options: Python cannot call one `lambda`."""
+    """Keyword arguments with the names of the options: in Python, `lambda` is a keyword."""
     options = {name.rstrip("_"): value for name, value in given.items()}
     known = [*OPTIONS, *more]
     unknown = sorted(set(options) - set(known))
@@ -164,10 +187,13 @@ def named_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> dict[st
     return options
 
 
-def _array(picture: Picture) -> NDArray[np.uint8]:
-    if isinstance(picture, PIL.Image.Image):
-        picture = np.asarray(picture.convert("RGB"))
-    array = np.ascontiguousarray(picture)
+def _to_array(image: ImageLike) -> NDArray[np.uint8]:
+    if isinstance(image, PIL.Image.Image):
+        image = np.asarray(image.convert("RGB"))
+    array = np.ascontiguousarray(image)
     if array.dtype != np.uint8 or array.ndim != 3:
-        raise ValueError(f"an image is an array (H, W, 3) of uint8, found {array.dtype} of shape {array.shape}")
+        raise ValueError(
+            "an image must be an array (H, W, 3) of uint8, "
+            f"found {array.dtype} of shape {array.shape}"
+        )
     return array
