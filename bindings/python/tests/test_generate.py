@@ -218,8 +218,13 @@ def test_other_threads_run_during_a_search(pipeline):
 
 def test_ctrl_c_ends_a_running_search(pipeline):
     events = []
-    with pytest.raises(KeyboardInterrupt):
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-        # `list.append` runs no Python code, so the interpreter itself does not check for signals
-        pipeline.generate("a ring", method="best-of-n", n=256, seed=1, on_event=events.append)
+    # Shells start background jobs with SIGINT ignored, and Python then leaves it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            # `list.append` runs no Python code, so the interpreter itself does not check for signals
+            pipeline.generate("a ring", method="best-of-n", n=256, seed=1, on_event=events.append)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "winner" not in [event["event"] for event in events]
