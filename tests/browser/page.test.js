@@ -74,13 +74,16 @@ test("the tree shows the winner and the discarded candidates", async () => {
 
 test("a run is watched while it grows", async () => {
   const page = await open(browser, server.url);
+  // The page itself counts, so that a slow connection to the browser misses nothing.
+  await page.evaluate(() => {
+    window.counts = new Set();
+    const count = () => window.counts.add(document.querySelectorAll(".tile").length);
+    new MutationObserver(count).observe(document.body, { childList: true, subtree: true });
+  });
   await generate(page, "a blue star", { seed: 5 });
-  const seen = new Set();
-  while (!(await page.locator(".run.won").count())) {
-    seen.add(await page.locator(".tile").count());
-    await page.waitForTimeout(50);
-  }
-  assert.ok(seen.size >= 4, `columns came one after the other: ${[...seen]}`);
+  await page.locator(".run.won").waitFor(TIME);
+  const seen = await page.evaluate(() => [...window.counts]);
+  assert.ok(seen.length >= 4, `columns came one after the other: ${seen}`);
   assert.deepEqual(page.faults, []);
 });
 
