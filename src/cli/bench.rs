@@ -48,9 +48,9 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, console: &Console) 
 
 /// Measures a search of the demo.
 fn measure_demo(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<Report> {
-    let mut builder = global.system(&System::builder(DEMO));
-    builder.evict = typed.limit.memory.is_some();
-    let system = builder.open()?;
+    let system = global
+        .system_within(&System::builder(DEMO), typed.limit)
+        .open()?;
     let mut session = Session::new(&system, &typed.options)?;
     fit_memory(&mut session, typed.limit, console)?;
     let mut report = measure_search(

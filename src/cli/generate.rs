@@ -86,7 +86,7 @@ impl Request {
     fn read(typed: &arguments::Generate, global: &Global, console: &Console) -> Result<Self> {
         typed.options.check()?;
         let mut options = typed.options.clone();
-        let mut system = global.system(&typed.system);
+        let mut system = global.system_within(&typed.system, typed.limit);
         let recorded = typed.from.as_deref().map(Recorded::open).transpose()?;
         if let Some(recorded) = &recorded {
             warn_of_differences(recorded, &system, console);

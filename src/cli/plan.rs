@@ -33,9 +33,7 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, console: &Console) -
         let scales = family.scales(&description, &options)?;
         Outlook::without_model(&options, scales.into_iter().map(Some).collect())?
     } else {
-        let mut builder = global.system(&typed.system);
-        builder.evict = typed.limit.memory.is_some();
-        let system = builder.open()?;
+        let system = global.system_within(&typed.system, typed.limit).open()?;
         let mut session = Session::new(&system, &options)?;
         fit_memory(&mut session, typed.limit, console)?;
         Outlook::of_session(&session)

@@ -105,6 +105,15 @@ impl Global {
             ..typed.clone()
         }
     }
+
+    /// That system for a run within `limit`: where memory is limited, text encoder, scorers and
+    /// features are evicted between their uses.
+    pub(super) fn system_within(&self, typed: &SystemBuilder, limit: Limit) -> SystemBuilder {
+        SystemBuilder {
+            evict: limit.memory.is_some(),
+            ..self.system(typed)
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
