@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use ttsvar_search::{DecodeSize, Extractor, Features, Plan, Search};
+use ttsvar_search::{Extractor, Features, Plan, Search};
 
 use super::{
     arguments::{self, Global, Limit},
@@ -81,7 +81,7 @@ fn measure_random(typed: &arguments::Bench, global: &Global, console: &Console) 
     let features: Box<dyn Extractor> = Box::new(Blocks);
     let features = BTreeMap::from([(Features::Pca, features)]);
     let mut search = Search::new(pipeline.as_ref(), &Redness, &features);
-    search.preview = preview(&options);
+    search.preview = options.decode_size();
     let mut report = measure_search(typed, search, &plan, method, console)?;
     report.gpu_bytes = gpu_peak_bytes(&device);
     Ok(report)
@@ -102,7 +102,7 @@ fn rows_at_once(
     let decodes = plan.decodes(scales);
     let peak = |rows| {
         let pipeline = model.pipeline(options, rows)?;
-        let estimate = pipeline.estimate(&widths, &decodes, preview(options));
+        let estimate = pipeline.estimate(&widths, &decodes, options.decode_size());
         Ok(estimate.peak_bytes)
     };
     let widest = widths.iter().copied().max().unwrap_or(1);
@@ -110,12 +110,6 @@ fn rows_at_once(
         Some(rows) => Ok(rows),
         None => Err(too_little_memory(peak(1)?, limit)),
     }
-}
-
-fn preview(options: &Options) -> DecodeSize {
-    options
-        .preview
-        .map_or(DecodeSize::Full, |preview| preview.0)
 }
 
 fn measure_search(

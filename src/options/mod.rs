@@ -12,7 +12,8 @@ use std::{fs, path::Path, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 use ttsvar_search::{
-    Draw, Features, LAMBDA, Method, Plan, Potential, Schedule, Select, StageOptions, number,
+    DecodeSize, Draw, Features, LAMBDA, Method, Plan, Potential, Schedule, Select, StageOptions,
+    number,
 };
 
 pub use aspect::Aspect;
@@ -243,6 +244,11 @@ impl Options {
             lambda.to_string(),
             "10 is the paper's; 0 draws evenly, larger values favour high scores",
         )
+    }
+
+    /// The size at which candidates that are not finished are decoded.
+    pub(crate) fn decode_size(&self) -> DecodeSize {
+        self.preview.map_or(DecodeSize::Full, |preview| preview.0)
     }
 
     fn check_search(&self) -> Result<()> {

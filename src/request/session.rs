@@ -5,7 +5,7 @@
 //! to the search loop. Read on there: `crates/ttsvar-search/src/run.rs`.
 
 use serde_json::{Map, Value};
-use ttsvar_search::{DecodeSize, Listener, Outcome, Pipeline, Plan, Prompt, Search, run};
+use ttsvar_search::{Listener, Outcome, Pipeline, Plan, Prompt, Search, run};
 
 use super::{MethodSpec, recorded};
 use crate::{
@@ -103,7 +103,7 @@ impl<'a> Session<'a> {
     /// The search that [`Session::run`] runs, for callers who run it themselves.
     pub fn search(&self) -> Search<'_> {
         let mut search = self.system.search(self.pipeline.as_ref());
-        search.preview = self.preview();
+        search.preview = self.options.decode_size();
         search.settings = self.settings();
         search
     }
@@ -146,7 +146,9 @@ impl<'a> Session<'a> {
         let scales = self.pipeline.scales().len();
         let widths = self.plan.widths(scales);
         let decodes = self.plan.decodes(scales);
-        let generator = self.pipeline.estimate(&widths, &decodes, self.preview());
+        let generator = self
+            .pipeline
+            .estimate(&widths, &decodes, self.options.decode_size());
         let scorings = self.plan.scorings(scales);
         let mut feature_flops = 0.0;
         for (kind, extractor) in self.system.extractors() {
@@ -161,11 +163,5 @@ impl<'a> Session<'a> {
             scorings,
             peak_bytes: generator.peak_bytes,
         }
-    }
-
-    fn preview(&self) -> DecodeSize {
-        self.options
-            .preview
-            .map_or(DecodeSize::Full, |preview| preview.0)
     }
 }
