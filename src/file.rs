@@ -1,4 +1,10 @@
-//! Atomic writing of files, and file names.
+//! Files: atomic writing, names, texts, and a shield around third-party parsers.
+
+mod shield;
+mod text;
+
+pub use shield::shielded;
+pub use text::{MOST_BYTES, decode_text, read_standard_input, read_text, read_text_from};
 
 use std::{
     fs,
@@ -55,6 +61,14 @@ fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
         .tempfile_in(folder)?;
     file.write_all(bytes)?;
     Ok(file)
+}
+
+/// Returns whether a file or folder is hidden, or one that a system leaves beside files.
+pub fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.')
+        || ["thumbs.db", "desktop.ini", "__macosx", "icon\r"]
+            .contains(&name.to_lowercase().as_str())
 }
 
 /// A prompt as part of a file name: letters and digits in lower case, words joined by hyphens.

@@ -137,7 +137,7 @@ struct GenerateJob<'a> {
 }
 
 impl GenerateJob<'_> {
-    /// Warns about what is known before anything is generated.
+    /// Warns about tensors that the model does not use. Warnings about prompts are events.
     fn warn(&self, console: &Console) {
         let system = self.session.system();
         for tensors in &system.report().unread {
@@ -157,20 +157,6 @@ impl GenerateJob<'_> {
                 None,
             );
         }
-        let mut unknown: Vec<String> = vec![];
-        for prompt in &self.request.prompts.texts {
-            for word in system.unknown_words(prompt) {
-                if !unknown.contains(&word) {
-                    unknown.push(word);
-                }
-            }
-        }
-        if unknown.is_empty() {
-            return;
-        }
-        let known = system.words().unwrap_or_default().join(", ");
-        let text = format!("`{}` does not know: {}", system.name(), unknown.join(", "));
-        console.warn(&text, Some(&format!("it knows these words: {known}")));
     }
 
     /// Generates an image for one prompt, counted from 1, and writes everything that was asked for.
@@ -178,7 +164,7 @@ impl GenerateJob<'_> {
         let prompts = &self.request.prompts;
         let text = &prompts.texts[number - 1];
         if prompts.texts.len() > 1 {
-            progress.title(format!("{number}/{}  ", prompts.texts.len()));
+            progress.set_prompt(number, prompts.texts.len());
         }
         let mut listener = ProgressAndAlbum {
             progress,

@@ -1,6 +1,6 @@
 //! The results of an evaluation as tables, files and charts.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -234,7 +234,7 @@ impl ResultTables {
 
     /// Inserts the tables into a page, between `<!-- table: NAME -->` and `<!-- end -->`.
     pub(super) fn put_into(&self, page: &Path, name: &str) -> Result<()> {
-        let text = fs::read_to_string(page).map_err(Error::io(page))?;
+        let text = file::read_text(page)?;
         let begin = format!("<!-- table: {name} -->\n");
         let place = text.find(&begin).map(|at| at + begin.len());
         let end = place.and_then(|place| Some(place + text[place..].find("<!-- end -->")?));

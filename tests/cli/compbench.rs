@@ -266,7 +266,7 @@ fn missing_images_are_reported_and_counted() {
     note: self-test: boxes and masks are right on 6 synthetic images
     warning: made/non_spatial/samples: no such folder: its images are missing
     warning: made/numeracy/samples: 1 of 2 images is missing; the first is 000001
-    warning: made/color/samples/p_000000.png: not a PNG, or a damaged one: Invalid PNG signature. (counted as missing)
+    warning: made/color/samples/p_000000.png: expected an image, found text (counted as missing)
     note: records, tables and charts are in o
     "#);
     let found: Value = serde_json::from_str(&said.out).unwrap();

@@ -228,13 +228,13 @@ fn missing_images_are_reported_and_counted() {
     let said = judge(&desk, &["--images", "made", "--out", "o"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     insta::assert_snapshot!(said.err, @r#"
-    warning: made/00000/samples: 1 files skipped: only PNG files are read
     warning: made/00001/samples: contains no image
     warning: made/00002/metadata.jsonl: No such file or directory (os error 2): its images are skipped
-    warning: made/00004/metadata.jsonl: line 1: unknown tag, expected one of single_object, two_object, counting, colors, position, color_attr: its images are skipped
+    warning: made/00004/metadata.jsonl: unknown tag, expected one of single_object, two_object, counting, colors, position, color_attr: its images are skipped
     warning: made: 1 of 5 prompts has no folder; the first is 00003
     note: self-test: boxes, masks, colours and rules are right on 6 synthetic images
-    warning: made/00000/samples/0001.png: not a PNG, or a damaged one: Invalid PNG signature. (counted as missing)
+    warning: made/00000/samples/0001.png: expected an image, found text (counted as missing)
+    warning: made/00000/samples/0002.jpg: expected an image, found text (counted as missing)
     note: records, tables and charts are in o
     "#);
     let found: Value = serde_json::from_str(&said.out).unwrap();

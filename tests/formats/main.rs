@@ -2,6 +2,7 @@
 
 mod bundles;
 mod hostile_weights;
+mod images;
 mod mmdet_names;
 mod old_weights;
 #[path = "../support/mod.rs"]
