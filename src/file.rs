@@ -14,6 +14,8 @@ use std::{
 
 use tempfile::NamedTempFile;
 
+use crate::{Error, Result};
+
 /// Maximum number of bytes of a prompt in a file name: well below the usual limit of 255.
 const SLUG: usize = 80;
 
@@ -41,6 +43,22 @@ pub fn create(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<bool> {
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error.error),
     }
+}
+
+/// Checks that [`replace`] could write a file, without writing it: before long work whose result it
+/// is to hold.
+///
+/// # Errors
+/// A folder has its name, or the folder that is to hold it is missing or cannot be written to.
+pub fn check_replaceable(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(
+            Error::file(path, "cannot be written: a folder has this name")
+                .with_hint("rename that folder, or choose another place"),
+        );
+    }
+    write_temporary(path, b"").map_err(Error::io(path))?;
+    Ok(())
 }
 
 /// Writes a temporary file, with the permissions of a new file of this user.
@@ -122,6 +140,15 @@ mod tests {
         replace(&path, b"three").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"three");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_place_is_checked_before_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        check_replaceable(&folder.path().join("a")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(check_replaceable(folder.path()).is_err());
+        assert!(check_replaceable(&folder.path().join("none/a")).is_err());
     }
 
     #[test]

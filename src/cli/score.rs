@@ -1,7 +1,7 @@
 //! `ttsvar score`: rates images for a prompt, with one scorer or several.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -56,6 +56,7 @@ pub(super) fn run(
         rows.extend(job.score(&files[rows.len()..], &bar)?);
     }
     bar.finish_and_clear();
+    job.warn_of_cut_prompts(&rows, console)?;
     for error in rows.iter().filter_map(|row| row.scored.as_ref().err()) {
         console.error(error);
     }
@@ -186,6 +187,27 @@ impl ScoreJob<'_> {
             scores: vec![],
         };
         Ok((image, scored))
+    }
+
+    /// Warns of prompts that a scorer does not read to their end, once for each.
+    fn warn_of_cut_prompts(&self, rows: &[Row], console: &Console) -> Result<()> {
+        let scored = rows.iter().filter_map(|row| row.scored.as_ref().ok());
+        let prompts: BTreeSet<&str> = scored.map(|scored| scored.prompt.as_str()).collect();
+        let mut seen = vec![];
+        for prompt in prompts {
+            for scorer in self.scorers {
+                let Some(reader) = scorer.prompt_reader() else {
+                    continue;
+                };
+                if let Some(warning) = reader.check(prompt, false)?
+                    && !seen.contains(&warning)
+                {
+                    console.warn(&warning.to_string(), Some(&warning.advice()));
+                    seen.push(warning);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn json(&self, row: &Row) -> Value {

@@ -158,6 +158,9 @@ fn from_merges(text: &str, origin: &Blob) -> Result<Tokenizer> {
         .take(MERGES)
         .filter(|line| !line.trim().is_empty()); // the first is a title
     let merges = lines.map(pair).collect::<Result<Vec<_>>>()?;
+    if merges.is_empty() {
+        return Err(wrong("there are no merges in it".to_owned()));
+    }
     let mut bytes: Vec<char> = ByteLevel::alphabet().into_iter().collect();
     bytes.sort_unstable();
     let mut words: Vec<String> = bytes.iter().map(char::to_string).collect();

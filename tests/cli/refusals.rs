@@ -62,7 +62,7 @@ fn prompts_that_say_nothing() {
     hint: write one prompt per line
 
     $ generate --prompts latin.txt
-    error: latin.txt: line 2, byte 7: expected UTF-8 text, found the byte 0xff
+    error: latin.txt: line 2, byte 7: expected UTF-8 text, found the byte 0xfc
     hint: save the file as UTF-8, or convert it: iconv -f LATIN1 -t UTF-8 FILE > NEW
 
     $ generate --prompts none.txt

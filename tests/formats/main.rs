@@ -1,4 +1,5 @@
-//! Weight files and bundles: valid ones load, damaged and hostile ones are refused.
+//! Weight files, bundles, tokenizers and images: valid ones load, damaged and hostile ones are
+//! refused.
 
 mod bundles;
 mod hostile_weights;
@@ -7,4 +8,5 @@ mod mmdet_names;
 mod old_weights;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokenizers;
 mod weights;

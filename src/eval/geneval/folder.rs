@@ -130,17 +130,21 @@ fn numbered_folders(path: &Path, faults: &mut Vec<String>) -> Result<Vec<(usize,
             found.push((number, folder.clone()));
         }
     }
-    found.sort();
-    let count = found.len();
-    found.dedup_by_key(|(number, _)| *number); // `1` and `00001`
-    let twice = count - found.len();
-    if twice > 0 {
-        faults.push(format!(
-            "{}: {twice} folders skipped: another folder has the same number",
-            path.display()
-        ));
+    // Of `1` and `00001`, the name that GenEval's own program gives comes first.
+    let usual = |number: usize, folder: &Path| folder.ends_with(format!("{number:05}"));
+    found.sort_by_key(|(number, folder)| (*number, !usual(*number, folder), folder.clone()));
+    let mut kept: Vec<(usize, PathBuf)> = vec![];
+    for (number, folder) in found {
+        match kept.last() {
+            Some((before, used)) if *before == number => faults.push(format!(
+                "{}: skipped: `{}` has the same number",
+                folder.display(),
+                used.file_name().unwrap_or_default().to_string_lossy()
+            )),
+            _ => kept.push((number, folder)),
+        }
     }
-    Ok(found)
+    Ok(kept)
 }
 
 /// The number that a name consists of.

@@ -119,9 +119,12 @@ impl CompBenchFolder {
             ));
         }
         if beyond > 0 {
-            let images = if beyond == 1 { "image" } else { "images" };
+            let (images, numbers) = match beyond {
+                1 => ("image", "its number"),
+                _ => ("images", "their numbers"),
+            };
             self.faults.push(format!(
-                "{}: {beyond} {images} skipped: no evaluated prompt has their numbers",
+                "{}: {beyond} {images} skipped: no evaluated prompt has {numbers}",
                 folder.display()
             ));
         }
@@ -229,7 +232,7 @@ mod tests {
             "S: 1 file skipped: no number in the name: `c.png`\n\
              S: 1 file skipped: another image has the same number: `b_2.png`\n\
              S: 1 of 4 images is missing; the first is 000003\n\
-             S: 1 image skipped: no evaluated prompt has their numbers\n\
+             S: 1 image skipped: no evaluated prompt has its number\n\
              S: 1 of 3 images are named after a different prompt than their number indicates; \
              the number counts (are there 2 images per prompt?)"
         );
