@@ -31,7 +31,7 @@ use crate::{
 /// others continue; the exit code is that of the first failure.
 pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Console) -> Result<u8> {
     let request = Request::read(typed, global, console)?;
-    let system = request.system.open()?;
+    let system = console.open(&request.system)?;
     let mut session = Session::new(&system, &request.options)?;
     fit_memory(&mut session, typed.limit, console)?;
     let job = GenerateJob {
@@ -94,6 +94,8 @@ impl Request {
             system.model = system.model.or_else(|| recorded.system.model.clone());
             system.scorer = system.scorer.or_else(|| recorded.system.scorer.clone());
             system.dtype = system.dtype.or(recorded.system.dtype);
+            let recorded = recorded.system.state_dict.clone();
+            system.state_dict = system.state_dict.or(recorded);
         }
         options.negative = options
             .negative
@@ -140,23 +142,6 @@ impl GenerateJob<'_> {
     /// Warns about what is known before anything is generated.
     fn warn(&self, console: &Console) {
         let system = self.session.system();
-        for tensors in &system.report().unread {
-            let first: Vec<&str> = tensors.names.iter().take(3).map(String::as_str).collect();
-            let more = if tensors.names.len() > first.len() {
-                ", …"
-            } else {
-                ""
-            };
-            console.warn(
-                &format!(
-                    "{}: {} tensors that the model does not know: {}{more}",
-                    tensors.origin,
-                    tensors.names.len(),
-                    first.join(", ")
-                ),
-                None,
-            );
-        }
         let mut unknown: Vec<String> = vec![];
         for prompt in &self.request.prompts.texts {
             for word in system.unknown_words(prompt) {

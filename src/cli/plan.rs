@@ -33,7 +33,7 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, console: &Console) -
         let scales = family.scales(&description, &options)?;
         Outlook::without_model(&options, scales.into_iter().map(Some).collect())?
     } else {
-        let system = global.system_within(&typed.system, typed.limit).open()?;
+        let system = console.open(&global.system_within(&typed.system, typed.limit))?;
         let mut session = Session::new(&system, &options)?;
         fit_memory(&mut session, typed.limit, console)?;
         Outlook::of_session(&session)

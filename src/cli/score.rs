@@ -41,6 +41,7 @@ pub(super) fn run(
         console.warn(&fault, None);
     }
     let set = global.system(&typed.system).open_scorers()?;
+    console.notices(&set.report);
     if set.from_demo {
         console.note(
             "scored by the demo, which knows flat shapes only; --weights DIR uses released scorers",

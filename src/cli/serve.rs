@@ -20,7 +20,7 @@ const HTTP_THREADS: usize = 2;
 /// Serves until Ctrl-C or SIGTERM.
 pub(super) fn run(typed: &arguments::Serve, global: &Global, console: &Console) -> Result<()> {
     start_log(console);
-    let system = global.system(&typed.system).open()?;
+    let system = console.open(&global.system(&typed.system))?;
     let setup = Setup {
         folder: typed.folder.clone(),
         address: SocketAddr::new(typed.host, typed.port),

@@ -11,11 +11,13 @@ mod mask;
 mod opencv;
 mod png;
 mod preprocess;
+mod preprocessor_config;
 mod resize;
 
 pub use mask::Mask;
 pub use png::{Png, is_other_image_format};
 pub use preprocess::Preprocess;
+pub use preprocessor_config::PreprocessorConfig;
 pub use resize::{Filter, Resize};
 
 /// Reads a PNG file; its texts are dropped. [`Png::open`] keeps them.

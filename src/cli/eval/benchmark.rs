@@ -155,7 +155,7 @@ impl EvalTarget<'_> {
             .collect::<Result<Vec<Method>, ttsvar_search::Error>>()?;
         let options = &typed.image.0;
         options.check()?;
-        let system = global.system(&typed.system).open()?;
+        let system = console.open(&global.system(&typed.system))?;
         let session = Session::new(&system, options)?;
         let contenders = Contender::grid(&methods, &typed.n, session.pipeline().scales().len())?;
         // Small searches run in parallel; a large model and the evaluator use all threads

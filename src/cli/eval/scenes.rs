@@ -37,7 +37,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
     let split: Split = typed.prompts.split.parse()?;
     let options = &typed.image.0;
     options.check()?;
-    let system = global.system(&typed.system).open()?;
+    let system = console.open(&global.system(&typed.system))?;
     let session = Session::new(&system, options)?;
     let context = EvalContext {
         session: &session,

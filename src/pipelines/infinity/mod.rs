@@ -1,6 +1,7 @@
 //! Infinity as a pipeline: text encoder, transformer, sampling and decoder, scale by scale.
 
 mod generator;
+mod pair;
 pub mod random;
 mod rollout;
 mod sampling;
@@ -106,15 +107,7 @@ pub fn cells_per_token(transformer: &Infinity, decoder: &Decoder) -> Result<usiz
     match (transformer.config().bits, decoder.latent_channels()) {
         (bits, channels) if bits == channels => Ok(1),
         (bits, channels) if bits == 4 * channels => Ok(2),
-        (bits, channels) => {
-            let message = format!(
-                "the transformer has {bits} bits per token, the decoder {channels} values per cell"
-            );
-            Err(Error::input(message).with_hint(
-                "use the decoder that was released with the transformer: \
-                 it has as many values as the transformer has bits, or a quarter of them",
-            ))
-        }
+        (bits, channels) => Err(pair::mismatch(bits, channels)),
     }
 }
 

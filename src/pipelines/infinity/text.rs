@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::{Result, models::t5::T5Encoder, text::T5Tokenizer};
+use crate::{Result, models::t5::T5Encoder, nn::check_finite, text::T5Tokenizer};
 
 /// The text encoder of a pipeline.
 pub trait TextEncoder: Send + Sync {
@@ -26,7 +26,9 @@ pub struct T5Text {
 
 impl TextEncoder for T5Text {
     fn encode(&self, prompt: &str) -> Result<Tensor> {
-        self.encoder.encode(&self.tokenizer.encode(prompt)?)
+        let features = self.encoder.encode(&self.tokenizer.encode(prompt)?)?;
+        check_finite("the text features", &features)?;
+        Ok(features)
     }
 
     fn width(&self) -> usize {
