@@ -39,7 +39,6 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
         seed: session.options().seed.unwrap_or_else(new_seed),
         session,
     };
-    job.warn(console);
     let mut progress = Progress::new(console, request.prompts.texts.len() > 1);
     let mut first_failure = 0;
     for number in 1..=request.prompts.texts.len() {
@@ -139,31 +138,12 @@ struct GenerateJob<'a> {
 }
 
 impl GenerateJob<'_> {
-    /// Warns about what is known before anything is generated.
-    fn warn(&self, console: &Console) {
-        let system = self.session.system();
-        let mut unknown: Vec<String> = vec![];
-        for prompt in &self.request.prompts.texts {
-            for word in system.unknown_words(prompt) {
-                if !unknown.contains(&word) {
-                    unknown.push(word);
-                }
-            }
-        }
-        if unknown.is_empty() {
-            return;
-        }
-        let known = system.words().unwrap_or_default().join(", ");
-        let text = format!("`{}` does not know: {}", system.name(), unknown.join(", "));
-        console.warn(&text, Some(&format!("it knows these words: {known}")));
-    }
-
     /// Generates an image for one prompt, counted from 1, and writes everything that was asked for.
     fn generate(&self, number: usize, console: &Console, progress: &mut Progress) -> Result<()> {
         let prompts = &self.request.prompts;
         let text = &prompts.texts[number - 1];
         if prompts.texts.len() > 1 {
-            progress.title(format!("{number}/{}  ", prompts.texts.len()));
+            progress.set_prompt(number, prompts.texts.len());
         }
         let mut listener = ProgressAndAlbum {
             progress,

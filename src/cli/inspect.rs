@@ -1,6 +1,6 @@
 //! `ttsvar inspect`: how an image was made, from its record or from a trace.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use ttsvar_search::{StageRecord, Trace, number};
@@ -11,10 +11,13 @@ use super::{
     generate,
     table::{Align, Table},
 };
-use crate::{Error, Result, image::Png, report::Provenance, request::recorded};
-
-/// The first bytes of a PNG file.
-const PNG: &[u8] = b"\x89PNG";
+use crate::{
+    Error, Result,
+    file::read_text,
+    image::{Content, Png, check_png, content_of},
+    report::Provenance,
+    request::recorded,
+};
 
 /// Prints what every file says.
 pub(super) fn run(typed: &arguments::Inspect, console: &Console) -> Result<()> {
@@ -41,18 +44,20 @@ enum Found {
 
 impl Found {
     fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(Error::io(path))?;
-        if bytes.starts_with(PNG) {
+        let hint = "give a PNG that `ttsvar generate` wrote, or a trace that its --trace wrote";
+        if !matches!(
+            content_of(path)?,
+            Content::Other("JSON" | "text" | "unknown data" | "an empty file", _)
+        ) {
+            check_png(path)?;
             let png = Png::open(path)?;
             let record = recorded::provenance(path, &png)?;
             return Ok(Self::Image(png, Box::new(record)));
         }
-        let hint = "give a PNG that `ttsvar generate` wrote, or a trace that its --trace wrote";
-        let neither = || Error::file(path, "neither a PNG nor a trace").with_hint(hint);
-        let text = String::from_utf8(bytes)
-            .ok()
-            .filter(|text| text.trim_start().starts_with('{'))
-            .ok_or_else(neither)?;
+        let text = read_text(path)?;
+        if !text.trim_start().starts_with('{') {
+            return Err(Error::file(path, "neither a PNG nor a trace").with_hint(hint));
+        }
         let trace = Trace::from_json(&text).map_err(|error| {
             let error = Error::in_file(path, error);
             if error.hint().is_some() {

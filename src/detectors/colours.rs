@@ -11,7 +11,7 @@ use std::{
 };
 
 use candle_core::Tensor;
-use ttsvar_search::Image;
+use ttsvar_search::{Image, PromptReader};
 
 use super::{ColourNamer, Comparer};
 use crate::{
@@ -148,6 +148,10 @@ impl ColourNamer for ClipColours {
 impl Comparer for ClipColours {
     fn cosines(&self, text: &str, images: &[Image]) -> Result<Vec<f32>> {
         self.space.cosines(text, images)
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        Some(self.space.prompt_reader("the evaluator's CLIP"))
     }
 }
 

@@ -257,10 +257,11 @@ impl Weights {
         }
         let tensor = stored.to_dtype(self.held_as())?;
         if let Some(found) = first_not_finite(&tensor)? {
-            let error = self.mismatch(name, "finite numbers", found);
-            return Err(error.with_hint(
-                "the file is damaged, or its training diverged; download it again or use another",
-            ));
+            return Err(Error::from(LoadError::NotFinite {
+                origin: self.source.origin(),
+                tensor: path,
+                found,
+            }));
         }
         let tensor = tensor.to_device(&self.device)?;
         self.kept.fetch_add(

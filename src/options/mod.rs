@@ -7,7 +7,7 @@
 mod aspect;
 mod preview;
 
-use std::{fs, path::Path, str::FromStr};
+use std::{path::Path, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
@@ -19,7 +19,7 @@ use ttsvar_search::{
 pub use aspect::Aspect;
 pub use preview::Preview;
 
-use crate::{Error, Result};
+use crate::{Error, Result, file};
 
 /// The options of a search. Unset ones are filled from the record of an image, then from the
 /// bundle's defaults, then from the released values of the model family.
@@ -418,7 +418,7 @@ fn unreadable(name: &str, error: &str) -> Error {
 /// # Errors
 /// The file cannot be read, or is not a plan.
 pub fn plan_file(path: &Path) -> Result<Plan> {
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = file::read_text(path)?;
     Plan::from_toml(&text).map_err(|error| Error::in_file(path, error))
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ttsvar_search::{Image, Scorer};
+use ttsvar_search::{Image, PromptReader, Scorer};
 
 use super::{
     ScorerKind,
@@ -100,6 +100,10 @@ impl Scorer for ClipScore {
             .into_iter()
             .map(|cosine| self.definition.apply(cosine))
             .collect())
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        Some(self.space.prompt_reader("the scorer clip"))
     }
 
     fn flops(&self, images: usize) -> f64 {

@@ -3,7 +3,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use ttsvar_search::{Image, Scorer};
+use ttsvar_search::{Image, PromptReader, Scorer};
 
 use super::{
     DEMO, SystemBuilder,
@@ -31,12 +31,18 @@ pub struct LoadedScorer {
     score: fn(f32) -> f32,
     /// Floating-point operations per image.
     flops: f64,
+    /// Reads prompts for warnings, also while the network is evicted.
+    reader: Option<Arc<dyn PromptReader>>,
 }
 
 impl Scorer for LoadedScorer {
     fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         let numbers = self.network.get()?.score(prompt, images)?;
         Ok(numbers.into_iter().map(self.score).collect())
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        self.reader.clone()
     }
 
     fn flops(&self, images: usize) -> f64 {
@@ -63,17 +69,18 @@ pub(super) fn load_scorers(
         let loaded = (kind.load)(files, loader)?;
         report.add(&loaded);
         let flops = loaded.network.flops(1);
+        let reader = loaded.network.prompt_reader();
         let files = files.clone();
         let loader = loader.clone();
         let reload = move || (kind.load)(&files, &loader);
         let network = Arc::new(Evictable::new(loaded, resident, reload));
-        networks.push((kind.release.family, network, flops));
+        networks.push((kind.release.family, network, flops, reader));
     }
     let mut scorers = vec![];
     for (name, weight) in mix.scorers() {
         let family = name.kind.release.family;
         let found = networks.iter().find(|(loaded, ..)| *loaded == family);
-        let (_, network, flops) = found.ok_or_else(|| {
+        let (_, network, flops, reader) = found.ok_or_else(|| {
             Error::internal(format!("the network of the scorer `{name}` was not loaded"))
         })?;
         scorers.push(LoadedScorer {
@@ -82,9 +89,10 @@ pub(super) fn load_scorers(
             network: network.clone(),
             score: name.score,
             flops: *flops,
+            reader: reader.clone(),
         });
     }
-    let networks = networks.into_iter().map(|(_, network, _)| network);
+    let networks = networks.into_iter().map(|(_, network, ..)| network);
     Ok((scorers, networks.collect()))
 }
 

@@ -131,7 +131,7 @@ impl<'a> SearchState<'a> {
             widths: &widths,
             seed,
         })?;
-        Ok(Self {
+        let mut state = Self {
             search,
             prompt,
             seed,
@@ -145,7 +145,11 @@ impl<'a> SearchState<'a> {
             finished: vec![],
             trace: new_trace(search, prompt, plan, seed),
             began,
-        })
+        };
+        for warning in search.prompt_warnings(prompt)? {
+            state.warn(warning)?;
+        }
+        Ok(state)
     }
 
     /// Begins a round with new rows.

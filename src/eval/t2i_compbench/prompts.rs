@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, file};
 
 /// The category of the prompts of a file. Relations in depth (`3d_spatial`) are not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -214,7 +214,7 @@ fn read_file(path: &Path, category: Category) -> Result<Vec<Prompt>> {
 
 /// The lines of a file without empty ones.
 fn lines(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = file::read_text(path)?;
     let lines: Vec<String> = text
         .lines()
         .map(str::trim)

@@ -1,7 +1,9 @@
 //! Infinity as a model family.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
-use ttsvar_search::{Pipeline, Scale};
+use ttsvar_search::{Pipeline, PromptReader, Scale};
 
 use super::{
     ImageModel, InfinityPipeline, Networks, Settings, T5Text, TextEncoder, cells_per_token,
@@ -69,6 +71,7 @@ impl Family for InfinityFamily {
         let text = load_text(bundle, loader)?;
         report.add(&text);
         let text_sizes = text.network.encoder.sizes().clone();
+        let tokenizer = text.network.tokenizer.clone();
         let cells = cells_per_token(&transformer.network, &decoder.network)?;
         let text_bundle = bundle.clone();
         let text_loader = loader.clone();
@@ -83,6 +86,7 @@ impl Family for InfinityFamily {
             text: EvictableText {
                 encoder: Evictable::new(text, resident, reload),
                 sizes: text_sizes,
+                tokenizer,
             },
         }))
     }
@@ -104,7 +108,7 @@ fn check_scales(description: &Description) -> Result<()> {
 }
 
 fn load_text(bundle: &Bundle, loader: &Loader) -> Result<Loaded<T5Text>> {
-    let tokenizer = T5Tokenizer::open(&bundle.tokenizer()?)?;
+    let tokenizer = Arc::new(T5Tokenizer::open(&bundle.tokenizer()?)?);
     let config = bundle.text_config()?.json()?;
     let load = |weights: &Weights| {
         let encoder = T5Encoder::load(weights, &config)?;
@@ -212,9 +216,10 @@ impl Generator for InfinityGenerator {
             true => networks.resident += self.text.encoder.bytes(),
             false => networks.encoding = self.text.encoder.bytes(),
         }
-        Ok(Box::new(InfinityPipeline::new(
-            model, &self.text, networks,
-        )?))
+        let pipeline = InfinityPipeline::new(model, &self.text, networks)?;
+        Ok(Box::new(
+            pipeline.with_words(self.description.text.words.as_deref()),
+        ))
     }
 
     fn bytes(&self) -> u64 {
@@ -230,11 +235,17 @@ impl Generator for InfinityGenerator {
 struct EvictableText {
     encoder: Evictable<T5Text>,
     sizes: T5Sizes,
+    /// Stays in memory, for warnings.
+    tokenizer: Arc<T5Tokenizer>,
 }
 
 impl TextEncoder for EvictableText {
     fn encode(&self, prompt: &str) -> Result<Tensor> {
         self.encoder.get()?.encode(prompt)
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        Some(self.tokenizer.prompt_reader())
     }
 
     fn width(&self) -> usize {

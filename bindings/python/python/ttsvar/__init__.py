@@ -19,6 +19,7 @@ from ._pipeline import (
     Pipeline,
     Result,
     Scorer,
+    SearchWarning,
 )
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "Pipeline",
     "Result",
     "Scorer",
+    "SearchWarning",
     "__version__",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -39,6 +40,11 @@ highest score is the best."""
 Extractor: TypeAlias = Callable[[NDArray[np.uint8]], ArrayLike]
 """`extractor(images)` returns features (B, D) for images (B, H, W, 3) of uint8, by which images are
 clustered."""
+
+
+class SearchWarning(UserWarning):
+    """An anomaly that did not stop a search: a prompt that is cut, words that the generator does not
+    know, scores that are NaN. The same warnings are in `Result.trace["warnings"]`."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +157,8 @@ class Pipeline:
         clusters. `on_event` is called with every event. With `decode_all` it receives the images
         after every scale, which costs additional decodes.
 
+        Anomalies are reported as `SearchWarning`.
+
         Other threads run during the search. Ctrl-C ends it at the next event.
         """
         if isinstance(scorer, str):
@@ -162,6 +170,7 @@ class Pipeline:
         arrays, trace, best = self._system.generate(
             prompt, named_options(options), seed, scorer, extractor, on_event, decode_all
         )
+        warn(_native.trace_warnings(trace), stacklevel=3)
         images = [PIL.Image.fromarray(array) for array in arrays]
         return Result(images, best, json.loads(trace))
 
@@ -171,10 +180,17 @@ class Pipeline:
             images = [images]
         elif isinstance(images, np.ndarray) and images.ndim == 3:
             images = [images]
+        warn(self._system.score_warnings(prompt), stacklevel=3)
         return self._system.score(prompt, [_to_array(image) for image in images])
 
     def __repr__(self) -> str:
         return f"<ttsvar.Pipeline {self.name!r}>"
+
+
+def warn(messages: Iterable[str], stacklevel: int) -> None:
+    """Passes messages to Python's `warnings`. `stacklevel` counts from this function."""
+    for message in messages:
+        warnings.warn(message, SearchWarning, stacklevel=stacklevel)
 
 
 def named_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> dict[str, Any]:
