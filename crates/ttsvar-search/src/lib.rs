@@ -29,6 +29,7 @@ mod scorer;
 mod search;
 pub mod top;
 pub mod trace;
+mod trace_check;
 mod warning;
 
 pub use error::{Error, ErrorKind, Result};
