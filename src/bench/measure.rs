@@ -122,6 +122,7 @@ fn medians(costs: &[Cost]) -> Seconds {
         features: median(&|cost| cost.seconds.features),
         scorer: median(&|cost| cost.seconds.scorer),
         selection: median(&|cost| cost.seconds.selection),
+        previews: median(&|cost| cost.seconds.previews),
         total: median(&|cost| cost.seconds.total),
     }
 }

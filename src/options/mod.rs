@@ -5,6 +5,7 @@
 //! [`Options::check`], and use it where it takes effect.
 
 mod aspect;
+mod plan_json;
 mod preview;
 
 use std::{path::Path, str::FromStr};
@@ -13,13 +14,14 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 use ttsvar_search::{
     DecodeSize, Draw, Features, LAMBDA, Method, Plan, Potential, Schedule, Select, StageOptions,
-    number,
+    number, wrong_value,
 };
 
 pub use aspect::Aspect;
 pub use preview::Preview;
 
 use crate::{Error, Result, file};
+use plan_json::WRONG_PART;
 
 /// The options of a search. Unset ones are filled from the record of an image, then from the
 /// bundle's defaults, then from the released values of the model family.
@@ -374,7 +376,7 @@ impl Options {
         for (name, value) in map {
             let alone = Map::from_iter([(name.clone(), value.clone())]);
             if let Err(error) = Self::deserialize(Value::Object(alone)) {
-                return Err(unreadable(name, &error.to_string()));
+                return Err(unreadable(name, value, &error.to_string()));
             }
         }
         Self::deserialize(Value::Object(map.clone()))
@@ -399,17 +401,30 @@ impl Options {
 }
 
 /// The error for an option that serde cannot read: its list of known names becomes the hint.
-fn unreadable(name: &str, error: &str) -> Error {
-    let (message, expected) = error.split_once(", expected").unwrap_or((error, ""));
-    let message = message.replace("unknown variant", "unknown value");
-    let message = match message.starts_with("unknown field") {
-        true => message.replace("unknown field", "unknown option"),
-        false => format!("`{name}`: {message}"),
-    };
-    let error = Error::input(message);
-    match expected.is_empty() {
-        true => error,
-        false => error.with_hint(format!("expected{expected}")),
+fn unreadable(name: &str, value: &Value, error: &str) -> Error {
+    if let Some(message) = error.strip_prefix(WRONG_PART) {
+        return split_names(message);
+    }
+    if error.contains("untagged enum Number") {
+        return Error::input(format!("{name} is {value}, expected a number"));
+    }
+    if error.starts_with("unknown") {
+        let message = error.replace("unknown variant", "unknown value");
+        return match message.strip_prefix("unknown field") {
+            Some(rest) => split_names(&format!("unknown option{rest}")),
+            None => split_names(&format!("`{name}`: {message}")),
+        };
+    }
+    Error::input(wrong_value::sentence(name, error))
+}
+
+/// A message whose list of expected names becomes the hint.
+fn split_names(message: &str) -> Error {
+    match message.split_once(", expected one of") {
+        Some((message, names)) => {
+            Error::input(message).with_hint(format!("expected one of{names}"))
+        }
+        None => Error::input(message),
     }
 }
 
@@ -427,9 +442,7 @@ fn plan_or_its_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     match Value::deserialize(deserializer)? {
         Value::Null => Ok(None),
         Value::String(text) => Plan::from_toml(&text).map(Some).map_err(D::Error::custom),
-        keys => serde_json::from_value(keys)
-            .map(Some)
-            .map_err(D::Error::custom),
+        keys => plan_json::read(&keys).map(Some).map_err(D::Error::custom),
     }
 }
 

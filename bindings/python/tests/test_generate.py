@@ -119,8 +119,8 @@ def test_plans_are_dictionaries_texts_or_paths(pipeline, tmp_path):
             "expected one of `raw`",
         ),
         ({"n": 0}, ValueError, "n must be 1 or more", "leave it out"),
-        ({"n": -1}, ValueError, "`n`: ", "expected usize"),
-        ({"n": "two"}, ValueError, "`n`: ", "expected usize"),
+        ({"n": -1}, ValueError, "n is -1, expected a whole number, 0 or more", None),
+        ({"n": "two"}, ValueError, 'n is "two", expected a whole number, 0 or more', None),
         (
             {"plan": "no/such/plan.toml"},
             FileNotFoundError,

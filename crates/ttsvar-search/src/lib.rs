@@ -31,7 +31,9 @@ mod search;
 pub mod ties;
 pub mod top;
 pub mod trace;
+mod trace_check;
 mod warning;
+pub mod wrong_value;
 
 pub use error::{Error, ErrorKind, Result};
 pub use event::{CandidateOutcome, Event, Listener, Silent};
