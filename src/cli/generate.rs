@@ -18,13 +18,14 @@ use super::{
     prompts::Prompts,
 };
 use crate::{
-    Result,
+    Error, Result,
+    bench::Machine,
     file::slug,
     image::Png,
     options::Options,
     report::{Album, Provenance, html, tree},
     request::{Recorded, Session, new_seed},
-    system::SystemBuilder,
+    system::{MemoryLimit, MemoryPlan, SystemBuilder},
 };
 
 /// Generates an image for every prompt. An error with one prompt of a list is reported and the
@@ -33,7 +34,10 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
     let request = Request::read(typed, global, console)?;
     let system = console.open(&request.system)?;
     let mut session = Session::new(&system, &request.options)?;
-    fit_memory(&mut session, typed.limit, console)?;
+    match typed.limit.memory {
+        Some(_) => fit_memory(&mut session, typed.limit, console)?,
+        None => check_machine(&session)?,
+    }
     let job = GenerateJob {
         request: &request,
         seed: session.options().seed.unwrap_or_else(new_seed),
@@ -57,6 +61,32 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
     Ok(first_failure)
 }
 
+/// Reports what a memory limit costs.
+pub(super) fn report_memory_plan(plan: &MemoryPlan, console: &Console) {
+    let plan = plan.to_string();
+    if !plan.is_empty() {
+        console.note(&format!("to keep within the memory limit: {plan}"));
+    }
+}
+
+/// Refuses a search that cannot fit into this machine, whatever asked for it: the plan may be that
+/// of somebody else's image.
+fn check_machine(session: &Session) -> Result<()> {
+    let Some(memory) = Machine::detect().memory else {
+        return Ok(());
+    };
+    let needed = session.estimate().peak_bytes;
+    if needed <= memory || !session.system().device().is_cpu() {
+        return Ok(());
+    }
+    let needed = numbers::bytes(needed);
+    let has = numbers::bytes(memory);
+    Err(Error::input(format!(
+        "the search needs up to {needed} of memory, but this machine has {has}"
+    ))
+    .with_hint("--memory SIZE runs fewer rows at once; a smaller search needs less"))
+}
+
 /// Keeps the session within the memory limit, where there is one, and reports what that costs.
 pub(super) fn fit_memory(
     session: &mut Session,
@@ -66,10 +96,8 @@ pub(super) fn fit_memory(
     let Some(limit) = limit.memory else {
         return Ok(());
     };
-    let plan = session.fit_memory(limit)?.to_string();
-    if !plan.is_empty() {
-        console.note(&format!("to keep within the memory limit: {plan}"));
-    }
+    let plan = session.fit_memory(MemoryLimit::single(limit))?;
+    report_memory_plan(&plan, console);
     Ok(())
 }
 

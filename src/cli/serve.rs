@@ -9,13 +9,14 @@ use std::{
 use tokio::{runtime, sync::Notify};
 
 use super::{
-    arguments::{self, Global, ServeLimits},
+    arguments::{self, Global},
     console::Console,
     interrupt,
 };
 use crate::{
     Error, Result,
     server::{Limits, Server, Setup},
+    system::MemoryLimit,
 };
 
 /// Threads that respond to requests. The searches have their own threads.
@@ -24,13 +25,14 @@ const HTTP_THREADS: usize = 2;
 /// Serves until Ctrl-C or SIGTERM.
 pub(super) fn run(typed: &arguments::Serve, global: &Global, console: &Console) -> Result<()> {
     start_log(console);
-    let system = console.open(&global.system(&typed.system))?;
+    let system = console.open(&global.system_within(&typed.system, typed.limit))?;
+    let workers = typed.workers.unwrap_or_else(rayon::current_num_threads);
     let setup = Setup {
         folder: typed.folder.clone(),
         address: SocketAddr::new(typed.host, typed.port),
         token: typed.token.clone().filter(|token| !token.is_empty()),
-        workers: typed.workers.unwrap_or_else(rayon::current_num_threads),
-        limits: limits(&typed.limits),
+        workers,
+        limits: limits(typed, workers),
         grace: Duration::from_secs(typed.grace),
     };
     let stop = Arc::new(Notify::new());
@@ -96,8 +98,14 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(own, address.port())
 }
 
-fn limits(typed: &ServeLimits) -> Limits {
+fn limits(typed: &arguments::Serve, workers: usize) -> Limits {
+    let memory = typed.limit.memory.map(|bytes| MemoryLimit {
+        bytes,
+        searches: workers,
+    });
+    let typed = &typed.limits;
     Limits {
+        memory,
         queue: typed.queue,
         body: typed.max_body,
         prompt: typed.max_prompt,

@@ -39,7 +39,10 @@ use std::{
 use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
 use tokio::{net::TcpListener, sync::Notify};
 
-use crate::{Error, Result, system::System};
+use crate::{
+    Error, Result,
+    system::{MemoryLimit, System},
+};
 use guard::Guard;
 use metrics::Metrics;
 use request::RequestReader;
@@ -61,6 +64,8 @@ pub struct Limits {
     pub images: usize,
     /// Running time of a search.
     pub time: Duration,
+    /// Memory for all searches that run side by side, with the networks.
+    pub memory: Option<MemoryLimit>,
     /// Number of connections; fewer if the system does not allow as many open files.
     pub connections: usize,
     /// Time for which a client may keep the server waiting: for headers, for the next request, or
@@ -77,6 +82,7 @@ impl Default for Limits {
             rows: 64,
             images: 10,
             time: Duration::from_secs(600),
+            memory: None,
             connections: 512,
             idle: Duration::from_secs(30),
         }
@@ -147,7 +153,7 @@ impl Server {
             setup.limits.queue,
         ));
         let requests = RequestReader::new(system.clone(), setup.limits)?;
-        let threads = worker::start(workers, &system, &scheduler, &store, setup.limits.time)?;
+        let threads = worker::start(workers, &system, &scheduler, &store, setup.limits)?;
         let app = App {
             scheduler: scheduler.clone(),
             requests,

@@ -55,7 +55,11 @@ impl RequestReader {
     /// # Errors
     /// The description of the model names a default size that the model does not generate.
     pub(super) fn new(system: Arc<System>, limits: Limits) -> crate::Result<Self> {
-        let session = Session::new(&system, &Options::default())?;
+        let mut session = Session::new(&system, &Options::default())?;
+        if let Some(limit) = limits.memory {
+            // Decides which networks stay in memory for as long as the server runs.
+            session.fit_memory(limit)?;
+        }
         let (height, width) = session.pipeline().image_size();
         let mut sizes = system.image_sizes();
         sizes.sort_by_key(|size| (size.width, size.height) != (width, height));
@@ -90,8 +94,11 @@ impl RequestReader {
         options.check().map_err(at_fault)?;
         options.negative = self.negative(raw, options.negative)?;
         self.set_size(&mut options, raw.size.as_deref())?;
-        let session = Session::new(&self.system, &options).map_err(at_fault)?;
+        let mut session = Session::new(&self.system, &options).map_err(at_fault)?;
         self.check_width(raw, session.plan())?;
+        if let Some(limit) = self.limits.memory {
+            session.fit_rows(limit).map_err(at_fault)?;
+        }
         let (height, width) = session.pipeline().image_size();
         let seed = session.options().seed.unwrap_or_else(new_seed);
         options.seed = Some(seed);

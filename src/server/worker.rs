@@ -16,6 +16,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use ttsvar_search::{Outcome, Trace};
 
 use super::{
+    Limits,
     event_sink::EventSink,
     job::JobState,
     scheduler::{Assignment, JobResult, Scheduler, SearchJob, StopReason},
@@ -32,7 +33,7 @@ pub(super) fn start(
     system: &Arc<System>,
     scheduler: &Arc<Scheduler>,
     store: &Arc<Store>,
-    time_limit: Duration,
+    limits: Limits,
 ) -> Result<Vec<JoinHandle<()>>> {
     let mut threads = Vec::with_capacity(count);
     for number in 0..count {
@@ -40,7 +41,7 @@ pub(super) fn start(
             system: system.clone(),
             scheduler: scheduler.clone(),
             store: store.clone(),
-            time_limit,
+            limits,
             single_thread: ThreadPoolBuilder::new()
                 .num_threads(1)
                 .build()
@@ -63,7 +64,7 @@ struct Worker {
     system: Arc<System>,
     scheduler: Arc<Scheduler>,
     store: Arc<Store>,
-    time_limit: Duration,
+    limits: Limits,
     /// For searches that share the machine with others.
     single_thread: ThreadPool,
 }
@@ -90,11 +91,14 @@ impl Worker {
     /// Runs a search. Returns its outcome and the number of contact sheets.
     fn search(&self, search: &SearchJob, alone: bool) -> Result<(Outcome, usize)> {
         let request = &search.request;
-        let session = Session::new(&self.system, &request.options)?;
+        let mut session = Session::new(&self.system, &request.options)?;
+        if let Some(limit) = self.limits.memory {
+            session.fit_rows(limit)?;
+        }
         let mut sink = EventSink {
             search,
             store: &self.store,
-            deadline: Instant::now().checked_add(self.time_limit),
+            deadline: Instant::now().checked_add(self.limits.time),
             sheets: 0,
         };
         let mut run = || session.run(&request.prompt, request.seed, &mut sink);
@@ -123,7 +127,7 @@ impl Worker {
                 JobState::Done
             }
             Err(error) => {
-                let (state, message) = failure(search.stop_reason(), &error, self.time_limit);
+                let (state, message) = failure(search.stop_reason(), &error, self.limits.time);
                 self.scheduler.finish(search, seconds, |_| {
                     let result = JobResult {
                         error: message.clone(),

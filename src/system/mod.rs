@@ -14,7 +14,7 @@ use ttsvar_search::{Extractor, Features, Pipeline, Scorer, Search, WeightedScore
 
 pub use builder::{Grids, SystemBuilder, find_bundle};
 pub use loader::family;
-pub use memory::{MemoryPlan, most_rows, too_little_memory};
+pub use memory::{MemoryLimit, MemoryPlan, most_rows, too_little_memory};
 pub use scorers::{LoadedScorer, ScorerSet};
 
 use self::scorers::ScorerNetwork;

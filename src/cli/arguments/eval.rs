@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ImageOptions, whole};
+use super::{ImageOptions, Limit, whole};
 use crate::system::SystemBuilder;
 
 #[derive(Debug, Subcommand)]
@@ -50,6 +50,8 @@ pub(in crate::cli) struct Scenes {
     pub prompts: PromptSet,
     #[command(flatten)]
     pub system: SystemBuilder,
+    #[command(flatten)]
+    pub limit: Limit,
     #[command(flatten)]
     pub image: ImageOptions,
     #[command(flatten)]
@@ -116,6 +118,8 @@ pub(in crate::cli) struct BenchmarkOptions {
     pub images: Vec<PathBuf>,
     #[command(flatten)]
     pub system: SystemBuilder,
+    #[command(flatten)]
+    pub limit: Limit,
     #[command(flatten)]
     pub image: ImageOptions,
     /// Resume the evaluation in that folder

@@ -20,10 +20,10 @@ use crate::{
 };
 pub(super) use bench::{Bench, BenchWhat, Preview};
 pub(super) use eval::{
-    BenchmarkOptions, CompBench, CompBenchNetworks, Eval, GenEval, GenEvalNetworks, Results, Scenes,
+    BenchmarkOptions, CompBench, CompBenchNetworks, Eval, GenEval, GenEvalNetworks, Scenes,
 };
 #[cfg(feature = "server")]
-pub(super) use serve::{Serve, ServeLimits};
+pub(super) use serve::Serve;
 
 /// Test-time scaling of visual autoregressive image generation: search over the paths of a
 /// coarse-to-fine model and keep the best image.

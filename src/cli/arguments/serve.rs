@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::Args;
 
-use super::whole;
+use super::{Limit, whole};
 use crate::system::SystemBuilder;
 
 #[derive(Clone, Debug, Args)]
@@ -29,6 +29,8 @@ pub(in crate::cli) struct Serve {
     pub folder: PathBuf,
     #[command(flatten)]
     pub system: SystemBuilder,
+    #[command(flatten)]
+    pub limit: Limit,
     /// Searches that run side by side [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     pub workers: Option<usize>,
