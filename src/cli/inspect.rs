@@ -1,6 +1,6 @@
 //! `ttsvar inspect`: how an image was made, from its record or from a trace.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use ttsvar_search::{StageRecord, Trace, number};
@@ -11,7 +11,7 @@ use super::{
     generate,
     table::{Align, Table},
 };
-use crate::{Error, Result, image::Png, report::Provenance, request::recorded};
+use crate::{Error, Result, image::Png, input, quoting, report::Provenance, request::recorded};
 
 /// The first bytes of a PNG file.
 const PNG: &[u8] = b"\x89PNG";
@@ -41,7 +41,7 @@ enum Found {
 
 impl Found {
     fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(Error::io(path))?;
+        let bytes = input::read(path)?;
         if bytes.starts_with(PNG) {
             let png = Png::open(path)?;
             let record = recorded::provenance(path, &png)?;
@@ -130,9 +130,11 @@ fn of_image(path: &Path, png: &Png, record: &Provenance) -> String {
     }
     let (width, height) = (png.image.width(), png.image.height());
     let plan = record.plan.to_toml();
-    let name = path.display();
     format!(
-        "{name}: {width} × {height} pixels\n\n{table}\n\n{plan}\nttsvar generate --from {name}   generates it again"
+        "{}: {width} × {height} pixels\n\n{table}\n\n{plan}\n\
+         ttsvar generate --from {}   generates it again",
+        quoting::path(path),
+        quoting::file_argument(path)
     )
 }
 
@@ -166,11 +168,11 @@ fn of_trace(path: &Path, trace: &Trace) -> String {
     let warnings: Vec<String> = trace
         .warnings
         .iter()
-        .map(|warning| format!("\nwarning: {warning}"))
+        .map(|warning| format!("\nwarning: {}", quoting::line(&warning.to_string())))
         .collect();
     format!(
         "{}: trace\n\n{head}\n\n{}\n{}",
-        path.display(),
+        quoting::path(path),
         scales(trace),
         warnings.concat()
     )

@@ -1,12 +1,11 @@
 //! Reads prompts from the command line, a file or standard input.
 
-use std::{
-    fs,
-    io::{self, Read},
-    path::Path,
-};
+use std::{io, path::Path};
 
-use crate::{Error, Result, request};
+use crate::{Error, Result, input, request};
+
+/// Bytes of the longest list: about 100,000 prompts.
+const MOST_BYTES: u64 = 16_000_000;
 
 /// The prompts of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ impl Prompts {
         match (prompt, file) {
             (Some("-"), _) => Self::from_stdin(),
             (_, Some(path)) if path == Path::new("-") => Self::from_stdin(),
-            (_, Some(path)) => Self::from_list(path, fs::read(path).map_err(Error::io(path))?),
+            (_, Some(path)) => Self::from_list(path, input::pipe_or_file(path, MOST_BYTES)?),
             (Some(text), None) => Self::literal(text),
             (None, None) => Err(Error::input("no prompt given").with_hint(USAGE)),
         }
@@ -43,10 +42,7 @@ impl Prompts {
 
     fn from_stdin() -> Result<Self> {
         let place = Path::new("standard input");
-        let mut bytes = Vec::new();
-        io::stdin()
-            .read_to_end(&mut bytes)
-            .map_err(Error::io(place))?;
+        let bytes = input::limited(place, &mut io::stdin().lock(), MOST_BYTES)?;
         Self::from_list(place, bytes)
     }
 

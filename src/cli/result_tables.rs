@@ -1,6 +1,6 @@
 //! The results of an evaluation as tables, files and charts.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Error, Result,
     eval::{Gain, MethodSummary, Summary, consistency::Consistency},
-    file, image,
+    file, image, input, quoting,
 };
 
 /// The results of an evaluation.
@@ -86,17 +86,17 @@ impl ResultTables {
         };
         format!(
             "{} ({scope})\n\n{tables}{consistency}{}\n",
-            self.title,
-            self.notes("\n", "")
+            quoting::line(&self.title),
+            self.notes("\n", "", quoting::line)
         )
     }
 
     /// The notes, each after a line break and a marker; empty without notes.
-    fn notes(&self, before: &str, marker: &str) -> String {
+    fn notes(&self, before: &str, marker: &str, quote: fn(&str) -> String) -> String {
         let lines: String = self
             .notes
             .iter()
-            .map(|note| format!("\n{marker}{note}"))
+            .map(|note| format!("\n{marker}{}", quote(note)))
             .collect();
         if lines.is_empty() {
             lines
@@ -229,12 +229,12 @@ impl ResultTables {
         let tables = format!("{}\n{consistency}", self.table().markdown())
             .trim_end()
             .to_owned();
-        tables + &self.notes("\n", "- ") + "\n"
+        tables + &self.notes("\n", "- ", quoting::markdown) + "\n"
     }
 
     /// Inserts the tables into a page, between `<!-- table: NAME -->` and `<!-- end -->`.
     pub(super) fn put_into(&self, page: &Path, name: &str) -> Result<()> {
-        let text = fs::read_to_string(page).map_err(Error::io(page))?;
+        let text = input::read_text(page)?;
         let begin = format!("<!-- table: {name} -->\n");
         let place = text.find(&begin).map(|at| at + begin.len());
         let end = place.and_then(|place| Some(place + text[place..].find("<!-- end -->")?));

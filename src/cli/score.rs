@@ -17,7 +17,7 @@ use super::{
     table::{Align, Table},
 };
 use crate::{
-    Error, Result, eval::external::unread_images, image::Png, report::Provenance,
+    Error, Result, eval::external::unread_images, image::Png, quoting, report::Provenance,
     scorers::ScorerMix, system::LoadedScorer,
 };
 
@@ -211,7 +211,7 @@ impl ScoreJob<'_> {
         }
         let mut table = Table::with_columns(heads);
         for row in rows {
-            let mut cells = vec![row.file.display().to_string()];
+            let mut cells = vec![quoting::path(&row.file)];
             match &row.scored {
                 Ok(scored) => {
                     cells.extend(scored.scores.iter().map(|score| format!("{score:.4}")));

@@ -17,13 +17,13 @@
 //! plan = { start = 4, stage = [{ scale = 5, width = 2, select = { resample = "value" } }] }
 //! ```
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde::Deserialize;
 use ttsvar_search::{Draw, Features, Method, Plan, Potential, StageOptions};
 
 use super::{Contender, contender::check_names};
-use crate::{Error, Result};
+use crate::{Error, Result, input};
 
 /// A comparison.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +79,7 @@ impl Experiment {
     /// # Errors
     /// The file cannot be read, or one of its plans is invalid.
     pub fn read(path: &Path, scales: usize) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = input::read_text(path)?;
         Self::from_toml(&text, scales).map_err(|error| {
             let error = Error::in_file(path, error);
             match error.hint() {

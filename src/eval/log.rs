@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::{Contender, ResultRecord};
-use crate::{Error, Result, file};
+use crate::{Error, Result, file, input};
 
 /// The format of `setup.json` and the lines beside it.
 pub const SCHEMA: &str = "ttsvar.eval/1";
@@ -190,7 +190,7 @@ fn differs(folder: &Path, what: &str) -> Error {
 }
 
 fn read_setup(path: &Path) -> Result<Setup> {
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = input::read_text(path)?;
     serde_json::from_str(&text).map_err(|error| {
         Error::file(
             path,
@@ -229,7 +229,7 @@ pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     if !path.exists() {
         return Ok(vec![]);
     }
-    let bytes = fs::read(path).map_err(Error::io(path))?;
+    let bytes = input::read(path)?;
     let whole = bytes
         .iter()
         .rposition(|&byte| byte == b'\n')

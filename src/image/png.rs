@@ -1,12 +1,12 @@
 //! PNG files: any kind of PNG is read as RGB, images are written with texts, and files
 //! appear complete or not at all.
 
-use std::{fs, io::Cursor, path::Path};
+use std::{io::Cursor, path::Path};
 
 use png::{ColorType, DecodingError, Info, Limits, Reader, Transformations};
 
 use super::Image;
-use crate::{Error, Result, file};
+use crate::{Error, Result, file, input};
 
 /// Pixels beyond which an image is refused: 134 million, 400 MB as RGB.
 const MAX_PIXELS: usize = 1 << 27;
@@ -52,7 +52,7 @@ impl Png {
     /// those in UTF-8, each in the order of the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(Error::io(path))?;
+        let bytes = input::read(path)?;
         Self::decode_bytes(&bytes).map_err(|what| Error::file(path, what).with_hint(NOT_PNG_HINT))
     }
 
@@ -199,6 +199,8 @@ fn message(error: DecodingError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::image::{self, Filter, Resize};
 

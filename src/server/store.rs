@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use ttsvar_search::{Trace, number};
 
 use super::{request::SearchRequest, scheduler::JobResult};
-use crate::{Error, Result, file, request::new_seed};
+use crate::{Error, Result, file, input, request::new_seed};
 
 /// The winner.
 pub(super) const IMAGE: &str = "image.png";
@@ -238,7 +238,7 @@ impl Store {
         if !self.path(id, IMAGE).is_file() {
             return None;
         }
-        let trace = fs::read_to_string(self.path(id, TRACE)).ok()?;
+        let trace = input::read_text(self.path(id, TRACE)).ok()?;
         let trace = Trace::from_json(&trace).ok()?;
         let winner = trace
             .finals
@@ -337,7 +337,7 @@ impl Store {
         for sheet in 0..sheets {
             let name = Self::sheet_name(sheet);
             let path = self.path(from, &name);
-            let bytes = fs::read(&path).map_err(Error::io(&path))?;
+            let bytes = input::read(&path)?;
             self.write(to, &name, &bytes)?;
         }
         Ok(())
@@ -346,10 +346,12 @@ impl Store {
     /// Reads a file of a job. Returns `None` when it does not exist.
     pub(super) fn read(&self, id: &str, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.path(id, name);
-        match fs::read(&path) {
+        match input::read(path) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io(path)(error)),
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 

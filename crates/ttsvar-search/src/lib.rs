@@ -27,6 +27,7 @@ pub mod rng;
 pub mod run;
 mod scorer;
 mod search;
+pub mod suggestion;
 pub mod top;
 pub mod trace;
 mod warning;

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::Args;
 
-use super::whole;
+use super::{output_folder, whole};
 use crate::system::SystemBuilder;
 
 #[derive(Clone, Debug, Args)]
@@ -25,16 +25,21 @@ pub(in crate::cli) struct Serve {
     )]
     pub token: Option<String>,
     /// Folder for jobs, images and traces
-    #[arg(long, value_name = "DIR", default_value = "ttsvar-jobs")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "ttsvar-jobs",
+        value_parser = output_folder()
+    )]
     pub folder: PathBuf,
-    #[command(flatten)]
-    pub system: SystemBuilder,
     /// Searches that run side by side [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     pub workers: Option<usize>,
     /// Seconds for running searches to finish when the server shuts down
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = whole::<u64>)]
     pub grace: u64,
+    #[command(flatten)]
+    pub system: SystemBuilder,
     #[command(flatten)]
     pub limits: ServeLimits,
 }

@@ -5,13 +5,13 @@
 //!  "exclude": [{"class": "clock", "count": 3}], "prompt": "a photo of two clocks"}
 //! ```
 
-use std::{fmt, fs, path::Path, str::FromStr};
+use std::{fmt, path::Path, str::FromStr};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::names;
-use crate::{Error, Result};
+use crate::{Error, Result, input};
 
 /// A prompt and the expected content of its image.
 #[derive(Clone, Debug, PartialEq)]
@@ -192,7 +192,7 @@ impl ClauseFields {
 /// The file cannot be read, contains no prompt, or a line is invalid.
 pub fn read(path: &Path) -> Result<Vec<Metadata>> {
     const HINT: &str = "give GenEval's `evaluation_metadata.jsonl`";
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = input::read_text(path)?;
     let lines = text
         .lines()
         .enumerate()

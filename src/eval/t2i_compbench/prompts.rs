@@ -6,7 +6,8 @@ use std::{
     str::FromStr,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, input};
+use ttsvar_search::suggestion::suggest;
 
 /// The category of the prompts of a file. Relations in depth (`3d_spatial`) are not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,9 +73,10 @@ impl FromStr for Category {
             .into_iter()
             .find(|category| category.name() == text);
         found.ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
+            let names = Self::ALL.map(Self::name);
+            let expected = format!("expected one of {}", names.join(", "));
             Error::input(format!("unknown category `{text}`"))
-                .with_hint(format!("expected one of {names}"))
+                .with_hint(suggest(text, &names, &expected))
         })
     }
 }
@@ -214,7 +216,7 @@ fn read_file(path: &Path, category: Category) -> Result<Vec<Prompt>> {
 
 /// The lines of a file without empty ones.
 fn lines(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = input::read_text(path)?;
     let lines: Vec<String> = text
         .lines()
         .map(str::trim)
