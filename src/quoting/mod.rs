@@ -7,6 +7,6 @@ mod shell;
 mod terminal;
 
 pub use markdown::markdown;
-pub use markup::escaped;
+pub use markup::{escaped, without_controls};
 pub use shell::{argument, file_argument};
 pub use terminal::{json, line, lines, path};
