@@ -37,6 +37,11 @@ PROMPTS = {
     ],
 }
 
+IMAGES = ["420.jpg", "progressive.jpg", "ycck.jpg", "turned-6.jpg", "lossy-alpha.webp", "lossless.webp"]
+IMAGES += ["moving-alpha.webp", "palette-clear.png", "turned.png"]
+
+TEXTS = [b"a\r\nb \xc3\xa9\r", b"\xff\xfea\0\n\0", b"\xef\xbb\xbf{}\n", b"caf\xe9\n"]
+
 
 def add(target, content):
     """One seed; files that are too large are cut, which is a seed as well."""
@@ -97,6 +102,10 @@ def main():
         add("experiment", path.read_bytes())
     add("bundle_description", (ROOT / "crates/ttsvar-demo/files/bundle.toml").read_bytes())
     add("png", (DATA / "scenes/scene_00.png").read_bytes())
+    for name in IMAGES:
+        add("image", (DATA / "images" / name).read_bytes())
+    for text in TEXTS:
+        add("text", text)
     for name in ["clip-tiny/model/merges.txt", "clip-tiny/model/bpe_simple_vocab.txt.gz"]:
         add("clip_tokenizer", (DATA / name).read_bytes())
     for name in ["blip-vqa-tiny/vocab.txt"]:

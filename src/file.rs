@@ -1,4 +1,10 @@
-//! Atomic writing of files, and file names.
+//! Files: atomic writing, names, texts, and a shield around third-party parsers.
+
+mod shield;
+mod text;
+
+pub use shield::shielded;
+pub use text::{MOST_BYTES, decode_text, read_standard_input, read_text, read_text_from};
 
 use std::{
     fs,
@@ -8,8 +14,20 @@ use std::{
 
 use tempfile::NamedTempFile;
 
+use crate::{Error, Result};
+
 /// Maximum number of bytes of a prompt in a file name: well below the usual limit of 255.
 const SLUG: usize = 80;
+
+/// Names of files that are not complete.
+const PART_PREFIX: &str = ".ttsvar-";
+const PART_SUFFIX: &str = ".part";
+
+/// Returns whether a file has a name of files that are being written. If no program writes any more,
+/// a kill has left it behind.
+pub fn is_partial(name: &str) -> bool {
+    name.starts_with(PART_PREFIX) && name.ends_with(PART_SUFFIX)
+}
 
 /// Writes a file under a temporary name in its folder and renames it when it is complete: no
 /// partial file is left behind, and an existing file is kept if writing fails.
@@ -37,6 +55,22 @@ pub fn create(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<bool> {
     }
 }
 
+/// Checks that [`replace`] could write a file, without writing it: before long work whose result it
+/// is to hold.
+///
+/// # Errors
+/// A folder has its name, or the folder that is to hold it is missing or cannot be written to.
+pub fn check_replaceable(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(
+            Error::file(path, "cannot be written: a folder has this name")
+                .with_hint("rename that folder, or choose another place"),
+        );
+    }
+    write_temporary(path, b"").map_err(Error::io(path))?;
+    Ok(())
+}
+
 /// Writes a temporary file, with the permissions of a new file of this user.
 fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let folder = path
@@ -50,11 +84,19 @@ fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
         builder.permissions(fs::Permissions::from_mode(0o666)); // minus the umask
     }
     let mut file = builder
-        .prefix(".ttsvar-")
-        .suffix(".part")
+        .prefix(PART_PREFIX)
+        .suffix(PART_SUFFIX)
         .tempfile_in(folder)?;
     file.write_all(bytes)?;
     Ok(file)
+}
+
+/// Returns whether a file or folder is hidden, or one that a system leaves beside files.
+pub fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.')
+        || ["thumbs.db", "desktop.ini", "__macosx", "icon\r"]
+            .contains(&name.to_lowercase().as_str())
 }
 
 /// A prompt as part of a file name: letters and digits in lower case, words joined by hyphens.
@@ -108,6 +150,15 @@ mod tests {
         replace(&path, b"three").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"three");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_place_is_checked_before_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        check_replaceable(&folder.path().join("a")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(check_replaceable(folder.path()).is_err());
+        assert!(check_replaceable(&folder.path().join("none/a")).is_err());
     }
 
     #[test]

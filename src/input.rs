@@ -39,19 +39,6 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The text of a regular file.
-///
-/// # Errors
-/// As [`read`], or the bytes are not UTF-8.
-pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
-    let path = path.as_ref();
-    let mut text = String::new();
-    open(path)?
-        .read_to_string(&mut text)
-        .map_err(Error::io(path))?;
-    Ok(text)
-}
-
 /// The bytes of a regular file or of a pipe, such as a shell's `<(command)`.
 ///
 /// # Errors
@@ -200,7 +187,6 @@ mod tests {
         let path = folder.path().join("a");
         std::fs::write(&path, "text").unwrap();
         assert_eq!(read(&path).unwrap(), b"text");
-        assert_eq!(read_text(&path).unwrap(), "text");
         assert_eq!(pipe_or_file(&path, 4).unwrap(), b"text");
         let error = pipe_or_file(&path, 3).unwrap_err().to_string();
         assert!(error.ends_with("more than 0 MB of text"), "{error}");

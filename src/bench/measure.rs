@@ -131,6 +131,7 @@ fn summarize(costs: &[Cost], number: fn(Vec<f64>) -> f64) -> Seconds {
         features: of_runs(&|cost| cost.seconds.features),
         scorer: of_runs(&|cost| cost.seconds.scorer),
         selection: of_runs(&|cost| cost.seconds.selection),
+        previews: of_runs(&|cost| cost.seconds.previews),
         total: of_runs(&|cost| cost.seconds.total),
     }
 }

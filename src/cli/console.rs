@@ -6,7 +6,12 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
 
-use crate::{Error, Result, quoting};
+use crate::{
+    Error, Result,
+    loading::{LoadReport, Notice},
+    quoting,
+    system::{System, SystemBuilder},
+};
 
 /// The console.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +70,23 @@ impl Console {
         if !self.quiet {
             self.print("warning", AnsiColor::Yellow, text);
             self.hint(hint);
+        }
+    }
+
+    /// Opens a system and prints what was found while its networks were loaded.
+    pub(super) fn open(&self, builder: &SystemBuilder) -> Result<System> {
+        let system = builder.open()?;
+        self.notices(system.report());
+        Ok(system)
+    }
+
+    /// Prints what was found while networks were loaded.
+    pub(super) fn notices(&self, report: &LoadReport) {
+        for notice in report.notices() {
+            match notice {
+                Notice::Note(text) => self.note(&text),
+                Notice::Warning(text) => self.warn(&text, None),
+            }
         }
     }
 

@@ -32,7 +32,7 @@ use crate::{
 /// others continue; the exit code is that of the first failure.
 pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Console) -> Result<u8> {
     let request = Request::read(typed, global, console)?;
-    let system = request.system.open()?;
+    let system = console.open(&request.system)?;
     let mut session = Session::new(&system, &request.options)?;
     fit_memory(&mut session, typed.limit, console)?;
     let job = GenerateJob {
@@ -40,13 +40,8 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
         seed: session.options().seed.unwrap_or_else(new_seed),
         session,
     };
-    job.warn(console);
-    note_unused(
-        &typed.options,
-        &job.session,
-        request.outputs.shows(),
-        console,
-    );
+    let shown = request.outputs.shows();
+    note_unused(&typed.options, &job.session, shown, console);
     let mut progress = Progress::new(console, request.prompts.texts.len() > 1);
     let mut first_failure = 0;
     for number in 1..=request.prompts.texts.len() {
@@ -116,6 +111,8 @@ impl Request {
             system.model = system.model.or_else(|| recorded.system.model.clone());
             system.scorer = system.scorer.or_else(|| recorded.system.scorer.clone());
             system.dtype = system.dtype.or(recorded.system.dtype);
+            let recorded = recorded.system.state_dict.clone();
+            system.state_dict = system.state_dict.or(recorded);
         }
         options.negative = options
             .negative
@@ -160,48 +157,12 @@ struct GenerateJob<'a> {
 }
 
 impl GenerateJob<'_> {
-    /// Warns about what is known before anything is generated.
-    fn warn(&self, console: &Console) {
-        let system = self.session.system();
-        for tensors in &system.report().unread {
-            let first: Vec<&str> = tensors.names.iter().take(3).map(String::as_str).collect();
-            let more = if tensors.names.len() > first.len() {
-                ", …"
-            } else {
-                ""
-            };
-            console.warn(
-                &format!(
-                    "{}: {} tensors that the model does not know: {}{more}",
-                    tensors.origin,
-                    tensors.names.len(),
-                    first.join(", ")
-                ),
-                None,
-            );
-        }
-        let mut unknown: Vec<String> = vec![];
-        for prompt in &self.request.prompts.texts {
-            for word in system.unknown_words(prompt) {
-                if !unknown.contains(&word) {
-                    unknown.push(word);
-                }
-            }
-        }
-        if unknown.is_empty() {
-            return;
-        }
-        let known = system.words().unwrap_or_default().join(", ");
-        let text = format!("`{}` does not know: {}", system.name(), unknown.join(", "));
-        console.warn(&text, Some(&format!("it knows these words: {known}")));
-    }
-
     /// Generates an image for one prompt, counted from 1, and writes everything that was asked for.
     fn generate(&self, number: usize, console: &Console, progress: &mut Progress) -> Result<()> {
         let prompts = &self.request.prompts;
         let text = &prompts.texts[number - 1];
         if prompts.texts.len() > 1 {
-            progress.title(format!("{number}/{}  ", prompts.texts.len()));
+            progress.set_prompt(number, prompts.texts.len());
         }
         let mut listener = ProgressAndAlbum {
             progress,

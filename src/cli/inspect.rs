@@ -11,10 +11,14 @@ use super::{
     generate,
     table::{Align, Table},
 };
-use crate::{Error, Result, image::Png, input, quoting, report::Provenance, request::recorded};
-
-/// The first bytes of a PNG file.
-const PNG: &[u8] = b"\x89PNG";
+use crate::{
+    Error, Result,
+    file::read_text,
+    image::{Content, Png, check_png, content_of},
+    quoting,
+    report::Provenance,
+    request::recorded,
+};
 
 /// Prints what every file says.
 pub(super) fn run(typed: &arguments::Inspect, console: &Console) -> Result<()> {
@@ -41,18 +45,20 @@ enum Found {
 
 impl Found {
     fn read(path: &Path) -> Result<Self> {
-        let bytes = input::read(path)?;
-        if bytes.starts_with(PNG) {
+        let hint = "give a PNG that `ttsvar generate` wrote, or a trace that its --trace wrote";
+        if !matches!(
+            content_of(path)?,
+            Content::Other("JSON" | "text" | "unknown data" | "an empty file", _)
+        ) {
+            check_png(path)?;
             let png = Png::open(path)?;
             let record = recorded::provenance(path, &png)?;
             return Ok(Self::Image(png, Box::new(record)));
         }
-        let hint = "give a PNG that `ttsvar generate` wrote, or a trace that its --trace wrote";
-        let neither = || Error::file(path, "neither a PNG nor a trace").with_hint(hint);
-        let text = String::from_utf8(bytes)
-            .ok()
-            .filter(|text| text.trim_start().starts_with('{'))
-            .ok_or_else(neither)?;
+        let text = read_text(path)?;
+        if !text.trim_start().starts_with('{') {
+            return Err(Error::file(path, "neither a PNG nor a trace").with_hint(hint));
+        }
         let trace = Trace::from_json(&text).map_err(|error| {
             let error = Error::in_file(path, error);
             if error.hint().is_some() {

@@ -3,7 +3,6 @@
 
 mod arguments;
 mod bench;
-mod charts;
 mod console;
 mod doctor;
 mod eval;
@@ -18,11 +17,9 @@ mod plan;
 mod preview_size;
 mod progress;
 mod prompts;
-mod result_tables;
 mod score;
 #[cfg(feature = "server")]
 mod serve;
-mod table;
 mod usage;
 
 use std::process::ExitCode;
@@ -30,7 +27,10 @@ use std::process::ExitCode;
 use arguments::{Arguments, Global, Subcommands};
 use console::Console;
 
-use crate::{Error, ErrorKind, Result, report::numbers};
+use crate::{
+    Error, ErrorKind, Result,
+    report::{numbers, table},
+};
 
 /// Exit code of everything that the user can put right.
 const REFUSED: u8 = 2;

@@ -30,7 +30,7 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, console: &Console) -
     } else if let (Some(description), None) = (bundle::released(model), &typed.system.weights) {
         Outlook::of_released(&description, options, typed, global, console)?
     } else {
-        let system = global.system_within(&typed.system, typed.limit).open()?;
+        let system = console.open(&global.system_within(&typed.system, typed.limit))?;
         let mut session = Session::new(&system, &options)?;
         fit_memory(&mut session, typed.limit, console)?;
         note_unused(&options, &session, false, console);

@@ -51,6 +51,8 @@ pub(super) struct Progress {
     widest: usize,
     scales: usize,
     scale: Option<ScaleLine>,
+    /// What warnings begin with: the present one of several prompts.
+    of_which: String,
     /// Start of the current scale.
     began: Instant,
     /// The best score so far.
@@ -85,14 +87,16 @@ impl Progress {
             widest: 1,
             scales: 0,
             scale: None,
+            of_which: String::new(),
             began: Instant::now(),
             best: None,
         }
     }
 
-    /// Shows which of several prompts is being generated.
-    pub(super) fn title(&self, text: String) {
-        self.bar.set_prefix(text);
+    /// Names the present one of `count` prompts, counted from 1, on the bar and in warnings.
+    pub(super) fn set_prompt(&mut self, number: usize, count: usize) {
+        self.bar.set_prefix(format!("{number}/{count}  "));
+        self.of_which = format!("prompt {number}: ");
     }
 
     /// Removes the bar.
@@ -152,10 +156,9 @@ impl Progress {
     }
 
     fn warn(&self, warning: &Warning) {
-        self.bar.suspend(|| {
-            self.console
-                .warn(&warning.to_string(), Some(warning.advice()))
-        });
+        let text = format!("{}{warning}", self.of_which);
+        let advice = warning.advice();
+        self.bar.suspend(|| self.console.warn(&text, Some(&advice)));
     }
 
     fn selected(&mut self, scale: usize, kept: usize) {

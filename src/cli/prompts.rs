@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use crate::{Error, Result, input, request};
+use crate::{Error, Result, file::decode_text, input, request};
 
 /// Bytes of the longest list: about 100,000 prompts.
 const MOST_BYTES: u64 = 16_000_000;
@@ -23,7 +23,7 @@ impl Prompts {
         match (prompt, file) {
             (Some("-"), _) => Self::from_stdin(),
             (_, Some(path)) if path == Path::new("-") => Self::from_stdin(),
-            (_, Some(path)) => Self::from_list(path, input::pipe_or_file(path, MOST_BYTES)?),
+            (_, Some(path)) => Self::from_bytes(path, input::pipe_or_file(path, MOST_BYTES)?),
             (Some(text), None) => Self::literal(text),
             (None, None) => Err(Error::input("no prompt given").with_hint(USAGE)),
         }
@@ -43,21 +43,16 @@ impl Prompts {
     fn from_stdin() -> Result<Self> {
         let place = Path::new("standard input");
         let bytes = input::limited(place, &mut io::stdin().lock(), MOST_BYTES)?;
-        Self::from_list(place, bytes)
+        Self::from_bytes(place, bytes)
+    }
+
+    fn from_bytes(place: &Path, bytes: Vec<u8>) -> Result<Self> {
+        Self::from_list(place, &decode_text(place, bytes)?)
     }
 
     /// Reads one prompt per line; blank lines are skipped.
-    fn from_list(place: &Path, bytes: Vec<u8>) -> Result<Self> {
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let good = error.utf8_error().valid_up_to();
-            let line = 1 + error.as_bytes()[..good]
-                .iter()
-                .filter(|&&byte| byte == b'\n')
-                .count();
-            Error::file(place, format!("line {line} is not UTF-8"))
-                .with_hint("save the prompts as UTF-8, one per line")
-        })?;
-        let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+    fn from_list(place: &Path, text: &str) -> Result<Self> {
+        let lines = text.lines().enumerate();
         let lines = lines.filter(|(_, line)| !line.trim().is_empty());
         let texts = lines.map(|(i, line)| {
             request::prompt(line, &format!("line {} of {}", i + 1, place.display()))
@@ -79,7 +74,8 @@ mod tests {
     use super::*;
 
     fn list(bytes: &[u8]) -> Result<Vec<String>> {
-        Prompts::from_list(Path::new("p.txt"), bytes.to_vec()).map(|prompts| prompts.texts)
+        let text = decode_text("p.txt", bytes.to_vec())?;
+        Prompts::from_list(Path::new("p.txt"), &text).map(|prompts| prompts.texts)
     }
 
     #[test]
@@ -98,11 +94,11 @@ mod tests {
         );
         assert_eq!(
             list(b"a\n\xff\n").unwrap_err().to_string(),
-            "p.txt: line 2 is not UTF-8"
+            "p.txt: line 2, byte 1: expected UTF-8 text, found the byte 0xff"
         );
         assert_eq!(
             list(b"a\nb\0\n").unwrap_err().to_string(),
-            "line 2 of p.txt contains a NUL"
+            "p.txt: line 2, byte 2: expected text, found a NUL"
         );
         assert_eq!(
             Prompts::read(Some(" "), None).unwrap_err().to_string(),

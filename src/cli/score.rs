@@ -1,8 +1,7 @@
 //! `ttsvar score`: rates images for a prompt, with one scorer or several.
 
 use std::{
-    collections::BTreeMap,
-    fs,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -17,11 +16,15 @@ use super::{
     table::{Align, Table},
 };
 use crate::{
-    Error, Result, eval::external::unread_images, image::Png, quoting, report::Provenance,
-    scorers::ScorerMix, system::LoadedScorer,
+    Error, Result,
+    image::{self, Content, Format, ImageFolder, MAX_PIXELS, Png, READABLE, content_of},
+    quoting,
+    report::Provenance,
+    scorers::ScorerMix,
+    system::LoadedScorer,
 };
 
-/// Images that are in memory at once.
+/// Images that are in memory at once, unless they are so large that fewer reach [`MAX_PIXELS`].
 const CHUNK: usize = 32;
 
 /// Scores every image. An error with one image is reported and the others are scored; the exit code
@@ -36,11 +39,9 @@ pub(super) fn run(
     if prompt.is_some_and(str::is_empty) {
         return Err(Error::input("--prompt is empty").with_hint("describe the images"));
     }
-    let files = image_files(&typed.images)?;
-    for fault in typed.images.iter().filter_map(|path| unread_images(path)) {
-        console.warn(&fault, None);
-    }
+    let files = image_files(&typed.images, console)?;
     let set = global.system(&typed.system).open_scorers()?;
+    console.notices(&set.report);
     if set.from_demo {
         console.note(
             "scored by the demo, which knows flat shapes only; --weights DIR uses released scorers",
@@ -53,10 +54,11 @@ pub(super) fn run(
     };
     let bar = bar(console, files.len() * set.scorers.len(), "scores");
     let mut rows = Vec::with_capacity(files.len());
-    for files in files.chunks(CHUNK) {
-        rows.extend(job.score(files, &bar)?);
+    while rows.len() < files.len() {
+        rows.extend(job.score(&files[rows.len()..], &bar)?);
     }
     bar.finish_and_clear();
+    job.warn_of_cut_prompts(&rows, console)?;
     for error in rows.iter().filter_map(|row| row.scored.as_ref().err()) {
         console.error(error);
     }
@@ -82,28 +84,28 @@ fn refuse_weights(mix: Option<&ScorerMix>) -> Result<()> {
     .with_hint("leave the weights out; `ttsvar generate` searches with mixes"))
 }
 
-/// The given files, with folders replaced by the PNG files in them.
-fn image_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// The given files, with folders replaced by the images in them. Warns about images in formats that
+/// cannot be read.
+fn image_files(given: &[PathBuf], console: &Console) -> Result<Vec<PathBuf>> {
     let mut files = vec![];
     for path in given {
         if !path.is_dir() {
             files.push(path.clone());
             continue;
         }
-        let mut inside = vec![];
-        for entry in fs::read_dir(path).map_err(Error::io(path))? {
-            let file = entry.map_err(Error::io(path))?.path();
-            let extension = file.extension();
-            if extension.is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
-                inside.push(file);
-            }
+        let found = ImageFolder::read(path)?;
+        let left_out = found.left_out(path);
+        if found.images.is_empty() {
+            let message = match &left_out {
+                Some(fault) => format!("contains no images that can be read ({fault})"),
+                None => "contains no images".to_owned(),
+            };
+            return Err(Error::file(path, message).with_hint(READABLE));
         }
-        if inside.is_empty() {
-            return Err(Error::file(path, "contains no images")
-                .with_hint("only PNG files can be read as images"));
+        if let Some(fault) = left_out {
+            console.warn(&fault, Some(image::CONVERT));
         }
-        inside.sort();
-        files.extend(inside);
+        files.extend(found.images);
     }
     Ok(files)
 }
@@ -130,16 +132,18 @@ struct Scored {
 }
 
 impl ScoreJob<'_> {
-    /// Scores images; those with the same prompt run through the networks in one batch.
+    /// Scores the first of these files, as many as memory should hold at once; those with the same
+    /// prompt run through the networks in one batch.
     fn score(&self, files: &[PathBuf], bar: &ProgressBar) -> Result<Vec<Row>> {
-        let mut images: Vec<Image> = vec![];
         let mut rows: Vec<Row> = vec![];
-        let mut indices: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
-        for file in files {
+        let mut batches: BTreeMap<String, (Vec<usize>, Vec<Image>)> = BTreeMap::new();
+        let mut pixels = 0;
+        for file in files.iter().take(CHUNK) {
             let scored = match self.read(file) {
                 Ok((image, scored)) => {
-                    let places = indices.entry(scored.prompt.clone()).or_default();
-                    places.push((rows.len(), images.len()));
+                    pixels += image.width() * image.height();
+                    let (places, images) = batches.entry(scored.prompt.clone()).or_default();
+                    places.push(rows.len());
                     images.push(image);
                     Ok(scored)
                 }
@@ -152,13 +156,15 @@ impl ScoreJob<'_> {
                 file: file.clone(),
                 scored,
             });
+            if pixels >= MAX_PIXELS {
+                break;
+            }
         }
-        for (prompt, places) in &indices {
-            let batch: Vec<Image> = places.iter().map(|(_, i)| images[*i].clone()).collect();
+        for (prompt, (places, images)) in &batches {
             for scorer in self.scorers {
-                let scores = scorer.score(prompt, &batch)?;
-                bar.inc(batch.len() as u64);
-                for ((row, _), score) in places.iter().zip(scores) {
+                let scores = scorer.score(prompt, images)?;
+                bar.inc(images.len() as u64);
+                for (row, score) in places.iter().zip(scores) {
                     if let Ok(scored) = &mut rows[*row].scored {
                         scored.scores.push(score);
                     }
@@ -170,20 +176,40 @@ impl ScoreJob<'_> {
 
     /// An image and the prompt that it is scored for.
     fn read(&self, file: &Path) -> Result<(Image, Scored)> {
-        let png = Png::open(file)?;
-        if png.image.pixels().is_empty() {
+        let (image, prompt) = match self.prompt {
+            Some(prompt) => (image::open(file)?, prompt.to_owned()),
+            None if !self.reads_prompt => (image::open(file)?, String::new()),
+            None => with_recorded_prompt(file)?,
+        };
+        if image.pixels().is_empty() {
             return Err(Error::file(file, "an image without pixels"));
         }
-        let prompt = match self.prompt {
-            Some(prompt) => prompt.to_owned(),
-            None if !self.reads_prompt => String::new(),
-            None => recorded_prompt(file, &png)?,
-        };
         let scored = Scored {
             prompt,
             scores: vec![],
         };
-        Ok((png.image, scored))
+        Ok((image, scored))
+    }
+
+    /// Warns of prompts that a scorer does not read to their end, once for each.
+    fn warn_of_cut_prompts(&self, rows: &[Row], console: &Console) -> Result<()> {
+        let scored = rows.iter().filter_map(|row| row.scored.as_ref().ok());
+        let prompts: BTreeSet<&str> = scored.map(|scored| scored.prompt.as_str()).collect();
+        let mut seen = vec![];
+        for prompt in prompts {
+            for scorer in self.scorers {
+                let Some(reader) = scorer.prompt_reader() else {
+                    continue;
+                };
+                if let Some(warning) = reader.check(prompt, false)?
+                    && !seen.contains(&warning)
+                {
+                    console.warn(&warning.to_string(), Some(&warning.advice()));
+                    seen.push(warning);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn json(&self, row: &Row) -> Value {
@@ -228,12 +254,16 @@ impl ScoreJob<'_> {
     }
 }
 
-/// The prompt that an image records.
-fn recorded_prompt(file: &Path, png: &Png) -> Result<String> {
-    let provenance = Provenance::read(png).map_err(|error| Error::in_file(file, error))?;
-    let prompt = provenance.map(|provenance| provenance.prompt);
-    prompt.ok_or_else(|| {
-        Error::file(file, "does not record a prompt")
-            .with_hint("give one: --prompt \"a red circle\"")
-    })
+/// An image with the prompt that it records, which only a PNG can.
+fn with_recorded_prompt(file: &Path) -> Result<(Image, String)> {
+    let png = match content_of(file)? {
+        Content::Image(Format::Png) => Png::open(file)?,
+        _ => Png::new(image::open(file)?),
+    };
+    let provenance = Provenance::read(&png).map_err(|error| Error::in_file(file, error))?;
+    match provenance {
+        Some(provenance) => Ok((png.image, provenance.prompt)),
+        None => Err(Error::file(file, "does not record a prompt")
+            .with_hint("give one: --prompt \"a red circle\"")),
+    }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use candle_core::Tensor;
-use ttsvar_search::Image;
+use ttsvar_search::{Image, PromptReader};
 
 use super::{ColourNamer, Comparer};
 use crate::{
@@ -48,13 +48,13 @@ pub struct ClipColours {
 }
 
 impl ClipColours {
-    /// Joins a CLIP and its tokenizer.
+    /// Joins a CLIP, its tokenizer and its preprocessing.
     ///
     /// # Errors
     /// The tokenizer has more words than the weights.
-    pub fn new(clip: Clip, tokenizer: ClipTokenizer) -> Result<Self> {
+    pub fn new(clip: Clip, tokenizer: ClipTokenizer, preprocess: Preprocess) -> Result<Self> {
         Ok(Self {
-            space: ClipSpace::new(clip, tokenizer, Preprocess::CLIP)?,
+            space: ClipSpace::new(clip, tokenizer, preprocess)?,
             colours: COLOURS.map(str::to_owned).to_vec(),
             sentences: SENTENCES.map(str::to_owned).to_vec(),
             classifiers: Mutex::default(),
@@ -148,6 +148,10 @@ impl ColourNamer for ClipColours {
 impl Comparer for ClipColours {
     fn cosines(&self, text: &str, images: &[Image]) -> Result<Vec<f32>> {
         self.space.cosines(text, images)
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        Some(self.space.prompt_reader("the evaluator's CLIP"))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Detectors: the objects of an image, their places, colours and answers to questions about them.
 //! Evaluations use them; searches do not.
 
-use ttsvar_search::Image;
+use std::sync::Arc;
+
+use ttsvar_search::{Image, PromptReader};
 
 use crate::{Result, image::Mask};
 
@@ -63,4 +65,9 @@ pub trait Comparer: Send + Sync {
     /// # Errors
     /// The network fails.
     fn cosines(&self, text: &str, images: &[Image]) -> Result<Vec<f32>>;
+
+    /// The part of it that reads texts, if it does not read long ones to their end.
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        None
+    }
 }

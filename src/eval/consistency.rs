@@ -1,15 +1,20 @@
 //! How well the score of an unfinished image predicts that of the finished one, scale by scale:
 //! resampling relies on it (paper, section 3.3).
 
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
 use serde::{Deserialize, Serialize};
 use ttsvar_search::{Event, Listener, Plan, Prompt, ScoreMixer, Search, number, run};
 
 use super::{
     Evaluation,
-    log::{append_lines, read_lines},
+    log::{append_lines, read_lines, wrong_line},
     stats::{correlation, mean},
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// The scores of one row after every scale; the last is that of the finished image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +48,100 @@ const ROWS: usize = 8;
 /// Name of the file with one line per row.
 const PATHS: &str = "paths.jsonl";
 
+/// The file with the scores of the rows of the first prompts of an evaluation.
+#[derive(Clone, Debug)]
+pub struct PathLog {
+    file: PathBuf,
+    /// The seed of the first sample of each of these prompts.
+    seeds: Vec<u64>,
+    known: BTreeMap<(usize, usize), ScorePath>,
+}
+
+impl PathLog {
+    /// Reads the file in a folder, if it exists; `seeds` has one seed per prompt.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a line does not belong to the evaluation.
+    pub fn open(folder: &Path, seeds: Vec<u64>) -> Result<Self> {
+        let mut log = Self {
+            file: folder.join(PATHS),
+            seeds,
+            known: BTreeMap::new(),
+        };
+        if log.seeds.is_empty() {
+            return Ok(log);
+        }
+        for (line, path) in read_lines::<ScorePath>(&log.file)? {
+            log.insert(path)
+                .map_err(|what| wrong_line(&log.file, line, &what))?;
+        }
+        Ok(log)
+    }
+
+    /// Adds a row; rows of later prompts are passed over.
+    fn insert(&mut self, path: ScorePath) -> Result<(), String> {
+        let Some(&seed) = self.seeds.get(path.case) else {
+            return Ok(());
+        };
+        if path.seed != seed || path.row >= ROWS {
+            return Err(format!(
+                "row {} with the seed {} does not belong to this evaluation",
+                path.row, path.seed
+            ));
+        }
+        let length = self
+            .known
+            .values()
+            .next()
+            .map_or(path.scores.len(), |first| first.scores.len());
+        if path.scores.len() != length {
+            return Err(format!("{} scores, expected {length}", path.scores.len()));
+        }
+        let same = |known: &ScorePath| {
+            let bits =
+                |path: &ScorePath| path.scores.iter().map(|s| s.to_bits()).collect::<Vec<_>>();
+            bits(known) == bits(&path)
+        };
+        match self.known.get(&(path.case, path.row)) {
+            Some(known) if !same(known) => Err(format!(
+                "other scores than an earlier line for row {} of case {}",
+                path.row, path.case
+            )),
+            Some(_) => Ok(()),
+            None => {
+                self.known.insert((path.case, path.row), path);
+                Ok(())
+            }
+        }
+    }
+
+    /// The prompts whose rows are not all in the file.
+    pub fn pending(&self) -> Vec<usize> {
+        (0..self.seeds.len())
+            .filter(|&case| (0..ROWS).any(|row| !self.known.contains_key(&(case, row))))
+            .collect()
+    }
+
+    /// Writes the rows of a prompt.
+    ///
+    /// # Errors
+    /// They do not belong to the evaluation, or the file cannot be written to.
+    pub fn add(&mut self, paths: Vec<ScorePath>) -> Result<()> {
+        let mut new = vec![];
+        for path in paths {
+            let known = self.known.contains_key(&(path.case, path.row));
+            self.insert(path.clone()).map_err(Error::input)?;
+            new.extend((!known).then_some(path));
+        }
+        append_lines(&self.file, &new)
+    }
+
+    /// All rows, by prompt and row.
+    pub fn all(&self) -> Vec<ScorePath> {
+        self.known.values().cloned().collect()
+    }
+}
+
 /// Scores the rows of the first `count` prompts of an evaluation after every scale. Rows that the
 /// folder already contains are read from there. `done` is called after every prompt.
 ///
@@ -50,34 +149,32 @@ const PATHS: &str = "paths.jsonl";
 /// Generating or scoring fails, or the folder cannot be written to.
 pub fn measure(
     evaluation: &Evaluation,
-    folder: &std::path::Path,
+    folder: &Path,
     count: usize,
     mut done: impl FnMut(),
 ) -> Result<Vec<ScorePath>> {
-    let file = folder.join(PATHS);
-    let mut all: Vec<ScorePath> = if count == 0 {
-        vec![]
-    } else {
-        read_lines(&file)?
-    };
-    all.retain(|path| path.case < count);
-    for (case, prompt) in evaluation.suite.cases().iter().enumerate().take(count) {
-        let seed = evaluation.seed_of(case, 0);
-        let known = all
-            .iter()
-            .filter(|path| path.case == case && path.seed == seed)
-            .count();
-        if known < ROWS {
-            let prompt = Prompt::from(prompt.prompt.as_str());
-            let new = paths(evaluation.search, &prompt, ROWS, case, seed)?;
-            append_lines(&file, &new)?;
-            all.extend(new);
-        }
+    let count = count.min(evaluation.suite.cases().len());
+    let seeds = (0..count).map(|case| evaluation.seed_of(case, 0)).collect();
+    let mut log = PathLog::open(folder, seeds)?;
+    let pending = log.pending();
+    (pending.len()..count).for_each(|_| done());
+    for case in pending {
+        log.add(paths_of(evaluation, case)?)?;
         done();
     }
-    all.sort_by_key(|path| (path.case, path.row));
-    all.dedup_by_key(|path| (path.case, path.row));
-    Ok(all)
+    Ok(log.all())
+}
+
+/// The rows of the first sample of a prompt of an evaluation, scored after every scale.
+///
+/// # Errors
+/// Generating or scoring fails, or there is no such prompt.
+pub fn paths_of(evaluation: &Evaluation, case: usize) -> Result<Vec<ScorePath>> {
+    let prompt = evaluation.suite.cases().get(case);
+    let prompt = prompt.ok_or_else(|| Error::input(format!("there is no prompt {case}")))?;
+    let prompt = Prompt::from(prompt.prompt.as_str());
+    let seed = evaluation.seed_of(case, 0);
+    paths(evaluation.search, &prompt, ROWS, case, seed)
 }
 
 /// Generates `rows` rows of a prompt and scores each after every scale.

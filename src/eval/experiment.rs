@@ -13,9 +13,11 @@
 //!
 //! [[contender]]
 //! name = "one choice"
-//! n = 2
 //! plan = { start = 4, stage = [{ scale = 5, width = 2, select = { resample = "value" } }] }
 //! ```
+//!
+//! With a `plan`, `n` is only what tables show; without it, they show the candidates that the plan
+//! starts with.
 
 use std::path::Path;
 
@@ -23,7 +25,7 @@ use serde::Deserialize;
 use ttsvar_search::{Draw, Features, Method, Plan, Potential, StageOptions};
 
 use super::{Contender, contender::check_names};
-use crate::{Error, Result, input};
+use crate::{Error, Result, file};
 
 /// A comparison.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +59,7 @@ struct ExperimentFile {
 #[serde(deny_unknown_fields)]
 struct ContenderFile {
     name: Option<String>,
-    n: Sizes,
+    n: Option<Sizes>,
     method: Option<Method>,
     plan: Option<Plan>,
     features: Option<Features>,
@@ -79,7 +81,7 @@ impl Experiment {
     /// # Errors
     /// The file cannot be read, or one of its plans is invalid.
     pub fn read(path: &Path, scales: usize) -> Result<Self> {
-        let text = input::read_text(path)?;
+        let text = file::read_text(path)?;
         Self::from_toml(&text, scales).map_err(|error| {
             let error = Error::in_file(path, error);
             match error.hint() {
@@ -125,12 +127,20 @@ impl Experiment {
 
 impl ContenderFile {
     fn read(self, scales: usize, all: &mut Vec<Contender>) -> Result<()> {
-        let sizes = match &self.n {
-            Sizes::One(n) => vec![*n],
-            Sizes::Several(sizes) if sizes.is_empty() => {
+        let sizes = match (&self.n, &self.plan) {
+            (Some(Sizes::One(n)), _) => vec![*n],
+            (Some(Sizes::Several(sizes)), _) if sizes.is_empty() => {
                 return Err(Error::input("the list `n` of a contender is empty"));
             }
-            Sizes::Several(sizes) => sizes.clone(),
+            (Some(Sizes::Several(sizes)), _) => sizes.clone(),
+            // The table only shows it: a plan has its own numbers of candidates.
+            (None, Some(plan)) => vec![plan.start() * plan.rounds()],
+            (None, None) => {
+                return Err(Error::input(
+                    "a contender with a `method` needs the size of its search, `n`",
+                )
+                .with_hint("add n = 4, or a list to compare several sizes, n = [1, 2, 4]"));
+            }
         };
         let Self {
             features,
@@ -177,7 +187,7 @@ mod tests {
         let text = "title = 't'\nprompts = 6\nsamples = 1\n\
             [[contender]]\nmethod = 'best-of-n'\nn = [1, 2]\n\
             [[contender]]\nname = 'even'\nmethod = 'tts-var'\nn = 1\nlambda = 0\n\
-            [[contender]]\nname = 'custom'\nn = 1\n\
+            [[contender]]\nname = 'custom'\n\
             plan = { start = 2, stage = [{ scale = 1, width = 1, select = { top = 1 } }] }\n";
         let read = Experiment::from_toml(text, 7).unwrap();
         let names: Vec<String> = read.contenders.iter().map(ToString::to_string).collect();
@@ -187,7 +197,7 @@ mod tests {
                 "best-of-n, N = 1",
                 "best-of-n, N = 2",
                 "even, N = 1",
-                "custom, N = 1"
+                "custom, N = 2"
             ]
         );
         assert!(read.contenders[2].plan.to_toml().contains("lambda = 0"));
@@ -198,6 +208,7 @@ mod tests {
         let fails = |text: &str| Experiment::from_toml(text, 7).unwrap_err().to_string();
         let head = "title = 't'\nprompts = 6\nsamples = 1\n[[contender]]\n";
         assert!(fails(&format!("{head}n = 1\n")).contains("either"));
+        assert!(fails(&format!("{head}method = 'tts-var'\n")).contains("needs the size"));
         assert!(fails(&format!("{head}n = 1\nmethod = 'fastest'\n")).contains("line 6"));
         assert!(fails(&format!("{head}n = [2, 2]\nmethod = 'tts-var'\n")).contains("twice"));
         assert!(fails(&format!("{head}n = []\nmethod = 'tts-var'\n")).contains("is empty"));

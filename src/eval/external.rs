@@ -1,17 +1,16 @@
 //! Images that other programs generated, evaluated into the same records as those of a search.
 
 use std::{
-    collections::HashSet,
-    fs,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
 };
 
-use ttsvar_search::Plan;
+use ttsvar_search::{Image, Plan};
 
 use super::{Contender, ResultRecord, Suite};
 use crate::{
     Error, Result,
-    image::{self, is_other_image_format},
+    image::{self, ImageFolder, MAX_PIXELS},
 };
 
 /// An image file for a prompt of a suite.
@@ -25,22 +24,77 @@ pub struct ExternalImage {
     pub path: PathBuf,
 }
 
-/// Number of images in memory at once.
+/// Number of images in memory at once, unless they are so large that fewer reach [`MAX_PIXELS`].
 const BATCH: usize = 8;
 
-/// A warning about the images of a folder that are not PNG files, if there are any.
-pub fn unread_images(folder: &Path) -> Option<String> {
-    let count = fs::read_dir(folder)
-        .ok()?
-        .flatten()
-        .filter(|entry| is_other_image_format(&entry.path()))
-        .count();
-    (count > 0).then(|| {
-        format!(
-            "{}: {count} files skipped: only PNG files are read",
-            folder.display()
-        )
-    })
+/// The images of a folder, by the numbers in their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NumberedImages {
+    /// One file per number.
+    pub files: BTreeMap<usize, PathBuf>,
+    /// What was left out, one line per reason.
+    pub faults: Vec<String>,
+}
+
+impl NumberedImages {
+    /// Lists a folder; `number` reads the number in a file name without its ending. Of several files
+    /// with the same number, the first that can be read counts.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn read(folder: &Path, number: impl Fn(&str) -> Option<usize>) -> Result<Self> {
+        let listed = ImageFolder::read(folder)?;
+        let mut all = Self::default();
+        let mut unnumbered = vec![];
+        let mut groups: BTreeMap<usize, Vec<PathBuf>> = BTreeMap::new();
+        for path in &listed.images {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            match number(&stem) {
+                Some(number) => groups.entry(number).or_default().push(path.clone()),
+                None => unnumbered.push(path.clone()),
+            }
+        }
+        let mut duplicates = vec![];
+        for (number, mut group) in groups {
+            let readable = match group.len() {
+                1 => 0,
+                _ => group
+                    .iter()
+                    .position(|path| image::open(path).is_ok())
+                    .unwrap_or(0),
+            };
+            all.files.insert(number, group.swap_remove(readable));
+            group.sort();
+            duplicates.extend(group);
+        }
+        all.faults.extend(listed.left_out(folder));
+        all.skipped(folder, &unnumbered, "no number in the name");
+        all.skipped(folder, &duplicates, "another image has the same number");
+        Ok(all)
+    }
+
+    /// Reports files that were left out.
+    fn skipped(&mut self, folder: &Path, files: &[PathBuf], reason: &str) {
+        const MOST: usize = 3;
+        if files.is_empty() {
+            return;
+        }
+        let name = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            format!("`{}`", name.escape_debug())
+        };
+        let mut names: Vec<String> = files.iter().take(MOST).map(name).collect();
+        if files.len() > MOST {
+            names.push("...".to_owned());
+        }
+        let count = files.len();
+        let noun = if count == 1 { "file" } else { "files" };
+        self.faults.push(format!(
+            "{}: {count} {noun} skipped: {reason}: {}",
+            folder.display(),
+            names.join(", ")
+        ));
+    }
 }
 
 /// The contender that stands for the program that generated the images.
@@ -77,23 +131,22 @@ pub fn evaluate(
         .iter()
         .filter(|image| !done.contains(&(image.case, image.sample)))
         .collect();
-    for batch in open.chunks(BATCH) {
-        let mut files = vec![];
-        let mut pixels = vec![];
-        for file in batch {
-            match image::open(&file.path) {
-                Ok(image) => {
-                    files.push(*file);
-                    pixels.push(image);
-                }
-                Err(error) => lost(&file.path, &error),
+    let mut files: Vec<&ExternalImage> = vec![];
+    let mut images: Vec<Image> = vec![];
+    for (i, file) in open.iter().enumerate() {
+        match image::open(&file.path) {
+            Ok(image) => {
+                files.push(file);
+                images.push(image);
             }
+            Err(error) => lost(&file.path, &error),
         }
-        if files.is_empty() {
+        let pixels: usize = images.iter().map(|one| one.width() * one.height()).sum();
+        if images.len() < BATCH && pixels < MAX_PIXELS && i + 1 < open.len() || files.is_empty() {
             continue;
         }
         let cases: Vec<usize> = files.iter().map(|file| file.case).collect();
-        for (file, verdict) in files.iter().zip(suite.evaluate_batch(&cases, &pixels)?) {
+        for (file, verdict) in files.iter().zip(suite.evaluate_batch(&cases, &images)?) {
             let case = (file.case, &suite.cases()[file.case]);
             keep(ResultRecord::external(
                 case,
@@ -102,6 +155,8 @@ pub fn evaluate(
                 verdict,
             ))?;
         }
+        files.clear();
+        images.clear();
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::Write,
     path::{Path, PathBuf},
 };
@@ -11,7 +11,10 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::{Contender, ResultRecord};
+use super::{
+    Contender, ResultRecord, Suite,
+    checks::{Checked, RecordChecks, check_record},
+};
 use crate::{Error, Result, file, input};
 
 /// The format of `setup.json` and the lines beside it.
@@ -39,12 +42,15 @@ pub struct Setup {
     pub pictures: BTreeMap<String, PathBuf>,
 }
 
-/// An open folder.
+/// An open folder. While it is open, no other process can open it.
 #[derive(Debug)]
 pub struct Log {
     folder: PathBuf,
+    setup: Setup,
     records: Vec<ResultRecord>,
+    notes: Vec<String>,
     lines: File,
+    _lock: File,
 }
 
 /// Name of the file with one line per image.
@@ -53,15 +59,19 @@ const RECORDS: &str = "records.jsonl";
 /// Name of the file with the setup.
 const SETUP: &str = "setup.json";
 
+/// Name of the file that is locked; it holds the number of the process that locked it last.
+const LOCK: &str = "lock";
+
 impl Log {
     /// Starts in an empty or new folder or, if `resume` is set, continues in one with the same
     /// setup. Contenders may be added then; an incomplete last line is dropped.
     ///
     /// # Errors
-    /// The folder holds another evaluation, or one and `resume` is not set, or it cannot be written
-    /// to.
-    pub fn open(folder: &Path, setup: &Setup, resume: bool) -> Result<Self> {
+    /// The folder holds another evaluation, or one and `resume` is not set, or a line that does not
+    /// belong to it; another process is using it; or it cannot be written to.
+    pub fn open(folder: &Path, setup: &Setup, suite: &dyn Suite, resume: bool) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let lock = lock_folder(folder)?;
         let setup_path = folder.join(SETUP);
         let path = folder.join(RECORDS);
         let before: Option<Setup> = setup_path
@@ -71,7 +81,8 @@ impl Log {
         let mut all = setup.clone();
         let resumed = before.is_some();
         if let Some(before) = before {
-            if !resume {
+            let started = fs::metadata(&path).is_ok_and(|about| about.len() > 0);
+            if !resume && (started || before != *setup) {
                 return Err(Error::file(folder, "already contains an evaluation")
                     .with_hint("resume it with --resume, or choose another folder"));
             }
@@ -80,9 +91,12 @@ impl Log {
                 .map_err(|what| differs(folder, what))?;
             all.join(before);
         }
+        let (records, notes) = match resumed {
+            true => read_records(&path, &all, suite)?,
+            false => (vec![], vec![]),
+        };
         let text = serde_json::to_string_pretty(&all).expect("a setup is JSON");
         file::replace(&setup_path, text.as_bytes()).map_err(Error::io(&setup_path))?;
-        let records = if resumed { read_lines(&path)? } else { vec![] };
         let lines = OpenOptions::new()
             .create(true)
             .append(true)
@@ -90,8 +104,11 @@ impl Log {
             .map_err(Error::io(&path))?;
         Ok(Self {
             folder: folder.to_owned(),
+            setup: all,
             records,
+            notes,
             lines,
+            _lock: lock,
         })
     }
 
@@ -100,22 +117,98 @@ impl Log {
         &self.folder
     }
 
-    /// All records so far, in the order in which they were written.
+    /// All records so far, in the order in which they were written, one per image.
     pub fn records(&self) -> &[ResultRecord] {
         &self.records
+    }
+
+    /// What was odd in the folder, one line each: records that stood there twice.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Appends a record.
     ///
     /// # Errors
-    /// The file cannot be written to.
-    pub fn add(&mut self, record: ResultRecord) -> Result<()> {
+    /// It does not belong to the evaluation, or the file cannot be written to.
+    pub fn add(&mut self, record: ResultRecord, suite: &dyn Suite) -> Result<()> {
+        check_record(&record, &self.setup, suite)
+            .map_err(|what| Error::input(format!("a result that cannot be recorded: {what}")))?;
         self.lines
             .write_all(to_lines(&[&record]).as_bytes())
             .map_err(Error::io(self.folder.join(RECORDS)))?;
         self.records.push(record);
         Ok(())
     }
+}
+
+/// Locks a folder. The system releases the lock when the process ends, however it ends.
+fn lock_folder(folder: &Path) -> Result<File> {
+    let path = folder.join(LOCK);
+    let mut lock = File::options()
+        .create(true)
+        .append(true)
+        .read(true)
+        .open(&path)
+        .map_err(Error::io(&path))?;
+    match lock.try_lock() {
+        Ok(()) => {
+            let id = std::process::id();
+            let written = lock.set_len(0).and_then(|()| writeln!(lock, "{id}"));
+            written.map_err(Error::io(&path))?;
+            Ok(lock)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let holder = fs::read_to_string(&path).unwrap_or_default();
+            let who = match holder.trim().parse::<u32>() {
+                Ok(id) => format!("process {id}"),
+                Err(_) => "another process".to_owned(),
+            };
+            Err(
+                Error::file(folder, format!("{who} is evaluating in this folder"))
+                    .with_hint("wait for it, stop it, or choose another folder"),
+            )
+        }
+        Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
+    }
+}
+
+/// Reads and checks the records of a folder; also returns what was odd.
+fn read_records(
+    path: &Path,
+    setup: &Setup,
+    suite: &dyn Suite,
+) -> Result<(Vec<ResultRecord>, Vec<String>)> {
+    let mut checks = RecordChecks::new(setup, suite);
+    let mut records: Vec<(usize, ResultRecord)> = vec![];
+    let mut repeated = vec![];
+    for (line, record) in read_lines::<ResultRecord>(path)? {
+        match checks.check(line, &record, &records) {
+            Ok(Checked::New) => records.push((line, record)),
+            Ok(Checked::Repeated) => repeated.push(line),
+            Err(what) => return Err(wrong_line(path, line, &what)),
+        }
+    }
+    let mut notes = vec![];
+    if let Some(first) = repeated.first() {
+        let count = repeated.len();
+        let lines = if count == 1 {
+            "line repeats"
+        } else {
+            "lines repeat"
+        };
+        notes.push(format!(
+            "{}: {count} {lines} an earlier one and count once; the first is line {first}",
+            path.display()
+        ));
+    }
+    let records = records.into_iter().map(|(_, record)| record).collect();
+    Ok((records, notes))
+}
+
+/// The error for a line that cannot be used.
+pub(super) fn wrong_line(path: &Path, line: usize, what: &str) -> Error {
+    Error::file(path, format!("line {line}: {what}")).with_hint("remove that line, then resume")
 }
 
 impl Setup {
@@ -190,7 +283,7 @@ fn differs(folder: &Path, what: &str) -> Error {
 }
 
 fn read_setup(path: &Path) -> Result<Setup> {
-    let text = input::read_text(path)?;
+    let text = file::read_text(path)?;
     serde_json::from_str(&text).map_err(|error| {
         Error::file(
             path,
@@ -221,11 +314,12 @@ fn to_lines<T: Serialize>(values: &[T]) -> String {
         .collect()
 }
 
-/// Reads the complete lines of a file, if it exists; text after the last line break is cut off.
+/// Reads the complete lines of a file, if it exists, with their numbers from 1; text after the last
+/// line break is cut off.
 ///
 /// # Errors
 /// The file cannot be read or written, or a complete line cannot be parsed.
-pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<(usize, T)>> {
     if !path.exists() {
         return Ok(vec![]);
     }
@@ -241,16 +335,14 @@ pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
             .map_err(Error::io(path))?;
         file.set_len(whole as u64).map_err(Error::io(path))?;
     }
-    let lines = bytes[..whole]
-        .split(|&byte| byte == b'\n')
-        .filter(|line| !line.is_empty());
-    lines
-        .enumerate()
-        .map(|(i, line)| {
-            serde_json::from_slice(line).map_err(|error| {
-                Error::file(path, format!("line {}: {error}", i + 1))
-                    .with_hint("remove that line, then resume")
-            })
-        })
-        .collect()
+    let text = file::decode_text(path, bytes[..whole].to_vec())?;
+    let mut values = vec![];
+    for (i, line) in text.lines().enumerate() {
+        if !line.trim().is_empty() {
+            let value = serde_json::from_str(line)
+                .map_err(|error| wrong_line(path, i + 1, &error.to_string()))?;
+            values.push((i + 1, value));
+        }
+    }
+    Ok(values)
 }

@@ -3,6 +3,7 @@
 //! A [`Suite`] is a set of prompts with an evaluator that no search ever sees. The scenes of the
 //! demo world are the suite that needs no downloads.
 
+mod checks;
 pub mod consistency;
 pub mod contender;
 pub mod experiment;
@@ -16,6 +17,7 @@ pub mod scenes;
 pub mod stats;
 pub mod summary;
 pub mod t2i_compbench;
+pub mod warnings;
 
 pub use contender::Contender;
 pub use experiment::Experiment;
@@ -59,6 +61,11 @@ pub trait Suite: Send + Sync {
 
     /// The prompts.
     fn cases(&self) -> &[Case];
+
+    /// The lowest score of a verdict.
+    fn least_score(&self) -> f64 {
+        0.0
+    }
 
     /// Evaluates images of the prompt `cases()[case]` and returns one verdict per image, in their
     /// order.

@@ -131,6 +131,17 @@ impl ImageCost {
         mean
     }
 
+    /// All parts with their names.
+    pub(super) fn named(&self) -> [(&'static str, f64); 5] {
+        [
+            ("images", self.images),
+            ("flops", self.flops),
+            ("decodes", self.decodes),
+            ("readings", self.readings),
+            ("seconds", self.seconds),
+        ]
+    }
+
     fn parts(&mut self) -> [&mut f64; 5] {
         [
             &mut self.images,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use ttsvar_search::{Image, Outcome, Prompt, Search, Silent, rng::Stream, run};
+use ttsvar_search::{Image, Outcome, Prompt, Search, Silent, Warning, rng::Stream, run};
 
 use super::{
     Contender, ResultRecord, Suite,
@@ -43,6 +43,8 @@ pub struct EvaluatedImage {
     pub record: ResultRecord,
     /// The image itself.
     pub image: Image,
+    /// The warnings of its search.
+    pub warnings: Vec<Warning>,
 }
 
 /// One sample of one prompt: the unit of work of a worker, on this machine or another.
@@ -90,6 +92,11 @@ pub fn pending_samples(
     pending
 }
 
+/// The seed of a sample in an evaluation with this base seed.
+pub fn seed_of(base: u64, case: usize, sample: usize) -> u64 {
+    Stream::evaluate(base, case, sample).seed()
+}
+
 /// Checks the number of prompts and of samples per prompt.
 ///
 /// # Errors
@@ -130,10 +137,26 @@ impl Evaluation<'_> {
         known.iter().filter(wanted).count()
     }
 
+    /// Warnings about the prompts, with their places in the suite: they are cut, or have words that
+    /// the generator does not know.
+    ///
+    /// # Errors
+    /// A prompt cannot be split into tokens.
+    pub fn prompt_warnings(&self) -> Result<Vec<(usize, Warning)>> {
+        let mut all = vec![];
+        for (case, prompt) in self.suite.cases().iter().enumerate() {
+            let prompt = Prompt::from(prompt.prompt.as_str());
+            for warning in self.search.prompt_warnings(&prompt)? {
+                all.push((case, warning));
+            }
+        }
+        Ok(all)
+    }
+
     /// The seed of a sample. It is the same for every contender, so they are compared on the same
     /// draws.
     pub fn seed_of(&self, case: usize, sample: usize) -> u64 {
-        Stream::evaluate(self.seed, case, sample).seed()
+        seed_of(self.seed, case, sample)
     }
 
     /// Generates and evaluates the images that `known` does not contain and passes each to `keep`
@@ -264,6 +287,7 @@ impl Evaluation<'_> {
         );
         Ok(EvaluatedImage {
             record,
+            warnings: std::mem::take(&mut outcome.trace.warnings),
             image: outcome.finished.swap_remove(outcome.best).image,
         })
     }

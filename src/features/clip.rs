@@ -1,9 +1,9 @@
 //! Images and texts as embeddings of a CLIP.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Tensor};
-use ttsvar_search::Image;
+use ttsvar_search::{Image, PromptReader};
 
 use crate::{
     Error, Result, image::Preprocess, models::clip::Clip, nn::Linear, text::ClipTokenizer,
@@ -15,7 +15,7 @@ const TOGETHER: usize = 16;
 /// A CLIP with its tokenizer and preprocessing. Embeddings have length 1.
 pub struct ClipSpace {
     clip: Clip,
-    tokenizer: ClipTokenizer,
+    tokenizer: Arc<ClipTokenizer>,
     preprocess: Preprocess,
     /// The last text with its embedding: a search needs the same text at every stage.
     last: Mutex<Option<(String, Tensor)>>,
@@ -37,10 +37,15 @@ impl ClipSpace {
         }
         Ok(Self {
             clip,
-            tokenizer,
+            tokenizer: Arc::new(tokenizer),
             preprocess,
             last: Mutex::default(),
         })
+    }
+
+    /// The reader of texts for warnings, under the name of what it serves.
+    pub fn prompt_reader(&self, name: &str) -> Arc<dyn PromptReader> {
+        self.tokenizer.prompt_reader(name)
     }
 
     /// The embedding of a text: (1, E).

@@ -9,7 +9,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::{Error, Result, input};
+use crate::{Error, Result, file, input};
 
 /// The hint for a missing file.
 pub(super) const WHERE_TO_GET: &str =
@@ -109,16 +109,15 @@ impl Blob {
     /// # Errors
     /// The file is missing, larger than 256 MiB, or not UTF-8.
     pub fn text(&self) -> Result<String> {
-        const LARGEST: u64 = 256 << 20; // a tokenizer.json has a few MB
         let size = self.len()?;
-        if size > LARGEST {
+        if size > file::MOST_BYTES {
+            let most = file::MOST_BYTES;
             return Err(Error::file(
                 self.path(),
-                format!("expected a text of at most {LARGEST} bytes, found {size}"),
+                format!("expected a text of at most {most} bytes, found {size}"),
             ));
         }
-        String::from_utf8(self.read_at(0, size)?)
-            .map_err(|_| Error::file(self.path(), "expected UTF-8 text, found other bytes"))
+        file::decode_text(self.path(), self.read_at(0, size)?)
     }
 
     /// The content of a JSON file.
@@ -292,7 +291,7 @@ impl Folder {
             Self::Disk(path) => {
                 let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
                 entries
-                    .filter(|e| e.path().is_file())
+                    .filter(|e| !file::is_hidden(&e.path()) && e.path().is_file())
                     .filter_map(|e| e.file_name().into_string().ok())
                     .collect()
             }
@@ -316,7 +315,7 @@ impl Folder {
             Self::Disk(path) => {
                 let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
                 entries
-                    .filter(|e| e.path().is_dir())
+                    .filter(|e| !file::is_hidden(&e.path()) && e.path().is_dir())
                     .filter_map(|e| e.file_name().into_string().ok())
                     .collect()
             }

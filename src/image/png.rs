@@ -1,18 +1,28 @@
 //! PNG files: any kind of PNG is read as RGB, images are written with texts, and files
 //! appear complete or not at all.
 
-use std::{io::Cursor, path::Path};
+use std::{
+    io::{BufRead, Cursor, Seek},
+    path::Path,
+};
 
-use png::{ColorType, DecodingError, Info, Limits, Reader, Transformations};
+use png::{ColorType, Decoder, DecodingError, Info, Limits, Reader, Transformations};
 
-use super::Image;
-use crate::{Error, Result, file, input};
-
-/// Pixels beyond which an image is refused: 134 million, 400 MB as RGB.
-const MAX_PIXELS: usize = 1 << 27;
+use super::{Image, Orientation, check_size, drop_alpha};
+use crate::{
+    Error, Result,
+    file::{self, shielded},
+};
 
 /// Bytes that the decoder may use for anything but the pixels.
 const MAX_BYTES: usize = 256 << 20;
+
+/// Bytes to which the compressed texts of a file may unpack, all together. This program does not
+/// compress its texts; other programs do when they rewrite a file.
+const MAX_TEXT: usize = 16 << 20;
+
+/// The start of the keys whose texts are read; compressed texts under other keys are not unpacked.
+const OWN_KEYS: &str = "ttsvar:";
 
 /// An image and the texts stored with it in a PNG file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,18 +57,14 @@ impl Png {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Reads a PNG file: 1 to 16 bits, gray, palette or RGB. Alpha is dropped as Pillow's
-    /// `convert("RGB")` drops it; of 16 bits the upper 8 are kept. Texts in Latin-1 come before
-    /// those in UTF-8, each in the order of the file.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let bytes = input::read(path)?;
-        Self::decode_bytes(&bytes).map_err(|what| Error::file(path, what).with_hint(NOT_PNG_HINT))
-    }
-
     /// Reads the bytes of a PNG file, as [`Png::open`].
+    ///
+    /// # Errors
+    /// As [`Png::open`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        Self::decode_bytes(bytes).map_err(|what| Error::input(what).with_hint(NOT_PNG_HINT))
+        shielded(|| decode(Cursor::new(bytes)))
+            .unwrap_or_else(|panic| Err(format!("its decoder failed: {panic}")))
+            .map_err(|what| Error::input(what).with_hint(NOT_WHOLE_HINT))
     }
 
     /// The bytes of a PNG file: 8-bit RGB; ASCII texts as `tEXt`, others as `iTXt`. The same
@@ -78,26 +84,6 @@ impl Png {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         file::replace(path, &self.encode()?).map_err(Error::io(path))
-    }
-
-    fn decode_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let mut decoder =
-            png::Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: MAX_BYTES });
-        decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
-        let mut reader = decoder.read_info().map_err(message)?;
-        let width = reader.info().width as usize;
-        let height = reader.info().height as usize;
-        if width.saturating_mul(height) > MAX_PIXELS {
-            return Err(format!(
-                "an image of {width} x {height} pixels; the limit is {MAX_PIXELS} pixels"
-            ));
-        }
-        let pixels = read_pixels(&mut reader)?;
-        reader.finish().map_err(message)?; // texts may follow the pixels
-        Ok(Self {
-            image: Image::new(width, height, pixels),
-            text: read_text(reader.info())?,
-        })
     }
 
     fn encode_into(&self, bytes: &mut Vec<u8>) -> Result<(), png::EncodingError> {
@@ -136,49 +122,116 @@ impl Png {
     }
 }
 
-/// Returns whether a file's name is that of an image in another format than PNG, which is not read.
-pub fn is_other_image_format(path: &Path) -> bool {
-    const ENDINGS: [&str; 8] = ["bmp", "gif", "jpeg", "jpg", "ppm", "tif", "tiff", "webp"];
-    let ending = path
-        .extension()
-        .map(|ending| ending.to_string_lossy().to_lowercase());
-    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+/// The hint for a file that cannot be decoded.
+pub(super) const NOT_WHOLE_HINT: &str =
+    "only complete files can be read as images: copy, download or generate it again";
+
+/// Decodes a PNG without its texts.
+///
+/// # Errors
+/// The file is damaged, cut short or too large; the message names the fault.
+pub(super) fn decode_image(source: impl BufRead + Seek) -> Result<Image, String> {
+    let mut decoder = decoder(source);
+    decoder.set_ignore_text_chunk(true);
+    let mut reader = decoder.read_info().map_err(message)?;
+    read_image(&mut reader)
 }
 
-const NOT_PNG_HINT: &str = "only complete PNG files can be read as images";
-
-fn read_pixels(reader: &mut Reader<Cursor<&[u8]>>) -> Result<Vec<u8>, String> {
-    let size = reader
-        .output_buffer_size()
-        .ok_or("an image too large for this machine")?;
-    let mut pixels = vec![0; size];
-    reader.next_frame(&mut pixels).map_err(message)?;
-    let channels = reader.output_color_type().0.samples();
-    Ok(match channels {
-        3 => pixels,
-        1 | 2 => pixels
-            .chunks_exact(channels)
-            .flat_map(|gray| [gray[0]; 3])
-            .collect(),
-        _ => pixels
-            .chunks_exact(channels)
-            .flat_map(|rgba| [rgba[0], rgba[1], rgba[2]])
-            .collect(),
+/// Decodes a PNG with its texts.
+///
+/// # Errors
+/// As [`decode_image`], or the texts are damaged or too long.
+pub(super) fn decode(source: impl BufRead + Seek) -> Result<Png, String> {
+    let mut reader = decoder(source).read_info().map_err(message)?;
+    let image = read_image(&mut reader)?;
+    Ok(Png {
+        image,
+        text: read_text(reader.info())?,
     })
 }
 
+fn decoder<R: BufRead + Seek>(source: R) -> Decoder<R> {
+    let mut decoder = Decoder::new_with_limits(source, Limits { bytes: MAX_BYTES });
+    decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
+    decoder.set_ignore_iccp_chunk(true); // colours are taken as they are stored
+    decoder
+}
+
+fn read_image<R: BufRead + Seek>(reader: &mut Reader<R>) -> Result<Image, String> {
+    let width = reader.info().width as usize;
+    let height = reader.info().height as usize;
+    check_size(width, height)?;
+    let pixels = read_pixels(reader)?;
+    reader.finish().map_err(message)?; // EXIF data and texts may follow the pixels
+    let exif = reader.info().exif_metadata.as_deref();
+    Ok(Orientation::find(exif, None).apply(Image::new(width, height, pixels)))
+}
+
+/// Three values per pixel. Everything happens in the buffer that the decoder fills.
+fn read_pixels<R: BufRead + Seek>(reader: &mut Reader<R>) -> Result<Vec<u8>, String> {
+    let size = reader
+        .output_buffer_size()
+        .ok_or("an image too large for this machine")?;
+    let channels = reader.output_color_type().0.samples();
+    let count = size / channels;
+    let mut pixels = vec![0; size.max(3 * count)];
+    reader.next_frame(&mut pixels[..size]).map_err(message)?;
+    match channels {
+        3 => {}
+        1 | 2 => {
+            // From the end, so that no value is overwritten before it is read.
+            for i in (0..count).rev() {
+                let gray = pixels[channels * i];
+                pixels[3 * i..3 * i + 3].fill(gray);
+            }
+        }
+        _ => drop_alpha(&mut pixels),
+    }
+    Ok(pixels)
+}
+
+/// The texts of a file; compressed ones only under [`OWN_KEYS`].
 fn read_text(info: &Info) -> Result<Vec<(String, String)>, String> {
+    let mut budget = MAX_TEXT;
     let mut text = Vec::new();
     for chunk in &info.uncompressed_latin1_text {
         text.push((chunk.keyword.clone(), chunk.text.clone()));
     }
     for chunk in &info.compressed_latin1_text {
-        text.push((chunk.keyword.clone(), chunk.get_text().map_err(message)?));
+        if chunk.keyword.starts_with(OWN_KEYS) {
+            let mut chunk = chunk.clone();
+            let key = chunk.keyword.clone();
+            chunk
+                .decompress_text_with_limit(budget)
+                .map_err(|error| unpacking(&key, &error))?;
+            let unpacked = chunk.get_text().map_err(message)?;
+            budget -= unpacked.len().min(budget);
+            text.push((chunk.keyword, unpacked));
+        }
     }
     for chunk in &info.utf8_text {
-        text.push((chunk.keyword.clone(), chunk.get_text().map_err(message)?));
+        if !chunk.compressed {
+            text.push((chunk.keyword.clone(), chunk.get_text().map_err(message)?));
+        } else if chunk.keyword.starts_with(OWN_KEYS) {
+            let mut chunk = chunk.clone();
+            let key = chunk.keyword.clone();
+            chunk
+                .decompress_text_with_limit(budget)
+                .map_err(|error| unpacking(&key, &error))?;
+            let unpacked = chunk.get_text().map_err(message)?;
+            budget -= unpacked.len().min(budget);
+            text.push((chunk.keyword, unpacked));
+        }
     }
     Ok(text)
+}
+
+/// The problem with a compressed text.
+fn unpacking(key: &str, error: &DecodingError) -> String {
+    format!(
+        "the text `{key}` cannot be unpacked within the {} MiB for all texts: {error}",
+        MAX_TEXT >> 20
+    )
 }
 
 /// The problem with a file that should be a PNG.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::{
     Error, Result, interrupt,
-    nn::{Activation, Linear, RmsNorm, Weights, attention},
+    nn::{Activation, Linear, RmsNorm, Signature, Weights, attention},
 };
 
 /// The `config.json` of a T5 folder.
@@ -214,6 +214,20 @@ pub struct T5Encoder {
 }
 
 impl T5Encoder {
+    /// Tensors of every checkpoint, with a decoder and without.
+    pub const SIGNATURE: Signature = Signature {
+        layouts: &[
+            &[
+                "shared.weight",
+                "encoder.block.0.layer.0.SelfAttention.q.weight",
+            ],
+            &[
+                "encoder.embed_tokens.weight",
+                "encoder.block.0.layer.0.SelfAttention.q.weight",
+            ],
+        ],
+    };
+
     /// Reads the encoder's tensors; those of the decoder and the output layer are left alone.
     ///
     /// # Errors

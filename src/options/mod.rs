@@ -5,6 +5,7 @@
 //! [`Options::check`], and use it where it takes effect.
 
 mod aspect;
+mod plan_json;
 mod preview;
 
 use std::{
@@ -17,13 +18,14 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 use ttsvar_search::{
     DecodeSize, Draw, Features, LAMBDA, Method, Plan, Potential, Schedule, Select, StageOptions,
-    number, suggestion::suggest,
+    number, suggestion::suggest, wrong_value,
 };
 
 pub use aspect::Aspect;
 pub use preview::Preview;
 
-use crate::{Error, Result, input};
+use crate::{Error, Result, file};
+use plan_json::WRONG_PART;
 
 /// The options of a search. Unset ones are filled from the record of an image, then from the
 /// bundle's defaults, then from the released values of the model family.
@@ -444,26 +446,32 @@ impl Options {
 
 /// The error for an option that serde cannot read: its list of known names becomes the hint.
 fn unreadable(name: &str, value: &Value, error: &str) -> Error {
-    let (message, expected) = error.split_once(", expected").unwrap_or((error, ""));
-    let message = message.replace("unknown variant", "unknown value");
-    let error_names_option = message.starts_with("unknown field");
-    let message = match error_names_option {
-        true => message.replace("unknown field", "unknown option"),
-        false => format!("`{name}`: {message}"),
-    };
-    let error = Error::input(message);
-    match expected.is_empty() {
-        true => error,
-        false => {
-            let names: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-            let expected = format!("expected{expected}");
-            let typed = if error_names_option {
-                name
-            } else {
-                value.as_str().unwrap_or_default()
-            };
-            error.with_hint(suggest(typed, &names, &expected))
+    if let Some(message) = error.strip_prefix(WRONG_PART) {
+        return split_names(message);
+    }
+    if error.contains("untagged enum Number") {
+        return Error::input(format!("{name} is {value}, expected a number"));
+    }
+    if error.starts_with("unknown") {
+        let message = error.replace("unknown variant", "unknown value");
+        return match message.strip_prefix("unknown field") {
+            Some(rest) => split_names(&format!("unknown option{rest}")),
+            None => split_names(&format!("`{name}`: {message}")),
+        };
+    }
+    Error::input(wrong_value::sentence(name, error))
+}
+
+/// A message whose list of expected names becomes the hint.
+fn split_names(message: &str) -> Error {
+    match message.split_once(", expected one of") {
+        Some((message, names)) => {
+            let typed = message.rsplit('`').nth(1).unwrap_or_default();
+            let known: Vec<&str> = names.split('`').skip(1).step_by(2).collect();
+            let expected = format!("expected one of{names}");
+            Error::input(message).with_hint(suggest(typed, &known, &expected))
         }
+        None => Error::input(message),
     }
 }
 
@@ -472,7 +480,7 @@ fn unreadable(name: &str, value: &Value, error: &str) -> Error {
 /// # Errors
 /// The file cannot be read, or is not a plan.
 pub fn plan_file(path: &Path) -> Result<Plan> {
-    let text = input::read_text(path)?;
+    let text = file::read_text(path)?;
     Plan::from_toml(&text).map_err(|error| Error::in_file(path, error))
 }
 
@@ -481,9 +489,7 @@ fn plan_or_its_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     match Value::deserialize(deserializer)? {
         Value::Null => Ok(None),
         Value::String(text) => Plan::from_toml(&text).map(Some).map_err(D::Error::custom),
-        keys => serde_json::from_value(keys)
-            .map(Some)
-            .map_err(D::Error::custom),
+        keys => plan_json::read(&keys).map(Some).map_err(D::Error::custom),
     }
 }
 

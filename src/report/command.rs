@@ -18,7 +18,7 @@ pub(super) struct Command {
 pub(super) const PLAN_FILE: &str = "plan.toml";
 
 /// Settings of a trace with their flags.
-const FLAGS: [(&str, &str); 10] = [
+const FLAGS: [(&str, &str); 11] = [
     ("cfg", "--cfg"),
     ("cfg_layer", "--cfg-layer"),
     ("tau", "--tau"),
@@ -29,6 +29,7 @@ const FLAGS: [(&str, &str); 10] = [
     ("schedule", "--schedule"),
     ("dtype", "--dtype"),
     ("scorers", "--scorer"),
+    ("state_dict", "--state-dict"),
 ];
 
 /// The command of the search with this trace. It includes all settings whose defaults may change in

@@ -1,5 +1,5 @@
-//! Reports: the tree of a search, HTML pages, charts, contact sheets, and the metadata of image
-//! files.
+//! Reports: the tree of a search, HTML pages, tables, charts, contact sheets, and the metadata of
+//! image files.
 
 mod album;
 mod canvas;
@@ -10,10 +10,14 @@ pub mod html;
 pub mod numbers;
 pub mod plot;
 pub mod provenance;
+pub mod result_charts;
+pub mod result_tables;
 pub mod sheet;
+pub mod table;
 mod text;
 pub mod tree;
 
 pub use album::Album;
 pub use plot::Chart;
 pub use provenance::Provenance;
+pub use result_tables::ResultTables;

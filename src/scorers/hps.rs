@@ -4,7 +4,9 @@
 //! Reference: tgxs002/HPSv2, `hpsv2/img_score.py`. The score is the plain cosine, about 0.2 to 0.35
 //! on real images.
 
-use ttsvar_search::{Image, Scorer};
+use std::sync::Arc;
+
+use ttsvar_search::{Image, PromptReader, Scorer};
 
 use super::{ScorerKind, kind::unchanged};
 use crate::{
@@ -26,6 +28,8 @@ pub static KIND: ScorerKind = ScorerKind {
         vocabulary: Some("clip-bpe"),
         encoder: None,
         heads: false,
+        signature: &Clip::SIGNATURE,
+        encoder_signature: None,
         config: Some(("open_clip_model_config.json", VIT_H_14)),
     },
     variants: &[("hps", unchanged)],
@@ -75,6 +79,10 @@ impl Hps {
 impl Scorer for Hps {
     fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         Ok(self.0.cosines(prompt, images)?)
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        Some(self.0.prompt_reader("the scorer hps"))
     }
 
     fn flops(&self, images: usize) -> f64 {

@@ -5,8 +5,10 @@
 //! cross-attention to the image; five linear layers turn its output at `[CLS]` into a score whose
 //! distribution is about standard normal.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
-use ttsvar_search::{Image, Scorer};
+use ttsvar_search::{Image, PromptReader, Scorer};
 
 use super::{ScorerKind, head::Head, kind::unchanged};
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
     image::Preprocess,
     loading::{Loaded, Loader},
     models::blip::{Prompt, TextConfig, TextEncoder, VisualEncoder},
-    nn::Weights,
+    nn::{Signature, Weights},
     text::WordPieceTokenizer,
 };
 
@@ -27,6 +29,10 @@ pub static KIND: ScorerKind = ScorerKind {
         vocabulary: Some("bert-base-uncased"),
         encoder: None,
         heads: true,
+        signature: &Signature {
+            layouts: &[&["blip.visual_encoder.cls_token", "mlp.layers.0.weight"]],
+        },
+        encoder_signature: None,
         config: Some(("med_config.json", MED_CONFIG)),
     },
     variants: &[("image-reward", unchanged)],
@@ -67,7 +73,7 @@ const BATCH: usize = 16;
 
 /// The scorer.
 pub struct ImageReward {
-    tokenizer: WordPieceTokenizer,
+    tokenizer: Arc<WordPieceTokenizer>,
     visual_encoder: VisualEncoder,
     text_encoder: TextEncoder,
     layers: Head,
@@ -102,7 +108,7 @@ impl ImageReward {
         }
         let layers = Head::load(&w.pp("mlp.layers"), &LAYERS, text_encoder.width())?;
         Ok(Self {
-            tokenizer,
+            tokenizer: Arc::new(tokenizer),
             visual_encoder,
             text_encoder,
             layers,
@@ -121,11 +127,14 @@ impl ImageReward {
         )?)
     }
 
+    /// The number of tokens at which prompts are cut.
+    fn most_tokens(&self) -> usize {
+        MAX_TOKENS.min(self.text_encoder.positions())
+    }
+
     /// Encodes a prompt without padding, which has no influence since it is masked.
     pub fn prompt(&self, prompt: &str) -> Result<Prompt> {
-        let padded = self
-            .tokenizer
-            .encode(prompt, MAX_TOKENS.min(self.text_encoder.positions()))?;
+        let padded = self.tokenizer.encode(prompt, self.most_tokens())?;
         let tokens = padded.mask.iter().take_while(|&&m| m != 0).count();
         self.text_encoder
             .prompt(&padded.ids[..tokens], &padded.mask[..tokens])
@@ -157,6 +166,11 @@ impl Scorer for ImageReward {
             scores.extend(self.rewards(&features)?);
         }
         Ok(scores)
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        let name = "the scorer image-reward";
+        Some(self.tokenizer.prompt_reader(name, self.most_tokens()))
     }
 
     /// For a prompt of full length.

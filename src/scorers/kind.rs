@@ -8,6 +8,7 @@ use super::KINDS;
 use crate::{
     Error, Result,
     hub::{ScorerFiles, ScorerRelease},
+    image::{Preprocess, PreprocessorConfig},
     loading::{Loaded, Loader},
 };
 use ttsvar_search::suggestion::suggest;
@@ -34,6 +35,23 @@ pub struct ScorerKind {
 /// The network's output is the score.
 pub(super) fn unchanged(score: f32) -> f32 {
     score
+}
+
+/// The preprocessing as the `preprocessor_config.json` beside the scorer's weights sets it, if
+/// there is one, for a network that reads images of `side` x `side` pixels.
+///
+/// # Errors
+/// The file is damaged, or asks for something that this program does not do.
+pub(super) fn preprocessing(
+    usual: Preprocess,
+    files: &ScorerFiles,
+    side: usize,
+) -> Result<Preprocess> {
+    let config = match files.preprocessor_config()? {
+        Some(blob) => Some(PreprocessorConfig::read(blob.path(), &blob.text()?)?),
+        None => None,
+    };
+    usual.configured(config.as_ref(), side)
 }
 
 /// The kind that a `bundle.toml` calls `family`.

@@ -13,12 +13,13 @@ use std::{
 };
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use ttsvar_search::Outcome;
+use ttsvar_search::{Outcome, Trace};
 
 use super::{
     event_sink::EventSink,
+    job::JobState,
     scheduler::{Assignment, JobResult, Scheduler, SearchJob, StopReason},
-    store::{EVENTS, IMAGE, JobState, Store, TRACE},
+    store::{EVENTS, IMAGE, Store, TRACE},
 };
 use crate::{Error, Result, report::Provenance, request::Session, system::System};
 
@@ -125,8 +126,8 @@ impl Worker {
                 let (state, message) = failure(search.stop_reason(), &error, self.time_limit);
                 self.scheduler.finish(search, seconds, |_| {
                     let result = JobResult {
-                        score: None,
                         error: message.clone(),
+                        ..JobResult::default()
                     };
                     (state, result)
                 });
@@ -138,18 +139,12 @@ impl Worker {
     /// Writes the files of a job. Returns its final state.
     fn write_result(&self, first: &str, job: &str, files: &SearchFiles) -> (JobState, JobResult) {
         match self.write_files(first, job, files) {
-            Ok(()) => (
-                JobState::Done,
-                JobResult {
-                    score: Some(files.score),
-                    error: None,
-                },
-            ),
+            Ok(()) => (JobState::Done, JobResult::from_trace(&files.outcome)),
             Err(error) => (
                 JobState::Failed,
                 JobResult {
-                    score: None,
                     error: Some(error.to_string()),
+                    ..JobResult::default()
                 },
             ),
         }
@@ -173,7 +168,7 @@ struct SearchFiles {
     events: String,
     /// Number of contact sheets, which are on disk already.
     sheets: usize,
-    score: f32,
+    outcome: Trace,
 }
 
 impl SearchFiles {
@@ -187,7 +182,7 @@ impl SearchFiles {
             trace: outcome.trace.to_json(),
             events: search.log.to_lines(),
             sheets,
-            score: winner.score,
+            outcome: outcome.trace.clone(),
         })
     }
 }

@@ -3,17 +3,18 @@
 
 use std::{path::Path, sync::Arc};
 
-use ttsvar_search::{Image, Scorer};
+use ttsvar_search::{Image, PromptReader, Scorer};
 
 use super::{
     DEMO, SystemBuilder,
     builder::{find_bundle, require_files},
+    loader::note_revisions,
 };
 use crate::{
     Error, Result,
     hub::{Bundle, ScorerFiles, bundle::FILE},
     loading::{Evictable, LoadReport, Loader},
-    scorers::{ScorerMix, ScorerName, image_reward, kind},
+    scorers::{ScorerMix, ScorerName, image_reward},
 };
 
 /// The network of a scorer.
@@ -30,12 +31,18 @@ pub struct LoadedScorer {
     score: fn(f32) -> f32,
     /// Floating-point operations per image.
     flops: f64,
+    /// Reads prompts for warnings, also while the network is evicted.
+    reader: Option<Arc<dyn PromptReader>>,
 }
 
 impl Scorer for LoadedScorer {
     fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         let numbers = self.network.get()?.score(prompt, images)?;
         Ok(numbers.into_iter().map(self.score).collect())
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        self.reader.clone()
     }
 
     fn flops(&self, images: usize) -> f64 {
@@ -62,17 +69,18 @@ pub(super) fn load_scorers(
         let loaded = (kind.load)(files, loader)?;
         report.add(&loaded);
         let flops = loaded.network.flops(1);
+        let reader = loaded.network.prompt_reader();
         let files = files.clone();
         let loader = loader.clone();
         let reload = move || (kind.load)(&files, &loader);
         let network = Arc::new(Evictable::new(loaded, resident, reload));
-        networks.push((kind.release.family, network, flops));
+        networks.push((kind.release.family, network, flops, reader));
     }
     let mut scorers = vec![];
     for (name, weight) in mix.scorers() {
         let family = name.kind.release.family;
         let found = networks.iter().find(|(loaded, ..)| *loaded == family);
-        let (_, network, flops) = found.ok_or_else(|| {
+        let (_, network, flops, reader) = found.ok_or_else(|| {
             Error::internal(format!("the network of the scorer `{name}` was not loaded"))
         })?;
         scorers.push(LoadedScorer {
@@ -81,9 +89,10 @@ pub(super) fn load_scorers(
             network: network.clone(),
             score: name.score,
             flops: *flops,
+            reader: reader.clone(),
         });
     }
-    let networks = networks.into_iter().map(|(_, network, _)| network);
+    let networks = networks.into_iter().map(|(_, network, ..)| network);
     Ok((scorers, networks.collect()))
 }
 
@@ -95,6 +104,8 @@ pub struct ScorerSet {
     pub reads_prompt: bool,
     /// True if they are the demo's scorers.
     pub from_demo: bool,
+    /// Findings from loading them.
+    pub report: LoadReport,
 }
 
 impl SystemBuilder {
@@ -104,10 +115,7 @@ impl SystemBuilder {
     /// # Errors
     /// As [`SystemBuilder::open`].
     pub fn open_scorers(&self) -> Result<ScorerSet> {
-        let loader = Loader {
-            dtype: self.dtype.unwrap_or_default(),
-            device: self.device.open()?,
-        };
+        let loader = self.loader()?;
         let (mix, files) = self.find_scorers()?;
         let missing: Vec<String> = files.iter().flat_map(ScorerFiles::missing).collect();
         let model = self.model.as_deref().map(Path::new);
@@ -115,10 +123,13 @@ impl SystemBuilder {
         require_files(folder.unwrap_or(Path::new(DEMO)), &missing)?;
         let mut report = LoadReport::default();
         let (scorers, _) = load_scorers(&mix, &files, &loader, true, &mut report)?;
+        self.check_state_dict(&report)?;
+        note_revisions(&mut report);
         Ok(ScorerSet {
             scorers,
             reads_prompt: mix.scorers().iter().any(|(name, _)| name.kind.reads_prompt),
             from_demo: self.weights.is_none() && self.model_name() == DEMO,
+            report,
         })
     }
 
@@ -135,15 +146,14 @@ impl SystemBuilder {
                 None => ScorerMix::single(ScorerName::usual(&image_reward::KIND)),
             };
             let kinds = mix.kinds().into_iter();
-            let files = kinds.map(|kind| ScorerFiles::released(&kind.release, folder));
+            let files = kinds
+                .map(|kind| ScorerFiles::released(&kind.release, folder, self.state_dict.clone()));
             let files = files.collect::<Result<_>>()?;
             return Ok((mix, files));
         }
-        let bundle = find_bundle(self.model_name(), self.weights.as_deref())?;
-        let mix = match &self.scorer {
-            Some(mix) => mix.clone(),
-            None => ScorerMix::single(ScorerName::usual(kind(bundle.default_scorer()?)?)),
-        };
+        let bundle = find_bundle(self.model_name(), self.weights.as_deref())?
+            .with_state_dict(self.state_dict.as_deref());
+        let mix = self.scorers_or_default(&bundle)?;
         let files = scorer_files(&bundle, &mix)?;
         Ok((mix, files))
     }

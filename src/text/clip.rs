@@ -1,7 +1,7 @@
 //! CLIP's byte-level BPE: as Hugging Face has it, from a `tokenizer.json`, and as OpenAI and
 //! OpenCLIP have it, which clean prompts first, from a list of merges.
 
-use std::io::Read;
+use std::{io::Read, sync::Arc};
 
 use tokenizers::{
     Tokenizer, TruncationParams,
@@ -11,8 +11,13 @@ use tokenizers::{
     processors::template::TemplateProcessing,
 };
 
-use super::openai::clean;
-use crate::{Error, Result, hub::Blob};
+use ttsvar_search::PromptReader;
+
+use super::{
+    limit::{Limited, NamedLimit, dropped},
+    openai::clean,
+};
+use crate::{Error, Result, file::decode_text, hub::Blob};
 
 /// Splits prompts for CLIP.
 pub struct ClipTokenizer {
@@ -91,9 +96,28 @@ impl ClipTokenizer {
         }
     }
 
+    /// The reader of prompts for warnings, under the name of what it serves.
+    pub fn prompt_reader(self: &Arc<Self>, name: &str) -> Arc<dyn PromptReader> {
+        Arc::new(NamedLimit {
+            name: name.to_owned(),
+            limit: Self::MAX_TOKENS,
+            tokenizer: self.clone(),
+        })
+    }
+
     /// The number of different ids.
     pub fn size(&self) -> usize {
         self.tokenizer.get_vocab_size(true)
+    }
+}
+
+impl Limited for ClipTokenizer {
+    fn dropped(&self, prompt: &str, _: usize) -> Result<Option<String>> {
+        if self.cleans {
+            dropped(&self.tokenizer, &clean(prompt))
+        } else {
+            dropped(&self.tokenizer, prompt)
+        }
     }
 }
 
@@ -103,10 +127,10 @@ fn text(file: &Blob) -> Result<String> {
     if !file.start(2)?.starts_with(&GZIP) {
         return file.text();
     }
-    let mut text = String::new();
+    let mut bytes = vec![];
     let mut unpacked = flate2::read::GzDecoder::new(file.reader()).take(LARGEST);
-    match unpacked.read_to_string(&mut text) {
-        Ok(_) => Ok(text),
+    match unpacked.read_to_end(&mut bytes) {
+        Ok(_) => decode_text(file.path(), bytes),
         Err(error) => Err(
             Error::file(file.path(), format!("not a compressed text: {error}")).with_hint(WHICH),
         ),
@@ -134,6 +158,9 @@ fn from_merges(text: &str, origin: &Blob) -> Result<Tokenizer> {
         .take(MERGES)
         .filter(|line| !line.trim().is_empty()); // the first is a title
     let merges = lines.map(pair).collect::<Result<Vec<_>>>()?;
+    if merges.is_empty() {
+        return Err(wrong("there are no merges in it".to_owned()));
+    }
     let mut bytes: Vec<char> = ByteLevel::alphabet().into_iter().collect();
     bytes.sort_unstable();
     let mut words: Vec<String> = bytes.iter().map(char::to_string).collect();

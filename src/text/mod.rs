@@ -1,6 +1,7 @@
 //! Prompts to token ids, exactly as the original models' tokenizers make them.
 
 mod clip;
+mod limit;
 mod openai;
 mod t5;
 mod wordpiece;
@@ -13,36 +14,58 @@ pub use words::unknown_words;
 
 use tokenizers::{Tokenizer, TruncationParams};
 
-use crate::{Error, Result, hub::Blob};
+use crate::{Error, Result, file::shielded, hub::Blob};
 
 /// Reads a `tokenizer.json` without padding, cut at `limit` tokens so that what the template adds
 /// at the end stays.
 fn from_json(blob: &Blob, limit: usize) -> Result<Tokenizer> {
-    let wrong = |error| Error::file(blob.path(), format!("not a tokenizer: {error}"));
-    let mut tokenizer = without_decoder(&blob.text()?).map_err(wrong)?;
-    tokenizer.with_padding(None);
+    let mut tokenizer = from_text(blob, &blob.text()?)?;
     tokenizer
         .with_truncation(Some(TruncationParams {
             max_length: limit,
             ..Default::default()
         }))
-        .map_err(wrong)?;
+        .map_err(|error| not_a_tokenizer(blob, error))?;
     Ok(tokenizer)
 }
 
-/// The tokenizer of a `tokenizer.json` without its decoder, which nothing here uses: the library
-/// panics on a damaged one.
+/// The tokenizer in the text of a `tokenizer.json`, without padding and without truncation.
+fn from_text(origin: &Blob, text: &str) -> Result<Tokenizer> {
+    let mut tokenizer = without_decoder(text).map_err(|error| not_a_tokenizer(origin, error))?;
+    tokenizer.with_padding(None);
+    // A damaged template shows itself only here.
+    encode(&tokenizer, "a").map_err(|error| not_a_tokenizer(origin, error))?;
+    Ok(tokenizer)
+}
+
+/// The tokenizer of a `tokenizer.json` without its decoder, which nothing here uses. The library
+/// panics on some damaged files.
 fn without_decoder(text: &str) -> tokenizers::Result<Tokenizer> {
     let mut parts: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
     parts.remove("decoder");
-    Tokenizer::from_bytes(serde_json::to_vec(&parts)?)
+    let bytes = serde_json::to_vec(&parts)?;
+    shielded(|| Tokenizer::from_bytes(bytes)).unwrap_or_else(|panic| Err(panic.into()))
+}
+
+fn not_a_tokenizer(origin: &Blob, error: impl std::fmt::Display) -> Error {
+    let error = error.to_string();
+    let error = error.lines().next().unwrap_or_default();
+    Error::file(
+        origin.path(),
+        format!("not a tokenizer, or a damaged one: {error}"),
+    )
+    .with_hint("the file is damaged, cut short or something else; download it again")
 }
 
 fn encode(tokenizer: &Tokenizer, prompt: &str) -> Result<Vec<u32>> {
-    let encoding = tokenizer.encode_fast(prompt, true).map_err(|error| {
-        Error::input(format!("the prompt cannot be split into tokens: {error}"))
-    })?;
+    let encoding =
+        shielded(|| tokenizer.encode_fast(prompt, true)).unwrap_or_else(|panic| Err(panic.into()));
+    let encoding = encoding.map_err(cannot_split)?;
     Ok(encoding.get_ids().to_vec())
+}
+
+fn cannot_split(error: impl std::fmt::Display) -> Error {
+    Error::input(format!("the prompt cannot be split into tokens: {error}"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! T5's Unigram tokenizer, from the `tokenizer.json` of a flan-T5 folder.
 
-use tokenizers::Tokenizer;
+use std::sync::Arc;
 
+use tokenizers::Tokenizer;
+use ttsvar_search::PromptReader;
+
+use super::limit::{Limited, NamedLimit, dropped};
 use crate::{Error, Result, hub::Blob};
 
 /// Splits prompts for a T5 encoder.
@@ -42,8 +46,23 @@ impl T5Tokenizer {
         super::encode(&self.tokenizer, prompt)
     }
 
+    /// The reader of prompts for warnings.
+    pub fn prompt_reader(self: &Arc<Self>) -> Arc<dyn PromptReader> {
+        Arc::new(NamedLimit {
+            name: "the text encoder T5".to_owned(),
+            limit: Self::MAX_TOKENS,
+            tokenizer: self.clone(),
+        })
+    }
+
     /// The number of different ids.
     pub fn size(&self) -> usize {
         self.tokenizer.get_vocab_size(true)
+    }
+}
+
+impl Limited for T5Tokenizer {
+    fn dropped(&self, prompt: &str, _: usize) -> Result<Option<String>> {
+        dropped(&self.tokenizer, prompt)
     }
 }

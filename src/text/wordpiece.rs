@@ -4,12 +4,17 @@
 //! BLIP and ImageReward append `[DEC]` and `[ENC]` to the vocabulary of `bert-base-uncased`
 //! (THUDM/ImageReward at commit c1392c6, `ImageReward/models/BLIP/blip.py`, lines 16-22).
 
+use std::sync::Arc;
+
 use tokenizers::{
     AddedToken, Tokenizer, TruncationParams, models::wordpiece::WordPiece,
     normalizers::BertNormalizer, pre_tokenizers::bert::BertPreTokenizer,
     processors::bert::BertProcessing,
 };
 
+use ttsvar_search::PromptReader;
+
+use super::limit::{Limited, NamedLimit, dropped};
 use crate::{Error, Result, hub::Blob};
 
 /// Splits prompts for BERT.
@@ -41,7 +46,7 @@ impl WordPieceTokenizer {
             )
         };
         let mut tokenizer = match text.trim_start().starts_with('{') {
-            true => super::without_decoder(&text).map_err(wrong)?,
+            true => super::from_text(vocabulary, &text)?,
             false => from_lines(&text, vocabulary)?,
         };
         tokenizer.with_padding(None);
@@ -60,6 +65,25 @@ impl WordPieceTokenizer {
     /// # Errors
     /// `length` leaves no room for a prompt between `[CLS]` and `[SEP]`.
     pub fn encode(&self, prompt: &str, length: usize) -> Result<Padded> {
+        let tokenizer = self.cut_at(length)?;
+        let mut ids = super::encode(&tokenizer, prompt)?;
+        let mut mask = vec![1; ids.len()];
+        ids.resize(length, self.pad);
+        mask.resize(length, 0);
+        Ok(Padded { ids, mask })
+    }
+
+    /// The reader of prompts for warnings: `length` tokens under the name of what it serves.
+    pub fn prompt_reader(self: &Arc<Self>, name: &str, length: usize) -> Arc<dyn PromptReader> {
+        Arc::new(NamedLimit {
+            name: name.to_owned(),
+            limit: length,
+            tokenizer: self.clone(),
+        })
+    }
+
+    /// The same tokenizer, which cuts prompts at `length` tokens.
+    fn cut_at(&self, length: usize) -> Result<Tokenizer> {
         let mut tokenizer = self.tokenizer.clone();
         tokenizer
             .with_truncation(Some(TruncationParams {
@@ -71,11 +95,7 @@ impl WordPieceTokenizer {
                     "a prompt cannot be cut to {length} tokens: {error}"
                 ))
             })?;
-        let mut ids = super::encode(&tokenizer, prompt)?;
-        let mut mask = vec![1; ids.len()];
-        ids.resize(length, self.pad);
-        mask.resize(length, 0);
-        Ok(Padded { ids, mask })
+        Ok(tokenizer)
     }
 
     /// The id of a word, if it is a single token.
@@ -86,6 +106,12 @@ impl WordPieceTokenizer {
     /// The number of different ids, `[DEC]` and `[ENC]` included.
     pub fn size(&self) -> usize {
         self.tokenizer.get_vocab_size(true)
+    }
+}
+
+impl Limited for WordPieceTokenizer {
+    fn dropped(&self, prompt: &str, limit: usize) -> Result<Option<String>> {
+        dropped(&self.cut_at(limit)?, prompt)
     }
 }
 

@@ -264,9 +264,10 @@ fn missing_images_are_reported_and_counted() {
     warning: texture: no prompt file, not evaluated
     warning: complex: prompts/complex_val_action.txt: No such file or directory (os error 2), not evaluated
     note: self-test: boxes and masks are right on 6 synthetic images
+    warning: made/spatial/samples: 1 image skipped: no evaluated prompt has its number
     warning: made/non_spatial/samples: no such folder: its images are missing
     warning: made/numeracy/samples: 1 of 2 images is missing; the first is 000001
-    warning: made/color/samples/p_000000.png: not a PNG, or a damaged one: Invalid PNG signature. (counted as missing)
+    warning: made/color/samples/p_000000.png: expected an image, found text (counted as missing)
     note: records, tables and charts are in o
     "#);
     let found: Value = serde_json::from_str(&said.out).unwrap();
@@ -491,4 +492,35 @@ fn invalid_requests_are_refused() {
     error: made: a second folder is called `made`
     hint: tables identify folders by their names; rename one
     "#);
+}
+
+#[test]
+fn files_of_macos_beside_images_are_ignored_and_a_readable_file_wins() {
+    let desk = Desk::new();
+    write_prompts(&desk);
+    write_folder(&desk, "plain", 1, str::to_owned);
+    write_folder(&desk, "made", 1, str::to_owned);
+    for (category, prompts) in categories() {
+        for (i, prompt) in prompts.iter().enumerate() {
+            let name = format!("{prompt}_{i:06}.png");
+            let own = format!("made/{category}/samples");
+            desk.write(&format!("{own}/._{name}"), b"\0\x05\x16\x07");
+            desk.write(&format!("{own}/a damaged copy_{i:06}.jpg"), "damaged");
+        }
+    }
+    let samples = ["--samples", "1"];
+    let expected = results(
+        &desk,
+        &[&["--images", "plain", "--out", "o"], &samples[..]].concat(),
+    );
+    let found = results(
+        &desk,
+        &[&["--images", "made", "--out", "p"], &samples[..]].concat(),
+    );
+    for field in ["images", "missing", "overall", "tasks"] {
+        assert_eq!(
+            found["methods"][0][field], expected["methods"][0][field],
+            "{field}"
+        );
+    }
 }

@@ -185,6 +185,15 @@ fn experiments_fill_their_place_in_a_page() {
 #[test]
 fn what_cannot_be_evaluated_is_refused() {
     let desk = Desk::new();
+    desk.write("page.md", "# Page\n");
+    desk.write(
+        "good.toml",
+        "title = \"x\"\nprompts = 6\nsamples = 1\n[[contender]]\nmethod = \"raw\"\nn = 1\n",
+    );
+    desk.write(
+        "sizeless.toml",
+        "title = \"x\"\nprompts = 6\nsamples = 1\n[[contender]]\nmethod = \"raw\"\n",
+    );
     desk.write(
         "bad.toml",
         "title = \"x\"\nprompts = 6\nsamples = 1\n[[contender]]\nn = 1\n",
@@ -198,6 +207,24 @@ fn what_cannot_be_evaluated_is_refused() {
         &["eval", "scenes", "--split", "train"],
         &["eval", "scenes", "--experiments", "none.toml"],
         &["eval", "scenes", "--experiments", "bad.toml"],
+        &["eval", "scenes", "--experiments", "sizeless.toml"],
+        &["eval", "scenes", "--experiments", "good.toml", "bad.toml"],
+        &[
+            "eval",
+            "scenes",
+            "--experiments",
+            "good.toml",
+            "--page",
+            "none.md",
+        ],
+        &[
+            "eval",
+            "scenes",
+            "--experiments",
+            "good.toml",
+            "--page",
+            "page.md",
+        ],
     ]
     .into_iter()
     .map(|arguments| desk.refuses(arguments))
@@ -227,5 +254,109 @@ fn what_cannot_be_evaluated_is_refused() {
     $ eval scenes --experiments bad.toml
     error: bad.toml: a contender needs either a `method` or a `plan`
     hint: see the files in `experiments/`
+    $ eval scenes --experiments sizeless.toml
+    error: sizeless.toml: a contender with a `method` needs the size of its search, `n`
+    hint: add n = 4, or a list to compare several sizes, n = [1, 2, 4]
+    $ eval scenes --experiments good.toml bad.toml
+    error: bad.toml: a contender needs either a `method` or a `plan`
+    hint: see the files in `experiments/`
+    $ eval scenes --experiments good.toml --page none.md
+    error: none.md: No such file or directory (os error 2)
+    hint: check that the path exists and that you may read or write it
+    $ eval scenes --experiments good.toml --page page.md
+    error: page.md: has no marker for the table `good`
+    hint: add `<!-- table: good -->` and, on a separate line, `<!-- end -->`
     "#);
+    assert!(!desk.path("eval-scenes").exists(), "nothing was evaluated");
+}
+
+#[test]
+fn lines_that_cannot_be_are_named_and_repeated_ones_count_once() {
+    let desk = Desk::new();
+    let run = ["--n", "1", "--out", "e", "--resume", "--quiet", "--json"];
+    let whole = results(&desk, &["--out", "e"]);
+    let text = desk.text("e/records.jsonl");
+    let (first, rest) = text.split_once('\n').unwrap();
+    let again = |lines: String| {
+        desk.write("e/records.jsonl", lines);
+        desk.run(&[&SMALL[..], &run].concat())
+    };
+    let said = again(format!("{text}{first}\n"));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(
+        results(&desk, &["--out", "e", "--resume"])["methods"],
+        whole["methods"]
+    );
+    let mut changed: Value = serde_json::from_str(first).unwrap();
+    changed["correct"] = Value::from(5.0);
+    let said = again(format!("{changed}\n{rest}"));
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.err
+            .contains("e/records.jsonl: line 1: `correct` is 5, expected 0 to 1\n"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn a_folder_has_one_evaluation_at_a_time() {
+    let desk = Desk::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ttsvar"));
+    command
+        .args(SMALL)
+        .args(["--n", "1,2,4,8", "--out", "e"])
+        .current_dir(desk.path(""));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    for _ in 0..600 {
+        if desk.files().contains(&"e/records.jsonl".to_owned()) {
+            break;
+        }
+        sleep(Duration::from_millis(20));
+    }
+    let said = desk.run(&[&SMALL[..], &["--n", "1", "--out", "e", "--resume"]].concat());
+    let id = child.id();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(said.code, Some(2));
+    let expected = format!("error: e: process {id} is evaluating in this folder\n");
+    assert!(said.err.contains(&expected), "{}", said.err);
+    // The lock is gone with the process.
+    let said = desk.run(&[&SMALL[..], &["--n", "1", "--out", "e", "--resume", "-q"]].concat());
+    assert_eq!(said.code, Some(0), "{}", said.err);
+}
+
+#[test]
+fn the_help_names_the_seed_that_is_used() {
+    let desk = Desk::new();
+    for suite in ["scenes", "geneval", "compbench"] {
+        let help = desk.works(&["eval", suite, "--help"]);
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            help.contains(
+                "Base seed of all samples, which are the same for every method [default: 0]"
+            ),
+            "{help}"
+        );
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_is_found_before_anything_is_generated() {
+    let desk = Desk::new();
+    std::fs::create_dir_all(desk.path("e/table.md")).unwrap();
+    let said = desk.run(&[&SMALL[..], &["--n", "1", "--out", "e", "-q"]].concat());
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.err
+            .contains("e/table.md: cannot be written: a folder has this name"),
+        "{}",
+        said.err
+    );
+    assert_eq!(desk.text("e/records.jsonl"), "");
 }

@@ -339,7 +339,11 @@ fn unknown_words_are_named_and_quiet_is_quiet() {
     let lines: Vec<&str> = said.err.lines().collect();
     assert_eq!(
         (said.code, lines.len(), lines[0]),
-        (Some(0), 2, "warning: `demo` does not know: zorble")
+        (
+            Some(0),
+            2,
+            "warning: the generator does not know these words of the prompt: zorble"
+        )
     );
     assert!(
         lines[1].starts_with("hint: it knows these words: a, "),

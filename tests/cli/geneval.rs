@@ -228,20 +228,21 @@ fn missing_images_are_reported_and_counted() {
     let said = judge(&desk, &["--images", "made", "--out", "o"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     insta::assert_snapshot!(said.err, @r#"
-    warning: made/00000/samples: 1 files skipped: only PNG files are read
     warning: made/00001/samples: contains no image
     warning: made/00002/metadata.jsonl: No such file or directory (os error 2): its images are skipped
-    warning: made/00004/metadata.jsonl: line 1: unknown tag, expected one of single_object, two_object, counting, colors, position, color_attr: its images are skipped
+    warning: made/00004/metadata.jsonl: unknown tag, expected one of single_object, two_object, counting, colors, position, color_attr: its images are skipped
     warning: made: 1 of 5 prompts has no folder; the first is 00003
     note: self-test: boxes, masks, colours and rules are right on 6 synthetic images
-    warning: made/00000/samples/0001.png: not a PNG, or a damaged one: Invalid PNG signature. (counted as missing)
+    warning: made/00000/samples/0001.png: expected an image, found text (counted as missing)
+    warning: made/00000/samples/0002.jpg: expected an image, found text (counted as missing)
     note: records, tables and charts are in o
     "#);
     let found: Value = serde_json::from_str(&said.out).unwrap();
     let row = &found["methods"][0];
     assert_eq!(
         (row["images"].as_u64(), row["missing"].as_u64()),
-        (Some(1), Some(3))
+        (Some(1), Some(5)),
+        "three samples per prompt, since one is called 0002.jpg"
     );
     assert!(desk.text("o/table.txt").contains("missing"));
 
@@ -262,7 +263,7 @@ fn missing_images_are_reported_and_counted() {
     let row = &found["methods"][0];
     assert_eq!(
         (row["images"].as_u64(), row["missing"].as_u64()),
-        (Some(3), Some(3))
+        (Some(3), Some(6))
     );
 }
 
@@ -449,4 +450,87 @@ fn invalid_requests_are_refused() {
     error: made: a second folder is called `made`
     hint: tables identify folders by their names; rename one
     "#);
+}
+
+#[test]
+fn pretty_metadata_and_images_of_any_format_are_read() {
+    let desk = Desk::new();
+    write_folder(&desk, "plain", 1);
+    write_folder(&desk, "made", 1);
+    for (number, prompt) in prompts().iter().enumerate() {
+        let pretty = serde_json::to_string_pretty(prompt)
+            .unwrap()
+            .replace('\n', "\r\n");
+        let pretty = pretty.replacen('{', "{\"score\": NaN,", 1);
+        desk.write(
+            &format!("made/{number:05}/metadata.jsonl"),
+            format!("\u{feff}{pretty}\n\n"),
+        );
+        let samples = format!("made/{number:05}/samples");
+        desk.write(&format!("{samples}/._0000.png"), b"\0\x05\x16\x07");
+        desk.write(&format!("{samples}/.DS_Store"), b"Bud1");
+    }
+    let expected = results(&desk, &["--images", "plain", "--out", "o"]);
+    let found = results(&desk, &["--images", "made", "--out", "p"]);
+    for field in ["images", "missing", "overall", "tasks"] {
+        assert_eq!(
+            found["methods"][0][field], expected["methods"][0][field],
+            "{field}"
+        );
+    }
+    // A JPEG under the name of a PNG, and a WebP
+    let image = |name: &str| fs::read(data("images") + "/" + name).unwrap();
+    desk.write("made/00000/samples/0000.png", image("420.jpg"));
+    fs::remove_file(desk.path("made/00001/samples/0000.png")).unwrap();
+    desk.write("made/00001/samples/0000.webp", image("lossy.webp"));
+    let found = results(&desk, &["--images", "made", "--out", "q"]);
+    assert_eq!(found["methods"][0]["images"], 3);
+}
+
+#[test]
+fn of_two_files_with_one_number_the_readable_one_counts_and_the_other_is_reported() {
+    let desk = Desk::new();
+    write_folder(&desk, "made", 1);
+    desk.write("made/00000/samples/000.png", "damaged");
+    desk.write("made/00000/samples/grid.png", picture(0));
+    desk.write("made/00000/samples/0001.gif", b"GIF89a\x01\0");
+    fs::create_dir_all(desk.path("made/0")).unwrap();
+    let said = judge(&desk, &["--images", "made", "--out", "o"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    for expected in [
+        "made/00000/samples: 1 file skipped: another image has the same number: `000.png`\n",
+        "made/00000/samples: 1 file skipped: no number in the name: `grid.png`\n",
+        "made/00000/samples: 1 file skipped (1 GIF): only PNG, JPEG and WebP are read\n",
+        "made/0: skipped: `00000` has the same number\n",
+    ] {
+        assert!(said.err.contains(expected), "{expected}{}", said.err);
+    }
+    let found: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(found["methods"][0]["images"], 3);
+}
+
+#[test]
+fn nothing_evaluated_is_an_error_and_leaves_nothing_in_the_way() {
+    let desk = Desk::new();
+    write_folder(&desk, "made", 1);
+    for number in 0..3 {
+        desk.write(
+            &format!("made/{number:05}/samples/0000.png"),
+            "<html>not found</html>",
+        );
+    }
+    let said = judge(&desk, &["--images", "made", "--out", "o"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
+    assert!(
+        said.err
+            .contains("error: made: none of its 3 images could be evaluated\nhint: ")
+            && said
+                .err
+                .contains("0000.png: expected an image, found an HTML page"),
+        "{}",
+        said.err
+    );
+    assert!(!desk.files().contains(&"o/table.txt".to_owned()));
+    write_folder(&desk, "made", 1);
+    results(&desk, &["--images", "made", "--out", "o"]);
 }

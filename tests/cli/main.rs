@@ -6,6 +6,7 @@ mod doctor;
 mod evaluating;
 mod examples;
 mod fetching;
+mod foreign_files;
 mod generating;
 mod geneval;
 mod habits;

@@ -62,8 +62,8 @@ fn prompts_that_say_nothing() {
     hint: write one prompt per line
 
     $ generate --prompts latin.txt
-    error: latin.txt: line 2 is not UTF-8
-    hint: save the prompts as UTF-8, one per line
+    error: latin.txt: line 2, byte 7: expected UTF-8 text, found the byte 0xfc
+    hint: save the file as UTF-8, or convert it: iconv -f LATIN1 -t UTF-8 FILE > NEW
 
     $ generate --prompts none.txt
     error: none.txt: No such file or directory (os error 2)

@@ -178,11 +178,11 @@ fn files_that_say_nothing_of_their_origin() {
 
         $ generate --from torn.png
         error: torn.png: the PNG ends too early
-        hint: only complete PNG files can be read as images
+        hint: only complete files can be read as images: copy, download or generate it again
 
         $ generate --from notes.txt
-        error: notes.txt: not a PNG, or a damaged one: [why]
-        hint: only complete PNG files can be read as images
+        error: notes.txt: not a PNG, but text
+        hint: the file is damaged, or it is not an image; PNG, JPEG and WebP are read
 
         $ generate --from none.png
         error: none.png: No such file or directory (os error 2)
@@ -194,7 +194,7 @@ fn files_that_say_nothing_of_their_origin() {
 
         $ inspect torn.png
         error: torn.png: the PNG ends too early
-        hint: only complete PNG files can be read as images
+        hint: only complete files can be read as images: copy, download or generate it again
 
         $ inspect other.json
         error: other.json: not a search trace: missing field `schema` at line 1 column 2

@@ -233,8 +233,8 @@ fn what_is_no_picture_is_one_line_and_the_rest_is_scored() {
         "score", "text.png", "good.png", "none.png", "bare.png", "-q",
     ]);
     assert_snapshot!(said.err, @r#"
-    error: text.png: not a PNG, or a damaged one: Invalid PNG signature.
-    hint: only complete PNG files can be read as images
+    error: text.png: expected an image, found text
+    hint: the file is damaged, or it is not an image; PNG, JPEG and WebP are read
     error: none.png: No such file or directory (os error 2)
     hint: check that the path exists and that you may read or write it
     error: bare.png: does not record a prompt
@@ -253,7 +253,8 @@ fn what_is_no_picture_is_one_line_and_the_rest_is_scored() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert!(
-        lines[0]["error"].as_str().unwrap().contains("not a PNG") && lines[1]["scores"].is_object(),
+        lines[0]["error"].as_str().unwrap().contains("found text")
+            && lines[1]["scores"].is_object(),
         "{said:?}"
     );
     assert_eq!(said.code, Some(2));
@@ -308,7 +309,7 @@ fn scorers_that_cannot_score_are_refused() {
     hint: `ttsvar models` lists every model's files and where each is published
     $ score empty
     error: empty: contains no images
-    hint: only PNG files can be read as images
+    hint: PNG, JPEG and WebP are read
     $ generate "a red circle" --weights empty
     error: empty: the demo has its own weights, and no option requires files of this folder
     hint: choose a released model, --model infinity-2b, or a released scorer, --scorer hps

@@ -107,7 +107,7 @@ fn evaluate(log: &mut Log, contenders: &[Contender], workers: usize, stop_after:
     let mut left = stop_after;
     let done = evaluation.run(&known, |image| {
         left = left.checked_sub(1).ok_or_else(ttsvar::Error::interrupted)?;
-        log.add(image.record)
+        log.add(image.record, &suite)
     });
     assert!(done.is_ok() || left == 0);
     Summary::new(&suite, 3, contenders, log.records())
@@ -125,7 +125,7 @@ fn timeless(mut summary: Summary) -> Summary {
 fn fresh(folder: &Path, workers: usize) -> Summary {
     let all = contenders();
     evaluate(
-        &mut Log::open(folder, &setup(&all), false).unwrap(),
+        &mut Log::open(folder, &setup(&all), &Light::new(8), false).unwrap(),
         &all,
         workers,
         usize::MAX,
@@ -207,7 +207,7 @@ fn an_interrupted_evaluation_resumes_to_the_same_results() {
     for (i, stop) in [0, 1, 7, 100].into_iter().enumerate() {
         let part = folder.path().join(i.to_string());
         evaluate(
-            &mut Log::open(&part, &setup(&all), false).unwrap(),
+            &mut Log::open(&part, &setup(&all), &Light::new(8), false).unwrap(),
             &all,
             2,
             stop,
@@ -216,7 +216,7 @@ fn an_interrupted_evaluation_resumes_to_the_same_results() {
         let mut bytes = fs::read(&lines).unwrap();
         bytes.truncate(bytes.len().saturating_sub(40)); // as if the last line had been half written
         fs::write(&lines, bytes).unwrap();
-        let mut log = Log::open(&part, &setup(&all), true).unwrap();
+        let mut log = Log::open(&part, &setup(&all), &Light::new(8), true).unwrap();
         assert_eq!(log.records().len(), stop.saturating_sub(1));
         assert_eq!(
             timeless(evaluate(&mut log, &all, 2, usize::MAX)),
@@ -236,19 +236,19 @@ fn an_interrupted_evaluation_resumes_to_the_same_results() {
 fn methods_may_be_added_but_nothing_else_may_change() {
     let folder = tempfile::tempdir().unwrap();
     let all = contenders();
-    Log::open(folder.path(), &setup(&all[..2]), false).unwrap();
+    Log::open(folder.path(), &setup(&all[..2]), &Light::new(8), false).unwrap();
     assert!(
-        Log::open(folder.path(), &setup(&all), false)
+        Log::open(folder.path(), &setup(&all), &Light::new(8), false)
             .unwrap_err()
             .hint()
             .unwrap()
             .contains("--resume")
     );
-    Log::open(folder.path(), &setup(&all), true).unwrap();
+    Log::open(folder.path(), &setup(&all), &Light::new(8), true).unwrap();
     let refused = |change: &dyn Fn(&mut Setup)| {
         let mut other = setup(&all);
         change(&mut other);
-        Log::open(folder.path(), &other, true)
+        Log::open(folder.path(), &other, &Light::new(8), true)
             .unwrap_err()
             .to_string()
     };
@@ -259,7 +259,7 @@ fn methods_may_be_added_but_nothing_else_may_change() {
             .contains("another plan")
     );
     // Contenders that are left out for a while are not forgotten: their records stay.
-    Log::open(folder.path(), &setup(&all[..1]), true).unwrap();
+    Log::open(folder.path(), &setup(&all[..1]), &Light::new(8), true).unwrap();
     assert!(
         refused(&|other| other.contenders[1].plan = Plan::raw(SCALES).unwrap())
             .contains("another plan")
@@ -271,6 +271,7 @@ fn methods_may_be_added_but_nothing_else_may_change() {
             pictures: at("/a/made"),
             ..setup(&all)
         },
+        &Light::new(8),
         true,
     )
     .unwrap();
@@ -364,4 +365,133 @@ fn samples_in_any_order_are_the_evaluation() {
         },
     ];
     assert!(records_of(&case, &all).is_err() && records_of(&contender, &all).is_err());
+}
+
+/// Opens a folder whose records were changed by hand; returns the error, or how many records and
+/// notes there are.
+fn reopened(lines: &[String]) -> Result<(usize, Vec<String>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let all = contenders();
+    drop(Log::open(folder.path(), &setup(&all), &Light::new(8), false).unwrap());
+    fs::write(folder.path().join("records.jsonl"), lines.concat()).unwrap();
+    let log = Log::open(folder.path(), &setup(&all), &Light::new(8), true)?;
+    Ok((log.records().len(), log.notes().to_vec()))
+}
+
+#[test]
+fn every_line_of_the_records_is_checked() {
+    let task = &pending_samples(8, 3, &contenders(), &[])[9];
+    let records = records_of(task, &contenders()).unwrap();
+    let line = |record: &ResultRecord| serde_json::to_string(record).unwrap() + "\n";
+    let good: Vec<String> = records.iter().map(line).collect();
+    assert_eq!(reopened(&good).unwrap(), (records.len(), vec![]));
+
+    let refused = |what: &str, change: &dyn Fn(&mut ResultRecord)| {
+        let mut wrong = records[1].clone();
+        change(&mut wrong);
+        let lines = [good[0].clone(), line(&wrong)];
+        let error = reopened(&lines).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("line 2: ") && text.contains(what), "{text}");
+        assert_eq!(
+            error.hint().as_deref(),
+            Some("remove that line, then resume")
+        );
+    };
+    refused("`case` is 999999", &|record| record.case = 999_999);
+    refused("is the prompt `light 1`", &|record| {
+        record.prompt = "dark".to_owned()
+    });
+    refused("of the task", &|record| record.task = "even".to_owned());
+    refused("`case`", &|record| record.case = 8);
+    refused("is the prompt `light 2`", &|record| record.case = 2);
+    refused("`sample` is 3", &|record| record.sample = 3);
+    refused("`seed` is 1", &|record| record.seed = 1);
+    refused("`best`, N = 1", &|record| record.method = "best".to_owned());
+    refused("N = 77", &|record| record.n = 77);
+    for correct in [5.0, -0.1, -1e308, 1.0000001] {
+        refused("`correct` is", &|record| record.correct = correct);
+    }
+    refused("cost `flops` is -1", &|record| record.cost.flops = -1.0);
+    for text in ["{}", "[]", "nothing", "{\"case\": 1}", "\u{0}"] {
+        let error = reopened(&[good[0].clone(), format!("{text}\n")]).unwrap_err();
+        assert!(error.to_string().contains("line 2"), "{error}");
+    }
+    let huge = good[1].replacen("\"correct\":", "\"correct\":1e999,\"x\":", 1);
+    assert!(reopened(&[huge]).is_err(), "beyond all numbers");
+}
+
+#[test]
+fn repeated_lines_count_once_and_contradictory_ones_are_refused() {
+    let task = &pending_samples(8, 3, &contenders(), &[])[9];
+    let records = records_of(task, &contenders()).unwrap();
+    let line = |record: &ResultRecord| serde_json::to_string(record).unwrap() + "\n";
+    let mut lines: Vec<String> = records.iter().map(line).collect();
+    let mut again = records[2].clone();
+    again.cost.seconds += 1.0; // another process took longer
+    lines.push(line(&again));
+    lines.push(lines[0].clone());
+    let (count, notes) = reopened(&lines).unwrap();
+    assert_eq!(count, records.len());
+    let first = records.len() + 1;
+    assert!(
+        notes.len() == 1
+            && notes[0].ends_with(&format!(
+                "2 lines repeat an earlier one and count once; the first is line {first}"
+            )),
+        "{notes:?}"
+    );
+    again.correct = 1.0 - again.correct;
+    lines.insert(records.len(), line(&again));
+    let error = reopened(&lines).unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("line {first}: another result than line 3")),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_folder_is_locked_while_an_evaluation_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = contenders();
+    let open = |resume| Log::open(folder.path(), &setup(&all), &Light::new(8), resume);
+    let log = open(false).unwrap();
+    for resume in [false, true] {
+        let error = open(resume).unwrap_err();
+        let expected = format!(
+            "process {} is evaluating in this folder",
+            std::process::id()
+        );
+        assert!(error.to_string().contains(&expected), "{error}");
+        assert!(error.hint().is_some());
+    }
+    drop(log);
+    // Nothing was evaluated: the same evaluation may start again.
+    drop(open(false).unwrap());
+}
+
+#[test]
+fn results_that_are_no_scores_are_not_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = contenders();
+    let suite = Light::new(8);
+    let mut log = Log::open(folder.path(), &setup(&all), &suite, false).unwrap();
+    let task = &pending_samples(8, 3, &all, &[])[0];
+    let record = records_of(task, &all).unwrap().remove(0);
+    for correct in [f64::NAN, f64::INFINITY, 2.0] {
+        let wrong = ResultRecord {
+            correct,
+            ..record.clone()
+        };
+        let error = log.add(wrong, &suite).unwrap_err().to_string();
+        assert!(error.contains("`correct` is"), "{error}");
+    }
+    log.add(record, &suite).unwrap();
+    assert_eq!(
+        fs::read_to_string(folder.path().join("records.jsonl"))
+            .unwrap()
+            .lines()
+            .count(),
+        1
+    );
 }

@@ -6,5 +6,6 @@ mod invariants;
 mod memory;
 mod plans;
 mod precision;
+mod prompts;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,9 @@
 //! The server over real HTTP: images, jobs, errors, watching, cancelling, and restarts.
 #![cfg(unix)]
 
+mod connections;
+mod damage;
+mod fields;
 mod images;
 mod jobs;
 mod options;
@@ -10,7 +13,8 @@ mod restarts;
 mod support;
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -145,6 +149,24 @@ impl Served {
             &[("content-type", "application/json")],
             &body.to_string(),
         )
+    }
+
+    /// Sends bytes on a new connection. Returns everything that the server sends until it closes the
+    /// connection or is silent for a second.
+    fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect();
+        stream.write_all(bytes).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
+        let mut received = vec![];
+        let _ = stream.read_to_end(&mut received);
+        String::from_utf8_lossy(&received).into_owned()
+    }
+
+    /// A new connection.
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.url.strip_prefix("http://").unwrap()).unwrap()
     }
 
     /// Submits a job and returns its id.

@@ -11,10 +11,15 @@ use serde::{Serialize, de::DeserializeOwned};
 use ttsvar::{
     Error, Result,
     eval::{
-        self, Contender, ResultRecord, SampleTask, Setup, Suite, Summary, pending_samples,
+        self, Contender, ResultRecord, SampleTask, Setup, Suite, Summary,
+        consistency::{self, PathLog, ScorePath},
+        pending_samples,
+        runner::seed_of,
         scenes::Scenes,
+        warnings,
     },
     image::Png,
+    report::{ResultTables, result_charts, result_tables::GRID_TITLE, sheet},
     request::Session,
     search::Search,
 };
@@ -102,12 +107,7 @@ impl Evaluation {
         sample: &str,
         images: bool,
     ) -> PyResult<Vec<(String, Option<Bound<'py, PyBytes>>)>> {
-        let options = options::read(options)?;
-        let session = raised(py, Session::new(&system.inner, &options))?;
-        if session.generator_settings() != self.setup.settings {
-            let error = Error::input("the evaluation belongs to another model or other settings");
-            return raised(py, Err(error));
-        }
+        let session = self.session(system, options)?;
         let task: SampleTask = raised(py, read(sample, "a sample of an evaluation"))?;
         let search = session.search();
         let found = interruptible(py, || self.evaluate(&search, &task, images));
@@ -118,18 +118,119 @@ impl Evaluation {
         Ok(results)
     }
 
-    /// The summary of a log, as in `summary.json`.
-    fn summary(&self, log: &Log) -> String {
-        to_json(&Summary::new(
-            &self.suite,
-            self.setup.samples,
-            &self.setup.contenders,
-            log.inner.records(),
-        ))
+    /// Warnings about the prompts, one text each.
+    fn prompt_warnings(
+        &self,
+        py: Python<'_>,
+        system: &System,
+        options: &Bound<'_, PyDict>,
+    ) -> PyResult<Vec<String>> {
+        let session = self.session(system, options)?;
+        let search = session.search();
+        let found = raised(py, self.runner(&search).prompt_warnings())?;
+        let summaries = warnings::of_prompts(&found, self.suite.cases());
+        Ok(summaries
+            .into_iter()
+            .map(|summary| format!("{}; {}", summary.text, summary.advice))
+            .collect())
+    }
+
+    /// The prompts, of the first `count`, whose images were not yet scored after every scale.
+    fn pending_paths(&self, py: Python<'_>, log: &Log, count: usize) -> PyResult<Vec<usize>> {
+        Ok(raised(py, self.paths(log, count))?.pending())
+    }
+
+    /// Scores the images of a prompt after every scale; returns JSON.
+    fn run_paths(
+        &self,
+        py: Python<'_>,
+        system: &System,
+        options: &Bound<'_, PyDict>,
+        case: usize,
+    ) -> PyResult<String> {
+        let session = self.session(system, options)?;
+        let search = session.search();
+        let found = py.detach(|| consistency::paths_of(&self.runner(&search), case));
+        Ok(to_json(&raised(py, found)?))
+    }
+
+    /// Writes what `run_paths` returned.
+    fn add_paths(&self, py: Python<'_>, log: &Log, count: usize, paths: &str) -> PyResult<()> {
+        let paths: Vec<ScorePath> = raised(py, read(paths, "scores after every scale"))?;
+        let added = self.paths(log, count).and_then(|mut all| all.add(paths));
+        raised(py, added)
+    }
+
+    /// The contact sheet as a PNG.
+    fn sheet<'py>(
+        &self,
+        py: Python<'py>,
+        system: &System,
+        options: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let session = self.session(system, options)?;
+        let search = session.search();
+        let drawn = py.detach(|| {
+            let pairs = result_charts::pairs(&self.runner(&search))?;
+            Png::new(sheet::sheet(&pairs)).encode()
+        });
+        Ok(PyBytes::new(py, &raised(py, drawn)?))
+    }
+
+    /// Writes the summary, the tables and the charts of a log as the command line does; returns the
+    /// summary. `count` prompts were scored after every scale.
+    fn write_results(&self, py: Python<'_>, log: &Log, count: usize) -> PyResult<String> {
+        let written = self.paths(log, count).and_then(|paths| {
+            let summary = Summary::new(
+                &self.suite,
+                self.setup.samples,
+                &self.setup.contenders,
+                log.inner.records(),
+            );
+            let consistency = consistency::consistency(&paths.all());
+            let tables = ResultTables::new(GRID_TITLE, summary, consistency);
+            tables.write(log.inner.folder())?;
+            Ok(tables.json().to_string())
+        });
+        raised(py, written)
     }
 }
 
 impl Evaluation {
+    /// The session that generates images with these options.
+    fn session<'a>(
+        &self,
+        system: &'a System,
+        options: &Bound<'_, PyDict>,
+    ) -> PyResult<Session<'a>> {
+        let py = options.py();
+        let options = options::read(options)?;
+        let session = raised(py, Session::new(&system.inner, &options))?;
+        if session.generator_settings() != self.setup.settings {
+            let error = Error::input("the evaluation belongs to another model or other settings");
+            return raised(py, Err(error));
+        }
+        Ok(session)
+    }
+
+    fn runner<'a>(&'a self, search: &'a Search<'a>) -> eval::Evaluation<'a> {
+        eval::Evaluation {
+            suite: &self.suite,
+            search,
+            contenders: &self.setup.contenders,
+            samples: self.setup.samples,
+            seed: self.setup.seed,
+            workers: 1,
+        }
+    }
+
+    /// The scores after every scale of the first `count` prompts, as far as they are in the folder.
+    fn paths(&self, log: &Log, count: usize) -> Result<PathLog> {
+        let count = count.min(self.suite.cases().len());
+        let seeds = (0..count).map(|case| seed_of(self.setup.seed, case, 0));
+        PathLog::open(log.inner.folder(), seeds.collect())
+    }
+
     /// Generates and evaluates the images of one sample, without Python.
     fn evaluate(
         &self,
@@ -137,14 +238,7 @@ impl Evaluation {
         task: &SampleTask,
         images: bool,
     ) -> Result<Vec<(String, Option<Vec<u8>>)>> {
-        let evaluation = eval::Evaluation {
-            suite: &self.suite,
-            search,
-            contenders: &self.setup.contenders,
-            samples: self.setup.samples,
-            seed: self.setup.seed,
-            workers: 1,
-        };
+        let evaluation = self.runner(search);
         let mut results = Vec::new();
         for result in evaluation.run_sample(task)? {
             let result = result?;
@@ -174,14 +268,21 @@ impl Log {
         evaluation: &Evaluation,
         resume: bool,
     ) -> PyResult<Self> {
-        let inner = raised(py, eval::Log::open(&folder, &evaluation.setup, resume))?;
+        let opened = eval::Log::open(&folder, &evaluation.setup, &evaluation.suite, resume);
+        let inner = raised(py, opened)?;
+        raised(py, ResultTables::check_folder(&folder))?;
         Ok(Self { inner })
     }
 
+    /// What was odd in the folder, one text each.
+    fn notes(&self) -> Vec<String> {
+        self.inner.notes().to_vec()
+    }
+
     /// Writes the record of an image.
-    fn add(&mut self, py: Python<'_>, record: &str) -> PyResult<()> {
+    fn add(&mut self, py: Python<'_>, evaluation: &Evaluation, record: &str) -> PyResult<()> {
         let record: ResultRecord = raised(py, read(record, "the record of an image"))?;
-        raised(py, self.inner.add(record))
+        raised(py, self.inner.add(record, &evaluation.suite))
     }
 
     /// The number of images in the log.

@@ -20,7 +20,7 @@ mod _native {
     #[pymodule_export]
     use super::{
         options::option_names,
-        system::{System, png, slug, write},
+        system::{System, png, read_text, slug, trace_warnings, write},
     };
 
     #[pymodule_export]

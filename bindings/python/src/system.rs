@@ -123,6 +123,18 @@ impl System {
         Ok(described.to_string())
     }
 
+    /// Warnings about a prompt that the first scorer does not read to its end.
+    fn score_warnings(&self, py: Python<'_>, prompt: &str) -> PyResult<Vec<String>> {
+        let Some(reader) = self.inner.scorer().prompt_reader() else {
+            return Ok(vec![]);
+        };
+        let warning = raised(py, reader.check(prompt, false).map_err(Error::from))?;
+        Ok(warning
+            .into_iter()
+            .map(|warning| format!("{warning}; {}", warning.advice()))
+            .collect())
+    }
+
     /// The scores of images (H, W, 3) by the first scorer.
     fn score<'py>(
         &self,
@@ -215,6 +227,22 @@ pub(crate) fn png<'py>(
         .beside(arrays::to_image(image)?)
         .encode();
     Ok(PyBytes::new(py, &raised(py, file)?))
+}
+
+/// The warnings in a trace, each with its advice.
+#[pyfunction]
+pub(crate) fn trace_warnings(py: Python<'_>, trace: &str) -> PyResult<Vec<String>> {
+    let trace = raised(py, Trace::from_json(trace))?;
+    let warnings = trace.warnings.iter();
+    Ok(warnings
+        .map(|warning| format!("{warning}; {}", warning.advice()))
+        .collect())
+}
+
+/// The text of a file, as the command line reads it.
+#[pyfunction]
+pub(crate) fn read_text(py: Python<'_>, path: PathBuf) -> PyResult<String> {
+    raised(py, file::read_text(path))
 }
 
 /// A text as part of a file name.

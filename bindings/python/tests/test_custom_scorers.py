@@ -100,16 +100,29 @@ def test_exceptions_of_a_scorer_pass_through_with_their_traceback(pipeline):
 
 def test_scores_that_are_not_numbers_cause_a_warning(pipeline):
     events = []
-    result = pipeline.generate(
-        "a circle",
-        method="best-of-n",
-        n=2,
-        seed=1,
-        scorer=lambda prompt, images: [float("nan"), 1.0],
-        on_event=events.append,
-    )
+    with pytest.warns(ttsvar.SearchWarning, match="1 scores are NaN or minus infinity"):
+        result = pipeline.generate(
+            "a circle",
+            method="best-of-n",
+            n=2,
+            seed=1,
+            scorer=lambda prompt, images: [float("nan"), 1.0],
+            on_event=events.append,
+        )
     assert result.best == 1 and np.isnan(result.scores[0])
     assert any(event["event"] == "warning" for event in events)
+
+
+def test_a_winner_without_a_score_is_not_silent(pipeline):
+    with pytest.warns(ttsvar.SearchWarning, match="2 scores are NaN .* check the scorer"):
+        result = pipeline.generate(
+            "a circle",
+            method="best-of-n",
+            n=2,
+            seed=1,
+            scorer=lambda prompt, images: [float("nan")] * len(images),
+        )
+    assert np.isnan(result.score)
 
 
 @pytest.mark.parametrize("scorer", ["aesthetic", "clip=1,aesthetic=2"])

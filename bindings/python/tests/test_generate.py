@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from typing import get_args
 
 import numpy as np
@@ -119,8 +120,8 @@ def test_plans_are_dictionaries_texts_or_paths(pipeline, tmp_path):
             "expected one of `raw`",
         ),
         ({"n": 0}, ValueError, "n must be 1 or more", "leave it out"),
-        ({"n": -1}, ValueError, "`n`: ", "expected usize"),
-        ({"n": "two"}, ValueError, "`n`: ", "expected usize"),
+        ({"n": -1}, ValueError, "n is -1, expected a whole number, 0 or more", None),
+        ({"n": "two"}, ValueError, 'n is "two", expected a whole number, 0 or more', None),
         (
             {"plan": "no/such/plan.toml"},
             FileNotFoundError,
@@ -157,6 +158,25 @@ def test_missing_models_are_named(tmp_path):
 def test_unknown_words_are_reported(pipeline):
     assert pipeline.unknown_words("a red corgi") == ["corgi"]
     assert "red" in pipeline.words
+    with pytest.warns(ttsvar.SearchWarning, match="these words of the prompt: corgi") as seen:
+        result = pipeline.generate("a red corgi", method="raw", seed=1)
+    assert seen[0].filename == __file__ and len(seen) == len(result.trace["warnings"]) == 1
+
+
+def test_a_prompt_that_is_cut_is_reported(pipeline):
+    long = "a red circle " * 300 + "and a blue star"
+    with pytest.warns(ttsvar.SearchWarning) as seen:
+        result = pipeline.generate(long, method="raw", seed=1)
+    texts = [str(warning.message) for warning in seen]
+    assert texts[0].startswith("the text encoder T5 reads only the first 512 tokens of the prompt")
+    assert texts[1].startswith("the scorer image-reward reads only the first 35 tokens")
+    assert all(long.endswith(warning["dropped"]) for warning in result.trace["warnings"])
+
+
+def test_no_warning_without_a_cause(pipeline):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipeline.generate("a red circle", method="raw", seed=1)
 
 
 def test_bf16_works():

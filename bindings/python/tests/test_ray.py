@@ -3,6 +3,7 @@ same as on one machine."""
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -18,6 +19,7 @@ ARGUMENTS = {
     "samples": SAMPLES,
     "prompt_seed": 2,
     "seed": 3,
+    "consistency": 2,
 }
 IMAGES = PROMPTS * SAMPLES * 5  # raw has one size only
 
@@ -62,7 +64,7 @@ def flags():
         "--prompts": PROMPTS,
         "--samples": SAMPLES,
     }
-    flags |= {"--prompt-seed": 2, "--seed": 3, "--consistency": 0}
+    flags |= {"--prompt-seed": 2, "--seed": 3, "--consistency": 2}
     return [word for pair in flags.items() for word in pair]
 
 
@@ -79,7 +81,7 @@ def records(folder):
 def timeless(summary):
     for row in summary["methods"]:
         del row["cost"]["seconds"]
-    return {name: summary[name] for name in ["suite", "tasks", "prompts", "samples", "methods"]}
+    return summary
 
 
 def images_in(folder):
@@ -105,6 +107,16 @@ def test_an_evaluation_survives_the_loss_of_a_worker(on_one_machine, crews, tmp_
         on_one_machine / "setup.json"
     ).read_bytes()
     assert timeless(summary) == timeless(json.loads((on_one_machine / "summary.json").read_text()))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        path.name for path in on_one_machine.iterdir()
+    )
+    timed = {"records.jsonl", "summary.json", "table.txt", "lock"}
+    for path in on_one_machine.iterdir():
+        ours = tmp_path / "out" / path.name
+        if path.name == "paths.jsonl":
+            assert sorted(ours.read_text().splitlines()) == sorted(path.read_text().splitlines())
+        elif path.is_file() and path.name not in timed:
+            assert ours.read_bytes() == path.read_bytes(), path.name
 
 
 def test_an_evaluation_resumes_where_it_stopped(on_one_machine, command_line, tmp_path):
@@ -131,7 +143,28 @@ def test_an_evaluation_resumes_where_it_stopped(on_one_machine, command_line, tm
     assert len(seen) == IMAGES
     assert records(folder) == records(on_one_machine)
     command_line("eval", "scenes", "--resume", "--out", folder, *flags())
-    assert records(folder) == records(on_one_machine) and (folder / "table.txt").exists()
+    assert records(folder) == records(on_one_machine)
+
+
+def test_records_that_cannot_be_are_refused_and_repeated_ones_count_once(on_one_machine, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(on_one_machine, folder)
+    lines = (folder / "records.jsonl").read_text().splitlines(keepends=True)
+    (folder / "records.jsonl").write_text("".join([*lines, lines[0]]))
+    with pytest.warns(ttsvar.SearchWarning, match="1 line repeats an earlier one"):
+        summary = ttsvar.ray.evaluate(folder, **ARGUMENTS, workers=1, resume=True)
+    assert timeless(summary) == timeless(json.loads((on_one_machine / "summary.json").read_text()))
+    wrong = {**json.loads(lines[0]), "correct": 5.0}
+    (folder / "records.jsonl").write_text("".join([json.dumps(wrong) + "\n", *lines[1:]]))
+    with pytest.raises(ValueError, match="line 1: `correct` is 5"):
+        ttsvar.ray.evaluate(folder, **ARGUMENTS, workers=1, resume=True)
+
+
+def test_warnings_of_workers_reach_the_caller(tmp_path):
+    with pytest.warns(ttsvar.SearchWarning, match="prompt 2: the generator does not know .* zorble"):
+        ttsvar.ray.generate(
+            ["a ring", "a zorble"], tmp_path / "out", seed=1, method="raw", workers=1
+        )
 
 
 def test_a_list_of_prompts_survives_the_loss_of_a_worker(

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{Image, Result};
+use crate::{Image, Result, warning::Warning};
 
 /// The token grid of one scale; scales count from 0, coarse to fine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,15 @@ pub trait Pipeline: Send + Sync {
 
     /// Height and width in pixels of a full image.
     fn image_size(&self) -> (usize, usize);
+
+    /// Warnings about a prompt: it is cut, or has words that the generator does not know.
+    ///
+    /// # Errors
+    /// The prompt cannot be split into tokens.
+    fn prompt_warnings(&self, prompt: &Prompt) -> Result<Vec<Warning>> {
+        let _ = prompt;
+        Ok(vec![])
+    }
 
     /// Starts candidates of one prompt, one for each number in `rows`. Candidate `i` draws from the
     /// stream of (`seed`, lineage `i`), independent of the other candidates.

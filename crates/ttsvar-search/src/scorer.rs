@@ -1,11 +1,18 @@
 //! The interface of scorers, which rate how well an image fits its prompt.
 
-use crate::{Image, Result};
+use std::sync::Arc;
+
+use crate::{Image, PromptReader, Result};
 
 /// Rates images for a prompt. Higher is better; the unit is up to the scorer.
 pub trait Scorer: Send + Sync {
     /// One score for each image, in their order.
     fn score(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>>;
+
+    /// The part of it that reads prompts, if it does not read long ones to their end.
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        None
+    }
 
     /// Floating-point operations to score `images` images; 0 where unknown.
     fn flops(&self, images: usize) -> f64 {

@@ -8,9 +8,10 @@ use crate::{
     Error, Image, Result,
     features::{Extractor, Features},
     mixer::WeightedScorer,
-    pipeline::{DecodeSize, Pipeline},
+    pipeline::{DecodeSize, Pipeline, Prompt},
     plan::Plan,
     scorer::Scorer,
+    warning::Warning,
 };
 
 /// The parts of a search, for any number of runs.
@@ -67,6 +68,25 @@ impl<'a> Search<'a> {
             parts.push(scores);
         }
         Ok(parts)
+    }
+
+    /// Warnings about a prompt, by the generator and by every scorer. [`run`](super::run) reports
+    /// them at its start.
+    ///
+    /// # Errors
+    /// The prompt cannot be split into tokens.
+    pub fn prompt_warnings(&self, prompt: &Prompt) -> Result<Vec<Warning>> {
+        let mut warnings = self.pipeline.prompt_warnings(prompt)?;
+        for weighted in &self.scorers {
+            let reader = weighted.scorer.prompt_reader();
+            let warning = reader.map(|reader| reader.check(&prompt.text, false));
+            if let Some(warning) = warning.transpose()?.flatten()
+                && !warnings.contains(&warning)
+            {
+                warnings.push(warning);
+            }
+        }
+        Ok(warnings)
     }
 
     /// Floating-point operations of all scorers together for `images` images.

@@ -1,6 +1,6 @@
 //! Warnings of a search. They are values, which traces can record and tests can count.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,33 +48,62 @@ pub enum Warning {
         /// Clusters that the plan asks for.
         clusters: usize,
     },
+    /// A text encoder or a scorer reads only the beginning of a prompt.
+    CutPrompt {
+        /// The reader: `the scorer image-reward`.
+        reader: String,
+        /// The number of tokens that it reads.
+        limit: usize,
+        /// The end of the prompt, which it does not read.
+        dropped: String,
+        /// Whether it is the negative prompt.
+        negative: bool,
+    },
+    /// The generator does not know words of a prompt.
+    UnknownWords {
+        /// The words, in the order of their first use.
+        words: Vec<String>,
+        /// All words that it knows.
+        known: Vec<String>,
+        /// Whether it is the negative prompt.
+        negative: bool,
+    },
 }
 
+/// Characters of a dropped text that messages show.
+const SHOWN: usize = 200;
+
 impl Warning {
-    /// The scale after which the anomaly occurred.
-    pub fn scale(&self) -> usize {
+    /// The scale after which the anomaly occurred; `None` if it is about the prompt.
+    pub fn scale(&self) -> Option<usize> {
         match self {
             Self::LostScores { scale, .. }
             | Self::InfiniteScores { scale, .. }
             | Self::AllWeightsZero { scale }
             | Self::LostFeatures { scale, .. }
-            | Self::FewDistinct { scale, .. } => *scale,
+            | Self::FewDistinct { scale, .. } => Some(*scale),
+            Self::CutPrompt { .. } | Self::UnknownWords { .. } => None,
         }
     }
 
     /// The advice that front ends print with the warning.
-    pub fn advice(&self) -> &'static str {
+    pub fn advice(&self) -> Cow<'static, str> {
         match self {
             Self::LostScores { .. } | Self::InfiniteScores { .. } | Self::AllWeightsZero { .. } => {
                 "check the scorer: its weights may be damaged, \
                  or its precision too low for these images"
+                    .into()
             }
             Self::LostFeatures { .. } => {
                 "check the features: their weights may be damaged, or their precision too low"
+                    .into()
             }
-            Self::FewDistinct { .. } => {
-                "the candidates are alike; cluster after a later scale, \
+            Self::FewDistinct { .. } => "the candidates are alike; cluster after a later scale, \
                  or sample with more variety (larger tau)"
+                .into(),
+            Self::CutPrompt { .. } => "shorten the prompt, or begin with what matters most".into(),
+            Self::UnknownWords { known, .. } => {
+                format!("it knows these words: {}", known.join(", ")).into()
             }
         }
     }
@@ -119,6 +148,43 @@ impl fmt::Display for Warning {
                     "scale {scale}: {clusters} clusters need as many different images, found {distinct}"
                 )
             }
+            Self::CutPrompt {
+                reader,
+                limit,
+                dropped,
+                negative,
+            } => {
+                let prompt = prompt_name(*negative);
+                let shown: String = dropped.trim().chars().take(SHOWN).collect();
+                let more = if shown.len() < dropped.trim().len() {
+                    " …"
+                } else {
+                    ""
+                };
+                write!(
+                    f,
+                    "{reader} reads only the first {limit} tokens of the {prompt}; \
+                     it drops: {shown}{more}"
+                )
+            }
+            Self::UnknownWords {
+                words, negative, ..
+            } => {
+                let prompt = prompt_name(*negative);
+                write!(
+                    f,
+                    "the generator does not know these words of the {prompt}: {}",
+                    words.join(", ")
+                )
+            }
         }
+    }
+}
+
+fn prompt_name(negative: bool) -> &'static str {
+    if negative {
+        "negative prompt"
+    } else {
+        "prompt"
     }
 }

@@ -180,8 +180,16 @@ impl ImageOptions {
         arguments
             .into_iter()
             .filter(|argument| argument.get_help_heading() == Some("Image"))
+            .map(|argument| match argument.get_id().as_str() {
+                "seed" => argument.help(SEED_OF_SAMPLES),
+                _ => argument,
+            })
     }
 }
+
+/// Evaluations can be repeated unless a seed says otherwise.
+const SEED_OF_SAMPLES: &str =
+    "Base seed of all samples, which are the same for every method [default: 0]";
 
 impl Args for ImageOptions {
     fn augment_args(command: Command) -> Command {
@@ -251,7 +259,7 @@ pub(super) struct Outputs {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct Score {
-    /// PNG files, or folders of them
+    /// PNG, JPEG or WebP files, or folders of them
     #[arg(required = true, value_name = "IMAGE|DIR")]
     pub images: Vec<PathBuf>,
     /// Description that the images are scored for [default: the prompt recorded in each image]

@@ -65,4 +65,16 @@ pub(in crate::cli) struct ServeLimits {
     /// Seconds per search
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = whole::<u64>)]
     pub max_seconds: u64,
+    /// Connections; when all are in use, the one that has kept the server waiting longest is closed
+    #[arg(long, value_name = "COUNT", default_value = "512", value_parser = whole::<usize>)]
+    pub max_connections: usize,
+    /// Seconds for which a client may keep the server waiting: for headers, for the next request on
+    /// its connection, or to take a response
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "30",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub max_idle: u64,
 }

@@ -16,19 +16,18 @@ use super::{
         console::Console,
         interrupt::undisturbed,
         progress::bar,
-        result_tables::ResultTables,
     },
     context::{self, EvalContext, EvalSpec},
 };
 use crate::{
     Error, Result,
     eval::{
-        Contender, EvaluatedImage, Log, ResultRecord, Setup, Suite, Summary,
+        Contender, EvaluatedImage, Log, ResultRecord, Setup, Suite, Summary, check_samples,
         external::{self, ExternalImage},
     },
     file::{self, slug},
     image,
-    report::html::verdicts,
+    report::{ResultTables, html::verdicts},
     request::Session,
     system::DEMO,
 };
@@ -155,7 +154,7 @@ impl EvalTarget<'_> {
             .collect::<Result<Vec<Method>, ttsvar_search::Error>>()?;
         let options = &typed.image.0;
         options.check()?;
-        let system = global.system(&typed.system).open()?;
+        let system = console.open(&global.system(&typed.system))?;
         let session = Session::new(&system, options)?;
         let contenders = Contender::grid(&methods, &typed.n, session.pipeline().scales().len())?;
         // Small searches run in parallel; a large model and the evaluator use all threads
@@ -170,6 +169,9 @@ impl EvalTarget<'_> {
             console,
         };
         let spec = self.spec(&contenders, options.seed.unwrap_or(0));
+        check_samples(self.suite.cases().len(), self.samples)?;
+        fs::create_dir_all(self.out).map_err(Error::io(self.out))?;
+        self.check_outputs()?;
         let (tables, log) = context.run(&spec, |evaluated| {
             if typed.keep {
                 self.keep(layout, evaluated)
@@ -203,6 +205,14 @@ impl EvalTarget<'_> {
             self.write_page(&results)?;
         }
         Ok(results)
+    }
+
+    /// Checks that the results can be written, before the work starts.
+    fn check_outputs(&self) -> Result<()> {
+        ResultTables::check_folder(self.out)?;
+        file::check_replaceable(&self.out.join(context::PAGE))?;
+        let results = self.out.join("results");
+        fs::create_dir_all(&results).map_err(Error::io(&results))
     }
 
     /// The path of a generated image.
@@ -253,7 +263,9 @@ impl EvalTarget<'_> {
             pictures,
             ..spec.setup(Map::new())
         };
-        let mut log = Log::open(self.out, &setup, self.resume)?;
+        let mut log = Log::open(self.out, &setup, self.suite, self.resume)?;
+        context::print_notes(console, &log);
+        self.check_outputs()?;
         let bar = bar(
             console,
             external.iter().map(|external| external.images.len()).sum(),
@@ -272,7 +284,7 @@ impl EvalTarget<'_> {
             let known = log.records().to_vec();
             let keep = |record| {
                 bar.inc(1);
-                undisturbed(|| log.add(record))
+                undisturbed(|| log.add(record, self.suite))
             };
             let lost = |_: &Path, error: &Error| {
                 bar.suspend(|| console.warn(&format!("{error} (counted as missing)"), None))
@@ -280,6 +292,20 @@ impl EvalTarget<'_> {
             external::evaluate(self.suite, contender, images, &known, keep, lost)?;
         }
         bar.finish_and_clear();
+        for ExternalContender {
+            folder,
+            images,
+            contender,
+        } in external
+        {
+            let mut records = log.records().iter();
+            if !records.any(|record| contender.is(&record.method, record.n)) {
+                let count = images.len();
+                let message = format!("none of its {count} images could be evaluated");
+                return Err(Error::file(folder, message)
+                    .with_hint("the warnings say why; PNG, JPEG and WebP are read"));
+            }
+        }
         let summary = Summary::new(self.suite, self.samples, &contenders, log.records());
         let tables = spec.tables(summary, vec![]);
         tables.write(self.out)?;

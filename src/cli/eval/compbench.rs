@@ -22,6 +22,7 @@ use crate::{
         t2i_compbench::{
             Category, CompBench, CompBenchFolder, Prompt, folder, prompts, results as official,
         },
+        warnings,
     },
 };
 
@@ -48,6 +49,9 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
     let weights = typed.benchmark.system.weights.as_deref();
     let files = CompBenchFiles::find(&typed.judges, needs, weights)?;
     let suite = open(&files, needs, read.all, typed.every_prompt, global, console)?;
+    for warning in warnings::of_prompts(&suite.prompt_warnings()?, suite.cases()) {
+        console.warn(&warning.text, Some(&warning.advice));
+    }
     let mut notes = suite.differences();
     if let Some(name) = files.clip.as_deref().and_then(Path::file_name) {
         notes.push(format!(

@@ -5,20 +5,21 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use ttsvar_search::Search;
 
-use super::super::{
-    arguments::Global, console::Console, interrupt::undisturbed, progress::bar,
-    result_tables::ResultTables,
-};
+use super::super::{arguments::Global, console::Console, interrupt::undisturbed, progress::bar};
 use crate::{
     Error, Result,
     eval::{
         Contender, EvaluatedImage, Evaluation, Log, ResultRecord, Setup, Suite, Summary,
         check_samples,
         consistency::{self, Consistency, ScorePath, consistency},
+        warnings::{self, WarningCounts},
     },
     file,
     loading::Device,
-    report::html::verdicts::{self, Page},
+    report::{
+        ResultTables,
+        html::verdicts::{self, Page},
+    },
     request::Session,
 };
 
@@ -63,8 +64,15 @@ impl EvalContext<'_> {
         let mut log = Log::open(
             spec.folder,
             &spec.setup(self.session.generator_settings()),
+            spec.suite,
             spec.resume,
         )?;
+        print_notes(self.console, &log);
+        ResultTables::check_folder(spec.folder)?;
+        let cases = spec.suite.cases();
+        for warning in warnings::of_prompts(&evaluation.prompt_warnings()?, cases) {
+            self.console.warn(&warning.text, Some(&warning.advice));
+        }
         self.evaluate(&evaluation, &mut log, keep)?;
         let paths = self.paths(&evaluation, &log, spec.consistency)?;
         let summary = Summary::new(spec.suite, spec.samples, spec.contenders, log.records());
@@ -112,14 +120,19 @@ impl EvalContext<'_> {
         let bar = bar(self.console, evaluation.images(), "images evaluated");
         bar.set_position(evaluation.done(&known) as u64);
         bar.reset_eta();
+        let mut counts = WarningCounts::default();
         evaluation.run(&known, |image| {
             bar.inc(1);
+            counts.add(&image.warnings);
             undisturbed(|| {
                 keep(&image)?;
-                log.add(image.record)
+                log.add(image.record, evaluation.suite)
             })
         })?;
         bar.finish_and_clear();
+        for warning in counts.summaries() {
+            self.console.warn(&warning.text, Some(&warning.advice));
+        }
         Ok(())
     }
 
@@ -152,6 +165,9 @@ impl EvalSpec<'_> {
     }
 }
 
+/// Name of the page with the images.
+pub(super) const PAGE: &str = "report.html";
+
 /// Writes `report.html`. The records come with the paths of their images, relative to the folder.
 ///
 /// # Errors
@@ -161,7 +177,7 @@ pub(super) fn write_page(
     summary: &Summary,
     images: &[(PathBuf, &ResultRecord)],
 ) -> Result<()> {
-    let path = spec.folder.join("report.html");
+    let path = spec.folder.join(PAGE);
     let page = Page {
         title: spec.title,
         notes: spec.notes,
@@ -169,6 +185,13 @@ pub(super) fn write_page(
     };
     let html = verdicts::page(&page, summary, images);
     file::replace(&path, html.as_bytes()).map_err(Error::io(&path))
+}
+
+/// Warns of what was odd in a folder that an evaluation continues in.
+pub(super) fn print_notes(console: &Console, log: &Log) {
+    for note in log.notes() {
+        console.warn(note, None);
+    }
 }
 
 /// Prints the results and the folder with the files.

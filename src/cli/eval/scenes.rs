@@ -10,21 +10,23 @@ use ttsvar_search::Method;
 use super::{
     super::{
         arguments::{Global, Results, Scenes as Typed},
-        charts,
         console::Console,
-        result_tables::ResultTables,
     },
     context::{self, EvalContext, EvalSpec},
 };
 use crate::{
     Error, Result,
     eval::{
-        Contender, Experiment,
+        Contender, Experiment, Suite, check_samples,
         scenes::{Scenes, Split},
     },
-    file::slug,
+    file::{self, is_hidden, slug},
     image,
-    report::sheet,
+    report::{
+        ResultTables, result_charts,
+        result_tables::{GRID_TITLE, check_page},
+        sheet,
+    },
     request::Session,
 };
 
@@ -37,7 +39,12 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
     let split: Split = typed.prompts.split.parse()?;
     let options = &typed.image.0;
     options.check()?;
-    let system = global.system(&typed.system).open()?;
+    let files = experiment_files(&typed.experiments)?;
+    if let Some(page) = &typed.results.page {
+        let names: Vec<String> = files.iter().map(|path| experiment_name(path)).collect();
+        check_page(page, &names)?;
+    }
+    let system = console.open(&global.system(&typed.system))?;
     let session = Session::new(&system, options)?;
     let context = EvalContext {
         session: &session,
@@ -52,7 +59,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
     if typed.experiments.is_empty() {
         evaluation.grid()
     } else {
-        evaluation.experiments()
+        evaluation.experiments(&files)
     }
 }
 
@@ -77,7 +84,7 @@ impl ScenesEval<'_> {
             self.context.session.pipeline().scales().len(),
         )?;
         let experiment = Experiment {
-            title: "Methods side by side".to_owned(),
+            title: GRID_TITLE.to_owned(),
             prompts: PROMPTS,
             samples: SAMPLES,
             consistency: CONSISTENCY,
@@ -87,15 +94,16 @@ impl ScenesEval<'_> {
         context::print_results(self.context.console, &tables, &self.typed.results.out)
     }
 
-    /// Runs every experiment, each in its own folder.
-    fn experiments(&self) -> Result<()> {
+    /// Runs every experiment, each in its own folder. All are read before the first one runs.
+    fn experiments(&self, files: &[PathBuf]) -> Result<()> {
         let Results { out, page, .. } = &self.typed.results;
-        for path in experiment_files(&self.typed.experiments)? {
-            let experiment =
-                Experiment::read(&path, self.context.session.pipeline().scales().len())?;
-            let name = path
-                .file_stem()
-                .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let scales = self.context.session.pipeline().scales().len();
+        let experiments = files
+            .iter()
+            .map(|path| Experiment::read(path, scales))
+            .collect::<Result<Vec<_>>>()?;
+        for (path, experiment) in files.iter().zip(experiments) {
+            let name = experiment_name(path);
             let folder = out.join(&name);
             self.context
                 .console
@@ -129,10 +137,16 @@ impl ScenesEval<'_> {
             resume: self.typed.results.resume,
             notes: &[],
         };
+        check_samples(suite.cases().len(), spec.samples)?;
+        let sheet_path = folder.join("sheet.png");
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        file::check_replaceable(&sheet_path)?;
         let images = self.typed.results.images.then(|| folder.join("images"));
+        if let Some(images) = &images {
+            fs::create_dir_all(images).map_err(Error::io(images))?;
+        }
         let (tables, _) = self.context.run(&spec, |evaluated| {
             let Some(images) = &images else { return Ok(()) };
-            fs::create_dir_all(images).map_err(Error::io(images))?;
             let record = &evaluated.record;
             let name = format!(
                 "{:04}-{}-{}-{}.png",
@@ -144,10 +158,16 @@ impl ScenesEval<'_> {
             image::save(&evaluated.image, images.join(name))
         })?;
         let search = self.context.search();
-        let pairs = charts::pairs(&self.context.evaluation(&spec, &search))?;
-        image::save(&sheet::sheet(&pairs), folder.join("sheet.png"))?;
+        let pairs = result_charts::pairs(&self.context.evaluation(&spec, &search))?;
+        image::save(&sheet::sheet(&pairs), sheet_path)?;
         Ok(tables)
     }
+}
+
+/// The name of an experiment: that of its file without the ending.
+fn experiment_name(path: &Path) -> String {
+    let name = path.file_stem().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// The given files, and the sorted files of the given folders.
@@ -161,7 +181,7 @@ fn experiment_files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let mut inside = vec![];
         for entry in fs::read_dir(path).map_err(Error::io(path))? {
             let file = entry.map_err(Error::io(path))?.path();
-            if file.extension().is_some_and(|end| end == "toml") {
+            if !is_hidden(&file) && file.extension().is_some_and(|end| end == "toml") {
                 inside.push(file);
             }
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::prompts::{self, Metadata};
-use crate::{Error, Result, eval::external::unread_images};
+use crate::{Error, Result, eval::external::NumberedImages, file::is_hidden};
 
 /// The contents of such a folder.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl GenEvalFolder {
             images: vec![],
             faults: vec![],
         };
-        let numbered = numbered(path, true)?;
+        let numbered = numbered_folders(path, &mut all.faults)?;
         for (number, folder) in &numbered {
             if let Err(error) = all.add(*number, folder, known) {
                 all.faults.push(format!("{error}: its images are skipped"));
@@ -71,17 +71,16 @@ impl GenEvalFolder {
     fn add(&mut self, number: usize, folder: &Path, known: Option<&[Metadata]>) -> Result<()> {
         let metadata = metadata(number, folder, known)?;
         let samples = folder.join("samples");
-        let images = if samples.is_dir() {
-            numbered(&samples, false)?
-        } else {
-            vec![]
+        let images = match samples.is_dir() {
+            true => NumberedImages::read(&samples, digits)?,
+            false => NumberedImages::default(),
         };
-        self.faults.extend(unread_images(&samples));
-        if images.is_empty() {
+        self.faults.extend(images.faults);
+        if images.files.is_empty() {
             self.faults
                 .push(format!("{}: contains no image", samples.display()));
         }
-        for (sample, path) in images {
+        for (sample, path) in images.files {
             self.images.push(NumberedImage {
                 number,
                 sample,
@@ -97,59 +96,61 @@ impl GenEvalFolder {
 fn metadata(number: usize, folder: &Path, known: Option<&[Metadata]>) -> Result<Metadata> {
     let path = folder.join("metadata.jsonl");
     let Some(known) = known else {
-        let mut lines = prompts::read(&path)?;
-        return Ok(lines.swap_remove(0));
+        return prompts::read_one(&path);
     };
     let expected = known.get(number);
     let expected = expected
         .ok_or_else(|| Error::file(folder, format!("there are only {} prompts", known.len())))?;
-    match path
-        .exists()
-        .then(|| prompts::read(&path))
-        .transpose()?
-        .as_deref()
-    {
-        Some([found, ..]) if found.prompt != expected.prompt || found.line != expected.line => {
-            let message = format!(
-                "expected `{}` as in line {} of the prompts, found `{}`",
-                expected.prompt,
-                number + 1,
-                found.prompt
-            );
-            Err(Error::file(&path, message))
-        }
-        _ => Ok(expected.clone()),
+    if !path.exists() {
+        return Ok(expected.clone());
     }
+    let found = prompts::read_one(&path)?;
+    if found.prompt == expected.prompt && found.line == expected.line {
+        return Ok(found);
+    }
+    let message = format!(
+        "expected `{}` as in line {} of the prompts, found `{}`",
+        expected.prompt,
+        number + 1,
+        found.prompt
+    );
+    Err(Error::file(&path, message))
 }
 
-/// Folders or PNG files whose names are numbers, in numerical order.
-fn numbered(path: &Path, folders: bool) -> Result<Vec<(usize, PathBuf)>> {
+/// Folders whose names are numbers, in numerical order.
+fn numbered_folders(path: &Path, faults: &mut Vec<String>) -> Result<Vec<(usize, PathBuf)>> {
     let mut found = vec![];
     for entry in fs::read_dir(path).map_err(Error::io(path))? {
-        let path = entry.map_err(Error::io(path))?.path();
-        let fits = if folders {
-            path.is_dir()
-        } else {
-            path.extension().is_some_and(|end| end == "png")
-        };
-        let name = if folders {
-            path.file_name()
-        } else {
-            path.file_stem()
-        };
-        let digits = name
-            .and_then(|name| name.to_str())
-            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-        found.extend(
-            digits
-                .and_then(|digits| digits.parse().ok())
-                .filter(|_| fits)
-                .map(|number| (number, path.clone())),
-        );
+        let folder = entry.map_err(Error::io(path))?.path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(number) = digits(&name)
+            && folder.is_dir()
+            && !is_hidden(&folder)
+        {
+            found.push((number, folder.clone()));
+        }
     }
-    found.sort();
-    found.dedup_by_key(|(number, _)| *number); // `1.png` and `0001.png`
-    Ok(found)
+    // Of `1` and `00001`, the name that GenEval's own program gives comes first.
+    let usual = |number: usize, folder: &Path| folder.ends_with(format!("{number:05}"));
+    found.sort_by_key(|(number, folder)| (*number, !usual(*number, folder), folder.clone()));
+    let mut kept: Vec<(usize, PathBuf)> = vec![];
+    for (number, folder) in found {
+        match kept.last() {
+            Some((before, used)) if *before == number => faults.push(format!(
+                "{}: skipped: `{}` has the same number",
+                folder.display(),
+                used.file_name().unwrap_or_default().to_string_lossy()
+            )),
+            _ => kept.push((number, folder)),
+        }
+    }
+    Ok(kept)
+}
+
+/// The number that a name consists of.
+fn digits(name: &str) -> Option<usize> {
+    let only_digits = name.bytes().all(|byte| byte.is_ascii_digit());
+    name.parse().ok().filter(|_| only_digits)
 }
 
 /// Reports prompts without a folder: of `count`, or up to the last prompt that has one.

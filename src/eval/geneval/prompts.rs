@@ -5,13 +5,13 @@
 //!  "exclude": [{"class": "clock", "count": 3}], "prompt": "a photo of two clocks"}
 //! ```
 
-use std::{fmt, path::Path, str::FromStr};
+use std::{borrow::Cow, fmt, path::Path, str::FromStr};
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::{Map, Number, Value};
 
 use super::names;
-use crate::{Error, Result, input};
+use crate::{Error, Result, file};
 
 /// A prompt and the expected content of its image.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,9 +101,57 @@ struct MetadataLine {
 #[derive(Deserialize)]
 struct ClauseFields {
     class: String,
+    #[serde(deserialize_with = "whole")]
     count: usize,
     color: Option<String>,
     position: Option<(String, usize)>,
+}
+
+/// A whole number, also one that was written as `2.0`.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let number = Number::deserialize(deserializer)?;
+    let whole = number.as_u64().or_else(|| {
+        let number = number.as_f64()?;
+        (number.fract() == 0.0 && (0.0..1e9).contains(&number)).then_some(number as u64)
+    });
+    whole
+        .map(|whole| whole as usize)
+        .ok_or_else(|| D::Error::custom(format!("expected a whole number, found {number}")))
+}
+
+/// JSON without the constants that Python's `json` writes and reads but JSON does not have: `NaN`,
+/// `Infinity` and `-Infinity` become `null`.
+fn without_constants(text: &str) -> Cow<'_, str> {
+    const CONSTANTS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+    if !CONSTANTS.iter().any(|constant| text.contains(constant)) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut quoted = false;
+    while let Some(c) = rest.chars().next() {
+        let constant = CONSTANTS
+            .iter()
+            .find(|constant| rest.starts_with(**constant));
+        let length = match constant {
+            Some(constant) if !quoted => {
+                out.push_str("null");
+                constant.len()
+            }
+            _ if quoted && c == '\\' => {
+                let length = 1 + rest[1..].chars().next().map_or(0, char::len_utf8);
+                out.push_str(&rest[..length]);
+                length
+            }
+            _ => {
+                quoted ^= c == '"';
+                out.push(c);
+                c.len_utf8()
+            }
+        };
+        rest = &rest[length..];
+    }
+    out.into()
 }
 
 impl Metadata {
@@ -115,7 +163,8 @@ impl Metadata {
         let wrong = |error: serde_json::Error| {
             Error::input(format!("expected metadata of GenEval: {error}"))
         };
-        let line: Map<String, Value> = serde_json::from_str(text).map_err(wrong)?;
+        let line: Map<String, Value> =
+            serde_json::from_str(&without_constants(text)).map_err(wrong)?;
         let MetadataLine {
             tag,
             prompt,
@@ -192,7 +241,7 @@ impl ClauseFields {
 /// The file cannot be read, contains no prompt, or a line is invalid.
 pub fn read(path: &Path) -> Result<Vec<Metadata>> {
     const HINT: &str = "give GenEval's `evaluation_metadata.jsonl`";
-    let text = input::read_text(path)?;
+    let text = file::read_text(path)?;
     let lines = text
         .lines()
         .enumerate()
@@ -208,9 +257,61 @@ pub fn read(path: &Path) -> Result<Vec<Metadata>> {
     Ok(all)
 }
 
+/// Reads the prompt of one folder as GenEval's own program does, with Python's `json.load`: one
+/// object on any number of lines. Of several objects, one per line, the first counts.
+///
+/// # Errors
+/// The file cannot be read, or is invalid.
+pub fn read_one(path: &Path) -> Result<Metadata> {
+    let text = file::read_text(path)?;
+    let whole = match Metadata::read(&text) {
+        Ok(metadata) => return Ok(metadata),
+        Err(error) => error,
+    };
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    if let Some(first) = lines.next()
+        && lines
+            .next()
+            .is_some_and(|second| second.trim_start().starts_with('{'))
+        && let Ok(metadata) = Metadata::read(first)
+    {
+        return Ok(metadata);
+    }
+    Err(Error::in_file(path, whole).with_hint(
+        "each folder of GenEval holds the JSON object of its prompt in `metadata.jsonl`",
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_json_load_reads_is_read() {
+        let prompt = |text: &str| Metadata::read(text).unwrap();
+        let plain = prompt(
+            r#"{"tag": "counting", "include": [{"class": "clock", "count": 2}], "prompt": "x"}"#,
+        );
+        let pretty = "\n{\n    \"tag\": \"counting\",\n    \"include\": [\n        {\n            \
+            \"class\": \"clock\",\n            \"count\": 2\n        }\n    ],\n    \
+            \"prompt\": \"x\"\n}\n\n";
+        assert_eq!(prompt(pretty), plain);
+        let twice = r#"{"tag": "colors", "tag": "counting", "include": [{"class": "clock", "count": 2.0}], "prompt": "y", "prompt": "x"}"#;
+        let twice = prompt(twice);
+        assert_eq!((twice.tag, twice.prompt.as_str()), ("counting", "x"));
+        assert_eq!(twice.include, plain.include);
+        let odd = prompt(
+            r#"{"tag": "counting", "score": NaN, "low": [-Infinity, Infinity], "prompt": "NaN \" Infinity"}"#,
+        );
+        assert_eq!(odd.prompt, "NaN \" Infinity");
+        assert!(odd.line["score"].is_null() && odd.line["low"].as_array().unwrap().len() == 2);
+        for count in ["2.5", "-1", "1e30", "\"2\""] {
+            let text = format!(
+                r#"{{"tag": "counting", "include": [{{"class": "clock", "count": {count}}}], "prompt": "x"}}"#
+            );
+            assert!(Metadata::read(&text).is_err(), "{count}");
+        }
+    }
 
     #[test]
     fn mistakes_are_named() {

@@ -6,13 +6,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use super::prompts::{Category, Prompt};
 use crate::{
     Error, Result,
-    eval::external::{ExternalImage, unread_images},
+    eval::external::{ExternalImage, NumberedImages},
 };
 
 /// The contents of such a folder.
@@ -78,7 +78,8 @@ impl CompBenchFolder {
         cases: &BTreeMap<usize, usize>,
         samples: usize,
     ) -> Result<()> {
-        let files = numbered(folder, &mut self.faults)?;
+        let files = NumberedImages::read(folder, |stem| name_and_number(stem).1)?;
+        self.faults.extend(files.faults);
         let texts: Vec<String> = cases
             .values()
             .map(|case| plain(&prompts[*case].text))
@@ -86,10 +87,14 @@ impl CompBenchFolder {
         let mut found = vec![];
         let mut numbers = BTreeSet::new();
         let mut misnamed = 0;
-        for (number, (name, path)) in files {
+        let mut beyond = 0;
+        for (number, path) in files.files {
             let Some(&case) = cases.get(&(number / samples)) else {
+                beyond += 1;
                 continue;
             };
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            let name = plain(name_and_number(&stem).0);
             let expected = plain(&prompts[case].text);
             misnamed += usize::from(name != expected && texts.contains(&name));
             numbers.insert(number);
@@ -113,6 +118,16 @@ impl CompBenchFolder {
                 folder.display()
             ));
         }
+        if beyond > 0 {
+            let (images, numbers) = match beyond {
+                1 => ("image", "its number"),
+                _ => ("images", "their numbers"),
+            };
+            self.faults.push(format!(
+                "{}: {beyond} {images} skipped: no evaluated prompt has {numbers}",
+                folder.display()
+            ));
+        }
         if misnamed > 0 {
             self.faults.push(format!(
                 "{}: {misnamed} of {} images are named after a different prompt than their number \
@@ -131,45 +146,11 @@ fn the_only(shared: &Path, prompts: &[&Prompt], category: Category) -> bool {
     shared.is_dir() && prompts.iter().all(|prompt| prompt.category == category)
 }
 
-/// The PNG files of a folder by the numbers at the ends of their names, with the text before.
-fn numbered(folder: &Path, faults: &mut Vec<String>) -> Result<BTreeMap<usize, (String, PathBuf)>> {
-    let mut found = BTreeMap::new();
-    let mut paths = vec![];
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        paths.push(entry.map_err(Error::io(folder))?.path());
-    }
-    paths.retain(|path| {
-        path.extension()
-            .is_some_and(|end| end.eq_ignore_ascii_case("png"))
-    });
-    paths.sort();
-    let mut without = 0;
-    let mut twice = 0;
-    for path in paths {
-        let stem = path
-            .file_stem()
-            .map(|stem| stem.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let (name, number) = stem.rsplit_once('_').unwrap_or(("", &stem));
-        match number.parse::<usize>() {
-            Ok(number) if found.contains_key(&number) => twice += 1,
-            Ok(number) => drop(found.insert(number, (plain(name), path))),
-            Err(_) => without += 1,
-        }
-    }
-    let place = folder.display();
-    faults.extend(unread_images(folder));
-    if without > 0 {
-        faults.push(format!(
-            "{place}: {without} files skipped: no number at the end of the name"
-        ));
-    }
-    if twice > 0 {
-        faults.push(format!(
-            "{place}: {twice} files skipped: another image has the same number"
-        ));
-    }
-    Ok(found)
+/// The parts of a file name without its ending: any text, and the number after the last `_`.
+fn name_and_number(stem: &str) -> (&str, Option<usize>) {
+    let (name, number) = stem.rsplit_once('_').unwrap_or(("", stem));
+    let only_digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    (name, number.parse().ok().filter(|_| only_digits))
 }
 
 /// A prompt as part of a file name: on one line, without path separators, shortened.
@@ -248,9 +229,10 @@ mod tests {
             .replace(&samples.display().to_string(), "S");
         assert_eq!(
             faults,
-            "S: 1 files skipped: no number at the end of the name\n\
-             S: 1 files skipped: another image has the same number\n\
+            "S: 1 file skipped: no number in the name: `c.png`\n\
+             S: 1 file skipped: another image has the same number: `b_2.png`\n\
              S: 1 of 4 images is missing; the first is 000003\n\
+             S: 1 image skipped: no evaluated prompt has its number\n\
              S: 1 of 3 images are named after a different prompt than their number indicates; \
              the number counts (are there 2 images per prompt?)"
         );

@@ -21,7 +21,7 @@ pub use prompts::{Category, Parts, Prompt, Prompts};
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use ttsvar_search::Image;
+use ttsvar_search::{Image, Warning};
 
 use self::{
     numeracy::{Count, counts},
@@ -198,6 +198,25 @@ impl CompBench {
         Ok(answers)
     }
 
+    /// Warnings about prompts that the comparison with images does not read to their end.
+    ///
+    /// # Errors
+    /// A prompt cannot be split into tokens.
+    pub fn prompt_warnings(&self) -> Result<Vec<(usize, Warning)>> {
+        let mut all = vec![];
+        let comparer = self.networks.likeness.as_deref();
+        let Some(reader) = comparer.and_then(|comparer| comparer.prompt_reader()) else {
+            return Ok(all);
+        };
+        for (case, parsed) in self.parsed.iter().enumerate() {
+            if parsed.prompt.parts.likeness {
+                let warning = reader.check(&parsed.text, false)?;
+                all.extend(warning.map(|warning| (case, warning)));
+            }
+        }
+        Ok(all)
+    }
+
     fn likeness(&self, parsed: &[&ParsedPrompt], images: &[Image]) -> Result<Vec<f32>> {
         let comparer = needed(
             self.networks.likeness.as_deref(),
@@ -358,6 +377,11 @@ impl Suite for CompBench {
 
     fn cases(&self) -> &[Case] {
         &self.cases
+    }
+
+    /// Similarities are cosines.
+    fn least_score(&self) -> f64 {
+        -1.0
     }
 
     fn evaluate(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {

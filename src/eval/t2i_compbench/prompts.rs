@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::{Error, Result, input};
+use crate::{Error, Result, file};
 use ttsvar_search::suggestion::suggest;
 
 /// The category of the prompts of a file. Relations in depth (`3d_spatial`) are not supported.
@@ -216,7 +216,7 @@ fn read_file(path: &Path, category: Category) -> Result<Vec<Prompt>> {
 
 /// The lines of a file without empty ones.
 fn lines(path: &Path) -> Result<Vec<String>> {
-    let text = input::read_text(path)?;
+    let text = file::read_text(path)?;
     let lines: Vec<String> = text
         .lines()
         .map(str::trim)

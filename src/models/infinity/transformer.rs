@@ -10,8 +10,8 @@ use super::Config;
 use crate::{
     Result, interrupt,
     nn::{
-        Activation, Kv, LayerNorm, Linear, RmsNorm, Rope, Weights, attention, attention_blocks,
-        modulate, residual, split_and_rotate,
+        Activation, Kv, LayerNorm, Linear, RmsNorm, Rope, Signature, Weights, attention,
+        attention_blocks, modulate, residual, split_and_rotate,
     },
 };
 
@@ -94,6 +94,16 @@ pub struct Infinity {
 }
 
 impl Infinity {
+    /// Tensors of every checkpoint.
+    pub const SIGNATURE: Signature = Signature {
+        layouts: &[&[
+            "pos_start",
+            "cfg_uncond",
+            "word_embed.weight",
+            "head.weight",
+        ]],
+    };
+
     /// Reads a checkpoint; every size is the file's.
     pub fn load(w: &Weights) -> Result<Self> {
         let config = Config::read(w)?;

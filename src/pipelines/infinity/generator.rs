@@ -1,17 +1,20 @@
 //! Infinity as a model family.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
-use ttsvar_search::{Pipeline, Scale};
+use ttsvar_search::{Pipeline, PromptReader, Scale};
 
 use super::{
     ImageModel, InfinityPipeline, Networks, Settings, T5Text, TextEncoder, cells_per_token,
+    pair::check_pair,
 };
 use crate::{
     Error, Result,
     hub::{Bundle, Description},
     loading::{Evict, Evictable, LoadReport, Loaded, Loader},
     models::{
-        bsq_vae::Decoder,
+        bsq_vae::{self, Decoder},
         infinity::{Infinity, Pixels, Schedule, TEMPLATES},
         t5::{T5Encoder, T5Sizes},
     },
@@ -38,6 +41,7 @@ impl Family for InfinityFamily {
     }
 
     fn scales(&self, description: &Description, options: &Options) -> Result<Vec<Scale>> {
+        check_scales(description)?;
         let grids = match &description.generator.scales {
             Some(grids) => grids.clone(),
             None => released_schedule(options)?.grids,
@@ -53,16 +57,21 @@ impl Family for InfinityFamily {
         resident: bool,
         report: &mut LoadReport,
     ) -> Result<Box<dyn Generator>> {
-        let transformer = loader.load(bundle.generator_weights()?, "", &[], Infinity::load)?;
+        check_scales(&bundle.description)?;
+        let transformer = bundle.generator_weights(&Infinity::SIGNATURE)?;
+        let decoder = bundle.vae_weights(&bsq_vae::SIGNATURE)?;
+        check_pair(bundle, &*transformer, &*decoder)?;
+        let transformer = loader.load(transformer, "", &[], Infinity::load)?;
         report.add(&transformer);
         let unused = ["encoder.", "quantize.", "quantizer."];
-        let decoder = loader.load(bundle.vae_weights()?, "", &unused, |weights| {
+        let decoder = loader.load(decoder, "", &unused, |weights| {
             Decoder::load(&weights.pp("decoder"))
         })?;
         report.add(&decoder);
         let text = load_text(bundle, loader)?;
         report.add(&text);
         let text_sizes = text.network.encoder.sizes().clone();
+        let tokenizer = text.network.tokenizer.clone();
         let cells = cells_per_token(&transformer.network, &decoder.network)?;
         let text_bundle = bundle.clone();
         let text_loader = loader.clone();
@@ -77,20 +86,41 @@ impl Family for InfinityFamily {
             text: EvictableText {
                 encoder: Evictable::new(text, resident, reload),
                 sizes: text_sizes,
+                tokenizer,
             },
         }))
     }
 }
 
+/// Scale 0 has a single token, which the network makes from the text.
+fn check_scales(description: &Description) -> Result<()> {
+    let scales = description.generator.scales.as_deref();
+    match scales.and_then(<[_]>::first) {
+        Some((height, width)) if (*height, *width) != (1, 1) => {
+            let message =
+                format!("the first of `scales`: expected [1, 1], found [{height}, {width}]");
+            Err(Error::input(message).with_hint(
+                "Infinity makes scale 0 from the text as one token; begin `scales` with [1, 1]",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn load_text(bundle: &Bundle, loader: &Loader) -> Result<Loaded<T5Text>> {
-    let tokenizer = T5Tokenizer::open(&bundle.tokenizer()?)?;
+    let tokenizer = Arc::new(T5Tokenizer::open(&bundle.tokenizer()?)?);
     let config = bundle.text_config()?.json()?;
     let load = |weights: &Weights| {
         let encoder = T5Encoder::load(weights, &config)?;
         Ok(T5Text { tokenizer, encoder })
     };
     // The published files hold a decoder too; report only unread tensors of the encoder.
-    loader.load(bundle.text_weights()?, "encoder.block", &[], load)
+    loader.load(
+        bundle.text_weights(&T5Encoder::SIGNATURE)?,
+        "encoder.block",
+        &[],
+        load,
+    )
 }
 
 /// A loaded Infinity with its text encoder.
@@ -186,9 +216,10 @@ impl Generator for InfinityGenerator {
             true => networks.resident += self.text.encoder.bytes(),
             false => networks.encoding = self.text.encoder.bytes(),
         }
-        Ok(Box::new(InfinityPipeline::new(
-            model, &self.text, networks,
-        )?))
+        let pipeline = InfinityPipeline::new(model, &self.text, networks)?;
+        Ok(Box::new(
+            pipeline.with_words(self.description.text.words.as_deref()),
+        ))
     }
 
     fn bytes(&self) -> u64 {
@@ -204,11 +235,17 @@ impl Generator for InfinityGenerator {
 struct EvictableText {
     encoder: Evictable<T5Text>,
     sizes: T5Sizes,
+    /// Stays in memory, for warnings.
+    tokenizer: Arc<T5Tokenizer>,
 }
 
 impl TextEncoder for EvictableText {
     fn encode(&self, prompt: &str) -> Result<Tensor> {
         self.encoder.get()?.encode(prompt)
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        Some(self.tokenizer.prompt_reader())
     }
 
     fn width(&self) -> usize {

@@ -3,6 +3,7 @@
 mod costs;
 mod generator;
 mod outline;
+mod pair;
 pub mod random;
 mod rollout;
 mod sampling;
@@ -18,7 +19,7 @@ use std::ops::Range;
 
 use candle_core::{Device, Tensor};
 use costs::StepCosts;
-use ttsvar_search::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale};
+use ttsvar_search::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, Warning};
 
 use crate::{
     Error, Result,
@@ -28,6 +29,7 @@ use crate::{
     },
     nn::Rope,
     options::Options,
+    text::unknown_words,
 };
 
 /// Tokens of a prompt of usual length, for estimates.
@@ -115,15 +117,7 @@ pub fn cells_per_token(transformer: &Infinity, decoder: &Decoder) -> Result<usiz
     match (transformer.config().bits, decoder.latent_channels()) {
         (bits, channels) if bits == channels => Ok(1),
         (bits, channels) if bits == 4 * channels => Ok(2),
-        (bits, channels) => {
-            let message = format!(
-                "the transformer has {bits} bits per token, the decoder {channels} values per cell"
-            );
-            Err(Error::input(message).with_hint(
-                "use the decoder that was released with the transformer: \
-                 it has as many values as the transformer has bits, or a quarter of them",
-            ))
-        }
+        (bits, channels) => Err(pair::mismatch(bits, channels)),
     }
 }
 
@@ -320,6 +314,8 @@ pub struct InfinityPipeline<'a> {
     text: &'a dyn TextEncoder,
     scales: Vec<Scale>,
     networks: Networks,
+    /// The only words that the model knows; `None` if it takes any.
+    words: Option<&'a [String]>,
 }
 
 impl<'a> InfinityPipeline<'a> {
@@ -351,7 +347,32 @@ impl<'a> InfinityPipeline<'a> {
             text,
             scales,
             networks,
+            words: None,
         })
+    }
+
+    /// Sets the only words that the model knows; prompts with others cause a warning.
+    pub fn with_words(self, words: Option<&'a [String]>) -> Self {
+        Self { words, ..self }
+    }
+
+    /// Warnings about a prompt or a negative prompt.
+    fn text_warnings(&self, text: &str, negative: bool) -> ttsvar_search::Result<Vec<Warning>> {
+        let mut warnings = vec![];
+        if let Some(known) = self.words {
+            let words = unknown_words(text, known);
+            if !words.is_empty() {
+                warnings.push(Warning::UnknownWords {
+                    words,
+                    known: known.to_vec(),
+                    negative,
+                });
+            }
+        }
+        if let Some(reader) = self.text.prompt_reader() {
+            warnings.extend(reader.check(text, negative)?);
+        }
+        Ok(warnings)
     }
 }
 
@@ -366,6 +387,16 @@ impl Pipeline for InfinityPipeline<'_> {
             rows * self.model.decoder.patch(),
             columns * self.model.decoder.patch(),
         )
+    }
+
+    fn prompt_warnings(&self, prompt: &Prompt) -> ttsvar_search::Result<Vec<Warning>> {
+        let mut warnings = self.text_warnings(&prompt.text, false)?;
+        if let Some(negative) = &prompt.negative
+            && self.model.branches() == 2
+        {
+            warnings.extend(self.text_warnings(negative, true)?);
+        }
+        Ok(warnings)
     }
 
     fn begin(

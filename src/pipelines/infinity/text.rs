@@ -1,13 +1,21 @@
 //! Encodes prompts as text features.
 
-use candle_core::Tensor;
+use std::sync::Arc;
 
-use crate::{Result, models::t5::T5Encoder, text::T5Tokenizer};
+use candle_core::Tensor;
+use ttsvar_search::PromptReader;
+
+use crate::{Result, models::t5::T5Encoder, nn::check_finite, text::T5Tokenizer};
 
 /// The text encoder of a pipeline.
 pub trait TextEncoder: Send + Sync {
     /// Features of a prompt, without padding: (tokens, width)
     fn encode(&self, prompt: &str) -> Result<Tensor>;
+
+    /// The reader of prompts for warnings, if long prompts are cut.
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        None
+    }
 
     /// Width of the features.
     fn width(&self) -> usize;
@@ -19,14 +27,20 @@ pub trait TextEncoder: Send + Sync {
 /// The encoder that the released models were trained with.
 pub struct T5Text {
     /// Prompts to token ids.
-    pub tokenizer: T5Tokenizer,
+    pub tokenizer: Arc<T5Tokenizer>,
     /// Token ids to features.
     pub encoder: T5Encoder,
 }
 
 impl TextEncoder for T5Text {
     fn encode(&self, prompt: &str) -> Result<Tensor> {
-        self.encoder.encode(&self.tokenizer.encode(prompt)?)
+        let features = self.encoder.encode(&self.tokenizer.encode(prompt)?)?;
+        check_finite("the text features", &features)?;
+        Ok(features)
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        Some(self.tokenizer.prompt_reader())
     }
 
     fn width(&self) -> usize {

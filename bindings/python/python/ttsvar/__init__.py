@@ -20,6 +20,7 @@ from ._pipeline import (
     Pipeline,
     Result,
     Scorer,
+    SearchWarning,
 )
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "Pipeline",
     "Result",
     "Scorer",
+    "SearchWarning",
     "__version__",
 ]

@@ -6,6 +6,7 @@ import json
 import operator
 import os
 import secrets
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -50,6 +51,11 @@ _OTHER_FORMATS = {
     ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".svg", ".pdf",
     ".json", ".toml", ".txt", ".htm", ".html",
 }  # fmt: skip
+
+
+class SearchWarning(UserWarning):
+    """An anomaly that did not stop a search: a prompt that is cut, words that the generator does not
+    know, scores that are NaN. The same warnings are in `Result.trace["warnings"]`."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,8 @@ class Pipeline:
         clusters. `on_event` is called with every event. With `decode_all` it receives the images
         after every scale, which costs additional decodes.
 
+        Anomalies are reported as `SearchWarning`.
+
         Other threads run during the search. Ctrl-C ends it within a second.
         """
         if isinstance(scorer, str):
@@ -179,6 +187,7 @@ class Pipeline:
         arrays, trace, best = self._system.generate(
             prompt, named_options(options), seed_number(seed), scorer, extractor, on_event, decode_all
         )
+        warn(_native.trace_warnings(trace), stacklevel=3)
         images = [PIL.Image.fromarray(array) for array in arrays]
         return Result(images, best, json.loads(trace))
 
@@ -188,6 +197,7 @@ class Pipeline:
             images = [images]
         elif isinstance(images, np.ndarray) and images.ndim == 3:
             images = [images]
+        warn(self._system.score_warnings(prompt), stacklevel=3)
         return self._system.score(prompt, [_to_array(image) for image in images])
 
     def __repr__(self) -> str:
@@ -207,6 +217,12 @@ def seed_number(seed: int | None) -> int:
     if not 0 <= number < 2**64:
         raise ValueError(f"seed must be from 0 to 2**64 - 1, or -1 for a random one, found {seed}")
     return number
+
+
+def warn(messages: Iterable[str], stacklevel: int) -> None:
+    """Passes messages to Python's `warnings`. `stacklevel` counts from this function."""
+    for message in messages:
+        warnings.warn(message, SearchWarning, stacklevel=stacklevel)
 
 
 def named_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> dict[str, Any]:

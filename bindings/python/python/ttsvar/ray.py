@@ -17,7 +17,7 @@ from typing import Any
 import ray
 
 from . import _native
-from ._pipeline import named_options
+from ._pipeline import named_options, warn
 
 CALLABLES = ("scorer", "extractor")
 """The callables among the arguments of `Pipeline.generate`, which are sent to the workers. A scorer
@@ -55,14 +55,25 @@ class _Worker:
         arrays, trace, best = self.system.generate(prompt, self.options, seed, *self.callables)
         return _native.png(arrays[best], trace), trace
 
-    def scenes(self, *arguments: Any) -> str:
-        """The setup of an evaluation. The arguments are those of `_native.Evaluation.scenes`."""
-        return _native.Evaluation.scenes(self.system, self.options, *arguments).setup
+    def scenes(self, *arguments: Any) -> tuple[str, list[str]]:
+        """The setup of an evaluation, and warnings about its prompts. The arguments are those of
+        `_native.Evaluation.scenes`."""
+        evaluation = _native.Evaluation.scenes(self.system, self.options, *arguments)
+        return evaluation.setup, evaluation.prompt_warnings(self.system, self.options)
 
     def run_sample(self, setup: str, sample: str, images: bool) -> list[tuple[str, bytes | None]]:
         """The records of one sample and, with `images`, its PNGs."""
         evaluation = _native.Evaluation.from_setup(setup)
         return evaluation.run_sample(self.system, self.options, sample, images)
+
+    def run_paths(self, setup: str, case: int) -> str:
+        """The scores of the images of a prompt after every scale."""
+        evaluation = _native.Evaluation.from_setup(setup)
+        return evaluation.run_paths(self.system, self.options, case)
+
+    def sheet(self, setup: str) -> bytes:
+        """The contact sheet of an evaluation."""
+        return _native.Evaluation.from_setup(setup).sheet(self.system, self.options)
 
 
 class Crew:
@@ -222,6 +233,8 @@ def generate(
         def write(job: int, result: tuple[bytes, str]) -> None:
             index = pending[job]
             png, trace = result
+            messages = _native.trace_warnings(trace)
+            warn((f"prompt {index + 1}: {message}" for message in messages), stacklevel=2)
             _native.write(traces[index], trace.encode())
             _native.write(images[index], png)  # last, since it marks the prompt as done
 
@@ -239,6 +252,7 @@ def evaluate(
     prompt_seed: int = 1,
     split: str = "test",
     seed: int = 0,
+    consistency: int = 60,
     model: str = "demo",
     weights: str | os.PathLike[str] | None = None,
     dtype: str = "f32",
@@ -251,14 +265,15 @@ def evaluate(
     gpus: float = 0,
     **options: Any,
 ) -> dict[str, Any]:
-    """Runs `ttsvar eval scenes` on workers: the same `setup.json` and the same lines in
-    `records.jsonl`, apart from their order and the measured seconds. `images` keeps every image,
-    `scorer` names the scorer of the searches, as in `Pipeline.load`, and `options` are those of the
-    generator: cfg, tau, top_p and so on.
+    """Runs `ttsvar eval scenes` on workers and writes the same files: setup, records, tables, plots
+    and the contact sheet, apart from the order of lines and the measured seconds. `images` keeps
+    every image, `scorer` names the scorer of the searches, as in `Pipeline.load`, and `options` are
+    those of the generator: cfg, tau, top_p and so on. The images of the first `consistency` prompts
+    are scored after every scale.
 
-    Returns the summary. `resume` continues in a folder in which this function or the command line
-    started. The command line continues in the same way: `ttsvar eval scenes --resume` with the same
-    arguments adds tables and plots.
+    Returns the summary, as in `summary.json`. `resume` continues in a folder in which this function
+    or the command line started; the command line continues in the same way. No other process may
+    work in the folder at the same time.
     """
     folder = Path(out)
     options = _options(options)
@@ -268,9 +283,10 @@ def evaluate(
     with Crew(
         model, weights, dtype, workers=workers, cpus=cpus, gpus=gpus, options=options
     ) as crew:
-        setup = crew.call("scenes", *arguments)
+        setup, prompt_warnings = crew.call("scenes", *arguments)
         evaluation = _native.Evaluation.from_setup(setup)
         log = _native.Log.open(folder, evaluation, resume)
+        warn([*log.notes(), *prompt_warnings], stacklevel=3)
         pending = evaluation.pending(log)
 
         def add(_: int, results: list[tuple[str, bytes | None]]) -> None:
@@ -278,12 +294,19 @@ def evaluate(
                 record: dict[str, Any] = json.loads(text)
                 if png is not None:
                     _write_image(folder / "images", record, png)
-                log.add(text)
+                log.add(evaluation, text)
                 if on_record is not None:
                     on_record(record)
 
         crew.run("run_sample", [(setup, sample, images) for sample in pending], add)
-    summary: dict[str, Any] = json.loads(evaluation.summary(log))
+
+        def add_paths(_: int, paths: str) -> None:
+            evaluation.add_paths(log, consistency, paths)
+
+        cases = evaluation.pending_paths(log, consistency)
+        crew.run("run_paths", [(setup, case) for case in cases], add_paths)
+        summary: dict[str, Any] = json.loads(evaluation.write_results(log, consistency))
+        _native.write(folder / "sheet.png", crew.call("sheet", setup))
     return summary
 
 
@@ -296,7 +319,7 @@ def _write_image(folder: Path, record: dict[str, Any], png: bytes) -> None:
 
 def _check(trace: Path, expected: dict[str, Any]) -> None:
     """Raises an error unless a trace belongs to the expected search."""
-    found = json.loads(trace.read_text())
+    found = json.loads(_native.read_text(trace))
     differing = [name for name, value in expected.items() if found.get(name) != value]
     if differing:
         raise ValueError(
@@ -310,5 +333,5 @@ def _options(given: dict[str, Any], more: Sequence[str] = ()) -> dict[str, Any]:
     options = named_options(given, more)
     plan = options.get("plan")
     if isinstance(plan, os.PathLike) or (isinstance(plan, str) and "=" not in plan):
-        options["plan"] = Path(plan).read_text()
+        options["plan"] = _native.read_text(plan)
     return options

@@ -5,17 +5,20 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{
-    charts, numbers,
+    numbers, result_charts as charts,
     table::{Align, Table},
 };
 use crate::{
     Error, Result,
     eval::{Gain, MethodSummary, Summary, consistency::Consistency},
-    file, image, input, quoting,
+    file, image, quoting,
 };
 
+/// The title of a comparison of methods at several sizes.
+pub const GRID_TITLE: &str = "Methods side by side";
+
 /// The results of an evaluation.
-pub(super) struct ResultTables {
+pub struct ResultTables {
     title: String,
     summary: Summary,
     consistency: Vec<Consistency>,
@@ -24,7 +27,8 @@ pub(super) struct ResultTables {
 }
 
 impl ResultTables {
-    pub(super) fn new(title: &str, summary: Summary, consistency: Vec<Consistency>) -> Self {
+    /// Tables of a summary; `consistency` may be empty.
+    pub fn new(title: &str, summary: Summary, consistency: Vec<Consistency>) -> Self {
         Self {
             title: title.to_owned(),
             summary,
@@ -35,12 +39,12 @@ impl ResultTables {
     }
 
     /// Sets whether verdicts are scores instead of right or wrong.
-    pub(super) fn graded(self, graded: bool) -> Self {
+    pub fn graded(self, graded: bool) -> Self {
         Self { graded, ..self }
     }
 
     /// Adds notes, one line each.
-    pub(super) fn with_notes(self, notes: &[String]) -> Self {
+    pub fn with_notes(self, notes: &[String]) -> Self {
         Self {
             notes: notes.to_vec(),
             ..self
@@ -48,12 +52,12 @@ impl ResultTables {
     }
 
     /// The underlying numbers.
-    pub(super) fn summary(&self) -> &Summary {
+    pub fn summary(&self) -> &Summary {
         &self.summary
     }
 
     /// The results as JSON.
-    pub(super) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         let mut all = json!(self.summary);
         all["title"] = self.title.clone().into();
         all["consistency"] = json!(self.consistency);
@@ -64,7 +68,7 @@ impl ResultTables {
     }
 
     /// The results as text.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let Summary {
             prompts, samples, ..
         } = self.summary;
@@ -198,8 +202,27 @@ impl ResultTables {
         table
     }
 
+    /// Checks that [`ResultTables::write`] can write its files, before the work starts.
+    ///
+    /// # Errors
+    /// A folder has the name of one of the files.
+    pub fn check_folder(folder: &Path) -> Result<()> {
+        const CHARTS: [&str; 3] = ["accuracy-by-n", "accuracy-by-cost", "consistency"];
+        let tables = ["summary.json", "table.txt", "table.md"].map(str::to_owned);
+        let charts = CHARTS
+            .iter()
+            .flat_map(|name| [format!("{name}.svg"), format!("{name}.png")]);
+        for name in tables.into_iter().chain(charts) {
+            file::check_replaceable(&folder.join(name))?;
+        }
+        Ok(())
+    }
+
     /// Writes `summary.json`, the tables and the charts.
-    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
         let put = |name: &str, bytes: &[u8]| {
             let path = folder.join(name);
             file::replace(&path, bytes).map_err(Error::io(&path))
@@ -233,24 +256,40 @@ impl ResultTables {
     }
 
     /// Inserts the tables into a page, between `<!-- table: NAME -->` and `<!-- end -->`.
-    pub(super) fn put_into(&self, page: &Path, name: &str) -> Result<()> {
-        let text = input::read_text(page)?;
-        let begin = format!("<!-- table: {name} -->\n");
-        let place = text.find(&begin).map(|at| at + begin.len());
-        let end = place.and_then(|place| Some(place + text[place..].find("<!-- end -->")?));
-        let Some((place, end)) = place.zip(end) else {
-            return Err(
-                Error::file(page, format!("has no marker for the table `{name}`")).with_hint(
-                    format!(
-                        "add `{}` and, on a separate line, `<!-- end -->`",
-                        begin.trim_end()
-                    ),
-                ),
-            );
-        };
-        let text = format!("{}\n{}\n{}", &text[..place], self.markdown(), &text[end..]);
+    ///
+    /// # Errors
+    /// The page cannot be read or written, or has no such markers.
+    pub fn put_into(&self, page: &Path, name: &str) -> Result<()> {
+        let text = file::read_text(page)?;
+        let (start, end) = marked(page, &text, name)?;
+        let text = format!("{}\n{}\n{}", &text[..start], self.markdown(), &text[end..]);
         file::replace(page, text.as_bytes()).map_err(Error::io(page))
     }
+}
+
+/// Checks that tables can be inserted into a page under these names, before the work starts.
+///
+/// # Errors
+/// As [`ResultTables::put_into`].
+pub fn check_page(page: &Path, names: &[String]) -> Result<()> {
+    let text = file::read_text(page)?;
+    for name in names {
+        marked(page, &text, name)?;
+    }
+    file::check_replaceable(page)
+}
+
+/// The place in a page between the markers of a table.
+fn marked(page: &Path, text: &str, name: &str) -> Result<(usize, usize)> {
+    let begin = format!("<!-- table: {name} -->\n");
+    let start = text.find(&begin).map(|at| at + begin.len());
+    let end = start.and_then(|start| Some(start + text[start..].find("<!-- end -->")?));
+    start.zip(end).ok_or_else(|| {
+        let begin = begin.trim_end();
+        Error::file(page, format!("has no marker for the table `{name}`")).with_hint(format!(
+            "add `{begin}` and, on a separate line, `<!-- end -->`"
+        ))
+    })
 }
 
 /// `single_object`, `two_object` and `color_attr` without their common parts.

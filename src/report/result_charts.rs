@@ -2,19 +2,19 @@
 
 use ttsvar_search::{Prompt, Silent, run};
 
+use super::{
+    Chart,
+    plot::{Axis, Line, Point, Spacing},
+    sheet::{Pair, SheetImage},
+};
 use crate::{
     Error, Result,
     eval::{Contender, Evaluation, MethodSummary, Summary, consistency::Consistency},
-    report::{
-        Chart,
-        plot::{Axis, Line, Point, Spacing},
-        sheet::{Pair, SheetImage},
-    },
 };
 
 /// Accuracy over N and over cost and, if it was measured, the correlation of scores over scales;
 /// each with its file name. With `graded`, verdicts are scores instead of right or wrong.
-pub(super) fn charts(
+pub fn charts(
     summary: &Summary,
     graded: bool,
     consistency: &[Consistency],
@@ -132,7 +132,7 @@ fn correlations(consistency: &[Consistency]) -> Chart {
 ///
 /// # Errors
 /// Generating or evaluating fails.
-pub(super) fn pairs(evaluation: &Evaluation) -> Result<Vec<Pair>> {
+pub fn pairs(evaluation: &Evaluation) -> Result<Vec<Pair>> {
     let (Some(first), Some(last)) = (evaluation.contenders.first(), evaluation.contenders.last())
     else {
         return Ok(vec![]);

@@ -6,25 +6,28 @@ use crate::quoting;
 
 /// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Align {
+pub enum Align {
+    /// Blanks at the end.
     Left,
+    /// Blanks at the beginning.
     Right,
 }
 
 /// Rows under a heading, columns as wide as they need to be.
-pub(super) struct Table {
+pub struct Table {
     columns: Vec<Align>,
     /// Cells as they were given; they are escaped for the place where the table is shown.
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(super) fn new<const N: usize>(heads: [(&str, Align); N]) -> Self {
+    /// A table with these headings.
+    pub fn new<const N: usize>(heads: [(&str, Align); N]) -> Self {
         Self::with_columns(heads.into())
     }
 
     /// A table whose columns are only known at run time.
-    pub(super) fn with_columns(heads: Vec<(&str, Align)>) -> Self {
+    pub fn with_columns(heads: Vec<(&str, Align)>) -> Self {
         let rows = vec![heads.iter().map(|(head, _)| (*head).to_owned()).collect()];
         Self {
             columns: heads.iter().map(|(_, align)| *align).collect(),
@@ -33,24 +36,25 @@ impl Table {
     }
 
     /// A table without a heading, with left-aligned columns.
-    pub(super) fn plain(columns: usize) -> Self {
+    pub fn plain(columns: usize) -> Self {
         Self {
             columns: vec![Align::Left; columns],
             rows: vec![],
         }
     }
 
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    /// Adds a row.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.cells(cells.into());
     }
 
     /// Adds a row with one cell per column.
-    pub(super) fn cells(&mut self, cells: Vec<String>) {
+    pub fn cells(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
 
     /// The table as Markdown; the first row is the heading.
-    pub(super) fn markdown(&self) -> String {
+    pub fn markdown(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
         let row = |cells: &Vec<String>| {
             let cells: Vec<String> = cells.iter().map(|cell| quoting::markdown(cell)).collect();
@@ -64,7 +68,7 @@ impl Table {
     }
 
     /// The lines, with two spaces between columns and none at the ends.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let shown = |row: &Vec<String>| row.iter().map(|cell| quoting::line(cell)).collect();
         let rows: Vec<Vec<String>> = self.rows.iter().map(shown).collect();
         let width = |column: usize| {

@@ -1,0 +1,132 @@
+//! Reads image files of any format that can be read.
+
+use std::{
+    fs::File,
+    io::{BufReader, Read, Seek},
+    path::Path,
+};
+
+use ttsvar_search::Image;
+
+use super::{CONVERT, Content, Format, HEAD, Png, READABLE, content, jpeg, png, webp};
+use crate::{Error, Result, file::shielded, input};
+
+/// Bytes of a JPEG or WebP file that are read at most.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Reads an image: PNG, JPEG or WebP, whatever its name. The pixels are those of Pillow's
+/// `ImageOps.exif_transpose(Image.open(path)).convert("RGB")`: alpha is dropped, of 16 bits the upper
+/// 8 are kept. Texts are not read; [`Png::open`] reads them.
+///
+/// # Errors
+/// The file cannot be read, is not an image in one of these formats, is damaged, or has more than
+/// [`super::MAX_PIXELS`] pixels.
+pub fn open(path: impl AsRef<Path>) -> Result<Image> {
+    let path = path.as_ref();
+    let (mut file, found) = open_file(path)?;
+    let decoded = match readable(path, found)? {
+        Format::Png => shielded(|| png::decode_image(BufReader::new(&file))),
+        Format::Jpeg => {
+            let bytes = read(path, &mut file)?;
+            shielded(|| jpeg::decode(&bytes))
+        }
+        Format::WebP => {
+            let bytes = read(path, &mut file)?;
+            shielded(|| webp::decode(&bytes))
+        }
+    };
+    decoded
+        .unwrap_or_else(|panic| Err(format!("its decoder failed: {panic}")))
+        .map_err(|what| Error::file(path, what).with_hint(png::NOT_WHOLE_HINT))
+}
+
+/// The content of a file.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn content_of(path: &Path) -> Result<Content> {
+    Ok(open_file(path)?.1)
+}
+
+/// Checks that a file is a PNG, where only a PNG can hold what is needed.
+///
+/// # Errors
+/// The file cannot be read, or is something else, which the error names.
+pub fn check_png(path: &Path) -> Result<()> {
+    let found = content_of(path)?;
+    let format = match found {
+        Content::Image(Format::Png) => return Ok(()),
+        Content::Image(Format::Jpeg) => "JPEG",
+        Content::Image(Format::WebP) => "WebP",
+        Content::OtherImage(name) => name,
+        Content::Other(name, hint) => {
+            return Err(Error::file(path, format!("not a PNG, but {name}")).with_hint(hint));
+        }
+    };
+    Err(Error::file(
+        path,
+        format!("not a PNG, but an image in the format {format}"),
+    )
+    .with_hint(
+        "only PNG files that `ttsvar` wrote record how they were made; \
+             an image that was converted has lost its record",
+    ))
+}
+
+fn open_file(path: &Path) -> Result<(File, Content)> {
+    let io = |error| Error::io(path)(error);
+    let mut file = input::open(path)?;
+    let mut head = vec![];
+    (&mut file)
+        .take(HEAD as u64)
+        .read_to_end(&mut head)
+        .map_err(io)?;
+    file.rewind().map_err(io)?;
+    Ok((file, content(&head)))
+}
+
+/// The format of a file, if it can be read.
+fn readable(path: &Path, found: Content) -> Result<Format> {
+    match found {
+        Content::Image(format) => Ok(format),
+        Content::OtherImage(name) => Err(Error::file(
+            path,
+            format!("an image in the format {name}, but only {READABLE}"),
+        )
+        .with_hint(CONVERT)),
+        Content::Other(name, hint) => {
+            Err(Error::file(path, format!("expected an image, found {name}")).with_hint(hint))
+        }
+    }
+}
+
+fn read(path: &Path, file: &mut File) -> Result<Vec<u8>> {
+    let mut bytes = vec![];
+    file.take(MOST_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io(path))?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(Error::file(
+            path,
+            format!("an image file of more than {} MiB", MOST_BYTES >> 20),
+        ));
+    }
+    Ok(bytes)
+}
+
+impl Png {
+    /// Reads a PNG file as [`open`], with its texts: those that are compressed only under keys of
+    /// this program, `ttsvar:...`. Texts in Latin-1 come before those in UTF-8, each in the order of
+    /// the file.
+    ///
+    /// # Errors
+    /// As [`open`], or it is not a PNG, or its texts unpack to too many bytes.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        check_png(path)?;
+        let file = input::open(path)?;
+        shielded(|| png::decode(BufReader::new(file)))
+            .unwrap_or_else(|panic| Err(format!("its decoder failed: {panic}")))
+            .map_err(|what| Error::file(path, what).with_hint(png::NOT_WHOLE_HINT))
+    }
+}
