@@ -45,7 +45,9 @@ fn they_are_refused_wherever_a_file_is_read() {
             let said = desk.run(arguments);
             assert!(began.elapsed() < SOON, "{arguments:?}");
             assert_eq!(said.code, Some(2), "{arguments:?}: {said:?}");
-            let refused = said.err.contains("expected a regular file") && said.err.contains(found);
+            let expected = ["expected a regular file", "expected a text file"];
+            let refused = said.err.contains(found)
+                && expected.iter().any(|message| said.err.contains(message));
             let missing = said.err.contains("contains no"); // where only named files are looked for
             let needed = said.err.contains("the weights of");
             assert!(refused || missing || needed, "{arguments:?}: {said:?}");
