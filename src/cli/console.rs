@@ -1,5 +1,6 @@
 //! All output of the program: results on standard output, messages on standard error, readable
-//! without colour.
+//! without colour. Control characters and the like are made visible here; whoever puts text from
+//! elsewhere into a result of several lines escapes its line breaks with [`quoting::line`].
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
@@ -8,6 +9,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use crate::{
     Error, Result,
     loading::{LoadReport, Notice},
+    quoting,
     system::{System, SystemBuilder},
 };
 
@@ -37,8 +39,18 @@ impl Console {
 
     /// Prints a result. A closed pipe is not an error.
     pub(super) fn result(&self, text: &str) -> Result<()> {
+        let text = if self.json {
+            quoting::json(text.trim_end())
+        } else {
+            quoting::lines(text.trim_end())
+        };
+        self.output(format!("{text}\n").as_bytes())
+    }
+
+    /// Writes a result as it is: a file that was asked for on standard output.
+    pub(super) fn output(&self, bytes: &[u8]) -> Result<()> {
         let mut out = io::stdout().lock();
-        match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        match out.write_all(bytes).and_then(|()| out.flush()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 Err(Error::io("standard output")(error))
             }
@@ -102,7 +114,11 @@ impl Console {
             Style::new()
         };
         // A failure cannot be reported: standard error itself is closed.
-        let _ = writeln!(io::stderr(), "{style}{kind}:{style:#} {text}");
+        let _ = writeln!(
+            io::stderr(),
+            "{style}{kind}:{style:#} {}",
+            quoting::line(text)
+        );
     }
 }
 
@@ -112,7 +128,7 @@ fn default_hint(error: &Error) -> Option<&'static str> {
         Error::File { .. } => {
             Some("check that this is the right file for its place, and that it is complete")
         }
-        Error::Input { .. } => Some("`ttsvar help` lists what can be given"),
+        Error::Input { .. } => Some("`ttsvar help COMMAND` lists what can be given"),
         _ => None,
     }
 }

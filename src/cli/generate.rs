@@ -23,6 +23,7 @@ use crate::{
     file::slug,
     image::Png,
     options::Options,
+    quoting,
     report::{Album, Provenance, html, tree},
     request::{Recorded, Session, new_seed},
     system::{MemoryLimit, MemoryPlan, SystemBuilder},
@@ -43,6 +44,8 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
         seed: session.options().seed.unwrap_or_else(new_seed),
         session,
     };
+    let shown = request.outputs.shows();
+    note_unused(&typed.options, &job.session, shown, console);
     let mut progress = Progress::new(console, request.prompts.texts.len() > 1);
     let mut first_failure = 0;
     for number in 1..=request.prompts.texts.len() {
@@ -101,6 +104,21 @@ pub(super) fn fit_memory(
     Ok(())
 }
 
+/// Notes the options that the plan of a session has no use for. `shown` means that candidates are
+/// decoded for the user as well.
+pub(super) fn note_unused(typed: &Options, session: &Session, shown: bool, console: &Console) {
+    let plan = session.plan();
+    let unused = typed.unused_by(plan, session.pipeline().scales().len());
+    for (flag, reason) in unused {
+        if flag != "--preview" || !shown {
+            console.note(&format!(
+                "{flag} has no effect: {} {reason}",
+                session.method()
+            ));
+        }
+    }
+}
+
 /// The request, checked as far as that is possible without the model.
 struct Request {
     prompts: Prompts,
@@ -127,12 +145,13 @@ impl Request {
         options.negative = options
             .negative
             .filter(|negative| !negative.trim().is_empty());
-        let prompts = match (&recorded, &typed.prompt, &typed.prompts) {
+        let prompt = typed.prompt.as_ref().or(typed.prompt_flag.as_ref());
+        let prompts = match (&recorded, prompt, &typed.prompts) {
             (Some(recorded), None, None) => Prompts::literal(&recorded.prompt)?,
-            (_, prompt, file) => Prompts::read(prompt.as_deref(), file.as_deref())?,
+            (_, prompt, file) => Prompts::read(prompt.map(String::as_str), file.as_deref())?,
         };
         Ok(Self {
-            outputs: Outputs::read(&typed.outputs, prompts.list)?,
+            outputs: Outputs::read(&typed.outputs, prompts.list, console)?,
             prompts,
             system,
             options,
@@ -185,15 +204,25 @@ impl GenerateJob<'_> {
             true => format!("{number:04}-{}", slug(text)),
             false => slug(text),
         };
-        let written = self.write(&stem, &outcome, &album)?;
+        let written = self.write(&stem, &outcome, &album, console)?;
+        if self.request.outputs.uses_stdout() {
+            console.note(&self.summary(&outcome, &written).replace("\n ", ":"));
+            return Ok(());
+        }
         console.result(&match (console.json, console.quiet) {
             (true, _) => self.json(&outcome, &written).to_string(),
-            (false, true) => written.image.display().to_string(),
+            (false, true) => quoting::path(&written.image),
             (false, false) => self.summary(&outcome, &written),
         })
     }
 
-    fn write(&self, stem: &str, outcome: &Outcome, album: &Album) -> Result<Written> {
+    fn write(
+        &self,
+        stem: &str,
+        outcome: &Outcome,
+        album: &Album,
+        console: &Console,
+    ) -> Result<Written> {
         let outputs = &self.request.outputs;
         let trace = &outcome.trace;
         // Everything is encoded before anything is written.
@@ -212,11 +241,11 @@ impl GenerateJob<'_> {
         let save = |place: &Option<OutputTarget>, end: &str, bytes: Option<Vec<u8>>| {
             let place = place.as_ref().zip(bytes);
             place
-                .map(|(place, bytes)| place.save(stem, end, &bytes))
+                .map(|(place, bytes)| place.save(stem, end, &bytes, console))
                 .transpose()
         };
         Ok(Written {
-            image: outputs.image.save(stem, IMAGE, &image)?,
+            image: outputs.image.save(stem, IMAGE, &image, console)?,
             trace: save(&outputs.trace, TRACE, Some(trace.to_json().into_bytes()))?,
             tree: save(&outputs.tree, TREE, tree)?,
             report: save(&outputs.report, REPORT, report)?,
@@ -238,7 +267,7 @@ impl GenerateJob<'_> {
         };
         format!(
             "{}\n  score {:.3}{parts}, seed {}, {}: {}",
-            written.image.display(),
+            quoting::path(&written.image),
             winner.score,
             trace.seed,
             self.session.method(),

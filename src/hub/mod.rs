@@ -9,6 +9,8 @@ pub mod blob;
 pub mod bundle;
 pub mod catalog;
 pub mod checkpoint;
+#[cfg(feature = "cli")]
+mod client;
 pub mod description;
 #[cfg(feature = "cli")]
 pub mod fetch;

@@ -9,6 +9,7 @@ use crate::{
     Error, Result,
     nn::{StateDictChoice, TensorSource, Weights, open_gpu},
 };
+use ttsvar_search::suggestion::suggest;
 
 /// Tensors in checkpoints that no model reads: buffers that can be computed, and a token that is
 /// used only in training.
@@ -55,8 +56,13 @@ impl FromStr for Dtype {
         match name {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
-            _ => Err(Error::input(format!("unknown data type `{name}`"))
-                .with_hint("expected `f32` or `bf16`")),
+            _ => Err(
+                Error::input(format!("unknown data type `{name}`")).with_hint(suggest(
+                    name,
+                    &["f32", "bf16"],
+                    "expected `f32` or `bf16`",
+                )),
+            ),
         }
     }
 }
@@ -121,8 +127,13 @@ impl FromStr for Device {
         match name {
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda),
-            _ => Err(Error::input(format!("unknown device `{name}`"))
-                .with_hint("expected `cpu` or `cuda`")),
+            _ => Err(
+                Error::input(format!("unknown device `{name}`")).with_hint(suggest(
+                    name,
+                    &["cpu", "cuda"],
+                    "expected `cpu` or `cuda`",
+                )),
+            ),
         }
     }
 }

@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use serde::Deserialize;
 
 use crate::{
-    Error, Result,
+    Error, Result, interrupt,
     nn::{
         Activation, CrossAttention, LayerNorm, Mlp, PatchEmbed, Signature, VitBlock, Weights,
         residual,
@@ -141,6 +141,7 @@ impl SiglipVision {
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let mut x = self.embed(pixels)?;
         for layer in &self.layers {
+            interrupt::check()?;
             x = layer.forward(&x)?;
         }
         Ok(self.post_layernorm.forward(&x)?)

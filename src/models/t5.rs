@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
 use crate::{
-    Error, Result,
+    Error, Result, interrupt,
     nn::{Activation, Linear, RmsNorm, Signature, Weights, attention},
 };
 
@@ -135,6 +135,11 @@ impl T5Sizes {
     pub fn flops(&self, tokens: usize) -> f64 {
         let weights = self.width * (4 * self.inner + 3 * self.hidden);
         self.layers as f64 * (2 * tokens * weights + 4 * tokens * tokens * self.inner) as f64
+    }
+
+    /// Parameters of the matrices.
+    pub fn values(&self) -> usize {
+        self.rows * self.width + self.layers * self.width * (4 * self.inner + 3 * self.hidden)
     }
 
     fn read(encoder: &Weights, embedding: (&Weights, &str)) -> Result<Self> {
@@ -289,6 +294,7 @@ impl T5Encoder {
         let bias = self.bias(ids.dims()[0])?;
         let mut x = self.embedding.index_select(&ids, 0)?.unsqueeze(0)?; // (1, L, width)
         for block in &self.blocks {
+            interrupt::check()?;
             x = block.forward(&x, self.sizes.heads, &bias)?;
         }
         Ok(self.final_norm.forward(&x)?.squeeze(0)?)

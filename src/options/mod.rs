@@ -8,13 +8,17 @@ mod aspect;
 mod plan_json;
 mod preview;
 
-use std::{path::Path, str::FromStr};
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    path::Path,
+    str::FromStr,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 use ttsvar_search::{
     DecodeSize, Draw, Features, LAMBDA, Method, Plan, Potential, Schedule, Select, StageOptions,
-    number, wrong_value,
+    number, suggestion::suggest, wrong_value,
 };
 
 pub use aspect::Aspect;
@@ -146,12 +150,12 @@ pub struct Options {
         arg(long, value_name = "SIZE", help_heading = "Image")
     )]
     pub pixels: Option<String>,
-    /// Random seed; prompt lists count up from it [default: a new one each time]
+    /// Random seed; prompt lists count up from it; -1 draws a new one [default: a new one each time]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "NUMBER", help_heading = "Image")
     )]
-    #[cfg_attr(feature = "cli", arg(value_parser = whole::<u64>))]
+    #[cfg_attr(feature = "cli", arg(value_parser = seed))]
     pub seed: Option<u64>,
 }
 
@@ -285,6 +289,46 @@ impl Options {
         };
         plan.with(self.stage_options())?;
         Ok(())
+    }
+
+    /// The flags of set options for which a plan of `scales` scales has no use, each with the reason.
+    pub fn unused_by(&self, plan: &Plan, scales: usize) -> Vec<(&'static str, &'static str)> {
+        let selects = || plan.stages().iter().map(|stage| stage.select);
+        let clusters = selects().any(|select| matches!(select, Select::Cluster { .. }));
+        let resamples = selects().any(|select| matches!(select, Select::Resample { .. }));
+        let decodes = plan.decodes(scales);
+        let previews = decodes.iter().rev().skip(1).any(|images| *images > 0);
+        let mut unused = vec![];
+        let mut check = |is_set: bool, used: bool, flag, reason| {
+            if is_set && !used {
+                unused.push((flag, reason));
+            }
+        };
+        let no_resampling = "does not resample";
+        check(
+            self.features.is_some(),
+            clusters,
+            "--features",
+            "does not cluster",
+        );
+        check(
+            self.potential.is_some(),
+            resamples,
+            "--potential",
+            no_resampling,
+        );
+        check(self.lambda.is_some(), resamples, "--lambda", no_resampling);
+        check(self.draw.is_some(), resamples, "--draw", no_resampling);
+        let no_previews = "looks at finished images only";
+        check(self.preview.is_some(), previews, "--preview", no_previews);
+        let stops = plan.enough().is_some();
+        check(
+            self.enough.is_some(),
+            stops,
+            "--enough",
+            "does not stop early",
+        );
+        unused
     }
 
     /// The options that apply to the stages of a plan.
@@ -422,7 +466,10 @@ fn unreadable(name: &str, value: &Value, error: &str) -> Error {
 fn split_names(message: &str) -> Error {
     match message.split_once(", expected one of") {
         Some((message, names)) => {
-            Error::input(message).with_hint(format!("expected one of{names}"))
+            let typed = message.rsplit('`').nth(1).unwrap_or_default();
+            let known: Vec<&str> = names.split('`').skip(1).step_by(2).collect();
+            let expected = format!("expected one of{names}");
+            Error::input(message).with_hint(suggest(typed, &known, &expected))
         }
         None => Error::input(message),
     }
@@ -455,6 +502,23 @@ pub fn parse<T: FromStr<Err: Into<Error>>>(text: &str) -> Result<T> {
 pub fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
     text.parse()
         .map_err(|_| "expected a whole number, 0 or more")
+}
+
+/// Parses a seed; -1 stands for a new one, as in other programs.
+///
+/// # Errors
+/// It is neither a whole number nor -1.
+pub fn seed(text: &str) -> Result<u64, &'static str> {
+    match text {
+        "-1" => Ok(new_seed()),
+        _ => whole(text).map_err(|_| "expected a whole number, 0 or more, or -1 for a new seed"),
+    }
+}
+
+/// A random seed, short enough to type.
+pub fn new_seed() -> u64 {
+    // The hasher's keys come from the system's random numbers.
+    RandomState::new().build_hasher().finish() & u64::from(u32::MAX)
 }
 
 /// Parses a number.

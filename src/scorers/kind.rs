@@ -11,6 +11,7 @@ use crate::{
     image::{Preprocess, PreprocessorConfig},
     loading::{Loaded, Loader},
 };
+use ttsvar_search::suggestion::suggest;
 
 /// A name, and the function from the network's output to the score.
 pub type Variant = (&'static str, fn(f32) -> f32);
@@ -60,9 +61,10 @@ pub(super) fn preprocessing(
 pub fn kind(family: &str) -> Result<&'static ScorerKind> {
     let known = KINDS.iter().find(|kind| kind.release.family == family);
     known.copied().ok_or_else(|| {
-        let families = KINDS.map(|kind| kind.release.family).join(", ");
+        let families = KINDS.map(|kind| kind.release.family);
+        let expected = format!("expected one of {}", families.join(", "));
         Error::input(format!("unknown scorer family `{family}`"))
-            .with_hint(format!("expected one of {families}"))
+            .with_hint(suggest(family, &families, &expected))
     })
 }
 
@@ -115,8 +117,13 @@ impl FromStr for ScorerName {
         let found = all().find(|(_, (name, _))| *name == text);
         let Some((kind, (name, score))) = found else {
             let names: Vec<&str> = all().map(|(_, (name, _))| name).collect();
-            return Err(Error::input(format!("unknown scorer `{text}`"))
-                .with_hint(format!("expected one or more of {}", names.join(", "))));
+            return Err(
+                Error::input(format!("unknown scorer `{text}`")).with_hint(suggest(
+                    text,
+                    &names,
+                    &format!("expected one or more of {}", names.join(", ")),
+                )),
+            );
         };
         Ok(Self { kind, name, score })
     }

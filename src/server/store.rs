@@ -20,7 +20,7 @@ use super::{
     leftovers,
     scheduler::JobResult,
 };
-use crate::{Error, Result, file};
+use crate::{Error, Result, file, input};
 
 /// The winner.
 pub(super) const IMAGE: &str = "image.png";
@@ -295,7 +295,7 @@ impl Store {
             let message = format!("{}: too large, {} bytes", path.display(), about.len());
             return Err(Error::system(message));
         }
-        fs::read(&path).map(Some).map_err(Error::io(path))
+        input::read(&path).map(Some)
     }
 
     /// The name of a contact sheet, counted from 0.

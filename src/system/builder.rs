@@ -9,6 +9,7 @@ use crate::{
     loading::{Device, Dtype, LoadReport, Loader},
     scorers::{ScorerMix, ScorerName, kind},
 };
+use ttsvar_search::suggestion::suggest;
 
 /// Builds a [`System`]. The command line fills this from its arguments.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -232,11 +233,11 @@ pub fn find_bundle(model: &str, weights: Option<&Path>) -> Result<Bundle> {
         None if Path::new(model).is_dir() => Bundle::open(Path::new(model)),
         None => {
             let released = hub::bundle::RELEASED.join(", ");
-            Err(
-                Error::input(format!("unknown model `{model}`")).with_hint(format!(
-                    "expected `{DEMO}`, one of {released}, or a folder with a bundle.toml"
-                )),
-            )
+            let names = [&[DEMO], &hub::bundle::RELEASED[..]].concat();
+            let expected =
+                format!("expected `{DEMO}`, one of {released}, or a folder with a bundle.toml");
+            Err(Error::input(format!("unknown model `{model}`"))
+                .with_hint(suggest(model, &names, &expected)))
         }
     }
 }

@@ -5,11 +5,14 @@ use std::fmt;
 
 use ttsvar_search::DecodeSize;
 
-use super::System;
+use super::{ReleasedOutline, System};
 use crate::{Error, Result, loading::Evict, options::Options};
 
 /// The parts that can be evicted, in the order of eviction.
 const EVICTED_FIRST: [&str; 3] = ["text encoder", "scorer", "features"];
+
+/// The parts that are evicted at each level, least first.
+const EVICTED_LEVELS: [&[&str]; 3] = [&[], &["text encoder"], &EVICTED_FIRST];
 
 /// The measures that keep a search within a limit.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,7 +55,7 @@ impl System {
         limit: MemoryLimit,
     ) -> Result<MemoryPlan> {
         let mut least = u64::MAX;
-        for evicted in [&EVICTED_FIRST[..0], &EVICTED_FIRST[..1], &EVICTED_FIRST] {
+        for evicted in EVICTED_LEVELS {
             self.set_resident(evicted.is_empty(), evicted.len() < EVICTED_FIRST.len());
             match self.rows_within(options, widths, decodes, limit)? {
                 Ok(rows_at_once) => {
@@ -110,6 +113,38 @@ impl System {
             network.set_resident(evaluation);
         }
     }
+}
+
+/// Fits a search of a released model into `limit` bytes by the same measures as
+/// [`System::fit_memory`], without its weights.
+///
+/// # Errors
+/// The search does not fit.
+pub fn fit_outline(
+    mut outline: ReleasedOutline,
+    widths: &[usize],
+    decodes: &[usize],
+    limit: u64,
+) -> Result<(ReleasedOutline, MemoryPlan)> {
+    let all_rows = widths.iter().copied().max().unwrap_or(1).max(1);
+    let mut least = u64::MAX;
+    for (level, evicted) in EVICTED_LEVELS.into_iter().enumerate() {
+        let peak = |rows: usize| {
+            let at_once = outline.with_rows_at_once(rows);
+            let estimate = at_once.estimate(widths, decodes, DecodeSize::Full, level);
+            Ok(estimate.peak_bytes)
+        };
+        if let Some(rows) = most_rows(all_rows, limit, peak)? {
+            outline = outline.with_rows_at_once(rows);
+            let plan = MemoryPlan {
+                rows_at_once: (rows < all_rows).then_some(rows),
+                evicted,
+            };
+            return Ok((outline, plan));
+        }
+        least = least.min(peak(1)?);
+    }
+    Err(too_little_memory(least, limit))
 }
 
 /// The measures as text; empty if none are needed.

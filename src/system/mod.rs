@@ -6,6 +6,7 @@ mod builder;
 mod features;
 mod loader;
 mod memory;
+mod outline;
 mod scorers;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -14,7 +15,8 @@ use ttsvar_search::{Extractor, Features, Pipeline, Scorer, Search, WeightedScore
 
 pub use builder::{Grids, SystemBuilder, find_bundle};
 pub use loader::family;
-pub use memory::{MemoryLimit, MemoryPlan, most_rows, too_little_memory};
+pub use memory::{MemoryLimit, MemoryPlan, fit_outline, most_rows, too_little_memory};
+pub use outline::ReleasedOutline;
 pub use scorers::{LoadedScorer, ScorerSet};
 
 use self::scorers::ScorerNetwork;

@@ -20,6 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
 
 /// A running server, killed when dropped.
@@ -230,10 +234,8 @@ impl Served {
     }
 
     fn request_shutdown(&self) {
-        Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status()
-            .unwrap();
+        let id = Pid::from_raw(self.child.id() as i32);
+        kill(id, Signal::SIGTERM).unwrap();
     }
 }
 

@@ -28,6 +28,7 @@ pub mod rng;
 pub mod run;
 mod scorer;
 mod search;
+pub mod suggestion;
 pub mod ties;
 pub mod top;
 pub mod trace;

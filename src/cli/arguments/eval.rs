@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ImageOptions, Limit, whole};
+use super::{ImageOptions, Limit, output_folder, whole};
 use crate::system::SystemBuilder;
 
 #[derive(Debug, Subcommand)]
@@ -84,7 +84,13 @@ pub(in crate::cli) struct PromptSet {
 #[command(next_help_heading = "Output")]
 pub(in crate::cli) struct Results {
     /// Folder for records, tables and charts
-    #[arg(long, short, value_name = "DIR", default_value = "eval-scenes")]
+    #[arg(
+        long,
+        short,
+        value_name = "DIR",
+        default_value = "eval-scenes",
+        value_parser = output_folder()
+    )]
     pub out: PathBuf,
     /// Resume the evaluation in that folder
     #[arg(long)]
@@ -149,6 +155,7 @@ pub(in crate::cli) struct GenEval {
         short,
         value_name = "DIR",
         default_value = "eval-geneval",
+        value_parser = output_folder(),
         help_heading = "Output"
     )]
     pub out: PathBuf,
@@ -186,6 +193,7 @@ pub(in crate::cli) struct CompBench {
         short,
         value_name = "DIR",
         default_value = "eval-compbench",
+        value_parser = output_folder(),
         help_heading = "Output"
     )]
     pub out: PathBuf,

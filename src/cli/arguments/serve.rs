@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::Args;
 
-use super::{Limit, whole};
+use super::{Limit, output_folder, whole};
 use crate::system::SystemBuilder;
 
 #[derive(Clone, Debug, Args)]
@@ -25,10 +25,13 @@ pub(in crate::cli) struct Serve {
     )]
     pub token: Option<String>,
     /// Folder for jobs, images and traces
-    #[arg(long, value_name = "DIR", default_value = "ttsvar-jobs")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "ttsvar-jobs",
+        value_parser = output_folder()
+    )]
     pub folder: PathBuf,
-    #[command(flatten)]
-    pub system: SystemBuilder,
     #[command(flatten)]
     pub limit: Limit,
     /// Searches that run side by side [default: one per core]
@@ -37,6 +40,8 @@ pub(in crate::cli) struct Serve {
     /// Seconds for running searches to finish when the server shuts down
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = whole::<u64>)]
     pub grace: u64,
+    #[command(flatten)]
+    pub system: SystemBuilder,
     #[command(flatten)]
     pub limits: ServeLimits,
 }

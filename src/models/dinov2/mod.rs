@@ -8,7 +8,7 @@
 use candle_core::{Device, Tensor};
 
 use crate::{
-    Error, Result,
+    Error, Result, interrupt,
     nn::{
         LayerNorm, PatchEmbed, Signature, VitBlock, Weights, antialiased_cubic_matrix,
         cubic_matrix, heads_for, resample, side_of_grid,
@@ -133,6 +133,7 @@ impl Dinov2 {
         let x = Tensor::cat(&[&cls, &x], 1)?.broadcast_add(&self.positions(rows, columns)?)?;
         let mut x = self.insert_registers(x)?; // (B, 1 + R + L, C)
         for block in &self.blocks {
+            interrupt::check()?;
             x = block.forward(&x)?;
         }
         let x = self.norm.forward(&x)?;

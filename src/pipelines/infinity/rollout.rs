@@ -10,7 +10,7 @@ use ttsvar_search::{
     rng::{Lineage, Stream},
 };
 
-use super::{ImageModel, draw_bits};
+use super::{ImageModel, costs::StepCosts, draw_bits};
 use crate::{
     Error, Result,
     models::infinity::{ScaleKv, ScaleRun, Text},
@@ -75,7 +75,7 @@ impl<'a> InfinityRollout<'a> {
         let text_tokens: Vec<usize> = texts.iter().map(|text| text.normed.dims()[1]).collect();
         let flops = text_tokens
             .iter()
-            .map(|tokens| model.transformer.text_flops(*tokens))
+            .map(|tokens| model.text_flops(*tokens))
             .sum();
         Self {
             model,
