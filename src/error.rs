@@ -79,6 +79,16 @@ pub enum LoadError {
         /// The shape or type in the file, or that it is missing.
         found: String,
     },
+    /// A tensor has a number that is NaN or infinite.
+    #[error("{origin}: tensor `{tensor}`: expected finite numbers, found {found}")]
+    NotFinite {
+        /// The file.
+        origin: String,
+        /// The full name of the tensor in that file.
+        tensor: String,
+        /// The number and its place.
+        found: String,
+    },
     /// The file does not hold weights in a known format.
     #[error("{}: expected weights (PyTorch or safetensors), found {found}", path.display())]
     NotACheckpoint {
@@ -125,6 +135,9 @@ impl LoadError {
             Self::Tensor { .. } => {
                 "is this the right file for this model? \
                  `ttsvar models` names the files of each model"
+            }
+            Self::NotFinite { .. } => {
+                "the file is damaged, or its training diverged; download it again or use another"
             }
             Self::NotACheckpoint { hint, .. } => hint,
             Self::Damaged { .. } => "the file is damaged or cut short; download it again",

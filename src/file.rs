@@ -19,6 +19,16 @@ use crate::{Error, Result};
 /// Maximum number of bytes of a prompt in a file name: well below the usual limit of 255.
 const SLUG: usize = 80;
 
+/// Names of files that are not complete.
+const PART_PREFIX: &str = ".ttsvar-";
+const PART_SUFFIX: &str = ".part";
+
+/// Returns whether a file has a name of files that are being written. If no program writes any more,
+/// a kill has left it behind.
+pub fn is_partial(name: &str) -> bool {
+    name.starts_with(PART_PREFIX) && name.ends_with(PART_SUFFIX)
+}
+
 /// Writes a file under a temporary name in its folder and renames it when it is complete: no
 /// partial file is left behind, and an existing file is kept if writing fails.
 ///
@@ -74,8 +84,8 @@ fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
         builder.permissions(fs::Permissions::from_mode(0o666)); // minus the umask
     }
     let mut file = builder
-        .prefix(".ttsvar-")
-        .suffix(".part")
+        .prefix(PART_PREFIX)
+        .suffix(PART_SUFFIX)
         .tempfile_in(folder)?;
     file.write_all(bytes)?;
     Ok(file)

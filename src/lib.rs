@@ -40,6 +40,9 @@ pub mod server;
 pub mod demo;
 pub mod error;
 pub mod file;
+pub mod input;
+pub mod interrupt;
+pub mod quoting;
 
 pub use error::{Error, ErrorKind, LoadError, Result};
 

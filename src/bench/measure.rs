@@ -39,6 +39,8 @@ pub struct PhaseFlops {
 pub struct Measurement {
     /// Medians of the seconds.
     pub seconds: Seconds,
+    /// The least and the most seconds of each phase.
+    pub spread: [Seconds; 2],
     /// Shortest and longest run in seconds.
     pub range: [f64; 2],
     /// Floating-point operations.
@@ -79,7 +81,13 @@ pub fn measure(job: &BenchJob, listener: &mut dyn Listener) -> Result<Measuremen
     ];
     let last = &costs[costs.len() - 1];
     Ok(Measurement {
-        seconds: medians(&costs),
+        seconds: summarize(&costs, median),
+        spread: [
+            summarize(&costs, |values| {
+                values.into_iter().fold(f64::INFINITY, f64::min)
+            }),
+            summarize(&costs, |values| values.into_iter().fold(0.0, f64::max)),
+        ],
         range,
         flops: flops(job, last),
         states: last.states.clone(),
@@ -110,19 +118,21 @@ impl Listener for EventsOnly<'_> {
     }
 }
 
-fn medians(costs: &[Cost]) -> Seconds {
-    let median = |part: &dyn Fn(&Cost) -> f64| median(costs.iter().map(part).collect());
+/// One number for each phase of several runs.
+fn summarize(costs: &[Cost], number: fn(Vec<f64>) -> f64) -> Seconds {
+    let of_runs = |part: &dyn Fn(&Cost) -> f64| number(costs.iter().map(part).collect());
     let scales = costs[0].seconds.transformer.len();
     Seconds {
-        text: median(&|cost| cost.seconds.text),
+        text: of_runs(&|cost| cost.seconds.text),
         transformer: (0..scales)
-            .map(|scale| median(&|cost| cost.seconds.transformer[scale]))
+            .map(|scale| of_runs(&|cost| cost.seconds.transformer[scale]))
             .collect(),
-        decode: median(&|cost| cost.seconds.decode),
-        features: median(&|cost| cost.seconds.features),
-        scorer: median(&|cost| cost.seconds.scorer),
-        selection: median(&|cost| cost.seconds.selection),
-        total: median(&|cost| cost.seconds.total),
+        decode: of_runs(&|cost| cost.seconds.decode),
+        features: of_runs(&|cost| cost.seconds.features),
+        scorer: of_runs(&|cost| cost.seconds.scorer),
+        selection: of_runs(&|cost| cost.seconds.selection),
+        previews: of_runs(&|cost| cost.seconds.previews),
+        total: of_runs(&|cost| cost.seconds.total),
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use ttsvar_search::{Extractor, Features, Plan, Search};
+use ttsvar_search::{Extractor, Features, Plan, Search, Seconds};
 
 use super::{
     arguments::{self, Global, Limit},
     console::Console,
-    generate::fit_memory,
+    generate::{fit_memory, note_unused},
     numbers, preview_size,
     progress::Progress,
     table::{Align, Table},
@@ -53,6 +53,7 @@ fn measure_demo(typed: &arguments::Bench, global: &Global, console: &Console) ->
         .open()?;
     let mut session = Session::new(&system, &typed.options)?;
     fit_memory(&mut session, typed.limit, console)?;
+    note_unused(&typed.options, &session, false, console);
     let mut report = measure_search(
         typed,
         session.search(),
@@ -192,6 +193,7 @@ impl Report {
         use Align::{Left, Right};
         let Measurement {
             seconds,
+            spread: [least, most],
             flops,
             states,
             decodes,
@@ -202,11 +204,14 @@ impl Report {
         let mut table = Table::new([
             ("phase", Left),
             ("seconds", Right),
+            ("min to max", Right),
             ("share", Right),
             ("GFLOP", Right),
             ("TFLOP/s", Right),
         ]);
-        let mut row = |phase: String, time: f64, flops: f64| {
+        let mut row = |phase: String, time_of: &dyn Fn(&Seconds) -> f64, flops: f64| {
+            let time = time_of(seconds);
+            let between = format!("{:.4} to {:.4}", time_of(least), time_of(most));
             let share = format!("{:.0} %", 100.0 * time / seconds.total);
             let (work, rate) = if flops > 0.0 {
                 (
@@ -216,28 +221,35 @@ impl Report {
             } else {
                 ("-".to_owned(), "-".to_owned())
             };
-            table.row([phase, format!("{time:.4}"), share, work, rate]);
+            table.row([phase, format!("{time:.4}"), between, share, work, rate]);
         };
-        row("text".to_owned(), seconds.text, flops.text);
-        let transformer: f64 = seconds.transformer.iter().sum();
-        row("transformer".to_owned(), transformer, flops.transformer);
-        for ((scale, time), rows) in seconds.transformer.iter().enumerate().zip(states) {
+        row("text".to_owned(), &|phase| phase.text, flops.text);
+        row(
+            "transformer".to_owned(),
+            &|phase| phase.transformer.iter().sum(),
+            flops.transformer,
+        );
+        for (scale, rows) in states.iter().enumerate() {
             let [height, width] = self.grids[scale];
             row(
                 format!("  {height}×{width}, {}", numbers::counted(*rows, "row")),
-                *time,
+                &|phase| phase.transformer[scale],
                 0.0,
             );
         }
         row(
             format!("decode, {}", numbers::counted(*decodes, "image")),
-            seconds.decode,
+            &|phase| phase.decode,
             flops.decode,
         );
-        row("features".to_owned(), seconds.features, flops.features);
-        row("scorer".to_owned(), seconds.scorer, flops.scorer);
-        row("selection".to_owned(), seconds.selection, 0.0);
-        row("total".to_owned(), seconds.total, flops.total);
+        row(
+            "features".to_owned(),
+            &|phase| phase.features,
+            flops.features,
+        );
+        row("scorer".to_owned(), &|phase| phase.scorer, flops.scorer);
+        row("selection".to_owned(), &|phase| phase.selection, 0.0);
+        row("total".to_owned(), &|phase| phase.total, flops.total);
         let predicted = numbers::bytes(*predicted_bytes);
         let at_most = |bytes: Option<u64>, what: &str| {
             bytes.map_or(String::new(), |bytes| {
@@ -263,6 +275,7 @@ impl Report {
     fn json(&self, typed: &arguments::Bench, global: &Global, threads: usize) -> Value {
         let Measurement {
             seconds,
+            spread: [least, most],
             flops,
             states,
             decodes,
@@ -312,6 +325,7 @@ impl Report {
                 "transformer_per_scale": seconds.transformer,
             },
             "total_range": range,
+            "spread": { "least": least, "most": most },
             "images_per_s": 1.0 / seconds.total,
             "gflop": {
                 "text": flops.text / 1e9,

@@ -1,11 +1,17 @@
 //! All output of the program: results on standard output, messages on standard error, readable
-//! without colour.
+//! without colour. Control characters and the like are made visible here; whoever puts text from
+//! elsewhere into a result of several lines escapes its line breaks with [`quoting::line`].
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    loading::{LoadReport, Notice},
+    quoting,
+    system::{System, SystemBuilder},
+};
 
 /// The console.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +39,18 @@ impl Console {
 
     /// Prints a result. A closed pipe is not an error.
     pub(super) fn result(&self, text: &str) -> Result<()> {
+        let text = if self.json {
+            quoting::json(text.trim_end())
+        } else {
+            quoting::lines(text.trim_end())
+        };
+        self.output(format!("{text}\n").as_bytes())
+    }
+
+    /// Writes a result as it is: a file that was asked for on standard output.
+    pub(super) fn output(&self, bytes: &[u8]) -> Result<()> {
         let mut out = io::stdout().lock();
-        match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        match out.write_all(bytes).and_then(|()| out.flush()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 Err(Error::io("standard output")(error))
             }
@@ -54,6 +70,23 @@ impl Console {
         if !self.quiet {
             self.print("warning", AnsiColor::Yellow, text);
             self.hint(hint);
+        }
+    }
+
+    /// Opens a system and prints what was found while its networks were loaded.
+    pub(super) fn open(&self, builder: &SystemBuilder) -> Result<System> {
+        let system = builder.open()?;
+        self.notices(system.report());
+        Ok(system)
+    }
+
+    /// Prints what was found while networks were loaded.
+    pub(super) fn notices(&self, report: &LoadReport) {
+        for notice in report.notices() {
+            match notice {
+                Notice::Note(text) => self.note(&text),
+                Notice::Warning(text) => self.warn(&text, None),
+            }
         }
     }
 
@@ -81,7 +114,11 @@ impl Console {
             Style::new()
         };
         // A failure cannot be reported: standard error itself is closed.
-        let _ = writeln!(io::stderr(), "{style}{kind}:{style:#} {text}");
+        let _ = writeln!(
+            io::stderr(),
+            "{style}{kind}:{style:#} {}",
+            quoting::line(text)
+        );
     }
 }
 
@@ -91,7 +128,7 @@ fn default_hint(error: &Error) -> Option<&'static str> {
         Error::File { .. } => {
             Some("check that this is the right file for its place, and that it is complete")
         }
-        Error::Input { .. } => Some("`ttsvar help` lists what can be given"),
+        Error::Input { .. } => Some("`ttsvar help COMMAND` lists what can be given"),
         _ => None,
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 use serde_json::json;
+use ttsvar_search::suggestion::suggest;
 
 use super::{REFUSED, arguments, console::Console, numbers, progress::bytes_bar};
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
         catalog::{Entry, Source},
         fetch::{Hub, Progress, usual_folder},
     },
+    quoting,
 };
 
 /// Fetches the named entries and those that belong to them. Entries that cannot be fetched are
@@ -23,8 +25,13 @@ pub(super) fn run(typed: &arguments::Fetch, console: &Console) -> Result<u8> {
         let entries = catalog::with_needs(name);
         if entries.is_empty() {
             let known: Vec<&str> = catalog::ENTRIES.iter().map(|entry| entry.name).collect();
-            return Err(Error::input(format!("unknown weights `{name}`"))
-                .with_hint(format!("expected one or more of {}", known.join(", "))));
+            return Err(
+                Error::input(format!("unknown weights `{name}`")).with_hint(suggest(
+                    name,
+                    &known,
+                    &format!("expected one or more of {}", known.join(", ")),
+                )),
+            );
         }
         for entry in entries {
             if !wanted.iter().any(|other| other.name == entry.name) {
@@ -43,8 +50,9 @@ pub(super) fn run(typed: &arguments::Fetch, console: &Console) -> Result<u8> {
     }
     if failed == 0 {
         console.note(&format!(
-            "the files are in {0}; run with `--weights {0}`",
-            folder.display()
+            "the files are in {}; run with `--weights {}`",
+            quoting::path(&folder),
+            quoting::file_argument(&folder)
         ));
     }
     Ok(if failed == 0 { 0 } else { REFUSED })

@@ -18,28 +18,34 @@ use super::{
     prompts::Prompts,
 };
 use crate::{
-    Result,
+    Error, Result,
+    bench::Machine,
     file::slug,
     image::Png,
     options::Options,
+    quoting,
     report::{Album, Provenance, html, tree},
     request::{Recorded, Session, new_seed},
-    system::SystemBuilder,
+    system::{MemoryLimit, MemoryPlan, SystemBuilder},
 };
 
 /// Generates an image for every prompt. An error with one prompt of a list is reported and the
 /// others continue; the exit code is that of the first failure.
 pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Console) -> Result<u8> {
     let request = Request::read(typed, global, console)?;
-    let system = request.system.open()?;
+    let system = console.open(&request.system)?;
     let mut session = Session::new(&system, &request.options)?;
-    fit_memory(&mut session, typed.limit, console)?;
+    match typed.limit.memory {
+        Some(_) => fit_memory(&mut session, typed.limit, console)?,
+        None => check_machine(&session)?,
+    }
     let job = GenerateJob {
         request: &request,
         seed: session.options().seed.unwrap_or_else(new_seed),
         session,
     };
-    job.warn(console);
+    let shown = request.outputs.shows();
+    note_unused(&typed.options, &job.session, shown, console);
     let mut progress = Progress::new(console, request.prompts.texts.len() > 1);
     let mut first_failure = 0;
     for number in 1..=request.prompts.texts.len() {
@@ -58,6 +64,32 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
     Ok(first_failure)
 }
 
+/// Reports what a memory limit costs.
+pub(super) fn report_memory_plan(plan: &MemoryPlan, console: &Console) {
+    let plan = plan.to_string();
+    if !plan.is_empty() {
+        console.note(&format!("to keep within the memory limit: {plan}"));
+    }
+}
+
+/// Refuses a search that cannot fit into this machine, whatever asked for it: the plan may be that
+/// of somebody else's image.
+fn check_machine(session: &Session) -> Result<()> {
+    let Some(memory) = Machine::detect().memory else {
+        return Ok(());
+    };
+    let needed = session.estimate().peak_bytes;
+    if needed <= memory || !session.system().device().is_cpu() {
+        return Ok(());
+    }
+    let needed = numbers::bytes(needed);
+    let has = numbers::bytes(memory);
+    Err(Error::input(format!(
+        "the search needs up to {needed} of memory, but this machine has {has}"
+    ))
+    .with_hint("--memory SIZE runs fewer rows at once; a smaller search needs less"))
+}
+
 /// Keeps the session within the memory limit, where there is one, and reports what that costs.
 pub(super) fn fit_memory(
     session: &mut Session,
@@ -67,11 +99,24 @@ pub(super) fn fit_memory(
     let Some(limit) = limit.memory else {
         return Ok(());
     };
-    let plan = session.fit_memory(limit)?.to_string();
-    if !plan.is_empty() {
-        console.note(&format!("to keep within the memory limit: {plan}"));
-    }
+    let plan = session.fit_memory(MemoryLimit::single(limit))?;
+    report_memory_plan(&plan, console);
     Ok(())
+}
+
+/// Notes the options that the plan of a session has no use for. `shown` means that candidates are
+/// decoded for the user as well.
+pub(super) fn note_unused(typed: &Options, session: &Session, shown: bool, console: &Console) {
+    let plan = session.plan();
+    let unused = typed.unused_by(plan, session.pipeline().scales().len());
+    for (flag, reason) in unused {
+        if flag != "--preview" || !shown {
+            console.note(&format!(
+                "{flag} has no effect: {} {reason}",
+                session.method()
+            ));
+        }
+    }
 }
 
 /// The request, checked as far as that is possible without the model.
@@ -94,16 +139,19 @@ impl Request {
             system.model = system.model.or_else(|| recorded.system.model.clone());
             system.scorer = system.scorer.or_else(|| recorded.system.scorer.clone());
             system.dtype = system.dtype.or(recorded.system.dtype);
+            let recorded = recorded.system.state_dict.clone();
+            system.state_dict = system.state_dict.or(recorded);
         }
         options.negative = options
             .negative
             .filter(|negative| !negative.trim().is_empty());
-        let prompts = match (&recorded, &typed.prompt, &typed.prompts) {
+        let prompt = typed.prompt.as_ref().or(typed.prompt_flag.as_ref());
+        let prompts = match (&recorded, prompt, &typed.prompts) {
             (Some(recorded), None, None) => Prompts::literal(&recorded.prompt)?,
-            (_, prompt, file) => Prompts::read(prompt.as_deref(), file.as_deref())?,
+            (_, prompt, file) => Prompts::read(prompt.map(String::as_str), file.as_deref())?,
         };
         Ok(Self {
-            outputs: Outputs::read(&typed.outputs, prompts.list)?,
+            outputs: Outputs::read(&typed.outputs, prompts.list, console)?,
             prompts,
             system,
             options,
@@ -137,28 +185,6 @@ struct GenerateJob<'a> {
 }
 
 impl GenerateJob<'_> {
-    /// Warns about tensors that the model does not use. Warnings about prompts are events.
-    fn warn(&self, console: &Console) {
-        let system = self.session.system();
-        for tensors in &system.report().unread {
-            let first: Vec<&str> = tensors.names.iter().take(3).map(String::as_str).collect();
-            let more = if tensors.names.len() > first.len() {
-                ", …"
-            } else {
-                ""
-            };
-            console.warn(
-                &format!(
-                    "{}: {} tensors that the model does not know: {}{more}",
-                    tensors.origin,
-                    tensors.names.len(),
-                    first.join(", ")
-                ),
-                None,
-            );
-        }
-    }
-
     /// Generates an image for one prompt, counted from 1, and writes everything that was asked for.
     fn generate(&self, number: usize, console: &Console, progress: &mut Progress) -> Result<()> {
         let prompts = &self.request.prompts;
@@ -178,15 +204,25 @@ impl GenerateJob<'_> {
             true => format!("{number:04}-{}", slug(text)),
             false => slug(text),
         };
-        let written = self.write(&stem, &outcome, &album)?;
+        let written = self.write(&stem, &outcome, &album, console)?;
+        if self.request.outputs.uses_stdout() {
+            console.note(&self.summary(&outcome, &written).replace("\n ", ":"));
+            return Ok(());
+        }
         console.result(&match (console.json, console.quiet) {
             (true, _) => self.json(&outcome, &written).to_string(),
-            (false, true) => written.image.display().to_string(),
+            (false, true) => quoting::path(&written.image),
             (false, false) => self.summary(&outcome, &written),
         })
     }
 
-    fn write(&self, stem: &str, outcome: &Outcome, album: &Album) -> Result<Written> {
+    fn write(
+        &self,
+        stem: &str,
+        outcome: &Outcome,
+        album: &Album,
+        console: &Console,
+    ) -> Result<Written> {
         let outputs = &self.request.outputs;
         let trace = &outcome.trace;
         // Everything is encoded before anything is written.
@@ -205,11 +241,11 @@ impl GenerateJob<'_> {
         let save = |place: &Option<OutputTarget>, end: &str, bytes: Option<Vec<u8>>| {
             let place = place.as_ref().zip(bytes);
             place
-                .map(|(place, bytes)| place.save(stem, end, &bytes))
+                .map(|(place, bytes)| place.save(stem, end, &bytes, console))
                 .transpose()
         };
         Ok(Written {
-            image: outputs.image.save(stem, IMAGE, &image)?,
+            image: outputs.image.save(stem, IMAGE, &image, console)?,
             trace: save(&outputs.trace, TRACE, Some(trace.to_json().into_bytes()))?,
             tree: save(&outputs.tree, TREE, tree)?,
             report: save(&outputs.report, REPORT, report)?,
@@ -231,7 +267,7 @@ impl GenerateJob<'_> {
         };
         format!(
             "{}\n  score {:.3}{parts}, seed {}, {}: {}",
-            written.image.display(),
+            quoting::path(&written.image),
             winner.score,
             trace.seed,
             self.session.method(),

@@ -15,6 +15,7 @@ use crate::{
     Error, Result,
     file::read_text,
     image::{Content, Png, check_png, content_of},
+    quoting,
     report::Provenance,
     request::recorded,
 };
@@ -135,9 +136,11 @@ fn of_image(path: &Path, png: &Png, record: &Provenance) -> String {
     }
     let (width, height) = (png.image.width(), png.image.height());
     let plan = record.plan.to_toml();
-    let name = path.display();
     format!(
-        "{name}: {width} × {height} pixels\n\n{table}\n\n{plan}\nttsvar generate --from {name}   generates it again"
+        "{}: {width} × {height} pixels\n\n{table}\n\n{plan}\n\
+         ttsvar generate --from {}   generates it again",
+        quoting::path(path),
+        quoting::file_argument(path)
     )
 }
 
@@ -171,11 +174,11 @@ fn of_trace(path: &Path, trace: &Trace) -> String {
     let warnings: Vec<String> = trace
         .warnings
         .iter()
-        .map(|warning| format!("\nwarning: {warning}"))
+        .map(|warning| format!("\nwarning: {}", quoting::line(&warning.to_string())))
         .collect();
     format!(
         "{}: trace\n\n{head}\n\n{}\n{}",
-        path.display(),
+        quoting::path(path),
         scales(trace),
         warnings.concat()
     )

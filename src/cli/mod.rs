@@ -10,6 +10,7 @@ mod fetch;
 mod generate;
 mod inspect;
 mod interrupt;
+mod manual;
 mod models;
 mod outputs;
 mod plan;
@@ -57,7 +58,7 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, console: &Console) -> Result<u8> {
     crate::bench::check_kernels()?;
-    start_threads(&arguments.global)?;
+    start_threads(&arguments.global, console)?;
     arguments.global.device.open()?;
     match &arguments.command {
         Subcommands::Generate(typed) => return generate::run(typed, &arguments.global, console),
@@ -72,6 +73,8 @@ fn run(arguments: &Arguments, console: &Console) -> Result<u8> {
         #[cfg(feature = "server")]
         Subcommands::Serve(typed) => serve::run(typed, &arguments.global, console)?,
         Subcommands::Inspect(typed) => inspect::run(typed, console)?,
+        Subcommands::Completions(typed) => manual::completions(typed, console)?,
+        Subcommands::Man => manual::man(console)?,
         Subcommands::Eval(arguments::Eval::Scenes(typed)) => {
             eval::scenes(typed, &arguments.global, console)?
         }
@@ -94,7 +97,7 @@ fn code(error: &Error) -> u8 {
     }
 }
 
-fn start_threads(global: &Global) -> Result<()> {
+fn start_threads(global: &Global, console: &Console) -> Result<()> {
     let Some(threads) = global.threads else {
         return Ok(());
     };
@@ -106,6 +109,12 @@ fn start_threads(global: &Global) -> Result<()> {
     }
     // More threads than cores would only wait for one another.
     let cores = std::thread::available_parallelism().map_or(threads, usize::from);
+    if threads > cores {
+        let cores = numbers::counted(cores, "core");
+        console.note(&format!(
+            "--threads is {threads}, but this machine has {cores}, which are used"
+        ));
+    }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads.min(cores))
         .build_global();

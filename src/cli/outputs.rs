@@ -3,11 +3,15 @@
 
 use std::{
     fs,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
 };
 
-use super::{arguments, interrupt::undisturbed};
+use super::{arguments, console::Console, interrupt::undisturbed};
 use crate::{Error, Result, file};
+
+/// The name that stands for standard output.
+const STDOUT: &str = "-";
 
 /// The target of one kind of result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub(super) enum OutputTarget {
     File(PathBuf),
     /// A file with a free name in this folder, which is created if necessary.
     Folder(PathBuf),
+    /// Standard output.
+    Stdout,
 }
 
 /// The endings of the file names of a search.
@@ -38,7 +44,7 @@ impl Outputs {
     ///
     /// # Errors
     /// A name does not fit its content, or a target is not writable.
-    pub(super) fn read(typed: &arguments::Outputs, list: bool) -> Result<Self> {
+    pub(super) fn read(typed: &arguments::Outputs, list: bool, console: &Console) -> Result<Self> {
         let target = |path: &Option<PathBuf>, flag, end| {
             path.as_deref()
                 .map(|path| OutputTarget::read(path, flag, end, list))
@@ -55,6 +61,7 @@ impl Outputs {
             tree,
             report,
         };
+        outputs.check_stdout(list, console)?;
         let files: Vec<&PathBuf> = outputs
             .all()
             .filter_map(|(target, _)| target.file())
@@ -68,6 +75,49 @@ impl Outputs {
         }
         outputs.all().try_for_each(|(target, _)| target.check())?;
         Ok(outputs)
+    }
+
+    /// Checks that standard output is free for a file, if one is to be written there.
+    fn check_stdout(&self, list: bool, console: &Console) -> Result<()> {
+        let written = self
+            .all()
+            .filter(|(target, _)| **target == OutputTarget::Stdout);
+        let ends: Vec<&str> = written.map(|(_, end)| end).collect();
+        let Some(end) = ends.first() else {
+            return Ok(());
+        };
+        let refuse = |what: &str, hint: &str| Err(Error::input(what).with_hint(hint));
+        if ends.len() > 1 {
+            return refuse(
+                "only one result can be written to standard output",
+                "give the others file names",
+            );
+        }
+        if list {
+            return refuse(
+                "several results cannot be written to standard output",
+                "give a folder instead of `-`: prompts from a list are numbered in it",
+            );
+        }
+        if console.json {
+            return refuse(
+                "--json and a file cannot both be written to standard output",
+                "leave --json out, or give a file name instead of `-`",
+            );
+        }
+        if *end != TRACE && io::stdout().is_terminal() {
+            return refuse(
+                "this file is not text for a terminal",
+                "redirect standard output, such as `-o - > image.png`, or give a file name",
+            );
+        }
+        Ok(())
+    }
+
+    /// Returns whether a file is written to standard output.
+    pub(super) fn uses_stdout(&self) -> bool {
+        self.all()
+            .any(|(target, _)| *target == OutputTarget::Stdout)
     }
 
     /// Every target with the ending of its file names.
@@ -110,6 +160,7 @@ impl OutputTarget {
             .and_then(|end| end.to_str())
             .map(str::to_lowercase);
         match ends.as_deref() {
+            _ if path == Path::new(STDOUT) => Ok(Self::Stdout),
             _ if path.as_os_str().is_empty() => Err(Error::input(format!("{flag} is empty"))
                 .with_hint(format!("give a .{end} file or a folder"))),
             _ if path.is_dir() => Ok(Self::Folder(path.to_owned())),
@@ -140,13 +191,13 @@ impl OutputTarget {
     fn file(&self) -> Option<&PathBuf> {
         match self {
             Self::File(path) => Some(path),
-            Self::Folder(_) => None,
+            Self::Folder(_) | Self::Stdout => None,
         }
     }
 
     fn folder(&self) -> Option<&PathBuf> {
         match self {
-            Self::File(_) => None,
+            Self::File(_) | Self::Stdout => None,
             Self::Folder(path) => Some(path),
         }
     }
@@ -154,6 +205,7 @@ impl OutputTarget {
     /// Checks that a file can be written; leaves nothing behind.
     fn check(&self) -> Result<()> {
         let folder = match self {
+            Self::Stdout => return Ok(()),
             Self::File(path) => parent(path),
             Self::Folder(path) => path
                 .ancestors()
@@ -161,9 +213,7 @@ impl OutputTarget {
                 .find(|path| path.exists())
                 .unwrap_or(Path::new(".")),
         };
-        let target = match self {
-            Self::File(path) | Self::Folder(path) => path,
-        };
+        let target = self.file().or(self.folder()).map_or(folder, |path| path);
         if !folder.is_dir() {
             let what = if folder.exists() {
                 "is not a folder"
@@ -188,8 +238,18 @@ impl OutputTarget {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(super) fn save(&self, stem: &str, end: &str, bytes: &[u8]) -> Result<PathBuf> {
+    pub(super) fn save(
+        &self,
+        stem: &str,
+        end: &str,
+        bytes: &[u8],
+        console: &Console,
+    ) -> Result<PathBuf> {
         undisturbed(|| match self {
+            Self::Stdout => {
+                console.output(bytes)?;
+                Ok(PathBuf::from("standard output"))
+            }
             Self::File(path) => {
                 file::replace(path, bytes).map_err(Error::io(path))?;
                 Ok(path.clone())
@@ -250,8 +310,9 @@ mod tests {
     fn nothing_in_a_folder_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let place = OutputTarget::Folder(folder.path().join("new"));
+        let console = Console::new(true, false);
         let names: Vec<_> = (0..3)
-            .map(|_| place.save("a", ".png", b"x").unwrap())
+            .map(|_| place.save("a", ".png", b"x", &console).unwrap())
             .collect();
         let names: Vec<_> = names
             .iter()

@@ -8,16 +8,17 @@ use ttsvar_search::{Method, Plan, Scale};
 use super::{
     arguments::{self, Global},
     console::Console,
-    generate::fit_memory,
+    doctor,
+    generate::{fit_memory, note_unused},
     numbers,
     table::{Align, Table},
 };
 use crate::{
     Error, Result,
-    hub::bundle,
+    hub::{Description, bundle},
     options::{Options, plan_file},
     request::{Estimate, MethodSpec, Session},
-    system,
+    system::{self, ReleasedOutline, fit_outline},
 };
 
 /// Shows a plan.
@@ -27,15 +28,12 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, console: &Console) -
     let outlook = if let Some(scales) = typed.scales {
         Outlook::without_model(&options, vec![None; checked_scales(scales)?])?
     } else if let (Some(description), None) = (bundle::released(model), &typed.system.weights) {
-        console.note("without --weights the cost of this model is not known");
-        let family = system::family(description.generator.family);
-        let options = family.resolve(options.or(&description.defaults))?;
-        let scales = family.scales(&description, &options)?;
-        Outlook::without_model(&options, scales.into_iter().map(Some).collect())?
+        Outlook::of_released(&description, options, typed, global, console)?
     } else {
-        let system = global.system_within(&typed.system, typed.limit).open()?;
+        let system = console.open(&global.system_within(&typed.system, typed.limit))?;
         let mut session = Session::new(&system, &options)?;
         fit_memory(&mut session, typed.limit, console)?;
+        note_unused(&options, &session, false, console);
         Outlook::of_session(&session)
     };
     console.result(&if console.json {
@@ -86,6 +84,15 @@ struct Outlook {
     /// The token grid of each scale; `None` where only their number is known.
     grids: Vec<Option<Scale>>,
     cost: Option<Estimate>,
+    /// The time that the search may take, where it was estimated.
+    duration: Option<Duration>,
+}
+
+/// An estimated time.
+struct Duration {
+    seconds: f64,
+    /// Operations per second of the demo on this machine, from which it is estimated.
+    flops_per_second: f64,
 }
 
 impl Outlook {
@@ -97,7 +104,38 @@ impl Outlook {
             method,
             grids,
             cost: None,
+            duration: None,
         })
+    }
+
+    /// The outlook for a released model without its weights, whose sizes are known.
+    fn of_released(
+        description: &Description,
+        options: Options,
+        typed: &arguments::Plan,
+        global: &Global,
+        console: &Console,
+    ) -> Result<Self> {
+        let family = system::family(description.generator.family);
+        let options = family.resolve(options.or(&description.defaults))?;
+        let outline = ReleasedOutline::new(description, &options, global.dtype())?;
+        let scales: Vec<Option<Scale>> = outline.generator.scales().into_iter().map(Some).collect();
+        let mut outlook = Self::without_model(&options, scales)?;
+        let cost = released_cost(outline, &outlook.plan, &options, typed.limit, console)?;
+        if typed.system.scorer.is_some() {
+            console.note("without --weights the cost of ImageReward stands for other scorers");
+        }
+        let flops_per_second = doctor::demo_speed()?;
+        console.note(
+            "an estimate from the published sizes of the model; \
+             the time is from the speed of the demo on this machine, as `ttsvar doctor` measures it",
+        );
+        outlook.duration = Some(Duration {
+            seconds: total_flops(&cost) / flops_per_second,
+            flops_per_second,
+        });
+        outlook.cost = Some(cost);
+        Ok(outlook)
     }
 
     fn of_session(session: &Session) -> Self {
@@ -112,6 +150,7 @@ impl Outlook {
                 .map(Some)
                 .collect(),
             cost: Some(session.estimate()),
+            duration: None,
         }
     }
 
@@ -195,7 +234,10 @@ impl Outlook {
             numbers::counted(self.decodes(), "decode"),
             numbers::counted(self.scorings(), "scoring")
         );
-        let cost = self.cost.as_ref().map_or(String::new(), cost_words);
+        let mut cost = self.cost.as_ref().map_or(String::new(), cost_words);
+        if let Some(duration) = &self.duration {
+            cost = format!("{cost}\n{}", duration.words());
+        }
         let rounds = self.plan.enough().map_or(String::new(), |enough| {
             format!(
                 "in each of at most {}, until a score of {enough}:\n",
@@ -237,8 +279,64 @@ impl Outlook {
                 "total": total_flops(cost),
             })),
             "peak_bytes": self.cost.as_ref().map(|cost| cost.peak_bytes),
+            "seconds": self.duration.as_ref().map(|duration| duration.seconds),
+            "demo_flops_per_second": self
+                .duration
+                .as_ref()
+                .map(|duration| duration.flops_per_second),
         })
     }
+}
+
+impl Duration {
+    fn words(&self) -> String {
+        let time = match self.seconds {
+            seconds if seconds < 120.0 => format!("{seconds:.0} s"),
+            seconds if seconds < 7200.0 => format!("{:.0} min", seconds / 60.0),
+            seconds => format!("{:.1} h", seconds / 3600.0),
+        };
+        format!(
+            "about {time} on this machine, at {}/s",
+            numbers::operations(self.flops_per_second)
+        )
+    }
+}
+
+/// The cost of a plan for a released model, within the limit of memory if there is one.
+fn released_cost(
+    mut outline: ReleasedOutline,
+    plan: &Plan,
+    options: &Options,
+    limit: arguments::Limit,
+    console: &Console,
+) -> Result<Estimate> {
+    let scales = outline.generator.scales().len();
+    let widths = plan.widths(scales);
+    let decodes = plan.decodes(scales);
+    let size = options.decode_size();
+    let mut evicted = 0;
+    if let Some(limit) = limit.memory {
+        let memory;
+        (outline, memory) = fit_outline(outline, &widths, &decodes, limit)?;
+        evicted = memory.evicted.len().min(2);
+        let memory = memory.to_string();
+        if !memory.is_empty() {
+            console.note(&format!("to keep within the memory limit: {memory}"));
+        }
+    }
+    let generator = outline.estimate(&widths, &decodes, size, evicted);
+    let scorings = plan.scorings(scales);
+    let clustering = plan
+        .stages()
+        .iter()
+        .filter(|stage| stage.select.features().is_some());
+    Ok(Estimate {
+        generator_flops: generator.flops,
+        scorer_flops: outline.scorer_flops(scorings),
+        feature_flops: outline.feature_flops(clustering.map(|stage| widths[stage.scale]).sum()),
+        scorings,
+        peak_bytes: generator.peak_bytes,
+    })
 }
 
 fn cost_words(cost: &Estimate) -> String {

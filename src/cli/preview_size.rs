@@ -26,7 +26,7 @@ pub(super) fn run(typed: &Preview, global: &Global, console: &Console) -> Result
         ))
         .with_hint("8 is usual"));
     }
-    let system = global.system(&typed.system).open()?;
+    let system = console.open(&global.system(&typed.system))?;
     let session = Session::new(&system, &Options::default())?;
     let pipeline = session.pipeline();
     let (height, width) = pipeline.image_size();

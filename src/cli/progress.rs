@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ttsvar_search::{Event, Listener, Plan, Scale, Warning};
 
 use super::{console::Console, numbers::counted};
+use crate::quoting;
 
 /// A bar for work of known length, with the remaining time; hidden without a terminal.
 pub(super) fn bar(console: &Console, length: usize, what: &'static str) -> ProgressBar {
@@ -25,7 +26,7 @@ pub(super) fn bytes_bar(console: &Console, bytes: u64, file: &str) -> ProgressBa
         "{bar:28}  {bytes} of {total_bytes} {msg}, {bytes_per_sec}, {eta} left",
     );
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.with_message(file.to_owned())
+    bar.with_message(quoting::line(file))
 }
 
 fn target(console: &Console) -> ProgressDrawTarget {

@@ -1,12 +1,11 @@
 //! Reads prompts from the command line, a file or standard input.
 
-use std::path::Path;
+use std::{io, path::Path};
 
-use crate::{
-    Error, Result,
-    file::{read_standard_input, read_text},
-    request,
-};
+use crate::{Error, Result, file::decode_text, input, request};
+
+/// Bytes of the longest list: about 100,000 prompts.
+const MOST_BYTES: u64 = 16_000_000;
 
 /// The prompts of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ impl Prompts {
         match (prompt, file) {
             (Some("-"), _) => Self::from_stdin(),
             (_, Some(path)) if path == Path::new("-") => Self::from_stdin(),
-            (_, Some(path)) => Self::from_list(path, &read_text(path)?),
+            (_, Some(path)) => Self::from_bytes(path, input::pipe_or_file(path, MOST_BYTES)?),
             (Some(text), None) => Self::literal(text),
             (None, None) => Err(Error::input("no prompt given").with_hint(USAGE)),
         }
@@ -42,7 +41,13 @@ impl Prompts {
     }
 
     fn from_stdin() -> Result<Self> {
-        Self::from_list(Path::new("standard input"), &read_standard_input()?)
+        let place = Path::new("standard input");
+        let bytes = input::limited(place, &mut io::stdin().lock(), MOST_BYTES)?;
+        Self::from_bytes(place, bytes)
+    }
+
+    fn from_bytes(place: &Path, bytes: Vec<u8>) -> Result<Self> {
+        Self::from_list(place, &decode_text(place, bytes)?)
     }
 
     /// Reads one prompt per line; blank lines are skipped.
@@ -67,7 +72,6 @@ const USAGE: &str = "give a prompt: ttsvar generate \"a red circle and a blue sq
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::decode_text;
 
     fn list(bytes: &[u8]) -> Result<Vec<String>> {
         let text = decode_text("p.txt", bytes.to_vec())?;

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     Error, Result,
     image::{self, Content, Format, ImageFolder, MAX_PIXELS, Png, READABLE, content_of},
+    quoting,
     report::Provenance,
     scorers::ScorerMix,
     system::LoadedScorer,
@@ -40,6 +41,7 @@ pub(super) fn run(
     }
     let files = image_files(&typed.images, console)?;
     let set = global.system(&typed.system).open_scorers()?;
+    console.notices(&set.report);
     if set.from_demo {
         console.note(
             "scored by the demo, which knows flat shapes only; --weights DIR uses released scorers",
@@ -235,7 +237,7 @@ impl ScoreJob<'_> {
         }
         let mut table = Table::with_columns(heads);
         for row in rows {
-            let mut cells = vec![row.file.display().to_string()];
+            let mut cells = vec![quoting::path(&row.file)];
             match &row.scored {
                 Ok(scored) => {
                     cells.extend(scored.scores.iter().map(|score| format!("{score:.4}")));

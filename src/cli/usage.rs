@@ -1,8 +1,8 @@
 //! Parses the command line; parse errors are reported in the same form as other errors.
 
-use std::{error::Error as _, process::ExitCode};
+use std::{error::Error as _, ffi::OsString, process::ExitCode};
 
-use clap::{Parser, error::ErrorKind};
+use clap::{CommandFactory, Parser, error::ErrorKind};
 
 use super::{REFUSED, arguments::Arguments, console::Console};
 use crate::Error;
@@ -19,30 +19,28 @@ pub(super) fn parse() -> Result<Arguments, ExitCode> {
             ExitCode::from(REFUSED)
         }
         _ => {
-            Console::new(false, false).error(&from_clap(&error));
+            let help = help_command(std::env::args_os());
+            Console::new(false, false).error(&from_clap(&error, &help));
             ExitCode::from(REFUSED)
         }
     })
 }
 
 /// An error that one of this crate's types found in its value, with its own hint; otherwise the
-/// parser's message.
-fn from_clap(error: &clap::Error) -> Error {
+/// parser's message. `help` is the command that prints the flags.
+fn from_clap(error: &clap::Error, help: &str) -> Error {
     let found = error
         .source()
         .and_then(|source| source.downcast_ref::<Error>());
     let Some(found) = found else {
-        return refusal(&error.render().to_string());
+        return refusal(&error.render().to_string(), help);
     };
-    let message = Error::input(found.to_string());
-    match found.hint() {
-        Some(hint) => message.with_hint(hint),
-        None => message,
-    }
+    let hint = found.hint().unwrap_or_else(|| see(help));
+    Error::input(found.to_string()).with_hint(hint)
 }
 
 /// The parser's message on one line, with its tip as the hint.
-fn refusal(text: &str) -> Error {
+fn refusal(text: &str, help: &str) -> Error {
     let mut lines = text.lines().map(str::trim);
     let first = lines
         .by_ref()
@@ -50,34 +48,36 @@ fn refusal(text: &str) -> Error {
         .collect::<Vec<_>>()
         .join(" ");
     let message = first.strip_prefix("error: ").unwrap_or(&first);
-    let rest: Vec<&str> = lines.collect();
-    let tip = rest.iter().find_map(|line| line.strip_prefix("tip: "));
-    let help = rest
-        .iter()
-        .find_map(|line| line.strip_prefix("Usage: "))
-        .and_then(help_command);
+    // Another tip explains how to pass an unknown flag as a value, which nobody wants.
+    let tip = lines
+        .filter_map(|line| line.strip_prefix("tip: "))
+        .find(|tip| tip.contains("similar"));
     let hint = match (tip, message.strip_prefix("unexpected argument '")) {
         (_, Some(extra)) if !extra.starts_with('-') => {
             "put a prompt with several words in quotes".to_owned()
         }
         (Some(tip), _) => tip.to_owned(),
-        (None, _) => format!(
-            "`{}` lists what can be given",
-            help.as_deref().unwrap_or("ttsvar --help")
-        ),
+        (None, _) => see(help),
     };
     Error::input(message).with_hint(hint)
 }
 
-/// The help command for the subcommand of a usage line.
-fn help_command(usage: &str) -> Option<String> {
-    let mut words = usage.split_whitespace();
-    let program = words.next()?;
-    let command = words.next()?;
-    command
-        .chars()
-        .all(|c| c.is_ascii_lowercase())
-        .then(|| format!("{program} {command} --help"))
+fn see(help: &str) -> String {
+    format!("`{help}` lists what can be given")
+}
+
+/// The help command for the subcommand that was typed.
+fn help_command(typed: impl Iterator<Item = OsString>) -> String {
+    let mut command = Arguments::command();
+    let mut help = "ttsvar help".to_owned();
+    for word in typed.skip(1) {
+        let Some(inner) = word.to_str().and_then(|name| command.find_subcommand(name)) else {
+            continue;
+        };
+        help = format!("{help} {}", inner.get_name());
+        command = inner.clone();
+    }
+    help
 }
 
 #[cfg(test)]
@@ -86,7 +86,8 @@ mod tests {
 
     fn parse_error(line: &[&str]) -> (String, String) {
         let error = Arguments::try_parse_from(line).unwrap_err();
-        let error = refusal(&error.render().to_string());
+        let typed = line.iter().map(OsString::from);
+        let error = refusal(&error.render().to_string(), &help_command(typed));
         (
             error.to_string(),
             error.hint().unwrap_or_default().to_owned(),
@@ -105,17 +106,22 @@ mod tests {
         assert_eq!(
             parse_error(&["ttsvar", "generate", "x", "--seed", "one"]),
             (
-                "invalid value 'one' for '--seed <NUMBER>': expected a whole number, 0 or more"
+                "invalid value 'one' for '--seed <NUMBER>': expected a whole number, 0 or more, \
+                 or -1 for a new seed"
                     .to_owned(),
-                "`ttsvar --help` lists what can be given".to_owned()
+                "`ttsvar help generate` lists what can be given".to_owned()
             )
         );
         assert_eq!(
             parse_error(&["ttsvar", "inspect"]),
             (
                 "the following required arguments were not provided: <FILE>...".to_owned(),
-                "`ttsvar inspect --help` lists what can be given".to_owned()
+                "`ttsvar help inspect` lists what can be given".to_owned()
             )
+        );
+        assert_eq!(
+            parse_error(&["ttsvar", "eval", "scenes", "--steps", "20"]).1,
+            "`ttsvar help eval scenes` lists what can be given"
         );
         assert_eq!(
             parse_error(&["ttsvar", "generate", "a", "red"]).1,

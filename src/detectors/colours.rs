@@ -48,13 +48,13 @@ pub struct ClipColours {
 }
 
 impl ClipColours {
-    /// Joins a CLIP and its tokenizer.
+    /// Joins a CLIP, its tokenizer and its preprocessing.
     ///
     /// # Errors
     /// The tokenizer has more words than the weights.
-    pub fn new(clip: Clip, tokenizer: ClipTokenizer) -> Result<Self> {
+    pub fn new(clip: Clip, tokenizer: ClipTokenizer, preprocess: Preprocess) -> Result<Self> {
         Ok(Self {
-            space: ClipSpace::new(clip, tokenizer, Preprocess::CLIP)?,
+            space: ClipSpace::new(clip, tokenizer, preprocess)?,
             colours: COLOURS.map(str::to_owned).to_vec(),
             sentences: SENTENCES.map(str::to_owned).to_vec(),
             classifiers: Mutex::default(),

@@ -23,8 +23,8 @@ const FIT: (usize, usize) = (1333, 800);
 const GREY: u8 = 128;
 
 /// Mean and standard deviation of ImageNet.
-const MEAN: [f32; 3] = [123.675 / 255.0, 116.28 / 255.0, 103.53 / 255.0];
-const STD: [f32; 3] = [58.395 / 255.0, 57.12 / 255.0, 57.375 / 255.0];
+pub(super) const MEAN: [f32; 3] = [123.675 / 255.0, 116.28 / 255.0, 103.53 / 255.0];
+pub(super) const STD: [f32; 3] = [58.395 / 255.0, 57.12 / 255.0, 57.375 / 255.0];
 
 /// Images whose features are in memory at once.
 const TOGETHER: usize = 4;

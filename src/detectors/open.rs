@@ -6,34 +6,37 @@ use candle_core::{DType, Device};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{BlipAnswers, ClipColours, Mask2FormerDetector};
+use super::{
+    BlipAnswers, ClipColours, Mask2FormerDetector,
+    mask2former::{MEAN, STD},
+};
 use crate::{
     Error, Result,
-    hub::{self, Blob, Folder, Location},
+    hub::{self, Blob, Folder, Location, Wanted},
+    image::{Preprocess, PreprocessorConfig},
     models::{
         blip::{BlipVqa, TextConfig},
         clip::{self, Clip},
         mask2former::{Config, Mask2Former, MmdetNames},
     },
-    nn::Weights,
+    nn::{Signature, Weights},
     text::{ClipTokenizer, WordPieceTokenizer},
 };
 
-/// The image size in a `preprocessor_config.json`.
-#[derive(Deserialize)]
-struct Processor {
-    #[serde(default)]
-    size: Value,
+/// The `preprocessor_config.json` of a folder, if it has one.
+fn preprocessor_config(folder: &Folder) -> Result<Option<PreprocessorConfig>> {
+    match folder.file("preprocessor_config.json") {
+        Some(blob) => PreprocessorConfig::read(blob.path(), &blob.text()?).map(Some),
+        None => Ok(None),
+    }
 }
 
-impl Processor {
-    /// The longer and the shorter edge that images are fitted into. (There are fixed sizes and
-    /// single numbers, too.)
-    fn edges(&self) -> Option<(usize, usize)> {
-        let edge = |name: &str| usize::try_from(self.size.get(name)?.as_u64()?).ok();
-        let longest = edge("longest_edge")?;
-        let shortest = edge("shortest_edge")?;
-        (shortest > 0 && longest >= shortest).then_some((longest, shortest))
+/// The weights of a network that is recognised by `signature`.
+fn wanted<'a>(usual: &'a [&'a str], signature: &'a Signature) -> Wanted<'a> {
+    Wanted {
+        usual,
+        signature: Some(signature),
+        state_dict: None,
     }
 }
 
@@ -67,7 +70,10 @@ fn is_of_mask2former(config: &Blob) -> bool {
 /// Something is missing or damaged, or is not a Mask2Former with a Swin.
 pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> {
     let folder = beside(path);
-    let file = hub::open(Location::from(path), &["state_dict"])?;
+    let file = hub::open(
+        Location::from(path),
+        wanted(&["state_dict"], &Mask2Former::SIGNATURE),
+    )?;
     let renamed = MmdetNames::fit(file.as_ref());
     let config = folder
         .file("config.json")
@@ -89,10 +95,10 @@ pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> 
     }
     let model = Mask2Former::load(&weights, &config.unwrap_or_default())?;
     let detector = Mask2FormerDetector::new(model);
-    let processor = folder
-        .file("preprocessor_config.json")
-        .map(|file| file.json::<Processor>())
-        .transpose()?;
+    let processor = preprocessor_config(&folder)?;
+    if let Some(processor) = &processor {
+        processor.require_normalization(MEAN, STD)?;
+    }
     Ok(match processor.and_then(|processor| processor.edges()) {
         Some((longest, shortest)) => detector.fitting(longest, shortest),
         None => detector,
@@ -108,8 +114,15 @@ pub fn clip_colours(path: &Path, device: &Device) -> Result<ClipColours> {
     let folder = Folder::Disk(path.to_owned());
     let config: clip::Config = folder.require("config.json")?.json()?;
     let tokenizer = ClipTokenizer::open(&folder.require("tokenizer.json")?)?;
-    let weights = Weights::new(hub::open(Location::from(path), &[])?, DType::F32, device);
-    ClipColours::new(Clip::load(&weights, &config)?, tokenizer)
+    let weights = Weights::new(
+        hub::open(Location::from(path), wanted(&[], &Clip::SIGNATURE))?,
+        DType::F32,
+        device,
+    );
+    let clip = Clip::load(&weights, &config)?;
+    let processor = preprocessor_config(&folder)?;
+    let preprocess = Preprocess::CLIP.configured(processor.as_ref(), clip.vision_model.side())?;
+    ClipColours::new(clip, tokenizer, preprocess)
 }
 
 /// An optional `config.json` beside the weights of a BLIP.
@@ -127,7 +140,10 @@ struct BlipConfig {
 pub fn blip_vqa(path: &Path, vocabulary: &Path, device: &Device) -> Result<BlipAnswers> {
     let folder = beside(path);
     let weights = Weights::new(
-        hub::open(Location::from(path), &["model"])?,
+        hub::open(
+            Location::from(path),
+            wanted(&["model"], &BlipVqa::SIGNATURE),
+        )?,
         DType::F32,
         device,
     );

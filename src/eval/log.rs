@@ -15,7 +15,7 @@ use super::{
     Contender, ResultRecord, Suite,
     checks::{Checked, RecordChecks, check_record},
 };
-use crate::{Error, Result, file};
+use crate::{Error, Result, file, input};
 
 /// The format of `setup.json` and the lines beside it.
 pub const SCHEMA: &str = "ttsvar.eval/1";
@@ -323,7 +323,7 @@ pub(super) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<(usize,
     if !path.exists() {
         return Ok(vec![]);
     }
-    let bytes = fs::read(path).map_err(Error::io(path))?;
+    let bytes = input::read(path)?;
     let whole = bytes
         .iter()
         .rposition(|&byte| byte == b'\n')

@@ -4,7 +4,7 @@
 //! (`extract_k_ids`): the image is resized to 224
 //! x 224 regardless of its aspect, then passed to `dinov2_vitl14_reg`.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
@@ -13,14 +13,10 @@ use ttsvar_search::{Extractor, Features, Image, Matrix};
 use super::{Patches, reduce};
 use crate::{
     Result,
-    image::{Filter, Resize},
+    image::{Filter, PreprocessorConfig, Resize},
     models::dinov2::Dinov2,
+    nn::check_finite,
 };
-
-/// Mean of each channel over ImageNet.
-const PIXEL_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// Standard deviation of each channel over ImageNet.
-const PIXEL_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// Images that go through the network together, which bounds the memory.
 const TOGETHER: usize = 16;
@@ -35,8 +31,23 @@ pub struct Dinov2Features {
 }
 
 impl Dinov2Features {
+    /// Mean of each channel over ImageNet.
+    pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+
+    /// Standard deviation of each channel over ImageNet.
+    pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
+
     /// The size, [height, width], to which the original brings every image.
     pub const SIZE: [usize; 2] = [224, 224];
+
+    /// Checks the text of a `preprocessor_config.json` beside the weights. Size and filter are those
+    /// of the paper, whatever it says.
+    ///
+    /// # Errors
+    /// It is damaged, or asks for another normalisation.
+    pub fn check_preprocessor(origin: &Path, json: &str) -> Result<()> {
+        PreprocessorConfig::read(origin, json)?.require_normalization(Self::MEAN, Self::STD)
+    }
 
     /// Features of this kind, read from images brought to `size`, [height, width].
     ///
@@ -61,6 +72,7 @@ impl Dinov2Features {
         let mut data = Vec::with_capacity(images.len() * patches * width);
         for images in images.chunks(TOGETHER) {
             let tokens = self.model.forward(&self.pixels(images)?)?.patches; // (B, L, C)
+            check_finite("the DINOv2 features", &tokens)?;
             data.extend(
                 tokens
                     .flatten_all()?
@@ -76,7 +88,7 @@ impl Dinov2Features {
         let [height, width] = self.size;
         let planes = images.par_iter().map(|image| {
             let image = image.resize(width, height, Filter::Bilinear);
-            image.to_chw(PIXEL_MEAN, PIXEL_STD)
+            image.to_chw(Self::MEAN, Self::STD)
         });
         let planes: Vec<_> = planes.collect();
         Ok(Tensor::from_vec(

@@ -8,12 +8,15 @@
 //! in the reference, though the same in every run.
 
 use rayon::prelude::*;
-use ttsvar_search::Matrix;
+use ttsvar_search::{Matrix, ties::first_largest};
 
 use super::Patches;
 
 /// Squarings of the matrix at most: enough to separate singular values that agree to nine digits.
 const ROUNDS: usize = 30;
+
+/// Projections whose magnitudes differ by at most this share are a tie: they are computed in f32.
+const TIE: f64 = 1e-5;
 
 /// Change of the unit direction at which the iteration stops.
 const TOLERANCE: f64 = 1e-12;
@@ -36,7 +39,8 @@ pub fn across_images(patches: &Patches) -> Matrix {
     Matrix::new(patches.images(), patches.patches(), scores)
 }
 
-/// Each row times the sign of its entry of largest magnitude, the first among equals.
+/// Each row times the sign of its entry of largest magnitude, the first of those that are equal up
+/// to rounding.
 pub fn canonical(rows: &Matrix) -> Matrix {
     let mut data = Vec::with_capacity(rows.rows() * rows.cols());
     for i in 0..rows.rows() {
@@ -48,14 +52,11 @@ pub fn canonical(rows: &Matrix) -> Matrix {
 }
 
 fn turn(row: &mut [f32]) {
-    let largest = row.iter().fold(0f32, |best, &value| {
-        if value.abs() > best.abs() {
-            value
-        } else {
-            best
-        }
-    });
-    if largest < 0.0 {
+    let magnitudes = row.iter().map(|value| f64::from(value.abs()));
+    let Some(largest) = first_largest(magnitudes, TIE) else {
+        return;
+    };
+    if row[largest] < 0.0 {
         row.iter_mut().for_each(|value| *value = -*value);
     }
 }

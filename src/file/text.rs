@@ -3,12 +3,12 @@
 
 use std::{
     borrow::Cow,
-    fs::{self, File},
+    fs,
     io::{self, Read},
     path::Path,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, input};
 
 /// Bytes of a text that are read at most. The largest text in use, a tokenizer, has 40 MB.
 pub const MOST_BYTES: u64 = 256 << 20;
@@ -27,10 +27,7 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     if about.is_dir() {
         return Err(Error::file(path, "expected a text file, found a folder"));
     }
-    match File::open(path) {
-        Ok(file) => read_text_from(path, file),
-        Err(error) => Err(io(error)),
-    }
+    read_text_from(path, input::open(path)?)
 }
 
 /// Reads a text from a stream; `name` names it in errors.

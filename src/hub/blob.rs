@@ -9,7 +9,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::{Error, Result, file};
+use crate::{Error, Result, file, input};
 
 /// The hint for a missing file.
 pub(super) const WHERE_TO_GET: &str =
@@ -164,7 +164,13 @@ impl Clone for BlobReader {
 fn opened<'a>(path: &Path, file: &'a mut Option<File>) -> io::Result<&'a mut File> {
     match file {
         Some(file) => Ok(file),
-        None => Ok(file.insert(File::open(path)?)),
+        None => {
+            let opened = input::open(path).map_err(|error| match error {
+                Error::Io { source, .. } => source,
+                other => io::Error::other(other),
+            })?;
+            Ok(file.insert(opened))
+        }
     }
 }
 

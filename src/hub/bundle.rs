@@ -17,7 +17,11 @@ use super::{
     place::Place,
     scorer::{ScorerFiles, ScorerRelease},
 };
-use crate::{Error, Result, nn::TensorSource, options::Options};
+use crate::{
+    Error, Result,
+    nn::{Signature, TensorSource},
+    options::Options,
+};
 
 /// Name of the description inside a bundle's folder.
 pub const FILE: &str = "bundle.toml";
@@ -115,6 +119,16 @@ impl Bundle {
         }
     }
 
+    /// The same bundle, with the name of the state dict to read in checkpoints with several that
+    /// fit, instead of the description's.
+    pub fn with_state_dict(self, name: Option<&str>) -> Self {
+        let name = name.or(self.description.state_dict.as_deref());
+        Self {
+            place: self.place.with_state_dict(name.map(str::to_owned)),
+            ..self
+        }
+    }
+
     /// The folder with the files.
     pub fn folder(&self) -> &Folder {
         self.place.folder()
@@ -124,32 +138,51 @@ impl Bundle {
     ///
     /// # Errors
     /// The file is missing or damaged.
-    pub fn generator_weights(&self) -> Result<Arc<dyn TensorSource>> {
-        checkpoint::open(
-            self.place
-                .locate(&self.description.name, &self.description.generator.weights)?,
-            &GENERATOR_KEYS,
-        )
+    pub fn generator_weights(&self, signature: &Signature) -> Result<Arc<dyn TensorSource>> {
+        let Description {
+            name, generator, ..
+        } = &self.description;
+        let location = self.place.locate(name, &generator.weights)?;
+        self.place.open(location, &GENERATOR_KEYS, Some(signature))
     }
 
     /// The generator's decoder.
     ///
     /// # Errors
     /// The file is missing or damaged.
-    pub fn vae_weights(&self) -> Result<Arc<dyn TensorSource>> {
-        checkpoint::open(
-            self.place
-                .locate(&self.description.name, &self.description.generator.vae)?,
-            &VAE_KEYS,
-        )
+    pub fn vae_weights(&self, signature: &Signature) -> Result<Arc<dyn TensorSource>> {
+        let location = self.vae_location()?;
+        self.place.open(location, &VAE_KEYS, Some(signature))
+    }
+
+    /// The names under which the generator's transformer and decoder were saved, if their files
+    /// tell; renaming a file does not change them.
+    ///
+    /// # Errors
+    /// A file is missing or damaged.
+    pub fn saved_as(&self) -> Result<[Option<String>; 2]> {
+        let Description {
+            name, generator, ..
+        } = &self.description;
+        let transformer = self.place.locate(name, &generator.weights)?;
+        Ok([
+            checkpoint::saved_as(transformer)?,
+            checkpoint::saved_as(self.vae_location()?)?,
+        ])
+    }
+
+    fn vae_location(&self) -> Result<Location> {
+        let generator = &self.description.generator;
+        self.place.locate(&self.description.name, &generator.vae)
     }
 
     /// The text encoder's weights.
     ///
     /// # Errors
     /// The folder is missing, or has no weights.
-    pub fn text_weights(&self) -> Result<Arc<dyn TensorSource>> {
-        checkpoint::open(self.text_folder()?, &[])
+    pub fn text_weights(&self, signature: &Signature) -> Result<Arc<dyn TensorSource>> {
+        let folder = self.text_folder()?;
+        self.place.open(folder.into(), &[], Some(signature))
     }
 
     /// The text encoder's `config.json`.
@@ -192,7 +225,8 @@ impl Bundle {
             return ScorerFiles::new(scorer.clone(), release, self.place.clone());
         }
         if let Some(folder) = &self.downloads {
-            return ScorerFiles::released(release, folder);
+            let state_dict = self.place.state_dict().map(str::to_owned);
+            return ScorerFiles::released(release, folder, state_dict);
         }
         let names: Vec<String> = scorers
             .iter()
@@ -215,12 +249,12 @@ impl Bundle {
     ///
     /// # Errors
     /// The file is missing or damaged.
-    pub fn features_weights(&self) -> Result<Option<Arc<dyn TensorSource>>> {
+    pub fn features_weights(&self, signature: &Signature) -> Result<Option<Arc<dyn TensorSource>>> {
         let Some(features) = &self.description.features else {
             return Ok(None);
         };
         let location = self.features_location(&features.weights)?;
-        checkpoint::open(location, &[]).map(Some)
+        self.place.open(location, &[], Some(signature)).map(Some)
     }
 
     /// `config.json` beside the feature extractor's weights, if they are a Hugging Face folder that
@@ -229,13 +263,26 @@ impl Bundle {
     /// # Errors
     /// The folder is missing.
     pub fn features_config(&self) -> Result<Option<Blob>> {
+        self.beside_features("config.json")
+    }
+
+    fn beside_features(&self, name: &str) -> Result<Option<Blob>> {
         let Some(features) = &self.description.features else {
             return Ok(None);
         };
         match self.features_location(&features.weights)? {
-            Location::Folder(folder) => Ok(folder.file("config.json")),
+            Location::Folder(folder) => Ok(folder.file(name)),
             Location::File(_) => Ok(None),
         }
+    }
+
+    /// `preprocessor_config.json` beside the feature extractor's weights, if they are a Hugging Face
+    /// folder that has one.
+    ///
+    /// # Errors
+    /// The folder is missing.
+    pub fn features_preprocessor_config(&self) -> Result<Option<Blob>> {
+        self.beside_features("preprocessor_config.json")
     }
 
     /// The missing files among those in the description, each with its place of publication if that
@@ -332,6 +379,7 @@ pub fn released(name: &str) -> Option<Description> {
             encoder: None,
         }],
         features: Some(features),
+        state_dict: None,
         defaults: released_defaults(name),
     })
 }

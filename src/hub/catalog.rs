@@ -2,7 +2,10 @@
 //!
 //! Sizes that are not known are left out.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use super::blob::{Folder, Location};
 
@@ -93,7 +96,10 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         name: "infinity-2b",
         folders: INFINITY_FOLDERS,
-        files: &[&["infinity_2b_reg.pth"], &["infinity_vae_d32reg.pth"]],
+        files: &[
+            &["infinity_2b_reg.pth"],
+            &["infinity_vae_d32reg.pth", "infinity_vae_d32_reg.pth"],
+        ],
         source: INFINITY,
         millions: Some(2000),
         kind: "plain state dict; VAE under `vae`",
@@ -455,12 +461,72 @@ impl Entry {
             _ => None,
         });
         let with_snapshots = found.flat_map(|place| {
-            let snapshots = match place.find("snapshots") {
-                Some(Location::Folder(snapshots)) => snapshots.folders(),
-                _ => Vec::new(),
-            };
+            let snapshots = snapshots(&place);
             std::iter::once(place).chain(snapshots)
         });
         with_snapshots.collect()
     }
+
+    /// The files that are missing where some are present, each with its folder; empty if the model
+    /// is complete or not there at all.
+    pub fn missing_parts(&self, folder: &Folder) -> Vec<PathBuf> {
+        if self.whole(folder).is_some() {
+            return vec![];
+        }
+        let missing = |place: &Folder| {
+            let absent = |names: &&&[&str]| names.iter().all(|name| place.file(name).is_none());
+            let names = self.files.iter().filter(absent);
+            let first = names.filter_map(|names| names.first());
+            first
+                .map(|name| place.path().join(name))
+                .collect::<Vec<_>>()
+        };
+        let some = |missing: &Vec<PathBuf>| missing.len() < self.files.len();
+        let places = self.places(folder);
+        let found = places.iter().map(missing).filter(some);
+        found.min_by_key(Vec::len).unwrap_or_default()
+    }
+}
+
+/// The snapshots to search in the cache of a repository: the one that `refs/main` names, as
+/// huggingface_hub does, or all of them if there is no such reference.
+fn snapshots(repository: &Folder) -> Vec<Folder> {
+    let Some(Location::Folder(snapshots)) = repository.find("snapshots") else {
+        return vec![];
+    };
+    match current_revision(repository) {
+        Some(current) => vec![current],
+        None => snapshots.folders(),
+    }
+}
+
+/// The snapshot that `refs/main` names.
+fn current_revision(repository: &Folder) -> Option<Folder> {
+    let main = repository.file("refs/main")?.text().ok()?;
+    match repository.find(&format!("snapshots/{}", main.trim())) {
+        Some(Location::Folder(snapshot)) => Some(snapshot),
+        _ => None,
+    }
+}
+
+/// Reports a file that was read from one of several revisions of a Hugging Face cache of which none
+/// is marked as current.
+pub fn unmarked_revision(file: &Path) -> Option<String> {
+    let snapshot = file.ancestors().find(|folder| {
+        folder
+            .parent()
+            .is_some_and(|parent| parent.ends_with("snapshots"))
+    })?;
+    let repository = Folder::Disk(snapshot.parent()?.parent()?.to_owned());
+    let Some(Location::Folder(snapshots)) = repository.find("snapshots") else {
+        return None;
+    };
+    let revisions = snapshots.folders().len();
+    if revisions < 2 || current_revision(&repository).is_some() {
+        return None;
+    }
+    Some(format!(
+        "{}: reads this one of {revisions} revisions, since refs/main names none of them",
+        snapshot.display()
+    ))
 }

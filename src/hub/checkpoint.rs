@@ -1,42 +1,91 @@
 //! Opens weight files of all formats, recognised by content and never by the name's ending.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashSet, path::Path, sync::Arc};
 
 use super::{
     blob::{Blob, Folder, Location, WHERE_TO_GET},
     legacy_torch_file::{self, LegacyTorchFile},
     safetensors_file::SafetensorsFile,
     sharded::Sharded,
+    state_dict::{self, Wanted},
     torch_file::TorchFile,
 };
 use crate::{Error, LoadError, Result, nn::TensorSource};
 
 /// Opens a weight file, or a folder with one: PyTorch or safetensors, whole or in shards with an
-/// index.
-///
-/// In a PyTorch file the tensors may lie below other keys: each of `keys` is a dotted path to look
-/// under first (`"trainer.gpt_fsdp"`); otherwise the mapping with the most tensors is taken.
+/// index. Of several state dicts in it, the one that is wanted ([`super::state_dict`]).
 ///
 /// # Errors
 /// The file is missing, of another kind (named in the message), damaged, or asks for more than
-/// tensors.
-pub fn open(location: impl Into<Location>, keys: &[&str]) -> Result<Arc<dyn TensorSource>> {
-    match location.into() {
-        Location::File(blob) => open_file(blob, keys),
-        Location::Folder(folder) => open_folder(&folder, keys),
+/// tensors; or it is not clear which of its state dicts is meant.
+pub fn open<'a>(
+    location: impl Into<Location>,
+    wanted: impl Into<Wanted<'a>>,
+) -> Result<Arc<dyn TensorSource>> {
+    let file = match location.into() {
+        Location::File(blob) => open_file(blob)?,
+        Location::Folder(folder) => open_folder(&folder)?,
+    };
+    state_dict::select(file.tensors, &wanted.into(), &file.dictionaries)
+}
+
+/// The name under which PyTorch saved a file, which renaming it later does not change.
+///
+/// # Errors
+/// As [`open`].
+pub fn saved_as(location: impl Into<Location>) -> Result<Option<String>> {
+    let file = match location.into() {
+        Location::File(blob) => open_file(blob)?,
+        Location::Folder(folder) => open_folder(&folder)?,
+    };
+    Ok(file.saved_as)
+}
+
+/// An open file with all of its tensors under their full names.
+pub(super) struct OpenFile {
+    pub(super) tensors: Arc<dyn TensorSource>,
+    /// The prefixes of names at which the file has a dictionary.
+    dictionaries: HashSet<String>,
+    /// The name under which PyTorch saved it.
+    saved_as: Option<String>,
+}
+
+impl OpenFile {
+    fn new(tensors: impl TensorSource + 'static) -> Self {
+        Self {
+            tensors: Arc::new(tensors),
+            dictionaries: HashSet::new(),
+            saved_as: None,
+        }
     }
 }
 
-fn open_file(blob: Blob, keys: &[&str]) -> Result<Arc<dyn TensorSource>> {
+/// Opens one file.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn open_file(blob: Blob) -> Result<OpenFile> {
     let start = blob.start(512)?;
     if start.starts_with(b"PK\x03\x04") {
-        return Ok(Arc::new(TorchFile::open(blob, keys)?));
+        let file = TorchFile::open(blob)?;
+        let dictionaries = file.dictionaries().clone();
+        let saved_as = Some(file.saved_as().to_owned());
+        return Ok(OpenFile {
+            dictionaries,
+            saved_as,
+            ..OpenFile::new(file)
+        });
     }
-    if start.starts_with(legacy_torch_file::MAGIC) {
-        return Ok(Arc::new(LegacyTorchFile::open(blob, keys)?));
+    if legacy_torch_file::begins_with_magic(&start) {
+        let file = LegacyTorchFile::open(blob)?;
+        let dictionaries = file.dictionaries().clone();
+        return Ok(OpenFile {
+            dictionaries,
+            ..OpenFile::new(file)
+        });
     }
     if looks_like_safetensors(&start) {
-        return Ok(Arc::new(SafetensorsFile::open(blob)?));
+        return Ok(OpenFile::new(SafetensorsFile::open(blob)?));
     }
     Err(foreign(blob.path(), &start))
 }
@@ -116,9 +165,9 @@ const WHOLE: [&str; 4] = [
     "model.bin",
 ];
 
-fn open_folder(folder: &Folder, keys: &[&str]) -> Result<Arc<dyn TensorSource>> {
+fn open_folder(folder: &Folder) -> Result<OpenFile> {
     if let Some(blob) = WHOLE.iter().take(2).find_map(|name| folder.file(name)) {
-        return open_file(blob, keys);
+        return open_file(blob);
     }
     let names = folder.names();
     for ending in [".safetensors.index.json", ".bin.index.json"] {
@@ -127,11 +176,11 @@ fn open_folder(folder: &Folder, keys: &[&str]) -> Result<Arc<dyn TensorSource>> 
             .find(|name| name.ends_with(ending))
             .and_then(|name| folder.file(name))
         {
-            return Ok(Arc::new(Sharded::open(folder, &index)?));
+            return Ok(OpenFile::new(Sharded::open(folder, &index)?));
         }
     }
     if let Some(blob) = WHOLE.iter().skip(2).find_map(|name| folder.file(name)) {
-        return open_file(blob, keys);
+        return open_file(blob);
     }
     let endings = [".safetensors", ".pth", ".pt", ".bin"];
     let weights: Vec<&String> = names
@@ -139,7 +188,7 @@ fn open_folder(folder: &Folder, keys: &[&str]) -> Result<Arc<dyn TensorSource>> 
         .filter(|name| endings.iter().any(|end| name.ends_with(end)))
         .collect();
     match weights.as_slice() {
-        [only] => open_file(folder.require(only)?, keys),
+        [only] => open_file(folder.require(only)?),
         found => Err(no_weights(folder, found)),
     }
 }

@@ -31,6 +31,8 @@ pub struct Description {
     pub scorer: Vec<Scorer>,
     /// The feature extractor; without it candidates cannot be clustered.
     pub features: Option<Features>,
+    /// The state dict to read in checkpoints with several that fit, such as `ema`.
+    pub state_dict: Option<String>,
     /// Default options.
     #[serde(default)]
     pub defaults: Options,

@@ -3,18 +3,19 @@
 //! downloads are resumed, and files are checked.
 
 use std::{
-    fs,
-    io::{self, Read},
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
     path::{Component, Path, PathBuf},
 };
 
-use hf_hub::{
-    Cache,
-    api::sync::{Api, ApiBuilder, ApiError},
-};
+use hf_hub::{Cache, CacheRepo};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::catalog::{Entry, Source};
+use super::{
+    catalog::{Entry, Source},
+    client::{Answer, Client, RequestError},
+};
 use crate::{Error, Result};
 
 /// Receives the progress of a download.
@@ -27,13 +28,34 @@ pub trait Progress {
 
 /// The folder in which Hugging Face's own tools keep what they downloaded.
 pub fn usual_folder() -> PathBuf {
-    Cache::from_env().path().clone()
+    match std::env::var_os("HF_HUB_CACHE") {
+        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
+        _ => Cache::from_env().path().clone(),
+    }
 }
 
 /// A connection to Hugging Face, or to what the variable `HF_ENDPOINT` names.
 pub struct Hub {
-    api: Api,
+    client: Client,
     cache: Cache,
+}
+
+/// A repository's answer on its files.
+#[derive(Deserialize)]
+struct RepositoryInfo {
+    siblings: Vec<RepositoryFile>,
+}
+
+#[derive(Deserialize)]
+struct RepositoryFile {
+    rfilename: String,
+}
+
+/// What a repository announces of a file.
+struct Announced {
+    commit: String,
+    etag: String,
+    bytes: u64,
 }
 
 impl Hub {
@@ -44,14 +66,8 @@ impl Hub {
     /// The connection cannot be set up.
     pub fn new(folder: &Path) -> Result<Self> {
         let folder = std::path::absolute(folder).map_err(Error::io(folder))?;
-        let api = ApiBuilder::from_env()
-            .with_cache_dir(folder.clone())
-            .with_progress(false)
-            .build();
-        let api =
-            api.map_err(|error| Error::input(format!("no connection can be set up: {error}")))?;
         Ok(Self {
-            api,
+            client: Client::from_env()?,
             cache: Cache::new(folder),
         })
     }
@@ -62,11 +78,15 @@ impl Hub {
     /// # Errors
     /// The entry is not on Hugging Face, the repository cannot be asked, or lacks a file.
     pub fn files(&self, entry: &Entry) -> Result<Vec<String>> {
-        let info = self
-            .api
-            .model(repository(entry)?)
-            .info()
-            .map_err(|error| refused(entry, &error))?;
+        let path = format!("api/models/{}/revision/main", repository(entry)?);
+        let answer = self.client.get(&path, None);
+        let mut answer = answer.map_err(|error| refused(entry, &error))?;
+        let info: RepositoryInfo = answer.response.body_mut().read_json().map_err(|error| {
+            refused(
+                entry,
+                &RequestError::Broken(format!("not the answer expected: {error}")),
+            )
+        })?;
         let there: Vec<String> = info
             .siblings
             .into_iter()
@@ -93,11 +113,13 @@ impl Hub {
     /// The download fails, or the file does not match its announced size or checksum.
     pub fn fetch(&self, entry: &Entry, file: &str, progress: &mut dyn Progress) -> Result<PathBuf> {
         let name = repository(entry)?;
-        let remote = self.api.model(name.clone());
+        let path = format!("{name}/resolve/main/{}", percent_encoded(file));
         let local = self.cache.model(name);
-        let failed = |error: ApiError| refused(entry, &error);
-        let about = self.api.metadata(&remote.url(file)).map_err(failed)?;
-        if ![about.etag(), about.commit_hash()].into_iter().all(stays) {
+        let about = self.announced(entry, &path)?;
+        if ![&about.etag, &about.commit]
+            .into_iter()
+            .all(|name| stays(name))
+        {
             return Err(Error::input(format!(
                 "{}: `{file}` has a name that leads elsewhere",
                 entry.source
@@ -105,30 +127,141 @@ impl Hub {
         }
         let has =
             |place: &Path, bytes: u64| fs::metadata(place).is_ok_and(|found| found.len() >= bytes);
-        let bytes = about.size() as u64;
-        if let Some(place) = local.get(file).filter(|place| has(place, bytes)) {
+        if let Some(place) = local.get(file).filter(|place| has(place, about.bytes)) {
             return Ok(place);
         }
         // A complete partial file would lead to a request for zero bytes, which servers refuse.
-        let begun = local.blob_path(about.etag()).with_extension("part");
-        if has(&begun, bytes) {
+        let blob = blob_path(&local, &about);
+        let begun = blob.with_extension("part");
+        if has(&begun, about.bytes) {
             fs::remove_file(&begun).map_err(Error::io(&begun))?;
         }
-        let place = remote
-            .download_with_progress(file, ProgressAdapter { file, progress })
-            .map_err(failed)?;
-        let size = fs::metadata(&place).map_err(Error::io(&place))?.len();
-        if size != bytes || !sum_fits(&place, about.etag())? {
-            for damaged in [
-                place.canonicalize().unwrap_or_else(|_| place.clone()),
-                place.clone(),
-            ] {
-                let _ = fs::remove_file(damaged); // it may be gone with the other
-            }
-            return Err(Error::file(&place, "did not arrive whole").with_hint("fetch it again"));
+        create_parent(&blob)?;
+        let lock = lock(&blob)?;
+        progress.begin(file, about.bytes);
+        self.download(entry, &path, &begun, progress)?;
+        let size = fs::metadata(&begun).map_err(Error::io(&begun))?.len();
+        if size != about.bytes || !sum_fits(&begun, &about.etag)? {
+            let _ = fs::remove_file(&begun); // it would be resumed
+            return Err(Error::file(&blob, "did not arrive whole").with_hint("fetch it again"));
         }
-        Ok(place)
+        fs::rename(&begun, &blob).map_err(Error::io(&blob))?;
+        drop(lock);
+        link(&local, &about, file, &blob)
     }
+
+    /// Asks for the size and the sum of a file.
+    fn announced(&self, entry: &Entry, path: &str) -> Result<Announced> {
+        let answer = self.client.get(path, Some("bytes=0-0"));
+        let answer = answer.map_err(|error| refused(entry, &error))?;
+        let header = |name: &str| {
+            let value = answer.headers.get(name)?.to_str().ok()?;
+            Some(value.trim_start_matches("W/").replace('"', ""))
+        };
+        let missing = |name| refused(entry, &RequestError::Broken(format!("no {name} came")));
+        let etag = header("x-linked-etag").or_else(|| header("etag"));
+        Ok(Announced {
+            commit: header("x-repo-commit").ok_or_else(|| missing("commit"))?,
+            etag: etag.ok_or_else(|| missing("checksum"))?,
+            bytes: announced_bytes(&answer).ok_or_else(|| missing("size"))?,
+        })
+    }
+
+    /// Downloads a file, or the rest of it if it was begun.
+    fn download(
+        &self,
+        entry: &Entry,
+        path: &str,
+        begun: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(begun)
+            .map_err(Error::io(begun))?;
+        let start = file.metadata().map_err(Error::io(begun))?.len();
+        let answer = self.client.get(path, Some(&format!("bytes={start}-")));
+        let answer = answer.map_err(|error| refused(entry, &error))?;
+        if answer.response.headers().contains_key("content-range") {
+            progress.came(start);
+        } else {
+            file.set_len(0).map_err(Error::io(begun))?; // everything is sent again
+        }
+        let mut body = answer.response.into_body().into_reader();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let bytes = match body.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(refused(entry, &RequestError::Broken(error.to_string())));
+                }
+            };
+            file.write_all(&buffer[..bytes]).map_err(Error::io(begun))?;
+            progress.came(bytes as u64);
+        }
+    }
+}
+
+/// The size of a file in the answer to a request for its first byte.
+fn announced_bytes(answer: &Answer) -> Option<u64> {
+    let range = answer.response.headers().get("content-range")?;
+    range.to_str().ok()?.rsplit('/').next()?.parse().ok()
+}
+
+/// The place of a file's bytes, beside the folder `snapshots`.
+fn blob_path(local: &CacheRepo, about: &Announced) -> PathBuf {
+    let snapshot = local.pointer_path(&about.commit);
+    let repository = snapshot.ancestors().nth(2).unwrap_or(&snapshot);
+    repository.join("blobs").join(&about.etag)
+}
+
+/// Shows a downloaded file under its name in the snapshot of its commit.
+fn link(local: &CacheRepo, about: &Announced, file: &str, blob: &Path) -> Result<PathBuf> {
+    let place = local.pointer_path(&about.commit).join(file);
+    create_parent(&place)?;
+    let _ = fs::remove_file(&place); // a link whose file is gone
+    #[cfg(unix)]
+    {
+        let up = "../".repeat(2 + file.matches('/').count());
+        let target = format!("{up}blobs/{}", about.etag);
+        std::os::unix::fs::symlink(target, &place).map_err(Error::io(&place))?;
+    }
+    #[cfg(not(unix))]
+    fs::rename(blob, &place).map_err(Error::io(&place))?;
+    local.create_ref(&about.commit).map_err(Error::io(blob))?;
+    Ok(place)
+}
+
+/// Locks a file that is being downloaded, as Hugging Face's own tools do.
+fn lock(blob: &Path) -> Result<File> {
+    let path = blob.with_extension("lock");
+    let file = File::create(&path).map_err(Error::io(&path))?;
+    file.try_lock().map_err(|_| {
+        Error::file(&path, "another program is downloading this file")
+            .with_hint("wait until it is done")
+    })?;
+    Ok(file)
+}
+
+fn create_parent(path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(Error::io(folder))
+}
+
+/// A name as part of an address.
+fn percent_encoded(name: &str) -> String {
+    let mut encoded = String::new();
+    for byte in name.bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'~' => encoded.push(byte.into()),
+            _ if byte.is_ascii_alphanumeric() => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// The repository of an entry.
@@ -183,7 +316,7 @@ fn sum_fits(file: &Path, announced: &str) -> Result<bool> {
         return Ok(true);
     }
     let mut sum = Sha256::new();
-    let mut open = fs::File::open(file).map_err(Error::io(file))?;
+    let mut open = File::open(file).map_err(Error::io(file))?;
     let mut buffer = vec![0; 1 << 20];
     loop {
         match open.read(&mut buffer) {
@@ -202,41 +335,41 @@ fn sum_fits(file: &Path, announced: &str) -> Result<bool> {
 }
 
 /// The error for a failed request to Hugging Face, in one line.
-fn refused(entry: &Entry, error: &ApiError) -> Error {
-    let said = error.to_string().replace('\n', " ");
-    let said = said
-        .strip_prefix("request error: ")
-        .unwrap_or(&said)
-        .to_owned();
+fn refused(entry: &Entry, error: &RequestError) -> Error {
     let names: Vec<&str> = entry
         .files
         .iter()
         .filter_map(|names| names.first().copied())
         .collect();
-    Error::input(format!("{} cannot be reached: {said}", entry.source)).with_hint(format!(
+    let by_hand = format!(
         "download {} by other means and put it into a sub-folder `{}` of the folder for --weights",
         names.join(", "),
         entry.name
-    ))
-}
-
-/// Passes the library's reports on. When it resumes, it announces the file again and reports all
-/// earlier bytes at once.
-struct ProgressAdapter<'a> {
-    file: &'a str,
-    progress: &'a mut dyn Progress,
-}
-
-impl hf_hub::api::Progress for ProgressAdapter<'_> {
-    fn init(&mut self, size: usize, _: &str) {
-        self.progress.begin(self.file, size as u64);
+    );
+    let source = entry.source;
+    match error {
+        RequestError::Offline => Error::input(format!(
+            "{source} was not asked: HF_HUB_OFFLINE forbids downloads"
+        ))
+        .with_hint(format!("unset HF_HUB_OFFLINE, or {by_hand}")),
+        RequestError::Status { status, token } => {
+            let hint = match (status, token) {
+                (401 | 403, true) => format!(
+                    "the token is not valid or has no access: accept the terms on the page of the \
+                     repository, or {by_hand}"
+                ),
+                (401 | 403, false) => {
+                    format!("set HF_TOKEN to a token that has access, or {by_hand}")
+                }
+                _ => by_hand,
+            };
+            Error::input(format!("{source} answered {status}")).with_hint(hint)
+        }
+        RequestError::Broken(what) => {
+            let what = what.replace('\n', " ");
+            Error::input(format!("{source} cannot be reached: {what}")).with_hint(by_hand)
+        }
     }
-
-    fn update(&mut self, size: usize) {
-        self.progress.came(size as u64);
-    }
-
-    fn finish(&mut self) {}
 }
 
 #[cfg(test)]

@@ -5,22 +5,39 @@
 //! and the keys of the storages in the order in which they follow; each storage is its number of
 //! elements in 8 bytes and its bytes. Reference: pytorch, `torch/serialization.py`, `_legacy_save`.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+};
 
 use candle_core::Tensor;
 
 use super::{
     blob::Blob,
     pickle::{MAX_PICKLE_BYTES, Storage, Tree, Value, View},
-    state_dict, view,
+    tensor_table::TensorTable,
+    view,
 };
 use crate::{
-    Error, LoadError, Result,
+    LoadError, Result,
     nn::{TensorInfo, TensorSource},
 };
 
-/// The pickle that such a file begins with.
-pub const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+/// The number that the first pickle of such a file holds, as protocols 2 to 5 and as protocols 0
+/// and 1 write it.
+const MAGIC: [&[u8]; 2] = [
+    b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
+    b"L119547037146038801333356L\n",
+];
+
+/// Returns whether a file that begins with these bytes is a checkpoint of the old kind.
+pub(super) fn begins_with_magic(start: &[u8]) -> bool {
+    // The number of the protocol and the length of a frame may stand before it.
+    const LONGEST: usize = 11;
+    let begins = |at| MAGIC.iter().any(|magic| start[at..].starts_with(magic));
+    (0..=LONGEST.min(start.len())).any(begins)
+}
 
 /// The only version of the format that was ever written.
 const VERSION: i64 = 1001;
@@ -28,8 +45,7 @@ const VERSION: i64 = 1001;
 /// An open PyTorch checkpoint of the old kind.
 pub struct LegacyTorchFile {
     blob: Blob,
-    names: Vec<String>,
-    tensors: HashMap<String, View>,
+    tensors: TensorTable,
     /// The byte offset of each storage's elements.
     starts: HashMap<Arc<str>, u64>,
 }
@@ -88,51 +104,44 @@ impl LegacyTorchFile {
     /// Opens a checkpoint and finds its tensors, as [`super::TorchFile::open`] does.
     ///
     /// # Errors
-    /// The file is damaged, a pickle asks for more than tensors, no mapping holds tensors, or a
-    /// tensor does not fit its storage.
-    pub fn open(blob: Blob, keys: &[&str]) -> Result<Self> {
+    /// The file is damaged, or a pickle asks for more than tensors or has none.
+    pub fn open(blob: Blob) -> Result<Self> {
         let start = blob.start(MAX_PICKLE_BYTES)?;
         let origin = blob.path().to_owned();
         let mut pickles = Pickles {
             bytes: &start,
-            at: MAGIC.len().min(start.len()),
+            at: 0,
             origin: &origin,
         };
+        pickles.next()?; // the magic number
         pickles.check_header()?;
         let tree = pickles.next()?;
         let order = pickles.keys()?;
         let starts = starts(&blob, pickles.at as u64, &order, &tree)?;
-        let mut file = Self {
+        let tensors = TensorTable::read(&tree, &origin)?;
+        Ok(Self {
             blob,
-            names: vec![],
-            tensors: HashMap::new(),
+            tensors,
             starts,
-        };
-        for (name, view) in state_dict::find(&tree, keys, &origin)? {
-            file.check(name, view)?;
-            file.tensors.insert(name.to_owned(), view.clone());
-            file.names.push(name.to_owned());
-        }
-        Ok(file)
+        })
     }
 
-    fn check(&self, name: &str, view: &View) -> Result<()> {
+    /// The full names of the dictionaries in the file.
+    pub(super) fn dictionaries(&self) -> &HashSet<String> {
+        self.tensors.dictionaries()
+    }
+
+    /// Checks that the file has the numbers of a tensor; the error holds the expected and the
+    /// found.
+    fn check_view(&self, view: &View) -> Result<(), (String, String)> {
         let key = &view.storage.key;
-        let wrong = |(expected, found)| {
-            Error::from(LoadError::Tensor {
-                origin: self.origin(),
-                tensor: name.to_owned(),
-                expected,
-                found,
-            })
-        };
         if !self.starts.contains_key(key) {
-            return Err(wrong((
+            return Err((
                 format!("its numbers in storage `{key}`"),
                 "no such storage in the file".into(),
-            )));
+            ));
         }
-        view::check(view).map_err(wrong)
+        view::check(view)
     }
 }
 
@@ -171,7 +180,7 @@ fn starts(
             ));
         }
         let end = (storage.elements as u64)
-            .checked_mul(storage.width as u64)
+            .checked_mul(storage.element.width as u64)
             .and_then(|bytes| bytes.checked_add(at + 8));
         match end {
             Some(end) if end <= size => {
@@ -194,26 +203,18 @@ impl TensorSource for LegacyTorchFile {
     }
 
     fn names(&self) -> Vec<String> {
-        self.names.clone()
+        self.tensors.names().to_vec()
     }
 
     fn info(&self, name: &str) -> Option<TensorInfo> {
-        let view = self.tensors.get(name)?;
-        Some(TensorInfo {
-            shape: view.shape.clone(),
-            dtype: view.storage.dtype,
-        })
+        self.tensors.info(name)
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        let Some((view, start)) = self
-            .tensors
-            .get(name)
-            .and_then(|view| Some((view, *self.starts.get(&view.storage.key)?)))
-        else {
-            return Err(super::absent(self, name));
-        };
-        let width = view.storage.width as u64;
+        let check = |view: &View| self.check_view(view);
+        let view = self.tensors.view(name, self.blob.path(), check)?;
+        let start = self.starts[&view.storage.key];
+        let width = view.storage.element.width as u64;
         view::tensor(view, |from, to| {
             self.blob
                 .read_at(start + from as u64 * width, (to - from) as u64 * width)

@@ -9,6 +9,8 @@ pub mod blob;
 pub mod bundle;
 pub mod catalog;
 pub mod checkpoint;
+#[cfg(feature = "cli")]
+mod client;
 pub mod description;
 #[cfg(feature = "cli")]
 pub mod fetch;
@@ -18,7 +20,8 @@ pub mod place;
 mod safetensors_file;
 pub mod scorer;
 mod sharded;
-mod state_dict;
+pub mod state_dict;
+mod tensor_table;
 mod torch_file;
 mod view;
 
@@ -30,6 +33,7 @@ pub use legacy_torch_file::LegacyTorchFile;
 pub use safetensors_file::SafetensorsFile;
 pub use scorer::{ScorerFiles, ScorerRelease};
 pub use sharded::Sharded;
+pub use state_dict::Wanted;
 pub use torch_file::TorchFile;
 
 use crate::{Error, LoadError, nn::TensorSource};

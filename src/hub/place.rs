@@ -1,11 +1,17 @@
 //! A folder in which files are found by the model that they belong to.
 
+use std::sync::Arc;
+
 use super::{
     blob::{Blob, Folder, Location, missing},
     bundle::FILE,
-    catalog,
+    catalog, checkpoint,
+    state_dict::Wanted,
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    nn::{Signature, TensorSource},
+};
 
 /// The folder of a bundle, with literal names, or a folder of released downloads under their
 /// published names, directly inside or in sub-folders named after the models.
@@ -13,6 +19,8 @@ use crate::{Error, Result};
 pub struct Place {
     folder: Folder,
     released: bool,
+    /// The state dict that the user chose, for checkpoints with several that fit.
+    state_dict: Option<String>,
 }
 
 impl Place {
@@ -21,6 +29,7 @@ impl Place {
         Self {
             folder,
             released: false,
+            state_dict: None,
         }
     }
 
@@ -29,7 +38,39 @@ impl Place {
         Self {
             folder,
             released: true,
+            state_dict: None,
         }
+    }
+
+    /// The same place, with the name of the state dict to read in checkpoints with several that fit.
+    pub fn with_state_dict(self, name: Option<String>) -> Self {
+        Self {
+            state_dict: name,
+            ..self
+        }
+    }
+
+    /// The name of that state dict.
+    pub(super) fn state_dict(&self) -> Option<&str> {
+        self.state_dict.as_deref()
+    }
+
+    /// Opens the weights of a network that is recognised by `signature`.
+    ///
+    /// # Errors
+    /// As [`checkpoint::open`].
+    pub(super) fn open(
+        &self,
+        location: Location,
+        usual: &[&str],
+        signature: Option<&Signature>,
+    ) -> Result<Arc<dyn TensorSource>> {
+        let wanted = Wanted {
+            usual,
+            signature,
+            state_dict: self.state_dict.as_deref(),
+        };
+        checkpoint::open(location, wanted)
     }
 
     /// The folder.
@@ -111,12 +152,24 @@ impl Place {
         let absent = wanted
             .into_iter()
             .filter(|(model, name)| self.find(model, name).is_none());
-        absent
-            .map(|(model, name)| match self.entry(model) {
-                Some(entry) => format!("{name} ({})", entry.source),
-                None => name.to_owned(),
-            })
-            .collect()
+        let mut missing = vec![];
+        for (model, name) in absent {
+            let Some(entry) = self.entry(model) else {
+                missing.push(name.to_owned());
+                continue;
+            };
+            let parts = entry.missing_parts(&self.folder);
+            let parts = parts.iter().map(|part| part.display().to_string());
+            let mut names: Vec<String> = parts.collect();
+            if names.is_empty() {
+                names.push(name.to_owned());
+            }
+            let named = names
+                .iter()
+                .map(|name| format!("{name} ({})", entry.source));
+            missing.extend(named);
+        }
+        missing
     }
 
     fn entry(&self, model: &str) -> Option<&'static catalog::Entry> {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::blob::Blob;
 use crate::{
     Error, LoadError, Result,
-    nn::{TensorInfo, TensorSource},
+    nn::{ElementType, TensorInfo, TensorSource},
 };
 
 /// Largest header, as in the format's own reader.
@@ -28,6 +28,24 @@ struct Entry {
     /// First byte in the file.
     start: u64,
     bytes: u64,
+}
+
+impl Entry {
+    /// The bytes `from..to` behind byte `data` of the file. Also returns their range.
+    fn new(
+        shape: Vec<usize>,
+        element: ElementType,
+        data: u64,
+        from: u64,
+        to: u64,
+    ) -> (Self, Range) {
+        let entry = Self {
+            info: TensorInfo { shape, element },
+            start: data + from,
+            bytes: to - from,
+        };
+        (entry, (from, to))
+    }
 }
 
 #[derive(Deserialize)]
@@ -102,10 +120,22 @@ impl TensorSource for SafetensorsFile {
             .tensors
             .get(name)
             .ok_or_else(|| super::absent(self, name))?;
+        let dtype = match &entry.info.element {
+            ElementType::Readable(dtype) => *dtype,
+            ElementType::Unreadable(found) => {
+                return Err(LoadError::Tensor {
+                    origin: self.origin(),
+                    tensor: name.to_owned(),
+                    expected: "numbers that can be read".into(),
+                    found: found.clone(),
+                }
+                .into());
+            }
+        };
         let bytes = self.blob.read_at(entry.start, entry.bytes)?;
         Ok(Tensor::from_raw_buffer(
             &bytes,
-            entry.info.dtype,
+            dtype,
             &entry.info.shape,
             &Device::Cpu,
         )?)
@@ -129,13 +159,15 @@ fn entry(name: &str, about: serde_json::Value, data: u64, blob: &Blob) -> Result
             about.to_string().chars().take(80).collect(),
         )
     })?;
-    let Some((dtype, width)) = dtype(&about.dtype) else {
-        return Err(wrong(
-            "a type of F64 F32 F16 BF16 I64 I32 I16 U32 U8 BOOL".into(),
-            about.dtype,
-        ));
-    };
     let (from, to) = about.data_offsets;
+    let Some((dtype, width)) = dtype(&about.dtype) else {
+        // Only a network that asks for the tensor needs its type.
+        if from > to || data.checked_add(to).is_none() {
+            return Err(wrong("a range of bytes".into(), format!("{from}..{to}")));
+        }
+        let element = ElementType::Unreadable(about.dtype.chars().take(40).collect());
+        return Ok(Entry::new(about.shape, element, data, from, to));
+    };
     let needed = about.shape.iter().try_fold(width, |bytes, size| {
         bytes.checked_mul((*size).max(1) as u64)
     });
@@ -151,17 +183,12 @@ fn entry(name: &str, about: serde_json::Value, data: u64, blob: &Blob) -> Result
         let expected = format!("{} of shape {:?} in {bytes}", about.dtype, about.shape);
         return Err(wrong(expected, format!("the bytes {from}..{to}")));
     }
-    let info = TensorInfo {
-        shape: about.shape,
-        dtype,
-    };
-    Ok((
-        Entry {
-            info,
-            start: data + from,
-            bytes: to - from,
-        },
-        (from, to),
+    Ok(Entry::new(
+        about.shape,
+        ElementType::Readable(dtype),
+        data,
+        from,
+        to,
     ))
 }
 

@@ -5,11 +5,14 @@ use std::{path::Path, sync::Arc};
 use super::{
     blob::{Blob, Folder, Location, WHERE_TO_GET},
     bundle::FILE,
-    catalog, checkpoint,
+    catalog,
     description::Scorer,
     place::Place,
 };
-use crate::{Error, Result, nn::TensorSource};
+use crate::{
+    Error, Result,
+    nn::{Signature, TensorSource},
+};
 
 /// The published files of a kind of scorer, as entries of the catalogue.
 #[derive(Debug)]
@@ -24,6 +27,10 @@ pub struct ScorerRelease {
     pub encoder: Option<&'static str>,
     /// True if descriptions may set the number of attention heads.
     pub heads: bool,
+    /// The tensors by which its weights are recognised.
+    pub signature: &'static Signature,
+    /// The tensors by which the weights of its encoder are recognised.
+    pub encoder_signature: Option<&'static Signature>,
     /// The usual name and the published contents of the configuration, if folders may lack it.
     pub config: Option<(&'static str, &'static str)>,
 }
@@ -40,9 +47,7 @@ impl ScorerRelease {
             encoder: self.encoder.map(file_name),
         }
     }
-}
 
-impl ScorerRelease {
     /// The first fault in the keys of a description of this kind, if any.
     fn fault(&self, scorer: &Scorer) -> Option<String> {
         let config = Key {
@@ -142,11 +147,15 @@ impl ScorerFiles {
     /// # Errors
     /// There is no such folder. Missing files are reported when they are opened, or all at once by
     /// [`ScorerFiles::missing`].
-    pub fn released(release: &'static ScorerRelease, folder: &Path) -> Result<Self> {
+    pub fn released(
+        release: &'static ScorerRelease,
+        folder: &Path,
+        state_dict: Option<String>,
+    ) -> Result<Self> {
         if !folder.is_dir() {
             return Err(Error::file(folder, "no such folder").with_hint(WHERE_TO_GET));
         }
-        let place = Place::downloads(Folder::Disk(folder.to_owned()));
+        let place = Place::downloads(Folder::Disk(folder.to_owned())).with_state_dict(state_dict);
         Self::new(release.description(), release, place)
     }
 
@@ -178,7 +187,8 @@ impl ScorerFiles {
         let location = self
             .place
             .locate(self.release.weights, &self.scorer.weights)?;
-        checkpoint::open(location, &["state_dict"])
+        let signature = Some(self.release.signature);
+        self.place.open(location, &["state_dict"], signature)
     }
 
     /// The configuration: the file that the description names, a file of the usual name beside the
@@ -202,6 +212,14 @@ impl ScorerFiles {
         }
     }
 
+    /// The `preprocessor_config.json` of a Hugging Face folder, if the folder has one.
+    ///
+    /// # Errors
+    /// The folder is missing.
+    pub fn preprocessor_config(&self) -> Result<Option<Blob>> {
+        Ok(self.folder()?.file("preprocessor_config.json"))
+    }
+
     /// The vocabulary of the scorer's tokenizer.
     ///
     /// # Errors
@@ -218,7 +236,8 @@ impl ScorerFiles {
     /// # Errors
     /// It is missing or damaged.
     pub fn encoder(&self) -> Result<Arc<dyn TensorSource>> {
-        checkpoint::open(self.folder()?, &[])
+        let signature = self.release.encoder_signature;
+        self.place.open(self.folder()?.into(), &[], signature)
     }
 
     fn vocabulary_entry(&self) -> &'static str {

@@ -1,7 +1,7 @@
 //! Checkpoints in several files, with an index from tensors to files.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -9,7 +9,7 @@ use candle_core::Tensor;
 use serde::Deserialize;
 
 use super::{
-    blob::{Blob, Folder},
+    blob::{Blob, Folder, WHERE_TO_GET},
     checkpoint,
 };
 use crate::{
@@ -49,12 +49,14 @@ impl Sharded {
             shards: Vec::new(),
             shard_of: HashMap::with_capacity(weight_map.len()),
         };
+        let files: BTreeSet<&String> = weight_map.values().collect();
+        require_shards(folder, index, &files)?;
         let mut opened: HashMap<String, usize> = HashMap::new();
         for (name, file) in weight_map {
             let shard = match opened.get(&file) {
                 Some(shard) => *shard,
                 None => {
-                    sharded.shards.push(open_shard(folder, index, &file)?);
+                    sharded.shards.push(open_shard(folder, &file)?);
                     opened.insert(file.clone(), sharded.shards.len() - 1);
                     sharded.shards.len() - 1
                 }
@@ -77,7 +79,27 @@ impl Sharded {
     }
 }
 
-fn open_shard(folder: &Folder, index: &Blob, file: &str) -> Result<Arc<dyn TensorSource>> {
+/// Checks that every shard is there, and names those that are not.
+fn require_shards(folder: &Folder, index: &Blob, files: &BTreeSet<&String>) -> Result<()> {
+    for file in files {
+        check_name(index, file)?;
+    }
+    let missing = files.iter().filter(|file| folder.file(file).is_none());
+    let missing: Vec<&str> = missing.map(|file| file.as_str()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} of {} shards are missing: {}",
+        missing.len(),
+        files.len(),
+        missing.join(", ")
+    );
+    Err(Error::file(folder.path(), message).with_hint(WHERE_TO_GET))
+}
+
+/// Checks that an index names a file of its folder.
+fn check_name(index: &Blob, file: &str) -> Result<()> {
     if file.is_empty() || file.contains(['/', '\\', ':']) || file.starts_with('.') {
         let message = format!(
             "it names the file `{}`, which is not in the same folder",
@@ -86,7 +108,11 @@ fn open_shard(folder: &Folder, index: &Blob, file: &str) -> Result<Arc<dyn Tenso
         return Err(Error::file(index.path(), message)
             .with_hint("an index may only name files of its own folder"));
     }
-    checkpoint::open(folder.require(file)?, &[])
+    Ok(())
+}
+
+fn open_shard(folder: &Folder, file: &str) -> Result<Arc<dyn TensorSource>> {
+    Ok(checkpoint::open_file(folder.require(file)?)?.tensors)
 }
 
 impl TensorSource for Sharded {

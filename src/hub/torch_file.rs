@@ -6,17 +6,22 @@
 //! <https://pytorch.org/docs/stable/notes/serialization.html>.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     io::{self, Read, Seek, SeekFrom},
 };
 
 use candle_core::Tensor;
-use zip::{CompressionMethod, HasZipMetadata, ZipArchive, result::ZipError};
+use zip::{
+    CompressionMethod, HasZipMetadata, ZipArchive,
+    read::{ArchiveOffset, Config},
+    result::ZipError,
+};
 
 use super::{
     blob::{Blob, BlobReader},
     pickle::{MAX_PICKLE_BYTES, Tree, View},
-    state_dict, view,
+    tensor_table::TensorTable,
+    view,
 };
 use crate::{
     Error, LoadError, Result,
@@ -25,41 +30,62 @@ use crate::{
 
 /// An open PyTorch checkpoint.
 pub struct TorchFile {
-    blob: Blob,
-    archive: ZipArchive<BlobReader>,
-    folder: String,
-    names: Vec<String>,
-    tensors: HashMap<String, View>,
+    archive: Archive,
+    tensors: TensorTable,
 }
 
 impl TorchFile {
-    /// Opens a checkpoint and finds its tensors: the mapping at the first of the dotted key paths
-    /// `keys` that leads to one, otherwise the mapping that holds the most tensors.
+    /// Opens a checkpoint and finds its tensors. A tensor without its numbers is reported when it is
+    /// read, so that tensors which no network asks for do no harm.
     ///
     /// # Errors
-    /// The archive is damaged, the pickle asks for more than tensors, no mapping holds tensors, or
-    /// a tensor does not fit its storage.
-    pub fn open(blob: Blob, keys: &[&str]) -> Result<Self> {
-        let archive = ZipArchive::new(blob.reader()).map_err(|error| damaged(&blob, &error))?;
-        let mut file = Self {
-            folder: folder(&blob, &archive)?,
-            blob,
-            archive,
-            names: vec![],
-            tensors: HashMap::new(),
-        };
-        file.check_archive()?;
-        let pickle = file.member("data.pkl", MAX_PICKLE_BYTES)?;
-        let tree = Tree::read(&pickle, file.blob.path())?;
-        for (name, view) in state_dict::find(&tree, keys, file.blob.path())? {
-            file.check(name, view)?;
-            file.tensors.insert(name.to_owned(), view.clone());
-            file.names.push(name.to_owned());
-        }
-        Ok(file)
+    /// The archive is damaged, the pickle asks for more than tensors, or has none.
+    pub fn open(blob: Blob) -> Result<Self> {
+        let archive = Archive::open(blob)?;
+        let pickle = archive.member("data.pkl", MAX_PICKLE_BYTES)?;
+        let origin = archive.blob.path();
+        let tensors = TensorTable::read(&Tree::read(&pickle, origin)?, origin)?;
+        Ok(Self { archive, tensors })
     }
 
-    fn check_archive(&mut self) -> Result<()> {
+    /// The full names of the dictionaries in the file.
+    pub(super) fn dictionaries(&self) -> &HashSet<String> {
+        self.tensors.dictionaries()
+    }
+
+    /// The folder inside the archive, which is the name under which the file was saved.
+    pub(super) fn saved_as(&self) -> &str {
+        self.archive.folder.trim_end_matches('/')
+    }
+}
+
+/// A zip archive as `torch.save` lays it out.
+struct Archive {
+    blob: Blob,
+    zip: ZipArchive<BlobReader>,
+    /// The folder inside the archive that holds `data.pkl`, with its slash.
+    folder: String,
+}
+
+impl Archive {
+    fn open(blob: Blob) -> Result<Self> {
+        // Archives of PyTorch begin with the file. Left to guess, the reader takes a file for one
+        // with something in front if a header happens to lie where that would put it.
+        let config = Config {
+            archive_offset: ArchiveOffset::Known(0),
+        };
+        let zip = ZipArchive::with_config(config, blob.reader())
+            .map_err(|error| damaged(&blob, &error))?;
+        let mut archive = Self {
+            folder: folder(&blob, &zip)?,
+            blob,
+            zip,
+        };
+        archive.check()?;
+        Ok(archive)
+    }
+
+    fn check(&mut self) -> Result<()> {
         self.check_sizes()?;
         if let Some(index) = self.index("byteorder")
             && self.read_member(index, 16)? != b"little"
@@ -70,7 +96,7 @@ impl TorchFile {
             ));
         }
         if self
-            .archive
+            .zip
             .has_overlapping_files()
             .map_err(|error| damaged(&self.blob, &error))?
         {
@@ -84,9 +110,9 @@ impl TorchFile {
     /// memory is reserved.
     fn check_sizes(&self) -> Result<()> {
         let size = self.blob.len()?;
-        for index in 0..self.archive.len() {
+        for index in 0..self.zip.len() {
             let entry = self
-                .archive
+                .zip
                 .by_index_data(index)
                 .map_err(|error| damaged(&self.blob, &error))?;
             let about = entry.get_metadata();
@@ -107,8 +133,7 @@ impl TorchFile {
     }
 
     fn index(&self, member: &str) -> Option<usize> {
-        self.archive
-            .index_for_name(&format!("{}{member}", self.folder))
+        self.zip.index_for_name(&format!("{}{member}", self.folder))
     }
 
     fn member(&self, member: &str, most: u64) -> Result<Vec<u8>> {
@@ -123,8 +148,8 @@ impl TorchFile {
 
     /// All bytes of a member, checked against its checksum.
     fn read_member(&self, index: usize, most: u64) -> Result<Vec<u8>> {
-        let mut archive = self.archive.clone();
-        let mut member = archive
+        let mut zip = self.zip.clone();
+        let mut member = zip
             .by_index(index)
             .map_err(|error| damaged(&self.blob, &error))?;
         if member.size() > most {
@@ -151,32 +176,26 @@ impl TorchFile {
         Ok(bytes)
     }
 
-    /// Checks that a tensor lies inside its storage, and the storage inside the archive.
-    fn check(&self, name: &str, view: &View) -> Result<()> {
+    /// Checks that a tensor lies inside its storage, and the storage inside the archive; the error
+    /// holds the expected and the found.
+    fn check_view(&self, view: &View) -> Result<(), (String, String)> {
         let storage = &view.storage;
-        let wrong = |expected: String, found: String| {
-            Error::from(LoadError::Tensor {
-                origin: self.blob.path().display().to_string(),
-                tensor: name.to_owned(),
-                expected,
-                found,
-            })
-        };
         let stored = self
             .index(&format!("data/{}", storage.key))
-            .and_then(|i| self.archive.by_index_data(i).ok());
+            .and_then(|i| self.zip.by_index_data(i).ok());
         let Some(stored) = stored.map(|member| member.get_metadata().uncompressed_size) else {
-            return Err(wrong(
+            return Err((
                 format!("its numbers in `data/{}`", storage.key),
                 "no such member in the archive".into(),
             ));
         };
-        let needed = (storage.elements as u64).checked_mul(storage.width as u64);
+        let width = storage.element.width;
+        let needed = (storage.elements as u64).checked_mul(width as u64);
         if needed.is_none_or(|needed| needed > stored) {
-            let elements = format!("{} elements of {} bytes", storage.elements, storage.width);
-            return Err(wrong(elements, format!("a storage of {stored} bytes")));
+            let elements = format!("{} elements of {width} bytes", storage.elements);
+            return Err((elements, format!("a storage of {stored} bytes")));
         }
-        view::check(view).map_err(|(expected, found)| wrong(expected, found))
+        view::check(view)
     }
 
     /// The elements `from..to` of a storage.
@@ -189,11 +208,11 @@ impl TorchFile {
                 format!("the archive has no `{member}`"),
             ));
         };
-        // In bytes; `check` found them inside the file
-        let from = from * storage.width;
-        let to = to * storage.width;
+        // In bytes; `check_view` found them inside the file
+        let from = from * storage.element.width;
+        let to = to * storage.element.width;
         let size = self
-            .archive
+            .zip
             .by_index_data(index)
             .map_err(|e| damaged(&self.blob, &e))?
             .get_metadata()
@@ -201,9 +220,9 @@ impl TorchFile {
         if from == 0 && to as u64 == size.uncompressed_size {
             return self.read_member(index, size.uncompressed_size);
         }
-        let mut archive = self.archive.clone();
+        let mut zip = self.zip.clone();
         if size.compression_method != CompressionMethod::Stored {
-            let mut member = archive
+            let mut member = zip
                 .by_index(index)
                 .map_err(|error| damaged(&self.blob, &error))?;
             let mut bytes = Vec::new(); // what comes before is unpacked, but not kept
@@ -221,7 +240,7 @@ impl TorchFile {
             })
             .map_err(|error| damaged(&self.blob, &error.into()));
         }
-        let mut member = archive
+        let mut member = zip
             .by_index_seek(index)
             .map_err(|error| damaged(&self.blob, &error))?;
         let mut bytes = vec![0; to - from];
@@ -235,32 +254,28 @@ impl TorchFile {
 
 impl TensorSource for TorchFile {
     fn origin(&self) -> String {
-        self.blob.path().display().to_string()
+        self.archive.blob.path().display().to_string()
     }
 
     fn names(&self) -> Vec<String> {
-        self.names.clone()
+        self.tensors.names().to_vec()
     }
 
     fn info(&self, name: &str) -> Option<TensorInfo> {
-        let view = self.tensors.get(name)?;
-        Some(TensorInfo {
-            shape: view.shape.clone(),
-            dtype: view.storage.dtype,
-        })
+        self.tensors.info(name)
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        let Some(view) = self.tensors.get(name) else {
-            return Err(super::absent(self, name));
-        };
-        view::tensor(view, |from, to| self.read_storage(view, from, to))
+        let archive = &self.archive;
+        let check = |view: &View| archive.check_view(view);
+        let view = self.tensors.view(name, archive.blob.path(), check)?;
+        view::tensor(view, |from, to| archive.read_storage(view, from, to))
     }
 }
 
 /// The folder inside the archive that holds `data.pkl`, with its slash.
-fn folder(blob: &Blob, archive: &ZipArchive<BlobReader>) -> Result<String> {
-    let mut names = archive.file_names().filter_map(|name| name.ok());
+fn folder(blob: &Blob, zip: &ZipArchive<BlobReader>) -> Result<String> {
+    let mut names = zip.file_names().filter_map(|name| name.ok());
     let found = names.find_map(|name| match name.strip_suffix("data.pkl") {
         Some(folder) if folder.is_empty() || folder.ends_with('/') => Some(folder.to_owned()),
         _ => None,

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::pickle::View;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Checks that a view lies inside its storage; the error holds the expected and the found.
 pub(super) fn check(view: &View) -> Result<(), (String, String)> {
@@ -41,9 +41,13 @@ pub(super) fn tensor(
     } else {
         gather(view, &bytes)
     };
+    let Some(dtype) = view.storage.element.dtype else {
+        let name = view.storage.element.name;
+        return Err(Error::internal(format!("a tensor of {name} is read")));
+    };
     Ok(Tensor::from_raw_buffer(
         &bytes,
-        view.storage.dtype,
+        dtype,
         &view.shape,
         &Device::Cpu,
     )?)
@@ -81,7 +85,7 @@ fn is_contiguous(view: &View) -> bool {
 
 /// Copies the elements of a view into row-major order; `bytes` begin at the view's offset.
 fn gather(view: &View, bytes: &[u8]) -> Vec<u8> {
-    let width = view.storage.width;
+    let width = view.storage.element.width;
     let count: usize = view.shape.iter().product();
     let mut out = Vec::with_capacity(count * width);
     let mut index = vec![0usize; view.shape.len()];

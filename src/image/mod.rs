@@ -10,6 +10,7 @@ mod opencv;
 mod orientation;
 mod png;
 mod preprocess;
+mod preprocessor_config;
 mod resize;
 mod webp;
 
@@ -22,6 +23,7 @@ pub use open::{check_png, content_of, open};
 pub use orientation::Orientation;
 pub use png::Png;
 pub use preprocess::Preprocess;
+pub use preprocessor_config::PreprocessorConfig;
 pub use resize::{Filter, Resize};
 use ttsvar_search::Image;
 

@@ -1,7 +1,7 @@
 //! Reads image files of any format that can be read.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{BufReader, Read, Seek},
     path::Path,
 };
@@ -9,7 +9,7 @@ use std::{
 use ttsvar_search::Image;
 
 use super::{CONVERT, Content, Format, HEAD, Png, READABLE, content, jpeg, png, webp};
-use crate::{Error, Result, file::shielded};
+use crate::{Error, Result, file::shielded, input};
 
 /// Bytes of a JPEG or WebP file that are read at most.
 const MOST_BYTES: u64 = 1 << 30;
@@ -75,13 +75,7 @@ pub fn check_png(path: &Path) -> Result<()> {
 
 fn open_file(path: &Path) -> Result<(File, Content)> {
     let io = |error| Error::io(path)(error);
-    if !fs::metadata(path).map_err(io)?.is_file() {
-        return Err(Error::file(
-            path,
-            "expected an image file, found something else",
-        ));
-    }
-    let mut file = File::open(path).map_err(io)?;
+    let mut file = input::open(path)?;
     let mut head = vec![];
     (&mut file)
         .take(HEAD as u64)
@@ -130,7 +124,7 @@ impl Png {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         check_png(path)?;
-        let file = File::open(path).map_err(Error::io(path))?;
+        let file = input::open(path)?;
         shielded(|| png::decode(BufReader::new(file)))
             .unwrap_or_else(|panic| Err(format!("its decoder failed: {panic}")))
             .map_err(|what| Error::file(path, what).with_hint(png::NOT_WHOLE_HINT))

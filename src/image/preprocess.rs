@@ -11,15 +11,17 @@ use super::{
 /// The preprocessing of a network's images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preprocess {
-    fit: Fit,
+    pub(super) fit: Fit,
+    /// The filter of resizing, except for [`Fit::Letterbox`].
+    pub(super) filter: Filter,
     /// Of each channel, of values from 0 to 1.
-    mean: [f32; 3],
-    std: [f32; 3],
+    pub(super) mean: [f32; 3],
+    pub(super) std: [f32; 3],
 }
 
 /// The way to make an image square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fit {
+pub(super) enum Fit {
     /// The shorter side is brought to the size, the middle of the longer one is kept.
     Crop,
     /// The longer side is brought to the size, the rest is black; see [`letterbox`].
@@ -33,6 +35,7 @@ impl Preprocess {
     /// shorter side, centre crop.
     pub const CLIP: Self = Self {
         fit: Fit::Crop,
+        filter: Filter::Bicubic,
         mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
         std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
@@ -53,6 +56,7 @@ impl Preprocess {
     /// SigLIP: Pillow's bicubic to exactly the size, values from -1 to 1.
     pub const SIGLIP: Self = Self {
         fit: Fit::Stretch,
+        filter: Filter::Bicubic,
         mean: [0.5; 3],
         std: [0.5; 3],
     };
@@ -71,12 +75,15 @@ impl Preprocess {
 
     /// The red plane, then green, then blue, each row by row: (3, side, side).
     fn planes(&self, image: &Image, side: usize) -> Vec<f32> {
-        let Self { fit, mean, std } = *self;
+        let Self {
+            fit,
+            filter,
+            mean,
+            std,
+        } = *self;
         match fit {
-            Fit::Crop => image
-                .resize_to_square(side, Filter::Bicubic)
-                .to_chw(mean, std),
-            Fit::Stretch => image.resize(side, side, Filter::Bicubic).to_chw(mean, std),
+            Fit::Crop => image.resize_to_square(side, filter).to_chw(mean, std),
+            Fit::Stretch => image.resize(side, side, filter).to_chw(mean, std),
             Fit::Letterbox => {
                 let mut planes = letterbox(image, side);
                 for (channel, plane) in planes.chunks_exact_mut(side * side).enumerate() {

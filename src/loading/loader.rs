@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
-    nn::{TensorSource, Weights, open_gpu},
+    nn::{StateDictChoice, TensorSource, Weights, open_gpu},
 };
+use ttsvar_search::suggestion::suggest;
 
 /// Tensors in checkpoints that no model reads: buffers that can be computed, and a token that is
 /// used only in training.
@@ -55,8 +56,13 @@ impl FromStr for Dtype {
         match name {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
-            _ => Err(Error::input(format!("unknown data type `{name}`"))
-                .with_hint("expected `f32` or `bf16`")),
+            _ => Err(
+                Error::input(format!("unknown data type `{name}`")).with_hint(suggest(
+                    name,
+                    &["f32", "bf16"],
+                    "expected `f32` or `bf16`",
+                )),
+            ),
         }
     }
 }
@@ -121,8 +127,13 @@ impl FromStr for Device {
         match name {
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda),
-            _ => Err(Error::input(format!("unknown device `{name}`"))
-                .with_hint("expected `cpu` or `cuda`")),
+            _ => Err(
+                Error::input(format!("unknown device `{name}`")).with_hint(suggest(
+                    name,
+                    &["cpu", "cuda"],
+                    "expected `cpu` or `cuda`",
+                )),
+            ),
         }
     }
 }
@@ -144,6 +155,8 @@ pub struct Loaded<T> {
     pub bytes: u64,
     /// Tensors in its file that no network reads.
     pub unread: UnreadTensors,
+    /// The state dict that was read, if the file left a choice.
+    pub state_dict: Option<StateDictChoice>,
 }
 
 /// Tensors of a file that no network reads.
@@ -160,6 +173,21 @@ pub struct UnreadTensors {
 pub struct LoadReport {
     /// Tensors that no network reads, file by file.
     pub unread: Vec<UnreadTensors>,
+    /// The state dicts that were chosen, file by file.
+    pub state_dicts: Vec<StateDictChoice>,
+    /// The files and folders from which networks were read.
+    pub files: Vec<String>,
+    /// Other things that the user should know.
+    pub notes: Vec<String>,
+}
+
+/// A finding from loading, for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Something unusual that is probably right.
+    Note(String),
+    /// Something that is probably wrong.
+    Warning(String),
 }
 
 impl LoadReport {
@@ -168,7 +196,67 @@ impl LoadReport {
         if !loaded.unread.names.is_empty() {
             self.unread.push(loaded.unread.clone());
         }
+        self.state_dicts.extend(loaded.state_dict.clone());
+        self.files.push(loaded.unread.origin.clone());
     }
+
+    /// Returns whether a file had the state dict that the user asked for.
+    pub fn has_asked_for(&self) -> bool {
+        self.state_dicts.iter().any(|choice| choice.is_asked_for)
+    }
+
+    /// The findings as sentences.
+    pub fn notices(&self) -> Vec<Notice> {
+        let choices = self.state_dicts.iter().filter_map(describe_choice);
+        let unread = self.unread.iter().map(describe_unread);
+        let notes = self.notes.iter().cloned();
+        choices
+            .chain(notes)
+            .map(Notice::Note)
+            .chain(unread.map(Notice::Warning))
+            .collect()
+    }
+}
+
+/// Describes a choice that the user should know of.
+fn describe_choice(choice: &StateDictChoice) -> Option<String> {
+    let quoted = |name: &String| match name.is_empty() {
+        true => "the top level".to_owned(),
+        false => format!("`{}`", name.escape_debug()),
+    };
+    let origin = &choice.origin;
+    let chosen = quoted(&choice.chosen);
+    if choice.others.is_empty() {
+        let known = choice.is_usual || choice.is_asked_for;
+        return (!known).then(|| format!("{origin}: reads the tensors under {chosen}"));
+    }
+    let others: Vec<String> = choice.others.iter().map(quoted).collect();
+    let others = others.join(", ");
+    let hint = match choice.others.iter().find(|name| !name.is_empty()) {
+        Some(name) if !choice.is_asked_for => {
+            format!("; --state-dict {} reads the other", name.escape_debug())
+        }
+        _ => String::new(),
+    };
+    Some(format!(
+        "{origin}: reads the state dict at {chosen}; {others} would fit too{hint}"
+    ))
+}
+
+fn describe_unread(tensors: &UnreadTensors) -> String {
+    const SHOWN: usize = 3;
+    let first = tensors.names.iter().take(SHOWN);
+    let first: Vec<String> = first.map(|name| name.escape_debug().to_string()).collect();
+    let more = match tensors.names.len() > SHOWN {
+        true => ", …",
+        false => "",
+    };
+    format!(
+        "{}: {} tensors that the model does not know: {}{more}",
+        tensors.origin,
+        tensors.names.len(),
+        first.join(", ")
+    )
 }
 
 impl Loader {
@@ -185,6 +273,7 @@ impl Loader {
         load: impl FnOnce(&Weights) -> Result<T>,
     ) -> Result<Loaded<T>> {
         let origin = source.origin();
+        let state_dict = source.state_dict().cloned();
         let weights = Weights::new(source, self.dtype.into(), &self.device);
         let network = load(&weights)?;
         let expected = |name: &String| {
@@ -200,6 +289,7 @@ impl Loader {
             network,
             bytes: weights.bytes_kept(),
             unread: UnreadTensors { origin, names },
+            state_dict,
         })
     }
 }

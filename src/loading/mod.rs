@@ -5,5 +5,5 @@ mod loader;
 mod random_weights;
 
 pub use evictable::{Evict, Evictable};
-pub use loader::{Device, Dtype, LoadReport, Loaded, Loader, UnreadTensors};
+pub use loader::{Device, Dtype, LoadReport, Loaded, Loader, Notice, UnreadTensors};
 pub use random_weights::RandomWeights;

@@ -10,8 +10,11 @@ use candle_core::Tensor;
 use serde::Deserialize;
 
 use crate::{
-    Error, Result,
-    nn::{Activation, CrossAttention, LayerNorm, Mlp, PatchEmbed, VitBlock, Weights, residual},
+    Error, Result, interrupt,
+    nn::{
+        Activation, CrossAttention, LayerNorm, Mlp, PatchEmbed, Signature, VitBlock, Weights,
+        residual,
+    },
 };
 
 /// Settings that the weights do not reveal, from `config.json`, which omits default values.
@@ -60,6 +63,14 @@ pub struct SiglipVision {
 }
 
 impl SiglipVision {
+    /// Tensors of every checkpoint of a whole SigLIP or of its vision tower.
+    pub const SIGNATURE: Signature = Signature {
+        layouts: &[&[
+            "vision_model.embeddings.patch_embedding.weight",
+            "vision_model.post_layernorm.weight",
+        ]],
+    };
+
     /// The tensors below `w`, `vision_model` of a whole file.
     ///
     /// # Errors
@@ -130,6 +141,7 @@ impl SiglipVision {
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
         let mut x = self.embed(pixels)?;
         for layer in &self.layers {
+            interrupt::check()?;
             x = layer.forward(&x)?;
         }
         Ok(self.post_layernorm.forward(&x)?)

@@ -10,8 +10,8 @@ use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
 use crate::{
-    Error, Result,
-    nn::{Activation, Linear, RmsNorm, Weights, attention},
+    Error, Result, interrupt,
+    nn::{Activation, Linear, RmsNorm, Signature, Weights, attention},
 };
 
 /// The `config.json` of a T5 folder.
@@ -137,6 +137,11 @@ impl T5Sizes {
         self.layers as f64 * (2 * tokens * weights + 4 * tokens * tokens * self.inner) as f64
     }
 
+    /// Parameters of the matrices.
+    pub fn values(&self) -> usize {
+        self.rows * self.width + self.layers * self.width * (4 * self.inner + 3 * self.hidden)
+    }
+
     fn read(encoder: &Weights, embedding: (&Weights, &str)) -> Result<Self> {
         let first = encoder.pp("block.0");
         let attention = first.pp("layer.0.SelfAttention");
@@ -209,6 +214,20 @@ pub struct T5Encoder {
 }
 
 impl T5Encoder {
+    /// Tensors of every checkpoint, with a decoder and without.
+    pub const SIGNATURE: Signature = Signature {
+        layouts: &[
+            &[
+                "shared.weight",
+                "encoder.block.0.layer.0.SelfAttention.q.weight",
+            ],
+            &[
+                "encoder.embed_tokens.weight",
+                "encoder.block.0.layer.0.SelfAttention.q.weight",
+            ],
+        ],
+    };
+
     /// Reads the encoder's tensors; those of the decoder and the output layer are left alone.
     ///
     /// # Errors
@@ -275,6 +294,7 @@ impl T5Encoder {
         let bias = self.bias(ids.dims()[0])?;
         let mut x = self.embedding.index_select(&ids, 0)?.unsqueeze(0)?; // (1, L, width)
         for block in &self.blocks {
+            interrupt::check()?;
             x = block.forward(&x, self.sizes.heads, &bias)?;
         }
         Ok(self.final_norm.forward(&x)?.squeeze(0)?)

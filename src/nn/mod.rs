@@ -5,6 +5,7 @@
 mod cpu;
 mod cubic;
 mod cuda;
+mod finite;
 mod kv;
 mod layers;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub use cpu::{
 };
 pub use cubic::{antialiased_cubic_matrix, cubic_matrix, resample};
 pub use cuda::{gpu_peak_bytes, open_gpu};
+pub use finite::{check_finite, first_not_finite};
 pub use kv::Kv;
 pub use layers::{
     Activation, Conv2d, CrossAttention, GroupNorm, LayerNorm, Linear, Mlp, PatchEmbed, RmsNorm,
@@ -26,4 +28,4 @@ pub use layers::{
 };
 pub(crate) use layers::{heads_for, side_of_grid};
 pub use resample::{area, bilinear};
-pub use weights::{TensorInfo, TensorSource, Weights};
+pub use weights::{ElementType, Signature, StateDictChoice, TensorInfo, TensorSource, Weights};

@@ -12,6 +12,7 @@ use std::{
 
 use candle_core::{DType, Device, Shape, Tensor};
 
+use super::finite::first_not_finite;
 use crate::{Error, LoadError, Result};
 
 /// The description of a tensor in its file.
@@ -20,7 +21,38 @@ pub struct TensorInfo {
     /// Sizes of the axes.
     pub shape: Vec<usize>,
     /// Element type as stored.
-    pub dtype: DType,
+    pub element: ElementType,
+}
+
+/// The element type of a stored tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ElementType {
+    /// A type that networks can read.
+    Readable(DType),
+    /// Another type or kind of tensor, such as `complex64` or a sparse one.
+    Unreadable(String),
+}
+
+/// Tensors by which the checkpoint of a network is recognised.
+#[derive(Debug)]
+pub struct Signature {
+    /// Sets of names, one per layout of published files; a state dict has all names of one set.
+    pub layouts: &'static [&'static [&'static str]],
+}
+
+/// The state dict that was chosen in a checkpoint with several or with an unusual one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDictChoice {
+    /// The file.
+    pub origin: String,
+    /// The prefix of the tensors that are read; empty for the top level of the file.
+    pub chosen: String,
+    /// True if published files have their tensors there.
+    pub is_usual: bool,
+    /// True if the user asked for it by name.
+    pub is_asked_for: bool,
+    /// The prefixes of other state dicts that fit.
+    pub others: Vec<String>,
 }
 
 /// Somewhere that tensors come from: a file, several shards, memory.
@@ -36,6 +68,11 @@ pub trait TensorSource: Send + Sync {
 
     /// Reads a tensor into main memory, in the type it is stored in.
     fn load(&self, name: &str) -> Result<Tensor>;
+
+    /// The state dict that these tensors are, if the file left a choice.
+    fn state_dict(&self) -> Option<&StateDictChoice> {
+        None
+    }
 }
 
 /// A view of a [`TensorSource`] below some prefix; reads tensors as one floating-point type onto
@@ -213,11 +250,20 @@ impl Weights {
 
     fn read(&self, name: &str) -> Result<Tensor> {
         let path = self.path(name);
-        let tensor = self
-            .source
-            .load(&path)?
-            .to_dtype(self.held_as())?
-            .to_device(&self.device)?;
+        let stored = self.source.load(&path)?;
+        if !stored.dtype().is_float() {
+            let found = format!("{:?}", stored.dtype()).to_lowercase();
+            return Err(self.mismatch(name, "floating-point numbers", found));
+        }
+        let tensor = stored.to_dtype(self.held_as())?;
+        if let Some(found) = first_not_finite(&tensor)? {
+            return Err(Error::from(LoadError::NotFinite {
+                origin: self.source.origin(),
+                tensor: path,
+                found,
+            }));
+        }
+        let tensor = tensor.to_device(&self.device)?;
         self.kept.fetch_add(
             (tensor.elem_count() * self.held_as().size_in_bytes()) as u64,
             Ordering::Relaxed,
@@ -230,8 +276,25 @@ impl Weights {
     }
 
     fn info(&self, name: &str, expected: impl FnOnce() -> String) -> Result<TensorInfo> {
-        let info = self.source.info(&self.path(name));
-        info.ok_or_else(|| self.mismatch(name, expected(), "no such tensor"))
+        let path = self.path(name);
+        match self.source.info(&path) {
+            Some(TensorInfo {
+                element: ElementType::Unreadable(kind),
+                ..
+            }) => Err(self.mismatch(name, expected(), format!("{kind}, which cannot be read"))),
+            Some(info) => Ok(info),
+            None => Err(self.mismatch(name, expected(), self.absent(&path))),
+        }
+    }
+
+    /// Says that there is no tensor of this name, and names one that may be it.
+    fn absent(&self, path: &str) -> String {
+        let names = self.source.names();
+        let ending = format!(".{path}");
+        match names.iter().find(|name| name.ends_with(&ending)) {
+            Some(similar) => format!("no such tensor, but `{}`", similar.escape_debug()),
+            None => "no such tensor".to_owned(),
+        }
     }
 
     fn path(&self, name: &str) -> String {

@@ -5,21 +5,27 @@
 //! [`Options::check`], and use it where it takes effect.
 
 mod aspect;
+mod plan_json;
 mod preview;
 
-use std::{path::Path, str::FromStr};
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    path::Path,
+    str::FromStr,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 use ttsvar_search::{
     DecodeSize, Draw, Features, LAMBDA, Method, Plan, Potential, Schedule, Select, StageOptions,
-    number,
+    number, suggestion::suggest, wrong_value,
 };
 
 pub use aspect::Aspect;
 pub use preview::Preview;
 
 use crate::{Error, Result, file};
+use plan_json::WRONG_PART;
 
 /// The options of a search. Unset ones are filled from the record of an image, then from the
 /// bundle's defaults, then from the released values of the model family.
@@ -144,12 +150,12 @@ pub struct Options {
         arg(long, value_name = "SIZE", help_heading = "Image")
     )]
     pub pixels: Option<String>,
-    /// Random seed; prompt lists count up from it [default: a new one each time]
+    /// Random seed; prompt lists count up from it; -1 draws a new one [default: a new one each time]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "NUMBER", help_heading = "Image")
     )]
-    #[cfg_attr(feature = "cli", arg(value_parser = whole::<u64>))]
+    #[cfg_attr(feature = "cli", arg(value_parser = seed))]
     pub seed: Option<u64>,
 }
 
@@ -285,6 +291,46 @@ impl Options {
         Ok(())
     }
 
+    /// The flags of set options for which a plan of `scales` scales has no use, each with the reason.
+    pub fn unused_by(&self, plan: &Plan, scales: usize) -> Vec<(&'static str, &'static str)> {
+        let selects = || plan.stages().iter().map(|stage| stage.select);
+        let clusters = selects().any(|select| matches!(select, Select::Cluster { .. }));
+        let resamples = selects().any(|select| matches!(select, Select::Resample { .. }));
+        let decodes = plan.decodes(scales);
+        let previews = decodes.iter().rev().skip(1).any(|images| *images > 0);
+        let mut unused = vec![];
+        let mut check = |is_set: bool, used: bool, flag, reason| {
+            if is_set && !used {
+                unused.push((flag, reason));
+            }
+        };
+        let no_resampling = "does not resample";
+        check(
+            self.features.is_some(),
+            clusters,
+            "--features",
+            "does not cluster",
+        );
+        check(
+            self.potential.is_some(),
+            resamples,
+            "--potential",
+            no_resampling,
+        );
+        check(self.lambda.is_some(), resamples, "--lambda", no_resampling);
+        check(self.draw.is_some(), resamples, "--draw", no_resampling);
+        let no_previews = "looks at finished images only";
+        check(self.preview.is_some(), previews, "--preview", no_previews);
+        let stops = plan.enough().is_some();
+        check(
+            self.enough.is_some(),
+            stops,
+            "--enough",
+            "does not stop early",
+        );
+        unused
+    }
+
     /// The options that apply to the stages of a plan.
     pub fn stage_options(&self) -> StageOptions {
         StageOptions {
@@ -374,7 +420,7 @@ impl Options {
         for (name, value) in map {
             let alone = Map::from_iter([(name.clone(), value.clone())]);
             if let Err(error) = Self::deserialize(Value::Object(alone)) {
-                return Err(unreadable(name, &error.to_string()));
+                return Err(unreadable(name, value, &error.to_string()));
             }
         }
         Self::deserialize(Value::Object(map.clone()))
@@ -399,17 +445,33 @@ impl Options {
 }
 
 /// The error for an option that serde cannot read: its list of known names becomes the hint.
-fn unreadable(name: &str, error: &str) -> Error {
-    let (message, expected) = error.split_once(", expected").unwrap_or((error, ""));
-    let message = message.replace("unknown variant", "unknown value");
-    let message = match message.starts_with("unknown field") {
-        true => message.replace("unknown field", "unknown option"),
-        false => format!("`{name}`: {message}"),
-    };
-    let error = Error::input(message);
-    match expected.is_empty() {
-        true => error,
-        false => error.with_hint(format!("expected{expected}")),
+fn unreadable(name: &str, value: &Value, error: &str) -> Error {
+    if let Some(message) = error.strip_prefix(WRONG_PART) {
+        return split_names(message);
+    }
+    if error.contains("untagged enum Number") {
+        return Error::input(format!("{name} is {value}, expected a number"));
+    }
+    if error.starts_with("unknown") {
+        let message = error.replace("unknown variant", "unknown value");
+        return match message.strip_prefix("unknown field") {
+            Some(rest) => split_names(&format!("unknown option{rest}")),
+            None => split_names(&format!("`{name}`: {message}")),
+        };
+    }
+    Error::input(wrong_value::sentence(name, error))
+}
+
+/// A message whose list of expected names becomes the hint.
+fn split_names(message: &str) -> Error {
+    match message.split_once(", expected one of") {
+        Some((message, names)) => {
+            let typed = message.rsplit('`').nth(1).unwrap_or_default();
+            let known: Vec<&str> = names.split('`').skip(1).step_by(2).collect();
+            let expected = format!("expected one of{names}");
+            Error::input(message).with_hint(suggest(typed, &known, &expected))
+        }
+        None => Error::input(message),
     }
 }
 
@@ -427,9 +489,7 @@ fn plan_or_its_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     match Value::deserialize(deserializer)? {
         Value::Null => Ok(None),
         Value::String(text) => Plan::from_toml(&text).map(Some).map_err(D::Error::custom),
-        keys => serde_json::from_value(keys)
-            .map(Some)
-            .map_err(D::Error::custom),
+        keys => plan_json::read(&keys).map(Some).map_err(D::Error::custom),
     }
 }
 
@@ -442,6 +502,23 @@ pub fn parse<T: FromStr<Err: Into<Error>>>(text: &str) -> Result<T> {
 pub fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
     text.parse()
         .map_err(|_| "expected a whole number, 0 or more")
+}
+
+/// Parses a seed; -1 stands for a new one, as in other programs.
+///
+/// # Errors
+/// It is neither a whole number nor -1.
+pub fn seed(text: &str) -> Result<u64, &'static str> {
+    match text {
+        "-1" => Ok(new_seed()),
+        _ => whole(text).map_err(|_| "expected a whole number, 0 or more, or -1 for a new seed"),
+    }
+}
+
+/// A random seed, short enough to type.
+pub fn new_seed() -> u64 {
+    // The hasher's keys come from the system's random numbers.
+    RandomState::new().build_hasher().finish() & u64::from(u32::MAX)
 }
 
 /// Parses a number.

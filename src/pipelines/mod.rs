@@ -7,6 +7,7 @@
 pub mod infinity;
 
 pub use infinity::random::{ARCHITECTURES, Architecture, RandomModel, Timed, time_ops};
+pub use infinity::{Outline, OutlineMemory};
 use ttsvar_search::{Pipeline, Scale};
 
 use crate::{

@@ -3,6 +3,8 @@
 use serde_json::Value;
 use ttsvar_search::{Select, Trace};
 
+use crate::quoting::argument;
+
 /// A command that repeats a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Command {
@@ -16,7 +18,7 @@ pub(super) struct Command {
 pub(super) const PLAN_FILE: &str = "plan.toml";
 
 /// Settings of a trace with their flags.
-const FLAGS: [(&str, &str); 10] = [
+const FLAGS: [(&str, &str); 11] = [
     ("cfg", "--cfg"),
     ("cfg_layer", "--cfg-layer"),
     ("tau", "--tau"),
@@ -27,6 +29,7 @@ const FLAGS: [(&str, &str); 10] = [
     ("schedule", "--schedule"),
     ("dtype", "--dtype"),
     ("scorers", "--scorer"),
+    ("state_dict", "--state-dict"),
 ];
 
 /// The command of the search with this trace. It includes all settings whose defaults may change in
@@ -36,9 +39,9 @@ pub(super) fn command(trace: &Trace) -> Command {
     let mut words = vec!["ttsvar".to_owned(), "generate".to_owned()];
     let mut flag = |name: &str, value: String| {
         if value.starts_with('-') {
-            words.push(format!("{name}={}", quoted(&value))); // cannot be mistaken for a flag
+            words.push(format!("{name}={}", argument(&value))); // cannot be mistaken for a flag
         } else {
-            words.extend([name.to_owned(), quoted(&value)]);
+            words.extend([name.to_owned(), argument(&value)]);
         }
     };
     if let Some(negative) = &trace.negative {
@@ -70,7 +73,7 @@ pub(super) fn command(trace: &Trace) -> Command {
     }
     flag("--seed", trace.seed.to_string());
     // A prompt at the end cannot be mistaken for a flag.
-    words.extend(["--".to_owned(), quoted(&trace.prompt)]);
+    words.extend(["--".to_owned(), argument(&trace.prompt)]);
     Command {
         line: words.join(" "),
         plan_file: method.is_none().then(|| trace.plan.to_toml()),
@@ -109,29 +112,5 @@ fn plain(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
-    }
-}
-
-/// A word quoted for a POSIX shell.
-fn quoted(word: &str) -> String {
-    let harmless = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+%@".contains(c);
-    if !word.is_empty() && word.chars().all(harmless) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_survive_a_shell() {
-        assert_eq!(quoted("16:9"), "16:9");
-        assert_eq!(quoted(""), "''");
-        assert_eq!(
-            quoted("it's a $(rm) `x` \"y\" <script>"),
-            r#"'it'\''s a $(rm) `x` "y" <script>'"#
-        );
     }
 }

@@ -38,6 +38,13 @@ pub(super) struct Member {
     pub children: usize,
 }
 
+impl Member {
+    /// Whether it is neither discarded nor on the way to the winner.
+    pub fn is_plain(&self) -> bool {
+        !self.fallen && !self.ancestor
+    }
+}
+
 impl Generation<'_> {
     /// Number of candidates that continue.
     pub fn continuing(&self) -> usize {
@@ -105,7 +112,11 @@ pub(super) fn generations<'a>(
             .iter()
             .map(|&id| member(trace, &places, &line, *scale, id, &above))
             .collect();
-        members.sort_by_key(|member| member.from.map(|id| above[&id]));
+        // Members of a cluster are neighbours, as far as their parents allow
+        members.sort_by_key(|member| {
+            let parent = member.from.map(|id| above[&id]);
+            (parent, member.cluster.is_none(), member.cluster)
+        });
         above = members
             .iter()
             .enumerate()

@@ -7,7 +7,6 @@ mod clusters;
 mod command;
 mod generations;
 pub mod html;
-mod markup;
 pub mod numbers;
 pub mod plot;
 pub mod provenance;

@@ -24,7 +24,7 @@ pub fn charts(
     } else {
         ("Accuracy", "share of correct images")
     };
-    let over = |title: &str, label: &str, spacing, x: fn(&MethodSummary) -> f64| Chart {
+    let over = |title: &str, label: &str, spacing, lines| Chart {
         title: format!("{name} against {title}"),
         x: Axis {
             label: label.to_owned(),
@@ -34,19 +34,31 @@ pub fn charts(
             label: format!("{what}, mean over tasks, with 95 % intervals"),
             spacing: Spacing::Even,
         },
-        lines: lines(summary, x),
+        lines,
     };
-    let cost = "GFLOP per image, including decodes and scoring";
+    let cost = "GFLOP per image, including decodes and scoring (logarithmic); labels: N";
     let mut all = vec![
         (
             "accuracy-by-n",
-            over("N", "N", Spacing::Doubling, |row| row.n as f64),
+            over(
+                "N",
+                "N (logarithmic)",
+                Spacing::Doubling,
+                lines(summary, |row| row.n as f64, |_| None),
+            ),
         ),
         (
             "accuracy-by-cost",
-            over("total cost", cost, Spacing::Ratio, |row| {
-                row.cost.flops / 1e9
-            }),
+            over(
+                "total cost",
+                cost,
+                Spacing::Ratio,
+                lines(
+                    summary,
+                    |row| row.cost.flops / 1e9,
+                    |row| Some(row.n.to_string()),
+                ),
+            ),
         ),
     ];
     if !consistency.is_empty() {
@@ -56,13 +68,18 @@ pub fn charts(
 }
 
 /// One line per method, one point per size.
-fn lines(summary: &Summary, x: impl Fn(&MethodSummary) -> f64) -> Vec<Line> {
+fn lines(
+    summary: &Summary,
+    x: fn(&MethodSummary) -> f64,
+    label: fn(&MethodSummary) -> Option<String>,
+) -> Vec<Line> {
     let mut lines: Vec<Line> = vec![];
     for row in &summary.methods {
         let point = Point {
             x: x(row),
             y: row.overall,
             interval: Some(row.interval),
+            label: label(row),
         };
         match lines.iter_mut().find(|line| line.name == row.method) {
             Some(line) => line.points.push(point),
@@ -84,6 +101,7 @@ fn correlations(consistency: &[Consistency]) -> Chart {
                     x: scale.scale as f64,
                     y,
                     interval: None,
+                    label: None,
                 });
             }
         }

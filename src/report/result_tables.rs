@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Error, Result,
     eval::{Gain, MethodSummary, Summary, consistency::Consistency},
-    file, image,
+    file, image, quoting,
 };
 
 /// The title of a comparison of methods at several sizes.
@@ -90,17 +90,17 @@ impl ResultTables {
         };
         format!(
             "{} ({scope})\n\n{tables}{consistency}{}\n",
-            self.title,
-            self.notes("\n", "")
+            quoting::line(&self.title),
+            self.notes("\n", "", quoting::line)
         )
     }
 
     /// The notes, each after a line break and a marker; empty without notes.
-    fn notes(&self, before: &str, marker: &str) -> String {
+    fn notes(&self, before: &str, marker: &str, quote: fn(&str) -> String) -> String {
         let lines: String = self
             .notes
             .iter()
-            .map(|note| format!("\n{marker}{note}"))
+            .map(|note| format!("\n{marker}{}", quote(note)))
             .collect();
         if lines.is_empty() {
             lines
@@ -252,7 +252,7 @@ impl ResultTables {
         let tables = format!("{}\n{consistency}", self.table().markdown())
             .trim_end()
             .to_owned();
-        tables + &self.notes("\n", "- ") + "\n"
+        tables + &self.notes("\n", "- ", quoting::markdown) + "\n"
     }
 
     /// Inserts the tables into a page, between `<!-- table: NAME -->` and `<!-- end -->`.

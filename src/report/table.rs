@@ -1,4 +1,8 @@
-//! Tables of plain text.
+//! Tables of plain text and Markdown. Text from elsewhere cannot leave its cell.
+
+use unicode_width::UnicodeWidthStr;
+
+use crate::quoting;
 
 /// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +16,7 @@ pub enum Align {
 /// Rows under a heading, columns as wide as they need to be.
 pub struct Table {
     columns: Vec<Align>,
+    /// Cells as they were given; they are escaped for the place where the table is shown.
     rows: Vec<Vec<String>>,
 }
 
@@ -51,26 +56,29 @@ impl Table {
     /// The table as Markdown; the first row is the heading.
     pub fn markdown(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let row = |cells: &Vec<String>| {
+            let cells: Vec<String> = cells.iter().map(|cell| quoting::markdown(cell)).collect();
+            line(&cells)
+        };
         let rule = |align: &Align| if *align == Align::Left { "---" } else { "---:" }.to_owned();
         let rule = line(&self.columns.iter().map(rule).collect::<Vec<_>>());
-        let mut lines: Vec<String> = self.rows.iter().map(|row| line(row)).collect();
+        let mut lines: Vec<String> = self.rows.iter().map(row).collect();
         lines.insert(1.min(lines.len()), rule);
         lines.concat()
     }
 
     /// The lines, with two spaces between columns and none at the ends.
     pub fn lines(&self) -> Vec<String> {
+        let shown = |row: &Vec<String>| row.iter().map(|cell| quoting::line(cell)).collect();
+        let rows: Vec<Vec<String>> = self.rows.iter().map(shown).collect();
         let width = |column: usize| {
-            self.rows
-                .iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
+            let widths = rows.iter().map(|row| row[column].width());
+            widths.max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let cell = |column: usize, text: &str| {
             // `format!` only pads up to 65,535 characters.
-            let blanks = " ".repeat(widths[column] - text.chars().count());
+            let blanks = " ".repeat(widths[column] - text.width());
             match self.columns[column] {
                 Align::Left => format!("{text}{blanks}"),
                 Align::Right => format!("{blanks}{text}"),
@@ -84,7 +92,7 @@ impl Table {
                 .collect();
             cells.join("  ").trim_end().to_owned()
         };
-        self.rows.iter().map(line).collect()
+        rows.iter().map(line).collect()
     }
 }
 
@@ -107,6 +115,22 @@ mod tests {
             table.lines().iter().map(String::len).collect::<Vec<_>>(),
             [70_004, 5]
         );
+    }
+
+    #[test]
+    fn text_stays_in_its_cell() {
+        let mut table = Table::new([("name", Align::Left), ("n", Align::Right)]);
+        table.row(["a\n| b\u{1b}[1m".into(), "1".into()]);
+        table.row(["日本".into(), "2".into()]);
+        assert_eq!(
+            table.lines(),
+            [
+                "name             n",
+                "a\\n| b\\u{1b}[1m  1",
+                "日本             2"
+            ]
+        );
+        assert_eq!(table.markdown().lines().count(), 4);
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub use method::MethodSpec;
 pub use recorded::Recorded;
 pub use session::{Estimate, Session};
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+pub use crate::options::new_seed;
 
 use crate::{Error, Result};
 
@@ -29,10 +29,4 @@ pub fn prompt(text: &str, name: &str) -> Result<String> {
         );
     }
     Ok(text.to_owned())
-}
-
-/// A random seed, short enough to type.
-pub fn new_seed() -> u64 {
-    // The hasher's keys come from the system's random numbers.
-    RandomState::new().build_hasher().finish() & u64::from(u32::MAX)
 }

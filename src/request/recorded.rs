@@ -51,6 +51,9 @@ pub fn settings(system: &System, options: &Options, method: MethodSpec) -> Map<S
     if let Some(mix) = system.scorer_mix() {
         settings.insert("scorers".to_owned(), mix.to_string().into());
     }
+    if let Some(name) = system.state_dict() {
+        settings.insert("state_dict".to_owned(), name.into());
+    }
     if system.dtype() != Dtype::default() {
         settings.insert("dtype".to_owned(), system.dtype().name().into());
     }
@@ -107,12 +110,14 @@ impl Recorded {
             }
         }
         let scorer = take_text(&mut settings, "scorers")?;
+        let state_dict = take_text(&mut settings, "state_dict")?;
         let dtype = take_text(&mut settings, "dtype")?;
         let system = SystemBuilder {
             model: Some(provenance.model.clone()).filter(|model| !model.is_empty()),
             scorer: scorer
                 .map(|mix| parse::<ScorerMix>("scorers", &mix))
                 .transpose()?,
+            state_dict,
             dtype: Some(match dtype {
                 Some(dtype) => parse("dtype", &dtype)?,
                 None => Dtype::default(),

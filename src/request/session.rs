@@ -11,7 +11,7 @@ use super::{MethodSpec, recorded};
 use crate::{
     Result,
     options::Options,
-    system::{MemoryPlan, System},
+    system::{MemoryLimit, MemoryPlan, System, too_little_memory},
 };
 
 /// A system set up for searches.
@@ -60,19 +60,61 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Keeps searches within `limit` bytes of memory, and returns the measures taken.
+    /// Keeps searches within a limit of memory, and returns the measures taken.
     ///
     /// # Errors
     /// They do not fit; the error names the memory that they need.
-    pub fn fit_memory(&mut self, limit: u64) -> Result<MemoryPlan> {
-        let scales = self.pipeline.scales().len();
-        let widths = self.plan.widths(scales);
-        let decodes = self.plan.decodes(scales);
+    pub fn fit_memory(&mut self, limit: MemoryLimit) -> Result<MemoryPlan> {
+        let plan = self.plan.clone();
+        self.fit_plans([&plan], limit)
+    }
+
+    /// The same for searches by any of these plans instead of the session's own.
+    ///
+    /// # Errors
+    /// As [`Session::fit_memory`].
+    pub fn fit_plans<'p>(
+        &mut self,
+        plans: impl IntoIterator<Item = &'p Plan>,
+        limit: MemoryLimit,
+    ) -> Result<MemoryPlan> {
+        let (widths, decodes) = self.widest(plans);
         let fit = self
             .system
             .fit_memory(&self.options, &widths, &decodes, limit)?;
         self.pipeline = self.system.pipeline(&self.options, fit.rows_at_once)?;
         Ok(fit)
+    }
+
+    /// Keeps searches within a limit by running fewer rows at once. Networks stay where they are,
+    /// since other sessions may use them.
+    ///
+    /// # Errors
+    /// As [`Session::fit_memory`].
+    pub fn fit_rows(&mut self, limit: MemoryLimit) -> Result<()> {
+        let (widths, decodes) = self.widest([&self.plan]);
+        let rows = self
+            .system
+            .rows_within(&self.options, &widths, &decodes, limit)?;
+        match rows {
+            Ok(rows) => {
+                self.pipeline = self.system.pipeline(&self.options, rows)?;
+                Ok(())
+            }
+            Err(least) => Err(too_little_memory(least, limit.bytes)),
+        }
+    }
+
+    /// The most rows and the most decoded images of any of these plans at each scale.
+    fn widest<'p>(&self, plans: impl IntoIterator<Item = &'p Plan>) -> (Vec<usize>, Vec<usize>) {
+        let scales = self.pipeline.scales().len();
+        let mut widths = vec![0; scales];
+        let mut decodes = vec![0; scales];
+        for plan in plans {
+            raise(&mut widths, &plan.widths(scales));
+            raise(&mut decodes, &plan.decodes(scales));
+        }
+        (widths, decodes)
     }
 
     /// The system.
@@ -163,5 +205,12 @@ impl<'a> Session<'a> {
             scorings,
             peak_bytes: generator.peak_bytes,
         }
+    }
+}
+
+/// Raises each number to the other, where that is larger.
+fn raise(numbers: &mut [usize], others: &[usize]) {
+    for (number, other) in numbers.iter_mut().zip(others) {
+        *number = (*number).max(*other);
     }
 }

@@ -7,7 +7,11 @@
 use candle_core::Tensor;
 use ttsvar_search::{Image, Scorer};
 
-use super::{ScorerKind, head::Head, kind::unchanged};
+use super::{
+    ScorerKind,
+    head::Head,
+    kind::{preprocessing, unchanged},
+};
 use crate::{
     Result,
     features::clip::normalised,
@@ -15,7 +19,7 @@ use crate::{
     image::Preprocess,
     loading::{Loaded, Loader},
     models::siglip::{Config, SiglipVision},
-    nn::Weights,
+    nn::{Signature, Weights},
 };
 
 /// The aesthetic predictor by name.
@@ -26,6 +30,10 @@ pub static KIND: ScorerKind = ScorerKind {
         vocabulary: None,
         encoder: Some("siglip-so400m-patch14-384"),
         heads: false,
+        signature: &Signature {
+            layouts: &[&["scoring_head.0.weight", "scoring_head.8.weight"]],
+        },
+        encoder_signature: Some(&SiglipVision::SIGNATURE),
         config: None,
     },
     variants: &[("aesthetic", unchanged)],
@@ -39,7 +47,10 @@ fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>>
     // The published file has a text tower too; report only unread tensors of the vision tower.
     loader.load(files.encoder()?, "vision_model.", &[], |siglip| {
         let head = Weights::new(head, siglip.dtype(), siglip.device());
-        Ok(Box::new(Aesthetic::load(siglip, &config, &head)?) as _)
+        let mut aesthetic = Aesthetic::load(siglip, &config, &head)?;
+        let side = aesthetic.vision_model.side();
+        aesthetic.preprocess = preprocessing(aesthetic.preprocess, files, side)?;
+        Ok(Box::new(aesthetic) as _)
     })
 }
 
@@ -53,6 +64,7 @@ const BATCH: usize = 8;
 pub struct Aesthetic {
     vision_model: SiglipVision,
     scoring_head: Head,
+    preprocess: Preprocess,
     device: candle_core::Device,
 }
 
@@ -67,6 +79,7 @@ impl Aesthetic {
         Ok(Self {
             vision_model,
             scoring_head,
+            preprocess: Preprocess::SIGLIP,
             device: siglip.device().clone(),
         })
     }
@@ -77,7 +90,7 @@ impl Aesthetic {
     /// The tensor library fails.
     pub fn pixels(&self, images: &[Image]) -> Result<Tensor> {
         let side = self.vision_model.side();
-        let planes = Preprocess::SIGLIP.batch(images, side);
+        let planes = self.preprocess.batch(images, side);
         Ok(Tensor::from_vec(
             planes,
             (images.len(), 3, side, side),

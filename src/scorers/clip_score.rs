@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use ttsvar_search::{Image, PromptReader, Scorer};
 
-use super::{ScorerKind, kind::unchanged};
+use super::{
+    ScorerKind,
+    kind::{preprocessing, unchanged},
+};
 use crate::{
     Result,
     features::ClipSpace,
@@ -24,6 +27,8 @@ pub static KIND: ScorerKind = ScorerKind {
         vocabulary: None,
         encoder: None,
         heads: false,
+        signature: &Clip::SIGNATURE,
+        encoder_signature: None,
         config: None,
     },
     variants: &[
@@ -39,7 +44,10 @@ fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>>
     let config: Config = files.config()?.json()?;
     let tokenizer = ClipTokenizer::open(&files.vocabulary()?)?;
     loader.load(files.weights()?, "", &["logit_scale"], |weights| {
-        let space = ClipSpace::new(Clip::load(weights, &config)?, tokenizer, Preprocess::CLIP)?;
+        let clip = Clip::load(weights, &config)?;
+        let side = clip.vision_model.side();
+        let preprocess = preprocessing(Preprocess::CLIP, files, side)?;
+        let space = ClipSpace::new(clip, tokenizer, preprocess)?;
         Ok(Box::new(ClipScore::new(Arc::new(space), Definition::Cosine)) as _)
     })
 }

@@ -28,6 +28,8 @@ pub static KIND: ScorerKind = ScorerKind {
         vocabulary: Some("clip-bpe"),
         encoder: None,
         heads: false,
+        signature: &Clip::SIGNATURE,
+        encoder_signature: None,
         config: Some(("open_clip_model_config.json", VIT_H_14)),
     },
     variants: &[("hps", unchanged)],

@@ -17,7 +17,7 @@ use crate::{
     image::Preprocess,
     loading::{Loaded, Loader},
     models::blip::{Prompt, TextConfig, TextEncoder, VisualEncoder},
-    nn::Weights,
+    nn::{Signature, Weights},
     text::WordPieceTokenizer,
 };
 
@@ -29,6 +29,10 @@ pub static KIND: ScorerKind = ScorerKind {
         vocabulary: Some("bert-base-uncased"),
         encoder: None,
         heads: true,
+        signature: &Signature {
+            layouts: &[&["blip.visual_encoder.cls_token", "mlp.layers.0.weight"]],
+        },
+        encoder_signature: None,
         config: Some(("med_config.json", MED_CONFIG)),
     },
     variants: &[("image-reward", unchanged)],

@@ -8,8 +8,10 @@ use super::KINDS;
 use crate::{
     Error, Result,
     hub::{ScorerFiles, ScorerRelease},
+    image::{Preprocess, PreprocessorConfig},
     loading::{Loaded, Loader},
 };
+use ttsvar_search::suggestion::suggest;
 
 /// A name, and the function from the network's output to the score.
 pub type Variant = (&'static str, fn(f32) -> f32);
@@ -35,6 +37,23 @@ pub(super) fn unchanged(score: f32) -> f32 {
     score
 }
 
+/// The preprocessing as the `preprocessor_config.json` beside the scorer's weights sets it, if
+/// there is one, for a network that reads images of `side` x `side` pixels.
+///
+/// # Errors
+/// The file is damaged, or asks for something that this program does not do.
+pub(super) fn preprocessing(
+    usual: Preprocess,
+    files: &ScorerFiles,
+    side: usize,
+) -> Result<Preprocess> {
+    let config = match files.preprocessor_config()? {
+        Some(blob) => Some(PreprocessorConfig::read(blob.path(), &blob.text()?)?),
+        None => None,
+    };
+    usual.configured(config.as_ref(), side)
+}
+
 /// The kind that a `bundle.toml` calls `family`.
 ///
 /// # Errors
@@ -42,9 +61,10 @@ pub(super) fn unchanged(score: f32) -> f32 {
 pub fn kind(family: &str) -> Result<&'static ScorerKind> {
     let known = KINDS.iter().find(|kind| kind.release.family == family);
     known.copied().ok_or_else(|| {
-        let families = KINDS.map(|kind| kind.release.family).join(", ");
+        let families = KINDS.map(|kind| kind.release.family);
+        let expected = format!("expected one of {}", families.join(", "));
         Error::input(format!("unknown scorer family `{family}`"))
-            .with_hint(format!("expected one of {families}"))
+            .with_hint(suggest(family, &families, &expected))
     })
 }
 
@@ -97,8 +117,13 @@ impl FromStr for ScorerName {
         let found = all().find(|(_, (name, _))| *name == text);
         let Some((kind, (name, score))) = found else {
             let names: Vec<&str> = all().map(|(_, (name, _))| name).collect();
-            return Err(Error::input(format!("unknown scorer `{text}`"))
-                .with_hint(format!("expected one or more of {}", names.join(", "))));
+            return Err(
+                Error::input(format!("unknown scorer `{text}`")).with_hint(suggest(
+                    text,
+                    &names,
+                    &format!("expected one or more of {}", names.join(", ")),
+                )),
+            );
         };
         Ok(Self { kind, name, score })
     }

@@ -1,5 +1,7 @@
 //! Errors of the HTTP interface, in the format of OpenAI's.
 
+use std::borrow::Cow;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, Uri, header},
@@ -7,6 +9,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
+use super::field_names;
 use crate::{Error, ErrorKind};
 
 /// A status, a message for people and a code for programs.
@@ -16,7 +19,7 @@ pub(super) struct ApiError {
     pub code: &'static str,
     pub message: String,
     /// The field of the request at fault.
-    pub param: Option<&'static str>,
+    pub param: Option<Cow<'static, str>>,
     /// Seconds after which the client may try again.
     pub retry_after: Option<u64>,
 }
@@ -33,11 +36,28 @@ impl ApiError {
     }
 
     /// A field of the request has an invalid value.
-    pub(super) fn input(param: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            param: Some(param),
-            ..Self::new(StatusCode::BAD_REQUEST, "invalid_value", message)
+    pub(super) fn input(param: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_value", message).with_param(param)
+    }
+
+    /// The request has a field that does not exist. `hint` may name the one that was meant.
+    pub(super) fn unknown_field(param: String, place: &str, hint: Option<String>) -> Self {
+        let mut message = format!("there is no field `{param}` in {place}");
+        if let Some(hint) = hint {
+            message += &format!("; {hint}");
         }
+        Self::new(StatusCode::BAD_REQUEST, "unknown_parameter", message).with_param(param)
+    }
+
+    /// The same error, at a field of the request.
+    pub(super) fn with_param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// Part of the request cannot be decoded: a path or a query.
+    pub(super) fn from_rejection(status: StatusCode, message: String) -> Self {
+        Self::new(status, "invalid_value", message)
     }
 
     pub(super) fn job_not_found(id: &str) -> Self {
@@ -46,6 +66,10 @@ impl ApiError {
             "job_not_found",
             format!("there is no job `{id}`"),
         )
+    }
+
+    pub(super) fn model_not_found(message: String) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "model_not_found", message).with_param("model")
     }
 
     pub(super) fn no_such_file(message: String) -> Self {
@@ -97,9 +121,11 @@ impl From<Error> for ApiError {
     /// Errors of the client become 400; faults of the system and bugs become 500 and are logged.
     fn from(error: Error) -> Self {
         if error.kind() == ErrorKind::Input {
-            let message = match error.hint() {
-                Some(hint) => format!("{error}; {hint}"),
-                None => error.to_string(),
+            let message = field_names::without_flags(&error.to_string());
+            let hint = error.hint();
+            let message = match hint.and_then(|hint| field_names::remedy_over_http(&hint)) {
+                Some(hint) => format!("{message}; {hint}"),
+                None => message,
             };
             return Self::new(StatusCode::BAD_REQUEST, "invalid_value", message);
         }

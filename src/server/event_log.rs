@@ -13,6 +13,15 @@ pub(super) struct Entry {
     pub data: Value,
 }
 
+impl Entry {
+    /// Returns whether the event has a plain name and an object as data, as all events have. The
+    /// file of a job may be damaged.
+    fn is_sendable(&self) -> bool {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+        !self.event.is_empty() && self.event.bytes().all(plain) && self.data.is_object()
+    }
+}
+
 /// Entries in order of arrival. Subscribers are notified of each.
 pub(super) struct EventLog {
     entries: Mutex<Vec<Arc<Entry>>>,
@@ -69,10 +78,32 @@ impl EventLog {
         lines
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok())
+            .filter(Entry::is_sendable)
             .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_are_no_entries_are_skipped() {
+        let lines = concat!(
+            "{\"event\":\"scale\",\"data\":{\"scale\":0}}\n",
+            "{\"event\":\"two\\nlines\",\"data\":{}}\n",
+            "{\"event\":\"\",\"data\":{}}\n",
+            "{\"event\":\"scale\",\"data\":7}\n",
+            "{\"event\":\"scale\"}\n",
+            "{\n",
+            "null\n",
+        );
+        let entries = EventLog::parse(lines);
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].data["scale"], 0);
     }
 }

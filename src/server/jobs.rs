@@ -1,24 +1,28 @@
 //! The routes of jobs: submit, list, show, watch, cancel, delete, and fetch the results.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, Request, State, rejection::QueryRejection},
-    http::{StatusCode, header},
+    extract::{
+        FromRequestParts, Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     App,
     api_error::ApiError,
-    report,
-    request::{self, RawRequest},
-    run_blocking,
-    store::{IMAGE, Job, Store, TRACE},
+    field_names::suggestion,
+    job::Job,
+    json_body,
+    raw_request::{RawRequest, Route},
+    report, run_blocking,
+    store::{IMAGE, Store, TRACE},
     watch,
 };
 
@@ -34,26 +38,46 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/v1/jobs/{id}/previews/{sheet}", get(previews))
 }
 
+/// The id of a job in a path.
+pub(super) struct JobId(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for JobId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let names = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
+        let Path(mut names) = names.map_err(|error| ApiError::input("id", error.body_text()))?;
+        names
+            .remove("id")
+            .map(Self)
+            .ok_or_else(|| ApiError::job_not_found(""))
+    }
+}
+
 async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let raw: RawRequest = request::json(request).await?;
+    let fields = json_body::read(request).await?;
+    let raw = RawRequest::read(Route::Jobs, &fields)?;
+    let ignored = raw.ignored.clone();
     let inner = app.clone();
     let jobs = run_blocking(move || {
-        let request = inner.requests.read(raw)?;
+        let request = inner.requests.read(&raw)?;
         inner.scheduler.submit(vec![request])
     })
     .await??;
     let job = jobs.first().ok_or_else(ApiError::shutting_down)?;
     let location = format!("/v1/jobs/{}", job.id);
+    let mut body = job.to_json();
+    body["ignored"] = ignored.into();
     Ok((
         StatusCode::ACCEPTED,
         [(header::LOCATION, location)],
-        Json(job.to_json()),
+        Json(body),
     )
         .into_response())
 }
 
 /// The query of a list of jobs.
-#[derive(Deserialize)]
+#[derive(Debug, Default, PartialEq)]
 struct ListQuery {
     limit: Option<usize>,
     before: Option<String>,
@@ -63,12 +87,47 @@ struct ListQuery {
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;
 
+impl ListQuery {
+    /// Reads the names and values of a query.
+    fn read(pairs: Vec<(String, String)>) -> Result<Self, ApiError> {
+        let mut query = Self::default();
+        for (name, value) in pairs {
+            let twice = match name.as_str() {
+                "limit" => query.limit.replace(list_limit(&value)?).is_some(),
+                "before" => query.before.replace(value).is_some(),
+                _ => {
+                    let hint = suggestion(&name, ["limit", "before"].into_iter());
+                    return Err(ApiError::unknown_field(name, "this query", hint));
+                }
+            };
+            if twice {
+                let message = format!("{name} is given twice");
+                return Err(ApiError::input(name, message));
+            }
+        }
+        Ok(query)
+    }
+}
+
+fn list_limit(value: &str) -> Result<usize, ApiError> {
+    let limit = value.parse().ok();
+    limit
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        .ok_or_else(|| {
+            let message =
+                format!("limit is `{value}`, expected a whole number from 1 to {MAX_LIMIT}");
+            ApiError::input("limit", message)
+        })
+}
+
 async fn list(
     State(app): State<Arc<App>>,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let Query(query) = query.map_err(|error| ApiError::input("limit", error.body_text()))?;
-    let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+    let Query(pairs) =
+        query.map_err(|error| ApiError::from_rejection(error.status(), error.body_text()))?;
+    let query = ListQuery::read(pairs)?;
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     let store = app.store.clone();
     let jobs = run_blocking(move || store.list(limit + 1, query.before.as_deref())).await??;
     let data: Vec<Value> = jobs.iter().take(limit).map(Job::to_json).collect();
@@ -79,10 +138,7 @@ async fn list(
     })))
 }
 
-async fn show(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+async fn show(State(app): State<Arc<App>>, JobId(id): JobId) -> Result<Json<Value>, ApiError> {
     let mut job = app.job(&id).await?.to_json();
     if let Some(ahead) = app.scheduler.searches_ahead(&id) {
         job["before"] = ahead.into();
@@ -92,8 +148,13 @@ async fn show(
 
 async fn cancel(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    JobId(id): JobId,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
+    // The request needs no body. If it has one, the rule of all other requests applies.
+    if headers.contains_key(header::CONTENT_TYPE) {
+        json_body::check_content_type(&headers)?;
+    }
     let job = app.job(&id).await?;
     let inner = app.clone();
     let cancelled = run_blocking(move || inner.scheduler.cancel(&job.id)).await??;
@@ -104,20 +165,22 @@ async fn cancel(
     Ok(Json(app.job(&id).await?.to_json()))
 }
 
-async fn delete(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, ApiError> {
-    app.job(&id).await?;
+async fn delete(State(app): State<Arc<App>>, JobId(id): JobId) -> Result<StatusCode, ApiError> {
+    let store = app.store.clone();
+    let wanted = id.clone();
+    // A job whose row is damaged can be deleted, too
+    if !run_blocking(move || store.contains(&wanted)).await?? {
+        return Err(ApiError::job_not_found(&id));
+    }
     run_blocking(move || app.scheduler.delete(&id)).await??;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn image(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn image(State(app): State<Arc<App>>, JobId(id): JobId) -> Result<Response, ApiError> {
     job_file(&app, &id, IMAGE, "image/png").await
 }
 
-async fn trace(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn trace(State(app): State<Arc<App>>, JobId(id): JobId) -> Result<Response, ApiError> {
     job_file(&app, &id, TRACE, "application/json").await
 }
 
@@ -127,7 +190,7 @@ const REPORT_POLICY: &str = concat!(
     "img-src data:; sandbox allow-scripts",
 );
 
-async fn report(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn report(State(app): State<Arc<App>>, JobId(id): JobId) -> Result<Response, ApiError> {
     let job = app.job(&id).await?;
     let store = app.store.clone();
     let Some(page) = run_blocking(move || report::page(&store, &id)).await?? else {
@@ -140,8 +203,11 @@ async fn report(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<R
 
 async fn previews(
     State(app): State<Arc<App>>,
-    Path((id, sheet)): Path<(String, String)>,
+    JobId(id): JobId,
+    sheet: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, ApiError> {
+    let Path((_, sheet)) =
+        sheet.map_err(|error| ApiError::from_rejection(error.status(), error.body_text()))?;
     let sheet = sheet.parse().map_err(|_| {
         ApiError::no_such_file(format!("`{sheet}` is not the number of a contact sheet"))
     })?;

@@ -24,7 +24,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{App, store::JobState};
+use super::{App, job::JobState};
 
 type Labels<const N: usize> = [(&'static str, String); N];
 

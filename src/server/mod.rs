@@ -6,13 +6,20 @@
 //! keeps the results. The routes only translate.
 
 mod api_error;
+mod client_stream;
+mod connections;
 mod event_log;
 mod event_sink;
+mod field_names;
 mod guard;
+mod job;
 mod jobs;
+mod json_body;
+mod leftovers;
 mod metrics;
 mod openai;
 mod page;
+mod raw_request;
 mod report;
 mod request;
 mod scheduler;
@@ -32,7 +39,10 @@ use std::{
 use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
 use tokio::{net::TcpListener, sync::Notify};
 
-use crate::{Error, Result, system::System};
+use crate::{
+    Error, Result,
+    system::{MemoryLimit, System},
+};
 use guard::Guard;
 use metrics::Metrics;
 use request::RequestReader;
@@ -54,6 +64,13 @@ pub struct Limits {
     pub images: usize,
     /// Running time of a search.
     pub time: Duration,
+    /// Memory for all searches that run side by side, with the networks.
+    pub memory: Option<MemoryLimit>,
+    /// Number of connections; fewer if the system does not allow as many open files.
+    pub connections: usize,
+    /// Time for which a client may keep the server waiting: for headers, for the next request, or
+    /// until it takes more of a response.
+    pub idle: Duration,
 }
 
 impl Default for Limits {
@@ -65,6 +82,9 @@ impl Default for Limits {
             rows: 64,
             images: 10,
             time: Duration::from_secs(600),
+            memory: None,
+            connections: 512,
+            idle: Duration::from_secs(30),
         }
     }
 }
@@ -93,6 +113,7 @@ pub struct Server {
     scheduler: Arc<Scheduler>,
     routes: Router,
     workers: Vec<JoinHandle<()>>,
+    limits: Limits,
     grace: Duration,
 }
 
@@ -130,10 +151,9 @@ impl Server {
             store.clone(),
             metrics.clone(),
             setup.limits.queue,
-            workers,
         ));
         let requests = RequestReader::new(system.clone(), setup.limits)?;
-        let threads = worker::start(workers, &system, &scheduler, &store, setup.limits.time)?;
+        let threads = worker::start(workers, &system, &scheduler, &store, setup.limits)?;
         let app = App {
             scheduler: scheduler.clone(),
             requests,
@@ -149,6 +169,7 @@ impl Server {
             scheduler,
             routes: routes(Arc::new(app)),
             workers: threads,
+            limits: setup.limits,
             grace: setup.grace,
         })
     }
@@ -160,16 +181,14 @@ impl Server {
 
     /// Serves until `stop` completes. Then queued jobs are interrupted, running searches get the
     /// grace period to finish, and waiting clients get a response.
-    ///
-    /// # Errors
-    /// The network fails.
-    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) {
         let Self {
             listener,
-            address,
+            address: _,
             scheduler,
             routes,
             workers,
+            limits,
             grace,
         } = self;
         let began = Instant::now();
@@ -179,11 +198,11 @@ impl Server {
             stop.await;
             tokio::spawn(closing);
         };
-        let served = tokio::select! {
-            served = axum::serve(listener, routes).with_graceful_shutdown(stop) => served,
-            // A client keeps its connection open without sending anything
-            () = closed.notified() => Ok(()),
-        };
+        tokio::select! {
+            () = connections::serve(listener, routes, limits, stop) => {}
+            // A client does not take its response
+            () = closed.notified() => {}
+        }
         scheduler.close();
         // A worker that panicked has already logged it
         let _ = tokio::task::spawn_blocking(move || {
@@ -193,7 +212,6 @@ impl Server {
         })
         .await;
         tracing::info!(seconds = began.elapsed().as_secs(), "stopped");
-        served.map_err(|error| Error::system(format!("cannot serve on {address}: {error}")))
     }
 }
 

@@ -1,5 +1,5 @@
-//! OpenAI's interface for images, so that its clients work here: `POST /v1/images/generations` and
-//! `GET /v1/models`.
+//! OpenAI's interface for images, so that its clients work here: `POST /v1/images/generations`,
+//! `GET /v1/models` and `GET /v1/models/{id}`.
 
 use std::{
     sync::Arc,
@@ -8,21 +8,23 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::StatusCode,
     routing::{get, post},
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use ttsvar_search::Method;
 
 use super::{
     App,
     api_error::ApiError,
-    request::{self, RawRequest, SearchRequest},
+    job::{Job, JobState},
+    json_body,
+    raw_request::{RawRequest, Route},
+    request::SearchRequest,
     run_blocking,
-    store::{IMAGE, Job, JobState},
+    store::IMAGE,
     watch, worker,
 };
 
@@ -30,28 +32,15 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/v1/images/generations", post(generate))
         .route("/v1/models", get(models))
-}
-
-/// The fields of OpenAI's interface that have a meaning here, and our own `seed`, `negative` and
-/// `search`. Other fields are ignored, since clients send whatever their version supports.
-#[derive(Deserialize)]
-struct GenerationRequest {
-    prompt: String,
-    model: Option<String>,
-    n: Option<usize>,
-    size: Option<String>,
-    response_format: Option<String>,
-    output_format: Option<String>,
-    seed: Option<u64>,
-    negative: Option<String>,
-    search: Option<Map<String, Value>>,
-    stream: Option<bool>,
+        .route("/v1/models/{id}", get(one_model))
 }
 
 async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value>, ApiError> {
-    let body: GenerationRequest = request::json(request).await?;
+    let fields = json_body::read(request).await?;
+    let raw = RawRequest::read(Route::Images, &fields)?;
+    let ignored = raw.ignored.clone();
     let inner = app.clone();
-    let (jobs, guard) = run_blocking(move || submit(&inner, body)).await??;
+    let (jobs, guard) = run_blocking(move || submit(&inner, &raw)).await??;
     let mut data = Vec::with_capacity(jobs.len());
     for job in &jobs {
         let job = watch::wait_until_over(&app, &job.id).await?;
@@ -61,16 +50,14 @@ async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Json<
     Ok(Json(json!({
         "created": unix_seconds(SystemTime::now()),
         "data": data,
+        "ignored": ignored,
     })))
 }
 
 /// Submits the jobs of a request. The guard is created right here, since the client may disconnect
 /// at any time.
-fn submit(
-    app: &Arc<App>,
-    body: GenerationRequest,
-) -> Result<(Vec<Job>, CancelOnDisconnect), ApiError> {
-    let jobs = app.scheduler.submit(search_requests(app, body)?)?;
+fn submit(app: &Arc<App>, raw: &RawRequest) -> Result<(Vec<Job>, CancelOnDisconnect), ApiError> {
+    let jobs = app.scheduler.submit(search_requests(app, raw)?)?;
     let guard = CancelOnDisconnect {
         app: app.clone(),
         jobs: jobs.iter().map(|job| job.id.clone()).collect(),
@@ -79,52 +66,19 @@ fn submit(
 }
 
 /// Returns one search per image. Their seeds are consecutive.
-fn search_requests(app: &App, body: GenerationRequest) -> Result<Vec<SearchRequest>, ApiError> {
-    check_formats(&body)?;
-    let n = body.n.unwrap_or(1);
-    let most = app.limits.images;
+fn search_requests(app: &App, raw: &RawRequest) -> Result<Vec<SearchRequest>, ApiError> {
+    let n = raw.images;
+    let most = app.limits.images as u64;
     if n == 0 || n > most {
         return Err(ApiError::input(
             "n",
             format!("n is {n}, this server generates 1 to {most} images per request"),
         ));
     }
-    let raw = RawRequest {
-        prompt: body.prompt,
-        model: body.model,
-        negative: body.negative,
-        size: body.size,
-        seed: body.seed,
-        search: body.search,
-        previews: None,
-    };
     let first = app.requests.read(raw)?;
-    Ok((0..n as u64)
+    Ok((0..n)
         .map(|number| first.with_seed(first.seed.wrapping_add(number)))
         .collect())
-}
-
-/// Refuses formats that this server does not produce.
-fn check_formats(body: &GenerationRequest) -> Result<(), ApiError> {
-    if let Some(format) = &body.response_format
-        && format != "b64_json"
-    {
-        let message = format!("response_format is `{format}`, this server returns b64_json");
-        return Err(ApiError::input("response_format", message));
-    }
-    if let Some(format) = &body.output_format
-        && format != "png"
-    {
-        let message = format!("output_format is `{format}`, this server returns png");
-        return Err(ApiError::input("output_format", message));
-    }
-    if body.stream == Some(true) {
-        return Err(ApiError::input(
-            "stream",
-            "this route does not stream; submit a job and watch its events instead",
-        ));
-    }
-    Ok(())
 }
 
 /// A finished image as clients receive it.
@@ -142,6 +96,7 @@ async fn image_json(app: &Arc<App>, job: &Job) -> Result<Value, ApiError> {
         "job": job.id,
         "seed": job.facts.get("seed"),
         "score": job.score,
+        "warnings": job.warnings,
     }))
 }
 
@@ -202,6 +157,28 @@ fn unix_seconds(time: SystemTime) -> u64 {
 }
 
 async fn models(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(json!({
+        "object": "list",
+        "data": [model_json(&app)],
+    }))
+}
+
+async fn one_model(
+    State(app): State<Arc<App>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let known = app.requests.system().name();
+    match id {
+        Ok(Path(id)) if id == known => Ok(Json(model_json(&app))),
+        Ok(Path(id)) => Err(ApiError::model_not_found(format!(
+            "there is no model `{id}`, this server runs `{known}`"
+        ))),
+        Err(error) => Err(ApiError::input("id", error.body_text())),
+    }
+}
+
+/// The model with its sizes, methods and limits.
+fn model_json(app: &App) -> Value {
     let system = app.requests.system();
     let methods: Vec<String> = Method::ALL.iter().map(Method::to_string).collect();
     let details: Vec<Value> = Method::ALL
@@ -214,7 +191,7 @@ async fn models(State(app): State<Arc<App>>) -> Json<Value> {
             })
         })
         .collect();
-    let model = json!({
+    json!({
         "id": system.name(),
         "object": "model",
         "created": unix_seconds(app.started),
@@ -229,9 +206,5 @@ async fn models(State(app): State<Arc<App>>) -> Json<Value> {
             "pictures": app.limits.images,
             "prompt": app.limits.prompt,
         },
-    });
-    Json(json!({
-        "object": "list",
-        "data": [model],
-    }))
+    })
 }

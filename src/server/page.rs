@@ -1,13 +1,16 @@
 //! The web page: its files, which are built into the program, and their content security policy.
+//! Beside it, what anyone may ask: whether the server runs, and its version.
 
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Json, Router,
     http::{HeaderName, header},
     response::{IntoResponse, Response},
     routing::get,
 };
+
+use serde_json::json;
 
 use super::App;
 
@@ -20,7 +23,7 @@ const POLICY: &str = concat!(
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, content type and text of each file.
-const FILES: [(&str, &str, &str); 8] = [
+const FILES: [(&str, &str, &str); 9] = [
     (
         "/",
         "text/html; charset=utf-8",
@@ -40,11 +43,20 @@ const FILES: [(&str, &str, &str); 8] = [
     ("/page/api.js", SCRIPT, include_str!("page/api.js")),
     ("/page/panel.js", SCRIPT, include_str!("page/panel.js")),
     ("/page/run.js", SCRIPT, include_str!("page/run.js")),
+    (
+        "/page/trace_check.js",
+        SCRIPT,
+        include_str!("page/trace_check.js"),
+    ),
     ("/page/tree.js", SCRIPT, include_str!("page/tree.js")),
 ];
 
 pub(super) fn routes() -> Router<Arc<App>> {
-    let health = Router::new().route("/healthz", get(|| async { "ok\n" }));
+    let version = || async { Json(json!({ "version": env!("CARGO_PKG_VERSION") })) };
+    let health = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/health", get(|| async { "ok\n" }))
+        .route("/version", get(version));
     FILES
         .iter()
         .fold(health, |router, &(path, content_type, text)| {

@@ -1,5 +1,7 @@
 //! The report of a finished job: its trace and its stored images as one self-contained page.
 
+use std::fmt::Display;
+
 use serde::Deserialize;
 use ttsvar_search::{Image, Trace};
 
@@ -33,29 +35,51 @@ pub(super) fn page(store: &Store, id: &str) -> Result<Option<String>> {
     let Some(image) = store.read(id, IMAGE)? else {
         return Ok(None);
     };
-    let trace = Trace::from_json(&String::from_utf8_lossy(&trace))?;
+    let damaged =
+        |error: &dyn Display| Error::system(format!("the files of job {id} are damaged: {error}"));
+    let trace =
+        Trace::from_json(&String::from_utf8_lossy(&trace)).map_err(|error| damaged(&error))?;
     let events = store.read(id, EVENTS)?.unwrap_or_default();
     let mut album = Album::default();
     for entry in EventLog::parse(&String::from_utf8_lossy(&events)) {
         if entry.event != "previews" {
             continue;
         }
-        let sheet: ContactSheet = serde_json::from_value(entry.data).map_err(|error| {
-            Error::system(format!("the events of job {id} are damaged: {error}"))
-        })?;
-        add_sheet(&mut album, store, id, &sheet)?;
+        match serde_json::from_value(entry.data) {
+            Ok(sheet) => add_sheet(&mut album, &trace, store, id, &sheet)?,
+            Err(error) => tracing::warn!(job = id, %error, "skipped a damaged event"),
+        }
     }
-    album.crown(&Png::decode(&image)?.image);
+    album.crown(&Png::decode(&image).map_err(|error| damaged(&error))?.image);
     html::search::page(&trace, &album).map(Some)
 }
 
-/// Cuts a contact sheet into the images of its candidates and adds them to the album.
-fn add_sheet(album: &mut Album, store: &Store, id: &str, sheet: &ContactSheet) -> Result<()> {
+/// Cuts a contact sheet into the images of its candidates and adds them to the album. A sheet that
+/// does not fit the trace or cannot be read is left out.
+fn add_sheet(
+    album: &mut Album,
+    trace: &Trace,
+    store: &Store,
+    id: &str,
+    sheet: &ContactSheet,
+) -> Result<()> {
     let Some(bytes) = store.read(id, &Store::sheet_name(sheet.sheet))? else {
         return Ok(());
     };
-    let whole = Png::decode(&bytes)?.image;
-    let count = sheet.ids.len().max(1);
+    let known = |id: &usize| *id < trace.candidates.len();
+    let fits = sheet.scale < trace.scales.len() && sheet.ids.iter().all(known);
+    let count = sheet.ids.len();
+    let whole = match Png::decode(&bytes) {
+        Ok(png) if fits && count > 0 && png.image.width() >= count => png.image,
+        _ => {
+            tracing::warn!(
+                job = id,
+                sheet = sheet.sheet,
+                "skipped a damaged contact sheet"
+            );
+            return Ok(());
+        }
+    };
     let width = whole.width() / count;
     let height = whole.height();
     let images: Vec<Image> = (0..count)

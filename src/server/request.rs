@@ -1,17 +1,11 @@
-//! Requests: reads and checks the JSON of clients.
+//! Requests: checks what clients ask for against the model and the limits of this server.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use axum::{
-    body::Bytes,
-    extract::{FromRequest, Request},
-    http::{StatusCode, header},
-};
-use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use ttsvar_search::{Method, Plan};
 
-use super::{Limits, api_error::ApiError};
+use super::{Limits, api_error::ApiError, raw_request::RawRequest};
 use crate::{
     Error,
     options::{Aspect, Options},
@@ -19,21 +13,6 @@ use crate::{
     request::{Session, new_seed, prompt},
     system::System,
 };
-
-/// A search as clients request it.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawRequest {
-    pub prompt: String,
-    pub model: Option<String>,
-    pub negative: Option<String>,
-    pub size: Option<String>,
-    pub seed: Option<u64>,
-    /// Options by name.
-    pub search: Option<Map<String, Value>>,
-    /// Keeps the images of every scale.
-    pub previews: Option<bool>,
-}
 
 /// A search that can be run. Equal requests give equal images.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +55,11 @@ impl RequestReader {
     /// # Errors
     /// The description of the model names a default size that the model does not generate.
     pub(super) fn new(system: Arc<System>, limits: Limits) -> crate::Result<Self> {
-        let session = Session::new(&system, &Options::default())?;
+        let mut session = Session::new(&system, &Options::default())?;
+        if let Some(limit) = limits.memory {
+            // Decides which networks stay in memory for as long as the server runs.
+            session.fit_memory(limit)?;
+        }
         let (height, width) = session.pipeline().image_size();
         let mut sizes = system.image_sizes();
         sizes.sort_by_key(|size| (size.width, size.height) != (width, height));
@@ -103,35 +86,57 @@ impl RequestReader {
     ///
     /// # Errors
     /// Part of the request is invalid or exceeds a limit.
-    pub(super) fn read(&self, raw: RawRequest) -> Result<SearchRequest, ApiError> {
+    pub(super) fn read(&self, raw: &RawRequest) -> Result<SearchRequest, ApiError> {
         self.check_model(raw.model.as_deref())?;
         let prompt = self.prompt("prompt", &raw.prompt)?;
-        let mut options =
-            Options::from_map(&raw.search.unwrap_or_default()).map_err(with_param("search"))?;
-        options.check().map_err(with_param("search"))?;
-        let negative = raw.negative.filter(|negative| !negative.trim().is_empty());
-        if let Some(negative) = negative {
-            let negative = self.prompt("negative", &negative)?;
-            set_once("negative", &mut options.negative, negative)?;
-        }
-        if let Some(seed) = raw.seed {
-            set_once("seed", &mut options.seed, seed)?;
-        }
+        let at_fault = |error: Error| self.at_fault(raw, error);
+        let mut options = Options::from_map(&raw.options).map_err(at_fault)?;
+        options.check().map_err(at_fault)?;
+        options.negative = self.negative(raw, options.negative)?;
         self.set_size(&mut options, raw.size.as_deref())?;
-        let session = Session::new(&self.system, &options).map_err(with_param("search"))?;
-        self.check_width(session.plan())?;
+        let mut session = Session::new(&self.system, &options).map_err(at_fault)?;
+        self.check_width(raw, session.plan())?;
+        if let Some(limit) = self.limits.memory {
+            session.fit_rows(limit).map_err(at_fault)?;
+        }
         let (height, width) = session.pipeline().image_size();
         let seed = session.options().seed.unwrap_or_else(new_seed);
         options.seed = Some(seed);
         Ok(SearchRequest {
             prompt,
             seed,
-            previews: raw.previews.unwrap_or(false),
+            previews: raw.previews,
             size: (width, height),
             plan: session.plan().clone(),
             settings: session.settings(),
             options,
         })
+    }
+
+    /// The error of the library as an error of a field: of the option that is wrong by itself, or
+    /// of all options if they do not go together.
+    fn at_fault(&self, raw: &RawRequest, error: Error) -> ApiError {
+        let alone = |name: &String, value: &Value| {
+            let options = Options::from_map(&Map::from_iter([(name.clone(), value.clone())]))?;
+            options.check()?;
+            Session::new(&self.system, &options).map(|_| ())
+        };
+        let wrong = raw
+            .options
+            .iter()
+            .find(|(name, value)| alone(name, value).is_err());
+        let place = wrong.and_then(|(name, _)| raw.place(name));
+        let place = place.map_or_else(|| raw.place_of_all(), str::to_owned);
+        ApiError::from(error).with_param(place)
+    }
+
+    /// The negative prompt. A blank one is none.
+    fn negative(&self, raw: &RawRequest, text: Option<String>) -> Result<Option<String>, ApiError> {
+        let Some(text) = text.filter(|text| !text.trim().is_empty()) else {
+            return Ok(None);
+        };
+        let place = raw.place("negative").unwrap_or("negative").to_owned();
+        self.prompt(&place, &text).map(Some)
     }
 
     /// Refuses any model other than the loaded one.
@@ -141,24 +146,20 @@ impl RequestReader {
             return Ok(());
         };
         let message = format!("there is no model `{model}`, this server runs `{known}`");
-        let error = ApiError::new(StatusCode::NOT_FOUND, "model_not_found", message);
-        Err(ApiError {
-            param: Some("model"),
-            ..error
-        })
+        Err(ApiError::model_not_found(message))
     }
 
-    fn prompt(&self, param: &'static str, text: &str) -> Result<String, ApiError> {
+    fn prompt(&self, param: &str, text: &str) -> Result<String, ApiError> {
         let text = text.trim();
         let most = self.limits.prompt;
         let characters = text.chars().count();
         if characters > most {
             return Err(ApiError::input(
-                param,
+                param.to_owned(),
                 format!("{param} has {characters} characters, this server accepts up to {most}"),
             ));
         }
-        prompt(text, param).map_err(with_param(param))
+        prompt(text, param).map_err(|error| ApiError::from(error).with_param(param.to_owned()))
     }
 
     /// Sets the options that generate images of this size. `auto` means the default size.
@@ -177,15 +178,15 @@ impl RequestReader {
         let Some(pixels) = &found.pixels else {
             return Ok(());
         };
-        set_once("size", &mut options.pixels, pixels.clone())?;
+        set_by_size(&mut options.pixels, pixels.clone())?;
         match Aspect::from_size(found.width, found.height) {
-            Some(aspect) => set_once("size", &mut options.aspect, aspect),
+            Some(aspect) => set_by_size(&mut options.aspect, aspect),
             None => Ok(()),
         }
     }
 
     /// Refuses searches that are too wide for this server.
-    fn check_width(&self, plan: &Plan) -> Result<(), ApiError> {
+    fn check_width(&self, raw: &RawRequest, plan: &Plan) -> Result<(), ApiError> {
         let rows = width(plan);
         let most = self.limits.rows;
         if rows > most {
@@ -193,7 +194,9 @@ impl RequestReader {
                 "the search has {rows} candidates, this server accepts up to {most}; \
                  choose a smaller n"
             );
-            return Err(ApiError::input("search", message));
+            let place = raw.place("n").or(raw.place("plan"));
+            let place = place.map_or_else(|| raw.place_of_all(), str::to_owned);
+            return Err(ApiError::input(place, message));
         }
         Ok(())
     }
@@ -234,68 +237,13 @@ fn format_size(size: &ImageSize) -> String {
     format!("{}x{}", size.width, size.height)
 }
 
-/// Sets an option that may be given in the request itself or in `search`, but not in both.
-fn set_once<T>(param: &'static str, option: &mut Option<T>, value: T) -> Result<(), ApiError> {
+/// Sets an option that follows from the size, unless the request gives another value.
+fn set_by_size<T: PartialEq>(option: &mut Option<T>, value: T) -> Result<(), ApiError> {
     match option.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(ApiError::input(
-            param,
-            format!("`{param}` is given in the request and again in `search`"),
+        Some(before) if Some(&before) != option.as_ref() => Err(ApiError::input(
+            "size",
+            "the size contradicts `pixels` or `aspect`; leave one of them out",
         )),
+        _ => Ok(()),
     }
-}
-
-/// Converts an error of the library to an error of one field.
-fn with_param(param: &'static str) -> impl Fn(Error) -> ApiError {
-    move |error| ApiError {
-        param: Some(param),
-        ..ApiError::from(error)
-    }
-}
-
-/// Time for a client to send a request.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Reads the JSON body of a request.
-///
-/// # Errors
-/// The body is not JSON or not marked as such, has the wrong form, is too long, or does not arrive
-/// in time.
-pub(super) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
-    let content_type = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("");
-    // Other websites can send any text here, but JSON only with permission (CORS), which this
-    // server never grants.
-    let mime_type = content_type.split(';').next().unwrap_or("").trim();
-    if !mime_type.eq_ignore_ascii_case("application/json") {
-        let message = format!("expected the content type application/json, found `{content_type}`");
-        return Err(ApiError::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "wrong_content_type",
-            message,
-        ));
-    }
-    let body = tokio::time::timeout(SEND_TIMEOUT, Bytes::from_request(request, &()))
-        .await
-        .map_err(|_| {
-            ApiError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "slow_request",
-                format!(
-                    "the request did not arrive within {} s",
-                    SEND_TIMEOUT.as_secs()
-                ),
-            )
-        })?
-        .map_err(|error| ApiError::new(error.status(), "unreadable_body", error.body_text()))?;
-    serde_json::from_slice(&body).map_err(|error| {
-        ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_json",
-            format!("cannot read the request: {error}"),
-        )
-    })
 }

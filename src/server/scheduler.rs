@@ -7,14 +7,19 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Instant,
 };
+
+use serde_json::{Value, json};
+use ttsvar_search::{Trace, Warning};
 
 use super::{
     api_error::ApiError,
     event_log::EventLog,
+    job::{Job, JobState},
     metrics::Metrics,
     request::SearchRequest,
-    store::{Job, JobState, Store},
+    store::Store,
 };
 use crate::Result;
 
@@ -36,6 +41,8 @@ pub(super) struct SearchJob {
     pub request: SearchRequest,
     pub log: EventLog,
     stop_reason: OnceLock<StopReason>,
+    /// When a worker began it.
+    begun: OnceLock<Instant>,
 }
 
 impl SearchJob {
@@ -45,12 +52,20 @@ impl SearchJob {
             request,
             log: EventLog::new(),
             stop_reason: OnceLock::new(),
+            begun: OnceLock::new(),
         }
     }
 
     /// Asks the search to end. The first reason counts.
     pub(super) fn stop(&self, reason: StopReason) {
         let _ = self.stop_reason.set(reason);
+    }
+
+    /// Seconds since a worker began it.
+    fn seconds(&self) -> f64 {
+        self.begun
+            .get()
+            .map_or(0.0, |begun| begun.elapsed().as_secs_f64())
     }
 
     /// Returns the reason why the search has to end, if it has to.
@@ -72,7 +87,6 @@ pub(super) struct Scheduler {
     metrics: Arc<Metrics>,
     /// Number of searches that may wait.
     capacity: usize,
-    workers: usize,
     inner: Mutex<Inner>,
     /// Notified when a search is queued and when the scheduler closes.
     changed: Condvar,
@@ -90,17 +104,11 @@ struct Inner {
 }
 
 impl Scheduler {
-    pub(super) fn new(
-        store: Arc<Store>,
-        metrics: Arc<Metrics>,
-        capacity: usize,
-        workers: usize,
-    ) -> Self {
+    pub(super) fn new(store: Arc<Store>, metrics: Arc<Metrics>, capacity: usize) -> Self {
         Self {
             store,
             metrics,
             capacity,
-            workers,
             inner: Mutex::default(),
             changed: Condvar::new(),
         }
@@ -118,7 +126,8 @@ impl Scheduler {
             .count();
         if inner.waiting.len() + new > self.capacity {
             self.metrics.count_full_queue();
-            let wait = inner.estimated_wait(self.workers);
+            let ends = inner.waiting.len() + new - self.capacity;
+            let wait = inner.estimated_wait(ends);
             return Err(ApiError::queue_full(self.capacity, wait));
         }
         let mut jobs: Vec<Job> = requests.iter().map(Job::new).collect();
@@ -168,7 +177,7 @@ impl Scheduler {
         if busy {
             return Ok(());
         }
-        self.store.remove_files_if_deleted(job)
+        self.store.tidy(job)
     }
 
     /// Waits for the next search. Returns `None` when the scheduler is closed.
@@ -177,6 +186,7 @@ impl Scheduler {
         loop {
             if let Some(search) = inner.waiting.pop_front() {
                 let alone = inner.running.is_empty() && inner.waiting.is_empty();
+                let _ = search.begun.set(Instant::now());
                 inner.running.push(search.clone());
                 for job in inner.jobs_sharing(&search) {
                     log_failure(self.store.mark_running(&job));
@@ -214,11 +224,11 @@ impl Scheduler {
                     self.metrics.count_job(state);
                 } else {
                     // Cancelled or deleted while its files were being written
-                    log_failure(self.store.remove_files_if_deleted(&job));
+                    log_failure(self.store.tidy(&job));
                 }
             }
         }
-        log_failure(self.store.remove_files_if_deleted(&search.id));
+        log_failure(self.store.tidy(&search.id));
         self.metrics.record_search(seconds);
         search.log.notify();
     }
@@ -323,25 +333,101 @@ impl Inner {
             .collect()
     }
 
-    /// Seconds until there should be space in the queue.
-    fn estimated_wait(&self, workers: usize) -> u64 {
-        (self.mean_seconds / workers as f64)
-            .ceil()
-            .clamp(1.0, 600.0) as u64
+    /// Seconds until `ends` searches should have ended, so that as many have left the queue.
+    fn estimated_wait(&self, ends: usize) -> u64 {
+        let running: Vec<f64> = self.running.iter().map(|search| search.seconds()).collect();
+        let seconds = seconds_until(ends, &running, self.mean_seconds);
+        seconds.ceil().clamp(1.0, LONGEST_WAIT) as u64
     }
 }
 
+/// The longest time for which a client is asked to wait.
+const LONGEST_WAIT: f64 = 3600.0;
+
+/// Seconds until `ends` searches should have ended, if they take `mean` seconds on average and have
+/// been running for the given times. A search that has taken longer than the mean, or than any
+/// search before it, is expected to take as long again.
+fn seconds_until(ends: usize, running: &[f64], mean: f64) -> f64 {
+    let remaining = |elapsed: &f64| {
+        if *elapsed < mean {
+            mean - elapsed
+        } else {
+            *elapsed
+        }
+    };
+    let typical = if mean > 0.0 {
+        mean
+    } else {
+        running.iter().sum::<f64>() / running.len().max(1) as f64
+    };
+    // Each worker takes the next search when its own ends
+    let mut next: Vec<f64> = running.iter().map(remaining).collect();
+    let mut now = 0.0;
+    for _ in 0..ends {
+        let Some(first) = next.iter_mut().min_by(|a, b| a.total_cmp(b)) else {
+            break;
+        };
+        now = *first;
+        *first += typical;
+    }
+    now
+}
+
 /// The part of a finished search that the index keeps.
+#[derive(Default)]
 pub(super) struct JobResult {
     /// The winner's score.
     pub score: Option<f32>,
+    /// The warnings of the search.
+    pub warnings: Vec<Value>,
     /// The error that ended the search.
     pub error: Option<String>,
+}
+
+impl JobResult {
+    /// The result that a trace records.
+    pub(super) fn from_trace(trace: &Trace) -> Self {
+        let mut finals = trace.finals.iter();
+        let winner = finals.find(|finished| finished.id == trace.winner);
+        Self {
+            score: winner.map(|winner| winner.score),
+            warnings: trace.warnings.iter().map(warning_json).collect(),
+            error: None,
+        }
+    }
+}
+
+/// A warning with the keys that it has in a trace, and its text.
+fn warning_json(warning: &Warning) -> Value {
+    let mut json = json!(warning);
+    json["message"] = warning.to_string().into();
+    json["advice"] = warning.advice().into();
+    json
 }
 
 /// Logs a failed write to the index. Nothing is lost: the next start looks at the files.
 fn log_failure(result: Result<()>) {
     if let Err(error) = result {
         tracing::error!(%error, "cannot write the index of jobs");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_follows_from_the_queue_and_measured_times() {
+        // One worker: the running search has 6 s left, later ones take 10 s each
+        assert_eq!(seconds_until(1, &[4.0], 10.0), 6.0);
+        assert_eq!(seconds_until(3, &[4.0], 10.0), 26.0);
+        // Two workers: ends after 2, 6 and 12 s
+        assert_eq!(seconds_until(2, &[4.0, 8.0], 10.0), 6.0);
+        assert_eq!(seconds_until(3, &[4.0, 8.0], 10.0), 12.0);
+        // Longer than any search before it
+        assert_eq!(seconds_until(1, &[30.0], 10.0), 30.0);
+        // No search has ended yet
+        assert_eq!(seconds_until(2, &[5.0], 0.0), 10.0);
+        assert_eq!(seconds_until(2, &[], 0.0), 0.0);
     }
 }

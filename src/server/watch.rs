@@ -3,14 +3,14 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, Sender};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -18,9 +18,11 @@ use super::{
     App,
     api_error::ApiError,
     event_log::{Entry, EventLog},
+    job::Job,
+    jobs::JobId,
     run_blocking,
     scheduler::SearchJob,
-    store::{EVENTS, Job},
+    store::EVENTS,
 };
 use crate::Result;
 
@@ -30,11 +32,14 @@ const END: &str = "end";
 /// Number of events by which a client may lag before the server waits for it.
 const MAX_LAG: usize = 16;
 
+/// Tells proxies to pass on every event at once.
+const UNBUFFERED: [(&str, &str); 1] = [("x-accel-buffering", "no")];
+
 /// Handles `GET /v1/jobs/{id}/events`. With `Last-Event-ID` the stream resumes after that event;
 /// after the last event the response is empty (204).
 pub(super) async fn watch(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    JobId(id): JobId,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let last = headers
@@ -59,9 +64,8 @@ pub(super) async fn watch(
         let _ = send_events(&app, &id, seen, &client).await;
     });
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    Ok(Sse::new(ReceiverStream::new(events))
-        .keep_alive(keep_alive)
-        .into_response())
+    let stream = Sse::new(ReceiverStream::new(events)).keep_alive(keep_alive);
+    Ok((UNBUFFERED, stream).into_response())
 }
 
 /// The client has disconnected.
@@ -153,7 +157,7 @@ async fn stored_entries(app: &Arc<App>, id: &str) -> Vec<Entry> {
 /// several jobs may share it.
 fn to_event(id: &str, number: usize, entry: &Entry) -> Event {
     let mut data = entry.data.clone();
-    if let Some(sheet) = data.get("sheet") {
+    if let Some(sheet) = data.get("sheet").and_then(Value::as_u64) {
         data["url"] = format!("/v1/jobs/{id}/previews/{sheet}").into();
     }
     Event::default()

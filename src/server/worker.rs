@@ -13,12 +13,14 @@ use std::{
 };
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use ttsvar_search::Outcome;
+use ttsvar_search::{Outcome, Trace};
 
 use super::{
+    Limits,
     event_sink::EventSink,
+    job::JobState,
     scheduler::{Assignment, JobResult, Scheduler, SearchJob, StopReason},
-    store::{EVENTS, IMAGE, JobState, Store, TRACE},
+    store::{EVENTS, IMAGE, Store, TRACE},
 };
 use crate::{Error, Result, report::Provenance, request::Session, system::System};
 
@@ -31,7 +33,7 @@ pub(super) fn start(
     system: &Arc<System>,
     scheduler: &Arc<Scheduler>,
     store: &Arc<Store>,
-    time_limit: Duration,
+    limits: Limits,
 ) -> Result<Vec<JoinHandle<()>>> {
     let mut threads = Vec::with_capacity(count);
     for number in 0..count {
@@ -39,7 +41,7 @@ pub(super) fn start(
             system: system.clone(),
             scheduler: scheduler.clone(),
             store: store.clone(),
-            time_limit,
+            limits,
             single_thread: ThreadPoolBuilder::new()
                 .num_threads(1)
                 .build()
@@ -62,7 +64,7 @@ struct Worker {
     system: Arc<System>,
     scheduler: Arc<Scheduler>,
     store: Arc<Store>,
-    time_limit: Duration,
+    limits: Limits,
     /// For searches that share the machine with others.
     single_thread: ThreadPool,
 }
@@ -89,11 +91,14 @@ impl Worker {
     /// Runs a search. Returns its outcome and the number of contact sheets.
     fn search(&self, search: &SearchJob, alone: bool) -> Result<(Outcome, usize)> {
         let request = &search.request;
-        let session = Session::new(&self.system, &request.options)?;
+        let mut session = Session::new(&self.system, &request.options)?;
+        if let Some(limit) = self.limits.memory {
+            session.fit_rows(limit)?;
+        }
         let mut sink = EventSink {
             search,
             store: &self.store,
-            deadline: Instant::now().checked_add(self.time_limit),
+            deadline: Instant::now().checked_add(self.limits.time),
             sheets: 0,
         };
         let mut run = || session.run(&request.prompt, request.seed, &mut sink);
@@ -122,11 +127,11 @@ impl Worker {
                 JobState::Done
             }
             Err(error) => {
-                let (state, message) = failure(search.stop_reason(), &error, self.time_limit);
+                let (state, message) = failure(search.stop_reason(), &error, self.limits.time);
                 self.scheduler.finish(search, seconds, |_| {
                     let result = JobResult {
-                        score: None,
                         error: message.clone(),
+                        ..JobResult::default()
                     };
                     (state, result)
                 });
@@ -138,18 +143,12 @@ impl Worker {
     /// Writes the files of a job. Returns its final state.
     fn write_result(&self, first: &str, job: &str, files: &SearchFiles) -> (JobState, JobResult) {
         match self.write_files(first, job, files) {
-            Ok(()) => (
-                JobState::Done,
-                JobResult {
-                    score: Some(files.score),
-                    error: None,
-                },
-            ),
+            Ok(()) => (JobState::Done, JobResult::from_trace(&files.outcome)),
             Err(error) => (
                 JobState::Failed,
                 JobResult {
-                    score: None,
                     error: Some(error.to_string()),
+                    ..JobResult::default()
                 },
             ),
         }
@@ -173,7 +172,7 @@ struct SearchFiles {
     events: String,
     /// Number of contact sheets, which are on disk already.
     sheets: usize,
-    score: f32,
+    outcome: Trace,
 }
 
 impl SearchFiles {
@@ -187,7 +186,7 @@ impl SearchFiles {
             trace: outcome.trace.to_json(),
             events: search.log.to_lines(),
             sheets,
-            score: winner.score,
+            outcome: outcome.trace.clone(),
         })
     }
 }

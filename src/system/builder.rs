@@ -6,9 +6,10 @@ use super::{DEMO, System, loader};
 use crate::{
     Error, Result, demo,
     hub::{self, Bundle, bundle::FILE, catalog},
-    loading::{Device, Dtype, Loader},
+    loading::{Device, Dtype, LoadReport, Loader},
     scorers::{ScorerMix, ScorerName, kind},
 };
+use ttsvar_search::suggestion::suggest;
 
 /// Builds a [`System`]. The command line fills this from its arguments.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +27,10 @@ pub struct SystemBuilder {
     #[cfg_attr(feature = "cli", arg(long, value_name = "SCORERS"))]
     #[cfg_attr(feature = "cli", arg(value_parser = crate::options::parse::<ScorerMix>))]
     pub scorer: Option<ScorerMix>,
+    /// The state dict to read in checkpoints that hold several which fit, such as a model and its
+    /// moving average [default: the model]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "NAME"))]
+    pub state_dict: Option<String>,
     /// The type in which matrices are kept; `None` means f32.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub dtype: Option<Dtype>,
@@ -69,6 +74,14 @@ impl SystemBuilder {
     pub fn scorers(self, mix: ScorerMix) -> Self {
         Self {
             scorer: Some(mix),
+            ..self
+        }
+    }
+
+    /// Reads this state dict in checkpoints that hold several which fit.
+    pub fn state_dict(self, name: impl Into<String>) -> Self {
+        Self {
+            state_dict: Some(name.into()),
             ..self
         }
     }
@@ -118,27 +131,54 @@ impl SystemBuilder {
     /// The model or the device is not known or not available, the model lacks a scorer, or a file
     /// is missing or damaged.
     pub fn open(&self) -> Result<System> {
-        let loader = Loader {
-            dtype: self.dtype.unwrap_or_default(),
-            device: self.device.open()?,
-        };
-        let mut bundle = find_bundle(self.model_name(), self.weights.as_deref())?;
+        let loader = self.loader()?;
+        let mut bundle = find_bundle(self.model_name(), self.weights.as_deref())?
+            .with_state_dict(self.state_dict.as_deref());
         self.refuse_unused_weights()?;
         if let Some(grids) = &self.grids {
             bundle.description.generator.scales = Some(grids.scales.clone());
             bundle.description.generator.rope_grid = Some(grids.rope_grid);
         }
-        let mix = match &self.scorer {
-            Some(mix) => mix.clone(),
-            None => ScorerMix::single(ScorerName::usual(kind(bundle.default_scorer()?)?)),
-        };
+        let mix = self.scorers_or_default(&bundle)?;
         let releases: Vec<_> = mix.kinds().into_iter().map(|kind| &kind.release).collect();
         let folder = bundle.folder().path();
         require_files(
             self.weights.as_deref().unwrap_or(&folder),
             &bundle.missing(&releases)?,
         )?;
-        loader::load(self, bundle, &mix, &loader)
+        let system = loader::load(self, bundle, &mix, &loader)?;
+        self.check_state_dict(system.report())?;
+        Ok(system)
+    }
+
+    pub(super) fn loader(&self) -> Result<Loader> {
+        Ok(Loader {
+            dtype: self.dtype.unwrap_or_default(),
+            device: self.device.open()?,
+        })
+    }
+
+    /// The scorers that the caller chose, otherwise the bundle's default.
+    pub(super) fn scorers_or_default(&self, bundle: &Bundle) -> Result<ScorerMix> {
+        match &self.scorer {
+            Some(mix) => Ok(mix.clone()),
+            None => {
+                let kind = kind(bundle.default_scorer()?)?;
+                Ok(ScorerMix::single(ScorerName::usual(kind)))
+            }
+        }
+    }
+
+    /// Rejects a state dict that no file has.
+    pub(super) fn check_state_dict(&self, report: &LoadReport) -> Result<()> {
+        match &self.state_dict {
+            Some(name) if !report.has_asked_for() => Err(Error::input(format!(
+                "no checkpoint has a state dict `{}` that fits its network",
+                name.escape_debug()
+            ))
+            .with_hint("without --state-dict, the program reports those that it finds")),
+            _ => Ok(()),
+        }
     }
 
     /// Rejects `--weights` with the demo and without a scorer: the folder would not be used.
@@ -193,11 +233,11 @@ pub fn find_bundle(model: &str, weights: Option<&Path>) -> Result<Bundle> {
         None if Path::new(model).is_dir() => Bundle::open(Path::new(model)),
         None => {
             let released = hub::bundle::RELEASED.join(", ");
-            Err(
-                Error::input(format!("unknown model `{model}`")).with_hint(format!(
-                    "expected `{DEMO}`, one of {released}, or a folder with a bundle.toml"
-                )),
-            )
+            let names = [&[DEMO], &hub::bundle::RELEASED[..]].concat();
+            let expected =
+                format!("expected `{DEMO}`, one of {released}, or a folder with a bundle.toml");
+            Err(Error::input(format!("unknown model `{model}`"))
+                .with_hint(suggest(model, &names, &expected)))
         }
     }
 }

@@ -95,13 +95,16 @@ fn load_network(bundle: &Bundle, loader: &Loader) -> Result<Option<Loaded<Dinov2
     let Some(features) = &bundle.description.features else {
         return Ok(None);
     };
-    let Some(weights) = bundle.features_weights()? else {
+    let Some(weights) = bundle.features_weights(&Dinov2::SIGNATURE)? else {
         return Ok(None);
     };
     let config: Option<Dinov2Config> = match bundle.features_config()? {
         Some(config) => Some(config.json()?),
         None => None,
     };
+    if let Some(blob) = bundle.features_preprocessor_config()? {
+        Dinov2Features::check_preprocessor(blob.path(), &blob.text()?)?;
+    }
     let heads = features
         .heads
         .or(config.and_then(|config| config.num_attention_heads));

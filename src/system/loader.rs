@@ -1,5 +1,7 @@
 //! Loads a bundle into a [`System`].
 
+use std::{collections::BTreeSet, path::Path};
+
 use super::{
     System, SystemBuilder,
     features::load_features,
@@ -7,7 +9,7 @@ use super::{
 };
 use crate::{
     Result,
-    hub::{Bundle, description::GeneratorFamily},
+    hub::{Bundle, catalog::unmarked_revision, description::GeneratorFamily},
     loading::{LoadReport, Loader},
     pipelines::{Family, infinity::InfinityFamily},
     scorers::ScorerMix,
@@ -18,6 +20,14 @@ pub fn family(family: GeneratorFamily) -> &'static dyn Family {
     match family {
         GeneratorFamily::Infinity => &InfinityFamily,
     }
+}
+
+/// Notes files that were read from one of several revisions in a cache.
+pub(super) fn note_revisions(report: &mut LoadReport) {
+    let files = report.files.iter();
+    let notes = files.filter_map(|file| unmarked_revision(Path::new(file)));
+    let notes: BTreeSet<String> = notes.collect();
+    report.notes.extend(notes);
 }
 
 /// Loads all parts of a system.
@@ -34,6 +44,7 @@ pub(super) fn load(
     let files = scorer_files(&bundle, mix)?;
     let (scorers, scorer_networks) = load_scorers(mix, &files, loader, resident, &mut report)?;
     let (features, extractors) = load_features(&bundle, loader, resident, &mut report)?;
+    note_revisions(&mut report);
     Ok(System {
         model: builder.model_name().to_owned(),
         description: bundle.description,
@@ -42,6 +53,7 @@ pub(super) fn load(
         device: loader.device.clone(),
         generator,
         scorer_mix: builder.scorer.clone(),
+        state_dict: builder.state_dict.clone(),
         scorers,
         scorer_networks,
         features,

@@ -5,11 +5,14 @@ use std::fmt;
 
 use ttsvar_search::DecodeSize;
 
-use super::System;
-use crate::{Error, Result, options::Options};
+use super::{ReleasedOutline, System};
+use crate::{Error, Result, loading::Evict, options::Options};
 
 /// The parts that can be evicted, in the order of eviction.
 const EVICTED_FIRST: [&str; 3] = ["text encoder", "scorer", "features"];
+
+/// The parts that are evicted at each level, least first.
+const EVICTED_LEVELS: [&[&str]; 3] = [&[], &["text encoder"], &EVICTED_FIRST];
 
 /// The measures that keep a search within a limit.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,8 +23,24 @@ pub struct MemoryPlan {
     pub evicted: &'static [&'static str],
 }
 
+/// A limit on memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryLimit {
+    /// Bytes.
+    pub bytes: u64,
+    /// Searches that run side by side within them and share the networks.
+    pub searches: usize,
+}
+
+impl MemoryLimit {
+    /// A limit for one search at a time.
+    pub fn single(bytes: u64) -> Self {
+        Self { bytes, searches: 1 }
+    }
+}
+
 impl System {
-    /// Fits a search into `limit` bytes that computes `widths[s]` rows and decodes `decodes[s]`
+    /// Fits searches into a limit, each of which computes `widths[s]` rows and decodes `decodes[s]`
     /// images at scale `s`. Text encoder, scorers and features stay in memory as far as there is
     /// room, and are evicted between their uses from now on otherwise.
     ///
@@ -33,27 +52,57 @@ impl System {
         options: &Options,
         widths: &[usize],
         decodes: &[usize],
-        limit: u64,
+        limit: MemoryLimit,
     ) -> Result<MemoryPlan> {
-        let all_rows = widths.iter().copied().max().unwrap_or(1).max(1);
         let mut least = u64::MAX;
-        for evicted in [&EVICTED_FIRST[..0], &EVICTED_FIRST[..1], &EVICTED_FIRST] {
+        for evicted in EVICTED_LEVELS {
             self.set_resident(evicted.is_empty(), evicted.len() < EVICTED_FIRST.len());
-            let peak = |rows| {
-                let pipeline = self.pipeline(options, Some(rows))?;
-                Ok(pipeline
-                    .estimate(widths, decodes, DecodeSize::Full)
-                    .peak_bytes)
-            };
-            if let Some(rows) = most_rows(all_rows, limit, peak)? {
-                return Ok(MemoryPlan {
-                    rows_at_once: (rows < all_rows).then_some(rows),
-                    evicted,
-                });
+            match self.rows_within(options, widths, decodes, limit)? {
+                Ok(rows_at_once) => {
+                    return Ok(MemoryPlan {
+                        rows_at_once,
+                        evicted,
+                    });
+                }
+                Err(bytes) => least = least.min(bytes),
             }
-            least = least.min(peak(1)?);
         }
-        Err(too_little_memory(least, limit))
+        Err(too_little_memory(least, limit.bytes))
+    }
+
+    /// The number of rows at once that keeps the same searches within a limit, without evicting
+    /// anything: `None` if there is room for all rows. The inner error is the number of bytes that
+    /// even one row needs.
+    ///
+    /// # Errors
+    /// The options are not valid.
+    pub fn rows_within(
+        &self,
+        options: &Options,
+        widths: &[usize],
+        decodes: &[usize],
+        limit: MemoryLimit,
+    ) -> Result<Result<Option<usize>, u64>> {
+        let all_rows = widths.iter().copied().max().unwrap_or(1).max(1);
+        let resident = self.resident_bytes();
+        let peak = |rows| {
+            let pipeline = self.pipeline(options, Some(rows))?;
+            let estimate = pipeline.estimate(widths, decodes, DecodeSize::Full);
+            let each = estimate.peak_bytes.saturating_sub(resident);
+            Ok(resident + each * limit.searches.max(1) as u64)
+        };
+        Ok(match most_rows(all_rows, limit.bytes, peak)? {
+            Some(rows) => Ok((rows < all_rows).then_some(rows)),
+            None => Err(peak(1)?),
+        })
+    }
+
+    /// Bytes of the networks that stay in memory.
+    fn resident_bytes(&self) -> u64 {
+        let evictable = self.generator.evictable().into_iter();
+        let networks = evictable.chain(self.evaluation_networks());
+        let resident = networks.filter(|network| network.is_resident());
+        self.generator.bytes() + resident.map(Evict::bytes).sum::<u64>()
     }
 
     fn set_resident(&self, generator: bool, evaluation: bool) {
@@ -64,6 +113,38 @@ impl System {
             network.set_resident(evaluation);
         }
     }
+}
+
+/// Fits a search of a released model into `limit` bytes by the same measures as
+/// [`System::fit_memory`], without its weights.
+///
+/// # Errors
+/// The search does not fit.
+pub fn fit_outline(
+    mut outline: ReleasedOutline,
+    widths: &[usize],
+    decodes: &[usize],
+    limit: u64,
+) -> Result<(ReleasedOutline, MemoryPlan)> {
+    let all_rows = widths.iter().copied().max().unwrap_or(1).max(1);
+    let mut least = u64::MAX;
+    for (level, evicted) in EVICTED_LEVELS.into_iter().enumerate() {
+        let peak = |rows: usize| {
+            let at_once = outline.with_rows_at_once(rows);
+            let estimate = at_once.estimate(widths, decodes, DecodeSize::Full, level);
+            Ok(estimate.peak_bytes)
+        };
+        if let Some(rows) = most_rows(all_rows, limit, peak)? {
+            outline = outline.with_rows_at_once(rows);
+            let plan = MemoryPlan {
+                rows_at_once: (rows < all_rows).then_some(rows),
+                evicted,
+            };
+            return Ok((outline, plan));
+        }
+        least = least.min(peak(1)?);
+    }
+    Err(too_little_memory(least, limit))
 }
 
 /// The measures as text; empty if none are needed.

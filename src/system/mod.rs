@@ -6,6 +6,7 @@ mod builder;
 mod features;
 mod loader;
 mod memory;
+mod outline;
 mod scorers;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -14,7 +15,8 @@ use ttsvar_search::{Extractor, Features, Pipeline, Scorer, Search, WeightedScore
 
 pub use builder::{Grids, SystemBuilder, find_bundle};
 pub use loader::family;
-pub use memory::{MemoryPlan, most_rows, too_little_memory};
+pub use memory::{MemoryLimit, MemoryPlan, fit_outline, most_rows, too_little_memory};
+pub use outline::ReleasedOutline;
 pub use scorers::{LoadedScorer, ScorerSet};
 
 use self::scorers::ScorerNetwork;
@@ -42,6 +44,7 @@ pub struct System {
     device: candle_core::Device,
     generator: Box<dyn Generator>,
     scorer_mix: Option<ScorerMix>,
+    state_dict: Option<String>,
     scorers: Vec<LoadedScorer>,
     /// The networks of the scorers, each once.
     scorer_networks: Vec<Arc<ScorerNetwork>>,
@@ -164,6 +167,11 @@ impl System {
     /// The scorers that the caller chose; `None` for the bundle's default.
     pub fn scorer_mix(&self) -> Option<&ScorerMix> {
         self.scorer_mix.as_ref()
+    }
+
+    /// The state dict that the caller chose in checkpoints with several.
+    pub fn state_dict(&self) -> Option<&str> {
+        self.state_dict.as_deref()
     }
 
     /// Feature extractors by the names that plans use.

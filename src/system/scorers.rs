@@ -8,12 +8,13 @@ use ttsvar_search::{Image, PromptReader, Scorer};
 use super::{
     DEMO, SystemBuilder,
     builder::{find_bundle, require_files},
+    loader::note_revisions,
 };
 use crate::{
     Error, Result,
     hub::{Bundle, ScorerFiles, bundle::FILE},
     loading::{Evictable, LoadReport, Loader},
-    scorers::{ScorerMix, ScorerName, image_reward, kind},
+    scorers::{ScorerMix, ScorerName, image_reward},
 };
 
 /// The network of a scorer.
@@ -103,6 +104,8 @@ pub struct ScorerSet {
     pub reads_prompt: bool,
     /// True if they are the demo's scorers.
     pub from_demo: bool,
+    /// Findings from loading them.
+    pub report: LoadReport,
 }
 
 impl SystemBuilder {
@@ -112,10 +115,7 @@ impl SystemBuilder {
     /// # Errors
     /// As [`SystemBuilder::open`].
     pub fn open_scorers(&self) -> Result<ScorerSet> {
-        let loader = Loader {
-            dtype: self.dtype.unwrap_or_default(),
-            device: self.device.open()?,
-        };
+        let loader = self.loader()?;
         let (mix, files) = self.find_scorers()?;
         let missing: Vec<String> = files.iter().flat_map(ScorerFiles::missing).collect();
         let model = self.model.as_deref().map(Path::new);
@@ -123,10 +123,13 @@ impl SystemBuilder {
         require_files(folder.unwrap_or(Path::new(DEMO)), &missing)?;
         let mut report = LoadReport::default();
         let (scorers, _) = load_scorers(&mix, &files, &loader, true, &mut report)?;
+        self.check_state_dict(&report)?;
+        note_revisions(&mut report);
         Ok(ScorerSet {
             scorers,
             reads_prompt: mix.scorers().iter().any(|(name, _)| name.kind.reads_prompt),
             from_demo: self.weights.is_none() && self.model_name() == DEMO,
+            report,
         })
     }
 
@@ -143,15 +146,14 @@ impl SystemBuilder {
                 None => ScorerMix::single(ScorerName::usual(&image_reward::KIND)),
             };
             let kinds = mix.kinds().into_iter();
-            let files = kinds.map(|kind| ScorerFiles::released(&kind.release, folder));
+            let files = kinds
+                .map(|kind| ScorerFiles::released(&kind.release, folder, self.state_dict.clone()));
             let files = files.collect::<Result<_>>()?;
             return Ok((mix, files));
         }
-        let bundle = find_bundle(self.model_name(), self.weights.as_deref())?;
-        let mix = match &self.scorer {
-            Some(mix) => mix.clone(),
-            None => ScorerMix::single(ScorerName::usual(kind(bundle.default_scorer()?)?)),
-        };
+        let bundle = find_bundle(self.model_name(), self.weights.as_deref())?
+            .with_state_dict(self.state_dict.as_deref());
+        let mix = self.scorers_or_default(&bundle)?;
         let files = scorer_files(&bundle, &mix)?;
         Ok((mix, files))
     }

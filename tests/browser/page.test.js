@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { browse, open, serve } from "./support.js";
+import { browse, open, proxy, serve } from "./support.js";
 
 const TIME = { timeout: 60_000 };
 let server;
@@ -122,7 +122,27 @@ test("two methods are compared with the same seed", async () => {
   assert.equal(jobs[0].seed, jobs[1].seed);
   await page.locator(".verdict").waitFor(TIME);
   const better = jobs[0].score > jobs[1].score ? "tts-var · N = 1" : "best-of-n · N = 4";
-  assert.ok((await page.locator(".verdict").textContent()).startsWith(`${better} scores`));
+  const verdict = await page.locator(".verdict").textContent();
+  assert.ok(verdict.startsWith(`${better} scores`));
+  // What the page asks for to show the tree is no cost of the methods
+  const traces = await Promise.all(
+    jobs.map(async ({ id }) => (await fetch(`${server.url}/v1/jobs/${id}/trace`)).json()),
+  );
+  assert.deepEqual(
+    traces.map(({ cost }) => [cost.decodes, cost.previews]),
+    [
+      [21, 16],
+      [4, 24],
+    ],
+  );
+  const [x, y] = traces.map(({ cost: { flops } }) => flops.generator + flops.scorer + flops.features);
+  assert.ok(
+    verdict.endsWith(`tts-var · N = 1 needs ${(x / y).toFixed(2)} times the compute of best-of-n · N = 4.`),
+    verdict,
+  );
+  const facts = await page.locator(".facts").allTextContents();
+  assert.match(facts[0], /Decodes21.*For this page16 decodes, not counted/);
+  assert.match(facts[1], /Decodes4.*For this page24 decodes, not counted/);
   const [a, b] = await Promise.all([0, 1].map((i) => page.locator(".run").nth(i).boundingBox()));
   assert.ok(a.y === b.y && a.x + a.width <= b.x, "they stand side by side");
   assert.deepEqual(page.faults, []);
@@ -163,7 +183,7 @@ test("an earlier run is opened, replayed and downloaded", async () => {
     mimeType: "application/json",
     buffer: Buffer.from(JSON.stringify(trace)),
   });
-  await page.locator(".state", { hasText: "from mine.json" }).waitFor();
+  await page.locator(".state", { hasText: "from mine.json; a trace holds no images" }).waitFor();
   assert.equal(await page.locator(".tile").count(), 37);
   assert.equal(await page.locator(".asked").textContent(), "three green triangles");
   assert.match(
@@ -178,7 +198,44 @@ test("an earlier run is opened, replayed and downloaded", async () => {
     buffer: Buffer.from("{}"),
   });
   await page.locator("#error", { hasText: "not a trace" }).waitFor();
+  // Traces that contradict themselves neither hang the page nor leave a half-drawn run
+  for (const change of [
+    (trace) => (trace.plan.start = 0),
+    (trace) => (trace.scales = { length: 1e9 }),
+    (trace) => (trace.candidates.at(-1).parent = trace.candidates.length - 1),
+  ]) {
+    const damaged = structuredClone(trace);
+    change(damaged);
+    await page.setInputFiles("#file", {
+      name: "damaged.json",
+      mimeType: "application/json",
+      buffer: Buffer.from(JSON.stringify(damaged)),
+    });
+    await page.locator("#error", { hasText: "this trace is damaged" }).waitFor();
+    assert.equal(await page.locator(".tile").count(), 0);
+  }
   assert.deepEqual(page.faults, []);
+});
+
+test("the page works below a path of a proxy", async () => {
+  const paint = await proxy(server.url, "/paint/");
+  try {
+    const page = await open(browser, paint.url);
+    await generate(page, "a red ring", { seed: 4 });
+    await done(page);
+    assert.ok((await colours(page.locator(".lead"))) > 20);
+    assert.ok((await colours(page.locator(".tile canvas").first())) > 1);
+    const [report] = await Promise.all([
+      page.waitForEvent("download"),
+      page.click(".actions .report"),
+    ]);
+    assert.match(readFileSync(await report.path(), "utf8"), /a red ring/);
+    await page.locator("#list img").first().waitFor();
+    assert.deepEqual(paint.strays, [], "addresses outside of the path");
+    assert.deepEqual(page.faults, []);
+  } finally {
+    paint.end();
+  }
 });
 
 test("rounds of auto and a selection after the last scale are shown", async () => {
@@ -214,6 +271,21 @@ test("the page works on a phone, and nothing is wider than the screen", async ()
   assert.ok(wide <= 360, `the page is ${wide} wide`);
   const [a, b] = await Promise.all([0, 1].map((i) => page.locator(".run").nth(i).boundingBox()));
   assert.ok(a.y + a.height <= b.y, "one below the other");
+});
+
+test("narrow columns are labelled with their scales", async () => {
+  const page = await open(browser, server.url, {
+    viewport: { width: 360, height: 740 },
+    isMobile: true,
+    hasTouch: true,
+    reducedMotion: "reduce",
+  });
+  await generate(page, "a green ring", { n: 8, seed: 1 });
+  await done(page);
+  const heads = await page.locator(".head").allTextContents();
+  assert.deepEqual(heads, ["S0", "S1", "S2", "S3", "S4", "S5", "S6"]);
+  // The same numbers as in the text below
+  assert.match(await page.locator(".told").textContent(), /^After scale 5:/);
 });
 
 test("the arrow keys move through the tree", async () => {

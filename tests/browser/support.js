@@ -2,6 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -33,6 +34,36 @@ export async function serve(...flags) {
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   };
   return { url, end };
+}
+
+/**
+ * A proxy that serves the server at `url` below a path. `strays` lists the requests for anything
+ * else, which the server behind it never sees.
+ */
+export async function proxy(url, path) {
+  const strays = [];
+  const server = createServer((incoming, outgoing) => {
+    if (!incoming.url.startsWith(path)) {
+      strays.push(incoming.url);
+      outgoing.writeHead(404).end();
+      return;
+    }
+    const { method, headers } = incoming;
+    const target = new URL(incoming.url.slice(path.length - 1), url);
+    const forwarded = request(target, { method, headers: { ...headers, host: target.host } });
+    forwarded.on("response", (response) => {
+      outgoing.writeHead(response.statusCode, response.headers);
+      response.pipe(outgoing);
+    });
+    forwarded.on("error", () => outgoing.destroy());
+    incoming.pipe(forwarded);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const end = () => {
+    server.closeAllConnections();
+    server.close();
+  };
+  return { url: `http://localhost:${server.address().port}${path}`, strays, end };
 }
 
 /** Starts Chromium. */

@@ -478,10 +478,10 @@ fn invalid_requests_are_refused() {
     hint: give the folder with the published text files (`examples/dataset` of Karine-Huang/T2I-CompBench)
     $ eval compbench --images made --samples 1 --prompts prompts --categories colour
     error: unknown category `colour`
-    hint: expected one of color, shape, texture, spatial, non_spatial, numeracy, complex
+    hint: did you mean `color`? expected one of color, shape, texture, spatial, non_spatial, numeracy, complex
     $ eval compbench --prompts prompts --samples 0
     error: --samples is 0, but every prompt needs at least 1 image
-    hint: `ttsvar help` lists what can be given
+    hint: `ttsvar help COMMAND` lists what can be given
     $ eval compbench --images made --samples 1 --quiet --prompts frogs --categories spatial --detector DATA/mask2former-tiny
     error: nothing can be evaluated: every prompt names something without a class of the detector
     hint: --every-prompt evaluates them anyway; such things are then never found

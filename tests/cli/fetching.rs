@@ -33,6 +33,12 @@ struct State {
     lies: bool,
     /// The first byte asked for, of every download.
     starts: Mutex<Vec<usize>>,
+    /// The token of every request.
+    tokens: Mutex<Vec<Option<String>>>,
+    /// The status of every answer, if not the right one.
+    status: Option<u16>,
+    /// Where downloads are redirected to.
+    elsewhere: Option<String>,
 }
 
 /// Serves until the test ends; returns the endpoint.
@@ -51,11 +57,22 @@ fn answer(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
     let mut start = None;
+    let mut token = None;
     while let Some(line) = lines.next().transpose()?.filter(|line| !line.is_empty()) {
+        if line.to_lowercase().starts_with("authorization: ") {
+            token = line.split_once(": ").map(|(_, token)| token.to_owned());
+        }
         if let Some(range) = line.to_lowercase().strip_prefix("range: bytes=") {
             let (from, to) = range.split_once('-').unwrap();
             start = Some((from.parse::<usize>().unwrap(), to.to_owned()));
         }
+    }
+    state.tokens.lock().unwrap().push(token);
+    if let Some(status) = state.status {
+        return write!(
+            stream,
+            "HTTP/1.1 {status} Refused\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
     }
     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
     if let Some(repository) = path
@@ -84,6 +101,13 @@ fn answer(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
             "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
     };
+    if let Some(elsewhere) = &state.elsewhere {
+        return write!(
+            stream,
+            "HTTP/1.1 302 Found\r\nLocation: {elsewhere}{path}\r\nETag: \"e7a6\"\r\n\
+             X-Repo-Commit: c0ffee\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+    }
     let (from, to) = start.unwrap_or_default();
     let end = to.parse::<usize>().map_or(content.len(), |last| last + 1);
     let sum: String = Sha256::digest(content)
@@ -119,6 +143,11 @@ fn answer(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
 
 /// Runs the program against an endpoint.
 fn run(desk: &Desk, endpoint: &str, arguments: &[&str]) -> Said {
+    run_with(desk, endpoint, &[], arguments)
+}
+
+/// The same with environment variables.
+fn run_with(desk: &Desk, endpoint: &str, variables: &[(&str, &str)], arguments: &[&str]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ttsvar"));
     command
         .current_dir(desk.path(""))
@@ -134,6 +163,15 @@ fn run(desk: &Desk, endpoint: &str, arguments: &[&str]) -> Said {
     ] {
         command.env_remove(proxy);
     }
+    for name in [
+        "HF_TOKEN",
+        "HF_TOKEN_PATH",
+        "HF_HUB_OFFLINE",
+        "TRANSFORMERS_OFFLINE",
+    ] {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().copied());
     let output = command.args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Said {
@@ -230,6 +268,116 @@ fn a_download_that_broke_off_goes_on_and_what_came_can_be_used() {
             "downloads",
         ]);
         assert!(scored.contains("hps"), "{scored}");
+    }
+}
+
+const TOKEN: &str = "hf_secret";
+
+#[test]
+fn the_token_goes_to_the_endpoint_and_nowhere_else() {
+    let desk = Desk::new();
+    let store = Arc::new(State {
+        files: hps(),
+        ..State::default()
+    });
+    let elsewhere = serve(store.clone());
+    let hub = Arc::new(State {
+        files: hps(),
+        elsewhere: Some(elsewhere),
+        ..State::default()
+    });
+    let endpoint = serve(hub.clone());
+    let said = run_with(&desk, &endpoint, &[("HF_TOKEN", TOKEN)], &FETCH_HPS);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        !said.out.contains(TOKEN) && !said.err.contains(TOKEN),
+        "{said:?}"
+    );
+    let sent = Some(format!("Bearer {TOKEN}"));
+    let at_hub = hub.tokens.lock().unwrap().clone();
+    assert!(
+        at_hub.len() >= 6 && at_hub.iter().all(|token| *token == sent),
+        "{at_hub:?}"
+    );
+    let at_store = store.tokens.lock().unwrap().clone();
+    assert!(
+        at_store.len() >= 4 && at_store.iter().all(Option::is_none),
+        "{at_store:?}"
+    );
+}
+
+#[test]
+fn the_token_may_be_in_a_file() {
+    let sent = |prepare: &dyn Fn(&Desk) -> Vec<(&'static str, String)>| {
+        let desk = Desk::new();
+        let hub = Arc::new(State::default());
+        let endpoint = serve(hub.clone());
+        let variables = prepare(&desk);
+        let variables: Vec<(&str, &str)> = variables
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        run_with(&desk, &endpoint, &variables, &FETCH_HPS);
+        hub.tokens.lock().unwrap()[0].clone()
+    };
+    let write = |desk: &Desk, name: &str, token: &str| {
+        fs::create_dir_all(desk.path("home")).unwrap();
+        desk.write(name, format!("{token}\n"));
+        desk.path(name).display().to_string()
+    };
+    let at_home = |desk: &Desk| {
+        write(desk, "home/token", "hf_home");
+        vec![]
+    };
+    assert_eq!(sent(&|_| vec![]), None);
+    assert_eq!(sent(&at_home).as_deref(), Some("Bearer hf_home"));
+    let by_path = |desk: &Desk| vec![("HF_TOKEN_PATH", write(desk, "other", "hf_other"))];
+    assert_eq!(sent(&by_path).as_deref(), Some("Bearer hf_other"));
+    let not_implied = |desk: &Desk| {
+        at_home(desk);
+        vec![("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1".to_owned())]
+    };
+    assert_eq!(sent(&not_implied), None);
+}
+
+#[test]
+fn no_server_is_asked_when_that_is_forbidden() {
+    for value in ["1", "ON", "yes", "True"] {
+        let desk = Desk::new();
+        let hub = Arc::new(State::default());
+        let endpoint = serve(hub.clone());
+        let offline = [("HF_HUB_OFFLINE", value)];
+        let said = run_with(&desk, &endpoint, &offline, &FETCH_HPS);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(
+            said.err.contains("HF_HUB_OFFLINE forbids downloads"),
+            "{said:?}"
+        );
+        assert!(hub.tokens.lock().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn the_status_of_an_answer_is_named() {
+    for (status, token, hint) in [
+        (404, "", "by other means"),
+        (401, "", "set HF_TOKEN to a token that has access"),
+        (403, TOKEN, "the token is not valid or has no access"),
+        (500, TOKEN, "by other means"),
+    ] {
+        let desk = Desk::new();
+        let endpoint = serve(Arc::new(State {
+            status: Some(status),
+            ..State::default()
+        }));
+        let said = run_with(&desk, &endpoint, &[("HF_TOKEN", token)], &FETCH_HPS);
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
+        let answered = format!("Hugging Face xswu/HPSv2 answered {status}\n");
+        assert!(
+            said.err.contains(&answered) && said.err.contains(hint),
+            "{said:?}"
+        );
+        assert!(!said.err.contains(TOKEN), "{said:?}");
     }
 }
 

@@ -7,6 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use ttsvar::image::Png;
 
 use crate::desk::Desk;
@@ -22,16 +26,14 @@ fn start(desk: &Desk, arguments: &[&str]) -> Child {
         .unwrap()
 }
 
+fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+}
+
 /// Sends what Ctrl-C sends, and returns the exit code, what was said, and how long it took.
 fn interrupt(child: Child) -> (Option<i32>, String, Duration) {
     let before = Instant::now();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &child.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    send(&child, Signal::SIGINT);
     let output = child.wait_with_output().unwrap();
     (
         output.status.code(),
@@ -69,7 +71,7 @@ fn a_long_search_ends_at_once_and_leaves_nothing() {
 #[test]
 fn a_search_outlives_its_terminal_if_it_is_told_to() {
     let (desk, wrapper) = (Desk::new(), "trap '' HUP; exec \"$0\" \"$@\""); // as `nohup` does
-    let mut command = Command::new("sh");
+    let mut command = Command::new("/bin/sh");
     command.args([
         "-c",
         wrapper,
@@ -89,13 +91,7 @@ fn a_search_outlives_its_terminal_if_it_is_told_to() {
         .spawn()
         .unwrap();
     sleep(Duration::from_millis(400));
-    assert!(
-        Command::new("kill")
-            .args(["-HUP", &child.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    send(&child, Signal::SIGHUP);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 

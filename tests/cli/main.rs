@@ -9,17 +9,23 @@ mod fetching;
 mod foreign_files;
 mod generating;
 mod geneval;
+mod habits;
+mod hostile_text;
 #[cfg(unix)]
 mod interrupt;
+mod manual;
 mod measuring;
 mod memory;
 mod mixing;
+#[cfg(unix)]
+mod odd_files;
 mod options;
 mod outlook;
 mod refusals;
 mod refused_files;
 mod repeating;
 mod scoring;
+mod standard_output;
 #[path = "../support/mod.rs"]
 mod support;
 mod weights;

@@ -58,7 +58,7 @@ fn what_cannot_fit_is_refused() {
 
         $ plan --memory 12X
         error: invalid value '12X' for '--memory <SIZE>': expected a size such as 12G, 800M or 1.5GiB
-        hint: `ttsvar --help` lists what can be given
+        hint: `ttsvar help plan` lists what can be given
         "#);
     });
 }

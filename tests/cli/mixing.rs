@@ -149,7 +149,7 @@ fn mixes_that_cannot_be_are_refused() {
     hint: leave the weights out; `ttsvar generate` searches with mixes
     $ plan --scales 7 --scorer clip
     error: the argument '--scales <COUNT>' cannot be used with '--scorer <SCORERS>'
-    hint: `ttsvar plan --help` lists what can be given
+    hint: `ttsvar help plan` lists what can be given
     "#);
     downloads(&desk);
     let said = desk.refuses(&[

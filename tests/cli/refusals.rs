@@ -95,7 +95,7 @@ fn numbers_out_of_range() {
             &["--top-p", "-0.1"],
             &["--lambda", "-1"],
             &["--lambda", "nan"],
-            &["--seed", "-1"],
+            &["--seed", "-2"],
             &["--preview", "0"],
             &["--threads", "0"],
         ]), @r"
@@ -105,11 +105,11 @@ fn numbers_out_of_range() {
 
         $ --n -1
         error: invalid value '-1' for '--n <N>': expected a whole number, 0 or more
-        hint: `ttsvar --help` lists what can be given
+        hint: `ttsvar help generate` lists what can be given
 
         $ --n two
         error: invalid value 'two' for '--n <N>': expected a whole number, 0 or more
-        hint: `ttsvar --help` lists what can be given
+        hint: `ttsvar help generate` lists what can be given
 
         $ --n 99999999
         error: start: 799999992 rows, but a batch has at most 65536
@@ -163,9 +163,9 @@ fn numbers_out_of_range() {
         error: lambda must be a finite number, 0 or more, found NaN
         hint: 10 is the paper's; 0 draws evenly, larger values favour high scores
 
-        $ --seed -1
-        error: invalid value '-1' for '--seed <NUMBER>': expected a whole number, 0 or more
-        hint: `ttsvar --help` lists what can be given
+        $ --seed -2
+        error: invalid value '-2' for '--seed <NUMBER>': expected a whole number, 0 or more, or -1 for a new seed
+        hint: `ttsvar help generate` lists what can be given
 
         $ --preview 0
         error: `0` is not a valid preview size
@@ -193,7 +193,7 @@ fn names_that_are_not_known() {
     ]), @r"
     $ --method best
     error: unknown method `best`
-    hint: expected one of `raw`, `best-of-n`, `importance`, `beam`, `auto`, `tts-var`
+    hint: did you mean `best-of-n`? expected one of `raw`, `best-of-n`, `importance`, `beam`, `auto`, `tts-var`
 
     $ --schedule mine
     error: unknown schedule `mine`
@@ -217,7 +217,7 @@ fn names_that_are_not_known() {
 
     $ --device tpu
     error: unknown device `tpu`
-    hint: expected `cpu` or `cuda`
+    hint: did you mean `cpu`? expected `cpu` or `cuda`
 
     $ --pixels 2M
     error: an image size of `2M` pixels is not known
@@ -299,7 +299,7 @@ fn flags_that_contradict_each_other() {
 
     $ --prompts p.txt
     error: the argument '[PROMPT]' cannot be used with '--prompts <FILE>'
-    hint: `ttsvar generate --help` lists what can be given
+    hint: `ttsvar help generate` lists what can be given
 
     $ --out a.png --tree a.png
     error: a.png: two results cannot be the same file

@@ -86,11 +86,11 @@ fn plans_that_cannot_be_followed() {
 
         $ plan --scales 13 --model demo
         error: the argument '--scales <COUNT>' cannot be used with '--model <NAME|DIR>'
-        hint: `ttsvar plan --help` lists what can be given
+        hint: `ttsvar help plan` lists what can be given
 
         $ plan --toml --json
         error: the argument '--toml' cannot be used with '--json'
-        hint: `ttsvar plan --help` lists what can be given
+        hint: `ttsvar help plan` lists what can be given
         "#);
     });
 }
@@ -206,7 +206,7 @@ fn files_that_say_nothing_of_their_origin() {
 
         $ inspect
         error: the following required arguments were not provided: <FILE>...
-        hint: `ttsvar inspect --help` lists what can be given
+        hint: `ttsvar help inspect` lists what can be given
         ");
     });
 }

@@ -14,7 +14,7 @@ use ttsvar::{
         },
     },
     image::{Filter, Resize},
-    models::bsq_vae::{BsqVae, quantize},
+    models::bsq_vae::{self, BsqVae, quantize},
     nn::Weights,
     search::Image,
     system,
@@ -126,7 +126,7 @@ fn the_evaluator_is_right_on_reconstructed_scenes() {
     let scenes = scenes(120);
     let bundle = system::find_bundle(system::DEMO, None).unwrap();
     let vae = BsqVae::load(&Weights::new(
-        bundle.vae_weights().unwrap(),
+        bundle.vae_weights(&bsq_vae::SIGNATURE).unwrap(),
         DType::F32,
         &Device::Cpu,
     ))

@@ -10,7 +10,7 @@ use candle_core::{DType, Device};
 use tempfile::TempDir;
 use ttsvar::{
     hub::{self, Blob, Bundle, Description, Folder, Location, ScorerFiles, catalog},
-    models::t5::T5Encoder,
+    models::{bsq_vae, dinov2::Dinov2, infinity::Infinity, t5::T5Encoder},
     nn::Weights,
     scorers::{aesthetic, clip_score, hps, image_reward, kind},
     text::{T5Tokenizer, WordPieceTokenizer},
@@ -91,24 +91,34 @@ fn all_parts_open(bundle: &Bundle) {
         Vec::<String>::new()
     );
     let same = |recorded: PathBuf, found: Vec<String>| {
-        assert_eq!(hub::open(recorded, &[]).unwrap().names(), found);
+        assert_eq!(hub::open(recorded, &["vae"]).unwrap().names(), found);
     };
     same(
         golden("infinity-tiny").join("infinity_tiny.pth"),
-        bundle.generator_weights().unwrap().names(),
+        bundle
+            .generator_weights(&Infinity::SIGNATURE)
+            .unwrap()
+            .names(),
     );
     same(
         golden("infinity-tiny").join("infinity_vae_tiny.pth"),
-        bundle.vae_weights().unwrap().names(),
+        bundle.vae_weights(&bsq_vae::SIGNATURE).unwrap().names(),
     );
-    same(golden("t5-tiny"), bundle.text_weights().unwrap().names());
+    same(
+        golden("t5-tiny"),
+        bundle.text_weights(&T5Encoder::SIGNATURE).unwrap().names(),
+    );
     same(
         golden("imagereward-tiny").join("ImageReward.pt"),
         scorer(bundle).weights().unwrap().names(),
     );
     same(
         golden("dinov2-tiny").join("dinov2_vitl14_reg4_pretrain.pth"),
-        bundle.features_weights().unwrap().unwrap().names(),
+        bundle
+            .features_weights(&Dinov2::SIGNATURE)
+            .unwrap()
+            .unwrap()
+            .names(),
     );
     assert!(
         T5Tokenizer::open(&bundle.tokenizer().unwrap())
@@ -228,7 +238,10 @@ fn what_is_missing_of_a_released_model_is_named_with_its_source() {
         missing[0],
         "infinity_2b_reg.pth (Hugging Face FoundationVision/Infinity)"
     );
-    let error = bundle.generator_weights().err().unwrap();
+    let error = bundle
+        .generator_weights(&Infinity::SIGNATURE)
+        .err()
+        .unwrap();
     assert!(
         error
             .to_string()
@@ -339,15 +352,24 @@ fn open_scorers(toml: &Blob) -> ttsvar::Result<()> {
 
 #[test]
 fn the_shipped_demo_opens_and_reads_its_own_words() {
-    let bundle = Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo")).unwrap();
+    let bundle =
+        Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ttsvar-demo/files"))
+            .unwrap();
     assert_eq!(
         bundle.missing(&[&image_reward::KIND.release]).unwrap(),
         Vec::<String>::new()
     );
-    let sources = [bundle.generator_weights(), bundle.vae_weights()].map(Result::unwrap);
+    let sources = [
+        bundle.generator_weights(&Infinity::SIGNATURE),
+        bundle.vae_weights(&bsq_vae::SIGNATURE),
+    ]
+    .map(Result::unwrap);
     let others = [
         scorer(&bundle).weights().unwrap(),
-        bundle.features_weights().unwrap().unwrap(),
+        bundle
+            .features_weights(&Dinov2::SIGNATURE)
+            .unwrap()
+            .unwrap(),
     ];
     assert!(
         sources
@@ -355,7 +377,11 @@ fn the_shipped_demo_opens_and_reads_its_own_words() {
             .chain(&others)
             .all(|source| !source.names().is_empty())
     );
-    let weights = Weights::new(bundle.text_weights().unwrap(), DType::F32, &Device::Cpu);
+    let weights = Weights::new(
+        bundle.text_weights(&T5Encoder::SIGNATURE).unwrap(),
+        DType::F32,
+        &Device::Cpu,
+    );
     let encoder =
         T5Encoder::load(&weights, &bundle.text_config().unwrap().json().unwrap()).unwrap();
     let tokenizer = T5Tokenizer::open(&bundle.tokenizer().unwrap()).unwrap();
@@ -480,14 +506,18 @@ fn a_bundle_that_is_none_is_refused() {
         error.hint().unwrap().contains("hps-v2.1 and clip-bpe"),
         "{error:?}"
     );
-    let message = bundle.generator_weights().err().unwrap().to_string();
+    let message = bundle
+        .generator_weights(&Infinity::SIGNATURE)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(message.ends_with("infinity.pth: no such file"), "{message}");
     let outside = TOML.replace("\"infinity.pth\"", "\"../infinity.pth\"");
     fs::write(folder.path().join("bundle.toml"), outside).unwrap();
     assert!(
         Bundle::open(folder.path())
             .unwrap()
-            .generator_weights()
+            .generator_weights(&Infinity::SIGNATURE)
             .is_err()
     );
 }

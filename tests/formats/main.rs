@@ -5,7 +5,9 @@ mod bundles;
 mod hostile_weights;
 mod images;
 mod mmdet_names;
+mod odd_tensors;
 mod old_weights;
+mod state_dicts;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokenizers;

@@ -10,17 +10,20 @@ use paths::Sources;
 
 /// What each module may use, besides itself and `error`. `search` is the crate `ttsvar-search`,
 /// which the compiler keeps free of everything else; `tensors` are those of the tensor library.
-const MODULES: [(&str, &[&str]); 23] = [
+const MODULES: [(&str, &[&str]); 26] = [
     ("error", &["search", "tensors"]),
-    ("file", &[]),
+    ("file", &["input"]),
+    ("input", &[]),
+    ("interrupt", &["search"]),
+    ("quoting", &[]),
     ("options", &["file", "search"]),
-    ("image", &["file", "search"]),
+    ("image", &["file", "input", "search"]),
     ("nn", &["tensors"]),
-    ("hub", &["file", "nn", "options", "tensors"]),
+    ("hub", &["file", "input", "nn", "options", "tensors"]),
     ("text", &["file", "hub", "search"]),
     ("demo", &["hub"]),
-    ("loading", &["nn", "tensors"]),
-    ("models", &["nn", "tensors"]),
+    ("loading", &["nn", "search", "tensors"]),
+    ("models", &["interrupt", "nn", "tensors"]),
     (
         "pipelines",
         &[
@@ -43,7 +46,7 @@ const MODULES: [(&str, &[&str]); 23] = [
             "features", "hub", "image", "models", "nn", "search", "tensors", "text",
         ],
     ),
-    ("eval", &["detectors", "file", "image", "search"]),
+    ("eval", &["detectors", "file", "image", "input", "search"]),
     (
         "bench",
         &[
@@ -56,7 +59,7 @@ const MODULES: [(&str, &[&str]); 23] = [
             "tensors",
         ],
     ),
-    ("report", &["eval", "file", "image", "search"]),
+    ("report", &["eval", "file", "image", "quoting", "search"]),
     (
         "system",
         &[
@@ -84,6 +87,7 @@ const MODULES: [(&str, &[&str]); 23] = [
         &[
             "file",
             "image",
+            "input",
             "options",
             "pipelines",
             "report",
@@ -102,10 +106,12 @@ const MODULES: [(&str, &[&str]); 23] = [
             "file",
             "hub",
             "image",
+            "input",
             "loading",
             "models",
             "options",
             "pipelines",
+            "quoting",
             "report",
             "request",
             "scorers",

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use proptest::prelude::*;
 use ttsvar::{
     options::Options,
+    request::Session,
     search::{DecodeSize, Image, Method, Outcome, Pipeline, Plan, Silent, run},
     system::System,
 };
@@ -172,4 +173,22 @@ proptest! {
         let chunked = chunked_pipeline(Some(rows_at_once));
         prop_assert_eq!(paint(whole.as_ref(), 4, seed), paint(chunked.as_ref(), 4, seed));
     }
+}
+
+#[test]
+fn a_search_can_be_ended_within_a_scale() {
+    let system = System::builder("demo").open().unwrap();
+    let session = Session::new(&system, &Options::default()).unwrap();
+    let calls = std::rc::Rc::new(std::cell::Cell::new(0));
+    let counted = calls.clone();
+    let check = move || {
+        counted.set(counted.get() + 1);
+        match counted.get() {
+            20 => Err(ttsvar::search::Error::Interrupted),
+            _ => Ok(()),
+        }
+    };
+    let found = ttsvar::interrupt::with_check(check, || session.run("a ring", 1, &mut Silent));
+    assert!(found.is_err_and(|error| error.is_interrupted()));
+    assert_eq!(calls.get(), 20);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 use ttsvar::search::{
     Draw, Event, Extractor, Features, Image, Listener, Matrix, Method, Outcome, Plan, Potential,
     Prompt, Result, Schedule, Scorer, Search, Select, Silent, Stage, StageOptions, Trace, Warning,
@@ -499,7 +500,7 @@ fn a_listener_hears_everything_and_may_stop() {
 }
 
 #[test]
-fn a_listener_that_wants_images_gets_them_and_pays() {
+fn a_listener_that_wants_images_gets_them_and_its_decodes_count_apart() {
     struct Curious(usize);
     impl Listener for Curious {
         fn on(&mut self, event: &Event<'_>) -> Result<()> {
@@ -515,7 +516,14 @@ fn a_listener_that_wants_images_gets_them_and_pays() {
     let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap();
     let mut curious = Curious(0);
     let outcome = follow_with(&Judge(brightness), SCALES, &plan, 0, &mut curious).unwrap();
-    assert_eq!((curious.0, outcome.trace.cost.decodes), (21 + 16, 21 + 16));
+    let watched = outcome.trace.cost;
+    assert_eq!(curious.0, 21 + 16);
+    assert_eq!((watched.decodes, watched.previews), (21, 16));
+    let alone = follow_with(&Judge(brightness), SCALES, &plan, 0, &mut Silent).unwrap();
+    let alone = alone.trace.cost;
+    assert_eq!((alone.decodes, alone.previews), (21, 0));
+    assert_eq!(watched.flops.total(), alone.flops.total());
+    assert!(watched.seconds.previews > 0.0 && alone.seconds.previews == 0.0);
 }
 
 #[test]
@@ -531,6 +539,82 @@ fn a_trace_survives_its_json() {
             .contains("ttsvar.trace/9")
     );
     assert!(Trace::from_json("{}").is_err());
+}
+
+#[test]
+fn a_trace_that_contradicts_itself_is_refused() {
+    let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap();
+    let trace = follow(SCALES, &plan, 1).trace;
+    let whole: Value = serde_json::from_str(&trace.to_json()).unwrap();
+    let last = trace.candidates.len() - 1;
+    let damages = [
+        ("/plan/start", json!(0)),
+        ("/plan/start", json!(1_000_000_000)),
+        ("/plan/start", json!(3)),
+        ("/scales", json!([])),
+        ("/scales", json!({ "length": 1_000_000_000 })),
+        ("/scales", json!(vec![[1, 1]; 100_000])),
+        ("/scales/3", json!([0, 4])),
+        ("/scales/3", json!([u64::MAX, u64::MAX])),
+        ("/preview", json!(0)),
+        ("/candidates", json!([])),
+        ("/candidates/3/id", json!(4)),
+        (&format!("/candidates/{last}/parent"), json!(last)),
+        ("/candidates/8/parent", json!(9)),
+        ("/candidates/8/parent", json!(null)),
+        ("/candidates/8/scale", json!(0)),
+        ("/candidates/8/scale", json!(u64::MAX)),
+        ("/candidates/0/scale", json!(2)),
+        ("/candidates/0/row", json!(u64::MAX)),
+        (
+            "/candidates/0/history",
+            json!([{ "scale": 99, "score": 1.0 }]),
+        ),
+        ("/stages/0/scale", json!(99)),
+        ("/stages/0/ids/0", json!(999)),
+        ("/stages/0/ids/0", json!(1)),
+        ("/stages/1/ids/0", json!(0)),
+        ("/stages/0/clusters", json!([0])),
+        ("/stages/0/clusters/0", json!(u64::MAX)),
+        ("/stages/2/scores", json!([1.0])),
+        ("/stages/2/weights/0", json!(-0.5)),
+        ("/stages/0/kept/0", json!(99)),
+        ("/stages/0/kept", json!([0])),
+        ("/stages/0/children/0", json!(0)),
+        ("/stages/0/children/0", json!(999)),
+        ("/finals", json!([])),
+        ("/finals/0/id", json!(999)),
+        ("/winner", json!(0)),
+        ("/winner", json!(999)),
+        ("/cost/decodes", json!(u64::MAX)),
+        ("/cost/rows/0", json!(u64::MAX)),
+        ("/cost/seconds/total", json!(-1.0)),
+        ("/cost/flops/generator", json!(1e300)),
+    ];
+    for (place, value) in damages {
+        let mut damaged = whole.clone();
+        *damaged.pointer_mut(place).unwrap() = value.clone();
+        let error = Trace::from_json(&damaged.to_string());
+        let error = error.expect_err(&format!("{place} = {value}"));
+        assert!(
+            error.to_string().starts_with("not a search trace"),
+            "{error}"
+        );
+    }
+    Trace::from_json(&whole.to_string()).unwrap();
+}
+
+#[test]
+fn the_lineage_of_a_circle_ends() {
+    let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap();
+    let mut trace = follow(SCALES, &plan, 1).trace;
+    let last = trace.candidates.len() - 1;
+    trace.candidates[last].parent = Some(last);
+    assert_eq!(trace.lineage(last).count(), 1);
+    trace.candidates[last].parent = Some(last - 1);
+    trace.candidates[last - 1].parent = Some(last);
+    assert_eq!(trace.lineage(last).count(), 2);
+    assert_eq!(trace.lineage(usize::MAX).count(), 0);
 }
 
 #[test]

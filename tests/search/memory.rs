@@ -4,7 +4,7 @@ use ttsvar::{
     options::Options,
     request::Session,
     search::{Method, Silent},
-    system::{DEMO, MemoryPlan, System, most_rows},
+    system::{DEMO, MemoryLimit, MemoryPlan, System, most_rows},
 };
 
 fn open() -> System {
@@ -26,7 +26,11 @@ fn session(system: &System, method: Method, n: usize) -> Session<'_> {
 
 /// The least memory that the search can be brought to, by bisection.
 fn least(system: &System) -> u64 {
-    let fits = |limit| session(system, Method::TtsVar, 2).fit_memory(limit).is_ok();
+    let fits = |limit| {
+        session(system, Method::TtsVar, 2)
+            .fit_memory(MemoryLimit::single(limit))
+            .is_ok()
+    };
     let mut below = 0;
     let mut enough = session(system, Method::TtsVar, 2).estimate().peak_bytes;
     while enough - below > 1000 {
@@ -53,7 +57,7 @@ fn a_search_in_the_least_memory_finds_the_same_image() {
     let bound = open_evicting();
     let limit = least(&bound);
     let mut small = session(&bound, Method::TtsVar, 2);
-    let plan = small.fit_memory(limit).unwrap();
+    let plan = small.fit_memory(MemoryLimit::single(limit)).unwrap();
     println!("{plan}");
     assert_eq!(plan.evicted, ["text encoder", "scorer", "features"]);
     assert!(plan.rows_at_once < Some(16));
@@ -64,7 +68,9 @@ fn a_search_in_the_least_memory_finds_the_same_image() {
 fn with_enough_memory_nothing_is_evicted() {
     let bound = open_evicting();
     let all = session(&open(), Method::TtsVar, 2).estimate().peak_bytes;
-    let plan = session(&bound, Method::TtsVar, 2).fit_memory(all).unwrap();
+    let plan = session(&bound, Method::TtsVar, 2)
+        .fit_memory(MemoryLimit::single(all))
+        .unwrap();
     assert_eq!(plan, MemoryPlan::default());
 }
 
@@ -74,7 +80,7 @@ fn fewer_rows_run_at_once_before_networks_are_evicted() {
     let bound = open_evicting();
     let all = session(&open(), Method::BestOfN, 64).estimate().peak_bytes;
     let plan = session(&bound, Method::BestOfN, 64)
-        .fit_memory(all - 1)
+        .fit_memory(MemoryLimit::single(all - 1))
         .unwrap();
     assert!(
         plan.rows_at_once.is_some() && plan.evicted.is_empty(),
@@ -86,7 +92,7 @@ fn fewer_rows_run_at_once_before_networks_are_evicted() {
 fn a_search_that_cannot_fit_is_refused_with_the_least_it_needs() {
     let bound = open_evicting();
     let error = session(&bound, Method::TtsVar, 2)
-        .fit_memory(1_000_000)
+        .fit_memory(MemoryLimit::single(1_000_000))
         .unwrap_err();
     assert!(
         error.to_string().ends_with("MB, but the limit is 1.0 MB"),

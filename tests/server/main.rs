@@ -1,6 +1,9 @@
 //! The server over real HTTP: images, jobs, errors, watching, cancelling, and restarts.
 #![cfg(unix)]
 
+mod connections;
+mod damage;
+mod fields;
 mod images;
 mod jobs;
 mod options;
@@ -10,12 +13,17 @@ mod restarts;
 mod support;
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
 
 /// A running server, killed when dropped.
@@ -143,6 +151,24 @@ impl Served {
         )
     }
 
+    /// Sends bytes on a new connection. Returns everything that the server sends until it closes the
+    /// connection or is silent for a second.
+    fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect();
+        stream.write_all(bytes).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
+        let mut received = vec![];
+        let _ = stream.read_to_end(&mut received);
+        String::from_utf8_lossy(&received).into_owned()
+    }
+
+    /// A new connection.
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.url.strip_prefix("http://").unwrap()).unwrap()
+    }
+
     /// Submits a job and returns its id.
     fn submit(&self, body: &Value) -> String {
         let answer = self.post("/v1/jobs", body);
@@ -208,10 +234,8 @@ impl Served {
     }
 
     fn request_shutdown(&self) {
-        Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status()
-            .unwrap();
+        let id = Pid::from_raw(self.child.id() as i32);
+        kill(id, Signal::SIGTERM).unwrap();
     }
 }
 

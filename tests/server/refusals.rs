@@ -1,6 +1,6 @@
 //! Refused requests: the status, code and field of each error.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{ENDLESS, Served, endless, failed_start};
 
@@ -8,8 +8,8 @@ use crate::{ENDLESS, Served, endless, failed_start};
 fn invalid_requests_name_the_field() {
     let served = Served::new(&[]);
     let wrong = [
-        (json!({}), "invalid_json", Value::Null),
-        (json!({ "prompt": 7 }), "invalid_json", Value::Null),
+        (json!({}), "missing_required_parameter", json!("prompt")),
+        (json!({ "prompt": 7 }), "invalid_value", json!("prompt")),
         (json!({ "prompt": " " }), "invalid_value", json!("prompt")),
         (
             json!({ "prompt": "a\0b" }),
@@ -42,9 +42,9 @@ fn invalid_requests_name_the_field() {
             json!("n"),
         ),
         (
-            json!({ "prompt": "a", "seed": -1 }),
-            "invalid_json",
-            Value::Null,
+            json!({ "prompt": "a", "seed": -2 }),
+            "invalid_value",
+            json!("seed"),
         ),
         (
             json!({ "prompt": "a", "response_format": "url" }),
@@ -64,12 +64,12 @@ fn invalid_requests_name_the_field() {
         (
             json!({ "prompt": "a", "search": { "method": "magic" } }),
             "invalid_value",
-            json!("search"),
+            json!("search.method"),
         ),
         (
             json!({ "prompt": "a", "search": { "width": 2 } }),
-            "invalid_value",
-            json!("search"),
+            "unknown_parameter",
+            json!("search.width"),
         ),
         (
             json!({ "prompt": "a", "search": { "method": "raw", "n": 2 } }),
@@ -79,37 +79,37 @@ fn invalid_requests_name_the_field() {
         (
             json!({ "prompt": "a", "search": { "method": "tts-var", "n": 9 } }),
             "invalid_value",
-            json!("search"),
+            json!("search.n"),
         ),
         (
             json!({ "prompt": "a", "search": { "method": "auto", "n": 65 } }),
             "invalid_value",
-            json!("search"),
+            json!("search.n"),
         ),
         (
             json!({ "prompt": "a", "search": { "n": u64::MAX } }),
             "invalid_value",
-            json!("search"),
+            json!("search.n"),
         ),
         (
             json!({ "prompt": "a", "search": { "tau": 0 } }),
             "invalid_value",
-            json!("search"),
+            json!("search.tau"),
         ),
         (
             json!({ "prompt": "a", "search": { "preview": 0 } }),
             "invalid_value",
-            json!("search"),
+            json!("search.preview"),
         ),
         (
-            json!({ "prompt": "a", "seed": 1, "search": { "seed": 1 } }),
+            json!({ "prompt": "a", "seed": 1, "search": { "seed": 2 } }),
             "invalid_value",
-            json!("seed"),
+            json!("search.seed"),
         ),
         (
             json!({ "prompt": "a", "search": { "plan": "start = 0" } }),
             "invalid_value",
-            json!("search"),
+            json!("search.plan"),
         ),
         (
             json!({ "prompt": "a", "search": { "plan": "start = 1", "n": 1 } }),
@@ -222,25 +222,8 @@ fn malformed_requests_are_refused() {
 }
 
 #[test]
-fn unknown_fields_of_a_job_are_refused() {
+fn the_model_of_a_job_must_be_the_loaded_one() {
     let served = Served::new(&[]);
-    for wrong in [
-        json!({ "n": 4 }),
-        json!({ "method": "raw" }),
-        json!({ "preview": true }),
-    ] {
-        let mut body = json!({ "prompt": "a" });
-        body.as_object_mut()
-            .unwrap()
-            .extend(wrong.as_object().unwrap().clone());
-        let answer = served.post("/v1/jobs", &body);
-        assert_eq!(
-            (answer.status, &*answer.code()),
-            (400, "invalid_json"),
-            "{body}"
-        );
-        assert!(answer.text().contains("unknown field"), "{}", answer.text());
-    }
     let answer = served.post("/v1/jobs", &json!({ "prompt": "a", "model": "dall-e-3" }));
     assert_eq!((answer.status, &*answer.code()), (404, "model_not_found"));
     let nulls = json!({
@@ -283,6 +266,49 @@ fn a_full_queue_reports_when_to_retry() {
             .text()
             .contains("ttsvar_queue_full_total 2")
     );
+}
+
+#[test]
+fn the_time_to_retry_follows_from_measured_times_and_the_queue() {
+    let served = Served::new(&[&ENDLESS[..], &["--queue", "3"]].concat());
+    let retry_after = |images: u64| {
+        let mut body = endless(100);
+        body["n"] = images.into();
+        let answer = served.post("/v1/images/generations", &body);
+        assert_eq!((answer.status, &*answer.code()), (429, "queue_full"));
+        let seconds: u64 = answer.headers["retry-after"]
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let message = answer.text();
+        assert!(message.contains(&format!("in {seconds} s")), "{message}");
+        seconds
+    };
+    let running = served.submit(&endless(1));
+    served.until(&running, "running");
+    for seed in 2..5 {
+        served.submit(&endless(seed));
+    }
+    let began = std::time::Instant::now();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    // No search has ended: the running one is expected to take as long again, and so are the next
+    let (one, three) = (retry_after(1), retry_after(3));
+    let most = began.elapsed().as_secs() + 30;
+    assert!(
+        (3..most).contains(&one) && (9..3 * most).contains(&three),
+        "{one}, {three}"
+    );
+    // Now searches are known to take 3 s or more, and one has just begun
+    served.post(&format!("/v1/jobs/{running}/cancel"), &json!({}));
+    served.until(&running, "cancelled");
+    while served
+        .get("/metrics")
+        .text()
+        .contains("ttsvar_searches_waiting 3")
+    {}
+    served.submit(&endless(5));
+    assert!((2..most).contains(&retry_after(1)));
 }
 
 #[test]
@@ -331,6 +357,92 @@ fn without_a_token_only_this_machine_is_served() {
     let served = Served::new(&[]);
     let answer = served.send("GET", "/v1/jobs", &[("host", "evil.example")], "");
     assert_eq!((answer.status, &*answer.code()), (421, "wrong_host"));
+    let answer = served.send("GET", "/v1/jobs", &[("host", "localhost:evil.com")], "");
+    assert_eq!((answer.status, &*answer.code()), (421, "wrong_host"));
+    let raw = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n";
+    let answer = served.raw(raw.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(answer.contains("\"code\":\"several_hosts\""), "{answer}");
+    let raw = "GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let answer = served.raw(raw.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+}
+
+#[test]
+fn other_websites_cannot_change_anything() {
+    let served = Served::new(&ENDLESS);
+    let id = served.submit(&endless(1));
+    let cancel = format!("/v1/jobs/{id}/cancel");
+    let json = ("content-type", "application/json");
+    let evil = ("origin", "https://evil.example");
+    let cases = [
+        ("POST", &*cancel, &[evil][..], 403, "wrong_origin"),
+        ("POST", &*cancel, &[evil, json][..], 403, "wrong_origin"),
+        (
+            "POST",
+            &*cancel,
+            &[("origin", "null")][..],
+            403,
+            "wrong_origin",
+        ),
+        ("POST", "/v1/jobs", &[evil, json][..], 403, "wrong_origin"),
+        (
+            "DELETE",
+            &*format!("/v1/jobs/{id}"),
+            &[evil][..],
+            403,
+            "wrong_origin",
+        ),
+        (
+            "POST",
+            &*cancel,
+            &[("content-type", "text/plain")][..],
+            415,
+            "wrong_content_type",
+        ),
+    ];
+    for (method, path, headers, status, code) in cases {
+        let answer = served.send(method, path, headers, "{}");
+        assert_eq!(
+            (answer.status, &*answer.code()),
+            (status, code),
+            "{headers:?}"
+        );
+    }
+    assert_ne!(served.state(&id), "cancelled");
+    let own = ("origin", &*served.url.clone());
+    assert_eq!(served.send("POST", &cancel, &[own, json], "{}").status, 200);
+}
+
+#[test]
+fn ids_and_queries_that_are_not_text_are_refused_in_the_usual_form() {
+    let served = Served::new(&[]);
+    let cases = [
+        ("/v1/jobs/%ff", 400, json!("id")),
+        ("/v1/jobs/%ff/image", 400, json!("id")),
+        ("/v1/jobs/%ff/events", 400, json!("id")),
+        ("/v1/jobs/%ff/previews/0", 400, json!("id")),
+        ("/v1/models/%ff", 400, json!("id")),
+        ("/v1/models/dall-e-3", 404, json!("model")),
+        ("/v1/jobs?limit=abc", 400, json!("limit")),
+        ("/v1/jobs?limit=0", 400, json!("limit")),
+        ("/v1/jobs?limit=101", 400, json!("limit")),
+        ("/v1/jobs?limit=1.0", 400, json!("limit")),
+        ("/v1/jobs?limit=-1", 400, json!("limit")),
+        ("/v1/jobs?limit=", 400, json!("limit")),
+        ("/v1/jobs?limit=1&limit=2", 400, json!("limit")),
+        ("/v1/jobs?limt=1", 400, json!("limt")),
+    ];
+    for (path, status, param) in cases {
+        let answer = served.get(path);
+        answer.code();
+        let error = answer.json()["error"].clone();
+        assert_eq!((answer.status, &error["param"]), (status, &param), "{path}");
+        let message = error["message"].as_str().unwrap();
+        for rust in ["usize", "u64", "String", "deserialize"] {
+            assert!(!message.contains(rust), "{path}: {message}");
+        }
+    }
 }
 
 #[test]

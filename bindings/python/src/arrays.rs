@@ -2,7 +2,7 @@
 //! build works with every version of numpy.
 
 use pyo3::{
-    exceptions::PyValueError,
+    exceptions::{PyTypeError, PyValueError},
     prelude::*,
     types::{PyByteArray, PyBytes},
 };
@@ -84,7 +84,7 @@ pub(crate) fn to_image(array: &Bound<'_, PyAny>) -> PyResult<Image> {
 
 /// The numbers that a callable returned for `count` images: one each, `(B,)`.
 pub(crate) fn numbers(found: &Bound<'_, PyAny>, count: usize, what: &str) -> PyResult<Vec<f32>> {
-    let (shape, numbers) = floats(found)?;
+    let (shape, numbers) = floats(found, what, &format!("({count},)"))?;
     if shape != [count] {
         return Err(shape_error(what, &format!("({count},)"), &shape));
     }
@@ -98,16 +98,36 @@ pub(crate) fn rows(
     count: usize,
     what: &str,
 ) -> PyResult<(usize, Vec<f32>)> {
-    let (shape, numbers) = floats(found)?;
+    let (shape, numbers) = floats(found, what, &format!("({count}, D)"))?;
     match shape[..] {
         [rows, width] if rows == count && width > 0 => Ok((width, numbers)),
         _ => Err(shape_error(what, &format!("({count}, D)"), &shape)),
     }
 }
 
-/// The shape and the numbers, row by row.
-fn floats(found: &Bound<'_, PyAny>) -> PyResult<(Vec<usize>, Vec<f32>)> {
-    let (shape, bytes) = contents(found, "float32")?;
+/// The shape and the numbers, row by row; `what` and the shape that is expected are for errors.
+fn floats(
+    found: &Bound<'_, PyAny>,
+    what: &str,
+    expected: &str,
+) -> PyResult<(Vec<usize>, Vec<f32>)> {
+    let py = found.py();
+    let refused = |found: &str| {
+        PyValueError::new_err(format!(
+            "{what}: expected an array of shape {expected}, found {found}"
+        ))
+    };
+    if found.is_none() {
+        return Err(refused("None"));
+    }
+    let (shape, bytes) = contents(found, "float32").map_err(|error| {
+        if !error.is_instance_of::<PyValueError>(py) && !error.is_instance_of::<PyTypeError>(py) {
+            return error;
+        }
+        let refusal = refused(&format!("something else: {}", error.value(py)));
+        refusal.set_cause(py, Some(error));
+        refusal
+    })?;
     let (numbers, _) = bytes.as_bytes().as_chunks();
     Ok((
         shape,
@@ -119,9 +139,14 @@ fn floats(found: &Bound<'_, PyAny>) -> PyResult<(Vec<usize>, Vec<f32>)> {
 }
 
 fn shape_error(what: &str, expected: &str, found: &[usize]) -> PyErr {
-    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let found = match found {
+        [only] => format!("({only},)"),
+        _ => {
+            let sizes: Vec<String> = found.iter().map(ToString::to_string).collect();
+            format!("({})", sizes.join(", "))
+        }
+    };
     PyValueError::new_err(format!(
-        "{what}: expected an array of shape {expected}, found ({})",
-        found.join(", ")
+        "{what}: expected an array of shape {expected}, found {found}"
     ))
 }

@@ -24,7 +24,7 @@ use ttsvar::{
     search::Search,
 };
 
-use crate::{errors::raised, options, system::System};
+use crate::{errors::raised, listener::interruptible, options, system::System};
 
 /// An evaluation on scenes of the demo world. It can be described without a loaded model.
 #[pyclass(frozen, module = "ttsvar._native")]
@@ -110,7 +110,7 @@ impl Evaluation {
         let session = self.session(system, options)?;
         let task: SampleTask = raised(py, read(sample, "a sample of an evaluation"))?;
         let search = session.search();
-        let found = py.detach(|| self.evaluate(&search, &task, images));
+        let found = interruptible(py, || self.evaluate(&search, &task, images));
         let mut results = Vec::new();
         for (record, png) in raised(py, found)? {
             results.push((record, png.map(|png| PyBytes::new(py, &png))));

@@ -1,10 +1,36 @@
 //! The listener of a search: checks for Ctrl-C and passes each event to a Python callable, as a
 //! dictionary.
 
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
 use pyo3::prelude::*;
-use ttsvar::search::{self, Event, Listener};
+use ttsvar::{
+    interrupt,
+    search::{self, Event, Listener},
+};
 
 use crate::{arrays, errors::external};
+
+/// The time between two checks for Ctrl-C: each needs the interpreter, which other threads may use.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Does work without the interpreter that Ctrl-C ends between two layers of a network.
+pub(crate) fn interruptible<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
+    py.detach(|| {
+        let last = Cell::new(Instant::now());
+        let check = move || {
+            if last.get().elapsed() < PAUSE {
+                return Ok(());
+            }
+            last.set(Instant::now());
+            Python::attach(|py| py.check_signals()).map_err(external)
+        };
+        interrupt::with_check(check, work)
+    })
+}
 
 /// Passes events to Python.
 pub(crate) struct PythonListener {

@@ -19,7 +19,7 @@ use crate::{
     arrays,
     callables::{self, PythonScorer},
     errors::raised,
-    listener::PythonListener,
+    listener::{PythonListener, interruptible},
     options,
 };
 
@@ -95,7 +95,7 @@ impl System {
             callable: listener,
             decode_all,
         };
-        let outcome = py.detach(|| search.run(&prompt, seed, &mut listener));
+        let outcome = interruptible(py, || search.run(&prompt, seed, &mut listener));
         search_result(py, &raised(py, outcome)?)
     }
 
@@ -146,7 +146,7 @@ impl System {
             .iter()
             .map(arrays::to_image)
             .collect::<PyResult<Vec<_>>>()?;
-        let scores = py.detach(|| self.inner.scorer().score(prompt, &images));
+        let scores = interruptible(py, || self.inner.scorer().score(prompt, &images));
         arrays::scores(py, &raised(py, scores)?)
     }
 }

@@ -68,13 +68,19 @@ def test_images_of_custom_scorers_are_not_repeated_without_them(pipeline, comman
             {"scorer": lambda prompt, images: images.mean((1, 2))},
             r"scorer returned: .* shape \(1,\), found \(1, 3\)",
         ),
-        ({"scorer": lambda prompt, images: [1.0, 2.0]}, r"scorer returned: .* found \(2\)"),
+        ({"scorer": lambda prompt, images: [1.0, 2.0]}, r"scorer returned: .* found \(2,\)"),
         (
             {"extractor": lambda images: images.mean((1, 2, 3))},
-            r"extractor returned: .* \(8, D\), found \(8\)",
+            r"extractor returned: .* \(8, D\), found \(8,\)",
         ),
         ({"extractor": lambda images: np.zeros((8, 0))}, r"found \(8, 0\)"),
-        ({"extractor": lambda images: "dark"}, "could not convert string to float"),
+        (
+            {"extractor": lambda images: "dark"},
+            "extractor returned: .* could not convert string to float",
+        ),
+        ({"scorer": lambda prompt, images: None}, r"scorer returned: .* \(1,\), found None"),
+        ({"scorer": lambda prompt, images: ["a"]}, "scorer returned: .* could not convert"),
+        ({"scorer": lambda prompt, images: [{}]}, "scorer returned: .* something else"),
     ],
 )
 def test_results_of_the_wrong_shape_are_refused(pipeline, callables, message):

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import warnings
+from typing import get_args
 
 import numpy as np
 import PIL.Image
@@ -119,8 +120,8 @@ def test_plans_are_dictionaries_texts_or_paths(pipeline, tmp_path):
             "expected one of `raw`",
         ),
         ({"n": 0}, ValueError, "n must be 1 or more", "leave it out"),
-        ({"n": -1}, ValueError, "`n`: ", "expected usize"),
-        ({"n": "two"}, ValueError, "`n`: ", "expected usize"),
+        ({"n": -1}, ValueError, "n is -1, expected a whole number, 0 or more", None),
+        ({"n": "two"}, ValueError, 'n is "two", expected a whole number, 0 or more', None),
         (
             {"plan": "no/such/plan.toml"},
             FileNotFoundError,
@@ -129,7 +130,11 @@ def test_plans_are_dictionaries_texts_or_paths(pipeline, tmp_path):
         ),
         ({"pixels": "1M"}, ValueError, "images of one size only", "leave"),
         ({"cfg": float("nan")}, ValueError, "cfg must be a finite number", "3 is usual"),
-        ({"seed": -1}, OverflowError, "negative", None),
+        ({"seed": -2}, ValueError, "seed must be from 0", None),
+        ({"seed": 2**64}, ValueError, "seed must be from 0", None),
+        ({"seed": "7"}, ValueError, "seed must be a whole number, found '7'", None),
+        ({"seed": 1.5}, ValueError, "seed must be a whole number", None),
+        ({"method": "bon"}, ValueError, "unknown value `bon`", "did you mean `best-of-n`?"),
     ],
 )
 def test_errors_are_exceptions_with_the_hint_as_a_note(pipeline, arguments, kind, message, note):
@@ -234,6 +239,43 @@ def test_other_threads_run_during_a_search(pipeline):
         stop.set()
         other.join()
     assert meanwhile > 0
+
+
+def test_methods_are_those_of_the_library(pipeline):
+    for method in get_args(ttsvar.Method):
+        assert pipeline.generate("a ring", method=method, seed=1).score > -10
+    with pytest.raises(ValueError, match="unknown value") as caught:
+        pipeline.generate("a ring", method="other")
+    names = "".join(getattr(caught.value, "__notes__", [str(caught.value)]))
+    assert all(f"`{method}`" in names for method in get_args(ttsvar.Method))
+
+
+def test_a_result_is_not_saved_under_the_name_of_another_format(pipeline, tmp_path):
+    result = pipeline.generate("a ring", method="raw", seed=-1)
+    for name in ["a.jpg", "a.JPEG", "a.webp", "a.json"]:
+        with pytest.raises(ValueError, match="expected the name of a .png file"):
+            result.save(tmp_path / name)
+    result.save(tmp_path / "a.PNG")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.PNG"]
+
+
+def test_ctrl_c_ends_a_search_within_a_scale(pipeline):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    sent = []
+
+    def interrupt():
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            threading.Timer(1.0, interrupt).start()
+            # No Python code runs during this search, and its last scale alone takes seconds.
+            pipeline.generate("a ring", method="best-of-n", n=2048, seed=1)
+        took = time.monotonic() - sent[0]
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert took < 1, took
 
 
 def test_ctrl_c_ends_a_running_search(pipeline):

@@ -179,7 +179,7 @@ pub trait Listener {
     fn on(&mut self, event: &Event<'_>) -> Result<()>;
 
     /// Returns whether to decode all rows after `scale` even if no stage needs their images. These
-    /// decodes take time and count in the trace.
+    /// decodes take time, which the trace counts apart as previews.
     fn wants_images(&self, scale: usize) -> bool {
         let _ = scale;
         false

@@ -8,7 +8,12 @@
 //! random generator; this implementation takes the best of many starts from the given stream, which
 //! is cheap for a batch of rows and does not depend on the luck of one draw.
 
-use crate::{features::Matrix, resample::CumulativeWeights, rng::Stream};
+use crate::{
+    features::Matrix,
+    resample::CumulativeWeights,
+    rng::Stream,
+    ties::{first_largest, first_smallest},
+};
 
 /// Maximum number of Lloyd iterations, as in scikit-learn.
 const ITERATIONS: usize = 300;
@@ -17,8 +22,9 @@ const ITERATIONS: usize = 300;
 /// scikit-learn.
 const TOLERANCE: f64 = 1e-4;
 
-/// Squared distances whose relative difference is below this are a tie. The two rows of a cluster
-/// of two always tie, and rounding must not decide between them.
+/// Squared distances, and sums of them, whose relative difference is at most this are a tie. The two
+/// rows of a cluster of two always tie, and so do the potentials of two rows that are each other's
+/// nearest neighbour.
 const TIE: f64 = 1e-9;
 
 /// Maximum number of starts.
@@ -47,17 +53,16 @@ impl Clustering {
     /// The row nearest to the centre of each cluster, the lowest row among equals; none for an
     /// empty cluster.
     pub fn nearest(&self, x: &Matrix) -> Vec<Option<usize>> {
-        let mut picks: Vec<Option<(usize, f64)>> = vec![None; self.centers.len()];
-        for (row, &label) in self.labels.iter().enumerate() {
-            let distance = distance(&to_f64(x.row(row)), &self.centers[label]);
-            if picks[label].is_none_or(|(_, best)| distance < best * (1.0 - TIE)) {
-                picks[label] = Some((row, distance));
-            }
-        }
-        picks
-            .into_iter()
-            .map(|pick| pick.map(|(row, _)| row))
-            .collect()
+        let nearest = |(cluster, center): (usize, &Vec<f64>)| {
+            let labels = self.labels.iter().enumerate();
+            let rows = labels.filter(|(_, label)| **label == cluster);
+            let rows: Vec<usize> = rows.map(|(row, _)| row).collect();
+            let distances = rows
+                .iter()
+                .map(|row| distance(&to_f64(x.row(*row)), center));
+            first_smallest(distances, TIE).map(|place| rows[place])
+        };
+        self.centers.iter().enumerate().map(nearest).collect()
     }
 }
 
@@ -99,13 +104,9 @@ fn plus_plus(distances: &[Vec<f64>], k: usize, uniform: &mut dyn FnMut() -> f64)
     while chosen.len() < k {
         let weights = CumulativeWeights::new(&closest);
         let rows: Vec<usize> = (0..candidates).map(|_| weights.at(uniform())).collect();
-        let row = rows
-            .into_iter()
-            .min_by(|a, b| {
-                let a = potential(&closest, &distances[*a]);
-                a.total_cmp(&potential(&closest, &distances[*b]))
-            })
-            .expect("there are at least two candidates");
+        let potentials = rows.iter().map(|row| potential(&closest, &distances[*row]));
+        let best = first_smallest(potentials, TIE).expect("there are at least two candidates");
+        let row = rows[best];
         chosen.push(row);
         closest = smaller(&closest, &distances[row]).collect();
     }
@@ -186,10 +187,7 @@ impl Points {
     fn assign(&self, centers: &[Vec<f64>]) -> Vec<usize> {
         let nearest = |row: &Vec<f64>| {
             let distances = centers.iter().map(|center| distance(row, center));
-            distances
-                .enumerate()
-                .min_by(|(_, a), (_, b)| a.total_cmp(b))
-                .map_or(0, |(cluster, _)| cluster)
+            first_smallest(distances, TIE).unwrap_or(0)
         };
         self.rows.iter().map(nearest).collect()
     }
@@ -217,11 +215,12 @@ impl Points {
                 continue;
             }
             let from_center = |row: usize| distance(&self.rows[row], &old[labels[row]]);
-            let farthest = (0..labels.len())
+            let rows: Vec<usize> = (0..labels.len())
                 .filter(|&row| size(&labels, labels[row]) > 1)
-                .max_by(|&a, &b| from_center(a).total_cmp(&from_center(b)));
-            if let Some(row) = farthest {
-                labels[row] = empty;
+                .collect();
+            let distances = rows.iter().map(|row| from_center(*row));
+            if let Some(farthest) = first_largest(distances, TIE) {
+                labels[rows[farthest]] = empty;
             }
         }
         labels
@@ -295,4 +294,54 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
         .map(|(a, b)| (a - b) * (a - b))
         .sum();
     lanes.iter().sum::<f64>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Lineage, Stream};
+
+    /// Two rows that are each other's nearest neighbour give the same potential, which rounding
+    /// makes different: whichever was drawn first is taken.
+    #[test]
+    fn the_first_of_two_nearest_neighbours_becomes_a_centre() {
+        let mut rounded = 0;
+        for case in 0..200 {
+            let mut stream = Stream::sample(case, Lineage::root(0), 0);
+            let mut rows: Vec<f32> = (0..9)
+                .map(|_| stream.uniform_f64().powi(6) as f32)
+                .collect();
+            // Rows 2 and 6 are close to each other and far from all others.
+            rows[2] = 40.0 + rows[2];
+            rows[6] = rows[2] * 1.01;
+            let x = Matrix::new(9, 1, rows);
+            let distances = Points::new(&x).distances();
+            let closest = &distances[0];
+            let total: f64 = closest.iter().sum();
+            let point = |row: usize| {
+                let before: f64 = closest[..row].iter().sum();
+                (before + closest[row] / 2.0) / total
+            };
+            for [first, second] in [[2, 6], [6, 2]] {
+                let mut draws = [0.0, point(first), point(second)].into_iter();
+                let found = starts(&x, 2, &mut || draws.next().unwrap_or(0.0));
+                assert_eq!(found, [0, first], "case {case}");
+            }
+            let potentials = [2, 6].map(|row: usize| potential(closest, &distances[row]));
+            rounded += usize::from(potentials[0] != potentials[1]);
+        }
+        assert!(rounded > 20, "rounding matters in {rounded} cases");
+    }
+
+    /// A row halfway between two centres belongs to the first, whichever way its distances round.
+    #[test]
+    fn a_row_between_two_centres_belongs_to_the_first() {
+        // The mean, which is subtracted first, is no binary fraction.
+        let x = Matrix::new(6, 1, vec![0.0, 1.0, 2.0, 7.0, 9.0, 9.0]);
+        let points = Points::new(&x);
+        for order in [[0, 2], [2, 0]] {
+            let centers = order.map(|row: usize| points.rows[row].clone());
+            assert_eq!(points.assign(&centers)[1], 0, "{order:?}");
+        }
+    }
 }

@@ -28,9 +28,13 @@ pub mod rng;
 pub mod run;
 mod scorer;
 mod search;
+pub mod suggestion;
+pub mod ties;
 pub mod top;
 pub mod trace;
+mod trace_check;
 mod warning;
+pub mod wrong_value;
 
 pub use error::{Error, ErrorKind, Result};
 pub use event::{CandidateOutcome, Event, Listener, Silent};

@@ -13,6 +13,7 @@ use crate::{
     method::{Method, Schedule},
     plan::Draw,
     potential::Potential,
+    suggestion::suggest,
 };
 
 /// Implements `Display` and `FromStr` for an enum of plain names, with the names that serde uses.
@@ -47,9 +48,8 @@ named! {
 /// becomes the hint.
 fn unknown(what: &str, text: &str, error: &Unknown) -> Error {
     let error = error.to_string();
-    let hint = error
-        .split_once(", ")
-        .map_or("", |(_, names)| names)
-        .to_owned();
-    Error::input(format!("unknown {what} `{text}`")).with_hint(hint)
+    // The typed name itself may contain anything.
+    let expected = error.rfind(", expected ").map_or("", |at| &error[at + 2..]);
+    let names: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    Error::input(format!("unknown {what} `{text}`")).with_hint(suggest(text, &names, expected))
 }

@@ -18,6 +18,7 @@ use crate::{
     features::Features,
     plan::{Draw, LAMBDA, Plan, Select, Stage},
     potential::Potential,
+    wrong_value,
 };
 
 /// A plan as written, before it is checked.
@@ -139,6 +140,7 @@ fn unreadable(text: &str, error: &toml::de::Error) -> PlanError {
         1 + text[..span.start.min(text.len())].matches('\n').count()
     });
     let message = error.message().lines().collect::<Vec<_>>().join(", ");
+    let message = wrong_value::plain(&message);
     PlanError::Syntax { line, message }
 }
 

@@ -224,7 +224,9 @@ impl<'a> SearchState<'a> {
     /// Decodes all rows if a stage or the listener needs their images, and after the last scale.
     fn decode(&mut self, scale: usize) -> Result<()> {
         let last = scale + 1 == self.search.pipeline.scales().len();
-        if !last && !self.trace.plan.looks(scale) && !self.listener.wants_images(scale) {
+        let needed = last || self.trace.plan.looks(scale);
+        let watched = self.listener.wants_images(scale);
+        if !needed && !watched {
             return Ok(());
         }
         let size = if last {
@@ -235,15 +237,29 @@ impl<'a> SearchState<'a> {
         let rows: Vec<usize> = (0..self.alive.len()).collect();
         let mut seconds = 0.0;
         let rollout = self.rollout()?;
-        self.images = timed(&mut seconds, || rollout.images(&rows, size))?;
-        self.trace.cost.seconds.decode += seconds;
-        check_count("decoder", "images", self.images.len(), rows.len())?;
-        self.trace.cost.decodes += rows.len();
-        self.listener.on(&Event::Decoded {
+        let flops = rollout.flops();
+        let images = timed(&mut seconds, || rollout.images(&rows, size))?;
+        let flops = rollout.flops() - flops;
+        check_count("decoder", "images", images.len(), rows.len())?;
+        self.images = images;
+        let cost = &mut self.trace.cost;
+        if needed {
+            cost.decodes += rows.len();
+            cost.seconds.decode += seconds;
+        } else {
+            cost.previews += rows.len();
+            cost.flops.previews += flops;
+            cost.seconds.previews += seconds;
+        }
+        let decoded = Event::Decoded {
             scale,
             ids: &self.alive,
             images: &self.images,
-        })
+        };
+        if watched {
+            return timed(&mut cost.seconds.previews, || self.listener.on(&decoded));
+        }
+        self.listener.on(&decoded)
     }
 
     /// Lets a stage choose the rows that continue.
@@ -441,7 +457,8 @@ impl<'a> SearchState<'a> {
         }
         let cost = &mut self.trace.cost;
         cost.images = cost.rows.last().copied().unwrap_or(0);
-        cost.seconds.total = self.began.elapsed().as_secs_f64();
+        cost.flops.generator -= cost.flops.previews;
+        cost.seconds.total = self.began.elapsed().as_secs_f64() - cost.seconds.previews;
         self.listener.on(&Event::Finished {
             trace: &self.trace,
             image: &self.finished[best].image,

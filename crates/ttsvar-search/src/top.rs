@@ -1,19 +1,14 @@
 //! Chooses the best rows by their scores.
 
-use std::cmp::Ordering;
+use crate::ties::descending;
+
+/// Scores whose relative difference is at most this are a tie: a few units in the last place, by
+/// which a mix of scores may differ from its value.
+const TIE: f32 = 4.0 * f32::EPSILON;
 
 /// The rows, best first. Rows of equal scores keep their order; NaN counts as minus infinity.
 pub fn ranking(scores: &[f32]) -> Vec<usize> {
-    let key = |row: usize| {
-        if scores[row].is_nan() {
-            f32::NEG_INFINITY
-        } else {
-            scores[row]
-        }
-    };
-    let mut rows: Vec<usize> = (0..scores.len()).collect();
-    rows.sort_by(|&a, &b| key(b).partial_cmp(&key(a)).unwrap_or(Ordering::Equal));
-    rows
+    descending(scores, TIE)
 }
 
 /// The `k` best rows, repeated in turn up to `width` rows; `k` is at least 1 and at most the number

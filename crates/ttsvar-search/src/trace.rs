@@ -92,7 +92,8 @@ impl Trace {
     /// Reads a record.
     ///
     /// # Errors
-    /// [`Error::Input`] when the text is not a trace, or has another schema.
+    /// [`Error::Input`] when the text is not a trace, has another schema, or contradicts itself:
+    /// see [`Trace::check`].
     pub fn from_json(text: &str) -> Result<Self> {
         #[derive(Deserialize)]
         struct Head {
@@ -106,7 +107,9 @@ impl Trace {
             ))
             .with_hint("read it with the version of the program that wrote it"));
         }
-        serde_json::from_str(text).map_err(fail)
+        let trace: Self = serde_json::from_str(text).map_err(fail)?;
+        trace.check()?;
+        Ok(trace)
     }
 
     /// The name of each of several scorers with its latest score of a candidate or its nearest
@@ -131,11 +134,16 @@ impl Trace {
         })
     }
 
-    /// The candidate with this id and its ancestors, latest first.
+    /// The candidate with this id and its ancestors, latest first. A parent that does not come
+    /// before its child is ignored, so that the lineage ends whatever a trace contains.
     pub fn lineage(&self, id: usize) -> impl Iterator<Item = &Candidate> {
-        std::iter::successors(self.candidates.get(id), |candidate| {
-            self.candidates.get(candidate.parent?)
-        })
+        let parent = |&id: &usize| {
+            self.candidates
+                .get(id)?
+                .parent
+                .filter(|&parent| parent < id)
+        };
+        std::iter::successors(Some(id), parent).map_while(|id| self.candidates.get(id))
     }
 }
 
@@ -231,8 +239,12 @@ pub struct Cost {
     pub images: usize,
     /// Floating-point operations.
     pub flops: Flops,
-    /// Images decoded.
+    /// Images that the search itself decoded: for its stages, and finished ones.
     pub decodes: usize,
+    /// Images decoded only because a listener asked for them. Their operations and seconds are
+    /// apart, too: no total contains them.
+    #[serde(default)]
+    pub previews: usize,
     /// Images scored, once for each scorer.
     pub scorings: usize,
     /// Images whose features were computed.
@@ -254,10 +266,13 @@ pub struct Flops {
     pub scorer: f64,
     /// The features.
     pub features: f64,
+    /// Decoding previews for a listener.
+    #[serde(default)]
+    pub previews: f64,
 }
 
 impl Flops {
-    /// The sum of all parts.
+    /// The operations of the search: the sum of all parts but the previews.
     pub fn total(self) -> f64 {
         self.generator + self.scorer + self.features
     }
@@ -278,6 +293,9 @@ pub struct Seconds {
     pub scorer: f64,
     /// Choosing rows and rearranging the batch.
     pub selection: f64,
-    /// From the first event to the last, listeners included.
+    /// Decoding previews for a listener, and handing it the images that it asked for.
+    #[serde(default)]
+    pub previews: f64,
+    /// From the first event to the last, listeners included, previews excluded.
     pub total: f64,
 }

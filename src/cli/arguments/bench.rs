@@ -3,7 +3,10 @@
 use clap::{Args, Subcommand};
 
 use super::{Limit, whole};
-use crate::{options::Options, system::SystemBuilder};
+use crate::{
+    options::{Options, seed},
+    system::SystemBuilder,
+};
 
 #[derive(Clone, Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -21,9 +24,9 @@ pub(in crate::cli) struct Bench {
     #[arg(long)]
     pub ops: bool,
     #[command(flatten)]
-    pub limit: Limit,
-    #[command(flatten)]
     pub options: Options,
+    #[command(flatten)]
+    pub limit: Limit,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -34,8 +37,6 @@ pub(in crate::cli) enum BenchWhat {
 
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Preview {
-    #[command(flatten)]
-    pub system: SystemBuilder,
     /// Sizes of the previews, in pixels along the shorter side [default: a quarter, a half and
     /// three quarters of full]
     #[arg(long, value_name = "PIXELS", value_delimiter = ',', value_parser = whole::<usize>)]
@@ -47,6 +48,9 @@ pub(in crate::cli) struct Preview {
     #[arg(long, value_name = "COUNT", default_value = "8", value_parser = whole::<usize>)]
     pub rows: usize,
     /// Seed of all draws
-    #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = whole::<u64>)]
+    #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = seed)]
+    #[arg(allow_negative_numbers = true)]
     pub seed: u64,
+    #[command(flatten)]
+    pub system: SystemBuilder,
 }

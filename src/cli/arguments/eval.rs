@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ImageOptions, whole};
+use super::{ImageOptions, Limit, output_folder, whole};
 use crate::system::SystemBuilder;
 
 #[derive(Debug, Subcommand)]
@@ -51,6 +51,8 @@ pub(in crate::cli) struct Scenes {
     #[command(flatten)]
     pub system: SystemBuilder,
     #[command(flatten)]
+    pub limit: Limit,
+    #[command(flatten)]
     pub image: ImageOptions,
     #[command(flatten)]
     pub results: Results,
@@ -82,7 +84,13 @@ pub(in crate::cli) struct PromptSet {
 #[command(next_help_heading = "Output")]
 pub(in crate::cli) struct Results {
     /// Folder for records, tables and charts
-    #[arg(long, short, value_name = "DIR", default_value = "eval-scenes")]
+    #[arg(
+        long,
+        short,
+        value_name = "DIR",
+        default_value = "eval-scenes",
+        value_parser = output_folder()
+    )]
     pub out: PathBuf,
     /// Resume the evaluation in that folder
     #[arg(long)]
@@ -117,6 +125,8 @@ pub(in crate::cli) struct BenchmarkOptions {
     #[command(flatten)]
     pub system: SystemBuilder,
     #[command(flatten)]
+    pub limit: Limit,
+    #[command(flatten)]
     pub image: ImageOptions,
     /// Resume the evaluation in that folder
     #[arg(long, help_heading = "Output")]
@@ -145,6 +155,7 @@ pub(in crate::cli) struct GenEval {
         short,
         value_name = "DIR",
         default_value = "eval-geneval",
+        value_parser = output_folder(),
         help_heading = "Output"
     )]
     pub out: PathBuf,
@@ -182,6 +193,7 @@ pub(in crate::cli) struct CompBench {
         short,
         value_name = "DIR",
         default_value = "eval-compbench",
+        value_parser = output_folder(),
         help_heading = "Output"
     )]
     pub out: PathBuf,

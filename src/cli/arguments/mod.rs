@@ -6,24 +6,31 @@ mod eval;
 #[cfg(feature = "server")]
 mod serve;
 
-use std::path::PathBuf;
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
-use std::ffi::OsString;
+use clap::{
+    Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand,
+    builder::{PathBufValueParser, TypedValueParser},
+};
 
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
 use super::numbers;
 use crate::{
+    Error,
     loading::{Device, Dtype},
     options::{Options, parse, whole},
     system::SystemBuilder,
 };
 pub(super) use bench::{Bench, BenchWhat, Preview};
 pub(super) use eval::{
-    BenchmarkOptions, CompBench, CompBenchNetworks, Eval, GenEval, GenEvalNetworks, Results, Scenes,
+    BenchmarkOptions, CompBench, CompBenchNetworks, Eval, GenEval, GenEvalNetworks, Scenes,
 };
 #[cfg(feature = "server")]
-pub(super) use serve::{Serve, ServeLimits};
+pub(super) use serve::Serve;
 
 /// Test-time scaling of visual autoregressive image generation: search over the paths of a
 /// coarse-to-fine model and keep the best image.
@@ -69,6 +76,10 @@ pub(super) enum Subcommands {
     /// Compare search methods on sets of prompts with evaluators
     #[command(subcommand)]
     Eval(Eval),
+    /// Print a script with which a shell completes commands and flags
+    Completions(Completions),
+    /// Print the manual page
+    Man,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -120,8 +131,17 @@ impl Global {
 pub(super) struct Generate {
     /// Description of the image; `-` reads one prompt per line from standard input
     pub prompt: Option<String>,
-    /// Read one prompt per line from this file
-    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    /// The same as an option
+    #[arg(
+        id = "prompt_flag",
+        long = "prompt",
+        short = 'p',
+        value_name = "PROMPT",
+        conflicts_with = "prompt"
+    )]
+    pub prompt_flag: Option<String>,
+    /// Read one prompt per line from this file or pipe; `-` reads standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "prompt_flag"])]
     pub prompts: Option<PathBuf>,
     /// Repeat the search that made this image; other flags override its settings
     #[arg(long, value_name = "IMAGE")]
@@ -206,11 +226,24 @@ impl FromArgMatches for ImageOptions {
     }
 }
 
+/// Parses the name of a folder for results: standard output is not one.
+fn output_folder() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|folder| {
+        if folder != Path::new("-") {
+            return Ok(folder);
+        }
+        Err(
+            Error::input("expected a folder for files, found `-`, which is standard output")
+                .with_hint("give the name of a folder; one that is called - is ./-"),
+        )
+    })
+}
+
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct Outputs {
-    /// Write the image: to a .png file, which is replaced, or to a folder, under a free name
-    /// [default: this folder]
+    /// Write the image: to a .png file, which is replaced, or to a folder, under a free name; `-` is
+    /// standard output, here and below [default: this folder]
     #[arg(long, short, value_name = "FILE|DIR")]
     pub out: Option<PathBuf>,
     /// Write the record of the search: a .json file or a folder
@@ -258,7 +291,7 @@ pub(super) struct Fetch {
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
     /// Folder for the files [default: the cache of Hugging Face's own tools]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = output_folder())]
     pub weights: Option<PathBuf>,
 }
 
@@ -267,12 +300,6 @@ pub(super) struct Plan {
     /// raw, best-of-n, importance, beam, auto, tts-var, or a plan file [default: the model's method]
     #[arg(value_name = "METHOD|FILE", conflicts_with_all = ["method", "plan"])]
     pub what: Option<String>,
-    #[command(flatten)]
-    pub options: Options,
-    #[command(flatten)]
-    pub system: SystemBuilder,
-    #[command(flatten)]
-    pub limit: Limit,
     /// Plan for a model of this many scales instead, without knowing its cost
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     #[arg(conflicts_with_all = ["model", "weights", "scorer", "aspect", "pixels"])]
@@ -280,6 +307,12 @@ pub(super) struct Plan {
     /// Print the plan as a file for `generate --plan`
     #[arg(long, conflicts_with = "json")]
     pub toml: bool,
+    #[command(flatten)]
+    pub options: Options,
+    #[command(flatten)]
+    pub system: SystemBuilder,
+    #[command(flatten)]
+    pub limit: Limit,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -296,9 +329,66 @@ pub(super) struct Doctor {
     pub weights: Option<PathBuf>,
 }
 
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Completions {
+    /// The shell
+    pub shell: Shell,
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
+
+    /// The headings of flags, of all commands.
+    fn headings(command: &Command, found: &mut BTreeMap<String, BTreeSet<String>>) {
+        for argument in command.get_arguments() {
+            let flags = argument.get_long().filter(|long| *long != "help");
+            let Some((long, heading)) = flags.zip(argument.get_help_heading()) else {
+                continue;
+            };
+            found
+                .entry(heading.to_owned())
+                .or_default()
+                .insert(long.to_owned());
+        }
+        for inner in command.get_subcommands() {
+            headings(inner, found);
+        }
+    }
+
+    #[test]
+    fn flags_are_under_their_headings() {
+        let mut found = BTreeMap::new();
+        headings(&<Arguments as clap::CommandFactory>::command(), &mut found);
+        let of =
+            |heading: &str| -> Vec<&str> { found[heading].iter().map(String::as_str).collect() };
+        assert_eq!(of("Model"), ["memory", "model", "scorer", "weights"]);
+        assert_eq!(
+            of("Image"),
+            [
+                "aspect",
+                "cfg",
+                "cfg-layer",
+                "pixels",
+                "seed",
+                "tau",
+                "top-k",
+                "top-p"
+            ]
+        );
+        assert_eq!(
+            of("Everywhere"),
+            ["device", "dtype", "json", "quiet", "threads"]
+        );
+        for heading in ["Prompts", "Output", "Limits", "Evaluator"] {
+            assert!(
+                of(heading).iter().all(|flag| !of("Model").contains(flag)),
+                "{heading}"
+            );
+        }
+    }
 
     #[test]
     fn every_argument_is_sound_and_has_a_help_text() {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::Args;
 
-use super::whole;
+use super::{Limit, output_folder, whole};
 use crate::system::SystemBuilder;
 
 #[derive(Clone, Debug, Args)]
@@ -25,16 +25,23 @@ pub(in crate::cli) struct Serve {
     )]
     pub token: Option<String>,
     /// Folder for jobs, images and traces
-    #[arg(long, value_name = "DIR", default_value = "ttsvar-jobs")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "ttsvar-jobs",
+        value_parser = output_folder()
+    )]
     pub folder: PathBuf,
     #[command(flatten)]
-    pub system: SystemBuilder,
+    pub limit: Limit,
     /// Searches that run side by side [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     pub workers: Option<usize>,
     /// Seconds for running searches to finish when the server shuts down
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = whole::<u64>)]
     pub grace: u64,
+    #[command(flatten)]
+    pub system: SystemBuilder,
     #[command(flatten)]
     pub limits: ServeLimits,
 }
@@ -60,4 +67,16 @@ pub(in crate::cli) struct ServeLimits {
     /// Seconds per search
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = whole::<u64>)]
     pub max_seconds: u64,
+    /// Connections; when all are in use, the one that has kept the server waiting longest is closed
+    #[arg(long, value_name = "COUNT", default_value = "512", value_parser = whole::<usize>)]
+    pub max_connections: usize,
+    /// Seconds for which a client may keep the server waiting: for headers, for the next request on
+    /// its connection, or to take a response
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "30",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub max_idle: u64,
 }

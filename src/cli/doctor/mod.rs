@@ -2,6 +2,8 @@
 
 mod self_test;
 
+pub(super) use self_test::demo_speed;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -12,6 +14,7 @@ use crate::{
     Error, Result,
     bench::Machine,
     hub::{Folder, bundle::RELEASED, catalog::ENTRIES},
+    quoting,
     scorers::kind,
     system::{self, DEMO},
 };
@@ -239,7 +242,7 @@ fn weights(path: &Path) -> Finding {
     if whole.is_empty() {
         let hint = format!(
             "`ttsvar models --weights {}` shows what each model lacks",
-            path.display()
+            quoting::file_argument(path)
         );
         return finding.with_state(State::Odd, hint);
     }

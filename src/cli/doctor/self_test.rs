@@ -78,6 +78,14 @@ pub(super) fn self_test() -> Result<SelfTest> {
     })
 }
 
+/// Floating-point operations per second of a search of the demo, over all threads.
+///
+/// # Errors
+/// The demo cannot be loaded or run.
+pub(in super::super) fn demo_speed() -> Result<f64> {
+    speed(&System::builder(DEMO).open()?)
+}
+
 fn generate(system: &System, method: Method, n: usize) -> Result<Outcome> {
     let options = Options {
         method: Some(method),

@@ -154,8 +154,8 @@ impl EvalTarget<'_> {
             .collect::<Result<Vec<Method>, ttsvar_search::Error>>()?;
         let options = &typed.image.0;
         options.check()?;
-        let system = global.system(&typed.system).open()?;
-        let session = Session::new(&system, options)?;
+        let system = console.open(&global.system_within(&typed.system, typed.limit))?;
+        let mut session = Session::new(&system, options)?;
         let contenders = Contender::grid(&methods, &typed.n, session.pipeline().scales().len())?;
         // Small searches run in parallel; a large model and the evaluator use all threads
         // themselves.
@@ -163,6 +163,7 @@ impl EvalTarget<'_> {
             DEMO => context::workers(global),
             _ => 1,
         };
+        context::fit_memory(&mut session, &contenders, typed.limit, workers, console)?;
         let context = EvalContext {
             session: &session,
             workers,

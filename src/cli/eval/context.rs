@@ -5,7 +5,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use ttsvar_search::Search;
 
-use super::super::{arguments::Global, console::Console, interrupt::undisturbed, progress::bar};
+use super::super::{
+    arguments::{Global, Limit},
+    console::Console,
+    generate::report_memory_plan,
+    interrupt::undisturbed,
+    progress::bar,
+};
 use crate::{
     Error, Result,
     eval::{
@@ -21,6 +27,7 @@ use crate::{
         html::verdicts::{self, Page},
     },
     request::Session,
+    system::MemoryLimit,
 };
 
 /// Generator and console of an evaluation.
@@ -48,6 +55,27 @@ pub(super) struct EvalSpec<'a> {
     pub graded: bool,
     /// Notes on the results, one line each.
     pub notes: &'a [String],
+}
+
+/// Keeps searches by all contenders within the memory limit, if there is one.
+pub(super) fn fit_memory<'c>(
+    session: &mut Session,
+    contenders: impl IntoIterator<Item = &'c Contender>,
+    limit: Limit,
+    workers: usize,
+    console: &Console,
+) -> Result<()> {
+    let Some(bytes) = limit.memory else {
+        return Ok(());
+    };
+    let limit = MemoryLimit {
+        bytes,
+        searches: workers,
+    };
+    let plans = contenders.into_iter().map(|contender| &contender.plan);
+    let plan = session.fit_plans(plans, limit)?;
+    report_memory_plan(&plan, console);
+    Ok(())
 }
 
 impl EvalContext<'_> {

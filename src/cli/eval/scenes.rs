@@ -9,7 +9,7 @@ use ttsvar_search::Method;
 
 use super::{
     super::{
-        arguments::{Global, Results, Scenes as Typed},
+        arguments::{Global, Scenes as Typed},
         console::Console,
     },
     context::{self, EvalContext, EvalSpec},
@@ -44,11 +44,15 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
         let names: Vec<String> = files.iter().map(|path| experiment_name(path)).collect();
         check_page(page, &names)?;
     }
-    let system = global.system(&typed.system).open()?;
-    let session = Session::new(&system, options)?;
+    let system = console.open(&global.system_within(&typed.system, typed.limit))?;
+    let mut session = Session::new(&system, options)?;
+    let runs = runs(typed, &files, session.pipeline().scales().len())?;
+    let workers = context::workers(global);
+    let contenders = runs.iter().flat_map(|run| &run.experiment.contenders);
+    context::fit_memory(&mut session, contenders, typed.limit, workers, console)?;
     let context = EvalContext {
         session: &session,
-        workers: context::workers(global),
+        workers,
         console,
     };
     let evaluation = ScenesEval {
@@ -56,11 +60,57 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
         split,
         context,
     };
-    if typed.experiments.is_empty() {
-        evaluation.grid()
-    } else {
-        evaluation.experiments(&files)
+    for run in &runs {
+        evaluation.run(run)?;
     }
+    Ok(())
+}
+
+/// An experiment and where its results go.
+struct Run {
+    /// The name of its file; none for the grid of methods and sizes.
+    name: Option<String>,
+    folder: PathBuf,
+    experiment: Experiment,
+}
+
+/// The grid of methods and sizes, or every experiment in its own folder. All are read before the
+/// first one runs.
+fn runs(typed: &Typed, files: &[PathBuf], scales: usize) -> Result<Vec<Run>> {
+    let out = &typed.results.out;
+    if files.is_empty() {
+        return Ok(vec![Run {
+            name: None,
+            folder: out.clone(),
+            experiment: grid(typed, scales)?,
+        }]);
+    }
+    let mut runs = vec![];
+    for path in files {
+        let name = experiment_name(path);
+        runs.push(Run {
+            folder: out.join(&name),
+            name: Some(name),
+            experiment: Experiment::read(path, scales)?,
+        });
+    }
+    Ok(runs)
+}
+
+/// Several methods at several sizes.
+fn grid(typed: &Typed, scales: usize) -> Result<Experiment> {
+    let methods = typed
+        .methods
+        .iter()
+        .map(|name| name.parse())
+        .collect::<Result<Vec<Method>, ttsvar_search::Error>>()?;
+    Ok(Experiment {
+        title: GRID_TITLE.to_owned(),
+        prompts: PROMPTS,
+        samples: SAMPLES,
+        consistency: CONSISTENCY,
+        contenders: Contender::grid(&methods, &typed.n, scales)?,
+    })
 }
 
 struct ScenesEval<'a> {
@@ -70,51 +120,17 @@ struct ScenesEval<'a> {
 }
 
 impl ScenesEval<'_> {
-    /// Compares methods at several sizes.
-    fn grid(&self) -> Result<()> {
-        let methods = self
-            .typed
-            .methods
-            .iter()
-            .map(|name| name.parse())
-            .collect::<Result<Vec<Method>, ttsvar_search::Error>>()?;
-        let contenders = Contender::grid(
-            &methods,
-            &self.typed.n,
-            self.context.session.pipeline().scales().len(),
-        )?;
-        let experiment = Experiment {
-            title: GRID_TITLE.to_owned(),
-            prompts: PROMPTS,
-            samples: SAMPLES,
-            consistency: CONSISTENCY,
-            contenders,
-        };
-        let tables = self.compare(&experiment, &self.typed.results.out)?;
-        context::print_results(self.context.console, &tables, &self.typed.results.out)
-    }
-
-    /// Runs every experiment, each in its own folder. All are read before the first one runs.
-    fn experiments(&self, files: &[PathBuf]) -> Result<()> {
-        let Results { out, page, .. } = &self.typed.results;
-        let scales = self.context.session.pipeline().scales().len();
-        let experiments = files
-            .iter()
-            .map(|path| Experiment::read(path, scales))
-            .collect::<Result<Vec<_>>>()?;
-        for (path, experiment) in files.iter().zip(experiments) {
-            let name = experiment_name(path);
-            let folder = out.join(&name);
-            self.context
-                .console
-                .note(&format!("{name}: {}", experiment.title));
-            let tables = self.compare(&experiment, &folder)?;
-            context::print_results(self.context.console, &tables, &folder)?;
-            if let Some(page) = page {
-                tables.put_into(page, &name)?;
-            }
+    fn run(&self, run: &Run) -> Result<()> {
+        let console = self.context.console;
+        if let Some(name) = &run.name {
+            console.note(&format!("{name}: {}", run.experiment.title));
         }
-        Ok(())
+        let tables = self.compare(&run.experiment, &run.folder)?;
+        context::print_results(console, &tables, &run.folder)?;
+        match (&run.name, &self.typed.results.page) {
+            (Some(name), Some(page)) => tables.put_into(page, name),
+            _ => Ok(()),
+        }
     }
 
     fn compare(&self, experiment: &Experiment, folder: &Path) -> Result<ResultTables> {

@@ -7,6 +7,7 @@ use super::{
     world::SplitMix,
 };
 use crate::{Error, Result};
+use ttsvar_search::suggestion::suggest;
 
 /// The purpose of a prompt set. Settings chosen on one split are measured on the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,8 +35,13 @@ impl FromStr for Split {
         match text {
             "test" => Ok(Self::Test),
             "tuning" => Ok(Self::Tuning),
-            _ => Err(Error::input(format!("unknown split `{text}`"))
-                .with_hint("expected `test` or `tuning`")),
+            _ => Err(
+                Error::input(format!("unknown split `{text}`")).with_hint(suggest(
+                    text,
+                    &["test", "tuning"],
+                    "expected `test` or `tuning`",
+                )),
+            ),
         }
     }
 }

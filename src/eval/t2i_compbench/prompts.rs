@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{Error, Result, file};
+use ttsvar_search::suggestion::suggest;
 
 /// The category of the prompts of a file. Relations in depth (`3d_spatial`) are not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,9 +73,10 @@ impl FromStr for Category {
             .into_iter()
             .find(|category| category.name() == text);
         found.ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
+            let names = Self::ALL.map(Self::name);
+            let expected = format!("expected one of {}", names.join(", "));
             Error::input(format!("unknown category `{text}`"))
-                .with_hint(format!("expected one of {names}"))
+                .with_hint(suggest(text, &names, &expected))
         })
     }
 }

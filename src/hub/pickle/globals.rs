@@ -1,27 +1,31 @@
 //! The closed list of names that a pickle may ask for, and what calling one of them gives.
 
-use candle_core::DType;
+use std::sync::Arc;
 
-use super::{Global, Node, Storage, Value, View, machine::Machine};
+use super::{ElementType, Global, Node, Storage, Value, View, element, machine::Machine};
 
 /// The meaning of `module.name`, or `None` for every name that is not on the list.
 pub(super) fn find(module: &str, name: &str) -> Option<Global> {
     Some(match (module, name) {
         ("collections", "OrderedDict" | "defaultdict" | "Counter")
         | ("builtins" | "__builtin__", "dict") => Global::Dict,
-        ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Global::RebuildTensor,
-        ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
-            Global::RebuildParameter
-        }
+        ("torch._utils", _) => rebuild(name)?,
+        ("torch._tensor", "_rebuild_from_type_v2") => Global::RebuildFromType,
         ("torch", "Size") => Global::Size,
-        ("torch" | "torch.storage", _) if name.ends_with("Storage") => storage(name)?,
+        ("torch" | "torch.storage", _) if name.ends_with("Storage") => {
+            Global::Storage(element::of_storage(name)?)
+        }
         ("torch", "device") => Global::Skipped("device"),
+        ("torch", "Tensor") | ("torch.nn.parameter", "Parameter" | "Buffer") => {
+            Global::Skipped("class")
+        }
+        ("torch.serialization", "_get_layout") => Global::Skipped("layout"),
         (
             "torch",
-            "float32" | "float64" | "float16" | "bfloat16" | "int64" | "int32" | "int16" | "int8"
-            | "uint8",
-        ) => Global::Skipped("dtype"),
-        ("torch", "bool" | "strided" | "contiguous_format") => Global::Skipped("dtype"),
+            "strided" | "contiguous_format" | "channels_last" | "preserve_format" | "sparse_coo"
+            | "per_tensor_affine" | "per_channel_affine",
+        ) => Global::Skipped("layout"),
+        ("torch", _) => Global::Type(element::by_name(name)?),
         ("argparse", "Namespace") => Global::Skipped("Namespace"),
         ("builtins" | "__builtin__", "set" | "frozenset") => Global::Skipped("set"),
         (
@@ -41,19 +45,26 @@ pub(super) fn find(module: &str, name: &str) -> Option<Global> {
     })
 }
 
-fn storage(class: &str) -> Option<Global> {
-    let (dtype, width) = match class {
-        "FloatStorage" => (DType::F32, 4),
-        "DoubleStorage" => (DType::F64, 8),
-        "HalfStorage" => (DType::F16, 2),
-        "BFloat16Storage" => (DType::BF16, 2),
-        "LongStorage" => (DType::I64, 8),
-        "IntStorage" => (DType::I32, 4),
-        "ShortStorage" => (DType::I16, 2),
-        "ByteStorage" | "BoolStorage" => (DType::U8, 1),
+/// The functions of `torch._utils` that make tensors.
+fn rebuild(name: &str) -> Option<Global> {
+    Some(match name {
+        "_rebuild_tensor" | "_rebuild_tensor_v2" => Global::RebuildTensor,
+        "_rebuild_tensor_v3" => Global::RebuildTypedTensor,
+        "_rebuild_parameter"
+        | "_rebuild_parameter_with_state"
+        | "_rebuild_device_tensor_from_cpu_tensor" => Global::RebuildParameter,
+        "_rebuild_sparse_tensor" => Global::Unreadable("a sparse tensor"),
+        "_rebuild_sparse_csr_tensor" => Global::Unreadable("a sparse tensor"),
+        "_rebuild_nested_tensor" => Global::Unreadable("a nested tensor"),
+        "_rebuild_qtensor" => Global::Unreadable("a quantized tensor"),
+        "_rebuild_meta_tensor_no_storage" => {
+            Global::Unreadable("a tensor on the meta device, without numbers")
+        }
+        "_rebuild_wrapper_subclass" | "_rebuild_device_tensor_from_numpy" => {
+            Global::Unreadable("a tensor of another library")
+        }
         _ => return None,
-    };
-    Some(Global::Storage(dtype, width))
+    })
 }
 
 /// The value of `global(*arguments)`; the error describes the problem with the arguments.
@@ -70,8 +81,18 @@ pub(super) fn call(
         },
         Global::RebuildTensor => {
             let view = view(machine, arguments)?;
-            Ok(Value::Tensor(machine.add(Node::Tensor(Box::new(view)))))
+            Ok(Value::Tensor(
+                machine.add_tensor(Node::Tensor(Box::new(view)))?,
+            ))
         }
+        Global::RebuildTypedTensor => {
+            let view = typed_view(machine, arguments)?;
+            Ok(Value::Tensor(
+                machine.add_tensor(Node::Tensor(Box::new(view)))?,
+            ))
+        }
+        Global::RebuildFromType => from_type(machine, arguments),
+        Global::Unreadable(kind) => Ok(Value::Tensor(machine.add_tensor(Node::Unreadable(kind))?)),
         Global::RebuildParameter => match arguments {
             [tensor @ Value::Tensor(_), ..] => Ok(tensor.clone()),
             _ => Err("a parameter without a tensor".into()),
@@ -84,8 +105,47 @@ pub(super) fn call(
         Global::Storage(..) => {
             Err("a storage class that is called; its data should be in a member of the file".into())
         }
+        Global::Type(_) => Err("a type of numbers that is called".into()),
         Global::Skipped(kind) => Ok(Value::Opaque(kind)),
     }
+}
+
+/// `_rebuild_from_type_v2(function, type, arguments, state)`: a tensor with attributes, or of a
+/// subclass.
+fn from_type(machine: &mut Machine<'_>, arguments: &[Value]) -> Result<Value, String> {
+    let [Value::Global(function), _, Value::Tuple(index), ..] = arguments else {
+        return Err("a tensor of a type without a function that makes it".into());
+    };
+    // A function that makes another type would let a file nest calls.
+    if *function == Global::RebuildFromType {
+        return Err("a tensor of a type inside another one".into());
+    }
+    match machine.node(*index) {
+        Some(Node::Sequence(items)) if items.len() <= 16 => {
+            let items = items.clone();
+            call(machine, *function, &items)
+        }
+        _ => Err("a tensor with too many parts".into()),
+    }
+}
+
+/// `_rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype)`: a view of
+/// untyped bytes.
+fn typed_view(machine: &Machine<'_>, arguments: &[Value]) -> Result<View, String> {
+    let mut view = view(machine, arguments)?;
+    let Some(Value::Global(Global::Type(element))) = arguments.get(6) else {
+        return Err("a tensor without a type".into());
+    };
+    let bytes = view
+        .storage
+        .elements
+        .checked_mul(view.storage.element.width);
+    let Some(bytes) = bytes else {
+        return Err(format!("a storage of {} elements", view.storage.elements));
+    };
+    view.storage.elements = bytes / element.width;
+    view.storage.element = *element;
+    Ok(view)
 }
 
 fn view(machine: &Machine<'_>, arguments: &[Value]) -> Result<View, String> {
@@ -111,7 +171,7 @@ fn view(machine: &Machine<'_>, arguments: &[Value]) -> Result<View, String> {
         ));
     }
     Ok(View {
-        storage: storage.clone(),
+        storage: (**storage).clone(),
         offset: size(offset, "storage offset")?,
         shape,
         stride,
@@ -119,7 +179,7 @@ fn view(machine: &Machine<'_>, arguments: &[Value]) -> Result<View, String> {
 }
 
 fn sizes(machine: &Machine<'_>, value: &Value, what: &str) -> Result<Vec<usize>, String> {
-    const MOST_AXES: usize = 16; // the layers of this crate have at most 5
+    const MOST_AXES: usize = 8; // the layers of this crate have at most 5
     let (Value::Tuple(index) | Value::List(index)) = value else {
         return Err(format!("a tensor whose {what} is not a tuple"));
     };
@@ -148,7 +208,7 @@ pub(super) fn persistent(parts: &[Value]) -> Result<Storage, String> {
         }
         [
             Value::Str(kind),
-            Value::Global(Global::Storage(dtype, width)),
+            Value::Global(Global::Storage(element)),
             Value::Str(key),
             _,
             elements,
@@ -160,13 +220,31 @@ pub(super) fn persistent(parts: &[Value]) -> Result<Storage, String> {
                 }
                 _ => return Err("a storage whose number of elements is not an integer".into()),
             };
-            Ok(Storage {
-                key: key.clone(),
-                dtype: *dtype,
-                width: *width,
-                elements,
-            })
+            Ok(storage(key.clone(), *element, elements))
         }
         _ => Err("a persistent id that does not name a tensor storage".into()),
+    }
+}
+
+/// The same in protocol 0, which has only the text of that tuple:
+/// `('storage', <class 'torch.FloatStorage'>, '94', 'cpu', 6, None)`.
+pub(super) fn persistent_text(text: &str) -> Result<Storage, String> {
+    let parts = || {
+        let rest = text.strip_prefix("('storage', <class 'torch.")?;
+        let (class, rest) = rest.split_once("'>, '")?;
+        let (key, rest) = rest.split_once("', '")?;
+        let (_location, rest) = rest.split_once("', ")?;
+        let elements = rest.split([',', ')']).next()?.parse().ok()?;
+        let class = class.strip_prefix("storage.").unwrap_or(class);
+        Some(storage(key.into(), element::of_storage(class)?, elements))
+    };
+    parts().ok_or_else(|| "a persistent id that does not name a tensor storage".into())
+}
+
+fn storage(key: Arc<str>, element: ElementType, elements: usize) -> Storage {
+    Storage {
+        key,
+        element,
+        elements,
     }
 }

@@ -10,7 +10,10 @@ use crate::{Error, LoadError, Result};
 
 /// Most values, marks and memo entries that a pickle may make; a model with 10 000 tensors makes
 /// about 400 000.
-const MOST_VALUES: usize = 4 << 20;
+const MOST_VALUES: usize = 2 << 20;
+
+/// Most tensors of a pickle. Each costs much more memory than the few bytes that ask for it.
+const MOST_TENSORS: usize = 200_000;
 
 /// Runs a pickle to its end, ignoring the bytes after it. Also returns its length.
 pub(super) fn run(pickle: &[u8], origin: &Path) -> Result<(Tree, usize)> {
@@ -21,6 +24,7 @@ pub(super) fn run(pickle: &[u8], origin: &Path) -> Result<(Tree, usize)> {
         memo: HashMap::new(),
         nodes: Vec::new(),
         made: 0,
+        tensors: 0,
     };
     let root = loop {
         let opcode = machine.input.byte()?;
@@ -46,6 +50,7 @@ pub(super) struct Machine<'a> {
     memo: HashMap<u32, Value>,
     nodes: Vec<Node>,
     made: usize,
+    tensors: usize,
 }
 
 impl Machine<'_> {
@@ -53,6 +58,18 @@ impl Machine<'_> {
     pub(super) fn add(&mut self, node: Node) -> usize {
         self.nodes.push(node);
         self.nodes.len() - 1
+    }
+
+    /// Adds a tensor and returns its index.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(super) fn add_tensor(&mut self, node: Node) -> Result<usize, String> {
+        self.tensors += 1;
+        if self.tensors > MOST_TENSORS {
+            return Err(format!("more than {MOST_TENSORS} tensors"));
+        }
+        Ok(self.add(node))
     }
 
     /// The node of an index.
@@ -247,19 +264,19 @@ impl Machine<'_> {
     }
 
     fn persistent(&mut self, opcode: u8) -> Result<()> {
-        if opcode == op::PERSID {
-            return self.fail("a persistent id in text form");
-        }
-        let Value::Tuple(index) = self.pop()? else {
-            return self.fail("a persistent id that is not a tuple");
-        };
-        let storage = match self.nodes.get(index) {
-            Some(Node::Sequence(parts)) => globals::persistent(parts),
-            _ => Err("a persistent id that is not a tuple".into()),
+        let storage = match opcode {
+            op::PERSID => globals::persistent_text(&self.input.line()?),
+            _ => match self.pop()? {
+                Value::Tuple(index) => match self.nodes.get(index) {
+                    Some(Node::Sequence(parts)) => globals::persistent(parts),
+                    _ => Err("a persistent id that is not a tuple".into()),
+                },
+                _ => Err("a persistent id that is not a tuple".into()),
+            },
         };
         match storage {
             Ok(storage) => {
-                let index = self.add(Node::Storage(storage));
+                let index = self.add(Node::Storage(Box::new(storage)));
                 self.push(Value::Storage(index))
             }
             Err(message) => self.fail(message),

@@ -7,6 +7,7 @@
 //! tables of a [`Tree`], so a hostile file can neither nest deeper than the call stack nor build
 //! cycles that are never freed, and the number of values is bounded.
 
+mod element;
 mod globals;
 mod input;
 mod machine;
@@ -14,7 +15,7 @@ mod op;
 
 use std::{path::Path, sync::Arc};
 
-use candle_core::DType;
+pub use element::ElementType;
 
 use crate::Result;
 
@@ -43,7 +44,7 @@ pub enum Value {
     Dict(usize),
     /// A stored run of numbers: a [`Node::Storage`].
     Storage(usize),
-    /// A view of a storage: a [`Node::Tensor`].
+    /// A tensor: a [`Node::Tensor`] or [`Node::Unreadable`].
     Tensor(usize),
     /// A name of the closed list.
     Global(Global),
@@ -58,11 +59,19 @@ pub enum Global {
     Dict,
     /// `torch._utils._rebuild_tensor` and `_rebuild_tensor_v2`: a view of a storage.
     RebuildTensor,
+    /// `torch._utils._rebuild_tensor_v3`: a view of untyped bytes.
+    RebuildTypedTensor,
+    /// `torch._tensor._rebuild_from_type_v2`: what another function makes, with attributes.
+    RebuildFromType,
+    /// A function that makes a tensor which cannot be read; its kind.
+    Unreadable(&'static str),
     /// `torch._utils._rebuild_parameter` and its relatives: the tensor that is their first
     /// argument.
     RebuildParameter,
-    /// A storage class: element type, and bytes per element.
-    Storage(DType, usize),
+    /// A storage class.
+    Storage(ElementType),
+    /// A type of numbers, such as `torch.float32`.
+    Type(ElementType),
     /// `torch.Size`: the tuple that is its argument.
     Size,
     /// A class whose objects are skipped.
@@ -77,9 +86,11 @@ pub enum Node {
     /// Keys and values of a dictionary, in order; a repeated key counts with its last value.
     Mapping(Vec<(Value, Value)>),
     /// A stored run of numbers.
-    Storage(Storage),
+    Storage(Box<Storage>),
     /// A view of a storage.
     Tensor(Box<View>),
+    /// A tensor that cannot be read; its kind.
+    Unreadable(&'static str),
 }
 
 /// A stored run of numbers: one member of the archive, or in files of the old kind a part of the
@@ -89,9 +100,7 @@ pub struct Storage {
     /// Name of the member below `data/`, or of the part.
     pub key: Arc<str>,
     /// Element type.
-    pub dtype: DType,
-    /// Bytes per element.
-    pub width: usize,
+    pub element: ElementType,
     /// Number of elements.
     pub elements: usize,
 }
@@ -137,7 +146,7 @@ impl Tree {
     /// The storages of all tensors, each as often as it is named.
     pub fn storages(&self) -> impl Iterator<Item = &Storage> {
         self.nodes.iter().filter_map(|node| match node {
-            Node::Storage(storage) => Some(storage),
+            Node::Storage(storage) => Some(storage.as_ref()),
             _ => None,
         })
     }
@@ -178,13 +187,23 @@ impl Tree {
     }
 
     /// The description of a tensor.
-    pub fn tensor(&self, value: &Value) -> Option<&View> {
+    pub fn tensor(&self, value: &Value) -> Option<Stored<'_>> {
         match value {
             Value::Tensor(i) => match self.nodes.get(*i) {
-                Some(Node::Tensor(view)) => Some(view),
+                Some(Node::Tensor(view)) => Some(Stored::View(view)),
+                Some(Node::Unreadable(kind)) => Some(Stored::Unreadable(kind)),
                 _ => None,
             },
             _ => None,
         }
     }
+}
+
+/// A tensor of a pickle.
+#[derive(Clone, Copy, Debug)]
+pub enum Stored<'t> {
+    /// A view of a storage.
+    View(&'t View),
+    /// A tensor that cannot be read; its kind.
+    Unreadable(&'static str),
 }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::{
-    Error, Result,
+    Error, Result, interrupt,
     nn::{Activation, LayerNorm, PatchEmbed, VitBlock, Weights, heads_for, side_of_grid},
 };
 
@@ -74,6 +74,7 @@ impl VisualEncoder {
         let cls = self.cls_token.broadcast_as((b, 1, self.width()))?;
         let mut x = Tensor::cat(&[&cls, &x], 1)?.broadcast_add(&self.pos_embed)?; // (B, 1 + L, C)
         for block in &self.blocks {
+            interrupt::check()?;
             x = block.forward(&x)?;
         }
         Ok(self.norm.forward(&x)?)

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use super::{Prompt, TextConfig, TextEncoder, VisualEncoder};
 use crate::{
     Result,
-    nn::{Activation, LayerNorm, Linear, Weights},
+    nn::{Activation, LayerNorm, Linear, Signature, Weights},
 };
 
 /// The three networks and the prediction head. Sizes are read off the weights.
@@ -34,6 +34,14 @@ struct Predictions {
 }
 
 impl BlipVqa {
+    /// Tensors of every checkpoint.
+    pub const SIGNATURE: Signature = Signature {
+        layouts: &[&[
+            "visual_encoder.cls_token",
+            "text_decoder.bert.embeddings.word_embeddings.weight",
+        ]],
+    };
+
     /// Loads the weights below `model` of `model_base_vqa_capfilt_large.pth`. `text` comes from
     /// `med_config.json`; `vision_heads` may be `None` for the released widths, 768 and 1024.
     ///

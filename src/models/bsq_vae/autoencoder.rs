@@ -2,7 +2,10 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::nn::{Activation, Conv2d, FeatureMap, GroupNorm, UpsampleConv, Weights};
+use crate::{
+    interrupt,
+    nn::{Activation, Conv2d, FeatureMap, GroupNorm, UpsampleConv, Weights},
+};
 
 const EPS: f32 = 1e-6; // conv.py, Normalize
 
@@ -249,21 +252,21 @@ impl Decoder {
 
     /// Latents (B, d, h, w) -> images (B, 3, h * patch, w * patch), roughly in [-1, 1], not
     /// clamped
-    pub fn forward(&self, z: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, z: &Tensor) -> crate::Result<Tensor> {
         let mut h = self
             .mid
             .forward(self.conv_in.forward(&FeatureMap::new(z)?)?)?;
         for level in self.up.iter().rev() {
             for block in &level.block {
+                interrupt::check()?;
                 h = block.forward(h)?;
             }
             if let Some(conv) = &level.resample {
                 h = conv.forward(&h)?;
             }
         }
-        self.conv_out
-            .forward(&self.norm_out.forward(&h)?)?
-            .to_tensor()
+        let out = self.conv_out.forward(&self.norm_out.forward(&h)?)?;
+        Ok(out.to_tensor()?)
     }
 
     /// Floating-point operations of the convolutions for one latent of this many cells.

@@ -14,6 +14,58 @@ pub struct DecoderSizes<'a> {
 }
 
 impl DecoderSizes<'_> {
+    /// Pixels of the image along one side of a latent cell.
+    pub fn patch(&self) -> usize {
+        1 << self.multipliers.len().saturating_sub(1)
+    }
+
+    /// Floating-point operations of the convolutions for one latent of this many cells.
+    pub fn flops(&self, cells: usize) -> f64 {
+        let mut total = 0.0;
+        for (name, shape) in self.tensors() {
+            if shape.len() == 4 {
+                let positions = cells << (2 * self.doublings_before(&name));
+                total += 2.0 * positions as f64 * shape.iter().product::<usize>() as f64;
+            }
+        }
+        total
+    }
+
+    /// Values of the feature maps at the widest moment of one latent of this many cells, as
+    /// [`super::Decoder::activation_bytes`] counts them.
+    pub fn activation_values(&self, cells: usize) -> usize {
+        let mut widest = 0;
+        for (name, shape) in self.tensors() {
+            let positions = cells << (2 * self.doublings_before(&name));
+            let [outputs, inputs, _, _] = shape[..] else {
+                continue;
+            };
+            let values = if name.starts_with("up.") && name.ends_with("conv1.weight") {
+                (2 * inputs + outputs).max(inputs + 3 * outputs)
+            } else if name.contains("upsample") {
+                6 * outputs / 4 // counted at the size before it
+            } else {
+                0
+            };
+            widest = widest.max(positions * values);
+        }
+        widest
+    }
+
+    /// Doublings of the size before the output of a layer.
+    fn doublings_before(&self, name: &str) -> usize {
+        let coarsest = self.multipliers.len().saturating_sub(1);
+        let level = name
+            .strip_prefix("up.")
+            .and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        match level {
+            Some(level) if name.contains("upsample") => coarsest - level + 1,
+            Some(level) => coarsest - level,
+            None if name.starts_with("conv_out") => coarsest,
+            None => 0,
+        }
+    }
+
     /// Name and shape of every tensor that [`super::Decoder::load`] reads.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let channels: Vec<usize> = self

@@ -13,7 +13,10 @@ pub use autoencoder::{Decoder, Encoder};
 pub use checkpoint::DecoderSizes;
 pub use quantizer::{Latent, QuantizedScale, quantize};
 
-use crate::{Result, nn::Weights};
+use crate::{
+    Result,
+    nn::{Signature, Weights},
+};
 
 /// Encoder and decoder of one checkpoint.
 #[derive(Clone, Debug)]
@@ -23,6 +26,17 @@ pub struct BsqVae {
     /// Latents to images.
     pub decoder: Decoder,
 }
+
+/// Tensors of every checkpoint, with and without the wrappers of released ones.
+pub const SIGNATURE: Signature = Signature {
+    layouts: &[
+        &[
+            "decoder.conv_in.conv.weight",
+            "decoder.conv_out.conv.weight",
+        ],
+        &["decoder.conv_in.weight", "decoder.conv_out.weight"],
+    ],
+};
 
 impl BsqVae {
     /// Reads `encoder.*` and `decoder.*`; every size is the file's.

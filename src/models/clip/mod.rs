@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 
 use crate::{
     Result,
-    nn::{Linear, Weights},
+    nn::{Linear, Signature, Weights},
 };
 
 mod config;
@@ -37,6 +37,14 @@ pub struct Clip {
 }
 
 impl Clip {
+    /// Tensors of every checkpoint, of Hugging Face and of OpenCLIP.
+    pub const SIGNATURE: Signature = Signature {
+        layouts: &[
+            &["text_projection.weight", "visual_projection.weight"],
+            &["text_projection", "visual.proj"],
+        ],
+    };
+
     /// Loads a file of Hugging Face or of OpenCLIP.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Layout, VisionConfig};
 use crate::{
-    Error, Result,
+    Error, Result, interrupt,
     nn::{LayerNorm, PatchEmbed, VitBlock, Weights, side_of_grid},
 };
 
@@ -74,6 +74,7 @@ impl VisionModel {
         let x = Tensor::cat(&[&class, &x], 1)?.broadcast_add(&self.position_embedding)?;
         let mut x = self.pre_layrnorm.forward(&x)?;
         for layer in &self.layers {
+            interrupt::check()?;
             x = layer.forward(&x)?;
         }
         Ok(x)

@@ -8,10 +8,10 @@
 use candle_core::{Device, Tensor};
 
 use crate::{
-    Error, Result,
+    Error, Result, interrupt,
     nn::{
-        LayerNorm, PatchEmbed, VitBlock, Weights, antialiased_cubic_matrix, cubic_matrix,
-        heads_for, resample, side_of_grid,
+        LayerNorm, PatchEmbed, Signature, VitBlock, Weights, antialiased_cubic_matrix,
+        cubic_matrix, heads_for, resample, side_of_grid,
     },
 };
 
@@ -58,6 +58,18 @@ pub struct Tokens {
 }
 
 impl Dinov2 {
+    /// Tensors of every checkpoint, of the official program and of Hugging Face.
+    pub const SIGNATURE: Signature = Signature {
+        layouts: &[
+            &["cls_token", "patch_embed.proj.weight", "norm.weight"],
+            &[
+                "embeddings.cls_token",
+                "embeddings.patch_embeddings.projection.weight",
+                "layernorm.weight",
+            ],
+        ],
+    };
+
     /// Reads a file of the official program (with or without registers, plain or gated feed-forward
     /// layers) or of Hugging Face. `heads` may be `None` for the released widths: 384, 768, 1024
     /// and 1536 have 64 numbers per head.
@@ -121,6 +133,7 @@ impl Dinov2 {
         let x = Tensor::cat(&[&cls, &x], 1)?.broadcast_add(&self.positions(rows, columns)?)?;
         let mut x = self.insert_registers(x)?; // (B, 1 + R + L, C)
         for block in &self.blocks {
+            interrupt::check()?;
             x = block.forward(&x)?;
         }
         let x = self.norm.forward(&x)?;

@@ -61,6 +61,38 @@ impl Config {
         (2 * dtype.size_in_bytes() * self.depth * self.width * tokens) as u64
     }
 
+    /// Floating-point operations of preparing a text of this many tokens.
+    pub fn text_flops(&self, tokens: usize) -> f64 {
+        let c = self.width;
+        let projections = tokens * (self.text_width * c + c * c);
+        let pool = tokens * 2 * c * self.text_width + c * c;
+        let kv = self.depth * tokens * 2 * c * c;
+        let modulation = 6 * c * c + 2 * c * c;
+        2.0 * (projections + pool + kv + modulation) as f64
+    }
+
+    /// Floating-point operations of one row of one branch at a scale of `tokens` tokens that sees
+    /// `seen` tokens, its own included, and `text` text tokens.
+    pub fn scale_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {
+        let c = self.width;
+        let block = 6 * c * c + 2 * c * self.hidden;
+        let ends = 3 * self.bits * c; // embedding of the bits, and two logits for each
+        let linear = 2.0 * (tokens * (self.depth * block + ends)) as f64;
+        let attention = 4.0 * (c * tokens * (seen + text) * self.depth) as f64;
+        linear + attention
+    }
+
+    /// Bytes that a scale of `rows` rows of all branches takes for as long as it runs, when its
+    /// rows see `seen` tokens: the widest moment of a block, in f32.
+    pub fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
+        let c = self.width;
+        // The stream, a normalised copy, and either both sides of the activation or queries, keys,
+        // values and packed heads.
+        let feed_forward = rows * tokens * 2 * self.hidden;
+        let attention = rows * tokens * 5 * c + 2 * seen * c;
+        4 * (rows * tokens * 2 * c + feed_forward.max(attention)) as u64
+    }
+
     /// Name and shape of every tensor that [`super::Infinity::load`] reads, all blocks in one
     /// chunk.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {

@@ -8,10 +8,10 @@ use candle_core::{DType, Tensor};
 
 use super::Config;
 use crate::{
-    Result,
+    Result, interrupt,
     nn::{
-        Activation, Kv, LayerNorm, Linear, RmsNorm, Rope, Weights, attention, attention_blocks,
-        modulate, residual, split_and_rotate,
+        Activation, Kv, LayerNorm, Linear, RmsNorm, Rope, Signature, Weights, attention,
+        attention_blocks, modulate, residual, split_and_rotate,
     },
 };
 
@@ -94,6 +94,16 @@ pub struct Infinity {
 }
 
 impl Infinity {
+    /// Tensors of every checkpoint.
+    pub const SIGNATURE: Signature = Signature {
+        layouts: &[&[
+            "pos_start",
+            "cfg_uncond",
+            "word_embed.weight",
+            "head.weight",
+        ]],
+    };
+
     /// Reads a checkpoint; every size is the file's.
     pub fn load(w: &Weights) -> Result<Self> {
         let config = Config::read(w)?;
@@ -205,6 +215,7 @@ impl Infinity {
             .layer
             .and_then(|n| self.config.depth.checked_sub(n));
         for (i, block) in self.blocks.iter().enumerate() {
+            interrupt::check()?;
             let keys_of_branch = |branch: usize| {
                 seen.iter()
                     .map(move |scales| scales.iter().map(|kv| &kv[branch][i]).collect())
@@ -242,45 +253,6 @@ impl Infinity {
         Ok(self
             .head
             .forward(&modulate(x, &text.head_scale, &text.head_shift, EPS)?)?)
-    }
-
-    /// Floating-point operations of preparing a text of this many tokens.
-    pub fn text_flops(&self, tokens: usize) -> f64 {
-        let projections =
-            self.text_proj_for_ca.0.flops(tokens) + self.text_proj_for_ca.1.flops(tokens);
-        let pool =
-            self.text_proj_for_sos.mat_kv.flops(tokens) + self.text_proj_for_sos.proj.flops(1);
-        let kv = self
-            .blocks
-            .iter()
-            .map(|block| block.ca.mat_kv.flops(tokens))
-            .sum::<f64>();
-        projections + pool + kv + self.shared_ada_lin.flops(1) + self.head_nm.flops(1)
-    }
-
-    /// Floating-point operations of one row of one branch at a scale of `tokens` tokens that sees
-    /// `seen` tokens, its own included, and `text` text tokens.
-    pub fn scale_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {
-        let c = self.config.width as f64;
-        let linear = self
-            .blocks
-            .iter()
-            .map(|block| block.linear_flops(tokens))
-            .sum::<f64>();
-        let attention = 4.0 * c * tokens as f64 * (seen + text) as f64 * self.config.depth as f64;
-        linear + attention + self.word_embed.flops(tokens) + self.head.flops(tokens)
-    }
-
-    /// Bytes that a scale of `rows` rows of all branches takes for as long as it runs, when its
-    /// rows see `seen` tokens: the widest moment of a block, in f32.
-    pub fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
-        let c = self.config.width;
-        let hidden = self.config.hidden;
-        // The stream, a normalised copy, and either both sides of the activation or queries, keys,
-        // values and packed heads.
-        let feed_forward = rows * tokens * 2 * hidden;
-        let attention = rows * tokens * 5 * c + 2 * seen * c;
-        4 * (rows * tokens * 2 * c + feed_forward.max(attention)) as u64
     }
 
     /// Bytes of the keys and values that one row of one branch leaves for `tokens` tokens.
@@ -459,18 +431,6 @@ impl Block {
             })?,
             own,
         ))
-    }
-
-    fn linear_flops(&self, tokens: usize) -> f64 {
-        let layers = [
-            &self.sa.mat_qkv,
-            &self.sa.proj,
-            &self.ca.mat_q,
-            &self.ca.proj,
-            &self.ffn.0,
-            &self.ffn.1,
-        ];
-        layers.iter().map(|layer| layer.flops(tokens)).sum()
     }
 }
 

@@ -13,7 +13,7 @@ use candle_core::Tensor;
 
 use crate::{
     Result,
-    nn::{TensorInfo, TensorSource},
+    nn::{StateDictChoice, TensorInfo, TensorSource},
 };
 
 /// A checkpoint of mmdetection under the names of Hugging Face. Tensors without a known
@@ -85,6 +85,10 @@ impl TensorSource for MmdetNames {
             }
             TensorPart::Merged => pixel_by_pixel(&tensor)?,
         })
+    }
+
+    fn state_dict(&self) -> Option<&StateDictChoice> {
+        self.file.state_dict()
     }
 }
 

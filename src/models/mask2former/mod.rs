@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::{
     Error, Result,
-    nn::{Activation, Weights},
+    nn::{Activation, Signature, Weights},
 };
 
 mod decoder;
@@ -121,6 +121,14 @@ pub struct Mask2Former {
 }
 
 impl Mask2Former {
+    /// Tensors of every checkpoint, of Hugging Face and of mmdetection.
+    pub const SIGNATURE: Signature = Signature {
+        layouts: &[
+            &["model.transformer_module.queries_features.weight"],
+            &["panoptic_head.query_feat.weight"],
+        ],
+    };
+
     /// Loads a file of Hugging Face.
     pub fn load(w: &Weights, config: &Config) -> Result<Self> {
         config.check()?;

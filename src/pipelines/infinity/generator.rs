@@ -7,13 +7,14 @@ use ttsvar_search::{Pipeline, PromptReader, Scale};
 
 use super::{
     ImageModel, InfinityPipeline, Networks, Settings, T5Text, TextEncoder, cells_per_token,
+    pair::check_pair,
 };
 use crate::{
     Error, Result,
     hub::{Bundle, Description},
     loading::{Evict, Evictable, LoadReport, Loaded, Loader},
     models::{
-        bsq_vae::Decoder,
+        bsq_vae::{self, Decoder},
         infinity::{Infinity, Pixels, Schedule, TEMPLATES},
         t5::{T5Encoder, T5Sizes},
     },
@@ -40,6 +41,7 @@ impl Family for InfinityFamily {
     }
 
     fn scales(&self, description: &Description, options: &Options) -> Result<Vec<Scale>> {
+        check_scales(description)?;
         let grids = match &description.generator.scales {
             Some(grids) => grids.clone(),
             None => released_schedule(options)?.grids,
@@ -55,10 +57,14 @@ impl Family for InfinityFamily {
         resident: bool,
         report: &mut LoadReport,
     ) -> Result<Box<dyn Generator>> {
-        let transformer = loader.load(bundle.generator_weights()?, "", &[], Infinity::load)?;
+        check_scales(&bundle.description)?;
+        let transformer = bundle.generator_weights(&Infinity::SIGNATURE)?;
+        let decoder = bundle.vae_weights(&bsq_vae::SIGNATURE)?;
+        check_pair(bundle, &*transformer, &*decoder)?;
+        let transformer = loader.load(transformer, "", &[], Infinity::load)?;
         report.add(&transformer);
         let unused = ["encoder.", "quantize.", "quantizer."];
-        let decoder = loader.load(bundle.vae_weights()?, "", &unused, |weights| {
+        let decoder = loader.load(decoder, "", &unused, |weights| {
             Decoder::load(&weights.pp("decoder"))
         })?;
         report.add(&decoder);
@@ -86,6 +92,21 @@ impl Family for InfinityFamily {
     }
 }
 
+/// Scale 0 has a single token, which the network makes from the text.
+fn check_scales(description: &Description) -> Result<()> {
+    let scales = description.generator.scales.as_deref();
+    match scales.and_then(<[_]>::first) {
+        Some((height, width)) if (*height, *width) != (1, 1) => {
+            let message =
+                format!("the first of `scales`: expected [1, 1], found [{height}, {width}]");
+            Err(Error::input(message).with_hint(
+                "Infinity makes scale 0 from the text as one token; begin `scales` with [1, 1]",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn load_text(bundle: &Bundle, loader: &Loader) -> Result<Loaded<T5Text>> {
     let tokenizer = Arc::new(T5Tokenizer::open(&bundle.tokenizer()?)?);
     let config = bundle.text_config()?.json()?;
@@ -94,7 +115,12 @@ fn load_text(bundle: &Bundle, loader: &Loader) -> Result<Loaded<T5Text>> {
         Ok(T5Text { tokenizer, encoder })
     };
     // The published files hold a decoder too; report only unread tensors of the encoder.
-    loader.load(bundle.text_weights()?, "encoder.block", &[], load)
+    loader.load(
+        bundle.text_weights(&T5Encoder::SIGNATURE)?,
+        "encoder.block",
+        &[],
+        load,
+    )
 }
 
 /// A loaded Infinity with its text encoder.

@@ -1,12 +1,16 @@
 //! Infinity as a pipeline: text encoder, transformer, sampling and decoder, scale by scale.
 
+mod costs;
 mod generator;
+mod outline;
+mod pair;
 pub mod random;
 mod rollout;
 mod sampling;
 mod text;
 
 pub use generator::{InfinityFamily, released_schedule};
+pub use outline::{Outline, OutlineMemory};
 pub use rollout::InfinityRollout;
 pub use sampling::{Sampling, draw_bits, truncate};
 pub use text::{FixedText, T5Text, TextEncoder};
@@ -14,6 +18,7 @@ pub use text::{FixedText, T5Text, TextEncoder};
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
+use costs::StepCosts;
 use ttsvar_search::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, Warning};
 
 use crate::{
@@ -81,6 +86,11 @@ impl Settings {
         }
     }
 
+    /// The number of guidance branches: conditional, and unconditional unless cfg is 1.
+    fn branches(&self) -> usize {
+        if self.cfg == 1.0 { 1 } else { 2 }
+    }
+
     /// Checks that all settings are in range.
     ///
     /// # Errors
@@ -107,15 +117,7 @@ pub fn cells_per_token(transformer: &Infinity, decoder: &Decoder) -> Result<usiz
     match (transformer.config().bits, decoder.latent_channels()) {
         (bits, channels) if bits == channels => Ok(1),
         (bits, channels) if bits == 4 * channels => Ok(2),
-        (bits, channels) => {
-            let message = format!(
-                "the transformer has {bits} bits per token, the decoder {channels} values per cell"
-            );
-            Err(Error::input(message).with_hint(
-                "use the decoder that was released with the transformer: \
-                 it has as many values as the transformer has bits, or a quarter of them",
-            ))
-        }
+        (bits, channels) => Err(pair::mismatch(bits, channels)),
     }
 }
 
@@ -231,39 +233,66 @@ impl<'a> ImageModel<'a> {
         }
     }
 
-    /// The number of guidance branches: conditional, and unconditional unless cfg is 1.
-    fn branches(&self) -> usize {
-        if self.settings.cfg == 1.0 { 1 } else { 2 }
+    /// Latent cells (rows, columns) that are decoded.
+    fn decoded_cells(&self, size: DecodeSize) -> (usize, usize) {
+        decoded_cells(size, self.latent.size(), self.decoder.patch())
     }
+}
 
+/// Latent cells (rows, columns) that are decoded of a latent of (rows, columns) cells; `patch` is
+/// the number of pixels along one side of a cell.
+fn decoded_cells(
+    size: DecodeSize,
+    (rows, columns): (usize, usize),
+    patch: usize,
+) -> (usize, usize) {
+    let DecodeSize::Preview(pixels) = size else {
+        return (rows, columns);
+    };
+    let factor = pixels as f64 / (rows.min(columns) * patch) as f64;
+    let scaled = |cells: usize| ((cells as f64 * factor.min(1.0)).round() as usize).max(1);
+    (scaled(rows), scaled(columns))
+}
+
+impl StepCosts for ImageModel<'_> {
     fn tokens(&self, scale: usize) -> usize {
         let (rows, columns) = self.grids[scale];
         rows * columns
     }
 
-    /// Latent cells (rows, columns) that are decoded.
-    fn decoded_cells(&self, size: DecodeSize) -> (usize, usize) {
-        let (rows, columns) = self.latent.size();
-        let DecodeSize::Preview(pixels) = size else {
-            return (rows, columns);
-        };
-        let factor = pixels as f64 / (rows.min(columns) * self.decoder.patch()) as f64;
-        let scaled = |cells: usize| ((cells as f64 * factor.min(1.0)).round() as usize).max(1);
-        (scaled(rows), scaled(columns))
+    fn branches(&self) -> usize {
+        self.settings.branches()
     }
 
-    /// Floating-point operations of one scale for one row; `texts` are the lengths of the texts of
-    /// the branches.
-    fn scale_flops(&self, scale: usize, texts: &[usize]) -> f64 {
-        let tokens = self.tokens(scale);
-        let seen = (0..=scale).map(|s| self.tokens(s)).sum();
-        let flops = |text: &usize| self.transformer.scale_flops(tokens, seen, *text);
-        texts.iter().map(flops).sum()
+    fn rows_at_once(&self) -> usize {
+        self.rows_at_once
+    }
+
+    fn text_flops(&self, tokens: usize) -> f64 {
+        self.transformer.config().text_flops(tokens)
+    }
+
+    fn row_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {
+        self.transformer.config().scale_flops(tokens, seen, text)
     }
 
     fn decode_flops(&self, size: DecodeSize) -> f64 {
         let (rows, columns) = self.decoded_cells(size);
         self.decoder.flops(rows * columns)
+    }
+
+    fn decode_bytes(&self) -> u64 {
+        self.decoder.activation_bytes(self.latent.size())
+    }
+
+    fn kv_bytes(&self, tokens: usize) -> u64 {
+        self.transformer.kv_bytes(tokens)
+    }
+
+    fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
+        self.transformer
+            .config()
+            .activation_bytes(rows, tokens, seen)
     }
 }
 
@@ -389,63 +418,8 @@ impl Pipeline for InfinityPipeline<'_> {
     }
 
     fn estimate(&self, widths: &[usize], decodes: &[usize], size: DecodeSize) -> Estimate {
-        let model = &self.model;
-        let texts = vec![USUAL_TEXT; model.branches()];
-        let prepare = texts
-            .iter()
-            .map(|tokens| model.transformer.text_flops(*tokens))
-            .sum::<f64>();
-        let text = self.text.flops(USUAL_TEXT) + prepare;
-        let mut scale_flops = 0.0;
-        for (scale, &width) in widths.iter().enumerate() {
-            scale_flops += states(scale, width) as f64 * model.scale_flops(scale, &texts);
-        }
-        let mut decode_flops = 0.0;
-        for (scale, &images) in decodes.iter().enumerate() {
-            let last = scale + 1 == decodes.len();
-            let size = if last { DecodeSize::Full } else { size };
-            decode_flops += images as f64 * model.decode_flops(size);
-        }
-        Estimate {
-            flops: text + scale_flops + decode_flops,
-            peak_bytes: self.peak_bytes(widths),
-        }
-    }
-}
-
-impl InfinityPipeline<'_> {
-    /// The peak of memory in bytes: weights, keys and values of all rows, and in addition the
-    /// activations of a scale, the feature maps of a decode or networks that are loaded for
-    /// scoring, whichever is largest.
-    fn peak_bytes(&self, widths: &[usize]) -> u64 {
-        let model = &self.model;
-        let transformer = model.transformer;
-        let branches = model.branches();
-        let decoding = model.decoder.activation_bytes(model.latent.size());
-        let evaluating = decoding.max(self.networks.scoring);
-        let mut seen = 0;
-        let mut peak = self.networks.encoding;
-        for (scale, &width) in widths.iter().enumerate() {
-            let tokens = model.tokens(scale);
-            let states = states(scale, width);
-            let at_once = states.min(model.rows_at_once) * branches;
-            let activations = transformer.activation_bytes(at_once, tokens, seen + tokens);
-            let computing = activations + (activations / 2).min(HELD_BACK);
-            // No scale reads the keys and values of the last one.
-            let last = scale + 1 == widths.len();
-            let kept = if last { 0 } else { tokens };
-            let kv = (states * branches) as u64 * transformer.kv_bytes(seen + kept);
-            peak = peak.max(kv + computing.max(evaluating));
-            seen += tokens;
-        }
-        PROGRAM + self.networks.resident + peak
-    }
-}
-
-/// The number of distinct states of `width` rows at a scale: at scale 0 all rows are equal.
-fn states(scale: usize, width: usize) -> usize {
-    match scale {
-        0 => width.min(1),
-        _ => width,
+        let encoder_flops = self.text.flops(USUAL_TEXT);
+        let rows = (widths, decodes);
+        costs::estimate(&self.model, self.networks, encoder_flops, rows, size)
     }
 }

@@ -10,11 +10,11 @@ use ttsvar_search::{
     rng::{Lineage, Stream},
 };
 
-use super::{ImageModel, draw_bits};
+use super::{ImageModel, costs::StepCosts, draw_bits};
 use crate::{
     Error, Result,
     models::infinity::{ScaleKv, ScaleRun, Text},
-    nn::bilinear,
+    nn::{bilinear, check_finite},
 };
 
 /// The tokens drawn so far, as the network needs them. Immutable.
@@ -75,7 +75,7 @@ impl<'a> InfinityRollout<'a> {
         let text_tokens: Vec<usize> = texts.iter().map(|text| text.normed.dims()[1]).collect();
         let flops = text_tokens
             .iter()
-            .map(|tokens| model.transformer.text_flops(*tokens))
+            .map(|tokens| model.text_flops(*tokens))
             .sum();
         Self {
             model,
@@ -158,6 +158,7 @@ impl<'a> InfinityRollout<'a> {
                 keep,
             };
             let (out, kept) = self.model.transformer.forward(run, &mut |_, _, _| ())?;
+            check_finite(&format!("the logits of scale {}", self.scale), &out)?;
             let out = (out.to_dtype(DType::F32)? * f64::from(self.model.settings.tau.recip()))?;
             logits.extend(out.flatten_from(1)?.to_vec2::<f32>()?);
             kv.extend(kept.into_iter().map(Arc::new));
@@ -214,6 +215,7 @@ impl<'a> InfinityRollout<'a> {
             .to_device(text.device())?
             .to_dtype(text.dtype())?;
         let decoded = self.model.decoder.forward(&latent)?;
+        check_finite("the decoded image", &decoded)?;
         let (_, _, height, width) = decoded.dims4()?;
         let flops = self.decode_flops.get() + self.model.decode_flops(size);
         self.decode_flops.set(flops);

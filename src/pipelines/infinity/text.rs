@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use ttsvar_search::PromptReader;
 
-use crate::{Result, models::t5::T5Encoder, text::T5Tokenizer};
+use crate::{Result, models::t5::T5Encoder, nn::check_finite, text::T5Tokenizer};
 
 /// The text encoder of a pipeline.
 pub trait TextEncoder: Send + Sync {
@@ -34,7 +34,9 @@ pub struct T5Text {
 
 impl TextEncoder for T5Text {
     fn encode(&self, prompt: &str) -> Result<Tensor> {
-        self.encoder.encode(&self.tokenizer.encode(prompt)?)
+        let features = self.encoder.encode(&self.tokenizer.encode(prompt)?)?;
+        check_finite("the text features", &features)?;
+        Ok(features)
     }
 
     fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {

@@ -8,6 +8,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::quoting;
+
 /// The style of all pages.
 const STYLE: &str = include_str!("shared.css");
 
@@ -29,7 +31,7 @@ fn document(title: &str, style: &str, body: &Markup, script: &str) -> String {
             }
         }
     };
-    page.into_string()
+    quoting::without_controls(&page.into_string())
 }
 
 /// Bytes as a data URL.
@@ -47,7 +49,16 @@ mod tests {
             data("text/plain", b"two\n"),
             "data:text/plain;base64,dHdvCg=="
         );
-        let page = document("<b> & \"c\"", "p {}\n", &html! { p {} }, "f()\n");
+        let page = document(
+            "<b> & \"c\"",
+            "p {}\n",
+            &html! { p { "\u{1b}[1m" } },
+            "f()\n",
+        );
+        assert!(
+            !page.contains('\u{1b}') && page.contains("\u{fffd}[1m"),
+            "{page}"
+        );
         assert!(
             page.contains("<title>&lt;b&gt; &amp; &quot;c&quot;</title>"),
             "{page}"

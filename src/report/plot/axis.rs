@@ -47,6 +47,7 @@ impl Ticks {
             .collect();
         let low = values.iter().copied().reduce(f64::min).unwrap_or(0.0);
         let high = values.iter().copied().reduce(f64::max).unwrap_or(1.0);
+        let (low, high) = between_marks(spacing, low, high);
         let room = if high > low { 0.04 * (high - low) } else { 0.5 };
         let mut ticks = Self {
             spacing,
@@ -99,6 +100,30 @@ impl Ticks {
                 all.filter(|value| (from..=to).contains(&value.log10()))
                     .collect()
             }
+        }
+    }
+}
+
+/// The range of a logarithmic axis, widened to the marks around it: data beyond the last mark could
+/// not be read off.
+fn between_marks(spacing: Spacing, low: f64, high: f64) -> (f64, f64) {
+    const ROUNDING: f64 = 1e-9; // a number that is a mark stays the end
+    match spacing {
+        Spacing::Even => (low, high),
+        Spacing::Doubling => ((low + ROUNDING).floor(), (high - ROUNDING).ceil()),
+        Spacing::Ratio => {
+            let marks =
+                |decade: f64| [1f64, 2.0, 5.0, 10.0].map(|part| decade.floor() + part.log10());
+            let below = marks(low + ROUNDING)
+                .into_iter()
+                .filter(|mark| *mark <= low + ROUNDING);
+            let above = marks(high - ROUNDING)
+                .into_iter()
+                .filter(|mark| *mark >= high - ROUNDING);
+            (
+                below.fold(f64::NEG_INFINITY, f64::max),
+                above.fold(f64::INFINITY, f64::min),
+            )
         }
     }
 }
@@ -180,7 +205,13 @@ mod tests {
         assert_eq!(marks(Spacing::Doubling, &[1.0, 8.0]), ["1", "2", "4", "8"]);
         assert_eq!(
             marks(Spacing::Ratio, &[2.0, 150.0]),
-            ["2", "5", "10", "20", "50", "100"]
+            ["2", "5", "10", "20", "50", "100", "200"]
         );
+        assert_eq!(
+            marks(Spacing::Ratio, &[1.9, 40.0]),
+            ["1", "2", "5", "10", "20", "50"],
+            "data do not end beyond the last mark"
+        );
+        assert_eq!(marks(Spacing::Doubling, &[1.0, 6.0]), ["1", "2", "4", "8"]);
     }
 }

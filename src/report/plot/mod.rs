@@ -33,7 +33,7 @@ pub struct Line {
 }
 
 /// A point of a line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Point {
     /// Along the bottom.
     pub x: f64,
@@ -41,6 +41,8 @@ pub struct Point {
     pub y: f64,
     /// Confidence interval: low, high.
     pub interval: Option<(f64, f64)>,
+    /// A short text beside the point.
+    pub label: Option<String>,
 }
 
 const SIZE: (f32, f32) = (760.0, 460.0);
@@ -110,7 +112,10 @@ impl Chart {
         self.frame(&mut sketch, &x, &y);
         let mut names = vec![];
         for (i, line) in self.lines.iter().enumerate() {
-            let shift = if line.points.iter().any(|point| point.interval.is_some()) {
+            // On an axis of measured numbers a point stands where it was measured.
+            let may_move = self.x.spacing == Spacing::Doubling;
+            let intervals = line.points.iter().any(|point| point.interval.is_some());
+            let shift = if may_move && intervals {
                 (i as f32 - (self.lines.len() - 1) as f32 / 2.0) * APART
             } else {
                 0.0
@@ -188,6 +193,10 @@ fn draw_line<'a>(
             sketch.line((at.0, y.place(low)), (at.0, y.place(high)), 1.1, colour(i));
         }
         sketch.marker(marker(i), at, 4.5, colour(i));
+        if let Some(label) = &point.label {
+            let beside = (at.0 + 7.0, at.1 - 6.0);
+            sketch.text(beside, Anchor::Start, 11.0, colour(i), label);
+        }
     }
 }
 
@@ -242,6 +251,7 @@ mod tests {
             x,
             y,
             interval: Some((y - 0.1, y + 0.1)),
+            label: None,
         };
         let sets = [
             vec![],
@@ -267,6 +277,30 @@ mod tests {
                 (1520, 920)
             );
         }
+    }
+
+    #[test]
+    fn points_of_equal_cost_stand_above_each_other() {
+        let point = |y| Point {
+            x: 20.0,
+            y,
+            interval: Some((y - 0.1, y + 0.1)),
+            label: Some("N = 4".to_owned()),
+        };
+        let mut chart = chart(vec![point(0.25)]);
+        chart.x.spacing = Spacing::Ratio;
+        chart.lines[1].points[0].y = 0.5;
+        let svg = chart.to_svg();
+        let vertical: Vec<&str> = svg
+            .lines()
+            .filter(|line| line.contains("stroke-width=\"1.1\""))
+            .filter_map(|line| line.split('"').nth(1))
+            .collect();
+        assert!(
+            vertical.len() == 3 && vertical.iter().all(|x| *x == vertical[0]),
+            "{vertical:?}"
+        );
+        assert_eq!(svg.matches(">N = 4<").count(), 3);
     }
 
     #[test]

@@ -6,9 +6,9 @@ use ttsvar_search::Image;
 
 use super::super::{
     canvas::{Canvas, Colour, Point, Rect},
-    markup::escaped,
     text::{self, Face},
 };
+use crate::quoting::escaped;
 
 /// The alignment of a text at its point.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -87,7 +87,7 @@ fn candidate(canvas: &mut Canvas, leaf: &Leaf, image: &Image, winner: bool) {
         () if winner => (5, GOLD),
         () if leaf.member.ancestor => (3, GOLD),
         () if leaf.member.fallen => (1, FAINT),
-        () => (2, INK),
+        () => (1, INK),
     };
     canvas.frame(leaf.place, thickness, frame);
     let fade = if leaf.member.fallen { FADE } else { 0.0 };
@@ -199,7 +199,10 @@ fn chip(canvas: &mut Canvas, centre: f32, middle: f32, cluster: usize, fallen: b
 
 fn legend(canvas: &mut Canvas, layout: &Layout) {
     let leaves = || layout.rows.iter().flat_map(|row| &row.leaves);
-    let mut words = vec!["thick frame: the winner and its ancestors"];
+    let mut words = vec!["orange frame: the winner and its ancestors"];
+    if leaves().any(|leaf| leaf.member.is_plain()) {
+        words.push("black frame: other candidates");
+    }
     if leaves().any(|leaf| leaf.member.fallen) {
         words.push("pale, ×: discarded");
     }

@@ -8,11 +8,17 @@ export function onTokenNeeded(ask) {
   askToken = ask;
 }
 
+/**
+ * A path of the server as an address relative to the page, so that the page works below a path of a
+ * proxy.
+ */
+const here = (path) => path.replace(/^\/+/, "");
+
 async function call(path, options = {}) {
   for (;;) {
     const token = sessionStorage.getItem(KEY);
     const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
-    const response = await fetch(path, { ...options, headers });
+    const response = await fetch(here(path), { ...options, headers });
     if (response.status === 401) {
       const given = await askToken(token !== null);
       if (given) {

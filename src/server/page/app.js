@@ -1,7 +1,7 @@
 // The page: submits searches, shows runs, compares two of them, opens earlier ones.
 
 import { blob, get, onTokenNeeded, post } from "./api.js";
-import { Panel } from "./panel.js";
+import { Panel, operations } from "./panel.js";
 import { show } from "./tree.js";
 
 const $ = (id) => document.getElementById(id);
@@ -146,7 +146,6 @@ function onRunOver(panel) {
   if (panels.length !== 2 || !over || panels.some((panel) => typeof panel.score !== "number"))
     return;
   const [a, b] = panels;
-  const [x, y] = panels.map((panel) => panel.trace.cost.seconds.total);
   const winner = a.score > b.score ? a : b;
   const better =
     a.score === b.score
@@ -154,10 +153,20 @@ function onRunOver(panel) {
       : `${winner.title.textContent} scores ${show(Math.abs(a.score - b.score))} more`;
   document.querySelector(".verdict")?.remove();
   const verdict = Object.assign(document.createElement("p"), { className: "verdict" });
-  const names = panels.map((panel) => panel.title.textContent);
-  const ratio = (x / y).toFixed(2);
-  verdict.textContent = `${better}; ${names[0]} took ${ratio} times as long as ${names[1]}.`;
+  verdict.textContent = `${better}; ${compareCost(a, b)}.`;
   $("runs").prepend(verdict);
+}
+
+/**
+ * Compares the costs of two runs, without the previews that only this page asks for. Operations do
+ * not depend on what else the machine does; the time is the fallback for models that count none.
+ */
+function compareCost(a, b) {
+  const names = [a, b].map((panel) => panel.title.textContent);
+  const [x, y] = [a, b].map((panel) => operations(panel.trace.cost));
+  if (x && y) return `${names[0]} needs ${(x / y).toFixed(2)} times the compute of ${names[1]}`;
+  const [s, t] = [a, b].map((panel) => panel.trace.cost.seconds.total);
+  return `${names[0]} took ${(s / t).toFixed(2)} times as long as ${names[1]}`;
 }
 
 /** Opens the runs in the address. */

@@ -75,7 +75,7 @@ export class Panel {
     this.job = null;
     [this.trace, this.file] = [trace, file];
     this.setTitle(trace);
-    this.setState(`from ${file.name}`, "done");
+    this.setState(`from ${file.name}; a trace holds no images`, "done");
     for (const [event, data] of all) this.run.apply(event, data);
     this.draw();
     this.showResult(trace);
@@ -172,7 +172,7 @@ export class Panel {
       const at =
         this.run.scale == null
           ? "starting"
-          : `scale ${this.run.scale + 1} of ${this.run.scales.length}`;
+          : `scale ${this.run.scale} (the last is ${this.run.scales.length - 1})`;
       this.setState(
         this.run.rounds.length > 1 ? `round ${this.run.rounds.length}, ${at}` : at,
         "busy",
@@ -211,7 +211,7 @@ export class Panel {
   /** Shows the cost of the run and the downloads. */
   showResult(trace) {
     const { cost } = trace;
-    const flops = cost.flops.generator + cost.flops.scorer + cost.flops.features;
+    const flops = operations(cost);
     const final = trace.finals.find((finished) => finished.id === trace.winner);
     this.score = final?.score;
     const facts = [
@@ -222,6 +222,7 @@ export class Panel {
       ["Compute", flops ? `${(flops / 1e9).toPrecision(3)} GFLOP` : "–"],
       ["Time", `${cost.seconds.total.toFixed(2)} s`],
     ];
+    if (cost.previews) facts.push(["For this page", `${cost.previews} decodes, not counted`]);
     this.facts.replaceChildren(
       ...facts.map(([name, value]) => {
         const fact = document.createElement("div");
@@ -258,6 +259,11 @@ export class Panel {
     this.lead.dataset.shows = "";
     this.follow({ ...job, state: "running" });
   }
+}
+
+/** The operations of a search, without previews. */
+export function operations({ flops }) {
+  return flops.generator + flops.scorer + flops.features;
 }
 
 function element(name, text) {

@@ -1,5 +1,7 @@
 // The state of a search: rounds of columns, built from the events of a job or from a trace.
 
+import { checkTrace } from "./trace_check.js";
+
 /**
  * @typedef {{
  *   id: number,
@@ -182,10 +184,9 @@ function number(value) {
   return typeof value === "number" ? value : ({ inf: Infinity, "-inf": -Infinity }[value] ?? NaN);
 }
 
-/** The events that a trace records. */
+/** The events that a trace records. Throws if it is not a trace or contradicts itself. */
 export function eventsOf(trace) {
-  if (trace?.schema !== "ttsvar.trace/1")
-    throw new Error("this file is not a trace of a search (ttsvar.trace/1)");
+  checkTrace(trace);
   const events = [["started", trace]];
   const stages = [...trace.stages];
   const starts = trace.candidates.filter(({ parent }) => parent == null).map(({ id }) => id);

@@ -178,7 +178,8 @@ export class Tree {
     }
     this.heads.forEach((head, i) => {
       const grid = run.scales[i];
-      head.textContent = grid ? (size < 34 ? `${grid[0]}` : `${grid[0]}×${grid[1]}`) : "kept";
+      // Narrow columns have the number of the scale, marked so that it is not taken for a size
+      head.textContent = grid ? (size < 34 ? `S${i}` : `${grid[0]}×${grid[1]}`) : "kept";
       head.title = grid
         ? `Scale ${i}: ${grid[0]} by ${grid[1]} tokens`
         : "Selected after the last scale";

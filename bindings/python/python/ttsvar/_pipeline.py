@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import secrets
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from pathlib import PurePath
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import PIL.Image
@@ -18,6 +20,9 @@ from . import _native
 
 OPTIONS: tuple[str, ...] = tuple(_native.option_names())
 """The names of all options of a search."""
+
+Method: TypeAlias = Literal["raw", "best-of-n", "importance", "beam", "auto", "tts-var"]
+"""The names of the search methods."""
 
 ImageLike: TypeAlias = "PIL.Image.Image | NDArray[np.uint8]"
 """An image: a Pillow image, or an array (H, W, 3) of uint8."""
@@ -40,6 +45,12 @@ highest score is the best."""
 Extractor: TypeAlias = Callable[[NDArray[np.uint8]], ArrayLike]
 """`extractor(images)` returns features (B, D) for images (B, H, W, 3) of uint8, by which images are
 clustered."""
+
+
+_OTHER_FORMATS = {
+    ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".svg", ".pdf",
+    ".json", ".toml", ".txt", ".htm", ".html",
+}  # fmt: skip
 
 
 class SearchWarning(UserWarning):
@@ -84,7 +95,14 @@ class Result:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes `png()` to a file, atomically. `ttsvar generate --from` generates the image again,
-        and `ttsvar inspect` shows how it was generated."""
+        and `ttsvar inspect` shows how it was generated. Raises ValueError for names of other formats
+        than PNG."""
+        suffix = PurePath(os.fsdecode(path)).suffix.lower()
+        if suffix in _OTHER_FORMATS:
+            raise ValueError(
+                f"expected the name of a .png file, found {os.fspath(path)!r}; "
+                f"`result.image.save(...)` writes other formats, without the record of the search"
+            )
         _native.write(path, self.png())
 
     def _repr_png_(self) -> bytes:
@@ -139,6 +157,7 @@ class Pipeline:
         self,
         prompt: str,
         *,
+        method: Method | None = None,
         seed: int | None = None,
         scorer: Scorer | None = None,
         extractor: Extractor | None = None,
@@ -148,10 +167,9 @@ class Pipeline:
     ) -> Result:
         """Searches for the best image for `prompt`.
 
-        `options` are those of `ttsvar generate`, with the names in `ttsvar.OPTIONS`: method, n,
-        plan, cfg and so on; `lambda` is spelled `lambda_`. Options that are not given have the
+        `options` are those of `ttsvar generate`, with the names in `ttsvar.OPTIONS`: n, plan, cfg and so on; `lambda` is spelled `lambda_`. Options that are not given have the
         model's defaults. `plan` is a dictionary with the keys of a plan file, the text of one, or
-        its path. Without a `seed`, a random one is used.
+        its path. Without a `seed`, or with -1, a random one is used.
 
         `scorer` replaces the scorers of the model, and `extractor` its features wherever the plan
         clusters. `on_event` is called with every event. With `decode_all` it receives the images
@@ -159,16 +177,15 @@ class Pipeline:
 
         Anomalies are reported as `SearchWarning`.
 
-        Other threads run during the search. Ctrl-C ends it at the next event.
+        Other threads run during the search. Ctrl-C ends it within a second.
         """
         if isinstance(scorer, str):
             raise TypeError(
                 f"scorer must be a callable; Pipeline.load(..., scorer={scorer!r}) takes names"
             )
-        if seed is None:
-            seed = secrets.randbits(32)
+        options["method"] = method
         arrays, trace, best = self._system.generate(
-            prompt, named_options(options), seed, scorer, extractor, on_event, decode_all
+            prompt, named_options(options), seed_number(seed), scorer, extractor, on_event, decode_all
         )
         warn(_native.trace_warnings(trace), stacklevel=3)
         images = [PIL.Image.fromarray(array) for array in arrays]
@@ -185,6 +202,21 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<ttsvar.Pipeline {self.name!r}>"
+
+
+def seed_number(seed: int | None) -> int:
+    """The seed, or a random one for None and -1."""
+    if seed is None:
+        return secrets.randbits(32)
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise ValueError(f"seed must be a whole number, found {seed!r}") from None
+    if number == -1:
+        return secrets.randbits(32)
+    if not 0 <= number < 2**64:
+        raise ValueError(f"seed must be from 0 to 2**64 - 1, or -1 for a random one, found {seed}")
+    return number
 
 
 def warn(messages: Iterable[str], stacklevel: int) -> None:

@@ -5,6 +5,7 @@ use crate::{
     Error, Result,
     models::{bsq_vae::DecoderSizes, infinity::Config},
 };
+use ttsvar_search::suggestion::suggest;
 
 /// A released size of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,10 +89,11 @@ impl Architecture {
     /// # Errors
     /// No architecture has this name.
     pub fn named(name: &str) -> Result<Self> {
-        let names = ARCHITECTURES.map(|arch| arch.name).join(", ");
+        let names = ARCHITECTURES.map(|arch| arch.name);
         let unknown = || {
+            let expected = format!("expected demo or one of {}", names.join(", "));
             Error::input(format!("unknown architecture `{name}`"))
-                .with_hint(format!("expected demo or one of {names}"))
+                .with_hint(suggest(name, &names, &expected))
         };
         ARCHITECTURES
             .into_iter()
@@ -117,6 +119,11 @@ impl Architecture {
     /// The sizes of its decoder.
     pub fn decoder(&self) -> DecoderSizes<'static> {
         self.decoder
+    }
+
+    /// Latent cells along one side of a token.
+    pub(in crate::pipelines) fn cells_per_token(&self) -> usize {
+        self.patch
     }
 
     /// The number of its parameters.

@@ -44,10 +44,13 @@ impl RandomModel {
         let decoder = source(arch.decoder().tensors());
         let features = Tensor::randn(0f32, 1.0, (TEXT_TOKENS, config.text_width), device)?;
         let features = features.to_dtype(transformer.held_as())?;
+        let loaded_transformer = Infinity::load(&transformer)?;
+        let loaded_decoder = Decoder::load(&decoder)?;
         Ok(Self {
+            // Only what was loaded is counted.
             bytes: transformer.bytes_kept() + decoder.bytes_kept(),
-            transformer: Infinity::load(&transformer)?,
-            decoder: Decoder::load(&decoder)?,
+            transformer: loaded_transformer,
+            decoder: loaded_decoder,
             text: FixedText(features),
             device: device.clone(),
         })

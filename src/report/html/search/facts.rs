@@ -67,6 +67,10 @@ fn cost(trace: &Trace) -> Markup {
             rows.push(("– features", flops(cost.flops.features)));
         }
     }
+    if cost.previews > 0 {
+        let previews = counted(cost.previews, "image");
+        rows.push(("previews, not counted", previews));
+    }
     table(&rows)
 }
 

@@ -38,7 +38,7 @@ pub(super) fn section(
         section.tree {
             h2 { "All candidates" }
             p.legend {
-                span.gold { "thick frame" } ": the winner and its ancestors"
+                span.gold { "orange frame" } ": the winner and its ancestors"
                 @for words in legend {
                     " · " (words)
                 }
@@ -63,7 +63,8 @@ fn legend(generations: &[Generation]) -> Vec<&'static str> {
     let any =
         |what: fn(&Member) -> bool| generations.iter().any(|row| row.members.iter().any(what));
     let marks = [
-        (any(|member| member.fallen), "pale, ×: discarded"),
+        (any(Member::is_plain), "thin frame: other candidates"),
+        (any(|member| member.fallen), "faded, ×: discarded"),
         (any(|member| member.cluster.is_some()), "letter: cluster"),
         (any(|member| member.score.is_some()), "number: score"),
         (

@@ -1,0 +1,205 @@
+//! The tensors in a checkpoint's pickle under their full names: the keys that lead to each, joined
+//! by dots.
+//!
+//! Real files are a plain state dict, or have one under a key (`vae`, `model`, `state_dict`), or,
+//! saved during training, under a path of keys (`trainer`, `gpt_fsdp`) beside optimizer states and
+//! settings. With full names all of these are the same: a state dict is whatever has one prefix
+//! ([`super::state_dict`]).
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    path::Path,
+};
+
+use super::pickle::{Stored, Tree, Value, View};
+use crate::{
+    Error, LoadError, Result,
+    nn::{ElementType, TensorInfo},
+};
+
+/// The longest full name of a tensor, in bytes. A file can repeat a key of any length for a few
+/// bytes.
+const LONGEST_NAME: usize = 512;
+
+/// A tensor of a checkpoint.
+enum Held {
+    View(View),
+    /// It cannot be read; its kind.
+    Unreadable(&'static str),
+}
+
+/// All tensors of a checkpoint.
+pub(super) struct TensorTable {
+    names: Vec<String>,
+    tensors: HashMap<String, Held>,
+    /// The full names of the dictionaries, each ending with a dot, and the empty one.
+    dictionaries: HashSet<String>,
+}
+
+impl TensorTable {
+    /// Collects the tensors of a pickle in the order of their first mention, from the outside
+    /// inwards; a repeated name counts with its last value.
+    ///
+    /// # Errors
+    /// There are none.
+    pub(super) fn read(tree: &Tree, origin: &Path) -> Result<Self> {
+        let mut table = Self {
+            names: Vec::new(),
+            tensors: HashMap::new(),
+            dictionaries: HashSet::new(),
+        };
+        let mut seen = HashSet::new();
+        let mut queue = VecDeque::from([(String::new(), tree.root())]);
+        while let Some((prefix, value)) = queue.pop_front() {
+            let Value::Dict(index) = value else { continue };
+            if !seen.insert(index) {
+                continue;
+            }
+            let mut here = HashSet::new();
+            for (key, value) in tree.entries(value).unwrap_or_default() {
+                let Some(name) = join(&prefix, key) else {
+                    continue;
+                };
+                match tree.tensor(value) {
+                    Some(stored) => table.add(name, stored, &mut here),
+                    None => queue.push_back((format!("{name}."), value)),
+                }
+            }
+            table.dictionaries.insert(prefix);
+        }
+        if table.names.is_empty() {
+            return Err(no_tensors(tree, origin));
+        }
+        Ok(table)
+    }
+
+    /// Adds a tensor. `here` has the names of its dictionary: one of them replaces the tensor of
+    /// that name, one from further inside does not.
+    fn add(&mut self, name: String, stored: Stored<'_>, here: &mut HashSet<String>) {
+        let held = match stored {
+            Stored::View(view) => Held::View(view.clone()),
+            Stored::Unreadable(kind) => Held::Unreadable(kind),
+        };
+        let again = !here.insert(name.clone());
+        match self.tensors.entry(name) {
+            Entry::Occupied(mut entry) if again => {
+                entry.insert(held);
+            }
+            Entry::Occupied(_) => {}
+            Entry::Vacant(entry) => {
+                self.names.push(entry.key().clone());
+                entry.insert(held);
+            }
+        }
+    }
+
+    /// The names, in order.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The full names of the dictionaries, each ending with a dot, and the empty one.
+    pub(super) fn dictionaries(&self) -> &HashSet<String> {
+        &self.dictionaries
+    }
+
+    /// Shape and type of a tensor.
+    pub(super) fn info(&self, name: &str) -> Option<TensorInfo> {
+        Some(match self.tensors.get(name)? {
+            Held::View(view) => TensorInfo {
+                shape: view.shape.clone(),
+                element: match view.storage.element.dtype {
+                    Some(dtype) => ElementType::Readable(dtype),
+                    None => ElementType::Unreadable(view.storage.element.name.to_owned()),
+                },
+            },
+            Held::Unreadable(kind) => TensorInfo {
+                shape: Vec::new(),
+                element: ElementType::Unreadable((*kind).to_owned()),
+            },
+        })
+    }
+
+    /// The description of a tensor that is about to be read; `check` sees whether the file has its
+    /// numbers, and otherwise returns what was expected and found.
+    ///
+    /// # Errors
+    /// There is no such tensor, its type cannot be read, or the file does not have its numbers.
+    pub(super) fn view(
+        &self,
+        name: &str,
+        origin: &Path,
+        check: impl FnOnce(&View) -> Result<(), (String, String)>,
+    ) -> Result<&View> {
+        let wrong = |expected: String, found: String| {
+            Error::from(LoadError::Tensor {
+                origin: origin.display().to_string(),
+                tensor: name.to_owned(),
+                expected,
+                found,
+            })
+        };
+        match self.tensors.get(name) {
+            Some(Held::View(view)) if view.storage.element.dtype.is_none() => {
+                let name = view.storage.element.name;
+                Err(wrong("numbers that can be read".into(), name.to_owned()))
+            }
+            Some(Held::View(view)) => match check(view) {
+                Ok(()) => Ok(view),
+                Err((expected, found)) => Err(wrong(expected, found)),
+            },
+            Some(Held::Unreadable(kind)) => {
+                Err(wrong("numbers that can be read".into(), (*kind).to_owned()))
+            }
+            None => Err(wrong(
+                "to be there".into(),
+                format!("no such name among {}", self.names.len()),
+            )),
+        }
+    }
+}
+
+/// The full name of an entry, if it can be that of a tensor.
+fn join(prefix: &str, key: &Value) -> Option<String> {
+    let name = match key {
+        Value::Str(key) if prefix.len() + key.len() <= LONGEST_NAME => format!("{prefix}{key}"),
+        Value::Int(key) => format!("{prefix}{key}"),
+        _ => return None,
+    };
+    Some(name).filter(|name| name.len() <= LONGEST_NAME)
+}
+
+fn no_tensors(tree: &Tree, origin: &Path) -> Error {
+    let found = match tree.entries(tree.root()) {
+        Some(entries) => {
+            let names = entries.iter().filter_map(|(key, _)| match key {
+                Value::Str(name) => Some(format!("`{}`", name.escape_debug())),
+                _ => None,
+            });
+            let shown: Vec<String> = names.take(12).collect();
+            match shown.as_slice() {
+                [] => "an empty dictionary".to_owned(),
+                shown => format!("a dictionary with the keys {}", shown.join(", ")),
+            }
+        }
+        None => format!("{} instead of a dictionary", kind(tree.root())),
+    };
+    Error::file(origin, format!("expected named tensors, found {found}")).with_hint(
+        "is this the right file? a checkpoint of weights is a dictionary from names to tensors",
+    )
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::None => "`None`",
+        Value::Bool(_) => "a truth value",
+        Value::Int(_) | Value::Float(_) => "a number",
+        Value::Str(_) => "a text",
+        Value::Tuple(_) => "a tuple",
+        Value::List(_) => "a list",
+        Value::Dict(_) => "a dictionary",
+        Value::Storage(_) | Value::Tensor(_) => "a single tensor",
+        Value::Global(_) => "a class",
+        Value::Opaque(kind) => kind,
+    }
+}

@@ -1,0 +1,95 @@
+//! The cost of a search: operations and the peak of memory, from a loaded model or from the sizes of
+//! a released one.
+
+use ttsvar_search::{DecodeSize, Estimate};
+
+use super::{HELD_BACK, Networks, PROGRAM, USUAL_TEXT};
+
+/// The cost of the steps of a model that is set up for an image size.
+pub(super) trait StepCosts {
+    /// Tokens of a scale.
+    fn tokens(&self, scale: usize) -> usize;
+    /// The number of guidance branches.
+    fn branches(&self) -> usize;
+    /// Rows that run through the network together.
+    fn rows_at_once(&self) -> usize;
+    /// Operations of preparing a text of this many tokens for the transformer.
+    fn text_flops(&self, tokens: usize) -> f64;
+    /// Operations of one row of one branch: `tokens` tokens that see `seen` tokens and a text.
+    fn row_flops(&self, tokens: usize, seen: usize, text: usize) -> f64;
+    /// Operations of one decode.
+    fn decode_flops(&self, size: DecodeSize) -> f64;
+    /// Bytes of the feature maps of one decode at full size.
+    fn decode_bytes(&self) -> u64;
+    /// Bytes of the keys and values of one row of one branch for `tokens` tokens.
+    fn kv_bytes(&self, tokens: usize) -> u64;
+    /// Bytes that a scale takes for as long as it runs.
+    fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64;
+
+    /// Operations of one scale for one row; `texts` are the lengths of the texts of the branches.
+    fn scale_flops(&self, scale: usize, texts: &[usize]) -> f64 {
+        let tokens = self.tokens(scale);
+        let seen = (0..=scale).map(|s| self.tokens(s)).sum();
+        let flops = |text: &usize| self.row_flops(tokens, seen, *text);
+        texts.iter().map(flops).sum()
+    }
+}
+
+/// The cost of a search in which `widths[s]` rows are computed and `decodes[s]` images decoded at
+/// scale `s`; `encoder_flops` are the operations of the text encoder.
+pub(super) fn estimate(
+    model: &impl StepCosts,
+    networks: Networks,
+    encoder_flops: f64,
+    (widths, decodes): (&[usize], &[usize]),
+    size: DecodeSize,
+) -> Estimate {
+    let texts = vec![USUAL_TEXT; model.branches()];
+    let prepare: f64 = texts.iter().map(|tokens| model.text_flops(*tokens)).sum();
+    let mut scale_flops = 0.0;
+    for (scale, &width) in widths.iter().enumerate() {
+        scale_flops += states(scale, width) as f64 * model.scale_flops(scale, &texts);
+    }
+    let mut decode_flops = 0.0;
+    for (scale, &images) in decodes.iter().enumerate() {
+        let last = scale + 1 == decodes.len();
+        let size = if last { DecodeSize::Full } else { size };
+        decode_flops += images as f64 * model.decode_flops(size);
+    }
+    Estimate {
+        flops: encoder_flops + prepare + scale_flops + decode_flops,
+        peak_bytes: peak_bytes(model, networks, widths),
+    }
+}
+
+/// The peak of memory in bytes: weights, keys and values of all rows, and in addition the
+/// activations of a scale, the feature maps of a decode or networks that are loaded for scoring,
+/// whichever is largest.
+fn peak_bytes(model: &impl StepCosts, networks: Networks, widths: &[usize]) -> u64 {
+    let branches = model.branches();
+    let evaluating = model.decode_bytes().max(networks.scoring);
+    let mut seen = 0;
+    let mut peak = networks.encoding;
+    for (scale, &width) in widths.iter().enumerate() {
+        let tokens = model.tokens(scale);
+        let states = states(scale, width);
+        let at_once = states.min(model.rows_at_once()) * branches;
+        let activations = model.activation_bytes(at_once, tokens, seen + tokens);
+        let computing = activations + (activations / 2).min(HELD_BACK);
+        // No scale reads the keys and values of the last one.
+        let last = scale + 1 == widths.len();
+        let kept = if last { 0 } else { tokens };
+        let kv = (states * branches) as u64 * model.kv_bytes(seen + kept);
+        peak = peak.max(kv + computing.max(evaluating));
+        seen += tokens;
+    }
+    PROGRAM + networks.resident + peak
+}
+
+/// The number of distinct states of `width` rows at a scale: at scale 0 all rows are equal.
+fn states(scale: usize, width: usize) -> usize {
+    match scale {
+        0 => width.min(1),
+        _ => width,
+    }
+}

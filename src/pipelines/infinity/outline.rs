@@ -1,0 +1,202 @@
+//! A released model without its weights: its sizes are known, so the cost of a search is.
+
+use ttsvar_search::{DecodeSize, Estimate, Scale};
+
+use super::{
+    Networks, Settings, USUAL_TEXT,
+    costs::{self, StepCosts},
+    decoded_cells,
+    random::Architecture,
+    released_schedule,
+};
+use crate::{
+    Result,
+    loading::Dtype,
+    models::{infinity::Config, t5::T5Sizes},
+    options::Options,
+};
+
+/// The encoder of flan-t5-xl (its `config.json`).
+const FLAN_T5_XL: T5Sizes = T5Sizes {
+    rows: 32128,
+    width: 2048,
+    inner: 2048,
+    hidden: 5120,
+    heads: 32,
+    buckets: 32,
+    layers: 24,
+};
+
+/// The sizes of a released model, set up by options.
+#[derive(Clone)]
+pub struct Outline {
+    arch: Architecture,
+    config: Config,
+    grids: Vec<(usize, usize)>,
+    branches: usize,
+    dtype: Dtype,
+    rows_at_once: usize,
+}
+
+/// Networks beside the transformer and the decoder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutlineMemory {
+    /// True if the text encoder is in memory only while a prompt is encoded.
+    pub evict_text: bool,
+    /// Bytes of other networks that stay in memory.
+    pub resident: u64,
+    /// Bytes of the largest network that is in memory only while images are scored.
+    pub scoring: u64,
+}
+
+impl Outline {
+    /// The outline of a released model with options that [`super::InfinityFamily`] completed.
+    ///
+    /// # Errors
+    /// The model or the image size is not known.
+    pub fn released(name: &str, options: &Options, dtype: Dtype) -> Result<Self> {
+        let arch = Architecture::named(match name {
+            "infinity-2b" => "2b",
+            "infinity-8b" | "infinity-8b-512" => "8b",
+            other => other,
+        })?;
+        Ok(Self {
+            arch,
+            config: arch.transformer(),
+            grids: released_schedule(options)?.grids,
+            branches: Settings::from_options(options).branches(),
+            dtype,
+            rows_at_once: usize::MAX,
+        })
+    }
+
+    /// The same with at most `rows` rows at once in the network.
+    pub fn with_rows_at_once(self, rows: usize) -> Self {
+        Self {
+            rows_at_once: rows.max(1),
+            ..self
+        }
+    }
+
+    /// The token grids, coarse to fine.
+    pub fn scales(&self) -> Vec<Scale> {
+        let scale = |&(height, width): &(usize, usize)| Scale { height, width };
+        self.grids.iter().map(scale).collect()
+    }
+
+    /// The cost of a search, as [`ttsvar_search::Pipeline::estimate`] has it.
+    pub fn estimate(
+        &self,
+        widths: &[usize],
+        decodes: &[usize],
+        size: DecodeSize,
+        memory: OutlineMemory,
+    ) -> Estimate {
+        let bytes = |values: usize| (values * self.dtype_bytes()) as u64;
+        let text = bytes(FLAN_T5_XL.values());
+        let mut networks = Networks {
+            resident: bytes(self.arch.values()) + memory.resident,
+            encoding: 0,
+            scoring: memory.scoring,
+        };
+        if memory.evict_text {
+            networks.encoding = text;
+        } else {
+            networks.resident += text;
+        }
+        let encoder_flops = FLAN_T5_XL.flops(USUAL_TEXT);
+        costs::estimate(self, networks, encoder_flops, (widths, decodes), size)
+    }
+
+    /// Cells of the latent.
+    fn cells(&self) -> (usize, usize) {
+        let patch = self.arch.cells_per_token();
+        let (rows, columns) = self.grids.last().copied().unwrap_or((1, 1));
+        (rows * patch, columns * patch)
+    }
+
+    fn dtype_bytes(&self) -> usize {
+        candle_core::DType::from(self.dtype).size_in_bytes()
+    }
+}
+
+impl StepCosts for Outline {
+    fn tokens(&self, scale: usize) -> usize {
+        let (rows, columns) = self.grids[scale];
+        rows * columns
+    }
+
+    fn branches(&self) -> usize {
+        self.branches
+    }
+
+    fn rows_at_once(&self) -> usize {
+        self.rows_at_once
+    }
+
+    fn text_flops(&self, tokens: usize) -> f64 {
+        self.config.text_flops(tokens)
+    }
+
+    fn row_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {
+        self.config.scale_flops(tokens, seen, text)
+    }
+
+    fn decode_flops(&self, size: DecodeSize) -> f64 {
+        let decoder = self.arch.decoder();
+        let (rows, columns) = decoded_cells(size, self.cells(), decoder.patch());
+        decoder.flops(rows * columns)
+    }
+
+    fn decode_bytes(&self) -> u64 {
+        let (rows, columns) = self.cells();
+        let values = self.arch.decoder().activation_values(rows * columns);
+        (values * self.dtype_bytes()) as u64
+    }
+
+    fn kv_bytes(&self, tokens: usize) -> u64 {
+        self.config.kv_bytes(tokens, self.dtype.into())
+    }
+
+    fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
+        self.config.activation_bytes(rows, tokens, seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipelines::RandomModel;
+
+    #[test]
+    fn an_outline_costs_what_the_loaded_model_does() {
+        let options = Options {
+            pixels: Some("0.06M".to_owned()),
+            ..Options::default()
+        };
+        let name = "infinity-layer12";
+        let outline = Outline::released(name, &options, Dtype::Bf16).unwrap();
+        let model = RandomModel::new(
+            Architecture::named(name).unwrap(),
+            candle_core::DType::BF16,
+            &candle_core::Device::Cpu,
+        )
+        .unwrap();
+        let pipeline = model.pipeline(&options, usize::MAX).unwrap();
+        assert_eq!(outline.scales(), pipeline.scales());
+        let widths: Vec<usize> = (1..=outline.scales().len()).rev().collect();
+        for size in [DecodeSize::Full, DecodeSize::Preview(64)] {
+            let expected = pipeline.estimate(&widths, &widths, size);
+            let found = outline.estimate(&widths, &widths, size, OutlineMemory::default());
+            let flops = found.flops - FLAN_T5_XL.flops(USUAL_TEXT);
+            assert!(
+                (flops / expected.flops - 1.0).abs() < 1e-9,
+                "{flops} {expected:?}"
+            );
+            // The loaded model keeps a few small tensors in f32.
+            let bytes = found.peak_bytes - (2 * FLAN_T5_XL.values()) as u64;
+            let ratio = bytes as f64 / expected.peak_bytes as f64;
+            assert!((0.97..=1.0).contains(&ratio), "{bytes} {expected:?}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Checks that a transformer and a decoder were released together, before either is read. With the
+//! wrong decoder, images are bad without any error: FoundationVision/Infinity, issues 15, 96 and
+//! 104.
+
+use crate::{Error, Result, hub::Bundle, nn::TensorSource};
+
+/// A released decoder.
+struct Released {
+    /// Its file.
+    file: &'static str,
+    /// The part of its file's name that tells it from the others.
+    tag: &'static str,
+    /// Values per cell of its latent.
+    channels: usize,
+}
+
+const RELEASED: [Released; 6] = [
+    released("infinity_vae_d16.pth", "d16", 16),
+    released("infinity_vae_d24.pth", "d24", 24),
+    released("infinity_vae_d32.pth", "d32", 32),
+    released("infinity_vae_d32reg.pth", "d32reg", 32),
+    released("infinity_vae_d64.pth", "d64", 64),
+    released(
+        "infinity_vae_d56_f8_14_patchify.pth",
+        "d56_f8_14_patchify",
+        14,
+    ),
+];
+
+const fn released(file: &'static str, tag: &'static str, channels: usize) -> Released {
+    Released {
+        file,
+        tag,
+        channels,
+    }
+}
+
+/// Transformers by the beginning of their names, with the tag of the decoder that belongs to each.
+const BELONG_TOGETHER: [(&str, &str); 2] = [
+    ("infinity_2b_reg", "d32reg"),
+    ("infinity_8b", "d56_f8_14_patchify"),
+];
+
+/// Checks the parts of a bundle by their shapes, and where these cannot tell by the names of the
+/// files and those under which the files were saved, which renaming does not change.
+///
+/// # Errors
+/// They do not belong together.
+pub(super) fn check_pair(
+    bundle: &Bundle,
+    transformer: &dyn TensorSource,
+    decoder: &dyn TensorSource,
+) -> Result<()> {
+    check_shapes(transformer, decoder)?;
+    let [transformer_names, decoder_names] = names(bundle)?;
+    let needed = transformer_names.iter().find_map(|name| {
+        let name = name.replace('-', "_");
+        let pair = BELONG_TOGETHER
+            .iter()
+            .find(|(start, _)| name.starts_with(start));
+        pair.map(|(_, tag)| *tag)
+    });
+    let Some(needed) = needed else { return Ok(()) };
+    for name in &decoder_names {
+        if let Some(found) = by_name(name)
+            && found.tag != needed
+        {
+            let needed = by_tag(needed);
+            let message = format!(
+                "expected {}, which belongs to this transformer, found {} (saved as `{}`)",
+                needed.file,
+                found.file,
+                name.escape_debug()
+            );
+            return Err(Error::file(decoder.origin(), message).with_hint(format!(
+                "download {}; with another decoder, images are bad without any other sign",
+                needed.file
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The number of bits per token must be that of the values per cell, or four times that.
+fn check_shapes(transformer: &dyn TensorSource, decoder: &dyn TensorSource) -> Result<()> {
+    let axis = |source: &dyn TensorSource, names: &[&str], axis: usize| {
+        let info = names.iter().find_map(|name| source.info(name))?;
+        info.shape.get(axis).copied()
+    };
+    let bits = axis(transformer, &["word_embed.weight"], 1);
+    let conv_in = ["decoder.conv_in.conv.weight", "decoder.conv_in.weight"];
+    let channels = axis(decoder, &conv_in, 1);
+    // A tensor that is missing is reported when it is read.
+    let (Some(bits), Some(channels)) = (bits, channels) else {
+        return Ok(());
+    };
+    match bits == channels || bits == 4 * channels {
+        true => Ok(()),
+        false => Err(mismatch(bits, channels)),
+    }
+}
+
+/// The error for a decoder whose latent has other values than the transformer has bits.
+pub(super) fn mismatch(bits: usize, channels: usize) -> Error {
+    let with_channels = |channels: usize| {
+        let found = RELEASED.iter().filter(move |vae| vae.channels == channels);
+        let files: Vec<&str> = found.map(|vae| vae.file).collect();
+        files.join(" or ")
+    };
+    let mut message = format!(
+        "the transformer has {bits} bits per token, the decoder {channels} values per cell"
+    );
+    let found = with_channels(channels);
+    if !found.is_empty() {
+        message.push_str(&format!(", as {found} has"));
+    }
+    let mut needed = with_channels(bits);
+    if needed.is_empty() && bits.is_multiple_of(4) {
+        needed = with_channels(bits / 4);
+    }
+    let hint = match needed.is_empty() {
+        true => "use the decoder that was released with the transformer: \
+                 it has as many values as the transformer has bits, or a quarter of them"
+            .to_owned(),
+        false => format!("use the decoder that was released with the transformer: {needed}"),
+    };
+    Error::input(message).with_hint(hint)
+}
+
+/// The names of the transformer's and of the decoder's file, as given and as saved.
+fn names(bundle: &Bundle) -> Result<[Vec<String>; 2]> {
+    let saved = bundle.saved_as()?;
+    let generator = &bundle.description.generator;
+    let given = [&generator.weights, &generator.vae];
+    let mut names = [vec![], vec![]];
+    for ((names, given), saved) in names.iter_mut().zip(given).zip(saved) {
+        names.extend(saved);
+        names.push(given.rsplit('/').next().unwrap_or(given).to_owned());
+    }
+    Ok(names)
+}
+
+/// The released decoder whose file has this name, without its ending or with it.
+fn by_name(name: &str) -> Option<&'static Released> {
+    let stem = name.strip_suffix(".pth").unwrap_or(name);
+    let tag = stem.strip_prefix("infinity_vae_")?.replace("_reg", "reg");
+    RELEASED.iter().find(|vae| vae.tag == tag)
+}
+
+fn by_tag(tag: &str) -> &'static Released {
+    let found = RELEASED.iter().find(|vae| vae.tag == tag);
+    found.expect("every pair names a released decoder")
+}

@@ -1,0 +1,236 @@
+//! A job: its state, its row in the index, and its form for clients.
+
+use std::{
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rusqlite::{Row, types::FromSql};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::request::SearchRequest;
+use crate::request::new_seed;
+
+/// The state of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum JobState {
+    /// It is waiting.
+    Queued,
+    /// Its search is running.
+    Running,
+    /// It has an image.
+    Done,
+    /// Its search failed.
+    Failed,
+    /// A client cancelled it.
+    Cancelled,
+    /// The server ended before it was done.
+    Interrupted,
+}
+
+impl JobState {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Queued,
+        Self::Running,
+        Self::Done,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Interrupted,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// Returns whether the state is final.
+    pub(super) fn is_over(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A job, as the index stores it and clients receive it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Job {
+    pub id: String,
+    pub state: JobState,
+    /// Seconds since 1970.
+    pub created: f64,
+    pub started: Option<f64>,
+    pub finished: Option<f64>,
+    pub prompt: String,
+    pub score: Option<f64>,
+    pub error: Option<String>,
+    /// The request: negative, seed, size, previews, settings and plan.
+    pub facts: Map<String, Value>,
+    /// The warnings of the finished search.
+    pub warnings: Vec<Value>,
+}
+
+impl Job {
+    /// A job that is waiting.
+    pub(super) fn new(request: &SearchRequest) -> Self {
+        let (width, height) = request.size;
+        let mut facts = Map::from_iter([("seed".to_owned(), request.seed.into())]);
+        if let Some(negative) = &request.options.negative {
+            facts.insert("negative".to_owned(), negative.as_str().into());
+        }
+        facts.insert("size".to_owned(), format!("{width}x{height}").into());
+        facts.insert("previews".to_owned(), request.previews.into());
+        facts.insert("settings".to_owned(), request.settings.clone().into());
+        facts.insert("plan".to_owned(), json!(request.plan));
+        Self {
+            id: new_id(),
+            state: JobState::Queued,
+            created: now(),
+            started: None,
+            finished: None,
+            prompt: request.prompt.clone(),
+            score: None,
+            error: None,
+            facts,
+            warnings: vec![],
+        }
+    }
+
+    /// The job as clients receive it.
+    pub(super) fn to_json(&self) -> Value {
+        let id = &self.id;
+        let mut job = json!({
+            "object": "job",
+            "id": id,
+            "state": self.state,
+            "prompt": self.prompt,
+            "created": self.created,
+            "started": self.started,
+            "finished": self.finished,
+            "score": self.score,
+            "warnings": self.warnings,
+            "error": self.error,
+        });
+        for (name, value) in &self.facts {
+            job[name] = value.clone();
+        }
+        job["events"] = format!("/v1/jobs/{id}/events").into();
+        if self.state == JobState::Done {
+            for file in ["image", "trace", "report"] {
+                job[format!("{file}_url")] = format!("/v1/jobs/{id}/{file}").into();
+            }
+        }
+        job
+    }
+
+    /// Reads a row of the index.
+    ///
+    /// # Errors
+    /// A column has another type or an impossible value; the text names it.
+    pub(super) fn from_row(row: &Row<'_>) -> Result<Self, String> {
+        let state = short_text(row, "state")?;
+        let state = JobState::ALL
+            .into_iter()
+            .find(|known| known.name() == state);
+        Ok(Self {
+            id: job_id(row)?,
+            state: state.ok_or("state is none of a job")?,
+            created: time(row, "created")?.ok_or("created is null")?,
+            started: time(row, "started")?,
+            finished: time(row, "finished")?,
+            prompt: short_text(row, "prompt")?,
+            score: column(row, "score")?,
+            error: match column::<Option<String>>(row, "error")? {
+                None => None,
+                Some(_) => Some(short_text(row, "error")?),
+            },
+            facts: serde_json::from_str(&short_text(row, "facts")?)
+                .map_err(|error| format!("facts: {error}"))?,
+            warnings: match column::<Option<String>>(row, "warnings")? {
+                None => vec![],
+                Some(warnings) => {
+                    serde_json::from_str(&warnings).map_err(|error| format!("warnings: {error}"))?
+                }
+            },
+        })
+    }
+}
+
+/// Bytes of the longest text in a row: far more than a request may have.
+const MAX_TEXT: usize = 4 << 20;
+
+fn column<T: FromSql>(row: &Row<'_>, name: &str) -> Result<T, String> {
+    row.get(name).map_err(|error| format!("{name}: {error}"))
+}
+
+fn short_text(row: &Row<'_>, name: &str) -> Result<String, String> {
+    let text = row
+        .get_ref(name)
+        .map_err(|error| error.to_string())?
+        .as_str()
+        .map_err(|error| format!("{name}: {error}"))?;
+    if text.len() > MAX_TEXT {
+        return Err(format!("{name} has {} bytes", text.len()));
+    }
+    Ok(text.to_owned())
+}
+
+/// Seconds since 1970.
+fn time(row: &Row<'_>, name: &str) -> Result<Option<f64>, String> {
+    let time: Option<f64> = column(row, name)?;
+    match time {
+        Some(time) if !(0.0..1e12).contains(&time) => Err(format!("{name} is {time}")),
+        time => Ok(time),
+    }
+}
+
+/// The id of a row. Ids become parts of paths.
+pub(super) fn job_id(row: &Row<'_>) -> Result<String, String> {
+    let id = short_text(row, "id")?;
+    let plain = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    if plain {
+        Ok(id)
+    } else {
+        Err("id is none of a job".to_owned())
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_millis() as f64 / 1000.0)
+}
+
+/// A new id: the time, so that ids grow, followed by random digits, so that they are hard to guess.
+fn new_id() -> String {
+    format!(
+        "{:011x}{:08x}{:08x}",
+        (now() * 1000.0) as u64,
+        new_seed(),
+        new_seed()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_grow_with_time() {
+        let first = new_id();
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        assert!(first < new_id() && first.len() == 27);
+    }
+}
