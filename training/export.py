@@ -30,7 +30,7 @@ weights = "t5"
 words = {words}
 
 [scorer]
-family = "image-reward"
+family = "demo-reward"
 weights = "ImageReward.pt"
 config = "med_config.json"
 vocab = "vocab.txt"

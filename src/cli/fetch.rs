@@ -10,7 +10,9 @@ use super::{REFUSED, arguments, console::Console, numbers, progress::bytes_bar};
 use crate::{
     Error, Result,
     hub::{
-        Folder, catalog,
+        Folder,
+        bundle::DEMO_REWARD,
+        catalog,
         catalog::{Entry, Source},
         fetch::{Hub, Progress, usual_folder},
     },
@@ -23,6 +25,12 @@ pub(super) fn run(typed: &arguments::Fetch, console: &Console) -> Result<u8> {
     let mut wanted: Vec<&Entry> = vec![];
     for name in &typed.names {
         let entries = catalog::with_needs(name);
+        if name == DEMO_REWARD {
+            return Err(Error::input(format!(
+                "the scorer `{name}` belongs to the demo, which is built into this program"
+            ))
+            .with_hint("there is nothing to fetch; the demo uses it without --scorer"));
+        }
         if entries.is_empty() {
             let known: Vec<&str> = catalog::ENTRIES.iter().map(|entry| entry.name).collect();
             return Err(

@@ -228,6 +228,16 @@ impl Bundle {
             let state_dict = self.place.state_dict().map(str::to_owned);
             return ScorerFiles::released(release, folder, state_dict);
         }
+        Err(self.no_scorer(release))
+    }
+
+    /// The error that neither the bundle nor a folder with downloads has a scorer.
+    fn no_scorer(&self, release: &ScorerRelease) -> Error {
+        let family = release.family;
+        if !release.published {
+            return release.unpublished();
+        }
+        let scorers = &self.description.scorer;
         let names: Vec<String> = scorers
             .iter()
             .map(|scorer| format!("`{}`", scorer.family))
@@ -238,11 +248,19 @@ impl Bundle {
         };
         let name = &self.description.name;
         let needed = catalog::list_names(&catalog::with_needs(release.weights));
-        let error = Error::input(format!("`{name}` has no scorer `{family}`{has}"));
-        Err(error.with_hint(format!(
-            "give the folder with the released one: `--weights DIR`; \
+        // Images and scripts from before may call the demo's scorer by the released one's name.
+        let renamed =
+            scorers.iter().any(|scorer| scorer.family == DEMO_REWARD) && family == IMAGE_REWARD;
+        let renamed = match renamed {
+            true => format!(
+                "the demo's own scorer, formerly `{family}`, is `--scorer {DEMO_REWARD}`; for another, "
+            ),
+            false => String::new(),
+        };
+        Error::input(format!("`{name}` has no scorer `{family}`{has}")).with_hint(format!(
+            "{renamed}give the folder with the released one: `--weights DIR`; \
              `ttsvar models fetch {family}` downloads {needed}"
-        )))
+        ))
     }
 
     /// The feature extractor's weights; `None` if the bundle has none.
@@ -336,6 +354,10 @@ impl Bundle {
 
 const HINT: &str = "`--model` takes a folder with a bundle.toml, \
     or the name of a released model with `--weights FOLDER`";
+/// The scorer of the released bundles.
+pub const IMAGE_REWARD: &str = "image-reward";
+/// The scorer of the demo: ImageReward's network, trained by this project.
+pub const DEMO_REWARD: &str = "demo-reward";
 const FLAN_T5: &str = "flan-t5-xl";
 const DINOV2: &str = "dinov2-l-reg";
 const DINOV2_FOLDER: &str = "dinov2-with-registers-large";
@@ -371,7 +393,7 @@ pub fn released(name: &str) -> Option<Description> {
             words: None,
         },
         scorer: vec![Scorer {
-            family: "image-reward".to_owned(),
+            family: IMAGE_REWARD.to_owned(),
             weights: "ImageReward.pt".to_owned(),
             config: None,
             vocab: Some("vocab.txt".to_owned()),

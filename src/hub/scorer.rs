@@ -14,11 +14,13 @@ use crate::{
     nn::{Signature, TensorSource},
 };
 
-/// The published files of a kind of scorer, as entries of the catalogue.
+/// The files of a kind of scorer, as entries of the catalogue if they are published.
 #[derive(Debug)]
 pub struct ScorerRelease {
     /// The name of the kind in a `bundle.toml`.
     pub family: &'static str,
+    /// False if its files exist only in bundles such as the demo.
+    pub published: bool,
     /// Its weights.
     pub weights: &'static str,
     /// The vocabulary of its tokenizer, if it is not published with the weights.
@@ -36,6 +38,18 @@ pub struct ScorerRelease {
 }
 
 impl ScorerRelease {
+    /// The error that there are no released files to use, for a kind that is not published.
+    pub(super) fn unpublished(&self) -> Error {
+        let family = self.family;
+        Error::input(format!(
+            "the scorer `{family}` belongs to the demo and has no released files"
+        ))
+        .with_hint(
+            "choose a released scorer, such as --scorer image-reward; \
+             the demo uses its own without --scorer",
+        )
+    }
+
     /// The description of the published scorer.
     pub fn description(&self) -> Scorer {
         Scorer {
@@ -145,13 +159,16 @@ impl ScorerFiles {
     /// The published scorer, whose downloads are in `folder`.
     ///
     /// # Errors
-    /// There is no such folder. Missing files are reported when they are opened, or all at once by
+    /// It is not published, or there is no such folder. Missing files are reported when they are opened, or all at once by
     /// [`ScorerFiles::missing`].
     pub fn released(
         release: &'static ScorerRelease,
         folder: &Path,
         state_dict: Option<String>,
     ) -> Result<Self> {
+        if !release.published {
+            return Err(release.unpublished());
+        }
         if !folder.is_dir() {
             return Err(Error::file(folder, "no such folder").with_hint(WHERE_TO_GET));
         }

@@ -26,6 +26,7 @@ use crate::{
 pub static KIND: ScorerKind = ScorerKind {
     release: ScorerRelease {
         family: "aesthetic",
+        published: true,
         weights: "aesthetic-v2.5",
         vocabulary: None,
         encoder: Some("siglip-so400m-patch14-384"),

@@ -23,6 +23,7 @@ use crate::{
 pub static KIND: ScorerKind = ScorerKind {
     release: ScorerRelease {
         family: "clip",
+        published: true,
         weights: "clip-vit-large-patch14",
         vocabulary: None,
         encoder: None,

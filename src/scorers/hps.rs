@@ -24,6 +24,7 @@ use crate::{
 pub static KIND: ScorerKind = ScorerKind {
     release: ScorerRelease {
         family: "hps",
+        published: true,
         weights: "hps-v2.1",
         vocabulary: Some("clip-bpe"),
         encoder: None,

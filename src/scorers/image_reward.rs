@@ -13,7 +13,10 @@ use ttsvar_search::{Image, PromptReader, Scorer};
 use super::{ScorerKind, head::Head, kind::unchanged};
 use crate::{
     Error, Result,
-    hub::{ScorerFiles, ScorerRelease},
+    hub::{
+        ScorerFiles, ScorerRelease,
+        bundle::{DEMO_REWARD, IMAGE_REWARD},
+    },
     image::Preprocess,
     loading::{Loaded, Loader},
     models::blip::{Prompt, TextConfig, TextEncoder, VisualEncoder},
@@ -24,8 +27,32 @@ use crate::{
 /// ImageReward by name.
 pub static KIND: ScorerKind = ScorerKind {
     release: ScorerRelease {
-        family: "image-reward",
-        weights: "image-reward",
+        published: true,
+        ..release(IMAGE_REWARD)
+    },
+    variants: &[(IMAGE_REWARD, unchanged)],
+    reads_prompt: true,
+    load,
+};
+
+/// The demo's scorer: the same network with weights of this project, for flat shapes only. It has a
+/// name of its own, so its numbers cannot be taken for those of the released ImageReward.
+pub static DEMO_KIND: ScorerKind = ScorerKind {
+    release: ScorerRelease {
+        published: false,
+        ..release(DEMO_REWARD)
+    },
+    variants: &[(DEMO_REWARD, unchanged)],
+    reads_prompt: true,
+    load,
+};
+
+/// The files of a scorer with ImageReward's network.
+const fn release(family: &'static str) -> ScorerRelease {
+    ScorerRelease {
+        family,
+        published: true,
+        weights: family,
         vocabulary: Some("bert-base-uncased"),
         encoder: None,
         heads: true,
@@ -34,11 +61,8 @@ pub static KIND: ScorerKind = ScorerKind {
         },
         encoder_signature: None,
         config: Some(("med_config.json", MED_CONFIG)),
-    },
-    variants: &[("image-reward", unchanged)],
-    reads_prompt: true,
-    load,
-};
+    }
+}
 
 /// `med_config.json` as published with ImageReward, for folders that hold only the weights.
 const MED_CONFIG: &str = r#"{"hidden_act": "gelu", "hidden_size": 768, "intermediate_size": 3072,
@@ -52,7 +76,9 @@ fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>>
     let tokenizer = WordPieceTokenizer::open(&files.vocabulary()?)?;
     let unused = ["blip.vision_proj.", "blip.text_proj."];
     loader.load(files.weights()?, "", &unused, |weights| {
-        Ok(Box::new(ImageReward::load(weights, &config, heads, tokenizer)?) as _)
+        let scorer = ImageReward::load(weights, &config, heads, tokenizer)?;
+        let name = format!("the scorer {}", files.scorer().family);
+        Ok(Box::new(ImageReward { name, ..scorer }) as _)
     })
 }
 
@@ -73,6 +99,8 @@ const BATCH: usize = 16;
 
 /// The scorer.
 pub struct ImageReward {
+    /// Its name in warnings.
+    name: String,
     tokenizer: Arc<WordPieceTokenizer>,
     visual_encoder: VisualEncoder,
     text_encoder: TextEncoder,
@@ -108,6 +136,7 @@ impl ImageReward {
         }
         let layers = Head::load(&w.pp("mlp.layers"), &LAYERS, text_encoder.width())?;
         Ok(Self {
+            name: format!("the scorer {IMAGE_REWARD}"),
             tokenizer: Arc::new(tokenizer),
             visual_encoder,
             text_encoder,
@@ -169,8 +198,8 @@ impl Scorer for ImageReward {
     }
 
     fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
-        let name = "the scorer image-reward";
-        Some(self.tokenizer.prompt_reader(name, self.most_tokens()))
+        let limit = self.most_tokens();
+        Some(self.tokenizer.prompt_reader(&self.name, limit))
     }
 
     /// For a prompt of full length.

@@ -18,9 +18,10 @@ pub use kind::{ScorerKind, ScorerName, kind};
 pub use mix::ScorerMix;
 
 /// Every kind of scorer.
-pub static KINDS: [&ScorerKind; 4] = [
+pub static KINDS: [&ScorerKind; 5] = [
     &image_reward::KIND,
     &hps::KIND,
     &clip_score::KIND,
     &aesthetic::KIND,
+    &image_reward::DEMO_KIND,
 ];

@@ -242,7 +242,7 @@ fn prompts_that_are_cut_are_reported_in_every_output() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     for reader in [
         "warning: the text encoder T5 reads only the first 512 tokens of the prompt; it drops: ",
-        "warning: the scorer image-reward reads only the first 35 tokens of the prompt; it drops: ",
+        "warning: the scorer demo-reward reads only the first 35 tokens of the prompt; it drops: ",
     ] {
         assert!(said.err.contains(reader), "{}", said.err);
     }
@@ -271,7 +271,7 @@ fn a_prompt_that_a_scorer_cuts_is_reported_by_score() {
     desk.write("b.png", image("rgb.png"));
     let long = "a red circle ".repeat(20) + "and a blue star";
     let said = desk.run(&["score", "a.png", "b.png", "--prompt", &long]);
-    let warning = "warning: the scorer image-reward reads only the first 35 tokens of the prompt";
+    let warning = "warning: the scorer demo-reward reads only the first 35 tokens of the prompt";
     assert_eq!(
         (said.code, said.err.matches(warning).count()),
         (Some(0), 1),
@@ -317,7 +317,7 @@ fn evaluations_summarise_prompts_that_are_cut_and_unknown_words() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     for expected in [
         "warning: the generator does not know words of 2 of 3 prompts: car, dog\n",
-        "warning: the scorer image-reward does not read 1 of 3 prompts to their end; of case 1: ",
+        "warning: the scorer demo-reward does not read 1 of 3 prompts to their end; of case 1: ",
     ] {
         assert!(said.err.contains(expected), "{}", said.err);
     }

@@ -8,7 +8,7 @@ use crate::{desk::Desk, scoring::downloads};
 fn a_mix_of_scorers_searches_records_itself_and_is_repeated() {
     let desk = Desk::new();
     downloads(&desk);
-    let mix = "image-reward=1,hps=2,clip=.5,aesthetic=1";
+    let mix = "demo-reward=1,hps=2,clip=.5,aesthetic=1";
     let arguments = [
         "generate",
         "a red circle",
@@ -29,10 +29,10 @@ fn a_mix_of_scorers_searches_records_itself_and_is_repeated() {
     let line: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
         line["settings"]["scorers"],
-        "image-reward=1,hps=2,clip=0.5,aesthetic=1"
+        "demo-reward=1,hps=2,clip=0.5,aesthetic=1"
     );
     let names: Vec<&String> = line["scores"].as_object().unwrap().keys().collect();
-    assert_eq!(names, ["image-reward", "hps", "clip", "aesthetic"]);
+    assert_eq!(names, ["demo-reward", "hps", "clip", "aesthetic"]);
     let trace: Value = serde_json::from_str(&desk.text("a.json")).unwrap();
     assert_eq!(trace["scorers"].as_array().unwrap().len(), 4);
     assert!(
@@ -58,7 +58,7 @@ fn a_mix_of_scorers_searches_records_itself_and_is_repeated() {
     }
     let words = desk.works(&[&arguments[..], &["--out", "b.png"]].concat());
     assert!(
-        words.contains(" (image-reward ") && words.contains(", aesthetic "),
+        words.contains(" (demo-reward ") && words.contains(", aesthetic "),
         "{words}"
     );
     desk.works(&[
@@ -74,7 +74,7 @@ fn a_mix_of_scorers_searches_records_itself_and_is_repeated() {
     assert_eq!(desk.read("c.png"), desk.read("a.png"));
     let inspected = desk.works(&["inspect", "a.png"]);
     assert!(
-        inspected.contains("scorers image-reward=1,hps=2,clip=0.5,aesthetic=1"),
+        inspected.contains("scorers demo-reward=1,hps=2,clip=0.5,aesthetic=1"),
         "{inspected}"
     );
 }
@@ -108,7 +108,7 @@ fn an_evaluation_may_be_searched_by_another_scorer() {
         ];
         desk.run(&[&arguments[..], &given, more].concat())
     };
-    let mixed = evaluate("mixed", &["--scorer", "image-reward=1,clip=1"]);
+    let mixed = evaluate("mixed", &["--scorer", "demo-reward=1,clip=1"]);
     assert_eq!(mixed.code, Some(0), "{mixed:?}");
     let found: Value = serde_json::from_str(&mixed.out).unwrap();
     assert_eq!(found["methods"].as_array().unwrap().len(), 2);
@@ -124,28 +124,23 @@ fn an_evaluation_may_be_searched_by_another_scorer() {
 fn mixes_that_cannot_be_are_refused() {
     let desk = Desk::new();
     let refused: String = [
-        vec![
-            "generate",
-            "a red circle",
-            "--scorer",
-            "image-reward=1,clip",
-        ],
-        vec!["generate", "a red circle", "--scorer", "image-reward=0"],
-        vec!["score", "a.png", "--scorer", "image-reward=2,clip=1"],
+        vec!["generate", "a red circle", "--scorer", "demo-reward=1,clip"],
+        vec!["generate", "a red circle", "--scorer", "demo-reward=0"],
+        vec!["score", "a.png", "--scorer", "demo-reward=2,clip=1"],
         vec!["plan", "--scales", "7", "--scorer", "clip"],
     ]
     .iter()
     .map(|arguments| desk.refuses(arguments))
     .collect();
     insta::assert_snapshot!(refused, @r#"
-    $ generate "a red circle" --scorer image-reward=1,clip
-    error: `demo` has no scorer `clip`; it has `image-reward`
+    $ generate "a red circle" --scorer demo-reward=1,clip
+    error: `demo` has no scorer `clip`; it has `demo-reward`
     hint: give the folder with the released one: `--weights DIR`; `ttsvar models fetch clip` downloads clip-vit-large-patch14 (about 1.7 GB)
-    $ generate "a red circle" --scorer image-reward=0
-    error: `image-reward=0`: a weight is a number above 0, not `0`
+    $ generate "a red circle" --scorer demo-reward=0
+    error: `demo-reward=0`: a weight is a number above 0, not `0`
     hint: for example image-reward=1,hps=2
-    $ score a.png --scorer image-reward=2,clip=1
-    error: `image-reward=2`: images get the score of each scorer, not a mix
+    $ score a.png --scorer demo-reward=2,clip=1
+    error: `demo-reward=2`: images get the score of each scorer, not a mix
     hint: leave the weights out; `ttsvar generate` searches with mixes
     $ plan --scales 7 --scorer clip
     error: the argument '--scales <COUNT>' cannot be used with '--scorer <SCORERS>'
@@ -162,10 +157,86 @@ fn mixes_that_cannot_be_are_refused() {
         "--weights",
         "downloads",
         "--scorer",
-        "image-reward,clip",
+        "demo-reward,clip",
     ]);
     assert!(
         said.contains("cannot be used with a method that generates in rounds"),
         "{said}"
     );
+}
+
+#[test]
+fn the_scorer_of_the_demo_is_not_taken_for_the_released_one() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("downloads")).unwrap();
+    let downloads = |fixture: &str, name: &str| {
+        let from = format!("tests/data/imagereward-tiny/{fixture}");
+        let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(from);
+        desk.write(&format!("downloads/{name}"), std::fs::read(from).unwrap());
+    };
+    downloads("vocab.txt", "vocab.txt");
+    let old = [
+        &["generate", "a ring", "--scorer", "image-reward"][..],
+        &["models", "fetch", "demo-reward"],
+        &[
+            "score",
+            "a.png",
+            "--weights",
+            "downloads",
+            "--scorer",
+            "demo-reward",
+        ],
+        &[
+            "generate",
+            "a ring",
+            "--model",
+            "infinity-2b",
+            "--weights",
+            "downloads",
+            "--scorer",
+            "demo-reward",
+        ],
+        &[
+            "generate",
+            "a ring",
+            "--model",
+            "demo",
+            "--weights",
+            "downloads",
+            "--scorer",
+            "image-reward",
+        ],
+    ];
+    desk.works(&[
+        "generate", "a ring", "--method", "raw", "--out", "a.png", "-q",
+    ]);
+    let refused: String = old.map(|arguments| desk.refuses(arguments)).concat();
+    insta::assert_snapshot!(refused, @r#"
+    $ generate "a ring" --scorer image-reward
+    error: `demo` has no scorer `image-reward`; it has `demo-reward`
+    hint: the demo's own scorer, formerly `image-reward`, is `--scorer demo-reward`; for another, give the folder with the released one: `--weights DIR`; `ttsvar models fetch image-reward` downloads image-reward and bert-base-uncased
+    $ models fetch demo-reward
+    error: the scorer `demo-reward` belongs to the demo, which is built into this program
+    hint: there is nothing to fetch; the demo uses it without --scorer
+    $ score a.png --weights downloads --scorer demo-reward
+    error: the scorer `demo-reward` belongs to the demo and has no released files
+    hint: choose a released scorer, such as --scorer image-reward; the demo uses its own without --scorer
+    $ generate "a ring" --model infinity-2b --weights downloads --scorer demo-reward
+    error: the scorer `demo-reward` belongs to the demo and has no released files
+    hint: choose a released scorer, such as --scorer image-reward; the demo uses its own without --scorer
+    $ generate "a ring" --model demo --weights downloads --scorer image-reward
+    error: downloads: 1 file is missing: ImageReward.pt (Hugging Face THUDM/ImageReward)
+    hint: `ttsvar models --weights DIR` lists the files of each model and those present in DIR; `ttsvar models fetch` downloads them
+    "#);
+    // With its weights in the folder, the released one is loaded, which this small recording shows by
+    // its fault: the demo's own weights have the number of heads that is missing here.
+    downloads("ImageReward.pt", "ImageReward.pt");
+    let said = desk.refuses(old[4]);
+    assert!(
+        said.contains("ImageReward.pt: tensor `blip.visual_encoder.cls_token`"),
+        "{said}"
+    );
+    let scored = desk.works(&["score", "a.png", "--json", "-q"]);
+    let scored: Value = serde_json::from_str(&scored).unwrap();
+    assert!(scored["scores"]["demo-reward"].is_number(), "{scored}");
 }

@@ -191,7 +191,7 @@ fn pictures_painted_here_are_scored_for_their_own_prompts() {
         let [painted, scored] =
             [painted, scored].map(|line| serde_json::from_str::<Value>(line).unwrap());
         assert_eq!(
-            (&scored["prompt"], &scored["scores"]["image-reward"]),
+            (&scored["prompt"], &scored["scores"]["demo-reward"]),
             (&painted["prompt"], &painted["score"])
         );
     }
@@ -203,7 +203,7 @@ fn pictures_painted_here_are_scored_for_their_own_prompts() {
         "-q",
     ]);
     assert!(
-        table.starts_with("image                  image-reward\n0001-a-red-circle.png  "),
+        table.starts_with("image                  demo-reward\n0001-a-red-circle.png  "),
         "{table}"
     );
     let other = desk.run(&["score", "0001-a-red-circle.png"]);
@@ -244,7 +244,7 @@ fn what_is_no_picture_is_one_line_and_the_rest_is_scored() {
     let lines: Vec<&str> = said.out.lines().collect();
     assert_eq!((said.code, lines.len()), (Some(2), 5), "{said:?}");
     assert!(
-        lines[1].starts_with("text.png             -") && lines[2].ends_with("  a red circle"),
+        lines[1].starts_with("text.png            -") && lines[2].ends_with("  a red circle"),
         "{said:?}"
     );
     let said = desk.run(&["score", "text.png", "good.png", "-q", "--json"]);
@@ -289,9 +289,9 @@ fn scorers_that_cannot_score_are_refused() {
     assert_snapshot!(refused, @r#"
     $ score a.png --scorer pickscore
     error: unknown scorer `pickscore`
-    hint: expected one or more of image-reward, hps, clip, clip-100, clip-2.5, aesthetic
+    hint: expected one or more of image-reward, hps, clip, clip-100, clip-2.5, aesthetic, demo-reward
     $ score a.png --scorer hps
-    error: `demo` has no scorer `hps`; it has `image-reward`
+    error: `demo` has no scorer `hps`; it has `demo-reward`
     hint: give the folder with the released one: `--weights DIR`; `ttsvar models fetch hps` downloads hps-v2.1 and clip-bpe
     $ score a.png --scorer hps,aesthetic --weights empty
     error: empty: 4 files are missing: HPS_v2.1_compressed.pt (Hugging Face xswu/HPSv2), merges.txt (Hugging Face openai/clip-vit-large-patch14), aesthetic_predictor_v2_5.pth (GitHub discus0434/aesthetic-predictor-v2-5), siglip-so400m-patch14-384 (Hugging Face google/siglip-so400m-patch14-384)

@@ -355,17 +355,16 @@ fn the_shipped_demo_opens_and_reads_its_own_words() {
     let bundle =
         Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ttsvar-demo/files"))
             .unwrap();
-    assert_eq!(
-        bundle.missing(&[&image_reward::KIND.release]).unwrap(),
-        Vec::<String>::new()
-    );
+    let own = &image_reward::DEMO_KIND.release;
+    assert_eq!(bundle.missing(&[own]).unwrap(), Vec::<String>::new());
+    assert_eq!(bundle.default_scorer().unwrap(), own.family);
     let sources = [
         bundle.generator_weights(&Infinity::SIGNATURE),
         bundle.vae_weights(&bsq_vae::SIGNATURE),
     ]
     .map(Result::unwrap);
     let others = [
-        scorer(&bundle).weights().unwrap(),
+        bundle.scorer(own).unwrap().weights().unwrap(),
         bundle
             .features_weights(&Dinov2::SIGNATURE)
             .unwrap()

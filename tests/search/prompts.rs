@@ -63,13 +63,13 @@ fn every_reader_names_what_it_drops() {
     let (outcome, _) = generate(&session, &fitting);
     assert_eq!(cuts(&outcome.trace.warnings), []);
     let (outcome, seen) = generate(&session, &format!("{fitting} blue star"));
-    let expected = ("the scorer image-reward", 35, "blue star", false);
+    let expected = ("the scorer demo-reward", 35, "blue star", false);
     assert_eq!(cuts(&outcome.trace.warnings), [expected]);
     assert_eq!(seen, outcome.trace.warnings);
     let text = outcome.trace.warnings[0].to_string();
     assert_eq!(
         text,
-        "the scorer image-reward reads only the first 35 tokens of the prompt; \
+        "the scorer demo-reward reads only the first 35 tokens of the prompt; \
          it drops: blue star"
     );
 

@@ -169,7 +169,7 @@ def test_a_prompt_that_is_cut_is_reported(pipeline):
         result = pipeline.generate(long, method="raw", seed=1)
     texts = [str(warning.message) for warning in seen]
     assert texts[0].startswith("the text encoder T5 reads only the first 512 tokens of the prompt")
-    assert texts[1].startswith("the scorer image-reward reads only the first 35 tokens")
+    assert texts[1].startswith("the scorer demo-reward reads only the first 35 tokens")
     assert all(long.endswith(warning["dropped"]) for warning in result.trace["warnings"])
 
 

@@ -4,7 +4,7 @@ use crate::{Result, warning::Warning};
 
 /// A text encoder or a scorer that reads a limited number of tokens.
 pub trait PromptReader: Send + Sync {
-    /// Its name in warnings: `the scorer image-reward`.
+    /// Its name in warnings: `the scorer hps`.
     fn name(&self) -> &str;
 
     /// The number of tokens that it reads.

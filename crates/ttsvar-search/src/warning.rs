@@ -50,7 +50,7 @@ pub enum Warning {
     },
     /// A text encoder or a scorer reads only the beginning of a prompt.
     CutPrompt {
-        /// The reader: `the scorer image-reward`.
+        /// The reader: `the scorer hps`.
         reader: String,
         /// The number of tokens that it reads.
         limit: usize,
