@@ -5,6 +5,7 @@ mod compbench;
 mod geneval;
 mod report;
 mod runner;
+mod scene_labels;
 mod scenes;
 #[path = "../support/mod.rs"]
 mod support;

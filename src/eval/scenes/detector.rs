@@ -2,12 +2,13 @@
 //! shape and colour of each by comparison with all shapes in all rotations. It evaluates results
 //! and takes no part in a search.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::borrow::Cow;
 
 use ttsvar_search::Image;
 
 use super::{
-    regions::{Region, regions},
+    fitting::Window,
+    regions::{Patch, Patches, Region},
     words::{COLOURS, Colour, Relation, Shape},
     world::SIZE,
 };
@@ -24,30 +25,6 @@ pub struct DetectedShape {
     pub bounds: [usize; 4],
 }
 
-/// Minimum intersection over union of a shape and a region.
-const ENOUGH: f32 = 0.72;
-
-/// Side in pixels of the window in which shapes are compared: wider than any object.
-const WINDOW: usize = 44;
-
-/// Step between the rotations that are tried, in radians.
-const TURN: f32 = 0.08;
-
-/// Number of rotations that are tried in each direction.
-const TURNS: i32 = 4;
-
-/// Area of each shape with radius 1.
-static AREAS: LazyLock<[f32; 6]> = LazyLock::new(|| {
-    const STEPS: usize = 400;
-    let at = |i: usize| (i as f32 + 0.5) / STEPS as f32 * 3.0 - 1.5;
-    Shape::ALL.map(|shape| {
-        let inside = (0..STEPS * STEPS)
-            .filter(|i| shape.distance(at(i % STEPS), at(i / STEPS)) < 0.0)
-            .count();
-        inside as f32 / (STEPS * STEPS) as f32 * 9.0
-    })
-});
-
 /// Detects the objects in an image. Images of other sizes are resized to 64 x 64 first.
 pub fn detect(image: &Image) -> Vec<DetectedShape> {
     let image = if (image.width(), image.height()) == (SIZE, SIZE) {
@@ -55,15 +32,93 @@ pub fn detect(image: &Image) -> Vec<DetectedShape> {
     } else {
         Cow::Owned(image.resize(SIZE, SIZE, Filter::Bilinear))
     };
-    let seen = |region: Region| {
-        let shape = shape_of(&region)?;
-        Some(DetectedShape {
+    let patches = Patches::find(&image);
+    patches
+        .iter()
+        .flat_map(|patch| objects(&patches, patch))
+        .collect()
+}
+
+/// The objects of a patch. Unless the first sight of it is clear, the way of seeing it is taken that
+/// explains most of it.
+fn objects(patches: &Patches, patch: &Patch) -> Vec<DetectedShape> {
+    let first = patches.first_sight(patch);
+    let mut best: Vec<Fit> = first.regions.iter().map(Fit::at_first_sight).collect();
+    let clear = best.iter().all(|fit| fit.overlap >= clear(fit.seen.shape));
+    if first.by_colour || !clear {
+        let area = patches.area(patch);
+        let explained =
+            |fits: &[Fit]| fits.iter().map(|fit| fit.overlap * fit.area).sum::<f32>() / area;
+        let mut most = explained(&best);
+        for regions in patches.second_sights(patch) {
+            let fits: Vec<Fit> = regions.iter().map(Fit::at_second_sight).collect();
+            let share = explained(&fits);
+            if share > most {
+                most = share;
+                best = fits;
+            }
+        }
+    }
+    let known = best.into_iter().filter(|fit| fit.overlap >= fit.enough);
+    known.map(|fit| fit.seen).collect()
+}
+
+/// Minimum intersection over union of a shape and a region, with the shape in its place.
+const ENOUGH: f32 = 0.72;
+
+/// Intersection over union from which a shape is recognised for certain, and its minimum where the
+/// shape may be moved and stretched. A compact shape covers any blob rather well; a limb that is
+/// missing or bent costs more overlap.
+fn clear(shape: Shape) -> f32 {
+    match shape {
+        Shape::Circle | Shape::Square | Shape::Triangle => 0.8,
+        Shape::Star | Shape::Ring | Shape::Cross => ENOUGH,
+    }
+}
+
+/// The shape that covers a region best.
+struct Fit {
+    seen: DetectedShape,
+    /// Intersection over union of shape and region.
+    overlap: f32,
+    /// The overlap that is required.
+    enough: f32,
+    area: f32,
+}
+
+impl Fit {
+    fn at_first_sight(region: &Region) -> Self {
+        let window = Window::around(region, false);
+        let (shape, overlap) = best_shape(|shape| window.overlap_in_place(shape));
+        Self::new(region, shape, overlap, ENOUGH)
+    }
+
+    fn at_second_sight(region: &Region) -> Self {
+        let window = Window::around(region, true);
+        let (shape, overlap) = best_shape(|shape| window.overlap_nearby(shape));
+        Self::new(region, shape, overlap, clear(shape))
+    }
+
+    fn new(region: &Region, shape: Shape, overlap: f32, enough: f32) -> Self {
+        let seen = DetectedShape {
             shape,
             colour: nearest(region.rgb),
             bounds: region.bounds,
-        })
-    };
-    regions(&image).into_iter().filter_map(seen).collect()
+        };
+        Self {
+            seen,
+            overlap,
+            enough,
+            area: region.area,
+        }
+    }
+}
+
+/// The shape with the largest overlap, the first of equals.
+fn best_shape(overlap: impl Fn(Shape) -> f32) -> (Shape, f32) {
+    let [first, others @ ..] = Shape::ALL.map(|shape| (shape, overlap(shape)));
+    let larger = |best: (Shape, f32), next: (Shape, f32)| if next.1 > best.1 { next } else { best };
+    others.into_iter().fold(first, larger)
 }
 
 impl DetectedShape {
@@ -105,72 +160,4 @@ pub(super) fn nearest(rgb: [f32; 3]) -> Colour {
         .into_iter()
         .min_by(|&a, &b| far(a).total_cmp(&far(b)))
         .unwrap_or(Colour::Black)
-}
-
-/// The shape that covers a region best, if it covers it well enough.
-fn shape_of(region: &Region) -> Option<Shape> {
-    let window = Window::around(region);
-    let fit = |shape: Shape| {
-        let turns = (-TURNS..=TURNS).map(|turn| window.overlap(shape, turn as f32 * TURN));
-        turns.fold(0.0, f32::max)
-    };
-    let fits = Shape::ALL.map(|shape| (fit(shape), shape));
-    let best = fits
-        .into_iter()
-        .reduce(|best, next| if next.0 > best.0 { next } else { best });
-    best.filter(|(fit, _)| *fit >= ENOUGH)
-        .map(|(_, shape)| shape)
-}
-
-/// The pixels around a region's centre.
-struct Window {
-    /// Coverage of each pixel by the region, row by row.
-    cover: Vec<f32>,
-    /// Distance in pixels from the centre to the middle of the first column and row.
-    corner: (f32, f32),
-    area: f32,
-}
-
-impl Window {
-    fn around(region: &Region) -> Self {
-        let start = |centre: f64| (centre - (WINDOW / 2) as f64).round_ties_even();
-        let left = start(region.centre.0);
-        let top = start(region.centre.1);
-        let cover = |i: usize| {
-            let x = left as i64 + (i % WINDOW) as i64;
-            let y = top as i64 + (i / WINDOW) as i64;
-            let inside = (0..SIZE as i64).contains(&x) && (0..SIZE as i64).contains(&y);
-            if inside {
-                region.cover[y as usize * SIZE + x as usize]
-            } else {
-                0.0
-            }
-        };
-        let corner = (
-            (left + 0.5 - region.centre.0) as f32,
-            (top + 0.5 - region.centre.1) as f32,
-        );
-        Self {
-            cover: (0..WINDOW * WINDOW).map(cover).collect(),
-            corner,
-            area: region.area,
-        }
-    }
-
-    /// Intersection over union of the region and a rotated shape of the same area.
-    fn overlap(&self, shape: Shape, turn: f32) -> f32 {
-        let radius = (self.area / AREAS[shape as usize]).sqrt();
-        let (sin, cos) = turn.sin_cos();
-        let mut both = 0.0;
-        let mut either = 0.0;
-        for (i, cover) in self.cover.iter().enumerate() {
-            let dx = (self.corner.0 + (i % WINDOW) as f32) / radius;
-            let dy = (self.corner.1 + (i / WINDOW) as f32) / radius;
-            let away = shape.distance(cos * dx + sin * dy, cos * dy - sin * dx) * radius;
-            let shape_cover = (0.5 - away).clamp(0.0, 1.0);
-            both += shape_cover.min(*cover);
-            either += shape_cover.max(*cover);
-        }
-        both / either
-    }
 }

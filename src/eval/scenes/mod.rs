@@ -2,6 +2,8 @@
 //! GenEval's six tasks, and a rule-based evaluator. No search ever sees the evaluator.
 
 pub mod detector;
+mod fitting;
+mod masks;
 pub mod prompt;
 pub mod prompt_set;
 mod regions;

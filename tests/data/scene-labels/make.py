@@ -60,7 +60,8 @@ def main():
     cells = list(zip(labels, files, strict=True))
     name = "sheet"
     if args.indices:
-        cells = [cells[int(index)] for index in args.indices.split(",")]
+        wanted = {int(index) for index in args.indices.split(",")}
+        cells = [cell for cell in cells if cell[0]["index"] in wanted]
         name = "chosen"
     count = COLUMNS * ROWS
     for first in range(0, len(cells), count):
