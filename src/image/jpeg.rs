@@ -13,6 +13,10 @@ use zune_jpeg::JpegDecoder;
 
 use super::{Orientation, check_size};
 
+/// Pixels that one byte of a file can hold: a block of 8 x 8 takes at least one bit, so that 512 would
+/// do. A file whose header promises more is not decoded.
+const MOST_PIXELS_PER_BYTE: usize = 1024;
+
 /// Decodes a file.
 ///
 /// # Errors
@@ -27,7 +31,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image, String> {
     decoder.decode_headers().map_err(message)?;
     let (width, height) = decoder.dimensions().ok_or("a JPEG without a size")?;
     check_size(width, height)?;
-    if !ends(bytes) {
+    if width * height > MOST_PIXELS_PER_BYTE * bytes.len() || !ends(bytes) {
         return Err("the JPEG ends too early".to_owned());
     }
     let orientation = Orientation::find(

@@ -118,6 +118,7 @@ fn parity_scores_on_the_command_line_are_the_recorded_ones() {
             "--weights",
             "downloads",
             "--json",
+            "--quiet", // one of the prompts is cut
         ];
         arguments.extend(more);
         arguments.extend(files.iter().map(String::as_str));

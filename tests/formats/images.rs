@@ -121,6 +121,10 @@ fn the_size_is_checked_before_anything_is_decoded() {
         error.contains("65000 x 65000 pixels; the limit is"),
         "{error}"
     );
+    // A size within the limit that so few bytes cannot fill
+    jpeg[at + 5..at + 9].copy_from_slice(&[0x20, 0, 0x20, 0]);
+    let error = decoded(&jpeg).unwrap_err();
+    assert!(error.ends_with("the JPEG ends too early"), "{error}");
     let mut png = fs::read(golden("images").join("rgb.png")).unwrap();
     png[16..24].copy_from_slice(&[0, 0, 0xfd, 0xe8, 0, 0, 0xfd, 0xe8]);
     let check = flate2::Crc::new;

@@ -70,8 +70,8 @@ pub enum Warning {
     },
 }
 
-/// Characters of a dropped text that messages show.
-const SHOWN: usize = 200;
+/// Characters of a dropped text that messages show, from its beginning and from its end.
+const SHOWN: [usize; 2] = [120, 60];
 
 impl Warning {
     /// The scale after which the anomaly occurred; `None` if it is about the prompt.
@@ -155,16 +155,11 @@ impl fmt::Display for Warning {
                 negative,
             } => {
                 let prompt = prompt_name(*negative);
-                let shown: String = dropped.trim().chars().take(SHOWN).collect();
-                let more = if shown.len() < dropped.trim().len() {
-                    " …"
-                } else {
-                    ""
-                };
+                let dropped = shortened(dropped.trim());
                 write!(
                     f,
                     "{reader} reads only the first {limit} tokens of the {prompt}; \
-                     it drops: {shown}{more}"
+                     it drops: {dropped}"
                 )
             }
             Self::UnknownWords {
@@ -186,5 +181,44 @@ fn prompt_name(negative: bool) -> &'static str {
         "negative prompt"
     } else {
         "prompt"
+    }
+}
+
+/// The beginning and the end of a text that is too long for a message.
+fn shortened(text: &str) -> String {
+    let count = text.chars().count();
+    let [first, last] = SHOWN;
+    if count <= first + last {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(first).collect();
+    let end: String = text.chars().skip(count - last).collect();
+    format!("{start} … {end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_shown_from_both_ends() {
+        let cut = |dropped: &str| {
+            let warning = Warning::CutPrompt {
+                reader: "the scorer s".to_owned(),
+                limit: 9,
+                dropped: dropped.to_owned(),
+                negative: true,
+            };
+            warning.to_string()
+        };
+        assert_eq!(
+            cut(" blue star "),
+            "the scorer s reads only the first 9 tokens of the negative prompt; it drops: blue star"
+        );
+        let long = cut(&format!("{}ünd a blue star", "é ".repeat(500)));
+        assert!(
+            long.ends_with("ünd a blue star") && long.chars().count() < 300,
+            "{long}"
+        );
     }
 }
