@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashSet,
-    fs::{self, File, TryLockError},
+    fs::{self, File, Metadata, TryLockError},
     io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -30,9 +30,10 @@ pub(super) const TRACE: &str = "trace.json";
 pub(super) const EVENTS: &str = "events.jsonl";
 
 /// Bytes of the largest file of a job that is read.
-const MAX_FILE: u64 = 1 << 30;
+const MAX_FILE: u64 = 256 << 20;
 
 const INDEX_FILE: &str = "index.sqlite";
+const LOCK_FILE: &str = "lock";
 
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
@@ -69,6 +70,12 @@ impl Store {
     /// Another server uses the folder, or it cannot be read or written.
     pub(super) fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder.join("jobs")).map_err(Error::io(folder))?;
+        for name in [LOCK_FILE, INDEX_FILE] {
+            let path = folder.join(name);
+            if let Ok(about) = fs::metadata(&path) {
+                check_regular(&path, &about)?;
+            }
+        }
         let lock = lock_folder(folder)?;
         let index = open_index(folder).map_err(|error| index_error(folder, &error))?;
         let store = Self {
@@ -287,10 +294,7 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(path)(error)),
         };
-        if !about.is_file() {
-            let message = format!("{}: not a regular file", path.display());
-            return Err(Error::system(message).with_hint("remove it; a server writes files only"));
-        }
+        check_regular(&path, &about)?;
         if about.len() > MAX_FILE {
             let message = format!("{}: too large, {} bytes", path.display(), about.len());
             return Err(Error::system(message));
@@ -320,9 +324,18 @@ impl Store {
     }
 }
 
+/// Refuses FIFOs, devices and folders in place of a file.
+fn check_regular(path: &Path, about: &Metadata) -> Result<()> {
+    if about.is_file() {
+        return Ok(());
+    }
+    let message = format!("{}: not a regular file", path.display());
+    Err(Error::system(message).with_hint("remove it; a server writes regular files only"))
+}
+
 /// Locks the folder. The system releases the lock when the program ends, however it ends.
 fn lock_folder(folder: &Path) -> Result<File> {
-    let path = folder.join("lock");
+    let path = folder.join(LOCK_FILE);
     let lock = File::options()
         .create(true)
         .append(true)
