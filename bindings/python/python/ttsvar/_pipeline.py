@@ -173,7 +173,8 @@ class Pipeline:
 
         `scorer` replaces the scorers of the model, and `extractor` its features wherever the plan
         clusters. `on_event` is called with every event. With `decode_all` it receives the images
-        after every scale, which costs additional decodes.
+        after every scale, which costs additional decodes; the trace counts them apart, as
+        `previews`.
 
         Anomalies are reported as `SearchWarning`.
 
