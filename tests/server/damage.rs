@@ -8,7 +8,6 @@ use std::{
 };
 
 use rusqlite::Connection;
-use rustix::fs::{FileType, Mode};
 use serde_json::json;
 
 use crate::{ENDLESS, Served, endless, failed_start};
@@ -177,8 +176,7 @@ fn damaged_files_of_a_job_harm_only_that_job() {
 }
 
 fn make_fifo(path: &Path) {
-    let mode = Mode::RUSR | Mode::WUSR;
-    rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, mode, 0).unwrap();
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert!(fs::metadata(path).unwrap().file_type().is_fifo());
 }
 
