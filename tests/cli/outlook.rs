@@ -104,13 +104,15 @@ fn generate_explains_every_flag() {
                             new one each time]
 
     Model:
-          --model <NAME|DIR>  demo, a released model (see `ttsvar models`), or a folder with a
-                              bundle.toml [default: demo]
-          --weights <DIR>     The folder with the downloaded files of released models
-          --scorer <SCORERS>  Scorer: image-reward, hps, clip, clip-100, clip-2.5 or aesthetic, or a mix
-                              such as image-reward=1,hps=2 [default: the model's]
-          --memory <SIZE>     Memory limit, such as 12G: fewer rows run at once, and networks are loaded
-                              only while needed
+          --model <NAME|DIR>   demo, a released model (see `ttsvar models`), or a folder with a
+                               bundle.toml [default: demo]
+          --weights <DIR>      The folder with the downloaded files of released models
+          --scorer <SCORERS>   Scorer: image-reward, hps, clip, clip-100, clip-2.5 or aesthetic, or a
+                               mix such as image-reward=1,hps=2 [default: the model's]
+          --state-dict <NAME>  The state dict to read in checkpoints that hold several which fit, such
+                               as a model and its moving average [default: the model]
+          --memory <SIZE>      Memory limit, such as 12G: fewer rows run at once, and networks are
+                               loaded only while needed
 
     Output:
       -o, --out <FILE|DIR>     Write the image: to a .png file, which is replaced, or to a folder, under
