@@ -352,9 +352,7 @@ fn open_scorers(toml: &Blob) -> ttsvar::Result<()> {
 
 #[test]
 fn the_shipped_demo_opens_and_reads_its_own_words() {
-    let bundle =
-        Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ttsvar-demo/files"))
-            .unwrap();
+    let bundle = Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo")).unwrap();
     assert_eq!(
         bundle.missing(&[&image_reward::KIND.release]).unwrap(),
         Vec::<String>::new()
