@@ -100,7 +100,7 @@ def main():
         add(target, "".join(prompts))
     for path in sorted((ROOT / "experiments").glob("*.toml")):
         add("experiment", path.read_bytes())
-    add("bundle_description", (ROOT / "crates/ttsvar-demo/files/bundle.toml").read_bytes())
+    add("bundle_description", (ROOT / "assets/demo/bundle.toml").read_bytes())
     add("png", (DATA / "scenes/scene_00.png").read_bytes())
     for name in IMAGES:
         add("image", (DATA / "images" / name).read_bytes())
@@ -110,8 +110,8 @@ def main():
         add("clip_tokenizer", (DATA / name).read_bytes())
     for name in ["blip-vqa-tiny/vocab.txt"]:
         add("wordpiece", (DATA / name).read_bytes())
-    add("wordpiece", (ROOT / "crates/ttsvar-demo/files/vocab.txt").read_bytes())
-    add("t5_tokenizer", (ROOT / "crates/ttsvar-demo/files/t5/tokenizer.json").read_bytes())
+    add("wordpiece", (ROOT / "assets/demo/vocab.txt").read_bytes())
+    add("t5_tokenizer", (ROOT / "assets/demo/t5/tokenizer.json").read_bytes())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ use crate::{
     Error, Result,
     loading::{LoadReport, Notice},
     quoting,
+    request::Session,
     system::{System, SystemBuilder},
 };
 
@@ -78,6 +79,13 @@ impl Console {
         let system = builder.open()?;
         self.notices(system.report());
         Ok(system)
+    }
+
+    /// Prints what a user should know about the options of a session.
+    pub(super) fn advise(&self, session: &Session) {
+        if let Some(advice) = session.advice() {
+            self.note(&advice);
+        }
     }
 
     /// Prints what was found while networks were loaded.

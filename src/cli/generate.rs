@@ -35,6 +35,7 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
     let request = Request::read(typed, global, console)?;
     let system = console.open(&request.system)?;
     let mut session = Session::new(&system, &request.options)?;
+    console.advise(&session);
     match typed.limit.memory {
         Some(_) => fit_memory(&mut session, typed.limit, console)?,
         None => check_machine(&session)?,
@@ -75,11 +76,16 @@ pub(super) fn report_memory_plan(plan: &MemoryPlan, console: &Console) {
 /// Refuses a search that cannot fit into this machine, whatever asked for it: the plan may be that
 /// of somebody else's image.
 fn check_machine(session: &Session) -> Result<()> {
-    let Some(memory) = Machine::detect().memory else {
-        return Ok(());
-    };
-    let needed = session.estimate().peak_bytes;
-    if needed <= memory || !session.system().device().is_cpu() {
+    match Machine::detect().memory {
+        Some(memory) if session.system().device().is_cpu() => {
+            check_fits(session.estimate().peak_bytes, memory)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_fits(needed: u64, memory: u64) -> Result<()> {
+    if needed <= memory {
         return Ok(());
     }
     let needed = numbers::bytes(needed);
@@ -355,5 +361,19 @@ impl Listener for ProgressAndAlbum<'_> {
             Some(album) => album.on(event),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_that_the_machine_cannot_hold_is_refused() {
+        assert!(check_fits(8_000_000_000, 8_000_000_000).is_ok());
+        let error = check_fits(31_000_000_000, 8_000_000_000).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("31") && text.contains("8.0"), "{text}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("--memory")));
     }
 }

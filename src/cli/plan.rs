@@ -32,6 +32,7 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, console: &Console) -
     } else {
         let system = console.open(&global.system_within(&typed.system, typed.limit))?;
         let mut session = Session::new(&system, &options)?;
+        console.advise(&session);
         fit_memory(&mut session, typed.limit, console)?;
         note_unused(&options, &session, false, console);
         Outlook::of_session(&session)

@@ -31,6 +31,9 @@ pub trait Family: Sync {
     /// The model does not support the aspect or the size.
     fn scales(&self, description: &Description, options: &Options) -> Result<Vec<Scale>>;
 
+    /// What a user should know about these options of a model, if anything.
+    fn advice(&self, description: &Description, options: &Options) -> Option<String>;
+
     /// Loads a model. If `resident`, networks that are needed only at times stay in memory.
     ///
     /// # Errors

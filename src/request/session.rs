@@ -117,6 +117,11 @@ impl<'a> Session<'a> {
         (widths, decodes)
     }
 
+    /// What a user should know about the options, if anything.
+    pub fn advice(&self) -> Option<String> {
+        self.system.advice(&self.options)
+    }
+
     /// The system.
     pub fn system(&self) -> &'a System {
         self.system

@@ -108,13 +108,29 @@ impl ApiError {
     pub(super) fn body(&self) -> Value {
         json!({
             "error": {
-                "message": self.message,
+                "message": shortened(&self.message, LONGEST_MESSAGE),
                 "type": self.error_type(),
-                "param": self.param,
+                "param": self.param.as_ref().map(|param| shortened(param, LONGEST_PARAM)),
                 "code": self.code,
             },
         })
     }
+}
+
+/// Characters of the longest message and the longest name of a field. Both may repeat what a client
+/// sent.
+const LONGEST_MESSAGE: usize = 1000;
+const LONGEST_PARAM: usize = 100;
+
+/// The text, with its middle left out if it is too long.
+fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    let characters = text.chars().count();
+    if characters <= most {
+        return text.into();
+    }
+    let begin: String = text.chars().take(most / 2).collect();
+    let end: String = text.chars().skip(characters - most / 2).collect();
+    format!("{begin}…{end}").into()
 }
 
 impl From<Error> for ApiError {

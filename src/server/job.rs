@@ -8,6 +8,7 @@ use std::{
 use rusqlite::{Row, types::FromSql};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use ttsvar_search::{Trace, Warning};
 
 use super::request::SearchRequest;
 use crate::request::new_seed;
@@ -165,6 +166,38 @@ impl Job {
             },
         })
     }
+}
+
+/// The part of a finished search that the index keeps.
+#[derive(Default)]
+pub(super) struct JobResult {
+    /// The winner's score.
+    pub score: Option<f32>,
+    /// The warnings of the search.
+    pub warnings: Vec<Value>,
+    /// The error that ended the search.
+    pub error: Option<String>,
+}
+
+impl JobResult {
+    /// The result that a trace records.
+    pub(super) fn from_trace(trace: &Trace) -> Self {
+        let mut finals = trace.finals.iter();
+        let winner = finals.find(|finished| finished.id == trace.winner);
+        Self {
+            score: winner.map(|winner| winner.score),
+            warnings: trace.warnings.iter().map(warning_json).collect(),
+            error: None,
+        }
+    }
+}
+
+/// A warning with the keys that it has in a trace, and its text.
+fn warning_json(warning: &Warning) -> Value {
+    let mut json = json!(warning);
+    json["message"] = warning.to_string().into();
+    json["advice"] = warning.advice().into();
+    json
 }
 
 /// Bytes of the longest text in a row: far more than a request may have.

@@ -55,7 +55,7 @@ impl<S: Send + Sync> FromRequestParts<S> for JobId {
 }
 
 async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let fields = json_body::read(request).await?;
+    let fields = json_body::read(request, app.limits.body).await?;
     let raw = RawRequest::read(Route::Jobs, &fields)?;
     let ignored = raw.ignored.clone();
     let inner = app.clone();

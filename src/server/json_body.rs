@@ -18,13 +18,16 @@ use super::{api_error::ApiError, connections::Client};
 /// Time for a client to send a request.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads the JSON object in the body of a request.
+/// Reads the JSON object in the body of a request, which has up to `most` bytes.
 ///
 /// # Errors
 /// The body is not a JSON object or not marked as JSON, gives a key twice with different values, is
 /// too long, or does not arrive in time.
-pub(super) async fn read(request: Request) -> Result<Map<String, Value>, ApiError> {
+pub(super) async fn read(request: Request, most: usize) -> Result<Map<String, Value>, ApiError> {
     check_content_type(request.headers())?;
+    if announced_length(request.headers()).is_some_and(|length| length > most as u64) {
+        return Err(too_long(most));
+    }
     let client = request.extensions().get::<Arc<Client>>().cloned();
     let receiving = |waiting| {
         if let Some(client) = &client {
@@ -35,8 +38,10 @@ pub(super) async fn read(request: Request) -> Result<Map<String, Value>, ApiErro
     let body = tokio::time::timeout(SEND_TIMEOUT, Bytes::from_request(request, &())).await;
     receiving(false);
     let body = body.map_err(|_| too_slow())?;
-    let body =
-        body.map_err(|error| ApiError::new(error.status(), "unreadable_body", error.body_text()))?;
+    let body = body.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_long(most),
+        status => ApiError::new(status, "unreadable_body", "the request breaks off"),
+    })?;
     parse(&body)
 }
 
@@ -60,6 +65,21 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
         "wrong_content_type",
         message,
     ))
+}
+
+/// The length of a body that its headers announce.
+fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+fn too_long(most: usize) -> ApiError {
+    let message = format!("the request is too long, this server accepts up to {most} bytes");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "unreadable_body", message)
 }
 
 fn too_slow() -> ApiError {

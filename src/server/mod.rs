@@ -11,6 +11,7 @@ mod connections;
 mod event_log;
 mod event_sink;
 mod field_names;
+mod folder;
 mod guard;
 mod job;
 mod jobs;
@@ -24,6 +25,7 @@ mod report;
 mod request;
 mod scheduler;
 mod store;
+mod waiting_time;
 mod watch;
 mod worker;
 

@@ -36,7 +36,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value>, ApiError> {
-    let fields = json_body::read(request).await?;
+    let fields = json_body::read(request, app.limits.body).await?;
     let raw = RawRequest::read(Route::Images, &fields)?;
     let ignored = raw.ignored.clone();
     let inner = app.clone();

@@ -10,16 +10,14 @@ use std::{
     time::Instant,
 };
 
-use serde_json::{Value, json};
-use ttsvar_search::{Trace, Warning};
-
 use super::{
     api_error::ApiError,
     event_log::EventLog,
-    job::{Job, JobState},
+    job::{Job, JobResult, JobState},
     metrics::Metrics,
     request::SearchRequest,
     store::Store,
+    waiting_time::seconds_until,
 };
 use crate::Result;
 
@@ -344,90 +342,9 @@ impl Inner {
 /// The longest time for which a client is asked to wait.
 const LONGEST_WAIT: f64 = 3600.0;
 
-/// Seconds until `ends` searches should have ended, if they take `mean` seconds on average and have
-/// been running for the given times. A search that has taken longer than the mean, or than any
-/// search before it, is expected to take as long again.
-fn seconds_until(ends: usize, running: &[f64], mean: f64) -> f64 {
-    let remaining = |elapsed: &f64| {
-        if *elapsed < mean {
-            mean - elapsed
-        } else {
-            *elapsed
-        }
-    };
-    let typical = if mean > 0.0 {
-        mean
-    } else {
-        running.iter().sum::<f64>() / running.len().max(1) as f64
-    };
-    // Each worker takes the next search when its own ends
-    let mut next: Vec<f64> = running.iter().map(remaining).collect();
-    let mut now = 0.0;
-    for _ in 0..ends {
-        let Some(first) = next.iter_mut().min_by(|a, b| a.total_cmp(b)) else {
-            break;
-        };
-        now = *first;
-        *first += typical;
-    }
-    now
-}
-
-/// The part of a finished search that the index keeps.
-#[derive(Default)]
-pub(super) struct JobResult {
-    /// The winner's score.
-    pub score: Option<f32>,
-    /// The warnings of the search.
-    pub warnings: Vec<Value>,
-    /// The error that ended the search.
-    pub error: Option<String>,
-}
-
-impl JobResult {
-    /// The result that a trace records.
-    pub(super) fn from_trace(trace: &Trace) -> Self {
-        let mut finals = trace.finals.iter();
-        let winner = finals.find(|finished| finished.id == trace.winner);
-        Self {
-            score: winner.map(|winner| winner.score),
-            warnings: trace.warnings.iter().map(warning_json).collect(),
-            error: None,
-        }
-    }
-}
-
-/// A warning with the keys that it has in a trace, and its text.
-fn warning_json(warning: &Warning) -> Value {
-    let mut json = json!(warning);
-    json["message"] = warning.to_string().into();
-    json["advice"] = warning.advice().into();
-    json
-}
-
 /// Logs a failed write to the index. Nothing is lost: the next start looks at the files.
 fn log_failure(result: Result<()>) {
     if let Err(error) = result {
         tracing::error!(%error, "cannot write the index of jobs");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wait_follows_from_the_queue_and_measured_times() {
-        // One worker: the running search has 6 s left, later ones take 10 s each
-        assert_eq!(seconds_until(1, &[4.0], 10.0), 6.0);
-        assert_eq!(seconds_until(3, &[4.0], 10.0), 26.0);
-        // Two workers: ends after 2, 6 and 12 s
-        assert_eq!(seconds_until(2, &[4.0, 8.0], 10.0), 6.0);
-        assert_eq!(seconds_until(3, &[4.0, 8.0], 10.0), 12.0);
-        // Longer than any search before it
-        assert_eq!(seconds_until(1, &[30.0], 10.0), 30.0);
-        // No search has ended yet
-        assert_eq!(seconds_until(2, &[5.0], 0.0), 10.0);
-        assert_eq!(seconds_until(2, &[], 0.0), 0.0);
     }
 }

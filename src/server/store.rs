@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashSet,
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -16,9 +16,9 @@ use serde_json::Value;
 use ttsvar_search::{Trace, number};
 
 use super::{
-    job::{Job, JobState, job_id, now},
+    folder,
+    job::{Job, JobResult, JobState, job_id, now},
     leftovers,
-    scheduler::JobResult,
 };
 use crate::{Error, Result, file, input};
 
@@ -30,27 +30,7 @@ pub(super) const TRACE: &str = "trace.json";
 pub(super) const EVENTS: &str = "events.jsonl";
 
 /// Bytes of the largest file of a job that is read.
-const MAX_FILE: u64 = 1 << 30;
-
-const INDEX_FILE: &str = "index.sqlite";
-
-const SCHEMA: &str = "
-    PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = NORMAL;
-    CREATE TABLE IF NOT EXISTS jobs (
-        id TEXT PRIMARY KEY,
-        state TEXT NOT NULL,
-        created REAL NOT NULL,
-        started REAL,
-        finished REAL,
-        prompt TEXT NOT NULL,
-        score REAL,
-        error TEXT,
-        facts TEXT NOT NULL,
-        warnings TEXT
-    ) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS open ON jobs (state) WHERE state IN ('queued', 'running');
-";
+const MAX_FILE: u64 = 256 << 20;
 
 /// The folder of a server.
 pub(super) struct Store {
@@ -69,8 +49,8 @@ impl Store {
     /// Another server uses the folder, or it cannot be read or written.
     pub(super) fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder.join("jobs")).map_err(Error::io(folder))?;
-        let lock = lock_folder(folder)?;
-        let index = open_index(folder).map_err(|error| index_error(folder, &error))?;
+        let lock = folder::lock(folder)?;
+        let index = folder::open_index(folder).map_err(|error| index_error(folder, &error))?;
         let store = Self {
             folder: folder.to_owned(),
             index: Mutex::new(index),
@@ -158,7 +138,7 @@ impl Store {
             return Ok(None);
         };
         Job::from_row(row).map(Some).map_err(|fault| {
-            let path = self.folder.join(INDEX_FILE);
+            let path = self.folder.join(folder::INDEX_FILE);
             let message = format!(
                 "{}: the row of job {id} is damaged: {fault}",
                 path.display()
@@ -287,10 +267,7 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(path)(error)),
         };
-        if !about.is_file() {
-            let message = format!("{}: not a regular file", path.display());
-            return Err(Error::system(message).with_hint("remove it; a server writes files only"));
-        }
+        folder::check_regular(&path, &about)?;
         if about.len() > MAX_FILE {
             let message = format!("{}: too large, {} bytes", path.display(), about.len());
             return Err(Error::system(message));
@@ -320,40 +297,6 @@ impl Store {
     }
 }
 
-/// Locks the folder. The system releases the lock when the program ends, however it ends.
-fn lock_folder(folder: &Path) -> Result<File> {
-    let path = folder.join("lock");
-    let lock = File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(Error::io(&path))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::file(folder, "another server uses this folder")
-                .with_hint("stop that server, or choose another --folder"))
-        }
-        Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
-    }
-}
-
-fn open_index(folder: &Path) -> rusqlite::Result<Connection> {
-    let index = Connection::open(folder.join(INDEX_FILE))?;
-    index.execute_batch(SCHEMA)?;
-    add_missing_columns(&index)?;
-    Ok(index)
-}
-
-/// Adds the columns that earlier versions of this program did not have.
-fn add_missing_columns(index: &Connection) -> rusqlite::Result<()> {
-    let sql = "SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'warnings'";
-    if !index.prepare(sql)?.exists([])? {
-        index.execute_batch("ALTER TABLE jobs ADD COLUMN warnings TEXT")?;
-    }
-    Ok(())
-}
-
 /// Inserts jobs in one transaction.
 fn insert(index: &mut Connection, jobs: &[Job]) -> rusqlite::Result<()> {
     let transaction = index.transaction()?;
@@ -376,7 +319,7 @@ fn insert(index: &mut Connection, jobs: &[Job]) -> rusqlite::Result<()> {
 }
 
 fn index_error(folder: &Path, error: &rusqlite::Error) -> Error {
-    let path = folder.join(INDEX_FILE);
+    let path = folder.join(folder::INDEX_FILE);
     Error::system(format!("{}: the index of jobs: {error}", path.display()))
         .with_hint("check that the disk has space and that the file is an index of this program")
 }

@@ -18,8 +18,8 @@ use ttsvar_search::{Outcome, Trace};
 use super::{
     Limits,
     event_sink::EventSink,
-    job::JobState,
-    scheduler::{Assignment, JobResult, Scheduler, SearchJob, StopReason},
+    job::{JobResult, JobState},
+    scheduler::{Assignment, Scheduler, SearchJob, StopReason},
     store::{EVENTS, IMAGE, Store, TRACE},
 };
 use crate::{Error, Result, report::Provenance, request::Session, system::System};

@@ -118,6 +118,11 @@ impl System {
             .resolve(options.clone().or(&self.description.defaults))
     }
 
+    /// What a user should know about options that [`System::resolve`] completed, if anything.
+    pub fn advice(&self, options: &Options) -> Option<String> {
+        self.family.advice(&self.description, options)
+    }
+
     /// The generator set up by options that [`System::resolve`] completed; `rows_at_once` rows run
     /// through the network together, all of them if it is `None`.
     ///

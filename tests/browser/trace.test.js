@@ -24,6 +24,10 @@ test("the documented trace becomes a run", () => {
   for (const [name, data] of eventsOf(JSON.parse(documented))) run.apply(name, data);
   assert.equal(run.winner, 5);
   assert.deepEqual([...run.lineage()], [5, 3, 1]);
+  assert.deepEqual(run.warnings, []);
+  const warned = { ...JSON.parse(documented), warnings: [{ kind: "few-distinct", scale: 2 }] };
+  for (const [name, data] of eventsOf(warned)) run.apply(name, data);
+  assert.deepEqual(run.warnings, ["few-distinct, scale 2"]);
 });
 
 const DAMAGES = [
@@ -67,6 +71,8 @@ const DAMAGES = [
   ["finals.0.id", 99],
   ["winner", 99],
   ["winner", 0],
+  ["warnings", { length: 1e9 }],
+  ["warnings", [null]],
   ["cost", null],
   ["cost.seconds", null],
   ["cost.seconds.total", "long"],

@@ -69,7 +69,7 @@ fn hints_name_the_help_that_lists_the_flag() {
             "ttsvar help generate",
         ),
         (
-            &["bench", "preview", "--width", "20"],
+            &["bench", "preview", "--zoom", "20"],
             "ttsvar help bench preview",
         ),
         (

@@ -28,4 +28,5 @@ mod scoring;
 mod standard_output;
 #[path = "../support/mod.rs"]
 mod support;
+mod trained_weights;
 mod weights;

@@ -21,8 +21,10 @@ fn commands_and_flags(desk: &Desk, command: &[&str]) -> (Vec<String>, Vec<String
         flags.extend(
             line.split_whitespace()
                 .take_while(|word| word.starts_with('-'))
+                .map(|word| word.trim_end_matches(','))
                 .filter(|word| word.starts_with("--") && word.len() > 2)
-                .map(|word| word.trim_end_matches(',').to_owned()),
+                .filter(|word| word.chars().all(|c| c == '-' || c.is_ascii_lowercase()))
+                .map(str::to_owned),
         );
     }
     for inner in commands.clone() {

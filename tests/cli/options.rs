@@ -60,7 +60,7 @@ fn every_option_goes_through_a_record() {
 
 #[test]
 fn every_option_goes_through_the_defaults_of_a_bundle() {
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ttsvar-demo/files");
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo");
     let description = fs::read_to_string(demo.join("bundle.toml")).unwrap();
     let (head, _) = description.split_once("[defaults]").unwrap();
     let mut all = cases();

@@ -23,7 +23,7 @@ const PARTS: [&str; 5] = [
 fn bundle() -> Desk {
     let desk = Desk::new();
     copy(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ttsvar-demo/files"),
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo"),
         &desk.path("bundle"),
     );
     desk

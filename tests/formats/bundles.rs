@@ -352,9 +352,7 @@ fn open_scorers(toml: &Blob) -> ttsvar::Result<()> {
 
 #[test]
 fn the_shipped_demo_opens_and_reads_its_own_words() {
-    let bundle =
-        Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/ttsvar-demo/files"))
-            .unwrap();
+    let bundle = Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo")).unwrap();
     let own = &image_reward::DEMO_KIND.release;
     assert_eq!(bundle.missing(&[own]).unwrap(), Vec::<String>::new());
     assert_eq!(bundle.default_scorer().unwrap(), own.family);

@@ -390,6 +390,23 @@ fn pickles_built_to_exhaust_the_reader_end_in_an_error() {
     );
 }
 
+/// A tensor takes much more memory than the few bytes that ask for it.
+#[test]
+fn a_pickle_of_very_many_tensors_is_refused() {
+    let mut pickle = Pickle::new().global("torch._utils", "_rebuild_tensor_v2");
+    pickle = pickle.raw(b"q\x00((").text("storage");
+    pickle = pickle.global("torch", "FloatStorage").text("0").text("cpu");
+    pickle = pickle
+        .int(6)
+        .raw(b"tQK\x00(K\x01K\x01t(K\x01K\x01ttq\x01}(");
+    let tensor = b"U\x01nh\x00h\x01R";
+    let pickle = pickle.raw(&tensor.repeat(200_001)).raw(b"u").end();
+    refused(
+        archive(&pickle, &[("0", &six())]),
+        &["more than 200000 tensors"],
+    );
+}
+
 #[test]
 fn damaged_archives_are_refused() {
     let whole = single_tensor_file(PLAIN);

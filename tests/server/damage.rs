@@ -4,14 +4,13 @@ use std::{
     fs,
     os::unix::fs::FileTypeExt,
     path::Path,
-    process::Command,
     time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::{ENDLESS, Served, endless};
+use crate::{ENDLESS, Served, endless, failed_start};
 
 /// Starts a server in a folder, finishes `count` jobs, and stops it. Returns their ids.
 fn finished_jobs(folder: &Path, count: u64) -> Vec<String> {
@@ -176,6 +175,36 @@ fn damaged_files_of_a_job_harm_only_that_job() {
     assert_eq!(served.get(&format!("/v1/jobs/{whole}/report")).status, 200);
 }
 
+fn make_fifo(path: &Path) {
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(fs::metadata(path).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn a_fifo_in_place_of_a_file_of_the_server_is_reported_at_the_start() {
+    for name in ["lock", "index.sqlite"] {
+        let folder = tempfile::tempdir().unwrap();
+        make_fifo(&folder.path().join(name));
+        let folder = folder.path().to_str().unwrap();
+        let (code, message) = failed_start(&["--port", "0", "--folder", folder]);
+        assert_eq!(code, Some(1), "{message}");
+        assert!(message.contains("not a regular file"), "{message}");
+    }
+    // In place of a trace, whose job was running: the job is interrupted
+    let folder = tempfile::tempdir().unwrap();
+    let ids = finished_jobs(folder.path(), 1);
+    change(
+        folder.path(),
+        "UPDATE jobs SET state = 'running' WHERE id = ?1",
+        &ids[0],
+    );
+    let trace = folder.path().join("jobs").join(&ids[0]).join("trace.json");
+    fs::remove_file(&trace).unwrap();
+    make_fifo(&trace);
+    let served = Served::at(folder.path(), &[]);
+    assert_eq!(served.state(&ids[0]), "interrupted");
+}
+
 #[test]
 fn a_fifo_or_a_folder_in_place_of_an_image_blocks_nobody() {
     let folder = tempfile::tempdir().unwrap();
@@ -203,8 +232,7 @@ fn a_fifo_or_a_folder_in_place_of_an_image_blocks_nobody() {
     std::os::unix::fs::symlink("/dev/zero", &image).unwrap();
     refused();
     fs::remove_file(&image).unwrap();
-    let made = Command::new("mkfifo").arg(&image).status().unwrap();
-    assert!(made.success() && fs::metadata(&image).unwrap().file_type().is_fifo());
+    make_fifo(&image);
     refused();
     let began = Instant::now();
     assert_eq!(served.end(), Some(0));

@@ -178,6 +178,13 @@ fn wrong_values_are_named_with_their_field_and_range() {
             "start is \"8\", expected a whole number".to_owned(),
         ),
         (
+            json!({ "plan": { "start": 2, "stage": [
+                { "scale": 4, "width": 1, "select": { "cluster": "x" } },
+            ] } }),
+            "plan",
+            "unknown value `x`".to_owned(),
+        ),
+        (
             json!({ "plan": "start = -1" }),
             "plan",
             "expected a whole number".to_owned(),
@@ -387,6 +394,34 @@ fn bodies_that_are_no_objects_are_refused() {
             );
         }
     }
+}
+
+#[test]
+fn long_values_are_not_repeated_in_full() {
+    let served = Served::new(&[]);
+    let long = "x".repeat(50_000);
+    for body in [
+        json!({ "prompt": "a", "seed": long }),
+        json!({ "prompt": "a", "search": { "method": long } }),
+        json!({ "prompt": "a", "plan": { "start": long } }),
+        json!({ "prompt": "a", "size": long }),
+        json!({ "prompt": "a", long.clone(): 1 }),
+    ] {
+        let answer = served.post("/v1/jobs", &body);
+        assert_eq!(answer.status, 400);
+        answer.code();
+        assert!(answer.bytes.len() < 2000, "{} bytes", answer.bytes.len());
+    }
+}
+
+#[test]
+fn a_body_that_is_announced_as_too_long_is_refused_at_once() {
+    let served = Served::new(&[]);
+    let request = "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\n\
+        Content-Type: application/json\r\nContent-Length: 999999999\r\n\r\n{";
+    let answer = served.raw(request.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.contains("up to 65536 bytes"), "{answer}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use pyo3::{
 use serde_json::{Map, Value, json};
 use ttsvar::{
     Error, file,
+    loading::Notice,
     report::Provenance,
     request::{self, Session, recorded},
     search::{self, DecodeSize, Extractor, Features, Outcome, Trace, WeightedScorer},
@@ -35,7 +36,7 @@ type SearchResult<'py> = (Vec<Bound<'py, PyAny>>, String, usize);
 #[pymethods]
 impl System {
     #[staticmethod]
-    #[pyo3(signature = (model, weights, dtype, device, scorer=None))]
+    #[pyo3(signature = (model, weights, dtype, device, scorer=None, state_dict=None))]
     fn open(
         py: Python<'_>,
         model: String,
@@ -43,6 +44,7 @@ impl System {
         dtype: &str,
         device: &str,
         scorer: Option<&str>,
+        state_dict: Option<String>,
     ) -> PyResult<Self> {
         let builder = SystemBuilder {
             model: Some(model),
@@ -50,11 +52,21 @@ impl System {
             scorer: raised(py, scorer.map(str::parse).transpose())?,
             dtype: Some(raised(py, dtype.parse())?),
             device: raised(py, device.parse())?,
+            state_dict,
             ..SystemBuilder::default()
         };
         Ok(Self {
             inner: raised(py, py.detach(|| builder.open()))?,
         })
+    }
+
+    /// What a user should know about the files that were loaded.
+    fn notices(&self) -> Vec<String> {
+        let notices = self.inner.report().notices().into_iter();
+        let text = |notice| match notice {
+            Notice::Note(text) | Notice::Warning(text) => text,
+        };
+        notices.map(text).collect()
     }
 
     /// The name of the bundle.

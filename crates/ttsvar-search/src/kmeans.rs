@@ -312,7 +312,7 @@ mod tests {
                 .map(|_| stream.uniform_f64().powi(6) as f32)
                 .collect();
             // Rows 2 and 6 are close to each other and far from all others.
-            rows[2] = 40.0 + rows[2];
+            rows[2] += 40.0;
             rows[6] = rows[2] * 1.01;
             let x = Matrix::new(9, 1, rows);
             let distances = Points::new(&x).distances();

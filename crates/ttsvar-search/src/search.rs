@@ -70,7 +70,7 @@ impl<'a> Search<'a> {
         Ok(parts)
     }
 
-    /// Warnings about a prompt, by the generator and by every scorer. [`run`](super::run) reports
+    /// Warnings about a prompt, by the generator and by every scorer. [`crate::run()`] reports
     /// them at its start.
     ///
     /// # Errors

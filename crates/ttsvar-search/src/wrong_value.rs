@@ -13,7 +13,10 @@ pub fn plain(message: &str) -> String {
 pub fn sentence(name: &str, message: &str) -> String {
     match parts(message) {
         Some((found, expected)) => format!("{name} is {found}, expected {expected}"),
-        None => format!("`{name}`: {message}"),
+        None => {
+            let message = message.replace("unknown variant", "unknown value");
+            format!("`{name}`: {message}")
+        }
     }
 }
 
@@ -88,6 +91,10 @@ mod tests {
                 "n is another value, expected a number",
             ),
             ("unknown field `x`", "`n`: unknown field `x`"),
+            (
+                "unknown variant `x`, expected `a`",
+                "`n`: unknown value `x`, expected `a`",
+            ),
         ] {
             assert_eq!(sentence("n", message), expected);
         }

@@ -364,7 +364,10 @@ mod tests {
         headings(&<Arguments as clap::CommandFactory>::command(), &mut found);
         let of =
             |heading: &str| -> Vec<&str> { found[heading].iter().map(String::as_str).collect() };
-        assert_eq!(of("Model"), ["memory", "model", "scorer", "weights"]);
+        assert_eq!(
+            of("Model"),
+            ["memory", "model", "scorer", "state-dict", "weights"]
+        );
         assert_eq!(
             of("Image"),
             [

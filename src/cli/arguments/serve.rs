@@ -32,8 +32,6 @@ pub(in crate::cli) struct Serve {
         value_parser = output_folder()
     )]
     pub folder: PathBuf,
-    #[command(flatten)]
-    pub limit: Limit,
     /// Searches that run side by side [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     pub workers: Option<usize>,
@@ -42,6 +40,8 @@ pub(in crate::cli) struct Serve {
     pub grace: u64,
     #[command(flatten)]
     pub system: SystemBuilder,
+    #[command(flatten)]
+    pub limit: Limit,
     #[command(flatten)]
     pub limits: ServeLimits,
 }

@@ -156,6 +156,7 @@ impl EvalTarget<'_> {
         options.check()?;
         let system = console.open(&global.system_within(&typed.system, typed.limit))?;
         let mut session = Session::new(&system, options)?;
+        console.advise(&session);
         let contenders = Contender::grid(&methods, &typed.n, session.pipeline().scales().len())?;
         // Small searches run in parallel; a large model and the evaluator use all threads
         // themselves.

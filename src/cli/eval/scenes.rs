@@ -46,6 +46,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
     }
     let system = console.open(&global.system_within(&typed.system, typed.limit))?;
     let mut session = Session::new(&system, options)?;
+    console.advise(&session);
     let runs = runs(typed, &files, session.pipeline().scales().len())?;
     let workers = context::workers(global);
     let contenders = runs.iter().flat_map(|run| &run.experiment.contenders);

@@ -1,5 +1,9 @@
 //! The decoder's tensors in a checkpoint of given sizes, for decoders without a file.
 
+use candle_core::DType;
+
+use crate::nn::{Conv2d, UpsampleConv};
+
 /// The sizes of a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecoderSizes<'a> {
@@ -64,6 +68,21 @@ impl DecoderSizes<'_> {
             None if name.starts_with("conv_out") => coarsest,
             None => 0,
         }
+    }
+
+    /// Bytes that [`super::Decoder::load`] keeps in main memory: convolutions are kept in the form
+    /// in which they are computed, which takes more than the file.
+    pub fn bytes_kept(&self, dtype: DType) -> u64 {
+        let kept = |(name, shape): (String, Vec<usize>)| match *shape {
+            [outputs, inputs, 3, 3] if name.contains("upsample") => {
+                UpsampleConv::bytes_for(inputs, outputs, dtype)
+            }
+            [outputs, inputs, height, width] => {
+                Conv2d::bytes_for_large_maps([outputs, inputs, height, width], dtype)
+            }
+            _ => (shape.iter().product::<usize>() * size_of::<f32>()) as u64,
+        };
+        self.tensors().into_iter().map(kept).sum()
     }
 
     /// Name and shape of every tensor that [`super::Decoder::load`] reads.

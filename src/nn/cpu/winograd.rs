@@ -68,6 +68,11 @@ impl Winograd {
         }
     }
 
+    /// Bytes of the weights between so many channels, except for padding.
+    pub fn bytes_for(inputs: usize, outputs: usize) -> usize {
+        PRODUCTS * inputs * outputs * size_of::<f32>()
+    }
+
     /// Bytes of weights and bias.
     pub fn bytes(&self) -> u64 {
         self.panels.iter().map(Panels::bytes).sum::<u64>() + size_of_val(&self.bias[..]) as u64

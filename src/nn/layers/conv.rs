@@ -44,6 +44,13 @@ enum Products<T> {
     Tiled(Winograd),
 }
 
+/// Returns whether a convolution of these weights, with a stride and a border of 1, is computed by
+/// tiles.
+fn is_tiled([outputs, inputs, height, width]: [usize; 4]) -> bool {
+    let many = inputs.min(outputs) >= MANY_CHANNELS && Winograd::fits(inputs, outputs);
+    many && (height, width) == (3, 3)
+}
+
 impl Conv2d {
     /// `weight` (outputs, inputs, size, size) and `bias` below `w`; the sizes are the file's.
     pub fn load(w: &Weights, stride: usize, padding: usize) -> crate::Result<Self> {
@@ -66,15 +73,27 @@ impl Conv2d {
     /// [`Conv2d::load`] for large maps of many channels, where a kernel of size 3 with a border of
     /// 1 takes a quarter of the multiplications at four times the memory for its weights.
     pub fn load_for_large_maps(w: &Weights, stride: usize, padding: usize) -> crate::Result<Self> {
-        let [outputs, inputs, height, width] = w.dims("weight")?;
-        let many = inputs.min(outputs) >= MANY_CHANNELS && Winograd::fits(inputs, outputs);
-        if !many || (height, width, stride, padding) != (3, 3, 1, 1) || !w.device().is_cpu() {
+        let shape = w.dims("weight")?;
+        let [outputs, inputs, height, width] = shape;
+        if !is_tiled(shape) || (stride, padding) != (1, 1) || !w.device().is_cpu() {
             return Self::load(w, stride, padding);
         }
         let weight = w.get((outputs, inputs, height, width), "weight")?;
         let conv = Self::tiled(w.dtype(), &weight, &w.get(outputs, "bias")?)?;
         conv.count(w);
         Ok(conv)
+    }
+
+    /// Bytes that [`Conv2d::load_for_large_maps`] keeps in main memory of weights of this shape,
+    /// (outputs, inputs, height, width), with a stride and a border of 1; except for padding.
+    pub fn bytes_for_large_maps(shape: [usize; 4], dtype: DType) -> u64 {
+        let [outputs, inputs, ..] = shape;
+        let values = shape.iter().product::<usize>() * dtype.size_in_bytes();
+        let bytes = match is_tiled(shape) {
+            true => Winograd::bytes_for(inputs, outputs),
+            false => values,
+        };
+        (bytes + outputs * size_of::<f32>()) as u64
     }
 
     /// A convolution of size 3 with a border of 1 by tiles, whose maps are kept as `dtype`.

@@ -36,6 +36,12 @@ enum Kind {
 struct Phases<T>([Panels<T>; 4]);
 
 impl UpsampleConv {
+    /// Bytes that the weights between so many channels take in main memory, except for padding: four
+    /// kinds of outputs with 2 x 2 weights each.
+    pub fn bytes_for(inputs: usize, outputs: usize, dtype: DType) -> u64 {
+        (4 * 4 * inputs * outputs * dtype.size_in_bytes()) as u64
+    }
+
     /// The convolution below `w`.
     pub fn load(w: &Weights) -> crate::Result<Self> {
         let [outputs, inputs, height, width] = w.dims("weight")?;

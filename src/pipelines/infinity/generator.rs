@@ -24,6 +24,10 @@ use crate::{
     text::T5Tokenizer,
 };
 
+/// The released model whose users find smaller images bad: FoundationVision/Infinity, issues 23 and
+/// 90.
+const TRAINED_AT_1M: &str = "infinity-2b";
+
 /// The family of Infinity 2B and 8B.
 pub struct InfinityFamily;
 
@@ -48,6 +52,17 @@ impl Family for InfinityFamily {
         };
         let scale = |(height, width)| Scale { height, width };
         Ok(grids.into_iter().map(scale).collect())
+    }
+
+    fn advice(&self, description: &Description, options: &Options) -> Option<String> {
+        let pixels = pixels(options).ok().flatten()?;
+        let is_small = description.name == TRAINED_AT_1M && pixels != Pixels::P1M;
+        is_small.then(|| {
+            format!(
+                "the released weights of {TRAINED_AT_1M} were trained for 1M pixels only; \
+                 images of {pixels} are worse"
+            )
+        })
     }
 
     fn load(
@@ -268,4 +283,27 @@ fn pixels(options: &Options) -> Result<Option<Pixels>> {
 pub fn released_schedule(options: &Options) -> Result<Schedule> {
     let aspect = options.aspect.as_ref().map_or(1.0, |aspect| aspect.ratio());
     Schedule::released(aspect, pixels(options)?.unwrap_or(Pixels::P1M))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::bundle::released;
+
+    #[test]
+    fn small_images_of_the_released_2b_are_advised_against() {
+        let advice = |model: &str, pixels: Option<&str>| {
+            let options = Options {
+                pixels: pixels.map(str::to_owned),
+                ..Options::default()
+            };
+            InfinityFamily.advice(&released(model).unwrap(), &options)
+        };
+        for pixels in ["0.06M", "0.25M", "0.60M"] {
+            let text = advice("infinity-2b", Some(pixels)).unwrap();
+            assert!(text.contains("1M") && text.contains(pixels), "{text}");
+        }
+        assert_eq!(advice("infinity-2b", Some("1M")), None);
+        assert_eq!(advice("infinity-8b-512", Some("0.25M")), None);
+    }
 }

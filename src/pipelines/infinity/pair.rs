@@ -151,3 +151,43 @@ fn by_tag(tag: &str) -> &'static Released {
     let found = RELEASED.iter().find(|vae| vae.tag == tag);
     found.expect("every pair names a released decoder")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_decoders_are_known_by_all_spellings_of_their_names() {
+        let tag = |name: &str| by_name(name).map(|vae| vae.tag);
+        assert_eq!(tag("infinity_vae_d32reg.pth"), Some("d32reg"));
+        assert_eq!(tag("infinity_vae_d32_reg"), Some("d32reg"));
+        assert_eq!(tag("infinity_vae_d32"), Some("d32"));
+        assert_eq!(
+            tag("infinity_vae_d56_f8_14_patchify.pth"),
+            Some("d56_f8_14_patchify")
+        );
+        assert_eq!(tag("archive"), None);
+        assert_eq!(tag("infinity_vae.pth"), None);
+        for (_, tag) in BELONG_TOGETHER {
+            assert_eq!(by_tag(tag).tag, tag);
+        }
+    }
+
+    #[test]
+    fn a_decoder_of_other_shape_is_named_with_the_one_that_is_needed() {
+        for (bits, channels, found, needed) in [
+            (32, 16, "infinity_vae_d16.pth", "infinity_vae_d32"),
+            (32, 64, "infinity_vae_d64.pth", "infinity_vae_d32"),
+            (
+                56,
+                32,
+                "infinity_vae_d32",
+                "infinity_vae_d56_f8_14_patchify.pth",
+            ),
+        ] {
+            let error = mismatch(bits, channels);
+            assert!(error.to_string().contains(found), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains(needed)));
+        }
+    }
+}

@@ -172,7 +172,7 @@ function selection(run, { scale, select, fates, clusters }) {
 }
 
 function warning(run, { message, advice }) {
-  run.warnings.push(`${message}: ${advice}`);
+  run.warnings.push(advice ? `${message}: ${advice}` : message);
 }
 
 function winner(run, { id }) {
@@ -202,6 +202,9 @@ export function eventsOf(trace) {
       ids = stage.children;
     }
   }
+  // A trace has no texts of its warnings
+  for (const { kind, scale, message } of trace.warnings ?? [])
+    events.push(["warning", { message: message ?? `${kind}, scale ${scale ?? "?"}` }]);
   events.push(["winner", { id: trace.winner }]);
   return events;
 }

@@ -31,6 +31,7 @@ export function checkTrace(trace) {
   );
   need(trace.finals.every(isScored), "finals");
   need(ids.includes(trace.winner), "winner");
+  need(list(trace.warnings ?? [], "warnings").every(isObject), "warnings");
   checkCost(trace.cost);
   checkTiles(trace);
 }

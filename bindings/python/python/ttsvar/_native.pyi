@@ -18,7 +18,9 @@ class System:
         dtype: str,
         device: str,
         scorer: str | None = None,
+        state_dict: str | None = None,
     ) -> System: ...
+    def notices(self) -> list[str]: ...
     @property
     def name(self) -> str: ...
     @property

@@ -129,15 +129,23 @@ class Pipeline:
         dtype: str = "f32",
         device: str = "cpu",
         scorer: str | None = None,
+        state_dict: str | None = None,
     ) -> Pipeline:
         """Loads `demo`, a released model whose files are in the folder `weights`, or a folder with
         a bundle.toml.
 
         `dtype` is f32 or bf16, `device` is cpu or cuda (in a package that was built for it).
         `scorer` replaces the default scorer of the model: one of those of
-        `ttsvar generate --scorer`, or a mix such as "image-reward=1,hps=2".
+        `ttsvar generate --scorer`, or a mix such as "image-reward=1,hps=2". `state_dict` names the
+        one to read in checkpoints with several that fit, such as "ema". What is unusual about the
+        files is reported as `SearchWarning`.
         """
-        return cls(_native.System.open(os.fspath(model), weights, dtype, device, scorer))
+        system = _native.System.open(
+            os.fspath(model), weights, dtype, device, scorer, state_dict
+        )
+        for notice in system.notices():
+            warnings.warn(notice, SearchWarning, stacklevel=2)
+        return cls(system)
 
     @property
     def name(self) -> str:
@@ -173,7 +181,8 @@ class Pipeline:
 
         `scorer` replaces the scorers of the model, and `extractor` its features wherever the plan
         clusters. `on_event` is called with every event. With `decode_all` it receives the images
-        after every scale, which costs additional decodes.
+        after every scale, which costs additional decodes; the trace counts them apart, as
+        `previews`.
 
         Anomalies are reported as `SearchWarning`.
 

@@ -128,13 +128,17 @@ impl Architecture {
 
     /// The number of its parameters.
     pub fn values(&self) -> usize {
-        let tensors = self
-            .transformer()
-            .tensors()
-            .into_iter()
-            .chain(self.decoder.tensors());
-        tensors
-            .map(|(_, shape)| shape.iter().product::<usize>())
-            .sum()
+        self.transformer_values() + values(self.decoder.tensors())
     }
+
+    /// The number of parameters of its transformer.
+    pub(in crate::pipelines) fn transformer_values(&self) -> usize {
+        values(self.transformer().tensors())
+    }
+}
+
+/// The number of values in tensors of these shapes.
+fn values(tensors: Vec<(String, Vec<usize>)>) -> usize {
+    let shapes = tensors.iter().map(|(_, shape)| shape);
+    shapes.map(|shape| shape.iter().product::<usize>()).sum()
 }

@@ -3,7 +3,7 @@
 /// A file of the folder, by its name there.
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
-        &[$(($name, include_bytes!(concat!("../files/", $name)) as &[u8])),*]
+        &[$(($name, include_bytes!(concat!("../demo/", $name)) as &[u8])),*]
     };
 }
 
