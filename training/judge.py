@@ -1,4 +1,4 @@
-"""The exact judge of scene pictures: segments, names shape and colour of every object, applies GenEval's rules.
+"""The rule-based evaluator of scenes: segments, names shape and colour of every object, applies GenEval's rules.
 
 It never takes part in a search or in training of the generator; it labels the reward's training samples and tests.
 """
