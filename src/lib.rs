@@ -42,6 +42,7 @@ pub mod error;
 pub mod file;
 pub mod input;
 pub mod interrupt;
+pub mod process;
 pub mod quoting;
 
 pub use error::{Error, ErrorKind, LoadError, Result};

@@ -2,8 +2,7 @@
 
 use ttsvar_search::{Cost, Event, Listener, Plan, Prompt, Search, Seconds, run};
 
-use super::peak_bytes;
-use crate::Result;
+use crate::{Result, process::peak_bytes};
 
 /// The search to measure.
 pub struct BenchJob<'a> {

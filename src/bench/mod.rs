@@ -3,13 +3,11 @@
 
 mod machine;
 mod measure;
-mod memory;
 mod preview;
 mod stand_ins;
 
 pub use machine::Machine;
 pub use measure::{BenchJob, Measurement, PhaseFlops, measure};
-pub use memory::peak_bytes;
 pub use preview::{Agreement, agreement};
 pub use stand_ins::{Blocks, Redness};
 

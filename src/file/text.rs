@@ -1,12 +1,7 @@
 //! Text files as people save them: with or without a byte-order mark, with any line ends. Whatever
 //! is not UTF-8 text is rejected with its place and the remedy.
 
-use std::{
-    borrow::Cow,
-    fs,
-    io::{self, Read},
-    path::Path,
-};
+use std::{borrow::Cow, fs, io::Read, path::Path};
 
 use crate::{Error, Result, input};
 
@@ -97,14 +92,6 @@ pub fn decode_text(name: impl AsRef<Path>, bytes: Vec<u8>) -> Result<String> {
             ))
         }
     }
-}
-
-/// The text of the standard input.
-///
-/// # Errors
-/// As [`read_text`].
-pub fn read_standard_input() -> Result<String> {
-    read_text_from("standard input", io::stdin())
 }
 
 fn unix_lines(text: &str) -> Cow<'_, str> {

@@ -111,8 +111,8 @@ const STATISTICS: [&str; 19] = [
     "fisher",
 ];
 
-/// Most state dicts of a file that are told apart.
-const MOST_STATE_DICTS: usize = 64;
+/// Most prefixes of a file that are looked at, so that a hostile file cannot make that long.
+const MOST_STATE_DICTS: usize = 256;
 
 /// How sure it is that a prefix has the weights which the user means, the surest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,12 +138,17 @@ fn rank(prefix: &str, usual: &[&str]) -> Rank {
     let lower = name.to_lowercase();
     let words: Vec<&str> = lower.split(['.', '_', '-']).collect();
     let has = |known: &[&str]| words.iter().any(|word| known.contains(word));
-    match () {
-        () if has(&STATISTICS) && !has(&AVERAGES) => Rank::Statistics,
-        () if has(&["exp", "sq", "grad", "optimizer"]) => Rank::Statistics,
-        () if has(&AVERAGES) => Rank::Average,
-        () if has(&["student"]) => Rank::Student,
-        () => Rank::Model,
+    // `exp_avg` is an average, but of gradients.
+    if has(&["exp", "sq", "grad", "optimizer"]) {
+        Rank::Statistics
+    } else if has(&AVERAGES) {
+        Rank::Average
+    } else if has(&STATISTICS) {
+        Rank::Statistics
+    } else if has(&["student"]) {
+        Rank::Student
+    } else {
+        Rank::Model
     }
 }
 
@@ -170,7 +175,7 @@ pub(super) fn select(
         return Ok(usual(source));
     };
     let mut fitting = names.fitting(signature, wanted.usual, dictionaries);
-    fitting.sort_by(|a, b| (rank(a, wanted.usual), a).cmp(&(rank(b, wanted.usual), b)));
+    fitting.sort_by_cached_key(|prefix| (rank(prefix, wanted.usual), prefix.clone()));
     let Some(chosen) = choose(&fitting, wanted, &source.origin())? else {
         return Ok(usual(source));
     };
@@ -292,6 +297,7 @@ impl Names {
         dictionaries: &HashSet<String>,
     ) -> Vec<String> {
         let mut found = Vec::new();
+        let mut looked_at = 0;
         for set in signature.layouts {
             let Some(first) = set.first() else { continue };
             for (name, _) in &self.all {
@@ -302,12 +308,13 @@ impl Names {
                     set.iter()
                         .all(|name| self.known.contains(&format!("{prefix}{name}")))
                 };
-                if found.len() < MOST_STATE_DICTS
-                    && (prefix.is_empty() || prefix.ends_with('.'))
-                    && !found.iter().any(|other| other == prefix)
-                    && whole(prefix)
-                    && self.may_hold_a_model(prefix, usual, dictionaries)
-                {
+                let is_prefix = prefix.is_empty() || prefix.ends_with('.');
+                if !is_prefix || looked_at >= MOST_STATE_DICTS || !whole(prefix) {
+                    continue;
+                }
+                looked_at += 1;
+                let is_new = !found.iter().any(|other| other == prefix);
+                if is_new && self.may_hold_a_model(prefix, usual, dictionaries) {
                     found.push(prefix.to_owned());
                 }
             }

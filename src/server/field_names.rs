@@ -1,6 +1,8 @@
 //! Names of fields: suggestions for unknown ones, and messages that speak of fields where the
 //! command line has flags.
 
+use ttsvar_search::suggestion::closest;
+
 use crate::options::Options;
 
 /// Names that other programs have for our fields.
@@ -19,9 +21,6 @@ const ELSEWHERE: [(&str, &str); 12] = [
     ("scheduler", "schedule"),
 ];
 
-/// Similarity from which a name is suggested.
-const SIMILAR: f64 = 0.85;
-
 /// A suggestion for an unknown name.
 pub(super) fn suggestion<'a>(
     name: &str,
@@ -31,11 +30,9 @@ pub(super) fn suggestion<'a>(
     let elsewhere = ELSEWHERE
         .iter()
         .find(|(other, ours)| *other == plain && known.clone().any(|known| known == *ours));
-    let similarity = |known: &str| strsim::jaro_winkler(&plain, known);
     let found = elsewhere.map(|(_, ours)| *ours).or_else(|| {
-        known
-            .filter(|known| similarity(known) >= SIMILAR)
-            .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
+        let known: Vec<&str> = known.collect();
+        closest(name, &known)
     });
     found.map(|found| format!("did you mean `{found}`?"))
 }

@@ -25,6 +25,7 @@ use prometheus_client::{
 };
 
 use super::{App, job::JobState};
+use crate::process;
 
 type Labels<const N: usize> = [(&'static str, String); N];
 
@@ -126,7 +127,9 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     let metrics = &app.metrics;
     metrics.waiting.set(app.scheduler.waiting() as i64);
     metrics.running.set(app.scheduler.running() as i64);
-    metrics.memory.set(resident_bytes().unwrap_or(0) as i64);
+    metrics
+        .memory
+        .set(process::resident_bytes().unwrap_or(0) as i64);
     let mut text = String::new();
     let registry = metrics
         .registry
@@ -137,20 +140,6 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
 }
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// The resident memory of this process, where the system reports it.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()
-        .map(|kib| kib * 1024)
-}
 
 /// Counts and logs a request.
 pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {

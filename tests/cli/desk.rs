@@ -9,6 +9,11 @@ use assert_cmd::Command;
 use tempfile::TempDir;
 use ttsvar::image::Png;
 
+/// The folder with the demo's bundle.
+pub fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo")
+}
+
 /// An empty folder; the program runs in it.
 pub struct Desk(TempDir);
 
@@ -23,6 +28,26 @@ pub struct Said {
 impl Desk {
     pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
+    }
+
+    /// A desk with a copy of the demo under the name `bundle`.
+    pub fn with_demo() -> Self {
+        let desk = Self::new();
+        desk.copy(&demo(), "bundle");
+        desk
+    }
+
+    /// Copies a folder to `name`.
+    pub fn copy(&self, from: &Path, name: &str) {
+        fs::create_dir_all(self.path(name)).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            let inner = format!("{name}/{}", path.file_name().unwrap().to_str().unwrap());
+            match path.is_dir() {
+                true => self.copy(&path, &inner),
+                false => drop(fs::copy(&path, self.path(&inner)).unwrap()),
+            }
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

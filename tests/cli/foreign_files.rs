@@ -207,8 +207,7 @@ fn texts_with_marks_and_foreign_line_ends_are_read() {
 #[test]
 fn a_damaged_tokenizer_is_one_error() {
     let desk = Desk::new();
-    let demo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets/demo");
-    copy(&demo, &desk.path("model"));
+    desk.copy(&demo(), "model");
     let whole = desk.read("model/t5/tokenizer.json");
     desk.write("model/t5/tokenizer.json", &whole[..whole.len() * 2 / 3]);
     let refused = desk.refuses(&["generate", "star", "--model", "model", "--out", "x.png"]);
@@ -217,18 +216,6 @@ fn a_damaged_tokenizer_is_one_error() {
             && refused.contains("hint: "),
         "{refused}"
     );
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy(&path, &target),
-            false => drop(fs::copy(&path, &target).unwrap()),
-        }
-    }
 }
 
 #[test]

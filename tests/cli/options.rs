@@ -60,7 +60,7 @@ fn every_option_goes_through_a_record() {
 
 #[test]
 fn every_option_goes_through_the_defaults_of_a_bundle() {
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo");
+    let demo = demo();
     let description = fs::read_to_string(demo.join("bundle.toml")).unwrap();
     let (head, _) = description.split_once("[defaults]").unwrap();
     let mut all = cases();
@@ -68,7 +68,7 @@ fn every_option_goes_through_the_defaults_of_a_bundle() {
     all.push(Map::from_iter([(name.to_owned(), value.into())]));
     for case in all {
         let desk = Desk::new();
-        copy(&demo, &desk.path("bundle"));
+        desk.copy(&demo, "bundle");
         let defaults = toml::to_string(&Map::from_iter([(
             "defaults".to_owned(),
             case.clone().into(),
@@ -116,17 +116,5 @@ fn a_damaged_record_is_refused_by_the_key_at_fault() {
             refused.contains("damaged") && refused.contains(key),
             "{refused}"
         );
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy(&path, &target),
-            false => drop(fs::copy(&path, &target).unwrap()),
-        }
     }
 }

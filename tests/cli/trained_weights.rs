@@ -1,40 +1,21 @@
 //! Weights from a training run or with settings beside them: the right tensors are read, a choice is
 //! reported, and what does not belong together is refused.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs};
 
 use candle_core::{Tensor, safetensors};
 use ttsvar::hub;
 
 use crate::{
-    desk::{Desk, Said},
+    desk::{Desk, Said, demo},
     support::golden,
 };
 
 const GENERATOR: &str = "bundle/infinity.pth";
 
-/// A copy of the demo under the name `bundle`.
-fn bundle() -> Desk {
-    let desk = Desk::new();
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo");
-    for folder in ["bundle", "bundle/t5"] {
-        fs::create_dir(desk.path(folder)).unwrap();
-        let from = demo.join(folder.strip_prefix("bundle").unwrap().trim_matches('/'));
-        for entry in fs::read_dir(from).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_file() {
-                let name = path.file_name().unwrap();
-                fs::copy(&path, desk.path(folder).join(name)).unwrap();
-            }
-        }
-    }
-    desk
-}
-
 /// The tensors of the demo's transformer, each changed.
 fn tensors(change: impl Fn(&str, Tensor) -> Vec<(String, Tensor)>) -> HashMap<String, Tensor> {
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo/infinity.pth");
-    let source = hub::open(demo, &[]).unwrap();
+    let source = hub::open(demo().join("infinity.pth"), &[]).unwrap();
     let names = source.names().into_iter();
     names
         .flat_map(|name| change(&name, source.load(&name).unwrap()))
@@ -58,9 +39,38 @@ fn generate(desk: &Desk, out: &str, more: &[&str]) -> Said {
     desk.run(&arguments)
 }
 
+/// An image to score.
+fn make_image(desk: &Desk) {
+    desk.works(&[
+        "generate",
+        "a red circle",
+        "--method",
+        "raw",
+        "--seed",
+        "3",
+        "-q",
+        "--out",
+        "a.png",
+    ]);
+}
+
+/// Scores that image with the CLIP in `weights`.
+fn score(desk: &Desk) -> Said {
+    desk.run(&[
+        "score",
+        "a.png",
+        "--weights",
+        "weights",
+        "--scorer",
+        "clip",
+        "--prompt",
+        "a cat",
+    ])
+}
+
 #[test]
 fn of_a_model_and_its_average_the_model_is_read_and_the_other_can_be_chosen() {
-    let desk = bundle();
+    let desk = Desk::with_demo();
     let plain = generate(&desk, "plain.png", &[]);
     assert_eq!((plain.code, plain.err.as_str()), (Some(0), ""));
     let both = tensors(|name, tensor| {
@@ -112,7 +122,7 @@ fn of_a_model_and_its_average_the_model_is_read_and_the_other_can_be_chosen() {
 
 #[test]
 fn a_prefix_that_all_names_share_is_taken_off_and_reported() {
-    let desk = bundle();
+    let desk = Desk::with_demo();
     generate(&desk, "plain.png", &[]);
     let wrapped = tensors(|name, tensor| vec![(format!("module._orig_mod.{name}"), tensor)]);
     safetensors::save(&wrapped, desk.path(GENERATOR)).unwrap();
@@ -126,7 +136,7 @@ fn a_prefix_that_all_names_share_is_taken_off_and_reported() {
 
 #[test]
 fn numbers_that_are_not_finite_make_no_image() {
-    let desk = bundle();
+    let desk = Desk::with_demo();
     let broken = tensors(|name, tensor| {
         let number = match name {
             "head.weight" => f64::NAN,
@@ -173,7 +183,7 @@ fn numbers_that_are_not_finite_make_no_image() {
 
 #[test]
 fn the_decoder_of_another_release_is_refused_by_its_name() {
-    let desk = bundle();
+    let desk = Desk::with_demo();
     let toml = desk.text("bundle/bundle.toml");
     let renamed = toml
         .replace("infinity.pth", "infinity_2b_reg.pth")
@@ -199,7 +209,7 @@ fn the_decoder_of_another_release_is_refused_by_its_name() {
 
 #[test]
 fn scales_begin_with_a_single_token() {
-    let desk = bundle();
+    let desk = Desk::with_demo();
     let toml = desk.text("bundle/bundle.toml");
     let begin = toml.find("scales = ").unwrap();
     let end = begin + toml[begin..].find('\n').unwrap();
@@ -220,35 +230,9 @@ fn scales_begin_with_a_single_token() {
 fn settings_beside_a_scorer_are_followed_or_refused() {
     let desk = Desk::new();
     let folder = "weights/clip-vit-large-patch14";
-    fs::create_dir_all(desk.path(folder)).unwrap();
-    for entry in fs::read_dir(golden("clip-tiny").join("model")).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, desk.path(folder).join(path.file_name().unwrap())).unwrap();
-    }
-    desk.works(&[
-        "generate",
-        "a red circle",
-        "--method",
-        "raw",
-        "--seed",
-        "3",
-        "-q",
-        "--out",
-        "a.png",
-    ]);
-    let score = || {
-        desk.run(&[
-            "score",
-            "a.png",
-            "--weights",
-            "weights",
-            "--scorer",
-            "clip",
-            "--prompt",
-            "a cat",
-            "-q",
-        ])
-    };
+    desk.copy(&golden("clip-tiny").join("model"), folder);
+    make_image(&desk);
+    let score = || score(&desk);
     let published = score();
     assert_eq!(published.code, Some(0), "{}", published.err);
     let name = format!("{folder}/preprocessor_config.json");
@@ -279,38 +263,13 @@ fn the_current_revision_of_a_cache_is_read() {
     let desk = Desk::new();
     let repository = "weights/models--openai--clip-vit-large-patch14";
     for revision in ["aaaa", "bbbb"] {
-        let folder = desk.path(&format!("{repository}/snapshots/{revision}"));
-        fs::create_dir_all(&folder).unwrap();
-        for entry in fs::read_dir(golden("clip-tiny").join("model")).unwrap() {
-            let path = entry.unwrap().path();
-            fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
-        }
+        let folder = format!("{repository}/snapshots/{revision}");
+        desk.copy(&golden("clip-tiny").join("model"), &folder);
     }
     let damaged = format!("{repository}/snapshots/aaaa/config.json");
     desk.write(&damaged, "not a configuration");
-    desk.works(&[
-        "generate",
-        "a red circle",
-        "--method",
-        "raw",
-        "--seed",
-        "3",
-        "-q",
-        "--out",
-        "a.png",
-    ]);
-    let score = || {
-        desk.run(&[
-            "score",
-            "a.png",
-            "--weights",
-            "weights",
-            "--scorer",
-            "clip",
-            "--prompt",
-            "a cat",
-        ])
-    };
+    make_image(&desk);
+    let score = || score(&desk);
     assert!(
         score().err.contains("aaaa"),
         "without a reference the first is read"

@@ -19,29 +19,6 @@ const PARTS: [&str; 5] = [
     "dinov2.pth",
 ];
 
-/// A copy of the demo under the name `bundle`.
-fn bundle() -> Desk {
-    let desk = Desk::new();
-    copy(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo"),
-        &desk.path("bundle"),
-    );
-    desk
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, target).unwrap();
-        }
-    }
-}
-
 /// What is said to the bundle.
 fn refused(desk: &Desk) -> String {
     desk.refuses(&[
@@ -67,7 +44,7 @@ fn refused_with(desk: &Desk, part: &str, bytes: &[u8]) -> String {
 
 #[test]
 fn a_copy_of_the_demo_paints_what_the_demo_paints() {
-    let desk = bundle();
+    let desk = Desk::with_demo();
     let paint = |model: &str, out: &str| {
         desk.works(&[
             "generate",
@@ -90,7 +67,7 @@ fn a_copy_of_the_demo_paints_what_the_demo_paints() {
 
 #[test]
 fn missing_files_are_named() {
-    let desk = bundle();
+    let desk = Desk::with_demo();
     for part in PARTS {
         let name = format!("bundle/{part}");
         let whole = desk.read(&name);
@@ -107,7 +84,7 @@ fn missing_files_are_named() {
 
 #[test]
 fn truncated_files_are_named() {
-    let desk = bundle();
+    let desk = Desk::with_demo();
     for part in PARTS {
         let whole = desk.read(&format!("bundle/{part}"));
         refused_with(&desk, part, &whole[..whole.len() / 2]);
@@ -117,7 +94,7 @@ fn truncated_files_are_named() {
 
 #[test]
 fn foreign_files_are_named() {
-    let desk = bundle();
+    let desk = Desk::with_demo();
     for part in PARTS {
         refused_with(&desk, part, b"<html>404: there is nothing here</html>");
     }
@@ -135,7 +112,7 @@ fn foreign_files_are_named() {
 
 #[test]
 fn a_tensor_of_the_wrong_shape_is_named() {
-    let desk = bundle();
+    let desk = Desk::with_demo();
     let path = desk.path("bundle/t5/model.safetensors");
     let mut tensors: HashMap<String, Tensor> = safetensors::load(&path, &Device::Cpu).unwrap();
     let name = "encoder.block.0.layer.1.DenseReluDense.wo.weight";
@@ -158,7 +135,7 @@ fn a_tensor_of_the_wrong_shape_is_named() {
 
 #[test]
 fn a_pickle_that_calls_something_is_refused_and_calls_nothing() {
-    let desk = bundle();
+    let desk = Desk::with_demo();
     let call = Pickle::new()
         .global("posix", "system")
         .raw(b"(")
@@ -176,7 +153,7 @@ fn a_pickle_that_calls_something_is_refused_and_calls_nothing() {
 
 #[test]
 fn a_damaged_description_is_named() {
-    let desk = bundle();
+    let desk = Desk::with_demo();
     let text = desk.text("bundle/bundle.toml");
     let said = refused_with(
         &desk,

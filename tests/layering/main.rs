@@ -10,7 +10,7 @@ use paths::Sources;
 
 /// What each module may use, besides itself and `error`. `search` is the crate `ttsvar-search`,
 /// which the compiler keeps free of everything else; `tensors` are those of the tensor library.
-const MODULES: [(&str, &[&str]); 26] = [
+const MODULES: [(&str, &[&str]); 27] = [
     ("error", &["search", "tensors"]),
     ("file", &["input"]),
     ("input", &[]),
@@ -22,6 +22,7 @@ const MODULES: [(&str, &[&str]); 26] = [
     ("hub", &["file", "input", "nn", "options", "tensors"]),
     ("text", &["file", "hub", "search"]),
     ("demo", &["hub"]),
+    ("process", &[]),
     ("loading", &["nn", "search", "tensors"]),
     ("models", &["interrupt", "nn", "tensors"]),
     (
@@ -55,6 +56,7 @@ const MODULES: [(&str, &[&str]); 26] = [
             "models",
             "nn",
             "pipelines",
+            "process",
             "search",
             "tensors",
         ],
@@ -90,6 +92,7 @@ const MODULES: [(&str, &[&str]); 26] = [
             "input",
             "options",
             "pipelines",
+            "process",
             "report",
             "request",
             "search",
