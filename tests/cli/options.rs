@@ -1,12 +1,12 @@
 //! Every option through the command line, the defaults of a bundle and the record of an image.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use serde_json::{Map, Value};
 use ttsvar::request::Recorded;
 
 use crate::{
-    desk::Desk,
+    desk::{Desk, demo},
     support::option_cases::{REFUSED_BY_DEMO, assert_recorded, cases},
 };
 

@@ -1,7 +1,7 @@
 //! Bundles with a damaged file: each is refused before anything is written, and nothing in it is
 //! run.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs};
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use insta::assert_snapshot;
