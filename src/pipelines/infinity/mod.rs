@@ -36,7 +36,7 @@ use crate::{
 const USUAL_TEXT: usize = 20;
 
 /// Bytes of the program itself with its tables and the demo's files.
-const PROGRAM: u64 = 30 << 20;
+const PROGRAM: u64 = 36 << 20;
 
 /// Maximum number of bytes that the allocator keeps of freed activations (measured). Of small
 /// activations it keeps about half.
