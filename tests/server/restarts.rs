@@ -1,5 +1,7 @@
 //! Restarts: the state that a server leaves behind, and what the next one makes of it.
 
+use std::io::{Read, Write};
+
 use serde_json::json;
 
 use crate::{ENDLESS, Served, endless};
@@ -72,13 +74,18 @@ fn a_server_that_shuts_down_finishes_its_running_search() {
     let served = Served::at(folder.path(), &["--workers", "1"]);
     let body = json!({ "prompt": "a red circle", "search": { "method": "auto", "n": 40 } });
     let id = served.submit(&body);
-    let watcher = std::thread::scope(|scope| {
-        let watcher = scope.spawn(|| served.watch(&id, "0"));
-        served.until_begun(&id);
-        served.request_shutdown();
-        watcher.join().unwrap()
-    });
-    assert_eq!(watcher.last().unwrap().event, "done");
+    let mut watcher = served.connect();
+    let request = format!("GET /v1/jobs/{id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    watcher.write_all(request.as_bytes()).unwrap();
+    // Once there is an answer, the connection is the server's; before, a shutdown may reset it.
+    let mut answer = vec![0; 12];
+    watcher.read_exact(&mut answer).unwrap();
+    served.until_begun(&id);
+    served.request_shutdown();
+    watcher.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("event: done"), "{answer}");
     assert_eq!(served.wait(), Some(0));
     assert_eq!(Served::at(folder.path(), &[]).state(&id), "done");
 }
