@@ -109,11 +109,14 @@ fn open_with(path: &Path, allowed: impl Fn(&Metadata) -> bool) -> Result<File> {
 fn kind(about: &Metadata) -> &'static str {
     use std::os::unix::fs::FileTypeExt;
     let kind = about.file_type();
-    match () {
-        () if kind.is_dir() => "a folder",
-        () if kind.is_fifo() => "a pipe",
-        () if kind.is_socket() => "a socket",
-        () => "a device",
+    if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
     }
 }
 

@@ -30,15 +30,10 @@ pub struct Machine {
 impl Machine {
     /// Detects the properties of this machine.
     pub fn detect() -> Self {
-        let about = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let kib = |name: &str| {
-            let number = field(&about, name)?.strip_suffix("kB")?.trim();
-            Some(1024 * number.parse::<u64>().ok()?)
+        let free = |bytes: u64| match limit() {
+            Some((limit, used)) => bytes.min(limit.saturating_sub(used)),
+            None => bytes,
         };
-        let limit = limit();
-        let least = |bytes: u64| limit.map_or(bytes, |(limit, _)| bytes.min(limit));
-        let free =
-            |bytes: u64| limit.map_or(bytes, |(limit, used)| bytes.min(limit.saturating_sub(used)));
         let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         Self {
             system: format!("{} {}", std::env::consts::ARCH, std::env::consts::OS),
@@ -48,10 +43,23 @@ impl Machine {
             kernels_forced: nn::kernels_forced(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             threads: rayon::current_num_threads(),
-            memory: kib("MemTotal").map(least),
-            available: kib("MemAvailable").map(free),
+            memory: memory(),
+            available: memory_info("MemAvailable").map(free),
         }
     }
+}
+
+/// Memory in bytes, up to the limit of this process; `None` if the system does not report it.
+pub fn memory() -> Option<u64> {
+    let bytes = memory_info("MemTotal")?;
+    Some(limit().map_or(bytes, |(limit, _)| bytes.min(limit)))
+}
+
+/// A line of the system's report on memory, in bytes.
+fn memory_info(name: &str) -> Option<u64> {
+    let about = fs::read_to_string("/proc/meminfo").ok()?;
+    let number = field(&about, name)?.strip_suffix("kB")?.trim();
+    Some(1024 * number.parse::<u64>().ok()?)
 }
 
 /// The value of `name: value` in a listing.

@@ -6,7 +6,7 @@ mod measure;
 mod preview;
 mod stand_ins;
 
-pub use machine::Machine;
+pub use machine::{Machine, memory};
 pub use measure::{BenchJob, Measurement, PhaseFlops, measure};
 pub use preview::{Agreement, agreement};
 pub use stand_ins::{Blocks, Redness};

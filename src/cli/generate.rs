@@ -18,8 +18,7 @@ use super::{
     prompts::Prompts,
 };
 use crate::{
-    Error, Result,
-    bench::Machine,
+    Error, Result, bench,
     file::slug,
     image::Png,
     options::Options,
@@ -76,7 +75,7 @@ pub(super) fn report_memory_plan(plan: &MemoryPlan, console: &Console) {
 /// Refuses a search that cannot fit into this machine, whatever asked for it: the plan may be that
 /// of somebody else's image.
 fn check_machine(session: &Session) -> Result<()> {
-    match Machine::detect().memory {
+    match bench::memory() {
         Some(memory) if session.system().device().is_cpu() => {
             check_fits(session.estimate().peak_bytes, memory)
         }

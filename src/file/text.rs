@@ -22,30 +22,21 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
     if about.is_dir() {
         return Err(Error::file(path, "expected a text file, found a folder"));
     }
-    read_text_from(path, input::open(path)?)
-}
-
-/// Reads a text from a stream; `name` names it in errors.
-///
-/// # Errors
-/// As [`read_text`].
-pub fn read_text_from(name: impl AsRef<Path>, source: impl Read) -> Result<String> {
-    let name = name.as_ref();
     let mut bytes = vec![];
-    source
+    input::open(path)?
         .take(MOST_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(Error::io(name))?;
+        .map_err(Error::io(path))?;
     if bytes.len() as u64 > MOST_BYTES {
         return Err(Error::file(
-            name,
+            path,
             format!(
                 "expected a text of at most {} MiB, found more",
                 MOST_BYTES >> 20
             ),
         ));
     }
-    decode_text(name, bytes)
+    decode_text(path, bytes)
 }
 
 /// The text in the bytes of a file: UTF-8, without its byte-order mark, and with `\n` for `\r\n`

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     blob::{Blob, Embedded, Folder, Location, WHERE_TO_GET},
-    catalog, checkpoint,
+    catalog,
     description::{
         Description, Features, FeaturesFamily, Generator, GeneratorFamily, Scorer, Text, TextFamily,
     },
@@ -151,29 +151,11 @@ impl Bundle {
     /// # Errors
     /// The file is missing or damaged.
     pub fn vae_weights(&self, signature: &Signature) -> Result<Arc<dyn TensorSource>> {
-        let location = self.vae_location()?;
-        self.place.open(location, &VAE_KEYS, Some(signature))
-    }
-
-    /// The names under which the generator's transformer and decoder were saved, if their files
-    /// tell; renaming a file does not change them.
-    ///
-    /// # Errors
-    /// A file is missing or damaged.
-    pub fn saved_as(&self) -> Result<[Option<String>; 2]> {
         let Description {
             name, generator, ..
         } = &self.description;
-        let transformer = self.place.locate(name, &generator.weights)?;
-        Ok([
-            checkpoint::saved_as(transformer)?,
-            checkpoint::saved_as(self.vae_location()?)?,
-        ])
-    }
-
-    fn vae_location(&self) -> Result<Location> {
-        let generator = &self.description.generator;
-        self.place.locate(&self.description.name, &generator.vae)
+        let location = self.place.locate(name, &generator.vae)?;
+        self.place.open(location, &VAE_KEYS, Some(signature))
     }
 
     /// The text encoder's weights.

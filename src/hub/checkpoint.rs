@@ -29,25 +29,11 @@ pub fn open<'a>(
     state_dict::select(file.tensors, &wanted.into(), &file.dictionaries)
 }
 
-/// The name under which PyTorch saved a file, which renaming it later does not change.
-///
-/// # Errors
-/// As [`open`].
-pub fn saved_as(location: impl Into<Location>) -> Result<Option<String>> {
-    let file = match location.into() {
-        Location::File(blob) => open_file(blob)?,
-        Location::Folder(folder) => open_folder(&folder)?,
-    };
-    Ok(file.saved_as)
-}
-
 /// An open file with all of its tensors under their full names.
 pub(super) struct OpenFile {
     pub(super) tensors: Arc<dyn TensorSource>,
     /// The prefixes of names at which the file has a dictionary.
     dictionaries: HashSet<String>,
-    /// The name under which PyTorch saved it.
-    saved_as: Option<String>,
 }
 
 impl OpenFile {
@@ -55,7 +41,6 @@ impl OpenFile {
         Self {
             tensors: Arc::new(tensors),
             dictionaries: HashSet::new(),
-            saved_as: None,
         }
     }
 }
@@ -69,10 +54,8 @@ pub(super) fn open_file(blob: Blob) -> Result<OpenFile> {
     if start.starts_with(b"PK\x03\x04") {
         let file = TorchFile::open(blob)?;
         let dictionaries = file.dictionaries().clone();
-        let saved_as = Some(file.saved_as().to_owned());
         return Ok(OpenFile {
             dictionaries,
-            saved_as,
             ..OpenFile::new(file)
         });
     }

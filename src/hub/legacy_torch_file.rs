@@ -212,7 +212,7 @@ impl TensorSource for LegacyTorchFile {
 
     fn load(&self, name: &str) -> Result<Tensor> {
         let check = |view: &View| self.check_view(view);
-        let view = self.tensors.view(name, self.blob.path(), check)?;
+        let view = self.tensors.view(name, self, check)?;
         let start = self.starts[&view.storage.key];
         let width = view.storage.element.width as u64;
         view::tensor(view, |from, to| {

@@ -7,6 +7,7 @@
 
 pub mod blob;
 pub mod bundle;
+pub mod cache;
 pub mod catalog;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
@@ -45,5 +46,15 @@ fn absent(source: &dyn TensorSource, name: &str) -> Error {
         tensor: name.to_owned(),
         expected: "to be there".into(),
         found: format!("no such name among {}", source.names().len()),
+    })
+}
+
+/// The error for a tensor of a type or kind that no network reads.
+fn unreadable(source: &dyn TensorSource, name: &str, kind: &str) -> Error {
+    Error::from(LoadError::Tensor {
+        origin: source.origin(),
+        tensor: name.to_owned(),
+        expected: "numbers that can be read".into(),
+        found: kind.to_owned(),
     })
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::blob::Blob;
 use crate::{
     Error, LoadError, Result,
-    nn::{ElementType, TensorInfo, TensorSource},
+    nn::{StoredType, TensorInfo, TensorSource},
 };
 
 /// Largest header, as in the format's own reader.
@@ -32,13 +32,7 @@ struct Entry {
 
 impl Entry {
     /// The bytes `from..to` behind byte `data` of the file. Also returns their range.
-    fn new(
-        shape: Vec<usize>,
-        element: ElementType,
-        data: u64,
-        from: u64,
-        to: u64,
-    ) -> (Self, Range) {
+    fn new(shape: Vec<usize>, element: StoredType, data: u64, from: u64, to: u64) -> (Self, Range) {
         let entry = Self {
             info: TensorInfo { shape, element },
             start: data + from,
@@ -121,15 +115,9 @@ impl TensorSource for SafetensorsFile {
             .get(name)
             .ok_or_else(|| super::absent(self, name))?;
         let dtype = match &entry.info.element {
-            ElementType::Readable(dtype) => *dtype,
-            ElementType::Unreadable(found) => {
-                return Err(LoadError::Tensor {
-                    origin: self.origin(),
-                    tensor: name.to_owned(),
-                    expected: "numbers that can be read".into(),
-                    found: found.clone(),
-                }
-                .into());
+            StoredType::Readable(dtype) => *dtype,
+            StoredType::Unreadable(found) => {
+                return Err(super::unreadable(self, name, found));
             }
         };
         let bytes = self.blob.read_at(entry.start, entry.bytes)?;
@@ -165,7 +153,7 @@ fn entry(name: &str, about: serde_json::Value, data: u64, blob: &Blob) -> Result
         if from > to || data.checked_add(to).is_none() {
             return Err(wrong("a range of bytes".into(), format!("{from}..{to}")));
         }
-        let element = ElementType::Unreadable(about.dtype.chars().take(40).collect());
+        let element = StoredType::Unreadable(about.dtype.chars().take(40).collect());
         return Ok(Entry::new(about.shape, element, data, from, to));
     };
     let needed = about.shape.iter().try_fold(width, |bytes, size| {
@@ -185,7 +173,7 @@ fn entry(name: &str, about: serde_json::Value, data: u64, blob: &Blob) -> Result
     }
     Ok(Entry::new(
         about.shape,
-        ElementType::Readable(dtype),
+        StoredType::Readable(dtype),
         data,
         from,
         to,

@@ -404,6 +404,10 @@ impl TensorSource for StateDict {
         }
     }
 
+    fn saved_as(&self) -> Option<&str> {
+        self.source.saved_as()
+    }
+
     fn state_dict(&self) -> Option<&StateDictChoice> {
         self.choice.as_ref()
     }

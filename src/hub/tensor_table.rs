@@ -14,7 +14,7 @@ use std::{
 use super::pickle::{Stored, Tree, Value, View};
 use crate::{
     Error, LoadError, Result,
-    nn::{ElementType, TensorInfo},
+    nn::{StoredType, TensorInfo, TensorSource},
 };
 
 /// The longest full name of a tensor, in bytes. A file can repeat a key of any length for a few
@@ -109,13 +109,13 @@ impl TensorTable {
             Held::View(view) => TensorInfo {
                 shape: view.shape.clone(),
                 element: match view.storage.element.dtype {
-                    Some(dtype) => ElementType::Readable(dtype),
-                    None => ElementType::Unreadable(view.storage.element.name.to_owned()),
+                    Some(dtype) => StoredType::Readable(dtype),
+                    None => StoredType::Unreadable(view.storage.element.name.to_owned()),
                 },
             },
             Held::Unreadable(kind) => TensorInfo {
                 shape: Vec::new(),
-                element: ElementType::Unreadable((*kind).to_owned()),
+                element: StoredType::Unreadable((*kind).to_owned()),
             },
         })
     }
@@ -128,33 +128,27 @@ impl TensorTable {
     pub(super) fn view(
         &self,
         name: &str,
-        origin: &Path,
+        file: &dyn TensorSource,
         check: impl FnOnce(&View) -> Result<(), (String, String)>,
     ) -> Result<&View> {
-        let wrong = |expected: String, found: String| {
-            Error::from(LoadError::Tensor {
-                origin: origin.display().to_string(),
+        let view = match self.tensors.get(name) {
+            Some(Held::View(view)) => view,
+            Some(Held::Unreadable(kind)) => return Err(super::unreadable(file, name, kind)),
+            None => return Err(super::absent(file, name)),
+        };
+        let element = view.storage.element;
+        if element.dtype.is_none() {
+            return Err(super::unreadable(file, name, element.name));
+        }
+        match check(view) {
+            Ok(()) => Ok(view),
+            Err((expected, found)) => Err(LoadError::Tensor {
+                origin: file.origin(),
                 tensor: name.to_owned(),
                 expected,
                 found,
-            })
-        };
-        match self.tensors.get(name) {
-            Some(Held::View(view)) if view.storage.element.dtype.is_none() => {
-                let name = view.storage.element.name;
-                Err(wrong("numbers that can be read".into(), name.to_owned()))
             }
-            Some(Held::View(view)) => match check(view) {
-                Ok(()) => Ok(view),
-                Err((expected, found)) => Err(wrong(expected, found)),
-            },
-            Some(Held::Unreadable(kind)) => {
-                Err(wrong("numbers that can be read".into(), (*kind).to_owned()))
-            }
-            None => Err(wrong(
-                "to be there".into(),
-                format!("no such name among {}", self.names.len()),
-            )),
+            .into()),
         }
     }
 }

@@ -52,11 +52,6 @@ impl TorchFile {
     pub(super) fn dictionaries(&self) -> &HashSet<String> {
         self.tensors.dictionaries()
     }
-
-    /// The folder inside the archive, which is the name under which the file was saved.
-    pub(super) fn saved_as(&self) -> &str {
-        self.archive.folder.trim_end_matches('/')
-    }
 }
 
 /// A zip archive as `torch.save` lays it out.
@@ -257,6 +252,11 @@ impl TensorSource for TorchFile {
         self.archive.blob.path().display().to_string()
     }
 
+    /// The folder inside the archive.
+    fn saved_as(&self) -> Option<&str> {
+        Some(self.archive.folder.trim_end_matches('/'))
+    }
+
     fn names(&self) -> Vec<String> {
         self.tensors.names().to_vec()
     }
@@ -268,7 +268,7 @@ impl TensorSource for TorchFile {
     fn load(&self, name: &str) -> Result<Tensor> {
         let archive = &self.archive;
         let check = |view: &View| archive.check_view(view);
-        let view = self.tensors.view(name, archive.blob.path(), check)?;
+        let view = self.tensors.view(name, self, check)?;
         view::tensor(view, |from, to| archive.read_storage(view, from, to))
     }
 }

@@ -24,18 +24,22 @@ const MOST_BYTES: u64 = 1 << 30;
 pub fn open(path: impl AsRef<Path>) -> Result<Image> {
     let path = path.as_ref();
     let (mut file, found) = open_file(path)?;
-    let decoded = match readable(path, found)? {
-        Format::Png => shielded(|| png::decode_image(BufReader::new(&file))),
+    match readable(path, found)? {
+        Format::Png => decoded(path, || png::decode_image(BufReader::new(&file))),
         Format::Jpeg => {
             let bytes = read(path, &mut file)?;
-            shielded(|| jpeg::decode(&bytes))
+            decoded(path, || jpeg::decode(&bytes))
         }
         Format::WebP => {
             let bytes = read(path, &mut file)?;
-            shielded(|| webp::decode(&bytes))
+            decoded(path, || webp::decode(&bytes))
         }
-    };
-    decoded
+    }
+}
+
+/// What a decoder makes of a file; its panic is an error, too.
+fn decoded<T>(path: &Path, decode: impl FnOnce() -> Result<T, String>) -> Result<T> {
+    shielded(decode)
         .unwrap_or_else(|panic| Err(format!("its decoder failed: {panic}")))
         .map_err(|what| Error::file(path, what).with_hint(png::NOT_WHOLE_HINT))
 }
@@ -53,7 +57,10 @@ pub fn content_of(path: &Path) -> Result<Content> {
 /// # Errors
 /// The file cannot be read, or is something else, which the error names.
 pub fn check_png(path: &Path) -> Result<()> {
-    let found = content_of(path)?;
+    require_png(path, content_of(path)?)
+}
+
+fn require_png(path: &Path, found: Content) -> Result<()> {
     let format = match found {
         Content::Image(Format::Png) => return Ok(()),
         Content::Image(Format::Jpeg) => "JPEG",
@@ -123,10 +130,8 @@ impl Png {
     /// As [`open`], or it is not a PNG, or its texts unpack to too many bytes.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        check_png(path)?;
-        let file = input::open(path)?;
-        shielded(|| png::decode(BufReader::new(file)))
-            .unwrap_or_else(|panic| Err(format!("its decoder failed: {panic}")))
-            .map_err(|what| Error::file(path, what).with_hint(png::NOT_WHOLE_HINT))
+        let (file, found) = open_file(path)?;
+        require_png(path, found)?;
+        decoded(path, || png::decode(BufReader::new(file)))
     }
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::{
     Error, Result,
-    nn::{ElementType, TensorInfo, TensorSource},
+    nn::{StoredType, TensorInfo, TensorSource},
 };
 
 /// Tensors of given names and shapes with deterministic pseudo-random values, generated when they
@@ -38,7 +38,7 @@ impl TensorSource for RandomWeights {
     fn info(&self, name: &str) -> Option<TensorInfo> {
         self.shapes.get(name).map(|shape| TensorInfo {
             shape: shape.clone(),
-            element: ElementType::Readable(DType::F32),
+            element: StoredType::Readable(DType::F32),
         })
     }
 

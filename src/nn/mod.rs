@@ -28,4 +28,4 @@ pub use layers::{
 };
 pub(crate) use layers::{heads_for, side_of_grid};
 pub use resample::{area, bilinear};
-pub use weights::{ElementType, Signature, StateDictChoice, TensorInfo, TensorSource, Weights};
+pub use weights::{Signature, StateDictChoice, StoredType, TensorInfo, TensorSource, Weights};

@@ -21,12 +21,12 @@ pub struct TensorInfo {
     /// Sizes of the axes.
     pub shape: Vec<usize>,
     /// Element type as stored.
-    pub element: ElementType,
+    pub element: StoredType,
 }
 
 /// The element type of a stored tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ElementType {
+pub enum StoredType {
     /// A type that networks can read.
     Readable(DType),
     /// Another type or kind of tensor, such as `complex64` or a sparse one.
@@ -68,6 +68,11 @@ pub trait TensorSource: Send + Sync {
 
     /// Reads a tensor into main memory, in the type it is stored in.
     fn load(&self, name: &str) -> Result<Tensor>;
+
+    /// The name under which the file was saved, if it tells; renaming it later does not change that.
+    fn saved_as(&self) -> Option<&str> {
+        None
+    }
 
     /// The state dict that these tensors are, if the file left a choice.
     fn state_dict(&self) -> Option<&StateDictChoice> {
@@ -279,7 +284,7 @@ impl Weights {
         let path = self.path(name);
         match self.source.info(&path) {
             Some(TensorInfo {
-                element: ElementType::Unreadable(kind),
+                element: StoredType::Unreadable(kind),
                 ..
             }) => Err(self.mismatch(name, expected(), format!("{kind}, which cannot be read"))),
             Some(info) => Ok(info),

@@ -132,8 +132,7 @@ impl SystemBuilder {
     /// is missing or damaged.
     pub fn open(&self) -> Result<System> {
         let loader = self.loader()?;
-        let mut bundle = find_bundle(self.model_name(), self.weights.as_deref())?
-            .with_state_dict(self.state_dict.as_deref());
+        let mut bundle = self.bundle()?;
         self.refuse_unused_weights()?;
         if let Some(grids) = &self.grids {
             bundle.description.generator.scales = Some(grids.scales.clone());
@@ -149,6 +148,12 @@ impl SystemBuilder {
         let system = loader::load(self, bundle, &mix, &loader)?;
         self.check_state_dict(system.report())?;
         Ok(system)
+    }
+
+    /// The bundle of the model, without loading its files.
+    pub(super) fn bundle(&self) -> Result<Bundle> {
+        let bundle = find_bundle(self.model_name(), self.weights.as_deref())?;
+        Ok(bundle.with_state_dict(self.state_dict.as_deref()))
     }
 
     pub(super) fn loader(&self) -> Result<Loader> {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Result,
-    hub::{Bundle, catalog::unmarked_revision, description::GeneratorFamily},
+    hub::{Bundle, cache::unmarked_revision, description::GeneratorFamily},
     loading::{LoadReport, Loader},
     pipelines::{Family, infinity::InfinityFamily},
     scorers::ScorerMix,

@@ -5,11 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use ttsvar_search::{Image, PromptReader, Scorer};
 
-use super::{
-    DEMO, SystemBuilder,
-    builder::{find_bundle, require_files},
-    loader::note_revisions,
-};
+use super::{DEMO, SystemBuilder, builder::require_files, loader::note_revisions};
 use crate::{
     Error, Result,
     hub::{Bundle, ScorerFiles, bundle::FILE},
@@ -151,8 +147,7 @@ impl SystemBuilder {
             let files = files.collect::<Result<_>>()?;
             return Ok((mix, files));
         }
-        let bundle = find_bundle(self.model_name(), self.weights.as_deref())?
-            .with_state_dict(self.state_dict.as_deref());
+        let bundle = self.bundle()?;
         let mix = self.scorers_or_default(&bundle)?;
         let files = scorer_files(&bundle, &mix)?;
         Ok((mix, files))

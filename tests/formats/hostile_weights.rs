@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use ttsvar::{
     hub,
     models::bsq_vae::Decoder,
-    nn::{ElementType, TensorInfo, TensorSource, Weights},
+    nn::{StoredType, TensorInfo, TensorSource, Weights},
 };
 use zip::CompressionMethod;
 
@@ -97,7 +97,7 @@ fn every_type_of_storage_loads() {
         let pickle = state_dict(&[("x", Tensor { storage, ..PLAIN })]);
         let source = read(archive(&pickle, &[("0", &vec![0; 6 * width])]), &[]).unwrap();
         let element = source.info("x").unwrap().element;
-        assert_eq!(element, ElementType::Readable(dtype), "{storage}");
+        assert_eq!(element, StoredType::Readable(dtype), "{storage}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 use ttsvar::{
     models::mask2former::{Mask2Former, MmdetNames},
-    nn::{ElementType, TensorInfo, TensorSource, Weights},
+    nn::{StoredType, TensorInfo, TensorSource, Weights},
 };
 
 use crate::support::{
@@ -251,7 +251,7 @@ impl TensorSource for Renamed {
     fn info(&self, name: &str) -> Option<TensorInfo> {
         self.0.get(name).map(|tensor| TensorInfo {
             shape: tensor.dims().to_vec(),
-            element: ElementType::Readable(tensor.dtype()),
+            element: StoredType::Readable(tensor.dtype()),
         })
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use ttsvar::{hub, nn::ElementType};
+use ttsvar::{hub, nn::StoredType};
 
 use crate::support::golden;
 
@@ -16,7 +16,7 @@ fn opens(path: PathBuf, keys: &[&str]) -> usize {
         let info = source.info(name).expect("a listed tensor");
         let tensor = source.load(name).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(
-            (tensor.dims(), ElementType::Readable(tensor.dtype())),
+            (tensor.dims(), StoredType::Readable(tensor.dtype())),
             (info.shape.as_slice(), info.element),
             "{name}"
         );

@@ -114,11 +114,7 @@ impl Settings {
 /// # Errors
 /// The decoder does not fit the transformer.
 pub fn cells_per_token(transformer: &Infinity, decoder: &Decoder) -> Result<usize> {
-    match (transformer.config().bits, decoder.latent_channels()) {
-        (bits, channels) if bits == channels => Ok(1),
-        (bits, channels) if bits == 4 * channels => Ok(2),
-        (bits, channels) => Err(pair::mismatch(bits, channels)),
-    }
+    pair::cells_per_token(transformer.config().bits, decoder.latent_channels())
 }
 
 /// Generates images from text features: everything except the text encoder.

@@ -52,8 +52,8 @@ pub(super) fn check_pair(
     decoder: &dyn TensorSource,
 ) -> Result<()> {
     check_shapes(transformer, decoder)?;
-    let [transformer_names, decoder_names] = names(bundle)?;
-    let needed = transformer_names.iter().find_map(|name| {
+    let generator = &bundle.description.generator;
+    let needed = names(transformer, &generator.weights).find_map(|name| {
         let name = name.replace('-', "_");
         let pair = BELONG_TOGETHER
             .iter()
@@ -61,7 +61,7 @@ pub(super) fn check_pair(
         pair.map(|(_, tag)| *tag)
     });
     let Some(needed) = needed else { return Ok(()) };
-    for name in &decoder_names {
+    for name in names(decoder, &generator.vae) {
         if let Some(found) = by_name(name)
             && found.tag != needed
         {
@@ -94,14 +94,24 @@ fn check_shapes(transformer: &dyn TensorSource, decoder: &dyn TensorSource) -> R
     let (Some(bits), Some(channels)) = (bits, channels) else {
         return Ok(());
     };
-    match bits == channels || bits == 4 * channels {
-        true => Ok(()),
-        false => Err(mismatch(bits, channels)),
+    cells_per_token(bits, channels).map(drop)
+}
+
+/// Cells of the decoder's latent along one side of a token: 1, or 2 if a token has the bits of four
+/// cells (8B).
+///
+/// # Errors
+/// The bits of a token are neither those of one cell nor of four.
+pub(super) fn cells_per_token(bits: usize, channels: usize) -> Result<usize> {
+    match bits {
+        _ if bits == channels => Ok(1),
+        _ if bits == 4 * channels => Ok(2),
+        _ => Err(mismatch(bits, channels)),
     }
 }
 
 /// The error for a decoder whose latent has other values than the transformer has bits.
-pub(super) fn mismatch(bits: usize, channels: usize) -> Error {
+fn mismatch(bits: usize, channels: usize) -> Error {
     let with_channels = |channels: usize| {
         let found = RELEASED.iter().filter(move |vae| vae.channels == channels);
         let files: Vec<&str> = found.map(|vae| vae.file).collect();
@@ -127,17 +137,10 @@ pub(super) fn mismatch(bits: usize, channels: usize) -> Error {
     Error::input(message).with_hint(hint)
 }
 
-/// The names of the transformer's and of the decoder's file, as given and as saved.
-fn names(bundle: &Bundle) -> Result<[Vec<String>; 2]> {
-    let saved = bundle.saved_as()?;
-    let generator = &bundle.description.generator;
-    let given = [&generator.weights, &generator.vae];
-    let mut names = [vec![], vec![]];
-    for ((names, given), saved) in names.iter_mut().zip(given).zip(saved) {
-        names.extend(saved);
-        names.push(given.rsplit('/').next().unwrap_or(given).to_owned());
-    }
-    Ok(names)
+/// The names of a file: the one under which it was saved, and the one in the bundle.
+fn names<'a>(source: &'a dyn TensorSource, given: &'a str) -> impl Iterator<Item = &'a str> {
+    let given = given.rsplit('/').next().unwrap_or(given);
+    source.saved_as().into_iter().chain([given])
 }
 
 /// The released decoder whose file has this name, without its ending or with it.
