@@ -1,6 +1,6 @@
 //! Runs a search several times and takes the medians of its phases.
 
-use ttsvar_search::{Cost, Event, Listener, Plan, Prompt, Search, Seconds, run};
+use ttsvar_search::{Cost, Event, Listener, Plan, Prompt, Search, Seconds, Workload, run};
 
 use crate::{Result, process::peak_bytes};
 
@@ -100,11 +100,7 @@ fn predicted(job: &BenchJob) -> u64 {
     let scales = job.search.pipeline.scales().len();
     job.search
         .pipeline
-        .estimate(
-            &job.plan.widths(scales),
-            &job.plan.decodes(scales),
-            job.search.preview,
-        )
+        .estimate(&job.plan.workload(scales, job.search.preview))
         .peak_bytes
 }
 
@@ -129,6 +125,7 @@ fn summarize(costs: &[Cost], number: fn(Vec<f64>) -> f64) -> Seconds {
         decode: of_runs(&|cost| cost.seconds.decode),
         features: of_runs(&|cost| cost.seconds.features),
         scorer: of_runs(&|cost| cost.seconds.scorer),
+        verifier: of_runs(&|cost| cost.seconds.verifier),
         selection: of_runs(&|cost| cost.seconds.selection),
         previews: of_runs(&|cost| cost.seconds.previews),
         total: of_runs(&|cost| cost.seconds.total),
@@ -150,10 +147,13 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn flops(job: &BenchJob, cost: &Cost) -> PhaseFlops {
     let nothing = vec![0; cost.states.len()];
     let estimate = |widths: &[usize]| {
-        job.search
-            .pipeline
-            .estimate(widths, &nothing, job.search.preview)
-            .flops
+        let workload = Workload {
+            widths: widths.to_vec(),
+            suspended: nothing.clone(),
+            decodes: nothing.clone(),
+            size: job.search.preview,
+        };
+        job.search.pipeline.estimate(&workload).flops
     };
     let text = estimate(&nothing);
     let transformer = estimate(&cost.states) - text;

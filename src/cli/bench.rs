@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use ttsvar_search::{Extractor, Features, Plan, Search, Seconds};
+use ttsvar_search::{Drafts, Extractor, Features, Plan, Search, Seconds};
 
 use super::{
     arguments::{self, Global, Limit},
@@ -76,7 +76,7 @@ fn measure_random(typed: &arguments::Bench, global: &Global, console: &Console) 
     ));
     let model = RandomModel::new(arch, global.dtype().into(), &device)?;
     let scales = model.pipeline(&options, usize::MAX)?.scales().len();
-    let (plan, method) = MethodSpec::plan(&options, scales)?;
+    let (plan, method) = MethodSpec::plan(&options, scales, Drafts::default())?;
     let rows = rows_at_once(&model, &options, &plan, scales, typed.limit)?;
     let pipeline = model.pipeline(&options, rows)?;
     let features: Box<dyn Extractor> = Box::new(Blocks);
@@ -99,15 +99,12 @@ fn rows_at_once(
     let Some(limit) = limit.memory else {
         return Ok(usize::MAX);
     };
-    let widths = plan.widths(scales);
-    let decodes = plan.decodes(scales);
+    let workload = plan.workload(scales, options.decode_size());
     let peak = |rows| {
         let pipeline = model.pipeline(options, rows)?;
-        let estimate = pipeline.estimate(&widths, &decodes, options.decode_size());
-        Ok(estimate.peak_bytes)
+        Ok(pipeline.estimate(&workload).peak_bytes)
     };
-    let widest = widths.iter().copied().max().unwrap_or(1);
-    match most_rows(widest, limit, peak)? {
+    match most_rows(workload.widest(), limit, peak)? {
         Some(rows) => Ok(rows),
         None => Err(too_little_memory(peak(1)?, limit)),
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use ttsvar_search::{Method, Plan, Scale};
+use ttsvar_search::{Drafts, Features, Method, Plan, Scale};
 
 use super::{
     arguments::{self, Global},
@@ -98,7 +98,7 @@ struct Duration {
 
 impl Outlook {
     fn without_model(options: &Options, grids: Vec<Option<Scale>>) -> Result<Self> {
-        let (plan, method) = MethodSpec::plan(options, grids.len())?;
+        let (plan, method) = MethodSpec::plan(options, grids.len(), Drafts::default())?;
         plan.check(grids.len())?;
         Ok(Self {
             plan,
@@ -312,29 +312,29 @@ fn released_cost(
     console: &Console,
 ) -> Result<Estimate> {
     let scales = outline.generator.scales().len();
-    let widths = plan.widths(scales);
-    let decodes = plan.decodes(scales);
-    let size = options.decode_size();
+    let workload = plan.workload(scales, options.decode_size());
     let mut evicted = 0;
     if let Some(limit) = limit.memory {
         let memory;
-        (outline, memory) = fit_outline(outline, &widths, &decodes, limit)?;
+        (outline, memory) = fit_outline(outline, &workload, limit)?;
         evicted = memory.evicted.len().min(2);
         let memory = memory.to_string();
         if !memory.is_empty() {
             console.note(&format!("to keep within the memory limit: {memory}"));
         }
     }
-    let generator = outline.estimate(&widths, &decodes, size, evicted);
+    let generator = outline.estimate(&workload, evicted);
     let scorings = plan.scorings(scales);
     let clustering = plan
         .stages()
         .iter()
-        .filter(|stage| stage.select.features().is_some());
+        .filter(|stage| matches!(stage.select.features(), Some(kind) if kind != Features::Latent));
     Ok(Estimate {
         generator_flops: generator.flops,
         scorer_flops: outline.scorer_flops(scorings),
-        feature_flops: outline.feature_flops(clustering.map(|stage| widths[stage.scale]).sum()),
+        verifier_flops: 0.0, // no released model has a latent verifier
+        feature_flops: outline
+            .feature_flops(clustering.map(|stage| workload.widths[stage.scale]).sum()),
         scorings,
         peak_bytes: generator.peak_bytes,
     })

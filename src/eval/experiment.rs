@@ -22,7 +22,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use ttsvar_search::{Draw, Features, Method, Plan, Potential, StageOptions};
+use ttsvar_search::{Draw, Features, Method, Plan, PlanOptions, Potential, Verifier};
 
 use super::{Contender, contender::check_names};
 use crate::{Error, Result, file};
@@ -66,6 +66,10 @@ struct ContenderFile {
     potential: Option<Potential>,
     lambda: Option<f64>,
     draw: Option<Draw>,
+    verifier: Option<Verifier>,
+    above: Option<f32>,
+    enough: Option<f32>,
+    finish: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -147,13 +151,21 @@ impl ContenderFile {
             potential,
             lambda,
             draw,
+            verifier,
+            above,
+            enough,
+            finish,
             ..
         } = self;
-        let options = StageOptions {
+        let options = PlanOptions {
             features,
             potential,
             lambda,
             draw,
+            verifier,
+            above,
+            enough,
+            finish,
         };
         for n in sizes {
             let plan = match (self.method, &self.plan) {

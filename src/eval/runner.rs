@@ -12,11 +12,11 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use ttsvar_search::{Image, Outcome, Prompt, Search, Silent, Warning, rng::Stream, run};
+use ttsvar_search::{Image, Outcome, Plan, Prompt, Search, Silent, Warning, rng::Stream, run};
 
 use super::{
     Contender, ResultRecord, Suite,
-    pool::{Pool, shares},
+    pool::{Pool, sharing},
 };
 use crate::{Error, Result};
 
@@ -298,7 +298,8 @@ struct SampleGenerator<'a> {
     search: &'a Search<'a>,
     prompt: Prompt,
     seed: u64,
-    pool: Option<Pool>,
+    /// The plans that share candidates, and these; none if fewer than two plans can share.
+    shared: Option<(Vec<Plan>, Pool<'a>)>,
 }
 
 impl<'a> SampleGenerator<'a> {
@@ -310,35 +311,34 @@ impl<'a> SampleGenerator<'a> {
         let search = evaluation.search;
         let seed = evaluation.seed_of(task.case, task.sample);
         let prompt = Prompt::from(evaluation.suite.cases()[task.case].prompt.as_str());
-        let scales = search.pipeline.scales().len();
-        let shared = contenders
-            .iter()
-            .map(|contender| &contender.plan)
-            .filter(|plan| shares(plan, scales));
-        let rows = shared.map(|plan| plan.start()).max();
-        let pool = rows
-            .map(|rows| Pool::generate(search, &prompt, rows, seed))
-            .transpose()?;
+        let plans: Vec<&Plan> = contenders.iter().map(|contender| &contender.plan).collect();
+        let plans = sharing(search, &plans);
+        let shared = match plans.len() {
+            0 | 1 => None,
+            _ => {
+                let pool = Pool::new(search, &prompt, &plans, seed)?;
+                Some((plans.into_iter().cloned().collect(), pool))
+            }
+        };
         Ok(Self {
             search,
             prompt,
             seed,
-            pool,
+            shared,
         })
     }
 
     fn generate(&self, contender: &Contender) -> Result<Outcome> {
-        let Self {
-            search,
-            prompt,
-            seed,
-            pool,
-        } = self;
-        match pool {
-            Some(pool) if shares(&contender.plan, search.pipeline.scales().len()) => {
-                pool.run(search, prompt, &contender.plan, *seed)
-            }
-            _ => Ok(run(search, prompt, &contender.plan, *seed, &mut Silent)?),
+        let plan = &contender.plan;
+        match &self.shared {
+            Some((plans, pool)) if plans.contains(plan) => pool.run(plan),
+            _ => Ok(run(
+                self.search,
+                &self.prompt,
+                plan,
+                self.seed,
+                &mut Silent,
+            )?),
         }
     }
 }

@@ -8,9 +8,9 @@ use std::{path::Path, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
-use ttsvar_search::{Extractor, Features, Image, Matrix};
+use ttsvar_search::{Extractor, Image, Matrix};
 
-use super::{Patches, reduce};
+use super::{PatchReduction, Patches, reduce};
 use crate::{
     Result,
     image::{Filter, PreprocessorConfig, Resize},
@@ -25,7 +25,7 @@ const TOGETHER: usize = 16;
 #[derive(Clone, Debug)]
 pub struct Dinov2Features {
     model: Arc<Dinov2>,
-    kind: Features,
+    reduction: PatchReduction,
     size: [usize; 2],
     device: Device,
 }
@@ -49,16 +49,16 @@ impl Dinov2Features {
         PreprocessorConfig::read(origin, json)?.require_normalization(Self::MEAN, Self::STD)
     }
 
-    /// Features of this kind, read from images brought to `size`, [height, width].
+    /// Features reduced in this way, read from images brought to `size`, [height, width].
     ///
     /// # Errors
     /// A side of `size` is not a multiple of the model's patch.
-    pub fn new(model: Arc<Dinov2>, kind: Features, size: [usize; 2]) -> Result<Self> {
+    pub fn new(model: Arc<Dinov2>, reduction: PatchReduction, size: [usize; 2]) -> Result<Self> {
         model.grid(size[0], size[1])?;
         let device = model.device().clone();
         Ok(Self {
             model,
-            kind,
+            reduction,
             size,
             device,
         })
@@ -101,7 +101,7 @@ impl Dinov2Features {
 
 impl Extractor for Dinov2Features {
     fn extract(&self, images: &[Image]) -> ttsvar_search::Result<Matrix> {
-        Ok(reduce(self.kind, &self.patches(images)?))
+        Ok(reduce(self.reduction, &self.patches(images)?))
     }
 
     /// Operations of the network; the reduction needs less than a thousandth of them.

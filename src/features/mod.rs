@@ -8,4 +8,4 @@ pub mod pool;
 
 pub use clip::ClipSpace;
 pub use dinov2::Dinov2Features;
-pub use patches::{Patches, reduce};
+pub use patches::{PatchReduction, Patches, reduce};

@@ -63,13 +63,37 @@ impl Patches {
     }
 }
 
+/// The ways to reduce patches to one row of numbers per image (paper, appendix on feature
+/// extraction).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchReduction {
+    /// [`Features::Pca`].
+    Pca,
+    /// [`Features::PcaRaw`].
+    PcaRaw,
+    /// [`Features::PcaAll`].
+    PcaAll,
+    /// [`Features::Pool`].
+    Pool,
+}
+
+impl PatchReduction {
+    /// Every one with the kind of features that it makes.
+    pub const ALL: [(Self, Features); 4] = [
+        (Self::Pca, Features::Pca),
+        (Self::PcaRaw, Features::PcaRaw),
+        (Self::PcaAll, Features::PcaAll),
+        (Self::Pool, Features::Pool),
+    ];
+}
+
 /// Reduces patches to one row per image: (images, patches) for the projections, (images, dim) for
 /// the mean.
-pub fn reduce(kind: Features, patches: &Patches) -> Matrix {
-    match kind {
-        Features::Pca => pca::canonical(&pca::per_image(patches)),
-        Features::PcaRaw => pca::per_image(patches),
-        Features::PcaAll => pca::across_images(patches),
-        Features::Pool => pool::pool(patches),
+pub fn reduce(reduction: PatchReduction, patches: &Patches) -> Matrix {
+    match reduction {
+        PatchReduction::Pca => pca::canonical(&pca::per_image(patches)),
+        PatchReduction::PcaRaw => pca::per_image(patches),
+        PatchReduction::PcaAll => pca::across_images(patches),
+        PatchReduction::Pool => pool::pool(patches),
     }
 }

@@ -17,8 +17,8 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 use ttsvar_search::{
-    DecodeSize, Draw, Features, LAMBDA, Method, Plan, Potential, Schedule, Select, StageOptions,
-    number, suggestion::suggest, wrong_value,
+    DecodeSize, Drafts, Draw, Features, LAMBDA, Method, Plan, PlanOptions, Potential, Schedule,
+    Select, Verifier, number, suggestion::suggest, wrong_value,
 };
 
 pub use aspect::Aspect;
@@ -36,7 +36,7 @@ pub struct Options {
     /// What the image should not contain
     #[cfg_attr(feature = "cli", arg(long, value_name = "TEXT"))]
     pub negative: Option<String>,
-    /// Search method: raw, best-of-n, importance, beam, auto or tts-var [default: the model's,
+    /// Search method: raw, best-of-n, importance, beam, draft, sequential, auto or tts-var [default: the model's,
     /// usually tts-var]
     #[cfg_attr(
         feature = "cli",
@@ -63,7 +63,7 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(value_parser = plan_argument))]
     #[serde(deserialize_with = "plan_or_its_text")]
     pub plan: Option<Plan>,
-    /// Features to cluster on: pca, pca-raw, pca-all or pool
+    /// Features to cluster on: pca, pca-raw, pca-all, pool or latent
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "KIND", help_heading = "Search")
@@ -91,7 +91,7 @@ pub struct Options {
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Draw>))]
     pub draw: Option<Draw>,
-    /// Score at which method auto stops [default: the model's, usually 1]
+    /// Score at which methods auto and sequential stop [default: the model's, usually 1]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "SCORE", help_heading = "Search")
@@ -99,6 +99,25 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>))]
     #[serde(with = "number::optional")]
     pub enough: Option<f32>,
+    /// Score above which method auto finishes a candidate at once [default: the model's]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "SCORE", help_heading = "Search")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>, allow_negative_numbers = true))]
+    #[serde(with = "number::optional")]
+    pub above: Option<f32>,
+    /// Candidates that methods auto and draft finish at least [default: 2; a quarter of N]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Search"))]
+    #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
+    pub finish: Option<usize>,
+    /// What is scored before the last scale: image or latent [default: the model's]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "KIND", help_heading = "Search")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<Verifier>))]
+    pub verifier: Option<Verifier>,
     /// Size of the images that are scored before the last scale: full, or pixels along the shorter
     /// side [default: full]
     #[cfg_attr(
@@ -160,7 +179,7 @@ pub struct Options {
 }
 
 /// The options that choose the search; the others describe the image.
-const SEARCH_OPTIONS: [&str; 11] = [
+const SEARCH_OPTIONS: [&str; 14] = [
     "negative",
     "method",
     "n",
@@ -171,6 +190,9 @@ const SEARCH_OPTIONS: [&str; 11] = [
     "lambda",
     "draw",
     "enough",
+    "above",
+    "finish",
+    "verifier",
     "preview",
 ];
 
@@ -220,6 +242,20 @@ impl Options {
             |top_p| (0.0..=1.0).contains(&top_p),
             "from 0 to 1",
             "0.97 is usual; 0 turns it off",
+        )?;
+        number_in_range(
+            "above",
+            self.above,
+            f32::is_finite,
+            "a finite score",
+            "a candidate with this score finishes at once, others wait",
+        )?;
+        in_range(
+            "finish",
+            self.finish != Some(0),
+            "1 or more",
+            "0".to_owned(),
+            "it is the least number of candidates that finish",
         )?;
         number_in_range(
             "enough",
@@ -272,23 +308,62 @@ impl Options {
             ))
             .with_hint("leave --schedule out, or choose --method tts-var"));
         }
-        if self.enough.is_some() && self.method.is_some_and(|method| method != Method::Auto) {
-            return Err(
-                Error::input("--enough is the score at which method auto stops")
-                    .with_hint("leave --enough out, or choose --method auto"),
-            );
-        }
+        self.check_methods_of(
+            "--enough",
+            self.enough.is_some(),
+            &[Method::Sequential, Method::Auto],
+        )?;
+        self.check_methods_of("--above", self.above.is_some(), &[Method::Auto])?;
+        self.check_methods_of(
+            "--finish",
+            self.finish.is_some(),
+            &[Method::Draft, Method::Auto],
+        )?;
         // The checks of a plan do not depend on the number of scales.
         const ANY_SCALES: usize = 13;
-        let plan = match (&self.plan, self.method.unwrap_or_default(), self.n) {
-            (Some(plan), ..) => plan.clone(),
-            (None, Method::Auto, n) => {
-                Plan::auto(ANY_SCALES, n.unwrap_or(1), self.enough.unwrap_or(1.0))?
-            }
-            (None, method, n) => method.plan(ANY_SCALES, n.unwrap_or(1))?,
-        };
-        plan.with(self.stage_options())?;
+        self.plan_for(ANY_SCALES, Drafts::default())?;
         Ok(())
+    }
+
+    /// Checks that the method, if it is given, is one of those that have this option.
+    fn check_methods_of(&self, flag: &str, set: bool, methods: &[Method]) -> Result<()> {
+        match self.method {
+            Some(method) if set && !methods.contains(&method) => {
+                let names: Vec<String> = methods.iter().map(Method::to_string).collect();
+                let names = names.join(" or ");
+                Err(Error::input(format!(
+                    "{flag} is an option of method {names}, not of {method}"
+                ))
+                .with_hint(format!("leave {flag} out, or choose --method {names}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The plan that these options describe for a model of `scales` scales, whose unfinished
+    /// candidates are scored as `drafts` says unless the options choose another verifier.
+    ///
+    /// # Errors
+    /// The numbers do not fit together.
+    pub fn plan_for(&self, scales: usize, drafts: Drafts) -> Result<Plan> {
+        let drafts = match self.verifier {
+            Some(verifier) if verifier != drafts.verifier => Drafts {
+                verifier,
+                ..Drafts::default()
+            },
+            _ => drafts,
+        };
+        let n = self.n.unwrap_or(1);
+        let plan = match (&self.plan, self.method.unwrap_or_default()) {
+            (Some(plan), _) => plan.clone(),
+            (None, Method::TtsVar) => Plan::tts_var(scales, n, self.schedule.unwrap_or_default())?,
+            (None, Method::Draft) => {
+                let finish = self.finish.unwrap_or(n.div_ceil(4));
+                Plan::draft(scales, n, finish, drafts)?
+            }
+            (None, method) => method.plan_for(scales, n, drafts)?,
+        };
+        Ok(plan.with(self.plan_options())?)
     }
 
     /// The flags of set options for which a plan of `scales` scales has no use, each with the reason.
@@ -319,6 +394,27 @@ impl Options {
         );
         check(self.lambda.is_some(), resamples, "--lambda", no_resampling);
         check(self.draw.is_some(), resamples, "--draw", no_resampling);
+        let suspends = plan.suspends();
+        check(
+            self.above.is_some(),
+            suspends,
+            "--above",
+            "suspends no candidates",
+        );
+        let finishes = suspends || self.method == Some(Method::Draft);
+        check(
+            self.finish.is_some(),
+            finishes,
+            "--finish",
+            "suspends no candidates",
+        );
+        let scores = selects().any(|select| select.scores());
+        check(
+            self.verifier.is_some(),
+            scores,
+            "--verifier",
+            "scores finished images only",
+        );
         let no_previews = "looks at finished images only";
         check(self.preview.is_some(), previews, "--preview", no_previews);
         let stops = plan.enough().is_some();
@@ -331,13 +427,17 @@ impl Options {
         unused
     }
 
-    /// The options that apply to the stages of a plan.
-    pub fn stage_options(&self) -> StageOptions {
-        StageOptions {
+    /// The options that apply to a plan.
+    pub fn plan_options(&self) -> PlanOptions {
+        PlanOptions {
             features: self.features,
             potential: self.potential,
             lambda: self.lambda,
             draw: self.draw,
+            verifier: self.verifier,
+            above: self.above,
+            enough: self.enough,
+            finish: self.finish,
         }
     }
 
@@ -359,6 +459,9 @@ impl Options {
                 lambda: None,
                 draw: None,
                 enough: None,
+                above: None,
+                finish: None,
+                verifier: None,
                 ..fallback
             };
         } else if self.method.is_some() || self.n.is_some() || self.schedule.is_some() {
@@ -396,7 +499,13 @@ impl Options {
                     self.lambda.get_or_insert(lambda);
                     self.draw.get_or_insert(draw);
                 }
+                Select::Above { score } => {
+                    self.above.get_or_insert(score);
+                }
                 Select::Top { .. } | Select::Drop => {}
+            }
+            if stage.select.scores() {
+                self.verifier.get_or_insert(stage.verifier);
             }
         }
     }

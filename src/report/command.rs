@@ -1,7 +1,7 @@
 //! The command that repeats a search, derived from its trace.
 
 use serde_json::Value;
-use ttsvar_search::{Select, Trace};
+use ttsvar_search::{Method, Select, Trace};
 
 use crate::quoting::argument;
 
@@ -57,7 +57,7 @@ pub(super) fn command(trace: &Trace) -> Command {
             if let Some(n) = text("n") {
                 flag("--n", n);
             }
-            for (name, value) in stage_options(trace) {
+            for (name, value) in plan_options(trace, method) {
                 flag(name, value);
             }
         }
@@ -80,9 +80,15 @@ pub(super) fn command(trace: &Trace) -> Command {
     }
 }
 
-/// The options of the stages; all stages of a named method have the same ones.
-fn stage_options(trace: &Trace) -> Vec<(&'static str, String)> {
+/// The options of a named method's plan; all of its stages have the same ones.
+fn plan_options(trace: &Trace, method: &str) -> Vec<(&'static str, String)> {
     let mut found: Vec<(&str, String)> = vec![];
+    if let Some(enough) = trace.plan.enough() {
+        found.push(("--enough", enough.to_string()));
+    }
+    if trace.plan.suspends() {
+        found.push(("--finish", trace.plan.finish().to_string()));
+    }
     for stage in trace.plan.stages() {
         let flags = match stage.select {
             Select::Cluster { features } => vec![("--features", features.to_string())],
@@ -95,8 +101,16 @@ fn stage_options(trace: &Trace) -> Vec<(&'static str, String)> {
                 ("--lambda", lambda.to_string()),
                 ("--draw", draw.to_string()),
             ],
+            Select::Above { score } => vec![("--above", score.to_string())],
+            Select::Top { k } if method == Method::Draft.to_string() => {
+                vec![("--finish", k.to_string())]
+            }
             Select::Top { .. } | Select::Drop => vec![],
         };
+        let verifier = stage.select.scores().then(|| stage.verifier.to_string());
+        let flags = flags
+            .into_iter()
+            .chain(verifier.map(|name| ("--verifier", name)));
         for (name, value) in flags {
             if found.iter().all(|(known, _)| *known != name) {
                 found.push((name, value));

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
-use ttsvar_search::{Method, Plan, Schedule};
+use ttsvar_search::{Drafts, Method, Plan, Schedule};
 
 use crate::{Error, Result, options::Options};
 
@@ -20,16 +20,17 @@ pub struct MethodSpec {
 
 impl MethodSpec {
     /// The plan that options describe for a model of `scales` scales, and its name. A plan among
-    /// the options keeps the name given beside it.
+    /// the options keeps the name given beside it. `drafts` is how the model's unfinished candidates
+    /// are scored.
     ///
     /// # Errors
     /// The numbers do not fit together.
-    pub fn plan(options: &Options, scales: usize) -> Result<(Plan, Self)> {
-        let (plan, name) = match &options.plan {
-            Some(plan) => (plan.clone(), Self::beside_plan(options)),
-            None => Self::from_method(options, scales)?,
+    pub fn plan(options: &Options, scales: usize, drafts: Drafts) -> Result<(Plan, Self)> {
+        let name = match options.plan {
+            Some(_) => Self::beside_plan(options),
+            None => Self::from_method(options)?,
         };
-        Ok((plan.with(options.stage_options())?, name))
+        Ok((options.plan_for(scales, drafts)?, name))
     }
 
     fn beside_plan(options: &Options) -> Self {
@@ -40,7 +41,7 @@ impl MethodSpec {
         }
     }
 
-    fn from_method(options: &Options, scales: usize) -> Result<(Plan, Self)> {
+    fn from_method(options: &Options) -> Result<Self> {
         let method = options.method.unwrap_or_default();
         let n = options.n.unwrap_or(1);
         if options.schedule.is_some() && method != Method::TtsVar {
@@ -49,17 +50,11 @@ impl MethodSpec {
             ))
             .with_hint("leave --schedule out, or choose --method tts-var"));
         }
-        let plan = match (method, options.enough) {
-            (Method::TtsVar, _) => Plan::tts_var(scales, n, options.schedule.unwrap_or_default())?,
-            (Method::Auto, Some(enough)) => Plan::auto(scales, n, enough)?,
-            _ => method.plan(scales, n)?,
-        };
-        let name = Self {
+        Ok(Self {
             method: Some(method),
             n: Some(n),
             schedule: options.schedule,
-        };
-        Ok((plan, name))
+        })
     }
 }
 

@@ -5,7 +5,7 @@
 //! to the search loop. Read on there: `crates/ttsvar-search/src/run.rs`.
 
 use serde_json::{Map, Value};
-use ttsvar_search::{Listener, Outcome, Pipeline, Plan, Prompt, Search, run};
+use ttsvar_search::{Listener, Outcome, Pipeline, Plan, Prompt, Search, Workload, run};
 
 use super::{MethodSpec, recorded};
 use crate::{
@@ -30,6 +30,8 @@ pub struct Estimate {
     pub generator_flops: f64,
     /// Floating-point operations of all scorers.
     pub scorer_flops: f64,
+    /// Floating-point operations of the latent verifier.
+    pub verifier_flops: f64,
     /// Floating-point operations of the features.
     pub feature_flops: f64,
     /// Images scored.
@@ -49,7 +51,7 @@ impl<'a> Session<'a> {
         let options = system.resolve(options)?;
         options.check_ranges()?;
         let pipeline = system.pipeline(&options, None)?;
-        let (plan, method) = MethodSpec::plan(&options, pipeline.scales().len())?;
+        let (plan, method) = MethodSpec::plan(&options, pipeline.scales().len(), system.drafts())?;
         system.search(pipeline.as_ref()).check(&plan)?;
         Ok(Self {
             system,
@@ -78,10 +80,8 @@ impl<'a> Session<'a> {
         plans: impl IntoIterator<Item = &'p Plan>,
         limit: MemoryLimit,
     ) -> Result<MemoryPlan> {
-        let (widths, decodes) = self.widest(plans);
-        let fit = self
-            .system
-            .fit_memory(&self.options, &widths, &decodes, limit)?;
+        let workload = self.largest_workload(plans);
+        let fit = self.system.fit_memory(&self.options, &workload, limit)?;
         self.pipeline = self.system.pipeline(&self.options, fit.rows_at_once)?;
         Ok(fit)
     }
@@ -92,10 +92,9 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As [`Session::fit_memory`].
     pub fn fit_rows(&mut self, limit: MemoryLimit) -> Result<()> {
-        let (widths, decodes) = self.widest([&self.plan]);
         let rows = self
             .system
-            .rows_within(&self.options, &widths, &decodes, limit)?;
+            .rows_within(&self.options, &self.workload(&self.plan), limit)?;
         match rows {
             Ok(rows) => {
                 self.pipeline = self.system.pipeline(&self.options, rows)?;
@@ -105,16 +104,20 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The most rows and the most decoded images of any of these plans at each scale.
-    fn widest<'p>(&self, plans: impl IntoIterator<Item = &'p Plan>) -> (Vec<usize>, Vec<usize>) {
+    /// What a search by a plan will at most compute at once.
+    fn workload(&self, plan: &Plan) -> Workload {
         let scales = self.pipeline.scales().len();
-        let mut widths = vec![0; scales];
-        let mut decodes = vec![0; scales];
+        plan.workload(scales, self.options.decode_size())
+    }
+
+    /// At each scale, the most that a search by any of these plans will compute at once.
+    fn largest_workload<'p>(&self, plans: impl IntoIterator<Item = &'p Plan>) -> Workload {
+        let mut plans = plans.into_iter();
+        let mut largest = self.workload(plans.next().unwrap_or(&self.plan));
         for plan in plans {
-            raise(&mut widths, &plan.widths(scales));
-            raise(&mut decodes, &plan.decodes(scales));
+            largest.raise(&self.workload(plan));
         }
-        (widths, decodes)
+        largest
     }
 
     /// What a user should know about the options, if anything.
@@ -191,31 +194,27 @@ impl<'a> Session<'a> {
     /// The expected cost of one search.
     pub fn estimate(&self) -> Estimate {
         let scales = self.pipeline.scales().len();
-        let widths = self.plan.widths(scales);
-        let decodes = self.plan.decodes(scales);
-        let generator = self
-            .pipeline
-            .estimate(&widths, &decodes, self.options.decode_size());
+        let workload = self.workload(&self.plan);
+        let generator = self.pipeline.estimate(&workload);
         let scorings = self.plan.scorings(scales);
+        let verifications = self.plan.verifications(scales);
+        let search = self.search();
         let mut feature_flops = 0.0;
         for (kind, extractor) in self.system.extractors() {
             let stages = self.plan.stages().iter();
             let clustering = stages.filter(|stage| stage.select.features() == Some(*kind));
-            feature_flops += extractor.flops(clustering.map(|stage| widths[stage.scale]).sum());
+            feature_flops +=
+                extractor.flops(clustering.map(|stage| workload.widths[stage.scale]).sum());
         }
         Estimate {
             generator_flops: generator.flops,
-            scorer_flops: self.search().scoring_flops(scorings),
+            scorer_flops: search.scoring_flops(scorings),
+            verifier_flops: search
+                .verifier
+                .map_or(0.0, |verifier| verifier.flops(verifications)),
             feature_flops,
             scorings,
             peak_bytes: generator.peak_bytes,
         }
-    }
-}
-
-/// Raises each number to the other, where that is larger.
-fn raise(numbers: &mut [usize], others: &[usize]) {
-    for (number, other) in numbers.iter_mut().zip(others) {
-        *number = (*number).max(*other);
     }
 }

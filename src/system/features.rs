@@ -7,7 +7,7 @@ use ttsvar_search::{Extractor, Features, Image, Matrix};
 
 use crate::{
     Error, Result,
-    features::Dinov2Features,
+    features::{Dinov2Features, PatchReduction},
     hub::Bundle,
     loading::{Evictable, LoadReport, Loaded, Loader},
     models::dinov2::Dinov2,
@@ -22,7 +22,7 @@ struct Dinov2Config {
 /// One kind of features; all kinds share the network.
 struct EvictableFeatures {
     model: Arc<Evictable<Dinov2>>,
-    kind: Features,
+    reduction: PatchReduction,
     /// Height and width to which images are resized.
     size: [usize; 2],
     /// Floating-point operations per image.
@@ -31,7 +31,7 @@ struct EvictableFeatures {
 
 impl Extractor for EvictableFeatures {
     fn extract(&self, images: &[Image]) -> ttsvar_search::Result<Matrix> {
-        Dinov2Features::new(self.model.get()?, self.kind, self.size)?.extract(images)
+        Dinov2Features::new(self.model.get()?, self.reduction, self.size)?.extract(images)
     }
 
     fn flops(&self, images: usize) -> f64 {
@@ -73,15 +73,10 @@ pub(super) fn load_features(
     };
     let model = Arc::new(Evictable::new(loaded, resident, reload));
     let mut extractors: BTreeMap<Features, Box<dyn Extractor>> = BTreeMap::new();
-    for kind in [
-        Features::Pca,
-        Features::PcaRaw,
-        Features::PcaAll,
-        Features::Pool,
-    ] {
+    for (reduction, kind) in PatchReduction::ALL {
         let extractor = EvictableFeatures {
             model: model.clone(),
-            kind,
+            reduction,
             size,
             flops,
         };

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use ttsvar_search::DecodeSize;
+use ttsvar_search::Workload;
 
 use super::{ReleasedOutline, System};
 use crate::{Error, Result, loading::Evict, options::Options};
@@ -40,9 +40,8 @@ impl MemoryLimit {
 }
 
 impl System {
-    /// Fits searches into a limit, each of which computes `widths[s]` rows and decodes `decodes[s]`
-    /// images at scale `s`. Text encoder, scorers and features stay in memory as far as there is
-    /// room, and are evicted between their uses from now on otherwise.
+    /// Fits searches with this workload each into a limit. Text encoder, scorers and features stay in
+    /// memory as far as there is room, and are evicted between their uses from now on otherwise.
     ///
     /// # Errors
     /// The search does not fit; the error names the memory that it needs. Or the options are not
@@ -50,14 +49,13 @@ impl System {
     pub fn fit_memory(
         &self,
         options: &Options,
-        widths: &[usize],
-        decodes: &[usize],
+        workload: &Workload,
         limit: MemoryLimit,
     ) -> Result<MemoryPlan> {
         let mut least = u64::MAX;
         for evicted in EVICTED_LEVELS {
             self.set_resident(evicted.is_empty(), evicted.len() < EVICTED_FIRST.len());
-            match self.rows_within(options, widths, decodes, limit)? {
+            match self.rows_within(options, workload, limit)? {
                 Ok(rows_at_once) => {
                     return Ok(MemoryPlan {
                         rows_at_once,
@@ -79,15 +77,14 @@ impl System {
     pub fn rows_within(
         &self,
         options: &Options,
-        widths: &[usize],
-        decodes: &[usize],
+        workload: &Workload,
         limit: MemoryLimit,
     ) -> Result<Result<Option<usize>, u64>> {
-        let all_rows = widths.iter().copied().max().unwrap_or(1).max(1);
+        let all_rows = workload.widest();
         let resident = self.resident_bytes();
         let peak = |rows| {
             let pipeline = self.pipeline(options, Some(rows))?;
-            let estimate = pipeline.estimate(widths, decodes, DecodeSize::Full);
+            let estimate = pipeline.estimate(workload);
             let each = estimate.peak_bytes.saturating_sub(resident);
             Ok(resident + each * limit.searches.max(1) as u64)
         };
@@ -122,16 +119,15 @@ impl System {
 /// The search does not fit.
 pub fn fit_outline(
     mut outline: ReleasedOutline,
-    widths: &[usize],
-    decodes: &[usize],
+    workload: &Workload,
     limit: u64,
 ) -> Result<(ReleasedOutline, MemoryPlan)> {
-    let all_rows = widths.iter().copied().max().unwrap_or(1).max(1);
+    let all_rows = workload.widest();
     let mut least = u64::MAX;
     for (level, evicted) in EVICTED_LEVELS.into_iter().enumerate() {
         let peak = |rows: usize| {
             let at_once = outline.with_rows_at_once(rows);
-            let estimate = at_once.estimate(widths, decodes, DecodeSize::Full, level);
+            let estimate = at_once.estimate(workload, level);
             Ok(estimate.peak_bytes)
         };
         if let Some(rows) = most_rows(all_rows, limit, peak)? {

@@ -11,7 +11,7 @@ mod scorers;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use ttsvar_search::{Extractor, Features, Pipeline, Scorer, Search, WeightedScorer};
+use ttsvar_search::{Drafts, Extractor, Features, Pipeline, Scorer, Search, WeightedScorer};
 
 pub use builder::{Grids, SystemBuilder, find_bundle};
 pub use loader::family;
@@ -146,6 +146,11 @@ impl System {
             }
         }
         self.generator.pipeline(options, memory)
+    }
+
+    /// How methods score candidates that are not finished, unless the caller chooses.
+    pub fn drafts(&self) -> Drafts {
+        Drafts::default()
     }
 
     /// A search of this system with all of its scorers.

@@ -1,7 +1,7 @@
 //! A released system without its weights, for plans: the generator's sizes are in `pipelines`, those
 //! of ImageReward and DINOv2 here.
 
-use ttsvar_search::DecodeSize;
+use ttsvar_search::Workload;
 
 use crate::{
     Result,
@@ -84,13 +84,7 @@ impl ReleasedOutline {
 
     /// Operations and the peak of memory of the generator. `evicted` counts the measures against
     /// a limit of memory: none, the text encoder, all networks that are not always needed.
-    pub fn estimate(
-        &self,
-        widths: &[usize],
-        decodes: &[usize],
-        size: DecodeSize,
-        evicted: usize,
-    ) -> ttsvar_search::Estimate {
+    pub fn estimate(&self, workload: &Workload, evicted: usize) -> ttsvar_search::Estimate {
         let bytes = |values: usize| match self.dtype {
             Dtype::F32 => 4 * values as u64,
             Dtype::Bf16 => 2 * values as u64,
@@ -103,7 +97,7 @@ impl ReleasedOutline {
             resident: if stay { scorer + features } else { 0 },
             scoring: if stay { 0 } else { scorer.max(features) },
         };
-        self.generator.estimate(widths, decodes, size, memory)
+        self.generator.estimate(workload, memory)
     }
 }
 

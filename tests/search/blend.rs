@@ -3,7 +3,7 @@
 use ttsvar::{
     eval::pool::Pool,
     search::{
-        Method, Outcome, Plan, Potential, Prompt, Search, Silent, StageOptions, Trace,
+        Method, Outcome, Plan, PlanOptions, Potential, Prompt, Search, Silent, Trace,
         WeightedScorer, run,
     },
 };
@@ -196,9 +196,9 @@ fn histories_of_a_mix_are_on_one_scale() {
         Potential::Max,
         Potential::Sum,
     ] {
-        let choices = StageOptions {
+        let choices = PlanOptions {
             potential: Some(potential),
-            ..StageOptions::default()
+            ..PlanOptions::default()
         };
         let plan = Method::TtsVar
             .plan(SCALES, 2)

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use ttsvar::search::{
-    Draw, Event, Extractor, Features, Image, Listener, Matrix, Method, Outcome, Plan, Potential,
-    Prompt, Result, Schedule, Scorer, Search, Select, Silent, Stage, StageOptions, Trace, Warning,
+    Draw, Event, Extractor, Features, Image, Listener, Matrix, Method, Outcome, Plan, PlanOptions,
+    Potential, Prompt, Result, Schedule, Scorer, Search, Select, Silent, Stage, Trace, Warning,
     diverse::diverse, kmeans::kmeans, resample, rng::Stream, run, top, trace::SCHEMA,
 };
 
@@ -245,9 +245,9 @@ fn every_method_beats_one_sample() {
             &method
                 .plan(SCALES, 3)
                 .unwrap()
-                .with(StageOptions {
+                .with(PlanOptions {
                     lambda: Some(30.0),
-                    ..StageOptions::default()
+                    ..PlanOptions::default()
                 })
                 .unwrap(),
         );

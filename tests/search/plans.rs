@@ -1,12 +1,12 @@
 //! Plan files: what they look like, and what is said about wrong ones.
 
-use ttsvar::search::{Draw, MAX_ROWS, Method, Plan, Schedule, StageOptions};
+use ttsvar::search::{Draw, MAX_ROWS, Method, Plan, PlanOptions, Schedule};
 
 #[test]
 fn a_plan_file_looks_like_this() {
-    let choices = StageOptions {
+    let choices = PlanOptions {
         draw: Some(Draw::Systematic),
-        ..StageOptions::default()
+        ..PlanOptions::default()
     };
     let plan = Plan::tts_var(13, 1, Schedule::Released)
         .unwrap()

@@ -9,6 +9,7 @@ use crate::{
     pipeline::{Prompt, Scale},
     plan::Plan,
     trace::{StageRecord, Trace},
+    verifier::Verifier,
     warning::Warning,
 };
 
@@ -58,16 +59,18 @@ pub enum Event<'a> {
         /// One image for each id.
         images: &'a [Image],
     },
-    /// Images were scored.
+    /// Candidates were scored.
     Scored {
-        /// The scale after which they were decoded.
+        /// The scale after which they were scored.
         scale: usize,
-        /// The candidates of the images.
+        /// What was scored: images or latents.
+        verifier: Verifier,
+        /// The candidates.
         ids: &'a [usize],
         /// One score for each id.
         scores: &'a [f32],
     },
-    /// A stage chose rows. After the last scale the new candidates take over the images and scores
+    /// A stage chose rows, or a suspended candidate is resumed. After the last scale the new candidates take over the images and scores
     /// of the candidates that they continue; nothing is decoded or scored again.
     Selected {
         /// The scale after which the stage acted.
@@ -138,8 +141,14 @@ impl Event<'_> {
                 "seconds": seconds,
             }),
             Self::Decoded { scale, ids, .. } => json!({ "scale": scale, "ids": ids }),
-            Self::Scored { scale, ids, scores } => json!({
+            Self::Scored {
+                scale,
+                verifier,
+                ids,
+                scores,
+            } => json!({
                 "scale": scale,
+                "verifier": verifier,
                 "ids": ids,
                 "scores": scores.iter().map(|score| number::to_json(*score)).collect::<Vec<_>>(),
             }),
@@ -151,6 +160,7 @@ impl Event<'_> {
                 "scale": scale,
                 "select": choice.select,
                 "fates": fates,
+                "resumes": choice.resumes,
                 "clusters": choice.clusters,
                 "weights": choice.weights,
             }),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Image, Result};
+use crate::{Image, Latent, Result};
 
 /// A matrix of features with one row per image.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,8 +38,8 @@ impl Matrix {
     }
 }
 
-/// The ways to turn patch features into one row of numbers (paper, appendix on feature extraction),
-/// under their names in plan files.
+/// The kinds of features, under their names in plan files. All but [`Features::Latent`] turn patch
+/// features of images into one row of numbers (paper, appendix on feature extraction).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Features {
@@ -51,6 +51,18 @@ pub enum Features {
     PcaAll,
     /// The mean over the patches.
     Pool,
+    /// The latent itself: nothing is decoded and no network is needed.
+    Latent,
+}
+
+impl From<Vec<Latent>> for Matrix {
+    /// One row of numbers for each of several latents of the same shape.
+    fn from(latents: Vec<Latent>) -> Self {
+        let rows = latents.len();
+        let cols = latents.first().map_or(0, |latent| latent.values.len());
+        let values = latents.into_iter().flat_map(|latent| latent.values);
+        Self::new(rows, cols, values.collect())
+    }
 }
 
 /// Computes features of images.

@@ -1,7 +1,7 @@
 //! 8-bit RGB images.
 
 /// An image of 8-bit RGB pixels, row by row from the top.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Image {
     width: usize,
     height: usize,

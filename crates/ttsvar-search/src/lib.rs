@@ -7,12 +7,14 @@
 //!
 //! Start reading at `run.rs`: every method runs through its loop.
 
+mod choose;
 pub mod diverse;
 mod error;
 pub mod event;
 pub mod features;
 mod image;
 pub mod kmeans;
+mod latent;
 mod method;
 pub mod mixer;
 mod names;
@@ -28,11 +30,13 @@ pub mod rng;
 pub mod run;
 mod scorer;
 mod search;
+mod state;
 pub mod suggestion;
 pub mod ties;
 pub mod top;
 pub mod trace;
 mod trace_check;
+mod verifier;
 mod warning;
 pub mod wrong_value;
 
@@ -40,10 +44,11 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{CandidateOutcome, Event, Listener, Silent};
 pub use features::{Extractor, Features, Matrix};
 pub use image::{Image, half_to_even};
-pub use method::{Method, Schedule};
+pub use latent::Latent;
+pub use method::{Drafts, Method, Schedule};
 pub use mixer::{ScoreMixer, WeightedScorer};
-pub use pipeline::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale};
-pub use plan::{Draw, LAMBDA, MAX_ROWS, Plan, Select, Stage, StageOptions};
+pub use pipeline::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, StepCounts, Workload};
+pub use plan::{Draw, LAMBDA, MAX_ROWS, Plan, PlanOptions, Select, Stage};
 pub use plan_error::PlanError;
 pub use potential::Potential;
 pub use prompt_reader::PromptReader;
@@ -51,4 +56,5 @@ pub use run::{Finished, Outcome, run};
 pub use scorer::Scorer;
 pub use search::Search;
 pub use trace::{Candidate, Cost, Final, Scored, Seconds, StageRecord, Trace};
+pub use verifier::{LatentVerifier, Verifier};
 pub use warning::Warning;

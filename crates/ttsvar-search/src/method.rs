@@ -7,6 +7,7 @@ use crate::{
     features::Features,
     plan::{Draw, LAMBDA, Plan, Select, Stage},
     potential::Potential,
+    verifier::Verifier,
 };
 
 /// A search method by name.
@@ -21,7 +22,12 @@ pub enum Method {
     Importance,
     /// N rows; once partial images can be scored, the better half continues, each row twice.
     Beam,
+    /// N rows; after one look at the partial images the better quarter finishes.
+    Draft,
     /// One sample after the other, up to N, until one reaches a score; the best one wins.
+    Sequential,
+    /// The same, but a sample that looks weak while it is unfinished is suspended, and resumed only
+    /// if nothing better appears.
     Auto,
     /// Clustering at coarse scales, resampling at finer ones (the paper's method).
     #[default]
@@ -30,11 +36,13 @@ pub enum Method {
 
 impl Method {
     /// Every method, from the simplest to the paper's.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Raw,
         Self::BestOfN,
         Self::Importance,
         Self::Beam,
+        Self::Draft,
+        Self::Sequential,
         Self::Auto,
         Self::TtsVar,
     ];
@@ -46,7 +54,9 @@ impl Method {
             Self::BestOfN => "N candidates to the end; the best one wins",
             Self::Importance => "N candidates to the end; one is drawn by its score",
             Self::Beam => "N candidates; the better half continues, each of them twice",
-            Self::Auto => "one candidate after the other, up to N, until one is good enough",
+            Self::Draft => "N candidates, scored once on the way; the best quarter finishes",
+            Self::Sequential => "one candidate after the other, up to N, until one is good enough",
+            Self::Auto => "the same, but weak candidates wait unfinished for their turn",
             Self::TtsVar => "8N candidates; clustered while coarse, resampled while fine",
         }
     }
@@ -56,13 +66,23 @@ impl Method {
     /// # Errors
     /// [`PlanError`] when `n` is 0 or larger than any batch, or not 1 for [`Method::Raw`].
     pub fn plan(self, scales: usize, n: usize) -> Result<Plan, PlanError> {
+        self.plan_for(scales, n, Drafts::default())
+    }
+
+    /// The same for a model whose unfinished candidates are scored in its own way.
+    ///
+    /// # Errors
+    /// As [`Method::plan`].
+    pub fn plan_for(self, scales: usize, n: usize, drafts: Drafts) -> Result<Plan, PlanError> {
         match self {
             Self::Raw if n == 1 => Plan::raw(scales),
             Self::Raw => Err(PlanError::RawWidth(n)),
             Self::BestOfN => Plan::best_of_n(scales, n),
             Self::Importance => Plan::importance(scales, n),
             Self::Beam => Plan::beam(scales, n),
-            Self::Auto => Plan::auto(scales, n, ENOUGH),
+            Self::Draft => Plan::draft(scales, n, n.div_ceil(4), drafts),
+            Self::Sequential => Plan::sequential(scales, n),
+            Self::Auto => Plan::auto(scales, n, drafts),
             Self::TtsVar => Plan::tts_var(scales, n, Schedule::Released),
         }
     }
@@ -80,7 +100,26 @@ pub enum Schedule {
     Paper,
 }
 
-/// The default score at which `auto` stops. ImageReward's scores have mean 0 and standard deviation
+/// How a model's unfinished candidates are scored by [`Plan::auto`] and [`Plan::draft`]. The default
+/// fits any model.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Drafts {
+    /// What is scored.
+    pub verifier: Verifier,
+    /// The scale after which it is scored, at the latest the last but one; by default two thirds of
+    /// the way.
+    pub scale: Option<usize>,
+    /// The score above which a candidate is promising.
+    pub above: Option<f32>,
+}
+
+/// The default score above which `auto` finishes a candidate at once.
+const ABOVE: f32 = 0.5;
+
+/// The default number of candidates that `auto` finishes at least.
+const FINISH: usize = 2;
+
+/// The default score at which `auto` and `sequential` stop. ImageReward's scores have mean 0 and standard deviation
 /// 1 on its training data, so this score is above that of about five in six of those images.
 const ENOUGH: f32 = 1.0;
 
@@ -119,14 +158,7 @@ impl Plan {
     /// As for [`Plan::best_of_n`].
     pub fn importance(scales: usize, n: usize) -> Result<Self, PlanError> {
         check(scales, n)?;
-        Self::new(
-            n,
-            vec![Stage {
-                scale: scales - 1,
-                width: 1,
-                select: by_value(),
-            }],
-        )
+        Self::new(n, vec![Stage::new(scales - 1, 1, by_value())])
     }
 
     /// `n` rows; after the scales at which [`Plan::tts_var`] resamples, the better half (rounded
@@ -141,11 +173,7 @@ impl Plan {
             .into_iter()
             .skip(CLUSTERINGS);
         let select = Select::Top { k: n.div_ceil(2) };
-        let stages = places.flatten().map(|scale| Stage {
-            scale,
-            width: n,
-            select,
-        });
+        let stages = places.flatten().map(|scale| Stage::new(scale, n, select));
         Self::new(n, if n == 1 { vec![] } else { stages.collect() })
     }
 
@@ -153,10 +181,44 @@ impl Plan {
     /// [`Plan::best_of_n`] in order, but no more of them than the prompt needs.
     ///
     /// # Errors
-    /// As for [`Plan::best_of_n`], or `enough` is not finite.
-    pub fn auto(scales: usize, n: usize, enough: f32) -> Result<Self, PlanError> {
+    /// As for [`Plan::best_of_n`].
+    pub fn sequential(scales: usize, n: usize) -> Result<Self, PlanError> {
         check(scales, n)?;
-        Self::new(1, vec![])?.until(n, enough)
+        Self::new(1, vec![])?.until(n, ENOUGH)
+    }
+
+    /// [`Plan::sequential`] with drafts: each row is scored once while it is unfinished. Below a
+    /// threshold it is suspended, and the search goes on with the next one. When all `n` rows have
+    /// begun and none is good enough, suspended rows are resumed, best first, until two have
+    /// finished.
+    ///
+    /// # Errors
+    /// As for [`Plan::best_of_n`].
+    pub fn auto(scales: usize, n: usize, drafts: Drafts) -> Result<Self, PlanError> {
+        check(scales, n)?;
+        let score = drafts.above.unwrap_or(ABOVE);
+        let stage = draft_stage(scales, drafts, 1, Select::Above { score });
+        let Some(stage) = stage.filter(|_| n > 1) else {
+            return Self::sequential(scales, n);
+        };
+        Self::new(1, vec![stage])?
+            .finishing(FINISH)?
+            .until(n, ENOUGH)
+    }
+
+    /// `n` rows, scored once while they are unfinished; the best `finish` of them finish.
+    ///
+    /// # Errors
+    /// As for [`Plan::best_of_n`], or `finish` is 0 or more than `n`.
+    pub fn draft(
+        scales: usize,
+        n: usize,
+        finish: usize,
+        drafts: Drafts,
+    ) -> Result<Self, PlanError> {
+        check(scales, n)?;
+        let stage = draft_stage(scales, drafts, finish, Select::Top { k: finish });
+        Self::new(n, stage.filter(|_| n > 1).into_iter().collect())
     }
 
     /// The paper's method: 8n rows, clustered to 6n and 4n, resampled to 2n and n, the best one
@@ -187,11 +249,7 @@ impl Plan {
             } else {
                 by_value()
             };
-            stages.push(Stage {
-                scale,
-                width: times(width, n),
-                select,
-            });
+            stages.push(Stage::new(scale, times(width, n), select));
         }
         Self::new(times(start, n), stages)
     }
@@ -221,6 +279,19 @@ fn places(scales: usize, schedule: Schedule) -> [Option<usize>; STAGES.len()] {
 /// The same relative place among more scales, to the nearest.
 fn stretch(scale: usize, scales: usize) -> usize {
     (2 * scale * (scales - 1) + (SCALES - 1)) / (2 * (SCALES - 1))
+}
+
+/// The stage that scores drafts; none if no scale would be left to finish them.
+fn draft_stage(scales: usize, drafts: Drafts, width: usize, select: Select) -> Option<Stage> {
+    let last = scales.checked_sub(2)?;
+    let two_thirds = (4 * (scales - 1) + 3) / 6; // to the nearest
+    let scale = drafts.scale.unwrap_or(two_thirds).min(last);
+    Some(Stage {
+        scale,
+        width,
+        select,
+        verifier: drafts.verifier,
+    })
 }
 
 fn by_value() -> Select {

@@ -14,6 +14,7 @@ use crate::{
     plan::Draw,
     potential::Potential,
     suggestion::suggest,
+    verifier::Verifier,
 };
 
 /// Implements `Display` and `FromStr` for an enum of plain names, with the names that serde uses.
@@ -42,6 +43,7 @@ named! {
     Features = "kind of features",
     Potential = "potential",
     Draw = "draw",
+    Verifier = "verifier",
 }
 
 /// Converts serde's message "unknown variant `x`, expected one of `a`, `b`": its list of names

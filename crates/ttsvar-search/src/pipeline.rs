@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{Image, Result, warning::Warning};
+use crate::{Image, Latent, Result, warning::Warning};
 
 /// The token grid of one scale; scales count from 0, coarse to fine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,41 @@ pub enum DecodeSize {
     Preview(usize),
 }
 
+/// What a search will at most compute, for estimates. Lists have one number per scale.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Rows that are computed.
+    pub widths: Vec<usize>,
+    /// Rows that wait after this scale to be resumed, with their keys and values.
+    pub suspended: Vec<usize>,
+    /// Images that are decoded.
+    pub decodes: Vec<usize>,
+    /// The size of images that are decoded before the last scale.
+    pub size: DecodeSize,
+}
+
+impl Workload {
+    /// The most rows at any scale, at least 1.
+    pub fn widest(&self) -> usize {
+        self.widths.iter().copied().max().unwrap_or(1).max(1)
+    }
+
+    /// Raises every number to the one of another workload for as many scales, where that is
+    /// larger.
+    pub fn raise(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.widths, &other.widths),
+            (&mut self.suspended, &other.suspended),
+            (&mut self.decodes, &other.decodes),
+        ];
+        for (numbers, others) in pairs {
+            for (number, other) in numbers.iter_mut().zip(others) {
+                *number = (*number).max(*other);
+            }
+        }
+    }
+}
+
 /// The expected cost of a search.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Estimate {
@@ -96,30 +131,56 @@ pub trait Pipeline: Send + Sync {
         seed: u64,
     ) -> Result<Box<dyn Rollout + '_>>;
 
-    /// The expected cost of a search in which `widths[s]` rows are computed and `decodes[s]` images
-    /// decoded at scale `s`, for a prompt of usual length. Before the last scale images are decoded
-    /// at `size`.
-    fn estimate(&self, widths: &[usize], decodes: &[usize], size: DecodeSize) -> Estimate {
-        let _ = (widths, decodes, size);
+    /// The expected cost of a search for a prompt of usual length.
+    fn estimate(&self, workload: &Workload) -> Estimate {
+        let _ = workload;
         Estimate::default()
     }
 }
 
+/// How often the network was run for one scale.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepCounts {
+    /// Distinct states that it was run on, at most one per row.
+    pub states: usize,
+    /// Passes: one per state and branch of guidance.
+    pub passes: usize,
+}
+
+impl StepCounts {
+    /// One pass for each of `states` states, without guidance.
+    pub fn unguided(states: usize) -> Self {
+        Self {
+            states,
+            passes: states,
+        }
+    }
+}
+
 /// Partial images of one prompt that advance together. Row `i` is one candidate.
-pub trait Rollout {
+pub trait Rollout: Send {
     /// The present number of candidates.
     fn rows(&self) -> usize;
 
-    /// Draws the next scale of every row. Returns the number of distinct states that the network
-    /// was run on, at most [`Rollout::rows`].
-    fn step(&mut self) -> Result<usize>;
+    /// Draws the next scale of every row.
+    fn step(&mut self) -> Result<StepCounts>;
 
     /// Decodes the present images of the given rows, in that order.
     fn images(&self, rows: &[usize], size: DecodeSize) -> Result<Vec<Image>>;
 
+    /// The present latents of the given rows, in that order: what the decoder would turn into
+    /// their images. All have the same shape. Nothing is computed.
+    fn latents(&self, rows: &[usize]) -> Result<Vec<Latent>>;
+
     /// Replaces row `i` by the previous row `rows[i]`. Rows may be repeated or left out. The first
     /// copy of a row keeps its random stream, each further copy gets a new one.
     fn gather(&mut self, rows: &[usize]) -> Result<()>;
+
+    /// A rollout of its own with the given rows, each at most once. They keep their random streams,
+    /// so they end in the same images as they would have here. Its operations count from 0.
+    fn fork<'r>(&self, rows: &[usize]) -> Result<Box<dyn Rollout + 'r>>
+    where
+        Self: 'r;
 
     /// Floating-point operations spent so far, decodes included.
     fn flops(&self) -> f64 {

@@ -5,7 +5,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PlanError, features::Features, potential::Potential};
+use crate::{
+    PlanError,
+    features::Features,
+    pipeline::{DecodeSize, Workload},
+    potential::Potential,
+    verifier::Verifier,
+};
 
 /// The largest batch that a plan may have. It is far beyond the memory of any machine and catches
 /// typing errors.
@@ -50,6 +56,13 @@ pub enum Select {
         /// The number of distinct rows that continue.
         k: usize,
     },
+    /// The rows whose present score is at least this, best first, no more than the stage's width.
+    /// All others are suspended: they keep their state, and the best of them are resumed at the end
+    /// if too few candidates have finished ([`Plan::finish`]).
+    Above {
+        /// The score. Finite.
+        score: f32,
+    },
     /// Random rows, each at most once, without decoding any image: the control for clustering.
     Drop,
 }
@@ -71,6 +84,7 @@ impl fmt::Display for Select {
                 }
             }
             Self::Top { k } => write!(f, "top {k}"),
+            Self::Above { score } => write!(f, "above {score}"),
             Self::Drop => f.write_str("drop at random"),
         }
     }
@@ -81,10 +95,45 @@ impl fmt::Display for Select {
 pub struct Stage {
     /// The scale after which rows are chosen, counted from 0.
     pub scale: usize,
-    /// The number of rows that continue.
+    /// The number of rows that continue; with [`Select::Above`] the most that continue.
     pub width: usize,
     /// The way to choose them.
     pub select: Select,
+    /// What is scored, if the way to choose uses scores.
+    pub verifier: Verifier,
+}
+
+impl Stage {
+    /// A stage that scores images, if it scores.
+    pub fn new(scale: usize, width: usize, select: Select) -> Self {
+        Self {
+            scale,
+            width,
+            select,
+            verifier: Verifier::Image,
+        }
+    }
+
+    /// Returns whether the stage uses decoded images.
+    pub fn uses_images(&self) -> bool {
+        match self.select {
+            Select::Cluster { features } => features != Features::Latent,
+            Select::Drop => false,
+            Select::Resample { .. } | Select::Top { .. } | Select::Above { .. } => {
+                self.verifier == Verifier::Image
+            }
+        }
+    }
+
+    /// Returns whether the stage suspends the rows that do not continue.
+    pub fn suspends(&self) -> bool {
+        matches!(self.select, Select::Above { .. })
+    }
+
+    /// Returns whether the stage scores with this verifier.
+    pub fn scores_with(&self, verifier: Verifier) -> bool {
+        self.select.scores() && self.verifier == verifier
+    }
 }
 
 /// A complete search method. All rows pass a scale without a stage; after the last scale every
@@ -103,11 +152,12 @@ pub struct Plan {
     stages: Vec<Stage>,
     rounds: usize,
     enough: Option<f32>,
+    finish: usize,
 }
 
-/// Options of the stages of a plan; unset ones leave a stage unchanged.
+/// Options of a plan, for the parts to which they apply; unset ones leave a part unchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct StageOptions {
+pub struct PlanOptions {
     /// The features to cluster on.
     pub features: Option<Features>,
     /// The potential that resampling derives from scores.
@@ -116,6 +166,14 @@ pub struct StageOptions {
     pub lambda: Option<f64>,
     /// The way in which resampling draws.
     pub draw: Option<Draw>,
+    /// What stages score.
+    pub verifier: Option<Verifier>,
+    /// The score above which candidates are not suspended.
+    pub above: Option<f32>,
+    /// The score that ends the rounds.
+    pub enough: Option<f32>,
+    /// The least number of candidates that finish, if stages suspend candidates.
+    pub finish: Option<usize>,
 }
 
 impl Plan {
@@ -138,6 +196,7 @@ impl Plan {
             stages,
             rounds: 1,
             enough: None,
+            finish: 1,
         })
     }
 
@@ -157,6 +216,30 @@ impl Plan {
             enough: Some(enough),
             ..self
         })
+    }
+
+    /// The same plan that finishes at least `finish` candidates: when all rounds are over, suspended
+    /// candidates are resumed, best first, until as many have finished or the score
+    /// [`Plan::enough`] is reached.
+    ///
+    /// # Errors
+    /// [`PlanError`] when `finish` is 0 or larger than any batch, or no stage suspends candidates.
+    pub fn finishing(self, finish: usize) -> Result<Self, PlanError> {
+        check_rows("finish", finish)?;
+        if finish > 1 && !self.suspends() {
+            return Err(PlanError::FinishWithoutAbove);
+        }
+        Ok(Self { finish, ..self })
+    }
+
+    /// The least number of candidates that finish, as far as there are any.
+    pub fn finish(&self) -> usize {
+        self.finish
+    }
+
+    /// Returns whether a stage suspends candidates.
+    pub fn suspends(&self) -> bool {
+        self.stages.iter().any(Stage::suspends)
     }
 
     /// The maximum number of times that the plan is carried out.
@@ -187,21 +270,24 @@ impl Plan {
     /// Checks that a model of `scales` scales can carry out this plan.
     ///
     /// # Errors
-    /// [`PlanError`] when a stage lies beyond the last scale, or there are no scales.
+    /// [`PlanError`] when a stage lies beyond the last scale, a stage suspends finished candidates,
+    /// or there are no scales.
     pub fn check(&self, scales: usize) -> Result<(), PlanError> {
         let Some(last) = scales.checked_sub(1) else {
             return Err(PlanError::NoScales);
         };
         match self.stages.last() {
-            Some(Stage { scale, .. }) if *scale > last => Err(PlanError::BeyondLastScale {
-                scale: *scale,
-                last,
-            }),
+            Some(&Stage { scale, .. }) if scale > last => {
+                Err(PlanError::BeyondLastScale { scale, last })
+            }
+            Some(stage) if stage.scale == last && stage.suspends() => {
+                Err(PlanError::AboveAtTheEnd { scale: last })
+            }
             _ => Ok(()),
         }
     }
 
-    /// The number of rows that a round computes at each of `scales` scales.
+    /// The most rows that a round computes at each of `scales` scales.
     pub fn widths(&self, scales: usize) -> Vec<usize> {
         let before = |scale| {
             self.stages
@@ -216,8 +302,25 @@ impl Plan {
 
     /// Returns whether a stage after `scale` uses images.
     pub fn looks(&self, scale: usize) -> bool {
-        self.stage(scale)
-            .is_some_and(|stage| stage.select != Select::Drop)
+        self.stage(scale).is_some_and(Stage::uses_images)
+    }
+
+    /// What a search by this plan will at most compute at once in a model of `scales` scales: one
+    /// round, beside the candidates that earlier ones suspended.
+    pub fn workload(&self, scales: usize, size: DecodeSize) -> Workload {
+        let candidates = self.start.saturating_mul(self.rounds);
+        let mut suspended = vec![0; scales];
+        for stage in &self.stages {
+            if stage.suspends() && stage.scale < scales {
+                suspended[stage.scale] = self.finish.min(candidates);
+            }
+        }
+        Workload {
+            widths: self.widths(scales),
+            suspended,
+            decodes: self.decodes(scales),
+            size,
+        }
     }
 
     /// The number of images that a round decodes after each of `scales` scales: all rows where a
@@ -232,18 +335,27 @@ impl Plan {
             .collect()
     }
 
-    /// The number of images that a round scores in a model of `scales` scales: all rows where a
-    /// stage uses scores, and the remaining rows at the end.
+    /// The most images that a round scores in a model of `scales` scales: all rows where a stage
+    /// scores images, and the remaining rows at the end.
     pub fn scorings(&self, scales: usize) -> usize {
         let widths = self.widths(scales);
         let last = scales.saturating_sub(1);
-        let reading = self.stages.iter().filter(|stage| stage.select.scores());
+        let scoring = |stage: &&Stage| stage.scores_with(Verifier::Image);
+        let reading = self.stages.iter().filter(scoring);
         let stages: usize = reading.map(|stage| widths[stage.scale]).sum();
         match self.stage(last) {
-            Some(stage) if stage.select.scores() => stages,
+            Some(stage) if stage.scores_with(Verifier::Image) => stages,
             Some(stage) => stages + stage.width,
             None => stages + widths.last().copied().unwrap_or(0),
         }
+    }
+
+    /// The most candidates that a round scores by their latents in a model of `scales` scales.
+    pub fn verifications(&self, scales: usize) -> usize {
+        let widths = self.widths(scales);
+        let scoring = |stage: &&Stage| stage.scores_with(Verifier::Latent);
+        let stages = self.stages.iter().filter(scoring);
+        stages.map(|stage| widths[stage.scale]).sum()
     }
 
     /// The kinds of features that the stages use, each once.
@@ -258,15 +370,25 @@ impl Plan {
         kinds
     }
 
-    /// The same plan with these options at every stage to which they apply.
+    /// The same plan with these options wherever they apply.
     ///
     /// # Errors
-    /// [`PlanError`] when lambda is negative or not finite.
-    pub fn with(mut self, options: StageOptions) -> Result<Self, PlanError> {
+    /// [`PlanError`] when a number is out of its range.
+    pub fn with(mut self, options: PlanOptions) -> Result<Self, PlanError> {
         if let Some(lambda) = options.lambda {
             check_lambda(None, lambda)?;
         }
+        if let (Some(enough), Some(_)) = (options.enough, self.enough) {
+            let rounds = self.rounds;
+            self = self.until(rounds, enough)?;
+        }
+        if let (Some(finish), true) = (options.finish, self.suspends()) {
+            self = self.finishing(finish)?;
+        }
         for stage in &mut self.stages {
+            if let (Some(verifier), true) = (options.verifier, stage.select.scores()) {
+                stage.verifier = verifier;
+            }
             stage.select = match stage.select {
                 Select::Cluster { features } => Select::Cluster {
                     features: options.features.unwrap_or(features),
@@ -280,8 +402,14 @@ impl Plan {
                     lambda: options.lambda.unwrap_or(lambda),
                     draw: options.draw.unwrap_or(draw),
                 },
+                Select::Above { score } => Select::Above {
+                    score: options.above.unwrap_or(score),
+                },
                 other => other,
             };
+            if let Select::Above { score } = stage.select {
+                check_above(stage.scale, score)?;
+            }
         }
         Ok(self)
     }
@@ -290,7 +418,10 @@ impl Plan {
 impl Select {
     /// Returns whether this choice uses scores.
     pub fn scores(&self) -> bool {
-        matches!(self, Self::Resample { .. } | Self::Top { .. })
+        matches!(
+            self,
+            Self::Resample { .. } | Self::Top { .. } | Self::Above { .. }
+        )
     }
 
     /// The features that this choice uses, if any.
@@ -338,6 +469,10 @@ fn check_stage(rows: usize, stage: &Stage) -> Result<(), PlanError> {
     match stage.select {
         Select::Cluster { .. } => fits("clustering"),
         Select::Drop => fits("dropping"),
+        Select::Above { score } => {
+            fits("selecting above a score")?;
+            check_above(scale, score)
+        }
         Select::Resample { lambda, .. } => {
             fits("resampling")?;
             check_lambda(Some(scale), lambda)
@@ -346,6 +481,13 @@ fn check_stage(rows: usize, stage: &Stage) -> Result<(), PlanError> {
         Select::Top { k } if k > width => Err(PlanError::TopBeyondWidth { scale, k, width }),
         Select::Top { .. } => Ok(()),
     }
+}
+
+fn check_above(scale: usize, score: f32) -> Result<(), PlanError> {
+    if score.is_finite() {
+        return Ok(());
+    }
+    Err(PlanError::Above { scale, score })
 }
 
 fn check_lambda(scale: Option<usize>, lambda: f64) -> Result<(), PlanError> {

@@ -47,7 +47,7 @@ pub enum PlanError {
     Grows {
         /// Counted from 0.
         scale: usize,
-        /// `clustering`, `resampling` or `dropping`.
+        /// `clustering`, `resampling`, `dropping` or `selecting above a score`.
         action: &'static str,
         /// Rows that reach the stage.
         rows: usize,
@@ -85,6 +85,23 @@ pub enum PlanError {
     /// The score that ends the rounds is not finite.
     #[error("`enough` is {0}, but must be a finite score")]
     Enough(f32),
+    /// The score above which candidates continue is not finite.
+    #[error("scale {scale}: `above` is {score}, but must be a finite score")]
+    Above {
+        /// Counted from 0.
+        scale: usize,
+        /// The score.
+        score: f32,
+    },
+    /// More than one candidate must finish, but none is ever suspended.
+    #[error("`finish` needs a stage that suspends candidates")]
+    FinishWithoutAbove,
+    /// `verifier` at a stage that does not score.
+    #[error("scale {scale}: `verifier` belongs to a stage that scores")]
+    StrayVerifier {
+        /// Counted from 0.
+        scale: usize,
+    },
     /// Only one of `rounds` and `enough` is given.
     #[error("`rounds` and `enough` belong together")]
     RoundsWithoutEnough,
@@ -122,6 +139,12 @@ pub enum PlanError {
         scale: usize,
         /// Counted from 0.
         last: usize,
+    },
+    /// `above` after the last scale.
+    #[error("scale {scale}: `above` acts after the last scale, where nothing is left to suspend")]
+    AboveAtTheEnd {
+        /// Counted from 0.
+        scale: usize,
     },
     /// `raw` with more than one sample.
     #[error("method raw draws one sample, not {0}")]
@@ -163,6 +186,11 @@ impl PlanError {
                 ));
             }
             Self::Enough(_) => "the search stops as soon as a finished image reaches this score",
+            Self::Above { .. } => "candidates with this score or more continue at once",
+            Self::FinishWithoutAbove => {
+                "add a stage with select = { above = SCORE }, or leave `finish` out"
+            }
+            Self::StrayVerifier { .. } => "remove it, or select by `resample`, `top` or `above`",
             Self::RoundsWithoutEnough => {
                 "`rounds = 8` and `enough = 1.0` repeat the plan up to 8 times, until a score of 1"
             }
@@ -174,12 +202,13 @@ impl PlanError {
                  to the stage"
             }
             Self::StrayResampleOption { .. } => "remove them, or select by `resample`",
-            Self::SelectCount { .. } => "keep one of `cluster`, `resample`, `top`, `drop`",
+            Self::SelectCount { .. } => "keep one of `cluster`, `resample`, `top`, `above`, `drop`",
             Self::NoScales => "choose 1 scale or more",
             Self::BeyondLastScale { .. } => {
                 "scales count from 0; `ttsvar plan METHOD --model ...` writes a plan \
                  that fits the model"
             }
+            Self::AboveAtTheEnd { .. } => "move the stage to an earlier scale",
             Self::RawWidth(_) => "best-of-n draws N samples and keeps the best",
         };
         Some(hint.to_owned())

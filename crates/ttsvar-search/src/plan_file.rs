@@ -18,6 +18,7 @@ use crate::{
     features::Features,
     plan::{Draw, LAMBDA, Plan, Select, Stage},
     potential::Potential,
+    verifier::Verifier,
     wrong_value,
 };
 
@@ -30,6 +31,8 @@ pub(super) struct PlanFile {
     rounds: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     enough: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finish: Option<usize>,
     #[serde(default, rename = "stage")]
     stages: Vec<StageFile>,
 }
@@ -40,6 +43,8 @@ struct StageFile {
     scale: usize,
     width: usize,
     select: Option<SelectFile>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verifier: Option<Verifier>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -51,6 +56,8 @@ struct SelectFile {
     resample: Option<Potential>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    above: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drop: Option<Dropped>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,18 +92,22 @@ impl Plan {
             writeln!(text, "rounds = {}\nenough = {enough}", self.rounds())
                 .expect("writing to a string cannot fail");
         }
-        for Stage {
-            scale,
-            width,
-            select,
-        } in self.stages()
-        {
+        if self.finish() > 1 {
+            writeln!(text, "finish = {}", self.finish()).expect("writing to a string cannot fail");
+        }
+        for stage in self.stages() {
             write!(
                 text,
-                "\n[[stage]]\nscale = {scale}\nwidth = {width}\nselect = {}\n",
-                inline(select)
+                "\n[[stage]]\nscale = {}\nwidth = {}\nselect = {}\n",
+                stage.scale,
+                stage.width,
+                inline(&stage.select)
             )
             .expect("writing to a string cannot fail");
+            if !stage.verifier.is_image() {
+                writeln!(text, "verifier = \"{}\"", stage.verifier)
+                    .expect("writing to a string cannot fail");
+            }
         }
         text
     }
@@ -121,6 +132,7 @@ fn inline(select: &Select) -> String {
             )
         }
         Select::Top { k } => format!("{{ top = {k} }}"),
+        Select::Above { score } => format!("{{ above = {} }}", number(*score)),
         Select::Drop => "{ drop = \"random\" }".to_owned(),
     }
 }
@@ -155,7 +167,7 @@ impl TryFrom<PlanFile> for Plan {
             rows = stage.width;
             stages.push(stage);
         }
-        let plan = Self::new(file.start, stages)?;
+        let plan = Self::new(file.start, stages)?.finishing(file.finish.unwrap_or(1))?;
         match (file.rounds, file.enough) {
             (None, None) => Ok(plan),
             (Some(rounds), Some(enough)) => plan.until(rounds, enough),
@@ -173,10 +185,14 @@ impl StageFile {
             Some(select) => select.read(scale)?,
             None => return Err(PlanError::MissingSelect { scale, rows, width }),
         };
+        if self.verifier.is_some() && !select.scores() {
+            return Err(PlanError::StrayVerifier { scale });
+        }
         Ok(Stage {
             scale,
             width,
             select,
+            verifier: self.verifier.unwrap_or_default(),
         })
     }
 }
@@ -186,20 +202,22 @@ impl SelectFile {
         if self.resample.is_none() && (self.lambda.is_some() || self.draw.is_some()) {
             return Err(PlanError::StrayResampleOption { scale });
         }
-        match (self.cluster, self.resample, self.top, self.drop) {
-            (Some(features), None, None, None) => Ok(Select::Cluster { features }),
-            (None, Some(potential), None, None) => Ok(Select::Resample {
+        match (self.cluster, self.resample, self.top, self.above, self.drop) {
+            (Some(features), None, None, None, None) => Ok(Select::Cluster { features }),
+            (None, Some(potential), None, None, None) => Ok(Select::Resample {
                 potential,
                 lambda: self.lambda.unwrap_or(LAMBDA),
                 draw: self.draw.unwrap_or_default(),
             }),
-            (None, None, Some(k), None) => Ok(Select::Top { k }),
-            (None, None, None, Some(Dropped::Random)) => Ok(Select::Drop),
-            (cluster, resample, top, drop) => {
+            (None, None, Some(k), None, None) => Ok(Select::Top { k }),
+            (None, None, None, Some(score), None) => Ok(Select::Above { score }),
+            (None, None, None, None, Some(Dropped::Random)) => Ok(Select::Drop),
+            (cluster, resample, top, above, drop) => {
                 let named = [
                     cluster.is_some(),
                     resample.is_some(),
                     top.is_some(),
+                    above.is_some(),
                     drop.is_some(),
                 ];
                 let found = named.into_iter().filter(|named| *named).count();
@@ -216,6 +234,7 @@ impl From<Plan> for PlanFile {
             start: plan.start(),
             rounds,
             enough: plan.enough(),
+            finish: (plan.finish() > 1).then(|| plan.finish()),
             stages: plan.stages().iter().map(StageFile::from).collect(),
         }
     }
@@ -242,6 +261,10 @@ impl From<&Stage> for StageFile {
                 top: Some(k),
                 ..SelectFile::default()
             },
+            Select::Above { score } => SelectFile {
+                above: Some(score),
+                ..SelectFile::default()
+            },
             Select::Drop => SelectFile {
                 drop: Some(Dropped::Random),
                 ..SelectFile::default()
@@ -251,6 +274,7 @@ impl From<&Stage> for StageFile {
             scale: stage.scale,
             width: stage.width,
             select: Some(select),
+            verifier: (!stage.verifier.is_image()).then_some(stage.verifier),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     pipeline::{DecodeSize, Pipeline, Prompt},
     plan::Plan,
     scorer::Scorer,
+    verifier::{LatentVerifier, Verifier},
     warning::Warning,
 };
 
@@ -24,6 +25,8 @@ pub struct Search<'a> {
     /// Feature extractors by their names in plans. Those that the plan does not name may be
     /// missing.
     pub extractors: &'a BTreeMap<Features, Box<dyn Extractor>>,
+    /// Predicts final scores from latents; needed by plans with stages that score latents.
+    pub verifier: Option<&'a dyn LatentVerifier>,
     /// Size of the images that stages before the last scale use.
     pub preview: DecodeSize,
     /// Settings of the generator, for the record.
@@ -46,6 +49,7 @@ impl<'a> Search<'a> {
             pipeline,
             scorers,
             extractors,
+            verifier: None,
             preview: DecodeSize::Full,
             settings: Map::new(),
         }
@@ -106,18 +110,13 @@ impl<'a> Search<'a> {
             return Err(Error::input("the search has no scorer")
                 .with_hint("give at least one to `Search::with_scorers`"));
         }
-        if self.scorers.len() > 1 && plan.rounds() > 1 {
-            return Err(Error::input(
-                "a mix of scorers compares candidates of the same round, \
-                 so it cannot be used with a method that generates in rounds",
-            )
-            .with_hint(
-                "choose one scorer, or a method that generates all candidates at once, \
-                 such as best-of-n",
-            ));
+        self.check_single_scorer(plan)?;
+        if let Some(stage) = latent_stage(plan) {
+            self.check_verifier(stage.scale)?;
         }
         for stage in plan.stages() {
             match stage.select.features() {
+                Some(Features::Latent) => {}
                 Some(kind) if !self.extractors.contains_key(&kind) => {
                     return Err(self.no_features(stage.scale, kind));
                 }
@@ -125,6 +124,79 @@ impl<'a> Search<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A mix of scorers standardises scores among the candidates of a stage, so it has no scores that
+    /// could be compared with a threshold, a prediction or another round.
+    fn check_single_scorer(&self, plan: &Plan) -> Result<()> {
+        let method = if plan.rounds() > 1 {
+            "generates in rounds"
+        } else if plan.suspends() {
+            "suspends candidates below a score"
+        } else if latent_stage(plan).is_some() {
+            "predicts scores from latents"
+        } else {
+            return Ok(());
+        };
+        if self.scorers.len() == 1 {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "a mix of scorers compares candidates of the same round, \
+             so it cannot be used with a method that {method}",
+        ))
+        .with_hint(
+            "choose one scorer, or a method that generates all candidates at once, \
+             such as best-of-n",
+        ))
+    }
+
+    /// Checks that there is a latent verifier for the scorer of this search.
+    fn check_verifier(&self, scale: usize) -> Result<()> {
+        let verifier = self.latent_verifier().map_err(|error| match error {
+            Error::Input { message, hint } => Error::Input {
+                message: format!("scale {scale}: {message}"),
+                hint,
+            },
+            other => other,
+        })?;
+        let predicts = verifier.predicts();
+        match self.scorers.iter().find(|scorer| scorer.name != predicts) {
+            Some(scorer) if !scorer.name.is_empty() => Err(Error::input(format!(
+                "scale {scale}: the latent verifier predicts the scorer `{predicts}`, \
+                 but the search uses `{}`",
+                scorer.name
+            ))
+            .with_hint("choose that scorer, or verifier = \"image\"")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The latent verifier.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there is none.
+    pub(super) fn latent_verifier(&self) -> Result<&'a dyn LatentVerifier> {
+        self.verifier.ok_or_else(|| {
+            Error::input("the model has no latent verifier").with_hint(
+                "choose verifier = \"image\", or add a [verifier] to the model's bundle.toml",
+            )
+        })
+    }
+
+    /// Warnings about a plan that the search can carry out.
+    pub(super) fn plan_warnings(&self, plan: &Plan) -> Vec<Warning> {
+        let mut warnings = vec![];
+        let trained = self.verifier.map_or(&[][..], |verifier| verifier.scales());
+        for stage in plan.stages() {
+            if stage.scores_with(Verifier::Latent) && !trained.contains(&stage.scale) {
+                warnings.push(Warning::UntrainedScale {
+                    scale: stage.scale,
+                    trained: trained.to_vec(),
+                });
+            }
+        }
+        warnings
     }
 
     fn no_features(&self, scale: usize, kind: Features) -> Error {
@@ -135,6 +207,12 @@ impl<'a> Search<'a> {
         };
         Error::input(format!("scale {scale}: there are no features `{kind}`")).with_hint(hint)
     }
+}
+
+/// The first stage that scores latents.
+fn latent_stage(plan: &Plan) -> Option<&crate::Stage> {
+    let mut stages = plan.stages().iter();
+    stages.find(|stage| stage.scores_with(Verifier::Latent))
 }
 
 /// Checks that `source` returned one result per image; `what` names the results.

@@ -11,6 +11,14 @@ pub fn ranking(scores: &[f32]) -> Vec<usize> {
     descending(scores, TIE)
 }
 
+/// The rows whose score is at least `least`, best first, at most `width` of them.
+pub fn above(scores: &[f32], least: f32, width: usize) -> Vec<usize> {
+    let mut rows = ranking(scores);
+    rows.retain(|row| scores[*row] >= least);
+    rows.truncate(width);
+    rows
+}
+
 /// The `k` best rows, repeated in turn up to `width` rows; `k` is at least 1 and at most the number
 /// of scores.
 pub fn top(scores: &[f32], k: usize, width: usize) -> Vec<usize> {

@@ -10,7 +10,8 @@ use crate::{
     mixer::{Part, Standardization},
     number,
     pipeline::Prompt,
-    plan::{Plan, Select},
+    plan::{Plan, Stage},
+    verifier::Verifier,
     warning::Warning,
 };
 
@@ -183,7 +184,10 @@ pub struct StageRecord {
     pub select: String,
     /// The candidates that reached the stage.
     pub ids: Vec<usize>,
-    /// The scores of their images, if the stage uses scores.
+    /// What was scored, if the stage uses scores.
+    #[serde(default, skip_serializing_if = "Verifier::is_image")]
+    pub verifier: Verifier,
+    /// Their scores, if the stage uses scores.
     #[serde(default, with = "number::list", skip_serializing_if = "Vec::is_empty")]
     pub scores: Vec<f32>,
     /// The probability of each row in a single draw, if the stage draws. They sum to 1.
@@ -195,7 +199,11 @@ pub struct StageRecord {
     /// The cluster of each row, if the stage clusters; none for rows whose features are not finite.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clusters: Vec<Option<usize>>,
-    /// The rows that continue, in their new order; a row may appear more than once.
+    /// Whether the stage takes up candidates that an earlier one suspended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumes: bool,
+    /// The rows that continue, in their new order; a row may appear more than once. Empty if all
+    /// are suspended.
     pub kept: Vec<usize>,
     /// The candidates that continue them.
     pub children: Vec<usize>,
@@ -206,17 +214,37 @@ pub struct StageRecord {
 
 impl StageRecord {
     /// The record of a stage that the candidates `ids` reached, before it chooses.
-    pub(super) fn new(scale: usize, select: &Select, ids: Vec<usize>) -> Self {
+    pub(super) fn new(stage: &Stage, ids: Vec<usize>) -> Self {
         Self {
-            scale,
-            select: select.to_string(),
+            scale: stage.scale,
+            select: stage.select.to_string(),
             ids,
+            verifier: stage.verifier,
             scores: vec![],
             weights: vec![],
-            features: select.features(),
+            features: stage.select.features(),
             clusters: vec![],
+            resumes: false,
             kept: vec![],
             children: vec![],
+            warnings: vec![],
+        }
+    }
+
+    /// The record of a suspended candidate that is resumed as `child`.
+    pub(super) fn resume(scale: usize, id: usize, score: f32, child: usize) -> Self {
+        Self {
+            scale,
+            select: "resume".to_owned(),
+            ids: vec![id],
+            verifier: Verifier::default(),
+            scores: vec![score],
+            weights: vec![],
+            features: None,
+            clusters: vec![],
+            resumes: true,
+            kept: vec![0],
+            children: vec![child],
             warnings: vec![],
         }
     }
@@ -247,12 +275,18 @@ pub struct Cost {
     pub previews: usize,
     /// Images scored, once for each scorer.
     pub scorings: usize,
+    /// Candidates scored by their latents.
+    #[serde(default)]
+    pub verifications: usize,
     /// Images whose features were computed.
     pub extractions: usize,
     /// Rows computed at each scale.
     pub rows: Vec<usize>,
     /// Distinct states that the network was run on at each scale.
     pub states: Vec<usize>,
+    /// Passes of the network at each scale: one per state and branch of guidance.
+    #[serde(default)]
+    pub passes: Vec<usize>,
     /// Seconds of wall time.
     pub seconds: Seconds,
 }
@@ -264,6 +298,9 @@ pub struct Flops {
     pub generator: f64,
     /// All scorers.
     pub scorer: f64,
+    /// The latent verifier.
+    #[serde(default)]
+    pub verifier: f64,
     /// The features.
     pub features: f64,
     /// Decoding previews for a listener.
@@ -274,7 +311,7 @@ pub struct Flops {
 impl Flops {
     /// The operations of the search: the sum of all parts but the previews.
     pub fn total(self) -> f64 {
-        self.generator + self.scorer + self.features
+        self.generator + self.scorer + self.verifier + self.features
     }
 }
 
@@ -291,6 +328,9 @@ pub struct Seconds {
     pub features: f64,
     /// Scoring images.
     pub scorer: f64,
+    /// Scoring latents.
+    #[serde(default)]
+    pub verifier: f64,
     /// Choosing rows and rearranging the batch.
     pub selection: f64,
     /// Decoding previews for a listener, and handing it the images that it asked for.

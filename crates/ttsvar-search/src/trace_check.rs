@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     Error, Result,
-    plan::MAX_ROWS,
+    plan::{MAX_ROWS, Stage},
     trace::{Candidate, Cost, StageRecord, Trace},
 };
 
@@ -18,6 +18,14 @@ const MAX_SIDE: usize = 1 << 16;
 /// of them are far from the limits of their types.
 const MAX_COUNT: usize = 1 << 48;
 const MAX_COST: f64 = 1e30;
+
+/// The candidates that the stages so far ended.
+#[derive(Default)]
+struct Ended {
+    all: BTreeSet<usize>,
+    /// Those that may still be resumed.
+    suspended: BTreeSet<usize>,
+}
 
 impl Trace {
     /// Checks that the trace does not contradict itself: ids are places in the list, parents come
@@ -36,7 +44,7 @@ impl Trace {
             self.check_candidate(place, candidate)?;
         }
         self.check_starts()?;
-        let mut ended = BTreeSet::new();
+        let mut ended = Ended::default();
         for (number, stage) in self.stages.iter().enumerate() {
             self.check_stage(&format!("stages[{number}]"), stage, &mut ended)?;
         }
@@ -130,13 +138,8 @@ impl Trace {
         Ok(())
     }
 
-    /// Checks a stage; `ended` has the candidates that earlier stages ended.
-    fn check_stage(
-        &self,
-        name: &str,
-        stage: &StageRecord,
-        ended: &mut BTreeSet<usize>,
-    ) -> Result<()> {
+    /// Checks a stage; `ended` are the candidates that earlier stages ended.
+    fn check_stage(&self, name: &str, stage: &StageRecord, ended: &mut Ended) -> Result<()> {
         let at = |field: &str| format!("{name}.{field}");
         if stage.scale >= self.scales.len() {
             return Err(damaged(at("scale"), stage.scale, self.up_to_scales()));
@@ -144,7 +147,11 @@ impl Trace {
         for &id in &stage.ids {
             let candidate = self.candidates.get(id);
             let reached = candidate.is_some_and(|candidate| candidate.scale <= stage.scale);
-            if !reached || !ended.insert(id) {
+            let in_order = match stage.resumes {
+                true => ended.suspended.remove(&id),
+                false => ended.all.insert(id),
+            };
+            if !reached || !in_order {
                 return Err(damaged(
                     at("ids"),
                     id,
@@ -186,13 +193,25 @@ impl Trace {
                 format!("less than {rows}, the rows"),
             ));
         }
-        self.check_children(name, stage)
+        self.check_children(name, stage)?;
+        if self.suspends(stage) && !stage.resumes {
+            let kept: BTreeSet<usize> = stage.kept.iter().copied().collect();
+            let rows = stage.ids.iter().enumerate();
+            let suspended = rows.filter(|(row, _)| !kept.contains(row));
+            ended.suspended.extend(suspended.map(|(_, id)| id));
+        }
+        Ok(())
+    }
+
+    /// Returns whether a stage suspends the candidates that it does not keep.
+    fn suspends(&self, stage: &StageRecord) -> bool {
+        self.plan.stage(stage.scale).is_some_and(Stage::suspends)
     }
 
     /// Every child continues the row that was kept in its place.
     fn check_children(&self, name: &str, stage: &StageRecord) -> Result<()> {
         let StageRecord { kept, children, .. } = stage;
-        if kept.is_empty() || kept.len() != children.len() {
+        if (kept.is_empty() && !self.suspends(stage)) || kept.len() != children.len() {
             let found = format!("{} beside {} children", kept.len(), children.len());
             return Err(damaged(
                 format!("{name}.kept"),
@@ -263,9 +282,14 @@ fn check_cost(cost: &Cost) -> Result<()> {
         cost.decodes,
         cost.previews,
         cost.scorings,
+        cost.verifications,
         cost.extractions,
     ];
-    let mut counts = counts.iter().chain(&cost.rows).chain(&cost.states);
+    let mut counts = counts
+        .iter()
+        .chain(&cost.rows)
+        .chain(&cost.states)
+        .chain(&cost.passes);
     if let Some(count) = counts.find(|count| **count > MAX_COUNT) {
         return Err(damaged("cost", count, format!("counts up to {MAX_COUNT}")));
     }
@@ -274,12 +298,14 @@ fn check_cost(cost: &Cost) -> Result<()> {
     let numbers = [
         flops.generator,
         flops.scorer,
+        flops.verifier,
         flops.features,
         flops.previews,
         seconds.text,
         seconds.decode,
         seconds.features,
         seconds.scorer,
+        seconds.verifier,
         seconds.selection,
         seconds.previews,
         seconds.total,

@@ -48,6 +48,13 @@ pub enum Warning {
         /// Clusters that the plan asks for.
         clusters: usize,
     },
+    /// The latent verifier was not trained for the scale after which the plan uses it.
+    UntrainedScale {
+        /// The scale after which latents are scored.
+        scale: usize,
+        /// The scales that it was trained for.
+        trained: Vec<usize>,
+    },
     /// A text encoder or a scorer reads only the beginning of a prompt.
     CutPrompt {
         /// The reader: `the scorer hps`.
@@ -81,7 +88,8 @@ impl Warning {
             | Self::InfiniteScores { scale, .. }
             | Self::AllWeightsZero { scale }
             | Self::LostFeatures { scale, .. }
-            | Self::FewDistinct { scale, .. } => Some(*scale),
+            | Self::FewDistinct { scale, .. }
+            | Self::UntrainedScale { scale, .. } => Some(*scale),
             Self::CutPrompt { .. } | Self::UnknownWords { .. } => None,
         }
     }
@@ -101,6 +109,9 @@ impl Warning {
             Self::FewDistinct { .. } => "the candidates are alike; cluster after a later scale, \
                  or sample with more variety (larger tau)"
                 .into(),
+            Self::UntrainedScale { .. } => {
+                "move the stage to such a scale, or score images there: verifier = \"image\"".into()
+            }
             Self::CutPrompt { .. } => "shorten the prompt, or begin with what matters most".into(),
             Self::UnknownWords { known, .. } => {
                 format!("it knows these words: {}", known.join(", ")).into()
@@ -146,6 +157,14 @@ impl fmt::Display for Warning {
                 write!(
                     f,
                     "scale {scale}: {clusters} clusters need as many different images, found {distinct}"
+                )
+            }
+            Self::UntrainedScale { scale, trained } => {
+                let trained: Vec<String> = trained.iter().map(usize::to_string).collect();
+                write!(
+                    f,
+                    "scale {scale}: the latent verifier was trained for other scales: {}",
+                    trained.join(", ")
                 )
             }
             Self::CutPrompt {

@@ -1,7 +1,7 @@
 //! The cost of a search: operations and the peak of memory, from a loaded model or from the sizes of
 //! a released one.
 
-use ttsvar_search::{DecodeSize, Estimate};
+use ttsvar_search::{DecodeSize, Estimate, Workload};
 
 use super::{HELD_BACK, Networks, PROGRAM, USUAL_TEXT};
 
@@ -35,15 +35,19 @@ pub(super) trait StepCosts {
     }
 }
 
-/// The cost of a search in which `widths[s]` rows are computed and `decodes[s]` images decoded at
-/// scale `s`; `encoder_flops` are the operations of the text encoder.
+/// The cost of a search; `encoder_flops` are the operations of the text encoder.
 pub(super) fn estimate(
     model: &impl StepCosts,
     networks: Networks,
     encoder_flops: f64,
-    (widths, decodes): (&[usize], &[usize]),
-    size: DecodeSize,
+    workload: &Workload,
 ) -> Estimate {
+    let Workload {
+        widths,
+        decodes,
+        size,
+        ..
+    } = workload;
     let texts = vec![USUAL_TEXT; model.branches()];
     let prepare: f64 = texts.iter().map(|tokens| model.text_flops(*tokens)).sum();
     let mut scale_flops = 0.0;
@@ -53,23 +57,27 @@ pub(super) fn estimate(
     let mut decode_flops = 0.0;
     for (scale, &images) in decodes.iter().enumerate() {
         let last = scale + 1 == decodes.len();
-        let size = if last { DecodeSize::Full } else { size };
+        let size = if last { DecodeSize::Full } else { *size };
         decode_flops += images as f64 * model.decode_flops(size);
     }
     Estimate {
         flops: encoder_flops + prepare + scale_flops + decode_flops,
-        peak_bytes: peak_bytes(model, networks, widths),
+        peak_bytes: peak_bytes(model, networks, workload),
     }
 }
 
-/// The peak of memory in bytes: weights, keys and values of all rows, and in addition the
-/// activations of a scale, the feature maps of a decode or networks that are loaded for scoring,
+/// The peak of memory in bytes: weights, keys and values of all rows and of suspended ones, and in
+/// addition the activations of a scale, the feature maps of a decode or networks that are loaded for scoring,
 /// whichever is largest.
-fn peak_bytes(model: &impl StepCosts, networks: Networks, widths: &[usize]) -> u64 {
+fn peak_bytes(model: &impl StepCosts, networks: Networks, workload: &Workload) -> u64 {
+    let Workload {
+        widths, suspended, ..
+    } = workload;
     let branches = model.branches();
     let evaluating = model.decode_bytes().max(networks.scoring);
     let mut seen = 0;
     let mut peak = networks.encoding;
+    let mut waiting = 0;
     for (scale, &width) in widths.iter().enumerate() {
         let tokens = model.tokens(scale);
         let states = states(scale, width);
@@ -82,8 +90,9 @@ fn peak_bytes(model: &impl StepCosts, networks: Networks, widths: &[usize]) -> u
         let kv = (states * branches) as u64 * model.kv_bytes(seen + kept);
         peak = peak.max(kv + computing.max(evaluating));
         seen += tokens;
+        waiting += (suspended[scale] * branches) as u64 * model.kv_bytes(seen);
     }
-    PROGRAM + networks.resident + peak
+    PROGRAM + networks.resident + peak + waiting
 }
 
 /// The number of distinct states of `width` rows at a scale: at scale 0 all rows are equal.

@@ -19,7 +19,7 @@ use std::ops::Range;
 
 use candle_core::{Device, Tensor};
 use costs::StepCosts;
-use ttsvar_search::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, Warning};
+use ttsvar_search::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, Warning, Workload};
 
 use crate::{
     Error, Result,
@@ -413,9 +413,8 @@ impl Pipeline for InfinityPipeline<'_> {
         Ok(Box::new(rollout))
     }
 
-    fn estimate(&self, widths: &[usize], decodes: &[usize], size: DecodeSize) -> Estimate {
+    fn estimate(&self, workload: &Workload) -> Estimate {
         let encoder_flops = self.text.flops(USUAL_TEXT);
-        let rows = (widths, decodes);
-        costs::estimate(&self.model, self.networks, encoder_flops, rows, size)
+        costs::estimate(&self.model, self.networks, encoder_flops, workload)
     }
 }

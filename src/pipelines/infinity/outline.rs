@@ -1,6 +1,6 @@
 //! A released model without its weights: its sizes are known, so the cost of a search is.
 
-use ttsvar_search::{DecodeSize, Estimate, Scale};
+use ttsvar_search::{DecodeSize, Estimate, Scale, Workload};
 
 use super::{
     Networks, Settings, USUAL_TEXT,
@@ -85,13 +85,7 @@ impl Outline {
     }
 
     /// The cost of a search, as [`ttsvar_search::Pipeline::estimate`] has it.
-    pub fn estimate(
-        &self,
-        widths: &[usize],
-        decodes: &[usize],
-        size: DecodeSize,
-        memory: OutlineMemory,
-    ) -> Estimate {
+    pub fn estimate(&self, workload: &Workload, memory: OutlineMemory) -> Estimate {
         let bytes = |values: usize| (values * self.dtype_bytes()) as u64;
         let text = bytes(FLAN_T5_XL.values());
         let mut networks = Networks {
@@ -107,7 +101,7 @@ impl Outline {
             networks.resident += text;
         }
         let encoder_flops = FLAN_T5_XL.flops(USUAL_TEXT);
-        costs::estimate(self, networks, encoder_flops, (widths, decodes), size)
+        costs::estimate(self, networks, encoder_flops, workload)
     }
 
     /// Cells of the latent.
@@ -188,8 +182,14 @@ mod tests {
         assert_eq!(outline.scales(), pipeline.scales());
         let widths: Vec<usize> = (1..=outline.scales().len()).rev().collect();
         for size in [DecodeSize::Full, DecodeSize::Preview(64)] {
-            let expected = pipeline.estimate(&widths, &widths, size);
-            let found = outline.estimate(&widths, &widths, size, OutlineMemory::default());
+            let workload = Workload {
+                widths: widths.clone(),
+                suspended: vec![1; widths.len()],
+                decodes: widths.clone(),
+                size,
+            };
+            let expected = pipeline.estimate(&workload);
+            let found = outline.estimate(&workload, OutlineMemory::default());
             let flops = found.flops - FLAN_T5_XL.flops(USUAL_TEXT);
             assert!(
                 (flops / expected.flops - 1.0).abs() < 1e-9,

@@ -6,7 +6,7 @@ use std::{ops::Range, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::{
-    DecodeSize, Image, Rollout,
+    DecodeSize, Image, Latent, Rollout, StepCounts,
     rng::{Lineage, Stream},
 };
 
@@ -46,7 +46,8 @@ struct ForwardOutput {
 /// Candidates of one prompt.
 pub struct InfinityRollout<'a> {
     model: &'a ImageModel<'a>,
-    texts: Vec<Text>,
+    /// The texts of the guidance branches, shared with forks.
+    texts: Arc<Vec<Text>>,
     text_tokens: Vec<usize>,
     rows: Vec<Row>,
     seed: u64,
@@ -79,7 +80,7 @@ impl<'a> InfinityRollout<'a> {
             .sum();
         Self {
             model,
-            texts,
+            texts: Arc::new(texts),
             text_tokens,
             rows,
             seed,
@@ -115,7 +116,7 @@ impl<'a> InfinityRollout<'a> {
     }
 
     /// [`Rollout::step`] with the bits drawn by `draw(row, logits)`.
-    pub fn step_with(&mut self, draw: &mut Draw) -> Result<usize> {
+    pub fn step_with(&mut self, draw: &mut Draw) -> Result<StepCounts> {
         let grid = self.next_grid()?;
         let (states, state_of_row) = distinct(&self.rows);
         let last = self.scale + 1 == self.model.grids.len();
@@ -135,7 +136,10 @@ impl<'a> InfinityRollout<'a> {
         self.flops += states.len() as f64 * self.model.scale_flops(self.scale, &self.text_tokens);
         self.rows = next;
         self.scale += 1;
-        Ok(states.len())
+        Ok(StepCounts {
+            states: states.len(),
+            passes: states.len() * self.texts.len(),
+        })
     }
 
     /// Runs the network on distinct states, chunk by chunk.
@@ -200,16 +204,29 @@ impl<'a> InfinityRollout<'a> {
         })
     }
 
-    /// Decodes the image of a state; before scale 0 its latent is zero.
-    fn decode(&self, state: &State, size: DecodeSize) -> Result<Image> {
-        let sum = match &state.sum {
-            Some(sum) => sum.clone(),
+    /// The running sum of a state, (1, channels, rows, columns); zeros before scale 0.
+    fn sum(&self, state: &State) -> Result<Tensor> {
+        match &state.sum {
+            Some(sum) => Ok(sum.clone()),
             None => {
                 let (height, width) = self.model.latent.size();
                 let shape = (1, self.model.latent.channels, height, width);
-                Tensor::zeros(shape, DType::F32, &Device::Cpu)?
+                Ok(Tensor::zeros(shape, DType::F32, &Device::Cpu)?)
             }
-        };
+        }
+    }
+
+    /// The latent of a state.
+    fn latent(&self, state: &State) -> Result<Latent> {
+        let sum = self.sum(state)?;
+        let (_, channels, height, width) = sum.dims4()?;
+        let values = sum.flatten_all()?.to_vec1::<f32>()?;
+        Ok(Latent::new(channels, height, width, values)?)
+    }
+
+    /// Decodes the image of a state.
+    fn decode(&self, state: &State, size: DecodeSize) -> Result<Image> {
+        let sum = self.sum(state)?;
         let text = &self.texts[0].pooled; // on the device and in the type of the networks
         let latent = bilinear(&sum, self.model.decoded_cells(size))?
             .to_device(text.device())?
@@ -247,16 +264,16 @@ impl Rollout for InfinityRollout<'_> {
         self.rows.len()
     }
 
-    fn step(&mut self) -> ttsvar_search::Result<usize> {
+    fn step(&mut self) -> ttsvar_search::Result<StepCounts> {
         let seed = self.seed;
         let scale = self.scale;
         let sampling = self.model.sampling();
         let lineages: Vec<Lineage> = self.rows.iter().map(|row| row.lineage).collect();
-        let states = self.step_with(&mut |row, logits| {
+        let counts = self.step_with(&mut |row, logits| {
             let mut stream = Stream::sample(seed, lineages[row], scale);
             draw_bits(logits, &sampling, &mut stream)
         })?;
-        Ok(states)
+        Ok(counts)
     }
 
     fn images(&self, rows: &[usize], size: DecodeSize) -> ttsvar_search::Result<Vec<Image>> {
@@ -268,6 +285,11 @@ impl Rollout for InfinityRollout<'_> {
             .collect::<Result<Vec<_>>>()?;
         let images = state_of_row.iter().map(|&state| images[state].clone());
         Ok(images.collect())
+    }
+
+    fn latents(&self, rows: &[usize]) -> ttsvar_search::Result<Vec<Latent>> {
+        let latents = rows.iter().map(|row| self.latent(&self.rows[*row].state));
+        Ok(latents.collect::<Result<_>>()?)
     }
 
     fn gather(&mut self, rows: &[usize]) -> ttsvar_search::Result<()> {
@@ -282,6 +304,22 @@ impl Rollout for InfinityRollout<'_> {
         }
         self.rows = children;
         Ok(())
+    }
+
+    fn fork<'r>(&self, rows: &[usize]) -> ttsvar_search::Result<Box<dyn Rollout + 'r>>
+    where
+        Self: 'r,
+    {
+        Ok(Box::new(Self {
+            model: self.model,
+            texts: self.texts.clone(),
+            text_tokens: self.text_tokens.clone(),
+            rows: rows.iter().map(|row| self.rows[*row].clone()).collect(),
+            seed: self.seed,
+            scale: self.scale,
+            flops: 0.0,
+            decode_flops: Default::default(),
+        }))
     }
 
     fn flops(&self) -> f64 {

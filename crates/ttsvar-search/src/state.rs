@@ -1,0 +1,466 @@
+//! A search in progress: batches of candidates, their steps through the scales, and the end.
+//! `choose.rs` continues it with the stages.
+
+use std::time::Instant;
+
+use crate::{
+    Error, Image, Result,
+    event::{CandidateOutcome, Event, Listener},
+    mixer::ScoreMixer,
+    pipeline::{DecodeSize, Prompt, Rollout},
+    plan::{Plan, Stage},
+    rng::Stream,
+    run::{Finished, Outcome},
+    search::{Search, check_count},
+    top,
+    trace::{Candidate, Final, StageRecord, Trace},
+    verifier::Verifier,
+    warning::Warning,
+};
+
+/// Everything that changes during a search. Each method is one step.
+pub(super) struct SearchState<'a> {
+    pub(super) search: &'a Search<'a>,
+    pub(super) prompt: &'a Prompt,
+    seed: u64,
+    pub(super) listener: &'a mut dyn Listener,
+    /// The candidates of all rounds before scale 0.
+    origin: Box<dyn Rollout + 'a>,
+    /// The rounds that have begun.
+    rounds: usize,
+    pub(super) batch: Batch<'a>,
+    /// The best candidates that stages suspended, as many as may be resumed.
+    suspended: Vec<Suspended<'a>>,
+    /// The images of the rows after this scale; empty where they are not decoded.
+    pub(super) images: Vec<Image>,
+    /// The scores of these images, once they are scored.
+    pub(super) scores: Option<Vec<f32>>,
+    /// Combines the scores of several scorers.
+    pub(super) mixer: ScoreMixer,
+    /// The finished images so far.
+    finished: Vec<Finished>,
+    pub(super) trace: Trace,
+    began: Instant,
+}
+
+/// Candidates that advance together: a round, or one candidate that is resumed.
+pub(super) struct Batch<'a> {
+    /// The rows; none after the batch has finished.
+    rollout: Option<Box<dyn Rollout + 'a>>,
+    /// The candidate of each row.
+    pub(super) alive: Vec<usize>,
+    /// The scale that they draw next.
+    scale: usize,
+    /// Whether the stages of the plan apply.
+    staged: bool,
+}
+
+/// A candidate that waits to be resumed.
+struct Suspended<'a> {
+    id: usize,
+    /// The scale after which it was suspended.
+    scale: usize,
+    score: f32,
+    rollout: Box<dyn Rollout + 'a>,
+}
+
+impl<'a> SearchState<'a> {
+    /// Checks the plan, reports the start of the search, and encodes the prompt.
+    pub(super) fn begin(
+        search: &'a Search<'a>,
+        prompt: &'a Prompt,
+        plan: &'a Plan,
+        seed: u64,
+        listener: &'a mut dyn Listener,
+    ) -> Result<Self> {
+        search.check(plan)?;
+        let began = Instant::now();
+        let scales = search.pipeline.scales();
+        let widths = plan.widths(scales.len());
+        listener.on(&Event::Started {
+            prompt,
+            plan,
+            scales,
+            widths: &widths,
+            seed,
+        })?;
+        let mut trace = new_trace(search, prompt, plan, seed);
+        for warning in search
+            .plan_warnings(plan)
+            .into_iter()
+            .chain(search.prompt_warnings(prompt)?)
+        {
+            warn(listener, &mut trace, warning)?;
+        }
+        let candidates = plan.start() * plan.rounds();
+        let origin = timed(&mut trace.cost.seconds.text, || {
+            search.pipeline.begin(prompt, 0..candidates, seed)
+        })?;
+        Ok(Self {
+            search,
+            prompt,
+            seed,
+            listener,
+            origin,
+            rounds: 0,
+            batch: Batch {
+                rollout: None,
+                alive: vec![],
+                scale: 0,
+                staged: true,
+            },
+            suspended: vec![],
+            images: vec![],
+            scores: None,
+            mixer: ScoreMixer::new(&search.scorers),
+            finished: vec![],
+            trace,
+            began,
+        })
+    }
+
+    /// Starts the next batch, if there is one: a round of the plan, or the best suspended candidate
+    /// while too few have finished.
+    pub(super) fn next_batch(&mut self) -> Result<bool> {
+        if self.found_enough() {
+            return Ok(false);
+        }
+        if self.rounds < self.trace.plan.rounds() {
+            self.start_round()?;
+            return Ok(true);
+        }
+        if self.finished.len() < self.trace.plan.finish() && !self.suspended.is_empty() {
+            let best = self.suspended.remove(0);
+            self.resume(best)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Returns whether a finished image is good enough to end the search.
+    fn found_enough(&self) -> bool {
+        let enough = self.trace.plan.enough();
+        enough.is_some_and(|enough| self.finished.iter().any(|image| image.score >= enough))
+    }
+
+    fn start_round(&mut self) -> Result<()> {
+        let width = self.trace.plan.start();
+        let rows: Vec<usize> = (self.rounds * width..(self.rounds + 1) * width).collect();
+        self.rounds += 1;
+        self.batch = Batch {
+            rollout: Some(self.origin.fork(&rows)?),
+            alive: (0..width).map(|row| self.add(None, 0, row)).collect(),
+            scale: 0,
+            staged: true,
+        };
+        Ok(())
+    }
+
+    /// Takes up a suspended candidate. It runs to the end without stages.
+    fn resume(&mut self, suspended: Suspended<'a>) -> Result<()> {
+        let Suspended {
+            id,
+            scale,
+            score,
+            rollout,
+        } = suspended;
+        let child = self.add(Some(id), scale + 1, 0);
+        let record = StageRecord::resume(scale, id, score, child);
+        self.batch = Batch {
+            rollout: Some(rollout),
+            alive: vec![child],
+            scale: scale + 1,
+            staged: false,
+        };
+        self.record(record)
+    }
+
+    /// The scale that the batch draws next; none if it is finished or all of its rows are suspended.
+    pub(super) fn next_scale(&self) -> Option<usize> {
+        let scales = self.search.pipeline.scales().len();
+        let open = self.batch.scale < scales && !self.batch.alive.is_empty();
+        open.then_some(self.batch.scale)
+    }
+
+    /// The stage that acts on the batch after `scale`, if there is one.
+    pub(super) fn stage(&self, scale: usize) -> Option<Stage> {
+        let stage = self.trace.plan.stage(scale).copied();
+        stage.filter(|_| self.batch.staged)
+    }
+
+    /// The candidate of each row.
+    pub(super) fn alive(&self) -> &[usize] {
+        &self.batch.alive
+    }
+
+    /// The rows of the batch.
+    pub(super) fn rollout(&mut self) -> Result<&mut (dyn Rollout + 'a)> {
+        self.batch
+            .rollout
+            .as_deref_mut()
+            .ok_or_else(|| Error::internal("no batch of the search has begun"))
+    }
+
+    /// The stream with which rows are chosen after a scale of this round.
+    pub(super) fn stream(&self, scale: usize) -> Stream {
+        Stream::select(self.seed, self.rounds.saturating_sub(1), scale)
+    }
+
+    /// Adds a candidate that continues `parent`; returns its id.
+    fn add(&mut self, parent: Option<usize>, scale: usize, row: usize) -> usize {
+        let id = self.trace.candidates.len();
+        let history = match parent {
+            Some(parent) => self.trace.candidates[parent].history.clone(),
+            None => vec![],
+        };
+        self.trace.candidates.push(Candidate {
+            id,
+            parent,
+            scale,
+            row,
+            history,
+        });
+        id
+    }
+
+    /// Draws the next scale of every row.
+    pub(super) fn step(&mut self, scale: usize) -> Result<()> {
+        self.batch.scale = scale + 1;
+        let grid = self.search.pipeline.scales()[scale];
+        self.images.clear();
+        self.scores = None;
+        self.listener.on(&Event::ScaleBegun {
+            scale,
+            ids: &self.batch.alive,
+            grid,
+        })?;
+        let mut seconds = 0.0;
+        let rollout = self.rollout()?;
+        let counts = timed(&mut seconds, || rollout.step())?;
+        let rows = self.batch.alive.len();
+        let cost = &mut self.trace.cost;
+        cost.rows[scale] += rows;
+        cost.states[scale] += counts.states;
+        cost.passes[scale] += counts.passes;
+        cost.seconds.transformer[scale] += seconds;
+        self.listener.on(&Event::ScaleDone {
+            scale,
+            rows,
+            states: counts.states,
+            seconds,
+        })
+    }
+
+    /// Decodes all rows if a stage or the listener needs their images, and after the last scale.
+    pub(super) fn decode(&mut self, scale: usize) -> Result<()> {
+        let last = scale + 1 == self.search.pipeline.scales().len();
+        let needed = last || self.stage(scale).is_some_and(|stage| stage.uses_images());
+        let watched = self.listener.wants_images(scale);
+        if !needed && !watched {
+            return Ok(());
+        }
+        let size = if last {
+            DecodeSize::Full
+        } else {
+            self.search.preview
+        };
+        let rows: Vec<usize> = (0..self.batch.alive.len()).collect();
+        let mut seconds = 0.0;
+        let rollout = self.rollout()?;
+        let flops = rollout.flops();
+        let images = timed(&mut seconds, || rollout.images(&rows, size))?;
+        let flops = rollout.flops() - flops;
+        check_count("decoder", "images", images.len(), rows.len())?;
+        self.images = images;
+        let cost = &mut self.trace.cost;
+        if needed {
+            cost.decodes += rows.len();
+            cost.seconds.decode += seconds;
+        } else {
+            cost.previews += rows.len();
+            cost.flops.previews += flops;
+            cost.seconds.previews += seconds;
+        }
+        let decoded = Event::Decoded {
+            scale,
+            ids: &self.batch.alive,
+            images: &self.images,
+        };
+        if watched {
+            return timed(&mut cost.seconds.previews, || self.listener.on(&decoded));
+        }
+        self.listener.on(&decoded)
+    }
+
+    /// Replaces the batch by the chosen rows and records the choice.
+    pub(super) fn advance(&mut self, mut record: StageRecord, stage: &Stage) -> Result<()> {
+        if stage.suspends() {
+            self.suspend(&record)?;
+        }
+        let kept = record.kept.clone();
+        let mut seconds = 0.0;
+        let rollout = self.rollout()?;
+        timed(&mut seconds, || rollout.gather(&kept))?;
+        self.trace.cost.seconds.selection += seconds;
+        let parents = std::mem::take(&mut self.batch.alive);
+        for (row, &from) in kept.iter().enumerate() {
+            let child = self.add(Some(parents[from]), record.scale + 1, row);
+            self.batch.alive.push(child);
+        }
+        if record.scale + 1 == self.trace.scales.len() {
+            // Nothing is decoded or scored again: children take over images and scores.
+            self.images = kept.iter().map(|&row| self.images[row].clone()).collect();
+            if let Some(scores) = &mut self.scores {
+                *scores = kept.iter().map(|&row| scores[row]).collect();
+            }
+        }
+        record.children = self.batch.alive.clone();
+        self.record(record)
+    }
+
+    /// Suspends the rows that a stage does not keep, as far as they may ever be resumed.
+    fn suspend(&mut self, record: &StageRecord) -> Result<()> {
+        for (row, (&id, &score)) in record.ids.iter().zip(&record.scores).enumerate() {
+            if !record.kept.contains(&row) {
+                let rollout = self.rollout()?.fork(&[row])?;
+                self.suspended.push(Suspended {
+                    id,
+                    scale: record.scale,
+                    score,
+                    rollout,
+                });
+            }
+        }
+        self.keep_best_suspended();
+        Ok(())
+    }
+
+    /// Sorts the suspended candidates, best first, and drops those that cannot be resumed any more.
+    fn keep_best_suspended(&mut self) {
+        let scores: Vec<f32> = self.suspended.iter().map(|one| one.score).collect();
+        let mut waiting: Vec<_> = self.suspended.drain(..).map(Some).collect();
+        let best = top::ranking(&scores).into_iter();
+        let best = best.take(self.trace.plan.finish());
+        self.suspended = best.filter_map(|place| waiting[place].take()).collect();
+    }
+
+    /// Reports and records a choice.
+    fn record(&mut self, record: StageRecord) -> Result<()> {
+        self.listener.on(&Event::Selected {
+            scale: record.scale,
+            fates: &outcomes(&record),
+            choice: &record,
+        })?;
+        self.trace.stages.push(record);
+        Ok(())
+    }
+
+    /// Ends a batch: scores the rows that have finished, unless they are scored already.
+    pub(super) fn finish_batch(&mut self) -> Result<()> {
+        self.trace.cost.flops.generator += self.rollout()?.flops();
+        self.batch.rollout = None;
+        if self.batch.alive.is_empty() {
+            return Ok(());
+        }
+        let last = self.search.pipeline.scales().len().saturating_sub(1);
+        let scores = match self.scores.take() {
+            Some(scores) => scores,
+            None => self.score(last, Verifier::Image)?,
+        };
+        let images = self.images.drain(..);
+        for ((&id, &score), image) in self.batch.alive.iter().zip(&scores).zip(images) {
+            self.trace.finals.push(Final { id, score });
+            self.finished.push(Finished { id, image, score });
+        }
+        Ok(())
+    }
+
+    /// Determines the winner and completes the trace.
+    pub(super) fn finish(mut self) -> Result<Outcome> {
+        let scores: Vec<f32> = self.finished.iter().map(|image| image.score).collect();
+        let best = top::ranking(&scores)[0];
+        self.trace.winner = self.finished[best].id;
+        if self.search.scorers.len() > 1 {
+            self.trace.scorers = self.mixer.standards().to_vec();
+        }
+        let cost = &mut self.trace.cost;
+        cost.images = cost.rows.last().copied().unwrap_or(0);
+        cost.flops.generator += self.origin.flops() - cost.flops.previews;
+        cost.seconds.total = self.began.elapsed().as_secs_f64() - cost.seconds.previews;
+        self.listener.on(&Event::Finished {
+            trace: &self.trace,
+            image: &self.finished[best].image,
+        })?;
+        Ok(Outcome {
+            finished: self.finished,
+            best,
+            trace: self.trace,
+        })
+    }
+
+    /// Warns of the candidates in `rows`, unless there are none.
+    pub(super) fn warn_rows(
+        &mut self,
+        rows: &[usize],
+        warning: impl FnOnce(Vec<usize>) -> Warning,
+    ) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let ids = rows.iter().map(|&row| self.batch.alive[row]).collect();
+        self.warn(warning(ids))
+    }
+
+    /// Reports and records a warning, unless the trace already has it.
+    pub(super) fn warn(&mut self, warning: Warning) -> Result<()> {
+        warn(self.listener, &mut self.trace, warning)
+    }
+}
+
+/// Reports and records a warning, unless the trace already has it.
+fn warn(listener: &mut dyn Listener, trace: &mut Trace, warning: Warning) -> Result<()> {
+    if trace.warnings.contains(&warning) {
+        return Ok(());
+    }
+    listener.on(&Event::Warned(&warning))?;
+    trace.warnings.push(warning);
+    Ok(())
+}
+
+/// The trace of a search at its start.
+fn new_trace(search: &Search, prompt: &Prompt, plan: &Plan, seed: u64) -> Trace {
+    let scales = search.pipeline.scales();
+    let mut trace = Trace::new(prompt, plan, seed);
+    trace.settings = search.settings.clone();
+    trace.scales = scales.iter().map(|scale| scale.grid()).collect();
+    trace.preview = match search.preview {
+        DecodeSize::Full => None,
+        DecodeSize::Preview(pixels) => Some(pixels),
+    };
+    trace.cost.rows = vec![0; scales.len()];
+    trace.cost.states = vec![0; scales.len()];
+    trace.cost.passes = vec![0; scales.len()];
+    trace.cost.seconds.transformer = vec![0.0; scales.len()];
+    trace
+}
+
+/// The outcome of a stage for each candidate that reached it.
+fn outcomes(record: &StageRecord) -> Vec<CandidateOutcome> {
+    let mut outcomes = vec![];
+    for &id in &record.ids {
+        let children = vec![];
+        outcomes.push(CandidateOutcome { id, children });
+    }
+    for (&row, &child) in record.kept.iter().zip(&record.children) {
+        outcomes[row].children.push(child);
+    }
+    outcomes
+}
+
+/// Does `work` and adds the seconds that it took.
+pub(super) fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let began = Instant::now();
+    let result = work();
+    *seconds += began.elapsed().as_secs_f64();
+    result
+}
