@@ -85,7 +85,10 @@ pub struct Pool<'a> {
 struct Rows<'a> {
     /// All of them before scale 0.
     origin: Box<dyn Rollout + 'a>,
+    text_flops: f64,
     text_seconds: f64,
+    /// Whether all candidates share one state at scale 0.
+    share_start: bool,
     rows: Vec<PooledRow<'a>>,
     /// Seconds that the present run would have spent on what was known.
     saved: f64,
@@ -134,11 +137,16 @@ impl<'a> Pool<'a> {
         let candidates = most_candidates(plans).max(1);
         let origin = search.pipeline.begin(prompt, 0..candidates, seed)?;
         let mut rows = Rows {
+            text_flops: origin.flops(),
             origin,
             text_seconds: began.elapsed().as_secs_f64(),
+            share_start: true,
             rows: (0..candidates).map(|_| PooledRow::default()).collect(),
             saved: 0.0,
         };
+        if candidates > 1 {
+            rows.share_start = rows.origin.fork(&[0, 1])?.step()?.states == 1;
+        }
         let finishing = plans.iter().filter(|plan| finishes_all(plan, scales));
         let finishing: Vec<&Plan> = finishing.copied().collect();
         let partial = finishing.len() < plans.len();
@@ -215,7 +223,6 @@ impl<'a> Rows<'a> {
             let began = Instant::now();
             let flops = batch.flops();
             let counts = batch.step()?;
-            // At scale 0 all candidates share one state.
             let states = counts.states.max(1);
             let step = PooledStep {
                 counts: StepCounts {
@@ -314,7 +321,7 @@ impl Pipeline for Pool<'_> {
             pool: self,
             scale: 0,
             rows: rows.collect(),
-            flops: pooled.origin.flops().into(),
+            flops: pooled.text_flops.into(),
         }))
     }
 
@@ -355,8 +362,7 @@ impl Rollout for PoolRollout<'_, '_> {
         let mut pooled = self.pool.lock();
         for (place, row) in self.rows.iter().enumerate() {
             let step = pooled.step(*row, self.scale)?;
-            // At scale 0 all candidates share one state.
-            if self.scale > 0 || place == 0 {
+            if self.scale > 0 || place == 0 || !pooled.share_start {
                 total.states += step.counts.states;
                 total.passes += step.counts.passes;
                 flops += step.flops;

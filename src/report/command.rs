@@ -1,7 +1,7 @@
 //! The command that repeats a search, derived from its trace.
 
 use serde_json::Value;
-use ttsvar_search::{Method, Select, Trace};
+use ttsvar_search::{Method, Select, Trace, Verifier};
 
 use crate::quoting::argument;
 
@@ -107,7 +107,9 @@ fn plan_options(trace: &Trace, method: &str) -> Vec<(&'static str, String)> {
             }
             Select::Top { .. } | Select::Drop => vec![],
         };
-        let verifier = stage.select.scores().then(|| stage.verifier.to_string());
+        let drafts = [Method::Auto, Method::Draft].map(|method| method.to_string());
+        let chosen = stage.verifier != Verifier::Image || drafts.iter().any(|name| name == method);
+        let verifier = (chosen && stage.select.scores()).then(|| stage.verifier.to_string());
         let flags = flags
             .into_iter()
             .chain(verifier.map(|name| ("--verifier", name)));

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ttsvar_search::{StageRecord, Trace};
+use ttsvar_search::{Stage, StageRecord, Trace};
 
 /// Maximum number of candidates of a generation that are shown with images.
 pub(super) const SHOWN: usize = 256;
@@ -24,8 +24,10 @@ pub(super) struct Member {
     pub id: usize,
     /// The candidate of the previous generation that it is or descends from.
     pub from: Option<usize>,
-    /// Whether a stage dropped it.
+    /// Whether it ends here: a stage dropped or suspended it, and it was not resumed.
     pub fallen: bool,
+    /// Whether a stage suspended it.
+    pub suspended: bool,
     /// Whether it is the winner or an ancestor of it.
     pub ancestor: bool,
     /// Its score after this scale.
@@ -156,6 +158,8 @@ fn member(
         id,
         from: ancestor(trace, id, above),
         fallen: place.is_some() && children == 0,
+        suspended: place.is_some_and(|(choice, _)| choice.resumes)
+            || (children == 0 && trace.plan.stage(scale).is_some_and(Stage::suspends)),
         ancestor: line.contains(&id),
         score: history
             .iter()

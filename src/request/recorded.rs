@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Options that traces and images record outside of the settings: beside them, or in the plan.
-const OUTSIDE: [&str; 9] = [
+const OUTSIDE: [&str; 12] = [
     "negative",
     "seed",
     "preview",
@@ -26,6 +26,9 @@ const OUTSIDE: [&str; 9] = [
     "potential",
     "lambda",
     "draw",
+    "verifier",
+    "above",
+    "finish",
     "enough",
 ];
 

@@ -11,12 +11,17 @@ use ttsvar::{
     Result,
     eval::{
         Case, Contender, Evaluation, Log, ResultRecord, SampleTask, Setup, Suite, Summary, Verdict,
-        log::SCHEMA, pending_samples, pool::Pool,
+        log::SCHEMA,
+        pending_samples,
+        pool::{Pool, sharing},
     },
-    search::{DecodeSize, Image, Method, Plan, Prompt, Search, Select, Silent, Stage, run},
+    search::{
+        Drafts, Image, Method, Outcome, Plan, Prompt, Schedule, Search, Seconds, Silent, Trace,
+        Verifier, run,
+    },
 };
 
-use crate::support::toy::{Judge, Toy, brightness, extractors, greys};
+use crate::support::toy::{Judge, MeanOfLatent, Toy, brightness, extractors, greys};
 
 const SCALES: usize = 7;
 
@@ -134,56 +139,66 @@ fn fresh(folder: &Path, workers: usize) -> Summary {
 
 #[test]
 fn a_pool_finds_what_the_search_itself_finds() {
-    let (pipeline, judge, extractors) = (Toy::new(SCALES), Judge(brightness), extractors());
+    let pipeline = Toy::new(SCALES);
+    let scorer = Judge(brightness);
+    let extractors = extractors();
     let search = Search {
-        preview: DecodeSize::Full,
-        ..Search::new(&pipeline, &judge, &extractors)
+        verifier: Some(&MeanOfLatent),
+        ..Search::new(&pipeline, &scorer, &extractors)
     };
     let prompt = Prompt::from("light");
-    for seed in 0..20 {
-        let pool = Pool::generate(&search, &prompt, 9, seed).unwrap();
-        for n in [1, 2, 3, 9] {
-            for plan in [
-                Plan::best_of_n(SCALES, n).unwrap(),
-                Plan::importance(SCALES, n).unwrap(),
-            ] {
-                let (shared, own) = (
-                    pool.run(&search, &prompt, &plan, seed).unwrap(),
-                    run(&search, &prompt, &plan, seed, &mut Silent).unwrap(),
-                );
-                assert_eq!(shared.winner().image, own.winner().image);
-                assert_eq!(shared.winner().score, own.winner().score);
-                let (a, b) = (shared.trace.cost, own.trace.cost);
-                assert!(
-                    (a.flops.total() - b.flops.total()).abs() < 1e-9 * b.flops.total(),
-                    "{a:?} and {b:?}"
-                );
-                assert_eq!(
-                    (a.images, a.decodes, a.scorings),
-                    (b.images, b.decodes, b.scorings)
-                );
+    let latent = Drafts {
+        verifier: Verifier::Latent,
+        scale: Some(1),
+        above: Some(0.5),
+    };
+    let mut plans = vec![];
+    for n in [1, 2, 9] {
+        plans.extend([
+            Plan::best_of_n(SCALES, n).unwrap(),
+            Plan::importance(SCALES, n).unwrap(),
+            Plan::draft(SCALES, n, n.div_ceil(4), Drafts::default()).unwrap(),
+            Plan::draft(SCALES, n, n.div_ceil(4), latent).unwrap(),
+        ]);
+        for enough in [0.5, 0.7, 2.0] {
+            let plan = Plan::sequential(SCALES, n).unwrap();
+            plans.push(plan.until(n, enough).unwrap());
+            for drafts in [Drafts::default(), latent] {
+                let plan = Plan::auto(SCALES, n, drafts).unwrap();
+                plans.push(plan.until(n, enough).unwrap());
             }
         }
-        assert!(
-            pool.run(
-                &search,
-                &prompt,
-                &Plan::best_of_n(SCALES, 10).unwrap(),
-                seed
-            )
-            .is_err()
-        );
-        // What is dropped after the last scale is not chosen by scores.
-        let stage = Stage {
-            scale: SCALES - 1,
-            width: 2,
-            select: Select::Drop,
-        };
-        assert!(
-            pool.run(&search, &prompt, &Plan::new(4, vec![stage]).unwrap(), seed)
-                .is_err()
-        );
     }
+    let plans: Vec<&Plan> = plans.iter().collect();
+    assert_eq!(sharing(&search, &plans), plans);
+    for seed in 0..20 {
+        let pool = Pool::new(&search, &prompt, &plans, seed).unwrap();
+        for plan in &plans {
+            let shared = pool.run(plan).unwrap();
+            let own = run(&search, &prompt, plan, seed, &mut Silent).unwrap();
+            assert_eq!(timeless_trace(&shared), timeless_trace(&own));
+            assert_eq!(shared.winner().image, own.winner().image);
+        }
+    }
+}
+
+/// A trace without the measured times.
+fn timeless_trace(outcome: &Outcome) -> Trace {
+    let mut trace = outcome.trace.clone();
+    trace.cost.seconds = Seconds::default();
+    trace
+}
+
+#[test]
+fn plans_that_copy_candidates_share_nothing() {
+    let pipeline = Toy::new(SCALES);
+    let scorer = Judge(brightness);
+    let extractors = extractors();
+    let search = Search::new(&pipeline, &scorer, &extractors);
+    let raw = Plan::raw(SCALES).unwrap();
+    let beam = Plan::beam(SCALES, 4).unwrap();
+    let tts_var = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap();
+    assert_eq!(sharing(&search, &[&beam, &raw, &tts_var]), [&raw]);
 }
 
 #[test]

@@ -6,12 +6,12 @@ use std::{collections::HashMap, sync::Arc};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use ttsvar::{
-    features::Dinov2Features,
+    features::{Dinov2Features, PatchReduction},
     hub,
     image::{Filter, Resize},
     models::dinov2::{Dinov2, Tokens},
     nn::{TensorInfo, TensorSource, Weights},
-    search::{Extractor, Features, Image},
+    search::{Extractor, Image},
 };
 
 use crate::support::{assert_close, assert_values_close, golden, json, tensors};
@@ -254,11 +254,11 @@ fn parity_dinov2_tiny_hugging_face() {
 }
 
 /// The extract types as the original names them.
-const KINDS: [(&str, Features); 4] = [
-    ("pca", Features::PcaRaw),
-    ("pca", Features::Pca),
-    ("pca_all", Features::PcaAll),
-    ("pool", Features::Pool),
+const KINDS: [(&str, PatchReduction); 4] = [
+    ("pca", PatchReduction::PcaRaw),
+    ("pca", PatchReduction::Pca),
+    ("pca_all", PatchReduction::PcaAll),
+    ("pool", PatchReduction::Pool),
 ];
 
 #[test]
@@ -279,9 +279,9 @@ fn parity_dinov2_tiny_extracted_features() {
         let common = sign(found.row(0), &expected[0]);
         for (i, expected) in expected.iter().enumerate() {
             let sign = match kind {
-                Features::Pool => 1.,
-                Features::PcaAll => common,
-                Features::Pca | Features::PcaRaw => sign(found.row(i), expected),
+                PatchReduction::Pool => 1.,
+                PatchReduction::PcaAll => common,
+                PatchReduction::Pca | PatchReduction::PcaRaw => sign(found.row(i), expected),
             };
             let found: Vec<f32> = found.row(i).iter().map(|v| v * sign).collect();
             assert_values_close(
@@ -295,7 +295,7 @@ fn parity_dinov2_tiny_extracted_features() {
         for (i, image) in images
             .iter()
             .enumerate()
-            .filter(|_| kind != Features::PcaAll)
+            .filter(|_| kind != PatchReduction::PcaAll)
         {
             let alone = extractor.extract(std::slice::from_ref(image)).unwrap();
             assert_eq!(alone.row(0), found.row(i), "{kind:?} of picture {i} alone");
@@ -316,7 +316,7 @@ fn sign(found: &[f32], expected: &[f32]) -> f32 {
 fn sizes_that_patches_do_not_fill_are_refused() {
     let model = Arc::new(model("reg"));
     let size = [model.patch(), model.patch() + 1];
-    let error = Dinov2Features::new(model, Features::Pool, size)
+    let error = Dinov2Features::new(model, PatchReduction::Pool, size)
         .unwrap_err()
         .to_string();
     assert!(error.contains("multiples of"), "{error}");

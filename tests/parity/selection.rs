@@ -4,9 +4,9 @@
 use candle_core::Tensor;
 use serde_json::Value;
 use ttsvar::{
-    features::{Patches, reduce},
+    features::{PatchReduction, Patches, reduce},
     search::{
-        Features, Matrix, Potential,
+        Matrix, Potential,
         kmeans::{Clustering, kmeans, lloyd, starts},
         resample,
         rng::Stream,
@@ -149,11 +149,11 @@ fn assert_own_starts(what: &str, x: &Matrix, k: usize, recorded: f64) {
     );
 }
 
-fn kinds() -> [(Features, &'static str); 3] {
+fn kinds() -> [(PatchReduction, &'static str); 3] {
     [
-        (Features::PcaRaw, "pca"),
-        (Features::PcaAll, "pca_all"),
-        (Features::Pool, "pool"),
+        (PatchReduction::PcaRaw, "pca"),
+        (PatchReduction::PcaAll, "pca_all"),
+        (PatchReduction::Pool, "pool"),
     ]
 }
 
@@ -169,8 +169,12 @@ fn parity_selection_features_and_their_clusters() {
             let what = format!("{case} {name}");
             let expected = matrix(&tensors[&format!("{case}.{name}.scores")]);
             let found = match kind {
-                Features::Pool => reduce(kind, &patches),
-                _ => with_signs_of(&reduce(kind, &patches), &expected, kind == Features::PcaRaw),
+                PatchReduction::Pool => reduce(kind, &patches),
+                _ => with_signs_of(
+                    &reduce(kind, &patches),
+                    &expected,
+                    kind == PatchReduction::PcaRaw,
+                ),
             };
             assert_rows_close(&what, &found, &expected);
             let centers = matrix(&tensors[&format!("{case}.{name}.centers")]);
@@ -199,7 +203,7 @@ fn parity_selection_canonical_sign() {
         let features = &tensors[&format!("{case}.features")];
         let (images, patches, dim) = features.dims3().unwrap();
         let found = reduce(
-            Features::Pca,
+            PatchReduction::Pca,
             &Patches::new(images, patches, dim, values(features)),
         );
         let expected = matrix(&tensors[&format!("{case}.pca.scores_sign_canonical")]);

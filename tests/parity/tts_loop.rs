@@ -11,7 +11,7 @@ use std::{
 use candle_core::{DType, Device, IndexOp, Tensor};
 use serde_json::Value;
 use ttsvar::{
-    features::{patches::Patches, reduce},
+    features::{PatchReduction, Patches, reduce},
     hub,
     image::{Filter, Resize},
     models::{
@@ -21,8 +21,9 @@ use ttsvar::{
     nn::Weights,
     pipelines::infinity::{ImageModel, InfinityRollout, Settings},
     search::{
-        DecodeSize, Draw, Estimate, Extractor, Features, Image, Matrix, Pipeline, Plan, Potential,
-        Prompt, Rollout, Scale, Scorer, Search, Select, Silent, Stage, run,
+        DecodeSize, Draw, Estimate, Extractor, Features, Image, Latent, Matrix, Pipeline, Plan,
+        Potential, Prompt, Rollout, Scale, Scorer, Search, Select, Silent, Stage, StepCounts,
+        Workload, run,
     },
 };
 
@@ -92,7 +93,7 @@ impl Pipeline for Forced<'_> {
         }))
     }
 
-    fn estimate(&self, _: &[usize], _: &[usize], _: DecodeSize) -> Estimate {
+    fn estimate(&self, _: &Workload) -> Estimate {
         unreachable!("nobody asks")
     }
 }
@@ -102,7 +103,7 @@ impl Rollout for ForcedRollout<'_> {
         self.inner.rows()
     }
 
-    fn step(&mut self) -> ttsvar::search::Result<usize> {
+    fn step(&mut self) -> ttsvar::search::Result<StepCounts> {
         let (golden, scale) = (self.forced.golden, self.scale);
         for (row, tokens) in self.inner.next_tokens()?.iter().enumerate() {
             let expected = golden[&format!("s{scale:02}.input_after_selection")]
@@ -126,7 +127,7 @@ impl Rollout for ForcedRollout<'_> {
             "rows that enter scale {scale}"
         );
         let seen = Rc::new(RefCell::new(Vec::new()));
-        let states = self.inner.step_with(&mut |row, found| {
+        let counts = self.inner.step_with(&mut |row, found| {
             seen.borrow_mut().push(found.to_vec());
             bits.i(row)
                 .unwrap()
@@ -146,7 +147,7 @@ impl Rollout for ForcedRollout<'_> {
             );
         }
         self.scale += 1;
-        Ok(states)
+        Ok(counts)
     }
 
     fn images(&self, rows: &[usize], size: DecodeSize) -> ttsvar::search::Result<Vec<Image>> {
@@ -193,6 +194,21 @@ impl Rollout for ForcedRollout<'_> {
             self.scale - 1
         );
         self.inner.gather(&recorded)
+    }
+
+    fn latents(&self, rows: &[usize]) -> ttsvar::search::Result<Vec<Latent>> {
+        self.inner.latents(rows)
+    }
+
+    fn fork<'r>(&self, rows: &[usize]) -> ttsvar::search::Result<Box<dyn Rollout + 'r>>
+    where
+        Self: 'r,
+    {
+        Ok(Box::new(ForcedRollout {
+            inner: self.inner.forked(rows),
+            forced: self.forced,
+            scale: self.scale,
+        }))
     }
 
     fn flops(&self) -> f64 {
@@ -277,7 +293,7 @@ fn every_second(image: &Image) -> Vec<u8> {
 struct PatchMoments {
     golden: Arc<HashMap<String, Tensor>>,
     clusters: Vec<usize>,
-    kind: Features,
+    reduction: PatchReduction,
     calls: Mutex<usize>,
 }
 
@@ -324,7 +340,7 @@ impl Extractor for PatchMoments {
         let scores = &self.golden[&format!("s{scale:02}.scores")];
         let (rows, columns) = scores.dims2().map_err(ttsvar::Error::from)?;
         let ours = reduce(
-            self.kind,
+            self.reduction,
             &Patches::new(rows, all.len() / rows / MOMENTS, MOMENTS, all),
         );
         for (row, expected) in scores
@@ -372,11 +388,7 @@ fn plan(config: &Value, loop_json: &Value) -> Plan {
                 draw: Draw::Multinomial,
             },
         };
-        Some(Stage {
-            scale,
-            width: widths[scale],
-            select,
-        })
+        Some(Stage::new(scale, widths[scale], select))
     };
     Plan::new(widths[0], (0..widths.len()).filter_map(stage).collect()).unwrap()
 }
@@ -443,15 +455,15 @@ fn parity_tts_loop_tiny_whole_search() {
         calls: Mutex::new(0),
     };
     let clusters = numbers(&config["extract_sis"]);
-    let kind = match config["extract_type"].as_str().unwrap() {
-        "pca" => Features::PcaRaw, // compared up to the sign, which the original leaves to chance
-        "pca_all" => Features::PcaAll,
-        _ => Features::Pool,
+    let reduction = match config["extract_type"].as_str().unwrap() {
+        "pca" => PatchReduction::PcaRaw, // compared up to the sign, which the original leaves to chance
+        "pca_all" => PatchReduction::PcaAll,
+        _ => PatchReduction::Pool,
     };
     let features = PatchMoments {
         golden: recorded.clone(),
         clusters,
-        kind,
+        reduction,
         calls: Mutex::new(0),
     };
     let extractors = BTreeMap::from([(Features::Pca, Box::new(features) as Box<dyn Extractor>)]);

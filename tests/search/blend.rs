@@ -241,19 +241,17 @@ fn a_shared_pool_gives_what_each_search_would_find_alone() {
     ];
     let search = Search::new(&pipeline, &light, &extractors).with_scorers(scorers);
     let prompt = Prompt::from("light");
-    let pool = Pool::generate(&search, &prompt, 8, 4).unwrap();
-    for (method, n) in [
+    let cases = [
         (Method::Raw, 1),
         (Method::BestOfN, 3),
         (Method::BestOfN, 8),
         (Method::Importance, 5),
-    ] {
-        let plan = method.plan(SCALES, n).unwrap();
-        let [shared, alone] = [
-            pool.run(&search, &prompt, &plan, 4),
-            run(&search, &prompt, &plan, 4, &mut Silent).map_err(ttsvar::Error::from),
-        ]
-        .map(Result::unwrap);
+    ];
+    let plans = cases.map(|(method, n)| method.plan(SCALES, n).unwrap());
+    let pool = Pool::new(&search, &prompt, &plans.each_ref(), 4).unwrap();
+    for ((method, n), plan) in cases.into_iter().zip(&plans) {
+        let shared = pool.run(plan).unwrap();
+        let alone = run(&search, &prompt, plan, 4, &mut Silent).unwrap();
         assert_eq!(shared.trace.finals, alone.trace.finals, "{method} {n}");
         assert_eq!(
             shared.trace.scorers, alone.trace.scorers,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use ttsvar::{
     options::Options,
     request::Session,
-    search::{DecodeSize, Image, Method, Outcome, Pipeline, Plan, Silent, run},
+    search::{DecodeSize, Image, Method, Outcome, Pipeline, Plan, Silent, StepCounts, run},
     system::System,
 };
 
@@ -115,10 +115,14 @@ fn a_pruned_row_leaves_the_others_as_they_were() {
 fn rows_that_share_a_state_are_computed_once() {
     let pipeline = pipeline();
     let mut rollout = pipeline.begin(&"a ring".into(), 0..6, 0).unwrap();
-    assert_eq!(rollout.step().unwrap(), 1);
-    assert_eq!(rollout.step().unwrap(), 6);
+    let mut counts = || {
+        let StepCounts { states, passes } = rollout.step().unwrap();
+        assert_eq!(passes, 2 * states, "one pass per branch of guidance");
+        states
+    };
+    assert_eq!((counts(), counts()), (1, 6));
     rollout.gather(&[0, 0, 4, 0]).unwrap();
-    assert_eq!(rollout.step().unwrap(), 2);
+    assert_eq!(rollout.step().unwrap().states, 2);
 }
 
 #[test]

@@ -74,11 +74,7 @@ fn stage(scale: usize, rows: usize, (kind, features, resample, size, growth): Ch
         2 => (few, Select::Drop),
         _ => (few + growth, Select::Top { k: few }),
     };
-    Stage {
-        scale,
-        width,
-        select,
-    }
+    Stage::new(scale, width, select)
 }
 
 type Choice = (u8, Features, Select, usize, usize);
@@ -652,43 +648,6 @@ fn missing_features_are_named() {
     let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap();
     let error = run(&search, &"light".into(), &plan, 0, &mut Silent).unwrap_err();
     assert_eq!(error.to_string(), "scale 2: there are no features `pca`");
-}
-
-#[test]
-fn auto_paints_the_rows_of_best_of_n_until_one_is_good_enough() {
-    let best = follow(SCALES, &Plan::best_of_n(SCALES, 12).unwrap(), 3);
-    let scores: Vec<f32> = best
-        .finished
-        .iter()
-        .map(|finished| finished.score)
-        .collect();
-    for enough in [0.0, 0.45, 0.6, 2.0] {
-        let outcome = follow(SCALES, &Plan::auto(SCALES, 12, enough).unwrap(), 3);
-        let needed = scores
-            .iter()
-            .position(|score| *score >= enough)
-            .map_or(12, |at| at + 1);
-        let found: Vec<f32> = outcome
-            .finished
-            .iter()
-            .map(|finished| finished.score)
-            .collect();
-        assert_eq!(found, scores[..needed]);
-        assert_eq!(
-            outcome.winner().image,
-            best.finished[top::ranking(&scores[..needed])[0]].image
-        );
-        let cost = &outcome.trace.cost;
-        assert_eq!(
-            (cost.images, cost.decodes, cost.scorings),
-            (needed, needed, needed)
-        );
-        assert!(
-            cost.rows.iter().all(|rows| *rows == needed),
-            "{:?}",
-            cost.rows
-        );
-    }
 }
 
 #[test]

@@ -9,3 +9,4 @@ mod precision;
 mod prompts;
 #[path = "../support/mod.rs"]
 mod support;
+mod suspension;

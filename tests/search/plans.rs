@@ -179,7 +179,16 @@ fn methods_have_names() {
     let names: Vec<String> = Method::ALL.iter().map(ToString::to_string).collect();
     assert_eq!(
         names,
-        ["raw", "best-of-n", "importance", "beam", "auto", "tts-var"]
+        [
+            "raw",
+            "best-of-n",
+            "importance",
+            "beam",
+            "draft",
+            "sequential",
+            "auto",
+            "tts-var"
+        ]
     );
     for (name, method) in names.iter().zip(Method::ALL) {
         assert_eq!(name.parse::<Method>().unwrap(), method);

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use ttsvar::{
     options::Options,
     request::{MethodSpec, Recorded},
+    search::Drafts,
 };
 
 /// The option that the demo refuses, since it has one size of images.
@@ -24,11 +25,21 @@ pub fn cases() -> Vec<Map<String, Value>> {
 pub fn assert_recorded(recorded: &Recorded, case: &Map<String, Value>) {
     const SCALES: usize = 7;
     let given = Options::from_map(case).unwrap();
-    let (plan, _) = MethodSpec::plan(&given, SCALES).unwrap();
+    let (plan, _) = MethodSpec::plan(&given, SCALES, Drafts::default()).unwrap();
     assert_eq!(recorded.options.plan.as_ref(), Some(&plan), "{case:?}");
     let found = recorded.options.to_map();
     for (name, value) in given.to_map() {
-        let in_plan = ["plan", "features", "potential", "lambda", "draw", "enough"];
+        let in_plan = [
+            "plan",
+            "features",
+            "potential",
+            "lambda",
+            "draw",
+            "verifier",
+            "enough",
+            "above",
+            "finish",
+        ];
         if !in_plan.contains(&name.as_str()) {
             assert_eq!(found.get(&name), Some(&value), "{name}");
         }

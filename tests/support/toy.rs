@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use ttsvar::search::{
-    DecodeSize, Estimate, Extractor, Features, Image, Matrix, Pipeline, Prompt, Rollout, Scale,
-    Scorer,
+    DecodeSize, Estimate, Extractor, Features, Image, Latent, LatentVerifier, Matrix, Pipeline,
+    Prompt, Rollout, Scale, Scorer, StepCounts, Workload,
     rng::{Lineage, Stream},
 };
 
@@ -53,9 +53,13 @@ impl Pipeline for Toy {
         }))
     }
 
-    fn estimate(&self, widths: &[usize], decodes: &[usize], _: DecodeSize) -> Estimate {
+    fn estimate(&self, workload: &Workload) -> Estimate {
         Estimate {
-            flops: widths.iter().chain(decodes).sum::<usize>() as f64,
+            flops: workload
+                .widths
+                .iter()
+                .chain(&workload.decodes)
+                .sum::<usize>() as f64,
             peak_bytes: 0,
         }
     }
@@ -75,13 +79,15 @@ impl Rollout for Pixels {
         self.rows.len()
     }
 
-    fn step(&mut self) -> ttsvar::search::Result<usize> {
+    fn step(&mut self) -> ttsvar::search::Result<StepCounts> {
         for (lineage, pixels) in &mut self.rows {
             pixels.push((256.0 * Stream::sample(self.seed, *lineage, self.scale).uniform()) as u8);
         }
+        // Before scale 0 all rows are equal.
+        let states = if self.scale == 0 { 1 } else { self.rows.len() };
         self.scale += 1;
-        self.flops += self.rows.len() as f64;
-        Ok(self.rows.len())
+        self.flops += states as f64;
+        Ok(StepCounts::unguided(states))
     }
 
     fn images(&self, rows: &[usize], _: DecodeSize) -> ttsvar::search::Result<Vec<Image>> {
@@ -95,6 +101,31 @@ impl Rollout for Pixels {
             )
         };
         Ok(rows.iter().map(image).collect())
+    }
+
+    /// The greys, with zeros for later scales.
+    fn latents(&self, rows: &[usize]) -> ttsvar::search::Result<Vec<Latent>> {
+        let latent = |&row: &usize| {
+            let mut values: Vec<f32> = self.rows[row]
+                .1
+                .iter()
+                .map(|grey| f32::from(*grey))
+                .collect();
+            values.resize(self.scales, 0.0);
+            Latent::new(1, 1, self.scales, values)
+        };
+        rows.iter().map(latent).collect()
+    }
+
+    fn fork<'r>(&self, rows: &[usize]) -> ttsvar::search::Result<Box<dyn Rollout + 'r>>
+    where
+        Self: 'r,
+    {
+        Ok(Box::new(Self {
+            rows: rows.iter().map(|row| self.rows[*row].clone()).collect(),
+            flops: 0.0,
+            ..*self
+        }))
     }
 
     fn gather(&mut self, rows: &[usize]) -> ttsvar::search::Result<()> {
@@ -142,6 +173,33 @@ pub fn brightness(_: usize, greys: &[u8]) -> f32 {
         .map(|&grey| f32::from(grey) / 255.0)
         .sum::<f32>()
         / greys.len() as f32
+}
+
+/// Predicts the mean grey of an unfinished image, 0 to 1, from its latent.
+pub struct MeanOfLatent;
+
+impl LatentVerifier for MeanOfLatent {
+    fn predicts(&self) -> &str {
+        ""
+    }
+
+    fn scales(&self) -> &[usize] {
+        &[0, 1, 2, 3, 4, 5, 6, 7]
+    }
+
+    fn predict(
+        &self,
+        _: &str,
+        scale: usize,
+        latents: &[Latent],
+    ) -> ttsvar::search::Result<Vec<f32>> {
+        let mean = |latent: &Latent| latent.values.iter().sum::<f32>() / 255.0 / (scale + 1) as f32;
+        Ok(latents.iter().map(mean).collect())
+    }
+
+    fn flops(&self, candidates: usize) -> f64 {
+        candidates as f64
+    }
 }
 
 /// The greys as they are.

@@ -2,7 +2,8 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use ttsvar_search::{
-    DecodeSize, Image, Method, Pipeline, Prompt, Result, Rollout, Scale, Search, Silent,
+    DecodeSize, Image, Latent, Method, Pipeline, Prompt, Result, Rollout, Scale, Search, Silent,
+    StepCounts,
     rng::{Lineage, Stream},
     run,
 };
@@ -35,16 +36,24 @@ impl Rollout for ToyRollout {
     fn rows(&self) -> usize {
         self.rows.len()
     }
-    fn step(&mut self) -> Result<usize> {
+    fn step(&mut self) -> Result<StepCounts> {
         for (lineage, light) in &mut self.rows {
             *light += 25.0 * Stream::sample(self.seed, *lineage, self.scale).uniform();
         }
         self.scale += 1;
-        Ok(self.rows.len())
+        Ok(StepCounts::unguided(self.rows.len()))
     }
     fn images(&self, rows: &[usize], _: DecodeSize) -> Result<Vec<Image>> {
         let image = |row: &usize| Image::new(1, 1, vec![self.rows[*row].1 as u8; 3]);
         Ok(rows.iter().map(image).collect())
+    }
+    fn latents(&self, rows: &[usize]) -> Result<Vec<Latent>> {
+        let latent = |row: &usize| Latent::new(1, 1, 1, vec![self.rows[*row].1]);
+        rows.iter().map(latent).collect()
+    }
+    fn fork<'r>(&self, rows: &[usize]) -> Result<Box<dyn Rollout + 'r>> {
+        let rows = rows.iter().map(|row| self.rows[*row]).collect();
+        Ok(Box::new(ToyRollout { rows, ..*self }))
     }
     fn gather(&mut self, rows: &[usize]) -> Result<()> {
         let parents = std::mem::take(&mut self.rows);

@@ -95,6 +95,20 @@ impl<'a> InfinityRollout<'a> {
         self.flops += flops;
     }
 
+    /// [`Rollout::fork`].
+    pub fn forked(&self, rows: &[usize]) -> Self {
+        Self {
+            model: self.model,
+            texts: self.texts.clone(),
+            text_tokens: self.text_tokens.clone(),
+            rows: rows.iter().map(|row| self.rows[*row].clone()).collect(),
+            seed: self.seed,
+            scale: self.scale,
+            flops: 0.0,
+            decode_flops: Default::default(),
+        }
+    }
+
     /// The present running sums of the rows, each (1, channels, rows, columns).
     pub fn sums(&self) -> Vec<Tensor> {
         self.rows
@@ -310,16 +324,7 @@ impl Rollout for InfinityRollout<'_> {
     where
         Self: 'r,
     {
-        Ok(Box::new(Self {
-            model: self.model,
-            texts: self.texts.clone(),
-            text_tokens: self.text_tokens.clone(),
-            rows: rows.iter().map(|row| self.rows[*row].clone()).collect(),
-            seed: self.seed,
-            scale: self.scale,
-            flops: 0.0,
-            decode_flops: Default::default(),
-        }))
+        Ok(Box::new(self.forked(rows)))
     }
 
     fn flops(&self) -> f64 {

@@ -203,8 +203,11 @@ fn legend(canvas: &mut Canvas, layout: &Layout) {
     if leaves().any(|leaf| leaf.member.is_plain()) {
         words.push("black frame: other candidates");
     }
-    if leaves().any(|leaf| leaf.member.fallen) {
+    if leaves().any(|leaf| leaf.member.fallen && !leaf.member.suspended) {
         words.push("pale, ×: discarded");
+    }
+    if leaves().any(|leaf| leaf.member.fallen && leaf.member.suspended) {
+        words.push("pale, ×: suspended");
     }
     if leaves().any(|leaf| leaf.member.cluster.is_some()) {
         words.push("letter: cluster");

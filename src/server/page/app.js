@@ -7,7 +7,7 @@ import { show } from "./tree.js";
 const $ = (id) => document.getElementById(id);
 
 /** The N that the slider starts with, by method; 1 for any other. */
-const START_N = { auto: 16, beam: 8, "best-of-n": 4, importance: 4 };
+const START_N = { auto: 16, sequential: 16, draft: 8, beam: 8, "best-of-n": 4, importance: 4 };
 
 /** The largest N of the slider. */
 const MAX_N = 64;

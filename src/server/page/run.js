@@ -145,16 +145,18 @@ function scores(run, { scale, ids, scores }) {
   run.best = Math.max(run.best ?? -Infinity, ...found);
 }
 
-function selection(run, { scale, select, fates, clusters }) {
+function selection(run, { scale, select, fates, clusters, resumes }) {
+  if (resumes) return resumed(run, fates);
   const block = run.block;
   block.choice = { select, scale, clusters: clusters?.length ? clusters : null };
+  const ended = select.startsWith("above") ? "suspended" : "discarded";
   fates.forEach(({ id, children }, i) => {
     const candidate = candidateOf(run, id);
     candidate.fate = children.length
       ? children.length > 1
         ? `continued ${children.length} times`
         : "continued"
-      : "discarded";
+      : ended;
     candidate.cluster = clusters?.[i] ?? null;
     for (const child of children) candidateOf(run, child, id).parent = id;
   });
@@ -169,6 +171,15 @@ function selection(run, { scale, select, fates, clusters }) {
         scale: scale + 1,
       });
   }
+}
+
+/** A suspended candidate is taken up again, in a row of its own. */
+function resumed(run, fates) {
+  for (const { id, children } of fates) {
+    candidateOf(run, id).fate = "suspended, then resumed";
+    for (const child of children) candidateOf(run, child, id).parent = id;
+  }
+  run.rounds.push([]);
 }
 
 function warning(run, { message, advice }) {
@@ -192,21 +203,30 @@ export function eventsOf(trace) {
   const starts = trace.candidates.filter(({ parent }) => parent == null).map(({ id }) => id);
   const width = trace.plan.start;
   for (let at = 0; at < starts.length; at += width) {
-    let ids = starts.slice(at, at + width);
-    for (let scale = 0; scale < trace.scales.length; scale++) {
-      events.push(["scale", { scale, ids }]);
-      events.push(...scoresOf(trace, scale, ids));
-      const stage = stages[0];
-      if (stage?.scale !== scale || stage.ids.join() !== ids.join()) continue;
-      events.push(["selection", fatesOf(stages.shift())]);
-      ids = stage.children;
-    }
+    batch(trace, 0, starts.slice(at, at + width), stages, events);
+  }
+  // After all rounds, suspended candidates are resumed one by one.
+  for (const stage of stages.filter(({ resumes }) => resumes)) {
+    events.push(["selection", fatesOf(stage)]);
+    batch(trace, stage.scale + 1, stage.children, [], events);
   }
   // A trace has no texts of its warnings
   for (const { kind, scale, message } of trace.warnings ?? [])
     events.push(["warning", { message: message ?? `${kind}, scale ${scale ?? "?"}` }]);
   events.push(["winner", { id: trace.winner }]);
   return events;
+}
+
+/** Adds the events of candidates that advance together; takes their stages from `stages`. */
+function batch(trace, first, ids, stages, events) {
+  for (let scale = first; scale < trace.scales.length && ids.length; scale++) {
+    events.push(["scale", { scale, ids }]);
+    events.push(...scoresOf(trace, scale, ids));
+    const stage = stages[0];
+    if (stage?.scale !== scale || stage.ids.join() !== ids.join()) continue;
+    events.push(["selection", fatesOf(stages.shift())]);
+    ids = stage.children;
+  }
 }
 
 function scoresOf(trace, scale, ids) {
@@ -227,5 +247,6 @@ function fatesOf(stage) {
     id,
     children: stage.children.filter((_, i) => stage.kept[i] === row),
   }));
-  return { scale: stage.scale, select: stage.select, fates, clusters: stage.clusters };
+  const { scale, select, clusters, resumes } = stage;
+  return { scale, select, fates, clusters, resumes };
 }

@@ -57,13 +57,14 @@ function checkCandidates({ candidates, scales, plan }) {
 
 function checkStages(trace) {
   const ended = new Set();
+  const suspended = new Set();
   list(trace.stages, "stages").forEach((stage, number) => {
     const at = `stages[${number}]`;
     need(isObject(stage) && whole(stage.scale, 0, trace.scales.length - 1), `${at}.scale`);
     need(typeof stage.select === "string", `${at}.select`);
     for (const id of list(stage.ids, `${at}.ids`)) {
       const reached = isId(trace, id) && trace.candidates[id].scale <= stage.scale;
-      need(reached && !ended.has(id), `${at}.ids`);
+      need(reached && (stage.resumes ? suspended.delete(id) : !ended.has(id)), `${at}.ids`);
       ended.add(id);
     }
     const rows = stage.ids.length;
@@ -74,13 +75,20 @@ function checkStages(trace) {
       `${at}.clusters`,
     );
     checkChildren(trace, stage, at);
+    if (suspends(stage))
+      stage.ids.forEach((id, row) => stage.kept.includes(row) || suspended.add(id));
   });
 }
 
+/** Whether a stage suspends the candidates that it does not keep. */
+const suspends = ({ select }) => select.startsWith("above");
+
 /** Every child continues the row that was kept in its place. */
-function checkChildren({ candidates }, { scale, ids, kept, children }, at) {
+function checkChildren({ candidates }, stage, at) {
+  const { scale, ids, kept, children } = stage;
   list(kept, `${at}.kept`);
-  need(kept.length > 0 && list(children, `${at}.children`).length === kept.length, `${at}.kept`);
+  need(kept.length > 0 || suspends(stage), `${at}.kept`);
+  need(list(children, `${at}.children`).length === kept.length, `${at}.kept`);
   const seen = new Set();
   kept.forEach((row, i) => {
     need(whole(row, 0, ids.length - 1), `${at}.kept`);

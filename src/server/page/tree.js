@@ -80,18 +80,18 @@ function layRound(run, round, place, top) {
       }
       y += size + GAP;
     });
-    link(run, block, round[i - 1], place);
+    link(run, block, place);
   });
   return top + height + (run.rounds.length > 1 ? 2 : 0);
 }
 
 const breaks = (rows) => rows.filter(({ group }, i) => i > 0 && group !== rows[i - 1].group).length;
 
-function link(run, block, before, place) {
+function link(run, block, place) {
   for (const id of block.ids) {
     const parent = run.candidates.get(id).parent;
-    if (before && parent != null)
-      place.links.push({ from: `${parent}/${before.to}`, to: `${id}/${block.from}` });
+    if (parent != null)
+      place.links.push({ from: `${parent}/${block.from - 1}`, to: `${id}/${block.from}` });
     for (let scale = block.from; scale < block.to; scale++)
       place.links.push({ from: `${id}/${scale}`, to: `${id}/${scale + 1}` });
   }
@@ -234,7 +234,7 @@ export class Tree {
     const button = this.tiles.get(key);
     button.style.transform = `translate(${x}px, ${y}px)`;
     const last = Math.max(...candidate.tiles.keys()) === scale;
-    button.classList.toggle("fallen", candidate.fate === "discarded");
+    button.classList.toggle("fallen", ["discarded", "suspended"].includes(candidate.fate));
     button.classList.toggle("winning", winning.has(id));
     button.classList.toggle("winner", id === run.winner && last);
     button.querySelector("b").textContent = tile.score == null ? "" : show(tile.score);

@@ -21,7 +21,9 @@ from . import _native
 OPTIONS: tuple[str, ...] = tuple(_native.option_names())
 """The names of all options of a search."""
 
-Method: TypeAlias = Literal["raw", "best-of-n", "importance", "beam", "auto", "tts-var"]
+Method: TypeAlias = Literal[
+    "raw", "best-of-n", "importance", "beam", "draft", "sequential", "auto", "tts-var"
+]
 """The names of the search methods."""
 
 ImageLike: TypeAlias = "PIL.Image.Image | NDArray[np.uint8]"

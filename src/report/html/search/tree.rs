@@ -64,7 +64,14 @@ fn legend(generations: &[Generation]) -> Vec<&'static str> {
         |what: fn(&Member) -> bool| generations.iter().any(|row| row.members.iter().any(what));
     let marks = [
         (any(Member::is_plain), "thin frame: other candidates"),
-        (any(|member| member.fallen), "faded, ×: discarded"),
+        (
+            any(|member| member.fallen && !member.suspended),
+            "faded, ×: discarded",
+        ),
+        (
+            any(|member| member.fallen && member.suspended),
+            "faded, ×: suspended",
+        ),
         (any(|member| member.cluster.is_some()), "letter: cluster"),
         (any(|member| member.score.is_some()), "number: score"),
         (
@@ -218,8 +225,10 @@ fn sentence(scale: usize, last: bool, member: &Member) -> String {
     );
     words.push(match member.children {
         _ if last && member.ancestor => "the winner".to_owned(),
+        0 if member.suspended => "suspended".to_owned(),
         0 if member.fallen => "discarded".to_owned(),
         0 if last => "finished".to_owned(),
+        1 if member.suspended => "suspended, then resumed".to_owned(),
         0 | 1 => "continues".to_owned(),
         times => format!("continued {times} times"),
     });

@@ -71,6 +71,12 @@ fn among_finals(trace: &Trace, place: usize, began: usize) -> String {
 /// The reason in a plan with rounds, which stops at a good enough score.
 fn in_rounds(trace: &Trace, place: usize, began: usize, enough: f32) -> String {
     let most = trace.plan.rounds() * trace.plan.start();
+    if trace.finals[place].score >= enough && trace.plan.suspends() {
+        return format!(
+            "The first image to finish with a score of {enough} or more, \
+             after {began} of up to {most} candidates."
+        );
+    }
     if trace.finals[place].score >= enough {
         let number = place + 1;
         return format!(
@@ -110,7 +116,7 @@ pub(super) fn step(trace: &Trace, generation: &Generation, member: &Member) -> S
     let choice = generation
         .choices
         .iter()
-        .find(|choice| choice.ids.contains(&member.id));
+        .rfind(|choice| choice.ids.contains(&member.id));
     let Some(choice) = choice else {
         let scores: Vec<f32> = trace.finals.iter().map(|last| last.score).collect();
         let row = trace.finals.iter().position(|last| last.id == member.id);
@@ -131,6 +137,12 @@ pub(super) fn step(trace: &Trace, generation: &Generation, member: &Member) -> S
             let weight = member.weight.map(percent).unwrap_or_default();
             format!(
                 "{}, weight {weight}, drawn{times}",
+                scored(&choice.scores, row, member)
+            )
+        }
+        _ if choice.resumes => {
+            format!(
+                "{}, suspended, then resumed",
                 scored(&choice.scores, row, member)
             )
         }

@@ -1,0 +1,278 @@
+//! Searches that stop early, suspend candidates and resume them.
+
+use proptest::prelude::*;
+use ttsvar::search::{
+    Drafts, Features, Image, Method, Outcome, Plan, PlanError, PlanOptions, Search, Select, Silent,
+    Stage, Trace, Verifier, run, top,
+};
+
+use crate::support::toy::{Judge, MeanOfLatent, Toy, brightness, extractors};
+
+const SCALES: usize = 7;
+
+const LATENT: Drafts = Drafts {
+    verifier: Verifier::Latent,
+    scale: Some(2),
+    above: Some(0.5),
+};
+
+fn follow(plan: &Plan, seed: u64) -> Outcome {
+    let pipeline = Toy::new(SCALES);
+    let scorer = Judge(brightness);
+    let extractors = extractors();
+    let search = Search {
+        verifier: Some(&MeanOfLatent),
+        ..Search::new(&pipeline, &scorer, &extractors)
+    };
+    run(&search, &"light".into(), plan, seed, &mut Silent).unwrap()
+}
+
+/// Finished images of the first rows, in their order.
+fn all_rows(rows: usize, seed: u64) -> Vec<(Image, f32)> {
+    let outcome = follow(&Plan::best_of_n(SCALES, rows).unwrap(), seed);
+    let finished = outcome.finished.into_iter();
+    finished
+        .map(|finished| (finished.image, finished.score))
+        .collect()
+}
+
+/// The row at scale 0 from which a candidate descends, counted over all rounds.
+fn origin(trace: &Trace, id: usize) -> usize {
+    let first = trace.lineage(id).last().unwrap();
+    let starts = trace
+        .candidates
+        .iter()
+        .filter(|other| other.parent.is_none());
+    starts.take_while(|other| other.id != first.id).count()
+}
+
+/// A plan with suspension after one or two scales.
+fn plans() -> impl Strategy<Value = Plan> {
+    let stage = (0.0f32..1.0, 1usize..5, any::<bool>());
+    (
+        1usize..5,
+        prop::collection::btree_map(0..SCALES - 1, stage, 1..3),
+        1usize..6,
+        0.3f32..1.0,
+        1usize..5,
+    )
+        .prop_map(|(start, stages, rounds, enough, finish)| {
+            let mut rows = start;
+            let mut chosen = vec![];
+            for (scale, (score, width, latent)) in stages {
+                rows = rows.min(width);
+                let stage = Stage::new(scale, rows, Select::Above { score });
+                let verifier = if latent {
+                    Verifier::Latent
+                } else {
+                    Verifier::Image
+                };
+                chosen.push(Stage { verifier, ..stage });
+            }
+            let plan = Plan::new(start, chosen).unwrap().finishing(finish).unwrap();
+            plan.until(rounds, enough).unwrap()
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_finished_image_is_the_one_of_its_row(plan in plans(), seed: u64) {
+        let rows = all_rows(plan.start() * plan.rounds(), seed);
+        let outcome = follow(&plan, seed);
+        for finished in &outcome.finished {
+            let (image, score) = &rows[origin(&outcome.trace, finished.id)];
+            prop_assert_eq!(&finished.image, image);
+            prop_assert_eq!(finished.score, *score);
+        }
+    }
+
+    #[test]
+    fn the_search_ends_when_it_should(plan in plans(), seed: u64) {
+        let outcome = follow(&plan, seed);
+        let trace = &outcome.trace;
+        let enough = plan.enough().unwrap();
+        let good = |id: usize| trace.finals.iter().any(|last| last.id == id && last.score >= enough);
+        let begun = trace.candidates.iter().filter(|one| one.parent.is_none()).count();
+        let found = trace.finals.iter().any(|last| last.score >= enough);
+        prop_assert_eq!(trace.winner, outcome.winner().id);
+        prop_assert_eq!(good(trace.winner), found);
+        if !found {
+            prop_assert_eq!(begun, plan.start() * plan.rounds());
+            prop_assert!(trace.finals.len() >= plan.finish().min(begun));
+        }
+        let resumed: Vec<f32> =
+            trace.stages.iter().filter(|stage| stage.resumes).map(|stage| stage.scores[0]).collect();
+        prop_assert!(resumed.is_sorted_by(|a, b| a >= b), "best first: {:?}", resumed);
+        prop_assert!(resumed.len() <= plan.finish());
+    }
+
+    #[test]
+    fn traces_with_suspension_read_back(plan in plans(), seed: u64) {
+        let trace = follow(&plan, seed).trace;
+        let read = Trace::from_json(&trace.to_json()).unwrap();
+        prop_assert_eq!(&read, &trace);
+        prop_assert_eq!(Plan::from_toml(&plan.to_toml()).unwrap(), plan);
+    }
+
+    /// More candidates cannot make these methods worse.
+    #[test]
+    fn best_of_n_and_sequential_are_monotone(n in 1usize..12, more in 1usize..12, seed: u64) {
+        for method in [Method::BestOfN, Method::Sequential] {
+            let score = |n| follow(&method.plan(SCALES, n).unwrap(), seed).winner().score;
+            prop_assert!(score(n + more) >= score(n));
+        }
+    }
+
+    #[test]
+    fn rounds_of_several_rows_equal_one_wide_batch(seed: u64) {
+        let select = Select::Top { k: 1 };
+        let wide = follow(&Plan::new(6, vec![Stage::new(3, 1, select)]).unwrap(), seed);
+        let above = Select::Above { score: 2.0 };
+        let rounds = Plan::new(2, vec![Stage::new(3, 2, above)]).unwrap().until(3, 2.0).unwrap();
+        let rounds = follow(&rounds, seed);
+        prop_assert_eq!(&wide.winner().image, &rounds.winner().image);
+    }
+}
+
+#[test]
+fn sequential_generates_the_rows_of_best_of_n_until_one_is_good_enough() {
+    let rows = all_rows(12, 3);
+    let scores: Vec<f32> = rows.iter().map(|(_, score)| *score).collect();
+    for enough in [0.0, 0.45, 0.6, 2.0] {
+        let plan = Plan::sequential(SCALES, 12).unwrap();
+        let outcome = follow(&plan.until(12, enough).unwrap(), 3);
+        let first = scores.iter().position(|score| *score >= enough);
+        let needed = first.map_or(12, |at| at + 1);
+        let finished = outcome.finished.iter();
+        let found: Vec<f32> = finished.map(|finished| finished.score).collect();
+        assert_eq!(found, scores[..needed]);
+        let best = top::ranking(&scores[..needed])[0];
+        assert_eq!(outcome.winner().image, rows[best].0);
+        let cost = &outcome.trace.cost;
+        assert_eq!(
+            (cost.images, cost.decodes, cost.scorings),
+            (needed, needed, needed)
+        );
+        assert!(
+            cost.rows.iter().all(|rows| *rows == needed),
+            "{:?}",
+            cost.rows
+        );
+    }
+}
+
+#[test]
+fn auto_finishes_promising_candidates_first_and_then_the_best_of_the_others() {
+    let never_enough = PlanOptions {
+        enough: Some(2.0),
+        above: Some(0.55),
+        finish: Some(3),
+        ..PlanOptions::default()
+    };
+    let plan = Plan::auto(SCALES, 8, Drafts::default())
+        .unwrap()
+        .with(never_enough)
+        .unwrap();
+    let trace = follow(&plan, 5).trace;
+    let passed = trace
+        .stages
+        .iter()
+        .filter(|stage| !stage.resumes && !stage.kept.is_empty());
+    let passed = passed.count();
+    let resumed = trace.stages.iter().filter(|stage| stage.resumes).count();
+    assert_eq!(passed + resumed, trace.finals.len());
+    assert_eq!(trace.finals.len(), passed.max(3));
+    assert_eq!(trace.cost.rows[..5], [8; 5]);
+    assert_eq!(trace.cost.rows[5..], [passed + resumed; 2]);
+    // Eight looks and the finished images.
+    assert_eq!(trace.cost.decodes, 8 + trace.finals.len());
+}
+
+#[test]
+fn scoring_latents_decodes_nothing() {
+    for (method, n) in [(Method::Draft, 8), (Method::Auto, 8)] {
+        let outcome = follow(&method.plan_for(SCALES, n, LATENT).unwrap(), 1);
+        let cost = &outcome.trace.cost;
+        assert_eq!(cost.decodes, outcome.finished.len());
+        assert_eq!(cost.scorings, outcome.finished.len());
+        let scored = cost.rows[2];
+        assert_eq!(cost.verifications, scored);
+        assert_eq!(cost.flops.verifier, scored as f64);
+    }
+}
+
+#[test]
+fn clustering_latents_decodes_nothing() {
+    let select = Select::Cluster {
+        features: Features::Latent,
+    };
+    let plan = Plan::new(6, vec![Stage::new(3, 2, select)]).unwrap();
+    let cost = follow(&plan, 0).trace.cost;
+    assert_eq!(
+        (cost.decodes, cost.extractions, cost.flops.features),
+        (2, 0, 0.0)
+    );
+    // The latents of this toy are what its extractor makes of images.
+    let select = Select::Cluster {
+        features: Features::Pool,
+    };
+    let with_images = Plan::new(6, vec![Stage::new(3, 2, select)]).unwrap();
+    assert_eq!(
+        follow(&plan, 0).winner().image,
+        follow(&with_images, 0).winner().image
+    );
+}
+
+#[test]
+fn plans_with_suspension_are_checked() {
+    let above = |score| Stage::new(2, 1, Select::Above { score });
+    let plan = |stage| Plan::new(1, vec![stage]);
+    assert!(matches!(
+        plan(above(f32::NAN)),
+        Err(PlanError::Above { scale: 2, .. })
+    ));
+    let at_the_end = plan(above(0.5)).unwrap().check(3).unwrap_err();
+    assert_eq!(
+        at_the_end.to_string(),
+        "scale 2: `above` acts after the last scale, where nothing is left to suspend"
+    );
+    let finish = Plan::best_of_n(SCALES, 4)
+        .unwrap()
+        .finishing(2)
+        .unwrap_err();
+    assert_eq!(
+        finish.to_string(),
+        "`finish` needs a stage that suspends candidates"
+    );
+    assert!(plan(above(0.5)).unwrap().finishing(0).is_err());
+    let stray = "start = 2\n[[stage]]\nscale = 1\nwidth = 1\nselect = { drop = \"random\" }\n\
+                 verifier = \"latent\"\n";
+    assert_eq!(
+        Plan::from_toml(stray).unwrap_err().to_string(),
+        "scale 1: `verifier` belongs to a stage that scores"
+    );
+}
+
+#[test]
+fn a_latent_verifier_must_be_there_and_fit() {
+    let pipeline = Toy::new(SCALES);
+    let scorer = Judge(brightness);
+    let extractors = extractors();
+    let mut search = Search::new(&pipeline, &scorer, &extractors);
+    let plan = Method::Auto.plan_for(SCALES, 4, LATENT).unwrap();
+    let missing = search.check(&plan).unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        "scale 2: the model has no latent verifier"
+    );
+    search.verifier = Some(&MeanOfLatent);
+    search.check(&plan).unwrap();
+    search.scorers[0].name = "other";
+    let other = search.check(&plan).unwrap_err();
+    assert_eq!(
+        other.to_string(),
+        "scale 2: the latent verifier predicts the scorer ``, but the search uses `other`"
+    );
+}
