@@ -3,7 +3,13 @@
 //! Reads the request, opens the system, sets up a session (`request/session.rs`: read on
 //! there) and runs it on every prompt; the rest of this file writes files and prints results.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use serde_json::{Map, Value, json};
 use ttsvar_search::{Event, Listener, Outcome, Trace, number};
@@ -12,6 +18,7 @@ use super::{
     arguments::{self, Global},
     code,
     console::Console,
+    interrupt::first as on_first_interrupt,
     numbers,
     outputs::{IMAGE, OutputTarget, Outputs, REPORT, TRACE, TREE},
     progress::Progress,
@@ -21,6 +28,7 @@ use crate::{
     Error, Result, bench,
     file::slug,
     image::Png,
+    interrupt,
     options::Options,
     quoting,
     report::{Album, Provenance, html, tree},
@@ -42,14 +50,22 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
     let job = GenerateJob {
         request: &request,
         seed: session.options().seed.unwrap_or_else(new_seed),
+        stopped: Arc::default(),
         session,
     };
+    if job.session.options().budget.is_some() {
+        let stopped = job.stopped.clone();
+        on_first_interrupt(move || stopped.store(true, Ordering::Relaxed));
+    }
     let shown = request.outputs.shows();
     note_unused(&typed.options, &job.session, shown, console);
     let mut progress = Progress::new(console, request.prompts.texts.len() > 1);
     let mut first_failure = 0;
     for number in 1..=request.prompts.texts.len() {
         let Err(error) = job.generate(number, console, &mut progress) else {
+            if job.stopped.load(Ordering::Relaxed) {
+                break;
+            }
             continue;
         };
         if !request.prompts.list || error.is_interrupted() {
@@ -187,6 +203,8 @@ struct GenerateJob<'a> {
     session: Session<'a>,
     /// The seed of the first prompt.
     seed: u64,
+    /// Whether Ctrl-C has ended a search with a budget.
+    stopped: Arc<AtomicBool>,
 }
 
 impl GenerateJob<'_> {
@@ -203,7 +221,7 @@ impl GenerateJob<'_> {
         };
         // Each prompt of a list has its own seed, so that the same prompt twice gives two images.
         let seed = self.seed.wrapping_add(number as u64 - 1);
-        let outcome = self.session.run(text, seed, &mut listener)?;
+        let outcome = self.search(text, seed, &mut listener)?;
         let album = listener.album.unwrap_or_default();
         let stem = match prompts.list {
             true => format!("{number:04}-{}", slug(text)),
@@ -219,6 +237,20 @@ impl GenerateJob<'_> {
             (false, true) => quoting::path(&written.image),
             (false, false) => self.summary(&outcome, &written),
         })
+    }
+
+    /// Runs the search. With a budget, Ctrl-C ends it with the best image so far, and a second one
+    /// ends the program.
+    fn search(&self, text: &str, seed: u64, listener: &mut dyn Listener) -> Result<Outcome> {
+        if self.session.options().budget.is_none() {
+            return self.session.run(text, seed, listener);
+        }
+        let stopped = self.stopped.clone();
+        let check = move || match stopped.load(Ordering::Relaxed) {
+            true => Err(ttsvar_search::Error::Interrupted),
+            false => Ok(()),
+        };
+        interrupt::with_check(check, || self.session.run(text, seed, listener))
     }
 
     fn write(

@@ -59,7 +59,6 @@ mod hang_up {
 }
 
 /// Runs `instead` at the first Ctrl-C; the second ends the program.
-#[cfg(feature = "server")]
 pub(super) fn first(instead: impl FnOnce() + Send + 'static) {
     *INSTEAD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(instead));
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ttsvar_search::{Event, Listener, Plan, Scale, Warning};
+use ttsvar_search::{Budget, Event, Listener, Plan, Scale, StageRecord, Warning};
 
 use super::{console::Console, numbers::counted};
 use crate::quoting;
@@ -57,6 +57,10 @@ pub(super) struct Progress {
     began: Instant,
     /// The best score so far.
     best: Option<f32>,
+    /// Rounds of the plan that have begun.
+    rounds: usize,
+    /// What the search may spend, if that is limited.
+    budget: Option<Budget>,
 }
 
 /// The line of one scale.
@@ -90,6 +94,8 @@ impl Progress {
             of_which: String::new(),
             began: Instant::now(),
             best: None,
+            rounds: 0,
+            budget: None,
         }
     }
 
@@ -104,12 +110,13 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    fn begin(&mut self, plan: &Plan, scales: &[Scale], widths: &[usize]) {
+    fn begin(&mut self, plan: &Plan, scales: &[Scale], widths: &[usize], budget: Option<Budget>) {
         self.plan = Some(plan.clone());
         self.widest = widths.iter().copied().max().unwrap_or(1);
         self.scales = scales.len();
         self.scale = None;
         self.best = None;
+        self.rounds = 0;
         let work = scales
             .iter()
             .zip(widths)
@@ -117,13 +124,32 @@ impl Progress {
             .sum::<usize>()
             * plan.rounds();
         self.bar.reset();
-        self.bar.set_length(work as u64);
+        match budget {
+            Some(_) => self.bar.unset_length(),
+            None => self.bar.set_length(work as u64),
+        }
+        self.budget = budget;
         self.bar.enable_steady_tick(Duration::from_millis(250));
+    }
+
+    /// Whether each line shows a candidate: the plan generates one after the other.
+    fn one_by_one(&self) -> bool {
+        let plan = self.plan.as_ref();
+        plan.is_some_and(|plan| plan.start() == 1 && plan.rounds() > 1)
+    }
+
+    /// Prints a line about the present candidate.
+    fn candidate(&self, text: &str) {
+        if !self.terse {
+            let line = format!("candidate {:>2}  {text}", self.rounds);
+            self.bar.println(line);
+        }
     }
 
     /// Prints the line of the finished scale.
     fn flush(&mut self) {
-        if let Some(line) = self.scale.take().filter(|_| !self.terse) {
+        let shown = !self.terse && !self.one_by_one();
+        if let Some(line) = self.scale.take().filter(|_| shown) {
             self.bar
                 .println(line.text(self.widest, self.began.elapsed()));
         }
@@ -134,15 +160,24 @@ impl Progress {
         let best = self
             .best
             .map_or(String::new(), |best| format!(", best {best:.3}"));
-        let rows = counted(line.rows, "row");
+        let rows = match self.one_by_one() {
+            true => format!("candidate {}", self.rounds),
+            false => counted(line.rows, "row"),
+        };
+        let budget = self
+            .budget
+            .map_or(String::new(), |budget| format!(", budget {budget}"));
         self.bar.set_message(format!(
-            "scale {} of {}, {rows}{best}",
+            "scale {} of {}, {rows}{best}{budget}",
             line.scale,
             self.scales.saturating_sub(1)
         ));
     }
 
-    fn scored(&mut self, scores: &[f32]) {
+    fn scored(&mut self, scale: usize, scores: &[f32]) {
+        if self.one_by_one() && scale + 1 == self.scales {
+            self.candidate(&format!("finished   score {:.3}", scores[0]));
+        }
         let best = scores
             .iter()
             .copied()
@@ -180,10 +215,12 @@ impl Listener for Progress {
                 plan,
                 scales,
                 widths,
+                budget,
                 ..
-            } => self.begin(plan, scales, widths),
+            } => self.begin(plan, scales, widths, *budget),
             Event::ScaleBegun { scale, ids, grid } => {
                 self.flush();
+                self.rounds += usize::from(*scale == 0);
                 self.began = Instant::now();
                 self.scale = Some(ScaleLine {
                     scale: *scale,
@@ -199,7 +236,12 @@ impl Listener for Progress {
                     self.bar.inc((line.grid.tokens() * rows) as u64);
                 }
             }
-            Event::Scored { scores, .. } => self.scored(scores),
+            Event::Scored { scale, scores, .. } => self.scored(*scale, scores),
+            Event::Selected { choice, .. } if self.one_by_one() => {
+                if let Some(text) = outcome(choice) {
+                    self.candidate(&text);
+                }
+            }
             Event::Selected { scale, fates, .. } => {
                 self.selected(*scale, fates.iter().map(|fate| fate.children.len()).sum());
             }
@@ -212,6 +254,21 @@ impl Listener for Progress {
         }
         Ok(())
     }
+}
+
+/// The outcome of a stage that one candidate reached, if it ends or resumes there.
+fn outcome(choice: &StageRecord) -> Option<String> {
+    let score = choice.scores.first().copied().unwrap_or(f32::NAN);
+    let scale = choice.scale;
+    if choice.resumes {
+        return Some(format!(
+            "resuming the one with score {score:.3} after scale {scale}"
+        ));
+    }
+    choice
+        .kept
+        .is_empty()
+        .then(|| format!("suspended  score {score:.3} after scale {scale}"))
 }
 
 impl ScaleLine {

@@ -17,8 +17,8 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 use ttsvar_search::{
-    DecodeSize, Drafts, Draw, Features, LAMBDA, Method, Plan, PlanOptions, Potential, Schedule,
-    Select, Verifier, number, suggestion::suggest, wrong_value,
+    Budget, DecodeSize, Drafts, Draw, Features, LAMBDA, MAX_ROWS, Method, Plan, PlanOptions,
+    Potential, Schedule, Select, Verifier, number, suggestion::suggest, wrong_value,
 };
 
 pub use aspect::Aspect;
@@ -118,6 +118,14 @@ pub struct Options {
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Verifier>))]
     pub verifier: Option<Verifier>,
+    /// What the search may spend, such as 60s, 2PFLOP or 3images: it goes on with new candidates
+    /// while they fit, and Ctrl-C returns the best image so far
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "AMOUNT", help_heading = "Search")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<Budget>, conflicts_with = "n"))]
+    pub budget: Option<Budget>,
     /// Size of the images that are scored before the last scale: full, or pixels along the shorter
     /// side [default: full]
     #[cfg_attr(
@@ -179,7 +187,7 @@ pub struct Options {
 }
 
 /// The options that choose the search; the others describe the image.
-const SEARCH_OPTIONS: [&str; 14] = [
+const SEARCH_OPTIONS: [&str; 15] = [
     "negative",
     "method",
     "n",
@@ -193,6 +201,7 @@ const SEARCH_OPTIONS: [&str; 14] = [
     "above",
     "finish",
     "verifier",
+    "budget",
     "preview",
 ];
 
@@ -319,6 +328,12 @@ impl Options {
             self.finish.is_some(),
             &[Method::Draft, Method::Auto],
         )?;
+        if self.budget.is_some() && self.n.is_some() {
+            return Err(Error::input(
+                "a budget decides how many candidates there are, and so does n",
+            )
+            .with_hint("leave one of them out"));
+        }
         // The checks of a plan do not depend on the number of scales.
         const ANY_SCALES: usize = 13;
         self.plan_for(ANY_SCALES, Drafts::default())?;
@@ -353,8 +368,15 @@ impl Options {
             },
             _ => drafts,
         };
-        let n = self.n.unwrap_or(1);
-        let plan = match (&self.plan, self.method.unwrap_or_default()) {
+        let method = self.method.unwrap_or_default();
+        let n = match (self.budget, method) {
+            (None, _) => self.n.unwrap_or(1),
+            // What a round consists of; the budget decides how many there are.
+            (Some(_), Method::Draft | Method::Beam) => 4,
+            (Some(_), Method::Sequential | Method::Auto) => MAX_ROWS,
+            (Some(_), _) => 1,
+        };
+        let plan = match (&self.plan, method) {
             (Some(plan), _) => plan.clone(),
             (None, Method::TtsVar) => Plan::tts_var(scales, n, self.schedule.unwrap_or_default())?,
             (None, Method::Draft) => {
@@ -363,7 +385,11 @@ impl Options {
             }
             (None, method) => method.plan_for(scales, n, drafts)?,
         };
-        Ok(plan.with(self.plan_options())?)
+        let plan = plan.with(self.plan_options())?;
+        Ok(match self.budget {
+            Some(_) => plan.unlimited(),
+            None => plan,
+        })
     }
 
     /// The flags of set options for which a plan of `scales` scales has no use, each with the reason.

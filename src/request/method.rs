@@ -43,7 +43,11 @@ impl MethodSpec {
 
     fn from_method(options: &Options) -> Result<Self> {
         let method = options.method.unwrap_or_default();
-        let n = options.n.unwrap_or(1);
+        // A budget decides how many candidates there are.
+        let n = match options.budget {
+            Some(_) => None,
+            None => Some(options.n.unwrap_or(1)),
+        };
         if options.schedule.is_some() && method != Method::TtsVar {
             return Err(Error::input(format!(
                 "--schedule is an option of method tts-var, not of {method}"
@@ -52,7 +56,7 @@ impl MethodSpec {
         }
         Ok(Self {
             method: Some(method),
-            n: Some(n),
+            n,
             schedule: options.schedule,
         })
     }

@@ -127,6 +127,8 @@ impl Recorded {
             }),
             ..SystemBuilder::default()
         };
+        // The plan has as many rounds as the budget allowed.
+        settings.remove("budget");
         let settings = Options::from_map(&settings).map_err(damaged)?;
         settings.check_ranges().map_err(damaged)?;
         let preview = match provenance.preview {

@@ -120,6 +120,15 @@ impl<'a> Session<'a> {
         largest
     }
 
+    /// Keeps searches within so many candidates, if a budget decides how many there are.
+    pub fn limit_candidates(&mut self, most: usize) -> Result<()> {
+        if self.options.budget.is_some() {
+            let rounds = (most / self.plan.start()).max(1);
+            self.plan = self.plan.clone().repeated(rounds)?;
+        }
+        Ok(())
+    }
+
     /// What a user should know about the options, if anything.
     pub fn advice(&self) -> Option<String> {
         self.system.advice(&self.options)
@@ -154,6 +163,7 @@ impl<'a> Session<'a> {
     pub fn search(&self) -> Search<'_> {
         let mut search = self.system.search(self.pipeline.as_ref());
         search.preview = self.options.decode_size();
+        search.budget = self.options.budget;
         search.settings = self.settings();
         search
     }

@@ -92,6 +92,7 @@ impl Worker {
     fn search(&self, search: &SearchJob, alone: bool) -> Result<(Outcome, usize)> {
         let request = &search.request;
         let mut session = Session::new(&self.system, &request.options)?;
+        session.limit_candidates(self.limits.rows)?;
         if let Some(limit) = self.limits.memory {
             session.fit_rows(limit)?;
         }
@@ -107,6 +108,10 @@ impl Worker {
         } else {
             self.single_thread.install(run)?
         };
+        // A search with a budget ends early instead of failing.
+        if search.stop_reason().is_some() {
+            return Err(ttsvar_search::Error::Interrupted.into());
+        }
         Ok((outcome, sink.sheets))
     }
 

@@ -657,12 +657,14 @@ fn rounds_belong_to_a_plan_file() {
         .until(3, 0.5)
         .unwrap();
     assert_eq!(Plan::from_toml(&plan.to_toml()).unwrap(), plan);
+    let repeated = Plan::from_toml("start = 1\nrounds = 3\n").unwrap();
+    assert_eq!((repeated.rounds(), repeated.enough()), (3, None));
     assert!(
-        Plan::from_toml("start = 1\nrounds = 3\n")
+        Plan::from_toml("start = 1\nenough = 3.0\n")
             .unwrap_err()
             .hint()
             .unwrap()
-            .contains("enough")
+            .contains("rounds")
     );
     assert!(plan.clone().until(0, 0.5).is_err() && plan.clone().until(3, f32::NAN).is_err());
     let trace = follow(SCALES, &plan.until(3, 2.0).unwrap(), 1).trace;

@@ -2,13 +2,16 @@
 
 use proptest::prelude::*;
 use ttsvar::search::{
-    Drafts, Features, Image, Method, Outcome, Plan, PlanError, PlanOptions, Search, Select, Silent,
-    Stage, Trace, Verifier, run, top,
+    Budget, Drafts, Error, Event, Features, Image, Listener, Method, Outcome, Plan, PlanError,
+    PlanOptions, Search, Select, Silent, Stage, Trace, Verifier, run, top,
 };
 
 use crate::support::toy::{Judge, MeanOfLatent, Toy, brightness, extractors};
 
 const SCALES: usize = 7;
+
+/// Operations of one image of the toy: a state per scale, its decode and its score.
+const IMAGE_FLOPS: f64 = SCALES as f64 + 2.0;
 
 const LATENT: Drafts = Drafts {
     verifier: Verifier::Latent,
@@ -17,14 +20,25 @@ const LATENT: Drafts = Drafts {
 };
 
 fn follow(plan: &Plan, seed: u64) -> Outcome {
+    follow_within(None, plan, seed, &mut Silent)
+}
+
+/// The same with a budget and a listener.
+fn follow_within(
+    budget: Option<Budget>,
+    plan: &Plan,
+    seed: u64,
+    listener: &mut dyn Listener,
+) -> Outcome {
     let pipeline = Toy::new(SCALES);
     let scorer = Judge(brightness);
     let extractors = extractors();
     let search = Search {
         verifier: Some(&MeanOfLatent),
+        budget,
         ..Search::new(&pipeline, &scorer, &extractors)
     };
-    run(&search, &"light".into(), plan, seed, &mut Silent).unwrap()
+    run(&search, &"light".into(), plan, seed, listener).unwrap()
 }
 
 /// Finished images of the first rows, in their order.
@@ -122,6 +136,56 @@ proptest! {
         for method in [Method::BestOfN, Method::Sequential] {
             let score = |n| follow(&method.plan(SCALES, n).unwrap(), seed).winner().score;
             prop_assert!(score(n + more) >= score(n));
+        }
+    }
+
+    /// The plan in the trace says how many candidates fitted.
+    #[test]
+    fn a_search_with_a_budget_can_be_repeated_without(plan in plans(), images in 0.5f64..8.0, seed: u64) {
+        let budget = Some(Budget::Images(images));
+        let outcome = follow_within(budget, &plan.clone().unlimited(), seed, &mut Silent);
+        let again = follow(&outcome.trace.plan, seed);
+        prop_assert_eq!(&again.winner().image, &outcome.winner().image);
+        prop_assert_eq!(again.trace.finals, outcome.trace.finals.clone());
+        // The first round and an image may be beyond it, and what stages score comes on top.
+        let spent = outcome.trace.cost.flops.total() / IMAGE_FLOPS;
+        prop_assert!(spent <= 1.3 * images.max(plan.start() as f64 + 1.0), "{} of {}", spent, images);
+        Trace::from_json(&outcome.trace.to_json()).unwrap();
+    }
+
+    #[test]
+    fn an_interrupted_search_with_a_budget_can_be_repeated_too(plan in plans(), events in 0usize..200, seed: u64) {
+        let mut left = events;
+        let mut finished = 0;
+        let mut listener = |event: &Event<'_>| {
+            if let Event::Scored { scale, .. } = event && *scale + 1 == SCALES {
+                finished += 1;
+            }
+            left = left.saturating_sub(1);
+            match left == 0 && finished > 0 && !matches!(event, Event::Finished { .. }) {
+                true => Err(Error::Interrupted),
+                false => Ok(()),
+            }
+        };
+        let budget = Some(Budget::Images(20.0));
+        let unlimited = plan.unlimited();
+        // The first image may be the one that is interrupted: then there is none to return.
+        let pipeline = Toy::new(SCALES);
+        let scorer = Judge(brightness);
+        let extractors = extractors();
+        let search = Search {
+            verifier: Some(&MeanOfLatent),
+            budget,
+            ..Search::new(&pipeline, &scorer, &extractors)
+        };
+        match run(&search, &"light".into(), &unlimited, seed, &mut listener) {
+            Ok(outcome) => {
+                let again = follow(&outcome.trace.plan, seed);
+                prop_assert_eq!(&again.winner().image, &outcome.winner().image);
+                prop_assert_eq!(again.trace.finals, outcome.trace.finals.clone());
+                Trace::from_json(&outcome.trace.to_json()).unwrap();
+            }
+            Err(error) => prop_assert!(matches!(error, Error::Interrupted)),
         }
     }
 

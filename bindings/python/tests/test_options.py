@@ -7,7 +7,7 @@ import pytest
 import ttsvar
 
 CASES = json.loads((Path(__file__).parents[3] / "tests/data/options/cases.json").read_text())
-IN_SELECT = {"features": "cluster", "potential": "resample", "lambda": "lambda", "draw": "draw"}
+IN_SELECT = {"features": "cluster", "potential": "resample", "lambda": "lambda", "draw": "draw", "above": "above"}
 
 
 def test_the_cases_set_every_option():
@@ -26,8 +26,13 @@ def test_every_option_is_recorded(pipeline, case):
             assert found and set(found) == {value}, name
         elif name == "plan":
             assert trace["plan"] == value
-        elif name == "enough":
-            assert trace["plan"]["enough"] == value
+        elif name in ("enough", "finish"):
+            assert trace["plan"].get(name, 1) == value
+        elif name == "verifier":
+            assert all(stage.get(name, "image") == value for stage in trace["plan"]["stage"])
+        elif name == "budget":
+            assert trace["settings"][name] == value
+            assert trace["plan"]["rounds"] >= 1
         elif name in ("seed", "negative", "preview"):
             assert trace[name] == value
         else:

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Image, Result, number,
+    Budget, Image, Result, number,
     pipeline::{Prompt, Scale},
     plan::Plan,
     trace::{StageRecord, Trace},
@@ -27,6 +27,8 @@ pub enum Event<'a> {
         scales: &'a [Scale],
         /// Rows that will be computed at each scale.
         widths: &'a [usize],
+        /// What the search may spend, if that is limited.
+        budget: Option<Budget>,
         /// The seed of all random numbers.
         seed: u64,
     },
@@ -115,6 +117,7 @@ impl Event<'_> {
                 plan,
                 scales,
                 widths,
+                budget,
                 seed,
             } => json!({
                 "prompt": prompt.text,
@@ -123,6 +126,7 @@ impl Event<'_> {
                 "plan": plan,
                 "scales": scales.iter().map(|scale| scale.grid()).collect::<Vec<_>>(),
                 "widths": widths,
+                "budget": budget,
             }),
             Self::ScaleBegun { scale, ids, grid } => json!({
                 "scale": scale,

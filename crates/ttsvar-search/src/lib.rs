@@ -7,6 +7,7 @@
 //!
 //! Start reading at `run.rs`: every method runs through its loop.
 
+mod budget;
 mod choose;
 pub mod diverse;
 mod error;
@@ -40,6 +41,7 @@ mod verifier;
 mod warning;
 pub mod wrong_value;
 
+pub use budget::Budget;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{CandidateOutcome, Event, Listener, Silent};
 pub use features::{Extractor, Features, Matrix};

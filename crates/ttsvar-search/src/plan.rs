@@ -207,15 +207,35 @@ impl Plan {
     /// # Errors
     /// [`PlanError`] when there are no rounds, too many rows in all, or `enough` is not finite.
     pub fn until(self, rounds: usize, enough: f32) -> Result<Self, PlanError> {
-        check_rows("rounds", rounds.saturating_mul(self.start))?;
         if !enough.is_finite() {
             return Err(PlanError::Enough(enough));
         }
-        Ok(Self {
-            rounds,
+        let plan = Self {
             enough: Some(enough),
             ..self
-        })
+        };
+        plan.repeated(rounds)
+    }
+
+    /// The same plan carried out up to `rounds` times, each time with new rows.
+    ///
+    /// # Errors
+    /// [`PlanError`] when there are no rounds, or too many rows in all.
+    pub fn repeated(self, rounds: usize) -> Result<Self, PlanError> {
+        check_rows("rounds", rounds.saturating_mul(self.start))?;
+        Ok(Self { rounds, ..self })
+    }
+
+    /// The same plan with as many rounds as a search may have, for searches with a budget.
+    pub fn unlimited(self) -> Self {
+        let rounds = MAX_ROWS / self.start;
+        Self { rounds, ..self }
+    }
+
+    /// The plan that repeats a search which a budget ended.
+    pub(super) fn ended(&mut self, rounds: usize, finished: usize) {
+        self.rounds = rounds;
+        self.finish = self.finish.min(finished).max(1);
     }
 
     /// The same plan that finishes at least `finish` candidates: when all rounds are over, suspended
@@ -247,7 +267,7 @@ impl Plan {
         self.rounds
     }
 
-    /// The score that ends the rounds; none for plans that are carried out once.
+    /// The score that ends the rounds, if there is one.
     pub fn enough(&self) -> Option<f32> {
         self.enough
     }

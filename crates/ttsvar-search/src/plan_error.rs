@@ -102,9 +102,9 @@ pub enum PlanError {
         /// Counted from 0.
         scale: usize,
     },
-    /// Only one of `rounds` and `enough` is given.
-    #[error("`rounds` and `enough` belong together")]
-    RoundsWithoutEnough,
+    /// `enough` without `rounds`.
+    #[error("`enough` ends the rounds of a plan, but this plan has no `rounds`")]
+    EnoughWithoutRounds,
     /// A stage lacks `select`.
     #[error("scale {scale}: the stage has no `select`{}", width_change(*.rows, *.width))]
     MissingSelect {
@@ -191,7 +191,7 @@ impl PlanError {
                 "add a stage with select = { above = SCORE }, or leave `finish` out"
             }
             Self::StrayVerifier { .. } => "remove it, or select by `resample`, `top` or `above`",
-            Self::RoundsWithoutEnough => {
+            Self::EnoughWithoutRounds => {
                 "`rounds = 8` and `enough = 1.0` repeat the plan up to 8 times, until a score of 1"
             }
             Self::MissingSelect { rows, width, .. } if rows == width => {

@@ -87,10 +87,11 @@ impl Plan {
     /// The plan as a file that [`Plan::from_toml`] reads back.
     pub fn to_toml(&self) -> String {
         let mut text = format!("start = {}\n", self.start());
+        if self.rounds() > 1 || self.enough().is_some() {
+            writeln!(text, "rounds = {}", self.rounds()).expect("writing to a string cannot fail");
+        }
         if let Some(enough) = self.enough() {
-            let enough = number(enough);
-            writeln!(text, "rounds = {}\nenough = {enough}", self.rounds())
-                .expect("writing to a string cannot fail");
+            writeln!(text, "enough = {}", number(enough)).expect("writing to a string cannot fail");
         }
         if self.finish() > 1 {
             writeln!(text, "finish = {}", self.finish()).expect("writing to a string cannot fail");
@@ -170,8 +171,9 @@ impl TryFrom<PlanFile> for Plan {
         let plan = Self::new(file.start, stages)?.finishing(file.finish.unwrap_or(1))?;
         match (file.rounds, file.enough) {
             (None, None) => Ok(plan),
+            (Some(rounds), None) => plan.repeated(rounds),
             (Some(rounds), Some(enough)) => plan.until(rounds, enough),
-            _ => Err(PlanError::RoundsWithoutEnough),
+            (None, Some(_)) => Err(PlanError::EnoughWithoutRounds),
         }
     }
 }
@@ -229,7 +231,8 @@ impl SelectFile {
 
 impl From<Plan> for PlanFile {
     fn from(plan: Plan) -> Self {
-        let rounds = plan.enough().map(|_| plan.rounds());
+        let repeats = plan.rounds() > 1 || plan.enough().is_some();
+        let rounds = repeats.then(|| plan.rounds());
         Self {
             start: plan.start(),
             rounds,

@@ -9,7 +9,7 @@
 //! `src/pipelines/infinity/` of the main crate), `trace.rs` for the record.
 
 use crate::{
-    Image, Result, event::Listener, pipeline::Prompt, plan::Plan, search::Search,
+    Error, Image, Result, event::Listener, pipeline::Prompt, plan::Plan, search::Search,
     state::SearchState, trace::Trace,
 };
 
@@ -43,7 +43,11 @@ pub struct Finished {
 }
 
 /// Searches for the best image of a prompt. The same arguments give the same outcome, except for
-/// the measured times.
+/// the measured times. With a budget of time, the number of candidates depends on the time that
+/// each takes; the plan in the trace then has as many rounds as the search had.
+///
+/// [`Error::Interrupted`] ends a search with a budget early: it returns the best image so far, if
+/// there is one.
 ///
 /// # Errors
 /// [`Error::Input`](crate::Error::Input) when the plan does not fit the model; otherwise any error
@@ -57,14 +61,25 @@ pub fn run(
 ) -> Result<Outcome> {
     let mut state = SearchState::begin(search, prompt, plan, seed, listener)?;
     while state.next_batch()? {
-        while let Some(scale) = state.next_scale() {
-            state.step(scale)?;
-            state.decode(scale)?;
-            if let Some(stage) = state.stage(scale) {
-                state.choose(&stage)?;
+        match run_batch(&mut state) {
+            Err(Error::Interrupted) if state.may_end_early() => {
+                state.abandon_batch();
+                break;
             }
+            result => result?,
         }
-        state.finish_batch()?;
     }
     state.finish()
+}
+
+/// Draws the candidates of a batch to the end, or until a stage suspends all of them.
+fn run_batch(state: &mut SearchState) -> Result<()> {
+    while let Some(scale) = state.next_scale() {
+        state.step(scale)?;
+        state.decode(scale)?;
+        if let Some(stage) = state.stage(scale) {
+            state.choose(&stage)?;
+        }
+    }
+    state.finish_batch()
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::{
-    Error, Image, Result,
+    Budget, Error, Image, Result,
     features::{Extractor, Features},
     mixer::WeightedScorer,
-    pipeline::{DecodeSize, Pipeline, Prompt},
+    pipeline::{DecodeSize, Pipeline, Prompt, Workload},
     plan::Plan,
     scorer::Scorer,
     verifier::{LatentVerifier, Verifier},
@@ -29,6 +29,8 @@ pub struct Search<'a> {
     pub verifier: Option<&'a dyn LatentVerifier>,
     /// Size of the images that stages before the last scale use.
     pub preview: DecodeSize,
+    /// What a search may spend; none if its plan decides.
+    pub budget: Option<Budget>,
     /// Settings of the generator, for the record.
     pub settings: Map<String, Value>,
 }
@@ -51,6 +53,7 @@ impl<'a> Search<'a> {
             extractors,
             verifier: None,
             preview: DecodeSize::Full,
+            budget: None,
             settings: Map::new(),
         }
     }
@@ -97,6 +100,24 @@ impl<'a> Search<'a> {
     pub fn scoring_flops(&self, images: usize) -> f64 {
         let scorers = self.scorers.iter();
         scorers.map(|weighted| weighted.scorer.flops(images)).sum()
+    }
+
+    /// The expected operations of one image that is generated and scored without a search, for a
+    /// prompt of usual length; 0 where unknown.
+    pub(super) fn image_flops(&self) -> f64 {
+        let scales = self.pipeline.scales().len();
+        let mut decodes = vec![0; scales];
+        decodes[scales.saturating_sub(1)] = 1;
+        let generator = self.pipeline.estimate(&Workload {
+            widths: vec![1; scales],
+            suspended: vec![0; scales],
+            decodes,
+            size: DecodeSize::Full,
+        });
+        match generator.flops > 0.0 {
+            true => generator.flops + self.scoring_flops(1),
+            false => 0.0,
+        }
     }
 
     /// Checks that this search can carry out the plan: that the plan fits the generator

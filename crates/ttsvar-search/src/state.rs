@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::{
-    Error, Image, Result,
+    Budget, Error, Image, Result,
     event::{CandidateOutcome, Event, Listener},
     mixer::ScoreMixer,
     pipeline::{DecodeSize, Prompt, Rollout},
@@ -28,7 +28,13 @@ pub(super) struct SearchState<'a> {
     origin: Box<dyn Rollout + 'a>,
     /// The rounds that have begun.
     rounds: usize,
+    /// Whether all rounds are over.
+    resuming: bool,
+    /// The expected operations of one image without a search; 0 where unknown.
+    image_flops: f64,
     pub(super) batch: Batch<'a>,
+    /// The parts of the trace before this batch.
+    before_batch: TraceLengths,
     /// The best candidates that stages suspended, as many as may be resumed.
     suspended: Vec<Suspended<'a>>,
     /// The images of the rows after this scale; empty where they are not decoded.
@@ -64,6 +70,34 @@ struct Suspended<'a> {
     rollout: Box<dyn Rollout + 'a>,
 }
 
+/// The numbers of entries of the lists of a trace.
+#[derive(Default)]
+struct TraceLengths {
+    candidates: usize,
+    stages: usize,
+    finals: usize,
+    parts: usize,
+}
+
+impl TraceLengths {
+    fn of(trace: &Trace) -> Self {
+        Self {
+            candidates: trace.candidates.len(),
+            stages: trace.stages.len(),
+            finals: trace.finals.len(),
+            parts: trace.parts.len(),
+        }
+    }
+
+    /// Removes what was added since.
+    fn restore(&self, trace: &mut Trace) {
+        trace.candidates.truncate(self.candidates);
+        trace.stages.truncate(self.stages);
+        trace.finals.truncate(self.finals);
+        trace.parts.truncate(self.parts);
+    }
+}
+
 impl<'a> SearchState<'a> {
     /// Checks the plan, reports the start of the search, and encodes the prompt.
     pub(super) fn begin(
@@ -82,6 +116,7 @@ impl<'a> SearchState<'a> {
             plan,
             scales,
             widths: &widths,
+            budget: search.budget,
             seed,
         })?;
         let mut trace = new_trace(search, prompt, plan, seed);
@@ -103,12 +138,15 @@ impl<'a> SearchState<'a> {
             listener,
             origin,
             rounds: 0,
+            resuming: false,
+            image_flops: search.image_flops(),
             batch: Batch {
                 rollout: None,
                 alive: vec![],
                 scale: 0,
                 staged: true,
             },
+            before_batch: TraceLengths::default(),
             suspended: vec![],
             images: vec![],
             scores: None,
@@ -125,16 +163,69 @@ impl<'a> SearchState<'a> {
         if self.found_enough() {
             return Ok(false);
         }
-        if self.rounds < self.trace.plan.rounds() {
+        self.before_batch = TraceLengths::of(&self.trace);
+        let plan = &self.trace.plan;
+        if !self.resuming && self.rounds < plan.rounds() && self.round_fits() {
             self.start_round()?;
             return Ok(true);
         }
-        if self.finished.len() < self.trace.plan.finish() && !self.suspended.is_empty() {
+        self.resuming = true;
+        let missing = self.finished.len() < plan.finish();
+        if missing && !self.suspended.is_empty() && self.resumption_fits() {
             let best = self.suspended.remove(0);
             self.resume(best)?;
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Returns whether another round is likely to fit into the budget, beside an image if none has
+    /// finished. The first round always begins.
+    fn round_fits(&self) -> bool {
+        let reserved = usize::from(self.finished.is_empty() && self.trace.plan.suspends());
+        self.rounds == 0 || self.fits(self.trace.plan.start() + reserved)
+    }
+
+    /// Returns whether it is likely that a suspended candidate can finish within the budget. The
+    /// first image always finishes.
+    fn resumption_fits(&self) -> bool {
+        self.finished.is_empty() || self.fits(1)
+    }
+
+    /// Returns whether more images are likely to fit into the budget.
+    fn fits(&self, images: usize) -> bool {
+        let Some(budget) = self.search.budget else {
+            return true;
+        };
+        let seconds = self.began.elapsed().as_secs_f64() - self.trace.cost.seconds.previews;
+        let flops = self.trace.cost.flops.total() + self.origin.flops();
+        // Images begun so far; by their operations, if those are known.
+        let begun = match self.image_flops > 0.0 {
+            true => flops / self.image_flops,
+            false => self.finished.len() as f64,
+        };
+        let (spent, price) = match budget {
+            Budget::Seconds(_) => (seconds, seconds / begun.max(f64::MIN_POSITIVE)),
+            Budget::Flops(_) => (flops, self.image_flops),
+            Budget::Images(_) => (begun, 1.0),
+        };
+        spent + price * images as f64 <= budget.limit()
+    }
+
+    /// Returns whether the search may end with the images that it has.
+    pub(super) fn may_end_early(&self) -> bool {
+        self.search.budget.is_some() && !self.finished.is_empty()
+    }
+
+    /// Forgets the present batch, except for its cost.
+    pub(super) fn abandon_batch(&mut self) {
+        if let Some(rollout) = self.batch.rollout.take() {
+            self.trace.cost.flops.generator += rollout.flops();
+        }
+        if !self.resuming {
+            self.rounds -= 1;
+        }
+        self.before_batch.restore(&mut self.trace);
     }
 
     /// Returns whether a finished image is good enough to end the search.
@@ -382,6 +473,9 @@ impl<'a> SearchState<'a> {
         self.trace.winner = self.finished[best].id;
         if self.search.scorers.len() > 1 {
             self.trace.scorers = self.mixer.standards().to_vec();
+        }
+        if self.search.budget.is_some() {
+            self.trace.plan.ended(self.rounds, self.finished.len());
         }
         let cost = &mut self.trace.cost;
         cost.images = cost.rows.last().copied().unwrap_or(0);
