@@ -3,7 +3,7 @@
 //! A [`Plan`] is a search method as data, [`run()`] carries it out, [`Event`]s report its progress,
 //! and the [`Trace`] records what happened. This crate has no tensors, reads no files and prints
 //! nothing: provide a generator ([`Pipeline`] and [`Rollout`]), a [`Scorer`] and, for plans that
-//! cluster, an [`Extractor`]. `examples/toy.rs` does all of that in under 80 lines.
+//! cluster, an [`Extractor`]. `examples/toy.rs` does all of that in under 90 lines.
 //!
 //! Start reading at `run.rs`: every method runs through its loop.
 
