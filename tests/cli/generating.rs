@@ -416,3 +416,51 @@ fn every_method_and_every_choice_paints() {
         assert!(desk.png("a.png").image.width() > 0);
     }
 }
+
+#[test]
+fn a_budget_decides_how_many_candidates_there_are() {
+    let desk = Desk::new();
+    for (budget, method, most) in [
+        ("3images", "best-of-n", 3),
+        ("6GFLOP", "best-of-n", 3),
+        ("0.1image", "best-of-n", 1),
+        ("4images", "draft", 1),
+        ("3images", "auto", 3),
+    ] {
+        let search = [
+            "generate",
+            "a red circle",
+            "--method",
+            method,
+            "--budget",
+            budget,
+        ];
+        let files = ["--seed", "3", "--out", "a.png", "--trace", "a.json"];
+        let mut arguments = [&search[..], &files].concat();
+        if method == "auto" {
+            arguments.extend(["--enough", "9"]); // never
+        }
+        desk.works(&arguments);
+        let trace = Trace::from_json(&desk.text("a.json")).unwrap();
+        let finished = trace.finals.len();
+        assert!(
+            (1..=most).contains(&finished),
+            "{budget} of {method}: {finished}"
+        );
+        if method == "best-of-n" {
+            assert_eq!(finished, most, "{budget}");
+        }
+        assert_eq!(
+            trace.settings["budget"],
+            budget.replace("1image", "1images")
+        );
+        desk.works(&["generate", "--from", "a.png", "--out", "b.png"]);
+        assert_eq!(desk.png("a.png").image, desk.png("b.png").image, "{budget}");
+    }
+    let refused = desk.refuses(&["generate", "a ring", "--budget", "60"]);
+    insta::assert_snapshot!(refused, @r#"
+    $ generate "a ring" --budget 60
+    error: expected a budget of time, operations or images, found `60`
+    hint: for example 60s, 5min, 2PFLOP or 3images
+    "#);
+}

@@ -11,7 +11,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use ttsvar::image::Png;
+use ttsvar::{image::Png, search::Trace};
 
 use crate::desk::Desk;
 
@@ -129,4 +129,30 @@ fn a_list_that_is_interrupted_keeps_what_is_whole() {
     for file in files.iter().filter(|file| file.ends_with(".png")) {
         Png::open(desk.path(file)).unwrap();
     }
+}
+
+#[test]
+fn a_search_with_a_budget_returns_the_best_so_far() {
+    let desk = Desk::new();
+    let search = [
+        "generate",
+        "a red circle",
+        "--method",
+        "sequential",
+        "--seed",
+        "2",
+    ];
+    let budget = [
+        "--budget", "10min", "--enough", "9", "--out", "a.png", "--trace", "a.json",
+    ];
+    let child = start(&desk, &[&search[..], &budget].concat());
+    sleep(Duration::from_secs(2));
+    let (code, said, took) = interrupt(child);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let trace = Trace::from_json(&desk.text("a.json")).unwrap();
+    assert_eq!(trace.finals.len(), trace.plan.rounds());
+    // The record repeats the image without the budget.
+    desk.works(&["generate", "--from", "a.png", "--out", "b.png"]);
+    assert_eq!(desk.png("a.png").image, desk.png("b.png").image);
 }

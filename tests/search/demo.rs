@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use ttsvar::{
     options::Options,
     request::Session,
-    search::{DecodeSize, Image, Method, Outcome, Pipeline, Plan, Silent, StepCounts, run},
+    search::{
+        DecodeSize, Finished, Image, Method, Outcome, Pipeline, Plan, PlanOptions, Silent,
+        StepCounts, run,
+    },
     system::System,
 };
 
@@ -109,6 +112,52 @@ fn a_pruned_row_leaves_the_others_as_they_were() {
         pruned[2], pruned[1],
         "a second copy draws from a stream of its own"
     );
+}
+
+/// A suspended candidate keeps its state, whatever else is computed before it is resumed.
+#[test]
+fn a_suspended_candidate_ends_in_the_image_that_it_would_have_had() {
+    for rows_at_once in [None, Some(1)] {
+        let pipeline = chunked_pipeline(rows_at_once);
+        let whole = paint(pipeline.as_ref(), 4, 13);
+        let mut rollout = pipeline.begin(&"two red stars".into(), 0..4, 13).unwrap();
+        for _ in 0..4 {
+            rollout.step().unwrap();
+        }
+        let mut suspended = rollout.fork(&[2, 1]).unwrap();
+        rollout.gather(&[0, 3]).unwrap();
+        for _ in 4..pipeline.scales().len() {
+            rollout.step().unwrap();
+        }
+        drop(rollout);
+        for _ in 4..pipeline.scales().len() {
+            suspended.step().unwrap();
+        }
+        let images = suspended.images(&[0, 1], DecodeSize::Full).unwrap();
+        assert_eq!(images, [whole[2].clone(), whole[1].clone()]);
+    }
+}
+
+#[test]
+fn a_search_with_suspension_finds_a_row_of_best_of_n() {
+    let scales = pipeline().scales().len();
+    let rows = search(&Plan::best_of_n(scales, 6).unwrap(), "two red stars", 4);
+    let never = PlanOptions {
+        above: Some(9.0),
+        enough: Some(9.0),
+        finish: Some(6),
+        ..PlanOptions::default()
+    };
+    let plan = Method::Auto.plan(scales, 6).unwrap().with(never).unwrap();
+    let auto = search(&plan, "two red stars", 4);
+    // All were suspended, and all were resumed in the order of their scores.
+    assert_eq!(auto.finished.len(), 6);
+    assert_eq!(auto.winner().image, rows.winner().image);
+    for finished in &auto.finished {
+        let same = |row: &&Finished| row.image == finished.image && row.score == finished.score;
+        assert_eq!(rows.finished.iter().filter(same).count(), 1);
+    }
+    assert_eq!(auto.trace.cost.rows, [6; 7]);
 }
 
 #[test]
