@@ -260,8 +260,8 @@ fn network(gpu: &Device, fixture: &str, dtype: DType, of_logits: f64, of_picture
         .expect("a schedule");
     let number = |name: &str| run[name].as_f64().expect("a number") as f32;
     let settings = Settings {
-        cfg: number("cfg"),
-        tau: number("tau"),
+        cfg: number("cfg").into(),
+        tau: number("tau").into(),
         ..Settings::default()
     };
     let painter = ImageModel::new(&network, &decoder, &schedule, settings, gpu).expect("a painter");

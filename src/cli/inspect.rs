@@ -180,8 +180,34 @@ fn of_trace(path: &Path, trace: &Trace) -> String {
         "{}: trace\n\n{head}\n\n{}\n{}",
         quoting::path(path),
         scales(trace),
-        warnings.concat()
+        tokens(trace) + &warnings.concat()
     )
+}
+
+/// The mean statistics of the tokens of each scale, if the trace has them.
+fn tokens(trace: &Trace) -> String {
+    use Align::Right;
+    let heads = [
+        ("scale", Right),
+        ("entropy (bits)", Right),
+        ("log-likelihood", Right),
+    ];
+    let mut table = Table::new(heads);
+    let scales = 0..trace.scales.len();
+    let means: Vec<_> = scales
+        .filter_map(|scale| trace.mean_tokens(scale))
+        .collect();
+    if means.is_empty() {
+        return String::new();
+    }
+    for mean in means {
+        table.row([
+            mean.scale.to_string(),
+            format!("{:.4}", mean.entropy),
+            format!("{:.4}", mean.log_likelihood),
+        ]);
+    }
+    format!("\ndrawn tokens, mean of all candidates:\n\n{table}\n")
 }
 
 /// One row per scale: rows computed, time, selection, scores.

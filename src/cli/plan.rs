@@ -84,6 +84,8 @@ struct Outlook {
     method: MethodSpec,
     /// The token grid of each scale; `None` where only their number is known.
     grids: Vec<Option<Scale>>,
+    /// The branches of guidance that run at each scale; empty where they are not known.
+    branches: Vec<usize>,
     cost: Option<Estimate>,
     /// The time that the search may take, where it was estimated.
     duration: Option<Duration>,
@@ -98,12 +100,14 @@ struct Duration {
 
 impl Outlook {
     fn without_model(options: &Options, grids: Vec<Option<Scale>>) -> Result<Self> {
+        options.check_lengths(grids.len())?;
         let (plan, method) = MethodSpec::plan(options, grids.len(), Drafts::default())?;
         plan.check(grids.len())?;
         Ok(Self {
             plan,
             method,
             grids,
+            branches: vec![],
             cost: None,
             duration: None,
         })
@@ -122,6 +126,7 @@ impl Outlook {
         let outline = ReleasedOutline::new(description, &options, global.dtype())?;
         let scales: Vec<Option<Scale>> = outline.generator.scales().into_iter().map(Some).collect();
         let mut outlook = Self::without_model(&options, scales)?;
+        outlook.branches = outline.generator.branches();
         let cost = released_cost(outline, &outlook.plan, &options, typed.limit, console)?;
         if typed.system.scorer.is_some() {
             console.note("without --weights the cost of ImageReward stands for other scorers");
@@ -140,15 +145,14 @@ impl Outlook {
     }
 
     fn of_session(session: &Session) -> Self {
+        let pipeline = session.pipeline();
+        let scales = pipeline.scales();
         Self {
             plan: session.plan().clone(),
             method: session.method(),
-            grids: session
-                .pipeline()
-                .scales()
-                .iter()
-                .copied()
-                .map(Some)
+            grids: scales.iter().copied().map(Some).collect(),
+            branches: (0..scales.len())
+                .map(|scale| pipeline.branches(scale))
                 .collect(),
             cost: Some(session.estimate()),
             duration: None,
@@ -169,6 +173,20 @@ impl Outlook {
         self.plan
             .stage(scale)
             .map_or_else(|| self.rows(scale), |stage| stage.width)
+    }
+
+    /// Returns whether some scales have an unconditional branch and others have none.
+    fn has_mixed_branches(&self) -> bool {
+        self.branches.windows(2).any(|pair| pair[0] != pair[1])
+    }
+
+    /// Rows that are computed at a scale, with the branches of guidance if they are mixed.
+    fn computed(&self, scale: usize) -> String {
+        let rows = self.rows(scale);
+        match self.branches.get(scale) {
+            Some(branches) if self.has_mixed_branches() => format!("{rows} × {branches}"),
+            _ => rows.to_string(),
+        }
     }
 
     fn scorings(&self) -> usize {
@@ -193,10 +211,14 @@ impl Outlook {
 
     fn words(&self) -> String {
         use Align::{Left, Right};
+        let rows = match self.has_mixed_branches() {
+            true => "rows × branches",
+            false => "rows",
+        };
         let heads = [
             ("scale", Right),
             ("grid", Left),
-            ("rows", Right),
+            (rows, Right),
             ("decodes", Right),
             ("selects", Left),
             ("go on", Right),
@@ -224,7 +246,7 @@ impl Outlook {
             table.row([
                 scale.to_string(),
                 grid,
-                self.rows(scale).to_string(),
+                self.computed(scale),
                 decodes,
                 self.happens(scale),
                 on.to_string(),
@@ -260,6 +282,7 @@ impl Outlook {
                     "scale": scale,
                     "grid": grid.map(|grid| [grid.height, grid.width]),
                     "rows": self.rows(scale),
+                    "branches": self.branches.get(scale),
                     "decodes": decodes,
                     "select": self.plan.stage(scale).map(|stage| stage.select.to_string()),
                     "go_on": self.on(scale),

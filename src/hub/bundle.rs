@@ -395,9 +395,9 @@ fn released_defaults(name: &str) -> Options {
         _ => "1M",
     };
     Options {
-        cfg: Some(3.0),
-        tau: Some(0.5),
-        top_p: Some(0.97),
+        cfg: Some(3.0.into()),
+        tau: Some(0.5.into()),
+        top_p: Some(0.97.into()),
         pixels: Some(pixels.to_owned()),
         lambda: Some(10.0),
         ..Options::default()

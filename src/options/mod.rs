@@ -5,8 +5,10 @@
 //! [`Options::check`], and use it where it takes effect.
 
 mod aspect;
+mod per_scale;
 mod plan_json;
 mod preview;
+mod sampling;
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -22,7 +24,9 @@ use ttsvar_search::{
 };
 
 pub use aspect::Aspect;
+pub use per_scale::PerScale;
 pub use preview::Preview;
+pub use sampling::SamplingPreset;
 
 use crate::{Error, Result, file};
 use plan_json::WRONG_PART;
@@ -134,39 +138,52 @@ pub struct Options {
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Preview>))]
     pub preview: Option<Preview>,
-    /// Guidance strength; 1 turns guidance off [default: the model's]
+    /// Published settings of sampling: tts-var, infinity-eval, infinity-demo or soto; the following options win
+    /// over it
     #[cfg_attr(
         feature = "cli",
-        arg(long, value_name = "NUMBER", help_heading = "Image")
+        arg(long, value_name = "NAME", help_heading = "Image")
     )]
-    #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>))]
-    #[serde(with = "number::optional")]
-    pub cfg: Option<f32>,
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<SamplingPreset>))]
+    pub sampling: Option<SamplingPreset>,
+    /// Guidance strength, or a list over the scales such as 3,3,1; 1 turns guidance off [default:
+    /// the model's]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "NUMBER,...", help_heading = "Image")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<PerScale>))]
+    pub cfg: Option<PerScale>,
     /// Apply guidance to the output of the N-th block from the end instead of to the logits
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
     #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
     pub cfg_layer: Option<usize>,
-    /// Temperature, above 0 [default: the model's]
+    /// Temperature, above 0, or a list over the scales such as 1,1,0.5 [default: the model's]
     #[cfg_attr(
         feature = "cli",
-        arg(long, value_name = "NUMBER", help_heading = "Image")
+        arg(long, value_name = "NUMBER,...", help_heading = "Image")
     )]
-    #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>))]
-    #[serde(with = "number::optional")]
-    pub tau: Option<f32>,
-    /// Keep the most likely values up to this total probability, 0 to 1; 0 keeps all [default: the
-    /// model's]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<PerScale>))]
+    pub tau: Option<PerScale>,
+    /// Keep the most likely values up to this total probability, 0 to 1, or a list over the scales;
+    /// 0 keeps all [default: the model's]
     #[cfg_attr(
         feature = "cli",
-        arg(long, value_name = "NUMBER", help_heading = "Image")
+        arg(long, value_name = "NUMBER,...", help_heading = "Image")
     )]
-    #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>))]
-    #[serde(with = "number::optional")]
-    pub top_p: Option<f32>,
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<PerScale>))]
+    pub top_p: Option<PerScale>,
     /// Keep the N most likely values; 0 keeps all [default: the model's]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
     #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
     pub top_k: Option<usize>,
+    /// Record entropy and log-likelihood of the drawn tokens in the trace
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "true|false", help_heading = "Image")
+    )]
+    #[cfg_attr(feature = "cli", arg(num_args = 0..=1, require_equals = true, default_missing_value = "true"))]
+    pub token_statistics: Option<bool>,
     /// Width to height, from 1:3 to 3:1 [default: 1:1]
     #[cfg_attr(feature = "cli", arg(long, value_name = "W:H", help_heading = "Image"))]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Aspect>))]
@@ -231,23 +248,30 @@ impl Options {
                 in_range(name, ok(value), range, value.to_string(), hint)
             })
         };
-        number_in_range(
+        let numbers_in_range =
+            |name, values: &Option<PerScale>, ok: fn(f32) -> bool, range, hint| {
+                let mut values = values.iter().flat_map(|values| values.named(name));
+                values.try_for_each(|(name, value)| {
+                    in_range(&name, ok(value), range, value.to_string(), hint)
+                })
+            };
+        numbers_in_range(
             "cfg",
-            self.cfg,
+            &self.cfg,
             f32::is_finite,
             "a finite number",
             "3 is usual; 1 turns guidance off",
         )?;
-        number_in_range(
+        numbers_in_range(
             "tau",
-            self.tau,
+            &self.tau,
             |tau| tau.is_finite() && tau > 0.0,
             "greater than 0",
             "0.5 is usual; near 0 takes the more likely value of each bit",
         )?;
-        number_in_range(
+        numbers_in_range(
             "top-p",
-            self.top_p,
+            &self.top_p,
             |top_p| (0.0..=1.0).contains(&top_p),
             "from 0 to 1",
             "0.97 is usual; 0 turns it off",
@@ -295,6 +319,28 @@ impl Options {
             lambda.to_string(),
             "10 is the paper's; 0 draws evenly, larger values favour high scores",
         )
+    }
+
+    /// Checks that no option has more values than a model has scales.
+    ///
+    /// # Errors
+    /// A list is longer; the error names both numbers.
+    pub fn check_lengths(&self, scales: usize) -> Result<()> {
+        let lists = [
+            ("cfg", &self.cfg),
+            ("tau", &self.tau),
+            ("top-p", &self.top_p),
+        ];
+        for (name, values) in lists {
+            let count = values.as_ref().map_or(1, PerScale::count);
+            if count > scales.max(1) {
+                return Err(Error::input(format!(
+                    "{name} has {count} values, but the model has {scales} scales"
+                ))
+                .with_hint("give one value, or up to one for each scale; the last one continues"));
+            }
+        }
+        Ok(())
     }
 
     /// The size at which candidates that are not finished are decoded.
@@ -469,12 +515,16 @@ impl Options {
 
     /// These options, with unset ones filled from `fallback`.
     ///
+    /// The settings of a sampling preset count as set where the preset is, but for options that are
+    /// set beside it. The result contains them instead of the preset's name.
+    ///
     /// A plan and a method exclude each other: a plan here hides the fallback's method and stage
     /// options, a method here hides the fallback's plan, and a method other than the fallback's
     /// hides the fallback's N.
     pub fn or(self, fallback: &Self) -> Self {
-        let mut fallback = fallback.clone();
-        if self.plan.is_some() {
+        let chosen = self.with_preset_values();
+        let mut fallback = fallback.clone().with_preset_values();
+        if chosen.plan.is_some() {
             fallback = Self {
                 method: None,
                 n: None,
@@ -490,9 +540,9 @@ impl Options {
                 verifier: None,
                 ..fallback
             };
-        } else if self.method.is_some() || self.n.is_some() || self.schedule.is_some() {
+        } else if chosen.method.is_some() || chosen.n.is_some() || chosen.schedule.is_some() {
             fallback.keep_choices_of_plan();
-            if self
+            if chosen
                 .method
                 .is_some_and(|method| method != fallback.method.unwrap_or_default())
             {
@@ -501,8 +551,16 @@ impl Options {
             }
         }
         let mut merged = fallback.to_map();
-        merged.extend(self.to_map());
+        merged.extend(chosen.to_map());
         Self::from_map(&merged).expect("options read back what they wrote")
+    }
+
+    /// These options with the values of the sampling preset instead of its name.
+    pub fn with_preset_values(mut self) -> Self {
+        match self.sampling.take() {
+            Some(preset) => self.or(&preset.options()),
+            None => self,
+        }
     }
 
     /// Replaces the plan by the options of its stages, for another plan to use.
@@ -585,7 +643,12 @@ fn unreadable(name: &str, value: &Value, error: &str) -> Error {
         return split_names(message);
     }
     if error.contains("untagged enum Number") {
-        return Error::input(format!("{name} is {value}, expected a number"));
+        return match first_non_number(value) {
+            Some((scale, value)) => Error::input(format!(
+                "{name} at scale {scale} is {value}, expected a number"
+            )),
+            None => Error::input(format!("{name} is {value}, expected a number")),
+        };
     }
     if error.starts_with("unknown") {
         let message = error.replace("unknown variant", "unknown value");
@@ -595,6 +658,12 @@ fn unreadable(name: &str, value: &Value, error: &str) -> Error {
         };
     }
     Error::input(wrong_value::sentence(name, error))
+}
+
+/// The first value of a list over the scales that is not a number, with its scale.
+fn first_non_number(list: &Value) -> Option<(usize, &Value)> {
+    let mut values = list.as_array()?.iter().enumerate();
+    values.find(|(_, value)| !value.is_number())
 }
 
 /// A message whose list of expected names becomes the hint.

@@ -72,6 +72,9 @@ pub(super) fn command(trace: &Trace) -> Command {
         }
     }
     flag("--seed", trace.seed.to_string());
+    if trace.settings.get("token_statistics") == Some(&Value::Bool(true)) {
+        words.push("--token-statistics".to_owned());
+    }
     // A prompt at the end cannot be mistaken for a flag.
     words.extend(["--".to_owned(), argument(&trace.prompt)]);
     Command {
@@ -122,11 +125,15 @@ fn plan_options(trace: &Trace, method: &str) -> Vec<(&'static str, String)> {
     found
 }
 
-/// A value as an argument; `None` for other JSON types.
+/// A value as an argument, or a list over the scales; `None` for other JSON types.
 fn plain(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
+        Value::Array(list) => {
+            let values: Option<Vec<String>> = list.iter().map(plain).collect();
+            values.map(|values| values.join(","))
+        }
         _ => None,
     }
 }

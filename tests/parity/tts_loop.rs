@@ -411,9 +411,9 @@ fn parity_tts_loop_tiny_whole_search() {
     let layer = config["cfg_insertion_layer"][0].as_i64().unwrap();
     let cfg_layer = (layer < 0).then(|| layer.unsigned_abs() as usize);
     let settings = Settings {
-        cfg: number(&config, "cfg"),
+        cfg: number(&config, "cfg").into(),
         cfg_layer,
-        tau,
+        tau: tau.into(),
         ..Settings::default()
     };
     let painter = ImageModel::new(

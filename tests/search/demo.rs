@@ -20,8 +20,8 @@ fn demo() -> &'static System {
 
 fn options() -> Options {
     let options = Options {
-        cfg: Some(2.0),
-        tau: Some(0.7),
+        cfg: Some(2.0.into()),
+        tau: Some(0.7.into()),
         ..Options::default()
     };
     demo().resolve(&options).unwrap()

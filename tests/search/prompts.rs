@@ -89,9 +89,9 @@ fn every_reader_names_what_it_drops() {
 fn negative_prompts_are_checked_where_they_count() {
     let demo = System::builder("demo").open().unwrap();
     let negative = format!("{} dragon", vec!["a red circle"; 300].join(" "));
-    let options = |cfg| Options {
+    let options = |cfg: f32| Options {
         negative: Some(negative.clone()),
-        cfg: Some(cfg),
+        cfg: Some(cfg.into()),
         ..Options::default()
     };
     let (outcome, _) = generate(&session(&demo, options(2.0)), "a star");

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{Image, Latent, Result, warning::Warning};
+use crate::{Image, Latent, Result, tokens::TokenStatistics, warning::Warning};
 
 /// The token grid of one scale; scales count from 0, coarse to fine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +131,12 @@ pub trait Pipeline: Send + Sync {
         seed: u64,
     ) -> Result<Box<dyn Rollout + '_>>;
 
+    /// Branches of guidance that run at a scale: 1 without guidance.
+    fn branches(&self, scale: usize) -> usize {
+        let _ = scale;
+        1
+    }
+
     /// The expected cost of a search for a prompt of usual length.
     fn estimate(&self, workload: &Workload) -> Estimate {
         let _ = workload;
@@ -164,6 +170,12 @@ pub trait Rollout: Send {
 
     /// Draws the next scale of every row.
     fn step(&mut self) -> Result<StepCounts>;
+
+    /// Statistics of the tokens that the latest [`Rollout::step`] drew, one per row; empty if the
+    /// generator was not asked for them, or does not have them.
+    fn token_statistics(&self) -> Vec<TokenStatistics> {
+        vec![]
+    }
 
     /// Decodes the present images of the given rows, in that order.
     fn images(&self, rows: &[usize], size: DecodeSize) -> Result<Vec<Image>>;

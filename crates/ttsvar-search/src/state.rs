@@ -310,6 +310,7 @@ impl<'a> SearchState<'a> {
             scale,
             row,
             history,
+            tokens: vec![],
         });
         id
     }
@@ -328,6 +329,8 @@ impl<'a> SearchState<'a> {
         let mut seconds = 0.0;
         let rollout = self.rollout()?;
         let counts = timed(&mut seconds, || rollout.step())?;
+        let tokens = rollout.token_statistics();
+        self.trace.add_tokens(&self.batch.alive, scale, &tokens)?;
         let rows = self.batch.alive.len();
         let cost = &mut self.trace.cost;
         cost.rows[scale] += rows;

@@ -11,6 +11,7 @@ use crate::{
     number,
     pipeline::Prompt,
     plan::{Plan, Stage},
+    tokens::TokenStatistics,
     verifier::Verifier,
     warning::Warning,
 };
@@ -162,6 +163,9 @@ pub struct Candidate {
     pub row: usize,
     /// The scores of its lineage, oldest first.
     pub history: Vec<Scored>,
+    /// Statistics of the tokens that it drew itself, coarse to fine; empty unless asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<TokenStatistics>,
 }
 
 /// A score and its scale.

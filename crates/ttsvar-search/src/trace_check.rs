@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::{
     Error, Result,
     plan::{MAX_ROWS, Stage},
+    tokens::TokenStatistics,
     trace::{Candidate, Cost, StageRecord, Trace},
 };
 
@@ -84,6 +85,7 @@ impl Trace {
             scale,
             row,
             ref history,
+            ref tokens,
         } = *candidate;
         if id != place {
             return Err(damaged(at("id"), id, format!("its place, {place}")));
@@ -117,6 +119,23 @@ impl Trace {
                 ));
             }
             next = scored.scale + 1;
+        }
+        self.check_tokens(&at("tokens"), scale, tokens)
+    }
+
+    /// Checks the statistics of what a candidate drew from scale `first` on.
+    fn check_tokens(&self, name: &str, first: usize, tokens: &[TokenStatistics]) -> Result<()> {
+        let mut next = first;
+        for drawn in tokens {
+            if drawn.scale < next || drawn.scale >= self.scales.len() {
+                let found = format!("scale {}", drawn.scale);
+                return Err(damaged(name, found, "increasing scales that it draws"));
+            }
+            if !drawn.is_possible() {
+                let found = format!("{} and {}", drawn.entropy, drawn.log_likelihood);
+                return Err(damaged(name, found, TokenStatistics::possible()));
+            }
+            next = drawn.scale + 1;
         }
         Ok(())
     }

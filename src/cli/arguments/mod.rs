@@ -408,7 +408,7 @@ mod tests {
             .unwrap()
             .0;
         assert_eq!(options.aspect.unwrap().to_string(), "16:9");
-        assert_eq!((options.cfg, options.seed), (Some(-1.0), Some(7)));
+        assert_eq!((options.cfg, options.seed), (Some((-1.0).into()), Some(7)));
         assert!(parse(&["test", "--tau", "warm"]).is_err());
         assert!(parse(&["test", "--method", "raw"]).is_err());
     }

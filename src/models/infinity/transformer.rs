@@ -21,11 +21,18 @@ const MAX_LOG_TEMPERATURE: f32 = 4.605_170_2; // ln 100: SelfAttention.max_scale
 /// Classifier-free guidance: `cfg * conditional + (1 - cfg) * unconditional`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guidance {
-    /// Strength; with 1 only the conditional branch runs.
+    /// Strength; 1 mixes nothing.
     pub cfg: f32,
     /// `None` mixes logits; `Some(n)` mixes the output of the n-th block from the end, 1 being the
     /// last.
     pub layer: Option<usize>,
+}
+
+impl Guidance {
+    /// Returns whether the unconditional branch changes the result.
+    pub fn mixes(&self) -> bool {
+        self.cfg != 1.0
+    }
 }
 
 /// Keys and values that one candidate leaves at one scale: for each branch, for each block.
@@ -42,7 +49,8 @@ pub struct ScaleRun<'a> {
     pub seen: &'a [Vec<Arc<ScaleKv>>],
     /// The positions of the tokens.
     pub rope: &'a Rope,
-    /// Mixes the branches.
+    /// Mixes the branches. If it mixes nothing, an unconditional branch only leaves keys and values
+    /// for later scales.
     pub guidance: Guidance,
     /// Returns the keys and values, which later scales need.
     pub keep: bool,
@@ -208,6 +216,7 @@ impl Infinity {
     ) -> Result<(Tensor, Vec<ScaleKv>)> {
         let rows = input[0].dims()[0];
         let branches = texts.len();
+        let mixes = branches == 2 && guidance.mixes();
         let mut x = Tensor::cat(input, 0)?; // (branches * R, L, C)
         let branch_rows = |x: &Tensor, branch: usize| x.narrow(0, branch * rows, rows);
         let mut kept: Vec<ScaleKv> = vec![vec![Vec::new(); branches]; rows];
@@ -232,13 +241,13 @@ impl Infinity {
                     .enumerate()
                     .for_each(|(row, kv)| kept[row % rows][row / rows].push(kv));
             }
-            if mix_after == Some(i) && branches == 2 {
+            if mix_after == Some(i) && mixes {
                 let mixed = mix(&branch_rows(&x, 0)?, &branch_rows(&x, 1)?, guidance.cfg)?;
                 x = Tensor::cat(&[&mixed, &mixed], 0)?;
             }
         }
         let mut logits = self.logits(&branch_rows(&x, 0)?, &texts[0])?;
-        if guidance.layer.is_none() && branches == 2 {
+        if guidance.layer.is_none() && mixes {
             logits = mix(
                 &logits,
                 &self.logits(&branch_rows(&x, 1)?, &texts[1])?,

@@ -9,8 +9,9 @@ use super::{HELD_BACK, Networks, PROGRAM, USUAL_TEXT};
 pub(super) trait StepCosts {
     /// Tokens of a scale.
     fn tokens(&self, scale: usize) -> usize;
-    /// The number of guidance branches.
-    fn branches(&self) -> usize;
+    /// The number of guidance branches that run at a scale. It never rises from one scale to the
+    /// next.
+    fn branches(&self, scale: usize) -> usize;
     /// Rows that run through the network together.
     fn rows_at_once(&self) -> usize;
     /// Operations of preparing a text of this many tokens for the transformer.
@@ -26,12 +27,12 @@ pub(super) trait StepCosts {
     /// Bytes that a scale takes for as long as it runs.
     fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64;
 
-    /// Operations of one scale for one row; `texts` are the lengths of the texts of the branches.
+    /// Operations of one scale for one row; `texts` are the lengths of the texts of all branches.
     fn scale_flops(&self, scale: usize, texts: &[usize]) -> f64 {
         let tokens = self.tokens(scale);
         let seen = (0..=scale).map(|s| self.tokens(s)).sum();
         let flops = |text: &usize| self.row_flops(tokens, seen, *text);
-        texts.iter().map(flops).sum()
+        texts.iter().take(self.branches(scale)).map(flops).sum()
     }
 }
 
@@ -48,7 +49,7 @@ pub(super) fn estimate(
         size,
         ..
     } = workload;
-    let texts = vec![USUAL_TEXT; model.branches()];
+    let texts = vec![USUAL_TEXT; model.branches(0)];
     let prepare: f64 = texts.iter().map(|tokens| model.text_flops(*tokens)).sum();
     let mut scale_flops = 0.0;
     for (scale, &width) in widths.iter().enumerate() {
@@ -73,13 +74,13 @@ fn peak_bytes(model: &impl StepCosts, networks: Networks, workload: &Workload) -
     let Workload {
         widths, suspended, ..
     } = workload;
-    let branches = model.branches();
     let evaluating = model.decode_bytes().max(networks.scoring);
     let mut seen = 0;
     let mut peak = networks.encoding;
     let mut waiting = 0;
     for (scale, &width) in widths.iter().enumerate() {
         let tokens = model.tokens(scale);
+        let branches = model.branches(scale);
         let states = states(scale, width);
         let at_once = states.min(model.rows_at_once()) * branches;
         let activations = model.activation_bytes(at_once, tokens, seen + tokens);
@@ -90,7 +91,12 @@ fn peak_bytes(model: &impl StepCosts, networks: Networks, workload: &Workload) -
         let kv = (states * branches) as u64 * model.kv_bytes(seen + kept);
         peak = peak.max(kv + computing.max(evaluating));
         seen += tokens;
-        waiting += (suspended[scale] * branches) as u64 * model.kv_bytes(seen);
+        let resumed_branches = if last {
+            branches
+        } else {
+            model.branches(scale + 1)
+        };
+        waiting += (suspended[scale] * resumed_branches) as u64 * model.kv_bytes(seen);
     }
     PROGRAM + networks.resident + peak + waiting
 }

@@ -28,7 +28,7 @@ use crate::{
         infinity::{Guidance, Infinity, Schedule},
     },
     nn::Rope,
-    options::Options,
+    options::{Options, PerScale},
     text::unknown_words,
 };
 
@@ -43,20 +43,22 @@ const PROGRAM: u64 = 36 << 20;
 const HELD_BACK: u64 = 16 << 20;
 
 /// Settings of sampling and guidance.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Guidance: `cfg * conditional + (1 - cfg) * unconditional`; 1 leaves out the unconditional
-    /// branch.
-    pub cfg: f32,
+    /// Guidance: `cfg * conditional + (1 - cfg) * unconditional`; 1 at a scale and all later ones
+    /// leaves out the unconditional branch there.
+    pub cfg: PerScale,
     /// Apply guidance to the output of the n-th block from the end instead of to the logits.
     pub cfg_layer: Option<usize>,
     /// Temperature of the bits; greater than 0.
-    pub tau: f32,
+    pub tau: PerScale,
     /// Removes the less likely value of a bit if its probability is at most 1 - top_p; 0 removes
     /// none.
-    pub top_p: f32,
+    pub top_p: PerScale,
     /// Keeps this many values of a bit; 0 and everything above 1 keep both.
     pub top_k: usize,
+    /// Computes [`Rollout::token_statistics`].
+    pub token_statistics: bool,
 }
 
 impl Default for Settings {
@@ -64,11 +66,12 @@ impl Default for Settings {
     /// values).
     fn default() -> Self {
         Self {
-            cfg: 3.0,
+            cfg: PerScale::from(3.0),
             cfg_layer: None,
-            tau: 0.5,
-            top_p: 0.97,
+            tau: PerScale::from(0.5),
+            top_p: PerScale::from(0.97),
             top_k: 900,
+            token_statistics: false,
         }
     }
 }
@@ -76,6 +79,7 @@ impl Default for Settings {
 impl Settings {
     /// The settings in `options`; unset ones take the released values.
     pub fn from_options(options: &Options) -> Self {
+        let options = options.clone().with_preset_values();
         let released = Self::default();
         Self {
             cfg: options.cfg.unwrap_or(released.cfg),
@@ -83,28 +87,52 @@ impl Settings {
             tau: options.tau.unwrap_or(released.tau),
             top_p: options.top_p.unwrap_or(released.top_p),
             top_k: options.top_k.unwrap_or(released.top_k),
+            token_statistics: options
+                .token_statistics
+                .unwrap_or(released.token_statistics),
         }
     }
 
-    /// The number of guidance branches: conditional, and unconditional unless cfg is 1.
-    fn branches(&self) -> usize {
-        if self.cfg == 1.0 { 1 } else { 2 }
+    /// The number of guidance branches at a scale of `scales`: conditional, and unconditional unless
+    /// cfg is 1 there and at all later scales.
+    ///
+    /// At a scale with a cfg of 1 before one with another, the unconditional branch runs for its
+    /// keys and values, which the later scale attends to.
+    fn branches(&self, scale: usize, scales: usize) -> usize {
+        let guided = (scale..scales).any(|scale| self.guidance(scale).mixes());
+        if guided { 2 } else { 1 }
     }
 
-    /// Checks that all settings are in range.
+    fn guidance(&self, scale: usize) -> Guidance {
+        Guidance {
+            cfg: self.cfg.at(scale),
+            layer: self.cfg_layer,
+        }
+    }
+
+    fn sampling(&self, scale: usize) -> Sampling {
+        Sampling {
+            tau: self.tau.at(scale),
+            top_p: self.top_p.at(scale),
+            top_k: self.top_k,
+        }
+    }
+
+    /// Checks that all settings are in range and have at most one value for each of `scales` scales.
     ///
     /// # Errors
-    /// A number is out of range.
-    fn check(&self) -> Result<()> {
-        Options {
-            cfg: Some(self.cfg),
+    /// A number is out of range, or a list is too long.
+    fn check(&self, scales: usize) -> Result<()> {
+        let options = Options {
+            cfg: Some(self.cfg.clone()),
             cfg_layer: self.cfg_layer,
-            tau: Some(self.tau),
-            top_p: Some(self.top_p),
+            tau: Some(self.tau.clone()),
+            top_p: Some(self.top_p.clone()),
             top_k: Some(self.top_k),
             ..Options::default()
-        }
-        .check_ranges()
+        };
+        options.check_ranges()?;
+        options.check_lengths(scales)
     }
 }
 
@@ -141,7 +169,7 @@ impl<'a> ImageModel<'a> {
         settings: Settings,
         device: &Device,
     ) -> Result<Self> {
-        settings.check()?;
+        settings.check(schedule.grids.len())?;
         let config = transformer.config();
         let patch = cells_per_token(transformer, decoder)?;
         let grids = schedule.grids.clone();
@@ -202,7 +230,7 @@ impl<'a> ImageModel<'a> {
         seed: u64,
     ) -> Result<InfinityRollout<'_>> {
         let mut texts = vec![self.transformer.text(features)?];
-        if self.settings.cfg != 1.0 {
+        if self.uses_guidance() {
             let unconditional = match negative {
                 Some(negative) => negative.clone(),
                 None => self.transformer.unconditional(features.dims()[0])?,
@@ -214,19 +242,9 @@ impl<'a> ImageModel<'a> {
         Ok(InfinityRollout::new(self, texts, rows, seed))
     }
 
-    fn guidance(&self) -> Guidance {
-        Guidance {
-            cfg: self.settings.cfg,
-            layer: self.settings.cfg_layer,
-        }
-    }
-
-    fn sampling(&self) -> Sampling {
-        Sampling {
-            tau: self.settings.tau,
-            top_p: self.settings.top_p,
-            top_k: self.settings.top_k,
-        }
+    /// Returns whether there is an unconditional branch at any scale.
+    fn uses_guidance(&self) -> bool {
+        self.branches(0) == 2
     }
 
     /// Latent cells (rows, columns) that are decoded.
@@ -256,8 +274,8 @@ impl StepCosts for ImageModel<'_> {
         rows * columns
     }
 
-    fn branches(&self) -> usize {
-        self.settings.branches()
+    fn branches(&self, scale: usize) -> usize {
+        self.settings.branches(scale, self.grids.len())
     }
 
     fn rows_at_once(&self) -> usize {
@@ -388,7 +406,7 @@ impl Pipeline for InfinityPipeline<'_> {
     fn prompt_warnings(&self, prompt: &Prompt) -> ttsvar_search::Result<Vec<Warning>> {
         let mut warnings = self.text_warnings(&prompt.text, false)?;
         if let Some(negative) = &prompt.negative
-            && self.model.branches() == 2
+            && self.model.uses_guidance()
         {
             warnings.extend(self.text_warnings(negative, true)?);
         }
@@ -403,7 +421,7 @@ impl Pipeline for InfinityPipeline<'_> {
     ) -> ttsvar_search::Result<Box<dyn Rollout + '_>> {
         let features = self.text.encode(&prompt.text)?;
         let negative = match &prompt.negative {
-            Some(negative) if self.model.branches() == 2 => Some(self.text.encode(negative)?),
+            Some(negative) if self.model.uses_guidance() => Some(self.text.encode(negative)?),
             _ => None,
         };
         let mut rollout = self.model.start(&features, negative.as_ref(), rows, seed)?;
@@ -411,6 +429,10 @@ impl Pipeline for InfinityPipeline<'_> {
             rollout.add_flops(self.text.flops(text.dims()[0]));
         }
         Ok(Box::new(rollout))
+    }
+
+    fn branches(&self, scale: usize) -> usize {
+        self.model.branches(scale)
     }
 
     fn estimate(&self, workload: &Workload) -> Estimate {

@@ -33,7 +33,7 @@ pub struct Outline {
     arch: Architecture,
     config: Config,
     grids: Vec<(usize, usize)>,
-    branches: usize,
+    settings: Settings,
     dtype: Dtype,
     rows_at_once: usize,
 }
@@ -53,18 +53,21 @@ impl Outline {
     /// The outline of a released model with options that [`super::InfinityFamily`] completed.
     ///
     /// # Errors
-    /// The model or the image size is not known.
+    /// The model or the image size is not known, or a setting does not fit the model.
     pub fn released(name: &str, options: &Options, dtype: Dtype) -> Result<Self> {
         let arch = Architecture::named(match name {
             "infinity-2b" => "2b",
             "infinity-8b" | "infinity-8b-512" => "8b",
             other => other,
         })?;
+        let grids = released_schedule(options)?.grids;
+        let settings = Settings::from_options(options);
+        settings.check(grids.len())?;
         Ok(Self {
             arch,
             config: arch.transformer(),
-            grids: released_schedule(options)?.grids,
-            branches: Settings::from_options(options).branches(),
+            grids,
+            settings,
             dtype,
             rows_at_once: usize::MAX,
         })
@@ -82,6 +85,14 @@ impl Outline {
     pub fn scales(&self) -> Vec<Scale> {
         let scale = |&(height, width): &(usize, usize)| Scale { height, width };
         self.grids.iter().map(scale).collect()
+    }
+
+    /// Branches of guidance that run at each scale.
+    pub fn branches(&self) -> Vec<usize> {
+        let scales = 0..self.grids.len();
+        scales
+            .map(|scale| StepCosts::branches(self, scale))
+            .collect()
     }
 
     /// The cost of a search, as [`ttsvar_search::Pipeline::estimate`] has it.
@@ -122,8 +133,8 @@ impl StepCosts for Outline {
         rows * columns
     }
 
-    fn branches(&self) -> usize {
-        self.branches
+    fn branches(&self, scale: usize) -> usize {
+        self.settings.branches(scale, self.grids.len())
     }
 
     fn rows_at_once(&self) -> usize {

@@ -6,11 +6,16 @@ use std::{ops::Range, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::{
-    DecodeSize, Image, Latent, Rollout, StepCounts,
+    DecodeSize, Image, Latent, Rollout, StepCounts, TokenStatistics,
     rng::{Lineage, Stream},
 };
 
-use super::{ImageModel, costs::StepCosts, draw_bits};
+use super::{
+    ImageModel,
+    costs::StepCosts,
+    draw_bits,
+    sampling::{DrawSums, draw_bits_noting},
+};
 use crate::{
     Error, Result,
     models::infinity::{ScaleKv, ScaleRun, Text},
@@ -50,6 +55,8 @@ pub struct InfinityRollout<'a> {
     texts: Arc<Vec<Text>>,
     text_tokens: Vec<usize>,
     rows: Vec<Row>,
+    /// Of the latest step, one per row, if they are asked for.
+    statistics: Vec<TokenStatistics>,
     seed: u64,
     scale: usize,
     flops: f64,
@@ -83,6 +90,7 @@ impl<'a> InfinityRollout<'a> {
             texts: Arc::new(texts),
             text_tokens,
             rows,
+            statistics: vec![],
             seed,
             scale: 0,
             flops,
@@ -102,6 +110,7 @@ impl<'a> InfinityRollout<'a> {
             texts: self.texts.clone(),
             text_tokens: self.text_tokens.clone(),
             rows: rows.iter().map(|row| self.rows[*row].clone()).collect(),
+            statistics: vec![],
             seed: self.seed,
             scale: self.scale,
             flops: 0.0,
@@ -135,6 +144,7 @@ impl<'a> InfinityRollout<'a> {
         let (states, state_of_row) = distinct(&self.rows);
         let last = self.scale + 1 == self.model.grids.len();
         let output = self.forward(&states, !last)?;
+        let branches = self.model.branches(self.scale);
         let mut next = Vec::with_capacity(self.rows.len());
         for (i, row) in self.rows.iter().enumerate() {
             let bits = draw(i, &output.logits[state_of_row[i]]);
@@ -142,6 +152,9 @@ impl<'a> InfinityRollout<'a> {
             let sum = Some(self.model.latent.add(row.state.sum.as_ref(), &codes)?);
             let mut seen = row.state.seen.clone();
             seen.extend(output.kv.get(state_of_row[i]).cloned());
+            if !last {
+                keep_branches(&mut seen, self.model.branches(self.scale + 1));
+            }
             next.push(Row {
                 lineage: row.lineage,
                 state: Arc::new(State { seen, sum }),
@@ -149,10 +162,11 @@ impl<'a> InfinityRollout<'a> {
         }
         self.flops += states.len() as f64 * self.model.scale_flops(self.scale, &self.text_tokens);
         self.rows = next;
+        self.statistics.clear();
         self.scale += 1;
         Ok(StepCounts {
             states: states.len(),
-            passes: states.len() * self.texts.len(),
+            passes: states.len() * branches,
         })
     }
 
@@ -160,24 +174,26 @@ impl<'a> InfinityRollout<'a> {
     fn forward(&self, states: &[Arc<State>], keep: bool) -> Result<ForwardOutput> {
         let mut logits = vec![];
         let mut kv = vec![];
+        let texts = &self.texts[..self.model.branches(self.scale)];
+        let settings = &self.model.settings;
+        let inverse_tau = settings.tau.at(self.scale).recip();
         for chunk in states.chunks(self.model.rows_at_once) {
-            let input = self
-                .texts
+            let input = texts
                 .iter()
                 .map(|text| self.input(text, chunk))
                 .collect::<Result<Vec<_>>>()?;
             let seen: Vec<_> = chunk.iter().map(|state| state.seen.clone()).collect();
             let run = ScaleRun {
                 input: &input,
-                texts: &self.texts,
+                texts,
                 seen: &seen,
                 rope: &self.model.ropes[self.scale],
-                guidance: self.model.guidance(),
+                guidance: settings.guidance(self.scale),
                 keep,
             };
             let (out, kept) = self.model.transformer.forward(run, &mut |_, _, _| ())?;
             check_finite(&format!("the logits of scale {}", self.scale), &out)?;
-            let out = (out.to_dtype(DType::F32)? * f64::from(self.model.settings.tau.recip()))?;
+            let out = (out.to_dtype(DType::F32)? * f64::from(inverse_tau))?;
             logits.extend(out.flatten_from(1)?.to_vec2::<f32>()?);
             kv.extend(kept.into_iter().map(Arc::new));
         }
@@ -258,6 +274,15 @@ impl<'a> InfinityRollout<'a> {
     }
 }
 
+/// Drops the keys and values of branches that no later scale runs.
+fn keep_branches(seen: &mut [Arc<ScaleKv>], branches: usize) {
+    for kv in seen {
+        if kv.len() > branches {
+            *kv = Arc::new(kv[..branches].to_vec());
+        }
+    }
+}
+
 /// The distinct states of some rows, in order of appearance, and the index of the state of each
 /// row.
 fn distinct(rows: &[Row]) -> (Vec<Arc<State>>, Vec<usize>) {
@@ -281,13 +306,27 @@ impl Rollout for InfinityRollout<'_> {
     fn step(&mut self) -> ttsvar_search::Result<StepCounts> {
         let seed = self.seed;
         let scale = self.scale;
-        let sampling = self.model.sampling();
+        let sampling = self.model.settings.sampling(scale);
+        let wanted = self.model.settings.token_statistics;
         let lineages: Vec<Lineage> = self.rows.iter().map(|row| row.lineage).collect();
+        let mut statistics = vec![];
         let counts = self.step_with(&mut |row, logits| {
             let mut stream = Stream::sample(seed, lineages[row], scale);
-            draw_bits(logits, &sampling, &mut stream)
+            if !wanted {
+                return draw_bits(logits, &sampling, &mut stream);
+            }
+            let mut sums = DrawSums::default();
+            let note = |probabilities: &[f32], bit| sums.add(probabilities, bit);
+            let bits = draw_bits_noting(logits, &sampling, &mut stream, note);
+            statistics.push(sums.means(scale));
+            bits
         })?;
+        self.statistics = statistics;
         Ok(counts)
+    }
+
+    fn token_statistics(&self) -> Vec<TokenStatistics> {
+        self.statistics.clone()
     }
 
     fn images(&self, rows: &[usize], size: DecodeSize) -> ttsvar_search::Result<Vec<Image>> {
@@ -317,6 +356,7 @@ impl Rollout for InfinityRollout<'_> {
             children.push(Row { lineage, state });
         }
         self.rows = children;
+        self.statistics.clear(); // of the rows before
         Ok(())
     }
 

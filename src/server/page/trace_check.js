@@ -40,7 +40,7 @@ function checkCandidates({ candidates, scales, plan }) {
   list(candidates, "candidates").forEach((candidate, place) => {
     const at = `candidates[${place}]`;
     need(isObject(candidate) && candidate.id === place, `${at}.id`);
-    const { parent, scale, history } = candidate;
+    const { parent, scale, history, tokens } = candidate;
     need(parent == null || whole(parent, 0, place - 1), `${at}.parent`);
     const first = parent == null ? 0 : candidates[parent].scale + 1;
     need(whole(scale, first, parent == null ? 0 : scales.length), `${at}.scale`);
@@ -48,6 +48,11 @@ function checkCandidates({ candidates, scales, plan }) {
     for (const scored of list(history, `${at}.history`)) {
       need(isScored(scored) && whole(scored.scale, next, scales.length - 1), `${at}.history`);
       next = scored.scale + 1;
+    }
+    next = scale;
+    for (const drawn of list(tokens ?? [], `${at}.tokens`)) {
+      need(isDrawn(drawn) && whole(drawn.scale, next, scales.length - 1), `${at}.tokens`);
+      next = drawn.scale + 1;
     }
   });
   const starts = candidates.filter(({ parent }) => parent == null).length;
@@ -138,6 +143,15 @@ const isId = ({ candidates }, id) => whole(id, 0, candidates.length - 1);
 const isScored = (scored) =>
   isObject(scored) &&
   (Number.isFinite(scored.score) || ["nan", "inf", "-inf"].includes(scored.score));
+
+/** Statistics of drawn tokens: mean entropy in bits, mean log-likelihood in nats. */
+const isDrawn = (drawn) =>
+  isObject(drawn) &&
+  between(drawn.entropy, 0, 64) &&
+  between(drawn.log_likelihood, -1000, 0);
+
+const between = (value, least, most) =>
+  Number.isFinite(value) && value >= least && value <= most;
 
 function list(value, name) {
   need(Array.isArray(value), name);

@@ -128,6 +128,10 @@ fn scales(trace: &Trace) -> Markup {
     let number =
         |list: &[usize], scale: usize| list.get(scale).map_or("–".to_owned(), usize::to_string);
     let seconds = |scale: usize| cost.seconds.transformer.get(scale).copied().unwrap_or(0.0);
+    let tokens: Vec<_> = (0..trace.scales.len())
+        .map(|scale| trace.mean_tokens(scale))
+        .collect();
+    let has_tokens = tokens.iter().any(Option::is_some);
     html! {
         div.wide {
             table.scales {
@@ -137,6 +141,10 @@ fn scales(trace: &Trace) -> Markup {
                     th { "rows" }
                     th { "states" }
                     th { "seconds" }
+                    @if has_tokens {
+                        th title="mean of all candidates, in bits" { "entropy" }
+                        th title="mean of all candidates" { "log-likelihood" }
+                    }
                     th { "selection" }
                 }
                 @for (scale, [height, width]) in trace.scales.iter().enumerate() {
@@ -146,6 +154,10 @@ fn scales(trace: &Trace) -> Markup {
                         td { (number(&cost.rows, scale)) }
                         td { (number(&cost.states, scale)) }
                         td { (format!("{:.2}", seconds(scale))) }
+                        @if has_tokens {
+                            td { (tokens[scale].map_or("–".to_owned(), |mean| format!("{:.4}", mean.entropy))) }
+                            td { (tokens[scale].map_or("–".to_owned(), |mean| format!("{:.4}", mean.log_likelihood))) }
+                        }
                         td {
                             @if let Some(stage) = trace.plan.stage(scale) {
                                 (stage.select) " → " (stage.width)
