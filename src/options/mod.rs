@@ -152,7 +152,7 @@ pub struct Options {
         feature = "cli",
         arg(long, value_name = "NUMBER,...", help_heading = "Image")
     )]
-    #[cfg_attr(feature = "cli", arg(value_parser = parse::<PerScale>))]
+    #[cfg_attr(feature = "cli", arg(value_parser = per_scale))]
     pub cfg: Option<PerScale>,
     /// Apply guidance to the output of the N-th block from the end instead of to the logits
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
@@ -163,7 +163,7 @@ pub struct Options {
         feature = "cli",
         arg(long, value_name = "NUMBER,...", help_heading = "Image")
     )]
-    #[cfg_attr(feature = "cli", arg(value_parser = parse::<PerScale>))]
+    #[cfg_attr(feature = "cli", arg(value_parser = per_scale))]
     pub tau: Option<PerScale>,
     /// Keep the most likely values up to this total probability, 0 to 1, or a list over the scales;
     /// 0 keeps all [default: the model's]
@@ -171,7 +171,7 @@ pub struct Options {
         feature = "cli",
         arg(long, value_name = "NUMBER,...", help_heading = "Image")
     )]
-    #[cfg_attr(feature = "cli", arg(value_parser = parse::<PerScale>))]
+    #[cfg_attr(feature = "cli", arg(value_parser = per_scale))]
     pub top_p: Option<PerScale>,
     /// Keep the N most likely values; 0 keeps all [default: the model's]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
@@ -180,9 +180,13 @@ pub struct Options {
     /// Record entropy and log-likelihood of the drawn tokens in the trace
     #[cfg_attr(
         feature = "cli",
-        arg(long, value_name = "true|false", help_heading = "Image")
+        arg(long, value_name = "BOOL", help_heading = "Image")
     )]
-    #[cfg_attr(feature = "cli", arg(num_args = 0..=1, require_equals = true, default_missing_value = "true"))]
+    #[cfg_attr(feature = "cli", arg(num_args = 0..=1, require_equals = true))]
+    #[cfg_attr(
+        feature = "cli",
+        arg(default_missing_value = "true", hide_possible_values = true)
+    )]
     pub token_statistics: Option<bool>,
     /// Width to height, from 1:3 to 3:1 [default: 1:1]
     #[cfg_attr(feature = "cli", arg(long, value_name = "W:H", help_heading = "Image"))]
@@ -663,7 +667,7 @@ fn unreadable(name: &str, value: &Value, error: &str) -> Error {
 /// The first value of a list over the scales that is not a number, with its scale.
 fn first_non_number(list: &Value) -> Option<(usize, &Value)> {
     let mut values = list.as_array()?.iter().enumerate();
-    values.find(|(_, value)| !value.is_number())
+    values.find(|(_, value)| number::deserialize(*value).is_err())
 }
 
 /// A message whose list of expected names becomes the hint.
@@ -728,6 +732,13 @@ pub fn new_seed() -> u64 {
 /// Parses a number.
 pub fn number<T: FromStr>(text: &str) -> Result<T, &'static str> {
     text.parse().map_err(|_| "expected a number")
+}
+
+/// Parses a number, or numbers for the scales.
+#[cfg(feature = "cli")]
+fn per_scale(text: &str) -> Result<PerScale, &'static str> {
+    text.parse()
+        .map_err(|_| "expected a number, or one for each scale with commas between them")
 }
 
 #[cfg(feature = "cli")]

@@ -82,9 +82,9 @@ impl FromStr for PerScale {
             written.split(',').map(|one| one.trim().parse()).collect();
         let values = values.ok().and_then(|values| Self::from_list(&values));
         values.ok_or_else(|| {
-            Error::input(
-                "expected a number, or numbers with commas between them, one for each scale",
-            )
+            Error::input(format!(
+                "expected a number, or one for each scale with commas between them, found `{written}`"
+            ))
             .with_hint("the last number continues: 3,3,1 is 1 from scale 2 on")
         })
     }

@@ -133,4 +133,35 @@ mod tests {
             assert_eq!(names, ["cfg", "tau", "top_p", "top_k"]);
         }
     }
+
+    #[test]
+    fn options_beside_a_preset_win_over_it_and_it_wins_over_what_it_falls_back_on() {
+        let typed = Options {
+            sampling: Some(SamplingPreset::Soto),
+            tau: Some(0.25.into()),
+            ..Options::default()
+        };
+        let fallback = Options {
+            sampling: Some(SamplingPreset::InfinityEval),
+            cfg_layer: Some(2),
+            ..Options::default()
+        };
+        let merged = typed.or(&fallback);
+        let expected = Options {
+            tau: Some(0.25.into()),
+            cfg_layer: Some(2),
+            ..SamplingPreset::Soto.options()
+        };
+        assert_eq!(merged, expected);
+        let merged = Options {
+            top_k: Some(1),
+            ..Options::default()
+        };
+        let expected = Options {
+            top_k: Some(1),
+            cfg_layer: Some(2),
+            ..SamplingPreset::InfinityEval.options()
+        };
+        assert_eq!(merged.or(&fallback), expected);
+    }
 }

@@ -14,13 +14,22 @@ use crate::{
 fn arguments(desk: &Desk, case: &Map<String, Value>) -> Vec<String> {
     let mut arguments = vec![];
     for (name, value) in case {
-        arguments.push(format!("--{}", name.replace('_', "-")));
+        let flag = format!("--{}", name.replace('_', "-"));
+        if let Value::Bool(value) = value {
+            arguments.push(format!("{flag}={value}"));
+            continue;
+        }
+        arguments.push(flag);
         arguments.push(match value {
             Value::String(text) => text.clone(),
             Value::Object(_) => {
                 let plan: ttsvar::search::Plan = serde_json::from_value(value.clone()).unwrap();
                 desk.write("plan.toml", plan.to_toml());
                 "plan.toml".to_owned()
+            }
+            Value::Array(list) => {
+                let values: Vec<String> = list.iter().map(Value::to_string).collect();
+                values.join(",")
             }
             other => other.to_string(),
         });

@@ -87,6 +87,9 @@ fn numbers_out_of_range() {
             &["--tau", "0"],
             &["--tau", "-1"],
             &["--tau", "nan"],
+            &["--tau", "1,0"],
+            &["--tau", "1,,2"],
+            &["--tau", "1,1,1,1,1,1,1,1"],
             &["--cfg", "nan"],
             &["--cfg", "inf"],
             &["--cfg-layer", "0"],
@@ -130,6 +133,18 @@ fn numbers_out_of_range() {
         $ --tau nan
         error: tau must be greater than 0, found NaN
         hint: 0.5 is usual; near 0 takes the more likely value of each bit
+
+        $ --tau 1,0
+        error: tau at scale 1 must be greater than 0, found 0
+        hint: 0.5 is usual; near 0 takes the more likely value of each bit
+
+        $ --tau 1,,2
+        error: invalid value '1,,2' for '--tau <NUMBER,...>': expected a number, or one for each scale with commas between them
+        hint: `ttsvar help generate` lists what can be given
+
+        $ --tau 1,1,1,1,1,1,1,1
+        error: tau has 8 values, but the model has 7 scales
+        hint: give one value, or up to one for each scale; the last one continues
 
         $ --cfg nan
         error: cfg must be a finite number, found NaN
@@ -186,6 +201,7 @@ fn names_that_are_not_known() {
         &["--features", "clip"],
         &["--potential", "mean"],
         &["--draw", "all"],
+        &["--sampling", "infinity-evla"],
         &["--model", "dall-e"],
         &["--device", "tpu"],
         &["--pixels", "2M"],
@@ -210,6 +226,10 @@ fn names_that_are_not_known() {
     $ --draw all
     error: unknown draw `all`
     hint: expected `multinomial` or `systematic`
+
+    $ --sampling infinity-evla
+    error: unknown sampling preset `infinity-evla`
+    hint: did you mean `infinity-eval`? expected one of `tts-var`, `infinity-eval`, `infinity-demo`, `soto`
 
     $ --model dall-e
     error: unknown model `dall-e`

@@ -53,11 +53,11 @@ fn a_search_with_every_setting_comes_back() {
     ];
     let drawing = [
         "--cfg",
-        "2.7",
+        "2.7,2.7,2.7,2.7,1",
         "--cfg-layer",
         "2",
         "--tau",
-        "0.61",
+        "1,0.61",
         "--top-p",
         "0.9",
         "--top-k",

@@ -150,7 +150,7 @@ fn a_bundle_opens_from_a_folder_and_from_memory() {
     );
     assert_eq!(
         (description.defaults.cfg, description.defaults.n),
-        (Some(2.0), None)
+        (Some(2.0.into()), None)
     );
 
     let names = BUNDLE_FILES
@@ -429,6 +429,11 @@ fn a_wrong_description_is_refused_with_what_is_right() {
             "tau = 0.5",
             "tau = 0",
             ["tau must be greater than 0", "found 0"],
+        ),
+        (
+            "tau = 0.5",
+            "tau = [1, 0]",
+            ["tau at scale 1 must be greater than 0", "found 0"],
         ),
         (
             "cfg = 2",

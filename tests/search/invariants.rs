@@ -537,6 +537,10 @@ fn a_trace_survives_its_json() {
     assert!(Trace::from_json("{}").is_err());
 }
 
+fn drawn(scale: usize, entropy: f64, log_likelihood: f64) -> Value {
+    json!({ "scale": scale, "entropy": entropy, "log_likelihood": log_likelihood })
+}
+
 #[test]
 fn a_trace_that_contradicts_itself_is_refused() {
     let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap();
@@ -566,6 +570,20 @@ fn a_trace_that_contradicts_itself_is_refused() {
             "/candidates/0/history",
             json!([{ "scale": 99, "score": 1.0 }]),
         ),
+        ("/candidates/8/tokens", json!([drawn(0, 0.5, -0.5)])),
+        ("/candidates/0/tokens", json!([drawn(99, 0.5, -0.5)])),
+        (
+            "/candidates/0/tokens",
+            json!([drawn(1, 0.5, -0.5), drawn(1, 0.5, -0.5)]),
+        ),
+        ("/candidates/0/tokens", json!([drawn(0, -0.1, -0.5)])),
+        ("/candidates/0/tokens", json!([drawn(0, 65.0, -0.5)])),
+        ("/candidates/0/tokens", json!([drawn(0, 0.5, 0.1)])),
+        ("/candidates/0/tokens", json!([drawn(0, 0.5, -1001.0)])),
+        (
+            "/candidates/0/tokens",
+            json!([{ "scale": 0, "entropy": "nan", "log_likelihood": 0 }]),
+        ),
         ("/stages/0/scale", json!(99)),
         ("/stages/0/ids/0", json!(999)),
         ("/stages/0/ids/0", json!(1)),
@@ -589,7 +607,11 @@ fn a_trace_that_contradicts_itself_is_refused() {
     ];
     for (place, value) in damages {
         let mut damaged = whole.clone();
-        *damaged.pointer_mut(place).unwrap() = value.clone();
+        let (part, key) = place.rsplit_once('/').unwrap();
+        match damaged.pointer_mut(part).unwrap() {
+            Value::Object(part) => drop(part.insert(key.to_owned(), value.clone())),
+            part => part[key.parse::<usize>().unwrap()] = value.clone(),
+        }
         let error = Trace::from_json(&damaged.to_string());
         let error = error.expect_err(&format!("{place} = {value}"));
         assert!(

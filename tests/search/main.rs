@@ -4,9 +4,11 @@ mod blend;
 mod demo;
 mod invariants;
 mod memory;
+mod per_scale;
 mod plans;
 mod precision;
 mod prompts;
 #[path = "../support/mod.rs"]
 mod support;
 mod suspension;
+mod tokens;

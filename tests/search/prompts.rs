@@ -89,12 +89,12 @@ fn every_reader_names_what_it_drops() {
 fn negative_prompts_are_checked_where_they_count() {
     let demo = System::builder("demo").open().unwrap();
     let negative = format!("{} dragon", vec!["a red circle"; 300].join(" "));
-    let options = |cfg: f32| Options {
+    let options = |cfg: &str| Options {
         negative: Some(negative.clone()),
-        cfg: Some(cfg.into()),
+        cfg: Some(cfg.parse().unwrap()),
         ..Options::default()
     };
-    let (outcome, _) = generate(&session(&demo, options(2.0)), "a star");
+    let (outcome, _) = generate(&session(&demo, options("1,2,1")), "a star");
     let found = cuts(&outcome.trace.warnings);
     assert!(found.len() == 1 && found[0].3 && negative.ends_with(found[0].2));
     let unknown = Warning::UnknownWords {
@@ -104,7 +104,7 @@ fn negative_prompts_are_checked_where_they_count() {
     };
     assert!(outcome.trace.warnings.contains(&unknown));
     // Without guidance, the negative prompt is not read.
-    let (outcome, _) = generate(&session(&demo, options(1.0)), "a star");
+    let (outcome, _) = generate(&session(&demo, options("1,1")), "a star");
     assert_eq!(outcome.trace.warnings, []);
 }
 

@@ -128,6 +128,36 @@ fn wrong_values_are_named_with_their_field_and_range() {
             "top_p must be from 0 to 1".to_owned(),
         ),
         (
+            json!({ "cfg": [1, "x"] }),
+            "cfg",
+            "cfg at scale 1 is \"x\", expected a number".to_owned(),
+        ),
+        (
+            json!({ "tau": [1, 0] }),
+            "tau",
+            "tau at scale 1 must be greater than 0".to_owned(),
+        ),
+        (
+            json!({ "top_p": [0.9, 2] }),
+            "top_p",
+            "top_p at scale 1 must be from 0 to 1".to_owned(),
+        ),
+        (
+            json!({ "search": { "tau": [1, 1, 1, 1, 1, 1, 1, 1] } }),
+            "search.tau",
+            "tau has 8 values, but the model has 7 scales".to_owned(),
+        ),
+        (
+            json!({ "sampling": "sotto" }),
+            "sampling",
+            "unknown value `sotto`".to_owned(),
+        ),
+        (
+            json!({ "token_statistics": 1 }),
+            "token_statistics",
+            "token_statistics is 1, expected true or false".to_owned(),
+        ),
+        (
             json!({ "cfg_layer": 0 }),
             "cfg_layer",
             "1 or more".to_owned(),

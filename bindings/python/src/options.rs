@@ -4,7 +4,7 @@ use std::path::Path;
 
 use pyo3::{
     prelude::*,
-    types::{PyDict, PyMapping},
+    types::{PyDict, PyList, PyMapping, PyTuple},
 };
 use serde_json::{Map, Value};
 use ttsvar::{
@@ -61,22 +61,30 @@ fn plan(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     Ok(Value::String(raised(py, plan)?.to_toml()))
 }
 
-/// A Python value or a numpy scalar as JSON.
+/// A Python value, or one of numpy or another library of arrays, as JSON.
 fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
-    let py = value.py();
-    let plain = match value.hasattr("item")? {
-        true => value.call_method0("item")?,
+    let plain = match value.hasattr("tolist")? {
+        true => value.call_method0("tolist")?,
         false => value.clone(),
     };
+    if plain.is_instance_of::<PyList>() || plain.is_instance_of::<PyTuple>() {
+        return plain.try_iter()?.map(|one| plain_json(&one?)).collect();
+    }
+    plain_json(&plain)
+}
+
+/// A Python value as JSON.
+fn plain_json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     // JSON cannot represent these; the library reads them as strings
-    if let Ok(number) = plain.extract::<f64>()
+    if let Ok(number) = value.extract::<f64>()
         && !number.is_finite()
     {
         return Ok(Value::String(number.to_string().to_lowercase()));
     }
-    let text: String = py
+    let text: String = value
+        .py()
         .import("json")?
-        .call_method1("dumps", (plain,))?
+        .call_method1("dumps", (value,))?
         .extract()?;
     serde_json::from_str(&text)
         .map_err(|error| pyo3::exceptions::PyValueError::new_err(error.to_string()))

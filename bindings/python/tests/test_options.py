@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ttsvar
 
@@ -33,7 +34,29 @@ def test_every_option_is_recorded(pipeline, case):
         elif name == "budget":
             assert trace["settings"][name] == value
             assert trace["plan"]["rounds"] >= 1
+        elif name == "sampling":
+            assert value == "infinity-eval" and name not in trace["settings"]
+            assert [trace["settings"][key] for key in ("cfg", "top_p", "top_k")] == [4, 0.97, 900]
         elif name in ("seed", "negative", "preview"):
             assert trace[name] == value
         else:
             assert trace["settings"][name] == value, name
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_numbers_may_differ_between_scales(pipeline, kind):
+    trace = pipeline.generate("a star", method="raw", seed=1, tau=kind([1.0, 0.5])).trace
+    assert trace["settings"]["tau"] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("tau", "message"),
+    [
+        ([1, "warm"], 'tau at scale 1 is "warm", expected a number'),
+        ([1, float("nan")], "tau at scale 1 must be greater than 0, found NaN"),
+        ([1] * 8, "tau has 8 values, but the model has 7 scales"),
+    ],
+)
+def test_a_wrong_list_is_refused(pipeline, tau, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline.generate("a star", tau=tau)

@@ -149,7 +149,7 @@ pub trait Pipeline: Send + Sync {
 pub struct StepCounts {
     /// Distinct states that it was run on, at most one per row.
     pub states: usize,
-    /// Passes: one per state and branch of guidance.
+    /// Passes: one per state and branch of guidance that ran.
     pub passes: usize,
 }
 

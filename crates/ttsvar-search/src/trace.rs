@@ -288,7 +288,7 @@ pub struct Cost {
     pub rows: Vec<usize>,
     /// Distinct states that the network was run on at each scale.
     pub states: Vec<usize>,
-    /// Passes of the network at each scale: one per state and branch of guidance.
+    /// Passes of the network at each scale: one per state and branch of guidance that ran.
     #[serde(default)]
     pub passes: Vec<usize>,
     /// Seconds of wall time.

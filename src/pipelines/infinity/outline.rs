@@ -177,19 +177,28 @@ mod tests {
 
     #[test]
     fn an_outline_costs_what_the_loaded_model_does() {
-        let options = Options {
-            pixels: Some("0.06M".to_owned()),
-            ..Options::default()
-        };
         let name = "infinity-layer12";
-        let outline = Outline::released(name, &options, Dtype::Bf16).unwrap();
         let model = RandomModel::new(
             Architecture::named(name).unwrap(),
             candle_core::DType::BF16,
             &candle_core::Device::Cpu,
         )
         .unwrap();
-        let pipeline = model.pipeline(&options, usize::MAX).unwrap();
+        for cfg in ["3", "1", "3,3,1,3,1"] {
+            let options = Options {
+                pixels: Some("0.06M".to_owned()),
+                cfg: Some(cfg.parse().unwrap()),
+                ..Options::default()
+            };
+            let outline = Outline::released(name, &options, Dtype::Bf16).unwrap();
+            let pipeline = model.pipeline(&options, usize::MAX).unwrap();
+            assert_same_cost(&outline, pipeline.as_ref());
+        }
+    }
+
+    fn assert_same_cost(outline: &Outline, pipeline: &dyn ttsvar_search::Pipeline) {
+        let branches = (0..outline.scales().len()).map(|scale| pipeline.branches(scale));
+        assert_eq!(outline.branches(), branches.collect::<Vec<_>>());
         assert_eq!(outline.scales(), pipeline.scales());
         let widths: Vec<usize> = (1..=outline.scales().len()).rev().collect();
         for size in [DecodeSize::Full, DecodeSize::Preview(64)] {

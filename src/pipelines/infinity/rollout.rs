@@ -371,3 +371,25 @@ impl Rollout for InfinityRollout<'_> {
         self.flops + self.decode_flops.get()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Kv;
+
+    #[test]
+    fn branches_that_are_not_needed_any_more_are_freed() {
+        let k = Tensor::zeros((1, 2), DType::F32, &Device::Cpu).unwrap();
+        let kv = Kv { v: k.clone(), k };
+        let pair = Arc::new(vec![vec![kv.clone()], vec![kv]]);
+        let mut seen = vec![pair.clone(); 2];
+        keep_branches(&mut seen, 2);
+        assert!(
+            Arc::ptr_eq(&seen[0], &pair),
+            "nothing is copied without need"
+        );
+        keep_branches(&mut seen, 1);
+        assert!(seen.iter().all(|kv| kv.len() == 1));
+        assert_eq!(Arc::strong_count(&pair), 1);
+    }
+}
