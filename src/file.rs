@@ -4,7 +4,7 @@ mod shield;
 mod text;
 
 pub use shield::shielded;
-pub use text::{MOST_BYTES, decode_text, read_text};
+pub use text::{MOST_BYTES, decode_text, parse_toml, read_text};
 
 use std::{
     fs,

@@ -153,6 +153,7 @@ impl Request {
         typed.options.check()?;
         let mut options = typed.options.clone();
         let mut system = global.system_within(&typed.system, typed.limit);
+        system.held_out.clone_from(&typed.held_out.held_out);
         let recorded = typed.from.as_deref().map(Recorded::open).transpose()?;
         if let Some(recorded) = &recorded {
             warn_of_differences(recorded, &system, console);
@@ -302,8 +303,11 @@ impl GenerateJob<'_> {
             true => String::new(),
             false => format!(" ({})", parts.join(", ")),
         };
+        let held_out: String = held_out(trace)
+            .map(|(scorer, score)| format!(", {scorer} {score:.3} (held out)"))
+            .collect();
         format!(
-            "{}\n  score {:.3}{parts}, seed {}, {}: {}",
+            "{}\n  score {:.3}{parts}{held_out}, seed {}, {}: {}",
             quoting::path(&written.image),
             winner.score,
             trace.seed,
@@ -343,6 +347,9 @@ impl GenerateJob<'_> {
             "seed": trace.seed,
             "score": number::to_json(winner.score),
             "scores": self.scores(outcome),
+            "held_out": held_out(trace)
+                .map(|(scorer, score)| (scorer.to_owned(), number::to_json(score)))
+                .collect::<Map<_, _>>(),
             "method": method.method,
             "n": method.n,
             "width": winner.image.width(),
@@ -366,6 +373,14 @@ struct Written {
     trace: Option<PathBuf>,
     tree: Option<PathBuf>,
     report: Option<PathBuf>,
+}
+
+/// The winner's score by each held-out scorer.
+fn held_out(trace: &Trace) -> impl Iterator<Item = (&str, f32)> {
+    trace.held_out.iter().filter_map(|part| {
+        let place = part.ids.iter().position(|id| *id == trace.winner)?;
+        Some((part.scorer.as_str(), *part.scores.get(place)?))
+    })
 }
 
 /// The cost of a search for people.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use ttsvar_search::{Method, Plan};
+use ttsvar_search::{Drafts, Method, Plan};
 
 use crate::{Error, Result};
 
@@ -19,12 +19,18 @@ pub struct Contender {
 }
 
 impl Contender {
-    /// Every method at every size, in the given order, for a model of `scales` scales. Raw sampling
-    /// has only one size and is included once.
+    /// Every method at every size, in the given order, for a model of `scales` scales, whose
+    /// unfinished candidates are scored as `drafts` say. Raw sampling has only one size and is
+    /// included once.
     ///
     /// # Errors
     /// [`Error::Input`] if there is no method or no size, or one of them is given twice.
-    pub fn grid(methods: &[Method], sizes: &[usize], scales: usize) -> Result<Vec<Self>> {
+    pub fn grid(
+        methods: &[Method],
+        sizes: &[usize],
+        scales: usize,
+        drafts: Drafts,
+    ) -> Result<Vec<Self>> {
         if methods.is_empty() || sizes.is_empty() {
             return Err(Error::input(
                 "an evaluation needs at least one method and one N",
@@ -37,7 +43,7 @@ impl Contender {
                 all.push(Self {
                     method: method.to_string(),
                     n,
-                    plan: method.plan(scales, n)?,
+                    plan: method.plan_for(scales, n, drafts)?,
                 });
             }
         }

@@ -22,7 +22,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use ttsvar_search::{Draw, Features, Method, Plan, PlanOptions, Potential, Verifier};
+use ttsvar_search::{Drafts, Draw, Features, Method, Plan, PlanOptions, Potential, Verifier};
 
 use super::{Contender, contender::check_names};
 use crate::{Error, Result, file};
@@ -80,13 +80,14 @@ enum Sizes {
 }
 
 impl Experiment {
-    /// Reads an experiment for a model of `scales` scales.
+    /// Reads an experiment for a model of `scales` scales, whose unfinished candidates are scored as
+    /// `drafts` say.
     ///
     /// # Errors
     /// The file cannot be read, or one of its plans is invalid.
-    pub fn read(path: &Path, scales: usize) -> Result<Self> {
+    pub fn read(path: &Path, scales: usize, drafts: Drafts) -> Result<Self> {
         let text = file::read_text(path)?;
-        Self::from_toml(&text, scales).map_err(|error| {
+        Self::from_toml(&text, scales, drafts).map_err(|error| {
             let error = Error::in_file(path, error);
             match error.hint() {
                 Some(_) => error,
@@ -95,16 +96,11 @@ impl Experiment {
         })
     }
 
-    fn from_toml(text: &str, scales: usize) -> Result<Self> {
-        let file: ExperimentFile = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| {
-                1 + text[..span.start.min(text.len())].matches('\n').count()
-            });
-            Error::input(format!("line {line}: {}", error.message()))
-        })?;
+    fn from_toml(text: &str, scales: usize, drafts: Drafts) -> Result<Self> {
+        let file: ExperimentFile = file::parse_toml(text)?;
         let mut contenders = vec![];
         for contender in file.contenders {
-            contender.read(scales, &mut contenders)?;
+            contender.read(scales, drafts, &mut contenders)?;
         }
         if contenders.is_empty() {
             return Err(Error::input(
@@ -130,7 +126,7 @@ impl Experiment {
 }
 
 impl ContenderFile {
-    fn read(self, scales: usize, all: &mut Vec<Contender>) -> Result<()> {
+    fn read(self, scales: usize, drafts: Drafts, all: &mut Vec<Contender>) -> Result<()> {
         let sizes = match (&self.n, &self.plan) {
             (Some(Sizes::One(n)), _) => vec![*n],
             (Some(Sizes::Several(sizes)), _) if sizes.is_empty() => {
@@ -169,7 +165,7 @@ impl ContenderFile {
         };
         for n in sizes {
             let plan = match (self.method, &self.plan) {
-                (Some(method), None) => method.plan(scales, n)?.with(options)?,
+                (Some(method), None) => method.plan_for(scales, n, drafts)?.with(options)?,
                 (None, Some(plan)) => plan.clone().with(options)?,
                 _ => {
                     return Err(Error::input(
@@ -192,6 +188,8 @@ impl ContenderFile {
 
 #[cfg(test)]
 mod tests {
+    use ttsvar_search::Select;
+
     use super::*;
 
     #[test]
@@ -201,7 +199,7 @@ mod tests {
             [[contender]]\nname = 'even'\nmethod = 'tts-var'\nn = 1\nlambda = 0\n\
             [[contender]]\nname = 'custom'\n\
             plan = { start = 2, stage = [{ scale = 1, width = 1, select = { top = 1 } }] }\n";
-        let read = Experiment::from_toml(text, 7).unwrap();
+        let read = Experiment::from_toml(text, 7, Drafts::default()).unwrap();
         let names: Vec<String> = read.contenders.iter().map(ToString::to_string).collect();
         assert_eq!(
             names,
@@ -216,8 +214,28 @@ mod tests {
     }
 
     #[test]
+    fn methods_draft_as_the_model_does() {
+        let text = "title = 't'\nprompts = 6\nsamples = 1\n\
+            [[contender]]\nmethod = 'auto'\nn = 4\n\
+            [[contender]]\nmethod = 'draft'\nn = 4\n";
+        let drafts = Drafts {
+            verifier: Verifier::Latent,
+            scale: Some(3),
+            above: Some(0.25),
+        };
+        let read = Experiment::from_toml(text, 7, drafts).unwrap();
+        let stage = |contender: usize| read.contenders[contender].plan.stages()[0];
+        assert_eq!((stage(0).scale, stage(0).verifier), (3, Verifier::Latent));
+        assert_eq!(stage(0).select, Select::Above { score: 0.25 });
+        assert_eq!((stage(1).scale, stage(1).verifier), (3, Verifier::Latent));
+    }
+
+    #[test]
     fn mistakes_are_named() {
-        let fails = |text: &str| Experiment::from_toml(text, 7).unwrap_err().to_string();
+        let fails = |text: &str| {
+            let read = Experiment::from_toml(text, 7, Drafts::default());
+            read.unwrap_err().to_string()
+        };
         let head = "title = 't'\nprompts = 6\nsamples = 1\n[[contender]]\n";
         assert!(fails(&format!("{head}n = 1\n")).contains("either"));
         assert!(fails(&format!("{head}method = 'tts-var'\n")).contains("needs the size"));

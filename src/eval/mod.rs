@@ -6,9 +6,11 @@
 mod checks;
 pub mod consistency;
 pub mod contender;
+pub mod cost_model;
 pub mod experiment;
 pub mod external;
 pub mod geneval;
+pub mod held_out;
 pub mod log;
 pub mod pool;
 pub mod record;
@@ -20,11 +22,13 @@ pub mod t2i_compbench;
 pub mod warnings;
 
 pub use contender::Contender;
+pub use cost_model::CostModel;
 pub use experiment::Experiment;
+pub use held_out::{HeldOutScorer, NamedScore};
 pub use log::{Log, Setup};
-pub use record::{ImageCost, ResultRecord};
+pub use record::{Counts, ImageCost, ResultRecord};
 pub use runner::{EvaluatedImage, Evaluation, SampleTask, check_samples, pending_samples};
-pub use summary::{Gain, MethodSummary, Summary};
+pub use summary::{Gain, MethodSummary, ModelCost, Overfit, Summary};
 
 use serde_json::Value;
 use ttsvar_search::Image;

@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use ttsvar_search::{Outcome, number};
+use ttsvar_search::{Outcome, StageRecord, Trace, Verifier, number};
 
-use super::{Case, Contender, Verdict};
+use super::{Case, Contender, Verdict, held_out::NamedScore};
 
 /// An image and its verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,8 +35,19 @@ pub struct ResultRecord {
         skip_serializing_if = "Option::is_none"
     )]
     pub score: Option<f32>,
+    /// The score by each of several scorers in the search. [`ResultRecord::score`] is then relative
+    /// to the search, since the mix standardises scores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<NamedScore>,
+    /// The scores of the image by scorers that the search did not use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_out: Vec<NamedScore>,
     /// Its cost.
     pub cost: ImageCost,
+    /// What its search computed, for prices of any cost model. Records of external images and of
+    /// earlier versions lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
     /// What the evaluator saw, if it reports that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Value>,
@@ -57,6 +68,54 @@ pub struct ImageCost {
     pub seconds: f64,
 }
 
+/// What a search computed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Passes of the transformer at each scale: one per state and branch of guidance.
+    pub passes: Vec<usize>,
+    /// Unfinished images that were decoded.
+    pub unfinished_decodes: usize,
+    /// Finished images that were decoded.
+    pub finished_decodes: usize,
+    /// Scorings of unfinished images, once per scorer.
+    pub unfinished_scorings: usize,
+    /// Scorings of finished images, once per scorer.
+    pub finished_scorings: usize,
+    /// Candidates scored by their latents.
+    pub verifications: usize,
+    /// Images whose features were computed.
+    pub extractions: usize,
+}
+
+impl Counts {
+    /// The counts of a search.
+    pub fn of(trace: &Trace) -> Self {
+        let cost = &trace.cost;
+        let unfinished_scorings = unfinished_scorings(trace);
+        Self {
+            passes: cost.passes.clone(),
+            unfinished_decodes: cost.decodes.saturating_sub(cost.images),
+            finished_decodes: cost.images,
+            unfinished_scorings,
+            finished_scorings: cost.scorings.saturating_sub(unfinished_scorings),
+            verifications: cost.verifications,
+            extractions: cost.extractions,
+        }
+    }
+}
+
+/// Scorings of images before the last scale.
+fn unfinished_scorings(trace: &Trace) -> usize {
+    let scores_images = |stage: &&StageRecord| {
+        let unfinished = stage.scale + 1 < trace.scales.len();
+        unfinished && !stage.resumes && stage.verifier == Verifier::Image
+    };
+    let stages = trace.stages.iter().filter(scores_images);
+    let images: usize = stages.map(|stage| stage.scores.len()).sum();
+    // A search by a single scorer does not list it.
+    images * trace.scorers.len().max(1)
+}
+
 impl ResultRecord {
     /// The record of the image that `contender` found for a prompt.
     pub(super) fn new(
@@ -64,6 +123,7 @@ impl ResultRecord {
         (sample, seed): (usize, u64),
         contender: &Contender,
         outcome: &Outcome,
+        held_out: Vec<NamedScore>,
         verdict: Verdict,
     ) -> Self {
         let cost = &outcome.trace.cost;
@@ -78,6 +138,8 @@ impl ResultRecord {
             correct: verdict.score,
             reason: verdict.reason,
             score: Some(outcome.winner().score),
+            parts: parts(outcome),
+            held_out,
             cost: ImageCost {
                 images: cost.images as f64,
                 flops: cost.flops.total(),
@@ -85,6 +147,7 @@ impl ResultRecord {
                 readings: (cost.scorings + cost.extractions) as f64,
                 seconds: cost.seconds.total,
             },
+            counts: Some(Counts::of(&outcome.trace)),
             details: verdict.details,
         }
     }
@@ -107,10 +170,23 @@ impl ResultRecord {
             correct: verdict.score,
             reason: verdict.reason,
             score: None,
+            parts: vec![],
+            held_out: vec![],
             cost: ImageCost::default(),
+            counts: None,
             details: verdict.details,
         }
     }
+}
+
+/// The winner's score by each of several scorers.
+fn parts(outcome: &Outcome) -> Vec<NamedScore> {
+    let parts = outcome.trace.parts_of(outcome.winner().id).into_iter();
+    let named = |(scorer, score): (&str, f32)| NamedScore {
+        scorer: scorer.to_owned(),
+        score,
+    };
+    parts.map(named).collect()
 }
 
 impl ImageCost {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use ttsvar_search::{Image, Outcome, Plan, Prompt, Search, Silent, Warning, rng::Stream, run};
 
 use super::{
-    Contender, ResultRecord, Suite,
+    Contender, HeldOutScorer, ResultRecord, Suite, held_out,
     pool::{Pool, sharing},
 };
 use crate::{Error, Result};
@@ -27,6 +27,8 @@ pub struct Evaluation<'a> {
     pub suite: &'a dyn Suite,
     /// Generator, scorers and features.
     pub search: &'a Search<'a>,
+    /// Scorers that the search does not use; they score every winner.
+    pub held_out: &'a [HeldOutScorer<'a>],
     /// The contenders.
     pub contenders: &'a [Contender],
     /// Samples per prompt.
@@ -272,17 +274,22 @@ impl Evaluation<'_> {
         contender: &Contender,
         mut outcome: Outcome,
     ) -> Result<EvaluatedImage> {
-        let winner = std::slice::from_ref(&outcome.winner().image);
-        let verdict = self.suite.evaluate(task.case, winner)?.pop();
+        let winner = &outcome.winner().image;
+        let verdict = self
+            .suite
+            .evaluate(task.case, std::slice::from_ref(winner))?
+            .pop();
         let verdict =
             verdict.ok_or_else(|| Error::input("the evaluator gave no verdict on an image"))?;
         let case = &self.suite.cases()[task.case];
+        let held_out = held_out::score(self.held_out, &case.prompt, winner)?;
         let seed = self.seed_of(task.case, task.sample);
         let record = ResultRecord::new(
             (task.case, case),
             (task.sample, seed),
             contender,
             &outcome,
+            held_out,
             verdict,
         );
         Ok(EvaluatedImage {

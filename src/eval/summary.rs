@@ -1,9 +1,10 @@
-//! Results per method: accuracy per task and overall, confidence intervals, cost.
+//! Results per method: accuracy per task and overall, confidence intervals, cost, held-out scores.
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{
-    Case, Contender, ResultRecord, Suite,
+    Case, Contender, CostModel, ResultRecord, Suite,
     record::ImageCost,
     stats::{Bootstrap, Interval, Scores, mean, on_line},
 };
@@ -19,8 +20,18 @@ pub struct Summary {
     pub prompts: usize,
     /// Samples per prompt.
     pub samples: usize,
+    /// The cost models by which searches were priced.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cost_models: Vec<String>,
+    /// The scorers that searches did not use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held_out: Vec<String>,
     /// The contenders, in their order.
     pub methods: Vec<MethodSummary>,
+    /// Where a larger search of the same method pleases its own scorer more, and another measure
+    /// less.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overfits: Vec<Overfit>,
 }
 
 /// The result of one contender.
@@ -35,7 +46,13 @@ pub struct MethodSummary {
     /// 95 % interval of `overall`.
     pub interval: Interval,
     /// Mean over the prompts of each task; absent if no image was evaluated.
-    pub tasks: serde_json::Map<String, serde_json::Value>,
+    pub tasks: Map<String, Value>,
+    /// Mean final score in the search; none for images of other programs, and for scorer mixes,
+    /// whose scores are relative to each search.
+    pub score: Option<f64>,
+    /// Mean score of each held-out scorer, as far as the records have them.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub held_out: Map<String, Value>,
     /// Mean cost of an image.
     pub cost: ImageCost,
     /// Number of evaluated images.
@@ -46,12 +63,48 @@ pub struct MethodSummary {
     pub gain: Option<Gain>,
     /// Difference from best-of-n at the same number of operations, interpolated between its sizes.
     pub at_equal_cost: Option<Gain>,
+    /// The cost in each cost model, in the order of [`Summary::cost_models`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub model_costs: Vec<ModelCost>,
+}
+
+/// The cost of a contender in a cost model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelCost {
+    /// The cost model.
+    pub cost_model: String,
+    /// Mean cost of an image, in raw images; none if a record lacks the counts for it.
+    pub raw_images: Option<f64>,
+    /// Difference from best-of-n at the same cost, interpolated between its sizes.
+    pub at_equal_cost: Option<Gain>,
+}
+
+/// A larger search whose own score is higher, but whose images are worse by another measure.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Overfit {
+    /// The method.
+    pub method: String,
+    /// The two sizes.
+    pub n: [usize; 2],
+    /// The rise of the search's own score.
+    pub score: f64,
+    /// What falls: `overall`, or a held-out scorer.
+    pub measure: String,
+    /// The change, below 0.
+    pub mean: f64,
+    /// Its 95 % interval.
+    pub interval: Interval,
 }
 
 impl MethodSummary {
     /// Mean over the prompts of a task; `None` if no image was evaluated.
     pub fn of_task(&self, task: &str) -> Option<f64> {
-        self.tasks.get(task).and_then(serde_json::Value::as_f64)
+        self.tasks.get(task).and_then(Value::as_f64)
+    }
+
+    /// Mean score of a held-out scorer; `None` if a record lacks it.
+    pub fn of_held_out(&self, scorer: &str) -> Option<f64> {
+        self.held_out.get(scorer).and_then(Value::as_f64)
     }
 }
 
@@ -71,6 +124,9 @@ pub struct Gain {
 /// The method that others are compared with at equal cost.
 const REFERENCE: &str = "best-of-n";
 
+/// The name of the mean over the tasks among the measures.
+const OVERALL: &str = "overall";
+
 impl Summary {
     /// Summarises the records; contenders without any image are left out.
     pub fn new(
@@ -79,106 +135,137 @@ impl Summary {
         contenders: &[Contender],
         records: &[ResultRecord],
     ) -> Self {
-        let tally = Tally::new(suite, contenders, records);
+        Self::priced(suite, samples, contenders, records, &[])
+    }
+
+    /// The same with the cost in some cost models.
+    pub fn priced(
+        suite: &dyn Suite,
+        samples: usize,
+        contenders: &[Contender],
+        records: &[ResultRecord],
+        cost_models: &[CostModel],
+    ) -> Self {
+        let tally = Tally::new(suite, contenders, records, cost_models);
         let expected = suite.cases().len() * samples;
         let rows = (0..tally.contenders.len())
             .map(|i| tally.row(i, expected))
             .collect();
+        let names = cost_models.iter().map(|model| model.name().to_owned());
         Self {
             suite: suite.name().to_owned(),
             tasks: suite.tasks().to_vec(),
             prompts: suite.cases().len(),
             samples,
+            cost_models: names.collect(),
+            held_out: tally.held_out_names(),
             methods: rows,
+            overfits: tally.overfits(),
         }
     }
+}
+
+/// What a cost is measured by.
+#[derive(Clone, Copy)]
+enum CostMeasure<'a> {
+    /// The operations that the search took.
+    Operations,
+    /// A cost model.
+    Model(&'a CostModel),
 }
 
 /// The numbers that the rows are computed from.
 struct Tally<'a> {
     cases: &'a [Case],
     tasks: &'a [&'static str],
+    cost_models: &'a [CostModel],
     contenders: Vec<&'a Contender>,
-    scores: Vec<Scores>,
-    costs: Vec<ImageCost>,
-    overall: Vec<f64>,
+    /// The records of each contender, in the order of prompts and samples.
+    records: Vec<Vec<&'a ResultRecord>>,
+    measures: Vec<Measure>,
     bootstrap: Bootstrap,
-    /// Indices of the contenders with the method [`REFERENCE`], cheapest first.
+    /// Indices of the contenders with the method [`REFERENCE`].
     references: Vec<usize>,
 }
 
+/// A measure of the images: their verdicts, or the scores of a held-out scorer.
+struct Measure {
+    name: String,
+    /// Of each contender; empty if its records lack it.
+    scores: Vec<Scores>,
+    /// The mean over the tasks, of each contender.
+    overall: Vec<f64>,
+}
+
 impl<'a> Tally<'a> {
-    fn new(suite: &'a dyn Suite, contenders: &'a [Contender], records: &[ResultRecord]) -> Self {
+    fn new(
+        suite: &'a dyn Suite,
+        contenders: &'a [Contender],
+        records: &'a [ResultRecord],
+        cost_models: &'a [CostModel],
+    ) -> Self {
         let cases = suite.cases();
         let tasks = suite.tasks();
         let mut seen = vec![];
-        let mut scores = vec![];
-        let mut costs = vec![];
+        let mut of_each = vec![];
         for contender in contenders {
-            let mut results: Vec<&ResultRecord> = records
-                .iter()
-                .filter(|record| contender.is(&record.method, record.n))
-                .collect();
-            if results.is_empty() {
-                continue;
+            let found = records_of(contender, records, cases.len());
+            if !found.is_empty() {
+                seen.push(contender);
+                of_each.push(found);
             }
-            // Independent of the order in which the workers finished.
-            results.sort_by_key(|record| (record.case, record.sample));
-            let mut table: Scores = vec![vec![]; cases.len()];
-            for record in results.iter().filter(|record| record.case < cases.len()) {
-                table[record.case].push(record.correct);
-            }
-            seen.push(contender);
-            scores.push(table);
-            costs.push(ImageCost::mean(results.iter().map(|record| &record.cost)));
         }
-        let bootstrap = Bootstrap::new(cases, tasks, &scores);
-        let means = |table: &Scores| {
-            mean(
-                tasks
-                    .iter()
-                    .filter_map(|task| task_mean(cases, task, table)),
-            )
-        };
-        let overall = scores
+        let mut measures = vec![Measure::new(OVERALL, cases, tasks, &of_each, |record| {
+            Some(record.correct)
+        })];
+        for name in held_out_names(&of_each) {
+            let score = |record: &ResultRecord| held_out_score(record, &name);
+            measures.push(Measure::new(&name, cases, tasks, &of_each, score));
+        }
+        let all: Vec<Scores> = measures
             .iter()
-            .map(|table| means(table).unwrap_or(f64::NAN))
+            .flat_map(|measure| measure.scores.clone())
             .collect();
-        let mut references: Vec<usize> = (0..seen.len())
-            .filter(|&i| seen[i].method == REFERENCE)
-            .collect();
-        references.sort_by(|&a, &b| costs[a].flops.total_cmp(&costs[b].flops));
+        let references = (0..seen.len()).filter(|&i| seen[i].method == REFERENCE);
         Self {
             cases,
             tasks,
+            cost_models,
+            references: references.collect(),
             contenders: seen,
-            scores,
-            costs,
-            overall,
-            bootstrap,
-            references,
+            records: of_each,
+            measures,
+            bootstrap: Bootstrap::new(cases, tasks, &all),
         }
+    }
+
+    /// The verdicts.
+    fn verdicts(&self) -> &Measure {
+        &self.measures[0]
     }
 
     fn row(&self, i: usize, expected: usize) -> MethodSummary {
         let who = self.contenders[i];
-        let images = self.scores[i].iter().map(Vec::len).sum();
-        let task = |task: &&'static str| {
-            Some((
-                (*task).to_owned(),
-                task_mean(self.cases, task, &self.scores[i])?.into(),
-            ))
-        };
+        let verdicts = self.verdicts();
+        let images = self.records[i].len();
+        let mut tasks = Map::new();
+        for task in self.tasks {
+            if let Some(mean) = task_mean(self.cases, task, &verdicts.scores[i]) {
+                tasks.insert((*task).to_owned(), mean.into());
+            }
+        }
         MethodSummary {
             method: who.method.clone(),
             n: who.n,
-            overall: self.overall[i],
+            overall: verdicts.overall[i],
             interval: self
                 .bootstrap
                 .interval(|all| Some(all[i]))
                 .unwrap_or((f64::NAN, f64::NAN)),
-            tasks: self.tasks.iter().filter_map(task).collect(),
-            cost: self.costs[i],
+            tasks,
+            score: self.score(i),
+            held_out: self.held_out(i),
+            cost: ImageCost::mean(self.records[i].iter().map(|record| &record.cost)),
             images,
             missing: expected.saturating_sub(images),
             gain: if i == 0 {
@@ -186,15 +273,43 @@ impl<'a> Tally<'a> {
             } else {
                 self.gain(i, self.contenders[0].to_string(), |all| Some(all[0]))
             },
-            at_equal_cost: self.at_equal_cost(i),
+            at_equal_cost: self.at_equal_cost(i, CostMeasure::Operations),
+            model_costs: self.model_costs(i),
         }
+    }
+
+    /// The mean final score of contender `i`, if all of its records have comparable scores.
+    fn score(&self, i: usize) -> Option<f64> {
+        let comparable = |record: &&ResultRecord| {
+            let score = record.score.filter(|_| record.parts.is_empty())?;
+            Some(f64::from(score))
+        };
+        let scores: Option<Vec<f64>> = self.records[i].iter().map(comparable).collect();
+        mean(scores?)
+    }
+
+    fn held_out(&self, i: usize) -> Map<String, Value> {
+        let mut means = Map::new();
+        for measure in &self.measures[1..] {
+            let scores = measure.scores[i].iter().flatten().copied();
+            if let Some(mean) = mean(scores) {
+                means.insert(measure.name.clone(), mean.into());
+            }
+        }
+        means
+    }
+
+    fn held_out_names(&self) -> Vec<String> {
+        let names = self.measures[1..].iter();
+        names.map(|measure| measure.name.clone()).collect()
     }
 
     /// Difference of contender `i` from another number that is computed from the overall results.
     fn gain(&self, i: usize, over: String, other: impl Fn(&[f64]) -> Option<f64>) -> Option<Gain> {
-        let base = other(&self.overall)?;
+        let overall = &self.verdicts().overall;
+        let base = other(overall)?;
         let interval = self.bootstrap.interval(|all| Some(all[i] - other(all)?))?;
-        let mean = self.overall[i] - base;
+        let mean = overall[i] - base;
         Some(Gain {
             over,
             mean,
@@ -203,20 +318,159 @@ impl<'a> Tally<'a> {
         })
     }
 
-    fn at_equal_cost(&self, i: usize) -> Option<Gain> {
+    /// The mean cost of contender `i`; none if a record lacks the counts for it.
+    fn cost(&self, i: usize, measure: CostMeasure) -> Option<f64> {
+        let cost = |record: &&ResultRecord| match measure {
+            CostMeasure::Operations => Some(record.cost.flops),
+            CostMeasure::Model(model) => Some(model.price(record.counts.as_ref()?)),
+        };
+        let costs: Option<Vec<f64>> = self.records[i].iter().map(cost).collect();
+        mean(costs?)
+    }
+
+    fn model_costs(&self, i: usize) -> Vec<ModelCost> {
+        let mut costs = vec![];
+        for model in self.cost_models {
+            costs.push(ModelCost {
+                cost_model: model.name().to_owned(),
+                raw_images: self.cost(i, CostMeasure::Model(model)),
+                at_equal_cost: self.at_equal_cost(i, CostMeasure::Model(model)),
+            });
+        }
+        costs
+    }
+
+    fn at_equal_cost(&self, i: usize, measure: CostMeasure) -> Option<Gain> {
         if self.references.contains(&i) {
             return None;
         }
+        let cost = self.cost(i, measure)?;
+        let mut references: Vec<(f64, usize)> = vec![];
+        for &reference in &self.references {
+            references.extend(self.cost(reference, measure).map(|cost| (cost, reference)));
+        }
+        references.sort_by(|a, b| a.0.total_cmp(&b.0));
         let line = |all: &[f64]| {
-            let points: Vec<(f64, f64)> = self
-                .references
-                .iter()
-                .map(|&i| (self.costs[i].flops, all[i]))
-                .collect();
-            on_line(&points, self.costs[i].flops)
+            let points = references.iter().map(|&(cost, i)| (cost, all[i]));
+            on_line(&points.collect::<Vec<_>>(), cost)
         };
         self.gain(i, format!("{REFERENCE} at the same cost"), line)
     }
+
+    /// Where the next larger size of a method has a higher score, but falls by another measure.
+    fn overfits(&self) -> Vec<Overfit> {
+        let mut all = vec![];
+        for smaller in 0..self.contenders.len() {
+            let Some(larger) = self.next_size(smaller) else {
+                continue;
+            };
+            let Some((before, after)) = self.score(smaller).zip(self.score(larger)) else {
+                continue;
+            };
+            if after > before {
+                let places = 0..self.measures.len();
+                let falls = places.filter_map(|place| self.fall(place, smaller, larger));
+                all.extend(falls.map(|(measure, mean, interval)| Overfit {
+                    method: self.contenders[larger].method.clone(),
+                    n: [smaller, larger].map(|i| self.contenders[i].n),
+                    score: after - before,
+                    measure,
+                    mean,
+                    interval,
+                }));
+            }
+        }
+        all
+    }
+
+    /// The contender with the next larger size of the same method.
+    fn next_size(&self, of: usize) -> Option<usize> {
+        let Contender { method, n, .. } = self.contenders[of];
+        (0..self.contenders.len())
+            .filter(|&i| self.contenders[i].method == *method && self.contenders[i].n > *n)
+            .min_by_key(|&i| self.contenders[i].n)
+    }
+
+    /// By how much a measure falls between two contenders, if it does, with the interval.
+    fn fall(&self, place: usize, from: usize, to: usize) -> Option<(String, f64, Interval)> {
+        let measure = &self.measures[place];
+        let mean = measure.overall[to] - measure.overall[from];
+        let first = place * self.contenders.len();
+        let difference = |all: &[f64]| Some(all[first + to] - all[first + from]);
+        let interval = self.bootstrap.interval(difference)?;
+        (mean < 0.0).then(|| (measure.name.clone(), mean, interval))
+    }
+}
+
+impl Measure {
+    fn new(
+        name: &str,
+        cases: &[Case],
+        tasks: &[&str],
+        records: &[Vec<&ResultRecord>],
+        score: impl Fn(&ResultRecord) -> Option<f64>,
+    ) -> Self {
+        let scores: Vec<Scores> = records
+            .iter()
+            .map(|records| scores_of(cases.len(), records, &score))
+            .collect();
+        let overall = scores.iter().map(|scores| {
+            let tasks = tasks.iter();
+            mean(tasks.filter_map(|task| task_mean(cases, task, scores))).unwrap_or(f64::NAN)
+        });
+        Self {
+            name: name.to_owned(),
+            overall: overall.collect(),
+            scores,
+        }
+    }
+}
+
+/// The scores of a contender; none if one of its records lacks one.
+fn scores_of(
+    cases: usize,
+    records: &[&ResultRecord],
+    score: impl Fn(&ResultRecord) -> Option<f64>,
+) -> Scores {
+    let mut scores: Scores = vec![vec![]; cases];
+    for record in records {
+        let Some(score) = score(record) else {
+            return vec![vec![]; cases];
+        };
+        scores[record.case].push(score);
+    }
+    scores
+}
+
+/// The records of a contender, in an order that does not depend on the workers.
+fn records_of<'a>(
+    contender: &Contender,
+    records: &'a [ResultRecord],
+    cases: usize,
+) -> Vec<&'a ResultRecord> {
+    let mut found: Vec<&ResultRecord> = records
+        .iter()
+        .filter(|record| contender.is(&record.method, record.n) && record.case < cases)
+        .collect();
+    found.sort_by_key(|record| (record.case, record.sample));
+    found
+}
+
+/// The held-out scorers of all records, in the order in which they first appear.
+fn held_out_names(records: &[Vec<&ResultRecord>]) -> Vec<String> {
+    let mut names: Vec<String> = vec![];
+    for held_out in records.iter().flatten().flat_map(|record| &record.held_out) {
+        if !names.contains(&held_out.scorer) {
+            names.push(held_out.scorer.clone());
+        }
+    }
+    names
+}
+
+fn held_out_score(record: &ResultRecord, scorer: &str) -> Option<f64> {
+    let mut scores = record.held_out.iter();
+    let found = scores.find(|held_out| held_out.scorer == scorer)?;
+    Some(f64::from(found.score))
 }
 
 /// The mean over the prompts of a task.

@@ -3,6 +3,8 @@
 
 use std::{borrow::Cow, fs, io::Read, path::Path};
 
+use serde::de::DeserializeOwned;
+
 use crate::{Error, Result, input};
 
 /// Bytes of a text that are read at most. The largest text in use, a tokenizer, has 40 MB.
@@ -37,6 +39,20 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
         ));
     }
     decode_text(path, bytes)
+}
+
+/// Reads a value from the text of a TOML file.
+///
+/// # Errors
+/// It is not TOML, or does not describe such a value; the error names the line.
+pub fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| {
+            1 + text[..span.start.min(text.len())].matches('\n').count()
+        });
+        let message = error.message().lines().collect::<Vec<_>>().join(", ");
+        Error::input(format!("line {line}: {message}"))
+    })
 }
 
 /// The text in the bytes of a file: UTF-8, without its byte-order mark, and with `\n` for `\r\n`

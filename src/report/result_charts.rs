@@ -10,15 +10,21 @@ use super::{
 use crate::{
     Error, Result,
     eval::{Contender, Evaluation, MethodSummary, Summary, consistency::Consistency},
+    file::slug,
 };
 
-/// Accuracy over N and over cost and, if it was measured, the correlation of scores over scales;
+/// The name of the chart of accuracy over the cost in a cost model.
+pub(super) fn by_cost_model(name: &str) -> String {
+    format!("accuracy-by-cost-{}", slug(name))
+}
+
+/// Accuracy over N, over operations and over the cost in each cost model and, if it was measured, the correlation of scores over scales;
 /// each with its file name. With `graded`, verdicts are scores instead of right or wrong.
 pub fn charts(
     summary: &Summary,
     graded: bool,
     consistency: &[Consistency],
-) -> Vec<(&'static str, Chart)> {
+) -> Vec<(String, Chart)> {
     let (name, what) = if graded {
         ("Score", "score")
     } else {
@@ -39,44 +45,56 @@ pub fn charts(
     let cost = "GFLOP per image, including decodes and scoring (logarithmic); labels: N";
     let mut all = vec![
         (
-            "accuracy-by-n",
+            "accuracy-by-n".to_owned(),
             over(
                 "N",
                 "N (logarithmic)",
                 Spacing::Doubling,
-                lines(summary, |row| row.n as f64, |_| None),
+                lines(summary, |row| Some(row.n as f64), |_| None),
             ),
         ),
         (
-            "accuracy-by-cost",
+            "accuracy-by-cost".to_owned(),
             over(
                 "total cost",
                 cost,
                 Spacing::Ratio,
                 lines(
                     summary,
-                    |row| row.cost.flops / 1e9,
+                    |row| Some(row.cost.flops / 1e9),
                     |row| Some(row.n.to_string()),
                 ),
             ),
         ),
     ];
+    for (place, model) in summary.cost_models.iter().enumerate() {
+        let cost = |row: &MethodSummary| row.model_costs.get(place)?.raw_images;
+        let label =
+            format!("raw images per image, by the cost of {model} (logarithmic); labels: N");
+        let lines = lines(summary, cost, |row| Some(row.n.to_string()));
+        let title = format!("the cost of {model}");
+        all.push((
+            by_cost_model(model),
+            over(&title, &label, Spacing::Ratio, lines),
+        ));
+    }
     if !consistency.is_empty() {
-        all.push(("consistency", correlations(consistency)));
+        all.push(("consistency".to_owned(), correlations(consistency)));
     }
     all
 }
 
-/// One line per method, one point per size.
+/// One line per method, one point per size whose x is known.
 fn lines(
     summary: &Summary,
-    x: fn(&MethodSummary) -> f64,
+    x: impl Fn(&MethodSummary) -> Option<f64>,
     label: fn(&MethodSummary) -> Option<String>,
 ) -> Vec<Line> {
     let mut lines: Vec<Line> = vec![];
     for row in &summary.methods {
+        let Some(x) = x(row) else { continue };
         let point = Point {
-            x: x(row),
+            x,
             y: row.overall,
             interval: Some(row.interval),
             label: label(row),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    eval::{Gain, MethodSummary, Summary, consistency::Consistency},
+    eval::{CostModel, Gain, MethodSummary, Overfit, Summary, consistency::Consistency},
     file, image, quoting,
 };
 
@@ -77,9 +77,12 @@ impl ResultTables {
             numbers::counted(prompts, "prompt"),
             numbers::counted(samples, "sample")
         );
-        let tables = [self.accuracy(), self.costs()]
+        let tables: Vec<String> = [Some(self.accuracy()), self.held_out(), Some(self.costs())]
+            .into_iter()
+            .flatten()
             .map(|table| table.lines().join("\n"))
-            .join("\n\n");
+            .collect();
+        let tables = tables.join("\n\n");
         let consistency = if self.consistency.is_empty() {
             String::new()
         } else {
@@ -97,9 +100,11 @@ impl ResultTables {
 
     /// The notes, each after a line break and a marker; empty without notes.
     fn notes(&self, before: &str, marker: &str, quote: fn(&str) -> String) -> String {
+        let overfits: Vec<String> = self.summary.overfits.iter().map(overfit).collect();
         let lines: String = self
             .notes
             .iter()
+            .chain(&overfits)
             .map(|note| format!("\n{marker}{}", quote(note)))
             .collect();
         if lines.is_empty() {
@@ -122,15 +127,55 @@ impl ResultTables {
         table
     }
 
+    /// Mean scores by the search's scorer and by held-out ones, one row per contender; none without
+    /// held-out scorers.
+    fn held_out(&self) -> Option<Table> {
+        use Align::{Left, Right};
+        if self.summary.held_out.is_empty() {
+            return None;
+        }
+        let heads = self.score_heads();
+        let mut columns = vec![("method", Left), ("N", Right)];
+        columns.extend(heads.iter().map(|head| (head.as_str(), Right)));
+        let mut table = Table::with_columns(columns);
+        for row in &self.summary.methods {
+            table.cells([named(row), self.scores(row)].concat());
+        }
+        Some(table)
+    }
+
+    /// The columns of [`ResultTables::scores`].
+    fn score_heads(&self) -> Vec<String> {
+        let held_out = &self.summary.held_out;
+        if held_out.is_empty() {
+            return vec![];
+        }
+        let mut heads = vec!["score".to_owned()];
+        heads.extend(held_out.iter().map(|scorer| format!("{scorer} (held out)")));
+        heads
+    }
+
+    /// The mean score by the search's scorer and by each held-out one; empty without any.
+    fn scores(&self, row: &MethodSummary) -> Vec<String> {
+        let held_out = &self.summary.held_out;
+        if held_out.is_empty() {
+            return vec![];
+        }
+        let mut cells = vec![score(row.score)];
+        cells.extend(held_out.iter().map(|scorer| score(row.of_held_out(scorer))));
+        cells
+    }
+
     /// Gains and costs, one row per contender.
     fn costs(&self) -> Table {
         use Align::{Left, Right};
         let mut columns = vec![("method", Left), ("N", Right)];
+        let heads = self.gain_and_cost_heads();
         if self.generated() {
-            columns.extend(GAINS_AND_COSTS.map(|head| (head, Right)));
+            columns.extend(heads.iter().map(|head| (head.as_str(), Right)));
             columns.push(("seconds", Right));
         } else {
-            columns.extend([(GAINS_AND_COSTS[0], Right), ("evaluated", Right)]);
+            columns.extend([(AGAINST_FIRST, Right), ("evaluated", Right)]);
         }
         let missing = self.summary.methods.iter().any(|row| row.missing > 0);
         columns.extend(missing.then_some(("missing", Right)));
@@ -154,18 +199,35 @@ impl ResultTables {
         self.summary.methods.iter().any(|row| row.cost.images > 0.0)
     }
 
-    /// Both in one table, for Markdown pages; without seconds, which differ from run to run.
+    /// The columns of [`gains_and_costs`]: with cost models, the cost and the difference at equal
+    /// cost in each of them.
+    fn gain_and_cost_heads(&self) -> Vec<String> {
+        let mut heads = vec![AGAINST_FIRST.to_owned()];
+        for model in &self.summary.cost_models {
+            heads.push(format!("raw images ({model})"));
+            heads.push(format!("{AT_EQUAL_COST} ({model})"));
+        }
+        if self.summary.cost_models.is_empty() {
+            heads.push(AT_EQUAL_COST.to_owned());
+        }
+        heads.extend(MEASURED_COSTS.map(str::to_owned));
+        heads
+    }
+
+    /// All in one table, for Markdown pages; without seconds, which differ from run to run.
     fn table(&self) -> Table {
         use Align::{Left, Right};
         let mut columns = vec![("method", Left), ("N", Right)];
         columns.extend(self.summary.tasks.iter().map(|task| (*task, Right)));
         columns.extend([("overall", Right), ("95 % interval", Right)]);
-        columns.extend(GAINS_AND_COSTS.map(|head| (head, Right)));
+        let heads = [self.score_heads(), self.gain_and_cost_heads()].concat();
+        columns.extend(heads.iter().map(|head| (head.as_str(), Right)));
         let mut table = Table::with_columns(columns);
         for row in &self.summary.methods {
             let mut cells = named(row);
             cells.extend(self.tasks(row));
             cells.extend(overall(row));
+            cells.extend(self.scores(row));
             cells.extend(gains_and_costs(row));
             table.cells(cells);
         }
@@ -202,15 +264,20 @@ impl ResultTables {
         table
     }
 
-    /// Checks that [`ResultTables::write`] can write its files, before the work starts.
+    /// Checks that [`ResultTables::write`] can write its files, before the work starts; costs are
+    /// priced by `cost_models`.
     ///
     /// # Errors
     /// A folder has the name of one of the files.
-    pub fn check_folder(folder: &Path) -> Result<()> {
-        const CHARTS: [&str; 3] = ["accuracy-by-n", "accuracy-by-cost", "consistency"];
+    pub fn check_folder(folder: &Path, cost_models: &[CostModel]) -> Result<()> {
         let tables = ["summary.json", "table.txt", "table.md"].map(str::to_owned);
-        let charts = CHARTS
+        let by_model = cost_models
             .iter()
+            .map(|model| charts::by_cost_model(model.name()));
+        let charts = ["accuracy-by-n", "accuracy-by-cost", "consistency"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(by_model)
             .flat_map(|name| [format!("{name}.svg"), format!("{name}.png")]);
         for name in tables.into_iter().chain(charts) {
             file::check_replaceable(&folder.join(name))?;
@@ -298,14 +365,11 @@ fn short(task: &'static str) -> &'static str {
         .trim_start_matches("color_")
 }
 
-const GAINS_AND_COSTS: [&str; 6] = [
-    "against the first",
-    "against best-of-n at equal cost",
-    "GFLOP",
-    "images",
-    "decodes",
-    "scorings",
-];
+const AGAINST_FIRST: &str = "against the first";
+
+const AT_EQUAL_COST: &str = "against best-of-n at equal cost";
+
+const MEASURED_COSTS: [&str; 4] = ["GFLOP", "images", "decodes", "scorings"];
 
 fn named(row: &MethodSummary) -> Vec<String> {
     vec![row.method.clone(), row.n.to_string()]
@@ -317,13 +381,46 @@ fn overall(row: &MethodSummary) -> Vec<String> {
 
 fn gains_and_costs(row: &MethodSummary) -> Vec<String> {
     let cost = row.cost;
-    let mut cells = vec![
-        gain(row.gain.as_ref()),
-        gain(row.at_equal_cost.as_ref()),
-        format!("{:.1}", cost.flops / 1e9),
-    ];
+    let mut cells = vec![gain(row.gain.as_ref())];
+    for model in &row.model_costs {
+        cells.push(
+            model
+                .raw_images
+                .map_or("-".to_owned(), |cost| format!("{cost:.2}")),
+        );
+        cells.push(gain(model.at_equal_cost.as_ref()));
+    }
+    if row.model_costs.is_empty() {
+        cells.push(gain(row.at_equal_cost.as_ref()));
+    }
+    cells.push(format!("{:.1}", cost.flops / 1e9));
     cells.extend([cost.images, cost.decodes, cost.readings].map(|count| format!("{count:.0}")));
     cells
+}
+
+/// `tts-var, N = 2 to 4: the score rises by 0.120, ...`
+fn overfit(found: &Overfit) -> String {
+    let Overfit {
+        method,
+        n: [smaller, larger],
+        score,
+        measure,
+        mean,
+        interval: (low, high),
+    } = found;
+    let verdict = match *high < 0.0 {
+        true => "over-optimised",
+        false => "perhaps over-optimised",
+    };
+    format!(
+        "{verdict}: {method}, N = {smaller} to {larger}: the search's own score rises by \
+         {score:.3}, but {measure} falls: {mean:+.3} ({low:+.3} to {high:+.3})"
+    )
+}
+
+/// `0.875`, or `-` where a record lacks the score.
+fn score(mean: Option<f64>) -> String {
+    mean.map_or("-".to_owned(), share)
 }
 
 /// `0.875`

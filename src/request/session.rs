@@ -5,7 +5,9 @@
 //! to the search loop. Read on there: `crates/ttsvar-search/src/run.rs`.
 
 use serde_json::{Map, Value};
-use ttsvar_search::{Listener, Outcome, Pipeline, Plan, Prompt, Search, Workload, run};
+use ttsvar_search::{
+    Image, Listener, Outcome, Pipeline, Plan, Prompt, Scorer, Search, Workload, mixer::Part, run,
+};
 
 use super::{MethodSpec, recorded};
 use crate::{
@@ -181,13 +183,27 @@ impl<'a> Session<'a> {
     /// # Errors
     /// The generator, a scorer, the features or the listener fail.
     pub fn run(&self, text: &str, seed: u64, listener: &mut dyn Listener) -> Result<Outcome> {
-        Ok(run(
-            &self.search(),
-            &self.prompt(text),
-            &self.plan,
-            seed,
-            listener,
-        )?)
+        let search = self.search();
+        let mut outcome = run(&search, &self.prompt(text), &self.plan, seed, listener)?;
+        self.score_held_out(text, &mut outcome)?;
+        Ok(outcome)
+    }
+
+    /// Lets the held-out scorers of the system score the finished images, for the record.
+    fn score_held_out(&self, text: &str, outcome: &mut Outcome) -> Result<()> {
+        let finished = outcome.finished.iter();
+        let (ids, images): (Vec<usize>, Vec<Image>) = finished
+            .map(|finished| (finished.id, finished.image.clone()))
+            .unzip();
+        for scorer in self.system.held_out() {
+            outcome.trace.held_out.push(Part {
+                scorer: scorer.name.clone(),
+                scale: outcome.trace.scales.len().saturating_sub(1),
+                ids: ids.clone(),
+                scores: scorer.score(text, &images)?,
+            });
+        }
+        Ok(())
     }
 
     /// The settings that traces and images record.

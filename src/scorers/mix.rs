@@ -23,6 +23,12 @@ impl ScorerMix {
         &self.0
     }
 
+    /// The same with one more scorer of weight 1.
+    pub fn with(mut self, name: ScorerName) -> Self {
+        self.0.push((name, 1.0));
+        self
+    }
+
     /// The kinds, each once.
     pub fn kinds(&self) -> Vec<&'static ScorerKind> {
         let mut kinds: Vec<&'static ScorerKind> = vec![];

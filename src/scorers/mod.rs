@@ -8,6 +8,7 @@ mod head;
 pub mod hps;
 pub mod image_reward;
 mod kind;
+mod list;
 mod mix;
 
 pub use aesthetic::Aesthetic;
@@ -15,6 +16,7 @@ pub use clip_score::{ClipScore, Definition};
 pub use hps::Hps;
 pub use image_reward::ImageReward;
 pub use kind::{ScorerKind, ScorerName, kind};
+pub use list::ScorerList;
 pub use mix::ScorerMix;
 
 /// Every kind of scorer.

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DEMO, System, loader};
+use super::{DEMO, System, loader, scorers::ScorerChoice};
 use crate::{
     Error, Result, demo,
     hub::{self, Bundle, bundle::FILE, catalog},
     loading::{Device, Dtype, LoadReport, Loader},
-    scorers::{ScorerMix, ScorerName, kind},
+    scorers::{ScorerList, ScorerMix, ScorerName, kind},
 };
 use ttsvar_search::suggestion::suggest;
 
@@ -37,6 +37,9 @@ pub struct SystemBuilder {
     /// The device that computes.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub device: Device,
+    /// Scorers that searches do not use, for scores of what they find.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub held_out: Option<ScorerList>,
     /// True if text encoder, scorers and features are evicted from memory between their uses.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub evict: bool,
@@ -74,6 +77,14 @@ impl SystemBuilder {
     pub fn scorers(self, mix: ScorerMix) -> Self {
         Self {
             scorer: Some(mix),
+            ..self
+        }
+    }
+
+    /// Loads these scorers in addition, for scores of what searches find.
+    pub fn held_out(self, scorers: ScorerList) -> Self {
+        Self {
+            held_out: Some(scorers),
             ..self
         }
     }
@@ -139,13 +150,15 @@ impl SystemBuilder {
             bundle.description.generator.rope_grid = Some(grids.rope_grid);
         }
         let mix = self.scorers_or_default(&bundle)?;
-        let releases: Vec<_> = mix.kinds().into_iter().map(|kind| &kind.release).collect();
+        let scorers = ScorerChoice::new(mix, self.held_out.as_ref())?;
+        let kinds = scorers.all.kinds().into_iter();
+        let releases: Vec<_> = kinds.map(|kind| &kind.release).collect();
         let folder = bundle.folder().path();
         require_files(
             self.weights.as_deref().unwrap_or(&folder),
             &bundle.missing(&releases)?,
         )?;
-        let system = loader::load(self, bundle, &mix, &loader)?;
+        let system = loader::load(self, bundle, &scorers, &loader)?;
         self.check_state_dict(system.report())?;
         Ok(system)
     }
@@ -191,7 +204,8 @@ impl SystemBuilder {
         let Some(folder) = &self.weights else {
             return Ok(());
         };
-        if self.model_name() != DEMO || self.scorer.is_some() || folder.join(FILE).exists() {
+        let asked = self.scorer.is_some() || self.held_out.is_some();
+        if self.model_name() != DEMO || asked || folder.join(FILE).exists() {
             return Ok(());
         }
         Err(Error::file(

@@ -5,14 +5,13 @@ use std::{collections::BTreeSet, path::Path};
 use super::{
     System, SystemBuilder,
     features::load_features,
-    scorers::{load_scorers, scorer_files},
+    scorers::{ScorerChoice, load_scorers, scorer_files},
 };
 use crate::{
     Result,
     hub::{Bundle, cache::unmarked_revision, description::GeneratorFamily},
     loading::{LoadReport, Loader},
     pipelines::{Family, infinity::InfinityFamily},
-    scorers::ScorerMix,
 };
 
 /// The implementation of a family of generators.
@@ -34,15 +33,17 @@ pub(super) fn note_revisions(report: &mut LoadReport) {
 pub(super) fn load(
     builder: &SystemBuilder,
     bundle: Bundle,
-    mix: &ScorerMix,
+    scorers: &ScorerChoice,
     loader: &Loader,
 ) -> Result<System> {
     let resident = !builder.evict;
     let mut report = LoadReport::default();
     let family = family(bundle.description.generator.family);
     let generator = family.load(&bundle, loader, resident, &mut report)?;
-    let files = scorer_files(&bundle, mix)?;
-    let (scorers, scorer_networks) = load_scorers(mix, &files, loader, resident, &mut report)?;
+    let files = scorer_files(&bundle, &scorers.all)?;
+    let (mut loaded, scorer_networks) =
+        load_scorers(&scorers.all, &files, loader, resident, &mut report)?;
+    let held_out = loaded.split_off(scorers.searching);
     let (features, extractors) = load_features(&bundle, loader, resident, &mut report)?;
     note_revisions(&mut report);
     Ok(System {
@@ -54,7 +55,8 @@ pub(super) fn load(
         generator,
         scorer_mix: builder.scorer.clone(),
         state_dict: builder.state_dict.clone(),
-        scorers,
+        scorers: loaded,
+        held_out,
         scorer_networks,
         features,
         extractors,

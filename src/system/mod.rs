@@ -46,6 +46,8 @@ pub struct System {
     scorer_mix: Option<ScorerMix>,
     state_dict: Option<String>,
     scorers: Vec<LoadedScorer>,
+    /// Scorers that searches do not use.
+    held_out: Vec<LoadedScorer>,
     /// The networks of the scorers, each once.
     scorer_networks: Vec<Arc<ScorerNetwork>>,
     features: Option<Arc<Evictable<Dinov2>>>,
@@ -172,6 +174,11 @@ impl System {
     /// All scorers, at least one.
     pub fn scorers(&self) -> &[LoadedScorer] {
         &self.scorers
+    }
+
+    /// The scorers that the caller chose in addition, which searches do not use.
+    pub fn held_out(&self) -> &[LoadedScorer] {
+        &self.held_out
     }
 
     /// The scorers that the caller chose; `None` for the bundle's default.

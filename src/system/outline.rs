@@ -40,6 +40,9 @@ const DINOV2: Vit = Vit {
     extra: 5,
 };
 
+/// Channels of the latents of Infinity-2B.
+const LATENT_CHANNELS: usize = 32;
+
 /// The text encoder of ImageReward (BERT base with attention to the image): width, layers, tokens of
 /// a prompt, words.
 const BERT: (usize, usize, usize, usize) = (768, 12, 35, 30524);
@@ -82,6 +85,17 @@ impl ReleasedOutline {
         images as f64 * DINOV2.flops()
     }
 
+    /// Operations of a latent verifier for some candidates. None is published for these models, so
+    /// this is an estimate: the latent as 14 x 14 patches, the last two blocks of ImageReward's
+    /// visual encoder, and its text encoder.
+    pub fn verifier_flops(&self, candidates: usize) -> f64 {
+        const BLOCKS: usize = 2;
+        let tokens = BLIP.patches() + BLIP.extra;
+        let embed = 2 * BLIP.patches() * LATENT_CHANNELS * BLIP.width;
+        let blocks = BLOCKS * BLIP.block_flops(tokens);
+        candidates as f64 * ((embed + blocks) as f64 + bert_flops())
+    }
+
     /// Operations and the peak of memory of the generator. `evicted` counts the measures against
     /// a limit of memory: none, the text encoder, all networks that are not always needed.
     pub fn estimate(&self, workload: &Workload, evicted: usize) -> ttsvar_search::Estimate {
@@ -113,9 +127,12 @@ impl Vit {
 
     fn flops(&self) -> f64 {
         let tokens = self.patches() + self.extra;
-        let block = 2 * tokens * 12 * self.width * self.width + 4 * tokens * tokens * self.width;
         let embed = 2 * self.patches() * 3 * self.patch * self.patch * self.width;
-        (self.blocks * block + embed) as f64
+        (self.blocks * self.block_flops(tokens) + embed) as f64
+    }
+
+    fn block_flops(&self, tokens: usize) -> usize {
+        2 * tokens * 12 * self.width * self.width + 4 * tokens * tokens * self.width
     }
 }
 

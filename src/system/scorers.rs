@@ -10,7 +10,7 @@ use crate::{
     Error, Result,
     hub::{Bundle, ScorerFiles, bundle::FILE},
     loading::{Evictable, LoadReport, Loader},
-    scorers::{ScorerMix, ScorerName, image_reward},
+    scorers::{ScorerList, ScorerMix, ScorerName, image_reward},
 };
 
 /// The network of a scorer.
@@ -43,6 +43,42 @@ impl Scorer for LoadedScorer {
 
     fn flops(&self, images: usize) -> f64 {
         self.flops * images as f64
+    }
+}
+
+/// The scorers to load: those of searches, and held-out ones.
+pub(super) struct ScorerChoice {
+    /// All of them, those of searches first. Weights of held-out ones mean nothing.
+    pub all: ScorerMix,
+    /// How many of them searches use.
+    pub searching: usize,
+}
+
+impl ScorerChoice {
+    /// The scorers of a mix, and held-out ones.
+    ///
+    /// # Errors
+    /// A held-out scorer has the same network as one in the mix.
+    pub(super) fn new(mix: ScorerMix, held_out: Option<&ScorerList>) -> Result<Self> {
+        let searching = mix.scorers().len();
+        let mut all = mix;
+        for name in held_out.map_or(&[][..], ScorerList::names) {
+            let family = name.kind.release.family;
+            let mut used = all.scorers()[..searching].iter().map(|(name, _)| name);
+            if let Some(used) = used.find(|used| used.kind.release.family == family) {
+                let message = match used == name {
+                    true => format!("the search uses `{name}`, so it is not held out"),
+                    false => format!(
+                        "the search uses `{used}`, which has the same network as `{name}`, so that \
+                         is not held out"
+                    ),
+                };
+                return Err(Error::input(message)
+                    .with_hint("hold out another scorer, or search by another: --scorer NAME"));
+            }
+            all = all.with(*name);
+        }
+        Ok(Self { all, searching })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod compbench;
+mod cost_models;
 mod geneval;
 mod report;
 mod runner;

@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use ttsvar::{
     Error, Result,
     eval::{
-        self, Contender, ResultRecord, SampleTask, Setup, Suite, Summary,
+        self, Contender, CostModel, ResultRecord, SampleTask, Setup, Suite, Summary,
         consistency::{self, PathLog, ScorePath},
         pending_samples,
         runner::seed_of,
@@ -64,7 +64,10 @@ impl Evaluation {
             .collect::<PyResult<Vec<_>>>()?;
         let session = raised(py, Session::new(&system.inner, &options))?;
         let scales = session.pipeline().scales().len();
-        let contenders = raised(py, Contender::grid(&methods, &n, scales))?;
+        let contenders = raised(
+            py,
+            Contender::grid(&methods, &n, scales, system.inner.drafts()),
+        )?;
         let settings = session.generator_settings();
         Ok(Self {
             setup: Setup::new(suite.described(), settings, &contenders, samples, seed),
@@ -181,11 +184,12 @@ impl Evaluation {
     /// summary. `count` prompts were scored after every scale.
     fn write_results(&self, py: Python<'_>, log: &Log, count: usize) -> PyResult<String> {
         let written = self.paths(log, count).and_then(|paths| {
-            let summary = Summary::new(
+            let summary = Summary::priced(
                 &self.suite,
                 self.setup.samples,
                 &self.setup.contenders,
                 log.inner.records(),
+                &CostModel::built_in(),
             );
             let consistency = consistency::consistency(&paths.all());
             let tables = ResultTables::new(GRID_TITLE, summary, consistency);
@@ -217,6 +221,7 @@ impl Evaluation {
         eval::Evaluation {
             suite: &self.suite,
             search,
+            held_out: &[],
             contenders: &self.setup.contenders,
             samples: self.setup.samples,
             seed: self.setup.seed,
@@ -270,7 +275,10 @@ impl Log {
     ) -> PyResult<Self> {
         let opened = eval::Log::open(&folder, &evaluation.setup, &evaluation.suite, resume);
         let inner = raised(py, opened)?;
-        raised(py, ResultTables::check_folder(&folder))?;
+        raised(
+            py,
+            ResultTables::check_folder(&folder, &CostModel::built_in()),
+        )?;
         Ok(Self { inner })
     }
 

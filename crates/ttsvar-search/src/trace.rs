@@ -56,6 +56,10 @@ pub struct Trace {
     /// one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+    /// The scores of the finished candidates by scorers that the search did not use, as the caller
+    /// adds them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_out: Vec<Part>,
     /// All warnings, in order. Those of a stage are recorded there too.
     pub warnings: Vec<Warning>,
     /// The cost.
@@ -81,6 +85,7 @@ impl Trace {
             winner: 0,
             scorers: vec![],
             parts: vec![],
+            held_out: vec![],
             warnings: vec![],
             cost: Cost::default(),
         }

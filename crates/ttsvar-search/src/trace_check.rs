@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     Error, Result,
+    mixer::Part,
     plan::{MAX_ROWS, Stage},
     tokens::TokenStatistics,
     trace::{Candidate, Cost, StageRecord, Trace},
@@ -50,7 +51,8 @@ impl Trace {
             self.check_stage(&format!("stages[{number}]"), stage, &mut ended)?;
         }
         self.check_finals()?;
-        self.check_parts()?;
+        self.check_parts("parts", &self.parts)?;
+        self.check_parts("held_out", &self.held_out)?;
         check_cost(&self.cost)
     }
 
@@ -272,10 +274,10 @@ impl Trace {
         Ok(())
     }
 
-    /// The scores of several scorers, and how they were mixed.
-    fn check_parts(&self) -> Result<()> {
-        for (number, part) in self.parts.iter().enumerate() {
-            let at = |field: &str| format!("parts[{number}].{field}");
+    /// The scores of several scorers, in the field `name`.
+    fn check_parts(&self, name: &str, parts: &[Part]) -> Result<()> {
+        for (number, part) in parts.iter().enumerate() {
+            let at = |field: &str| format!("{name}[{number}].{field}");
             if part.scale >= self.scales.len() {
                 return Err(damaged(at("scale"), part.scale, self.up_to_scales()));
             }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ImageOptions, Limit, output_folder, whole};
-use crate::system::SystemBuilder;
+use super::{HeldOut, ImageOptions, Limit, output_folder, whole};
+use crate::{eval::CostModel, system::SystemBuilder};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Eval {
@@ -48,6 +48,11 @@ pub(in crate::cli) struct Scenes {
     pub experiments: Vec<PathBuf>,
     #[command(flatten)]
     pub prompts: PromptSet,
+    /// Price searches by a cost model: demo, infinity-2b or a .toml file; may be given several times
+    #[arg(long, value_name = "NAME|FILE", default_values = CostModel::NAMES)]
+    pub cost_model: Vec<String>,
+    #[command(flatten)]
+    pub held_out: HeldOut,
     #[command(flatten)]
     pub system: SystemBuilder,
     #[command(flatten)]
@@ -121,7 +126,14 @@ pub(in crate::cli) struct BenchmarkOptions {
     pub n: Vec<usize>,
     /// Evaluate the images in these folders instead, in the layout of the original program
     #[arg(long, value_name = "DIR", num_args = 1..)]
+    #[arg(conflicts_with_all = ["cost_model", "held_out"])]
     pub images: Vec<PathBuf>,
+    /// Price searches by a cost model: demo, infinity-2b or a .toml file; may be given several times
+    /// [default: the operations of this model]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub cost_model: Vec<String>,
+    #[command(flatten)]
+    pub held_out: HeldOut,
     #[command(flatten)]
     pub system: SystemBuilder,
     #[command(flatten)]

@@ -23,6 +23,7 @@ use crate::{
     Error,
     loading::{Device, Dtype},
     options::{Options, parse, whole},
+    scorers::ScorerList,
     system::SystemBuilder,
 };
 pub(super) use bench::{Bench, BenchWhat, Preview};
@@ -151,9 +152,19 @@ pub(super) struct Generate {
     #[command(flatten)]
     pub system: SystemBuilder,
     #[command(flatten)]
+    pub held_out: HeldOut,
+    #[command(flatten)]
     pub limit: Limit,
     #[command(flatten)]
     pub outputs: Outputs,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct HeldOut {
+    /// Report the scores of these scorers too, which the search does not use: hps,clip
+    #[arg(long, value_name = "SCORERS", value_parser = parse::<ScorerList>)]
+    pub held_out: Option<ScorerList>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Args)]

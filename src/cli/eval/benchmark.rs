@@ -22,7 +22,8 @@ use super::{
 use crate::{
     Error, Result,
     eval::{
-        Contender, EvaluatedImage, Log, ResultRecord, Setup, Suite, Summary, check_samples,
+        Contender, CostModel, EvaluatedImage, Log, ResultRecord, Setup, Suite, Summary,
+        check_samples,
         external::{self, ExternalImage},
     },
     file::{self, slug},
@@ -120,7 +121,12 @@ pub(super) fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 impl EvalTarget<'_> {
-    fn spec<'a>(&'a self, contenders: &'a [Contender], seed: u64) -> EvalSpec<'a> {
+    fn spec<'a>(
+        &'a self,
+        contenders: &'a [Contender],
+        cost_models: &'a [CostModel],
+        seed: u64,
+    ) -> EvalSpec<'a> {
         EvalSpec {
             title: self.title,
             suite: self.suite,
@@ -129,6 +135,7 @@ impl EvalTarget<'_> {
             samples: self.samples,
             seed,
             consistency: 0,
+            cost_models,
             folder: self.out,
             resume: self.resume,
             graded: self.graded,
@@ -154,10 +161,14 @@ impl EvalTarget<'_> {
             .collect::<Result<Vec<Method>, ttsvar_search::Error>>()?;
         let options = &typed.image.0;
         options.check()?;
-        let system = console.open(&global.system_within(&typed.system, typed.limit))?;
+        let cost_models = CostModel::find_all(&typed.cost_model)?;
+        let mut builder = global.system_within(&typed.system, typed.limit);
+        builder.held_out.clone_from(&typed.held_out.held_out);
+        let system = console.open(&builder)?;
         let mut session = Session::new(&system, options)?;
         console.advise(&session);
-        let contenders = Contender::grid(&methods, &typed.n, session.pipeline().scales().len())?;
+        let scales = session.pipeline().scales().len();
+        let contenders = Contender::grid(&methods, &typed.n, scales, system.drafts())?;
         // Small searches run in parallel; a large model and the evaluator use all threads
         // themselves.
         let workers = match system.model() {
@@ -170,10 +181,10 @@ impl EvalTarget<'_> {
             workers,
             console,
         };
-        let spec = self.spec(&contenders, options.seed.unwrap_or(0));
+        let spec = self.spec(&contenders, &cost_models, options.seed.unwrap_or(0));
         check_samples(self.suite.cases().len(), self.samples)?;
         fs::create_dir_all(self.out).map_err(Error::io(self.out))?;
-        self.check_outputs()?;
+        self.check_outputs(&cost_models)?;
         let (tables, log) = context.run(&spec, |evaluated| {
             if typed.keep {
                 self.keep(layout, evaluated)
@@ -210,8 +221,8 @@ impl EvalTarget<'_> {
     }
 
     /// Checks that the results can be written, before the work starts.
-    fn check_outputs(&self) -> Result<()> {
-        ResultTables::check_folder(self.out)?;
+    fn check_outputs(&self, cost_models: &[CostModel]) -> Result<()> {
+        ResultTables::check_folder(self.out, cost_models)?;
         file::check_replaceable(&self.out.join(context::PAGE))?;
         let results = self.out.join("results");
         fs::create_dir_all(&results).map_err(Error::io(&results))
@@ -236,7 +247,7 @@ impl EvalTarget<'_> {
 
     fn write_page(&self, results: &BenchmarkResults) -> Result<()> {
         context::write_page(
-            &self.spec(&[], 0),
+            &self.spec(&[], &[], 0),
             results.tables.summary(),
             &results.relative_to(self.out)?,
         )
@@ -255,7 +266,7 @@ impl EvalTarget<'_> {
             .iter()
             .map(|external| external.contender.clone())
             .collect();
-        let spec = self.spec(&contenders, 0);
+        let spec = self.spec(&contenders, &[], 0);
         let mut pictures = BTreeMap::new();
         for external in external {
             let name = external.contender.method.clone();
@@ -267,7 +278,7 @@ impl EvalTarget<'_> {
         };
         let mut log = Log::open(self.out, &setup, self.suite, self.resume)?;
         context::print_notes(console, &log);
-        self.check_outputs()?;
+        self.check_outputs(&[])?;
         let bar = bar(
             console,
             external.iter().map(|external| external.images.len()).sum(),

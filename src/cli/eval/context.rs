@@ -15,8 +15,8 @@ use super::super::{
 use crate::{
     Error, Result,
     eval::{
-        Contender, EvaluatedImage, Evaluation, Log, ResultRecord, Setup, Suite, Summary,
-        check_samples,
+        Contender, CostModel, EvaluatedImage, Evaluation, HeldOutScorer, Log, ResultRecord, Setup,
+        Suite, Summary, check_samples,
         consistency::{self, Consistency, ScorePath, consistency},
         warnings::{self, WarningCounts},
     },
@@ -27,7 +27,7 @@ use crate::{
         html::verdicts::{self, Page},
     },
     request::Session,
-    system::MemoryLimit,
+    system::{LoadedScorer, MemoryLimit},
 };
 
 /// Generator and console of an evaluation.
@@ -49,6 +49,8 @@ pub(super) struct EvalSpec<'a> {
     pub seed: u64,
     /// Number of prompts whose images are scored after every scale.
     pub consistency: usize,
+    /// The cost models by which searches are priced.
+    pub cost_models: &'a [CostModel],
     pub folder: &'a Path,
     pub resume: bool,
     /// Whether verdicts are scores from 0 to 1 instead of right or wrong.
@@ -78,7 +80,7 @@ pub(super) fn fit_memory<'c>(
     Ok(())
 }
 
-impl EvalContext<'_> {
+impl<'s> EvalContext<'s> {
     /// Runs a comparison and writes its results into the folder. `keep` receives every new image
     /// before its record is written. Returns the result tables and the log.
     pub(super) fn run(
@@ -88,22 +90,23 @@ impl EvalContext<'_> {
     ) -> Result<(ResultTables, Log)> {
         check_samples(spec.suite.cases().len(), spec.samples)?;
         let search = self.search();
-        let evaluation = self.evaluation(spec, &search);
-        let mut log = Log::open(
-            spec.folder,
-            &spec.setup(self.session.generator_settings()),
-            spec.suite,
-            spec.resume,
-        )?;
+        let held_out = self.held_out();
+        let evaluation = self.evaluation(spec, &search, &held_out);
+        let mut setup = spec.setup(self.session.generator_settings());
+        setup.held_out = held_out
+            .iter()
+            .map(|scorer| scorer.name.to_owned())
+            .collect();
+        let mut log = Log::open(spec.folder, &setup, spec.suite, spec.resume)?;
         print_notes(self.console, &log);
-        ResultTables::check_folder(spec.folder)?;
+        ResultTables::check_folder(spec.folder, spec.cost_models)?;
         let cases = spec.suite.cases();
         for warning in warnings::of_prompts(&evaluation.prompt_warnings()?, cases) {
             self.console.warn(&warning.text, Some(&warning.advice));
         }
         self.evaluate(&evaluation, &mut log, keep)?;
         let paths = self.paths(&evaluation, &log, spec.consistency)?;
-        let summary = Summary::new(spec.suite, spec.samples, spec.contenders, log.records());
+        let summary = spec.summary(log.records());
         let tables = spec.tables(summary, consistency(&paths));
         tables.write(spec.folder)?;
         Ok((tables, log))
@@ -114,11 +117,22 @@ impl EvalContext<'_> {
         self.session.search()
     }
 
+    /// The scorers that searches do not use.
+    pub(super) fn held_out(&self) -> Vec<HeldOutScorer<'s>> {
+        let scorers = self.session.system().held_out().iter();
+        let named = |scorer: &'s LoadedScorer| HeldOutScorer {
+            name: &scorer.name,
+            scorer,
+        };
+        scorers.map(named).collect()
+    }
+
     /// The comparison for the runner.
     pub(super) fn evaluation<'e>(
         &self,
         spec: &EvalSpec<'e>,
         search: &'e Search<'e>,
+        held_out: &'e [HeldOutScorer<'e>],
     ) -> Evaluation<'e> {
         let EvalSpec {
             suite,
@@ -130,6 +144,7 @@ impl EvalContext<'_> {
         Evaluation {
             suite,
             search,
+            held_out,
             contenders,
             samples,
             seed,
@@ -174,6 +189,17 @@ impl EvalContext<'_> {
 }
 
 impl EvalSpec<'_> {
+    /// The summary of the records.
+    fn summary(&self, records: &[ResultRecord]) -> Summary {
+        Summary::priced(
+            self.suite,
+            self.samples,
+            self.contenders,
+            records,
+            self.cost_models,
+        )
+    }
+
     /// The result tables.
     pub(super) fn tables(&self, summary: Summary, consistency: Vec<Consistency>) -> ResultTables {
         ResultTables::new(self.title, summary, consistency)

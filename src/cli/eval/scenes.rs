@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ttsvar_search::Method;
+use ttsvar_search::{Drafts, Method};
 
 use super::{
     super::{
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error, Result,
     eval::{
-        Contender, Experiment, Suite, check_samples,
+        Contender, CostModel, Experiment, Suite, check_samples,
         scenes::{Scenes, Split},
     },
     file::{self, is_hidden, slug},
@@ -44,10 +44,14 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
         let names: Vec<String> = files.iter().map(|path| experiment_name(path)).collect();
         check_page(page, &names)?;
     }
-    let system = console.open(&global.system_within(&typed.system, typed.limit))?;
+    let cost_models = CostModel::find_all(&typed.cost_model)?;
+    let mut builder = global.system_within(&typed.system, typed.limit);
+    builder.held_out.clone_from(&typed.held_out.held_out);
+    let system = console.open(&builder)?;
     let mut session = Session::new(&system, options)?;
     console.advise(&session);
-    let runs = runs(typed, &files, session.pipeline().scales().len())?;
+    let scales = session.pipeline().scales().len();
+    let runs = runs(typed, &files, scales, system.drafts())?;
     let workers = context::workers(global);
     let contenders = runs.iter().flat_map(|run| &run.experiment.contenders);
     context::fit_memory(&mut session, contenders, typed.limit, workers, console)?;
@@ -59,6 +63,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
     let evaluation = ScenesEval {
         typed,
         split,
+        cost_models,
         context,
     };
     for run in &runs {
@@ -77,13 +82,13 @@ struct Run {
 
 /// The grid of methods and sizes, or every experiment in its own folder. All are read before the
 /// first one runs.
-fn runs(typed: &Typed, files: &[PathBuf], scales: usize) -> Result<Vec<Run>> {
+fn runs(typed: &Typed, files: &[PathBuf], scales: usize, drafts: Drafts) -> Result<Vec<Run>> {
     let out = &typed.results.out;
     if files.is_empty() {
         return Ok(vec![Run {
             name: None,
             folder: out.clone(),
-            experiment: grid(typed, scales)?,
+            experiment: grid(typed, scales, drafts)?,
         }]);
     }
     let mut runs = vec![];
@@ -92,14 +97,14 @@ fn runs(typed: &Typed, files: &[PathBuf], scales: usize) -> Result<Vec<Run>> {
         runs.push(Run {
             folder: out.join(&name),
             name: Some(name),
-            experiment: Experiment::read(path, scales)?,
+            experiment: Experiment::read(path, scales, drafts)?,
         });
     }
     Ok(runs)
 }
 
 /// Several methods at several sizes.
-fn grid(typed: &Typed, scales: usize) -> Result<Experiment> {
+fn grid(typed: &Typed, scales: usize, drafts: Drafts) -> Result<Experiment> {
     let methods = typed
         .methods
         .iter()
@@ -110,13 +115,14 @@ fn grid(typed: &Typed, scales: usize) -> Result<Experiment> {
         prompts: PROMPTS,
         samples: SAMPLES,
         consistency: CONSISTENCY,
-        contenders: Contender::grid(&methods, &typed.n, scales)?,
+        contenders: Contender::grid(&methods, &typed.n, scales, drafts)?,
     })
 }
 
 struct ScenesEval<'a> {
     typed: &'a Typed,
     split: Split,
+    cost_models: Vec<CostModel>,
     context: EvalContext<'a>,
 }
 
@@ -150,6 +156,7 @@ impl ScenesEval<'_> {
                 .consistency
                 .unwrap_or(experiment.consistency)
                 .min(prompts),
+            cost_models: &self.cost_models,
             folder,
             resume: self.typed.results.resume,
             notes: &[],
@@ -175,7 +182,7 @@ impl ScenesEval<'_> {
             image::save(&evaluated.image, images.join(name))
         })?;
         let search = self.context.search();
-        let pairs = result_charts::pairs(&self.context.evaluation(&spec, &search))?;
+        let pairs = result_charts::pairs(&self.context.evaluation(&spec, &search, &[]))?;
         image::save(&sheet::sheet(&pairs), sheet_path)?;
         Ok(tables)
     }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use serde_json::Value;
-use ttsvar_search::Trace;
+use ttsvar_search::{Final, Trace, mixer::Part};
 
 use super::super::super::numbers::{counted, operations};
 
@@ -10,6 +10,9 @@ use super::super::super::numbers::{counted, operations};
 pub(super) fn section(trace: &Trace) -> Markup {
     html! {
         section.facts {
+            @if !trace.held_out.is_empty() {
+                div { h2 { "Held-out scores" } (held_out(trace)) }
+            }
             div { h2 { "Cost" } (cost(trace)) }
             div { h2 { "Time" } (time(trace)) }
             div.settings { h2 { "Settings" } (settings(trace)) }
@@ -36,6 +39,40 @@ fn table(rows: &[(&str, String)]) -> Markup {
         table {
             @for (name, value) in rows {
                 tr { th { (name) } td { (value) } }
+            }
+        }
+    }
+}
+
+/// The scores of the finished candidates by scorers that the search did not use, the best by the
+/// search first.
+fn held_out(trace: &Trace) -> Markup {
+    let mut finals: Vec<&Final> = trace.finals.iter().collect();
+    finals.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let score = |part: &Part, id: usize| {
+        let place = part.ids.iter().position(|scored| *scored == id)?;
+        Some(format!("{:.3}", part.scores.get(place)?))
+    };
+    html! {
+        p { small { "by scorers that the search did not use" } }
+        div.wide {
+            table.scales {
+                tr {
+                    th { "candidate" }
+                    th { "search" }
+                    @for part in &trace.held_out {
+                        th { (part.scorer) }
+                    }
+                }
+                @for last in finals {
+                    tr {
+                        th { (last.id) @if last.id == trace.winner { " (winner)" } }
+                        td { (format!("{:.3}", last.score)) }
+                        @for part in &trace.held_out {
+                            td { (score(part, last.id).unwrap_or_else(|| "–".to_owned())) }
+                        }
+                    }
+                }
             }
         }
     }
