@@ -179,7 +179,9 @@ fn the_demo_model_prices_searches_as_their_operations_do() {
             "{options}: {price} and {measured}: {counts:?}"
         );
         assert_eq!(counts.finished_decodes, counts.finished_scorings);
-        let price = infinity.price(&counts);
-        assert!(price <= measured + 1e-9, "{options}: {price}");
+        // Drafts are cheap where decodes of unfinished images are.
+        if options["method"] == "draft" {
+            assert!(infinity.price(&counts) < 0.6 * price, "{counts:?}");
+        }
     }
 }

@@ -8,6 +8,7 @@ mod report;
 mod runner;
 mod scene_labels;
 mod scenes;
+mod summary;
 #[path = "../support/mod.rs"]
 mod support;
 mod tree;

@@ -75,7 +75,7 @@ fn contenders() -> Vec<Contender> {
         Method::BestOfN,
         Method::TtsVar,
     ];
-    Contender::grid(&methods, &[1, 2, 5], SCALES).unwrap()
+    Contender::grid(&methods, &[1, 2, 5], SCALES, Drafts::default()).unwrap()
 }
 
 fn setup(contenders: &[Contender]) -> Setup {
@@ -88,6 +88,7 @@ fn setup(contenders: &[Contender]) -> Setup {
         settings: serde_json::Map::new(),
         contenders: contenders.to_vec(),
         pictures: BTreeMap::new(),
+        held_out: vec![],
     }
 }
 
@@ -103,6 +104,7 @@ fn evaluate(log: &mut Log, contenders: &[Contender], workers: usize, stop_after:
     let evaluation = Evaluation {
         suite: &suite,
         search: &search,
+        held_out: &[],
         contenders,
         samples: 3,
         seed: 5,
@@ -328,6 +330,7 @@ fn records_of(task: &SampleTask, contenders: &[Contender]) -> Result<Vec<ResultR
     let evaluation = Evaluation {
         suite: &suite,
         search: &search,
+        held_out: &[],
         contenders,
         samples: 3,
         seed: 5,
