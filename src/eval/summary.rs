@@ -165,24 +165,22 @@ impl Summary {
     }
 }
 
-/// What a cost is measured by.
-#[derive(Clone, Copy)]
-enum CostMeasure<'a> {
-    /// The operations that the search took.
-    Operations,
-    /// A cost model.
-    Model(&'a CostModel),
-}
+/// The mean cost of an image of each contender, by one measure; none where a record lacks what it is
+/// computed from.
+type Costs = Vec<Option<f64>>;
 
 /// The numbers that the rows are computed from.
 struct Tally<'a> {
     cases: &'a [Case],
     tasks: &'a [&'static str],
-    cost_models: &'a [CostModel],
     contenders: Vec<&'a Contender>,
     /// The records of each contender, in the order of prompts and samples.
     records: Vec<Vec<&'a ResultRecord>>,
     measures: Vec<Measure>,
+    /// In operations.
+    operations: Costs,
+    /// By each cost model, with its name.
+    prices: Vec<(&'a str, Costs)>,
     bootstrap: Bootstrap,
     /// Indices of the contenders with the method [`REFERENCE`].
     references: Vec<usize>,
@@ -227,10 +225,15 @@ impl<'a> Tally<'a> {
             .flat_map(|measure| measure.scores.clone())
             .collect();
         let references = (0..seen.len()).filter(|&i| seen[i].method == REFERENCE);
+        let price = |model: &'a CostModel| {
+            let price = |record: &ResultRecord| Some(model.price(record.counts.as_ref()?));
+            (model.name(), costs(&of_each, price))
+        };
         Self {
             cases,
             tasks,
-            cost_models,
+            operations: costs(&of_each, |record| Some(record.cost.flops)),
+            prices: cost_models.iter().map(price).collect(),
             references: references.collect(),
             contenders: seen,
             records: of_each,
@@ -273,7 +276,7 @@ impl<'a> Tally<'a> {
             } else {
                 self.gain(i, self.contenders[0].to_string(), |all| Some(all[0]))
             },
-            at_equal_cost: self.at_equal_cost(i, CostMeasure::Operations),
+            at_equal_cost: self.at_equal_cost(i, &self.operations),
             model_costs: self.model_costs(i),
         }
     }
@@ -318,37 +321,26 @@ impl<'a> Tally<'a> {
         })
     }
 
-    /// The mean cost of contender `i`; none if a record lacks the counts for it.
-    fn cost(&self, i: usize, measure: CostMeasure) -> Option<f64> {
-        let cost = |record: &&ResultRecord| match measure {
-            CostMeasure::Operations => Some(record.cost.flops),
-            CostMeasure::Model(model) => Some(model.price(record.counts.as_ref()?)),
-        };
-        let costs: Option<Vec<f64>> = self.records[i].iter().map(cost).collect();
-        mean(costs?)
-    }
-
     fn model_costs(&self, i: usize) -> Vec<ModelCost> {
-        let mut costs = vec![];
-        for model in self.cost_models {
-            costs.push(ModelCost {
-                cost_model: model.name().to_owned(),
-                raw_images: self.cost(i, CostMeasure::Model(model)),
-                at_equal_cost: self.at_equal_cost(i, CostMeasure::Model(model)),
+        let mut all = vec![];
+        for (name, costs) in &self.prices {
+            all.push(ModelCost {
+                cost_model: (*name).to_owned(),
+                raw_images: costs[i],
+                at_equal_cost: self.at_equal_cost(i, costs),
             });
         }
-        costs
+        all
     }
 
-    fn at_equal_cost(&self, i: usize, measure: CostMeasure) -> Option<Gain> {
+    fn at_equal_cost(&self, i: usize, costs: &Costs) -> Option<Gain> {
         if self.references.contains(&i) {
             return None;
         }
-        let cost = self.cost(i, measure)?;
-        let mut references: Vec<(f64, usize)> = vec![];
-        for &reference in &self.references {
-            references.extend(self.cost(reference, measure).map(|cost| (cost, reference)));
-        }
+        let cost = costs[i]?;
+        let references = self.references.iter();
+        let mut references: Vec<(f64, usize)> =
+            references.filter_map(|&i| Some((costs[i]?, i))).collect();
         references.sort_by(|a, b| a.0.total_cmp(&b.0));
         let line = |all: &[f64]| {
             let points = references.iter().map(|&(cost, i)| (cost, all[i]));
@@ -440,6 +432,15 @@ fn scores_of(
         scores[record.case].push(score);
     }
     scores
+}
+
+/// The mean cost of the records of each contender.
+fn costs(records: &[Vec<&ResultRecord>], cost: impl Fn(&ResultRecord) -> Option<f64>) -> Costs {
+    let of_one = |records: &Vec<&ResultRecord>| {
+        let costs: Option<Vec<f64>> = records.iter().map(|record| cost(record)).collect();
+        mean(costs?)
+    };
+    records.iter().map(of_one).collect()
 }
 
 /// The records of a contender, in an order that does not depend on the workers.

@@ -94,6 +94,113 @@ fn results_come_as_json_tables_and_pictures() {
 }
 
 #[test]
+fn searches_are_priced_by_cost_models() {
+    let desk = Desk::new();
+    let small = [
+        "eval",
+        "scenes",
+        "--prompts",
+        "6",
+        "--samples",
+        "1",
+        "--consistency",
+        "0",
+    ];
+    let methods = [
+        "--methods",
+        "raw,best-of-n,draft",
+        "--n",
+        "4",
+        "--json",
+        "-q",
+        "--out",
+        "e",
+    ];
+    let run = |more: &[&str]| -> Value {
+        let out = desk.works(&[&small[..], &methods, more].concat());
+        serde_json::from_str(&out).unwrap()
+    };
+    let found = run(&[]);
+    assert_eq!(
+        found["cost_models"],
+        serde_json::json!(["demo", "infinity-2b"])
+    );
+    let price = |found: &Value, row: usize, model: usize| {
+        found["methods"][row]["model_costs"][model]["raw_images"]
+            .as_f64()
+            .unwrap()
+    };
+    assert!((price(&found, 0, 0) - 1.0).abs() < 1e-9 && (price(&found, 0, 1) - 1.0).abs() < 1e-9);
+    // Four drafts, one of which finishes.
+    assert!(
+        price(&found, 2, 0) > 3.0 && price(&found, 2, 1) < 1.5,
+        "{found}"
+    );
+    for name in [
+        "accuracy-by-cost-demo.svg",
+        "accuracy-by-cost-infinity-2b.png",
+    ] {
+        assert!(desk.path("e").join(name).exists(), "{name}");
+    }
+    // Records hold what any other cost model needs, whenever it is wanted.
+    let own = "unit = 's'\nprompt = 0\ntransformer = 0\nshares = [1]\nunfinished_decode = 2\n\
+        final_decode = 1\nscoring = 0\nverification = 0\nextraction = 0\n";
+    desk.write("decodes only.toml", own);
+    let again = run(&["--resume", "--cost-model", "decodes only.toml"]);
+    assert_eq!(again["cost_models"], serde_json::json!(["decodes only"]));
+    assert_eq!([0, 1, 2].map(|row| price(&again, row, 0)), [1.0, 4.0, 9.0]);
+    assert!(desk.path("e/accuracy-by-cost-decodes-only.svg").exists());
+    assert!(
+        desk.text("e/table.md")
+            .contains("| raw images (decodes only) |")
+    );
+    // Lines of earlier versions have no counts.
+    let line = |line: &str| {
+        let mut record: Value = serde_json::from_str(line).unwrap();
+        record.as_object_mut().unwrap().remove("counts").unwrap();
+        format!("{record}\n")
+    };
+    let old: String = desk.text("e/records.jsonl").lines().map(line).collect();
+    desk.write("e/records.jsonl", old);
+    let old = run(&["--resume"]);
+    assert_eq!(
+        old["methods"][2]["model_costs"][0]["raw_images"],
+        Value::Null
+    );
+    assert_eq!(old["methods"][2]["overall"], found["methods"][2]["overall"]);
+}
+
+#[test]
+fn cost_models_that_cannot_be_are_refused() {
+    let desk = Desk::new();
+    let good = "unit = 's'\nprompt = 0\ntransformer = 1\nshares = [1]\nunfinished_decode = 2\n\
+        final_decode = 1\nscoring = 0\nverification = 0\nextraction = 0\n";
+    desk.write("negative.toml", good.replace("scoring = 0", "scoring = -1"));
+    desk.write("nan.toml", good.replace("prompt = 0", "prompt = nan"));
+    desk.write("scales.toml", good.replace("[1]", "[0.5, 0.25]"));
+    desk.write("key.toml", format!("{good}decode = 1\n"));
+    desk.write("demo.toml", good);
+    let refused: String = [
+        &["infinity"][..],
+        &["none.toml"],
+        &["negative.toml"],
+        &["nan.toml"],
+        &["scales.toml"],
+        &["key.toml"],
+        &["demo", "demo.toml"],
+    ]
+    .iter()
+    .map(|names| {
+        let flags = names.iter().flat_map(|name| ["--cost-model", name]);
+        let arguments: Vec<&str> = ["eval", "scenes"].into_iter().chain(flags).collect();
+        desk.refuses(&arguments)
+    })
+    .collect();
+    insta::assert_snapshot!(refused, @"");
+    assert!(!desk.path("eval-scenes").exists());
+}
+
+#[test]
 fn killed_and_resumed_it_gives_the_same_table() {
     let desk = Desk::new();
     let whole = results(&desk, &["--out", "whole"]);

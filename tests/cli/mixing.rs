@@ -121,6 +121,105 @@ fn an_evaluation_may_be_searched_by_another_scorer() {
 }
 
 #[test]
+fn held_out_scorers_score_what_a_search_finds() {
+    let desk = Desk::new();
+    downloads(&desk);
+    let held_out = ["--held-out", "clip,hps", "--weights", "downloads"];
+    let sizes = ["--methods", "best-of-n", "--n", "1,2", "--prompts", "6"];
+    let rest = [
+        "--samples",
+        "1",
+        "--consistency",
+        "0",
+        "--json",
+        "-q",
+        "--out",
+        "e",
+    ];
+    let evaluate = [&["eval", "scenes"][..], &sizes, &rest, &held_out].concat();
+    let found: Value = serde_json::from_str(&desk.works(&evaluate)).unwrap();
+    assert_eq!(found["held_out"], serde_json::json!(["clip", "hps"]));
+    for row in found["methods"].as_array().unwrap() {
+        let scores = row["held_out"].as_object().unwrap();
+        assert!(row["score"].is_number() && scores.values().all(Value::is_number));
+    }
+    let records = desk.text("e/records.jsonl");
+    let record: Value = serde_json::from_str(records.lines().next().unwrap()).unwrap();
+    assert_eq!(record["held_out"][0]["scorer"], "clip");
+    assert_eq!(record["held_out"][1]["scorer"], "hps");
+    assert!(
+        desk.text("e/table.md")
+            .contains("| clip (held out) | hps (held out) |")
+    );
+    let other = [&evaluate[..evaluate.len() - 4], &["--resume"]].concat();
+    let other = desk.run(&other);
+    assert!(
+        other.err.contains("another list of held-out scorers"),
+        "{other:?}"
+    );
+
+    let generate = [
+        "generate",
+        "a red circle",
+        "--seed",
+        "3",
+        "--method",
+        "best-of-n",
+        "--n",
+        "2",
+    ];
+    let files = [
+        "--out", "a.png", "--trace", "a.json", "--report", "a.html", "--json",
+    ];
+    let line = desk.works(&[&generate[..], &files, &held_out].concat());
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let trace: Value = serde_json::from_str(&desk.text("a.json")).unwrap();
+    assert_eq!(trace["held_out"][0]["ids"].as_array().unwrap().len(), 2);
+    let page = desk.text("a.html");
+    assert!(page.contains("<h2>Held-out scores</h2>") && page.contains("<th>hps</th>"));
+    let score = [
+        "score",
+        "a.png",
+        "--scorer",
+        "clip,hps",
+        "--weights",
+        "downloads",
+        "--json",
+    ];
+    let scored: Value = serde_json::from_str(&desk.works(&score)).unwrap();
+    for name in ["clip", "hps"] {
+        assert_eq!(scored["scores"][name], line["held_out"][name], "{name}");
+    }
+    // The search itself is the same without them.
+    let plain = [&generate[..], &["--out", "b.png", "-q"]].concat();
+    desk.works(&plain);
+    assert_eq!(desk.read("b.png"), desk.read("a.png"));
+}
+
+#[test]
+fn scorers_of_the_search_are_not_held_out() {
+    let desk = Desk::new();
+    downloads(&desk);
+    let mixed = ["--scorer", "clip-100,hps", "--weights", "downloads"];
+    let refused: String = [
+        vec!["generate", "a ring", "--held-out", "demo-reward"],
+        [
+            &["generate", "a ring", "--held-out", "aesthetic,clip"][..],
+            &mixed,
+        ]
+        .concat(),
+        vec!["generate", "a ring", "--held-out", "clip=2,hps"],
+        vec!["generate", "a ring", "--held-out", "clip,clip"],
+        vec!["eval", "scenes", "--held-out", "demo-reward"],
+        vec!["eval", "scenes", "--held-out", "hpsv2"],
+    ]
+    .iter()
+    .map(|arguments| desk.refuses(arguments))
+    .collect();
+    insta::assert_snapshot!(refused, @"");
+}
+
+#[test]
 fn mixes_that_cannot_be_are_refused() {
     let desk = Desk::new();
     let refused: String = [

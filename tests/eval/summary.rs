@@ -82,7 +82,7 @@ fn records(method: &str, n: usize, right: usize, counts: &Counts) -> Vec<ResultR
         held_out: vec![],
         cost: ImageCost {
             images: counts.finished_decodes as f64,
-            flops: 1e9 * (counts.finished_decodes + counts.unfinished_decodes) as f64,
+            flops: 5e8 * (2 * counts.finished_decodes + counts.unfinished_decodes) as f64,
             ..ImageCost::default()
         },
         counts: Some(counts.clone()),
@@ -117,7 +117,7 @@ fn summary(records: &[ResultRecord]) -> Summary {
     Summary::priced(&Prompts::new(), 1, &contenders(), records, &models())
 }
 
-fn without_held_out(text: &str) -> &str {
+fn costs(text: &str) -> &str {
     text.split("\n\n").last().unwrap()
 }
 
@@ -144,11 +144,29 @@ fn every_cost_model_has_its_columns_and_its_chart() {
         let line = 0.25 + 0.5 * cost.ln() / 4.0_f64.ln();
         assert!((gain(model) - (0.75 - line)).abs() < 1e-12);
     }
-    assert_snapshot!(tables.text(), @"");
+    assert_snapshot!(tables.text(), @r"
+    Two prices (4 prompts, 1 sample each)
+
+    method     N    all  overall   95 % interval
+    best-of-n  1  0.250    0.250  0.000 to 0.750
+    best-of-n  4  0.750    0.750  0.250 to 1.000
+    draft      4  0.750    0.750  0.250 to 1.000
+
+    method     N          against the first  raw images (dear)  against best-of-n at equal cost (dear)  raw images (cheap)  against best-of-n at equal cost (cheap)  GFLOP  images  decodes  scorings  seconds
+    best-of-n  1                          -               1.00                                       -                1.00                                        -    1.0       1        0         0     0.00
+    best-of-n  4  +0.500 (+0.000 to +1.000)               4.00                                       -                4.00                                        -    4.0       4        0         0     0.00
+    draft      4  +0.500 (+0.000 to +1.000)               3.50               +0.048 (+0.000 to +0.096)                2.30                +0.200 (+0.000 to +0.399)    3.0       1        0         0     0.00
+    ");
     let folder = tempfile::tempdir().unwrap();
     tables.write(folder.path()).unwrap();
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-    assert_snapshot!(read("table.md"), @"");
+    assert_snapshot!(read("table.md"), @r"
+    | method | N | all | overall | 95 % interval | against the first | raw images (dear) | against best-of-n at equal cost (dear) | raw images (cheap) | against best-of-n at equal cost (cheap) | GFLOP | images | decodes | scorings |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+    | best-of-n | 1 | 0.250 | 0.250 | 0.000 to 0.750 | - | 1.00 | - | 1.00 | - | 1.0 | 1 | 0 | 0 |
+    | best-of-n | 4 | 0.750 | 0.750 | 0.250 to 1.000 | +0.500 (+0.000 to +1.000) | 4.00 | - | 4.00 | - | 4.0 | 4 | 0 | 0 |
+    | draft | 4 | 0.750 | 0.750 | 0.250 to 1.000 | +0.500 (+0.000 to +1.000) | 3.50 | +0.048 (+0.000 to +0.096) | 2.30 | +0.200 (+0.000 to +0.399) | 3.0 | 1 | 0 | 0 |
+    ");
     for name in [
         "accuracy-by-cost-dear",
         "accuracy-by-cost-cheap",
@@ -169,7 +187,12 @@ fn every_cost_model_has_its_columns_and_its_chart() {
 fn without_cost_models_the_operations_count() {
     let summary = Summary::new(&Prompts::new(), 1, &contenders(), &all_records());
     let tables = ResultTables::new("Operations", summary, vec![]);
-    assert_snapshot!(without_held_out(&tables.text()), @"");
+    assert_snapshot!(costs(&tables.text()), @r"
+    method     N          against the first  against best-of-n at equal cost  GFLOP  images  decodes  scorings  seconds
+    best-of-n  1                          -                                -    1.0       1        0         0     0.00
+    best-of-n  4  +0.500 (+0.000 to +1.000)                                -    4.0       4        0         0     0.00
+    draft      4  +0.500 (+0.000 to +1.000)        +0.104 (+0.000 to +0.208)    3.0       1        0         0     0.00
+    ");
 }
 
 #[test]
@@ -190,7 +213,12 @@ fn records_of_earlier_versions_have_no_price() {
     );
     assert!(priced.methods[2].at_equal_cost.is_some());
     let tables = ResultTables::new("Earlier", priced, vec![]);
-    assert_snapshot!(without_held_out(&tables.text()), @"");
+    assert_snapshot!(costs(&tables.text()), @r"
+    method     N          against the first  raw images (dear)  against best-of-n at equal cost (dear)  raw images (cheap)  against best-of-n at equal cost (cheap)  GFLOP  images  decodes  scorings  seconds
+    best-of-n  1                          -               1.00                                       -                1.00                                        -    1.0       1        0         0     0.00
+    best-of-n  4  +0.500 (+0.000 to +1.000)               4.00                                       -                4.00                                        -    4.0       4        0         0     0.00
+    draft      4  +0.500 (+0.000 to +1.000)                  -                                       -                   -                                        -    3.0       1        0         0     0.00
+    ");
 }
 
 #[test]
@@ -223,7 +251,27 @@ fn held_out_scorers_show_what_a_search_overfits() {
             ("best-of-n", [1, 4], "hps")
         ]
     );
-    assert_snapshot!(tables.text(), @"");
+    assert_snapshot!(tables.text(), @r"
+    Overfit (4 prompts, 1 sample each)
+
+    method     N    all  overall   95 % interval
+    best-of-n  1  0.750    0.750  0.250 to 1.000
+    best-of-n  4  0.500    0.500  0.000 to 1.000
+    draft      4  0.750    0.750  0.250 to 1.000
+
+    method     N  score  hps (held out)  clip (held out)
+    best-of-n  1  0.250           0.900            0.500
+    best-of-n  4  1.000           0.600            0.500
+    draft      4  1.000           0.600            0.500
+
+    method     N          against the first  raw images (dear)  against best-of-n at equal cost (dear)  raw images (cheap)  against best-of-n at equal cost (cheap)  GFLOP  images  decodes  scorings  seconds
+    best-of-n  1                          -               1.00                                       -                1.00                                        -    1.0       1        0         0     0.00
+    best-of-n  4  -0.250 (-0.750 to +0.000)               4.00                                       -                4.00                                        -    4.0       4        0         0     0.00
+    draft      4  +0.000 (+0.000 to +0.000)               3.50               +0.226 (+0.000 to +0.678)                2.30                +0.150 (+0.000 to +0.451)    3.0       1        0         0     0.00
+
+    perhaps over-optimised: best-of-n, N = 1 to 4: the search's own score rises by 0.750, but overall falls: -0.250 (-0.750 to +0.000)
+    over-optimised: best-of-n, N = 1 to 4: the search's own score rises by 0.750, but hps falls: -0.300 (-0.300 to -0.300)
+    ");
     // Where one record lacks a score, there is no mean of it.
     all[0].held_out.clear();
     let lacking = summary(&all);
