@@ -28,6 +28,7 @@ pub mod system;
 pub use ttsvar_search as search;
 
 pub mod bench;
+pub mod collect;
 pub mod detectors;
 pub mod eval;
 pub mod report;

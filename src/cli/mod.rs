@@ -3,6 +3,7 @@
 
 mod arguments;
 mod bench;
+mod collect;
 mod console;
 mod doctor;
 mod eval;
@@ -75,6 +76,7 @@ fn run(arguments: &Arguments, console: &Console) -> Result<u8> {
         Subcommands::Inspect(typed) => inspect::run(typed, console)?,
         Subcommands::Completions(typed) => manual::completions(typed, console)?,
         Subcommands::Man => manual::man(console)?,
+        Subcommands::Collect(typed) => collect::run(typed, &arguments.global, console)?,
         Subcommands::Eval(arguments::Eval::Scenes(typed)) => {
             eval::scenes(typed, &arguments.global, console)?
         }

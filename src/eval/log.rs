@@ -74,7 +74,7 @@ impl Log {
     /// belong to it; another process is using it; or it cannot be written to.
     pub fn open(folder: &Path, setup: &Setup, suite: &dyn Suite, resume: bool) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let lock = lock_folder(folder)?;
+        let lock = lock_folder(folder, "is evaluating in this folder")?;
         let setup_path = folder.join(SETUP);
         let path = folder.join(RECORDS);
         let before: Option<Setup> = setup_path
@@ -145,8 +145,9 @@ impl Log {
     }
 }
 
-/// Locks a folder. The system releases the lock when the process ends, however it ends.
-fn lock_folder(folder: &Path) -> Result<File> {
+/// Locks a folder; `busy` says what another process that has locked it does. The system releases
+/// the lock when the process ends, however it ends.
+pub(crate) fn lock_folder(folder: &Path, busy: &str) -> Result<File> {
     let path = folder.join(LOCK);
     let mut lock = File::options()
         .create(true)
@@ -167,10 +168,8 @@ fn lock_folder(folder: &Path) -> Result<File> {
                 Ok(id) => format!("process {id}"),
                 Err(_) => "another process".to_owned(),
             };
-            Err(
-                Error::file(folder, format!("{who} is evaluating in this folder"))
-                    .with_hint("wait for it, stop it, or choose another folder"),
-            )
+            Err(Error::file(folder, format!("{who} {busy}"))
+                .with_hint("wait for it, stop it, or choose another folder"))
         }
         Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
     }

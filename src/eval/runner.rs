@@ -351,7 +351,7 @@ impl<'a> SampleGenerator<'a> {
 }
 
 /// Runs work in a thread pool of one thread.
-fn on_one_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(crate) fn on_one_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     pool.map_err(|error| Error::system(format!("cannot start a worker thread: {error}")))?
         .install(work)

@@ -285,6 +285,19 @@ impl Bundle {
         self.beside_features("preprocessor_config.json")
     }
 
+    /// The latent verifier's weights; `None` if the bundle has none.
+    ///
+    /// # Errors
+    /// The file is missing or damaged.
+    pub fn verifier_weights(&self) -> Result<Option<Arc<dyn TensorSource>>> {
+        let Description { name, verifier, .. } = &self.description;
+        let Some(verifier) = verifier else {
+            return Ok(None);
+        };
+        let location = self.place.locate(name, &verifier.weights)?;
+        self.place.open(location, &[], None).map(Some)
+    }
+
     /// The missing files among those in the description, each with its place of publication if that
     /// is known. Of scorers only the files of `scorers` are checked.
     ///
@@ -296,6 +309,7 @@ impl Bundle {
             generator,
             text,
             features,
+            verifier,
             ..
         } = &self.description;
         let wanted = [
@@ -304,6 +318,9 @@ impl Bundle {
             (FLAN_T5, &text.weights),
         ];
         let mut missing = self.place.missing(wanted);
+        let verifier = verifier.iter();
+        let verifier = verifier.map(|verifier| (name.as_str(), verifier.weights.as_str()));
+        missing.extend(self.place.missing(verifier));
         for release in scorers {
             missing.extend(self.scorer(release)?.missing());
         }
@@ -383,6 +400,7 @@ pub fn released(name: &str) -> Option<Description> {
             encoder: None,
         }],
         features: Some(features),
+        verifier: None,
         state_dict: None,
         defaults: released_defaults(name),
     })

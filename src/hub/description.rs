@@ -31,6 +31,8 @@ pub struct Description {
     pub scorer: Vec<Scorer>,
     /// The feature extractor; without it candidates cannot be clustered.
     pub features: Option<Features>,
+    /// The latent verifier; without it only decoded images can be scored.
+    pub verifier: Option<Verifier>,
     /// The state dict to read in checkpoints with several that fit, such as `ema`.
     pub state_dict: Option<String>,
     /// Default options.
@@ -153,6 +155,23 @@ pub struct Features {
     pub size: Option<(usize, usize)>,
 }
 
+/// A latent verifier: it predicts the final score of candidates that are not finished from their
+/// latents. Text encoder and head are those of the scorer that it predicts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verifier {
+    /// Its weights: a safetensors file, as `training/train_verifier.py` writes it.
+    pub weights: String,
+    /// The family of the scorer whose final score it predicts, one of the bundle's.
+    pub predicts: String,
+    /// The scales after which it was trained to predict. Methods that score unfinished candidates
+    /// do so after the first of them unless the user chooses.
+    pub scales: Vec<usize>,
+    /// The predicted score above which `auto` finishes a candidate at once; if absent, that of
+    /// images.
+    pub above: Option<f32>,
+}
+
 impl Description {
     /// Reads and checks a `bundle.toml`.
     ///
@@ -207,6 +226,10 @@ impl Description {
                 ));
             }
         }
+        let verifier = self.verifier.as_ref();
+        if let Some(fault) = verifier.and_then(|verifier| verifier.fault(self)) {
+            return Some(format!("verifier: {fault}"));
+        }
         self.generator.fault().or_else(|| {
             let error = self.defaults.check_ranges().err()?;
             Some(format!("defaults: {error}"))
@@ -230,6 +253,11 @@ impl Description {
                 .iter()
                 .map(|features| features.weights.as_str()),
         );
+        files.extend(
+            self.verifier
+                .iter()
+                .map(|verifier| verifier.weights.as_str()),
+        );
         files
     }
 }
@@ -239,6 +267,30 @@ impl Description {
 const LARGEST: usize = 4096;
 
 const HINT: &str = "docs/weights.md describes bundle.toml";
+
+impl Verifier {
+    /// The first fault in the values, if any.
+    fn fault(&self, bundle: &Description) -> Option<String> {
+        let predicts = &self.predicts;
+        let mut scorers = bundle.scorer.iter();
+        if !scorers.any(|scorer| scorer.family == *predicts) {
+            return Some(format!(
+                "`predicts` must be the family of one of the bundle's scorers, not `{predicts}`"
+            ));
+        }
+        if self.scales.is_empty() {
+            return Some("`scales` must list at least one scale".into());
+        }
+        if self.above.is_some_and(|above| !above.is_finite()) {
+            return Some("`above` must be a finite number".into());
+        }
+        let last = bundle.generator.scales.as_deref()?.len().checked_sub(1)?;
+        let finished = self.scales.iter().find(|scale| **scale >= last)?;
+        Some(format!(
+            "`scales` must come before the last scale, {last}, not {finished}"
+        ))
+    }
+}
 
 impl Generator {
     /// The first fault in the values, if any.

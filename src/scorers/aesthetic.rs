@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use ttsvar_search::{Image, Scorer};
 
 use super::{
-    ScorerKind,
+    ScorerKind, ScorerNetwork,
     head::Head,
     kind::{preprocessing, unchanged},
 };
@@ -42,7 +42,7 @@ pub static KIND: ScorerKind = ScorerKind {
     load,
 };
 
-fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>> {
+fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
     let config = files.config()?.json()?;
     let head = files.weights()?;
     // The published file has a text tower too; report only unread tensors of the vision tower.
@@ -111,6 +111,8 @@ impl Aesthetic {
         )
     }
 }
+
+impl ScorerNetwork for Aesthetic {}
 
 impl Scorer for Aesthetic {
     fn score(&self, _: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ttsvar_search::{Image, PromptReader, Scorer};
 
 use super::{
-    ScorerKind,
+    ScorerKind, ScorerNetwork,
     kind::{preprocessing, unchanged},
 };
 use crate::{
@@ -41,7 +41,7 @@ pub static KIND: ScorerKind = ScorerKind {
     load,
 };
 
-fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>> {
+fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
     let config: Config = files.config()?.json()?;
     let tokenizer = ClipTokenizer::open(&files.vocabulary()?)?;
     loader.load(files.weights()?, "", &["logit_scale"], |weights| {
@@ -93,6 +93,8 @@ impl ClipScore {
         Self { space, definition }
     }
 }
+
+impl ScorerNetwork for ClipScore {}
 
 impl Scorer for ClipScore {
     fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ttsvar_search::{Image, PromptReader, Scorer};
 
-use super::{ScorerKind, kind::unchanged};
+use super::{ScorerKind, ScorerNetwork, kind::unchanged};
 use crate::{
     Result,
     features::ClipSpace,
@@ -45,7 +45,7 @@ const VIT_H_14: &str = r#"{"embed_dim": 1024,
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1024, "heads": 16,
         "layers": 24}}"#;
 
-fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>> {
+fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
     let config: OpenClipConfig = files.config()?.json()?;
     let config = config.into();
     let tokenizer = ClipTokenizer::open_clip(&files.vocabulary()?)?;
@@ -76,6 +76,8 @@ impl Hps {
         &self.0
     }
 }
+
+impl ScorerNetwork for Hps {}
 
 impl Scorer for Hps {
     fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {

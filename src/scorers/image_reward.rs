@@ -10,7 +10,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use ttsvar_search::{Image, PromptReader, Scorer};
 
-use super::{ScorerKind, head::Head, kind::unchanged};
+use super::{ScorerKind, ScorerNetwork, head::Head, kind::unchanged};
 use crate::{
     Error, Result,
     hub::{
@@ -70,7 +70,7 @@ const MED_CONFIG: &str = r#"{"hidden_act": "gelu", "hidden_size": 768, "intermed
     "num_hidden_layers": 12, "pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 30524,
     "encoder_width": 768, "add_cross_attention": true}"#;
 
-fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn Scorer>>> {
+fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
     let config = files.config()?.json()?;
     let heads = files.scorer().heads;
     let tokenizer = WordPieceTokenizer::open(&files.vocabulary()?)?;
@@ -171,9 +171,33 @@ impl ImageReward {
 
     /// BLIP's output at `[CLS]` for each image: (B, W).
     pub fn features(&self, prompt: &Prompt, pixels: &Tensor) -> Result<Tensor> {
-        let image_embeds = self.visual_encoder.forward(pixels)?; // (B, T, vision width)
-        let hidden = self.text_encoder.forward(prompt, &image_embeds)?; // (B, L, W)
+        self.text_features(prompt, &self.visual_encoder.forward(pixels)?)
+    }
+
+    /// The same from the output of a vision encoder: (B, T, vision width) -> (B, W).
+    fn text_features(&self, prompt: &Prompt, image_embeds: &Tensor) -> Result<Tensor> {
+        let hidden = self.text_encoder.forward(prompt, image_embeds)?; // (B, L, W)
         Ok(hidden.narrow(1, 0, 1)?.squeeze(1)?)
+    }
+
+    /// Scores for the output of a vision encoder, (B, T, vision width), its own or one that was
+    /// trained to give similar tokens.
+    ///
+    /// # Errors
+    /// The tokens have another width, or the prompt cannot be encoded.
+    pub fn score_tokens(&self, prompt: &str, image_embeds: &Tensor) -> Result<Vec<f32>> {
+        self.rewards(&self.text_features(&self.prompt(prompt)?, image_embeds)?)
+    }
+
+    /// Numbers per token of the vision encoder.
+    pub fn vision_width(&self) -> usize {
+        self.visual_encoder.width()
+    }
+
+    /// Floating-point operations to score `tokens` tokens of a vision encoder, for a prompt of full
+    /// length.
+    pub fn token_flops(&self, tokens: usize) -> f64 {
+        self.text_encoder.flops(MAX_TOKENS, tokens) + self.layers.flops()
     }
 
     /// Features (B, W) -> B scores.
@@ -183,6 +207,12 @@ impl ImageReward {
             .into_iter()
             .map(|reward| (reward - REWARD_MEAN) / REWARD_STD)
             .collect())
+    }
+}
+
+impl ScorerNetwork for ImageReward {
+    fn image_reward(&self) -> Option<&ImageReward> {
+        Some(self)
     }
 }
 
@@ -204,9 +234,7 @@ impl Scorer for ImageReward {
 
     /// For a prompt of full length.
     fn flops(&self, images: usize) -> f64 {
-        let text = self
-            .text_encoder
-            .flops(MAX_TOKENS, self.visual_encoder.tokens());
-        images as f64 * (self.visual_encoder.flops() + text + self.layers.flops())
+        let text = self.token_flops(self.visual_encoder.tokens());
+        images as f64 * (self.visual_encoder.flops() + text)
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use ttsvar_search::Scorer;
 
-use super::KINDS;
+use super::{ImageReward, KINDS};
 use crate::{
     Error, Result,
     hub::{ScorerFiles, ScorerRelease},
@@ -16,8 +16,16 @@ use ttsvar_search::suggestion::suggest;
 /// A name, and the function from the network's output to the score.
 pub type Variant = (&'static str, fn(f32) -> f32);
 
+/// The network of a scorer.
+pub trait ScorerNetwork: Scorer {
+    /// ImageReward's network, whose text encoder and head a latent verifier shares.
+    fn image_reward(&self) -> Option<&ImageReward> {
+        None
+    }
+}
+
 /// Loads the network of a scorer.
-pub type LoadScorer = fn(&ScorerFiles, &Loader) -> Result<Loaded<Box<dyn Scorer>>>;
+pub type LoadScorer = fn(&ScorerFiles, &Loader) -> Result<Loaded<Box<dyn ScorerNetwork>>>;
 
 /// Everything about one kind of scorer.
 pub struct ScorerKind {

@@ -15,7 +15,7 @@ pub use aesthetic::Aesthetic;
 pub use clip_score::{ClipScore, Definition};
 pub use hps::Hps;
 pub use image_reward::ImageReward;
-pub use kind::{ScorerKind, ScorerName, kind};
+pub use kind::{ScorerKind, ScorerName, ScorerNetwork, kind};
 pub use list::ScorerList;
 pub use mix::ScorerMix;
 

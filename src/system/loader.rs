@@ -6,6 +6,7 @@ use super::{
     System, SystemBuilder,
     features::load_features,
     scorers::{ScorerChoice, load_scorers, scorer_files},
+    verifier::load_verifier,
 };
 use crate::{
     Result,
@@ -45,6 +46,7 @@ pub(super) fn load(
         load_scorers(&scorers.all, &files, loader, resident, &mut report)?;
     let held_out = loaded.split_off(scorers.searching);
     let (features, extractors) = load_features(&bundle, loader, resident, &mut report)?;
+    let verifier = load_verifier(&bundle, loader, &loaded, resident, &mut report)?;
     note_revisions(&mut report);
     Ok(System {
         model: builder.model_name().to_owned(),
@@ -60,6 +62,7 @@ pub(super) fn load(
         scorer_networks,
         features,
         extractors,
+        verifier,
         report,
     })
 }

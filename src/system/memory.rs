@@ -11,6 +11,9 @@ use crate::{Error, Result, loading::Evict, options::Options};
 /// The parts that can be evicted, in the order of eviction.
 const EVICTED_FIRST: [&str; 3] = ["text encoder", "scorer", "features"];
 
+/// The same for a system with a latent verifier.
+const EVICTED_WITH_VERIFIER: [&str; 4] = ["text encoder", "scorer", "verifier", "features"];
+
 /// The parts that are evicted at each level, least first.
 const EVICTED_LEVELS: [&[&str]; 3] = [&[], &["text encoder"], &EVICTED_FIRST];
 
@@ -40,8 +43,9 @@ impl MemoryLimit {
 }
 
 impl System {
-    /// Fits searches with this workload each into a limit. Text encoder, scorers and features stay in
-    /// memory as far as there is room, and are evicted between their uses from now on otherwise.
+    /// Fits searches with this workload each into a limit. Text encoder, scorers, verifier and
+    /// features stay in memory as far as there is room, and are evicted between their uses from now
+    /// on otherwise.
     ///
     /// # Errors
     /// The search does not fit; the error names the memory that it needs. Or the options are not
@@ -53,8 +57,8 @@ impl System {
         limit: MemoryLimit,
     ) -> Result<MemoryPlan> {
         let mut least = u64::MAX;
-        for evicted in EVICTED_LEVELS {
-            self.set_resident(evicted.is_empty(), evicted.len() < EVICTED_FIRST.len());
+        for (level, evicted) in self.evicted_levels().into_iter().enumerate() {
+            self.set_resident(level < 1, level < 2);
             match self.rows_within(options, workload, limit)? {
                 Ok(rows_at_once) => {
                     return Ok(MemoryPlan {
@@ -92,6 +96,15 @@ impl System {
             Some(rows) => Ok((rows < all_rows).then_some(rows)),
             None => Err(peak(1)?),
         })
+    }
+
+    /// The parts that are evicted at each level, least first.
+    fn evicted_levels(&self) -> [&'static [&'static str]; 3] {
+        let [none, text, all] = EVICTED_LEVELS;
+        match &self.verifier {
+            Some(verifier) if verifier.is_usable() => [none, text, &EVICTED_WITH_VERIFIER],
+            _ => [none, text, all],
+        }
     }
 
     /// Bytes of the networks that stay in memory.

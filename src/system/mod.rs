@@ -8,10 +8,13 @@ mod loader;
 mod memory;
 mod outline;
 mod scorers;
+mod verifier;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use ttsvar_search::{Drafts, Extractor, Features, Pipeline, Scorer, Search, WeightedScorer};
+use ttsvar_search::{
+    Drafts, Extractor, Features, LatentVerifier, Pipeline, Scorer, Search, WeightedScorer,
+};
 
 pub use builder::{Grids, SystemBuilder, find_bundle};
 pub use loader::family;
@@ -19,7 +22,7 @@ pub use memory::{MemoryLimit, MemoryPlan, fit_outline, most_rows, too_little_mem
 pub use outline::ReleasedOutline;
 pub use scorers::{LoadedScorer, ScorerSet};
 
-use self::scorers::ScorerNetwork;
+use self::{scorers::EvictableScorer, verifier::BundleVerifier};
 use crate::{
     Result, demo,
     hub::Description,
@@ -49,9 +52,10 @@ pub struct System {
     /// Scorers that searches do not use.
     held_out: Vec<LoadedScorer>,
     /// The networks of the scorers, each once.
-    scorer_networks: Vec<Arc<ScorerNetwork>>,
+    scorer_networks: Vec<Arc<EvictableScorer>>,
     features: Option<Arc<Evictable<Dinov2>>>,
     extractors: BTreeMap<Features, Box<dyn Extractor>>,
+    verifier: Option<BundleVerifier>,
     report: LoadReport,
 }
 
@@ -152,7 +156,16 @@ impl System {
 
     /// How methods score candidates that are not finished, unless the caller chooses.
     pub fn drafts(&self) -> Drafts {
-        Drafts::default()
+        let usable = self
+            .verifier
+            .as_ref()
+            .filter(|verifier| verifier.is_usable());
+        usable.map_or_else(Drafts::default, BundleVerifier::drafts)
+    }
+
+    /// The latent verifier, if the bundle has one.
+    pub fn verifier(&self) -> Option<&dyn LatentVerifier> {
+        self.verifier.as_ref().map(|verifier| verifier as _)
     }
 
     /// A search of this system with all of its scorers.
@@ -162,8 +175,10 @@ impl System {
             weight: scorer.weight,
             scorer,
         };
-        Search::new(pipeline, self.scorer(), &self.extractors)
-            .with_scorers(self.scorers.iter().map(weighted).collect())
+        let mut search = Search::new(pipeline, self.scorer(), &self.extractors)
+            .with_scorers(self.scorers.iter().map(weighted).collect());
+        search.verifier = self.verifier();
+        search
     }
 
     /// The first scorer.
@@ -196,7 +211,7 @@ impl System {
         &self.extractors
     }
 
-    /// The networks of scorers and features.
+    /// The networks of scorers, features and the latent verifier.
     fn evaluation_networks(&self) -> impl Iterator<Item = &dyn Evict> {
         let scorers = self
             .scorer_networks
@@ -206,7 +221,8 @@ impl System {
             .features
             .iter()
             .map(|model| model.as_ref() as &dyn Evict);
-        scorers.chain(features)
+        let verifier = self.verifier.iter().filter_map(BundleVerifier::network);
+        scorers.chain(features).chain(verifier)
     }
 }
 

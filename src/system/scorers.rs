@@ -10,11 +10,11 @@ use crate::{
     Error, Result,
     hub::{Bundle, ScorerFiles, bundle::FILE},
     loading::{Evictable, LoadReport, Loader},
-    scorers::{ScorerList, ScorerMix, ScorerName, image_reward},
+    scorers::{ScorerList, ScorerMix, ScorerName, ScorerNetwork, image_reward},
 };
 
-/// The network of a scorer.
-pub(super) type ScorerNetwork = Evictable<Box<dyn Scorer>>;
+/// The network of a scorer, which may be evicted.
+pub(super) type EvictableScorer = Evictable<Box<dyn ScorerNetwork>>;
 
 /// A loaded scorer with its name and its weight in a mix.
 pub struct LoadedScorer {
@@ -22,9 +22,9 @@ pub struct LoadedScorer {
     pub name: String,
     /// The weight, above 0.
     pub weight: f64,
-    network: Arc<ScorerNetwork>,
+    pub(super) network: Arc<EvictableScorer>,
     /// The function from the network's output to the score.
-    score: fn(f32) -> f32,
+    pub(super) score: fn(f32) -> f32,
     /// Floating-point operations per image.
     flops: f64,
     /// Reads prompts for warnings, also while the network is evicted.
@@ -95,7 +95,7 @@ pub(super) fn load_scorers(
     loader: &Loader,
     resident: bool,
     report: &mut LoadReport,
-) -> Result<(Vec<LoadedScorer>, Vec<Arc<ScorerNetwork>>)> {
+) -> Result<(Vec<LoadedScorer>, Vec<Arc<EvictableScorer>>)> {
     let mut networks = vec![];
     for (kind, files) in mix.kinds().into_iter().zip(files) {
         let loaded = (kind.load)(files, loader)?;

@@ -2,6 +2,7 @@
 //! `request` says what it means.
 
 mod bench;
+mod collect;
 mod eval;
 #[cfg(feature = "server")]
 mod serve;
@@ -27,6 +28,7 @@ use crate::{
     system::SystemBuilder,
 };
 pub(super) use bench::{Bench, BenchWhat, Preview};
+pub(super) use collect::Collect;
 pub(super) use eval::{
     BenchmarkOptions, CompBench, CompBenchNetworks, Eval, GenEval, GenEvalNetworks, Scenes,
 };
@@ -77,6 +79,10 @@ pub(super) enum Subcommands {
     /// Compare search methods on sets of prompts with evaluators
     #[command(subcommand)]
     Eval(Eval),
+    /// Write training pairs for a latent verifier: latents of unfinished samples and the scores of
+    /// their finished images
+    #[command(allow_negative_numbers = true)]
+    Collect(Box<Collect>),
     /// Print a script with which a shell completes commands and flags
     Completions(Completions),
     /// Print the manual page

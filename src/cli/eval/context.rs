@@ -263,7 +263,7 @@ pub(super) fn print_results(console: &Console, tables: &ResultTables, folder: &P
 }
 
 /// One worker per available core.
-pub(super) fn workers(global: &Global) -> usize {
+pub(in super::super) fn workers(global: &Global) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if global.device == Device::Cpu {
         global.threads.unwrap_or(cores).clamp(1, cores)

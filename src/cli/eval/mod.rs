@@ -9,5 +9,6 @@ mod networks;
 mod scenes;
 
 pub(super) use compbench::run as compbench;
+pub(super) use context::workers;
 pub(super) use geneval::run as geneval;
 pub(super) use scenes::run as scenes;

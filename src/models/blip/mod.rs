@@ -6,10 +6,12 @@
 //! c1392c6, `ImageReward/models/BLIP`) and T2I-CompBench (Karine-Huang/T2I-CompBench at commit
 //! 1b70949, `BLIPvqa_eval/models`) contain copies of these files.
 
+mod latent_encoder;
 mod text_encoder;
 mod visual_encoder;
 mod vqa;
 
+pub use latent_encoder::LatentEncoder;
 pub use text_encoder::{Prompt, TextConfig, TextEncoder};
 pub use visual_encoder::VisualEncoder;
 pub use vqa::BlipVqa;
