@@ -6,7 +6,8 @@
 
 use serde_json::{Map, Value};
 use ttsvar_search::{
-    Image, Listener, Outcome, Pipeline, Plan, Prompt, Scorer, Search, Workload, mixer::Part, run,
+    Drafts, Image, Listener, Outcome, Pipeline, Plan, Prompt, Scorer, Search, Workload,
+    mixer::Part, run,
 };
 
 use super::{MethodSpec, recorded};
@@ -50,11 +51,23 @@ impl<'a> Session<'a> {
     /// An option is out of range or does not fit the model, or the system lacks what the plan
     /// needs.
     pub fn new(system: &'a System, options: &Options) -> Result<Self> {
+        let session = Self::with_drafts(system, options, system.drafts())?;
+        let search = system.search(session.pipeline.as_ref());
+        search.check(&session.plan)?;
+        Ok(session)
+    }
+
+    /// The same for a search whose scorers or verifier the caller replaces: methods score
+    /// unfinished candidates as `drafts` says, and whether the search has what the plan needs is
+    /// checked when it runs.
+    ///
+    /// # Errors
+    /// An option is out of range or does not fit the model.
+    pub fn with_drafts(system: &'a System, options: &Options, drafts: Drafts) -> Result<Self> {
         let options = system.resolve(options)?;
         options.check_ranges()?;
         let pipeline = system.pipeline(&options, None)?;
-        let (plan, method) = MethodSpec::plan(&options, pipeline.scales().len(), system.drafts())?;
-        system.search(pipeline.as_ref()).check(&plan)?;
+        let (plan, method) = MethodSpec::plan(&options, pipeline.scales().len(), drafts)?;
         Ok(Self {
             system,
             options,

@@ -1,5 +1,6 @@
 //! The program as it is typed: what it prints, which files it writes, what it refuses.
 
+mod collecting;
 mod compbench;
 mod desk;
 mod doctor;
@@ -29,4 +30,5 @@ mod standard_output;
 #[path = "../support/mod.rs"]
 mod support;
 mod trained_weights;
+mod verifying;
 mod weights;

@@ -10,7 +10,7 @@ use paths::Sources;
 
 /// What each module may use, besides itself and `error`. `search` is the crate `ttsvar-search`,
 /// which the compiler keeps free of everything else; `tensors` are those of the tensor library.
-const MODULES: [(&str, &[&str]); 27] = [
+const MODULES: [(&str, &[&str]); 28] = [
     ("error", &["search", "tensors"]),
     ("file", &["input"]),
     ("input", &[]),
@@ -48,6 +48,7 @@ const MODULES: [(&str, &[&str]); 27] = [
         ],
     ),
     ("eval", &["detectors", "file", "image", "input", "search"]),
+    ("collect", &["eval", "file", "input", "search"]),
     (
         "bench",
         &[
@@ -103,6 +104,7 @@ const MODULES: [(&str, &[&str]); 27] = [
         "cli",
         &[
             "bench",
+            "collect",
             "detectors",
             "eval",
             "features",

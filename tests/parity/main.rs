@@ -17,3 +17,4 @@ mod selection;
 mod support;
 mod text;
 mod tts_loop;
+mod verifier;

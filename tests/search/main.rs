@@ -12,3 +12,4 @@ mod prompts;
 mod support;
 mod suspension;
 mod tokens;
+mod verifier;

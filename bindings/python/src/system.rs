@@ -12,7 +12,7 @@ use ttsvar::{
     loading::Notice,
     report::Provenance,
     request::{self, Session, recorded},
-    search::{self, DecodeSize, Extractor, Features, Outcome, Trace, WeightedScorer},
+    search::{self, DecodeSize, Drafts, Extractor, Features, Outcome, Trace, WeightedScorer},
     system::{self, SystemBuilder},
 };
 
@@ -173,7 +173,12 @@ impl System {
     ) -> PyResult<PythonSearch<'_>> {
         let py = options.py();
         let options = options::read(options)?;
-        let session = raised(py, Session::new(&self.inner, &options))?;
+        let session = match &scorer {
+            // The model's latent verifier predicts another scorer.
+            Some(_) => Session::with_drafts(&self.inner, &options, Drafts::default()),
+            None => Session::new(&self.inner, &options),
+        };
+        let session = raised(py, session)?;
         let mut settings = session.settings();
         for (role, callable) in [("scorer", &scorer), ("extractor", &extractor)] {
             if let Some(callable) = callable {
@@ -211,6 +216,7 @@ impl PythonSearch<'_> {
                 weight: 1.0,
                 scorer,
             }];
+            search.verifier = None;
         }
         if let Some(extractors) = &self.extractors {
             search.extractors = extractors;

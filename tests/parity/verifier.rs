@@ -1,0 +1,117 @@
+//! The demo's latent verifier against its PyTorch twin, on recorded latents.
+
+use std::{collections::HashMap, path::Path};
+
+use candle_core::{DType, Device, Tensor};
+use serde_json::Value;
+use ttsvar::{
+    hub,
+    models::blip::LatentEncoder,
+    nn::Weights,
+    search::{Latent, LatentVerifier},
+    system::System,
+};
+
+use crate::support::{assert_close, assert_values_close, json, tensors, values};
+
+const FIXTURE: &str = "verifier-demo";
+
+fn encoder() -> LatentEncoder {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo/verifier.safetensors");
+    let weights = Weights::new(hub::open(file, &[]).unwrap(), DType::F32, &Device::Cpu);
+    LatentEncoder::load(&weights, Some(4)).unwrap()
+}
+
+struct Recording {
+    config: Value,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Recording {
+    fn open() -> Self {
+        Self {
+            config: json(FIXTURE, "config.json"),
+            tensors: tensors(FIXTURE, "golden.safetensors"),
+        }
+    }
+
+    fn limit(&self, name: &str) -> f32 {
+        self.config["limits"][name].as_f64().unwrap() as f32
+    }
+
+    fn scales(&self) -> Vec<usize> {
+        serde_json::from_value(self.config["scales"].clone()).unwrap()
+    }
+
+    fn prompts(&self) -> Vec<String> {
+        serde_json::from_value(self.config["prompts"].clone()).unwrap()
+    }
+
+    fn latents(&self, scale: usize) -> Vec<Latent> {
+        let tensor = &self.tensors[&format!("latents.{scale}")];
+        let (count, channels, height, width) = tensor.dims4().unwrap();
+        let latent = |i| {
+            let values = values(&tensor.get(i).unwrap());
+            Latent::new(channels, height, width, values).unwrap()
+        };
+        (0..count).map(latent).collect()
+    }
+}
+
+#[test]
+fn parity_verifier_demo_tokens() {
+    let recording = Recording::open();
+    let encoder = encoder();
+    let limit = recording.limit("tokens");
+    for scale in recording.scales() {
+        let latents = &recording.tensors[&format!("latents.{scale}")];
+        let found = encoder.forward(latents, scale).unwrap();
+        let expected = &recording.tensors[&format!("tokens.{scale}")];
+        assert_close(&format!("tokens.{scale}"), &found, expected, limit, 0.0);
+    }
+}
+
+#[test]
+fn parity_verifier_demo_other_grids_are_averaged() {
+    let recording = Recording::open();
+    let first = recording.scales()[0];
+    let found = encoder()
+        .forward(&recording.tensors["latents.wide"], first)
+        .unwrap();
+    let limit = recording.limit("tokens");
+    assert_close(
+        "tokens.wide",
+        &found,
+        &recording.tensors["tokens.wide"],
+        limit,
+        0.0,
+    );
+}
+
+#[test]
+fn parity_verifier_demo_scores_in_any_batch() {
+    let recording = Recording::open();
+    let system = System::builder("demo").open().unwrap();
+    let verifier: &dyn LatentVerifier = system.verifier().unwrap();
+    let limit = recording.limit("scores");
+    for scale in recording.scales() {
+        let latents = recording.latents(scale);
+        let expected = values(&recording.tensors[&format!("scores.{scale}")]);
+        for (row, prompt) in recording.prompts().iter().enumerate() {
+            let found = verifier.predict(prompt, scale, &latents).unwrap();
+            let expected = &expected[row * latents.len()..][..latents.len()];
+            assert_values_close(&format!("scores.{scale}"), &found, expected, limit, 0.0);
+            let alone: Vec<f32> = latents
+                .iter()
+                .flat_map(|latent| {
+                    let latent = std::slice::from_ref(latent);
+                    verifier.predict(prompt, scale, latent).unwrap()
+                })
+                .collect();
+            assert_eq!(
+                alone, found,
+                "scale {scale}: a prediction depends on the batch"
+            );
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The demo's latent verifier in a search: nothing is decoded before the end, the search does not
+//! depend on batches or memory, and what does not fit is refused or reported.
+
+use std::sync::OnceLock;
+
+use ttsvar::{
+    options::Options,
+    request::Session,
+    search::{
+        Drafts, Latent, Method, Outcome, Pipeline, Plan, Select, Silent, Stage, Verifier, Warning,
+        run,
+    },
+    system::{DEMO, MemoryLimit, System},
+};
+
+const PROMPT: &str = "a red circle and a blue square";
+
+fn demo() -> &'static System {
+    static DEMO_SYSTEM: OnceLock<System> = OnceLock::new();
+    DEMO_SYSTEM.get_or_init(|| System::builder(DEMO).open().unwrap())
+}
+
+fn pipeline() -> Box<dyn Pipeline + 'static> {
+    let options = demo().resolve(&Options::default()).unwrap();
+    demo().pipeline(&options, None).unwrap()
+}
+
+fn search(plan: &Plan) -> Outcome {
+    let pipeline = pipeline();
+    let search = demo().search(pipeline.as_ref());
+    run(&search, &PROMPT.into(), plan, 3, &mut Silent).unwrap()
+}
+
+fn stage(scale: usize, width: usize, select: Select) -> Stage {
+    Stage {
+        verifier: Verifier::Latent,
+        ..Stage::new(scale, width, select)
+    }
+}
+
+#[test]
+fn the_demo_says_how_its_drafts_are_scored() {
+    let drafts = demo().drafts();
+    assert_eq!(drafts.verifier, Verifier::Latent);
+    let scale = drafts.scale.unwrap();
+    let description = demo().description().verifier.as_ref().unwrap();
+    assert_eq!(description.scales.first(), Some(&scale));
+    assert_eq!(drafts.above, description.above);
+}
+
+#[test]
+fn nothing_is_decoded_before_the_end() {
+    let drafts = demo().drafts();
+    let plan = Method::Auto.plan_for(7, 8, drafts).unwrap();
+    let outcome = search(&plan);
+    let cost = &outcome.trace.cost;
+    assert_eq!(cost.decodes, outcome.finished.len());
+    assert_eq!(cost.scorings, outcome.finished.len());
+    assert!(cost.verifications >= outcome.finished.len());
+    assert!(cost.flops.verifier > 0.0);
+    assert!(
+        outcome.trace.warnings.is_empty(),
+        "{:?}",
+        outcome.trace.warnings
+    );
+}
+
+#[test]
+fn scales_without_training_are_reported() {
+    let trained = demo().description().verifier.clone().unwrap().scales;
+    let plan = Plan::new(4, vec![stage(1, 2, Select::Top { k: 2 })]).unwrap();
+    let warnings = search(&plan).trace.warnings;
+    let expected = Warning::UntrainedScale { scale: 1, trained };
+    assert!(warnings.contains(&expected), "{warnings:?}");
+}
+
+#[test]
+fn predictions_correlate_with_final_scores() {
+    let pipeline = pipeline();
+    let search = demo().search(pipeline.as_ref());
+    let verifier = search.verifier.unwrap();
+    let scale = verifier.scales()[0];
+    let rows: Vec<usize> = (0..24).collect();
+    let mut right = 0;
+    let mut pairs = 0;
+    for (seed, prompt) in (0..).zip(["a star left of a ring", "a red ring and a blue star"]) {
+        let mut rollout = pipeline.begin(&prompt.into(), 0..rows.len(), seed).unwrap();
+        for _ in 0..=scale {
+            rollout.step().unwrap();
+        }
+        let latents = rollout.latents(&rows).unwrap();
+        let predicted = verifier.predict(prompt, scale, &latents).unwrap();
+        for _ in scale + 1..pipeline.scales().len() {
+            rollout.step().unwrap();
+        }
+        let images = rollout
+            .images(&rows, ttsvar::search::DecodeSize::Full)
+            .unwrap();
+        let scores = demo().scorer().score(prompt, &images).unwrap();
+        for a in 0..rows.len() {
+            for b in a + 1..rows.len() {
+                pairs += 1;
+                right += usize::from((predicted[a] > predicted[b]) == (scores[a] > scores[b]));
+            }
+        }
+    }
+    let share = f64::from(u32::try_from(right).unwrap()) / f64::from(u32::try_from(pairs).unwrap());
+    println!("{right} of {pairs} pairs are in the right order");
+    assert!(share > 0.55, "{share}");
+}
+
+#[test]
+fn a_memory_limit_evicts_the_verifier_and_changes_no_image() {
+    let bound = System::builder(DEMO).evict().open().unwrap();
+    let options = Options {
+        method: Some(Method::Auto),
+        n: Some(4),
+        ..Options::default()
+    };
+    let mut session = Session::new(&bound, &options).unwrap();
+    let free = Session::new(demo(), &options).unwrap();
+    let mut limit = free.estimate().peak_bytes;
+    while let Ok(plan) = session.fit_memory(MemoryLimit::single(limit)) {
+        if plan.evicted.len() > 1 {
+            assert_eq!(
+                plan.evicted,
+                ["text encoder", "scorer", "verifier", "features"]
+            );
+            let small = session.run(PROMPT, 5, &mut Silent).unwrap();
+            let large = free.run(PROMPT, 5, &mut Silent).unwrap();
+            assert_eq!(small.winner().image, large.winner().image);
+            return;
+        }
+        limit -= limit / 50;
+    }
+    panic!("no limit evicts the verifier");
+}
+
+#[test]
+fn another_scorer_or_a_wrong_latent_is_refused() {
+    let verifier = demo().verifier().unwrap();
+    let scale = verifier.scales()[0];
+    let wrong = Latent::new(8, 2, 2, vec![0.0; 32]).unwrap();
+    let error = verifier.predict(PROMPT, scale, &[wrong]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("expects latents of 16 channels, found 8"),
+        "{error}"
+    );
+    let latent = Latent::new(16, 8, 8, vec![0.0; 1024]).unwrap();
+    let error = verifier
+        .predict(PROMPT, 7, std::slice::from_ref(&latent))
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("cannot predict after scale 7"),
+        "{error}"
+    );
+    let damaged = Latent::new(16, 8, 8, vec![f32::NAN; 1024]).unwrap();
+    let error = verifier.predict(PROMPT, scale, &[damaged]).unwrap_err();
+    assert!(
+        error.to_string().contains("expected finite numbers"),
+        "{error}"
+    );
+}
+
+#[test]
+fn callers_who_bring_a_scorer_get_drafts_of_images() {
+    let options = Options {
+        method: Some(Method::Auto),
+        n: Some(4),
+        ..Options::default()
+    };
+    let session = Session::with_drafts(demo(), &options, Drafts::default()).unwrap();
+    let stages = session.plan().stages().iter();
+    assert!(stages.clone().count() > 0);
+    assert!(
+        stages
+            .map(|stage| stage.verifier)
+            .all(|verifier| verifier == Verifier::Image)
+    );
+}

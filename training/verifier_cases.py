@@ -1,0 +1,60 @@
+"""Records what the shipped latent verifier answers, for the test of its twin in Rust."""
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from latent_verifier import LatentEncoder
+from train_verifier import Pairs, load_reward
+from vit import reward_ids
+
+README = """# verifier-demo
+
+Answers of the demo's latent verifier (`assets/demo/verifier.safetensors` with text encoder and head of
+`assets/demo/ImageReward.pt`) in PyTorch, float32 on CPU, recorded by `training/verifier_cases.py` from the network in
+`training/latent_verifier.py`. The weights are those of the bundle; after another training, record again.
+
+- `config.json`: prompts, scales, and the limits of the test: absolute for tokens, which have standard deviation 1, and
+  for scores, which lie between about -3 and 2.5.
+- `golden.safetensors`:
+
+| tensor | shape | contents |
+|---|---|---|
+| `latents.S` | [4, 16, 8, 8] | latents of four samples after scale S |
+| `tokens.S` | [4, 65, 128] | tokens for them |
+| `scores.S` | [2, 4] | predictions, one row per prompt |
+| `latents.wide` | [2, 16, 6, 10] | latents with another grid, read as after the first scale |
+| `tokens.wide` | [2, 65, 128] | tokens for them |
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=Path, required=True, help="folder of `ttsvar collect`, for realistic latents")
+    parser.add_argument("--bundle", type=Path, default=Path("../assets/demo"))
+    parser.add_argument("--to", type=Path, default=Path("../tests/data/verifier-demo"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    reward, pairs, net = load_reward(args.bundle), Pairs(args.pairs), LatentEncoder()
+    net.load_state_dict({k: v.float() for k, v in load_file(args.bundle / "verifier.safetensors").items()})
+    prompts, scales, out = [pairs.prompts[0], pairs.prompts[1]], [2, 3, 4, 5], {}
+    with torch.no_grad():
+        for scale in scales:
+            latents = pairs.after(slice(0, 4), scale).float()
+            tokens = net.eval()(latents, scale)
+            scores = [reward.score(tokens, reward_ids([prompt] * 4)) for prompt in prompts]
+            out |= {f"latents.{scale}": latents, f"tokens.{scale}": tokens, f"scores.{scale}": torch.stack(scores)}
+        wide = torch.randn(2, 16, 6, 10) * 0.5
+        out |= {"latents.wide": wide, "tokens.wide": net(wide, scales[0])}
+    args.to.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in out.items()}, args.to / "golden.safetensors")
+    config = {"prompts": prompts, "scales": scales, "limits": {"tokens": 2e-4, "scores": 2e-4}}
+    (args.to / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    (args.to / "README.md").write_text(README)
+
+
+if __name__ == "__main__":
+    main()
