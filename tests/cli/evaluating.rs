@@ -196,7 +196,29 @@ fn cost_models_that_cannot_be_are_refused() {
         desk.refuses(&arguments)
     })
     .collect();
-    insta::assert_snapshot!(refused, @"");
+    insta::assert_snapshot!(refused, @r#"
+    $ eval scenes --cost-model infinity
+    error: unknown cost model `infinity`
+    hint: did you mean `infinity-2b`? expected `demo`, `infinity-2b`, or a .toml file
+    $ eval scenes --cost-model none.toml
+    error: none.toml: No such file or directory (os error 2)
+    hint: check that the path exists and that you may read or write it
+    $ eval scenes --cost-model negative.toml
+    error: negative.toml: line 7: expected a number from 0 to 1e30, found -1
+    hint: docs/command-line.md describes the file; it must give a price for every part
+    $ eval scenes --cost-model nan.toml
+    error: nan.toml: line 2: expected a number from 0 to 1e30, found NaN
+    hint: docs/command-line.md describes the file; it must give a price for every part
+    $ eval scenes --cost-model scales.toml
+    error: scales.toml: line 4: the shares of all scales must add up to 1, but these 2 add up to 0.7500
+    hint: docs/command-line.md describes the file; it must give a price for every part
+    $ eval scenes --cost-model key.toml
+    error: key.toml: line 10: unknown field `decode`, expected one of `unit`, `prompt`, `transformer`, `shares`, `unfinished_decode`, `final_decode`, `scoring`, `verification`, `extraction`
+    hint: docs/command-line.md describes the file; it must give a price for every part
+    $ eval scenes --cost-model demo --cost-model demo.toml
+    error: two cost models are called `demo`
+    hint: tables identify them by the names of their files; rename one
+    "#);
     assert!(!desk.path("eval-scenes").exists());
 }
 
@@ -339,7 +361,7 @@ fn what_cannot_be_evaluated_is_refused() {
     insta::assert_snapshot!(refused, @r#"
     $ eval scenes --methods best
     error: unknown method `best`
-    hint: did you mean `best-of-n`? expected one of `raw`, `best-of-n`, `importance`, `beam`, `auto`, `tts-var`
+    hint: did you mean `best-of-n`? expected one of `raw`, `best-of-n`, `importance`, `beam`, `draft`, `sequential`, `auto`, `tts-var`
     $ eval scenes --n 0
     error: N: 0 rows, but a search needs at least 1
     hint: choose 1 or more

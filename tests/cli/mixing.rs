@@ -216,7 +216,26 @@ fn scorers_of_the_search_are_not_held_out() {
     .iter()
     .map(|arguments| desk.refuses(arguments))
     .collect();
-    insta::assert_snapshot!(refused, @"");
+    insta::assert_snapshot!(refused, @r#"
+    $ generate "a ring" --held-out demo-reward
+    error: the search uses `demo-reward`, so it is not held out
+    hint: hold out another scorer, or search by another: --scorer NAME
+    $ generate "a ring" --held-out aesthetic,clip --scorer clip-100,hps --weights downloads
+    error: the search uses `clip-100`, which has the same network as `clip`, so that is not held out
+    hint: hold out another scorer, or search by another: --scorer NAME
+    $ generate "a ring" --held-out clip=2,hps
+    error: `clip=2`: these scorers are not mixed, so they have no weights
+    hint: give only the name, `clip`
+    $ generate "a ring" --held-out clip,clip
+    error: the scorer `clip` is named twice
+    hint: name each once
+    $ eval scenes --held-out demo-reward
+    error: the search uses `demo-reward`, so it is not held out
+    hint: hold out another scorer, or search by another: --scorer NAME
+    $ eval scenes --held-out hpsv2
+    error: unknown scorer `hpsv2`
+    hint: expected one or more of image-reward, hps, clip, clip-100, clip-2.5, aesthetic, demo-reward
+    "#);
 }
 
 #[test]
