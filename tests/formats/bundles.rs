@@ -149,7 +149,7 @@ fn a_bundle_opens_from_a_folder_and_from_memory() {
         Some(vec![(1, 1), (2, 2), (4, 4)])
     );
     assert_eq!(
-        (description.defaults.cfg, description.defaults.n),
+        (description.defaults.cfg.clone(), description.defaults.n),
         (Some(2.0.into()), None)
     );
 
