@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use ttsvar_search::{Drafts, Method, Plan};
 
 use crate::{Error, Result};
@@ -16,6 +17,10 @@ pub struct Contender {
     pub n: usize,
     /// The plan to run.
     pub plan: Plan,
+    /// Its own settings of the generator, by the names of options; the others are those of the
+    /// evaluation.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub settings: Map<String, Value>,
 }
 
 impl Contender {
@@ -44,6 +49,7 @@ impl Contender {
                     method: method.to_string(),
                     n,
                     plan: method.plan_for(scales, n, drafts)?,
+                    settings: Map::new(),
                 });
             }
         }

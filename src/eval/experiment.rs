@@ -16,12 +16,16 @@
 //! plan = { start = 4, stage = [{ scale = 5, width = 2, select = { resample = "value" } }] }
 //! ```
 //!
+//! A contender may have `settings` of the generator, by the names of options:
+//! `settings = { tau = [1, 1, 1, 0.5] }`.
+//!
 //! With a `plan`, `n` is only what tables show; without it, they show the candidates that the plan
 //! starts with.
 
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use ttsvar_search::{Drafts, Draw, Features, Method, Plan, PlanOptions, Potential, Verifier};
 
 use super::{Contender, contender::check_names};
@@ -70,6 +74,9 @@ struct ContenderFile {
     above: Option<f32>,
     enough: Option<f32>,
     finish: Option<usize>,
+    /// Settings of the generator, by the names of options.
+    #[serde(default)]
+    settings: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -180,7 +187,13 @@ impl ContenderFile {
                 .or(self.method.map(|method| method.to_string()));
             let method =
                 method.ok_or_else(|| Error::input("a contender with a `plan` needs a `name`"))?;
-            all.push(Contender { method, n, plan });
+            let settings = self.settings.clone();
+            all.push(Contender {
+                method,
+                n,
+                plan,
+                settings,
+            });
         }
         Ok(())
     }

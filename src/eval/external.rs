@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Map;
 use ttsvar_search::{Image, Plan};
 
 use super::{Contender, ResultRecord, Suite};
@@ -106,6 +107,7 @@ pub fn contender(name: &str) -> Result<Contender> {
         method: name.to_owned(),
         n: 1,
         plan: Plan::best_of_n(1, 1)?,
+        settings: Map::new(),
     })
 }
 

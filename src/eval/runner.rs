@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use ttsvar_search::{Image, Outcome, Plan, Prompt, Search, Silent, Warning, rng::Stream, run};
 
 use super::{
@@ -29,6 +30,8 @@ pub struct Evaluation<'a> {
     pub search: &'a Search<'a>,
     /// Scorers that the search does not use; they score every winner.
     pub held_out: &'a [HeldOutScorer<'a>],
+    /// The same with the settings of contenders that have their own.
+    pub variants: &'a [Variant<'a>],
     /// The contenders.
     pub contenders: &'a [Contender],
     /// Samples per prompt.
@@ -37,6 +40,14 @@ pub struct Evaluation<'a> {
     pub seed: u64,
     /// Samples that run in parallel, each on one thread; a single worker uses all threads.
     pub workers: usize,
+}
+
+/// A search with other settings of the generator than the evaluation's.
+pub struct Variant<'a> {
+    /// The settings, as [`Contender::settings`] has them.
+    pub settings: Map<String, Value>,
+    /// The search.
+    pub search: Search<'a>,
 }
 
 /// An evaluated image.
@@ -155,6 +166,19 @@ impl Evaluation<'_> {
         Ok(all)
     }
 
+    /// The search of a contender.
+    fn search_of(&self, contender: &Contender) -> Result<&'a Search<'a>> {
+        if contender.settings.is_empty() {
+            return Ok(self.search);
+        }
+        let mut variants = self.variants.iter();
+        let variant = variants.find(|variant| variant.settings == contender.settings);
+        let search = variant.map(|variant| &variant.search);
+        search.ok_or_else(|| {
+            Error::internal(format!("the evaluation lacks the settings of `{contender}`"))
+        })
+    }
+
     /// The seed of a sample. It is the same for every contender, so they are compared on the same
     /// draws.
     pub fn seed_of(&self, case: usize, sample: usize) -> u64 {
@@ -174,7 +198,7 @@ impl Evaluation<'_> {
     ) -> Result<()> {
         check_samples(self.suite.cases().len(), self.samples)?;
         for contender in self.contenders {
-            self.search.check(&contender.plan)?;
+            self.search_of(contender)?.check(&contender.plan)?;
         }
         let open = pending_samples(
             self.suite.cases().len(),
@@ -263,9 +287,11 @@ impl Evaluation<'_> {
             .map(|&index| &self.contenders[index])
             .collect();
         let generator = SampleGenerator::new(self, task, &contenders)?;
-        Ok(contenders
-            .into_iter()
-            .map(move |contender| self.evaluate(task, contender, generator.generate(contender)?)))
+        Ok(contenders.into_iter().map(move |contender| {
+            let search = self.search_of(contender)?;
+            let outcome = generator.generate(search, &contender.plan)?;
+            self.evaluate(task, contender, outcome)
+        }))
     }
 
     fn evaluate(
@@ -302,11 +328,17 @@ impl Evaluation<'_> {
 
 /// Generates the images of one sample, one contender after the other.
 struct SampleGenerator<'a> {
-    search: &'a Search<'a>,
     prompt: Prompt,
     seed: u64,
-    /// The plans that share candidates, and these; none if fewer than two plans can share.
-    shared: Option<(Vec<Plan>, Pool<'a>)>,
+    shared: Vec<Shared<'a>>,
+}
+
+/// Candidates that several contenders share.
+struct Shared<'a> {
+    search: &'a Search<'a>,
+    /// The plans that share them.
+    plans: Vec<Plan>,
+    pool: Pool<'a>,
 }
 
 impl<'a> SampleGenerator<'a> {
@@ -315,37 +347,44 @@ impl<'a> SampleGenerator<'a> {
         task: &SampleTask,
         contenders: &[&Contender],
     ) -> Result<Self> {
-        let search = evaluation.search;
-        let seed = evaluation.seed_of(task.case, task.sample);
-        let prompt = Prompt::from(evaluation.suite.cases()[task.case].prompt.as_str());
-        let plans: Vec<&Plan> = contenders.iter().map(|contender| &contender.plan).collect();
-        let plans = sharing(search, &plans);
-        let shared = match plans.len() {
-            0 | 1 => None,
-            _ => {
-                let pool = Pool::new(search, &prompt, &plans, seed)?;
-                Some((plans.into_iter().cloned().collect(), pool))
-            }
+        let mut generator = Self {
+            prompt: Prompt::from(evaluation.suite.cases()[task.case].prompt.as_str()),
+            seed: evaluation.seed_of(task.case, task.sample),
+            shared: vec![],
         };
-        Ok(Self {
-            search,
-            prompt,
-            seed,
-            shared,
-        })
+        let variants = evaluation.variants.iter().map(|variant| &variant.search);
+        for search in std::iter::once(evaluation.search).chain(variants) {
+            let mut plans = vec![];
+            for contender in contenders {
+                if std::ptr::eq(evaluation.search_of(contender)?, search) {
+                    plans.push(&contender.plan);
+                }
+            }
+            generator.share(search, &plans)?;
+        }
+        Ok(generator)
     }
 
-    fn generate(&self, contender: &Contender) -> Result<Outcome> {
-        let plan = &contender.plan;
-        match &self.shared {
-            Some((plans, pool)) if plans.contains(plan) => pool.run(plan),
-            _ => Ok(run(
-                self.search,
-                &self.prompt,
-                plan,
-                self.seed,
-                &mut Silent,
-            )?),
+    /// Shares the candidates of those plans that can, if there are several.
+    fn share(&mut self, search: &'a Search<'a>, plans: &[&Plan]) -> Result<()> {
+        let plans = sharing(search, plans);
+        if plans.len() > 1 {
+            self.shared.push(Shared {
+                search,
+                pool: Pool::new(search, &self.prompt, &plans, self.seed)?,
+                plans: plans.into_iter().cloned().collect(),
+            });
+        }
+        Ok(())
+    }
+
+    fn generate(&self, search: &Search, plan: &Plan) -> Result<Outcome> {
+        let mut shared = self.shared.iter();
+        let shared = shared
+            .find(|shared| std::ptr::eq(shared.search, search) && shared.plans.contains(plan));
+        match shared {
+            Some(shared) => shared.pool.run(plan),
+            None => Ok(run(search, &self.prompt, plan, self.seed, &mut Silent)?),
         }
     }
 }

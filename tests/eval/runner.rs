@@ -104,6 +104,7 @@ fn evaluate(log: &mut Log, contenders: &[Contender], workers: usize, stop_after:
     let evaluation = Evaluation {
         suite: &suite,
         search: &search,
+        variants: &[],
         held_out: &[],
         contenders,
         samples: 3,
@@ -330,6 +331,7 @@ fn records_of(task: &SampleTask, contenders: &[Contender]) -> Result<Vec<ResultR
     let evaluation = Evaluation {
         suite: &suite,
         search: &search,
+        variants: &[],
         held_out: &[],
         contenders,
         samples: 3,

@@ -221,6 +221,7 @@ impl Evaluation {
         eval::Evaluation {
             suite: &self.suite,
             search,
+            variants: &[],
             held_out: &[],
             contenders: &self.setup.contenders,
             samples: self.setup.samples,

@@ -178,6 +178,7 @@ impl EvalTarget<'_> {
         context::fit_memory(&mut session, &contenders, typed.limit, workers, console)?;
         let context = EvalContext {
             session: &session,
+            variants: &[],
             workers,
             console,
         };

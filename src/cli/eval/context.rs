@@ -16,7 +16,7 @@ use crate::{
     Error, Result,
     eval::{
         Contender, CostModel, EvaluatedImage, Evaluation, HeldOutScorer, Log, ResultRecord, Setup,
-        Suite, Summary, check_samples,
+        Suite, Summary, Variant, check_samples,
         consistency::{self, Consistency, ScorePath, consistency},
         warnings::{self, WarningCounts},
     },
@@ -33,6 +33,8 @@ use crate::{
 /// Generator and console of an evaluation.
 pub(super) struct EvalContext<'a> {
     pub session: &'a Session<'a>,
+    /// The sessions of contenders with settings of their own.
+    pub variants: &'a [(Map<String, Value>, Session<'a>)],
     /// Samples that run in parallel.
     pub workers: usize,
     pub console: &'a Console,
@@ -90,8 +92,9 @@ impl<'s> EvalContext<'s> {
     ) -> Result<(ResultTables, Log)> {
         check_samples(spec.suite.cases().len(), spec.samples)?;
         let search = self.search();
+        let variants = self.variants();
         let held_out = self.held_out();
-        let evaluation = self.evaluation(spec, &search, &held_out);
+        let evaluation = self.evaluation(spec, &search, &variants, &held_out);
         let mut setup = spec.setup(self.session.generator_settings());
         setup.held_out = held_out
             .iter()
@@ -112,9 +115,18 @@ impl<'s> EvalContext<'s> {
         Ok((tables, log))
     }
 
-    /// The search of all contenders.
+    /// The search of contenders without settings of their own.
     pub(super) fn search(&self) -> Search<'_> {
         self.session.search()
+    }
+
+    /// The searches of the other contenders.
+    pub(super) fn variants(&self) -> Vec<Variant<'_>> {
+        let variants = self.variants.iter().map(|(settings, session)| Variant {
+            settings: settings.clone(),
+            search: session.search(),
+        });
+        variants.collect()
     }
 
     /// The scorers that searches do not use.
@@ -132,6 +144,7 @@ impl<'s> EvalContext<'s> {
         &self,
         spec: &EvalSpec<'e>,
         search: &'e Search<'e>,
+        variants: &'e [Variant<'e>],
         held_out: &'e [HeldOutScorer<'e>],
     ) -> Evaluation<'e> {
         let EvalSpec {
@@ -144,6 +157,7 @@ impl<'s> EvalContext<'s> {
         Evaluation {
             suite,
             search,
+            variants,
             held_out,
             contenders,
             samples,

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::{Map, Value};
 use ttsvar_search::{Drafts, Method};
 
 use super::{
@@ -22,12 +23,14 @@ use crate::{
     },
     file::{self, is_hidden, slug},
     image,
+    options::Options,
     report::{
         ResultTables, result_charts,
         result_tables::{GRID_TITLE, check_page},
         sheet,
     },
     request::Session,
+    system::System,
 };
 
 /// Default numbers of prompts and samples: enough to distinguish methods that differ by 0.03.
@@ -55,8 +58,11 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
     let workers = context::workers(global);
     let contenders = runs.iter().flat_map(|run| &run.experiment.contenders);
     context::fit_memory(&mut session, contenders, typed.limit, workers, console)?;
+    let contenders = runs.iter().flat_map(|run| &run.experiment.contenders);
+    let variants = variants(&system, options, contenders)?;
     let context = EvalContext {
         session: &session,
+        variants: &variants,
         workers,
         console,
     };
@@ -70,6 +76,31 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
         evaluation.run(run)?;
     }
     Ok(())
+}
+
+/// A session for each set of settings that contenders have of their own.
+fn variants<'a>(
+    system: &'a System,
+    options: &Options,
+    contenders: impl Iterator<Item = &'a Contender>,
+) -> Result<Vec<(Map<String, Value>, Session<'a>)>> {
+    let mut variants: Vec<(Map<String, Value>, Session)> = vec![];
+    for contender in contenders {
+        let settings = &contender.settings;
+        if settings.is_empty() || variants.iter().any(|(known, _)| known == settings) {
+            continue;
+        }
+        let own = Options::from_map(settings)?;
+        if let Some(name) = own.search_option() {
+            return Err(Error::input(format!(
+                "`{name}` is not a setting of the generator, but the settings of `{contender}` have it"
+            ))
+            .with_hint("give it beside `settings`, or in the contender's plan"));
+        }
+        let session = Session::new(system, &own.or(options))?;
+        variants.push((settings.clone(), session));
+    }
+    Ok(variants)
 }
 
 /// An experiment and where its results go.
@@ -182,7 +213,9 @@ impl ScenesEval<'_> {
             image::save(&evaluated.image, images.join(name))
         })?;
         let search = self.context.search();
-        let pairs = result_charts::pairs(&self.context.evaluation(&spec, &search, &[]))?;
+        let variants = self.context.variants();
+        let evaluation = self.context.evaluation(&spec, &search, &variants, &[]);
+        let pairs = result_charts::pairs(&evaluation)?;
         image::save(&sheet::sheet(&pairs), sheet_path)?;
         Ok(tables)
     }
