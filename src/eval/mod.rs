@@ -27,7 +27,7 @@ pub use experiment::Experiment;
 pub use held_out::{HeldOutScorer, NamedScore};
 pub use log::{Log, Setup};
 pub use record::{Counts, ImageCost, ResultRecord};
-pub use runner::{EvaluatedImage, Evaluation, Variant, SampleTask, check_samples, pending_samples};
+pub use runner::{EvaluatedImage, Evaluation, SampleTask, Variant, check_samples, pending_samples};
 pub use summary::{Gain, MethodSummary, ModelCost, Overfit, Summary};
 
 use serde_json::Value;

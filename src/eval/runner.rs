@@ -134,7 +134,7 @@ pub fn check_samples(cases: usize, samples: usize) -> Result<()> {
     Ok(())
 }
 
-impl Evaluation<'_> {
+impl<'a> Evaluation<'a> {
     /// Number of images in total.
     pub fn images(&self) -> usize {
         self.suite.cases().len() * self.samples * self.contenders.len()
@@ -175,7 +175,9 @@ impl Evaluation<'_> {
         let variant = variants.find(|variant| variant.settings == contender.settings);
         let search = variant.map(|variant| &variant.search);
         search.ok_or_else(|| {
-            Error::internal(format!("the evaluation lacks the settings of `{contender}`"))
+            Error::internal(format!(
+                "the evaluation lacks the settings of `{contender}`"
+            ))
         })
     }
 

@@ -112,6 +112,7 @@ const MODULES: [(&str, &[&str]); 28] = [
             "hub",
             "image",
             "input",
+            "interrupt",
             "loading",
             "models",
             "options",

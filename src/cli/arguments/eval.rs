@@ -24,7 +24,8 @@ pub(in crate::cli) enum Eval {
 
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Scenes {
-    /// Methods to compare: raw, importance, best-of-n, beam, auto, tts-var
+    /// Methods to compare: raw, importance, best-of-n, beam, draft, sequential,
+    /// auto, tts-var
     #[arg(
         long,
         value_name = "METHODS",
@@ -110,7 +111,8 @@ pub(in crate::cli) struct Results {
 
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct BenchmarkOptions {
-    /// Methods to compare: raw, importance, best-of-n, beam, auto, tts-var
+    /// Methods to compare: raw, importance, best-of-n, beam, draft, sequential,
+    /// auto, tts-var
     #[arg(
         long,
         value_name = "METHODS",
