@@ -14,7 +14,7 @@ from captions import held_out, verbatim
 from judge import judge_all
 from latent_verifier import LatentEncoder
 from safetensors.torch import load_file
-from train_verifier import Pairs, load_reward, predict
+from train_verifier import WEIGHTS, Pairs, load_reward, predict
 from verifier_prompts import all_asks
 from captions import TASKS
 from vit import CLIP, pixels, reward_ids
@@ -75,7 +75,7 @@ def main():
     net.load_state_dict({k: v.float() for k, v in state.items()})
     net.eval()
     vae = bsq_vae.load(args.bundle / "infinity_vae.pth")
-    for scale in pairs.scales[:4]:
+    for scale in WEIGHTS:
         latents = pairs.after(slice(None), scale)
         x = by_prompt(predict(net, reward, latents, pairs.prompts, scale))
         report(f"verifier after scale {scale}", x, score, truth, never)

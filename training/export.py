@@ -42,6 +42,12 @@ weights = "dinov2.pth"
 heads = 4
 size = [64, 64]
 
+[verifier]
+weights = "verifier.safetensors"
+predicts = "demo-reward"
+scales = [3, 4]
+above = 0.0
+
 [defaults]
 cfg = {cfg}
 tau = {tau}
@@ -71,8 +77,10 @@ def small(state):
 
 
 def export_vae(source, folder):
+    """The program only decodes, so the encoder stays here."""
     state = small(torch.load(source, weights_only=True)["vae"])
-    torch.save({"vae": state}, folder / "infinity_vae.pth")
+    for part, path in (("decoder.", folder / "infinity_vae.pth"), ("encoder.", bsq_vae.ENCODER)):
+        torch.save({"vae": OrderedDict((k, v) for k, v in state.items() if k.startswith(part))}, path)
 
 
 def export_generator(source, folder):

@@ -75,6 +75,15 @@ def target_tokens(reward, images, batch=128):
     return torch.cat(out)
 
 
+def cached_tokens(reward, images, path):
+    """The same, computed once for all trainings on these pairs."""
+    if path.exists() and len(tokens := torch.load(path, weights_only=True)) == len(images):
+        return tokens
+    tokens = target_tokens(reward, images)
+    torch.save(tokens, path)
+    return tokens
+
+
 @torch.no_grad()
 def predict(net, reward, latents, captions, scale, batch=256):
     """Predicted rewards for one caption per latent."""
@@ -113,7 +122,7 @@ def main():
     torch.manual_seed(args.seed)
     reward, pairs = load_reward(args.bundle), Pairs(args.pairs)
     began = time.time()
-    targets = target_tokens(reward, pairs.images)
+    targets = cached_tokens(reward, pairs.images, args.pairs / "tokens.pt")
     print(json.dumps({"samples": len(pairs.prompts), "target_minutes": round((time.time() - began) / 60, 2)}), flush=True)
     ids = reward_ids([c for captions in pairs.captions for c in captions]).view(len(pairs.prompts), pairs.scores.shape[1], -1)
     net = LatentEncoder().start_from(reward.blip.visual_encoder)
@@ -144,7 +153,7 @@ def main():
             tokens, scores = np.array(log[-100:]).T
             record = {"step": step + 1, "min": round((time.time() - began) / 60, 2), "tokens": round(float(tokens.mean()), 4),
                       "score": round(float(scores.mean()), 4)}
-            if (step + 1) % 1000 == 0 or step + 1 == args.steps:
+            if (step + 1) % 500 == 0 or step + 1 == args.steps:
                 with ema:
                     record |= validate(net, reward, pairs, held)
                     torch.save(net.state_dict(), args.save)

@@ -19,4 +19,5 @@ pub const FILES: &[(&str, &[u8])] = files![
     "med_config.json",
     "vocab.txt",
     "dinov2.pth",
+    "verifier.safetensors",
 ];
