@@ -646,13 +646,14 @@ fn unreadable(name: &str, value: &Value, error: &str) -> Error {
     if let Some(message) = error.strip_prefix(WRONG_PART) {
         return split_names(message);
     }
+    let about_number = error.contains("untagged enum Number") || error.contains("a number, `nan`");
+    if let Some((scale, value)) = first_non_number(value).filter(|_| about_number) {
+        return Error::input(format!(
+            "{name} at scale {scale} is {value}, expected a number"
+        ));
+    }
     if error.contains("untagged enum Number") {
-        return match first_non_number(value) {
-            Some((scale, value)) => Error::input(format!(
-                "{name} at scale {scale} is {value}, expected a number"
-            )),
-            None => Error::input(format!("{name} is {value}, expected a number")),
-        };
+        return Error::input(format!("{name} is {value}, expected a number"));
     }
     if error.starts_with("unknown") {
         let message = error.replace("unknown variant", "unknown value");

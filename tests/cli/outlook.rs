@@ -90,18 +90,24 @@ fn generate_explains_every_flag() {
                                    pixels along the shorter side [default: full]
 
     Image:
-          --cfg <NUMBER>    Guidance strength; 1 turns guidance off [default: the model's]
-          --cfg-layer <N>   Apply guidance to the output of the N-th block from the end instead of to
-                            the logits
-          --tau <NUMBER>    Temperature, above 0 [default: the model's]
-          --top-p <NUMBER>  Keep the most likely values up to this total probability, 0 to 1; 0 keeps
-                            all [default: the model's]
-          --top-k <N>       Keep the N most likely values; 0 keeps all [default: the model's]
-          --aspect <W:H>    Width to height, from 1:3 to 3:1 [default: 1:1]
-          --pixels <SIZE>   Image size in pixels, such as 0.06M, 0.25M, 0.60M or 1M [default: the
-                            model's]
-          --seed <NUMBER>   Random seed; prompt lists count up from it; -1 draws a new one [default: a
-                            new one each time]
+          --sampling <NAME>            Published settings of sampling: tts-var, infinity-eval,
+                                       infinity-demo or soto; the following options win over it
+          --cfg <NUMBER,...>           Guidance strength, or a list over the scales such as 3,3,1; 1
+                                       turns guidance off [default: the model's]
+          --cfg-layer <N>              Apply guidance to the output of the N-th block from the end
+                                       instead of to the logits
+          --tau <NUMBER,...>           Temperature, above 0, or a list over the scales such as 1,1,0.5
+                                       [default: the model's]
+          --top-p <NUMBER,...>         Keep the most likely values up to this total probability, 0 to 1,
+                                       or a list over the scales; 0 keeps all [default: the model's]
+          --top-k <N>                  Keep the N most likely values; 0 keeps all [default: the model's]
+          --token-statistics[=<BOOL>]  Record entropy and log-likelihood of the drawn tokens in the
+                                       trace
+          --aspect <W:H>               Width to height, from 1:3 to 3:1 [default: 1:1]
+          --pixels <SIZE>              Image size in pixels, such as 0.06M, 0.25M, 0.60M or 1M [default:
+                                       the model's]
+          --seed <NUMBER>              Random seed; prompt lists count up from it; -1 draws a new one
+                                       [default: a new one each time]
 
     Model:
           --model <NAME|DIR>   demo, a released model (see `ttsvar models`), or a folder with a
