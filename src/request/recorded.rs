@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Options that traces and images record outside of the settings: beside them, or in the plan.
-const OUTSIDE: [&str; 12] = [
+const OUTSIDE: [&str; 13] = [
     "negative",
     "seed",
     "preview",
@@ -30,6 +30,8 @@ const OUTSIDE: [&str; 12] = [
     "above",
     "finish",
     "enough",
+    // The plan has as many rounds as the budget allowed.
+    "budget",
 ];
 
 /// Settings that name scorers or extractors of the caller.
@@ -127,8 +129,6 @@ impl Recorded {
             }),
             ..SystemBuilder::default()
         };
-        // The plan has as many rounds as the budget allowed.
-        settings.remove("budget");
         let settings = Options::from_map(&settings).map_err(damaged)?;
         settings.check_ranges().map_err(damaged)?;
         let preview = match provenance.preview {

@@ -34,6 +34,8 @@ fn the_program_says_what_it_can_do() {
       serve        Serve over HTTP: an OpenAI-compatible image API, jobs with event streams, and a web
                    page
       eval         Compare search methods on sets of prompts with evaluators
+      collect      Write training pairs for a latent verifier: latents of unfinished samples and the
+                   scores of their finished images
       completions  Print a script with which a shell completes commands and flags
       man          Print the manual page
       help         Print this message or the help of the given subcommand(s)
@@ -72,20 +74,30 @@ fn generate_explains_every_flag() {
       -h, --help             Print help
 
     Search:
-          --method <METHOD>        Search method: raw, best-of-n, importance, beam, auto or tts-var
-                                   [default: the model's, usually tts-var]
+          --method <METHOD>        Search method: raw, best-of-n, importance, beam, draft, sequential,
+                                   auto or tts-var [default: the model's, usually tts-var]
           --n <N>                  Width of the search; what N counts depends on the method [default:
                                    the model's, usually 1]
           --schedule <READING>     Reading of the paper's schedule by tts-var: released or paper
                                    [default: released]
           --plan <FILE>            A plan file, as `ttsvar plan --toml` prints it
-          --features <KIND>        Features to cluster on: pca, pca-raw, pca-all or pool
+          --features <KIND>        Features to cluster on: pca, pca-raw, pca-all, pool or latent
           --potential <KIND>       Potential that resampling derives from scores: value, diff, max or
                                    sum
           --lambda <NUMBER>        Greediness of resampling: weights are exp(lambda * potential); 0
                                    draws evenly
           --draw <KIND>            How resampling draws: multinomial or systematic
-          --enough <SCORE>         Score at which method auto stops [default: the model's, usually 1]
+          --enough <SCORE>         Score at which methods auto and sequential stop [default: the
+                                   model's, usually 1]
+          --above <SCORE>          Score above which method auto finishes a candidate at once [default:
+                                   the model's]
+          --finish <N>             Candidates that methods auto and draft finish at least [default: 2; a
+                                   quarter of N]
+          --verifier <KIND>        What is scored before the last scale: image or latent [default: the
+                                   model's]
+          --budget <AMOUNT>        What the search may spend, such as 60s, 2PFLOP or 3images: it goes on
+                                   with new candidates while they fit, and Ctrl-C returns the best image
+                                   so far
           --preview <full|PIXELS>  Size of the images that are scored before the last scale: full, or
                                    pixels along the shorter side [default: full]
 
@@ -110,16 +122,18 @@ fn generate_explains_every_flag() {
                                        [default: a new one each time]
 
     Model:
-          --model <NAME|DIR>   demo, a released model (see `ttsvar models`), or a folder with a
-                               bundle.toml [default: demo]
-          --weights <DIR>      The folder with the downloaded files of released models
-          --scorer <SCORERS>   Scorer: image-reward, hps, clip, clip-100, clip-2.5, aesthetic or the
-                               demo's demo-reward, or a mix such as image-reward=1,hps=2 [default: the
-                               model's]
-          --state-dict <NAME>  The state dict to read in checkpoints that hold several which fit, such
-                               as a model and its moving average [default: the model]
-          --memory <SIZE>      Memory limit, such as 12G: fewer rows run at once, and networks are
-                               loaded only while needed
+          --model <NAME|DIR>    demo, a released model (see `ttsvar models`), or a folder with a
+                                bundle.toml [default: demo]
+          --weights <DIR>       The folder with the downloaded files of released models
+          --scorer <SCORERS>    Scorer: image-reward, hps, clip, clip-100, clip-2.5, aesthetic or the
+                                demo's demo-reward, or a mix such as image-reward=1,hps=2 [default: the
+                                model's]
+          --state-dict <NAME>   The state dict to read in checkpoints that hold several which fit, such
+                                as a model and its moving average [default: the model]
+          --held-out <SCORERS>  Report the scores of these scorers too, which the search does not use:
+                                hps,clip
+          --memory <SIZE>       Memory limit, such as 12G: fewer rows run at once, and networks are
+                                loaded only while needed
 
     Output:
       -o, --out <FILE|DIR>     Write the image: to a .png file, which is replaced, or to a folder, under

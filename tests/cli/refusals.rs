@@ -217,7 +217,7 @@ fn names_that_are_not_known() {
 
     $ --features clip
     error: unknown kind of features `clip`
-    hint: expected one of `pca`, `pca-raw`, `pca-all`, `pool`
+    hint: expected one of `pca`, `pca-raw`, `pca-all`, `pool`, `latent`
 
     $ --potential mean
     error: unknown potential `mean`

@@ -247,7 +247,7 @@ fn wrong_values_are_named_with_their_field_and_range() {
         (
             json!({ "enough": 1, "search": { "method": "raw" } }),
             "search",
-            "enough is the score at which method auto stops".to_owned(),
+            "enough is an option of method sequential or auto, not of raw".to_owned(),
         ),
     ];
     for route in ROUTES {
