@@ -22,9 +22,9 @@ Answers of the demo's latent verifier (`assets/demo/verifier.safetensors` with t
 
 | tensor | shape | contents |
 |---|---|---|
-| `latents.S` | [4, 16, 8, 8] | latents of four samples after scale S |
-| `tokens.S` | [4, 65, 128] | tokens for them |
-| `scores.S` | [2, 4] | predictions, one row per prompt |
+| `latents.S` | [2, 16, 8, 8] | latents of two samples after scale S |
+| `tokens.S` | [2, 65, 128] | tokens for them |
+| `scores.S` | [2, 2] | predictions, one row per prompt |
 | `latents.wide` | [2, 16, 6, 10] | latents with another grid, read as after the first scale |
 | `tokens.wide` | [2, 65, 128] | tokens for them |
 """
@@ -40,12 +40,12 @@ def main():
     torch.manual_seed(0)
     reward, pairs, net = load_reward(args.bundle), Pairs(args.pairs), LatentEncoder()
     net.load_state_dict({k: v.float() for k, v in load_file(args.bundle / "verifier.safetensors").items()})
-    prompts, scales, out = [pairs.prompts[0], pairs.prompts[1]], [2, 3, 4, 5], {}
+    prompts, scales, out = ["a photo of a star", "a red ring above the blue cross"], [2, 3, 4, 5], {}
     with torch.no_grad():
         for scale in scales:
-            latents = pairs.after(slice(0, 4), scale).float()
+            latents = pairs.after(slice(0, 2), scale).float()
             tokens = net.eval()(latents, scale)
-            scores = [reward.score(tokens, reward_ids([prompt] * 4)) for prompt in prompts]
+            scores = [reward.score(tokens, reward_ids([prompt] * 2)) for prompt in prompts]
             out |= {f"latents.{scale}": latents, f"tokens.{scale}": tokens, f"scores.{scale}": torch.stack(scores)}
         wide = torch.randn(2, 16, 6, 10) * 0.5
         out |= {"latents.wide": wide, "tokens.wide": net(wide, scales[0])}

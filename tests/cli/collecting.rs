@@ -108,7 +108,7 @@ fn shards_have_the_latents_and_the_scores_that_generate_gives() {
         let pixels = shard.tensor("images").unwrap().data();
         assert_eq!(image.pixels(), &pixels[i * 64 * 64 * 3..][..64 * 64 * 3]);
     }
-    let changed = desk.works(&["score", "a.png", "--prompt", "a red circle", "--json"]);
+    let changed = desk.works(&["score", "a.png", "--prompt", "a red circle", "--json", "-q"]);
     let changed: Value = serde_json::from_str(&changed).unwrap();
     assert_eq!(
         changed["scores"]["demo-reward"].as_f64().unwrap() as f32,
