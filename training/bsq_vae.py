@@ -1,6 +1,4 @@
 """The picture tokenizer: Infinity's BSQ-VAE (encoder, multi-scale bit quantiser, decoder), with its key names."""
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -9,7 +7,6 @@ from precision import mixed
 
 SCALES = [1, 2, 3, 4, 5, 6, 8]          # sides of the token grids, coarse to fine
 BITS = 16                               # bits of a token = channels of the latent
-ENCODER = Path(__file__).parent / "vae_encoder.pth"
 DEMO = dict(ch=32, ch_mult=(1, 1, 2, 2), res_blocks=1, z=BITS)
 
 
@@ -161,11 +158,9 @@ def multi_scale(h, scales=SCALES):
 
 
 def load(path):
-    """A frozen demo VAE from a released-format file; the bundle's has no encoder, which is beside this script."""
+    """A frozen demo VAE from a released-format file."""
     vae = Vae()
     state = torch.load(path, weights_only=True)["vae"]
-    if not any(name.startswith("encoder.") for name in state):
-        state |= torch.load(ENCODER, weights_only=True)["vae"]
     vae.load_state_dict({k: v.float() for k, v in state.items()})
     return vae.eval().requires_grad_(False)
 

@@ -77,10 +77,8 @@ def small(state):
 
 
 def export_vae(source, folder):
-    """The program only decodes, so the encoder stays here."""
     state = small(torch.load(source, weights_only=True)["vae"])
-    for part, path in (("decoder.", folder / "infinity_vae.pth"), ("encoder.", bsq_vae.ENCODER)):
-        torch.save({"vae": OrderedDict((k, v) for k, v in state.items() if k.startswith(part))}, path)
+    torch.save({"vae": state}, folder / "infinity_vae.pth")
 
 
 def export_generator(source, folder):

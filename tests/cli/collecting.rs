@@ -141,8 +141,8 @@ fn half_precision_rounds_the_same_latents() {
 fn shards(desk: &Desk, folder: &str) -> Vec<(String, Vec<u8>)> {
     let files = desk.files().into_iter();
     files
+        .filter(|name| name.ends_with(".safetensors") || name.ends_with(".json"))
         .filter_map(|file| Some((file.strip_prefix(folder)?.to_owned(), desk.read(&file))))
-        .filter(|(name, _)| name.ends_with(".safetensors") || name.ends_with(".json"))
         .collect()
 }
 

@@ -33,7 +33,7 @@ fn a_limit_changes_no_picture_and_what_it_costs_is_said() {
     ]);
     assert_eq!(
         said.err,
-        "note: to keep within the memory limit: text encoder, scorer, features in memory only while needed\n"
+        "note: to keep within the memory limit: text encoder, scorer, verifier, features in memory only while needed\n"
     );
     assert_eq!(desk.read("free.png"), desk.read("bound.png"));
 }

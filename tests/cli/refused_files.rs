@@ -45,7 +45,7 @@ fn plans_that_cannot_be_followed() {
         hint: add select = { cluster = "pca" }, { resample = "value" } or { top = K } to the stage
 
         $ generate "a red circle" --plan widths.toml
-        error: widths.toml: plan file, line 2: unknown field `widths`, expected one of `start`, `rounds`, `enough`, `stage`
+        error: widths.toml: plan file, line 2: unknown field `widths`, expected one of `start`, `rounds`, `enough`, `finish`, `stage`
         hint: a plan is `start = ROWS`, then for each choice `[[stage]]` with `scale`, `width` and `select`, for example select = { cluster = "pca" }, { resample = "value", lambda = 10 } or { top = 3 }
 
         $ generate "a red circle" --plan late.toml

@@ -59,7 +59,10 @@ fn a_search_in_the_least_memory_finds_the_same_image() {
     let mut small = session(&bound, Method::TtsVar, 2);
     let plan = small.fit_memory(MemoryLimit::single(limit)).unwrap();
     println!("{plan}");
-    assert_eq!(plan.evicted, ["text encoder", "scorer", "features"]);
+    assert_eq!(
+        plan.evicted,
+        ["text encoder", "scorer", "verifier", "features"]
+    );
     assert!(plan.rows_at_once < Some(16));
     assert_eq!(winner(&small), winner(&session(&free, Method::TtsVar, 2)));
 }

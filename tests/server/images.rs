@@ -89,6 +89,8 @@ fn the_model_supplies_the_defaults() {
         ("best-of-n", 64),
         ("importance", 64),
         ("beam", 64),
+        ("draft", 64),
+        ("sequential", 64),
         ("auto", 64),
         ("tts-var", 8),
     ];

@@ -30,7 +30,7 @@ pub(super) struct SearchState<'a> {
     rounds: usize,
     /// Whether all rounds are over.
     resuming: bool,
-    /// The expected operations of one image without a search; 0 where unknown.
+    /// The expected operations of one image without a search, for budgets; 0 where unknown.
     image_flops: f64,
     pub(super) batch: Batch<'a>,
     /// The parts of the trace before this batch.
@@ -139,7 +139,7 @@ impl<'a> SearchState<'a> {
             origin,
             rounds: 0,
             resuming: false,
-            image_flops: search.image_flops(),
+            image_flops: search.budget.map_or(0.0, |_| search.image_flops()),
             batch: Batch {
                 rollout: None,
                 alive: vec![],

@@ -384,7 +384,14 @@ mod tests {
             |heading: &str| -> Vec<&str> { found[heading].iter().map(String::as_str).collect() };
         assert_eq!(
             of("Model"),
-            ["memory", "model", "scorer", "state-dict", "weights"]
+            [
+                "held-out",
+                "memory",
+                "model",
+                "scorer",
+                "state-dict",
+                "weights"
+            ]
         );
         assert_eq!(
             of("Image"),
