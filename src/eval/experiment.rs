@@ -170,6 +170,10 @@ impl ContenderFile {
             enough,
             finish,
         };
+        let drafts = Drafts {
+            finish,
+            ..drafts.with_verifier(verifier)
+        };
         for n in sizes {
             let plan = match (self.method, &self.plan) {
                 (Some(method), None) => method.plan_for(scales, n, drafts)?.with(options)?,
@@ -235,6 +239,7 @@ mod tests {
             verifier: Verifier::Latent,
             scale: Some(3),
             above: Some(0.25),
+            finish: None,
         };
         let read = Experiment::from_toml(text, 7, drafts).unwrap();
         let stage = |contender: usize| read.contenders[contender].plan.stages()[0];

@@ -411,12 +411,9 @@ impl Options {
     /// # Errors
     /// The numbers do not fit together.
     pub fn plan_for(&self, scales: usize, drafts: Drafts) -> Result<Plan> {
-        let drafts = match self.verifier {
-            Some(verifier) if verifier != drafts.verifier => Drafts {
-                verifier,
-                ..Drafts::default()
-            },
-            _ => drafts,
+        let drafts = Drafts {
+            finish: self.finish,
+            ..drafts.with_verifier(self.verifier)
         };
         let method = self.method.unwrap_or_default();
         let n = match (self.budget, method) {
@@ -429,10 +426,6 @@ impl Options {
         let plan = match (&self.plan, method) {
             (Some(plan), _) => plan.clone(),
             (None, Method::TtsVar) => Plan::tts_var(scales, n, self.schedule.unwrap_or_default())?,
-            (None, Method::Draft) => {
-                let finish = self.finish.unwrap_or(n.div_ceil(4));
-                Plan::draft(scales, n, finish, drafts)?
-            }
             (None, method) => method.plan_for(scales, n, drafts)?,
         };
         let plan = plan.with(self.plan_options())?;

@@ -48,6 +48,7 @@ impl BundleVerifier {
             verifier: Verifier::Latent,
             scale: self.description.scales.first().copied(),
             above: self.description.above,
+            finish: None,
         }
     }
 

@@ -142,8 +142,8 @@ fn searches_are_priced_by_cost_models() {
         assert!(desk.path("e").join(name).exists(), "{name}");
     }
     // Records hold what any other cost model needs, whenever it is wanted.
-    let own = "unit = 's'\nprompt = 0\ntransformer = 0\nshares = [1]\nunfinished_decode = 2\n\
-        final_decode = 1\nscoring = 0\nverification = 0\nextraction = 0\n";
+    let own = "unit = 's'\nprompt = 0\ntransformer = 0\nshares = [1]\nunfinished_decode = 0\n\
+        final_decode = 1\nscoring = 0\nverification = 2\nextraction = 0\n";
     desk.write("decodes only.toml", own);
     let again = run(&["--resume", "--cost-model", "decodes only.toml"]);
     assert_eq!(again["cost_models"], serde_json::json!(["decodes only"]));

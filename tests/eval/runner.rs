@@ -154,14 +154,15 @@ fn a_pool_finds_what_the_search_itself_finds() {
         verifier: Verifier::Latent,
         scale: Some(1),
         above: Some(0.5),
+        finish: None,
     };
     let mut plans = vec![];
     for n in [1, 2, 9] {
         plans.extend([
             Plan::best_of_n(SCALES, n).unwrap(),
             Plan::importance(SCALES, n).unwrap(),
-            Plan::draft(SCALES, n, n.div_ceil(4), Drafts::default()).unwrap(),
-            Plan::draft(SCALES, n, n.div_ceil(4), latent).unwrap(),
+            Plan::draft(SCALES, n, Drafts::default()).unwrap(),
+            Plan::draft(SCALES, n, latent).unwrap(),
         ]);
         for enough in [0.5, 0.7, 2.0] {
             let plan = Plan::sequential(SCALES, n).unwrap();

@@ -17,6 +17,7 @@ const LATENT: Drafts = Drafts {
     verifier: Verifier::Latent,
     scale: Some(2),
     above: Some(0.5),
+    finish: None,
 };
 
 fn follow(plan: &Plan, seed: u64) -> Outcome {

@@ -80,7 +80,7 @@ impl Method {
             Self::BestOfN => Plan::best_of_n(scales, n),
             Self::Importance => Plan::importance(scales, n),
             Self::Beam => Plan::beam(scales, n),
-            Self::Draft => Plan::draft(scales, n, n.div_ceil(4), drafts),
+            Self::Draft => Plan::draft(scales, n, drafts),
             Self::Sequential => Plan::sequential(scales, n),
             Self::Auto => Plan::auto(scales, n, drafts),
             Self::TtsVar => Plan::tts_var(scales, n, Schedule::Released),
@@ -111,6 +111,23 @@ pub struct Drafts {
     pub scale: Option<usize>,
     /// The score above which a candidate is promising.
     pub above: Option<f32>,
+    /// The least number of candidates that finish: by default two for `auto`, a quarter for `draft`.
+    pub finish: Option<usize>,
+}
+
+impl Drafts {
+    /// The same with another verifier, which scores after its own scale with its own threshold. An
+    /// unset one changes nothing.
+    pub fn with_verifier(self, verifier: Option<Verifier>) -> Self {
+        match verifier {
+            Some(verifier) if verifier != self.verifier => Self {
+                verifier,
+                finish: self.finish,
+                ..Self::default()
+            },
+            _ => self,
+        }
+    }
 }
 
 /// The default score above which `auto` finishes a candidate at once.
@@ -202,21 +219,17 @@ impl Plan {
             return Self::sequential(scales, n);
         };
         Self::new(1, vec![stage])?
-            .finishing(FINISH)?
+            .finishing(drafts.finish.unwrap_or(FINISH))?
             .until(n, ENOUGH)
     }
 
-    /// `n` rows, scored once while they are unfinished; the best `finish` of them finish.
+    /// `n` rows, scored once while they are unfinished; the best of them finish.
     ///
     /// # Errors
-    /// As for [`Plan::best_of_n`], or `finish` is 0 or more than `n`.
-    pub fn draft(
-        scales: usize,
-        n: usize,
-        finish: usize,
-        drafts: Drafts,
-    ) -> Result<Self, PlanError> {
+    /// As for [`Plan::best_of_n`], or none or more than `n` shall finish.
+    pub fn draft(scales: usize, n: usize, drafts: Drafts) -> Result<Self, PlanError> {
         check(scales, n)?;
+        let finish = drafts.finish.unwrap_or(n.div_ceil(4));
         let stage = draft_stage(scales, drafts, finish, Select::Top { k: finish });
         Self::new(n, stage.filter(|_| n > 1).into_iter().collect())
     }

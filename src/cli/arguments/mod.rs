@@ -400,8 +400,10 @@ mod tests {
                 "cfg",
                 "cfg-layer",
                 "pixels",
+                "sampling",
                 "seed",
                 "tau",
+                "token-statistics",
                 "top-k",
                 "top-p"
             ]
