@@ -17,7 +17,6 @@ pub enum Verifier {
 
 impl Verifier {
     /// For serde: whether this is the default.
-    #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
     pub(crate) fn is_image(&self) -> bool {
         *self == Self::Image
     }
