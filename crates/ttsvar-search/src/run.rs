@@ -50,7 +50,7 @@ pub struct Finished {
 /// there is one.
 ///
 /// # Errors
-/// [`Error::Input`](crate::Error::Input) when the plan does not fit the model; otherwise any error
+/// [`Error::Input`] when the plan does not fit the model; otherwise any error
 /// of the pipeline, a scorer, the features or the listener.
 pub fn run(
     search: &Search,
