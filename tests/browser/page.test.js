@@ -238,15 +238,28 @@ test("the page works below a path of a proxy", async () => {
   }
 });
 
-test("rounds of auto and a selection after the last scale are shown", async () => {
+test("rounds and a selection after the last scale are shown", async () => {
   const page = await open(browser, server.url);
   await generate(page, "a red circle and a blue square", { method: "importance", seed: 2 });
   await done(page);
   assert.equal(await page.locator(".head").last().textContent(), "kept");
-  await generate(page, "a purple cross above a yellow square", { method: "auto", n: 3, seed: 2 });
-  await page.locator(".run h2", { hasText: "auto" }).waitFor();
+  const prompt = "a purple cross above a yellow square";
+  await generate(page, prompt, { method: "sequential", n: 3, seed: 2 });
+  await page.locator(".run h2", { hasText: "sequential" }).waitFor();
   await done(page);
   assert.equal((await page.locator(".tile").count()) % 7, 0);
+  assert.deepEqual(page.faults, []);
+});
+
+test("suspended candidates are shown up to the scale where they wait", async () => {
+  const page = await open(browser, server.url);
+  const prompt = "a purple cross above a yellow square";
+  await generate(page, prompt, { method: "auto", n: 3, seed: 2 });
+  await page.locator(".run h2", { hasText: "auto" }).waitFor();
+  await done(page);
+  const suspended = await page.locator(".tile.fallen").count();
+  assert.ok(suspended > 0 && suspended % 4 === 0, `${suspended} tiles of suspended candidates`);
+  assert.equal(((await page.locator(".tile").count()) - suspended) % 7, 0);
   assert.deepEqual(page.faults, []);
 });
 
