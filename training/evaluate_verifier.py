@@ -1,6 +1,6 @@
 """Compares predictions of a latent verifier with scores and verdicts of the finished images, prompt by prompt.
 
-The pairs are samples of tuning prompts: `verifier_prompts.py --tuning`, then `ttsvar collect --images --samples 16`.
+The pairs are samples of tuning prompts: `verifier_prompts.py --tuning`, then `ttsvar collect --images --hidden-block 3 --samples 16`.
 """
 import argparse
 import json
@@ -76,8 +76,8 @@ def main():
     net.eval()
     vae = bsq_vae.load(args.bundle / "infinity_vae.pth")
     for scale in WEIGHTS:
-        latents = pairs.after(slice(None), scale)
-        x = by_prompt(predict(net, reward, latents, pairs.prompts, scale))
+        latents = pairs.after(slice(None), scale)[0]
+        x = by_prompt(predict(net, reward, pairs, pairs.prompts, torch.arange(len(latents)), scale))
         report(f"verifier after scale {scale}", x, score, truth, never)
         print("   by task: " + ", ".join(f"{t} {within(x[tasks == t], score[tasks == t])}" for t in TASKS))
         if args.decode:

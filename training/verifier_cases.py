@@ -23,9 +23,11 @@ Answers of the demo's latent verifier (`assets/demo/verifier.safetensors` with t
 | tensor | shape | contents |
 |---|---|---|
 | `latents.S` | [2, 16, 8, 8] | latents of two samples after scale S |
+| `hidden.S` | [2, 128, h, w] | hidden states of block 3 for the tokens of scale S |
 | `tokens.S` | [2, 65, 128] | tokens for them |
 | `scores.S` | [2, 2] | predictions, one row per prompt |
 | `latents.wide` | [2, 16, 6, 10] | latents with another grid, read as after the first scale |
+| `hidden.wide` | [2, 128, 3, 5] | hidden states with another grid |
 | `tokens.wide` | [2, 65, 128] | tokens for them |
 """
 
@@ -40,15 +42,17 @@ def main():
     torch.manual_seed(0)
     reward, pairs, net = load_reward(args.bundle), Pairs(args.pairs), LatentEncoder()
     net.load_state_dict({k: v.float() for k, v in load_file(args.bundle / "verifier.safetensors").items()})
-    prompts, scales, out = ["a photo of a star", "a red ring above the blue cross"], [2, 3, 4, 5], {}
+    prompts, scales, out = ["a photo of a star", "a red ring above the blue cross"], [3, 4], {}
     with torch.no_grad():
         for scale in scales:
-            latents = pairs.after(slice(0, 2), scale).float()
-            tokens = net.eval()(latents, scale)
+            latents, hidden, _ = pairs.after(slice(0, 2), scale)
+            latents, hidden = latents.float(), hidden.float()
+            tokens = net.eval()(latents, hidden, scale)
             scores = [reward.score(tokens, reward_ids([prompt] * 2)) for prompt in prompts]
-            out |= {f"latents.{scale}": latents, f"tokens.{scale}": tokens, f"scores.{scale}": torch.stack(scores)}
-        wide = torch.randn(2, 16, 6, 10) * 0.5
-        out |= {"latents.wide": wide, "tokens.wide": net(wide, scales[0])}
+            out |= {f"latents.{scale}": latents, f"hidden.{scale}": hidden, f"tokens.{scale}": tokens}
+            out[f"scores.{scale}"] = torch.stack(scores)
+        wide, hidden = torch.randn(2, 16, 6, 10) * 0.5, torch.randn(2, 128, 3, 5) * 2
+        out |= {"latents.wide": wide, "hidden.wide": hidden, "tokens.wide": net(wide, hidden, scales[0])}
     args.to.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous() for k, v in out.items()}, args.to / "golden.safetensors")
     config = {"prompts": prompts, "scales": scales, "limits": {"tokens": 2e-4, "scores": 2e-4}}

@@ -33,7 +33,10 @@ pub(super) fn run(typed: &Typed, global: &Global, console: &Console) -> Result<(
                 .with_hint("leave it out for 256"),
         );
     }
-    let system = console.open(&global.system_within(&typed.system, typed.limit))?;
+    let mut system = console.open(&global.system_within(&typed.system, typed.limit))?;
+    if let Some(block) = typed.hidden_block {
+        system = system.with_hidden_block(block);
+    }
     let options = Options {
         method: Some(Method::Raw),
         n: Some(1),
@@ -91,6 +94,7 @@ fn settings(
         scorer: single_scorer(session.system())?,
         scales: scales(&typed.scales, session.pipeline().scales())?,
         latents: typed.latents,
+        hidden_block: typed.hidden_block,
         images: typed.images,
         shard: typed.shard,
         samples: typed.samples,

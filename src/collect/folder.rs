@@ -34,6 +34,9 @@ pub struct Settings {
     pub scales: Vec<usize>,
     /// The data type of stored latents.
     pub latents: LatentType,
+    /// The block, counted from 1, whose output is stored with the latents; `None` for none.
+    #[serde(default)]
+    pub hidden_block: Option<usize>,
     /// Whether finished images are stored.
     pub images: bool,
     /// Samples per shard; the last one may have fewer.
@@ -75,6 +78,7 @@ impl Settings {
             (self.scorer != before.scorer, "scorer"),
             (self.scales != before.scales, "list of scales"),
             (self.latents != before.latents, "type of latents"),
+            (self.hidden_block != before.hidden_block, "hidden block"),
             (self.images != before.images, "choice about images"),
             (self.shard != before.shard, "number of samples per shard"),
             (

@@ -9,7 +9,7 @@ use safetensors::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use ttsvar_search::{Image, suggestion::suggest};
+use ttsvar_search::{FeatureMap, Image, suggestion::suggest};
 
 use super::{Sample, Settings};
 use crate::{Error, Result, input};
@@ -75,6 +75,7 @@ pub(super) fn texts(settings: &Settings, range: Range<usize>) -> String {
 /// The file of a shard with these samples:
 ///
 /// - `latents` (samples, scales, channels, height, width)
+/// - `hidden.S` (samples, channels, height, width) for each scale `S`, if hidden states are stored
 /// - `scores` (M), one per sample and caption, sample by sample
 /// - `sample` (M), the index in this shard of the sample that each score belongs to
 /// - `images` (samples, height, width, 3), the finished images, if they are stored
@@ -86,7 +87,8 @@ pub(super) fn encode(
     range: Range<usize>,
     samples: &[Sample],
 ) -> Result<Vec<u8>> {
-    let [channels, height, width] = common_shape(samples)?;
+    let maps = samples.iter().flat_map(|sample| &sample.latents);
+    let [channels, height, width] = common_shape(maps.map(|latent| &latent.map))?;
     let shape = vec![
         samples.len(),
         settings.scales.len(),
@@ -95,8 +97,12 @@ pub(super) fn encode(
         width,
     ];
     let latents = samples.iter().flat_map(|sample| &sample.latents);
-    let latents = latents.flat_map(|latent| latent.values.iter().copied());
+    let latents = latents.flat_map(|latent| latent.map.values.iter().copied());
     let latents = settings.latents.bytes(latents);
+    let hidden = match settings.hidden_block {
+        Some(_) => hidden_states(settings, samples)?,
+        None => vec![],
+    };
     let scores: Vec<u8> = samples
         .iter()
         .flat_map(|sample| &sample.scores)
@@ -118,6 +124,9 @@ pub(super) fn encode(
             TensorView::new(Dtype::I64, vec![count], &of_sample),
         ),
     ];
+    for (name, shape, bytes) in &hidden {
+        tensors.push((name.as_str(), TensorView::new(dtype, shape.clone(), bytes)));
+    }
     let images: Vec<&Image> = samples
         .iter()
         .filter_map(|sample| sample.image.as_ref())
@@ -143,18 +152,39 @@ fn internal(error: impl std::fmt::Display) -> Error {
     Error::internal(format!("a shard cannot be written: {error}"))
 }
 
-/// The shape that all latents share.
-fn common_shape(samples: &[Sample]) -> Result<[usize; 3]> {
-    let mut shapes = samples
-        .iter()
-        .flat_map(|sample| &sample.latents)
-        .map(|latent| [latent.channels, latent.height, latent.width]);
+/// The hidden states after each stored scale: name, shape and bytes of a tensor.
+///
+/// # Errors
+/// They are missing, or those of two samples have different shapes.
+fn hidden_states(
+    settings: &Settings,
+    samples: &[Sample],
+) -> Result<Vec<(String, Vec<usize>, Vec<u8>)>> {
+    let mut tensors = vec![];
+    for (place, scale) in settings.scales.iter().enumerate() {
+        let maps = samples
+            .iter()
+            .filter_map(|sample| sample.latents[place].hidden.as_ref());
+        let [channels, height, width] = common_shape(maps.clone())?;
+        let values = maps.flat_map(|map| map.values.iter().copied());
+        tensors.push((
+            format!("hidden.{scale}"),
+            vec![samples.len(), channels, height, width],
+            settings.latents.bytes(values),
+        ));
+    }
+    Ok(tensors)
+}
+
+/// The shape that all maps share.
+fn common_shape<'m>(maps: impl IntoIterator<Item = &'m FeatureMap>) -> Result<[usize; 3]> {
+    let mut shapes = maps.into_iter().map(FeatureMap::shape);
     let first = shapes
         .next()
-        .ok_or_else(|| Error::internal("a shard without latents"))?;
+        .ok_or_else(|| Error::internal("a shard without latents or hidden states"))?;
     match shapes.find(|shape| *shape != first) {
         Some(other) => Err(Error::internal(format!(
-            "latents of {first:?} and of {other:?} cannot be in one shard"
+            "maps of {first:?} and of {other:?} cannot be in one shard"
         ))),
         None => Ok(first),
     }

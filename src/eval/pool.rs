@@ -529,7 +529,11 @@ impl LatentVerifier for KnownPredictions<'_> {
         scale: usize,
         latents: &[Latent],
     ) -> ttsvar_search::Result<Vec<f32>> {
-        let bits = |latent: &Latent| latent.values.iter().map(|value| value.to_bits()).collect();
+        let bits = |latent: &Latent| {
+            let hidden = latent.hidden.iter().flat_map(|map| &map.values);
+            let values = latent.map.values.iter().chain(hidden);
+            values.map(|value| value.to_bits()).collect()
+        };
         let keys = latents.iter().map(|latent| (scale, bits(latent)));
         lock(&self.known).get(keys.collect(), |missing| {
             let latents: Vec<Latent> = missing

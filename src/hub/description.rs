@@ -167,6 +167,9 @@ pub struct Verifier {
     /// The scales after which it was trained to predict. Methods that score unfinished candidates
     /// do so after the first of them unless the user chooses.
     pub scales: Vec<usize>,
+    /// The block of the generator, counted from 1, whose output the verifier reads besides the
+    /// latents; if absent, it reads latents alone.
+    pub hidden_block: Option<usize>,
     /// The predicted score above which `auto` finishes a candidate at once; if absent, that of
     /// images.
     pub above: Option<f32>,

@@ -59,7 +59,11 @@ pub trait Generator: Send + Sync {
     ///
     /// # Errors
     /// The model does not support the aspect, the size or another option.
-    fn pipeline(&self, options: &Options, memory: MemoryContext) -> Result<Box<dyn Pipeline + '_>>;
+    fn pipeline(
+        &self,
+        options: &Options,
+        context: PipelineContext,
+    ) -> Result<Box<dyn Pipeline + '_>>;
 
     /// Bytes of the networks that always stay in memory.
     fn bytes(&self) -> u64;
@@ -89,12 +93,15 @@ pub struct ImageSize {
     pub pixels: Option<String>,
 }
 
-/// Memory limits and other memory use around a pipeline.
+/// What a pipeline must know of the system around it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryContext {
+pub struct PipelineContext {
     /// Rows that run through the network together; `None` for all. This affects memory and time,
     /// but no image.
     pub rows_at_once: Option<usize>,
+    /// The block, counted from 1, whose output is the hidden state of a candidate's
+    /// [`Latent`](ttsvar_search::Latent); `None` for none.
+    pub hidden_block: Option<usize>,
     /// Bytes of other networks that stay in memory.
     pub resident: u64,
     /// Bytes of the largest network that is in memory only while images are scored or their

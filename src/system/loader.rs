@@ -6,7 +6,7 @@ use super::{
     System, SystemBuilder,
     features::load_features,
     scorers::{ScorerChoice, load_scorers, scorer_files},
-    verifier::load_verifier,
+    verifier::{BundleVerifier, load_verifier},
 };
 use crate::{
     Result,
@@ -62,6 +62,7 @@ pub(super) fn load(
         scorer_networks,
         features,
         extractors,
+        hidden_block: verifier.as_ref().and_then(BundleVerifier::hidden_block),
         verifier,
         report,
     })

@@ -29,7 +29,7 @@ use crate::{
     loading::{Dtype, Evict, Evictable, LoadReport},
     models::dinov2::Dinov2,
     options::Options,
-    pipelines::{Conditioning, Family, Generator, ImageSize, MemoryContext},
+    pipelines::{Conditioning, Family, Generator, ImageSize, PipelineContext},
     scorers::ScorerMix,
     text::unknown_words,
 };
@@ -56,6 +56,7 @@ pub struct System {
     features: Option<Arc<Evictable<Dinov2>>>,
     extractors: BTreeMap<Features, Box<dyn Extractor>>,
     verifier: Option<BundleVerifier>,
+    hidden_block: Option<usize>,
     report: LoadReport,
 }
 
@@ -129,6 +130,15 @@ impl System {
         self.family.advice(&self.description, options)
     }
 
+    /// Asks the generator for the output of this block, counted from 1, instead of the one that the
+    /// bundle's verifier reads.
+    pub fn with_hidden_block(self, block: usize) -> Self {
+        Self {
+            hidden_block: Some(block),
+            ..self
+        }
+    }
+
     /// The generator set up by options that [`System::resolve`] completed; `rows_at_once` rows run
     /// through the network together, all of them if it is `None`.
     ///
@@ -139,19 +149,20 @@ impl System {
         options: &Options,
         rows_at_once: Option<usize>,
     ) -> Result<Box<dyn Pipeline + '_>> {
-        let mut memory = MemoryContext {
+        let mut context = PipelineContext {
             rows_at_once,
-            ..MemoryContext::default()
+            hidden_block: self.hidden_block,
+            ..PipelineContext::default()
         };
         // Scorers and features run one after the other: of those that are evicted between their
         // uses, one at a time is in memory.
         for network in self.evaluation_networks() {
             match network.is_resident() {
-                true => memory.resident += network.bytes(),
-                false => memory.scoring = memory.scoring.max(network.bytes()),
+                true => context.resident += network.bytes(),
+                false => context.scoring = context.scoring.max(network.bytes()),
             }
         }
-        self.generator.pipeline(options, memory)
+        self.generator.pipeline(options, context)
     }
 
     /// How methods score candidates that are not finished, unless the caller chooses.

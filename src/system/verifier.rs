@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use ttsvar_search::{Drafts, Latent, LatentVerifier, Verifier};
+use ttsvar_search::{Drafts, FeatureMap, Latent, LatentVerifier, Verifier};
 
 use super::{LoadedScorer, scorers::EvictableScorer};
 use crate::{
@@ -40,6 +40,12 @@ impl BundleVerifier {
     /// Returns whether the search uses exactly the scorer that it predicts.
     pub(super) fn is_usable(&self) -> bool {
         self.networks.is_some()
+    }
+
+    /// The block of the generator whose output it reads besides the latents, if any.
+    pub(super) fn hidden_block(&self) -> Option<usize> {
+        self.networks.as_ref()?;
+        self.description.hidden_block
     }
 
     /// How methods use it unless the user chooses.
@@ -95,33 +101,44 @@ impl LatentVerifier for BundleVerifier {
 
 impl Networks {
     fn predict(&self, prompt: &str, scale: usize, latents: &[Latent]) -> Result<Vec<f32>> {
-        let latents = stack(latents, &self.device)?; // (B, channels, height, width)
-        let tokens = self.encoder.get()?.forward(&latents, scale)?; // (B, T, C)
+        let maps = latents.iter().map(|latent| &latent.map);
+        let maps = stack(maps, &self.device)?; // (B, channels, height, width)
+        let hidden: Vec<&FeatureMap> = latents.iter().filter_map(|l| l.hidden.as_ref()).collect();
+        let hidden = match hidden.is_empty() {
+            true => None,
+            false => Some(stack(hidden.into_iter(), &self.device)?),
+        };
+        let tokens = self.encoder.get()?.forward(&maps, hidden.as_ref(), scale)?; // (B, T, C)
         let network = self.scorer.get()?;
         let scores = reader(network.image_reward())?.score_tokens(prompt, &tokens)?;
         Ok(scores.into_iter().map(self.score).collect())
     }
 }
 
-/// Latents of one shape as a tensor (B, channels, height, width).
+/// Maps of one shape as a tensor (B, channels, height, width).
 ///
 /// # Errors
 /// Their shapes differ.
-fn stack(latents: &[Latent], device: &Device) -> Result<Tensor> {
-    let shape = |latent: &Latent| (latent.channels, latent.height, latent.width);
-    let Some(first) = latents.first().map(shape) else {
+fn stack<'m>(
+    maps: impl Iterator<Item = &'m FeatureMap> + Clone,
+    device: &Device,
+) -> Result<Tensor> {
+    let Some([channels, height, width]) = maps.clone().next().map(FeatureMap::shape) else {
         return Err(Error::internal("no latents to predict from"));
     };
-    if latents.iter().any(|latent| shape(latent) != first) {
+    if maps
+        .clone()
+        .any(|map| map.shape() != [channels, height, width])
+    {
         return Err(Error::internal("latents of different shapes in one batch"));
     }
-    let (channels, height, width) = first;
-    let values: Vec<f32> = latents
-        .iter()
-        .flat_map(|latent| latent.values.iter().copied())
-        .collect();
-    let shape = (latents.len(), channels, height, width);
-    Ok(Tensor::from_vec(values, shape, device)?)
+    let count = maps.clone().count();
+    let values: Vec<f32> = maps.flat_map(|map| map.values.iter().copied()).collect();
+    Ok(Tensor::from_vec(
+        values,
+        (count, channels, height, width),
+        device,
+    )?)
 }
 
 /// The network whose text encoder and head a verifier shares.
@@ -170,6 +187,7 @@ fn load_networks(
     let image_reward = reader(network.image_reward())?;
     check_width(encoder, image_reward, &loaded.unread.origin)?;
     check_scales(encoder, bundle, &loaded.unread.origin)?;
+    check_hidden(encoder, bundle, &loaded.unread.origin)?;
     let flops = encoder.flops() + image_reward.token_flops(encoder.tokens());
     let bundle = bundle.clone();
     let of_reload = loader.clone();
@@ -223,4 +241,21 @@ fn check_scales(encoder: &LatentEncoder, bundle: &Bundle, origin: &str) -> Resul
         .with_hint("list the scales of its training as `scales` in [verifier]")),
         None => Ok(()),
     }
+}
+
+fn check_hidden(encoder: &LatentEncoder, bundle: &Bundle, origin: &str) -> Result<()> {
+    let verifier = bundle.description.verifier.as_ref();
+    let block = verifier.and_then(|verifier| verifier.hidden_block);
+    let (fault, hint) = match (encoder.hidden_channels(), block) {
+        (Some(_), None) => (
+            "it reads hidden states, but bundle.toml does not say of which block",
+            "add `hidden_block` to [verifier]",
+        ),
+        (None, Some(_)) => (
+            "it reads latents alone, but bundle.toml names a hidden_block",
+            "leave `hidden_block` out of [verifier]",
+        ),
+        _ => return Ok(()),
+    };
+    Err(Error::input(format!("{origin}: {fault}")).with_hint(hint))
 }

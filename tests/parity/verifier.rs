@@ -8,7 +8,7 @@ use ttsvar::{
     hub,
     models::blip::LatentEncoder,
     nn::Weights,
-    search::{Latent, LatentVerifier},
+    search::{FeatureMap, Latent, LatentVerifier},
     system::System,
 };
 
@@ -48,13 +48,24 @@ impl Recording {
     }
 
     fn latents(&self, scale: usize) -> Vec<Latent> {
-        let tensor = &self.tensors[&format!("latents.{scale}")];
-        let (count, channels, height, width) = tensor.dims4().unwrap();
-        let latent = |i| {
-            let values = values(&tensor.get(i).unwrap());
-            Latent::new(channels, height, width, values).unwrap()
+        let hidden = self.maps(&format!("hidden.{scale}"));
+        let maps = self.maps(&format!("latents.{scale}"));
+        let latent = |(map, hidden)| Latent {
+            map,
+            hidden: Some(hidden),
         };
-        (0..count).map(latent).collect()
+        maps.into_iter().zip(hidden).map(latent).collect()
+    }
+
+    /// The maps of a tensor (B, channels, height, width).
+    fn maps(&self, name: &str) -> Vec<FeatureMap> {
+        let tensor = &self.tensors[name];
+        let (count, channels, height, width) = tensor.dims4().unwrap();
+        let map = |i| {
+            let values = values(&tensor.get(i).unwrap());
+            FeatureMap::new(channels, height, width, values).unwrap()
+        };
+        (0..count).map(map).collect()
     }
 }
 
@@ -65,7 +76,8 @@ fn parity_verifier_demo_tokens() {
     let limit = recording.limit("tokens");
     for scale in recording.scales() {
         let latents = &recording.tensors[&format!("latents.{scale}")];
-        let found = encoder.forward(latents, scale).unwrap();
+        let hidden = &recording.tensors[&format!("hidden.{scale}")];
+        let found = encoder.forward(latents, Some(hidden), scale).unwrap();
         let expected = &recording.tensors[&format!("tokens.{scale}")];
         assert_close(&format!("tokens.{scale}"), &found, expected, limit, 0.0);
     }
@@ -75,9 +87,9 @@ fn parity_verifier_demo_tokens() {
 fn parity_verifier_demo_other_grids_are_averaged() {
     let recording = Recording::open();
     let first = recording.scales()[0];
-    let found = encoder()
-        .forward(&recording.tensors["latents.wide"], first)
-        .unwrap();
+    let latents = &recording.tensors["latents.wide"];
+    let hidden = &recording.tensors["hidden.wide"];
+    let found = encoder().forward(latents, Some(hidden), first).unwrap();
     let limit = recording.limit("tokens");
     assert_close(
         "tokens.wide",

@@ -7,8 +7,8 @@ use ttsvar::{
     options::Options,
     request::Session,
     search::{
-        Drafts, Latent, Method, Outcome, Pipeline, Plan, Select, Silent, Stage, Verifier, Warning,
-        run,
+        Drafts, FeatureMap, Latent, Method, Outcome, Pipeline, Plan, Select, Silent, Stage,
+        Verifier, Warning, run,
     },
     system::{DEMO, MemoryLimit, System},
 };
@@ -136,11 +136,42 @@ fn a_memory_limit_evicts_the_verifier_and_changes_no_image() {
     panic!("no limit evicts the verifier");
 }
 
+/// A latent on a square grid, with hidden states as the demo's verifier reads them.
+fn latent(channels: usize, side: usize, values: Vec<f32>) -> Latent {
+    Latent {
+        map: FeatureMap::new(channels, side, side, values).unwrap(),
+        hidden: Some(FeatureMap::new(128, 4, 4, vec![0.5; 128 * 16]).unwrap()),
+    }
+}
+
+#[test]
+fn hidden_states_are_those_of_the_block_that_the_verifier_reads() {
+    let options = demo().resolve(&Options::default()).unwrap();
+    let pipeline = demo().pipeline(&options, None).unwrap();
+    let mut rollout = pipeline.begin(&PROMPT.into(), 0..2, 3).unwrap();
+    for scale in pipeline.scales() {
+        rollout.step().unwrap();
+        let latents = rollout.latents(&[0, 1]).unwrap();
+        let hidden = latents[0].hidden.as_ref().unwrap();
+        assert_eq!(hidden.shape(), [128, scale.height, scale.width]);
+        let verifier = demo().verifier().unwrap();
+        let mut without = latents[1].clone();
+        without.hidden = None;
+        let error = verifier.predict(PROMPT, 3, &[without]).unwrap_err();
+        let expected = "expects hidden states of 128 channels, found none";
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let other = System::builder("demo").open().unwrap().with_hidden_block(7);
+    let error = other.pipeline(&options, None).err().unwrap();
+    let expected = "hidden states of block 7: the transformer has blocks 1 to 6";
+    assert!(error.to_string().contains(expected), "{error}");
+}
+
 #[test]
 fn another_scorer_or_a_wrong_latent_is_refused() {
     let verifier = demo().verifier().unwrap();
     let scale = verifier.scales()[0];
-    let wrong = Latent::new(8, 2, 2, vec![0.0; 32]).unwrap();
+    let wrong = latent(8, 2, vec![0.0; 32]);
     let error = verifier.predict(PROMPT, scale, &[wrong]).unwrap_err();
     assert!(
         error
@@ -148,15 +179,15 @@ fn another_scorer_or_a_wrong_latent_is_refused() {
             .contains("expects latents of 16 channels, found 8"),
         "{error}"
     );
-    let latent = Latent::new(16, 8, 8, vec![0.0; 1024]).unwrap();
+    let zeros = latent(16, 8, vec![0.0; 1024]);
     let error = verifier
-        .predict(PROMPT, 7, std::slice::from_ref(&latent))
+        .predict(PROMPT, 7, std::slice::from_ref(&zeros))
         .unwrap_err();
     assert!(
         error.to_string().contains("cannot predict after scale 7"),
         "{error}"
     );
-    let damaged = Latent::new(16, 8, 8, vec![f32::NAN; 1024]).unwrap();
+    let damaged = latent(16, 8, vec![f32::NAN; 1024]);
     let error = verifier.predict(PROMPT, scale, &[damaged]).unwrap_err();
     assert!(
         error.to_string().contains("expected finite numbers"),

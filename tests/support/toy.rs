@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use ttsvar::search::{
-    DecodeSize, Estimate, Extractor, Features, Image, Latent, LatentVerifier, Matrix, Pipeline,
-    Prompt, Rollout, Scale, Scorer, StepCounts, Workload,
+    DecodeSize, Estimate, Extractor, FeatureMap, Features, Image, Latent, LatentVerifier, Matrix,
+    Pipeline, Prompt, Rollout, Scale, Scorer, StepCounts, Workload,
     rng::{Lineage, Stream},
 };
 
@@ -112,7 +112,7 @@ impl Rollout for Pixels {
                 .map(|grey| f32::from(*grey))
                 .collect();
             values.resize(self.scales, 0.0);
-            Latent::new(1, 1, self.scales, values)
+            Ok(FeatureMap::new(1, 1, self.scales, values)?.into())
         };
         rows.iter().map(latent).collect()
     }
@@ -193,7 +193,8 @@ impl LatentVerifier for MeanOfLatent {
         scale: usize,
         latents: &[Latent],
     ) -> ttsvar::search::Result<Vec<f32>> {
-        let mean = |latent: &Latent| latent.values.iter().sum::<f32>() / 255.0 / (scale + 1) as f32;
+        let mean =
+            |latent: &Latent| latent.map.values.iter().sum::<f32>() / 255.0 / (scale + 1) as f32;
         Ok(latents.iter().map(mean).collect())
     }
 

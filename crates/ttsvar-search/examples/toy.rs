@@ -2,8 +2,8 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use ttsvar_search::{
-    DecodeSize, Image, Latent, Method, Pipeline, Prompt, Result, Rollout, Scale, Search, Silent,
-    StepCounts,
+    DecodeSize, FeatureMap, Image, Latent, Method, Pipeline, Prompt, Result, Rollout, Scale,
+    Search, Silent, StepCounts,
     rng::{Lineage, Stream},
     run,
 };
@@ -48,7 +48,7 @@ impl Rollout for ToyRollout {
         Ok(rows.iter().map(image).collect())
     }
     fn latents(&self, rows: &[usize]) -> Result<Vec<Latent>> {
-        let latent = |row: &usize| Latent::new(1, 1, 1, vec![self.rows[*row].1]);
+        let latent = |row: &usize| Ok(FeatureMap::new(1, 1, 1, vec![self.rows[*row].1])?.into());
         rows.iter().map(latent).collect()
     }
     fn fork<'r>(&self, rows: &[usize]) -> Result<Box<dyn Rollout + 'r>> {

@@ -100,7 +100,7 @@ impl SearchState<'_> {
         let rows: Vec<usize> = (0..self.alive().len()).collect();
         let latents = self.rollout()?.latents(&rows)?;
         check_count("generator", "latents", latents.len(), rows.len())?;
-        let shape = |latent: &Latent| (latent.channels, latent.height, latent.width);
+        let shape = |latent: &Latent| latent.map.shape();
         match latents
             .iter()
             .all(|latent| shape(latent) == shape(&latents[0]))

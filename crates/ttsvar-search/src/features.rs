@@ -59,8 +59,8 @@ impl From<Vec<Latent>> for Matrix {
     /// One row of numbers for each of several latents of the same shape.
     fn from(latents: Vec<Latent>) -> Self {
         let rows = latents.len();
-        let cols = latents.first().map_or(0, |latent| latent.values.len());
-        let values = latents.into_iter().flat_map(|latent| latent.values);
+        let cols = latents.first().map_or(0, |latent| latent.map.values.len());
+        let values = latents.into_iter().flat_map(|latent| latent.map.values);
         Self::new(rows, cols, values.collect())
     }
 }

@@ -2,10 +2,9 @@
 
 use crate::Error;
 
-/// What the decoder would turn into an image: for next-scale models the running sum of the codes of
-/// all scales so far, resized to the finest grid.
+/// Numbers on a grid of cells.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Latent {
+pub struct FeatureMap {
     /// Numbers per cell.
     pub channels: usize,
     /// Rows of cells.
@@ -16,8 +15,8 @@ pub struct Latent {
     pub values: Vec<f32>,
 }
 
-impl Latent {
-    /// A latent of this shape.
+impl FeatureMap {
+    /// A map of this shape.
     ///
     /// # Errors
     /// [`Error::Internal`](crate::ErrorKind::Internal) if `values` has another length.
@@ -34,7 +33,7 @@ impl Latent {
             != Some(found)
         {
             return Err(Error::internal(format!(
-                "a latent of {channels} x {height} x {width} has {found} values"
+                "a feature map of {channels} x {height} x {width} has {found} values"
             )));
         }
         Ok(Self {
@@ -43,5 +42,27 @@ impl Latent {
             width,
             values,
         })
+    }
+
+    /// Channels, rows and columns.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.channels, self.height, self.width]
+    }
+}
+
+/// What a generator knows of a candidate without decoding its image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latent {
+    /// What the decoder would turn into an image: for next-scale models the running sum of the
+    /// codes of all scales so far, resized to the finest grid.
+    pub map: FeatureMap,
+    /// The output of a middle block of the network for the tokens of the latest scale, in the
+    /// conditional branch, if the generator was asked for it.
+    pub hidden: Option<FeatureMap>,
+}
+
+impl From<FeatureMap> for Latent {
+    fn from(map: FeatureMap) -> Self {
+        Self { map, hidden: None }
     }
 }

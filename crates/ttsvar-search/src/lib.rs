@@ -47,7 +47,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{CandidateOutcome, Event, Listener, Silent};
 pub use features::{Extractor, Features, Matrix};
 pub use image::{Image, half_to_even};
-pub use latent::Latent;
+pub use latent::{FeatureMap, Latent};
 pub use method::{Drafts, Method, Schedule};
 pub use mixer::{ScoreMixer, WeightedScorer};
 pub use pipeline::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, StepCounts, Workload};

@@ -181,7 +181,8 @@ pub trait Rollout: Send {
     fn images(&self, rows: &[usize], size: DecodeSize) -> Result<Vec<Image>>;
 
     /// The present latents of the given rows, in that order: what the decoder would turn into
-    /// their images. All have the same shape. Nothing is computed.
+    /// their images, and hidden states if the generator was asked for them. All have the same
+    /// shape. Nothing is computed.
     fn latents(&self, rows: &[usize]) -> Result<Vec<Latent>>;
 
     /// Replaces row `i` by the previous row `rows[i]`. Rows may be repeated or left out. The first

@@ -27,10 +27,14 @@ pub(in crate::cli) struct Collect {
     #[arg(long, value_name = "SCALES", value_delimiter = ',', value_parser = whole::<usize>)]
     #[arg(help_heading = "Output")]
     pub scales: Vec<usize>,
-    /// Type of stored latents: f16 or f32
+    /// Type of stored latents and hidden states: f16 or f32
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = parse::<LatentType>)]
     #[arg(help_heading = "Output")]
     pub latents: LatentType,
+    /// Also store the output of this block of the transformer, counted from 1, for the tokens of
+    /// each scale
+    #[arg(long, value_name = "BLOCK", value_parser = whole::<usize>, help_heading = "Output")]
+    pub hidden_block: Option<usize>,
     /// Also store the finished images
     #[arg(long, help_heading = "Output")]
     pub images: bool,

@@ -20,7 +20,7 @@ use crate::{
     },
     nn::Weights,
     options::Options,
-    pipelines::{Conditioning, Family, Generator, ImageSize, MemoryContext},
+    pipelines::{Conditioning, Family, Generator, ImageSize, PipelineContext},
     text::T5Tokenizer,
 };
 
@@ -213,7 +213,11 @@ impl Generator for InfinityGenerator {
         sizes
     }
 
-    fn pipeline(&self, options: &Options, memory: MemoryContext) -> Result<Box<dyn Pipeline + '_>> {
+    fn pipeline(
+        &self,
+        options: &Options,
+        context: PipelineContext,
+    ) -> Result<Box<dyn Pipeline + '_>> {
         let model = ImageModel::new(
             &self.transformer,
             &self.decoder,
@@ -221,11 +225,13 @@ impl Generator for InfinityGenerator {
             Settings::from_options(options),
             &self.device,
         )?;
-        let model = model.with_rows_at_once(memory.rows_at_once.unwrap_or(usize::MAX));
+        let model = model
+            .with_rows_at_once(context.rows_at_once.unwrap_or(usize::MAX))
+            .with_hidden_block(context.hidden_block)?;
         let mut networks = Networks {
-            resident: self.bytes + memory.resident,
+            resident: self.bytes + context.resident,
             encoding: 0,
-            scoring: memory.scoring,
+            scoring: context.scoring,
         };
         match self.text.encoder.is_resident() {
             true => networks.resident += self.text.encoder.bytes(),

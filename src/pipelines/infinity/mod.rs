@@ -154,6 +154,7 @@ pub struct ImageModel<'a> {
     grids: Vec<(usize, usize)>,
     ropes: Vec<Rope>,
     rows_at_once: usize,
+    hidden_block: Option<usize>,
 }
 
 impl<'a> ImageModel<'a> {
@@ -208,6 +209,7 @@ impl<'a> ImageModel<'a> {
             grids,
             ropes,
             rows_at_once: usize::MAX,
+            hidden_block: None,
         })
     }
 
@@ -217,6 +219,25 @@ impl<'a> ImageModel<'a> {
         Self {
             rows_at_once: rows.max(1),
             ..self
+        }
+    }
+
+    /// Keeps the output of this block, counted from 1, for the tokens of the latest scale, as the
+    /// hidden state of each latent; `None` keeps none.
+    ///
+    /// # Errors
+    /// There is no such block.
+    pub fn with_hidden_block(self, block: Option<usize>) -> Result<Self> {
+        let depth = self.transformer.config().depth;
+        match block {
+            Some(found) if found == 0 || found > depth => Err(Error::input(format!(
+                "hidden states of block {found}: the transformer has blocks 1 to {depth}"
+            ))
+            .with_hint("blocks a third to a half of the way up are a good choice")),
+            _ => Ok(Self {
+                hidden_block: block,
+                ..self
+            }),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{ops::Range, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::{
-    DecodeSize, Image, Latent, Rollout, StepCounts, TokenStatistics,
+    DecodeSize, FeatureMap, Image, Latent, Rollout, StepCounts, TokenStatistics,
     rng::{Lineage, Stream},
 };
 
@@ -28,6 +28,9 @@ struct State {
     seen: Vec<Arc<ScaleKv>>,
     /// Running sum of the codes: (1, channels, rows, columns); none before scale 0.
     sum: Option<Tensor>,
+    /// The output of the chosen block for the latest scale: (L, C); none before scale 0 or if it is
+    /// not wanted.
+    hidden: Option<Tensor>,
 }
 
 /// One candidate.
@@ -46,6 +49,8 @@ struct ForwardOutput {
     logits: Vec<Vec<f32>>,
     /// The keys and values of each state; empty after the last scale.
     kv: Vec<Arc<ScaleKv>>,
+    /// The output of the chosen block for each state, (L, C) each; empty if it is not wanted.
+    hidden: Vec<Tensor>,
 }
 
 /// Candidates of one prompt.
@@ -73,6 +78,7 @@ impl<'a> InfinityRollout<'a> {
         let state = Arc::new(State {
             seen: Vec::new(),
             sum: None,
+            hidden: None,
         });
         let rows = rows
             .map(|i| Row {
@@ -150,6 +156,7 @@ impl<'a> InfinityRollout<'a> {
             let bits = draw(i, &output.logits[state_of_row[i]]);
             let codes = self.model.latent.codes(&bits, grid)?;
             let sum = Some(self.model.latent.add(row.state.sum.as_ref(), &codes)?);
+            let hidden = output.hidden.get(state_of_row[i]).cloned();
             let mut seen = row.state.seen.clone();
             seen.extend(output.kv.get(state_of_row[i]).cloned());
             if !last {
@@ -157,7 +164,7 @@ impl<'a> InfinityRollout<'a> {
             }
             next.push(Row {
                 lineage: row.lineage,
-                state: Arc::new(State { seen, sum }),
+                state: Arc::new(State { seen, sum, hidden }),
             });
         }
         self.flops += states.len() as f64 * self.model.scale_flops(self.scale, &self.text_tokens);
@@ -174,6 +181,7 @@ impl<'a> InfinityRollout<'a> {
     fn forward(&self, states: &[Arc<State>], keep: bool) -> Result<ForwardOutput> {
         let mut logits = vec![];
         let mut kv = vec![];
+        let mut hidden = vec![];
         let texts = &self.texts[..self.model.branches(self.scale)];
         let settings = &self.model.settings;
         let inverse_tau = settings.tau.at(self.scale).recip();
@@ -191,13 +199,30 @@ impl<'a> InfinityRollout<'a> {
                 guidance: settings.guidance(self.scale),
                 keep,
             };
-            let (out, kept) = self.model.transformer.forward(run, &mut |_, _, _| ())?;
+            let (out, kept) = self
+                .model
+                .transformer
+                .forward(run, &mut |branch, block, x| {
+                    if branch == 0 && self.model.hidden_block == Some(block + 1) {
+                        hidden.push(x.clone()); // (R, L, C)
+                    }
+                })?;
             check_finite(&format!("the logits of scale {}", self.scale), &out)?;
             let out = (out.to_dtype(DType::F32)? * f64::from(inverse_tau))?;
             logits.extend(out.flatten_from(1)?.to_vec2::<f32>()?);
             kv.extend(kept.into_iter().map(Arc::new));
         }
-        Ok(ForwardOutput { logits, kv })
+        let mut of_states = vec![];
+        for hidden in hidden {
+            for state in 0..hidden.dims()[0] {
+                of_states.push(hidden.get(state)?.copy()?); // (L, C)
+            }
+        }
+        Ok(ForwardOutput {
+            logits,
+            kv,
+            hidden: of_states,
+        })
     }
 
     /// The input of one branch for some states: (R, L, C).
@@ -251,7 +276,19 @@ impl<'a> InfinityRollout<'a> {
         let sum = self.sum(state)?;
         let (_, channels, height, width) = sum.dims4()?;
         let values = sum.flatten_all()?.to_vec1::<f32>()?;
-        Ok(Latent::new(channels, height, width, values)?)
+        let hidden = state.hidden.as_ref();
+        Ok(Latent {
+            map: FeatureMap::new(channels, height, width, values)?,
+            hidden: hidden.map(|hidden| self.hidden(hidden)).transpose()?,
+        })
+    }
+
+    /// The hidden state (L, C) of the latest scale as a map.
+    fn hidden(&self, hidden: &Tensor) -> Result<FeatureMap> {
+        let (height, width) = self.model.grids[self.scale - 1];
+        let hidden = hidden.to_dtype(DType::F32)?.t()?; // (C, L)
+        let values = hidden.flatten_all()?.to_vec1::<f32>()?;
+        Ok(FeatureMap::new(hidden.dims()[0], height, width, values)?)
     }
 
     /// Decodes the image of a state.
