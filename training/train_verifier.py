@@ -19,7 +19,7 @@ from optim import Ema, Optimizers
 from precision import mixed
 from vit import CLIP, ImageReward, pixels, reward_ids
 
-WEIGHTS = {3: 0.53, 4: 0.47}     # how often each scale is trained on
+WEIGHTS = {2: 0.1, 3: 0.4, 4: 0.3, 5: 0.2}     # how often each scale is trained on
 
 
 def arguments():

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Error, Result,
     collect::{CaptionedPrompt, Collection, CollectionFolder, SCHEMA, Settings},
-    eval::check_samples,
+    eval::{check_samples, stats::mean},
     options::Options,
     request::{self, Session},
     system::{MemoryLimit, System},
@@ -165,16 +165,12 @@ fn collect(
         |range, samples| undisturbed(|| folder.write(range, samples).map(drop)),
     )?;
     bar.finish_and_clear();
-    let finite: Vec<f64> = scores
-        .iter()
-        .filter(|score| score.is_finite())
-        .map(|score| f64::from(*score))
-        .collect();
+    let finite = || scores.iter().filter(|score| score.is_finite());
     Ok(Summary {
         drawn: samples - folder.done(),
         samples,
-        not_finite: scores.len() - finite.len(),
-        mean: (!finite.is_empty()).then(|| finite.iter().sum::<f64>() / finite.len() as f64),
+        not_finite: scores.len() - finite().count(),
+        mean: mean(finite().map(|score| f64::from(*score))),
     })
 }
 

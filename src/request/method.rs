@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use ttsvar_search::{Drafts, Method, Plan, Schedule};
 
-use crate::{Error, Result, options::Options};
+use crate::{Result, options::Options};
 
 /// The name of a plan: the method that made it and its size; all unset for a plan file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -48,12 +48,7 @@ impl MethodSpec {
             Some(_) => None,
             None => Some(options.n.unwrap_or(1)),
         };
-        if options.schedule.is_some() && method != Method::TtsVar {
-            return Err(Error::input(format!(
-                "--schedule is an option of method tts-var, not of {method}"
-            ))
-            .with_hint("leave --schedule out, or choose --method tts-var"));
-        }
+        options.check_schedule(Some(method))?;
         Ok(Self {
             method: Some(method),
             n,

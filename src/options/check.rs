@@ -1,0 +1,194 @@
+//! Checks of options that do not depend on the model.
+
+use ttsvar_search::{Drafts, LAMBDA, Method};
+
+use super::{Options, PerScale};
+use crate::{Error, Result};
+
+impl Options {
+    /// Checks everything that does not depend on the model.
+    ///
+    /// # Errors
+    /// A value is out of range, or two options contradict each other.
+    pub fn check(&self) -> Result<()> {
+        self.check_ranges()?;
+        self.check_search()
+    }
+
+    /// Checks every value by itself.
+    ///
+    /// # Errors
+    /// A value is out of range.
+    pub fn check_ranges(&self) -> Result<()> {
+        let in_range = |name: &str, ok: bool, range: &str, found: String, hint: &str| match ok {
+            true => Ok(()),
+            false => {
+                Err(Error::input(format!("{name} must be {range}, found {found}")).with_hint(hint))
+            }
+        };
+        let number_in_range = |name, value: Option<f32>, ok: fn(f32) -> bool, range, hint| {
+            value.map_or(Ok(()), |value| {
+                in_range(name, ok(value), range, value.to_string(), hint)
+            })
+        };
+        let numbers_in_range =
+            |name, values: &Option<PerScale>, ok: fn(f32) -> bool, range, hint| {
+                let mut values = values.iter().flat_map(|values| values.named(name));
+                values.try_for_each(|(name, value)| {
+                    in_range(&name, ok(value), range, value.to_string(), hint)
+                })
+            };
+        numbers_in_range(
+            "cfg",
+            &self.cfg,
+            f32::is_finite,
+            "a finite number",
+            "3 is usual; 1 turns guidance off",
+        )?;
+        numbers_in_range(
+            "tau",
+            &self.tau,
+            |tau| tau.is_finite() && tau > 0.0,
+            "greater than 0",
+            "0.5 is usual; near 0 takes the more likely value of each bit",
+        )?;
+        numbers_in_range(
+            "top-p",
+            &self.top_p,
+            |top_p| (0.0..=1.0).contains(&top_p),
+            "from 0 to 1",
+            "0.97 is usual; 0 turns it off",
+        )?;
+        number_in_range(
+            "above",
+            self.above,
+            f32::is_finite,
+            "a finite score",
+            "a candidate with this score finishes at once, others wait",
+        )?;
+        in_range(
+            "finish",
+            self.finish != Some(0),
+            "1 or more",
+            "0".to_owned(),
+            "it is the least number of candidates that finish",
+        )?;
+        number_in_range(
+            "enough",
+            self.enough,
+            f32::is_finite,
+            "a finite score",
+            "the search stops as soon as a finished image reaches it",
+        )?;
+        in_range(
+            "the guidance layer",
+            self.cfg_layer != Some(0),
+            "1 or more",
+            "0".to_owned(),
+            "1 is the last block",
+        )?;
+        in_range(
+            "n",
+            self.n != Some(0),
+            "1 or more",
+            "0".to_owned(),
+            "leave it out for the model's default",
+        )?;
+        let lambda = self.lambda.unwrap_or(LAMBDA);
+        in_range(
+            "lambda",
+            lambda.is_finite() && lambda >= 0.0,
+            "a finite number, 0 or more",
+            lambda.to_string(),
+            "10 is the paper's; 0 draws evenly, larger values favour high scores",
+        )
+    }
+
+    /// Checks that no option has more values than a model has scales.
+    ///
+    /// # Errors
+    /// A list is longer; the error names both numbers.
+    pub fn check_lengths(&self, scales: usize) -> Result<()> {
+        let lists = [
+            ("cfg", &self.cfg),
+            ("tau", &self.tau),
+            ("top-p", &self.top_p),
+        ];
+        for (name, values) in lists {
+            let count = values.as_ref().map_or(1, PerScale::count);
+            if count > scales.max(1) {
+                return Err(Error::input(format!(
+                    "{name} has {count} values, but the model has {scales} scales"
+                ))
+                .with_hint("give one value, or up to one for each scale; the last one continues"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_search(&self) -> Result<()> {
+        let by_method = self.method.is_some() || self.n.is_some() || self.schedule.is_some();
+        if self.plan.is_some() && by_method {
+            return Err(
+                Error::input("a plan already sets the method, its N and its schedule")
+                    .with_hint("leave method, n and schedule out, or leave the plan out"),
+            );
+        }
+        self.check_schedule(self.method)?;
+        check_methods_of(
+            self.method,
+            "--enough",
+            self.enough.is_some(),
+            &[Method::Sequential, Method::Auto],
+        )?;
+        check_methods_of(
+            self.method,
+            "--above",
+            self.above.is_some(),
+            &[Method::Auto],
+        )?;
+        check_methods_of(
+            self.method,
+            "--finish",
+            self.finish.is_some(),
+            &[Method::Draft, Method::Auto],
+        )?;
+        if self.budget.is_some() && self.n.is_some() {
+            return Err(Error::input(
+                "a budget decides how many candidates there are, and so does n",
+            )
+            .with_hint("leave one of them out"));
+        }
+        // The checks of a plan do not depend on the number of scales.
+        const ANY_SCALES: usize = 13;
+        self.plan_for(ANY_SCALES, Drafts::default())?;
+        Ok(())
+    }
+
+    /// Checks that a schedule is only set for methods that have one; `method` is `None` where the
+    /// model decides.
+    pub(crate) fn check_schedule(&self, method: Option<Method>) -> Result<()> {
+        let set = self.schedule.is_some();
+        check_methods_of(method, "--schedule", set, &[Method::TtsVar])
+    }
+}
+
+/// Checks that the method, if it is given, is one of those that have this option.
+fn check_methods_of(
+    method: Option<Method>,
+    flag: &str,
+    set: bool,
+    methods: &[Method],
+) -> Result<()> {
+    match method {
+        Some(method) if set && !methods.contains(&method) => {
+            let names: Vec<String> = methods.iter().map(Method::to_string).collect();
+            let names = names.join(" or ");
+            Err(Error::input(format!(
+                "{flag} is an option of method {names}, not of {method}"
+            ))
+            .with_hint(format!("leave {flag} out, or choose --method {names}")))
+        }
+        _ => Ok(()),
+    }
+}
