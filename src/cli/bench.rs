@@ -8,7 +8,8 @@ use ttsvar_search::{Drafts, Extractor, Features, Plan, Search, Seconds};
 use super::{
     arguments::{self, Global, Limit},
     console::Console,
-    generate::{fit_memory, note_unused},
+    generate::note_unused,
+    memory::fit_memory,
     numbers, preview_size,
     progress::Progress,
     table::{Align, Table},

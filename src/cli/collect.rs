@@ -9,8 +9,8 @@ use super::{
     arguments::{Collect as Typed, Global},
     console::Console,
     eval::workers,
-    generate::report_memory_plan,
     interrupt::undisturbed,
+    memory::fit_plans,
     numbers::counted,
     progress::bar,
     prompts::Prompts,
@@ -21,7 +21,7 @@ use crate::{
     eval::{check_samples, stats::mean},
     options::Options,
     request::{self, Session},
-    system::{MemoryLimit, System},
+    system::System,
 };
 
 pub(super) fn run(typed: &Typed, global: &Global, console: &Console) -> Result<()> {
@@ -45,13 +45,8 @@ pub(super) fn run(typed: &Typed, global: &Global, console: &Console) -> Result<(
     let mut session = Session::new(&system, &options)?;
     console.advise(&session);
     let workers = workers(global);
-    if let Some(bytes) = typed.limit.memory {
-        let limit = MemoryLimit {
-            bytes,
-            searches: workers,
-        };
-        report_memory_plan(&session.fit_memory(limit)?, console);
-    }
+    let plan = session.plan().clone();
+    fit_plans(&mut session, [&plan], typed.limit, workers, console)?;
     let settings = settings(typed, &session, prompts)?;
     let folder = CollectionFolder::open(&typed.out, &settings, typed.resume)?;
     let search = session.search();

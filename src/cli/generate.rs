@@ -19,13 +19,14 @@ use super::{
     code,
     console::Console,
     interrupt::first as on_first_interrupt,
+    memory::{check_machine, fit_memory},
     numbers,
     outputs::{IMAGE, OutputTarget, Outputs, REPORT, TRACE, TREE},
     progress::Progress,
     prompts::Prompts,
 };
 use crate::{
-    Error, Result, bench,
+    Result,
     file::slug,
     image::Png,
     interrupt,
@@ -33,7 +34,7 @@ use crate::{
     quoting,
     report::{Album, Provenance, html, tree},
     request::{Recorded, Session, new_seed},
-    system::{MemoryLimit, MemoryPlan, SystemBuilder},
+    system::SystemBuilder,
 };
 
 /// Generates an image for every prompt. An error with one prompt of a list is reported and the
@@ -78,51 +79,6 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
         }
     }
     Ok(first_failure)
-}
-
-/// Reports what a memory limit costs.
-pub(super) fn report_memory_plan(plan: &MemoryPlan, console: &Console) {
-    let plan = plan.to_string();
-    if !plan.is_empty() {
-        console.note(&format!("to keep within the memory limit: {plan}"));
-    }
-}
-
-/// Refuses a search that cannot fit into this machine, whatever asked for it: the plan may be that
-/// of somebody else's image.
-fn check_machine(session: &Session) -> Result<()> {
-    match bench::memory() {
-        Some(memory) if session.system().device().is_cpu() => {
-            check_fits(session.estimate().peak_bytes, memory)
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_fits(needed: u64, memory: u64) -> Result<()> {
-    if needed <= memory {
-        return Ok(());
-    }
-    let needed = numbers::bytes(needed);
-    let has = numbers::bytes(memory);
-    Err(Error::input(format!(
-        "the search needs up to {needed} of memory, but this machine has {has}"
-    ))
-    .with_hint("--memory SIZE runs fewer rows at once; a smaller search needs less"))
-}
-
-/// Keeps the session within the memory limit, where there is one, and reports what that costs.
-pub(super) fn fit_memory(
-    session: &mut Session,
-    limit: arguments::Limit,
-    console: &Console,
-) -> Result<()> {
-    let Some(limit) = limit.memory else {
-        return Ok(());
-    };
-    let plan = session.fit_memory(MemoryLimit::single(limit))?;
-    report_memory_plan(&plan, console);
-    Ok(())
 }
 
 /// Notes the options that the plan of a session has no use for. `shown` means that candidates are
@@ -407,19 +363,5 @@ impl Listener for ProgressAndAlbum<'_> {
             Some(album) => album.on(event),
             None => Ok(()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_search_that_the_machine_cannot_hold_is_refused() {
-        assert!(check_fits(8_000_000_000, 8_000_000_000).is_ok());
-        let error = check_fits(31_000_000_000, 8_000_000_000).unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains("31") && text.contains("8.0"), "{text}");
-        assert!(error.hint().is_some_and(|hint| hint.contains("--memory")));
     }
 }

@@ -12,6 +12,7 @@ mod generate;
 mod inspect;
 mod interrupt;
 mod manual;
+mod memory;
 mod models;
 mod outputs;
 mod plan;

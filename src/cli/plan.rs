@@ -9,7 +9,8 @@ use super::{
     arguments::{self, Global},
     console::Console,
     doctor,
-    generate::{fit_memory, note_unused},
+    generate::note_unused,
+    memory::fit_memory,
     numbers,
     table::{Align, Table},
 };

@@ -43,6 +43,7 @@ use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{
     Error, Result,
+    request::Session,
     system::{MemoryLimit, System},
 };
 use guard::Guard;
@@ -73,6 +74,20 @@ pub struct Limits {
     /// Time for which a client may keep the server waiting: for headers, for the next request, or
     /// until it takes more of a response.
     pub idle: Duration,
+}
+
+impl Limits {
+    /// Keeps the searches of a session within the numbers of candidates and the memory.
+    ///
+    /// # Errors
+    /// They do not fit into the memory.
+    fn apply(&self, session: &mut Session) -> Result<()> {
+        session.limit_candidates(self.rows)?;
+        match self.memory {
+            Some(limit) => session.fit_rows(limit),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Default for Limits {

@@ -95,13 +95,8 @@ impl RequestReader {
         options.negative = self.negative(raw, options.negative)?;
         self.set_size(&mut options, raw.size.as_deref())?;
         let mut session = Session::new(&self.system, &options).map_err(at_fault)?;
-        session
-            .limit_candidates(self.limits.rows)
-            .map_err(at_fault)?;
+        self.limits.apply(&mut session).map_err(at_fault)?;
         self.check_width(raw, session.plan())?;
-        if let Some(limit) = self.limits.memory {
-            session.fit_rows(limit).map_err(at_fault)?;
-        }
         let (height, width) = session.pipeline().image_size();
         let seed = session.options().seed.unwrap_or_else(new_seed);
         options.seed = Some(seed);

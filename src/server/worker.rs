@@ -92,10 +92,7 @@ impl Worker {
     fn search(&self, search: &SearchJob, alone: bool) -> Result<(Outcome, usize)> {
         let request = &search.request;
         let mut session = Session::new(&self.system, &request.options)?;
-        session.limit_candidates(self.limits.rows)?;
-        if let Some(limit) = self.limits.memory {
-            session.fit_rows(limit)?;
-        }
+        self.limits.apply(&mut session)?;
         let mut sink = EventSink {
             search,
             store: &self.store,

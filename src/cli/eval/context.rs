@@ -8,8 +8,8 @@ use ttsvar_search::Search;
 use super::super::{
     arguments::{Global, Limit},
     console::Console,
-    generate::report_memory_plan,
     interrupt::undisturbed,
+    memory::fit_plans,
     progress::bar,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
         html::verdicts::{self, Page},
     },
     request::Session,
-    system::{LoadedScorer, MemoryLimit},
+    system::LoadedScorer,
 };
 
 /// Generator and console of an evaluation.
@@ -69,17 +69,8 @@ pub(super) fn fit_memory<'c>(
     workers: usize,
     console: &Console,
 ) -> Result<()> {
-    let Some(bytes) = limit.memory else {
-        return Ok(());
-    };
-    let limit = MemoryLimit {
-        bytes,
-        searches: workers,
-    };
     let plans = contenders.into_iter().map(|contender| &contender.plan);
-    let plan = session.fit_plans(plans, limit)?;
-    report_memory_plan(&plan, console);
-    Ok(())
+    fit_plans(session, plans, limit, workers, console)
 }
 
 impl<'s> EvalContext<'s> {
