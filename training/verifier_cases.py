@@ -42,7 +42,7 @@ def main():
     torch.manual_seed(0)
     reward, pairs, net = load_reward(args.bundle), Pairs(args.pairs), LatentEncoder()
     net.load_state_dict({k: v.float() for k, v in load_file(args.bundle / "verifier.safetensors").items()})
-    prompts, scales, out = ["a photo of a star", "a red ring above the blue cross"], [3, 4], {}
+    prompts, scales, out = ["a photo of a star", "a red ring above the blue cross"], [2, 3, 4, 5], {}
     with torch.no_grad():
         for scale in scales:
             latents, hidden, _ = pairs.after(slice(0, 2), scale)

@@ -83,7 +83,7 @@ impl Console {
 
     /// Prints what a user should know about the options of a session.
     pub(super) fn advise(&self, session: &Session) {
-        if let Some(advice) = session.advice() {
+        for advice in session.advice() {
             self.note(&advice);
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     hub::{Description, bundle},
     options::{Options, plan_file},
     request::{Estimate, MethodSpec, Session},
+    scorers::ScorerMix,
     system::{self, ReleasedOutline, fit_outline},
 };
 
@@ -123,7 +124,10 @@ impl Outlook {
         console: &Console,
     ) -> Result<Self> {
         let family = system::family(description.generator.family);
-        let options = family.resolve(options.or(&description.defaults))?;
+        let scorers = typed.system.scorer.as_ref();
+        let usual = scorers.map_or(Method::Auto, ScorerMix::usual_method);
+        let completed = options.or(&description.defaults).with_usual_method(usual);
+        let options = family.resolve(completed)?;
         let outline = ReleasedOutline::new(description, &options, global.dtype())?;
         let scales: Vec<Option<Scale>> = outline.generator.scales().into_iter().map(Some).collect();
         let mut outlook = Self::without_model(&options, scales)?;

@@ -42,15 +42,16 @@ pub struct Options {
     /// What the image should not contain
     #[cfg_attr(feature = "cli", arg(long, value_name = "TEXT"))]
     pub negative: Option<String>,
-    /// Search method: raw, best-of-n, importance, beam, draft, sequential, auto or tts-var [default: the model's,
-    /// usually tts-var]
+    /// Search method: raw, best-of-n, importance, beam, draft, sequential, auto or tts-var [default:
+    /// auto, or draft for scorers whose scale it does not know]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "METHOD", help_heading = "Search")
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Method>, conflicts_with = "plan"))]
     pub method: Option<Method>,
-    /// Width of the search; what N counts depends on the method [default: the model's, usually 1]
+    /// Width of the search; what N counts depends on the method [default: the method's, such as 16
+    /// for auto]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Search"))]
     #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>, conflicts_with = "plan"))]
     pub n: Option<usize>,
@@ -274,6 +275,14 @@ impl Options {
         let mut merged = fallback.to_map();
         merged.extend(chosen.to_map());
         Self::from_map(&merged).expect("options read back what they wrote")
+    }
+
+    /// These options with a method, if they have neither a method nor a plan.
+    pub fn with_usual_method(mut self, usual: Method) -> Self {
+        if self.plan.is_none() {
+            self.method.get_or_insert(usual);
+        }
+        self
     }
 
     /// These options with the values of the sampling preset instead of its name.

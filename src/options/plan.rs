@@ -18,7 +18,7 @@ impl Options {
         };
         let method = self.method.unwrap_or_default();
         let n = match (self.budget, method) {
-            (None, _) => self.n.unwrap_or(1),
+            (None, _) => self.n.unwrap_or(method.usual_n()),
             // What a round consists of; the budget decides how many there are.
             (Some(_), Method::Draft | Method::Beam) => 4,
             (Some(_), Method::Sequential | Method::Auto) => MAX_ROWS,

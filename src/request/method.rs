@@ -46,7 +46,7 @@ impl MethodSpec {
         // A budget decides how many candidates there are.
         let n = match options.budget {
             Some(_) => None,
-            None => Some(options.n.unwrap_or(1)),
+            None => Some(options.n.unwrap_or(method.usual_n())),
         };
         options.check_schedule(Some(method))?;
         Ok(Self {

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 use ttsvar_search::{
-    Drafts, Image, Listener, Outcome, Pipeline, Plan, Prompt, Scorer, Search, Workload,
+    Drafts, Image, Listener, Method, Outcome, Pipeline, Plan, Prompt, Scorer, Search, Workload,
     mixer::Part, run,
 };
 
@@ -51,20 +51,24 @@ impl<'a> Session<'a> {
     /// An option is out of range or does not fit the model, or the system lacks what the plan
     /// needs.
     pub fn new(system: &'a System, options: &Options) -> Result<Self> {
-        let session = Self::with_drafts(system, options, system.drafts())?;
+        let session = Self::complete(system, system.resolve(options)?, system.drafts())?;
         let search = system.search(session.pipeline.as_ref());
         search.check(&session.plan)?;
         Ok(session)
     }
 
     /// The same for a search whose scorers or verifier the caller replaces: methods score
-    /// unfinished candidates as `drafts` says, and whether the search has what the plan needs is
-    /// checked when it runs.
+    /// unfinished candidates as `drafts` says, the usual method is `draft`, which needs no thresholds,
+    /// and whether the search has what the plan needs is checked when it runs.
     ///
     /// # Errors
     /// An option is out of range or does not fit the model.
     pub fn with_drafts(system: &'a System, options: &Options, drafts: Drafts) -> Result<Self> {
-        let options = system.resolve(options)?;
+        Self::complete(system, system.resolve_with(options, Method::Draft)?, drafts)
+    }
+
+    /// A session with options that are complete.
+    fn complete(system: &'a System, options: Options, drafts: Drafts) -> Result<Self> {
         options.check_ranges()?;
         let pipeline = system.pipeline(&options, None)?;
         let (plan, method) = MethodSpec::plan(&options, pipeline.scales().len(), drafts)?;
@@ -144,8 +148,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// What a user should know about the options, if anything.
-    pub fn advice(&self) -> Option<String> {
+    /// What a user should know about the options, one line each.
+    pub fn advice(&self) -> Vec<String> {
         self.system.advice(&self.options)
     }
 

@@ -39,6 +39,7 @@ pub static KIND: ScorerKind = ScorerKind {
     },
     variants: &[("aesthetic", unchanged)],
     reads_prompt: false,
+    standardised: false,
     load,
 };
 

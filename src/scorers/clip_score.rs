@@ -38,6 +38,7 @@ pub static KIND: ScorerKind = ScorerKind {
         ("clip-2.5", |cosine| Definition::Hessel.apply(cosine)),
     ],
     reads_prompt: true,
+    standardised: false,
     load,
 };
 

@@ -35,6 +35,7 @@ pub static KIND: ScorerKind = ScorerKind {
     },
     variants: &[("hps", unchanged)],
     reads_prompt: true,
+    standardised: false,
     load,
 };
 

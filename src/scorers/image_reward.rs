@@ -32,6 +32,7 @@ pub static KIND: ScorerKind = ScorerKind {
     },
     variants: &[(IMAGE_REWARD, unchanged)],
     reads_prompt: true,
+    standardised: true,
     load,
 };
 
@@ -44,6 +45,7 @@ pub static DEMO_KIND: ScorerKind = ScorerKind {
     },
     variants: &[(DEMO_REWARD, unchanged)],
     reads_prompt: true,
+    standardised: true,
     load,
 };
 

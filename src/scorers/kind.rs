@@ -36,6 +36,9 @@ pub struct ScorerKind {
     pub variants: &'static [Variant],
     /// True if scores depend on the prompt.
     pub reads_prompt: bool,
+    /// True if its scores are standardised: mean 0 and deviation 1 over images of all kinds. The
+    /// default thresholds of `auto` and `sequential` are on this scale.
+    pub standardised: bool,
     /// Loads the network.
     pub load: LoadScorer,
 }

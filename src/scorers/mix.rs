@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use ttsvar_search::Method;
+
 use super::{ScorerKind, ScorerName};
 use crate::{Error, Result};
 
@@ -27,6 +29,20 @@ impl ScorerMix {
     pub fn with(mut self, name: ScorerName) -> Self {
         self.0.push((name, 1.0));
         self
+    }
+
+    /// The method for searches whose caller chooses none: `auto`, whose default thresholds are on
+    /// the scale of standardised scores, otherwise `draft`, which has none.
+    pub fn usual_method(&self) -> Method {
+        match &self.0[..] {
+            [(name, _)] if name.kind.standardised => Method::Auto,
+            _ => Method::Draft,
+        }
+    }
+
+    /// The first scorers only.
+    pub(crate) fn first(&self, count: usize) -> Self {
+        Self(self.0[..count].to_vec())
     }
 
     /// The kinds, each once.

@@ -187,6 +187,7 @@ fn model_json(app: &App) -> Value {
             json!({
                 "name": method.to_string(),
                 "description": method.description(),
+                "n": method.usual_n(),
                 "max_n": app.requests.max_n(method),
             })
         })
@@ -199,6 +200,7 @@ fn model_json(app: &App) -> Value {
         "about": system.description().about,
         "sizes": app.requests.sizes(),
         "methods": methods,
+        "usual_method": system.usual_method(),
         "method_details": details,
         "words": system.words(),
         "limits": {

@@ -13,7 +13,7 @@ mod verifier;
 use std::{collections::BTreeMap, sync::Arc};
 
 use ttsvar_search::{
-    Drafts, Extractor, Features, LatentVerifier, Pipeline, Scorer, Search, WeightedScorer,
+    Drafts, Extractor, Features, LatentVerifier, Method, Pipeline, Scorer, Search, WeightedScorer,
 };
 
 pub use builder::{Grids, SystemBuilder, find_bundle};
@@ -47,6 +47,7 @@ pub struct System {
     device: candle_core::Device,
     generator: Box<dyn Generator>,
     scorer_mix: Option<ScorerMix>,
+    usual_method: Method,
     state_dict: Option<String>,
     scorers: Vec<LoadedScorer>,
     /// Scorers that searches do not use.
@@ -116,18 +117,38 @@ impl System {
         self.generator.image_sizes()
     }
 
-    /// The options completed with the bundle's defaults and the released values of the family.
+    /// The options completed with the bundle's defaults, the method that suits the scorers, and the
+    /// released values of the family.
     ///
     /// # Errors
     /// The family does not support an option or its value.
     pub fn resolve(&self, options: &Options) -> Result<Options> {
-        self.family
-            .resolve(options.clone().or(&self.description.defaults))
+        self.resolve_with(options, self.usual_method)
     }
 
-    /// What a user should know about options that [`System::resolve`] completed, if anything.
-    pub fn advice(&self, options: &Options) -> Option<String> {
-        self.family.advice(&self.description, options)
+    /// The same with another method for options that choose none.
+    pub(crate) fn resolve_with(&self, options: &Options, usual: Method) -> Result<Options> {
+        let completed = options.clone().or(&self.description.defaults);
+        self.family.resolve(completed.with_usual_method(usual))
+    }
+
+    /// The method of searches whose caller chooses none.
+    pub fn usual_method(&self) -> Method {
+        self.usual_method
+    }
+
+    /// What a user should know about options that [`System::resolve`] completed, one line each.
+    pub fn advice(&self, options: &Options) -> Vec<String> {
+        let of_family = self.family.advice(&self.description, options);
+        let thresholds = matches!(options.method, Some(Method::Auto | Method::Sequential))
+            && options.enough.is_none()
+            && self.usual_method != Method::Auto;
+        let of_scorers = thresholds.then(|| {
+            "the default thresholds of auto and sequential suit ImageReward; \
+             choose --enough, and for auto --above, on the scale of this scorer"
+                .to_owned()
+        });
+        of_family.into_iter().chain(of_scorers).collect()
     }
 
     /// Asks the generator for the output of this block, counted from 1, instead of the one that the

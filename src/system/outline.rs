@@ -40,6 +40,9 @@ const DINOV2: Vit = Vit {
     extra: 5,
 };
 
+/// Channels of the hidden states of Infinity-2B.
+const HIDDEN_CHANNELS: usize = 2048;
+
 /// Channels of the latents of Infinity-2B.
 const LATENT_CHANNELS: usize = 32;
 
@@ -86,12 +89,13 @@ impl ReleasedOutline {
     }
 
     /// Operations of a latent verifier for some candidates. None is published for these models, so
-    /// this is an estimate: the latent as 14 x 14 patches, the last two blocks of ImageReward's
-    /// visual encoder, and its text encoder.
+    /// this is an estimate: latent and hidden state as 14 x 14 patches, the last two blocks of
+    /// ImageReward's visual encoder, and its text encoder.
     pub fn verifier_flops(&self, candidates: usize) -> f64 {
         const BLOCKS: usize = 2;
         let tokens = BLIP.patches() + BLIP.extra;
-        let embed = 2 * BLIP.patches() * LATENT_CHANNELS * BLIP.width;
+        let channels = LATENT_CHANNELS + HIDDEN_CHANNELS;
+        let embed = 2 * BLIP.patches() * channels * BLIP.width;
         let blocks = BLOCKS * BLIP.block_flops(tokens);
         candidates as f64 * ((embed + blocks) as f64 + bert_flops())
     }

@@ -20,9 +20,9 @@ after(async () => {
 });
 
 /** Fills in the form and submits it. */
-async function generate(page, prompt, { method, n, seed, compare } = {}) {
+async function generate(page, prompt, { method = "tts-var", n, seed, compare } = {}) {
   await page.fill("#prompt", prompt);
-  if (method) await page.selectOption("#way-a-method", method);
+  await page.selectOption("#way-a-method", method);
   if (n) await page.locator("#way-a-n").fill(String(n));
   if (seed != null) await page.fill("#seed", String(seed));
   if (compare) await page.check("#compare");
@@ -49,6 +49,8 @@ const colours = (canvas) =>
 
 test("the tree shows the winner and the discarded candidates", async () => {
   const page = await open(browser, server.url);
+  assert.equal(await page.locator("#way-a-method").inputValue(), "auto");
+  assert.equal(await page.locator("#way-a-n").inputValue(), "16");
   await generate(page, "a red circle", { seed: 3 });
   await done(page);
   assert.equal(await page.locator(".run h2").textContent(), "tts-var · N = 1");

@@ -98,18 +98,6 @@ impl Counted {
     }
 }
 
-/// Operations of the demo's scorer without what a latent verifier of its size would not have, as
-/// `demo.toml` derives them.
-fn demo_verifier(scorer: f64) -> f64 {
-    const WIDTH: f64 = 128.0;
-    const TOKENS: f64 = 65.0;
-    const PATCHES: f64 = 64.0;
-    let block = 24.0 * TOKENS * WIDTH * WIDTH + 4.0 * TOKENS * TOKENS * WIDTH;
-    let patches = 2.0 * PATCHES * 3.0 * 64.0 * WIDTH;
-    let latent = 2.0 * PATCHES * 16.0 * WIDTH;
-    scorer - patches - 2.0 * block + latent
-}
-
 #[test]
 fn the_demo_costs_what_the_counters_count() {
     let system = System::builder("demo").open().unwrap();
@@ -119,10 +107,7 @@ fn the_demo_costs_what_the_counters_count() {
     let mut counted = Counted::new(pipeline.scales().len(), DecodeSize::Full, estimate);
     counted.scoring = system.scorers()[0].flops(1);
     counted.extraction = system.extractors().values().next().unwrap().flops(1);
-    counted.verification = match session.search().verifier {
-        Some(verifier) => verifier.flops(1),
-        None => demo_verifier(counted.scoring),
-    };
+    counted.verification = system.verifier().unwrap().flops(1);
     counted.check("demo", 1e9);
 }
 

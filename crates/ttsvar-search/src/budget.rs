@@ -24,10 +24,40 @@ const FLOPS: [(&str, f64); 3] = [("GFLOP", 1e9), ("TFLOP", 1e12), ("PFLOP", 1e15
 const IMAGES: [(&str, f64); 2] = [("images", 1.0), ("image", 1.0)];
 
 impl Budget {
-    /// The limit, in the unit of the budget.
-    pub(super) fn limit(self) -> f64 {
-        match self {
-            Self::Seconds(limit) | Self::Flops(limit) | Self::Images(limit) => limit,
+    /// Returns whether more images are likely to fit, at the price of those so far.
+    pub(super) fn allows(self, spent: Spent, images: usize) -> bool {
+        let begun = spent.images();
+        let (so_far, price, limit) = match self {
+            Self::Seconds(limit) => {
+                let price = spent.seconds / begun.max(f64::MIN_POSITIVE);
+                (spent.seconds, price, limit)
+            }
+            Self::Flops(limit) => (spent.flops, spent.image_flops, limit),
+            Self::Images(limit) => (begun, 1.0, limit),
+        };
+        so_far + price * images as f64 <= limit
+    }
+}
+
+/// What a search has spent so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spent {
+    /// Wall time.
+    pub seconds: f64,
+    /// Floating-point operations.
+    pub flops: f64,
+    /// The expected operations of one image without a search; 0 where unknown.
+    pub image_flops: f64,
+    /// Finished images.
+    pub finished: usize,
+}
+
+impl Spent {
+    /// Images begun: by their operations, if those are known.
+    fn images(self) -> f64 {
+        match self.image_flops > 0.0 {
+            true => self.flops / self.image_flops,
+            false => self.finished as f64,
         }
     }
 }

@@ -26,7 +26,7 @@ impl SearchState<'_> {
             select,
             verifier,
         } = *stage;
-        let mut record = StageRecord::new(stage, self.alive().to_vec());
+        let mut record = StageRecord::new(stage, self.batch.alive.clone());
         let warned = self.trace.warnings.len();
         record.kept = match select {
             Select::Cluster { features } => self.cluster(scale, width, features, &mut record)?,
@@ -47,7 +47,9 @@ impl SearchState<'_> {
                 record.scores = self.score(scale, verifier)?;
                 top::above(&record.scores, score, width)
             }
-            Select::Drop => resample::without(self.alive().len(), width, &mut self.stream(scale)),
+            Select::Drop => {
+                resample::without(self.batch.alive.len(), width, &mut self.stream(scale))
+            }
         };
         record.warnings = self.trace.warnings[warned..].to_vec();
         self.advance(record, stage)
@@ -97,7 +99,7 @@ impl SearchState<'_> {
 
     /// The latents of all rows.
     fn latents(&mut self) -> Result<Vec<Latent>> {
-        let rows: Vec<usize> = (0..self.alive().len()).collect();
+        let rows: Vec<usize> = (0..self.batch.alive.len()).collect();
         let latents = self.rollout()?.latents(&rows)?;
         check_count("generator", "latents", latents.len(), rows.len())?;
         let shape = |latent: &Latent| latent.map.shape();
@@ -147,7 +149,7 @@ impl SearchState<'_> {
                 self.trace.parts.push(Part {
                     scorer: weighted.name.to_owned(),
                     scale,
-                    ids: self.alive().to_vec(),
+                    ids: self.batch.alive.clone(),
                     scores,
                 });
             }
@@ -188,8 +190,8 @@ impl SearchState<'_> {
 
     /// The probability of each row in a draw.
     fn weigh(&mut self, scale: usize, potential: Potential, lambda: f64) -> Result<Vec<f64>> {
-        let mut potentials = Vec::with_capacity(self.alive().len());
-        for &id in self.alive() {
+        let mut potentials = Vec::with_capacity(self.batch.alive.len());
+        for &id in &self.batch.alive {
             let history = &self.trace.candidates[id].history;
             let scores: Vec<f32> = history.iter().map(|scored| scored.score).collect();
             potentials.push(potential.apply(&scores));

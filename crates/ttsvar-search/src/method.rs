@@ -28,9 +28,9 @@ pub enum Method {
     Sequential,
     /// The same, but a sample that looks weak while it is unfinished is suspended, and resumed only
     /// if nothing better appears.
+    #[default]
     Auto,
     /// Clustering at coarse scales, resampling at finer ones (the paper's method).
-    #[default]
     TtsVar,
 }
 
@@ -58,6 +58,16 @@ impl Method {
             Self::Sequential => "one candidate after the other, up to N, until one is good enough",
             Self::Auto => "the same, but weak candidates wait unfinished for their turn",
             Self::TtsVar => "8N candidates; clustered while coarse, resampled while fine",
+        }
+    }
+
+    /// The N that suits most uses.
+    pub fn usual_n(self) -> usize {
+        match self {
+            Self::Raw | Self::TtsVar => 1,
+            Self::BestOfN | Self::Importance => 4,
+            Self::Beam | Self::Draft => 8,
+            Self::Sequential | Self::Auto => 16,
         }
     }
 

@@ -4,7 +4,8 @@
 use std::time::Instant;
 
 use crate::{
-    Budget, Error, Image, Result,
+    Error, Image, Result,
+    budget::Spent,
     event::{CandidateOutcome, Event, Listener},
     mixer::ScoreMixer,
     pipeline::{DecodeSize, Prompt, Rollout},
@@ -197,19 +198,14 @@ impl<'a> SearchState<'a> {
         let Some(budget) = self.search.budget else {
             return true;
         };
-        let seconds = self.began.elapsed().as_secs_f64() - self.trace.cost.seconds.previews;
-        let flops = self.trace.cost.flops.total() + self.origin.flops();
-        // Images begun so far; by their operations, if those are known.
-        let begun = match self.image_flops > 0.0 {
-            true => flops / self.image_flops,
-            false => self.finished.len() as f64,
+        let cost = &self.trace.cost;
+        let spent = Spent {
+            seconds: self.began.elapsed().as_secs_f64() - cost.seconds.previews,
+            flops: cost.flops.total() + self.origin.flops(),
+            image_flops: self.image_flops,
+            finished: self.finished.len(),
         };
-        let (spent, price) = match budget {
-            Budget::Seconds(_) => (seconds, seconds / begun.max(f64::MIN_POSITIVE)),
-            Budget::Flops(_) => (flops, self.image_flops),
-            Budget::Images(_) => (begun, 1.0),
-        };
-        spent + price * images as f64 <= budget.limit()
+        budget.allows(spent, images)
     }
 
     /// Returns whether the search may end with the images that it has.
@@ -217,11 +213,16 @@ impl<'a> SearchState<'a> {
         self.search.budget.is_some() && !self.finished.is_empty()
     }
 
-    /// Forgets the present batch, except for its cost.
-    pub(super) fn abandon_batch(&mut self) {
+    /// Drops the rows of the batch, but keeps their cost.
+    fn release_rollout(&mut self) {
         if let Some(rollout) = self.batch.rollout.take() {
             self.trace.cost.flops.generator += rollout.flops();
         }
+    }
+
+    /// Forgets the present batch, except for its cost.
+    pub(super) fn abandon_batch(&mut self) {
+        self.release_rollout();
         if !self.resuming {
             self.rounds -= 1;
         }
@@ -277,11 +278,6 @@ impl<'a> SearchState<'a> {
     pub(super) fn stage(&self, scale: usize) -> Option<Stage> {
         let stage = self.trace.plan.stage(scale).copied();
         stage.filter(|_| self.batch.staged)
-    }
-
-    /// The candidate of each row.
-    pub(super) fn alive(&self) -> &[usize] {
-        &self.batch.alive
     }
 
     /// The rows of the batch.
@@ -451,8 +447,7 @@ impl<'a> SearchState<'a> {
 
     /// Ends a batch: scores the rows that have finished, unless they are scored already.
     pub(super) fn finish_batch(&mut self) -> Result<()> {
-        self.trace.cost.flops.generator += self.rollout()?.flops();
-        self.batch.rollout = None;
+        self.release_rollout();
         if self.batch.alive.is_empty() {
             return Ok(());
         }

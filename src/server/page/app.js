@@ -6,8 +6,6 @@ import { show } from "./tree.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** The N that the slider starts with, by method; 1 for any other. */
-const START_N = { auto: 16, sequential: 16, draft: 8, beam: 8, "best-of-n": 4, importance: 4 };
 
 /** The largest N of the slider. */
 const MAX_N = 64;
@@ -51,18 +49,23 @@ class SearchChoice {
       box.querySelector("output"),
     ];
     this.initial = method;
-    this.method.addEventListener("change", () => this.update(START_N[this.method.value] ?? 1));
+    this.method.addEventListener("change", () => this.start());
     this.n.addEventListener("input", () => this.update(this.n.value));
   }
 
-  /** Offers the methods of the model. */
-  offer(methods) {
+  /** Offers the methods of the model, and first the usual one unless another is meant. */
+  offer(methods, usual) {
     this.methods = new Map(methods.map((method) => [method.name, method]));
     for (const name of this.methods.keys()) {
-      const selected = name === this.initial;
+      const selected = name === (this.initial ?? usual);
       this.method.append(new Option(name, name, selected, selected));
     }
-    this.update(START_N[this.method.value] ?? 1);
+    this.start();
+  }
+
+  /** Takes the N that suits the chosen method. */
+  start() {
+    this.update(this.methods.get(this.method.value).n);
   }
 
   update(n) {
@@ -80,7 +83,7 @@ class SearchChoice {
 }
 
 const choices = [
-  new SearchChoice($("way-a"), "Search", "tts-var"),
+  new SearchChoice($("way-a"), "Search"),
   new SearchChoice($("way-b"), "Compare with", "best-of-n"),
 ];
 
@@ -282,7 +285,7 @@ async function start() {
   });
   [model] = (await get("/v1/models")).data;
   $("model").textContent = `${model.id} · ${model.sizes[0].replace("x", " × ")} pixels`;
-  for (const choice of choices) choice.offer(model.method_details);
+  for (const choice of choices) choice.offer(model.method_details, model.usual_method);
   await Promise.all([openFromAddress(), listRuns()]);
 }
 
