@@ -275,6 +275,8 @@ fn the_trace_and_the_picture_of_a_search_can_be_read() {
     let search = [
         "generate",
         "a red circle",
+        "--method",
+        "tts-var",
         "--seed",
         "4",
         "--out",

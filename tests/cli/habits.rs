@@ -115,7 +115,7 @@ fn a_flag_without_effect_is_noted() {
         (
             "best-of-n",
             ["--lambda", "3"],
-            "--lambda has no effect: best-of-n, N = 1 does not",
+            "--lambda has no effect: best-of-n, N = 4 does not",
         ),
         ("beam", ["--draw", "systematic"], "--draw has no effect"),
         ("raw", ["--potential", "max"], "--potential has no effect"),

@@ -115,11 +115,11 @@ fn numbers_out_of_range() {
         hint: `ttsvar help generate` lists what can be given
 
         $ --n 99999999
-        error: start: 799999992 rows, but a batch has at most 65536
+        error: rounds: 99999999 rows, but a batch has at most 65536
         hint: choose a smaller N, or search several times with different seeds
 
         $ --n 18446744073709551615
-        error: start: 18446744073709551615 rows, but a batch has at most 65536
+        error: rounds: 18446744073709551615 rows, but a batch has at most 65536
         hint: choose a smaller N, or search several times with different seeds
 
         $ --tau 0

@@ -119,7 +119,9 @@ proptest! {
         }
         let resumed: Vec<f32> =
             trace.stages.iter().filter(|stage| stage.resumes).map(|stage| stage.scores[0]).collect();
-        prop_assert!(resumed.is_sorted_by(|a, b| a >= b), "best first: {:?}", resumed);
+        // Scores that differ by rounding count as equal.
+        let least = |score: &f32| score - 1e-6 * score.abs();
+        prop_assert!(resumed.is_sorted_by(|a, b| *a >= least(b)), "best first: {:?}", resumed);
         prop_assert!(resumed.len() <= plan.finish());
     }
 

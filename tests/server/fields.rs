@@ -241,7 +241,7 @@ fn wrong_values_are_named_with_their_field_and_range() {
         ),
         (
             json!({ "search": { "method": "raw", "schedule": "paper" } }),
-            "search",
+            "search.schedule",
             "schedule is an option of method tts-var".to_owned(),
         ),
         (
@@ -481,7 +481,9 @@ fn anyone_may_ask_for_health_and_version() {
 fn answers_have_the_warnings_of_the_trace() {
     let served = Served::new(&[]);
     // All candidates are alike when only the most likely values are drawn
-    let body = json!({ "prompt": "a red circle", "seed": 3, "top_k": 1, "tau": 1e-6 });
+    let body = json!({
+        "prompt": "a red circle", "seed": 3, "top_k": 1, "tau": 1e-6, "search": { "method": "tts-var" },
+    });
     let answer = served.post("/v1/images/generations", &body);
     assert_eq!(answer.status, 200, "{}", answer.text());
     let image = &answer.json()["data"][0];
@@ -509,7 +511,10 @@ fn answers_have_the_warnings_of_the_trace() {
 fn previews_for_watchers_do_not_count_as_cost_of_the_search() {
     let served = Served::new(&[]);
     let cost = |previews: bool| {
-        let id = served.submit(&json!({ "prompt": "a ring", "seed": 3, "previews": previews }));
+        let body = json!({
+            "prompt": "a ring", "seed": 3, "previews": previews, "search": { "method": "tts-var" },
+        });
+        let id = served.submit(&body);
         served.until(&id, "done");
         served.get(&format!("/v1/jobs/{id}/trace")).json()["cost"].clone()
     };

@@ -32,7 +32,7 @@ pub(in crate::cli) struct Scenes {
         value_delimiter = ',',
         conflicts_with = "experiments"
     )]
-    #[arg(default_value = "raw,importance,best-of-n,tts-var")]
+    #[arg(default_value = "raw,best-of-n,tts-var,auto")]
     pub methods: Vec<String>,
     /// Search sizes N, one or more
     #[arg(
