@@ -124,8 +124,8 @@ pub(super) fn encode(
             TensorView::new(Dtype::I64, vec![count], &of_sample),
         ),
     ];
-    for (name, shape, bytes) in &hidden {
-        tensors.push((name.as_str(), TensorView::new(dtype, shape.clone(), bytes)));
+    for ShardTensor { name, shape, bytes } in &hidden {
+        tensors.push((name, TensorView::new(dtype, shape.clone(), bytes)));
     }
     let images: Vec<&Image> = samples
         .iter()
@@ -152,14 +152,18 @@ fn internal(error: impl std::fmt::Display) -> Error {
     Error::internal(format!("a shard cannot be written: {error}"))
 }
 
-/// The hidden states after each stored scale: name, shape and bytes of a tensor.
+/// A tensor of a shard.
+struct ShardTensor {
+    name: String,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// The hidden states after each stored scale.
 ///
 /// # Errors
 /// They are missing, or those of two samples have different shapes.
-fn hidden_states(
-    settings: &Settings,
-    samples: &[Sample],
-) -> Result<Vec<(String, Vec<usize>, Vec<u8>)>> {
+fn hidden_states(settings: &Settings, samples: &[Sample]) -> Result<Vec<ShardTensor>> {
     let mut tensors = vec![];
     for (place, scale) in settings.scales.iter().enumerate() {
         let maps = samples
@@ -167,11 +171,11 @@ fn hidden_states(
             .filter_map(|sample| sample.latents[place].hidden.as_ref());
         let [channels, height, width] = common_shape(maps.clone())?;
         let values = maps.flat_map(|map| map.values.iter().copied());
-        tensors.push((
-            format!("hidden.{scale}"),
-            vec![samples.len(), channels, height, width],
-            settings.latents.bytes(values),
-        ));
+        tensors.push(ShardTensor {
+            name: format!("hidden.{scale}"),
+            shape: vec![samples.len(), channels, height, width],
+            bytes: settings.latents.bytes(values),
+        });
     }
     Ok(tensors)
 }

@@ -59,6 +59,8 @@ fn shards_have_the_latents_and_the_scores_that_generate_gives() {
         "--scales",
         "3,1",
         "--images",
+        "--hidden-block",
+        "3",
         "--latents",
         "f32",
     ];
@@ -70,6 +72,14 @@ fn shards_have_the_latents_and_the_scores_that_generate_gives() {
         (latents.dtype(), latents.shape()),
         (Dtype::F32, &[4, 2, 16, 8, 8][..])
     );
+    for (scale, side) in [(1, 2), (3, 4)] {
+        let hidden = shard.tensor(&format!("hidden.{scale}")).unwrap();
+        assert_eq!(
+            (hidden.dtype(), hidden.shape()),
+            (Dtype::F32, &[4, 128, side, side][..])
+        );
+        assert!(floats(hidden.data()).iter().any(|value| *value != 0.0));
+    }
     assert_eq!(shard.tensor("images").unwrap().shape(), [4, 64, 64, 3]);
     let scores = floats(shard.tensor("scores").unwrap().data());
     assert_eq!(scores.len(), 1 + 3 + 1 + 1);

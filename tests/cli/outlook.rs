@@ -263,7 +263,14 @@ fn without_cost(plan: &str) -> &str {
 #[test]
 fn the_plan_of_a_released_model_is_known_without_its_files() {
     let desk = Desk::new();
-    let asked = ["plan", "tts-var", "--model", "infinity-2b", "--aspect", "2:1"];
+    let asked = [
+        "plan",
+        "tts-var",
+        "--model",
+        "infinity-2b",
+        "--aspect",
+        "2:1",
+    ];
     let said = desk.run(&asked);
     assert_eq!(said.code, Some(0));
     assert_eq!(
