@@ -60,6 +60,6 @@ def mean_colour(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     return colours
 
 
-varied = pipeline.generate("a circle", n=1, seed=1, extractor=mean_colour)
+varied = pipeline.generate("a circle", method="tts-var", n=1, seed=1, extractor=mean_colour)
 for stage in varied.trace["stages"]:
     print(f"after scale {stage['scale']}: {stage['select']}, kept {stage['kept']}")

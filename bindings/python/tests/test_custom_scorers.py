@@ -36,7 +36,7 @@ def test_an_extractor_replaces_the_features(pipeline):
         batches.append(images)
         return mean_colour(images)
 
-    result = pipeline.generate("a circle", seed=1, extractor=extract)
+    result = pipeline.generate("a circle", method="tts-var", seed=1, extractor=extract)
     clusterings = [stage for stage in result.trace["stages"] if "clusters" in stage]
     assert (
         [len(batch) for batch in batches] == [len(stage["ids"]) for stage in clusterings] == [8, 6]
@@ -84,7 +84,7 @@ def test_images_of_custom_scorers_are_not_repeated_without_them(pipeline, comman
     ],
 )
 def test_results_of_the_wrong_shape_are_refused(pipeline, callables, message):
-    method = {"method": "raw"} if "scorer" in callables else {}
+    method = {"method": "raw" if "scorer" in callables else "tts-var"}
     with pytest.raises(ValueError, match=message):
         pipeline.generate("a circle", seed=1, **method, **callables)
 

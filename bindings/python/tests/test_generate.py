@@ -35,6 +35,8 @@ select = { top = 2 }
         ),
         (
             [
+                "--method",
+                "tts-var",
                 "--features",
                 "pool",
                 "--potential",
@@ -54,7 +56,7 @@ select = { top = 2 }
                 "draw": "systematic",
                 "preview": 40,
             }
-            | {"tau": 0.61, "top_p": 0.9, "schedule": "paper", "negative": "blue"},
+            | {"tau": 0.61, "top_p": 0.9, "method": "tts-var", "schedule": "paper", "negative": "blue"},
         ),
     ],
 )
@@ -186,7 +188,7 @@ def test_bf16_works():
 
 def test_events_report_the_progress(pipeline):
     events = []
-    result = pipeline.generate("a ring", seed=2, on_event=events.append, decode_all=True)
+    result = pipeline.generate("a ring", method="tts-var", seed=2, on_event=events.append, decode_all=True)
     names = [event["event"] for event in events]
     scales = len(result.trace["scales"])
     assert (names[0], names[-1]) == ("started", "winner")
@@ -198,7 +200,7 @@ def test_events_report_the_progress(pipeline):
         stage["scale"] for stage in result.trace["stages"]
     ]
     assert np.array_equal(events[-1]["image"], np.asarray(result.image))
-    watched = pipeline.generate("a ring", seed=2)
+    watched = pipeline.generate("a ring", method="tts-var", seed=2)
     assert watched.image.tobytes() == result.image.tobytes()
 
 
