@@ -212,16 +212,11 @@ impl<'a> InfinityRollout<'a> {
             logits.extend(out.flatten_from(1)?.to_vec2::<f32>()?);
             kv.extend(kept.into_iter().map(Arc::new));
         }
-        let mut of_states = vec![];
-        for hidden in hidden {
-            for state in 0..hidden.dims()[0] {
-                of_states.push(hidden.get(state)?.copy()?); // (L, C)
-            }
-        }
+        let hidden: Result<Vec<_>> = hidden.iter().map(separate).collect();
         Ok(ForwardOutput {
             logits,
             kv,
-            hidden: of_states,
+            hidden: hidden?.concat(),
         })
     }
 
@@ -309,6 +304,13 @@ impl<'a> InfinityRollout<'a> {
             .to_vec1::<f32>()?;
         Ok(Image::from_chw(width, height, &planes))
     }
+}
+
+/// The parts (L, C) of a tensor (R, L, C), each with memory of its own: a part that is kept does not
+/// keep the others.
+fn separate(x: &Tensor) -> Result<Vec<Tensor>> {
+    let parts = (0..x.dims()[0]).map(|row| Ok(x.get(row)?.force_contiguous()?));
+    parts.collect()
 }
 
 /// Drops the keys and values of branches that no later scale runs.
@@ -413,6 +415,21 @@ impl Rollout for InfinityRollout<'_> {
 mod tests {
     use super::*;
     use crate::nn::Kv;
+
+    #[test]
+    fn a_part_of_a_tensor_keeps_only_its_own_numbers() {
+        let x = Tensor::arange(0f32, 24.0, &Device::Cpu).unwrap();
+        let x = x.reshape((4, 3, 2)).unwrap();
+        for (row, part) in separate(&x).unwrap().iter().enumerate() {
+            let expected = x.get(row).unwrap().to_vec2::<f32>().unwrap();
+            assert_eq!(part.to_vec2::<f32>().unwrap(), expected);
+            let (storage, _) = part.storage_and_layout();
+            let candle_core::Storage::Cpu(candle_core::CpuStorage::F32(numbers)) = &*storage else {
+                panic!("expected f32 on the processor");
+            };
+            assert_eq!(numbers.len(), 6);
+        }
+    }
 
     #[test]
     fn branches_that_are_not_needed_any_more_are_freed() {
