@@ -87,8 +87,9 @@ pub(super) fn encode(
     range: Range<usize>,
     samples: &[Sample],
 ) -> Result<Vec<u8>> {
-    let maps = samples.iter().flat_map(|sample| &sample.latents);
-    let [channels, height, width] = common_shape(maps.map(|latent| &latent.map))?;
+    let latents = samples.iter().flat_map(|sample| &sample.latents);
+    let maps = latents.map(|latent| &latent.map);
+    let [channels, height, width] = common_shape(maps.clone())?;
     let shape = vec![
         samples.len(),
         settings.scales.len(),
@@ -96,9 +97,8 @@ pub(super) fn encode(
         height,
         width,
     ];
-    let latents = samples.iter().flat_map(|sample| &sample.latents);
-    let latents = latents.flat_map(|latent| latent.map.values.iter().copied());
-    let latents = settings.latents.bytes(latents);
+    let values = maps.flat_map(|map| map.values.iter().copied());
+    let latents = settings.latents.bytes(values);
     let hidden = match settings.hidden_block {
         Some(_) => hidden_states(settings, samples)?,
         None => vec![],

@@ -40,11 +40,6 @@ impl ScorerMix {
         }
     }
 
-    /// The first scorers only.
-    pub(crate) fn first(&self, count: usize) -> Self {
-        Self(self.0[..count].to_vec())
-    }
-
     /// The kinds, each once.
     pub fn kinds(&self) -> Vec<&'static ScorerKind> {
         let mut kinds: Vec<&'static ScorerKind> = vec![];

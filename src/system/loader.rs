@@ -56,7 +56,7 @@ pub(super) fn load(
         device: loader.device.clone(),
         generator,
         scorer_mix: builder.scorer.clone(),
-        usual_method: scorers.all.first(scorers.searching).usual_method(),
+        usual_method: scorers.usual_method,
         state_dict: builder.state_dict.clone(),
         scorers: loaded,
         held_out,

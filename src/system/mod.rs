@@ -57,6 +57,7 @@ pub struct System {
     features: Option<Arc<Evictable<Dinov2>>>,
     extractors: BTreeMap<Features, Box<dyn Extractor>>,
     verifier: Option<BundleVerifier>,
+    /// The block of the generator whose output is the hidden state of latents, if any.
     hidden_block: Option<usize>,
     report: LoadReport,
 }

@@ -3,7 +3,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use ttsvar_search::{Image, PromptReader, Scorer};
+use ttsvar_search::{Image, Method, PromptReader, Scorer};
 
 use super::{DEMO, SystemBuilder, builder::require_files, loader::note_revisions};
 use crate::{
@@ -52,6 +52,8 @@ pub(super) struct ScorerChoice {
     pub all: ScorerMix,
     /// How many of them searches use.
     pub searching: usize,
+    /// The method that suits those.
+    pub usual_method: Method,
 }
 
 impl ScorerChoice {
@@ -61,6 +63,7 @@ impl ScorerChoice {
     /// A held-out scorer has the same network as one in the mix.
     pub(super) fn new(mix: ScorerMix, held_out: Option<&ScorerList>) -> Result<Self> {
         let searching = mix.scorers().len();
+        let usual_method = mix.usual_method();
         let mut all = mix;
         for name in held_out.map_or(&[][..], ScorerList::names) {
             let family = name.kind.release.family;
@@ -78,7 +81,11 @@ impl ScorerChoice {
             }
             all = all.with(*name);
         }
-        Ok(Self { all, searching })
+        Ok(Self {
+            all,
+            searching,
+            usual_method,
+        })
     }
 }
 

@@ -101,13 +101,11 @@ impl LatentVerifier for BundleVerifier {
 
 impl Networks {
     fn predict(&self, prompt: &str, scale: usize, latents: &[Latent]) -> Result<Vec<f32>> {
-        let maps = latents.iter().map(|latent| &latent.map);
-        let maps = stack(maps, &self.device)?; // (B, channels, height, width)
-        let hidden: Vec<&FeatureMap> = latents.iter().filter_map(|l| l.hidden.as_ref()).collect();
-        let hidden = match hidden.is_empty() {
-            true => None,
-            false => Some(stack(hidden.into_iter(), &self.device)?),
-        };
+        let maps: Vec<&FeatureMap> = latents.iter().map(|latent| &latent.map).collect();
+        let maps = stack(&maps, &self.device)?; // (B, channels, height, width)
+        let hidden = latents.iter().map(|latent| latent.hidden.as_ref());
+        let hidden: Option<Vec<&FeatureMap>> = hidden.collect();
+        let hidden = hidden.map(|maps| stack(&maps, &self.device)).transpose()?;
         let tokens = self.encoder.get()?.forward(&maps, hidden.as_ref(), scale)?; // (B, T, C)
         let network = self.scorer.get()?;
         let scores = reader(network.image_reward())?.score_tokens(prompt, &tokens)?;
@@ -119,26 +117,20 @@ impl Networks {
 ///
 /// # Errors
 /// Their shapes differ.
-fn stack<'m>(
-    maps: impl Iterator<Item = &'m FeatureMap> + Clone,
-    device: &Device,
-) -> Result<Tensor> {
-    let Some([channels, height, width]) = maps.clone().next().map(FeatureMap::shape) else {
+fn stack(maps: &[&FeatureMap], device: &Device) -> Result<Tensor> {
+    let Some(first) = maps.first() else {
         return Err(Error::internal("no latents to predict from"));
     };
-    if maps
-        .clone()
-        .any(|map| map.shape() != [channels, height, width])
-    {
+    let [channels, height, width] = first.shape();
+    if maps.iter().any(|map| map.shape() != first.shape()) {
         return Err(Error::internal("latents of different shapes in one batch"));
     }
-    let count = maps.clone().count();
-    let values: Vec<f32> = maps.flat_map(|map| map.values.iter().copied()).collect();
-    Ok(Tensor::from_vec(
-        values,
-        (count, channels, height, width),
-        device,
-    )?)
+    let values: Vec<f32> = maps
+        .iter()
+        .flat_map(|map| map.values.iter().copied())
+        .collect();
+    let shape = (maps.len(), channels, height, width);
+    Ok(Tensor::from_vec(values, shape, device)?)
 }
 
 /// The network whose text encoder and head a verifier shares.

@@ -56,7 +56,8 @@ select = { top = 2 }
                 "draw": "systematic",
                 "preview": 40,
             }
-            | {"tau": 0.61, "top_p": 0.9, "method": "tts-var", "schedule": "paper", "negative": "blue"},
+            | {"tau": 0.61, "top_p": 0.9, "negative": "blue"}
+            | {"method": "tts-var", "schedule": "paper"},
         ),
     ],
 )
@@ -188,7 +189,8 @@ def test_bf16_works():
 
 def test_events_report_the_progress(pipeline):
     events = []
-    result = pipeline.generate("a ring", method="tts-var", seed=2, on_event=events.append, decode_all=True)
+    search = {"method": "tts-var", "seed": 2}
+    result = pipeline.generate("a ring", **search, on_event=events.append, decode_all=True)
     names = [event["event"] for event in events]
     scales = len(result.trace["scales"])
     assert (names[0], names[-1]) == ("started", "winner")
@@ -200,7 +202,7 @@ def test_events_report_the_progress(pipeline):
         stage["scale"] for stage in result.trace["stages"]
     ]
     assert np.array_equal(events[-1]["image"], np.asarray(result.image))
-    watched = pipeline.generate("a ring", method="tts-var", seed=2)
+    watched = pipeline.generate("a ring", **search)
     assert watched.image.tobytes() == result.image.tobytes()
 
 

@@ -15,6 +15,7 @@ use super::{
         arguments::{BenchmarkOptions, Global},
         console::Console,
         interrupt::undisturbed,
+        memory::fit_plans,
         progress::bar,
     },
     context::{self, EvalContext, EvalSpec},
@@ -175,7 +176,8 @@ impl EvalTarget<'_> {
             DEMO => context::workers(global),
             _ => 1,
         };
-        context::fit_memory(&mut session, &contenders, typed.limit, workers, console)?;
+        let plans = contenders.iter().map(|contender| &contender.plan);
+        fit_plans(&mut session, plans, typed.limit, workers, console)?;
         let context = EvalContext {
             session: &session,
             variants: &[],

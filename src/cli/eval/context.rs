@@ -5,13 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use ttsvar_search::Search;
 
-use super::super::{
-    arguments::{Global, Limit},
-    console::Console,
-    interrupt::undisturbed,
-    memory::fit_plans,
-    progress::bar,
-};
+use super::super::{arguments::Global, console::Console, interrupt::undisturbed, progress::bar};
 use crate::{
     Error, Result,
     eval::{
@@ -59,18 +53,6 @@ pub(super) struct EvalSpec<'a> {
     pub graded: bool,
     /// Notes on the results, one line each.
     pub notes: &'a [String],
-}
-
-/// Keeps searches by all contenders within the memory limit, if there is one.
-pub(super) fn fit_memory<'c>(
-    session: &mut Session,
-    contenders: impl IntoIterator<Item = &'c Contender>,
-    limit: Limit,
-    workers: usize,
-    console: &Console,
-) -> Result<()> {
-    let plans = contenders.into_iter().map(|contender| &contender.plan);
-    fit_plans(session, plans, limit, workers, console)
 }
 
 impl<'s> EvalContext<'s> {

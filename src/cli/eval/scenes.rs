@@ -12,6 +12,7 @@ use super::{
     super::{
         arguments::{Global, Scenes as Typed},
         console::Console,
+        memory::fit_plans,
     },
     context::{self, EvalContext, EvalSpec},
 };
@@ -57,8 +58,8 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
     let runs = runs(typed, &files, scales, system.drafts())?;
     let workers = context::workers(global);
     let contenders = runs.iter().flat_map(|run| &run.experiment.contenders);
-    context::fit_memory(&mut session, contenders, typed.limit, workers, console)?;
-    let contenders = runs.iter().flat_map(|run| &run.experiment.contenders);
+    let plans = contenders.clone().map(|contender| &contender.plan);
+    fit_plans(&mut session, plans, typed.limit, workers, console)?;
     let variants = variants(&system, options, contenders)?;
     let context = EvalContext {
         session: &session,

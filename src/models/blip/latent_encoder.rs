@@ -1,5 +1,6 @@
 //! The last blocks of BLIP's vision encoder, trained to read latents and hidden states of the
-//! generator instead of pixels: the network of a latent verifier. It is a network of this project; `training/latent_verifier.py` trains it.
+//! generator instead of pixels: the network of a latent verifier. It is a network of this project;
+//! `training/latent_verifier.py` trains it.
 
 use candle_core::{DType, Tensor};
 

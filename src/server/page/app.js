@@ -6,7 +6,6 @@ import { show } from "./tree.js";
 
 const $ = (id) => document.getElementById(id);
 
-
 /** The largest N of the slider. */
 const MAX_N = 64;
 
