@@ -54,12 +54,21 @@ pub struct Measurement {
     pub predicted_bytes: u64,
 }
 
+/// The prompt of all runs. A generator that steers is given something to steer.
+fn prompt(search: &Search) -> Result<Prompt> {
+    let relation = Prompt::from("a photo of a red circle left of a blue square");
+    Ok(match search.pipeline.steering(&relation)? {
+        Some(_) => relation,
+        None => Prompt::from("a photo of a red circle"),
+    })
+}
+
 /// Measures a search.
 ///
 /// # Errors
 /// The plan is invalid, a run fails, or the listener stops it.
 pub fn measure(job: &BenchJob, listener: &mut dyn Listener) -> Result<Measurement> {
-    let prompt = Prompt::from("a photo of a red circle");
+    let prompt = prompt(&job.search)?;
     let mut costs = Vec::with_capacity(job.repeat);
     for turn in 0..=job.repeat.max(1) {
         let outcome = run(

@@ -161,6 +161,9 @@ fn of_trace(path: &Path, trace: &Trace) -> String {
     for (name, value) in &trace.settings {
         head.row([name.clone(), plain(value)]);
     }
+    if let Some(steering) = &trace.steering {
+        head.row(["steering".to_owned(), steering.to_string()]);
+    }
     head.row(["cost".to_owned(), generate::cost(trace)]);
     let best = trace
         .finals

@@ -196,6 +196,11 @@ impl Progress {
         self.bar.suspend(|| self.console.warn(&text, Some(&advice)));
     }
 
+    fn note(&self, text: &str) {
+        let text = format!("{}{text}", self.of_which);
+        self.bar.suspend(|| self.console.note(&text));
+    }
+
     fn selected(&mut self, scale: usize, kept: usize) {
         let select = self
             .plan
@@ -250,6 +255,7 @@ impl Listener for Progress {
                 self.flush();
                 self.clear();
             }
+            Event::Steered { steering } => self.note(&steering.to_string()),
             Event::Decoded { .. } => {}
         }
         Ok(())

@@ -15,7 +15,7 @@ use std::{
 
 use ttsvar_search::{
     DecodeSize, Estimate, Image, Latent, LatentVerifier, Outcome, Pipeline, Plan, Prompt, Rollout,
-    Scale, Scorer, Search, Select, Silent, StepCounts, WeightedScorer, Workload, run,
+    Scale, Scorer, Search, Select, Silent, Steering, StepCounts, WeightedScorer, Workload, run,
 };
 
 use crate::Result;
@@ -309,6 +309,10 @@ impl Pipeline for Pool<'_> {
         self.search.pipeline.image_size()
     }
 
+    fn steering(&self, prompt: &Prompt) -> ttsvar_search::Result<Option<Steering>> {
+        self.search.pipeline.steering(prompt)
+    }
+
     fn begin(
         &self,
         _: &Prompt,
@@ -372,6 +376,12 @@ impl Rollout for PoolRollout<'_, '_> {
         self.charge(flops);
         self.scale += 1;
         Ok(total)
+    }
+
+    fn layouts(&self) -> Vec<Option<usize>> {
+        let all = self.pool.lock().origin.layouts();
+        let layout = |row: &usize| all.get(*row).copied().flatten();
+        self.rows.iter().map(layout).collect()
     }
 
     fn images(&self, rows: &[usize], size: DecodeSize) -> ttsvar_search::Result<Vec<Image>> {

@@ -2,7 +2,7 @@
 
 use ttsvar_search::{Drafts, LAMBDA, Method};
 
-use super::{Options, PerScale};
+use super::{Options, PerScale, Steer};
 use crate::{Error, Result};
 
 impl Options {
@@ -87,6 +87,7 @@ impl Options {
             "0".to_owned(),
             "1 is the last block",
         )?;
+        self.steer.as_ref().map_or(Ok(()), Steer::check)?;
         in_range(
             "n",
             self.n != Some(0),
@@ -123,7 +124,20 @@ impl Options {
                 .with_hint("give one value, or up to one for each scale; the last one continues"));
             }
         }
-        Ok(())
+        self.check_steered_scales(scales)
+    }
+
+    fn check_steered_scales(&self, scales: usize) -> Result<()> {
+        let steered = self.steer.as_ref().and_then(Steer::options);
+        let steered = steered.and_then(|steer| steer.scales.as_deref());
+        let mut steered = steered.into_iter().flatten();
+        match steered.find(|scale| **scale >= scales) {
+            Some(scale) => Err(Error::input(format!(
+                "steer names scale {scale}, but the model has {scales} scales"
+            ))
+            .with_hint("scales count from 0; without them, the 4 x 4 grid is steered")),
+            None => Ok(()),
+        }
     }
 
     fn check_search(&self) -> Result<()> {

@@ -11,6 +11,7 @@ mod plan;
 mod plan_json;
 mod preview;
 mod sampling;
+mod steer;
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -29,6 +30,7 @@ pub use aspect::Aspect;
 pub use per_scale::PerScale;
 pub use preview::Preview;
 pub use sampling::SamplingPreset;
+pub use steer::{Places, Steer, SteerOptions};
 
 use crate::{Error, Result, file};
 use plan_json::WRONG_PART;
@@ -180,6 +182,14 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
     #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
     pub top_k: Option<usize>,
+    /// Steer the concepts of the prompt to places: auto for the relations in the prompt, a TOML or
+    /// JSON file with boxes, or off [default: off]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "auto|off|FILE", help_heading = "Image")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = Steer::from_argument))]
+    pub steer: Option<Steer>,
     /// Record entropy and log-likelihood of the drawn tokens in the trace
     #[cfg_attr(
         feature = "cli",
@@ -341,6 +351,9 @@ impl Options {
     /// A name is unknown, or a value has the wrong type; the message names it.
     pub fn from_map(map: &Map<String, Value>) -> Result<Self> {
         for (name, value) in map {
+            if name == "steer" && !value.is_null() {
+                Steer::from_json(value)?;
+            }
             let alone = Map::from_iter([(name.clone(), value.clone())]);
             if let Err(error) = Self::deserialize(Value::Object(alone)) {
                 return Err(unreadable(name, value, &error.to_string()));

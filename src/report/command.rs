@@ -10,12 +10,26 @@ use crate::quoting::argument;
 pub(super) struct Command {
     /// A line for a shell.
     pub line: String,
-    /// The plan file that the line refers to, if the plan is not a named method.
-    pub plan_file: Option<String>,
+    /// The files that the line refers to.
+    pub files: Vec<CommandFile>,
 }
 
-/// Name of the plan file.
-pub(super) const PLAN_FILE: &str = "plan.toml";
+/// A file that a command reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CommandFile {
+    /// Its name.
+    pub name: &'static str,
+    /// What it contains, for a sentence.
+    pub content: &'static str,
+    /// Its text.
+    pub text: String,
+}
+
+/// Name of the plan file, for plans that are no named method.
+const PLAN_FILE: &str = "plan.toml";
+
+/// Name of the steering file.
+const STEER_FILE: &str = "steer.json";
 
 /// Settings of a trace with their flags.
 const FLAGS: [(&str, &str); 11] = [
@@ -37,6 +51,7 @@ const FLAGS: [(&str, &str); 11] = [
 pub(super) fn command(trace: &Trace) -> Command {
     let text = |name: &str| trace.settings.get(name).and_then(plain);
     let mut words = vec!["ttsvar".to_owned(), "generate".to_owned()];
+    let mut files = vec![];
     let mut flag = |name: &str, value: String| {
         if value.starts_with('-') {
             words.push(format!("{name}={}", argument(&value))); // cannot be mistaken for a flag
@@ -61,7 +76,14 @@ pub(super) fn command(trace: &Trace) -> Command {
                 flag(name, value);
             }
         }
-        None => flag("--plan", PLAN_FILE.to_owned()),
+        None => {
+            flag("--plan", PLAN_FILE.to_owned());
+            files.push(CommandFile {
+                name: PLAN_FILE,
+                content: "the plan shown below",
+                text: trace.plan.to_toml(),
+            });
+        }
     }
     if let Some(preview) = trace.preview {
         flag("--preview", preview.to_string());
@@ -69,6 +91,19 @@ pub(super) fn command(trace: &Trace) -> Command {
     for (name, typed) in FLAGS {
         if let Some(value) = text(name) {
             flag(typed, value);
+        }
+    }
+    if let Some(steer) = trace.settings.get("steer") {
+        match plain(steer) {
+            Some(name) => flag("--steer", name),
+            None => {
+                flag("--steer", STEER_FILE.to_owned());
+                files.push(CommandFile {
+                    name: STEER_FILE,
+                    content: "the layout",
+                    text: format!("{steer:#}\n"),
+                });
+            }
         }
     }
     flag("--seed", trace.seed.to_string());
@@ -79,7 +114,7 @@ pub(super) fn command(trace: &Trace) -> Command {
     words.extend(["--".to_owned(), argument(&trace.prompt)]);
     Command {
         line: words.join(" "),
-        plan_file: method.is_none().then(|| trace.plan.to_toml()),
+        files,
     }
 }
 

@@ -97,6 +97,7 @@ impl RequestReader {
         let mut session = Session::new(&self.system, &options).map_err(at_fault)?;
         self.limits.apply(&mut session).map_err(at_fault)?;
         self.check_width(raw, session.plan())?;
+        self.check_layout(raw, &session, &prompt)?;
         let (height, width) = session.pipeline().image_size();
         let seed = session.options().seed.unwrap_or_else(new_seed);
         options.seed = Some(seed);
@@ -109,6 +110,21 @@ impl RequestReader {
             settings: session.settings(),
             options,
         })
+    }
+
+    /// Checks that the layout, if there is one, fits the prompt.
+    fn check_layout(
+        &self,
+        raw: &RawRequest,
+        session: &Session,
+        prompt: &str,
+    ) -> Result<(), ApiError> {
+        let place = raw.place("steer").unwrap_or("steer").to_owned();
+        let steering = session.pipeline().steering(&session.prompt(prompt));
+        let steering = steering.map_err(|error| ApiError::from(Error::from(error)));
+        steering
+            .map(|_| ())
+            .map_err(|error| error.with_param(place))
     }
 
     /// The error of the library as an error of a field: of the option that is wrong by itself, or

@@ -1,8 +1,10 @@
-//! Prompts to token ids, exactly as the original models' tokenizers make them.
+//! Prompts to token ids, exactly as the original models' tokenizers make them, and to layouts.
 
 mod clip;
+pub mod layout;
 mod limit;
 mod openai;
+pub mod relation;
 mod t5;
 mod wordpiece;
 mod words;

@@ -27,6 +27,7 @@ mod refused_files;
 mod repeating;
 mod scoring;
 mod standard_output;
+mod steering;
 #[path = "../support/mod.rs"]
 mod support;
 mod trained_weights;

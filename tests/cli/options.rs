@@ -10,7 +10,7 @@ use crate::{
     support::option_cases::{REFUSED_BY_DEMO, assert_recorded, cases},
 };
 
-/// The options as arguments; a plan goes into a file of the folder.
+/// The options as arguments; a plan and a layout go into files of the folder.
 fn arguments(desk: &Desk, case: &Map<String, Value>) -> Vec<String> {
     let mut arguments = vec![];
     for (name, value) in case {
@@ -22,6 +22,10 @@ fn arguments(desk: &Desk, case: &Map<String, Value>) -> Vec<String> {
         arguments.push(flag);
         arguments.push(match value {
             Value::String(text) => text.clone(),
+            Value::Object(_) if name == "steer" => {
+                desk.write("layout.json", value.to_string());
+                "layout.json".to_owned()
+            }
             Value::Object(_) => {
                 let plan: ttsvar::search::Plan = serde_json::from_value(value.clone()).unwrap();
                 desk.write("plan.toml", plan.to_toml());

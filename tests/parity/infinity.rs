@@ -177,6 +177,7 @@ impl Run<'_> {
                 input: &inputs,
                 texts: &texts,
                 seen: &seen,
+                routing: None,
                 rope: &rope,
                 guidance,
                 keep: true,

@@ -8,6 +8,8 @@ mod per_scale;
 mod plans;
 mod precision;
 mod prompts;
+mod relations;
+mod steering;
 #[path = "../support/mod.rs"]
 mod support;
 mod suspension;

@@ -175,6 +175,7 @@ fn keys_and_values_take_half_the_memory_in_bf16() {
             input: &input,
             texts: &texts,
             seen: &[vec![]],
+            routing: None,
             rope: &rope,
             guidance,
             keep: true,

@@ -128,6 +128,21 @@ fn wrong_values_are_named_with_their_field_and_range() {
             "top_p must be from 0 to 1".to_owned(),
         ),
         (
+            json!({ "steer": "atuo" }),
+            "steer",
+            "unknown value `atuo`".to_owned(),
+        ),
+        (
+            json!({ "steer": { "concept": [{ "text": "a ring", "box": [0, 0, 2, 1] }] } }),
+            "steer",
+            "expected a part of the image".to_owned(),
+        ),
+        (
+            json!({ "search": { "steer": { "concept": [{ "text": "x", "box": [0, 0, 1, 1] }] } } }),
+            "search.steer",
+            "a concept that is not in the prompt: `x`".to_owned(),
+        ),
+        (
             json!({ "cfg": [1, "x"] }),
             "cfg",
             "cfg at scale 1 is \"x\", expected a number".to_owned(),

@@ -81,6 +81,7 @@ fn dictionary<'py>(py: Python<'py>, event: &Event<'_>) -> PyResult<Bound<'py, Py
             fields.set_item("image", arrays::image(py, image)?)?;
         }
         Event::Started { .. }
+        | Event::Steered { .. }
         | Event::ScaleBegun { .. }
         | Event::ScaleDone { .. }
         | Event::Scored { .. } => {}

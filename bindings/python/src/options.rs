@@ -9,7 +9,7 @@ use pyo3::{
 use serde_json::{Map, Value};
 use ttsvar::{
     Error,
-    options::{self, Options},
+    options::{self, Options, Steer},
     search::Plan,
 };
 
@@ -32,6 +32,7 @@ pub(crate) fn read(given: &Bound<'_, PyDict>) -> PyResult<Options> {
         let name: String = name.extract()?;
         let value = match name.as_str() {
             "plan" => plan(&value)?,
+            "steer" => steer(&value)?,
             _ => json(&value)?,
         };
         values.insert(name, value);
@@ -44,15 +45,40 @@ pub(crate) fn read(given: &Bound<'_, PyDict>) -> PyResult<Options> {
     Ok(options)
 }
 
+/// A mapping with the keys of a steering file, the text of one, its path, `auto` or `off`.
+fn steer(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    let py = value.py();
+    if value.cast::<PyMapping>().is_ok() {
+        return mapping(value);
+    }
+    let text = path_or_text(value)?;
+    let steer = match text.contains(['=', '{']) {
+        true => Steer::from_text(&text),
+        false => Steer::from_argument(&text),
+    };
+    serde_json::to_value(raised(py, steer)?)
+        .map_err(|error| pyo3::exceptions::PyValueError::new_err(error.to_string()))
+}
+
+/// A mapping as JSON.
+fn mapping(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    let builtins = value.py().import("builtins")?;
+    json(&builtins.call_method1("dict", (value,))?)
+}
+
+/// A text, or the text of a path.
+fn path_or_text(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let os = value.py().import("os")?;
+    os.call_method1("fspath", (value,))?.extract()
+}
+
 /// A mapping with the keys of a plan file, the text of one, or its path.
 fn plan(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     let py = value.py();
     if value.cast::<PyMapping>().is_ok() {
-        let plain = py.import("builtins")?.call_method1("dict", (value,))?;
-        return json(&plain);
+        return mapping(value);
     }
-    let path = py.import("os")?.call_method1("fspath", (value,))?;
-    let text: String = path.extract()?;
+    let text = path_or_text(value)?;
     // Every plan contains `start = N`, and paths hardly ever contain `=`
     let plan = match text.contains('=') {
         true => Plan::from_toml(&text).map_err(Error::from),

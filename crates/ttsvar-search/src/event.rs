@@ -8,6 +8,7 @@ use crate::{
     Budget, Image, Result, number,
     pipeline::{Prompt, Scale},
     plan::Plan,
+    steering::Steering,
     trace::{StageRecord, Trace},
     verifier::Verifier,
     warning::Warning,
@@ -31,6 +32,11 @@ pub enum Event<'a> {
         budget: Option<Budget>,
         /// The seed of all random numbers.
         seed: u64,
+    },
+    /// The generator steers the candidates, or was asked to and found no layout in the prompt.
+    Steered {
+        /// The layouts and scales.
+        steering: &'a Steering,
     },
     /// A scale begins.
     ScaleBegun {
@@ -99,6 +105,7 @@ impl Event<'_> {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Started { .. } => "started",
+            Self::Steered { .. } => "steering",
             Self::ScaleBegun { .. } => "scale",
             Self::ScaleDone { .. } => "candidates",
             Self::Decoded { .. } => "decoded",
@@ -128,6 +135,7 @@ impl Event<'_> {
                 "widths": widths,
                 "budget": budget,
             }),
+            Self::Steered { steering } => json!(steering),
             Self::ScaleBegun { scale, ids, grid } => json!({
                 "scale": scale,
                 "grid": grid.grid(),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{Image, Latent, Result, tokens::TokenStatistics, warning::Warning};
+use crate::{Image, Latent, Result, steering::Steering, tokens::TokenStatistics, warning::Warning};
 
 /// The token grid of one scale; scales count from 0, coarse to fine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +122,15 @@ pub trait Pipeline: Send + Sync {
         Ok(vec![])
     }
 
+    /// How the candidates of a prompt are steered; none if the generator was not asked to steer.
+    ///
+    /// # Errors
+    /// The wanted layout does not fit the prompt or the model.
+    fn steering(&self, prompt: &Prompt) -> Result<Option<Steering>> {
+        let _ = prompt;
+        Ok(None)
+    }
+
     /// Starts candidates of one prompt, one for each number in `rows`. Candidate `i` draws from the
     /// stream of (`seed`, lineage `i`), independent of the other candidates.
     fn begin(
@@ -174,6 +183,11 @@ pub trait Rollout: Send {
     /// Statistics of the tokens that the latest [`Rollout::step`] drew, one per row; empty if the
     /// generator was not asked for them, or does not have them.
     fn token_statistics(&self) -> Vec<TokenStatistics> {
+        vec![]
+    }
+
+    /// The layout of each row, as an index into [`Steering::layouts`]; empty if no row has one.
+    fn layouts(&self) -> Vec<Option<usize>> {
         vec![]
     }
 

@@ -48,6 +48,8 @@ pub enum Purpose {
     Evaluate,
     /// Resampling results, for confidence intervals.
     Bootstrap,
+    /// Choosing the layout of a candidate.
+    Layout,
 }
 
 /// A stream of random numbers: ChaCha with 12 rounds, keyed by seed, purpose, lineage and scale.
@@ -57,6 +59,11 @@ impl Stream {
     /// The stream with which a candidate draws the tokens of `scale`.
     pub fn sample(seed: u64, lineage: Lineage, scale: usize) -> Self {
         Self::keyed(seed, Purpose::Sample, lineage.0, scale)
+    }
+
+    /// The stream with which a candidate chooses its layout.
+    pub fn layout(seed: u64, lineage: Lineage) -> Self {
+        Self::keyed(seed, Purpose::Layout, lineage.0, 0)
     }
 
     /// The stream with which the rows of a round are chosen after `scale`.
@@ -120,6 +127,7 @@ mod tests {
         assert_ne!(base, first(Stream::sample(1, Lineage::root(1), 0)));
         assert_ne!(base, first(Stream::sample(1, Lineage::root(0), 1)));
         assert_ne!(base, first(Stream::select(1, 0, 0)));
+        assert_ne!(base, first(Stream::layout(1, Lineage::root(0))));
     }
 
     #[test]

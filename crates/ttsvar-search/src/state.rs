@@ -128,6 +128,10 @@ impl<'a> SearchState<'a> {
         {
             warn(listener, &mut trace, warning)?;
         }
+        trace.steering = search.pipeline.steering(prompt)?;
+        if let Some(steering) = &trace.steering {
+            listener.on(&Event::Steered { steering })?;
+        }
         let candidates = plan.start() * plan.rounds();
         let origin = timed(&mut trace.cost.seconds.text, || {
             search.pipeline.begin(prompt, 0..candidates, seed)
@@ -239,9 +243,15 @@ impl<'a> SearchState<'a> {
         let width = self.trace.plan.start();
         let rows: Vec<usize> = (self.rounds * width..(self.rounds + 1) * width).collect();
         self.rounds += 1;
+        let rollout = self.origin.fork(&rows)?;
+        let layouts = rollout.layouts();
+        let alive: Vec<usize> = (0..width).map(|row| self.add(None, 0, row)).collect();
+        for (id, layout) in alive.iter().zip(layouts) {
+            self.trace.candidates[*id].layout = layout;
+        }
         self.batch = Batch {
-            rollout: Some(self.origin.fork(&rows)?),
-            alive: (0..width).map(|row| self.add(None, 0, row)).collect(),
+            rollout: Some(rollout),
+            alive,
             scale: 0,
             staged: true,
         };
@@ -296,15 +306,15 @@ impl<'a> SearchState<'a> {
     /// Adds a candidate that continues `parent`; returns its id.
     fn add(&mut self, parent: Option<usize>, scale: usize, row: usize) -> usize {
         let id = self.trace.candidates.len();
-        let history = match parent {
-            Some(parent) => self.trace.candidates[parent].history.clone(),
-            None => vec![],
-        };
+        let parent_of = parent.map(|parent| &self.trace.candidates[parent]);
+        let history = parent_of.map_or(vec![], |parent| parent.history.clone());
+        let layout = parent_of.and_then(|parent| parent.layout);
         self.trace.candidates.push(Candidate {
             id,
             parent,
             scale,
             row,
+            layout,
             history,
             tokens: vec![],
         });

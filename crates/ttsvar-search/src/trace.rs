@@ -11,6 +11,7 @@ use crate::{
     number,
     pipeline::Prompt,
     plan::{Plan, Stage},
+    steering::Steering,
     tokens::TokenStatistics,
     verifier::Verifier,
     warning::Warning,
@@ -41,6 +42,9 @@ pub struct Trace {
     pub preview: Option<usize>,
     /// Rows and columns of tokens at each scale, coarse to fine.
     pub scales: Vec<[usize; 2]>,
+    /// How candidates were steered; none if they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steering: Option<Steering>,
     /// Every candidate; `candidates[id]` has that id.
     pub candidates: Vec<Candidate>,
     /// Every choice, in order.
@@ -79,6 +83,7 @@ impl Trace {
             settings: Map::new(),
             preview: None,
             scales: vec![],
+            steering: None,
             candidates: vec![],
             stages: vec![],
             finals: vec![],
@@ -166,6 +171,9 @@ pub struct Candidate {
     pub scale: usize,
     /// Its row in the batch.
     pub row: usize,
+    /// Its layout, as an index into the layouts of the steering; none if it is not steered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<usize>,
     /// The scores of its lineage, oldest first.
     pub history: Vec<Scored>,
     /// Statistics of the tokens that it drew itself, coarse to fine; empty unless asked for.

@@ -42,6 +42,7 @@ impl Trace {
         if self.preview == Some(0) {
             return Err(damaged("preview", "0", "1 pixel or more"));
         }
+        self.check_steering()?;
         for (place, candidate) in self.candidates.iter().enumerate() {
             self.check_candidate(place, candidate)?;
         }
@@ -79,6 +80,33 @@ impl Trace {
         Ok(())
     }
 
+    fn check_steering(&self) -> Result<()> {
+        let Some(steering) = &self.steering else {
+            return Ok(());
+        };
+        let unknown = |scale: &&usize| **scale >= self.scales.len();
+        if let Some(scale) = steering.scales.iter().find(unknown) {
+            let expected = format!("less than the number of scales, {}", self.scales.len());
+            return Err(damaged("steering.scales", scale, expected));
+        }
+        for (place, layout) in steering.layouts.iter().enumerate() {
+            for (number, region) in layout.iter().enumerate() {
+                if !region.is_possible() {
+                    let at = format!("steering.layouts[{place}][{number}].box");
+                    let found = format!("{:?}", region.bounds);
+                    return Err(damaged(at, found, "a rectangle within the image"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of layouts.
+    fn layouts(&self) -> usize {
+        let steering = self.steering.as_ref();
+        steering.map_or(0, |steering| steering.layouts.len())
+    }
+
     fn check_candidate(&self, place: usize, candidate: &Candidate) -> Result<()> {
         let at = |field: &str| format!("candidates[{place}].{field}");
         let Candidate {
@@ -86,6 +114,7 @@ impl Trace {
             parent,
             scale,
             row,
+            layout,
             ref history,
             ref tokens,
         } = *candidate;
@@ -109,6 +138,10 @@ impl Trace {
         }
         if row >= MAX_ROWS {
             return Err(damaged(at("row"), row, format!("less than {MAX_ROWS}")));
+        }
+        if let Some(layout) = layout.filter(|layout| *layout >= self.layouts()) {
+            let expected = format!("less than the number of layouts, {}", self.layouts());
+            return Err(damaged(at("layout"), layout, expected));
         }
         let mut next = 0;
         for scored in history {

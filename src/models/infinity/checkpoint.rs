@@ -71,6 +71,20 @@ impl Config {
         2.0 * (projections + pool + kv + modulation) as f64
     }
 
+    /// Floating-point operations of preparing the text of a region of this many tokens.
+    pub fn region_text_flops(&self, tokens: usize) -> f64 {
+        let c = self.width;
+        let projections = tokens * (self.text_width * c + c * c);
+        let kv = self.depth * tokens * 2 * c * c;
+        2.0 * (projections + kv) as f64
+    }
+
+    /// Floating-point operations with which `tokens` tokens of one row attend to the text of a
+    /// region, of `text` tokens.
+    pub fn region_flops(&self, tokens: usize, text: usize) -> f64 {
+        4.0 * (self.width * tokens * text * self.depth) as f64
+    }
+
     /// Floating-point operations of one row of one branch at a scale of `tokens` tokens that sees
     /// `seen` tokens, its own included, and `text` text tokens.
     pub fn scale_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {

@@ -7,9 +7,11 @@
 //! feed-forward) and 195-541 (attention, blocks).
 
 mod checkpoint;
+mod routing;
 mod schedule;
 mod transformer;
 
 pub use checkpoint::Config;
+pub use routing::{RegionText, Route, Routing};
 pub use schedule::{Pixels, Schedule, TEMPLATES};
 pub use transformer::{Guidance, Infinity, ScaleKv, ScaleRun, Text};

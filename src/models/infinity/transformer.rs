@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use super::Config;
+use super::{Config, RegionText, Routing};
 use crate::{
     Result, interrupt,
     nn::{
@@ -47,6 +47,8 @@ pub struct ScaleRun<'a> {
     pub texts: &'a [Text],
     /// The keys and values of each row at the scales before.
     pub seen: &'a [Vec<Arc<ScaleKv>>],
+    /// What the tokens of each row attend to instead of the conditional text; `None` routes nothing.
+    pub routing: Option<Routing<'a>>,
     /// The positions of the tokens.
     pub rope: &'a Rope,
     /// Mixes the branches. If it mixes nothing, an unconditional branch only leaves keys and values
@@ -161,13 +163,27 @@ impl Infinity {
             .narrow(0, 0, tokens.min(self.config.text_tokens))?)
     }
 
+    /// Prepares the features (T, text width) of the text of a region.
+    pub fn region_text(&self, features: &Tensor) -> Result<RegionText> {
+        let normed = self.text_norm.forward(&features.unsqueeze(0)?)?; // (1, T, Ct)
+        let projected = self.project(&normed)?;
+        let kv = |block: &Block| block.text_kv(&projected);
+        let blocks = self.blocks.iter().map(kv).collect::<Result<_>>()?;
+        Ok(RegionText::new(blocks, features.dims()[0]))
+    }
+
+    /// (1, T, text width) -> (1, T, C)
+    fn project(&self, normed: &Tensor) -> Result<Tensor> {
+        let hidden = Activation::GeluTanh.forward(&self.text_proj_for_ca.0.forward(normed)?)?;
+        Ok(self.text_proj_for_ca.1.forward(&hidden)?)
+    }
+
     /// Prepares the features (T, text width) of a text.
     pub fn text(&self, features: &Tensor) -> Result<Text> {
         let c = self.config.width;
         let normed = self.text_norm.forward(&features.unsqueeze(0)?)?; // (1, T, Ct)
         let pooled = self.text_proj_for_sos.forward(&normed)?; // (1, C)
-        let hidden = Activation::GeluTanh.forward(&self.text_proj_for_ca.0.forward(&normed)?)?;
-        let projected = self.text_proj_for_ca.1.forward(&hidden)?; // (1, T, C)
+        let projected = self.project(&normed)?; // (1, T, C)
         let active = Activation::Silu.forward(&pooled)?;
         let shared = self.shared_ada_lin.forward(&active)?.reshape((6, c))?;
         let head = self.head_nm.forward(&active)?.reshape((2, c))?;
@@ -208,6 +224,7 @@ impl Infinity {
             input,
             texts,
             seen,
+            routing,
             rope,
             guidance,
             keep,
@@ -231,7 +248,8 @@ impl Infinity {
             };
             let before: Vec<Vec<&Kv>> = (0..branches).flat_map(keys_of_branch).collect();
             let block_texts: Vec<&BlockText> = texts.iter().map(|text| &text.blocks[i]).collect();
-            let (out, own) = block.forward(&x, &block_texts, &before, rope)?;
+            let routed = routing.as_ref().map(|routing| (routing, i));
+            let (out, own) = block.forward(&x, &block_texts, routed, &before, rope)?;
             x = out;
             for branch in 0..branches {
                 watch(branch, i, &branch_rows(&x, branch)?);
@@ -389,9 +407,7 @@ impl Block {
     }
 
     fn text(&self, shared: &Tensor, projected: &Tensor) -> Result<BlockText> {
-        let c = self.ca.mat_q.inputs();
         let modulation = (&self.ada_gss + shared)?; // (6, C)
-        let kv = self.ca.mat_kv.forward(projected)?.squeeze(0)?; // (T, 2C)
         Ok(BlockText {
             gamma1: modulation.get(0)?,
             gamma2: modulation.get(1)?,
@@ -399,19 +415,27 @@ impl Block {
             scale2: modulation.get(3)?,
             shift1: modulation.get(4)?,
             shift2: modulation.get(5)?,
-            kv: Kv {
-                k: kv.narrow(1, 0, c)?.contiguous()?,
-                v: kv.narrow(1, c, c)?.contiguous()?,
-            },
+            kv: self.text_kv(projected)?,
         })
     }
 
-    /// x (branches * R, L, C), one branch after the other; `before[r]` are the keys and values of
-    /// the earlier scales of row r.
+    /// Keys and values of a projected text (1, T, C): (T, C) each
+    fn text_kv(&self, projected: &Tensor) -> Result<Kv> {
+        let c = self.ca.mat_q.inputs();
+        let kv = self.ca.mat_kv.forward(projected)?.squeeze(0)?; // (T, 2C)
+        Ok(Kv {
+            k: kv.narrow(1, 0, c)?.contiguous()?,
+            v: kv.narrow(1, c, c)?.contiguous()?,
+        })
+    }
+
+    /// x (branches * R, L, C), one branch after the other; `routing` has the number of the block;
+    /// `before[r]` are the keys and values of the earlier scales of row r.
     fn forward(
         &self,
         x: &Tensor,
         texts: &[&BlockText],
+        routing: Option<(&Routing, usize)>,
         before: &[Vec<&Kv>],
         rope: &Rope,
     ) -> Result<(Tensor, Vec<Kv>)> {
@@ -424,7 +448,9 @@ impl Block {
         })?;
         let x = residual(
             &x,
-            &self.ca.forward(&self.ca_norm.forward(&x)?, texts)?,
+            &self
+                .ca
+                .forward(&self.ca_norm.forward(&x)?, texts, routing)?,
             None,
         )?;
         let h = per_branch(texts, [&x], |text, [x]| {
@@ -490,13 +516,24 @@ impl CrossAttention {
     }
 
     /// x (branches * R, L, C)
-    fn forward(&self, x: &Tensor, texts: &[&BlockText]) -> Result<Tensor> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        texts: &[&BlockText],
+        routing: Option<(&Routing, usize)>,
+    ) -> Result<Tensor> {
         let (rows, _, c) = x.dims3()?;
         let scale = ((c / self.heads) as f32).sqrt().recip();
         let seen: Vec<Vec<&Kv>> = (0..rows)
             .map(|row| vec![&texts[row * texts.len() / rows].kv])
             .collect();
-        let out = attention_blocks(&self.mat_q.forward(x)?, &seen, self.heads, scale, None)?;
+        let q = self.mat_q.forward(x)?;
+        let mut out = attention_blocks(&q, &seen, self.heads, scale, None)?;
+        if let Some((routing, block)) = routing {
+            let attend =
+                |q: &Tensor, kv: &Kv| attention_blocks(q, &[vec![kv]], self.heads, scale, None);
+            out = routing.mix(block, &q, &out, attend)?;
+        }
         Ok(self.proj.forward(&out)?)
     }
 }

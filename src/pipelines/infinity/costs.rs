@@ -3,7 +3,7 @@
 
 use ttsvar_search::{DecodeSize, Estimate, Workload};
 
-use super::{HELD_BACK, Networks, PROGRAM, USUAL_TEXT};
+use super::{HELD_BACK, Networks, PROGRAM, USUAL_TEXT, steering::SteeringCosts};
 
 /// The cost of the steps of a model that is set up for an image size.
 pub(super) trait StepCosts {
@@ -14,6 +14,12 @@ pub(super) trait StepCosts {
     fn branches(&self, scale: usize) -> usize;
     /// Rows that run through the network together.
     fn rows_at_once(&self) -> usize;
+    /// What is steered, if anything.
+    fn steering(&self) -> Option<SteeringCosts>;
+    /// Operations of preparing the text of a region of this many tokens.
+    fn region_text_flops(&self, tokens: usize) -> f64;
+    /// Operations with which `tokens` tokens of a row attend to `text` tokens of regions.
+    fn region_flops(&self, tokens: usize, text: usize) -> f64;
     /// Operations of preparing a text of this many tokens for the transformer.
     fn text_flops(&self, tokens: usize) -> f64;
     /// Operations of one row of one branch: `tokens` tokens that see `seen` tokens and a text.
@@ -36,11 +42,12 @@ pub(super) trait StepCosts {
     }
 }
 
-/// The cost of a search; `encoder_flops` are the operations of the text encoder.
+/// The cost of a search; `encoder_flops` are the operations of the text encoder for a text of a
+/// number of tokens.
 pub(super) fn estimate(
     model: &impl StepCosts,
     networks: Networks,
-    encoder_flops: f64,
+    encoder_flops: impl Fn(usize) -> f64,
     workload: &Workload,
 ) -> Estimate {
     let Workload {
@@ -62,9 +69,32 @@ pub(super) fn estimate(
         decode_flops += images as f64 * model.decode_flops(size);
     }
     Estimate {
-        flops: encoder_flops + prepare + scale_flops + decode_flops,
+        flops: encoder_flops(USUAL_TEXT)
+            + prepare
+            + scale_flops
+            + steering_flops(model, &encoder_flops, widths)
+            + decode_flops,
         peak_bytes: peak_bytes(model, networks, workload),
     }
+}
+
+/// The operations that steering adds.
+fn steering_flops(
+    model: &impl StepCosts,
+    encoder_flops: &impl Fn(usize) -> f64,
+    widths: &[usize],
+) -> f64 {
+    let Some(steering) = model.steering() else {
+        return 0.0;
+    };
+    let text = steering.tokens;
+    let prepare = encoder_flops(text) + model.region_text_flops(text);
+    let mut rows = 0.0;
+    for scale in steering.scales {
+        let states = steering.share * states(scale, widths[scale]) as f64;
+        rows += states * model.region_flops(model.tokens(scale), steering.texts * text);
+    }
+    steering.texts as f64 * prepare + rows
 }
 
 /// The peak of memory in bytes: weights, keys and values of all rows and of suspended ones, and in
@@ -98,7 +128,11 @@ fn peak_bytes(model: &impl StepCosts, networks: Networks, workload: &Workload) -
         };
         waiting += (suspended[scale] * resumed_branches) as u64 * model.kv_bytes(seen);
     }
-    PROGRAM + networks.resident + peak + waiting
+    // The texts of regions stay in memory. Attending to them needs less than other layers.
+    let regions = model.steering().map_or(0, |steering| {
+        steering.texts as u64 * model.kv_bytes(steering.tokens)
+    });
+    PROGRAM + networks.resident + peak + waiting + regions
 }
 
 /// The number of distinct states of `width` rows at a scale: at scale 0 all rows are equal.

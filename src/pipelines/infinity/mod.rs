@@ -7,28 +7,33 @@ mod pair;
 pub mod random;
 mod rollout;
 mod sampling;
+mod steering;
 mod text;
 
 pub use generator::{InfinityFamily, released_schedule};
 pub use outline::{Outline, OutlineMemory};
 pub use rollout::InfinityRollout;
 pub use sampling::{Sampling, draw_bits, truncate};
+pub use steering::steered_scale;
 pub use text::{FixedText, T5Text, TextEncoder};
 
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
 use costs::StepCosts;
-use ttsvar_search::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, Warning, Workload};
+use steering::{PreparedLayouts, SteeringCosts, region_texts, steering};
+use ttsvar_search::{
+    DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, Steering, Warning, Workload,
+};
 
 use crate::{
     Error, Result,
     models::{
         bsq_vae::{Decoder, Latent},
-        infinity::{Guidance, Infinity, Schedule},
+        infinity::{Guidance, Infinity, RegionText, Schedule},
     },
     nn::Rope,
-    options::{Options, PerScale},
+    options::{Options, PerScale, Steer},
     text::unknown_words,
 };
 
@@ -59,6 +64,8 @@ pub struct Settings {
     pub top_k: usize,
     /// Computes [`Rollout::token_statistics`].
     pub token_statistics: bool,
+    /// Whether and how candidates are steered to a layout.
+    pub steer: Steer,
 }
 
 impl Default for Settings {
@@ -72,6 +79,7 @@ impl Default for Settings {
             top_p: PerScale::from(0.97),
             top_k: 900,
             token_statistics: false,
+            steer: Steer::Off,
         }
     }
 }
@@ -90,6 +98,7 @@ impl Settings {
             token_statistics: options
                 .token_statistics
                 .unwrap_or(released.token_statistics),
+            steer: options.steer.unwrap_or(released.steer),
         }
     }
 
@@ -129,6 +138,7 @@ impl Settings {
             tau: Some(self.tau.clone()),
             top_p: Some(self.top_p.clone()),
             top_k: Some(self.top_k),
+            steer: Some(self.steer.clone()),
             ..Options::default()
         };
         options.check_ranges()?;
@@ -155,6 +165,7 @@ pub struct ImageModel<'a> {
     ropes: Vec<Rope>,
     rows_at_once: usize,
     hidden_block: Option<usize>,
+    device: Device,
 }
 
 impl<'a> ImageModel<'a> {
@@ -210,6 +221,7 @@ impl<'a> ImageModel<'a> {
             ropes,
             rows_at_once: usize::MAX,
             hidden_block: None,
+            device: device.clone(),
         })
     }
 
@@ -263,6 +275,23 @@ impl<'a> ImageModel<'a> {
         Ok(InfinityRollout::new(self, texts, rows, seed))
     }
 
+    /// How the candidates of a prompt are steered; `None` if that is off.
+    fn steering(&self, prompt: &str) -> Result<Option<Steering>> {
+        steering(&self.settings.steer, prompt, &self.grids)
+    }
+
+    /// The layouts of a prompt, whose regions have these texts.
+    fn prepare(
+        &self,
+        steering: &Steering,
+        prompt: &str,
+        texts: Vec<RegionText>,
+    ) -> Result<PreparedLayouts> {
+        let options = self.settings.steer.options().cloned();
+        let options = options.unwrap_or_default();
+        PreparedLayouts::new(steering, &options, prompt, texts, &self.grids, &self.device)
+    }
+
     /// Returns whether there is an unconditional branch at any scale.
     fn uses_guidance(&self) -> bool {
         self.branches(0) == 2
@@ -301,6 +330,18 @@ impl StepCosts for ImageModel<'_> {
 
     fn rows_at_once(&self) -> usize {
         self.rows_at_once
+    }
+
+    fn steering(&self) -> Option<SteeringCosts> {
+        SteeringCosts::new(&self.settings.steer, &self.grids)
+    }
+
+    fn region_text_flops(&self, tokens: usize) -> f64 {
+        self.transformer.config().region_text_flops(tokens)
+    }
+
+    fn region_flops(&self, tokens: usize, text: usize) -> f64 {
+        self.transformer.config().region_flops(tokens, text)
     }
 
     fn text_flops(&self, tokens: usize) -> f64 {
@@ -391,6 +432,23 @@ impl<'a> InfinityPipeline<'a> {
         Self { words, ..self }
     }
 
+    /// Prepares the layouts of a prompt, at the expense of a rollout.
+    fn layouts(
+        &self,
+        rollout: &mut InfinityRollout,
+        steering: &Steering,
+        prompt: &str,
+    ) -> Result<PreparedLayouts> {
+        let mut texts = vec![];
+        for text in region_texts(steering, prompt) {
+            let features = self.text.encode(&text)?;
+            let tokens = features.dims()[0];
+            texts.push(self.model.transformer.region_text(&features)?);
+            rollout.add_flops(self.text.flops(tokens) + self.model.region_text_flops(tokens));
+        }
+        self.model.prepare(steering, prompt, texts)
+    }
+
     /// Warnings about a prompt or a negative prompt.
     fn text_warnings(&self, text: &str, negative: bool) -> ttsvar_search::Result<Vec<Warning>> {
         let mut warnings = vec![];
@@ -434,6 +492,10 @@ impl Pipeline for InfinityPipeline<'_> {
         Ok(warnings)
     }
 
+    fn steering(&self, prompt: &Prompt) -> ttsvar_search::Result<Option<Steering>> {
+        Ok(self.model.steering(&prompt.text)?)
+    }
+
     fn begin(
         &self,
         prompt: &Prompt,
@@ -445,9 +507,14 @@ impl Pipeline for InfinityPipeline<'_> {
             Some(negative) if self.model.uses_guidance() => Some(self.text.encode(negative)?),
             _ => None,
         };
+        let first = rows.start;
         let mut rollout = self.model.start(&features, negative.as_ref(), rows, seed)?;
         for text in std::iter::once(&features).chain(&negative) {
             rollout.add_flops(self.text.flops(text.dims()[0]));
+        }
+        if let Some(steering) = self.model.steering(&prompt.text)? {
+            let layouts = self.layouts(&mut rollout, &steering, &prompt.text)?;
+            rollout.steer(layouts, first);
         }
         Ok(Box::new(rollout))
     }
@@ -457,7 +524,7 @@ impl Pipeline for InfinityPipeline<'_> {
     }
 
     fn estimate(&self, workload: &Workload) -> Estimate {
-        let encoder_flops = self.text.flops(USUAL_TEXT);
+        let encoder_flops = |tokens| self.text.flops(tokens);
         costs::estimate(&self.model, self.networks, encoder_flops, workload)
     }
 }

@@ -3,11 +3,12 @@
 use ttsvar_search::{DecodeSize, Estimate, Scale, Workload};
 
 use super::{
-    Networks, Settings, USUAL_TEXT,
+    Networks, Settings,
     costs::{self, StepCosts},
     decoded_cells,
     random::Architecture,
     released_schedule,
+    steering::SteeringCosts,
 };
 use crate::{
     Result,
@@ -111,7 +112,7 @@ impl Outline {
         } else {
             networks.resident += text;
         }
-        let encoder_flops = FLAN_T5_XL.flops(USUAL_TEXT);
+        let encoder_flops = |tokens| FLAN_T5_XL.flops(tokens);
         costs::estimate(self, networks, encoder_flops, workload)
     }
 
@@ -139,6 +140,18 @@ impl StepCosts for Outline {
 
     fn rows_at_once(&self) -> usize {
         self.rows_at_once
+    }
+
+    fn steering(&self) -> Option<SteeringCosts> {
+        SteeringCosts::new(&self.settings.steer, &self.grids)
+    }
+
+    fn region_text_flops(&self, tokens: usize) -> f64 {
+        self.config.region_text_flops(tokens)
+    }
+
+    fn region_flops(&self, tokens: usize, text: usize) -> f64 {
+        self.config.region_flops(tokens, text)
     }
 
     fn text_flops(&self, tokens: usize) -> f64 {
@@ -173,7 +186,8 @@ impl StepCosts for Outline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipelines::RandomModel;
+    use crate::options::Steer;
+    use crate::pipelines::{RandomModel, infinity::USUAL_TEXT};
 
     #[test]
     fn an_outline_costs_what_the_loaded_model_does() {
@@ -184,16 +198,25 @@ mod tests {
             &candle_core::Device::Cpu,
         )
         .unwrap();
-        for cfg in ["3", "1", "3,3,1,3,1"] {
+        for (cfg, steer) in [("3", "off"), ("1", "auto"), ("3,3,1,3,1", "off")] {
             let options = Options {
                 pixels: Some("0.06M".to_owned()),
                 cfg: Some(cfg.parse().unwrap()),
+                steer: Some(Steer::from_argument(steer).unwrap()),
                 ..Options::default()
             };
             let outline = Outline::released(name, &options, Dtype::Bf16).unwrap();
             let pipeline = model.pipeline(&options, usize::MAX).unwrap();
             assert_same_cost(&outline, pipeline.as_ref());
         }
+    }
+
+    /// Operations of the text encoder, which the random model does not have.
+    fn encoder_flops(outline: &Outline) -> f64 {
+        let regions = outline.steering().map_or(0.0, |steering| {
+            steering.texts as f64 * FLAN_T5_XL.flops(steering.tokens)
+        });
+        FLAN_T5_XL.flops(USUAL_TEXT) + regions
     }
 
     fn assert_same_cost(outline: &Outline, pipeline: &dyn ttsvar_search::Pipeline) {
@@ -210,7 +233,7 @@ mod tests {
             };
             let expected = pipeline.estimate(&workload);
             let found = outline.estimate(&workload, OutlineMemory::default());
-            let flops = found.flops - FLAN_T5_XL.flops(USUAL_TEXT);
+            let flops = found.flops - encoder_flops(outline);
             assert!(
                 (flops / expected.flops - 1.0).abs() < 1e-9,
                 "{flops} {expected:?}"

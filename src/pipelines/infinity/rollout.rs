@@ -15,10 +15,11 @@ use super::{
     costs::StepCosts,
     draw_bits,
     sampling::{DrawSums, draw_bits_noting},
+    steering::PreparedLayouts,
 };
 use crate::{
     Error, Result,
-    models::infinity::{ScaleKv, ScaleRun, Text},
+    models::infinity::{Route, ScaleKv, ScaleRun, Text},
     nn::{bilinear, check_finite},
 };
 
@@ -38,6 +39,15 @@ struct State {
 struct Row {
     lineage: Lineage,
     state: Arc<State>,
+    /// The layout to which it is steered.
+    layout: Option<usize>,
+}
+
+/// A state that the network runs on, for all rows that share it.
+struct SharedState {
+    state: Arc<State>,
+    /// The layout at a steered scale.
+    layout: Option<usize>,
 }
 
 /// Draws the bits of a row from its logits (L, 2 bits), flattened and divided by the temperature.
@@ -60,6 +70,8 @@ pub struct InfinityRollout<'a> {
     texts: Arc<Vec<Text>>,
     text_tokens: Vec<usize>,
     rows: Vec<Row>,
+    /// The layouts to which rows are steered.
+    layouts: Option<Arc<PreparedLayouts>>,
     /// Of the latest step, one per row, if they are asked for.
     statistics: Vec<TokenStatistics>,
     seed: u64,
@@ -84,6 +96,7 @@ impl<'a> InfinityRollout<'a> {
             .map(|i| Row {
                 lineage: Lineage::root(i),
                 state: state.clone(),
+                layout: None,
             })
             .collect();
         let text_tokens: Vec<usize> = texts.iter().map(|text| text.normed.dims()[1]).collect();
@@ -96,12 +109,37 @@ impl<'a> InfinityRollout<'a> {
             texts: Arc::new(texts),
             text_tokens,
             rows,
+            layouts: None,
             statistics: vec![],
             seed,
             scale: 0,
             flops,
             decode_flops: Default::default(),
         }
+    }
+
+    /// Steers the candidates from number `first` on, before scale 0: each draws one of the layouts.
+    pub(super) fn steer(&mut self, layouts: PreparedLayouts, first: usize) {
+        for (row, number) in self.rows.iter_mut().zip(first..) {
+            row.layout = layouts.draw(self.seed, number);
+        }
+        self.layouts = Some(Arc::new(layouts));
+    }
+
+    /// The route of a state at the next scale.
+    fn route(&self, shared: &SharedState) -> Option<&Route> {
+        self.layouts.as_ref()?.route(self.scale, shared.layout)
+    }
+
+    /// Operations of attending to the texts of regions, for states at the next scale.
+    fn routing_flops(&self, states: &[SharedState]) -> f64 {
+        let Some(layouts) = &self.layouts else {
+            return 0.0;
+        };
+        let tokens = self.model.tokens(self.scale);
+        let routes = states.iter().filter_map(|state| self.route(state));
+        let flops = |route| self.model.region_flops(tokens, layouts.route_tokens(route));
+        routes.map(flops).sum()
     }
 
     /// Adds floating-point operations that were spent for this rollout elsewhere.
@@ -116,6 +154,7 @@ impl<'a> InfinityRollout<'a> {
             texts: self.texts.clone(),
             text_tokens: self.text_tokens.clone(),
             rows: rows.iter().map(|row| self.rows[*row].clone()).collect(),
+            layouts: self.layouts.clone(),
             statistics: vec![],
             seed: self.seed,
             scale: self.scale,
@@ -147,7 +186,9 @@ impl<'a> InfinityRollout<'a> {
     /// [`Rollout::step`] with the bits drawn by `draw(row, logits)`.
     pub fn step_with(&mut self, draw: &mut Draw) -> Result<StepCounts> {
         let grid = self.next_grid()?;
-        let (states, state_of_row) = distinct(&self.rows);
+        let steers = |layouts: &Arc<PreparedLayouts>| layouts.steers(self.scale);
+        let (states, state_of_row) =
+            distinct(&self.rows, self.layouts.as_ref().is_some_and(steers));
         let last = self.scale + 1 == self.model.grids.len();
         let output = self.forward(&states, !last)?;
         let branches = self.model.branches(self.scale);
@@ -164,10 +205,12 @@ impl<'a> InfinityRollout<'a> {
             }
             next.push(Row {
                 lineage: row.lineage,
+                layout: row.layout,
                 state: Arc::new(State { seen, sum, hidden }),
             });
         }
         self.flops += states.len() as f64 * self.model.scale_flops(self.scale, &self.text_tokens);
+        self.flops += self.routing_flops(&states);
         self.rows = next;
         self.statistics.clear();
         self.scale += 1;
@@ -178,7 +221,7 @@ impl<'a> InfinityRollout<'a> {
     }
 
     /// Runs the network on distinct states, chunk by chunk.
-    fn forward(&self, states: &[Arc<State>], keep: bool) -> Result<ForwardOutput> {
+    fn forward(&self, states: &[SharedState], keep: bool) -> Result<ForwardOutput> {
         let mut logits = vec![];
         let mut kv = vec![];
         let mut hidden = vec![];
@@ -190,11 +233,17 @@ impl<'a> InfinityRollout<'a> {
                 .iter()
                 .map(|text| self.input(text, chunk))
                 .collect::<Result<Vec<_>>>()?;
-            let seen: Vec<_> = chunk.iter().map(|state| state.seen.clone()).collect();
+            let seen: Vec<_> = chunk
+                .iter()
+                .map(|shared| shared.state.seen.clone())
+                .collect();
+            let routes: Vec<_> = chunk.iter().map(|shared| self.route(shared)).collect();
+            let layouts = self.layouts.as_ref();
             let run = ScaleRun {
                 input: &input,
                 texts,
                 seen: &seen,
+                routing: layouts.and_then(|layouts| layouts.routing(&routes)),
                 rope: &self.model.ropes[self.scale],
                 guidance: settings.guidance(self.scale),
                 keep,
@@ -221,10 +270,10 @@ impl<'a> InfinityRollout<'a> {
     }
 
     /// The input of one branch for some states: (R, L, C).
-    fn input(&self, text: &Text, states: &[Arc<State>]) -> Result<Tensor> {
+    fn input(&self, text: &Text, states: &[SharedState]) -> Result<Tensor> {
         let tokens = states
             .iter()
-            .filter_map(|state| self.tokens(state).transpose())
+            .filter_map(|shared| self.tokens(&shared.state).transpose())
             .collect::<Result<Vec<_>>>()?;
         if tokens.is_empty() {
             return self.model.transformer.first_input(text);
@@ -323,15 +372,19 @@ fn keep_branches(seen: &mut [Arc<ScaleKv>], branches: usize) {
 }
 
 /// The distinct states of some rows, in order of appearance, and the index of the state of each
-/// row.
-fn distinct(rows: &[Row]) -> (Vec<Arc<State>>, Vec<usize>) {
-    let mut states: Vec<Arc<State>> = vec![];
+/// row. If they are `steered` now, rows with different layouts share none.
+fn distinct(rows: &[Row], steered: bool) -> (Vec<SharedState>, Vec<usize>) {
+    let mut states: Vec<SharedState> = vec![];
     let mut state_of_row = Vec::with_capacity(rows.len());
-    for Row { state, .. } in rows {
-        let known = states.iter().position(|known| Arc::ptr_eq(known, state));
+    for row in rows {
+        let layout = row.layout.filter(|_| steered);
+        let same =
+            |known: &SharedState| Arc::ptr_eq(&known.state, &row.state) && known.layout == layout;
+        let known = states.iter().position(same);
         state_of_row.push(known.unwrap_or(states.len()));
         if known.is_none() {
-            states.push(state.clone());
+            let state = row.state.clone();
+            states.push(SharedState { state, layout });
         }
     }
     (states, state_of_row)
@@ -368,12 +421,16 @@ impl Rollout for InfinityRollout<'_> {
         self.statistics.clone()
     }
 
+    fn layouts(&self) -> Vec<Option<usize>> {
+        self.rows.iter().map(|row| row.layout).collect()
+    }
+
     fn images(&self, rows: &[usize], size: DecodeSize) -> ttsvar_search::Result<Vec<Image>> {
         let wanted: Vec<Row> = rows.iter().map(|row| self.rows[*row].clone()).collect();
-        let (states, state_of_row) = distinct(&wanted);
+        let (states, state_of_row) = distinct(&wanted, false);
         let images = states
             .iter()
-            .map(|state| self.decode(state, size))
+            .map(|shared| self.decode(&shared.state, size))
             .collect::<Result<Vec<_>>>()?;
         let images = state_of_row.iter().map(|&state| images[state].clone());
         Ok(images.collect())
@@ -389,10 +446,13 @@ impl Rollout for InfinityRollout<'_> {
         let mut copies = vec![0; self.rows.len()];
         let mut children = Vec::with_capacity(rows.len());
         for &row in rows {
-            let Row { lineage, state } = self.rows[row].clone();
-            let lineage = lineage.copy(drawn, copies[row]);
+            let row_before = self.rows[row].clone();
+            let lineage = row_before.lineage.copy(drawn, copies[row]);
             copies[row] += 1;
-            children.push(Row { lineage, state });
+            children.push(Row {
+                lineage,
+                ..row_before
+            });
         }
         self.rows = children;
         self.statistics.clear(); // of the rows before

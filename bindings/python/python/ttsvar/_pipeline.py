@@ -179,7 +179,7 @@ class Pipeline:
 
         `options` are those of `ttsvar generate`, with the names in `ttsvar.OPTIONS`: n, plan, cfg and so on; `lambda` is spelled `lambda_`. Options that are not given have the
         model's defaults. `cfg`, `tau` and `top_p` are numbers, or lists over the scales. `plan` is a dictionary with the keys of a plan file, the text of one, or
-        its path. Without a `seed`, or with -1, a random one is used.
+        its path. `steer` is "auto", "off", or the same three forms of a steering file. Without a `seed`, or with -1, a random one is used.
 
         `scorer` replaces the scorers of the model, and `extractor` its features wherever the plan
         clusters. `on_event` is called with every event. With `decode_all` it receives the images

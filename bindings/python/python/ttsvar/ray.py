@@ -329,9 +329,17 @@ def _check(trace: Path, expected: dict[str, Any]) -> None:
 
 
 def _options(given: dict[str, Any], more: Sequence[str] = ()) -> dict[str, Any]:
-    """Options by name. A plan file is read here, since workers may not have it."""
+    """Options by name. Plan and steering files are read here, since workers may not have them."""
     options = named_options(given, more)
     plan = options.get("plan")
     if isinstance(plan, os.PathLike) or (isinstance(plan, str) and "=" not in plan):
         options["plan"] = _native.read_text(plan)
+    steer = options.get("steer")
+    if isinstance(steer, os.PathLike) or (isinstance(steer, str) and _is_path(steer)):
+        options["steer"] = _native.read_text(steer)
     return options
+
+
+def _is_path(steer: str) -> bool:
+    """Whether a text is the path of a steering file, and not its content or a name."""
+    return steer not in ("auto", "off") and not any(sign in steer for sign in "={")

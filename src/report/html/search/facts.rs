@@ -151,6 +151,9 @@ fn settings(trace: &Trace) -> Markup {
             rows.push((name.as_str(), value));
         }
     }
+    if let Some(steering) = &trace.steering {
+        rows.push(("steering", steering.to_string()));
+    }
     rows.push(("seed", trace.seed.to_string()));
     let preview = trace
         .preview

@@ -13,7 +13,7 @@ use ttsvar_search::Trace;
 use super::{
     super::{
         album::Album,
-        command::{Command, PLAN_FILE, command},
+        command::{Command, command},
         generations::{Generation, generations},
     },
     data, document,
@@ -123,16 +123,16 @@ fn path(trace: &Trace, generations: &[Generation], images: &PageImages) -> Resul
 
 /// The command that repeats the search.
 fn repeat(command: &Command) -> Markup {
-    let url = |toml: &str| data("text/plain;charset=utf-8", toml.as_bytes());
+    let url = |text: &str| data("text/plain;charset=utf-8", text.as_bytes());
     html! {
         section.repeat {
             h2 { "Command to repeat it" }
             pre #command tabindex="0" { (command.line) }
-            @if let Some(toml) = &command.plan_file {
+            @for file in &command.files {
                 p {
                     "with "
-                    a download=(PLAN_FILE) href=(url(toml)) { (PLAN_FILE) }
-                    ", the plan shown below"
+                    a download=(file.name) href=(url(&file.text)) { (file.name) }
+                    ", " (file.content)
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! All decoded candidates: one row of images per scale, each with its score, parent and outcome.
 
 use maud::{Markup, html};
-use ttsvar_search::Trace;
+use ttsvar_search::{Layout, Region, Trace};
 
 use super::{
     super::super::{
@@ -27,7 +27,11 @@ pub(super) fn section(
         only.members
             .sort_by(|a, b| number(b.score).total_cmp(&number(a.score)));
     }
-    let legend = legend(generations);
+    let steered = trace
+        .candidates
+        .iter()
+        .any(|candidate| candidate.layout.is_some());
+    let legend = legend(generations, steered);
     let mut rows = vec![];
     let mut before = None;
     for generation in generations {
@@ -59,7 +63,7 @@ fn number(score: Option<f32>) -> f32 {
 }
 
 /// The legend of the marks that occur.
-fn legend(generations: &[Generation]) -> Vec<&'static str> {
+fn legend(generations: &[Generation], steered: bool) -> Vec<&'static str> {
     let any =
         |what: fn(&Member) -> bool| generations.iter().any(|row| row.members.iter().any(what));
     let marks = [
@@ -79,6 +83,10 @@ fn legend(generations: &[Generation]) -> Vec<&'static str> {
             "bar and %: weight in the draw",
         ),
         (any(|member| member.children > 1), "×2: continued twice"),
+        (
+            steered,
+            "dashed: the region to which its concept is steered",
+        ),
     ];
     marks
         .into_iter()
@@ -101,7 +109,8 @@ fn row(
     let letters = generation.members.iter().map(caption_width).max();
     let mut members = vec![];
     for member in &generation.members {
-        members.push(candidate(scale, last, member, before, images)?);
+        let regions = regions(trace, member.id);
+        members.push(candidate(scale, last, member, regions, before, images)?);
     }
     Ok(html! {
         section.generation.last[last] {
@@ -129,6 +138,7 @@ fn candidate(
     scale: usize,
     last: bool,
     member: &Member,
+    regions: &[Region],
     before: Option<usize>,
     images: &PageImages,
 ) -> Result<Markup> {
@@ -146,10 +156,38 @@ fn candidate(
     Ok(html! {
         li class=(class) id=(format!("s{scale}c{id}")) data-from=[from] tabindex="0"
             title=(description) {
-            (images.small(scale, id, &description)?)
+            div.image {
+                (images.small(scale, id, &description)?)
+                @for region in regions {
+                    i.region style=(place(region)) { (region.text) }
+                }
+            }
             (caption(member))
         }
     })
+}
+
+/// The regions of the layout to which a candidate is steered.
+fn regions(trace: &Trace, id: usize) -> &[Region] {
+    let layout = trace
+        .candidates
+        .get(id)
+        .and_then(|candidate| candidate.layout);
+    let layouts = trace.steering.as_ref().map(|steering| &steering.layouts);
+    let layout = layouts
+        .zip(layout)
+        .and_then(|(layouts, layout)| layouts.get(layout));
+    layout.map_or(&[], Layout::as_slice)
+}
+
+/// The place of a region over its image.
+fn place(region: &Region) -> String {
+    let [left, top, right, bottom] = region.bounds.map(|fraction| 100.0 * fraction);
+    format!(
+        "left: {left:.1}%; top: {top:.1}%; width: {:.1}%; height: {:.1}%",
+        right - left,
+        bottom - top
+    )
 }
 
 /// The caption of an image: number, parent, cluster, score, weight.
