@@ -114,6 +114,9 @@ fn generate_explains_every_flag() {
           --top-p <NUMBER,...>         Keep the most likely values up to this total probability, 0 to 1,
                                        or a list over the scales; 0 keeps all [default: the model's]
           --top-k <N>                  Keep the N most likely values; 0 keeps all [default: the model's]
+          --steer <auto|off|FILE>      Steer the concepts of the prompt to places: auto for the
+                                       relations in the prompt, a TOML or JSON file with boxes, or off
+                                       [default: off]
           --token-statistics[=<BOOL>]  Record entropy and log-likelihood of the drawn tokens in the
                                        trace
           --aspect <W:H>               Width to height, from 1:3 to 3:1 [default: 1:1]
