@@ -215,23 +215,7 @@ impl SteerOptions {
     }
 
     fn check(&self) -> Result<()> {
-        for Region { text, bounds } in &self.concepts {
-            let region = Region {
-                text: text.clone(),
-                bounds: *bounds,
-            };
-            if text.trim().is_empty() {
-                return Err(wrong("the text of a concept is empty"));
-            }
-            if !region.is_possible() {
-                return Err(Error::input(format!(
-                    "{IN_LAYOUT}the box of `{text}` is {bounds:?}, expected a part of the image"
-                ))
-                .with_hint(
-                    "a box is [left, top, right, bottom] in fractions of the image, 0 to 1",
-                ));
-            }
-        }
+        self.concepts.iter().try_for_each(check_concept)?;
         if !self.concepts.is_empty() && self.places == Places::Drawn {
             return Err(Error::input(format!(
                 "{IN_LAYOUT}concepts have boxes, but `places` are drawn"
@@ -269,6 +253,20 @@ impl SteerOptions {
         }
         Ok(())
     }
+}
+
+fn check_concept(concept: &Region) -> Result<()> {
+    if concept.text.trim().is_empty() {
+        return Err(wrong("the text of a concept is empty"));
+    }
+    if concept.is_possible() {
+        return Ok(());
+    }
+    let Region { text, bounds } = concept;
+    Err(Error::input(format!(
+        "{IN_LAYOUT}the box of `{text}` is {bounds:?}, expected a part of the image"
+    ))
+    .with_hint("a box is [left, top, right, bottom] in fractions of the image, 0 to 1"))
 }
 
 fn check_keys(found: &Map<String, Value>, known: &[&str], place: &str) -> Result<()> {

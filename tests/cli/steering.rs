@@ -137,5 +137,45 @@ fn layouts_that_are_not_possible() {
         "autp",
     ];
     let said = files.map(|file| desk.refuses(&["generate", PROMPT, "--steer", file]));
-    assert_snapshot!(said.join("\n"), @"");
+    assert_snapshot!(said.join("\n"), @r#"
+    $ generate "a photo of a star left of a ring" --steer outside.toml
+    error: outside.toml: in the layout, the box of `a star` is [0.0, 0.0, 1.5, 1.0], expected a part of the image
+    hint: a box is [left, top, right, bottom] in fractions of the image, 0 to 1
+
+    $ generate "a photo of a star left of a ring" --steer key.toml
+    error: key.toml: in the layout, unknown key `concept[0].colour`
+    hint: expected one of `text`, `box`
+
+    $ generate "a photo of a star left of a ring" --steer absent.toml
+    error: the layout has a concept that is not in the prompt: `a cat`
+    hint: the text of a concept is a part of the prompt, word for word
+
+    $ generate "a photo of a star left of a ring" --steer narrow.toml
+    error: the box of `a star` fills no cell of the steered 4 x 4 grid
+    hint: make it larger: a cell is 0.25 wide and 0.25 high, and a box takes those that it fills by more than half
+
+    $ generate "a photo of a star left of a ring" --steer many.toml
+    error: the layout has 17 concepts, but the steered grid has 4 x 4 cells
+    hint: leave out the concepts that matter least
+
+    $ generate "a photo of a star left of a ring" --steer no-text.json
+    error: no-text.json: in the layout, `concept[0]`: missing field `text`
+    hint: a concept is `text = "a red circle"` and `box = [left, top, right, bottom]`
+
+    $ generate "a photo of a star left of a ring" --steer scale.toml
+    error: steer names scale 9, but the model has 7 scales
+    hint: scales count from 0; without them, the 4 x 4 grid is steered
+
+    $ generate "a photo of a star left of a ring" --steer broken.toml
+    error: broken.toml: line 1: unclosed array, expected `]`
+    hint: a concept is `text = "a red circle"` and `box = [left, top, right, bottom]`
+
+    $ generate "a photo of a star left of a ring" --steer none.toml
+    error: none.toml: No such file or directory (os error 2)
+    hint: check that the path exists and that you may read or write it
+
+    $ generate "a photo of a star left of a ring" --steer autp
+    error: unknown value `autp`
+    hint: did you mean `auto`? expected `auto`, `off`, or a TOML or JSON file with a layout
+    "#);
 }
