@@ -162,7 +162,7 @@ fn of_trace(path: &Path, trace: &Trace) -> String {
         head.row([name.clone(), plain(value)]);
     }
     if let Some(steering) = &trace.steering {
-        head.row(["steering".to_owned(), steering.to_string()]);
+        head.row(["layout".to_owned(), steering.to_string()]);
     }
     head.row(["cost".to_owned(), generate::cost(trace)]);
     let best = trace

@@ -60,3 +60,22 @@ def test_numbers_may_differ_between_scales(pipeline, kind):
 def test_a_wrong_list_is_refused(pipeline, tau, message):
     with pytest.raises(ValueError, match=message):
         pipeline.generate("a star", tau=tau)
+
+
+def test_a_layout_may_be_a_dictionary_a_text_or_a_file(pipeline, tmp_path):
+    layout = {"concept": [{"text": "a star", "box": [0.0, 0.0, 0.5, 1.0]}]}
+    file = tmp_path / "layout.json"
+    file.write_text(json.dumps(layout))
+    for steer in (layout, json.dumps(layout), file, str(file)):
+        trace = pipeline.generate("a star left of a ring", method="raw", seed=1, steer=steer).trace
+        assert trace["settings"]["steer"] == layout
+        assert trace["steering"]["layouts"] == [layout["concept"]]
+        assert trace["candidates"][0]["layout"] == 0
+
+
+def test_a_layout_must_fit_the_prompt(pipeline):
+    layout = {"concept": [{"text": "a cat", "box": [0, 0, 1, 1]}]}
+    with pytest.raises(ValueError, match="not in the prompt: `a cat`"):
+        pipeline.generate("a star", steer=layout)
+    with pytest.raises(ValueError, match="unknown key `boxes`"):
+        pipeline.generate("a star", steer={"boxes": []})

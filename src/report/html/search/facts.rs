@@ -152,7 +152,7 @@ fn settings(trace: &Trace) -> Markup {
         }
     }
     if let Some(steering) = &trace.steering {
-        rows.push(("steering", steering.to_string()));
+        rows.push(("layout", steering.to_string()));
     }
     rows.push(("seed", trace.seed.to_string()));
     let preview = trace
