@@ -402,6 +402,7 @@ mod tests {
                 "pixels",
                 "sampling",
                 "seed",
+                "steer",
                 "tau",
                 "token-statistics",
                 "top-k",
