@@ -52,7 +52,8 @@ class Pairs:
     """
 
     def __init__(self, folder):
-        self.scales = json.loads((folder / "collect.json").read_text())["scales"]
+        collection = json.loads((folder / "collect.json").read_text())
+        self.scales, self.settings = collection["scales"], collection["settings"]
         latents, images, scores, samples = [], [], [], []
         hidden = {scale: [] for scale in WEIGHTS}
         for path in sorted(folder.glob("pairs-*.safetensors")):
@@ -65,6 +66,7 @@ class Pairs:
                 samples += json.loads(shard.metadata()["samples"])
         self.latents, self.images, self.scores = map(torch.cat, (latents, images, scores))
         self.hidden = {scale: torch.cat(states) for scale, states in hidden.items()}
+        self.samples = samples
         self.prompts = [sample["prompt"] for sample in samples]
         self.captions = [sample["captions"] for sample in samples]
 

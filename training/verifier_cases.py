@@ -16,8 +16,9 @@ Answers of the demo's latent verifier (`assets/demo/verifier.safetensors` with t
 `assets/demo/ImageReward.pt`) in PyTorch, float32 on CPU, recorded by `training/verifier_cases.py` from the network in
 `training/latent_verifier.py`. The weights are those of the bundle; after another training, record again.
 
-- `config.json`: prompts, scales, and the limits of the test: absolute for tokens, which have standard deviation 1, and
-  for scores, which lie between about -3 and 2.5.
+- `config.json`: prompts, the samples behind the latents with their settings, scales, and the limits of the test: absolute
+  for tokens, which have standard deviation 1, for scores, which lie between about -3 and 2.5, and for latents and hidden
+  states, which were stored in half precision.
 - `golden.safetensors`:
 
 | tensor | shape | contents |
@@ -55,7 +56,10 @@ def main():
         out |= {"latents.wide": wide, "hidden.wide": hidden, "tokens.wide": net(wide, hidden, scales[0])}
     args.to.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous() for k, v in out.items()}, args.to / "golden.safetensors")
-    config = {"prompts": prompts, "scales": scales, "limits": {"tokens": 2e-4, "scores": 2e-4}}
+    limits = {"tokens": 2e-4, "scores": 2e-4, "latents": 1e-3, "hidden": 2e-2}
+    samples = [{key: sample[key] for key in ("prompt", "seed")} for sample in pairs.samples[:2]]
+    settings = {key: pairs.settings[key] for key in ("cfg", "tau", "top_p", "top_k")}
+    config = {"prompts": prompts, "samples": samples, "settings": settings, "scales": scales, "limits": limits}
     (args.to / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (args.to / "README.md").write_text(README)
 

@@ -364,4 +364,9 @@ impl Listener for ProgressAndAlbum<'_> {
             None => Ok(()),
         }
     }
+
+    fn wants_images(&self, scale: usize) -> bool {
+        let album = self.album.as_ref();
+        album.is_some_and(|album| album.wants_images(scale))
+    }
 }

@@ -16,8 +16,8 @@ const MANY: usize = 256;
 const SMALLEST: usize = 64;
 
 /// The images of a search: small ones of the decoded candidates, and the winner in full size. It
-/// collects them as a listener of the search and requests no additional images. Stored images can
-/// be added by [`Album::add`] and [`Album::crown`].
+/// collects them as a listener of the search. Where a stage acts on latents, it requests the images of
+/// its candidates, as previews. Stored images can be added by [`Album::add`] and [`Album::crown`].
 #[derive(Clone, Debug, Default)]
 pub struct Album {
     /// The decoded candidates, scale by scale, in the order of their rows.
@@ -25,6 +25,8 @@ pub struct Album {
     /// Their images, reduced, by scale and candidate.
     images: BTreeMap<(usize, usize), Image>,
     winner: Option<Image>,
+    /// The scales after which the search has a stage.
+    staged: Vec<usize>,
 }
 
 impl Album {
@@ -82,12 +84,21 @@ impl Album {
 impl Listener for Album {
     fn on(&mut self, event: &Event<'_>) -> ttsvar_search::Result<()> {
         match event {
-            Event::Started { .. } => *self = Self::default(),
+            Event::Started { plan, .. } => {
+                *self = Self {
+                    staged: plan.stages().iter().map(|stage| stage.scale).collect(),
+                    ..Self::default()
+                };
+            }
             Event::Decoded { scale, ids, images } => self.add(*scale, ids, images),
             Event::Finished { image, .. } => self.crown(image),
             _ => {}
         }
         Ok(())
+    }
+
+    fn wants_images(&self, scale: usize) -> bool {
+        self.staged.contains(&scale)
     }
 }
 

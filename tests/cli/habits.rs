@@ -65,7 +65,7 @@ fn hints_name_the_help_that_lists_the_flag() {
             "ttsvar help generate",
         ),
         (
-            &["generate", "a ring", "--iterations", "20"],
+            &["generate", "a ring", "--zoom", "20"],
             "ttsvar help generate",
         ),
         (

@@ -135,28 +135,36 @@ fn a_page_has_the_winner_the_tree_and_the_command() {
     <p><span>3 × 3 tokens</span> <span>cluster pca</span> <span>8 → 6</span></p></div>
     <ol class="members" style="--n: 8; --letters: 3">
     <li class="on" id="s2c5">
-      "candidate 5 after scale 2, cluster A, continues">
+    <div class="image">
+      "candidate 5 after scale 2, cluster A, continues"></div>
     <p><b>5</b> <span><i class="cluster" style="--colour: rgb(0 114 178)">A</i> </span></p></li>
     <li class="ancestor" id="s2c2">
-      "candidate 2 after scale 2, cluster B, continues">
+    <div class="image">
+      "candidate 2 after scale 2, cluster B, continues"></div>
     <p><b>2</b> <span><i class="cluster" style="--colour: rgb(200 120 0)">B</i> </span></p></li>
     <li class="fallen" id="s2c4">
-      "candidate 4 after scale 2, cluster B, discarded">
+    <div class="image">
+      "candidate 4 after scale 2, cluster B, discarded"></div>
     <p><b>4</b> <span><i class="cluster" style="--colour: rgb(200 120 0)">B</i> </span></p></li>
     <li class="on" id="s2c0">
-      "candidate 0 after scale 2, cluster C, continues">
+    <div class="image">
+      "candidate 0 after scale 2, cluster C, continues"></div>
     <p><b>0</b> <span><i class="cluster" style="--colour: rgb(0 130 96)">C</i> </span></p></li>
     <li class="fallen" id="s2c3">
-      "candidate 3 after scale 2, cluster C, discarded">
+    <div class="image">
+      "candidate 3 after scale 2, cluster C, discarded"></div>
     <p><b>3</b> <span><i class="cluster" style="--colour: rgb(0 130 96)">C</i> </span></p></li>
     <li class="on" id="s2c7">
-      "candidate 7 after scale 2, cluster D, continues">
+    <div class="image">
+      "candidate 7 after scale 2, cluster D, continues"></div>
     <p><b>7</b> <span><i class="cluster" style="--colour: rgb(190 84 148)">D</i> </span></p></li>
     <li class="on" id="s2c6">
-      "candidate 6 after scale 2, cluster E, continues">
+    <div class="image">
+      "candidate 6 after scale 2, cluster E, continues"></div>
     <p><b>6</b> <span><i class="cluster" style="--colour: rgb(64 140 190)">E</i> </span></p></li>
     <li class="on" id="s2c1">
-      "candidate 1 after scale 2, cluster F, continues">
+    <div class="image">
+      "candidate 1 after scale 2, cluster F, continues"></div>
     <p><b>1</b> <span><i class="cluster" style="--colour: rgb(176 74 0)">F</i> </span></p></li>
     </ol>
     </section>
@@ -166,22 +174,28 @@ fn a_page_has_the_winner_the_tree_and_the_command() {
     <p><span>4 × 4 tokens</span> <span>cluster pca</span> <span>6 → 4</span></p></div>
     <ol class="members" style="--n: 6; --letters: 9">
     <li class="on" id="s3c8" data-from="s2c5">
-      "candidate 8 after scale 3, child of 5, cluster D, continues">
+    <div class="image">
+      "candidate 8 after scale 3, child of 5, cluster D, continues"></div>
     <p><b>8 from 5</b> <span><i class="cluster" style="--colour: rgb(190 84 148)">D</i> </span></p></li>
     <li class="ancestor" id="s3c9" data-from="s2c2">
-      "candidate 9 after scale 3, child of 2, cluster A, continues">
+    <div class="image">
+      "candidate 9 after scale 3, child of 2, cluster A, continues"></div>
     <p><b>9 from 2</b> <span><i class="cluster" style="--colour: rgb(0 114 178)">A</i> </span></p></li>
     <li class="on" id="s3c10" data-from="s2c0">
-      "candidate 10 after scale 3, child of 0, cluster C, continues">
+    <div class="image">
+      "candidate 10 after scale 3, child of 0, cluster C, continues"></div>
     <p><b>10 from 0</b> <span><i class="cluster" style="--colour: rgb(0 130 96)">C</i> </span></p></li>
     <li class="on" id="s3c11" data-from="s2c7">
-      "candidate 11 after scale 3, child of 7, cluster B, continues">
+    <div class="image">
+      "candidate 11 after scale 3, child of 7, cluster B, continues"></div>
     <p><b>11 from 7</b> <span><i class="cluster" style="--colour: rgb(200 120 0)">B</i> </span></p></li>
     <li class="fallen" id="s3c12" data-from="s2c6">
-      "candidate 12 after scale 3, child of 6, cluster B, discarded">
+    <div class="image">
+      "candidate 12 after scale 3, child of 6, cluster B, discarded"></div>
     <p><b>12 from 6</b> <span><i class="cluster" style="--colour: rgb(200 120 0)">B</i> </span></p></li>
     <li class="fallen" id="s3c13" data-from="s2c1">
-      "candidate 13 after scale 3, child of 1, cluster A, discarded">
+    <div class="image">
+      "candidate 13 after scale 3, child of 1, cluster A, discarded"></div>
     <p><b>13 from 1</b> <span><i class="cluster" style="--colour: rgb(0 114 178)">A</i> </span></p></li>
     </ol>
     </section>
@@ -191,16 +205,20 @@ fn a_page_has_the_winner_the_tree_and_the_command() {
     <p><span>5 × 5 tokens</span> <span>resample value</span> <span>lambda 10</span> <span>4 → 2</span></p></div>
     <ol class="members" style="--n: 4; --letters: 10">
     <li class="fallen" id="s4c17" data-from="s3c8">
-      "candidate 17 after scale 4, child of 8, score 0.277, weight 7 %, discarded">
+    <div class="image">
+      "candidate 17 after scale 4, child of 8, score 0.277, weight 7 %, discarded"></div>
     <p><b>17 from 8</b> <span>0.277</span><span class="weight" style="--share: 7.5%">7 %</span></p></li>
     <li class="ancestor" id="s4c14" data-from="s3c9">
-      "candidate 14 after scale 4, child of 9, score 0.458, weight 46 %, continues">
+    <div class="image">
+      "candidate 14 after scale 4, child of 9, score 0.458, weight 46 %, continues"></div>
     <p><b>14 from 9</b> <span>0.458</span><span class="weight" style="--share: 45.8%">46 %</span></p></li>
     <li class="on" id="s4c16" data-from="s3c10">
-      "candidate 16 after scale 4, child of 10, score 0.309, weight 10 %, continues">
+    <div class="image">
+      "candidate 16 after scale 4, child of 10, score 0.309, weight 10 %, continues"></div>
     <p><b>16 from 10</b> <span>0.309</span><span class="weight" style="--share: 10.3%">10 %</span></p></li>
     <li class="fallen" id="s4c15" data-from="s3c11">
-      "candidate 15 after scale 4, child of 11, score 0.435, weight 36 %, discarded">
+    <div class="image">
+      "candidate 15 after scale 4, child of 11, score 0.435, weight 36 %, discarded"></div>
     <p><b>15 from 11</b> <span>0.435</span><span class="weight" style="--share: 36.4%">36 %</span></p></li>
     </ol>
     </section>
@@ -210,10 +228,12 @@ fn a_page_has_the_winner_the_tree_and_the_command() {
     <p><span>6 × 6 tokens</span> <span>resample value</span> <span>lambda 10</span> <span>2 → 1</span></p></div>
     <ol class="members" style="--n: 2; --letters: 10">
     <li class="ancestor" id="s5c18" data-from="s4c14">
-      "candidate 18 after scale 5, child of 14, score 0.468, weight 70 %, continues">
+    <div class="image">
+      "candidate 18 after scale 5, child of 14, score 0.468, weight 70 %, continues"></div>
     <p><b>18 from 14</b> <span>0.468</span><span class="weight" style="--share: 70.3%">70 %</span></p></li>
     <li class="fallen" id="s5c19" data-from="s4c16">
-      "candidate 19 after scale 5, child of 16, score 0.382, weight 30 %, discarded">
+    <div class="image">
+      "candidate 19 after scale 5, child of 16, score 0.382, weight 30 %, discarded"></div>
     <p><b>19 from 16</b> <span>0.382</span><span class="weight" style="--share: 29.7%">30 %</span></p></li>
     </ol>
     </section>
@@ -223,7 +243,8 @@ fn a_page_has_the_winner_the_tree_and_the_command() {
     <p><span>7 × 7 tokens</span> <span>1 finished</span></p></div>
     <ol class="members" style="--n: 1; --letters: 10">
     <li class="winner" id="s6c20" data-from="s5c18">
-      "candidate 20 after scale 6, child of 18, score 0.523, the winner">
+    <div class="image">
+      "candidate 20 after scale 6, child of 18, score 0.523, the winner"></div>
     <p><b>20 from 18</b> <span>0.523</span></p></li>
     </ol>
     </section></div>

@@ -8,6 +8,7 @@ use ttsvar::{
     hub,
     models::blip::LatentEncoder,
     nn::Weights,
+    options::Options,
     search::{FeatureMap, Latent, LatentVerifier},
     system::System,
 };
@@ -98,6 +99,40 @@ fn parity_verifier_demo_other_grids_are_averaged() {
         limit,
         0.0,
     );
+}
+
+/// The pipeline hands the verifier what it was trained on: recorded samples, drawn again.
+#[test]
+fn parity_verifier_demo_latents_and_hidden_states() {
+    let recording = Recording::open();
+    let system = System::builder("demo").open().unwrap();
+    let options: Options = serde_json::from_value(recording.config["settings"].clone()).unwrap();
+    let settings = system.resolve(&options).unwrap();
+    let pipeline = system.pipeline(&settings, None).unwrap();
+    let scales = recording.scales();
+    let samples = recording.config["samples"].as_array().unwrap();
+    for (number, sample) in samples.iter().enumerate() {
+        let prompt = sample["prompt"].as_str().unwrap();
+        let seed = sample["seed"].as_u64().unwrap();
+        let mut rollout = pipeline.begin(&prompt.into(), 0..1, seed).unwrap();
+        for scale in 0..=*scales.last().unwrap() {
+            rollout.step().unwrap();
+            if !scales.contains(&scale) {
+                continue;
+            }
+            let found = &rollout.latents(&[0]).unwrap()[0];
+            let expected = &recording.latents(scale)[number];
+            let compare = |part: &str, found: &FeatureMap, expected: &FeatureMap| {
+                assert_eq!(found.shape(), expected.shape());
+                let what = format!("{part}.{scale} of `{prompt}`");
+                let limit = recording.limit(part);
+                assert_values_close(&what, &found.values, &expected.values, limit, 0.0);
+            };
+            compare("latents", &found.map, &expected.map);
+            let hidden = |latent: &Latent| latent.hidden.clone().unwrap();
+            compare("hidden", &hidden(found), &hidden(expected));
+        }
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use ttsvar::{
     options::Options,
+    report::Album,
     request::Session,
     search::{
         Drafts, FeatureMap, Latent, Method, Outcome, Pipeline, Plan, Select, Silent, Stage,
@@ -63,6 +64,30 @@ fn nothing_is_decoded_before_the_end() {
         "{:?}",
         outcome.trace.warnings
     );
+}
+
+#[test]
+fn a_report_shows_what_was_suspended_at_no_cost_for_the_search() {
+    let plan = Method::Auto.plan_for(7, 8, demo().drafts()).unwrap();
+    let alone = search(&plan);
+    let pipeline = pipeline();
+    let mut album = Album::default();
+    let shown = run(
+        &demo().search(pipeline.as_ref()),
+        &PROMPT.into(),
+        &plan,
+        3,
+        &mut album,
+    )
+    .unwrap();
+    assert_eq!(shown.winner().image, alone.winner().image);
+    let shown = shown.trace.cost;
+    let alone = alone.trace.cost;
+    assert_eq!(shown.previews, alone.verifications);
+    assert_eq!(shown.decodes, alone.decodes);
+    assert_eq!(alone.previews, 0);
+    assert!(shown.flops.previews > 0.0);
+    assert_eq!(shown.flops.total(), alone.flops.total());
 }
 
 #[test]
