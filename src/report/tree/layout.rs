@@ -8,6 +8,7 @@ use ttsvar_search::Trace;
 use super::super::{
     canvas::{Point, Rect},
     generations::{Generation, Member, ancestor, generations},
+    numbers,
     text::{self, Face},
 };
 
@@ -235,7 +236,12 @@ fn facts(trace: &Trace) -> String {
     facts.extend(setting("model"));
     let best = trace.finals.iter().find(|last| last.id == trace.winner);
     facts.extend(best.map(|best| format!("score {:.3}", best.score)));
-    facts.push(format!("{} images decoded", trace.cost.decodes));
+    let decoded = numbers::counted(trace.cost.decodes, "image");
+    facts.push(format!("{decoded} decoded"));
+    let steering = trace.steering.as_ref();
+    if steering.is_some_and(|steering| !steering.layouts.is_empty()) {
+        facts.push("steered".to_owned());
+    }
     facts.extend(
         trace
             .negative
