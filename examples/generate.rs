@@ -22,7 +22,7 @@ fn main() -> Result<()> {
         ..Options::default()
     };
     let session = Session::new(&system, &options)?;
-    let outcome = session.run("a red circle and a blue square", 1, &mut Silent)?;
+    let outcome = session.run("a red circle and a blue star", 1, &mut Silent)?;
 
     let best = outcome.winner();
     image::save(&best.image, &out)?;

@@ -185,6 +185,9 @@ impl GenerateJob<'_> {
             false => slug(text),
         };
         let written = self.write(&stem, &outcome, &album, console)?;
+        if self.session.options().budget.is_none() {
+            note_below_enough(&outcome, console);
+        }
         if self.request.outputs.uses_stdout() {
             console.note(&self.summary(&outcome, &written).replace("\n ", ":"));
             return Ok(());
@@ -329,6 +332,19 @@ struct Written {
     trace: Option<PathBuf>,
     tree: Option<PathBuf>,
     report: Option<PathBuf>,
+}
+
+/// Notes that a search among several candidates looked for a score and did not find it.
+fn note_below_enough(outcome: &Outcome, console: &Console) {
+    let score = outcome.winner().score;
+    let plan = &outcome.trace.plan;
+    match plan.enough() {
+        Some(enough) if score < enough && plan.rounds() > 1 => console.note(&format!(
+            "no image reached a score of {enough}, at which the search stops; \
+             try another --seed, a larger --n, or --method best-of-n"
+        )),
+        _ => {}
+    }
 }
 
 /// The winner's score by each held-out scorer.

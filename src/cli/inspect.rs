@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use ttsvar_search::{StageRecord, Trace, number};
+use ttsvar_search::{Selection, Trace, number};
 
 use super::{
     arguments,
@@ -229,9 +229,15 @@ fn scales(trace: &Trace) -> Table {
     ];
     let mut table = Table::new(heads);
     for (scale, [height, width]) in trace.scales.iter().enumerate() {
-        let choice = trace.stages.iter().find(|choice| choice.scale == scale);
+        let selection = trace.selection(scale);
         let last = scale + 1 == trace.scales.len();
-        let scores = scores(trace, choice, last);
+        let scores = scores(trace, selection.as_ref(), last);
+        let selects = match &selection {
+            Some(selection) => selection.select,
+            None if last => "the best",
+            None => "-",
+        };
+        let on = selection.as_ref().map(|selection| selection.continuing);
         let number = |list: &[usize]| list.get(scale).map_or("-".to_owned(), usize::to_string);
         let seconds = trace.cost.seconds.transformer.get(scale);
         table.row([
@@ -240,10 +246,8 @@ fn scales(trace: &Trace) -> Table {
             number(&trace.cost.rows),
             number(&trace.cost.states),
             seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.2}")),
-            choice.map_or(if last { "the best" } else { "-" }.to_owned(), |choice| {
-                choice.select.clone()
-            }),
-            choice.map_or("-".to_owned(), |choice| choice.kept.len().to_string()),
+            selects.to_owned(),
+            on.map_or("-".to_owned(), |on| on.to_string()),
             scores
                 .iter()
                 .copied()
@@ -256,9 +260,9 @@ fn scales(trace: &Trace) -> Table {
 }
 
 /// The finite scores that were given after a scale.
-fn scores(trace: &Trace, choice: Option<&StageRecord>, last: bool) -> Vec<f32> {
-    let here = choice
-        .map(|choice| choice.scores.clone())
+fn scores(trace: &Trace, selection: Option<&Selection>, last: bool) -> Vec<f32> {
+    let here = selection
+        .map(|selection| selection.scores.clone())
         .filter(|scores| !scores.is_empty());
     let finals = || trace.finals.iter().map(|last| last.score).collect();
     let scores: Vec<f32> = here.unwrap_or_else(|| if last { finals() } else { vec![] });

@@ -268,7 +268,7 @@ impl Outlook {
         }
         let rounds = self.plan.enough().map_or(String::new(), |enough| {
             format!(
-                "in each of at most {}, until a score of {enough}:\n",
+                "at most {}, until a score of {enough}; each that runs to the end:\n",
                 numbers::counted(self.plan.rounds(), "round")
             )
         });
@@ -304,6 +304,7 @@ impl Outlook {
             "flops": self.cost.as_ref().map(|cost| json!({
                 "generator": cost.generator_flops,
                 "scorer": cost.scorer_flops,
+                "verifier": cost.verifier_flops,
                 "features": cost.feature_flops,
                 "total": total_flops(cost),
             })),
@@ -369,8 +370,12 @@ fn released_cost(
 }
 
 fn cost_words(cost: &Estimate) -> String {
+    let verifier = match cost.verifier_flops {
+        0.0 => String::new(),
+        flops => format!("verifier {}, ", numbers::operations(flops)),
+    };
     format!(
-        "{}: generator {}, scorer {}, features {}\nat most {} of memory",
+        "{}: generator {}, scorer {}, {verifier}features {}\nat most {} of memory",
         numbers::operations(total_flops(cost)),
         numbers::operations(cost.generator_flops),
         numbers::operations(cost.scorer_flops),
@@ -380,5 +385,5 @@ fn cost_words(cost: &Estimate) -> String {
 }
 
 fn total_flops(cost: &Estimate) -> f64 {
-    cost.generator_flops + cost.scorer_flops + cost.feature_flops
+    cost.generator_flops + cost.scorer_flops + cost.verifier_flops + cost.feature_flops
 }

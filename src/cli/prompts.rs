@@ -67,7 +67,7 @@ impl Prompts {
     }
 }
 
-const USAGE: &str = "give a prompt: ttsvar generate \"a red circle and a blue square\"";
+const USAGE: &str = "give a prompt: ttsvar generate \"a red circle and a blue star\"";
 
 #[cfg(test)]
 mod tests {

@@ -115,13 +115,13 @@ fn other(head: &[u8]) -> Content {
     if text.starts_with("<!doctype html") || text.starts_with("<html") || text.contains("<html") {
         return Content::Other(
             "an HTML page",
-            "a server answered with a page instead of the image; download it again",
+            "give the image itself; if a server answered with this page, download it again",
         );
     }
     if text.starts_with('{') {
         return Content::Other(
             "JSON",
-            "a server may have answered with an error; open the file to read it",
+            "give the image itself; the trace of a search is for `ttsvar inspect`",
         );
     }
     let is_text = |c: char| !c.is_control() && c != '\u{fffd}' || c.is_whitespace();

@@ -145,22 +145,31 @@ impl Steer {
     /// # Errors
     /// It is neither, or does not describe a layout.
     pub fn from_text(text: &str) -> Result<Self> {
-        let keys = match text.trim_start().starts_with('{') {
-            true => serde_json::from_str(text)
-                .map_err(|error| Error::input(format!("not JSON: {error}")).with_hint(EXAMPLE))?,
-            false => file::parse_toml(text).map_err(|error| error.with_hint(EXAMPLE))?,
+        if text.trim().is_empty() {
+            return Err(Error::input("the layout is empty").with_hint(EXAMPLE));
+        }
+        let keys = match serde_json::from_str(text) {
+            Ok(keys) => keys,
+            Err(error) if text.trim_start().starts_with('{') => {
+                return Err(Error::input(format!("not JSON: {error}")).with_hint(EXAMPLE));
+            }
+            Err(_) => file::parse_toml(text).map_err(|error| error.with_hint(EXAMPLE))?,
         };
         Self::from_json(&keys)
     }
 
-    /// Reads a value of a request or a record: `auto`, `off`, the keys of a steering file, or its
-    /// text.
+    /// Reads a value of a request or a record: `auto`, `off`, the keys of a steering file, a list of
+    /// concepts, or the text of a steering file.
     ///
     /// # Errors
     /// It is none of them; the error names the part that is wrong.
     pub fn from_json(value: &Value) -> Result<Self> {
         match value {
             Value::Object(keys) => Ok(Self::On(SteerOptions::from_keys(keys)?)),
+            Value::Array(concepts) => {
+                let keys = Map::from_iter([("concept".to_owned(), concepts.clone().into())]);
+                Ok(Self::On(SteerOptions::from_keys(&keys)?))
+            }
             Value::String(text) => match Self::named(text) {
                 Some(known) => Ok(known),
                 None if text.contains(['=', '{']) => Self::from_text(text),
@@ -198,17 +207,21 @@ impl SteerOptions {
     fn from_keys(keys: &Map<String, Value>) -> Result<Self> {
         check_keys(keys, &KEYS, "")?;
         let concepts = keys.get("concept").and_then(Value::as_array);
+        if concepts.is_some_and(Vec::is_empty) {
+            return Err(wrong("concept is an empty list, expected one or more"));
+        }
         for (number, concept) in concepts.into_iter().flatten().enumerate() {
-            let place = format!("concept[{number}]");
-            match concept {
-                Value::Object(concept) => check_keys(concept, &CONCEPT_KEYS, &format!("{place}."))?,
-                other => return Err(wrong(format!("{place} is {other}, expected an object"))),
-            }
+            check_concept_keys(concept, &format!("concept[{number}]"))?;
         }
         let options: Self =
             serde_path_to_error::deserialize(Value::Object(keys.clone())).map_err(|error| {
                 let path = error.path().to_string();
-                wrong(wrong_value::sentence(&path, &error.inner().to_string()))
+                let sentence = wrong_value::sentence(&path, &error.inner().to_string());
+                match path.starts_with("concept") {
+                    true => wrong(sentence),
+                    false => Error::input(format!("{IN_LAYOUT}{sentence}"))
+                        .with_hint(format!("the keys are `{}`", KEYS.join("`, `"))),
+                }
             })?;
         options.check()?;
         Ok(options)
@@ -225,17 +238,17 @@ impl SteerOptions {
         self.check_scales()?;
         if !(0.0..=1.0).contains(&self.edge) {
             let edge = self.edge;
-            return Err(
-                Error::input(format!("{IN_LAYOUT}edge must be from 0 to 1, found {edge}"))
-                    .with_hint("it is a fraction of the image; 0 divides the tokens"),
-            );
+            return Err(Error::input(format!(
+                "{IN_LAYOUT}edge must be from 0 to 1, found {edge:?}"
+            ))
+            .with_hint("it is a fraction of the image; 0 divides the tokens"));
         }
         if self.share > 0.0 && self.share <= 1.0 {
             return Ok(());
         }
         let share = self.share;
         Err(Error::input(format!(
-            "{IN_LAYOUT}share must be above 0 and at most 1, found {share}"
+            "{IN_LAYOUT}share must be above 0 and at most 1, found {share:?}"
         ))
         .with_hint("0.5 steers every other candidate; --steer off steers none"))
     }
@@ -255,6 +268,23 @@ impl SteerOptions {
     }
 }
 
+/// Checks the keys of a concept, and that its box has four entries.
+fn check_concept_keys(concept: &Value, place: &str) -> Result<()> {
+    let Value::Object(concept) = concept else {
+        return Err(wrong(format!("{place} is {concept}, expected an object")));
+    };
+    check_keys(concept, &CONCEPT_KEYS, &format!("{place}."))?;
+    match concept.get("box").and_then(Value::as_array) {
+        Some(numbers) if numbers.len() != 4 => {
+            let found = numbers.len();
+            Err(wrong(format!(
+                "{place}.box has {found} numbers, expected 4"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_concept(concept: &Region) -> Result<()> {
     if concept.text.trim().is_empty() {
         return Err(wrong("the text of a concept is empty"));
@@ -264,9 +294,9 @@ fn check_concept(concept: &Region) -> Result<()> {
     }
     let Region { text, bounds } = concept;
     Err(Error::input(format!(
-        "{IN_LAYOUT}the box of `{text}` is {bounds:?}, expected a part of the image"
+        "{IN_LAYOUT}the box of `{text}` is {bounds:?}, expected left < right and top < bottom, from 0 to 1"
     ))
-    .with_hint("a box is [left, top, right, bottom] in fractions of the image, 0 to 1"))
+    .with_hint("a box is [left, top, right, bottom] in fractions of the image"))
 }
 
 fn check_keys(found: &Map<String, Value>, known: &[&str], place: &str) -> Result<()> {
@@ -329,7 +359,7 @@ mod tests {
             );
         }
         assert_eq!(
-            Steer::from_text("").unwrap(),
+            Steer::from_text("{}").unwrap(),
             Steer::from_argument("auto").unwrap()
         );
     }
@@ -341,6 +371,11 @@ mod tests {
         assert_eq!(
             Steer::from_text(toml).unwrap(),
             Steer::from_text(json).unwrap()
+        );
+        let concepts = r#"[{ "text": "a cat", "box": [0, 0.5, 1, 1] }]"#;
+        assert_eq!(
+            Steer::from_text(concepts).unwrap(),
+            Steer::from_text(toml.trim_start_matches("edge = 0.1\n")).unwrap()
         );
     }
 
@@ -354,7 +389,14 @@ mod tests {
             ),
             (concept("[0.5, 0, 0.5, 1]"), "the box of `a cat`"),
             (concept("[nan, 0, 0.5, 1]"), "concept[0].box"),
-            (concept("[0, 0, 1]"), "concept[0].box"),
+            (
+                concept("[0, 0, 1]"),
+                "concept[0].box has 3 numbers, expected 4",
+            ),
+            (" \n".to_owned(), "the layout is empty"),
+            ("null".to_owned(), "steer is null"),
+            ("{\"concept\": []}".to_owned(), "concept is an empty list"),
+            ("edge = 1e300".to_owned(), "found 1e300"),
             (concept("\"left\""), "concept[0].box is \"left\""),
             (
                 "[[concept]]\nbox = [0, 0, 1, 1]".to_owned(),

@@ -21,7 +21,7 @@ pub fn prompt(text: &str, name: &str) -> Result<String> {
     let text = text.trim();
     if text.is_empty() {
         return Err(Error::input(format!("{name} is empty"))
-            .with_hint("describe the image, such as \"a red circle and a blue square\""));
+            .with_hint("describe the image, such as \"a red circle and a blue star\""));
     }
     if text.contains('\0') {
         return Err(

@@ -52,7 +52,7 @@ fn the_program_says_what_it_can_do() {
                              f32]
           --device <DEVICE>  Device that computes: cpu or cuda [default: cpu]
 
-    Try it: ttsvar generate "a red circle and a blue square" --tree tree.png
+    Try it: ttsvar generate "a red circle and a blue star" --tree tree.png
     "#);
 }
 

@@ -43,15 +43,15 @@ fn prompts_that_say_nothing() {
     assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
     $ generate
     error: no prompt given
-    hint: give a prompt: ttsvar generate "a red circle and a blue square"
+    hint: give a prompt: ttsvar generate "a red circle and a blue star"
 
     $ generate ""
     error: the prompt is empty
-    hint: describe the image, such as "a red circle and a blue square"
+    hint: describe the image, such as "a red circle and a blue star"
 
     $ generate "  \t "
     error: the prompt is empty
-    hint: describe the image, such as "a red circle and a blue square"
+    hint: describe the image, such as "a red circle and a blue star"
 
     $ generate -
     error: standard input: contains no prompts
@@ -115,11 +115,11 @@ fn numbers_out_of_range() {
         hint: `ttsvar help generate` lists what can be given
 
         $ --n 99999999
-        error: rounds: 99999999 rows, but a batch has at most 65536
+        error: N: 99999999 rows, but a batch has at most 65536
         hint: choose a smaller N, or search several times with different seeds
 
         $ --n 18446744073709551615
-        error: rounds: 18446744073709551615 rows, but a batch has at most 65536
+        error: N: 18446744073709551615 rows, but a batch has at most 65536
         hint: choose a smaller N, or search several times with different seeds
 
         $ --tau 0

@@ -139,8 +139,8 @@ fn layouts_that_are_not_possible() {
     let said = files.map(|file| desk.refuses(&["generate", PROMPT, "--steer", file]));
     assert_snapshot!(said.join("\n"), @r#"
     $ generate "a photo of a star left of a ring" --steer outside.toml
-    error: outside.toml: in the layout, the box of `a star` is [0.0, 0.0, 1.5, 1.0], expected a part of the image
-    hint: a box is [left, top, right, bottom] in fractions of the image, 0 to 1
+    error: outside.toml: in the layout, the box of `a star` is [0.0, 0.0, 1.5, 1.0], expected left < right and top < bottom, from 0 to 1
+    hint: a box is [left, top, right, bottom] in fractions of the image
 
     $ generate "a photo of a star left of a ring" --steer key.toml
     error: key.toml: in the layout, unknown key `concept[0].colour`
@@ -148,7 +148,7 @@ fn layouts_that_are_not_possible() {
 
     $ generate "a photo of a star left of a ring" --steer absent.toml
     error: the layout has a concept that is not in the prompt: `a cat`
-    hint: the text of a concept is a part of the prompt, word for word
+    hint: the text of a concept is a part of the prompt, word for word; --steer off leaves the layout out
 
     $ generate "a photo of a star left of a ring" --steer narrow.toml
     error: the box of `a star` fills no cell of the steered 4 x 4 grid

@@ -59,6 +59,10 @@ fn nothing_is_decoded_before_the_end() {
     assert_eq!(cost.scorings, outcome.finished.len());
     assert!(cost.verifications >= outcome.finished.len());
     assert!(cost.flops.verifier > 0.0);
+    let selection = outcome.trace.selection(plan.stages()[0].scale).unwrap();
+    assert_eq!(selection.reached, cost.verifications);
+    assert_eq!(selection.scores.len(), selection.reached);
+    assert_eq!(selection.continuing, outcome.finished.len());
     assert!(
         outcome.trace.warnings.is_empty(),
         "{:?}",

@@ -135,7 +135,7 @@ fn wrong_values_are_named_with_their_field_and_range() {
         (
             json!({ "steer": { "concept": [{ "text": "a ring", "box": [0, 0, 2, 1] }] } }),
             "steer",
-            "expected a part of the image".to_owned(),
+            "expected left < right and top < bottom, from 0 to 1".to_owned(),
         ),
         (
             json!({ "search": { "steer": { "concept": [{ "text": "x", "box": [0, 0, 1, 1] }] } } }),

@@ -61,6 +61,6 @@ pub use scorer::Scorer;
 pub use search::Search;
 pub use steering::{Layout, Region, Steering};
 pub use tokens::TokenStatistics;
-pub use trace::{Candidate, Cost, Final, Scored, Seconds, StageRecord, Trace};
+pub use trace::{Candidate, Cost, Final, Scored, Seconds, Selection, StageRecord, Trace};
 pub use verifier::{LatentVerifier, Verifier};
 pub use warning::Warning;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     PlanError,
     features::Features,
-    plan::{Draw, LAMBDA, Plan, Select, Stage},
+    plan::{Draw, LAMBDA, Plan, Select, Stage, check_rows},
     potential::Potential,
     verifier::Verifier,
 };
@@ -56,7 +56,7 @@ impl Method {
             Self::Beam => "N candidates; the better half continues, each of them twice",
             Self::Draft => "N candidates, scored once on the way; the best quarter finishes",
             Self::Sequential => "one candidate after the other, up to N, until one is good enough",
-            Self::Auto => "the same, but weak candidates wait unfinished for their turn",
+            Self::Auto => "one candidate after the other; weak ones are suspended unfinished",
             Self::TtsVar => "8N candidates; clustered while coarse, resampled while fine",
         }
     }
@@ -329,10 +329,7 @@ fn check(scales: usize, n: usize) -> Result<(), PlanError> {
     if scales == 0 {
         return Err(PlanError::NoScales);
     }
-    if n == 0 {
-        return Err(PlanError::NoRows { at: "N".to_owned() });
-    }
-    Ok(())
+    check_rows("N", n)
 }
 
 /// `rows` times N; an overflow becomes a width that [`Plan::new`] rejects.

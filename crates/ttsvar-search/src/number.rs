@@ -7,25 +7,29 @@ use serde_json::Value;
 /// A number with the shortest digits that identify it as f32.
 pub fn to_json(value: f32) -> Value {
     match Number::from(value) {
-        Number::Finite(value) => value
-            .to_string()
-            .parse::<f64>()
-            .map_or(Value::Null, Value::from),
+        Number::Finite(value) => value.into(),
         Number::Named(name) => name.into(),
     }
+}
+
+/// The number with the shortest digits that identify a finite `value` as f32: 0.8 instead of
+/// 0.800000011920929.
+fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| value.into())
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Number {
-    Finite(f32),
+    /// With the shortest digits.
+    Finite(f64),
     Named(String),
 }
 
 impl From<f32> for Number {
     fn from(value: f32) -> Self {
         match value {
-            _ if value.is_finite() => Self::Finite(value),
+            _ if value.is_finite() => Self::Finite(shortest(value)),
             _ if value.is_nan() => Self::Named("nan".to_owned()),
             _ => Self::Named(if value > 0.0 { "inf" } else { "-inf" }.to_owned()),
         }
@@ -35,7 +39,7 @@ impl From<f32> for Number {
 impl Number {
     fn value<E: Error>(self) -> Result<f32, E> {
         match self {
-            Self::Finite(value) => Ok(value),
+            Self::Finite(value) => Ok(value as f32),
             Self::Named(name) => match name.as_str() {
                 "nan" => Ok(f32::NAN),
                 "inf" => Ok(f32::INFINITY),

@@ -453,7 +453,7 @@ impl Select {
     }
 }
 
-fn check_rows(at: &str, rows: usize) -> Result<(), PlanError> {
+pub(super) fn check_rows(at: &str, rows: usize) -> Result<(), PlanError> {
     match rows {
         0 => Err(PlanError::NoRows { at: at.to_owned() }),
         1..=MAX_ROWS => Ok(()),

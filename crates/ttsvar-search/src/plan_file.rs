@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     PlanError,
     features::Features,
+    number as json_number,
     plan::{Draw, LAMBDA, Plan, Select, Stage},
     potential::Potential,
     verifier::Verifier,
@@ -29,7 +30,8 @@ pub(super) struct PlanFile {
     start: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     rounds: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "json_number::optional::serialize")]
     enough: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     finish: Option<usize>,
@@ -56,7 +58,8 @@ struct SelectFile {
     resample: Option<Potential>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "json_number::optional::serialize")]
     above: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drop: Option<Dropped>,

@@ -41,9 +41,9 @@ pub struct Steering {
 impl fmt::Display for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = &self.text;
-        let half = HALVES.iter().find(|(_, bounds)| *bounds == self.bounds);
-        match half {
-            Some((name, _)) => write!(f, "{text} in the {name} half"),
+        let place = PLACES.iter().find(|(_, bounds)| *bounds == self.bounds);
+        match place {
+            Some((place, _)) => write!(f, "{text} in the {place}"),
             None => {
                 let [left, top, right, bottom] = self.bounds;
                 write!(
@@ -55,12 +55,17 @@ impl fmt::Display for Region {
     }
 }
 
-/// The halves of an image.
-const HALVES: [(&str, [f64; 4]); 4] = [
-    ("left", [0.0, 0.0, 0.5, 1.0]),
-    ("right", [0.5, 0.0, 1.0, 1.0]),
-    ("upper", [0.0, 0.0, 1.0, 0.5]),
-    ("lower", [0.0, 0.5, 1.0, 1.0]),
+/// Parts of an image that have a name.
+const PLACES: [(&str, [f64; 4]); 9] = [
+    ("whole image", [0.0, 0.0, 1.0, 1.0]),
+    ("left half", [0.0, 0.0, 0.5, 1.0]),
+    ("right half", [0.5, 0.0, 1.0, 1.0]),
+    ("upper half", [0.0, 0.0, 1.0, 0.5]),
+    ("lower half", [0.0, 0.5, 1.0, 1.0]),
+    ("upper left quarter", [0.0, 0.0, 0.5, 0.5]),
+    ("upper right quarter", [0.5, 0.0, 1.0, 0.5]),
+    ("lower left quarter", [0.0, 0.5, 0.5, 1.0]),
+    ("lower right quarter", [0.5, 0.5, 1.0, 1.0]),
 ];
 
 /// What is steered, in a line.

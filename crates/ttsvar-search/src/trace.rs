@@ -124,6 +124,23 @@ impl Trace {
         Ok(trace)
     }
 
+    /// What the stage after a scale did in all rounds together; none if no candidate reached one.
+    pub fn selection(&self, scale: usize) -> Option<Selection<'_>> {
+        let here = self.stages.iter().filter(|stage| stage.scale == scale);
+        let (resumed, rounds): (Vec<_>, Vec<_>) = here.partition(|stage| stage.resumes);
+        let kept = |stages: &[&StageRecord]| stages.iter().map(|stage| stage.kept.len()).sum();
+        let kept_in_rounds: usize = kept(&rounds);
+        Some(Selection {
+            select: &rounds.first()?.select,
+            reached: rounds.iter().map(|stage| stage.ids.len()).sum(),
+            continuing: kept_in_rounds + kept(&resumed),
+            scores: rounds
+                .iter()
+                .flat_map(|stage| stage.scores.iter().copied())
+                .collect(),
+        })
+    }
+
     /// The name of each of several scorers with its latest score of a candidate or its nearest
     /// scored ancestor.
     pub fn parts_of(&self, id: usize) -> Vec<(&str, f32)> {
@@ -157,6 +174,19 @@ impl Trace {
         };
         std::iter::successors(Some(id), parent).map_while(|id| self.candidates.get(id))
     }
+}
+
+/// The selection after a scale, in all rounds of a search together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection<'a> {
+    /// The stage's `select` as text.
+    pub select: &'a str,
+    /// Candidates that reached it.
+    pub reached: usize,
+    /// Candidates that continue, at once or resumed later.
+    pub continuing: usize,
+    /// The scores of those that reached it, if the stage uses scores.
+    pub scores: Vec<f32>,
 }
 
 /// One path through the scales between two choices. A choice ends every candidate: it is dropped,

@@ -44,9 +44,7 @@ pub(super) use serve::Serve;
     arg_required_else_help = true,
     help_expected = true
 )]
-#[command(
-    after_help = "Try it: ttsvar generate \"a red circle and a blue square\" --tree tree.png"
-)]
+#[command(after_help = "Try it: ttsvar generate \"a red circle and a blue star\" --tree tree.png")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub command: Subcommands,

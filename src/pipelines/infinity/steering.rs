@@ -105,7 +105,10 @@ fn check_concepts(layout: &[Region], prompt: &str) -> Result<()> {
             return Err(Error::input(format!(
                 "the layout has a concept that is not in the prompt: `{text}`"
             ))
-            .with_hint("the text of a concept is a part of the prompt, word for word"));
+            .with_hint(
+                "the text of a concept is a part of the prompt, word for word; \
+                 --steer off leaves the layout out",
+            ));
         }
     }
     Ok(())

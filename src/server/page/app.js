@@ -10,9 +10,9 @@ const $ = (id) => document.getElementById(id);
 const MAX_N = 64;
 
 const EXAMPLES = [
-  "a red circle and a blue square",
+  "a red circle and a blue star",
   "three green triangles",
-  "a blue star above a red square",
+  "a blue star above a red ring",
   "two orange rings",
 ];
 

@@ -92,6 +92,7 @@ fn cost(trace: &Trace) -> Markup {
         ("finished", counted(cost.images, "image")),
         ("decoded", counted(cost.decodes, "image")),
         ("scored", counted(cost.scorings, "image")),
+        ("predicted", counted(cost.verifications, "score")),
         ("features extracted", counted(cost.extractions, "image")),
         ("operations", flops(cost.flops.total())),
     ];
@@ -99,6 +100,9 @@ fn cost(trace: &Trace) -> Markup {
         rows.push(("– generator", flops(cost.flops.generator)));
         if cost.scorings > 0 {
             rows.push(("– scorer", flops(cost.flops.scorer)));
+        }
+        if cost.verifications > 0 {
+            rows.push(("– verifier", flops(cost.flops.verifier)));
         }
         if cost.extractions > 0 {
             rows.push(("– features", flops(cost.flops.features)));
@@ -120,6 +124,7 @@ fn time(trace: &Trace) -> Markup {
         ("decode", seconds.decode),
         ("features", seconds.features),
         ("scorer", seconds.scorer),
+        ("verifier", seconds.verifier),
         ("selection", seconds.selection),
     ];
     let known: f64 = phases.iter().map(|(_, seconds)| seconds).sum();
@@ -199,8 +204,8 @@ fn scales(trace: &Trace) -> Markup {
                             td { (tokens[scale].map_or("–".to_owned(), |mean| format!("{:.4}", mean.log_likelihood))) }
                         }
                         td {
-                            @if let Some(stage) = trace.plan.stage(scale) {
-                                (stage.select) " → " (stage.width)
+                            @if let Some(selection) = trace.selection(scale) {
+                                (selection.select) ": " (selection.reached) " → " (selection.continuing)
                             }
                         }
                     }
