@@ -28,7 +28,7 @@ fn a_machine_that_passes_the_tests_is_found_to_work() {
             "{finding}"
         );
     }
-    let picture = &finding(&said, "picture")["facts"];
+    let picture = &finding(&said, "image")["facts"];
     assert_eq!(
         (&picture["right"], &picture["found"]),
         (&true.into(), &"found 1 red circle".into())
@@ -38,7 +38,7 @@ fn a_machine_that_passes_the_tests_is_found_to_work() {
         picture["mean_difference"] == 0.0,
         "{picture}"
     );
-    assert_eq!(finding(&said, "company")["facts"], true);
+    assert_eq!(finding(&said, "batch")["facts"], true);
     assert!(
         finding(&said, "speed")["facts"]["flops_per_second_and_thread"]
             .as_f64()
@@ -73,7 +73,7 @@ fn kernels_can_be_chosen_by_name() {
         (&"note".into(), &true.into())
     );
     assert_eq!(kernels["facts"]["chosen"], "portable");
-    assert_eq!(finding(&said, "picture")["facts"]["right"], true);
+    assert_eq!(finding(&said, "image")["facts"]["right"], true);
 }
 
 #[test]
@@ -105,8 +105,8 @@ fn the_words_are_a_line_a_finding() {
         "memory",
         "demo",
         "loading",
-        "picture",
-        "company",
+        "image",
+        "batch",
         "speed",
     ] {
         let line = lines

@@ -302,7 +302,7 @@ fn image(machine: &Machine, test: &SelfTest) -> Finding {
         )
     };
     let finding = Finding::fine(
-        "picture",
+        "image",
         format!("\"{prompt}\": {}; {bits}", test.reason),
         facts,
     );
@@ -323,13 +323,13 @@ fn batch_invariance(test: &SelfTest) -> Finding {
     let facts = json!(test.batch_invariant);
     if test.batch_invariant {
         return Finding::fine(
-            "company",
+            "batch",
             "identical bits alone on one thread and in a batch on all threads",
             facts,
         );
     }
     Finding::fine(
-        "company",
+        "batch",
         "a candidate depends on its batch or on the number of threads",
         facts,
     )
