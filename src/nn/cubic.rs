@@ -6,8 +6,11 @@
 
 use candle_core::{Device, Result, Tensor};
 
+/// The slope at distance 1 without antialiasing.
+pub(super) const SLOPE: f64 = -0.75;
+
 /// The cubic through a point and its neighbours, with the slope `a` at distance 1.
-fn cubic(x: f64, a: f64) -> f64 {
+pub(super) fn cubic(x: f64, a: f64) -> f64 {
     let x = x.abs();
     match x {
         _ if x <= 1.0 => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
@@ -25,7 +28,7 @@ pub fn cubic_matrix(from: usize, to: usize, step: f64, device: &Device) -> Resul
         let center = (i as f64 + 0.5) * step - 0.5;
         for tap in -1..=2 {
             let at = center.floor() + f64::from(tap);
-            row[at.clamp(0.0, (from - 1) as f64) as usize] += cubic(center - at, -0.75) as f32;
+            row[at.clamp(0.0, (from - 1) as f64) as usize] += cubic(center - at, SLOPE) as f32;
         }
     }
     Tensor::from_vec(matrix, (to, from), device)

@@ -22,10 +22,10 @@ pub use cuda::{gpu_peak_bytes, open_gpu};
 pub use finite::{check_finite, first_not_finite};
 pub use kv::Kv;
 pub use layers::{
-    Activation, Conv2d, CrossAttention, GroupNorm, LayerNorm, Linear, Mlp, PatchEmbed, RmsNorm,
-    Rope, SelfAttention, UpsampleConv, VitBlock, attention, attention_blocks, modulate, residual,
-    split_and_rotate,
+    Activation, Conv2d, CosineAttention, CrossAttention, GroupNorm, LayerNorm, Linear, Mlp,
+    PatchEmbed, RmsNorm, Rope, SelfAttention, UpsampleConv, VitBlock, attention, attention_blocks,
+    modulate, residual, split_and_rotate,
 };
 pub(crate) use layers::{heads_for, side_of_grid};
-pub use resample::{area, bilinear};
+pub use resample::{area, bicubic, bilinear};
 pub use weights::{Signature, StateDictChoice, StoredType, TensorInfo, TensorSource, Weights};

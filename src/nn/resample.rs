@@ -3,7 +3,10 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::cpu::to_vec;
+use super::{
+    cpu::to_vec,
+    cubic::{SLOPE, cubic},
+};
 
 /// Bilinear resizing without antialiasing, corners not aligned: (B, C, h, w) -> (B, C, height,
 /// width). With depth 1 this is also what `trilinear` does. f32.
@@ -30,6 +33,46 @@ fn taps(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
         let at = ((i as f32 + 0.5) * step - 0.5).max(0.0);
         let first = (at as usize).min(from - 1);
         (first, (first + 1).min(from - 1), at - first as f32)
+    };
+    (0..to).map(tap).collect()
+}
+
+/// Bicubic resizing (a = -0.75) without antialiasing, corners not aligned: (B, C, h, w) -> (B, C,
+/// height, width). Taps beyond the border read the border. f32.
+pub fn bicubic(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
+    let rows = cubic_taps(x.dims()[2], height);
+    let columns = cubic_taps(x.dims()[3], width);
+    planes(x, (height, width), |plane, stride, out| {
+        let across = |row: &[f32], taps: &CubicTaps| -> f32 {
+            let terms = taps.places.iter().zip(taps.weights);
+            terms.map(|(place, weight)| weight * row[*place]).sum()
+        };
+        for (out, down) in out.chunks_mut(width).zip(&rows) {
+            for (out, taps) in out.iter_mut().zip(&columns) {
+                let lines = down.places.iter().zip(down.weights);
+                let lines =
+                    lines.map(|(row, weight)| weight * across(&plane[row * stride..], taps));
+                *out = lines.sum();
+            }
+        }
+    })
+}
+
+/// The four positions that an output position reads, and their weights.
+struct CubicTaps {
+    places: [usize; 4],
+    weights: [f32; 4],
+}
+
+fn cubic_taps(from: usize, to: usize) -> Vec<CubicTaps> {
+    let step = from as f64 / to as f64;
+    let tap = |i: usize| {
+        let center = (i as f64 + 0.5) * step - 0.5;
+        let at = [-1.0, 0.0, 1.0, 2.0].map(|tap| center.floor() + tap);
+        CubicTaps {
+            places: at.map(|at| at.clamp(0.0, (from - 1) as f64) as usize),
+            weights: at.map(|at| cubic(center - at, SLOPE) as f32),
+        }
     };
     (0..to).map(tap).collect()
 }
@@ -78,6 +121,11 @@ fn planes(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::{
+        cubic_matrix,
+        noise::{Noise, difference},
+        resample,
+    };
     use candle_core::Device;
 
     fn row(values: &[f32]) -> Tensor {
@@ -90,6 +138,18 @@ mod tests {
         assert_eq!(to_vec(&up).unwrap(), [0.0, 1.0, 3.0, 4.0]);
         let down = bilinear(&row(&[0.0, 2.0, 4.0, 6.0]), (1, 2)).unwrap();
         assert_eq!(to_vec(&down).unwrap(), [1.0, 5.0]);
+    }
+
+    #[test]
+    fn bicubic_is_the_product_with_the_matrices() {
+        let x = Noise::seeded(1).tensor((1, 3, 5, 4));
+        let rows = cubic_matrix(5, 7, 5.0 / 7.0, &Device::Cpu).unwrap();
+        let columns = cubic_matrix(4, 9, 4.0 / 9.0, &Device::Cpu).unwrap();
+        let planes = x.squeeze(0).unwrap().permute((1, 2, 0)).unwrap();
+        let expected = resample(&planes.contiguous().unwrap(), &rows, &columns).unwrap();
+        let found = bicubic(&x, (7, 9)).unwrap().squeeze(0).unwrap();
+        let found = found.permute((1, 2, 0)).unwrap();
+        assert!(difference(&found, &expected) < 1e-6);
     }
 
     #[test]

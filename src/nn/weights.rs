@@ -226,6 +226,28 @@ impl Weights {
         Ok(self.read(name)?.reshape(shape)?)
     }
 
+    /// Reads whole numbers, such as positions, with any axes.
+    pub fn whole_numbers(&self, name: &str) -> Result<Vec<i64>> {
+        let path = self.path(name);
+        self.info(name, || "whole numbers".to_owned())?;
+        let stored = self.source.load(&path)?;
+        if !stored.dtype().is_int() {
+            let found = format!("{:?}", stored.dtype()).to_lowercase();
+            return Err(self.mismatch(name, "whole numbers", found));
+        }
+        self.mark_as_read(path);
+        Ok(stored.flatten_all()?.to_dtype(DType::I64)?.to_vec1()?)
+    }
+
+    /// The same tensors, read in f32 into main memory, for small parts whose results are added up.
+    pub fn exact(&self) -> Self {
+        Self {
+            dtype: DType::F32,
+            device: Device::Cpu,
+            ..self.clone()
+        }
+    }
+
     /// Names that no layer has read, in order: tensors of the file that the model does not know.
     pub fn unread(&self) -> Vec<String> {
         let read = self
@@ -273,11 +295,15 @@ impl Weights {
             (tensor.elem_count() * self.held_as().size_in_bytes()) as u64,
             Ordering::Relaxed,
         );
+        self.mark_as_read(path);
+        Ok(tensor)
+    }
+
+    fn mark_as_read(&self, path: String) {
         self.read
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
             .insert(path);
-        Ok(tensor)
     }
 
     fn info(&self, name: &str, expected: impl FnOnce() -> String) -> Result<TensorInfo> {

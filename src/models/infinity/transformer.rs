@@ -10,13 +10,12 @@ use super::{Config, RegionText, Routing};
 use crate::{
     Result, interrupt,
     nn::{
-        Activation, Kv, LayerNorm, Linear, RmsNorm, Rope, Signature, Weights, attention,
-        attention_blocks, modulate, residual, split_and_rotate,
+        Activation, CosineAttention, Kv, LayerNorm, Linear, RmsNorm, Rope, Signature, Weights,
+        attention, attention_blocks, modulate, residual,
     },
 };
 
 const EPS: f32 = 1e-6; // norm_eps of every released model
-const MAX_LOG_TEMPERATURE: f32 = 4.605_170_2; // ln 100: SelfAttention.max_scale_mul
 
 /// Classifier-free guidance: `cfg * conditional + (1 - cfg) * unconditional`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -288,7 +287,7 @@ impl Infinity {
             tokens,
             self.blocks
                 .first()
-                .map_or(DType::F32, |block| block.sa.kept_as),
+                .map_or(DType::F32, |block| block.sa.kept_as()),
         )
     }
 }
@@ -368,18 +367,10 @@ fn kv_projection(w: &Weights, c: usize, inputs: usize) -> Result<Linear> {
 #[derive(Clone, Debug)]
 struct Block {
     ada_gss: Tensor, // (6, C)
-    sa: SelfAttention,
+    sa: CosineAttention,
     ca: CrossAttention,
     ca_norm: LayerNorm,
     ffn: (Linear, Linear),
-}
-
-#[derive(Clone, Debug)]
-struct SelfAttention {
-    temperature: Vec<f32>, // exp of scale_mul_1H11, one per head
-    mat_qkv: Linear,
-    proj: Linear,
-    kept_as: DType, // of keys and values
 }
 
 #[derive(Clone, Debug)]
@@ -396,7 +387,7 @@ impl Block {
         let ffn = w.pp("ffn");
         Ok(Self {
             ada_gss: w.get_reshaped((6, c), "ada_gss")?,
-            sa: SelfAttention::load(&w.pp("sa"), c, config.heads)?,
+            sa: CosineAttention::load(&w.pp("sa"), c, config.heads)?,
             ca: CrossAttention::load(&w.pp("ca"), c, config.heads)?,
             ca_norm: LayerNorm::load(&w.pp("ca_norm"), c, EPS)?,
             ffn: (
@@ -466,42 +457,6 @@ impl Block {
             })?,
             own,
         ))
-    }
-}
-
-impl SelfAttention {
-    fn load(w: &Weights, c: usize, heads: usize) -> Result<Self> {
-        let logs = w
-            .get_reshaped(heads, "scale_mul_1H11")?
-            .to_dtype(DType::F32)?
-            .to_vec1::<f32>()?;
-        let q_bias = w.get(c, "q_bias")?;
-        let v_bias = w.get(c, "v_bias")?;
-        let bias = Tensor::cat(&[&q_bias, &q_bias.zeros_like()?, &v_bias], 0)?;
-        Ok(Self {
-            temperature: logs
-                .iter()
-                .map(|log| log.min(MAX_LOG_TEMPERATURE).exp())
-                .collect(),
-            mat_qkv: Linear::load_with_bias(&w.pp("mat_qkv"), c, 3 * c, Some(bias))?,
-            proj: Linear::load(&w.pp("proj"), c, c)?,
-            kept_as: w.dtype(),
-        })
-    }
-
-    fn forward(&self, x: &Tensor, before: &[Vec<&Kv>], rope: &Rope) -> Result<(Tensor, Vec<Kv>)> {
-        let (q, new) = split_and_rotate(&self.mat_qkv.forward(x)?, &self.temperature, rope)?;
-        let new = new
-            .iter()
-            .map(|kv| kv.to_dtype(self.kept_as))
-            .collect::<candle_core::Result<Vec<_>>>()?;
-        let seen = before
-            .iter()
-            .zip(&new)
-            .map(|(before, new)| [&before[..], &[new]].concat());
-        let seen: Vec<Vec<&Kv>> = seen.collect();
-        let out = attention_blocks(&q, &seen, self.temperature.len(), 1.0, None)?; // (R, L, C)
-        Ok((self.proj.forward(&out)?, new))
     }
 }
 

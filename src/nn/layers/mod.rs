@@ -4,6 +4,7 @@
 mod activation;
 mod attention;
 mod conv;
+mod cosine_attention;
 mod cross_attention;
 mod group_norm;
 mod linear;
@@ -18,6 +19,7 @@ mod vit;
 pub use activation::Activation;
 pub use attention::{attention, attention_blocks};
 pub use conv::Conv2d;
+pub use cosine_attention::CosineAttention;
 pub use cross_attention::CrossAttention;
 pub use group_norm::GroupNorm;
 pub use linear::Linear;

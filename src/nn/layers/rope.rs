@@ -50,6 +50,14 @@ impl Rope {
         })
     }
 
+    /// No rotation of `tokens` tokens in heads of `width`, for models without rotary embedding.
+    pub fn none(tokens: usize, width: usize, device: &Device) -> Result<Self> {
+        Ok(Self {
+            cos: Tensor::ones((tokens, width / 2), DType::F32, device)?,
+            sin: Tensor::zeros((tokens, width / 2), DType::F32, device)?,
+        })
+    }
+
     /// Cosines and sines, each (L, D / 2)
     #[cfg(any(feature = "cuda", all(test, target_os = "linux", target_env = "gnu")))]
     pub(crate) fn angles(&self) -> [&Tensor; 2] {
@@ -185,6 +193,17 @@ fn turned(x: &Tensor, rope: &Rope) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::nn::noise::{Noise, difference};
+
+    #[test]
+    fn without_rotation_only_lengths_change() {
+        let qkv = Noise::seeded(2).tensor((1, 5, 24));
+        let none = Rope::none(5, 4, &Device::Cpu).unwrap();
+        let (q, kv) = split_and_rotate(&qkv, &[2.0, 3.0], &none).unwrap();
+        let heads = |x: &Tensor| normalised(&x.reshape((1, 5, 2, 4)).unwrap()).unwrap();
+        assert!(difference(&heads(&q), &heads(&qkv.narrow(2, 0, 8).unwrap())) < 1e-6);
+        let k = heads(&qkv.narrow(2, 8, 8).unwrap());
+        assert!(difference(&kv[0].k, &k.reshape((5, 8)).unwrap()) < 1e-6);
+    }
 
     #[test]
     fn both_paths_agree() {
