@@ -14,7 +14,7 @@ use ttsvar::{
     loading::RandomWeights,
     loading::{self, Dtype},
     models::{
-        bsq_vae::Decoder,
+        autoencoder::{Attention, Decoder},
         infinity::{Infinity, Schedule},
     },
     nn::{

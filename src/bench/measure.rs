@@ -8,6 +8,8 @@ use crate::{Result, process::peak_bytes};
 pub struct BenchJob<'a> {
     /// Generator, scorer and features.
     pub search: Search<'a>,
+    /// The prompt, unless the generator steers candidates.
+    pub prompt: Prompt,
     /// The method.
     pub plan: Plan,
     /// Timed runs after a warm-up; at least 1.
@@ -55,11 +57,11 @@ pub struct Measurement {
 }
 
 /// The prompt of all runs. A generator that steers is given something to steer.
-fn prompt(search: &Search) -> Result<Prompt> {
+fn prompt(job: &BenchJob) -> Result<Prompt> {
     let relation = Prompt::from("a photo of a red circle left of a blue square");
-    Ok(match search.pipeline.steering(&relation)? {
+    Ok(match job.search.pipeline.steering(&relation)? {
         Some(_) => relation,
-        None => Prompt::from("a photo of a red circle"),
+        None => job.prompt.clone(),
     })
 }
 
@@ -68,7 +70,7 @@ fn prompt(search: &Search) -> Result<Prompt> {
 /// # Errors
 /// The plan is invalid, a run fails, or the listener stops it.
 pub fn measure(job: &BenchJob, listener: &mut dyn Listener) -> Result<Measurement> {
-    let prompt = prompt(&job.search)?;
+    let prompt = prompt(job)?;
     let mut costs = Vec::with_capacity(job.repeat);
     for turn in 0..=job.repeat.max(1) {
         let outcome = run(

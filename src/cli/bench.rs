@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use ttsvar_search::{Drafts, Extractor, Features, Plan, Search, Seconds};
+use ttsvar_search::{Drafts, Extractor, Features, Plan, Prompt, Search, Seconds};
 
 use super::{
     arguments::{self, Global, Limit},
@@ -18,7 +18,10 @@ use crate::{
     Error, Result,
     bench::{BenchJob, Blocks, Measurement, Redness, gpu_peak_bytes, measure},
     options::Options,
-    pipelines::{Architecture, RandomModel, time_ops},
+    pipelines::{
+        RandomArchitecture, RandomModel, architecture,
+        infinity::random::{Architecture, time_ops},
+    },
     request::{MethodSpec, Session},
     system::{DEMO, System, most_rows, too_little_memory},
 };
@@ -58,8 +61,8 @@ fn measure_demo(typed: &arguments::Bench, global: &Global, console: &Console) ->
     let mut report = measure_search(
         typed,
         session.search(),
-        session.plan(),
-        session.method(),
+        Prompt::from("a photo of a red circle"),
+        (session.plan(), session.method()),
         console,
     )?;
     report.gpu_bytes = gpu_peak_bytes(system.device());
@@ -68,30 +71,31 @@ fn measure_demo(typed: &arguments::Bench, global: &Global, console: &Console) ->
 
 /// Measures a search of a released size with random weights.
 fn measure_random(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<Report> {
-    let arch = Architecture::named(&typed.arch)?;
-    let options = random_model_options(typed);
+    let arch = architecture(&typed.arch)?;
+    let options = typed.options.clone().or(&arch.smallest());
     let device = global.device.open()?;
     console.note(&format!(
         "generating {} random weights",
         numbers::count(arch.values())
     ));
-    let model = RandomModel::new(arch, global.dtype().into(), &device)?;
+    let model = arch.build(global.dtype().into(), &device)?;
     let scales = model.pipeline(&options, usize::MAX)?.scales().len();
     let (plan, method) = MethodSpec::plan(&options, scales, Drafts::default())?;
-    let rows = rows_at_once(&model, &options, &plan, scales, typed.limit)?;
+    let rows = rows_at_once(model.as_ref(), &options, &plan, scales, typed.limit)?;
     let pipeline = model.pipeline(&options, rows)?;
     let features: Box<dyn Extractor> = Box::new(Blocks);
     let features = BTreeMap::from([(Features::Pca, features)]);
     let mut search = Search::new(pipeline.as_ref(), &Redness, &features);
     search.preview = options.decode_size();
-    let mut report = measure_search(typed, search, &plan, method, console)?;
+    let prompt = Prompt::from(model.prompt().as_str());
+    let mut report = measure_search(typed, search, prompt, (&plan, method), console)?;
     report.gpu_bytes = gpu_peak_bytes(&device);
     Ok(report)
 }
 
 /// The number of rows that can run through a model at once within the memory limit.
 fn rows_at_once(
-    model: &RandomModel,
+    model: &dyn RandomModel,
     options: &Options,
     plan: &Plan,
     scales: usize,
@@ -114,14 +118,15 @@ fn rows_at_once(
 fn measure_search(
     typed: &arguments::Bench,
     search: Search<'_>,
-    plan: &Plan,
-    method: MethodSpec,
+    prompt: Prompt,
+    (plan, method): (&Plan, MethodSpec),
     console: &Console,
 ) -> Result<Report> {
     let pipeline = search.pipeline;
     let mut progress = Progress::new(console, true);
     let job = BenchJob {
         search,
+        prompt,
         plan: plan.clone(),
         repeat: typed.repeat,
         seed: typed.options.seed.unwrap_or(0),
@@ -147,9 +152,10 @@ fn ops(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<(
     }
     let dtype = global.dtype().into();
     let device = global.device.open()?;
+    let arch = Architecture::named(&typed.arch)?;
     let found = time_ops(
-        Architecture::named(&typed.arch)?,
-        &random_model_options(typed),
+        arch,
+        &typed.options.clone().or(&arch.smallest()),
         dtype,
         &device,
     )?;
@@ -165,14 +171,6 @@ fn ops(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<(
         table.row([name.to_owned(), format!("{:.3}", 1e3 * seconds)]);
     }
     console.result(&table.to_string())
-}
-
-/// The options, with the smallest size as default: released sizes take minutes per image.
-fn random_model_options(typed: &arguments::Bench) -> Options {
-    typed.options.clone().or(&Options {
-        pixels: Some("0.06M".to_owned()),
-        ..Options::default()
-    })
 }
 
 /// The results.

@@ -13,7 +13,7 @@ use super::{
     memory::fit_plans,
     numbers::counted,
     progress::bar,
-    prompts::Prompts,
+    prompts::{PROMPT, lines},
 };
 use crate::{
     Error, Result,
@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub(super) fn run(typed: &Typed, global: &Global, console: &Console) -> Result<()> {
-    let prompts = captioned(&Prompts::read(None, Some(&typed.prompts))?)?;
+    let prompts = captioned(&lines(&typed.prompts, PROMPT)?)?;
     check_samples(prompts.len(), typed.samples)?;
     if typed.shard == 0 {
         return Err(
@@ -61,9 +61,9 @@ pub(super) fn run(typed: &Typed, global: &Global, console: &Console) -> Result<(
 }
 
 /// The prompts of a list with their captions, all checked.
-fn captioned(prompts: &Prompts) -> Result<Vec<CaptionedPrompt>> {
+fn captioned(prompts: &[String]) -> Result<Vec<CaptionedPrompt>> {
     let mut all = vec![];
-    for (i, line) in prompts.texts.iter().enumerate() {
+    for (i, line) in prompts.iter().enumerate() {
         let place = format!("prompt {}", i + 1);
         let read = CaptionedPrompt::parse(line, &place)?;
         let captions = read.captions.iter();

@@ -23,17 +23,17 @@ use super::{
     numbers,
     outputs::{IMAGE, OutputTarget, Outputs, REPORT, TRACE, TREE},
     progress::Progress,
-    prompts::Prompts,
+    prompts::{Prompts, Subject},
 };
 use crate::{
-    Result,
+    Error, Result,
     file::slug,
     image::Png,
     interrupt,
     options::Options,
     quoting,
     report::{Album, Provenance, html, tree},
-    request::{Recorded, Session, new_seed},
+    request::{Recorded, Session, check_subject, new_seed},
     system::SystemBuilder,
 };
 
@@ -60,9 +60,9 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
     }
     let shown = request.outputs.shows();
     note_unused(&typed.options, &job.session, shown, console);
-    let mut progress = Progress::new(console, request.prompts.texts.len() > 1);
+    let mut progress = Progress::new(console, request.prompts.subjects.len() > 1);
     let mut first_failure = 0;
-    for number in 1..=request.prompts.texts.len() {
+    for number in 1..=request.prompts.subjects.len() {
         let Err(error) = job.generate(number, console, &mut progress) else {
             if job.stopped.load(Ordering::Relaxed) {
                 break;
@@ -123,18 +123,47 @@ impl Request {
         options.negative = options
             .negative
             .filter(|negative| !negative.trim().is_empty());
-        let prompt = typed.prompt.as_ref().or(typed.prompt_flag.as_ref());
-        let prompts = match (&recorded, prompt, &typed.prompts) {
-            (Some(recorded), None, None) => Prompts::literal(&recorded.prompt)?,
-            (_, prompt, file) => Prompts::read(prompt.map(String::as_str), file.as_deref())?,
-        };
+        let prompts = read_prompts(typed, recorded.as_ref(), &options, &system)?;
+        let outputs = Outputs::read(&typed.outputs, prompts.list, console)?;
+        check_conditioning(&prompts, &options, &system)?;
         Ok(Self {
-            outputs: Outputs::read(&typed.outputs, prompts.list, console)?,
+            outputs,
             prompts,
             system,
             options,
         })
     }
+}
+
+/// The prompts or classes that were typed, otherwise those of the repeated image.
+fn read_prompts(
+    typed: &arguments::Generate,
+    recorded: Option<&Recorded>,
+    options: &Options,
+    system: &SystemBuilder,
+) -> Result<Prompts> {
+    if let Some(file) = &typed.classes {
+        return Prompts::classes(file);
+    }
+    let prompt = typed.prompt.as_deref().or(typed.prompt_flag.as_deref());
+    if let Some(prompts) = Prompts::read(prompt, typed.prompts.as_deref())? {
+        return Ok(prompts);
+    }
+    match (&options.class, recorded) {
+        (Some(class), _) => Ok(Prompts::class(Some(class.clone()))),
+        (None, Some(recorded)) => Prompts::literal(&recorded.prompt),
+        (None, None) if system.takes_classes()? => Ok(Prompts::class(None)),
+        (None, None) => {
+            check_subject(false, false, false)?;
+            Err(Error::internal("a request without a prompt was accepted"))
+        }
+    }
+}
+
+/// Refuses prompts for a model of classes and the other way round, before the model is loaded.
+fn check_conditioning(prompts: &Prompts, options: &Options, system: &SystemBuilder) -> Result<()> {
+    let has_class = prompts.are_classes() || options.class.is_some();
+    check_subject(system.takes_classes()?, !prompts.are_classes(), has_class)
 }
 
 /// A repeated image may differ under another version or data type.
@@ -168,17 +197,26 @@ impl GenerateJob<'_> {
     /// Generates an image for one prompt, counted from 1, and writes everything that was asked for.
     fn generate(&self, number: usize, console: &Console, progress: &mut Progress) -> Result<()> {
         let prompts = &self.request.prompts;
-        let text = &prompts.texts[number - 1];
-        if prompts.texts.len() > 1 {
-            progress.set_prompt(number, prompts.texts.len());
+        let subject = &prompts.subjects[number - 1];
+        if prompts.subjects.len() > 1 {
+            progress.set_prompt(number, prompts.subjects.len());
         }
+        let of_class = match subject {
+            Subject::Class(Some(class)) => Some(self.session.with_class(class.clone())?),
+            Subject::Class(None) | Subject::Prompt(_) => None,
+        };
+        let session = of_class.as_ref().unwrap_or(&self.session);
+        let text = &match subject {
+            Subject::Prompt(text) => session.subject(Some(text))?,
+            Subject::Class(_) => session.subject(None)?,
+        };
         let mut listener = ProgressAndAlbum {
             progress,
             album: self.request.outputs.shows().then(Album::default),
         };
         // Each prompt of a list has its own seed, so that the same prompt twice gives two images.
         let seed = self.seed.wrapping_add(number as u64 - 1);
-        let outcome = self.search(text, seed, &mut listener)?;
+        let outcome = self.search(session, text, seed, &mut listener)?;
         let album = listener.album.unwrap_or_default();
         let stem = match prompts.list {
             true => format!("{number:04}-{}", slug(text)),
@@ -201,16 +239,22 @@ impl GenerateJob<'_> {
 
     /// Runs the search. With a budget, Ctrl-C ends it with the best image so far, and a second one
     /// ends the program.
-    fn search(&self, text: &str, seed: u64, listener: &mut dyn Listener) -> Result<Outcome> {
-        if self.session.options().budget.is_none() {
-            return self.session.run(text, seed, listener);
+    fn search(
+        &self,
+        session: &Session,
+        text: &str,
+        seed: u64,
+        listener: &mut dyn Listener,
+    ) -> Result<Outcome> {
+        if session.options().budget.is_none() {
+            return session.run(text, seed, listener);
         }
         let stopped = self.stopped.clone();
         let check = move || match stopped.load(Ordering::Relaxed) {
             true => Err(ttsvar_search::Error::Interrupted),
             false => Ok(()),
         };
-        interrupt::with_check(check, || self.session.run(text, seed, listener))
+        interrupt::with_check(check, || session.run(text, seed, listener))
     }
 
     fn write(

@@ -1,31 +1,56 @@
-//! Reads prompts from the command line, a file or standard input.
+//! Reads prompts or classes from the command line, a file or standard input.
 
 use std::{io, path::Path};
 
-use crate::{Error, Result, file::decode_text, input, request};
+use crate::{
+    Error, Result,
+    file::decode_text,
+    input,
+    options::{ClassChoice, parse},
+    request,
+};
 
 /// Bytes of the longest list: about 100,000 prompts.
 const MOST_BYTES: u64 = 16_000_000;
 
-/// The prompts of a command.
+/// What an image shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// A prompt, which is not empty.
+    Prompt(String),
+    /// A class; `None` for the one in the model's defaults.
+    Class(Option<ClassChoice>),
+}
+
+/// The subjects of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Prompts {
-    /// One or more non-empty prompts.
-    pub texts: Vec<String>,
+    /// One or more, all prompts or all classes.
+    pub subjects: Vec<Subject>,
     /// Whether they came from a list, even one with a single line.
     pub list: bool,
 }
 
 impl Prompts {
+    /// A prompt, or those of a list; `None` if neither is given.
+    ///
     /// # Errors
-    /// There is no prompt, it is empty, or the list cannot be read.
-    pub(super) fn read(prompt: Option<&str>, file: Option<&Path>) -> Result<Self> {
+    /// The prompt is empty, or the list cannot be read.
+    pub(super) fn read(prompt: Option<&str>, file: Option<&Path>) -> Result<Option<Self>> {
+        let file = match prompt {
+            Some("-") => Some(Path::new("-")),
+            _ => file,
+        };
         match (prompt, file) {
-            (Some("-"), _) => Self::from_stdin(),
-            (_, Some(path)) if path == Path::new("-") => Self::from_stdin(),
-            (_, Some(path)) => Self::from_bytes(path, input::pipe_or_file(path, MOST_BYTES)?),
-            (Some(text), None) => Self::literal(text),
-            (None, None) => Err(Error::input("no prompt given").with_hint(USAGE)),
+            (None, None) => Ok(None),
+            (Some(text), None) => Self::literal(text).map(Some),
+            (_, Some(file)) => Ok(Some(Self {
+                subjects: lines(file, PROMPT)?
+                    .into_iter()
+                    .map(Subject::Prompt)
+                    .collect(),
+                list: true,
+            })),
         }
     }
 
@@ -35,39 +60,73 @@ impl Prompts {
     /// It is empty.
     pub(super) fn literal(text: &str) -> Result<Self> {
         Ok(Self {
-            texts: vec![request::prompt(text, "the prompt")?],
+            subjects: vec![Subject::Prompt(request::prompt(text, "the prompt")?)],
             list: false,
         })
     }
 
-    fn from_stdin() -> Result<Self> {
-        let place = Path::new("standard input");
-        let bytes = input::limited(place, &mut io::stdin().lock(), MOST_BYTES)?;
-        Self::from_bytes(place, bytes)
-    }
-
-    fn from_bytes(place: &Path, bytes: Vec<u8>) -> Result<Self> {
-        Self::from_list(place, &decode_text(place, bytes)?)
-    }
-
-    /// Reads one prompt per line; blank lines are skipped.
-    fn from_list(place: &Path, text: &str) -> Result<Self> {
-        let lines = text.lines().enumerate();
-        let lines = lines.filter(|(_, line)| !line.trim().is_empty());
-        let texts = lines.map(|(i, line)| {
-            request::prompt(line, &format!("line {} of {}", i + 1, place.display()))
-        });
-        let texts = texts.collect::<Result<Vec<String>>>()?;
-        if texts.is_empty() {
-            return Err(
-                Error::file(place, "contains no prompts").with_hint("write one prompt per line")
-            );
+    /// One class.
+    pub(super) fn class(class: Option<ClassChoice>) -> Self {
+        Self {
+            subjects: vec![Subject::Class(class)],
+            list: false,
         }
-        Ok(Self { texts, list: true })
+    }
+
+    /// The classes of a list.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn classes(file: &Path) -> Result<Self> {
+        let class = |line: String| Ok(Subject::Class(Some(parse(&line)?)));
+        Ok(Self {
+            subjects: lines(file, CLASS)?
+                .into_iter()
+                .map(class)
+                .collect::<Result<_>>()?,
+            list: true,
+        })
+    }
+
+    /// Returns whether these are classes.
+    pub(super) fn are_classes(&self) -> bool {
+        matches!(self.subjects.first(), Some(Subject::Class(_)))
     }
 }
 
-const USAGE: &str = "give a prompt: ttsvar generate \"a red circle and a blue star\"";
+/// What the lines of a list are, in singular and plural.
+type LineKind = [&'static str; 2];
+
+pub(super) const PROMPT: LineKind = ["prompt", "prompts"];
+const CLASS: LineKind = ["class", "classes"];
+
+/// The prompts or classes of a list, one per line; `-` is standard input.
+///
+/// # Errors
+/// It cannot be read, or has no lines that are not blank.
+pub(super) fn lines(file: &Path, kind: LineKind) -> Result<Vec<String>> {
+    if file != Path::new("-") {
+        let text = decode_text(file, input::pipe_or_file(file, MOST_BYTES)?)?;
+        return split_lines(file, &text, kind);
+    }
+    let place = Path::new("standard input");
+    let bytes = input::limited(place, &mut io::stdin().lock(), MOST_BYTES)?;
+    split_lines(place, &decode_text(place, bytes)?, kind)
+}
+
+/// One prompt or class per line; blank lines are skipped.
+fn split_lines(place: &Path, text: &str, [one, many]: LineKind) -> Result<Vec<String>> {
+    let lines = text.lines().enumerate();
+    let lines = lines.filter(|(_, line)| !line.trim().is_empty());
+    let texts = lines
+        .map(|(i, line)| request::prompt(line, &format!("line {} of {}", i + 1, place.display())));
+    let texts = texts.collect::<Result<Vec<String>>>()?;
+    if texts.is_empty() {
+        return Err(Error::file(place, format!("contains no {many}"))
+            .with_hint(format!("write one {one} per line")));
+    }
+    Ok(texts)
+}
 
 #[cfg(test)]
 mod tests {
@@ -75,7 +134,7 @@ mod tests {
 
     fn list(bytes: &[u8]) -> Result<Vec<String>> {
         let text = decode_text("p.txt", bytes.to_vec())?;
-        Prompts::from_list(Path::new("p.txt"), &text).map(|prompts| prompts.texts)
+        split_lines(Path::new("p.txt"), &text, PROMPT)
     }
 
     #[test]
@@ -84,6 +143,16 @@ mod tests {
             list("\u{feff}a red ring\r\n\n  zwei Kreise \n".as_bytes()).unwrap(),
             ["a red ring", "zwei Kreise"]
         );
+    }
+
+    #[test]
+    fn a_list_of_classes_has_numbers_and_names() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "207\n\ngolden retriever\n").unwrap();
+        let prompts = Prompts::classes(file.path()).unwrap();
+        let class = |text: &str| Subject::Class(Some(text.parse().unwrap()));
+        assert_eq!(prompts.subjects, [class("207"), class("golden retriever")]);
+        assert!(prompts.are_classes() && prompts.list);
     }
 
     #[test]

@@ -27,17 +27,34 @@ use crate::{
 pub const FILE: &str = "bundle.toml";
 
 /// Names of the built-in descriptions of released models.
-pub const RELEASED: [&str; 3] = ["infinity-2b", "infinity-8b", "infinity-8b-512"];
+pub const RELEASED: [&str; 8] = [
+    "infinity-2b",
+    "infinity-8b",
+    "infinity-8b-512",
+    "var-d16",
+    "var-d20",
+    "var-d24",
+    "var-d30",
+    "var-d36",
+];
 
-/// Keys of Infinity's transformer in a checkpoint saved during training.
-const GENERATOR_KEYS: [&str; 4] = [
+/// Sides of the token grids of VAR's released models: 256 and 512 pixels.
+const VAR_GRIDS: [[usize; 10]; 2] = [
+    [1, 2, 3, 4, 5, 6, 8, 10, 13, 16],
+    [1, 2, 3, 4, 6, 9, 13, 18, 24, 32],
+];
+
+/// Keys of the transformer in a checkpoint saved during training: Infinity's, then VAR's.
+const GENERATOR_KEYS: [&str; 6] = [
     "trainer.gpt_fsdp",
     "trainer.gpt_wo_ddp",
     "gpt_fsdp",
     "gpt_wo_ddp",
+    "trainer.var_wo_ddp",
+    "var_wo_ddp",
 ];
 
-/// Keys of Infinity's VAE.
+/// Keys of the VAE.
 const VAE_KEYS: [&str; 3] = ["vae", "trainer.vae_local", "vae_local"];
 
 /// A description and the folder with its files.
@@ -315,9 +332,9 @@ impl Bundle {
         let wanted = [
             (name.as_str(), generator.weights.as_str()),
             (name, &generator.vae),
-            (FLAN_T5, &text.weights),
         ];
-        let mut missing = self.place.missing(wanted);
+        let text = text.iter().map(|text| (FLAN_T5, text.weights.as_str()));
+        let mut missing = self.place.missing(wanted.into_iter().chain(text));
         let verifier = verifier.iter();
         let verifier = verifier.map(|verifier| (name.as_str(), verifier.weights.as_str()));
         missing.extend(self.place.missing(verifier));
@@ -343,9 +360,13 @@ impl Bundle {
     }
 
     fn text_folder(&self) -> Result<Folder> {
+        let Some(text) = &self.description.text else {
+            let name = &self.description.name;
+            return Err(Error::internal(format!("`{name}` has no text encoder")));
+        };
         self.place.sub_folder(
             FLAN_T5,
-            &self.description.text.weights,
+            &text.weights,
             "config.json, tokenizer.json and weights",
         )
     }
@@ -368,12 +389,26 @@ pub fn released(name: &str) -> Option<Description> {
         .then(|| catalog::entry(name))
         .flatten()?;
     let file = |index: usize| Some((*known.files.get(index)?.first()?).to_owned());
+    let is_var = name.starts_with("var-");
     let generator = Generator {
-        family: GeneratorFamily::Infinity,
+        family: match is_var {
+            true => GeneratorFamily::Var,
+            false => GeneratorFamily::Infinity,
+        },
         weights: file(0)?,
         vae: file(1)?,
-        scales: None,
+        scales: is_var.then(|| var_grids(name)),
         rope_grid: None,
+        classes: None,
+    };
+    let text = Text {
+        family: TextFamily::T5,
+        weights: FLAN_T5.into(),
+        words: None,
+    };
+    let parts = match is_var {
+        true => "ImageReward and DINOv2",
+        false => "flan-t5-xl, ImageReward and DINOv2",
     };
     let features = Features {
         family: FeaturesFamily::Dinov2,
@@ -383,14 +418,10 @@ pub fn released(name: &str) -> Option<Description> {
     };
     Some(Description {
         name: name.into(),
-        about: format!("{name} as published, with flan-t5-xl, ImageReward and DINOv2"),
+        about: format!("{name} as published, with {parts}"),
         version: String::new(),
         generator,
-        text: Text {
-            family: TextFamily::T5,
-            weights: FLAN_T5.into(),
-            words: None,
-        },
+        text: (!is_var).then_some(text),
         scorer: vec![Scorer {
             family: IMAGE_REWARD.to_owned(),
             weights: "ImageReward.pt".to_owned(),
@@ -402,12 +433,35 @@ pub fn released(name: &str) -> Option<Description> {
         features: Some(features),
         verifier: None,
         state_dict: None,
-        defaults: released_defaults(name),
+        defaults: match is_var {
+            true => var_defaults(),
+            false => infinity_defaults(name),
+        },
     })
 }
 
+/// The token grids (rows, columns) of a released VAR.
+pub fn var_grids(name: &str) -> Vec<(usize, usize)> {
+    let sides = match name {
+        "var-d36" => VAR_GRIDS[1],
+        _ => VAR_GRIDS[0],
+    };
+    sides.into_iter().map(|side| (side, side)).collect()
+}
+
+/// The options of VAR's released demo (`demo_sample.ipynb`).
+fn var_defaults() -> Options {
+    Options {
+        cfg: Some(4.0.into()),
+        top_k: Some(900),
+        top_p: Some(0.95.into()),
+        lambda: Some(10.0),
+        ..Options::default()
+    }
+}
+
 /// The options of Infinity in the TTS-VAR paper.
-fn released_defaults(name: &str) -> Options {
+fn infinity_defaults(name: &str) -> Options {
     let pixels = match name {
         "infinity-8b-512" => "0.25M",
         _ => "1M",

@@ -76,6 +76,15 @@ const SYSTEM: &[&str] = &[
     "image-reward",
     "bert-base-uncased",
 ];
+const VAR: Source = Source::HuggingFace("FoundationVision/var");
+const VAR_FOLDERS: &[&str] = &["var", "VAR", "generator"];
+const VAR_KIND: &str = "plain state dict; classes of ImageNet, 256 px";
+/// The other parts of a search with a released VAR: features and the default scorer.
+const VAR_SYSTEM: &[&str] = &[
+    "dinov2-with-registers-large",
+    "image-reward",
+    "bert-base-uncased",
+];
 const T5_WEIGHTS: &[&str] = &[
     "model.safetensors.index.json",
     "pytorch_model.bin.index.json",
@@ -90,6 +99,28 @@ const CLIP_FOLDER: &[&[&str]] = &[
     &["tokenizer.json"],
     &["model.safetensors", "pytorch_model.bin"],
 ];
+
+const VAR_VAE: &[&str] = &["vae_ch160v4096z32.pth"];
+
+/// A released VAR.
+const fn var(
+    name: &'static str,
+    files: &'static [&'static [&'static str]],
+    millions: u32,
+    kind: &'static str,
+) -> Entry {
+    Entry {
+        name,
+        folders: VAR_FOLDERS,
+        files,
+        source: VAR,
+        millions: Some(millions),
+        kind,
+        used: Use::Generator,
+        alias: None,
+        needs: VAR_SYSTEM,
+    }
+}
 
 /// Every released model that is known by name.
 pub const ENTRIES: &[Entry] = &[
@@ -151,6 +182,16 @@ pub const ENTRIES: &[Entry] = &[
         alias: None,
         needs: &[],
     },
+    var("var-d16", &[&["var_d16.pth"], VAR_VAE], 310, VAR_KIND),
+    var("var-d20", &[&["var_d20.pth"], VAR_VAE], 600, VAR_KIND),
+    var("var-d24", &[&["var_d24.pth"], VAR_VAE], 1000, VAR_KIND),
+    var("var-d30", &[&["var_d30.pth"], VAR_VAE], 2000, VAR_KIND),
+    var(
+        "var-d36",
+        &[&["var_d36.pth"], VAR_VAE],
+        2300,
+        "plain state dict; classes of ImageNet, 512 px, shared AdaLN",
+    ),
     Entry {
         name: "flan-t5-xl",
         folders: &["text"],

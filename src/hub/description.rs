@@ -24,8 +24,8 @@ pub struct Description {
     pub version: String,
     /// The generator.
     pub generator: Generator,
-    /// The text encoder.
-    pub text: Text,
+    /// The text encoder, if the generator reads texts.
+    pub text: Option<Text>,
     /// The scorers; the first is the default.
     #[serde(default, deserialize_with = "scorer_or_list")]
     pub scorer: Vec<Scorer>,
@@ -46,6 +46,8 @@ pub struct Description {
 pub enum GeneratorFamily {
     /// Infinity: bitwise visual autoregressive model with a BSQ-VAE.
     Infinity,
+    /// VAR: class-conditional visual autoregressive model with a VQ-VAE.
+    Var,
 }
 
 /// The generator.
@@ -56,14 +58,17 @@ pub struct Generator {
     pub family: GeneratorFamily,
     /// The transformer: a file, or a folder of shards.
     pub weights: String,
-    /// The decoder from bits to images.
+    /// The decoder from bits or codes to images.
     pub vae: String,
-    /// Token grids (height, width) of all scales; if absent, the released schedules by aspect and
-    /// pixels.
+    /// Token grids (height, width) of all scales; if absent, for Infinity the released schedules by
+    /// aspect and pixels, for VAR those of the checkpoint.
     pub scales: Option<Vec<(usize, usize)>>,
     /// The grid that rotary positions refer to, if `scales` are given; if absent, the last of them.
     /// The released schedules refer to that of 1M.
     pub rope_grid: Option<(usize, usize)>,
+    /// The names of the classes that VAR knows, in the order of their numbers; if absent, those of
+    /// ImageNet if there are 1000.
+    pub classes: Option<Vec<String>>,
 }
 
 /// Families of text encoders.
@@ -233,19 +238,37 @@ impl Description {
         if let Some(fault) = verifier.and_then(|verifier| verifier.fault(self)) {
             return Some(format!("verifier: {fault}"));
         }
+        if let Some(fault) = self.conditioning_fault() {
+            return Some(fault.to_owned());
+        }
         self.generator.fault().or_else(|| {
             let error = self.defaults.check_ranges().err()?;
             Some(format!("defaults: {error}"))
         })
     }
 
+    /// A generator reads either texts or classes.
+    fn conditioning_fault(&self) -> Option<&'static str> {
+        let text = self.text.is_some();
+        match self.generator.family {
+            GeneratorFamily::Infinity if !text => Some("a table [text] must name the text encoder"),
+            GeneratorFamily::Infinity if self.generator.classes.is_some() => {
+                Some("`classes` are for the family `var`; Infinity reads texts")
+            }
+            GeneratorFamily::Var if text => {
+                Some("the family `var` has no text encoder; remove [text]")
+            }
+            GeneratorFamily::Var if self.generator.rope_grid.is_some() => {
+                Some("`rope_grid` is for Infinity; the family `var` has no rotary positions")
+            }
+            GeneratorFamily::Infinity | GeneratorFamily::Var => None,
+        }
+    }
+
     /// The names of all files.
     fn files(&self) -> Vec<&str> {
-        let mut files = vec![
-            self.generator.weights.as_str(),
-            &self.generator.vae,
-            &self.text.weights,
-        ];
+        let mut files = vec![self.generator.weights.as_str(), &self.generator.vae];
+        files.extend(self.text.iter().map(|text| text.weights.as_str()));
         for scorer in &self.scorer {
             files.push(&scorer.weights);
             let others = [&scorer.config, &scorer.vocab, &scorer.encoder];

@@ -1,6 +1,8 @@
 //! The networks: tensors in, tensors out. They know no files, prompts or scores.
 
+pub mod autoencoder;
 pub mod blip;
+pub mod branches;
 pub mod bsq_vae;
 pub mod clip;
 pub mod dinov2;
@@ -8,3 +10,5 @@ pub mod infinity;
 pub mod mask2former;
 pub mod siglip;
 pub mod t5;
+pub mod var;
+pub mod vq_vae;

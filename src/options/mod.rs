@@ -6,6 +6,7 @@
 
 mod aspect;
 mod check;
+mod class;
 mod per_scale;
 mod plan;
 mod plan_json;
@@ -27,6 +28,7 @@ use ttsvar_search::{
 };
 
 pub use aspect::Aspect;
+pub use class::ClassChoice;
 pub use per_scale::PerScale;
 pub use preview::Preview;
 pub use sampling::SamplingPreset;
@@ -44,6 +46,11 @@ pub struct Options {
     /// What the image should not contain
     #[cfg_attr(feature = "cli", arg(long, value_name = "TEXT"))]
     pub negative: Option<String>,
+    /// Class of the image, for models of classes such as var-d30, in place of a prompt: its number,
+    /// its name or the beginning of one
+    #[cfg_attr(feature = "cli", arg(long, value_name = "CLASS"))]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<ClassChoice>))]
+    pub class: Option<ClassChoice>,
     /// Search method: raw, best-of-n, importance, beam, draft, sequential, auto or tts-var [default:
     /// auto, or draft for scorers whose scale it does not know]
     #[cfg_attr(
@@ -151,8 +158,8 @@ pub struct Options {
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<SamplingPreset>))]
     pub sampling: Option<SamplingPreset>,
-    /// Guidance strength, or a list over the scales such as 3,3,1; 1 turns guidance off [default:
-    /// the model's]
+    /// Guidance strength, or a list over the scales such as 3,3,1; 1 turns guidance off, 0 that of
+    /// VAR [default: the model's]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "NUMBER,...", help_heading = "Image")
@@ -190,6 +197,17 @@ pub struct Options {
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = Steer::from_argument))]
     pub steer: Option<Steer>,
+    /// Mix codes instead of drawing them, for smoother images of VAR
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "BOOL", help_heading = "Image")
+    )]
+    #[cfg_attr(feature = "cli", arg(num_args = 0..=1, require_equals = true))]
+    #[cfg_attr(
+        feature = "cli",
+        arg(default_missing_value = "true", hide_possible_values = true)
+    )]
+    pub more_smooth: Option<bool>,
     /// Record entropy and log-likelihood of the drawn tokens in the trace
     #[cfg_attr(
         feature = "cli",
@@ -221,8 +239,9 @@ pub struct Options {
 }
 
 /// The options that choose the search; the others describe the image.
-const SEARCH_OPTIONS: [&str; 15] = [
+const SEARCH_OPTIONS: [&str; 16] = [
     "negative",
+    "class",
     "method",
     "n",
     "schedule",

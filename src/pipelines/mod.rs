@@ -4,32 +4,50 @@
 //! Outside of this module only the `match` in `system/loader.rs` names a family.
 //! `docs/adding-a-generator.md` lists the steps for a new one.
 
+mod costs;
+mod decoding;
 pub mod infinity;
+mod outline;
+mod random;
+mod rows;
+mod truncation;
+pub mod var;
 
-pub use infinity::random::{ARCHITECTURES, Architecture, RandomModel, Timed, time_ops};
-pub use infinity::{Outline, OutlineMemory};
-use ttsvar_search::{Pipeline, Scale};
+pub use costs::Networks;
+pub use outline::{Outline, OutlineContext};
+pub use random::{RandomArchitecture, RandomModel, architecture, architecture_names};
+pub use truncation::truncate;
+use ttsvar_search::Pipeline;
 
 use crate::{
-    Result,
+    Error, Result,
     hub::{Bundle, Description},
-    loading::{Evict, LoadReport, Loader},
+    loading::{Dtype, Evict, LoadReport, Loader},
     options::Options,
+    text::Classes,
 };
 
 /// A family of generators, without weights.
 pub trait Family: Sync {
+    /// True if images are generated from a class, false if they are from a text.
+    fn takes_classes(&self) -> bool;
+
     /// Fills unset options with the released values of the family.
     ///
     /// # Errors
     /// The family does not support an option or its value.
     fn resolve(&self, options: Options) -> Result<Options>;
 
-    /// The token grids of an image, coarse to fine.
+    /// A released model without its weights, set up by options that [`Family::resolve`] completed.
     ///
     /// # Errors
-    /// The model does not support the aspect or the size.
-    fn scales(&self, description: &Description, options: &Options) -> Result<Vec<Scale>>;
+    /// The model does not support the aspect, the size or another option.
+    fn outline(
+        &self,
+        description: &Description,
+        options: &Options,
+        dtype: Dtype,
+    ) -> Result<Box<dyn Outline>>;
 
     /// What a user should know about these options of a model, if anything.
     fn advice(&self, description: &Description, options: &Options) -> Option<String>;
@@ -80,6 +98,11 @@ pub enum Conditioning<'a> {
         /// The only words that the generator knows; `None` if it takes any.
         words: Option<&'a [String]>,
     },
+    /// A class.
+    Class {
+        /// The classes that the generator knows.
+        classes: &'a Classes,
+    },
 }
 
 /// An image size of a generator.
@@ -107,4 +130,48 @@ pub struct PipelineContext {
     /// Bytes of the largest network that is in memory only while images are scored or their
     /// features computed.
     pub scoring: u64,
+}
+
+/// Refuses an aspect or a size that a model with one image size does not have. `grid` is the token
+/// grid of its last scale, `token` the number of pixels along one side of a token.
+fn check_single_size(
+    name: &str,
+    (rows, columns): (usize, usize),
+    token: usize,
+    options: &Options,
+) -> Result<()> {
+    let ratio = rows as f64 / columns as f64;
+    let other_aspect = options
+        .aspect
+        .as_ref()
+        .is_some_and(|aspect| (aspect.ratio() - ratio).abs() > 1e-3);
+    if !other_aspect && options.pixels.is_none() {
+        return Ok(());
+    }
+    let height = rows * token;
+    let width = columns * token;
+    Err(Error::input(format!(
+        "`{name}` generates images of one size only, {width} x {height}"
+    ))
+    .with_hint("leave --aspect and --pixels out"))
+}
+
+/// Refuses options that a family does not have: each flag, and whether it is set.
+fn refuse_options<const N: usize>(family: &str, flags: [(&str, bool); N]) -> Result<()> {
+    match flags.into_iter().find(|(_, set)| *set) {
+        None => Ok(()),
+        Some((flag, _)) => Err(Error::input(format!("{flag} is not an option of {family}"))
+            .with_hint(format!("leave {flag} out"))),
+    }
+}
+
+/// Checks the number, counted from 1, of a block whose output is wanted.
+fn check_hidden_block(block: Option<usize>, depth: usize) -> Result<()> {
+    match block {
+        Some(found) if found == 0 || found > depth => Err(Error::input(format!(
+            "hidden states of block {found}: the transformer has blocks 1 to {depth}"
+        ))
+        .with_hint("blocks a third to a half of the way up are a good choice")),
+        _ => Ok(()),
+    }
 }

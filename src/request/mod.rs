@@ -13,6 +13,34 @@ pub use crate::options::new_seed;
 
 use crate::{Error, Result};
 
+/// Checks that a request says what an image shows in the way of its model: by a prompt, or by a
+/// class.
+///
+/// # Errors
+/// It does not, or says it in both ways.
+pub fn check_subject(takes_classes: bool, has_prompt: bool, has_class: bool) -> Result<()> {
+    let (message, hint) = match (takes_classes, has_prompt, has_class) {
+        (true, false, true) | (false, true, false) => return Ok(()),
+        (true, true, _) => (
+            "this model generates images of classes, not of prompts",
+            "choose a class with --class instead of a prompt, such as --class 207",
+        ),
+        (true, false, false) => (
+            "no class given",
+            "choose one by number or name, such as --class 207",
+        ),
+        (false, _, true) => (
+            "this model generates images of prompts, not of classes",
+            "give a prompt instead of --class; models such as var-d30 have classes",
+        ),
+        (false, false, false) => (
+            "no prompt given",
+            "give a prompt: ttsvar generate \"a red circle and a blue square\"",
+        ),
+    };
+    Err(Error::input(message).with_hint(hint))
+}
+
 /// A prompt without surrounding white space; `name` names it in errors.
 ///
 /// # Errors

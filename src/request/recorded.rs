@@ -53,6 +53,9 @@ pub fn settings(system: &System, options: &Options, method: MethodSpec) -> Map<S
             settings.insert(name, value);
         }
     }
+    if let Some(class) = class_number(system, options) {
+        settings.insert("class".to_owned(), class.into());
+    }
     if let Some(mix) = system.scorer_mix() {
         settings.insert("scorers".to_owned(), mix.to_string().into());
     }
@@ -63,6 +66,12 @@ pub fn settings(system: &System, options: &Options, method: MethodSpec) -> Map<S
         settings.insert("dtype".to_owned(), system.dtype().name().into());
     }
     settings
+}
+
+/// The number of the class in the options, whatever names it there.
+fn class_number(system: &System, options: &Options) -> Option<usize> {
+    let class = options.class.as_ref()?;
+    system.classes()?.find(class.as_str()).ok()
 }
 
 /// Records the name of a caller's own scorer or extractor.

@@ -10,10 +10,10 @@ use ttsvar_search::{
     mixer::Part, run,
 };
 
-use super::{MethodSpec, recorded};
+use super::{MethodSpec, check_subject, recorded};
 use crate::{
     Result,
-    options::Options,
+    options::{ClassChoice, Options},
     system::{MemoryLimit, MemoryPlan, System, too_little_memory},
 };
 
@@ -24,6 +24,7 @@ pub struct Session<'a> {
     method: MethodSpec,
     plan: Plan,
     pipeline: Box<dyn Pipeline + 'a>,
+    rows_at_once: Option<usize>,
 }
 
 /// The expected cost of a search.
@@ -70,6 +71,9 @@ impl<'a> Session<'a> {
     /// A session with options that are complete.
     fn complete(system: &'a System, options: Options, drafts: Drafts) -> Result<Self> {
         options.check_ranges()?;
+        if options.class.is_some() && system.classes().is_none() {
+            check_subject(false, false, true)?;
+        }
         let pipeline = system.pipeline(&options, None)?;
         let (plan, method) = MethodSpec::plan(&options, pipeline.scales().len(), drafts)?;
         Ok(Self {
@@ -78,6 +82,7 @@ impl<'a> Session<'a> {
             method,
             plan,
             pipeline,
+            rows_at_once: None,
         })
     }
 
@@ -101,7 +106,7 @@ impl<'a> Session<'a> {
     ) -> Result<MemoryPlan> {
         let workload = self.largest_workload(plans);
         let fit = self.system.fit_memory(&self.options, &workload, limit)?;
-        self.pipeline = self.system.pipeline(&self.options, fit.rows_at_once)?;
+        self.run_at_once(fit.rows_at_once)?;
         Ok(fit)
     }
 
@@ -115,12 +120,16 @@ impl<'a> Session<'a> {
             .system
             .rows_within(&self.options, &self.workload(&self.plan), limit)?;
         match rows {
-            Ok(rows) => {
-                self.pipeline = self.system.pipeline(&self.options, rows)?;
-                Ok(())
-            }
+            Ok(rows) => self.run_at_once(rows),
             Err(least) => Err(too_little_memory(least, limit.bytes)),
         }
+    }
+
+    /// Runs at most so many rows through the network together.
+    fn run_at_once(&mut self, rows: Option<usize>) -> Result<()> {
+        self.pipeline = self.system.pipeline(&self.options, rows)?;
+        self.rows_at_once = rows;
+        Ok(())
     }
 
     /// What a search by a plan will at most compute at once.
@@ -185,6 +194,44 @@ impl<'a> Session<'a> {
         search.budget = self.options.budget;
         search.settings = self.settings();
         search
+    }
+
+    /// The prompt of a search: the given one, or for a model of classes what scorers read of the
+    /// class in the options.
+    ///
+    /// # Errors
+    /// The model reads prompts and none is given, or it knows classes and a prompt is given or no
+    /// class.
+    pub fn subject(&self, prompt: Option<&str>) -> Result<String> {
+        let class = self.options.class.as_ref();
+        check_subject(
+            self.system.classes().is_some(),
+            prompt.is_some(),
+            class.is_some(),
+        )?;
+        match (self.system.classes(), class) {
+            (Some(classes), Some(class)) => Ok(classes.prompt(classes.find(class.as_str())?)),
+            _ => Ok(prompt.unwrap_or_default().to_owned()),
+        }
+    }
+
+    /// The session for another class.
+    ///
+    /// # Errors
+    /// The model does not know the class.
+    pub fn with_class(&self, class: ClassChoice) -> Result<Self> {
+        let options = Options {
+            class: Some(class),
+            ..self.options.clone()
+        };
+        Ok(Self {
+            system: self.system,
+            pipeline: self.system.pipeline(&options, self.rows_at_once)?,
+            options,
+            method: self.method,
+            plan: self.plan.clone(),
+            rows_at_once: self.rows_at_once,
+        })
     }
 
     /// A prompt with the session's negative prompt.

@@ -203,6 +203,7 @@ fn model_json(app: &App) -> Value {
         "usual_method": system.usual_method(),
         "method_details": details,
         "words": system.words(),
+        "classes": system.classes().map(|classes| classes.names().collect::<Vec<_>>()),
         "limits": {
             "rows": app.limits.rows,
             "pictures": app.limits.images,

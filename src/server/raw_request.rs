@@ -51,7 +51,8 @@ pub(super) enum Route {
 /// A search as clients request it.
 #[derive(Debug)]
 pub(super) struct RawRequest {
-    pub prompt: String,
+    /// Absent where a class stands for it.
+    pub prompt: Option<String>,
     pub model: Option<String>,
     pub size: Option<String>,
     /// Number of images.
@@ -76,7 +77,7 @@ impl RawRequest {
         check_names(fields)?;
         check_formats(route, fields)?;
         let mut request = Self {
-            prompt: required_text(fields, "prompt")?,
+            prompt: text(fields, "prompt")?,
             model: text(fields, "model")?,
             size: text(fields, "size")?,
             images: images(route, fields)?,
@@ -234,15 +235,13 @@ fn images(route: Route, fields: &Map<String, Value>) -> Result<u64, ApiError> {
     }
 }
 
-fn required_text(fields: &Map<String, Value>, name: &'static str) -> Result<String, ApiError> {
-    text(fields, name)?.ok_or_else(|| {
-        let message = format!("{name} is missing");
-        let error = ApiError::input(name, message);
-        ApiError {
-            code: "missing_required_parameter",
-            ..error
-        }
-    })
+/// The error for a field that the model needs.
+pub(super) fn missing(name: &'static str) -> ApiError {
+    let message = format!("{name} is missing");
+    ApiError {
+        code: "missing_required_parameter",
+        ..ApiError::input(name, message)
+    }
 }
 
 fn text(fields: &Map<String, Value>, name: &'static str) -> Result<Option<String>, ApiError> {

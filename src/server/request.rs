@@ -5,7 +5,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use ttsvar_search::{Method, Plan};
 
-use super::{Limits, api_error::ApiError, raw_request::RawRequest};
+use super::{
+    Limits,
+    api_error::ApiError,
+    raw_request::{RawRequest, missing},
+};
 use crate::{
     Error,
     options::{Aspect, Options},
@@ -88,7 +92,7 @@ impl RequestReader {
     /// Part of the request is invalid or exceeds a limit.
     pub(super) fn read(&self, raw: &RawRequest) -> Result<SearchRequest, ApiError> {
         self.check_model(raw.model.as_deref())?;
-        let prompt = self.prompt("prompt", &raw.prompt)?;
+        let prompt = self.given_prompt(raw)?;
         let at_fault = |error: Error| self.at_fault(raw, error);
         let mut options = Options::from_map(&raw.options).map_err(at_fault)?;
         options.check().map_err(at_fault)?;
@@ -97,6 +101,12 @@ impl RequestReader {
         let mut session = Session::new(&self.system, &options).map_err(at_fault)?;
         self.limits.apply(&mut session).map_err(at_fault)?;
         self.check_width(raw, session.plan())?;
+        if prompt.is_none() && session.options().class.is_none() {
+            return Err(missing(self.subject_field()));
+        }
+        let prompt = session
+            .subject(prompt.as_deref())
+            .map_err(|error| ApiError::from(error).with_param("prompt"))?;
         self.check_layout(raw, &session, &prompt)?;
         let (height, width) = session.pipeline().image_size();
         let seed = session.options().seed.unwrap_or_else(new_seed);
@@ -125,6 +135,26 @@ impl RequestReader {
         steering
             .map(|_| ())
             .map_err(|error| error.with_param(place))
+    }
+
+    /// The prompt of a request, if it has one. For a model of classes, clients of OpenAI's interface
+    /// may send a blank one.
+    fn given_prompt(&self, raw: &RawRequest) -> Result<Option<String>, ApiError> {
+        let takes_classes = self.system.classes().is_some();
+        match &raw.prompt {
+            Some(text) if takes_classes && text.trim().is_empty() => Ok(None),
+            Some(text) => self.prompt("prompt", text).map(Some),
+            None if takes_classes || raw.options.contains_key("class") => Ok(None),
+            None => Err(missing(self.subject_field())),
+        }
+    }
+
+    /// The field that says what an image shows.
+    fn subject_field(&self) -> &'static str {
+        match self.system.classes() {
+            Some(_) => "class",
+            None => "prompt",
+        }
     }
 
     /// The error of the library as an error of a field: of the option that is wrong by itself, or

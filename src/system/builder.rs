@@ -169,6 +169,15 @@ impl SystemBuilder {
         Ok(bundle.with_state_dict(self.state_dict.as_deref()))
     }
 
+    /// Returns whether the model generates images from a class, without loading its files.
+    ///
+    /// # Errors
+    /// There is no such model.
+    pub fn takes_classes(&self) -> Result<bool> {
+        let family = self.bundle()?.description.generator.family;
+        Ok(loader::family(family).takes_classes())
+    }
+
     pub(super) fn loader(&self) -> Result<Loader> {
         Ok(Loader {
             dtype: self.dtype.unwrap_or_default(),

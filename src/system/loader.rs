@@ -12,13 +12,14 @@ use crate::{
     Result,
     hub::{Bundle, cache::unmarked_revision, description::GeneratorFamily},
     loading::{LoadReport, Loader},
-    pipelines::{Family, infinity::InfinityFamily},
+    pipelines::{Family, infinity::InfinityFamily, var::VarFamily},
 };
 
 /// The implementation of a family of generators.
 pub fn family(family: GeneratorFamily) -> &'static dyn Family {
     match family {
         GeneratorFamily::Infinity => &InfinityFamily,
+        GeneratorFamily::Var => &VarFamily,
     }
 }
 

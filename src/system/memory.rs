@@ -5,17 +5,24 @@ use std::fmt;
 
 use ttsvar_search::Workload;
 
-use super::{ReleasedOutline, System};
+use super::{ReleasedOutline, System, verifier::BundleVerifier};
 use crate::{Error, Result, loading::Evict, options::Options};
 
-/// The parts that can be evicted, in the order of eviction.
-const EVICTED_FIRST: [&str; 3] = ["text encoder", "scorer", "features"];
-
-/// The same for a system with a latent verifier.
-const EVICTED_WITH_VERIFIER: [&str; 4] = ["text encoder", "scorer", "verifier", "features"];
-
-/// The parts that are evicted at each level, least first.
-const EVICTED_LEVELS: [&[&str]; 3] = [&[], &["text encoder"], &EVICTED_FIRST];
+/// The parts that are evicted at each level, least first: nothing, the text encoder, everything that
+/// is not always needed.
+fn evicted_levels(has_text_encoder: bool, has_verifier: bool) -> [&'static [&'static str]; 3] {
+    let text: &[&str] = match has_text_encoder {
+        true => &["text encoder"],
+        false => &[],
+    };
+    let all: &[&str] = match (has_text_encoder, has_verifier) {
+        (true, false) => &["text encoder", "scorer", "features"],
+        (true, true) => &["text encoder", "scorer", "verifier", "features"],
+        (false, false) => &["scorer", "features"],
+        (false, true) => &["scorer", "verifier", "features"],
+    };
+    [&[], text, all]
+}
 
 /// The measures that keep a search within a limit.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -100,11 +107,10 @@ impl System {
 
     /// The parts that are evicted at each level, least first.
     fn evicted_levels(&self) -> [&'static [&'static str]; 3] {
-        let [none, text, all] = EVICTED_LEVELS;
-        match &self.verifier {
-            Some(verifier) if verifier.is_usable() => [none, text, &EVICTED_WITH_VERIFIER],
-            _ => [none, text, all],
-        }
+        let has_text_encoder = !self.generator.evictable().is_empty();
+        let verifier = self.verifier.as_ref();
+        let has_verifier = verifier.is_some_and(BundleVerifier::is_usable);
+        evicted_levels(has_text_encoder, has_verifier)
     }
 
     /// Bytes of the networks that stay in memory.
@@ -137,7 +143,8 @@ pub fn fit_outline(
 ) -> Result<(ReleasedOutline, MemoryPlan)> {
     let all_rows = workload.widest();
     let mut least = u64::MAX;
-    for (level, evicted) in EVICTED_LEVELS.into_iter().enumerate() {
+    let levels = evicted_levels(outline.generator.has_text_encoder(), false);
+    for (level, evicted) in levels.into_iter().enumerate() {
         let peak = |rows: usize| {
             let at_once = outline.with_rows_at_once(rows);
             let estimate = at_once.estimate(workload, level);

@@ -31,7 +31,7 @@ use crate::{
     options::Options,
     pipelines::{Conditioning, Family, Generator, ImageSize, PipelineContext},
     scorers::ScorerMix,
-    text::unknown_words,
+    text::{Classes, unknown_words},
 };
 
 /// Name of the bundle that is built into the program.
@@ -102,6 +102,15 @@ impl System {
     pub fn words(&self) -> Option<&[String]> {
         match self.generator.conditioning() {
             Conditioning::Text { words } => words,
+            Conditioning::Class { .. } => None,
+        }
+    }
+
+    /// The classes that the generator knows; `None` if it reads texts.
+    pub fn classes(&self) -> Option<&Classes> {
+        match self.generator.conditioning() {
+            Conditioning::Text { .. } => None,
+            Conditioning::Class { classes } => Some(classes),
         }
     }
 

@@ -1,14 +1,17 @@
 //! A released system without its weights, for plans: the generator's sizes are in `pipelines`, those
 //! of ImageReward and DINOv2 here.
 
+use std::sync::Arc;
+
 use ttsvar_search::Workload;
 
+use super::family;
 use crate::{
     Result,
     hub::Description,
     loading::Dtype,
     options::Options,
-    pipelines::{Outline, OutlineMemory},
+    pipelines::{Outline, OutlineContext},
 };
 
 /// A vision transformer (B/L/H as in arXiv 2010.11929).
@@ -54,27 +57,30 @@ const BERT: (usize, usize, usize, usize) = (768, 12, 35, 30524);
 #[derive(Clone)]
 pub struct ReleasedOutline {
     /// The generator.
-    pub generator: Outline,
+    pub generator: Arc<dyn Outline>,
     dtype: Dtype,
+    rows_at_once: Option<usize>,
 }
 
 impl ReleasedOutline {
     /// The outline of a released description with options that its family completed.
     ///
     /// # Errors
-    /// The image size is not known.
+    /// The model does not support an option.
     pub fn new(description: &Description, options: &Options, dtype: Dtype) -> Result<Self> {
+        let family = family(description.generator.family);
         Ok(Self {
-            generator: Outline::released(&description.name, options, dtype)?,
+            generator: family.outline(description, options, dtype)?.into(),
             dtype,
+            rows_at_once: None,
         })
     }
 
     /// The same with at most `rows` rows at once in the network.
     pub fn with_rows_at_once(&self, rows: usize) -> Self {
         Self {
-            generator: self.generator.clone().with_rows_at_once(rows),
-            dtype: self.dtype,
+            rows_at_once: Some(rows),
+            ..self.clone()
         }
     }
 
@@ -110,12 +116,13 @@ impl ReleasedOutline {
         let scorer = bytes(BLIP.values() + bert_values());
         let features = bytes(DINOV2.values());
         let stay = evicted < 2;
-        let memory = OutlineMemory {
+        let context = OutlineContext {
+            rows_at_once: self.rows_at_once,
             evict_text: evicted > 0,
             resident: if stay { scorer + features } else { 0 },
             scoring: if stay { 0 } else { scorer.max(features) },
         };
-        self.generator.estimate(workload, memory)
+        self.generator.estimate(workload, context)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Prompts to token ids, exactly as the original models' tokenizers make them, and to layouts.
 
+mod classes;
 mod clip;
 pub mod layout;
 mod limit;
@@ -9,6 +10,7 @@ mod t5;
 mod wordpiece;
 mod words;
 
+pub use classes::Classes;
 pub use clip::ClipTokenizer;
 pub use t5::T5Tokenizer;
 pub use wordpiece::{Padded, WordPieceTokenizer};

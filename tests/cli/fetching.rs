@@ -539,3 +539,29 @@ fn without_a_connection_it_is_said_what_is_missing_and_where_it_goes() {
         "{unknown}"
     );
 }
+
+#[test]
+fn a_released_var_comes_with_its_tokenizer() {
+    let desk = Desk::new();
+    let published = "FoundationVision/var";
+    let state = Arc::new(State {
+        files: vec![
+            (published, "var_d16.pth", b"transformer".to_vec()),
+            (published, "var_d30.pth", b"not wanted".to_vec()),
+            (published, "vae_ch160v4096z32.pth", b"tokenizer".to_vec()),
+        ],
+        ..State::default()
+    });
+    let endpoint = serve(state);
+    let fetch = ["models", "fetch", "var-d16", "--weights", "downloads"];
+    let said = run(&desk, &endpoint, &fetch);
+    for file in ["var_d16.pth", "vae_ch160v4096z32.pth"] {
+        assert!(said.out.contains(&format!("var-d16: {file}, ")), "{said:?}");
+    }
+    assert!(!said.out.contains("var_d30"), "{said:?}");
+    assert!(!said.err.contains("flan-t5"), "it reads no text: {said:?}");
+    assert!(
+        said.err.contains("image-reward"),
+        "it is needed too: {said:?}"
+    );
+}

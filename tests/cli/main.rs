@@ -1,5 +1,6 @@
 //! The program as it is typed: what it prints, which files it writes, what it refuses.
 
+mod classes;
 mod collecting;
 mod compbench;
 mod desk;

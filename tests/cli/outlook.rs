@@ -69,8 +69,12 @@ fn generate_explains_every_flag() {
     Options:
       -p, --prompt <PROMPT>  The same as an option
           --prompts <FILE>   Read one prompt per line from this file or pipe; `-` reads standard input
+          --classes <FILE>   Read one class per line from this file or pipe, for models of classes; `-`
+                             reads standard input
           --from <IMAGE>     Repeat the search that made this image; other flags override its settings
           --negative <TEXT>  What the image should not contain
+          --class <CLASS>    Class of the image, for models of classes such as var-d30, in place of a
+                             prompt: its number, its name or the beginning of one
       -h, --help             Print help
 
     Search:
@@ -106,7 +110,7 @@ fn generate_explains_every_flag() {
           --sampling <NAME>            Published settings of sampling: tts-var, infinity-eval,
                                        infinity-demo or soto; the following options win over it
           --cfg <NUMBER,...>           Guidance strength, or a list over the scales such as 3,3,1; 1
-                                       turns guidance off [default: the model's]
+                                       turns guidance off, 0 that of VAR [default: the model's]
           --cfg-layer <N>              Apply guidance to the output of the N-th block from the end
                                        instead of to the logits
           --tau <NUMBER,...>           Temperature, above 0, or a list over the scales such as 1,1,0.5
@@ -117,6 +121,7 @@ fn generate_explains_every_flag() {
           --steer <auto|off|FILE>      Steer the concepts of the prompt to places: auto for the
                                        relations in the prompt, a TOML or JSON file with boxes, or off
                                        [default: off]
+          --more-smooth[=<BOOL>]       Mix codes instead of drawing them, for smoother images of VAR
           --token-statistics[=<BOOL>]  Record entropy and log-likelihood of the drawn tokens in the
                                        trace
           --aspect <W:H>               Width to height, from 1:3 to 3:1 [default: 1:1]

@@ -8,13 +8,13 @@ use ttsvar::{
     hub,
     loading::RandomWeights,
     models::{
-        bsq_vae::{Decoder, DecoderSizes},
+        autoencoder::{Attention, Decoder, DecoderSizes},
         infinity::{Infinity, Pixels, Schedule},
     },
     nn::Weights,
     options::Options,
-    pipelines::{ARCHITECTURES, Architecture, RandomModel},
-    search::{Extractor, Features, Image, Method, Scorer, Search, Silent},
+    pipelines::infinity::random::{ARCHITECTURES, Architecture, RandomInfinity},
+    search::{Extractor, Features, Image, Method, Prompt, Scorer, Search, Silent},
 };
 
 use crate::support::{golden, json};
@@ -70,11 +70,12 @@ fn random_checkpoints_have_the_tensors_of_recorded_ones() {
             base: number("base_ch"),
             multipliers: &multipliers,
             blocks: number("num_res_blocks") + 1,
+            attention: Attention::None,
         };
         let recorded = open("vae", &["vae"]).pp("decoder");
-        Decoder::load(&recorded).expect("the recorded decoder");
+        Decoder::load(&recorded, Attention::None).expect("the recorded decoder");
         let weights = random_weights(sizes.tensors());
-        Decoder::load(&weights).expect("the random decoder");
+        Decoder::load(&weights, Attention::None).expect("the random decoder");
         assert_eq!(weights.values_read(), recorded.values_read(), "{fixture}");
         assert!(
             weights.unread().is_empty(),
@@ -113,7 +114,7 @@ fn architectures_have_the_released_sizes() {
 
 #[test]
 fn a_measurement_counts_what_the_search_did() {
-    let model = RandomModel::new(
+    let model = RandomInfinity::new(
         Architecture::named("infinity-layer12").unwrap(),
         DType::BF16,
         &Device::Cpu,
@@ -128,6 +129,7 @@ fn a_measurement_counts_what_the_search_did() {
     let extractors: BTreeMap<Features, Box<dyn Extractor>> = BTreeMap::new();
     let job = BenchJob {
         search: Search::new(pipeline.as_ref(), &Redness, &extractors),
+        prompt: Prompt::from("a photo of a red circle"),
         plan: Method::BestOfN.plan(2, 3).unwrap(),
         repeat: 2,
         seed: 1,

@@ -382,7 +382,7 @@ fn the_shipped_demo_opens_and_reads_its_own_words() {
     let encoder =
         T5Encoder::load(&weights, &bundle.text_config().unwrap().json().unwrap()).unwrap();
     let tokenizer = T5Tokenizer::open(&bundle.tokenizer().unwrap()).unwrap();
-    let words = bundle.description.text.words.unwrap();
+    let words = bundle.description.text.unwrap().words.unwrap();
     let unknown = tokenizer.encode("xylophone").unwrap()[0];
     for word in &words {
         let ids = tokenizer.encode(word).unwrap();
@@ -405,8 +405,18 @@ fn a_wrong_description_is_refused_with_what_is_right() {
         ),
         (
             "\"infinity\"",
+            "\"gan\"",
+            ["unknown variant `gan`", "`infinity`"],
+        ),
+        (
+            "\"infinity\"",
             "\"var\"",
-            ["unknown variant `var`", "`infinity`"],
+            ["`var` has no text encoder", "remove [text]"],
+        ),
+        (
+            "vae = \"infinity_vae.pth\"",
+            "vae = \"infinity_vae.pth\"\nclasses = [\"a\"]",
+            ["`classes` are for the family `var`", "Infinity reads texts"],
         ),
         (
             "vae = \"infinity_vae.pth\"",
@@ -567,17 +577,16 @@ fn folders_in_memory_and_on_disk_are_alike() {
 #[test]
 fn the_description_in_the_manual_is_valid() {
     let manual = include_str!("../../docs/weights.md");
-    let toml = manual
-        .split("```toml\n")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next())
-        .expect("an example");
-    let description = Description::read(&Blob::Memory {
-        name: "docs/weights.md".into(),
-        bytes: toml.as_bytes(),
-    })
-    .unwrap();
-    assert_eq!(description.name, "demo");
+    let examples = manual.split("```toml\n").skip(1);
+    let names = examples.map(|rest| {
+        let toml = rest.split("```").next().expect("the end of an example");
+        let description = Description::read(&Blob::Memory {
+            name: "docs/weights.md".into(),
+            bytes: toml.as_bytes(),
+        });
+        description.unwrap().name
+    });
+    assert_eq!(names.collect::<Vec<_>>(), ["demo", "shapes"]);
 }
 
 #[test]

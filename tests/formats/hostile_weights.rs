@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use proptest::prelude::*;
 use ttsvar::{
     hub,
-    models::bsq_vae::Decoder,
+    models::autoencoder::{Attention, Decoder},
     nn::{StoredType, TensorInfo, TensorSource, Weights},
 };
 use zip::CompressionMethod;
@@ -664,7 +664,7 @@ fn a_decoder_of_other_shapes_is_refused_before_it_paints() {
         let bias = (name.replace("weight", "bias"), vec![shape[0]]);
         let source = Arc::new(Changed(file.clone(), HashMap::from([(name, shape), bias])));
         let weights = Weights::new(source, DType::F32, &Device::Cpu);
-        Decoder::load(&weights.pp("decoder"))
+        Decoder::load(&weights.pp("decoder"), Attention::None)
             .map(drop)
             .unwrap_err()
             .to_string()

@@ -11,12 +11,12 @@ use ttsvar::{
         infinity::{Guidance, Infinity, Pixels, ScaleKv, ScaleRun, Schedule, Text},
     },
     nn::{Rope, TensorInfo, TensorSource, Weights},
-    pipelines::infinity::truncate,
+    pipelines::truncate,
     search::Image,
 };
 
 use crate::support::{
-    assert_bytes_close, assert_close, assert_values_close, golden, json, tensors, values,
+    assert_bytes_close, assert_close, assert_values_close, golden, json, strided, tensors, values,
 };
 
 type Tensors = HashMap<String, Tensor>;
@@ -379,22 +379,6 @@ impl Run<'_> {
             0.02,
         );
     }
-}
-
-/// Every n-th row and column of (1, 3, H, W).
-fn strided(x: &Tensor, n: usize) -> Tensor {
-    let indices = |size: usize| {
-        Tensor::from_vec(
-            (0..size as u32).step_by(n).collect::<Vec<_>>(),
-            size.div_ceil(n),
-            &Device::Cpu,
-        )
-    };
-    let (_, _, h, w) = x.dims4().unwrap();
-    x.index_select(&indices(h).unwrap(), 2)
-        .unwrap()
-        .index_select(&indices(w).unwrap(), 3)
-        .unwrap()
 }
 
 fn runs(name: &'static str) {

@@ -17,4 +17,5 @@ mod selection;
 mod support;
 mod text;
 mod tts_loop;
+mod var;
 mod verifier;

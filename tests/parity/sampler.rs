@@ -1,6 +1,6 @@
 //! Infinity's sampler against recordings of the original program.
 
-use ttsvar::pipelines::infinity::truncate;
+use ttsvar::pipelines::truncate;
 
 use crate::support::{assert_values_close, json, tensors, values};
 

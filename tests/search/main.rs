@@ -14,4 +14,5 @@ mod steering;
 mod support;
 mod suspension;
 mod tokens;
+mod var;
 mod verifier;

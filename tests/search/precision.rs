@@ -4,11 +4,11 @@ use candle_core::{DType, Device, Tensor};
 use ttsvar::{
     hub,
     models::{
-        bsq_vae::Decoder,
+        autoencoder::{Attention, Decoder},
         infinity::{Guidance, Infinity, Pixels, ScaleRun, Schedule},
     },
     nn::{Kv, Linear, Rope, Weights},
-    pipelines::Architecture,
+    pipelines::infinity::random::Architecture,
     pipelines::infinity::{ImageModel, InfinityRollout, Settings},
 };
 
@@ -35,8 +35,11 @@ fn bf16_logits_stay_within_two_percent() {
                 &Device::Cpu,
             )
         };
-        let decoder =
-            Decoder::load(&open("vae", &["vae"], DType::F32).pp("decoder")).expect("the decoder");
+        let decoder = Decoder::load(
+            &open("vae", &["vae"], DType::F32).pp("decoder"),
+            Attention::None,
+        )
+        .expect("the decoder");
         let [exact, rounded] = [DType::F32, DType::BF16]
             .map(|dtype| Infinity::load(&open("model", &[], dtype)).expect("the network"));
         let run = &config["runs"]["run_a"];
@@ -105,7 +108,7 @@ fn bf16_pictures_stay_within_three_percent() {
                 dtype,
                 &Device::Cpu,
             );
-            Decoder::load(&weights.pp("decoder")).expect("the decoder")
+            Decoder::load(&weights.pp("decoder"), Attention::None).expect("the decoder")
         });
         let (cells, channels) = (6 * 5, exact.latent_channels());
         let code = |i: usize| if (i * i / 7 + i / 3).is_multiple_of(2) { 1.0 } else { -1.0 } / (channels as f32).sqrt();

@@ -1,6 +1,7 @@
 //! The server over real HTTP: images, jobs, errors, watching, cancelling, and restarts.
 #![cfg(unix)]
 
+mod classes;
 mod connections;
 mod damage;
 mod fields;

@@ -6,6 +6,7 @@ pub mod mask2former;
 pub mod option_cases;
 pub mod torch;
 pub mod toy;
+pub mod var;
 
 use std::{collections::HashMap, fs, path::PathBuf};
 
@@ -132,4 +133,20 @@ pub fn assert_bytes_close(what: &str, found: &[u8], expected: &[u8], share: f32)
         worst <= 1 && differing <= share,
         "{what}: {worst} levels, {differing} of the values"
     );
+}
+
+/// Every n-th row and column of (1, 3, H, W).
+pub fn strided(x: &Tensor, n: usize) -> Tensor {
+    let indices = |size: usize| {
+        Tensor::from_vec(
+            (0..size as u32).step_by(n).collect::<Vec<_>>(),
+            size.div_ceil(n),
+            &Device::Cpu,
+        )
+    };
+    let (_, _, h, w) = x.dims4().unwrap();
+    x.index_select(&indices(h).unwrap(), 2)
+        .unwrap()
+        .index_select(&indices(w).unwrap(), 3)
+        .unwrap()
 }

@@ -81,6 +81,13 @@ impl System {
         self.inner.words().map(<[String]>::to_vec)
     }
 
+    /// The names of the classes of the generator, if images are generated from classes.
+    #[getter]
+    fn classes(&self) -> Option<Vec<String>> {
+        let classes = self.inner.classes()?;
+        Some(classes.names().map(str::to_owned).collect())
+    }
+
     /// The words of a prompt that the generator does not know.
     fn unknown_words(&self, prompt: &str) -> Vec<String> {
         self.inner.unknown_words(prompt)
@@ -93,7 +100,7 @@ impl System {
     fn generate<'py>(
         &self,
         py: Python<'py>,
-        prompt: &str,
+        prompt: Option<&str>,
         options: &Bound<'py, PyDict>,
         seed: u64,
         scorer: Option<Bound<'py, PyAny>>,
@@ -101,8 +108,10 @@ impl System {
         listener: Option<Py<PyAny>>,
         decode_all: bool,
     ) -> PyResult<SearchResult<'py>> {
-        let prompt = raised(py, request::prompt(prompt, "the prompt"))?;
+        let prompt = prompt.map(|text| request::prompt(text, "the prompt"));
+        let prompt = raised(py, prompt.transpose())?;
         let search = self.prepare(options, scorer, extractor)?;
+        let prompt = raised(py, search.session.subject(prompt.as_deref()))?;
         let mut listener = PythonListener {
             callable: listener,
             decode_all,

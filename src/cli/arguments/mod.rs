@@ -148,6 +148,11 @@ pub(super) struct Generate {
     /// Read one prompt per line from this file or pipe; `-` reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "prompt_flag"])]
     pub prompts: Option<PathBuf>,
+    /// Read one class per line from this file or pipe, for models of classes; `-` reads standard
+    /// input
+    #[arg(long, value_name = "FILE")]
+    #[arg(conflicts_with_all = ["prompt", "prompt_flag", "prompts", "class"])]
+    pub classes: Option<PathBuf>,
     /// Repeat the search that made this image; other flags override its settings
     #[arg(long, value_name = "IMAGE")]
     pub from: Option<PathBuf>,
@@ -397,6 +402,7 @@ mod tests {
                 "aspect",
                 "cfg",
                 "cfg-layer",
+                "more-smooth",
                 "pixels",
                 "sampling",
                 "seed",

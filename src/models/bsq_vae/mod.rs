@@ -1,18 +1,16 @@
 //! The multi-scale bitwise tokenizer of Infinity (arXiv 2412.04431, section 3.1): an encoder and a
 //! decoder between images and latents, and the quantizer between latents and bits.
 //!
+//! Encoder and decoder are those of [`autoencoder`](super::autoencoder), without attention.
+//!
 //! Reference: FoundationVision/Infinity at commit 4c27bbb, `infinity/models/bsq_vae`:
-//! `flux_vqgan.py`, lines 19-388 (layers, encoder, decoder), `conv.py`, lines 7-70, and
 //! `multiscale_bsq.py`, lines 170-393 (`MultiScaleBSQ`) and 394-718 (`BSQ`).
 
-mod autoencoder;
-mod checkpoint;
 mod quantizer;
 
-pub use autoencoder::{Decoder, Encoder};
-pub use checkpoint::DecoderSizes;
 pub use quantizer::{Latent, QuantizedScale, quantize};
 
+use super::autoencoder::{Attention, Decoder, Encoder};
 use crate::{
     Result,
     nn::{Signature, Weights},
@@ -41,8 +39,8 @@ pub const SIGNATURE: Signature = Signature {
 impl BsqVae {
     /// Reads `encoder.*` and `decoder.*`; every size is the file's.
     pub fn load(w: &Weights) -> Result<Self> {
-        let encoder = Encoder::load(&w.pp("encoder"))?;
-        let decoder = Decoder::load(&w.pp("decoder"))?;
+        let encoder = Encoder::load(&w.pp("encoder"), Attention::None)?;
+        let decoder = Self::load_decoder(w)?;
         if encoder.latent_channels() != decoder.latent_channels() {
             let expected = decoder.latent_channels();
             let found = encoder.latent_channels();
@@ -53,5 +51,10 @@ impl BsqVae {
             ));
         }
         Ok(Self { encoder, decoder })
+    }
+
+    /// Reads `decoder.*` alone.
+    pub fn load_decoder(w: &Weights) -> Result<Decoder> {
+        Decoder::load(&w.pp("decoder"), Attention::None)
     }
 }

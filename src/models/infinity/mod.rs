@@ -11,7 +11,8 @@ mod routing;
 mod schedule;
 mod transformer;
 
+pub use super::branches::ScaleKv;
 pub use checkpoint::Config;
 pub use routing::{RegionText, Route, Routing};
 pub use schedule::{Pixels, Schedule, TEMPLATES};
-pub use transformer::{Guidance, Infinity, ScaleKv, ScaleRun, Text};
+pub use transformer::{Guidance, Infinity, ScaleRun, Text};

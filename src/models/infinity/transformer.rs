@@ -9,6 +9,7 @@ use candle_core::{DType, Tensor};
 use super::{Config, RegionText, Routing};
 use crate::{
     Result, interrupt,
+    models::branches::{ScaleKv, add_kv, kv_before, of_branch, per_branch},
     nn::{
         Activation, CosineAttention, Kv, LayerNorm, Linear, RmsNorm, Rope, Signature, Weights,
         attention, attention_blocks, modulate, residual,
@@ -33,9 +34,6 @@ impl Guidance {
         self.cfg != 1.0
     }
 }
-
-/// Keys and values that one candidate leaves at one scale: for each branch, for each block.
-pub type ScaleKv = Vec<Vec<Kv>>;
 
 /// One scale of the candidates of one prompt, in one or two branches.
 #[derive(Clone, Copy)]
@@ -234,18 +232,14 @@ impl Infinity {
         let branches = texts.len();
         let mixes = branches == 2 && guidance.mixes();
         let mut x = Tensor::cat(input, 0)?; // (branches * R, L, C)
-        let branch_rows = |x: &Tensor, branch: usize| x.narrow(0, branch * rows, rows);
+        let branch_rows = |x: &Tensor, branch: usize| of_branch(x, branch, rows);
         let mut kept: Vec<ScaleKv> = vec![vec![Vec::new(); branches]; rows];
         let mix_after = guidance
             .layer
             .and_then(|n| self.config.depth.checked_sub(n));
         for (i, block) in self.blocks.iter().enumerate() {
             interrupt::check()?;
-            let keys_of_branch = |branch: usize| {
-                seen.iter()
-                    .map(move |scales| scales.iter().map(|kv| &kv[branch][i]).collect())
-            };
-            let before: Vec<Vec<&Kv>> = (0..branches).flat_map(keys_of_branch).collect();
+            let before = kv_before(seen, branches, i);
             let block_texts: Vec<&BlockText> = texts.iter().map(|text| &text.blocks[i]).collect();
             let routed = routing.as_ref().map(|routing| (routing, i));
             let (out, own) = block.forward(&x, &block_texts, routed, &before, rope)?;
@@ -254,9 +248,7 @@ impl Infinity {
                 watch(branch, i, &branch_rows(&x, branch)?);
             }
             if keep {
-                own.into_iter()
-                    .enumerate()
-                    .for_each(|(row, kv)| kept[row % rows][row / rows].push(kv));
+                add_kv(&mut kept, own);
             }
             if mix_after == Some(i) && mixes {
                 let mixed = mix(&branch_rows(&x, 0)?, &branch_rows(&x, 1)?, guidance.cfg)?;
@@ -290,28 +282,6 @@ impl Infinity {
                 .map_or(DType::F32, |block| block.sa.kept_as()),
         )
     }
-}
-
-/// Applies `f` to the rows of each branch (R, L, C) with the branch's text, and joins the results.
-fn per_branch<const N: usize>(
-    texts: &[&BlockText],
-    x: [&Tensor; N],
-    f: impl Fn(&BlockText, [Tensor; N]) -> candle_core::Result<Tensor>,
-) -> Result<Tensor> {
-    let rows = x[0].dims()[0] / texts.len();
-    let mut parts = Vec::with_capacity(texts.len());
-    for (branch, text) in texts.iter().enumerate() {
-        let mut part = x.map(Tensor::clone);
-        for x in &mut part {
-            *x = x.narrow(0, branch * rows, rows)?;
-        }
-        parts.push(f(text, part)?);
-    }
-    Ok(if parts.len() == 1 {
-        parts.swap_remove(0)
-    } else {
-        Tensor::cat(&parts, 0)?
-    })
 }
 
 /// `cfg * a + (1 - cfg) * b`

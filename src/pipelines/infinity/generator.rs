@@ -3,24 +3,28 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use ttsvar_search::{Pipeline, PromptReader, Scale};
+use ttsvar_search::{Pipeline, PromptReader};
 
 use super::{
-    ImageModel, InfinityPipeline, Networks, Settings, T5Text, TextEncoder, cells_per_token,
+    ImageModel, InfinityOutline, InfinityPipeline, Settings, T5Text, TextEncoder, cells_per_token,
     pair::check_pair,
 };
 use crate::{
     Error, Result,
     hub::{Bundle, Description},
-    loading::{Evict, Evictable, LoadReport, Loaded, Loader},
+    loading::{Dtype, Evict, Evictable, LoadReport, Loaded, Loader},
     models::{
-        bsq_vae::{self, Decoder},
+        autoencoder::Decoder,
+        bsq_vae::{self, BsqVae},
         infinity::{Infinity, Pixels, Schedule, TEMPLATES},
         t5::{T5Encoder, T5Sizes},
     },
     nn::Weights,
     options::Options,
-    pipelines::{Conditioning, Family, Generator, ImageSize, PipelineContext},
+    pipelines::{
+        Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
+        check_single_size, refuse_options,
+    },
     text::T5Tokenizer,
 };
 
@@ -32,7 +36,15 @@ const TRAINED_AT_1M: &str = "infinity-2b";
 pub struct InfinityFamily;
 
 impl Family for InfinityFamily {
+    fn takes_classes(&self) -> bool {
+        false
+    }
+
     fn resolve(&self, options: Options) -> Result<Options> {
+        refuse_options(
+            "Infinity",
+            [("--more-smooth", options.more_smooth.is_some())],
+        )?;
         pixels(&options)?;
         let released = Settings::default();
         Ok(options.or(&Options {
@@ -44,14 +56,14 @@ impl Family for InfinityFamily {
         }))
     }
 
-    fn scales(&self, description: &Description, options: &Options) -> Result<Vec<Scale>> {
-        check_scales(description)?;
-        let grids = match &description.generator.scales {
-            Some(grids) => grids.clone(),
-            None => released_schedule(options)?.grids,
-        };
-        let scale = |(height, width)| Scale { height, width };
-        Ok(grids.into_iter().map(scale).collect())
+    fn outline(
+        &self,
+        description: &Description,
+        options: &Options,
+        dtype: Dtype,
+    ) -> Result<Box<dyn Outline>> {
+        let outline = InfinityOutline::released(&description.name, options, dtype)?;
+        Ok(Box::new(outline))
     }
 
     fn advice(&self, description: &Description, options: &Options) -> Option<String> {
@@ -79,9 +91,7 @@ impl Family for InfinityFamily {
         let transformer = loader.load(transformer, "", &[], Infinity::load)?;
         report.add(&transformer);
         let unused = ["encoder.", "quantize.", "quantizer."];
-        let decoder = loader.load(decoder, "", &unused, |weights| {
-            Decoder::load(&weights.pp("decoder"))
-        })?;
+        let decoder = loader.load(decoder, "", &unused, BsqVae::load_decoder)?;
         report.add(&decoder);
         let text = load_text(bundle, loader)?;
         report.add(&text);
@@ -152,29 +162,21 @@ struct InfinityGenerator {
 }
 
 impl InfinityGenerator {
+    /// The only words that the model knows; `None` if it takes any.
+    fn words(&self) -> Option<&[String]> {
+        self.description.text.as_ref()?.words.as_deref()
+    }
+
     fn schedule(&self, options: &Options) -> Result<Schedule> {
         let generator = &self.description.generator;
         let Some(grids) = &generator.scales else {
             return released_schedule(options);
         };
-        let (rows, columns) = grids.last().copied().unwrap_or((1, 1));
-        let ratio = rows as f64 / columns as f64;
-        let other_aspect = options
-            .aspect
-            .as_ref()
-            .is_some_and(|aspect| (aspect.ratio() - ratio).abs() > 1e-3);
-        if other_aspect || options.pixels.is_some() {
-            let name = &self.description.name;
-            let height = rows * self.token;
-            let width = columns * self.token;
-            return Err(Error::input(format!(
-                "`{name}` generates images of one size only, {width} x {height}"
-            ))
-            .with_hint("leave --aspect and --pixels out"));
-        }
+        let last = grids.last().copied().unwrap_or((1, 1));
+        check_single_size(&self.description.name, last, self.token, options)?;
         Ok(Schedule {
             grids: grids.clone(),
-            rope_grid: generator.rope_grid.unwrap_or((rows, columns)),
+            rope_grid: generator.rope_grid.unwrap_or(last),
         })
     }
 
@@ -191,7 +193,7 @@ impl InfinityGenerator {
 impl Generator for InfinityGenerator {
     fn conditioning(&self) -> Conditioning<'_> {
         Conditioning::Text {
-            words: self.description.text.words.as_deref(),
+            words: self.words(),
         }
     }
 
@@ -238,9 +240,7 @@ impl Generator for InfinityGenerator {
             false => networks.encoding = self.text.encoder.bytes(),
         }
         let pipeline = InfinityPipeline::new(model, &self.text, networks)?;
-        Ok(Box::new(
-            pipeline.with_words(self.description.text.words.as_deref()),
-        ))
+        Ok(Box::new(pipeline.with_words(self.words())))
     }
 
     fn bytes(&self) -> u64 {

@@ -1,6 +1,5 @@
 //! Infinity as a pipeline: text encoder, transformer, sampling and decoder, scale by scale.
 
-mod costs;
 mod generator;
 mod outline;
 mod pair;
@@ -11,17 +10,16 @@ mod steering;
 mod text;
 
 pub use generator::{InfinityFamily, released_schedule};
-pub use outline::{Outline, OutlineMemory};
+use outline::InfinityOutline;
 pub use rollout::InfinityRollout;
-pub use sampling::{Sampling, draw_bits, truncate};
+pub use sampling::{Sampling, draw_bits};
 pub use steering::steered_scale;
 pub use text::{FixedText, T5Text, TextEncoder};
 
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
-use costs::StepCosts;
-use steering::{PreparedLayouts, SteeringCosts, region_texts, steering};
+use steering::{PreparedLayouts, region_texts, steering, steering_costs};
 use ttsvar_search::{
     DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, Steering, Warning, Workload,
 };
@@ -29,23 +27,19 @@ use ttsvar_search::{
 use crate::{
     Error, Result,
     models::{
-        bsq_vae::{Decoder, Latent},
+        autoencoder::Decoder,
+        bsq_vae::Latent,
         infinity::{Guidance, Infinity, RegionText, Schedule},
     },
     nn::Rope,
     options::{Options, PerScale, Steer},
+    pipelines::{
+        check_hidden_block,
+        costs::{self, Networks, SteeringCosts, StepCosts},
+        decoding::decoded_cells,
+    },
     text::unknown_words,
 };
-
-/// Tokens of a prompt of usual length, for estimates.
-const USUAL_TEXT: usize = 20;
-
-/// Bytes of the program itself with its tables and the demo's files.
-const PROGRAM: u64 = 36 << 20;
-
-/// Maximum number of bytes that the allocator keeps of freed activations (measured). Of small
-/// activations it keeps about half.
-const HELD_BACK: u64 = 16 << 20;
 
 /// Settings of sampling and guidance.
 #[derive(Clone, Debug, PartialEq)]
@@ -240,17 +234,11 @@ impl<'a> ImageModel<'a> {
     /// # Errors
     /// There is no such block.
     pub fn with_hidden_block(self, block: Option<usize>) -> Result<Self> {
-        let depth = self.transformer.config().depth;
-        match block {
-            Some(found) if found == 0 || found > depth => Err(Error::input(format!(
-                "hidden states of block {found}: the transformer has blocks 1 to {depth}"
-            ))
-            .with_hint("blocks a third to a half of the way up are a good choice")),
-            _ => Ok(Self {
-                hidden_block: block,
-                ..self
-            }),
-        }
+        check_hidden_block(block, self.transformer.config().depth)?;
+        Ok(Self {
+            hidden_block: block,
+            ..self
+        })
     }
 
     /// Starts the candidates `rows` from text features (T, text width); `negative` replaces the
@@ -303,21 +291,6 @@ impl<'a> ImageModel<'a> {
     }
 }
 
-/// Latent cells (rows, columns) that are decoded of a latent of (rows, columns) cells; `patch` is
-/// the number of pixels along one side of a cell.
-fn decoded_cells(
-    size: DecodeSize,
-    (rows, columns): (usize, usize),
-    patch: usize,
-) -> (usize, usize) {
-    let DecodeSize::Preview(pixels) = size else {
-        return (rows, columns);
-    };
-    let factor = pixels as f64 / (rows.min(columns) * patch) as f64;
-    let scaled = |cells: usize| ((cells as f64 * factor.min(1.0)).round() as usize).max(1);
-    (scaled(rows), scaled(columns))
-}
-
 impl StepCosts for ImageModel<'_> {
     fn tokens(&self, scale: usize) -> usize {
         let (rows, columns) = self.grids[scale];
@@ -333,15 +306,7 @@ impl StepCosts for ImageModel<'_> {
     }
 
     fn steering(&self) -> Option<SteeringCosts> {
-        SteeringCosts::new(&self.settings.steer, &self.grids)
-    }
-
-    fn region_text_flops(&self, tokens: usize) -> f64 {
-        self.transformer.config().region_text_flops(tokens)
-    }
-
-    fn region_flops(&self, tokens: usize, text: usize) -> f64 {
-        self.transformer.config().region_flops(tokens, text)
+        steering_costs(&self.settings.steer, &self.grids, self.transformer.config())
     }
 
     fn text_flops(&self, tokens: usize) -> f64 {
@@ -370,18 +335,6 @@ impl StepCosts for ImageModel<'_> {
             .config()
             .activation_bytes(rows, tokens, seen)
     }
-}
-
-/// Bytes of the networks of a system, for estimates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Networks {
-    /// Networks that are always in memory.
-    pub resident: u64,
-    /// Networks that are in memory only while a prompt is encoded.
-    pub encoding: u64,
-    /// The largest network that is in memory only while images are scored or their features
-    /// computed.
-    pub scoring: u64,
 }
 
 /// A loaded Infinity with its text encoder.
@@ -444,7 +397,8 @@ impl<'a> InfinityPipeline<'a> {
             let features = self.text.encode(&text)?;
             let tokens = features.dims()[0];
             texts.push(self.model.transformer.region_text(&features)?);
-            rollout.add_flops(self.text.flops(tokens) + self.model.region_text_flops(tokens));
+            let prepare = self.model.transformer.config().region_text_flops(tokens);
+            rollout.add_flops(self.text.flops(tokens) + prepare);
         }
         self.model.prepare(steering, prompt, texts)
     }

@@ -2,19 +2,17 @@
 
 use ttsvar_search::{DecodeSize, Estimate, Scale, Workload};
 
-use super::{
-    Networks, Settings,
-    costs::{self, StepCosts},
-    decoded_cells,
-    random::Architecture,
-    released_schedule,
-    steering::SteeringCosts,
-};
+use super::{Settings, random::Architecture, released_schedule, steering::steering_costs};
 use crate::{
     Result,
     loading::Dtype,
     models::{infinity::Config, t5::T5Sizes},
     options::Options,
+    pipelines::{
+        Outline, OutlineContext,
+        costs::{self, Networks, SteeringCosts, StepCosts},
+        decoding::decoded_cells,
+    },
 };
 
 /// The encoder of flan-t5-xl (its `config.json`).
@@ -30,7 +28,7 @@ const FLAN_T5_XL: T5Sizes = T5Sizes {
 
 /// The sizes of a released model, set up by options.
 #[derive(Clone)]
-pub struct Outline {
+pub(super) struct InfinityOutline {
     arch: Architecture,
     config: Config,
     grids: Vec<(usize, usize)>,
@@ -39,23 +37,12 @@ pub struct Outline {
     rows_at_once: usize,
 }
 
-/// Networks beside the transformer and the decoder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OutlineMemory {
-    /// True if the text encoder is in memory only while a prompt is encoded.
-    pub evict_text: bool,
-    /// Bytes of other networks that stay in memory.
-    pub resident: u64,
-    /// Bytes of the largest network that is in memory only while images are scored.
-    pub scoring: u64,
-}
-
-impl Outline {
+impl InfinityOutline {
     /// The outline of a released model with options that [`super::InfinityFamily`] completed.
     ///
     /// # Errors
     /// The model or the image size is not known, or a setting does not fit the model.
-    pub fn released(name: &str, options: &Options, dtype: Dtype) -> Result<Self> {
+    pub(super) fn released(name: &str, options: &Options, dtype: Dtype) -> Result<Self> {
         let arch = Architecture::named(match name {
             "infinity-2b" => "2b",
             "infinity-8b" | "infinity-8b-512" => "8b",
@@ -74,48 +61,6 @@ impl Outline {
         })
     }
 
-    /// The same with at most `rows` rows at once in the network.
-    pub fn with_rows_at_once(self, rows: usize) -> Self {
-        Self {
-            rows_at_once: rows.max(1),
-            ..self
-        }
-    }
-
-    /// The token grids, coarse to fine.
-    pub fn scales(&self) -> Vec<Scale> {
-        let scale = |&(height, width): &(usize, usize)| Scale { height, width };
-        self.grids.iter().map(scale).collect()
-    }
-
-    /// Branches of guidance that run at each scale.
-    pub fn branches(&self) -> Vec<usize> {
-        let scales = 0..self.grids.len();
-        scales
-            .map(|scale| StepCosts::branches(self, scale))
-            .collect()
-    }
-
-    /// The cost of a search, as [`ttsvar_search::Pipeline::estimate`] has it.
-    pub fn estimate(&self, workload: &Workload, memory: OutlineMemory) -> Estimate {
-        let bytes = |values: usize| (values * self.dtype_bytes()) as u64;
-        let text = bytes(FLAN_T5_XL.values());
-        let mut networks = Networks {
-            resident: bytes(self.arch.transformer_values())
-                + self.arch.decoder().bytes_kept(self.dtype.into())
-                + memory.resident,
-            encoding: 0,
-            scoring: memory.scoring,
-        };
-        if memory.evict_text {
-            networks.encoding = text;
-        } else {
-            networks.resident += text;
-        }
-        let encoder_flops = |tokens| FLAN_T5_XL.flops(tokens);
-        costs::estimate(self, networks, encoder_flops, workload)
-    }
-
     /// Cells of the latent.
     fn cells(&self) -> (usize, usize) {
         let patch = self.arch.cells_per_token();
@@ -128,7 +73,48 @@ impl Outline {
     }
 }
 
-impl StepCosts for Outline {
+impl Outline for InfinityOutline {
+    fn scales(&self) -> Vec<Scale> {
+        let scale = |&(height, width): &(usize, usize)| Scale { height, width };
+        self.grids.iter().map(scale).collect()
+    }
+
+    fn branches(&self) -> Vec<usize> {
+        let scales = 0..self.grids.len();
+        scales
+            .map(|scale| StepCosts::branches(self, scale))
+            .collect()
+    }
+
+    fn has_text_encoder(&self) -> bool {
+        true
+    }
+
+    fn estimate(&self, workload: &Workload, context: OutlineContext) -> Estimate {
+        let bytes = |values: usize| (values * self.dtype_bytes()) as u64;
+        let text = bytes(FLAN_T5_XL.values());
+        let mut networks = Networks {
+            resident: bytes(self.arch.transformer_values())
+                + self.arch.decoder().bytes_kept(self.dtype.into())
+                + context.resident,
+            encoding: 0,
+            scoring: context.scoring,
+        };
+        if context.evict_text {
+            networks.encoding = text;
+        } else {
+            networks.resident += text;
+        }
+        let encoder_flops = |tokens| FLAN_T5_XL.flops(tokens);
+        let model = Self {
+            rows_at_once: context.rows_at_once.unwrap_or(usize::MAX),
+            ..self.clone()
+        };
+        costs::estimate(&model, networks, encoder_flops, workload)
+    }
+}
+
+impl StepCosts for InfinityOutline {
     fn tokens(&self, scale: usize) -> usize {
         let (rows, columns) = self.grids[scale];
         rows * columns
@@ -143,15 +129,7 @@ impl StepCosts for Outline {
     }
 
     fn steering(&self) -> Option<SteeringCosts> {
-        SteeringCosts::new(&self.settings.steer, &self.grids)
-    }
-
-    fn region_text_flops(&self, tokens: usize) -> f64 {
-        self.config.region_text_flops(tokens)
-    }
-
-    fn region_flops(&self, tokens: usize, text: usize) -> f64 {
-        self.config.region_flops(tokens, text)
+        steering_costs(&self.settings.steer, &self.grids, &self.config)
     }
 
     fn text_flops(&self, tokens: usize) -> f64 {
@@ -187,12 +165,12 @@ impl StepCosts for Outline {
 mod tests {
     use super::*;
     use crate::options::Steer;
-    use crate::pipelines::{RandomModel, infinity::USUAL_TEXT};
+    use crate::pipelines::{RandomModel, costs::USUAL_TEXT, infinity::random::RandomInfinity};
 
     #[test]
     fn an_outline_costs_what_the_loaded_model_does() {
         let name = "infinity-layer12";
-        let model = RandomModel::new(
+        let model = RandomInfinity::new(
             Architecture::named(name).unwrap(),
             candle_core::DType::BF16,
             &candle_core::Device::Cpu,
@@ -205,23 +183,23 @@ mod tests {
                 steer: Some(Steer::from_argument(steer).unwrap()),
                 ..Options::default()
             };
-            let outline = Outline::released(name, &options, Dtype::Bf16).unwrap();
+            let outline = InfinityOutline::released(name, &options, Dtype::Bf16).unwrap();
             let pipeline = model.pipeline(&options, usize::MAX).unwrap();
             assert_same_cost(&outline, pipeline.as_ref());
         }
     }
 
     /// Operations of the text encoder, which the random model does not have.
-    fn encoder_flops(outline: &Outline) -> f64 {
+    fn encoder_flops(outline: &InfinityOutline) -> f64 {
         let regions = outline.steering().map_or(0.0, |steering| {
             steering.texts as f64 * FLAN_T5_XL.flops(steering.tokens)
         });
         FLAN_T5_XL.flops(USUAL_TEXT) + regions
     }
 
-    fn assert_same_cost(outline: &Outline, pipeline: &dyn ttsvar_search::Pipeline) {
+    fn assert_same_cost(outline: &InfinityOutline, pipeline: &dyn ttsvar_search::Pipeline) {
         let branches = (0..outline.scales().len()).map(|scale| pipeline.branches(scale));
-        assert_eq!(outline.branches(), branches.collect::<Vec<_>>());
+        assert_eq!(Outline::branches(outline), branches.collect::<Vec<_>>());
         assert_eq!(outline.scales(), pipeline.scales());
         let widths: Vec<usize> = (1..=outline.scales().len()).rev().collect();
         for size in [DecodeSize::Full, DecodeSize::Preview(64)] {
@@ -232,7 +210,7 @@ mod tests {
                 size,
             };
             let expected = pipeline.estimate(&workload);
-            let found = outline.estimate(&workload, OutlineMemory::default());
+            let found = outline.estimate(&workload, OutlineContext::default());
             let flops = found.flops - encoder_flops(outline);
             assert!(
                 (flops / expected.flops - 1.0).abs() < 1e-9,

@@ -1,26 +1,24 @@
-//! Candidates of one prompt in progress. Rows that share a state share its computation and its
-//! memory. States are reference-counted: selecting rows copies no tensors, and dropped states are
-//! freed.
+//! Candidates of one prompt in progress.
 
 use std::{ops::Range, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::{
-    DecodeSize, FeatureMap, Image, Latent, Rollout, StepCounts, TokenStatistics,
+    DecodeSize, Image, Latent, Rollout, StepCounts, TokenStatistics,
     rng::{Lineage, Stream},
 };
 
-use super::{
-    ImageModel,
-    costs::StepCosts,
-    draw_bits,
-    sampling::{DrawSums, draw_bits_noting},
-    steering::PreparedLayouts,
-};
+use super::{ImageModel, draw_bits, sampling::draw_bits_noting, steering::PreparedLayouts};
 use crate::{
     Error, Result,
     models::infinity::{Route, ScaleKv, ScaleRun, Text},
     nn::{bilinear, check_finite},
+    pipelines::{
+        costs::StepCosts,
+        decoding::{hidden_map, latent_map, separate, to_image},
+        rows::{self, Row, keep_branches},
+        truncation::DrawSums,
+    },
 };
 
 /// The tokens drawn so far, as the network needs them. Immutable.
@@ -32,22 +30,6 @@ struct State {
     /// The output of the chosen block for the latest scale: (L, C); none before scale 0 or if it is
     /// not wanted.
     hidden: Option<Tensor>,
-}
-
-/// One candidate.
-#[derive(Clone)]
-struct Row {
-    lineage: Lineage,
-    state: Arc<State>,
-    /// The layout to which it is steered.
-    layout: Option<usize>,
-}
-
-/// A state that the network runs on, for all rows that share it.
-struct SharedState {
-    state: Arc<State>,
-    /// The layout at a steered scale.
-    layout: Option<usize>,
 }
 
 /// Draws the bits of a row from its logits (L, 2 bits), flattened and divided by the temperature.
@@ -69,7 +51,7 @@ pub struct InfinityRollout<'a> {
     /// The texts of the guidance branches, shared with forks.
     texts: Arc<Vec<Text>>,
     text_tokens: Vec<usize>,
-    rows: Vec<Row>,
+    rows: Vec<Row<State>>,
     /// The layouts to which rows are steered.
     layouts: Option<Arc<PreparedLayouts>>,
     /// Of the latest step, one per row, if they are asked for.
@@ -87,18 +69,11 @@ impl<'a> InfinityRollout<'a> {
         rows: Range<usize>,
         seed: u64,
     ) -> Self {
-        let state = Arc::new(State {
+        let state = State {
             seen: Vec::new(),
             sum: None,
             hidden: None,
-        });
-        let rows = rows
-            .map(|i| Row {
-                lineage: Lineage::root(i),
-                state: state.clone(),
-                layout: None,
-            })
-            .collect();
+        };
         let text_tokens: Vec<usize> = texts.iter().map(|text| text.normed.dims()[1]).collect();
         let flops = text_tokens
             .iter()
@@ -108,7 +83,7 @@ impl<'a> InfinityRollout<'a> {
             model,
             texts: Arc::new(texts),
             text_tokens,
-            rows,
+            rows: rows::start(rows, state),
             layouts: None,
             statistics: vec![],
             seed,
@@ -127,18 +102,27 @@ impl<'a> InfinityRollout<'a> {
     }
 
     /// The route of a state at the next scale.
-    fn route(&self, shared: &SharedState) -> Option<&Route> {
-        self.layouts.as_ref()?.route(self.scale, shared.layout)
+    fn route(&self, row: &Row<State>) -> Option<&Route> {
+        self.layouts.as_ref()?.route(self.scale, row.layout)
+    }
+
+    /// One row for each state that the network runs on next, and which of them stands for each row.
+    fn distinct(&self) -> (Vec<Row<State>>, Vec<usize>) {
+        match &self.layouts {
+            Some(layouts) if layouts.steers(self.scale) => rows::distinct_and_steered(&self.rows),
+            _ => rows::distinct(&self.rows),
+        }
     }
 
     /// Operations of attending to the texts of regions, for states at the next scale.
-    fn routing_flops(&self, states: &[SharedState]) -> f64 {
+    fn routing_flops(&self, states: &[Row<State>]) -> f64 {
         let Some(layouts) = &self.layouts else {
             return 0.0;
         };
         let tokens = self.model.tokens(self.scale);
         let routes = states.iter().filter_map(|state| self.route(state));
-        let flops = |route| self.model.region_flops(tokens, layouts.route_tokens(route));
+        let config = self.model.transformer.config();
+        let flops = |route| config.region_flops(tokens, layouts.route_tokens(route));
         routes.map(flops).sum()
     }
 
@@ -153,7 +137,7 @@ impl<'a> InfinityRollout<'a> {
             model: self.model,
             texts: self.texts.clone(),
             text_tokens: self.text_tokens.clone(),
-            rows: rows.iter().map(|row| self.rows[*row].clone()).collect(),
+            rows: rows::pick(&self.rows, rows),
             layouts: self.layouts.clone(),
             statistics: vec![],
             seed: self.seed,
@@ -186,9 +170,7 @@ impl<'a> InfinityRollout<'a> {
     /// [`Rollout::step`] with the bits drawn by `draw(row, logits)`.
     pub fn step_with(&mut self, draw: &mut Draw) -> Result<StepCounts> {
         let grid = self.next_grid()?;
-        let steers = |layouts: &Arc<PreparedLayouts>| layouts.steers(self.scale);
-        let (states, state_of_row) =
-            distinct(&self.rows, self.layouts.as_ref().is_some_and(steers));
+        let (states, state_of_row) = self.distinct();
         let last = self.scale + 1 == self.model.grids.len();
         let output = self.forward(&states, !last)?;
         let branches = self.model.branches(self.scale);
@@ -221,7 +203,7 @@ impl<'a> InfinityRollout<'a> {
     }
 
     /// Runs the network on distinct states, chunk by chunk.
-    fn forward(&self, states: &[SharedState], keep: bool) -> Result<ForwardOutput> {
+    fn forward(&self, states: &[Row<State>], keep: bool) -> Result<ForwardOutput> {
         let mut logits = vec![];
         let mut kv = vec![];
         let mut hidden = vec![];
@@ -233,11 +215,8 @@ impl<'a> InfinityRollout<'a> {
                 .iter()
                 .map(|text| self.input(text, chunk))
                 .collect::<Result<Vec<_>>>()?;
-            let seen: Vec<_> = chunk
-                .iter()
-                .map(|shared| shared.state.seen.clone())
-                .collect();
-            let routes: Vec<_> = chunk.iter().map(|shared| self.route(shared)).collect();
+            let seen: Vec<_> = chunk.iter().map(|row| row.state.seen.clone()).collect();
+            let routes: Vec<_> = chunk.iter().map(|row| self.route(row)).collect();
             let layouts = self.layouts.as_ref();
             let run = ScaleRun {
                 input: &input,
@@ -270,10 +249,10 @@ impl<'a> InfinityRollout<'a> {
     }
 
     /// The input of one branch for some states: (R, L, C).
-    fn input(&self, text: &Text, states: &[SharedState]) -> Result<Tensor> {
+    fn input(&self, text: &Text, states: &[Row<State>]) -> Result<Tensor> {
         let tokens = states
             .iter()
-            .filter_map(|shared| self.tokens(&shared.state).transpose())
+            .filter_map(|row| self.tokens(&row.state).transpose())
             .collect::<Result<Vec<_>>>()?;
         if tokens.is_empty() {
             return self.model.transformer.first_input(text);
@@ -318,21 +297,12 @@ impl<'a> InfinityRollout<'a> {
     /// The latent of a state.
     fn latent(&self, state: &State) -> Result<Latent> {
         let sum = self.sum(state)?;
-        let (_, channels, height, width) = sum.dims4()?;
-        let values = sum.flatten_all()?.to_vec1::<f32>()?;
         let hidden = state.hidden.as_ref();
+        let grid = self.model.grids[self.scale.saturating_sub(1)];
         Ok(Latent {
-            map: FeatureMap::new(channels, height, width, values)?,
-            hidden: hidden.map(|hidden| self.hidden(hidden)).transpose()?,
+            map: latent_map(&sum)?,
+            hidden: hidden.map(|hidden| hidden_map(hidden, grid)).transpose()?,
         })
-    }
-
-    /// The hidden state (L, C) of the latest scale as a map.
-    fn hidden(&self, hidden: &Tensor) -> Result<FeatureMap> {
-        let (height, width) = self.model.grids[self.scale - 1];
-        let hidden = hidden.to_dtype(DType::F32)?.t()?; // (C, L)
-        let values = hidden.flatten_all()?.to_vec1::<f32>()?;
-        Ok(FeatureMap::new(hidden.dims()[0], height, width, values)?)
     }
 
     /// Decodes the image of a state.
@@ -343,51 +313,10 @@ impl<'a> InfinityRollout<'a> {
             .to_device(text.device())?
             .to_dtype(text.dtype())?;
         let decoded = self.model.decoder.forward(&latent)?;
-        check_finite("the decoded image", &decoded)?;
-        let (_, _, height, width) = decoded.dims4()?;
         let flops = self.decode_flops.get() + self.model.decode_flops(size);
         self.decode_flops.set(flops);
-        let planes = decoded
-            .to_dtype(DType::F32)?
-            .flatten_all()?
-            .to_vec1::<f32>()?;
-        Ok(Image::from_chw(width, height, &planes))
+        to_image(&decoded)
     }
-}
-
-/// The parts (L, C) of a tensor (R, L, C), each with memory of its own: a part that is kept does not
-/// keep the others.
-fn separate(x: &Tensor) -> Result<Vec<Tensor>> {
-    let parts = (0..x.dims()[0]).map(|row| Ok(x.get(row)?.force_contiguous()?));
-    parts.collect()
-}
-
-/// Drops the keys and values of branches that no later scale runs.
-fn keep_branches(seen: &mut [Arc<ScaleKv>], branches: usize) {
-    for kv in seen {
-        if kv.len() > branches {
-            *kv = Arc::new(kv[..branches].to_vec());
-        }
-    }
-}
-
-/// The distinct states of some rows, in order of appearance, and the index of the state of each
-/// row. If they are `steered` now, rows with different layouts share none.
-fn distinct(rows: &[Row], steered: bool) -> (Vec<SharedState>, Vec<usize>) {
-    let mut states: Vec<SharedState> = vec![];
-    let mut state_of_row = Vec::with_capacity(rows.len());
-    for row in rows {
-        let layout = row.layout.filter(|_| steered);
-        let same =
-            |known: &SharedState| Arc::ptr_eq(&known.state, &row.state) && known.layout == layout;
-        let known = states.iter().position(same);
-        state_of_row.push(known.unwrap_or(states.len()));
-        if known.is_none() {
-            let state = row.state.clone();
-            states.push(SharedState { state, layout });
-        }
-    }
-    (states, state_of_row)
 }
 
 impl Rollout for InfinityRollout<'_> {
@@ -408,7 +337,7 @@ impl Rollout for InfinityRollout<'_> {
                 return draw_bits(logits, &sampling, &mut stream);
             }
             let mut sums = DrawSums::default();
-            let note = |probabilities: &[f32], bit| sums.add(probabilities, bit);
+            let note = |probabilities: &[f32], bit| sums.add(probabilities, usize::from(bit));
             let bits = draw_bits_noting(logits, &sampling, &mut stream, note);
             statistics.push(sums.means(scale));
             bits
@@ -426,11 +355,10 @@ impl Rollout for InfinityRollout<'_> {
     }
 
     fn images(&self, rows: &[usize], size: DecodeSize) -> ttsvar_search::Result<Vec<Image>> {
-        let wanted: Vec<Row> = rows.iter().map(|row| self.rows[*row].clone()).collect();
-        let (states, state_of_row) = distinct(&wanted, false);
+        let (states, state_of_row) = rows::distinct(&rows::pick(&self.rows, rows));
         let images = states
             .iter()
-            .map(|shared| self.decode(&shared.state, size))
+            .map(|row| self.decode(&row.state, size))
             .collect::<Result<Vec<_>>>()?;
         let images = state_of_row.iter().map(|&state| images[state].clone());
         Ok(images.collect())
@@ -443,18 +371,7 @@ impl Rollout for InfinityRollout<'_> {
 
     fn gather(&mut self, rows: &[usize]) -> ttsvar_search::Result<()> {
         let drawn = self.scale.saturating_sub(1); // rows are selected after this scale
-        let mut copies = vec![0; self.rows.len()];
-        let mut children = Vec::with_capacity(rows.len());
-        for &row in rows {
-            let row_before = self.rows[row].clone();
-            let lineage = row_before.lineage.copy(drawn, copies[row]);
-            copies[row] += 1;
-            children.push(Row {
-                lineage,
-                ..row_before
-            });
-        }
-        self.rows = children;
+        self.rows = rows::gather(&self.rows, rows, drawn);
         self.statistics.clear(); // of the rows before
         Ok(())
     }
@@ -468,42 +385,5 @@ impl Rollout for InfinityRollout<'_> {
 
     fn flops(&self) -> f64 {
         self.flops + self.decode_flops.get()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nn::Kv;
-
-    #[test]
-    fn a_part_of_a_tensor_keeps_only_its_own_numbers() {
-        let x = Tensor::arange(0f32, 24.0, &Device::Cpu).unwrap();
-        let x = x.reshape((4, 3, 2)).unwrap();
-        for (row, part) in separate(&x).unwrap().iter().enumerate() {
-            let expected = x.get(row).unwrap().to_vec2::<f32>().unwrap();
-            assert_eq!(part.to_vec2::<f32>().unwrap(), expected);
-            let (storage, _) = part.storage_and_layout();
-            let candle_core::Storage::Cpu(candle_core::CpuStorage::F32(numbers)) = &*storage else {
-                panic!("expected f32 on the processor");
-            };
-            assert_eq!(numbers.len(), 6);
-        }
-    }
-
-    #[test]
-    fn branches_that_are_not_needed_any_more_are_freed() {
-        let k = Tensor::zeros((1, 2), DType::F32, &Device::Cpu).unwrap();
-        let kv = Kv { v: k.clone(), k };
-        let pair = Arc::new(vec![vec![kv.clone()], vec![kv]]);
-        let mut seen = vec![pair.clone(); 2];
-        keep_branches(&mut seen, 2);
-        assert!(
-            Arc::ptr_eq(&seen[0], &pair),
-            "nothing is copied without need"
-        );
-        keep_branches(&mut seen, 1);
-        assert!(seen.iter().all(|kv| kv.len() == 1));
-        assert_eq!(Arc::strong_count(&pair), 1);
     }
 }

@@ -1,7 +1,9 @@
 //! Samples bits from logits (`infinity/models/infinity.py`,
 //! `sample_with_top_k_top_p_also_inplace_modifying_logits_`).
 
-use ttsvar_search::{TokenStatistics, rng::Stream};
+use ttsvar_search::rng::Stream;
+
+use crate::pipelines::truncate;
 
 /// Settings of sampling.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,41 +15,6 @@ pub struct Sampling {
     /// Keep this many most likely values; 0 keeps all. A bit has two values, so only 1 removes
     /// any.
     pub top_k: usize,
-}
-
-/// Probabilities of `logits` after truncation.
-///
-/// As in the original, values are removed whose cumulative probability, from the least likely value
-/// upwards, is at most 1 - `top_p`. The most likely value is always kept, and so are values equal
-/// to the least likely of the `top_k` kept.
-pub fn truncate(logits: &[f32], top_k: usize, top_p: f32) -> Vec<f32> {
-    let mut kept = logits.to_vec();
-    let mut order: Vec<usize> = (0..kept.len()).collect();
-    order.sort_by(|a, b| logits[*a].total_cmp(&logits[*b]));
-    if top_k > 0 {
-        let least = logits[order[kept.len() - top_k.min(kept.len())]];
-        for value in kept.iter_mut().filter(|value| **value < least) {
-            *value = f32::NEG_INFINITY;
-        }
-    }
-    if top_p > 0.0 {
-        let p = softmax(&kept);
-        let mut sum = 0.0;
-        for i in &order[..order.len() - 1] {
-            sum += p[*i];
-            if sum <= 1.0 - top_p {
-                kept[*i] = f32::NEG_INFINITY;
-            }
-        }
-    }
-    softmax(&kept)
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f32> = logits.iter().map(|v| (v - top).exp()).collect();
-    let total: f32 = powers.iter().sum();
-    powers.iter().map(|p| p / total).collect()
 }
 
 /// Draws the bits of one candidate at one scale. `logits` holds two values per bit, for 0 and for
@@ -75,39 +42,12 @@ pub(super) fn draw_bits_noting(
     bits
 }
 
-/// Sums over the draws of one candidate at one scale.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct DrawSums {
-    entropy: f64,
-    log_likelihood: f64,
-    draws: usize,
-}
-
-impl DrawSums {
-    /// Adds a draw of `value` from these probabilities.
-    pub(super) fn add(&mut self, probabilities: &[f32], value: u8) {
-        let possible = probabilities.iter().map(|p| f64::from(*p));
-        for p in possible.filter(|p| *p > 0.0) {
-            self.entropy -= p * p.log2();
-        }
-        self.log_likelihood += f64::from(probabilities[usize::from(value)]).ln();
-        self.draws += 1;
-    }
-
-    /// The means, of a scale with at least one draw.
-    pub(super) fn means(&self, scale: usize) -> TokenStatistics {
-        let draws = self.draws.max(1) as f64;
-        TokenStatistics {
-            scale,
-            entropy: (self.entropy / draws) as f32,
-            log_likelihood: (self.log_likelihood / draws) as f32,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use ttsvar_search::TokenStatistics;
+
     use super::*;
+    use crate::pipelines::truncation::DrawSums;
 
     /// Draws from `logits`, which are divided by `tau` first.
     fn statistics(logits: &[f32], tau: f32, top_p: f32) -> (Vec<u8>, TokenStatistics) {
@@ -119,7 +59,9 @@ mod tests {
         };
         let mut sums = DrawSums::default();
         let mut stream = Stream::select(1, 0, 0);
-        let bits = draw_bits_noting(&logits, &sampling, &mut stream, |p, bit| sums.add(p, bit));
+        let bits = draw_bits_noting(&logits, &sampling, &mut stream, |p, bit| {
+            sums.add(p, usize::from(bit));
+        });
         (bits, sums.means(3))
     }
 

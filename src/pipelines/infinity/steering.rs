@@ -9,8 +9,9 @@ use ttsvar_search::{
 
 use crate::{
     Error, Result,
-    models::infinity::{RegionText, Route, Routing},
+    models::infinity::{Config, RegionText, Route, Routing},
     options::{Places, Steer, SteerOptions},
+    pipelines::costs::SteeringCosts,
     text::layout::{beginning, layout_of_relations, open_layouts},
 };
 
@@ -343,33 +344,31 @@ fn route(texts: &[usize], shares: &[Vec<f32>], device: &Device) -> Result<Route>
     })
 }
 
-/// What steering adds to the cost of a search, for estimates.
-pub(super) struct SteeringCosts {
-    /// The scales that are steered.
-    pub scales: Vec<usize>,
-    /// Texts of regions, beside the prompt.
-    pub texts: usize,
-    /// Tokens of each.
-    pub tokens: usize,
-    /// The share of the candidates that are steered.
-    pub share: f64,
-}
-
-impl SteeringCosts {
-    /// The cost for a prompt of the usual number of concepts, unless the settings name them.
-    pub(super) fn new(steer: &Steer, grids: &[(usize, usize)]) -> Option<Self> {
-        let options = steer.options()?;
-        let texts = match options.concepts.len() {
-            0 => USUAL_CONCEPTS,
-            given => given,
-        };
-        Some(Self {
-            scales: steered_scales(options, grids).ok()?,
-            texts,
-            tokens: USUAL_REGION_TEXT,
-            share: options.share,
-        })
+/// What steering adds to the cost of a search for a prompt of the usual number of concepts, unless
+/// the settings name them.
+pub(super) fn steering_costs(
+    steer: &Steer,
+    grids: &[(usize, usize)],
+    config: &Config,
+) -> Option<SteeringCosts> {
+    let options = steer.options()?;
+    let texts = match options.concepts.len() {
+        0 => USUAL_CONCEPTS,
+        given => given,
+    };
+    let mut scales = vec![];
+    for scale in steered_scales(options, grids).ok()? {
+        let (rows, columns) = grids[scale];
+        let text = texts * USUAL_REGION_TEXT;
+        scales.push((scale, config.region_flops(rows * columns, text)));
     }
+    Some(SteeringCosts {
+        scales,
+        texts,
+        tokens: USUAL_REGION_TEXT,
+        text_flops: config.region_text_flops(USUAL_REGION_TEXT),
+        share: options.share,
+    })
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ async function submit(event) {
     for (const choice of compare ? choices : choices.slice(0, 1)) {
       jobs.push(
         await post("/v1/jobs", {
-          prompt: $("prompt").value,
+          [model.classes ? "class" : "prompt"]: $("prompt").value,
           seed,
           previews: true,
           search: choice.search,
@@ -186,7 +186,9 @@ async function openFromAddress() {
         quick: ["done", "failed", "cancelled", "interrupted"].includes(jobs[i].state),
       }),
     );
-    $("prompt").value ||= jobs[0].prompt;
+    // The prompt of a class is what scorers read.
+    const subject = model?.classes ? /^a photo of a /u : "";
+    $("prompt").value ||= jobs[0].prompt.replace(subject, "");
   } catch (error) {
     clear();
     showError(error);
@@ -251,6 +253,18 @@ function checkWords() {
   $("words").textContent = unknown.length ? `${model.id} does not know: ${unknown.join(", ")}` : "";
 }
 
+/** Asks for a class instead of a prompt, for models of classes. */
+function askForClass(names) {
+  const list = Object.assign(document.createElement("datalist"), { id: "classes" });
+  for (const value of names)
+    list.append(Object.assign(document.createElement("option"), { value }));
+  $("prompt").after(list);
+  $("prompt").setAttribute("list", "classes");
+  $("prompt").placeholder = `A class, such as ${names[0]}`;
+  document.querySelector('label[for="prompt"]').textContent = "Class";
+  $("examples").hidden = true;
+}
+
 async function start() {
   for (const text of EXAMPLES) {
     const chip = Object.assign(document.createElement("button"), {
@@ -284,6 +298,7 @@ async function start() {
   });
   [model] = (await get("/v1/models")).data;
   $("model").textContent = `${model.id} · ${model.sizes[0].replace("x", " × ")} pixels`;
+  if (model.classes) askForClass(model.classes);
   for (const choice of choices) choice.offer(model.method_details, model.usual_method);
   await Promise.all([openFromAddress(), listRuns()]);
 }

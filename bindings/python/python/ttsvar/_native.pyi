@@ -25,10 +25,12 @@ class System:
     def name(self) -> str: ...
     @property
     def words(self) -> list[str] | None: ...
+    @property
+    def classes(self) -> list[str] | None: ...
     def unknown_words(self, prompt: str) -> list[str]: ...
     def generate(
         self,
-        prompt: str,
+        prompt: str | None,
         options: Mapping[str, Any],
         seed: int,
         scorer: Callable[..., Any] | None = None,

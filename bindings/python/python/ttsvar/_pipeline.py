@@ -163,9 +163,15 @@ class Pipeline:
         """The words of a prompt that the model does not know."""
         return self._system.unknown_words(prompt)
 
+    @property
+    def classes(self) -> list[str] | None:
+        """The names of the classes of the model in the order of their numbers, if it generates
+        images of classes."""
+        return self._system.classes
+
     def generate(
         self,
-        prompt: str,
+        prompt: str | None = None,
         *,
         method: Method | None = None,
         seed: int | None = None,
@@ -175,9 +181,10 @@ class Pipeline:
         decode_all: bool = False,
         **options: Any,
     ) -> Result:
-        """Searches for the best image for `prompt`.
+        """Searches for the best image for `prompt`, or with a model of classes for `class_`: the
+        number or the name of a class, or the beginning of a name.
 
-        `options` are those of `ttsvar generate`, with the names in `ttsvar.OPTIONS`: n, plan, cfg and so on; `lambda` is spelled `lambda_`. Options that are not given have the
+        `options` are those of `ttsvar generate`, with the names in `ttsvar.OPTIONS`: n, plan, cfg and so on; `lambda` is spelled `lambda_` and `class` `class_`. Options that are not given have the
         model's defaults. `cfg`, `tau` and `top_p` are numbers, or lists over the scales. `plan` is a dictionary with the keys of a plan file, the text of one, or
         its path. `steer` is "auto", "off", or the same three forms of a steering file. Without a `seed`, or with -1, a random one is used.
 

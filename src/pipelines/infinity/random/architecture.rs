@@ -1,9 +1,17 @@
 //! The released sizes of Infinity (`infinity/models/infinity.py`, the functions at its end;
 //! `tools/run_infinity.py`).
 
+use candle_core::{DType, Device};
+
+use super::RandomInfinity;
 use crate::{
     Error, Result,
-    models::{bsq_vae::DecoderSizes, infinity::Config},
+    models::{
+        autoencoder::{Attention, DecoderSizes},
+        infinity::{Config, Pixels},
+    },
+    options::Options,
+    pipelines::{RandomArchitecture, RandomModel},
 };
 use ttsvar_search::suggestion::suggest;
 
@@ -30,6 +38,7 @@ const COARSE: DecoderSizes = DecoderSizes {
     base: 128,
     multipliers: &[1, 2, 4, 4, 4],
     blocks: 3,
+    attention: Attention::None,
 };
 /// 8 pixels along one side of a latent cell.
 const FINE: DecoderSizes = DecoderSizes {
@@ -37,6 +46,7 @@ const FINE: DecoderSizes = DecoderSizes {
     base: 128,
     multipliers: &[1, 2, 4, 4],
     blocks: 3,
+    attention: Attention::None,
 };
 
 /// All released sizes.
@@ -126,14 +136,30 @@ impl Architecture {
         self.patch
     }
 
-    /// The number of its parameters.
-    pub fn values(&self) -> usize {
-        self.transformer_values() + values(self.decoder.tensors())
-    }
-
     /// The number of parameters of its transformer.
     pub(in crate::pipelines) fn transformer_values(&self) -> usize {
         values(self.transformer().tensors())
+    }
+}
+
+impl RandomArchitecture for Architecture {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn values(&self) -> usize {
+        self.transformer_values() + values(self.decoder.tensors())
+    }
+
+    fn smallest(&self) -> Options {
+        Options {
+            pixels: Some(Pixels::P006M.to_string()),
+            ..Options::default()
+        }
+    }
+
+    fn build(&self, dtype: DType, device: &Device) -> Result<Box<dyn RandomModel>> {
+        Ok(Box::new(RandomInfinity::new(*self, dtype, device)?))
     }
 }
 

@@ -6,5 +6,5 @@ mod model;
 mod ops;
 
 pub use architecture::{ARCHITECTURES, Architecture};
-pub use model::RandomModel;
+pub use model::RandomInfinity;
 pub use ops::{Timed, time_ops};

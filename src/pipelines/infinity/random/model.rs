@@ -10,13 +10,14 @@ use crate::{
     Result,
     loading::RandomWeights,
     models::{
-        bsq_vae::Decoder,
+        autoencoder::{Attention, Decoder},
         infinity::{Infinity, Schedule},
     },
     nn::Weights,
     options::Options,
-    pipelines::infinity::{
-        FixedText, ImageModel, InfinityPipeline, Networks, Settings, released_schedule,
+    pipelines::{
+        Networks, RandomModel,
+        infinity::{FixedText, ImageModel, InfinityPipeline, Settings, released_schedule},
     },
 };
 
@@ -24,7 +25,7 @@ use crate::{
 const TEXT_TOKENS: usize = 20;
 
 /// Networks of one architecture.
-pub struct RandomModel {
+pub struct RandomInfinity {
     transformer: Infinity,
     decoder: Decoder,
     text: FixedText,
@@ -32,7 +33,7 @@ pub struct RandomModel {
     bytes: u64,
 }
 
-impl RandomModel {
+impl RandomInfinity {
     /// Generates random weights of type `dtype`.
     ///
     /// # Errors
@@ -45,7 +46,7 @@ impl RandomModel {
         let features = Tensor::randn(0f32, 1.0, (TEXT_TOKENS, config.text_width), device)?;
         let features = features.to_dtype(transformer.held_as())?;
         let loaded_transformer = Infinity::load(&transformer)?;
-        let loaded_decoder = Decoder::load(&decoder)?;
+        let loaded_decoder = Decoder::load(&decoder, Attention::None)?;
         Ok(Self {
             // Only what was loaded is counted.
             bytes: transformer.bytes_kept() + decoder.bytes_kept(),
@@ -54,14 +55,6 @@ impl RandomModel {
             text: FixedText(features),
             device: device.clone(),
         })
-    }
-
-    /// The generator set up by options; `rows` rows run through the network together.
-    ///
-    /// # Errors
-    /// The schedule has more scales than the transformer supports.
-    pub fn pipeline(&self, options: &Options, rows: usize) -> Result<Box<dyn Pipeline + '_>> {
-        self.scheduled_pipeline(&released_schedule(options)?, options, rows)
     }
 
     /// [`RandomModel::pipeline`] over other token grids.
@@ -89,5 +82,15 @@ impl RandomModel {
         Ok(Box::new(InfinityPipeline::new(
             model, &self.text, networks,
         )?))
+    }
+}
+
+impl RandomModel for RandomInfinity {
+    fn prompt(&self) -> String {
+        "a photo of a red circle".to_owned()
+    }
+
+    fn pipeline(&self, options: &Options, rows: usize) -> Result<Box<dyn Pipeline + '_>> {
+        self.scheduled_pipeline(&released_schedule(options)?, options, rows)
     }
 }

@@ -3,7 +3,27 @@
 
 use ttsvar_search::{DecodeSize, Estimate, Workload};
 
-use super::{HELD_BACK, Networks, PROGRAM, USUAL_TEXT, steering::SteeringCosts};
+/// Tokens of a prompt of usual length, for estimates.
+pub(super) const USUAL_TEXT: usize = 20;
+
+/// Bytes of the program itself with its tables and the demo's files.
+const PROGRAM: u64 = 36 << 20;
+
+/// Maximum number of bytes that the allocator keeps of freed activations (measured). Of small
+/// activations it keeps about half.
+const HELD_BACK: u64 = 16 << 20;
+
+/// Bytes of the networks of a system, for estimates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Networks {
+    /// Networks that are always in memory.
+    pub resident: u64,
+    /// Networks that are in memory only while a prompt is encoded.
+    pub encoding: u64,
+    /// The largest network that is in memory only while images are scored or their features
+    /// computed.
+    pub scoring: u64,
+}
 
 /// The cost of the steps of a model that is set up for an image size.
 pub(super) trait StepCosts {
@@ -14,15 +34,14 @@ pub(super) trait StepCosts {
     fn branches(&self, scale: usize) -> usize;
     /// Rows that run through the network together.
     fn rows_at_once(&self) -> usize;
-    /// What is steered, if anything.
-    fn steering(&self) -> Option<SteeringCosts>;
-    /// Operations of preparing the text of a region of this many tokens.
-    fn region_text_flops(&self, tokens: usize) -> f64;
-    /// Operations with which `tokens` tokens of a row attend to `text` tokens of regions.
-    fn region_flops(&self, tokens: usize, text: usize) -> f64;
-    /// Operations of preparing a text of this many tokens for the transformer.
+    /// What steering adds, if the candidates are steered.
+    fn steering(&self) -> Option<SteeringCosts> {
+        None
+    }
+    /// Operations of preparing a text of this many tokens, or a class, for the transformer.
     fn text_flops(&self, tokens: usize) -> f64;
-    /// Operations of one row of one branch: `tokens` tokens that see `seen` tokens and a text.
+    /// Operations of one row of one branch: `tokens` tokens that see `seen` tokens and a text, if
+    /// the model reads texts.
     fn row_flops(&self, tokens: usize, seen: usize, text: usize) -> f64;
     /// Operations of one decode.
     fn decode_flops(&self, size: DecodeSize) -> f64;
@@ -40,6 +59,21 @@ pub(super) trait StepCosts {
         let flops = |text: &usize| self.row_flops(tokens, seen, *text);
         texts.iter().take(self.branches(scale)).map(flops).sum()
     }
+}
+
+/// What steering adds to the cost of a search, for estimates.
+pub(super) struct SteeringCosts {
+    /// The scales that are steered, and the operations of attending to the regions there, for one
+    /// row.
+    pub scales: Vec<(usize, f64)>,
+    /// Texts of regions, beside the prompt.
+    pub texts: usize,
+    /// Tokens of each.
+    pub tokens: usize,
+    /// Operations of preparing each for the transformer.
+    pub text_flops: f64,
+    /// The share of the candidates that are steered.
+    pub share: f64,
 }
 
 /// The cost of a search; `encoder_flops` are the operations of the text encoder for a text of a
@@ -87,12 +121,11 @@ fn steering_flops(
     let Some(steering) = model.steering() else {
         return 0.0;
     };
-    let text = steering.tokens;
-    let prepare = encoder_flops(text) + model.region_text_flops(text);
+    let prepare = encoder_flops(steering.tokens) + steering.text_flops;
     let mut rows = 0.0;
-    for scale in steering.scales {
+    for (scale, row_flops) in steering.scales {
         let states = steering.share * states(scale, widths[scale]) as f64;
-        rows += states * model.region_flops(model.tokens(scale), steering.texts * text);
+        rows += states * row_flops;
     }
     steering.texts as f64 * prepare + rows
 }

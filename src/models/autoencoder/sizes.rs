@@ -2,6 +2,7 @@
 
 use candle_core::DType;
 
+use super::Attention;
 use crate::nn::{Conv2d, UpsampleConv};
 
 /// The sizes of a decoder.
@@ -15,6 +16,8 @@ pub struct DecoderSizes<'a> {
     pub multipliers: &'a [usize],
     /// Residual blocks of a resolution.
     pub blocks: usize,
+    /// The blocks that have attention.
+    pub attention: Attention,
 }
 
 impl DecoderSizes<'_> {
@@ -23,13 +26,16 @@ impl DecoderSizes<'_> {
         1 << self.multipliers.len().saturating_sub(1)
     }
 
-    /// Floating-point operations of the convolutions for one latent of this many cells.
+    /// Floating-point operations of convolutions and attention for one latent of this many cells.
     pub fn flops(&self, cells: usize) -> f64 {
         let mut total = 0.0;
         for (name, shape) in self.tensors() {
             if shape.len() == 4 {
                 let positions = cells << (2 * self.doublings_before(&name));
                 total += 2.0 * positions as f64 * shape.iter().product::<usize>() as f64;
+            }
+            if name.ends_with("proj_out.weight") {
+                total += 4.0 * (cells * cells * shape[0]) as f64;
             }
         }
         total
@@ -96,11 +102,17 @@ impl DecoderSizes<'_> {
         let mut c = channels.last().copied().unwrap_or(self.base);
         all.conv("conv_in", self.latent_channels, c, 3);
         all.residual("mid.block_1", c, c);
+        if self.attention == Attention::Coarsest {
+            all.attention("mid.attn_1", c);
+        }
         all.residual("mid.block_2", c, c);
         for (i, &to) in channels.iter().enumerate().rev() {
             for block in 0..self.blocks {
                 all.residual(&format!("up.{i}.block.{block}"), c, to);
                 c = to;
+                if self.attention.at(i, channels.len()) == Attention::Coarsest {
+                    all.attention(&format!("up.{i}.attn.{block}"), c);
+                }
             }
             if i > 0 {
                 all.conv(&format!("up.{i}.upsample.conv"), c, c, 3);
@@ -125,6 +137,12 @@ impl Tensors {
     fn norm(&mut self, name: &str, channels: usize) {
         self.0.push((format!("{name}.weight"), vec![channels]));
         self.0.push((format!("{name}.bias"), vec![channels]));
+    }
+
+    fn attention(&mut self, name: &str, channels: usize) {
+        self.norm(&format!("{name}.norm"), channels);
+        self.conv(&format!("{name}.qkv"), channels, 3 * channels, 1);
+        self.conv(&format!("{name}.proj_out"), channels, channels, 1);
     }
 
     fn residual(&mut self, name: &str, inputs: usize, outputs: usize) {

@@ -1,0 +1,60 @@
+//! The branches of guidance inside a transformer: the rows of all candidates with the condition,
+//! then the same rows without it.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use crate::{Result, nn::Kv};
+
+/// Keys and values that one candidate leaves at one scale: for each branch, for each block.
+pub type ScaleKv = Vec<Vec<Kv>>;
+
+/// Of the rows of all branches (branches * R, L, C) those of one: (R, L, C)
+pub(super) fn of_branch(x: &Tensor, branch: usize, rows: usize) -> candle_core::Result<Tensor> {
+    x.narrow(0, branch * rows, rows)
+}
+
+/// The keys and values of a block at the scales before, for the rows of all branches.
+pub(super) fn kv_before(
+    seen: &[Vec<Arc<ScaleKv>>],
+    branches: usize,
+    block: usize,
+) -> Vec<Vec<&Kv>> {
+    let of_branch = |branch: usize| {
+        seen.iter()
+            .map(move |scales| scales.iter().map(|kv| &kv[branch][block]).collect())
+    };
+    (0..branches).flat_map(of_branch).collect()
+}
+
+/// Adds the keys and values that the rows of all branches have at a block.
+pub(super) fn add_kv(kept: &mut [ScaleKv], own: Vec<Kv>) {
+    let rows = kept.len();
+    for (row, kv) in own.into_iter().enumerate() {
+        kept[row % rows][row / rows].push(kv);
+    }
+}
+
+/// Applies `f` to the rows of each branch (R, L, C) with the branch's condition, and joins the
+/// results.
+pub(super) fn per_branch<T, const N: usize>(
+    conditions: &[&T],
+    x: [&Tensor; N],
+    f: impl Fn(&T, [Tensor; N]) -> candle_core::Result<Tensor>,
+) -> Result<Tensor> {
+    let rows = x[0].dims()[0] / conditions.len();
+    let mut parts = Vec::with_capacity(conditions.len());
+    for (branch, condition) in conditions.iter().enumerate() {
+        let mut part = x.map(Tensor::clone);
+        for x in &mut part {
+            *x = of_branch(x, branch, rows)?;
+        }
+        parts.push(f(condition, part)?);
+    }
+    Ok(if parts.len() == 1 {
+        parts.swap_remove(0)
+    } else {
+        Tensor::cat(&parts, 0)?
+    })
+}

@@ -1,0 +1,211 @@
+//! The released sizes of VAR (`models/__init__.py`, `utils/arg_util.py`), also with random weights:
+//! the values of weights do not affect timing.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+use ttsvar_search::Pipeline;
+
+use super::{ClassModel, Settings, VarNetworks, VarPipeline};
+use crate::{
+    Result, hub,
+    loading::RandomWeights,
+    models::{
+        autoencoder::{Attention, DecoderSizes},
+        var::{Config, Var},
+        vq_vae::{Decoder, Quantizer},
+    },
+    nn::Weights,
+    options::Options,
+    pipelines::{Networks, RandomArchitecture, RandomModel},
+    text::Classes,
+};
+
+const CLASSES: usize = 1000;
+const VOCABULARY: usize = 4096;
+const CODE_WIDTH: usize = 32;
+const HEAD_WIDTH: usize = 64;
+
+/// The decoder that all sizes share.
+const DECODER: DecoderSizes = DecoderSizes {
+    latent_channels: CODE_WIDTH,
+    base: 160,
+    multipliers: &[1, 1, 2, 2, 4],
+    blocks: 3,
+    attention: Attention::Coarsest,
+};
+
+/// A released size of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Architecture {
+    /// Its name.
+    pub name: &'static str,
+    depth: usize,
+    shared_modulation: bool,
+}
+
+/// All released sizes.
+pub const ARCHITECTURES: [Architecture; 5] = [
+    small("var-d16", 16),
+    small("var-d20", 20),
+    small("var-d24", 24),
+    small("var-d30", 30),
+    Architecture {
+        name: "var-d36",
+        depth: 36,
+        shared_modulation: true,
+    },
+];
+
+/// A size for 256 x 256 pixels.
+const fn small(name: &'static str, depth: usize) -> Architecture {
+    Architecture {
+        name,
+        depth,
+        shared_modulation: false,
+    }
+}
+
+impl Architecture {
+    /// The size of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        ARCHITECTURES.into_iter().find(|arch| arch.name == name)
+    }
+
+    /// The token grids (rows, columns), coarse to fine.
+    pub fn grids(&self) -> Vec<(usize, usize)> {
+        hub::bundle::var_grids(self.name)
+    }
+
+    /// The sizes of its transformer.
+    pub fn transformer(&self) -> Config {
+        let width = HEAD_WIDTH * self.depth;
+        Config {
+            width,
+            depth: self.depth,
+            heads: self.depth,
+            classes: CLASSES,
+            vocabulary: VOCABULARY,
+            code_width: CODE_WIDTH,
+            hidden: 4 * width,
+            grids: self.grids(),
+            shared_modulation: self.shared_modulation,
+        }
+    }
+
+    /// The sizes of its decoder.
+    pub(super) fn decoder(&self) -> DecoderSizes<'static> {
+        DECODER
+    }
+
+    /// The number of parameters of its transformer.
+    pub(super) fn transformer_values(&self) -> usize {
+        values(&self.transformer().tensors())
+    }
+}
+
+/// The tensors of the tokenizer that generation reads.
+fn tokenizer_tensors() -> Vec<(String, Vec<usize>)> {
+    let decoder = DECODER.tensors().into_iter();
+    let mut all: Vec<_> = decoder
+        .map(|(name, shape)| (format!("decoder.{name}"), shape))
+        .collect();
+    let mut add = |name: String, shape: &[usize]| all.push((name, shape.to_vec()));
+    let conv = [CODE_WIDTH, CODE_WIDTH, 3, 3];
+    add("post_quant_conv.weight".to_owned(), &conv);
+    add("post_quant_conv.bias".to_owned(), &conv[..1]);
+    add(
+        "quantize.embedding.weight".to_owned(),
+        &[VOCABULARY, CODE_WIDTH],
+    );
+    for phi in 0..4 {
+        let phi = format!("quantize.quant_resi.qresi_ls.{phi}");
+        add(format!("{phi}.weight"), &conv);
+        add(format!("{phi}.bias"), &conv[..1]);
+    }
+    all
+}
+
+/// The number of values in tensors of these shapes.
+fn values(tensors: &[(String, Vec<usize>)]) -> usize {
+    let shapes = tensors.iter().map(|(_, shape)| shape);
+    shapes.map(|shape| shape.iter().product::<usize>()).sum()
+}
+
+impl RandomArchitecture for Architecture {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn values(&self) -> usize {
+        self.transformer_values() + values(&tokenizer_tensors())
+    }
+
+    fn smallest(&self) -> Options {
+        Options::default()
+    }
+
+    fn build(&self, dtype: DType, device: &Device) -> Result<Box<dyn RandomModel>> {
+        let source = |tensors| Weights::new(Arc::new(RandomWeights::new(tensors)), dtype, device);
+        let transformer = source(self.transformer().tensors());
+        let tokenizer = source(tokenizer_tensors());
+        let networks = VarNetworks {
+            transformer: Var::load_with_grids(&transformer, self.grids())?,
+            quantizer: Quantizer::load(&tokenizer.pp("quantize"))?,
+            decoder: Decoder::load(&tokenizer)?,
+        };
+        Ok(Box::new(RandomVar {
+            networks,
+            // Only what was loaded is counted.
+            bytes: transformer.bytes_kept() + tokenizer.bytes_kept(),
+            classes: Classes::unnamed(CLASSES),
+        }))
+    }
+}
+
+/// Networks with random weights.
+struct RandomVar {
+    networks: VarNetworks,
+    bytes: u64,
+    classes: Classes,
+}
+
+impl RandomModel for RandomVar {
+    fn prompt(&self) -> String {
+        self.classes.prompt(0)
+    }
+
+    fn pipeline(&self, options: &Options, rows: usize) -> Result<Box<dyn Pipeline + '_>> {
+        let model = ClassModel::new(&self.networks, Settings::from_options(options))?;
+        let networks = Networks {
+            resident: self.bytes,
+            ..Networks::default()
+        };
+        let model = model.with_rows_at_once(rows);
+        Ok(Box::new(VarPipeline::new(model, &self.classes, networks)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_that_were_published() {
+        // Millions of parameters of the transformers, as the README of the release has them.
+        for (arch, millions) in ARCHITECTURES.iter().zip([310, 600, 1000, 2000, 2300]) {
+            let found = arch.transformer_values() as f64 / 1e6;
+            let share = found / f64::from(millions);
+            assert!((0.97..1.06).contains(&share), "{}: {found}", arch.name);
+        }
+    }
+
+    #[test]
+    fn grids_are_those_of_256_and_512_pixels() {
+        let pixels = |arch: &Architecture| arch.decoder().patch() * arch.grids()[9].0;
+        let found: Vec<usize> = ARCHITECTURES.iter().map(pixels).collect();
+        assert_eq!(found, [256, 256, 256, 256, 512]);
+        let positions = |name| Architecture::named(name).unwrap().transformer().positions();
+        assert_eq!([positions("var-d16"), positions("var-d36")], [680, 2240]);
+    }
+}

@@ -1,0 +1,230 @@
+//! VAR as a model family.
+
+use ttsvar_search::Pipeline;
+
+use super::{Architecture, ClassModel, Settings, VarNetworks, VarOutline, VarPipeline};
+use crate::{
+    Error, Result,
+    hub::{Bundle, Description},
+    loading::{Dtype, Evict, LoadReport, Loader},
+    models::{
+        var::Var,
+        vq_vae::{self, Decoder, Quantizer},
+    },
+    nn::Weights,
+    options::Options,
+    pipelines::{
+        Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
+        check_single_size, refuse_options,
+    },
+    text::Classes,
+};
+
+/// The family of class-conditional VAR, d16 to d36.
+pub struct VarFamily;
+
+impl Family for VarFamily {
+    fn takes_classes(&self) -> bool {
+        true
+    }
+
+    fn resolve(&self, options: Options) -> Result<Options> {
+        refuse_options(
+            "VAR",
+            [
+                ("--negative", options.negative.is_some()),
+                ("--steer", steers(&options)),
+                ("--sampling", options.sampling.is_some()),
+                ("--cfg-layer", options.cfg_layer.is_some()),
+            ],
+        )?;
+        let released = Settings::default();
+        Ok(options.or(&Options {
+            cfg: Some(released.cfg),
+            tau: Some(released.tau),
+            top_p: Some(released.top_p),
+            top_k: Some(released.top_k),
+            ..Options::default()
+        }))
+    }
+
+    fn outline(
+        &self,
+        description: &Description,
+        options: &Options,
+        dtype: Dtype,
+    ) -> Result<Box<dyn Outline>> {
+        let name = &description.name;
+        let arch = Architecture::named(name)
+            .ok_or_else(|| Error::internal(format!("the sizes of `{name}` are not known")))?;
+        let grid = arch.grids().last().copied().unwrap_or((1, 1));
+        check_single_size(name, grid, arch.decoder().patch(), options)?;
+        Ok(Box::new(VarOutline::new(arch, options, dtype)?))
+    }
+
+    fn advice(&self, _: &Description, _: &Options) -> Option<String> {
+        None
+    }
+
+    fn load(
+        &self,
+        bundle: &Bundle,
+        loader: &Loader,
+        _: bool,
+        report: &mut LoadReport,
+    ) -> Result<Box<dyn Generator>> {
+        let transformer = bundle.generator_weights(&Var::SIGNATURE)?;
+        let tokenizer = bundle.vae_weights(&vq_vae::SIGNATURE)?;
+        let given = bundle.description.generator.scales.as_deref();
+        let origin = transformer.origin();
+        let transformer = loader.load(transformer, "", &[], |w| load_transformer(w, given))?;
+        report.add(&transformer);
+        check_grids(&origin, &transformer.network, given)?;
+        let unused = ["encoder.", "quant_conv.", "quantize.ema_vocab_hit_SV"];
+        let tokenizer = loader.load(tokenizer, "", &unused, |w| {
+            let quantizer = Quantizer::load(&w.pp("quantize"))?;
+            Ok((quantizer, Decoder::load(w)?))
+        })?;
+        report.add(&tokenizer);
+        let (quantizer, decoder) = tokenizer.network;
+        let networks = VarNetworks {
+            transformer: transformer.network,
+            quantizer,
+            decoder,
+        };
+        networks.check()?;
+        Ok(Box::new(VarGenerator {
+            classes: classes(&bundle.description, &networks.transformer)?,
+            name: bundle.description.name.clone(),
+            bytes: transformer.bytes + tokenizer.bytes,
+            networks,
+        }))
+    }
+}
+
+/// Returns whether candidates are to be steered to places.
+fn steers(options: &Options) -> bool {
+    options
+        .steer
+        .as_ref()
+        .is_some_and(|steer| steer.options().is_some())
+}
+
+/// A checkpoint tells its token grids; one without that buffer needs them from the description.
+fn load_transformer(w: &Weights, given: Option<&[(usize, usize)]>) -> Result<Var> {
+    match given {
+        Some(grids) if !w.has("lvl_1L") => Var::load_with_grids(w, grids.to_vec()),
+        _ => Var::load(w),
+    }
+}
+
+/// The grids of the description must be those of the checkpoint.
+fn check_grids(origin: &str, network: &Var, given: Option<&[(usize, usize)]>) -> Result<()> {
+    let found = &network.config().grids;
+    match given {
+        Some(expected) if expected != found => {
+            let expected = sides(expected);
+            let found = sides(found);
+            Err(Error::input(format!(
+                "{origin}: expected token grids with sides {expected}, found {found}"
+            ))
+            .with_hint(
+                "var_d36.pth is for 512 x 512 pixels, the other files are for 256 x 256; \
+                 a bundle.toml may leave `scales` out",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The longer sides of token grids as text.
+fn sides(grids: &[(usize, usize)]) -> String {
+    let sides = grids
+        .iter()
+        .map(|(rows, columns)| rows.max(columns).to_string());
+    sides.collect::<Vec<_>>().join(", ")
+}
+
+/// The classes of a description, which must be as many as the transformer has.
+fn classes(description: &Description, transformer: &Var) -> Result<Classes> {
+    let count = transformer.config().classes;
+    let Some(names) = &description.generator.classes else {
+        return Ok(Classes::unnamed(count));
+    };
+    if names.len() != count {
+        return Err(Error::input(format!(
+            "`classes` of [generator] has {} names, but the transformer has {count} classes",
+            names.len()
+        ))
+        .with_hint("give every class a name, or leave `classes` out"));
+    }
+    Classes::named(names)
+}
+
+/// A loaded VAR.
+struct VarGenerator {
+    name: String,
+    networks: VarNetworks,
+    classes: Classes,
+    /// Bytes of all networks.
+    bytes: u64,
+}
+
+impl VarGenerator {
+    /// The token grid of the last scale.
+    fn grid(&self) -> (usize, usize) {
+        let grids = &self.networks.transformer.config().grids;
+        grids.last().copied().unwrap_or((1, 1))
+    }
+}
+
+impl Generator for VarGenerator {
+    fn conditioning(&self) -> Conditioning<'_> {
+        Conditioning::Class {
+            classes: &self.classes,
+        }
+    }
+
+    fn image_sizes(&self) -> Vec<ImageSize> {
+        let (rows, columns) = self.grid();
+        let patch = self.networks.decoder.patch();
+        vec![ImageSize {
+            width: columns * patch,
+            height: rows * patch,
+            pixels: None,
+        }]
+    }
+
+    fn pipeline(
+        &self,
+        options: &Options,
+        context: PipelineContext,
+    ) -> Result<Box<dyn Pipeline + '_>> {
+        check_single_size(
+            &self.name,
+            self.grid(),
+            self.networks.decoder.patch(),
+            options,
+        )?;
+        if let Some(class) = &options.class {
+            self.classes.find(class.as_str())?;
+        }
+        let model = ClassModel::new(&self.networks, Settings::from_options(options))?
+            .with_rows_at_once(context.rows_at_once.unwrap_or(usize::MAX))
+            .with_hidden_block(context.hidden_block)?;
+        let networks = Networks {
+            resident: self.bytes + context.resident,
+            encoding: 0,
+            scoring: context.scoring,
+        };
+        Ok(Box::new(VarPipeline::new(model, &self.classes, networks)))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn evictable(&self) -> Vec<&dyn Evict> {
+        vec![]
+    }
+}
