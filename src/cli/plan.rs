@@ -126,8 +126,8 @@ impl Outlook {
         let family = system::family(description.generator.family);
         let scorers = typed.system.scorer.as_ref();
         let usual = scorers.map_or(Method::Auto, ScorerMix::usual_method);
-        let completed = options.or(&description.defaults).with_usual_method(usual);
-        let options = family.resolve(completed)?;
+        let options = family.resolve(options, &description.defaults)?;
+        let options = options.with_usual_method(usual);
         let outline = ReleasedOutline::new(description, &options, global.dtype())?;
         let scales: Vec<Option<Scale>> = outline.generator.scales().into_iter().map(Some).collect();
         let mut outlook = Self::without_model(&options, scales)?;

@@ -32,11 +32,12 @@ pub trait Family: Sync {
     /// True if images are generated from a class, false if they are from a text.
     fn takes_classes(&self) -> bool;
 
-    /// Fills unset options with the released values of the family.
+    /// The options of a caller, where unset with the model's `defaults`, otherwise with the released
+    /// values of the family.
     ///
     /// # Errors
     /// The family does not support an option or its value.
-    fn resolve(&self, options: Options) -> Result<Options>;
+    fn resolve(&self, options: Options, defaults: &Options) -> Result<Options>;
 
     /// A released model without its weights, set up by options that [`Family::resolve`] completed.
     ///

@@ -138,8 +138,10 @@ impl System {
 
     /// The same with another method for options that choose none.
     pub(crate) fn resolve_with(&self, options: &Options, usual: Method) -> Result<Options> {
-        let completed = options.clone().or(&self.description.defaults);
-        self.family.resolve(completed.with_usual_method(usual))
+        let completed = self
+            .family
+            .resolve(options.clone(), &self.description.defaults)?;
+        Ok(completed.with_usual_method(usual))
     }
 
     /// The method of searches whose caller chooses none.

@@ -40,7 +40,8 @@ impl Family for InfinityFamily {
         false
     }
 
-    fn resolve(&self, options: Options) -> Result<Options> {
+    fn resolve(&self, options: Options, defaults: &Options) -> Result<Options> {
+        let options = options.or(defaults);
         refuse_options(
             "Infinity",
             [("--more-smooth", options.more_smooth.is_some())],

@@ -28,13 +28,16 @@ impl Family for VarFamily {
         true
     }
 
-    fn resolve(&self, options: Options) -> Result<Options> {
+    fn resolve(&self, options: Options, defaults: &Options) -> Result<Options> {
+        // A merge replaces a preset by its values.
+        let preset = options.sampling.is_some();
+        let options = options.or(defaults);
         refuse_options(
             "VAR",
             [
                 ("--negative", options.negative.is_some()),
                 ("--steer", steers(&options)),
-                ("--sampling", options.sampling.is_some()),
+                ("--sampling", preset),
                 ("--cfg-layer", options.cfg_layer.is_some()),
             ],
         )?;
