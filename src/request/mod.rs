@@ -35,7 +35,7 @@ pub fn check_subject(takes_classes: bool, has_prompt: bool, has_class: bool) -> 
         ),
         (false, false, false) => (
             "no prompt given",
-            "give a prompt: ttsvar generate \"a red circle and a blue square\"",
+            "give a prompt: ttsvar generate \"a red circle and a blue star\"",
         ),
     };
     Err(Error::input(message).with_hint(hint))
