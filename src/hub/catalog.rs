@@ -100,6 +100,9 @@ const CLIP_FOLDER: &[&[&str]] = &[
     &["model.safetensors", "pytorch_model.bin"],
 ];
 
+/// Names of files that many models have.
+const SHARED_NAMES: [&str; 2] = ["config.json", "tokenizer.json"];
+
 const VAR_VAE: &[&str] = &["vae_ch160v4096z32.pth"];
 
 /// A released VAR.
@@ -282,6 +285,33 @@ pub const ENTRIES: &[Entry] = &[
         needs: &[],
     },
     Entry {
+        name: "pickscore-v1",
+        folders: &["PickScore_v1"],
+        files: HF_FOLDER,
+        source: Source::HuggingFace("yuvalkirstain/PickScore_v1"),
+        millions: Some(986),
+        kind: "folder; CLIP ViT-H-14, 16 vision and 16 text heads",
+        used: Use::Scorer,
+        alias: Some("pick"),
+        needs: &["clip-tokenizer"],
+    },
+    Entry {
+        name: "clip-tokenizer",
+        folders: &[
+            "pickscore-v1",
+            "PickScore_v1",
+            "clip-vit-large-patch14",
+            "clip-l",
+        ],
+        files: &[&["tokenizer.json"]],
+        source: Source::HuggingFace("laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
+        millions: None,
+        kind: "tokenizer of PickScore, the same as CLIP's; no weights needed",
+        used: Use::Scorer,
+        alias: None,
+        needs: &[],
+    },
+    Entry {
         name: "clip-vit-base-patch32",
         folders: &["clip-b-32"],
         files: CLIP_FOLDER,
@@ -446,7 +476,7 @@ impl Entry {
     /// its name is common to many models (`config.json`).
     pub fn find(&self, folder: &Folder, file: &str) -> Option<Location> {
         let mut places = self.places(folder);
-        if !self.is_folder() {
+        if !SHARED_NAMES.contains(&file) && !self.is_folder() {
             places.push(folder.clone());
         }
         places.into_iter().find_map(|place| place.find(file))

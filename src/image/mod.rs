@@ -24,7 +24,7 @@ pub use orientation::Orientation;
 pub use png::Png;
 pub use preprocess::Preprocess;
 pub use preprocessor_config::PreprocessorConfig;
-pub use resize::{Filter, Resize};
+pub use resize::{Filter, Half, Resize};
 use ttsvar_search::Image;
 
 use crate::Result;

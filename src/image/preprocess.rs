@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{
     Image,
-    resize::{Filter, Resize, shares},
+    resize::{Filter, Half, Resize, shares},
 };
 
 /// The preprocessing of a network's images.
@@ -23,7 +23,7 @@ pub struct Preprocess {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
     /// The shorter side is brought to the size, the middle of the longer one is kept.
-    Crop,
+    Crop(Half),
     /// The longer side is brought to the size, the rest is black; see [`letterbox`].
     Letterbox,
     /// Both sides are brought to the size.
@@ -34,10 +34,16 @@ impl Preprocess {
     /// CLIP as OpenAI published it, and BLIP and ImageReward after it: Pillow's bicubic to the
     /// shorter side, centre crop.
     pub const CLIP: Self = Self {
-        fit: Fit::Crop,
+        fit: Fit::Crop(Half::ToEven),
         filter: Filter::Bicubic,
         mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
         std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+    };
+
+    /// CLIP as Hugging Face's processor prepares it: the same but for an odd rest of the crop.
+    pub const CLIP_PROCESSOR: Self = Self {
+        fit: Fit::Crop(Half::Down),
+        ..Self::CLIP
     };
 
     /// HPSv2 (`hpsv2/src/open_clip/transform.py`, `ResizeMaxSize`): the whole image on black,
@@ -82,7 +88,7 @@ impl Preprocess {
             std,
         } = *self;
         match fit {
-            Fit::Crop => image.resize_to_square(side, filter).to_chw(mean, std),
+            Fit::Crop(half) => image.resize_to_square(side, filter, half).to_chw(mean, std),
             Fit::Stretch => image.resize(side, side, filter).to_chw(mean, std),
             Fit::Letterbox => {
                 let mut planes = letterbox(image, side);

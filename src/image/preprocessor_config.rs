@@ -110,7 +110,7 @@ impl Preprocess {
     fn follow(self, config: &PreprocessorConfig, side: usize) -> Result<Self> {
         must_be_true("do_resize", config.do_resize)?;
         let (mean, std) = config.normalization(self.mean, self.std)?;
-        if self.fit == Fit::Crop {
+        if matches!(self.fit, Fit::Crop(_)) {
             must_be_true("do_center_crop", config.do_center_crop)?;
         } else if config.do_center_crop == Some(true) {
             return Err(differs("do_center_crop", "false", true));

@@ -45,6 +45,25 @@ impl Filter {
     }
 }
 
+/// The side to which the odd pixel goes when a square is cut from the middle of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// Half of the rest, rounded to even, as torchvision cuts it.
+    ToEven,
+    /// Half of the rest, rounded down, as Hugging Face's processors cut it.
+    Down,
+}
+
+impl Half {
+    /// The pixels that are cut off in front when `rest` pixels are cut off in all.
+    fn before(self, rest: usize) -> usize {
+        match self {
+            Self::ToEven => half_to_even(rest),
+            Self::Down => rest / 2,
+        }
+    }
+}
+
 /// Resizing of images.
 pub trait Resize {
     /// The image at exactly this size, stretched where the aspect differs; a side that keeps its
@@ -61,13 +80,12 @@ pub trait Resize {
     /// When a size is 0.
     fn resize_shorter_side(&self, side: usize, filter: Filter) -> Image;
 
-    /// The middle of [`Resize::resize_shorter_side`] as [`Image::center_crop`] cuts it, a square of
-    /// `side`. Pixels outside the square are not computed, so an image of one pixel by a million
-    /// costs no more than others.
+    /// The middle of [`Resize::resize_shorter_side`], a square of `side`. Pixels outside the square
+    /// are not computed, so an image of one pixel by a million costs no more than others.
     ///
     /// # Panics
     /// When a size is 0.
-    fn resize_to_square(&self, side: usize, filter: Filter) -> Image;
+    fn resize_to_square(&self, side: usize, filter: Filter, half: Half) -> Image;
 
     /// The image at exactly this size as OpenCV's `INTER_LINEAR` resizes 8-bit images.
     ///
@@ -99,10 +117,10 @@ impl Resize for Image {
         self.resize(width, height, filter)
     }
 
-    fn resize_to_square(&self, side: usize, filter: Filter) -> Image {
+    fn resize_to_square(&self, side: usize, filter: Filter, half: Half) -> Image {
         let (width, height) = with_shorter_side(self, side);
-        let left = half_to_even(width - side);
-        let top = half_to_even(height - side);
+        let left = half.before(width - side);
+        let top = half.before(height - side);
         let columns = taps(self.width(), width, left..left + side, filter);
         let mut rows = taps(self.height(), height, top..top + side, filter);
         let first = rows.first().map_or(0, |taps| taps.first);
@@ -288,7 +306,12 @@ mod tests {
             filter in filter(),
         ) {
             let whole = image.resize_shorter_side(side, filter);
-            prop_assert_eq!(image.resize_to_square(side, filter), whole.center_crop(side, side));
+            let even = image.resize_to_square(side, filter, Half::ToEven);
+            prop_assert_eq!(even, whole.center_crop(side, side));
+            let left = (whole.width() - side) / 2;
+            let top = (whole.height() - side) / 2;
+            let down = image.resize_to_square(side, filter, Half::Down);
+            prop_assert_eq!(down, whole.crop(left, top, side, side));
         }
 
         #[test]
@@ -303,8 +326,11 @@ mod tests {
     fn long_thin_images_cost_no_more_than_others() {
         const LENGTH: usize = 1 << 22; // 3 GB if all of it were resized
         for (width, height) in [(1, LENGTH), (LENGTH, 1)] {
-            let square = Image::new(width, height, vec![7; 3 * LENGTH])
-                .resize_to_square(224, Filter::Bicubic);
+            let square = Image::new(width, height, vec![7; 3 * LENGTH]).resize_to_square(
+                224,
+                Filter::Bicubic,
+                Half::ToEven,
+            );
             assert_eq!(square, Image::new(224, 224, vec![7; 3 * 224 * 224]));
         }
     }

@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn faults_are_named() {
         let message = |text: &str| text.parse::<ScorerMix>().unwrap_err().to_string();
-        assert!(message("pickscore").contains("unknown scorer `pickscore`"));
+        assert!(message("pickscores").contains("unknown scorer `pickscores`"));
         assert!(message("").contains("unknown scorer"));
         assert!(message("hps=10").contains("only one"));
         assert!(message("hps,hps=2").contains("twice"));

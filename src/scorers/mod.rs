@@ -10,6 +10,7 @@ pub mod image_reward;
 mod kind;
 mod list;
 mod mix;
+pub mod pick_score;
 
 pub use aesthetic::Aesthetic;
 pub use clip_score::{ClipScore, Definition};
@@ -18,11 +19,13 @@ pub use image_reward::ImageReward;
 pub use kind::{ScorerKind, ScorerName, ScorerNetwork, kind};
 pub use list::ScorerList;
 pub use mix::ScorerMix;
+pub use pick_score::PickScore;
 
 /// Every kind of scorer.
-pub static KINDS: [&ScorerKind; 5] = [
+pub static KINDS: [&ScorerKind; 6] = [
     &image_reward::KIND,
     &hps::KIND,
+    &pick_score::KIND,
     &clip_score::KIND,
     &aesthetic::KIND,
     &image_reward::DEMO_KIND,

@@ -46,6 +46,16 @@ pub fn downloads(desk: &Desk) {
             &format!("clip-vit-large-patch14/{file}"),
         );
     }
+    for file in [
+        "config.json",
+        "preprocessor_config.json",
+        "model.safetensors",
+    ] {
+        put(
+            &format!("clip-tiny/model/{file}"),
+            &format!("pickscore-v1/{file}"),
+        );
+    }
     put(
         "aesthetic-tiny/aesthetic_predictor_v2_5.pth",
         "aesthetic_predictor_v2_5.pth",
@@ -158,6 +168,10 @@ fn parity_scores_on_the_command_line_are_the_recorded_ones() {
         &row("clip-tiny", "clip_score_2_5", 0),
         2e-4,
     );
+    let out = score("clip-tiny", "pick", &["--prompt", &prompt]);
+    let pick = json(recorded("clip-tiny-pickscore.json"));
+    let expected: Vec<f64> = serde_json::from_value(pick["scores"][0].clone()).unwrap();
+    close(&scores(&out, "pick"), &expected, 5e-3);
     let out = score("aesthetic-tiny", "aesthetic", &[]); // needs no prompt
     let expected = json(recorded("aesthetic-tiny/golden.json"))["scores"].clone();
     close(
@@ -289,7 +303,7 @@ fn scorers_that_cannot_score_are_refused() {
     assert_snapshot!(refused, @r#"
     $ score a.png --scorer pickscore
     error: unknown scorer `pickscore`
-    hint: expected one or more of image-reward, hps, clip, clip-100, clip-2.5, aesthetic, demo-reward
+    hint: expected one or more of image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic, demo-reward
     $ score a.png --scorer hps
     error: `demo` has no scorer `hps`; it has `demo-reward`
     hint: give the folder with the released one: `--weights DIR`; `ttsvar models fetch hps` downloads hps-v2.1 and clip-bpe

@@ -9,13 +9,13 @@ use ttsvar::{
     image::{Filter, Preprocess, Resize},
     models::clip::Clip,
     nn::Weights,
-    scorers::{ClipScore, Definition},
+    scorers::{ClipScore, Definition, PickScore},
     search::{Image, Scorer},
     text::ClipTokenizer,
 };
 
 use crate::support::{
-    assert_close, assert_values_close, golden, json, numbered, tensors, triple, values,
+    assert_close, assert_values_close, golden, golden_json, json, numbered, tensors, triple, values,
 };
 
 const FIXTURE: &str = "clip-tiny";
@@ -286,4 +286,49 @@ fn parity_clip_tiny_texts_as_openai_splits_them() {
             0.,
         );
     }
+}
+
+/// The softmax over the images of one prompt, which the recording calls the probability of an image.
+fn softmax(scores: &[f32]) -> Vec<f32> {
+    let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = scores.iter().map(|score| (score - top).exp()).collect();
+    let total: f32 = powers.iter().sum();
+    powers.into_iter().map(|power| power / total).collect()
+}
+
+#[test]
+fn parity_clip_tiny_pickscore_scores() {
+    let Fixture {
+        clip,
+        images,
+        weights,
+        prompts,
+        ..
+    } = fixture();
+    let recorded = golden_json("clip-tiny-pickscore.json");
+    let limit = |what: &str| recorded["tolerance"][what].as_f64().unwrap() as f32;
+    let rows =
+        |what: &str| -> Vec<Vec<f32>> { serde_json::from_value(recorded[what].clone()).unwrap() };
+    let space = ClipSpace::new(clip, tokenizer(), Preprocess::CLIP_PROCESSOR).unwrap();
+    let scorer = PickScore::load(&weights, space).unwrap();
+    for (p, prompt) in prompts.iter().enumerate() {
+        assert_eq!(recorded["prompts"][p], prompt.as_str());
+        let scores = scorer.score(prompt, &images).unwrap();
+        let cosines = scorer.cosines(prompt, &images).unwrap();
+        let shares = softmax(&scores);
+        for (what, found) in [
+            ("cosine", cosines),
+            ("scores", scores),
+            ("softmax_over_images", shares),
+        ] {
+            let name = format!("{what} of prompt {p}");
+            assert_values_close(&name, &found, &rows(what)[p], limit(what), 0.);
+        }
+    }
+    let unread: Vec<String> = weights
+        .unread()
+        .into_iter()
+        .filter(|name| !name.ends_with("position_ids"))
+        .collect();
+    assert!(unread.is_empty(), "tensors that nothing reads: {unread:?}");
 }

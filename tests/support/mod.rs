@@ -8,24 +8,40 @@ pub mod torch;
 pub mod toy;
 pub mod var;
 
-use std::{collections::HashMap, fs, path::PathBuf};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use candle_core::{DType, Device, Tensor};
 
 /// A folder of recordings: below `TTSVAR_GOLDEN` where that is set, in `tests/data` otherwise.
 pub fn golden(fixture: &str) -> PathBuf {
-    let root = std::env::var_os("TTSVAR_GOLDEN")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data"));
-    let folder = root.join(fixture);
+    let folder = golden_root().join(fixture);
     assert!(folder.is_dir(), "no recordings at {}", folder.display());
     folder
 }
 
+/// The folder that holds the folders of recordings.
+fn golden_root() -> PathBuf {
+    std::env::var_os("TTSVAR_GOLDEN")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data"))
+}
+
 /// A JSON file of a fixture.
 pub fn json(fixture: &str, file: &str) -> serde_json::Value {
-    let path = golden(fixture).join(file);
-    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    read_json(&golden(fixture).join(file))
+}
+
+/// A JSON file beside the fixtures.
+pub fn golden_json(file: &str) -> serde_json::Value {
+    read_json(&golden_root().join(file))
+}
+
+fn read_json(path: &Path) -> serde_json::Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
