@@ -1,5 +1,5 @@
 //! Detectors: the objects of an image, their places, colours and answers to questions about them.
-//! Evaluations use them; searches do not.
+//! Evaluations use them, and the scorer `relation`.
 
 use std::sync::Arc;
 

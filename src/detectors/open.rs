@@ -69,6 +69,32 @@ fn is_of_mask2former(config: &Blob) -> bool {
 /// # Errors
 /// Something is missing or damaged, or is not a Mask2Former with a Swin.
 pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> {
+    let (detector, _) = measured_mask2former(path, device)?;
+    Ok(detector)
+}
+
+/// A Mask2Former with the 80 classes of COCO, and the bytes of its weights in memory.
+///
+/// # Errors
+/// As [`mask2former`], or it has other classes.
+pub fn coco_detector(path: &Path, device: &Device) -> Result<(Mask2FormerDetector, u64)> {
+    let (detector, bytes) = measured_mask2former(path, device)?;
+    let classes = detector.classes();
+    if classes != COCO_CLASSES {
+        let message = format!(
+            "expected a detector with the {COCO_CLASSES} classes of COCO, found {classes} classes"
+        );
+        return Err(Error::file(path, message)
+            .with_hint("take mask2former-swin-s or mask2former-swin-small-coco-instance"));
+    }
+    Ok((detector, bytes))
+}
+
+/// Classes of COCO.
+const COCO_CLASSES: usize = 80;
+
+/// The detector with the bytes of its weights in memory.
+fn measured_mask2former(path: &Path, device: &Device) -> Result<(Mask2FormerDetector, u64)> {
     let folder = beside(path);
     let file = hub::open(
         Location::from(path),
@@ -99,10 +125,11 @@ pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> 
     if let Some(processor) = &processor {
         processor.require_normalization(MEAN, STD)?;
     }
-    Ok(match processor.and_then(|processor| processor.edges()) {
+    let detector = match processor.and_then(|processor| processor.edges()) {
         Some((longest, shortest)) => detector.fitting(longest, shortest),
         None => detector,
-    })
+    };
+    Ok((detector, weights.bytes_kept()))
 }
 
 /// A CLIP that names colours and compares: a folder of Hugging Face with `config.json`,

@@ -15,7 +15,7 @@ use super::{
         Description, Features, FeaturesFamily, Generator, GeneratorFamily, Scorer, Text, TextFamily,
     },
     place::Place,
-    scorer::{ScorerFiles, ScorerRelease},
+    scorer::{BuiltIn, ScorerFiles, ScorerRelease},
 };
 use crate::{
     Error, Result,
@@ -222,6 +222,10 @@ impl Bundle {
         let scorers = &self.description.scorer;
         if let Some(scorer) = scorers.iter().find(|scorer| scorer.family == family) {
             return ScorerFiles::new(scorer.clone(), release, self.place.clone());
+        }
+        let in_demo = matches!(self.folder(), Folder::Memory { .. });
+        if release.built_in == BuiltIn::StandIn && in_demo {
+            return Ok(ScorerFiles::built_in(release, self.place.clone()));
         }
         if let Some(folder) = &self.downloads {
             let state_dict = self.place.state_dict().map(str::to_owned);

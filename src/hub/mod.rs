@@ -32,7 +32,7 @@ pub use checkpoint::open;
 pub use description::Description;
 pub use legacy_torch_file::LegacyTorchFile;
 pub use safetensors_file::SafetensorsFile;
-pub use scorer::{ScorerFiles, ScorerRelease};
+pub use scorer::{BuiltIn, ScorerFiles, ScorerRelease};
 pub use sharded::Sharded;
 pub use state_dict::Wanted;
 pub use torch_file::TorchFile;

@@ -1,6 +1,9 @@
 //! The files of a scorer: those that a bundle describes, or released ones.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     blob::{Blob, Folder, Location, WHERE_TO_GET},
@@ -14,15 +17,28 @@ use crate::{
     nn::{Signature, TensorSource},
 };
 
+/// Whether a scorer works without files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuiltIn {
+    /// It needs its files.
+    Never,
+    /// In the demo, something that is built into the program stands in for its network.
+    StandIn,
+}
+
 /// The files of a kind of scorer, as entries of the catalogue if they are published.
 #[derive(Debug)]
 pub struct ScorerRelease {
     /// The name of the kind in a `bundle.toml`.
     pub family: &'static str,
+    /// Whether it works without files.
+    pub built_in: BuiltIn,
     /// False if its files exist only in bundles such as the demo.
     pub published: bool,
     /// Its weights.
     pub weights: &'static str,
+    /// Another published form of the same weights, used if those are missing.
+    pub other_weights: Option<&'static str>,
     /// The vocabulary of its tokenizer, if it is not published with the weights.
     pub vocabulary: Option<&'static str>,
     /// The encoder below its head, if that is a separate model.
@@ -52,9 +68,14 @@ impl ScorerRelease {
 
     /// The description of the published scorer.
     pub fn description(&self) -> Scorer {
+        self.description_with(self.weights)
+    }
+
+    /// The same with other weights.
+    fn description_with(&self, weights: &str) -> Scorer {
         Scorer {
             family: self.family.to_owned(),
-            weights: file_name(self.weights),
+            weights: file_name(weights),
             config: None,
             vocab: self.vocabulary.map(file_name),
             heads: None,
@@ -133,9 +154,23 @@ pub struct ScorerFiles {
     scorer: Scorer,
     release: &'static ScorerRelease,
     place: Place,
+    /// The entry of the catalogue that has the weights.
+    weights: &'static str,
+    built_in: bool,
 }
 
 impl ScorerFiles {
+    /// A scorer that needs no files.
+    pub(super) fn built_in(release: &'static ScorerRelease, place: Place) -> Self {
+        Self {
+            scorer: release.description(),
+            release,
+            place,
+            weights: release.weights,
+            built_in: true,
+        }
+    }
+
     /// A scorer that a bundle describes.
     ///
     /// # Errors
@@ -153,6 +188,8 @@ impl ScorerFiles {
             scorer,
             release,
             place,
+            weights: release.weights,
+            built_in: false,
         })
     }
 
@@ -173,7 +210,22 @@ impl ScorerFiles {
             return Err(Error::file(folder, "no such folder").with_hint(WHERE_TO_GET));
         }
         let place = Place::downloads(Folder::Disk(folder.to_owned())).with_state_dict(state_dict);
-        Self::new(release.description(), release, place)
+        let files = Self::new(release.description(), release, place)?;
+        let Some(other) = release.other_weights else {
+            return Ok(files);
+        };
+        let with_other = Self {
+            scorer: release.description_with(other),
+            weights: other,
+            ..files.clone()
+        };
+        let only_other = !files.missing().is_empty() && with_other.missing().is_empty();
+        Ok(if only_other { with_other } else { files })
+    }
+
+    /// Returns whether the scorer needs no files here.
+    pub fn are_built_in(&self) -> bool {
+        self.built_in
     }
 
     /// The description of the scorer.
@@ -183,12 +235,15 @@ impl ScorerFiles {
 
     /// The described files that are missing.
     pub fn missing(&self) -> Vec<String> {
-        let mut wanted = vec![(self.release.weights, self.scorer.weights.as_str())];
+        if self.built_in {
+            return vec![];
+        }
+        let mut wanted = vec![(self.weights, self.scorer.weights.as_str())];
         if let Some(name) = &self.scorer.vocab {
             wanted.push((self.vocabulary_entry(), name));
         }
         if let Some(name) = &self.scorer.config {
-            wanted.push((self.release.weights, name));
+            wanted.push((self.weights, name));
         }
         if let Some(name) = &self.scorer.encoder {
             wanted.push((self.encoder_entry(), name));
@@ -201,11 +256,18 @@ impl ScorerFiles {
     /// # Errors
     /// They are missing or damaged.
     pub fn weights(&self) -> Result<Arc<dyn TensorSource>> {
-        let location = self
-            .place
-            .locate(self.release.weights, &self.scorer.weights)?;
+        let location = self.place.locate(self.weights, &self.scorer.weights)?;
         let signature = Some(self.release.signature);
         self.place.open(location, &["state_dict"], signature)
+    }
+
+    /// The path of the weights.
+    ///
+    /// # Errors
+    /// They are missing.
+    pub fn weights_path(&self) -> Result<PathBuf> {
+        let location = self.place.locate(self.weights, &self.scorer.weights)?;
+        Ok(location.path())
     }
 
     /// The configuration: the file that the description names, a file of the usual name beside the
@@ -218,9 +280,9 @@ impl ScorerFiles {
             return self.folder()?.require("config.json");
         };
         if let Some(name) = &self.scorer.config {
-            return self.place.file(self.release.weights, name);
+            return self.place.file(self.weights, name);
         }
-        match self.place.find(self.release.weights, usual) {
+        match self.place.find(self.weights, usual) {
             Some(Location::File(beside)) => Ok(beside),
             _ => Ok(Blob::Memory {
                 name: format!("{usual} (built in)"),
@@ -258,11 +320,11 @@ impl ScorerFiles {
     }
 
     fn vocabulary_entry(&self) -> &'static str {
-        self.release.vocabulary.unwrap_or(self.release.weights)
+        self.release.vocabulary.unwrap_or(self.weights)
     }
 
     fn encoder_entry(&self) -> &'static str {
-        self.release.encoder.unwrap_or(self.release.weights)
+        self.release.encoder.unwrap_or(self.weights)
     }
 
     /// The Hugging Face folder of the scorer or of its encoder.
@@ -273,7 +335,7 @@ impl ScorerFiles {
                     .sub_folder(self.encoder_entry(), encoder, "config.json and weights")
             }
             None => self.place.sub_folder(
-                self.release.weights,
+                self.weights,
                 &self.scorer.weights,
                 "config.json, tokenizer.json and weights",
             ),

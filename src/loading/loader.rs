@@ -168,6 +168,16 @@ pub struct UnreadTensors {
     pub names: Vec<String>,
 }
 
+impl UnreadTensors {
+    /// None in this file.
+    pub fn none(origin: impl fmt::Display) -> Self {
+        Self {
+            origin: origin.to_string(),
+            names: vec![],
+        }
+    }
+}
+
 /// Findings from loading the networks of a system.
 #[derive(Default)]
 pub struct LoadReport {

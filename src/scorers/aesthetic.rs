@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Result,
     features::clip::normalised,
-    hub::{ScorerFiles, ScorerRelease},
+    hub::{BuiltIn, ScorerFiles, ScorerRelease},
     image::Preprocess,
     loading::{Loaded, Loader},
     models::siglip::{Config, SiglipVision},
@@ -26,8 +26,10 @@ use crate::{
 pub static KIND: ScorerKind = ScorerKind {
     release: ScorerRelease {
         family: "aesthetic",
+        built_in: BuiltIn::Never,
         published: true,
         weights: "aesthetic-v2.5",
+        other_weights: None,
         vocabulary: None,
         encoder: Some("siglip-so400m-patch14-384"),
         heads: false,

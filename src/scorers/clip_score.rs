@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Result,
     features::ClipSpace,
-    hub::{ScorerFiles, ScorerRelease},
+    hub::{BuiltIn, ScorerFiles, ScorerRelease},
     image::Preprocess,
     loading::{Loaded, Loader},
     models::clip::{Clip, Config},
@@ -23,8 +23,10 @@ use crate::{
 pub static KIND: ScorerKind = ScorerKind {
     release: ScorerRelease {
         family: "clip",
+        built_in: BuiltIn::Never,
         published: true,
         weights: "clip-vit-large-patch14",
+        other_weights: None,
         vocabulary: None,
         encoder: None,
         heads: false,

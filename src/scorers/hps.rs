@@ -12,7 +12,7 @@ use super::{ScorerKind, ScorerNetwork, kind::unchanged};
 use crate::{
     Result,
     features::ClipSpace,
-    hub::{ScorerFiles, ScorerRelease},
+    hub::{BuiltIn, ScorerFiles, ScorerRelease},
     image::Preprocess,
     loading::{Loaded, Loader},
     models::clip::{Clip, Config, OpenClipConfig},
@@ -24,8 +24,10 @@ use crate::{
 pub static KIND: ScorerKind = ScorerKind {
     release: ScorerRelease {
         family: "hps",
+        built_in: BuiltIn::Never,
         published: true,
         weights: "hps-v2.1",
+        other_weights: None,
         vocabulary: Some("clip-bpe"),
         encoder: None,
         heads: false,

@@ -14,7 +14,7 @@ use super::{ScorerKind, ScorerNetwork, head::Head, kind::unchanged};
 use crate::{
     Error, Result,
     hub::{
-        ScorerFiles, ScorerRelease,
+        BuiltIn, ScorerFiles, ScorerRelease,
         bundle::{DEMO_REWARD, IMAGE_REWARD},
     },
     image::Preprocess,
@@ -27,6 +27,7 @@ use crate::{
 /// ImageReward by name.
 pub static KIND: ScorerKind = ScorerKind {
     release: ScorerRelease {
+        built_in: BuiltIn::Never,
         published: true,
         ..release(IMAGE_REWARD)
     },
@@ -40,6 +41,7 @@ pub static KIND: ScorerKind = ScorerKind {
 /// name of its own, so its numbers cannot be taken for those of the released ImageReward.
 pub static DEMO_KIND: ScorerKind = ScorerKind {
     release: ScorerRelease {
+        built_in: BuiltIn::Never,
         published: false,
         ..release(DEMO_REWARD)
     },
@@ -53,8 +55,10 @@ pub static DEMO_KIND: ScorerKind = ScorerKind {
 const fn release(family: &'static str) -> ScorerRelease {
     ScorerRelease {
         family,
+        built_in: BuiltIn::Never,
         published: true,
         weights: family,
+        other_weights: None,
         vocabulary: Some("bert-base-uncased"),
         encoder: None,
         heads: true,

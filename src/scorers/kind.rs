@@ -22,6 +22,11 @@ pub trait ScorerNetwork: Scorer {
     fn image_reward(&self) -> Option<&ImageReward> {
         None
     }
+
+    /// The name of what stands in for the published network, if that is not the one loaded.
+    fn stands_in(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Loads the network of a scorer.

@@ -11,6 +11,7 @@ mod kind;
 mod list;
 mod mix;
 pub mod pick_score;
+pub mod relation;
 
 pub use aesthetic::Aesthetic;
 pub use clip_score::{ClipScore, Definition};
@@ -20,13 +21,15 @@ pub use kind::{ScorerKind, ScorerName, ScorerNetwork, kind};
 pub use list::ScorerList;
 pub use mix::ScorerMix;
 pub use pick_score::PickScore;
+pub use relation::RelationScorer;
 
 /// Every kind of scorer.
-pub static KINDS: [&ScorerKind; 6] = [
+pub static KINDS: [&ScorerKind; 7] = [
     &image_reward::KIND,
     &hps::KIND,
     &pick_score::KIND,
     &clip_score::KIND,
     &aesthetic::KIND,
+    &relation::KIND,
     &image_reward::DEMO_KIND,
 ];

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Result,
     features::ClipSpace,
-    hub::{ScorerFiles, ScorerRelease},
+    hub::{BuiltIn, ScorerFiles, ScorerRelease},
     image::Preprocess,
     loading::{Loaded, Loader},
     models::clip::{Clip, Config},
@@ -27,8 +27,10 @@ use crate::{
 pub static KIND: ScorerKind = ScorerKind {
     release: ScorerRelease {
         family: "pick",
+        built_in: BuiltIn::Never,
         published: true,
         weights: "pickscore-v1",
+        other_weights: None,
         vocabulary: Some("clip-tokenizer"),
         encoder: None,
         heads: false,

@@ -22,7 +22,7 @@ pub struct SystemBuilder {
     /// The folder with the downloaded files of released models
     #[cfg_attr(feature = "cli", arg(long, value_name = "DIR"))]
     pub weights: Option<PathBuf>,
-    /// Scorer: image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic or the demo's
+    /// Scorer: image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic, relation or the demo's
     /// demo-reward, or a mix such as image-reward=1,hps=2 [default: the model's]
     #[cfg_attr(feature = "cli", arg(long, value_name = "SCORERS"))]
     #[cfg_attr(feature = "cli", arg(value_parser = crate::options::parse::<ScorerMix>))]

@@ -22,6 +22,8 @@ pub struct LoadedScorer {
     pub name: String,
     /// The weight, above 0.
     pub weight: f64,
+    /// Its kind, as a `bundle.toml` calls it.
+    pub family: &'static str,
     pub(super) network: Arc<EvictableScorer>,
     /// The function from the network's output to the score.
     pub(super) score: fn(f32) -> f32,
@@ -109,21 +111,32 @@ pub(super) fn load_scorers(
         report.add(&loaded);
         let flops = loaded.network.flops(1);
         let reader = loaded.network.prompt_reader();
+        let stands_in = loaded.network.stands_in();
+        if let Some(other) = stands_in {
+            let family = kind.release.family;
+            report
+                .notes
+                .push(format!("{family}: the {other} stands in for its network"));
+        }
         let files = files.clone();
         let loader = loader.clone();
         let reload = move || (kind.load)(&files, &loader);
         let network = Arc::new(Evictable::new(loaded, resident, reload));
-        networks.push((kind.release.family, network, flops, reader));
+        networks.push((kind.release.family, network, flops, reader, stands_in));
     }
     let mut scorers = vec![];
     for (name, weight) in mix.scorers() {
         let family = name.kind.release.family;
         let found = networks.iter().find(|(loaded, ..)| *loaded == family);
-        let (_, network, flops, reader) = found.ok_or_else(|| {
+        let (family, network, flops, reader, stands_in) = found.ok_or_else(|| {
             Error::internal(format!("the network of the scorer `{name}` was not loaded"))
         })?;
         scorers.push(LoadedScorer {
-            name: name.to_string(),
+            name: match stands_in {
+                Some(other) => format!("{name} ({other})"),
+                None => name.to_string(),
+            },
+            family: *family,
             weight: *weight,
             network: network.clone(),
             score: name.score,

@@ -1,5 +1,6 @@
 //! Prompts to token ids, exactly as the original models' tokenizers make them, and to layouts.
 
+pub mod atoms;
 mod classes;
 mod clip;
 pub mod layout;

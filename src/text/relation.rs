@@ -162,7 +162,7 @@ const DETERMINERS: [(&str, Option<usize>); 15] = [
 ];
 
 /// Colours, with which a noun phrase may begin instead.
-const COLOURS: [&str; 16] = [
+pub(super) const COLOURS: [&str; 16] = [
     "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
     "gray", "grey", "golden", "silver", "beige", "violet",
 ];
@@ -353,7 +353,7 @@ fn noun_phrase(words: &[&str]) -> Option<Option<usize>> {
 }
 
 /// The number that a determiner names, if the word is one.
-fn determiner(word: &str) -> Option<Option<usize>> {
+pub(super) fn determiner(word: &str) -> Option<Option<usize>> {
     if let Ok(number) = word.parse::<usize>() {
         return (1..=20).contains(&number).then_some(Some(number));
     }

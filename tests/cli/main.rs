@@ -25,6 +25,7 @@ mod options;
 mod outlook;
 mod refusals;
 mod refused_files;
+mod relations;
 mod repeating;
 mod scoring;
 mod standard_output;

@@ -134,9 +134,9 @@ fn generate_explains_every_flag() {
           --model <NAME|DIR>    demo, a released model (see `ttsvar models`), or a folder with a
                                 bundle.toml [default: demo]
           --weights <DIR>       The folder with the downloaded files of released models
-          --scorer <SCORERS>    Scorer: image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic or
-                                the demo's demo-reward, or a mix such as image-reward=1,hps=2 [default:
-                                the model's]
+          --scorer <SCORERS>    Scorer: image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic,
+                                relation or the demo's demo-reward, or a mix such as
+                                image-reward=1,hps=2 [default: the model's]
           --state-dict <NAME>   The state dict to read in checkpoints that hold several which fit, such
                                 as a model and its moving average [default: the model]
           --held-out <SCORERS>  Report the scores of these scorers too, which the search does not use:

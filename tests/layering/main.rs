@@ -38,7 +38,17 @@ const MODULES: [(&str, &[&str]); 28] = [
     (
         "scorers",
         &[
-            "features", "hub", "image", "loading", "models", "nn", "search", "tensors", "text",
+            "detectors",
+            "eval",
+            "features",
+            "hub",
+            "image",
+            "loading",
+            "models",
+            "nn",
+            "search",
+            "tensors",
+            "text",
         ],
     ),
     (

@@ -184,7 +184,12 @@ impl EvalTarget<'_> {
             workers,
             console,
         };
-        let spec = self.spec(&contenders, &cost_models, options.seed.unwrap_or(0));
+        let mut notes = self.notes.clone();
+        notes.extend(context::shared_detector_note(&system));
+        let spec = EvalSpec {
+            notes: &notes,
+            ..self.spec(&contenders, &cost_models, options.seed.unwrap_or(0))
+        };
         check_samples(self.suite.cases().len(), self.samples)?;
         fs::create_dir_all(self.out).map_err(Error::io(self.out))?;
         self.check_outputs(&cost_models)?;

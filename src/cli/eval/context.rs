@@ -21,7 +21,8 @@ use crate::{
         html::verdicts::{self, Page},
     },
     request::Session,
-    system::LoadedScorer,
+    scorers::relation,
+    system::{LoadedScorer, System},
 };
 
 /// Generator and console of an evaluation.
@@ -204,6 +205,17 @@ impl EvalSpec<'_> {
             self.seed,
         )
     }
+}
+
+/// A note for results of searches whose scorer looks through the detector that evaluates.
+pub(super) fn shared_detector_note(system: &System) -> Option<String> {
+    let shares = |scorer: &&LoadedScorer| scorer.family == relation::KIND.release.family;
+    let scorer = system.scorers().iter().find(shares)?;
+    Some(format!(
+        "The scorer `{}` searches with the kind of network that evaluates here: the accuracy shows \
+         how well searches satisfy that network, and overstates how good the images are.",
+        scorer.name
+    ))
 }
 
 /// Name of the page with the images.

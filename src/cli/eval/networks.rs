@@ -8,10 +8,7 @@ use candle_core::Device;
 use crate::{
     Error, Result,
     detectors::{ColourNamer, Detector, open},
-    eval::{
-        geneval::names::OBJECTS,
-        t2i_compbench::{EvaluatorNetworks, Parts, Prompt},
-    },
+    eval::t2i_compbench::{EvaluatorNetworks, Parts, Prompt},
     hub::{Folder, catalog},
 };
 
@@ -173,17 +170,7 @@ impl CompBenchFiles {
 
 /// A detector with the classes of COCO.
 fn detector(path: &Path, device: &Device) -> Result<Box<dyn Detector>> {
-    let detector = open::mask2former(path, device)?;
-    if detector.classes() != OBJECTS.len() {
-        let message = format!(
-            "expected a detector with the {} classes of COCO, found {} classes",
-            OBJECTS.len(),
-            detector.classes()
-        );
-        return Err(
-            Error::file(path, message).with_hint(format!("take {}", DETECTOR.names.join(" or ")))
-        );
-    }
+    let (detector, _) = open::coco_detector(path, device)?;
     Ok(Box::new(detector))
 }
 

@@ -176,6 +176,8 @@ impl ScenesEval<'_> {
         let typed = &self.typed.prompts;
         let prompts = typed.prompts.unwrap_or(experiment.prompts);
         let suite = Scenes::new(self.split, prompts, typed.prompt_seed)?;
+        let note = context::shared_detector_note(self.context.session.system());
+        let notes: Vec<String> = note.into_iter().collect();
         let spec = EvalSpec {
             title: &experiment.title,
             suite: &suite,
@@ -191,7 +193,7 @@ impl ScenesEval<'_> {
             cost_models: &self.cost_models,
             folder,
             resume: self.typed.results.resume,
-            notes: &[],
+            notes: &notes,
         };
         check_samples(suite.cases().len(), spec.samples)?;
         let sheet_path = folder.join("sheet.png");

@@ -29,6 +29,22 @@ pub fn overlap<T: Float>(a: [T; 4], b: [T; 4]) -> T {
 /// Along each axis, `slack` times both lengths is subtracted from the distance of the centres. The
 /// rest must be more than half of the whole distance.
 pub fn relations<T: Float>(a: [T; 4], b: [T; 4], slack: T) -> Vec<RelativePosition> {
+    let Some([x, y]) = direction(a, b, slack) else {
+        return vec![];
+    };
+    let half = T::one() / (T::one() + T::one());
+    let holds = |relation: &RelativePosition| match relation {
+        RelativePosition::Left => x < -half,
+        RelativePosition::Right => x > half,
+        RelativePosition::Above => y < -half,
+        RelativePosition::Below => y > half,
+    };
+    RelativePosition::ALL.into_iter().filter(holds).collect()
+}
+
+/// The direction from `b` to `a`, each axis -1 to 1: the distance of the centres less `slack` times
+/// both lengths, as a part of the whole distance. `None` if nothing remains along either axis.
+pub fn direction<T: Float>(a: [T; 4], b: [T; 4], slack: T) -> Option<[T; 2]> {
     let two = T::one() + T::one();
     let offset = [0, 1].map(|axis| (a[axis] + a[axis + 2]) / two - (b[axis] + b[axis + 2]) / two);
     let length = |bounds: [T; 4], axis: usize| (bounds[axis + 2] - bounds[axis]).abs();
@@ -38,18 +54,10 @@ pub fn relations<T: Float>(a: [T; 4], b: [T; 4], slack: T) -> Vec<RelativePositi
     });
     let least = T::from(1e-3).unwrap_or_else(T::zero);
     if revised.iter().all(|rest| rest.abs() < least) {
-        return vec![];
+        return None;
     }
     let distance = (offset[0] * offset[0] + offset[1] * offset[1]).sqrt();
-    let half = T::one() / two;
-    let [x, y] = revised.map(|rest| rest / distance);
-    let holds = |relation: &RelativePosition| match relation {
-        RelativePosition::Left => x < -half,
-        RelativePosition::Right => x > half,
-        RelativePosition::Above => y < -half,
-        RelativePosition::Below => y > half,
-    };
-    RelativePosition::ALL.into_iter().filter(holds).collect()
+    Some(revised.map(|rest| rest / distance))
 }
 
 /// -1, 0 or 1.
