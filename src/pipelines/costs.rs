@@ -49,6 +49,11 @@ pub(super) trait StepCosts {
     fn decode_bytes(&self) -> u64;
     /// Bytes of the keys and values of one row of one branch for `tokens` tokens.
     fn kv_bytes(&self, tokens: usize) -> u64;
+    /// Bytes of the hidden state that a row keeps after a scale of `tokens` tokens.
+    fn hidden_bytes(&self, tokens: usize) -> u64 {
+        let _ = tokens;
+        0
+    }
     /// Bytes that a scale takes for as long as it runs.
     fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64;
 
@@ -130,8 +135,8 @@ fn steering_flops(
     steering.texts as f64 * prepare + rows
 }
 
-/// The peak of memory in bytes: weights, keys and values of all rows and of suspended ones, and in
-/// addition the activations of a scale, the feature maps of a decode or networks that are loaded for scoring,
+/// The peak of memory in bytes: weights, keys, values and hidden states of all rows and of suspended
+/// ones, and in addition the activations of a scale, the feature maps of a decode or networks that are loaded for scoring,
 /// whichever is largest.
 fn peak_bytes(model: &impl StepCosts, networks: Networks, workload: &Workload) -> u64 {
     let Workload {
@@ -152,7 +157,8 @@ fn peak_bytes(model: &impl StepCosts, networks: Networks, workload: &Workload) -
         let last = scale + 1 == widths.len();
         let kept = if last { 0 } else { tokens };
         let kv = (states * branches) as u64 * model.kv_bytes(seen + kept);
-        peak = peak.max(kv + computing.max(evaluating));
+        let hidden = model.hidden_bytes(tokens);
+        peak = peak.max(kv + states as u64 * hidden + computing.max(evaluating));
         seen += tokens;
         let resumed_branches = if last {
             branches
@@ -160,6 +166,7 @@ fn peak_bytes(model: &impl StepCosts, networks: Networks, workload: &Workload) -
             model.branches(scale + 1)
         };
         waiting += (suspended[scale] * resumed_branches) as u64 * model.kv_bytes(seen);
+        waiting += suspended[scale] as u64 * hidden;
     }
     // The texts of regions stay in memory. Attending to them needs less than other layers.
     let regions = model.steering().map_or(0, |steering| {

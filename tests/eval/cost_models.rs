@@ -116,7 +116,7 @@ fn infinity_costs_what_the_counters_count() {
     let description = bundle::released("infinity-2b").unwrap();
     let family = system::family(description.generator.family);
     let options = family
-        .resolve(Options::default().or(&description.defaults))
+        .resolve(Options::default(), &description.defaults)
         .unwrap();
     let outline = ReleasedOutline::new(&description, &options, Dtype::Bf16).unwrap();
     let scales = outline.generator.scales().len();

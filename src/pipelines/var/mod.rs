@@ -14,6 +14,7 @@ pub use sampling::{Drawn, Sampling, draw_tokens};
 
 use std::ops::Range;
 
+use candle_core::DType;
 use ttsvar_search::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, Workload};
 
 use crate::{
@@ -281,6 +282,13 @@ impl StepCosts for ClassModel<'_> {
 
     fn kv_bytes(&self, tokens: usize) -> u64 {
         self.networks.transformer.kv_bytes(tokens)
+    }
+
+    fn hidden_bytes(&self, tokens: usize) -> u64 {
+        let kept = self
+            .hidden_block
+            .map(|_| tokens * self.networks.transformer.config().width);
+        (kept.unwrap_or(0) * DType::F32.size_in_bytes()) as u64
     }
 
     fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
