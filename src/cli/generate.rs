@@ -102,6 +102,8 @@ struct Request {
     system: SystemBuilder,
     options: Options,
     outputs: Outputs,
+    /// Whether the search repeats that of an image.
+    repeats: bool,
 }
 
 impl Request {
@@ -131,6 +133,7 @@ impl Request {
             prompts,
             system,
             options,
+            repeats: recorded.is_some(),
         })
     }
 }
@@ -223,7 +226,7 @@ impl GenerateJob<'_> {
             false => slug(text),
         };
         let written = self.write(&stem, &outcome, &album, console)?;
-        if self.session.options().budget.is_none() {
+        if !self.request.repeats && session.options().budget.is_none() {
             note_below_enough(&outcome, console);
         }
         if self.request.outputs.uses_stdout() {

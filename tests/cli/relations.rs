@@ -31,7 +31,7 @@ fn the_demo_searches_by_relations_with_a_labelled_stand_in() {
     assert!(said.err.contains(note), "{}", said.err);
     desk.works(&["generate", "--from", "a.png", "--out", "b.png", "-q"]);
     assert_eq!(desk.read("a.png"), desk.read("b.png"));
-    let scored = desk.works(&["score", "a.png", "--scorer", "relation", "--json"]);
+    let scored = desk.works(&["score", "a.png", "--scorer", "relation", "--json", "-q"]);
     let scored: Value = serde_json::from_str(&scored).unwrap();
     assert_eq!(scored["scores"][NAME], line["scores"][NAME]);
 }
@@ -70,5 +70,9 @@ fn tables_say_that_search_and_evaluation_share_a_detector() {
 #[test]
 fn prompts_without_anything_to_check_are_refused() {
     let desk = Desk::new();
-    assert_snapshot!(desk.refuses(&["generate", "a corgi astronaut", "--scorer", "relation", "-q"]), @r"");
+    assert_snapshot!(desk.refuses(&["generate", "a corgi astronaut", "--scorer", "relation", "-q"]), @r#"
+    $ generate "a corgi astronaut" --scorer relation -q
+    error: the scorer relation finds nothing in the prompt that it can check
+    hint: it reads things that its detector knows, their numbers and positions, such as `a dog left of two cats`; for other prompts choose another scorer
+    "#);
 }
