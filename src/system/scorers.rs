@@ -136,7 +136,7 @@ pub(super) fn load_scorers(
                 Some(other) => format!("{name} ({other})"),
                 None => name.to_string(),
             },
-            family: *family,
+            family,
             weight: *weight,
             network: network.clone(),
             score: name.score,
