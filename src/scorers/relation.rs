@@ -2,8 +2,9 @@
 //! names, by GenEval's rules, and gives the share of it that is right.
 //!
 //! Reference: djghosh13/geneval, `evaluation/evaluate_images.py`, whose verdicts are right or wrong.
-//! Here they are graded, so that a search can follow them: see [`Check::grade`]. Another difference:
-//! of several things of a kind, the pair that fits a relation best counts, not the most certain one.
+//! Here they are graded, so that a search can follow them: a position counts in part if the direction
+//! is nearly right. Another difference: of several things of a kind, the pair that fits a relation
+//! best counts, not the most certain one.
 
 use ttsvar_search::{Image, Scorer};
 
