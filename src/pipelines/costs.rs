@@ -1,6 +1,7 @@
 //! The cost of a search: operations and the peak of memory, from a loaded model or from the sizes of
 //! a released one.
 
+use candle_core::DType;
 use ttsvar_search::{DecodeSize, Estimate, Workload};
 
 /// Tokens of a prompt of usual length, for estimates.
@@ -49,9 +50,8 @@ pub(super) trait StepCosts {
     fn decode_bytes(&self) -> u64;
     /// Bytes of the keys and values of one row of one branch for `tokens` tokens.
     fn kv_bytes(&self, tokens: usize) -> u64;
-    /// Bytes of the hidden state that a row keeps after a scale of `tokens` tokens.
-    fn hidden_bytes(&self, tokens: usize) -> u64 {
-        let _ = tokens;
+    /// Width of the hidden states that rows keep of their latest scale; 0 if they keep none.
+    fn hidden_width(&self) -> usize {
         0
     }
     /// Bytes that a scale takes for as long as it runs.
@@ -157,7 +157,7 @@ fn peak_bytes(model: &impl StepCosts, networks: Networks, workload: &Workload) -
         let last = scale + 1 == widths.len();
         let kept = if last { 0 } else { tokens };
         let kv = (states * branches) as u64 * model.kv_bytes(seen + kept);
-        let hidden = model.hidden_bytes(tokens);
+        let hidden = (tokens * model.hidden_width() * DType::F32.size_in_bytes()) as u64;
         peak = peak.max(kv + states as u64 * hidden + computing.max(evaluating));
         seen += tokens;
         let resumed_branches = if last {

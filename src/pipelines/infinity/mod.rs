@@ -18,7 +18,7 @@ pub use text::{FixedText, T5Text, TextEncoder};
 
 use std::ops::Range;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use steering::{PreparedLayouts, region_texts, steering, steering_costs};
 use ttsvar_search::{
     DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, Steering, Warning, Workload,
@@ -330,11 +330,9 @@ impl StepCosts for ImageModel<'_> {
         self.transformer.kv_bytes(tokens)
     }
 
-    fn hidden_bytes(&self, tokens: usize) -> u64 {
-        let kept = self
-            .hidden_block
-            .map(|_| tokens * self.transformer.config().width);
-        (kept.unwrap_or(0) * DType::F32.size_in_bytes()) as u64
+    fn hidden_width(&self) -> usize {
+        self.hidden_block
+            .map_or(0, |_| self.transformer.config().width)
     }
 
     fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use ttsvar_search::{
     DecodeSize, Image, Latent, Rollout, StepCounts, TokenStatistics,
     rng::{Lineage, Stream},
@@ -11,39 +11,18 @@ use ttsvar_search::{
 use super::{ImageModel, draw_bits, sampling::draw_bits_noting, steering::PreparedLayouts};
 use crate::{
     Error, Result,
-    models::infinity::{Route, ScaleKv, ScaleRun, Text},
+    models::infinity::{Route, ScaleRun, Text},
     nn::{bilinear, check_finite},
     pipelines::{
         costs::StepCosts,
-        decoding::{hidden_map, latent_map, separate, to_image},
-        rows::{self, Row, keep_branches},
+        decoding::{separate, to_image},
+        rows::{self, ForwardOutput, Row, State},
         truncation::DrawSums,
     },
 };
 
-/// The tokens drawn so far, as the network needs them. Immutable.
-struct State {
-    /// Keys and values of the previous scales, each shared by all rows with the same tokens there.
-    seen: Vec<Arc<ScaleKv>>,
-    /// Running sum of the codes: (1, channels, rows, columns); none before scale 0.
-    sum: Option<Tensor>,
-    /// The output of the chosen block for the latest scale: (L, C); none before scale 0 or if it is
-    /// not wanted.
-    hidden: Option<Tensor>,
-}
-
 /// Draws the bits of a row from its logits (L, 2 bits), flattened and divided by the temperature.
 type Draw<'d> = dyn FnMut(usize, &[f32]) -> Vec<u8> + 'd;
-
-/// The output of the network for distinct states.
-struct ForwardOutput {
-    /// The logits of each state, flattened and divided by the temperature.
-    logits: Vec<Vec<f32>>,
-    /// The keys and values of each state; empty after the last scale.
-    kv: Vec<Arc<ScaleKv>>,
-    /// The output of the chosen block for each state, (L, C) each; empty if it is not wanted.
-    hidden: Vec<Tensor>,
-}
 
 /// Candidates of one prompt.
 pub struct InfinityRollout<'a> {
@@ -51,7 +30,7 @@ pub struct InfinityRollout<'a> {
     /// The texts of the guidance branches, shared with forks.
     texts: Arc<Vec<Text>>,
     text_tokens: Vec<usize>,
-    rows: Vec<Row<State>>,
+    rows: Vec<Row>,
     /// The layouts to which rows are steered.
     layouts: Option<Arc<PreparedLayouts>>,
     /// Of the latest step, one per row, if they are asked for.
@@ -69,11 +48,6 @@ impl<'a> InfinityRollout<'a> {
         rows: Range<usize>,
         seed: u64,
     ) -> Self {
-        let state = State {
-            seen: Vec::new(),
-            sum: None,
-            hidden: None,
-        };
         let text_tokens: Vec<usize> = texts.iter().map(|text| text.normed.dims()[1]).collect();
         let flops = text_tokens
             .iter()
@@ -83,7 +57,7 @@ impl<'a> InfinityRollout<'a> {
             model,
             texts: Arc::new(texts),
             text_tokens,
-            rows: rows::start(rows, state),
+            rows: rows::start(rows),
             layouts: None,
             statistics: vec![],
             seed,
@@ -102,12 +76,12 @@ impl<'a> InfinityRollout<'a> {
     }
 
     /// The route of a state at the next scale.
-    fn route(&self, row: &Row<State>) -> Option<&Route> {
+    fn route(&self, row: &Row) -> Option<&Route> {
         self.layouts.as_ref()?.route(self.scale, row.layout)
     }
 
     /// One row for each state that the network runs on next, and which of them stands for each row.
-    fn distinct(&self) -> (Vec<Row<State>>, Vec<usize>) {
+    fn distinct(&self) -> (Vec<Row>, Vec<usize>) {
         match &self.layouts {
             Some(layouts) if layouts.steers(self.scale) => rows::distinct_and_steered(&self.rows),
             _ => rows::distinct(&self.rows),
@@ -115,7 +89,7 @@ impl<'a> InfinityRollout<'a> {
     }
 
     /// Operations of attending to the texts of regions, for states at the next scale.
-    fn routing_flops(&self, states: &[Row<State>]) -> f64 {
+    fn routing_flops(&self, states: &[Row]) -> f64 {
         let Some(layouts) = &self.layouts else {
             return 0.0;
         };
@@ -174,22 +148,14 @@ impl<'a> InfinityRollout<'a> {
         let last = self.scale + 1 == self.model.grids.len();
         let output = self.forward(&states, !last)?;
         let branches = self.model.branches(self.scale);
+        let next_branches = (!last).then(|| self.model.branches(self.scale + 1));
         let mut next = Vec::with_capacity(self.rows.len());
         for (i, row) in self.rows.iter().enumerate() {
-            let bits = draw(i, &output.logits[state_of_row[i]]);
+            let state = state_of_row[i];
+            let bits = draw(i, &output.logits[state]);
             let codes = self.model.latent.codes(&bits, grid)?;
-            let sum = Some(self.model.latent.add(row.state.sum.as_ref(), &codes)?);
-            let hidden = output.hidden.get(state_of_row[i]).cloned();
-            let mut seen = row.state.seen.clone();
-            seen.extend(output.kv.get(state_of_row[i]).cloned());
-            if !last {
-                keep_branches(&mut seen, self.model.branches(self.scale + 1));
-            }
-            next.push(Row {
-                lineage: row.lineage,
-                layout: row.layout,
-                state: Arc::new(State { seen, sum, hidden }),
-            });
+            let sum = self.model.latent.add(row.state.sum.as_ref(), &codes)?;
+            next.push(row.after(&output, state, sum, next_branches));
         }
         self.flops += states.len() as f64 * self.model.scale_flops(self.scale, &self.text_tokens);
         self.flops += self.routing_flops(&states);
@@ -203,9 +169,8 @@ impl<'a> InfinityRollout<'a> {
     }
 
     /// Runs the network on distinct states, chunk by chunk.
-    fn forward(&self, states: &[Row<State>], keep: bool) -> Result<ForwardOutput> {
-        let mut logits = vec![];
-        let mut kv = vec![];
+    fn forward(&self, states: &[Row], keep: bool) -> Result<ForwardOutput> {
+        let mut output = ForwardOutput::default();
         let mut hidden = vec![];
         let texts = &self.texts[..self.model.branches(self.scale)];
         let settings = &self.model.settings;
@@ -237,19 +202,17 @@ impl<'a> InfinityRollout<'a> {
                 })?;
             check_finite(&format!("the logits of scale {}", self.scale), &out)?;
             let out = (out.to_dtype(DType::F32)? * f64::from(inverse_tau))?;
-            logits.extend(out.flatten_from(1)?.to_vec2::<f32>()?);
-            kv.extend(kept.into_iter().map(Arc::new));
+            output.logits.extend(out.flatten_from(1)?.to_vec2::<f32>()?);
+            output.kv.extend(kept.into_iter().map(Arc::new));
         }
-        let hidden: Result<Vec<_>> = hidden.iter().map(separate).collect();
-        Ok(ForwardOutput {
-            logits,
-            kv,
-            hidden: hidden?.concat(),
-        })
+        for hidden in hidden {
+            output.hidden.extend(separate(&hidden)?);
+        }
+        Ok(output)
     }
 
     /// The input of one branch for some states: (R, L, C).
-    fn input(&self, text: &Text, states: &[Row<State>]) -> Result<Tensor> {
+    fn input(&self, text: &Text, states: &[Row]) -> Result<Tensor> {
         let tokens = states
             .iter()
             .filter_map(|row| self.tokens(&row.state).transpose())
@@ -284,25 +247,14 @@ impl<'a> InfinityRollout<'a> {
 
     /// The running sum of a state, (1, channels, rows, columns); zeros before scale 0.
     fn sum(&self, state: &State) -> Result<Tensor> {
-        match &state.sum {
-            Some(sum) => Ok(sum.clone()),
-            None => {
-                let (height, width) = self.model.latent.size();
-                let shape = (1, self.model.latent.channels, height, width);
-                Ok(Tensor::zeros(shape, DType::F32, &Device::Cpu)?)
-            }
-        }
+        let latent = &self.model.latent;
+        state.sum_or_zeros(latent.channels, latent.size())
     }
 
     /// The latent of a state.
     fn latent(&self, state: &State) -> Result<Latent> {
-        let sum = self.sum(state)?;
-        let hidden = state.hidden.as_ref();
         let grid = self.model.grids[self.scale.saturating_sub(1)];
-        Ok(Latent {
-            map: latent_map(&sum)?,
-            hidden: hidden.map(|hidden| hidden_map(hidden, grid)).transpose()?,
-        })
+        state.latent(&self.sum(state)?, grid)
     }
 
     /// Decodes the image of a state.
@@ -355,13 +307,9 @@ impl Rollout for InfinityRollout<'_> {
     }
 
     fn images(&self, rows: &[usize], size: DecodeSize) -> ttsvar_search::Result<Vec<Image>> {
-        let (states, state_of_row) = rows::distinct(&rows::pick(&self.rows, rows));
-        let images = states
-            .iter()
-            .map(|row| self.decode(&row.state, size))
-            .collect::<Result<Vec<_>>>()?;
-        let images = state_of_row.iter().map(|&state| images[state].clone());
-        Ok(images.collect())
+        Ok(rows::of_states(&self.rows, rows, |state| {
+            self.decode(state, size)
+        })?)
     }
 
     fn latents(&self, rows: &[usize]) -> ttsvar_search::Result<Vec<Latent>> {

@@ -14,7 +14,6 @@ pub use sampling::{Drawn, Sampling, draw_tokens};
 
 use std::ops::Range;
 
-use candle_core::DType;
 use ttsvar_search::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, Workload};
 
 use crate::{
@@ -284,11 +283,9 @@ impl StepCosts for ClassModel<'_> {
         self.networks.transformer.kv_bytes(tokens)
     }
 
-    fn hidden_bytes(&self, tokens: usize) -> u64 {
-        let kept = self
-            .hidden_block
-            .map(|_| tokens * self.networks.transformer.config().width);
-        (kept.unwrap_or(0) * DType::F32.size_in_bytes()) as u64
+    fn hidden_width(&self) -> usize {
+        self.hidden_block
+            .map_or(0, |_| self.networks.transformer.config().width)
     }
 
     fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {

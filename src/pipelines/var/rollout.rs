@@ -11,49 +11,25 @@ use ttsvar_search::{
 use super::{ClassModel, Drawn, sampling::draw_tokens_noting};
 use crate::{
     Error, Result,
-    models::{
-        branches::ScaleKv,
-        var::{Class, ScaleRun},
-    },
+    models::var::{Class, ScaleRun},
     nn::{bilinear, check_finite},
     pipelines::{
         costs::StepCosts,
-        decoding::{hidden_map, latent_map, separate, to_image},
-        rows::{self, Row, keep_branches},
+        decoding::{separate, to_image},
+        rows::{self, ForwardOutput, Row, State},
         truncation::DrawSums,
     },
 };
 
-/// The tokens drawn so far, as the network needs them. Immutable.
-struct State {
-    /// Keys and values of the previous scales, each shared by all rows with the same tokens there.
-    seen: Vec<Arc<ScaleKv>>,
-    /// Running sum of the codes: (1, channels, rows, columns); none before scale 0.
-    sum: Option<Tensor>,
-    /// The output of the chosen block for the latest scale: (L, C); none before scale 0 or if it is
-    /// not wanted.
-    hidden: Option<Tensor>,
-}
-
 /// Draws the tokens of a row from its logits (L, V), flattened and divided by the temperature.
 type Draw<'d> = dyn FnMut(usize, &[f32]) -> Drawn + 'd;
-
-/// The output of the network for distinct states.
-struct ForwardOutput {
-    /// The logits of each state, flattened and divided by the temperature.
-    logits: Vec<Vec<f32>>,
-    /// The keys and values of each state; empty after the last scale.
-    kv: Vec<Arc<ScaleKv>>,
-    /// The output of the chosen block for each state, (L, C) each; empty if it is not wanted.
-    hidden: Vec<Tensor>,
-}
 
 /// Candidates of one class.
 pub struct VarRollout<'a> {
     model: &'a ClassModel<'a>,
     /// The classes of the guidance branches, shared with forks.
     classes: Arc<Vec<Class>>,
-    rows: Vec<Row<State>>,
+    rows: Vec<Row>,
     /// Of the latest step, one per row, if they are asked for.
     statistics: Vec<TokenStatistics>,
     seed: u64,
@@ -69,16 +45,11 @@ impl<'a> VarRollout<'a> {
         rows: Range<usize>,
         seed: u64,
     ) -> Self {
-        let state = State {
-            seen: vec![],
-            sum: None,
-            hidden: None,
-        };
         Self {
             model,
             flops: classes.len() as f64 * model.text_flops(0),
             classes: Arc::new(classes),
-            rows: rows::start(rows, state),
+            rows: rows::start(rows),
             statistics: vec![],
             seed,
             scale: 0,
@@ -107,24 +78,13 @@ impl<'a> VarRollout<'a> {
         let last = self.scale + 1 == scales;
         let output = self.forward(&states, !last)?;
         let branches = self.model.branches(self.scale);
+        let next_branches = (!last).then(|| self.model.branches(self.scale + 1));
         let mut next = Vec::with_capacity(self.rows.len());
         for (i, row) in self.rows.iter().enumerate() {
-            let of_state = state_of_row[i];
-            let drawn = draw(i, &output.logits[of_state]);
-            let mut seen = row.state.seen.clone();
-            seen.extend(output.kv.get(of_state).cloned());
-            if !last {
-                keep_branches(&mut seen, self.model.branches(self.scale + 1));
-            }
-            next.push(Row {
-                lineage: row.lineage,
-                layout: row.layout,
-                state: Arc::new(State {
-                    seen,
-                    sum: Some(self.add(row.state.sum.as_ref(), &drawn)?),
-                    hidden: output.hidden.get(of_state).cloned(),
-                }),
-            });
+            let state = state_of_row[i];
+            let drawn = draw(i, &output.logits[state]);
+            let sum = self.add(row.state.sum.as_ref(), &drawn)?;
+            next.push(row.after(&output, state, sum, next_branches));
         }
         self.flops += states.len() as f64 * self.model.scale_flops(self.scale, &[0, 0]);
         self.rows = next;
@@ -154,15 +114,11 @@ impl<'a> VarRollout<'a> {
     }
 
     /// Runs the network on distinct states, chunk by chunk.
-    fn forward(&self, states: &[Row<State>], keep: bool) -> Result<ForwardOutput> {
+    fn forward(&self, states: &[Row], keep: bool) -> Result<ForwardOutput> {
         let model = self.model;
         let classes = &self.classes[..model.branches(self.scale)];
         let inverse_tau = model.settings.tau.at(self.scale).recip();
-        let mut output = ForwardOutput {
-            logits: vec![],
-            kv: vec![],
-            hidden: vec![],
-        };
+        let mut output = ForwardOutput::default();
         let mut hidden = vec![];
         for chunk in states.chunks(model.rows_at_once) {
             let tokens = self.tokens(chunk)?;
@@ -194,7 +150,7 @@ impl<'a> VarRollout<'a> {
 
     /// The running sums of states as tokens of the next scale: (R, L, channels); none before scale
     /// 0.
-    fn tokens(&self, rows: &[Row<State>]) -> Result<Option<Tensor>> {
+    fn tokens(&self, rows: &[Row]) -> Result<Option<Tensor>> {
         let grid = self.model.grids()[self.scale];
         let mut tokens = vec![];
         for row in rows {
@@ -214,27 +170,16 @@ impl<'a> VarRollout<'a> {
         ))
     }
 
-    /// The running sum of a state; zeros before scale 0.
+    /// The running sum of a state, (1, channels, rows, columns); zeros before scale 0.
     fn sum(&self, state: &State) -> Result<Tensor> {
-        match &state.sum {
-            Some(sum) => Ok(sum.clone()),
-            None => {
-                let (height, width) = self.model.latent_size();
-                let channels = self.model.networks.quantizer.channels();
-                let shape = (1, channels, height, width);
-                Ok(Tensor::zeros(shape, DType::F32, &Device::Cpu)?)
-            }
-        }
+        let channels = self.model.networks.quantizer.channels();
+        state.sum_or_zeros(channels, self.model.latent_size())
     }
 
     /// The latent of a state.
     fn latent(&self, state: &State) -> Result<Latent> {
         let grid = self.model.grids()[self.scale.saturating_sub(1)];
-        let hidden = state.hidden.as_ref();
-        Ok(Latent {
-            map: latent_map(&self.sum(state)?)?,
-            hidden: hidden.map(|hidden| hidden_map(hidden, grid)).transpose()?,
-        })
+        state.latent(&self.sum(state)?, grid)
     }
 
     /// Decodes the image of a state.
@@ -283,13 +228,9 @@ impl Rollout for VarRollout<'_> {
     }
 
     fn images(&self, rows: &[usize], size: DecodeSize) -> ttsvar_search::Result<Vec<Image>> {
-        let (states, state_of_row) = rows::distinct(&rows::pick(&self.rows, rows));
-        let images = states
-            .iter()
-            .map(|row| self.decode(&row.state, size))
-            .collect::<Result<Vec<_>>>()?;
-        let images = state_of_row.iter().map(|&state| images[state].clone());
-        Ok(images.collect())
+        Ok(rows::of_states(&self.rows, rows, |state| {
+            self.decode(state, size)
+        })?)
     }
 
     fn latents(&self, rows: &[usize]) -> ttsvar_search::Result<Vec<Latent>> {
