@@ -90,8 +90,8 @@ pub fn coco_detector(path: &Path, device: &Device) -> Result<(Mask2FormerDetecto
     Ok((detector, bytes))
 }
 
-/// Classes of COCO.
-const COCO_CLASSES: usize = 80;
+/// The number of classes of COCO.
+pub const COCO_CLASSES: usize = 80;
 
 /// The detector with the bytes of its weights in memory.
 fn measured_mask2former(path: &Path, device: &Device) -> Result<(Mask2FormerDetector, u64)> {

@@ -7,10 +7,10 @@
 use candle_core::{Device, Result, Tensor};
 
 /// The slope at distance 1 without antialiasing.
-pub(super) const SLOPE: f64 = -0.75;
+const SLOPE: f64 = -0.75;
 
 /// The cubic through a point and its neighbours, with the slope `a` at distance 1.
-pub(super) fn cubic(x: f64, a: f64) -> f64 {
+fn cubic(x: f64, a: f64) -> f64 {
     let x = x.abs();
     match x {
         _ if x <= 1.0 => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
@@ -19,16 +19,34 @@ pub(super) fn cubic(x: f64, a: f64) -> f64 {
     }
 }
 
-/// Without antialiasing (a = -0.75): four taps, those beyond the border read the border. Output `i`
-/// reads around `(i + 0.5) * step - 0.5`; `step` is `from / to` where PyTorch was given a size, 1 /
-/// factor where it was given a factor.
+/// The four values that an output value reads, and their weights.
+pub(super) struct CubicTaps {
+    pub places: [usize; 4],
+    pub weights: [f32; 4],
+}
+
+/// Without antialiasing: four taps, those beyond the border read the border. Output `i` reads around
+/// `(i + 0.5) * step - 0.5`.
+pub(super) fn cubic_taps(from: usize, to: usize, step: f64) -> Vec<CubicTaps> {
+    let taps = |i: usize| {
+        let center = (i as f64 + 0.5) * step - 0.5;
+        let at = [-1.0, 0.0, 1.0, 2.0].map(|tap| center.floor() + tap);
+        CubicTaps {
+            places: at.map(|at| at.clamp(0.0, (from - 1) as f64) as usize),
+            weights: at.map(|at| cubic(center - at, SLOPE) as f32),
+        }
+    };
+    (0..to).map(taps).collect()
+}
+
+/// Resampling without antialiasing (a = -0.75) as a matrix (to, from); `step` is `from / to` where
+/// PyTorch was given a size, 1 / factor where it was given a factor.
 pub fn cubic_matrix(from: usize, to: usize, step: f64, device: &Device) -> Result<Tensor> {
     let mut matrix = vec![0f32; to * from];
-    for (i, row) in matrix.chunks_exact_mut(from).enumerate() {
-        let center = (i as f64 + 0.5) * step - 0.5;
-        for tap in -1..=2 {
-            let at = center.floor() + f64::from(tap);
-            row[at.clamp(0.0, (from - 1) as f64) as usize] += cubic(center - at, SLOPE) as f32;
+    let rows = matrix.chunks_exact_mut(from);
+    for (row, taps) in rows.zip(cubic_taps(from, to, step)) {
+        for (place, weight) in taps.places.into_iter().zip(taps.weights) {
+            row[place] += weight;
         }
     }
     Tensor::from_vec(matrix, (to, from), device)

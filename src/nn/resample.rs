@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{
     cpu::to_vec,
-    cubic::{SLOPE, cubic},
+    cubic::{CubicTaps, cubic_taps},
 };
 
 /// Bilinear resizing without antialiasing, corners not aligned: (B, C, h, w) -> (B, C, height,
@@ -40,8 +40,9 @@ fn taps(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
 /// Bicubic resizing (a = -0.75) without antialiasing, corners not aligned: (B, C, h, w) -> (B, C,
 /// height, width). Taps beyond the border read the border. f32.
 pub fn bicubic(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
-    let rows = cubic_taps(x.dims()[2], height);
-    let columns = cubic_taps(x.dims()[3], width);
+    let taps = |from, to| cubic_taps(from, to, from as f64 / to as f64);
+    let rows = taps(x.dims()[2], height);
+    let columns = taps(x.dims()[3], width);
     planes(x, (height, width), |plane, stride, out| {
         let across = |row: &[f32], taps: &CubicTaps| -> f32 {
             let terms = taps.places.iter().zip(taps.weights);
@@ -56,25 +57,6 @@ pub fn bicubic(x: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
             }
         }
     })
-}
-
-/// The four positions that an output position reads, and their weights.
-struct CubicTaps {
-    places: [usize; 4],
-    weights: [f32; 4],
-}
-
-fn cubic_taps(from: usize, to: usize) -> Vec<CubicTaps> {
-    let step = from as f64 / to as f64;
-    let tap = |i: usize| {
-        let center = (i as f64 + 0.5) * step - 0.5;
-        let at = [-1.0, 0.0, 1.0, 2.0].map(|tap| center.floor() + tap);
-        CubicTaps {
-            places: at.map(|at| at.clamp(0.0, (from - 1) as f64) as usize),
-            weights: at.map(|at| cubic(center - at, SLOPE) as f32),
-        }
-    };
-    (0..to).map(tap).collect()
 }
 
 /// Mean over the cells that each output cell covers (adaptive average pooling): (B, C, h, w) -> (B,

@@ -250,13 +250,11 @@ impl Weights {
 
     /// Reads a single number, in f32 whatever the type of the matrices.
     pub fn number(&self, name: &str) -> Result<f32> {
-        let path = self.path(name);
         let info = self.info(name, || "one number".to_owned())?;
         if info.shape.iter().product::<usize>() != 1 {
             return Err(self.mismatch(name, "one number", format!("{:?}", info.shape)));
         }
-        self.read(name)?; // counts it as read and checks it
-        let stored = self.source.load(&path)?.to_dtype(DType::F32)?;
+        let stored = self.exact().read(name)?;
         Ok(stored.flatten_all()?.get(0)?.to_scalar()?)
     }
 

@@ -2,10 +2,11 @@
 //! results.
 
 pub use crate::detectors::colours::COLOURS;
+use crate::detectors::open::COCO_CLASSES;
 
 /// The 80 classes of the detector with GenEval's names, some of which differ from COCO's ("computer
 /// mouse", "tv remote", "computer keyboard"). The order is COCO's.
-pub const OBJECTS: [&str; 80] = [
+pub const OBJECTS: [&str; COCO_CLASSES] = [
     "person",
     "bicycle",
     "car",
