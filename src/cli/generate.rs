@@ -26,14 +26,14 @@ use super::{
     prompts::{Prompts, Subject},
 };
 use crate::{
-    Error, Result,
+    Result,
     file::slug,
     image::Png,
     interrupt,
     options::Options,
     quoting,
     report::{Album, Provenance, html, tree},
-    request::{Recorded, Session, check_subject, new_seed},
+    request::{Recorded, Session, check_subject, new_seed, no_prompt},
     system::SystemBuilder,
 };
 
@@ -152,14 +152,13 @@ fn read_prompts(
     if let Some(prompts) = Prompts::read(prompt, typed.prompts.as_deref())? {
         return Ok(prompts);
     }
-    match (&options.class, recorded) {
-        (Some(class), _) => Ok(Prompts::class(Some(class.clone()))),
-        (None, Some(recorded)) => Prompts::literal(&recorded.prompt),
-        (None, None) if system.takes_classes()? => Ok(Prompts::class(None)),
-        (None, None) => {
-            check_subject(false, false, false)?;
-            Err(Error::internal("a request without a prompt was accepted"))
-        }
+    if options.class.is_some() {
+        return Ok(Prompts::class_of_options());
+    }
+    match recorded {
+        Some(recorded) => Prompts::literal(&recorded.prompt),
+        None if system.takes_classes()? => Ok(Prompts::class_of_options()),
+        None => Err(no_prompt()),
     }
 }
 
@@ -204,15 +203,13 @@ impl GenerateJob<'_> {
         if prompts.subjects.len() > 1 {
             progress.set_prompt(number, prompts.subjects.len());
         }
-        let of_class = match subject {
-            Subject::Class(Some(class)) => Some(self.session.with_class(class.clone())?),
-            Subject::Class(None) | Subject::Prompt(_) => None,
+        let (prompt, of_class) = match subject {
+            Subject::Prompt(text) => (Some(text.as_str()), None),
+            Subject::Class(None) => (None, None),
+            Subject::Class(Some(class)) => (None, Some(self.session.with_class(class.clone())?)),
         };
         let session = of_class.as_ref().unwrap_or(&self.session);
-        let text = &match subject {
-            Subject::Prompt(text) => session.subject(Some(text))?,
-            Subject::Class(_) => session.subject(None)?,
-        };
+        let text = &session.subject(prompt)?;
         let mut listener = ProgressAndAlbum {
             progress,
             album: self.request.outputs.shows().then(Album::default),

@@ -18,7 +18,7 @@ const MOST_BYTES: u64 = 16_000_000;
 pub(super) enum Subject {
     /// A prompt, which is not empty.
     Prompt(String),
-    /// A class; `None` for the one in the model's defaults.
+    /// A class of a list; `None` for the one in the options, or in the model's defaults.
     Class(Option<ClassChoice>),
 }
 
@@ -65,10 +65,10 @@ impl Prompts {
         })
     }
 
-    /// One class.
-    pub(super) fn class(class: Option<ClassChoice>) -> Self {
+    /// The class in the options, or in the model's defaults.
+    pub(super) fn class_of_options() -> Self {
         Self {
-            subjects: vec![Subject::Class(class)],
+            subjects: vec![Subject::Class(None)],
             list: false,
         }
     }

@@ -172,7 +172,7 @@ impl Steer {
             }
             Value::String(text) => match Self::named(text) {
                 Some(known) => Ok(known),
-                None if text.contains(['=', '{']) => Self::from_text(text),
+                None if Self::is_content(text) => Self::from_text(text),
                 None => {
                     let expected = "expected `auto`, `off` or an object with a layout";
                     Err(Error::input(format!("`steer`: unknown value `{text}`"))
@@ -184,6 +184,11 @@ impl Steer {
             ))
             .with_hint(EXAMPLE)),
         }
+    }
+
+    /// Returns whether a text is the content of a steering file, and not its path or a name.
+    pub fn is_content(text: &str) -> bool {
+        text.contains(['=', '{'])
     }
 
     fn named(text: &str) -> Option<Self> {

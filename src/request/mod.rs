@@ -33,12 +33,15 @@ pub fn check_subject(takes_classes: bool, has_prompt: bool, has_class: bool) -> 
             "this model generates images of prompts, not of classes",
             "give a prompt instead of --class; models such as var-d30 have classes",
         ),
-        (false, false, false) => (
-            "no prompt given",
-            "give a prompt: ttsvar generate \"a red circle and a blue star\"",
-        ),
+        (false, false, false) => return Err(no_prompt()),
     };
     Err(Error::input(message).with_hint(hint))
+}
+
+/// The error for a request without a prompt to a model that reads prompts.
+pub fn no_prompt() -> Error {
+    Error::input("no prompt given")
+        .with_hint("give a prompt: ttsvar generate \"a red circle and a blue star\"")
 }
 
 /// A prompt without surrounding white space; `name` names it in errors.

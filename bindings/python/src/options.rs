@@ -52,7 +52,7 @@ fn steer(value: &Bound<'_, PyAny>) -> PyResult<Value> {
         return mapping(value);
     }
     let text = path_or_text(value)?;
-    let steer = match text.contains(['=', '{']) {
+    let steer = match Steer::is_content(&text) {
         true => Steer::from_text(&text),
         false => Steer::from_argument(&text),
     };

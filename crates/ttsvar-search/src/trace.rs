@@ -127,13 +127,11 @@ impl Trace {
     /// What the stage after a scale did in all rounds together; none if no candidate reached one.
     pub fn selection(&self, scale: usize) -> Option<Selection<'_>> {
         let here = self.stages.iter().filter(|stage| stage.scale == scale);
-        let (resumed, rounds): (Vec<_>, Vec<_>) = here.partition(|stage| stage.resumes);
-        let kept = |stages: &[&StageRecord]| stages.iter().map(|stage| stage.kept.len()).sum();
-        let kept_in_rounds: usize = kept(&rounds);
+        let rounds: Vec<&StageRecord> = here.clone().filter(|stage| !stage.resumes).collect();
         Some(Selection {
             select: &rounds.first()?.select,
             reached: rounds.iter().map(|stage| stage.ids.len()).sum(),
-            continuing: kept_in_rounds + kept(&resumed),
+            continuing: here.map(|stage| stage.kept.len()).sum(),
             scores: rounds
                 .iter()
                 .flat_map(|stage| stage.scores.iter().copied())
