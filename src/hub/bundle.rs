@@ -27,7 +27,7 @@ use crate::{
 pub const FILE: &str = "bundle.toml";
 
 /// Names of the built-in descriptions of released models.
-pub const RELEASED: [&str; 8] = [
+pub const RELEASED: [&str; 9] = [
     "infinity-2b",
     "infinity-8b",
     "infinity-8b-512",
@@ -36,6 +36,7 @@ pub const RELEASED: [&str; 8] = [
     "var-d24",
     "var-d30",
     "var-d36",
+    "hart",
 ];
 
 /// Sides of the token grids of VAR's released models: 256 and 512 pixels.
@@ -56,6 +57,9 @@ const GENERATOR_KEYS: [&str; 6] = [
 
 /// Keys of the VAE.
 const VAE_KEYS: [&str; 3] = ["vae", "trainer.vae_local", "vae_local"];
+
+/// Keys of the text encoder.
+const TEXT_KEYS: [&str; 1] = ["model"];
 
 /// A description and the folder with its files.
 #[derive(Clone, Debug)]
@@ -163,6 +167,18 @@ impl Bundle {
         self.place.open(location, &GENERATOR_KEYS, Some(signature))
     }
 
+    /// The `config.json` beside the generator's transformer.
+    ///
+    /// # Errors
+    /// It is missing.
+    pub fn generator_config(&self) -> Result<Blob> {
+        let Description {
+            name, generator, ..
+        } = &self.description;
+        let beside = Path::new(&generator.weights).with_file_name("config.json");
+        self.place.file(name, &beside.to_string_lossy())
+    }
+
     /// The generator's decoder.
     ///
     /// # Errors
@@ -181,7 +197,7 @@ impl Bundle {
     /// The folder is missing, or has no weights.
     pub fn text_weights(&self, signature: &Signature) -> Result<Arc<dyn TensorSource>> {
         let folder = self.text_folder()?;
-        self.place.open(folder.into(), &[], Some(signature))
+        self.place.open(folder.into(), &TEXT_KEYS, Some(signature))
     }
 
     /// The text encoder's `config.json`.
@@ -198,6 +214,14 @@ impl Bundle {
     /// It is missing.
     pub fn tokenizer(&self) -> Result<Blob> {
         self.text_folder()?.require("tokenizer.json")
+    }
+
+    /// The text encoder's `tokenizer_config.json`; `None` if it has none.
+    ///
+    /// # Errors
+    /// Its folder is missing.
+    pub fn tokenizer_config(&self) -> Result<Option<Blob>> {
+        Ok(self.text_folder()?.file("tokenizer_config.json"))
     }
 
     /// The default kind of scorer.
@@ -337,7 +361,9 @@ impl Bundle {
             (name.as_str(), generator.weights.as_str()),
             (name, &generator.vae),
         ];
-        let text = text.iter().map(|text| (FLAN_T5, text.weights.as_str()));
+        let text = text
+            .iter()
+            .map(|text| (text_name(text), text.weights.as_str()));
         let mut missing = self.place.missing(wanted.into_iter().chain(text));
         let verifier = verifier.iter();
         let verifier = verifier.map(|verifier| (name.as_str(), verifier.weights.as_str()));
@@ -369,7 +395,7 @@ impl Bundle {
             return Err(Error::internal(format!("`{name}` has no text encoder")));
         };
         self.place.sub_folder(
-            FLAN_T5,
+            text_name(text),
             &text.weights,
             "config.json, tokenizer.json and weights",
         )
@@ -383,8 +409,42 @@ pub const IMAGE_REWARD: &str = "image-reward";
 /// The scorer of the demo: ImageReward's network, trained by this project.
 pub const DEMO_REWARD: &str = "demo-reward";
 const FLAN_T5: &str = "flan-t5-xl";
+const QWEN2: &str = "qwen2-vl-1.5b-instruct";
 const DINOV2: &str = "dinov2-l-reg";
 const DINOV2_FOLDER: &str = "dinov2-with-registers-large";
+
+/// The released text encoder of a family.
+fn text_name(text: &Text) -> &'static str {
+    match text.family {
+        TextFamily::T5 => FLAN_T5,
+        TextFamily::Qwen2 => QWEN2,
+    }
+}
+
+/// The family of a released model.
+fn released_family(name: &str) -> GeneratorFamily {
+    match name {
+        "hart" => GeneratorFamily::Hart,
+        name if name.starts_with("var-") => GeneratorFamily::Var,
+        _ => GeneratorFamily::Infinity,
+    }
+}
+
+/// The text encoder of a released model of a family.
+fn released_text(family: GeneratorFamily) -> Option<Text> {
+    let family = match family {
+        GeneratorFamily::Var => return None,
+        GeneratorFamily::Infinity => TextFamily::T5,
+        GeneratorFamily::Hart => TextFamily::Qwen2,
+    };
+    let text = Text {
+        family,
+        weights: String::new(),
+        words: None,
+    };
+    let weights = text_name(&text).to_owned();
+    Some(Text { weights, ..text })
+}
 
 /// The built-in description of a released model.
 pub fn released(name: &str) -> Option<Description> {
@@ -393,26 +453,19 @@ pub fn released(name: &str) -> Option<Description> {
         .then(|| catalog::entry(name))
         .flatten()?;
     let file = |index: usize| Some((*known.files.get(index)?.first()?).to_owned());
-    let is_var = name.starts_with("var-");
+    let family = released_family(name);
     let generator = Generator {
-        family: match is_var {
-            true => GeneratorFamily::Var,
-            false => GeneratorFamily::Infinity,
-        },
+        family,
         weights: file(0)?,
         vae: file(1)?,
-        scales: is_var.then(|| var_grids(name)),
+        scales: (family == GeneratorFamily::Var).then(|| var_grids(name)),
         rope_grid: None,
         classes: None,
     };
-    let text = Text {
-        family: TextFamily::T5,
-        weights: FLAN_T5.into(),
-        words: None,
-    };
-    let parts = match is_var {
-        true => "ImageReward and DINOv2",
-        false => "flan-t5-xl, ImageReward and DINOv2",
+    let text = released_text(family);
+    let parts = match &text {
+        None => "ImageReward and DINOv2".to_owned(),
+        Some(text) => format!("{}, ImageReward and DINOv2", text.weights),
     };
     let features = Features {
         family: FeaturesFamily::Dinov2,
@@ -425,7 +478,7 @@ pub fn released(name: &str) -> Option<Description> {
         about: format!("{name} as published, with {parts}"),
         version: String::new(),
         generator,
-        text: (!is_var).then_some(text),
+        text,
         scorer: vec![Scorer {
             family: IMAGE_REWARD.to_owned(),
             weights: "ImageReward.pt".to_owned(),
@@ -437,9 +490,10 @@ pub fn released(name: &str) -> Option<Description> {
         features: Some(features),
         verifier: None,
         state_dict: None,
-        defaults: match is_var {
-            true => var_defaults(),
-            false => infinity_defaults(name),
+        defaults: match family {
+            GeneratorFamily::Var => var_defaults(),
+            GeneratorFamily::Infinity => infinity_defaults(name),
+            GeneratorFamily::Hart => hart_defaults(),
         },
     })
 }
@@ -459,6 +513,16 @@ fn var_defaults() -> Options {
         cfg: Some(4.0.into()),
         top_k: Some(900),
         top_p: Some(0.95.into()),
+        lambda: Some(10.0),
+        ..Options::default()
+    }
+}
+
+/// The options of HART's official commands (`sample.py`).
+fn hart_defaults() -> Options {
+    Options {
+        cfg: Some(4.5.into()),
+        more_smooth: Some(true),
         lambda: Some(10.0),
         ..Options::default()
     }

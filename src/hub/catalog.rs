@@ -85,6 +85,14 @@ const VAR_SYSTEM: &[&str] = &[
     "image-reward",
     "bert-base-uncased",
 ];
+const HART: Source = Source::HuggingFace("mit-han-lab/hart-0.7b-1024px");
+/// The other parts of a search with HART: text encoder, features and the default scorer.
+const HART_SYSTEM: &[&str] = &[
+    "qwen2-vl-1.5b-instruct",
+    "dinov2-with-registers-large",
+    "image-reward",
+    "bert-base-uncased",
+];
 const T5_WEIGHTS: &[&str] = &[
     "model.safetensors.index.json",
     "pytorch_model.bin.index.json",
@@ -195,6 +203,42 @@ pub const ENTRIES: &[Entry] = &[
         2300,
         "plain state dict; classes of ImageNet, 512 px, shared AdaLN",
     ),
+    Entry {
+        name: "hart",
+        folders: &["hart-0.7b-1024px"],
+        files: &[
+            &["llm/ema_model.bin"],
+            &["tokenizer/pytorch_model.bin", "tokenizer/model.safetensors"],
+            &["llm/config.json"],
+        ],
+        source: HART,
+        millions: Some(732),
+        kind: "averaged weights, 1024 px; `vae` in the tokenizer",
+        used: Use::Generator,
+        alias: None,
+        needs: HART_SYSTEM,
+    },
+    Entry {
+        name: "qwen2-vl-1.5b-instruct",
+        folders: &["Qwen2-VL-1.5B-Instruct"],
+        files: &[
+            &["config.json"],
+            &["tokenizer.json"],
+            &["tokenizer_config.json"],
+            &[
+                "model.safetensors.index.json",
+                "pytorch_model.bin.index.json",
+                "model.safetensors",
+                "pytorch_model.bin",
+            ],
+        ],
+        source: Source::HuggingFace("mit-han-lab/Qwen2-VL-1.5B-Instruct"),
+        millions: Some(1544),
+        kind: "folder; text encoder of hart",
+        used: Use::Text,
+        alias: None,
+        needs: &[],
+    },
     Entry {
         name: "flan-t5-xl",
         folders: &["text"],

@@ -48,6 +48,8 @@ pub enum GeneratorFamily {
     Infinity,
     /// VAR: class-conditional visual autoregressive model with a VQ-VAE.
     Var,
+    /// HART: visual autoregressive model with a diffusion head, a hybrid tokenizer and Qwen2.
+    Hart,
 }
 
 /// The generator.
@@ -77,6 +79,8 @@ pub struct Generator {
 pub enum TextFamily {
     /// The encoder of T5 1.1 and flan-T5.
     T5,
+    /// The layers of Qwen2, with the instruction that HART puts in front of prompts.
+    Qwen2,
 }
 
 /// The text encoder.
@@ -249,20 +253,33 @@ impl Description {
 
     /// A generator reads either texts or classes.
     fn conditioning_fault(&self) -> Option<&'static str> {
-        let text = self.text.is_some();
-        match self.generator.family {
-            GeneratorFamily::Infinity if !text => Some("a table [text] must name the text encoder"),
-            GeneratorFamily::Infinity if self.generator.classes.is_some() => {
-                Some("`classes` are for the family `var`; Infinity reads texts")
-            }
-            GeneratorFamily::Var if text => {
+        let text = self.text.as_ref().map(|text| text.family);
+        let generator = &self.generator;
+        match (generator.family, text) {
+            (GeneratorFamily::Var, Some(_)) => {
                 Some("the family `var` has no text encoder; remove [text]")
             }
-            GeneratorFamily::Var if self.generator.rope_grid.is_some() => {
-                Some("`rope_grid` is for Infinity; the family `var` has no rotary positions")
+            (GeneratorFamily::Var, None) => None,
+            (_, None) => Some("a table [text] must name the text encoder"),
+            _ if generator.classes.is_some() => {
+                Some("`classes` are for the family `var`; Infinity reads texts, and so does HART")
             }
-            GeneratorFamily::Infinity | GeneratorFamily::Var => None,
+            (GeneratorFamily::Infinity, Some(TextFamily::Qwen2)) => {
+                Some("the text encoder of the family `infinity` is of the family `t5`")
+            }
+            (GeneratorFamily::Hart, Some(TextFamily::T5)) => {
+                Some("the text encoder of the family `hart` is of the family `qwen2`")
+            }
+            (GeneratorFamily::Hart, _) if generator.scales.is_some() => {
+                Some("`scales` are not for the family `hart`, whose config.json has them")
+            }
+            _ => None,
         }
+        .or_else(|| {
+            let rotates = generator.family == GeneratorFamily::Infinity;
+            (generator.rope_grid.is_some() && !rotates)
+                .then_some("`rope_grid` is for the family `infinity`")
+        })
     }
 
     /// The names of all files.

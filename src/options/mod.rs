@@ -197,7 +197,7 @@ pub struct Options {
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = Steer::from_argument))]
     pub steer: Option<Steer>,
-    /// Mix codes instead of drawing them, for smoother images of VAR
+    /// Mix codes instead of drawing them, for smoother images of VAR and HART
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "BOOL", help_heading = "Image")

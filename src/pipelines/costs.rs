@@ -44,6 +44,11 @@ pub(super) trait StepCosts {
     /// Operations of one row of one branch: `tokens` tokens that see `seen` tokens and a text, if
     /// the model reads texts.
     fn row_flops(&self, tokens: usize, seen: usize, text: usize) -> f64;
+    /// Operations of a scale for each candidate besides the transformer, such as those of a
+    /// diffusion head.
+    fn extra_flops(&self, _scale: usize) -> f64 {
+        0.0
+    }
     /// Operations of one decode.
     fn decode_flops(&self, size: DecodeSize) -> f64;
     /// Bytes of the feature maps of one decode at full size.
@@ -100,6 +105,7 @@ pub(super) fn estimate(
     let mut scale_flops = 0.0;
     for (scale, &width) in widths.iter().enumerate() {
         scale_flops += states(scale, width) as f64 * model.scale_flops(scale, &texts);
+        scale_flops += width as f64 * model.extra_flops(scale);
     }
     let mut decode_flops = 0.0;
     for (scale, &images) in decodes.iter().enumerate() {

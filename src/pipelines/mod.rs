@@ -4,8 +4,10 @@
 //! Outside of this module only the `match` in `system/loader.rs` names a family.
 //! `docs/adding-a-generator.md` lists the steps for a new one.
 
+mod codes;
 mod costs;
 mod decoding;
+pub mod hart;
 pub mod infinity;
 mod outline;
 mod random;
@@ -13,6 +15,7 @@ mod rows;
 mod truncation;
 pub mod var;
 
+pub use codes::{Drawn, Sampling, Smooth, code_mixture, draw_tokens};
 pub use costs::Networks;
 pub use outline::{Outline, OutlineContext};
 pub use random::{RandomArchitecture, RandomModel, architecture, architecture_names};
@@ -164,6 +167,14 @@ fn refuse_options<const N: usize>(family: &str, flags: [(&str, bool); N]) -> Res
         Some((flag, _)) => Err(Error::input(format!("{flag} is not an option of {family}"))
             .with_hint(format!("leave {flag} out"))),
     }
+}
+
+/// Returns whether candidates are to be steered to places.
+fn steers(options: &Options) -> bool {
+    options
+        .steer
+        .as_ref()
+        .is_some_and(|steer| steer.options().is_some())
 }
 
 /// Checks the number, counted from 1, of a block whose output is wanted.

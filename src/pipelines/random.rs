@@ -4,7 +4,7 @@
 use candle_core::{DType, Device};
 use ttsvar_search::{Pipeline, suggestion::suggest};
 
-use super::{infinity, var};
+use super::{hart, infinity, var};
 use crate::{Error, Result, options::Options};
 
 /// A released size of a family.
@@ -42,7 +42,10 @@ fn all() -> impl Iterator<Item = &'static dyn RandomArchitecture> {
     let infinity = infinity::random::ARCHITECTURES.iter();
     let infinity = infinity.map(|arch| arch as &dyn RandomArchitecture);
     let var = var::ARCHITECTURES.iter();
-    infinity.chain(var.map(|arch| arch as &dyn RandomArchitecture))
+    let var = var.map(|arch| arch as &dyn RandomArchitecture);
+    let hart = hart::ARCHITECTURES.iter();
+    let hart = hart.map(|arch| arch as &dyn RandomArchitecture);
+    infinity.chain(var).chain(hart)
 }
 
 /// The names of all released sizes.

@@ -12,7 +12,7 @@ use crate::{
     Result,
     hub::{Bundle, cache::unmarked_revision, description::GeneratorFamily},
     loading::{LoadReport, Loader},
-    pipelines::{Family, infinity::InfinityFamily, var::VarFamily},
+    pipelines::{Family, hart::HartFamily, infinity::InfinityFamily, var::VarFamily},
 };
 
 /// The implementation of a family of generators.
@@ -20,6 +20,7 @@ pub fn family(family: GeneratorFamily) -> &'static dyn Family {
     match family {
         GeneratorFamily::Infinity => &InfinityFamily,
         GeneratorFamily::Var => &VarFamily,
+        GeneratorFamily::Hart => &HartFamily,
     }
 }
 

@@ -6,6 +6,7 @@ mod clip;
 pub mod layout;
 mod limit;
 mod openai;
+mod qwen2;
 pub mod relation;
 mod t5;
 mod wordpiece;
@@ -13,6 +14,7 @@ mod words;
 
 pub use classes::Classes;
 pub use clip::ClipTokenizer;
+pub use qwen2::{PaddedPrompt, PaddingSide, Qwen2Tokenizer};
 pub use t5::T5Tokenizer;
 pub use wordpiece::{Padded, WordPieceTokenizer};
 pub use words::unknown_words;

@@ -121,7 +121,8 @@ fn generate_explains_every_flag() {
           --steer <auto|off|FILE>      Steer the concepts of the prompt to places: auto for the
                                        relations in the prompt, a TOML or JSON file with boxes, or off
                                        [default: off]
-          --more-smooth[=<BOOL>]       Mix codes instead of drawing them, for smoother images of VAR
+          --more-smooth[=<BOOL>]       Mix codes instead of drawing them, for smoother images of VAR and
+                                       HART
           --token-statistics[=<BOOL>]  Record entropy and log-likelihood of the drawn tokens in the
                                        trace
           --aspect <W:H>               Width to height, from 1:3 to 3:1 [default: 1:1]

@@ -5,6 +5,7 @@ mod blip_vqa;
 mod clip;
 mod dinov2;
 mod geneval;
+mod hart;
 mod hpsv2;
 mod image;
 mod imagereward;

@@ -2,6 +2,7 @@
 
 mod blend;
 mod demo;
+mod hart;
 mod invariants;
 mod memory;
 mod per_scale;

@@ -13,7 +13,10 @@ use ttsvar::{
     },
     nn::Weights,
     options::{Options, Preview},
-    pipelines::var::{ClassModel, Drawn, Settings, VarNetworks},
+    pipelines::{
+        Drawn,
+        var::{ClassModel, Settings, VarNetworks},
+    },
     request::Session,
     search::{
         Cost, DecodeSize, Image, Latent, Method, Outcome, Pipeline, Rollout, Silent, StepCounts,
@@ -285,7 +288,7 @@ fn forced(dtype: candle_core::DType, limits: [f32; 3]) {
                 let expected = values(&of_image("logits"));
                 assert_values_close(&what, logits, &expected, logit_limit, 0.0);
                 let ids = of_image("idx").to_dtype(candle_core::DType::U32).unwrap();
-                Drawn::Ids(ids.flatten_all().unwrap().to_vec1().unwrap())
+                Drawn::ids(ids.flatten_all().unwrap().to_vec1().unwrap())
             });
             step.unwrap();
             let expected = of_image("f_hat").unsqueeze(0).unwrap();

@@ -13,7 +13,7 @@ use candle_core::Tensor;
 
 pub use quantizer::{QuantizedScale, Quantizer, phi_of_scale};
 
-use super::autoencoder::{self, Attention, conv};
+use super::autoencoder::{self, Attention, DecoderSizes, conv};
 use crate::{
     Result,
     nn::{Conv2d, FeatureMap, Signature, Weights},
@@ -28,6 +28,39 @@ pub const SIGNATURE: Signature = Signature {
         "quantize.embedding.weight",
     ]],
 };
+
+/// Tensors that generation leaves alone.
+pub const UNUSED: [&str; 3] = ["encoder.", "quant_conv.", "quantize.ema_vocab_hit_SV"];
+
+/// Reads what generation needs.
+///
+/// # Errors
+/// A tensor is missing or of another shape than the rest implies.
+pub fn load_for_images(w: &Weights) -> Result<(Quantizer, Decoder)> {
+    let quantizer = Quantizer::load(&w.pp("quantize"))?;
+    Ok((quantizer, Decoder::load(w)?))
+}
+
+/// Name and shape of every tensor that [`load_for_images`] reads, for a decoder of these sizes and
+/// `vocabulary` codes.
+pub fn tensors(decoder: &DecoderSizes, vocabulary: usize) -> Vec<(String, Vec<usize>)> {
+    let width = decoder.latent_channels;
+    let tensors = decoder.tensors().into_iter();
+    let mut all: Vec<_> = tensors
+        .map(|(name, shape)| (format!("decoder.{name}"), shape))
+        .collect();
+    let mut add = |name: String, shape: &[usize]| all.push((name, shape.to_vec()));
+    let conv = [width, width, 3, 3];
+    add("post_quant_conv.weight".to_owned(), &conv);
+    add("post_quant_conv.bias".to_owned(), &conv[..1]);
+    add("quantize.embedding.weight".to_owned(), &[vocabulary, width]);
+    for phi in 0..quantizer::PHIS {
+        let phi = format!("quantize.quant_resi.qresi_ls.{phi}");
+        add(format!("{phi}.weight"), &conv);
+        add(format!("{phi}.bias"), &conv[..1]);
+    }
+    all
+}
 
 /// Latents to images.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use crate::nn::{Conv2d, FeatureMap, Linear, Weights, area, bicubic};
 
 /// The number of convolutions that the scales share (`share_quant_resi`).
-const PHIS: usize = 4;
+pub(super) const PHIS: usize = 4;
 
 /// The share of a convolution in its result (`quant_resi`); the rest is its input.
 const PHI_SHARE: f64 = 0.5;
@@ -43,10 +43,15 @@ impl Quantizer {
         self.mixture.outputs()
     }
 
+    /// The codes of ids: (L, d)
+    pub fn vectors(&self, ids: &[u32]) -> Result<Tensor> {
+        let ids = Tensor::from_slice(ids, ids.len(), &Device::Cpu)?;
+        self.embedding.index_select(&ids, 0)
+    }
+
     /// The codes of one scale's ids, row-major over `grid` -> (1, d, rows, columns)
     pub fn codes(&self, ids: &[u32], grid: (usize, usize)) -> Result<Tensor> {
-        let ids = Tensor::from_slice(ids, ids.len(), &Device::Cpu)?;
-        self.as_map(&self.embedding.index_select(&ids, 0)?, grid)
+        self.as_map(&self.vectors(ids)?, grid)
     }
 
     /// Mixtures of codes by probabilities (L, V), row-major over `grid` -> (1, d, rows, columns)

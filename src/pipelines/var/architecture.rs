@@ -13,7 +13,7 @@ use crate::{
     models::{
         autoencoder::{Attention, DecoderSizes},
         var::{Config, Var},
-        vq_vae::{Decoder, Quantizer},
+        vq_vae::{self, Decoder, Quantizer},
     },
     nn::Weights,
     options::Options,
@@ -104,28 +104,6 @@ impl Architecture {
     }
 }
 
-/// The tensors of the tokenizer that generation reads.
-fn tokenizer_tensors() -> Vec<(String, Vec<usize>)> {
-    let decoder = DECODER.tensors().into_iter();
-    let mut all: Vec<_> = decoder
-        .map(|(name, shape)| (format!("decoder.{name}"), shape))
-        .collect();
-    let mut add = |name: String, shape: &[usize]| all.push((name, shape.to_vec()));
-    let conv = [CODE_WIDTH, CODE_WIDTH, 3, 3];
-    add("post_quant_conv.weight".to_owned(), &conv);
-    add("post_quant_conv.bias".to_owned(), &conv[..1]);
-    add(
-        "quantize.embedding.weight".to_owned(),
-        &[VOCABULARY, CODE_WIDTH],
-    );
-    for phi in 0..4 {
-        let phi = format!("quantize.quant_resi.qresi_ls.{phi}");
-        add(format!("{phi}.weight"), &conv);
-        add(format!("{phi}.bias"), &conv[..1]);
-    }
-    all
-}
-
 /// The number of values in tensors of these shapes.
 fn values(tensors: &[(String, Vec<usize>)]) -> usize {
     let shapes = tensors.iter().map(|(_, shape)| shape);
@@ -138,7 +116,7 @@ impl RandomArchitecture for Architecture {
     }
 
     fn values(&self) -> usize {
-        self.transformer_values() + values(&tokenizer_tensors())
+        self.transformer_values() + values(&vq_vae::tensors(&DECODER, VOCABULARY))
     }
 
     fn smallest(&self) -> Options {
@@ -148,7 +126,7 @@ impl RandomArchitecture for Architecture {
     fn build(&self, dtype: DType, device: &Device) -> Result<Box<dyn RandomModel>> {
         let source = |tensors| Weights::new(Arc::new(RandomWeights::new(tensors)), dtype, device);
         let transformer = source(self.transformer().tensors());
-        let tokenizer = source(tokenizer_tensors());
+        let tokenizer = source(vq_vae::tensors(&DECODER, VOCABULARY));
         let networks = VarNetworks {
             transformer: Var::load_with_grids(&transformer, self.grids())?,
             quantizer: Quantizer::load(&tokenizer.pp("quantize"))?,

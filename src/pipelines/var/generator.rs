@@ -7,15 +7,12 @@ use crate::{
     Error, Result,
     hub::{Bundle, Description},
     loading::{Dtype, Evict, LoadReport, Loader},
-    models::{
-        var::Var,
-        vq_vae::{self, Decoder, Quantizer},
-    },
+    models::{var::Var, vq_vae},
     nn::Weights,
     options::Options,
     pipelines::{
         Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
-        check_single_size, refuse_options,
+        check_single_size, refuse_options, steers,
     },
     text::Classes,
 };
@@ -83,11 +80,7 @@ impl Family for VarFamily {
         let transformer = loader.load(transformer, "", &[], |w| load_transformer(w, given))?;
         report.add(&transformer);
         check_grids(&origin, &transformer.network, given)?;
-        let unused = ["encoder.", "quant_conv.", "quantize.ema_vocab_hit_SV"];
-        let tokenizer = loader.load(tokenizer, "", &unused, |w| {
-            let quantizer = Quantizer::load(&w.pp("quantize"))?;
-            Ok((quantizer, Decoder::load(w)?))
-        })?;
+        let tokenizer = loader.load(tokenizer, "", &vq_vae::UNUSED, vq_vae::load_for_images)?;
         report.add(&tokenizer);
         let (quantizer, decoder) = tokenizer.network;
         let networks = VarNetworks {
@@ -103,14 +96,6 @@ impl Family for VarFamily {
             networks,
         }))
     }
-}
-
-/// Returns whether candidates are to be steered to places.
-fn steers(options: &Options) -> bool {
-    options
-        .steer
-        .as_ref()
-        .is_some_and(|steer| steer.options().is_some())
 }
 
 /// A checkpoint tells its token grids; one without that buffer needs them from the description.

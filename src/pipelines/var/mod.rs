@@ -4,13 +4,11 @@ mod architecture;
 mod generator;
 mod outline;
 mod rollout;
-mod sampling;
 
 pub use architecture::{ARCHITECTURES, Architecture};
 pub use generator::VarFamily;
 use outline::VarOutline;
 pub use rollout::VarRollout;
-pub use sampling::{Drawn, Sampling, draw_tokens};
 
 use std::ops::Range;
 
@@ -24,6 +22,7 @@ use crate::{
     },
     options::{Options, PerScale},
     pipelines::{
+        codes::{Sampling, Smooth},
         costs::{self, Networks, StepCosts},
         decoding::decoded_cells,
     },
@@ -97,7 +96,9 @@ impl Settings {
         Sampling {
             top_p: self.top_p.at(scale),
             top_k: self.top_k,
-            smooth: self.more_smooth.then(|| position(scale, scales) as f32),
+            smooth: self
+                .more_smooth
+                .then(|| Smooth::at(position(scale, scales))),
         }
     }
 

@@ -8,12 +8,13 @@ use ttsvar_search::{
     rng::{Lineage, Stream},
 };
 
-use super::{ClassModel, Drawn, sampling::draw_tokens_noting};
+use super::ClassModel;
 use crate::{
     Error, Result,
     models::var::{Class, ScaleRun},
     nn::{bilinear, check_finite},
     pipelines::{
+        codes::{Drawn, draw_tokens_noting},
         costs::StepCosts,
         decoding::{separate, to_image},
         rows::{self, ForwardOutput, Row, State},
@@ -101,14 +102,7 @@ impl<'a> VarRollout<'a> {
         let quantizer = &self.model.networks.quantizer;
         let grids = self.model.grids();
         let grid = grids[self.scale];
-        let codes = match drawn {
-            Drawn::Ids(ids) => quantizer.codes(ids, grid)?,
-            Drawn::Mixtures(mixtures) => {
-                let shape = (grid.0 * grid.1, quantizer.vocabulary());
-                let mixtures = Tensor::from_slice(mixtures, shape, &Device::Cpu)?;
-                quantizer.mixed_codes(&mixtures, grid)?
-            }
-        };
+        let codes = drawn.map(quantizer, grid)?;
         let place = [self.scale, grids.len()];
         Ok(quantizer.add(sum, &codes, self.model.latent_size(), place)?)
     }

@@ -1,10 +1,12 @@
-//! Samples tokens from logits (`models/helpers.py`, `sample_with_top_k_top_p_` and
+//! Samples codes of a codebook from logits (`models/helpers.py`, `sample_with_top_k_top_p_` and
 //! `gumbel_softmax_with_rng`).
 
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use ttsvar_search::rng::Stream;
 
-use crate::pipelines::truncation::{DrawSums, softmax, truncate_logits};
+use super::truncation::{DrawSums, softmax, truncate_logits};
+use crate::{Result, models::vq_vae::Quantizer};
 
 /// Settings of sampling at one scale. Logits are divided by the temperature before.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,18 +15,59 @@ pub struct Sampling {
     pub top_p: f32,
     /// Keep this many most likely tokens; 0 keeps all.
     pub top_k: usize,
-    /// For mixtures of codes instead of drawn ones (`more_smooth`), the position of the scale
-    /// between the first, 0, and the last, 1.
-    pub smooth: Option<f32>,
+    /// For mixtures of codes beside drawn ones (`more_smooth`).
+    pub smooth: Option<Smooth>,
+}
+
+/// How codes are mixed by the Gumbel softmax.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Smooth {
+    /// Factor of the logits.
+    pub factor: f32,
+    /// Temperature.
+    pub tau: f32,
+}
+
+impl Smooth {
+    /// At the position of a scale between the first, 0, and the last, 1: the temperature falls.
+    pub fn at(position: f64) -> Self {
+        Self {
+            factor: (1.0 + position) as f32,
+            tau: (0.27 * (1.0 - position * 0.95)).max(0.005) as f32,
+        }
+    }
 }
 
 /// What was drawn for the tokens of a scale.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Drawn {
+pub struct Drawn {
     /// One id per token.
-    Ids(Vec<u32>),
-    /// One mixture per token: probabilities of all codes, (L, V) flattened.
-    Mixtures(Vec<f32>),
+    pub ids: Vec<u32>,
+    /// If codes are mixed, one mixture per token: probabilities of all codes, (L, V) flattened.
+    pub mixtures: Option<Vec<f32>>,
+}
+
+impl Drawn {
+    /// Ids alone.
+    pub fn ids(ids: Vec<u32>) -> Self {
+        Self {
+            ids,
+            mixtures: None,
+        }
+    }
+
+    /// The codes, or their mixtures, as a map over `grid`: (1, d, rows, columns)
+    ///
+    /// # Errors
+    /// The grid has another number of tokens.
+    pub(super) fn map(&self, quantizer: &Quantizer, grid: (usize, usize)) -> Result<Tensor> {
+        let Some(mixtures) = &self.mixtures else {
+            return Ok(quantizer.codes(&self.ids, grid)?);
+        };
+        let shape = (grid.0 * grid.1, quantizer.vocabulary());
+        let mixtures = Tensor::from_slice(mixtures, shape, &Device::Cpu)?;
+        Ok(quantizer.mixed_codes(&mixtures, grid)?)
+    }
 }
 
 /// Draws the tokens of one candidate at one scale from its logits, (L, V) flattened.
@@ -66,9 +109,12 @@ pub(super) fn draw_tokens_noting(
             .iter()
             .for_each(|(_, of_token)| sums.add_all(of_token));
     }
-    match sampling.smooth {
-        None => Drawn::Ids(drawn.into_iter().map(|(id, _)| id).collect()),
-        Some(position) => Drawn::Mixtures(mix(logits, vocabulary, sampling, position, stream)),
+    let mixtures = sampling
+        .smooth
+        .map(|smooth| mix(logits, vocabulary, sampling, smooth, stream));
+    Drawn {
+        ids: drawn.into_iter().map(|(id, _)| id).collect(),
+        mixtures,
     }
 }
 
@@ -89,29 +135,38 @@ fn pick(probabilities: &[f32], coin: f32) -> usize {
     last // rounding may leave the sum below the coin
 }
 
-/// Mixtures by the Gumbel softmax of the truncated logits, whose temperature falls from the first
-/// scale to the last.
+/// Mixtures for all tokens.
 fn mix(
     logits: &[f32],
     vocabulary: usize,
     sampling: &Sampling,
-    position: f32,
+    smooth: Smooth,
     stream: &mut Stream,
 ) -> Vec<f32> {
-    let tau = (0.27 * (1.0 - position * 0.95)).max(0.005);
     let mut mixed: Vec<f32> = logits.iter().map(|_| gumbel(stream)).collect();
     let rows = mixed
         .par_chunks_mut(vocabulary)
         .zip(logits.par_chunks(vocabulary));
     rows.for_each(|(mixed, logits)| {
-        let mut kept = logits.to_vec();
-        truncate_logits(&mut kept, sampling.top_k, sampling.top_p);
-        for (kept, gumbel) in kept.iter_mut().zip(&*mixed) {
-            *kept = (*kept * (1.0 + position) + gumbel) / tau;
-        }
-        mixed.copy_from_slice(&softmax(&kept));
+        let mixture = code_mixture(logits, mixed, sampling, smooth);
+        mixed.copy_from_slice(&mixture);
     });
     mixed
+}
+
+/// The mixture for one token by the Gumbel softmax of its truncated logits.
+pub fn code_mixture(
+    logits: &[f32],
+    gumbel: &[f32],
+    sampling: &Sampling,
+    smooth: Smooth,
+) -> Vec<f32> {
+    let mut kept = logits.to_vec();
+    truncate_logits(&mut kept, sampling.top_k, sampling.top_p);
+    for (kept, gumbel) in kept.iter_mut().zip(gumbel) {
+        *kept = (*kept * smooth.factor + gumbel) / smooth.tau;
+    }
+    softmax(&kept)
 }
 
 /// A number of the standard Gumbel distribution: minus the logarithm of one of the exponential.
@@ -131,10 +186,8 @@ mod tests {
     };
 
     fn ids(drawn: Drawn) -> Vec<u32> {
-        match drawn {
-            Drawn::Ids(ids) => ids,
-            Drawn::Mixtures(_) => panic!("expected ids"),
-        }
+        assert_eq!(drawn.mixtures, None);
+        drawn.ids
     }
 
     #[test]
@@ -158,7 +211,7 @@ mod tests {
     #[test]
     fn truncation_does_not_change_which_number_a_later_token_takes() {
         let flat = vec![0.0; 8 * 50];
-        let draw = |top_k: usize, smooth: Option<f32>| {
+        let draw = |top_k: usize, smooth: Option<Smooth>| {
             let sampling = Sampling {
                 top_k,
                 smooth,
@@ -168,22 +221,22 @@ mod tests {
         };
         // Equal values are all kept, whatever top-k is.
         assert_eq!(draw(0, None), draw(1, None));
-        assert_eq!(draw(3, Some(0.5)), draw(0, Some(0.5)));
+        let smooth = Some(Smooth::at(0.5));
+        assert_eq!(draw(3, smooth), draw(0, smooth));
     }
 
     #[test]
     fn mixtures_have_only_kept_codes_and_sharpen_towards_the_last_scale() {
         let logits: Vec<f32> = (0..64 * 16).map(|i| (i * 7 % 16) as f32 * 0.3).collect();
-        let largest = |position: f32| {
+        let largest = |position: f64| {
             let sampling = Sampling {
                 top_k: 5,
                 top_p: 0.0,
-                smooth: Some(position),
+                smooth: Some(Smooth::at(position)),
             };
             let mut stream = Stream::select(3, 0, 0);
-            let Drawn::Mixtures(mixed) = draw_tokens(&logits, 16, &sampling, &mut stream) else {
-                panic!("expected mixtures");
-            };
+            let drawn = draw_tokens(&logits, 16, &sampling, &mut stream);
+            let mixed = drawn.mixtures.expect("mixtures");
             let mut sum = 0.0;
             for row in mixed.chunks(16) {
                 assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
