@@ -198,9 +198,9 @@ mod tests {
 
     #[test]
     fn sizes_are_those_that_were_published() {
-        // 732 and 37 million parameters in the paper.
+        // 732 million parameters in the paper, 37 of them in the diffusion head.
         let millions = ARCHITECTURES[0].transformer_values() as f64 / 1e6;
-        assert!((millions - 769.0).abs() < 4.0, "{millions}");
+        assert!((millions - 732.0).abs() < 1.0, "{millions}");
     }
 
     #[test]
