@@ -308,7 +308,7 @@ impl<'a> Walk<'a> {
             scale,
             tokens: tokens.as_ref(),
             conditions: &self.conditions,
-            seen: &[self.seen.clone()],
+            seen: std::slice::from_ref(&self.seen),
             guidance: self.guidance(scale),
             keep: true,
         };
