@@ -53,6 +53,9 @@ pub(super) struct ForwardOutput {
     pub kv: Vec<Arc<ScaleKv>>,
     /// The output of the chosen block for each state, (L, C) each; empty if it is not wanted.
     pub hidden: Vec<Tensor>,
+    /// The output of the last block for each state, (L, C) of each branch; empty if it is not
+    /// wanted.
+    pub last: Vec<Vec<Tensor>>,
 }
 
 /// One candidate.

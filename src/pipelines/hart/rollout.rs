@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, f64::consts::TAU, ops::Range, sync::Arc};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use ttsvar_search::{
     DecodeSize, Image, Latent, Rollout, StepCounts, TokenStatistics,
     rng::{Lineage, Stream},
@@ -11,30 +11,16 @@ use ttsvar_search::{
 use super::TextModel;
 use crate::{
     Error, Result,
-    models::{
-        branches::ScaleKv,
-        hart::{Condition, ScaleRun},
-    },
+    models::hart::{Condition, ScaleRun},
     nn::{bilinear, check_finite},
     pipelines::{
         codes::{Drawn, draw_tokens_noting},
         costs::StepCosts,
-        decoding::{hidden_map, latent_map, separate, to_image},
-        rows::{self, Row, keep_branches},
+        decoding::{separate, to_image},
+        rows::{self, ForwardOutput, Row, State},
         truncation::DrawSums,
     },
 };
-
-/// The tokens drawn so far, as the network needs them. Immutable.
-struct State {
-    /// Keys and values of the previous scales, each shared by all rows with the same tokens there.
-    seen: Vec<Arc<ScaleKv>>,
-    /// Running sum of the codes: (1, Z, rows, columns); none before scale 0.
-    sum: Option<Tensor>,
-    /// The output of the chosen block for the latest scale: (L, C); none before scale 0 or if it is
-    /// not wanted.
-    hidden: Option<Tensor>,
-}
 
 /// What a candidate draws at a scale.
 pub struct HartDraw {
@@ -48,25 +34,12 @@ pub struct HartDraw {
 /// a number of normal numbers.
 type Draw<'d> = dyn FnMut(usize, &[f32], usize) -> HartDraw + 'd;
 
-/// The output of the network for distinct states.
-#[derive(Default)]
-struct ForwardOutput {
-    /// The logits of each state, flattened and divided by the temperature.
-    logits: Vec<Vec<f32>>,
-    /// The keys and values of each state; empty after the last scale.
-    kv: Vec<Arc<ScaleKv>>,
-    /// The output of the chosen block for each state, (L, C) each; empty if it is not wanted.
-    hidden: Vec<Tensor>,
-    /// At the last scale, the output of the last block for each state: of each branch, (L, C).
-    last: Vec<Vec<Tensor>>,
-}
-
 /// Candidates of one text.
 pub struct HartRollout<'a> {
     model: &'a TextModel<'a>,
     /// The texts of the guidance branches, shared with forks.
     conditions: Arc<Vec<Condition>>,
-    rows: Vec<Row<State>>,
+    rows: Vec<Row>,
     /// Of the latest step, one per row, if they are asked for.
     statistics: Vec<TokenStatistics>,
     seed: u64,
@@ -82,16 +55,11 @@ impl<'a> HartRollout<'a> {
         rows: Range<usize>,
         seed: u64,
     ) -> Self {
-        let state = State {
-            seen: vec![],
-            sum: None,
-            hidden: None,
-        };
         Self {
             model,
             flops: conditions.len() as f64 * model.text_flops(0),
             conditions: Arc::new(conditions),
-            rows: rows::start(rows, state),
+            rows: rows::start(rows),
             statistics: vec![],
             seed,
             scale: 0,
@@ -128,21 +96,14 @@ impl<'a> HartRollout<'a> {
         let (states, state_of_row) = rows::distinct(&self.rows);
         let output = self.forward(&states)?;
         let noise = self.noise();
+        let next_branches = (!self.is_last()).then(|| self.model.branches(self.scale + 1));
         let mut next = Vec::with_capacity(self.rows.len());
         for (i, row) in self.rows.iter().enumerate() {
             let of_state = state_of_row[i];
             let drawn = draw(i, &output.logits[of_state], noise);
             let last = output.last.get(of_state).map(Vec::as_slice);
             let sum = self.add(row.state.sum.as_ref(), &drawn, last)?;
-            next.push(Row {
-                lineage: row.lineage,
-                layout: row.layout,
-                state: Arc::new(State {
-                    seen: self.seen(&row.state, output.kv.get(of_state)),
-                    sum: Some(sum),
-                    hidden: output.hidden.get(of_state).cloned(),
-                }),
-            });
+            next.push(row.after(&output, of_state, sum, next_branches));
         }
         let branches = self.model.branches(self.scale);
         self.flops += states.len() as f64 * self.model.scale_flops(self.scale, &[0, 0]);
@@ -164,17 +125,6 @@ impl<'a> HartRollout<'a> {
             true => self.model.networks.transformer.diffusion().noise(tokens),
             false => 0,
         }
-    }
-
-    /// The keys and values that the next scale reads.
-    fn seen(&self, state: &State, new: Option<&Arc<ScaleKv>>) -> Vec<Arc<ScaleKv>> {
-        if self.is_last() {
-            return vec![];
-        }
-        let mut seen = state.seen.clone();
-        seen.extend(new.cloned());
-        keep_branches(&mut seen, self.model.branches(self.scale + 1));
-        seen
     }
 
     /// Adds the tokens of this scale to a running sum. `last` is the output of the last block at the
@@ -224,7 +174,7 @@ impl<'a> HartRollout<'a> {
     }
 
     /// Runs the network on distinct states, chunk by chunk.
-    fn forward(&self, states: &[Row<State>]) -> Result<ForwardOutput> {
+    fn forward(&self, states: &[Row]) -> Result<ForwardOutput> {
         let model = self.model;
         let conditions = &self.conditions[..model.branches(self.scale)];
         let inverse_tau = model.settings.tau.at(self.scale).recip();
@@ -269,7 +219,7 @@ impl<'a> HartRollout<'a> {
     }
 
     /// The running sums of states as tokens of the next scale: (R, L, Z); none before scale 0.
-    fn tokens(&self, rows: &[Row<State>]) -> Result<Option<Tensor>> {
+    fn tokens(&self, rows: &[Row]) -> Result<Option<Tensor>> {
         let grid = self.model.grids()[self.scale];
         let mut tokens = vec![];
         for row in rows {
@@ -287,27 +237,16 @@ impl<'a> HartRollout<'a> {
         Ok(Some(tokens))
     }
 
-    /// The running sum of a state; zeros before scale 0.
+    /// The running sum of a state, (1, Z, rows, columns); zeros before scale 0.
     fn sum(&self, state: &State) -> Result<Tensor> {
-        match &state.sum {
-            Some(sum) => Ok(sum.clone()),
-            None => {
-                let (height, width) = self.model.latent_size();
-                let channels = self.model.networks.quantizer.channels();
-                let shape = (1, channels, height, width);
-                Ok(Tensor::zeros(shape, DType::F32, &Device::Cpu)?)
-            }
-        }
+        let channels = self.model.networks.quantizer.channels();
+        state.sum_or_zeros(channels, self.model.latent_size())
     }
 
     /// The latent of a state.
     fn latent(&self, state: &State) -> Result<Latent> {
         let grid = self.model.grids()[self.scale.saturating_sub(1)];
-        let hidden = state.hidden.as_ref();
-        Ok(Latent {
-            map: latent_map(&self.sum(state)?)?,
-            hidden: hidden.map(|hidden| hidden_map(hidden, grid)).transpose()?,
-        })
+        state.latent(&self.sum(state)?, grid)
     }
 
     /// Decodes the image of a state. Before the last scale it shows the codes only.
@@ -383,13 +322,9 @@ impl Rollout for HartRollout<'_> {
     }
 
     fn images(&self, rows: &[usize], size: DecodeSize) -> ttsvar_search::Result<Vec<Image>> {
-        let (states, state_of_row) = rows::distinct(&rows::pick(&self.rows, rows));
-        let images = states
-            .iter()
-            .map(|row| self.decode(&row.state, size))
-            .collect::<Result<Vec<_>>>()?;
-        let images = state_of_row.iter().map(|&state| images[state].clone());
-        Ok(images.collect())
+        Ok(rows::of_states(&self.rows, rows, |state| {
+            self.decode(state, size)
+        })?)
     }
 
     fn latents(&self, rows: &[usize]) -> ttsvar_search::Result<Vec<Latent>> {

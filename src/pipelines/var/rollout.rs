@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, ops::Range, sync::Arc};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use ttsvar_search::{
     DecodeSize, Image, Latent, Rollout, StepCounts, TokenStatistics,
     rng::{Lineage, Stream},
