@@ -15,6 +15,7 @@ ttsvar's alone: the peer always looks at full pictures.
 
 Examples
   cargo build --release && python3 benches/against_torch.py --arch infinity-layer12 --pixels 0.06M --repeat 3
+  python3 benches/against_torch.py --arch var-d16 --loops single,bon --n 4
   python3 benches/against_torch.py --device cuda --arch 2b --pixels 1M --dtype bf16 --runs 3 --n 2 --loops lean --preview 256
 """
 import argparse
@@ -25,7 +26,7 @@ import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PEER = os.path.join(HERE, "peers", "torch_infinity.py")
+PEERS = os.path.join(HERE, "peers")
 METHODS = {"single": "raw", "lean": "tts-var", "official": "tts-var", "bon": "best-of-n"}  # ours, by the peer's loop
 
 LABELS = {
@@ -43,7 +44,7 @@ LABELS = {
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--arch", default="infinity-layer12", help="architecture (default infinity-layer12)")
-    p.add_argument("--pixels", default="0.06M", help="0.06M, 0.25M, 0.60M or 1M (default 0.06M)")
+    p.add_argument("--pixels", default="0.06M", help="0.06M, 0.25M, 0.60M or 1M (default 0.06M); VAR has one size, 256 pixels")
     p.add_argument("--dtype", choices=("f32", "bf16"), default="f32", help="precision of both sides (default f32)")
     p.add_argument("--repeat", type=int, default=3, help="rounds (default 3)")
     p.add_argument("--runs", type=int, default=1, help="timed runs of a round, whose median counts (default 1)")
@@ -66,12 +67,22 @@ def run(command):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def is_var(arch):
+    return arch.startswith("var-")
+
+
+def peer(arch):
+    return os.path.join(PEERS, "torch_var.py" if is_var(arch) else "torch_infinity.py")
+
+
 def both(args, loop):
     """One round of a loop: ours, theirs."""
-    ours = [args.ttsvar, "bench", "--arch", args.arch, "--pixels", args.pixels, "--dtype", args.dtype, "--device", args.device,
+    ours = [args.ttsvar, "bench", "--arch", args.arch, "--dtype", args.dtype, "--device", args.device,
             "--threads", str(args.threads), "--json", "--quiet"]
-    theirs = [args.python, PEER, "--size", args.arch, "--pn", args.pixels, "--dtype", args.dtype, "--device", args.device,
+    theirs = [args.python, peer(args.arch), "--size", args.arch, "--dtype", args.dtype, "--device", args.device,
               "--threads", str(args.threads), *args.peer.split()]
+    if not is_var(args.arch):
+        ours, theirs = [*ours, "--pixels", args.pixels], [*theirs, "--pn", args.pixels]
     if loop == "ops":
         return run([*ours, "--ops"]), run([*theirs, "--ops"])
     ours += ["--method", METHODS[loop], "--repeat", str(args.runs)]
@@ -95,6 +106,8 @@ def main():
     args = arguments()
     loops = args.loops.split(",")
     unknown = [loop for loop in loops if loop != "ops" and loop not in METHODS]
+    if is_var(args.arch) and set(loops) - {"single", "bon"}:
+        raise SystemExit("the peer of VAR has the loops single and bon")
     if unknown or min(args.repeat, args.runs, args.n) < 1:
         raise SystemExit(f"unknown loops {unknown}" if unknown else "--repeat, --runs and --n must be 1 or more")
     seconds, reports = {}, []
@@ -110,7 +123,8 @@ def main():
     ratios = {name: ours / theirs for name, (ours, theirs) in medians.items()}
     where = next((pair["pytorch"]["device_name"] for pair in reports if "device_name" in pair["pytorch"]), args.device)
     what = f"N = {args.n}, {args.preview} previews"
-    print(f"{args.arch} {args.pixels} {args.dtype} on {where}, {what}, {args.threads} threads, medians of {args.repeat}\n")
+    size = "256 pixels" if is_var(args.arch) else args.pixels
+    print(f"{args.arch} {size} {args.dtype} on {where}, {what}, {args.threads} threads, medians of {args.repeat}\n")
     print("| | ttsvar, s | PyTorch, s | ratio |\n|---|---:|---:|---:|")
     for name, (ours, theirs) in medians.items():
         print(f"| {LABELS.get(name, name)} | {ours:.4f} | {theirs:.4f} | {ratios[name]:.2f} |")
