@@ -162,10 +162,15 @@ fn read_prompts(
     }
 }
 
-/// Refuses prompts for a model of classes and the other way round, before the model is loaded.
+/// Refuses prompts for a model of classes and the other way round, and a class that the model does
+/// not know, before the model is loaded.
 fn check_conditioning(prompts: &Prompts, options: &Options, system: &SystemBuilder) -> Result<()> {
     let has_class = prompts.are_classes() || options.class.is_some();
-    check_subject(system.takes_classes()?, !prompts.are_classes(), has_class)
+    check_subject(system.takes_classes()?, !prompts.are_classes(), has_class)?;
+    if let (Some(class), Some(classes)) = (&options.class, system.classes()?) {
+        classes.find(class.as_str())?;
+    }
+    Ok(())
 }
 
 /// A repeated image may differ under another version or data type.

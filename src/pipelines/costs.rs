@@ -27,7 +27,7 @@ pub struct Networks {
 }
 
 /// The cost of the steps of a model that is set up for an image size.
-pub(super) trait StepCosts {
+pub trait StepCosts {
     /// Tokens of a scale.
     fn tokens(&self, scale: usize) -> usize;
     /// The number of guidance branches that run at a scale. It never rises from one scale to the
@@ -72,7 +72,7 @@ pub(super) trait StepCosts {
 }
 
 /// What steering adds to the cost of a search, for estimates.
-pub(super) struct SteeringCosts {
+pub struct SteeringCosts {
     /// The scales that are steered, and the operations of attending to the regions there, for one
     /// row.
     pub scales: Vec<(usize, f64)>,

@@ -11,6 +11,7 @@ pub mod hart;
 pub mod infinity;
 mod outline;
 mod random;
+mod rollout;
 mod rows;
 mod truncation;
 pub mod var;
@@ -19,6 +20,7 @@ pub use codes::{Drawn, Sampling, Smooth, code_mixture, draw_tokens};
 pub use costs::Networks;
 pub use outline::{Outline, OutlineContext};
 pub use random::{RandomArchitecture, RandomModel, architecture, architecture_names};
+pub use rollout::ModelRollout;
 pub use truncation::truncate;
 use ttsvar_search::Pipeline;
 
@@ -34,6 +36,14 @@ use crate::{
 pub trait Family: Sync {
     /// True if images are generated from a class, false if they are from a text.
     fn takes_classes(&self) -> bool;
+
+    /// The classes that a model knows, by the headers of its files; `None` if it reads texts.
+    ///
+    /// # Errors
+    /// A file is missing or damaged.
+    fn classes(&self, _bundle: &Bundle) -> Result<Option<Classes>> {
+        Ok(None)
+    }
 
     /// The options of a caller, where unset with the model's `defaults`, otherwise with the released
     /// values of the family.

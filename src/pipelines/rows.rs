@@ -11,7 +11,7 @@ use crate::{Result, models::branches::ScaleKv};
 
 /// The tokens drawn so far, as the network needs them. Immutable; the default is that before scale 0.
 #[derive(Default)]
-pub(super) struct State {
+pub struct State {
     /// Keys and values of the previous scales, each shared by all rows with the same tokens there.
     pub seen: Vec<Arc<ScaleKv>>,
     /// Running sum of the codes: (1, channels, rows, columns); none before scale 0.
@@ -60,7 +60,7 @@ pub(super) struct ForwardOutput {
 
 /// One candidate.
 #[derive(Clone)]
-pub(super) struct Row {
+pub struct Row {
     pub lineage: Lineage,
     pub state: Arc<State>,
     /// The layout to which it is steered.
@@ -70,7 +70,7 @@ pub(super) struct Row {
 impl Row {
     /// The row after another scale: `state` is the number of its state in the output, `sum` its new
     /// running sum, and `branches` those of guidance that the next scale runs; none after the last.
-    pub fn after(
+    pub(super) fn after(
         &self,
         output: &ForwardOutput,
         state: usize,

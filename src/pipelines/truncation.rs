@@ -51,7 +51,7 @@ pub(super) fn softmax(logits: &[f32]) -> Vec<f32> {
 
 /// Sums over the draws of one candidate at one scale.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct DrawSums {
+pub struct DrawSums {
     entropy: f64,
     log_likelihood: f64,
     draws: usize,

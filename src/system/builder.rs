@@ -8,6 +8,7 @@ use crate::{
     hub::{self, Bundle, bundle::FILE, catalog},
     loading::{Device, Dtype, LoadReport, Loader},
     scorers::{ScorerList, ScorerMix, ScorerName, kind},
+    text::Classes,
 };
 use ttsvar_search::suggestion::suggest;
 
@@ -176,6 +177,15 @@ impl SystemBuilder {
     pub fn takes_classes(&self) -> Result<bool> {
         let family = self.bundle()?.description.generator.family;
         Ok(loader::family(family).takes_classes())
+    }
+
+    /// The classes that the model knows, by the headers of its files; `None` if it reads texts.
+    ///
+    /// # Errors
+    /// There is no such model, or a file is missing or damaged.
+    pub fn classes(&self) -> Result<Option<Classes>> {
+        let bundle = self.bundle()?;
+        loader::family(bundle.description.generator.family).classes(&bundle)
     }
 
     pub(super) fn loader(&self) -> Result<Loader> {

@@ -164,6 +164,14 @@ fn what_is_no_class_is_refused() {
 }
 
 #[test]
+fn an_unknown_class_is_refused_before_the_model_is_loaded() {
+    let desk = desk(&names());
+    desk.write("bundle/vae.pth", "not a checkpoint");
+    let refused = desk.refuses(&["generate", "--class", "20", "--model", "bundle"]);
+    assert!(refused.contains("class 20"), "{refused}");
+}
+
+#[test]
 fn options_of_other_families_are_refused() {
     let desk = desk("");
     let cases: [&[&str]; 7] = [

@@ -613,11 +613,11 @@ fn forced_run(fixture: &Fixture, run: &str, forced: &Recorded) -> Vec<Tensor> {
         for (scale, (rows, columns)) in grids.iter().enumerate() {
             before = rollout.sums().pop();
             last = ids(&forced[&format!("s{scale:02}.idx")].i(b).unwrap());
-            let step = rollout.step_with(&mut |_, _, count| HartDraw {
+            let step = rollout.step_with(&mut |_, _| HartDraw {
                 codes: Drawn::ids(last.clone()),
-                noise: match count {
-                    0 => vec![],
-                    _ => noise(forced, b, rows * columns),
+                noise: match scale + 1 == grids.len() {
+                    false => vec![],
+                    true => noise(forced, b, rows * columns),
                 },
             });
             step.unwrap();

@@ -152,6 +152,11 @@ impl Infinity {
         &self.config
     }
 
+    /// The type of activations.
+    pub fn dtype(&self) -> DType {
+        self.pos_start.dtype()
+    }
+
     /// Features of the learned unconditional text, cut to the length of the prompt it stands
     /// beside: (T, text width)
     pub fn unconditional(&self, tokens: usize) -> Result<Tensor> {

@@ -32,7 +32,6 @@ impl Config {
     pub(super) fn read(w: &Weights, grids: Vec<(usize, usize)>) -> Result<Self> {
         let first = w.pp("blocks.0");
         let [width, code_width] = w.dims("word_embed.weight")?;
-        let [rows, _] = w.dims("class_emb.weight")?;
         let [vocabulary, _] = w.dims("head.weight")?;
         let [hidden, _] = first.dims("ffn.fc1.weight")?;
         let heads = first.elements("attn.scale_mul_1H11")?;
@@ -45,7 +44,7 @@ impl Config {
             width,
             depth: w.count("blocks"),
             heads,
-            classes: rows - 1, // the last row is the unconditional class
+            classes: count_classes(w)?,
             vocabulary,
             code_width,
             hidden,
@@ -118,6 +117,18 @@ impl Config {
         all.linear("head_nm.ada_lin.1", c, 2 * c);
         all.linear("head", c, self.vocabulary);
         all.0
+    }
+}
+
+/// The number of classes. The last row of their embeddings is that of the unconditional class.
+pub(super) fn count_classes(w: &Weights) -> Result<usize> {
+    let [rows, columns] = w.dims("class_emb.weight")?;
+    match rows {
+        0 | 1 => {
+            let expected = "rows for classes and one for none".to_owned();
+            Err(w.mismatch("class_emb.weight", expected, format!("[{rows}, {columns}]")))
+        }
+        _ => Ok(rows - 1),
     }
 }
 

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Config, checkpoint::stored_grids};
+use super::{
+    Config,
+    checkpoint::{count_classes, stored_grids},
+};
 use crate::{
     Result, interrupt,
     models::branches::{ScaleKv, add_kv, kv_before, of_branch, per_branch},
@@ -82,6 +85,14 @@ impl Var {
         ]],
     };
 
+    /// The number of classes of a checkpoint, without the unconditional one.
+    ///
+    /// # Errors
+    /// The checkpoint does not tell it.
+    pub fn classes(w: &Weights) -> Result<usize> {
+        count_classes(w)
+    }
+
     /// Reads a checkpoint; every size is the file's.
     pub fn load(w: &Weights) -> Result<Self> {
         let _: [usize; 2] = w.dims("class_emb.weight")?; // no other family has it
@@ -121,6 +132,11 @@ impl Var {
     /// The sizes of the network.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The type of activations.
+    pub fn dtype(&self) -> DType {
+        self.class_emb.dtype()
     }
 
     /// The device of the weights.

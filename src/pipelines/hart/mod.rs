@@ -26,7 +26,7 @@ use crate::{
     pipelines::{
         check_hidden_block,
         costs::{self, Networks, StepCosts},
-        decoding::decoded_cells,
+        rollout::{ModelRollout, ScaleModel},
     },
 };
 
@@ -133,26 +133,11 @@ impl<'a> TextModel<'a> {
         }
         // A GPU works asynchronously: do not count the time for the text at scale 0.
         transformer.device().synchronize()?;
-        Ok(HartRollout::new(self, conditions, rows, seed))
+        Ok(ModelRollout::new(self, conditions, rows, seed))
     }
 
     fn config(&self) -> &'a Config {
         self.networks.transformer.config()
-    }
-
-    /// The token grids, coarse to fine.
-    fn grids(&self) -> &'a [(usize, usize)] {
-        &self.config().grids
-    }
-
-    /// Rows and columns of the finished latent.
-    fn latent_size(&self) -> (usize, usize) {
-        self.grids().last().copied().unwrap_or((1, 1))
-    }
-
-    /// Latent cells (rows, columns) that are decoded.
-    fn decoded_cells(&self, size: DecodeSize) -> (usize, usize) {
-        decoded_cells(size, self.latent_size(), self.networks.decoder.patch())
     }
 }
 
@@ -206,6 +191,10 @@ impl StepCosts for TextModel<'_> {
         self.networks.transformer.kv_bytes(tokens)
     }
 
+    fn hidden_width(&self) -> usize {
+        self.hidden_block.map_or(0, |_| self.config().width)
+    }
+
     fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
         self.config().activation_bytes(rows, tokens, seen)
     }
@@ -257,7 +246,7 @@ impl Pipeline for HartPipeline<'_> {
 
     fn image_size(&self) -> (usize, usize) {
         let (rows, columns) = self.model.latent_size();
-        let patch = self.model.networks.decoder.patch();
+        let patch = self.model.patch();
         (rows * patch, columns * patch)
     }
 

@@ -11,6 +11,7 @@ mod text;
 
 pub use generator::{InfinityFamily, released_schedule};
 use outline::InfinityOutline;
+use rollout::Conditions;
 pub use rollout::InfinityRollout;
 pub use sampling::{Sampling, draw_bits};
 pub use steering::steered_scale;
@@ -36,7 +37,7 @@ use crate::{
     pipelines::{
         check_hidden_block,
         costs::{self, Networks, SteeringCosts, StepCosts},
-        decoding::decoded_cells,
+        rollout::{ModelRollout, ScaleModel},
     },
     text::unknown_words,
 };
@@ -250,6 +251,12 @@ impl<'a> ImageModel<'a> {
         rows: Range<usize>,
         seed: u64,
     ) -> Result<InfinityRollout<'_>> {
+        let conditions = self.conditions(features, negative)?;
+        Ok(ModelRollout::new(self, conditions, rows, seed))
+    }
+
+    /// The texts of the guidance branches, without layouts.
+    fn conditions(&self, features: &Tensor, negative: Option<&Tensor>) -> Result<Conditions> {
         let mut texts = vec![self.transformer.text(features)?];
         if self.uses_guidance() {
             let unconditional = match negative {
@@ -260,7 +267,10 @@ impl<'a> ImageModel<'a> {
         }
         // A GPU works asynchronously: do not count the time for the text at scale 0.
         features.device().synchronize()?;
-        Ok(InfinityRollout::new(self, texts, rows, seed))
+        Ok(Conditions {
+            texts,
+            layouts: None,
+        })
     }
 
     /// How the candidates of a prompt are steered; `None` if that is off.
@@ -283,11 +293,6 @@ impl<'a> ImageModel<'a> {
     /// Returns whether there is an unconditional branch at any scale.
     fn uses_guidance(&self) -> bool {
         self.branches(0) == 2
-    }
-
-    /// Latent cells (rows, columns) that are decoded.
-    fn decoded_cells(&self, size: DecodeSize) -> (usize, usize) {
-        decoded_cells(size, self.latent.size(), self.decoder.patch())
     }
 }
 
@@ -390,22 +395,18 @@ impl<'a> InfinityPipeline<'a> {
         Self { words, ..self }
     }
 
-    /// Prepares the layouts of a prompt, at the expense of a rollout.
-    fn layouts(
-        &self,
-        rollout: &mut InfinityRollout,
-        steering: &Steering,
-        prompt: &str,
-    ) -> Result<PreparedLayouts> {
+    /// The layouts of a prompt, and the operations of preparing them.
+    fn layouts(&self, steering: &Steering, prompt: &str) -> Result<(PreparedLayouts, f64)> {
         let mut texts = vec![];
+        let mut flops = 0.0;
         for text in region_texts(steering, prompt) {
             let features = self.text.encode(&text)?;
             let tokens = features.dims()[0];
             texts.push(self.model.transformer.region_text(&features)?);
-            let prepare = self.model.transformer.config().region_text_flops(tokens);
-            rollout.add_flops(self.text.flops(tokens) + prepare);
+            flops += self.text.flops(tokens);
+            flops += self.model.transformer.config().region_text_flops(tokens);
         }
-        self.model.prepare(steering, prompt, texts)
+        Ok((self.model.prepare(steering, prompt, texts)?, flops))
     }
 
     /// Warnings about a prompt or a negative prompt.
@@ -466,15 +467,16 @@ impl Pipeline for InfinityPipeline<'_> {
             Some(negative) if self.model.uses_guidance() => Some(self.text.encode(negative)?),
             _ => None,
         };
-        let first = rows.start;
-        let mut rollout = self.model.start(&features, negative.as_ref(), rows, seed)?;
-        for text in std::iter::once(&features).chain(&negative) {
-            rollout.add_flops(self.text.flops(text.dims()[0]));
-        }
+        let texts = std::iter::once(&features).chain(&negative);
+        let mut flops: f64 = texts.map(|text| self.text.flops(text.dims()[0])).sum();
+        let mut conditions = self.model.conditions(&features, negative.as_ref())?;
         if let Some(steering) = self.model.steering(&prompt.text)? {
-            let layouts = self.layouts(&mut rollout, &steering, &prompt.text)?;
-            rollout.steer(layouts, first);
+            let (layouts, of_layouts) = self.layouts(&steering, &prompt.text)?;
+            conditions.layouts = Some(layouts);
+            flops += of_layouts;
         }
+        let mut rollout = ModelRollout::new(&self.model, conditions, rows, seed);
+        rollout.add_flops(flops);
         Ok(Box::new(rollout))
     }
 

@@ -1,5 +1,6 @@
 //! VAR as a model family.
 
+use candle_core::{DType, Device};
 use ttsvar_search::Pipeline;
 
 use super::{Architecture, ClassModel, Settings, VarNetworks, VarOutline, VarPipeline};
@@ -23,6 +24,12 @@ pub struct VarFamily;
 impl Family for VarFamily {
     fn takes_classes(&self) -> bool {
         true
+    }
+
+    fn classes(&self, bundle: &Bundle) -> Result<Option<Classes>> {
+        let source = bundle.generator_weights(&Var::SIGNATURE)?;
+        let count = Var::classes(&Weights::new(source, DType::F32, &Device::Cpu))?;
+        classes(&bundle.description, count).map(Some)
     }
 
     fn resolve(&self, options: Options, defaults: &Options) -> Result<Options> {
@@ -90,7 +97,7 @@ impl Family for VarFamily {
         };
         networks.check()?;
         Ok(Box::new(VarGenerator {
-            classes: classes(&bundle.description, &networks.transformer)?,
+            classes: classes(&bundle.description, networks.transformer.config().classes)?,
             name: bundle.description.name.clone(),
             bytes: transformer.bytes + tokenizer.bytes,
             networks,
@@ -133,9 +140,8 @@ fn sides(grids: &[(usize, usize)]) -> String {
     sides.collect::<Vec<_>>().join(", ")
 }
 
-/// The classes of a description, which must be as many as the transformer has.
-fn classes(description: &Description, transformer: &Var) -> Result<Classes> {
-    let count = transformer.config().classes;
+/// The classes of a description, which must be the `count` of the transformer.
+fn classes(description: &Description, count: usize) -> Result<Classes> {
     let Some(names) = &description.generator.classes else {
         return Ok(Classes::unnamed(count));
     };

@@ -24,7 +24,7 @@ use crate::{
     pipelines::{
         codes::{Sampling, Smooth},
         costs::{self, Networks, StepCosts},
-        decoding::decoded_cells,
+        rollout::{ModelRollout, ScaleModel},
     },
     text::Classes,
 };
@@ -230,22 +230,7 @@ impl<'a> ClassModel<'a> {
         }
         // A GPU works asynchronously: do not count the time for the class at scale 0.
         transformer.device().synchronize()?;
-        Ok(VarRollout::new(self, classes, rows, seed))
-    }
-
-    /// The token grids, coarse to fine.
-    fn grids(&self) -> &'a [(usize, usize)] {
-        &self.networks.transformer.config().grids
-    }
-
-    /// Rows and columns of the finished latent.
-    fn latent_size(&self) -> (usize, usize) {
-        self.grids().last().copied().unwrap_or((1, 1))
-    }
-
-    /// Latent cells (rows, columns) that are decoded.
-    fn decoded_cells(&self, size: DecodeSize) -> (usize, usize) {
-        decoded_cells(size, self.latent_size(), self.networks.decoder.patch())
+        Ok(ModelRollout::new(self, classes, rows, seed))
     }
 }
 
@@ -323,7 +308,7 @@ impl Pipeline for VarPipeline<'_> {
 
     fn image_size(&self) -> (usize, usize) {
         let (rows, columns) = self.model.latent_size();
-        let patch = self.model.networks.decoder.patch();
+        let patch = self.model.patch();
         (rows * patch, columns * patch)
     }
 
