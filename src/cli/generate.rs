@@ -175,10 +175,16 @@ fn check_conditioning(prompts: &Prompts, options: &Options, system: &SystemBuild
 
 /// A repeated image may differ under another version or data type.
 fn warn_of_differences(recorded: &Recorded, typed: &SystemBuilder, console: &Console) {
-    if recorded.version != env!("CARGO_PKG_VERSION") {
+    let Some(version) = &recorded.version else {
+        console.note(
+            "another program made that image: its prompts and its seed are used here, \
+             and the image will be a different one",
+        );
+        return;
+    };
+    if version != env!("CARGO_PKG_VERSION") {
         console.note(&format!(
-            "version {} made that image; this is another, which may make a different one",
-            recorded.version
+            "version {version} made that image; this is another, which may make a different one"
         ));
     }
     let before = recorded.system.dtype.unwrap_or_default();

@@ -16,8 +16,8 @@ use crate::{
     file::read_text,
     image::{Content, Png, check_png, content_of},
     quoting,
-    report::Provenance,
-    request::recorded,
+    report::{Parameters, Provenance},
+    request::recorded::Origin,
 };
 
 /// Prints what every file says.
@@ -40,6 +40,7 @@ pub(super) fn run(typed: &arguments::Inspect, console: &Console) -> Result<()> {
 /// The contents of a file.
 enum Found {
     Image(Png, Box<Provenance>),
+    Other(Png, Parameters),
     Trace(Box<Trace>),
 }
 
@@ -52,8 +53,10 @@ impl Found {
         ) {
             check_png(path)?;
             let png = Png::open(path)?;
-            let record = recorded::provenance(path, &png)?;
-            return Ok(Self::Image(png, Box::new(record)));
+            return Ok(match Origin::read(path, &png)? {
+                Origin::Own(record) => Self::Image(png, record),
+                Origin::Other(parameters) => Self::Other(png, parameters),
+            });
         }
         let text = read_text(path)?;
         if !text.trim_start().starts_with('{') {
@@ -88,6 +91,7 @@ impl Found {
                     .for_each(|object| object.extend(texts.clone()));
                 object
             }
+            Self::Other(png, parameters) => other_as_json(path, png, parameters),
             Self::Trace(trace) => json!({ "file": path.display().to_string(), "trace": trace }),
         }
     }
@@ -95,6 +99,7 @@ impl Found {
     fn words(&self, path: &Path) -> String {
         match self {
             Self::Image(png, record) => of_image(path, png, record),
+            Self::Other(png, parameters) => of_other(path, png, parameters),
             Self::Trace(trace) => of_trace(path, trace),
         }
     }
@@ -139,6 +144,42 @@ fn of_image(path: &Path, png: &Png, record: &Provenance) -> String {
     format!(
         "{}: {width} × {height} pixels\n\n{table}\n\n{plan}\n\
          ttsvar generate --from {}   generates it again",
+        quoting::path(path),
+        quoting::file_argument(path)
+    )
+}
+
+/// What another program recorded, as JSON; names are those of this program where it has one.
+fn other_as_json(path: &Path, png: &Png, parameters: &Parameters) -> Value {
+    json!({
+        "file": path.display().to_string(),
+        "width": png.image.width(),
+        "height": png.image.height(),
+        "prompt": parameters.prompt,
+        "negative": parameters.negative,
+        "seed": parameters.seed,
+        "model": parameters.model,
+        "cfg": parameters.cfg,
+        "steps": parameters.steps,
+        "sampler": parameters.sampler,
+        "program": parameters.program,
+    })
+}
+
+/// The same for people.
+fn of_other(path: &Path, png: &Png, parameters: &Parameters) -> String {
+    let mut table = Table::plain(2);
+    table.row(["prompt".to_owned(), parameters.prompt.clone()]);
+    if let Some(negative) = &parameters.negative {
+        table.row(["negative".to_owned(), negative.clone()]);
+    }
+    for (key, value) in parameters.pairs() {
+        table.row([key.to_owned(), value]);
+    }
+    let (width, height) = (png.image.width(), png.image.height());
+    format!(
+        "{}: {width} × {height} pixels, made by another program\n\n{table}\n\n\
+         ttsvar generate --from {}   uses its prompts and its seed",
         quoting::path(path),
         quoting::file_argument(path)
     )

@@ -19,7 +19,7 @@ use crate::{
     Error, Result,
     image::{self, Content, Format, ImageFolder, MAX_PIXELS, Png, READABLE, content_of},
     quoting,
-    report::Provenance,
+    request::recorded::Origin,
     scorers::ScorerMix,
     system::LoadedScorer,
 };
@@ -260,9 +260,8 @@ fn with_recorded_prompt(file: &Path) -> Result<(Image, String)> {
         Content::Image(Format::Png) => Png::open(file)?,
         _ => Png::new(image::open(file)?),
     };
-    let provenance = Provenance::read(&png).map_err(|error| Error::in_file(file, error))?;
-    match provenance {
-        Some(provenance) => Ok((png.image, provenance.prompt)),
+    match Origin::find(file, &png)? {
+        Some(origin) => Ok((png.image, origin.into_prompt())),
         None => Err(Error::file(file, "does not record a prompt")
             .with_hint("give one: --prompt \"a red circle\"")),
     }

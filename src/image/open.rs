@@ -75,8 +75,7 @@ fn require_png(path: &Path, found: Content) -> Result<()> {
         format!("not a PNG, but an image in the format {format}"),
     )
     .with_hint(
-        "only PNG files that `ttsvar` wrote record how they were made; \
-             an image that was converted has lost its record",
+        "only PNG files record how they were made; an image that was converted has lost its record",
     ))
 }
 

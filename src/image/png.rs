@@ -21,8 +21,11 @@ const MAX_BYTES: usize = 256 << 20;
 /// compress its texts; other programs do when they rewrite a file.
 const MAX_TEXT: usize = 16 << 20;
 
-/// The start of the keys whose texts are read; compressed texts under other keys are not unpacked.
+/// The start of the keys of this program's texts.
 const OWN_KEYS: &str = "ttsvar:";
+
+/// Keys of other programs' texts that are read (`report/parameters.rs`).
+const OTHER_KEYS: [&str; 2] = ["parameters", "prompt"];
 
 /// An image and the texts stored with it in a PNG file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,7 +193,12 @@ fn read_pixels<R: BufRead + Seek>(reader: &mut Reader<R>) -> Result<Vec<u8>, Str
     Ok(pixels)
 }
 
-/// The texts of a file; compressed ones only under [`OWN_KEYS`].
+/// Returns whether a compressed text under this key is unpacked.
+fn is_read(key: &str) -> bool {
+    key.starts_with(OWN_KEYS) || OTHER_KEYS.contains(&key)
+}
+
+/// The texts of a file; compressed ones only where [`is_read`] says so.
 fn read_text(info: &Info) -> Result<Vec<(String, String)>, String> {
     let mut budget = MAX_TEXT;
     let mut text = Vec::new();
@@ -198,7 +206,7 @@ fn read_text(info: &Info) -> Result<Vec<(String, String)>, String> {
         text.push((chunk.keyword.clone(), chunk.text.clone()));
     }
     for chunk in &info.compressed_latin1_text {
-        if chunk.keyword.starts_with(OWN_KEYS) {
+        if is_read(&chunk.keyword) {
             let mut chunk = chunk.clone();
             let key = chunk.keyword.clone();
             chunk
@@ -212,7 +220,7 @@ fn read_text(info: &Info) -> Result<Vec<(String, String)>, String> {
     for chunk in &info.utf8_text {
         if !chunk.compressed {
             text.push((chunk.keyword.clone(), chunk.get_text().map_err(message)?));
-        } else if chunk.keyword.starts_with(OWN_KEYS) {
+        } else if is_read(&chunk.keyword) {
             let mut chunk = chunk.clone();
             let key = chunk.keyword.clone();
             chunk

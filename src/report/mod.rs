@@ -8,6 +8,7 @@ mod command;
 mod generations;
 pub mod html;
 pub mod numbers;
+mod parameters;
 pub mod plot;
 pub mod provenance;
 pub mod result_charts;
@@ -18,6 +19,7 @@ mod text;
 pub mod tree;
 
 pub use album::Album;
+pub use parameters::Parameters;
 pub use plot::Chart;
 pub use provenance::Provenance;
 pub use result_tables::ResultTables;

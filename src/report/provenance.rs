@@ -5,6 +5,7 @@
 use serde_json::{Map, Value};
 use ttsvar_search::{Image, Plan, Scored, Trace};
 
+use super::Parameters;
 use crate::{Error, Result, image::Png};
 
 /// Prefix of each key, to distinguish texts of other programs.
@@ -61,9 +62,11 @@ impl Provenance {
         self.scores.last().map(|last| last.score)
     }
 
-    /// The image with this metadata.
+    /// The image with this metadata, and with what other programs can read of it.
     pub fn beside(&self, image: Image) -> Png {
+        let parameters = Parameters::of(self, (image.width(), image.height()));
         let mut png = Png::new(image).with_text("Software", format!("ttsvar {}", self.version));
+        png = parameters.beside(png);
         for (key, value) in self.texts() {
             png = png.with_text(format!("{PREFIX}{key}"), value);
         }

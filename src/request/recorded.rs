@@ -11,7 +11,7 @@ use crate::{
     image::Png,
     loading::Dtype,
     options::{Options, Preview},
-    report::Provenance,
+    report::{Parameters, Provenance},
     scorers::ScorerMix,
     system::{System, SystemBuilder},
 };
@@ -88,8 +88,9 @@ pub fn add_external(settings: &mut Map<String, Value>, role: &'static str, name:
 pub struct Recorded {
     /// The prompt.
     pub prompt: String,
-    /// The version of the program.
-    pub version: String,
+    /// The version of this program; `None` if another one made the image, and only its prompts and
+    /// seed are known.
+    pub version: Option<String>,
     /// The model, its scorers and its data type.
     pub system: SystemBuilder,
     /// The options: the plan, and the method as its name.
@@ -97,14 +98,31 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Reads the record in an image file.
+    /// Reads the record in an image file, or what another program recorded.
     ///
     /// # Errors
     /// The file cannot be read, or its record is missing or damaged. Or the search used a scorer or
     /// extractor of the caller, which this program does not have.
     pub fn open(path: &Path) -> Result<Self> {
-        let provenance = provenance(path, &Png::open(path)?)?;
-        Self::read(&provenance).map_err(|error| Error::in_file(path, error))
+        match Origin::read(path, &Png::open(path)?)? {
+            Origin::Own(record) => Self::read(&record).map_err(|error| Error::in_file(path, error)),
+            Origin::Other(parameters) => Ok(Self::of_other(&parameters)),
+        }
+    }
+
+    /// What applies here of another program's settings: the prompts and the seed. Its guidance,
+    /// steps and size are for another kind of model.
+    fn of_other(parameters: &Parameters) -> Self {
+        Self {
+            prompt: parameters.prompt.clone(),
+            version: None,
+            system: SystemBuilder::default(),
+            options: Options {
+                negative: parameters.negative.clone(),
+                seed: parameters.seed,
+                ..Options::default()
+            },
+        }
     }
 
     /// Reads a record.
@@ -151,7 +169,7 @@ impl Recorded {
         };
         Ok(Self {
             prompt: provenance.prompt.clone(),
-            version: provenance.version.clone(),
+            version: Some(provenance.version.clone()),
             system,
             options: Options {
                 negative: provenance.negative.clone(),
@@ -164,17 +182,45 @@ impl Recorded {
     }
 }
 
-/// The record in an image.
-///
-/// # Errors
-/// There is no record, or it is damaged.
-pub fn provenance(path: &Path, png: &Png) -> Result<Provenance> {
-    let found = Provenance::read(png).map_err(|error| Error::in_file(path, error))?;
-    found.ok_or_else(|| {
-        Error::file(path, "this image does not record how it was made").with_hint(
-            "only PNG files that `ttsvar` wrote and no other program changed have a record",
-        )
-    })
+/// How an image file says that it was made.
+pub enum Origin {
+    /// By this program.
+    Own(Box<Provenance>),
+    /// By another one.
+    Other(Parameters),
+}
+
+impl Origin {
+    /// Reads the record of an image.
+    ///
+    /// # Errors
+    /// There is no record, or it is damaged.
+    pub fn read(path: &Path, png: &Png) -> Result<Self> {
+        Self::find(path, png)?.ok_or_else(|| {
+            Error::file(path, "this image does not record how it was made").with_hint(
+                "the records of `ttsvar`, AUTOMATIC1111's web UI and ComfyUI are read, \
+                 unless another program removed them",
+            )
+        })
+    }
+
+    /// Reads the record of an image, if it has one.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn find(path: &Path, png: &Png) -> Result<Option<Self>> {
+        let own = Provenance::read(png).map_err(|error| Error::in_file(path, error))?;
+        let other = || Parameters::read(png).map(Self::Other);
+        Ok(own.map(|own| Self::Own(Box::new(own))).or_else(other))
+    }
+
+    /// The prompt.
+    pub fn into_prompt(self) -> String {
+        match self {
+            Self::Own(record) => record.prompt,
+            Self::Other(parameters) => parameters.prompt,
+        }
+    }
 }
 
 fn take_text(settings: &mut Map<String, Value>, name: &str) -> Result<Option<String>> {

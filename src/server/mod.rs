@@ -1,5 +1,5 @@
-//! Searches over HTTP: an OpenAI-compatible endpoint for images, jobs whose progress can be
-//! watched, and a web page that shows them.
+//! Searches over HTTP: endpoints for images that clients of OpenAI and of AUTOMATIC1111's web UI
+//! know, jobs whose progress can be watched, and a web page that shows them.
 //!
 //! A request becomes a `request::SearchRequest`, the `scheduler::Scheduler` queues it, a worker
 //! thread runs it and appends its events to an `event_log::EventLog`, and the `store::Store`
@@ -13,6 +13,7 @@ mod event_sink;
 mod field_names;
 mod folder;
 mod guard;
+mod images;
 mod job;
 mod jobs;
 mod json_body;
@@ -24,6 +25,7 @@ mod raw_request;
 mod report;
 mod request;
 mod scheduler;
+mod sdapi;
 mod store;
 mod waiting_time;
 mod watch;
@@ -257,6 +259,7 @@ async fn shut_down(scheduler: Arc<Scheduler>, grace: Duration, closed: Arc<Notif
 fn routes(app: Arc<App>) -> Router {
     let protected = jobs::routes()
         .merge(openai::routes())
+        .merge(sdapi::routes())
         .merge(metrics::routes())
         .layer(from_fn_with_state(app.clone(), guard::check_token));
     protected

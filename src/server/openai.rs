@@ -9,7 +9,6 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Path, Request, State, rejection::PathRejection},
-    http::StatusCode,
     routing::{get, post},
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -19,13 +18,9 @@ use ttsvar_search::Method;
 use super::{
     App,
     api_error::ApiError,
-    job::{Job, JobState},
+    images::{self, JobImage},
     json_body,
     raw_request::{RawRequest, Route},
-    request::SearchRequest,
-    run_blocking,
-    store::IMAGE,
-    watch, worker,
 };
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -39,115 +34,24 @@ async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Json<
     let fields = json_body::read(request, app.limits.body).await?;
     let raw = RawRequest::read(Route::Images, &fields)?;
     let ignored = raw.ignored.clone();
-    let inner = app.clone();
-    let (jobs, guard) = run_blocking(move || submit(&inner, &raw)).await??;
-    let mut data = Vec::with_capacity(jobs.len());
-    for job in &jobs {
-        let job = watch::wait_until_over(&app, &job.id).await?;
-        data.push(image_json(&app, &job).await?);
-    }
-    guard.disarm();
+    let images = images::generate(&app, raw).await?;
     Ok(Json(json!({
         "created": unix_seconds(SystemTime::now()),
-        "data": data,
+        "data": images.iter().map(image_json).collect::<Vec<_>>(),
         "ignored": ignored,
     })))
 }
 
-/// Submits the jobs of a request. The guard is created right here, since the client may disconnect
-/// at any time.
-fn submit(app: &Arc<App>, raw: &RawRequest) -> Result<(Vec<Job>, CancelOnDisconnect), ApiError> {
-    let jobs = app.scheduler.submit(search_requests(app, raw)?)?;
-    let guard = CancelOnDisconnect {
-        app: app.clone(),
-        jobs: jobs.iter().map(|job| job.id.clone()).collect(),
-    };
-    Ok((jobs, guard))
-}
-
-/// Returns one search per image. Their seeds are consecutive.
-fn search_requests(app: &App, raw: &RawRequest) -> Result<Vec<SearchRequest>, ApiError> {
-    let n = raw.images;
-    let most = app.limits.images as u64;
-    if n == 0 || n > most {
-        return Err(ApiError::input(
-            "n",
-            format!("n is {n}, this server generates 1 to {most} images per request"),
-        ));
-    }
-    let first = app.requests.read(raw)?;
-    Ok((0..n)
-        .map(|number| first.with_seed(first.seed.wrapping_add(number)))
-        .collect())
-}
-
 /// A finished image as clients receive it.
-async fn image_json(app: &Arc<App>, job: &Job) -> Result<Value, ApiError> {
-    if job.state != JobState::Done {
-        return Err(unfinished(job));
-    }
-    let store = app.store.clone();
-    let id = job.id.clone();
-    let image = run_blocking(move || store.read(&id, IMAGE))
-        .await??
-        .ok_or_else(|| ApiError::job_not_found(&job.id))?;
-    Ok(json!({
-        "b64_json": BASE64_STANDARD.encode(image),
+fn image_json(image: &JobImage) -> Value {
+    let JobImage { job, png } = image;
+    json!({
+        "b64_json": BASE64_STANDARD.encode(png),
         "job": job.id,
         "seed": job.facts.get("seed"),
         "score": job.score,
         "warnings": job.warnings,
-    }))
-}
-
-/// The error for a job that ended without an image.
-fn unfinished(job: &Job) -> ApiError {
-    let message = format!("job {} is {}", job.id, job.state);
-    match job.state {
-        JobState::Cancelled => ApiError::new(StatusCode::CONFLICT, "cancelled", message),
-        JobState::Interrupted => {
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "interrupted", message)
-        }
-        _ => {
-            let error = job.error.clone().unwrap_or_default();
-            if error.starts_with(worker::TIMED_OUT) {
-                ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", error)
-            } else {
-                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "search_failed", error)
-            }
-        }
-    }
-}
-
-/// Cancels jobs when dropped, that is when the client disconnects before it has its images.
-struct CancelOnDisconnect {
-    app: Arc<App>,
-    jobs: Vec<String>,
-}
-
-impl CancelOnDisconnect {
-    /// Keeps the jobs.
-    fn disarm(mut self) {
-        self.jobs.clear();
-    }
-}
-
-impl Drop for CancelOnDisconnect {
-    fn drop(&mut self) {
-        if self.jobs.is_empty() {
-            return;
-        }
-        let app = self.app.clone();
-        let jobs = std::mem::take(&mut self.jobs);
-        // The runtime drops this; waiting for a lock here would block other requests
-        tokio::task::spawn_blocking(move || {
-            for job in jobs {
-                if let Err(error) = app.scheduler.cancel(&job) {
-                    tracing::error!(%error, job, "cannot cancel a job");
-                }
-            }
-        });
-    }
+    })
 }
 
 /// Seconds since 1970.

@@ -23,7 +23,7 @@ const POLICY: &str = concat!(
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, content type and text of each file.
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 10] = [
     (
         "/",
         "text/html; charset=utf-8",
@@ -41,6 +41,11 @@ const FILES: [(&str, &str, &str); 9] = [
     ),
     ("/page/app.js", SCRIPT, include_str!("page/app.js")),
     ("/page/api.js", SCRIPT, include_str!("page/api.js")),
+    (
+        "/page/image_settings.js",
+        SCRIPT,
+        include_str!("page/image_settings.js"),
+    ),
     ("/page/panel.js", SCRIPT, include_str!("page/panel.js")),
     ("/page/run.js", SCRIPT, include_str!("page/run.js")),
     (

@@ -145,7 +145,7 @@ fn option_of(name: &str) -> &str {
     alias.map_or(name, |(_, option)| option)
 }
 
-fn is_option(name: &str) -> bool {
+pub(super) fn is_option(name: &str) -> bool {
     Options::names().iter().any(|option| option == name)
 }
 

@@ -86,6 +86,22 @@ impl RequestReader {
         self.sizes.iter().map(format_size).collect()
     }
 
+    /// The size whose shape is nearest to that of `width` x `height` pixels; of those, the one with
+    /// the nearest number of pixels.
+    pub(super) fn nearest_size(&self, width: usize, height: usize) -> Option<String> {
+        let apart = |size: &ImageSize| {
+            let ratio = |width: usize, height: usize| (width as f64 / height.max(1) as f64).ln();
+            let shape = (ratio(size.width, size.height) - ratio(width, height)).abs();
+            let pixels = (size.width * size.height) as f64 / (width * height).max(1) as f64;
+            (shape, pixels.ln().abs())
+        };
+        let order = |a: &&ImageSize, b: &&ImageSize| {
+            let (a, b) = (apart(a), apart(b));
+            a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
+        };
+        self.sizes.iter().min_by(order).map(format_size)
+    }
+
     /// Checks a request.
     ///
     /// # Errors
@@ -184,7 +200,7 @@ impl RequestReader {
     }
 
     /// Refuses any model other than the loaded one.
-    fn check_model(&self, model: Option<&str>) -> Result<(), ApiError> {
+    pub(super) fn check_model(&self, model: Option<&str>) -> Result<(), ApiError> {
         let known = self.system.name();
         let Some(model) = model.filter(|model| *model != known) else {
             return Ok(());

@@ -60,7 +60,7 @@ impl SearchJob {
     }
 
     /// Seconds since a worker began it.
-    fn seconds(&self) -> f64 {
+    pub(super) fn seconds(&self) -> f64 {
         self.begun
             .get()
             .map_or(0.0, |begun| begun.elapsed().as_secs_f64())
@@ -270,6 +270,14 @@ impl Scheduler {
         for search in &self.lock().running {
             search.stop(StopReason::ShuttingDown);
         }
+    }
+
+    /// The running search that began first, and its jobs.
+    pub(super) fn first_running(&self) -> Option<(Arc<SearchJob>, Vec<String>)> {
+        let inner = self.lock();
+        let search = inner.running.first()?.clone();
+        let jobs = inner.jobs_sharing(&search);
+        Some((search, jobs))
     }
 
     pub(super) fn waiting(&self) -> usize {

@@ -224,6 +224,41 @@ test("an earlier run is opened, replayed and downloaded", async () => {
   assert.deepEqual(page.faults, []);
 });
 
+test("an image fills the form with its settings", async () => {
+  const page = await open(browser, server.url);
+  const search = { method: "best-of-n", n: 2, cfg: 2.5, negative: "größer" };
+  const response = await fetch(new URL("/v1/images/generations", server.url), {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ prompt: "a blue star", seed: 11, search }),
+  });
+  const [image] = (await response.json()).data;
+  const load = (name, bytes) =>
+    page.setInputFiles("#file", { name, mimeType: "image/png", buffer: Buffer.from(bytes) });
+  await load("star.png", Buffer.from(image.b64_json, "base64"));
+  await page.locator("#extras", { hasText: "größer" }).waitFor();
+  assert.match(await page.locator("#extras").textContent(), /cfg 2.5/);
+  assert.equal(await page.inputValue("#prompt"), "a blue star");
+  assert.equal(await page.inputValue("#seed"), "11");
+  assert.equal(await page.inputValue("#way-a-method"), "best-of-n");
+  await page.click("#paint");
+  await done(page);
+  const jobs = await (await fetch(new URL("/v1/jobs?limit=2", server.url))).json();
+  assert.deepEqual(jobs.data[0].settings, jobs.data[1].settings);
+  const [again, first] = await Promise.all(
+    jobs.data.map(async (job) => {
+      const file = await fetch(new URL(job.image_url, server.url));
+      return Buffer.from(await file.arrayBuffer());
+    }),
+  );
+  assert.ok(again.equals(first), "the page generated another image");
+  await page.click("#drop-extras");
+  assert.equal(await page.locator("#extras").isVisible(), false);
+  await load("no.png", "not an image");
+  await page.locator("#error", { hasText: "not a PNG file" }).waitFor();
+  assert.deepEqual(page.faults, []);
+});
+
 test("the page works below a path of a proxy", async () => {
   const paint = await proxy(server.url, "/paint/");
   try {

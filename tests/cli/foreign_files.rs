@@ -4,6 +4,7 @@
 use std::{fs, path::PathBuf};
 
 use serde_json::Value;
+use ttsvar::{image::Png, search::Image};
 
 use crate::desk::{Desk, demo};
 
@@ -105,7 +106,7 @@ fn an_image_of_another_program_has_no_record() {
             "{text}"
         );
         assert!(
-            text.contains("hint: only PNG files that `ttsvar` wrote"),
+            text.contains("hint: only PNG files record how they were made"),
             "{text}"
         );
     }
@@ -329,5 +330,98 @@ fn warnings_of_a_list_name_their_prompt() {
         ),
         "{}",
         said.err
+    );
+}
+
+/// A PNG with a text of another program.
+fn png_with(key: &str, text: &str) -> Vec<u8> {
+    let image = Image::new(8, 8, vec![90; 3 * 64]);
+    let png = Png::new(image).with_text(key, text);
+    png.encode().unwrap()
+}
+
+const WEB_UI: &str = "a red circle and a blue star\nNegative prompt: blur\nSteps: 20, \
+    Sampler: Euler a, CFG scale: 7, Seed: 42, Size: 512x512, Model: \"deliberate, v2\", \
+    Version: v1.9.4";
+
+const WORKFLOW: &str = r#"{
+    "1": {"class_type": "KSampler", "inputs": {"seed": 42, "steps": 20, "cfg": 7.0,
+        "positive": ["2", 0], "negative": ["3", 0]}},
+    "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red circle and a blue star"}},
+    "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "blur"}}
+}"#;
+
+#[test]
+fn settings_of_other_programs_are_shown_and_used() {
+    let desk = Desk::new();
+    desk.write("web-ui.png", png_with("parameters", WEB_UI));
+    desk.write("comfy.png", png_with("prompt", WORKFLOW));
+    insta::assert_snapshot!(desk.works(&["inspect", "web-ui.png", "comfy.png"]), @"");
+    let by_hand = [
+        "generate",
+        "a red circle and a blue star",
+        "--negative",
+        "blur",
+        "--seed",
+        "42",
+        "--method",
+        "raw",
+        "-q",
+        "--out",
+        "by-hand.png",
+    ];
+    desk.works(&by_hand);
+    for file in ["web-ui.png", "comfy.png"] {
+        let said = desk.run(&[
+            "generate",
+            "--from",
+            file,
+            "--method",
+            "raw",
+            "--out",
+            "again.png",
+        ]);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        assert!(
+            said.err.contains("another program made that image"),
+            "{}",
+            said.err
+        );
+        assert_eq!(desk.read("again.png"), desk.read("by-hand.png"), "{file}");
+    }
+}
+
+#[test]
+fn images_show_their_settings_to_other_programs() {
+    let desk = Desk::new();
+    let image = [
+        "generate",
+        "a red circle",
+        "--negative",
+        "blur",
+        "--seed",
+        "7",
+        "--method",
+        "best-of-n",
+        "--n",
+        "2",
+        "--cfg",
+        "2.5",
+        "-q",
+        "--out",
+        "own.png",
+    ];
+    desk.works(&image);
+    let png = desk.png("own.png");
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        png.text("parameters"),
+        Some(
+            format!(
+                "a red circle\nNegative prompt: blur\nSteps: 7, Sampler: best-of-n, CFG scale: 2.5, \
+                 Seed: 7, Size: 64x64, Model: demo, Version: ttsvar {version}"
+            )
+            .as_str()
+        )
     );
 }

@@ -174,7 +174,7 @@ fn files_that_say_nothing_of_their_origin() {
         assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r"
         $ generate --from other.png
         error: other.png: this image does not record how it was made
-        hint: only PNG files that `ttsvar` wrote and no other program changed have a record
+        hint: the records of `ttsvar`, AUTOMATIC1111's web UI and ComfyUI are read, unless another program removed them
 
         $ generate --from torn.png
         error: torn.png: the PNG ends too early
@@ -190,7 +190,7 @@ fn files_that_say_nothing_of_their_origin() {
 
         $ inspect other.png
         error: other.png: this image does not record how it was made
-        hint: only PNG files that `ttsvar` wrote and no other program changed have a record
+        hint: the records of `ttsvar`, AUTOMATIC1111's web UI and ComfyUI are read, unless another program removed them
 
         $ inspect torn.png
         error: torn.png: the PNG ends too early

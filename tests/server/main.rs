@@ -10,6 +10,7 @@ mod jobs;
 mod options;
 mod refusals;
 mod restarts;
+mod sdapi;
 #[path = "../support/mod.rs"]
 mod support;
 

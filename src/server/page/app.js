@@ -1,6 +1,7 @@
 // The page: submits searches, shows runs, compares two of them, opens earlier ones.
 
 import { blob, get, onTokenNeeded, post } from "./api.js";
+import { settingsOf } from "./image_settings.js";
 import { Panel, operations } from "./panel.js";
 import { show } from "./tree.js";
 
@@ -18,6 +19,9 @@ const EXAMPLES = [
 
 let model = null;
 let panels = [];
+
+/** Options of a search that have no field on the page, from an image. */
+let extras = {};
 
 onTokenNeeded(async (again) => {
   const dialog = $("secret");
@@ -124,7 +128,7 @@ async function submit(event) {
           [model.classes ? "class" : "prompt"]: $("prompt").value,
           seed,
           previews: true,
-          search: choice.search,
+          search: { ...extras, ...choice.search },
         }),
       );
     }
@@ -232,12 +236,41 @@ async function listItem(job) {
   return entry;
 }
 
+/** Takes the settings of an image into the form. */
+function takeSettings({ prompt, seed, method, n, more }) {
+  $("prompt").value = prompt;
+  $("seed").value = Number.isSafeInteger(Number(seed ?? "x")) ? seed : "";
+  const [choice] = choices;
+  if (choice.methods.has(method)) {
+    choice.method.value = method;
+    choice.update(n ?? choice.methods.get(method).n);
+  }
+  setExtras(more);
+  checkWords();
+}
+
+/** Shows the options that have no field, with a button that drops them. */
+function setExtras(options) {
+  extras = options;
+  const texts = Object.entries(options).map(([name, value]) => {
+    const text = typeof value === "string" ? value : JSON.stringify(value);
+    return `${name} ${text.length > 60 ? `${text.slice(0, 60)}…` : text}`;
+  });
+  $("extras").hidden = !texts.length;
+  $("extras-text").textContent = `From the image: ${texts.join(" · ")}`;
+}
+
 async function openFile(file) {
   try {
+    if (file.type.startsWith("image/")) {
+      takeSettings(settingsOf(new Uint8Array(await file.arrayBuffer())));
+      showError(null);
+      return;
+    }
     const trace = JSON.parse(await file.text());
     showRuns(1, (panel) => panel.open(trace, file));
   } catch (error) {
-    showError(error instanceof SyntaxError ? new Error(`${file.name} is not a JSON file`) : error);
+    showError(error instanceof SyntaxError ? new Error(`${file.name} is neither a trace nor an image`) : error);
   }
 }
 
@@ -285,6 +318,7 @@ async function start() {
   });
   $("open").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", () => $("file").files[0] && openFile($("file").files[0]));
+  $("drop-extras").addEventListener("click", () => setExtras({}));
   $("older").addEventListener("click", () => listRuns(true).catch(showError));
   addEventListener("hashchange", openFromAddress);
   addEventListener("dragover", (event) => event.preventDefault());
