@@ -26,14 +26,14 @@ use super::{
     prompts::{Prompts, Subject},
 };
 use crate::{
-    Result,
+    Error, Result,
     file::slug,
-    image::Png,
+    image::{self, Png},
     interrupt,
     options::Options,
     quoting,
     report::{Album, Provenance, html, tree},
-    request::{Recorded, Session, check_subject, new_seed, no_prompt},
+    request::{EditInput, Recorded, Session, check_subject, new_seed, no_prompt},
     system::SystemBuilder,
 };
 
@@ -43,6 +43,9 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
     let request = Request::read(typed, global, console)?;
     let system = console.open(&request.system)?;
     let mut session = Session::new(&system, &request.options)?;
+    if let Some(edit) = &request.edit {
+        session = session.with_edit(edit.clone())?;
+    }
     console.advise(&session);
     match typed.limit.memory {
         Some(_) => fit_memory(&mut session, typed.limit, console)?,
@@ -102,6 +105,8 @@ struct Request {
     system: SystemBuilder,
     options: Options,
     outputs: Outputs,
+    /// A part of an image that is generated again.
+    edit: Option<EditInput>,
     /// Whether the search repeats that of an image.
     repeats: bool,
 }
@@ -128,7 +133,15 @@ impl Request {
         let prompts = read_prompts(typed, recorded.as_ref(), &options, &system)?;
         let outputs = Outputs::read(&typed.outputs, prompts.list, console)?;
         check_conditioning(&prompts, &options, &system)?;
+        let edit = read_edit(typed)?;
+        let was_edited = recorded
+            .as_ref()
+            .is_some_and(|recorded| recorded.edit.is_some());
+        if was_edited && edit.is_none() {
+            return Err(unknown_original());
+        }
         Ok(Self {
+            edit,
             outputs,
             prompts,
             system,
@@ -136,6 +149,23 @@ impl Request {
             repeats: recorded.is_some(),
         })
     }
+}
+
+/// The image and the mask of an edit.
+fn read_edit(typed: &arguments::Generate) -> Result<Option<EditInput>> {
+    let (Some(image), Some(mask)) = (&typed.image, &typed.mask) else {
+        return Ok(None);
+    };
+    Ok(Some(EditInput {
+        image: image::open(image)?,
+        mask: image::open_mask(mask)?,
+    }))
+}
+
+/// The error for repeating an edit without its original.
+fn unknown_original() -> Error {
+    Error::input("this image is a part of another one, which it does not record")
+        .with_hint("give that image and its mask again with --image and --mask")
 }
 
 /// The prompts or classes that were typed, otherwise those of the repeated image.

@@ -19,7 +19,7 @@ use std::path::Path;
 pub use folder::ImageFolder;
 pub use format::{CONVERT, Content, Format, HEAD, READABLE, content};
 pub use mask::Mask;
-pub use open::{check_png, content_of, open};
+pub use open::{check_png, content_of, decode, decode_mask, open, open_mask};
 pub use orientation::Orientation;
 pub use png::Png;
 pub use preprocess::Preprocess;

@@ -2,13 +2,13 @@
 
 use std::{
     fs::File,
-    io::{BufReader, Read, Seek},
+    io::{BufReader, Cursor, Read, Seek},
     path::Path,
 };
 
 use ttsvar_search::Image;
 
-use super::{CONVERT, Content, Format, HEAD, Png, READABLE, content, jpeg, png, webp};
+use super::{CONVERT, Content, Format, HEAD, Mask, Png, READABLE, content, jpeg, png, webp};
 use crate::{Error, Result, file::shielded, input};
 
 /// Bytes of a JPEG or WebP file that are read at most.
@@ -35,6 +35,69 @@ pub fn open(path: impl AsRef<Path>) -> Result<Image> {
             decoded(path, || webp::decode(&bytes))
         }
     }
+}
+
+/// Reads an image from the bytes of a file, as [`open`] does.
+///
+/// # Errors
+/// As [`open`].
+pub fn decode(bytes: &[u8]) -> Result<Image> {
+    let image = match content(bytes) {
+        Content::Image(Format::Png) => shielded(|| png::decode_image(Cursor::new(bytes))),
+        Content::Image(Format::Jpeg) => shielded(|| jpeg::decode(bytes)),
+        Content::Image(Format::WebP) => shielded(|| webp::decode(bytes)),
+        Content::OtherImage(name) | Content::Other(name, _) => {
+            let message = format!("not an image that can be read, but {name}");
+            return Err(Error::input(message).with_hint("PNG, JPEG and WebP are read"));
+        }
+    };
+    in_memory(image)
+}
+
+/// Reads a mask from the bytes of an image file: the inside is transparent, or white if nothing is
+/// transparent. Of values in between, those nearer to it are inside.
+///
+/// # Errors
+/// As [`open`].
+pub fn decode_mask(bytes: &[u8]) -> Result<Mask> {
+    let image = decode(bytes)?;
+    let alpha = match content(bytes) {
+        Content::Image(Format::Png) => {
+            in_memory(shielded(|| png::decode_alpha(Cursor::new(bytes))))?
+        }
+        _ => None,
+    };
+    let size = [image.width(), image.height()];
+    let alpha = alpha.filter(|alpha| alpha.iter().any(|value| *value < 128));
+    Ok(match alpha {
+        Some(alpha) => Mask::new(size[0], size[1], |pixel| alpha[pixel] < 128),
+        None => {
+            let pixels = image.pixels();
+            let sum = |pixel: usize| {
+                let values = pixels[3 * pixel..3 * pixel + 3].iter();
+                values.map(|value| u16::from(*value)).sum::<u16>()
+            };
+            Mask::new(size[0], size[1], |pixel| sum(pixel) >= 3 * 128)
+        }
+    })
+}
+
+/// Reads a mask, as [`decode_mask`].
+///
+/// # Errors
+/// As [`open`].
+pub fn open_mask(path: impl AsRef<Path>) -> Result<Mask> {
+    let path = path.as_ref();
+    let (mut file, found) = open_file(path)?;
+    readable(path, found)?;
+    decode_mask(&read(path, &mut file)?).map_err(|error| Error::in_file(path, error))
+}
+
+/// What a decoder makes of bytes; its panic is an error, too.
+fn in_memory<T>(decoded: Result<Result<T, String>, String>) -> Result<T> {
+    decoded
+        .unwrap_or_else(|panic| Err(format!("its decoder failed: {panic}")))
+        .map_err(|what| Error::input(what).with_hint(png::NOT_WHOLE_HINT))
 }
 
 /// What a decoder makes of a file; its panic is an error, too.

@@ -140,6 +140,30 @@ pub(super) fn decode_image(source: impl BufRead + Seek) -> Result<Image, String>
     read_image(&mut reader)
 }
 
+/// The alpha values of a PNG, row by row; `None` if it has none.
+///
+/// # Errors
+/// As [`decode_image`].
+pub(super) fn decode_alpha(source: impl BufRead + Seek) -> Result<Option<Vec<u8>>, String> {
+    let mut decoder = decoder(source);
+    decoder.set_ignore_text_chunk(true);
+    let mut reader = decoder.read_info().map_err(message)?;
+    check_size(reader.info().width as usize, reader.info().height as usize)?;
+    let size = reader
+        .output_buffer_size()
+        .ok_or("an image too large for this machine")?;
+    let channels = reader.output_color_type().0.samples();
+    if !matches!(channels, 2 | 4) {
+        return Ok(None);
+    }
+    let mut pixels = vec![0; size];
+    reader.next_frame(&mut pixels).map_err(message)?;
+    let alpha = pixels
+        .chunks_exact(channels)
+        .map(|pixel| pixel[channels - 1]);
+    Ok(Some(alpha.collect()))
+}
+
 /// Decodes a PNG with its texts.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 mod codes;
 mod costs;
 mod decoding;
+mod edit;
 pub mod hart;
 pub mod infinity;
 mod outline;
@@ -18,10 +19,14 @@ pub mod var;
 
 pub use codes::{Drawn, Sampling, Smooth, code_mixture, draw_tokens};
 pub use costs::Networks;
+pub use edit::{Edit, Editor};
 pub use outline::{Outline, OutlineContext};
 pub use random::{RandomArchitecture, RandomModel, architecture, architecture_names};
 pub use rollout::ModelRollout;
 pub use truncation::truncate;
+
+use std::sync::Arc;
+
 use ttsvar_search::Pipeline;
 
 use crate::{
@@ -97,6 +102,11 @@ pub trait Generator: Send + Sync {
         context: PipelineContext,
     ) -> Result<Box<dyn Pipeline + '_>>;
 
+    /// Encodes images of which a part is to be generated again, if the generator can.
+    fn editor(&self) -> Option<&dyn Editor> {
+        None
+    }
+
     /// Bytes of the networks that always stay in memory.
     fn bytes(&self) -> u64;
 
@@ -131,7 +141,7 @@ pub struct ImageSize {
 }
 
 /// What a pipeline must know of the system around it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct PipelineContext {
     /// Rows that run through the network together; `None` for all. This affects memory and time,
     /// but no image.
@@ -139,6 +149,8 @@ pub struct PipelineContext {
     /// The block, counted from 1, whose output is the hidden state of a candidate's
     /// [`Latent`](ttsvar_search::Latent); `None` for none.
     pub hidden_block: Option<usize>,
+    /// An image of which a part is generated again. Only a generator with an [`Editor`] gets one.
+    pub edit: Option<Arc<Edit>>,
     /// Bytes of other networks that stay in memory.
     pub resident: u64,
     /// Bytes of the largest network that is in memory only while images are scored or their

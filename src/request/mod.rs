@@ -1,10 +1,12 @@
 //! Applies options to a model: a [`Session`] resolves them into a plan, a generator and a search,
 //! and [`recorded`] writes and reads the settings that images, traces and evaluations record.
 
+mod edit;
 mod method;
 pub mod recorded;
 mod session;
 
+pub use edit::EditInput;
 pub use method::MethodSpec;
 pub use recorded::Recorded;
 pub use session::{Estimate, Session};

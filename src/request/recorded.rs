@@ -34,6 +34,9 @@ const OUTSIDE: [&str; 13] = [
     "budget",
 ];
 
+/// The setting that names the image and the mask of an edit, which no record holds.
+pub(super) const EDIT: &str = "edit";
+
 /// Settings that name scorers or extractors of the caller.
 const EXTERNAL: [&str; 2] = ["scorer", "extractor"];
 
@@ -95,6 +98,8 @@ pub struct Recorded {
     pub system: SystemBuilder,
     /// The options: the plan, and the method as its name.
     pub options: Options,
+    /// The name of the edit, if a part of another image was generated.
+    pub edit: Option<String>,
 }
 
 impl Recorded {
@@ -122,6 +127,7 @@ impl Recorded {
                 seed: parameters.seed,
                 ..Options::default()
             },
+            edit: None,
         }
     }
 
@@ -141,6 +147,7 @@ impl Recorded {
                 .with_hint("repeat it with the program that provided it"));
             }
         }
+        let edit = take_text(&mut settings, EDIT)?;
         let scorer = take_text(&mut settings, "scorers")?;
         let state_dict = take_text(&mut settings, "state_dict")?;
         let dtype = take_text(&mut settings, "dtype")?;
@@ -178,6 +185,7 @@ impl Recorded {
                 plan: Some(provenance.plan.clone()),
                 ..settings
             },
+            edit,
         })
     }
 }

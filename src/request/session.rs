@@ -4,16 +4,19 @@
 //! sets up the generator, makes the plan and checks that it fits. [`Session::run`] passes a prompt
 //! to the search loop. Read on there: `crates/ttsvar-search/src/run.rs`.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use ttsvar_search::{
     Drafts, Image, Listener, Method, Outcome, Pipeline, Plan, Prompt, Scorer, Search, Workload,
     mixer::Part, run,
 };
 
-use super::{MethodSpec, check_subject, recorded};
+use super::{EditInput, MethodSpec, check_subject, recorded};
 use crate::{
-    Result,
+    Error, Result,
     options::{ClassChoice, Options},
+    pipelines::Edit,
     system::{MemoryLimit, MemoryPlan, System, too_little_memory},
 };
 
@@ -25,6 +28,14 @@ pub struct Session<'a> {
     plan: Plan,
     pipeline: Box<dyn Pipeline + 'a>,
     rows_at_once: Option<usize>,
+    edit: Option<NamedEdit>,
+}
+
+/// An edit with the name that records give it.
+#[derive(Clone)]
+struct NamedEdit {
+    edit: Arc<Edit>,
+    name: String,
 }
 
 /// The expected cost of a search.
@@ -83,6 +94,7 @@ impl<'a> Session<'a> {
             plan,
             pipeline,
             rows_at_once: None,
+            edit: None,
         })
     }
 
@@ -125,11 +137,48 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Runs at most so many rows through the network together.
-    fn run_at_once(&mut self, rows: Option<usize>) -> Result<()> {
-        self.pipeline = self.system.pipeline(&self.options, rows)?;
+    /// Runs at most so many rows through the network together; `None` for all. This affects memory and
+    /// time, but no image.
+    ///
+    /// # Errors
+    /// The generator cannot be set up again.
+    pub fn run_at_once(&mut self, rows: Option<usize>) -> Result<()> {
         self.rows_at_once = rows;
+        self.pipeline = self.set_up(&self.options)?;
         Ok(())
+    }
+
+    /// The generator for these options, with the edit and the rows at once of the session.
+    fn set_up(&self, options: &Options) -> Result<Box<dyn Pipeline + 'a>> {
+        let edit = self.edit.as_ref().map(|named| named.edit.clone());
+        self.system
+            .editing_pipeline(options, self.rows_at_once, edit)
+    }
+
+    /// The session for an edit: searches generate a part of an image again, and keep the rest. The
+    /// image is scaled to the size that the session generates.
+    ///
+    /// # Errors
+    /// The generator cannot edit, image and mask differ in size, the image has another shape than
+    /// the session generates, or the mask is empty or the whole image.
+    pub fn with_edit(mut self, input: EditInput) -> Result<Self> {
+        let editor = self.system.editor().ok_or_else(|| {
+            let model = self.system.model();
+            Error::input(format!(
+                "`{model}` cannot generate a part of an image again"
+            ))
+            .with_hint("models of Infinity can, and the demo")
+        })?;
+        let input = input.fitted(self.pipeline.image_size())?;
+        let edit = Edit::new(editor.encode(&input.image)?, &input.mask)?;
+        let finest = self.pipeline.scales().last();
+        edit.check(finest.map_or((1, 1), |scale| (scale.height, scale.width)))?;
+        self.edit = Some(NamedEdit {
+            edit: Arc::new(edit),
+            name: input.name(),
+        });
+        self.pipeline = self.set_up(&self.options)?;
+        Ok(self)
     }
 
     /// What a search by a plan will at most compute at once.
@@ -226,11 +275,12 @@ impl<'a> Session<'a> {
         };
         Ok(Self {
             system: self.system,
-            pipeline: self.system.pipeline(&options, self.rows_at_once)?,
+            pipeline: self.set_up(&options)?,
             options,
             method: self.method,
             plan: self.plan.clone(),
             rows_at_once: self.rows_at_once,
+            edit: self.edit.clone(),
         })
     }
 
@@ -272,7 +322,11 @@ impl<'a> Session<'a> {
 
     /// The settings that traces and images record.
     pub fn settings(&self) -> Map<String, Value> {
-        recorded::settings(self.system, &self.options, self.method)
+        let mut settings = recorded::settings(self.system, &self.options, self.method);
+        if let Some(edit) = &self.edit {
+            settings.insert(recorded::EDIT.to_owned(), edit.name.clone().into());
+        }
+        settings
     }
 
     /// The settings of the generator without the method, for evaluations that record their plans

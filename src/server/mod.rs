@@ -8,6 +8,7 @@
 mod api_error;
 mod client_stream;
 mod connections;
+mod edits;
 mod event_log;
 mod event_sink;
 mod field_names;
@@ -259,6 +260,7 @@ async fn shut_down(scheduler: Arc<Scheduler>, grace: Duration, closed: Arc<Notif
 fn routes(app: Arc<App>) -> Router {
     let protected = jobs::routes()
         .merge(openai::routes())
+        .merge(edits::routes())
         .merge(sdapi::routes())
         .merge(metrics::routes())
         .layer(from_fn_with_state(app.clone(), guard::check_token));

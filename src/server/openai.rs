@@ -33,8 +33,13 @@ pub(super) fn routes() -> Router<Arc<App>> {
 async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value>, ApiError> {
     let fields = json_body::read(request, app.limits.body).await?;
     let raw = RawRequest::read(Route::Images, &fields)?;
+    respond(&app, raw).await
+}
+
+/// Generates the images of a request.
+pub(super) async fn respond(app: &Arc<App>, raw: RawRequest) -> Result<Json<Value>, ApiError> {
     let ignored = raw.ignored.clone();
-    let images = images::generate(&app, raw).await?;
+    let images = images::generate(app, raw).await?;
     Ok(Json(json!({
         "created": unix_seconds(SystemTime::now()),
         "data": images.iter().map(image_json).collect::<Vec<_>>(),

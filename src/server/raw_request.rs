@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::{api_error::ApiError, field_names::suggestion, json_body::kind};
-use crate::options::Options;
+use crate::{options::Options, request::EditInput};
 
 /// Fields of the request itself.
 const FIELDS: [&str; 10] = [
@@ -59,6 +59,8 @@ pub(super) struct RawRequest {
     pub images: u64,
     /// Keeps the images of every scale.
     pub previews: bool,
+    /// A part of an image that is generated again; it comes beside the fields.
+    pub edit: Option<EditInput>,
     /// The options of the search that are given, by name.
     pub options: Map<String, Value>,
     /// Where the request gives each option: `tau` or `search.tau`.
@@ -82,6 +84,7 @@ impl RawRequest {
             size: text(fields, "size")?,
             images: images(route, fields)?,
             previews: truth(fields, "previews")?.unwrap_or(false),
+            edit: None,
             options: Map::new(),
             places: HashMap::new(),
             ignored: vec![],

@@ -14,7 +14,7 @@ use crate::{
     Error,
     options::{Aspect, Options},
     pipelines::ImageSize,
-    request::{Session, new_seed, prompt},
+    request::{EditInput, Session, new_seed, prompt},
     system::System,
 };
 
@@ -31,6 +31,8 @@ pub(super) struct SearchRequest {
     pub plan: Plan,
     /// The settings that traces record.
     pub settings: Map<String, Value>,
+    /// A part of an image that is generated again, in the size of the image.
+    pub edit: Option<Arc<EditInput>>,
 }
 
 impl SearchRequest {
@@ -125,6 +127,12 @@ impl RequestReader {
             .map_err(|error| ApiError::from(error).with_param("prompt"))?;
         self.check_layout(raw, &session, &prompt)?;
         let (height, width) = session.pipeline().image_size();
+        let edit = self.edit(raw, (height, width))?;
+        if let Some(edit) = &edit {
+            session = session
+                .with_edit(EditInput::clone(edit))
+                .map_err(at_image)?;
+        }
         let seed = session.options().seed.unwrap_or_else(new_seed);
         options.seed = Some(seed);
         Ok(SearchRequest {
@@ -134,8 +142,19 @@ impl RequestReader {
             size: (width, height),
             plan: session.plan().clone(),
             settings: session.settings(),
+            edit,
             options,
         })
+    }
+
+    /// The edit, scaled to the size that is generated.
+    fn edit(
+        &self,
+        raw: &RawRequest,
+        size: (usize, usize),
+    ) -> Result<Option<Arc<EditInput>>, ApiError> {
+        let edit = raw.edit.clone().map(|edit| edit.fitted(size)).transpose();
+        Ok(edit.map_err(at_image)?.map(Arc::new))
     }
 
     /// Checks that the layout, if there is one, fits the prompt.
@@ -281,6 +300,11 @@ impl RequestReader {
         }
         fitting
     }
+}
+
+/// An error with the image or the mask of an edit.
+fn at_image(error: Error) -> ApiError {
+    ApiError::from(error).with_param("image")
 }
 
 /// Candidates of a search, either at its widest or over all rounds.

@@ -22,7 +22,12 @@ use super::{
     scheduler::{Assignment, Scheduler, SearchJob, StopReason},
     store::{EVENTS, IMAGE, Store, TRACE},
 };
-use crate::{Error, Result, report::Provenance, request::Session, system::System};
+use crate::{
+    Error, Result,
+    report::Provenance,
+    request::{EditInput, Session},
+    system::System,
+};
 
 /// Starts `count` workers.
 ///
@@ -92,6 +97,9 @@ impl Worker {
     fn search(&self, search: &SearchJob, alone: bool) -> Result<(Outcome, usize)> {
         let request = &search.request;
         let mut session = Session::new(&self.system, &request.options)?;
+        if let Some(edit) = &request.edit {
+            session = session.with_edit(EditInput::clone(edit))?;
+        }
         self.limits.apply(&mut session)?;
         let mut sink = EventSink {
             search,

@@ -29,7 +29,7 @@ use crate::{
     loading::{Dtype, Evict, Evictable, LoadReport},
     models::dinov2::Dinov2,
     options::Options,
-    pipelines::{Conditioning, Family, Generator, ImageSize, PipelineContext},
+    pipelines::{Conditioning, Edit, Editor, Family, Generator, ImageSize, PipelineContext},
     scorers::ScorerMix,
     text::{Classes, unknown_words},
 };
@@ -182,9 +182,25 @@ impl System {
         options: &Options,
         rows_at_once: Option<usize>,
     ) -> Result<Box<dyn Pipeline + '_>> {
+        self.editing_pipeline(options, rows_at_once, None)
+    }
+
+    /// Encodes images of which a part is to be generated again, if the generator can.
+    pub fn editor(&self) -> Option<&dyn Editor> {
+        self.generator.editor()
+    }
+
+    /// The same as [`System::pipeline`] for an edit; only of a system with an editor.
+    pub(crate) fn editing_pipeline(
+        &self,
+        options: &Options,
+        rows_at_once: Option<usize>,
+        edit: Option<Arc<Edit>>,
+    ) -> Result<Box<dyn Pipeline + '_>> {
         let mut context = PipelineContext {
             rows_at_once,
             hidden_block: self.hidden_block,
+            edit,
             ..PipelineContext::default()
         };
         // Scorers and features run one after the other: of those that are evicted between their

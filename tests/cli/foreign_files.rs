@@ -356,7 +356,32 @@ fn settings_of_other_programs_are_shown_and_used() {
     let desk = Desk::new();
     desk.write("web-ui.png", png_with("parameters", WEB_UI));
     desk.write("comfy.png", png_with("prompt", WORKFLOW));
-    insta::assert_snapshot!(desk.works(&["inspect", "web-ui.png", "comfy.png"]), @"");
+    insta::assert_snapshot!(desk.works(&["inspect", "web-ui.png", "comfy.png"]), @r"
+    web-ui.png: 8 × 8 pixels, made by another program
+
+    prompt     a red circle and a blue star
+    negative   blur
+    Steps      20
+    Sampler    Euler a
+    CFG scale  7
+    Seed       42
+    Size       512x512
+    Model      deliberate, v2
+    Version    v1.9.4
+
+    ttsvar generate --from web-ui.png   uses its prompts and its seed
+
+    comfy.png: 8 × 8 pixels, made by another program
+
+    prompt     a red circle and a blue star
+    negative   blur
+    Steps      20
+    CFG scale  7
+    Seed       42
+    Version    ComfyUI
+
+    ttsvar generate --from comfy.png   uses its prompts and its seed
+    ");
     let by_hand = [
         "generate",
         "a red circle and a blue star",

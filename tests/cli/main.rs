@@ -5,6 +5,7 @@ mod collecting;
 mod compbench;
 mod desk;
 mod doctor;
+mod editing;
 mod evaluating;
 mod examples;
 mod fetching;

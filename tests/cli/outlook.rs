@@ -72,6 +72,9 @@ fn generate_explains_every_flag() {
           --classes <FILE>   Read one class per line from this file or pipe, for models of classes; `-`
                              reads standard input
           --from <IMAGE>     Repeat the search that made this image; other flags override its settings
+          --image <FILE>     Generate a part of this image again, the inside of --mask
+          --mask <FILE>      The part of --image to generate: white, or transparent if the file has
+                             transparent pixels
           --negative <TEXT>  What the image should not contain
           --class <CLASS>    Class of the image, for models of classes such as var-d30, in place of a
                              prompt: its number, its name or the beginning of one

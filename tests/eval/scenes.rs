@@ -14,7 +14,7 @@ use ttsvar::{
         },
     },
     image::{Filter, Resize},
-    models::bsq_vae::{self, BsqVae, quantize},
+    models::bsq_vae::{self, BsqVae},
     nn::Weights,
     search::Image,
     system,
@@ -141,19 +141,8 @@ fn the_evaluator_is_right_on_reconstructed_scenes() {
             &Device::Cpu,
         )
         .unwrap();
-        let sum = quantize(&vae.encoder.forward(&x).unwrap(), &grids)
-            .unwrap()
-            .pop()
-            .unwrap()
-            .sum;
-        let planes = vae
-            .decoder
-            .forward(&sum)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1()
-            .unwrap();
+        let found = vae.reconstruct(&x, &grids).unwrap();
+        let planes = found.flatten_all().unwrap().to_vec1().unwrap();
         Image::from_chw(size.0, size.1, &planes)
     };
     let pictures: Vec<Image> = scenes.iter().map(rebuilt).collect();

@@ -2,6 +2,7 @@
 
 mod blend;
 mod demo;
+mod editing;
 mod hart;
 mod invariants;
 mod memory;

@@ -4,6 +4,7 @@
 mod classes;
 mod connections;
 mod damage;
+mod edits;
 mod fields;
 mod images;
 mod jobs;
@@ -118,7 +119,13 @@ impl Served {
         }
     }
 
-    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Answer {
         let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.url));
@@ -130,7 +137,7 @@ impl Served {
         }
         let mut response = self
             .agent
-            .run(request.body(body.to_owned()).unwrap())
+            .run(request.body(body.as_ref().to_vec()).unwrap())
             .unwrap();
         let bytes = response.body_mut().read_to_vec().unwrap();
         Answer {
@@ -149,8 +156,14 @@ impl Served {
             "POST",
             path,
             &[("content-type", "application/json")],
-            &body.to_string(),
+            body.to_string(),
         )
+    }
+
+    /// Sends a form with files.
+    fn post_form(&self, path: &str, boundary: &str, body: Vec<u8>) -> Answer {
+        let content_type = format!("multipart/form-data; boundary={boundary}");
+        self.send("POST", path, &[("content-type", &content_type)], body)
     }
 
     /// Sends bytes on a new connection. Returns everything that the server sends until it closes the

@@ -156,6 +156,12 @@ pub(super) struct Generate {
     /// Repeat the search that made this image; other flags override its settings
     #[arg(long, value_name = "IMAGE")]
     pub from: Option<PathBuf>,
+    /// Generate a part of this image again, the inside of --mask
+    #[arg(long, value_name = "FILE", requires = "mask")]
+    pub image: Option<PathBuf>,
+    /// The part of --image to generate: white, or transparent if the file has transparent pixels
+    #[arg(long, value_name = "FILE", requires = "image")]
+    pub mask: Option<PathBuf>,
     #[command(flatten)]
     pub options: Options,
     #[command(flatten)]

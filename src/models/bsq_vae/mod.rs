@@ -8,6 +8,8 @@
 
 mod quantizer;
 
+use candle_core::Tensor;
+
 pub use quantizer::{Latent, QuantizedScale, quantize};
 
 use super::autoencoder::{Attention, Decoder, Encoder};
@@ -39,7 +41,7 @@ pub const SIGNATURE: Signature = Signature {
 impl BsqVae {
     /// Reads `encoder.*` and `decoder.*`; every size is the file's.
     pub fn load(w: &Weights) -> Result<Self> {
-        let encoder = Encoder::load(&w.pp("encoder"), Attention::None)?;
+        let encoder = Self::load_encoder(w)?;
         let decoder = Self::load_decoder(w)?;
         if encoder.latent_channels() != decoder.latent_channels() {
             let expected = decoder.latent_channels();
@@ -51,6 +53,20 @@ impl BsqVae {
             ));
         }
         Ok(Self { encoder, decoder })
+    }
+
+    /// What is left of images after all scales of bits: (1, 3, H, W) with values in [-1, 1], to the
+    /// same. `grids` are (rows, columns) in latent cells.
+    pub fn reconstruct(&self, x: &Tensor, grids: &[(usize, usize)]) -> Result<Tensor> {
+        let latent = self.encoder.forward(x)?;
+        let scales = quantize(&latent, grids)?;
+        let sum = scales.last().map_or(&latent, |last| &last.sum);
+        self.decoder.forward(sum)
+    }
+
+    /// Reads `encoder.*` alone.
+    pub fn load_encoder(w: &Weights) -> Result<Encoder> {
+        Encoder::load(&w.pp("encoder"), Attention::None)
     }
 
     /// Reads `decoder.*` alone.

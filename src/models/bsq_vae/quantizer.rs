@@ -1,7 +1,7 @@
 //! Bits and their codes: each token's bits are the signs of a vector on the unit sphere
 //! (binary spherical quantization), each scale's vectors are a residual of the latent.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use crate::nn::{area, bilinear};
 
@@ -60,6 +60,33 @@ impl Latent {
         self.fold(&bilinear(sum, self.cells(grid))?, grid)
     }
 
+    /// The bits over `grid` that bring a running sum nearest to a latent, given what the sum lacks,
+    /// (1, channels, H, W): the signs of its means over the cells.
+    pub fn nearest(&self, rest: &Tensor, grid: (usize, usize)) -> Result<Vec<u8>> {
+        let means = self.fold(&area(rest, self.cells(grid))?, grid)?;
+        let means = means.flatten_all()?.to_vec1::<f32>()?;
+        Ok(means.iter().map(|mean| u8::from(*mean > 0.0)).collect())
+    }
+
+    /// [`quantize`] with `grids` in tokens.
+    pub fn quantize(
+        &self,
+        latent: &Tensor,
+        grids: &[(usize, usize)],
+    ) -> Result<Vec<QuantizedScale>> {
+        let mut sum = latent.zeros_like()?;
+        let mut scales = Vec::with_capacity(grids.len());
+        for grid in grids {
+            let bits = self.nearest(&(latent - &sum)?, *grid)?;
+            sum = self.add(Some(&sum), &self.codes(&bits, *grid)?)?;
+            scales.push(QuantizedScale {
+                bits,
+                sum: sum.clone(),
+            });
+        }
+        Ok(scales)
+    }
+
     /// (1, channels, rows, columns) -> (1, L, bits of a token)
     fn fold(&self, x: &Tensor, (rows, columns): (usize, usize)) -> Result<Tensor> {
         let p = self.patch;
@@ -80,7 +107,7 @@ impl Latent {
 /// One scale of a quantized latent.
 #[derive(Clone, Debug)]
 pub struct QuantizedScale {
-    /// 0 or 1: (rows * columns, channels), row-major
+    /// 0 or 1: (rows * columns, bits of a token), row-major
     pub bits: Vec<u8>,
     /// Sum of this and all coarser scales, at full size: (1, channels, H, W)
     pub sum: Tensor,
@@ -91,25 +118,10 @@ pub struct QuantizedScale {
 /// averaged over its cells. `grids` are (rows, columns) in latent cells; the last is (H, W).
 pub fn quantize(latent: &Tensor, grids: &[(usize, usize)]) -> Result<Vec<QuantizedScale>> {
     let (_, channels, height, width) = latent.dims4()?;
-    let mut sum = Tensor::zeros((1, channels, height, width), DType::F32, latent.device())?;
-    let mut scales = Vec::with_capacity(grids.len());
-    for grid in grids {
-        let rest = area(&(latent - &sum)?, *grid)?;
-        let cells = rest
-            .permute((0, 2, 3, 1))?
-            .flatten_all()?
-            .to_vec1::<f32>()?;
-        let bits: Vec<u8> = cells.iter().map(|v| u8::from(*v > 0.0)).collect();
-        let whole = Latent {
-            channels,
-            patch: 1,
-            grid: (height, width),
-        };
-        sum = whole.add(Some(&sum), &whole.codes(&bits, *grid)?)?;
-        scales.push(QuantizedScale {
-            bits,
-            sum: sum.clone(),
-        });
-    }
-    Ok(scales)
+    let whole = Latent {
+        channels,
+        patch: 1,
+        grid: (height, width),
+    };
+    whole.quantize(latent, grids)
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
-use ttsvar_search::{Pipeline, PromptReader};
+use candle_core::{DType, Device, Tensor};
+use ttsvar_search::{Image, Pipeline, PromptReader};
 
 use super::{
     ImageModel, InfinityOutline, InfinityPipeline, Settings, T5Text, TextEncoder, cells_per_token,
@@ -22,7 +22,7 @@ use crate::{
     nn::Weights,
     options::Options,
     pipelines::{
-        Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
+        Conditioning, Editor, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
         check_single_size, refuse_options,
     },
     text::T5Tokenizer,
@@ -103,12 +103,12 @@ impl Family for InfinityFamily {
         let text_loader = loader.clone();
         let reload = move || load_text(&text_bundle, &text_loader);
         Ok(Box::new(InfinityGenerator {
-            description: bundle.description.clone(),
-            device: loader.device.clone(),
             token: cells * decoder.network.patch(),
             bytes: transformer.bytes + decoder.bytes,
             transformer: transformer.network,
             decoder: decoder.network,
+            bundle: bundle.clone(),
+            loader: loader.clone(),
             text: EvictableText {
                 encoder: Evictable::new(text, resident, reload),
                 sizes: text_sizes,
@@ -151,8 +151,9 @@ fn load_text(bundle: &Bundle, loader: &Loader) -> Result<Loaded<T5Text>> {
 
 /// A loaded Infinity with its text encoder.
 struct InfinityGenerator {
-    description: Description,
-    device: candle_core::Device,
+    /// The files, for the encoder, which is loaded only for edits.
+    bundle: Bundle,
+    loader: Loader,
     transformer: Infinity,
     decoder: Decoder,
     text: EvictableText,
@@ -165,16 +166,16 @@ struct InfinityGenerator {
 impl InfinityGenerator {
     /// The only words that the model knows; `None` if it takes any.
     fn words(&self) -> Option<&[String]> {
-        self.description.text.as_ref()?.words.as_deref()
+        self.bundle.description.text.as_ref()?.words.as_deref()
     }
 
     fn schedule(&self, options: &Options) -> Result<Schedule> {
-        let generator = &self.description.generator;
+        let generator = &self.bundle.description.generator;
         let Some(grids) = &generator.scales else {
             return released_schedule(options);
         };
         let last = grids.last().copied().unwrap_or((1, 1));
-        check_single_size(&self.description.name, last, self.token, options)?;
+        check_single_size(&self.bundle.description.name, last, self.token, options)?;
         Ok(Schedule {
             grids: grids.clone(),
             rope_grid: generator.rope_grid.unwrap_or(last),
@@ -199,7 +200,7 @@ impl Generator for InfinityGenerator {
     }
 
     fn image_sizes(&self) -> Vec<ImageSize> {
-        if let Some(grids) = &self.description.generator.scales {
+        if let Some(grids) = &self.bundle.description.generator.scales {
             let last = grids.last().into_iter();
             return last.map(|grid| self.image_size(*grid, None)).collect();
         }
@@ -226,11 +227,12 @@ impl Generator for InfinityGenerator {
             &self.decoder,
             &self.schedule(options)?,
             Settings::from_options(options),
-            &self.device,
+            &self.loader.device,
         )?;
         let model = model
             .with_rows_at_once(context.rows_at_once.unwrap_or(usize::MAX))
-            .with_hidden_block(context.hidden_block)?;
+            .with_hidden_block(context.hidden_block)?
+            .with_edit(context.edit)?;
         let mut networks = Networks {
             resident: self.bytes + context.resident,
             encoding: 0,
@@ -244,12 +246,33 @@ impl Generator for InfinityGenerator {
         Ok(Box::new(pipeline.with_words(self.words())))
     }
 
+    fn editor(&self) -> Option<&dyn Editor> {
+        Some(self)
+    }
+
     fn bytes(&self) -> u64 {
         self.bytes
     }
 
     fn evictable(&self) -> Vec<&dyn Evict> {
         vec![&self.text.encoder]
+    }
+}
+
+impl Editor for InfinityGenerator {
+    fn encode(&self, image: &Image) -> Result<Tensor> {
+        let source = self.bundle.vae_weights(&bsq_vae::SIGNATURE)?;
+        let unused = ["decoder.", "quantize.", "quantizer."];
+        let encoder = self
+            .loader
+            .load(source, "", &unused, BsqVae::load_encoder)?;
+        let pixels = image.to_chw([0.5; 3], [0.5; 3]); // in [-1, 1]
+        let shape = (1, 3, image.height(), image.width());
+        let pixels = Tensor::from_vec(pixels, shape, &Device::Cpu)?
+            .to_device(&self.loader.device)?
+            .to_dtype(self.transformer.dtype())?;
+        let latent = encoder.network.forward(&pixels)?;
+        Ok(latent.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)
     }
 }
 

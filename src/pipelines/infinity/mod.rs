@@ -17,7 +17,7 @@ pub use sampling::{Sampling, draw_bits};
 pub use steering::steered_scale;
 pub use text::{FixedText, T5Text, TextEncoder};
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use candle_core::{Device, Tensor};
 use steering::{PreparedLayouts, region_texts, steering, steering_costs};
@@ -29,13 +29,13 @@ use crate::{
     Error, Result,
     models::{
         autoencoder::Decoder,
-        bsq_vae::Latent,
+        bsq_vae::{Latent, QuantizedScale},
         infinity::{Guidance, Infinity, RegionText, Schedule},
     },
     nn::Rope,
     options::{Options, PerScale, Steer},
     pipelines::{
-        check_hidden_block,
+        Edit, check_hidden_block,
         costs::{self, Networks, SteeringCosts, StepCosts},
         rollout::{ModelRollout, ScaleModel},
     },
@@ -160,7 +160,14 @@ pub struct ImageModel<'a> {
     ropes: Vec<Rope>,
     rows_at_once: usize,
     hidden_block: Option<usize>,
+    edit: Option<PreparedEdit>,
     device: Device,
+}
+
+/// An edit with the tokens of its image.
+struct PreparedEdit {
+    edit: Arc<Edit>,
+    scales: Vec<QuantizedScale>,
 }
 
 impl<'a> ImageModel<'a> {
@@ -216,6 +223,7 @@ impl<'a> ImageModel<'a> {
             ropes,
             rows_at_once: usize::MAX,
             hidden_block: None,
+            edit: None,
             device: device.clone(),
         })
     }
@@ -238,6 +246,28 @@ impl<'a> ImageModel<'a> {
         check_hidden_block(block, self.transformer.config().depth)?;
         Ok(Self {
             hidden_block: block,
+            ..self
+        })
+    }
+
+    /// Generates a part of an image again, and keeps the rest.
+    ///
+    /// # Errors
+    /// The latent of the image has another shape than the model's.
+    pub fn with_edit(self, edit: Option<Arc<Edit>>) -> Result<Self> {
+        let Some(edit) = edit else {
+            return Ok(self);
+        };
+        let (rows, columns) = self.latent.size();
+        let expected = [1, self.latent.channels, rows, columns];
+        let found = edit.latent().dims();
+        if found != expected {
+            let message = format!("a latent of shape {found:?}, expected {expected:?}");
+            return Err(Error::internal(message));
+        }
+        let scales = self.latent.quantize(edit.latent(), &self.grids)?;
+        Ok(Self {
+            edit: Some(PreparedEdit { edit, scales }),
             ..self
         })
     }

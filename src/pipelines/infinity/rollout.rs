@@ -3,7 +3,9 @@
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::rng::Stream;
 
-use super::{ImageModel, draw_bits, sampling::draw_bits_noting, steering::PreparedLayouts};
+use super::{
+    ImageModel, PreparedEdit, draw_bits, sampling::draw_bits_noting, steering::PreparedLayouts,
+};
 use crate::{
     Result,
     models::infinity::{Route, ScaleRun, Text},
@@ -40,6 +42,31 @@ impl ImageModel<'_> {
             None => self.transformer.first_input(text),
             Some(tokens) => self.transformer.next_input(tokens, step.scale),
         }
+    }
+}
+
+impl ImageModel<'_> {
+    /// Adds the drawn bits of an edit to a running sum: inside of its part they count, outside those
+    /// of its image do, and the sum there is the image's.
+    fn add_edited(
+        &self,
+        edit: &PreparedEdit,
+        scale: usize,
+        sum: Option<&Tensor>,
+        drawn: &[u8],
+    ) -> Result<Tensor> {
+        let grid = self.grids[scale];
+        let of_image = &edit.scales[scale];
+        let mut bits = of_image.bits.clone();
+        let tokens = bits.chunks_mut(self.latent.bits());
+        let drawn = drawn.chunks(self.latent.bits());
+        for ((token, drawn), inside) in tokens.zip(drawn).zip(edit.edit.part(grid)?) {
+            if inside {
+                token.copy_from_slice(drawn);
+            }
+        }
+        let sum = self.latent.add(sum, &self.latent.codes(&bits, grid)?)?;
+        edit.edit.combined(&sum, &of_image.sum)
     }
 }
 
@@ -168,6 +195,9 @@ impl ScaleModel for ImageModel<'_> {
         bits: &Vec<u8>,
         _: Option<&[Tensor]>,
     ) -> Result<Tensor> {
+        if let Some(edit) = &self.edit {
+            return self.add_edited(edit, scale, sum, bits);
+        }
         let codes = self.latent.codes(bits, self.grids[scale])?;
         Ok(self.latent.add(sum, &codes)?)
     }

@@ -1,0 +1,108 @@
+//! Edits: a part of an image is generated again. Outside of the part, the tokens of every scale and
+//! their running sum are those of the image; inside, tokens are sampled as usual.
+
+use candle_core::{Device, Tensor};
+use ttsvar_search::Image;
+
+use crate::{Error, Result, image::Mask, nn::area};
+
+/// A token belongs to the part if at least this share of its area does.
+const SHARE: f32 = 0.5;
+
+/// A generator that can encode images.
+pub trait Editor {
+    /// The latent of an image of the size that the generator makes: (1, channels, rows, columns), in
+    /// f32 in main memory.
+    ///
+    /// # Errors
+    /// The generator has no encoder, or its files are gone or damaged.
+    fn encode(&self, image: &Image) -> Result<Tensor>;
+}
+
+/// An image as a latent, and the part of it that is generated again.
+#[derive(Debug)]
+pub struct Edit {
+    latent: Tensor, // (1, channels, rows, columns)
+    mask: Tensor,   // (1, 1, height, width): 1 inside of the part, 0 outside
+}
+
+impl Edit {
+    /// The part is the inside of the mask, which has the size of the image.
+    ///
+    /// # Errors
+    /// The tensor library fails.
+    pub fn new(latent: Tensor, mask: &Mask) -> Result<Self> {
+        let (height, width) = (mask.height(), mask.width());
+        let inside = (0..height * width).map(|pixel| f32::from(u8::from(mask.holds(pixel))));
+        let inside: Vec<f32> = inside.collect();
+        Ok(Self {
+            latent,
+            mask: Tensor::from_vec(inside, (1, 1, height, width), &Device::Cpu)?,
+        })
+    }
+
+    /// Whether each token over a grid (rows, columns) belongs to the part, row by row.
+    ///
+    /// # Errors
+    /// The tensor library fails.
+    pub fn part(&self, grid: (usize, usize)) -> Result<Vec<bool>> {
+        let shares = area(&self.mask, grid)?.flatten_all()?.to_vec1::<f32>()?;
+        Ok(shares.iter().map(|share| *share >= SHARE).collect())
+    }
+
+    /// The latent of the image: (1, channels, rows, columns)
+    pub(super) fn latent(&self) -> &Tensor {
+        &self.latent
+    }
+
+    /// A running sum (1, channels, rows, columns) inside of the part, and outside another.
+    ///
+    /// # Errors
+    /// The tensor library fails.
+    pub(super) fn combined(&self, inside: &Tensor, outside: &Tensor) -> Result<Tensor> {
+        let (_, _, rows, columns) = inside.dims4()?;
+        let part = self.part((rows, columns))?;
+        let part: Vec<u8> = part.into_iter().map(u8::from).collect();
+        let part = Tensor::from_vec(part, (1, 1, rows, columns), &Device::Cpu)?;
+        let part = part.broadcast_as(inside.shape())?;
+        Ok(part.where_cond(inside, outside)?)
+    }
+
+    /// Checks that the part has a token on the finest grid.
+    ///
+    /// # Errors
+    /// It has none, or it is the whole image.
+    pub(crate) fn check(&self, grid: (usize, usize)) -> Result<()> {
+        let part = self.part(grid)?;
+        let (rows, columns) = grid;
+        if !part.contains(&true) {
+            return Err(Error::input(format!(
+                "the mask fills no token of the {rows} x {columns} grid by half"
+            ))
+            .with_hint("the part to generate is white in the mask; make it larger"));
+        }
+        if !part.contains(&false) {
+            return Err(Error::input("the mask is the whole image")
+                .with_hint("leave --image and --mask out, or make the white part smaller"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_belongs_to_the_part_if_half_of_it_does() {
+        let latent = Tensor::zeros((1, 1, 2, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+        // The left 3 of 8 columns.
+        let mask = Mask::new(8, 8, |pixel| pixel % 8 < 3);
+        let edit = Edit::new(latent, &mask).unwrap();
+        assert_eq!(edit.part((1, 1)).unwrap(), [false]);
+        assert_eq!(edit.part((1, 2)).unwrap(), [true, false]);
+        assert_eq!(edit.part((1, 4)).unwrap(), [true, true, false, false]);
+        assert!(edit.check((2, 2)).is_ok());
+        assert!(edit.check((1, 1)).is_err());
+    }
+}

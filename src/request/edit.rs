@@ -1,0 +1,108 @@
+//! An edit as a caller gives it: an image, and the mask of its part that is generated again.
+
+use ttsvar_search::Image;
+
+use crate::{
+    Error, Result,
+    image::{Filter, Mask, Resize},
+};
+
+/// By how much the shape of an image may differ from the one that is generated.
+const SHAPE: f64 = 0.01;
+
+/// An image, and the mask of its part that is generated again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EditInput {
+    /// The image.
+    pub image: Image,
+    /// The part is the inside.
+    pub mask: Mask,
+}
+
+impl EditInput {
+    /// Scales both to `size` (height, width).
+    ///
+    /// # Errors
+    /// They differ in size, or have another shape.
+    pub fn fitted(self, (height, width): (usize, usize)) -> Result<Self> {
+        let Self { image, mask } = &self;
+        let found = (image.width(), image.height());
+        if found != (mask.width(), mask.height()) {
+            let masked = (mask.width(), mask.height());
+            return Err(Error::input(format!(
+                "the image has {} x {} pixels, its mask {} x {}",
+                found.0, found.1, masked.0, masked.1
+            ))
+            .with_hint(
+                "image and mask have the same size; the part to generate is white in the mask",
+            ));
+        }
+        let shape = |width: usize, height: usize| (width as f64 / height as f64).ln();
+        if (shape(found.0, found.1) - shape(width, height)).abs() > SHAPE {
+            return Err(Error::input(format!(
+                "the image has {} x {} pixels, but images of {width} x {height} are generated",
+                found.0, found.1
+            ))
+            .with_hint("crop image and mask to that shape, or choose another --aspect or size"));
+        }
+        if found == (width, height) {
+            return Ok(self);
+        }
+        let nearest = |pixel: usize| {
+            let (x, y) = (pixel % width, pixel / width);
+            mask.holds(y * mask.height() / height * mask.width() + x * mask.width() / width)
+        };
+        Ok(Self {
+            image: image.resize(width, height, Filter::Bicubic),
+            mask: Mask::new(width, height, nearest),
+        })
+    }
+
+    /// The name in records. Another image or mask has another one.
+    pub(super) fn name(&self) -> String {
+        let pixels = self.image.width() * self.image.height();
+        let inside = (0..pixels).map(|pixel| u8::from(self.mask.holds(pixel)));
+        let bytes = self.image.pixels().iter().copied().chain(inside);
+        format!("{:016x}", fnv(bytes))
+    }
+}
+
+/// A hash by Fowler, Noll and Vo (FNV-1a, 64 bits), which keeps no secrets.
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(image: Image, mask: Mask) -> EditInput {
+        EditInput { image, mask }
+    }
+
+    #[test]
+    fn image_and_mask_are_scaled_together() {
+        let image = Image::new(8, 4, vec![9; 96]);
+        let mask = Mask::new(8, 4, |pixel| pixel % 8 < 4);
+        let edit = input(image.clone(), mask.clone());
+        let fitted = edit.clone().fitted((8, 16)).unwrap();
+        assert_eq!((fitted.image.width(), fitted.image.height()), (16, 8));
+        let scaled = Mask::new(16, 8, |pixel| pixel % 16 < 8);
+        assert_eq!(fitted.mask, scaled);
+        assert!(input(image, scaled).fitted((8, 16)).is_err());
+        assert!(edit.fitted((8, 8)).is_err());
+    }
+
+    #[test]
+    fn other_images_and_masks_have_other_names() {
+        let name = |value: u8, first: usize| {
+            let mask = Mask::new(2, 2, |pixel| pixel >= first);
+            input(Image::new(2, 2, vec![value; 12]), mask).name()
+        };
+        assert_eq!(name(1, 1), name(1, 1));
+        assert_ne!(name(1, 1), name(2, 1));
+        assert_ne!(name(1, 1), name(1, 2));
+    }
+}

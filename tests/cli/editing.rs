@@ -1,0 +1,143 @@
+//! `generate --image --mask`: a part of an image is generated again.
+
+use insta::assert_snapshot;
+use ttsvar::{image::Png, search::Image};
+
+use crate::desk::Desk;
+
+/// The image of a search, and a mask whose right half is white.
+fn desk() -> Desk {
+    let desk = Desk::new();
+    let original = [
+        "generate",
+        "a red circle left of a blue star",
+        "--method",
+        "raw",
+        "--seed",
+        "3",
+        "-q",
+        "--out",
+        "original.png",
+    ];
+    desk.works(&original);
+    desk.write("mask.png", mask(64, |x| x >= 32));
+    desk
+}
+
+fn mask(side: usize, white: impl Fn(usize) -> bool) -> Vec<u8> {
+    let value = |i: usize| if white(i % side) { 255 } else { 0 };
+    let pixels = (0..side * side).flat_map(|i| [value(i); 3]).collect();
+    Png::new(Image::new(side, side, pixels)).encode().unwrap()
+}
+
+const EDIT: [&str; 9] = [
+    "generate",
+    "a red circle left of a green ring",
+    "--image",
+    "original.png",
+    "--mask",
+    "mask.png",
+    "--method",
+    "best-of-n",
+    "-q",
+];
+
+#[test]
+fn a_part_of_an_image_is_generated_again_and_repeated_with_its_original() {
+    let desk = desk();
+    let with = |more: &[&str]| desk.works(&[&EDIT[..], more].concat());
+    with(&["--n", "2", "--seed", "9", "--out", "edited.png"]);
+    let edited = desk.png("edited.png").image;
+    let original = desk.png("original.png").image;
+    let apart = |columns: std::ops::Range<usize>| {
+        let pixels = (0..64 * 64).filter(|i| columns.contains(&(i % 64)));
+        let pairs = pixels.map(|i| edited.pixels()[3 * i].abs_diff(original.pixels()[3 * i]));
+        pairs.map(f64::from).sum::<f64>() / (64 * columns.len()) as f64
+    };
+    assert!(
+        apart(0..16) < 6.0 && apart(32..64) > 12.0,
+        "{} {}",
+        apart(0..16),
+        apart(32..64)
+    );
+    let refused = desk.refuses(&["generate", "--from", "edited.png"]);
+    assert_snapshot!(refused, @r"
+    $ generate --from edited.png
+    error: this image is a part of another one, which it does not record
+    hint: give that image and its mask again with --image and --mask
+    ");
+    let again = [
+        "generate",
+        "--from",
+        "edited.png",
+        "--image",
+        "original.png",
+        "--mask",
+        "mask.png",
+        "-q",
+        "--out",
+        "again.png",
+    ];
+    desk.works(&again);
+    assert_eq!(desk.read("again.png"), desk.read("edited.png"));
+}
+
+#[test]
+fn what_cannot_be_edited_is_refused() {
+    let desk = desk();
+    desk.write("black.png", mask(64, |_| false));
+    desk.write("small.png", mask(32, |x| x >= 16));
+    desk.write("text.png", "no image");
+    let prompt = "a red circle";
+    let cases: [&[&str]; 5] = [
+        &["generate", prompt, "--image", "original.png"],
+        &[
+            "generate",
+            prompt,
+            "--image",
+            "original.png",
+            "--mask",
+            "black.png",
+        ],
+        &[
+            "generate",
+            prompt,
+            "--image",
+            "original.png",
+            "--mask",
+            "small.png",
+        ],
+        &[
+            "generate", prompt, "--image", "text.png", "--mask", "mask.png",
+        ],
+        &[
+            "generate",
+            prompt,
+            "--image",
+            "original.png",
+            "--mask",
+            "none.png",
+        ],
+    ];
+    assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
+    $ generate "a red circle" --image original.png
+    error: the following required arguments were not provided: --mask <FILE>
+    hint: `ttsvar help generate` lists what can be given
+
+    $ generate "a red circle" --image original.png --mask black.png
+    error: the mask fills no token of the 8 x 8 grid by half
+    hint: the part to generate is white in the mask; make it larger
+
+    $ generate "a red circle" --image original.png --mask small.png
+    error: the image has 64 x 64 pixels, its mask 32 x 32
+    hint: image and mask have the same size; the part to generate is white in the mask
+
+    $ generate "a red circle" --image text.png --mask mask.png
+    error: text.png: expected an image, found text
+    hint: the file is damaged, or it is not an image; PNG, JPEG and WebP are read
+
+    $ generate "a red circle" --image original.png --mask none.png
+    error: none.png: No such file or directory (os error 2)
+    hint: check that the path exists and that you may read or write it
+    "#);
+}
