@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::{Result, nn::Kv};
 
@@ -26,6 +26,26 @@ pub(super) fn kv_before(
             .map(move |scales| scales.iter().map(|kv| &kv[branch][block]).collect())
     };
     (0..branches).flat_map(of_branch).collect()
+}
+
+/// The keys and values of each row of k and v (R, L, C), kept as `dtype`. Each row has its own copy: a
+/// row that is dropped frees its memory.
+pub(super) fn row_kv(k: &Tensor, v: &Tensor, dtype: DType) -> candle_core::Result<Vec<Kv>> {
+    let row = |row: usize| {
+        let kv = Kv {
+            k: k.get(row)?.force_contiguous()?,
+            v: v.get(row)?.force_contiguous()?,
+        };
+        kv.to_dtype(dtype)
+    };
+    (0..k.dims()[0]).map(row).collect()
+}
+
+/// What each row sees: the keys and values before, then its own.
+pub(super) fn with_own<'a>(before: &[Vec<&'a Kv>], own: &'a [Kv]) -> Vec<Vec<&'a Kv>> {
+    let rows = before.iter().zip(own);
+    rows.map(|(before, own)| [&before[..], &[own]].concat())
+        .collect()
 }
 
 /// Adds the keys and values that the rows of all branches have at a block.

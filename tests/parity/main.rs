@@ -16,6 +16,7 @@ mod sampler;
 mod selection;
 #[path = "../support/mod.rs"]
 mod support;
+mod switti;
 mod text;
 mod tts_loop;
 mod var;

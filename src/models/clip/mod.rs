@@ -19,7 +19,7 @@ mod text;
 mod vision;
 
 pub use config::{Config, OpenClipConfig, TextConfig, VisionConfig};
-pub use text::TextModel;
+pub use text::{TextModel, TextSizes};
 pub use vision::VisionModel;
 
 use names::Layout;

@@ -12,9 +12,9 @@ use super::{
 use crate::{
     Result, interrupt,
     models::{
-        branches::{ScaleKv, add_kv, kv_before, of_branch, per_branch},
+        branches::{ScaleKv, add_kv, kv_before, of_branch, per_branch, row_kv, with_own},
         qwen2::gated_mlp,
-        rotation::Rotation,
+        rotation::{Pairs, Rotation},
     },
     nn::{Activation, Kv, Linear, Mlp, RmsNorm, Signature, Weights, attention_blocks, residual},
 };
@@ -219,7 +219,7 @@ impl Hart {
         let mut all = vec![Rotation::of_text(positions, width, BASE, device)?];
         for (side, _) in &self.config.grids[1..] {
             let angles = grid_angles(*side, whole, offset, width);
-            all.push(Rotation::new(angles, width, device)?);
+            all.push(Rotation::new(angles, width, Pairs::Halves, device)?);
         }
         Ok(all)
     }
@@ -418,20 +418,8 @@ impl Attention {
         let turn = |x: &Tensor| per_branch(rotations, [x], |rotation, [x]| rotation.forward(&x));
         let q = turn(&qkv[0])?;
         let k = turn(&qkv[1])?;
-        let mut new = vec![];
-        for row in 0..x.dims()[0] {
-            // Each row's own copy: a row that is dropped frees its memory.
-            let kv = Kv {
-                k: k.get(row)?.force_contiguous()?,
-                v: qkv[2].get(row)?.force_contiguous()?,
-            };
-            new.push(kv.to_dtype(self.kept_as)?);
-        }
-        let seen = before
-            .iter()
-            .zip(&new)
-            .map(|(before, new)| [&before[..], &[new]].concat());
-        let seen: Vec<Vec<&Kv>> = seen.collect();
+        let new = row_kv(&k, &qkv[2], self.kept_as)?;
+        let seen = with_own(before, &new);
         let out = attention_blocks(&q, &seen, self.heads, self.scale, None)?; // (R, L, C)
         Ok((self.proj.forward(&out)?, new))
     }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{
-    Config,
-    checkpoint::{count_classes, stored_grids},
-};
+use super::{Config, checkpoint::count_classes};
 use crate::{
     Result, interrupt,
-    models::branches::{ScaleKv, add_kv, kv_before, of_branch, per_branch},
+    models::{
+        branches::{ScaleKv, add_kv, kv_before, of_branch, per_branch},
+        grids::stored_grids,
+    },
     nn::{
         Activation, CosineAttention, Kv, Linear, Mlp, Rope, Signature, Weights, modulate, residual,
     },

@@ -29,6 +29,18 @@ pub const SIGNATURE: Signature = Signature {
     ]],
 };
 
+/// The decoder of every published tokenizer.
+pub const PUBLISHED_DECODER: DecoderSizes = DecoderSizes {
+    latent_channels: 32,
+    base: 160,
+    multipliers: &[1, 1, 2, 2, 4],
+    blocks: 3,
+    attention: Attention::Coarsest,
+};
+
+/// Codes of every published tokenizer.
+pub const PUBLISHED_VOCABULARY: usize = 4096;
+
 /// Tensors that generation leaves alone.
 pub const UNUSED: [&str; 3] = ["encoder.", "quant_conv.", "quantize.ema_vocab_hit_SV"];
 

@@ -94,6 +94,7 @@ pub fn modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32) -> Result<
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
     weight: Tensor,
+    shift: Option<Tensor>,
     eps: f32,
 }
 
@@ -102,7 +103,17 @@ impl RmsNorm {
     pub fn load(w: &Weights, width: usize, eps: f32) -> crate::Result<Self> {
         Ok(Self {
             weight: w.get(width, "weight")?,
+            shift: None,
             eps,
+        })
+    }
+
+    /// The same with a scale and a shift from outside, each (width): `RMS(x) * (1 + scale) + shift`.
+    pub fn modulated(&self, scale: &Tensor, shift: &Tensor) -> Result<Self> {
+        Ok(Self {
+            weight: (&self.weight * (scale + 1.0)?)?,
+            shift: Some(shift.contiguous()?),
+            eps: self.eps,
         })
     }
 
@@ -111,6 +122,8 @@ impl RmsNorm {
         if is_cpu_f32(x) {
             let weight = Values::from_f32(&self.weight)?;
             let scale: &[f32] = &weight;
+            let shift = self.shift.as_ref().map(Values::from_f32).transpose()?;
+            let shift = shift.as_deref();
             return map_rows(x, scale.len(), |row, out| {
                 dispatch(Normalise {
                     row,
@@ -118,7 +131,7 @@ impl RmsNorm {
                     centered: false,
                     eps: self.eps,
                     scale,
-                    shift: None,
+                    shift,
                 });
             });
         }
@@ -126,7 +139,11 @@ impl RmsNorm {
         let x = x.to_dtype(DType::F32)?;
         let power = x.sqr()?.mean_keepdim(D::Minus1)?;
         let x = x.broadcast_div(&(power + f64::from(self.eps))?.sqrt()?)?;
-        x.to_dtype(dtype)?.broadcast_mul(&self.weight)
+        let x = x.to_dtype(dtype)?.broadcast_mul(&self.weight)?;
+        match &self.shift {
+            Some(shift) => x.broadcast_add(shift),
+            None => Ok(x),
+        }
     }
 }
 
