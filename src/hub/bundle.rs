@@ -27,7 +27,7 @@ use crate::{
 pub const FILE: &str = "bundle.toml";
 
 /// Names of the built-in descriptions of released models.
-pub const RELEASED: [&str; 9] = [
+pub const RELEASED: [&str; 13] = [
     "infinity-2b",
     "infinity-8b",
     "infinity-8b-512",
@@ -37,6 +37,10 @@ pub const RELEASED: [&str; 9] = [
     "var-d30",
     "var-d36",
     "hart",
+    "switti",
+    "switti-ar",
+    "switti-1024",
+    "switti-1024-ar",
 ];
 
 /// Sides of the token grids of VAR's released models: 256 and 512 pixels.
@@ -167,7 +171,7 @@ impl Bundle {
         self.place.open(location, &GENERATOR_KEYS, Some(signature))
     }
 
-    /// The `config.json` beside the generator's transformer.
+    /// The `config.json` beside the generator's transformer, or in its folder.
     ///
     /// # Errors
     /// It is missing.
@@ -175,6 +179,9 @@ impl Bundle {
         let Description {
             name, generator, ..
         } = &self.description;
+        if let Some(Location::Folder(folder)) = self.place.find(name, &generator.weights) {
+            return folder.require("config.json");
+        }
         let beside = Path::new(&generator.weights).with_file_name("config.json");
         self.place.file(name, &beside.to_string_lossy())
     }
@@ -184,11 +191,18 @@ impl Bundle {
     /// # Errors
     /// The file is missing or damaged.
     pub fn vae_weights(&self, signature: &Signature) -> Result<Arc<dyn TensorSource>> {
-        let Description {
-            name, generator, ..
-        } = &self.description;
-        let location = self.place.locate(name, &generator.vae)?;
+        let location = self
+            .place
+            .locate(self.vae_name(), &self.description.generator.vae)?;
         self.place.open(location, &VAE_KEYS, Some(signature))
+    }
+
+    /// The released model that the decoder belongs to.
+    fn vae_name(&self) -> &str {
+        match self.description.generator.family {
+            GeneratorFamily::Switti => SWITTI_VAE,
+            _ => &self.description.name,
+        }
     }
 
     /// The text encoder's weights.
@@ -222,6 +236,23 @@ impl Bundle {
     /// Its folder is missing.
     pub fn tokenizer_config(&self) -> Result<Option<Blob>> {
         Ok(self.text_folder()?.file("tokenizer_config.json"))
+    }
+
+    /// The same bundle with the second text encoder in place of the first.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn with_second_text(&self) -> Result<Self> {
+        let mut bundle = self.clone();
+        let text = bundle.description.text.as_mut();
+        let second = text.and_then(|text| Some((text.second.take()?, text)));
+        let Some((second, text)) = second else {
+            let name = &self.description.name;
+            let message = format!("`{name}` has no second text encoder");
+            return Err(Error::internal(message));
+        };
+        text.weights = second;
+        Ok(bundle)
     }
 
     /// The default kind of scorer.
@@ -359,11 +390,10 @@ impl Bundle {
         } = &self.description;
         let wanted = [
             (name.as_str(), generator.weights.as_str()),
-            (name, &generator.vae),
+            (self.vae_name(), &generator.vae),
         ];
-        let text = text
-            .iter()
-            .map(|text| (text_name(text), text.weights.as_str()));
+        let text = text.iter().flat_map(Text::folders);
+        let text = text.map(|folder| (folder, folder));
         let mut missing = self.place.missing(wanted.into_iter().chain(text));
         let verifier = verifier.iter();
         let verifier = verifier.map(|verifier| (name.as_str(), verifier.weights.as_str()));
@@ -394,8 +424,9 @@ impl Bundle {
             let name = &self.description.name;
             return Err(Error::internal(format!("`{name}` has no text encoder")));
         };
+        // The folder of a released encoder has the name of the released model.
         self.place.sub_folder(
-            text_name(text),
+            &text.weights,
             &text.weights,
             "config.json, tokenizer.json and weights",
         )
@@ -410,21 +441,17 @@ pub const IMAGE_REWARD: &str = "image-reward";
 pub const DEMO_REWARD: &str = "demo-reward";
 const FLAN_T5: &str = "flan-t5-xl";
 const QWEN2: &str = "qwen2-vl-1.5b-instruct";
+const CLIP_L: &str = "clip-vit-large-patch14";
+const BIG_G: &str = "clip-vit-bigg-14";
+const SWITTI_VAE: &str = "vqvae-switti";
 const DINOV2: &str = "dinov2-l-reg";
 const DINOV2_FOLDER: &str = "dinov2-with-registers-large";
-
-/// The released text encoder of a family.
-fn text_name(text: &Text) -> &'static str {
-    match text.family {
-        TextFamily::T5 => FLAN_T5,
-        TextFamily::Qwen2 => QWEN2,
-    }
-}
 
 /// The family of a released model.
 fn released_family(name: &str) -> GeneratorFamily {
     match name {
         "hart" => GeneratorFamily::Hart,
+        name if name.starts_with("switti") => GeneratorFamily::Switti,
         name if name.starts_with("var-") => GeneratorFamily::Var,
         _ => GeneratorFamily::Infinity,
     }
@@ -432,18 +459,18 @@ fn released_family(name: &str) -> GeneratorFamily {
 
 /// The text encoder of a released model of a family.
 fn released_text(family: GeneratorFamily) -> Option<Text> {
-    let family = match family {
+    let (family, weights, second) = match family {
         GeneratorFamily::Var => return None,
-        GeneratorFamily::Infinity => TextFamily::T5,
-        GeneratorFamily::Hart => TextFamily::Qwen2,
+        GeneratorFamily::Infinity => (TextFamily::T5, FLAN_T5, None),
+        GeneratorFamily::Hart => (TextFamily::Qwen2, QWEN2, None),
+        GeneratorFamily::Switti => (TextFamily::ClipPair, CLIP_L, Some(BIG_G)),
     };
-    let text = Text {
+    Some(Text {
         family,
-        weights: String::new(),
+        weights: weights.to_owned(),
+        second: second.map(str::to_owned),
         words: None,
-    };
-    let weights = text_name(&text).to_owned();
-    Some(Text { weights, ..text })
+    })
 }
 
 /// The built-in description of a released model.
@@ -456,8 +483,14 @@ pub fn released(name: &str) -> Option<Description> {
     let family = released_family(name);
     let generator = Generator {
         family,
-        weights: file(0)?,
-        vae: file(1)?,
+        weights: match family {
+            GeneratorFamily::Switti => name.to_owned(),
+            _ => file(0)?,
+        },
+        vae: match family {
+            GeneratorFamily::Switti => SWITTI_VAE.to_owned(),
+            _ => file(1)?,
+        },
         scales: (family == GeneratorFamily::Var).then(|| var_grids(name)),
         rope_grid: None,
         classes: None,
@@ -465,7 +498,10 @@ pub fn released(name: &str) -> Option<Description> {
     let text = released_text(family);
     let parts = match &text {
         None => "ImageReward and DINOv2".to_owned(),
-        Some(text) => format!("{}, ImageReward and DINOv2", text.weights),
+        Some(text) => {
+            let encoders: Vec<&str> = text.folders().collect();
+            format!("{}, ImageReward and DINOv2", encoders.join(", "))
+        }
     };
     let features = Features {
         family: FeaturesFamily::Dinov2,
@@ -494,6 +530,7 @@ pub fn released(name: &str) -> Option<Description> {
             GeneratorFamily::Var => var_defaults(),
             GeneratorFamily::Infinity => infinity_defaults(name),
             GeneratorFamily::Hart => hart_defaults(),
+            GeneratorFamily::Switti => switti_defaults(name),
         },
     })
 }
@@ -522,6 +559,23 @@ fn var_defaults() -> Options {
 fn hart_defaults() -> Options {
     Options {
         cfg: Some(4.5.into()),
+        more_smooth: Some(true),
+        lambda: Some(10.0),
+        ..Options::default()
+    }
+}
+
+/// The options of Switti's official commands: its README for 1024 pixels, its notebook
+/// (`inference_example.ipynb`) for 512. The temperature follows from the guidance.
+fn switti_defaults(name: &str) -> Options {
+    let guidance = match name.contains("1024") {
+        true => "6,6,6,6,6,6,6,6,6,6,6,0",
+        false => "0,0,6,6,6,6,6,6,0",
+    };
+    Options {
+        cfg: guidance.parse().ok(),
+        top_k: Some(400),
+        top_p: Some(0.95.into()),
         more_smooth: Some(true),
         lambda: Some(10.0),
         ..Options::default()

@@ -93,6 +93,16 @@ const HART_SYSTEM: &[&str] = &[
     "image-reward",
     "bert-base-uncased",
 ];
+/// The other parts of a search with a released Switti: decoder, text encoders, features and the
+/// default scorer.
+const SWITTI_SYSTEM: &[&str] = &[
+    "vqvae-switti",
+    "clip-vit-large-patch14",
+    "clip-vit-bigg-14",
+    "dinov2-with-registers-large",
+    "image-reward",
+    "bert-base-uncased",
+];
 const T5_WEIGHTS: &[&str] = &[
     "model.safetensors.index.json",
     "pytorch_model.bin.index.json",
@@ -130,6 +140,26 @@ const fn var(
         used: Use::Generator,
         alias: None,
         needs: VAR_SYSTEM,
+    }
+}
+
+/// A released Switti.
+const fn switti(
+    name: &'static str,
+    folders: &'static [&'static str],
+    repository: &'static str,
+    kind: &'static str,
+) -> Entry {
+    Entry {
+        name,
+        folders,
+        files: HF_FOLDER,
+        source: Source::HuggingFace(repository),
+        millions: Some(2470),
+        kind,
+        used: Use::Generator,
+        alias: None,
+        needs: SWITTI_SYSTEM,
     }
 }
 
@@ -235,6 +265,61 @@ pub const ENTRIES: &[Entry] = &[
         source: Source::HuggingFace("mit-han-lab/Qwen2-VL-1.5B-Instruct"),
         millions: Some(1544),
         kind: "folder; text encoder of hart",
+        used: Use::Text,
+        alias: None,
+        needs: &[],
+    },
+    switti(
+        "switti",
+        &["Switti"],
+        "yresearch/Switti",
+        "folder; 512 px; keeps no keys and values",
+    ),
+    switti(
+        "switti-ar",
+        &["Switti-AR"],
+        "yresearch/Switti-AR",
+        "folder; 512 px; sees earlier scales",
+    ),
+    switti(
+        "switti-1024",
+        &["Switti-1024"],
+        "yresearch/Switti-1024",
+        "folder; 1024 px; keeps no keys and values",
+    ),
+    switti(
+        "switti-1024-ar",
+        &["Switti-1024-AR"],
+        "yresearch/Switti-1024-AR",
+        "folder; 1024 px; sees earlier scales",
+    ),
+    Entry {
+        name: "vqvae-switti",
+        folders: &["VQVAE-Switti"],
+        files: HF_FOLDER,
+        source: Source::HuggingFace("yresearch/VQVAE-Switti"),
+        millions: None,
+        kind: "folder; decoder of all sizes of switti",
+        used: Use::Generator,
+        alias: None,
+        needs: &[],
+    },
+    Entry {
+        name: "clip-vit-bigg-14",
+        folders: &["CLIP-ViT-bigG-14-laion2B-39B-b160k"],
+        files: &[
+            &["config.json"],
+            &["tokenizer.json"],
+            &[
+                "model.safetensors.index.json",
+                "pytorch_model.bin.index.json",
+                "model.safetensors",
+                "pytorch_model.bin",
+            ],
+        ],
+        source: Source::HuggingFace("laion/CLIP-ViT-bigG-14-laion2B-39B-b160k"),
+        millions: Some(2540),
+        kind: "folder; second text encoder of switti",
         used: Use::Text,
         alias: None,
         needs: &[],

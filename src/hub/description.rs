@@ -50,6 +50,8 @@ pub enum GeneratorFamily {
     Var,
     /// HART: visual autoregressive model with a diffusion head, a hybrid tokenizer and Qwen2.
     Hart,
+    /// Switti: visual autoregressive model with cross-attention to a text, a VQ-VAE and two CLIPs.
+    Switti,
 }
 
 /// The generator.
@@ -60,7 +62,7 @@ pub struct Generator {
     pub family: GeneratorFamily,
     /// The transformer: a file, or a folder of shards.
     pub weights: String,
-    /// The decoder from bits or codes to images.
+    /// The decoder from bits or codes to images: a file, or a folder.
     pub vae: String,
     /// Token grids (height, width) of all scales; if absent, for Infinity the released schedules by
     /// aspect and pixels, for VAR those of the checkpoint.
@@ -81,6 +83,8 @@ pub enum TextFamily {
     T5,
     /// The layers of Qwen2, with the instruction that HART puts in front of prompts.
     Qwen2,
+    /// The text encoders of two CLIPs, whose features Switti reads side by side.
+    ClipPair,
 }
 
 /// The text encoder.
@@ -91,8 +95,31 @@ pub struct Text {
     pub family: TextFamily,
     /// A folder with `config.json`, `tokenizer.json` and weights.
     pub weights: String,
+    /// The folder of the second encoder of a `clip-pair`, which reads the ids of the first one's
+    /// tokenizer.
+    pub second: Option<String>,
     /// The only words that the system knows; if absent, it takes any.
     pub words: Option<Vec<String>>,
+}
+
+impl Text {
+    /// The folders of all encoders.
+    pub fn folders(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.weights.as_str()).chain(self.second.as_deref())
+    }
+
+    /// The first fault in the values, if any.
+    fn fault(&self) -> Option<&'static str> {
+        match (self.family, &self.second) {
+            (TextFamily::ClipPair, None) => {
+                Some("a text encoder of the family `clip-pair` needs the folder `second`")
+            }
+            (TextFamily::T5 | TextFamily::Qwen2, Some(_)) => {
+                Some("`second` is for text encoders of the family `clip-pair`")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A scorer.
@@ -262,19 +289,26 @@ impl Description {
             (GeneratorFamily::Var, None) => None,
             (_, None) => Some("a table [text] must name the text encoder"),
             _ if generator.classes.is_some() => {
-                Some("`classes` are for the family `var`; Infinity reads texts, and so does HART")
+                Some("`classes` are for the family `var`; the other families read texts")
             }
-            (GeneratorFamily::Infinity, Some(TextFamily::Qwen2)) => {
+            (GeneratorFamily::Infinity, Some(found)) if found != TextFamily::T5 => {
                 Some("the text encoder of the family `infinity` is of the family `t5`")
             }
-            (GeneratorFamily::Hart, Some(TextFamily::T5)) => {
+            (GeneratorFamily::Hart, Some(found)) if found != TextFamily::Qwen2 => {
                 Some("the text encoder of the family `hart` is of the family `qwen2`")
+            }
+            (GeneratorFamily::Switti, Some(found)) if found != TextFamily::ClipPair => {
+                Some("the text encoder of the family `switti` is of the family `clip-pair`")
             }
             (GeneratorFamily::Hart, _) if generator.scales.is_some() => {
                 Some("`scales` are not for the family `hart`, whose config.json has them")
             }
+            (GeneratorFamily::Switti, _) if generator.scales.is_some() => {
+                Some("`scales` are not for the family `switti`, whose weights have them")
+            }
             _ => None,
         }
+        .or_else(|| self.text.as_ref()?.fault())
         .or_else(|| {
             let rotates = generator.family == GeneratorFamily::Infinity;
             (generator.rope_grid.is_some() && !rotates)
@@ -285,7 +319,8 @@ impl Description {
     /// The names of all files.
     fn files(&self) -> Vec<&str> {
         let mut files = vec![self.generator.weights.as_str(), &self.generator.vae];
-        files.extend(self.text.iter().map(|text| text.weights.as_str()));
+        let text = self.text.iter();
+        files.extend(text.flat_map(|text| text.folders()));
         for scorer in &self.scorer {
             files.push(&scorer.weights);
             let others = [&scorer.config, &scorer.vocab, &scorer.encoder];

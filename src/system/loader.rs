@@ -12,7 +12,9 @@ use crate::{
     Result,
     hub::{Bundle, cache::unmarked_revision, description::GeneratorFamily},
     loading::{LoadReport, Loader},
-    pipelines::{Family, hart::HartFamily, infinity::InfinityFamily, var::VarFamily},
+    pipelines::{
+        Family, hart::HartFamily, infinity::InfinityFamily, switti::SwittiFamily, var::VarFamily,
+    },
 };
 
 /// The implementation of a family of generators.
@@ -21,6 +23,7 @@ pub fn family(family: GeneratorFamily) -> &'static dyn Family {
         GeneratorFamily::Infinity => &InfinityFamily,
         GeneratorFamily::Var => &VarFamily,
         GeneratorFamily::Hart => &HartFamily,
+        GeneratorFamily::Switti => &SwittiFamily,
     }
 }
 

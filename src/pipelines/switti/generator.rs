@@ -1,0 +1,230 @@
+//! Switti as a model family.
+
+use std::sync::Arc;
+
+use ttsvar_search::Pipeline;
+
+use super::{
+    Architecture, Settings, SwittiNetworks, SwittiPipeline, TextModel, check_text, outline::SwittiOutline,
+    text::EvictableText,
+};
+use crate::{
+    Error, Result,
+    hub::{Bundle, Description},
+    loading::{Dtype, Evict, Evictable, LoadReport, Loaded, Loader},
+    models::{clip, switti::Switti, vq_vae},
+    options::Options,
+    pipelines::{
+        Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
+        check_single_size, refuse_options, steers,
+    },
+    text::ClipTokenizer,
+};
+
+/// The family of Switti, for 512 and 1024 pixels, plain or seeing earlier scales (`AR`).
+pub struct SwittiFamily;
+
+impl Family for SwittiFamily {
+    fn takes_classes(&self) -> bool {
+        false
+    }
+
+    fn resolve(&self, options: Options, defaults: &Options) -> Result<Options> {
+        // A merge replaces a preset by its values.
+        let preset = options.sampling.is_some();
+        let options = options.or(defaults);
+        refuse_options(
+            "Switti",
+            [
+                ("--steer", steers(&options)),
+                ("--sampling", preset),
+                ("--cfg-layer", options.cfg_layer.is_some()),
+            ],
+        )?;
+        let settings = Settings::from_options(&options);
+        Ok(options.or(&Options {
+            cfg: Some(settings.cfg),
+            tau: Some(settings.tau),
+            top_p: Some(settings.top_p),
+            top_k: Some(settings.top_k),
+            more_smooth: Some(settings.more_smooth),
+            ..Options::default()
+        }))
+    }
+
+    fn outline(
+        &self,
+        description: &Description,
+        options: &Options,
+        dtype: Dtype,
+    ) -> Result<Box<dyn Outline>> {
+        let name = &description.name;
+        let arch = Architecture::named(name)
+            .ok_or_else(|| Error::internal(format!("the sizes of `{name}` are not known")))?;
+        let grids = arch.transformer().grids;
+        let grid = grids.last().copied().unwrap_or((1, 1));
+        check_single_size(name, grid, arch.decoder().patch(), options)?;
+        Ok(Box::new(SwittiOutline::new(arch, options, dtype)?))
+    }
+
+    fn advice(&self, _: &Description, _: &Options) -> Option<String> {
+        None
+    }
+
+    fn load(
+        &self,
+        bundle: &Bundle,
+        loader: &Loader,
+        resident: bool,
+        report: &mut LoadReport,
+    ) -> Result<Box<dyn Generator>> {
+        let transformer = bundle.generator_weights(&Switti::SIGNATURE)?;
+        let config = bundle.generator_config()?.json()?;
+        let tokenizer = bundle.vae_weights(&vq_vae::SIGNATURE)?;
+        let transformer = loader.load(transformer, "", &[], |w| Switti::load(w, &config))?;
+        report.add(&transformer);
+        let tokenizer = loader.load(tokenizer, "", &vq_vae::UNUSED, vq_vae::load_for_images)?;
+        report.add(&tokenizer);
+        let (quantizer, decoder) = tokenizer.network;
+        let networks = SwittiNetworks {
+            transformer: transformer.network,
+            quantizer,
+            decoder,
+        };
+        networks.check()?;
+        let text = load_text(bundle, loader, resident, report)?;
+        check_text(networks.transformer.config(), &text)?;
+        Ok(Box::new(SwittiGenerator {
+            name: bundle.description.name.clone(),
+            bytes: transformer.bytes + tokenizer.bytes,
+            text,
+            networks,
+        }))
+    }
+}
+
+/// The text encoders, each with a function that loads it again.
+fn load_text(
+    bundle: &Bundle,
+    loader: &Loader,
+    resident: bool,
+    report: &mut LoadReport,
+) -> Result<EvictableText> {
+    let tokenizer = Arc::new(ClipTokenizer::open_clip(&bundle.tokenizer()?)?);
+    let mut load = |bundle: Bundle| -> Result<_> {
+        let encoder = load_encoder(&bundle, loader)?;
+        report.add(&encoder);
+        check_words(&bundle, &encoder.network, &tokenizer)?;
+        let sizes = encoder.network.sizes().clone();
+        let loader = loader.clone();
+        let reload = move || load_encoder(&bundle, &loader);
+        Ok((Evictable::new(encoder, resident, reload), sizes))
+    };
+    let (first, first_sizes) = load(bundle.clone())?;
+    let (second, second_sizes) = load(bundle.with_second_text()?)?;
+    Ok(EvictableText {
+        first,
+        second,
+        sizes: [first_sizes, second_sizes],
+        tokenizer,
+    })
+}
+
+fn load_encoder(bundle: &Bundle, loader: &Loader) -> Result<Loaded<clip::TextModel>> {
+    let config: clip::Config = bundle.text_config()?.json()?;
+    let source = bundle.text_weights(&clip::TextModel::SIGNATURE)?;
+    // Published files hold a vision encoder too.
+    loader.load(source, "text_model", &[], |w| {
+        clip::TextModel::load_alone(w, &config.text_config)
+    })
+}
+
+/// Both encoders read the ids of one tokenizer.
+fn check_words(
+    bundle: &Bundle,
+    encoder: &clip::TextModel,
+    tokenizer: &ClipTokenizer,
+) -> Result<()> {
+    let words = encoder.words();
+    let ids = tokenizer.size();
+    if ids <= words {
+        return Ok(());
+    }
+    let name = &bundle.description.name;
+    Err(Error::input(format!(
+        "`{name}`: the tokenizer has {ids} words, a text encoder {words}"
+    ))
+    .with_hint("both text encoders must have the vocabulary of the first one's tokenizer.json"))
+}
+
+/// A loaded Switti with its text encoders.
+struct SwittiGenerator {
+    name: String,
+    networks: SwittiNetworks,
+    text: EvictableText,
+    /// Bytes of transformer and tokenizer.
+    bytes: u64,
+}
+
+impl SwittiGenerator {
+    /// The token grid of the last scale.
+    fn grid(&self) -> (usize, usize) {
+        let grids = &self.networks.transformer.config().grids;
+        grids.last().copied().unwrap_or((1, 1))
+    }
+
+    /// All networks in memory while a pipeline is in use.
+    fn all_networks(&self, context: PipelineContext) -> Networks {
+        let mut networks = Networks {
+            resident: self.bytes + context.resident,
+            encoding: 0,
+            scoring: context.scoring,
+        };
+        for encoder in [&self.text.first, &self.text.second] {
+            match encoder.is_resident() {
+                true => networks.resident += encoder.bytes(),
+                // One after the other.
+                false => networks.encoding = networks.encoding.max(encoder.bytes()),
+            }
+        }
+        networks
+    }
+}
+
+impl Generator for SwittiGenerator {
+    fn conditioning(&self) -> Conditioning<'_> {
+        Conditioning::Text { words: None }
+    }
+
+    fn image_sizes(&self) -> Vec<ImageSize> {
+        let (rows, columns) = self.grid();
+        let patch = self.networks.decoder.patch();
+        vec![ImageSize {
+            width: columns * patch,
+            height: rows * patch,
+            pixels: None,
+        }]
+    }
+
+    fn pipeline(
+        &self,
+        options: &Options,
+        context: PipelineContext,
+    ) -> Result<Box<dyn Pipeline + '_>> {
+        let patch = self.networks.decoder.patch();
+        check_single_size(&self.name, self.grid(), patch, options)?;
+        let model = TextModel::new(&self.networks, Settings::from_options(options))?
+            .with_rows_at_once(context.rows_at_once.unwrap_or(usize::MAX))
+            .with_hidden_block(context.hidden_block)?;
+        let networks = self.all_networks(context);
+        Ok(Box::new(SwittiPipeline::new(model, &self.text, networks)?))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn evictable(&self) -> Vec<&dyn Evict> {
+        vec![&self.text.first, &self.text.second]
+    }
+}

@@ -1,0 +1,149 @@
+//! A model without its weights: its sizes are known, so the cost of a search is.
+
+use candle_core::DType;
+use ttsvar_search::{DecodeSize, Estimate, Scale, Workload};
+
+use super::{Architecture, Settings, architecture::ENCODERS, encoder_flops};
+use crate::{
+    Result,
+    loading::Dtype,
+    models::{clip::TextSizes, switti::Config},
+    options::Options,
+    pipelines::{
+        Outline, OutlineContext,
+        costs::{self, Networks, StepCosts},
+        decoding::decoded_cells,
+    },
+};
+
+/// The sizes of a model, set up by options.
+#[derive(Clone)]
+pub(super) struct SwittiOutline {
+    arch: Architecture,
+    config: Config,
+    settings: Settings,
+    dtype: Dtype,
+    rows_at_once: usize,
+}
+
+impl SwittiOutline {
+    /// The outline of a size with options that [`super::SwittiFamily`] completed.
+    ///
+    /// # Errors
+    /// A setting does not fit the model.
+    pub(super) fn new(arch: Architecture, options: &Options, dtype: Dtype) -> Result<Self> {
+        let settings = Settings::from_options(options);
+        let config = arch.transformer();
+        settings.check(config.grids.len())?;
+        Ok(Self {
+            arch,
+            config,
+            settings,
+            dtype,
+            rows_at_once: usize::MAX,
+        })
+    }
+
+    fn bytes(&self, values: usize) -> u64 {
+        (values * DType::from(self.dtype).size_in_bytes()) as u64
+    }
+
+    fn latent_size(&self) -> (usize, usize) {
+        self.config.grids.last().copied().unwrap_or((1, 1))
+    }
+
+    /// All networks of a system.
+    fn networks(&self, context: OutlineContext) -> Networks {
+        let encoders = ENCODERS.map(|sizes| self.bytes(sizes.values()));
+        let mut networks = Networks {
+            resident: self.bytes(self.arch.transformer_values())
+                + self.arch.decoder().bytes_kept(self.dtype.into())
+                + context.resident,
+            encoding: 0,
+            scoring: context.scoring,
+        };
+        match context.evict_text {
+            // One after the other.
+            true => networks.encoding = encoders[0].max(encoders[1]),
+            false => networks.resident += encoders.iter().sum::<u64>(),
+        }
+        networks
+    }
+}
+
+impl Outline for SwittiOutline {
+    fn scales(&self) -> Vec<Scale> {
+        let scale = |&(height, width): &(usize, usize)| Scale { height, width };
+        self.config.grids.iter().map(scale).collect()
+    }
+
+    fn branches(&self) -> Vec<usize> {
+        let scales = 0..self.config.grids.len();
+        scales
+            .map(|scale| StepCosts::branches(self, scale))
+            .collect()
+    }
+
+    fn has_text_encoder(&self) -> bool {
+        true
+    }
+
+    fn estimate(&self, workload: &Workload, context: OutlineContext) -> Estimate {
+        let model = Self {
+            rows_at_once: context.rows_at_once.unwrap_or(usize::MAX),
+            ..self.clone()
+        };
+        let guided = StepCosts::branches(self, 0) == 2;
+        let of_text = |sizes: &TextSizes, tokens| sizes.flops(tokens);
+        let text_flops = |tokens| ENCODERS.iter().map(|sizes| of_text(sizes, tokens)).sum();
+        let encoder_flops = encoder_flops(guided, text_flops);
+        costs::estimate(&model, self.networks(context), encoder_flops, workload)
+    }
+}
+
+impl StepCosts for SwittiOutline {
+    fn tokens(&self, scale: usize) -> usize {
+        self.config.tokens(scale)
+    }
+
+    fn branches(&self, scale: usize) -> usize {
+        self.settings.branches(scale, self.config.grids.len())
+    }
+
+    fn rows_at_once(&self) -> usize {
+        self.rows_at_once
+    }
+
+    fn text_flops(&self, tokens: usize) -> f64 {
+        self.config.text_flops(tokens)
+    }
+
+    fn row_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {
+        self.config.scale_flops(tokens, seen, text)
+    }
+
+    fn decode_flops(&self, size: DecodeSize) -> f64 {
+        let decoder = self.arch.decoder();
+        let (rows, columns) = decoded_cells(size, self.latent_size(), decoder.patch());
+        // `post_quant_conv`, and the decoder
+        let channels = decoder.latent_channels;
+        2.0 * (rows * columns * 9 * channels * channels) as f64 + decoder.flops(rows * columns)
+    }
+
+    fn decode_bytes(&self) -> u64 {
+        let (rows, columns) = self.latent_size();
+        self.bytes(self.arch.decoder().activation_values(rows * columns))
+    }
+
+    fn kv_bytes(&self, tokens: usize) -> u64 {
+        self.config.kv_bytes(tokens, self.dtype.into())
+    }
+
+    fn latent_bytes(&self) -> u64 {
+        self.config.latent_bytes()
+    }
+
+    fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
+        self.config.activation_bytes(rows, tokens, seen)
+    }
+}

@@ -1,0 +1,118 @@
+//! Prompts to the context that Switti's cross-attention sees.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use ttsvar_search::PromptReader;
+
+use crate::{
+    Result,
+    loading::Evictable,
+    models::{
+        clip::{TextModel, TextSizes},
+        switti::Context,
+    },
+    nn::check_finite,
+    text::ClipTokenizer,
+};
+
+/// The text encoder of a pipeline.
+pub trait ContextEncoder: Send + Sync {
+    /// The context of a prompt, without padding.
+    ///
+    /// # Errors
+    /// The prompt cannot be split, or a network fails.
+    fn encode(&self, prompt: &str) -> Result<Context>;
+
+    /// The reader of prompts for warnings, since long prompts are cut.
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>>;
+
+    /// Width of the features, and of the pooled vector.
+    fn widths(&self) -> [usize; 2];
+
+    /// Floating-point operations for a prompt of `tokens` tokens.
+    fn flops(&self, tokens: usize) -> f64;
+}
+
+/// The context of a prompt that was split into `ids`: the final states of both encoders side by
+/// side, and the second one's state of the end token, without projection.
+///
+/// # Errors
+/// A network fails.
+pub fn context(first: &TextModel, second: &TextModel, ids: &[u32]) -> Result<Context> {
+    context_from(&states(first, ids)?, &states(second, ids)?, second, ids)
+}
+
+/// The final states of an encoder: (1, T, width)
+fn states(encoder: &TextModel, ids: &[u32]) -> Result<Tensor> {
+    let states = encoder.forward(ids)?;
+    check_finite("the text features", &states)?;
+    Ok(states)
+}
+
+fn context_from(
+    first_states: &Tensor,
+    second_states: &Tensor,
+    second: &TextModel,
+    ids: &[u32],
+) -> Result<Context> {
+    let features = Tensor::cat(&[first_states, second_states], 2)?;
+    Ok(Context {
+        features: features.squeeze(0)?,
+        pooled: second.end_state(second_states, ids)?.squeeze(0)?,
+    })
+}
+
+/// Two text encoders, each of which may be evicted between its uses.
+pub(super) struct EvictableText {
+    pub first: Evictable<TextModel>,
+    pub second: Evictable<TextModel>,
+    pub sizes: [TextSizes; 2],
+    /// Stays in memory, for warnings. Both encoders have the same words.
+    pub tokenizer: Arc<ClipTokenizer>,
+}
+
+impl ContextEncoder for EvictableText {
+    fn encode(&self, prompt: &str) -> Result<Context> {
+        let ids = self.tokenizer.encode(prompt)?;
+        // One after the other: if they are evicted, only one is in memory at a time.
+        let first = states(&*self.first.get()?, &ids)?;
+        let encoder = self.second.get()?;
+        context_from(&first, &states(&encoder, &ids)?, &encoder, &ids)
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        Some(self.tokenizer.prompt_reader("the generator"))
+    }
+
+    fn widths(&self) -> [usize; 2] {
+        let [first, second] = &self.sizes;
+        [first.width + second.width, second.width]
+    }
+
+    fn flops(&self, tokens: usize) -> f64 {
+        self.sizes.iter().map(|sizes| sizes.flops(tokens)).sum()
+    }
+}
+
+/// The same context for every prompt, to run the rest of a pipeline alone.
+pub struct FixedContext(pub Context);
+
+impl ContextEncoder for FixedContext {
+    fn encode(&self, _: &str) -> Result<Context> {
+        Ok(self.0.clone())
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        None
+    }
+
+    fn widths(&self) -> [usize; 2] {
+        let width = |x: &Tensor| x.dims().last().copied().unwrap_or(0);
+        [width(&self.0.features), width(&self.0.pooled)]
+    }
+
+    fn flops(&self, _: usize) -> f64 {
+        0.0
+    }
+}
