@@ -159,7 +159,7 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<SamplingPreset>))]
     pub sampling: Option<SamplingPreset>,
     /// Guidance strength, or a list over the scales such as 3,3,1; 1 turns guidance off, 0 that of
-    /// VAR [default: the model's]
+    /// VAR, HART and Switti [default: the model's]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "NUMBER,...", help_heading = "Image")
@@ -197,7 +197,8 @@ pub struct Options {
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = Steer::from_argument))]
     pub steer: Option<Steer>,
-    /// Mix codes instead of drawing them, for smoother images of VAR and HART
+    /// Mix codes instead of drawing them, for smoother images of VAR, HART and
+    /// Switti
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "BOOL", help_heading = "Image")

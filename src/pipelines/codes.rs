@@ -6,7 +6,10 @@ use rayon::prelude::*;
 use ttsvar_search::rng::Stream;
 
 use super::truncation::{DrawSums, softmax, truncate_logits};
-use crate::{Result, models::vq_vae::Quantizer};
+use crate::{
+    Error, Result,
+    models::vq_vae::{Decoder, Quantizer},
+};
 
 /// Settings of sampling at one scale. Logits are divided by the temperature before.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,6 +39,36 @@ impl Smooth {
             tau: (0.27 * (1.0 - position * 0.95)).max(0.005) as f32,
         }
     }
+}
+
+/// The position of a scale between the first, 0, and the last, 1.
+pub(super) fn position(scale: usize, scales: usize) -> f64 {
+    match scales {
+        0 | 1 => 0.0,
+        _ => scale as f64 / (scales - 1) as f64,
+    }
+}
+
+/// Checks that the parts of a tokenizer have the numbers of codes, and of values of a code, that a
+/// transformer draws.
+///
+/// # Errors
+/// They have others.
+pub(super) fn check_tokenizer(
+    [codes, values]: [usize; 2],
+    quantizer: &Quantizer,
+    decoder: &Decoder,
+) -> Result<()> {
+    let [found_codes, found_values] = [quantizer.vocabulary(), quantizer.channels()];
+    let channels = decoder.latent_channels();
+    if (found_codes, found_values, channels) == (codes, values, values) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the transformer has {codes} codes of {values} values, \
+         the tokenizer {found_codes} of {found_values}"
+    ))
+    .with_hint("use the tokenizer that was released with the transformer"))
 }
 
 /// What was drawn for the tokens of a scale.

@@ -55,6 +55,10 @@ pub trait StepCosts {
     fn decode_bytes(&self) -> u64;
     /// Bytes of the keys and values of one row of one branch for `tokens` tokens.
     fn kv_bytes(&self, tokens: usize) -> u64;
+    /// Bytes of the running sum of one candidate, where they matter beside its keys and values.
+    fn latent_bytes(&self) -> u64 {
+        0
+    }
     /// Width of the hidden states that rows keep of their latest scale; 0 if they keep none.
     fn hidden_width(&self) -> usize {
         0
@@ -164,7 +168,8 @@ fn peak_bytes(model: &impl StepCosts, networks: Networks, workload: &Workload) -
         let kept = if last { 0 } else { tokens };
         let kv = (states * branches) as u64 * model.kv_bytes(seen + kept);
         let hidden = (tokens * model.hidden_width() * DType::F32.size_in_bytes()) as u64;
-        peak = peak.max(kv + states as u64 * hidden + computing.max(evaluating));
+        let latents = width as u64 * model.latent_bytes();
+        peak = peak.max(kv + latents + states as u64 * hidden + computing.max(evaluating));
         seen += tokens;
         let resumed_branches = if last {
             branches
@@ -172,7 +177,7 @@ fn peak_bytes(model: &impl StepCosts, networks: Networks, workload: &Workload) -
             model.branches(scale + 1)
         };
         waiting += (suspended[scale] * resumed_branches) as u64 * model.kv_bytes(seen);
-        waiting += suspended[scale] as u64 * hidden;
+        waiting += suspended[scale] as u64 * (hidden + model.latent_bytes());
     }
     // The texts of regions stay in memory. Attending to them needs less than other layers.
     let regions = model.steering().map_or(0, |steering| {

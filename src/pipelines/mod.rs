@@ -14,6 +14,7 @@ mod outline;
 mod random;
 mod rollout;
 mod rows;
+pub mod switti;
 mod truncation;
 pub mod var;
 

@@ -4,7 +4,7 @@
 use candle_core::{DType, Device};
 use ttsvar_search::{Pipeline, suggestion::suggest};
 
-use super::{hart, infinity, var};
+use super::{hart, infinity, switti, var};
 use crate::{Error, Result, options::Options};
 
 /// A released size of a family.
@@ -45,7 +45,9 @@ fn all() -> impl Iterator<Item = &'static dyn RandomArchitecture> {
     let var = var.map(|arch| arch as &dyn RandomArchitecture);
     let hart = hart::ARCHITECTURES.iter();
     let hart = hart.map(|arch| arch as &dyn RandomArchitecture);
-    infinity.chain(var).chain(hart)
+    let switti = switti::ARCHITECTURES.iter();
+    let switti = switti.map(|arch| arch as &dyn RandomArchitecture);
+    infinity.chain(var).chain(hart).chain(switti)
 }
 
 /// The names of all released sizes.

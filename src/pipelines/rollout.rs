@@ -1,6 +1,6 @@
 //! Candidates in progress, the same for all model families that add up codes scale by scale.
 
-use std::{cell::Cell, ops::Range, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, ops::Range, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::{
@@ -244,26 +244,50 @@ impl<'a, M: ScaleModel> ModelRollout<'a, M> {
             true => rows::distinct_and_steered(&self.rows),
             false => rows::distinct(&self.rows),
         };
-        let last = self.scale + 1 == model.grids().len();
-        let output = self.forward(&states, !last)?;
         let branches = model.branches(self.scale);
-        let next_branches = (!last).then(|| model.branches(self.scale + 1));
-        let mut next = Vec::with_capacity(self.rows.len());
-        for (i, row) in self.rows.iter().enumerate() {
-            let state = state_of_row[i];
-            let drawn = draw(i, &output.logits[state]);
-            let last = output.last.get(state).map(Vec::as_slice);
-            let sum = model.add(self.scale, row.state.sum.as_ref(), &drawn, last)?;
-            next.push(row.after(&output, state, sum, next_branches));
+        let mut next = vec![None; self.rows.len()];
+        let mut first = 0;
+        for chunk in states.chunks(model.rows_at_once()) {
+            // Logits are large: only those of one chunk are in memory at a time.
+            let output = self.forward(chunk)?;
+            for (i, row) in self.rows.iter().enumerate() {
+                let state = state_of_row[i].wrapping_sub(first);
+                if state < chunk.len() {
+                    let drawn = draw(i, &output.logits[state]);
+                    next[i] = Some(self.after(row, &output, state, &drawn)?);
+                }
+            }
+            first += chunk.len();
         }
         self.flops += self.step_flops(&states);
-        self.rows = next;
+        self.rows = next.into_iter().flatten().collect();
         self.statistics.clear();
         self.scale += 1;
         Ok(StepCounts {
             states: states.len(),
             passes: states.len() * branches,
         })
+    }
+
+    /// A row after the next scale. `state` is the number of its state in the output.
+    fn after(
+        &self,
+        row: &Row,
+        output: &ForwardOutput,
+        state: usize,
+        drawn: &M::Drawn,
+    ) -> Result<Row> {
+        let last = output.last.get(state).map(Vec::as_slice);
+        let sum = row.state.sum.as_ref();
+        let sum = self.model.add(self.scale, sum, drawn, last)?;
+        let next_scale = self.scale + 1;
+        let next_branches = (!self.is_last()).then(|| self.model.branches(next_scale));
+        Ok(row.after(output, state, sum, next_branches))
+    }
+
+    /// Returns whether the next scale is the last one.
+    fn is_last(&self) -> bool {
+        self.scale + 1 == self.model.grids().len()
     }
 
     /// Operations of the next scale.
@@ -285,44 +309,41 @@ impl<'a, M: ScaleModel> ModelRollout<'a, M> {
         }
     }
 
-    /// Runs the network on distinct states, chunk by chunk.
-    fn forward(&self, states: &[Row], keep: bool) -> Result<ForwardOutput> {
+    /// Runs the network on distinct states together.
+    fn forward(&self, states: &[Row]) -> Result<ForwardOutput> {
         let model = self.model;
+        let tokens = self.joined_tokens(states)?;
+        let seen: Vec<_> = states.iter().map(|row| row.state.seen.clone()).collect();
+        let step = ScaleStep {
+            scale: self.scale,
+            conditions: &*self.conditions,
+            branches: model.branches(self.scale),
+            rows: states,
+            tokens: tokens.as_ref(),
+            seen: &seen,
+            keep: !self.is_last(),
+        };
+        let mut hidden = None;
+        let mut watch = |branch: usize, block: usize, x: &Tensor| {
+            if branch == 0 && model.hidden_block() == Some(block + 1) {
+                hidden = Some(x.clone()); // (R, L, C)
+            }
+        };
+        let out = model.forward(&step, &mut watch)?;
+        check_finite(&format!("the logits of scale {}", self.scale), &out.logits)?;
         let inverse_tau = model.tau(self.scale).recip();
-        let mut output = ForwardOutput::default();
-        let mut hidden = vec![];
-        for chunk in states.chunks(model.rows_at_once()) {
-            let tokens = self.joined_tokens(chunk)?;
-            let seen: Vec<_> = chunk.iter().map(|row| row.state.seen.clone()).collect();
-            let step = ScaleStep {
-                scale: self.scale,
-                conditions: &*self.conditions,
-                branches: model.branches(self.scale),
-                rows: chunk,
-                tokens: tokens.as_ref(),
-                seen: &seen,
-                keep,
-            };
-            let mut watch = |branch: usize, block: usize, x: &Tensor| {
-                if branch == 0 && model.hidden_block() == Some(block + 1) {
-                    hidden.push(x.clone()); // (R, L, C)
-                }
-            };
-            let out = model.forward(&step, &mut watch)?;
-            check_finite(&format!("the logits of scale {}", self.scale), &out.logits)?;
-            let logits = (out.logits.to_dtype(DType::F32)? * f64::from(inverse_tau))?;
-            let logits = logits.flatten_from(1)?.to_vec2::<f32>()?;
-            output.logits.extend(logits);
-            output.kv.extend(out.kv.into_iter().map(Arc::new));
-            output.last.extend(out.last);
-        }
+        let logits = (out.logits.to_dtype(DType::F32)? * f64::from(inverse_tau))?;
         let (rows, columns) = model.grids()[self.scale];
-        for hidden in hidden {
-            output
-                .hidden
-                .extend(separate(&latest(&hidden, rows * columns)?)?);
-        }
-        Ok(output)
+        let hidden = match hidden {
+            Some(hidden) => separate(&latest(&hidden, rows * columns)?)?,
+            None => vec![],
+        };
+        Ok(ForwardOutput {
+            logits: logits.flatten_from(1)?.to_vec2::<f32>()?,
+            kv: out.kv.into_iter().map(Arc::new).collect(),
+            hidden,
+            last: out.last,
+        })
     }
 
     /// The running sums of rows as tokens of the next scale, each (1, L, channels); none before
@@ -384,7 +405,7 @@ impl<M: ScaleModel> Rollout for ModelRollout<'_, M> {
         let seed = self.seed;
         let scale = self.scale;
         let lineages: Vec<Lineage> = self.rows.iter().map(|row| row.lineage).collect();
-        let mut statistics = vec![];
+        let mut statistics = BTreeMap::new();
         let counts = self.step_with(&mut |row, logits| {
             let mut stream = Stream::sample(seed, lineages[row], scale);
             if !model.wants_statistics() {
@@ -392,10 +413,10 @@ impl<M: ScaleModel> Rollout for ModelRollout<'_, M> {
             }
             let mut sums = DrawSums::default();
             let drawn = model.draw(scale, logits, &mut stream, Some(&mut sums));
-            statistics.push(sums.means(scale));
+            statistics.insert(row, sums.means(scale));
             drawn
         })?;
-        self.statistics = statistics;
+        self.statistics = statistics.into_values().collect();
         Ok(counts)
     }
 

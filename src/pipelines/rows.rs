@@ -45,7 +45,6 @@ impl State {
 }
 
 /// The output of the network for distinct states.
-#[derive(Default)]
 pub(super) struct ForwardOutput {
     /// The logits of each state, flattened and divided by the temperature.
     pub logits: Vec<Vec<f32>>,

@@ -15,6 +15,7 @@ mod steering;
 #[path = "../support/mod.rs"]
 mod support;
 mod suspension;
+mod switti;
 mod tokens;
 mod var;
 mod verifier;

@@ -12,7 +12,7 @@ use ttsvar::{
         vq_vae::{Decoder, Quantizer},
     },
     nn::Weights,
-    options::{Options, Preview},
+    options::{Options, Preview, Steer},
     pipelines::{
         Drawn, Sampling, Smooth, code_mixture,
         switti::{Settings, SwittiNetworks, TextModel},
@@ -241,7 +241,7 @@ fn options_of_other_families_are_refused() {
         (error.to_string(), hint)
     };
     let (message, hint) = refused(Options {
-        steer: Some("auto".parse().unwrap()),
+        steer: Some(Steer::from_argument("auto").unwrap()),
         ..Options::default()
     });
     assert_eq!(message, "--steer is not an option of Switti");
@@ -294,11 +294,7 @@ fn methods_run_from_prompt_to_image() {
 #[test]
 fn searches_do_not_depend_on_chunks() {
     for transformer in TRANSFORMERS {
-        for (method, n) in [
-            (Method::TtsVar, 2),
-            (Method::BestOfN, 4),
-            (Method::Auto, 4),
-        ] {
+        for (method, n) in [(Method::TtsVar, 2), (Method::BestOfN, 4), (Method::Auto, 4)] {
             let options = Options {
                 method: Some(method),
                 n: Some(n),

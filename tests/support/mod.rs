@@ -5,6 +5,7 @@
 pub mod hart;
 pub mod mask2former;
 pub mod option_cases;
+pub mod switti;
 pub mod torch;
 pub mod toy;
 pub mod var;

@@ -10,28 +10,17 @@ use crate::{
     Result,
     loading::RandomWeights,
     models::{
-        autoencoder::{Attention, DecoderSizes},
+        autoencoder::DecoderSizes,
         hart::{Config, Context, Hart, HartConfig},
         qwen2::Qwen2Sizes,
-        vq_vae::{self, Decoder, Quantizer},
+        vq_vae::{self, Decoder, PUBLISHED_DECODER, PUBLISHED_VOCABULARY, Quantizer},
     },
     nn::Weights,
     options::Options,
     pipelines::{Networks, RandomArchitecture, RandomModel},
 };
 
-const VOCABULARY: usize = 4096;
-const CODE_WIDTH: usize = 32;
 const WIDTH: usize = 1536;
-
-/// The decoder of all sizes.
-const DECODER: DecoderSizes = DecoderSizes {
-    latent_channels: CODE_WIDTH,
-    base: 160,
-    multipliers: &[1, 1, 2, 2, 4],
-    blocks: 3,
-    attention: Attention::Coarsest,
-};
 
 /// The text encoder: the language model of Qwen2-VL-2B (its `config.json`).
 pub(super) const QWEN2: Qwen2Sizes = Qwen2Sizes {
@@ -79,8 +68,8 @@ impl Architecture {
             depth: 24,
             heads: 24,
             hidden: 4096,
-            vocabulary: VOCABULARY,
-            code_width: CODE_WIDTH,
+            vocabulary: PUBLISHED_VOCABULARY,
+            code_width: PUBLISHED_DECODER.latent_channels,
             context_tokens: 300,
             context_width: QWEN2.width,
             context_norm: true,
@@ -112,7 +101,7 @@ impl Architecture {
 
     /// The sizes of its decoder.
     pub(super) fn decoder(&self) -> DecoderSizes<'static> {
-        DECODER
+        PUBLISHED_DECODER
     }
 
     /// Floating-point operations of the text encoder for a prompt.
@@ -138,7 +127,8 @@ impl RandomArchitecture for Architecture {
     }
 
     fn values(&self) -> usize {
-        self.transformer_values() + values(&vq_vae::tensors(&DECODER, VOCABULARY))
+        self.transformer_values()
+            + values(&vq_vae::tensors(&PUBLISHED_DECODER, PUBLISHED_VOCABULARY))
     }
 
     fn smallest(&self) -> Options {
@@ -148,7 +138,7 @@ impl RandomArchitecture for Architecture {
     fn build(&self, dtype: DType, device: &Device) -> Result<Box<dyn RandomModel>> {
         let source = |tensors| Weights::new(Arc::new(RandomWeights::new(tensors)), dtype, device);
         let transformer = source(self.transformer().tensors());
-        let tokenizer = source(vq_vae::tensors(&DECODER, VOCABULARY));
+        let tokenizer = source(vq_vae::tensors(&PUBLISHED_DECODER, PUBLISHED_VOCABULARY));
         let networks = HartNetworks {
             transformer: Hart::load(&transformer, &self.file())?,
             quantizer: Quantizer::load(&tokenizer.pp("quantize"))?,
@@ -205,7 +195,8 @@ mod tests {
 
     #[test]
     fn images_have_1024_and_512_pixels() {
-        let pixels = |arch: Architecture| arch.sides[arch.sides.len() - 1] * DECODER.patch();
+        let pixels =
+            |arch: Architecture| arch.sides[arch.sides.len() - 1] * PUBLISHED_DECODER.patch();
         assert_eq!(ARCHITECTURES.map(pixels), [1024, 512]);
     }
 }

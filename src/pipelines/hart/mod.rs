@@ -25,6 +25,7 @@ use crate::{
     },
     pipelines::{
         check_hidden_block,
+        codes::check_tokenizer,
         costs::{self, Networks, StepCosts},
         rollout::{ModelRollout, ScaleModel},
     },
@@ -47,18 +48,8 @@ impl HartNetworks {
     /// The decoder or the codebook has other sizes than the transformer.
     fn check(&self) -> Result<()> {
         let config = self.transformer.config();
-        let found = [self.quantizer.vocabulary(), self.quantizer.channels()];
         let expected = [config.vocabulary, config.code_width];
-        if found != expected || self.decoder.latent_channels() != config.code_width {
-            let [codes, values] = expected;
-            let [found_codes, found_values] = found;
-            return Err(Error::input(format!(
-                "the transformer has {codes} codes of {values} values, \
-                 the tokenizer {found_codes} of {found_values}"
-            ))
-            .with_hint("use the tokenizer that was released with the transformer"));
-        }
-        Ok(())
+        check_tokenizer(expected, &self.quantizer, &self.decoder)
     }
 }
 

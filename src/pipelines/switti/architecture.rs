@@ -222,9 +222,8 @@ mod tests {
 
     #[test]
     fn images_have_512_and_1024_pixels() {
-        let pixels = |arch: Architecture| {
-            arch.sides[arch.sides.len() - 1] * PUBLISHED_DECODER.patch()
-        };
+        let pixels =
+            |arch: Architecture| arch.sides[arch.sides.len() - 1] * PUBLISHED_DECODER.patch();
         assert_eq!(ARCHITECTURES.map(pixels), [512, 512, 1024, 1024, 1024]);
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ttsvar_search::Pipeline;
 
 use super::{
-    Architecture, Settings, SwittiNetworks, SwittiPipeline, TextModel, check_text, outline::SwittiOutline,
-    text::EvictableText,
+    Architecture, Settings, SwittiNetworks, SwittiPipeline, TextModel, check_text,
+    outline::SwittiOutline, text::EvictableText,
 };
 use crate::{
     Error, Result,

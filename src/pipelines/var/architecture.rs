@@ -11,9 +11,9 @@ use crate::{
     Result, hub,
     loading::RandomWeights,
     models::{
-        autoencoder::{Attention, DecoderSizes},
+        autoencoder::DecoderSizes,
         var::{Config, Var},
-        vq_vae::{self, Decoder, Quantizer},
+        vq_vae::{self, Decoder, PUBLISHED_DECODER, PUBLISHED_VOCABULARY, Quantizer},
     },
     nn::Weights,
     options::Options,
@@ -22,18 +22,7 @@ use crate::{
 };
 
 const CLASSES: usize = 1000;
-const VOCABULARY: usize = 4096;
-const CODE_WIDTH: usize = 32;
 const HEAD_WIDTH: usize = 64;
-
-/// The decoder that all sizes share.
-const DECODER: DecoderSizes = DecoderSizes {
-    latent_channels: CODE_WIDTH,
-    base: 160,
-    multipliers: &[1, 1, 2, 2, 4],
-    blocks: 3,
-    attention: Attention::Coarsest,
-};
 
 /// A released size of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +74,8 @@ impl Architecture {
             depth: self.depth,
             heads: self.depth,
             classes: CLASSES,
-            vocabulary: VOCABULARY,
-            code_width: CODE_WIDTH,
+            vocabulary: PUBLISHED_VOCABULARY,
+            code_width: PUBLISHED_DECODER.latent_channels,
             hidden: 4 * width,
             grids: self.grids(),
             shared_modulation: self.shared_modulation,
@@ -95,7 +84,7 @@ impl Architecture {
 
     /// The sizes of its decoder.
     pub(super) fn decoder(&self) -> DecoderSizes<'static> {
-        DECODER
+        PUBLISHED_DECODER
     }
 
     /// The number of parameters of its transformer.
@@ -116,7 +105,8 @@ impl RandomArchitecture for Architecture {
     }
 
     fn values(&self) -> usize {
-        self.transformer_values() + values(&vq_vae::tensors(&DECODER, VOCABULARY))
+        self.transformer_values()
+            + values(&vq_vae::tensors(&PUBLISHED_DECODER, PUBLISHED_VOCABULARY))
     }
 
     fn smallest(&self) -> Options {
@@ -126,7 +116,7 @@ impl RandomArchitecture for Architecture {
     fn build(&self, dtype: DType, device: &Device) -> Result<Box<dyn RandomModel>> {
         let source = |tensors| Weights::new(Arc::new(RandomWeights::new(tensors)), dtype, device);
         let transformer = source(self.transformer().tensors());
-        let tokenizer = source(vq_vae::tensors(&DECODER, VOCABULARY));
+        let tokenizer = source(vq_vae::tensors(&PUBLISHED_DECODER, PUBLISHED_VOCABULARY));
         let networks = VarNetworks {
             transformer: Var::load_with_grids(&transformer, self.grids())?,
             quantizer: Quantizer::load(&tokenizer.pp("quantize"))?,

@@ -22,7 +22,7 @@ use crate::{
     },
     options::{Options, PerScale},
     pipelines::{
-        codes::{Sampling, Smooth},
+        codes::{Sampling, Smooth, check_tokenizer, position},
         costs::{self, Networks, StepCosts},
         rollout::{ModelRollout, ScaleModel},
     },
@@ -119,14 +119,6 @@ impl Settings {
     }
 }
 
-/// The position of a scale between the first, 0, and the last, 1.
-fn position(scale: usize, scales: usize) -> f64 {
-    match scales {
-        0 | 1 => 0.0,
-        _ => scale as f64 / (scales - 1) as f64,
-    }
-}
-
 /// The weight t of guidance at a scale: `(1 + t) * conditional - t * unconditional`. It grows from
 /// 0 to `cfg`.
 pub fn guidance_weight(cfg: f32, scale: usize, scales: usize) -> f64 {
@@ -150,20 +142,12 @@ impl VarNetworks {
     /// The decoder or the codebook has other sizes than the transformer.
     fn check(&self) -> Result<()> {
         let config = self.transformer.config();
-        let found = [self.quantizer.vocabulary(), self.quantizer.channels()];
         let expected = [config.vocabulary, config.code_width];
-        if found != expected || self.decoder.latent_channels() != config.code_width {
-            let [codes, values] = expected;
-            let [found_codes, found_values] = found;
-            return Err(Error::input(format!(
-                "the transformer has {codes} codes of {values} values, \
-                 the tokenizer {found_codes} of {found_values}"
-            ))
-            .with_hint(
+        check_tokenizer(expected, &self.quantizer, &self.decoder).map_err(|error| {
+            error.with_hint(
                 "use the tokenizer that was released with the transformer, vae_ch160v4096z32.pth",
-            ));
-        }
-        Ok(())
+            )
+        })
     }
 }
 
