@@ -33,6 +33,7 @@ mod standard_output;
 mod steering;
 #[path = "../support/mod.rs"]
 mod support;
+mod switti;
 mod trained_weights;
 mod verifying;
 mod weights;

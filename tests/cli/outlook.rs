@@ -113,7 +113,8 @@ fn generate_explains_every_flag() {
           --sampling <NAME>            Published settings of sampling: tts-var, infinity-eval,
                                        infinity-demo or soto; the following options win over it
           --cfg <NUMBER,...>           Guidance strength, or a list over the scales such as 3,3,1; 1
-                                       turns guidance off, 0 that of VAR [default: the model's]
+                                       turns guidance off, 0 that of VAR, HART and Switti [default:
+                                       the model's]
           --cfg-layer <N>              Apply guidance to the output of the N-th block from the end
                                        instead of to the logits
           --tau <NUMBER,...>           Temperature, above 0, or a list over the scales such as 1,1,0.5
@@ -124,8 +125,8 @@ fn generate_explains_every_flag() {
           --steer <auto|off|FILE>      Steer the concepts of the prompt to places: auto for the
                                        relations in the prompt, a TOML or JSON file with boxes, or off
                                        [default: off]
-          --more-smooth[=<BOOL>]       Mix codes instead of drawing them, for smoother images of VAR and
-                                       HART
+          --more-smooth[=<BOOL>]       Mix codes instead of drawing them, for smoother images of VAR,
+                                       HART and Switti
           --token-statistics[=<BOOL>]  Record entropy and log-likelihood of the drawn tokens in the
                                        trace
           --aspect <W:H>               Width to height, from 1:3 to 3:1 [default: 1:1]

@@ -233,7 +233,7 @@ fn names_that_are_not_known() {
 
     $ --model dall-e
     error: unknown model `dall-e`
-    hint: expected `demo`, one of infinity-2b, infinity-8b, infinity-8b-512, var-d16, var-d20, var-d24, var-d30, var-d36, hart, or a folder with a bundle.toml
+    hint: expected `demo`, one of infinity-2b, infinity-8b, infinity-8b-512, var-d16, var-d20, var-d24, var-d30, var-d36, hart, switti, switti-ar, switti-1024, switti-1024-ar, or a folder with a bundle.toml
 
     $ --device tpu
     error: unknown device `tpu`

@@ -14,7 +14,7 @@ use ttsvar::{
         vq_vae::{Decoder, Encoder, Quantizer, phi_of_scale},
     },
     nn::{Weights, area},
-    pipelines::{Sampling, Smooth, code_mixture, truncate},
+    pipelines::{Sampling, Smooth, code_mixture, switti::context, truncate},
     text::ClipTokenizer,
 };
 
@@ -221,7 +221,7 @@ fn parity_switti_tiny_text() {
             let found = hidden.squeeze(0).unwrap();
             assert_close(&what, &found, &of_row(&recorded[&name]), limit, 0.0);
             if let Some(expected) = recorded.get(&format!("{part}.pooled")) {
-                let found = encoder.end_state(&hidden, text).unwrap();
+                let found = clip::TextModel::end_state(&hidden, text).unwrap();
                 let expected = expected.i(row..row + 1).unwrap();
                 assert_close("the pooled vector", &found, &expected, limit, 0.0);
             }
@@ -234,6 +234,23 @@ fn parity_switti_tiny_text() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn parity_switti_tiny_contexts() {
+    let fixture = Fixture::open();
+    let limit = fixture.limit("text");
+    let (first, tokenizer) = fixture.encoder("clip_l");
+    let (second, _) = fixture.encoder("clip_g");
+    for text in fixture.texts() {
+        let ids = tokenizer.encode(&text).unwrap();
+        let states = [&first, &second].map(|encoder| encoder.forward(&ids).unwrap());
+        let found = context(&states[0], &states[1], &ids).unwrap();
+        let expected = fixture.context(&text);
+        let what = format!("the context of {text:?}");
+        assert_close(&what, &found.features, &expected.features, limit, 0.0);
+        assert_close(&what, &found.pooled, &expected.pooled, limit, 0.0);
     }
 }
 

@@ -152,11 +152,11 @@ impl TextModel {
 
     /// The final state of the end token, the first one of the highest id: (1, C).
     pub fn pooled(&self, ids: &[u32]) -> Result<Tensor> {
-        self.end_state(&self.forward(ids)?, ids)
+        Self::end_state(&self.forward(ids)?, ids)
     }
 
     /// The same from the final states of all tokens, (1, L, C).
-    pub fn end_state(&self, states: &Tensor, ids: &[u32]) -> Result<Tensor> {
+    pub fn end_state(states: &Tensor, ids: &[u32]) -> Result<Tensor> {
         let highest = ids.iter().max();
         let end = ids.iter().position(|id| Some(id) == highest).unwrap_or(0);
         Ok(states.narrow(1, end, 1)?.squeeze(1)?)

@@ -34,13 +34,18 @@ pub trait ContextEncoder: Send + Sync {
     fn flops(&self, tokens: usize) -> f64;
 }
 
-/// The context of a prompt that was split into `ids`: the final states of both encoders side by
-/// side, and the second one's state of the end token, without projection.
+/// The context of a prompt that was split into `ids`, from the final states of both encoders,
+/// (1, T, width): the states side by side, and the second one's state of the end token, without
+/// projection.
 ///
 /// # Errors
-/// A network fails.
-pub fn context(first: &TextModel, second: &TextModel, ids: &[u32]) -> Result<Context> {
-    context_from(&states(first, ids)?, &states(second, ids)?, second, ids)
+/// The states have different numbers of tokens.
+pub fn context(first: &Tensor, second: &Tensor, ids: &[u32]) -> Result<Context> {
+    let features = Tensor::cat(&[first, second], 2)?;
+    Ok(Context {
+        features: features.squeeze(0)?,
+        pooled: TextModel::end_state(second, ids)?.squeeze(0)?,
+    })
 }
 
 /// The final states of an encoder: (1, T, width)
@@ -48,19 +53,6 @@ fn states(encoder: &TextModel, ids: &[u32]) -> Result<Tensor> {
     let states = encoder.forward(ids)?;
     check_finite("the text features", &states)?;
     Ok(states)
-}
-
-fn context_from(
-    first_states: &Tensor,
-    second_states: &Tensor,
-    second: &TextModel,
-    ids: &[u32],
-) -> Result<Context> {
-    let features = Tensor::cat(&[first_states, second_states], 2)?;
-    Ok(Context {
-        features: features.squeeze(0)?,
-        pooled: second.end_state(second_states, ids)?.squeeze(0)?,
-    })
 }
 
 /// Two text encoders, each of which may be evicted between its uses.
@@ -77,12 +69,12 @@ impl ContextEncoder for EvictableText {
         let ids = self.tokenizer.encode(prompt)?;
         // One after the other: if they are evicted, only one is in memory at a time.
         let first = states(&*self.first.get()?, &ids)?;
-        let encoder = self.second.get()?;
-        context_from(&first, &states(&encoder, &ids)?, &encoder, &ids)
+        let second = states(&*self.second.get()?, &ids)?;
+        context(&first, &second, &ids)
     }
 
     fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
-        Some(self.tokenizer.prompt_reader("the generator"))
+        Some(self.tokenizer.prompt_reader("the text encoder CLIP"))
     }
 
     fn widths(&self) -> [usize; 2] {
