@@ -2,7 +2,7 @@
 //! candidates with random weights through all scales, decodes the first one, and prints the planned
 //! and the measured peak. One N per process, since a peak does not fall.
 //!
-//! `cargo run --release --example wide_search -- 64 switti-1024-d8`
+//! `cargo run --release --example wide_search -- 64 switti-1024-d4`
 
 use std::{env, time::Instant};
 
@@ -23,7 +23,7 @@ fn main() -> Result<()> {
         .parse()
         .map_err(|_| Error::input(format!("expected a number of candidates, found `{n}`")))?;
     let name = arguments.next();
-    let name = name.as_deref().unwrap_or("switti-1024-d8");
+    let name = name.as_deref().unwrap_or("switti-1024-d4");
 
     let model = architecture(name)?.build(DType::F32, &Device::Cpu)?;
     // One candidate at a time runs through the network.

@@ -48,14 +48,31 @@ fn an_image_records_its_settings_and_is_repeated() {
 #[test]
 fn options_of_other_families_and_sizes_are_refused() {
     let desk = desk();
-    let refuses = |more: &[&str]| desk.refuses(&[&["a star"], &SHORT[..], more].concat());
+    let refuses =
+        |more: &[&str]| desk.refuses(&[&["generate", "a star"], &SHORT[..], more].concat());
     let cases: [&[&str]; 4] = [
         &["--steer", "auto"],
         &["--sampling", "tts-var"],
         &["--pixels", "1M"],
         &["--aspect", "2:1"],
     ];
-    assert_snapshot!(cases.map(refuses).join("\n"), @r"");
+    assert_snapshot!(cases.map(refuses).join("\n"), @r#"
+    $ generate "a star" --model bundle --method raw --seed 5 --steer auto
+    error: --steer is not an option of Switti
+    hint: leave --steer out
+
+    $ generate "a star" --model bundle --method raw --seed 5 --sampling tts-var
+    error: --sampling is not an option of Switti
+    hint: leave --sampling out
+
+    $ generate "a star" --model bundle --method raw --seed 5 --pixels 1M
+    error: `switti-tiny` generates images of one size only, 28 x 28
+    hint: leave --aspect and --pixels out
+
+    $ generate "a star" --model bundle --method raw --seed 5 --aspect 2:1
+    error: `switti-tiny` generates images of one size only, 28 x 28
+    hint: leave --aspect and --pixels out
+    "#);
 }
 
 #[test]
@@ -66,7 +83,7 @@ fn descriptions_that_do_not_fit_are_refused() {
     assert!(toml.contains(second));
     let refused = |from: &str, to: &str| {
         desk.write("bundle/bundle.toml", toml.replace(from, to));
-        desk.refuses(&[&["a star"], &SHORT[..]].concat())
+        desk.refuses(&[&["generate", "a star"], &SHORT[..]].concat())
     };
     let cases = [
         (second, ""),
@@ -74,7 +91,23 @@ fn descriptions_that_do_not_fit_are_refused() {
         ("vae = ", "scales = [[1, 1]]\nvae = "),
         ("\"VQVAE-Switti\"", "\"nothing\""),
     ];
-    assert_snapshot!(cases.map(|(from, to)| refused(from, to)).join("\n"), @r"");
+    assert_snapshot!(cases.map(|(from, to)| refused(from, to)).join("\n"), @r#"
+    $ generate "a star" --model bundle --method raw --seed 5
+    error: bundle/bundle.toml: a text encoder of the family `clip-pair` needs the folder `second`
+    hint: docs/weights.md describes bundle.toml
+
+    $ generate "a star" --model bundle --method raw --seed 5
+    error: bundle/bundle.toml: the text encoder of the family `switti` is of the family `clip-pair`
+    hint: docs/weights.md describes bundle.toml
+
+    $ generate "a star" --model bundle --method raw --seed 5
+    error: bundle/bundle.toml: `scales` are not for the family `switti`, whose weights have them
+    hint: docs/weights.md describes bundle.toml
+
+    $ generate "a star" --model bundle --method raw --seed 5
+    error: bundle: 1 file is missing: nothing
+    hint: `ttsvar models --weights DIR` lists the files of each model and those present in DIR; `ttsvar models fetch` downloads them
+    "#);
 }
 
 fn plan(desk: &Desk, flags: &[&str]) -> Value {

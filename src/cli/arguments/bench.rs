@@ -15,7 +15,7 @@ pub(in crate::cli) struct Bench {
     pub what: Option<BenchWhat>,
     /// demo, or a released size with random weights: infinity-layer12, infinity-layer16,
     /// infinity-layer24, 2b, 8b, var-d16, var-d20, var-d24, var-d30, var-d36, hart, hart-512,
-    /// switti, switti-ar, switti-1024, switti-1024-ar or switti-1024-d8
+    /// switti, switti-ar, switti-1024, switti-1024-ar or switti-1024-d4
     #[arg(long, value_name = "NAME", default_value = "demo")]
     pub arch: String,
     /// Timed runs after a warm-up; medians are printed

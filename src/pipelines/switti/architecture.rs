@@ -65,7 +65,7 @@ pub const ARCHITECTURES: [Architecture; 5] = [
     architecture("switti-ar", SIDES_512, true, DEPTH),
     architecture("switti-1024", SIDES_1024, false, DEPTH),
     architecture("switti-1024-ar", SIDES_1024, true, DEPTH),
-    architecture("switti-1024-d8", SIDES_1024, false, 8),
+    architecture("switti-1024-d4", SIDES_1024, false, 4),
 ];
 
 const fn architecture(
