@@ -28,6 +28,8 @@ pub(super) enum Fit {
     Letterbox,
     /// Both sides are brought to the size.
     Stretch,
+    /// The image in the middle of a square of this colour, which is brought to the size.
+    Pad([u8; 3]),
 }
 
 impl Preprocess {
@@ -43,6 +45,13 @@ impl Preprocess {
     /// CLIP as Hugging Face's processor prepares it: the same but for an odd rest of the crop.
     pub const CLIP_PROCESSOR: Self = Self {
         fit: Fit::Crop(Half::Down),
+        ..Self::CLIP
+    };
+
+    /// LLaVA and CLIP-FlanT5 (`expand2square` of their `mm_utils.py`): the whole image on the mean
+    /// colour, cut to whole levels, before Pillow's bicubic, so that the edge is soft.
+    pub const CLIP_PADDED: Self = Self {
+        fit: Fit::Pad([122, 116, 104]),
         ..Self::CLIP
     };
 
@@ -90,6 +99,10 @@ impl Preprocess {
         match fit {
             Fit::Crop(half) => image.resize_to_square(side, filter, half).to_chw(mean, std),
             Fit::Stretch => image.resize(side, side, filter).to_chw(mean, std),
+            Fit::Pad(colour) => {
+                let square = padded(image, colour);
+                square.resize(side, side, filter).to_chw(mean, std)
+            }
             Fit::Letterbox => {
                 let mut planes = letterbox(image, side);
                 for (channel, plane) in planes.chunks_exact_mut(side * side).enumerate() {
@@ -101,6 +114,22 @@ impl Preprocess {
             }
         }
     }
+}
+
+/// The whole image in the middle of a square of its longer side. An odd rest goes to the right and
+/// below.
+fn padded(image: &Image, colour: [u8; 3]) -> Image {
+    let width = image.width();
+    let side = width.max(image.height());
+    let left = (side - width) / 2;
+    let top = (side - image.height()) / 2;
+    let mut pixels = colour.repeat(side * side);
+    let rows = pixels
+        .chunks_exact_mut(3 * side)
+        .skip(top)
+        .zip(image.pixels().chunks_exact(3 * width));
+    rows.for_each(|(to, from)| to[3 * left..3 * (left + width)].copy_from_slice(from));
+    Image::new(side, side, pixels)
 }
 
 /// The whole image in the middle of a black square, (3, side, side), values from 0 to 1 or a
@@ -189,6 +218,17 @@ mod tests {
                     .all(|value| *value == 0.0 || (*value - 1.0).abs() < 1e-6)
             );
         }
+    }
+
+    #[test]
+    fn a_padded_image_has_its_odd_rest_at_the_end() {
+        let square = padded(&white(2, 5), [1, 2, 3]);
+        assert_eq!((square.width(), square.height()), (5, 5));
+        let row = [[1, 2, 3], [255; 3], [255; 3], [1, 2, 3], [1, 2, 3]].concat();
+        assert_eq!(square.pixels(), row.repeat(5));
+        let flat = padded(&white(3, 2), [0; 3]);
+        assert_eq!(flat.pixels(), [[255; 18].as_slice(), &[0; 9]].concat());
+        assert_eq!(padded(&white(4, 4), [0; 3]), white(4, 4));
     }
 
     #[test]

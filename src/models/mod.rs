@@ -5,6 +5,7 @@ pub mod blip;
 pub mod branches;
 pub mod bsq_vae;
 pub mod clip;
+pub mod clip_t5;
 pub mod dinov2;
 mod grids;
 pub mod hart;

@@ -1,4 +1,4 @@
-//! The encoder of T5 1.1 (flan-T5): ids of one prompt to one vector per token.
+//! T5 1.1 (flan-T5): an encoder from the ids of one prompt to one vector per token, and a decoder.
 //!
 //! Paper: arXiv 1910.10683; reference: huggingface/transformers at v4.49.0,
 //! `src/transformers/models/t5/modeling_t5.py`, lines 234-745 (layers, blocks; buckets of
@@ -6,12 +6,17 @@
 //! a learned bias by relative position, kept in the first block and shared by all; attention scores
 //! without 1/sqrt(d); RMS normalisation; a gated feed-forward; no biases.
 
+mod decoder;
+mod layers;
+
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
+pub use self::decoder::T5Decoder;
+use self::layers::{Attention, FeedForward};
 use crate::{
     Error, Result, interrupt,
-    nn::{Activation, Linear, RmsNorm, Signature, Weights, attention},
+    nn::{RmsNorm, Signature, Weights},
 };
 
 /// The `config.json` of a T5 folder.
@@ -28,6 +33,12 @@ pub struct T5Config {
     pub d_ff: Option<usize>,
     /// Number of encoder blocks.
     pub num_layers: Option<usize>,
+    /// Number of decoder blocks.
+    pub num_decoder_layers: Option<usize>,
+    /// The id with which answers begin in the decoder; 0 if it is left out.
+    pub decoder_start_token_id: Option<u32>,
+    /// True if the embedding is the output layer too; true if it is left out.
+    pub tie_word_embeddings: Option<bool>,
     /// Number of heads.
     pub num_heads: Option<usize>,
     /// Rows of the embedding.
@@ -61,53 +72,30 @@ const GATED_GELU: &str = "gated-gelu";
 
 struct Block {
     attention_norm: RmsNorm,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
+    attention: Attention,
     feed_forward_norm: RmsNorm,
-    wi_0: Linear,
-    wi_1: Linear,
-    wo: Linear,
+    feed_forward: FeedForward,
 }
 
 impl Block {
     fn load(w: &Weights, sizes: &T5Sizes, eps: f32) -> Result<Self> {
         let attention = w.pp("layer.0");
         let feed_forward = w.pp("layer.1");
-        let projections = attention.pp("SelfAttention");
-        let dense = feed_forward.pp("DenseReluDense");
-        let T5Sizes {
-            width,
-            inner,
-            hidden,
-            ..
-        } = *sizes;
+        let norm = |w: &Weights| RmsNorm::load(&w.pp("layer_norm"), sizes.width, eps);
         Ok(Self {
-            attention_norm: RmsNorm::load(&attention.pp("layer_norm"), width, eps)?,
-            q: Linear::load_no_bias(&projections.pp("q"), width, inner)?,
-            k: Linear::load_no_bias(&projections.pp("k"), width, inner)?,
-            v: Linear::load_no_bias(&projections.pp("v"), width, inner)?,
-            o: Linear::load_no_bias(&projections.pp("o"), inner, width)?,
-            feed_forward_norm: RmsNorm::load(&feed_forward.pp("layer_norm"), width, eps)?,
-            wi_0: Linear::load_no_bias(&dense.pp("wi_0"), width, hidden)?,
-            wi_1: Linear::load_no_bias(&dense.pp("wi_1"), width, hidden)?,
-            wo: Linear::load_no_bias(&dense.pp("wo"), hidden, width)?,
+            attention_norm: norm(&attention)?,
+            attention: Attention::load(&attention.pp("SelfAttention"), sizes)?,
+            feed_forward_norm: norm(&feed_forward)?,
+            feed_forward: FeedForward::load(&feed_forward.pp("DenseReluDense"), sizes)?,
         })
     }
 
-    /// (1, L, width), bias (1, heads, L, L) -> (1, L, width)
+    /// (B, L, width), bias (1, heads, L, L) -> (B, L, width)
     fn forward(&self, x: &Tensor, heads: usize, bias: &Tensor) -> candle_core::Result<Tensor> {
         let y = self.attention_norm.forward(x)?;
-        let q = self.q.forward(&y)?;
-        let k = self.k.forward(&y)?;
-        let v = self.v.forward(&y)?;
-        let y = attention(&q, &k, &v, heads, 1.0, Some(bias))?;
-        let x = (x + self.o.forward(&y)?)?;
+        let x = (x + self.attention.forward(&y, &y, heads, Some(bias))?)?;
         let y = self.feed_forward_norm.forward(&x)?;
-        let y =
-            (Activation::GeluTanh.forward(&self.wi_0.forward(&y)?)? * self.wi_1.forward(&y)?)?;
-        x + self.wo.forward(&y)?
+        &x + self.feed_forward.forward(&y)?
     }
 }
 
@@ -278,6 +266,15 @@ impl T5Encoder {
     /// # Errors
     /// There are no ids, or one lies outside the embedding.
     pub fn encode(&self, ids: &[u32]) -> Result<Tensor> {
+        let x = self.embed(ids)?.unsqueeze(0)?; // (1, L, width)
+        Ok(self.forward(&x, &self.bias(ids.len())?)?.squeeze(0)?)
+    }
+
+    /// Ids of one prompt, without padding -> their rows of the embedding, (tokens, width).
+    ///
+    /// # Errors
+    /// There are no ids, or one lies outside the embedding.
+    pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
         let rows = self.sizes.rows;
         if ids.is_empty() {
             return Err(Error::input(
@@ -291,17 +288,28 @@ impl T5Encoder {
             .with_hint("are tokenizer.json and the weights of the same model?"));
         }
         let ids = Tensor::new(ids, self.embedding.device())?;
-        let bias = self.bias(ids.dims()[0])?;
-        let mut x = self.embedding.index_select(&ids, 0)?.unsqueeze(0)?; // (1, L, width)
+        Ok(self.embedding.index_select(&ids, 0)?)
+    }
+
+    /// Rows of the embedding, or what stands in their place, (B, L, width) -> (B, L, width). `bias`
+    /// is that of [`T5Encoder::bias`], perhaps with a mask added.
+    ///
+    /// # Errors
+    /// The tensor library fails.
+    pub fn forward(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let mut x = x.clone();
         for block in &self.blocks {
             interrupt::check()?;
-            x = block.forward(&x, self.sizes.heads, &bias)?;
+            x = block.forward(&x, self.sizes.heads, bias)?;
         }
-        Ok(self.final_norm.forward(&x)?.squeeze(0)?)
+        Ok(self.final_norm.forward(&x)?)
     }
 
     /// The bias of attention scores by relative position: (1, heads, L, L), queries before keys.
-    fn bias(&self, length: usize) -> Result<Tensor> {
+    ///
+    /// # Errors
+    /// The tensor library fails.
+    pub fn bias(&self, length: usize) -> Result<Tensor> {
         let length = length as i64;
         let buckets: Vec<usize> = (1 - length..length)
             .map(|offset| bucket(offset, self.relative_bias.len(), self.max_distance))
@@ -322,20 +330,23 @@ impl T5Encoder {
 }
 
 /// Bucket of a distance from query to key, both ways: half of the buckets for keys behind the
-/// query. In each half the first half is one per distance, the rest spaced by logarithm up to
-/// `max_distance` (`_relative_position_bucket`).
+/// query (`_relative_position_bucket`).
 fn bucket(offset: i64, buckets: usize, max_distance: usize) -> usize {
     let half = buckets / 2;
-    let exact = half / 2;
-    let distance = offset.unsigned_abs() as usize;
-    let within = if distance < exact {
-        distance
-    } else {
-        let position = (distance as f32 / exact as f32).ln()
-            / ((max_distance as f64 / exact as f64).ln() as f32);
-        (exact + (position * (half - exact) as f32) as usize).min(half - 1)
-    };
+    let within = distance_bucket(offset.unsigned_abs() as usize, half, max_distance);
     within + if offset > 0 { half } else { 0 }
+}
+
+/// Bucket of a distance one way: the first half of the buckets is one per distance, the rest spaced
+/// by logarithm up to `max_distance`.
+fn distance_bucket(distance: usize, buckets: usize, max_distance: usize) -> usize {
+    let exact = buckets / 2;
+    if distance < exact {
+        return distance;
+    }
+    let position =
+        (distance as f32 / exact as f32).ln() / ((max_distance as f64 / exact as f64).ln() as f32);
+    (exact + (position * (buckets - exact) as f32) as usize).min(buckets - 1)
 }
 
 #[cfg(test)]

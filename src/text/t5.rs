@@ -22,9 +22,26 @@ impl T5Tokenizer {
     /// # Errors
     /// The file is missing or is not a tokenizer that ends every prompt with `</s>`.
     pub fn open(json: &Blob) -> Result<Self> {
-        let tokenizer = Self {
+        Self {
             tokenizer: super::from_json(json, Self::MAX_TOKENS)?,
-        };
+        }
+        .checked(json)
+    }
+
+    /// The same without a limit: prompts are never cut.
+    ///
+    /// # Errors
+    /// As [`T5Tokenizer::open`].
+    pub fn open_unlimited(json: &Blob) -> Result<Self> {
+        let mut tokenizer = super::from_text(json, &json.text()?)?;
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| super::not_a_tokenizer(json, error))?;
+        Self { tokenizer }.checked(json)
+    }
+
+    fn checked(self, json: &Blob) -> Result<Self> {
+        let tokenizer = self;
         match tokenizer.encode("")?.len() {
             1 => Ok(tokenizer),
             n => Err(Error::file(

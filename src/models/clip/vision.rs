@@ -46,6 +46,25 @@ impl VisionModel {
         })
     }
 
+    /// The vision encoder of a `CLIPModel` of Hugging Face without the rest of it: the tensors below
+    /// `w`.
+    ///
+    /// # Errors
+    /// A tensor is missing or of another shape than the others imply.
+    pub fn load_hugging_face(w: &Weights, config: &VisionConfig) -> Result<Self> {
+        Self::load(w, Layout::HuggingFace, config)
+    }
+
+    /// Number of layers.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Tokens of an image besides the class token.
+    pub fn patches(&self) -> usize {
+        self.grid * self.grid
+    }
+
     /// Side in pixels of the images that it expects.
     pub fn side(&self) -> usize {
         self.grid * self.patch_embedding.patch()
@@ -59,6 +78,14 @@ impl VisionModel {
     /// The final states of the class token and each patch of images (B, 3, side, side): (B, 1 +
     /// grid * grid, C).
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.forward_layers(pixels, self.layers.len())
+    }
+
+    /// The states of the same tokens after the first `layers` layers.
+    ///
+    /// # Errors
+    /// The images are of another size.
+    pub fn forward_layers(&self, pixels: &Tensor, layers: usize) -> Result<Tensor> {
         let (b, _, height, width) = pixels.dims4()?;
         let side = self.side();
         if (height, width) != (side, side) {
@@ -73,7 +100,7 @@ impl VisionModel {
         // (B, 1 + L, C)
         let x = Tensor::cat(&[&class, &x], 1)?.broadcast_add(&self.position_embedding)?;
         let mut x = self.pre_layrnorm.forward(&x)?;
-        for layer in &self.layers {
+        for layer in self.layers.iter().take(layers) {
             interrupt::check()?;
             x = layer.forward(&x)?;
         }
