@@ -46,6 +46,8 @@ struct Model {
     used: &'static str,
     about: String,
     source: String,
+    size: Option<String>,
+    licence: Option<&'static str>,
     files: Vec<File>,
 }
 
@@ -79,6 +81,8 @@ fn demo() -> Result<Model> {
         used: "whole system",
         about: system::find_bundle(DEMO, None)?.description.about,
         source: "built into this program".to_owned(),
+        size: None,
+        licence: None,
         files: vec![file],
     })
 }
@@ -118,6 +122,8 @@ fn released(entry: &Entry, folder: Option<&Folder>) -> Model {
         used,
         about: entry.kind.to_owned(),
         source: entry.source.to_string(),
+        size: entry.size(),
+        licence: entry.licence,
         files,
     }
 }
@@ -134,9 +140,15 @@ impl Model {
             let size = file.bytes.map_or(String::new(), numbers::bytes);
             table.row([format!("  {}", file.name), state.to_owned(), size]);
         }
+        let mut about = vec![self.about.clone()];
+        about.extend(self.size.clone());
+        about.extend(self.licence.map(|licence| format!("licence {licence}")));
         format!(
             "{}: {}, {}\n  {}\n{table}",
-            self.name, self.used, self.source, self.about
+            self.name,
+            self.used,
+            self.source,
+            about.join("; ")
         )
     }
 
@@ -154,6 +166,8 @@ impl Model {
             "used": self.used,
             "about": self.about,
             "source": self.source,
+            "size": self.size,
+            "licence": self.licence,
             "whole": self.name == DEMO || RELEASED.contains(&self.name),
             "files": self.files.iter().map(file).collect::<Vec<_>>(),
         })

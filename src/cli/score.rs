@@ -20,7 +20,7 @@ use crate::{
     image::{self, Content, Format, ImageFolder, MAX_PIXELS, Png, READABLE, content_of},
     quoting,
     request::recorded::Origin,
-    scorers::ScorerMix,
+    scorers::{ScorerMix, questions::AnsweredQuestion},
     system::LoadedScorer,
 };
 
@@ -129,6 +129,8 @@ struct Scored {
     prompt: String,
     /// One score per scorer.
     scores: Vec<f32>,
+    /// The answers of each scorer to questions; empty for those that were asked none.
+    answers: Vec<Vec<AnsweredQuestion>>,
 }
 
 impl ScoreJob<'_> {
@@ -162,11 +164,12 @@ impl ScoreJob<'_> {
         }
         for (prompt, (places, images)) in &batches {
             for scorer in self.scorers {
-                let scores = scorer.score(prompt, images)?;
+                let scores = scorer.score_with_answers(prompt, images)?;
                 bar.inc(images.len() as u64);
                 for (row, score) in places.iter().zip(scores) {
                     if let Ok(scored) = &mut rows[*row].scored {
-                        scored.scores.push(score);
+                        scored.scores.push(score.score);
+                        scored.answers.push(score.answers);
                     }
                 }
             }
@@ -187,6 +190,7 @@ impl ScoreJob<'_> {
         let scored = Scored {
             prompt,
             scores: vec![],
+            answers: vec![],
         };
         Ok((image, scored))
     }
@@ -222,7 +226,17 @@ impl ScoreJob<'_> {
         for (scorer, score) in self.scorers.iter().zip(&scored.scores) {
             scores.insert(scorer.name.clone(), number::to_json(*score));
         }
-        json!({ "file": file, "prompt": scored.prompt, "scores": scores })
+        let mut line = json!({ "file": file, "prompt": scored.prompt, "scores": scores });
+        let mut answers = Map::new();
+        for (scorer, given) in self.scorers.iter().zip(&scored.answers) {
+            if !given.is_empty() {
+                answers.insert(scorer.name.clone(), json!(given));
+            }
+        }
+        if !answers.is_empty() {
+            line["answers"] = Value::Object(answers);
+        }
+        line
     }
 
     /// One row per image; with the prompts where each image has its own.

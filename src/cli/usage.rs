@@ -120,7 +120,7 @@ mod tests {
             )
         );
         assert_eq!(
-            parse_error(&["ttsvar", "eval", "scenes", "--iterations", "20"]).1,
+            parse_error(&["ttsvar", "eval", "scenes", "--gpu", "20"]).1,
             "`ttsvar help eval scenes` lists what can be given"
         );
         assert_eq!(

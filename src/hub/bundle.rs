@@ -279,7 +279,12 @@ impl Bundle {
             return ScorerFiles::new(scorer.clone(), release, self.place.clone());
         }
         let in_demo = matches!(self.folder(), Folder::Memory { .. });
-        if release.built_in == BuiltIn::StandIn && in_demo {
+        let built_in = match release.built_in {
+            BuiltIn::Never => false,
+            BuiltIn::StandIn => in_demo,
+            BuiltIn::Always => true,
+        };
+        if built_in {
             return Ok(ScorerFiles::built_in(release, self.place.clone()));
         }
         if let Some(folder) = &self.downloads {

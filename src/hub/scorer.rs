@@ -24,6 +24,8 @@ pub enum BuiltIn {
     Never,
     /// In the demo, something that is built into the program stands in for its network.
     StandIn,
+    /// It has no files.
+    Always,
 }
 
 /// The files of a kind of scorer, as entries of the catalogue if they are published.
@@ -206,6 +208,10 @@ impl ScorerFiles {
         if !release.published {
             return Err(release.unpublished());
         }
+        if release.built_in == BuiltIn::Always {
+            let place = Place::bundle(Folder::Disk(folder.to_owned()));
+            return Ok(Self::built_in(release, place));
+        }
         if !folder.is_dir() {
             return Err(Error::file(folder, "no such folder").with_hint(WHERE_TO_GET));
         }
@@ -289,6 +295,15 @@ impl ScorerFiles {
                 bytes: published.as_bytes(),
             }),
         }
+    }
+
+    /// The `config.json` of a Hugging Face folder, for scorers whose [`ScorerFiles::config`] is that
+    /// of another part.
+    ///
+    /// # Errors
+    /// The folder or the file is missing.
+    pub fn model_config(&self) -> Result<Blob> {
+        self.folder()?.require("config.json")
     }
 
     /// The `preprocessor_config.json` of a Hugging Face folder, if the folder has one.

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use ttsvar_search::{Image, Scorer};
 
 use super::{
-    ScorerKind, ScorerNetwork,
+    ScorerKind, ScorerNetwork, ScorerSettings,
     head::Head,
     kind::{preprocessing, unchanged},
 };
@@ -41,11 +41,16 @@ pub static KIND: ScorerKind = ScorerKind {
     },
     variants: &[("aesthetic", unchanged)],
     reads_prompt: false,
+    answers: false,
     standardised: false,
     load,
 };
 
-fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
+fn load(
+    files: &ScorerFiles,
+    loader: &Loader,
+    _: &ScorerSettings,
+) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
     let config = files.config()?.json()?;
     let head = files.weights()?;
     // The published file has a text tower too; report only unread tensors of the vision tower.

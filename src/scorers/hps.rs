@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ttsvar_search::{Image, PromptReader, Scorer};
 
-use super::{ScorerKind, ScorerNetwork, kind::unchanged};
+use super::{ScorerKind, ScorerNetwork, ScorerSettings, kind::unchanged};
 use crate::{
     Result,
     features::ClipSpace,
@@ -37,6 +37,7 @@ pub static KIND: ScorerKind = ScorerKind {
     },
     variants: &[("hps", unchanged)],
     reads_prompt: true,
+    answers: false,
     standardised: false,
     load,
 };
@@ -48,7 +49,11 @@ const VIT_H_14: &str = r#"{"embed_dim": 1024,
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1024, "heads": 16,
         "layers": 24}}"#;
 
-fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
+fn load(
+    files: &ScorerFiles,
+    loader: &Loader,
+    _: &ScorerSettings,
+) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
     let config: OpenClipConfig = files.config()?.json()?;
     let config = config.into();
     let tokenizer = ClipTokenizer::open_clip(&files.vocabulary()?)?;

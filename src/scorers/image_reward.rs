@@ -10,7 +10,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use ttsvar_search::{Image, PromptReader, Scorer};
 
-use super::{ScorerKind, ScorerNetwork, head::Head, kind::unchanged};
+use super::{ScorerKind, ScorerNetwork, ScorerSettings, head::Head, kind::unchanged};
 use crate::{
     Error, Result,
     hub::{
@@ -33,6 +33,7 @@ pub static KIND: ScorerKind = ScorerKind {
     },
     variants: &[(IMAGE_REWARD, unchanged)],
     reads_prompt: true,
+    answers: false,
     standardised: true,
     load,
 };
@@ -47,6 +48,7 @@ pub static DEMO_KIND: ScorerKind = ScorerKind {
     },
     variants: &[(DEMO_REWARD, unchanged)],
     reads_prompt: true,
+    answers: false,
     standardised: true,
     load,
 };
@@ -76,7 +78,11 @@ const MED_CONFIG: &str = r#"{"hidden_act": "gelu", "hidden_size": 768, "intermed
     "num_hidden_layers": 12, "pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 30524,
     "encoder_width": 768, "add_cross_attention": true}"#;
 
-fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
+fn load(
+    files: &ScorerFiles,
+    loader: &Loader,
+    _: &ScorerSettings,
+) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
     let config = files.config()?.json()?;
     let heads = files.scorer().heads;
     let tokenizer = WordPieceTokenizer::open(&files.vocabulary()?)?;

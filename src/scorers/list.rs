@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::ScorerName;
+use super::{ScorerName, kind::split_unquoted};
 use crate::{Error, Result};
 
 /// Scorers whose scores are reported separately; at least one.
@@ -22,8 +22,8 @@ impl FromStr for ScorerList {
 
     fn from_str(text: &str) -> Result<Self> {
         let mut names: Vec<ScorerName> = vec![];
-        for part in text.split(',') {
-            if let Some((name, _)) = part.split_once('=') {
+        for part in split_unquoted(text, ',') {
+            if let [name, _, ..] = split_unquoted(part, '=')[..] {
                 return Err(Error::input(format!(
                     "`{part}`: these scorers are not mixed, so they have no weights"
                 ))

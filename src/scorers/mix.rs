@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use ttsvar_search::Method;
 
-use super::{ScorerKind, ScorerName};
+use super::{ScorerKind, ScorerName, kind::split_unquoted};
 use crate::{Error, Result};
 
 /// The scorers of a search, each with its weight; at least one.
@@ -61,8 +61,11 @@ impl FromStr for ScorerMix {
 
     fn from_str(text: &str) -> Result<Self> {
         let mut scorers: Vec<(ScorerName, f64)> = vec![];
-        for part in text.split(',') {
-            let (name, weight) = part.split_once('=').unwrap_or((part, "1"));
+        for part in split_unquoted(text, ',') {
+            let (name, weight) = match split_unquoted(part, '=')[..] {
+                [name] => (name, "1"),
+                _ => part.rsplit_once('=').unwrap_or((part, "1")),
+            };
             let name: ScorerName = name.trim().parse()?;
             let weight = parse_weight(weight.trim()).ok_or_else(|| {
                 let weight = weight.trim();
@@ -77,8 +80,8 @@ impl FromStr for ScorerMix {
             }
             scorers.push((name, weight));
         }
-        if let [(name, weight)] = scorers[..]
-            && weight != 1.0
+        if let [(name, weight)] = &scorers[..]
+            && *weight != 1.0
         {
             return Err(Error::input(format!(
                 "`{text}`: weights mix several scorers, but `{name}` is the only one"
@@ -96,7 +99,7 @@ fn parse_weight(text: &str) -> Option<f64> {
 
 impl fmt::Display for ScorerMix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let [(name, _)] = self.0[..] {
+        if let [(name, _)] = &self.0[..] {
             return write!(f, "{name}");
         }
         for (i, (name, weight)) in self.0.iter().enumerate() {
@@ -135,6 +138,20 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ScorerMix>().unwrap().to_string(), text);
         }
+        for text in [
+            r#"openai:"Is it red?""#,
+            r#"openai:"a, \"b\" = 2 \\?"=2,clip=1"#,
+            r#"openai:"a?"=1,openai:"b?"=1"#,
+        ] {
+            assert_eq!(text.parse::<ScorerMix>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "openai:Is it red?"
+                .parse::<ScorerMix>()
+                .unwrap()
+                .to_string(),
+            r#"openai:"Is it red?""#
+        );
         assert_eq!(
             "hps, clip=.5".parse::<ScorerMix>().unwrap().to_string(),
             "hps=1,clip=0.5"
@@ -154,6 +171,14 @@ mod tests {
         let message = |text: &str| text.parse::<ScorerMix>().unwrap_err().to_string();
         assert!(message("pickscores").contains("unknown scorer `pickscores`"));
         assert!(message("").contains("unknown scorer"));
+        assert!(message("hps:\"Is it red?\"").contains("answers no questions"));
+        for question in ["", "\"", "\"\"", "\"a\"b\"", "\"a\\\""] {
+            let message = message(&format!("openai:{question}"));
+            assert!(
+                message.contains("is not a question"),
+                "{question}: {message}"
+            );
+        }
         assert!(message("hps=10").contains("only one"));
         assert!(message("hps,hps=2").contains("twice"));
         for weight in ["0", "-1", "nan", "inf", "x", ""] {

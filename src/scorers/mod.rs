@@ -10,26 +10,37 @@ pub mod image_reward;
 mod kind;
 mod list;
 mod mix;
+#[cfg(feature = "remote")]
+pub mod openai;
 pub mod pick_score;
+pub mod questions;
 pub mod relation;
+pub mod vqa;
 
 pub use aesthetic::Aesthetic;
 pub use clip_score::{ClipScore, Definition};
 pub use hps::Hps;
 pub use image_reward::ImageReward;
-pub use kind::{ScorerKind, ScorerName, ScorerNetwork, kind};
+pub use kind::{ImageQuestions, ScorerKind, ScorerName, ScorerNetwork, ScorerSettings, kind};
 pub use list::ScorerList;
 pub use mix::ScorerMix;
+#[cfg(feature = "remote")]
+pub use openai::OpenAi;
 pub use pick_score::PickScore;
 pub use relation::RelationScorer;
+pub use vqa::VqaScore;
 
 /// Every kind of scorer.
-pub static KINDS: [&ScorerKind; 7] = [
+pub static KINDS: &[&ScorerKind] = &[
     &image_reward::KIND,
     &hps::KIND,
     &pick_score::KIND,
     &clip_score::KIND,
     &aesthetic::KIND,
+    &vqa::KIND,
+    &vqa::XXL_KIND,
     &relation::KIND,
+    #[cfg(feature = "remote")]
+    &openai::KIND,
     &image_reward::DEMO_KIND,
 ];

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ttsvar_search::{Image, PromptReader, Scorer};
 
 use super::{
-    ScorerKind, ScorerNetwork,
+    ScorerKind, ScorerNetwork, ScorerSettings,
     kind::{preprocessing, unchanged},
 };
 use crate::{
@@ -40,11 +40,16 @@ pub static KIND: ScorerKind = ScorerKind {
     },
     variants: &[("pick", unchanged)],
     reads_prompt: true,
+    answers: false,
     standardised: false,
     load,
 };
 
-fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
+fn load(
+    files: &ScorerFiles,
+    loader: &Loader,
+    _: &ScorerSettings,
+) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
     let config: Config = files.config()?.json()?;
     let tokenizer = ClipTokenizer::open(&files.vocabulary()?)?;
     loader.load(files.weights()?, "", &[], |weights| {

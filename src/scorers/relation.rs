@@ -8,7 +8,7 @@
 
 use ttsvar_search::{Image, Scorer};
 
-use super::{ScorerKind, ScorerNetwork, kind::unchanged};
+use super::{ScorerKind, ScorerNetwork, ScorerSettings, kind::unchanged};
 use crate::{
     Error, Result,
     detectors::{Detector, Mask2FormerDetector, open},
@@ -42,11 +42,16 @@ pub static KIND: ScorerKind = ScorerKind {
     },
     variants: &[("relation", unchanged)],
     reads_prompt: true,
+    answers: false,
     standardised: false,
     load,
 };
 
-fn load(files: &ScorerFiles, loader: &Loader) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
+fn load(
+    files: &ScorerFiles,
+    loader: &Loader,
+    _: &ScorerSettings,
+) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
     if files.are_built_in() {
         return Ok(Loaded {
             network: Box::new(RelationScorer::new(SceneShapes)),

@@ -1,13 +1,21 @@
 //! The choices that open a system: model, scorers, device, data type.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{DEMO, System, loader, scorers::ScorerChoice};
+#[cfg(feature = "remote")]
+use crate::scorers::openai::VisionServer;
 use crate::{
     Error, Result, demo,
     hub::{self, Bundle, bundle::FILE, catalog},
     loading::{Device, Dtype, LoadReport, Loader},
-    scorers::{ScorerList, ScorerMix, ScorerName, kind},
+    scorers::{
+        ScorerList, ScorerMix, ScorerName, ScorerSettings, kind,
+        questions::{QuestionLists, QuestionMean, QuestionSource},
+    },
     text::Classes,
 };
 use ttsvar_search::suggestion::suggest;
@@ -23,11 +31,20 @@ pub struct SystemBuilder {
     /// The folder with the downloaded files of released models
     #[cfg_attr(feature = "cli", arg(long, value_name = "DIR"))]
     pub weights: Option<PathBuf>,
-    /// Scorer: image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic, relation or the demo's
-    /// demo-reward, or a mix such as image-reward=1,hps=2 [default: the model's]
+    /// Scorer: image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic, vqa, vqa-xxl, relation,
+    /// openai or the demo's demo-reward, or a mix such as image-reward=1,hps=2 [default: the model's]
     #[cfg_attr(feature = "cli", arg(long, value_name = "SCORERS"))]
     #[cfg_attr(feature = "cli", arg(value_parser = crate::options::parse::<ScorerMix>))]
     pub scorer: Option<ScorerMix>,
+    /// Questions that vqa and openai answer instead of reading prompts; their mean is the score:
+    /// auto takes prompts apart, a file has a list for each prompt
+    #[cfg_attr(feature = "cli", arg(long, value_name = "auto|FILE"))]
+    #[cfg_attr(feature = "cli", arg(value_parser = crate::options::parse::<QuestionSource>))]
+    pub questions: Option<QuestionSource>,
+    /// Mean of the answers: arithmetic or geometric [default: arithmetic]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "MEAN"))]
+    #[cfg_attr(feature = "cli", arg(value_parser = crate::options::parse::<QuestionMean>))]
+    pub question_mean: Option<QuestionMean>,
     /// The state dict to read in checkpoints that hold several which fit, such as a model and its
     /// moving average [default: the model]
     #[cfg_attr(feature = "cli", arg(long, value_name = "NAME"))]
@@ -47,6 +64,10 @@ pub struct SystemBuilder {
     /// Token grids that replace those of the description.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub grids: Option<Grids>,
+    /// The vision server of the scorer `openai`.
+    #[cfg(feature = "remote")]
+    #[cfg_attr(feature = "cli", command(flatten))]
+    pub server: VisionServer,
 }
 
 /// Token grids (rows, columns) of a generator.
@@ -96,6 +117,31 @@ impl SystemBuilder {
             state_dict: Some(name.into()),
             ..self
         }
+    }
+
+    /// The settings of scorers, of which these are used.
+    pub(super) fn scorer_settings(&self, mix: &ScorerMix) -> Result<ScorerSettings> {
+        Ok(ScorerSettings {
+            questions: self.question_lists(mix)?,
+            #[cfg(feature = "remote")]
+            server: self.server.clone(),
+        })
+    }
+
+    /// The lists of questions, if there are any.
+    fn question_lists(&self, mix: &ScorerMix) -> Result<Option<Arc<QuestionLists>>> {
+        let Some(source) = &self.questions else {
+            return Ok(None);
+        };
+        let answers = |(name, _): &(ScorerName, f64)| name.kind.answers && name.question.is_none();
+        if !mix.scorers().iter().any(answers) {
+            return Err(Error::input(format!(
+                "`--questions`, but the scorers `{mix}` read prompts and answer no questions"
+            ))
+            .with_hint("choose a scorer that answers: --scorer vqa or --scorer openai"));
+        }
+        let mean = self.question_mean.unwrap_or_default();
+        Ok(Some(Arc::new(QuestionLists::open(source, mean)?)))
     }
 
     /// Keeps matrices in this type.

@@ -47,8 +47,15 @@ pub(super) fn load(
     let family = family(bundle.description.generator.family);
     let generator = family.load(&bundle, loader, resident, &mut report)?;
     let files = scorer_files(&bundle, &scorers.all)?;
-    let (mut loaded, scorer_networks) =
-        load_scorers(&scorers.all, &files, loader, resident, &mut report)?;
+    let settings = builder.scorer_settings(&scorers.all)?;
+    let (mut loaded, scorer_networks) = load_scorers(
+        &scorers.all,
+        &files,
+        loader,
+        &settings,
+        resident,
+        &mut report,
+    )?;
     let held_out = loaded.split_off(scorers.searching);
     let (features, extractors) = load_features(&bundle, loader, resident, &mut report)?;
     let verifier = load_verifier(&bundle, loader, &loaded, resident, &mut report)?;

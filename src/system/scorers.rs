@@ -8,9 +8,12 @@ use ttsvar_search::{Image, Method, PromptReader, Scorer};
 use super::{DEMO, SystemBuilder, builder::require_files, loader::note_revisions};
 use crate::{
     Error, Result,
-    hub::{Bundle, ScorerFiles, bundle::FILE},
+    hub::{BuiltIn, Bundle, ScorerFiles, bundle::FILE},
     loading::{Evictable, LoadReport, Loader},
-    scorers::{ScorerList, ScorerMix, ScorerName, ScorerNetwork, image_reward},
+    scorers::{
+        ScorerList, ScorerMix, ScorerName, ScorerNetwork, ScorerSettings, image_reward,
+        questions::{QuestionLists, QuestionScore, YES},
+    },
 };
 
 /// The network of a scorer, which may be evicted.
@@ -27,16 +30,47 @@ pub struct LoadedScorer {
     pub(super) network: Arc<EvictableScorer>,
     /// The function from the network's output to the score.
     pub(super) score: fn(f32) -> f32,
+    /// The question that it answers instead of reading prompts.
+    question: Option<String>,
+    /// Questions that it answers instead of reading prompts.
+    lists: Option<Arc<QuestionLists>>,
     /// Floating-point operations per image.
     flops: f64,
     /// Reads prompts for warnings, also while the network is evicted.
     reader: Option<Arc<dyn PromptReader>>,
 }
 
+impl LoadedScorer {
+    /// The scores of images, with the answers to questions if it is asked a list of them.
+    ///
+    /// # Errors
+    /// The network fails.
+    pub fn score_with_answers(&self, prompt: &str, images: &[Image]) -> Result<Vec<QuestionScore>> {
+        let network = self.network.get()?;
+        let numbers = match (&self.question, network.image_questions(), &self.lists) {
+            (Some(question), Some(network), _) => network.answer(question, YES, images)?,
+            (None, Some(network), Some(lists)) => match lists.score(network, prompt, images)? {
+                Some(scores) => return Ok(scores),
+                None => self.score_usually(prompt, images)?,
+            },
+            _ => self.score_usually(prompt, images)?,
+        };
+        let plain = |number: f32| QuestionScore {
+            score: (self.score)(number),
+            answers: vec![],
+        };
+        Ok(numbers.into_iter().map(plain).collect())
+    }
+
+    fn score_usually(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
+        Ok(self.network.get()?.score(prompt, images)?)
+    }
+}
+
 impl Scorer for LoadedScorer {
     fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
-        let numbers = self.network.get()?.score(prompt, images)?;
-        Ok(numbers.into_iter().map(self.score).collect())
+        let scored = self.score_with_answers(prompt, images)?;
+        Ok(scored.into_iter().map(|scored| scored.score).collect())
     }
 
     fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
@@ -81,7 +115,7 @@ impl ScorerChoice {
                 return Err(Error::input(message)
                     .with_hint("hold out another scorer, or search by another: --scorer NAME"));
             }
-            all = all.with(*name);
+            all = all.with(name.clone());
         }
         Ok(Self {
             all,
@@ -102,16 +136,18 @@ pub(super) fn load_scorers(
     mix: &ScorerMix,
     files: &[ScorerFiles],
     loader: &Loader,
+    settings: &ScorerSettings,
     resident: bool,
     report: &mut LoadReport,
 ) -> Result<(Vec<LoadedScorer>, Vec<Arc<EvictableScorer>>)> {
     let mut networks = vec![];
     for (kind, files) in mix.kinds().into_iter().zip(files) {
-        let loaded = (kind.load)(files, loader)?;
+        let loaded = (kind.load)(files, loader, settings)?;
         report.add(&loaded);
         let flops = loaded.network.flops(1);
         let reader = loaded.network.prompt_reader();
         let stands_in = loaded.network.stands_in();
+        let model = loaded.network.model().or(stands_in).map(str::to_owned);
         if let Some(other) = stands_in {
             let family = kind.release.family;
             report
@@ -120,26 +156,29 @@ pub(super) fn load_scorers(
         }
         let files = files.clone();
         let loader = loader.clone();
-        let reload = move || (kind.load)(&files, &loader);
+        let settings = settings.clone();
+        let reload = move || (kind.load)(&files, &loader, &settings);
         let network = Arc::new(Evictable::new(loaded, resident, reload));
-        networks.push((kind.release.family, network, flops, reader, stands_in));
+        networks.push((kind.release.family, network, flops, reader, model));
     }
     let mut scorers = vec![];
     for (name, weight) in mix.scorers() {
         let family = name.kind.release.family;
         let found = networks.iter().find(|(loaded, ..)| *loaded == family);
-        let (family, network, flops, reader, stands_in) = found.ok_or_else(|| {
+        let (family, network, flops, reader, model) = found.ok_or_else(|| {
             Error::internal(format!("the network of the scorer `{name}` was not loaded"))
         })?;
         scorers.push(LoadedScorer {
-            name: match stands_in {
-                Some(other) => format!("{name} ({other})"),
+            name: match model {
+                Some(model) => format!("{name} ({model})"),
                 None => name.to_string(),
             },
             family,
             weight: *weight,
             network: network.clone(),
             score: name.score,
+            question: name.question.clone(),
+            lists: settings.questions.clone().filter(|_| name.kind.answers),
             flops: *flops,
             reader: reader.clone(),
         });
@@ -174,13 +213,19 @@ impl SystemBuilder {
         let folder = self.weights.as_deref().or(model);
         require_files(folder.unwrap_or(Path::new(DEMO)), &missing)?;
         let mut report = LoadReport::default();
-        let (scorers, _) = load_scorers(&mix, &files, &loader, true, &mut report)?;
+        let settings = self.scorer_settings(&mix)?;
+        let (scorers, _) = load_scorers(&mix, &files, &loader, &settings, true, &mut report)?;
         self.check_state_dict(&report)?;
         note_revisions(&mut report);
+        let mut kinds = mix.kinds().into_iter();
+        let from_files = kinds.any(|kind| kind.release.built_in != BuiltIn::Always);
         Ok(ScorerSet {
             scorers,
-            reads_prompt: mix.scorers().iter().any(|(name, _)| name.kind.reads_prompt),
-            from_demo: self.weights.is_none() && self.model_name() == DEMO,
+            reads_prompt: mix
+                .scorers()
+                .iter()
+                .any(|(name, _)| name.kind.reads_prompt && name.question.is_none()),
+            from_demo: self.weights.is_none() && self.model_name() == DEMO && from_files,
             report,
         })
     }

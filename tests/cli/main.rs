@@ -24,6 +24,7 @@ mod mixing;
 mod odd_files;
 mod options;
 mod outlook;
+mod questions;
 mod refusals;
 mod refused_files;
 mod relations;

@@ -234,7 +234,7 @@ fn scorers_of_the_search_are_not_held_out() {
     hint: hold out another scorer, or search by another: --scorer NAME
     $ eval scenes --held-out hpsv2
     error: unknown scorer `hpsv2`
-    hint: expected one or more of image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic, relation, demo-reward
+    hint: expected one or more of image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic, vqa, vqa-xxl, relation, openai, demo-reward
     "#);
 }
 

@@ -58,7 +58,7 @@ fn the_program_says_what_it_can_do() {
 
 #[test]
 fn generate_explains_every_flag() {
-    assert_snapshot!(shown(&["generate", "--help"]), @r"
+    assert_snapshot!(shown(&["generate", "--help"]), @r#"
     Search for the best image of a prompt and write it as a PNG
 
     Usage: ttsvar generate [OPTIONS] [PROMPT]
@@ -136,18 +136,35 @@ fn generate_explains_every_flag() {
                                        [default: a new one each time]
 
     Model:
-          --model <NAME|DIR>    demo, a released model (see `ttsvar models`), or a folder with a
-                                bundle.toml [default: demo]
-          --weights <DIR>       The folder with the downloaded files of released models
-          --scorer <SCORERS>    Scorer: image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic,
-                                relation or the demo's demo-reward, or a mix such as
-                                image-reward=1,hps=2 [default: the model's]
-          --state-dict <NAME>   The state dict to read in checkpoints that hold several which fit, such
-                                as a model and its moving average [default: the model]
-          --held-out <SCORERS>  Report the scores of these scorers too, which the search does not use:
-                                hps,clip
-          --memory <SIZE>       Memory limit, such as 12G: fewer rows run at once, and networks are
-                                loaded only while needed
+          --model <NAME|DIR>       demo, a released model (see `ttsvar models`), or a folder with a
+                                   bundle.toml [default: demo]
+          --weights <DIR>          The folder with the downloaded files of released models
+          --scorer <SCORERS>       Scorer: image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic,
+                                   vqa, vqa-xxl, relation, openai or the demo's demo-reward, or a mix
+                                   such as image-reward=1,hps=2 [default: the model's]
+          --questions <auto|FILE>  Questions that vqa and openai answer instead of reading prompts;
+                                   their mean is the score: auto takes prompts apart, a file has a list
+                                   for each prompt
+          --question-mean <MEAN>   Mean of the answers: arithmetic or geometric [default: arithmetic]
+          --state-dict <NAME>      The state dict to read in checkpoints that hold several which fit,
+                                   such as a model and its moving average [default: the model]
+          --held-out <SCORERS>     Report the scores of these scorers too, which the search does not
+                                   use: hps,clip
+          --memory <SIZE>          Memory limit, such as 12G: fewer rows run at once, and networks are
+                                   loaded only while needed
+
+    Vision server for --scorer openai (key: OPENAI_API_KEY):
+          --openai-url <URL>          Address, such as http://localhost:8000/v1 [default:
+                                      TTSVAR_OPENAI_URL]
+          --openai-model <NAME>       Name of the model [default: TTSVAR_OPENAI_MODEL]
+          --openai-template <TEXT>    Question with {} for the prompt [default: TTSVAR_OPENAI_TEMPLATE,
+                                      or Does this image show "{}"? Answer yes or no.]
+          --openai-parallel <NUMBER>  Requests at once [default: TTSVAR_OPENAI_PARALLEL, or 8]
+          --openai-timeout <SECONDS>  Seconds to wait for an answer [default: TTSVAR_OPENAI_TIMEOUT, or
+                                      60]
+          --openai-cache <DIR>        Folder for answers, which are never asked for twice; `none` keeps
+                                      them in memory [default: TTSVAR_OPENAI_CACHE, or ttsvar/answers in
+                                      the user's cache]
 
     Output:
       -o, --out <FILE|DIR>     Write the image: to a .png file, which is replaced, or to a folder, under
@@ -164,7 +181,7 @@ fn generate_explains_every_flag() {
           --dtype <TYPE>     Data type of matrices: f32, or bf16, which takes half the memory [default:
                              f32]
           --device <DEVICE>  Device that computes: cpu or cuda [default: cpu]
-    ");
+    "#);
 }
 
 #[test]

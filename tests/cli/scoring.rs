@@ -303,7 +303,7 @@ fn scorers_that_cannot_score_are_refused() {
     assert_snapshot!(refused, @r#"
     $ score a.png --scorer pickscore
     error: unknown scorer `pickscore`
-    hint: expected one or more of image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic, relation, demo-reward
+    hint: expected one or more of image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic, vqa, vqa-xxl, relation, openai, demo-reward
     $ score a.png --scorer hps
     error: `demo` has no scorer `hps`; it has `demo-reward`
     hint: give the folder with the released one: `--weights DIR`; `ttsvar models fetch hps` downloads hps-v2.1 and clip-bpe

@@ -21,3 +21,4 @@ mod text;
 mod tts_loop;
 mod var;
 mod verifier;
+mod vqascore;

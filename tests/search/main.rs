@@ -19,3 +19,4 @@ mod switti;
 mod tokens;
 mod var;
 mod verifier;
+mod vision_server;

@@ -9,6 +9,7 @@ pub mod switti;
 pub mod torch;
 pub mod toy;
 pub mod var;
+pub mod vision;
 
 use std::{
     collections::HashMap,

@@ -36,7 +36,10 @@ type SearchResult<'py> = (Vec<Bound<'py, PyAny>>, String, usize);
 #[pymethods]
 impl System {
     #[staticmethod]
-    #[pyo3(signature = (model, weights, dtype, device, scorer=None, state_dict=None))]
+    #[pyo3(signature = (
+        model, weights, dtype, device, scorer=None, state_dict=None, questions=None,
+        question_mean=None,
+    ))]
     fn open(
         py: Python<'_>,
         model: String,
@@ -45,6 +48,8 @@ impl System {
         device: &str,
         scorer: Option<&str>,
         state_dict: Option<String>,
+        questions: Option<&str>,
+        question_mean: Option<&str>,
     ) -> PyResult<Self> {
         let builder = SystemBuilder {
             model: Some(model),
@@ -53,6 +58,8 @@ impl System {
             dtype: Some(raised(py, dtype.parse())?),
             device: raised(py, device.parse())?,
             state_dict,
+            questions: raised(py, questions.map(str::parse).transpose())?,
+            question_mean: raised(py, question_mean.map(str::parse).transpose())?,
             ..SystemBuilder::default()
         };
         Ok(Self {

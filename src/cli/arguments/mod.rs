@@ -397,6 +397,8 @@ mod tests {
                 "held-out",
                 "memory",
                 "model",
+                "question-mean",
+                "questions",
                 "scorer",
                 "state-dict",
                 "weights"

@@ -19,6 +19,8 @@ class System:
         device: str,
         scorer: str | None = None,
         state_dict: str | None = None,
+        questions: str | None = None,
+        question_mean: str | None = None,
     ) -> System: ...
     def notices(self) -> list[str]: ...
     @property

@@ -132,6 +132,8 @@ class Pipeline:
         device: str = "cpu",
         scorer: str | None = None,
         state_dict: str | None = None,
+        questions: str | os.PathLike[str] | None = None,
+        question_mean: str | None = None,
     ) -> Pipeline:
         """Loads `demo`, a released model whose files are in the folder `weights`, or a folder with
         a bundle.toml.
@@ -139,11 +141,21 @@ class Pipeline:
         `dtype` is f32 or bf16, `device` is cpu or cuda (in a package that was built for it).
         `scorer` replaces the default scorer of the model: one of those of
         `ttsvar generate --scorer`, or a mix such as "image-reward=1,hps=2". `state_dict` names the
-        one to read in checkpoints with several that fit, such as "ema". What is unusual about the
-        files is reported as `SearchWarning`.
+        one to read in checkpoints with several that fit, such as "ema".
+        `questions` lets the scorers vqa and openai answer questions instead of reading prompts:
+        "auto", or a file with a list for each prompt; `question_mean` is arithmetic or geometric.
+        The server of openai comes from the environment (TTSVAR_OPENAI_URL, TTSVAR_OPENAI_MODEL,
+        OPENAI_API_KEY). What is unusual about the files is reported as `SearchWarning`.
         """
         system = _native.System.open(
-            os.fspath(model), weights, dtype, device, scorer, state_dict
+            os.fspath(model),
+            weights,
+            dtype,
+            device,
+            scorer,
+            state_dict,
+            None if questions is None else os.fspath(questions),
+            question_mean,
         )
         for notice in system.notices():
             warnings.warn(notice, SearchWarning, stacklevel=2)

@@ -1,0 +1,237 @@
+//! Address, model and limits of a vision server, from arguments or environment.
+
+use std::{env, fmt, path::PathBuf, time::Duration};
+
+use crate::{Error, Result};
+
+/// The place of the prompt in a template.
+pub(super) const PLACE: &str = "{}";
+
+const TEMPLATE: &str = "Does this image show \"{}\"? Answer yes or no.";
+const PARALLEL: usize = 8;
+const TIMEOUT: u64 = 60;
+
+/// A vision server. Values that are missing come from the environment, see
+/// [`VisionServer::or_environment`].
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+#[cfg_attr(
+    feature = "cli",
+    command(next_help_heading = "Vision server for --scorer openai (key: OPENAI_API_KEY)")
+)]
+pub struct VisionServer {
+    /// Address, such as http://localhost:8000/v1 [default: TTSVAR_OPENAI_URL]
+    #[cfg_attr(feature = "cli", arg(long = "openai-url", value_name = "URL"))]
+    pub url: Option<String>,
+    /// Name of the model [default: TTSVAR_OPENAI_MODEL]
+    #[cfg_attr(feature = "cli", arg(long = "openai-model", value_name = "NAME"))]
+    pub model: Option<String>,
+    /// Question with {} for the prompt [default: TTSVAR_OPENAI_TEMPLATE, or Does this image show
+    /// "{}"? Answer yes or no.]
+    #[cfg_attr(feature = "cli", arg(long = "openai-template", value_name = "TEXT"))]
+    pub template: Option<String>,
+    /// Requests at once [default: TTSVAR_OPENAI_PARALLEL, or 8]
+    #[cfg_attr(feature = "cli", arg(long = "openai-parallel", value_name = "NUMBER"))]
+    pub parallel: Option<usize>,
+    /// Seconds to wait for an answer [default: TTSVAR_OPENAI_TIMEOUT, or 60]
+    #[cfg_attr(feature = "cli", arg(long = "openai-timeout", value_name = "SECONDS"))]
+    pub timeout: Option<u64>,
+    /// Folder for answers, which are never asked for twice; `none` keeps them in memory [default:
+    /// TTSVAR_OPENAI_CACHE, or ttsvar/answers in the user's cache]
+    #[cfg_attr(feature = "cli", arg(long = "openai-cache", value_name = "DIR"))]
+    pub cache: Option<PathBuf>,
+    /// The key that requests carry. It has no argument, since those are seen by others.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub key: Option<ApiKey>,
+    /// Wait before the second attempt at a request, which doubles with each further one; `None`
+    /// means half a second.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub delay: Option<Duration>,
+}
+
+/// A key, which is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// A key.
+    pub fn new(key: impl Into<String>) -> Self {
+        Self(key.into())
+    }
+
+    pub(super) fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(hidden)")
+    }
+}
+
+impl VisionServer {
+    /// Fills what is missing from `TTSVAR_OPENAI_URL`, `_MODEL`, `_TEMPLATE`, `_PARALLEL`,
+    /// `_TIMEOUT`, `_CACHE`, and the key from `OPENAI_API_KEY`.
+    ///
+    /// # Errors
+    /// A variable is not a number where one is expected.
+    pub fn or_environment(self) -> Result<Self> {
+        Ok(Self {
+            url: self.url.or_else(|| variable("TTSVAR_OPENAI_URL")),
+            model: self.model.or_else(|| variable("TTSVAR_OPENAI_MODEL")),
+            template: self.template.or_else(|| variable("TTSVAR_OPENAI_TEMPLATE")),
+            parallel: match self.parallel {
+                Some(parallel) => Some(parallel),
+                None => number("TTSVAR_OPENAI_PARALLEL")?,
+            },
+            timeout: match self.timeout {
+                Some(timeout) => Some(timeout),
+                None => number("TTSVAR_OPENAI_TIMEOUT")?,
+            },
+            cache: self
+                .cache
+                .or_else(|| variable("TTSVAR_OPENAI_CACHE").map(PathBuf::from)),
+            key: self
+                .key
+                .or_else(|| variable("OPENAI_API_KEY").map(ApiKey::new)),
+            delay: self.delay,
+        })
+    }
+
+    /// Checks that it can be asked.
+    ///
+    /// # Errors
+    /// Something is missing or not valid.
+    pub(super) fn check(&self) -> Result<()> {
+        let Some(url) = &self.url else {
+            return Err(
+                Error::input("the scorer openai needs the address of a vision server").with_hint(
+                    "--openai-url http://localhost:8000/v1, or the variable TTSVAR_OPENAI_URL",
+                ),
+            );
+        };
+        if url.contains(['@', '?', '#']) || !url.starts_with("http") {
+            return Err(Error::input(
+                "the address of the vision server must be of the form http://localhost:8000/v1",
+            )
+            .with_hint("keys and passwords do not belong there: set OPENAI_API_KEY"));
+        }
+        if self.model.as_ref().is_none_or(String::is_empty) {
+            return Err(Error::input("the scorer openai needs the name of a model")
+                .with_hint("--openai-model NAME, or the variable TTSVAR_OPENAI_MODEL"));
+        }
+        if !self.template().contains(PLACE) {
+            let template = self.template().escape_debug();
+            return Err(Error::input(format!(
+                "the question `{template}` has no place for the prompt"
+            ))
+            .with_hint("write {} where the prompt belongs"));
+        }
+        if !(1..=256).contains(&self.parallel()) {
+            return Err(Error::input(
+                "the vision server takes 1 to 256 requests at once",
+            ));
+        }
+        if !(1..=3600).contains(&self.timeout.unwrap_or(TIMEOUT)) {
+            return Err(Error::input(
+                "the time limit for an answer must be 1 to 3600 seconds",
+            ));
+        }
+        let plain = |key: &ApiKey| key.0.bytes().all(|byte| byte.is_ascii_graphic());
+        if !self.key.as_ref().is_none_or(plain) {
+            return Err(
+                Error::input("OPENAI_API_KEY has characters that no key has")
+                    .with_hint("a key is one word of letters, digits and signs"),
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn template(&self) -> &str {
+        self.template.as_deref().unwrap_or(TEMPLATE)
+    }
+
+    pub(super) fn parallel(&self) -> usize {
+        self.parallel.unwrap_or(PARALLEL)
+    }
+
+    pub(super) fn time_limit(&self) -> Duration {
+        Duration::from_secs(self.timeout.unwrap_or(TIMEOUT))
+    }
+
+    /// The folder of the cache, if answers are kept on disk.
+    pub(super) fn cache_folder(&self) -> Option<PathBuf> {
+        match &self.cache {
+            Some(folder) if folder.as_os_str() == "none" => None,
+            Some(folder) => Some(folder.clone()),
+            None => Some(user_cache()?.join("ttsvar").join("answers")),
+        }
+    }
+}
+
+/// The folder in which programs keep what they can compute again.
+fn user_cache() -> Option<PathBuf> {
+    match variable("XDG_CACHE_HOME") {
+        Some(folder) => Some(PathBuf::from(folder)),
+        None => Some(env::home_dir()?.join(".cache")),
+    }
+}
+
+/// A variable that is set and not blank.
+fn variable(name: &str) -> Option<String> {
+    let value = env::var(name).ok()?.trim().to_owned();
+    (!value.is_empty()).then_some(value)
+}
+
+fn number<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {
+    let Some(text) = variable(name) else {
+        return Ok(None);
+    };
+    let number = text.parse().map_err(|_| {
+        Error::input(format!(
+            "{name}: expected a whole number, found `{}`",
+            text.escape_debug()
+        ))
+    })?;
+    Ok(Some(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server() -> VisionServer {
+        VisionServer {
+            url: Some("http://localhost:8000/v1".to_owned()),
+            model: Some("m".to_owned()),
+            key: Some(ApiKey::new("sk-secret")),
+            ..VisionServer::default()
+        }
+    }
+
+    #[test]
+    fn the_key_is_not_shown() {
+        assert!(!format!("{:?}", server()).contains("secret"));
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_refused() {
+        assert!(server().check().is_ok());
+        let refused = |change: fn(&mut VisionServer)| {
+            let mut server = server();
+            change(&mut server);
+            let error = server.check().unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+            error
+        };
+        assert!(refused(|s| s.url = None).contains("address"));
+        assert!(refused(|s| s.url = Some("http://me:secret@host/v1".into())).contains("form"));
+        assert!(refused(|s| s.url = Some("localhost".into())).contains("form"));
+        assert!(refused(|s| s.model = None).contains("model"));
+        assert!(refused(|s| s.template = Some("yes?".into())).contains("no place"));
+        assert!(refused(|s| s.parallel = Some(0)).contains("1 to 256"));
+        assert!(refused(|s| s.timeout = Some(0)).contains("3600"));
+        assert!(refused(|s| s.key = Some(ApiKey::new("secret\n"))).contains("characters"));
+    }
+}

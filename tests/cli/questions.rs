@@ -1,0 +1,181 @@
+//! Scores by questions, which a vision server answers.
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use crate::{
+    desk::Desk,
+    support::vision::{Server, likely, serve},
+};
+
+const KEY: &str = "sk-very-secret";
+
+/// A server that is sure of some questions and in doubt about others.
+fn server() -> Server {
+    serve(|request| {
+        assert_eq!(request.authorization, format!("Bearer {KEY}"));
+        likely(match request.question().contains("to the left of") {
+            true => 0.25,
+            false => 0.75,
+        })
+    })
+}
+
+/// Runs the program with a key in its environment.
+fn run(desk: &Desk, server: &Server, arguments: &[&str]) -> String {
+    let mut command = assert_cmd::Command::cargo_bin("ttsvar").unwrap();
+    let command = command
+        .current_dir(desk.path("."))
+        .env("OPENAI_API_KEY", KEY)
+        .env("TTSVAR_OPENAI_MODEL", "m")
+        .env("TTSVAR_OPENAI_CACHE", "answers")
+        .args(arguments)
+        .args(["--openai-url", &server.address]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{err}");
+    assert!(!said.contains(KEY) && !err.contains(KEY));
+    said
+}
+
+#[test]
+fn a_search_is_guided_by_questions_and_the_key_is_written_nowhere() {
+    let desk = Desk::new();
+    let server = server();
+    let search = [
+        "generate",
+        "a red circle left of a blue square",
+        "--seed",
+        "3",
+        "--method",
+        "best-of-n",
+        "--n",
+        "2",
+        "--scorer",
+        "openai",
+        "--questions",
+        "auto",
+        "--out",
+        "a.png",
+        "--trace",
+        "a.json",
+        "--report",
+        "a.html",
+        "--json",
+    ];
+    let line: Value = serde_json::from_str(&run(&desk, &server, &search)).unwrap();
+    // Four questions are answered with 0.75 and one with 0.25.
+    let score = line["scores"]["openai (m)"].as_f64().unwrap();
+    assert!((score - 0.65).abs() < 1e-6, "{line}");
+    for file in ["a.png", "a.json", "a.html"] {
+        let bytes = desk.read(file);
+        assert!(
+            !bytes.windows(KEY.len()).any(|part| part == KEY.as_bytes()),
+            "{file}"
+        );
+    }
+    let score = [
+        "score",
+        "a.png",
+        "--scorer",
+        "openai",
+        "--questions",
+        "auto",
+        "--json",
+    ];
+    let scored: Value = serde_json::from_str(&run(&desk, &server, &score)).unwrap();
+    let answers = scored["answers"]["openai (m)"].as_array().unwrap();
+    let texts: Vec<&str> = answers
+        .iter()
+        .map(|answer| answer["question"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "Is there a circle in the image?",
+            "Is the circle red?",
+            "Is there a square in the image?",
+            "Is the square blue?",
+            "Is the red circle to the left of the blue square?",
+        ]
+    );
+    assert_eq!(answers[4]["probability"], 0.25);
+}
+
+#[test]
+fn questions_come_from_a_file_or_stand_in_the_mix() {
+    let desk = Desk::new();
+    let server = server();
+    run(
+        &desk,
+        &server,
+        &["generate", "a ring", "--seed", "1", "--out", "a.png", "-q"],
+    );
+    let line = json!({ "prompt": "a ring", "questions": [
+        "Is it a ring?", "Is it to the left of nothing?",
+    ]});
+    desk.write("lists.jsonl", format!("{line}\n"));
+    let score = |more: &[&str]| -> Value {
+        let arguments = [&["score", "a.png", "--json"], more].concat();
+        let line: Value = serde_json::from_str(&run(&desk, &server, &arguments)).unwrap();
+        line["scores"].clone()
+    };
+    let lists = ["--scorer", "openai", "--questions", "lists.jsonl"];
+    let arithmetic = score(&lists)["openai (m)"].as_f64().unwrap();
+    assert!((arithmetic - 0.5).abs() < 1e-6);
+    let geometric = score(&[&lists[..], &["--question-mean", "geometric"]].concat());
+    let geometric = geometric["openai (m)"].as_f64().unwrap();
+    assert!((geometric - (0.75f64 * 0.25).sqrt()).abs() < 1e-6);
+    let mix = r#"openai:"A, b = c?",openai:"Is it to the left of x?""#;
+    let scores = score(&["--scorer", mix]);
+    assert_eq!(scores[r#"openai:"A, b = c?" (m)"#], 0.75);
+    assert_eq!(scores[r#"openai:"Is it to the left of x?" (m)"#], 0.25);
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused() {
+    let desk = Desk::new();
+    desk.write("bad.jsonl", "{\"prompt\": \"a\"}\n");
+    desk.write("bad.csv", "a,b\n");
+    let refused: Vec<String> = [
+        &["--questions", "auto"][..],
+        &["--scorer", "openai"],
+        &[
+            "--scorer",
+            "openai",
+            "--openai-url",
+            "http://me:secret@host/v1",
+        ],
+        &["--scorer", "openai", "--questions", "bad.jsonl"],
+        &["--scorer", "openai", "--questions", "bad.csv"],
+        &["--scorer", "openai", "--question-mean", "harmonic"],
+        &["--scorer", "clip:Is it red?"],
+    ]
+    .into_iter()
+    .map(|more| desk.refuses(&[&["generate", "a ring"], more].concat()))
+    .collect();
+    assert_snapshot!(refused.concat(), @r#"
+    $ generate "a ring" --questions auto
+    error: `--questions`, but the scorers `demo-reward` read prompts and answer no questions
+    hint: choose a scorer that answers: --scorer vqa or --scorer openai
+    $ generate "a ring" --scorer openai
+    error: the scorer openai needs the address of a vision server
+    hint: --openai-url http://localhost:8000/v1, or the variable TTSVAR_OPENAI_URL
+    $ generate "a ring" --scorer openai --openai-url http://me:secret@host/v1
+    error: the address of the vision server must be of the form http://localhost:8000/v1
+    hint: keys and passwords do not belong there: set OPENAI_API_KEY
+    $ generate "a ring" --scorer openai --questions bad.jsonl
+    error: bad.jsonl: line 1: missing field `questions` at line 1 column 15
+    hint: expected JSON lines with `prompt` and `questions` (or `vqa_list`, as GenEval 2 has it), or DPG-Bench's dpg_bench.csv
+    $ generate "a ring" --scorer openai --questions bad.csv
+    error: bad.csv: no column `text`
+    hint: expected JSON lines with `prompt` and `questions` (or `vqa_list`, as GenEval 2 has it), or DPG-Bench's dpg_bench.csv
+    $ generate "a ring" --scorer openai --question-mean harmonic
+    error: unknown mean `harmonic`
+    hint: expected `arithmetic` or `geometric`
+    $ generate "a ring" --scorer "clip:Is it red?"
+    error: the scorer `clip` answers no questions
+    hint: these do: vqa, vqa-xxl, openai
+    "#);
+}
