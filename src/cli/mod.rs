@@ -84,6 +84,9 @@ fn run(arguments: &Arguments, console: &Console) -> Result<u8> {
         Subcommands::Eval(arguments::Eval::Compbench(typed)) => {
             eval::compbench(typed, &arguments.global, console)?
         }
+        Subcommands::Eval(arguments::Eval::Questions(typed)) => {
+            eval::questions(typed, &arguments.global, console)?
+        }
         Subcommands::Eval(arguments::Eval::Geneval(typed)) => {
             eval::geneval(typed, &arguments.global, console)?
         }

@@ -179,3 +179,65 @@ fn what_cannot_be_asked_is_refused() {
     hint: these do: vqa, vqa-xxl, openai
     "#);
 }
+
+#[test]
+fn questions_are_a_benchmark() {
+    let desk = Desk::new();
+    let server = server();
+    let lines = [
+        json!({ "prompt": "a ring", "vqa_list": [["Is it a ring?", "Yes"]] }),
+        json!({ "prompt": "two stars", "questions": [
+            "Is there a star?", "Is it to the left of nothing?",
+        ]}),
+    ];
+    desk.write(
+        "lists.jsonl",
+        lines.map(|line| format!("{line}\n")).concat(),
+    );
+    let evaluate = |more: &[&str]| {
+        let arguments = ["eval", "questions", "--prompts", "lists.jsonl", "--json"];
+        run(&desk, &server, &[&arguments[..], more].concat())
+    };
+    let generated = [
+        "--methods",
+        "raw",
+        "--scorer",
+        "demo-reward",
+        "--answerer",
+        "openai",
+        "--keep",
+        "--out",
+        "made",
+    ];
+    let results: Value = serde_json::from_str(&evaluate(&generated)).unwrap();
+    // 0.75 for the ring, the mean of 0.75 and 0.25 for the stars.
+    let overall = results["methods"][0]["overall"].as_f64().unwrap();
+    assert!((overall - 0.625).abs() < 1e-6, "{results}");
+    assert_eq!(results["notes"], Value::Null);
+    let page = desk.text("made/report.html");
+    assert!(page.contains("Is it to the left of nothing? Yes: 0.25"));
+    assert!(
+        desk.text("made/records.jsonl")
+            .contains("\"probability\":0.25")
+    );
+    let external = [
+        "--images",
+        "made/images/raw-1",
+        "--scorer",
+        "openai",
+        "--out",
+        "theirs",
+    ];
+    let again: Value = serde_json::from_str(&evaluate(&external)).unwrap();
+    assert_eq!(
+        again["methods"][0]["overall"],
+        results["methods"][0]["overall"]
+    );
+    let shared = ["--methods", "raw", "--scorer", "openai", "--out", "shared"];
+    let shared: Value = serde_json::from_str(&evaluate(&shared)).unwrap();
+    let note = shared["notes"][0].as_str().unwrap();
+    assert!(
+        note.starts_with("Searches use the scorer that evaluates here"),
+        "{note}"
+    );
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{HeldOut, ImageOptions, Limit, output_folder, whole};
-use crate::{eval::CostModel, system::SystemBuilder};
+use crate::{eval::CostModel, scorers::ScorerMix, system::SystemBuilder};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Eval {
@@ -20,6 +20,10 @@ pub(in crate::cli) enum Eval {
     /// detector and CLIP
     #[command(allow_negative_numbers = true)]
     Compbench(Box<CompBench>),
+    /// Lists of questions about each prompt, answered by vqa or a vision server; also for images
+    /// from other programs
+    #[command(allow_negative_numbers = true)]
+    Questions(Box<Questions>),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -207,6 +211,32 @@ pub(in crate::cli) struct CompBench {
         short,
         value_name = "DIR",
         default_value = "eval-compbench",
+        value_parser = output_folder(),
+        help_heading = "Output"
+    )]
+    pub out: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(in crate::cli) struct Questions {
+    #[command(flatten)]
+    pub benchmark: BenchmarkOptions,
+    /// Prompts with their questions: JSON lines, or the published file of GenEval 2 or DPG-Bench
+    #[arg(long, value_name = "FILE", required = true, help_heading = "Prompts")]
+    pub prompts: PathBuf,
+    /// Samples per prompt, or images per prompt in the folders [default: 1]
+    #[arg(long, value_name = "COUNT", value_parser = whole::<usize>, help_heading = "Prompts")]
+    pub samples: Option<usize>,
+    /// Scorer that answers: vqa, vqa-xxl or openai [default: that of --scorer]
+    #[arg(long, value_name = "SCORER", help_heading = "Evaluator")]
+    #[arg(value_parser = crate::options::parse::<ScorerMix>)]
+    pub answerer: Option<ScorerMix>,
+    /// Folder for records, tables and charts
+    #[arg(
+        long,
+        short,
+        value_name = "DIR",
+        default_value = "eval-questions",
         value_parser = output_folder(),
         help_heading = "Output"
     )]

@@ -30,7 +30,8 @@ use crate::{
 pub(super) use bench::{Bench, BenchWhat, Preview};
 pub(super) use collect::Collect;
 pub(super) use eval::{
-    BenchmarkOptions, CompBench, CompBenchNetworks, Eval, GenEval, GenEvalNetworks, Scenes,
+    BenchmarkOptions, CompBench, CompBenchNetworks, Eval, GenEval, GenEvalNetworks, Questions,
+    Scenes,
 };
 #[cfg(feature = "server")]
 pub(super) use serve::Serve;

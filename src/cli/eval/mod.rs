@@ -6,9 +6,11 @@ mod compbench;
 mod context;
 mod geneval;
 mod networks;
+mod questions;
 mod scenes;
 
 pub(super) use compbench::run as compbench;
 pub(super) use context::workers;
 pub(super) use geneval::run as geneval;
+pub(super) use questions::run as questions;
 pub(super) use scenes::run as scenes;

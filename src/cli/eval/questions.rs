@@ -1,0 +1,259 @@
+//! `ttsvar eval questions`: prompts with lists of questions, which a question-answering scorer
+//! answers about images generated here or by other programs.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use ttsvar_search::Image;
+
+use super::{
+    super::{
+        arguments::{Global, Questions as Typed},
+        console::Console,
+    },
+    benchmark::{self, EvalTarget, ExternalContender, ImageLayout},
+    context,
+};
+use crate::{
+    Error, Result,
+    eval::{
+        Case, ResultRecord, Suite, Verdict,
+        external::{ExternalImage, NumberedImages},
+    },
+    scorers::{
+        ScorerMix,
+        questions::{AnsweredQuestion, QuestionLists, QuestionSource},
+    },
+    system::{LoadedScorer, SystemBuilder},
+};
+
+/// Samples per prompt.
+const SAMPLES: usize = 1;
+
+pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -> Result<()> {
+    let source = QuestionSource::File(typed.prompts.clone());
+    let mean = typed.benchmark.system.question_mean.unwrap_or_default();
+    let lists = QuestionLists::open(&source, mean)?;
+    let evaluator = evaluator(typed, source, global, console)?;
+    let suite = QuestionSuite::new(lists, evaluator);
+    let samples = typed.samples.unwrap_or(SAMPLES);
+    if samples == 0 {
+        return Err(Error::input(
+            "--samples is 0, but every prompt needs at least 1 image",
+        ));
+    }
+    let target = EvalTarget {
+        title: "Questions",
+        suite: &suite,
+        described: suite.described(),
+        samples,
+        graded: true,
+        notes: suite.notes(typed),
+        out: &typed.out,
+        resume: typed.benchmark.resume,
+    };
+    let results = match typed.benchmark.images.as_slice() {
+        [] => target.generate(&typed.benchmark, &suite, global, console)?,
+        folders => {
+            let contenders = external_contenders(folders, &suite, samples, console)?;
+            target.compare(&contenders, console)?
+        }
+    };
+    context::print_results(console, &results.tables, &typed.out)
+}
+
+/// Loads the scorer that answers.
+fn evaluator(
+    typed: &Typed,
+    source: QuestionSource,
+    global: &Global,
+    console: &Console,
+) -> Result<LoadedScorer> {
+    let asked = typed
+        .answerer
+        .as_ref()
+        .or(typed.benchmark.system.scorer.as_ref());
+    let mix = asked.map_or(&[][..], ScorerMix::scorers);
+    let [(name, _)] = mix else {
+        return Err(
+            Error::input("questions need one scorer that answers them").with_hint(
+                "--scorer vqa or --scorer openai; for another one than searches use, --answerer",
+            ),
+        );
+    };
+    let builder = SystemBuilder {
+        scorer: Some(ScorerMix::single(name.clone())),
+        questions: Some(source),
+        ..global.system(&typed.benchmark.system)
+    };
+    let set = builder.open_scorers()?;
+    console.notices(&set.report);
+    let scorer = set.scorers.into_iter().next();
+    scorer.ok_or_else(|| Error::internal("no scorer was loaded"))
+}
+
+/// Prompts with their questions, and the scorer that answers them.
+struct QuestionSuite {
+    lists: QuestionLists,
+    cases: Vec<Case>,
+    evaluator: LoadedScorer,
+}
+
+/// The only task: questions are of many kinds, but an image has one score.
+const TASKS: [&str; 1] = ["questions"];
+
+impl QuestionSuite {
+    fn new(lists: QuestionLists, evaluator: LoadedScorer) -> Self {
+        let case = |prompt: &String| Case {
+            task: TASKS[0],
+            prompt: prompt.clone(),
+        };
+        Self {
+            cases: lists.prompts().iter().map(case).collect(),
+            lists,
+            evaluator,
+        }
+    }
+
+    /// The description of the suite for the setup.
+    fn described(&self) -> Map<String, Value> {
+        let prompts: Vec<Value> = self
+            .cases
+            .iter()
+            .map(|case| {
+                let questions = self.lists.questions(&case.prompt);
+                let pairs = questions
+                    .iter()
+                    .map(|listed| [&listed.question, &listed.answer]);
+                json!({ "prompt": case.prompt, "questions": pairs.collect::<Vec<_>>() })
+            })
+            .collect();
+        let described = json!({
+            "name": self.name(),
+            "scorer": self.evaluator.name,
+            "mean": self.lists.mean().to_string(),
+            "prompts": prompts,
+        });
+        described.as_object().cloned().unwrap_or_default()
+    }
+
+    /// Says when searches use the scorer that evaluates.
+    fn notes(&self, typed: &Typed) -> Vec<String> {
+        let searching = typed.benchmark.system.scorer.iter();
+        let mut families = searching.flat_map(ScorerMix::kinds);
+        let shared = families.any(|kind| kind.release.family == self.evaluator.family);
+        if !shared || !typed.benchmark.images.is_empty() {
+            return vec![];
+        }
+        vec![format!(
+            "Searches use the scorer that evaluates here, `{}`: the results show how well they \
+             satisfy it, and overstate how good the images are.",
+            self.evaluator.name
+        )]
+    }
+}
+
+impl Suite for QuestionSuite {
+    fn name(&self) -> &str {
+        "questions"
+    }
+
+    fn tasks(&self) -> &[&'static str] {
+        &TASKS
+    }
+
+    fn cases(&self) -> &[Case] {
+        &self.cases
+    }
+
+    fn evaluate(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
+        let prompt = &self.cases[case].prompt;
+        let mut verdicts = vec![];
+        for scored in self.evaluator.score_with_answers(prompt, images)? {
+            if scored.score.is_nan() {
+                return Err(Error::system("the evaluator gave no answer about an image")
+                    .with_hint("evaluate again with --resume"));
+            }
+            verdicts.push(Verdict {
+                score: f64::from(scored.score.clamp(0.0, 1.0)),
+                reason: reason(&scored.answers),
+                details: Some(json!(scored.answers)),
+            });
+        }
+        Ok(verdicts)
+    }
+}
+
+/// The questions that were answered wrongly, each with the probability of the right answer.
+fn reason(answers: &[AnsweredQuestion]) -> String {
+    let wrong = answers.iter().filter(|answer| answer.probability < 0.5);
+    let lines: Vec<String> = wrong
+        .map(|answer| {
+            let AnsweredQuestion {
+                question,
+                answer,
+                probability,
+            } = answer;
+            format!("{question} {answer}: {probability:.2}")
+        })
+        .collect();
+    match lines.is_empty() {
+        true => format!("all {} answers are right", answers.len()),
+        false => lines.join("\n"),
+    }
+}
+
+/// `00000/samples/0000.png`, as GenEval has it.
+impl ImageLayout for QuestionSuite {
+    fn path(&self, record: &ResultRecord) -> PathBuf {
+        folder_of(record.case).join(format!("{:04}.png", record.sample))
+    }
+
+    fn write_metadata(&self, _: &Path, _: &ResultRecord) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn folder_of(case: usize) -> PathBuf {
+    Path::new(&format!("{case:05}")).join("samples")
+}
+
+/// The images in folders. Warns about problems.
+fn external_contenders(
+    folders: &[PathBuf],
+    suite: &QuestionSuite,
+    samples: usize,
+    console: &Console,
+) -> Result<Vec<ExternalContender>> {
+    let mut all = vec![];
+    for (contender, folder) in benchmark::contenders(folders)?.into_iter().zip(folders) {
+        let mut images = vec![];
+        for case in 0..suite.cases.len() {
+            let inside = folder.join(folder_of(case));
+            if !inside.is_dir() {
+                continue;
+            }
+            let found = NumberedImages::read(&inside, |stem| stem.parse().ok())?;
+            for fault in &found.faults {
+                console.warn(fault, None);
+            }
+            let first = found
+                .files
+                .into_iter()
+                .take_while(|(sample, _)| *sample < samples);
+            images.extend(first.map(|(sample, path)| ExternalImage { case, sample, path }));
+        }
+        if images.is_empty() {
+            return Err(Error::file(folder, "contains no image of these prompts").with_hint(
+                "images are at DIR/00000/samples/0000.png: the number of the prompt in the file, \
+                 then the number of the sample, both from 0",
+            ));
+        }
+        all.push(ExternalContender {
+            contender,
+            folder: folder.clone(),
+            images,
+        });
+    }
+    Ok(all)
+}
