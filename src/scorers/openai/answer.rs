@@ -112,8 +112,8 @@ fn probability_of_word(tokens: &[Token], wanted: &str) -> Option<f32> {
 
 /// 1 if a text begins with a word, otherwise 0; `None` if it has no words.
 fn begins_with(text: &str, wanted: &str) -> Option<f32> {
-    let words = text.split_whitespace().map(word);
-    let first = words.filter(|word| !word.is_empty()).next()?;
+    let mut words = text.split_whitespace().map(word);
+    let first = words.find(|word| !word.is_empty())?;
     Some(if same(&first, wanted) { 1.0 } else { 0.0 })
 }
 
