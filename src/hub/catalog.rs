@@ -149,6 +149,8 @@ const fn var(
         files,
         source: VAR,
         millions: Some(millions),
+        gigabytes: None,
+        licence: Some("MIT"),
         kind,
         used: Use::Generator,
         alias: None,
