@@ -4,6 +4,7 @@
 //! there) and runs it on every prompt; the rest of this file writes files and prints results.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use ttsvar_search::{Event, Listener, Outcome, Trace, number};
+use ttsvar_search::{AnsweredQuestion, Event, Listener, Outcome, Trace, number};
 
 use super::{
     arguments::{self, Global},
@@ -350,8 +351,11 @@ impl GenerateJob<'_> {
         let held_out: String = held_out(trace)
             .map(|(scorer, score)| format!(", {scorer} {score:.3} (held out)"))
             .collect();
+        let wrong: String = wrong_answers(trace)
+            .map(|answer| format!("\n  {}", quoting::line(&answer.to_string())))
+            .collect();
         format!(
-            "{}\n  score {:.3}{parts}{held_out}, seed {}, {}: {}",
+            "{}\n  score {:.3}{parts}{held_out}, seed {}, {}: {}{wrong}",
             quoting::path(&written.image),
             winner.score,
             trace.seed,
@@ -384,6 +388,7 @@ impl GenerateJob<'_> {
         let method = self.session.method();
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         let warnings: Vec<String> = trace.warnings.iter().map(ToString::to_string).collect();
+        let answers: BTreeMap<_, _> = trace.answers_of(winner.id).into_iter().collect();
         json!({
             "path": written.image.display().to_string(),
             "prompt": trace.prompt,
@@ -394,6 +399,7 @@ impl GenerateJob<'_> {
             "held_out": held_out(trace)
                 .map(|(scorer, score)| (scorer.to_owned(), number::to_json(score)))
                 .collect::<Map<_, _>>(),
+            "answers": answers,
             "method": method.method,
             "n": method.n,
             "width": winner.image.width(),
@@ -438,6 +444,13 @@ fn held_out(trace: &Trace) -> impl Iterator<Item = (&str, f32)> {
         let place = part.ids.iter().position(|id| *id == trace.winner)?;
         Some((part.scorer.as_str(), *part.scores.get(place)?))
     })
+}
+
+/// The questions about the winner that are answered wrongly.
+fn wrong_answers(trace: &Trace) -> impl Iterator<Item = AnsweredQuestion> {
+    let answers = trace.answers_of(trace.winner).into_iter();
+    let answers = answers.flat_map(|(_, answers)| answers);
+    answers.filter(AnsweredQuestion::is_wrong)
 }
 
 /// The cost of a search for people.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use ttsvar_search::{Selection, Trace, number};
+use ttsvar_search::{Question, Selection, Trace, number};
 
 use super::{
     arguments,
@@ -224,8 +224,24 @@ fn of_trace(path: &Path, trace: &Trace) -> String {
         "{}: trace\n\n{head}\n\n{}\n{}",
         quoting::path(path),
         scales(trace),
-        tokens(trace) + &warnings.concat()
+        tokens(trace) + &answers(trace) + &warnings.concat()
     )
+}
+
+/// The answers about the winner, if a scorer was asked questions.
+fn answers(trace: &Trace) -> String {
+    use Align::{Left, Right};
+    let mut tables = String::new();
+    for (scorer, answers) in trace.answers_of(trace.winner) {
+        let mut table = Table::new([("question", Left), ("answer", Left), ("probability", Right)]);
+        for answered in answers {
+            let Question { question, answer } = answered.question;
+            let probability = format!("{:.2}", answered.probability);
+            table.row([question, answer, probability]);
+        }
+        tables += &format!("\nanswers of {scorer} about the winner:\n\n{table}\n");
+    }
+    tables
 }
 
 /// The mean statistics of the tokens of each scale, if the trace has them.

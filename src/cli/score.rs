@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
-use ttsvar_search::{Image, Scorer, number};
+use ttsvar_search::{AnsweredQuestion, Image, Scorer, number};
 
 use super::{
     REFUSED, arguments,
@@ -20,8 +20,8 @@ use crate::{
     image::{self, Content, Format, ImageFolder, MAX_PIXELS, Png, READABLE, content_of},
     quoting,
     request::recorded::Origin,
-    scorers::{ScorerMix, questions::AnsweredQuestion},
-    system::LoadedScorer,
+    scorers::ScorerMix,
+    system::{AskedScorer, asked},
 };
 
 /// Images that are in memory at once, unless they are so large that fewer reach [`MAX_PIXELS`].
@@ -47,8 +47,9 @@ pub(super) fn run(
             "scored by the demo, which knows flat shapes only; --weights DIR uses released scorers",
         );
     }
+    let scorers = asked(&set.scorers, &typed.options.0)?;
     let job = ScoreJob {
-        scorers: &set.scorers,
+        scorers: &scorers,
         prompt,
         reads_prompt: set.reads_prompt,
     };
@@ -67,7 +68,7 @@ pub(super) fn run(
         let lines: Vec<String> = rows.iter().map(|row| job.json(row).to_string()).collect();
         console.result(&lines.join("\n"))?;
     } else if rows.iter().any(|row| row.scored.is_ok()) {
-        console.result(&job.table(&rows).to_string())?;
+        console.result(&(job.table(&rows).to_string() + &wrong_answers(&rows)))?;
     }
     Ok(if all_scored { 0 } else { REFUSED })
 }
@@ -112,7 +113,7 @@ fn image_files(given: &[PathBuf], console: &Console) -> Result<Vec<PathBuf>> {
 
 /// The scorers and the prompt of a run.
 struct ScoreJob<'a> {
-    scorers: &'a [LoadedScorer],
+    scorers: &'a [AskedScorer<'a>],
     /// One prompt for all images; `None` where each image has its own.
     prompt: Option<&'a str>,
     /// Whether any of the scorers reads the prompt.
@@ -164,12 +165,12 @@ impl ScoreJob<'_> {
         }
         for (prompt, (places, images)) in &batches {
             for scorer in self.scorers {
-                let scores = scorer.score_with_answers(prompt, images)?;
+                let found = scorer.score_with_answers(prompt, images)?;
                 bar.inc(images.len() as u64);
-                for (row, score) in places.iter().zip(scores) {
+                for (place, row) in places.iter().enumerate() {
                     if let Ok(scored) = &mut rows[*row].scored {
-                        scored.scores.push(score.score);
-                        scored.answers.push(score.answers);
+                        scored.scores.extend(found.scores.get(place));
+                        scored.answers.push(found.of_image(place));
                     }
                 }
             }
@@ -223,14 +224,14 @@ impl ScoreJob<'_> {
             Err(error) => return json!({ "file": file, "error": error.to_string() }),
         };
         let mut scores = Map::new();
-        for (scorer, score) in self.scorers.iter().zip(&scored.scores) {
-            scores.insert(scorer.name.clone(), number::to_json(*score));
+        for (asked, score) in self.scorers.iter().zip(&scored.scores) {
+            scores.insert(asked.scorer.name.clone(), number::to_json(*score));
         }
         let mut line = json!({ "file": file, "prompt": scored.prompt, "scores": scores });
         let mut answers = Map::new();
-        for (scorer, given) in self.scorers.iter().zip(&scored.answers) {
+        for (asked, given) in self.scorers.iter().zip(&scored.answers) {
             if !given.is_empty() {
-                answers.insert(scorer.name.clone(), json!(given));
+                answers.insert(asked.scorer.name.clone(), json!(given));
             }
         }
         if !answers.is_empty() {
@@ -243,8 +244,8 @@ impl ScoreJob<'_> {
     fn table(&self, rows: &[Row]) -> Table {
         let prompts = self.prompt.is_none() && self.reads_prompt;
         let mut heads = vec![("image", Align::Left)];
-        for scorer in self.scorers {
-            heads.push((scorer.name.as_str(), Align::Right));
+        for asked in self.scorers {
+            heads.push((asked.scorer.name.as_str(), Align::Right));
         }
         if prompts {
             heads.push(("prompt", Align::Left));
@@ -266,6 +267,19 @@ impl ScoreJob<'_> {
         }
         table
     }
+}
+
+/// What is wrong with each image, according to the answers about it.
+fn wrong_answers(rows: &[Row]) -> String {
+    let mut lines = String::new();
+    for row in rows {
+        let answers = row.scored.iter().flat_map(|scored| &scored.answers);
+        for wrong in answers.flatten().filter(|answer| answer.is_wrong()) {
+            let wrong = quoting::line(&wrong.to_string());
+            lines += &format!("\n{}: {wrong}", quoting::path(&row.file));
+        }
+    }
+    lines
 }
 
 /// An image with the prompt that it records, which only a PNG can.

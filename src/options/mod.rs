@@ -11,6 +11,7 @@ mod per_scale;
 mod plan;
 mod plan_json;
 mod preview;
+mod questions;
 mod sampling;
 mod steer;
 
@@ -31,6 +32,7 @@ pub use aspect::Aspect;
 pub use class::ClassChoice;
 pub use per_scale::PerScale;
 pub use preview::Preview;
+pub use questions::{ListedQuestion, PromptQuestions, QuestionMean, Questions, YES};
 pub use sampling::SamplingPreset;
 pub use steer::{Places, Steer, SteerOptions};
 
@@ -51,6 +53,21 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(long, value_name = "CLASS"))]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<ClassChoice>))]
     pub class: Option<ClassChoice>,
+    /// Questions that vqa and openai answer instead of reading prompts; their mean is the score: auto
+    /// takes prompts apart, a file has a list for each prompt
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "auto|FILE", help_heading = "Model")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = Questions::from_argument))]
+    pub questions: Option<Questions>,
+    /// Mean of the answers: arithmetic or geometric [default: arithmetic]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "MEAN", help_heading = "Model")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<QuestionMean>))]
+    pub question_mean: Option<QuestionMean>,
     /// Search method: raw, best-of-n, importance, beam, draft, sequential, auto or tts-var [default:
     /// auto, or draft for scorers whose scale it does not know]
     #[cfg_attr(
@@ -371,8 +388,11 @@ impl Options {
     /// A name is unknown, or a value has the wrong type; the message names it.
     pub fn from_map(map: &Map<String, Value>) -> Result<Self> {
         for (name, value) in map {
-            if name == "steer" && !value.is_null() {
-                Steer::from_json(value)?;
+            match name.as_str() {
+                _ if value.is_null() => {}
+                "steer" => _ = Steer::from_json(value)?,
+                "questions" => _ = Questions::from_json(value)?,
+                _ => {}
             }
             let alone = Map::from_iter([(name.clone(), value.clone())]);
             if let Err(error) = Self::deserialize(Value::Object(alone)) {

@@ -31,8 +31,11 @@ const PLAN_FILE: &str = "plan.toml";
 /// Name of the steering file.
 const STEER_FILE: &str = "steer.json";
 
+/// Name of the file with questions.
+const QUESTIONS_FILE: &str = "questions.jsonl";
+
 /// Settings of a trace with their flags.
-const FLAGS: [(&str, &str); 11] = [
+const FLAGS: [(&str, &str); 12] = [
     ("cfg", "--cfg"),
     ("cfg_layer", "--cfg-layer"),
     ("tau", "--tau"),
@@ -44,6 +47,7 @@ const FLAGS: [(&str, &str); 11] = [
     ("dtype", "--dtype"),
     ("scorers", "--scorer"),
     ("state_dict", "--state-dict"),
+    ("question_mean", "--question-mean"),
 ];
 
 /// The command of the search with this trace. It includes all settings whose defaults may change in
@@ -105,6 +109,18 @@ pub(super) fn command(trace: &Trace) -> Command {
                 });
             }
         }
+    }
+    match trace.settings.get("questions") {
+        Some(Value::Array(lists)) => {
+            flag("--questions", QUESTIONS_FILE.to_owned());
+            files.push(CommandFile {
+                name: QUESTIONS_FILE,
+                content: "the questions",
+                text: lists.iter().map(|list| format!("{list}\n")).collect(),
+            });
+        }
+        Some(Value::String(name)) => flag("--questions", name.clone()),
+        _ => {}
     }
     flag("--seed", trace.seed.to_string());
     if trace.settings.get("token_statistics") == Some(&Value::Bool(true)) {

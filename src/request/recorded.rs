@@ -71,6 +71,18 @@ pub fn settings(system: &System, options: &Options, method: MethodSpec) -> Map<S
     settings
 }
 
+/// Replaces the questions in the settings by those about a prompt.
+pub fn keep_questions_about(settings: &mut Map<String, Value>, options: &Options, prompt: &str) {
+    let Some(questions) = &options.questions else {
+        return;
+    };
+    let kept = Options {
+        questions: Some(questions.only(prompt)),
+        ..Options::default()
+    };
+    settings.extend(kept.to_map());
+}
+
 /// The number of the class in the options, whatever names it there.
 fn class_number(system: &System, options: &Options) -> Option<usize> {
     let class = options.class.as_ref()?;

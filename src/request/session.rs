@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use ttsvar_search::{
-    Drafts, Image, Listener, Method, Outcome, Pipeline, Plan, Prompt, Scorer, Search, Workload,
-    mixer::Part, run,
+    Answers, Drafts, Image, Listener, Method, Outcome, Pipeline, Plan, Prompt, Scorer, Search,
+    Workload, mixer::Part, run,
 };
 
 use super::{EditInput, MethodSpec, check_subject, recorded};
@@ -17,7 +17,7 @@ use crate::{
     Error, Result,
     options::{ClassChoice, Options},
     pipelines::Edit,
-    system::{MemoryLimit, MemoryPlan, System, too_little_memory},
+    system::{AskedScorer, MemoryLimit, MemoryPlan, System, too_little_memory},
 };
 
 /// A system set up for searches.
@@ -29,6 +29,8 @@ pub struct Session<'a> {
     pipeline: Box<dyn Pipeline + 'a>,
     rows_at_once: Option<usize>,
     edit: Option<NamedEdit>,
+    scorers: Vec<AskedScorer<'a>>,
+    held_out: Vec<AskedScorer<'a>>,
 }
 
 /// An edit with the name that records give it.
@@ -87,6 +89,7 @@ impl<'a> Session<'a> {
         }
         let pipeline = system.pipeline(&options, None)?;
         let (plan, method) = MethodSpec::plan(&options, pipeline.scales().len(), drafts)?;
+        let (scorers, held_out) = system.asked(&options)?;
         Ok(Self {
             system,
             options,
@@ -95,6 +98,8 @@ impl<'a> Session<'a> {
             pipeline,
             rows_at_once: None,
             edit: None,
+            scorers,
+            held_out,
         })
     }
 
@@ -239,6 +244,7 @@ impl<'a> Session<'a> {
     /// The search that [`Session::run`] runs, for callers who run it themselves.
     pub fn search(&self) -> Search<'_> {
         let mut search = self.system.search(self.pipeline.as_ref());
+        search.scorers = self.scorers.iter().map(AskedScorer::weighted).collect();
         search.preview = self.options.decode_size();
         search.budget = self.options.budget;
         search.settings = self.settings();
@@ -281,6 +287,8 @@ impl<'a> Session<'a> {
             plan: self.plan.clone(),
             rows_at_once: self.rows_at_once,
             edit: self.edit.clone(),
+            scorers: self.scorers.clone(),
+            held_out: self.held_out.clone(),
         })
     }
 
@@ -297,7 +305,8 @@ impl<'a> Session<'a> {
     /// # Errors
     /// The generator, a scorer, the features or the listener fail.
     pub fn run(&self, text: &str, seed: u64, listener: &mut dyn Listener) -> Result<Outcome> {
-        let search = self.search();
+        let mut search = self.search();
+        search.settings = self.settings_of(text);
         let mut outcome = run(&search, &self.prompt(text), &self.plan, seed, listener)?;
         self.score_held_out(text, &mut outcome)?;
         Ok(outcome)
@@ -309,18 +318,38 @@ impl<'a> Session<'a> {
         let (ids, images): (Vec<usize>, Vec<Image>) = finished
             .map(|finished| (finished.id, finished.image.clone()))
             .unzip();
-        for scorer in self.system.held_out() {
-            outcome.trace.held_out.push(Part {
-                scorer: scorer.name.clone(),
-                scale: outcome.trace.scales.len().saturating_sub(1),
+        let trace = &mut outcome.trace;
+        let scale = trace.scales.len().saturating_sub(1);
+        for asked in &self.held_out {
+            let name = &asked.scorer.name;
+            let scored = asked.score_with_answers(text, &images)?;
+            trace.held_out.push(Part {
+                scorer: name.clone(),
+                scale,
                 ids: ids.clone(),
-                scores: scorer.score(text, &images)?,
+                scores: scored.scores.clone(),
             });
+            trace
+                .answers
+                .extend(Answers::new(name, scale, &ids, scored));
         }
         Ok(())
     }
 
-    /// The settings that traces and images record.
+    /// The scorers that searches do not use, with the questions that they are asked.
+    pub fn held_out(&self) -> &[AskedScorer<'a>] {
+        &self.held_out
+    }
+
+    /// The settings that the trace and the image of a prompt record: of questions, those about this
+    /// prompt.
+    pub fn settings_of(&self, prompt: &str) -> Map<String, Value> {
+        let mut settings = self.settings();
+        recorded::keep_questions_about(&mut settings, &self.options, prompt);
+        settings
+    }
+
+    /// The settings for any prompt.
     pub fn settings(&self) -> Map<String, Value> {
         let mut settings = recorded::settings(self.system, &self.options, self.method);
         if let Some(edit) = &self.edit {

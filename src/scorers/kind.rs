@@ -1,10 +1,10 @@
 //! Scorers by name.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr};
 
 use ttsvar_search::{Image, Scorer};
 
-use super::{ImageReward, KINDS, questions::QuestionLists};
+use super::{ImageReward, KINDS};
 use crate::{
     Error, Result,
     hub::{ScorerFiles, ScorerRelease},
@@ -46,8 +46,6 @@ pub type LoadScorer =
 /// Settings of scorers that are not in their files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScorerSettings {
-    /// Questions that scorers answer instead of reading prompts, if they can.
-    pub questions: Option<Arc<QuestionLists>>,
     /// The server of the scorer `openai`.
     #[cfg(feature = "remote")]
     pub server: super::openai::VisionServer,

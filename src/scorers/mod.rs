@@ -27,6 +27,7 @@ pub use mix::ScorerMix;
 #[cfg(feature = "remote")]
 pub use openai::OpenAi;
 pub use pick_score::PickScore;
+pub use questions::QuestionLists;
 pub use relation::RelationScorer;
 pub use vqa::VqaScore;
 

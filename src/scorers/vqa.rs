@@ -9,9 +9,8 @@
 use ttsvar_search::{Image, Scorer};
 
 use super::{
-    ImageQuestions, ScorerKind, ScorerNetwork, ScorerSettings,
-    kind::unchanged,
-    questions::{YES, is_yes_or_no},
+    ImageQuestions, ScorerKind, ScorerNetwork, ScorerSettings, kind::unchanged,
+    questions::is_yes_or_no,
 };
 use crate::{
     Error, Result,
@@ -22,6 +21,7 @@ use crate::{
         clip::Config,
         clip_t5::{ClipT5, ClipT5Config, Question, log_probabilities},
     },
+    options::YES,
     text::T5Tokenizer,
 };
 use candle_core::Tensor;

@@ -136,12 +136,12 @@ impl RequestReader {
         let seed = session.options().seed.unwrap_or_else(new_seed);
         options.seed = Some(seed);
         Ok(SearchRequest {
-            prompt,
             seed,
             previews: raw.previews,
             size: (width, height),
             plan: session.plan().clone(),
-            settings: session.settings(),
+            settings: session.settings_of(&prompt),
+            prompt,
             edit,
             options,
         })

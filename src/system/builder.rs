@@ -1,9 +1,6 @@
 //! The choices that open a system: model, scorers, device, data type.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use super::{DEMO, System, loader, scorers::ScorerChoice};
 #[cfg(feature = "remote")]
@@ -12,10 +9,7 @@ use crate::{
     Error, Result, demo,
     hub::{self, Bundle, bundle::FILE, catalog},
     loading::{Device, Dtype, LoadReport, Loader},
-    scorers::{
-        ScorerList, ScorerMix, ScorerName, ScorerSettings, kind,
-        questions::{QuestionLists, QuestionMean, QuestionSource},
-    },
+    scorers::{ScorerList, ScorerMix, ScorerName, ScorerSettings, kind},
     text::Classes,
 };
 use ttsvar_search::suggestion::suggest;
@@ -36,15 +30,6 @@ pub struct SystemBuilder {
     #[cfg_attr(feature = "cli", arg(long, value_name = "SCORERS"))]
     #[cfg_attr(feature = "cli", arg(value_parser = crate::options::parse::<ScorerMix>))]
     pub scorer: Option<ScorerMix>,
-    /// Questions that vqa and openai answer instead of reading prompts; their mean is the score:
-    /// auto takes prompts apart, a file has a list for each prompt
-    #[cfg_attr(feature = "cli", arg(long, value_name = "auto|FILE"))]
-    #[cfg_attr(feature = "cli", arg(value_parser = crate::options::parse::<QuestionSource>))]
-    pub questions: Option<QuestionSource>,
-    /// Mean of the answers: arithmetic or geometric [default: arithmetic]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "MEAN"))]
-    #[cfg_attr(feature = "cli", arg(value_parser = crate::options::parse::<QuestionMean>))]
-    pub question_mean: Option<QuestionMean>,
     /// The state dict to read in checkpoints that hold several which fit, such as a model and its
     /// moving average [default: the model]
     #[cfg_attr(feature = "cli", arg(long, value_name = "NAME"))]
@@ -119,29 +104,12 @@ impl SystemBuilder {
         }
     }
 
-    /// The settings of scorers, of which these are used.
-    pub(super) fn scorer_settings(&self, mix: &ScorerMix) -> Result<ScorerSettings> {
-        Ok(ScorerSettings {
-            questions: self.question_lists(mix)?,
+    /// The settings of scorers.
+    pub(super) fn scorer_settings(&self) -> ScorerSettings {
+        ScorerSettings {
             #[cfg(feature = "remote")]
             server: self.server.clone(),
-        })
-    }
-
-    /// The lists of questions, if there are any.
-    fn question_lists(&self, mix: &ScorerMix) -> Result<Option<Arc<QuestionLists>>> {
-        let Some(source) = &self.questions else {
-            return Ok(None);
-        };
-        let answers = |(name, _): &(ScorerName, f64)| name.kind.answers && name.question.is_none();
-        if !mix.scorers().iter().any(answers) {
-            return Err(Error::input(format!(
-                "`--questions`, but the scorers `{mix}` read prompts and answer no questions"
-            ))
-            .with_hint("choose a scorer that answers: --scorer vqa or --scorer openai"));
         }
-        let mean = self.question_mean.unwrap_or_default();
-        Ok(Some(Arc::new(QuestionLists::open(source, mean)?)))
     }
 
     /// Keeps matrices in this type.

@@ -47,12 +47,11 @@ pub(super) fn load(
     let family = family(bundle.description.generator.family);
     let generator = family.load(&bundle, loader, resident, &mut report)?;
     let files = scorer_files(&bundle, &scorers.all)?;
-    let settings = builder.scorer_settings(&scorers.all)?;
     let (mut loaded, scorer_networks) = load_scorers(
         &scorers.all,
         &files,
         loader,
-        &settings,
+        &builder.scorer_settings(),
         resident,
         &mut report,
     )?;

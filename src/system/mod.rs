@@ -20,7 +20,7 @@ pub use builder::{Grids, SystemBuilder, find_bundle};
 pub use loader::family;
 pub use memory::{MemoryLimit, MemoryPlan, fit_outline, most_rows, too_little_memory};
 pub use outline::ReleasedOutline;
-pub use scorers::{LoadedScorer, ScorerSet};
+pub use scorers::{AskedScorer, LoadedScorer, ScorerSet, asked};
 
 use self::{scorers::EvictableScorer, verifier::BundleVerifier};
 use crate::{
@@ -239,6 +239,19 @@ impl System {
             .with_scorers(self.scorers.iter().map(weighted).collect());
         search.verifier = self.verifier();
         search
+    }
+
+    /// The scorers of searches with the questions in `options`, then the held-out ones.
+    ///
+    /// # Errors
+    /// There are questions, but none of the scorers answers lists of them.
+    pub(crate) fn asked<'a>(
+        &'a self,
+        options: &Options,
+    ) -> Result<(Vec<AskedScorer<'a>>, Vec<AskedScorer<'a>>)> {
+        let mut searching = asked(self.scorers.iter().chain(&self.held_out), options)?;
+        let held_out = searching.split_off(self.scorers.len());
+        Ok((searching, held_out))
     }
 
     /// The first scorer.

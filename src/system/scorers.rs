@@ -3,16 +3,17 @@
 
 use std::{path::Path, sync::Arc};
 
-use ttsvar_search::{Image, Method, PromptReader, Scorer};
+use ttsvar_search::{AnsweredScores, Image, Method, PromptReader, Scorer, WeightedScorer};
 
 use super::{DEMO, SystemBuilder, builder::require_files, loader::note_revisions};
 use crate::{
     Error, Result,
     hub::{BuiltIn, Bundle, ScorerFiles, bundle::FILE},
     loading::{Evictable, LoadReport, Loader},
+    options::{Options, YES},
     scorers::{
-        ScorerList, ScorerMix, ScorerName, ScorerNetwork, ScorerSettings, image_reward,
-        questions::{QuestionLists, QuestionScore, YES},
+        QuestionLists, ScorerList, ScorerMix, ScorerName, ScorerNetwork, ScorerSettings,
+        image_reward,
     },
 };
 
@@ -32,8 +33,8 @@ pub struct LoadedScorer {
     pub(super) score: fn(f32) -> f32,
     /// The question that it answers instead of reading prompts.
     question: Option<String>,
-    /// Questions that it answers instead of reading prompts.
-    lists: Option<Arc<QuestionLists>>,
+    /// Whether it answers lists of questions.
+    answers_lists: bool,
     /// Floating-point operations per image.
     flops: f64,
     /// Reads prompts for warnings, also while the network is evicted.
@@ -41,36 +42,32 @@ pub struct LoadedScorer {
 }
 
 impl LoadedScorer {
-    /// The scores of images, with the answers to questions if it is asked a list of them.
-    ///
-    /// # Errors
-    /// The network fails.
-    pub fn score_with_answers(&self, prompt: &str, images: &[Image]) -> Result<Vec<QuestionScore>> {
+    /// The scores of images, with answers if it is asked a list of questions about the prompt.
+    fn ask(
+        &self,
+        lists: Option<&QuestionLists>,
+        prompt: &str,
+        images: &[Image],
+    ) -> Result<AnsweredScores> {
         let network = self.network.get()?;
-        let numbers = match (&self.question, network.image_questions(), &self.lists) {
-            (Some(question), Some(network), _) => network.answer(question, YES, images)?,
-            (None, Some(network), Some(lists)) => match lists.score(network, prompt, images)? {
-                Some(scores) => return Ok(scores),
-                None => self.score_usually(prompt, images)?,
-            },
-            _ => self.score_usually(prompt, images)?,
+        let answering = network.image_questions();
+        if let (Some(answering), Some(lists)) = (answering, lists)
+            && let Some(scored) = lists.score(answering, prompt, images)?
+        {
+            return Ok(scored);
+        }
+        let numbers = match (answering, &self.question) {
+            (Some(answering), Some(question)) => answering.answer(question, YES, images)?,
+            _ => network.score(prompt, images)?,
         };
-        let plain = |number: f32| QuestionScore {
-            score: (self.score)(number),
-            answers: vec![],
-        };
-        Ok(numbers.into_iter().map(plain).collect())
-    }
-
-    fn score_usually(&self, prompt: &str, images: &[Image]) -> Result<Vec<f32>> {
-        Ok(self.network.get()?.score(prompt, images)?)
+        let scores: Vec<f32> = numbers.into_iter().map(self.score).collect();
+        Ok(scores.into())
     }
 }
 
 impl Scorer for LoadedScorer {
     fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
-        let scored = self.score_with_answers(prompt, images)?;
-        Ok(scored.into_iter().map(|scored| scored.score).collect())
+        Ok(self.ask(None, prompt, images)?.scores)
     }
 
     fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
@@ -79,6 +76,84 @@ impl Scorer for LoadedScorer {
 
     fn flops(&self, images: usize) -> f64 {
         self.flops * images as f64
+    }
+}
+
+/// A scorer with the questions that options let it answer instead of reading prompts, if it can.
+#[derive(Clone)]
+pub struct AskedScorer<'a> {
+    /// The scorer.
+    pub scorer: &'a LoadedScorer,
+    lists: Option<Arc<QuestionLists>>,
+}
+
+impl AskedScorer<'_> {
+    /// The scorer for a search.
+    pub fn weighted(&self) -> WeightedScorer<'_> {
+        WeightedScorer {
+            name: &self.scorer.name,
+            weight: self.scorer.weight,
+            scorer: self,
+        }
+    }
+}
+
+/// The scorers with the questions in `options`.
+///
+/// # Errors
+/// There are questions, but none of the scorers answers lists of them; or there is a mean and there
+/// are no questions.
+pub fn asked<'a>(
+    scorers: impl IntoIterator<Item = &'a LoadedScorer>,
+    options: &Options,
+) -> Result<Vec<AskedScorer<'a>>> {
+    let scorers: Vec<&LoadedScorer> = scorers.into_iter().collect();
+    if options.question_mean.is_some() && options.questions.is_none() {
+        return Err(
+            Error::input("a mean of answers is chosen, but there are no questions")
+                .with_hint("give questions too: auto, or a list for each prompt"),
+        );
+    }
+    let mean = options.question_mean.unwrap_or_default();
+    let questions = options.questions.clone();
+    let lists = questions.map(|questions| Arc::new(QuestionLists::new(questions, mean)));
+    if lists.is_some() && !scorers.iter().any(|scorer| scorer.answers_lists) {
+        let names: Vec<&str> = scorers.iter().map(|scorer| scorer.name.as_str()).collect();
+        return Err(Error::input(format!(
+            "there are questions, but `{}` reads prompts and answers none",
+            names.join("`, `")
+        ))
+        .with_hint("choose a scorer that answers questions: vqa or openai"));
+    }
+    let scorers = scorers.into_iter();
+    Ok(scorers
+        .map(|scorer| AskedScorer {
+            scorer,
+            lists: lists.clone().filter(|_| scorer.answers_lists),
+        })
+        .collect())
+}
+
+impl Scorer for AskedScorer<'_> {
+    fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
+        Ok(self.score_with_answers(prompt, images)?.scores)
+    }
+
+    fn score_with_answers(
+        &self,
+        prompt: &str,
+        images: &[Image],
+    ) -> ttsvar_search::Result<AnsweredScores> {
+        let lists = self.lists.as_deref();
+        Ok(self.scorer.ask(lists, prompt, images)?)
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        self.scorer.prompt_reader()
+    }
+
+    fn flops(&self, images: usize) -> f64 {
+        self.scorer.flops(images)
     }
 }
 
@@ -178,7 +253,7 @@ pub(super) fn load_scorers(
             network: network.clone(),
             score: name.score,
             question: name.question.clone(),
-            lists: settings.questions.clone().filter(|_| name.kind.answers),
+            answers_lists: name.kind.answers && name.question.is_none(),
             flops: *flops,
             reader: reader.clone(),
         });
@@ -213,7 +288,7 @@ impl SystemBuilder {
         let folder = self.weights.as_deref().or(model);
         require_files(folder.unwrap_or(Path::new(DEMO)), &missing)?;
         let mut report = LoadReport::default();
-        let settings = self.scorer_settings(&mix)?;
+        let settings = self.scorer_settings();
         let (scorers, _) = load_scorers(&mix, &files, &loader, &settings, true, &mut report)?;
         self.check_state_dict(&report)?;
         note_revisions(&mut report);

@@ -75,6 +75,21 @@ fn a_search_is_guided_by_questions_and_the_key_is_written_nowhere() {
             "{file}"
         );
     }
+    let wrong = "Is the red circle to the left of the blue square?";
+    assert_eq!(line["answers"]["openai (m)"][4]["question"], wrong);
+    let trace: Value = serde_json::from_str(&desk.text("a.json")).unwrap();
+    assert_eq!(trace["settings"]["questions"], "auto");
+    let answers = &trace["answers"][0];
+    assert_eq!(answers["scale"], 6);
+    assert_eq!(answers["questions"][4]["question"], wrong);
+    let candidates = answers["candidates"].as_array().unwrap();
+    let answered = json!({ "id": 1, "probabilities": [0.75, 0.75, 0.75, 0.75, 0.25] });
+    assert_eq!((candidates.len(), &candidates[1]), (2, &answered));
+    let page = desk.text("a.html");
+    assert!(page.contains(wrong) && page.contains("<b>0.25</b>"));
+    let inspected = desk.works(&["inspect", "a.json"]);
+    let row = inspected.lines().find(|line| line.contains(wrong));
+    assert!(row.unwrap().ends_with("0.25"), "{inspected}");
     let score = [
         "score",
         "a.png",
@@ -101,6 +116,41 @@ fn a_search_is_guided_by_questions_and_the_key_is_written_nowhere() {
         ]
     );
     assert_eq!(answers[4]["probability"], 0.25);
+}
+
+#[test]
+fn an_image_records_the_questions_of_its_prompt() {
+    let desk = Desk::new();
+    let server = server();
+    let lists = [
+        json!({ "prompt": "a star", "questions": ["Is it to the left of nothing?"] }),
+        json!({ "prompt": "a ring", "questions": ["Is it a ring?", ["How many?", "one"]] }),
+    ];
+    let text = lists.clone().map(|list| format!("{list}\n")).concat();
+    desk.write("lists.jsonl", text);
+    let generate = |more: &[&str]| {
+        let method = ["generate", "--method", "best-of-n", "--n", "2"];
+        run(&desk, &server, &[&method[..], more].concat())
+    };
+    let asked = ["--scorer", "openai", "--questions", "lists.jsonl"];
+    let choices = ["--question-mean", "geometric", "--report", "a.html"];
+    let first = [&["a ring", "--out", "a.png"][..], &asked, &choices].concat();
+    let said = generate(&first);
+    assert!(said.contains("\n  How many? one: 0.00"), "{said}");
+    desk.write("lists.jsonl", "");
+    generate(&["--from", "a.png", "--out", "b.png"]);
+    assert_eq!(desk.read("a.png"), desk.read("b.png"));
+    let settings = &desk.png("a.png");
+    let settings: Value = serde_json::from_str(settings.text("ttsvar:settings").unwrap()).unwrap();
+    assert_eq!(settings["questions"], json!([lists[1]]));
+    assert_eq!(settings["question_mean"], "geometric");
+    let page = desk.text("a.html");
+    assert!(page.contains("--questions questions.jsonl"));
+    assert!(page.contains("--question-mean geometric"));
+    generate(&["a star", "--from", "a.png", "--out", "c.png"]);
+    let settings = &desk.png("c.png");
+    let settings: Value = serde_json::from_str(settings.text("ttsvar:settings").unwrap()).unwrap();
+    assert_eq!(settings["questions"], "auto");
 }
 
 #[test]
@@ -131,6 +181,9 @@ fn questions_come_from_a_file_or_stand_in_the_mix() {
     let scores = score(&["--scorer", mix]);
     assert_eq!(scores[r#"openai:"A, b = c?" (m)"#], 0.75);
     assert_eq!(scores[r#"openai:"Is it to the left of x?" (m)"#], 0.25);
+    let said = run(&desk, &server, &[&["score", "a.png"], &lists[..]].concat());
+    let wrong = "\na.png: Is it to the left of nothing? Yes: 0.25";
+    assert!(said.contains(wrong), "{said}");
 }
 
 #[test]
@@ -157,8 +210,8 @@ fn what_cannot_be_asked_is_refused() {
     .collect();
     assert_snapshot!(refused.concat(), @r#"
     $ generate "a ring" --questions auto
-    error: `--questions`, but the scorers `demo-reward` read prompts and answer no questions
-    hint: choose a scorer that answers: --scorer vqa or --scorer openai
+    error: there are questions, but `demo-reward` reads prompts and answers none
+    hint: choose a scorer that answers questions: vqa or openai
     $ generate "a ring" --scorer openai
     error: the scorer openai needs the address of a vision server
     hint: --openai-url http://localhost:8000/v1, or the variable TTSVAR_OPENAI_URL

@@ -48,6 +48,7 @@ const MODULES: [(&str, &[&str]); 28] = [
             "loading",
             "models",
             "nn",
+            "options",
             "search",
             "tensors",
             "text",

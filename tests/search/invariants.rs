@@ -541,6 +541,16 @@ fn drawn(scale: usize, entropy: f64, log_likelihood: f64) -> Value {
     json!({ "scale": scale, "entropy": entropy, "log_likelihood": log_likelihood })
 }
 
+/// The answers to one question about a candidate.
+fn answers(scale: usize, id: usize, probabilities: &[f32]) -> Value {
+    json!({
+        "scorer": "s",
+        "scale": scale,
+        "questions": [{ "question": "Is it?", "answer": "Yes" }],
+        "candidates": [{ "id": id, "probabilities": probabilities }],
+    })
+}
+
 #[test]
 fn a_trace_that_contradicts_itself_is_refused() {
     let plan = Plan::tts_var(SCALES, 1, Schedule::Released).unwrap();
@@ -600,6 +610,10 @@ fn a_trace_that_contradicts_itself_is_refused() {
         ("/finals/0/id", json!(999)),
         ("/winner", json!(0)),
         ("/winner", json!(999)),
+        ("/answers", json!([answers(99, 0, &[0.5])])),
+        ("/answers", json!([answers(0, 999, &[0.5])])),
+        ("/answers", json!([answers(0, 0, &[0.5, 0.5])])),
+        ("/answers", json!([answers(0, 0, &[])])),
         ("/cost/decodes", json!(u64::MAX)),
         ("/cost/rows/0", json!(u64::MAX)),
         ("/cost/seconds/total", json!(-1.0)),
@@ -619,7 +633,15 @@ fn a_trace_that_contradicts_itself_is_refused() {
             "{error}"
         );
     }
-    Trace::from_json(&whole.to_string()).unwrap();
+    let mut answered = whole;
+    answered["answers"] = json!([answers(0, 0, &[0.25])]);
+    let answered = Trace::from_json(&answered.to_string()).unwrap();
+    let (scorer, found) = answered.answers_of(0).pop().unwrap();
+    assert_eq!(
+        (scorer, found[0].to_string()),
+        ("s", "Is it? Yes: 0.25".to_owned())
+    );
+    assert!(found[0].is_wrong());
 }
 
 #[test]

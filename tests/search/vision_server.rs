@@ -11,9 +11,12 @@ use ttsvar::scorers::{
     OpenAi,
     openai::{ApiKey, VisionServer},
 };
-use ttsvar_search::{Image, Scorer};
+use ttsvar_search::{Image, Method, Scorer, Search, Silent, Warning, run};
 
-use crate::support::vision::{Server, likely, reply, serve};
+use crate::support::{
+    toy::{Toy, extractors},
+    vision::{Server, likely, reply, serve},
+};
 
 const KEY: &str = "sk-very-secret";
 
@@ -120,6 +123,43 @@ fn two_hundred_candidates_survive_failures_and_no_pair_is_answered_twice() {
 }
 
 #[test]
+fn a_search_among_two_hundred_candidates_reports_those_without_a_score() {
+    const COUNT: usize = 200;
+    let lost: Arc<Mutex<Vec<String>>> = Arc::default();
+    let never = lost.clone();
+    let server = serve(move |request| {
+        let image = request.image().to_owned();
+        let mut never = never.lock().unwrap();
+        if never.contains(&image) || (request.number % 10 == 3 && never.len() < 7) {
+            never.push(image);
+            return reply(500, "", "broken");
+        }
+        likely(0.5)
+    });
+    let scorer = scorer(&server);
+    let (pipeline, extractors) = (Toy::new(3), extractors());
+    let search = Search::new(&pipeline, &scorer, &extractors);
+    let plan = Method::BestOfN.plan(3, COUNT).unwrap();
+    let outcome = run(&search, &"a cat".into(), &plan, 1, &mut Silent).unwrap();
+    let finals = outcome.trace.finals.iter();
+    let without: Vec<usize> = finals
+        .filter(|last| last.score.is_nan())
+        .map(|last| last.id)
+        .collect();
+    assert!(!without.is_empty() && without.len() < COUNT / 10);
+    let reported = outcome
+        .trace
+        .warnings
+        .iter()
+        .find_map(|warning| match warning {
+            Warning::LostScores { ids, .. } => Some(ids.clone()),
+            _ => None,
+        });
+    assert_eq!(reported, Some(without));
+    assert_eq!(outcome.winner().score, 0.5);
+}
+
+#[test]
 fn an_image_that_is_never_answered_has_no_score_and_the_others_do() {
     let bad = images(4).pop().unwrap();
     let png = ttsvar::image::Png::new(bad).encode().unwrap();
@@ -151,6 +191,9 @@ fn a_server_that_never_answers_is_an_error() {
         3 * 6,
         "six attempts each"
     );
+    let cut = format!("{}{KEY}", "x".repeat(195));
+    let message = error(&serve(move |_| reply(500, "", &cut)));
+    assert!(!message.contains(&KEY[..4]), "{message}");
     let silent = serve(|_| reply(200, "", "<html>hello</html>"));
     assert!(error(&silent).contains("not understood"));
     let truncated = serve(|_| likely(0.5)[..60].to_vec());

@@ -5,7 +5,10 @@ use ttsvar::request::Recorded;
 
 use crate::{
     Served,
-    support::option_cases::{REFUSED_BY_DEMO, assert_recorded, cases},
+    support::{
+        option_cases::{REFUSED_BY_DEMO, assert_recorded, cases},
+        vision::{likely, serve},
+    },
 };
 
 #[test]
@@ -45,4 +48,37 @@ fn every_option_goes_through_http() {
         assert_eq!(refused.status, 400);
         assert!(refused.text().contains(part), "{}", refused.text());
     }
+}
+
+#[test]
+fn questions_go_through_http_and_the_trace_has_the_answers() {
+    let vision = serve(|_| likely(0.25));
+    let flags = ["--scorer", "openai", "--openai-cache", "none"];
+    let server = ["--openai-url", &vision.address, "--openai-model", "m"];
+    let served = Served::new(&[flags, server].concat());
+    let questions = json!([
+        { "prompt": "a red circle", "questions": ["Is it red?", ["How many?", "one"]] },
+        { "prompt": "a star", "questions": ["Is it a star?"] },
+    ]);
+    let search = json!({
+        "method": "raw",
+        "seed": 1,
+        "questions": questions,
+        "question_mean": "geometric",
+    });
+    let id = served.submit(&json!({ "prompt": "a red circle", "search": search }));
+    served.until(&id, "done");
+    let trace = served.get(&format!("/v1/jobs/{id}/trace")).json();
+    assert_eq!(trace["settings"]["questions"], json!([questions[0]]));
+    assert_eq!(trace["settings"]["question_mean"], "geometric");
+    let answers = &trace["answers"][0];
+    assert_eq!(answers["scorer"], "openai (m)");
+    assert_eq!(answers["questions"][1]["answer"], "one");
+    assert_eq!(answers["candidates"][0]["probabilities"][0], 0.25);
+
+    let search = json!({ "questions": [{ "prompt": "a star", "questions": [] }] });
+    let refused = served.post("/v1/jobs", &json!({ "prompt": "a star", "search": search }));
+    assert_eq!(refused.status, 400);
+    let error = &refused.json()["error"];
+    assert_eq!(error["param"], "search.questions");
 }

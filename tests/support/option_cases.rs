@@ -8,10 +8,12 @@ use ttsvar::{
 };
 
 /// The options that the demo refuses, each with a value and a part of the error: it has one size of
-/// images, and it reads prompts.
-pub const REFUSED_BY_DEMO: [(&str, &str, &str); 3] = [
+/// images, it reads prompts, and its scorer answers no questions.
+pub const REFUSED_BY_DEMO: [(&str, &str, &str); 5] = [
     ("pixels", "0.06M", "one size only"),
     ("class", "207", "not of classes"),
+    ("questions", "auto", "answers none"),
+    ("question_mean", "geometric", "no questions"),
     ("more_smooth", "true", "not an option of Infinity"),
 ];
 

@@ -9,7 +9,7 @@ use pyo3::{
 use serde_json::{Map, Value};
 use ttsvar::{
     Error,
-    options::{self, Options, Steer},
+    options::{self, Options, Questions, Steer},
     search::Plan,
 };
 
@@ -33,6 +33,7 @@ pub(crate) fn read(given: &Bound<'_, PyDict>) -> PyResult<Options> {
         let value = match name.as_str() {
             "plan" => plan(&value)?,
             "steer" => steer(&value)?,
+            "questions" => questions(&value)?,
             _ => json(&value)?,
         };
         values.insert(name, value);
@@ -57,6 +58,21 @@ fn steer(value: &Bound<'_, PyAny>) -> PyResult<Value> {
         false => Steer::from_argument(&text),
     };
     serde_json::to_value(raised(py, steer)?)
+        .map_err(|error| pyo3::exceptions::PyValueError::new_err(error.to_string()))
+}
+
+/// A list of mappings with the keys of a line of a file, the text of a file, its path, or `auto`.
+fn questions(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    let py = value.py();
+    if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
+        return json(value);
+    }
+    let text = path_or_text(value)?;
+    let questions = match Questions::is_content(&text) {
+        true => Questions::from_text(&text),
+        false => Questions::from_argument(&text),
+    };
+    serde_json::to_value(raised(py, questions)?)
         .map_err(|error| pyo3::exceptions::PyValueError::new_err(error.to_string()))
 }
 

@@ -36,10 +36,7 @@ type SearchResult<'py> = (Vec<Bound<'py, PyAny>>, String, usize);
 #[pymethods]
 impl System {
     #[staticmethod]
-    #[pyo3(signature = (
-        model, weights, dtype, device, scorer=None, state_dict=None, questions=None,
-        question_mean=None,
-    ))]
+    #[pyo3(signature = (model, weights, dtype, device, scorer=None, state_dict=None))]
     fn open(
         py: Python<'_>,
         model: String,
@@ -48,8 +45,6 @@ impl System {
         device: &str,
         scorer: Option<&str>,
         state_dict: Option<String>,
-        questions: Option<&str>,
-        question_mean: Option<&str>,
     ) -> PyResult<Self> {
         let builder = SystemBuilder {
             model: Some(model),
@@ -58,8 +53,6 @@ impl System {
             dtype: Some(raised(py, dtype.parse())?),
             device: raised(py, device.parse())?,
             state_dict,
-            questions: raised(py, questions.map(str::parse).transpose())?,
-            question_mean: raised(py, question_mean.map(str::parse).transpose())?,
             ..SystemBuilder::default()
         };
         Ok(Self {
@@ -127,11 +120,12 @@ impl System {
         search_result(py, &raised(py, outcome)?)
     }
 
-    /// The settings that a search with these options would record, as JSON with the keys of a
-    /// trace.
-    #[pyo3(signature = (options, scorer=None, extractor=None))]
+    /// The settings that a search for a prompt with these options would record, as JSON with the
+    /// keys of a trace.
+    #[pyo3(signature = (prompt, options, scorer=None, extractor=None))]
     fn described(
         &self,
+        prompt: &str,
         options: &Bound<'_, PyDict>,
         scorer: Option<Bound<'_, PyAny>>,
         extractor: Option<Bound<'_, PyAny>>,
@@ -146,7 +140,7 @@ impl System {
                 DecodeSize::Preview(pixels) => Some(pixels),
                 DecodeSize::Full => None,
             },
-            "settings": search.settings,
+            "settings": search.settings_of(prompt),
         });
         Ok(described.to_string())
     }
@@ -219,6 +213,13 @@ struct PythonSearch<'a> {
 }
 
 impl PythonSearch<'_> {
+    /// The settings that the trace of a prompt records.
+    fn settings_of(&self, prompt: &str) -> Map<String, Value> {
+        let mut settings = self.settings.clone();
+        recorded::keep_questions_about(&mut settings, self.session.options(), prompt);
+        settings
+    }
+
     fn run(
         &self,
         prompt: &str,
@@ -237,7 +238,7 @@ impl PythonSearch<'_> {
         if let Some(extractors) = &self.extractors {
             search.extractors = extractors;
         }
-        search.settings = self.settings.clone();
+        search.settings = self.settings_of(prompt);
         let prompt = self.session.prompt(prompt);
         Ok(search::run(
             &search,

@@ -42,7 +42,7 @@ def crews(monkeypatch):
             seen.append(self)
             crew = super().__enter__()
             while any(job is None for _, job in self._busy.values()):
-                self.call("described")
+                self.call("described", "a ring")
             return crew
 
     monkeypatch.setattr(ttsvar.ray, "Crew", Seen)

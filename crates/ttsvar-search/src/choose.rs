@@ -1,7 +1,7 @@
 //! The stages of a search: scoring, features, and the choice of the rows that continue.
 
 use crate::{
-    Error, Latent, Result,
+    AnsweredScores, Answers, Error, Latent, Result,
     diverse::diverse,
     event::Event,
     features::{Features, Matrix},
@@ -139,23 +139,34 @@ impl SearchState<'_> {
         let images = self.images.len();
         let cost = &mut self.trace.cost;
         let parts = timed(&mut cost.seconds.scorer, || {
-            self.search.scores(&self.prompt.text, &self.images)
+            self.search
+                .scores_with_answers(&self.prompt.text, &self.images)
         })?;
         cost.scorings += parts.len() * images;
         cost.flops.scorer += self.search.scoring_flops(images);
-        let scores = self.mixer.mix(scale, &parts);
-        if parts.len() > 1 {
-            for (weighted, scores) in self.search.scorers.iter().zip(parts) {
+        let numbers: Vec<Vec<f32>> = parts.iter().map(|part| part.scores.clone()).collect();
+        let scores = self.mixer.mix(scale, &numbers);
+        self.record_parts(scale, parts);
+        self.scores = Some(scores.clone());
+        Ok(scores)
+    }
+
+    /// Records the answers of each scorer, and its scores if there are several.
+    fn record_parts(&mut self, scale: usize, parts: Vec<AnsweredScores>) {
+        let mixed = parts.len() > 1;
+        let ids = &self.batch.alive;
+        for (weighted, part) in self.search.scorers.iter().zip(parts) {
+            if mixed {
                 self.trace.parts.push(Part {
                     scorer: weighted.name.to_owned(),
                     scale,
-                    ids: self.batch.alive.clone(),
-                    scores,
+                    ids: ids.clone(),
+                    scores: part.scores.clone(),
                 });
             }
+            let answers = Answers::new(weighted.name, scale, ids, part);
+            self.trace.answers.extend(answers);
         }
-        self.scores = Some(scores.clone());
-        Ok(scores)
     }
 
     /// Predicts the final scores from the latents of this scale.

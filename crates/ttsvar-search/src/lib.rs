@@ -7,6 +7,7 @@
 //!
 //! Start reading at `run.rs`: every method runs through its loop.
 
+pub mod answers;
 mod budget;
 mod choose;
 pub mod diverse;
@@ -43,6 +44,7 @@ mod verifier;
 mod warning;
 pub mod wrong_value;
 
+pub use answers::{AnsweredQuestion, AnsweredScores, Answers, Question};
 pub use budget::Budget;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{CandidateOutcome, Event, Listener, Silent};

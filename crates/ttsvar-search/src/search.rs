@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::{
-    Budget, Error, Image, Result,
+    AnsweredScores, Budget, Error, Image, Result,
     features::{Extractor, Features},
     mixer::WeightedScorer,
     pipeline::{DecodeSize, Pipeline, Prompt, Workload},
@@ -68,11 +68,21 @@ impl<'a> Search<'a> {
     /// # Errors
     /// A scorer fails, or returns more or fewer scores than images.
     pub fn scores(&self, prompt: &str, images: &[Image]) -> Result<Vec<Vec<f32>>> {
+        let parts = self.scores_with_answers(prompt, images)?.into_iter();
+        Ok(parts.map(|part| part.scores).collect())
+    }
+
+    /// The same with the answers that scores are computed from.
+    pub(super) fn scores_with_answers(
+        &self,
+        prompt: &str,
+        images: &[Image],
+    ) -> Result<Vec<AnsweredScores>> {
         let mut parts = Vec::with_capacity(self.scorers.len());
         for weighted in &self.scorers {
-            let scores = weighted.scorer.score(prompt, images)?;
-            check_count("scorer", "scores", scores.len(), images.len())?;
-            parts.push(scores);
+            let part = weighted.scorer.score_with_answers(prompt, images)?;
+            part.check(images.len())?;
+            parts.push(part);
         }
         Ok(parts)
     }

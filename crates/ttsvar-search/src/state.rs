@@ -78,6 +78,7 @@ struct TraceLengths {
     stages: usize,
     finals: usize,
     parts: usize,
+    answers: usize,
 }
 
 impl TraceLengths {
@@ -87,6 +88,7 @@ impl TraceLengths {
             stages: trace.stages.len(),
             finals: trace.finals.len(),
             parts: trace.parts.len(),
+            answers: trace.answers.len(),
         }
     }
 
@@ -96,6 +98,7 @@ impl TraceLengths {
         trace.stages.truncate(self.stages);
         trace.finals.truncate(self.finals);
         trace.parts.truncate(self.parts);
+        trace.answers.truncate(self.answers);
     }
 }
 

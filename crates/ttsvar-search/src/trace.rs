@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Error, Result,
+    Answers, Error, Result,
     features::Features,
     mixer::{Part, Standardization},
     number,
@@ -64,6 +64,10 @@ pub struct Trace {
     /// adds them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_out: Vec<Part>,
+    /// The answers of scorers that are asked questions, in the order of the scorings; empty if none
+    /// is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Answers>,
     /// All warnings, in order. Those of a stage are recorded there too.
     pub warnings: Vec<Warning>,
     /// The cost.
@@ -91,6 +95,7 @@ impl Trace {
             scorers: vec![],
             parts: vec![],
             held_out: vec![],
+            answers: vec![],
             warnings: vec![],
             cost: Cost::default(),
         }

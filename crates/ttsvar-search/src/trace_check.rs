@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     Error, Result,
+    answers::CandidateAnswers,
     mixer::Part,
     plan::{MAX_ROWS, Stage},
     tokens::TokenStatistics,
@@ -54,6 +55,7 @@ impl Trace {
         self.check_finals()?;
         self.check_parts("parts", &self.parts)?;
         self.check_parts("held_out", &self.held_out)?;
+        self.check_answers()?;
         check_cost(&self.cost)
     }
 
@@ -320,6 +322,27 @@ impl Trace {
             }
             if let Some(id) = part.ids.iter().find(|id| **id >= self.candidates.len()) {
                 return Err(damaged(at("ids"), id, "candidates of this trace"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The answers of scorers that were asked questions.
+    fn check_answers(&self) -> Result<()> {
+        for (number, answers) in self.answers.iter().enumerate() {
+            let at = |field: &str| format!("answers[{number}].{field}");
+            if answers.scale >= self.scales.len() {
+                return Err(damaged(at("scale"), answers.scale, self.up_to_scales()));
+            }
+            for CandidateAnswers { id, probabilities } in &answers.candidates {
+                if *id >= self.candidates.len() {
+                    return Err(damaged(at("candidates"), id, "candidates of this trace"));
+                }
+                let questions = answers.questions.len();
+                if probabilities.len() != questions {
+                    let expected = format!("one answer per question, {questions}");
+                    return Err(damaged(at("candidates"), probabilities.len(), expected));
+                }
             }
         }
         Ok(())

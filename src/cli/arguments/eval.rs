@@ -23,7 +23,7 @@ pub(in crate::cli) enum Eval {
     /// Lists of questions about each prompt, answered by vqa or a vision server; also for images
     /// from other programs
     #[command(allow_negative_numbers = true)]
-    Questions(Box<Questions>),
+    Questions(Box<QuestionBenchmark>),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -218,7 +218,7 @@ pub(in crate::cli) struct CompBench {
 }
 
 #[derive(Clone, Debug, Args)]
-pub(in crate::cli) struct Questions {
+pub(in crate::cli) struct QuestionBenchmark {
     #[command(flatten)]
     pub benchmark: BenchmarkOptions,
     /// Prompts with their questions: JSON lines, or the published file of GenEval 2 or DPG-Bench

@@ -30,8 +30,8 @@ use crate::{
 pub(super) use bench::{Bench, BenchWhat, Preview};
 pub(super) use collect::Collect;
 pub(super) use eval::{
-    BenchmarkOptions, CompBench, CompBenchNetworks, Eval, GenEval, GenEvalNetworks, Questions,
-    Scenes,
+    BenchmarkOptions, CompBench, CompBenchNetworks, Eval, GenEval, GenEvalNetworks,
+    QuestionBenchmark, Scenes,
 };
 #[cfg(feature = "server")]
 pub(super) use serve::Serve;
@@ -191,46 +191,27 @@ pub(super) struct Limit {
     pub memory: Option<u64>,
 }
 
-/// The options under the heading "Image", for subcommands that choose methods and plans in their
-/// own way.
+/// The options under the heading "Image" and those of questions, for subcommands that choose methods
+/// and plans in their own way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ImageOptions(pub Options);
 
-impl ImageOptions {
-    fn command() -> Command {
-        Options::augment_args(Command::new("options").no_binary_name(true))
+/// The options of questions, for subcommands that generate nothing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct QuestionOptions(pub Options);
+
+/// Some of the options, as arguments.
+trait OptionSubset {
+    fn contains(argument: &Arg) -> bool;
+
+    fn arguments() -> Vec<Arg> {
+        let command = Options::augment_args(Command::new("options"));
+        let chosen = command.get_arguments().filter(|one| Self::contains(one));
+        chosen.cloned().map(with_own_help).collect()
     }
 
-    fn arguments() -> impl Iterator<Item = Arg> {
-        let command = Self::command();
-        let arguments: Vec<Arg> = command.get_arguments().cloned().collect();
-        arguments
-            .into_iter()
-            .filter(|argument| argument.get_help_heading() == Some("Image"))
-            .map(|argument| match argument.get_id().as_str() {
-                "seed" => argument.help(SEED_OF_SAMPLES),
-                _ => argument,
-            })
-    }
-}
-
-/// Evaluations can be repeated unless a seed says otherwise.
-const SEED_OF_SAMPLES: &str =
-    "Base seed of all samples, which are the same for every method [default: 0]";
-
-impl Args for ImageOptions {
-    fn augment_args(command: Command) -> Command {
-        command.args(Self::arguments())
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-/// The values go through the parser of [`Options`] once more, on their own.
-impl FromArgMatches for ImageOptions {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+    /// The values go through the parser of [`Options`] once more, on their own.
+    fn options(matches: &ArgMatches) -> Result<Options, clap::Error> {
         let mut words: Vec<OsString> = vec![];
         for argument in Self::arguments() {
             let Some(values) = matches.get_raw(argument.get_id().as_str()) else {
@@ -243,8 +224,67 @@ impl FromArgMatches for ImageOptions {
                 words.push(word);
             }
         }
-        let matches = Self::command().try_get_matches_from(words)?;
-        Options::from_arg_matches(&matches).map(Self)
+        let command = Options::augment_args(Command::new("options").no_binary_name(true));
+        Options::from_arg_matches(&command.try_get_matches_from(words)?)
+    }
+}
+
+impl OptionSubset for ImageOptions {
+    fn contains(argument: &Arg) -> bool {
+        argument.get_help_heading() == Some("Image") || QuestionOptions::contains(argument)
+    }
+}
+
+impl OptionSubset for QuestionOptions {
+    fn contains(argument: &Arg) -> bool {
+        ["questions", "question_mean"].contains(&argument.get_id().as_str())
+    }
+}
+
+/// Evaluations can be repeated unless a seed says otherwise.
+fn with_own_help(argument: Arg) -> Arg {
+    const SEED_OF_SAMPLES: &str =
+        "Base seed of all samples, which are the same for every method [default: 0]";
+    match argument.get_id().as_str() {
+        "seed" => argument.help(SEED_OF_SAMPLES),
+        _ => argument,
+    }
+}
+
+impl Args for ImageOptions {
+    fn augment_args(command: Command) -> Command {
+        command.args(Self::arguments())
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl Args for QuestionOptions {
+    fn augment_args(command: Command) -> Command {
+        command.args(Self::arguments())
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ImageOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Self::options(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl FromArgMatches for QuestionOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Self::options(matches).map(Self)
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -292,6 +332,8 @@ pub(super) struct Score {
     /// Description that the images are scored for [default: the prompt recorded in each image]
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
+    #[command(flatten)]
+    pub options: QuestionOptions,
     #[command(flatten)]
     pub system: SystemBuilder,
 }

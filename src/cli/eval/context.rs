@@ -22,7 +22,7 @@ use crate::{
     },
     request::Session,
     scorers::relation,
-    system::{LoadedScorer, System},
+    system::{AskedScorer, LoadedScorer, System},
 };
 
 /// Generator and console of an evaluation.
@@ -105,12 +105,11 @@ impl<'s> EvalContext<'s> {
 
     /// The scorers that searches do not use.
     pub(super) fn held_out(&self) -> Vec<HeldOutScorer<'s>> {
-        let scorers = self.session.system().held_out().iter();
-        let named = |scorer: &'s LoadedScorer| HeldOutScorer {
-            name: &scorer.name,
-            scorer,
+        let named = |asked: &'s AskedScorer| HeldOutScorer {
+            name: &asked.scorer.name,
+            scorer: asked,
         };
-        scorers.map(named).collect()
+        self.session.held_out().iter().map(named).collect()
     }
 
     /// The comparison for the runner.

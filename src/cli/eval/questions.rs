@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use ttsvar_search::Image;
+use ttsvar_search::{AnsweredQuestion, Image, Scorer};
 
 use super::{
     super::{
-        arguments::{Global, Questions as Typed},
+        arguments::{BenchmarkOptions, Global, QuestionBenchmark},
         console::Console,
     },
     benchmark::{self, EvalTarget, ExternalContender, ImageLayout},
@@ -20,22 +20,26 @@ use crate::{
         Case, ResultRecord, Suite, Verdict,
         external::{ExternalImage, NumberedImages},
     },
-    scorers::{
-        ScorerMix,
-        questions::{AnsweredQuestion, QuestionLists, QuestionSource},
-    },
-    system::{LoadedScorer, SystemBuilder},
+    options::{Options, Questions},
+    scorers::{QuestionLists, ScorerMix},
+    system::{AskedScorer, LoadedScorer, SystemBuilder, asked},
 };
 
 /// Samples per prompt.
 const SAMPLES: usize = 1;
 
-pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -> Result<()> {
-    let source = QuestionSource::File(typed.prompts.clone());
-    let mean = typed.benchmark.system.question_mean.unwrap_or_default();
-    let lists = QuestionLists::open(&source, mean)?;
-    let evaluator = evaluator(typed, source, global, console)?;
-    let suite = QuestionSuite::new(lists, evaluator);
+pub(in super::super) fn run(
+    typed: &QuestionBenchmark,
+    global: &Global,
+    console: &Console,
+) -> Result<()> {
+    let options = Options {
+        questions: Some(Questions::open(&typed.prompts)?),
+        question_mean: typed.benchmark.image.0.question_mean,
+        ..Options::default()
+    };
+    let evaluator = evaluator(typed, global, console)?;
+    let suite = QuestionSuite::new(&options, &evaluator)?;
     let samples = typed.samples.unwrap_or(SAMPLES);
     if samples == 0 {
         return Err(Error::input(
@@ -53,7 +57,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
         resume: typed.benchmark.resume,
     };
     let results = match typed.benchmark.images.as_slice() {
-        [] => target.generate(&typed.benchmark, &suite, global, console)?,
+        [] => target.generate(&searching(typed), &suite, global, console)?,
         folders => {
             let contenders = external_contenders(folders, &suite, samples, console)?;
             target.compare(&contenders, console)?
@@ -62,10 +66,18 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
     context::print_results(console, &results.tables, &typed.out)
 }
 
+/// The options of searches, without the mean of the questions that evaluate unless searches are
+/// asked some too.
+fn searching(typed: &QuestionBenchmark) -> BenchmarkOptions {
+    let mut options = typed.benchmark.clone();
+    let image = &mut options.image.0;
+    image.question_mean = image.question_mean.filter(|_| image.questions.is_some());
+    options
+}
+
 /// Loads the scorer that answers.
 fn evaluator(
-    typed: &Typed,
-    source: QuestionSource,
+    typed: &QuestionBenchmark,
     global: &Global,
     console: &Console,
 ) -> Result<LoadedScorer> {
@@ -83,7 +95,6 @@ fn evaluator(
     };
     let builder = SystemBuilder {
         scorer: Some(ScorerMix::single(name.clone())),
-        questions: Some(source),
         ..global.system(&typed.benchmark.system)
     };
     let set = builder.open_scorers()?;
@@ -93,26 +104,32 @@ fn evaluator(
 }
 
 /// Prompts with their questions, and the scorer that answers them.
-struct QuestionSuite {
+struct QuestionSuite<'a> {
     lists: QuestionLists,
     cases: Vec<Case>,
-    evaluator: LoadedScorer,
+    evaluator: AskedScorer<'a>,
 }
 
 /// The only task: questions are of many kinds, but an image has one score.
 const TASKS: [&str; 1] = ["questions"];
 
-impl QuestionSuite {
-    fn new(lists: QuestionLists, evaluator: LoadedScorer) -> Self {
-        let case = |prompt: &String| Case {
+impl<'a> QuestionSuite<'a> {
+    /// The suite of the questions in `options`.
+    fn new(options: &Options, evaluator: &'a LoadedScorer) -> Result<Self> {
+        let lists = QuestionLists::new(
+            options.questions.clone().unwrap_or_default(),
+            options.question_mean.unwrap_or_default(),
+        );
+        let case = |prompt: &str| Case {
             task: TASKS[0],
-            prompt: prompt.clone(),
+            prompt: prompt.to_owned(),
         };
-        Self {
-            cases: lists.prompts().iter().map(case).collect(),
+        let evaluator = asked([evaluator], options)?.pop();
+        Ok(Self {
+            cases: lists.prompts().into_iter().map(case).collect(),
             lists,
-            evaluator,
-        }
+            evaluator: evaluator.ok_or_else(|| Error::internal("no scorer was loaded"))?,
+        })
     }
 
     /// The description of the suite for the setup.
@@ -130,7 +147,7 @@ impl QuestionSuite {
             .collect();
         let described = json!({
             "name": self.name(),
-            "scorer": self.evaluator.name,
+            "scorer": self.evaluator.scorer.name,
             "mean": self.lists.mean().to_string(),
             "prompts": prompts,
         });
@@ -138,22 +155,22 @@ impl QuestionSuite {
     }
 
     /// Says when searches use the scorer that evaluates.
-    fn notes(&self, typed: &Typed) -> Vec<String> {
+    fn notes(&self, typed: &QuestionBenchmark) -> Vec<String> {
         let searching = typed.benchmark.system.scorer.iter();
         let mut families = searching.flat_map(ScorerMix::kinds);
-        let shared = families.any(|kind| kind.release.family == self.evaluator.family);
+        let shared = families.any(|kind| kind.release.family == self.evaluator.scorer.family);
         if !shared || !typed.benchmark.images.is_empty() {
             return vec![];
         }
         vec![format!(
             "Searches use the scorer that evaluates here, `{}`: the results show how well they \
              satisfy it, and overstate how good the images are.",
-            self.evaluator.name
+            self.evaluator.scorer.name
         )]
     }
 }
 
-impl Suite for QuestionSuite {
+impl Suite for QuestionSuite<'_> {
     fn name(&self) -> &str {
         "questions"
     }
@@ -168,16 +185,18 @@ impl Suite for QuestionSuite {
 
     fn evaluate(&self, case: usize, images: &[Image]) -> Result<Vec<Verdict>> {
         let prompt = &self.cases[case].prompt;
+        let scored = self.evaluator.score_with_answers(prompt, images)?;
         let mut verdicts = vec![];
-        for scored in self.evaluator.score_with_answers(prompt, images)? {
-            if scored.score.is_nan() {
+        for (image, score) in scored.scores.iter().enumerate() {
+            if score.is_nan() {
                 return Err(Error::system("the evaluator gave no answer about an image")
                     .with_hint("evaluate again with --resume"));
             }
+            let answers = scored.of_image(image);
             verdicts.push(Verdict {
-                score: f64::from(scored.score.clamp(0.0, 1.0)),
-                reason: reason(&scored.answers),
-                details: Some(json!(scored.answers)),
+                score: f64::from(score.clamp(0.0, 1.0)),
+                reason: reason(&answers),
+                details: Some(json!(answers)),
             });
         }
         Ok(verdicts)
@@ -186,17 +205,8 @@ impl Suite for QuestionSuite {
 
 /// The questions that were answered wrongly, each with the probability of the right answer.
 fn reason(answers: &[AnsweredQuestion]) -> String {
-    let wrong = answers.iter().filter(|answer| answer.probability < 0.5);
-    let lines: Vec<String> = wrong
-        .map(|answer| {
-            let AnsweredQuestion {
-                question,
-                answer,
-                probability,
-            } = answer;
-            format!("{question} {answer}: {probability:.2}")
-        })
-        .collect();
+    let wrong = answers.iter().filter(|answer| answer.is_wrong());
+    let lines: Vec<String> = wrong.map(AnsweredQuestion::to_string).collect();
     match lines.is_empty() {
         true => format!("all {} answers are right", answers.len()),
         false => lines.join("\n"),
@@ -204,7 +214,7 @@ fn reason(answers: &[AnsweredQuestion]) -> String {
 }
 
 /// `00000/samples/0000.png`, as GenEval has it.
-impl ImageLayout for QuestionSuite {
+impl ImageLayout for QuestionSuite<'_> {
     fn path(&self, record: &ResultRecord) -> PathBuf {
         folder_of(record.case).join(format!("{:04}.png", record.sample))
     }

@@ -113,7 +113,7 @@ impl Client {
         }
         let text = text.map_err(|error| again(format!("broke off its answer: {error}")))?;
         answer::probability(&text, right).ok_or_else(|| {
-            let start = shortened(&text);
+            let start = self.start_of(&text);
             again(format!("gave an answer that is not understood: {start}"))
         })
     }
@@ -122,7 +122,7 @@ impl Client {
         let error = self.error(&format!(
             "answered {}: {}",
             status.as_u16(),
-            shortened(text)
+            self.start_of(text)
         ));
         let busy = [408, 409, 425, 429].contains(&status.as_u16());
         if busy || status.is_server_error() {
@@ -137,13 +137,21 @@ impl Client {
         })
     }
 
-    /// An error about the server, without the key, should a server repeat it.
+    /// An error about the server.
     fn error(&self, what: &str) -> Error {
+        refused(self.without_key(what))
+    }
+
+    /// The start of an answer in one line. The key goes first, so that no part of it is left.
+    fn start_of(&self, answer: &str) -> String {
+        shortened(&self.without_key(answer))
+    }
+
+    /// A text without the key, should a server repeat it.
+    fn without_key(&self, text: &str) -> String {
         match &self.key {
-            Some(key) if !key.secret().is_empty() => {
-                refused(what.replace(key.secret(), "(the key)"))
-            }
-            _ => refused(what),
+            Some(key) if !key.secret().is_empty() => text.replace(key.secret(), "(the key)"),
+            _ => text.to_owned(),
         }
     }
 }

@@ -21,9 +21,8 @@ use self::{
     client::{Client, Failure},
 };
 use super::{
-    ImageQuestions, ScorerKind, ScorerNetwork, ScorerSettings,
-    kind::unchanged,
-    questions::{YES, is_yes_or_no},
+    ImageQuestions, ScorerKind, ScorerNetwork, ScorerSettings, kind::unchanged,
+    questions::is_yes_or_no,
 };
 use crate::{
     Error, Result,
@@ -32,6 +31,7 @@ use crate::{
     interrupt,
     loading::{Loaded, Loader, UnreadTensors},
     nn::Signature,
+    options::YES,
 };
 
 /// Vision servers by name.

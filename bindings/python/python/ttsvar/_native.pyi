@@ -19,8 +19,6 @@ class System:
         device: str,
         scorer: str | None = None,
         state_dict: str | None = None,
-        questions: str | None = None,
-        question_mean: str | None = None,
     ) -> System: ...
     def notices(self) -> list[str]: ...
     @property
@@ -42,6 +40,7 @@ class System:
     ) -> tuple[list[NDArray[np.uint8]], str, int]: ...
     def described(
         self,
+        prompt: str,
         options: Mapping[str, Any],
         scorer: Callable[..., Any] | None = None,
         extractor: Callable[..., Any] | None = None,

@@ -132,8 +132,6 @@ class Pipeline:
         device: str = "cpu",
         scorer: str | None = None,
         state_dict: str | None = None,
-        questions: str | os.PathLike[str] | None = None,
-        question_mean: str | None = None,
     ) -> Pipeline:
         """Loads `demo`, a released model whose files are in the folder `weights`, or a folder with
         a bundle.toml.
@@ -141,21 +139,12 @@ class Pipeline:
         `dtype` is f32 or bf16, `device` is cpu or cuda (in a package that was built for it).
         `scorer` replaces the default scorer of the model: one of those of
         `ttsvar generate --scorer`, or a mix such as "image-reward=1,hps=2". `state_dict` names the
-        one to read in checkpoints with several that fit, such as "ema".
-        `questions` lets the scorers vqa and openai answer questions instead of reading prompts:
-        "auto", or a file with a list for each prompt; `question_mean` is arithmetic or geometric.
-        The server of openai comes from the environment (TTSVAR_OPENAI_URL, TTSVAR_OPENAI_MODEL,
-        OPENAI_API_KEY). What is unusual about the files is reported as `SearchWarning`.
+        one to read in checkpoints with several that fit, such as "ema". The server of the scorer
+        openai comes from the environment (TTSVAR_OPENAI_URL, TTSVAR_OPENAI_MODEL, OPENAI_API_KEY).
+        What is unusual about the files is reported as `SearchWarning`.
         """
         system = _native.System.open(
-            os.fspath(model),
-            weights,
-            dtype,
-            device,
-            scorer,
-            state_dict,
-            None if questions is None else os.fspath(questions),
-            question_mean,
+            os.fspath(model), weights, dtype, device, scorer, state_dict
         )
         for notice in system.notices():
             warnings.warn(notice, SearchWarning, stacklevel=2)
@@ -198,7 +187,8 @@ class Pipeline:
 
         `options` are those of `ttsvar generate`, with the names in `ttsvar.OPTIONS`: n, plan, cfg and so on; `lambda` is spelled `lambda_` and `class` `class_`. Options that are not given have the
         model's defaults. `cfg`, `tau` and `top_p` are numbers, or lists over the scales. `plan` is a dictionary with the keys of a plan file, the text of one, or
-        its path. `steer` is "auto", "off", or the same three forms of a steering file. Without a `seed`, or with -1, a random one is used.
+        its path. `steer` is "auto", "off", or the same three forms of a steering file. `questions` is "auto", a list of
+        dictionaries with `prompt` and `questions`, the text of a file, or its path. Without a `seed`, or with -1, a random one is used.
 
         `scorer` replaces the scorers of the model, and `extractor` its features wherever the plan
         clusters. `on_event` is called with every event. With `decode_all` it receives the images

@@ -45,9 +45,11 @@ class _Worker:
         self.options = options
         return os.getpid()
 
-    def described(self) -> dict[str, Any]:
-        """The settings that a search would record."""
-        described: dict[str, Any] = json.loads(self.system.described(self.options, *self.callables))
+    def described(self, prompt: str) -> dict[str, Any]:
+        """The settings that a search for a prompt would record."""
+        described: dict[str, Any] = json.loads(
+            self.system.described(prompt, self.options, *self.callables)
+        )
         return described
 
     def generate(self, prompt: str, seed: int) -> tuple[bytes, str]:
@@ -224,10 +226,11 @@ def generate(
     with Crew(
         model, weights, dtype, workers=workers, cpus=cpus, gpus=gpus, options=options
     ) as crew:
-        described = crew.call("described")
         pending = [index for index, image in enumerate(images) if not image.exists()]
         for index in set(range(len(texts))) - set(pending):
-            expected = {**described, "prompt": texts[index].strip(), "seed": seeds[index]}
+            text = texts[index].strip()
+            described = crew.call("described", text)
+            expected = {**described, "prompt": text, "seed": seeds[index]}
             _check(traces[index], expected)
 
         def write(job: int, result: tuple[bytes, str]) -> None:
@@ -329,17 +332,22 @@ def _check(trace: Path, expected: dict[str, Any]) -> None:
 
 
 def _options(given: dict[str, Any], more: Sequence[str] = ()) -> dict[str, Any]:
-    """Options by name. Plan and steering files are read here, since workers may not have them."""
+    """Options by name. Files are read here, since workers may not have them."""
     options = named_options(given, more)
     plan = options.get("plan")
     if isinstance(plan, os.PathLike) or (isinstance(plan, str) and "=" not in plan):
         options["plan"] = _native.read_text(plan)
     steer = options.get("steer")
-    if isinstance(steer, os.PathLike) or (isinstance(steer, str) and _is_path(steer)):
+    if isinstance(steer, os.PathLike) or (isinstance(steer, str) and _is_path(steer, "={")):
         options["steer"] = _native.read_text(steer)
+    questions = options.get("questions")
+    if isinstance(questions, os.PathLike) or (
+        isinstance(questions, str) and _is_path(questions, "\n{")
+    ):
+        options["questions"] = _native.read_text(questions)
     return options
 
 
-def _is_path(steer: str) -> bool:
-    """Whether a text is the path of a steering file, and not its content or a name."""
-    return steer not in ("auto", "off") and not any(sign in steer for sign in "={")
+def _is_path(text: str, signs: str) -> bool:
+    """Whether a text is the path of a file, and not a name or the content with one of the signs."""
+    return text not in ("auto", "off") and not any(sign in text for sign in signs)

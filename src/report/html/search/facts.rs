@@ -4,12 +4,18 @@ use maud::{Markup, html};
 use serde_json::Value;
 use ttsvar_search::{Final, Trace, mixer::Part};
 
-use super::super::super::numbers::{counted, operations};
+use super::{
+    super::super::numbers::{counted, operations},
+    answers,
+};
 
 /// Cost, settings, scales, plan.
 pub(super) fn section(trace: &Trace) -> Markup {
     html! {
         section.facts {
+            @if !trace.answers.is_empty() {
+                div { h2 { "Answers" } (answers::tables(trace)) }
+            }
             @if !trace.held_out.is_empty() {
                 div { h2 { "Held-out scores" } (held_out(trace)) }
             }

@@ -1,6 +1,7 @@
 //! The page of a search: the winner and why it won, every decoded candidate and its outcome, the
 //! cost, the settings, the command that repeats it.
 
+mod answers;
 mod facts;
 mod images;
 mod tree;

@@ -8,6 +8,7 @@ use super::{
         clusters::{COLOURS, letters},
         generations::{Generation, Member},
     },
+    answers,
     images::PageImages,
     why::percent,
 };
@@ -109,8 +110,7 @@ fn row(
     let letters = generation.members.iter().map(caption_width).max();
     let mut members = vec![];
     for member in &generation.members {
-        let regions = regions(trace, member.id);
-        members.push(candidate(scale, last, member, regions, before, images)?);
+        members.push(candidate(trace, scale, member, before, images)?);
     }
     Ok(html! {
         section.generation.last[last] {
@@ -135,13 +135,13 @@ fn row(
 }
 
 fn candidate(
+    trace: &Trace,
     scale: usize,
-    last: bool,
     member: &Member,
-    regions: &[Region],
     before: Option<usize>,
     images: &PageImages,
 ) -> Result<Markup> {
+    let last = scale + 1 == trace.scales.len();
     let class = match member {
         Member { ancestor: true, .. } if last => "winner",
         Member { ancestor: true, .. } => "ancestor",
@@ -152,13 +152,15 @@ fn candidate(
         .zip(member.from)
         .map(|(scale, id)| format!("s{scale}c{id}"));
     let id = member.id;
-    let description = sentence(scale, last, member);
+    let mut description = vec![sentence(scale, last, member)];
+    description.extend(answers::wrong(trace, scale, id));
+    let description = description.join("\n");
     Ok(html! {
         li class=(class) id=(format!("s{scale}c{id}")) data-from=[from] tabindex="0"
             title=(description) {
             div.image {
                 (images.small(scale, id, &description)?)
-                @for region in regions {
+                @for region in regions(trace, id) {
                     i.region style=(place(region)) { (region.text) }
                 }
             }
