@@ -39,6 +39,10 @@ pub use steer::{Places, Steer, SteerOptions};
 use crate::{Error, Result, file};
 use plan_json::WRONG_PART;
 
+/// The place of options in help texts whose heading belongs to other arguments.
+#[cfg(feature = "cli")]
+const LAST: usize = 1000;
+
 /// The options of a search. Unset ones are filled from the record of an image, then from the
 /// bundle's defaults, then from the released values of the model family.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -53,21 +57,6 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(long, value_name = "CLASS"))]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<ClassChoice>))]
     pub class: Option<ClassChoice>,
-    /// Questions that vqa and openai answer instead of reading prompts; their mean is the score: auto
-    /// takes prompts apart, a file has a list for each prompt
-    #[cfg_attr(
-        feature = "cli",
-        arg(long, value_name = "auto|FILE", help_heading = "Model")
-    )]
-    #[cfg_attr(feature = "cli", arg(value_parser = Questions::from_argument))]
-    pub questions: Option<Questions>,
-    /// Mean of the answers: arithmetic or geometric [default: arithmetic]
-    #[cfg_attr(
-        feature = "cli",
-        arg(long, value_name = "MEAN", help_heading = "Model")
-    )]
-    #[cfg_attr(feature = "cli", arg(value_parser = parse::<QuestionMean>))]
-    pub question_mean: Option<QuestionMean>,
     /// Search method: raw, best-of-n, importance, beam, draft, sequential, auto or tts-var [default:
     /// auto, or draft for scorers whose scale it does not know]
     #[cfg_attr(
@@ -254,6 +243,21 @@ pub struct Options {
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = seed))]
     pub seed: Option<u64>,
+    /// Questions that vqa and openai answer instead of reading prompts; their mean is the score: auto
+    /// takes prompts apart, a file has a list for each prompt
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "auto|FILE", help_heading = "Model", display_order = LAST)
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = Questions::from_argument))]
+    pub questions: Option<Questions>,
+    /// Mean of the answers: arithmetic or geometric [default: arithmetic]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "MEAN", help_heading = "Model", display_order = LAST)
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = parse::<QuestionMean>))]
+    pub question_mean: Option<QuestionMean>,
 }
 
 /// The options that choose the search; the others describe the image.

@@ -39,7 +39,7 @@ fn a_name_with_a_slip_is_answered_with_the_right_one() {
         (&["generate", "a ring", "--dtype", "BF16"], "bf16"),
         (&["generate", "a ring", "--dtype", "fp32"], "f32"),
         (&["bench", "--arch", "layer12"], "infinity-layer12"),
-        (&["models", "fetch", "flan-t5-xxl"], "flan-t5-xl"),
+        (&["models", "fetch", "flan-t5-xll"], "flan-t5-xl"),
         (&["eval", "scenes", "--split", "tunning"], "tuning"),
     ] {
         let refused = desk.refuses(arguments);

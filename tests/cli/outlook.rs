@@ -142,16 +142,16 @@ fn generate_explains_every_flag() {
           --scorer <SCORERS>       Scorer: image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic,
                                    vqa, vqa-xxl, relation, openai or the demo's demo-reward, or a mix
                                    such as image-reward=1,hps=2 [default: the model's]
-          --questions <auto|FILE>  Questions that vqa and openai answer instead of reading prompts;
-                                   their mean is the score: auto takes prompts apart, a file has a list
-                                   for each prompt
-          --question-mean <MEAN>   Mean of the answers: arithmetic or geometric [default: arithmetic]
           --state-dict <NAME>      The state dict to read in checkpoints that hold several which fit,
                                    such as a model and its moving average [default: the model]
           --held-out <SCORERS>     Report the scores of these scorers too, which the search does not
                                    use: hps,clip
           --memory <SIZE>          Memory limit, such as 12G: fewer rows run at once, and networks are
                                    loaded only while needed
+          --questions <auto|FILE>  Questions that vqa and openai answer instead of reading prompts;
+                                   their mean is the score: auto takes prompts apart, a file has a list
+                                   for each prompt
+          --question-mean <MEAN>   Mean of the answers: arithmetic or geometric [default: arithmetic]
 
     Vision server for --scorer openai (key: OPENAI_API_KEY):
           --openai-url <URL>          Address, such as http://localhost:8000/v1 [default:

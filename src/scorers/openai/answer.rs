@@ -89,7 +89,8 @@ fn sum(tokens: &[Token], wanted: &str) -> Option<f64> {
     let first = tokens.iter().find(|token| !word(&token.token).is_empty())?;
     let alternatives = first.top_logprobs.iter();
     let fitting = alternatives.filter(|alternative| same(&word(&alternative.token), wanted));
-    Some(fitting.map(|alternative| alternative.logprob.exp()).sum())
+    // An empty sum would be -0.
+    Some(fitting.fold(0.0, |sum, alternative| sum + alternative.logprob.exp()))
 }
 
 fn probability_of_yes(tokens: &[Token]) -> Option<f32> {
