@@ -254,7 +254,7 @@ pub struct Options {
     /// Mean of the answers: arithmetic or geometric [default: arithmetic]
     #[cfg_attr(
         feature = "cli",
-        arg(long, value_name = "MEAN", help_heading = "Model", display_order = LAST)
+        arg(long, value_name = "MEAN", help_heading = "Model", display_order = LAST + 1)
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<QuestionMean>))]
     pub question_mean: Option<QuestionMean>,
