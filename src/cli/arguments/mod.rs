@@ -59,7 +59,7 @@ pub(super) enum Subcommands {
     #[command(allow_negative_numbers = true)] // refused with a better message later
     Generate(Box<Generate>),
     /// Score images, generated here or elsewhere, for a prompt
-    Score(Score),
+    Score(Box<Score>),
     /// List the known models, their files and where those are published
     Models(Models),
     /// Show what a search would do and cost, scale by scale, without doing it
