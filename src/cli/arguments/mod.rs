@@ -74,7 +74,7 @@ pub(super) enum Subcommands {
     Doctor(Doctor),
     /// Serve over HTTP: an OpenAI-compatible image API, jobs with event streams, and a web page
     #[cfg(feature = "server")]
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Compare search methods on sets of prompts with evaluators
     #[command(subcommand)]
     Eval(Eval),
