@@ -21,7 +21,7 @@ use crate::{
     quoting,
     request::recorded::Origin,
     scorers::ScorerMix,
-    system::{AskedScorer, asked},
+    system::{ScorerWithQuestions, with_questions},
 };
 
 /// Images that are in memory at once, unless they are so large that fewer reach [`MAX_PIXELS`].
@@ -47,7 +47,7 @@ pub(super) fn run(
             "scored by the demo, which knows flat shapes only; --weights DIR uses released scorers",
         );
     }
-    let scorers = asked(&set.scorers, &typed.options.0)?;
+    let scorers = with_questions(&set.scorers, &typed.options.0)?;
     let job = ScoreJob {
         scorers: &scorers,
         prompt,
@@ -113,7 +113,7 @@ fn image_files(given: &[PathBuf], console: &Console) -> Result<Vec<PathBuf>> {
 
 /// The scorers and the prompt of a run.
 struct ScoreJob<'a> {
-    scorers: &'a [AskedScorer<'a>],
+    scorers: &'a [ScorerWithQuestions<'a>],
     /// One prompt for all images; `None` where each image has its own.
     prompt: Option<&'a str>,
     /// Whether any of the scorers reads the prompt.
@@ -224,14 +224,14 @@ impl ScoreJob<'_> {
             Err(error) => return json!({ "file": file, "error": error.to_string() }),
         };
         let mut scores = Map::new();
-        for (asked, score) in self.scorers.iter().zip(&scored.scores) {
-            scores.insert(asked.scorer.name.clone(), number::to_json(*score));
+        for (one, score) in self.scorers.iter().zip(&scored.scores) {
+            scores.insert(one.scorer.name.clone(), number::to_json(*score));
         }
         let mut line = json!({ "file": file, "prompt": scored.prompt, "scores": scores });
         let mut answers = Map::new();
-        for (asked, given) in self.scorers.iter().zip(&scored.answers) {
+        for (one, given) in self.scorers.iter().zip(&scored.answers) {
             if !given.is_empty() {
-                answers.insert(asked.scorer.name.clone(), json!(given));
+                answers.insert(one.scorer.name.clone(), json!(given));
             }
         }
         if !answers.is_empty() {
@@ -244,8 +244,8 @@ impl ScoreJob<'_> {
     fn table(&self, rows: &[Row]) -> Table {
         let prompts = self.prompt.is_none() && self.reads_prompt;
         let mut heads = vec![("image", Align::Left)];
-        for asked in self.scorers {
-            heads.push((asked.scorer.name.as_str(), Align::Right));
+        for one in self.scorers {
+            heads.push((one.scorer.name.as_str(), Align::Right));
         }
         if prompts {
             heads.push(("prompt", Align::Left));

@@ -17,7 +17,7 @@ use crate::{
     Error, Result,
     options::{ClassChoice, Options},
     pipelines::Edit,
-    system::{AskedScorer, MemoryLimit, MemoryPlan, System, too_little_memory},
+    system::{MemoryLimit, MemoryPlan, ScorerWithQuestions, System, too_little_memory},
 };
 
 /// A system set up for searches.
@@ -29,8 +29,8 @@ pub struct Session<'a> {
     pipeline: Box<dyn Pipeline + 'a>,
     rows_at_once: Option<usize>,
     edit: Option<NamedEdit>,
-    scorers: Vec<AskedScorer<'a>>,
-    held_out: Vec<AskedScorer<'a>>,
+    scorers: Vec<ScorerWithQuestions<'a>>,
+    held_out: Vec<ScorerWithQuestions<'a>>,
 }
 
 /// An edit with the name that records give it.
@@ -89,7 +89,7 @@ impl<'a> Session<'a> {
         }
         let pipeline = system.pipeline(&options, None)?;
         let (plan, method) = MethodSpec::plan(&options, pipeline.scales().len(), drafts)?;
-        let (scorers, held_out) = system.asked(&options)?;
+        let (scorers, held_out) = system.scorers_with_questions(&options)?;
         Ok(Self {
             system,
             options,
@@ -244,7 +244,11 @@ impl<'a> Session<'a> {
     /// The search that [`Session::run`] runs, for callers who run it themselves.
     pub fn search(&self) -> Search<'_> {
         let mut search = self.system.search(self.pipeline.as_ref());
-        search.scorers = self.scorers.iter().map(AskedScorer::weighted).collect();
+        search.scorers = self
+            .scorers
+            .iter()
+            .map(ScorerWithQuestions::weighted)
+            .collect();
         search.preview = self.options.decode_size();
         search.budget = self.options.budget;
         search.settings = self.settings();
@@ -320,9 +324,9 @@ impl<'a> Session<'a> {
             .unzip();
         let trace = &mut outcome.trace;
         let scale = trace.scales.len().saturating_sub(1);
-        for asked in &self.held_out {
-            let name = &asked.scorer.name;
-            let scored = asked.score_with_answers(text, &images)?;
+        for held_out in &self.held_out {
+            let name = &held_out.scorer.name;
+            let scored = held_out.score_with_answers(text, &images)?;
             trace.held_out.push(Part {
                 scorer: name.clone(),
                 scale,
@@ -337,7 +341,7 @@ impl<'a> Session<'a> {
     }
 
     /// The scorers that searches do not use, with the questions that they are asked.
-    pub fn held_out(&self) -> &[AskedScorer<'a>] {
+    pub fn held_out(&self) -> &[ScorerWithQuestions<'a>] {
         &self.held_out
     }
 

@@ -20,7 +20,7 @@ pub use builder::{Grids, SystemBuilder, find_bundle};
 pub use loader::family;
 pub use memory::{MemoryLimit, MemoryPlan, fit_outline, most_rows, too_little_memory};
 pub use outline::ReleasedOutline;
-pub use scorers::{AskedScorer, LoadedScorer, ScorerSet, asked};
+pub use scorers::{LoadedScorer, ScorerSet, ScorerWithQuestions, with_questions};
 
 use self::{scorers::EvictableScorer, verifier::BundleVerifier};
 use crate::{
@@ -245,11 +245,11 @@ impl System {
     ///
     /// # Errors
     /// There are questions, but none of the scorers answers lists of them.
-    pub(crate) fn asked<'a>(
+    pub(crate) fn scorers_with_questions<'a>(
         &'a self,
         options: &Options,
-    ) -> Result<(Vec<AskedScorer<'a>>, Vec<AskedScorer<'a>>)> {
-        let mut searching = asked(self.scorers.iter().chain(&self.held_out), options)?;
+    ) -> Result<(Vec<ScorerWithQuestions<'a>>, Vec<ScorerWithQuestions<'a>>)> {
+        let mut searching = with_questions(self.scorers.iter().chain(&self.held_out), options)?;
         let held_out = searching.split_off(self.scorers.len());
         Ok((searching, held_out))
     }

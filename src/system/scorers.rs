@@ -81,13 +81,13 @@ impl Scorer for LoadedScorer {
 
 /// A scorer with the questions that options let it answer instead of reading prompts, if it can.
 #[derive(Clone)]
-pub struct AskedScorer<'a> {
+pub struct ScorerWithQuestions<'a> {
     /// The scorer.
     pub scorer: &'a LoadedScorer,
     lists: Option<Arc<QuestionLists>>,
 }
 
-impl AskedScorer<'_> {
+impl ScorerWithQuestions<'_> {
     /// The scorer for a search.
     pub fn weighted(&self) -> WeightedScorer<'_> {
         WeightedScorer {
@@ -103,10 +103,10 @@ impl AskedScorer<'_> {
 /// # Errors
 /// There are questions, but none of the scorers answers lists of them; or there is a mean and there
 /// are no questions.
-pub fn asked<'a>(
+pub fn with_questions<'a>(
     scorers: impl IntoIterator<Item = &'a LoadedScorer>,
     options: &Options,
-) -> Result<Vec<AskedScorer<'a>>> {
+) -> Result<Vec<ScorerWithQuestions<'a>>> {
     let scorers: Vec<&LoadedScorer> = scorers.into_iter().collect();
     if options.question_mean.is_some() && options.questions.is_none() {
         return Err(
@@ -127,14 +127,14 @@ pub fn asked<'a>(
     }
     let scorers = scorers.into_iter();
     Ok(scorers
-        .map(|scorer| AskedScorer {
+        .map(|scorer| ScorerWithQuestions {
             scorer,
             lists: lists.clone().filter(|_| scorer.answers_lists),
         })
         .collect())
 }
 
-impl Scorer for AskedScorer<'_> {
+impl Scorer for ScorerWithQuestions<'_> {
     fn score(&self, prompt: &str, images: &[Image]) -> ttsvar_search::Result<Vec<f32>> {
         Ok(self.score_with_answers(prompt, images)?.scores)
     }

@@ -22,7 +22,7 @@ use crate::{
     },
     request::Session,
     scorers::relation,
-    system::{AskedScorer, LoadedScorer, System},
+    system::{LoadedScorer, ScorerWithQuestions, System},
 };
 
 /// Generator and console of an evaluation.
@@ -105,9 +105,9 @@ impl<'s> EvalContext<'s> {
 
     /// The scorers that searches do not use.
     pub(super) fn held_out(&self) -> Vec<HeldOutScorer<'s>> {
-        let named = |asked: &'s AskedScorer| HeldOutScorer {
-            name: &asked.scorer.name,
-            scorer: asked,
+        let named = |held_out: &'s ScorerWithQuestions| HeldOutScorer {
+            name: &held_out.scorer.name,
+            scorer: held_out,
         };
         self.session.held_out().iter().map(named).collect()
     }

@@ -22,7 +22,7 @@ use crate::{
     },
     options::{Options, Questions},
     scorers::{QuestionLists, ScorerMix},
-    system::{AskedScorer, LoadedScorer, SystemBuilder, asked},
+    system::{LoadedScorer, ScorerWithQuestions, SystemBuilder, with_questions},
 };
 
 /// Samples per prompt.
@@ -81,11 +81,11 @@ fn evaluator(
     global: &Global,
     console: &Console,
 ) -> Result<LoadedScorer> {
-    let asked = typed
+    let chosen = typed
         .answerer
         .as_ref()
         .or(typed.benchmark.system.scorer.as_ref());
-    let mix = asked.map_or(&[][..], ScorerMix::scorers);
+    let mix = chosen.map_or(&[][..], ScorerMix::scorers);
     let [(name, _)] = mix else {
         return Err(
             Error::input("questions need one scorer that answers them").with_hint(
@@ -107,7 +107,7 @@ fn evaluator(
 struct QuestionSuite<'a> {
     lists: QuestionLists,
     cases: Vec<Case>,
-    evaluator: AskedScorer<'a>,
+    evaluator: ScorerWithQuestions<'a>,
 }
 
 /// The only task: questions are of many kinds, but an image has one score.
@@ -124,7 +124,7 @@ impl<'a> QuestionSuite<'a> {
             task: TASKS[0],
             prompt: prompt.to_owned(),
         };
-        let evaluator = asked([evaluator], options)?.pop();
+        let evaluator = with_questions([evaluator], options)?.pop();
         Ok(Self {
             cases: lists.prompts().into_iter().map(case).collect(),
             lists,
