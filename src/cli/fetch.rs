@@ -13,7 +13,7 @@ use crate::{
         Folder,
         bundle::DEMO_REWARD,
         catalog,
-        catalog::{Entry, Source},
+        catalog::Entry,
         fetch::{Hub, Progress, usual_folder},
     },
     quoting,
@@ -68,40 +68,14 @@ pub(super) fn run(typed: &arguments::Fetch, console: &Console) -> Result<u8> {
 
 /// Fetches the files of one entry.
 fn fetch(hub: &Hub, entry: &Entry, folder: &Path, console: &Console) -> Result<()> {
-    let presence = entry.presence(&Folder::Disk(folder.to_owned()));
-    if presence.iter().all(|file| file.found.is_some()) {
-        console.note(&format!("{}: already present", entry.name));
-        for (file, path) in presence
-            .iter()
-            .filter_map(|file| Some((file.file, file.found.as_ref()?)))
-        {
-            if console.json {
-                print_file(console, entry, file, path)?;
-            }
+    let Some(files) = entry.complete_in(&Folder::Disk(folder.to_owned())) else {
+        return hub.fetch_all(entry, &mut DownloadBar { console, bar: None });
+    };
+    console.note(&format!("{}: already present", entry.name));
+    if console.json {
+        for (file, path) in files {
+            print_file(console, entry, file, &path)?;
         }
-        return Ok(());
-    }
-    if let Source::Elsewhere(place) = entry.source {
-        let missing: Vec<&str> = presence
-            .iter()
-            .filter(|file| file.found.is_none())
-            .map(|file| file.file)
-            .collect();
-        let place = format!("is not on Hugging Face; it is published by {place}");
-        return Err(Error::input(place).with_hint(format!(
-            "download {} there and put it into {} or its sub-folder `{}`",
-            missing.join(", "),
-            folder.display(),
-            entry.name
-        )));
-    }
-    for file in hub.files(entry)? {
-        let mut progress = DownloadBar { console, bar: None };
-        let place = hub.fetch(entry, &file, &mut progress)?;
-        if let Some(bar) = progress.bar {
-            bar.finish_and_clear();
-        }
-        print_file(console, entry, &file, &place)?;
     }
     Ok(())
 }
@@ -119,24 +93,33 @@ fn print_file(console: &Console, entry: &Entry, file: &str, place: &Path) -> Res
     })
 }
 
-/// The progress bar of a download.
+/// The progress bar of the file that is being downloaded.
 struct DownloadBar<'a> {
     console: &'a Console,
     bar: Option<ProgressBar>,
 }
 
 impl Progress for DownloadBar<'_> {
-    fn begin(&mut self, file: &str, bytes: u64) {
+    fn begin(&mut self, file: &str, bytes: u64) -> Result<()> {
         let bar = self
             .bar
             .get_or_insert_with(|| bytes_bar(self.console, bytes, file));
         bar.set_position(0);
         bar.reset_eta();
+        Ok(())
     }
 
-    fn came(&mut self, bytes: u64) {
+    fn came(&mut self, bytes: u64) -> Result<()> {
         if let Some(bar) = &self.bar {
             bar.inc(bytes);
         }
+        Ok(())
+    }
+
+    fn arrived(&mut self, entry: &Entry, file: &str, place: &Path) -> Result<()> {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        print_file(self.console, entry, file, place)
     }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use ttsvar_search::{AnsweredQuestion, Event, Listener, Outcome, Trace, number};
+use ttsvar_search::{AnsweredQuestion, Event, Finished, Listener, Outcome, Trace, number};
 
 use super::{
     arguments::{self, Global},
@@ -22,7 +22,7 @@ use super::{
     interrupt::first as on_first_interrupt,
     memory::{check_machine, fit_memory},
     numbers,
-    outputs::{IMAGE, OutputTarget, Outputs, REPORT, TRACE, TREE},
+    outputs::{OutputTarget, Outputs, REPORT, TRACE, TREE},
     progress::Progress,
     prompts::{Prompts, Subject},
 };
@@ -46,6 +46,9 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
     let mut session = Session::new(&system, &request.options)?;
     if let Some(edit) = &request.edit {
         session = session.with_edit(edit.clone())?;
+    }
+    if let Some(best) = request.outputs.best {
+        session.check_best(best)?;
     }
     console.advise(&session);
     match typed.limit.memory {
@@ -265,6 +268,9 @@ impl GenerateJob<'_> {
             false => slug(text),
         };
         let written = self.write(&stem, &outcome, &album, console)?;
+        if let Some(best) = self.request.outputs.best {
+            note_fewer(best, &outcome, console);
+        }
         if !self.request.repeats && session.options().budget.is_none() {
             note_below_enough(&outcome, console);
         }
@@ -274,7 +280,7 @@ impl GenerateJob<'_> {
         }
         console.result(&match (console.json, console.quiet) {
             (true, _) => self.json(&outcome, &written).to_string(),
-            (false, true) => quoting::path(&written.image),
+            (false, true) => written.image_names(),
             (false, false) => self.summary(&outcome, &written),
         })
     }
@@ -309,9 +315,12 @@ impl GenerateJob<'_> {
         let outputs = &self.request.outputs;
         let trace = &outcome.trace;
         // Everything is encoded before anything is written.
-        let image = Provenance::from_trace(trace)
-            .beside(outcome.winner().image.clone())
-            .encode()?;
+        let ends = outputs.image_ends();
+        let mut images = vec![];
+        for (end, finished) in ends.iter().zip(outcome.ranking()) {
+            let provenance = Provenance::from_trace(&trace.of_finished(finished.id));
+            images.push((end, provenance.beside(finished.image.clone()).encode()?));
+        }
         let tree = match &outputs.tree {
             Some(_) => Some(Png::new(tree::picture(trace, album)).encode()?),
             None => None,
@@ -327,8 +336,11 @@ impl GenerateJob<'_> {
                 .map(|(place, bytes)| place.save(stem, end, &bytes, console))
                 .transpose()
         };
+        let written = images
+            .iter()
+            .map(|(end, bytes)| outputs.image.save(stem, end, bytes, console));
         Ok(Written {
-            image: outputs.image.save(stem, IMAGE, &image, console)?,
+            images: written.collect::<Result<_>>()?,
             trace: save(&outputs.trace, TRACE, Some(trace.to_json().into_bytes()))?,
             tree: save(&outputs.tree, TREE, tree)?,
             report: save(&outputs.report, REPORT, report)?,
@@ -356,7 +368,7 @@ impl GenerateJob<'_> {
             .collect();
         format!(
             "{}\n  score {:.3}{parts}{held_out}, seed {}, {}: {}{wrong}",
-            quoting::path(&written.image),
+            written.image_names(),
             winner.score,
             trace.seed,
             self.session.method(),
@@ -382,6 +394,18 @@ impl GenerateJob<'_> {
             .collect()
     }
 
+    /// The images that were written, best first, with their scores.
+    fn images(&self, outcome: &Outcome, written: &Written) -> Vec<Value> {
+        let images = written.images.iter().zip(outcome.ranking());
+        let json = |(path, finished): (&PathBuf, &Finished)| {
+            json!({
+                "path": path.display().to_string(),
+                "score": number::to_json(finished.score),
+            })
+        };
+        images.map(json).collect()
+    }
+
     fn json(&self, outcome: &Outcome, written: &Written) -> Value {
         let winner = outcome.winner();
         let trace = &outcome.trace;
@@ -390,7 +414,8 @@ impl GenerateJob<'_> {
         let warnings: Vec<String> = trace.warnings.iter().map(ToString::to_string).collect();
         let answers: BTreeMap<_, _> = trace.answers_of(winner.id).into_iter().collect();
         json!({
-            "path": written.image.display().to_string(),
+            "path": written.images.first().map(|path| path.display().to_string()),
+            "images": self.images(outcome, written),
             "prompt": trace.prompt,
             "negative": trace.negative,
             "seed": trace.seed,
@@ -419,10 +444,31 @@ impl GenerateJob<'_> {
 
 /// The files of one prompt's results.
 struct Written {
-    image: PathBuf,
+    /// The images, best first.
+    images: Vec<PathBuf>,
     trace: Option<PathBuf>,
     tree: Option<PathBuf>,
     report: Option<PathBuf>,
+}
+
+impl Written {
+    /// The paths of the images, one per line.
+    fn image_names(&self) -> String {
+        let names: Vec<String> = self.images.iter().map(|path| quoting::path(path)).collect();
+        names.join("\n")
+    }
+}
+
+/// Notes that a search finished fewer images than were to be kept.
+fn note_fewer(best: usize, outcome: &Outcome, console: &Console) {
+    let finished = outcome.finished.len();
+    if finished < best {
+        console.note(&format!(
+            "the search finished {}, fewer than the {best} to keep; a larger --finish, or \
+             --method best-of-n, finishes more",
+            numbers::counted(finished, "image")
+        ));
+    }
 }
 
 /// Notes that a search among several candidates looked for a score and did not find it.

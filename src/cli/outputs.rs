@@ -33,6 +33,9 @@ pub(super) const REPORT: &str = ".report.html";
 /// The targets of all results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Outputs {
+    /// How many images of each search are written, best first, with numbers; `None` for the best
+    /// one without a number.
+    pub best: Option<usize>,
     pub image: OutputTarget,
     pub trace: Option<OutputTarget>,
     pub tree: Option<OutputTarget>,
@@ -45,23 +48,26 @@ impl Outputs {
     /// # Errors
     /// A name does not fit its content, or a target is not writable.
     pub(super) fn read(typed: &arguments::Outputs, list: bool, console: &Console) -> Result<Self> {
-        let target = |path: &Option<PathBuf>, flag, end| {
+        let target = |path: &Option<PathBuf>, flag, end, list| {
             path.as_deref()
                 .map(|path| OutputTarget::read(path, flag, end, list))
                 .transpose()
         };
-        let image =
-            target(&typed.out, "--out", "png")?.unwrap_or(OutputTarget::Folder(PathBuf::from(".")));
-        let trace = target(&typed.trace, "--trace", "json")?;
-        let tree = target(&typed.tree, "--tree", "png")?;
-        let report = target(&typed.report, "--report", "html")?;
+        let several = list || typed.best.is_some();
+        let image = target(&typed.out, "--out", "png", several)?;
+        let image = image.unwrap_or(OutputTarget::Folder(PathBuf::from(".")));
+        let trace = target(&typed.trace, "--trace", "json", list)?;
+        let tree = target(&typed.tree, "--tree", "png", list)?;
+        let report = target(&typed.report, "--report", "html", list)?;
         let outputs = Self {
+            best: typed.best,
             image,
             trace,
             tree,
             report,
         };
-        outputs.check_stdout(list, console)?;
+        let several = list || (outputs.best.is_some() && outputs.image == OutputTarget::Stdout);
+        outputs.check_stdout(several, console)?;
         let files: Vec<&PathBuf> = outputs
             .all()
             .filter_map(|(target, _)| target.file())
@@ -78,7 +84,7 @@ impl Outputs {
     }
 
     /// Checks that standard output is free for a file, if one is to be written there.
-    fn check_stdout(&self, list: bool, console: &Console) -> Result<()> {
+    fn check_stdout(&self, several: bool, console: &Console) -> Result<()> {
         let written = self
             .all()
             .filter(|(target, _)| **target == OutputTarget::Stdout);
@@ -93,10 +99,10 @@ impl Outputs {
                 "give the others file names",
             );
         }
-        if list {
+        if several {
             return refuse(
                 "several results cannot be written to standard output",
-                "give a folder instead of `-`: prompts from a list are numbered in it",
+                "give a folder instead of `-`: results are numbered in it",
             );
         }
         if console.json {
@@ -136,15 +142,34 @@ impl Outputs {
     /// Returns `stem`, with a number if one of its file names is taken: all files of a search have
     /// the same name.
     pub(super) fn free(&self, stem: &str) -> String {
+        let ends = self.file_ends();
         let taken = |name: &String| {
-            let mut folders = self
-                .all()
+            let mut folders = ends
+                .iter()
                 .filter_map(|(target, end)| Some((target.folder()?, end)));
             folders.any(|(folder, end)| folder.join(format!("{name}{end}")).exists())
         };
         numbered(stem)
             .find(|name| !taken(name))
             .unwrap_or_else(|| stem.to_owned())
+    }
+
+    /// The endings of the file names of a search's images, best first.
+    pub(super) fn image_ends(&self) -> Vec<String> {
+        match self.best {
+            Some(best) => (1..=best).map(|rank| format!("-{rank}{IMAGE}")).collect(),
+            None => vec![IMAGE.to_owned()],
+        }
+    }
+
+    /// Every file of a search: its target and the ending of its name.
+    fn file_ends(&self) -> Vec<(&OutputTarget, String)> {
+        let others = self
+            .all()
+            .skip(1)
+            .map(|(target, end)| (target, end.to_owned()));
+        let images = self.image_ends().into_iter();
+        images.map(|end| (&self.image, end)).chain(others).collect()
     }
 
     /// Returns whether an output shows the candidates and needs their images.
@@ -165,11 +190,8 @@ impl OutputTarget {
                 .with_hint(format!("give a .{end} file or a folder"))),
             _ if path.is_dir() => Ok(Self::Folder(path.to_owned())),
             Some(found) if found == end && list => {
-                Err(
-                    Error::file(path, "several results cannot be one file").with_hint(format!(
-                        "give {flag} a folder: prompts from a list are numbered in it"
-                    )),
-                )
+                Err(Error::file(path, "several results cannot be one file")
+                    .with_hint(format!("give {flag} a folder: results are numbered in it")))
             }
             Some(found) if found == end => Ok(Self::File(path.to_owned())),
             Some(

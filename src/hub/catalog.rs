@@ -703,6 +703,14 @@ impl Entry {
         self.files.iter().map(|names| present(names)).collect()
     }
 
+    /// The files with their paths, if all of them are present.
+    pub fn complete_in(&self, folder: &Folder) -> Option<Vec<(&'static str, PathBuf)>> {
+        let presence = self.presence(folder).into_iter();
+        presence
+            .map(|file| Some((file.file, file.found?)))
+            .collect()
+    }
+
     /// Finds one of the files in a sub-folder named after the model, or directly in `folder` unless
     /// its name is common to many models (`config.json`).
     pub fn find(&self, folder: &Folder, file: &str) -> Option<Location> {

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
+    blob::Folder,
     catalog::{Entry, Source},
     client::{Answer, Client, RequestError},
 };
@@ -21,9 +22,20 @@ use crate::{Error, Result};
 /// Receives the progress of a download.
 pub trait Progress {
     /// A file of `bytes` bytes begins; a second call begins it anew.
-    fn begin(&mut self, file: &str, bytes: u64);
+    ///
+    /// # Errors
+    /// An error ends the download, which can be resumed.
+    fn begin(&mut self, file: &str, bytes: u64) -> Result<()>;
     /// `bytes` more bytes have arrived; those of an earlier attempt are reported at once.
-    fn came(&mut self, bytes: u64);
+    ///
+    /// # Errors
+    /// As [`Progress::begin`].
+    fn came(&mut self, bytes: u64) -> Result<()>;
+    /// A file of `entry` is in `place`.
+    ///
+    /// # Errors
+    /// As [`Progress::begin`].
+    fn arrived(&mut self, entry: &Entry, file: &str, place: &Path) -> Result<()>;
 }
 
 /// The folder in which Hugging Face's own tools keep what they downloaded.
@@ -72,12 +84,42 @@ impl Hub {
         })
     }
 
+    /// Downloads all files of an entry, unless they exist already.
+    ///
+    /// # Errors
+    /// The entry is not on Hugging Face, or a download fails.
+    pub fn fetch_all(&self, entry: &Entry, progress: &mut dyn Progress) -> Result<()> {
+        if let Source::Elsewhere(place) = entry.source {
+            return Err(self.elsewhere(entry, place));
+        }
+        for file in self.files(entry)? {
+            let place = self.fetch(entry, &file, progress)?;
+            progress.arrived(entry, &file, &place)?;
+        }
+        Ok(())
+    }
+
+    /// The error for an entry that is not on Hugging Face.
+    fn elsewhere(&self, entry: &Entry, place: &str) -> Error {
+        let folder = self.cache.path();
+        let presence = entry.presence(&Folder::Disk(folder.clone()));
+        let missing = presence.iter().filter(|file| file.found.is_none());
+        let missing: Vec<&str> = missing.map(|file| file.file).collect();
+        let message = format!("is not on Hugging Face; it is published by {place}");
+        Error::input(message).with_hint(format!(
+            "download {} there and put it into {} or its sub-folder `{}`",
+            missing.join(", "),
+            folder.display(),
+            entry.name
+        ))
+    }
+
     /// The files of an entry as its repository has them: of alternatives the first, of shards and
     /// folders all.
     ///
     /// # Errors
     /// The entry is not on Hugging Face, the repository cannot be asked, or lacks a file.
-    pub fn files(&self, entry: &Entry) -> Result<Vec<String>> {
+    fn files(&self, entry: &Entry) -> Result<Vec<String>> {
         let path = format!("api/models/{}/revision/main", repository(entry)?);
         let answer = self.client.get(&path, None);
         let mut answer = answer.map_err(|error| refused(entry, &error))?;
@@ -111,7 +153,7 @@ impl Hub {
     ///
     /// # Errors
     /// The download fails, or the file does not match its announced size or checksum.
-    pub fn fetch(&self, entry: &Entry, file: &str, progress: &mut dyn Progress) -> Result<PathBuf> {
+    fn fetch(&self, entry: &Entry, file: &str, progress: &mut dyn Progress) -> Result<PathBuf> {
         let name = repository(entry)?;
         let path = format!("{name}/resolve/main/{}", percent_encoded(file));
         let local = self.cache.model(name);
@@ -138,7 +180,7 @@ impl Hub {
         }
         create_parent(&blob)?;
         let lock = lock(&blob)?;
-        progress.begin(file, about.bytes);
+        progress.begin(file, about.bytes)?;
         self.download(entry, &path, &begun, progress)?;
         let size = fs::metadata(&begun).map_err(Error::io(&begun))?.len();
         if size != about.bytes || !sum_fits(&begun, &about.etag)? {
@@ -184,7 +226,7 @@ impl Hub {
         let answer = self.client.get(path, Some(&format!("bytes={start}-")));
         let answer = answer.map_err(|error| refused(entry, &error))?;
         if answer.response.headers().contains_key("content-range") {
-            progress.came(start);
+            progress.came(start)?;
         } else {
             file.set_len(0).map_err(Error::io(begun))?; // everything is sent again
         }
@@ -200,7 +242,7 @@ impl Hub {
                 }
             };
             file.write_all(&buffer[..bytes]).map_err(Error::io(begun))?;
-            progress.came(bytes as u64);
+            progress.came(bytes as u64)?;
         }
     }
 }

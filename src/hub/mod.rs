@@ -10,10 +10,10 @@ pub mod bundle;
 pub mod cache;
 pub mod catalog;
 pub mod checkpoint;
-#[cfg(feature = "cli")]
+#[cfg(feature = "fetch")]
 mod client;
 pub mod description;
-#[cfg(feature = "cli")]
+#[cfg(feature = "fetch")]
 pub mod fetch;
 mod legacy_torch_file;
 pub mod pickle;

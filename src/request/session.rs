@@ -226,6 +226,30 @@ impl<'a> Session<'a> {
         &self.options
     }
 
+    /// Checks that the plan may finish as many images as the caller wants to keep.
+    ///
+    /// # Errors
+    /// It finishes fewer.
+    pub fn check_best(&self, best: usize) -> Result<()> {
+        let most = self.plan.most_finished();
+        if best == 0 {
+            return Err(Error::input("best must be at least 1, found 0")
+                .with_hint("it is the number of images to keep of one search"));
+        }
+        if best <= most {
+            return Ok(());
+        }
+        let images = match most {
+            1 => "1 image".to_owned(),
+            _ => format!("{most} images"),
+        };
+        let method = self.method;
+        Err(Error::input(format!(
+            "cannot keep the best {best} images: this search ({method}) finishes at most {images}"
+        ))
+        .with_hint("choose a larger n, or a method that finishes more, such as best-of-n"))
+    }
+
     /// The name of the plan.
     pub fn method(&self) -> MethodSpec {
         self.method

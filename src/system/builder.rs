@@ -7,7 +7,11 @@ use super::{DEMO, System, loader, scorers::ScorerChoice};
 use crate::scorers::openai::VisionServer;
 use crate::{
     Error, Result, demo,
-    hub::{self, Bundle, bundle::FILE, catalog},
+    hub::{
+        self, Bundle,
+        bundle::FILE,
+        catalog::{self, Entry, Use},
+    },
     loading::{Device, Dtype, LoadReport, Loader},
     scorers::{ScorerList, ScorerMix, ScorerName, ScorerSettings, kind},
     text::Classes,
@@ -182,6 +186,32 @@ impl SystemBuilder {
     pub(super) fn bundle(&self) -> Result<Bundle> {
         let bundle = find_bundle(self.model_name(), self.weights.as_deref())?;
         Ok(bundle.with_state_dict(self.state_dict.as_deref()))
+    }
+
+    /// The released models that the system needs, if one of their files is missing in the folder
+    /// for released files; none if all are present.
+    ///
+    /// # Errors
+    /// There is no such model or folder, or the model lacks a scorer.
+    pub fn missing_entries(&self) -> Result<Vec<&'static Entry>> {
+        let bundle = self.bundle()?;
+        let mix = self.scorers_or_default(&bundle)?;
+        let choice = ScorerChoice::new(mix, self.held_out.as_ref())?;
+        let scorers: Vec<_> = choice
+            .all
+            .kinds()
+            .into_iter()
+            .map(|kind| &kind.release)
+            .collect();
+        if bundle.missing(&scorers)?.is_empty() {
+            return Ok(vec![]);
+        }
+        let model = catalog::with_needs(self.model_name()).into_iter();
+        let mut entries: Vec<_> = model.filter(|entry| entry.used != Use::Scorer).collect();
+        for scorer in scorers.iter().filter(|scorer| scorer.published) {
+            entries.extend(catalog::with_needs(scorer.weights));
+        }
+        Ok(entries)
     }
 
     /// Returns whether the model generates images from a class, without loading its files.

@@ -7,6 +7,7 @@ mod features;
 mod loader;
 mod memory;
 mod outline;
+mod repository;
 mod scorers;
 mod verifier;
 
@@ -20,6 +21,7 @@ pub use builder::{Grids, SystemBuilder, find_bundle};
 pub use loader::family;
 pub use memory::{MemoryLimit, MemoryPlan, fit_outline, most_rows, too_little_memory};
 pub use outline::ReleasedOutline;
+pub use repository::model_of_repository;
 pub use scorers::{LoadedScorer, ScorerSet, ScorerWithQuestions, with_questions};
 
 use self::{scorers::EvictableScorer, verifier::BundleVerifier};

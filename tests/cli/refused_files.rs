@@ -146,7 +146,7 @@ fn outputs_that_cannot_be_written() {
 
     $ generate --prompts list.txt --out a.png
     error: a.png: several results cannot be one file
-    hint: give --out a folder: prompts from a list are numbered in it
+    hint: give --out a folder: results are numbered in it
     "#);
 }
 

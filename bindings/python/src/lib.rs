@@ -7,8 +7,10 @@ mod arrays;
 mod callables;
 mod errors;
 mod evaluation;
+mod hub;
 mod listener;
 mod options;
+mod report;
 mod system;
 
 /// `ttsvar._native`.
@@ -19,7 +21,9 @@ mod _native {
 
     #[pymodule_export]
     use super::{
+        hub::{cache_folder, fetch_missing, model_of_repository, released},
         options::option_names,
+        report::{Album, draw_tree, page, ranking},
         system::{System, png, read_text, slug, trace_warnings, write},
     };
 

@@ -9,6 +9,7 @@ use std::{
 use pyo3::prelude::*;
 use ttsvar::{
     interrupt,
+    report::Album,
     search::{self, Event, Listener},
 };
 
@@ -38,10 +39,13 @@ pub(crate) struct PythonListener {
     pub callable: Option<Py<PyAny>>,
     /// Decodes all candidates after every scale, so that the callable receives their images.
     pub decode_all: bool,
+    /// Collects the images for a tree.
+    pub album: Album,
 }
 
 impl Listener for PythonListener {
     fn on(&mut self, event: &Event<'_>) -> search::Result<()> {
+        self.album.on(event)?;
         let pass_on = |py: Python<'_>| {
             py.check_signals()?;
             let Some(callable) = &self.callable else {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use ttsvar::{
     Error, file,
     loading::Notice,
-    report::Provenance,
+    report::{self, Provenance},
     request::{self, Session, recorded},
     search::{self, DecodeSize, Drafts, Extractor, Features, Outcome, Trace, WeightedScorer},
     system::{self, SystemBuilder},
@@ -22,6 +22,7 @@ use crate::{
     errors::raised,
     listener::{PythonListener, interruptible},
     options,
+    report::Album,
 };
 
 /// A generator with its scorers and feature extractors.
@@ -30,8 +31,8 @@ pub(crate) struct System {
     pub inner: system::System,
 }
 
-/// The finished images, the trace as JSON, and the index of the winner.
-type SearchResult<'py> = (Vec<Bound<'py, PyAny>>, String, usize);
+/// The finished images, the trace as JSON, the index of the winner, and images for a tree.
+type SearchResult<'py> = (Vec<Bound<'py, PyAny>>, String, usize, Album);
 
 #[pymethods]
 impl System {
@@ -93,9 +94,10 @@ impl System {
         self.inner.unknown_words(prompt)
     }
 
-    /// Searches for the best image of a prompt.
+    /// Searches for the best image of a prompt. With `best`, the search must finish as many images.
     #[pyo3(signature = (
-        prompt, options, seed, scorer=None, extractor=None, listener=None, decode_all=false
+        prompt, options, seed, scorer=None, extractor=None, listener=None, decode_all=false,
+        best=None
     ))]
     fn generate<'py>(
         &self,
@@ -107,17 +109,22 @@ impl System {
         extractor: Option<Bound<'py, PyAny>>,
         listener: Option<Py<PyAny>>,
         decode_all: bool,
+        best: Option<usize>,
     ) -> PyResult<SearchResult<'py>> {
         let prompt = prompt.map(|text| request::prompt(text, "the prompt"));
         let prompt = raised(py, prompt.transpose())?;
         let search = self.prepare(options, scorer, extractor)?;
         let prompt = raised(py, search.session.subject(prompt.as_deref()))?;
+        if let Some(best) = best {
+            raised(py, search.session.check_best(best))?;
+        }
         let mut listener = PythonListener {
             callable: listener,
             decode_all,
+            album: report::Album::default(),
         };
         let outcome = interruptible(py, || search.run(&prompt, seed, &mut listener));
-        search_result(py, &raised(py, outcome)?)
+        search_result(py, &raised(py, outcome)?, listener.album)
     }
 
     /// The settings that a search for a prompt with these options would record, as JSON with the
@@ -250,14 +257,21 @@ impl PythonSearch<'_> {
     }
 }
 
-/// The winner as the command line writes it: a PNG that records how it was generated.
+/// A finished image, by default the winner, as the command line writes it: a PNG that records how
+/// it was generated. `place` is its place in the trace's `finals`.
 #[pyfunction]
+#[pyo3(signature = (image, trace, place=None))]
 pub(crate) fn png<'py>(
     py: Python<'py>,
     image: &Bound<'py, PyAny>,
     trace: &str,
+    place: Option<usize>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let trace = raised(py, Trace::from_json(trace))?;
+    let mut trace = raised(py, Trace::from_json(trace))?;
+    let finals = trace.finals.clone();
+    if let Some(last) = place.and_then(|place| finals.get(place)) {
+        trace = trace.of_finished(last.id);
+    }
     let file = Provenance::from_trace(&trace)
         .beside(arrays::to_image(image)?)
         .encode();
@@ -292,7 +306,11 @@ pub(crate) fn write(py: Python<'_>, path: PathBuf, bytes: &[u8]) -> PyResult<()>
     raised(py, file::replace(&path, bytes).map_err(Error::io(&path)))
 }
 
-fn search_result<'py>(py: Python<'py>, outcome: &Outcome) -> PyResult<SearchResult<'py>> {
+fn search_result<'py>(
+    py: Python<'py>,
+    outcome: &Outcome,
+    album: report::Album,
+) -> PyResult<SearchResult<'py>> {
     let images = outcome
         .finished
         .iter()
@@ -301,5 +319,6 @@ fn search_result<'py>(py: Python<'py>, outcome: &Outcome) -> PyResult<SearchResu
         images.collect::<PyResult<_>>()?,
         outcome.trace.to_json(),
         outcome.best,
+        Album(album),
     ))
 }

@@ -320,6 +320,15 @@ impl Plan {
             .collect()
     }
 
+    /// The most images that a search by this plan finishes.
+    pub fn most_finished(&self) -> usize {
+        let of_round = match self.stages.last() {
+            Some(stage) if !self.suspends() => stage.width,
+            _ => self.start,
+        };
+        of_round.saturating_mul(self.rounds)
+    }
+
     /// Returns whether a stage after `scale` uses images.
     pub fn looks(&self, scale: usize) -> bool {
         self.stage(scale).is_some_and(Stage::uses_images)

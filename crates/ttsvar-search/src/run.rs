@@ -29,6 +29,12 @@ impl Outcome {
     pub fn winner(&self) -> &Finished {
         &self.finished[self.best]
     }
+
+    /// The finished images, best first. The first is the winner.
+    pub fn ranking(&self) -> impl Iterator<Item = &Finished> {
+        let places = self.trace.ranking().into_iter();
+        places.map(|place| &self.finished[place])
+    }
 }
 
 /// A finished image.

@@ -13,6 +13,7 @@ use crate::{
     plan::{Plan, Stage},
     steering::Steering,
     tokens::TokenStatistics,
+    top,
     verifier::Verifier,
     warning::Warning,
 };
@@ -142,6 +143,20 @@ impl Trace {
                 .flat_map(|stage| stage.scores.iter().copied())
                 .collect(),
         })
+    }
+
+    /// The places of the finished candidates in `finals`, best first. The first is the winner.
+    pub fn ranking(&self) -> Vec<usize> {
+        let scores: Vec<f32> = self.finals.iter().map(|last| last.score).collect();
+        top::ranking(&scores)
+    }
+
+    /// The same record as that of another finished candidate, as if it were the winner.
+    pub fn of_finished(&self, id: usize) -> Self {
+        Self {
+            winner: id,
+            ..self.clone()
+        }
     }
 
     /// The name of each of several scorers with its latest score of a candidate or its nearest

@@ -313,6 +313,10 @@ pub(super) struct Outputs {
     /// standard output, here and below [default: this folder]
     #[arg(long, short, value_name = "FILE|DIR")]
     pub out: Option<PathBuf>,
+    /// Write the K best images of the search instead of one, numbered from the best: NAME-1.png,
+    /// NAME-2.png and so on
+    #[arg(long, value_name = "K", value_parser = whole::<usize>)]
+    pub best: Option<usize>,
     /// Write the record of the search: a .json file or a folder
     #[arg(long, value_name = "FILE|DIR")]
     pub trace: Option<PathBuf>,
