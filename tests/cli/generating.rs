@@ -3,7 +3,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
-use ttsvar::search::Trace;
+use ttsvar::{report::Provenance, search::Trace};
 
 use crate::desk::Desk;
 
@@ -461,4 +461,55 @@ fn a_budget_decides_how_many_candidates_there_are() {
     error: expected a budget of time, operations or images, found `60`
     hint: for example 60s, 5min, 2PFLOP or 3images
     "#);
+}
+
+#[test]
+fn the_best_images_of_a_search_are_numbered_from_the_best() {
+    let desk = Desk::new();
+    let search = ["generate", "a star", "--method", "best-of-n", "--n", "3", "--seed", "4"];
+    desk.works(&[&search[..], &["--out", "winner.png"]].concat());
+    let outputs = ["--best", "2", "--out", "best", "--trace", "trace.json", "--json"];
+    let said: Value = serde_json::from_str(&desk.works(&[&search[..], &outputs].concat())).unwrap();
+
+    let trace = Trace::from_json(&desk.text("trace.json")).unwrap();
+    let mut scores: Vec<f32> = trace.finals.iter().map(|last| last.score).collect();
+    scores.sort_by(|one, other| other.total_cmp(one));
+    for (place, score) in scores[..2].iter().enumerate() {
+        let path = format!("best/a-star-{}.png", place + 1);
+        assert_eq!(said["images"][place]["path"], path);
+        let record = Provenance::read(&desk.png(&path)).unwrap().unwrap();
+        assert_eq!((record.score(), record.seed), (Some(*score), 4));
+        assert_eq!(said["images"][place]["score"].as_f64().unwrap() as f32, *score);
+    }
+    assert_eq!(said["path"], "best/a-star-1.png");
+    assert_eq!(desk.read("winner.png"), desk.read("best/a-star-1.png"));
+    assert!(!desk.path("best/a-star-3.png").exists());
+
+    // All files of a second search have another common name.
+    desk.works(&[&search[..], &["--best", "2", "--out", "best", "--trace", "best"]].concat());
+    for name in ["a-star-2-1.png", "a-star-2-2.png", "a-star-2.trace.json"] {
+        assert!(desk.path("best").join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn more_images_than_a_search_finishes_are_refused() {
+    let desk = Desk::new();
+    let raw = ["generate", "a star", "--method", "raw", "--best", "2"];
+    let said = desk.refuses(&raw);
+    assert!(said.contains("cannot keep the best 2 images: this search (raw) finishes at most 1"));
+    let said = desk.refuses(&[&raw[..], &["--out", "a.png"]].concat());
+    assert!(said.contains("a.png: several results cannot be one file"));
+    let said = desk.refuses(&["generate", "a star", "--best", "0"]);
+    assert!(said.contains("--best"), "{said}");
+    assert!(desk.files().is_empty());
+}
+
+#[test]
+fn a_search_that_stops_before_its_best_images_are_found_says_so() {
+    let desk = Desk::new();
+    let search = ["generate", "a star", "--method", "sequential", "--n", "4", "--enough=-100"];
+    let said = desk.run(&[&search[..], &["--best", "3", "--seed", "4"]].concat());
+    assert!(said.stderr.contains("finished 1 image, fewer than the 3 to keep"), "{}", said.stderr);
+    assert_eq!(desk.files(), ["a-star-1.png"]);
 }

@@ -8,32 +8,38 @@ coarse-to-fine model and keep the best image.
 (64, 64)
 """
 
+from ._call import Generator, PipelineOutput, StepCallback
 from ._native import VERSION as __version__
+from ._options import Method
 from ._pipeline import (
     OPTIONS,
     Event,
     Extractor,
     ImageLike,
     Listener,
-    Method,
     Picture,
     Pipeline,
     Result,
     Scorer,
     SearchWarning,
 )
+from ._pretrained import released_models
 
 __all__ = [
     "OPTIONS",
     "Event",
     "Extractor",
+    "Generator",
     "ImageLike",
     "Listener",
     "Method",
     "Picture",
     "Pipeline",
+    "PipelineOutput",
     "Result",
     "Scorer",
     "SearchWarning",
+    "StepCallback",
     "__version__",
+    "released_models",
 ]

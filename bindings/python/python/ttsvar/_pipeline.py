@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import json
 import operator
 import os
 import secrets
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 import PIL.Image
 from numpy.typing import ArrayLike, NDArray
 
-from . import _native
+from . import _native, _pretrained
+from ._call import Generator, Interrupted, PipelineOutput, StepCallback, Steps, seeds_of
+from ._options import Method
+from ._progress import SearchProgress, in_notebook
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+    from ._options import SearchOptions
 
 OPTIONS: tuple[str, ...] = tuple(_native.option_names())
 """The names of all options of a search."""
-
-Method: TypeAlias = Literal[
-    "raw", "best-of-n", "importance", "beam", "draft", "sequential", "auto", "tts-var"
-]
-"""The names of the search methods."""
 
 ImageLike: TypeAlias = "PIL.Image.Image | NDArray[np.uint8]"
 """An image: a Pillow image, or an array (H, W, 3) of uint8."""
@@ -70,6 +76,10 @@ class Result:
     """The index of the winner in `images`."""
     trace: dict[str, Any]
     """The record of the search, as `--trace` writes it: candidates, selections, scores, cost."""
+    _album: _native.Album | None = field(default=None, repr=False, compare=False)
+    """Small images of the candidates, for the tree. They are lost when a result is pickled."""
+    _kept: int = field(default=1, repr=False, compare=False)
+    """How many images the caller asked for."""
 
     @property
     def image(self) -> PIL.Image.Image:
@@ -91,24 +101,64 @@ class Result:
         """The seed of the search. The same search with the same seed finds the same image."""
         return int(self.trace["seed"])
 
-    def png(self) -> bytes:
-        """The winner as the command line writes it: a PNG that records how it was generated."""
-        return _native.png(np.asarray(self.image), json.dumps(self.trace))
+    @property
+    def ranking(self) -> list[int]:
+        """The indices of `images`, best first."""
+        return _native.ranking(json.dumps(self.trace))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `png()` to a file, atomically. `ttsvar generate --from` generates the image again,
-        and `ttsvar inspect` shows how it was generated. Raises ValueError for names of other formats
-        than PNG."""
+    def best_images(self, k: int | None = None) -> list[PIL.Image.Image]:
+        """The `k` best of `images`, best first; by default as many as `best` of
+        `Pipeline.generate`. A search that stops early may have finished fewer."""
+        count = self._kept if k is None else k
+        if count < 1:
+            raise ValueError(f"k must be 1 or more, found {count}")
+        return [self.images[place] for place in self.ranking[:count]]
+
+    def tree(self) -> PIL.Image.Image:
+        """The search as a tree of images: one row per stage, every decoded candidate with its
+        score, and lines to its children."""
+        trace = json.dumps(self.trace)
+        return PIL.Image.fromarray(_native.tree(trace, np.asarray(self.image), self._album))
+
+    def report(self) -> str:
+        """The whole search as one page of HTML."""
+        return _native.page(json.dumps(self.trace), np.asarray(self.image), self._album)
+
+    def png(self, index: int | None = None) -> bytes:
+        """The winner, or the image with an index, as the command line writes it: a PNG that records
+        how it was generated. The record of another image than the winner has its scores; the search
+        that it describes finds all of them."""
+        place = self.best if index is None else range(len(self.images))[index]
+        return _native.png(np.asarray(self.images[place]), json.dumps(self.trace), place)
+
+    def save(self, path: str | os.PathLike[str], index: int | None = None) -> None:
+        """Writes `png(index)` to a file, atomically. `ttsvar generate --from` generates the winner
+        again, and `ttsvar inspect` shows how it was generated. Raises ValueError for names of other
+        formats than PNG."""
         suffix = PurePath(os.fsdecode(path)).suffix.lower()
         if suffix in _OTHER_FORMATS:
             raise ValueError(
                 f"expected the name of a .png file, found {os.fspath(path)!r}; "
                 f"`result.image.save(...)` writes other formats, without the record of the search"
             )
-        _native.write(path, self.png())
+        _native.write(path, self.png(index))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_album": None}
 
     def _repr_png_(self) -> bytes:
         return self.png()
+
+    def _repr_html_(self) -> str:
+        """The winner and the tree, for notebooks."""
+        tree = io.BytesIO()
+        self.tree().save(tree, "png")
+        caption = html.escape(repr(self).strip("<>"))
+        return (
+            f"<figure>{_img(self.png(), 'the winner')}<figcaption>{caption}</figcaption></figure>"
+            f"<details open><summary>the search</summary>{_img(tree.getvalue(), 'the tree')}"
+            "</details>"
+        )
 
     def __repr__(self) -> str:
         prompt = self.trace["prompt"]
@@ -120,8 +170,13 @@ class Result:
 class Pipeline:
     """A generator with its scorers, loaded once for any number of searches."""
 
-    def __init__(self, system: _native.System) -> None:
+    interrupt: bool = False
+    """Set it during a call, from a callback or another thread, to end that call after the present
+    scale."""
+
+    def __init__(self, system: _native.System, source: _pretrained.Source | None = None) -> None:
         self._system = system
+        self._source = source
 
     @classmethod
     def load(
@@ -132,7 +187,7 @@ class Pipeline:
         device: str = "cpu",
         scorer: str | None = None,
         state_dict: str | None = None,
-    ) -> Pipeline:
+    ) -> Self:
         """Loads `demo`, a released model whose files are in the folder `weights`, or a folder with
         a bundle.toml.
 
@@ -143,12 +198,62 @@ class Pipeline:
         openai comes from the environment (TTSVAR_OPENAI_URL, TTSVAR_OPENAI_MODEL, OPENAI_API_KEY).
         What is unusual about the files is reported as `SearchWarning`.
         """
-        system = _native.System.open(
-            os.fspath(model), weights, dtype, device, scorer, state_dict
-        )
-        for notice in system.notices():
-            warnings.warn(notice, SearchWarning, stacklevel=2)
-        return cls(system)
+        folder = None if weights is None else os.fspath(weights)
+        source = _pretrained.Source(os.fspath(model), folder, dtype, device, scorer, state_dict)
+        return cls._open(source)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | os.PathLike[str] = "demo",
+        *,
+        variant: str | None = None,
+        torch_dtype: object = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        device: object = "cpu",
+        scorer: str | None = None,
+        state_dict: str | None = None,
+        progress: bool | None = None,
+    ) -> Self:
+        """Loads a released model by its repository on Hugging Face, such as
+        "FoundationVision/Infinity" with the variant "2b", and downloads what is missing, with its
+        text encoder, features and scorers. The names of released models, "demo" and folders with a
+        bundle.toml are understood, too.
+
+        Files are in the cache of Hugging Face's own tools, or in `cache_dir`; with
+        `local_files_only`, nothing is downloaded. `torch_dtype` is "f32", "bf16", or the type of
+        PyTorch of that name, and `device` "cpu", "cuda", or such a device of PyTorch. `scorer` and
+        `state_dict` are those of `load`. `progress` shows the downloads; by default, in notebooks.
+        """
+        name = _pretrained.find(os.fspath(model), variant)
+        folder = _pretrained.weights(name, scorer, cache_dir, local_files_only, progress)
+        dtype = _pretrained.dtype_name(torch_dtype)
+        device = _pretrained.device_name(device)
+        return cls._open(_pretrained.Source(name, folder, dtype, device, scorer, state_dict))
+
+    @classmethod
+    def _open(cls, source: _pretrained.Source) -> Self:
+        system = source.open()
+        warn(system.notices(), stacklevel=4)
+        return cls(system, source)
+
+    def to(self, device: object) -> Self:
+        """Loads the model on another device, "cpu" or "cuda", and returns this pipeline. Nothing
+        happens if it is there already."""
+        name = _pretrained.device_name(device)
+        if self._source is None:
+            raise ValueError("only pipelines of `load` and `from_pretrained` change their device")
+        if name != self._source.device:
+            source = replace(self._source, device=name)
+            self._system = source.open()
+            self._source = source
+        return self
+
+    @property
+    def device(self) -> str | None:
+        """The device that computes: cpu or cuda."""
+        return None if self._source is None else self._source.device
 
     @property
     def name(self) -> str:
@@ -180,36 +285,204 @@ class Pipeline:
         extractor: Extractor | None = None,
         on_event: Listener | None = None,
         decode_all: bool = False,
-        **options: Any,
+        best: int | None = None,
+        progress: bool | None = None,
+        **options: Unpack[SearchOptions],
     ) -> Result:
         """Searches for the best image for `prompt`, or with a model of classes for `class_`: the
         number or the name of a class, or the beginning of a name.
 
-        `options` are those of `ttsvar generate`, with the names in `ttsvar.OPTIONS`: n, plan, cfg and so on; `lambda` is spelled `lambda_` and `class` `class_`. Options that are not given have the
-        model's defaults. `cfg`, `tau` and `top_p` are numbers, or lists over the scales. `plan` is a dictionary with the keys of a plan file, the text of one, or
-        its path. `steer` is "auto", "off", or the same three forms of a steering file. `questions` is "auto", a list of
-        dictionaries with `prompt` and `questions`, the text of a file, or its path. Without a `seed`, or with -1, a random one is used.
+        `options` are those of `ttsvar generate`, with the names in `ttsvar.OPTIONS`: n, plan, cfg
+        and so on; `lambda` is spelled `lambda_` and `class` `class_`. Options that are not given
+        have the model's defaults. `cfg`, `tau` and `top_p` are numbers, or lists over the scales.
+        `plan` is a dictionary with the keys of a plan file, the text of one, or its path. `steer` is
+        "auto", "off", or the same three forms of a steering file. `questions` is "auto", a list of
+        dictionaries with `prompt` and `questions`, the text of a file, or its path. Without a `seed`,
+        or with -1, a random one is used.
 
         `scorer` replaces the scorers of the model, and `extractor` its features wherever the plan
         clusters. `on_event` is called with every event. With `decode_all` it receives the images
         after every scale, which costs additional decodes; the trace counts them apart, as
         `previews`.
 
+        With `best`, `Result.best_images()` returns as many images of this one search; a plan that
+        cannot finish as many is refused. `progress` shows a bar; by default, in notebooks.
+
         Anomalies are reported as `SearchWarning`.
 
         Other threads run during the search. Ctrl-C ends it within a second.
         """
+        return self._search(
+            prompt,
+            {**options, "method": method},
+            seed=seed,
+            scorer=scorer,
+            extractor=extractor,
+            listeners=[] if on_event is None else [on_event],
+            decode_all=decode_all,
+            best=best,
+            progress=progress,
+        )
+
+    def _search(
+        self,
+        prompt: str | None,
+        options: Mapping[str, Any],
+        *,
+        seed: int | None,
+        scorer: Scorer | None,
+        extractor: Extractor | None,
+        listeners: list[Listener],
+        decode_all: bool,
+        best: int | None,
+        progress: bool | None,
+    ) -> Result:
         if isinstance(scorer, str):
             raise TypeError(
                 f"scorer must be a callable; Pipeline.load(..., scorer={scorer!r}) takes names"
             )
-        options["method"] = method
-        arrays, trace, best = self._system.generate(
-            prompt, named_options(options), seed_number(seed), scorer, extractor, on_event, decode_all
-        )
-        warn(_native.trace_warnings(trace), stacklevel=3)
+        bar = SearchProgress() if (in_notebook() if progress is None else progress) else None
+        if bar is not None:
+            listeners = [*listeners, bar]
+        try:
+            arrays, trace, winner, album = self._system.generate(
+                prompt,
+                named_options(options),
+                seed_number(seed),
+                scorer,
+                extractor,
+                _one_listener(listeners),
+                decode_all,
+                best,
+            )
+        finally:
+            if bar is not None:
+                bar.close()
+        warn(_native.trace_warnings(trace), stacklevel=4)
         images = [PIL.Image.fromarray(array) for array in arrays]
-        return Result(images, best, json.loads(trace))
+        if best is not None and len(images) < best:
+            warn([f"the search stopped after {len(images)} of {best} images to keep"], stacklevel=4)
+        return Result(images, winner, json.loads(trace), album, 1 if best is None else best)
+
+    @overload
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        guidance_scale: float | None = None,
+        num_images_per_prompt: int = 1,
+        generator: Generator | Sequence[Generator] | None = None,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[Literal["images"]] = (),
+        output_type: Literal["pil"] = "pil",
+        *,
+        share: bool = False,
+        method: Method | None = None,
+        scorer: Scorer | None = None,
+        extractor: Extractor | None = None,
+        progress: bool | None = None,
+        **options: Unpack[SearchOptions],
+    ) -> PipelineOutput[list[PIL.Image.Image]]: ...
+
+    @overload
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        guidance_scale: float | None = None,
+        num_images_per_prompt: int = 1,
+        generator: Generator | Sequence[Generator] | None = None,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[Literal["images"]] = (),
+        *,
+        output_type: Literal["np"],
+        share: bool = False,
+        method: Method | None = None,
+        scorer: Scorer | None = None,
+        extractor: Extractor | None = None,
+        progress: bool | None = None,
+        **options: Unpack[SearchOptions],
+    ) -> PipelineOutput[NDArray[np.float32]]: ...
+
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        guidance_scale: float | None = None,
+        num_images_per_prompt: int = 1,
+        generator: Generator | Sequence[Generator] | None = None,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[Literal["images"]] = (),
+        output_type: Literal["pil", "np"] = "pil",
+        *,
+        share: bool = False,
+        method: Method | None = None,
+        scorer: Scorer | None = None,
+        extractor: Extractor | None = None,
+        progress: bool | None = None,
+        **options: Unpack[SearchOptions],
+    ) -> PipelineOutput[list[PIL.Image.Image]] | PipelineOutput[NDArray[np.float32]]:
+        """Generates images for a prompt or a list of prompts, with the arguments of diffusers.
+
+        `guidance_scale` is `cfg`. Each of the `num_images_per_prompt` images is that of a search of
+        its own, with consecutive seeds; with `share`, they are the best ones of a single search.
+        `generator` is a seed, an object with `initial_seed()` such as `torch.Generator`, or a list
+        of these with one per prompt or per search. The state of a generator does not matter and does
+        not change.
+
+        `callback_on_step_end(pipe, step, timestep, kwargs)` is called after every scale. `kwargs`
+        has the previews of all candidates, an array (B, H, W, 3) of uint8, as `images`, if
+        `callback_on_step_end_tensor_inputs` contains "images". A callback that sets
+        `pipe.interrupt` ends the call; the images of complete searches are returned.
+
+        `output_type` is "pil", or "np" for an array (N, H, W, 3) of numbers from 0 to 1.
+        """
+        if output_type not in ("pil", "np"):
+            raise ValueError(f"output_type must be 'pil' or 'np', found {output_type!r}")
+        if num_images_per_prompt < 1:
+            raise ValueError(
+                f"num_images_per_prompt must be 1 or more, found {num_images_per_prompt}"
+            )
+        unknown = sorted(set(callback_on_step_end_tensor_inputs) - {"images"})
+        if unknown:
+            raise ValueError(
+                f"callback_on_step_end_tensor_inputs may contain 'images', found {unknown[0]!r}"
+            )
+        if guidance_scale is not None and options.get("cfg") is not None:
+            raise TypeError("guidance_scale and cfg are the same; give one of them")
+        prompts = [prompt] if prompt is None or isinstance(prompt, str) else list(prompt)
+        negatives = _one_per_prompt(negative_prompt, len(prompts))
+        searches = 1 if share else num_images_per_prompt
+        seeds = seeds_of(generator, len(prompts), searches)
+        previews = callback_on_step_end is not None and bool(callback_on_step_end_tensor_inputs)
+        given: dict[str, Any] = {**options, "method": method}
+        if guidance_scale is not None:
+            given["cfg"] = guidance_scale
+        self.interrupt = False
+        results: list[Result] = []
+        for index, seed in enumerate(seeds):
+            if negatives is not None:
+                given["negative"] = negatives[index // searches]
+            try:
+                result = self._search(
+                    prompts[index // searches],
+                    given,
+                    seed=seed,
+                    scorer=scorer,
+                    extractor=extractor,
+                    listeners=[Steps(self, callback_on_step_end, previews)],
+                    decode_all=previews,
+                    best=num_images_per_prompt if share else None,
+                    progress=progress,
+                )
+            except Interrupted:
+                break
+            results.append(result)
+        images = [image for result in results for image in result.best_images()]
+        if output_type == "pil":
+            return PipelineOutput(images, results)
+        arrays = [np.asarray(image, dtype=np.float32) / np.float32(255) for image in images]
+        return PipelineOutput(np.stack(arrays) if arrays else _NO_IMAGES, results)
 
     def score(self, prompt: str, images: ImageLike | Sequence[ImageLike]) -> NDArray[np.float32]:
         """The scores of images by the first scorer of the model. Higher is better."""
@@ -222,6 +495,42 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<ttsvar.Pipeline {self.name!r}>"
+
+
+_NO_IMAGES: NDArray[np.float32] = np.zeros((0, 0, 0, 3), dtype=np.float32)
+
+
+def _one_listener(listeners: list[Listener]) -> Listener | None:
+    """A listener that passes events to all of these."""
+    if not listeners:
+        return None
+    if len(listeners) == 1:
+        return listeners[0]
+
+    def listen(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return listen
+
+
+def _one_per_prompt(negative: str | Sequence[str] | None, prompts: int) -> list[str] | None:
+    """A negative prompt for each prompt."""
+    if negative is None:
+        return None
+    if isinstance(negative, str):
+        return [negative] * prompts
+    if len(negative) != prompts:
+        raise ValueError(
+            f"negative_prompt has {len(negative)} elements, expected one per prompt ({prompts})"
+        )
+    return list(negative)
+
+
+def _img(png: bytes, alt: str) -> str:
+    """An image within a page."""
+    data = base64.b64encode(png).decode()
+    return f'<img src="data:image/png;base64,{data}" alt="{alt}" style="max-width: 100%">'
 
 
 def seed_number(seed: int | None) -> int:

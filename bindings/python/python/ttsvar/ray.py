@@ -54,7 +54,9 @@ class _Worker:
 
     def generate(self, prompt: str, seed: int) -> tuple[bytes, str]:
         """The winner as a PNG, and the trace."""
-        arrays, trace, best = self.system.generate(prompt, self.options, seed, *self.callables)
+        arrays, trace, best, _ = self.system.generate(
+            prompt, self.options, seed, *self.callables
+        )
         return _native.png(arrays[best], trace), trace
 
     def scenes(self, *arguments: Any) -> tuple[str, list[str]]:

@@ -1,0 +1,146 @@
+"""Searches on a `ttsvar serve`, over HTTP with the standard library."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import PIL.Image
+
+from .backend import Found, Search, Watcher, steps
+
+ANSWER = 60
+"""Seconds to wait for an answer, and between two events of a search. The server sends comments in
+between."""
+
+ENDED = ("done", "failed", "cancelled", "interrupted")
+
+
+class Server:
+    """A model on a server."""
+
+    def __init__(self, address: str, token: str | None) -> None:
+        self.address = address.rstrip("/")
+        self.token = token
+
+    @classmethod
+    def connect(cls, address: str, token_variable: str) -> Server:
+        """A server that answers."""
+        if urllib.parse.urlsplit(address).scheme not in ("http", "https"):
+            raise ValueError(f"expected an address such as http://127.0.0.1:8080, found {address!r}")
+        server = cls(address, os.environ.get(token_variable))
+        server.get_json("/v1/models")
+        return server
+
+    def search(self, search: Search, watcher: Watcher) -> Found:
+        """Searches for the best image."""
+        if search.best > 1:
+            raise ValueError(
+                f"a server returns the best image of a search only, and best is {search.best}"
+            )
+        request = {
+            "prompt": search.prompt,
+            "seed": search.seed,
+            "search": search.options,
+            "previews": search.previews,
+        }
+        job = json.loads(self.request("POST", "/v1/jobs", request))
+        path = f"/v1/jobs/{urllib.parse.quote(job['id'])}"
+        try:
+            sheets = self.follow(path, search.previews, watcher)
+        except BaseException:
+            self.request("POST", f"{path}/cancel", {})
+            raise
+        watcher.end()
+        image = self.image(f"{path}/image")
+        trace = self.get_json(f"{path}/trace")
+        return Found([image], tree([*sheets, image]), trace)
+
+    def follow(self, path: str, previews: bool, watcher: Watcher) -> list[PIL.Image.Image]:
+        """Follows a job to its end. Returns the contact sheet of each scale."""
+        sheets: list[PIL.Image.Image] = []
+        for name, data in self.events(f"{path}/events"):
+            if name == "started":
+                watcher.begin(steps(data))
+            elif name == "candidates" and not previews:
+                watcher.advance(None)
+            elif name == "previews":
+                sheets.append(self.image(data["url"]))
+                watcher.advance(sheets[-1])
+            elif name in ENDED and name != "done":
+                reason = data.get("error") or name
+                raise RuntimeError(f"the search on {self.address} ended: {reason}")
+        return sheets
+
+    def events(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The events of a job, with their data."""
+        with self.open("GET", path, None) as answer:
+            name, data = "message", ""
+            for line in answer:
+                field, _, value = line.decode().rstrip("\n").partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "data":
+                    data += value
+                elif field == "" and data:
+                    yield name, json.loads(data)
+                    if name in ENDED:
+                        return
+                    name, data = "message", ""
+
+    def image(self, path: str) -> PIL.Image.Image:
+        """An image of the server."""
+        return PIL.Image.open(io.BytesIO(self.request("GET", path, None))).convert("RGB")
+
+    def get_json(self, path: str) -> Any:
+        """The answer to a request, read as JSON."""
+        return json.loads(self.request("GET", path, None))
+
+    def request(self, method: str, path: str, body: dict[str, Any] | None) -> bytes:
+        """The answer to a request."""
+        with self.open(method, path, body) as answer:
+            content: bytes = answer.read()
+            return content
+
+    def open(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        """Sends a request. Raises RuntimeError with the server's words if it refuses."""
+        address = urllib.parse.urljoin(f"{self.address}/", path.removeprefix("/"))
+        request = urllib.request.Request(address, method=method)
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        if self.token:
+            request.add_header("Authorization", f"Bearer {self.token}")
+        try:
+            return urllib.request.urlopen(request, timeout=ANSWER)
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(f"{self.address} refused {path}: {_message(error)}") from error
+        except urllib.error.URLError as error:
+            raise RuntimeError(f"{self.address} does not answer: {error.reason}") from error
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    """What a server says in the body of an error."""
+    try:
+        message: str = json.loads(error.read())["error"]["message"]
+        return message
+    except (ValueError, KeyError, TypeError):
+        return str(error)
+
+
+def tree(rows: list[PIL.Image.Image]) -> PIL.Image.Image:
+    """The search as an image: the contact sheets of its scales and the winner, one below the
+    other."""
+    width = max(row.width for row in rows)
+    picture = PIL.Image.new("RGB", (width, sum(row.height for row in rows)), "white")
+    top = 0
+    for row in rows:
+        picture.paste(row, (0, top))
+        top += row.height
+    return picture
