@@ -510,6 +510,6 @@ fn a_search_that_stops_before_its_best_images_are_found_says_so() {
     let desk = Desk::new();
     let search = ["generate", "a star", "--method", "sequential", "--n", "4", "--enough=-100"];
     let said = desk.run(&[&search[..], &["--best", "3", "--seed", "4"]].concat());
-    assert!(said.stderr.contains("finished 1 image, fewer than the 3 to keep"), "{}", said.stderr);
+    assert!(said.err.contains("finished 1 image, fewer than the 3 to keep"), "{}", said.err);
     assert_eq!(desk.files(), ["a-star-1.png"]);
 }
