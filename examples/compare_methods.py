@@ -18,13 +18,14 @@ SEEDS = range(2)
 
 prompts = [line for line in Path(sys.argv[1]).read_text().splitlines() if line.strip()]
 pipeline = ttsvar.Pipeline.from_pretrained("demo")
-rows = []
+rows: list[tuple[ttsvar.Method, str, int, float, int, int]] = []
 for prompt in prompts:
     for seed in SEEDS:
         for method, n in METHODS.items():
             result = pipeline.generate(prompt, method=method, n=n, seed=seed)
             cost = result.trace["cost"]
-            rows.append((method, prompt, seed, result.score, cost["images"], cost["decodes"]))
+            images, decodes = int(cost["images"]), int(cost["decodes"])
+            rows.append((method, prompt, seed, result.score, images, decodes))
 
 with open(sys.argv[2], "w", newline="", encoding="utf-8") as file:
     table = csv.writer(file)

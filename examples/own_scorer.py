@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 import ttsvar
 
 pipeline = ttsvar.Pipeline.from_pretrained("demo")
-result = pipeline.generate("two circles", method="tts-var", n=1, seed=1)
-result
+pipeline.generate("two circles", method="tts-var", n=1, seed=1)
 
 
 # %% The reddest image is the best. A scorer gets all images of a scale at once, (B, H, W, 3).

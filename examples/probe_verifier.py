@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 prompts, folder = sys.argv[1], Path(sys.argv[2])
 samples = os.environ.get("SAMPLES", "64")
@@ -41,17 +42,18 @@ files = sorted(folder.glob("pairs-*.safetensors"))
 latents = np.concatenate([tensor(file, "latents") for file in files])  # (N, scales, C, H, W)
 scores = np.concatenate([tensor(file, "scores") for file in files])  # (N), one caption each
 count, scales = latents.shape[:2]
-held_out = np.arange(count) % 4 == 0
+held_out: Flags = np.array([sample % 4 == 0 for sample in range(count)])
+known: Flags = np.logical_not(held_out)
 print(f"{count} samples, {held_out.sum()} of them held out")
 for scale in range(scales):
-    quarter = latents[:, scale].reshape(count, -1)
-    inputs = quarter - quarter.mean(0)
+    flat = latents[:, scale].reshape(count, -1)
+    inputs: Floats = flat - flat.mean(0)
     # Ridge regression in its dual form: there are fewer samples than numbers in a latent.
-    kernel = inputs @ inputs.T
-    known = ~held_out
-    ridge = kernel[known].mean() + 0.1 * np.trace(kernel) / count
-    mean = scores[known].mean()
-    fit = np.linalg.solve(kernel[np.ix_(known, known)] + ridge * np.eye(known.sum()), scores[known] - mean)
-    predicted = kernel[np.ix_(held_out, known)] @ fit + mean
-    correlation = np.corrcoef(ranks(predicted), ranks(scores[held_out]))[0, 1]
+    kernel: Floats = inputs @ inputs.T
+    ridge = 0.1 * float(np.trace(kernel)) / count
+    mean = float(scores[known].mean())
+    system: Floats = kernel[known][:, known] + ridge * np.eye(int(known.sum()))
+    fit = np.linalg.solve(system, scores[known] - mean)
+    predicted: Floats = kernel[held_out][:, known] @ fit
+    correlation = float(np.corrcoef(ranks(predicted), ranks(scores[held_out]))[0, 1])
     print(f"after scale {scale}: rank correlation {correlation:.2f}")
