@@ -31,9 +31,6 @@ const FIRST: u64 = 800_100_000;
 /// Half the side of a mask, in radii of the object.
 const REACH: f64 = 1.3;
 
-/// Pixels from the mask from which the rest of the image is compared.
-const MARGIN: usize = 8;
-
 /// Images of the numbers of candidates that are compared.
 const N: [usize; 2] = [1, 8];
 
@@ -114,14 +111,10 @@ fn touches(mask: &Mask, object: &SceneObject) -> bool {
     })
 }
 
-/// The mean difference of two images, of 255, at least [`MARGIN`] pixels away from a mask.
+/// The mean difference of two images, of 255, outside of a mask.
 fn difference(a: &Image, b: &Image, mask: &Mask) -> f64 {
-    let [left, top, right, bottom] = mask.bounds().unwrap_or_default();
-    let far = |pixel: &usize| {
-        let (x, y) = (pixel % SIDE, pixel / SIDE);
-        x + MARGIN < left || x >= right + MARGIN || y + MARGIN < top || y >= bottom + MARGIN
-    };
-    let pixels: Vec<usize> = (0..SIDE * SIDE).filter(far).collect();
+    let outside = (0..SIDE * SIDE).filter(|pixel| !mask.holds(*pixel));
+    let pixels: Vec<usize> = outside.collect();
     let apart = |pixel: &usize| {
         let values = 3 * pixel..3 * pixel + 3;
         let pairs = a.pixels()[values.clone()].iter().zip(&b.pixels()[values]);

@@ -454,7 +454,7 @@ struct Written {
 impl Written {
     /// The paths of the images, one per line.
     fn image_names(&self) -> String {
-        let names: Vec<String> = self.images.iter().map(|path| quoting::path(path)).collect();
+        let names: Vec<String> = self.images.iter().map(quoting::path).collect();
         names.join("\n")
     }
 }

@@ -9,6 +9,9 @@ use crate::{Error, Result, image::Mask, nn::area};
 /// A token belongs to the part if at least this share of its area does.
 const SHARE: f32 = 0.5;
 
+/// Pixels from the edge of the part inwards over which an edited image passes into the new one.
+const FEATHER: usize = 4;
+
 /// A generator that can encode images.
 pub trait Editor {
     /// The latent of an image of the size that the generator makes: (1, channels, rows, columns), in
@@ -68,6 +71,27 @@ impl Edit {
         Ok(part.where_cond(inside, outside)?)
     }
 
+    /// The share of the new image in each pixel, (1, 1, height, width): 0 outside of the part, rising
+    /// to 1 over a few pixels inside of it.
+    ///
+    /// # Errors
+    /// The tensor library fails.
+    pub(super) fn shares(&self) -> Result<Tensor> {
+        let (_, _, height, width) = self.mask.dims4()?;
+        let mut inside = self.mask.flatten_all()?.to_vec1::<f32>()?;
+        let mut shares = vec![0.0; inside.len()];
+        for _ in 0..FEATHER {
+            let add = |(share, inside): (&mut f32, &f32)| *share += inside / FEATHER as f32;
+            shares.iter_mut().zip(&inside).for_each(add);
+            inside = shrunk(&inside, width);
+        }
+        Ok(Tensor::from_vec(
+            shares,
+            (1, 1, height, width),
+            &Device::Cpu,
+        )?)
+    }
+
     /// Checks that the part has a token on the finest grid.
     ///
     /// # Errors
@@ -89,6 +113,19 @@ impl Edit {
     }
 }
 
+/// A set of pixels without those that have a neighbour outside of it.
+fn shrunk(inside: &[f32], width: usize) -> Vec<f32> {
+    let height = inside.len() / width;
+    let at = |x: usize, y: usize| inside[y.min(height - 1) * width + x.min(width - 1)];
+    let least = |i: usize| {
+        let (x, y) = (i % width, i / width);
+        let across = at(x.saturating_sub(1), y).min(at(x + 1, y));
+        let down = at(x, y.saturating_sub(1)).min(at(x, y + 1));
+        inside[i].min(across).min(down)
+    };
+    (0..inside.len()).map(least).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +139,10 @@ mod tests {
         assert_eq!(edit.part((1, 1)).unwrap(), [false]);
         assert_eq!(edit.part((1, 2)).unwrap(), [true, false]);
         assert_eq!(edit.part((1, 4)).unwrap(), [true, true, false, false]);
+        // Up to the border of the image, where nothing is outside.
+        let shares = edit.shares().unwrap().flatten_all().unwrap();
+        let row = &shares.to_vec1::<f32>().unwrap()[..8];
+        assert_eq!(row, [0.75, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0]);
         assert!(edit.check((2, 2)).is_ok());
         assert!(edit.check((1, 1)).is_err());
     }

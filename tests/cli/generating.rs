@@ -466,9 +466,26 @@ fn a_budget_decides_how_many_candidates_there_are() {
 #[test]
 fn the_best_images_of_a_search_are_numbered_from_the_best() {
     let desk = Desk::new();
-    let search = ["generate", "a star", "--method", "best-of-n", "--n", "3", "--seed", "4"];
+    let search = [
+        "generate",
+        "a star",
+        "--method",
+        "best-of-n",
+        "--n",
+        "3",
+        "--seed",
+        "4",
+    ];
     desk.works(&[&search[..], &["--out", "winner.png"]].concat());
-    let outputs = ["--best", "2", "--out", "best", "--trace", "trace.json", "--json"];
+    let outputs = [
+        "--best",
+        "2",
+        "--out",
+        "best",
+        "--trace",
+        "trace.json",
+        "--json",
+    ];
     let said: Value = serde_json::from_str(&desk.works(&[&search[..], &outputs].concat())).unwrap();
 
     let trace = Trace::from_json(&desk.text("trace.json")).unwrap();
@@ -479,14 +496,23 @@ fn the_best_images_of_a_search_are_numbered_from_the_best() {
         assert_eq!(said["images"][place]["path"], path);
         let record = Provenance::read(&desk.png(&path)).unwrap().unwrap();
         assert_eq!((record.score(), record.seed), (Some(*score), 4));
-        assert_eq!(said["images"][place]["score"].as_f64().unwrap() as f32, *score);
+        assert_eq!(
+            said["images"][place]["score"].as_f64().unwrap() as f32,
+            *score
+        );
     }
     assert_eq!(said["path"], "best/a-star-1.png");
     assert_eq!(desk.read("winner.png"), desk.read("best/a-star-1.png"));
     assert!(!desk.path("best/a-star-3.png").exists());
 
     // All files of a second search have another common name.
-    desk.works(&[&search[..], &["--best", "2", "--out", "best", "--trace", "best"]].concat());
+    desk.works(
+        &[
+            &search[..],
+            &["--best", "2", "--out", "best", "--trace", "best"],
+        ]
+        .concat(),
+    );
     for name in ["a-star-2-1.png", "a-star-2-2.png", "a-star-2.trace.json"] {
         assert!(desk.path("best").join(name).exists(), "{name}");
     }
@@ -508,8 +534,21 @@ fn more_images_than_a_search_finishes_are_refused() {
 #[test]
 fn a_search_that_stops_before_its_best_images_are_found_says_so() {
     let desk = Desk::new();
-    let search = ["generate", "a star", "--method", "sequential", "--n", "4", "--enough=-100"];
+    let search = [
+        "generate",
+        "a star",
+        "--method",
+        "sequential",
+        "--n",
+        "4",
+        "--enough=-100",
+    ];
     let said = desk.run(&[&search[..], &["--best", "3", "--seed", "4"]].concat());
-    assert!(said.err.contains("finished 1 image, fewer than the 3 to keep"), "{}", said.err);
+    assert!(
+        said.err
+            .contains("finished 1 image, fewer than the 3 to keep"),
+        "{}",
+        said.err
+    );
     assert_eq!(desk.files(), ["a-star-1.png"]);
 }

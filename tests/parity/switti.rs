@@ -337,7 +337,7 @@ impl<'a> Walk<'a> {
                 continue;
             };
             // Both values of a pair have the same angle.
-            let [cos, sin] = rotation.tables().map(|table| every_second(table));
+            let [cos, sin] = rotation.tables().map(every_second);
             self.compare_whole(&format!("s{scale:02}.rope_cos"), &cos, "rope");
             self.compare_whole(&format!("s{scale:02}.rope_sin"), &sin, "rope");
         }

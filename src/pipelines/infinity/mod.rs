@@ -17,7 +17,10 @@ pub use sampling::{Sampling, draw_bits};
 pub use steering::steered_scale;
 pub use text::{FixedText, T5Text, TextEncoder};
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use candle_core::{Device, Tensor};
 use steering::{PreparedLayouts, region_texts, steering, steering_costs};
@@ -168,6 +171,10 @@ pub struct ImageModel<'a> {
 struct PreparedEdit {
     edit: Arc<Edit>,
     scales: Vec<QuantizedScale>,
+    /// The share of the new image in each pixel: (1, 1, height, width)
+    shares: Tensor,
+    /// The image as the decoder makes it of its tokens, once it is needed: (1, 3, height, width)
+    reconstruction: OnceLock<Tensor>,
 }
 
 impl<'a> ImageModel<'a> {
@@ -267,7 +274,12 @@ impl<'a> ImageModel<'a> {
         }
         let scales = self.latent.quantize(edit.latent(), &self.grids)?;
         Ok(Self {
-            edit: Some(PreparedEdit { edit, scales }),
+            edit: Some(PreparedEdit {
+                shares: edit.shares()?,
+                edit,
+                scales,
+                reconstruction: OnceLock::new(),
+            }),
             ..self
         })
     }

@@ -68,6 +68,26 @@ impl ImageModel<'_> {
         let sum = self.latent.add(sum, &self.latent.codes(&bits, grid)?)?;
         edit.edit.combined(&sum, &of_image.sum)
     }
+
+    /// A decoded image (1, 3, height, width) inside of the part of an edit, and the reconstruction of
+    /// its image outside. Smaller previews stay as they are.
+    fn composed(&self, edit: &PreparedEdit, decoded: Tensor) -> Result<Tensor> {
+        if decoded.dims()[2..] != edit.shares.dims()[2..] {
+            return Ok(decoded);
+        }
+        let place = |x: &Tensor| x.to_device(decoded.device())?.to_dtype(decoded.dtype());
+        if edit.reconstruction.get().is_none()
+            && let Some(last) = edit.scales.last()
+        {
+            let latent = place(&last.sum)?;
+            let _ = edit.reconstruction.set(self.decoder.forward(&latent)?);
+        }
+        let Some(old) = edit.reconstruction.get() else {
+            return Ok(decoded);
+        };
+        let new = (&decoded - old)?.broadcast_mul(&place(&edit.shares)?)?;
+        Ok((old + new)?)
+    }
 }
 
 impl ScaleModel for ImageModel<'_> {
@@ -203,6 +223,10 @@ impl ScaleModel for ImageModel<'_> {
     }
 
     fn decode(&self, latent: &Tensor) -> Result<Tensor> {
-        self.decoder.forward(latent)
+        let decoded = self.decoder.forward(latent)?;
+        match &self.edit {
+            Some(edit) => self.composed(edit, decoded),
+            None => Ok(decoded),
+        }
     }
 }
