@@ -35,9 +35,13 @@ impl TextSizes {
         self.layers as f64 * (2 * tokens * self.layer_values() + attention) as f64
     }
 
-    /// Parameters of the matrices and tables.
+    /// The number of parameters, without a projection.
     pub fn values(&self) -> usize {
-        (self.words + self.positions) * self.width + self.layers * self.layer_values()
+        let c = self.width;
+        let biases = 5 * c + self.hidden; // of six layers
+        let norms = 4 * c; // two of them
+        let layer = self.layer_values() + biases + norms;
+        (self.words + self.positions) * c + self.layers * layer + 2 * c
     }
 }
 
