@@ -27,10 +27,9 @@ fn run(desk: &Desk, server: &Server, arguments: &[&str]) -> String {
     let command = command
         .current_dir(desk.path("."))
         .env("OPENAI_API_KEY", KEY)
-        .env("TTSVAR_OPENAI_MODEL", "m")
         .env("TTSVAR_OPENAI_CACHE", "answers")
         .args(arguments)
-        .args(["--openai-url", &server.address]);
+        .args(["--openai-url", &server.address, "--openai-model", "m"]);
     let output = command.output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     let err = String::from_utf8(output.stderr).unwrap();

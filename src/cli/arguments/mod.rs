@@ -480,6 +480,20 @@ mod tests {
         }
     }
 
+    /// The parser only checks this in builds with debug assertions.
+    #[test]
+    fn no_two_arguments_of_a_command_have_the_same_id() {
+        fn check(command: &Command) {
+            let mut seen = BTreeSet::new();
+            for argument in command.get_arguments() {
+                let id = argument.get_id().as_str();
+                assert!(seen.insert(id), "{}: {id}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&<Arguments as clap::CommandFactory>::command());
+    }
+
     #[test]
     fn every_argument_is_sound_and_has_a_help_text() {
         <Arguments as clap::CommandFactory>::command().debug_assert();

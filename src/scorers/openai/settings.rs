@@ -21,24 +21,46 @@ const TIMEOUT: u64 = 60;
 )]
 pub struct VisionServer {
     /// Address, such as http://localhost:8000/v1 [default: TTSVAR_OPENAI_URL]
-    #[cfg_attr(feature = "cli", arg(long = "openai-url", value_name = "URL"))]
+    #[cfg_attr(
+        feature = "cli",
+        arg(id = "openai-url", long = "openai-url", value_name = "URL")
+    )]
     pub url: Option<String>,
     /// Name of the model [default: TTSVAR_OPENAI_MODEL]
-    #[cfg_attr(feature = "cli", arg(long = "openai-model", value_name = "NAME"))]
+    #[cfg_attr(
+        feature = "cli",
+        arg(id = "openai-model", long = "openai-model", value_name = "NAME")
+    )]
     pub model: Option<String>,
     /// Question with {} for the prompt [default: TTSVAR_OPENAI_TEMPLATE, or Does this image show
     /// "{}"? Answer yes or no.]
-    #[cfg_attr(feature = "cli", arg(long = "openai-template", value_name = "TEXT"))]
+    #[cfg_attr(
+        feature = "cli",
+        arg(id = "openai-template", long = "openai-template", value_name = "TEXT")
+    )]
     pub template: Option<String>,
     /// Requests at once [default: TTSVAR_OPENAI_PARALLEL, or 8]
-    #[cfg_attr(feature = "cli", arg(long = "openai-parallel", value_name = "NUMBER"))]
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            id = "openai-parallel",
+            long = "openai-parallel",
+            value_name = "NUMBER"
+        )
+    )]
     pub parallel: Option<usize>,
     /// Seconds to wait for an answer [default: TTSVAR_OPENAI_TIMEOUT, or 60]
-    #[cfg_attr(feature = "cli", arg(long = "openai-timeout", value_name = "SECONDS"))]
+    #[cfg_attr(
+        feature = "cli",
+        arg(id = "openai-timeout", long = "openai-timeout", value_name = "SECONDS")
+    )]
     pub timeout: Option<u64>,
     /// Folder for answers, which are never asked for twice; `none` keeps them in memory [default:
     /// TTSVAR_OPENAI_CACHE, or ttsvar/answers in the user's cache]
-    #[cfg_attr(feature = "cli", arg(long = "openai-cache", value_name = "DIR"))]
+    #[cfg_attr(
+        feature = "cli",
+        arg(id = "openai-cache", long = "openai-cache", value_name = "DIR")
+    )]
     pub cache: Option<PathBuf>,
     /// The key that requests carry. It has no argument, since those are seen by others.
     #[cfg_attr(feature = "cli", arg(skip))]
