@@ -8,14 +8,18 @@ conf=$(cd "$(dirname "$0")" && pwd)/nginx.conf
 mkdir -p "$folder"
 
 # The server reads TTSVAR_TOKEN. It listens on this machine only; nginx is what others reach.
-"${TTSVAR_BIN:-ttsvar}" serve --port 8091 --dir "$folder/jobs" >/dev/null 2>&1 &
+"${TTSVAR_BIN:-ttsvar}" serve --port 8091 --folder "$folder/jobs" >"$folder/server.log" 2>&1 &
 server=$!
-nginx -p "$folder" -c "$conf" -g 'daemon off;' 2>/dev/null &
+nginx -p "$folder" -c "$conf" -g 'daemon off;' 2>"$folder/nginx.log" &
 proxy=$!
 trap 'kill $server $proxy' EXIT
 
 address=http://127.0.0.1:8090/images
-curl --silent --retry 20 --retry-connrefused --retry-all-errors --fail --output /dev/null "$address/healthz"
+for _ in $(seq 100); do
+  curl --silent --fail --output /dev/null "$address/healthz" && break
+  kill -0 "$server" || { cat "$folder/server.log" && exit 1; }
+  sleep 0.1
+done
 
 request='{"prompt": "a blue star", "seed": 7, "search": {"method": "raw"}}'
 generate() {

@@ -74,7 +74,9 @@ def test_what_is_missing_is_downloaded_into_the_cache(hub, tmp_path):
 
 
 def test_local_files_only_asks_nobody(hub, tmp_path):
-    with pytest.raises((ValueError, OSError), match="missing|no such folder|exist"):
+    own = ttsvar.Pipeline.from_pretrained("demo", scorer="demo-reward", local_files_only=True)
+    assert own.name == "demo"
+    with pytest.raises(ValueError, match="clip"):
         ttsvar.Pipeline.from_pretrained("demo", scorer="clip", local_files_only=True)
     shutil.copytree(SCORER, tmp_path / "mine/clip-vit-large-patch14")
     pipeline = ttsvar.Pipeline.from_pretrained(

@@ -22,10 +22,10 @@ moved: ttsvar.Pipeline = pipeline.to("cuda")
 
 WRONG = [
     ('pipeline.generate("a ring", method="fastest")', "method"),
-    ('pipeline("a ring", method="bon")', "method"),
+    ('pipeline("a ring", method="bon")', "call-overload"),
     ('pipeline.generate("a ring", n="two")', '"n"'),
     ('pipeline.generate("a ring", size=3)', '"size"'),
-    ('pipeline("a ring", output_type="pt")', "__call__"),
+    ('pipeline("a ring", output_type="pt")', "call-overload"),
 ]
 
 

@@ -86,7 +86,7 @@ def check_widget(declared, value):
 def server(folder, token=None):
     """A running `ttsvar serve` with the demo; its address."""
     environment = {**os.environ, **({"TTSVAR_TOKEN": token} if token else {})}
-    command = [PROGRAM, "serve", "--port", "0", "--dir", folder]
+    command = [PROGRAM, "serve", "--port", "0", "--folder", folder]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
     )

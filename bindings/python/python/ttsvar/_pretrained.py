@@ -72,7 +72,7 @@ def weights(
         finally:
             if bars is not None:
                 bars.close()
-    return folder
+    return folder if model != DEMO or os.path.isdir(folder) else None
 
 
 def dtype_name(dtype: object) -> str:

@@ -61,7 +61,7 @@ class Bar:
 
     def _count(self) -> str:
         if not self._total:
-            return f"{self._done} {self._unit}"
+            return f"{self._done} {self._unit}s"
         part = min(self._done / self._total, 1.0)
         full = round(part * WIDTH)
         bar = "#" * full + "." * (WIDTH - full)
