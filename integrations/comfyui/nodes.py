@@ -29,7 +29,10 @@ SCORERS = [
     "clip-100",
     "clip-2.5",
     "aesthetic",
+    "vqa",
+    "vqa-xxl",
     "relation",
+    "openai",
 ]
 ASPECTS = ["1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "3:1", "1:3"]
 MODELS = [
@@ -43,6 +46,10 @@ MODELS = [
     "var-d30",
     "var-d36",
     "hart",
+    "switti",
+    "switti-ar",
+    "switti-1024",
+    "switti-1024-ar",
 ]
 """Those of the Python package, which need not be installed for a server; a test compares them."""
 

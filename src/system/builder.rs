@@ -10,7 +10,7 @@ use crate::{
     hub::{
         self, Bundle,
         bundle::FILE,
-        catalog::{self, Entry, Use},
+        catalog::{self, Entry},
     },
     loading::{Device, Dtype, LoadReport, Loader},
     scorers::{ScorerList, ScorerMix, ScorerName, ScorerSettings, kind},
@@ -206,8 +206,10 @@ impl SystemBuilder {
         if bundle.missing(&scorers)?.is_empty() {
             return Ok(vec![]);
         }
+        let usual = catalog::with_needs(bundle.default_scorer()?);
+        let of_usual = |entry: &&Entry| usual.iter().any(|other| other.name == entry.name);
         let model = catalog::with_needs(self.model_name()).into_iter();
-        let mut entries: Vec<_> = model.filter(|entry| entry.used != Use::Scorer).collect();
+        let mut entries: Vec<_> = model.filter(|entry| !of_usual(entry)).collect();
         for scorer in scorers.iter().filter(|scorer| scorer.published) {
             entries.extend(catalog::with_needs(scorer.weights));
         }

@@ -52,3 +52,5 @@ if TYPE_CHECKING:
         token_statistics: bool | None
         aspect: str | None
         pixels: str | None
+        questions: Source | None
+        question_mean: Literal["arithmetic", "geometric"] | None
