@@ -50,6 +50,8 @@ pub fn usual_folder() -> PathBuf {
 pub struct Hub {
     client: Client,
     cache: Cache,
+    /// The folder as the caller named it.
+    folder: PathBuf,
 }
 
 /// A repository's answer on its files.
@@ -77,10 +79,11 @@ impl Hub {
     /// # Errors
     /// The connection cannot be set up.
     pub fn new(folder: &Path) -> Result<Self> {
-        let folder = std::path::absolute(folder).map_err(Error::io(folder))?;
+        let absolute = std::path::absolute(folder).map_err(Error::io(folder))?;
         Ok(Self {
             client: Client::from_env()?,
-            cache: Cache::new(folder),
+            cache: Cache::new(absolute),
+            folder: folder.to_owned(),
         })
     }
 
@@ -101,15 +104,14 @@ impl Hub {
 
     /// The error for an entry that is not on Hugging Face.
     fn elsewhere(&self, entry: &Entry, place: &str) -> Error {
-        let folder = self.cache.path();
-        let presence = entry.presence(&Folder::Disk(folder.clone()));
+        let presence = entry.presence(&Folder::Disk(self.cache.path().clone()));
         let missing = presence.iter().filter(|file| file.found.is_none());
         let missing: Vec<&str> = missing.map(|file| file.file).collect();
         let message = format!("is not on Hugging Face; it is published by {place}");
         Error::input(message).with_hint(format!(
             "download {} there and put it into {} or its sub-folder `{}`",
             missing.join(", "),
-            folder.display(),
+            self.folder.display(),
             entry.name
         ))
     }

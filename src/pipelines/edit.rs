@@ -4,7 +4,7 @@
 use candle_core::{Device, Tensor};
 use ttsvar_search::Image;
 
-use crate::{Error, Result, image::Mask, nn::area};
+use crate::{Error, Result, nn::area};
 
 /// A token belongs to the part if at least this share of its area does.
 const SHARE: f32 = 0.5;
@@ -30,13 +30,17 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// The part is the inside of the mask, which has the size of the image.
+    /// The part of the image, which has `height` rows of `width` pixels, is where `inside` holds for
+    /// a pixel, counted row by row.
     ///
     /// # Errors
     /// The tensor library fails.
-    pub fn new(latent: Tensor, mask: &Mask) -> Result<Self> {
-        let (height, width) = (mask.height(), mask.width());
-        let inside = (0..height * width).map(|pixel| f32::from(u8::from(mask.holds(pixel))));
+    pub fn new(
+        latent: Tensor,
+        (height, width): (usize, usize),
+        inside: impl Fn(usize) -> bool,
+    ) -> Result<Self> {
+        let inside = (0..height * width).map(|pixel| f32::from(u8::from(inside(pixel))));
         let inside: Vec<f32> = inside.collect();
         Ok(Self {
             latent,
@@ -134,8 +138,7 @@ mod tests {
     fn a_token_belongs_to_the_part_if_half_of_it_does() {
         let latent = Tensor::zeros((1, 1, 2, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
         // The left 3 of 8 columns.
-        let mask = Mask::new(8, 8, |pixel| pixel % 8 < 3);
-        let edit = Edit::new(latent, &mask).unwrap();
+        let edit = Edit::new(latent, (8, 8), |pixel| pixel % 8 < 3).unwrap();
         assert_eq!(edit.part((1, 1)).unwrap(), [false]);
         assert_eq!(edit.part((1, 2)).unwrap(), [true, false]);
         assert_eq!(edit.part((1, 4)).unwrap(), [true, true, false, false]);

@@ -175,7 +175,9 @@ impl<'a> Session<'a> {
             .with_hint("models of Infinity can, and the demo")
         })?;
         let input = input.fitted(self.pipeline.image_size())?;
-        let edit = Edit::new(editor.encode(&input.image)?, &input.mask)?;
+        let size = (input.image.height(), input.image.width());
+        let inside = |pixel| input.mask.holds(pixel);
+        let edit = Edit::new(editor.encode(&input.image)?, size, inside)?;
         let finest = self.pipeline.scales().last();
         edit.check(finest.map_or((1, 1), |scale| (scale.height, scale.width)))?;
         self.edit = Some(NamedEdit {

@@ -523,7 +523,12 @@ fn more_images_than_a_search_finishes_are_refused() {
     let desk = Desk::new();
     let raw = ["generate", "a star", "--method", "raw", "--best", "2"];
     let said = desk.refuses(&raw);
-    assert!(said.contains("cannot keep the best 2 images: this search (raw) finishes at most 1"));
+    assert!(
+        said.contains(
+            "cannot keep the best 2 images: this search (raw, N = 1) finishes at most 1 image"
+        ),
+        "{said}"
+    );
     let said = desk.refuses(&[&raw[..], &["--out", "a.png"]].concat());
     assert!(said.contains("a.png: several results cannot be one file"));
     let said = desk.refuses(&["generate", "a star", "--best", "0"]);

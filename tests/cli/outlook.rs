@@ -113,8 +113,8 @@ fn generate_explains_every_flag() {
           --sampling <NAME>            Published settings of sampling: tts-var, infinity-eval,
                                        infinity-demo or soto; the following options win over it
           --cfg <NUMBER,...>           Guidance strength, or a list over the scales such as 3,3,1; 1
-                                       turns guidance off, 0 that of VAR, HART and Switti [default:
-                                       the model's]
+                                       turns guidance off, 0 that of VAR, HART and Switti [default: the
+                                       model's]
           --cfg-layer <N>              Apply guidance to the output of the N-th block from the end
                                        instead of to the logits
           --tau <NUMBER,...>           Temperature, above 0, or a list over the scales such as 1,1,0.5
@@ -170,6 +170,8 @@ fn generate_explains_every_flag() {
       -o, --out <FILE|DIR>     Write the image: to a .png file, which is replaced, or to a folder, under
                                a free name; `-` is standard output, here and below [default: this
                                folder]
+          --best <K>           Write the K best images of the search instead of one, numbered from the
+                               best: NAME-1.png, NAME-2.png and so on
           --trace <FILE|DIR>   Write the record of the search: a .json file or a folder
           --tree <FILE|DIR>    Write the search as a tree of images: a .png file or a folder
           --report <FILE|DIR>  Write a page with the whole search: a .html file or a folder

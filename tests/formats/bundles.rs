@@ -416,7 +416,7 @@ fn a_wrong_description_is_refused_with_what_is_right() {
         (
             "vae = \"infinity_vae.pth\"",
             "vae = \"infinity_vae.pth\"\nclasses = [\"a\"]",
-            ["`classes` are for the family `var`", "Infinity reads texts"],
+            ["`classes` are for the family `var`", "read texts"],
         ),
         (
             "vae = \"infinity_vae.pth\"",

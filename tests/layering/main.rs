@@ -95,7 +95,14 @@ const MODULES: [(&str, &[&str]); 28] = [
     (
         "request",
         &[
-            "image", "loading", "options", "report", "scorers", "search", "system",
+            "image",
+            "loading",
+            "options",
+            "pipelines",
+            "report",
+            "scorers",
+            "search",
+            "system",
         ],
     ),
     (
