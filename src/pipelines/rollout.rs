@@ -250,14 +250,15 @@ impl<'a, M: ScaleModel> ModelRollout<'a, M> {
         for chunk in states.chunks(model.rows_at_once()) {
             // Logits are large: only those of one chunk are in memory at a time.
             let output = self.forward(chunk)?;
+            let beyond = first + chunk.len();
             for (i, row) in self.rows.iter().enumerate() {
-                let state = state_of_row[i].wrapping_sub(first);
-                if state < chunk.len() {
+                if (first..beyond).contains(&state_of_row[i]) {
+                    let state = state_of_row[i] - first;
                     let drawn = draw(i, &output.logits[state]);
                     next[i] = Some(self.after(row, &output, state, &drawn)?);
                 }
             }
-            first += chunk.len();
+            first = beyond;
         }
         self.flops += self.step_flops(&states);
         self.rows = next.into_iter().flatten().collect();
