@@ -125,7 +125,7 @@ fn what_cannot_be_edited_is_refused() {
     hint: `ttsvar help generate` lists what can be given
 
     $ generate "a red circle" --image original.png --mask black.png
-    error: the mask fills no token of the 8 x 8 grid by half
+    error: the mask fills no token of the 8 x 8 grid by a fifth
     hint: the part to generate is white in the mask; make it larger
 
     $ generate "a red circle" --image original.png --mask small.png
