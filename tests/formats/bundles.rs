@@ -469,8 +469,8 @@ fn a_wrong_description_is_refused_with_what_is_right() {
         ),
         (
             "family = \"image-reward\"",
-            "family = \"vqa\"",
-            ["unknown scorer family `vqa`", ""],
+            "family = \"taste\"",
+            ["unknown scorer family `taste`", ""],
         ),
         (
             "[scorer]",
@@ -586,7 +586,7 @@ fn the_description_in_the_manual_is_valid() {
         });
         description.unwrap().name
     });
-    assert_eq!(names.collect::<Vec<_>>(), ["demo", "shapes"]);
+    assert_eq!(names.collect::<Vec<_>>(), ["demo", "shapes", "switti-1024"]);
 }
 
 #[test]
