@@ -4,6 +4,7 @@
 //! Outside of this module only the `match` in `system/loader.rs` names a family.
 //! `docs/adding-a-generator.md` lists the steps for a new one.
 
+mod codebook;
 mod codes;
 mod costs;
 mod decoding;
@@ -18,6 +19,7 @@ pub mod switti;
 mod truncation;
 pub mod var;
 
+pub use codebook::{CodebookModel, CodebookNetworks, CodebookSettings};
 pub use codes::{Drawn, Sampling, Smooth, code_mixture, draw_tokens};
 pub use costs::Networks;
 pub use edit::{Edit, Editor};
@@ -28,7 +30,7 @@ pub use truncation::truncate;
 
 use std::sync::Arc;
 
-use ttsvar_search::Pipeline;
+use ttsvar_search::{Pipeline, Scale};
 
 use crate::{
     Error, Result,
@@ -157,6 +159,12 @@ pub struct PipelineContext {
     /// Bytes of the largest network that is in memory only while images are scored or their
     /// features computed.
     pub scoring: u64,
+}
+
+/// Token grids (rows, columns) as the scales of a search.
+fn scales_of(grids: &[(usize, usize)]) -> Vec<Scale> {
+    let scale = |&(height, width): &(usize, usize)| Scale { height, width };
+    grids.iter().map(scale).collect()
 }
 
 /// Refuses an aspect or a size that a model with one image size does not have. `grid` is the token

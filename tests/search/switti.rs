@@ -14,7 +14,7 @@ use ttsvar::{
     nn::Weights,
     options::{Options, Preview, Steer},
     pipelines::{
-        Drawn, Sampling, Smooth, code_mixture,
+        CodebookSettings, Drawn, Sampling, Smooth, code_mixture,
         switti::{Settings, SwittiNetworks, TextModel},
     },
     request::Session,

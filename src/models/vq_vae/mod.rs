@@ -74,6 +74,13 @@ pub fn tensors(decoder: &DecoderSizes, vocabulary: usize) -> Vec<(String, Vec<us
     all
 }
 
+/// Floating-point operations of decoding one latent of this many cells with a decoder of these sizes.
+pub fn decode_flops(decoder: &DecoderSizes, cells: usize) -> f64 {
+    let width = decoder.latent_channels;
+    let post_quant_conv = 2.0 * (cells * 9 * width * width) as f64;
+    post_quant_conv + decoder.flops(cells)
+}
+
 /// Latents to images.
 #[derive(Clone, Debug)]
 pub struct Decoder {

@@ -15,90 +15,27 @@ pub use text::{ContextEncoder, FixedContext, INSTRUCTION, Qwen2Text};
 
 use std::ops::Range;
 
-use ttsvar_search::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, Warning, Workload};
+use ttsvar_search::{Estimate, Pipeline, Prompt, Rollout, Scale, Warning, Workload};
 
 use crate::{
     Error, Result,
-    models::{
-        hart::{Condition, Config, Context, Hart},
-        vq_vae::{Decoder, Quantizer},
-    },
+    models::hart::{Condition, Config, Context, Hart},
     pipelines::{
-        check_hidden_block,
-        codes::check_tokenizer,
+        codebook::{CodebookModel, CodebookNetworks, CodebookSettings},
         costs::{self, Networks, StepCosts},
         rollout::{ModelRollout, ScaleModel},
+        scales_of,
     },
 };
 
-/// The networks of a generator, without the text encoder.
-pub struct HartNetworks {
-    /// Predicts tokens, and with its diffusion head what they leave over.
-    pub transformer: Hart,
-    /// Tokens to latents.
-    pub quantizer: Quantizer,
-    /// Latents to images.
-    pub decoder: Decoder,
-}
-
-impl HartNetworks {
-    /// Checks that the networks belong together.
-    ///
-    /// # Errors
-    /// The decoder or the codebook has other sizes than the transformer.
-    fn check(&self) -> Result<()> {
-        let config = self.transformer.config();
-        let expected = [config.vocabulary, config.code_width];
-        check_tokenizer(expected, &self.quantizer, &self.decoder)
-    }
-}
+/// The networks of a generator, without the text encoder. The transformer predicts tokens, and with
+/// its diffusion head what they leave over.
+pub type HartNetworks = CodebookNetworks<Hart>;
 
 /// Generates images from contexts: everything except the text encoder.
-pub struct TextModel<'a> {
-    networks: &'a HartNetworks,
-    settings: Settings,
-    rows_at_once: usize,
-    hidden_block: Option<usize>,
-}
+pub type TextModel<'a> = CodebookModel<'a, Hart>;
 
 impl<'a> TextModel<'a> {
-    /// Sets networks up.
-    ///
-    /// # Errors
-    /// The settings are out of range, or the networks do not belong together.
-    pub fn new(networks: &'a HartNetworks, settings: Settings) -> Result<Self> {
-        networks.check()?;
-        settings.check(networks.transformer.config().grids.len())?;
-        Ok(Self {
-            networks,
-            settings,
-            rows_at_once: usize::MAX,
-            hidden_block: None,
-        })
-    }
-
-    /// Runs at most `rows` rows through the network together, which saves memory and changes no
-    /// result.
-    pub fn with_rows_at_once(self, rows: usize) -> Self {
-        Self {
-            rows_at_once: rows.max(1),
-            ..self
-        }
-    }
-
-    /// Keeps the output of this block, counted from 1, for the tokens of the latest scale, as the
-    /// hidden state of each latent; `None` keeps none.
-    ///
-    /// # Errors
-    /// There is no such block.
-    pub fn with_hidden_block(self, block: Option<usize>) -> Result<Self> {
-        check_hidden_block(block, self.config().depth)?;
-        Ok(Self {
-            hidden_block: block,
-            ..self
-        })
-    }
-
     /// Starts the candidates `rows` of a context.
     ///
     /// # Errors
@@ -119,7 +56,7 @@ impl<'a> TextModel<'a> {
         }
         let transformer = &self.networks.transformer;
         let mut conditions: Vec<Condition> = vec![transformer.condition(Some(context))?];
-        if self.branches(0) == 2 {
+        if self.uses_guidance() {
             conditions.push(transformer.condition(None)?);
         }
         // A GPU works asynchronously: do not count the time for the text at scale 0.
@@ -136,59 +73,6 @@ impl<'a> TextModel<'a> {
 fn diffusion_branches(settings: &Settings, scales: usize) -> usize {
     let guided = crate::models::hart::is_guided(settings.guidance(scales - 1, scales));
     if guided { 2 } else { 1 }
-}
-
-impl StepCosts for TextModel<'_> {
-    fn tokens(&self, scale: usize) -> usize {
-        self.config().tokens(scale)
-    }
-
-    fn branches(&self, scale: usize) -> usize {
-        self.settings.branches(scale, self.grids().len())
-    }
-
-    fn rows_at_once(&self) -> usize {
-        self.rows_at_once
-    }
-
-    fn text_flops(&self, _: usize) -> f64 {
-        self.config().text_flops()
-    }
-
-    fn row_flops(&self, tokens: usize, seen: usize, _: usize) -> f64 {
-        self.config().scale_flops(tokens, seen)
-    }
-
-    fn extra_flops(&self, scale: usize) -> f64 {
-        let scales = self.grids().len();
-        match scale + 1 == scales {
-            true => self
-                .config()
-                .diffusion_flops(diffusion_branches(&self.settings, scales)),
-            false => 0.0,
-        }
-    }
-
-    fn decode_flops(&self, size: DecodeSize) -> f64 {
-        let (rows, columns) = self.decoded_cells(size);
-        self.networks.decoder.flops(rows * columns)
-    }
-
-    fn decode_bytes(&self) -> u64 {
-        self.networks.decoder.activation_bytes(self.latent_size())
-    }
-
-    fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.networks.transformer.kv_bytes(tokens)
-    }
-
-    fn hidden_width(&self) -> usize {
-        self.hidden_block.map_or(0, |_| self.config().width)
-    }
-
-    fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
-        self.config().activation_bytes(rows, tokens, seen)
-    }
 }
 
 /// A loaded HART with its text encoder, set up for a search.
@@ -220,9 +104,8 @@ impl<'a> HartPipeline<'a> {
             return Err(Error::input(message)
                 .with_hint("the released model uses mit-han-lab/Qwen2-VL-1.5B-Instruct"));
         }
-        let scale = |&(height, width): &(usize, usize)| Scale { height, width };
         Ok(Self {
-            scales: model.grids().iter().map(scale).collect(),
+            scales: scales_of(model.grids()),
             model,
             text,
             networks,

@@ -5,15 +5,15 @@ use std::f64::consts::TAU;
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::rng::Stream;
 
-use super::TextModel;
+use super::{Settings, TextModel, diffusion_branches};
 use crate::{
     Result,
-    models::hart::{Condition, ScaleRun},
+    models::hart::{Condition, Hart, ScaleRun},
     nn::check_finite,
     pipelines::{
-        codes::{Drawn, draw_tokens_noting},
+        codebook::{CodebookModel, CodebookSettings, CodebookTransformer},
+        codes::Drawn,
         rollout::{ModelRollout, ScaleModel, ScaleOutput, ScaleStep},
-        truncation::DrawSums,
     },
 };
 
@@ -28,20 +28,21 @@ pub struct HartDraw {
     pub noise: Vec<f32>,
 }
 
+/// Returns whether a scale is the last one.
+fn is_last(transformer: &Hart, scale: usize) -> bool {
+    scale + 1 == transformer.config().grids.len()
+}
+
+/// Normal numbers that a candidate needs at a scale.
+fn noise(transformer: &Hart, scale: usize) -> usize {
+    let (rows, columns) = transformer.config().grids[scale];
+    match is_last(transformer, scale) {
+        true => transformer.diffusion().noise(rows * columns),
+        false => 0,
+    }
+}
+
 impl TextModel<'_> {
-    fn is_last(&self, scale: usize) -> bool {
-        scale + 1 == self.grids().len()
-    }
-
-    /// Normal numbers that a candidate needs at a scale.
-    fn noise(&self, scale: usize) -> usize {
-        let (rows, columns) = self.grids()[scale];
-        match self.is_last(scale) {
-            true => self.networks.transformer.diffusion().noise(rows * columns),
-            false => 0,
-        }
-    }
-
     /// What the codes of the last scale leave over, (L, Z), drawn by the diffusion head.
     fn residual(&self, scale: usize, drawn: &HartDraw, last: &[Tensor]) -> Result<Tensor> {
         let transformer = &self.networks.transformer;
@@ -58,60 +59,64 @@ impl TextModel<'_> {
     }
 }
 
-impl ScaleModel for TextModel<'_> {
-    /// The text of each guidance branch.
-    type Conditions = Vec<Condition>;
+impl CodebookTransformer for Hart {
+    type Settings = Settings;
+    type Condition = Condition;
     type Drawn = HartDraw;
 
     fn grids(&self) -> &[(usize, usize)] {
         &self.config().grids
     }
 
-    fn channels(&self) -> usize {
-        self.networks.quantizer.channels()
+    fn depth(&self) -> usize {
+        self.config().depth
     }
 
-    fn latent_size(&self) -> (usize, usize) {
-        self.grids().last().copied().unwrap_or((1, 1))
+    fn width(&self) -> usize {
+        self.config().width
     }
 
-    fn patch(&self) -> usize {
-        self.networks.decoder.patch()
+    fn codebook(&self) -> [usize; 2] {
+        [self.config().vocabulary, self.config().code_width]
     }
 
-    fn device(&self) -> &Device {
-        self.networks.transformer.device()
-    }
-
-    fn dtype(&self) -> DType {
-        self.networks.transformer.dtype()
-    }
-
-    fn hidden_block(&self) -> Option<usize> {
-        self.hidden_block
-    }
-
-    fn wants_statistics(&self) -> bool {
-        self.settings.token_statistics
-    }
-
-    fn tau(&self, scale: usize) -> f32 {
-        self.settings.tau.at(scale)
+    fn place(&self) -> (&Device, DType) {
+        (self.device(), self.dtype())
     }
 
     /// The text is a part of scale 0.
-    fn text_tokens(&self, conditions: &Vec<Condition>) -> Vec<usize> {
-        vec![0; conditions.len()]
+    fn tokens(&self, scale: usize) -> usize {
+        self.config().tokens(scale)
     }
 
-    fn input_tokens(&self, scale: usize, sum: &Tensor) -> Result<Tensor> {
-        let grid = self.grids()[scale];
-        Ok(self.networks.quantizer.tokens(sum, grid)?)
+    fn text_flops(&self, _: usize) -> f64 {
+        self.config().text_flops()
     }
 
-    fn forward(
+    fn row_flops(&self, tokens: usize, seen: usize, _: usize) -> f64 {
+        self.config().scale_flops(tokens, seen)
+    }
+
+    fn extra_flops(&self, settings: &Settings, scale: usize) -> f64 {
+        let branches = diffusion_branches(settings, self.config().grids.len());
+        match is_last(self, scale) {
+            true => self.config().diffusion_flops(branches),
+            false => 0.0,
+        }
+    }
+
+    fn row_kv_bytes(&self, tokens: usize) -> u64 {
+        self.kv_bytes(tokens)
+    }
+
+    fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
+        self.config().activation_bytes(rows, tokens, seen)
+    }
+
+    fn run(
         &self,
         step: &ScaleStep<Vec<Condition>>,
+        guidance: f64,
         watch: &mut dyn FnMut(usize, usize, &Tensor),
     ) -> Result<ScaleOutput> {
         let run = ScaleRun {
@@ -119,11 +124,11 @@ impl ScaleModel for TextModel<'_> {
             tokens: step.tokens,
             conditions: &step.conditions[..step.branches],
             seen: step.seen,
-            guidance: self.settings.guidance(step.scale, self.grids().len()),
+            guidance,
             keep: step.keep,
         };
-        let out = self.networks.transformer.forward(run, watch)?;
-        let last = match self.is_last(step.scale) {
+        let out = self.forward(run, watch)?;
+        let last = match is_last(self, step.scale) {
             true => by_row(&out.last, step.rows.len())?,
             false => vec![],
         };
@@ -134,37 +139,28 @@ impl ScaleModel for TextModel<'_> {
         })
     }
 
-    fn draw(
-        &self,
-        scale: usize,
-        logits: &[f32],
-        stream: &mut Stream,
-        sums: Option<&mut DrawSums>,
-    ) -> HartDraw {
-        let sampling = self.settings.sampling(scale, self.grids().len());
-        let vocabulary = self.networks.quantizer.vocabulary();
+    fn drawn(&self, codes: Drawn, scale: usize, stream: &mut Stream) -> HartDraw {
         HartDraw {
-            codes: draw_tokens_noting(logits, vocabulary, &sampling, stream, sums),
-            noise: normal_numbers(stream, self.noise(scale)),
+            codes,
+            noise: normal_numbers(stream, noise(self, scale)),
         }
     }
 
     /// Before the last scale, the sum has the codes only.
     fn add(
-        &self,
+        model: &CodebookModel<Self>,
         scale: usize,
         sum: Option<&Tensor>,
         drawn: &HartDraw,
         last: Option<&[Tensor]>,
     ) -> Result<Tensor> {
-        let quantizer = &self.networks.quantizer;
-        let grids = self.grids();
-        let (rows, columns) = grids[scale];
-        let codes = drawn.codes.map(quantizer, (rows, columns))?;
         let Some(last) = last else {
-            return Ok(quantizer.add(sum, &codes, self.latent_size(), [scale, grids.len()])?);
+            return model.add_codes(scale, sum, &drawn.codes);
         };
-        let residual = self.residual(scale, drawn, last)?; // (L, Z)
+        let quantizer = &model.networks.quantizer;
+        let (rows, columns) = model.grids()[scale];
+        let codes = drawn.codes.map(quantizer, (rows, columns))?;
+        let residual = model.residual(scale, drawn, last)?; // (L, Z)
         let residual = residual
             .t()?
             .reshape((1, quantizer.channels(), rows, columns))?;
@@ -173,10 +169,6 @@ impl ScaleModel for TextModel<'_> {
             Some(sum) => (sum + added)?,
             None => added,
         })
-    }
-
-    fn decode(&self, latent: &Tensor) -> Result<Tensor> {
-        self.networks.decoder.forward(latent)
     }
 }
 

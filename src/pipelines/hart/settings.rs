@@ -3,7 +3,10 @@
 use crate::{
     Result,
     options::{Options, PerScale},
-    pipelines::codes::{Sampling, Smooth},
+    pipelines::{
+        codebook::CodebookSettings,
+        codes::{Sampling, Smooth},
+    },
 };
 
 /// Codes that are kept of the scales before [`FEWER_FROM`], and from there on.
@@ -59,20 +62,14 @@ impl Settings {
                 .unwrap_or(released.token_statistics),
         }
     }
+}
 
-    /// The number of guidance branches at a scale of `scales`: conditional, and unconditional
-    /// unless guidance has no weight there and at all later scales.
-    pub(super) fn branches(&self, scale: usize, scales: usize) -> usize {
-        let guided = (scale..scales).any(|scale| self.guidance(scale, scales) != 0.0);
-        if guided { 2 } else { 1 }
-    }
-
-    /// The weight t of guidance: `(1 + t) * conditional - t * unconditional`.
-    pub(super) fn guidance(&self, scale: usize, scales: usize) -> f64 {
+impl CodebookSettings for Settings {
+    fn guidance(&self, scale: usize, scales: usize) -> f64 {
         f64::from(self.cfg.at(scale)) * position(scale, scales)
     }
 
-    pub(super) fn sampling(&self, scale: usize, scales: usize) -> Sampling {
+    fn sampling(&self, scale: usize, scales: usize) -> Sampling {
         Sampling {
             top_p: self.top_p.at(scale),
             top_k: self.top_k.unwrap_or(released_top_k(scale)),
@@ -82,11 +79,15 @@ impl Settings {
         }
     }
 
-    /// Checks that all settings are in range and have at most one value for each of `scales` scales.
-    ///
-    /// # Errors
-    /// A number is out of range, or a list is too long.
-    pub(super) fn check(&self, scales: usize) -> Result<()> {
+    fn tau(&self, scale: usize) -> f32 {
+        self.tau.at(scale)
+    }
+
+    fn wants_statistics(&self) -> bool {
+        self.token_statistics
+    }
+
+    fn check(&self, scales: usize) -> Result<()> {
         let options = Options {
             cfg: Some(self.cfg.clone()),
             tau: Some(self.tau.clone()),

@@ -41,6 +41,7 @@ use crate::{
         Edit, check_hidden_block,
         costs::{self, Networks, SteeringCosts, StepCosts},
         rollout::{ModelRollout, ScaleModel},
+        scales_of,
     },
     text::unknown_words,
 };
@@ -419,14 +420,10 @@ impl<'a> InfinityPipeline<'a> {
             );
             return Err(Error::input(message).with_hint("the released models use flan-t5-xl"));
         }
-        let mut scales = vec![];
-        for &(height, width) in &model.grids {
-            scales.push(Scale { height, width });
-        }
         Ok(Self {
+            scales: scales_of(&model.grids),
             model,
             text,
-            scales,
             networks,
             words: None,
         })

@@ -12,6 +12,7 @@ use crate::{
         Outline, OutlineContext,
         costs::{self, Networks, SteeringCosts, StepCosts},
         decoding::decoded_cells,
+        scales_of,
     },
 };
 
@@ -75,8 +76,7 @@ impl InfinityOutline {
 
 impl Outline for InfinityOutline {
     fn scales(&self) -> Vec<Scale> {
-        let scale = |&(height, width): &(usize, usize)| Scale { height, width };
-        self.grids.iter().map(scale).collect()
+        scales_of(&self.grids)
     }
 
     fn branches(&self) -> Vec<usize> {

@@ -15,19 +15,16 @@ pub use text::{ContextEncoder, FixedContext, context};
 
 use std::ops::Range;
 
-use ttsvar_search::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, Warning, Workload};
+use ttsvar_search::{Estimate, Pipeline, Prompt, Rollout, Scale, Warning, Workload};
 
 use crate::{
     Error, Result,
-    models::{
-        switti::{Condition, Config, Context, Switti},
-        vq_vae::{Decoder, Quantizer},
-    },
+    models::switti::{Condition, Config, Context, Switti},
     pipelines::{
-        check_hidden_block,
-        codes::check_tokenizer,
+        codebook::{CodebookModel, CodebookNetworks},
         costs::{self, Networks, StepCosts},
         rollout::{ModelRollout, ScaleModel},
+        scales_of,
     },
 };
 
@@ -38,73 +35,12 @@ const NO_PROMPT: &str = "";
 const NO_PROMPT_TOKENS: usize = 2;
 
 /// The networks of a generator, without the text encoders.
-pub struct SwittiNetworks {
-    /// Predicts tokens.
-    pub transformer: Switti,
-    /// Tokens to latents.
-    pub quantizer: Quantizer,
-    /// Latents to images.
-    pub decoder: Decoder,
-}
-
-impl SwittiNetworks {
-    /// Checks that the networks belong together.
-    ///
-    /// # Errors
-    /// The decoder or the codebook has other sizes than the transformer.
-    fn check(&self) -> Result<()> {
-        let config = self.transformer.config();
-        let expected = [config.vocabulary, config.code_width];
-        check_tokenizer(expected, &self.quantizer, &self.decoder)
-    }
-}
+pub type SwittiNetworks = CodebookNetworks<Switti>;
 
 /// Generates images from contexts: everything except the text encoders.
-pub struct TextModel<'a> {
-    networks: &'a SwittiNetworks,
-    settings: Settings,
-    rows_at_once: usize,
-    hidden_block: Option<usize>,
-}
+pub type TextModel<'a> = CodebookModel<'a, Switti>;
 
 impl<'a> TextModel<'a> {
-    /// Sets networks up.
-    ///
-    /// # Errors
-    /// The settings are out of range, or the networks do not belong together.
-    pub fn new(networks: &'a SwittiNetworks, settings: Settings) -> Result<Self> {
-        networks.check()?;
-        settings.check(networks.transformer.config().grids.len())?;
-        Ok(Self {
-            networks,
-            settings,
-            rows_at_once: usize::MAX,
-            hidden_block: None,
-        })
-    }
-
-    /// Runs at most `rows` rows through the network together, which saves memory and changes no
-    /// result.
-    pub fn with_rows_at_once(self, rows: usize) -> Self {
-        Self {
-            rows_at_once: rows.max(1),
-            ..self
-        }
-    }
-
-    /// Keeps the output of this block, counted from 1, for the tokens of the latest scale, as the
-    /// hidden state of each latent; `None` keeps none.
-    ///
-    /// # Errors
-    /// There is no such block.
-    pub fn with_hidden_block(self, block: Option<usize>) -> Result<Self> {
-        check_hidden_block(block, self.config().depth)?;
-        Ok(Self {
-            hidden_block: block,
-            ..self
-        })
-    }
-
     /// Starts the candidates `rows` of a context; `unconditional` is that of the negative prompt,
     /// which is needed if there is guidance.
     ///
@@ -143,58 +79,6 @@ impl<'a> TextModel<'a> {
     fn config(&self) -> &'a Config {
         self.networks.transformer.config()
     }
-
-    /// Returns whether there is an unconditional branch at any scale.
-    fn uses_guidance(&self) -> bool {
-        self.branches(0) == 2
-    }
-}
-
-impl StepCosts for TextModel<'_> {
-    fn tokens(&self, scale: usize) -> usize {
-        self.config().tokens(scale)
-    }
-
-    fn branches(&self, scale: usize) -> usize {
-        self.settings.branches(scale, self.config().grids.len())
-    }
-
-    fn rows_at_once(&self) -> usize {
-        self.rows_at_once
-    }
-
-    fn text_flops(&self, tokens: usize) -> f64 {
-        self.config().text_flops(tokens)
-    }
-
-    fn row_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {
-        self.config().scale_flops(tokens, seen, text)
-    }
-
-    fn decode_flops(&self, size: DecodeSize) -> f64 {
-        let (rows, columns) = self.decoded_cells(size);
-        self.networks.decoder.flops(rows * columns)
-    }
-
-    fn decode_bytes(&self) -> u64 {
-        self.networks.decoder.activation_bytes(self.latent_size())
-    }
-
-    fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.networks.transformer.kv_bytes(tokens)
-    }
-
-    fn latent_bytes(&self) -> u64 {
-        self.config().latent_bytes()
-    }
-
-    fn hidden_width(&self) -> usize {
-        self.hidden_block.map_or(0, |_| self.config().width)
-    }
-
-    fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
-        self.config().activation_bytes(rows, tokens, seen)
-    }
 }
 
 /// A loaded Switti with its text encoders, set up for a search.
@@ -218,9 +102,8 @@ impl<'a> SwittiPipeline<'a> {
     ) -> Result<Self> {
         let config = model.config();
         check_text(config, text)?;
-        let scale = |&(height, width): &(usize, usize)| Scale { height, width };
         Ok(Self {
-            scales: config.grids.iter().map(scale).collect(),
+            scales: scales_of(&config.grids),
             model,
             text,
             networks,

@@ -7,12 +7,14 @@ use super::{Architecture, Settings, architecture::ENCODERS, encoder_flops};
 use crate::{
     Result,
     loading::Dtype,
-    models::{clip::TextSizes, switti::Config},
+    models::{clip::TextSizes, switti::Config, vq_vae},
     options::Options,
     pipelines::{
         Outline, OutlineContext,
+        codebook::CodebookSettings,
         costs::{self, Networks, StepCosts},
         decoding::decoded_cells,
+        scales_of,
     },
 };
 
@@ -73,8 +75,7 @@ impl SwittiOutline {
 
 impl Outline for SwittiOutline {
     fn scales(&self) -> Vec<Scale> {
-        let scale = |&(height, width): &(usize, usize)| Scale { height, width };
-        self.config.grids.iter().map(scale).collect()
+        scales_of(&self.config.grids)
     }
 
     fn branches(&self) -> Vec<usize> {
@@ -125,9 +126,7 @@ impl StepCosts for SwittiOutline {
     fn decode_flops(&self, size: DecodeSize) -> f64 {
         let decoder = self.arch.decoder();
         let (rows, columns) = decoded_cells(size, self.latent_size(), decoder.patch());
-        // `post_quant_conv`, and the decoder
-        let channels = decoder.latent_channels;
-        2.0 * (rows * columns * 9 * channels * channels) as f64 + decoder.flops(rows * columns)
+        vq_vae::decode_flops(&decoder, rows * columns)
     }
 
     fn decode_bytes(&self) -> u64 {

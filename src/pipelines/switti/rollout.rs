@@ -3,73 +3,77 @@
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::rng::Stream;
 
-use super::TextModel;
+use super::{Settings, TextModel};
 use crate::{
     Result,
-    models::switti::{Condition, Part, ScaleRun},
+    models::switti::{Condition, Part, ScaleRun, Switti},
     pipelines::{
-        codes::{Drawn, draw_tokens_noting},
-        rollout::{ModelRollout, ScaleModel, ScaleOutput, ScaleStep},
-        truncation::DrawSums,
+        codebook::{CodebookModel, CodebookTransformer},
+        codes::Drawn,
+        rollout::{ModelRollout, ScaleOutput, ScaleStep},
     },
 };
 
 /// Candidates of one prompt.
 pub type SwittiRollout<'a> = ModelRollout<'a, TextModel<'a>>;
 
-impl ScaleModel for TextModel<'_> {
-    /// The text of each guidance branch.
-    type Conditions = Vec<Condition>;
+impl CodebookTransformer for Switti {
+    type Settings = Settings;
+    type Condition = Condition;
     type Drawn = Drawn;
 
     fn grids(&self) -> &[(usize, usize)] {
         &self.config().grids
     }
 
-    fn channels(&self) -> usize {
-        self.networks.quantizer.channels()
+    fn depth(&self) -> usize {
+        self.config().depth
     }
 
-    fn latent_size(&self) -> (usize, usize) {
-        self.grids().last().copied().unwrap_or((1, 1))
+    fn width(&self) -> usize {
+        self.config().width
     }
 
-    fn patch(&self) -> usize {
-        self.networks.decoder.patch()
+    fn codebook(&self) -> [usize; 2] {
+        [self.config().vocabulary, self.config().code_width]
     }
 
-    fn device(&self) -> &Device {
-        self.networks.transformer.device()
+    fn place(&self) -> (&Device, DType) {
+        (self.device(), self.dtype())
     }
 
-    fn dtype(&self) -> DType {
-        self.networks.transformer.dtype()
+    fn tokens(&self, scale: usize) -> usize {
+        self.config().tokens(scale)
     }
 
-    fn hidden_block(&self) -> Option<usize> {
-        self.hidden_block
+    fn text_flops(&self, tokens: usize) -> f64 {
+        self.config().text_flops(tokens)
     }
 
-    fn wants_statistics(&self) -> bool {
-        self.settings.token_statistics
+    fn row_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {
+        self.config().scale_flops(tokens, seen, text)
     }
 
-    fn tau(&self, scale: usize) -> f32 {
-        self.settings.tau.at(scale)
+    fn row_kv_bytes(&self, tokens: usize) -> u64 {
+        self.kv_bytes(tokens)
     }
 
-    fn text_tokens(&self, conditions: &Vec<Condition>) -> Vec<usize> {
-        conditions.iter().map(Condition::tokens).collect()
+    fn latent_bytes(&self) -> u64 {
+        self.config().latent_bytes()
     }
 
-    fn input_tokens(&self, scale: usize, sum: &Tensor) -> Result<Tensor> {
-        let grid = self.grids()[scale];
-        Ok(self.networks.quantizer.tokens(sum, grid)?)
+    fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
+        self.config().activation_bytes(rows, tokens, seen)
     }
 
-    fn forward(
+    fn text_tokens(condition: &Condition) -> usize {
+        condition.tokens()
+    }
+
+    fn run(
         &self,
         step: &ScaleStep<Vec<Condition>>,
+        guidance: f64,
         watch: &mut dyn FnMut(usize, usize, &Tensor),
     ) -> Result<ScaleOutput> {
         let run = ScaleRun {
@@ -77,7 +81,7 @@ impl ScaleModel for TextModel<'_> {
             tokens: step.tokens,
             conditions: &step.conditions[..step.branches],
             seen: step.seen,
-            guidance: self.settings.guidance(step.scale, self.grids().len()),
+            guidance,
             keep: step.keep,
         };
         let mut watch_outputs = |part: Part, branch: usize, block: usize, x: &Tensor| {
@@ -85,7 +89,7 @@ impl ScaleModel for TextModel<'_> {
                 watch(branch, block, x);
             }
         };
-        let (logits, kv) = self.networks.transformer.forward(run, &mut watch_outputs)?;
+        let (logits, kv) = self.forward(run, &mut watch_outputs)?;
         Ok(ScaleOutput {
             logits,
             kv,
@@ -93,32 +97,17 @@ impl ScaleModel for TextModel<'_> {
         })
     }
 
-    fn draw(
-        &self,
-        scale: usize,
-        logits: &[f32],
-        stream: &mut Stream,
-        sums: Option<&mut DrawSums>,
-    ) -> Drawn {
-        let sampling = self.settings.sampling(scale, self.grids().len());
-        let vocabulary = self.networks.quantizer.vocabulary();
-        draw_tokens_noting(logits, vocabulary, &sampling, stream, sums)
+    fn drawn(&self, codes: Drawn, _: usize, _: &mut Stream) -> Drawn {
+        codes
     }
 
     fn add(
-        &self,
+        model: &CodebookModel<Self>,
         scale: usize,
         sum: Option<&Tensor>,
         drawn: &Drawn,
         _: Option<&[Tensor]>,
     ) -> Result<Tensor> {
-        let quantizer = &self.networks.quantizer;
-        let grids = self.grids();
-        let codes = drawn.map(quantizer, grids[scale])?;
-        Ok(quantizer.add(sum, &codes, self.latent_size(), [scale, grids.len()])?)
-    }
-
-    fn decode(&self, latent: &Tensor) -> Result<Tensor> {
-        self.networks.decoder.forward(latent)
+        model.add_codes(scale, sum, drawn)
     }
 }

@@ -3,7 +3,10 @@
 use crate::{
     Result,
     options::{Options, PerScale},
-    pipelines::codes::{Sampling, Smooth, position},
+    pipelines::{
+        codebook::CodebookSettings,
+        codes::{Sampling, Smooth, position},
+    },
 };
 
 /// The temperature of the scales after guidance has been switched off.
@@ -63,23 +66,16 @@ impl Settings {
                 .unwrap_or(released.token_statistics),
         }
     }
+}
 
-    /// The number of guidance branches at a scale of `scales`: conditional, and unconditional until
-    /// guidance is switched off. Where its weight is 0 before that, the unconditional branch runs
-    /// for the keys and values that later scales may attend to.
-    pub(super) fn branches(&self, scale: usize, scales: usize) -> usize {
-        let guided = (scale..scales).any(|scale| self.guidance(scale, scales) != 0.0);
-        if guided { 2 } else { 1 }
-    }
-
-    /// The weight t of guidance: `(1 + t) * conditional - t * unconditional`.
-    pub fn guidance(&self, scale: usize, scales: usize) -> f64 {
+impl CodebookSettings for Settings {
+    fn guidance(&self, scale: usize, scales: usize) -> f64 {
         f64::from(self.cfg.at(scale)) * position(scale, scales)
     }
 
     /// How the tokens of a scale are drawn. Mixtures are of all codes: the original truncates only
     /// what it draws from.
-    pub(super) fn sampling(&self, scale: usize, scales: usize) -> Sampling {
+    fn sampling(&self, scale: usize, scales: usize) -> Sampling {
         let guided = self.branches(scale, scales) == 2;
         if self.more_smooth && scale >= self.smooth_from && guided {
             return Sampling {
@@ -95,11 +91,15 @@ impl Settings {
         }
     }
 
-    /// Checks that all settings are in range and have at most one value for each of `scales` scales.
-    ///
-    /// # Errors
-    /// A number is out of range, or a list is too long.
-    pub(super) fn check(&self, scales: usize) -> Result<()> {
+    fn tau(&self, scale: usize) -> f32 {
+        self.tau.at(scale)
+    }
+
+    fn wants_statistics(&self) -> bool {
+        self.token_statistics
+    }
+
+    fn check(&self, scales: usize) -> Result<()> {
         let options = Options {
             cfg: Some(self.cfg.clone()),
             tau: Some(self.tau.clone()),

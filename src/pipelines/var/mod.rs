@@ -12,19 +12,18 @@ pub use rollout::VarRollout;
 
 use std::ops::Range;
 
-use ttsvar_search::{DecodeSize, Estimate, Pipeline, Prompt, Rollout, Scale, Workload};
+use ttsvar_search::{Estimate, Pipeline, Prompt, Rollout, Scale, Workload};
 
 use crate::{
     Error, Result,
-    models::{
-        var::{Class, Var},
-        vq_vae::{Decoder, Quantizer},
-    },
+    models::var::{Class, Var},
     options::{Options, PerScale},
     pipelines::{
-        codes::{Sampling, Smooth, check_tokenizer, position},
+        codebook::{CodebookModel, CodebookNetworks, CodebookSettings},
+        codes::{Sampling, Smooth, position},
         costs::{self, Networks, StepCosts},
         rollout::{ModelRollout, ScaleModel},
+        scales_of,
     },
     text::Classes,
 };
@@ -77,17 +76,9 @@ impl Settings {
                 .unwrap_or(released.token_statistics),
         }
     }
+}
 
-    /// The number of guidance branches at a scale of `scales`: conditional, and unconditional
-    /// unless guidance has no weight there and at all later scales.
-    ///
-    /// At a scale without guidance before one with it, the unconditional branch runs for its keys
-    /// and values, which the later scale attends to.
-    fn branches(&self, scale: usize, scales: usize) -> usize {
-        let guided = (scale..scales).any(|scale| self.guidance(scale, scales) != 0.0);
-        if guided { 2 } else { 1 }
-    }
-
+impl CodebookSettings for Settings {
     fn guidance(&self, scale: usize, scales: usize) -> f64 {
         guidance_weight(self.cfg.at(scale), scale, scales)
     }
@@ -102,10 +93,14 @@ impl Settings {
         }
     }
 
-    /// Checks that all settings are in range and have at most one value for each of `scales` scales.
-    ///
-    /// # Errors
-    /// A number is out of range, or a list is too long.
+    fn tau(&self, scale: usize) -> f32 {
+        self.tau.at(scale)
+    }
+
+    fn wants_statistics(&self) -> bool {
+        self.token_statistics
+    }
+
     fn check(&self, scales: usize) -> Result<()> {
         let options = Options {
             cfg: Some(self.cfg.clone()),
@@ -126,77 +121,12 @@ pub fn guidance_weight(cfg: f32, scale: usize, scales: usize) -> f64 {
 }
 
 /// The networks of a generator.
-pub struct VarNetworks {
-    /// Predicts tokens.
-    pub transformer: Var,
-    /// Tokens to latents.
-    pub quantizer: Quantizer,
-    /// Latents to images.
-    pub decoder: Decoder,
-}
-
-impl VarNetworks {
-    /// Checks that the networks belong together.
-    ///
-    /// # Errors
-    /// The decoder or the codebook has other sizes than the transformer.
-    fn check(&self) -> Result<()> {
-        let config = self.transformer.config();
-        let expected = [config.vocabulary, config.code_width];
-        check_tokenizer(expected, &self.quantizer, &self.decoder).map_err(|error| {
-            error.with_hint(
-                "use the tokenizer that was released with the transformer, vae_ch160v4096z32.pth",
-            )
-        })
-    }
-}
+pub type VarNetworks = CodebookNetworks<Var>;
 
 /// Generates images of classes.
-pub struct ClassModel<'a> {
-    networks: &'a VarNetworks,
-    settings: Settings,
-    rows_at_once: usize,
-    hidden_block: Option<usize>,
-}
+pub type ClassModel<'a> = CodebookModel<'a, Var>;
 
-impl<'a> ClassModel<'a> {
-    /// Sets networks up.
-    ///
-    /// # Errors
-    /// The settings are out of range, or the networks do not belong together.
-    pub fn new(networks: &'a VarNetworks, settings: Settings) -> Result<Self> {
-        networks.check()?;
-        settings.check(networks.transformer.config().grids.len())?;
-        Ok(Self {
-            networks,
-            settings,
-            rows_at_once: usize::MAX,
-            hidden_block: None,
-        })
-    }
-
-    /// Runs at most `rows` rows through the network together, which saves memory and changes no
-    /// result.
-    pub fn with_rows_at_once(self, rows: usize) -> Self {
-        Self {
-            rows_at_once: rows.max(1),
-            ..self
-        }
-    }
-
-    /// Keeps the output of this block, counted from 1, for the tokens of the latest scale, as the
-    /// hidden state of each latent; `None` keeps none.
-    ///
-    /// # Errors
-    /// There is no such block.
-    pub fn with_hidden_block(self, block: Option<usize>) -> Result<Self> {
-        super::check_hidden_block(block, self.networks.transformer.config().depth)?;
-        Ok(Self {
-            hidden_block: block,
-            ..self
-        })
-    }
-
+impl ClassModel<'_> {
     /// Starts the candidates `rows` of a class.
     ///
     /// # Errors
@@ -209,58 +139,12 @@ impl<'a> ClassModel<'a> {
             return Err(Error::input(message));
         }
         let mut classes: Vec<Class> = vec![transformer.class(Some(class))?];
-        if self.branches(0) == 2 {
+        if self.uses_guidance() {
             classes.push(transformer.class(None)?);
         }
         // A GPU works asynchronously: do not count the time for the class at scale 0.
         transformer.device().synchronize()?;
         Ok(ModelRollout::new(self, classes, rows, seed))
-    }
-}
-
-impl StepCosts for ClassModel<'_> {
-    fn tokens(&self, scale: usize) -> usize {
-        let (rows, columns) = self.grids()[scale];
-        rows * columns
-    }
-
-    fn branches(&self, scale: usize) -> usize {
-        self.settings.branches(scale, self.grids().len())
-    }
-
-    fn rows_at_once(&self) -> usize {
-        self.rows_at_once
-    }
-
-    fn text_flops(&self, _: usize) -> f64 {
-        self.networks.transformer.config().class_flops()
-    }
-
-    fn row_flops(&self, tokens: usize, seen: usize, _: usize) -> f64 {
-        self.networks.transformer.config().scale_flops(tokens, seen)
-    }
-
-    fn decode_flops(&self, size: DecodeSize) -> f64 {
-        let (rows, columns) = self.decoded_cells(size);
-        self.networks.decoder.flops(rows * columns)
-    }
-
-    fn decode_bytes(&self) -> u64 {
-        self.networks.decoder.activation_bytes(self.latent_size())
-    }
-
-    fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.networks.transformer.kv_bytes(tokens)
-    }
-
-    fn hidden_width(&self) -> usize {
-        self.hidden_block
-            .map_or(0, |_| self.networks.transformer.config().width)
-    }
-
-    fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
-        let config = self.networks.transformer.config();
-        config.activation_bytes(rows, tokens, seen)
     }
 }
 
@@ -275,9 +159,8 @@ pub struct VarPipeline<'a> {
 impl<'a> VarPipeline<'a> {
     /// `networks` are all networks in memory while the pipeline is in use, its own included.
     pub fn new(model: ClassModel<'a>, classes: &'a Classes, networks: Networks) -> Self {
-        let scale = |&(height, width): &(usize, usize)| Scale { height, width };
         Self {
-            scales: model.grids().iter().map(scale).collect(),
+            scales: scales_of(model.grids()),
             model,
             classes,
             networks,

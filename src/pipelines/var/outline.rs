@@ -6,12 +6,14 @@ use super::{Architecture, Settings};
 use crate::{
     Result,
     loading::Dtype,
-    models::var::Config,
+    models::{var::Config, vq_vae},
     options::Options,
     pipelines::{
         Outline, OutlineContext,
+        codebook::CodebookSettings,
         costs::{self, Networks, StepCosts},
         decoding::decoded_cells,
+        scales_of,
     },
 };
 
@@ -54,8 +56,7 @@ impl VarOutline {
 
 impl Outline for VarOutline {
     fn scales(&self) -> Vec<Scale> {
-        let scale = |&(height, width): &(usize, usize)| Scale { height, width };
-        self.config.grids.iter().map(scale).collect()
+        scales_of(&self.config.grids)
     }
 
     fn branches(&self) -> Vec<usize> {
@@ -111,9 +112,7 @@ impl StepCosts for VarOutline {
     fn decode_flops(&self, size: DecodeSize) -> f64 {
         let decoder = self.arch.decoder();
         let (rows, columns) = decoded_cells(size, self.latent_size(), decoder.patch());
-        // `post_quant_conv`, and the decoder
-        let channels = decoder.latent_channels;
-        2.0 * (rows * columns * 9 * channels * channels) as f64 + decoder.flops(rows * columns)
+        vq_vae::decode_flops(&decoder, rows * columns)
     }
 
     fn decode_bytes(&self) -> u64 {

@@ -3,73 +3,72 @@
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::rng::Stream;
 
-use super::ClassModel;
+use super::{ClassModel, Settings};
 use crate::{
     Result,
-    models::var::{Class, ScaleRun},
+    models::var::{Class, ScaleRun, Var},
     pipelines::{
-        codes::{Drawn, draw_tokens_noting},
-        rollout::{ModelRollout, ScaleModel, ScaleOutput, ScaleStep},
-        truncation::DrawSums,
+        codebook::{CodebookModel, CodebookTransformer},
+        codes::Drawn,
+        rollout::{ModelRollout, ScaleOutput, ScaleStep},
     },
 };
 
 /// Candidates of one class.
 pub type VarRollout<'a> = ModelRollout<'a, ClassModel<'a>>;
 
-impl ScaleModel for ClassModel<'_> {
-    /// The class of each guidance branch.
-    type Conditions = Vec<Class>;
+impl CodebookTransformer for Var {
+    type Settings = Settings;
+    type Condition = Class;
     type Drawn = Drawn;
 
+    const TOKENIZER: Option<&'static str> = Some("vae_ch160v4096z32.pth");
+
     fn grids(&self) -> &[(usize, usize)] {
-        &self.networks.transformer.config().grids
+        &self.config().grids
     }
 
-    fn channels(&self) -> usize {
-        self.networks.quantizer.channels()
+    fn depth(&self) -> usize {
+        self.config().depth
     }
 
-    fn latent_size(&self) -> (usize, usize) {
-        self.grids().last().copied().unwrap_or((1, 1))
+    fn width(&self) -> usize {
+        self.config().width
     }
 
-    fn patch(&self) -> usize {
-        self.networks.decoder.patch()
+    fn codebook(&self) -> [usize; 2] {
+        [self.config().vocabulary, self.config().code_width]
     }
 
-    fn device(&self) -> &Device {
-        self.networks.transformer.device()
+    fn place(&self) -> (&Device, DType) {
+        (self.device(), self.dtype())
     }
 
-    fn dtype(&self) -> DType {
-        self.networks.transformer.dtype()
+    fn tokens(&self, scale: usize) -> usize {
+        let (rows, columns) = self.config().grids[scale];
+        rows * columns
     }
 
-    fn hidden_block(&self) -> Option<usize> {
-        self.hidden_block
+    fn text_flops(&self, _: usize) -> f64 {
+        self.config().class_flops()
     }
 
-    fn wants_statistics(&self) -> bool {
-        self.settings.token_statistics
+    fn row_flops(&self, tokens: usize, seen: usize, _: usize) -> f64 {
+        self.config().scale_flops(tokens, seen)
     }
 
-    fn tau(&self, scale: usize) -> f32 {
-        self.settings.tau.at(scale)
+    fn row_kv_bytes(&self, tokens: usize) -> u64 {
+        self.kv_bytes(tokens)
     }
 
-    fn text_tokens(&self, classes: &Vec<Class>) -> Vec<usize> {
-        vec![0; classes.len()]
+    fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
+        self.config().activation_bytes(rows, tokens, seen)
     }
 
-    fn input_tokens(&self, scale: usize, sum: &Tensor) -> Result<Tensor> {
-        let grid = self.grids()[scale];
-        Ok(self.networks.quantizer.tokens(sum, grid)?)
-    }
-
-    fn forward(
+    fn run(
         &self,
         step: &ScaleStep<Vec<Class>>,
+        guidance: f64,
         watch: &mut dyn FnMut(usize, usize, &Tensor),
     ) -> Result<ScaleOutput> {
         let run = ScaleRun {
@@ -77,10 +76,10 @@ impl ScaleModel for ClassModel<'_> {
             tokens: step.tokens,
             classes: &step.conditions[..step.branches],
             seen: step.seen,
-            guidance: self.settings.guidance(step.scale, self.grids().len()),
+            guidance,
             keep: step.keep,
         };
-        let (logits, kv) = self.networks.transformer.forward(run, watch)?;
+        let (logits, kv) = self.forward(run, watch)?;
         Ok(ScaleOutput {
             logits,
             kv,
@@ -88,32 +87,17 @@ impl ScaleModel for ClassModel<'_> {
         })
     }
 
-    fn draw(
-        &self,
-        scale: usize,
-        logits: &[f32],
-        stream: &mut Stream,
-        sums: Option<&mut DrawSums>,
-    ) -> Drawn {
-        let sampling = self.settings.sampling(scale, self.grids().len());
-        let vocabulary = self.networks.quantizer.vocabulary();
-        draw_tokens_noting(logits, vocabulary, &sampling, stream, sums)
+    fn drawn(&self, codes: Drawn, _: usize, _: &mut Stream) -> Drawn {
+        codes
     }
 
     fn add(
-        &self,
+        model: &CodebookModel<Self>,
         scale: usize,
         sum: Option<&Tensor>,
         drawn: &Drawn,
         _: Option<&[Tensor]>,
     ) -> Result<Tensor> {
-        let quantizer = &self.networks.quantizer;
-        let grids = self.grids();
-        let codes = drawn.map(quantizer, grids[scale])?;
-        Ok(quantizer.add(sum, &codes, self.latent_size(), [scale, grids.len()])?)
-    }
-
-    fn decode(&self, latent: &Tensor) -> Result<Tensor> {
-        self.networks.decoder.forward(latent)
+        model.add_codes(scale, sum, drawn)
     }
 }

@@ -1,0 +1,354 @@
+//! Models whose tokens are codes of a codebook, which a transformer predicts scale by scale and a
+//! VQ-VAE decodes: what VAR, HART and Switti have in common.
+
+use candle_core::{DType, Device, Tensor};
+use ttsvar_search::{DecodeSize, rng::Stream};
+
+use super::{
+    check_hidden_block,
+    codes::{Drawn, Sampling, check_tokenizer, draw_tokens_noting},
+    costs::StepCosts,
+    rollout::{ScaleModel, ScaleOutput, ScaleStep},
+    truncation::DrawSums,
+};
+use crate::{
+    Result,
+    models::vq_vae::{Decoder, Quantizer},
+};
+
+/// The networks of a generator, without text encoders.
+pub struct CodebookNetworks<T> {
+    /// Predicts tokens.
+    pub transformer: T,
+    /// Tokens to latents.
+    pub quantizer: Quantizer,
+    /// Latents to images.
+    pub decoder: Decoder,
+}
+
+impl<T: CodebookTransformer> CodebookNetworks<T> {
+    /// Checks that the networks belong together.
+    ///
+    /// # Errors
+    /// The decoder or the codebook has other sizes than the transformer.
+    pub(super) fn check(&self) -> Result<()> {
+        let sizes = self.transformer.codebook();
+        let checked = check_tokenizer(sizes, &self.quantizer, &self.decoder);
+        checked.map_err(|error| match T::TOKENIZER {
+            Some(name) => error.with_hint(format!(
+                "use the tokenizer that was released with the transformer, {name}"
+            )),
+            None => error,
+        })
+    }
+}
+
+/// Settings of sampling and guidance of such a model with `scales` scales.
+pub trait CodebookSettings: Sync {
+    /// The weight t of guidance at a scale: `(1 + t) * conditional - t * unconditional`.
+    fn guidance(&self, scale: usize, scales: usize) -> f64;
+
+    /// How the tokens of a scale are drawn.
+    fn sampling(&self, scale: usize, scales: usize) -> Sampling;
+
+    /// The temperature of a scale.
+    fn tau(&self, scale: usize) -> f32;
+
+    /// Returns whether statistics of the drawn tokens are wanted.
+    fn wants_statistics(&self) -> bool;
+
+    /// Checks that all settings are in range and have at most one value for each scale.
+    ///
+    /// # Errors
+    /// A number is out of range, or a list is too long.
+    fn check(&self, scales: usize) -> Result<()>;
+
+    /// The number of guidance branches at a scale: conditional, and unconditional unless guidance
+    /// has no weight there and at all later scales.
+    ///
+    /// At a scale without guidance before one with it, the unconditional branch runs for its keys
+    /// and values, which the later scale may attend to.
+    fn branches(&self, scale: usize, scales: usize) -> usize {
+        let guided = (scale..scales).any(|scale| self.guidance(scale, scales) != 0.0);
+        if guided { 2 } else { 1 }
+    }
+}
+
+/// The transformer of a family.
+pub trait CodebookTransformer: Sync + Sized {
+    /// Settings of sampling and guidance.
+    type Settings: CodebookSettings;
+    /// What one branch of guidance is conditioned on, prepared for the network.
+    type Condition: Send + Sync;
+    /// What a candidate draws at a scale.
+    type Drawn;
+
+    /// The file of the tokenizer that was released with it, if there is only one.
+    const TOKENIZER: Option<&'static str> = None;
+
+    /// The token grids (rows, columns), coarse to fine.
+    fn grids(&self) -> &[(usize, usize)];
+    /// The number of blocks.
+    fn depth(&self) -> usize;
+    /// Width of the hidden states.
+    fn width(&self) -> usize;
+    /// The number of codes, and of values of a code.
+    fn codebook(&self) -> [usize; 2];
+    /// Where the network computes, and in which type.
+    fn place(&self) -> (&Device, DType);
+
+    /// Tokens that run at a scale.
+    fn tokens(&self, scale: usize) -> usize;
+    /// [`StepCosts::text_flops`].
+    fn text_flops(&self, tokens: usize) -> f64;
+    /// [`StepCosts::row_flops`].
+    fn row_flops(&self, tokens: usize, seen: usize, text: usize) -> f64;
+    /// [`StepCosts::extra_flops`].
+    fn extra_flops(&self, _settings: &Self::Settings, _scale: usize) -> f64 {
+        0.0
+    }
+    /// [`StepCosts::kv_bytes`].
+    fn row_kv_bytes(&self, tokens: usize) -> u64;
+    /// [`StepCosts::latent_bytes`].
+    fn latent_bytes(&self) -> u64 {
+        0
+    }
+    /// [`StepCosts::activation_bytes`].
+    fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64;
+
+    /// The number of text tokens that a branch attends to beside the codes.
+    fn text_tokens(_condition: &Self::Condition) -> usize {
+        0
+    }
+
+    /// [`ScaleModel::forward`] with guidance of this weight.
+    ///
+    /// # Errors
+    /// The network fails.
+    fn run(
+        &self,
+        step: &ScaleStep<Vec<Self::Condition>>,
+        guidance: f64,
+        watch: &mut dyn FnMut(usize, usize, &Tensor),
+    ) -> Result<ScaleOutput>;
+
+    /// What a candidate draws with its codes.
+    fn drawn(&self, codes: Drawn, scale: usize, stream: &mut Stream) -> Self::Drawn;
+
+    /// [`ScaleModel::add`].
+    ///
+    /// # Errors
+    /// The network fails.
+    fn add(
+        model: &CodebookModel<Self>,
+        scale: usize,
+        sum: Option<&Tensor>,
+        drawn: &Self::Drawn,
+        last: Option<&[Tensor]>,
+    ) -> Result<Tensor>;
+}
+
+/// Generates images: everything except text encoders.
+pub struct CodebookModel<'a, T: CodebookTransformer> {
+    pub(super) networks: &'a CodebookNetworks<T>,
+    pub(super) settings: T::Settings,
+    rows_at_once: usize,
+    hidden_block: Option<usize>,
+}
+
+impl<'a, T: CodebookTransformer> CodebookModel<'a, T> {
+    /// Sets networks up.
+    ///
+    /// # Errors
+    /// The settings are out of range, or the networks do not belong together.
+    pub fn new(networks: &'a CodebookNetworks<T>, settings: T::Settings) -> Result<Self> {
+        networks.check()?;
+        settings.check(networks.transformer.grids().len())?;
+        Ok(Self {
+            networks,
+            settings,
+            rows_at_once: usize::MAX,
+            hidden_block: None,
+        })
+    }
+
+    /// Runs at most `rows` rows through the network together, which saves memory and changes no
+    /// result.
+    pub fn with_rows_at_once(self, rows: usize) -> Self {
+        Self {
+            rows_at_once: rows.max(1),
+            ..self
+        }
+    }
+
+    /// Keeps the output of this block, counted from 1, for the tokens of the latest scale, as the
+    /// hidden state of each latent; `None` keeps none.
+    ///
+    /// # Errors
+    /// There is no such block.
+    pub fn with_hidden_block(self, block: Option<usize>) -> Result<Self> {
+        check_hidden_block(block, self.networks.transformer.depth())?;
+        Ok(Self {
+            hidden_block: block,
+            ..self
+        })
+    }
+
+    /// Returns whether there is an unconditional branch at any scale.
+    pub(super) fn uses_guidance(&self) -> bool {
+        self.branches(0) == 2
+    }
+
+    /// Adds codes to a running sum (1, channels, rows, columns).
+    pub(super) fn add_codes(
+        &self,
+        scale: usize,
+        sum: Option<&Tensor>,
+        drawn: &Drawn,
+    ) -> Result<Tensor> {
+        let quantizer = &self.networks.quantizer;
+        let grids = self.grids();
+        let codes = drawn.map(quantizer, grids[scale])?;
+        Ok(quantizer.add(sum, &codes, self.latent_size(), [scale, grids.len()])?)
+    }
+}
+
+impl<T: CodebookTransformer> StepCosts for CodebookModel<'_, T> {
+    fn tokens(&self, scale: usize) -> usize {
+        self.networks.transformer.tokens(scale)
+    }
+
+    fn branches(&self, scale: usize) -> usize {
+        self.settings.branches(scale, self.grids().len())
+    }
+
+    fn rows_at_once(&self) -> usize {
+        self.rows_at_once
+    }
+
+    fn text_flops(&self, tokens: usize) -> f64 {
+        self.networks.transformer.text_flops(tokens)
+    }
+
+    fn row_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {
+        self.networks.transformer.row_flops(tokens, seen, text)
+    }
+
+    fn extra_flops(&self, scale: usize) -> f64 {
+        self.networks.transformer.extra_flops(&self.settings, scale)
+    }
+
+    fn decode_flops(&self, size: DecodeSize) -> f64 {
+        let (rows, columns) = self.decoded_cells(size);
+        self.networks.decoder.flops(rows * columns)
+    }
+
+    fn decode_bytes(&self) -> u64 {
+        self.networks.decoder.activation_bytes(self.latent_size())
+    }
+
+    fn kv_bytes(&self, tokens: usize) -> u64 {
+        self.networks.transformer.row_kv_bytes(tokens)
+    }
+
+    fn latent_bytes(&self) -> u64 {
+        self.networks.transformer.latent_bytes()
+    }
+
+    fn hidden_width(&self) -> usize {
+        let width = |_| self.networks.transformer.width();
+        self.hidden_block.map_or(0, width)
+    }
+
+    fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
+        let transformer = &self.networks.transformer;
+        transformer.activation_bytes(rows, tokens, seen)
+    }
+}
+
+impl<T: CodebookTransformer> ScaleModel for CodebookModel<'_, T> {
+    /// What each branch of guidance is conditioned on.
+    type Conditions = Vec<T::Condition>;
+    type Drawn = T::Drawn;
+
+    fn grids(&self) -> &[(usize, usize)] {
+        self.networks.transformer.grids()
+    }
+
+    fn channels(&self) -> usize {
+        self.networks.quantizer.channels()
+    }
+
+    fn latent_size(&self) -> (usize, usize) {
+        self.grids().last().copied().unwrap_or((1, 1))
+    }
+
+    fn patch(&self) -> usize {
+        self.networks.decoder.patch()
+    }
+
+    fn device(&self) -> &Device {
+        self.networks.transformer.place().0
+    }
+
+    fn dtype(&self) -> DType {
+        self.networks.transformer.place().1
+    }
+
+    fn hidden_block(&self) -> Option<usize> {
+        self.hidden_block
+    }
+
+    fn wants_statistics(&self) -> bool {
+        self.settings.wants_statistics()
+    }
+
+    fn tau(&self, scale: usize) -> f32 {
+        self.settings.tau(scale)
+    }
+
+    fn text_tokens(&self, conditions: &Vec<T::Condition>) -> Vec<usize> {
+        conditions.iter().map(T::text_tokens).collect()
+    }
+
+    fn input_tokens(&self, scale: usize, sum: &Tensor) -> Result<Tensor> {
+        let grid = self.grids()[scale];
+        Ok(self.networks.quantizer.tokens(sum, grid)?)
+    }
+
+    fn forward(
+        &self,
+        step: &ScaleStep<Vec<T::Condition>>,
+        watch: &mut dyn FnMut(usize, usize, &Tensor),
+    ) -> Result<ScaleOutput> {
+        let guidance = self.settings.guidance(step.scale, self.grids().len());
+        self.networks.transformer.run(step, guidance, watch)
+    }
+
+    fn draw(
+        &self,
+        scale: usize,
+        logits: &[f32],
+        stream: &mut Stream,
+        sums: Option<&mut DrawSums>,
+    ) -> T::Drawn {
+        let sampling = self.settings.sampling(scale, self.grids().len());
+        let vocabulary = self.networks.quantizer.vocabulary();
+        let codes = draw_tokens_noting(logits, vocabulary, &sampling, stream, sums);
+        self.networks.transformer.drawn(codes, scale, stream)
+    }
+
+    fn add(
+        &self,
+        scale: usize,
+        sum: Option<&Tensor>,
+        drawn: &T::Drawn,
+        last: Option<&[Tensor]>,
+    ) -> Result<Tensor> {
+        T::add(self, scale, sum, drawn, last)
+    }
+
+    fn decode(&self, latent: &Tensor) -> Result<Tensor> {
+        self.networks.decoder.forward(latent)
+    }
+}
