@@ -8,7 +8,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use ttsvar::{
     loading::RandomWeights,
     nn::{
-        Activation, Conv2d, FeatureMap, GroupNorm, Kv, Linear, Weights, attention_blocks, modulate,
+        Activation, Conv2d, Dtype, FeatureMap, GroupNorm, Kv, Linear, Weights, attention_blocks,
+        modulate,
     },
 };
 
@@ -28,7 +29,7 @@ fn linear(c: &mut Criterion) {
         let (weight, x) = (random(&[outputs, inputs]), random(&[rows, inputs]));
         let shape = format!("{rows}x{inputs}x{outputs}");
         group.throughput(Throughput::Elements((2 * rows * inputs * outputs) as u64));
-        for (name, dtype) in [("f32", DType::F32), ("bf16", DType::BF16)] {
+        for (name, dtype) in Dtype::ALL.map(|dtype| (dtype.name(), dtype)) {
             let layer = Linear::kept_as(dtype, weight.clone(), None).expect("a layer");
             group.bench_function(BenchmarkId::new(name, &shape), |b| {
                 b.iter(|| black_box(layer.forward(&x)))
@@ -84,7 +85,7 @@ fn convolution(c: &mut Criterion) {
             ("bias", vec![channels]),
         ];
         let made = RandomWeights::new(tensors.map(|(name, shape)| (name.to_owned(), shape)));
-        let weights = Weights::new(Arc::new(made), DType::F32, &Device::Cpu);
+        let weights = Weights::new(Arc::new(made), Dtype::F32, &Device::Cpu);
         let x = random(&[1, channels, side, side]);
         let map = FeatureMap::new(&x).expect("a map");
         let direct = Conv2d::load(&weights, 1, 1).expect("a layer");
@@ -122,7 +123,7 @@ fn elementwise(c: &mut Criterion) {
     let tensors = [("weight", vec![128]), ("bias", vec![128])];
     let made = RandomWeights::new(tensors.map(|(name, shape)| (name.to_owned(), shape)));
     let norm = GroupNorm::load(
-        &Weights::new(Arc::new(made), DType::F32, &Device::Cpu),
+        &Weights::new(Arc::new(made), Dtype::F32, &Device::Cpu),
         |_| Some(32),
         1e-6,
         Some(Activation::Silu),

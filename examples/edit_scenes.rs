@@ -5,7 +5,7 @@
 
 use std::env;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use ttsvar::{
     Result,
     eval::scenes::{
@@ -16,7 +16,7 @@ use ttsvar::{
     },
     image::Mask,
     models::bsq_vae::{self, BsqVae},
-    nn::Weights,
+    nn::{Dtype, Weights},
     options::Options,
     request::{EditInput, Session},
     search::{Image, Method, Silent},
@@ -165,7 +165,7 @@ fn main() -> Result<()> {
     let system = System::builder(system::DEMO).open()?;
     let bundle = system::find_bundle(system::DEMO, None)?;
     let source = bundle.vae_weights(&bsq_vae::SIGNATURE)?;
-    let vae = BsqVae::load(&Weights::new(source, DType::F32, &Device::Cpu))?;
+    let vae = BsqVae::load(&Weights::new(source, Dtype::F32, &Device::Cpu))?;
     let grids = bundle
         .description
         .generator

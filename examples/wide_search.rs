@@ -6,10 +6,11 @@
 
 use std::{env, time::Instant};
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use ttsvar::{
     Result,
     error::Error,
+    loading::Dtype,
     options::Options,
     pipelines::architecture,
     process::peak_bytes,
@@ -25,7 +26,7 @@ fn main() -> Result<()> {
     let name = arguments.next();
     let name = name.as_deref().unwrap_or("switti-1024-d4");
 
-    let model = architecture(name)?.build(DType::F32, &Device::Cpu)?;
+    let model = architecture(name)?.build(Dtype::F32, &Device::Cpu)?;
     // One candidate at a time runs through the network.
     let pipeline = model.pipeline(&Options::default(), 1)?;
     let scales = pipeline.scales().len();

@@ -18,8 +18,8 @@ use ttsvar::{
         infinity::{Infinity, Schedule},
     },
     nn::{
-        Activation, FeatureMap, GroupNorm, Kv, Rope, Weights, attention_blocks, kernels_forced,
-        modulate, open_gpu, residual, split_and_rotate,
+        Activation, Dtype, FeatureMap, GroupNorm, Kv, Rope, Weights, attention_blocks,
+        kernels_forced, modulate, open_gpu, residual, split_and_rotate,
     },
     options::Options,
     pipelines::infinity::{ImageModel, Settings},

@@ -70,7 +70,7 @@ class LoadModel:
         return {
             "required": {
                 "model": (MODELS, {"default": "demo"}),
-                "dtype": (["f32", "bf16"], {"default": "f32"}),
+                "dtype": (["f32", "bf16", "q8"], {"default": "f32"}),
                 "device": (["cpu", "cuda"], {"default": "cpu"}),
             },
             "optional": {

@@ -78,7 +78,7 @@ fn measure_random(typed: &arguments::Bench, global: &Global, console: &Console) 
         "generating {} random weights",
         numbers::count(arch.values())
     ));
-    let model = arch.build(global.dtype().into(), &device)?;
+    let model = arch.build(global.dtype(), &device)?;
     let scales = model.pipeline(&options, usize::MAX)?.scales().len();
     let (plan, method) = MethodSpec::plan(&options, scales, Drafts::default())?;
     let rows = rows_at_once(model.as_ref(), &options, &plan, scales, typed.limit)?;
@@ -150,7 +150,7 @@ fn ops(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<(
         return Err(Error::input("--ops needs a released size")
             .with_hint("give one, such as `--arch infinity-layer12`"));
     }
-    let dtype = global.dtype().into();
+    let dtype = global.dtype();
     let device = global.device.open()?;
     let arch = Architecture::named(&typed.arch)?;
     let found = time_ops(

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ use crate::{
         clip::{self, Clip},
         mask2former::{Config, Mask2Former, MmdetNames},
     },
-    nn::{Signature, Weights},
+    nn::{Dtype, Signature, Weights},
     text::{ClipTokenizer, WordPieceTokenizer},
 };
 
@@ -110,7 +110,7 @@ fn measured_mask2former(path: &Path, device: &Device) -> Result<(Mask2FormerDete
     } else {
         file
     };
-    let weights = Weights::new(file, DType::F32, device);
+    let weights = Weights::new(file, Dtype::F32, device);
     if !weights.has("model.transformer_module.queries_features.weight") {
         return Err(
             Error::file(path, "expected a Mask2Former, found another model").with_hint(
@@ -143,7 +143,7 @@ pub fn clip_colours(path: &Path, device: &Device) -> Result<ClipColours> {
     let tokenizer = ClipTokenizer::open(&folder.require("tokenizer.json")?)?;
     let weights = Weights::new(
         hub::open(Location::from(path), wanted(&[], &Clip::SIGNATURE))?,
-        DType::F32,
+        Dtype::F32,
         device,
     );
     let clip = Clip::load(&weights, &config)?;
@@ -171,7 +171,7 @@ pub fn blip_vqa(path: &Path, vocabulary: &Path, device: &Device) -> Result<BlipA
             Location::from(path),
             wanted(&["model"], &BlipVqa::SIGNATURE),
         )?,
-        DType::F32,
+        Dtype::F32,
         device,
     );
     if !weights.has("text_decoder.bert.embeddings.word_embeddings.weight") {

@@ -2,12 +2,9 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use candle_core::DType;
-use serde::{Deserialize, Serialize};
-
 use crate::{
     Error, Result,
-    nn::{StateDictChoice, TensorSource, Weights, open_gpu},
+    nn::{Dtype, StateDictChoice, TensorSource, Weights, open_gpu},
 };
 use ttsvar_search::suggestion::suggest;
 
@@ -22,57 +19,21 @@ const BUFFERS: [&str; 6] = [
     "mask_token",
 ];
 
-/// The data type in which matrices are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// 32-bit floating point.
-    #[default]
-    F32,
-    /// bfloat16: half the memory.
-    Bf16,
-}
-
-impl Dtype {
-    /// The name in options and records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-        }
-    }
-}
-
-impl fmt::Display for Dtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 impl FromStr for Dtype {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "f32" => Ok(Self::F32),
-            "bf16" => Ok(Self::Bf16),
-            _ => Err(
+        let names = Self::ALL.map(Self::name);
+        Self::ALL
+            .into_iter()
+            .find(|dtype| dtype.name() == name)
+            .ok_or_else(|| {
                 Error::input(format!("unknown data type `{name}`")).with_hint(suggest(
                     name,
-                    &["f32", "bf16"],
-                    "expected `f32` or `bf16`",
-                )),
-            ),
-        }
-    }
-}
-
-impl From<Dtype> for DType {
-    fn from(dtype: Dtype) -> Self {
-        match dtype {
-            Dtype::F32 => Self::F32,
-            Dtype::Bf16 => Self::BF16,
-        }
+                    &names,
+                    "expected `f32`, `bf16` or `q8`",
+                ))
+            })
     }
 }
 
@@ -284,7 +245,7 @@ impl Loader {
     ) -> Result<Loaded<T>> {
         let origin = source.origin();
         let state_dict = source.state_dict().cloned();
-        let weights = Weights::new(source, self.dtype.into(), &self.device);
+        let weights = Weights::new(source, self.dtype, &self.device);
         let network = load(&weights)?;
         let expected = |name: &String| {
             BUFFERS.iter().any(|buffer| name.ends_with(buffer))

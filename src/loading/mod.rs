@@ -4,6 +4,7 @@ mod evictable;
 mod loader;
 mod random_weights;
 
+pub use crate::nn::Dtype;
 pub use evictable::{Evict, Evictable};
-pub use loader::{Device, Dtype, LoadReport, Loaded, Loader, Notice, UnreadTensors};
+pub use loader::{Device, LoadReport, Loaded, Loader, Notice, UnreadTensors};
 pub use random_weights::RandomWeights;

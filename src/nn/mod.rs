@@ -5,6 +5,7 @@
 mod cpu;
 mod cubic;
 mod cuda;
+mod dtype;
 mod finite;
 mod kv;
 mod layers;
@@ -19,6 +20,7 @@ pub use cpu::{
 };
 pub use cubic::{antialiased_cubic_matrix, cubic_matrix, resample};
 pub use cuda::{gpu_peak_bytes, open_gpu};
+pub use dtype::Dtype;
 pub use finite::{check_finite, first_not_finite};
 pub use kv::Kv;
 pub use layers::{

@@ -12,7 +12,7 @@ use std::{
 
 use candle_core::{DType, Device, Shape, Tensor};
 
-use super::finite::first_not_finite;
+use super::{dtype::Dtype, finite::first_not_finite};
 use crate::{Error, LoadError, Result};
 
 /// The description of a tensor in its file.
@@ -88,14 +88,13 @@ pub struct Weights {
     read: Arc<Mutex<BTreeSet<String>>>,
     kept: Arc<AtomicU64>,
     prefix: String,
-    dtype: DType,
+    dtype: Dtype,
     device: Device,
 }
 
 impl Weights {
-    /// All tensors of `source` onto `device`. With bf16 the CPU keeps matrices in it and computes
-    /// in f32; other devices hold and compute everything in `dtype`.
-    pub fn new(source: Arc<dyn TensorSource>, dtype: DType, device: &Device) -> Self {
+    /// All tensors of `source` onto `device`. The CPU keeps matrices in `dtype` and computes in f32; other devices hold and compute everything in `dtype`.
+    pub fn new(source: Arc<dyn TensorSource>, dtype: Dtype, device: &Device) -> Self {
         Self {
             source,
             read: Arc::default(),
@@ -114,8 +113,8 @@ impl Weights {
         }
     }
 
-    /// The type in which matrices are kept.
-    pub fn dtype(&self) -> DType {
+    /// The data type in which the matrices of linear layers are kept.
+    pub fn dtype(&self) -> Dtype {
         self.dtype
     }
 
@@ -158,7 +157,7 @@ impl Weights {
         if self.device.is_cpu() {
             DType::F32
         } else {
-            self.dtype
+            self.dtype.of_maps()
         }
     }
 
@@ -242,7 +241,7 @@ impl Weights {
     /// The same tensors, read in f32 into main memory, for small parts whose results are added up.
     pub fn exact(&self) -> Self {
         Self {
-            dtype: DType::F32,
+            dtype: Dtype::F32,
             device: Device::Cpu,
             ..self.clone()
         }

@@ -1,11 +1,11 @@
 //! Released sizes of all families with random weights, for `ttsvar bench`: the values of weights do
 //! not affect timing.
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use ttsvar_search::{Pipeline, suggestion::suggest};
 
 use super::{hart, infinity, switti, var};
-use crate::{Error, Result, options::Options};
+use crate::{Error, Result, nn::Dtype, options::Options};
 
 /// A released size of a family.
 pub trait RandomArchitecture: Sync {
@@ -22,7 +22,7 @@ pub trait RandomArchitecture: Sync {
     ///
     /// # Errors
     /// The device does not have enough memory.
-    fn build(&self, dtype: DType, device: &Device) -> Result<Box<dyn RandomModel>>;
+    fn build(&self, dtype: Dtype, device: &Device) -> Result<Box<dyn RandomModel>>;
 }
 
 /// A model with random weights.

@@ -235,8 +235,15 @@ impl SystemBuilder {
     }
 
     pub(super) fn loader(&self) -> Result<Loader> {
+        let dtype = self.dtype.unwrap_or_default();
+        if dtype == Dtype::Q8 && self.device != Device::Cpu {
+            return Err(
+                Error::input(format!("--dtype {dtype} works on the CPU only"))
+                    .with_hint("use bf16 on a GPU"),
+            );
+        }
         Ok(Loader {
-            dtype: self.dtype.unwrap_or_default(),
+            dtype,
             device: self.device.open()?,
         })
     }

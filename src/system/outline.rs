@@ -109,10 +109,7 @@ impl ReleasedOutline {
     /// Operations and the peak of memory of the generator. `evicted` counts the measures against
     /// a limit of memory: none, the text encoder, all networks that are not always needed.
     pub fn estimate(&self, workload: &Workload, evicted: usize) -> ttsvar_search::Estimate {
-        let bytes = |values: usize| match self.dtype {
-            Dtype::F32 => 4 * values as u64,
-            Dtype::Bf16 => 2 * values as u64,
-        };
+        let bytes = |values| self.dtype.bytes(values);
         let scorer = bytes(BLIP.values() + bert_values());
         let features = bytes(DINOV2.values());
         let stay = evicted < 2;

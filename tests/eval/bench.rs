@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use ttsvar::{
     bench::{BenchJob, Blocks, Redness, measure},
     hub,
@@ -11,7 +11,7 @@ use ttsvar::{
         autoencoder::{Attention, Decoder, DecoderSizes},
         infinity::{Infinity, Pixels, Schedule},
     },
-    nn::Weights,
+    nn::{Dtype, Weights},
     options::Options,
     pipelines::infinity::random::{ARCHITECTURES, Architecture, RandomInfinity},
     search::{Extractor, Features, Image, Method, Prompt, Scorer, Search, Silent},
@@ -22,7 +22,7 @@ use crate::support::{golden, json};
 fn random_weights(tensors: Vec<(String, Vec<usize>)>) -> Weights {
     Weights::new(
         Arc::new(RandomWeights::new(tensors)),
-        DType::F32,
+        Dtype::F32,
         &Device::Cpu,
     )
 }
@@ -37,7 +37,7 @@ fn random_checkpoints_have_the_tensors_of_recorded_ones() {
         let open = |part, keys: &[&str]| {
             Weights::new(
                 hub::open(file(part), keys).expect("a checkpoint"),
-                DType::F32,
+                Dtype::F32,
                 &Device::Cpu,
             )
         };
@@ -116,7 +116,7 @@ fn architectures_have_the_released_sizes() {
 fn a_measurement_counts_what_the_search_did() {
     let model = RandomInfinity::new(
         Architecture::named("infinity-layer12").unwrap(),
-        DType::BF16,
+        Dtype::Bf16,
         &Device::Cpu,
     )
     .unwrap();

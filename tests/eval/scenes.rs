@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use ttsvar::{
     eval::{
         Suite,
@@ -15,7 +15,7 @@ use ttsvar::{
     },
     image::{Filter, Resize},
     models::bsq_vae::{self, BsqVae},
-    nn::Weights,
+    nn::{Dtype, Weights},
     search::Image,
     system,
 };
@@ -127,7 +127,7 @@ fn the_evaluator_is_right_on_reconstructed_scenes() {
     let bundle = system::find_bundle(system::DEMO, None).unwrap();
     let vae = BsqVae::load(&Weights::new(
         bundle.vae_weights(&bsq_vae::SIGNATURE).unwrap(),
-        DType::F32,
+        Dtype::F32,
         &Device::Cpu,
     ))
     .unwrap();

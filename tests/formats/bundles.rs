@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use tempfile::TempDir;
 use ttsvar::{
     hub::{self, Blob, Bundle, Description, Folder, Location, ScorerFiles, catalog},
     models::{bsq_vae, dinov2::Dinov2, infinity::Infinity, t5::T5Encoder},
-    nn::Weights,
+    nn::{Dtype, Weights},
     scorers::{aesthetic, clip_score, hps, image_reward, kind},
     text::{T5Tokenizer, WordPieceTokenizer},
 };
@@ -376,7 +376,7 @@ fn the_shipped_demo_opens_and_reads_its_own_words() {
     );
     let weights = Weights::new(
         bundle.text_weights(&T5Encoder::SIGNATURE).unwrap(),
-        DType::F32,
+        Dtype::F32,
         &Device::Cpu,
     );
     let encoder =

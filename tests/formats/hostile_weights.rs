@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use ttsvar::{
     hub,
     models::autoencoder::{Attention, Decoder},
-    nn::{StoredType, TensorInfo, TensorSource, Weights},
+    nn::{Dtype, StoredType, TensorInfo, TensorSource, Weights},
 };
 use zip::CompressionMethod;
 
@@ -586,7 +586,7 @@ fn an_index_may_name_tensors_that_no_file_has() {
         (source.names(), source.info("layer.tied")),
         (vec!["layer.weight".to_owned()], None)
     );
-    let message = Weights::new(source, DType::F32, &Device::Cpu)
+    let message = Weights::new(source, Dtype::F32, &Device::Cpu)
         .get(3, "layer.tied")
         .unwrap_err()
         .to_string();
@@ -663,7 +663,7 @@ fn a_decoder_of_other_shapes_is_refused_before_it_paints() {
         shape[axis] = size;
         let bias = (name.replace("weight", "bias"), vec![shape[0]]);
         let source = Arc::new(Changed(file.clone(), HashMap::from([(name, shape), bias])));
-        let weights = Weights::new(source, DType::F32, &Device::Cpu);
+        let weights = Weights::new(source, Dtype::F32, &Device::Cpu);
         Decoder::load(&weights.pp("decoder"), Attention::None)
             .map(drop)
             .unwrap_err()
@@ -683,7 +683,7 @@ fn a_decoder_of_other_shapes_is_refused_before_it_paints() {
 fn wrong_and_missing_tensors_are_named_with_both_shapes() {
     let weights = Weights::new(
         read(single_tensor_file(PLAIN), &[]).unwrap(),
-        DType::F32,
+        Dtype::F32,
         &Device::Cpu,
     )
     .pp("layer");

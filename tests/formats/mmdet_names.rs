@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use ttsvar::{
     models::mask2former::{Mask2Former, MmdetNames},
-    nn::{StoredType, TensorInfo, TensorSource, Weights},
+    nn::{Dtype, StoredType, TensorInfo, TensorSource, Weights},
 };
 
 use crate::support::{
@@ -382,7 +382,7 @@ fn files_of_mmdetection_are_read_name_for_name() {
             assert_eq!(read.info(name).unwrap().shape, ours.dims(), "{name}");
             assert_eq!(values(&ours), values(&theirs), "{name}");
         }
-        let weights = Weights::new(Arc::new(read), DType::F32, &Device::Cpu);
+        let weights = Weights::new(Arc::new(read), Dtype::F32, &Device::Cpu);
         let config = serde_json::from_value(json(FIXTURE, "config.json")).unwrap();
         let same = Mask2Former::load(&weights, &config)
             .unwrap()

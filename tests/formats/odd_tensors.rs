@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use ttsvar::{
     hub,
-    nn::{TensorSource, Weights},
+    nn::{Dtype, TensorSource, Weights},
 };
 
 use crate::support::{
@@ -27,7 +27,7 @@ fn open(file: Vec<u8>) -> Arc<dyn TensorSource> {
 
 /// The error of a network that asks for `odd`.
 fn asked_for(source: Arc<dyn TensorSource>) -> String {
-    let weights = Weights::new(source, DType::F32, &Device::Cpu);
+    let weights = Weights::new(source, Dtype::F32, &Device::Cpu);
     let error = weights.get(1, "odd").unwrap_err();
     error.to_string()
 }
@@ -161,7 +161,7 @@ fn numbers_that_are_not_finite_are_refused_with_their_tensor() {
         numbers[16..20].copy_from_slice(&number.to_le_bytes());
         let pickle = Pickle::new().raw(b"}(").text("layer.weight").tensor(&PLAIN);
         let file = archive(&pickle.raw(b"u").end(), &[("0", &numbers)]);
-        let weights = Weights::new(open(file), DType::F32, &Device::Cpu);
+        let weights = Weights::new(open(file), Dtype::F32, &Device::Cpu);
         let message = weights.get((2, 3), "layer.weight").unwrap_err().to_string();
         let end = format!("expected finite numbers, found {shown} at element 4");
         assert!(
@@ -180,7 +180,7 @@ fn numbers_that_are_not_finite_are_refused_with_their_tensor() {
         .text("layer.weight")
         .tensor(&double);
     let file = archive(&pickle.raw(b"u").end(), &[("0", &big)]);
-    let weights = Weights::new(open(file), DType::F32, &Device::Cpu);
+    let weights = Weights::new(open(file), Dtype::F32, &Device::Cpu);
     assert!(weights.get((2, 3), "layer.weight").is_err());
 }
 
@@ -192,7 +192,7 @@ fn whole_numbers_are_no_weights() {
     };
     let pickle = Pickle::new().raw(b"}(").text("layer.weight").tensor(&whole);
     let file = archive(&pickle.raw(b"u").end(), &[("0", &six())]);
-    let weights = Weights::new(open(file), DType::F32, &Device::Cpu);
+    let weights = Weights::new(open(file), Dtype::F32, &Device::Cpu);
     let message = weights.get((2, 3), "layer.weight").unwrap_err().to_string();
     assert!(
         message.ends_with("expected floating-point numbers, found i32"),

@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use ttsvar::{
     hub,
     image::{Filter, Resize},
     models::siglip::{Config, SiglipVision},
-    nn::Weights,
+    nn::{Dtype, Weights},
     scorers::Aesthetic,
     search::{Image, Scorer},
 };
@@ -33,7 +33,7 @@ struct Fixture {
 fn fixture() -> Fixture {
     let open = |name: &str| {
         let source = hub::open(golden(FIXTURE).join(name), &[]).unwrap();
-        Weights::new(source, DType::F32, &Device::Cpu)
+        Weights::new(source, Dtype::F32, &Device::Cpu)
     };
     let names: Vec<String> =
         serde_json::from_value(json(FIXTURE, "golden.json")["images"].clone()).unwrap();

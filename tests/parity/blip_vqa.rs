@@ -9,7 +9,7 @@ use ttsvar::{
     detectors::{Answerer, BlipAnswers, open},
     hub,
     models::blip::{BlipVqa, TextConfig},
-    nn::Weights,
+    nn::{Dtype, Weights},
     search::Image,
     text::WordPieceTokenizer,
 };
@@ -38,7 +38,7 @@ fn fixture() -> Fixture {
     let path = folder.join("model_base_vqa.pth");
     let weights = Weights::new(
         hub::open(path.clone(), &["model"]).unwrap(),
-        DType::F32,
+        Dtype::F32,
         &Device::Cpu,
     );
     let text: TextConfig = serde_json::from_value(json(FIXTURE, "med_config.json")).unwrap();

@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use ttsvar::{
     features::ClipSpace,
     hub::{self, Blob},
     image::{Filter, Preprocess, Resize},
     models::clip::Clip,
-    nn::Weights,
+    nn::{Dtype, Weights},
     scorers::{ClipScore, Definition, PickScore},
     search::{Image, Scorer},
     text::ClipTokenizer,
@@ -39,7 +39,7 @@ fn tokenizer() -> ClipTokenizer {
 fn fixture() -> Fixture {
     let weights = Weights::new(
         hub::open(golden(FIXTURE).join("model"), &[]).unwrap(),
-        DType::F32,
+        Dtype::F32,
         &Device::Cpu,
     );
     let config = serde_json::from_value(json(FIXTURE, "model/config.json")).unwrap();

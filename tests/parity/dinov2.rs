@@ -3,14 +3,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde_json::Value;
 use ttsvar::{
     features::{Dinov2Features, PatchReduction},
     hub,
     image::{Filter, Resize},
     models::dinov2::{Dinov2, Tokens},
-    nn::{TensorInfo, TensorSource, Weights},
+    nn::{Dtype, TensorInfo, TensorSource, Weights},
     search::{Extractor, Image},
 };
 
@@ -40,7 +40,7 @@ fn checkpoint(variant: &str) -> Arc<dyn TensorSource> {
 /// The model of a variant. It must know every tensor of the file but one, which training alone
 /// needs.
 fn model(variant: &str) -> Dinov2 {
-    let weights = Weights::new(checkpoint(variant), DType::F32, &Device::Cpu);
+    let weights = Weights::new(checkpoint(variant), Dtype::F32, &Device::Cpu);
     let model = Dinov2::load(&weights, heads()).unwrap();
     let unread = weights.unread();
     assert!(
@@ -84,7 +84,7 @@ fn a_part_that_is_missing_is_named() {
     ] {
         let weights = Weights::new(
             Arc::new(Damaged(checkpoint("reg"), missing)),
-            DType::F32,
+            Dtype::F32,
             &Device::Cpu,
         );
         let error = Dinov2::load(&weights, heads()).unwrap_err().to_string();

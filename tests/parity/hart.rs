@@ -14,7 +14,7 @@ use ttsvar::{
         qwen2::Qwen2Encoder,
         vq_vae::{Decoder, Encoder, Quantizer},
     },
-    nn::{Weights, area},
+    nn::{Dtype, Weights, area},
     pipelines::{
         Drawn, Sampling, Smooth, code_mixture,
         hart::{
@@ -138,7 +138,7 @@ impl Fixture {
 fn weights(config: &Value, file: &str, usual: &[&str]) -> Weights {
     let path = golden(FIXTURE).join(config["files"][file].as_str().unwrap());
     let source = hub::open(path, usual).unwrap();
-    Weights::new(source, DType::F32, &Device::Cpu)
+    Weights::new(source, Dtype::F32, &Device::Cpu)
 }
 
 fn whole(x: &Tensor) -> Vec<i64> {

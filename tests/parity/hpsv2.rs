@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use ttsvar::{
     features::clip::{ClipSpace, normalised},
     hub::{self, Blob},
     image::{Filter, Preprocess, Resize},
     models::clip::{Clip, Config, OpenClipConfig},
-    nn::Weights,
+    nn::{Dtype, Weights},
     scorers::Hps,
     search::{Image, Scorer},
     text::ClipTokenizer,
@@ -41,7 +41,7 @@ fn fixture() -> Fixture {
     let config: OpenClipConfig =
         serde_json::from_value(json(FIXTURE, "open_clip_model_config.json")).unwrap();
     Fixture {
-        weights: Weights::new(source, DType::F32, &Device::Cpu),
+        weights: Weights::new(source, Dtype::F32, &Device::Cpu),
         config: config.into(),
         images: strings("images")
             .iter()

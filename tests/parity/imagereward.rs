@@ -8,7 +8,7 @@ use ttsvar::{
     hub,
     image::{Filter, Resize},
     models::blip::{TextConfig, TextEncoder, VisualEncoder},
-    nn::Weights,
+    nn::{Dtype, Weights},
     scorers::ImageReward,
     search::{Image, Scorer},
     text::WordPieceTokenizer,
@@ -39,7 +39,7 @@ fn fixture() -> Fixture {
         |key: &str| -> Vec<String> { serde_json::from_value(golden_json[key].clone()).unwrap() };
     let open = |file: &String| ttsvar::image::open(golden(FIXTURE).join(file)).unwrap();
     Fixture {
-        weights: Weights::new(source, DType::F32, &Device::Cpu),
+        weights: Weights::new(source, Dtype::F32, &Device::Cpu),
         text: serde_json::from_value(json(FIXTURE, "med_config.json")).unwrap(),
         heads: config["vision_heads"].as_u64().map(|heads| heads as usize),
         images: strings("images").iter().map(open).collect(),

@@ -10,7 +10,7 @@ use ttsvar::{
         bsq_vae::{BsqVae, Latent, quantize},
         infinity::{Guidance, Infinity, Pixels, ScaleKv, ScaleRun, Schedule, Text},
     },
-    nn::{Rope, TensorInfo, TensorSource, Weights},
+    nn::{Dtype, Rope, TensorInfo, TensorSource, Weights},
     pipelines::truncate,
     search::Image,
 };
@@ -22,7 +22,7 @@ use crate::support::{
 type Tensors = HashMap<String, Tensor>;
 
 fn weights(path: &Path, keys: &[&str]) -> Weights {
-    Weights::new(hub::open(path, keys).unwrap(), DType::F32, &Device::Cpu)
+    Weights::new(hub::open(path, keys).unwrap(), Dtype::F32, &Device::Cpu)
 }
 
 fn text(config: &Value, path: &[&str]) -> String {
@@ -607,7 +607,7 @@ fn parity_infinity_tiny_temperatures_in_the_other_layout() {
     let mut fixture = Fixture::open("infinity-tiny");
     let path = golden(fixture.name).join(text(&fixture.config, &["files", "model"]));
     let source = Arc::new(Reshaped(hub::open(&path, &[]).unwrap()));
-    fixture.model = Infinity::load(&Weights::new(source, DType::F32, &Device::Cpu)).unwrap();
+    fixture.model = Infinity::load(&Weights::new(source, Dtype::F32, &Device::Cpu)).unwrap();
     let names: Vec<String> = fixture.config["runs"]
         .as_object()
         .unwrap()

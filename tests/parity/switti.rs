@@ -13,7 +13,7 @@ use ttsvar::{
         switti::{Condition, Context, Part, ScaleRun, Switti, crop_of},
         vq_vae::{Decoder, Encoder, Quantizer, phi_of_scale},
     },
-    nn::{Weights, area},
+    nn::{Dtype, Weights, area},
     pipelines::{Sampling, Smooth, code_mixture, switti::context, truncate},
     text::ClipTokenizer,
 };
@@ -163,7 +163,7 @@ fn weights(config: &Value, file: &str) -> Weights {
 /// The weights in a folder.
 fn open(folder: &str) -> Weights {
     let source = hub::open(golden(FIXTURE).join(folder), &[]).unwrap();
-    Weights::new(source, DType::F32, &Device::Cpu)
+    Weights::new(source, Dtype::F32, &Device::Cpu)
 }
 
 fn whole(x: &Tensor) -> Vec<i64> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use ttsvar::{
     hub::{self, Blob},
     models::t5::{T5Config, T5Encoder},
-    nn::Weights,
+    nn::{Dtype, Weights},
     text::{T5Tokenizer, WordPieceTokenizer},
 };
 
@@ -52,7 +52,7 @@ fn parity_t5_tiny_tokens() {
 }
 
 fn encoder(location: impl Into<hub::Location>) -> T5Encoder {
-    let weights = Weights::new(hub::open(location, &[]).unwrap(), DType::F32, &Device::Cpu);
+    let weights = Weights::new(hub::open(location, &[]).unwrap(), Dtype::F32, &Device::Cpu);
     let config: T5Config = blob(T5, "config.json").json().unwrap();
     T5Encoder::load(&weights, &config).unwrap()
 }
@@ -120,7 +120,7 @@ fn parity_t5_tiny_hidden_states_from_bin_shards() {
 fn a_t5_config_that_contradicts_the_weights_is_refused() {
     let weights = Weights::new(
         hub::open(golden(T5), &[]).unwrap(),
-        DType::F32,
+        Dtype::F32,
         &Device::Cpu,
     );
     let mut config: T5Config = blob(T5, "config.json").json().unwrap();

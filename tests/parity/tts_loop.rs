@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use candle_core::{DType, Device, IndexOp, Tensor};
+use candle_core::{Device, IndexOp, Tensor};
 use serde_json::Value;
 use ttsvar::{
     features::{PatchReduction, Patches, reduce},
@@ -18,7 +18,7 @@ use ttsvar::{
         bsq_vae::BsqVae,
         infinity::{Infinity, Schedule},
     },
-    nn::Weights,
+    nn::{Dtype, Weights},
     pipelines::infinity::{ImageModel, InfinityRollout, Settings},
     search::{
         DecodeSize, Draw, Estimate, Extractor, Features, Image, Latent, Matrix, Pipeline, Plan,
@@ -36,7 +36,7 @@ const FIXTURE: &str = "tts-loop-tiny";
 const MOMENTS: usize = 6;
 
 fn weights(path: &std::path::Path, keys: &[&str]) -> Weights {
-    Weights::new(hub::open(path, keys).unwrap(), DType::F32, &Device::Cpu)
+    Weights::new(hub::open(path, keys).unwrap(), Dtype::F32, &Device::Cpu)
 }
 
 fn number(config: &Value, key: &str) -> f32 {

@@ -12,7 +12,7 @@ use ttsvar::{
         var::{Class, ScaleRun, Var},
         vq_vae::{Decoder, Encoder, Quantizer, phi_of_scale},
     },
-    nn::Weights,
+    nn::{Dtype, Weights},
     pipelines::{truncate, var::guidance_weight},
 };
 
@@ -62,7 +62,7 @@ impl Fixture {
 fn weights(config: &Value, file: &str) -> Weights {
     let path = golden(FIXTURE).join(config["files"][file].as_str().unwrap());
     let source = hub::open(path, &[] as &[&str]).unwrap();
-    Weights::new(source, DType::F32, &Device::Cpu)
+    Weights::new(source, Dtype::F32, &Device::Cpu)
 }
 
 /// The ids of image `b` at a scale.

@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, path::Path};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde_json::Value;
 use ttsvar::{
     hub,
     models::blip::LatentEncoder,
-    nn::Weights,
+    nn::{Dtype, Weights},
     options::Options,
     search::{FeatureMap, Latent, LatentVerifier},
     system::System,
@@ -19,7 +19,7 @@ const FIXTURE: &str = "verifier-demo";
 
 fn encoder() -> LatentEncoder {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo/verifier.safetensors");
-    let weights = Weights::new(hub::open(file, &[]).unwrap(), DType::F32, &Device::Cpu);
+    let weights = Weights::new(hub::open(file, &[]).unwrap(), Dtype::F32, &Device::Cpu);
     LatentEncoder::load(&weights, Some(4)).unwrap()
 }
 

@@ -10,7 +10,7 @@ use ttsvar::{
         clip,
         clip_t5::{ClipT5, ClipT5Config, log_probabilities},
     },
-    nn::Weights,
+    nn::{Dtype, Weights},
     scorers::{
         ImageQuestions, VqaScore,
         vqa::Conversation::{NoSystem, NoSystemNoUser, Plain},
@@ -69,7 +69,7 @@ fn fixture() -> Fixture {
 
 fn weights(checkpoint: &str) -> Weights {
     let file = hub::open(golden(FIXTURE).join(checkpoint), &[]).unwrap();
-    Weights::new(file, DType::F32, &Device::Cpu)
+    Weights::new(file, Dtype::F32, &Device::Cpu)
 }
 
 fn scorer(checkpoint: &str) -> VqaScore {

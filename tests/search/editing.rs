@@ -1,11 +1,11 @@
 //! Edits: a part of an image is generated again, and the rest stays as the tokenizer knows it.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use ttsvar::{
     eval::scenes::world::Scene,
     image::Mask,
     models::bsq_vae::{self, BsqVae},
-    nn::Weights,
+    nn::{Dtype, Weights},
     options::Options,
     request::{EditInput, Session},
     search::{Image, Method, Silent},
@@ -61,7 +61,7 @@ fn edited(system: &System, n: usize, rows_at_once: Option<usize>) -> Vec<Image> 
 fn reconstructed(image: &Image) -> Image {
     let bundle = system::find_bundle(system::DEMO, None).unwrap();
     let source = bundle.vae_weights(&bsq_vae::SIGNATURE).unwrap();
-    let vae = BsqVae::load(&Weights::new(source, DType::F32, &Device::Cpu)).unwrap();
+    let vae = BsqVae::load(&Weights::new(source, Dtype::F32, &Device::Cpu)).unwrap();
     let pixels = image.to_chw([0.5; 3], [0.5; 3]);
     let x = Tensor::from_vec(pixels, (1, 3, SIDE, SIDE), &Device::Cpu).unwrap();
     let grids = bundle.description.generator.scales.clone().unwrap();

@@ -7,7 +7,7 @@ use ttsvar::{
         autoencoder::{Attention, Decoder},
         infinity::{Guidance, Infinity, Pixels, ScaleRun, Schedule},
     },
-    nn::{Kv, Linear, Rope, Weights},
+    nn::{Dtype, Kv, Linear, Rope, Weights},
     pipelines::infinity::random::Architecture,
     pipelines::infinity::{ImageModel, InfinityRollout, Settings},
 };
@@ -36,11 +36,11 @@ fn bf16_logits_stay_within_two_percent() {
             )
         };
         let decoder = Decoder::load(
-            &open("vae", &["vae"], DType::F32).pp("decoder"),
+            &open("vae", &["vae"], Dtype::F32).pp("decoder"),
             Attention::None,
         )
         .expect("the decoder");
-        let [exact, rounded] = [DType::F32, DType::BF16]
+        let [exact, rounded] = [Dtype::F32, Dtype::Bf16]
             .map(|dtype| Infinity::load(&open("model", &[], dtype)).expect("the network"));
         let run = &config["runs"]["run_a"];
         let pixels = run["pn"]
@@ -102,7 +102,7 @@ fn bf16_pictures_stay_within_three_percent() {
     for fixture in ["infinity-tiny", "infinity-8b-like-tiny"] {
         let config = json(fixture, "config.json");
         let file = golden(fixture).join(config["files"]["vae"].as_str().expect("a file"));
-        let [exact, rounded] = [DType::F32, DType::BF16].map(|dtype| {
+        let [exact, rounded] = [Dtype::F32, Dtype::Bf16].map(|dtype| {
             let weights = Weights::new(
                 hub::open(&file, &["vae"]).expect("a checkpoint"),
                 dtype,
@@ -136,7 +136,7 @@ fn bf16_layers_are_those_of_rounded_weights_and_rows() {
                 .expect("rounded")
         };
         let (rounded, small) = (halves(&weight), halves(&x));
-        let found = Linear::kept_as(DType::BF16, weight, None)
+        let found = Linear::kept_as(Dtype::Bf16, weight, None)
             .and_then(|layer| layer.forward(&x))
             .expect("a product");
         let expected = Linear::new(rounded, None)
@@ -157,7 +157,7 @@ fn bf16_layers_are_those_of_rounded_weights_and_rows() {
 fn keys_and_values_take_half_the_memory_in_bf16() {
     let config = json("infinity-tiny", "config.json");
     let file = golden("infinity-tiny").join(config["files"]["model"].as_str().expect("a file"));
-    for dtype in [DType::F32, DType::BF16] {
+    for dtype in [Dtype::F32, Dtype::Bf16] {
         let weights = Weights::new(
             hub::open(&file, &[]).expect("a checkpoint"),
             dtype,
@@ -192,7 +192,7 @@ fn keys_and_values_take_half_the_memory_in_bf16() {
             .map(|Kv { k, v }| bytes(k) + bytes(v))
             .sum();
         assert_eq!(kept, network.kv_bytes(1));
-        assert_eq!(kept, network.config().kv_bytes(1, dtype));
+        assert_eq!(kept, network.config().kv_bytes(1, dtype.of_keys()));
     }
     let grids = Schedule::released(1.0, Pixels::P1M)
         .expect("a schedule")

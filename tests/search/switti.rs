@@ -367,7 +367,7 @@ fn networks(transformer: &str) -> SwittiNetworks {
     let config = json("switti-tiny", "config.json");
     let weights = |folder: &str| {
         let source = hub::open(golden("switti-tiny").join(folder), &[]).unwrap();
-        Weights::new(source, DType::F32, &Device::Cpu)
+        Weights::new(source, Dtype::F32, &Device::Cpu)
     };
     let vae = weights(config["files"]["vae"].as_str().unwrap());
     let file = json("switti-tiny", &format!("{transformer}/config.json"));

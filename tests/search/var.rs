@@ -251,7 +251,7 @@ fn bf16_stays_near_f32() {
 }
 
 /// The recorded networks in a type.
-fn networks(dtype: candle_core::DType) -> VarNetworks {
+fn networks(dtype: Dtype) -> VarNetworks {
     let config = json("var-tiny", "config.json");
     let weights = |part: &str| {
         let path = golden("var-tiny").join(config["files"][part].as_str().unwrap());
@@ -267,7 +267,7 @@ fn networks(dtype: candle_core::DType) -> VarNetworks {
 }
 
 /// The whole pipeline with the recorded ids, in one batch for both classes one after the other.
-fn forced(dtype: candle_core::DType, limits: [f32; 3]) {
+fn forced(dtype: Dtype, limits: [f32; 3]) {
     let config = json("var-tiny", "config.json");
     let recorded = tensors("var-tiny", "run.safetensors");
     let networks = networks(dtype);
@@ -305,14 +305,14 @@ fn forced(dtype: candle_core::DType, limits: [f32; 3]) {
 
 #[test]
 fn parity_var_tiny_forced_indices_lead_to_the_recorded_images() {
-    forced(candle_core::DType::F32, [3e-4, 2e-5, 5e-4]);
+    forced(Dtype::F32, [3e-4, 2e-5, 5e-4]);
 }
 
 /// In bf16 weights have 8 bits: logits, of standard deviation 2, move by 0.05 at most, and so does
 /// the image before clamping. The latent is summed in f32.
 #[test]
 fn parity_var_tiny_bf16_has_its_own_limits() {
-    forced(candle_core::DType::BF16, [0.1, 2e-5, 0.1]);
+    forced(Dtype::Bf16, [0.1, 2e-5, 0.1]);
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde_json::Value;
 use ttsvar::{
     hub,
     image::{Filter, Resize},
     models::mask2former::Mask2Former,
-    nn::{TensorSource, Weights},
+    nn::{Dtype, TensorSource, Weights},
     search::Image,
 };
 
@@ -29,7 +29,7 @@ pub fn source() -> Arc<dyn TensorSource> {
 }
 
 pub fn fixture() -> Fixture {
-    let weights = Weights::new(source(), DType::F32, &Device::Cpu);
+    let weights = Weights::new(source(), Dtype::F32, &Device::Cpu);
     let config = serde_json::from_value(json(FIXTURE, "config.json")).unwrap();
     let recorded = json(FIXTURE, "golden.json");
     let names: Vec<String> = serde_json::from_value(recorded["images"].clone()).unwrap();

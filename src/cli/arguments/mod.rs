@@ -100,7 +100,8 @@ pub(super) struct Global {
     /// Number of threads; results do not depend on it [default: one per core]
     #[arg(long, global = true, value_name = "COUNT", value_parser = whole::<usize>)]
     pub threads: Option<usize>,
-    /// Data type of matrices: f32, or bf16, which takes half the memory [default: f32]
+    /// Data type of matrices: f32, bf16 with half the memory, or q8 with little more than a quarter
+    /// [default: f32]
     #[arg(long, global = true, value_name = "TYPE", value_parser = parse::<Dtype>)]
     pub dtype: Option<Dtype>,
     /// Device that computes: cpu or cuda

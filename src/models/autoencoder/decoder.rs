@@ -54,7 +54,7 @@ impl Decoder {
             up: (0..levels).map(level).collect::<crate::Result<_>>()?,
             norm_out: norm(w, "norm_out")?,
             conv_out,
-            kept_as: w.dtype(),
+            kept_as: w.dtype().of_maps(),
         })
     }
 

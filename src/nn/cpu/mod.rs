@@ -1,10 +1,11 @@
 //! Kernels for tensors in main memory, and their building blocks: vectors of the machine (`simd`),
-//! packed weights (`panels`), the types that numbers are stored in (`stored`).
+//! packed weights (`panels`, in 8 bits `quantized`), the types that numbers are stored in (`stored`).
 
 pub(crate) mod direct_conv;
 pub(crate) mod elementary;
 pub(crate) mod feature_map;
 pub(crate) mod panels;
+pub(crate) mod quantized;
 pub(crate) mod segments;
 pub(crate) mod simd;
 mod softmax;

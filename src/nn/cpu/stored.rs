@@ -55,12 +55,15 @@ pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
 
 /// Numbers from one row of `width` to the next: a multiple of `STEP`, but not of [`PAGE`].
 pub(crate) fn row_stride<T: Stored>(width: usize) -> usize {
-    let padded = width.next_multiple_of(T::STEP);
-    let pages = padded > 0 && (padded * size_of::<T>()).is_multiple_of(PAGE);
-    if pages {
-        padded + LINE / size_of::<T>()
+    bytes_apart(width.next_multiple_of(T::STEP) * size_of::<T>()) / size_of::<T>()
+}
+
+/// Bytes from one row to the next, of rows that take `bytes` bytes each.
+pub(crate) fn bytes_apart(bytes: usize) -> usize {
+    if bytes > 0 && bytes.is_multiple_of(PAGE) {
+        bytes + LINE
     } else {
-        padded
+        bytes
     }
 }
 

@@ -57,7 +57,7 @@ impl Conv2d {
         let [outputs, inputs, height, width] = w.dims("weight")?;
         let bias = w.get(outputs, "bias")?.reshape((1, outputs, 1, 1))?;
         let weight = w.get((outputs, inputs, height, width), "weight")?;
-        let conv = Self::kept_as(w.dtype(), weight, bias, stride, padding)?;
+        let conv = Self::kept_as(w.dtype().of_maps(), weight, bias, stride, padding)?;
         conv.count(w);
         Ok(conv)
     }
@@ -67,7 +67,13 @@ impl Conv2d {
         let [outputs, inputs, height, width] = w.dims("weight")?;
         let weight = w.get((outputs, inputs, height, width), "weight")?;
         let bias = Tensor::zeros((1, outputs, 1, 1), weight.dtype(), weight.device())?;
-        Ok(Self::kept_as(w.dtype(), weight, bias, stride, padding)?)
+        Ok(Self::kept_as(
+            w.dtype().of_maps(),
+            weight,
+            bias,
+            stride,
+            padding,
+        )?)
     }
 
     /// [`Conv2d::load`] for large maps of many channels, where a kernel of size 3 with a border of
@@ -79,7 +85,7 @@ impl Conv2d {
             return Self::load(w, stride, padding);
         }
         let weight = w.get((outputs, inputs, height, width), "weight")?;
-        let conv = Self::tiled(w.dtype(), &weight, &w.get(outputs, "bias")?)?;
+        let conv = Self::tiled(w.dtype().of_maps(), &weight, &w.get(outputs, "bias")?)?;
         conv.count(w);
         Ok(conv)
     }

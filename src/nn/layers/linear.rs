@@ -1,17 +1,18 @@
-//! Linear layers. In main memory the weights are packed, in f32 or in bf16, and each row of a
+//! Linear layers. In main memory the weights are packed, in f32, bf16 or 8 bits, and each row of a
 //! product is treated by itself, so that a result never depends on how many rows there are.
 
 use std::ops::Range;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use half::bf16;
 use rayon::prelude::*;
 
 use crate::nn::{
-    Weights,
+    Dtype, Weights,
     cpu::{
         Values, is_cpu_f32,
         panels::{Panels, Results, Rows},
+        quantized::{QuantizedPanels, QuantizedRows},
         stored::{Stored, row_stride},
         to_vec,
     },
@@ -35,6 +36,8 @@ enum Layer {
     Packed(Panels),
     /// The same with weights and rows rounded to bf16.
     Rounded(Panels<bf16>),
+    /// The same with weights and rows in 8 bits.
+    Quantized(QuantizedPanels),
     /// Served by the tensor library: weight (outputs, inputs), bias (outputs).
     Library(Tensor, Option<Tensor>),
 }
@@ -68,6 +71,7 @@ impl Linear {
         match &layer.0 {
             Layer::Packed(panels) => w.keep_instead(read, panels.bytes()),
             Layer::Rounded(panels) => w.keep_instead(read, panels.bytes()),
+            Layer::Quantized(panels) => w.keep_instead(read, panels.bytes()),
             Layer::Library(..) => {}
         }
         Ok(layer)
@@ -75,11 +79,11 @@ impl Linear {
 
     /// A layer of these tensors: `weight` (outputs, inputs), `bias` (outputs).
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
-        Self::kept_as(weight.dtype(), weight, bias)
+        Self::kept_as(Dtype::F32, weight, bias)
     }
 
     /// The same with weights kept as `dtype` where they are packed.
-    pub fn kept_as(dtype: DType, weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+    pub fn kept_as(dtype: Dtype, weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         if !is_cpu_f32(&weight) {
             return Ok(Self(Layer::Library(weight, bias)));
@@ -92,8 +96,9 @@ impl Linear {
         let sizes = [outputs, 1, inputs];
         let bias = bias.as_deref();
         Ok(Self(match dtype {
-            DType::BF16 => Layer::Rounded(Panels::new(sizes, value, bias)),
-            _ => Layer::Packed(Panels::new(sizes, value, bias)),
+            Dtype::F32 => Layer::Packed(Panels::new(sizes, value, bias)),
+            Dtype::Bf16 => Layer::Rounded(Panels::new(sizes, value, bias)),
+            Dtype::Q8 => Layer::Quantized(QuantizedPanels::new([outputs, inputs], weight, bias)),
         }))
     }
 
@@ -102,6 +107,7 @@ impl Linear {
         match &self.0 {
             Layer::Packed(panels) => panels.inputs(),
             Layer::Rounded(panels) => panels.inputs(),
+            Layer::Quantized(panels) => panels.inputs(),
             Layer::Library(weight, _) => weight.dims()[1],
         }
     }
@@ -111,6 +117,7 @@ impl Linear {
         match &self.0 {
             Layer::Packed(panels) => panels.outputs(),
             Layer::Rounded(panels) => panels.outputs(),
+            Layer::Quantized(panels) => panels.outputs(),
             Layer::Library(weight, _) => weight.dims()[0],
         }
     }
@@ -123,8 +130,9 @@ impl Linear {
     /// (..., inputs) -> (..., outputs)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.0 {
-            Layer::Packed(panels) => packed(panels, x),
-            Layer::Rounded(panels) => packed(panels, x),
+            Layer::Packed(panels) => multiply(panels, x),
+            Layer::Rounded(panels) => multiply(panels, x),
+            Layer::Quantized(panels) => multiply(panels, x),
             Layer::Library(weight, bias) => {
                 let y = x.broadcast_matmul(&weight.t()?)?;
                 bias.as_ref()
@@ -134,9 +142,140 @@ impl Linear {
     }
 }
 
-fn packed<T: Stored>(panels: &Panels<T>, x: &Tensor) -> Result<Tensor> {
-    let k = panels.inputs();
-    let n = panels.outputs();
+/// A matrix in panels, and rows in the form that its products read.
+trait Matrix: Sync {
+    /// Memory for rows.
+    type Room: Default + Send;
+    /// Rows in that memory, or where they were.
+    type Rows<'a>: Sync;
+
+    fn inputs(&self) -> usize;
+
+    fn outputs(&self) -> usize;
+
+    /// Number of panels.
+    fn count(&self) -> usize;
+
+    /// The outputs that some panels are for.
+    fn columns(&self, panels: &Range<usize>) -> Range<usize>;
+
+    /// The number of rows, at least one, of which a block of weights reads at most `bytes` bytes.
+    fn rows_within(&self, bytes: usize) -> usize;
+
+    /// Brings rows of `inputs` values into the form that [`Matrix::multiply`] reads.
+    fn rows<'a>(&self, values: &'a [f32], room: &'a mut Self::Room) -> Self::Rows<'a>;
+
+    /// The columns of some panels for the rows `which`; row `i` of the results begins at
+    /// `out[i * stride]`.
+    fn multiply(
+        &self,
+        part: Range<usize>,
+        rows: &Self::Rows<'_>,
+        which: Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    );
+}
+
+impl<T: Stored> Matrix for Panels<T> {
+    type Room = Vec<T>;
+    type Rows<'a> = &'a [T];
+
+    fn inputs(&self) -> usize {
+        Panels::inputs(self)
+    }
+
+    fn outputs(&self) -> usize {
+        Panels::outputs(self)
+    }
+
+    fn count(&self) -> usize {
+        Panels::count(self)
+    }
+
+    fn columns(&self, panels: &Range<usize>) -> Range<usize> {
+        Panels::columns(self, panels)
+    }
+
+    fn rows_within(&self, bytes: usize) -> usize {
+        Panels::rows_within(self, bytes)
+    }
+
+    fn rows<'a>(&self, values: &'a [f32], room: &'a mut Vec<T>) -> &'a [T] {
+        T::rows(values, self.inputs(), room)
+    }
+
+    fn multiply(
+        &self,
+        part: Range<usize>,
+        rows: &&[T],
+        which: Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        let apart = row_stride::<T>(self.inputs());
+        let rows = Rows {
+            values: rows,
+            first: which.start * apart,
+            stride: apart,
+            taps: &[0],
+            count: which.len(),
+        };
+        let results = Results {
+            values: out,
+            first: 0,
+            stride,
+            add: false,
+        };
+        Panels::multiply(self, part, rows, results);
+    }
+}
+
+impl Matrix for QuantizedPanels {
+    type Room = QuantizedRows;
+    type Rows<'a> = &'a QuantizedRows;
+
+    fn inputs(&self) -> usize {
+        QuantizedPanels::inputs(self)
+    }
+
+    fn outputs(&self) -> usize {
+        QuantizedPanels::outputs(self)
+    }
+
+    fn count(&self) -> usize {
+        QuantizedPanels::count(self)
+    }
+
+    fn columns(&self, panels: &Range<usize>) -> Range<usize> {
+        QuantizedPanels::columns(self, panels)
+    }
+
+    fn rows_within(&self, bytes: usize) -> usize {
+        QuantizedPanels::rows_within(self, bytes)
+    }
+
+    fn rows<'a>(&self, values: &'a [f32], room: &'a mut QuantizedRows) -> &'a QuantizedRows {
+        room.quantize(values, self.inputs());
+        room
+    }
+
+    fn multiply(
+        &self,
+        part: Range<usize>,
+        rows: &&QuantizedRows,
+        which: Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        QuantizedPanels::multiply(self, part, rows, which, out, stride);
+    }
+}
+
+/// (..., inputs) -> (..., outputs)
+fn multiply<M: Matrix>(matrix: &M, x: &Tensor) -> Result<Tensor> {
+    let k = matrix.inputs();
+    let n = matrix.outputs();
     let mut shape = x.dims().to_vec();
     match shape.last_mut() {
         Some(last) if *last == k => *last = n,
@@ -149,79 +288,49 @@ fn packed<T: Stored>(panels: &Panels<T>, x: &Tensor) -> Result<Tensor> {
     let share = rows.div_ceil(rayon::current_num_threads());
     if share >= FEW {
         // A whole number of equal chunks for each thread
-        let chunk = share.div_ceil(share.div_ceil(panels.rows_within(CHUNK)));
+        let chunk = share.div_ceil(share.div_ceil(matrix.rows_within(CHUNK)));
         let chunks = out
             .par_chunks_mut(chunk * n)
             .zip(values.par_chunks(chunk * k));
-        chunks.for_each_init(Vec::new, |room, (out, rows)| {
-            product(panels, 0..panels.count(), T::rows(rows, k, room), out, n);
+        chunks.for_each_init(M::Room::default, |room, (out, values)| {
+            let rows = matrix.rows(values, room);
+            matrix.multiply(0..matrix.count(), &rows, 0..values.len() / k, out, n);
         });
     } else {
-        by_columns(panels, T::rows(&values, k, &mut Vec::new()), &mut out);
+        let mut room = M::Room::default();
+        by_columns(matrix, &matrix.rows(&values, &mut room), rows, &mut out);
     }
     Tensor::from_vec(out, shape, x.device())
 }
 
 /// Shares few rows among the threads by the columns of their results.
-fn by_columns<T: Stored>(panels: &Panels<T>, values: &[T], out: &mut [f32]) {
-    let stride = row_stride::<T>(panels.inputs());
-    let n = panels.outputs();
-    let chunk = panels.rows_within(CHUNK);
-    let share = panels
+fn by_columns<M: Matrix>(matrix: &M, rows: &M::Rows<'_>, count: usize, out: &mut [f32]) {
+    let chunk = matrix.rows_within(CHUNK);
+    let share = matrix
         .count()
         .div_ceil(2 * rayon::current_num_threads())
         .max(1);
-    let parts: Vec<(Range<usize>, Vec<f32>)> = (0..panels.count())
+    let parts: Vec<(Range<usize>, Vec<f32>)> = (0..matrix.count())
         .into_par_iter()
         .step_by(share)
         .map(|first| {
-            let part = first..panels.count().min(first + share);
-            let columns = panels.columns(&part);
-            let mut out = vec![0.0; values.len() / stride.max(1) * columns.len()];
-            for (out, rows) in out
-                .chunks_mut(chunk * columns.len())
-                .zip(values.chunks(chunk * stride))
-            {
-                product(panels, part.clone(), rows, out, columns.len());
+            let part = first..matrix.count().min(first + share);
+            let columns = matrix.columns(&part);
+            let mut out = vec![0.0; count * columns.len()];
+            for (i, out) in out.chunks_mut(chunk * columns.len()).enumerate() {
+                let which = i * chunk..count.min((i + 1) * chunk);
+                matrix.multiply(part.clone(), rows, which, out, columns.len());
             }
             (columns, out)
         })
         .collect();
-    out.par_chunks_exact_mut(n.max(1))
+    out.par_chunks_exact_mut(matrix.outputs().max(1))
         .enumerate()
         .for_each(|(i, out)| {
             for (columns, part) in &parts {
                 out[columns.clone()].copy_from_slice(&part[i * columns.len()..][..columns.len()]);
             }
         });
-}
-
-/// The columns of some panels for some rows.
-fn product<T: Stored>(
-    panels: &Panels<T>,
-    part: Range<usize>,
-    values: &[T],
-    out: &mut [f32],
-    stride: usize,
-) {
-    let apart = row_stride::<T>(panels.inputs());
-    let rows = Rows {
-        values,
-        first: 0,
-        stride: apart,
-        taps: &[0],
-        count: values.len() / apart,
-    };
-    panels.multiply(
-        part,
-        rows,
-        Results {
-            values: out,
-            first: 0,
-            stride,
-            add: false,
-        },
-    );
 }
 
 #[cfg(test)]

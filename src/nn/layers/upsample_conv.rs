@@ -55,7 +55,11 @@ impl UpsampleConv {
         let weight = w.get((outputs, inputs, 3, 3), "weight")?;
         let bias = w.get(outputs, "bias")?;
         let values = weight.elem_count() + outputs;
-        let conv = Self::kept_as(w.dtype(), weight, bias.reshape((1, outputs, 1, 1))?)?;
+        let conv = Self::kept_as(
+            w.dtype().of_maps(),
+            weight,
+            bias.reshape((1, outputs, 1, 1))?,
+        )?;
         match &conv.0 {
             Kind::F32(phases) => w.keep_instead(values, phases.bytes()),
             Kind::Bf16(phases) => w.keep_instead(values, phases.bytes()),

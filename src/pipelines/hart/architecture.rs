@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use ttsvar_search::Pipeline;
 
 use super::{FixedContext, HartNetworks, HartPipeline, Settings, TextModel};
@@ -15,7 +15,7 @@ use crate::{
         qwen2::Qwen2Sizes,
         vq_vae::{self, Decoder, PUBLISHED_DECODER, PUBLISHED_VOCABULARY, Quantizer},
     },
-    nn::Weights,
+    nn::{Dtype, Weights},
     options::Options,
     pipelines::{Networks, RandomArchitecture, RandomModel},
 };
@@ -135,7 +135,7 @@ impl RandomArchitecture for Architecture {
         Options::default()
     }
 
-    fn build(&self, dtype: DType, device: &Device) -> Result<Box<dyn RandomModel>> {
+    fn build(&self, dtype: Dtype, device: &Device) -> Result<Box<dyn RandomModel>> {
         let source = |tensors| Weights::new(Arc::new(RandomWeights::new(tensors)), dtype, device);
         let transformer = source(self.transformer().tensors());
         let tokenizer = source(vq_vae::tensors(&PUBLISHED_DECODER, PUBLISHED_VOCABULARY));

@@ -45,10 +45,6 @@ impl HartOutline {
         })
     }
 
-    fn dtype_bytes(&self) -> usize {
-        candle_core::DType::from(self.dtype).size_in_bytes()
-    }
-
     fn latent_size(&self) -> (usize, usize) {
         self.config.grids.last().copied().unwrap_or((1, 1))
     }
@@ -71,11 +67,11 @@ impl Outline for HartOutline {
     }
 
     fn estimate(&self, workload: &Workload, context: OutlineContext) -> Estimate {
-        let bytes = |values: usize| (values * self.dtype_bytes()) as u64;
+        let bytes = |values| self.dtype.bytes(values);
         let text = bytes(QWEN2.values());
         let mut networks = Networks {
             resident: bytes(self.arch.transformer_values())
-                + self.arch.decoder().bytes_kept(self.dtype.into())
+                + self.arch.decoder().bytes_kept(self.dtype.of_maps())
                 + context.resident,
             encoding: 0,
             scoring: context.scoring,
@@ -132,11 +128,11 @@ impl StepCosts for HartOutline {
     fn decode_bytes(&self) -> u64 {
         let (rows, columns) = self.latent_size();
         let values = self.arch.decoder().activation_values(rows * columns);
-        (values * self.dtype_bytes()) as u64
+        (values * self.dtype.of_maps().size_in_bytes()) as u64
     }
 
     fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.config.kv_bytes(tokens, self.dtype.into())
+        self.config.kv_bytes(tokens, self.dtype.of_keys())
     }
 
     fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {

@@ -68,10 +68,6 @@ impl InfinityOutline {
         let (rows, columns) = self.grids.last().copied().unwrap_or((1, 1));
         (rows * patch, columns * patch)
     }
-
-    fn dtype_bytes(&self) -> usize {
-        candle_core::DType::from(self.dtype).size_in_bytes()
-    }
 }
 
 impl Outline for InfinityOutline {
@@ -91,11 +87,11 @@ impl Outline for InfinityOutline {
     }
 
     fn estimate(&self, workload: &Workload, context: OutlineContext) -> Estimate {
-        let bytes = |values: usize| (values * self.dtype_bytes()) as u64;
+        let bytes = |values| self.dtype.bytes(values);
         let text = bytes(FLAN_T5_XL.values());
         let mut networks = Networks {
             resident: bytes(self.arch.transformer_values())
-                + self.arch.decoder().bytes_kept(self.dtype.into())
+                + self.arch.decoder().bytes_kept(self.dtype.of_maps())
                 + context.resident,
             encoding: 0,
             scoring: context.scoring,
@@ -149,11 +145,11 @@ impl StepCosts for InfinityOutline {
     fn decode_bytes(&self) -> u64 {
         let (rows, columns) = self.cells();
         let values = self.arch.decoder().activation_values(rows * columns);
-        (values * self.dtype_bytes()) as u64
+        (values * self.dtype.of_maps().size_in_bytes()) as u64
     }
 
     fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.config.kv_bytes(tokens, self.dtype.into())
+        self.config.kv_bytes(tokens, self.dtype.of_keys())
     }
 
     fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
@@ -172,7 +168,7 @@ mod tests {
         let name = "infinity-layer12";
         let model = RandomInfinity::new(
             Architecture::named(name).unwrap(),
-            candle_core::DType::BF16,
+            Dtype::Bf16,
             &candle_core::Device::Cpu,
         )
         .unwrap();

@@ -16,7 +16,7 @@ use crate::{
         switti::{Config, Context, Switti, SwittiConfig},
         vq_vae::{self, Decoder, PUBLISHED_DECODER, PUBLISHED_VOCABULARY, Quantizer},
     },
-    nn::Weights,
+    nn::{Dtype, Weights},
     options::Options,
     pipelines::{Networks, RandomArchitecture, RandomModel, costs::USUAL_TEXT},
 };
@@ -154,7 +154,7 @@ impl RandomArchitecture for Architecture {
         Options::default()
     }
 
-    fn build(&self, dtype: DType, device: &Device) -> Result<Box<dyn RandomModel>> {
+    fn build(&self, dtype: Dtype, device: &Device) -> Result<Box<dyn RandomModel>> {
         let source = |tensors| Weights::new(Arc::new(RandomWeights::new(tensors)), dtype, device);
         let config = self.transformer();
         let transformer = source(config.tensors());

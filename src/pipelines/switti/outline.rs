@@ -1,6 +1,5 @@
 //! A model without its weights: its sizes are known, so the cost of a search is.
 
-use candle_core::DType;
 use ttsvar_search::{DecodeSize, Estimate, Scale, Workload};
 
 use super::{Architecture, Settings, architecture::ENCODERS, encoder_flops};
@@ -46,20 +45,16 @@ impl SwittiOutline {
         })
     }
 
-    fn bytes(&self, values: usize) -> u64 {
-        (values * DType::from(self.dtype).size_in_bytes()) as u64
-    }
-
     fn latent_size(&self) -> (usize, usize) {
         self.config.grids.last().copied().unwrap_or((1, 1))
     }
 
     /// All networks of a system.
     fn networks(&self, context: OutlineContext) -> Networks {
-        let encoders = ENCODERS.map(|sizes| self.bytes(sizes.values()));
+        let encoders = ENCODERS.map(|sizes| self.dtype.bytes(sizes.values()));
         let mut networks = Networks {
-            resident: self.bytes(self.arch.transformer_values())
-                + self.arch.decoder().bytes_kept(self.dtype.into())
+            resident: self.dtype.bytes(self.arch.transformer_values())
+                + self.arch.decoder().bytes_kept(self.dtype.of_maps())
                 + context.resident,
             encoding: 0,
             scoring: context.scoring,
@@ -131,11 +126,12 @@ impl StepCosts for SwittiOutline {
 
     fn decode_bytes(&self) -> u64 {
         let (rows, columns) = self.latent_size();
-        self.bytes(self.arch.decoder().activation_values(rows * columns))
+        let values = self.arch.decoder().activation_values(rows * columns);
+        (values * self.dtype.of_maps().size_in_bytes()) as u64
     }
 
     fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.config.kv_bytes(tokens, self.dtype.into())
+        self.config.kv_bytes(tokens, self.dtype.of_keys())
     }
 
     fn latent_bytes(&self) -> u64 {

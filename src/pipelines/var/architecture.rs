@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use ttsvar_search::Pipeline;
 
 use super::{ClassModel, Settings, VarNetworks, VarPipeline};
@@ -15,7 +15,7 @@ use crate::{
         var::{Config, Var},
         vq_vae::{self, Decoder, PUBLISHED_DECODER, PUBLISHED_VOCABULARY, Quantizer},
     },
-    nn::Weights,
+    nn::{Dtype, Weights},
     options::Options,
     pipelines::{Networks, RandomArchitecture, RandomModel},
     text::Classes,
@@ -113,7 +113,7 @@ impl RandomArchitecture for Architecture {
         Options::default()
     }
 
-    fn build(&self, dtype: DType, device: &Device) -> Result<Box<dyn RandomModel>> {
+    fn build(&self, dtype: Dtype, device: &Device) -> Result<Box<dyn RandomModel>> {
         let source = |tensors| Weights::new(Arc::new(RandomWeights::new(tensors)), dtype, device);
         let transformer = source(self.transformer().tensors());
         let tokenizer = source(vq_vae::tensors(&PUBLISHED_DECODER, PUBLISHED_VOCABULARY));

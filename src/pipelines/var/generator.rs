@@ -1,6 +1,6 @@
 //! VAR as a model family.
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use ttsvar_search::Pipeline;
 
 use super::{Architecture, ClassModel, Settings, VarNetworks, VarOutline, VarPipeline};
@@ -28,7 +28,7 @@ impl Family for VarFamily {
 
     fn classes(&self, bundle: &Bundle) -> Result<Option<Classes>> {
         let source = bundle.generator_weights(&Var::SIGNATURE)?;
-        let count = Var::classes(&Weights::new(source, DType::F32, &Device::Cpu))?;
+        let count = Var::classes(&Weights::new(source, Dtype::F32, &Device::Cpu))?;
         classes(&bundle.description, count).map(Some)
     }
 

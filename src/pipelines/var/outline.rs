@@ -45,10 +45,6 @@ impl VarOutline {
         })
     }
 
-    fn dtype_bytes(&self) -> usize {
-        candle_core::DType::from(self.dtype).size_in_bytes()
-    }
-
     fn latent_size(&self) -> (usize, usize) {
         self.config.grids.last().copied().unwrap_or((1, 1))
     }
@@ -71,10 +67,10 @@ impl Outline for VarOutline {
     }
 
     fn estimate(&self, workload: &Workload, context: OutlineContext) -> Estimate {
-        let transformer = (self.arch.transformer_values() * self.dtype_bytes()) as u64;
+        let transformer = self.dtype.bytes(self.arch.transformer_values());
         let networks = Networks {
             resident: transformer
-                + self.arch.decoder().bytes_kept(self.dtype.into())
+                + self.arch.decoder().bytes_kept(self.dtype.of_maps())
                 + context.resident,
             encoding: 0,
             scoring: context.scoring,
@@ -118,11 +114,11 @@ impl StepCosts for VarOutline {
     fn decode_bytes(&self) -> u64 {
         let (rows, columns) = self.latent_size();
         let values = self.arch.decoder().activation_values(rows * columns);
-        (values * self.dtype_bytes()) as u64
+        (values * self.dtype.of_maps().size_in_bytes()) as u64
     }
 
     fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.config.kv_bytes(tokens, self.dtype.into())
+        self.config.kv_bytes(tokens, self.dtype.of_keys())
     }
 
     fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
@@ -132,7 +128,7 @@ impl StepCosts for VarOutline {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::Device;
 
     use super::*;
     use crate::pipelines::RandomArchitecture;
@@ -140,7 +136,7 @@ mod tests {
     #[test]
     fn an_outline_costs_what_the_loaded_model_does() {
         let arch = Architecture::named("var-d16").unwrap();
-        let model = arch.build(DType::BF16, &Device::Cpu).unwrap();
+        let model = arch.build(Dtype::Bf16, &Device::Cpu).unwrap();
         for cfg in ["4", "0", "1,1,0"] {
             let options = Options {
                 cfg: Some(cfg.parse().unwrap()),

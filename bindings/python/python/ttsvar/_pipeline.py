@@ -191,7 +191,7 @@ class Pipeline:
         """Loads `demo`, a released model whose files are in the folder `weights`, or a folder with
         a bundle.toml.
 
-        `dtype` is f32 or bf16, `device` is cpu or cuda (in a package that was built for it).
+        `dtype` is f32, bf16 or q8, `device` is cpu or cuda (in a package that was built for it).
         `scorer` replaces the default scorer of the model: one of those of
         `ttsvar generate --scorer`, or a mix such as "image-reward=1,hps=2". `state_dict` names the
         one to read in checkpoints with several that fit, such as "ema". The server of the scorer
@@ -222,7 +222,7 @@ class Pipeline:
         bundle.toml are understood, too.
 
         Files are in the cache of Hugging Face's own tools, or in `cache_dir`; with
-        `local_files_only`, nothing is downloaded. `torch_dtype` is "f32", "bf16", or the type of
+        `local_files_only`, nothing is downloaded. `torch_dtype` is "f32", "bf16", "q8", or the type of
         PyTorch of that name, and `device` "cpu", "cuda", or such a device of PyTorch. `scorer` and
         `state_dict` are those of `load`. `progress` shows the downloads; by default, in notebooks.
         """

@@ -4,6 +4,7 @@
 //! machine: AVX-512 with or without instructions for bf16, AVX2, NEON, or what any compiler makes
 //! of plain arrays.
 
+mod dot;
 mod machine;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -17,6 +18,9 @@ use self::{
     machine::{Machine, machine},
     portable::Portable,
 };
+#[cfg(test)]
+pub(crate) use dot::in_all_dot_versions;
+pub(crate) use dot::{Dot, DotKernel, dispatch_dot};
 pub use machine::{check_kernels, kernels, kernels_forced};
 
 /// A vector of f32 values. Constructors demand a proof that the processor has the instructions, so

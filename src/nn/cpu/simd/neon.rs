@@ -29,6 +29,13 @@ macro_rules! operations {
 #[derive(Clone, Copy)]
 pub struct Neon(float32x4_t, float32x4_t);
 
+impl Neon {
+    #[inline(always)]
+    pub fn from_registers(low: float32x4_t, high: float32x4_t) -> Self {
+        Self(low, high)
+    }
+}
+
 impl Lanes for Neon {
     const COUNT: usize = 8;
     // 24 of the 32 registers hold sums, 4 the weights.

@@ -10,6 +10,11 @@ pub(crate) struct Portable([f32; 8]);
 
 impl Portable {
     #[inline(always)]
+    pub(super) fn from_values(values: [f32; 8]) -> Self {
+        Self(values)
+    }
+
+    #[inline(always)]
     fn zip(mut self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
         for i in 0..8 {
             self.0[i] = f(self.0[i], other.0[i]);

@@ -63,6 +63,13 @@ macro_rules! operations {
 #[derive(Clone, Copy)]
 pub struct Avx512<const BF16: bool>(__m512);
 
+impl<const BF16: bool> Avx512<BF16> {
+    #[inline(always)]
+    pub fn from_register(_: HasAvx512<BF16>, values: __m512) -> Self {
+        Self(values)
+    }
+}
+
 impl<const BF16: bool> Lanes for Avx512<BF16> {
     const COUNT: usize = 16;
     const TILE_ROWS: usize = 12;
@@ -171,6 +178,13 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
 
 #[derive(Clone, Copy)]
 pub struct Avx2(__m256);
+
+impl Avx2 {
+    #[inline(always)]
+    pub fn from_register(_: HasAvx2, values: __m256) -> Self {
+        Self(values)
+    }
+}
 
 impl Lanes for Avx2 {
     const COUNT: usize = 8;

@@ -1,7 +1,7 @@
 //! The released sizes of Infinity (`infinity/models/infinity.py`, the functions at its end;
 //! `tools/run_infinity.py`).
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 
 use super::RandomInfinity;
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
         autoencoder::{Attention, DecoderSizes},
         infinity::{Config, Pixels},
     },
+    nn::Dtype,
     options::Options,
     pipelines::{RandomArchitecture, RandomModel},
 };
@@ -158,7 +159,7 @@ impl RandomArchitecture for Architecture {
         }
     }
 
-    fn build(&self, dtype: DType, device: &Device) -> Result<Box<dyn RandomModel>> {
+    fn build(&self, dtype: Dtype, device: &Device) -> Result<Box<dyn RandomModel>> {
         Ok(Box::new(RandomInfinity::new(*self, dtype, device)?))
     }
 }

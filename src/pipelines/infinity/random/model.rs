@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use ttsvar_search::Pipeline;
 
 use super::Architecture;
@@ -13,7 +13,7 @@ use crate::{
         autoencoder::{Attention, Decoder},
         infinity::{Infinity, Schedule},
     },
-    nn::Weights,
+    nn::{Dtype, Weights},
     options::Options,
     pipelines::{
         Networks, RandomModel,
@@ -38,7 +38,7 @@ impl RandomInfinity {
     ///
     /// # Errors
     /// The device does not have enough memory.
-    pub fn new(arch: Architecture, dtype: DType, device: &Device) -> Result<Self> {
+    pub fn new(arch: Architecture, dtype: Dtype, device: &Device) -> Result<Self> {
         let config = arch.transformer();
         let source = |tensors| Weights::new(Arc::new(RandomWeights::new(tensors)), dtype, device);
         let transformer = source(config.tensors());

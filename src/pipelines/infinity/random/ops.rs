@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Instant};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::Architecture;
 use crate::{
     Result,
     loading::RandomWeights,
     nn::{
-        Activation, Conv2d, FeatureMap, GroupNorm, Kv, Linear, UpsampleConv, Weights,
+        Activation, Conv2d, Dtype, FeatureMap, GroupNorm, Kv, Linear, UpsampleConv, Weights,
         attention_blocks, modulate,
     },
     options::Options,
@@ -30,7 +30,7 @@ const LEAST_SECONDS: f64 = 0.5;
 pub fn time_ops(
     arch: Architecture,
     options: &Options,
-    dtype: DType,
+    dtype: Dtype,
     device: &Device,
 ) -> Result<Vec<Timed>> {
     let schedule = released_schedule(options)?;
@@ -72,15 +72,18 @@ pub fn time_ops(
             k: random(&seen)?,
             v: random(&seen)?,
         }
-        .to_dtype(dtype)
+        .to_dtype(dtype.of_keys())
     };
     let kv = [kv()?, kv()?];
     let kv: Vec<Vec<&Kv>> = kv.iter().map(|kv| vec![kv]).collect();
     let scale = random(&[c])?;
     let shift = random(&[c])?;
     let wide = random(&[2, tokens, hidden])?;
-    let fine = FeatureMap::kept_as(dtype, &random(&[1, CHANNELS, side, side])?)?;
-    let coarse = FeatureMap::kept_as(dtype, &random(&[1, 2 * CHANNELS, side / 2, side / 2])?)?;
+    let fine = FeatureMap::kept_as(dtype.of_maps(), &random(&[1, CHANNELS, side, side])?)?;
+    let coarse = FeatureMap::kept_as(
+        dtype.of_maps(),
+        &random(&[1, 2 * CHANNELS, side / 2, side / 2])?,
+    )?;
     let same = Conv2d::load_for_large_maps(&conv(CHANNELS), 1, 1)?;
     let up = UpsampleConv::load(&conv(2 * CHANNELS))?;
     let norm = weights(&[("weight", &[CHANNELS]), ("bias", &[CHANNELS])]);
