@@ -42,7 +42,25 @@ pub fn replace(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The same, but keeps an existing file and returns `false` if there is one.
+/// The same for what `write` writes, for files that are too large for memory.
+///
+/// # Errors
+/// `write` fails, or the file cannot be written.
+pub fn replace_with(
+    path: impl AsRef<Path>,
+    write: impl FnOnce(&mut io::BufWriter<&mut fs::File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let path = path.as_ref();
+    let mut file = write_temporary(path, b"")?;
+    let mut out = io::BufWriter::new(file.as_file_mut());
+    write(&mut out)?;
+    out.flush()?;
+    drop(out);
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// The same as [`replace`], but keeps an existing file and returns `false` if there is one.
 ///
 /// # Errors
 /// The file cannot be written.

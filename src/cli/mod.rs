@@ -5,6 +5,7 @@ mod arguments;
 mod bench;
 mod collect;
 mod console;
+mod convert;
 mod doctor;
 mod eval;
 mod fetch;
@@ -75,6 +76,7 @@ fn run(arguments: &Arguments, console: &Console) -> Result<u8> {
         #[cfg(feature = "server")]
         Subcommands::Serve(typed) => serve::run(typed, &arguments.global, console)?,
         Subcommands::Inspect(typed) => inspect::run(typed, console)?,
+        Subcommands::Convert(typed) => convert::run(typed, console)?,
         Subcommands::Completions(typed) => manual::completions(typed, console)?,
         Subcommands::Man => manual::man(console)?,
         Subcommands::Collect(typed) => collect::run(typed, &arguments.global, console)?,

@@ -65,6 +65,16 @@ const VAE_KEYS: [&str; 3] = ["vae", "trainer.vae_local", "vae_local"];
 /// Keys of the text encoder.
 const TEXT_KEYS: [&str; 1] = ["model"];
 
+/// The files of a bundle on disk.
+pub struct Convertible {
+    /// The folder in which they are.
+    pub root: PathBuf,
+    /// Networks whose matrices are large, each with the keys of its state dict in published files.
+    pub networks: Vec<(Location, &'static [&'static str])>,
+    /// Files and folders that are used as they are.
+    pub others: Vec<Location>,
+}
+
 /// A description and the folder with its files.
 #[derive(Clone, Debug)]
 pub struct Bundle {
@@ -412,6 +422,48 @@ impl Bundle {
             missing.extend(self.place.missing([(DINOV2, features.weights.as_str())]));
         }
         Ok(missing)
+    }
+
+    /// What `ttsvar convert` needs to know of the files: where they are and which to convert.
+    ///
+    /// # Errors
+    /// A file of the generator is missing, or the bundle is built into the program.
+    pub fn convertible(&self) -> Result<Convertible> {
+        let Folder::Disk(root) = self.folder() else {
+            let message = format!("`{}` is built into the program", self.description.name);
+            return Err(Error::input(message).with_hint("name a model with files"));
+        };
+        let Description {
+            name, generator, ..
+        } = &self.description;
+        let mut networks = vec![(
+            self.place.locate(name, &generator.weights)?,
+            &GENERATOR_KEYS[..],
+        )];
+        for folder in self.description.text.iter().flat_map(Text::folders) {
+            let location = self.place.locate(folder, folder)?;
+            networks.push((location, &TEXT_KEYS[..]));
+        }
+        let mut others = vec![self.place.locate(self.vae_name(), &generator.vae)?];
+        if self.downloads.is_some() {
+            let entries = catalog::ENTRIES.iter();
+            let entries = entries.filter(|entry| {
+                matches!(entry.used, catalog::Use::Scorer | catalog::Use::Features)
+            });
+            others.extend(entries.filter_map(|entry| entry.whole(self.folder())));
+            others.extend(self.generator_config().ok().map(Location::File));
+        } else {
+            let names = self.description.files().into_iter();
+            let names = names.chain([FILE, "config.json"]);
+            others.extend(names.filter_map(|name| self.folder().find(name)));
+        }
+        let networks_at: Vec<PathBuf> = networks.iter().map(|(at, _)| at.path()).collect();
+        others.retain(|location| !networks_at.contains(&location.path()));
+        Ok(Convertible {
+            root: root.clone(),
+            networks,
+            others,
+        })
     }
 
     /// The released file, or the same network as a Hugging Face folder.

@@ -657,6 +657,28 @@ pub struct Presence {
     pub found: Option<PathBuf>,
 }
 
+/// The name that `ttsvar convert` gives the converted form of a weight file, which is used in its
+/// place; `None` for other files. In folders of a model it is that of the usual whole file.
+pub fn converted_name(name: &str) -> Option<String> {
+    const ENDINGS: [&str; 5] = [".pth", ".pt", ".bin", ".safetensors", ".gguf"];
+    let whole = name.strip_suffix(".index.json").unwrap_or(name);
+    let stem = ENDINGS
+        .iter()
+        .find_map(|ending| whole.strip_suffix(ending))?;
+    let stem = match stem {
+        "pytorch_model" => "model",
+        stem => stem,
+    };
+    Some(format!("{stem}.gguf"))
+}
+
+/// The file or folder of this name, or what `ttsvar convert` made of it.
+pub(super) fn find_or_converted(folder: &Folder, name: &str) -> Option<Location> {
+    folder
+        .find(name)
+        .or_else(|| folder.find(&converted_name(name)?))
+}
+
 /// The entry of this name.
 pub fn entry(name: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.name == name)
@@ -724,7 +746,9 @@ impl Entry {
         if !SHARED_NAMES.contains(&file) && !self.is_folder() {
             places.push(folder.clone());
         }
-        places.into_iter().find_map(|place| place.find(file))
+        places
+            .into_iter()
+            .find_map(|place| find_or_converted(&place, file))
     }
 
     /// Finds the complete model: its single file, or the folder that holds all of its files, which
@@ -738,9 +762,11 @@ impl Entry {
         let mut places = self.places(folder);
         places.push(folder.clone());
         let whole = |place: &Folder| {
-            self.files
-                .iter()
-                .all(|names| names.iter().any(|name| place.file(name).is_some()))
+            self.files.iter().all(|names| {
+                names
+                    .iter()
+                    .any(|name| find_or_converted(place, name).is_some())
+            })
         };
         places.into_iter().find(whole).map(Location::Folder)
     }
@@ -793,7 +819,10 @@ impl Entry {
             return vec![];
         }
         let missing = |place: &Folder| {
-            let absent = |names: &&&[&str]| names.iter().all(|name| place.file(name).is_none());
+            let absent = |names: &&&[&str]| {
+                let mut names = names.iter();
+                names.all(|name| find_or_converted(place, name).is_none())
+            };
             let names = self.files.iter().filter(absent);
             let first = names.filter_map(|names| names.first());
             first

@@ -4,6 +4,7 @@ use std::{collections::HashSet, path::Path, sync::Arc};
 
 use super::{
     blob::{Blob, Folder, Location, WHERE_TO_GET},
+    gguf_file::{self, GgufFile},
     legacy_torch_file::{self, LegacyTorchFile},
     safetensors_file::SafetensorsFile,
     sharded::Sharded,
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{Error, LoadError, Result, nn::TensorSource};
 
-/// Opens a weight file, or a folder with one: PyTorch or safetensors, whole or in shards with an
+/// Opens a weight file, or a folder with one: PyTorch, safetensors or GGUF, whole or in shards with an
 /// index. Of several state dicts in it, the one that is wanted ([`super::state_dict`]).
 ///
 /// # Errors
@@ -67,6 +68,9 @@ pub(super) fn open_file(blob: Blob) -> Result<OpenFile> {
             ..OpenFile::new(file)
         });
     }
+    if start.starts_with(gguf_file::MAGIC) {
+        return Ok(OpenFile::new(GgufFile::open(blob)?));
+    }
     if looks_like_safetensors(&start) {
         return Ok(OpenFile::new(SafetensorsFile::open(blob)?));
     }
@@ -111,9 +115,8 @@ fn foreign(path: &Path, start: &[u8]) -> Error {
 }
 
 fn other_kind(start: &[u8]) -> String {
-    let known: [(&[u8], &str); 10] = [
+    let known: [(&[u8], &str); 9] = [
         (b"\x80", "a bare pickle"),
-        (b"GGUF", "a GGUF file"),
         (b"\x1f\x8b", "a gzip archive"),
         (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
         (b"\x89HDF", "an HDF5 file"),
@@ -141,15 +144,16 @@ fn other_kind(start: &[u8]) -> String {
 }
 
 /// Files that a folder of weights may have, the preferred first.
-const WHOLE: [&str; 4] = [
+const WHOLE: [&str; 5] = [
     "model.safetensors",
     "diffusion_pytorch_model.safetensors",
+    "model.gguf",
     "pytorch_model.bin",
     "model.bin",
 ];
 
 fn open_folder(folder: &Folder) -> Result<OpenFile> {
-    if let Some(blob) = WHOLE.iter().take(2).find_map(|name| folder.file(name)) {
+    if let Some(blob) = WHOLE.iter().take(3).find_map(|name| folder.file(name)) {
         return open_file(blob);
     }
     let names = folder.names();
@@ -162,10 +166,10 @@ fn open_folder(folder: &Folder) -> Result<OpenFile> {
             return Ok(OpenFile::new(Sharded::open(folder, &index)?));
         }
     }
-    if let Some(blob) = WHOLE.iter().skip(2).find_map(|name| folder.file(name)) {
+    if let Some(blob) = WHOLE.iter().skip(3).find_map(|name| folder.file(name)) {
         return open_file(blob);
     }
-    let endings = [".safetensors", ".pth", ".pt", ".bin"];
+    let endings = [".safetensors", ".gguf", ".pth", ".pt", ".bin"];
     let weights: Vec<&String> = names
         .iter()
         .filter(|name| endings.iter().any(|end| name.ends_with(end)))

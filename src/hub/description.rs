@@ -316,8 +316,8 @@ impl Description {
         })
     }
 
-    /// The names of all files.
-    fn files(&self) -> Vec<&str> {
+    /// The names of all files and folders.
+    pub(super) fn files(&self) -> Vec<&str> {
         let mut files = vec![self.generator.weights.as_str(), &self.generator.vae];
         let text = self.text.iter();
         files.extend(text.flat_map(|text| text.folders()));

@@ -15,6 +15,8 @@ mod client;
 pub mod description;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+mod gguf_file;
+pub mod gguf_writer;
 mod legacy_torch_file;
 pub mod pickle;
 pub mod place;
@@ -27,9 +29,10 @@ mod torch_file;
 mod view;
 
 pub use blob::{Blob, Embedded, Folder, Location};
-pub use bundle::Bundle;
+pub use bundle::{Bundle, Convertible};
 pub use checkpoint::open;
 pub use description::Description;
+pub use gguf_file::GgufFile;
 pub use legacy_torch_file::LegacyTorchFile;
 pub use safetensors_file::SafetensorsFile;
 pub use scorer::{BuiltIn, ScorerFiles, ScorerRelease};

@@ -83,7 +83,7 @@ impl Place {
     pub(super) fn find(&self, model: &str, name: &str) -> Option<Location> {
         let entry = match catalog::entry(model) {
             Some(entry) if self.released => entry,
-            _ => return self.folder.find(name),
+            _ => return catalog::find_or_converted(&self.folder, name),
         };
         if !entry.is_folder() {
             let names = entry.files.iter().find(|names| names.contains(&name));

@@ -16,6 +16,7 @@ mod weights;
 
 pub use cpu::{
     feature_map::FeatureMap,
+    quantized::Q8Block,
     simd::{check_kernels, kernels, kernels_forced},
 };
 pub use cubic::{antialiased_cubic_matrix, cubic_matrix, resample};

@@ -24,6 +24,17 @@ pub struct TensorInfo {
     pub element: StoredType,
 }
 
+impl TensorInfo {
+    /// Bytes of its values, as far as their type is known.
+    pub fn bytes(&self) -> u64 {
+        let values: usize = self.shape.iter().product();
+        match self.element {
+            StoredType::Readable(dtype) => (values * dtype.size_in_bytes()) as u64,
+            StoredType::Unreadable(_) => 0,
+        }
+    }
+}
+
 /// The element type of a stored tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoredType {

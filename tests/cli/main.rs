@@ -3,6 +3,7 @@
 mod classes;
 mod collecting;
 mod compbench;
+mod converting;
 mod desk;
 mod doctor;
 mod editing;

@@ -2,6 +2,7 @@
 //! refused.
 
 mod bundles;
+mod gguf;
 mod hostile_weights;
 mod images;
 mod mmdet_names;

@@ -5,7 +5,7 @@
 //! the other rows, so the results are batch-invariant to the bit. In bf16 weights and
 //! rows lie in pairs of inputs, which machines that can multiply and add at once.
 
-use std::ops::Range;
+use std::{cell::RefCell, mem, ops::Range};
 
 use rayon::prelude::*;
 
@@ -20,6 +20,14 @@ pub(super) const WIDTH: usize = 32;
 /// Bytes of a panel that are used up before the next, which a core's cache keeps while tiles run
 /// over them.
 const BLOCK: usize = 128 << 10;
+
+/// Rows from which on a conversion of the weights to f32 pays.
+const MANY_ROWS: usize = 12;
+
+thread_local! {
+    /// Memory for rows and a panel in f32.
+    static WIDENED: RefCell<(Vec<f32>, Vec<f32>)> = RefCell::default();
+}
 
 /// A matrix of `taps * inputs` rows and `outputs` columns with a bias. A convolution has a tap for
 /// each place of its kernel, a linear layer has one.
@@ -261,6 +269,69 @@ impl<T: Stored> Product<'_, T> {
         })
     }
 
+    /// All blocks of all chosen panels, for all rows.
+    #[inline(always)]
+    fn all_tiles<L: Lanes>(mut self, simd: L::Detected) {
+        for block in self.blocks() {
+            for panel in self.chosen.clone() {
+                self.tiles::<L>(simd, &block, panel);
+            }
+        }
+    }
+
+    /// The same after a conversion of rows and weights to f32, one panel at a time.
+    #[inline(always)]
+    fn widened<L: Lanes>(self, simd: L::Detected) {
+        let Self {
+            panels,
+            chosen,
+            rows,
+            results,
+        } = self;
+        let width = panels.row_width();
+        let last = rows.first + (rows.count - 1) * rows.stride;
+        let end = rows
+            .taps
+            .iter()
+            .max()
+            .map_or(last, |tap| last + tap + width);
+        // No closure may be between here and the tiles, since it would lack the instructions.
+        let (mut values, mut panel_values) = WIDENED.take();
+        T::widen(&rows.values[rows.first..end], &mut values);
+        let panel_size = panels.taps * width * WIDTH;
+        for panel in chosen.clone() {
+            let weights = &panels.values[panel * panel_size..][..panel_size];
+            T::widen_panel(weights, WIDTH, &mut panel_values);
+            let one = Panels {
+                values: mem::take(&mut panel_values),
+                bias: panels.bias[panel * WIDTH..][..WIDTH].to_vec(),
+                taps: panels.taps,
+                inputs: width,
+                outputs: panels.columns(&(panel..panel + 1)).len(),
+            };
+            let product = Product {
+                panels: &one,
+                chosen: 0..1,
+                rows: Rows {
+                    values: &values,
+                    first: 0,
+                    stride: rows.stride,
+                    taps: rows.taps,
+                    count: rows.count,
+                },
+                results: Results {
+                    values: &mut *results.values,
+                    first: results.first + (panel - chosen.start) * WIDTH,
+                    stride: results.stride,
+                    add: results.add,
+                },
+            };
+            product.all_tiles::<L>(simd);
+            panel_values = one.values;
+        }
+        WIDENED.set((values, panel_values));
+    }
+
     /// A block of one panel, for all rows.
     #[inline(always)]
     fn tiles<L: Lanes>(&mut self, simd: L::Detected, block: &Block, panel: usize) {
@@ -304,15 +375,15 @@ impl<T: Stored> Kernel for Product<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(mut self, simd: L::Detected) {
+    fn run<L: Lanes>(self, simd: L::Detected) {
         if self.rows.count == 0 || self.chosen.is_empty() {
             return;
         }
         self.check();
-        for block in self.blocks() {
-            for panel in self.chosen.clone() {
-                self.tiles::<L>(simd, &block, panel);
-            }
+        if T::widens::<L>() && self.rows.count >= MANY_ROWS {
+            self.widened::<L>(simd);
+        } else {
+            self.all_tiles::<L>(simd);
         }
     }
 }
@@ -538,6 +609,7 @@ mod tests {
     #[test]
     fn rows_are_batch_invariant() {
         check_batch_invariance::<f32>();
+        // Above and below the number of rows from which on weights are converted
         check_batch_invariance::<bf16>();
     }
 

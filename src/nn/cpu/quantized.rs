@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Inputs that share a scale.
-pub(crate) const BLOCK: usize = 32;
+const BLOCK: usize = 32;
 
 /// Inputs whose products one instruction adds.
 const QUAD: usize = 4;
@@ -67,6 +67,27 @@ fn largest(values: &[f32]) -> f32 {
     f32::from_bits(bits.fold(0, u32::max))
 }
 
+/// A block of weights as `q8_0` has it.
+pub struct Q8Block {
+    /// What the whole numbers are to be multiplied by.
+    pub scale: f16,
+    /// Whole numbers between -127 and 127.
+    pub values: [i8; BLOCK],
+}
+
+impl Q8Block {
+    /// The block that is nearest to these weights, at most [`BLOCK`] of them.
+    pub fn new(weights: &[f32]) -> Self {
+        let scale = weight_scale(largest(weights));
+        let factor = inverse(scale.to_f32());
+        let mut values = [0; BLOCK];
+        for (value, weight) in values.iter_mut().zip(weights) {
+            *value = nearest((weight * factor).clamp(-LARGEST, LARGEST));
+        }
+        Self { scale, values }
+    }
+}
+
 /// The scale of a block of weights whose largest absolute value is known.
 fn weight_scale(largest: f32) -> f16 {
     f16::from_f32(largest / LARGEST).min(f16::MAX)
@@ -96,14 +117,11 @@ impl QuantizedPanels {
                 for (place, output) in (panel * WIDTH..outputs).take(WIDTH).enumerate() {
                     let row = &weight[output * inputs..][..inputs];
                     for (block, row) in row.chunks(BLOCK).enumerate() {
-                        let scale = weight_scale(largest(row));
-                        let factor = inverse(scale.to_f32());
-                        scales[block * WIDTH + place] = scale;
-                        for (quad, row) in row.chunks(QUAD).enumerate() {
+                        let quantised = Q8Block::new(row);
+                        scales[block * WIDTH + place] = quantised.scale;
+                        for (quad, row) in quantised.values.chunks_exact(QUAD).enumerate() {
                             let at = ((block * QUADS + quad) * WIDTH + place) * QUAD;
-                            for (value, weight) in values[at..].iter_mut().zip(row) {
-                                *value = nearest((weight * factor).clamp(-LARGEST, LARGEST));
-                            }
+                            values[at..at + QUAD].copy_from_slice(row);
                         }
                     }
                 }

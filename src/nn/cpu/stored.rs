@@ -49,6 +49,17 @@ pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
     /// `STEP` numbers can be read at `from`.
     unsafe fn repeated<L: Lanes>(simd: L::Detected, from: *const Self) -> Self::Factors<L>;
 
+    /// Whether products of many rows are faster once rows and weights were converted to f32, which
+    /// changes no result.
+    fn widens<L: Lanes>() -> bool;
+
+    /// Converts numbers to f32 that lie one behind the other.
+    fn widen(from: &[Self], to: &mut Vec<f32>);
+
+    /// Converts a panel, whose places of `width` columns hold `STEP` inputs each, to one whose
+    /// places hold one.
+    fn widen_panel(from: &[Self], width: usize, to: &mut Vec<f32>);
+
     /// `sum` and the products of `a` and `b`.
     fn sum_of_products<L: Lanes>(a: Self::Factors<L>, b: Self::Factors<L>, sum: L) -> L;
 }
@@ -155,6 +166,19 @@ impl Stored for f32 {
         L::splat(simd, unsafe { *from })
     }
 
+    fn widens<L: Lanes>() -> bool {
+        false
+    }
+
+    fn widen(from: &[Self], to: &mut Vec<f32>) {
+        to.clear();
+        to.extend_from_slice(from);
+    }
+
+    fn widen_panel(from: &[Self], _: usize, to: &mut Vec<f32>) {
+        Self::widen(from, to);
+    }
+
     #[inline(always)]
     fn sum_of_products<L: Lanes>(a: L, b: L, sum: L) -> L {
         a.mul_add(b, sum)
@@ -239,6 +263,31 @@ impl Stored for bf16 {
     unsafe fn repeated<L: Lanes>(simd: L::Detected, from: *const Self) -> L::Pairs {
         // SAFETY: the caller vouches for two numbers.
         L::splat_pair(simd, unsafe { from.cast::<u32>().read_unaligned() })
+    }
+
+    fn widens<L: Lanes>() -> bool {
+        !L::MULTIPLIES_PAIRS
+    }
+
+    #[inline(always)]
+    fn widen(from: &[Self], to: &mut Vec<f32>) {
+        to.clear();
+        to.extend(from.iter().map(|value| value.value()));
+    }
+
+    #[inline(always)]
+    fn widen_panel(from: &[Self], width: usize, to: &mut Vec<f32>) {
+        to.resize(from.len(), 0.0);
+        for (pairs, to) in from
+            .chunks_exact(2 * width)
+            .zip(to.chunks_exact_mut(2 * width))
+        {
+            let (first, second) = to.split_at_mut(width);
+            for ((pair, first), second) in pairs.chunks_exact(2).zip(first).zip(second) {
+                *first = pair[0].value();
+                *second = pair[1].value();
+            }
+        }
     }
 
     #[inline(always)]

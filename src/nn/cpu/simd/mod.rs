@@ -40,6 +40,10 @@ pub(crate) trait Lanes: Copy {
     /// `COUNT` pairs of bf16.
     type Pairs: Copy;
 
+    /// Whether the machine multiplies pairs of bf16; otherwise [`Lanes::add_products`] takes
+    /// several instructions.
+    const MULTIPLIES_PAIRS: bool;
+
     /// The proof with which this vector was made.
     fn detected(self) -> Self::Detected;
 

@@ -44,6 +44,8 @@ impl Lanes for Neon {
 
     type Pairs = (uint32x4_t, uint32x4_t);
 
+    const MULTIPLIES_PAIRS: bool = false;
+
     /// Every 64-bit ARM processor has these instructions.
     type Detected = ();
 

@@ -30,6 +30,8 @@ impl Lanes for Portable {
 
     type Pairs = [u32; 8];
 
+    const MULTIPLIES_PAIRS: bool = false;
+
     /// Any processor will do.
     type Detected = ();
 

@@ -77,6 +77,8 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
 
     type Pairs = __m512i;
 
+    const MULTIPLIES_PAIRS: bool = BF16;
+
     type Detected = HasAvx512<BF16>;
 
     #[inline(always)]
@@ -192,6 +194,8 @@ impl Lanes for Avx2 {
     const TILE_VECTORS: usize = 2;
 
     type Pairs = __m256i;
+
+    const MULTIPLIES_PAIRS: bool = false;
 
     type Detected = HasAvx2;
 

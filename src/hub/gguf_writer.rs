@@ -1,0 +1,192 @@
+//! Writes GGUF files, tensor by tensor.
+
+use std::io::{self, Write};
+
+use candle_core::{DType, Tensor};
+use half::f16;
+use rayon::prelude::*;
+
+use super::gguf_file::{ALIGNMENT_KEY, MAGIC, Q8_0_BYTES, Q8_0_VALUES};
+use crate::{
+    Error, Result, file,
+    nn::{Q8Block, StoredType, TensorSource},
+};
+
+/// The alignment of tensors.
+const ALIGNMENT: u64 = 32;
+
+/// The version of the format.
+const VERSION: u32 = 3;
+
+/// What a tensor becomes in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    F32,
+    F16,
+    Bf16,
+    Q8,
+}
+
+impl Kept {
+    /// The number of the type in files.
+    fn number(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Bf16 => 30,
+            Self::Q8 => 8,
+        }
+    }
+
+    fn bytes(self, values: u64) -> u64 {
+        match self {
+            Self::F32 => 4 * values,
+            Self::F16 | Self::Bf16 => 2 * values,
+            Self::Q8 => values / Q8_0_VALUES as u64 * Q8_0_BYTES as u64,
+        }
+    }
+}
+
+/// Returns whether the tensor of this name and shape is the matrix of a linear layer, by the names
+/// that models use: tables of vectors have `emb` or `shared` in theirs.
+fn is_matrix(name: &str, shape: &[usize]) -> bool {
+    let is_table = ["emb", "shared", "relative_attention_bias", "codebook"]
+        .iter()
+        .any(|part| name.contains(part));
+    match shape {
+        [outputs, inputs] => {
+            name.ends_with(".weight")
+                && !is_table
+                && *outputs > 1
+                && inputs.is_multiple_of(Q8_0_VALUES)
+        }
+        _ => false,
+    }
+}
+
+/// Writes all floating-point tensors of `source` to `path`: matrices of linear layers in `q8_0`,
+/// everything else as it was stored. One tensor is in memory at a time. Calls `done` with the
+/// share that is written after each tensor. Returns the bytes of the file.
+///
+/// # Errors
+/// A tensor cannot be read, or the file cannot be written; then none is left behind.
+pub fn write_q8_0(
+    source: &dyn TensorSource,
+    path: &std::path::Path,
+    mut done: impl FnMut(f64),
+) -> Result<u64> {
+    let mut tensors = vec![];
+    let mut offset = 0;
+    for name in source.names() {
+        let Some(info) = source.info(&name) else {
+            continue;
+        };
+        let kept = match info.element {
+            StoredType::Readable(dtype) if !dtype.is_float() => continue,
+            StoredType::Unreadable(_) => continue,
+            StoredType::Readable(_) if is_matrix(&name, &info.shape) => Kept::Q8,
+            StoredType::Readable(DType::F16) => Kept::F16,
+            StoredType::Readable(DType::BF16) => Kept::Bf16,
+            StoredType::Readable(_) => Kept::F32,
+        };
+        let values: u64 = info.shape.iter().map(|size| *size as u64).product();
+        tensors.push((name, info.shape, kept, offset));
+        offset = (offset + kept.bytes(values)).next_multiple_of(ALIGNMENT);
+    }
+    let total = offset.max(1);
+    let header = header(&tensors);
+    let bytes = header.len() as u64 + offset;
+    // An error of reading must come out as it is, not as one of writing.
+    let mut failed = None;
+    let written = file::replace_with(path, |out| {
+        out.write_all(&header)?;
+        for (name, _, kept, offset) in &tensors {
+            let content = match source.load(name).and_then(|tensor| content(&tensor, *kept)) {
+                Ok(content) => content,
+                Err(error) => {
+                    failed = Some(error);
+                    return Err(io::Error::other("a tensor cannot be read"));
+                }
+            };
+            out.write_all(&content)?;
+            let rest = content.len().next_multiple_of(ALIGNMENT as usize) - content.len();
+            out.write_all(&[0; ALIGNMENT as usize][..rest])?;
+            done((*offset + content.len() as u64) as f64 / total as f64);
+        }
+        Ok(())
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => written.map(|()| bytes).map_err(Error::io(path)),
+    }
+}
+
+/// The header up to the first tensor.
+fn header(tensors: &[(String, Vec<usize>, Kept, u64)]) -> Vec<u8> {
+    let mut header = MAGIC.to_vec();
+    let text = |header: &mut Vec<u8>, text: &str| {
+        header.extend((text.len() as u64).to_le_bytes());
+        header.extend(text.as_bytes());
+    };
+    header.extend(VERSION.to_le_bytes());
+    header.extend((tensors.len() as u64).to_le_bytes());
+    header.extend(2u64.to_le_bytes());
+    text(&mut header, "general.architecture");
+    header.extend(8u32.to_le_bytes());
+    text(&mut header, "ttsvar");
+    text(&mut header, ALIGNMENT_KEY);
+    header.extend(4u32.to_le_bytes());
+    header.extend((ALIGNMENT as u32).to_le_bytes());
+    for (name, shape, kept, offset) in tensors {
+        text(&mut header, name);
+        header.extend((shape.len() as u32).to_le_bytes());
+        for size in shape.iter().rev() {
+            header.extend((*size as u64).to_le_bytes());
+        }
+        header.extend(kept.number().to_le_bytes());
+        header.extend(offset.to_le_bytes());
+    }
+    header.resize(header.len().next_multiple_of(ALIGNMENT as usize), 0);
+    header
+}
+
+/// The bytes of a tensor.
+fn content(tensor: &Tensor, kept: Kept) -> Result<Vec<u8>> {
+    let flat = tensor.flatten_all()?;
+    Ok(match kept {
+        Kept::F32 => {
+            let values = flat.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            values.into_iter().flat_map(f32::to_le_bytes).collect()
+        }
+        Kept::F16 => {
+            let values = flat.to_vec1::<f16>()?;
+            values.into_iter().flat_map(f16::to_le_bytes).collect()
+        }
+        Kept::Bf16 => {
+            let values = flat.to_vec1::<half::bf16>()?;
+            values
+                .into_iter()
+                .flat_map(half::bf16::to_le_bytes)
+                .collect()
+        }
+        Kept::Q8 => to_q8_0(&flat.to_dtype(DType::F32)?.to_vec1::<f32>()?),
+    })
+}
+
+/// Blocks of `q8_0`.
+fn to_q8_0(values: &[f32]) -> Vec<u8> {
+    let mut bytes = vec![0; values.len() / Q8_0_VALUES * Q8_0_BYTES];
+    bytes
+        .par_chunks_exact_mut(Q8_0_BYTES)
+        .with_min_len(1024)
+        .zip(values.par_chunks_exact(Q8_0_VALUES))
+        .for_each(|(bytes, values)| {
+            let block = Q8Block::new(values);
+            let (scale, whole) = bytes.split_at_mut(2);
+            scale.copy_from_slice(&block.scale.to_le_bytes());
+            for (byte, value) in whole.iter_mut().zip(block.values) {
+                *byte = value.cast_unsigned();
+            }
+        });
+    bytes
+}
