@@ -45,7 +45,8 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--arch", default="infinity-layer12", help="architecture (default infinity-layer12)")
     p.add_argument("--pixels", default="0.06M", help="0.06M, 0.25M, 0.60M or 1M (default 0.06M); VAR has one size, 256 pixels")
-    p.add_argument("--dtype", choices=("f32", "bf16"), default="f32", help="precision of both sides (default f32)")
+    p.add_argument("--dtype", choices=("f32", "bf16", "q8"), default="f32", help="ttsvar's precision (default f32)")
+    p.add_argument("--peer-dtype", choices=("f32", "bf16"), help="PyTorch's precision (default: the same; bf16 beside q8)")
     p.add_argument("--repeat", type=int, default=3, help="rounds (default 3)")
     p.add_argument("--runs", type=int, default=1, help="timed runs of a round, whose median counts (default 1)")
     p.add_argument("--n", type=int, default=1, help="N of the searches (default 1)")
@@ -57,7 +58,9 @@ def arguments():
     p.add_argument("--json", metavar="FILE", help="write all figures to this file")
     p.add_argument("--ttsvar", default=os.path.join(HERE, "..", "target", "release", "ttsvar"), help="the program")
     p.add_argument("--python", default=sys.executable, help="a Python with PyTorch (default: this one)")
-    return p.parse_args()
+    args = p.parse_args()
+    args.peer_dtype = args.peer_dtype or ("bf16" if args.dtype == "q8" else args.dtype)
+    return args
 
 
 def run(command):
@@ -79,7 +82,7 @@ def both(args, loop):
     """One round of a loop: ours, theirs."""
     ours = [args.ttsvar, "bench", "--arch", args.arch, "--dtype", args.dtype, "--device", args.device,
             "--threads", str(args.threads), "--json", "--quiet"]
-    theirs = [args.python, peer(args.arch), "--size", args.arch, "--dtype", args.dtype, "--device", args.device,
+    theirs = [args.python, peer(args.arch), "--size", args.arch, "--dtype", args.peer_dtype, "--device", args.device,
               "--threads", str(args.threads), *args.peer.split()]
     if not is_var(args.arch):
         ours, theirs = [*ours, "--pixels", args.pixels], [*theirs, "--pn", args.pixels]
@@ -124,7 +127,8 @@ def main():
     where = next((pair["pytorch"]["device_name"] for pair in reports if "device_name" in pair["pytorch"]), args.device)
     what = f"N = {args.n}, {args.preview} previews"
     size = "256 pixels" if is_var(args.arch) else args.pixels
-    print(f"{args.arch} {size} {args.dtype} on {where}, {what}, {args.threads} threads, medians of {args.repeat}\n")
+    dtype = args.dtype if args.dtype == args.peer_dtype else f"{args.dtype} against {args.peer_dtype}"
+    print(f"{args.arch} {size} {dtype} on {where}, {what}, {args.threads} threads, medians of {args.repeat}\n")
     print("| | ttsvar, s | PyTorch, s | ratio |\n|---|---:|---:|---:|")
     for name, (ours, theirs) in medians.items():
         print(f"| {LABELS.get(name, name)} | {ours:.4f} | {theirs:.4f} | {ratios[name]:.2f} |")

@@ -6,7 +6,7 @@ use crate::desk::Desk;
 #[test]
 fn a_converted_model_generates_the_same_images_in_8_bits() {
     let desk = Desk::with_demo();
-    let said = desk.works(&["convert", "bundle", "--to", "q8_0", "--out", "small"]);
+    let said = desk.works(&["convert", "bundle", "--to", "q8_0", "--out", "small", "-q"]);
     assert!(said.contains("small"), "{said}");
     let generate = |model: &str, out: &str| {
         desk.works(&[

@@ -1,4 +1,4 @@
-//! Matrices and feature maps kept in bf16: how far the numbers are from those in f32.
+//! Matrices kept in bf16 and in 8 bits: how far the numbers are from those in f32.
 
 use candle_core::{DType, Device, Tensor};
 use ttsvar::{
@@ -24,6 +24,16 @@ fn distance(found: &[f32], expected: &[f32]) -> f64 {
 /// Both walk the same path: the bits that the network in f32 finds likelier.
 #[test]
 fn bf16_logits_stay_within_two_percent() {
+    logits_stay_within(Dtype::Bf16, 0.02);
+}
+
+/// Weights and rows are rounded to 1/254 of the largest value of their block at most.
+#[test]
+fn q8_logits_stay_within_three_percent() {
+    logits_stay_within(Dtype::Q8, 0.03);
+}
+
+fn logits_stay_within(dtype: Dtype, limit: f64) {
     for fixture in ["infinity-tiny", "infinity-8b-like-tiny"] {
         let config = json(fixture, "config.json");
         let file =
@@ -40,7 +50,7 @@ fn bf16_logits_stay_within_two_percent() {
             Attention::None,
         )
         .expect("the decoder");
-        let [exact, rounded] = [Dtype::F32, Dtype::Bf16]
+        let [exact, rounded] = [Dtype::F32, dtype]
             .map(|dtype| Infinity::load(&open("model", &[], dtype)).expect("the network"));
         let run = &config["runs"]["run_a"];
         let pixels = run["pn"]
@@ -69,9 +79,17 @@ fn bf16_logits_stay_within_two_percent() {
             let (expected, bits) = step(&mut exact, None);
             let (found, _) = step(&mut rounded, Some(bits));
             let distance = distance(&found, &expected);
-            println!("{fixture}, scale {scale}: {:.2} % apart", 100.0 * distance);
+            let pairs = found.chunks(2).zip(expected.chunks(2));
+            let changed = pairs
+                .filter(|(a, b)| (a[1] > a[0]) != (b[1] > b[0]))
+                .count();
+            println!(
+                "{fixture}, scale {scale}: {:.2} % apart, {changed} of {} bits changed",
+                100.0 * distance,
+                found.len() / 2
+            );
             assert!(
-                distance > 0.0 && distance < 0.02,
+                distance > 0.0 && distance < limit,
                 "{fixture}, scale {scale}: {distance}"
             );
         }
@@ -154,10 +172,10 @@ fn bf16_layers_are_those_of_rounded_weights_and_rows() {
 /// What the smaller network keeps is what it is predicted to keep; by the same rule 2B keeps at
 /// most 3.4 GB at a megapixel.
 #[test]
-fn keys_and_values_take_half_the_memory_in_bf16() {
+fn keys_and_values_take_half_the_memory_in_bf16_and_q8() {
     let config = json("infinity-tiny", "config.json");
     let file = golden("infinity-tiny").join(config["files"]["model"].as_str().expect("a file"));
-    for dtype in [Dtype::F32, Dtype::Bf16] {
+    for dtype in Dtype::ALL {
         let weights = Weights::new(
             hub::open(&file, &[]).expect("a checkpoint"),
             dtype,
