@@ -1,6 +1,6 @@
 //! The layers and the networks on an NVIDIA GPU, against the CPU and against recordings of the
-//! original program; only with `--features cuda`. A program of its own: the usual harness would say
-//! of a test that found no GPU that it passed. Without one it says so and checks nothing; with
+//! original program. A program of its own: the usual harness would say of a test that found no GPU
+//! that it passed. Without one, or without `--features cuda`, it says so and checks nothing; with
 //! `TTSVAR_GPU=required` that is a failure.
 
 mod support;
@@ -11,8 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use support::{golden, json, tensors, values};
 use ttsvar::{
     hub,
-    loading::RandomWeights,
-    loading::{self, Dtype},
+    loading::{self, RandomWeights},
     models::{
         autoencoder::{Attention, Decoder},
         infinity::{Infinity, Schedule},
@@ -24,7 +23,7 @@ use ttsvar::{
     options::Options,
     pipelines::infinity::{ImageModel, Settings},
     request::Session,
-    search::{DecodeSize, Image, Method, Rollout, Search, Silent, run},
+    search::{DecodeSize, Image, Method, Rollout, Silent, run},
     system::{DEMO, System},
 };
 
@@ -37,7 +36,7 @@ const OF_A_LAYER: [f32; 2] = [1e-4, 0.02];
 const OF_LOGITS: [f64; 2] = [1e-4, 0.15];
 const OF_PICTURES: [f64; 2] = [1e-3, 0.05];
 
-const TYPES: [DType; 2] = [DType::F32, DType::BF16];
+const TYPES: [Dtype; 2] = [Dtype::F32, Dtype::Bf16];
 
 fn main() -> ExitCode {
     let gpu = match open_gpu() {
@@ -75,15 +74,15 @@ fn made(shape: &[usize]) -> Tensor {
 }
 
 /// A tensor on the GPU, and on the CPU in f32 with the same numbers.
-fn pair(gpu: &Device, dtype: DType, shape: &[usize]) -> [Tensor; 2] {
-    let rounded = made(shape).to_dtype(dtype).expect("rounded");
+fn pair(gpu: &Device, dtype: Dtype, shape: &[usize]) -> [Tensor; 2] {
+    let rounded = made(shape).to_dtype(dtype.of_maps()).expect("rounded");
     [
         rounded.to_device(gpu).expect("a copy"),
         rounded.to_dtype(DType::F32).expect("widened"),
     ]
 }
 
-fn near(what: &str, dtype: DType, found: &Tensor, expected: &Tensor, limit: f32) {
+fn near(what: &str, dtype: Dtype, found: &Tensor, expected: &Tensor, limit: f32) {
     let (found, expected) = (
         values(&found.to_device(&Device::Cpu).expect("a copy")),
         values(expected),
@@ -107,7 +106,7 @@ fn near(what: &str, dtype: DType, found: &Tensor, expected: &Tensor, limit: f32)
 }
 
 /// Each layer that has kernels of its own.
-fn layers(gpu: &Device, dtype: DType, limit: f32) {
+fn layers(gpu: &Device, dtype: Dtype, limit: f32) {
     let [x, on_cpu] = pair(gpu, dtype, &[2, 37, 2048]);
     let [h, h_cpu] = pair(gpu, dtype, &[2, 37, 2048]);
     let [scale, scale_cpu] = pair(gpu, dtype, &[2048]);
@@ -180,7 +179,7 @@ fn layers(gpu: &Device, dtype: DType, limit: f32) {
 }
 
 /// Rows that see different blocks, some of them the same.
-fn attention(gpu: &Device, dtype: DType, heads: usize, width: usize, limit: f32) {
+fn attention(gpu: &Device, dtype: Dtype, heads: usize, width: usize, limit: f32) {
     let c = heads * width;
     let blocks = [1, 4, 70, 300].map(|tokens| {
         let [[k, k_cpu], [v, v_cpu]] = [(); 2].map(|()| pair(gpu, dtype, &[tokens, c]));
@@ -208,7 +207,7 @@ fn attention(gpu: &Device, dtype: DType, heads: usize, width: usize, limit: f32)
 }
 
 /// A row has the same bits alone and beside others, in the kernels of this crate.
-fn company(gpu: &Device, dtype: DType) {
+fn company(gpu: &Device, dtype: Dtype) {
     let kv = [(); 3].map(|()| {
         let [k, v] = [(); 2].map(|()| pair(gpu, dtype, &[100, 256])[0].clone());
         Kv { k, v }
@@ -238,7 +237,7 @@ fn company(gpu: &Device, dtype: DType) {
 }
 
 /// A walk along the recorded bits, and the picture at its end.
-fn network(gpu: &Device, fixture: &str, dtype: DType, of_logits: f64, of_pictures: f64) {
+fn network(gpu: &Device, fixture: &str, dtype: Dtype, of_logits: f64, of_pictures: f64) {
     let config = json(fixture, "config.json");
     let file = |part: &str| golden(fixture).join(config["files"][part].as_str().expect("a file"));
     let open = |part, keys: &[&str]| {
@@ -248,7 +247,8 @@ fn network(gpu: &Device, fixture: &str, dtype: DType, of_logits: f64, of_picture
             gpu,
         )
     };
-    let decoder = Decoder::load(&open("vae", &["vae"]).pp("decoder")).expect("the decoder");
+    let decoder =
+        Decoder::load(&open("vae", &["vae"]).pp("decoder"), Attention::None).expect("the decoder");
     let network = Infinity::load(&open("model", &[])).expect("the network");
     let run = &config["runs"]["run_a"];
     let pixels = run["pn"]
@@ -269,7 +269,7 @@ fn network(gpu: &Device, fixture: &str, dtype: DType, of_logits: f64, of_picture
     let tokens = config["text_lens"][0].as_u64().expect("a length") as usize;
     let features = features
         .narrow(0, 0, tokens)
-        .and_then(|t| t.to_dtype(dtype)?.to_device(gpu))
+        .and_then(|t| t.to_dtype(dtype.of_maps())?.to_device(gpu))
         .expect("a text");
     let mut rollout = painter.start(&features, None, 0..1, 1).expect("a start");
     let recorded = tensors(fixture, "run_a.safetensors");
@@ -318,19 +318,14 @@ fn distance(found: &[f32], expected: &[f32]) -> f64 {
 
 /// A whole search of the demo, all of its networks on the GPU. It may draw other bits than on the
 /// CPU where a coin is near.
-fn search(gpu: &Device, dtype: DType) {
+fn search(gpu: &Device, dtype: Dtype) {
     let paint = |device: &Device, dtype| -> (Image, f32) {
         let kind = if device.is_cpu() {
             loading::Device::Cpu
         } else {
             loading::Device::Cuda
         };
-        let numbers = if dtype == DType::F32 {
-            Dtype::F32
-        } else {
-            Dtype::Bf16
-        };
-        let builder = System::builder(DEMO).dtype(numbers).device(kind);
+        let builder = System::builder(DEMO).dtype(dtype).device(kind);
         let system = builder.open().expect("the demo");
         let session = Session::new(&system, &Options::default()).expect("a session");
         let pipeline = session.pipeline();
@@ -342,7 +337,7 @@ fn search(gpu: &Device, dtype: DType) {
         let outcome = run(&search, &prompt, &plan, 4, &mut Silent).expect("a search");
         (outcome.winner().image.clone(), outcome.winner().score)
     };
-    let [(found, score), (expected, _)] = [paint(gpu, dtype), paint(&Device::Cpu, DType::F32)];
+    let [(found, score), (expected, _)] = [paint(gpu, dtype), paint(&Device::Cpu, Dtype::F32)];
     let differing = found
         .pixels()
         .iter()
