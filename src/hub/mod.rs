@@ -16,6 +16,7 @@ pub mod description;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 mod legacy_torch_file;
+mod numbers;
 pub mod pickle;
 pub mod place;
 mod safetensors_file;
