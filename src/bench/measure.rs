@@ -1,5 +1,7 @@
 //! Runs a search several times and takes the medians of its phases.
 
+use std::time::Instant;
+
 use ttsvar_search::{Cost, Event, Listener, Plan, Prompt, Search, Seconds, Workload, run};
 
 use crate::{Result, process::peak_bytes};
@@ -16,6 +18,8 @@ pub struct BenchJob<'a> {
     pub repeat: usize,
     /// Seed of all draws, the same in every run.
     pub seed: u64,
+    /// When the model began to be opened.
+    pub opened: Instant,
 }
 
 /// Floating-point operations by phase.
@@ -50,6 +54,9 @@ pub struct Measurement {
     pub states: Vec<usize>,
     /// Decoded images.
     pub decodes: usize,
+    /// Seconds from opening the model until scale 0 of the first run is drawn: its networks are read
+    /// by then.
+    pub first_scale: f64,
     /// Peak memory of the process in bytes.
     pub peak_bytes: Option<u64>,
     /// Predicted peak memory of the generator in bytes.
@@ -71,15 +78,14 @@ fn prompt(job: &BenchJob) -> Result<Prompt> {
 /// The plan is invalid, a run fails, or the listener stops it.
 pub fn measure(job: &BenchJob, listener: &mut dyn Listener) -> Result<Measurement> {
     let prompt = prompt(job)?;
+    let mut listener = FirstScale {
+        listener,
+        opened: job.opened,
+        seconds: None,
+    };
     let mut costs = Vec::with_capacity(job.repeat);
     for turn in 0..=job.repeat.max(1) {
-        let outcome = run(
-            &job.search,
-            &prompt,
-            &job.plan,
-            job.seed,
-            &mut EventsOnly(listener),
-        )?;
+        let outcome = run(&job.search, &prompt, &job.plan, job.seed, &mut listener)?;
         if turn > 0 {
             costs.push(outcome.trace.cost);
         }
@@ -102,6 +108,7 @@ pub fn measure(job: &BenchJob, listener: &mut dyn Listener) -> Result<Measuremen
         flops: flops(job, last),
         states: last.states.clone(),
         decodes: last.decodes,
+        first_scale: listener.seconds.unwrap_or_default(),
         peak_bytes: peak_bytes(),
         predicted_bytes: predicted(job),
     })
@@ -115,12 +122,22 @@ fn predicted(job: &BenchJob) -> u64 {
         .peak_bytes
 }
 
-/// Forwards events only: decoding images for the listener would cost time.
-struct EventsOnly<'a>(&'a mut dyn Listener);
+/// Notes when the first scale is drawn, and forwards events only: decoding images for the listener
+/// would cost time.
+struct FirstScale<'a> {
+    listener: &'a mut dyn Listener,
+    opened: Instant,
+    /// Until the first scale was drawn.
+    seconds: Option<f64>,
+}
 
-impl Listener for EventsOnly<'_> {
+impl Listener for FirstScale<'_> {
     fn on(&mut self, event: &Event<'_>) -> ttsvar_search::Result<()> {
-        self.0.on(event)
+        if let Event::ScaleDone { .. } = event {
+            let passed = self.opened.elapsed().as_secs_f64();
+            self.seconds.get_or_insert(passed);
+        }
+        self.listener.on(event)
     }
 }
 

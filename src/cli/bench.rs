@@ -1,6 +1,6 @@
 //! `ttsvar bench`: how long a search takes and where the time goes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use serde_json::{Value, json};
 use ttsvar_search::{Drafts, Extractor, Features, Plan, Prompt, Search, Seconds};
@@ -52,6 +52,7 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, console: &Console) 
 
 /// Measures a search of the demo.
 fn measure_demo(typed: &arguments::Bench, global: &Global, console: &Console) -> Result<Report> {
+    let opened = Instant::now();
     let system = global
         .system_within(&System::builder(DEMO), typed.limit)
         .open()?;
@@ -63,6 +64,7 @@ fn measure_demo(typed: &arguments::Bench, global: &Global, console: &Console) ->
         session.search(),
         Prompt::from("a photo of a red circle"),
         (session.plan(), session.method()),
+        opened,
         console,
     )?;
     report.gpu_bytes = gpu_peak_bytes(system.device());
@@ -78,6 +80,7 @@ fn measure_random(typed: &arguments::Bench, global: &Global, console: &Console) 
         "generating {} random weights",
         numbers::count(arch.values())
     ));
+    let opened = Instant::now();
     let model = arch.build(global.dtype(), &device)?;
     let scales = model.pipeline(&options, usize::MAX)?.scales().len();
     let (plan, method) = MethodSpec::plan(&options, scales, Drafts::default())?;
@@ -88,7 +91,7 @@ fn measure_random(typed: &arguments::Bench, global: &Global, console: &Console) 
     let mut search = Search::new(pipeline.as_ref(), &Redness, &features);
     search.preview = options.decode_size();
     let prompt = Prompt::from(model.prompt().as_str());
-    let mut report = measure_search(typed, search, prompt, (&plan, method), console)?;
+    let mut report = measure_search(typed, search, prompt, (&plan, method), opened, console)?;
     report.gpu_bytes = gpu_peak_bytes(&device);
     Ok(report)
 }
@@ -120,6 +123,7 @@ fn measure_search(
     search: Search<'_>,
     prompt: Prompt,
     (plan, method): (&Plan, MethodSpec),
+    opened: Instant,
     console: &Console,
 ) -> Result<Report> {
     let pipeline = search.pipeline;
@@ -130,6 +134,7 @@ fn measure_search(
         plan: plan.clone(),
         repeat: typed.repeat,
         seed: typed.options.seed.unwrap_or(0),
+        opened,
     };
     let found = measure(&job, &mut progress)?;
     progress.clear();
@@ -194,6 +199,7 @@ impl Report {
             states,
             decodes,
             range,
+            first_scale,
             peak_bytes,
             predicted_bytes,
         } = &self.found;
@@ -254,7 +260,8 @@ impl Report {
         };
         let memory = at_most(*peak_bytes, "memory") + &at_most(self.gpu_bytes, "GPU memory");
         format!(
-            "{} at {}×{} in {}, {}, {}\n\n{table}\n\nmedians of {}: {:.3} to {:.3} s{memory}, {predicted} predicted",
+            "{} at {}×{} in {}, {}, {}\n\n{table}\n\nmedians of {}: {:.3} to {:.3} s{memory}, {predicted} predicted\n\
+             first scale {first_scale:.3} s after opening the model",
             typed.arch,
             self.size.1,
             self.size.0,
@@ -276,6 +283,7 @@ impl Report {
             states,
             decodes,
             range,
+            first_scale,
             peak_bytes,
             predicted_bytes,
         } = &self.found;
@@ -322,6 +330,7 @@ impl Report {
             },
             "total_range": range,
             "spread": { "least": least, "most": most },
+            "first_scale_s": first_scale,
             "images_per_s": 1.0 / seconds.total,
             "gflop": {
                 "text": flops.text / 1e9,

@@ -47,6 +47,7 @@ pub(super) fn run(typed: &Typed, global: &Global, console: &Console) -> Result<(
     let workers = workers(global);
     let plan = session.plan().clone();
     fit_plans(&mut session, [&plan], typed.limit, workers, console)?;
+    session.read_networks()?;
     let settings = settings(typed, &session, prompts)?;
     let folder = CollectionFolder::open(&typed.out, &settings, typed.resume)?;
     let search = session.search();

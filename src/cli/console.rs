@@ -6,12 +6,14 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
 
+use super::reading::Reading;
+
 use crate::{
     Error, Result,
     loading::{LoadReport, Notice},
     quoting,
     request::Session,
-    system::{System, SystemBuilder},
+    system::{ScorerSet, System, SystemBuilder},
 };
 
 /// The console.
@@ -74,11 +76,26 @@ impl Console {
         }
     }
 
-    /// Opens a system and prints what was found while its networks were loaded.
+    /// Opens a system and prints what was found in its files. Shows how far its networks are read.
     pub(super) fn open(&self, builder: &SystemBuilder) -> Result<System> {
+        let system = self.open_unwatched(builder)?;
+        system.watch_reading(Reading::new(self));
+        Ok(system)
+    }
+
+    /// The same for a system whose networks someone else watches.
+    pub(super) fn open_unwatched(&self, builder: &SystemBuilder) -> Result<System> {
         let system = builder.open()?;
         self.notices(system.report());
         Ok(system)
+    }
+
+    /// Opens scorers, prints what was found in their files, and reads their networks.
+    pub(super) fn open_scorers(&self, builder: &SystemBuilder) -> Result<ScorerSet> {
+        let set = builder.open_scorers()?;
+        self.notices(&set.report);
+        set.read_networks(Reading::new(self))?;
+        Ok(set)
     }
 
     /// Prints what a user should know about the options of a session.
@@ -88,7 +105,7 @@ impl Console {
         }
     }
 
-    /// Prints what was found while networks were loaded.
+    /// Prints what was found in the files of networks.
     pub(super) fn notices(&self, report: &LoadReport) {
         for notice in report.notices() {
             match notice {

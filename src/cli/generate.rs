@@ -43,6 +43,7 @@ use crate::{
 pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Console) -> Result<u8> {
     let request = Request::read(typed, global, console)?;
     let system = console.open(&request.system)?;
+    system.expect_prompts(request.prompts.subjects.len());
     let mut session = Session::new(&system, &request.options)?;
     if let Some(edit) = &request.edit {
         session = session.with_edit(edit.clone())?;
@@ -67,6 +68,7 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
     }
     let shown = request.outputs.shows();
     note_unused(&typed.options, &job.session, shown, console);
+    job.session.prepare(&request.prompts.texts())?;
     let mut progress = Progress::new(console, request.prompts.subjects.len() > 1);
     let mut first_failure = 0;
     for number in 1..=request.prompts.subjects.len() {
@@ -119,7 +121,9 @@ impl Request {
     fn read(typed: &arguments::Generate, global: &Global, console: &Console) -> Result<Self> {
         typed.options.check()?;
         let mut options = typed.options.clone();
-        let mut system = global.system_within(&typed.system, typed.limit);
+        let mut system = global
+            .system_within(&typed.system, typed.limit)
+            .may_lack_parts();
         system.held_out.clone_from(&typed.held_out.held_out);
         let recorded = typed.from.as_deref().map(Recorded::open).transpose()?;
         if let Some(recorded) = &recorded {
@@ -366,10 +370,13 @@ impl GenerateJob<'_> {
         let wrong: String = wrong_answers(trace)
             .map(|answer| format!("\n  {}", quoting::line(&answer.to_string())))
             .collect();
+        let score = match self.session.system().scorers().is_empty() {
+            true => "not scored".to_owned(),
+            false => format!("score {:.3}", winner.score),
+        };
         format!(
-            "{}\n  score {:.3}{parts}{held_out}, seed {}, {}: {}{wrong}",
+            "{}\n  {score}{parts}{held_out}, seed {}, {}: {}{wrong}",
             written.image_names(),
-            winner.score,
             trace.seed,
             self.session.method(),
             cost(trace)

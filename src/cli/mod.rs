@@ -20,6 +20,7 @@ mod plan;
 mod preview_size;
 mod progress;
 mod prompts;
+mod reading;
 mod score;
 #[cfg(feature = "server")]
 mod serve;

@@ -32,7 +32,9 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, console: &Console) -
     } else if let (Some(description), None) = (bundle::released(model), &typed.system.weights) {
         Outlook::of_released(&description, options, typed, global, console)?
     } else {
-        let system = console.open(&global.system_within(&typed.system, typed.limit))?;
+        let builder = global.system_within(&typed.system, typed.limit);
+        let system = console.open(&builder.may_lack_parts())?;
+        system.expect_prompts(1);
         let mut session = Session::new(&system, &options)?;
         console.advise(&session);
         fit_memory(&mut session, typed.limit, console)?;

@@ -65,6 +65,15 @@ impl Prompts {
         })
     }
 
+    /// The prompts among them.
+    pub(super) fn texts(&self) -> Vec<&str> {
+        let texts = self.subjects.iter().map(|subject| match subject {
+            Subject::Prompt(text) => Some(text.as_str()),
+            Subject::Class(_) => None,
+        });
+        texts.flatten().collect()
+    }
+
     /// The class in the options, or in the model's defaults.
     pub(super) fn class_of_options() -> Self {
         Self {

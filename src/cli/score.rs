@@ -40,8 +40,7 @@ pub(super) fn run(
         return Err(Error::input("--prompt is empty").with_hint("describe the images"));
     }
     let files = image_files(&typed.images, console)?;
-    let set = global.system(&typed.system).open_scorers()?;
-    console.notices(&set.report);
+    let set = console.open_scorers(&global.system(&typed.system))?;
     if set.from_demo {
         console.note(
             "scored by the demo, which knows flat shapes only; --weights DIR uses released scorers",

@@ -25,7 +25,7 @@ const HTTP_THREADS: usize = 2;
 /// Serves until Ctrl-C or SIGTERM.
 pub(super) fn run(typed: &arguments::Serve, global: &Global, console: &Console) -> Result<()> {
     start_log(console);
-    let system = console.open(&global.system_within(&typed.system, typed.limit))?;
+    let system = console.open_unwatched(&global.system_within(&typed.system, typed.limit))?;
     let workers = typed.workers.unwrap_or_else(rayon::current_num_threads);
     let setup = Setup {
         folder: typed.folder.clone(),

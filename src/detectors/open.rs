@@ -19,7 +19,7 @@ use crate::{
         clip::{self, Clip},
         mask2former::{Config, Mask2Former, MmdetNames},
     },
-    nn::{Dtype, Signature, Weights},
+    nn::{Dtype, Signature, TensorSource, Weights},
     text::{ClipTokenizer, WordPieceTokenizer},
 };
 
@@ -69,16 +69,28 @@ fn is_of_mask2former(config: &Blob) -> bool {
 /// # Errors
 /// Something is missing or damaged, or is not a Mask2Former with a Swin.
 pub fn mask2former(path: &Path, device: &Device) -> Result<Mask2FormerDetector> {
-    let (detector, _) = measured_mask2former(path, device)?;
+    let (detector, _) = mask2former_of(path, |file| Weights::new(file, Dtype::F32, device))?;
     Ok(detector)
 }
 
-/// A Mask2Former with the 80 classes of COCO, and the bytes of its weights in memory.
+/// A Mask2Former with the 80 classes of COCO.
 ///
 /// # Errors
 /// As [`mask2former`], or it has other classes.
-pub fn coco_detector(path: &Path, device: &Device) -> Result<(Mask2FormerDetector, u64)> {
-    let (detector, bytes) = measured_mask2former(path, device)?;
+pub fn coco_detector(path: &Path, device: &Device) -> Result<Mask2FormerDetector> {
+    let weights = |file| Weights::new(file, Dtype::F32, device);
+    Ok(coco_detector_of(path, weights)?.0)
+}
+
+/// The same with its weights, which `weights` makes of the file.
+///
+/// # Errors
+/// As [`coco_detector`].
+pub fn coco_detector_of(
+    path: &Path,
+    weights: impl FnOnce(Arc<dyn TensorSource>) -> Weights,
+) -> Result<(Mask2FormerDetector, Weights)> {
+    let (detector, weights) = mask2former_of(path, weights)?;
     let classes = detector.classes();
     if classes != COCO_CLASSES {
         let message = format!(
@@ -87,14 +99,17 @@ pub fn coco_detector(path: &Path, device: &Device) -> Result<(Mask2FormerDetecto
         return Err(Error::file(path, message)
             .with_hint("take mask2former-swin-s or mask2former-swin-small-coco-instance"));
     }
-    Ok((detector, bytes))
+    Ok((detector, weights))
 }
 
 /// The number of classes of COCO.
 pub const COCO_CLASSES: usize = 80;
 
-/// The detector with the bytes of its weights in memory.
-fn measured_mask2former(path: &Path, device: &Device) -> Result<(Mask2FormerDetector, u64)> {
+/// The detector with its weights, which `weights` makes of the file.
+fn mask2former_of(
+    path: &Path,
+    weights: impl FnOnce(Arc<dyn TensorSource>) -> Weights,
+) -> Result<(Mask2FormerDetector, Weights)> {
     let folder = beside(path);
     let file = hub::open(
         Location::from(path),
@@ -110,7 +125,7 @@ fn measured_mask2former(path: &Path, device: &Device) -> Result<(Mask2FormerDete
     } else {
         file
     };
-    let weights = Weights::new(file, Dtype::F32, device);
+    let weights = weights(file);
     if !weights.has("model.transformer_module.queries_features.weight") {
         return Err(
             Error::file(path, "expected a Mask2Former, found another model").with_hint(
@@ -129,7 +144,7 @@ fn measured_mask2former(path: &Path, device: &Device) -> Result<(Mask2FormerDete
         Some((longest, shortest)) => detector.fitting(longest, shortest),
         None => detector,
     };
-    Ok((detector, weights.bytes_kept()))
+    Ok((detector, weights))
 }
 
 /// A CLIP that names colours and compares: a folder of Hugging Face with `config.json`,

@@ -9,11 +9,20 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use rayon::prelude::*;
+
 use crate::{Error, Result, file, input};
 
 /// The hint for a missing file.
 pub(super) const WHERE_TO_GET: &str =
     "`ttsvar models` lists every model's files and where each is published";
+
+/// Bytes that one thread reads at a time.
+const PART: usize = 4 << 20;
+
+/// Bytes that the system is asked to read ahead.
+#[cfg(target_os = "linux")]
+const AHEAD: libc::off_t = 128 << 20;
 
 /// A named sequence of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,21 +88,76 @@ impl Blob {
     /// # Errors
     /// The bytes are not all there, or cannot be read.
     pub fn read_at(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
-        let size = self.len()?;
-        if offset.checked_add(length).is_none_or(|end| end > size) {
-            let message = format!(
-                "expected {length} bytes from byte {offset} on, but the file has {size} bytes"
-            );
-            return Err(Error::file(self.path(), message)
-                .with_hint("the file is cut short; download it again"));
-        }
+        self.check_range(offset, length)?;
         let mut bytes = vec![0; length as usize];
-        let mut reader = self.reader();
-        reader
-            .seek(SeekFrom::Start(offset))
-            .and_then(|_| reader.read_exact(&mut bytes))
-            .map_err(Error::io(self.path()))?;
+        self.fill_at(offset, &mut bytes, false)?;
         Ok(bytes)
+    }
+
+    /// Checks that there are `length` bytes from `offset` on.
+    ///
+    /// # Errors
+    /// There are fewer.
+    pub(super) fn check_range(&self, offset: u64, length: u64) -> Result<()> {
+        let size = self.len()?;
+        if offset.checked_add(length).is_some_and(|end| end <= size) {
+            return Ok(());
+        }
+        let message =
+            format!("expected {length} bytes from byte {offset} on, but the file has {size} bytes");
+        Err(Error::file(self.path(), message).with_hint("the file is cut short; download it again"))
+    }
+
+    /// Fills `bytes` with those that begin at `offset`, with all threads, and asks the system to read
+    /// on behind them. Returns their CRC-32 if it is wanted, otherwise 0.
+    ///
+    /// # Errors
+    /// The bytes are not all there, or cannot be read.
+    pub(super) fn fill_at(&self, offset: u64, bytes: &mut [u8], checksum: bool) -> Result<u32> {
+        let length = bytes.len() as u64;
+        let part = |(i, bytes): (usize, &mut [u8])| {
+            let offset = offset + (i * PART) as u64;
+            self.fill_part(offset, bytes)?;
+            let mut sum = crc32fast::Hasher::new();
+            if checksum {
+                sum.update(bytes);
+            }
+            Ok(sum)
+        };
+        let parts = bytes.par_chunks_mut(PART).enumerate().map(part);
+        let parts = parts.collect::<io::Result<Vec<_>>>();
+        let parts = parts.map_err(Error::io(self.path()))?;
+        self.read_ahead(offset + length);
+        let mut whole = crc32fast::Hasher::new();
+        parts.iter().for_each(|part| whole.combine(part));
+        Ok(whole.finalize())
+    }
+
+    fn fill_part(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut reader = self.reader();
+        reader.seek(SeekFrom::Start(offset))?;
+        reader.read_exact(bytes)
+    }
+
+    /// Asks the system to read what follows `offset` while something else is computed.
+    fn read_ahead(&self, offset: u64) {
+        #[cfg(target_os = "linux")]
+        if let Self::Disk(path) = self
+            && let Ok(file) = input::open(path)
+        {
+            use std::os::fd::AsRawFd;
+            // SAFETY: The descriptor is open; the call only gives advice.
+            let _ = unsafe {
+                libc::posix_fadvise(
+                    file.as_raw_fd(),
+                    offset as libc::off_t,
+                    AHEAD,
+                    libc::POSIX_FADV_WILLNEED,
+                )
+            };
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = offset;
     }
 
     /// The first `length` bytes, or all where there are fewer.

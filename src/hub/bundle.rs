@@ -395,11 +395,17 @@ impl Bundle {
     /// # Errors
     /// As [`Bundle::scorer`].
     pub fn missing(&self, scorers: &[&'static ScorerRelease]) -> Result<Vec<String>> {
+        let generator = self.missing_of_generator();
+        let scorers = self.missing_of_scorers(scorers)?;
+        Ok([generator, scorers, self.missing_of_features()].concat())
+    }
+
+    /// Those of the generator with its text encoder and its verifier.
+    pub fn missing_of_generator(&self) -> Vec<String> {
         let Description {
             name,
             generator,
             text,
-            features,
             verifier,
             ..
         } = &self.description;
@@ -413,13 +419,17 @@ impl Bundle {
         let verifier = verifier.iter();
         let verifier = verifier.map(|verifier| (name.as_str(), verifier.weights.as_str()));
         missing.extend(self.place.missing(verifier));
+        missing
+    }
+
+    /// Those of scorers.
+    ///
+    /// # Errors
+    /// As [`Bundle::scorer`].
+    pub fn missing_of_scorers(&self, scorers: &[&'static ScorerRelease]) -> Result<Vec<String>> {
+        let mut missing = vec![];
         for release in scorers {
             missing.extend(self.scorer(release)?.missing());
-        }
-        if let Some(features) = features
-            && self.features_location(&features.weights).is_err()
-        {
-            missing.extend(self.place.missing([(DINOV2, features.weights.as_str())]));
         }
         Ok(missing)
     }
@@ -464,6 +474,16 @@ impl Bundle {
             networks,
             others,
         })
+    }
+
+    /// Those of the features.
+    pub fn missing_of_features(&self) -> Vec<String> {
+        match &self.description.features {
+            Some(features) if self.features_location(&features.weights).is_err() => {
+                self.place.missing([(DINOV2, features.weights.as_str())])
+            }
+            _ => vec![],
+        }
     }
 
     /// The released file, or the same network as a Hugging Face folder.
@@ -639,15 +659,21 @@ fn switti_defaults(name: &str) -> Options {
     }
 }
 
-/// The options of Infinity in the TTS-VAR paper.
+/// The options of Infinity-2B in the TTS-VAR paper. The temperature of 8B is that of its official
+/// notebooks (`interactive_infer_8b.ipynb`, `interactive_infer_8b_512.ipynb`), which have the same
+/// guidance.
 fn infinity_defaults(name: &str) -> Options {
     let pixels = match name {
         "infinity-8b-512" => "0.25M",
         _ => "1M",
     };
+    let tau = match name {
+        "infinity-2b" => 0.5,
+        _ => 1.0,
+    };
     Options {
         cfg: Some(3.0.into()),
-        tau: Some(0.5.into()),
+        tau: Some(tau.into()),
         top_p: Some(0.97.into()),
         pixels: Some(pixels.to_owned()),
         lambda: Some(10.0),

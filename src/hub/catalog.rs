@@ -131,6 +131,9 @@ const CLIP_FOLDER: &[&[&str]] = &[
     &["model.safetensors", "pytorch_model.bin"],
 ];
 
+/// Where torch.hub keeps checkpoints, from different folders on.
+const TORCH_HUB: [&str; 3] = ["checkpoints", "hub/checkpoints", "torch/hub/checkpoints"];
+
 /// Names of files that many models have.
 const SHARED_NAMES: [&str; 2] = ["config.json", "tokenizer.json"];
 
@@ -359,7 +362,7 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "flan-t5-xl",
-        folders: &["text"],
+        folders: &["flan-t5-xl-official", "text"],
         files: &[&["config.json"], &["tokenizer.json"], T5_WEIGHTS],
         source: Source::HuggingFace("google/flan-t5-xl"),
         millions: None,
@@ -521,7 +524,7 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "flan-t5-tokenizer",
-        folders: &["flan-t5-xl", "flan-t5-xxl", "text"],
+        folders: &["flan-t5-xl", "flan-t5-xl-official", "flan-t5-xxl", "text"],
         files: &[&["tokenizer.json"]],
         source: Source::HuggingFace("google/flan-t5-xl"),
         millions: None,
@@ -684,6 +687,16 @@ pub fn entry(name: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.name == name)
 }
 
+/// Returns whether a released file or folder has this name.
+pub(super) fn is_known(name: &str) -> bool {
+    ENTRIES.iter().any(|entry| {
+        let files = entry.files.iter().flat_map(|names| names.iter());
+        entry.name == name
+            || entry.folders.contains(&name)
+            || files.copied().any(|file| file == name)
+    })
+}
+
 /// The entry of this name or alias followed by those that it needs; empty if there is none.
 pub fn with_needs(name: &str) -> Vec<&'static Entry> {
     let named = |entry: &&Entry| entry.name == name || entry.alias == Some(name);
@@ -788,19 +801,28 @@ impl Entry {
             .any(|names| names.contains(&"config.json"))
     }
 
+    /// The sub-folders of the caches of Python libraries that may hold its files: those of
+    /// huggingface_hub, which once knew repositories without an owner, and of torch.hub. A cache may
+    /// lie inside a folder `hub`.
+    fn cache_folders(&self) -> Vec<String> {
+        let Source::HuggingFace(repository) = self.source else {
+            return TORCH_HUB.map(str::to_owned).to_vec();
+        };
+        let whole = repository.replace('/', "--");
+        let (_, name) = repository.split_once('/').unwrap_or(("", repository));
+        let mut folders = vec![];
+        for name in [whole.as_str(), name] {
+            folders.push(format!("models--{name}"));
+            folders.push(format!("hub/models--{name}"));
+        }
+        folders
+    }
+
     /// The sub-folders of `folder` that may hold its files, including the snapshots of a Hugging
     /// Face cache.
     pub fn places(&self, folder: &Folder) -> Vec<Folder> {
-        let cache = match self.source {
-            Source::HuggingFace(repository) => {
-                Some(format!("models--{}", repository.replace('/', "--")))
-            }
-            Source::Elsewhere(_) => None,
-        };
-        let names = std::iter::once(self.name)
-            .chain(self.folders.iter().copied())
-            .map(str::to_owned)
-            .chain(cache);
+        let names = std::iter::once(self.name).chain(self.folders.iter().copied());
+        let names = names.map(str::to_owned).chain(self.cache_folders());
         let found = names.filter_map(|name| match folder.find(&name) {
             Some(Location::Folder(place)) => Some(place),
             _ => None,

@@ -18,6 +18,7 @@ pub mod fetch;
 mod gguf_file;
 pub mod gguf_writer;
 mod legacy_torch_file;
+mod numbers;
 pub mod pickle;
 pub mod place;
 mod safetensors_file;

@@ -1,6 +1,8 @@
 //! A folder in which files are found by the model that they belong to.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
+
+use ttsvar_search::suggestion::closest;
 
 use super::{
     blob::{Blob, Folder, Location, missing},
@@ -154,8 +156,12 @@ impl Place {
             .filter(|(model, name)| self.find(model, name).is_none());
         let mut missing = vec![];
         for (model, name) in absent {
+            let similar = self.similar(name);
             let Some(entry) = self.entry(model) else {
-                missing.push(name.to_owned());
+                missing.push(match similar {
+                    Some(similar) => format!("{name} (found the similar {similar})"),
+                    None => name.to_owned(),
+                });
                 continue;
             };
             let parts = entry.missing_parts(&self.folder);
@@ -164,12 +170,32 @@ impl Place {
             if names.is_empty() {
                 names.push(name.to_owned());
             }
+            let found = similar.map_or(String::new(), |similar| {
+                format!("; found the similar {similar}")
+            });
             let named = names
                 .iter()
-                .map(|name| format!("{name} ({})", entry.source));
+                .map(|name| format!("{name} ({}{found})", entry.source));
             missing.extend(named);
         }
         missing
+    }
+
+    /// A file or folder whose name is nearly this one, and which is not another released one.
+    fn similar(&self, name: &str) -> Option<String> {
+        let wanted = Path::new(name).file_name()?.to_str()?;
+        let folders = self.folder.folders().into_iter();
+        let folders = folders.filter_map(|folder| {
+            let name = folder.path().file_name()?.to_str()?.to_owned();
+            Some(format!("{name}/"))
+        });
+        let files = self.folder.names().into_iter();
+        let names: Vec<String> = files.chain(folders).collect();
+        let other = names.iter().map(String::as_str);
+        let other = other.filter(|name| !catalog::is_known(name.trim_end_matches('/')));
+        let other: Vec<&str> = other.collect();
+        let similar = closest(wanted, &other)?;
+        Some(similar.escape_debug().to_string())
     }
 
     fn entry(&self, model: &str) -> Option<&'static catalog::Entry> {

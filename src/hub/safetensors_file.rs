@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use serde::Deserialize;
 
-use super::blob::Blob;
+use super::{blob::Blob, numbers};
 use crate::{
     Error, LoadError, Result,
     nn::{StoredType, TensorInfo, TensorSource},
@@ -120,13 +120,10 @@ impl TensorSource for SafetensorsFile {
                 return Err(super::unreadable(self, name, found));
             }
         };
-        let bytes = self.blob.read_at(entry.start, entry.bytes)?;
-        Ok(Tensor::from_raw_buffer(
-            &bytes,
-            dtype,
-            &entry.info.shape,
-            &Device::Cpu,
-        )?)
+        self.blob.check_range(entry.start, entry.bytes)?;
+        numbers::tensor(dtype, &entry.info.shape, |bytes| {
+            self.blob.fill_at(entry.start, bytes, false).map(drop)
+        })
     }
 }
 

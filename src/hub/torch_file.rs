@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashSet,
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Read},
 };
 
 use candle_core::Tensor;
@@ -193,8 +193,9 @@ impl Archive {
         view::check(view)
     }
 
-    /// The elements `from..to` of a storage.
-    fn read_storage(&self, view: &View, from: usize, to: usize) -> Result<Vec<u8>> {
+    /// Writes the elements of a storage from `from` on into `bytes`. A storage that is read whole is
+    /// checked against its checksum.
+    fn read_storage(&self, view: &View, from: usize, bytes: &mut [u8]) -> Result<()> {
         let storage = &view.storage;
         let member = format!("data/{}", storage.key);
         let Some(index) = self.index(&member) else {
@@ -204,46 +205,43 @@ impl Archive {
             ));
         };
         // In bytes; `check_view` found them inside the file
-        let from = from * storage.element.width;
-        let to = to * storage.element.width;
-        let size = self
-            .zip
-            .by_index_data(index)
-            .map_err(|e| damaged(&self.blob, &e))?
-            .get_metadata()
-            .clone();
-        if from == 0 && to as u64 == size.uncompressed_size {
-            return self.read_member(index, size.uncompressed_size);
-        }
+        let from = (from * storage.element.width) as u64;
         let mut zip = self.zip.clone();
-        if size.compression_method != CompressionMethod::Stored {
-            let mut member = zip
-                .by_index(index)
-                .map_err(|error| damaged(&self.blob, &error))?;
-            let mut bytes = Vec::new(); // what comes before is unpacked, but not kept
-            return io::copy(
-                &mut Read::by_ref(&mut member).take(from as u64),
-                &mut io::sink(),
-            )
-            .and_then(|_| member.take((to - from) as u64).read_to_end(&mut bytes))
-            .and_then(|read| {
-                if read == to - from {
-                    Ok(bytes)
-                } else {
-                    Err(io::ErrorKind::UnexpectedEof.into())
-                }
-            })
-            .map_err(|error| damaged(&self.blob, &error.into()));
-        }
-        let mut member = zip
-            .by_index_seek(index)
+        let member = zip
+            .by_index(index)
             .map_err(|error| damaged(&self.blob, &error))?;
-        let mut bytes = vec![0; to - from];
-        member
-            .seek(SeekFrom::Start(from as u64))
-            .and_then(|_| member.read_exact(&mut bytes))
+        match (member.compression(), member.data_start()) {
+            (CompressionMethod::Stored, Some(start)) => {
+                let is_whole = from == 0 && bytes.len() as u64 == member.size();
+                let expected = is_whole.then(|| member.crc32());
+                self.read_stored(start + from, bytes, expected)
+            }
+            _ => self.unpack(member, from, bytes),
+        }
+    }
+
+    /// Reads bytes that are stored as they are.
+    fn read_stored(&self, start: u64, bytes: &mut [u8], expected: Option<u32>) -> Result<()> {
+        self.blob.check_range(start, bytes.len() as u64)?;
+        let found = self.blob.fill_at(start, bytes, expected.is_some())?;
+        match expected {
+            Some(expected) if found != expected => {
+                let checksum = io::Error::new(io::ErrorKind::InvalidData, "Invalid checksum");
+                Err(damaged(&self.blob, &checksum.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Unpacks a compressed member; what comes before `from` is not kept.
+    fn unpack(&self, mut member: impl Read, from: u64, bytes: &mut [u8]) -> Result<()> {
+        let mut before = Read::by_ref(&mut member).take(from);
+        io::copy(&mut before, &mut io::sink())
+            .and_then(|_| member.read_exact(bytes))
+            // The checksum is compared at the end
+            .and_then(|()| io::copy(&mut member, &mut io::sink()))
             .map_err(|error| damaged(&self.blob, &error.into()))?;
-        Ok(bytes)
+        Ok(())
     }
 }
 
@@ -269,7 +267,9 @@ impl TensorSource for TorchFile {
         let archive = &self.archive;
         let check = |view: &View| archive.check_view(view);
         let view = self.tensors.view(name, self, check)?;
-        view::tensor(view, |from, to| archive.read_storage(view, from, to))
+        view::tensor(view, |from, _, bytes| {
+            archive.read_storage(view, from, bytes)
+        })
     }
 }
 

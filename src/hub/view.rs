@@ -1,8 +1,8 @@
 //! Tensors as views of the storages in a PyTorch file.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
-use super::pickle::View;
+use super::{numbers, pickle::View};
 use crate::{Error, Result};
 
 /// Checks that a view lies inside its storage; the error holds the expected and the found.
@@ -23,34 +23,30 @@ pub(super) fn check(view: &View) -> Result<(), (String, String)> {
     }
 }
 
-/// The tensor of a view that was checked. `read` gets the elements of the storage from one place to
-/// another, as bytes.
+/// The tensor of a view that was checked. `read` writes the bytes of the elements of the storage from
+/// one place to another.
 ///
 /// # Errors
 /// `read` fails.
 pub(super) fn tensor(
     view: &View,
-    read: impl FnOnce(usize, usize) -> Result<Vec<u8>>,
+    read: impl FnOnce(usize, usize, &mut [u8]) -> Result<()>,
 ) -> Result<Tensor> {
-    let bytes = match extent(view) {
-        Some((count, end)) if count > 0 => read(view.offset, end)?,
-        _ => Vec::new(),
-    };
-    let bytes = if bytes.is_empty() || is_contiguous(view) {
-        bytes
-    } else {
-        gather(view, &bytes)
-    };
     let Some(dtype) = view.storage.element.dtype else {
         let name = view.storage.element.name;
         return Err(Error::internal(format!("a tensor of {name} is read")));
     };
-    Ok(Tensor::from_raw_buffer(
-        &bytes,
-        dtype,
-        &view.shape,
-        &Device::Cpu,
-    )?)
+    let extent = extent(view).filter(|(count, _)| *count > 0);
+    numbers::tensor(dtype, &view.shape, |bytes| match extent {
+        Some((_, end)) if is_contiguous(view) => read(view.offset, end, bytes),
+        Some((_, end)) => {
+            let mut stored = vec![0; (end - view.offset) * view.storage.element.width];
+            read(view.offset, end, &mut stored)?;
+            gather(view, &stored, bytes);
+            Ok(())
+        }
+        None => Ok(()),
+    })
 }
 
 /// Number of elements of a view, and the end of the last one in its storage; `None` where that
@@ -84,18 +80,16 @@ fn is_contiguous(view: &View) -> bool {
 }
 
 /// Copies the elements of a view into row-major order; `bytes` begin at the view's offset.
-fn gather(view: &View, bytes: &[u8]) -> Vec<u8> {
+fn gather(view: &View, bytes: &[u8], out: &mut [u8]) {
     let width = view.storage.element.width;
-    let count: usize = view.shape.iter().product();
-    let mut out = Vec::with_capacity(count * width);
     let mut index = vec![0usize; view.shape.len()];
-    for _ in 0..count {
+    for out in out.chunks_exact_mut(width.max(1)) {
         let at: usize = index
             .iter()
             .zip(&view.stride)
             .map(|(i, stride)| i * stride)
             .sum();
-        out.extend_from_slice(&bytes[at * width..(at + 1) * width]);
+        out.copy_from_slice(&bytes[at * width..(at + 1) * width]);
         for (axis, size) in view.shape.iter().enumerate().rev() {
             index[axis] += 1;
             if index[axis] < *size {
@@ -104,5 +98,4 @@ fn gather(view: &View, bytes: &[u8]) -> Vec<u8> {
             index[axis] = 0;
         }
     }
-    out
 }

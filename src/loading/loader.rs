@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use super::LoadProgress;
 use crate::{
     Error, Result,
     nn::{Dtype, StateDictChoice, TensorSource, Weights, open_gpu},
@@ -106,6 +107,10 @@ pub struct Loader {
     pub dtype: Dtype,
     /// The device that computes.
     pub device: candle_core::Device,
+    /// Whether networks are only measured by the headers of their files ([`Weights::of_header`]).
+    pub headers_only: bool,
+    /// What is told how far reading is.
+    pub progress: LoadProgress,
 }
 
 /// A loaded network.
@@ -114,7 +119,18 @@ pub struct Loaded<T> {
     pub network: T,
     /// Bytes of its weights in memory.
     pub bytes: u64,
-    /// Tensors in its file that no network reads.
+    /// Bytes at the widest moment of reading it, `bytes` or more.
+    pub peak_bytes: u64,
+    /// Bytes that are read from its files.
+    pub stored_bytes: u64,
+    /// The files that it was read from.
+    pub files: Vec<LoadedFile>,
+}
+
+/// A file that a network was read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedFile {
+    /// Tensors in it that no network reads.
     pub unread: UnreadTensors,
     /// The state dict that was read, if the file left a choice.
     pub state_dict: Option<StateDictChoice>,
@@ -127,6 +143,45 @@ pub struct UnreadTensors {
     pub origin: String,
     /// The names of the tensors.
     pub names: Vec<String>,
+}
+
+impl<T> Loaded<T> {
+    /// A network without a file of weights.
+    pub fn without_weights(network: T, origin: impl fmt::Display) -> Self {
+        Self {
+            network,
+            bytes: 0,
+            peak_bytes: 0,
+            stored_bytes: 0,
+            files: vec![LoadedFile::complete(origin)],
+        }
+    }
+
+    /// The file, or the first of several, for messages.
+    pub fn origin(&self) -> &str {
+        self.files.first().map_or("", |file| &file.unread.origin)
+    }
+
+    /// This network and one that is read after it, put together.
+    pub fn and<U, V>(self, next: Loaded<U>, join: impl FnOnce(T, U) -> V) -> Loaded<V> {
+        Loaded {
+            network: join(self.network, next.network),
+            bytes: self.bytes + next.bytes,
+            peak_bytes: self.peak_bytes.max(self.bytes + next.peak_bytes),
+            stored_bytes: self.stored_bytes + next.stored_bytes,
+            files: [self.files, next.files].concat(),
+        }
+    }
+}
+
+impl LoadedFile {
+    /// A file of which everything was read.
+    pub fn complete(origin: impl fmt::Display) -> Self {
+        Self {
+            unread: UnreadTensors::none(origin),
+            state_dict: None,
+        }
+    }
 }
 
 impl UnreadTensors {
@@ -164,11 +219,13 @@ pub enum Notice {
 impl LoadReport {
     /// Adds the findings of one network.
     pub fn add<T>(&mut self, loaded: &Loaded<T>) {
-        if !loaded.unread.names.is_empty() {
-            self.unread.push(loaded.unread.clone());
+        for file in &loaded.files {
+            if !file.unread.names.is_empty() {
+                self.unread.push(file.unread.clone());
+            }
+            self.state_dicts.extend(file.state_dict.clone());
+            self.files.push(file.unread.origin.clone());
         }
-        self.state_dicts.extend(loaded.state_dict.clone());
-        self.files.push(loaded.unread.origin.clone());
     }
 
     /// Returns whether a file had the state dict that the user asked for.
@@ -231,6 +288,33 @@ fn describe_unread(tensors: &UnreadTensors) -> String {
 }
 
 impl Loader {
+    /// Loads networks whole.
+    pub fn new(dtype: Dtype, device: candle_core::Device) -> Self {
+        Self {
+            dtype,
+            device,
+            headers_only: false,
+            progress: LoadProgress::default(),
+        }
+    }
+
+    /// The same, but only measures networks by the headers of their files.
+    pub fn of_headers(&self) -> Self {
+        Self {
+            headers_only: true,
+            ..self.clone()
+        }
+    }
+
+    /// The tensors of `source`, of type `dtype`.
+    pub fn weights(&self, source: Arc<dyn TensorSource>, dtype: Dtype) -> Weights {
+        if self.headers_only {
+            return Weights::of_header(source, dtype, &self.device);
+        }
+        let progress = self.progress.clone();
+        Weights::new(source, dtype, &self.device).watched(move |bytes| progress.read(bytes))
+    }
+
     /// Loads a network from the tensors of `source`. It should read all tensors whose names begin
     /// with `prefix`, except those that begin with one of `unused`; others are reported as unread.
     ///
@@ -245,7 +329,7 @@ impl Loader {
     ) -> Result<Loaded<T>> {
         let origin = source.origin();
         let state_dict = source.state_dict().cloned();
-        let weights = Weights::new(source, self.dtype, &self.device);
+        let weights = self.weights(source, self.dtype);
         let network = load(&weights)?;
         let expected = |name: &String| {
             BUFFERS.iter().any(|buffer| name.ends_with(buffer))
@@ -259,8 +343,12 @@ impl Loader {
         Ok(Loaded {
             network,
             bytes: weights.bytes_kept(),
-            unread: UnreadTensors { origin, names },
-            state_dict,
+            peak_bytes: weights.peak_bytes(),
+            stored_bytes: weights.bytes_stored(),
+            files: vec![LoadedFile {
+                unread: UnreadTensors { origin, names },
+                state_dict,
+            }],
         })
     }
 }

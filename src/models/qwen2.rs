@@ -118,7 +118,7 @@ pub(super) fn gated_mlp(w: &Weights, width: usize, hidden: usize) -> Result<Mlp>
     let gate = w.get((hidden, width), "gate_proj.weight")?;
     let up = w.get((hidden, width), "up_proj.weight")?;
     Ok(Mlp::SwiGlu {
-        w12: Linear::from_tensors(w, Tensor::cat(&[gate, up], 0)?, None)?,
+        w12: Linear::from_tensors(w, w.join(&[gate, up])?, None)?,
         w3: Linear::load_no_bias(&w.pp("down_proj"), hidden, width)?,
     })
 }

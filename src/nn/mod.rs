@@ -14,6 +14,7 @@ mod noise;
 mod resample;
 mod weights;
 
+pub(crate) use cpu::large_pages::advise_large_pages;
 pub use cpu::{
     feature_map::FeatureMap,
     quantized::Q8Block,

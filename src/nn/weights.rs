@@ -93,14 +93,47 @@ pub trait TensorSource: Send + Sync {
 
 /// A view of a [`TensorSource`] below some prefix; reads tensors as one floating-point type onto
 /// one device.
+///
+/// A view of the header alone ([`Weights::of_header`]) checks names, shapes and types in the same
+/// way, but gives stand-ins that take no memory, so that a network can be measured before it is
+/// read.
 #[derive(Clone)]
 pub struct Weights {
     source: Arc<dyn TensorSource>,
     read: Arc<Mutex<BTreeSet<String>>>,
-    kept: Arc<AtomicU64>,
+    memory: Arc<Memory>,
+    watch: Option<Arc<dyn Fn(u64) + Send + Sync>>,
     prefix: String,
     dtype: Dtype,
     device: Device,
+    has_values: bool,
+}
+
+/// Bytes that layers take.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Of what is kept.
+    kept: AtomicU64,
+    /// Of what was read, as it is stored.
+    stored: AtomicU64,
+    /// At the widest moment so far, with the tensor that is being read and the layer that is being
+    /// made of it.
+    peak: AtomicU64,
+}
+
+impl Memory {
+    fn note(&self, beside: u64) {
+        let kept = self.kept.load(Ordering::Relaxed);
+        self.peak.fetch_max(kept + beside, Ordering::Relaxed);
+    }
+
+    fn keep(&self, bytes: u64) {
+        self.kept.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn release(&self, bytes: u64) {
+        self.kept.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Weights {
@@ -109,11 +142,45 @@ impl Weights {
         Self {
             source,
             read: Arc::default(),
-            kept: Arc::default(),
+            memory: Arc::default(),
+            watch: None,
             prefix: String::new(),
             dtype,
             device: device.clone(),
+            has_values: true,
         }
+    }
+
+    /// The same for a network that is only measured: every tensor has the shape of the file's and
+    /// the value NaN, so that nothing computed with it passes for a result.
+    pub fn of_header(source: Arc<dyn TensorSource>, dtype: Dtype, device: &Device) -> Self {
+        Self {
+            has_values: false,
+            ..Self::new(source, dtype, device)
+        }
+    }
+
+    /// The same with a function that is told the size in bytes of every tensor that was read.
+    pub fn watched(self, watch: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Self {
+            watch: Some(Arc::new(watch)),
+            ..self
+        }
+    }
+
+    /// Tensors of another file, which belong to the same network.
+    pub fn beside(&self, source: Arc<dyn TensorSource>) -> Self {
+        Self {
+            source,
+            read: Arc::default(),
+            prefix: String::new(),
+            ..self.clone()
+        }
+    }
+
+    /// Returns whether tensors have their values. Those of a header have only their shapes.
+    pub fn has_values(&self) -> bool {
+        self.has_values
     }
 
     /// The tensors below `name`, as PyTorch separates them, by a dot.
@@ -151,16 +218,58 @@ impl Weights {
 
     /// Bytes of everything that was read, in the form in which layers keep it.
     pub fn bytes_kept(&self) -> u64 {
-        self.kept.load(Ordering::Relaxed)
+        self.memory.kept.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of everything that was read, as it is stored.
+    pub fn bytes_stored(&self) -> u64 {
+        self.memory.stored.load(Ordering::Relaxed)
+    }
+
+    /// Bytes at the widest moment of reading: what was kept until then, the tensor that was being
+    /// read, and the layer that was being made of it.
+    pub fn peak_bytes(&self) -> u64 {
+        self.memory
+            .peak
+            .load(Ordering::Relaxed)
+            .max(self.bytes_kept())
     }
 
     /// A layer keeps `bytes` in place of the tensor of `elements` values that it read.
     pub(super) fn keep_instead(&self, elements: usize, bytes: u64) {
-        self.kept.fetch_add(bytes, Ordering::Relaxed);
-        self.kept.fetch_sub(
-            (elements * self.held_as().size_in_bytes()) as u64,
-            Ordering::Relaxed,
-        );
+        self.memory.note(bytes);
+        self.memory.keep(bytes);
+        self.memory
+            .release((elements * self.held_as().size_in_bytes()) as u64);
+    }
+
+    /// A tensor that a layer was made of is kept beside it.
+    pub fn keep_too(&self, tensor: &Tensor) {
+        self.memory
+            .keep((tensor.elem_count() * self.held_as().size_in_bytes()) as u64);
+    }
+
+    /// Tensors that were read from here, one behind the other along the first axis.
+    ///
+    /// # Errors
+    /// Their shapes do not fit together.
+    pub fn join(&self, parts: &[Tensor]) -> Result<Tensor> {
+        let elements: usize = parts.iter().map(Tensor::elem_count).sum();
+        self.memory
+            .note((elements * self.held_as().size_in_bytes()) as u64);
+        if self.has_values || parts.is_empty() {
+            return Ok(Tensor::cat(parts, 0)?);
+        }
+        let rows = parts.iter().map(|part| part.dims()[0]).sum();
+        let mut shape = parts[0].dims().to_vec();
+        shape[0] = rows;
+        self.stand_in(shape)
+    }
+
+    /// A tensor of this shape that takes no memory.
+    fn stand_in(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let value = Tensor::new(f32::NAN, &self.device)?.to_dtype(self.held_as())?;
+        Ok(value.broadcast_as(shape)?)
     }
 
     /// The type that tensors have once they are read, and that activations have.
@@ -297,12 +406,24 @@ impl Weights {
 
     fn read(&self, name: &str) -> Result<Tensor> {
         let path = self.path(name);
-        let stored = self.source.load(&path)?;
-        if !stored.dtype().is_float() {
-            let found = format!("{:?}", stored.dtype()).to_lowercase();
+        let info = self.info(name, || "floating-point numbers".to_owned())?;
+        if let StoredType::Readable(stored) = info.element
+            && !stored.is_float()
+        {
+            let found = format!("{stored:?}").to_lowercase();
             return Err(self.mismatch(name, "floating-point numbers", found));
         }
+        self.count_tensor(&info);
+        self.mark_as_read(path.clone());
+        if !self.has_values {
+            return self.stand_in(info.shape);
+        }
+        let stored = self.source.load(&path)?;
+        if let Some(watch) = &self.watch {
+            watch((stored.elem_count() * stored.dtype().size_in_bytes()) as u64);
+        }
         let tensor = stored.to_dtype(self.held_as())?;
+        drop(stored);
         if let Some(found) = first_not_finite(&tensor)? {
             return Err(Error::from(LoadError::NotFinite {
                 origin: self.source.origin(),
@@ -310,13 +431,24 @@ impl Weights {
                 found,
             }));
         }
-        let tensor = tensor.to_device(&self.device)?;
-        self.kept.fetch_add(
-            (tensor.elem_count() * self.held_as().size_in_bytes()) as u64,
-            Ordering::Relaxed,
-        );
-        self.mark_as_read(path);
-        Ok(tensor)
+        Ok(tensor.to_device(&self.device)?)
+    }
+
+    /// Counts a tensor that is read: as it is stored, if that is another type, and as it is held.
+    fn count_tensor(&self, info: &TensorInfo) {
+        let elements: usize = info.shape.iter().product();
+        let held = (elements * self.held_as().size_in_bytes()) as u64;
+        let stored_as = match info.element {
+            StoredType::Readable(stored) => stored,
+            StoredType::Unreadable(_) => self.held_as(),
+        };
+        let stored = (elements * stored_as.size_in_bytes()) as u64;
+        self.memory.stored.fetch_add(stored, Ordering::Relaxed);
+        match stored_as == self.held_as() {
+            true => self.memory.note(held),
+            false => self.memory.note(stored + held),
+        }
+        self.memory.keep(held);
     }
 
     fn mark_as_read(&self, path: String) {

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Result,
+    loading::Lazy,
     models::vq_vae::{Decoder, Quantizer},
 };
 
@@ -27,6 +28,15 @@ pub struct CodebookNetworks<T> {
 }
 
 impl<T: CodebookTransformer> CodebookNetworks<T> {
+    /// A transformer with its tokenizer.
+    pub(super) fn new(transformer: T, (quantizer, decoder): (Quantizer, Decoder)) -> Self {
+        Self {
+            transformer,
+            quantizer,
+            decoder,
+        }
+    }
+
     /// Checks that the networks belong together.
     ///
     /// # Errors
@@ -75,7 +85,7 @@ pub trait CodebookSettings: Sync {
 }
 
 /// The transformer of a family.
-pub trait CodebookTransformer: Sync + Sized {
+pub trait CodebookTransformer: Send + Sync + Sized {
     /// Settings of sampling and guidance.
     type Settings: CodebookSettings;
     /// What one branch of guidance is conditioned on, prepared for the network.
@@ -150,7 +160,7 @@ pub trait CodebookTransformer: Sync + Sized {
 
 /// Generates images: everything except text encoders.
 pub struct CodebookModel<'a, T: CodebookTransformer> {
-    pub(super) networks: &'a CodebookNetworks<T>,
+    pub(super) networks: Lazy<'a, CodebookNetworks<T>>,
     pub(super) settings: T::Settings,
     rows_at_once: usize,
     hidden_block: Option<usize>,
@@ -161,9 +171,13 @@ impl<'a, T: CodebookTransformer> CodebookModel<'a, T> {
     ///
     /// # Errors
     /// The settings are out of range, or the networks do not belong together.
-    pub fn new(networks: &'a CodebookNetworks<T>, settings: T::Settings) -> Result<Self> {
-        networks.check()?;
-        settings.check(networks.transformer.grids().len())?;
+    pub fn new(
+        networks: impl Into<Lazy<'a, CodebookNetworks<T>>>,
+        settings: T::Settings,
+    ) -> Result<Self> {
+        let networks = networks.into();
+        networks.measured().check()?;
+        settings.check(networks.measured().transformer.grids().len())?;
         Ok(Self {
             networks,
             settings,
@@ -187,11 +201,16 @@ impl<'a, T: CodebookTransformer> CodebookModel<'a, T> {
     /// # Errors
     /// There is no such block.
     pub fn with_hidden_block(self, block: Option<usize>) -> Result<Self> {
-        check_hidden_block(block, self.networks.transformer.depth())?;
+        check_hidden_block(block, self.sizes().depth())?;
         Ok(Self {
             hidden_block: block,
             ..self
         })
+    }
+
+    /// The transformer where only its sizes matter.
+    pub(super) fn sizes(&self) -> &'a T {
+        &self.networks.measured().transformer
     }
 
     /// Returns whether there is an unconditional branch at any scale.
@@ -206,7 +225,8 @@ impl<'a, T: CodebookTransformer> CodebookModel<'a, T> {
         sum: Option<&Tensor>,
         drawn: &Drawn,
     ) -> Result<Tensor> {
-        let quantizer = &self.networks.quantizer;
+        let networks = self.networks.get()?;
+        let quantizer = &networks.quantizer;
         let grids = self.grids();
         let codes = drawn.map(quantizer, grids[scale])?;
         Ok(quantizer.add(sum, &codes, self.latent_size(), [scale, grids.len()])?)
@@ -215,7 +235,7 @@ impl<'a, T: CodebookTransformer> CodebookModel<'a, T> {
 
 impl<T: CodebookTransformer> StepCosts for CodebookModel<'_, T> {
     fn tokens(&self, scale: usize) -> usize {
-        self.networks.transformer.tokens(scale)
+        self.sizes().tokens(scale)
     }
 
     fn branches(&self, scale: usize) -> usize {
@@ -227,42 +247,44 @@ impl<T: CodebookTransformer> StepCosts for CodebookModel<'_, T> {
     }
 
     fn text_flops(&self, tokens: usize) -> f64 {
-        self.networks.transformer.text_flops(tokens)
+        self.sizes().text_flops(tokens)
     }
 
     fn row_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {
-        self.networks.transformer.row_flops(tokens, seen, text)
+        self.sizes().row_flops(tokens, seen, text)
     }
 
     fn extra_flops(&self, scale: usize) -> f64 {
-        self.networks.transformer.extra_flops(&self.settings, scale)
+        self.sizes().extra_flops(&self.settings, scale)
     }
 
     fn decode_flops(&self, size: DecodeSize) -> f64 {
         let (rows, columns) = self.decoded_cells(size);
-        self.networks.decoder.flops(rows * columns)
+        self.networks.measured().decoder.flops(rows * columns)
     }
 
     fn decode_bytes(&self) -> u64 {
-        self.networks.decoder.activation_bytes(self.latent_size())
+        self.networks
+            .measured()
+            .decoder
+            .activation_bytes(self.latent_size())
     }
 
     fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.networks.transformer.row_kv_bytes(tokens)
+        self.sizes().row_kv_bytes(tokens)
     }
 
     fn latent_bytes(&self) -> u64 {
-        self.networks.transformer.latent_bytes()
+        self.sizes().latent_bytes()
     }
 
     fn hidden_width(&self) -> usize {
-        let width = |_| self.networks.transformer.width();
+        let width = |_| self.sizes().width();
         self.hidden_block.map_or(0, width)
     }
 
     fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
-        let transformer = &self.networks.transformer;
-        transformer.activation_bytes(rows, tokens, seen)
+        self.sizes().activation_bytes(rows, tokens, seen)
     }
 }
 
@@ -272,11 +294,11 @@ impl<T: CodebookTransformer> ScaleModel for CodebookModel<'_, T> {
     type Drawn = T::Drawn;
 
     fn grids(&self) -> &[(usize, usize)] {
-        self.networks.transformer.grids()
+        self.sizes().grids()
     }
 
     fn channels(&self) -> usize {
-        self.networks.quantizer.channels()
+        self.networks.measured().quantizer.channels()
     }
 
     fn latent_size(&self) -> (usize, usize) {
@@ -284,15 +306,15 @@ impl<T: CodebookTransformer> ScaleModel for CodebookModel<'_, T> {
     }
 
     fn patch(&self) -> usize {
-        self.networks.decoder.patch()
+        self.networks.measured().decoder.patch()
     }
 
     fn device(&self) -> &Device {
-        self.networks.transformer.place().0
+        self.sizes().place().0
     }
 
     fn dtype(&self) -> DType {
-        self.networks.transformer.place().1
+        self.sizes().place().1
     }
 
     fn hidden_block(&self) -> Option<usize> {
@@ -313,7 +335,7 @@ impl<T: CodebookTransformer> ScaleModel for CodebookModel<'_, T> {
 
     fn input_tokens(&self, scale: usize, sum: &Tensor) -> Result<Tensor> {
         let grid = self.grids()[scale];
-        Ok(self.networks.quantizer.tokens(sum, grid)?)
+        Ok(self.networks.get()?.quantizer.tokens(sum, grid)?)
     }
 
     fn forward(
@@ -322,7 +344,7 @@ impl<T: CodebookTransformer> ScaleModel for CodebookModel<'_, T> {
         watch: &mut dyn FnMut(usize, usize, &Tensor),
     ) -> Result<ScaleOutput> {
         let guidance = self.settings.guidance(step.scale, self.grids().len());
-        self.networks.transformer.run(step, guidance, watch)
+        self.networks.get()?.transformer.run(step, guidance, watch)
     }
 
     fn draw(
@@ -333,9 +355,9 @@ impl<T: CodebookTransformer> ScaleModel for CodebookModel<'_, T> {
         sums: Option<&mut DrawSums>,
     ) -> T::Drawn {
         let sampling = self.settings.sampling(scale, self.grids().len());
-        let vocabulary = self.networks.quantizer.vocabulary();
+        let vocabulary = self.networks.measured().quantizer.vocabulary();
         let codes = draw_tokens_noting(logits, vocabulary, &sampling, stream, sums);
-        self.networks.transformer.drawn(codes, scale, stream)
+        self.sizes().drawn(codes, scale, stream)
     }
 
     fn add(
@@ -349,6 +371,6 @@ impl<T: CodebookTransformer> ScaleModel for CodebookModel<'_, T> {
     }
 
     fn decode(&self, latent: &Tensor) -> Result<Tensor> {
-        self.networks.decoder.forward(latent)
+        self.networks.get()?.decoder.forward(latent)
     }
 }

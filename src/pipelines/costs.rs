@@ -4,6 +4,9 @@
 use candle_core::DType;
 use ttsvar_search::{DecodeSize, Estimate, Workload};
 
+use super::PipelineContext;
+use crate::loading::Evict;
+
 /// Tokens of a prompt of usual length, for estimates.
 pub(super) const USUAL_TEXT: usize = 20;
 
@@ -19,11 +22,48 @@ const HELD_BACK: u64 = 16 << 20;
 pub struct Networks {
     /// Networks that are always in memory.
     pub resident: u64,
+    /// What reading one of them takes at most beside all of them.
+    pub reading: u64,
     /// Networks that are in memory only while a prompt is encoded.
     pub encoding: u64,
+    /// True if prompts are encoded before other networks are read.
+    pub encodes_first: bool,
     /// The largest network that is in memory only while images are scored or their features
     /// computed.
     pub scoring: u64,
+}
+
+impl Networks {
+    /// The networks of a pipeline: those of the generator that stay in memory, its text encoders,
+    /// and what the context adds.
+    pub(super) fn new(
+        always: &[&dyn Evict],
+        text: &[&dyn Evict],
+        context: &PipelineContext,
+    ) -> Self {
+        let mut networks = Self {
+            resident: context.resident + context.prompts,
+            reading: context.reading,
+            encoding: 0,
+            encodes_first: context.encodes_first,
+            scoring: context.scoring,
+        };
+        for network in always.iter().chain(text) {
+            if network.is_resident() {
+                networks.resident += network.bytes();
+                networks.reading = networks.reading.max(reading(*network));
+            } else {
+                // One after the other
+                networks.encoding = networks.encoding.max(network.peak_bytes());
+            }
+        }
+        networks
+    }
+}
+
+/// What reading a network takes at most beside the network.
+pub(crate) fn reading(network: &dyn Evict) -> u64 {
+    network.peak_bytes() - network.bytes()
 }
 
 /// The cost of the steps of a model that is set up for an image size.
@@ -154,7 +194,11 @@ fn peak_bytes(model: &impl StepCosts, networks: Networks, workload: &Workload) -
     } = workload;
     let evaluating = model.decode_bytes().max(networks.scoring);
     let mut seen = 0;
-    let mut peak = networks.encoding;
+    let beside = match networks.encodes_first {
+        true => 0,
+        false => networks.encoding,
+    };
+    let mut peak = networks.reading.max(beside);
     let mut waiting = 0;
     for (scale, &width) in widths.iter().enumerate() {
         let tokens = model.tokens(scale);
@@ -183,7 +227,8 @@ fn peak_bytes(model: &impl StepCosts, networks: Networks, workload: &Workload) -
     let regions = model.steering().map_or(0, |steering| {
         steering.texts as u64 * model.kv_bytes(steering.tokens)
     });
-    PROGRAM + networks.resident + peak + waiting + regions
+    let searching = networks.resident + peak + waiting + regions;
+    PROGRAM + searching.max(networks.encoding)
 }
 
 /// The number of distinct states of `width` rows at a scale: at scale 0 all rows are equal.

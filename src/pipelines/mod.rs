@@ -1,5 +1,5 @@
 //! Image generators, one folder per model family. A [`Family`] answers questions that need no
-//! weights, a [`Generator`] is a loaded model, a [`Pipeline`] a generator set up for a search.
+//! weights, a [`Generator`] is a model with its files, a [`Pipeline`] a generator set up for a search.
 //!
 //! Outside of this module only the `match` in `system/loader.rs` names a family.
 //! `docs/adding-a-generator.md` lists the steps for a new one.
@@ -12,6 +12,7 @@ mod edit;
 pub mod hart;
 pub mod infinity;
 mod outline;
+mod prepared;
 mod random;
 mod rollout;
 mod rows;
@@ -22,8 +23,10 @@ pub mod var;
 pub use codebook::{CodebookModel, CodebookNetworks, CodebookSettings};
 pub use codes::{Drawn, Sampling, Smooth, code_mixture, draw_tokens};
 pub use costs::Networks;
+pub(crate) use costs::reading;
 pub use edit::{Edit, Editor};
 pub use outline::{Outline, OutlineContext};
+pub use prepared::Prepared;
 pub use random::{RandomArchitecture, RandomModel, architecture, architecture_names};
 pub use rollout::ModelRollout;
 pub use truncation::truncate;
@@ -74,7 +77,8 @@ pub trait Family: Sync {
     /// What a user should know about these options of a model, if anything.
     fn advice(&self, description: &Description, options: &Options) -> Option<String>;
 
-    /// Loads a model. If `resident`, networks that are needed only at times stay in memory.
+    /// Opens a model: only the headers of its files are read. If `resident`, networks that are needed
+    /// only at times stay in memory.
     ///
     /// # Errors
     /// A file is missing or damaged, or the parts do not fit together.
@@ -87,7 +91,7 @@ pub trait Family: Sync {
     ) -> Result<Box<dyn Generator>>;
 }
 
-/// A loaded generator.
+/// A generator, whose networks are read at their first use.
 pub trait Generator: Send + Sync {
     /// The input from which images are generated.
     fn conditioning(&self) -> Conditioning<'_>;
@@ -110,8 +114,11 @@ pub trait Generator: Send + Sync {
         None
     }
 
-    /// Bytes of the networks that always stay in memory.
-    fn bytes(&self) -> u64;
+    /// Networks that always stay in memory, once they are read.
+    fn networks(&self) -> Vec<&dyn Evict>;
+
+    /// Bytes of an encoded prompt of usual length; 0 if it has no text encoder.
+    fn prompt_bytes(&self) -> u64;
 
     /// Networks that may be evicted between their uses, such as the text encoder.
     fn evictable(&self) -> Vec<&dyn Evict>;
@@ -156,6 +163,12 @@ pub struct PipelineContext {
     pub edit: Option<Arc<Edit>>,
     /// Bytes of other networks that stay in memory.
     pub resident: u64,
+    /// Bytes that reading one of them takes at most beside all of them.
+    pub reading: u64,
+    /// True if prompts are encoded before other networks are read ([`Pipeline::prepare`]).
+    pub encodes_first: bool,
+    /// Bytes of prompts that wait, encoded, for their searches.
+    pub prompts: u64,
     /// Bytes of the largest network that is in memory only while images are scored or their
     /// features computed.
     pub scoring: u64,

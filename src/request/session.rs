@@ -17,7 +17,7 @@ use crate::{
     Error, Result,
     options::{ClassChoice, Options},
     pipelines::Edit,
-    system::{MemoryLimit, MemoryPlan, ScorerWithQuestions, System, too_little_memory},
+    system::{MemoryLimit, MemoryPlan, ScorerWithQuestions, System, Uses, too_little_memory},
 };
 
 /// A system set up for searches.
@@ -28,6 +28,7 @@ pub struct Session<'a> {
     plan: Plan,
     pipeline: Box<dyn Pipeline + 'a>,
     rows_at_once: Option<usize>,
+    uses: Uses,
     edit: Option<NamedEdit>,
     scorers: Vec<ScorerWithQuestions<'a>>,
     held_out: Vec<ScorerWithQuestions<'a>>,
@@ -66,6 +67,7 @@ impl<'a> Session<'a> {
     /// needs.
     pub fn new(system: &'a System, options: &Options) -> Result<Self> {
         let session = Self::complete(system, system.resolve(options)?, system.drafts())?;
+        system.refuse_missing(session.plan.compares(), session.uses.features())?;
         let search = system.search(session.pipeline.as_ref());
         search.check(&session.plan)?;
         Ok(session)
@@ -90,17 +92,40 @@ impl<'a> Session<'a> {
         let pipeline = system.pipeline(&options, None)?;
         let (plan, method) = MethodSpec::plan(&options, pipeline.scales().len(), drafts)?;
         let (scorers, held_out) = system.scorers_with_questions(&options)?;
+        drop(pipeline);
+        let uses = Uses::of([&plan]);
         Ok(Self {
+            pipeline: system.pipeline_for(&options, None, uses, None)?,
             system,
             options,
             method,
             plan,
-            pipeline,
             rows_at_once: None,
+            uses,
             edit: None,
             scorers,
             held_out,
         })
+    }
+
+    /// Encodes prompts that will be searched for, if the text encoder does not stay in memory, then
+    /// reads the networks that do. Without it, networks are read at their first use.
+    ///
+    /// # Errors
+    /// A prompt cannot be encoded, or a file is gone or damaged.
+    pub fn prepare(&self, prompts: &[&str]) -> Result<()> {
+        let prompts = prompts.iter().map(|text| self.prompt(text));
+        let prompts: Vec<Prompt> = prompts.collect();
+        self.pipeline.prepare(&prompts)?;
+        self.read_networks()
+    }
+
+    /// Reads the networks that stay in memory and that searches use.
+    ///
+    /// # Errors
+    /// A file is gone or damaged.
+    pub fn read_networks(&self) -> Result<()> {
+        self.system.read_networks(self.uses)
     }
 
     /// Keeps searches within a limit of memory, and returns the measures taken.
@@ -121,8 +146,12 @@ impl<'a> Session<'a> {
         plans: impl IntoIterator<Item = &'p Plan>,
         limit: MemoryLimit,
     ) -> Result<MemoryPlan> {
-        let workload = self.largest_workload(plans);
-        let fit = self.system.fit_memory(&self.options, &workload, limit)?;
+        let plans: Vec<&Plan> = plans.into_iter().collect();
+        let workload = self.largest_workload(plans.iter().copied());
+        self.uses = Uses::of(plans);
+        let fit = self
+            .system
+            .fit_memory(&self.options, &workload, self.uses, limit)?;
         self.run_at_once(fit.rows_at_once)?;
         Ok(fit)
     }
@@ -133,9 +162,9 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As [`Session::fit_memory`].
     pub fn fit_rows(&mut self, limit: MemoryLimit) -> Result<()> {
-        let rows = self
-            .system
-            .rows_within(&self.options, &self.workload(&self.plan), limit)?;
+        let rows =
+            self.system
+                .rows_within(&self.options, &self.workload(&self.plan), self.uses, limit)?;
         match rows {
             Ok(rows) => self.run_at_once(rows),
             Err(least) => Err(too_little_memory(least, limit.bytes)),
@@ -157,7 +186,7 @@ impl<'a> Session<'a> {
     fn set_up(&self, options: &Options) -> Result<Box<dyn Pipeline + 'a>> {
         let edit = self.edit.as_ref().map(|named| named.edit.clone());
         self.system
-            .editing_pipeline(options, self.rows_at_once, edit)
+            .pipeline_for(options, self.rows_at_once, self.uses, edit)
     }
 
     /// The session for an edit: searches generate a part of an image again, and keep the rest. The
@@ -316,6 +345,7 @@ impl<'a> Session<'a> {
             method: self.method,
             plan: self.plan.clone(),
             rows_at_once: self.rows_at_once,
+            uses: self.uses,
             edit: self.edit.clone(),
             scorers: self.scorers.clone(),
             held_out: self.held_out.clone(),

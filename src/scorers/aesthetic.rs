@@ -55,7 +55,7 @@ fn load(
     let head = files.weights()?;
     // The published file has a text tower too; report only unread tensors of the vision tower.
     loader.load(files.encoder()?, "vision_model.", &[], |siglip| {
-        let head = Weights::new(head, siglip.dtype(), siglip.device());
+        let head = siglip.beside(head);
         let mut aesthetic = Aesthetic::load(siglip, &config, &head)?;
         let side = aesthetic.vision_model.side();
         aesthetic.preprocess = preprocessing(aesthetic.preprocess, files, side)?;

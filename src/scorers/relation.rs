@@ -17,7 +17,7 @@ use crate::{
         scenes::{self, words},
     },
     hub::{BuiltIn, ScorerFiles, ScorerRelease},
-    loading::{Loaded, Loader, UnreadTensors},
+    loading::{Dtype, Loaded, LoadedFile, Loader},
     models::mask2former::Mask2Former,
     text::{
         atoms::{Atoms, Thing},
@@ -53,20 +53,18 @@ fn load(
     _: &ScorerSettings,
 ) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
     if files.are_built_in() {
-        return Ok(Loaded {
-            network: Box::new(RelationScorer::new(SceneShapes)),
-            bytes: 0,
-            unread: UnreadTensors::none("the scenes detector"),
-            state_dict: None,
-        });
+        let network = Box::new(RelationScorer::new(SceneShapes));
+        return Ok(Loaded::without_weights(network, "the scenes detector"));
     }
     let path = files.weights_path()?;
-    let (detector, bytes) = open::coco_detector(&path, &loader.device)?;
+    let (detector, weights) =
+        open::coco_detector_of(&path, |file| loader.weights(file, Dtype::F32))?;
     Ok(Loaded {
         network: Box::new(RelationScorer::new(CocoObjects(detector))),
-        bytes,
-        unread: UnreadTensors::none(path.display()),
-        state_dict: None,
+        bytes: weights.bytes_kept(),
+        peak_bytes: weights.peak_bytes(),
+        stored_bytes: weights.bytes_stored(),
+        files: vec![LoadedFile::complete(path.display())],
     })
 }
 

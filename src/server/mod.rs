@@ -46,6 +46,7 @@ use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{
     Error, Result,
+    loading::LoadListener,
     request::Session,
     system::{MemoryLimit, System},
 };
@@ -54,6 +55,19 @@ use metrics::Metrics;
 use request::RequestReader;
 use scheduler::Scheduler;
 use store::Store;
+
+/// Logs which networks are read.
+struct ReadingLog;
+
+impl LoadListener for ReadingLog {
+    fn begun(&self, network: &str, bytes: u64) {
+        tracing::info!(bytes, "reading the {network}");
+    }
+
+    fn read(&self, _: u64) {}
+
+    fn ended(&self) {}
+}
 
 /// The limits on requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +186,7 @@ impl Server {
             metrics.clone(),
             setup.limits.queue,
         ));
+        system.watch_reading(ReadingLog);
         let requests = RequestReader::new(system.clone(), setup.limits)?;
         let threads = worker::start(workers, &system, &scheduler, &store, setup.limits)?;
         let app = App {

@@ -66,6 +66,7 @@ impl RequestReader {
             // Decides which networks stay in memory for as long as the server runs.
             session.fit_memory(limit)?;
         }
+        system.read_all_networks()?;
         let (height, width) = session.pipeline().image_size();
         let mut sizes = system.image_sizes();
         sizes.sort_by_key(|size| (size.width, size.height) != (width, height));

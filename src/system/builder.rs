@@ -50,6 +50,10 @@ pub struct SystemBuilder {
     /// True if text encoder, scorers and features are evicted from memory between their uses.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub evict: bool,
+    /// True if a system may lack files of scorers and features that the caller did not name: plans
+    /// that need them are refused later.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub may_lack_parts: bool,
     /// Token grids that replace those of the description.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub grids: Option<Grids>,
@@ -57,6 +61,34 @@ pub struct SystemBuilder {
     #[cfg(feature = "remote")]
     #[cfg_attr(feature = "cli", command(flatten))]
     pub server: VisionServer,
+}
+
+/// Files that are missing of parts which not every search needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct MissingParts {
+    /// The folder in which they would be.
+    pub folder: PathBuf,
+    /// Those of scorers.
+    pub scorers: Vec<String>,
+    /// Those of features.
+    pub features: Vec<String>,
+}
+
+impl MissingParts {
+    /// Checks that nothing is missing which a search uses.
+    ///
+    /// # Errors
+    /// Files are missing; the error lists them.
+    pub(super) fn refuse(&self, scorers: bool, features: bool) -> Result<()> {
+        let mut missing = vec![];
+        if scorers {
+            missing.extend(self.scorers.iter().cloned());
+        }
+        if features {
+            missing.extend(self.features.iter().cloned());
+        }
+        require_files(&self.folder, &missing)
+    }
 }
 
 /// Token grids (rows, columns) of a generator.
@@ -129,11 +161,20 @@ impl SystemBuilder {
         Self { device, ..self }
     }
 
-    /// Loads text encoder, scorers and features once to check them, and evicts them until they are
-    /// needed. `Session::fit_memory` keeps those for which there is room.
+    /// Evicts text encoder, scorers and features between their uses. `Session::fit_memory` keeps those
+    /// for which there is room.
     pub fn evict(self) -> Self {
         Self {
             evict: true,
+            ..self
+        }
+    }
+
+    /// Opens although files of the usual scorers and the features are missing. `Session::new`
+    /// refuses plans that need them.
+    pub fn may_lack_parts(self) -> Self {
+        Self {
+            may_lack_parts: true,
             ..self
         }
     }
@@ -155,7 +196,8 @@ impl SystemBuilder {
         self.model.as_deref().unwrap_or(DEMO)
     }
 
-    /// Opens the system, after a check that all of its files are present.
+    /// Opens the system, after a check that all of its files are present. Only the headers of weight
+    /// files are read: networks are read at their first use, or by `Session::read_networks`.
     ///
     /// # Errors
     /// The model or the device is not known or not available, the model lacks a scorer, or a file
@@ -170,16 +212,33 @@ impl SystemBuilder {
         }
         let mix = self.scorers_or_default(&bundle)?;
         let scorers = ScorerChoice::new(mix, self.held_out.as_ref())?;
+        let missing = self.missing_parts(&bundle, &scorers)?;
+        let system = loader::load(self, bundle, &scorers, &loader, missing)?;
+        self.check_state_dict(system.report())?;
+        Ok(system)
+    }
+
+    /// The parts of which files are missing, as far as the system can do without.
+    ///
+    /// # Errors
+    /// It cannot do without: the error lists all missing files.
+    fn missing_parts(&self, bundle: &Bundle, scorers: &ScorerChoice) -> Result<MissingParts> {
         let kinds = scorers.all.kinds().into_iter();
         let releases: Vec<_> = kinds.map(|kind| &kind.release).collect();
         let folder = bundle.folder().path();
-        require_files(
-            self.weights.as_deref().unwrap_or(&folder),
-            &bundle.missing(&releases)?,
-        )?;
-        let system = loader::load(self, bundle, &scorers, &loader)?;
-        self.check_state_dict(system.report())?;
-        Ok(system)
+        let folder = self.weights.clone().unwrap_or(folder);
+        let generator = bundle.missing_of_generator();
+        let missing = MissingParts {
+            folder,
+            scorers: bundle.missing_of_scorers(&releases)?,
+            features: bundle.missing_of_features(),
+        };
+        let named = self.scorer.is_some() || self.held_out.is_some();
+        if !generator.is_empty() || !self.may_lack_parts || named && !missing.scorers.is_empty() {
+            let all = [&generator[..], &missing.scorers, &missing.features];
+            require_files(&missing.folder, &all.concat())?;
+        }
+        Ok(missing)
     }
 
     /// The bundle of the model, without loading its files.
@@ -242,10 +301,7 @@ impl SystemBuilder {
                     .with_hint("use bf16 on a GPU"),
             );
         }
-        Ok(Loader {
-            dtype,
-            device: self.device.open()?,
-        })
+        Ok(Loader::new(dtype, self.device.open()?))
     }
 
     /// The scorers that the caller chose, otherwise the bundle's default.

@@ -8,7 +8,7 @@ use ttsvar_search::{Extractor, Features, Image, Matrix};
 use crate::{
     Error, Result,
     features::{Dinov2Features, PatchReduction},
-    hub::Bundle,
+    hub::{Bundle, description},
     loading::{Evictable, LoadReport, Loaded, Loader},
     models::dinov2::Dinov2,
 };
@@ -45,33 +45,25 @@ type LoadedFeatures = (
     BTreeMap<Features, Box<dyn Extractor>>,
 );
 
-/// Loads the feature extractors of a bundle.
+/// Opens the feature extractors of a bundle.
 pub(super) fn load_features(
     bundle: &Bundle,
     loader: &Loader,
     resident: bool,
     report: &mut LoadReport,
 ) -> Result<LoadedFeatures> {
-    let Some(loaded) = load_network(bundle, loader)? else {
+    let Some(features) = bundle.description.features.clone() else {
         return Ok((None, BTreeMap::new()));
     };
-    report.add(&loaded);
-    let size = bundle
-        .description
-        .features
-        .as_ref()
-        .and_then(|features| features.size);
+    let size = features.size;
     let size = size.map_or(Dinov2Features::SIZE, |(height, width)| [height, width]);
-    let [height, width] = size;
-    loaded.network.grid(height, width)?;
-    let flops = loaded.network.flops(height, width);
     let bundle = bundle.clone();
-    let loader = loader.clone();
-    let reload = move || {
-        load_network(&bundle, &loader)?
-            .ok_or_else(|| Error::internal("a bundle lost its features while it was open"))
-    };
-    let model = Arc::new(Evictable::new(loaded, resident, reload));
+    let load = move |loader: &Loader| load_network(&bundle, &features, loader);
+    let model = Evictable::new("features", loader, resident, report, load)?;
+    let [height, width] = size;
+    model.measured().grid(height, width)?;
+    let flops = model.measured().flops(height, width);
+    let model = Arc::new(model);
     let mut extractors: BTreeMap<Features, Box<dyn Extractor>> = BTreeMap::new();
     for (reduction, kind) in PatchReduction::ALL {
         let extractor = EvictableFeatures {
@@ -85,14 +77,13 @@ pub(super) fn load_features(
     Ok((Some(model), extractors))
 }
 
-/// Loads the network; `None` if the bundle has no features.
-fn load_network(bundle: &Bundle, loader: &Loader) -> Result<Option<Loaded<Dinov2>>> {
-    let Some(features) = &bundle.description.features else {
-        return Ok(None);
-    };
-    let Some(weights) = bundle.features_weights(&Dinov2::SIGNATURE)? else {
-        return Ok(None);
-    };
+fn load_network(
+    bundle: &Bundle,
+    features: &description::Features,
+    loader: &Loader,
+) -> Result<Loaded<Dinov2>> {
+    let weights = bundle.features_weights(&Dinov2::SIGNATURE)?;
+    let weights = weights.ok_or_else(|| Error::internal("a bundle without features"))?;
     let config: Option<Dinov2Config> = match bundle.features_config()? {
         Some(config) => Some(config.json()?),
         None => None,
@@ -103,6 +94,5 @@ fn load_network(bundle: &Bundle, loader: &Loader) -> Result<Option<Loaded<Dinov2
     let heads = features
         .heads
         .or(config.and_then(|config| config.num_attention_heads));
-    let loaded = loader.load(weights, "", &[], |weights| Dinov2::load(weights, heads))?;
-    Ok(Some(loaded))
+    loader.load(weights, "", &[], |weights| Dinov2::load(weights, heads))
 }

@@ -1,9 +1,14 @@
-//! Loads a bundle into a [`System`].
+//! Opens a bundle as a [`System`].
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::atomic::AtomicUsize,
+};
 
 use super::{
     System, SystemBuilder,
+    builder::MissingParts,
     features::load_features,
     scorers::{ScorerChoice, load_scorers, scorer_files},
     verifier::{BundleVerifier, load_verifier},
@@ -35,29 +40,41 @@ pub(super) fn note_revisions(report: &mut LoadReport) {
     report.notes.extend(notes);
 }
 
-/// Loads all parts of a system.
+/// Opens all parts of a system except those of which files are missing.
 pub(super) fn load(
     builder: &SystemBuilder,
     bundle: Bundle,
     scorers: &ScorerChoice,
     loader: &Loader,
+    missing: MissingParts,
 ) -> Result<System> {
     let resident = !builder.evict;
     let mut report = LoadReport::default();
     let family = family(bundle.description.generator.family);
     let generator = family.load(&bundle, loader, resident, &mut report)?;
-    let files = scorer_files(&bundle, &scorers.all)?;
-    let (mut loaded, scorer_networks) = load_scorers(
-        &scorers.all,
-        &files,
-        loader,
-        &builder.scorer_settings(),
-        resident,
-        &mut report,
-    )?;
-    let held_out = loaded.split_off(scorers.searching);
-    let (features, extractors) = load_features(&bundle, loader, resident, &mut report)?;
+    let (mut loaded, scorer_networks) = match missing.scorers.is_empty() {
+        true => load_scorers(
+            &scorers.all,
+            &scorer_files(&bundle, &scorers.all)?,
+            loader,
+            &builder.scorer_settings(),
+            resident,
+            &mut report,
+        )?,
+        false => (vec![], vec![]),
+    };
+    let held_out = loaded.split_off(scorers.searching.min(loaded.len()));
+    let (features, extractors) = match missing.features.is_empty() {
+        true => load_features(&bundle, loader, resident, &mut report)?,
+        false => (None, BTreeMap::new()),
+    };
     let verifier = load_verifier(&bundle, loader, &loaded, resident, &mut report)?;
+    if !missing.scorers.is_empty() {
+        let files = missing.scorers.join(", ");
+        report
+            .notes
+            .push(format!("images are not scored: missing are {files}"));
+    }
     note_revisions(&mut report);
     Ok(System {
         model: builder.model_name().to_owned(),
@@ -65,6 +82,9 @@ pub(super) fn load(
         family,
         dtype: loader.dtype,
         device: loader.device.clone(),
+        progress: loader.progress.clone(),
+        missing,
+        prompts_ahead: AtomicUsize::new(0),
         generator,
         scorer_mix: builder.scorer.clone(),
         usual_method: scorers.usual_method,

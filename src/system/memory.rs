@@ -5,7 +5,7 @@ use std::fmt;
 
 use ttsvar_search::Workload;
 
-use super::{ReleasedOutline, System, verifier::BundleVerifier};
+use super::{ReleasedOutline, System, Uses, verifier::BundleVerifier};
 use crate::{Error, Result, loading::Evict, options::Options};
 
 /// The parts that are evicted at each level, least first: nothing, the text encoder, everything that
@@ -57,16 +57,17 @@ impl System {
     /// # Errors
     /// The search does not fit; the error names the memory that it needs. Or the options are not
     /// valid.
-    pub fn fit_memory(
+    pub(crate) fn fit_memory(
         &self,
         options: &Options,
         workload: &Workload,
+        uses: Uses,
         limit: MemoryLimit,
     ) -> Result<MemoryPlan> {
         let mut least = u64::MAX;
         for (level, evicted) in self.evicted_levels().into_iter().enumerate() {
             self.set_resident(level < 1, level < 2);
-            match self.rows_within(options, workload, limit)? {
+            match self.rows_within(options, workload, uses, limit)? {
                 Ok(rows_at_once) => {
                     return Ok(MemoryPlan {
                         rows_at_once,
@@ -85,16 +86,17 @@ impl System {
     ///
     /// # Errors
     /// The options are not valid.
-    pub fn rows_within(
+    pub(crate) fn rows_within(
         &self,
         options: &Options,
         workload: &Workload,
+        uses: Uses,
         limit: MemoryLimit,
     ) -> Result<Result<Option<usize>, u64>> {
         let all_rows = workload.widest();
-        let resident = self.resident_bytes();
+        let resident = self.resident_bytes(uses);
         let peak = |rows| {
-            let pipeline = self.pipeline(options, Some(rows))?;
+            let pipeline = self.pipeline_for(options, Some(rows), uses, None)?;
             let estimate = pipeline.estimate(workload);
             let each = estimate.peak_bytes.saturating_sub(resident);
             Ok(resident + each * limit.searches.max(1) as u64)
@@ -114,18 +116,19 @@ impl System {
     }
 
     /// Bytes of the networks that stay in memory.
-    fn resident_bytes(&self) -> u64 {
-        let evictable = self.generator.evictable().into_iter();
-        let networks = evictable.chain(self.evaluation_networks());
+    fn resident_bytes(&self, uses: Uses) -> u64 {
+        let text = self.generator.evictable().into_iter();
+        let networks = text.chain(self.generator.networks());
+        let networks = networks.chain(self.evaluation_networks(uses));
         let resident = networks.filter(|network| network.is_resident());
-        self.generator.bytes() + resident.map(Evict::bytes).sum::<u64>()
+        resident.map(Evict::bytes).sum()
     }
 
     fn set_resident(&self, generator: bool, evaluation: bool) {
         for network in self.generator.evictable() {
             network.set_resident(generator);
         }
-        for network in self.evaluation_networks() {
+        for network in self.evaluation_networks(Uses::ALL) {
             network.set_resident(evaluation);
         }
     }

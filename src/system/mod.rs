@@ -1,4 +1,4 @@
-//! A system: a loaded generator with the scorers and features that a search needs.
+//! A system: a generator with the scorers and features that a search needs.
 //!
 //! [`System::builder`] opens one. `request/session.rs` sets it up for a search.
 
@@ -11,10 +11,17 @@ mod repository;
 mod scorers;
 mod verifier;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use ttsvar_search::{
-    Drafts, Extractor, Features, LatentVerifier, Method, Pipeline, Scorer, Search, WeightedScorer,
+    Drafts, Extractor, Features, LatentVerifier, Method, Pipeline, Plan, Scorer, Search, Verifier,
+    WeightedScorer,
 };
 
 pub use builder::{Grids, SystemBuilder, find_bundle};
@@ -24,14 +31,16 @@ pub use outline::ReleasedOutline;
 pub use repository::model_of_repository;
 pub use scorers::{LoadedScorer, ScorerSet, ScorerWithQuestions, with_questions};
 
-use self::{scorers::EvictableScorer, verifier::BundleVerifier};
+use self::{builder::MissingParts, scorers::EvictableScorer, verifier::BundleVerifier};
 use crate::{
-    Result, demo,
+    Error, Result, demo,
     hub::Description,
-    loading::{Dtype, Evict, Evictable, LoadReport},
+    loading::{Dtype, Evict, Evictable, LoadListener, LoadProgress, LoadReport},
     models::dinov2::Dinov2,
     options::Options,
-    pipelines::{Conditioning, Edit, Editor, Family, Generator, ImageSize, PipelineContext},
+    pipelines::{
+        Conditioning, Edit, Editor, Family, Generator, ImageSize, PipelineContext, reading,
+    },
     scorers::ScorerMix,
     text::{Classes, unknown_words},
 };
@@ -47,6 +56,11 @@ pub struct System {
     family: &'static dyn Family,
     dtype: Dtype,
     device: candle_core::Device,
+    progress: LoadProgress,
+    missing: MissingParts,
+    /// Prompts that are encoded before other networks are read; 0 if each is encoded when its search
+    /// begins.
+    prompts_ahead: AtomicUsize,
     generator: Box<dyn Generator>,
     scorer_mix: Option<ScorerMix>,
     usual_method: Method,
@@ -93,6 +107,18 @@ impl System {
     /// The device that computes.
     pub fn device(&self) -> &candle_core::Device {
         &self.device
+    }
+
+    /// Tells `listener` how far the reading of networks is. Only the first listener is told.
+    pub fn watch_reading(&self, listener: impl LoadListener + 'static) {
+        self.progress.tell(listener);
+    }
+
+    /// Announces that the next searches are for `count` prompts, which `Session::prepare` encodes
+    /// before it reads other networks. If the text encoder does not stay in memory, it is then never
+    /// there beside them, and estimates say so.
+    pub fn expect_prompts(&self, count: usize) {
+        self.prompts_ahead.store(count, Ordering::Relaxed);
     }
 
     /// Findings from loading the system.
@@ -184,7 +210,7 @@ impl System {
         options: &Options,
         rows_at_once: Option<usize>,
     ) -> Result<Box<dyn Pipeline + '_>> {
-        self.editing_pipeline(options, rows_at_once, None)
+        self.pipeline_for(options, rows_at_once, Uses::ALL, None)
     }
 
     /// Encodes images of which a part is to be generated again, if the generator can.
@@ -192,28 +218,73 @@ impl System {
         self.generator.editor()
     }
 
-    /// The same as [`System::pipeline`] for an edit; only of a system with an editor.
-    pub(crate) fn editing_pipeline(
+    /// The same for searches that use only some parts, or for an edit; the latter only of a system with
+    /// an editor.
+    pub(crate) fn pipeline_for(
         &self,
         options: &Options,
         rows_at_once: Option<usize>,
+        uses: Uses,
         edit: Option<Arc<Edit>>,
     ) -> Result<Box<dyn Pipeline + '_>> {
+        let prompts = self.prompts_ahead.load(Ordering::Relaxed);
+        let encodes_first = prompts > 0 && self.evicts_text();
         let mut context = PipelineContext {
             rows_at_once,
             hidden_block: self.hidden_block,
             edit,
+            encodes_first,
             ..PipelineContext::default()
         };
+        if encodes_first {
+            context.prompts = prompts as u64 * self.generator.prompt_bytes();
+        }
         // Scorers and features run one after the other: of those that are evicted between their
         // uses, one at a time is in memory.
-        for network in self.evaluation_networks() {
-            match network.is_resident() {
-                true => context.resident += network.bytes(),
-                false => context.scoring = context.scoring.max(network.bytes()),
+        for network in self.evaluation_networks(uses) {
+            if network.is_resident() {
+                context.resident += network.bytes();
+                context.reading = context.reading.max(reading(network));
+            } else {
+                context.scoring = context.scoring.max(network.peak_bytes());
             }
         }
         self.generator.pipeline(options, context)
+    }
+
+    /// Returns whether a text encoder is in memory only while prompts are encoded.
+    fn evicts_text(&self) -> bool {
+        let mut text = self.generator.evictable().into_iter();
+        text.any(|network| !network.is_resident())
+    }
+
+    /// Reads the networks that stay in memory and that a search uses, unless they are there.
+    ///
+    /// # Errors
+    /// A file is gone or damaged.
+    pub(crate) fn read_networks(&self, uses: Uses) -> Result<()> {
+        let text = self.generator.evictable().into_iter();
+        let networks = text.chain(self.generator.networks());
+        for network in networks.chain(self.evaluation_networks(uses)) {
+            network.read_if_resident()?;
+        }
+        Ok(())
+    }
+
+    /// Reads all networks that stay in memory, unless they are there.
+    ///
+    /// # Errors
+    /// A file is gone or damaged.
+    pub fn read_all_networks(&self) -> Result<()> {
+        self.read_networks(Uses::ALL)
+    }
+
+    /// Checks that no files are missing of what a search uses.
+    ///
+    /// # Errors
+    /// Files are missing; the error lists them.
+    pub(crate) fn refuse_missing(&self, compares: bool, features: bool) -> Result<()> {
+        self.missing.refuse(compares, features)
     }
 
     /// How methods score candidates that are not finished, unless the caller chooses.
@@ -237,8 +308,8 @@ impl System {
             weight: scorer.weight,
             scorer,
         };
-        let mut search = Search::new(pipeline, self.scorer(), &self.extractors)
-            .with_scorers(self.scorers.iter().map(weighted).collect());
+        let scorers = self.scorers.iter().map(weighted).collect();
+        let mut search = Search::unscored(pipeline, &self.extractors).with_scorers(scorers);
         search.verifier = self.verifier();
         search
     }
@@ -257,11 +328,17 @@ impl System {
     }
 
     /// The first scorer.
-    pub fn scorer(&self) -> &dyn Scorer {
-        &self.scorers[0]
+    ///
+    /// # Errors
+    /// Its files are missing.
+    pub fn scorer(&self) -> Result<&dyn Scorer> {
+        self.refuse_missing(true, false)?;
+        let first = self.scorers.first();
+        let first = first.ok_or_else(|| Error::internal("a system without a scorer"))?;
+        Ok(first)
     }
 
-    /// All scorers, at least one.
+    /// All scorers; none if their files are missing.
     pub fn scorers(&self) -> &[LoadedScorer] {
         &self.scorers
     }
@@ -286,8 +363,8 @@ impl System {
         &self.extractors
     }
 
-    /// The networks of scorers, features and the latent verifier.
-    fn evaluation_networks(&self) -> impl Iterator<Item = &dyn Evict> {
+    /// The networks of scorers, features and the latent verifier that a search uses.
+    fn evaluation_networks(&self, uses: Uses) -> impl Iterator<Item = &dyn Evict> {
         let scorers = self
             .scorer_networks
             .iter()
@@ -295,9 +372,46 @@ impl System {
         let features = self
             .features
             .iter()
+            .filter(move |_| uses.features)
             .map(|model| model.as_ref() as &dyn Evict);
-        let verifier = self.verifier.iter().filter_map(BundleVerifier::network);
+        let verifier = self.verifier.iter().filter(move |_| uses.verifier);
+        let verifier = verifier.filter_map(BundleVerifier::network);
         scorers.chain(features).chain(verifier)
+    }
+}
+
+/// The parts that searches use besides generator and scorers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Uses {
+    features: bool,
+    verifier: bool,
+}
+
+impl Uses {
+    /// All of them.
+    pub(crate) const ALL: Self = Self {
+        features: true,
+        verifier: true,
+    };
+
+    /// The parts that searches by any of these plans use.
+    pub(crate) fn of<'p>(plans: impl IntoIterator<Item = &'p Plan>) -> Self {
+        let mut uses = Self {
+            features: false,
+            verifier: false,
+        };
+        for plan in plans {
+            let kinds = plan.features();
+            uses.features |= kinds.iter().any(|kind| *kind != Features::Latent);
+            let mut stages = plan.stages().iter();
+            uses.verifier |= stages.any(|stage| stage.scores_with(Verifier::Latent));
+        }
+        uses
+    }
+
+    /// Returns whether features of images are used.
+    pub(crate) fn features(self) -> bool {
+        self.features
     }
 }
 

@@ -9,7 +9,7 @@ use super::{DEMO, SystemBuilder, builder::require_files, loader::note_revisions}
 use crate::{
     Error, Result,
     hub::{BuiltIn, Bundle, ScorerFiles, bundle::FILE},
-    loading::{Evictable, LoadReport, Loader},
+    loading::{Evict, Evictable, LoadListener, LoadProgress, LoadReport, Loader},
     options::{Options, YES},
     scorers::{
         QuestionLists, ScorerList, ScorerMix, ScorerName, ScorerNetwork, ScorerSettings,
@@ -206,7 +206,7 @@ pub(super) fn scorer_files(bundle: &Bundle, mix: &ScorerMix) -> Result<Vec<Score
     kinds.map(|kind| bundle.scorer(&kind.release)).collect()
 }
 
-/// Loads the scorers of a mix from the files of each kind. Also returns each network once.
+/// Opens the scorers of a mix from the files of each kind. Also returns each network once.
 pub(super) fn load_scorers(
     mix: &ScorerMix,
     files: &[ScorerFiles],
@@ -217,24 +217,22 @@ pub(super) fn load_scorers(
 ) -> Result<(Vec<LoadedScorer>, Vec<Arc<EvictableScorer>>)> {
     let mut networks = vec![];
     for (kind, files) in mix.kinds().into_iter().zip(files) {
-        let loaded = (kind.load)(files, loader, settings)?;
-        report.add(&loaded);
-        let flops = loaded.network.flops(1);
-        let reader = loaded.network.prompt_reader();
-        let stands_in = loaded.network.stands_in();
-        let model = loaded.network.model().or(stands_in).map(str::to_owned);
+        let files = files.clone();
+        let settings = settings.clone();
+        let load = move |loader: &Loader| (kind.load)(&files, loader, &settings);
+        let network = Evictable::new("scorer", loader, resident, report, load)?;
+        let measured = network.measured();
+        let flops = measured.flops(1);
+        let reader = measured.prompt_reader();
+        let stands_in = measured.stands_in();
+        let model = measured.model().or(stands_in).map(str::to_owned);
         if let Some(other) = stands_in {
             let family = kind.release.family;
             report
                 .notes
                 .push(format!("{family}: the {other} stands in for its network"));
         }
-        let files = files.clone();
-        let loader = loader.clone();
-        let settings = settings.clone();
-        let reload = move || (kind.load)(&files, &loader, &settings);
-        let network = Arc::new(Evictable::new(loaded, resident, reload));
-        networks.push((kind.release.family, network, flops, reader, model));
+        networks.push((kind.release.family, Arc::new(network), flops, reader, model));
     }
     let mut scorers = vec![];
     for (name, weight) in mix.scorers() {
@@ -270,8 +268,21 @@ pub struct ScorerSet {
     pub reads_prompt: bool,
     /// True if they are the demo's scorers.
     pub from_demo: bool,
-    /// Findings from loading them.
+    /// Findings from opening them.
     pub report: LoadReport,
+    progress: LoadProgress,
+}
+
+impl ScorerSet {
+    /// Reads the networks, and tells `listener` how far that is.
+    ///
+    /// # Errors
+    /// A file is gone or damaged.
+    pub fn read_networks(&self, listener: impl LoadListener + 'static) -> Result<()> {
+        self.progress.tell(listener);
+        let mut scorers = self.scorers.iter();
+        scorers.try_for_each(|scorer| scorer.network.read_if_resident())
+    }
 }
 
 impl SystemBuilder {
@@ -302,6 +313,7 @@ impl SystemBuilder {
                 .any(|(name, _)| name.kind.reads_prompt && name.question.is_none()),
             from_demo: self.weights.is_none() && self.model_name() == DEMO && from_files,
             report,
+            progress: loader.progress,
         })
     }
 

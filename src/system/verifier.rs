@@ -172,20 +172,18 @@ fn load_networks(
     resident: bool,
     report: &mut LoadReport,
 ) -> Result<Networks> {
-    let loaded = load_encoder(bundle, loader)?;
-    report.add(&loaded);
-    let encoder = &loaded.network;
-    let network = scorer.network.get()?;
-    let image_reward = reader(network.image_reward())?;
-    check_width(encoder, image_reward, &loaded.unread.origin)?;
-    check_scales(encoder, bundle, &loaded.unread.origin)?;
-    check_hidden(encoder, bundle, &loaded.unread.origin)?;
+    let of_encoder = bundle.clone();
+    let load = move |loader: &Loader| load_encoder(&of_encoder, loader);
+    let network = Evictable::new("verifier", loader, resident, report, load)?;
+    let encoder = network.measured();
+    let image_reward = reader(scorer.network.measured().image_reward())?;
+    let origin = report.files.last().map_or("", String::as_str);
+    check_width(encoder, image_reward, origin)?;
+    check_scales(encoder, bundle, origin)?;
+    check_hidden(encoder, bundle, origin)?;
     let flops = encoder.flops() + image_reward.token_flops(encoder.tokens());
-    let bundle = bundle.clone();
-    let of_reload = loader.clone();
-    let reload = move || load_encoder(&bundle, &of_reload);
     Ok(Networks {
-        encoder: Arc::new(Evictable::new(loaded, resident, reload)),
+        encoder: Arc::new(network),
         scorer: scorer.network.clone(),
         score: scorer.score,
         device: loader.device.clone(),

@@ -62,3 +62,56 @@ fn what_cannot_fit_is_refused() {
         "#);
     });
 }
+
+#[test]
+fn what_a_plan_does_not_use_may_be_missing() {
+    let desk = Desk::with_demo();
+    let generate = |out: &str, method: &str| {
+        desk.run(&[
+            "generate",
+            "two red stars",
+            "--model",
+            "bundle",
+            "--seed",
+            "3",
+            "--n",
+            "1",
+            "--method",
+            method,
+            "--out",
+            out,
+        ])
+    };
+    assert_eq!(generate("whole.png", "raw").code, Some(0));
+    for name in ["ImageReward.pt", "dinov2.pth"] {
+        std::fs::remove_file(desk.path(&format!("bundle/{name}"))).unwrap();
+    }
+    let said = generate("alone.png", "raw");
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (
+            Some(0),
+            "note: images are not scored: missing are ImageReward.pt\n"
+        )
+    );
+    assert!(said.out.contains("not scored, seed 3"), "{}", said.out);
+    let pixels = |name: &str| desk.png(name).image.pixels().to_vec();
+    assert_eq!(pixels("alone.png"), pixels("whole.png"));
+    let said = generate("none.png", "tts-var");
+    assert_eq!(said.code, Some(2), "{}", said.err);
+    for name in ["2 files are missing", "ImageReward.pt", "dinov2.pth"] {
+        assert!(said.err.contains(name), "{}", said.err);
+    }
+    // A scorer that is asked for is needed.
+    let named = desk.run(&[
+        "generate",
+        "two red stars",
+        "--model",
+        "bundle",
+        "--method",
+        "raw",
+        "--scorer",
+        "demo-reward",
+    ]);
+    assert!(named.err.contains("2 files are missing"), "{}", named.err);
+}

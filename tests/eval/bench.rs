@@ -133,6 +133,7 @@ fn a_measurement_counts_what_the_search_did() {
         plan: Method::BestOfN.plan(2, 3).unwrap(),
         repeat: 2,
         seed: 1,
+        opened: std::time::Instant::now(),
     };
     let found = measure(&job, &mut Silent).unwrap();
     assert_eq!((found.states, found.decodes), (vec![1, 3], 3));

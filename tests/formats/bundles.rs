@@ -214,6 +214,55 @@ fn released_downloads_are_found_in_every_usual_layout() {
         None => name.to_owned(),
     });
     layout(|name| name.rsplit('/').next().unwrap_or(name).to_owned());
+    // As the READMEs, notebooks and libraries of the originals call them
+    layout(|name| match name.split_once('/') {
+        Some((_, file)) => format!("flan-t5-xl-official/{file}"),
+        None if name == "infinity_vae_d32reg.pth" => "infinity_vae_d32_reg.pth".to_owned(),
+        None if name == "ImageReward.pt" => format!("ImageReward/{name}"),
+        None if name == "vocab.txt" => {
+            format!("models--bert-base-uncased/snapshots/86b5/{name}")
+        }
+        None if name.starts_with("dinov2") => format!("torch/hub/checkpoints/{name}"),
+        None => name.to_owned(),
+    });
+    layout(|name| match name.split_once('/') {
+        Some((_, file)) => format!("hub/models--google--flan-t5-xl/snapshots/0123abcd/{file}"),
+        None if name.starts_with("dinov2") => format!("hub/checkpoints/{name}"),
+        None => name.to_owned(),
+    });
+}
+
+#[test]
+fn a_file_of_nearly_the_same_name_is_named() {
+    let similar = |present: &str| {
+        let folder = folder(&[("infinity-tiny/infinity_tiny.pth", present)]);
+        let bundle = Bundle::released("infinity-2b", folder.path()).unwrap();
+        bundle.missing_of_generator()
+    };
+    let missing = similar("infinity_2b_reg(1).pth");
+    assert_eq!(
+        missing[0],
+        "infinity_2b_reg.pth (Hugging Face FoundationVision/Infinity; \
+         found the similar infinity_2b_reg(1).pth)"
+    );
+    let missing = similar("flan-t5-xl-main/model.safetensors");
+    assert!(
+        missing[2].contains("found the similar flan-t5-xl-main/"),
+        "{missing:?}"
+    );
+    // A released file is no other one.
+    let missing = similar("infinity_vae_d32.pth");
+    assert!(!missing.concat().contains("similar"), "{missing:?}");
+    let missing = similar("notes.txt");
+    assert!(!missing.concat().contains("similar"), "{missing:?}");
+}
+
+#[test]
+fn models_of_8b_have_the_temperature_of_their_notebooks() {
+    let tau = |name: &str| hub::bundle::released(name).unwrap().defaults.tau;
+    assert_eq!(tau("infinity-2b"), Some(0.5.into()));
+    assert_eq!(tau("infinity-8b"), Some(1.0.into()));
+    assert_eq!(tau("infinity-8b-512"), Some(1.0.into()));
 }
 
 #[test]

@@ -111,6 +111,7 @@ const MODULES: [(&str, &[&str]); 28] = [
             "file",
             "image",
             "input",
+            "loading",
             "options",
             "pipelines",
             "process",

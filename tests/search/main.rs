@@ -5,6 +5,7 @@ mod demo;
 mod editing;
 mod hart;
 mod invariants;
+mod loading;
 mod memory;
 mod per_scale;
 mod plans;

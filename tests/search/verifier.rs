@@ -125,7 +125,7 @@ fn predictions_correlate_with_final_scores() {
         let images = rollout
             .images(&rows, ttsvar::search::DecodeSize::Full)
             .unwrap();
-        let scores = demo().scorer().score(prompt, &images).unwrap();
+        let scores = demo().scorer().unwrap().score(prompt, &images).unwrap();
         for a in 0..rows.len() {
             for b in a + 1..rows.len() {
                 pairs += 1;

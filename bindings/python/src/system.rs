@@ -54,6 +54,7 @@ impl System {
             dtype: Some(raised(py, dtype.parse())?),
             device: raised(py, device.parse())?,
             state_dict,
+            may_lack_parts: true,
             ..SystemBuilder::default()
         };
         Ok(Self {
@@ -154,7 +155,7 @@ impl System {
 
     /// Warnings about a prompt that the first scorer does not read to its end.
     fn score_warnings(&self, py: Python<'_>, prompt: &str) -> PyResult<Vec<String>> {
-        let Some(reader) = self.inner.scorer().prompt_reader() else {
+        let Some(reader) = raised(py, self.inner.scorer())?.prompt_reader() else {
             return Ok(vec![]);
         };
         let warning = raised(py, reader.check(prompt, false).map_err(Error::from))?;
@@ -175,7 +176,8 @@ impl System {
             .iter()
             .map(arrays::to_image)
             .collect::<PyResult<Vec<_>>>()?;
-        let scores = interruptible(py, || self.inner.scorer().score(prompt, &images));
+        let scorer = raised(py, self.inner.scorer())?;
+        let scores = interruptible(py, || scorer.score(prompt, &images));
         arrays::scores(py, &raised(py, scores)?)
     }
 }

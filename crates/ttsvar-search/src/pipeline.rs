@@ -131,6 +131,17 @@ pub trait Pipeline: Send + Sync {
         Ok(None)
     }
 
+    /// Encodes prompts that will be begun, if that saves memory: a generator whose text encoder does
+    /// not stay in memory needs it once for all of them, before anything else is read. Prompts that
+    /// were prepared before and are not among these may be forgotten.
+    ///
+    /// # Errors
+    /// A prompt cannot be encoded.
+    fn prepare(&self, prompts: &[Prompt]) -> Result<()> {
+        let _ = prompts;
+        Ok(())
+    }
+
     /// Starts candidates of one prompt, one for each number in `rows`. Candidate `i` draws from the
     /// stream of (`seed`, lineage `i`), independent of the other candidates.
     fn begin(

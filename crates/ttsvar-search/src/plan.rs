@@ -329,6 +329,12 @@ impl Plan {
         of_round.saturating_mul(self.rounds)
     }
 
+    /// Returns whether candidates are compared by scores: there are several, or a stage uses scores.
+    pub fn compares(&self) -> bool {
+        let scored = self.stages.iter().any(|stage| stage.select.scores());
+        scored || self.start.saturating_mul(self.rounds) > 1
+    }
+
     /// Returns whether a stage after `scale` uses images.
     pub fn looks(&self, scale: usize) -> bool {
         self.stage(scale).is_some_and(Stage::uses_images)

@@ -20,7 +20,8 @@ use crate::{
 pub struct Search<'a> {
     /// The generator.
     pub pipeline: &'a dyn Pipeline,
-    /// The scorers, at least one. [`ScoreMixer`](super::ScoreMixer) combines several.
+    /// The scorers. [`ScoreMixer`](super::ScoreMixer) combines several. None are needed for a plan of
+    /// a single candidate ([`Plan::compares`]); its image then has the score NaN.
     pub scorers: Vec<WeightedScorer<'a>>,
     /// Feature extractors by their names in plans. Those that the plan does not name may be
     /// missing.
@@ -42,14 +43,22 @@ impl<'a> Search<'a> {
         scorer: &'a dyn Scorer,
         extractors: &'a BTreeMap<Features, Box<dyn Extractor>>,
     ) -> Self {
-        let scorers = vec![WeightedScorer {
+        let scorer = WeightedScorer {
             name: "",
             weight: 1.0,
             scorer,
-        }];
+        };
+        Self::unscored(pipeline, extractors).with_scorers(vec![scorer])
+    }
+
+    /// The same without a scorer.
+    pub fn unscored(
+        pipeline: &'a dyn Pipeline,
+        extractors: &'a BTreeMap<Features, Box<dyn Extractor>>,
+    ) -> Self {
         Self {
             pipeline,
-            scorers,
+            scorers: vec![],
             extractors,
             verifier: None,
             preview: DecodeSize::Full,
@@ -58,7 +67,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The same with other scorers, at least one.
+    /// The same with other scorers, at least one unless the plan compares nothing.
     pub fn with_scorers(self, scorers: Vec<WeightedScorer<'a>>) -> Self {
         Self { scorers, ..self }
     }
@@ -137,7 +146,7 @@ impl<'a> Search<'a> {
     /// [`Error::Input`] names the scale at fault, or the missing part.
     pub fn check(&self, plan: &Plan) -> Result<()> {
         plan.check(self.pipeline.scales().len())?;
-        if self.scorers.is_empty() {
+        if self.scorers.is_empty() && plan.compares() {
             return Err(Error::input("the search has no scorer")
                 .with_hint("give at least one to `Search::with_scorers`"));
         }

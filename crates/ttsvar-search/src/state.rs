@@ -467,6 +467,7 @@ impl<'a> SearchState<'a> {
         let last = self.search.pipeline.scales().len().saturating_sub(1);
         let scores = match self.scores.take() {
             Some(scores) => scores,
+            None if self.search.scorers.is_empty() => vec![f32::NAN; self.images.len()],
             None => self.score(last, Verifier::Image)?,
         };
         let images = self.images.drain(..);

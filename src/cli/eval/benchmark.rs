@@ -178,6 +178,7 @@ impl EvalTarget<'_> {
         };
         let plans = contenders.iter().map(|contender| &contender.plan);
         fit_plans(&mut session, plans, typed.limit, workers, console)?;
+        session.read_networks()?;
         let context = EvalContext {
             session: &session,
             variants: &[],

@@ -170,8 +170,7 @@ impl CompBenchFiles {
 
 /// A detector with the classes of COCO.
 fn detector(path: &Path, device: &Device) -> Result<Box<dyn Detector>> {
-    let (detector, _) = open::coco_detector(path, device)?;
-    Ok(Box::new(detector))
+    Ok(Box::new(open::coco_detector(path, device)?))
 }
 
 /// The paths of all networks, or an error that names the missing ones.

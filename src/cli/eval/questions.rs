@@ -97,8 +97,7 @@ fn evaluator(
         scorer: Some(ScorerMix::single(name.clone())),
         ..global.system(&typed.benchmark.system)
     };
-    let set = builder.open_scorers()?;
-    console.notices(&set.report);
+    let set = console.open_scorers(&builder)?;
     let scorer = set.scorers.into_iter().next();
     scorer.ok_or_else(|| Error::internal("no scorer was loaded"))
 }

@@ -60,6 +60,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
     let contenders = runs.iter().flat_map(|run| &run.experiment.contenders);
     let plans = contenders.clone().map(|contender| &contender.plan);
     fit_plans(&mut session, plans, typed.limit, workers, console)?;
+    session.read_networks()?;
     let variants = variants(&system, options, contenders)?;
     let context = EvalContext {
         session: &session,

@@ -135,7 +135,7 @@ impl Layout {
         let [rows, columns] = w.dims(name)?;
         let weight = match self {
             Self::HuggingFace => w.get((rows, width), name)?,
-            Self::OpenClip => w.get((width, columns), name)?.t()?.contiguous()?,
+            Self::OpenClip => w.get((width, columns), name)?.t()?,
         };
         Linear::from_tensors(w, weight, None)
     }

@@ -105,7 +105,10 @@ impl T5Decoder {
             let expected = format!("at least {words} rows, one per word of the tokenizer");
             return Err(w.mismatch("lm_head.weight", expected, sizes.rows.to_string()));
         }
-        let head = head.narrow(0, 0, words)?.contiguous()?;
+        let head = head.narrow(0, 0, words)?;
+        if tied {
+            w.keep_too(&head);
+        }
         Ok(Self {
             blocks: blocks.collect::<Result<_>>()?,
             final_norm: RmsNorm::load(&decoder.pp("final_layer_norm"), sizes.width, eps)?,

@@ -10,6 +10,7 @@ use std::{cell::RefCell, mem, ops::Range};
 use rayon::prelude::*;
 
 use super::{
+    large_pages::advise_large_pages,
     simd::{Kernel, Lanes, dispatch},
     stored::Stored,
 };
@@ -61,6 +62,26 @@ pub(crate) struct Results<'a> {
     pub add: bool,
 }
 
+/// Writes the weights of one tap to a panel for some outputs. Of each output the inputs of a cache
+/// line are read together.
+fn fill_tap<T: Stored>(
+    values: &mut [T],
+    outputs: Range<usize>,
+    inputs: usize,
+    weight: impl Fn(usize, usize) -> f32,
+) {
+    const LINE: usize = 64 / size_of::<f32>();
+    for first in (0..inputs).step_by(LINE) {
+        let beyond = inputs.min(first + LINE);
+        for (column, output) in outputs.clone().enumerate() {
+            for input in first..beyond {
+                let place = (input / T::STEP * WIDTH + column) * T::STEP + input % T::STEP;
+                values[place] = T::rounded(weight(output, input));
+            }
+        }
+    }
+}
+
 impl<T: Stored> Panels<T> {
     /// `weight(output, tap, input)` and the bias of each output.
     pub fn new(
@@ -70,22 +91,18 @@ impl<T: Stored> Panels<T> {
     ) -> Self {
         let panels = outputs.div_ceil(WIDTH);
         let steps = inputs.div_ceil(T::STEP);
-        let mut values = vec![T::default(); panels * taps * steps * T::STEP * WIDTH];
-        let panel = (taps * steps * T::STEP * WIDTH).max(1);
+        let mut values = T::zeros(panels * taps * steps * T::STEP * WIDTH);
+        advise_large_pages(&mut values);
+        let of_tap = (steps * T::STEP * WIDTH).max(1);
         values
-            .par_chunks_exact_mut(panel)
+            .par_chunks_exact_mut(taps.max(1) * of_tap)
             .enumerate()
             .for_each(|(panel, values)| {
-                for (i, values) in values.chunks_exact_mut(WIDTH * T::STEP).enumerate() {
-                    let tap = i / steps;
-                    let first = i % steps * T::STEP;
-                    for (output, values) in
-                        (panel * WIDTH..outputs).zip(values.chunks_exact_mut(T::STEP))
-                    {
-                        for (input, value) in (first..inputs).zip(values) {
-                            *value = T::rounded(weight(output, tap, input));
-                        }
-                    }
+                let outputs = panel * WIDTH..outputs.min((panel + 1) * WIDTH);
+                for (tap, values) in values.chunks_exact_mut(of_tap).enumerate() {
+                    fill_tap(values, outputs.clone(), inputs, |output, input| {
+                        weight(output, tap, input)
+                    });
                 }
             });
         let mut padded = bias.unwrap_or(&[]).to_vec();
@@ -148,6 +165,13 @@ impl<T: Stored> Panels<T> {
             inputs,
             outputs,
         }
+    }
+
+    /// Bytes that weights of this shape (outputs, taps, inputs) take with their bias.
+    pub fn bytes_for([outputs, taps, inputs]: [usize; 3]) -> u64 {
+        let panels = outputs.div_ceil(WIDTH);
+        let values = panels * taps * inputs.next_multiple_of(T::STEP) * WIDTH;
+        (values * size_of::<T>() + panels * WIDTH * size_of::<f32>()) as u64
     }
 
     /// Bytes of weights and bias.

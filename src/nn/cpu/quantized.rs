@@ -137,6 +137,13 @@ impl QuantizedPanels {
         }
     }
 
+    /// Bytes that weights of this shape (outputs, inputs) take with their scales and bias.
+    pub fn bytes_for([outputs, inputs]: [usize; 2]) -> u64 {
+        let columns = outputs.div_ceil(WIDTH) * WIDTH;
+        let of_block = BLOCK + size_of::<f16>();
+        (columns * (inputs.div_ceil(BLOCK) * of_block + size_of::<f32>())) as u64
+    }
+
     /// Bytes of weights, scales and bias.
     pub fn bytes(&self) -> u64 {
         let values = size_of_val(&self.values[..]) + size_of_val(&self.scales[..]);

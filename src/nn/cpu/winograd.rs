@@ -73,6 +73,12 @@ impl Winograd {
         PRODUCTS * inputs * outputs * size_of::<f32>()
     }
 
+    /// Bytes of the weights between so many channels, with their bias.
+    pub fn exact_bytes_for(inputs: usize, outputs: usize) -> u64 {
+        let panels = PRODUCTS as u64 * Panels::<f32>::bytes_for([outputs, 1, inputs]);
+        panels + (outputs * size_of::<f32>()) as u64
+    }
+
     /// Bytes of weights and bias.
     pub fn bytes(&self) -> u64 {
         self.panels.iter().map(Panels::bytes).sum::<u64>() + size_of_val(&self.bias[..]) as u64

@@ -6,6 +6,7 @@ use half::bf16;
 use crate::nn::{
     FeatureMap, Weights,
     cpu::{
+        Values,
         direct_conv::{Phase, convolve},
         feature_map::{Cell, Held, HostMap},
         is_cpu_f32,
@@ -57,9 +58,49 @@ impl Conv2d {
         let [outputs, inputs, height, width] = w.dims("weight")?;
         let bias = w.get(outputs, "bias")?.reshape((1, outputs, 1, 1))?;
         let weight = w.get((outputs, inputs, height, width), "weight")?;
+        if !w.has_values() {
+            return Self::measured(w, weight, bias, stride, padding);
+        }
         let conv = Self::kept_as(w.dtype().of_maps(), weight, bias, stride, padding)?;
         conv.count(w);
         Ok(conv)
+    }
+
+    /// A layer of stand-ins, which counts what [`Conv2d::load`] would keep.
+    fn measured(
+        w: &Weights,
+        weight: Tensor,
+        bias: Tensor,
+        stride: usize,
+        padding: usize,
+    ) -> crate::Result<Self> {
+        let (outputs, inputs, height, width) = weight.dims4()?;
+        let shape = [outputs, height * width, inputs];
+        if w.device().is_cpu() && stride == 1 {
+            let bytes = match w.dtype().of_maps() {
+                DType::BF16 => Panels::<bf16>::bytes_for(shape),
+                _ => Panels::<f32>::bytes_for(shape),
+            };
+            w.keep_instead(weight.elem_count() + outputs, bytes);
+        }
+        Ok(Self::served_by_library(weight, bias, stride, padding)?)
+    }
+
+    /// A convolution by the tensor library: `weight` (outputs, inputs, height, width), `bias` (1,
+    /// outputs, 1, 1).
+    pub(super) fn served_by_library(
+        weight: Tensor,
+        bias: Tensor,
+        stride: usize,
+        padding: usize,
+    ) -> Result<Self> {
+        let (outputs, inputs, height, width) = weight.dims4()?;
+        Ok(Self {
+            kernel: Kernel::Library(weight, bias),
+            shape: [outputs, inputs, height, width],
+            stride,
+            padding,
+        })
     }
 
     /// `weight` alone below `w`.
@@ -67,6 +108,9 @@ impl Conv2d {
         let [outputs, inputs, height, width] = w.dims("weight")?;
         let weight = w.get((outputs, inputs, height, width), "weight")?;
         let bias = Tensor::zeros((1, outputs, 1, 1), weight.dtype(), weight.device())?;
+        if !w.has_values() {
+            return Ok(Self::served_by_library(weight, bias, stride, padding)?);
+        }
         Ok(Self::kept_as(
             w.dtype().of_maps(),
             weight,
@@ -85,7 +129,14 @@ impl Conv2d {
             return Self::load(w, stride, padding);
         }
         let weight = w.get((outputs, inputs, height, width), "weight")?;
-        let conv = Self::tiled(w.dtype().of_maps(), &weight, &w.get(outputs, "bias")?)?;
+        let bias = w.get(outputs, "bias")?;
+        if !w.has_values() {
+            let bytes = Winograd::exact_bytes_for(inputs, outputs);
+            w.keep_instead(weight.elem_count() + outputs, bytes);
+            let bias = bias.reshape((1, outputs, 1, 1))?;
+            return Ok(Self::served_by_library(weight, bias, 1, 1)?);
+        }
+        let conv = Self::tiled(w.dtype().of_maps(), &weight, &bias)?;
         conv.count(w);
         Ok(conv)
     }
@@ -105,7 +156,12 @@ impl Conv2d {
     /// A convolution of size 3 with a border of 1 by tiles, whose maps are kept as `dtype`.
     fn tiled(dtype: DType, weight: &Tensor, bias: &Tensor) -> Result<Self> {
         let (outputs, inputs, height, width) = weight.dims4()?;
-        let tiled = Winograd::new(&to_vec(weight)?, [outputs, inputs], &to_vec(bias)?);
+        let weight = weight.contiguous()?;
+        let tiled = Winograd::new(
+            &Values::from_f32(&weight)?,
+            [outputs, inputs],
+            &to_vec(bias)?,
+        );
         let kernel = match dtype {
             DType::BF16 => Kernel::Bf16(Products::Tiled(tiled)),
             _ => Kernel::F32(Products::Tiled(tiled)),
@@ -129,14 +185,10 @@ impl Conv2d {
         let (outputs, inputs, height, width) = weight.dims4()?;
         let shape = [outputs, inputs, height, width];
         if !is_cpu_f32(&weight) || stride != 1 {
-            return Ok(Self {
-                kernel: Kernel::Library(weight, bias),
-                shape,
-                stride,
-                padding,
-            });
+            return Self::served_by_library(weight, bias, stride, padding);
         }
-        let weight = to_vec(&weight)?;
+        let weight = weight.contiguous()?;
+        let weight: &[f32] = &Values::from_f32(&weight)?;
         let bias = to_vec(&bias)?;
         let taps = height * width;
         let value = |output, tap, input| weight[(output * inputs + input) * taps + tap];

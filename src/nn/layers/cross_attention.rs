@@ -36,7 +36,7 @@ impl CrossAttention {
         let weight = w.get((3 * width, width), "in_proj_weight")?;
         let bias = w.get(3 * width, "in_proj_bias")?;
         let part = |i: usize| -> crate::Result<Linear> {
-            let part = |x: &Tensor| x.narrow(0, i * width, width)?.contiguous();
+            let part = |x: &Tensor| x.narrow(0, i * width, width);
             Linear::from_tensors(w, part(&weight)?, Some(part(&bias)?))
         };
         let out_proj = Linear::load(&w.pp("out_proj"), width, width)?;

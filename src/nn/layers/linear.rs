@@ -67,6 +67,9 @@ impl Linear {
     /// inputs), `bias` (outputs).
     pub fn from_tensors(w: &Weights, weight: Tensor, bias: Option<Tensor>) -> crate::Result<Self> {
         let read = weight.elem_count() + bias.as_ref().map_or(0, Tensor::elem_count);
+        if !w.has_values() {
+            return Self::measured(w, read, weight, bias);
+        }
         let layer = Self::kept_as(w.dtype(), weight, bias)?;
         match &layer.0 {
             Layer::Packed(panels) => w.keep_instead(read, panels.bytes()),
@@ -75,6 +78,26 @@ impl Linear {
             Layer::Library(..) => {}
         }
         Ok(layer)
+    }
+
+    /// A layer of stand-ins, which counts what the layer would keep of `read` values.
+    fn measured(
+        w: &Weights,
+        read: usize,
+        weight: Tensor,
+        bias: Option<Tensor>,
+    ) -> crate::Result<Self> {
+        let (outputs, inputs) = weight.dims2()?;
+        if w.device().is_cpu() {
+            let shape = [outputs, 1, inputs];
+            let bytes = match w.dtype() {
+                Dtype::F32 => Panels::<f32>::bytes_for(shape),
+                Dtype::Bf16 => Panels::<bf16>::bytes_for(shape),
+                Dtype::Q8 => QuantizedPanels::bytes_for([outputs, inputs]),
+            };
+            w.keep_instead(read, bytes);
+        }
+        Ok(Self(Layer::Library(weight, bias)))
     }
 
     /// A layer of these tensors: `weight` (outputs, inputs), `bias` (outputs).

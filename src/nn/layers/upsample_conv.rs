@@ -6,6 +6,7 @@ use half::bf16;
 use crate::nn::{
     Conv2d, FeatureMap, Weights,
     cpu::{
+        Values,
         direct_conv::{Phase, convolve},
         feature_map::{Cell, HostMap},
         is_cpu_f32,
@@ -55,6 +56,9 @@ impl UpsampleConv {
         let weight = w.get((outputs, inputs, 3, 3), "weight")?;
         let bias = w.get(outputs, "bias")?;
         let values = weight.elem_count() + outputs;
+        if !w.has_values() {
+            return Self::measured(w, weight, bias);
+        }
         let conv = Self::kept_as(
             w.dtype().of_maps(),
             weight,
@@ -66,6 +70,22 @@ impl UpsampleConv {
             Kind::Whole(_) => {}
         }
         Ok(conv)
+    }
+
+    /// A layer of stand-ins, which counts what [`UpsampleConv::load`] would keep.
+    fn measured(w: &Weights, weight: Tensor, bias: Tensor) -> crate::Result<Self> {
+        let (outputs, inputs, _, _) = weight.dims4()?;
+        let phase = [outputs, 4, inputs];
+        if w.device().is_cpu() {
+            let bytes = match w.dtype().of_maps() {
+                DType::BF16 => Panels::<bf16>::bytes_for(phase),
+                _ => Panels::<f32>::bytes_for(phase),
+            };
+            w.keep_instead(weight.elem_count() + outputs, 4 * bytes);
+        }
+        let bias = bias.reshape((1, outputs, 1, 1))?;
+        let whole = Conv2d::served_by_library(weight, bias, 1, 1)?;
+        Ok(Self(Kind::Whole(whole)))
     }
 
     fn kept_as(dtype: DType, weight: Tensor, bias: Tensor) -> Result<Self> {
@@ -104,7 +124,8 @@ impl UpsampleConv {
 impl<T: Cell> Phases<T> {
     fn new(weight: &Tensor, bias: &Tensor) -> Result<Self> {
         let (outputs, inputs, _, _) = weight.dims4()?;
-        let weight = to_vec(weight)?;
+        let weight = weight.contiguous()?;
+        let weight: &[f32] = &Values::from_f32(&weight)?;
         let bias = to_vec(bias)?;
         let meeting = |odd: usize, tap: usize| [[0..1, 1..3], [0..2, 2..3]][odd][tap].clone();
         let phase = |i: usize| {

@@ -35,8 +35,7 @@ impl SelfAttention {
             .iter()
             .map(|p| p.get(width, "bias"))
             .collect::<crate::Result<_>>()?;
-        let qkv =
-            Linear::from_tensors(w, Tensor::cat(&weights, 0)?, Some(Tensor::cat(&biases, 0)?))?;
+        let qkv = Linear::from_tensors(w, w.join(&weights)?, Some(w.join(&biases)?))?;
         Ok(Self {
             qkv,
             proj: Linear::load(&w.pp(proj), width, width)?,

@@ -16,7 +16,7 @@ use crate::{
     nn::Weights,
     options::Options,
     pipelines::{
-        Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
+        Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext, Prepared,
         check_single_size, refuse_options, steers,
     },
     text::Qwen2Tokenizer,
@@ -79,30 +79,27 @@ impl Family for HartFamily {
         resident: bool,
         report: &mut LoadReport,
     ) -> Result<Box<dyn Generator>> {
-        let transformer = bundle.generator_weights(&Hart::SIGNATURE)?;
-        let config = bundle.generator_config()?.json()?;
-        let tokenizer = bundle.vae_weights(&vq_vae::SIGNATURE)?;
-        let transformer = loader.load(transformer, "", &[], |w| Hart::load(w, &config))?;
-        report.add(&transformer);
-        let tokenizer = loader.load(tokenizer, "", &vq_vae::UNUSED, vq_vae::load_for_images)?;
-        report.add(&tokenizer);
-        let (quantizer, decoder) = tokenizer.network;
-        let networks = HartNetworks {
-            transformer: transformer.network,
-            quantizer,
-            decoder,
-        };
-        networks.check()?;
-        let tokens = networks.transformer.config().context_tokens;
-        let text = load_text(bundle, loader, tokens)?;
-        report.add(&text);
+        let of_model = bundle.clone();
+        let load = move |loader: &Loader| load_networks(&of_model, loader);
+        let networks = Evictable::new("transformer and decoder", loader, true, report, load)?;
+        let tokens = networks.measured().transformer.config().context_tokens;
         Ok(Box::new(HartGenerator {
             name: bundle.description.name.clone(),
-            bytes: transformer.bytes + tokenizer.bytes,
-            text: evictable_text(text, tokens, bundle, loader, resident)?,
+            text: open_text(tokens, bundle, loader, resident, report)?,
             networks,
         }))
     }
+}
+
+fn load_networks(bundle: &Bundle, loader: &Loader) -> Result<Loaded<HartNetworks>> {
+    let transformer = bundle.generator_weights(&Hart::SIGNATURE)?;
+    let config = bundle.generator_config()?.json()?;
+    let tokenizer = bundle.vae_weights(&vq_vae::SIGNATURE)?;
+    let transformer = loader.load(transformer, "", &[], |w| Hart::load(w, &config))?;
+    let tokenizer = loader.load(tokenizer, "", &vq_vae::UNUSED, vq_vae::load_for_images)?;
+    let loaded = transformer.and(tokenizer, HartNetworks::new);
+    loaded.network.check()?;
+    Ok(loaded)
 }
 
 fn load_text(bundle: &Bundle, loader: &Loader, tokens: usize) -> Result<Loaded<Qwen2Text>> {
@@ -119,41 +116,38 @@ fn load_text(bundle: &Bundle, loader: &Loader, tokens: usize) -> Result<Loaded<Q
     loader.load(source, "layers", &[], load)
 }
 
-/// The text encoder with a function that loads it again.
-fn evictable_text(
-    text: Loaded<Qwen2Text>,
+/// The text encoder, which is read at its first use.
+fn open_text(
     tokens: usize,
     bundle: &Bundle,
     loader: &Loader,
     resident: bool,
+    report: &mut LoadReport,
 ) -> Result<EvictableText> {
-    let sizes = text.network.encoder.sizes().clone();
-    let tokenizer = text.network.tokenizer.clone();
-    let instruction = tokenizer.encode(INSTRUCTION)?;
     let bundle = bundle.clone();
-    let loader = loader.clone();
-    let reload = move || load_text(&bundle, &loader, tokens);
+    let load = move |loader: &Loader| load_text(&bundle, loader, tokens);
+    let encoder = Evictable::new("text encoder", loader, resident, report, load)?;
+    let tokenizer = encoder.measured().tokenizer.clone();
+    let instruction = tokenizer.encode(INSTRUCTION)?;
     Ok(EvictableText {
-        encoder: Evictable::new(text, resident, reload),
-        sizes,
+        prepared: Prepared::default(),
+        encoder,
         tokenizer,
         tokens: instruction.len() + tokens,
     })
 }
 
-/// A loaded HART with its text encoder.
+/// A HART with its files.
 struct HartGenerator {
     name: String,
-    networks: HartNetworks,
+    networks: Evictable<HartNetworks>,
     text: EvictableText,
-    /// Bytes of transformer and tokenizer.
-    bytes: u64,
 }
 
 impl HartGenerator {
     /// The token grid of the last scale.
     fn grid(&self) -> (usize, usize) {
-        let grids = &self.networks.transformer.config().grids;
+        let grids = &self.networks.measured().transformer.config().grids;
         grids.last().copied().unwrap_or((1, 1))
     }
 }
@@ -165,7 +159,7 @@ impl Generator for HartGenerator {
 
     fn image_sizes(&self) -> Vec<ImageSize> {
         let (rows, columns) = self.grid();
-        let patch = self.networks.decoder.patch();
+        let patch = self.networks.measured().decoder.patch();
         vec![ImageSize {
             width: columns * patch,
             height: rows * patch,
@@ -178,25 +172,22 @@ impl Generator for HartGenerator {
         options: &Options,
         context: PipelineContext,
     ) -> Result<Box<dyn Pipeline + '_>> {
-        let patch = self.networks.decoder.patch();
+        let patch = self.networks.measured().decoder.patch();
         check_single_size(&self.name, self.grid(), patch, options)?;
         let model = TextModel::new(&self.networks, Settings::from_options(options))?
             .with_rows_at_once(context.rows_at_once.unwrap_or(usize::MAX))
             .with_hidden_block(context.hidden_block)?;
-        let mut networks = Networks {
-            resident: self.bytes + context.resident,
-            encoding: 0,
-            scoring: context.scoring,
-        };
-        match self.text.encoder.is_resident() {
-            true => networks.resident += self.text.encoder.bytes(),
-            false => networks.encoding = self.text.encoder.bytes(),
-        }
+        let networks = Networks::new(&self.networks(), &self.evictable(), &context);
         Ok(Box::new(HartPipeline::new(model, &self.text, networks)?))
     }
 
-    fn bytes(&self) -> u64 {
-        self.bytes
+    fn networks(&self) -> Vec<&dyn Evict> {
+        vec![&self.networks]
+    }
+
+    fn prompt_bytes(&self) -> u64 {
+        let config = self.networks.measured().transformer.config();
+        (config.context_tokens * config.context_width * size_of::<f32>()) as u64
     }
 
     fn evictable(&self) -> Vec<&dyn Evict> {

@@ -54,7 +54,8 @@ impl<'a> TextModel<'a> {
                 "text features of shape {found:?}, expected {expected:?}"
             )));
         }
-        let transformer = &self.networks.transformer;
+        let networks = self.networks.get()?;
+        let transformer = &networks.transformer;
         let mut conditions: Vec<Condition> = vec![transformer.condition(Some(context))?];
         if self.uses_guidance() {
             conditions.push(transformer.condition(None)?);
@@ -65,7 +66,7 @@ impl<'a> TextModel<'a> {
     }
 
     fn config(&self) -> &'a Config {
-        self.networks.transformer.config()
+        self.sizes().config()
     }
 }
 
@@ -129,6 +130,12 @@ impl Pipeline for HartPipeline<'_> {
             Some(reader) => Ok(reader.check(&prompt.text, false)?.into_iter().collect()),
             None => Ok(vec![]),
         }
+    }
+
+    fn prepare(&self, prompts: &[Prompt]) -> ttsvar_search::Result<()> {
+        let texts = prompts.iter().map(|prompt| prompt.text.clone());
+        let texts: Vec<String> = texts.collect();
+        Ok(self.text.prepare(&texts)?)
     }
 
     fn begin(

@@ -73,7 +73,9 @@ impl Outline for HartOutline {
             resident: bytes(self.arch.transformer_values())
                 + self.arch.decoder().bytes_kept(self.dtype.of_maps())
                 + context.resident,
+            reading: 0,
             encoding: 0,
+            encodes_first: true,
             scoring: context.scoring,
         };
         match context.evict_text {

@@ -45,8 +45,9 @@ fn noise(transformer: &Hart, scale: usize) -> usize {
 impl TextModel<'_> {
     /// What the codes of the last scale leave over, (L, Z), drawn by the diffusion head.
     fn residual(&self, scale: usize, drawn: &HartDraw, last: &[Tensor]) -> Result<Tensor> {
-        let transformer = &self.networks.transformer;
-        let codes = self.networks.quantizer.vectors(&drawn.codes.ids)?; // (L, Z)
+        let networks = self.networks.get()?;
+        let transformer = &networks.transformer;
+        let codes = networks.quantizer.vectors(&drawn.codes.ids)?; // (L, Z)
         let conditions = last
             .iter()
             .map(|x| transformer.diffusion_condition(x, &codes));
@@ -157,7 +158,8 @@ impl CodebookTransformer for Hart {
         let Some(last) = last else {
             return model.add_codes(scale, sum, &drawn.codes);
         };
-        let quantizer = &model.networks.quantizer;
+        let networks = model.networks.get()?;
+        let quantizer = &networks.quantizer;
         let (rows, columns) = model.grids()[scale];
         let codes = drawn.codes.map(quantizer, (rows, columns))?;
         let residual = model.residual(scale, drawn, last)?; // (L, Z)

@@ -6,12 +6,10 @@ use ttsvar_search::PromptReader;
 
 use crate::{
     Result,
-    loading::Evictable,
-    models::{
-        hart::Context,
-        qwen2::{Qwen2Encoder, Qwen2Sizes},
-    },
+    loading::{Evict, Evictable},
+    models::{hart::Context, qwen2::Qwen2Encoder},
     nn::check_finite,
+    pipelines::Prepared,
     text::Qwen2Tokenizer,
 };
 
@@ -26,6 +24,14 @@ pub trait ContextEncoder: Send + Sync {
     /// # Errors
     /// The prompt cannot be split, or the network fails.
     fn encode(&self, prompt: &str) -> Result<Context>;
+
+    /// Encodes prompts that will be needed, if the network does not stay in memory.
+    ///
+    /// # Errors
+    /// As [`ContextEncoder::encode`].
+    fn prepare(&self, _prompts: &[String]) -> Result<()> {
+        Ok(())
+    }
 
     /// The reader of prompts for warnings, since long prompts are cut.
     fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>>;
@@ -70,7 +76,8 @@ impl Qwen2Text {
 /// The text encoder, which may be evicted between its uses.
 pub(super) struct EvictableText {
     pub encoder: Evictable<Qwen2Text>,
-    pub sizes: Qwen2Sizes,
+    /// Contexts of prompts that will be needed.
+    pub prepared: Prepared<Context>,
     /// Stays in memory, for warnings.
     pub tokenizer: Arc<Qwen2Tokenizer>,
     /// Tokens of the instruction and a prompt.
@@ -79,7 +86,21 @@ pub(super) struct EvictableText {
 
 impl ContextEncoder for EvictableText {
     fn encode(&self, prompt: &str) -> Result<Context> {
-        self.encoder.get()?.context(INSTRUCTION, prompt)
+        self.prepared
+            .get(prompt, || self.encoder.get()?.context(INSTRUCTION, prompt))
+    }
+
+    fn prepare(&self, prompts: &[String]) -> Result<()> {
+        if self.encoder.is_resident() {
+            return Ok(());
+        }
+        self.prepared.fill(prompts, |missing| {
+            let network = self.encoder.get()?;
+            let contexts = missing.iter();
+            contexts
+                .map(|prompt| network.context(INSTRUCTION, prompt))
+                .collect()
+        })
     }
 
     fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
@@ -87,11 +108,11 @@ impl ContextEncoder for EvictableText {
     }
 
     fn width(&self) -> usize {
-        self.sizes.width
+        self.encoder.measured().encoder.sizes().width
     }
 
     fn flops(&self) -> f64 {
-        self.sizes.flops(self.tokens)
+        self.encoder.measured().encoder.sizes().flops(self.tokens)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     options::Options,
     pipelines::{
         Conditioning, Editor, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
-        check_single_size, refuse_options,
+        Prepared, check_single_size, costs::USUAL_TEXT, refuse_options,
     },
     text::T5Tokenizer,
 };
@@ -89,33 +89,50 @@ impl Family for InfinityFamily {
         let transformer = bundle.generator_weights(&Infinity::SIGNATURE)?;
         let decoder = bundle.vae_weights(&bsq_vae::SIGNATURE)?;
         check_pair(bundle, &*transformer, &*decoder)?;
-        let transformer = loader.load(transformer, "", &[], Infinity::load)?;
-        report.add(&transformer);
-        let unused = ["encoder.", "quantize.", "quantizer."];
-        let decoder = loader.load(decoder, "", &unused, BsqVae::load_decoder)?;
-        report.add(&decoder);
-        let text = load_text(bundle, loader)?;
-        report.add(&text);
-        let text_sizes = text.network.encoder.sizes().clone();
-        let tokenizer = text.network.tokenizer.clone();
-        let cells = cells_per_token(&transformer.network, &decoder.network)?;
-        let text_bundle = bundle.clone();
-        let text_loader = loader.clone();
-        let reload = move || load_text(&text_bundle, &text_loader);
+        let of_bundle = bundle.clone();
+        let load = move |loader: &Loader| load_transformer(&of_bundle, loader);
+        let transformer = Evictable::new("transformer", loader, true, report, load)?;
+        let of_bundle = bundle.clone();
+        let load = move |loader: &Loader| load_decoder(&of_bundle, loader);
+        let decoder = Evictable::new("decoder", loader, true, report, load)?;
+        let cells = cells_per_token(transformer.measured(), decoder.measured())?;
         Ok(Box::new(InfinityGenerator {
-            token: cells * decoder.network.patch(),
-            bytes: transformer.bytes + decoder.bytes,
-            transformer: transformer.network,
-            decoder: decoder.network,
+            token: cells * decoder.measured().patch(),
+            transformer,
+            decoder,
             bundle: bundle.clone(),
             loader: loader.clone(),
-            text: EvictableText {
-                encoder: Evictable::new(text, resident, reload),
-                sizes: text_sizes,
-                tokenizer,
-            },
+            text: open_text(bundle, loader, resident, report)?,
         }))
     }
+}
+
+fn load_transformer(bundle: &Bundle, loader: &Loader) -> Result<Loaded<Infinity>> {
+    let source = bundle.generator_weights(&Infinity::SIGNATURE)?;
+    loader.load(source, "", &[], Infinity::load)
+}
+
+fn load_decoder(bundle: &Bundle, loader: &Loader) -> Result<Loaded<Decoder>> {
+    let source = bundle.vae_weights(&bsq_vae::SIGNATURE)?;
+    let unused = ["encoder.", "quantize.", "quantizer."];
+    loader.load(source, "", &unused, BsqVae::load_decoder)
+}
+
+/// The text encoder, which is read at its first use.
+fn open_text(
+    bundle: &Bundle,
+    loader: &Loader,
+    resident: bool,
+    report: &mut LoadReport,
+) -> Result<EvictableText> {
+    let bundle = bundle.clone();
+    let load = move |loader: &Loader| load_text(&bundle, loader);
+    let encoder = Evictable::new("text encoder", loader, resident, report, load)?;
+    Ok(EvictableText {
+        tokenizer: encoder.measured().tokenizer.clone(),
+        prepared: Prepared::default(),
+        encoder,
+    })
 }
 
 /// Scale 0 has a single token, which the network makes from the text.
@@ -149,18 +166,16 @@ fn load_text(bundle: &Bundle, loader: &Loader) -> Result<Loaded<T5Text>> {
     )
 }
 
-/// A loaded Infinity with its text encoder.
+/// An Infinity with its files.
 struct InfinityGenerator {
     /// The files, for the encoder, which is loaded only for edits.
     bundle: Bundle,
     loader: Loader,
-    transformer: Infinity,
-    decoder: Decoder,
+    transformer: Evictable<Infinity>,
+    decoder: Evictable<Decoder>,
     text: EvictableText,
     /// Pixels along one side of a token.
     token: usize,
-    /// Bytes of transformer and decoder.
-    bytes: u64,
 }
 
 impl InfinityGenerator {
@@ -232,16 +247,8 @@ impl Generator for InfinityGenerator {
         let model = model
             .with_rows_at_once(context.rows_at_once.unwrap_or(usize::MAX))
             .with_hidden_block(context.hidden_block)?
-            .with_edit(context.edit)?;
-        let mut networks = Networks {
-            resident: self.bytes + context.resident,
-            encoding: 0,
-            scoring: context.scoring,
-        };
-        match self.text.encoder.is_resident() {
-            true => networks.resident += self.text.encoder.bytes(),
-            false => networks.encoding = self.text.encoder.bytes(),
-        }
+            .with_edit(context.edit.clone())?;
+        let networks = Networks::new(&self.networks(), &self.evictable(), &context);
         let pipeline = InfinityPipeline::new(model, &self.text, networks)?;
         Ok(Box::new(pipeline.with_words(self.words())))
     }
@@ -250,8 +257,13 @@ impl Generator for InfinityGenerator {
         Some(self)
     }
 
-    fn bytes(&self) -> u64 {
-        self.bytes
+    fn networks(&self) -> Vec<&dyn Evict> {
+        vec![&self.transformer, &self.decoder]
+    }
+
+    fn prompt_bytes(&self) -> u64 {
+        let width = self.transformer.measured().config().text_width;
+        (USUAL_TEXT * width * size_of::<f32>()) as u64
     }
 
     fn evictable(&self) -> Vec<&dyn Evict> {
@@ -270,7 +282,7 @@ impl Editor for InfinityGenerator {
         let shape = (1, 3, image.height(), image.width());
         let pixels = Tensor::from_vec(pixels, shape, &Device::Cpu)?
             .to_device(&self.loader.device)?
-            .to_dtype(self.transformer.dtype())?;
+            .to_dtype(self.transformer.measured().dtype())?;
         let latent = encoder.network.forward(&pixels)?;
         Ok(latent.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)
     }
@@ -279,14 +291,46 @@ impl Editor for InfinityGenerator {
 /// The text encoder, which may be evicted between its uses.
 struct EvictableText {
     encoder: Evictable<T5Text>,
-    sizes: T5Sizes,
+    /// Features of prompts that will be needed.
+    prepared: Prepared<Tensor>,
     /// Stays in memory, for warnings.
     tokenizer: Arc<T5Tokenizer>,
 }
 
+impl EvictableText {
+    fn sizes(&self) -> &T5Sizes {
+        self.encoder.measured().encoder.sizes()
+    }
+
+    /// Encodes prompts with the network in memory once.
+    fn encode_now(&self, prompts: &[String]) -> Result<Vec<Tensor>> {
+        let network = self.encoder.get()?;
+        let features = prompts.iter().map(|prompt| network.encode(prompt));
+        features.collect()
+    }
+}
+
 impl TextEncoder for EvictableText {
     fn encode(&self, prompt: &str) -> Result<Tensor> {
-        self.encoder.get()?.encode(prompt)
+        self.prepared
+            .get(prompt, || self.encoder.get()?.encode(prompt))
+    }
+
+    fn encode_all(&self, prompts: &[String]) -> Result<Vec<Tensor>> {
+        let found = prompts.iter().map(|prompt| self.prepared.find(prompt));
+        match found.collect::<Option<Vec<Tensor>>>() {
+            Some(features) => Ok(features),
+            None => self.encode_now(prompts),
+        }
+    }
+
+    fn prepare(&self, prompts: &[String]) -> Result<()> {
+        match self.encoder.is_resident() {
+            true => Ok(()),
+            false => self
+                .prepared
+                .fill(prompts, |missing| self.encode_now(missing)),
+        }
     }
 
     fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
@@ -294,11 +338,11 @@ impl TextEncoder for EvictableText {
     }
 
     fn width(&self) -> usize {
-        self.sizes.width
+        self.sizes().width
     }
 
     fn flops(&self, tokens: usize) -> f64 {
-        self.sizes.flops(tokens)
+        self.sizes().flops(tokens)
     }
 }
 

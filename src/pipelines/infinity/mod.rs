@@ -30,10 +30,11 @@ use ttsvar_search::{
 
 use crate::{
     Error, Result,
+    loading::Lazy,
     models::{
         autoencoder::Decoder,
         bsq_vae::{Latent, QuantizedScale},
-        infinity::{Guidance, Infinity, RegionText, Schedule},
+        infinity::{Config, Guidance, Infinity, RegionText, Schedule},
     },
     nn::Rope,
     options::{Options, PerScale, Steer},
@@ -156,8 +157,8 @@ pub fn cells_per_token(transformer: &Infinity, decoder: &Decoder) -> Result<usiz
 
 /// Generates images from text features: everything except the text encoder.
 pub struct ImageModel<'a> {
-    transformer: &'a Infinity,
-    decoder: &'a Decoder,
+    transformer: Lazy<'a, Infinity>,
+    decoder: Lazy<'a, Decoder>,
     settings: Settings,
     latent: Latent,
     grids: Vec<(usize, usize)>,
@@ -185,15 +186,17 @@ impl<'a> ImageModel<'a> {
     /// The settings are out of range, the decoder does not fit the transformer, or the schedule has
     /// more scales than the transformer was trained for.
     pub fn new(
-        transformer: &'a Infinity,
-        decoder: &'a Decoder,
+        transformer: impl Into<Lazy<'a, Infinity>>,
+        decoder: impl Into<Lazy<'a, Decoder>>,
         schedule: &Schedule,
         settings: Settings,
         device: &Device,
     ) -> Result<Self> {
+        let transformer = transformer.into();
+        let decoder = decoder.into();
         settings.check(schedule.grids.len())?;
-        let config = transformer.config();
-        let patch = cells_per_token(transformer, decoder)?;
+        let config = transformer.measured().config();
+        let patch = cells_per_token(transformer.measured(), decoder.measured())?;
         let grids = schedule.grids.clone();
         let grid = match grids.last() {
             Some(grid) if grids.len() <= config.levels => *grid,
@@ -218,7 +221,7 @@ impl<'a> ImageModel<'a> {
         let rope = |grid: &(usize, usize)| Rope::new(*grid, schedule.rope_grid, width, device);
         let ropes = grids.iter().map(rope).collect::<candle_core::Result<_>>()?;
         let latent = Latent {
-            channels: decoder.latent_channels(),
+            channels: decoder.measured().latent_channels(),
             patch,
             grid,
         };
@@ -251,7 +254,7 @@ impl<'a> ImageModel<'a> {
     /// # Errors
     /// There is no such block.
     pub fn with_hidden_block(self, block: Option<usize>) -> Result<Self> {
-        check_hidden_block(block, self.transformer.config().depth)?;
+        check_hidden_block(block, self.config().depth)?;
         Ok(Self {
             hidden_block: block,
             ..self
@@ -300,13 +303,14 @@ impl<'a> ImageModel<'a> {
 
     /// The texts of the guidance branches, without layouts.
     fn conditions(&self, features: &Tensor, negative: Option<&Tensor>) -> Result<Conditions> {
-        let mut texts = vec![self.transformer.text(features)?];
+        let transformer = self.transformer.get()?;
+        let mut texts = vec![transformer.text(features)?];
         if self.uses_guidance() {
             let unconditional = match negative {
                 Some(negative) => negative.clone(),
-                None => self.transformer.unconditional(features.dims()[0])?,
+                None => transformer.unconditional(features.dims()[0])?,
             };
-            texts.push(self.transformer.text(&unconditional)?);
+            texts.push(transformer.text(&unconditional)?);
         }
         // A GPU works asynchronously: do not count the time for the text at scale 0.
         features.device().synchronize()?;
@@ -333,6 +337,11 @@ impl<'a> ImageModel<'a> {
         PreparedLayouts::new(steering, &options, prompt, texts, &self.grids, &self.device)
     }
 
+    /// The sizes of the transformer.
+    fn config(&self) -> &'a Config {
+        self.transformer.measured().config()
+    }
+
     /// Returns whether there is an unconditional branch at any scale.
     fn uses_guidance(&self) -> bool {
         self.branches(0) == 2
@@ -354,43 +363,48 @@ impl StepCosts for ImageModel<'_> {
     }
 
     fn steering(&self) -> Option<SteeringCosts> {
-        steering_costs(&self.settings.steer, &self.grids, self.transformer.config())
+        steering_costs(&self.settings.steer, &self.grids, self.config())
     }
 
     fn text_flops(&self, tokens: usize) -> f64 {
-        self.transformer.config().text_flops(tokens)
+        self.config().text_flops(tokens)
     }
 
     fn row_flops(&self, tokens: usize, seen: usize, text: usize) -> f64 {
-        self.transformer.config().scale_flops(tokens, seen, text)
+        self.config().scale_flops(tokens, seen, text)
     }
 
     fn decode_flops(&self, size: DecodeSize) -> f64 {
         let (rows, columns) = self.decoded_cells(size);
-        self.decoder.flops(rows * columns)
+        self.decoder.measured().flops(rows * columns)
     }
 
     fn decode_bytes(&self) -> u64 {
-        self.decoder.activation_bytes(self.latent.size())
+        self.decoder.measured().activation_bytes(self.latent.size())
     }
 
     fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.transformer.kv_bytes(tokens)
+        self.transformer.measured().kv_bytes(tokens)
     }
 
     fn hidden_width(&self) -> usize {
-        self.hidden_block
-            .map_or(0, |_| self.transformer.config().width)
+        self.hidden_block.map_or(0, |_| self.config().width)
     }
 
     fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
-        self.transformer
-            .config()
-            .activation_bytes(rows, tokens, seen)
+        self.config().activation_bytes(rows, tokens, seen)
     }
 }
 
-/// A loaded Infinity with its text encoder.
+/// The texts that the search of a prompt needs.
+struct PromptTexts {
+    /// The prompt, the negative one, those of regions.
+    all: Vec<String>,
+    has_negative: bool,
+    steering: Option<Steering>,
+}
+
+/// An Infinity with its text encoder, set up for a search.
 pub struct InfinityPipeline<'a> {
     model: ImageModel<'a>,
     text: &'a dyn TextEncoder,
@@ -411,7 +425,7 @@ impl<'a> InfinityPipeline<'a> {
         text: &'a dyn TextEncoder,
         networks: Networks,
     ) -> Result<Self> {
-        let expected = model.transformer.config().text_width;
+        let expected = model.config().text_width;
         let found = text.width();
         if expected != found {
             let message = format!(
@@ -434,16 +448,40 @@ impl<'a> InfinityPipeline<'a> {
         Self { words, ..self }
     }
 
-    /// The layouts of a prompt, and the operations of preparing them.
-    fn layouts(&self, steering: &Steering, prompt: &str) -> Result<(PreparedLayouts, f64)> {
+    /// The texts that the search of a prompt needs: the prompt, the negative one, if guidance uses it,
+    /// then those of regions.
+    fn texts(&self, prompt: &Prompt) -> Result<PromptTexts> {
+        let negative = prompt.negative.clone();
+        let negative = negative.filter(|_| self.model.uses_guidance());
+        let steering = self.model.steering(&prompt.text)?;
+        let regions = match &steering {
+            Some(steering) => region_texts(steering, &prompt.text),
+            None => vec![],
+        };
+        let first = [prompt.text.clone()].into_iter().chain(negative.clone());
+        Ok(PromptTexts {
+            all: first.chain(regions).collect(),
+            has_negative: negative.is_some(),
+            steering,
+        })
+    }
+
+    /// The layouts of a prompt whose regions have texts with these features, and the operations of
+    /// preparing them.
+    fn layouts(
+        &self,
+        steering: &Steering,
+        prompt: &str,
+        regions: &[Tensor],
+    ) -> Result<(PreparedLayouts, f64)> {
+        let transformer = self.model.transformer.get()?;
         let mut texts = vec![];
         let mut flops = 0.0;
-        for text in region_texts(steering, prompt) {
-            let features = self.text.encode(&text)?;
+        for features in regions {
             let tokens = features.dims()[0];
-            texts.push(self.model.transformer.region_text(&features)?);
+            texts.push(transformer.region_text(features)?);
             flops += self.text.flops(tokens);
-            flops += self.model.transformer.config().region_text_flops(tokens);
+            flops += self.model.config().region_text_flops(tokens);
         }
         Ok((self.model.prepare(steering, prompt, texts)?, flops))
     }
@@ -475,10 +513,7 @@ impl Pipeline for InfinityPipeline<'_> {
 
     fn image_size(&self) -> (usize, usize) {
         let (rows, columns) = self.model.latent.size();
-        (
-            rows * self.model.decoder.patch(),
-            columns * self.model.decoder.patch(),
-        )
+        (rows * self.model.patch(), columns * self.model.patch())
     }
 
     fn prompt_warnings(&self, prompt: &Prompt) -> ttsvar_search::Result<Vec<Warning>> {
@@ -495,22 +530,28 @@ impl Pipeline for InfinityPipeline<'_> {
         Ok(self.model.steering(&prompt.text)?)
     }
 
+    fn prepare(&self, prompts: &[Prompt]) -> ttsvar_search::Result<()> {
+        // A prompt that cannot be steered is reported when its search begins.
+        let texts = prompts.iter().filter_map(|prompt| self.texts(prompt).ok());
+        let texts: Vec<String> = texts.flat_map(|texts| texts.all).collect();
+        Ok(self.text.prepare(&texts)?)
+    }
+
     fn begin(
         &self,
         prompt: &Prompt,
         rows: Range<usize>,
         seed: u64,
     ) -> ttsvar_search::Result<Box<dyn Rollout + '_>> {
-        let features = self.text.encode(&prompt.text)?;
-        let negative = match &prompt.negative {
-            Some(negative) if self.model.uses_guidance() => Some(self.text.encode(negative)?),
-            _ => None,
-        };
-        let texts = std::iter::once(&features).chain(&negative);
-        let mut flops: f64 = texts.map(|text| self.text.flops(text.dims()[0])).sum();
-        let mut conditions = self.model.conditions(&features, negative.as_ref())?;
-        if let Some(steering) = self.model.steering(&prompt.text)? {
-            let (layouts, of_layouts) = self.layouts(&steering, &prompt.text)?;
+        let texts = self.texts(prompt)?;
+        // All texts before the transformer, which may not have been read yet
+        let features = self.text.encode_all(&texts.all)?;
+        let (own, regions) = features.split_at(1 + usize::from(texts.has_negative));
+        let of_text = own.iter().map(|text| self.text.flops(text.dims()[0]));
+        let mut flops: f64 = of_text.sum();
+        let mut conditions = self.model.conditions(&own[0], own.get(1))?;
+        if let Some(steering) = texts.steering {
+            let (layouts, of_layouts) = self.layouts(&steering, &prompt.text, regions)?;
             conditions.layouts = Some(layouts);
             flops += of_layouts;
         }

@@ -93,7 +93,9 @@ impl Outline for InfinityOutline {
             resident: bytes(self.arch.transformer_values())
                 + self.arch.decoder().bytes_kept(self.dtype.of_maps())
                 + context.resident,
+            reading: 0,
             encoding: 0,
+            encodes_first: true,
             scoring: context.scoring,
         };
         if context.evict_text {

@@ -38,9 +38,10 @@ impl Conditions {
 impl ImageModel<'_> {
     /// The input of one branch: (R, L, C)
     fn input(&self, text: &Text, step: &ScaleStep<Conditions>) -> Result<Tensor> {
+        let transformer = self.transformer.get()?;
         match step.tokens {
-            None => self.transformer.first_input(text),
-            Some(tokens) => self.transformer.next_input(tokens, step.scale),
+            None => transformer.first_input(text),
+            Some(tokens) => transformer.next_input(tokens, step.scale),
         }
     }
 }
@@ -80,7 +81,9 @@ impl ImageModel<'_> {
             && let Some(last) = edit.scales.last()
         {
             let latent = place(&last.sum)?;
-            let _ = edit.reconstruction.set(self.decoder.forward(&latent)?);
+            let _ = edit
+                .reconstruction
+                .set(self.decoder.get()?.forward(&latent)?);
         }
         let Some(old) = edit.reconstruction.get() else {
             return Ok(decoded);
@@ -108,7 +111,7 @@ impl ScaleModel for ImageModel<'_> {
     }
 
     fn patch(&self) -> usize {
-        self.decoder.patch()
+        self.decoder.measured().patch()
     }
 
     fn device(&self) -> &Device {
@@ -116,7 +119,7 @@ impl ScaleModel for ImageModel<'_> {
     }
 
     fn dtype(&self) -> DType {
-        self.transformer.dtype()
+        self.transformer.measured().dtype()
     }
 
     fn hidden_block(&self) -> Option<usize> {
@@ -152,7 +155,7 @@ impl ScaleModel for ImageModel<'_> {
         };
         let tokens = self.tokens(scale);
         let routes = states.iter().filter_map(|row| conditions.route(scale, row));
-        let config = self.transformer.config();
+        let config = self.config();
         let flops = |route| config.region_flops(tokens, layouts.route_tokens(route));
         routes.map(flops).sum()
     }
@@ -185,7 +188,7 @@ impl ScaleModel for ImageModel<'_> {
             guidance: self.settings.guidance(step.scale),
             keep: step.keep,
         };
-        let (logits, kv) = self.transformer.forward(run, watch)?;
+        let (logits, kv) = self.transformer.get()?.forward(run, watch)?;
         Ok(ScaleOutput {
             logits,
             kv,
@@ -223,7 +226,7 @@ impl ScaleModel for ImageModel<'_> {
     }
 
     fn decode(&self, latent: &Tensor) -> Result<Tensor> {
-        let decoded = self.decoder.forward(latent)?;
+        let decoded = self.decoder.get()?.forward(latent)?;
         match &self.edit {
             Some(edit) => self.composed(edit, decoded),
             None => Ok(decoded),

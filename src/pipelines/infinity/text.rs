@@ -12,6 +12,22 @@ pub trait TextEncoder: Send + Sync {
     /// Features of a prompt, without padding: (tokens, width)
     fn encode(&self, prompt: &str) -> Result<Tensor>;
 
+    /// Features of several texts that one search needs.
+    ///
+    /// # Errors
+    /// As [`TextEncoder::encode`].
+    fn encode_all(&self, prompts: &[String]) -> Result<Vec<Tensor>> {
+        prompts.iter().map(|prompt| self.encode(prompt)).collect()
+    }
+
+    /// Encodes texts that will be needed, if the network does not stay in memory.
+    ///
+    /// # Errors
+    /// As [`TextEncoder::encode`].
+    fn prepare(&self, _prompts: &[String]) -> Result<()> {
+        Ok(())
+    }
+
     /// The reader of prompts for warnings, if long prompts are cut.
     fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
         None

@@ -15,8 +15,8 @@ use crate::{
     models::{clip, switti::Switti, vq_vae},
     options::Options,
     pipelines::{
-        Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
-        check_single_size, refuse_options, steers,
+        Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext, Prepared,
+        check_single_size, costs::USUAL_TEXT, refuse_options, steers,
     },
     text::ClipTokenizer,
 };
@@ -78,54 +78,51 @@ impl Family for SwittiFamily {
         resident: bool,
         report: &mut LoadReport,
     ) -> Result<Box<dyn Generator>> {
-        let transformer = bundle.generator_weights(&Switti::SIGNATURE)?;
-        let config = bundle.generator_config()?.json()?;
-        let tokenizer = bundle.vae_weights(&vq_vae::SIGNATURE)?;
-        let transformer = loader.load(transformer, "", &[], |w| Switti::load(w, &config))?;
-        report.add(&transformer);
-        let tokenizer = loader.load(tokenizer, "", &vq_vae::UNUSED, vq_vae::load_for_images)?;
-        report.add(&tokenizer);
-        let (quantizer, decoder) = tokenizer.network;
-        let networks = SwittiNetworks {
-            transformer: transformer.network,
-            quantizer,
-            decoder,
-        };
-        networks.check()?;
-        let text = load_text(bundle, loader, resident, report)?;
-        check_text(networks.transformer.config(), &text)?;
+        let of_model = bundle.clone();
+        let load = move |loader: &Loader| load_networks(&of_model, loader);
+        let networks = Evictable::new("transformer and decoder", loader, true, report, load)?;
+        let text = open_text(bundle, loader, resident, report)?;
+        check_text(networks.measured().transformer.config(), &text)?;
         Ok(Box::new(SwittiGenerator {
             name: bundle.description.name.clone(),
-            bytes: transformer.bytes + tokenizer.bytes,
             text,
             networks,
         }))
     }
 }
 
-/// The text encoders, each with a function that loads it again.
-fn load_text(
+fn load_networks(bundle: &Bundle, loader: &Loader) -> Result<Loaded<SwittiNetworks>> {
+    let transformer = bundle.generator_weights(&Switti::SIGNATURE)?;
+    let config = bundle.generator_config()?.json()?;
+    let tokenizer = bundle.vae_weights(&vq_vae::SIGNATURE)?;
+    let transformer = loader.load(transformer, "", &[], |w| Switti::load(w, &config))?;
+    let tokenizer = loader.load(tokenizer, "", &vq_vae::UNUSED, vq_vae::load_for_images)?;
+    let loaded = transformer.and(tokenizer, SwittiNetworks::new);
+    loaded.network.check()?;
+    Ok(loaded)
+}
+
+/// The text encoders, which are read at their first use.
+fn open_text(
     bundle: &Bundle,
     loader: &Loader,
     resident: bool,
     report: &mut LoadReport,
 ) -> Result<EvictableText> {
     let tokenizer = Arc::new(ClipTokenizer::open_clip(&bundle.tokenizer()?)?);
-    let mut load = |bundle: Bundle| -> Result<_> {
-        let encoder = load_encoder(&bundle, loader)?;
-        report.add(&encoder);
-        check_words(&bundle, &encoder.network, &tokenizer)?;
-        let sizes = encoder.network.sizes().clone();
-        let loader = loader.clone();
-        let reload = move || load_encoder(&bundle, &loader);
-        Ok((Evictable::new(encoder, resident, reload), sizes))
+    let mut open = |name: &'static str, bundle: Bundle| -> Result<_> {
+        let of_encoder = bundle.clone();
+        let load = move |loader: &Loader| load_encoder(&of_encoder, loader);
+        let encoder = Evictable::new(name, loader, resident, report, load)?;
+        check_words(&bundle, encoder.measured(), &tokenizer)?;
+        Ok(encoder)
     };
-    let (first, first_sizes) = load(bundle.clone())?;
-    let (second, second_sizes) = load(bundle.with_second_text()?)?;
+    let first = open("first text encoder", bundle.clone())?;
+    let second = open("second text encoder", bundle.with_second_text()?)?;
     Ok(EvictableText {
         first,
         second,
-        sizes: [first_sizes, second_sizes],
+        prepared: Prepared::default(),
         tokenizer,
     })
 }
@@ -157,37 +154,18 @@ fn check_words(
     .with_hint("both text encoders must have the vocabulary of the first one's tokenizer.json"))
 }
 
-/// A loaded Switti with its text encoders.
+/// A Switti with its files.
 struct SwittiGenerator {
     name: String,
-    networks: SwittiNetworks,
+    networks: Evictable<SwittiNetworks>,
     text: EvictableText,
-    /// Bytes of transformer and tokenizer.
-    bytes: u64,
 }
 
 impl SwittiGenerator {
     /// The token grid of the last scale.
     fn grid(&self) -> (usize, usize) {
-        let grids = &self.networks.transformer.config().grids;
+        let grids = &self.networks.measured().transformer.config().grids;
         grids.last().copied().unwrap_or((1, 1))
-    }
-
-    /// All networks in memory while a pipeline is in use.
-    fn all_networks(&self, context: PipelineContext) -> Networks {
-        let mut networks = Networks {
-            resident: self.bytes + context.resident,
-            encoding: 0,
-            scoring: context.scoring,
-        };
-        for encoder in [&self.text.first, &self.text.second] {
-            match encoder.is_resident() {
-                true => networks.resident += encoder.bytes(),
-                // One after the other.
-                false => networks.encoding = networks.encoding.max(encoder.bytes()),
-            }
-        }
-        networks
     }
 }
 
@@ -198,7 +176,7 @@ impl Generator for SwittiGenerator {
 
     fn image_sizes(&self) -> Vec<ImageSize> {
         let (rows, columns) = self.grid();
-        let patch = self.networks.decoder.patch();
+        let patch = self.networks.measured().decoder.patch();
         vec![ImageSize {
             width: columns * patch,
             height: rows * patch,
@@ -211,17 +189,22 @@ impl Generator for SwittiGenerator {
         options: &Options,
         context: PipelineContext,
     ) -> Result<Box<dyn Pipeline + '_>> {
-        let patch = self.networks.decoder.patch();
+        let patch = self.networks.measured().decoder.patch();
         check_single_size(&self.name, self.grid(), patch, options)?;
         let model = TextModel::new(&self.networks, Settings::from_options(options))?
             .with_rows_at_once(context.rows_at_once.unwrap_or(usize::MAX))
             .with_hidden_block(context.hidden_block)?;
-        let networks = self.all_networks(context);
+        let networks = Networks::new(&self.networks(), &self.evictable(), &context);
         Ok(Box::new(SwittiPipeline::new(model, &self.text, networks)?))
     }
 
-    fn bytes(&self) -> u64 {
-        self.bytes
+    fn networks(&self) -> Vec<&dyn Evict> {
+        vec![&self.networks]
+    }
+
+    fn prompt_bytes(&self) -> u64 {
+        let config = self.networks.measured().transformer.config();
+        (USUAL_TEXT * config.context_width * size_of::<f32>()) as u64
     }
 
     fn evictable(&self) -> Vec<&dyn Evict> {

@@ -60,7 +60,7 @@ impl<'a> TextModel<'a> {
             return Err(Error::internal("guidance without a second context"));
         }
         // A GPU works asynchronously: do not count the time for the text at scale 0.
-        self.networks.transformer.device().synchronize()?;
+        self.sizes().device().synchronize()?;
         Ok(ModelRollout::new(self, conditions, rows, seed))
     }
 
@@ -73,11 +73,11 @@ impl<'a> TextModel<'a> {
                 "text features of widths {found:?}, expected {expected:?}"
             )));
         }
-        self.networks.transformer.condition(context)
+        self.networks.get()?.transformer.condition(context)
     }
 
     fn config(&self) -> &'a Config {
-        self.networks.transformer.config()
+        self.sizes().config()
     }
 }
 
@@ -157,12 +157,22 @@ impl Pipeline for SwittiPipeline<'_> {
         Ok(warnings)
     }
 
+    fn prepare(&self, prompts: &[Prompt]) -> ttsvar_search::Result<()> {
+        let mut texts = vec![];
+        for prompt in prompts {
+            texts.push(prompt.text.clone());
+            texts.extend(self.unconditional(prompt).map(str::to_owned));
+        }
+        Ok(self.text.prepare(&texts)?)
+    }
+
     fn begin(
         &self,
         prompt: &Prompt,
         rows: Range<usize>,
         seed: u64,
     ) -> ttsvar_search::Result<Box<dyn Rollout + '_>> {
+        // All texts before the transformer, which may not have been read yet
         let context = self.text.encode(&prompt.text)?;
         let unconditional = match self.unconditional(prompt) {
             Some(negative) => Some(self.text.encode(negative)?),

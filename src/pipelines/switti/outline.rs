@@ -56,7 +56,9 @@ impl SwittiOutline {
             resident: self.dtype.bytes(self.arch.transformer_values())
                 + self.arch.decoder().bytes_kept(self.dtype.of_maps())
                 + context.resident,
+            reading: 0,
             encoding: 0,
+            encodes_first: true,
             scoring: context.scoring,
         };
         match context.evict_text {

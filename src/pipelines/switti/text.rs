@@ -6,13 +6,14 @@ use candle_core::Tensor;
 use ttsvar_search::PromptReader;
 
 use crate::{
-    Result,
-    loading::Evictable,
+    Error, Result,
+    loading::{Evict, Evictable},
     models::{
         clip::{TextModel, TextSizes},
         switti::Context,
     },
     nn::check_finite,
+    pipelines::Prepared,
     text::ClipTokenizer,
 };
 
@@ -23,6 +24,14 @@ pub trait ContextEncoder: Send + Sync {
     /// # Errors
     /// The prompt cannot be split, or a network fails.
     fn encode(&self, prompt: &str) -> Result<Context>;
+
+    /// Encodes prompts that will be needed, if a network does not stay in memory.
+    ///
+    /// # Errors
+    /// As [`ContextEncoder::encode`].
+    fn prepare(&self, _prompts: &[String]) -> Result<()> {
+        Ok(())
+    }
 
     /// The reader of prompts for warnings, since long prompts are cut.
     fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>>;
@@ -59,18 +68,51 @@ fn states(encoder: &TextModel, ids: &[u32]) -> Result<Tensor> {
 pub(super) struct EvictableText {
     pub first: Evictable<TextModel>,
     pub second: Evictable<TextModel>,
-    pub sizes: [TextSizes; 2],
+    /// Contexts of prompts that will be needed.
+    pub prepared: Prepared<Context>,
     /// Stays in memory, for warnings. Both encoders have the same words.
     pub tokenizer: Arc<ClipTokenizer>,
 }
 
+impl EvictableText {
+    fn sizes(&self) -> [&TextSizes; 2] {
+        [&self.first, &self.second].map(|encoder| encoder.measured().sizes())
+    }
+
+    /// The contexts of prompts, with each network in memory once: if they are evicted, only one is
+    /// in memory at a time.
+    fn encode_now(&self, prompts: &[String]) -> Result<Vec<Context>> {
+        let ids = prompts.iter().map(|prompt| self.tokenizer.encode(prompt));
+        let ids = ids.collect::<Result<Vec<_>>>()?;
+        let first = all_states(&self.first, &ids)?;
+        let second = all_states(&self.second, &ids)?;
+        let parts = first.iter().zip(&second).zip(&ids);
+        let contexts = parts.map(|((first, second), ids)| context(first, second, ids));
+        contexts.collect()
+    }
+}
+
+/// The final states of an encoder for prompts that were split into `ids`.
+fn all_states(encoder: &Evictable<TextModel>, ids: &[Vec<u32>]) -> Result<Vec<Tensor>> {
+    let encoder = encoder.get()?;
+    ids.iter().map(|ids| states(&encoder, ids)).collect()
+}
+
 impl ContextEncoder for EvictableText {
     fn encode(&self, prompt: &str) -> Result<Context> {
-        let ids = self.tokenizer.encode(prompt)?;
-        // One after the other: if they are evicted, only one is in memory at a time.
-        let first = states(&*self.first.get()?, &ids)?;
-        let second = states(&*self.second.get()?, &ids)?;
-        context(&first, &second, &ids)
+        self.prepared.get(prompt, || {
+            let contexts = self.encode_now(&[prompt.to_owned()])?;
+            let first = contexts.into_iter().next();
+            first.ok_or_else(|| Error::internal("a prompt has no context"))
+        })
+    }
+
+    fn prepare(&self, prompts: &[String]) -> Result<()> {
+        if self.first.is_resident() && self.second.is_resident() {
+            return Ok(());
+        }
+        self.prepared
+            .fill(prompts, |missing| self.encode_now(missing))
     }
 
     fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
@@ -78,12 +120,13 @@ impl ContextEncoder for EvictableText {
     }
 
     fn widths(&self) -> [usize; 2] {
-        let [first, second] = &self.sizes;
+        let [first, second] = self.sizes();
         [first.width + second.width, second.width]
     }
 
     fn flops(&self, tokens: usize) -> f64 {
-        self.sizes.iter().map(|sizes| sizes.flops(tokens)).sum()
+        let sizes = self.sizes().into_iter();
+        sizes.map(|sizes| sizes.flops(tokens)).sum()
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Architecture, ClassModel, Settings, VarNetworks, VarOutline, VarPipe
 use crate::{
     Error, Result,
     hub::{Bundle, Description},
-    loading::{Dtype, Evict, LoadReport, Loader},
+    loading::{Dtype, Evict, Evictable, LoadReport, Loaded, Loader},
     models::{var::Var, vq_vae},
     nn::Weights,
     options::Options,
@@ -80,29 +80,29 @@ impl Family for VarFamily {
         _: bool,
         report: &mut LoadReport,
     ) -> Result<Box<dyn Generator>> {
-        let transformer = bundle.generator_weights(&Var::SIGNATURE)?;
-        let tokenizer = bundle.vae_weights(&vq_vae::SIGNATURE)?;
-        let given = bundle.description.generator.scales.as_deref();
-        let origin = transformer.origin();
-        let transformer = loader.load(transformer, "", &[], |w| load_transformer(w, given))?;
-        report.add(&transformer);
-        check_grids(&origin, &transformer.network, given)?;
-        let tokenizer = loader.load(tokenizer, "", &vq_vae::UNUSED, vq_vae::load_for_images)?;
-        report.add(&tokenizer);
-        let (quantizer, decoder) = tokenizer.network;
-        let networks = VarNetworks {
-            transformer: transformer.network,
-            quantizer,
-            decoder,
-        };
-        networks.check()?;
+        let of_model = bundle.clone();
+        let load = move |loader: &Loader| load_networks(&of_model, loader);
+        let networks = Evictable::new("transformer and decoder", loader, true, report, load)?;
+        let config = networks.measured().transformer.config();
         Ok(Box::new(VarGenerator {
-            classes: classes(&bundle.description, networks.transformer.config().classes)?,
+            classes: classes(&bundle.description, config.classes)?,
             name: bundle.description.name.clone(),
-            bytes: transformer.bytes + tokenizer.bytes,
             networks,
         }))
     }
+}
+
+fn load_networks(bundle: &Bundle, loader: &Loader) -> Result<Loaded<VarNetworks>> {
+    let transformer = bundle.generator_weights(&Var::SIGNATURE)?;
+    let tokenizer = bundle.vae_weights(&vq_vae::SIGNATURE)?;
+    let given = bundle.description.generator.scales.as_deref();
+    let origin = transformer.origin();
+    let transformer = loader.load(transformer, "", &[], |w| load_transformer(w, given))?;
+    check_grids(&origin, &transformer.network, given)?;
+    let tokenizer = loader.load(tokenizer, "", &vq_vae::UNUSED, vq_vae::load_for_images)?;
+    let loaded = transformer.and(tokenizer, VarNetworks::new);
+    loaded.network.check()?;
+    Ok(loaded)
 }
 
 /// A checkpoint tells its token grids; one without that buffer needs them from the description.
@@ -155,19 +155,17 @@ fn classes(description: &Description, count: usize) -> Result<Classes> {
     Classes::named(names)
 }
 
-/// A loaded VAR.
+/// A VAR with its files.
 struct VarGenerator {
     name: String,
-    networks: VarNetworks,
+    networks: Evictable<VarNetworks>,
     classes: Classes,
-    /// Bytes of all networks.
-    bytes: u64,
 }
 
 impl VarGenerator {
     /// The token grid of the last scale.
     fn grid(&self) -> (usize, usize) {
-        let grids = &self.networks.transformer.config().grids;
+        let grids = &self.networks.measured().transformer.config().grids;
         grids.last().copied().unwrap_or((1, 1))
     }
 }
@@ -181,7 +179,7 @@ impl Generator for VarGenerator {
 
     fn image_sizes(&self) -> Vec<ImageSize> {
         let (rows, columns) = self.grid();
-        let patch = self.networks.decoder.patch();
+        let patch = self.networks.measured().decoder.patch();
         vec![ImageSize {
             width: columns * patch,
             height: rows * patch,
@@ -197,7 +195,7 @@ impl Generator for VarGenerator {
         check_single_size(
             &self.name,
             self.grid(),
-            self.networks.decoder.patch(),
+            self.networks.measured().decoder.patch(),
             options,
         )?;
         if let Some(class) = &options.class {
@@ -206,16 +204,16 @@ impl Generator for VarGenerator {
         let model = ClassModel::new(&self.networks, Settings::from_options(options))?
             .with_rows_at_once(context.rows_at_once.unwrap_or(usize::MAX))
             .with_hidden_block(context.hidden_block)?;
-        let networks = Networks {
-            resident: self.bytes + context.resident,
-            encoding: 0,
-            scoring: context.scoring,
-        };
+        let networks = Networks::new(&self.networks(), &self.evictable(), &context);
         Ok(Box::new(VarPipeline::new(model, &self.classes, networks)))
     }
 
-    fn bytes(&self) -> u64 {
-        self.bytes
+    fn networks(&self) -> Vec<&dyn Evict> {
+        vec![&self.networks]
+    }
+
+    fn prompt_bytes(&self) -> u64 {
+        0
     }
 
     fn evictable(&self) -> Vec<&dyn Evict> {

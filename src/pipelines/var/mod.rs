@@ -132,7 +132,8 @@ impl ClassModel<'_> {
     /// # Errors
     /// There is no such class.
     pub fn start(&self, class: usize, rows: Range<usize>, seed: u64) -> Result<VarRollout<'_>> {
-        let transformer = &self.networks.transformer;
+        let networks = self.networks.get()?;
+        let transformer = &networks.transformer;
         let count = transformer.config().classes;
         if class >= count {
             let message = format!("class {class}, but the transformer has {count} classes");

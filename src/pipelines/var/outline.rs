@@ -72,7 +72,9 @@ impl Outline for VarOutline {
             resident: transformer
                 + self.arch.decoder().bytes_kept(self.dtype.of_maps())
                 + context.resident,
+            reading: 0,
             encoding: 0,
+            encodes_first: true,
             scoring: context.scoring,
         };
         let model = Self {

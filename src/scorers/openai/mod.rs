@@ -29,7 +29,7 @@ use crate::{
     hub::{BuiltIn, ScorerFiles, ScorerRelease},
     image::Png,
     interrupt,
-    loading::{Loaded, Loader, UnreadTensors},
+    loading::{Loaded, Loader},
     nn::Signature,
     options::YES,
 };
@@ -62,12 +62,8 @@ fn load(
     settings: &ScorerSettings,
 ) -> Result<Loaded<Box<dyn ScorerNetwork>>> {
     let server = settings.server.clone().or_environment()?;
-    Ok(Loaded {
-        unread: UnreadTensors::none(server.url.as_deref().unwrap_or_default()),
-        network: Box::new(OpenAi::new(server)?),
-        bytes: 0,
-        state_dict: None,
-    })
+    let url = server.url.clone().unwrap_or_default();
+    Ok(Loaded::without_weights(Box::new(OpenAi::new(server)?), url))
 }
 
 /// The scorer.
