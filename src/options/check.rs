@@ -173,10 +173,27 @@ impl Options {
             )
             .with_hint("leave one of them out"));
         }
+        if let Some(n) = self.n {
+            self.check_finish(n)?;
+        }
         // The checks of a plan do not depend on the number of scales.
         const ANY_SCALES: usize = 13;
         self.plan_for(ANY_SCALES, Drafts::default())?;
         Ok(())
+    }
+
+    /// Checks that no more candidates are to finish than the `n` that there are.
+    ///
+    /// # Errors
+    /// There are fewer.
+    pub fn check_finish(&self, n: usize) -> Result<()> {
+        match self.finish {
+            Some(finish) if finish > n && self.plan.is_none() => Err(Error::input(format!(
+                "finish is {finish}, but the search has only {n} candidates"
+            ))
+            .with_hint(format!("choose at most {n}, or a larger --n"))),
+            _ => Ok(()),
+        }
     }
 
     /// Checks that a schedule is only set for methods that have one; `method` is `None` where the

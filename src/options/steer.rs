@@ -153,7 +153,7 @@ impl Steer {
             Err(error) if text.trim_start().starts_with('{') => {
                 return Err(Error::input(format!("not JSON: {error}")).with_hint(EXAMPLE));
             }
-            Err(_) => file::parse_toml(text).map_err(|error| error.with_hint(EXAMPLE))?,
+            Err(_) => keys_of_toml(text)?,
         };
         Self::from_json(&keys)
     }
@@ -270,6 +270,33 @@ impl SteerOptions {
             .with_hint("leave it out for the scale whose grid is nearest to 4 x 4"));
         }
         Ok(())
+    }
+}
+
+/// The keys in a TOML text. JSON has no value for the numbers that TOML writes `nan` and `inf`.
+fn keys_of_toml(text: &str) -> Result<Value> {
+    let keys: toml::Table = file::parse_toml(text).map_err(|error| error.with_hint(EXAMPLE))?;
+    for (key, value) in &keys {
+        check_finite(value, key)?;
+    }
+    serde_json::to_value(keys).map_err(|error| wrong(error))
+}
+
+/// Checks that a value and all inside of it are finite numbers, or none.
+fn check_finite(value: &toml::Value, place: &str) -> Result<()> {
+    match value {
+        toml::Value::Float(number) if !number.is_finite() => Err(wrong(format!(
+            "{place} is {number}, expected a finite number"
+        ))),
+        toml::Value::Array(list) => {
+            let mut list = list.iter().enumerate();
+            list.try_for_each(|(i, value)| check_finite(value, &format!("{place}[{i}]")))
+        }
+        toml::Value::Table(keys) => {
+            let mut keys = keys.iter();
+            keys.try_for_each(|(key, value)| check_finite(value, &format!("{place}.{key}")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -393,7 +420,12 @@ mod tests {
                 "the box of `a cat` is [0.0, 0.0, 2.0, 1.0]",
             ),
             (concept("[0.5, 0, 0.5, 1]"), "the box of `a cat`"),
-            (concept("[nan, 0, 0.5, 1]"), "concept[0].box"),
+            (
+                concept("[nan, 0, 0.5, 1]"),
+                "concept[0].box[0] is NaN, expected a finite number",
+            ),
+            (concept("[0, 0, -inf, 1]"), "concept[0].box[2] is -inf"),
+            ("edge = nan".to_owned(), "edge is NaN"),
             (
                 concept("[0, 0, 1]"),
                 "concept[0].box has 3 numbers, expected 4",

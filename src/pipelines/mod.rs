@@ -22,7 +22,7 @@ pub mod var;
 pub use codebook::{CodebookModel, CodebookNetworks, CodebookSettings};
 pub use codes::{Drawn, Sampling, Smooth, code_mixture, draw_tokens};
 pub use costs::Networks;
-pub use edit::{Edit, Editor};
+pub use edit::{Edit, EditedPart, Editor};
 pub use outline::{Outline, OutlineContext};
 pub use random::{RandomArchitecture, RandomModel, architecture, architecture_names};
 pub use rollout::ModelRollout;

@@ -110,6 +110,8 @@ pub struct Recorded {
     pub system: SystemBuilder,
     /// The options: the plan, and the method as its name.
     pub options: Options,
+    /// The place of the image among those that its search finished, 1 for the best one.
+    pub rank: usize,
     /// The name of the edit, if a part of another image was generated.
     pub edit: Option<String>,
 }
@@ -139,6 +141,7 @@ impl Recorded {
                 seed: parameters.seed,
                 ..Options::default()
             },
+            rank: 1,
             edit: None,
         }
     }
@@ -197,6 +200,7 @@ impl Recorded {
                 plan: Some(provenance.plan.clone()),
                 ..settings
             },
+            rank: provenance.rank,
             edit,
         })
     }

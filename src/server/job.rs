@@ -192,6 +192,20 @@ impl JobResult {
     }
 }
 
+impl JobResult {
+    /// The result with a warning if fewer images are there than were to be kept.
+    pub(super) fn with_images(mut self, found: usize, wanted: usize) -> Self {
+        if found < wanted {
+            self.warnings.push(json!({
+                "kind": "fewer_images",
+                "message": format!("the search finished {found} of {wanted} images to keep"),
+                "advice": "method best-of-n, or a larger finish, finishes more",
+            }));
+        }
+        self
+    }
+}
+
 /// A warning with the keys that it has in a trace, and its text.
 fn warning_json(warning: &Warning) -> Value {
     let mut json = json!(warning);

@@ -38,6 +38,7 @@ class System:
         listener: Callable[[dict[str, Any]], object] | None = None,
         decode_all: bool = False,
         best: int | None = None,
+        edit: tuple[NDArray[np.uint8], bytes] | None = None,
     ) -> tuple[list[NDArray[np.uint8]], str, int, Album]: ...
     def described(
         self,
