@@ -128,6 +128,7 @@ impl Request {
             system.model = system.model.or_else(|| recorded.system.model.clone());
             system.scorer = system.scorer.or_else(|| recorded.system.scorer.clone());
             system.dtype = system.dtype.or(recorded.system.dtype);
+            system.server.or_model_of(&recorded.system.server);
             let recorded = recorded.system.state_dict.clone();
             system.state_dict = system.state_dict.or(recorded);
         }

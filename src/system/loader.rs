@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use serde_json::{Map, Value};
+
 use super::{
     System, SystemBuilder,
     features::load_features,
     scorers::{ScorerChoice, load_scorers, scorer_files},
     verifier::{BundleVerifier, load_verifier},
 };
+#[cfg(feature = "remote")]
+use crate::scorers::{ScorerKind, openai};
 use crate::{
     Result,
     hub::{Bundle, cache::unmarked_revision, description::GeneratorFamily},
@@ -15,6 +19,7 @@ use crate::{
     pipelines::{
         Family, hart::HartFamily, infinity::InfinityFamily, switti::SwittiFamily, var::VarFamily,
     },
+    scorers::ScorerMix,
 };
 
 /// The implementation of a family of generators.
@@ -59,6 +64,7 @@ pub(super) fn load(
     let (features, extractors) = load_features(&bundle, loader, resident, &mut report)?;
     let verifier = load_verifier(&bundle, loader, &loaded, resident, &mut report)?;
     note_revisions(&mut report);
+    let asked = asked(builder, &scorers.all)?;
     Ok(System {
         model: builder.model_name().to_owned(),
         description: bundle.description,
@@ -67,6 +73,7 @@ pub(super) fn load(
         device: loader.device.clone(),
         generator,
         scorer_mix: builder.scorer.clone(),
+        asked,
         usual_method: scorers.usual_method,
         state_dict: builder.state_dict.clone(),
         scorers: loaded,
@@ -78,4 +85,19 @@ pub(super) fn load(
         verifier,
         report,
     })
+}
+
+/// What records say of the vision server that one of the scorers asks; empty without such a scorer.
+#[cfg(feature = "remote")]
+fn asked(builder: &SystemBuilder, scorers: &ScorerMix) -> Result<Map<String, Value>> {
+    let asks = |kind: &&ScorerKind| kind.release.family == openai::KIND.release.family;
+    match scorers.kinds().iter().any(asks) {
+        true => Ok(builder.server.clone().or_environment()?.recorded()),
+        false => Ok(Map::new()),
+    }
+}
+
+#[cfg(not(feature = "remote"))]
+fn asked(_: &SystemBuilder, _: &ScorerMix) -> Result<Map<String, Value>> {
+    Ok(Map::new())
 }

@@ -78,7 +78,14 @@ fn a_search_in_rounds_has_no_more_partial_images_than_asked() {
 
 #[test]
 fn a_search_that_fails_ends_the_stream_with_an_error() {
-    let served = Served::new(&["--workers", "1", "--max-rows", "60000", "--time-limit", "1"]);
+    let served = Served::new(&[
+        "--workers",
+        "1",
+        "--max-rows",
+        "60000",
+        "--max-seconds",
+        "1",
+    ]);
     let mut body = endless(1);
     body["stream"] = json!(true);
     let events = stream(&served, &body);

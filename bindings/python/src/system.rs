@@ -94,6 +94,13 @@ impl System {
         self.inner.unknown_words(prompt)
     }
 
+    /// The prompt of a search: the given one, or what scorers read of the class in the options.
+    fn subject(&self, prompt: Option<&str>, options: &Bound<'_, PyDict>) -> PyResult<String> {
+        let py = options.py();
+        let search = self.prepare(options, None, None, None)?;
+        raised(py, search.session.subject(prompt))
+    }
+
     /// Searches for the best image of a prompt. With `best`, the search must finish as many images.
     /// `edit` is an image and the bytes of a file with the mask of the part to generate again.
     #[pyo3(signature = (

@@ -5,6 +5,9 @@ const $ = (id) => document.getElementById(id);
 /** Below this, a value of a mask counts as black, and as transparent. */
 const HALF = 128;
 
+/** The colour of marked pixels, as the page shows them. */
+const MARK = [194, 65, 12];
+
 /** Draws an image so that it covers a canvas, cropped to its middle. */
 function cover(canvas, image) {
   const scale = Math.max(canvas.width / image.width, canvas.height / image.height);
@@ -36,7 +39,7 @@ export class Editor {
   constructor(onError) {
     this.onError = onError;
     this.image = $("edit-image");
-    /** The part is opaque, the rest transparent; a style gives it its colour. */
+    /** The part is opaque, the rest transparent. */
     this.mask = $("edit-mask");
     this.mask.addEventListener("pointerdown", (event) => this.beginStroke(event));
     this.mask.addEventListener("pointermove", (event) => this.stroke(event));
@@ -92,7 +95,7 @@ export class Editor {
     Object.assign(read, { width: this.mask.width, height: this.mask.height });
     cover(read, await decoded(file));
     const pixels = read.getContext("2d").getImageData(0, 0, read.width, read.height);
-    partOf(pixels).forEach((inside, i) => pixels.data.set([0, 0, 0, inside ? 255 : 0], 4 * i));
+    partOf(pixels).forEach((inside, i) => pixels.data.set([...MARK, inside ? 255 : 0], 4 * i));
     this.mask.getContext("2d").putImageData(pixels, 0, 0);
   }
 
@@ -125,6 +128,7 @@ export class Editor {
     const place = this.place(event);
     const context = this.mask.getContext("2d");
     context.globalCompositeOperation = $("edit-erase").checked ? "destination-out" : "source-over";
+    context.strokeStyle = `rgb(${MARK.join(" ")})`;
     context.lineWidth = (Number($("edit-brush").value) / 100) * this.mask.width;
     context.lineCap = "round";
     context.beginPath();
