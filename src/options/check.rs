@@ -128,14 +128,17 @@ impl Options {
     }
 
     fn check_steered_scales(&self, scales: usize) -> Result<()> {
-        let steered = self.steer.as_ref().and_then(Steer::options);
-        let steered = steered.and_then(|steer| steer.scales.as_deref());
-        let mut steered = steered.into_iter().flatten();
+        let Some(steer) = self.steer.as_ref().and_then(Steer::options) else {
+            return Ok(());
+        };
+        let mut steered = steer.scales.iter().flatten();
         match steered.find(|scale| **scale >= scales) {
-            Some(scale) => Err(Error::input(format!(
-                "steer names scale {scale}, but the model has {scales} scales"
-            ))
-            .with_hint("scales count from 0; without them, the 4 x 4 grid is steered")),
+            Some(scale) => Err(steer.located(
+                Error::input(format!(
+                    "steer names scale {scale}, but the model has {scales} scales"
+                ))
+                .with_hint("scales count from 0; without them, the 4 x 4 grid is steered"),
+            )),
             None => Ok(()),
         }
     }

@@ -8,7 +8,10 @@
 //! box = [0.0, 0.0, 0.5, 1.0]
 //! ```
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
@@ -46,6 +49,9 @@ pub struct SteerOptions {
     /// The share of the candidates that are steered, above 0.
     #[serde(skip_serializing_if = "is_one")]
     pub share: f64,
+    /// The file with these settings, for errors.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// Which prompts are steered.
@@ -94,6 +100,7 @@ impl Default for SteerOptions {
             scales: None,
             edge: 0.0,
             share: 1.0,
+            file: None,
         }
     }
 }
@@ -137,7 +144,14 @@ impl Steer {
                 )),
             );
         }
-        Self::from_text(&file::read_text(path)?).map_err(|error| Error::in_file(path, error))
+        let steer = Self::from_text(&file::read_text(path)?);
+        match steer.map_err(|error| Error::in_file(path, error))? {
+            Self::Off => Ok(Self::Off),
+            Self::On(options) => Ok(Self::On(SteerOptions {
+                file: Some(path.to_owned()),
+                ..options
+            })),
+        }
     }
 
     /// Reads the text of a steering file, TOML or JSON.
@@ -209,6 +223,23 @@ impl Steer {
 }
 
 impl SteerOptions {
+    /// An error with these settings, with the name of their file if they come from one.
+    pub fn located(&self, error: Error) -> Error {
+        match &self.file {
+            Some(file) => Error::in_file(file, error),
+            None => error,
+        }
+    }
+
+    /// Returns whether they are those of `auto`.
+    fn is_auto(&self) -> bool {
+        let usual = Self {
+            file: self.file.clone(),
+            ..Self::default()
+        };
+        *self == usual
+    }
+
     fn from_keys(keys: &Map<String, Value>) -> Result<Self> {
         check_keys(keys, &KEYS, "")?;
         let concepts = keys.get("concept").and_then(Value::as_array);
@@ -279,7 +310,7 @@ fn keys_of_toml(text: &str) -> Result<Value> {
     for (key, value) in &keys {
         check_finite(value, key)?;
     }
-    serde_json::to_value(keys).map_err(|error| wrong(error))
+    serde_json::to_value(keys).map_err(wrong)
 }
 
 /// Checks that a value and all inside of it are finite numbers, or none.
@@ -353,9 +384,7 @@ impl Serialize for Steer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Off => serializer.serialize_str("off"),
-            Self::On(options) if *options == SteerOptions::default() => {
-                serializer.serialize_str("auto")
-            }
+            Self::On(options) if options.is_auto() => serializer.serialize_str("auto"),
             Self::On(options) => options.serialize(serializer),
         }
     }

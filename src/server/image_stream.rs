@@ -113,20 +113,20 @@ impl Leading {
     }
 
     fn take_scores(&mut self, data: &Value) {
-        let ids = numbers(&data["ids"]).filter_map(Value::as_u64);
-        for (id, score) in ids.zip(numbers(&data["scores"])) {
+        let ids = elements(&data["ids"]).filter_map(Value::as_u64);
+        for (id, score) in ids.zip(elements(&data["scores"])) {
             self.scores
                 .insert(id, score.as_f64().unwrap_or(f64::NEG_INFINITY));
         }
     }
 
     fn take_children(&mut self, data: &Value) {
-        for fate in numbers(&data["fates"]) {
+        for fate in elements(&data["fates"]) {
             let parent = fate["id"].as_u64();
             let Some(score) = parent.and_then(|id| self.scores.get(&id).copied()) else {
                 continue;
             };
-            for child in numbers(&fate["children"]).filter_map(Value::as_u64) {
+            for child in elements(&fate["children"]).filter_map(Value::as_u64) {
                 self.scores.entry(child).or_insert(score);
             }
         }
@@ -147,7 +147,7 @@ impl Leading {
 }
 
 /// The elements of a list; none of anything else.
-fn numbers(value: &Value) -> impl Iterator<Item = &Value> {
+fn elements(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 

@@ -92,6 +92,9 @@ impl Job {
         }
         facts.insert("size".to_owned(), format!("{width}x{height}").into());
         facts.insert("previews".to_owned(), request.previews.into());
+        if request.best > 1 {
+            facts.insert("best".to_owned(), request.best.into());
+        }
         facts.insert("settings".to_owned(), request.settings.clone().into());
         facts.insert("plan".to_owned(), json!(request.plan));
         Self {

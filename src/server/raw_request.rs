@@ -95,7 +95,7 @@ impl RawRequest {
             model: text(fields, "model")?,
             size: text(fields, "size")?,
             images: images(route, fields)?,
-            share: share(route, fields)?,
+            share: share(fields)?,
             stream: truth(fields, "stream")?.unwrap_or(false),
             partial_images: partial_images(fields)?,
             previews: truth(fields, "previews")?.unwrap_or(false),
@@ -243,29 +243,24 @@ fn images(route: Route, fields: &Map<String, Value>) -> Result<u64, ApiError> {
     };
     match (route, n.as_u64()) {
         (Route::Jobs, Some(1)) => Ok(1),
-        (Route::Jobs, _) => {
-            let message =
-                format!("n is {n}, but a job generates 1 image; the N of the method is `search.n`");
+        (Route::Jobs, _) if !share(fields)? => {
+            let message = format!(
+                "n is {n}, but a job generates 1 image, or with `search.share` the best {n} of its \
+                 search; the N of the method is `search.n`"
+            );
             Err(ApiError::input("n", message))
         }
-        (Route::Images, Some(n)) => Ok(n),
-        (Route::Images, None) => Err(wrong_kind("n", n, "a whole number of images, 1 or more")),
+        (_, Some(n)) => Ok(n),
+        (_, None) => Err(wrong_kind("n", n, "a whole number of images, 1 or more")),
     }
 }
 
 /// Whether all images are those of one search.
-fn share(route: Route, fields: &Map<String, Value>) -> Result<bool, ApiError> {
-    let share = match search(fields)?.and_then(|search| search.get(SHARE)) {
-        None | Some(Value::Null) => return Ok(false),
-        Some(Value::Bool(share)) => *share,
-        Some(other) => return Err(wrong_kind("search.share", other, "true or false")),
-    };
-    match route {
-        Route::Jobs if share => Err(ApiError::input(
-            "search.share",
-            "a job generates 1 image; several images of one search come from /v1/images/generations",
-        )),
-        _ => Ok(share),
+fn share(fields: &Map<String, Value>) -> Result<bool, ApiError> {
+    match search(fields)?.and_then(|search| search.get(SHARE)) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(share)) => Ok(*share),
+        Some(other) => Err(wrong_kind("search.share", other, "true or false")),
     }
 }
 
@@ -384,7 +379,11 @@ mod tests {
             assert_eq!(error.param.as_deref(), Some(place), "{}", error.message);
         }
         assert!(read(Route::Jobs, json!({ "prompt": "a", "stream": true })).is_err());
-        assert!(read(Route::Jobs, fields(false, json!(0))).is_err());
+        let mut job = fields(false, json!(0));
+        job["n"] = json!(3);
+        assert_eq!(read(Route::Jobs, job.clone()).unwrap().images, 3);
+        job["search"]["share"] = json!(false);
+        assert!(read(Route::Jobs, job).is_err());
     }
 
     #[test]

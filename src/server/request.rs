@@ -114,6 +114,7 @@ impl RequestReader {
     /// Part of the request is invalid or exceeds a limit.
     pub(super) fn read(&self, raw: &RawRequest) -> Result<SearchRequest, ApiError> {
         self.check_model(raw.model.as_deref())?;
+        self.check_images(raw.images)?;
         let prompt = self.given_prompt(raw)?;
         let at_fault = |error: Error| self.at_fault(raw, error);
         let mut options = Options::from_map(&raw.options).map_err(at_fault)?;
@@ -152,6 +153,16 @@ impl RequestReader {
             edit: edit.map(Arc::new),
             options,
         })
+    }
+
+    /// Checks the number of images.
+    fn check_images(&self, n: u64) -> Result<(), ApiError> {
+        let most = self.limits.images as u64;
+        if (1..=most).contains(&n) {
+            return Ok(());
+        }
+        let message = format!("n is {n}, this server generates 1 to {most} images per request");
+        Err(ApiError::input("n", message))
     }
 
     /// Checks that the layout, if there is one, fits the prompt.

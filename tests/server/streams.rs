@@ -153,6 +153,11 @@ fn images_that_share_a_search_are_its_best() {
         let missing = served.get(&format!("/v1/jobs/{job}/images/{rank}"));
         assert_eq!(missing.status, 404, "{rank}");
     }
+    let again = served.submit(&body);
+    served.until(&again, "done");
+    assert_eq!(served.get(&format!("/v1/jobs/{again}")).json()["best"], 3);
+    let third = served.get(&format!("/v1/jobs/{again}/images/3"));
+    assert!(third.bytes == png(&data[2]));
     let mut streamed = body.clone();
     streamed["stream"] = json!(true);
     let events = stream(&served, &streamed);
