@@ -41,6 +41,7 @@ pub mod server;
 pub mod demo;
 pub mod error;
 pub mod file;
+pub mod hash;
 pub mod input;
 pub mod interrupt;
 pub mod process;

@@ -39,15 +39,12 @@ class Server:
         return server
 
     def search(self, search: Search, watcher: Watcher) -> Found:
-        """Searches for the best image."""
-        if search.best > 1:
-            raise ValueError(
-                f"a server returns the best image of a search only, and best is {search.best}"
-            )
+        """Searches for the best images."""
         request = {
             "prompt": search.prompt,
             "seed": search.seed,
-            "search": search.options,
+            "n": search.best,
+            "search": {**search.options, "share": True},
             "previews": search.previews,
         }
         job = json.loads(self.request("POST", "/v1/jobs", request))
@@ -58,9 +55,11 @@ class Server:
             self.request("POST", f"{path}/cancel", {})
             raise
         watcher.end()
-        image = self.image(f"{path}/image")
         trace = self.get_json(f"{path}/trace")
-        return Found([image], tree([*sheets, image]), trace)
+        # A search that stops early may have finished fewer.
+        count = min(search.best, len(trace["finals"]))
+        images = [self.image(f"{path}/images/{rank}") for rank in range(1, count + 1)]
+        return Found(images, tree([*sheets, images[0]]), trace)
 
     def follow(self, path: str, previews: bool, watcher: Watcher) -> list[PIL.Image.Image]:
         """Follows a job to its end. Returns the contact sheet of each scale."""

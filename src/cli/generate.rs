@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use ttsvar_search::{AnsweredQuestion, Event, Finished, Listener, Outcome, Trace, number};
+use ttsvar_search::{AnsweredQuestion, Drafts, Event, Finished, Listener, Outcome, Trace, number};
 
 use super::{
     arguments::{self, Global},
@@ -34,7 +34,7 @@ use crate::{
     options::Options,
     quoting,
     report::{Album, Provenance, html, tree},
-    request::{EditInput, Recorded, Session, check_subject, new_seed, no_prompt},
+    request::{EditInput, MethodSpec, Recorded, Session, check_subject, new_seed, no_prompt},
     system::SystemBuilder,
 };
 
@@ -48,9 +48,7 @@ pub(super) fn run(typed: &arguments::Generate, global: &Global, console: &Consol
     if let Some(edit) = &request.edit {
         session = session.with_edit(edit.clone())?;
     }
-    if let Some(best) = request.outputs.best {
-        session.check_best(best)?;
-    }
+    session.check_best(request.images())?;
     console.advise(&session);
     match typed.limit.memory {
         Some(_) => fit_memory(&mut session, typed.limit, console)?,
@@ -115,6 +113,8 @@ struct Request {
     edit: Option<EditInput>,
     /// Whether the search repeats that of an image.
     repeats: bool,
+    /// The place of the first image to write among the finished ones, 1 for the best.
+    rank: usize,
 }
 
 impl Request {
@@ -132,6 +132,7 @@ impl Request {
             system.model = system.model.or_else(|| recorded.system.model.clone());
             system.scorer = system.scorer.or_else(|| recorded.system.scorer.clone());
             system.dtype = system.dtype.or(recorded.system.dtype);
+            system.server.or_model_of(&recorded.system.server);
             let recorded = recorded.system.state_dict.clone();
             system.state_dict = system.state_dict.or(recorded);
         }
@@ -140,6 +141,10 @@ impl Request {
             .filter(|negative| !negative.trim().is_empty());
         let prompts = read_prompts(typed, recorded.as_ref(), &options, &system)?;
         let outputs = Outputs::read(&typed.outputs, prompts.list, console)?;
+        let rank = match &recorded {
+            Some(recorded) if is_plain_repeat(typed) => recorded.rank,
+            _ => 1,
+        };
         check_conditioning(&prompts, &options, &system)?;
         let edit = read_edit(typed)?;
         let was_edited = recorded
@@ -148,15 +153,42 @@ impl Request {
         if was_edited && edit.is_none() {
             return Err(unknown_original());
         }
-        Ok(Self {
+        let request = Self {
             edit,
             outputs,
             prompts,
             system,
             options,
             repeats: recorded.is_some(),
-        })
+            rank,
+        };
+        request.check_plan()?;
+        Ok(request)
     }
+
+    /// How many images the search has to finish.
+    fn images(&self) -> usize {
+        self.outputs.best.unwrap_or(self.rank)
+    }
+
+    /// Checks the plan, and that it may finish as many images as are wanted, without the model.
+    fn check_plan(&self) -> Result<()> {
+        // What is checked does not depend on the number of scales.
+        const ANY_SCALES: usize = 13;
+        let options = self.system.resolve(&self.options)?;
+        let (plan, method) = MethodSpec::plan(&options, ANY_SCALES, Drafts::default())?;
+        method.check_best(&plan, self.images())
+    }
+}
+
+/// Returns whether nothing but the image to repeat, and where to write, was typed.
+fn is_plain_repeat(typed: &arguments::Generate) -> bool {
+    let texts = [&typed.prompt, &typed.prompt_flag];
+    let files = [&typed.prompts, &typed.classes];
+    typed.options == Options::default()
+        && texts.iter().all(|text| text.is_none())
+        && files.iter().all(|file| file.is_none())
+        && typed.outputs.best.is_none()
 }
 
 /// The image and the mask of an edit.
@@ -266,6 +298,7 @@ impl GenerateJob<'_> {
         // Each prompt of a list has its own seed, so that the same prompt twice gives two images.
         let seed = self.seed.wrapping_add(number as u64 - 1);
         let outcome = self.search(session, text, seed, &mut listener)?;
+        let shown = self.shown(&outcome)?;
         let album = listener.album.unwrap_or_default();
         let stem = match prompts.list {
             true => format!("{number:04}-{}", slug(text)),
@@ -279,14 +312,32 @@ impl GenerateJob<'_> {
             note_below_enough(&outcome, console);
         }
         if self.request.outputs.uses_stdout() {
-            console.note(&self.summary(&outcome, &written).replace("\n ", ":"));
+            console.note(&self.summary(&shown, &written).replace("\n ", ":"));
             return Ok(());
         }
         console.result(&match (console.json, console.quiet) {
-            (true, _) => self.json(&outcome, &written).to_string(),
+            (true, _) => self.json(&shown, &written).to_string(),
             (false, true) => written.image_names(),
-            (false, false) => self.summary(&outcome, &written),
+            (false, false) => self.summary(&shown, &written),
         })
+    }
+
+    /// The result with the first image that is written as the winner.
+    fn shown(&self, outcome: &Outcome) -> Result<Outcome> {
+        let rank = self.request.rank;
+        outcome.of_place(rank - 1).ok_or_else(|| {
+            let found = numbers::counted(outcome.finished.len(), "image");
+            Error::input(format!(
+                "the search finished {found}, but the file records number {rank}"
+            ))
+            .with_hint("another program may have changed the file")
+        })
+    }
+
+    /// The images that are written, best first.
+    fn kept<'o>(&self, outcome: &'o Outcome) -> impl Iterator<Item = &'o Finished> {
+        let count = self.request.outputs.best.unwrap_or(1);
+        outcome.ranking().skip(self.request.rank - 1).take(count)
     }
 
     /// Runs the search. With a budget, Ctrl-C ends it with the best image so far, and a second one
@@ -321,7 +372,7 @@ impl GenerateJob<'_> {
         // Everything is encoded before anything is written.
         let ends = outputs.image_ends();
         let mut images = vec![];
-        for (end, finished) in ends.iter().zip(outcome.ranking()) {
+        for (end, finished) in ends.iter().zip(self.kept(outcome)) {
             let provenance = Provenance::from_trace(&trace.of_finished(finished.id));
             images.push((end, provenance.beside(finished.image.clone()).encode()?));
         }
@@ -403,7 +454,7 @@ impl GenerateJob<'_> {
 
     /// The images that were written, best first, with their scores.
     fn images(&self, outcome: &Outcome, written: &Written) -> Vec<Value> {
-        let images = written.images.iter().zip(outcome.ranking());
+        let images = written.images.iter().zip(self.kept(outcome));
         let json = |(path, finished): (&PathBuf, &Finished)| {
             json!({
                 "path": path.display().to_string(),

@@ -53,6 +53,9 @@ fn refusal(text: &str, help: &str) -> Error {
         .filter_map(|line| line.strip_prefix("tip: "))
         .find(|tip| tip.contains("similar"));
     let hint = match (tip, message.strip_prefix("unexpected argument '")) {
+        (_, Some(extra)) if extra.starts_with("-n'") => {
+            "the number of candidates is `--n`, such as `--n 4`".to_owned()
+        }
         (_, Some(extra)) if !extra.starts_with('-') => {
             "put a prompt with several words in quotes".to_owned()
         }
@@ -119,6 +122,11 @@ mod tests {
                 "`ttsvar help inspect` lists what can be given".to_owned()
             )
         );
+        for short in ["-n", "-n4"] {
+            let (message, hint) = parse_error(&["ttsvar", "generate", "x", short]);
+            assert_eq!(message, "unexpected argument '-n' found");
+            assert_eq!(hint, "the number of candidates is `--n`, such as `--n 4`");
+        }
         assert_eq!(
             parse_error(&["ttsvar", "eval", "scenes", "--gpu", "20"]).1,
             "`ttsvar help eval scenes` lists what can be given"

@@ -128,14 +128,17 @@ impl Options {
     }
 
     fn check_steered_scales(&self, scales: usize) -> Result<()> {
-        let steered = self.steer.as_ref().and_then(Steer::options);
-        let steered = steered.and_then(|steer| steer.scales.as_deref());
-        let mut steered = steered.into_iter().flatten();
+        let Some(steer) = self.steer.as_ref().and_then(Steer::options) else {
+            return Ok(());
+        };
+        let mut steered = steer.scales.iter().flatten();
         match steered.find(|scale| **scale >= scales) {
-            Some(scale) => Err(Error::input(format!(
-                "steer names scale {scale}, but the model has {scales} scales"
-            ))
-            .with_hint("scales count from 0; without them, the 4 x 4 grid is steered")),
+            Some(scale) => Err(steer.located(
+                Error::input(format!(
+                    "steer names scale {scale}, but the model has {scales} scales"
+                ))
+                .with_hint("scales count from 0; without them, the 4 x 4 grid is steered"),
+            )),
             None => Ok(()),
         }
     }
@@ -173,10 +176,27 @@ impl Options {
             )
             .with_hint("leave one of them out"));
         }
+        if let Some(n) = self.n {
+            self.check_finish(n)?;
+        }
         // The checks of a plan do not depend on the number of scales.
         const ANY_SCALES: usize = 13;
         self.plan_for(ANY_SCALES, Drafts::default())?;
         Ok(())
+    }
+
+    /// Checks that no more candidates are to finish than the `n` that there are.
+    ///
+    /// # Errors
+    /// There are fewer.
+    pub fn check_finish(&self, n: usize) -> Result<()> {
+        match self.finish {
+            Some(finish) if finish > n && self.plan.is_none() => Err(Error::input(format!(
+                "finish is {finish}, but the search has only {n} candidates"
+            ))
+            .with_hint(format!("choose at most {n}, or a larger --n"))),
+            _ => Ok(()),
+        }
     }
 
     /// Checks that a schedule is only set for methods that have one; `method` is `None` where the

@@ -8,7 +8,10 @@
 //! box = [0.0, 0.0, 0.5, 1.0]
 //! ```
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
@@ -46,6 +49,9 @@ pub struct SteerOptions {
     /// The share of the candidates that are steered, above 0.
     #[serde(skip_serializing_if = "is_one")]
     pub share: f64,
+    /// The file with these settings, for errors.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// Which prompts are steered.
@@ -94,6 +100,7 @@ impl Default for SteerOptions {
             scales: None,
             edge: 0.0,
             share: 1.0,
+            file: None,
         }
     }
 }
@@ -137,7 +144,14 @@ impl Steer {
                 )),
             );
         }
-        Self::from_text(&file::read_text(path)?).map_err(|error| Error::in_file(path, error))
+        let steer = Self::from_text(&file::read_text(path)?);
+        match steer.map_err(|error| Error::in_file(path, error))? {
+            Self::Off => Ok(Self::Off),
+            Self::On(options) => Ok(Self::On(SteerOptions {
+                file: Some(path.to_owned()),
+                ..options
+            })),
+        }
     }
 
     /// Reads the text of a steering file, TOML or JSON.
@@ -153,7 +167,7 @@ impl Steer {
             Err(error) if text.trim_start().starts_with('{') => {
                 return Err(Error::input(format!("not JSON: {error}")).with_hint(EXAMPLE));
             }
-            Err(_) => file::parse_toml(text).map_err(|error| error.with_hint(EXAMPLE))?,
+            Err(_) => keys_of_toml(text)?,
         };
         Self::from_json(&keys)
     }
@@ -209,6 +223,23 @@ impl Steer {
 }
 
 impl SteerOptions {
+    /// An error with these settings, with the name of their file if they come from one.
+    pub fn located(&self, error: Error) -> Error {
+        match &self.file {
+            Some(file) => Error::in_file(file, error),
+            None => error,
+        }
+    }
+
+    /// Returns whether they are those of `auto`.
+    fn is_auto(&self) -> bool {
+        let usual = Self {
+            file: self.file.clone(),
+            ..Self::default()
+        };
+        *self == usual
+    }
+
     fn from_keys(keys: &Map<String, Value>) -> Result<Self> {
         check_keys(keys, &KEYS, "")?;
         let concepts = keys.get("concept").and_then(Value::as_array);
@@ -273,6 +304,33 @@ impl SteerOptions {
     }
 }
 
+/// The keys in a TOML text. JSON has no value for the numbers that TOML writes `nan` and `inf`.
+fn keys_of_toml(text: &str) -> Result<Value> {
+    let keys: toml::Table = file::parse_toml(text).map_err(|error| error.with_hint(EXAMPLE))?;
+    for (key, value) in &keys {
+        check_finite(value, key)?;
+    }
+    serde_json::to_value(keys).map_err(wrong)
+}
+
+/// Checks that a value and all inside of it are finite numbers, or none.
+fn check_finite(value: &toml::Value, place: &str) -> Result<()> {
+    match value {
+        toml::Value::Float(number) if !number.is_finite() => Err(wrong(format!(
+            "{place} is {number}, expected a finite number"
+        ))),
+        toml::Value::Array(list) => {
+            let mut list = list.iter().enumerate();
+            list.try_for_each(|(i, value)| check_finite(value, &format!("{place}[{i}]")))
+        }
+        toml::Value::Table(keys) => {
+            let mut keys = keys.iter();
+            keys.try_for_each(|(key, value)| check_finite(value, &format!("{place}.{key}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Checks the keys of a concept, and that its box has four entries.
 fn check_concept_keys(concept: &Value, place: &str) -> Result<()> {
     let Value::Object(concept) = concept else {
@@ -326,9 +384,7 @@ impl Serialize for Steer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Off => serializer.serialize_str("off"),
-            Self::On(options) if *options == SteerOptions::default() => {
-                serializer.serialize_str("auto")
-            }
+            Self::On(options) if options.is_auto() => serializer.serialize_str("auto"),
             Self::On(options) => options.serialize(serializer),
         }
     }
@@ -393,7 +449,12 @@ mod tests {
                 "the box of `a cat` is [0.0, 0.0, 2.0, 1.0]",
             ),
             (concept("[0.5, 0, 0.5, 1]"), "the box of `a cat`"),
-            (concept("[nan, 0, 0.5, 1]"), "concept[0].box"),
+            (
+                concept("[nan, 0, 0.5, 1]"),
+                "concept[0].box[0] is NaN, expected a finite number",
+            ),
+            (concept("[0, 0, -inf, 1]"), "concept[0].box[2] is -inf"),
+            ("edge = nan".to_owned(), "edge is NaN"),
             (
                 concept("[0, 0, 1]"),
                 "concept[0].box has 3 numbers, expected 4",

@@ -23,44 +23,53 @@ pub trait Editor {
     fn encode(&self, image: &Image) -> Result<Tensor>;
 }
 
-/// An image as a latent, and the part of it that is generated again.
-#[derive(Debug)]
-pub struct Edit {
-    latent: Tensor, // (1, channels, rows, columns)
-    mask: Tensor,   // (1, 1, height, width): 1 inside of the part, 0 outside
-}
+/// The part of an image that is generated again.
+#[derive(Clone, Debug)]
+pub struct EditedPart(Tensor); // (1, 1, height, width): 1 inside, 0 outside
 
-impl Edit {
-    /// The part of the image, which has `height` rows of `width` pixels, is where `inside` holds for
-    /// a pixel, counted row by row.
+impl EditedPart {
+    /// The part of an image with `height` rows of `width` pixels where `inside` holds for a pixel,
+    /// counted row by row.
     ///
     /// # Errors
     /// The tensor library fails.
-    pub fn new(
-        latent: Tensor,
-        (height, width): (usize, usize),
-        inside: impl Fn(usize) -> bool,
-    ) -> Result<Self> {
+    pub fn new((height, width): (usize, usize), inside: impl Fn(usize) -> bool) -> Result<Self> {
         let inside = (0..height * width).map(|pixel| f32::from(u8::from(inside(pixel))));
         let inside: Vec<f32> = inside.collect();
-        Ok(Self {
-            latent,
-            mask: Tensor::from_vec(inside, (1, 1, height, width), &Device::Cpu)?,
-        })
+        Ok(Self(Tensor::from_vec(
+            inside,
+            (1, 1, height, width),
+            &Device::Cpu,
+        )?))
     }
 
     /// Whether each token over a grid (rows, columns) belongs to the part, row by row.
     ///
     /// # Errors
     /// The tensor library fails.
-    pub fn part(&self, grid: (usize, usize)) -> Result<Vec<bool>> {
-        let shares = area(&self.mask, grid)?.flatten_all()?.to_vec1::<f32>()?;
+    pub fn tokens(&self, grid: (usize, usize)) -> Result<Vec<bool>> {
+        let shares = area(&self.0, grid)?.flatten_all()?.to_vec1::<f32>()?;
         Ok(shares.iter().map(|share| *share >= SHARE).collect())
     }
 
-    /// The latent of the image: (1, channels, rows, columns)
-    pub(super) fn latent(&self) -> &Tensor {
-        &self.latent
+    /// Checks that the part has a token on the finest grid.
+    ///
+    /// # Errors
+    /// It has none, or it is the whole image.
+    pub(crate) fn check(&self, grid: (usize, usize)) -> Result<()> {
+        let tokens = self.tokens(grid)?;
+        let (rows, columns) = grid;
+        if !tokens.contains(&true) {
+            return Err(Error::input(format!(
+                "the mask fills no token of the {rows} x {columns} grid by a fifth"
+            ))
+            .with_hint("the part to generate is white in the mask; make it larger"));
+        }
+        if !tokens.contains(&false) {
+            return Err(Error::input("the mask is the whole image")
+                .with_hint("leave --image and --mask out, or make the white part smaller"));
+        }
+        Ok(())
     }
 
     /// A running sum (1, channels, rows, columns) inside of the part, and outside another.
@@ -69,11 +78,11 @@ impl Edit {
     /// The tensor library fails.
     pub(super) fn combined(&self, inside: &Tensor, outside: &Tensor) -> Result<Tensor> {
         let (_, _, rows, columns) = inside.dims4()?;
-        let part = self.part((rows, columns))?;
-        let part: Vec<u8> = part.into_iter().map(u8::from).collect();
-        let part = Tensor::from_vec(part, (1, 1, rows, columns), &Device::Cpu)?;
-        let part = part.broadcast_as(inside.shape())?;
-        Ok(part.where_cond(inside, outside)?)
+        let tokens = self.tokens((rows, columns))?;
+        let tokens: Vec<u8> = tokens.into_iter().map(u8::from).collect();
+        let tokens = Tensor::from_vec(tokens, (1, 1, rows, columns), &Device::Cpu)?;
+        let tokens = tokens.broadcast_as(inside.shape())?;
+        Ok(tokens.where_cond(inside, outside)?)
     }
 
     /// The share of the new image in each pixel, (1, 1, height, width): 0 outside of the part, rising
@@ -82,8 +91,8 @@ impl Edit {
     /// # Errors
     /// The tensor library fails.
     pub(super) fn shares(&self) -> Result<Tensor> {
-        let (_, _, height, width) = self.mask.dims4()?;
-        let mut inside = self.mask.flatten_all()?.to_vec1::<f32>()?;
+        let (_, _, height, width) = self.0.dims4()?;
+        let mut inside = self.0.flatten_all()?.to_vec1::<f32>()?;
         let mut shares = vec![0.0; inside.len()];
         for _ in 0..FEATHER {
             let add = |(share, inside): (&mut f32, &f32)| *share += inside / FEATHER as f32;
@@ -96,26 +105,15 @@ impl Edit {
             &Device::Cpu,
         )?)
     }
+}
 
-    /// Checks that the part has a token on the finest grid.
-    ///
-    /// # Errors
-    /// It has none, or it is the whole image.
-    pub(crate) fn check(&self, grid: (usize, usize)) -> Result<()> {
-        let part = self.part(grid)?;
-        let (rows, columns) = grid;
-        if !part.contains(&true) {
-            return Err(Error::input(format!(
-                "the mask fills no token of the {rows} x {columns} grid by a fifth"
-            ))
-            .with_hint("the part to generate is white in the mask; make it larger"));
-        }
-        if !part.contains(&false) {
-            return Err(Error::input("the mask is the whole image")
-                .with_hint("leave --image and --mask out, or make the white part smaller"));
-        }
-        Ok(())
-    }
+/// An image as a latent, and the part of it that is generated again.
+#[derive(Debug)]
+pub struct Edit {
+    /// The latent of the image: (1, channels, rows, columns)
+    pub latent: Tensor,
+    /// The part.
+    pub part: EditedPart,
 }
 
 /// A set of pixels without those that have a neighbour outside of it.
@@ -137,17 +135,16 @@ mod tests {
 
     #[test]
     fn a_token_belongs_to_the_part_if_a_fifth_of_it_does() {
-        let latent = Tensor::zeros((1, 1, 2, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
         // The left 3 of 8 columns.
-        let edit = Edit::new(latent, (8, 8), |pixel| pixel % 8 < 3).unwrap();
-        assert_eq!(edit.part((1, 1)).unwrap(), [true]);
-        assert_eq!(edit.part((1, 2)).unwrap(), [true, false]);
-        assert_eq!(edit.part((1, 4)).unwrap(), [true, true, false, false]);
+        let part = EditedPart::new((8, 8), |pixel| pixel % 8 < 3).unwrap();
+        assert_eq!(part.tokens((1, 1)).unwrap(), [true]);
+        assert_eq!(part.tokens((1, 2)).unwrap(), [true, false]);
+        assert_eq!(part.tokens((1, 4)).unwrap(), [true, true, false, false]);
         // Up to the border of the image, where nothing is outside.
-        let shares = edit.shares().unwrap().flatten_all().unwrap();
+        let shares = part.shares().unwrap().flatten_all().unwrap();
         let row = &shares.to_vec1::<f32>().unwrap()[..8];
         assert_eq!(row, [0.75, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0]);
-        assert!(edit.check((2, 2)).is_ok());
-        assert!(edit.check((1, 1)).is_err());
+        assert!(part.check((2, 2)).is_ok());
+        assert!(part.check((1, 1)).is_err());
     }
 }

@@ -24,7 +24,7 @@ pub use codebook::{CodebookModel, CodebookNetworks, CodebookSettings};
 pub use codes::{Drawn, Sampling, Smooth, code_mixture, draw_tokens};
 pub use costs::Networks;
 pub(crate) use costs::reading;
-pub use edit::{Edit, Editor};
+pub use edit::{Edit, EditedPart, Editor};
 pub use outline::{Outline, OutlineContext};
 pub use prepared::Prepared;
 pub use random::{RandomArchitecture, RandomModel, architecture, architecture_names};

@@ -97,6 +97,18 @@ pub(super) fn command(trace: &Trace) -> Command {
             flag(typed, value);
         }
     }
+    for (name, typed) in [
+        ("model", "--openai-model"),
+        ("template", "--openai-template"),
+    ] {
+        if let Some(value) = trace
+            .settings
+            .get("openai")
+            .and_then(|asked| plain(asked.get(name)?))
+        {
+            flag(typed, value);
+        }
+    }
     if let Some(steer) = trace.settings.get("steer") {
         match plain(steer) {
             Some(name) => flag("--steer", name),

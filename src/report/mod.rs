@@ -5,6 +5,8 @@ mod album;
 mod canvas;
 mod clusters;
 mod command;
+pub mod curves;
+mod event_file;
 mod generations;
 pub mod html;
 pub mod numbers;

@@ -28,6 +28,8 @@ pub struct Provenance {
     pub preview: Option<usize>,
     /// The settings of the generator, as in the trace.
     pub settings: Map<String, Value>,
+    /// The place of the image among those that its search finished, 1 for the best one.
+    pub rank: usize,
     /// The scores of the image and its ancestors, oldest first; the last is the final score.
     pub scores: Vec<Scored>,
     /// The version of the program.
@@ -50,6 +52,7 @@ impl Provenance {
             plan: trace.plan.clone(),
             preview: trace.preview,
             settings,
+            rank: rank(trace),
             scores: winner
                 .map(|winner| winner.history.clone())
                 .unwrap_or_default(),
@@ -86,6 +89,8 @@ impl Provenance {
                 .map_or_else(|| "full".to_owned(), |pixels| pixels.to_string()),
         ));
         texts.push(("plan", self.plan.to_toml()));
+        // Of the best image, which nearly every file has, the rank goes without saying.
+        texts.extend((self.rank > 1).then(|| ("rank", self.rank.to_string())));
         texts.extend(self.score().map(|score| ("score", score.to_string())));
         texts.push(("scores", json(&self.scores)));
         texts.push(("version", self.version.clone()));
@@ -108,6 +113,14 @@ impl Provenance {
                 .map_err(|_| damaged(key, "expected a number"))
         };
         let full = text("preview")? == "full";
+        let rank = match optional("rank") {
+            None => 1,
+            Some(rank) => rank
+                .parse()
+                .ok()
+                .filter(|rank| *rank > 0)
+                .ok_or_else(|| damaged("rank", "expected a number, 1 or more"))?,
+        };
         Ok(Some(Self {
             prompt: text("prompt")?.to_owned(),
             negative: optional("negative").map(str::to_owned),
@@ -121,10 +134,19 @@ impl Provenance {
                 Some(number("preview")? as usize)
             },
             settings: parsed("settings", text("settings")?)?,
+            rank,
             scores: parsed("scores", text("scores")?)?,
             version: text("version")?.to_owned(),
         }))
     }
+}
+
+/// The place of a trace's winner among the finished images, best first; another image than the best
+/// may have been made the winner.
+fn rank(trace: &Trace) -> usize {
+    let is_winner = |place: &usize| trace.finals[*place].id == trace.winner;
+    let place = trace.ranking().iter().position(is_winner);
+    place.map_or(1, |place| place + 1)
 }
 
 fn json(value: &impl serde::Serialize) -> String {
@@ -158,6 +180,7 @@ mod tests {
             plan: Plan::tts_var(13, 2, Default::default()).unwrap(),
             preview: Some(256),
             settings: Map::from_iter(settings),
+            rank: 3,
             scores: vec![
                 Scored {
                     scale: 6,
@@ -183,6 +206,7 @@ mod tests {
             Provenance {
                 negative: None,
                 preview: None,
+                rank: 1,
                 scores: vec![],
                 ..record()
             },
@@ -220,6 +244,7 @@ mod tests {
         }
         for (key, value) in [
             ("seed", "x"),
+            ("rank", "0"),
             ("settings", "[]"),
             ("plan", "start = 0"),
             ("scores", "{}"),

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{
-    numbers, result_charts as charts,
+    curves, numbers, result_charts as charts,
     table::{Align, Table},
 };
 use crate::{
@@ -16,6 +16,9 @@ use crate::{
 
 /// The title of a comparison of methods at several sizes.
 pub const GRID_TITLE: &str = "Methods side by side";
+
+/// The file with the results over N.
+const CURVES: &str = "curves.csv";
 
 /// The results of an evaluation.
 pub struct ResultTables {
@@ -270,7 +273,7 @@ impl ResultTables {
     /// # Errors
     /// A folder has the name of one of the files.
     pub fn check_folder(folder: &Path, cost_models: &[CostModel]) -> Result<()> {
-        let tables = ["summary.json", "table.txt", "table.md"].map(str::to_owned);
+        let tables = ["summary.json", CURVES, "table.txt", "table.md"].map(str::to_owned);
         let by_model = cost_models
             .iter()
             .map(|model| charts::by_cost_model(model.name()));
@@ -285,7 +288,7 @@ impl ResultTables {
         Ok(())
     }
 
-    /// Writes `summary.json`, the tables and the charts.
+    /// Writes `summary.json`, `curves.csv`, the tables and the charts.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -295,6 +298,7 @@ impl ResultTables {
             file::replace(&path, bytes).map_err(Error::io(&path))
         };
         put("summary.json", format!("{:#}\n", self.json()).as_bytes())?;
+        put(CURVES, curves::csv(&self.summary).as_bytes())?;
         put("table.txt", self.text().as_bytes())?;
         put("table.md", self.markdown().as_bytes())?;
         let charts = if self.generated() {

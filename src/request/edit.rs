@@ -1,9 +1,12 @@
 //! An edit as a caller gives it: an image, and the mask of its part that is generated again.
 
+use serde_json::{Map, Value};
 use ttsvar_search::Image;
 
+use super::recorded::EDIT;
 use crate::{
     Error, Result,
+    hash::fnv,
     image::{Filter, Mask, Resize},
 };
 
@@ -58,20 +61,17 @@ impl EditInput {
         })
     }
 
-    /// The name in records. Another image or mask has another one.
-    pub(super) fn name(&self) -> String {
+    /// Records the edit by a name: another image or mask has another one.
+    pub(crate) fn record(&self, settings: &mut Map<String, Value>) {
+        settings.insert(EDIT.to_owned(), self.name().into());
+    }
+
+    fn name(&self) -> String {
         let pixels = self.image.width() * self.image.height();
         let inside = (0..pixels).map(|pixel| u8::from(self.mask.holds(pixel)));
         let bytes = self.image.pixels().iter().copied().chain(inside);
         format!("{:016x}", fnv(bytes))
     }
-}
-
-/// A hash by Fowler, Noll and Vo (FNV-1a, 64 bits), which keeps no secrets.
-fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use ttsvar_search::{Drafts, Method, Plan, Schedule};
 
-use crate::{Result, options::Options};
+use crate::{Error, Result, options::Options};
 
 /// The name of a plan: the method that made it and its size; all unset for a plan file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -30,7 +30,33 @@ impl MethodSpec {
             Some(_) => Self::beside_plan(options),
             None => Self::from_method(options)?,
         };
+        if let Some(n) = name.n {
+            options.check_finish(n)?;
+        }
         Ok((options.plan_for(scales, drafts)?, name))
+    }
+
+    /// Checks that a plan of this name may finish as many images as the caller wants to keep.
+    ///
+    /// # Errors
+    /// It finishes fewer.
+    pub fn check_best(&self, plan: &Plan, best: usize) -> Result<()> {
+        let most = plan.most_finished();
+        if best == 0 {
+            return Err(Error::input("best must be at least 1, found 0")
+                .with_hint("it is the number of images to keep of one search"));
+        }
+        if best <= most {
+            return Ok(());
+        }
+        let images = match most {
+            1 => "1 image".to_owned(),
+            _ => format!("{most} images"),
+        };
+        Err(Error::input(format!(
+            "cannot keep the best {best} images: this search ({self}) finishes at most {images}"
+        ))
+        .with_hint("choose a larger n, or a method that finishes more, such as best-of-n"))
     }
 
     fn beside_plan(options: &Options) -> Self {

@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 use ttsvar_search::DecodeSize;
 
 use super::MethodSpec;
+#[cfg(feature = "remote")]
+use crate::scorers::openai::VisionServer;
 use crate::{
     Error, Result,
     image::Png,
@@ -37,6 +39,9 @@ const OUTSIDE: [&str; 13] = [
 /// The setting that names the image and the mask of an edit, which no record holds.
 pub(super) const EDIT: &str = "edit";
 
+/// The setting with the model that the scorer `openai` asks.
+const ASKED: &str = "openai";
+
 /// Settings that name scorers or extractors of the caller.
 const EXTERNAL: [&str; 2] = ["scorer", "extractor"];
 
@@ -61,6 +66,9 @@ pub fn settings(system: &System, options: &Options, method: MethodSpec) -> Map<S
     }
     if let Some(mix) = system.scorer_mix() {
         settings.insert("scorers".to_owned(), mix.to_string().into());
+    }
+    if !system.asked().is_empty() {
+        settings.insert(ASKED.to_owned(), system.asked().clone().into());
     }
     if let Some(name) = system.state_dict() {
         settings.insert("state_dict".to_owned(), name.into());
@@ -110,6 +118,8 @@ pub struct Recorded {
     pub system: SystemBuilder,
     /// The options: the plan, and the method as its name.
     pub options: Options,
+    /// The place of the image among those that its search finished, 1 for the best one.
+    pub rank: usize,
     /// The name of the edit, if a part of another image was generated.
     pub edit: Option<String>,
 }
@@ -139,6 +149,7 @@ impl Recorded {
                 seed: parameters.seed,
                 ..Options::default()
             },
+            rank: 1,
             edit: None,
         }
     }
@@ -161,9 +172,10 @@ impl Recorded {
         }
         let edit = take_text(&mut settings, EDIT)?;
         let scorer = take_text(&mut settings, "scorers")?;
+        let asked = settings.remove(ASKED);
         let state_dict = take_text(&mut settings, "state_dict")?;
         let dtype = take_text(&mut settings, "dtype")?;
-        let system = SystemBuilder {
+        let mut system = SystemBuilder {
             model: Some(provenance.model.clone()).filter(|model| !model.is_empty()),
             scorer: scorer
                 .map(|mix| parse::<ScorerMix>("scorers", &mix))
@@ -175,6 +187,7 @@ impl Recorded {
             }),
             ..SystemBuilder::default()
         };
+        set_asked(&mut system, asked.as_ref())?;
         let settings = Options::from_map(&settings).map_err(damaged)?;
         settings.check_ranges().map_err(damaged)?;
         let preview = match provenance.preview {
@@ -197,6 +210,7 @@ impl Recorded {
                 plan: Some(provenance.plan.clone()),
                 ..settings
             },
+            rank: provenance.rank,
             edit,
         })
     }
@@ -241,6 +255,20 @@ impl Origin {
             Self::Other(parameters) => parameters.prompt,
         }
     }
+}
+
+/// Takes the model that a vision server is to be asked for.
+#[cfg(feature = "remote")]
+fn set_asked(system: &mut SystemBuilder, asked: Option<&Value>) -> Result<()> {
+    if let Some(asked) = asked {
+        system.server = VisionServer::from_recorded(asked).map_err(damaged)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "remote"))]
+fn set_asked(_: &mut SystemBuilder, _: Option<&Value>) -> Result<()> {
+    Ok(())
 }
 
 fn take_text(settings: &mut Map<String, Value>, name: &str) -> Result<Option<String>> {

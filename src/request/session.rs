@@ -16,7 +16,7 @@ use super::{EditInput, MethodSpec, check_subject, recorded};
 use crate::{
     Error, Result,
     options::{ClassChoice, Options},
-    pipelines::Edit,
+    pipelines::{Edit, EditedPart, Editor},
     system::{MemoryLimit, MemoryPlan, ScorerWithQuestions, System, Uses, too_little_memory},
 };
 
@@ -29,16 +29,16 @@ pub struct Session<'a> {
     pipeline: Box<dyn Pipeline + 'a>,
     rows_at_once: Option<usize>,
     uses: Uses,
-    edit: Option<NamedEdit>,
+    edit: Option<SessionEdit>,
     scorers: Vec<ScorerWithQuestions<'a>>,
     held_out: Vec<ScorerWithQuestions<'a>>,
 }
 
-/// An edit with the name that records give it.
+/// An edit as the caller gave it, scaled, and as the generator needs it.
 #[derive(Clone)]
-struct NamedEdit {
-    edit: Arc<Edit>,
-    name: String,
+struct SessionEdit {
+    input: EditInput,
+    encoded: Arc<Edit>,
 }
 
 /// The expected cost of a search.
@@ -184,7 +184,7 @@ impl<'a> Session<'a> {
 
     /// The generator for these options, with the edit and the rows at once of the session.
     fn set_up(&self, options: &Options) -> Result<Box<dyn Pipeline + 'a>> {
-        let edit = self.edit.as_ref().map(|named| named.edit.clone());
+        let edit = self.edit.as_ref().map(|edit| edit.encoded.clone());
         self.system
             .pipeline_for(options, self.rows_at_once, self.uses, edit)
     }
@@ -193,9 +193,31 @@ impl<'a> Session<'a> {
     /// image is scaled to the size that the session generates.
     ///
     /// # Errors
+    /// As [`Session::check_edit`], or the image cannot be encoded.
+    pub fn with_edit(mut self, input: EditInput) -> Result<Self> {
+        let (editor, input, part) = self.read_edit(input)?;
+        let latent = editor.encode(&input.image)?;
+        self.edit = Some(SessionEdit {
+            input,
+            encoded: Arc::new(Edit { latent, part }),
+        });
+        self.pipeline = self.set_up(&self.options)?;
+        Ok(self)
+    }
+
+    /// Checks an edit without encoding its image, and scales it to the size that the session
+    /// generates.
+    ///
+    /// # Errors
     /// The generator cannot edit, image and mask differ in size, the image has another shape than
     /// the session generates, or the mask is empty or the whole image.
-    pub fn with_edit(mut self, input: EditInput) -> Result<Self> {
+    pub fn check_edit(&self, input: EditInput) -> Result<EditInput> {
+        let (_, input, _) = self.read_edit(input)?;
+        Ok(input)
+    }
+
+    /// The editor, the scaled edit, and its part.
+    fn read_edit(&self, input: EditInput) -> Result<(&'a dyn Editor, EditInput, EditedPart)> {
         let editor = self.system.editor().ok_or_else(|| {
             let model = self.system.model();
             Error::input(format!(
@@ -205,16 +227,10 @@ impl<'a> Session<'a> {
         })?;
         let input = input.fitted(self.pipeline.image_size())?;
         let size = (input.image.height(), input.image.width());
-        let inside = |pixel| input.mask.holds(pixel);
-        let edit = Edit::new(editor.encode(&input.image)?, size, inside)?;
+        let part = EditedPart::new(size, |pixel| input.mask.holds(pixel))?;
         let finest = self.pipeline.scales().last();
-        edit.check(finest.map_or((1, 1), |scale| (scale.height, scale.width)))?;
-        self.edit = Some(NamedEdit {
-            edit: Arc::new(edit),
-            name: input.name(),
-        });
-        self.pipeline = self.set_up(&self.options)?;
-        Ok(self)
+        part.check(finest.map_or((1, 1), |scale| (scale.height, scale.width)))?;
+        Ok((editor, input, part))
     }
 
     /// What a search by a plan will at most compute at once.
@@ -262,23 +278,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// It finishes fewer.
     pub fn check_best(&self, best: usize) -> Result<()> {
-        let most = self.plan.most_finished();
-        if best == 0 {
-            return Err(Error::input("best must be at least 1, found 0")
-                .with_hint("it is the number of images to keep of one search"));
-        }
-        if best <= most {
-            return Ok(());
-        }
-        let images = match most {
-            1 => "1 image".to_owned(),
-            _ => format!("{most} images"),
-        };
-        let method = self.method;
-        Err(Error::input(format!(
-            "cannot keep the best {best} images: this search ({method}) finishes at most {images}"
-        ))
-        .with_hint("choose a larger n, or a method that finishes more, such as best-of-n"))
+        self.method.check_best(&self.plan, best)
     }
 
     /// The name of the plan.
@@ -413,7 +413,7 @@ impl<'a> Session<'a> {
     pub fn settings(&self) -> Map<String, Value> {
         let mut settings = recorded::settings(self.system, &self.options, self.method);
         if let Some(edit) = &self.edit {
-            settings.insert(recorded::EDIT.to_owned(), edit.name.clone().into());
+            edit.input.record(&mut settings);
         }
         settings
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use ttsvar_search::{Trace, number};
 
 use super::{
     App,
@@ -11,70 +12,130 @@ use super::{
     raw_request::RawRequest,
     request::SearchRequest,
     run_blocking,
-    store::IMAGE,
+    store::{Store, TRACE},
     watch, worker,
 };
+use crate::Result;
 
-/// A job that is done, with its image.
+/// An image of a job that is done.
 pub(super) struct JobImage {
     pub job: Job,
+    /// The score of the image.
+    pub score: Option<f64>,
     /// The bytes of the PNG file.
     pub png: Vec<u8>,
 }
 
-/// Generates the images of a request, one job each.
+/// The jobs of a request. They are cancelled when this is dropped, unless their guard is disarmed.
+pub(super) struct Submitted {
+    pub jobs: Vec<Job>,
+    pub guard: CancelOnDisconnect,
+    /// Number of images of each job.
+    pub best: usize,
+}
+
+/// Generates the images of a request.
 ///
 /// # Errors
-/// The request is invalid, the queue is full, or a job ends without an image.
+/// As [`submit`] and [`finish`].
 pub(super) async fn generate(app: &Arc<App>, raw: RawRequest) -> Result<Vec<JobImage>, ApiError> {
-    let inner = app.clone();
-    let (jobs, guard) = run_blocking(move || submit(&inner, &raw)).await??;
-    let mut images = Vec::with_capacity(jobs.len());
+    let submitted = submit(app, raw).await?;
+    finish(app, submitted).await
+}
+
+/// Submits the jobs of a request: one per image, or one for all if they share a search.
+///
+/// # Errors
+/// The request is invalid, or the queue is full.
+pub(super) async fn submit(app: &Arc<App>, raw: RawRequest) -> Result<Submitted, ApiError> {
+    let app = app.clone();
+    run_blocking(move || {
+        let requests = search_requests(&app, &raw)?;
+        let best = requests.first().map_or(1, |first| first.best);
+        let jobs = app.scheduler.submit(requests)?;
+        // Created right here, since the client may disconnect at any time
+        let guard = CancelOnDisconnect {
+            app: app.clone(),
+            jobs: jobs.iter().map(|job| job.id.clone()).collect(),
+        };
+        Ok(Submitted { jobs, guard, best })
+    })
+    .await?
+}
+
+/// Waits for the images of jobs.
+///
+/// # Errors
+/// A job ends without an image.
+pub(super) async fn finish(
+    app: &Arc<App>,
+    submitted: Submitted,
+) -> Result<Vec<JobImage>, ApiError> {
+    let Submitted { jobs, guard, best } = submitted;
+    let mut images = Vec::with_capacity(best * jobs.len());
     for job in &jobs {
-        let job = watch::wait_until_over(app, &job.id).await?;
-        images.push(image_of(app, job).await?);
+        images.extend(wait_for(app, job, best).await?);
     }
     guard.disarm();
     Ok(images)
 }
 
-/// Submits the jobs of a request. The guard is created right here, since the client may disconnect
-/// at any time.
-fn submit(app: &Arc<App>, raw: &RawRequest) -> Result<(Vec<Job>, CancelOnDisconnect), ApiError> {
-    let jobs = app.scheduler.submit(search_requests(app, raw)?)?;
-    let guard = CancelOnDisconnect {
-        app: app.clone(),
-        jobs: jobs.iter().map(|job| job.id.clone()).collect(),
-    };
-    Ok((jobs, guard))
-}
-
-/// Returns one search per image. Their seeds are consecutive.
-fn search_requests(app: &App, raw: &RawRequest) -> Result<Vec<SearchRequest>, ApiError> {
-    let n = raw.images;
-    let most = app.limits.images as u64;
-    if n == 0 || n > most {
-        return Err(ApiError::input(
-            "n",
-            format!("n is {n}, this server generates 1 to {most} images per request"),
-        ));
-    }
-    let first = app.requests.read(raw)?;
-    Ok((0..n)
-        .map(|number| first.with_seed(first.seed.wrapping_add(number)))
-        .collect())
-}
-
-/// The image of a job that is over.
-async fn image_of(app: &Arc<App>, job: Job) -> Result<JobImage, ApiError> {
+/// Waits for the images of a job, best first, up to `best` of them.
+///
+/// # Errors
+/// The job ends without an image.
+pub(super) async fn wait_for(
+    app: &Arc<App>,
+    job: &Job,
+    best: usize,
+) -> Result<Vec<JobImage>, ApiError> {
+    let job = watch::wait_until_over(app, &job.id).await?;
     if job.state != JobState::Done {
         return Err(unfinished(&job));
     }
     let store = app.store.clone();
     let id = job.id.clone();
-    let png = run_blocking(move || store.read(&id, IMAGE)).await??;
-    let png = png.ok_or_else(|| ApiError::job_not_found(&job.id))?;
-    Ok(JobImage { job, png })
+    let images = run_blocking(move || images_of(&store, &job, best)).await??;
+    match images.is_empty() {
+        true => Err(ApiError::job_not_found(&id)),
+        false => Ok(images),
+    }
+}
+
+/// The images of a job that is done.
+fn images_of(store: &Store, job: &Job, best: usize) -> Result<Vec<JobImage>> {
+    let scores = match best {
+        1 => vec![job.score],
+        _ => scores_of(store, job)?,
+    };
+    let mut images = vec![];
+    for (rank, score) in scores.into_iter().take(best).enumerate() {
+        let Some(png) = store.read(&job.id, &Store::image_name(rank))? else {
+            break;
+        };
+        let job = job.clone();
+        images.push(JobImage { job, score, png });
+    }
+    Ok(images)
+}
+
+/// The scores of all finished images of a job, best first.
+fn scores_of(store: &Store, job: &Job) -> Result<Vec<Option<f64>>> {
+    let trace = store.read(&job.id, TRACE)?.unwrap_or_default();
+    let trace = Trace::from_json(&String::from_utf8_lossy(&trace))?;
+    let score = |place: usize| number::to_json(trace.finals[place].score).as_f64();
+    Ok(trace.ranking().into_iter().map(score).collect())
+}
+
+/// Returns one search per image, with consecutive seeds, or one for all of them.
+fn search_requests(app: &App, raw: &RawRequest) -> Result<Vec<SearchRequest>, ApiError> {
+    let first = app.requests.read(raw)?;
+    if raw.share {
+        return Ok(vec![first]);
+    }
+    Ok((0..raw.images)
+        .map(|number| first.with_seed(first.seed.wrapping_add(number)))
+        .collect())
 }
 
 /// The error for a job that ended without an image.
@@ -97,14 +158,14 @@ fn unfinished(job: &Job) -> ApiError {
 }
 
 /// Cancels jobs when dropped, that is when the client disconnects before it has its images.
-struct CancelOnDisconnect {
+pub(super) struct CancelOnDisconnect {
     app: Arc<App>,
     jobs: Vec<String>,
 }
 
 impl CancelOnDisconnect {
     /// Keeps the jobs.
-    fn disarm(mut self) {
+    pub(super) fn disarm(mut self) {
         self.jobs.clear();
     }
 }

@@ -92,6 +92,9 @@ impl Job {
         }
         facts.insert("size".to_owned(), format!("{width}x{height}").into());
         facts.insert("previews".to_owned(), request.previews.into());
+        if request.best > 1 {
+            facts.insert("best".to_owned(), request.best.into());
+        }
         facts.insert("settings".to_owned(), request.settings.clone().into());
         facts.insert("plan".to_owned(), json!(request.plan));
         Self {
@@ -189,6 +192,20 @@ impl JobResult {
             warnings: trace.warnings.iter().map(warning_json).collect(),
             error: None,
         }
+    }
+}
+
+impl JobResult {
+    /// The result with a warning if fewer images are there than were to be kept.
+    pub(super) fn with_images(mut self, found: usize, wanted: usize) -> Self {
+        if found < wanted {
+            self.warnings.push(json!({
+                "kind": "fewer_images",
+                "message": format!("the search finished {found} of {wanted} images to keep"),
+                "advice": "method best-of-n, or a larger finish, finishes more",
+            }));
+        }
+        self
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use axum::{
     Json, Router,
     extract::{
-        FromRequestParts, Path, Query, Request, State,
+        DefaultBodyLimit, FromRequestParts, Path, Query, Request, State,
         rejection::{PathRejection, QueryRejection},
     },
     http::{HeaderMap, StatusCode, header, request::Parts},
@@ -18,6 +18,7 @@ use super::{
     App,
     api_error::ApiError,
     field_names::suggestion,
+    form::{self, Form},
     job::Job,
     json_body,
     raw_request::{RawRequest, Route},
@@ -27,12 +28,14 @@ use super::{
 };
 
 pub(super) fn routes() -> Router<Arc<App>> {
+    let body = DefaultBodyLimit::max(form::MOST_BYTES);
     Router::new()
-        .route("/v1/jobs", post(submit).get(list))
+        .route("/v1/jobs", post(submit).get(list).layer(body))
         .route("/v1/jobs/{id}", get(show).delete(delete))
         .route("/v1/jobs/{id}/cancel", post(cancel))
         .route("/v1/jobs/{id}/events", get(watch::watch))
         .route("/v1/jobs/{id}/image", get(image))
+        .route("/v1/jobs/{id}/images/{rank}", get(ranked_image))
         .route("/v1/jobs/{id}/trace", get(trace))
         .route("/v1/jobs/{id}/report", get(report))
         .route("/v1/jobs/{id}/previews/{sheet}", get(previews))
@@ -55,8 +58,7 @@ impl<S: Send + Sync> FromRequestParts<S> for JobId {
 }
 
 async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
-    let fields = json_body::read(request, app.limits.body).await?;
-    let raw = RawRequest::read(Route::Jobs, &fields)?;
+    let raw = read(&app, request).await?;
     let ignored = raw.ignored.clone();
     let inner = app.clone();
     let jobs = run_blocking(move || {
@@ -74,6 +76,18 @@ async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Respons
         Json(body),
     )
         .into_response())
+}
+
+/// Reads a request with a JSON body, or a form if it has an image of which a part is generated again.
+async fn read(app: &App, request: Request) -> Result<RawRequest, ApiError> {
+    if !form::is_form(request.headers()) {
+        let fields = json_body::read(request, app.limits.body).await?;
+        return RawRequest::read(Route::Jobs, &fields);
+    }
+    let form = Form::read(request).await?;
+    let mut raw = RawRequest::read(Route::Jobs, &form.fields)?;
+    raw.edit = run_blocking(move || form.edit()).await??;
+    Ok(raw)
 }
 
 /// The query of a list of jobs.
@@ -180,6 +194,31 @@ async fn image(State(app): State<Arc<App>>, JobId(id): JobId) -> Result<Response
     job_file(&app, &id, IMAGE, "image/png").await
 }
 
+/// One of the images of a search that several share, by its rank from 1.
+async fn ranked_image(
+    State(app): State<Arc<App>>,
+    JobId(id): JobId,
+    rank: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let number = file_number(rank, "the rank of an image")?;
+    let rank = number.checked_sub(1).ok_or_else(|| {
+        ApiError::no_such_file("the best image has rank 1, there is no rank 0".to_owned())
+    })?;
+    job_file(&app, &id, &Store::image_name(rank), "image/png").await
+}
+
+/// The number at the end of a path.
+fn file_number(
+    path: Result<Path<(String, String)>, PathRejection>,
+    what: &str,
+) -> Result<usize, ApiError> {
+    let Path((_, number)) =
+        path.map_err(|error| ApiError::from_rejection(error.status(), error.body_text()))?;
+    number
+        .parse()
+        .map_err(|_| ApiError::no_such_file(format!("`{number}` is not {what}")))
+}
+
 async fn trace(State(app): State<Arc<App>>, JobId(id): JobId) -> Result<Response, ApiError> {
     job_file(&app, &id, TRACE, "application/json").await
 }
@@ -206,11 +245,7 @@ async fn previews(
     JobId(id): JobId,
     sheet: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let Path((_, sheet)) =
-        sheet.map_err(|error| ApiError::from_rejection(error.status(), error.body_text()))?;
-    let sheet = sheet.parse().map_err(|_| {
-        ApiError::no_such_file(format!("`{sheet}` is not the number of a contact sheet"))
-    })?;
+    let sheet = file_number(sheet, "the number of a contact sheet")?;
     let job = app.job(&id).await?;
     // While a search runs, its sheets are stored once for all jobs that share it
     let folder = match app.scheduler.search(&id) {

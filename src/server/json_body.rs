@@ -1,6 +1,6 @@
 //! The JSON body of a request: an object whose keys are given once.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -28,21 +28,41 @@ pub(super) async fn read(request: Request, most: usize) -> Result<Map<String, Va
     if announced_length(request.headers()).is_some_and(|length| length > most as u64) {
         return Err(too_long(most));
     }
-    let client = request.extensions().get::<Arc<Client>>().cloned();
+    let client = client_of(&request);
+    let body = receive(client, Bytes::from_request(request, &())).await?;
+    let body = body.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_long(most),
+        status => ApiError::new(status, "unreadable_body", "the request breaks off"),
+    })?;
+    // The route may accept longer forms
+    match body.len() > most {
+        true => Err(too_long(most)),
+        false => parse(&body),
+    }
+}
+
+/// The client that sends a request.
+pub(super) fn client_of(request: &Request) -> Option<Arc<Client>> {
+    request.extensions().get::<Arc<Client>>().cloned()
+}
+
+/// Reads a body in which the server waits for a client.
+///
+/// # Errors
+/// The body does not arrive in time.
+pub(super) async fn receive<T>(
+    client: Option<Arc<Client>>,
+    reading: impl Future<Output = T>,
+) -> Result<T, ApiError> {
     let receiving = |waiting| {
         if let Some(client) = &client {
             client.set_receiving(waiting);
         }
     };
     receiving(true);
-    let body = tokio::time::timeout(SEND_TIMEOUT, Bytes::from_request(request, &())).await;
+    let read = tokio::time::timeout(SEND_TIMEOUT, reading).await;
     receiving(false);
-    let body = body.map_err(|_| too_slow())?;
-    let body = body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => too_long(most),
-        status => ApiError::new(status, "unreadable_body", "the request breaks off"),
-    })?;
-    parse(&body)
+    read.map_err(|_| too_slow())
 }
 
 /// Checks that a body is marked as JSON. Other websites can send any text here, but JSON only with

@@ -8,12 +8,15 @@
 mod api_error;
 mod client_stream;
 mod connections;
+mod contact_sheet;
 mod edits;
 mod event_log;
 mod event_sink;
 mod field_names;
 mod folder;
+mod form;
 mod guard;
+mod image_stream;
 mod images;
 mod job;
 mod jobs;

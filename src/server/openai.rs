@@ -9,6 +9,7 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Path, Request, State, rejection::PathRejection},
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -18,6 +19,7 @@ use ttsvar_search::Method;
 use super::{
     App,
     api_error::ApiError,
+    image_stream,
     images::{self, JobImage},
     json_body,
     raw_request::{RawRequest, Route},
@@ -30,33 +32,64 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/v1/models/{id}", get(one_model))
 }
 
-async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Json<Value>, ApiError> {
-    let fields = json_body::read(request, app.limits.body).await?;
-    let raw = RawRequest::read(Route::Images, &fields)?;
-    respond(&app, raw).await
+/// What a request asks for, which names the events of its stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Generation,
+    Edit,
 }
 
-/// Generates the images of a request.
-pub(super) async fn respond(app: &Arc<App>, raw: RawRequest) -> Result<Json<Value>, ApiError> {
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Generation => "image_generation",
+            Self::Edit => "image_edit",
+        }
+    }
+}
+
+async fn generate(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let fields = json_body::read(request, app.limits.body).await?;
+    let raw = RawRequest::read(Route::Images, &fields)?;
+    respond(&app, raw, Kind::Generation).await
+}
+
+/// Generates the images of a request, as one response or as a stream.
+pub(super) async fn respond(
+    app: &Arc<App>,
+    raw: RawRequest,
+    kind: Kind,
+) -> Result<Response, ApiError> {
     let ignored = raw.ignored.clone();
-    let images = images::generate(app, raw).await?;
-    Ok(Json(json!({
-        "created": unix_seconds(SystemTime::now()),
+    let streams = raw.stream;
+    let submitted = images::submit(app, raw).await?;
+    if streams {
+        return Ok(image_stream::respond(app.clone(), submitted, kind));
+    }
+    let images = images::finish(app, submitted).await?;
+    let response = Json(json!({
+        "created": unix_seconds_now(),
         "data": images.iter().map(image_json).collect::<Vec<_>>(),
         "ignored": ignored,
-    })))
+    }));
+    Ok(response.into_response())
 }
 
 /// A finished image as clients receive it.
-fn image_json(image: &JobImage) -> Value {
-    let JobImage { job, png } = image;
+pub(super) fn image_json(image: &JobImage) -> Value {
+    let JobImage { job, score, png } = image;
     json!({
         "b64_json": BASE64_STANDARD.encode(png),
         "job": job.id,
         "seed": job.facts.get("seed"),
-        "score": job.score,
+        "score": score,
         "warnings": job.warnings,
     })
+}
+
+/// Seconds since 1970, now.
+pub(super) fn unix_seconds_now() -> u64 {
+    unix_seconds(SystemTime::now())
 }
 
 /// Seconds since 1970.
@@ -113,6 +146,7 @@ fn model_json(app: &App) -> Value {
         "method_details": details,
         "words": system.words(),
         "classes": system.classes().map(|classes| classes.names().collect::<Vec<_>>()),
+        "edits": system.editor().is_some(),
         "limits": {
             "rows": app.limits.rows,
             "pictures": app.limits.images,

@@ -23,7 +23,7 @@ const POLICY: &str = concat!(
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Path, content type and text of each file.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 11] = [
     (
         "/",
         "text/html; charset=utf-8",
@@ -41,6 +41,7 @@ const FILES: [(&str, &str, &str); 10] = [
     ),
     ("/page/app.js", SCRIPT, include_str!("page/app.js")),
     ("/page/api.js", SCRIPT, include_str!("page/api.js")),
+    ("/page/edit.js", SCRIPT, include_str!("page/edit.js")),
     (
         "/page/image_settings.js",
         SCRIPT,

@@ -11,7 +11,7 @@ use super::{api_error::ApiError, field_names::suggestion, json_body::kind};
 use crate::{options::Options, request::EditInput};
 
 /// Fields of the request itself.
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "prompt",
     "model",
     "n",
@@ -22,16 +22,22 @@ const FIELDS: [&str; 10] = [
     "output_format",
     "background",
     "stream",
+    "partial_images",
 ];
 
+/// In `search`, besides options: whether all images are those of one search.
+const SHARE: &str = "share";
+
+/// Partial images of a stream at most, as in OpenAI's interface.
+const MOST_PARTIAL: u64 = 3;
+
 /// Fields of OpenAI's interface that change nothing here. Responses list those that were given.
-pub(super) const IGNORED: [&str; 8] = [
+pub(super) const IGNORED: [&str; 7] = [
     "user",
     "quality",
     "style",
     "moderation",
     "output_compression",
-    "partial_images",
     "input_fidelity",
     "safety_identifier",
 ];
@@ -57,6 +63,12 @@ pub(super) struct RawRequest {
     pub size: Option<String>,
     /// Number of images.
     pub images: u64,
+    /// The images are the best ones of one search.
+    pub share: bool,
+    /// The response is a stream.
+    pub stream: bool,
+    /// Number of partial images of each search in a stream.
+    pub partial_images: usize,
     /// Keeps the images of every scale.
     pub previews: bool,
     /// A part of an image that is generated again; it comes beside the fields.
@@ -83,6 +95,9 @@ impl RawRequest {
             model: text(fields, "model")?,
             size: text(fields, "size")?,
             images: images(route, fields)?,
+            share: share(fields)?,
+            stream: truth(fields, "stream")?.unwrap_or(false),
+            partial_images: partial_images(fields)?,
             previews: truth(fields, "previews")?.unwrap_or(false),
             edit: None,
             options: Map::new(),
@@ -93,13 +108,18 @@ impl RawRequest {
             .keys()
             .filter(|name| IGNORED.contains(&name.as_str()));
         request.ignored = ignored.cloned().collect();
+        if !request.stream && request.partial_images > 0 {
+            request.partial_images = 0;
+            request.ignored.push("partial_images".to_owned());
+        }
         for (name, value) in fields {
             let option = option_of(name);
             if !FIELDS.contains(&name.as_str()) && is_option(option) {
                 request.set_option(option, name.clone(), value)?;
             }
         }
-        for (name, value) in search(fields)?.into_iter().flatten() {
+        let inside = search(fields)?.into_iter().flatten();
+        for (name, value) in inside.filter(|(name, _)| *name != SHARE) {
             request.set_option(option_of(name), format!("search.{name}"), value)?;
         }
         Ok(request)
@@ -166,7 +186,7 @@ fn check_names(fields: &Map<String, Value>) -> Result<(), ApiError> {
         return Err(ApiError::unknown_field(name.clone(), "a request", hint));
     }
     for name in search(fields)?.into_iter().flat_map(Map::keys) {
-        if !options.clone().any(|known| known == name) {
+        if name != SHARE && !options.clone().any(|known| known == name) {
             let hint = suggestion(name, options.clone());
             let place = "the options of a search";
             return Err(ApiError::unknown_field(
@@ -208,13 +228,8 @@ fn check_formats(route: Route, fields: &Map<String, Value>) -> Result<(), ApiErr
     }
     only("output_format", &["png"])?;
     only("background", &["opaque", "auto"])?;
-    if truth(fields, "stream")? == Some(true) {
-        let message = match route {
-            Route::Images => {
-                "this route does not stream; submit a job and watch its events instead"
-            }
-            Route::Jobs => "this route does not stream; watch the events of the job instead",
-        };
+    if route == Route::Jobs && truth(fields, "stream")? == Some(true) {
+        let message = "this route does not stream; watch the events of the job instead";
         return Err(ApiError::input("stream", message));
     }
     Ok(())
@@ -228,13 +243,38 @@ fn images(route: Route, fields: &Map<String, Value>) -> Result<u64, ApiError> {
     };
     match (route, n.as_u64()) {
         (Route::Jobs, Some(1)) => Ok(1),
-        (Route::Jobs, _) => {
-            let message =
-                format!("n is {n}, but a job generates 1 image; the N of the method is `search.n`");
+        (Route::Jobs, _) if !share(fields)? => {
+            let message = format!(
+                "n is {n}, but a job generates 1 image, or with `search.share` the best {n} of its \
+                 search; the N of the method is `search.n`"
+            );
             Err(ApiError::input("n", message))
         }
-        (Route::Images, Some(n)) => Ok(n),
-        (Route::Images, None) => Err(wrong_kind("n", n, "a whole number of images, 1 or more")),
+        (_, Some(n)) => Ok(n),
+        (_, None) => Err(wrong_kind("n", n, "a whole number of images, 1 or more")),
+    }
+}
+
+/// Whether all images are those of one search.
+fn share(fields: &Map<String, Value>) -> Result<bool, ApiError> {
+    match search(fields)?.and_then(|search| search.get(SHARE)) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(share)) => Ok(*share),
+        Some(other) => Err(wrong_kind("search.share", other, "true or false")),
+    }
+}
+
+/// The number of partial images of each search.
+fn partial_images(fields: &Map<String, Value>) -> Result<usize, ApiError> {
+    match fields.get("partial_images") {
+        None | Some(Value::Null) => Ok(0),
+        Some(number) => match number.as_u64().filter(|number| *number <= MOST_PARTIAL) {
+            Some(number) => Ok(number as usize),
+            None => {
+                let expected = format!("a whole number from 0 to {MOST_PARTIAL}");
+                Err(wrong_kind("partial_images", number, &expected))
+            }
+        },
     }
 }
 
@@ -308,6 +348,42 @@ mod tests {
             let error = read(Route::Jobs, fields).unwrap_err();
             assert!(error.message.contains("but"), "{}", error.message);
         }
+    }
+
+    #[test]
+    fn a_stream_has_partial_images_and_a_search_may_be_shared() {
+        let fields = |stream: bool, partial: Value| {
+            json!({
+                "prompt": "a", "stream": stream, "partial_images": partial,
+                "search": { "share": true, "n": 4 },
+            })
+        };
+        let streamed = read(Route::Images, fields(true, json!(3))).unwrap();
+        assert!(streamed.stream && streamed.share && streamed.ignored.is_empty());
+        assert_eq!(streamed.partial_images, 3);
+        assert_eq!(json!(streamed.options), json!({ "n": 4 }));
+        let plain = read(Route::Images, fields(false, json!(2))).unwrap();
+        assert_eq!(
+            (plain.partial_images, plain.ignored),
+            (0, vec!["partial_images".to_owned()])
+        );
+        for (wrong, place) in [
+            (fields(true, json!(4)), "partial_images"),
+            (fields(true, json!("1")), "partial_images"),
+            (
+                json!({ "prompt": "a", "search": { "share": 1 } }),
+                "search.share",
+            ),
+        ] {
+            let error = read(Route::Images, wrong).unwrap_err();
+            assert_eq!(error.param.as_deref(), Some(place), "{}", error.message);
+        }
+        assert!(read(Route::Jobs, json!({ "prompt": "a", "stream": true })).is_err());
+        let mut job = fields(false, json!(0));
+        job["n"] = json!(3);
+        assert_eq!(read(Route::Jobs, job.clone()).unwrap().images, 3);
+        job["search"]["share"] = json!(false);
+        assert!(read(Route::Jobs, job).is_err());
     }
 
     #[test]

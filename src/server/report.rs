@@ -2,10 +2,10 @@
 
 use std::fmt::Display;
 
-use serde::Deserialize;
-use ttsvar_search::{Image, Trace};
+use ttsvar_search::Trace;
 
 use super::{
+    contact_sheet::ContactSheet,
     event_log::EventLog,
     store::{EVENTS, IMAGE, Store, TRACE},
 };
@@ -14,15 +14,6 @@ use crate::{
     image::Png,
     report::{Album, html},
 };
-
-/// A contact sheet, as a `previews` event describes it.
-#[derive(Deserialize)]
-struct ContactSheet {
-    scale: usize,
-    /// The candidates, from left to right.
-    ids: Vec<usize>,
-    sheet: usize,
-}
 
 /// Returns the report of a job, or `None` if it has no image.
 ///
@@ -68,23 +59,14 @@ fn add_sheet(
     };
     let known = |id: &usize| *id < trace.candidates.len();
     let fits = sheet.scale < trace.scales.len() && sheet.ids.iter().all(known);
-    let count = sheet.ids.len();
-    let whole = match Png::decode(&bytes) {
-        Ok(png) if fits && count > 0 && png.image.width() >= count => png.image,
-        _ => {
-            tracing::warn!(
-                job = id,
-                sheet = sheet.sheet,
-                "skipped a damaged contact sheet"
-            );
-            return Ok(());
-        }
-    };
-    let width = whole.width() / count;
-    let height = whole.height();
-    let images: Vec<Image> = (0..count)
-        .map(|column| whole.crop(column * width, 0, width, height))
-        .collect();
-    album.add(sheet.scale, &sheet.ids, &images);
+    let whole = Png::decode(&bytes).ok().filter(|_| fits);
+    match whole.and_then(|whole| sheet.cut(&whole.image)) {
+        Some(images) => album.add(sheet.scale, &sheet.ids, &images),
+        None => tracing::warn!(
+            job = id,
+            sheet = sheet.sheet,
+            "skipped a damaged contact sheet"
+        ),
+    }
     Ok(())
 }

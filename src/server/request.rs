@@ -31,6 +31,10 @@ pub(super) struct SearchRequest {
     pub plan: Plan,
     /// The settings that traces record.
     pub settings: Map<String, Value>,
+    /// Number of images that are kept, the best ones.
+    pub best: usize,
+    /// The scales after which a stream shows a partial image.
+    pub partial_scales: Vec<usize>,
     /// A part of an image that is generated again, in the size of the image.
     pub edit: Option<Arc<EditInput>>,
 }
@@ -111,6 +115,7 @@ impl RequestReader {
     /// Part of the request is invalid or exceeds a limit.
     pub(super) fn read(&self, raw: &RawRequest) -> Result<SearchRequest, ApiError> {
         self.check_model(raw.model.as_deref())?;
+        self.check_images(raw.images)?;
         let prompt = self.given_prompt(raw)?;
         let at_fault = |error: Error| self.at_fault(raw, error);
         let mut options = Options::from_map(&raw.options).map_err(at_fault)?;
@@ -120,6 +125,7 @@ impl RequestReader {
         let mut session = Session::new(&self.system, &options).map_err(at_fault)?;
         self.limits.apply(&mut session).map_err(at_fault)?;
         self.check_width(raw, session.plan())?;
+        let best = best(raw, &session)?;
         if prompt.is_none() && session.options().class.is_none() {
             return Err(missing(self.subject_field()));
         }
@@ -128,34 +134,36 @@ impl RequestReader {
             .map_err(|error| ApiError::from(error).with_param("prompt"))?;
         self.check_layout(raw, &session, &prompt)?;
         let (height, width) = session.pipeline().image_size();
-        let edit = self.edit(raw, (height, width))?;
+        let mut settings = session.settings_of(&prompt);
+        let edit = raw.edit.clone().map(|edit| session.check_edit(edit));
+        let edit = edit.transpose().map_err(at_image)?;
         if let Some(edit) = &edit {
-            session = session
-                .with_edit(EditInput::clone(edit))
-                .map_err(at_image)?;
+            edit.record(&mut settings);
         }
         let seed = session.options().seed.unwrap_or_else(new_seed);
         options.seed = Some(seed);
         Ok(SearchRequest {
             seed,
+            best,
             previews: raw.previews,
+            partial_scales: partial_scales(raw.partial_images, session.pipeline().scales().len()),
             size: (width, height),
             plan: session.plan().clone(),
-            settings: session.settings_of(&prompt),
+            settings,
             prompt,
-            edit,
+            edit: edit.map(Arc::new),
             options,
         })
     }
 
-    /// The edit, scaled to the size that is generated.
-    fn edit(
-        &self,
-        raw: &RawRequest,
-        size: (usize, usize),
-    ) -> Result<Option<Arc<EditInput>>, ApiError> {
-        let edit = raw.edit.clone().map(|edit| edit.fitted(size)).transpose();
-        Ok(edit.map_err(at_image)?.map(Arc::new))
+    /// Checks the number of images.
+    fn check_images(&self, n: u64) -> Result<(), ApiError> {
+        let most = self.limits.images as u64;
+        if (1..=most).contains(&n) {
+            return Ok(());
+        }
+        let message = format!("n is {n}, this server generates 1 to {most} images per request");
+        Err(ApiError::input("n", message))
     }
 
     /// Checks that the layout, if there is one, fits the prompt.
@@ -301,6 +309,28 @@ impl RequestReader {
         }
         fitting
     }
+}
+
+/// The number of images that a search keeps.
+fn best(raw: &RawRequest, session: &Session) -> Result<usize, ApiError> {
+    if !raw.share {
+        return Ok(1);
+    }
+    let best = usize::try_from(raw.images).unwrap_or(usize::MAX);
+    session.check_best(best).map_err(|error| {
+        let advice =
+            "choose a larger `search.n`, or a method that finishes more, such as best-of-n";
+        ApiError::input("n", format!("{error}; {advice}"))
+    })?;
+    Ok(best)
+}
+
+/// The scales after which a stream shows partial images: evenly spaced, without the last.
+fn partial_scales(images: usize, scales: usize) -> Vec<usize> {
+    let spaced = (1..=images).map(|number| number * scales / (images + 1));
+    let mut found: Vec<usize> = spaced.filter(|scale| scale + 1 < scales).collect();
+    found.dedup();
+    found
 }
 
 /// An error with the image or the mask of an edit.

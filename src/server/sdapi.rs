@@ -253,7 +253,7 @@ fn info(app: &App, images: &[JobImage], ignored: &[String]) -> Result<Value, Api
         "index_of_first_image": 0,
         "version": first.program,
         "jobs": images.iter().map(|image| &image.job.id).collect::<Vec<_>>(),
-        "scores": images.iter().map(|image| image.job.score).collect::<Vec<_>>(),
+        "scores": images.iter().map(|image| image.score).collect::<Vec<_>>(),
         "warnings": images.iter().map(|image| &image.job.warnings).collect::<Vec<_>>(),
         "ignored": ignored,
     }))

@@ -275,6 +275,14 @@ impl Store {
         input::read(&path).map(Some)
     }
 
+    /// The name of an image by its rank; that of the best, 0, is [`IMAGE`].
+    pub(super) fn image_name(rank: usize) -> String {
+        match rank {
+            0 => IMAGE.to_owned(),
+            _ => format!("image-{}.png", rank + 1),
+        }
+    }
+
     /// The name of a contact sheet, counted from 0.
     pub(super) fn sheet_name(number: usize) -> String {
         format!("previews-{number}.png")

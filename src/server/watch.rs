@@ -1,6 +1,6 @@
 //! Server-sent events of a job: those that have happened, those that follow, and its final state.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -57,27 +57,43 @@ pub(super) async fn watch(
         )
     })?;
     app.job(&id).await?;
+    Ok(event_stream(|client| async move {
+        send_events(&app, &id, seen, &client).await
+    }))
+}
+
+/// A stream of the events that `send` sends to a client.
+pub(super) fn event_stream<S, F>(send: S) -> Response
+where
+    S: FnOnce(Client) -> F,
+    F: Future<Output = Result<(), Disconnected>> + Send + 'static,
+{
     let (sender, events) = mpsc::channel(MAX_LAG);
-    let client = Client { sender };
+    let sending = send(Client { sender });
     tokio::spawn(async move {
         // A client that disconnects is not an error
-        let _ = send_events(&app, &id, seen, &client).await;
+        let _ = sending.await;
     });
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     let stream = Sse::new(ReceiverStream::new(events)).keep_alive(keep_alive);
-    Ok((UNBUFFERED, stream).into_response())
+    (UNBUFFERED, stream).into_response()
 }
 
 /// The client has disconnected.
-struct Disconnected;
+pub(super) struct Disconnected;
 
 /// The client's end of an event stream.
-struct Client {
+pub(super) struct Client {
     sender: Sender<Result<Event, Infallible>>,
 }
 
 impl Client {
-    async fn send(&self, event: Event) -> Result<(), Disconnected> {
+    /// Completes when the client has disconnected.
+    pub(super) async fn closed(&self) {
+        self.sender.closed().await;
+    }
+
+    pub(super) async fn send(&self, event: Event) -> Result<(), Disconnected> {
         self.sender.send(Ok(event)).await.map_err(|_| Disconnected)
     }
 }
@@ -135,7 +151,7 @@ async fn send_live_events(
         }
         tokio::select! {
             _ = changes.changed() => {}
-            () = client.sender.closed() => return Err(Disconnected),
+            () = client.closed() => return Err(Disconnected),
             () = tokio::time::sleep(Duration::from_millis(500)), if ahead.is_some() => {}
         }
     }

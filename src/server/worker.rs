@@ -13,14 +13,14 @@ use std::{
 };
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use ttsvar_search::{Outcome, Trace};
+use ttsvar_search::{Finished, Outcome, Trace};
 
 use super::{
     Limits,
     event_sink::EventSink,
     job::{JobResult, JobState},
     scheduler::{Assignment, Scheduler, SearchJob, StopReason},
-    store::{EVENTS, IMAGE, Store, TRACE},
+    store::{EVENTS, Store, TRACE},
 };
 use crate::{
     Error, Result,
@@ -132,7 +132,7 @@ impl Worker {
         match files {
             Ok(files) => {
                 self.scheduler.finish(search, seconds, |job| {
-                    self.write_result(&search.id, job, &files)
+                    self.write_result(search, job, &files)
                 });
                 JobState::Done
             }
@@ -151,9 +151,20 @@ impl Worker {
     }
 
     /// Writes the files of a job. Returns its final state.
-    fn write_result(&self, first: &str, job: &str, files: &SearchFiles) -> (JobState, JobResult) {
-        match self.write_files(first, job, files) {
-            Ok(()) => (JobState::Done, JobResult::from_trace(&files.outcome)),
+    fn write_result(
+        &self,
+        search: &SearchJob,
+        job: &str,
+        files: &SearchFiles,
+    ) -> (JobState, JobResult) {
+        match self.write_files(&search.id, job, files) {
+            Ok(()) => {
+                let result = JobResult::from_trace(&files.outcome);
+                (
+                    JobState::Done,
+                    result.with_images(files.images.len(), search.request.best),
+                )
+            }
             Err(error) => (
                 JobState::Failed,
                 JobResult {
@@ -164,20 +175,24 @@ impl Worker {
         }
     }
 
-    /// Writes the files of a job, the image last. The contact sheets are those of job `first`.
+    /// Writes the files of a job, the best image last. The contact sheets are those of job `first`.
     fn write_files(&self, first: &str, job: &str, files: &SearchFiles) -> Result<()> {
         if job != first {
             self.store.copy_sheets(first, job, files.sheets)?;
         }
         self.store.write(job, EVENTS, files.events.as_bytes())?;
         self.store.write(job, TRACE, files.trace.as_bytes())?;
-        self.store.write(job, IMAGE, &files.image)
+        for (rank, image) in files.images.iter().enumerate().rev() {
+            self.store.write(job, &Store::image_name(rank), image)?;
+        }
+        Ok(())
     }
 }
 
 /// The files of a finished search.
 struct SearchFiles {
-    image: Vec<u8>,
+    /// The images that are kept, best first.
+    images: Vec<Vec<u8>>,
     trace: String,
     events: String,
     /// Number of contact sheets, which are on disk already.
@@ -187,12 +202,13 @@ struct SearchFiles {
 
 impl SearchFiles {
     fn new(search: &SearchJob, outcome: &Outcome, sheets: usize) -> Result<Self> {
-        let winner = outcome.winner();
-        let image = Provenance::from_trace(&outcome.trace)
-            .beside(winner.image.clone())
-            .encode()?;
+        let image = |finished: &Finished| {
+            let provenance = Provenance::from_trace(&outcome.trace.of_finished(finished.id));
+            provenance.beside(finished.image.clone()).encode()
+        };
+        let kept = outcome.ranking().take(search.request.best);
         Ok(Self {
-            image,
+            images: kept.map(image).collect::<Result<_>>()?,
             trace: outcome.trace.to_json(),
             events: search.log.to_lines(),
             sheets,

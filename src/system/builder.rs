@@ -13,6 +13,7 @@ use crate::{
         catalog::{self, Entry},
     },
     loading::{Device, Dtype, LoadReport, Loader},
+    options::Options,
     scorers::{ScorerList, ScorerMix, ScorerName, ScorerSettings, kind},
     text::Classes,
 };
@@ -273,6 +274,18 @@ impl SystemBuilder {
             entries.extend(catalog::with_needs(scorer.weights));
         }
         Ok(entries)
+    }
+
+    /// The options as [`super::System::resolve`] completes them, without loading the model's files.
+    ///
+    /// # Errors
+    /// There is no such model, or its family does not support an option or its value.
+    pub fn resolve(&self, options: &Options) -> Result<Options> {
+        let bundle = self.bundle()?;
+        let usual = self.scorers_or_default(&bundle)?.usual_method();
+        let family = loader::family(bundle.description.generator.family);
+        let completed = family.resolve(options.clone(), &bundle.description.defaults)?;
+        Ok(completed.with_usual_method(usual))
     }
 
     /// Returns whether the model generates images from a class, without loading its files.

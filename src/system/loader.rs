@@ -6,6 +6,8 @@ use std::{
     sync::atomic::AtomicUsize,
 };
 
+use serde_json::{Map, Value};
+
 use super::{
     System, SystemBuilder,
     builder::MissingParts,
@@ -13,6 +15,8 @@ use super::{
     scorers::{ScorerChoice, load_scorers, scorer_files},
     verifier::{BundleVerifier, load_verifier},
 };
+#[cfg(feature = "remote")]
+use crate::scorers::{ScorerKind, openai};
 use crate::{
     Result,
     hub::{Bundle, cache::unmarked_revision, description::GeneratorFamily},
@@ -20,6 +24,7 @@ use crate::{
     pipelines::{
         Family, hart::HartFamily, infinity::InfinityFamily, switti::SwittiFamily, var::VarFamily,
     },
+    scorers::ScorerMix,
 };
 
 /// The implementation of a family of generators.
@@ -76,6 +81,7 @@ pub(super) fn load(
             .push(format!("images are not scored: missing are {files}"));
     }
     note_revisions(&mut report);
+    let asked = asked(builder, &scorers.all)?;
     Ok(System {
         model: builder.model_name().to_owned(),
         description: bundle.description,
@@ -87,6 +93,7 @@ pub(super) fn load(
         prompts_ahead: AtomicUsize::new(0),
         generator,
         scorer_mix: builder.scorer.clone(),
+        asked,
         usual_method: scorers.usual_method,
         state_dict: builder.state_dict.clone(),
         scorers: loaded,
@@ -98,4 +105,19 @@ pub(super) fn load(
         verifier,
         report,
     })
+}
+
+/// What records say of the vision server that one of the scorers asks; empty without such a scorer.
+#[cfg(feature = "remote")]
+fn asked(builder: &SystemBuilder, scorers: &ScorerMix) -> Result<Map<String, Value>> {
+    let asks = |kind: &&ScorerKind| kind.release.family == openai::KIND.release.family;
+    match scorers.kinds().iter().any(asks) {
+        true => Ok(builder.server.clone().or_environment()?.recorded()),
+        false => Ok(Map::new()),
+    }
+}
+
+#[cfg(not(feature = "remote"))]
+fn asked(_: &SystemBuilder, _: &ScorerMix) -> Result<Map<String, Value>> {
+    Ok(Map::new())
 }

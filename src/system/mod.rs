@@ -31,6 +31,8 @@ pub use outline::ReleasedOutline;
 pub use repository::model_of_repository;
 pub use scorers::{LoadedScorer, ScorerSet, ScorerWithQuestions, with_questions};
 
+use serde_json::{Map, Value};
+
 use self::{builder::MissingParts, scorers::EvictableScorer, verifier::BundleVerifier};
 use crate::{
     Error, Result, demo,
@@ -63,6 +65,8 @@ pub struct System {
     prompts_ahead: AtomicUsize,
     generator: Box<dyn Generator>,
     scorer_mix: Option<ScorerMix>,
+    /// What records say of the vision server that a scorer asks.
+    asked: Map<String, Value>,
     usual_method: Method,
     state_dict: Option<String>,
     scorers: Vec<LoadedScorer>,
@@ -351,6 +355,11 @@ impl System {
     /// The scorers that the caller chose; `None` for the bundle's default.
     pub fn scorer_mix(&self) -> Option<&ScorerMix> {
         self.scorer_mix.as_ref()
+    }
+
+    /// What records say of the vision server that the scorer `openai` asks; empty without it.
+    pub fn asked(&self) -> &Map<String, Value> {
+        &self.asked
     }
 
     /// The state dict that the caller chose in checkpoints with several.

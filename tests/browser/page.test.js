@@ -259,6 +259,69 @@ test("an image fills the form with its settings", async () => {
   assert.deepEqual(page.faults, []);
 });
 
+/** The image of the run in the address, as numbers of its pixels. */
+const pixels = (page) =>
+  page.locator(".lead").evaluate((canvas) => [
+    ...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data,
+  ]);
+
+/** The mean difference of some columns of two images of 64 x 64 pixels. */
+function apart(a, b, from, to) {
+  const inside = a.map((value, i) => ((i >> 2) % 64 >= from && (i >> 2) % 64 < to ? Math.abs(value - b[i]) : 0));
+  return inside.reduce((sum, value) => sum + value, 0) / (3 * 64 * (to - from));
+}
+
+test("a part of an image is marked and generated again", async () => {
+  const page = await open(browser, server.url, { reducedMotion: "reduce" });
+  await generate(page, "a red circle left of a blue star", { method: "raw", seed: 3 });
+  await done(page);
+  const before = await pixels(page);
+  await page.click(".actions .edit");
+  await page.locator("#edit-work").waitFor();
+  await generate(page, "a red circle left of a green ring", { method: "best-of-n", n: 2, seed: 9 });
+  await page.locator("#error", { hasText: "mark the part" }).waitFor();
+  const box = await page.locator("#edit-mask").boundingBox();
+  await page.locator("#edit-brush").fill("50");
+  await page.mouse.move(box.x + 0.75 * box.width, box.y + 0.1 * box.height);
+  await page.mouse.down();
+  await page.mouse.move(box.x + 0.75 * box.width, box.y + 0.9 * box.height, { steps: 4 });
+  await page.mouse.up();
+  await page.press("#prompt", "Enter");
+  await page.locator(".run h2", { hasText: "best-of-n" }).waitFor(TIME);
+  await done(page);
+  const edited = await pixels(page);
+  assert.ok(apart(before, edited, 0, 24) < 6, `outside: ${apart(before, edited, 0, 24)}`);
+  assert.ok(apart(before, edited, 40, 60) > 12, `inside: ${apart(before, edited, 40, 60)}`);
+  const id = new URL(page.url()).hash.slice(1);
+  const job = await (await fetch(`${server.url}/v1/jobs/${id}`)).json();
+  assert.match(job.settings.edit, /^[0-9a-f]{16}$/);
+
+  // A mask from a file: the upper half, by its transparency. It is dropped.
+  await page.click("#edit-clear");
+  const covered = await page.evaluate(async () => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 128, height: 128 });
+    canvas.getContext("2d").fillRect(0, 64, 128, 64);
+    const file = await new Promise((resolve) => canvas.toBlob(resolve));
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([file], "mask.png", { type: "image/png" }));
+    document.getElementById("edit").dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
+    const mask = document.getElementById("edit-mask");
+    const marked = (y) => mask.getContext("2d").getImageData(32, y, 1, 1).data[3];
+    while (!marked(10)) await new Promise(requestAnimationFrame);
+    return [marked(28), marked(36)];
+  });
+  assert.deepEqual(covered, [255, 0]);
+  await page.setInputFiles("#edit-file", {
+    name: "no.png",
+    mimeType: "image/png",
+    buffer: Buffer.from("not an image"),
+  });
+  await page.locator("#error", { hasText: "no.png is not an image" }).waitFor();
+  await page.click("#edit-remove");
+  assert.equal(await page.locator("#edit-work").isVisible(), false);
+  assert.deepEqual(page.faults, []);
+});
+
 test("the page works below a path of a proxy", async () => {
   const paint = await proxy(server.url, "/paint/");
   try {

@@ -531,6 +531,31 @@ fn more_images_than_a_search_finishes_are_refused() {
     );
     let said = desk.refuses(&[&raw[..], &["--out", "a.png"]].concat());
     assert!(said.contains("a.png: several results cannot be one file"));
+    // Before anything is loaded: the folder has no weights.
+    let released = [
+        "generate",
+        "a star",
+        "--model",
+        "infinity-2b",
+        "--weights",
+        ".",
+    ];
+    let with = |more: &[&str]| desk.refuses(&[&released[..], more].concat());
+    let said = with(&["--method", "best-of-n", "--n", "3", "--best", "4"]);
+    assert!(
+        said.contains("(best-of-n, N = 3) finishes at most 3 images"),
+        "{said}"
+    );
+    insta::assert_snapshot!(with(&["--n", "3", "--finish", "4"]), @r#"
+    $ generate "a star" --model infinity-2b --weights . --n 3 --finish 4
+    error: finish is 4, but the search has only 3 candidates
+    hint: choose at most 3, or a larger --n
+    "#);
+    let said = with(&["--method", "draft", "--finish", "9"]);
+    assert!(
+        said.contains("finish is 9, but the search has only 8 candidates"),
+        "{said}"
+    );
     let said = desk.refuses(&["generate", "a star", "--best", "0"]);
     assert!(said.contains("--best"), "{said}");
     assert!(desk.files().is_empty());

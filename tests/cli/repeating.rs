@@ -204,3 +204,47 @@ fn a_picture_that_other_code_chose_is_not_repeated() {
     hint: repeat it with the program that provided it
     "#);
 }
+
+#[test]
+fn an_image_that_is_not_the_winner_comes_back_as_itself() {
+    let desk = Desk::new();
+    let search = ["a star", "--method", "best-of-n", "--n", "3", "--seed", "4"];
+    paint(
+        &desk,
+        &[&search[..], &["--best", "3", "--out", "best"]].concat(),
+    );
+    let second = "best/a-star-2.png";
+    let said = desk.works(&["generate", "--from", second, "--out", "again.png", "--json"]);
+    assert_eq!(desk.read("again.png"), desk.read(second));
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let score = said["score"].as_f64().unwrap();
+    assert_eq!(said["images"][0]["score"].as_f64(), Some(score));
+    assert!(
+        desk.works(&["inspect", second])
+            .contains(&format!("{score:.3}"))
+    );
+    // The first has no rank and is the winner. A changed search has another winner.
+    paint(
+        &desk,
+        &["--from", "best/a-star-1.png", "--out", "first.png"],
+    );
+    assert_eq!(desk.read("first.png"), desk.read("best/a-star-1.png"));
+    paint(
+        &desk,
+        &["--from", second, "--seed", "4", "--out", "winner.png"],
+    );
+    assert_eq!(desk.read("winner.png"), desk.read("best/a-star-1.png"));
+    paint(&desk, &["--from", second, "--best", "2", "--out", "more"]);
+    assert_eq!(desk.read("more/a-star-2.png"), desk.read(second));
+
+    let png = desk.png(second).with_text("ttsvar:rank", "4".to_owned());
+    let mut torn = png.clone();
+    torn.text
+        .retain(|(key, value)| key != "ttsvar:rank" || value == "4");
+    desk.write("torn.png", torn.encode().unwrap());
+    let refused = desk.refuses(&["generate", "--from", "torn.png"]);
+    assert!(
+        refused.contains("cannot keep the best 4 images"),
+        "{refused}"
+    );
+}

@@ -124,7 +124,9 @@ fn layouts_that_are_not_possible() {
     desk.write("no-text.json", "{\"concept\": [{\"box\": [0, 0, 1, 1]}]}");
     desk.write("scale.toml", "scales = [9]");
     desk.write("broken.toml", "concept = [");
+    desk.write("nan.toml", concept("a star", "[0, nan, 1, 1]"));
     let files = [
+        "nan.toml",
         "outside.toml",
         "key.toml",
         "absent.toml",
@@ -138,6 +140,10 @@ fn layouts_that_are_not_possible() {
     ];
     let said = files.map(|file| desk.refuses(&["generate", PROMPT, "--steer", file]));
     assert_snapshot!(said.join("\n"), @r#"
+    $ generate "a photo of a star left of a ring" --steer nan.toml
+    error: nan.toml: in the layout, concept[0].box[1] is NaN, expected a finite number
+    hint: a concept is `text = "a red circle"` and `box = [left, top, right, bottom]`
+
     $ generate "a photo of a star left of a ring" --steer outside.toml
     error: outside.toml: in the layout, the box of `a star` is [0.0, 0.0, 1.5, 1.0], expected left < right and top < bottom, from 0 to 1
     hint: a box is [left, top, right, bottom] in fractions of the image
@@ -147,15 +153,15 @@ fn layouts_that_are_not_possible() {
     hint: expected one of `text`, `box`
 
     $ generate "a photo of a star left of a ring" --steer absent.toml
-    error: the layout has a concept that is not in the prompt: `a cat`
+    error: absent.toml: the layout has a concept that is not in the prompt: `a cat`
     hint: the text of a concept is a part of the prompt, word for word; --steer off leaves the layout out
 
     $ generate "a photo of a star left of a ring" --steer narrow.toml
-    error: the box of `a star` fills no cell of the steered 4 x 4 grid
+    error: narrow.toml: the box of `a star` fills no cell of the steered 4 x 4 grid
     hint: make it larger: a cell is 0.25 wide and 0.25 high, and a box takes those that it fills by more than half
 
     $ generate "a photo of a star left of a ring" --steer many.toml
-    error: the layout has 17 concepts, but the steered grid has 4 x 4 cells
+    error: many.toml: the layout has 17 concepts, but the steered grid has 4 x 4 cells
     hint: leave out the concepts that matter least
 
     $ generate "a photo of a star left of a ring" --steer no-text.json
@@ -163,7 +169,7 @@ fn layouts_that_are_not_possible() {
     hint: a concept is `text = "a red circle"` and `box = [left, top, right, bottom]`
 
     $ generate "a photo of a star left of a ring" --steer scale.toml
-    error: steer names scale 9, but the model has 7 scales
+    error: scale.toml: steer names scale 9, but the model has 7 scales
     hint: scales count from 0; without them, the 4 x 4 grid is steered
 
     $ generate "a photo of a star left of a ring" --steer broken.toml

@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+from typing import Any
 
 import openai
 import PIL.Image
@@ -55,10 +56,63 @@ def open_ai() -> PIL.Image.Image:
     return first
 
 
+def shared_and_streamed() -> None:
+    """The best images of one search, and a stream with partial images."""
+    client = openai.OpenAI(base_url=f"{ADDRESS}/v1", api_key=TOKEN)
+    search = {"method": "best-of-n", "n": 4, "share": True}
+    best = client.images.generate(
+        prompt=PROMPT, n=2, extra_body={"seed": 7, "search": search}
+    ).data
+    assert best and len(best) == 2 and best[0].b64_json != best[1].b64_json
+    stream = client.images.generate(
+        prompt=PROMPT, n=2, stream=True, partial_images=2, extra_body={"seed": 7, "search": search}
+    )
+    events = list(stream)
+    kinds = [event.type.removeprefix("image_generation.") for event in events]
+    assert kinds == ["partial_image", "partial_image", "completed", "completed"], kinds
+    images = [image_of(event.b64_json) for event in events]
+    assert [images[2].tobytes(), images[3].tobytes()] == [
+        image_of(image.b64_json).tobytes() for image in best
+    ]
+
+
+def edited(image: PIL.Image.Image) -> None:
+    """The lower half of an image is generated again, at once and as a stream."""
+    client = openai.OpenAI(base_url=f"{ADDRESS}/v1", api_key=TOKEN)
+    mask = image.convert("RGBA")
+    mask.paste((0, 0, 0, 0), (0, image.height // 2, image.width, image.height))
+    request: dict[str, Any] = {
+        "image": ("image.png", png_of(image)),
+        "mask": ("mask.png", png_of(mask)),
+        "prompt": "a blue star above a green circle",
+        "extra_body": {"seed": 3, "search": {"method": "best-of-n", "n": 2}},
+    }
+    (found,) = client.images.edit(**request).data or []
+    edit = image_of(found.b64_json)
+    assert edit.size == image.size and edit.tobytes() != image.tobytes()
+    upper = (0, 0, image.width, image.height // 4)
+    pairs = zip(edit.crop(upper).tobytes(), image.convert("RGB").crop(upper).tobytes(), strict=True)
+    assert sum(abs(a - b) for a, b in pairs) / len(edit.crop(upper).tobytes()) < 6
+    events = list(client.images.edit(**request, stream=True, partial_images=1))
+    kinds = [event.type for event in events]
+    assert kinds == ["image_edit.partial_image", "image_edit.completed"], kinds
+    assert events[-1].b64_json == found.b64_json
+
+
+def png_of(image: PIL.Image.Image) -> bytes:
+    """The bytes of a PNG file."""
+    file = io.BytesIO()
+    image.save(file, "png")
+    return file.getvalue()
+
+
 def image_of(text: str | None) -> PIL.Image.Image:
     """An image in base64."""
     assert text is not None
     return PIL.Image.open(io.BytesIO(base64.b64decode(text)))
 
 
-assert stable_diffusion().tobytes() == open_ai().tobytes()
+image = stable_diffusion()
+assert image.tobytes() == open_ai().tobytes()
+shared_and_streamed()
+edited(image)

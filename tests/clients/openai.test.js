@@ -1,7 +1,8 @@
 // OpenAI's SDK for Node, as its users call it.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 
 const client = new OpenAI({
   baseURL: `${process.env.TTSVAR_ADDRESS}/v1`,
@@ -24,6 +25,30 @@ test("the same seed gives the same image", async () => {
   }
   assert.deepEqual([...images[0].subarray(0, 4)], PNG);
   assert.ok(images[0].equals(images[1]));
+});
+
+test("images are edited and streamed", async () => {
+  const search = { method: "best-of-n", n: 2 };
+  const request = { model: "demo", prompt: "a red circle", seed: 7, search };
+  const streamed = [];
+  for await (const event of await client.images.generate({ ...request, stream: true, partial_images: 1 }))
+    streamed.push(event);
+  assert.deepEqual(
+    streamed.map((event) => event.type),
+    ["image_generation.partial_image", "image_generation.completed"],
+  );
+  const image = Buffer.from(streamed.at(-1).b64_json, "base64");
+  // The lower half is white: a bitmap of the same size, which the SDK sends as a file.
+  const mask = readFileSync(new URL("mask.png", import.meta.url));
+  const edit = await client.images.edit({
+    ...request,
+    prompt: "a red circle above a blue star",
+    image: await toFile(image, "image.png", { type: "image/png" }),
+    mask: await toFile(mask, "mask.png", { type: "image/png" }),
+  });
+  const edited = Buffer.from(edit.data[0].b64_json, "base64");
+  assert.deepEqual([...edited.subarray(0, 4)], PNG);
+  assert.ok(!edited.equals(image));
 });
 
 test("a wrong token is refused", async () => {

@@ -10,9 +10,10 @@ use paths::Sources;
 
 /// What each module may use, besides itself and `error`. `search` is the crate `ttsvar-search`,
 /// which the compiler keeps free of everything else; `tensors` are those of the tensor library.
-const MODULES: [(&str, &[&str]); 28] = [
+const MODULES: [(&str, &[&str]); 29] = [
     ("error", &["search", "tensors"]),
     ("file", &["input"]),
+    ("hash", &[]),
     ("input", &[]),
     ("interrupt", &["search"]),
     ("quoting", &[]),
@@ -60,7 +61,10 @@ const MODULES: [(&str, &[&str]); 28] = [
             "features", "hub", "image", "models", "nn", "search", "tensors", "text",
         ],
     ),
-    ("eval", &["detectors", "file", "image", "input", "search"]),
+    (
+        "eval",
+        &["detectors", "file", "hash", "image", "input", "search"],
+    ),
     ("collect", &["eval", "file", "input", "search"]),
     (
         "bench",
@@ -95,6 +99,7 @@ const MODULES: [(&str, &[&str]); 28] = [
     (
         "request",
         &[
+            "hash",
             "image",
             "loading",
             "options",

@@ -4,7 +4,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::json;
 use ttsvar::{eval::scenes::world::Scene, image::Png, search::Image};
 
-use crate::Served;
+use crate::{Served, events, names};
 
 const BOUNDARY: &str = "a-boundary";
 
@@ -94,6 +94,41 @@ fn a_part_of_an_image_is_generated_again() {
     let apart = pairs.map(|(a, b)| f64::from(a.abs_diff(*b)));
     assert!(apart.sum::<f64>() / f64::from(3 * 16 * 64) < 6.0);
     assert_eq!(send()["data"][0]["b64_json"], data[0]["b64_json"]);
+}
+
+#[test]
+fn an_edit_may_be_a_job_or_a_stream_and_give_options_one_by_one() {
+    let served = Served::new(&[]);
+    let text = |text: &str| text.as_bytes().to_vec();
+    let mut fields = fields("search", None);
+    fields.retain(|(name, ..)| *name != "n");
+    fields.push(("search[method]", "", text("best-of-n")));
+    fields.push(("search[n]", "", text("2")));
+    let answer = served.post_form("/v1/images/edits", BOUNDARY, form(&fields));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let image = answer.json()["data"][0]["b64_json"].clone();
+    let job = served.post_form("/v1/jobs", BOUNDARY, form(&fields));
+    assert_eq!(job.status, 202, "{}", job.text());
+    let job = job.json();
+    assert!(job["settings"]["edit"].is_string(), "{job}");
+    let id = job["id"].as_str().unwrap();
+    served.until(id, "done");
+    let done = served.get(&format!("/v1/jobs/{id}/image")).bytes;
+    assert_eq!(json!(BASE64_STANDARD.encode(done)), image);
+    fields.push(("stream", "", text("true")));
+    fields.push(("partial_images", "", text("1")));
+    let stream = served.post_form("/v1/images/edits", BOUNDARY, form(&fields));
+    let events = events(&stream.text());
+    assert_eq!(
+        names(&events),
+        ["image_edit.partial_image", "image_edit.completed"]
+    );
+    assert_eq!(events[1].data["b64_json"], image);
+    fields.retain(|(name, ..)| *name != "image");
+    let refused = served.post_form("/v1/jobs", BOUNDARY, form(&fields[..1]));
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    let long = served.post("/v1/jobs", &json!({ "prompt": "a".repeat(70_000) }));
+    assert_eq!(long.status, 413, "{}", long.text());
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod options;
 mod refusals;
 mod restarts;
 mod sdapi;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -52,9 +52,9 @@ fn invalid_requests_name_the_field() {
             json!("response_format"),
         ),
         (
-            json!({ "prompt": "a", "stream": true }),
+            json!({ "prompt": "a", "stream": true, "partial_images": 4 }),
             "invalid_value",
-            json!("stream"),
+            json!("partial_images"),
         ),
         (
             json!({ "prompt": "a", "output_format": "jpeg" }),

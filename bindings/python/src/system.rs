@@ -8,10 +8,10 @@ use pyo3::{
 };
 use serde_json::{Map, Value, json};
 use ttsvar::{
-    Error, file,
+    Error, file, image,
     loading::Notice,
     report::{self, Provenance},
-    request::{self, Session, recorded},
+    request::{self, EditInput, Session, recorded},
     search::{self, DecodeSize, Drafts, Extractor, Features, Outcome, Trace, WeightedScorer},
     system::{self, SystemBuilder},
 };
@@ -95,10 +95,18 @@ impl System {
         self.inner.unknown_words(prompt)
     }
 
+    /// The prompt of a search: the given one, or what scorers read of the class in the options.
+    fn subject(&self, prompt: Option<&str>, options: &Bound<'_, PyDict>) -> PyResult<String> {
+        let py = options.py();
+        let search = self.prepare(options, None, None, None)?;
+        raised(py, search.session.subject(prompt))
+    }
+
     /// Searches for the best image of a prompt. With `best`, the search must finish as many images.
+    /// `edit` is an image and the bytes of a file with the mask of the part to generate again.
     #[pyo3(signature = (
         prompt, options, seed, scorer=None, extractor=None, listener=None, decode_all=false,
-        best=None
+        best=None, edit=None
     ))]
     fn generate<'py>(
         &self,
@@ -111,10 +119,12 @@ impl System {
         listener: Option<Py<PyAny>>,
         decode_all: bool,
         best: Option<usize>,
+        edit: Option<(Bound<'py, PyAny>, Bound<'py, PyBytes>)>,
     ) -> PyResult<SearchResult<'py>> {
         let prompt = prompt.map(|text| request::prompt(text, "the prompt"));
         let prompt = raised(py, prompt.transpose())?;
-        let search = self.prepare(options, scorer, extractor)?;
+        let edit = edit.map(|(image, mask)| edit_input(&image, &mask));
+        let search = self.prepare(options, scorer, extractor, edit.transpose()?)?;
         let prompt = raised(py, search.session.subject(prompt.as_deref()))?;
         if let Some(best) = best {
             raised(py, search.session.check_best(best))?;
@@ -138,7 +148,7 @@ impl System {
         scorer: Option<Bound<'_, PyAny>>,
         extractor: Option<Bound<'_, PyAny>>,
     ) -> PyResult<String> {
-        let search = self.prepare(options, scorer, extractor)?;
+        let search = self.prepare(options, scorer, extractor, None)?;
         let session = &search.session;
         let described = json!({
             "version": ttsvar::VERSION,
@@ -183,12 +193,14 @@ impl System {
 }
 
 impl System {
-    /// Prepares a search with these options, and with the caller's scorer and extractor if given.
+    /// Prepares a search with these options, and with the caller's scorer, extractor and edit if
+    /// given.
     fn prepare(
         &self,
         options: &Bound<'_, PyDict>,
         scorer: Option<Bound<'_, PyAny>>,
         extractor: Option<Bound<'_, PyAny>>,
+        edit: Option<EditInput>,
     ) -> PyResult<PythonSearch<'_>> {
         let py = options.py();
         let options = options::read(options)?;
@@ -197,7 +209,10 @@ impl System {
             Some(_) => Session::with_drafts(&self.inner, &options, Drafts::default()),
             None => Session::new(&self.inner, &options),
         };
-        let session = raised(py, session)?;
+        let mut session = raised(py, session)?;
+        if let Some(edit) = edit {
+            session = raised(py, interruptible(py, || session.with_edit(edit)))?;
+        }
         let mut settings = session.settings();
         for (role, callable) in [("scorer", &scorer), ("extractor", &extractor)] {
             if let Some(callable) = callable {
@@ -257,6 +272,14 @@ impl PythonSearch<'_> {
             listener,
         )?)
     }
+}
+
+/// An image (H, W, 3), and the mask in the bytes of a file.
+fn edit_input(image: &Bound<'_, PyAny>, mask: &Bound<'_, PyBytes>) -> PyResult<EditInput> {
+    Ok(EditInput {
+        image: arrays::to_image(image)?,
+        mask: raised(mask.py(), image::decode_mask(mask.as_bytes()))?,
+    })
 }
 
 /// A finished image, by default the winner, as the command line writes it: a PNG that records how

@@ -1,41 +1,15 @@
 """A model of classes: `class_` in place of a prompt."""
 
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+
 import ttsvar
-from conftest import RECORDED, ROOT
-
-TOML = """
-name = "var-tiny"
-
-[generator]
-family = "var"
-weights = "var.pth"
-vae = "vae.pth"
-
-[scorer]
-family = "demo-reward"
-weights = "ImageReward.pt"
-config = "med_config.json"
-vocab = "vocab.txt"
-heads = 4
-"""
-
 
 @pytest.fixture(scope="module")
-def classes(tmp_path_factory: pytest.TempPathFactory) -> ttsvar.Pipeline:
-    folder: Path = tmp_path_factory.mktemp("var")
-    for name in ("ImageReward.pt", "med_config.json", "vocab.txt"):
-        shutil.copy(ROOT / "assets/demo" / name, folder)
-    files = json.loads((RECORDED / "var-tiny/config.json").read_text())["files"]
-    shutil.copy(RECORDED / "var-tiny" / files["var_shared_aln_false"], folder / "var.pth")
-    shutil.copy(RECORDED / "var-tiny" / files["vae"], folder / "vae.pth")
-    (folder / "bundle.toml").write_text(TOML)
-    return ttsvar.Pipeline.load(folder)
+def classes(class_bundle: Path) -> ttsvar.Pipeline:
+    return ttsvar.Pipeline.load(str(class_bundle))
 
 
 def test_a_class_stands_in_place_of_a_prompt(classes):

@@ -110,7 +110,7 @@ def test_an_evaluation_survives_the_loss_of_a_worker(on_one_machine, crews, tmp_
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
         path.name for path in on_one_machine.iterdir()
     )
-    timed = {"records.jsonl", "summary.json", "table.txt", "lock"}
+    timed = {"records.jsonl", "summary.json", "curves.csv", "table.txt", "lock"}
     for path in on_one_machine.iterdir():
         ours = tmp_path / "out" / path.name
         if path.name == "paths.jsonl":
@@ -259,3 +259,23 @@ def test_errors_are_raised_by_the_caller(tmp_path):
         ttsvar.ray.generate(["a ring"], tmp_path / "b", seed=1, m="raw")
     with pytest.raises(ValueError, match="leave method out"):
         ttsvar.ray.evaluate(tmp_path / "c", method="raw")
+
+
+def test_classes_are_distributed_like_prompts(class_bundle, command_line, tmp_path):
+    (tmp_path / "classes.txt").write_text("3\nClass 5\n")
+    command_line(
+        "generate", "--classes", tmp_path / "classes.txt", "--model", class_bundle, "--seed", 7,
+        "--method", "raw", "--out", tmp_path / "line",
+    )  # fmt: skip
+    arguments = {"seed": 7, "model": str(class_bundle), "method": "raw"}
+    images = ttsvar.ray.generate(None, tmp_path / "ray", classes=[3, "Class 5"], **arguments)
+    assert len(images) == 2
+    for image in images:
+        assert image.read_bytes() == (tmp_path / "line" / image.name).read_bytes()
+    again = ttsvar.ray.generate(
+        None, tmp_path / "ray", classes=[3, "Class 5"], resume=True, **arguments
+    )
+    assert again == images
+    for prompts, classes in [(None, None), (["a cat"], [3])]:
+        with pytest.raises(TypeError, match="give prompts, or"):
+            ttsvar.ray.generate(prompts, tmp_path / "ray", classes=classes, **arguments)

@@ -17,6 +17,9 @@ output = pipeline(["a ring", "a star"], guidance_scale=3.0, generator=7, share=T
 width: int = output.images[0].width
 arrays = pipeline("a ring", output_type="np", tau=np.array([1.0, 0.5])).images
 shape: tuple[int, ...] = arrays.shape
+mask = np.zeros((64, 64), bool)
+edited = pipeline.generate("a ring", image=result.image, mask=mask)
+edits = pipeline("a ring", image=np.asarray(result.image), mask_image=edited.image).images[0].size
 moved: ttsvar.Pipeline = pipeline.to("cuda")
 """
 
@@ -26,6 +29,7 @@ WRONG = [
     ('pipeline.generate("a ring", n="two")', '"n"'),
     ('pipeline.generate("a ring", size=3)', '"size"'),
     ('pipeline("a ring", output_type="pt")', "call-overload"),
+    ('pipeline.generate("a ring", image="a.png", mask="b.png")', '"image"'),
 ]
 
 

@@ -25,6 +25,17 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The same result as if the finished image at this place of [`Outcome::ranking`] were the
+    /// winner; `None` if there are fewer.
+    pub fn of_place(&self, place: usize) -> Option<Self> {
+        let best = *self.trace.ranking().get(place)?;
+        Some(Self {
+            trace: self.trace.of_finished(self.finished[best].id),
+            finished: self.finished.clone(),
+            best,
+        })
+    }
+
     /// The winner.
     pub fn winner(&self) -> &Finished {
         &self.finished[self.best]

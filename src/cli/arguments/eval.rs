@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{HeldOut, ImageOptions, Limit, output_folder, whole};
 use crate::{eval::CostModel, scorers::ScorerMix, system::SystemBuilder};
@@ -24,6 +24,13 @@ pub(in crate::cli) enum Eval {
     /// from other programs
     #[command(allow_negative_numbers = true)]
     Questions(Box<QuestionBenchmark>),
+}
+
+/// A program that shows how an evaluation proceeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum LogProgram {
+    /// Event files in the folder `tensorboard`.
+    Tensorboard,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -105,6 +112,9 @@ pub(in crate::cli) struct Results {
     /// Resume the evaluation in that folder
     #[arg(long)]
     pub resume: bool,
+    /// Also write the results for another program, while the evaluation runs: tensorboard
+    #[arg(long, value_name = "PROGRAM")]
+    pub log: Option<LogProgram>,
     /// Keep every evaluated image in the folder `images`
     #[arg(long)]
     pub images: bool,
@@ -149,6 +159,14 @@ pub(in crate::cli) struct BenchmarkOptions {
     /// Resume the evaluation in that folder
     #[arg(long, help_heading = "Output")]
     pub resume: bool,
+    /// Also write the results for another program, while the evaluation runs: tensorboard
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        help_heading = "Output",
+        conflicts_with = "images"
+    )]
+    pub log: Option<LogProgram>,
     /// Keep every generated image in the folder `images`, in the layout of the original
     #[arg(long, help_heading = "Output", conflicts_with = "images")]
     pub keep: bool,

@@ -30,7 +30,7 @@ use crate::{
 pub(super) use bench::{Bench, BenchWhat, Preview};
 pub(super) use collect::Collect;
 pub(super) use eval::{
-    BenchmarkOptions, CompBench, CompBenchNetworks, Eval, GenEval, GenEvalNetworks,
+    BenchmarkOptions, CompBench, CompBenchNetworks, Eval, GenEval, GenEvalNetworks, LogProgram,
     QuestionBenchmark, Scenes,
 };
 #[cfg(feature = "server")]

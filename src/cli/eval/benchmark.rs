@@ -139,6 +139,7 @@ impl EvalTarget<'_> {
             cost_models,
             folder: self.out,
             resume: self.resume,
+            log: None,
             graded: self.graded,
             notes: &self.notes,
         }
@@ -189,6 +190,7 @@ impl EvalTarget<'_> {
         notes.extend(context::shared_detector_note(&system));
         let spec = EvalSpec {
             notes: &notes,
+            log: typed.log,
             ..self.spec(&contenders, &cost_models, options.seed.unwrap_or(0))
         };
         check_samples(self.suite.cases().len(), self.samples)?;

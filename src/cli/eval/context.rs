@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use ttsvar_search::Search;
 
-use super::super::{arguments::Global, console::Console, interrupt::undisturbed, progress::bar};
+use super::super::{
+    arguments::{Global, LogProgram},
+    console::Console,
+    interrupt::undisturbed,
+    progress::bar,
+};
 use crate::{
     Error, Result,
     eval::{
@@ -17,7 +22,7 @@ use crate::{
     file,
     loading::Device,
     report::{
-        ResultTables,
+        ResultTables, curves,
         html::verdicts::{self, Page},
     },
     request::Session,
@@ -50,6 +55,8 @@ pub(super) struct EvalSpec<'a> {
     pub cost_models: &'a [CostModel],
     pub folder: &'a Path,
     pub resume: bool,
+    /// The program for which results are also written.
+    pub log: Option<LogProgram>,
     /// Whether verdicts are scores from 0 to 1 instead of right or wrong.
     pub graded: bool,
     /// Notes on the results, one line each.
@@ -62,7 +69,7 @@ impl<'s> EvalContext<'s> {
     pub(super) fn run(
         &self,
         spec: &EvalSpec<'_>,
-        keep: impl FnMut(&EvaluatedImage) -> Result<()>,
+        mut keep: impl FnMut(&EvaluatedImage) -> Result<()>,
     ) -> Result<(ResultTables, Log)> {
         check_samples(spec.suite.cases().len(), spec.samples)?;
         let search = self.search();
@@ -81,11 +88,25 @@ impl<'s> EvalContext<'s> {
         for warning in warnings::of_prompts(&evaluation.prompt_warnings()?, cases) {
             self.console.warn(&warning.text, Some(&warning.advice));
         }
+        let mut progress = match spec.log {
+            Some(LogProgram::Tensorboard) => {
+                Some(curves::Progress::start(spec.folder, log.records())?)
+            }
+            None => None,
+        };
+        let keep = |image: &EvaluatedImage| {
+            keep(image)?;
+            let progress = progress.as_mut();
+            progress.map_or(Ok(()), |progress| progress.add(&image.record))
+        };
         self.evaluate(&evaluation, &mut log, keep)?;
         let paths = self.paths(&evaluation, &log, spec.consistency)?;
         let summary = spec.summary(log.records());
         let tables = spec.tables(summary, consistency(&paths));
         tables.write(spec.folder)?;
+        if spec.log == Some(LogProgram::Tensorboard) {
+            curves::write_events(tables.summary(), spec.folder)?;
+        }
         Ok((tables, log))
     }
 

@@ -194,6 +194,7 @@ impl ScenesEval<'_> {
             cost_models: &self.cost_models,
             folder,
             resume: self.typed.results.resume,
+            log: self.typed.results.log,
             notes: &notes,
         };
         check_samples(suite.cases().len(), spec.samples)?;

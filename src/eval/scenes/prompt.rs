@@ -5,6 +5,7 @@ use super::{
     detector::DetectedShape,
     words::{Colour, Relation, SHAPES, Shape, counted, named},
 };
+use crate::hash::fnv;
 
 /// The content of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,11 +95,9 @@ impl ScenePrompt {
         }
     }
 
-    /// A hash of the text that does not depend on the program (FNV-1a, 64 bits).
+    /// A hash of the text that does not depend on the program.
     pub fn hash(self) -> u64 {
-        let step =
-            |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        self.text().bytes().fold(0xcbf2_9ce4_8422_2325, step)
+        fnv(self.text().bytes())
     }
 
     /// Returns whether training never saw this combination: one sixth of the two-object, position

@@ -271,15 +271,15 @@ impl<'a> ImageModel<'a> {
         };
         let (rows, columns) = self.latent.size();
         let expected = [1, self.latent.channels, rows, columns];
-        let found = edit.latent().dims();
+        let found = edit.latent.dims();
         if found != expected {
             let message = format!("a latent of shape {found:?}, expected {expected:?}");
             return Err(Error::internal(message));
         }
-        let scales = self.latent.quantize(edit.latent(), &self.grids)?;
+        let scales = self.latent.quantize(&edit.latent, &self.grids)?;
         Ok(Self {
             edit: Some(PreparedEdit {
-                shares: edit.shares()?,
+                shares: edit.part.shares()?,
                 edit,
                 scales,
                 reconstruction: OnceLock::new(),

@@ -61,13 +61,13 @@ impl ImageModel<'_> {
         let mut bits = of_image.bits.clone();
         let tokens = bits.chunks_mut(self.latent.bits());
         let drawn = drawn.chunks(self.latent.bits());
-        for ((token, drawn), inside) in tokens.zip(drawn).zip(edit.edit.part(grid)?) {
+        for ((token, drawn), inside) in tokens.zip(drawn).zip(edit.edit.part.tokens(grid)?) {
             if inside {
                 token.copy_from_slice(drawn);
             }
         }
         let sum = self.latent.add(sum, &self.latent.codes(&bits, grid)?)?;
-        edit.edit.combined(&sum, &of_image.sum)
+        edit.edit.part.combined(&sum, &of_image.sum)
     }
 
     /// A decoded image (1, 3, height, width) inside of the part of an edit, and the reconstruction of

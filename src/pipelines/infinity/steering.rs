@@ -70,6 +70,12 @@ pub(super) fn steering(
     let Some(options) = steer.options() else {
         return Ok(None);
     };
+    let steering = steering_by(options, prompt, grids);
+    steering.map(Some).map_err(|error| options.located(error))
+}
+
+/// How the candidates of a prompt are steered by these settings.
+fn steering_by(options: &SteerOptions, prompt: &str, grids: &[(usize, usize)]) -> Result<Steering> {
     let scales = steered_scales(options, grids)?;
     let steered: Vec<(usize, usize)> = scales.iter().map(|scale| grids[*scale]).collect();
     let layouts = if options.concepts.is_empty() {
@@ -81,7 +87,7 @@ pub(super) fn steering(
         check_cells(&options.concepts, &steered)?;
         vec![options.concepts.clone()]
     };
-    Ok(Some(Steering { scales, layouts }))
+    Ok(Steering { scales, layouts })
 }
 
 /// The layouts among which the candidates of a prompt choose.

@@ -2,6 +2,8 @@
 
 use std::{env, fmt, path::PathBuf, time::Duration};
 
+use serde_json::{Map, Value};
+
 use crate::{Error, Result};
 
 /// The place of the prompt in a template.
@@ -121,6 +123,47 @@ impl VisionServer {
         })
     }
 
+    /// What records say of it: the model, and the question if it is not the usual one. The address
+    /// changes no score, and is nobody's business to whom an image is given.
+    pub fn recorded(&self) -> Map<String, Value> {
+        let model = self.model.clone().map(|model| ("model", model));
+        let template = self
+            .template
+            .clone()
+            .filter(|template| template != TEMPLATE);
+        let template = template.map(|template| ("template", template));
+        let texts = model.into_iter().chain(template);
+        texts
+            .map(|(name, text)| (name.to_owned(), text.into()))
+            .collect()
+    }
+
+    /// Reads what [`VisionServer::recorded`] wrote.
+    ///
+    /// # Errors
+    /// It is not an object with these texts.
+    pub fn from_recorded(record: &Value) -> Result<Self> {
+        let wrong =
+            || Error::input("`openai`: expected an object with the texts `model` and `template`");
+        let record = record.as_object().ok_or_else(wrong)?;
+        let text = |name: &str| match record.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(wrong()),
+        };
+        Ok(Self {
+            model: text("model")?,
+            template: text("template")?,
+            ..Self::default()
+        })
+    }
+
+    /// Fills a model and a question that are missing from another server's.
+    pub fn or_model_of(&mut self, other: &Self) {
+        self.model = self.model.take().or_else(|| other.model.clone());
+        self.template = self.template.take().or_else(|| other.template.clone());
+    }
+
     /// Checks that it can be asked.
     ///
     /// # Errors
@@ -235,6 +278,29 @@ mod tests {
     #[test]
     fn the_key_is_not_shown() {
         assert!(!format!("{:?}", server()).contains("secret"));
+    }
+
+    #[test]
+    fn records_have_the_model_and_an_unusual_question() {
+        let mut server = server();
+        assert_eq!(
+            Value::Object(server.recorded()),
+            serde_json::json!({ "model": "m" })
+        );
+        server.template = Some("{}?".to_owned());
+        let record = Value::Object(server.recorded());
+        let mut read = VisionServer::from_recorded(&record).unwrap();
+        assert_eq!(
+            (read.url.as_deref(), read.model.as_deref()),
+            (None, Some("m"))
+        );
+        assert_eq!(read.template.as_deref(), Some("{}?"));
+        read.model = Some("other".to_owned());
+        read.or_model_of(&server);
+        assert_eq!(read.model.as_deref(), Some("other"));
+        for wrong in [serde_json::json!("m"), serde_json::json!({ "model": 1 })] {
+            assert!(VisionServer::from_recorded(&wrong).is_err());
+        }
     }
 
     #[test]

@@ -45,6 +45,13 @@ export async function post(path, body) {
   return (await call(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
 }
 
+/** Posts a form, whose fields are texts or files. */
+export async function postForm(path, fields) {
+  const body = new FormData();
+  for (const [name, value] of Object.entries(fields)) body.set(name, value);
+  return (await call(path, { method: "POST", body })).json();
+}
+
 export async function blob(path) {
   return (await call(path)).blob();
 }

@@ -1,6 +1,7 @@
 // The page: submits searches, shows runs, compares two of them, opens earlier ones.
 
-import { blob, get, onTokenNeeded, post } from "./api.js";
+import { blob, get, onTokenNeeded, post, postForm } from "./api.js";
+import { Editor } from "./edit.js";
 import { settingsOf } from "./image_settings.js";
 import { Panel, operations } from "./panel.js";
 import { show } from "./tree.js";
@@ -19,6 +20,7 @@ const EXAMPLES = [
 
 let model = null;
 let panels = [];
+const editor = new Editor(showError);
 
 /** Options of a search that have no field on the page, from an image. */
 let extras = {};
@@ -107,7 +109,7 @@ function showRuns(count, start) {
   clear();
   showError(null);
   $("runs").classList.toggle("pair", count > 1);
-  panels = Array.from({ length: count }, () => new Panel(onRunOver));
+  panels = Array.from({ length: count }, () => new Panel(onRunOver, model?.edits ? edit : null));
   panels.forEach((panel, i) => start(panel, i).catch(showError));
   $("runs").scrollIntoView({ behavior: "smooth", block: "nearest" });
 }
@@ -121,15 +123,16 @@ async function submit(event) {
     $("seed").value === "" ? Math.floor(Math.random() * 2 ** 32) : Number($("seed").value);
   $("paint").disabled = true;
   try {
+    const files = await editor.files();
     const jobs = [];
     for (const choice of compare ? choices : choices.slice(0, 1)) {
+      const search = { ...extras, ...choice.search };
+      const subject = model.classes ? "class" : "prompt";
+      const fields = { [subject]: $("prompt").value, seed, previews: true };
       jobs.push(
-        await post("/v1/jobs", {
-          [model.classes ? "class" : "prompt"]: $("prompt").value,
-          seed,
-          previews: true,
-          search: { ...extras, ...choice.search },
-        }),
+        files
+          ? await postForm("/v1/jobs", { ...fields, search: JSON.stringify(search), ...files })
+          : await post("/v1/jobs", { ...fields, search }),
       );
     }
     history.pushState(null, "", `#${jobs.map((job) => job.id).join(",")}`);
@@ -139,6 +142,13 @@ async function submit(event) {
   } finally {
     $("paint").disabled = false;
   }
+}
+
+/** Takes an image of the server as the one to edit. */
+async function edit(url) {
+  showError(null);
+  await editor.open(await blob(url));
+  $("ask").scrollIntoView({ behavior: "smooth", block: "start" });
 }
 
 /** Updates the list after a run, and reports the better one if two runs are compared. */
@@ -332,6 +342,8 @@ async function start() {
   });
   [model] = (await get("/v1/models")).data;
   $("model").textContent = `${model.id} · ${model.sizes[0].replace("x", " × ")} pixels`;
+  editor.setSize(model.sizes[0]);
+  $("edit").hidden = !model.edits;
   if (model.classes) askForClass(model.classes);
   for (const choice of choices) choice.offer(model.method_details, model.usual_method);
   await Promise.all([openFromAddress(), listRuns()]);

@@ -27,8 +27,8 @@ function textsOf(bytes) {
   return texts;
 }
 
-/** Settings that say how this program was set up, not what it searched for. */
-const OF_THE_SYSTEM = ["scorers", "state_dict", "dtype", "scorer", "extractor"];
+/** Settings that say how this program was set up or what it edited, not what it searched for. */
+const OF_THE_SYSTEM = ["scorers", "openai", "state_dict", "dtype", "scorer", "extractor", "edit"];
 
 /** What this program recorded. */
 function own(texts) {

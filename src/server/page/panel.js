@@ -10,9 +10,13 @@ const PACE = { scale: 240, previews: 60, scores: 160, selection: 620 };
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Panel {
-  /** `onEnd` is called when the run is over. */
-  constructor(onEnd = () => {}) {
+  /**
+   * `onEnd` is called when the run is over, and `onEdit` with the address of the image if a part of
+   * it is to be generated again.
+   */
+  constructor(onEnd = () => {}, onEdit = null) {
     this.onEnd = onEnd;
+    this.onEdit = onEdit;
     this.element = document.getElementById("runs").appendChild(document.createElement("article"));
     this.element.className = "run";
     this.element.innerHTML = `
@@ -240,6 +244,7 @@ export class Panel {
           ...(job.report_url
             ? [["Report", () => download(job.report_url, `${stem}.html`), "report"]]
             : []),
+          ...(this.onEdit ? [["Edit", () => this.onEdit(job.image_url), "edit"]] : []),
           ["Replay", () => this.replay(), "replay"],
         ]
       : [["Trace", () => save(this.file, `${stem}.trace.json`), "trace"]];

@@ -28,6 +28,7 @@ class System:
     @property
     def classes(self) -> list[str] | None: ...
     def unknown_words(self, prompt: str) -> list[str]: ...
+    def subject(self, prompt: str | None, options: Mapping[str, Any]) -> str: ...
     def generate(
         self,
         prompt: str | None,
@@ -38,6 +39,7 @@ class System:
         listener: Callable[[dict[str, Any]], object] | None = None,
         decode_all: bool = False,
         best: int | None = None,
+        edit: tuple[NDArray[np.uint8], bytes] | None = None,
     ) -> tuple[list[NDArray[np.uint8]], str, int, Album]: ...
     def described(
         self,

@@ -35,6 +35,10 @@ OPTIONS: tuple[str, ...] = tuple(_native.option_names())
 ImageLike: TypeAlias = "PIL.Image.Image | NDArray[np.uint8]"
 """An image: a Pillow image, or an array (H, W, 3) of uint8."""
 
+MaskLike: TypeAlias = "PIL.Image.Image | NDArray[np.uint8] | NDArray[np.bool_]"
+"""The mask of an edit: an array (H, W) whose part to generate is True or 255, or an image whose part
+is white, or transparent if it has transparent pixels."""
+
 Picture: TypeAlias = ImageLike
 """The former name of `ImageLike`."""
 
@@ -286,6 +290,8 @@ class Pipeline:
         on_event: Listener | None = None,
         decode_all: bool = False,
         best: int | None = None,
+        image: ImageLike | None = None,
+        mask: MaskLike | None = None,
         progress: bool | None = None,
         **options: Unpack[SearchOptions],
     ) -> Result:
@@ -308,6 +314,10 @@ class Pipeline:
         With `best`, `Result.best_images()` returns as many images of this one search; a plan that
         cannot finish as many is refused. `progress` shows a bar; by default, in notebooks.
 
+        With `image` and `mask`, the part of the image that is white in the mask is generated again,
+        and the rest is kept; the prompt describes the whole image. Both have one size and the shape
+        of the images that the model generates.
+
         Anomalies are reported as `SearchWarning`.
 
         Other threads run during the search. Ctrl-C ends it within a second.
@@ -321,6 +331,7 @@ class Pipeline:
             listeners=[] if on_event is None else [on_event],
             decode_all=decode_all,
             best=best,
+            edit=_edit(image, mask, "mask"),
             progress=progress,
         )
 
@@ -335,6 +346,7 @@ class Pipeline:
         listeners: list[Listener],
         decode_all: bool,
         best: int | None,
+        edit: tuple[NDArray[np.uint8], bytes] | None,
         progress: bool | None,
     ) -> Result:
         if isinstance(scorer, str):
@@ -354,6 +366,7 @@ class Pipeline:
                 _one_listener(listeners),
                 decode_all,
                 best,
+                edit,
             )
         finally:
             if bar is not None:
@@ -376,6 +389,8 @@ class Pipeline:
         callback_on_step_end_tensor_inputs: Sequence[Literal["images"]] = (),
         output_type: Literal["pil"] = "pil",
         *,
+        image: ImageLike | None = None,
+        mask_image: MaskLike | None = None,
         share: bool = False,
         method: Method | None = None,
         scorer: Scorer | None = None,
@@ -396,6 +411,8 @@ class Pipeline:
         callback_on_step_end_tensor_inputs: Sequence[Literal["images"]] = (),
         *,
         output_type: Literal["np"],
+        image: ImageLike | None = None,
+        mask_image: MaskLike | None = None,
         share: bool = False,
         method: Method | None = None,
         scorer: Scorer | None = None,
@@ -415,6 +432,8 @@ class Pipeline:
         callback_on_step_end_tensor_inputs: Sequence[Literal["images"]] = (),
         output_type: Literal["pil", "np"] = "pil",
         *,
+        image: ImageLike | None = None,
+        mask_image: MaskLike | None = None,
         share: bool = False,
         method: Method | None = None,
         scorer: Scorer | None = None,
@@ -435,6 +454,9 @@ class Pipeline:
         `callback_on_step_end_tensor_inputs` contains "images". A callback that sets
         `pipe.interrupt` ends the call; the images of complete searches are returned.
 
+        With `image` and `mask_image`, the part of the image that is white in the mask is generated
+        again, as with `generate`.
+
         `output_type` is "pil", or "np" for an array (N, H, W, 3) of numbers from 0 to 1.
         """
         if output_type not in ("pil", "np"):
@@ -451,6 +473,7 @@ class Pipeline:
         if guidance_scale is not None and options.get("cfg") is not None:
             raise TypeError("guidance_scale and cfg are the same; give one of them")
         prompts = [prompt] if prompt is None or isinstance(prompt, str) else list(prompt)
+        edit = _edit(image, mask_image, "mask_image")
         negatives = _one_per_prompt(negative_prompt, len(prompts))
         searches = 1 if share else num_images_per_prompt
         seeds = seeds_of(generator, len(prompts), searches)
@@ -473,15 +496,16 @@ class Pipeline:
                     listeners=[Steps(self, callback_on_step_end, previews)],
                     decode_all=previews,
                     best=num_images_per_prompt if share else None,
+                    edit=edit,
                     progress=progress,
                 )
             except Interrupted:
                 break
             results.append(result)
-        images = [image for result in results for image in result.best_images()]
+        images = [found for result in results for found in result.best_images()]
         if output_type == "pil":
             return PipelineOutput(images, results)
-        arrays = [np.asarray(image, dtype=np.float32) / np.float32(255) for image in images]
+        arrays = [np.asarray(found, dtype=np.float32) / np.float32(255) for found in images]
         return PipelineOutput(np.stack(arrays) if arrays else _NO_IMAGES, results)
 
     def score(self, prompt: str, images: ImageLike | Sequence[ImageLike]) -> NDArray[np.float32]:
@@ -562,6 +586,28 @@ def named_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> dict[st
     if unknown:
         raise TypeError(f"unknown arguments {', '.join(unknown)}; known are {', '.join(known)}")
     return options
+
+
+def _edit(
+    image: ImageLike | None, mask: MaskLike | None, name: str
+) -> tuple[NDArray[np.uint8], bytes] | None:
+    """An image, and its mask as a file. `name` is that of the argument."""
+    if image is None and mask is None:
+        return None
+    if image is None or mask is None:
+        raise TypeError(f"image and {name} belong together; one of them is missing")
+    if not isinstance(mask, PIL.Image.Image):
+        values = np.asarray(mask)
+        if values.dtype not in (np.bool_, np.uint8) or values.ndim not in (2, 3):
+            raise ValueError(
+                f"{name} must be an image, or an array (H, W) of bool or uint8, "
+                f"found {values.dtype} of shape {values.shape}"
+            )
+        values = np.where(values, 255, 0) if values.dtype == np.bool_ else values
+        mask = PIL.Image.fromarray(values.astype(np.uint8))
+    file = io.BytesIO()
+    mask.convert("RGBA").save(file, "png")
+    return _to_array(image), file.getvalue()
 
 
 def _to_array(image: ImageLike) -> NDArray[np.uint8]:

@@ -45,19 +45,30 @@ class _Worker:
         self.options = options
         return os.getpid()
 
-    def described(self, prompt: str) -> dict[str, Any]:
-        """The settings that a search for a prompt would record."""
+    def subjects(self, classes: Sequence[int | str]) -> list[str]:
+        """What scorers read of classes in place of a prompt."""
+        return [self.system.subject(None, self._of_class(class_)) for class_ in classes]
+
+    def described(self, prompt: str, class_: int | str | None = None) -> dict[str, Any]:
+        """The settings that a search for a prompt, or for the class behind it, would record."""
+        options = self._of_class(class_)
         described: dict[str, Any] = json.loads(
-            self.system.described(prompt, self.options, *self.callables)
+            self.system.described(prompt, options, *self.callables)
         )
         return described
 
-    def generate(self, prompt: str, seed: int) -> tuple[bytes, str]:
+    def generate(
+        self, prompt: str | None, seed: int, class_: int | str | None
+    ) -> tuple[bytes, str]:
         """The winner as a PNG, and the trace."""
         arrays, trace, best, _ = self.system.generate(
-            prompt, self.options, seed, *self.callables
+            prompt, self._of_class(class_), seed, *self.callables
         )
         return _native.png(arrays[best], trace), trace
+
+    def _of_class(self, class_: int | str | None) -> dict[str, Any]:
+        """The options with a class, if one is given."""
+        return self.options if class_ is None else {**self.options, "class": class_}
 
     def scenes(self, *arguments: Any) -> tuple[str, list[str]]:
         """The setup of an evaluation, and warnings about its prompts. The arguments are those of
@@ -192,9 +203,10 @@ class Crew:
 
 
 def generate(
-    prompts: Iterable[str],
+    prompts: Iterable[str] | None,
     out: str | os.PathLike[str],
     *,
+    classes: Iterable[int | str] | None = None,
     seed: int,
     model: str = "demo",
     weights: str | os.PathLike[str] | None = None,
@@ -209,29 +221,35 @@ def generate(
     `ttsvar generate --prompts FILE --out DIR --trace DIR --seed SEED`, one image and one trace per
     prompt. `options` are those of `Pipeline.generate`: method, n, plan, cfg, scorer and so on.
 
+    For a model of classes, `prompts` is None and `classes` has their numbers or names, as
+    `ttsvar generate --classes FILE` reads them.
+
     Returns the paths of the images, in the order of the prompts. `resume` continues in a folder in
     which the same run was started.
     """
     folder = Path(out)
-    texts = list(prompts)
+    if (prompts is None) == (classes is None):
+        raise TypeError("give prompts, or for a model of classes None and classes")
     options = _options(options, CALLABLES)
-    stems = [f"{number:04}-{_native.slug(text)}" for number, text in enumerate(texts, 1)]
-    images = [folder / f"{stem}.png" for stem in stems]
-    traces = [folder / f"{stem}.trace.json" for stem in stems]
-    existing = [image for image in images if image.exists()]
-    if existing and not resume:
-        raise ValueError(
-            f"{existing[0]} already exists; continue with resume=True, or choose another folder"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    seeds = [(seed + index) % 2**64 for index in range(len(texts))]
     with Crew(
         model, weights, dtype, workers=workers, cpus=cpus, gpus=gpus, options=options
     ) as crew:
+        chosen = None if classes is None else list(classes)
+        texts = list(prompts or ()) if chosen is None else crew.call("subjects", chosen)
+        stems = [f"{number:04}-{_native.slug(text)}" for number, text in enumerate(texts, 1)]
+        images = [folder / f"{stem}.png" for stem in stems]
+        traces = [folder / f"{stem}.trace.json" for stem in stems]
+        existing = [image for image in images if image.exists()]
+        if existing and not resume:
+            raise ValueError(
+                f"{existing[0]} already exists; continue with resume=True, or choose another folder"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        seeds = [(seed + index) % 2**64 for index in range(len(texts))]
         pending = [index for index, image in enumerate(images) if not image.exists()]
         for index in set(range(len(texts))) - set(pending):
             text = texts[index].strip()
-            described = crew.call("described", text)
+            described = crew.call("described", text, None if chosen is None else chosen[index])
             expected = {**described, "prompt": text, "seed": seeds[index]}
             _check(traces[index], expected)
 
@@ -243,7 +261,13 @@ def generate(
             _native.write(traces[index], trace.encode())
             _native.write(images[index], png)  # last, since it marks the prompt as done
 
-        crew.run("generate", [(texts[index], seeds[index]) for index in pending], write)
+        jobs = [
+            (texts[index], seeds[index], None)
+            if chosen is None
+            else (None, seeds[index], chosen[index])
+            for index in pending
+        ]
+        crew.run("generate", jobs, write)
     return images
 
 
