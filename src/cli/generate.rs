@@ -132,6 +132,7 @@ impl Request {
             system.model = system.model.or_else(|| recorded.system.model.clone());
             system.scorer = system.scorer.or_else(|| recorded.system.scorer.clone());
             system.dtype = system.dtype.or(recorded.system.dtype);
+            system.text_dtype = system.text_dtype.or(recorded.system.text_dtype);
             system.server.or_model_of(&recorded.system.server);
             let recorded = recorded.system.state_dict.clone();
             system.state_dict = system.state_dict.or(recorded);

@@ -130,7 +130,8 @@ impl Outlook {
         let usual = scorers.map_or(Method::Auto, ScorerMix::usual_method);
         let options = family.resolve(options, &description.defaults)?;
         let options = options.with_usual_method(usual);
-        let outline = ReleasedOutline::new(description, &options, global.dtype())?;
+        let outline = ReleasedOutline::new(description, &options, global.dtype())?
+            .with_text_dtype(global.text_dtype());
         let scales: Vec<Option<Scale>> = outline.generator.scales().into_iter().map(Some).collect();
         let mut outlook = Self::without_model(&options, scales)?;
         outlook.branches = outline.generator.branches();

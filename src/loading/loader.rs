@@ -105,6 +105,8 @@ impl FromStr for Device {
 pub struct Loader {
     /// The type in which matrices are kept.
     pub dtype: Dtype,
+    /// The type in which those of text encoders are kept.
+    pub text_dtype: Dtype,
     /// The device that computes.
     pub device: candle_core::Device,
     /// Whether networks are only measured by the headers of their files ([`Weights::of_header`]).
@@ -292,9 +294,18 @@ impl Loader {
     pub fn new(dtype: Dtype, device: candle_core::Device) -> Self {
         Self {
             dtype,
+            text_dtype: dtype,
             device,
             headers_only: false,
             progress: LoadProgress::default(),
+        }
+    }
+
+    /// The same for text encoders.
+    pub fn of_text(&self) -> Self {
+        Self {
+            dtype: self.text_dtype,
+            ..self.clone()
         }
     }
 

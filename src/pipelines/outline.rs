@@ -1,5 +1,6 @@
 //! Released models without their weights, for plans.
 
+use crate::loading::Dtype;
 use ttsvar_search::{Estimate, Scale, Workload};
 
 /// A released model without its weights, set up by options: its sizes are known, so the cost of a
@@ -25,6 +26,8 @@ pub struct OutlineContext {
     pub rows_at_once: Option<usize>,
     /// True if the text encoder is in memory only while a prompt is encoded.
     pub evict_text: bool,
+    /// The type in which the text encoder's matrices are kept.
+    pub text_dtype: Dtype,
     /// Bytes of other networks that stay in memory.
     pub resident: u64,
     /// Bytes of the largest network that is in memory only while images are scored.

@@ -76,6 +76,9 @@ pub fn settings(system: &System, options: &Options, method: MethodSpec) -> Map<S
     if system.dtype() != Dtype::default() {
         settings.insert("dtype".to_owned(), system.dtype().name().into());
     }
+    if system.text_dtype() != system.dtype() {
+        settings.insert("text_dtype".to_owned(), system.text_dtype().name().into());
+    }
     settings
 }
 
@@ -175,6 +178,7 @@ impl Recorded {
         let asked = settings.remove(ASKED);
         let state_dict = take_text(&mut settings, "state_dict")?;
         let dtype = take_text(&mut settings, "dtype")?;
+        let text_dtype = take_text(&mut settings, "text_dtype")?;
         let mut system = SystemBuilder {
             model: Some(provenance.model.clone()).filter(|model| !model.is_empty()),
             scorer: scorer
@@ -185,6 +189,9 @@ impl Recorded {
                 Some(dtype) => parse("dtype", &dtype)?,
                 None => Dtype::default(),
             }),
+            text_dtype: text_dtype
+                .map(|dtype| parse("text_dtype", &dtype))
+                .transpose()?,
             ..SystemBuilder::default()
         };
         set_asked(&mut system, asked.as_ref())?;

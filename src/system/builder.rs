@@ -42,6 +42,9 @@ pub struct SystemBuilder {
     /// The type in which matrices are kept; `None` means f32.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub dtype: Option<Dtype>,
+    /// The type in which those of the text encoder are kept; `None` means the same.
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub text_dtype: Option<Dtype>,
     /// The device that computes.
     #[cfg_attr(feature = "cli", arg(skip))]
     pub device: Device,
@@ -153,6 +156,14 @@ impl SystemBuilder {
     pub fn dtype(self, dtype: Dtype) -> Self {
         Self {
             dtype: Some(dtype),
+            ..self
+        }
+    }
+
+    /// Keeps the matrices of the text encoder in this type.
+    pub fn text_dtype(self, dtype: Dtype) -> Self {
+        Self {
+            text_dtype: Some(dtype),
             ..self
         }
     }
@@ -308,13 +319,15 @@ impl SystemBuilder {
 
     pub(super) fn loader(&self) -> Result<Loader> {
         let dtype = self.dtype.unwrap_or_default();
-        if dtype == Dtype::Q8 && self.device != Device::Cpu {
-            return Err(
-                Error::input(format!("--dtype {dtype} works on the CPU only"))
-                    .with_hint("use bf16 on a GPU"),
-            );
+        let text_dtype = self.text_dtype.unwrap_or(dtype);
+        if [dtype, text_dtype].contains(&Dtype::Q8) && self.device != Device::Cpu {
+            let message = format!("the data type {} works on the CPU only", Dtype::Q8);
+            return Err(Error::input(message).with_hint("use bf16 on a GPU"));
         }
-        Ok(Loader::new(dtype, self.device.open()?))
+        Ok(Loader {
+            text_dtype,
+            ..Loader::new(dtype, self.device.open()?)
+        })
     }
 
     /// The scorers that the caller chose, otherwise the bundle's default.

@@ -87,6 +87,7 @@ pub(super) fn load(
         description: bundle.description,
         family,
         dtype: loader.dtype,
+        text_dtype: loader.text_dtype,
         device: loader.device.clone(),
         progress: loader.progress.clone(),
         missing,

@@ -57,6 +57,7 @@ pub struct System {
     description: Description,
     family: &'static dyn Family,
     dtype: Dtype,
+    text_dtype: Dtype,
     device: candle_core::Device,
     progress: LoadProgress,
     missing: MissingParts,
@@ -106,6 +107,11 @@ impl System {
     /// The type in which matrices are kept.
     pub fn dtype(&self) -> Dtype {
         self.dtype
+    }
+
+    /// The type in which those of the text encoder are kept.
+    pub fn text_dtype(&self) -> Dtype {
+        self.text_dtype
     }
 
     /// The device that computes.

@@ -59,6 +59,7 @@ pub struct ReleasedOutline {
     /// The generator.
     pub generator: Arc<dyn Outline>,
     dtype: Dtype,
+    text_dtype: Dtype,
     rows_at_once: Option<usize>,
 }
 
@@ -72,8 +73,14 @@ impl ReleasedOutline {
         Ok(Self {
             generator: family.outline(description, options, dtype)?.into(),
             dtype,
+            text_dtype: dtype,
             rows_at_once: None,
         })
+    }
+
+    /// The same with the text encoder's matrices in this type.
+    pub fn with_text_dtype(self, text_dtype: Dtype) -> Self {
+        Self { text_dtype, ..self }
     }
 
     /// The same with at most `rows` rows at once in the network.
@@ -116,6 +123,7 @@ impl ReleasedOutline {
         let context = OutlineContext {
             rows_at_once: self.rows_at_once,
             evict_text: evicted > 0,
+            text_dtype: self.text_dtype,
             resident: if stay { scorer + features } else { 0 },
             scoring: if stay { 0 } else { scorer.max(features) },
         };

@@ -37,7 +37,7 @@ type SearchResult<'py> = (Vec<Bound<'py, PyAny>>, String, usize, Album);
 #[pymethods]
 impl System {
     #[staticmethod]
-    #[pyo3(signature = (model, weights, dtype, device, scorer=None, state_dict=None))]
+    #[pyo3(signature = (model, weights, dtype, device, scorer=None, state_dict=None, text_dtype=None))]
     fn open(
         py: Python<'_>,
         model: String,
@@ -46,12 +46,14 @@ impl System {
         device: &str,
         scorer: Option<&str>,
         state_dict: Option<String>,
+        text_dtype: Option<&str>,
     ) -> PyResult<Self> {
         let builder = SystemBuilder {
             model: Some(model),
             weights,
             scorer: raised(py, scorer.map(str::parse).transpose())?,
             dtype: Some(raised(py, dtype.parse())?),
+            text_dtype: raised(py, text_dtype.map(str::parse).transpose())?,
             device: raised(py, device.parse())?,
             state_dict,
             may_lack_parts: true,

@@ -106,6 +106,9 @@ pub(super) struct Global {
     /// [default: f32]
     #[arg(long, global = true, value_name = "TYPE", value_parser = parse::<Dtype>)]
     pub dtype: Option<Dtype>,
+    /// Data type of the text encoder's matrices [default: that of --dtype]
+    #[arg(long, global = true, value_name = "TYPE", value_parser = parse::<Dtype>)]
+    pub text_dtype: Option<Dtype>,
     /// Device that computes: cpu or cuda
     #[arg(long, global = true, value_name = "DEVICE", default_value_t, value_parser = parse::<Device>)]
     pub device: Device,
@@ -117,10 +120,16 @@ impl Global {
         self.dtype.unwrap_or_default()
     }
 
+    /// The data type of the text encoder's matrices.
+    pub(super) fn text_dtype(&self) -> Dtype {
+        self.text_dtype.unwrap_or_else(|| self.dtype())
+    }
+
     /// The system that was asked for, in the data type and on the device that were.
     pub(super) fn system(&self, typed: &SystemBuilder) -> SystemBuilder {
         SystemBuilder {
             dtype: self.dtype.or(typed.dtype),
+            text_dtype: self.text_dtype.or(typed.text_dtype),
             device: self.device,
             ..typed.clone()
         }
@@ -489,7 +498,7 @@ mod tests {
         );
         assert_eq!(
             of("Everywhere"),
-            ["device", "dtype", "json", "quiet", "threads"]
+            ["device", "dtype", "json", "quiet", "text-dtype", "threads"]
         );
         for heading in ["Prompts", "Output", "Limits", "Evaluator"] {
             assert!(

@@ -126,7 +126,7 @@ fn open_text(
 ) -> Result<EvictableText> {
     let bundle = bundle.clone();
     let load = move |loader: &Loader| load_text(&bundle, loader, tokens);
-    let encoder = Evictable::new("text encoder", loader, resident, report, load)?;
+    let encoder = Evictable::new("text encoder", &loader.of_text(), resident, report, load)?;
     let tokenizer = encoder.measured().tokenizer.clone();
     let instruction = tokenizer.encode(INSTRUCTION)?;
     Ok(EvictableText {

@@ -68,7 +68,7 @@ impl Outline for HartOutline {
 
     fn estimate(&self, workload: &Workload, context: OutlineContext) -> Estimate {
         let bytes = |values| self.dtype.bytes(values);
-        let text = bytes(QWEN2.values());
+        let text = context.text_dtype.bytes(QWEN2.values());
         let mut networks = Networks {
             resident: bytes(self.arch.transformer_values())
                 + self.arch.decoder().bytes_kept(self.dtype.of_maps())

@@ -127,7 +127,7 @@ fn open_text(
 ) -> Result<EvictableText> {
     let bundle = bundle.clone();
     let load = move |loader: &Loader| load_text(&bundle, loader);
-    let encoder = Evictable::new("text encoder", loader, resident, report, load)?;
+    let encoder = Evictable::new("text encoder", &loader.of_text(), resident, report, load)?;
     Ok(EvictableText {
         tokenizer: encoder.measured().tokenizer.clone(),
         prepared: Prepared::default(),

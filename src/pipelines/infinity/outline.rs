@@ -88,7 +88,7 @@ impl Outline for InfinityOutline {
 
     fn estimate(&self, workload: &Workload, context: OutlineContext) -> Estimate {
         let bytes = |values| self.dtype.bytes(values);
-        let text = bytes(FLAN_T5_XL.values());
+        let text = context.text_dtype.bytes(FLAN_T5_XL.values());
         let mut networks = Networks {
             resident: bytes(self.arch.transformer_values())
                 + self.arch.decoder().bytes_kept(self.dtype.of_maps())

@@ -113,7 +113,7 @@ fn open_text(
     let mut open = |name: &'static str, bundle: Bundle| -> Result<_> {
         let of_encoder = bundle.clone();
         let load = move |loader: &Loader| load_encoder(&of_encoder, loader);
-        let encoder = Evictable::new(name, loader, resident, report, load)?;
+        let encoder = Evictable::new(name, &loader.of_text(), resident, report, load)?;
         check_words(&bundle, encoder.measured(), &tokenizer)?;
         Ok(encoder)
     };

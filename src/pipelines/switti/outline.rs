@@ -51,7 +51,7 @@ impl SwittiOutline {
 
     /// All networks of a system.
     fn networks(&self, context: OutlineContext) -> Networks {
-        let encoders = ENCODERS.map(|sizes| self.dtype.bytes(sizes.values()));
+        let encoders = ENCODERS.map(|sizes| context.text_dtype.bytes(sizes.values()));
         let mut networks = Networks {
             resident: self.dtype.bytes(self.arch.transformer_values())
                 + self.arch.decoder().bytes_kept(self.dtype.of_maps())

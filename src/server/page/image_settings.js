@@ -28,7 +28,7 @@ function textsOf(bytes) {
 }
 
 /** Settings that say how this program was set up or what it edited, not what it searched for. */
-const OF_THE_SYSTEM = ["scorers", "openai", "state_dict", "dtype", "scorer", "extractor", "edit"];
+const OF_THE_SYSTEM = ["scorers", "openai", "state_dict", "dtype", "text_dtype", "scorer", "extractor", "edit"];
 
 /** What this program recorded. */
 function own(texts) {

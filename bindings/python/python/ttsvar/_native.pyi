@@ -19,6 +19,7 @@ class System:
         device: str,
         scorer: str | None = None,
         state_dict: str | None = None,
+        text_dtype: str | None = None,
     ) -> System: ...
     def notices(self) -> list[str]: ...
     @property

@@ -191,11 +191,13 @@ class Pipeline:
         device: str = "cpu",
         scorer: str | None = None,
         state_dict: str | None = None,
+        text_dtype: str | None = None,
     ) -> Self:
         """Loads `demo`, a released model whose files are in the folder `weights`, or a folder with
         a bundle.toml.
 
         `dtype` is f32, bf16 or q8, `device` is cpu or cuda (in a package that was built for it).
+        `text_dtype` is the type of the text encoder, if it is another.
         `scorer` replaces the default scorer of the model: one of those of
         `ttsvar generate --scorer`, or a mix such as "image-reward=1,hps=2". `state_dict` names the
         one to read in checkpoints with several that fit, such as "ema". The server of the scorer
@@ -203,7 +205,9 @@ class Pipeline:
         What is unusual about the files is reported as `SearchWarning`.
         """
         folder = None if weights is None else os.fspath(weights)
-        source = _pretrained.Source(os.fspath(model), folder, dtype, device, scorer, state_dict)
+        source = _pretrained.Source(
+            os.fspath(model), folder, dtype, device, scorer, state_dict, text_dtype
+        )
         return cls._open(source)
 
     @classmethod

@@ -24,11 +24,18 @@ class Source:
     device: str
     scorer: str | None
     state_dict: str | None
+    text_dtype: str | None = None
 
     def open(self) -> _native.System:
         """Loads the model."""
         return _native.System.open(
-            self.model, self.weights, self.dtype, self.device, self.scorer, self.state_dict
+            self.model,
+            self.weights,
+            self.dtype,
+            self.device,
+            self.scorer,
+            self.state_dict,
+            self.text_dtype,
         )
 
 
