@@ -4,6 +4,8 @@ mod aesthetic;
 mod blip_vqa;
 mod clip;
 mod dinov2;
+mod flexar;
+mod flextok;
 mod geneval;
 mod hart;
 mod hpsv2;

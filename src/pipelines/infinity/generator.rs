@@ -1,29 +1,24 @@
 //! Infinity as a model family.
 
-use std::sync::Arc;
-
 use candle_core::{DType, Device, Tensor};
-use ttsvar_search::{Image, Pipeline, PromptReader};
+use ttsvar_search::{Image, Pipeline};
 
 use super::{
-    ImageModel, InfinityOutline, InfinityPipeline, Settings, T5Text, TextEncoder, cells_per_token,
-    pair::check_pair,
+    ImageModel, InfinityOutline, InfinityPipeline, Settings, cells_per_token, pair::check_pair,
 };
 use crate::{
     Error, Result,
     hub::{Bundle, Description},
-    loading::{Dtype, Evict, Evictable, LoadReport, Loaded, Loader},
+    loading::{Dtype, Evict, LoadReport, Loader},
     models::{
         autoencoder::Decoder,
         bsq_vae::{self, BsqVae},
         infinity::{Infinity, Pixels, Schedule, TEMPLATES},
-        t5::{T5Encoder, T5Sizes},
     },
-    nn::Weights,
     options::Options,
     pipelines::{
         Conditioning, Editor, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
-        check_single_size, refuse_options,
+        check_single_size, refuse_decoder_options, refuse_options, t5_text::EvictableText,
     },
     text::T5Tokenizer,
 };
@@ -42,6 +37,7 @@ impl Family for InfinityFamily {
 
     fn resolve(&self, options: Options, defaults: &Options) -> Result<Options> {
         let options = options.or(defaults);
+        refuse_decoder_options("Infinity", &options)?;
         refuse_options(
             "Infinity",
             [("--more-smooth", options.more_smooth.is_some())],
@@ -94,14 +90,8 @@ impl Family for InfinityFamily {
         let unused = ["encoder.", "quantize.", "quantizer."];
         let decoder = loader.load(decoder, "", &unused, BsqVae::load_decoder)?;
         report.add(&decoder);
-        let text = load_text(bundle, loader)?;
-        report.add(&text);
-        let text_sizes = text.network.encoder.sizes().clone();
-        let tokenizer = text.network.tokenizer.clone();
+        let text = EvictableText::load(bundle, loader, T5Tokenizer::MAX_TOKENS, resident, report)?;
         let cells = cells_per_token(&transformer.network, &decoder.network)?;
-        let text_bundle = bundle.clone();
-        let text_loader = loader.clone();
-        let reload = move || load_text(&text_bundle, &text_loader);
         Ok(Box::new(InfinityGenerator {
             token: cells * decoder.network.patch(),
             bytes: transformer.bytes + decoder.bytes,
@@ -109,11 +99,7 @@ impl Family for InfinityFamily {
             decoder: decoder.network,
             bundle: bundle.clone(),
             loader: loader.clone(),
-            text: EvictableText {
-                encoder: Evictable::new(text, resident, reload),
-                sizes: text_sizes,
-                tokenizer,
-            },
+            text,
         }))
     }
 }
@@ -131,22 +117,6 @@ fn check_scales(description: &Description) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn load_text(bundle: &Bundle, loader: &Loader) -> Result<Loaded<T5Text>> {
-    let tokenizer = Arc::new(T5Tokenizer::open(&bundle.tokenizer()?)?);
-    let config = bundle.text_config()?.json()?;
-    let load = |weights: &Weights| {
-        let encoder = T5Encoder::load(weights, &config)?;
-        Ok(T5Text { tokenizer, encoder })
-    };
-    // The published files hold a decoder too; report only unread tensors of the encoder.
-    loader.load(
-        bundle.text_weights(&T5Encoder::SIGNATURE)?,
-        "encoder.block",
-        &[],
-        load,
-    )
 }
 
 /// A loaded Infinity with its text encoder.
@@ -233,15 +203,12 @@ impl Generator for InfinityGenerator {
             .with_rows_at_once(context.rows_at_once.unwrap_or(usize::MAX))
             .with_hidden_block(context.hidden_block)?
             .with_edit(context.edit)?;
-        let mut networks = Networks {
+        let networks = Networks {
             resident: self.bytes + context.resident,
             encoding: 0,
             scoring: context.scoring,
         };
-        match self.text.encoder.is_resident() {
-            true => networks.resident += self.text.encoder.bytes(),
-            false => networks.encoding = self.text.encoder.bytes(),
-        }
+        let networks = self.text.added_to(networks);
         let pipeline = InfinityPipeline::new(model, &self.text, networks)?;
         Ok(Box::new(pipeline.with_words(self.words())))
     }
@@ -273,32 +240,6 @@ impl Editor for InfinityGenerator {
             .to_dtype(self.transformer.dtype())?;
         let latent = encoder.network.forward(&pixels)?;
         Ok(latent.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)
-    }
-}
-
-/// The text encoder, which may be evicted between its uses.
-struct EvictableText {
-    encoder: Evictable<T5Text>,
-    sizes: T5Sizes,
-    /// Stays in memory, for warnings.
-    tokenizer: Arc<T5Tokenizer>,
-}
-
-impl TextEncoder for EvictableText {
-    fn encode(&self, prompt: &str) -> Result<Tensor> {
-        self.encoder.get()?.encode(prompt)
-    }
-
-    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
-        Some(self.tokenizer.prompt_reader())
-    }
-
-    fn width(&self) -> usize {
-        self.sizes.width
-    }
-
-    fn flops(&self, tokens: usize) -> f64 {
-        self.sizes.flops(tokens)
     }
 }
 
