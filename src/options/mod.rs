@@ -57,8 +57,8 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(long, value_name = "CLASS"))]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<ClassChoice>))]
     pub class: Option<ClassChoice>,
-    /// Search method: raw, best-of-n, importance, beam, draft, sequential, auto or tts-var [default:
-    /// auto, or draft for scorers whose scale it does not know]
+    /// Search method: raw, best-of-n, importance, beam, lookahead, draft, sequential, auto or tts-var
+    /// [default: auto, or draft for scorers whose scale it does not know]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "METHOD", help_heading = "Search")

@@ -209,7 +209,7 @@ fn names_that_are_not_known() {
     ]), @r"
     $ --method best
     error: unknown method `best`
-    hint: did you mean `best-of-n`? expected one of `raw`, `best-of-n`, `importance`, `beam`, `draft`, `sequential`, `auto`, `tts-var`
+    hint: did you mean `best-of-n`? expected one of `raw`, `best-of-n`, `importance`, `beam`, `lookahead`, `draft`, `sequential`, `auto`, `tts-var`
 
     $ --schedule mine
     error: unknown schedule `mine`

@@ -33,15 +33,15 @@ const IMAGES: f32 = 5e-4;
 const BYTES: f32 = 0.02;
 
 /// A model of the recording.
-struct Model {
-    network: FlexAr,
+pub struct Model {
+    pub network: FlexAr,
     config: FlexArConfig,
     recorded: Recorded,
     cfg: f64,
 }
 
 impl Model {
-    fn open(fixture: &Fixture, name: &str) -> Self {
+    pub fn open(fixture: &Fixture, name: &str) -> Self {
         let folder = fixture.config["files"][name].as_str().unwrap();
         let folder = golden(FIXTURE).join(folder);
         let yaml = Blob::Disk(folder.join("config.yaml")).yaml().unwrap();
@@ -116,7 +116,7 @@ fn guided(logits: &[Vec<f32>], cfg: f64) -> Vec<f32> {
     logits[0].iter().zip(unconditional).map(mix).collect()
 }
 
-fn best(logits: &[f32], count: usize) -> Vec<u32> {
+pub fn best(logits: &[f32], count: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     order.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]));
     order.truncate(count);
@@ -124,7 +124,7 @@ fn best(logits: &[f32], count: usize) -> Vec<u32> {
 }
 
 /// The text encoder of the recording, with recorded texts.
-struct Texts {
+pub struct Texts {
     encoder: T5Encoder,
     tokenizer: T5Tokenizer,
     recorded: Recorded,
@@ -132,7 +132,7 @@ struct Texts {
 }
 
 impl Texts {
-    fn open(fixture: &Fixture, model: &Model) -> Self {
+    pub fn open(fixture: &Fixture, model: &Model) -> Self {
         let folder = golden(FIXTURE).join(fixture.config["files"]["text"].as_str().unwrap());
         let source = hub::open(&*folder, &[] as &[&str]).unwrap();
         let weights = Weights::new(source, DType::F32, &Device::Cpu);
@@ -152,13 +152,14 @@ impl Texts {
 
     /// The recorded features of a text as the model reads them.
     fn condition(&self, model: &Model, text: &str) -> Condition {
+        model.network.text(&self.features(text)).unwrap()
+    }
+
+    /// The recorded features of a text.
+    pub fn features(&self, text: &str) -> Tensor {
         let row = self.texts.iter().position(|known| known == text).unwrap();
-        let tokens = self.length(row);
         let hidden = self.recorded["hidden"].i(row).unwrap();
-        model
-            .network
-            .text(&hidden.narrow(0, 0, tokens).unwrap())
-            .unwrap()
+        hidden.narrow(0, 0, self.length(row)).unwrap()
     }
 
     fn length(&self, row: usize) -> usize {

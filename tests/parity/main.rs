@@ -16,6 +16,7 @@ mod mask2former;
 mod mt19937;
 mod sampler;
 mod selection;
+mod soto;
 #[path = "../support/mod.rs"]
 mod support;
 mod switti;

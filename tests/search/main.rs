@@ -3,6 +3,7 @@
 mod blend;
 mod demo;
 mod editing;
+mod flexar;
 mod hart;
 mod invariants;
 mod memory;
