@@ -28,7 +28,14 @@ const SHORT: [&str; 6] = ["--model", "bundle", "--method", "raw", "--seed", "5"]
 #[test]
 fn an_image_records_its_settings_and_is_repeated() {
     let desk = desk();
-    let more = ["--decoder-steps", "3", "--as-released", "-q", "--out", "a.png"];
+    let more = [
+        "--decoder-steps",
+        "3",
+        "--as-released",
+        "-q",
+        "--out",
+        "a.png",
+    ];
     desk.works(&[&["generate", "two green stars"], &SHORT[..], &more].concat());
     let recorded = Recorded::open(&desk.path("a.png")).unwrap();
     assert_eq!(recorded.options.cfg, Some(3.0.into()));
@@ -43,7 +50,9 @@ fn an_image_records_its_settings_and_is_repeated() {
 fn classes_are_generated_too() {
     let desk = desk();
     let flags = ["--model", "classes", "--method", "lookahead", "--n", "2"];
-    let class = ["generate", "--class", "3", "--seed", "5", "-q", "--out", "a.png"];
+    let class = [
+        "generate", "--class", "3", "--seed", "5", "-q", "--out", "a.png",
+    ];
     desk.works(&[&class[..], &flags].concat());
     let recorded = Recorded::open(&desk.path("a.png")).unwrap();
     assert_eq!(recorded.options.cfg, Some(1.5.into()));
@@ -53,7 +62,16 @@ fn classes_are_generated_too() {
 #[test]
 fn methods_are_evaluated() {
     let desk = desk();
-    let flags = ["--model", "bundle", "--prompts", "6", "--samples", "1", "--n", "2"];
+    let flags = [
+        "--model",
+        "bundle",
+        "--prompts",
+        "6",
+        "--samples",
+        "1",
+        "--n",
+        "2",
+    ];
     let methods = ["--methods", "raw,beam,lookahead", "--decoder-steps", "2"];
     let eval = ["eval", "scenes", "--out", "results", "-q"];
     desk.works(&[&eval[..], &flags, &methods].concat());
@@ -183,7 +201,10 @@ fn released_folders_are_found() {
             std::fs::copy(&file, desk.path(to).join(name)).unwrap();
         }
     };
-    copy("t2i", "weights/models--EPFL-VILAB--FlexAR-1B-T2I/snapshots/1");
+    copy(
+        "t2i",
+        "weights/models--EPFL-VILAB--FlexAR-1B-T2I/snapshots/1",
+    );
     copy("tokenizer", "weights/flextok_d18_d28_dfn");
     copy("text", "weights/flan-t5-xl");
     let bundle = Bundle::released("flexar-1b", &desk.path("weights")).unwrap();

@@ -6,6 +6,7 @@ mod editing;
 mod flexar;
 mod hart;
 mod invariants;
+mod lookahead;
 mod memory;
 mod per_scale;
 mod plans;

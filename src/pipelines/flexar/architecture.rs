@@ -89,6 +89,15 @@ impl Architecture {
         ARCHITECTURES.into_iter().find(|arch| arch.name == name)
     }
 
+    /// A size that tests can build.
+    #[cfg(test)]
+    pub(super) fn small() -> Self {
+        Self {
+            flow_depth: 1,
+            ..architecture("small", 128, 2)
+        }
+    }
+
     /// True if images are generated from classes.
     pub(super) fn takes_classes(&self) -> bool {
         self.classes

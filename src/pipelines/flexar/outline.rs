@@ -165,3 +165,48 @@ impl StepCosts for FlexOutline {
         self.prior.activation_bytes(rows, seen)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::pipelines::{RandomArchitecture, costs::USUAL_TEXT};
+
+    #[test]
+    fn an_outline_costs_what_the_loaded_model_does() {
+        let arch = Architecture::small();
+        let model = arch.build(DType::BF16, &Device::Cpu).unwrap();
+        for (cfg, preview_steps) in [("3", 25), ("1", 5), ("3,3,1", 25)] {
+            let options = Options {
+                cfg: Some(cfg.parse().unwrap()),
+                preview_steps: Some(preview_steps),
+                ..Options::default()
+            };
+            let outline = FlexOutline::new(arch, &options, Dtype::Bf16).unwrap();
+            let pipeline = model.pipeline(&options, usize::MAX).unwrap();
+            let branches = (0..outline.scales().len()).map(|scale| pipeline.branches(scale));
+            assert_eq!(Outline::branches(&outline), branches.collect::<Vec<_>>());
+            assert_eq!(outline.scales(), pipeline.scales());
+            let widths: Vec<usize> = (1..=outline.scales().len()).rev().collect();
+            for size in [DecodeSize::Full, DecodeSize::Preview(64)] {
+                let workload = Workload {
+                    widths: widths.clone(),
+                    suspended: vec![1; widths.len()],
+                    decodes: widths.clone(),
+                    size,
+                };
+                let expected = pipeline.estimate(&workload);
+                let mut found = outline.estimate(&workload, OutlineContext::default());
+                // The model has made-up texts in place of a text encoder.
+                found.flops -= encoder_flops(cfg != "1", |n| FLAN_T5_XL.flops(n))(USUAL_TEXT);
+                found.peak_bytes -= outline.bytes(FLAN_T5_XL.values());
+                let flops = found.flops / expected.flops;
+                assert!((flops - 1.0).abs() < 1e-9, "{flops} {expected:?}");
+                // Embeddings and tables, padding and small tensors are kept in f32.
+                let bytes = found.peak_bytes as f64 / expected.peak_bytes as f64;
+                assert!((0.9..=1.0).contains(&bytes), "{bytes} {expected:?}");
+            }
+        }
+    }
+}
