@@ -35,8 +35,6 @@ pub struct Condition {
     text: Vec<Kv>,
     /// Added to the start vector: (1, C)
     class: Option<Tensor>,
-    /// What the tokens after the first see in place of `class`.
-    later: Option<Tensor>,
 }
 
 impl Condition {
@@ -48,14 +46,6 @@ impl Condition {
     /// The keys and values of the text at a block, (T, C) each.
     pub fn text_kv(&self, block: usize) -> Option<&Kv> {
         self.text.get(block)
-    }
-
-    /// The same, but all tokens after the first see the class of `other`.
-    pub fn then(self, other: Self) -> Self {
-        Self {
-            later: other.class,
-            ..self
-        }
     }
 }
 
@@ -203,34 +193,12 @@ impl FlexAr {
 
     /// Runs one token of every candidate. Returns logits (branches * R, V), one branch after the
     /// other, and the keys and values of each candidate. `watch` receives the rows of all branches
-    /// (branches * R, 1, C) as later tokens see them.
+    /// (branches * R, 1, C).
     ///
     /// # Errors
     /// There are no more positions, or the tensor library fails.
     pub fn forward(&self, run: TokenRun, watch: &mut Watch) -> Result<(Tensor, Vec<ScaleKv>)> {
-        let changes = run
-            .conditions
-            .iter()
-            .any(|condition| condition.later.is_some());
-        if run.position > 0 || !changes {
-            return self.pass(run, run.conditions, watch);
-        }
-        let (logits, _) = self.pass(run, run.conditions, &mut |_, _, _| ())?;
-        let later = |condition: &Condition| Condition {
-            class: condition.later.clone().or(condition.class.clone()),
-            ..condition.clone()
-        };
-        let later: Vec<Condition> = run.conditions.iter().map(later).collect();
-        let (_, kv) = self.pass(run, &later, watch)?;
-        Ok((logits, kv))
-    }
-
-    fn pass(
-        &self,
-        run: TokenRun,
-        conditions: &[Condition],
-        watch: &mut Watch,
-    ) -> Result<(Tensor, Vec<ScaleKv>)> {
+        let conditions = run.conditions;
         let rows = run.seen.len();
         let branches = conditions.len();
         let inputs = conditions

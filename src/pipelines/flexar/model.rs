@@ -169,7 +169,7 @@ impl<'a> FlexModel<'a> {
 
     /// Returns whether there is an unconditional branch at any scale.
     pub(super) fn uses_guidance(&self) -> bool {
-        StepCosts::branches(self, 0) == 2
+        StepCosts::branches(self, 0) > 1
     }
 
     /// The conditions of a class, for all branches.
@@ -177,11 +177,10 @@ impl<'a> FlexModel<'a> {
         let prior = &self.networks.prior;
         let mut conditions = vec![prior.class(Some(class))?];
         if self.uses_guidance() {
-            let without = prior.class(None)?;
-            conditions.push(match self.settings.as_released {
-                true => without.then(prior.class(Some(0))?),
-                false => without,
-            });
+            conditions.push(prior.class(None)?);
+        }
+        if StepCosts::branches(self, 0) > conditions.len() {
+            conditions.push(prior.class(Some(0))?);
         }
         Ok(conditions)
     }

@@ -112,7 +112,7 @@ impl Outline for FlexOutline {
             rows_at_once: context.rows_at_once.unwrap_or(usize::MAX),
             ..self.clone()
         };
-        let guided = StepCosts::branches(self, 0) == 2;
+        let guided = StepCosts::branches(self, 0) > 1;
         let of_text = |tokens| match self.reads_text() {
             true => FLAN_T5_XL.flops(tokens),
             false => 0.0,

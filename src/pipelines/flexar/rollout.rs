@@ -164,7 +164,7 @@ impl<'a> FlexRollout<'a> {
         let mut next: Vec<Option<Arc<State>>> = vec![None; self.rows.len()];
         let mut first = 0;
         for chunk in states.chunks(self.model.rows_at_once()) {
-            let (logits, kv) = self.forward(chunk, branches)?;
+            let (logits, kv) = self.forward(chunk, branches, place == 0)?;
             // Rows that draw the same token stay together.
             let mut known: BTreeMap<(usize, u32), Arc<State>> = BTreeMap::new();
             for row in 0..self.rows.len() {
@@ -211,11 +211,13 @@ impl<'a> FlexRollout<'a> {
         (states, state_of_row)
     }
 
-    /// The logits of each state's next token, and the keys and values of its latest one.
+    /// The logits of each state's next token, and the keys and values of its latest one. `first` says
+    /// that this is the first token of a scale.
     fn forward(
         &self,
         states: &[Arc<State>],
         branches: usize,
+        first: bool,
     ) -> Result<(Vec<Vec<f32>>, Vec<Arc<ScaleKv>>)> {
         let latest = |state: &Arc<State>| state.tokens.last().copied().unwrap_or_default();
         let tokens: Vec<u32> = states.iter().map(latest).collect();
@@ -230,19 +232,21 @@ impl<'a> FlexRollout<'a> {
         let what = format!("the logits of scale {}", self.scale);
         check_finite(&what, &logits)?;
         let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
-        let logits = self.guided(&logits, states.len())?;
+        let logits = self.guided(&logits, states.len(), first)?;
         Ok((logits.to_vec2()?, kv.into_iter().map(Arc::new).collect()))
     }
 
     /// Logits of all branches, (branches * R, V) -> mixed and divided by the temperature, (R, V)
-    fn guided(&self, logits: &Tensor, rows: usize) -> Result<Tensor> {
+    fn guided(&self, logits: &Tensor, rows: usize, first: bool) -> Result<Tensor> {
         let scale = self.scale.min(self.model.groups().len() - 1);
         let settings = &self.model.settings;
         let conditional = logits.narrow(0, 0, rows)?;
         let cfg = f64::from(settings.cfg.at(scale));
         let mixed = match logits.dims()[0] > rows && cfg != 1.0 {
             true => {
-                let unconditional = logits.narrow(0, rows, rows)?;
+                // Of the two that the released program has, the second serves all tokens but the first.
+                let branch = if first { rows } else { logits.dims()[0] - rows };
+                let unconditional = logits.narrow(0, branch, rows)?;
                 (&unconditional + ((conditional - &unconditional)? * cfg)?)?
             }
             false => conditional,

@@ -30,9 +30,12 @@ pub struct Settings {
     pub preview_steps: usize,
     /// Guidance of these steps; 1 is none.
     pub decoder_cfg: f32,
-    /// Copies of a candidate differ in the last token of a scale alone, and a class is missing only
-    /// at the first token, as in the released program.
+    /// Copies of a candidate differ in the last token of a scale alone, and guidance compares with no
+    /// class at the first token of a scale alone, with class 0 at the others, as in the released
+    /// program.
     pub as_released: bool,
+    /// Images are generated from classes.
+    pub classes: bool,
     /// Computes [`ttsvar_search::Rollout::token_statistics`].
     pub token_statistics: bool,
 }
@@ -52,6 +55,7 @@ impl Settings {
             preview_steps: options.preview_steps.unwrap_or(decoder_steps),
             decoder_cfg: options.decoder_cfg.unwrap_or(DECODER_CFG),
             as_released: options.as_released.unwrap_or(false),
+            classes,
             token_statistics: options.token_statistics.unwrap_or(false),
         }
     }
@@ -83,10 +87,15 @@ impl Settings {
     }
 
     /// The number of guidance branches at a scale: conditional, and unconditional unless there is
-    /// no guidance there and at all later scales, which see its keys and values.
+    /// no guidance there and at all later scales, which see its keys and values. The released program
+    /// has two kinds of unconditional branches for classes.
     pub(super) fn branches(&self, scale: usize, scales: usize) -> usize {
         let guided = (scale..scales).any(|scale| self.cfg.at(scale) != 1.0);
-        if guided { 2 } else { 1 }
+        match guided {
+            true if self.as_released && self.classes => 3,
+            true => 2,
+            false => 1,
+        }
     }
 
     /// How the tokens of a scale are drawn.
