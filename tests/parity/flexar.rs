@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use candle_core::{DType, Device, IndexOp, Tensor};
+use candle_core::{Device, IndexOp, Tensor};
 use serde_json::Value;
 use ttsvar::{
     hub::{self, Blob},
@@ -11,7 +11,7 @@ use ttsvar::{
         flexar::{Condition, FlexAr, FlexArConfig, TokenRun},
         t5::T5Encoder,
     },
-    nn::Weights,
+    nn::{Dtype, Weights},
     pipelines::truncate,
     text::T5Tokenizer,
 };
@@ -47,7 +47,7 @@ impl Model {
         let yaml = Blob::Disk(folder.join("config.yaml")).yaml().unwrap();
         let config = FlexArConfig::read("config.yaml", &yaml).unwrap();
         let source = hub::open(folder, &[] as &[&str]).unwrap();
-        let weights = Weights::new(source, DType::F32, &Device::Cpu);
+        let weights = Weights::new(source, Dtype::F32, &Device::Cpu);
         Self {
             network: FlexAr::load(&weights, &config).unwrap(),
             config,
@@ -144,7 +144,7 @@ impl Texts {
     pub fn open(fixture: &Fixture, model: &Model) -> Self {
         let folder = golden(FIXTURE).join(fixture.config["files"]["text"].as_str().unwrap());
         let source = hub::open(&*folder, &[] as &[&str]).unwrap();
-        let weights = Weights::new(source, DType::F32, &Device::Cpu);
+        let weights = Weights::new(source, Dtype::F32, &Device::Cpu);
         let config = Blob::Disk(folder.join("config.json")).json().unwrap();
         let json = Blob::Disk(folder.join("tokenizer.json"));
         let most = model.config.text.as_ref().unwrap().tokens;

@@ -15,7 +15,7 @@ use ttsvar::{
         },
         kl_vae::{self, DiffusersNames},
     },
-    nn::Weights,
+    nn::{Dtype, Weights},
 };
 
 use crate::support::{
@@ -122,7 +122,7 @@ fn conditions(decoder: &FlowDecoder, prefixes: &[Vec<u32>]) -> Tensor {
 fn weights(folder: &str, prefix: &str) -> Weights {
     let source = hub::open(golden(FIXTURE).join(folder), &[] as &[&str]).unwrap();
     let source = std::sync::Arc::new(DiffusersNames::new(source, prefix));
-    Weights::new(source, DType::F32, &Device::Cpu)
+    Weights::new(source, Dtype::F32, &Device::Cpu)
 }
 
 pub fn ids(x: &Tensor) -> Vec<u32> {

@@ -19,7 +19,7 @@ use crate::{
         flextok::{DecoderConfig, FlowDecoder, FlowSizes, Fsq},
         kl_vae,
     },
-    nn::Weights,
+    nn::{Dtype, Weights},
     options::Options,
     pipelines::{
         FixedText, Networks, RandomArchitecture, RandomModel, costs::USUAL_TEXT,
@@ -164,7 +164,7 @@ impl RandomArchitecture for Architecture {
         Options::default()
     }
 
-    fn build(&self, dtype: DType, device: &Device) -> Result<Box<dyn RandomModel>> {
+    fn build(&self, dtype: Dtype, device: &Device) -> Result<Box<dyn RandomModel>> {
         let source = |tensors| Weights::new(Arc::new(RandomWeights::new(tensors)), dtype, device);
         let sizes = self.prior();
         let prior = source(sizes.tensors());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use ttsvar_search::Pipeline;
 
 use super::{
@@ -42,7 +42,7 @@ impl Family for FlexArFamily {
             return Ok(None);
         }
         let source = bundle.generator_weights(&flexar::SIGNATURE)?;
-        let weights = Weights::new(source, DType::F32, &Device::Cpu);
+        let weights = Weights::new(source, Dtype::F32, &Device::Cpu);
         let config = prior_config(bundle)?;
         let count = FlexAr::classes(&weights, &config)?;
         classes(&bundle.description, count).map(Some)

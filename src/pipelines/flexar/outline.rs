@@ -1,6 +1,5 @@
 //! A released model without its weights: its sizes are known, so the cost of a search is.
 
-use candle_core::DType;
 use ttsvar_search::{DecodeSize, Estimate, Scale, Workload};
 
 use super::{
@@ -54,10 +53,6 @@ impl FlexOutline {
         })
     }
 
-    fn bytes(&self, values: usize) -> u64 {
-        (values * DType::from(self.dtype).size_in_bytes()) as u64
-    }
-
     fn reads_text(&self) -> bool {
         !self.arch.takes_classes()
     }
@@ -65,13 +60,13 @@ impl FlexOutline {
     /// All networks of a system.
     fn networks(&self, context: OutlineContext) -> Networks {
         let mut networks = Networks {
-            resident: self.bytes(self.arch.network_values())
-                + self.arch.vae().bytes_kept(self.dtype.into())
+            resident: self.dtype.bytes(self.arch.network_values())
+                + self.arch.vae().bytes_kept(self.dtype.of_maps())
                 + context.resident,
             encoding: 0,
             scoring: context.scoring,
         };
-        let text = self.bytes(FLAN_T5_XL.values());
+        let text = self.dtype.bytes(FLAN_T5_XL.values());
         match (self.reads_text(), context.evict_text) {
             (false, _) => {}
             (true, true) => networks.encoding = text,
@@ -154,11 +149,12 @@ impl StepCosts for FlexOutline {
     fn decode_bytes(&self) -> u64 {
         let latent = self.arch.latent_size();
         let vae = self.arch.vae().activation_values(latent.0 * latent.1);
-        flow_bytes(&self.flow, &self.settings, self.rows_at_once, latent).max(self.bytes(vae))
+        let vae = (vae * self.dtype.of_maps().size_in_bytes()) as u64;
+        flow_bytes(&self.flow, &self.settings, self.rows_at_once, latent).max(vae)
     }
 
     fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.prior.kv_bytes(tokens, self.dtype.into())
+        self.prior.kv_bytes(tokens, self.dtype.of_keys())
     }
 
     fn activation_bytes(&self, rows: usize, _: usize, seen: usize) -> u64 {
@@ -176,7 +172,7 @@ mod tests {
     #[test]
     fn an_outline_costs_what_the_loaded_model_does() {
         let arch = Architecture::small();
-        let model = arch.build(DType::BF16, &Device::Cpu).unwrap();
+        let model = arch.build(Dtype::Bf16, &Device::Cpu).unwrap();
         for (cfg, preview_steps) in [("3", 25), ("1", 5), ("3,3,1", 25)] {
             let options = Options {
                 cfg: Some(cfg.parse().unwrap()),
@@ -200,7 +196,7 @@ mod tests {
                 let mut found = outline.estimate(&workload, OutlineContext::default());
                 // The model has made-up texts in place of a text encoder.
                 found.flops -= encoder_flops(cfg != "1", |n| FLAN_T5_XL.flops(n))(USUAL_TEXT);
-                found.peak_bytes -= outline.bytes(FLAN_T5_XL.values());
+                found.peak_bytes -= Dtype::Bf16.bytes(FLAN_T5_XL.values());
                 let flops = found.flops / expected.flops;
                 assert!((flops - 1.0).abs() < 1e-9, "{flops} {expected:?}");
                 // Embeddings and tables, padding and small tensors are kept in f32.
