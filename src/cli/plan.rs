@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use ttsvar_search::{Drafts, Features, Method, Plan, Scale};
+use ttsvar_search::{Drafts, Features, Method, Plan, Scale, Stage};
 
 use super::{
     arguments::{self, Global},
@@ -208,7 +208,7 @@ impl Outlook {
     /// What happens after a scale.
     fn happens(&self, scale: usize) -> String {
         let last = scale + 1 == self.grids.len();
-        let stage = self.plan.stage(scale).map(|stage| stage.select.to_string());
+        let stage = self.plan.stage(scale).map(Stage::description);
         match (stage, last) {
             (Some(select), true) if self.on(scale) > 1 => format!("{select}, then the best"),
             (Some(select), _) => select,
@@ -292,7 +292,7 @@ impl Outlook {
                     "rows": self.rows(scale),
                     "branches": self.branches.get(scale),
                     "decodes": decodes,
-                    "select": self.plan.stage(scale).map(|stage| stage.select.to_string()),
+                    "select": self.plan.stage(scale).map(Stage::description),
                     "go_on": self.on(scale),
                 })
             })

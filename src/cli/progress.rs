@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ttsvar_search::{Budget, Event, Listener, Plan, Scale, StageRecord, Warning};
+use ttsvar_search::{Budget, Event, Listener, Plan, Scale, Stage, StageRecord, Warning};
 
 use super::{console::Console, numbers::counted};
 use crate::quoting;
@@ -206,7 +206,7 @@ impl Progress {
             .plan
             .as_ref()
             .and_then(|plan| plan.stage(scale))
-            .map(|stage| stage.select.to_string());
+            .map(Stage::description);
         if let Some((line, select)) = self.scale.as_mut().zip(select) {
             line.selected = Some((select, kept));
         }

@@ -11,6 +11,7 @@ use std::{
 
 use rayon::prelude::*;
 
+use super::settings;
 use crate::{Error, Result, file, input};
 
 /// The hint for a missing file.
@@ -182,6 +183,15 @@ impl Blob {
             ));
         }
         file::decode_text(self.path(), self.read_at(0, size)?)
+    }
+
+    /// The content of a YAML file, as far as [`settings`] reads YAML.
+    ///
+    /// # Errors
+    /// As [`Blob::text`], or it is something else; the message has the line.
+    pub fn yaml(&self) -> Result<serde_json::Value> {
+        settings::read(&self.text()?)
+            .map_err(|error| Error::file(self.path(), format!("not the YAML expected: {error}")))
     }
 
     /// The content of a JSON file.

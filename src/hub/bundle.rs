@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use serde_json::{Map, Value};
+
 use super::{
     blob::{Blob, Embedded, Folder, Location, WHERE_TO_GET},
     catalog,
@@ -15,7 +17,9 @@ use super::{
         Description, Features, FeaturesFamily, Generator, GeneratorFamily, Scorer, Text, TextFamily,
     },
     place::Place,
+    safetensors_file::safetensors_metadata,
     scorer::{BuiltIn, ScorerFiles, ScorerRelease},
+    settings,
 };
 use crate::{
     Error, Result,
@@ -27,7 +31,7 @@ use crate::{
 pub const FILE: &str = "bundle.toml";
 
 /// Names of the built-in descriptions of released models.
-pub const RELEASED: [&str; 13] = [
+pub const RELEASED: [&str; 18] = [
     "infinity-2b",
     "infinity-8b",
     "infinity-8b-512",
@@ -41,6 +45,11 @@ pub const RELEASED: [&str; 13] = [
     "switti-ar",
     "switti-1024",
     "switti-1024-ar",
+    "flexar-113m",
+    "flexar-382m",
+    "flexar-1b",
+    "flexar-3b",
+    "flexar-1b-class",
 ];
 
 /// Sides of the token grids of VAR's released models: 256 and 512 pixels.
@@ -196,6 +205,49 @@ impl Bundle {
         self.place.file(name, &beside.to_string_lossy())
     }
 
+    /// The `config.yaml` in the folder of the generator's transformer.
+    ///
+    /// # Errors
+    /// The folder or the file is missing.
+    pub fn generator_yaml(&self) -> Result<Blob> {
+        let Description {
+            name, generator, ..
+        } = &self.description;
+        let what = "config.yaml and weights";
+        let folder = self.place.sub_folder(name, &generator.weights, what)?;
+        folder.require("config.yaml")
+    }
+
+    /// The settings of the decoder with the name of their file: those of a `config.json` in its
+    /// folder, otherwise those that its weights have as metadata.
+    ///
+    /// # Errors
+    /// Both are missing or damaged.
+    pub fn vae_settings(&self) -> Result<(String, Value)> {
+        let location = self
+            .place
+            .locate(self.vae_name(), &self.description.generator.vae)?;
+        let weights = match location {
+            Location::File(blob) => blob,
+            Location::Folder(folder) => match folder.file("config.json") {
+                Some(blob) => return Ok((blob.path().display().to_string(), blob.json()?)),
+                None => folder.require("model.safetensors")?,
+            },
+        };
+        let mut settings = Map::new();
+        for (name, text) in safetensors_metadata(&weights)? {
+            let value = settings::read(&text).map_err(|error| {
+                Error::file(weights.path(), format!("metadata `{name}`: {error}"))
+            })?;
+            settings.insert(name, value);
+        }
+        settings.remove("format");
+        Ok((
+            weights.path().display().to_string(),
+            Value::Object(settings),
+        ))
+    }
+
     /// The generator's decoder.
     ///
     /// # Errors
@@ -211,6 +263,9 @@ impl Bundle {
     fn vae_name(&self) -> &str {
         match self.description.generator.family {
             GeneratorFamily::Switti => SWITTI_VAE,
+            GeneratorFamily::FlexAr | GeneratorFamily::FlexArClass => {
+                &self.description.generator.vae
+            }
             _ => &self.description.name,
         }
     }
@@ -521,6 +576,8 @@ const QWEN2: &str = "qwen2-vl-1.5b-instruct";
 const CLIP_L: &str = "clip-vit-large-patch14";
 const BIG_G: &str = "clip-vit-bigg-14";
 const SWITTI_VAE: &str = "vqvae-switti";
+const FLEXTOK: &str = "flextok-d18-d28-dfn";
+const FLEXTOK_CLASS: &str = "flextok-d18-d28-in1k";
 const DINOV2: &str = "dinov2-l-reg";
 const DINOV2_FOLDER: &str = "dinov2-with-registers-large";
 
@@ -530,6 +587,8 @@ fn released_family(name: &str) -> GeneratorFamily {
         "hart" => GeneratorFamily::Hart,
         name if name.starts_with("switti") => GeneratorFamily::Switti,
         name if name.starts_with("var-") => GeneratorFamily::Var,
+        "flexar-1b-class" => GeneratorFamily::FlexArClass,
+        name if name.starts_with("flexar-") => GeneratorFamily::FlexAr,
         _ => GeneratorFamily::Infinity,
     }
 }
@@ -537,8 +596,8 @@ fn released_family(name: &str) -> GeneratorFamily {
 /// The text encoder of a released model of a family.
 fn released_text(family: GeneratorFamily) -> Option<Text> {
     let (family, weights, second) = match family {
-        GeneratorFamily::Var => return None,
-        GeneratorFamily::Infinity => (TextFamily::T5, FLAN_T5, None),
+        GeneratorFamily::Var | GeneratorFamily::FlexArClass => return None,
+        GeneratorFamily::Infinity | GeneratorFamily::FlexAr => (TextFamily::T5, FLAN_T5, None),
         GeneratorFamily::Hart => (TextFamily::Qwen2, QWEN2, None),
         GeneratorFamily::Switti => (TextFamily::ClipPair, CLIP_L, Some(BIG_G)),
     };
@@ -561,13 +620,18 @@ pub fn released(name: &str) -> Option<Description> {
     let generator = Generator {
         family,
         weights: match family {
-            GeneratorFamily::Switti => name.to_owned(),
+            GeneratorFamily::Switti | GeneratorFamily::FlexAr | GeneratorFamily::FlexArClass => {
+                name.to_owned()
+            }
             _ => file(0)?,
         },
         vae: match family {
             GeneratorFamily::Switti => SWITTI_VAE.to_owned(),
+            GeneratorFamily::FlexAr => FLEXTOK.to_owned(),
+            GeneratorFamily::FlexArClass => FLEXTOK_CLASS.to_owned(),
             _ => file(1)?,
         },
+        vae_groups: None,
         scales: (family == GeneratorFamily::Var).then(|| var_grids(name)),
         rope_grid: None,
         classes: None,
@@ -608,6 +672,8 @@ pub fn released(name: &str) -> Option<Description> {
             GeneratorFamily::Infinity => infinity_defaults(name),
             GeneratorFamily::Hart => hart_defaults(),
             GeneratorFamily::Switti => switti_defaults(name),
+            GeneratorFamily::FlexAr => flexar_defaults(3.0),
+            GeneratorFamily::FlexArClass => flexar_defaults(1.5),
         },
     })
 }
@@ -654,6 +720,17 @@ fn switti_defaults(name: &str) -> Options {
         top_k: Some(400),
         top_p: Some(0.95.into()),
         more_smooth: Some(true),
+        lambda: Some(10.0),
+        ..Options::default()
+    }
+}
+
+/// The options of FlexAR's released configurations (`config.yaml`, `generation`).
+fn flexar_defaults(cfg: f32) -> Options {
+    Options {
+        cfg: Some(cfg.into()),
+        decoder_steps: Some(25),
+        decoder_cfg: Some(7.5),
         lambda: Some(10.0),
         ..Options::default()
     }

@@ -107,6 +107,23 @@ const SWITTI_SYSTEM: &[&str] = &[
     "image-reward",
     "bert-base-uncased",
 ];
+const FLEXAR_FOLDER: &[&[&str]] = &[&["config.yaml"], &["model.safetensors"]];
+/// The other parts of a search with a FlexAR of texts: tokenizer, text encoder, features and the
+/// default scorer.
+const FLEXAR_SYSTEM: &[&str] = &[
+    "flextok-d18-d28-dfn",
+    "flan-t5-xl",
+    "dinov2-with-registers-large",
+    "image-reward",
+    "bert-base-uncased",
+];
+/// The same for the FlexAR of classes.
+const FLEXAR_CLASS_SYSTEM: &[&str] = &[
+    "flextok-d18-d28-in1k",
+    "dinov2-with-registers-large",
+    "image-reward",
+    "bert-base-uncased",
+];
 const T5_WEIGHTS: &[&str] = &[
     "model.safetensors.index.json",
     "pytorch_model.bin.index.json",
@@ -135,7 +152,10 @@ const CLIP_FOLDER: &[&[&str]] = &[
 const TORCH_HUB: [&str; 3] = ["checkpoints", "hub/checkpoints", "torch/hub/checkpoints"];
 
 /// Names of files that many models have.
-const SHARED_NAMES: [&str; 2] = ["config.json", "tokenizer.json"];
+const SHARED_NAMES: [&str; 3] = ["config.json", "config.yaml", "tokenizer.json"];
+
+/// Files by which a folder is known to be one model.
+const FOLDER_NAMES: [&str; 2] = ["config.json", "config.yaml"];
 
 const VAR_VAE: &[&str] = &["vae_ch160v4096z32.pth"];
 
@@ -182,6 +202,54 @@ const fn switti(
         needs: SWITTI_SYSTEM,
     }
 }
+
+/// A released FlexAR, which is of use only with a FlexTok.
+const fn flexar(
+    name: &'static str,
+    folders: &'static [&'static str],
+    repository: &'static str,
+    millions: u32,
+    kind: &'static str,
+    needs: &'static [&'static str],
+) -> Entry {
+    Entry {
+        name,
+        folders,
+        files: FLEXAR_FOLDER,
+        source: Source::HuggingFace(repository),
+        millions: Some(millions),
+        gigabytes: None,
+        licence: Some("Apache-2.0, but of use only with FlexTok, which is for research"),
+        kind,
+        used: Use::Generator,
+        alias: None,
+        needs,
+    }
+}
+
+/// A released FlexTok.
+const fn flextok(
+    name: &'static str,
+    folders: &'static [&'static str],
+    repository: &'static str,
+    kind: &'static str,
+) -> Entry {
+    Entry {
+        name,
+        folders,
+        files: HF_FOLDER,
+        source: Source::HuggingFace(repository),
+        millions: Some(2500),
+        gigabytes: None,
+        licence: Some("Apple ML Research Model licence: research only"),
+        kind,
+        used: Use::Generator,
+        alias: None,
+        needs: &[],
+    }
+}
+
+const FLEXAR_KIND: &str = "folder; 256 px; draws the tokens of flextok from a text";
 
 /// Every released model that is known by name.
 pub const ENTRIES: &[Entry] = &[
@@ -338,6 +406,58 @@ pub const ENTRIES: &[Entry] = &[
         alias: None,
         needs: &[],
     },
+    flexar(
+        "flexar-113m",
+        &["FlexAR-113M-T2I"],
+        "EPFL-VILAB/FlexAR-113M-T2I",
+        113,
+        FLEXAR_KIND,
+        FLEXAR_SYSTEM,
+    ),
+    flexar(
+        "flexar-382m",
+        &["FlexAR-382M-T2I"],
+        "EPFL-VILAB/FlexAR-382M-T2I",
+        382,
+        FLEXAR_KIND,
+        FLEXAR_SYSTEM,
+    ),
+    flexar(
+        "flexar-1b",
+        &["FlexAR-1B-T2I"],
+        "EPFL-VILAB/FlexAR-1B-T2I",
+        1150,
+        FLEXAR_KIND,
+        FLEXAR_SYSTEM,
+    ),
+    flexar(
+        "flexar-3b",
+        &["FlexAR-3B-T2I"],
+        "EPFL-VILAB/FlexAR-3B-T2I",
+        3058,
+        FLEXAR_KIND,
+        FLEXAR_SYSTEM,
+    ),
+    flexar(
+        "flexar-1b-class",
+        &["FlexAR-1B-C2I"],
+        "EPFL-VILAB/FlexAR-1B-C2I",
+        1150,
+        "folder; 256 px; draws the tokens of flextok from a class of ImageNet",
+        FLEXAR_CLASS_SYSTEM,
+    ),
+    flextok(
+        "flextok-d18-d28-dfn",
+        &["flextok_d18_d28_dfn"],
+        "EPFL-VILAB/flextok_d18_d28_dfn",
+        "folder; tokenizer of flexar for texts",
+    ),
+    flextok(
+        "flextok-d18-d28-in1k",
+        &["flextok_d18_d28_in1k"],
+        "EPFL-VILAB/flextok_d18_d28_in1k",
+        "folder; tokenizer of flexar for classes",
+    ),
     Entry {
         name: "clip-vit-bigg-14",
         folders: &["CLIP-ViT-bigG-14-laion2B-39B-b160k"],
@@ -796,9 +916,8 @@ impl Entry {
 
     /// True if it is a folder whose files have names that are common to many models.
     pub fn is_folder(&self) -> bool {
-        self.files
-            .iter()
-            .any(|names| names.contains(&"config.json"))
+        let mut files = self.files.iter().copied().flatten();
+        files.any(|name| FOLDER_NAMES.contains(name))
     }
 
     /// The sub-folders of the caches of Python libraries that may hold its files: those of

@@ -52,6 +52,19 @@ pub enum GeneratorFamily {
     Hart,
     /// Switti: visual autoregressive model with cross-attention to a text, a VQ-VAE and two CLIPs.
     Switti,
+    /// FlexAR: causal model of the tokens of FlexTok with cross-attention to a text.
+    #[serde(rename = "flexar")]
+    FlexAr,
+    /// The same for classes.
+    #[serde(rename = "flexar-class")]
+    FlexArClass,
+}
+
+impl GeneratorFamily {
+    /// True if images are generated from classes.
+    fn takes_classes(self) -> bool {
+        matches!(self, Self::Var | Self::FlexArClass)
+    }
 }
 
 /// The generator.
@@ -70,7 +83,10 @@ pub struct Generator {
     /// The grid that rotary positions refer to, if `scales` are given; if absent, the last of them.
     /// The released schedules refer to that of 1M.
     pub rope_grid: Option<(usize, usize)>,
-    /// The names of the classes that VAR knows, in the order of their numbers; if absent, those of
+    /// Groups of channels that the VAE of FlexTok normalises together; if absent, 32, as in the
+    /// published models.
+    pub vae_groups: Option<usize>,
+    /// The names of the classes that VAR or FlexAR knows, in the order of their numbers; if absent, those of
     /// ImageNet if there are 1000.
     pub classes: Option<Vec<String>>,
 }
@@ -286,11 +302,15 @@ impl Description {
             (GeneratorFamily::Var, Some(_)) => {
                 Some("the family `var` has no text encoder; remove [text]")
             }
-            (GeneratorFamily::Var, None) => None,
-            (_, None) => Some("a table [text] must name the text encoder"),
-            _ if generator.classes.is_some() => {
-                Some("`classes` are for the family `var`; the other families read texts")
+            (GeneratorFamily::FlexArClass, Some(_)) => {
+                Some("the family `flexar-class` has no text encoder; remove [text]")
             }
+            (family, None) if family.takes_classes() => None,
+            (_, None) => Some("a table [text] must name the text encoder"),
+            _ if generator.classes.is_some() => Some(
+                "`classes` are for the families `var` and `flexar-class`; the other families read \
+                 texts",
+            ),
             (GeneratorFamily::Infinity, Some(found)) if found != TextFamily::T5 => {
                 Some("the text encoder of the family `infinity` is of the family `t5`")
             }
@@ -300,6 +320,9 @@ impl Description {
             (GeneratorFamily::Switti, Some(found)) if found != TextFamily::ClipPair => {
                 Some("the text encoder of the family `switti` is of the family `clip-pair`")
             }
+            (GeneratorFamily::FlexAr, Some(found)) if found != TextFamily::T5 => {
+                Some("the text encoder of the family `flexar` is of the family `t5`")
+            }
             (GeneratorFamily::Hart, _) if generator.scales.is_some() => {
                 Some("`scales` are not for the family `hart`, whose config.json has them")
             }
@@ -308,6 +331,7 @@ impl Description {
             }
             _ => None,
         }
+        .or_else(|| generator.tokenizer_fault())
         .or_else(|| self.text.as_ref()?.fault())
         .or_else(|| {
             let rotates = generator.family == GeneratorFamily::Infinity;
@@ -371,6 +395,22 @@ impl Verifier {
 }
 
 impl Generator {
+    /// The first value that does not fit a family with or without FlexTok.
+    fn tokenizer_fault(&self) -> Option<&'static str> {
+        let flextok = matches!(
+            self.family,
+            GeneratorFamily::FlexAr | GeneratorFamily::FlexArClass
+        );
+        if flextok && self.scales.is_some() {
+            return Some("`scales` are not for the families of FlexAR, whose weights have them");
+        }
+        match self.vae_groups {
+            Some(_) if !flextok => Some("`vae_groups` is for the families of FlexAR"),
+            Some(0) => Some("`vae_groups` must be at least 1"),
+            _ => None,
+        }
+    }
+
     /// The first fault in the values, if any.
     fn fault(&self) -> Option<String> {
         let scales = self.scales.as_deref();

@@ -58,26 +58,7 @@ impl SafetensorsFile {
     pub fn open(blob: Blob) -> Result<Self> {
         let wrong = |message: String| Error::from(LoadError::damaged(blob.path(), message));
         let size = blob.len()?;
-        let length = match blob.start(8)?.try_into() {
-            Ok(bytes) => u64::from_le_bytes(bytes),
-            Err(_) => {
-                return Err(wrong(format!(
-                    "a safetensors file has at least 8 bytes, this one {size}"
-                )));
-            }
-        };
-        if length > MAX_HEADER_BYTES || length + 8 > size {
-            return Err(wrong(format!(
-                "a safetensors header of {length} bytes in a file of {size} bytes"
-            )));
-        }
-        let header = blob.read_at(8, length)?;
-        let mut header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&header)
-            .map_err(|error| {
-                wrong(format!(
-                    "the safetensors header is not the JSON expected: {error}"
-                ))
-            })?;
+        let (mut header, length) = header(&blob, size)?;
         header.remove("__metadata__");
         let mut ranges = Vec::with_capacity(header.len());
         let mut tensors = HashMap::with_capacity(header.len());
@@ -94,6 +75,47 @@ impl SafetensorsFile {
             tensors,
         })
     }
+}
+
+/// The texts beside the tensors of a safetensors file, by name; empty if there are none.
+///
+/// # Errors
+/// The header is damaged or too long.
+pub fn safetensors_metadata(blob: &Blob) -> Result<BTreeMap<String, String>> {
+    let (mut header, _) = header(blob, blob.len()?)?;
+    let Some(metadata) = header.remove("__metadata__") else {
+        return Ok(BTreeMap::new());
+    };
+    serde_json::from_value(metadata).map_err(|error| {
+        let message = format!("`__metadata__` is not a list of texts: {error}");
+        Error::from(LoadError::damaged(blob.path(), message))
+    })
+}
+
+/// The header of a file of `size` bytes, by name, and its length.
+fn header(blob: &Blob, size: u64) -> Result<(BTreeMap<String, serde_json::Value>, u64)> {
+    let wrong = |message: String| Error::from(LoadError::damaged(blob.path(), message));
+    let length = match blob.start(8)?.try_into() {
+        Ok(bytes) => u64::from_le_bytes(bytes),
+        Err(_) => {
+            return Err(wrong(format!(
+                "a safetensors file has at least 8 bytes, this one {size}"
+            )));
+        }
+    };
+    if length > MAX_HEADER_BYTES || length + 8 > size {
+        return Err(wrong(format!(
+            "a safetensors header of {length} bytes in a file of {size} bytes"
+        )));
+    }
+    let header = blob.read_at(8, length)?;
+    let header: BTreeMap<String, serde_json::Value> =
+        serde_json::from_slice(&header).map_err(|error| {
+            wrong(format!(
+                "the safetensors header is not the JSON expected: {error}"
+            ))
+        })?;
+    Ok((header, length))
 }
 
 impl TensorSource for SafetensorsFile {

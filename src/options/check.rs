@@ -5,6 +5,9 @@ use ttsvar_search::{Drafts, LAMBDA, Method};
 use super::{Options, PerScale, Steer};
 use crate::{Error, Result};
 
+/// The most steps of a decoder: far more than any image needs.
+const MOST_STEPS: usize = 1000;
+
 impl Options {
     /// Checks everything that does not depend on the model.
     ///
@@ -86,6 +89,25 @@ impl Options {
             "1 or more",
             "0".to_owned(),
             "1 is the last block",
+        )?;
+        for (name, steps) in [
+            ("decoder-steps", self.decoder_steps),
+            ("preview-steps", self.preview_steps),
+        ] {
+            in_range(
+                name,
+                steps.is_none_or(|steps| (1..=MOST_STEPS).contains(&steps)),
+                &format!("from 1 to {MOST_STEPS}"),
+                steps.unwrap_or_default().to_string(),
+                "25 is usual; fewer are faster and less sharp",
+            )?;
+        }
+        number_in_range(
+            "decoder-cfg",
+            self.decoder_cfg,
+            f32::is_finite,
+            "a finite number",
+            "7.5 is usual; 1 turns guidance off",
         )?;
         self.steer.as_ref().map_or(Ok(()), Steer::check)?;
         in_range(

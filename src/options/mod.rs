@@ -57,8 +57,8 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(long, value_name = "CLASS"))]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<ClassChoice>))]
     pub class: Option<ClassChoice>,
-    /// Search method: raw, best-of-n, importance, beam, draft, sequential, auto or tts-var [default:
-    /// auto, or draft for scorers whose scale it does not know]
+    /// Search method: raw, best-of-n, importance, beam, lookahead, draft, sequential, auto or tts-var
+    /// [default: auto, or draft for scorers whose scale it does not know]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "METHOD", help_heading = "Search")
@@ -226,6 +226,35 @@ pub struct Options {
         arg(default_missing_value = "true", hide_possible_values = true)
     )]
     pub token_statistics: Option<bool>,
+    /// Steps in which FlexTok's decoder turns noise into an image [default: the model's, usually 25]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
+    #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
+    pub decoder_steps: Option<usize>,
+    /// The same for the images that are scored before the last scale [default: those of
+    /// --decoder-steps]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
+    #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
+    pub preview_steps: Option<usize>,
+    /// Guidance strength of FlexTok's decoder; 1 turns it off [default: the model's, usually 7.5]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "NUMBER", help_heading = "Image")
+    )]
+    #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>))]
+    #[serde(with = "number::optional")]
+    pub decoder_cfg: Option<f32>,
+    /// Draw tokens as the released program of FlexAR does: copies of a candidate differ in the last
+    /// token of a scale alone, and guidance of classes compares with class 0
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "BOOL", help_heading = "Image")
+    )]
+    #[cfg_attr(feature = "cli", arg(num_args = 0..=1, require_equals = true))]
+    #[cfg_attr(
+        feature = "cli",
+        arg(default_missing_value = "true", hide_possible_values = true)
+    )]
+    pub as_released: Option<bool>,
     /// Width to height, from 1:3 to 3:1 [default: 1:1]
     #[cfg_attr(feature = "cli", arg(long, value_name = "W:H", help_heading = "Image"))]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Aspect>))]

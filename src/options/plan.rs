@@ -20,7 +20,7 @@ impl Options {
         let n = match (self.budget, method) {
             (None, _) => self.n.unwrap_or(method.usual_n()),
             // What a round consists of; the budget decides how many there are.
-            (Some(_), Method::Draft | Method::Beam) => 4,
+            (Some(_), Method::Draft | Method::Beam | Method::Lookahead) => 4,
             (Some(_), Method::Sequential | Method::Auto) => MAX_ROWS,
             (Some(_), _) => 1,
         };

@@ -91,6 +91,10 @@ pub trait StepCosts {
     }
     /// Operations of one decode.
     fn decode_flops(&self, size: DecodeSize) -> f64;
+    /// The same before the last scale.
+    fn preview_flops(&self, size: DecodeSize) -> f64 {
+        self.decode_flops(size)
+    }
     /// Bytes of the feature maps of one decode at full size.
     fn decode_bytes(&self) -> u64;
     /// Bytes of the keys and values of one row of one branch for `tokens` tokens.
@@ -154,8 +158,11 @@ pub(super) fn estimate(
     let mut decode_flops = 0.0;
     for (scale, &images) in decodes.iter().enumerate() {
         let last = scale + 1 == decodes.len();
-        let size = if last { DecodeSize::Full } else { *size };
-        decode_flops += images as f64 * model.decode_flops(size);
+        let flops = match last {
+            true => model.decode_flops(DecodeSize::Full),
+            false => model.preview_flops(*size),
+        };
+        decode_flops += images as f64 * flops;
     }
     Estimate {
         flops: encoder_flops(USUAL_TEXT)

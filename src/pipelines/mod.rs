@@ -9,14 +9,17 @@ mod codes;
 mod costs;
 mod decoding;
 mod edit;
+pub mod flexar;
 pub mod hart;
 pub mod infinity;
+mod normal;
 mod outline;
 mod prepared;
 mod random;
 mod rollout;
 mod rows;
 pub mod switti;
+mod t5_text;
 mod truncation;
 pub mod var;
 
@@ -29,6 +32,7 @@ pub use outline::{Outline, OutlineContext};
 pub use prepared::Prepared;
 pub use random::{RandomArchitecture, RandomModel, architecture, architecture_names};
 pub use rollout::ModelRollout;
+pub use t5_text::{FixedText, T5Text, TextEncoder};
 pub use truncation::truncate;
 
 use std::sync::Arc;
@@ -211,6 +215,19 @@ fn refuse_options<const N: usize>(family: &str, flags: [(&str, bool); N]) -> Res
         Some((flag, _)) => Err(Error::input(format!("{flag} is not an option of {family}"))
             .with_hint(format!("leave {flag} out"))),
     }
+}
+
+/// Refuses the options of a decoder that works in steps, for families with another one.
+fn refuse_decoder_options(family: &str, options: &Options) -> Result<()> {
+    refuse_options(
+        family,
+        [
+            ("--decoder-steps", options.decoder_steps.is_some()),
+            ("--preview-steps", options.preview_steps.is_some()),
+            ("--decoder-cfg", options.decoder_cfg.is_some()),
+            ("--as-released", options.as_released.is_some()),
+        ],
+    )
 }
 
 /// Returns whether candidates are to be steered to places.

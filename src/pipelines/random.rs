@@ -4,7 +4,7 @@
 use candle_core::Device;
 use ttsvar_search::{Pipeline, suggestion::suggest};
 
-use super::{hart, infinity, switti, var};
+use super::{flexar, hart, infinity, switti, var};
 use crate::{Error, Result, nn::Dtype, options::Options};
 
 /// A released size of a family.
@@ -47,7 +47,9 @@ fn all() -> impl Iterator<Item = &'static dyn RandomArchitecture> {
     let hart = hart.map(|arch| arch as &dyn RandomArchitecture);
     let switti = switti::ARCHITECTURES.iter();
     let switti = switti.map(|arch| arch as &dyn RandomArchitecture);
-    infinity.chain(var).chain(hart).chain(switti)
+    let flexar = flexar::ARCHITECTURES.iter();
+    let flexar = flexar.map(|arch| arch as &dyn RandomArchitecture);
+    infinity.chain(var).chain(hart).chain(switti).chain(flexar)
 }
 
 /// The names of all released sizes.

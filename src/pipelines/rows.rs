@@ -161,7 +161,7 @@ pub(super) fn gather(rows: &[Row], selected: &[usize], drawn: usize) -> Vec<Row>
 }
 
 /// Drops the keys and values of branches that no later scale runs.
-fn keep_branches(seen: &mut [Arc<ScaleKv>], branches: usize) {
+pub(super) fn keep_branches(seen: &mut [Arc<ScaleKv>], branches: usize) {
     for kv in seen {
         if kv.len() > branches {
             *kv = Arc::new(kv[..branches].to_vec());

@@ -22,7 +22,8 @@ use crate::{
     hub::{Bundle, cache::unmarked_revision, description::GeneratorFamily},
     loading::{LoadReport, Loader},
     pipelines::{
-        Family, hart::HartFamily, infinity::InfinityFamily, switti::SwittiFamily, var::VarFamily,
+        Family, flexar::FlexArFamily, hart::HartFamily, infinity::InfinityFamily,
+        switti::SwittiFamily, var::VarFamily,
     },
     scorers::ScorerMix,
 };
@@ -34,6 +35,8 @@ pub fn family(family: GeneratorFamily) -> &'static dyn Family {
         GeneratorFamily::Var => &VarFamily,
         GeneratorFamily::Hart => &HartFamily,
         GeneratorFamily::Switti => &SwittiFamily,
+        GeneratorFamily::FlexAr => &FlexArFamily { classes: false },
+        GeneratorFamily::FlexArClass => &FlexArFamily { classes: true },
     }
 }
 

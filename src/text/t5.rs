@@ -11,6 +11,7 @@ use crate::{Error, Result, hub::Blob};
 /// Splits prompts for a T5 encoder.
 pub struct T5Tokenizer {
     tokenizer: Tokenizer,
+    limit: usize,
 }
 
 impl T5Tokenizer {
@@ -22,8 +23,17 @@ impl T5Tokenizer {
     /// # Errors
     /// The file is missing or is not a tokenizer that ends every prompt with `</s>`.
     pub fn open(json: &Blob) -> Result<Self> {
+        Self::open_limited(json, Self::MAX_TOKENS)
+    }
+
+    /// The same for a model that reads at most `limit` tokens, `</s>` included.
+    ///
+    /// # Errors
+    /// As [`T5Tokenizer::open`].
+    pub fn open_limited(json: &Blob, limit: usize) -> Result<Self> {
         Self {
-            tokenizer: super::from_json(json, Self::MAX_TOKENS)?,
+            tokenizer: super::from_json(json, limit)?,
+            limit,
         }
         .checked(json)
     }
@@ -37,7 +47,11 @@ impl T5Tokenizer {
         tokenizer
             .with_truncation(None)
             .map_err(|error| super::not_a_tokenizer(json, error))?;
-        Self { tokenizer }.checked(json)
+        Self {
+            tokenizer,
+            limit: usize::MAX,
+        }
+        .checked(json)
     }
 
     fn checked(self, json: &Blob) -> Result<Self> {
@@ -54,7 +68,7 @@ impl T5Tokenizer {
         }
     }
 
-    /// Ids of a prompt, without padding, at most [`Self::MAX_TOKENS`]; the last is `</s>`, also of
+    /// Ids of a prompt, without padding, at most as many as the limit; the last is `</s>`, also of
     /// a prompt that was cut.
     ///
     /// # Errors
@@ -67,7 +81,7 @@ impl T5Tokenizer {
     pub fn prompt_reader(self: &Arc<Self>) -> Arc<dyn PromptReader> {
         Arc::new(NamedLimit {
             name: "the text encoder T5".to_owned(),
-            limit: Self::MAX_TOKENS,
+            limit: self.limit,
             tokenizer: self.clone(),
         })
     }

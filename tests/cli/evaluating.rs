@@ -360,7 +360,7 @@ fn what_cannot_be_evaluated_is_refused() {
     insta::assert_snapshot!(refused, @r#"
     $ eval scenes --methods best
     error: unknown method `best`
-    hint: did you mean `best-of-n`? expected one of `raw`, `best-of-n`, `importance`, `beam`, `draft`, `sequential`, `auto`, `tts-var`
+    hint: did you mean `best-of-n`? expected one of `raw`, `best-of-n`, `importance`, `beam`, `lookahead`, `draft`, `sequential`, `auto`, `tts-var`
     $ eval scenes --n 0
     error: N: 0 rows, but a search needs at least 1
     hint: choose 1 or more

@@ -10,6 +10,7 @@ mod editing;
 mod evaluating;
 mod examples;
 mod fetching;
+mod flexar;
 mod foreign_files;
 mod generating;
 mod geneval;

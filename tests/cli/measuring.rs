@@ -105,7 +105,7 @@ fn what_cannot_be_measured_is_refused() {
     assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r"
     $ bench --arch 3b
     error: unknown architecture `3b`
-    hint: expected demo or one of infinity-layer12, infinity-layer16, infinity-layer24, 2b, 8b, var-d16, var-d20, var-d24, var-d30, var-d36, hart, hart-512, switti, switti-ar, switti-1024, switti-1024-ar, switti-1024-d4
+    hint: expected demo or one of infinity-layer12, infinity-layer16, infinity-layer24, 2b, 8b, var-d16, var-d20, var-d24, var-d30, var-d36, hart, hart-512, switti, switti-ar, switti-1024, switti-1024-ar, switti-1024-d4, flexar-113m, flexar-382m, flexar-1b, flexar-3b, flexar-1b-class, flexar-d2
 
     $ bench --repeat 0
     error: --repeat must be at least 1

@@ -81,9 +81,9 @@ fn generate_explains_every_flag() {
       -h, --help             Print help
 
     Search:
-          --method <METHOD>        Search method: raw, best-of-n, importance, beam, draft, sequential,
-                                   auto or tts-var [default: auto, or draft for scorers whose scale it
-                                   does not know]
+          --method <METHOD>        Search method: raw, best-of-n, importance, beam, lookahead, draft,
+                                   sequential, auto or tts-var [default: auto, or draft for scorers
+                                   whose scale it does not know]
           --n <N>                  Width of the search; what N counts depends on the method [default:
                                    the method's, such as 16 for auto]
           --schedule <READING>     Reading of the paper's schedule by tts-var: released or paper
@@ -129,6 +129,15 @@ fn generate_explains_every_flag() {
                                        HART and Switti
           --token-statistics[=<BOOL>]  Record entropy and log-likelihood of the drawn tokens in the
                                        trace
+          --decoder-steps <N>          Steps in which FlexTok's decoder turns noise into an image
+                                       [default: the model's, usually 25]
+          --preview-steps <N>          The same for the images that are scored before the last scale
+                                       [default: those of --decoder-steps]
+          --decoder-cfg <NUMBER>       Guidance strength of FlexTok's decoder; 1 turns it off [default:
+                                       the model's, usually 7.5]
+          --as-released[=<BOOL>]       Draw tokens as the released program of FlexAR does: copies of a
+                                       candidate differ in the last token of a scale alone, and guidance
+                                       of classes compares with class 0
           --aspect <W:H>               Width to height, from 1:3 to 3:1 [default: 1:1]
           --pixels <SIZE>              Image size in pixels, such as 0.06M, 0.25M, 0.60M or 1M [default:
                                        the model's]

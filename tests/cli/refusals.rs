@@ -209,7 +209,7 @@ fn names_that_are_not_known() {
     ]), @r"
     $ --method best
     error: unknown method `best`
-    hint: did you mean `best-of-n`? expected one of `raw`, `best-of-n`, `importance`, `beam`, `draft`, `sequential`, `auto`, `tts-var`
+    hint: did you mean `best-of-n`? expected one of `raw`, `best-of-n`, `importance`, `beam`, `lookahead`, `draft`, `sequential`, `auto`, `tts-var`
 
     $ --schedule mine
     error: unknown schedule `mine`
@@ -233,7 +233,7 @@ fn names_that_are_not_known() {
 
     $ --model dall-e
     error: unknown model `dall-e`
-    hint: expected `demo`, one of infinity-2b, infinity-8b, infinity-8b-512, var-d16, var-d20, var-d24, var-d30, var-d36, hart, switti, switti-ar, switti-1024, switti-1024-ar, or a folder with a bundle.toml
+    hint: expected `demo`, one of infinity-2b, infinity-8b, infinity-8b-512, var-d16, var-d20, var-d24, var-d30, var-d36, hart, switti, switti-ar, switti-1024, switti-1024-ar, flexar-113m, flexar-382m, flexar-1b, flexar-3b, flexar-1b-class, or a folder with a bundle.toml
 
     $ --device tpu
     error: unknown device `tpu`

@@ -66,7 +66,7 @@ fn plans_that_cannot_be_followed() {
 
         $ plan best
         error: unknown method `best`
-        hint: did you mean `best-of-n`? expected one of `raw`, `best-of-n`, `importance`, `beam`, `draft`, `sequential`, `auto`, `tts-var`, or a plan file
+        hint: did you mean `best-of-n`? expected one of `raw`, `best-of-n`, `importance`, `beam`, `lookahead`, `draft`, `sequential`, `auto`, `tts-var`, or a plan file
 
         $ plan --n 0
         error: n must be 1 or more, found 0

@@ -4,6 +4,8 @@ mod aesthetic;
 mod blip_vqa;
 mod clip;
 mod dinov2;
+mod flexar;
+mod flextok;
 mod geneval;
 mod hart;
 mod hpsv2;
@@ -14,6 +16,7 @@ mod mask2former;
 mod mt19937;
 mod sampler;
 mod selection;
+mod soto;
 #[path = "../support/mod.rs"]
 mod support;
 mod switti;

@@ -28,8 +28,8 @@ use ttsvar::{
     nn::{StoredType, TensorInfo, TensorSource, Weights},
     options::Options,
     pipelines::{
-        Networks,
-        infinity::{FixedText, ImageModel, InfinityPipeline, Settings},
+        FixedText, Networks,
+        infinity::{ImageModel, InfinityPipeline, Settings},
     },
     request::Session,
     search::{DecodeSize, Method, Pipeline, Silent},

@@ -3,9 +3,11 @@
 mod blend;
 mod demo;
 mod editing;
+mod flexar;
 mod hart;
 mod invariants;
 mod loading;
+mod lookahead;
 mod memory;
 mod per_scale;
 mod plans;

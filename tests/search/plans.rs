@@ -184,6 +184,7 @@ fn methods_have_names() {
             "best-of-n",
             "importance",
             "beam",
+            "lookahead",
             "draft",
             "sequential",
             "auto",

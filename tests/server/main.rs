@@ -6,6 +6,7 @@ mod connections;
 mod damage;
 mod edits;
 mod fields;
+mod flexar;
 mod images;
 mod jobs;
 mod options;

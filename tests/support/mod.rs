@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod flexar;
 pub mod hart;
 pub mod mask2former;
 pub mod option_cases;

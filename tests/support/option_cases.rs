@@ -9,12 +9,16 @@ use ttsvar::{
 
 /// The options that the demo refuses, each with a value and a part of the error: it has one size of
 /// images, it reads prompts, and its scorer answers no questions.
-pub const REFUSED_BY_DEMO: [(&str, &str, &str); 5] = [
+pub const REFUSED_BY_DEMO: [(&str, &str, &str); 9] = [
     ("pixels", "0.06M", "one size only"),
     ("class", "207", "not of classes"),
     ("questions", "auto", "answers none"),
     ("question_mean", "geometric", "no questions"),
     ("more_smooth", "true", "not an option of Infinity"),
+    ("decoder_steps", "20", "not an option of Infinity"),
+    ("preview_steps", "5", "not an option of Infinity"),
+    ("decoder_cfg", "5", "not an option of Infinity"),
+    ("as_released", "true", "not an option of Infinity"),
 ];
 
 /// Sets of options, by name. A new option must be added to one of them.

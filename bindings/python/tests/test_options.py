@@ -14,6 +14,7 @@ IN_SELECT = {"features": "cluster", "potential": "resample", "lambda": "lambda",
 def test_the_cases_set_every_option():
     covered = {name for case in CASES for name in case}
     refused = {"pixels", "class", "more_smooth", "questions", "question_mean"}
+    refused |= {"decoder_steps", "preview_steps", "decoder_cfg", "as_released"}
     assert covered == set(ttsvar.OPTIONS) - refused
 
 

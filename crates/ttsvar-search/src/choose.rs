@@ -25,6 +25,7 @@ impl SearchState<'_> {
             width,
             select,
             verifier,
+            ..
         } = *stage;
         let mut record = StageRecord::new(stage, self.batch.alive.clone());
         let warned = self.trace.warnings.len();

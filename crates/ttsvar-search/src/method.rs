@@ -22,6 +22,8 @@ pub enum Method {
     Importance,
     /// N rows; once partial images can be scored, the better half continues, each row twice.
     Beam,
+    /// The same, but scored by what each row would be one scale later.
+    Lookahead,
     /// N rows; after one look at the partial images the better quarter finishes.
     Draft,
     /// One sample after the other, up to N, until one reaches a score; the best one wins.
@@ -36,11 +38,12 @@ pub enum Method {
 
 impl Method {
     /// Every method, from the simplest to the paper's.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Raw,
         Self::BestOfN,
         Self::Importance,
         Self::Beam,
+        Self::Lookahead,
         Self::Draft,
         Self::Sequential,
         Self::Auto,
@@ -54,6 +57,7 @@ impl Method {
             Self::BestOfN => "N candidates to the end; the best one wins",
             Self::Importance => "N candidates to the end; one is drawn by its score",
             Self::Beam => "N candidates; the better half continues, each of them twice",
+            Self::Lookahead => "as beam, scored by what each candidate is one scale later",
             Self::Draft => "N candidates, scored once on the way; the best quarter finishes",
             Self::Sequential => "one candidate after the other, up to N, until one is good enough",
             Self::Auto => "one candidate after the other; weak ones are suspended unfinished",
@@ -66,7 +70,7 @@ impl Method {
         match self {
             Self::Raw | Self::TtsVar => 1,
             Self::BestOfN | Self::Importance => 4,
-            Self::Beam | Self::Draft => 8,
+            Self::Beam | Self::Lookahead | Self::Draft => 8,
             Self::Sequential | Self::Auto => 16,
         }
     }
@@ -90,6 +94,7 @@ impl Method {
             Self::BestOfN => Plan::best_of_n(scales, n),
             Self::Importance => Plan::importance(scales, n),
             Self::Beam => Plan::beam(scales, n),
+            Self::Lookahead => Plan::lookahead(scales, n),
             Self::Draft => Plan::draft(scales, n, drafts),
             Self::Sequential => Plan::sequential(scales, n),
             Self::Auto => Plan::auto(scales, n, drafts),
@@ -204,6 +209,17 @@ impl Plan {
         Self::new(n, if n == 1 { vec![] } else { stages.collect() })
     }
 
+    /// [`Plan::beam`] whose stages score images one scale ahead: each row is drawn one scale further
+    /// for its score alone (lookahead of SoTo, arXiv 2604.15453).
+    ///
+    /// # Errors
+    /// As for [`Plan::best_of_n`].
+    pub fn lookahead(scales: usize, n: usize) -> Result<Self, PlanError> {
+        let stages = Self::beam(scales, n)?.stages().to_vec();
+        let stages = stages.into_iter().map(|stage| stage.looking(1));
+        Self::new(n, stages.collect())
+    }
+
     /// One row after the other, up to `n`, until one reaches the score `enough`: the rows of
     /// [`Plan::best_of_n`] in order, but no more of them than the prompt needs.
     ///
@@ -314,6 +330,7 @@ fn draft_stage(scales: usize, drafts: Drafts, width: usize, select: Select) -> O
         width,
         select,
         verifier: drafts.verifier,
+        ahead: 0,
     })
 }
 

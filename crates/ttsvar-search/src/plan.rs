@@ -1,7 +1,7 @@
 //! A search method as data: the number of rows at the start, and the scales after which rows are
 //! chosen, each with the way to choose and the number of rows that continue.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +101,9 @@ pub struct Stage {
     pub select: Select,
     /// What is scored, if the way to choose uses scores.
     pub verifier: Verifier,
+    /// How many scales the images are ahead that the stage uses, at most up to the last scale: each
+    /// row is drawn that far for this purpose alone.
+    pub ahead: usize,
 }
 
 impl Stage {
@@ -111,6 +114,28 @@ impl Stage {
             width,
             select,
             verifier: Verifier::Image,
+            ahead: 0,
+        }
+    }
+
+    /// The same stage with images that are so many scales ahead.
+    pub fn looking(self, ahead: usize) -> Self {
+        Self { ahead, ..self }
+    }
+
+    /// The scales that are drawn for the images of this stage alone, in a model of `scales` scales.
+    pub fn scales_ahead(&self, scales: usize) -> Range<usize> {
+        let first = self.scale + 1;
+        let beyond = first.saturating_add(self.ahead).min(scales);
+        first..beyond.max(first)
+    }
+
+    /// The way to choose and how far it looks ahead, as text.
+    pub fn description(&self) -> String {
+        match self.ahead {
+            0 => self.select.to_string(),
+            1 => format!("{}, 1 scale ahead", self.select),
+            ahead => format!("{}, {ahead} scales ahead", self.select),
         }
     }
 
@@ -351,7 +376,7 @@ impl Plan {
             }
         }
         Workload {
-            widths: self.widths(scales),
+            widths: self.computed(scales),
             suspended,
             decodes: self.decodes(scales),
             size,
@@ -368,6 +393,19 @@ impl Plan {
             .enumerate()
             .map(|(scale, rows)| if decoded(scale) { rows } else { 0 })
             .collect()
+    }
+
+    /// The most rows that a round computes at each of `scales` scales, those included that stages
+    /// draw to look ahead.
+    fn computed(&self, scales: usize) -> Vec<usize> {
+        let rows = self.widths(scales);
+        let mut computed = rows.clone();
+        for stage in &self.stages {
+            for scale in stage.scales_ahead(scales) {
+                computed[scale] += rows[stage.scale];
+            }
+        }
+        computed
     }
 
     /// The most images that a round scores in a model of `scales` scales: all rows where a stage
@@ -445,6 +483,7 @@ impl Plan {
             if let Select::Above { score } = stage.select {
                 check_above(stage.scale, score)?;
             }
+            check_ahead(stage)?;
         }
         Ok(self)
     }
@@ -492,6 +531,7 @@ fn check_stage(rows: usize, stage: &Stage) -> Result<(), PlanError> {
     let scale = stage.scale;
     let width = stage.width;
     check_rows(&format!("scale {scale}"), width)?;
+    check_ahead(stage)?;
     let fits = |action| match width <= rows {
         true => Ok(()),
         false => Err(PlanError::Grows {
@@ -515,6 +555,13 @@ fn check_stage(rows: usize, stage: &Stage) -> Result<(), PlanError> {
         Select::Top { k } if k == 0 || k > rows => Err(PlanError::Top { scale, k, rows }),
         Select::Top { k } if k > width => Err(PlanError::TopBeyondWidth { scale, k, width }),
         Select::Top { .. } => Ok(()),
+    }
+}
+
+fn check_ahead(stage: &Stage) -> Result<(), PlanError> {
+    match stage.ahead == 0 || stage.uses_images() {
+        true => Ok(()),
+        false => Err(PlanError::StrayAhead { scale: stage.scale }),
     }
 }
 

@@ -102,6 +102,12 @@ pub enum PlanError {
         /// Counted from 0.
         scale: usize,
     },
+    /// `ahead` at a stage that uses no images.
+    #[error("scale {scale}: `ahead` belongs to a stage that uses images")]
+    StrayAhead {
+        /// Counted from 0.
+        scale: usize,
+    },
     /// `enough` without `rounds`.
     #[error("`enough` ends the rounds of a plan, but this plan has no `rounds`")]
     EnoughWithoutRounds,
@@ -191,6 +197,7 @@ impl PlanError {
                 "add a stage with select = { above = SCORE }, or leave `finish` out"
             }
             Self::StrayVerifier { .. } => "remove it, or select by `resample`, `top` or `above`",
+            Self::StrayAhead { .. } => "remove it, or select by images with `cluster` or `top`",
             Self::EnoughWithoutRounds => {
                 "`rounds = 8` and `enough = 1.0` repeat the plan up to 8 times, until a score of 1"
             }

@@ -47,6 +47,8 @@ struct StageFile {
     select: Option<SelectFile>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verifier: Option<Verifier>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ahead: Option<usize>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -111,6 +113,9 @@ impl Plan {
             if !stage.verifier.is_image() {
                 writeln!(text, "verifier = \"{}\"", stage.verifier)
                     .expect("writing to a string cannot fail");
+            }
+            if stage.ahead > 0 {
+                writeln!(text, "ahead = {}", stage.ahead).expect("writing to a string cannot fail");
             }
         }
         text
@@ -198,6 +203,7 @@ impl StageFile {
             width,
             select,
             verifier: self.verifier.unwrap_or_default(),
+            ahead: self.ahead.unwrap_or_default(),
         })
     }
 }
@@ -281,6 +287,7 @@ impl From<&Stage> for StageFile {
             width: stage.width,
             select: Some(select),
             verifier: (!stage.verifier.is_image()).then_some(stage.verifier),
+            ahead: (stage.ahead > 0).then_some(stage.ahead),
         }
     }
 }

@@ -368,11 +368,18 @@ impl<'a> SearchState<'a> {
             self.search.preview
         };
         let rows: Vec<usize> = (0..self.batch.alive.len()).collect();
+        let ahead = self.look_ahead(scale)?;
         let mut seconds = 0.0;
-        let rollout = self.rollout()?;
+        let rollout = match &ahead {
+            Some(ahead) => ahead.as_ref(),
+            None => self.rollout()?,
+        };
         let flops = rollout.flops();
         let images = timed(&mut seconds, || rollout.images(&rows, size))?;
         let flops = rollout.flops() - flops;
+        if let Some(ahead) = ahead {
+            self.trace.cost.flops.generator += ahead.flops();
+        }
         check_count("decoder", "images", images.len(), rows.len())?;
         self.images = images;
         let cost = &mut self.trace.cost;
@@ -393,6 +400,27 @@ impl<'a> SearchState<'a> {
             return timed(&mut cost.seconds.previews, || self.listener.on(&decoded));
         }
         self.listener.on(&decoded)
+    }
+
+    /// The rows drawn as far as the stage after `scale` looks ahead; `None` if it does not.
+    fn look_ahead(&mut self, scale: usize) -> Result<Option<Box<dyn Rollout + 'a>>> {
+        let scales = self.search.pipeline.scales().len();
+        let stage = self.stage(scale);
+        let ahead = stage.map_or(0..0, |stage| stage.scales_ahead(scales));
+        if ahead.is_empty() {
+            return Ok(None);
+        }
+        let rows: Vec<usize> = (0..self.batch.alive.len()).collect();
+        let mut rollout = self.rollout()?.fork(&rows)?;
+        for scale in ahead {
+            let mut seconds = 0.0;
+            let counts = timed(&mut seconds, || rollout.step())?;
+            let cost = &mut self.trace.cost;
+            cost.states[scale] += counts.states;
+            cost.passes[scale] += counts.passes;
+            cost.seconds.transformer[scale] += seconds;
+        }
+        Ok(Some(rollout))
     }
 
     /// Replaces the batch by the chosen rows and records the choice.

@@ -282,7 +282,7 @@ impl StageRecord {
     pub(super) fn new(stage: &Stage, ids: Vec<usize>) -> Self {
         Self {
             scale: stage.scale,
-            select: stage.select.to_string(),
+            select: stage.description(),
             ids,
             verifier: stage.verifier,
             scores: vec![],

@@ -15,7 +15,8 @@ pub(in crate::cli) struct Bench {
     pub what: Option<BenchWhat>,
     /// demo, or a released size with random weights: infinity-layer12, infinity-layer16,
     /// infinity-layer24, 2b, 8b, var-d16, var-d20, var-d24, var-d30, var-d36, hart, hart-512,
-    /// switti, switti-ar, switti-1024, switti-1024-ar or switti-1024-d4
+    /// switti, switti-ar, switti-1024, switti-1024-ar, switti-1024-d4, flexar-113m, flexar-382m,
+    /// flexar-1b, flexar-3b, flexar-1b-class or flexar-d2
     #[arg(long, value_name = "NAME", default_value = "demo")]
     pub arch: String,
     /// Timed runs after a warm-up; medians are printed

@@ -382,7 +382,7 @@ pub(super) struct Fetch {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct Plan {
-    /// raw, best-of-n, importance, beam, draft, sequential, auto, tts-var, or a plan file [default:
+    /// raw, best-of-n, importance, beam, lookahead, draft, sequential, auto, tts-var, or a plan file [default:
     /// the model's method]
     #[arg(value_name = "METHOD|FILE", conflicts_with_all = ["method", "plan"])]
     pub what: Option<String>,

@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use super::{
-    Attention,
-    layers::{Level, Mid, conv, norm},
+    Layout,
+    layers::{Level, Mid, Part, conv, norm},
 };
 use crate::nn::{Conv2d, FeatureMap, GroupNorm, UpsampleConv, Weights};
 
@@ -27,11 +27,15 @@ pub struct Decoder {
 
 impl Decoder {
     /// Reads the decoder below `w`.
-    pub fn load(w: &Weights, attention: Attention) -> crate::Result<Self> {
+    pub fn load(w: &Weights, layout: impl Into<Layout>) -> crate::Result<Self> {
+        let layout = layout.into();
         let levels = w.count("up");
         let level = |i| {
-            let attention = attention.at(i, levels);
-            Level::load(&w.pp("up").pp(i), "upsample", attention, UpsampleConv::load)
+            let layout = Layout {
+                attention: layout.attention.at(i, levels),
+                ..layout
+            };
+            Level::load(&w.pp("up").pp(i), "upsample", layout, UpsampleConv::load)
         };
         let conv_out = conv(w, "conv_out")?;
         if levels > MOST_LEVELS {
@@ -50,9 +54,9 @@ impl Decoder {
         }
         Ok(Self {
             conv_in: conv(w, "conv_in")?,
-            mid: Mid::load(&w.pp("mid"), attention)?,
+            mid: Mid::load(&w.pp("mid"), layout)?,
             up: (0..levels).map(level).collect::<crate::Result<_>>()?,
-            norm_out: norm(w, "norm_out")?,
+            norm_out: norm(w, "norm_out", layout)?,
             conv_out,
             kept_as: w.dtype().of_maps(),
         })
@@ -75,14 +79,25 @@ impl Decoder {
     /// Latents (B, d, h, w) -> images (B, 3, h * patch, w * patch), roughly in [-1, 1], not
     /// clamped
     pub fn forward(&self, z: &Tensor) -> crate::Result<Tensor> {
+        self.forward_watching(z, &mut |_, _| Ok(()))
+    }
+
+    /// [`Decoder::forward`]; `watch` receives the output of every part.
+    pub fn forward_watching(
+        &self,
+        z: &Tensor,
+        watch: &mut dyn FnMut(Part, &FeatureMap) -> crate::Result<()>,
+    ) -> crate::Result<Tensor> {
         let mut h = self
             .mid
             .forward(self.conv_in.forward(&FeatureMap::new(z)?)?)?;
-        for level in self.up.iter().rev() {
+        watch(Part::Mid, &h)?;
+        for (i, level) in self.up.iter().enumerate().rev() {
             h = level.forward_blocks(h)?;
             if let Some(conv) = &level.resample {
                 h = conv.forward(&h)?;
             }
+            watch(Part::Level(i), &h)?;
         }
         let out = self.conv_out.forward(&self.norm_out.forward(&h)?)?;
         Ok(out.to_tensor()?)

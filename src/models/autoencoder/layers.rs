@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::Attention;
+use super::{Attention, Layout};
 use crate::{
     interrupt,
     nn::{Activation, Conv2d, FeatureMap, GroupNorm, Weights, attention},
@@ -32,17 +32,30 @@ pub(in crate::models) fn conv(w: &Weights, name: &str) -> crate::Result<Conv2d> 
 }
 
 /// A normalisation followed by SiLU.
-pub(super) fn norm(w: &Weights, name: &str) -> crate::Result<GroupNorm> {
-    group_norm(&wrapped(w, name, "norm"), Some(Activation::Silu))
+pub(super) fn norm(w: &Weights, name: &str, layout: Layout) -> crate::Result<GroupNorm> {
+    group_norm(&wrapped(w, name, "norm"), layout, Some(Activation::Silu))
 }
 
-fn group_norm(w: &Weights, act: Option<Activation>) -> crate::Result<GroupNorm> {
-    let groups = |channels: usize| {
-        [32, 24]
-            .into_iter()
-            .find(|groups| channels.is_multiple_of(*groups))
+fn group_norm(w: &Weights, layout: Layout, act: Option<Activation>) -> crate::Result<GroupNorm> {
+    let usual = [32, 24];
+    let candidates = layout
+        .groups
+        .as_ref()
+        .map_or(&usual[..], std::slice::from_ref);
+    let divides = |channels: usize| {
+        let mut candidates = candidates.iter().copied();
+        candidates.find(|groups| *groups > 0 && channels.is_multiple_of(*groups))
     };
-    GroupNorm::load(w, groups, EPS, act)
+    GroupNorm::load(w, divides, EPS, act)
+}
+
+/// A part of encoder or decoder, whose output can be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The two blocks at the coarsest resolution between the halves.
+    Mid,
+    /// A resolution with its change of size, numbered from the finest.
+    Level(usize),
 }
 
 /// Two convolutions with a shortcut.
@@ -56,13 +69,13 @@ pub(super) struct ResnetBlock {
 }
 
 impl ResnetBlock {
-    fn load(w: &Weights) -> crate::Result<Self> {
+    fn load(w: &Weights, layout: Layout) -> crate::Result<Self> {
         let conv1 = conv(w, "conv1")?;
         let grows = conv1.inputs() != conv1.outputs();
         Ok(Self {
-            norm1: norm(w, "norm1")?,
+            norm1: norm(w, "norm1", layout)?,
             conv1,
-            norm2: norm(w, "norm2")?,
+            norm2: norm(w, "norm2", layout)?,
             conv2: conv(w, "conv2")?,
             nin_shortcut: grows
                 .then(|| Conv2d::load(&wrapped(w, "nin_shortcut", "conv"), 1, 0))
@@ -70,9 +83,9 @@ impl ResnetBlock {
         })
     }
 
-    fn all(w: &Weights, name: &str) -> crate::Result<Vec<Self>> {
+    fn all(w: &Weights, name: &str, layout: Layout) -> crate::Result<Vec<Self>> {
         (0..w.count(name))
-            .map(|i| Self::load(&w.pp(name).pp(i)))
+            .map(|i| Self::load(&w.pp(name).pp(i), layout))
             .collect()
     }
 
@@ -105,7 +118,7 @@ pub(super) struct AttnBlock {
 }
 
 impl AttnBlock {
-    fn load(w: &Weights) -> crate::Result<Self> {
+    fn load(w: &Weights, layout: Layout) -> crate::Result<Self> {
         let [channels] = w.dims("norm.weight")?;
         let qkv = Conv2d::load(&w.pp("qkv"), 1, 0)?;
         if (qkv.inputs(), qkv.outputs()) != (channels, 3 * channels) {
@@ -114,7 +127,7 @@ impl AttnBlock {
             return Err(w.mismatch("qkv.weight", expected, found));
         }
         Ok(Self {
-            norm: group_norm(&w.pp("norm"), None)?,
+            norm: group_norm(&w.pp("norm"), layout, None)?,
             qkv,
             proj_out: Conv2d::load(&w.pp("proj_out"), 1, 0)?,
         })
@@ -152,15 +165,15 @@ impl<R> Level<R> {
     pub(super) fn load(
         w: &Weights,
         name: &str,
-        attention: Attention,
+        layout: Layout,
         resample: impl Fn(&Weights) -> crate::Result<R>,
     ) -> crate::Result<Self> {
         let layer = wrapped(&w.pp(name), "conv", "conv");
         let resample = layer.has("weight").then(|| resample(&layer)).transpose()?;
-        let block = ResnetBlock::all(w, "block")?;
-        let attn = |i| AttnBlock::load(&w.pp("attn").pp(i));
-        let blocks_with_attention = match attention {
-            Attention::None => 0,
+        let block = ResnetBlock::all(w, "block", layout)?;
+        let attn = |i| AttnBlock::load(&w.pp("attn").pp(i), layout);
+        let blocks_with_attention = match layout.attention {
+            Attention::None | Attention::Middle => 0,
             Attention::Coarsest => block.len(),
         };
         Ok(Self {
@@ -202,15 +215,15 @@ pub(super) struct Mid {
 }
 
 impl Mid {
-    pub(super) fn load(w: &Weights, attention: Attention) -> crate::Result<Self> {
-        let attn_1 = match attention {
+    pub(super) fn load(w: &Weights, layout: Layout) -> crate::Result<Self> {
+        let attn_1 = match layout.attention {
             Attention::None => None,
-            Attention::Coarsest => Some(AttnBlock::load(&w.pp("attn_1"))?),
+            _ => Some(AttnBlock::load(&w.pp("attn_1"), layout)?),
         };
         Ok(Self {
-            block_1: ResnetBlock::load(&w.pp("block_1"))?,
+            block_1: ResnetBlock::load(&w.pp("block_1"), layout)?,
             attn_1,
-            block_2: ResnetBlock::load(&w.pp("block_2"))?,
+            block_2: ResnetBlock::load(&w.pp("block_2"), layout)?,
         })
     }
 

@@ -102,7 +102,7 @@ impl DecoderSizes<'_> {
         let mut c = channels.last().copied().unwrap_or(self.base);
         all.conv("conv_in", self.latent_channels, c, 3);
         all.residual("mid.block_1", c, c);
-        if self.attention == Attention::Coarsest {
+        if self.attention != Attention::None {
             all.attention("mid.attn_1", c);
         }
         all.residual("mid.block_2", c, c);

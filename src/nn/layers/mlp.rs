@@ -16,7 +16,8 @@ pub enum Mlp {
         /// hidden -> width
         fc2: Linear,
     },
-    /// `w3(silu(a) * b)` where `w12(x)` is a and b, one behind the other (DINOv2's largest model).
+    /// `w3(silu(a) * b)` where `w12(x)` is a and b, one behind the other (DINOv2's largest model,
+    /// FlexTok).
     SwiGlu {
         /// width -> 2 hidden
         w12: Linear,
@@ -51,6 +52,22 @@ impl Mlp {
         Ok(Self::SwiGlu {
             w12,
             w3: Linear::load(&w.pp(w3), hidden, width)?,
+        })
+    }
+
+    /// The gated form from three layers without biases below `w`: `silu(a(x)) * b(x)` goes through the
+    /// third. The hidden width is read off the weights.
+    pub fn load_gated_apart(
+        w: &Weights,
+        width: usize,
+        [a, b, out]: [&str; 3],
+    ) -> crate::Result<Self> {
+        let [_, hidden] = w.dims(&format!("{out}.weight"))?;
+        let part = |name: &str| w.pp(name).get((hidden, width), "weight");
+        let w12 = Tensor::cat(&[part(a)?, part(b)?], 0)?;
+        Ok(Self::SwiGlu {
+            w12: Linear::from_tensors(w, w12, None)?,
+            w3: Linear::load_no_bias(&w.pp(out), hidden, width)?,
         })
     }
 

@@ -17,7 +17,7 @@ use crate::{
     options::Options,
     pipelines::{
         Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext, Prepared,
-        check_single_size, refuse_options, steers,
+        check_single_size, refuse_decoder_options, refuse_options, steers,
     },
     text::Qwen2Tokenizer,
 };
@@ -34,6 +34,7 @@ impl Family for HartFamily {
         // A merge replaces a preset by its values.
         let preset = options.sampling.is_some();
         let options = options.or(defaults);
+        refuse_decoder_options("HART", &options)?;
         refuse_options(
             "HART",
             [

@@ -1,13 +1,10 @@
 //! Infinity as a model family.
 
-use std::sync::Arc;
-
 use candle_core::{DType, Device, Tensor};
-use ttsvar_search::{Image, Pipeline, PromptReader};
+use ttsvar_search::{Image, Pipeline};
 
 use super::{
-    ImageModel, InfinityOutline, InfinityPipeline, Settings, T5Text, TextEncoder, cells_per_token,
-    pair::check_pair,
+    ImageModel, InfinityOutline, InfinityPipeline, Settings, cells_per_token, pair::check_pair,
 };
 use crate::{
     Error, Result,
@@ -17,13 +14,12 @@ use crate::{
         autoencoder::Decoder,
         bsq_vae::{self, BsqVae},
         infinity::{Infinity, Pixels, Schedule, TEMPLATES},
-        t5::{T5Encoder, T5Sizes},
     },
-    nn::Weights,
     options::Options,
     pipelines::{
         Conditioning, Editor, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
-        Prepared, check_single_size, costs::USUAL_TEXT, refuse_options,
+        check_single_size, costs::USUAL_TEXT, refuse_decoder_options, refuse_options,
+        t5_text::EvictableText,
     },
     text::T5Tokenizer,
 };
@@ -42,6 +38,7 @@ impl Family for InfinityFamily {
 
     fn resolve(&self, options: Options, defaults: &Options) -> Result<Options> {
         let options = options.or(defaults);
+        refuse_decoder_options("Infinity", &options)?;
         refuse_options(
             "Infinity",
             [("--more-smooth", options.more_smooth.is_some())],
@@ -102,7 +99,7 @@ impl Family for InfinityFamily {
             decoder,
             bundle: bundle.clone(),
             loader: loader.clone(),
-            text: open_text(bundle, loader, resident, report)?,
+            text: EvictableText::open(bundle, loader, T5Tokenizer::MAX_TOKENS, resident, report)?,
         }))
     }
 }
@@ -118,23 +115,6 @@ fn load_decoder(bundle: &Bundle, loader: &Loader) -> Result<Loaded<Decoder>> {
     loader.load(source, "", &unused, BsqVae::load_decoder)
 }
 
-/// The text encoder, which is read at its first use.
-fn open_text(
-    bundle: &Bundle,
-    loader: &Loader,
-    resident: bool,
-    report: &mut LoadReport,
-) -> Result<EvictableText> {
-    let bundle = bundle.clone();
-    let load = move |loader: &Loader| load_text(&bundle, loader);
-    let encoder = Evictable::new("text encoder", &loader.of_text(), resident, report, load)?;
-    Ok(EvictableText {
-        tokenizer: encoder.measured().tokenizer.clone(),
-        prepared: Prepared::default(),
-        encoder,
-    })
-}
-
 /// Scale 0 has a single token, which the network makes from the text.
 fn check_scales(description: &Description) -> Result<()> {
     let scales = description.generator.scales.as_deref();
@@ -148,22 +128,6 @@ fn check_scales(description: &Description) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn load_text(bundle: &Bundle, loader: &Loader) -> Result<Loaded<T5Text>> {
-    let tokenizer = Arc::new(T5Tokenizer::open(&bundle.tokenizer()?)?);
-    let config = bundle.text_config()?.json()?;
-    let load = |weights: &Weights| {
-        let encoder = T5Encoder::load(weights, &config)?;
-        Ok(T5Text { tokenizer, encoder })
-    };
-    // The published files hold a decoder too; report only unread tensors of the encoder.
-    loader.load(
-        bundle.text_weights(&T5Encoder::SIGNATURE)?,
-        "encoder.block",
-        &[],
-        load,
-    )
 }
 
 /// An Infinity with its files.
@@ -285,64 +249,6 @@ impl Editor for InfinityGenerator {
             .to_dtype(self.transformer.measured().dtype())?;
         let latent = encoder.network.forward(&pixels)?;
         Ok(latent.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)
-    }
-}
-
-/// The text encoder, which may be evicted between its uses.
-struct EvictableText {
-    encoder: Evictable<T5Text>,
-    /// Features of prompts that will be needed.
-    prepared: Prepared<Tensor>,
-    /// Stays in memory, for warnings.
-    tokenizer: Arc<T5Tokenizer>,
-}
-
-impl EvictableText {
-    fn sizes(&self) -> &T5Sizes {
-        self.encoder.measured().encoder.sizes()
-    }
-
-    /// Encodes prompts with the network in memory once.
-    fn encode_now(&self, prompts: &[String]) -> Result<Vec<Tensor>> {
-        let network = self.encoder.get()?;
-        let features = prompts.iter().map(|prompt| network.encode(prompt));
-        features.collect()
-    }
-}
-
-impl TextEncoder for EvictableText {
-    fn encode(&self, prompt: &str) -> Result<Tensor> {
-        self.prepared
-            .get(prompt, || self.encoder.get()?.encode(prompt))
-    }
-
-    fn encode_all(&self, prompts: &[String]) -> Result<Vec<Tensor>> {
-        let found = prompts.iter().map(|prompt| self.prepared.find(prompt));
-        match found.collect::<Option<Vec<Tensor>>>() {
-            Some(features) => Ok(features),
-            None => self.encode_now(prompts),
-        }
-    }
-
-    fn prepare(&self, prompts: &[String]) -> Result<()> {
-        match self.encoder.is_resident() {
-            true => Ok(()),
-            false => self
-                .prepared
-                .fill(prompts, |missing| self.encode_now(missing)),
-        }
-    }
-
-    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
-        Some(self.tokenizer.prompt_reader())
-    }
-
-    fn width(&self) -> usize {
-        self.sizes().width
-    }
-
-    fn flops(&self, tokens: usize) -> f64 {
-        self.sizes().flops(tokens)
     }
 }
 

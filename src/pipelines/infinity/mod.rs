@@ -7,7 +7,6 @@ pub mod random;
 mod rollout;
 mod sampling;
 mod steering;
-mod text;
 
 pub use generator::{InfinityFamily, released_schedule};
 use outline::InfinityOutline;
@@ -15,7 +14,6 @@ use rollout::Conditions;
 pub use rollout::InfinityRollout;
 pub use sampling::{Sampling, draw_bits};
 pub use steering::steered_scale;
-pub use text::{FixedText, T5Text, TextEncoder};
 
 use std::{
     ops::Range,
@@ -43,6 +41,7 @@ use crate::{
         costs::{self, Networks, SteeringCosts, StepCosts},
         rollout::{ModelRollout, ScaleModel},
         scales_of,
+        t5_text::TextEncoder,
     },
     text::unknown_words,
 };

@@ -6,25 +6,15 @@ use super::{Settings, random::Architecture, released_schedule, steering::steerin
 use crate::{
     Result,
     loading::Dtype,
-    models::{infinity::Config, t5::T5Sizes},
+    models::infinity::Config,
     options::Options,
     pipelines::{
         Outline, OutlineContext,
         costs::{self, Networks, SteeringCosts, StepCosts},
         decoding::decoded_cells,
         scales_of,
+        t5_text::FLAN_T5_XL,
     },
-};
-
-/// The encoder of flan-t5-xl (its `config.json`).
-const FLAN_T5_XL: T5Sizes = T5Sizes {
-    rows: 32128,
-    width: 2048,
-    inner: 2048,
-    hidden: 5120,
-    heads: 32,
-    buckets: 32,
-    layers: 24,
 };
 
 /// The sizes of a released model, set up by options.

@@ -16,7 +16,7 @@ use crate::{
     options::Options,
     pipelines::{
         Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext, Prepared,
-        check_single_size, costs::USUAL_TEXT, refuse_options, steers,
+        check_single_size, costs::USUAL_TEXT, refuse_decoder_options, refuse_options, steers,
     },
     text::ClipTokenizer,
 };
@@ -33,6 +33,7 @@ impl Family for SwittiFamily {
         // A merge replaces a preset by its values.
         let preset = options.sampling.is_some();
         let options = options.or(defaults);
+        refuse_decoder_options("Switti", &options)?;
         refuse_options(
             "Switti",
             [

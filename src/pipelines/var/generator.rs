@@ -13,7 +13,7 @@ use crate::{
     options::Options,
     pipelines::{
         Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
-        check_single_size, refuse_options, steers,
+        check_single_size, refuse_decoder_options, refuse_options, steers,
     },
     text::Classes,
 };
@@ -36,6 +36,7 @@ impl Family for VarFamily {
         // A merge replaces a preset by its values.
         let preset = options.sampling.is_some();
         let options = options.or(defaults);
+        refuse_decoder_options("VAR", &options)?;
         refuse_options(
             "VAR",
             [

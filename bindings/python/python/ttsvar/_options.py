@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Method: TypeAlias = Literal[
-    "raw", "best-of-n", "importance", "beam", "draft", "sequential", "auto", "tts-var"
+    "raw",
+    "best-of-n",
+    "importance",
+    "beam",
+    "lookahead",
+    "draft",
+    "sequential",
+    "auto",
+    "tts-var",
 ]
 """The names of the search methods."""
 
@@ -50,6 +58,10 @@ if TYPE_CHECKING:
         steer: Source | None
         more_smooth: bool | None
         token_statistics: bool | None
+        decoder_steps: int | None
+        preview_steps: int | None
+        decoder_cfg: float | None
+        as_released: bool | None
         aspect: str | None
         pixels: str | None
         questions: Source | None

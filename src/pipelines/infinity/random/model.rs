@@ -16,8 +16,8 @@ use crate::{
     nn::{Dtype, Weights},
     options::Options,
     pipelines::{
-        Networks, RandomModel,
-        infinity::{FixedText, ImageModel, InfinityPipeline, Settings, released_schedule},
+        FixedText, Networks, RandomModel,
+        infinity::{ImageModel, InfinityPipeline, Settings, released_schedule},
     },
 };
 
