@@ -32,6 +32,9 @@ struct State {
     seen: Vec<Arc<ScaleKv>>,
 }
 
+/// The logits of each state's next token, and the keys and values of its latest one.
+type Forwarded = (Vec<Vec<f32>>, Vec<Arc<ScaleKv>>);
+
 /// One candidate.
 #[derive(Clone)]
 struct Row {
@@ -218,7 +221,7 @@ impl<'a> FlexRollout<'a> {
         states: &[Arc<State>],
         branches: usize,
         first: bool,
-    ) -> Result<(Vec<Vec<f32>>, Vec<Arc<ScaleKv>>)> {
+    ) -> Result<Forwarded> {
         let latest = |state: &Arc<State>| state.tokens.last().copied().unwrap_or_default();
         let tokens: Vec<u32> = states.iter().map(latest).collect();
         let seen: Vec<_> = states.iter().map(|state| state.seen.clone()).collect();
