@@ -112,6 +112,8 @@ impl Blob {
     /// Fills `bytes` with those that begin at `offset`, with all threads, and asks the system to read
     /// on behind them. Returns their CRC-32 if it is wanted, otherwise 0.
     ///
+    /// Files are not mapped into memory: a file that shrinks meanwhile would end the program.
+    ///
     /// # Errors
     /// The bytes are not all there, or cannot be read.
     pub(super) fn fill_at(&self, offset: u64, bytes: &mut [u8], checksum: bool) -> Result<u32> {

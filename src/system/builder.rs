@@ -79,6 +79,13 @@ pub(super) struct MissingParts {
 }
 
 impl MissingParts {
+    /// Says that images are not scored, if that is so.
+    pub(super) fn unscored(&self) -> Option<String> {
+        let files = self.scorers.join(", ");
+        let missing = !files.is_empty();
+        missing.then(|| format!("images are not scored: missing are {files}"))
+    }
+
     /// Checks that nothing is missing which a search uses.
     ///
     /// # Errors

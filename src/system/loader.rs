@@ -77,12 +77,6 @@ pub(super) fn load(
         false => (None, BTreeMap::new()),
     };
     let verifier = load_verifier(&bundle, loader, &loaded, resident, &mut report)?;
-    if !missing.scorers.is_empty() {
-        let files = missing.scorers.join(", ");
-        report
-            .notes
-            .push(format!("images are not scored: missing are {files}"));
-    }
     note_revisions(&mut report);
     let asked = asked(builder, &scorers.all)?;
     Ok(System {

@@ -198,7 +198,9 @@ impl System {
              choose --enough, and for auto --above, on the scale of this scorer"
                 .to_owned()
         });
-        of_family.into_iter().chain(of_scorers).collect()
+        let of_files = self.missing.unscored();
+        let advice = of_family.into_iter().chain(of_scorers);
+        advice.chain(of_files).collect()
     }
 
     /// Asks the generator for the output of this block, counted from 1, instead of the one that the
