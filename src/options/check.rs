@@ -198,7 +198,8 @@ impl Options {
             )
             .with_hint("leave one of them out"));
         }
-        if let Some(n) = self.n {
+        let of_draft = (self.method == Some(Method::Draft)).then(|| Method::Draft.usual_n());
+        if let Some(n) = self.n.or(of_draft) {
             self.check_finish(n)?;
         }
         // The checks of a plan do not depend on the number of scales.

@@ -354,7 +354,12 @@ impl Options {
         }
         let mut merged = fallback.to_map();
         merged.extend(chosen.to_map());
-        Self::from_map(&merged).expect("options read back what they wrote")
+        let merged = Self::from_map(&merged).expect("options read back what they wrote");
+        Self {
+            // A map does not say from which file it is.
+            steer: chosen.steer.or(fallback.steer),
+            ..merged
+        }
     }
 
     /// These options with a method, if they have neither a method nor a plan.

@@ -25,8 +25,10 @@ use crate::{Error, Result, image::Png};
 /// Streams the images of jobs, one job after the other. The jobs end if the client leaves.
 pub(super) fn respond(app: Arc<App>, submitted: Submitted, kind: Kind) -> Response {
     event_stream(|client| async move {
-        for job in &submitted.jobs {
-            send_partial_images(&app, job, kind, &client).await?;
+        for (job, search) in submitted.jobs.iter().zip(&submitted.searches) {
+            if let Some(search) = search {
+                send_partial_images(&app, job, search, kind, &client).await?;
+            }
             let images = match images::wait_for(&app, job, submitted.best).await {
                 Ok(images) => images,
                 Err(error) => return client.send(error_event(&error)).await,
@@ -44,12 +46,10 @@ pub(super) fn respond(app: Arc<App>, submitted: Submitted, kind: Kind) -> Respon
 async fn send_partial_images(
     app: &Arc<App>,
     job: &Job,
+    search: &SearchJob,
     kind: Kind,
     client: &Client,
 ) -> Result<(), Disconnected> {
-    let Some(search) = app.scheduler.search(&job.id) else {
-        return Ok(());
-    };
     let mut changes = search.log.subscribe();
     let mut leading = Leading::default();
     let (mut seen, mut sent) = (0, 0);
@@ -65,7 +65,7 @@ async fn send_partial_images(
             if sent == partial.len() || !partial.contains(&sheet.scale) {
                 continue;
             }
-            match partial_image(app, &search, &sheet, place).await {
+            match partial_image(app, search, &sheet, place).await {
                 Ok(Some(image)) => {
                     let id = sheet.ids[place];
                     let about = json!({ "job": job.id, "scale": sheet.scale, "candidate": id });

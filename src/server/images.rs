@@ -12,6 +12,7 @@ use super::{
     raw_request::RawRequest,
     request::SearchRequest,
     run_blocking,
+    scheduler::SearchJob,
     store::{Store, TRACE},
     watch, worker,
 };
@@ -29,6 +30,8 @@ pub(super) struct JobImage {
 /// The jobs of a request. They are cancelled when this is dropped, unless their guard is disarmed.
 pub(super) struct Submitted {
     pub jobs: Vec<Job>,
+    /// The search of each job, which may be over already.
+    pub searches: Vec<Option<Arc<SearchJob>>>,
     pub guard: CancelOnDisconnect,
     /// Number of images of each job.
     pub best: usize,
@@ -53,12 +56,19 @@ pub(super) async fn submit(app: &Arc<App>, raw: RawRequest) -> Result<Submitted,
         let requests = search_requests(&app, &raw)?;
         let best = requests.first().map_or(1, |first| first.best);
         let jobs = app.scheduler.submit(requests)?;
+        let searches = jobs.iter().map(|job| app.scheduler.search(&job.id));
+        let searches = searches.collect();
         // Created right here, since the client may disconnect at any time
         let guard = CancelOnDisconnect {
             app: app.clone(),
             jobs: jobs.iter().map(|job| job.id.clone()).collect(),
         };
-        Ok(Submitted { jobs, guard, best })
+        Ok(Submitted {
+            jobs,
+            searches,
+            guard,
+            best,
+        })
     })
     .await?
 }
@@ -71,7 +81,9 @@ pub(super) async fn finish(
     app: &Arc<App>,
     submitted: Submitted,
 ) -> Result<Vec<JobImage>, ApiError> {
-    let Submitted { jobs, guard, best } = submitted;
+    let Submitted {
+        jobs, guard, best, ..
+    } = submitted;
     let mut images = Vec::with_capacity(best * jobs.len());
     for job in &jobs {
         images.extend(wait_for(app, job, best).await?);
