@@ -216,12 +216,7 @@ impl<'a> FlexRollout<'a> {
 
     /// The logits of each state's next token, and the keys and values of its latest one. `first` says
     /// that this is the first token of a scale.
-    fn forward(
-        &self,
-        states: &[Arc<State>],
-        branches: usize,
-        first: bool,
-    ) -> Result<Forwarded> {
+    fn forward(&self, states: &[Arc<State>], branches: usize, first: bool) -> Result<Forwarded> {
         let latest = |state: &Arc<State>| state.tokens.last().copied().unwrap_or_default();
         let tokens: Vec<u32> = states.iter().map(latest).collect();
         let seen: Vec<_> = states.iter().map(|state| state.seen.clone()).collect();
