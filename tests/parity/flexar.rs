@@ -92,7 +92,7 @@ impl Row {
             position: self.tokens.len(),
             tokens: &[self.tokens.last().copied().unwrap_or_default()],
             conditions: &self.conditions,
-            seen: &[self.seen.clone()],
+            seen: std::slice::from_ref(&self.seen),
         };
         let (logits, kv) = model.network.forward(run, watch).unwrap();
         self.seen.extend(kv.into_iter().map(Arc::new));
@@ -232,7 +232,7 @@ fn check_steps(model: &Model, rows: &[Row], done: &mut dyn FnMut(&str)) {
     let intermediate = 5;
     for (b, row) in rows.iter().enumerate() {
         let mut row = row.clone();
-        for position in 0..model.tokens() {
+        for (position, token) in forced[b].iter().enumerate().take(model.tokens()) {
             let mut seen = vec![];
             let logits = row.logits(model, &mut |name, block, x| {
                 seen.push((name.to_owned(), block, x.clone()));
@@ -257,7 +257,7 @@ fn check_steps(model: &Model, rows: &[Row], done: &mut dyn FnMut(&str)) {
             if position < intermediate {
                 compare_inside(model, &seen, [b, position, count], done);
             }
-            row.tokens.push(forced[b][position]);
+            row.tokens.push(*token);
         }
         for block in 0..model.network.sizes().depth {
             compare_text(model, &row.conditions, [b, block, count], done);
@@ -272,7 +272,7 @@ fn check_steps(model: &Model, rows: &[Row], done: &mut dyn FnMut(&str)) {
 fn check_pass(model: &Model, rows: &[Row], name: &str) {
     for (b, row) in rows.iter().enumerate() {
         let mut row = row.clone();
-        for position in 0..model.tokens() {
+        for (position, token) in forced[b].iter().enumerate().take(model.tokens()) {
             for (branch, found) in row.logits(model, &mut |_, _, _| ()).iter().enumerate() {
                 let of_row = model.recorded[name].i(branch * rows.len() + b).unwrap();
                 let expected = values(&of_row.i(position).unwrap());
@@ -342,7 +342,7 @@ fn check_without_guidance(model: &Model, alone: &[Row], done: &mut dyn FnMut(&st
     let truncated = "nocfg.probs_t0.8_k9_p0.85";
     for (b, row) in alone.iter().enumerate() {
         let mut row = row.clone();
-        for position in 0..model.tokens() {
+        for (position, token) in forced[b].iter().enumerate().take(model.tokens()) {
             let logits = row.guided(model, position == 0);
             let of_step = |name: &str| {
                 let x = model.recorded[name].i(position).unwrap();
@@ -353,7 +353,7 @@ fn check_without_guidance(model: &Model, alone: &[Row], done: &mut dyn FnMut(&st
             let cooled: Vec<f32> = logits.iter().map(|logit| logit / 0.8).collect();
             let found = truncate(&cooled, 9, 0.85);
             assert_values_close("truncated", &found, &of_step(truncated), PROBABILITIES, 0.0);
-            row.tokens.push(forced[b][position]);
+            row.tokens.push(*token);
         }
     }
     done("nocfg.step_logits");
@@ -412,13 +412,13 @@ fn check_best(model: &Model, rows: &[Row], alone: &[Row], done: &mut dyn FnMut(&
         for (b, row) in rows.iter().enumerate() {
             let mut row = row.clone();
             let mut sum = 0.0;
-            for position in 0..count {
+            for (position, given) in forced[b].iter().enumerate().take(count) {
                 let mixed = row.guided(model, position == first);
                 let probabilities = truncate(&mixed, 0, 0.0);
                 let of = |token: u32| f64::from(probabilities[token as usize]).ln();
                 let best = best(&mixed, samples);
                 if position < first {
-                    row.tokens.push(forced[b][position]);
+                    row.tokens.push(*given);
                     continue;
                 }
                 if position + 1 == count {

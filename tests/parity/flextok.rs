@@ -505,6 +505,9 @@ fn parity_flextok_tiny_guidance() {
     recorded.finish();
 }
 
+/// The weight of guidance at a time.
+type Weight<'a> = &'a dyn Fn(f64) -> f64;
+
 #[test]
 fn parity_flextok_tiny_decodes() {
     let fixture = Fixture::open();
@@ -514,7 +517,7 @@ fn parity_flextok_tiny_decodes() {
     let registers = conditions(&decoder, &fixture.prefixes());
     let noise = &fixture.inputs["flow_noise"];
     let of_time = |t: f64| 1.0 + 4.0 * t;
-    let runs: [(&str, &dyn Fn(f64) -> f64, bool); 5] = [
+    let runs: [(&str, Weight, bool); 5] = [
         ("none", &|_| 1.0, false),
         ("none_apg_flag", &|_| 1.0, true),
         ("cfg", &|_| 3.0, false),
