@@ -270,15 +270,16 @@ fn check_steps(model: &Model, rows: &[Row], done: &mut dyn FnMut(&str)) {
 
 /// Compares the logits of each branch at every position of rows with those of one recorded pass.
 fn check_pass(model: &Model, rows: &[Row], name: &str) {
+    let forced = model.forced();
     for (b, row) in rows.iter().enumerate() {
         let mut row = row.clone();
-        for (position, token) in forced[b].iter().enumerate().take(model.tokens()) {
+        for (position, token) in forced[b].iter().enumerate() {
             for (branch, found) in row.logits(model, &mut |_, _, _| ()).iter().enumerate() {
                 let of_row = model.recorded[name].i(branch * rows.len() + b).unwrap();
                 let expected = values(&of_row.i(position).unwrap());
                 assert_values_close(name, found, &expected, LOGITS, 0.0);
             }
-            row.tokens.push(model.forced()[b][position]);
+            row.tokens.push(*token);
         }
     }
 }
