@@ -99,7 +99,7 @@ impl Options {
                 steps.is_none_or(|steps| (1..=MOST_STEPS).contains(&steps)),
                 &format!("from 1 to {MOST_STEPS}"),
                 steps.unwrap_or_default().to_string(),
-                "25 is usual; fewer are faster and less sharp",
+                "25 is usual; fewer are faster",
             )?;
         }
         number_in_range(

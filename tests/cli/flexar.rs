@@ -105,11 +105,11 @@ fn options_of_other_families_and_sizes_are_refused() {
 
     $ generate "a star" --model bundle --method raw --seed 5 --decoder-steps 0
     error: decoder-steps must be from 1 to 1000, found 0
-    hint: 25 is usual; fewer are faster and less sharp
+    hint: 25 is usual; fewer are faster
 
     $ generate "a star" --model bundle --method raw --seed 5 --preview-steps 5000
     error: preview-steps must be from 1 to 1000, found 5000
-    hint: 25 is usual; fewer are faster and less sharp
+    hint: 25 is usual; fewer are faster
     "#);
 }
 
@@ -142,8 +142,8 @@ fn descriptions_that_do_not_fit_are_refused() {
     hint: docs/weights.md describes bundle.toml
 
     $ generate "a star" --model bundle --method raw --seed 5
-    error: bundle/flextok/model.safetensors: tensor `vae.vae.decoder.mid.block_1.norm1.weight`: expected a number of channels that the groups divide, found 16
-    hint: is this the file of this model? `ttsvar models` lists the files of every model
+    error: bundle/flextok/model.safetensors: tensor `vae.vae.decoder.mid.attn_1.norm.weight`: expected a number of channels that the groups divide, found 16
+    hint: is this the right file for this model? `ttsvar models` names the files of each model
     "#);
 }
 

@@ -382,8 +382,8 @@ pub(super) struct Fetch {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct Plan {
-    /// raw, best-of-n, importance, beam, lookahead, draft, sequential, auto, tts-var, or a plan file [default:
-    /// the model's method]
+    /// raw, best-of-n, importance, beam, lookahead, draft, sequential, auto, tts-var, or a plan file
+    /// [default: the model's method]
     #[arg(value_name = "METHOD|FILE", conflicts_with_all = ["method", "plan"])]
     pub what: Option<String>,
     /// Plan for a model of this many scales instead, without knowing its cost

@@ -82,8 +82,8 @@ impl Family for FlexArFamily {
     fn advice(&self, _: &Description, options: &Options) -> Option<String> {
         let few = options.decoder_steps.is_some_and(|steps| steps < 10);
         few.then(|| {
-            "the released models decode images in 20 to 25 steps; with fewer than 10 they are \
-             blurred"
+            "the released programs decode images in 20 to 25 steps; how good fewer than 10 are was \
+             not measured"
                 .to_owned()
         })
     }
