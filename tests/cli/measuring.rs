@@ -125,7 +125,7 @@ fn what_cannot_be_measured_is_refused() {
 
     $ bench --dtype f8
     error: unknown data type `f8`
-    hint: expected `f32` or `bf16`
+    hint: expected `f32`, `bf16` or `q8`
 
     $ bench preview --rows 1
     error: --rows is 1, but ranks need at least 2 rows

@@ -48,8 +48,8 @@ fn the_program_says_what_it_can_do() {
       -q, --quiet            Print results and errors only
           --json             Print results as JSON, one object per line
           --threads <COUNT>  Number of threads; results do not depend on it [default: one per core]
-          --dtype <TYPE>     Data type of matrices: f32, or bf16, which takes half the memory [default:
-                             f32]
+          --dtype <TYPE>     Data type of matrices: f32, bf16 with half the memory, or q8 with little
+                             more than a quarter [default: f32]
           --device <DEVICE>  Device that computes: cpu or cuda [default: cpu]
 
     Try it: ttsvar generate "a red circle and a blue star" --tree tree.png
@@ -189,8 +189,8 @@ fn generate_explains_every_flag() {
       -q, --quiet            Print results and errors only
           --json             Print results as JSON, one object per line
           --threads <COUNT>  Number of threads; results do not depend on it [default: one per core]
-          --dtype <TYPE>     Data type of matrices: f32, or bf16, which takes half the memory [default:
-                             f32]
+          --dtype <TYPE>     Data type of matrices: f32, bf16 with half the memory, or q8 with little
+                             more than a quarter [default: f32]
           --device <DEVICE>  Device that computes: cpu or cuda [default: cpu]
     "#);
 }
