@@ -16,6 +16,7 @@ METHODS = [
     "best-of-n",
     "importance",
     "beam",
+    "lookahead",
     "draft",
     "sequential",
     "tts-var",
