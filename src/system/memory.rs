@@ -134,8 +134,8 @@ impl System {
     }
 }
 
-/// Fits a search of a released model into `limit` bytes by the same measures as
-/// [`System::fit_memory`], without its weights.
+/// Fits a search of a released model into `limit` bytes by the same measures as one whose files are
+/// there.
 ///
 /// # Errors
 /// The search does not fit.

@@ -76,7 +76,7 @@ pub struct Q8Block {
 }
 
 impl Q8Block {
-    /// The block that is nearest to these weights, at most [`BLOCK`] of them.
+    /// The block that is nearest to these weights, at most 32 of them.
     pub fn new(weights: &[f32]) -> Self {
         let scale = weight_scale(largest(weights));
         let factor = inverse(scale.to_f32());
