@@ -482,11 +482,15 @@ mod tests {
         assert_eq!(
             of("Image"),
             [
+                "as-released",
                 "aspect",
                 "cfg",
                 "cfg-layer",
+                "decoder-cfg",
+                "decoder-steps",
                 "more-smooth",
                 "pixels",
+                "preview-steps",
                 "sampling",
                 "seed",
                 "steer",

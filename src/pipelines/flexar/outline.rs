@@ -195,7 +195,11 @@ mod tests {
                     size,
                 };
                 let expected = pipeline.estimate(&workload);
-                let mut found = outline.estimate(&workload, OutlineContext::default());
+                let context = OutlineContext {
+                    text_dtype: Dtype::Bf16,
+                    ..OutlineContext::default()
+                };
+                let mut found = outline.estimate(&workload, context);
                 // The model has made-up texts in place of a text encoder.
                 found.flops -= encoder_flops(cfg != "1", |n| FLAN_T5_XL.flops(n))(USUAL_TEXT);
                 found.peak_bytes -= Dtype::Bf16.bytes(FLAN_T5_XL.values());

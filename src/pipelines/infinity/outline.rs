@@ -198,7 +198,11 @@ mod tests {
                 size,
             };
             let expected = pipeline.estimate(&workload);
-            let found = outline.estimate(&workload, OutlineContext::default());
+            let context = OutlineContext {
+                text_dtype: Dtype::Bf16,
+                ..OutlineContext::default()
+            };
+            let found = outline.estimate(&workload, context);
             let flops = found.flops - encoder_flops(outline);
             assert!(
                 (flops / expected.flops - 1.0).abs() < 1e-9,
