@@ -30,6 +30,7 @@ fn the_program_says_what_it_can_do() {
       plan         Show what a search would do and cost, scale by scale, without doing it
       bench        Measure how long a search takes and where the time goes, on a model of any size
       inspect      Print how an image was made, from the image or from a trace
+      convert      Write a model's files again with weights of 8 bits, which are smaller and load faster
       doctor       Check this machine and test whether the program works on it
       serve        Serve over HTTP: an OpenAI-compatible image API, jobs with event streams, and a web
                    page
@@ -45,12 +46,13 @@ fn the_program_says_what_it_can_do() {
       -V, --version  Print version
 
     Everywhere:
-      -q, --quiet            Print results and errors only
-          --json             Print results as JSON, one object per line
-          --threads <COUNT>  Number of threads; results do not depend on it [default: one per core]
-          --dtype <TYPE>     Data type of matrices: f32, bf16 with half the memory, or q8 with little
-                             more than a quarter [default: f32]
-          --device <DEVICE>  Device that computes: cpu or cuda [default: cpu]
+      -q, --quiet              Print results and errors only
+          --json               Print results as JSON, one object per line
+          --threads <COUNT>    Number of threads; results do not depend on it [default: one per core]
+          --dtype <TYPE>       Data type of matrices: f32, bf16 with half the memory, or q8 with little
+                               more than a quarter [default: f32]
+          --text-dtype <TYPE>  Data type of the text encoder's matrices [default: that of --dtype]
+          --device <DEVICE>    Device that computes: cpu or cuda [default: cpu]
 
     Try it: ttsvar generate "a red circle and a blue star" --tree tree.png
     "#);
@@ -186,12 +188,13 @@ fn generate_explains_every_flag() {
           --report <FILE|DIR>  Write a page with the whole search: a .html file or a folder
 
     Everywhere:
-      -q, --quiet            Print results and errors only
-          --json             Print results as JSON, one object per line
-          --threads <COUNT>  Number of threads; results do not depend on it [default: one per core]
-          --dtype <TYPE>     Data type of matrices: f32, bf16 with half the memory, or q8 with little
-                             more than a quarter [default: f32]
-          --device <DEVICE>  Device that computes: cpu or cuda [default: cpu]
+      -q, --quiet              Print results and errors only
+          --json               Print results as JSON, one object per line
+          --threads <COUNT>    Number of threads; results do not depend on it [default: one per core]
+          --dtype <TYPE>       Data type of matrices: f32, bf16 with half the memory, or q8 with little
+                               more than a quarter [default: f32]
+          --text-dtype <TYPE>  Data type of the text encoder's matrices [default: that of --dtype]
+          --device <DEVICE>    Device that computes: cpu or cuda [default: cpu]
     "#);
 }
 

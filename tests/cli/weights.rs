@@ -19,11 +19,13 @@ const PARTS: [&str; 5] = [
     "dinov2.pth",
 ];
 
-/// What is said to the bundle.
+/// What is said to the bundle, for a search that needs all of its files.
 fn refused(desk: &Desk) -> String {
     desk.refuses(&[
         "generate",
         "a red circle",
+        "--method",
+        "tts-var",
         "--model",
         "bundle",
         "--out",
