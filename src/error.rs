@@ -90,7 +90,7 @@ pub enum LoadError {
         found: String,
     },
     /// The file does not hold weights in a known format.
-    #[error("{}: expected weights (PyTorch or safetensors), found {found}", path.display())]
+    #[error("{}: expected weights (PyTorch, safetensors or GGUF), found {found}", path.display())]
     NotACheckpoint {
         /// The file.
         path: PathBuf,

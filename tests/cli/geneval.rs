@@ -429,7 +429,7 @@ fn invalid_requests_are_refused() {
     error: DATA/clip-tiny/model: expected a Mask2Former, found another model
     hint: give a checkpoint of mmdetection or a folder of Hugging Face; `ttsvar models` names both
     $ eval geneval --images made --detector made/00000/samples/0000.png --clip DATA/clip-tiny/model
-    error: made/00000/samples/0000.png: expected weights (PyTorch or safetensors), found a PNG image
+    error: made/00000/samples/0000.png: expected weights (PyTorch, safetensors or GGUF), found a PNG image
     hint: is this the right file? `ttsvar models` lists every model's files and where each is published
     $ eval geneval --detector DATA/mask2former-tiny --clip DATA/clip-tiny/model
     error: GenEval needs its prompts

@@ -465,7 +465,10 @@ fn a_wrong_description_is_refused_with_what_is_right() {
         (
             "vae = \"infinity_vae.pth\"",
             "vae = \"infinity_vae.pth\"\nclasses = [\"a\"]",
-            ["`classes` are for the family `var`", "read texts"],
+            [
+                "`classes` are for the families `var` and `flexar-class`",
+                "read texts",
+            ],
         ),
         (
             "vae = \"infinity_vae.pth\"",
@@ -635,7 +638,10 @@ fn the_description_in_the_manual_is_valid() {
         });
         description.unwrap().name
     });
-    assert_eq!(names.collect::<Vec<_>>(), ["demo", "shapes", "switti-1024"]);
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        ["demo", "shapes", "switti-1024", "flexar-1b"]
+    );
 }
 
 #[test]
