@@ -89,6 +89,7 @@ fn the_model_supplies_the_defaults() {
         ("best-of-n", 64),
         ("importance", 64),
         ("beam", 64),
+        ("lookahead", 64),
         ("draft", 64),
         ("sequential", 64),
         ("auto", 64),
