@@ -51,6 +51,11 @@ MODELS = [
     "switti-ar",
     "switti-1024",
     "switti-1024-ar",
+    "flexar-113m",
+    "flexar-382m",
+    "flexar-1b",
+    "flexar-3b",
+    "flexar-1b-class",
 ]
 """Those of the Python package, which need not be installed for a server; a test compares them."""
 
