@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Endings of the files beside weights that belong to a model.
-const BESIDE: [&str; 4] = ["json", "txt", "model", "toml"];
+const BESIDE: [&str; 5] = ["json", "yaml", "txt", "model", "toml"];
 
 /// Converts the transformer and the text encoders, and links or copies everything else.
 pub(super) fn run(typed: &arguments::Convert, console: &Console) -> Result<()> {

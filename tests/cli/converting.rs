@@ -1,11 +1,10 @@
 //! `ttsvar convert`: a model with matrices of 8 bits generates what the original generates in 8
 //! bits.
 
-use crate::desk::Desk;
+use crate::{desk::Desk, support::flexar};
 
-#[test]
-fn a_converted_model_generates_the_same_images_in_8_bits() {
-    let desk = Desk::with_demo();
+/// Converts `bundle` into `small`, and generates the same image with both.
+fn converted_images_are_the_same(desk: &Desk) {
     let said = desk.works(&["convert", "bundle", "--to", "q8_0", "--out", "small", "-q"]);
     assert!(said.contains("small"), "{said}");
     let generate = |model: &str, out: &str| {
@@ -30,6 +29,19 @@ fn a_converted_model_generates_the_same_images_in_8_bits() {
     };
     let before = generate("bundle", "a.png");
     assert!(before == generate("small", "b.png"));
+}
+
+#[test]
+fn a_converted_model_generates_the_same_images_in_8_bits() {
+    converted_images_are_the_same(&Desk::with_demo());
+}
+
+/// Its transformer and its text encoder are folders with settings beside the weights.
+#[test]
+fn settings_beside_the_weights_are_converted_too() {
+    let desk = Desk::new();
+    flexar::write_bundle(&desk.path("bundle"), "t2i");
+    converted_images_are_the_same(&desk);
 }
 
 #[test]
