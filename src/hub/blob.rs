@@ -91,7 +91,8 @@ impl Blob {
     pub fn read_at(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
         self.check_range(offset, length)?;
         let mut bytes = vec![0; length as usize];
-        self.fill_at(offset, &mut bytes, false)?;
+        self.fill_part(offset, &mut bytes)
+            .map_err(Error::io(self.path()))?;
         Ok(bytes)
     }
 
@@ -99,7 +100,7 @@ impl Blob {
     ///
     /// # Errors
     /// There are fewer.
-    pub(super) fn check_range(&self, offset: u64, length: u64) -> Result<()> {
+    fn check_range(&self, offset: u64, length: u64) -> Result<()> {
         let size = self.len()?;
         if offset.checked_add(length).is_some_and(|end| end <= size) {
             return Ok(());
@@ -109,8 +110,8 @@ impl Blob {
         Err(Error::file(self.path(), message).with_hint("the file is cut short; download it again"))
     }
 
-    /// Fills `bytes` with those that begin at `offset`, with all threads, and asks the system to read
-    /// on behind them. Returns their CRC-32 if it is wanted, otherwise 0.
+    /// Fills `bytes`, the numbers of a tensor, with those that begin at `offset`, with all threads, and
+    /// asks the system to read on behind them: the next tensor. Returns their CRC-32 if it is wanted, otherwise 0.
     ///
     /// Files are not mapped into memory: a file that shrinks meanwhile would end the program.
     ///
@@ -118,6 +119,7 @@ impl Blob {
     /// The bytes are not all there, or cannot be read.
     pub(super) fn fill_at(&self, offset: u64, bytes: &mut [u8], checksum: bool) -> Result<u32> {
         let length = bytes.len() as u64;
+        self.check_range(offset, length)?;
         let part = |(i, bytes): (usize, &mut [u8])| {
             let offset = offset + (i * PART) as u64;
             self.fill_part(offset, bytes)?;

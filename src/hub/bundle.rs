@@ -489,6 +489,16 @@ impl Bundle {
         Ok(missing)
     }
 
+    /// Those of the features.
+    pub fn missing_of_features(&self) -> Vec<String> {
+        match &self.description.features {
+            Some(features) if self.features_location(&features.weights).is_err() => {
+                self.place.missing([(DINOV2, features.weights.as_str())])
+            }
+            _ => vec![],
+        }
+    }
+
     /// What `ttsvar convert` needs to know of the files: where they are and which to convert.
     ///
     /// # Errors
@@ -529,16 +539,6 @@ impl Bundle {
             networks,
             others,
         })
-    }
-
-    /// Those of the features.
-    pub fn missing_of_features(&self) -> Vec<String> {
-        match &self.description.features {
-            Some(features) if self.features_location(&features.weights).is_err() => {
-                self.place.missing([(DINOV2, features.weights.as_str())])
-            }
-            _ => vec![],
-        }
     }
 
     /// The released file, or the same network as a Hugging Face folder.

@@ -17,7 +17,10 @@ use candle_core::{
 use half::f16;
 use rayon::prelude::*;
 
-use super::blob::{Blob, BlobReader};
+use super::{
+    blob::{Blob, BlobReader},
+    numbers,
+};
 use crate::{
     Error, LoadError, Result,
     nn::{StoredType, TensorInfo, TensorSource},
@@ -33,7 +36,7 @@ const LONGEST_NAME: u64 = 512;
 const MOST_AXES: u32 = 4;
 
 /// The alignment of tensors unless the settings say otherwise.
-const ALIGNMENT: u64 = 32;
+pub(super) const ALIGNMENT: u64 = 32;
 
 /// The setting that gives the alignment.
 pub(super) const ALIGNMENT_KEY: &str = "general.alignment";
@@ -46,7 +49,7 @@ pub(super) const Q8_0_BYTES: usize = 34;
 
 /// How the numbers of a tensor are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// As numbers of this type.
     Plain(DType),
     /// In blocks of `q8_0`.
@@ -55,26 +58,41 @@ enum Kind {
     Quantised(GgmlDType),
 }
 
+/// The kinds that can be read, with their numbers in files.
+const KINDS: [(u32, Kind); 14] = [
+    (0, Kind::Plain(DType::F32)),
+    (1, Kind::Plain(DType::F16)),
+    (2, Kind::Quantised(GgmlDType::Q4_0)),
+    (3, Kind::Quantised(GgmlDType::Q4_1)),
+    (6, Kind::Quantised(GgmlDType::Q5_0)),
+    (7, Kind::Quantised(GgmlDType::Q5_1)),
+    (8, Kind::Q8),
+    (10, Kind::Quantised(GgmlDType::Q2K)),
+    (11, Kind::Quantised(GgmlDType::Q3K)),
+    (12, Kind::Quantised(GgmlDType::Q4K)),
+    (13, Kind::Quantised(GgmlDType::Q5K)),
+    (14, Kind::Quantised(GgmlDType::Q6K)),
+    (28, Kind::Plain(DType::F64)),
+    (30, Kind::Plain(DType::BF16)),
+];
+
 impl Kind {
-    /// The kind with this number in files; `None` if it cannot be read.
-    fn new(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Self::Plain(DType::F32),
-            1 => Self::Plain(DType::F16),
-            30 => Self::Plain(DType::BF16),
-            28 => Self::Plain(DType::F64),
-            2 => Self::Quantised(GgmlDType::Q4_0),
-            3 => Self::Quantised(GgmlDType::Q4_1),
-            6 => Self::Quantised(GgmlDType::Q5_0),
-            7 => Self::Quantised(GgmlDType::Q5_1),
-            8 => Self::Q8,
-            10 => Self::Quantised(GgmlDType::Q2K),
-            11 => Self::Quantised(GgmlDType::Q3K),
-            12 => Self::Quantised(GgmlDType::Q4K),
-            13 => Self::Quantised(GgmlDType::Q5K),
-            14 => Self::Quantised(GgmlDType::Q6K),
-            _ => return None,
-        })
+    /// The kind with this number in files; otherwise the number.
+    fn from_number(number: u32) -> Result<Self, u32> {
+        let found = KINDS.iter().find(|(other, _)| *other == number);
+        found.map(|(_, kind)| *kind).ok_or(number)
+    }
+
+    /// Its number in files.
+    pub(super) fn number(self) -> Option<u32> {
+        let found = KINDS.iter().find(|(_, kind)| *kind == self);
+        found.map(|(number, _)| *number)
+    }
+
+    /// Bytes of this many values, which are whole blocks; `None` where that overflows.
+    pub(super) fn bytes(self, values: u64) -> Option<u64> {
+        let (of_block, bytes) = self.block();
+        (values / of_block).checked_mul(bytes)
     }
 
     /// Numbers of a block, and its bytes.
@@ -105,10 +123,8 @@ pub struct GgufFile {
 
 struct Entry {
     shape: Vec<usize>,
-    /// `None` if tensors of that type cannot be read.
-    kind: Option<Kind>,
-    /// The number of the type in the file.
-    number: u32,
+    /// Otherwise the number of a type that cannot be read.
+    kind: Result<Kind, u32>,
     /// First byte in the file.
     start: u64,
     bytes: u64,
@@ -165,8 +181,8 @@ impl TensorSource for GgufFile {
         self.tensors.get(name).map(|entry| TensorInfo {
             shape: entry.shape.clone(),
             element: match entry.kind {
-                Some(kind) => StoredType::Readable(kind.read_as()),
-                None => StoredType::Unreadable(format!("GGUF type {}", entry.number)),
+                Ok(kind) => StoredType::Readable(kind.read_as()),
+                Err(number) => StoredType::Unreadable(unreadable(number)),
             },
         })
     }
@@ -176,19 +192,31 @@ impl TensorSource for GgufFile {
             .tensors
             .get(name)
             .ok_or_else(|| super::absent(self, name))?;
-        let Some(kind) = entry.kind else {
-            let kind = format!("GGUF type {}", entry.number);
-            return Err(super::unreadable(self, name, &kind));
-        };
-        let bytes = self.blob.read_at(entry.start, entry.bytes)?;
+        let kind = entry
+            .kind
+            .map_err(|number| super::unreadable(self, name, &unreadable(number)))?;
         let shape = entry.shape.as_slice();
+        let blocks = || {
+            let mut bytes = vec![0; entry.bytes as usize];
+            self.blob.fill_at(entry.start, &mut bytes, false)?;
+            Ok::<_, Error>(bytes)
+        };
         Ok(match kind {
-            Kind::Plain(dtype) => Tensor::from_raw_buffer(&bytes, dtype, shape, &Device::Cpu)?,
-            Kind::Q8 => Tensor::from_vec(from_q8_0(&bytes), shape, &Device::Cpu)?,
-            Kind::Quantised(kind) => qtensor_from_ggml(kind, &bytes, shape.to_vec(), &Device::Cpu)?
-                .dequantize(&Device::Cpu)?,
+            Kind::Plain(dtype) => numbers::tensor(dtype, shape, |bytes| {
+                self.blob.fill_at(entry.start, bytes, false).map(drop)
+            })?,
+            Kind::Q8 => Tensor::from_vec(from_q8_0(&blocks()?), shape, &Device::Cpu)?,
+            Kind::Quantised(kind) => {
+                qtensor_from_ggml(kind, &blocks()?, shape.to_vec(), &Device::Cpu)?
+                    .dequantize(&Device::Cpu)?
+            }
         })
     }
+}
+
+/// A type that cannot be read, for messages.
+fn unreadable(number: u32) -> String {
+    format!("GGUF type {number}")
 }
 
 /// The numbers of whole blocks.
@@ -258,7 +286,7 @@ impl Described {
     /// The tensor in a file of `size` bytes whose numbers begin at byte `data`; the error holds the
     /// expected and the found.
     fn entry(self, data: u64, size: u64) -> Result<Entry, (String, String)> {
-        let kind = Kind::new(self.number);
+        let kind = Kind::from_number(self.number);
         let shape: Vec<usize> = self.shape.iter().map(|size| *size as usize).collect();
         let start = data.checked_add(self.offset).filter(|start| *start <= size);
         let Some(start) = start else {
@@ -266,9 +294,9 @@ impl Described {
             return Err((expected, format!("the offset {}", self.offset)));
         };
         let bytes = match kind {
-            None => 0,
-            Some(kind) => {
-                let (values, bytes) = kind.block();
+            Err(_) => 0,
+            Ok(kind) => {
+                let (values, _) = kind.block();
                 let last = self.shape.last().copied().unwrap_or(1);
                 if !last.is_multiple_of(values) {
                     let expected = format!("rows of a multiple of {values} values");
@@ -278,7 +306,7 @@ impl Described {
                     .shape
                     .iter()
                     .try_fold(1u64, |count, size| count.checked_mul(*size));
-                let bytes = count.and_then(|count| (count / values).checked_mul(bytes));
+                let bytes = count.and_then(|count| kind.bytes(count));
                 let within = bytes.filter(|bytes| *bytes <= size - start);
                 within.ok_or_else(|| {
                     let found = format!("the shape {shape:?} from byte {start} on");
@@ -289,7 +317,6 @@ impl Described {
         Ok(Entry {
             shape,
             kind,
-            number: self.number,
             start,
             bytes,
         })

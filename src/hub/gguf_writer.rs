@@ -1,49 +1,41 @@
 //! Writes GGUF files, tensor by tensor.
 
-use std::io::{self, Write};
-
-use candle_core::{DType, Tensor};
-use half::f16;
-use rayon::prelude::*;
-
-use super::gguf_file::{ALIGNMENT_KEY, MAGIC, Q8_0_BYTES, Q8_0_VALUES};
-use crate::{
-    Error, Result, file,
-    nn::{Q8Block, StoredType, TensorSource},
+use std::{
+    io::{self, Write},
+    path::Path,
 };
 
-/// The alignment of tensors.
-const ALIGNMENT: u64 = 32;
+use candle_core::{DType, Tensor};
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::gguf_file::{ALIGNMENT, ALIGNMENT_KEY, Kind, MAGIC, Q8_0_BYTES, Q8_0_VALUES};
+use crate::{
+    Error, Result, file,
+    nn::{Q8Block, StoredType, TensorInfo, TensorSource},
+};
 
 /// The version of the format.
 const VERSION: u32 = 3;
 
-/// What a tensor becomes in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
-    F32,
-    F16,
-    Bf16,
-    Q8,
+/// A tensor of the file.
+struct Written {
+    name: String,
+    shape: Vec<usize>,
+    kind: Kind,
+    /// The number of the kind in files.
+    number: u32,
+    /// First byte among those of all tensors.
+    offset: u64,
 }
 
-impl Kept {
-    /// The number of the type in files.
-    fn number(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Bf16 => 30,
-            Self::Q8 => 8,
-        }
-    }
-
-    fn bytes(self, values: u64) -> u64 {
-        match self {
-            Self::F32 => 4 * values,
-            Self::F16 | Self::Bf16 => 2 * values,
-            Self::Q8 => values / Q8_0_VALUES as u64 * Q8_0_BYTES as u64,
-        }
+/// What a tensor of this name and shape becomes that is stored as `dtype`; `None` if it is left out.
+fn kind_of(name: &str, shape: &[usize], dtype: DType) -> Option<Kind> {
+    match dtype {
+        dtype if !dtype.is_float() => None,
+        _ if is_matrix(name, shape) => Some(Kind::Q8),
+        DType::F16 | DType::BF16 => Some(Kind::Plain(dtype)),
+        _ => Some(Kind::Plain(DType::F32)),
     }
 }
 
@@ -72,26 +64,34 @@ fn is_matrix(name: &str, shape: &[usize]) -> bool {
 /// A tensor cannot be read, or the file cannot be written; then none is left behind.
 pub fn write_q8_0(
     source: &dyn TensorSource,
-    path: &std::path::Path,
+    path: &Path,
     mut done: impl FnMut(f64),
 ) -> Result<u64> {
     let mut tensors = vec![];
     let mut offset = 0;
     for name in source.names() {
-        let Some(info) = source.info(&name) else {
+        let Some(TensorInfo {
+            shape,
+            element: StoredType::Readable(dtype),
+        }) = source.info(&name)
+        else {
             continue;
         };
-        let kept = match info.element {
-            StoredType::Readable(dtype) if !dtype.is_float() => continue,
-            StoredType::Unreadable(_) => continue,
-            StoredType::Readable(_) if is_matrix(&name, &info.shape) => Kept::Q8,
-            StoredType::Readable(DType::F16) => Kept::F16,
-            StoredType::Readable(DType::BF16) => Kept::Bf16,
-            StoredType::Readable(_) => Kept::F32,
+        let Some(kind) = kind_of(&name, &shape, dtype) else {
+            continue;
         };
-        let values: u64 = info.shape.iter().map(|size| *size as u64).product();
-        tensors.push((name, info.shape, kept, offset));
-        offset = (offset + kept.bytes(values)).next_multiple_of(ALIGNMENT);
+        let values = shape.iter().map(|size| *size as u64).product();
+        let (Some(number), Some(bytes)) = (kind.number(), kind.bytes(values)) else {
+            return Err(Error::internal(format!("`{name}` cannot be written")));
+        };
+        tensors.push(Written {
+            name,
+            shape,
+            kind,
+            number,
+            offset,
+        });
+        offset = (offset + bytes).next_multiple_of(ALIGNMENT);
     }
     let total = offset.max(1);
     let header = header(&tensors);
@@ -100,8 +100,9 @@ pub fn write_q8_0(
     let mut failed = None;
     let written = file::replace_with(path, |out| {
         out.write_all(&header)?;
-        for (name, _, kept, offset) in &tensors {
-            let content = match source.load(name).and_then(|tensor| content(&tensor, *kept)) {
+        for written in &tensors {
+            let tensor = source.load(&written.name);
+            let content = match tensor.and_then(|tensor| content(&tensor, written.kind)) {
                 Ok(content) => content,
                 Err(error) => {
                     failed = Some(error);
@@ -111,7 +112,7 @@ pub fn write_q8_0(
             out.write_all(&content)?;
             let rest = content.len().next_multiple_of(ALIGNMENT as usize) - content.len();
             out.write_all(&[0; ALIGNMENT as usize][..rest])?;
-            done((*offset + content.len() as u64) as f64 / total as f64);
+            done((written.offset + content.len() as u64) as f64 / total as f64);
         }
         Ok(())
     });
@@ -122,7 +123,7 @@ pub fn write_q8_0(
 }
 
 /// The header up to the first tensor.
-fn header(tensors: &[(String, Vec<usize>, Kept, u64)]) -> Vec<u8> {
+fn header(tensors: &[Written]) -> Vec<u8> {
     let mut header = MAGIC.to_vec();
     let text = |header: &mut Vec<u8>, text: &str| {
         header.extend((text.len() as u64).to_le_bytes());
@@ -137,39 +138,36 @@ fn header(tensors: &[(String, Vec<usize>, Kept, u64)]) -> Vec<u8> {
     text(&mut header, ALIGNMENT_KEY);
     header.extend(4u32.to_le_bytes());
     header.extend((ALIGNMENT as u32).to_le_bytes());
-    for (name, shape, kept, offset) in tensors {
-        text(&mut header, name);
-        header.extend((shape.len() as u32).to_le_bytes());
-        for size in shape.iter().rev() {
+    for tensor in tensors {
+        text(&mut header, &tensor.name);
+        header.extend((tensor.shape.len() as u32).to_le_bytes());
+        for size in tensor.shape.iter().rev() {
             header.extend((*size as u64).to_le_bytes());
         }
-        header.extend(kept.number().to_le_bytes());
-        header.extend(offset.to_le_bytes());
+        header.extend(tensor.number.to_le_bytes());
+        header.extend(tensor.offset.to_le_bytes());
     }
     header.resize(header.len().next_multiple_of(ALIGNMENT as usize), 0);
     header
 }
 
 /// The bytes of a tensor.
-fn content(tensor: &Tensor, kept: Kept) -> Result<Vec<u8>> {
+fn content(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>> {
     let flat = tensor.flatten_all()?;
-    Ok(match kept {
-        Kept::F32 => {
-            let values = flat.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-            values.into_iter().flat_map(f32::to_le_bytes).collect()
-        }
-        Kept::F16 => {
+    Ok(match kind {
+        Kind::Plain(DType::F16) => {
             let values = flat.to_vec1::<f16>()?;
             values.into_iter().flat_map(f16::to_le_bytes).collect()
         }
-        Kept::Bf16 => {
-            let values = flat.to_vec1::<half::bf16>()?;
-            values
-                .into_iter()
-                .flat_map(half::bf16::to_le_bytes)
-                .collect()
+        Kind::Plain(DType::BF16) => {
+            let values = flat.to_vec1::<bf16>()?;
+            values.into_iter().flat_map(bf16::to_le_bytes).collect()
         }
-        Kept::Q8 => to_q8_0(&flat.to_dtype(DType::F32)?.to_vec1::<f32>()?),
+        Kind::Q8 => to_q8_0(&flat.to_dtype(DType::F32)?.to_vec1::<f32>()?),
+        _ => {
+            let values = flat.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            values.into_iter().flat_map(f32::to_le_bytes).collect()
+        }
     })
 }
 

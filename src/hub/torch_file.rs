@@ -222,7 +222,6 @@ impl Archive {
 
     /// Reads bytes that are stored as they are.
     fn read_stored(&self, start: u64, bytes: &mut [u8], expected: Option<u32>) -> Result<()> {
-        self.blob.check_range(start, bytes.len() as u64)?;
         let found = self.blob.fill_at(start, bytes, expected.is_some())?;
         match expected {
             Some(expected) if found != expected => {

@@ -154,6 +154,17 @@ pub struct ImageSize {
     pub pixels: Option<String>,
 }
 
+impl ImageSize {
+    /// The only size of a model with a grid of (rows, columns) tokens of `token` pixels per side.
+    fn single((rows, columns): (usize, usize), token: usize) -> Self {
+        Self {
+            width: columns * token,
+            height: rows * token,
+            pixels: None,
+        }
+    }
+}
+
 /// What a pipeline must know of the system around it.
 #[derive(Clone, Debug, Default)]
 pub struct PipelineContext {
@@ -200,12 +211,26 @@ fn check_single_size(
     if !other_aspect && options.pixels.is_none() {
         return Ok(());
     }
-    let height = rows * token;
-    let width = columns * token;
+    let ImageSize { width, height, .. } = ImageSize::single((rows, columns), token);
     Err(Error::input(format!(
         "`{name}` generates images of one size only, {width} x {height}"
     ))
     .with_hint("leave --aspect and --pixels out"))
+}
+
+/// The classes of a description, which must be the `count` of the transformer.
+fn described_classes(description: &Description, count: usize) -> Result<Classes> {
+    let Some(names) = &description.generator.classes else {
+        return Ok(Classes::unnamed(count));
+    };
+    if names.len() != count {
+        return Err(Error::input(format!(
+            "`classes` of [generator] has {} names, but the transformer has {count} classes",
+            names.len()
+        ))
+        .with_hint("give every class a name, or leave `classes` out"));
+    }
+    Classes::named(names)
 }
 
 /// Refuses options that a family does not have: each flag, and whether it is set.

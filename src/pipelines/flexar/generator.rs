@@ -21,7 +21,8 @@ use crate::{
     options::Options,
     pipelines::{
         Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
-        check_single_size, costs::USUAL_TEXT, refuse_options, steers, t5_text::EvictableText,
+        check_single_size, costs::USUAL_TEXT, described_classes, refuse_options, steers,
+        t5_text::EvictableText,
     },
     text::Classes,
 };
@@ -45,7 +46,7 @@ impl Family for FlexArFamily {
         let weights = Weights::new(source, Dtype::F32, &Device::Cpu);
         let config = prior_config(bundle)?;
         let count = FlexAr::classes(&weights, &config)?;
-        classes(&bundle.description, count).map(Some)
+        described_classes(&bundle.description, count).map(Some)
     }
 
     fn resolve(&self, options: Options, defaults: &Options) -> Result<Options> {
@@ -107,7 +108,7 @@ impl Family for FlexArFamily {
                 let text = EvictableText::open(bundle, loader, text.tokens, resident, report)?;
                 Prompts::Texts(Box::new(text))
             }
-            (None, Some(count)) => Prompts::Classes(classes(&bundle.description, count)?),
+            (None, Some(count)) => Prompts::Classes(described_classes(&bundle.description, count)?),
             (None, None) => return Err(Error::input("a model without texts and classes")),
         };
         let generator = FlexArGenerator {
@@ -179,21 +180,6 @@ fn load_tokenizer(
     Ok((flow, kl_vae::Decoder::load(&w.pp(flextok::VAE), groups)?))
 }
 
-/// The classes of a description, which must be the `count` of the transformer.
-fn classes(description: &Description, count: usize) -> Result<Classes> {
-    let Some(names) = &description.generator.classes else {
-        return Ok(Classes::unnamed(count));
-    };
-    if names.len() != count {
-        return Err(Error::input(format!(
-            "`classes` of [generator] has {} names, but the transformer has {count} classes",
-            names.len()
-        ))
-        .with_hint("give every class a name, or leave `classes` out"));
-    }
-    Classes::named(names)
-}
-
 /// What prompts are made of.
 enum Prompts {
     Texts(Box<EvictableText>),
@@ -236,13 +222,11 @@ impl Generator for FlexArGenerator {
     }
 
     fn image_sizes(&self) -> Vec<ImageSize> {
-        let (rows, columns) = self.networks.measured().latent_size();
-        let patch = self.networks.measured().vae.patch();
-        vec![ImageSize {
-            width: columns * patch,
-            height: rows * patch,
-            pixels: None,
-        }]
+        let networks = self.networks.measured();
+        vec![ImageSize::single(
+            networks.latent_size(),
+            networks.vae.patch(),
+        )]
     }
 
     fn pipeline(
@@ -250,13 +234,9 @@ impl Generator for FlexArGenerator {
         options: &Options,
         context: PipelineContext,
     ) -> Result<Box<dyn Pipeline + '_>> {
-        let patch = self.networks.measured().vae.patch();
-        check_single_size(
-            &self.name,
-            self.networks.measured().latent_size(),
-            patch,
-            options,
-        )?;
+        let measured = self.networks.measured();
+        let patch = measured.vae.patch();
+        check_single_size(&self.name, measured.latent_size(), patch, options)?;
         if let (Some(class), Prompts::Classes(classes)) = (&options.class, &self.prompts) {
             classes.find(class.as_str())?;
         }

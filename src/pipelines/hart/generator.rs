@@ -159,13 +159,8 @@ impl Generator for HartGenerator {
     }
 
     fn image_sizes(&self) -> Vec<ImageSize> {
-        let (rows, columns) = self.grid();
-        let patch = self.networks.measured().decoder.patch();
-        vec![ImageSize {
-            width: columns * patch,
-            height: rows * patch,
-            pixels: None,
-        }]
+        let token = self.networks.measured().decoder.patch();
+        vec![ImageSize::single(self.grid(), token)]
     }
 
     fn pipeline(

@@ -13,7 +13,7 @@ use crate::{
     options::Options,
     pipelines::{
         Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
-        check_single_size, refuse_decoder_options, refuse_options, steers,
+        check_single_size, described_classes, refuse_decoder_options, refuse_options, steers,
     },
     text::Classes,
 };
@@ -29,7 +29,7 @@ impl Family for VarFamily {
     fn classes(&self, bundle: &Bundle) -> Result<Option<Classes>> {
         let source = bundle.generator_weights(&Var::SIGNATURE)?;
         let count = Var::classes(&Weights::new(source, Dtype::F32, &Device::Cpu))?;
-        classes(&bundle.description, count).map(Some)
+        described_classes(&bundle.description, count).map(Some)
     }
 
     fn resolve(&self, options: Options, defaults: &Options) -> Result<Options> {
@@ -86,7 +86,7 @@ impl Family for VarFamily {
         let networks = Evictable::new("transformer and decoder", loader, true, report, load)?;
         let config = networks.measured().transformer.config();
         Ok(Box::new(VarGenerator {
-            classes: classes(&bundle.description, config.classes)?,
+            classes: described_classes(&bundle.description, config.classes)?,
             name: bundle.description.name.clone(),
             networks,
         }))
@@ -141,21 +141,6 @@ fn sides(grids: &[(usize, usize)]) -> String {
     sides.collect::<Vec<_>>().join(", ")
 }
 
-/// The classes of a description, which must be the `count` of the transformer.
-fn classes(description: &Description, count: usize) -> Result<Classes> {
-    let Some(names) = &description.generator.classes else {
-        return Ok(Classes::unnamed(count));
-    };
-    if names.len() != count {
-        return Err(Error::input(format!(
-            "`classes` of [generator] has {} names, but the transformer has {count} classes",
-            names.len()
-        ))
-        .with_hint("give every class a name, or leave `classes` out"));
-    }
-    Classes::named(names)
-}
-
 /// A VAR with its files.
 struct VarGenerator {
     name: String,
@@ -179,13 +164,8 @@ impl Generator for VarGenerator {
     }
 
     fn image_sizes(&self) -> Vec<ImageSize> {
-        let (rows, columns) = self.grid();
-        let patch = self.networks.measured().decoder.patch();
-        vec![ImageSize {
-            width: columns * patch,
-            height: rows * patch,
-            pixels: None,
-        }]
+        let token = self.networks.measured().decoder.patch();
+        vec![ImageSize::single(self.grid(), token)]
     }
 
     fn pipeline(
