@@ -1,20 +1,24 @@
 //! Models whose tokens are codes of a codebook, which a transformer predicts scale by scale and a
 //! VQ-VAE decodes: what VAR, HART and Switti have in common.
 
+use std::sync::{Arc, OnceLock};
+
 use candle_core::{DType, Device, Tensor};
-use ttsvar_search::{DecodeSize, rng::Stream};
+use ttsvar_search::{DecodeSize, Image, rng::Stream};
 
 use super::{
-    check_hidden_block,
+    Edit, Editor, check_hidden_block,
     codes::{Drawn, Sampling, check_tokenizer, draw_tokens_noting},
     costs::StepCosts,
+    edit::{self, ImageScale, PreparedEdit},
     rollout::{ScaleModel, ScaleOutput, ScaleStep},
     truncation::DrawSums,
 };
 use crate::{
     Result,
-    loading::Lazy,
-    models::vq_vae::{Decoder, Quantizer},
+    hub::Bundle,
+    loading::{Lazy, Loader},
+    models::vq_vae::{self, Decoder, Encoder, Quantizer},
 };
 
 /// The networks of a generator, without text encoders.
@@ -96,6 +100,9 @@ pub trait CodebookTransformer: Send + Sync + Sized {
     /// The file of the tokenizer that was released with it, if there is only one.
     const TOKENIZER: Option<&'static str> = None;
 
+    /// Whether the last scale adds what the codes leave over of a latent, instead of codes alone.
+    const HAS_RESIDUAL: bool = false;
+
     /// The token grids (rows, columns), coarse to fine.
     fn grids(&self) -> &[(usize, usize)];
     /// The number of blocks.
@@ -164,6 +171,8 @@ pub struct CodebookModel<'a, T: CodebookTransformer> {
     pub(super) settings: T::Settings,
     rows_at_once: usize,
     hidden_block: Option<usize>,
+    edit: Option<Arc<Edit>>,
+    prepared_edit: OnceLock<PreparedEdit>,
 }
 
 impl<'a, T: CodebookTransformer> CodebookModel<'a, T> {
@@ -183,6 +192,8 @@ impl<'a, T: CodebookTransformer> CodebookModel<'a, T> {
             settings,
             rows_at_once: usize::MAX,
             hidden_block: None,
+            edit: None,
+            prepared_edit: OnceLock::new(),
         })
     }
 
@@ -208,6 +219,50 @@ impl<'a, T: CodebookTransformer> CodebookModel<'a, T> {
         })
     }
 
+    /// Generates a part of an image again, instead of a whole one.
+    ///
+    /// # Errors
+    /// The latent of the image has another shape than the model's.
+    pub fn with_edit(self, edit: Option<Arc<Edit>>) -> Result<Self> {
+        if let Some(edit) = &edit {
+            edit.check(self.channels(), self.latent_size())?;
+        }
+        Ok(Self { edit, ..self })
+    }
+
+    /// The edit with the scales of its image, which are made when they are needed first: networks
+    /// are not read before the prompt is encoded.
+    fn prepared_edit(&self) -> Result<Option<&PreparedEdit>> {
+        let Some(edit) = &self.edit else {
+            return Ok(None);
+        };
+        if self.prepared_edit.get().is_none() {
+            let prepared = PreparedEdit::new(edit.clone(), self.scales_of(&edit.latent)?)?;
+            let _ = self.prepared_edit.set(prepared);
+        }
+        Ok(self.prepared_edit.get())
+    }
+
+    /// The scales of an image's latent.
+    fn scales_of(&self, latent: &Tensor) -> Result<Vec<ImageScale>> {
+        let networks = self.networks.get()?;
+        let quantizer = &networks.quantizer;
+        let scales = quantizer.quantize(latent, self.grids())?;
+        let scales = scales.into_iter().zip(self.grids()).map(|(scale, grid)| {
+            Ok(ImageScale {
+                codes: quantizer.codes(&scale.ids, *grid)?,
+                sum: scale.sum,
+            })
+        });
+        let mut scales = scales.collect::<Result<Vec<_>>>()?;
+        if let Some(last) = scales.last_mut()
+            && T::HAS_RESIDUAL
+        {
+            last.sum = latent.clone();
+        }
+        Ok(scales)
+    }
+
     /// The transformer where only its sizes matter.
     pub(super) fn sizes(&self) -> &'a T {
         &self.networks.measured().transformer
@@ -229,7 +284,21 @@ impl<'a, T: CodebookTransformer> CodebookModel<'a, T> {
         let quantizer = &networks.quantizer;
         let grids = self.grids();
         let codes = drawn.map(quantizer, grids[scale])?;
-        Ok(quantizer.add(sum, &codes, self.latent_size(), [scale, grids.len()])?)
+        let add = |codes: &Tensor| {
+            Ok(quantizer.add(sum, codes, self.latent_size(), [scale, grids.len()])?)
+        };
+        match self.prepared_edit()? {
+            Some(edit) => edit.add(scale, &codes, grids[scale], add),
+            None => add(&codes),
+        }
+    }
+
+    /// The running sum after a scale; in an edit, that of its image outside of its part.
+    pub(super) fn edited(&self, scale: usize, sum: Tensor) -> Result<Tensor> {
+        match self.prepared_edit()? {
+            Some(edit) => edit.with_sum_of_image(scale, &sum),
+            None => Ok(sum),
+        }
     }
 }
 
@@ -371,6 +440,30 @@ impl<T: CodebookTransformer> ScaleModel for CodebookModel<'_, T> {
     }
 
     fn decode(&self, latent: &Tensor) -> Result<Tensor> {
-        self.networks.get()?.decoder.forward(latent)
+        let networks = self.networks.get()?;
+        let decode = |latent: &Tensor| networks.decoder.forward(latent);
+        let decoded = decode(latent)?;
+        match self.prepared_edit()? {
+            Some(edit) => edit.composed(decoded, decode),
+            None => Ok(decoded),
+        }
+    }
+}
+
+/// Encodes images with the tokenizer of a model, which is read for edits only.
+pub(super) struct CodebookEditor {
+    /// The files of the model.
+    pub bundle: Bundle,
+    /// Reads them.
+    pub loader: Loader,
+}
+
+impl Editor for CodebookEditor {
+    fn encode(&self, image: &Image) -> Result<Tensor> {
+        let source = self.bundle.vae_weights(&vq_vae::SIGNATURE)?;
+        let unused = ["decoder.", "post_quant_conv.", "quantize."];
+        let encoder = self.loader.load(source, "", &unused, Encoder::load)?;
+        let place = (&self.loader.device, self.loader.dtype.of_maps());
+        edit::latent(image, place, |pixels| encoder.network.forward(pixels))
     }
 }

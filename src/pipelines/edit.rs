@@ -1,7 +1,9 @@
 //! Edits: a part of an image is generated again. Outside of the part, the tokens of every scale and
 //! their running sum are those of the image; inside, tokens are sampled as usual.
 
-use candle_core::{Device, Tensor};
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{DType, Device, Tensor};
 use ttsvar_search::Image;
 
 use crate::{Error, Result, nn::area};
@@ -72,17 +74,26 @@ impl EditedPart {
         Ok(())
     }
 
-    /// A running sum (1, channels, rows, columns) inside of the part, and outside another.
+    /// A map (1, channels, h, w) inside of the part, and outside another. Each token over `grid`
+    /// has the same number of cells of the map.
     ///
     /// # Errors
     /// The tensor library fails.
-    pub(super) fn combined(&self, inside: &Tensor, outside: &Tensor) -> Result<Tensor> {
-        let (_, _, rows, columns) = inside.dims4()?;
+    fn combined(
+        &self,
+        inside: &Tensor,
+        outside: &Tensor,
+        (rows, columns): (usize, usize),
+    ) -> Result<Tensor> {
+        let (_, _, height, width) = inside.dims4()?;
         let tokens = self.tokens((rows, columns))?;
-        let tokens: Vec<u8> = tokens.into_iter().map(u8::from).collect();
-        let tokens = Tensor::from_vec(tokens, (1, 1, rows, columns), &Device::Cpu)?;
-        let tokens = tokens.broadcast_as(inside.shape())?;
-        Ok(tokens.where_cond(inside, outside)?)
+        let cells = (0..height * width).map(|cell| {
+            let (row, column) = (cell / width * rows / height, cell % width * columns / width);
+            u8::from(tokens[row * columns + column])
+        });
+        let cells = Tensor::from_vec(cells.collect(), (1, 1, height, width), &Device::Cpu)?;
+        let cells = cells.broadcast_as(inside.shape())?;
+        Ok(cells.where_cond(inside, outside)?)
     }
 
     /// The share of the new image in each pixel, (1, 1, height, width): 0 outside of the part, rising
@@ -90,7 +101,7 @@ impl EditedPart {
     ///
     /// # Errors
     /// The tensor library fails.
-    pub(super) fn shares(&self) -> Result<Tensor> {
+    fn shares(&self) -> Result<Tensor> {
         let (_, _, height, width) = self.0.dims4()?;
         let mut inside = self.0.flatten_all()?.to_vec1::<f32>()?;
         let mut shares = vec![0.0; inside.len()];
@@ -114,6 +125,129 @@ pub struct Edit {
     pub latent: Tensor,
     /// The part.
     pub part: EditedPart,
+}
+
+impl Edit {
+    /// Checks that the latent has the shape of a model's.
+    ///
+    /// # Errors
+    /// It has another one.
+    pub(super) fn check(&self, channels: usize, (rows, columns): (usize, usize)) -> Result<()> {
+        let expected = [1, channels, rows, columns];
+        let found = self.latent.dims();
+        if found == expected {
+            return Ok(());
+        }
+        let message = format!("a latent of shape {found:?}, expected {expected:?}");
+        Err(Error::internal(message))
+    }
+}
+
+/// One scale of an image as a model quantizes it.
+pub(super) struct ImageScale {
+    /// The codes of its tokens: (1, channels, h, w)
+    pub codes: Tensor,
+    /// Sum of this and all coarser scales: (1, channels, rows, columns)
+    pub sum: Tensor,
+}
+
+/// An edit with the scales of its image.
+pub(super) struct PreparedEdit {
+    edit: Arc<Edit>,
+    scales: Vec<ImageScale>,
+    /// The share of the new image in each pixel: (1, 1, height, width)
+    shares: Tensor,
+    /// The image as the decoder makes it of its tokens, once it is needed: (1, 3, height, width)
+    reconstruction: OnceLock<Tensor>,
+}
+
+impl PreparedEdit {
+    /// An edit whose image has these scales.
+    ///
+    /// # Errors
+    /// The tensor library fails.
+    pub fn new(edit: Arc<Edit>, scales: Vec<ImageScale>) -> Result<Self> {
+        Ok(Self {
+            scales,
+            shares: edit.part.shares()?,
+            reconstruction: OnceLock::new(),
+            edit,
+        })
+    }
+
+    /// The running sum after a scale of tokens over `grid`: inside of the part the drawn `codes`
+    /// count, outside those of the image do, and the sum there is the image's. `add` adds codes to
+    /// the sum before.
+    ///
+    /// # Errors
+    /// `add` or the tensor library fails.
+    pub fn add(
+        &self,
+        scale: usize,
+        codes: &Tensor,
+        grid: (usize, usize),
+        add: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let codes = &self
+            .edit
+            .part
+            .combined(codes, &self.scales[scale].codes, grid)?;
+        self.with_sum_of_image(scale, &add(codes)?)
+    }
+
+    /// A running sum after a scale with that of the image outside of the part.
+    ///
+    /// # Errors
+    /// The tensor library fails.
+    pub fn with_sum_of_image(&self, scale: usize, sum: &Tensor) -> Result<Tensor> {
+        let (_, _, rows, columns) = sum.dims4()?;
+        let of_image = &self.scales[scale].sum;
+        self.edit.part.combined(sum, of_image, (rows, columns))
+    }
+
+    /// A decoded image (1, 3, height, width) inside of the part, and the reconstruction of the
+    /// image, which `decode` makes of its latent, outside. Smaller previews stay as they are.
+    ///
+    /// # Errors
+    /// `decode` or the tensor library fails.
+    pub fn composed(
+        &self,
+        decoded: Tensor,
+        decode: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        if decoded.dims()[2..] != self.shares.dims()[2..] {
+            return Ok(decoded);
+        }
+        let place = |x: &Tensor| x.to_device(decoded.device())?.to_dtype(decoded.dtype());
+        if self.reconstruction.get().is_none()
+            && let Some(last) = self.scales.last()
+        {
+            let _ = self.reconstruction.set(decode(&place(&last.sum)?)?);
+        }
+        let Some(old) = self.reconstruction.get() else {
+            return Ok(decoded);
+        };
+        let new = (&decoded - old)?.broadcast_mul(&place(&self.shares)?)?;
+        Ok((old + new)?)
+    }
+}
+
+/// The latent of an image in f32 in main memory, as [`Editor::encode`] returns it. `encoder` reads
+/// pixels (1, 3, height, width) in [-1, 1] on this device and in this type.
+///
+/// # Errors
+/// `encoder` or the tensor library fails.
+pub(super) fn latent(
+    image: &Image,
+    (device, dtype): (&Device, DType),
+    encoder: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let shape = (1, 3, image.height(), image.width());
+    let pixels = Tensor::from_vec(image.to_chw([0.5; 3], [0.5; 3]), shape, &Device::Cpu)?
+        .to_device(device)?
+        .to_dtype(dtype)?;
+    let latent = encoder(&pixels)?;
+    Ok(latent.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)
 }
 
 /// A set of pixels without those that have a neighbour outside of it.

@@ -223,7 +223,7 @@ impl<'a> Session<'a> {
             Error::input(format!(
                 "`{model}` cannot generate a part of an image again"
             ))
-            .with_hint("models of Infinity can, and the demo")
+            .with_hint("the demo and the models of Infinity, VAR, HART and Switti can")
         })?;
         let input = input.fitted(self.pipeline.image_size())?;
         let size = (input.image.height(), input.image.width());

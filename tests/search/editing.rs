@@ -1,18 +1,25 @@
 //! Edits: a part of an image is generated again, and the rest stays as the tokenizer knows it.
 
+use std::{path::Path, sync::Arc};
+
 use candle_core::{Device, Tensor};
+use tempfile::TempDir;
 use ttsvar::{
     eval::scenes::world::Scene,
-    image::Mask,
-    models::bsq_vae::{self, BsqVae},
-    nn::{Dtype, Weights},
+    hub::Bundle,
+    image::{Filter, Mask, Resize},
+    models::{
+        bsq_vae::{self, BsqVae},
+        vq_vae,
+    },
+    nn::{Dtype, TensorSource, Weights},
     options::Options,
     request::{EditInput, Session},
     search::{Image, Method, Silent},
     system::{self, System},
 };
 
-use crate::support::var;
+use crate::support::{flexar, hart, switti, var};
 
 const SIDE: usize = 64;
 const PROMPT: &str = "a photo of a red circle and a green star";
@@ -45,14 +52,18 @@ fn options(n: usize) -> Options {
     }
 }
 
-/// The finished images of an edit.
+/// The finished images of an edit of the demo.
 fn edited(system: &System, n: usize, rows_at_once: Option<usize>) -> Vec<Image> {
-    let mut session = Session::new(system, &options(n)).unwrap();
-    session = session.with_edit(input()).unwrap();
+    let session = Session::new(system, &options(n)).unwrap();
+    finished(session.with_edit(input()).unwrap(), PROMPT, rows_at_once)
+}
+
+/// The finished images of a session.
+fn finished(mut session: Session, prompt: &str, rows_at_once: Option<usize>) -> Vec<Image> {
     if let Some(rows) = rows_at_once {
         session.run_at_once(Some(rows)).unwrap();
     }
-    let outcome = session.run(PROMPT, 5, &mut Silent).unwrap();
+    let outcome = session.run(prompt, 5, &mut Silent).unwrap();
     let finished = outcome.finished.into_iter();
     finished.map(|finished| finished.image).collect()
 }
@@ -60,19 +71,30 @@ fn edited(system: &System, n: usize, rows_at_once: Option<usize>) -> Vec<Image> 
 /// What the tokenizer makes of an image.
 fn reconstructed(image: &Image) -> Image {
     let bundle = system::find_bundle(system::DEMO, None).unwrap();
-    let source = bundle.vae_weights(&bsq_vae::SIGNATURE).unwrap();
-    let vae = BsqVae::load(&Weights::new(source, Dtype::F32, &Device::Cpu)).unwrap();
-    let pixels = image.to_chw([0.5; 3], [0.5; 3]);
-    let x = Tensor::from_vec(pixels, (1, 3, SIDE, SIDE), &Device::Cpu).unwrap();
+    let vae = BsqVae::load(&weights(bundle.vae_weights(&bsq_vae::SIGNATURE).unwrap()));
     let grids = bundle.description.generator.scales.clone().unwrap();
-    let found = vae.reconstruct(&x, &grids).unwrap();
-    Image::from_chw(SIDE, SIDE, &found.flatten_all().unwrap().to_vec1().unwrap())
+    from_tensor(&vae.unwrap().reconstruct(&to_tensor(image), &grids).unwrap())
+}
+
+fn weights(source: Arc<dyn TensorSource>) -> Weights {
+    Weights::new(source, Dtype::F32, &Device::Cpu)
+}
+
+/// (1, 3, height, width) in [-1, 1]
+fn to_tensor(image: &Image) -> Tensor {
+    let shape = (1, 3, image.height(), image.width());
+    Tensor::from_vec(image.to_chw([0.5; 3], [0.5; 3]), shape, &Device::Cpu).unwrap()
+}
+
+fn from_tensor(x: &Tensor) -> Image {
+    let (_, _, height, width) = x.dims4().unwrap();
+    Image::from_chw(width, height, &x.flatten_all().unwrap().to_vec1().unwrap())
 }
 
 /// The mean difference of two images over the columns from `from` up to `to`, of 255.
 fn difference(a: &Image, b: &Image, from: usize, to: usize) -> f64 {
     let columns = |image: &Image| -> Vec<u8> {
-        let rows = image.pixels().chunks(3 * SIDE);
+        let rows = image.pixels().chunks(3 * image.width());
         rows.flat_map(|row| row[3 * from..3 * to].to_vec())
             .collect()
     };
@@ -154,18 +176,109 @@ fn what_cannot_be_edited_is_refused() {
     assert!(wide.contains("64 x 64 are generated"), "{wide}");
 }
 
+/// A recorded model whose tokens are codes of a codebook.
+struct CodebookCase {
+    folder: TempDir,
+    /// Writes its bundle into a folder.
+    write: fn(&Path),
+    prompt: &'static str,
+    /// Whether the last scale adds what the codes leave over: then the decoder sees the latent.
+    has_residual: bool,
+}
+
+impl CodebookCase {
+    fn new(write: fn(&Path), prompt: &'static str, has_residual: bool) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            write,
+            prompt,
+            has_residual,
+        }
+    }
+
+    fn open(&self) -> System {
+        (self.write)(self.folder.path());
+        System::builder(self.folder.path().to_str().unwrap())
+            .open()
+            .unwrap()
+    }
+
+    /// What the tokenizer makes of an image over these grids.
+    fn reconstructed(&self, image: &Image, grids: &[(usize, usize)]) -> Image {
+        let bundle = Bundle::open(self.folder.path()).unwrap();
+        let weights = weights(bundle.vae_weights(&vq_vae::SIGNATURE).unwrap());
+        let encoder = vq_vae::Encoder::load(&weights).unwrap();
+        let (quantizer, decoder) = vq_vae::load_for_images(&weights).unwrap();
+        let latent = encoder.forward(&to_tensor(image)).unwrap();
+        let scales = quantizer.quantize(&latent, grids).unwrap();
+        let sum = match self.has_residual {
+            true => &latent,
+            false => &scales.last().unwrap().sum,
+        };
+        from_tensor(&decoder.forward(sum).unwrap())
+    }
+}
+
+/// What the tokenizers of all families but Infinity's make of the outside of a mask.
 #[test]
-fn a_model_without_an_encoder_says_so() {
+fn every_model_with_a_codebook_edits() {
+    let cases = [
+        CodebookCase::new(
+            |folder| var::write_bundle(folder, ""),
+            "a photo of a class 3",
+            false,
+        ),
+        CodebookCase::new(
+            |folder| hart::write_bundle(folder, "ema_model.bin"),
+            PROMPT,
+            true,
+        ),
+        CodebookCase::new(
+            |folder| switti::write_bundle(folder, "switti"),
+            PROMPT,
+            false,
+        ),
+    ];
+    for case in cases {
+        let system = case.open();
+        let session = |n: usize| Session::new(&system, &options(n)).unwrap();
+        let pipeline_of = session(1);
+        let (height, width) = pipeline_of.pipeline().image_size();
+        let scales = pipeline_of.pipeline().scales();
+        let grids: Vec<_> = scales.iter().map(|s| (s.height, s.width)).collect();
+        let image = scene().resize(width, height, Filter::Bicubic);
+        let input = EditInput {
+            image: image.clone(),
+            mask: Mask::new(width, height, |pixel| pixel % width >= width / 2),
+        };
+        let plain = case.reconstructed(&image, &grids);
+        let edited = |n: usize, rows_at_once: Option<usize>| {
+            let session = session(n).with_edit(input.clone()).unwrap();
+            finished(session, case.prompt, rows_at_once)
+        };
+        let together = edited(3, None);
+        for image in &together {
+            let outside = difference(image, &plain, 0, width / 2);
+            let inside = difference(image, &plain, width / 2, width);
+            println!("outside {outside:.3}, inside {inside:.2} of 255");
+            assert!(outside <= 0.01, "{outside}"); // rounding
+            assert!(inside > 1.0, "the inside is new: {inside}");
+        }
+        assert_ne!(together[0], together[1]);
+        assert_eq!(together, edited(3, Some(1)));
+        assert_eq!(together[..2], edited(2, None)[..]);
+    }
+}
+
+/// The tokens of FlexAR have no place in an image.
+#[test]
+fn a_model_without_a_grid_of_tokens_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    var::write_bundle(folder.path(), "");
+    flexar::write_bundle(folder.path(), "t2i");
     let system = System::builder(folder.path().to_str().unwrap())
         .open()
         .unwrap();
-    let class = Options {
-        class: Some(3.into()),
-        ..options(1)
-    };
-    let session = Session::new(&system, &class).unwrap();
+    let session = Session::new(&system, &options(1)).unwrap();
     let error = session.with_edit(input()).map(|_| ()).unwrap_err();
     assert!(
         error.to_string().contains("cannot generate a part"),

@@ -16,8 +16,9 @@ use crate::{
     nn::Weights,
     options::Options,
     pipelines::{
-        Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext, Prepared,
-        check_single_size, refuse_decoder_options, refuse_options, steers,
+        Conditioning, Editor, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
+        Prepared, check_single_size, codebook::CodebookEditor, refuse_decoder_options,
+        refuse_options, steers,
     },
     text::Qwen2Tokenizer,
 };
@@ -86,6 +87,10 @@ impl Family for HartFamily {
         let tokens = networks.measured().transformer.config().context_tokens;
         Ok(Box::new(HartGenerator {
             name: bundle.description.name.clone(),
+            editor: CodebookEditor {
+                bundle: bundle.clone(),
+                loader: loader.clone(),
+            },
             text: open_text(tokens, bundle, loader, resident, report)?,
             networks,
         }))
@@ -141,6 +146,7 @@ fn open_text(
 /// A HART with its files.
 struct HartGenerator {
     name: String,
+    editor: CodebookEditor,
     networks: Evictable<HartNetworks>,
     text: EvictableText,
 }
@@ -172,9 +178,14 @@ impl Generator for HartGenerator {
         check_single_size(&self.name, self.grid(), patch, options)?;
         let model = TextModel::new(&self.networks, Settings::from_options(options))?
             .with_rows_at_once(context.rows_at_once.unwrap_or(usize::MAX))
-            .with_hidden_block(context.hidden_block)?;
+            .with_hidden_block(context.hidden_block)?
+            .with_edit(context.edit.clone())?;
         let networks = Networks::new(&self.networks(), &self.evictable(), &context);
         Ok(Box::new(HartPipeline::new(model, &self.text, networks)?))
+    }
+
+    fn editor(&self) -> Option<&dyn Editor> {
+        Some(&self.editor)
     }
 
     fn networks(&self) -> Vec<&dyn Evict> {

@@ -64,6 +64,8 @@ impl CodebookTransformer for Hart {
     type Condition = Condition;
     type Drawn = HartDraw;
 
+    const HAS_RESIDUAL: bool = true;
+
     fn grids(&self) -> &[(usize, usize)] {
         &self.config().grids
     }
@@ -166,10 +168,11 @@ impl CodebookTransformer for Hart {
             .t()?
             .reshape((1, quantizer.channels(), rows, columns))?;
         let added = (codes + residual)?;
-        Ok(match sum {
+        let sum = match sum {
             Some(sum) => (sum + added)?,
             None => added,
-        })
+        };
+        model.edited(scale, sum)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Infinity as a model family.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use ttsvar_search::{Image, Pipeline};
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
     options::Options,
     pipelines::{
         Conditioning, Editor, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
-        check_single_size, costs::USUAL_TEXT, refuse_decoder_options, refuse_options,
+        check_single_size, costs::USUAL_TEXT, edit, refuse_decoder_options, refuse_options,
         t5_text::EvictableText,
     },
     text::T5Tokenizer,
@@ -242,13 +242,8 @@ impl Editor for InfinityGenerator {
         let encoder = self
             .loader
             .load(source, "", &unused, BsqVae::load_encoder)?;
-        let pixels = image.to_chw([0.5; 3], [0.5; 3]); // in [-1, 1]
-        let shape = (1, 3, image.height(), image.width());
-        let pixels = Tensor::from_vec(pixels, shape, &Device::Cpu)?
-            .to_device(&self.loader.device)?
-            .to_dtype(self.transformer.measured().dtype())?;
-        let latent = encoder.network.forward(&pixels)?;
-        Ok(latent.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)
+        let place = (&self.loader.device, self.transformer.measured().dtype());
+        edit::latent(image, place, |pixels| encoder.network.forward(pixels))
     }
 }
 

@@ -15,10 +15,7 @@ pub use rollout::InfinityRollout;
 pub use sampling::{Sampling, draw_bits};
 pub use steering::steered_scale;
 
-use std::{
-    ops::Range,
-    sync::{Arc, OnceLock},
-};
+use std::{ops::Range, sync::Arc};
 
 use candle_core::{Device, Tensor};
 use steering::{PreparedLayouts, region_texts, steering, steering_costs};
@@ -31,7 +28,7 @@ use crate::{
     loading::Lazy,
     models::{
         autoencoder::Decoder,
-        bsq_vae::{Latent, QuantizedScale},
+        bsq_vae::Latent,
         infinity::{Config, Guidance, Infinity, RegionText, Schedule},
     },
     nn::Rope,
@@ -39,6 +36,7 @@ use crate::{
     pipelines::{
         Edit, check_hidden_block,
         costs::{self, Networks, SteeringCosts, StepCosts},
+        edit::{ImageScale, PreparedEdit},
         rollout::{ModelRollout, ScaleModel},
         scales_of,
         t5_text::TextEncoder,
@@ -168,16 +166,6 @@ pub struct ImageModel<'a> {
     device: Device,
 }
 
-/// An edit with the tokens of its image.
-struct PreparedEdit {
-    edit: Arc<Edit>,
-    scales: Vec<QuantizedScale>,
-    /// The share of the new image in each pixel: (1, 1, height, width)
-    shares: Tensor,
-    /// The image as the decoder makes it of its tokens, once it is needed: (1, 3, height, width)
-    reconstruction: OnceLock<Tensor>,
-}
-
 impl<'a> ImageModel<'a> {
     /// Combines a transformer and a decoder.
     ///
@@ -265,26 +253,25 @@ impl<'a> ImageModel<'a> {
     /// # Errors
     /// The latent of the image has another shape than the model's.
     pub fn with_edit(self, edit: Option<Arc<Edit>>) -> Result<Self> {
-        let Some(edit) = edit else {
-            return Ok(self);
+        let prepare = |edit: Arc<Edit>| {
+            edit.check(self.latent.channels, self.latent.size())?;
+            let scales = self.scales_of(&edit.latent)?;
+            PreparedEdit::new(edit, scales)
         };
-        let (rows, columns) = self.latent.size();
-        let expected = [1, self.latent.channels, rows, columns];
-        let found = edit.latent.dims();
-        if found != expected {
-            let message = format!("a latent of shape {found:?}, expected {expected:?}");
-            return Err(Error::internal(message));
-        }
-        let scales = self.latent.quantize(&edit.latent, &self.grids)?;
-        Ok(Self {
-            edit: Some(PreparedEdit {
-                shares: edit.part.shares()?,
-                edit,
-                scales,
-                reconstruction: OnceLock::new(),
-            }),
-            ..self
-        })
+        let edit = edit.map(prepare).transpose()?;
+        Ok(Self { edit, ..self })
+    }
+
+    /// The scales of an image's latent.
+    fn scales_of(&self, latent: &Tensor) -> Result<Vec<ImageScale>> {
+        let scales = self.latent.quantize(latent, &self.grids)?;
+        let scales = scales.into_iter().zip(&self.grids).map(|(scale, grid)| {
+            Ok(ImageScale {
+                codes: self.latent.codes(&scale.bits, *grid)?,
+                sum: scale.sum,
+            })
+        });
+        scales.collect()
     }
 
     /// Starts the candidates `rows` from text features (T, text width); `negative` replaces the

@@ -3,9 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::rng::Stream;
 
-use super::{
-    ImageModel, PreparedEdit, draw_bits, sampling::draw_bits_noting, steering::PreparedLayouts,
-};
+use super::{ImageModel, draw_bits, sampling::draw_bits_noting, steering::PreparedLayouts};
 use crate::{
     Result,
     models::infinity::{Route, ScaleRun, Text},
@@ -43,53 +41,6 @@ impl ImageModel<'_> {
             None => transformer.first_input(text),
             Some(tokens) => transformer.next_input(tokens, step.scale),
         }
-    }
-}
-
-impl ImageModel<'_> {
-    /// Adds the drawn bits of an edit to a running sum: inside of its part they count, outside those
-    /// of its image do, and the sum there is the image's.
-    fn add_edited(
-        &self,
-        edit: &PreparedEdit,
-        scale: usize,
-        sum: Option<&Tensor>,
-        drawn: &[u8],
-    ) -> Result<Tensor> {
-        let grid = self.grids[scale];
-        let of_image = &edit.scales[scale];
-        let mut bits = of_image.bits.clone();
-        let tokens = bits.chunks_mut(self.latent.bits());
-        let drawn = drawn.chunks(self.latent.bits());
-        for ((token, drawn), inside) in tokens.zip(drawn).zip(edit.edit.part.tokens(grid)?) {
-            if inside {
-                token.copy_from_slice(drawn);
-            }
-        }
-        let sum = self.latent.add(sum, &self.latent.codes(&bits, grid)?)?;
-        edit.edit.part.combined(&sum, &of_image.sum)
-    }
-
-    /// A decoded image (1, 3, height, width) inside of the part of an edit, and the reconstruction of
-    /// its image outside. Smaller previews stay as they are.
-    fn composed(&self, edit: &PreparedEdit, decoded: Tensor) -> Result<Tensor> {
-        if decoded.dims()[2..] != edit.shares.dims()[2..] {
-            return Ok(decoded);
-        }
-        let place = |x: &Tensor| x.to_device(decoded.device())?.to_dtype(decoded.dtype());
-        if edit.reconstruction.get().is_none()
-            && let Some(last) = edit.scales.last()
-        {
-            let latent = place(&last.sum)?;
-            let _ = edit
-                .reconstruction
-                .set(self.decoder.get()?.forward(&latent)?);
-        }
-        let Some(old) = edit.reconstruction.get() else {
-            return Ok(decoded);
-        };
-        let new = (&decoded - old)?.broadcast_mul(&place(&edit.shares)?)?;
-        Ok((old + new)?)
     }
 }
 
@@ -218,17 +169,20 @@ impl ScaleModel for ImageModel<'_> {
         bits: &Vec<u8>,
         _: Option<&[Tensor]>,
     ) -> Result<Tensor> {
-        if let Some(edit) = &self.edit {
-            return self.add_edited(edit, scale, sum, bits);
+        let grid = self.grids[scale];
+        let codes = self.latent.codes(bits, grid)?;
+        let add = |codes: &Tensor| Ok(self.latent.add(sum, codes)?);
+        match &self.edit {
+            Some(edit) => edit.add(scale, &codes, grid, add),
+            None => add(&codes),
         }
-        let codes = self.latent.codes(bits, self.grids[scale])?;
-        Ok(self.latent.add(sum, &codes)?)
     }
 
     fn decode(&self, latent: &Tensor) -> Result<Tensor> {
-        let decoded = self.decoder.get()?.forward(latent)?;
+        let decoder = self.decoder.get()?;
+        let decoded = decoder.forward(latent)?;
         match &self.edit {
-            Some(edit) => self.composed(edit, decoded),
+            Some(edit) => edit.composed(decoded, |latent| decoder.forward(latent)),
             None => Ok(decoded),
         }
     }

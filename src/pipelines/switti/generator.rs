@@ -15,8 +15,9 @@ use crate::{
     models::{clip, switti::Switti, vq_vae},
     options::Options,
     pipelines::{
-        Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext, Prepared,
-        check_single_size, costs::USUAL_TEXT, refuse_decoder_options, refuse_options, steers,
+        Conditioning, Editor, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
+        Prepared, check_single_size, codebook::CodebookEditor, costs::USUAL_TEXT,
+        refuse_decoder_options, refuse_options, steers,
     },
     text::ClipTokenizer,
 };
@@ -86,6 +87,10 @@ impl Family for SwittiFamily {
         check_text(networks.measured().transformer.config(), &text)?;
         Ok(Box::new(SwittiGenerator {
             name: bundle.description.name.clone(),
+            editor: CodebookEditor {
+                bundle: bundle.clone(),
+                loader: loader.clone(),
+            },
             text,
             networks,
         }))
@@ -158,6 +163,7 @@ fn check_words(
 /// A Switti with its files.
 struct SwittiGenerator {
     name: String,
+    editor: CodebookEditor,
     networks: Evictable<SwittiNetworks>,
     text: EvictableText,
 }
@@ -189,9 +195,14 @@ impl Generator for SwittiGenerator {
         check_single_size(&self.name, self.grid(), patch, options)?;
         let model = TextModel::new(&self.networks, Settings::from_options(options))?
             .with_rows_at_once(context.rows_at_once.unwrap_or(usize::MAX))
-            .with_hidden_block(context.hidden_block)?;
+            .with_hidden_block(context.hidden_block)?
+            .with_edit(context.edit.clone())?;
         let networks = Networks::new(&self.networks(), &self.evictable(), &context);
         Ok(Box::new(SwittiPipeline::new(model, &self.text, networks)?))
+    }
+
+    fn editor(&self) -> Option<&dyn Editor> {
+        Some(&self.editor)
     }
 
     fn networks(&self) -> Vec<&dyn Evict> {

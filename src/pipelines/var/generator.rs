@@ -12,8 +12,9 @@ use crate::{
     nn::Weights,
     options::Options,
     pipelines::{
-        Conditioning, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
-        check_single_size, described_classes, refuse_decoder_options, refuse_options, steers,
+        Conditioning, Editor, Family, Generator, ImageSize, Networks, Outline, PipelineContext,
+        check_single_size, codebook::CodebookEditor, described_classes, refuse_decoder_options,
+        refuse_options, steers,
     },
     text::Classes,
 };
@@ -88,6 +89,10 @@ impl Family for VarFamily {
         Ok(Box::new(VarGenerator {
             classes: described_classes(&bundle.description, config.classes)?,
             name: bundle.description.name.clone(),
+            editor: CodebookEditor {
+                bundle: bundle.clone(),
+                loader: loader.clone(),
+            },
             networks,
         }))
     }
@@ -144,6 +149,7 @@ fn sides(grids: &[(usize, usize)]) -> String {
 /// A VAR with its files.
 struct VarGenerator {
     name: String,
+    editor: CodebookEditor,
     networks: Evictable<VarNetworks>,
     classes: Classes,
 }
@@ -184,9 +190,14 @@ impl Generator for VarGenerator {
         }
         let model = ClassModel::new(&self.networks, Settings::from_options(options))?
             .with_rows_at_once(context.rows_at_once.unwrap_or(usize::MAX))
-            .with_hidden_block(context.hidden_block)?;
+            .with_hidden_block(context.hidden_block)?
+            .with_edit(context.edit.clone())?;
         let networks = Networks::new(&self.networks(), &self.evictable(), &context);
         Ok(Box::new(VarPipeline::new(model, &self.classes, networks)))
+    }
+
+    fn editor(&self) -> Option<&dyn Editor> {
+        Some(&self.editor)
     }
 
     fn networks(&self) -> Vec<&dyn Evict> {
