@@ -1,18 +1,28 @@
 //! Matrices kept in bf16 and in 8 bits: how far the numbers are from those in f32.
 
+use std::path::Path;
+
 use candle_core::{DType, Device, Tensor};
 use ttsvar::{
-    hub,
+    hub::{self, Blob},
     models::{
         autoencoder::{Attention, Decoder},
+        blip::VisualEncoder,
+        clip::{self, Clip},
+        dinov2::Dinov2,
+        flexar::{FlexAr, FlexArConfig, TokenRun},
         infinity::{Guidance, Infinity, Pixels, ScaleRun, Schedule},
+        t5::T5Encoder,
     },
     nn::{Dtype, Kv, Linear, Rope, Weights},
+    options::Options,
     pipelines::infinity::random::Architecture,
     pipelines::infinity::{ImageModel, InfinityRollout, Settings},
+    search::Pipeline,
+    system::System,
 };
 
-use crate::support::{golden, json, tensors};
+use crate::support::{golden, hart, json, switti, tensors, var};
 
 /// Root of the mean square of what separates two lists, as a share of the second's own.
 fn distance(found: &[f32], expected: &[f32]) -> f64 {
@@ -94,6 +104,156 @@ fn logits_stay_within(dtype: Dtype, limit: f64) {
             );
         }
     }
+}
+
+/// The states behind the second block, at each scale up to the first at which the likeliest tokens
+/// differ.
+#[test]
+fn states_of_other_families_stay_within_four_percent() {
+    const TEXT: &str = "a red circle above a blue square";
+    const CLASS: &str = "a photo of a class 3";
+    let cases: [(&str, fn(&Path), &str); 3] = [
+        ("var-tiny", |folder| var::write_bundle(folder, ""), CLASS),
+        (
+            "hart-tiny",
+            |folder| hart::write_bundle(folder, "ema_model.bin"),
+            TEXT,
+        ),
+        (
+            "switti-tiny",
+            |folder| switti::write_bundle(folder, "switti"),
+            TEXT,
+        ),
+    ];
+    for (name, write, prompt) in cases {
+        let folder = tempfile::tempdir().expect("a folder");
+        write(folder.path());
+        let path = folder.path().to_str().expect("a path");
+        let options = Options {
+            top_k: Some(1),
+            more_smooth: name.starts_with("hart").then_some(false),
+            ..Options::default()
+        };
+        let systems = [Dtype::F32, Dtype::Bf16, Dtype::Q8].map(|dtype| {
+            let system = System::builder(path).dtype(dtype).open();
+            system.expect("a system").with_hidden_block(2)
+        });
+        let paths = systems.each_ref().map(|system| {
+            let options = system.resolve(&options).expect("options");
+            let pipeline = system.pipeline(&options, None).expect("a pipeline");
+            states(&*pipeline, prompt)
+        });
+        let [exact, rounded @ ..] = paths;
+        for (dtype, rounded) in ["bf16", "q8"].into_iter().zip(rounded) {
+            let mut scales = 0;
+            let mut largest = 0.0f64;
+            for ((found, map), (expected, of_exact)) in rounded.iter().zip(&exact) {
+                largest = largest.max(distance(found, expected));
+                scales += 1;
+                if distance(map, of_exact) > 0.05 {
+                    break; // another token
+                }
+            }
+            println!(
+                "{name}, {dtype}: {:.2} % apart at most, over {scales} of {} scales",
+                100.0 * largest,
+                exact.len()
+            );
+            assert!(
+                largest > 0.0 && largest < 0.04,
+                "{name}, {dtype}: {largest}"
+            );
+        }
+    }
+}
+
+/// The states of one candidate at each scale, and its latent after it.
+fn states(pipeline: &dyn Pipeline, prompt: &str) -> Vec<(Vec<f32>, Vec<f32>)> {
+    let mut rollout = pipeline.begin(&prompt.into(), 0..1, 7).expect("a start");
+    let scales = pipeline.scales().iter().map(|_| {
+        rollout.step().expect("a step");
+        let latent = rollout.latents(&[0]).expect("a latent").remove(0);
+        (latent.hidden.expect("states").values, latent.map.values)
+    });
+    scales.collect()
+}
+
+/// The networks that read texts and look at images, and the first logits of FlexAR.
+#[test]
+fn features_stay_within_five_percent() {
+    let weights = |fixture: &str, file: &str, dtype| {
+        let source = hub::open(golden(fixture).join(file), &[]).expect("a checkpoint");
+        Weights::new(source, dtype, &Device::Cpu)
+    };
+    let check = |name: &str, features: &dyn Fn(Dtype) -> Tensor| {
+        let [exact, bf16, q8] = Dtype::ALL.map(|dtype| crate::support::values(&features(dtype)));
+        for (dtype, found) in [("bf16", bf16), ("q8", q8)] {
+            let distance = distance(&found, &exact);
+            println!("{name}, {dtype}: {:.2} % apart", 100.0 * distance);
+            assert!(
+                distance > 0.0 && distance < 0.05,
+                "{name}, {dtype}: {distance}"
+            );
+        }
+    };
+    check("t5-tiny", &|dtype| {
+        let config = serde_json::from_value(json("t5-tiny", "config.json")).expect("a config");
+        let network = T5Encoder::load(&weights("t5-tiny", "", dtype), &config);
+        let ids: Vec<u32> = (5..30).collect();
+        network.expect("T5").encode(&ids).expect("features")
+    });
+    let config = json("clip-tiny", "model/config.json");
+    let config: clip::Config = serde_json::from_value(config).expect("a config");
+    let pixels = |side: usize| {
+        let value = |i: usize| ((i * i / 7 + i / 3) % 11) as f32 / 5.0 - 1.0;
+        let pixels = Tensor::from_iter((0..3 * side * side).map(value), &Device::Cpu);
+        pixels
+            .and_then(|pixels| pixels.reshape((1, 3, side, side)))
+            .expect("pixels")
+    };
+    let clip = |dtype| Clip::load(&weights("clip-tiny", "model", dtype), &config).expect("CLIP");
+    check("clip-tiny, images", &|dtype| {
+        let network = clip(dtype);
+        let pixels = pixels(network.vision_model.side());
+        network.embed_images(&pixels).expect("features")
+    });
+    check("clip-tiny, texts", &|dtype| {
+        let ids: Vec<u32> = (5..12).collect();
+        clip(dtype).embed_text(&ids).expect("features")
+    });
+    let config = json("dinov2-tiny", "config.json");
+    check("dinov2-tiny", &|dtype| {
+        let file = config["variants"]["reg"]["file"].as_str().expect("a file");
+        let heads = config["num_heads"].as_u64().map(|heads| heads as usize);
+        let network = Dinov2::load(&weights("dinov2-tiny", file, dtype), heads);
+        let network = network.expect("DINOv2");
+        let tokens = network.forward(&pixels(8 * network.patch()));
+        tokens.expect("features").patches
+    });
+    let config = json("flextok-tiny", "config.json");
+    check("flextok-tiny, classes", &|dtype| {
+        let folder = config["files"]["c2i"].as_str().expect("a folder");
+        let yaml = Blob::Disk(golden("flextok-tiny").join(folder).join("config.yaml"));
+        let settings = FlexArConfig::read("config.yaml", &yaml.yaml().expect("YAML"));
+        let settings = settings.expect("settings");
+        let network = FlexAr::load(&weights("flextok-tiny", folder, dtype), &settings);
+        let network = network.expect("FlexAR");
+        let run = TokenRun {
+            position: 0,
+            tokens: &[0],
+            conditions: &[network.class(Some(3)).expect("a class")],
+            seen: &[vec![]],
+        };
+        network.forward(run, &mut |_, _, _| ()).expect("logits").0
+    });
+    let config = json("imagereward-tiny", "config.json");
+    check("imagereward-tiny, images", &|dtype| {
+        let heads = config["vision_heads"].as_u64().map(|heads| heads as usize);
+        let weights = weights("imagereward-tiny", "ImageReward.pt", dtype);
+        let network = VisualEncoder::load(&weights.pp("blip.visual_encoder"), heads);
+        let network = network.expect("the encoder of BLIP");
+        network.forward(&pixels(network.side())).expect("features")
+    });
 }
 
 /// One scale with these bits, or with the likelier ones; returns logits and bits.
