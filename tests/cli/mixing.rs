@@ -332,7 +332,7 @@ fn the_scorer_of_the_demo_is_not_taken_for_the_released_one() {
     insta::assert_snapshot!(refused, @r#"
     $ generate "a ring" --scorer image-reward
     error: `demo` has no scorer `image-reward`; it has `demo-reward`
-    hint: the demo's own scorer, formerly `image-reward`, is `--scorer demo-reward`; for another, give the folder with the released one: `--weights DIR`; `ttsvar models fetch image-reward` downloads image-reward and bert-base-uncased
+    hint: the demo's own scorer, formerly `image-reward`, is `--scorer demo-reward`; for another, give the folder with the released one: `--weights DIR`; `ttsvar models fetch image-reward` downloads image-reward (about 1.8 GB) and bert-base-uncased
     $ models fetch demo-reward
     error: the scorer `demo-reward` belongs to the demo, which is built into this program
     hint: there is nothing to fetch; the demo uses it without --scorer

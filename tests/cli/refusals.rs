@@ -365,7 +365,7 @@ fn released_models_without_their_files() {
     assert_snapshot!(said.join("\n"), @r#"
     $ generate "a cat" --model infinity-2b
     error: the weights of `infinity-2b` are not part of this program
-    hint: give the folder with the downloads: `--weights DIR`; `ttsvar models fetch infinity-2b` downloads infinity-2b (about 8.0 GB), flan-t5-xl, dinov2-with-registers-large (about 1.2 GB), image-reward and bert-base-uncased
+    hint: give the folder with the downloads: `--weights DIR`; `ttsvar models fetch infinity-2b` downloads infinity-2b (about 9.3 GB), flan-t5-xl (about 11.4 GB), dinov2-with-registers-large (about 1.2 GB), image-reward (about 1.8 GB) and bert-base-uncased
 
     $ generate "a cat" --model infinity-2b --weights empty
     error: empty: 6 files are missing: infinity_2b_reg.pth (Hugging Face FoundationVision/Infinity), infinity_vae_d32reg.pth (Hugging Face FoundationVision/Infinity), flan-t5-xl (Hugging Face google/flan-t5-xl), ImageReward.pt (Hugging Face THUDM/ImageReward), vocab.txt (Hugging Face google-bert/bert-base-uncased), dinov2_vitl14_reg4_pretrain.pth (facebookresearch/dinov2, model zoo)
