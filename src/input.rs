@@ -196,13 +196,21 @@ mod tests {
     }
 
     #[cfg(unix)]
+    fn make_fifo(path: &Path) {
+        use std::{ffi::CString, os::unix::ffi::OsStrExt};
+        let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+        // SAFETY: The path ends with a zero.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o700) }, 0);
+    }
+
+    #[cfg(unix)]
     #[test]
     fn nothing_else_is() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let fifo = folder.path().join("fifo");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        make_fifo(&fifo);
         for (path, found) in [
             (socket.as_path(), "a socket"),
             (&fifo, "a pipe"),
@@ -222,7 +230,7 @@ mod tests {
     fn a_pipe_is_read_where_it_makes_sense() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        make_fifo(&fifo);
         let path = fifo.clone();
         let writer = std::thread::spawn(move || {
             sleep(Duration::from_millis(50));

@@ -8,9 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{sys::stat::Mode, unistd::mkfifo};
-
-use crate::desk::Desk;
+use crate::{desk::Desk, support::make_fifo};
 
 /// The longest time for a refusal, on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -18,7 +16,7 @@ const SOON: Duration = Duration::from_secs(20);
 #[test]
 fn they_are_refused_wherever_a_file_is_read() {
     let desk = Desk::new();
-    mkfifo(&desk.path("fifo"), Mode::S_IRWXU).unwrap();
+    make_fifo(&desk.path("fifo"));
     let _listener = UnixListener::bind(desk.path("socket")).unwrap();
     fs::create_dir(desk.path("folder")).unwrap();
     for (odd, found) in [
@@ -58,7 +56,7 @@ fn they_are_refused_wherever_a_file_is_read() {
 #[test]
 fn a_list_of_prompts_may_come_from_a_pipe() {
     let desk = Desk::new();
-    mkfifo(&desk.path("fifo"), Mode::S_IRWXU).unwrap();
+    make_fifo(&desk.path("fifo"));
     let path = desk.path("fifo");
     let writer = std::thread::spawn(move || fs::write(path, "a red circle\n").unwrap());
     let flags = [

@@ -112,7 +112,8 @@ fn logits_stay_within(dtype: Dtype, limit: f64) {
 fn states_of_other_families_stay_within_four_percent() {
     const TEXT: &str = "a red circle above a blue square";
     const CLASS: &str = "a photo of a class 3";
-    let cases: [(&str, fn(&Path), &str); 3] = [
+    type WriteBundle = fn(&Path);
+    let cases: [(&str, WriteBundle, &str); 3] = [
         ("var-tiny", |folder| var::write_bundle(folder, ""), CLASS),
         (
             "hart-tiny",

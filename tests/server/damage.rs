@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    os::unix::fs::FileTypeExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -10,7 +9,7 @@ use std::{
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::{ENDLESS, Served, endless, failed_start};
+use crate::{ENDLESS, Served, endless, failed_start, support::make_fifo};
 
 /// Starts a server in a folder, finishes `count` jobs, and stops it. Returns their ids.
 fn finished_jobs(folder: &Path, count: u64) -> Vec<String> {
@@ -173,11 +172,6 @@ fn damaged_files_of_a_job_harm_only_that_job() {
     fs::write(job.join("trace.json"), "{\"schema\":\"ttsvar.trace/1\"}").unwrap();
     assert_eq!(report(), 500);
     assert_eq!(served.get(&format!("/v1/jobs/{whole}/report")).status, 200);
-}
-
-fn make_fifo(path: &Path) {
-    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert!(fs::metadata(path).unwrap().file_type().is_fifo());
 }
 
 #[test]

@@ -34,6 +34,15 @@ fn golden_root() -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data"))
 }
 
+/// Makes a named pipe.
+#[cfg(unix)]
+pub fn make_fifo(path: &Path) {
+    use std::{ffi::CString, os::unix::ffi::OsStrExt};
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: The path ends with a zero.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o700) }, 0);
+}
+
 /// A JSON file of a fixture.
 pub fn json(fixture: &str, file: &str) -> serde_json::Value {
     read_json(&golden(fixture).join(file))
