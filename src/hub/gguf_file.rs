@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Error, LoadError, Result,
-    nn::{StoredType, TensorInfo, TensorSource},
+    nn::{Q8Block, StoredType, TensorInfo, TensorSource, copy_values},
 };
 
 /// The bytes that every file begins with.
@@ -40,12 +40,6 @@ pub(super) const ALIGNMENT: u64 = 32;
 
 /// The setting that gives the alignment.
 pub(super) const ALIGNMENT_KEY: &str = "general.alignment";
-
-/// Numbers in a block of `q8_0`.
-pub(super) const Q8_0_VALUES: usize = 32;
-
-/// Bytes of a block of `q8_0`: a scale in f16 and a byte for each number.
-pub(super) const Q8_0_BYTES: usize = 34;
 
 /// How the numbers of a tensor are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +93,7 @@ impl Kind {
     fn block(self) -> (u64, u64) {
         let (values, bytes) = match self {
             Self::Plain(dtype) => (1, dtype.size_in_bytes()),
-            Self::Q8 => (Q8_0_VALUES, Q8_0_BYTES),
+            Self::Q8 => (Q8Block::VALUES, Q8Block::BYTES),
             Self::Quantised(kind) => (kind.block_size(), kind.type_size()),
         };
         (values as u64, bytes as u64)
@@ -188,29 +182,62 @@ impl TensorSource for GgufFile {
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        let entry = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| super::absent(self, name))?;
-        let kind = entry
-            .kind
-            .map_err(|number| super::unreadable(self, name, &unreadable(number)))?;
+        let (entry, kind) = self.readable(name)?;
         let shape = entry.shape.as_slice();
-        let blocks = || {
-            let mut bytes = vec![0; entry.bytes as usize];
-            self.blob.fill_at(entry.start, &mut bytes, false)?;
-            Ok::<_, Error>(bytes)
-        };
         Ok(match kind {
             Kind::Plain(dtype) => numbers::tensor(dtype, shape, |bytes| {
                 self.blob.fill_at(entry.start, bytes, false).map(drop)
             })?,
-            Kind::Q8 => Tensor::from_vec(from_q8_0(&blocks()?), shape, &Device::Cpu)?,
+            Kind::Q8 => {
+                let mut values = vec![0.0; shape.iter().product()];
+                from_q8_0(&self.blocks(entry)?, &mut values);
+                Tensor::from_vec(values, shape, &Device::Cpu)?
+            }
             Kind::Quantised(kind) => {
-                qtensor_from_ggml(kind, &blocks()?, shape.to_vec(), &Device::Cpu)?
+                qtensor_from_ggml(kind, &self.blocks(entry)?, shape.to_vec(), &Device::Cpu)?
                     .dequantize(&Device::Cpu)?
             }
         })
+    }
+
+    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
+        match self.readable(name)? {
+            (entry, Kind::Q8) => from_q8_0(&self.blocks(entry)?, values),
+            (entry, Kind::Plain(DType::F32)) => {
+                let bytes = numbers::as_bytes(values);
+                self.blob.fill_at(entry.start, bytes, false)?;
+            }
+            _ => copy_values(&self.load(name)?, values)?,
+        }
+        Ok(())
+    }
+
+    fn load_q8_0(&self, name: &str, blocks: &mut Vec<u8>) -> Result<bool> {
+        let (entry, kind) = self.readable(name)?;
+        if kind == Kind::Q8 {
+            blocks.resize(entry.bytes as usize, 0);
+            self.blob.fill_at(entry.start, blocks, false)?;
+        }
+        Ok(kind == Kind::Q8)
+    }
+}
+
+impl GgufFile {
+    /// A tensor and its kind, which must be one that can be read.
+    fn readable(&self, name: &str) -> Result<(&Entry, Kind)> {
+        let entry = self.tensors.get(name);
+        let entry = entry.ok_or_else(|| super::absent(self, name))?;
+        match entry.kind {
+            Ok(kind) => Ok((entry, kind)),
+            Err(number) => Err(super::unreadable(self, name, &unreadable(number))),
+        }
+    }
+
+    /// The blocks of a tensor.
+    fn blocks(&self, entry: &Entry) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; entry.bytes as usize];
+        self.blob.fill_at(entry.start, &mut bytes, false)?;
+        Ok(bytes)
     }
 }
 
@@ -220,19 +247,17 @@ fn unreadable(number: u32) -> String {
 }
 
 /// The numbers of whole blocks.
-fn from_q8_0(bytes: &[u8]) -> Vec<f32> {
-    let mut values = vec![0.0; bytes.len() / Q8_0_BYTES * Q8_0_VALUES];
+fn from_q8_0(bytes: &[u8], values: &mut [f32]) {
     values
-        .par_chunks_exact_mut(Q8_0_VALUES)
+        .par_chunks_exact_mut(Q8Block::VALUES)
         .with_min_len(1024)
-        .zip(bytes.par_chunks_exact(Q8_0_BYTES))
+        .zip(bytes.par_chunks_exact(Q8Block::BYTES))
         .for_each(|(values, block)| {
             let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
             for (value, byte) in values.iter_mut().zip(&block[2..]) {
                 *value = scale * f32::from(byte.cast_signed());
             }
         });
-    values
 }
 
 /// The name that a tensor of a T5 encoder has outside llama.cpp (its `tensor_mapping.py`); other

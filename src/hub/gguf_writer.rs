@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::gguf_file::{ALIGNMENT, ALIGNMENT_KEY, Kind, MAGIC, Q8_0_BYTES, Q8_0_VALUES};
+use super::gguf_file::{ALIGNMENT, ALIGNMENT_KEY, Kind, MAGIC};
 use crate::{
     Error, Result, file,
     nn::{Q8Block, StoredType, TensorInfo, TensorSource},
@@ -50,7 +50,7 @@ fn is_matrix(name: &str, shape: &[usize]) -> bool {
             name.ends_with(".weight")
                 && !is_table
                 && *outputs > 1
-                && inputs.is_multiple_of(Q8_0_VALUES)
+                && inputs.is_multiple_of(Q8Block::VALUES)
         }
         _ => false,
     }
@@ -173,11 +173,11 @@ fn content(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>> {
 
 /// Blocks of `q8_0`.
 fn to_q8_0(values: &[f32]) -> Vec<u8> {
-    let mut bytes = vec![0; values.len() / Q8_0_VALUES * Q8_0_BYTES];
+    let mut bytes = vec![0; values.len() / Q8Block::VALUES * Q8Block::BYTES];
     bytes
-        .par_chunks_exact_mut(Q8_0_BYTES)
+        .par_chunks_exact_mut(Q8Block::BYTES)
         .with_min_len(1024)
-        .zip(values.par_chunks_exact(Q8_0_VALUES))
+        .zip(values.par_chunks_exact(Q8Block::VALUES))
         .for_each(|(bytes, values)| {
             let block = Q8Block::new(values);
             let (scale, whole) = bytes.split_at_mut(2);

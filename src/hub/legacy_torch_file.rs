@@ -126,6 +126,18 @@ impl LegacyTorchFile {
         })
     }
 
+    fn view(&self, name: &str) -> Result<&View> {
+        let check = |view: &View| self.check_view(view);
+        self.tensors.view(name, self, check)
+    }
+
+    /// Writes the elements of a storage from `from` on into `bytes`.
+    fn read_storage(&self, view: &View, from: usize, bytes: &mut [u8]) -> Result<()> {
+        let storage = &view.storage;
+        let offset = self.starts[&storage.key] + (from * storage.element.width) as u64;
+        self.blob.fill_at(offset, bytes, false).map(drop)
+    }
+
     /// The full names of the dictionaries in the file.
     pub(super) fn dictionaries(&self) -> &HashSet<String> {
         self.tensors.dictionaries()
@@ -211,13 +223,14 @@ impl TensorSource for LegacyTorchFile {
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        let check = |view: &View| self.check_view(view);
-        let view = self.tensors.view(name, self, check)?;
-        let start = self.starts[&view.storage.key];
-        let width = view.storage.element.width as u64;
-        view::tensor(view, |from, _, bytes| {
-            let offset = start + from as u64 * width;
-            self.blob.fill_at(offset, bytes, false).map(drop)
+        let view = self.view(name)?;
+        view::tensor(view, |from, _, bytes| self.read_storage(view, from, bytes))
+    }
+
+    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
+        let view = self.view(name)?;
+        view::values(view, values, |from, _, bytes| {
+            self.read_storage(view, from, bytes)
         })
     }
 }

@@ -39,7 +39,7 @@ fn of<T: WithDType>(shape: &[usize], values: Vec<T>) -> Result<Tensor> {
 }
 
 /// A number of which every pattern of bits is one.
-trait Plain: Copy + Default {}
+pub(super) trait Plain: Copy + Default {}
 
 impl Plain for f64 {}
 impl Plain for f32 {}
@@ -60,10 +60,14 @@ fn numbers<T: Plain>(
     };
     let mut values = vec![T::default(); count];
     advise_large_pages(&mut values);
-    let length = size_of_val(&values[..]);
+    read(as_bytes(&mut values))?;
+    Ok(values)
+}
+
+/// The bytes of numbers, as files store them.
+pub(super) fn as_bytes<T: Plain>(values: &mut [T]) -> &mut [u8] {
+    let length = size_of_val(values);
     // SAFETY: The slice has as many bytes as the values, which it borrows mutably. Every pattern of
     // bits is a value of `T`, and none of its bytes is padding.
-    let bytes = unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), length) };
-    read(bytes)?;
-    Ok(values)
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), length) }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{blob::Blob, numbers};
 use crate::{
     Error, LoadError, Result,
-    nn::{StoredType, TensorInfo, TensorSource},
+    nn::{StoredType, TensorInfo, TensorSource, copy_values},
 };
 
 /// Largest header, as in the format's own reader.
@@ -116,6 +116,18 @@ fn header(blob: &Blob, size: u64) -> Result<(BTreeMap<String, serde_json::Value>
     Ok((header, length))
 }
 
+impl SafetensorsFile {
+    /// A tensor and its type, which must be one that can be read.
+    fn readable(&self, name: &str) -> Result<(&Entry, DType)> {
+        let entry = self.tensors.get(name);
+        let entry = entry.ok_or_else(|| super::absent(self, name))?;
+        match &entry.info.element {
+            StoredType::Readable(dtype) => Ok((entry, *dtype)),
+            StoredType::Unreadable(found) => Err(super::unreadable(self, name, found)),
+        }
+    }
+}
+
 impl TensorSource for SafetensorsFile {
     fn origin(&self) -> String {
         self.blob.path().display().to_string()
@@ -130,19 +142,20 @@ impl TensorSource for SafetensorsFile {
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        let entry = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| super::absent(self, name))?;
-        let dtype = match &entry.info.element {
-            StoredType::Readable(dtype) => *dtype,
-            StoredType::Unreadable(found) => {
-                return Err(super::unreadable(self, name, found));
-            }
-        };
+        let (entry, dtype) = self.readable(name)?;
         numbers::tensor(dtype, &entry.info.shape, |bytes| {
             self.blob.fill_at(entry.start, bytes, false).map(drop)
         })
+    }
+
+    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
+        match self.readable(name)? {
+            (entry, DType::F32) => {
+                let bytes = numbers::as_bytes(values);
+                self.blob.fill_at(entry.start, bytes, false).map(drop)
+            }
+            _ => copy_values(&self.load(name)?, values),
+        }
     }
 }
 

@@ -134,4 +134,18 @@ impl TensorSource for Sharded {
             None => Err(super::absent(self, name)),
         }
     }
+
+    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
+        match self.shard_of.get(name) {
+            Some(shard) => self.shards[*shard].load_into(name, values),
+            None => Err(super::absent(self, name)),
+        }
+    }
+
+    fn load_q8_0(&self, name: &str, blocks: &mut Vec<u8>) -> Result<bool> {
+        match self.shard_of.get(name) {
+            Some(shard) => self.shards[*shard].load_q8_0(name, blocks),
+            None => Err(super::absent(self, name)),
+        }
+    }
 }

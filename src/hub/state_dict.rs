@@ -404,6 +404,20 @@ impl TensorSource for StateDict {
         }
     }
 
+    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
+        match self.stored.get(name) {
+            Some(stored) => self.source.load_into(stored, values),
+            None => Err(super::absent(self, name)),
+        }
+    }
+
+    fn load_q8_0(&self, name: &str, blocks: &mut Vec<u8>) -> Result<bool> {
+        match self.stored.get(name) {
+            Some(stored) => self.source.load_q8_0(stored, blocks),
+            None => Err(super::absent(self, name)),
+        }
+    }
+
     fn saved_as(&self) -> Option<&str> {
         self.source.saved_as()
     }

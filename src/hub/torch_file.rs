@@ -48,6 +48,11 @@ impl TorchFile {
         Ok(Self { archive, tensors })
     }
 
+    fn view(&self, name: &str) -> Result<&View> {
+        let check = |view: &View| self.archive.check_view(view);
+        self.tensors.view(name, self, check)
+    }
+
     /// The full names of the dictionaries in the file.
     pub(super) fn dictionaries(&self) -> &HashSet<String> {
         self.tensors.dictionaries()
@@ -263,11 +268,16 @@ impl TensorSource for TorchFile {
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        let archive = &self.archive;
-        let check = |view: &View| archive.check_view(view);
-        let view = self.tensors.view(name, self, check)?;
+        let view = self.view(name)?;
         view::tensor(view, |from, _, bytes| {
-            archive.read_storage(view, from, bytes)
+            self.archive.read_storage(view, from, bytes)
+        })
+    }
+
+    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
+        let view = self.view(name)?;
+        view::values(view, values, |from, _, bytes| {
+            self.archive.read_storage(view, from, bytes)
         })
     }
 }

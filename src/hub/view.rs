@@ -1,9 +1,9 @@
 //! Tensors as views of the storages in a PyTorch file.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::{numbers, pickle::View};
-use crate::{Error, Result};
+use crate::{Error, Result, nn::copy_values};
 
 /// Checks that a view lies inside its storage; the error holds the expected and the found.
 pub(super) fn check(view: &View) -> Result<(), (String, String)> {
@@ -36,8 +36,30 @@ pub(super) fn tensor(
         let name = view.storage.element.name;
         return Err(Error::internal(format!("a tensor of {name} is read")));
     };
-    let extent = extent(view).filter(|(count, _)| *count > 0);
-    numbers::tensor(dtype, &view.shape, |bytes| match extent {
+    numbers::tensor(dtype, &view.shape, |bytes| fill(view, bytes, read))
+}
+
+/// The same with the values in `values`, which has as many.
+///
+/// # Errors
+/// `read` fails.
+pub(super) fn values(
+    view: &View,
+    values: &mut [f32],
+    read: impl FnOnce(usize, usize, &mut [u8]) -> Result<()>,
+) -> Result<()> {
+    match view.storage.element.dtype {
+        Some(DType::F32) => fill(view, numbers::as_bytes(values), read),
+        _ => copy_values(&tensor(view, read)?, values),
+    }
+}
+
+fn fill(
+    view: &View,
+    bytes: &mut [u8],
+    read: impl FnOnce(usize, usize, &mut [u8]) -> Result<()>,
+) -> Result<()> {
+    match extent(view).filter(|(count, _)| *count > 0) {
         Some((_, end)) if is_contiguous(view) => read(view.offset, end, bytes),
         Some((_, end)) => {
             let mut stored = vec![0; (end - view.offset) * view.storage.element.width];
@@ -46,7 +68,7 @@ pub(super) fn tensor(
             Ok(())
         }
         None => Ok(()),
-    })
+    }
 }
 
 /// Number of elements of a view, and the end of the last one in its storage; `None` where that

@@ -32,4 +32,5 @@ pub use layers::{
 };
 pub(crate) use layers::{heads_for, side_of_grid};
 pub use resample::{area, bicubic, bilinear};
+pub(crate) use weights::copy_values;
 pub use weights::{Signature, StateDictChoice, StoredType, TensorInfo, TensorSource, Weights};

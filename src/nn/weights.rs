@@ -5,14 +5,19 @@ use std::{
     collections::BTreeSet,
     fmt::Display,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use candle_core::{DType, Device, Shape, Tensor};
 
-use super::{dtype::Dtype, finite::first_not_finite};
+use super::{
+    advise_large_pages,
+    cpu::to_vec,
+    dtype::Dtype,
+    finite::{find_not_finite, find_not_finite_scale, first_not_finite},
+};
 use crate::{Error, LoadError, Result};
 
 /// The description of a tensor in its file.
@@ -25,6 +30,11 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
+    /// Returns whether its values are stored in this type.
+    fn is_stored_as(&self, dtype: DType) -> bool {
+        self.element == StoredType::Readable(dtype)
+    }
+
     /// Bytes of its values, as far as their type is known.
     pub fn bytes(&self) -> u64 {
         let values: usize = self.shape.iter().product();
@@ -80,6 +90,18 @@ pub trait TensorSource: Send + Sync {
     /// Reads a tensor into main memory, in the type it is stored in.
     fn load(&self, name: &str) -> Result<Tensor>;
 
+    /// Reads the values of a tensor, row by row, into `values`, which has as many. Sources whose
+    /// values are stored so read right into it.
+    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
+        copy_values(&self.load(name)?, values)
+    }
+
+    /// Reads the blocks of a matrix that is stored as GGUF's `q8_0` in place of what `blocks` holds.
+    /// Returns whether it is.
+    fn load_q8_0(&self, _name: &str, _blocks: &mut Vec<u8>) -> Result<bool> {
+        Ok(false)
+    }
+
     /// The name under which the file was saved, if it tells; renaming it later does not change that.
     fn saved_as(&self) -> Option<&str> {
         None
@@ -89,6 +111,29 @@ pub trait TensorSource: Send + Sync {
     fn state_dict(&self) -> Option<&StateDictChoice> {
         None
     }
+}
+
+/// A matrix as it was read.
+pub(super) enum StoredMatrix<'a> {
+    /// Its values, row by row.
+    Values(&'a [f32]),
+    /// Its blocks of GGUF's `q8_0`, row by row.
+    Q8_0(&'a [u8]),
+}
+
+impl StoredMatrix<'_> {
+    fn find_not_finite(&self) -> Option<String> {
+        match self {
+            Self::Values(values) => find_not_finite(values),
+            Self::Q8_0(blocks) => find_not_finite_scale(blocks),
+        }
+    }
+}
+
+/// Copies the values of a tensor, row by row, to `values`, which has as many.
+pub(crate) fn copy_values(tensor: &Tensor, values: &mut [f32]) -> Result<()> {
+    values.copy_from_slice(&to_vec(&tensor.to_dtype(DType::F32)?)?);
+    Ok(())
 }
 
 /// A view of a [`TensorSource`] below some prefix; reads tensors as one floating-point type onto
@@ -102,11 +147,20 @@ pub struct Weights {
     source: Arc<dyn TensorSource>,
     read: Arc<Mutex<BTreeSet<String>>>,
     memory: Arc<Memory>,
+    room: Arc<Mutex<Room>>,
     watch: Option<Arc<dyn Fn(u64) + Send + Sync>>,
     prefix: String,
     dtype: Dtype,
     device: Device,
     has_values: bool,
+}
+
+/// Memory for the matrix that is being packed. Clearing new memory for each would take more time
+/// than everything else.
+#[derive(Debug, Default)]
+struct Room {
+    values: Vec<f32>,
+    blocks: Vec<u8>,
 }
 
 /// Bytes that layers take.
@@ -116,6 +170,8 @@ struct Memory {
     kept: AtomicU64,
     /// Of what was read, as it is stored.
     stored: AtomicU64,
+    /// Of [`Weights::room`].
+    room: AtomicU64,
     /// At the widest moment so far, with the tensor that is being read and the layer that is being
     /// made of it.
     peak: AtomicU64,
@@ -123,8 +179,13 @@ struct Memory {
 
 impl Memory {
     fn note(&self, beside: u64) {
-        let kept = self.kept.load(Ordering::Relaxed);
-        self.peak.fetch_max(kept + beside, Ordering::Relaxed);
+        let lasting = self.kept.load(Ordering::Relaxed) + self.room.load(Ordering::Relaxed);
+        self.peak.fetch_max(lasting + beside, Ordering::Relaxed);
+    }
+
+    /// Values of matrices take `bytes`, unless others took more before.
+    fn make_room(&self, bytes: u64) {
+        self.room.fetch_max(bytes, Ordering::Relaxed);
     }
 
     fn keep(&self, bytes: u64) {
@@ -143,6 +204,7 @@ impl Weights {
             source,
             read: Arc::default(),
             memory: Arc::default(),
+            room: Arc::default(),
             watch: None,
             prefix: String::new(),
             dtype,
@@ -267,7 +329,7 @@ impl Weights {
     }
 
     /// A tensor of this shape that takes no memory.
-    fn stand_in(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+    pub(super) fn stand_in(&self, shape: impl Into<Shape>) -> Result<Tensor> {
         let value = Tensor::new(f32::NAN, &self.device)?.to_dtype(self.held_as())?;
         Ok(value.broadcast_as(shape)?)
     }
@@ -322,16 +384,66 @@ impl Weights {
 
     /// Reads a tensor that must have this shape.
     pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
-        let shape = shape.into();
-        let info = self.info(name, || format!("{:?}", shape.dims()))?;
-        if info.shape != shape.dims() {
-            return Err(self.mismatch(
-                name,
-                format!("{:?}", shape.dims()),
-                format!("{:?}", info.shape),
-            ));
-        }
+        self.check_shape(&shape.into(), name)?;
         self.read(name)
+    }
+
+    /// Reads a matrix (outputs, inputs) into main memory, and gives its values, row by row, to
+    /// `make`. The values of a header are not there: then there is no result.
+    pub(super) fn with_matrix<T>(
+        &self,
+        shape: (usize, usize),
+        name: &str,
+        make: impl FnOnce(StoredMatrix) -> T,
+    ) -> Result<Option<T>> {
+        let shape = shape.into();
+        self.check_shape(&shape, name)?;
+        let (path, info) = self.begin_reading(name)?;
+        let count = shape.elem_count();
+        self.memory.make_room((count * size_of::<f32>()) as u64);
+        self.memory.note(match info.is_stored_as(DType::F32) {
+            true => 0,
+            false => info.bytes(),
+        });
+        if !self.has_values {
+            return Ok(None);
+        }
+        // Taken out, so that a thread which helps with this matrix may begin another one.
+        let mut room = std::mem::take(&mut *self.lock_room());
+        let in_blocks =
+            self.dtype == Dtype::Q8 && self.source.load_q8_0(&path, &mut room.blocks)?;
+        let matrix = match in_blocks {
+            true => StoredMatrix::Q8_0(&room.blocks),
+            false => StoredMatrix::Values(self.load_values(&path, count, &mut room.values)?),
+        };
+        self.report_read(&info);
+        self.check_finite(path, matrix.find_not_finite())?;
+        let made = make(matrix);
+        *self.lock_room() = room;
+        Ok(Some(made))
+    }
+
+    /// The values of a tensor, in memory that is used again if it suffices.
+    fn load_values<'r>(
+        &self,
+        path: &str,
+        count: usize,
+        room: &'r mut Vec<f32>,
+    ) -> Result<&'r [f32]> {
+        if room.len() < count {
+            *room = vec![]; // not both at once
+            *room = vec![0.0; count];
+            advise_large_pages(room);
+        }
+        let values = &mut room[..count];
+        self.source.load_into(path, values)?;
+        Ok(values)
+    }
+
+    fn lock_room(&self) -> MutexGuard<'_, Room> {
+        self.room
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Reads a tensor of `shape.elem_count()` values with any axes, and gives it this shape.
@@ -404,8 +516,31 @@ impl Weights {
         })
     }
 
+    fn check_shape(&self, shape: &Shape, name: &str) -> Result<()> {
+        let expected = || format!("{:?}", shape.dims());
+        let info = self.info(name, expected)?;
+        if info.shape == shape.dims() {
+            return Ok(());
+        }
+        Err(self.mismatch(name, expected(), format!("{:?}", info.shape)))
+    }
+
     fn read(&self, name: &str) -> Result<Tensor> {
-        let path = self.path(name);
+        let (path, info) = self.begin_reading(name)?;
+        self.count_tensor(&info);
+        if !self.has_values {
+            return self.stand_in(info.shape);
+        }
+        let stored = self.source.load(&path)?;
+        self.report_read(&info);
+        let tensor = stored.to_dtype(self.held_as())?;
+        drop(stored);
+        self.check_finite(path, first_not_finite(&tensor)?)?;
+        Ok(tensor.to_device(&self.device)?)
+    }
+
+    /// The path and the description of a tensor of floating-point numbers, which is marked as read.
+    fn begin_reading(&self, name: &str) -> Result<(String, TensorInfo)> {
         let info = self.info(name, || "floating-point numbers".to_owned())?;
         if let StoredType::Readable(stored) = info.element
             && !stored.is_float()
@@ -413,38 +548,38 @@ impl Weights {
             let found = format!("{stored:?}").to_lowercase();
             return Err(self.mismatch(name, "floating-point numbers", found));
         }
-        self.count_tensor(&info);
+        let bytes = info.bytes();
+        self.memory.stored.fetch_add(bytes, Ordering::Relaxed);
+        let path = self.path(name);
         self.mark_as_read(path.clone());
-        if !self.has_values {
-            return self.stand_in(info.shape);
-        }
-        let stored = self.source.load(&path)?;
-        if let Some(watch) = &self.watch {
-            watch((stored.elem_count() * stored.dtype().size_in_bytes()) as u64);
-        }
-        let tensor = stored.to_dtype(self.held_as())?;
-        drop(stored);
-        if let Some(found) = first_not_finite(&tensor)? {
-            return Err(Error::from(LoadError::NotFinite {
-                origin: self.source.origin(),
-                tensor: path,
-                found,
-            }));
-        }
-        Ok(tensor.to_device(&self.device)?)
+        Ok((path, info))
     }
 
-    /// Counts a tensor that is read: as it is stored, if that is another type, and as it is held.
+    /// Tells the watch of a tensor that was read.
+    fn report_read(&self, info: &TensorInfo) {
+        if let Some(watch) = &self.watch {
+            watch(info.bytes());
+        }
+    }
+
+    fn check_finite(&self, tensor: String, found: Option<String>) -> Result<()> {
+        match found {
+            None => Ok(()),
+            Some(found) => Err(Error::from(LoadError::NotFinite {
+                origin: self.source.origin(),
+                tensor,
+                found,
+            })),
+        }
+    }
+
+    /// Counts a tensor that is read and kept: as it is stored, if that is another type, and as it is
+    /// held.
     fn count_tensor(&self, info: &TensorInfo) {
         let elements: usize = info.shape.iter().product();
         let held = (elements * self.held_as().size_in_bytes()) as u64;
-        let stored_as = match info.element {
-            StoredType::Readable(stored) => stored,
-            StoredType::Unreadable(_) => self.held_as(),
-        };
-        let stored = (elements * stored_as.size_in_bytes()) as u64;
-        self.memory.stored.fetch_add(stored, Ordering::Relaxed);
-        match stored_as == self.held_as() {
+        let stored = info.bytes();
+        match info.is_stored_as(self.held_as()) {
             true => self.memory.note(held),
             false => self.memory.note(stored + held),
         }

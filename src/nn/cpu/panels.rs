@@ -82,29 +82,74 @@ fn fill_tap<T: Stored>(
     }
 }
 
+/// Writes a tap whose weights are given by the rows of its outputs. A cache line of each row is
+/// rounded before it is spread.
+fn fill_rows<T: Stored>(values: &mut [T], rows: &[&[f32]], inputs: usize) {
+    const LINE: usize = 64 / size_of::<f32>();
+    let mut lines = [[T::default(); LINE]; WIDTH];
+    for first in (0..inputs).step_by(LINE) {
+        let part = first..inputs.min(first + LINE);
+        for (line, row) in lines.iter_mut().zip(rows) {
+            let row = &row[part.clone()];
+            line[row.len()..].fill(T::default());
+            for (to, from) in line.iter_mut().zip(row) {
+                *to = T::rounded(*from);
+            }
+        }
+        let steps = values[first * WIDTH..].chunks_exact_mut(WIDTH * T::STEP);
+        for (step, places) in steps.take(LINE / T::STEP).enumerate() {
+            let places = places.chunks_exact_mut(T::STEP);
+            for (place, line) in places.zip(&lines[..rows.len()]) {
+                place.copy_from_slice(&line[step * T::STEP..][..T::STEP]);
+            }
+        }
+    }
+}
+
 impl<T: Stored> Panels<T> {
+    /// One tap of a matrix (outputs, inputs), row by row, and the bias of each output.
+    pub fn from_matrix(
+        [outputs, inputs]: [usize; 2],
+        weight: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Self {
+        Self::with_panels([outputs, 1, inputs], bias, |outputs, values| {
+            let row = |output: usize| &weight[output * inputs..][..inputs];
+            let rows: Vec<&[f32]> = outputs.map(row).collect();
+            fill_rows(values, &rows, inputs);
+        })
+    }
+
     /// `weight(output, tap, input)` and the bias of each output.
     pub fn new(
         [outputs, taps, inputs]: [usize; 3],
         weight: impl Fn(usize, usize, usize) -> f32 + Sync,
         bias: Option<&[f32]>,
     ) -> Self {
+        let of_tap = (inputs.next_multiple_of(T::STEP) * WIDTH).max(1);
+        Self::with_panels([outputs, taps, inputs], bias, |outputs, values| {
+            for (tap, values) in values.chunks_exact_mut(of_tap).enumerate() {
+                fill_tap(values, outputs.clone(), inputs, |output, input| {
+                    weight(output, tap, input)
+                });
+            }
+        })
+    }
+
+    /// `fill` writes a panel of zeros, which is for some outputs.
+    fn with_panels(
+        [outputs, taps, inputs]: [usize; 3],
+        bias: Option<&[f32]>,
+        fill: impl Fn(Range<usize>, &mut [T]) + Sync,
+    ) -> Self {
         let panels = outputs.div_ceil(WIDTH);
-        let steps = inputs.div_ceil(T::STEP);
-        let mut values = T::zeros(panels * taps * steps * T::STEP * WIDTH);
+        let of_panel = taps * inputs.next_multiple_of(T::STEP) * WIDTH;
+        let mut values = T::zeros(panels * of_panel);
         advise_large_pages(&mut values);
-        let of_tap = (steps * T::STEP * WIDTH).max(1);
-        values
-            .par_chunks_exact_mut(taps.max(1) * of_tap)
-            .enumerate()
-            .for_each(|(panel, values)| {
-                let outputs = panel * WIDTH..outputs.min((panel + 1) * WIDTH);
-                for (tap, values) in values.chunks_exact_mut(of_tap).enumerate() {
-                    fill_tap(values, outputs.clone(), inputs, |output, input| {
-                        weight(output, tap, input)
-                    });
-                }
-            });
+        let each = values.par_chunks_exact_mut(of_panel.max(1)).enumerate();
+        each.for_each(|(i, values)| {
+            fill(i * WIDTH..outputs.min((i + 1) * WIDTH), values);
+        });
         let mut padded = bias.unwrap_or(&[]).to_vec();
         padded.resize(panels * WIDTH, 0.0);
         Self {

@@ -15,6 +15,7 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::{
+    large_pages::advise_large_pages,
     panels::WIDTH,
     simd::{Dot, DotKernel, Lanes, dispatch_dot},
     stored::bytes_apart,
@@ -76,6 +77,12 @@ pub struct Q8Block {
 }
 
 impl Q8Block {
+    /// Its values.
+    pub const VALUES: usize = BLOCK;
+
+    /// Its bytes in files.
+    pub const BYTES: usize = size_of::<f16>() + BLOCK;
+
     /// The block that is nearest to these weights, at most 32 of them.
     pub fn new(weights: &[f32]) -> Self {
         let scale = weight_scale(largest(weights));
@@ -83,6 +90,18 @@ impl Q8Block {
         let mut values = [0; BLOCK];
         for (value, weight) in values.iter_mut().zip(weights) {
             *value = nearest((weight * factor).clamp(-LARGEST, LARGEST));
+        }
+        Self { scale, values }
+    }
+
+    /// A block as files have it: its scale, then its whole numbers. Kernels know none below -127, so
+    /// a block that has one is rounded again.
+    fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let [low, high, rest @ ..] = bytes;
+        let scale = f16::from_le_bytes([*low, *high]);
+        let values = rest.map(u8::cast_signed);
+        if values.contains(&i8::MIN) {
+            return Self::new(&values.map(|value| scale.to_f32() * f32::from(value)));
         }
         Self { scale, values }
     }
@@ -105,21 +124,44 @@ fn inverse(scale: f32) -> f32 {
 impl QuantizedPanels {
     /// `weight` (outputs, inputs) and the bias of each output.
     pub fn new([outputs, inputs]: [usize; 2], weight: &[f32], bias: Option<&[f32]>) -> Self {
+        Self::with_blocks([outputs, inputs], bias, |output, block| {
+            let row = &weight[output * inputs..][..inputs];
+            Q8Block::new(&row[block * BLOCK..inputs.min((block + 1) * BLOCK)])
+        })
+    }
+
+    /// The blocks of `q8_0`, output by output, and the bias of each output. Outputs have whole blocks.
+    pub fn from_blocks(sizes: [usize; 2], weight: &[u8], bias: Option<&[f32]>) -> Self {
+        let of_row = sizes[1] / BLOCK;
+        let (blocks, _) = weight.as_chunks::<{ Q8Block::BYTES }>();
+        Self::with_blocks(sizes, bias, |output, block| {
+            Q8Block::from_bytes(&blocks[output * of_row + block])
+        })
+    }
+
+    /// A matrix of what `block_of(output, block)` is.
+    fn with_blocks(
+        [outputs, inputs]: [usize; 2],
+        bias: Option<&[f32]>,
+        block_of: impl Fn(usize, usize) -> Q8Block + Sync,
+    ) -> Self {
         let panels = outputs.div_ceil(WIDTH);
         let blocks = inputs.div_ceil(BLOCK);
         let mut values = vec![0; panels * blocks * BLOCK * WIDTH];
+        advise_large_pages(&mut values);
         let mut scales = vec![f16::ZERO; panels * blocks * WIDTH];
         values
             .par_chunks_exact_mut((blocks * BLOCK * WIDTH).max(1))
             .zip(scales.par_chunks_exact_mut((blocks * WIDTH).max(1)))
             .enumerate()
             .for_each(|(panel, (values, scales))| {
-                for (place, output) in (panel * WIDTH..outputs).take(WIDTH).enumerate() {
-                    let row = &weight[output * inputs..][..inputs];
-                    for (block, row) in row.chunks(BLOCK).enumerate() {
-                        let quantised = Q8Block::new(row);
+                let outputs = panel * WIDTH..outputs.min((panel + 1) * WIDTH);
+                for block in 0..blocks {
+                    for (place, output) in outputs.clone().enumerate() {
+                        let quantised = block_of(output, block);
                         scales[block * WIDTH + place] = quantised.scale;
-                        for (quad, row) in quantised.values.chunks_exact(QUAD).enumerate() {
+                        let (quads, _) = quantised.values.as_chunks::<QUAD>();
+                        for (quad, row) in quads.iter().enumerate() {
                             let at = ((block * QUADS + quad) * WIDTH + place) * QUAD;
                             values[at..at + QUAD].copy_from_slice(row);
                         }
@@ -142,12 +184,6 @@ impl QuantizedPanels {
         let columns = outputs.div_ceil(WIDTH) * WIDTH;
         let of_block = BLOCK + size_of::<f16>();
         (columns * (inputs.div_ceil(BLOCK) * of_block + size_of::<f32>())) as u64
-    }
-
-    /// Bytes of weights, scales and bias.
-    pub fn bytes(&self) -> u64 {
-        let values = size_of_val(&self.values[..]) + size_of_val(&self.scales[..]);
-        (values + size_of_val(&self.bias[..])) as u64
     }
 
     /// Number of panels.
@@ -625,6 +661,27 @@ mod tests {
         }
         let again = QuantizedPanels::new([64, 96], &values, None);
         assert!(again.values == once.values && again.scales == once.scales);
+    }
+
+    #[test]
+    fn blocks_of_files_are_kept_but_for_numbers_that_no_kernel_knows() {
+        let weight = numbers(64 * 96, 0.37);
+        let mut bytes = vec![];
+        for values in weight.chunks(BLOCK) {
+            let block = Q8Block::new(values);
+            bytes.extend(block.scale.to_le_bytes());
+            bytes.extend(block.values.map(i8::cast_unsigned));
+        }
+        let expected = QuantizedPanels::new([64, 96], &weight, None);
+        let found = QuantizedPanels::from_blocks([64, 96], &bytes, None);
+        assert!(found.values == expected.values && found.scales == expected.scales);
+
+        let (blocks, _) = bytes.as_chunks_mut::<{ Q8Block::BYTES }>();
+        blocks[4][9] = i8::MIN.cast_unsigned();
+        let scale = f16::from_le_bytes([blocks[4][0], blocks[4][1]]).to_f32();
+        let block = Q8Block::from_bytes(&blocks[4]);
+        assert_eq!(block.values[7], -127);
+        assert!((block.scale.to_f32() * -127.0 - scale * -128.0).abs() < 1e-3 * scale * 128.0);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::nn::{
         stored::{Stored, row_stride},
         to_vec,
     },
+    weights::StoredMatrix,
 };
 
 /// Bytes that a block of weights may read of the rows which are served together, so that weights
@@ -60,44 +61,39 @@ impl Linear {
         outputs: usize,
         bias: Option<Tensor>,
     ) -> crate::Result<Self> {
-        Self::from_tensors(w, w.get((outputs, inputs), "weight")?, bias)
+        if !w.device().is_cpu() {
+            return Self::from_tensors(w, w.get((outputs, inputs), "weight")?, bias);
+        }
+        let sizes = [outputs, inputs];
+        let of_bias = bias.as_ref().map(to_vec).transpose()?;
+        let of_bias = of_bias.as_deref();
+        let pack = |weight: StoredMatrix| match weight {
+            StoredMatrix::Values(values) => Layer::packed(w.dtype(), sizes, values, of_bias),
+            StoredMatrix::Q8_0(blocks) => {
+                Layer::Quantized(QuantizedPanels::from_blocks(sizes, blocks, of_bias))
+            }
+        };
+        let packed = w.with_matrix((outputs, inputs), "weight", pack)?;
+        let read = bias.as_ref().map_or(0, Tensor::elem_count);
+        w.keep_instead(read, packed_bytes(w.dtype(), sizes));
+        Ok(Self(match packed {
+            Some(layer) => layer,
+            None => Layer::Library(w.stand_in((outputs, inputs))?, bias),
+        }))
     }
 
     /// A layer of tensors that were read from `w`, put together if need be: `weight` (outputs,
     /// inputs), `bias` (outputs).
     pub fn from_tensors(w: &Weights, weight: Tensor, bias: Option<Tensor>) -> crate::Result<Self> {
-        let read = weight.elem_count() + bias.as_ref().map_or(0, Tensor::elem_count);
-        if !w.has_values() {
-            return Self::measured(w, read, weight, bias);
-        }
-        let layer = Self::kept_as(w.dtype(), weight, bias)?;
-        match &layer.0 {
-            Layer::Packed(panels) => w.keep_instead(read, panels.bytes()),
-            Layer::Rounded(panels) => w.keep_instead(read, panels.bytes()),
-            Layer::Quantized(panels) => w.keep_instead(read, panels.bytes()),
-            Layer::Library(..) => {}
-        }
-        Ok(layer)
-    }
-
-    /// A layer of stand-ins, which counts what the layer would keep of `read` values.
-    fn measured(
-        w: &Weights,
-        read: usize,
-        weight: Tensor,
-        bias: Option<Tensor>,
-    ) -> crate::Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         if w.device().is_cpu() {
-            let shape = [outputs, 1, inputs];
-            let bytes = match w.dtype() {
-                Dtype::F32 => Panels::<f32>::bytes_for(shape),
-                Dtype::Bf16 => Panels::<bf16>::bytes_for(shape),
-                Dtype::Q8 => QuantizedPanels::bytes_for([outputs, inputs]),
-            };
-            w.keep_instead(read, bytes);
+            let read = weight.elem_count() + bias.as_ref().map_or(0, Tensor::elem_count);
+            w.keep_instead(read, packed_bytes(w.dtype(), [outputs, inputs]));
         }
-        Ok(Self(Layer::Library(weight, bias)))
+        match w.has_values() {
+            true => Ok(Self::kept_as(w.dtype(), weight, bias)?),
+            false => Ok(Self(Layer::Library(weight, bias))),
+        }
     }
 
     /// A layer of these tensors: `weight` (outputs, inputs), `bias` (outputs).
@@ -114,15 +110,8 @@ impl Linear {
         let weight = weight.contiguous()?;
         let bias = bias.as_ref().map(to_vec).transpose()?;
         let values = Values::from_f32(&weight)?;
-        let weight: &[f32] = &values;
-        let value = |o: usize, _: usize, i: usize| weight[o * inputs + i];
-        let sizes = [outputs, 1, inputs];
-        let bias = bias.as_deref();
-        Ok(Self(match dtype {
-            Dtype::F32 => Layer::Packed(Panels::new(sizes, value, bias)),
-            Dtype::Bf16 => Layer::Rounded(Panels::new(sizes, value, bias)),
-            Dtype::Q8 => Layer::Quantized(QuantizedPanels::new([outputs, inputs], weight, bias)),
-        }))
+        let sizes = [outputs, inputs];
+        Ok(Self(Layer::packed(dtype, sizes, &values, bias.as_deref())))
     }
 
     /// Values that come in.
@@ -162,6 +151,26 @@ impl Linear {
                     .map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
             }
         }
+    }
+}
+
+impl Layer {
+    /// A layer of a weight (outputs, inputs), row by row.
+    fn packed(dtype: Dtype, sizes: [usize; 2], weight: &[f32], bias: Option<&[f32]>) -> Self {
+        match dtype {
+            Dtype::F32 => Self::Packed(Panels::from_matrix(sizes, weight, bias)),
+            Dtype::Bf16 => Self::Rounded(Panels::from_matrix(sizes, weight, bias)),
+            Dtype::Q8 => Self::Quantized(QuantizedPanels::new(sizes, weight, bias)),
+        }
+    }
+}
+
+/// Bytes of a packed layer of these sizes (outputs, inputs).
+fn packed_bytes(dtype: Dtype, [outputs, inputs]: [usize; 2]) -> u64 {
+    match dtype {
+        Dtype::F32 => Panels::<f32>::bytes_for([outputs, 1, inputs]),
+        Dtype::Bf16 => Panels::<bf16>::bytes_for([outputs, 1, inputs]),
+        Dtype::Q8 => QuantizedPanels::bytes_for([outputs, inputs]),
     }
 }
 

@@ -1,0 +1,166 @@
+//! Loading the transformer of Infinity-2B with random weights, held against reading its file once:
+//! `cargo bench --bench loading -- --depth 8 --rounds 5`. Before each reading, the file is dropped from the
+//! cache of the system, so that both wait for the disk. Linux only.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Read, Write},
+    path::Path,
+    process::ExitCode,
+    time::Instant,
+};
+
+use candle_core::Device;
+use serde_json::{Map, Value, json};
+use ttsvar::{
+    hub::{self, gguf_writer::write_q8_0},
+    loading::RandomWeights,
+    models::infinity::Infinity,
+    nn::{Dtype, TensorSource, Weights},
+    pipelines::infinity::random::Architecture,
+};
+
+/// The layout whose transformer is loaded.
+const ARCHITECTURE: &str = "2b";
+
+struct Settings {
+    /// Blocks of the transformer, of 32.
+    depth: usize,
+    rounds: usize,
+}
+
+fn settings() -> Result<Settings, String> {
+    let mut settings = Settings {
+        depth: 8,
+        rounds: 5,
+    };
+    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+    while let Some(name) = words.next() {
+        let value = words.next().and_then(|value| value.parse().ok());
+        let value = value.ok_or_else(|| format!("{name}: expected a number"))?;
+        match name.as_str() {
+            "--depth" => settings.depth = value,
+            "--rounds" => settings.rounds = value,
+            _ => return Err(format!("{name}: expected --depth or --rounds")),
+        }
+    }
+    Ok(settings)
+}
+
+/// Writes all tensors of a source in f32 as a safetensors file, one after the other.
+fn write_safetensors(source: &dyn TensorSource, path: &Path) -> io::Result<()> {
+    let mut header = Map::new();
+    let mut offset = 0;
+    for name in source.names() {
+        let info = source.info(&name).expect("a tensor");
+        let end = offset + info.bytes();
+        let about = json!({"dtype": "F32", "shape": info.shape, "data_offsets": [offset, end]});
+        header.insert(name, about);
+        offset = end;
+    }
+    let header = Value::from(header).to_string();
+    let mut out = BufWriter::new(File::create(path)?);
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(header.as_bytes())?;
+    for name in source.names() {
+        let tensor = source.load(&name).expect("a tensor");
+        let values = tensor
+            .flatten_all()
+            .and_then(|tensor| tensor.to_vec1::<f32>());
+        for value in values.expect("values") {
+            out.write_all(&value.to_le_bytes())?;
+        }
+    }
+    out.into_inner()?.sync_all()
+}
+
+/// Drops a file from the cache of the system.
+#[cfg(target_os = "linux")]
+fn forget(path: &Path) {
+    use std::os::fd::AsRawFd;
+    let file = File::open(path).expect("the file");
+    // SAFETY: The descriptor is open; the call only gives advice.
+    let failed = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    assert_eq!(failed, 0, "the cache keeps the file");
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forget(_: &Path) {
+    panic!("only Linux drops files from its cache");
+}
+
+/// Seconds that `work` takes on a file that is not in the cache.
+fn seconds(path: &Path, work: impl FnOnce()) -> f64 {
+    forget(path);
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64()
+}
+
+fn read(path: &Path) {
+    let mut file = File::open(path).expect("the file");
+    let mut buffer = vec![0; 1 << 20];
+    while file.read(&mut buffer).expect("bytes") > 0 {}
+}
+
+fn load(path: &Path, dtype: Dtype) {
+    let source = hub::open(path, &[]).expect("a checkpoint");
+    let weights = Weights::new(source, dtype, &Device::Cpu);
+    Infinity::load(&weights).expect("a transformer");
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn run(settings: &Settings) {
+    let mut config = Architecture::named(ARCHITECTURE)
+        .expect("an architecture")
+        .transformer();
+    config.depth = settings.depth;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let published = folder.path().join("model.safetensors");
+    let converted = folder.path().join("model.gguf");
+    write_safetensors(&RandomWeights::new(config.tensors()), &published).expect("a file");
+    let source = hub::open(&*published, &[]).expect("a checkpoint");
+    write_q8_0(&*source, &converted, |_| ()).expect("a converted file");
+    File::open(&converted)
+        .and_then(|file| file.sync_all())
+        .expect("a file on disk");
+
+    for (name, path, dtype) in [
+        ("f32 to f32", &published, Dtype::F32),
+        ("f32 to bf16", &published, Dtype::Bf16),
+        ("f32 to q8", &published, Dtype::Q8),
+        ("converted to q8", &converted, Dtype::Q8),
+    ] {
+        let rounds = (0..settings.rounds).map(|_| {
+            let plain = seconds(path, || read(path));
+            (plain, seconds(path, || load(path, dtype)))
+        });
+        let (plain, loaded): (Vec<_>, Vec<_>) = rounds.unzip();
+        let ratios = plain
+            .iter()
+            .zip(&loaded)
+            .map(|(plain, loaded)| loaded / plain);
+        let ratio = median(ratios.collect());
+        let (plain, loaded) = (median(plain), median(loaded));
+        let bytes = std::fs::metadata(path).expect("the file").len();
+        println!(
+            "{name}: {:.2} GB, read {plain:.2} s, loaded {loaded:.2} s, ratio {ratio:.2}",
+            bytes as f64 / 1e9
+        );
+    }
+}
+
+fn main() -> ExitCode {
+    match settings() {
+        Ok(settings) => run(&settings),
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
