@@ -632,6 +632,7 @@ pub fn released(name: &str) -> Option<Description> {
             _ => file(1)?,
         },
         vae_groups: None,
+        prefixes: None,
         scales: (family == GeneratorFamily::Var).then(|| var_grids(name)),
         rope_grid: None,
         classes: None,

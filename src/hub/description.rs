@@ -86,6 +86,8 @@ pub struct Generator {
     /// Groups of channels that the VAE of FlexTok normalises together; if absent, 32, as in the
     /// published models.
     pub vae_groups: Option<usize>,
+    /// The number of tokens after each scale of FlexAR; if absent, 1, 2, 4 and so on up to all.
+    pub prefixes: Option<Vec<usize>>,
     /// The names of the classes that VAR or FlexAR knows, in the order of their numbers; if absent, those of
     /// ImageNet if there are 1000.
     pub classes: Option<Vec<String>>,
@@ -402,7 +404,10 @@ impl Generator {
             GeneratorFamily::FlexAr | GeneratorFamily::FlexArClass
         );
         if flextok && self.scales.is_some() {
-            return Some("`scales` are not for the families of FlexAR, whose weights have them");
+            return Some("`scales` are not for the families of FlexAR, which have `prefixes`");
+        }
+        if !flextok && self.prefixes.is_some() {
+            return Some("`prefixes` are for the families of FlexAR");
         }
         match self.vae_groups {
             Some(_) if !flextok => Some("`vae_groups` is for the families of FlexAR"),

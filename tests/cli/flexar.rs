@@ -125,6 +125,7 @@ fn descriptions_that_do_not_fit_are_refused() {
     let cases = [
         ("family = \"flexar\"", "family = \"flexar-class\""),
         ("vae = ", "scales = [[1, 1]]\nvae = "),
+        ("vae = ", "prefixes = [4, 4]\nvae = "),
         ("vae_groups = 8", "vae_groups = 0"),
         ("\nvae_groups = 8", ""),
     ];
@@ -134,8 +135,12 @@ fn descriptions_that_do_not_fit_are_refused() {
     hint: docs/weights.md describes bundle.toml
 
     $ generate "a star" --model bundle --method raw --seed 5
-    error: bundle/bundle.toml: `scales` are not for the families of FlexAR, whose weights have them
+    error: bundle/bundle.toml: `scales` are not for the families of FlexAR, which have `prefixes`
     hint: docs/weights.md describes bundle.toml
+
+    $ generate "a star" --model bundle --method raw --seed 5
+    error: prefixes of [4, 4] tokens, but an image has 10
+    hint: each of `prefixes` is longer than the one before, the last at most 10
 
     $ generate "a star" --model bundle --method raw --seed 5
     error: bundle/bundle.toml: `vae_groups` must be at least 1

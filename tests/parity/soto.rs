@@ -354,8 +354,13 @@ fn replay(fixture: &Fixture, networks: &FlexNetworks, texts: &[Tensor; 2], name:
         ..Options::default()
     };
     let (rows, columns) = fixture.setting::<(usize, usize)>("latent_hw");
-    let model = FlexModel::new(networks, Settings::from_options(&settings, false))
-        .and_then(|model| model.with_groups(steps.iter().map(|step| step.count).collect()))
+    let prefixes = steps.iter().scan(0, |sum, step| {
+        *sum += step.count;
+        Some(*sum)
+    });
+    let prefixes: Vec<usize> = prefixes.collect();
+    let settings = Settings::from_options(&settings, false);
+    let model = FlexModel::new(networks, settings, Some(&prefixes))
         .unwrap()
         .with_latent_size((rows, columns));
     let noise = match recorded.config.beam_width {

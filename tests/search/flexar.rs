@@ -106,6 +106,25 @@ fn scales_are_the_doublings_of_the_prefix() {
 }
 
 #[test]
+fn a_bundle_may_have_other_prefixes() {
+    let folder = tempfile::tempdir().unwrap();
+    flexar::write_bundle(folder.path(), "t2i");
+    let path = folder.path().join("bundle.toml");
+    let toml = std::fs::read_to_string(&path).unwrap();
+    let toml = toml.replace("[generator]", "[generator]\nprefixes = [4, 8, 10]");
+    std::fs::write(&path, toml).unwrap();
+    let system = System::builder(folder.path().to_str().unwrap());
+    let system = system.open().unwrap();
+    let options = Options {
+        method: Some(Method::Beam),
+        n: Some(3),
+        ..Options::default()
+    };
+    let outcome = search(&system, options);
+    assert_eq!(outcome.trace.scales, [[1, 4], [1, 4], [1, 2]]);
+}
+
+#[test]
 fn an_image_depends_on_neither_batch_nor_chunks_nor_threads() {
     for system in [texts(), classes()] {
         let prompt = prompt(system);

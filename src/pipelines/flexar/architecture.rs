@@ -210,7 +210,7 @@ impl RandomModel for RandomFlexAr {
 
     fn pipeline(&self, options: &Options, rows: usize) -> Result<Box<dyn Pipeline + '_>> {
         let settings = Settings::from_options(options, self.arch.classes);
-        let model = FlexModel::new(&self.networks, settings)?.with_rows_at_once(rows);
+        let model = FlexModel::new(&self.networks, settings, None)?.with_rows_at_once(rows);
         let networks = Networks {
             resident: self.bytes,
             ..Networks::default()

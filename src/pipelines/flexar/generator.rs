@@ -77,7 +77,8 @@ impl Family for FlexArFamily {
         let arch = Architecture::named(name)
             .ok_or_else(|| Error::internal(format!("the sizes of `{name}` are not known")))?;
         check_single_size(name, arch.latent_size(), arch.vae().patch(), options)?;
-        Ok(Box::new(FlexOutline::new(arch, options, dtype)?))
+        let prefixes = description.generator.prefixes.as_deref();
+        Ok(Box::new(FlexOutline::new(arch, prefixes, options, dtype)?))
     }
 
     fn advice(&self, _: &Description, options: &Options) -> Option<String> {
@@ -113,6 +114,7 @@ impl Family for FlexArFamily {
         };
         let generator = FlexArGenerator {
             name: bundle.description.name.clone(),
+            prefixes: bundle.description.generator.prefixes.clone(),
             networks,
             prompts,
         };
@@ -189,6 +191,8 @@ enum Prompts {
 /// A FlexAR with its tokenizer and their files.
 struct FlexArGenerator {
     name: String,
+    /// The number of tokens after each scale, if the bundle says so.
+    prefixes: Option<Vec<usize>>,
     networks: Evictable<FlexNetworks>,
     prompts: Prompts,
 }
@@ -205,10 +209,14 @@ impl FlexArGenerator {
         matches!(self.prompts, Prompts::Classes(_))
     }
 
-    /// Checks that the text encoder fits.
+    fn model(&self, settings: Settings) -> Result<FlexModel<'_>> {
+        FlexModel::new(&self.networks, settings, self.prefixes.as_deref())
+    }
+
+    /// Checks that the text encoder and the prefixes fit.
     fn check(&self) -> Result<()> {
         let settings = Settings::from_options(&Options::default(), self.takes_classes());
-        let model = FlexModel::new(&self.networks, settings)?;
+        let model = self.model(settings)?;
         FlexPipeline::new(model, self.source(), Networks::default()).map(|_| ())
     }
 }
@@ -245,7 +253,8 @@ impl Generator for FlexArGenerator {
             return Err(Error::input(message).with_hint("use a verifier that reads latents alone"));
         }
         let settings = Settings::from_options(options, self.takes_classes());
-        let model = FlexModel::new(&self.networks, settings)?
+        let model = self
+            .model(settings)?
             .with_rows_at_once(context.rows_at_once.unwrap_or(usize::MAX));
         let networks = Networks::new(&self.networks(), &self.evictable(), &context);
         Ok(Box::new(FlexPipeline::new(model, self.source(), networks)?))

@@ -80,7 +80,7 @@ impl FlexNetworks {
 
 /// The numbers of tokens that the scales add, so that they end with 1, 2, 4, ... tokens and with all
 /// of them.
-pub(super) fn doubling(tokens: usize) -> Vec<usize> {
+fn doubling(tokens: usize) -> Vec<usize> {
     let mut groups = vec![];
     let mut drawn = 0;
     while drawn < tokens {
@@ -89,6 +89,31 @@ pub(super) fn doubling(tokens: usize) -> Vec<usize> {
         drawn = next;
     }
     groups
+}
+
+/// The numbers of tokens that the scales add which end with these many tokens, or by default with 1,
+/// 2, 4 and so on up to all `tokens`.
+///
+/// # Errors
+/// A prefix is not longer than the one before, or the last one is longer than an image.
+pub(super) fn groups(prefixes: Option<&[usize]>, tokens: usize) -> Result<Vec<usize>> {
+    let Some(prefixes) = prefixes else {
+        return Ok(doubling(tokens));
+    };
+    let before = std::iter::once(&0).chain(prefixes);
+    let grows = prefixes
+        .iter()
+        .zip(before.clone())
+        .all(|(prefix, before)| prefix > before);
+    let longest = prefixes.last().copied().unwrap_or(0);
+    if !grows || !(1..=tokens).contains(&longest) {
+        let message = format!("prefixes of {prefixes:?} tokens, but an image has {tokens}");
+        let hint =
+            format!("each of `prefixes` is longer than the one before, the last at most {tokens}");
+        return Err(Error::input(message).with_hint(hint));
+    }
+    let added = prefixes.iter().zip(before);
+    Ok(added.map(|(prefix, before)| prefix - before).collect())
 }
 
 /// A model that is set up for a search.
@@ -101,15 +126,22 @@ pub struct FlexModel<'a> {
 }
 
 impl<'a> FlexModel<'a> {
-    /// Sets networks up, with scales that double the number of tokens.
+    /// Sets networks up, with scales that end with so many tokens each; if `None`, with 1, 2, 4 and so
+    /// on up to all.
     ///
     /// # Errors
-    /// The settings are out of range, or the networks do not belong together.
-    pub fn new(networks: impl Into<Lazy<'a, FlexNetworks>>, settings: Settings) -> Result<Self> {
+    /// The settings are out of range, the networks do not belong together, a prefix is not longer
+    /// than the one before, or the last one is longer than an image.
+    pub fn new(
+        networks: impl Into<Lazy<'a, FlexNetworks>>,
+        settings: Settings,
+        prefixes: Option<&[usize]>,
+    ) -> Result<Self> {
         let networks = networks.into();
         let measured = networks.measured();
         measured.check()?;
-        let groups = doubling(measured.prior.sizes().tokens);
+        let tokens = measured.prior.sizes().tokens;
+        let groups = groups(prefixes, tokens)?;
         settings.check(groups.len())?;
         Ok(Self {
             size: measured.latent_size(),
@@ -118,22 +150,6 @@ impl<'a> FlexModel<'a> {
             groups,
             rows_at_once: usize::MAX,
         })
-    }
-
-    /// The same with scales that add so many tokens.
-    ///
-    /// # Errors
-    /// There are no scales, one adds nothing, or all of them together more than an image has.
-    pub fn with_groups(self, groups: Vec<usize>) -> Result<Self> {
-        let tokens = self.networks.measured().prior.sizes().tokens;
-        let sum: usize = groups.iter().sum();
-        if groups.is_empty() || groups.contains(&0) || sum > tokens {
-            return Err(Error::input(format!(
-                "scales of {groups:?} tokens, but an image has {tokens}"
-            )));
-        }
-        self.settings.check(groups.len())?;
-        Ok(Self { groups, ..self })
     }
 
     /// The same for latents of (rows, columns) cells.
@@ -334,5 +350,9 @@ mod tests {
         assert_eq!(doubling(256), [1, 1, 2, 4, 8, 16, 32, 64, 128]);
         assert_eq!(doubling(10), [1, 1, 2, 4, 2]);
         assert_eq!(doubling(1), [1]);
+        assert_eq!(groups(Some(&[4, 8, 10]), 10).unwrap(), [4, 4, 2]);
+        for wrong in [&[][..], &[0, 2], &[2, 2], &[4, 11]] {
+            assert!(groups(Some(wrong), 10).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use ttsvar_search::{DecodeSize, Estimate, Scale, Workload};
 
 use super::{
     Architecture, Settings, encoder_flops,
-    model::{doubling, flow_bytes, row_flops},
+    model::{flow_bytes, groups, row_flops},
     scales,
 };
 use crate::{
@@ -33,14 +33,20 @@ pub(super) struct FlexOutline {
 }
 
 impl FlexOutline {
-    /// The outline of a size with options that [`super::FlexArFamily`] completed.
+    /// The outline of a size whose scales end with `prefixes`, with options that
+    /// [`super::FlexArFamily`] completed.
     ///
     /// # Errors
     /// A setting does not fit the model.
-    pub(super) fn new(arch: Architecture, options: &Options, dtype: Dtype) -> Result<Self> {
+    pub(super) fn new(
+        arch: Architecture,
+        prefixes: Option<&[usize]>,
+        options: &Options,
+        dtype: Dtype,
+    ) -> Result<Self> {
         let settings = Settings::from_options(options, arch.takes_classes());
         let prior = arch.prior();
-        let groups = doubling(prior.tokens);
+        let groups = groups(prefixes, prior.tokens)?;
         settings.check(groups.len())?;
         Ok(Self {
             flow: arch.flow(),
@@ -181,7 +187,7 @@ mod tests {
                 preview_steps: Some(preview_steps),
                 ..Options::default()
             };
-            let outline = FlexOutline::new(arch, &options, Dtype::Bf16).unwrap();
+            let outline = FlexOutline::new(arch, None, &options, Dtype::Bf16).unwrap();
             let pipeline = model.pipeline(&options, usize::MAX).unwrap();
             let branches = (0..outline.scales().len()).map(|scale| pipeline.branches(scale));
             assert_eq!(Outline::branches(&outline), branches.collect::<Vec<_>>());
