@@ -673,6 +673,13 @@ mod tests {
         assert!(Panels::from_rows(&pack(7)).values == expected.values);
         let expected = Panels::<T>::new([45, 1, 7], |o, _, i| values[o * 7 + i].value(), None);
         assert!(Panels::from_columns(&pack(7)).values == expected.values);
+        let matrix: Vec<f32> = values.iter().map(|value| value.value()).collect();
+        for [outputs, inputs] in [[45, 7], [7, 45], [3, 32]] {
+            let weight = |o: usize, _: usize, i: usize| matrix[o * inputs + i];
+            let expected = Panels::<T>::new([outputs, 1, inputs], weight, None);
+            let found = Panels::<T>::from_matrix([outputs, inputs], &matrix, None);
+            assert!(found.values == expected.values, "{outputs} x {inputs}");
+        }
     }
 
     #[test]
