@@ -237,7 +237,7 @@ impl<'a, T: CodebookTransformer> CodebookModel<'a, T> {
             return Ok(None);
         };
         if self.prepared_edit.get().is_none() {
-            let prepared = PreparedEdit::new(edit.clone(), self.scales_of(&edit.latent)?)?;
+            let prepared = PreparedEdit::new(&edit.part, self.scales_of(&edit.latent)?)?;
             let _ = self.prepared_edit.set(prepared);
         }
         Ok(self.prepared_edit.get())
@@ -250,6 +250,7 @@ impl<'a, T: CodebookTransformer> CodebookModel<'a, T> {
         let scales = quantizer.quantize(latent, self.grids())?;
         let scales = scales.into_iter().zip(self.grids()).map(|(scale, grid)| {
             Ok(ImageScale {
+                grid: *grid,
                 codes: quantizer.codes(&scale.ids, *grid)?,
                 sum: scale.sum,
             })
@@ -288,7 +289,7 @@ impl<'a, T: CodebookTransformer> CodebookModel<'a, T> {
             Ok(quantizer.add(sum, codes, self.latent_size(), [scale, grids.len()])?)
         };
         match self.prepared_edit()? {
-            Some(edit) => edit.add(scale, &codes, grids[scale], add),
+            Some(edit) => edit.add(scale, &codes, add),
             None => add(&codes),
         }
     }
@@ -461,9 +462,8 @@ pub(super) struct CodebookEditor {
 impl Editor for CodebookEditor {
     fn encode(&self, image: &Image) -> Result<Tensor> {
         let source = self.bundle.vae_weights(&vq_vae::SIGNATURE)?;
-        let unused = ["decoder.", "post_quant_conv.", "quantize."];
-        let encoder = self.loader.load(source, "", &unused, Encoder::load)?;
-        let place = (&self.loader.device, self.loader.dtype.of_maps());
-        edit::latent(image, place, |pixels| encoder.network.forward(pixels))
+        let weights = self.loader.weights(source, self.loader.dtype);
+        let encoder = Encoder::load(&weights)?;
+        edit::latent(image, &weights, |pixels| encoder.forward(pixels))
     }
 }

@@ -1,12 +1,15 @@
 //! Edits: a part of an image is generated again. Outside of the part, the tokens of every scale and
 //! their running sum are those of the image; inside, tokens are sampled as usual.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::Image;
 
-use crate::{Error, Result, nn::area};
+use crate::{
+    Error, Result,
+    nn::{Weights, area},
+};
 
 /// A token belongs to the part if at least this share of its area does. With a half, coarse tokens
 /// keep the old object: edits of the demo's scenes succeed less often (`examples/edit_scenes.rs`).
@@ -74,26 +77,20 @@ impl EditedPart {
         Ok(())
     }
 
-    /// A map (1, channels, h, w) inside of the part, and outside another. Each token over `grid`
-    /// has the same number of cells of the map.
+    /// Whether each cell of a map (.., height, width) belongs to the part, (1, 1, height, width):
+    /// as its token over `grid` does, which all have the same number of cells.
     ///
     /// # Errors
     /// The tensor library fails.
-    fn combined(
-        &self,
-        inside: &Tensor,
-        outside: &Tensor,
-        (rows, columns): (usize, usize),
-    ) -> Result<Tensor> {
-        let (_, _, height, width) = inside.dims4()?;
+    fn cells(&self, map: &Tensor, (rows, columns): (usize, usize)) -> Result<Tensor> {
+        let (_, _, height, width) = map.dims4()?;
         let tokens = self.tokens((rows, columns))?;
         let cells = (0..height * width).map(|cell| {
             let (row, column) = (cell / width * rows / height, cell % width * columns / width);
             u8::from(tokens[row * columns + column])
         });
-        let cells = Tensor::from_vec(cells.collect(), (1, 1, height, width), &Device::Cpu)?;
-        let cells = cells.broadcast_as(inside.shape())?;
-        Ok(cells.where_cond(inside, outside)?)
+        let shape = (1, 1, height, width);
+        Ok(Tensor::from_vec(cells.collect(), shape, &Device::Cpu)?)
     }
 
     /// The share of the new image in each pixel, (1, 1, height, width): 0 outside of the part, rising
@@ -145,6 +142,8 @@ impl Edit {
 
 /// One scale of an image as a model quantizes it.
 pub(super) struct ImageScale {
+    /// The grid of its tokens.
+    pub grid: (usize, usize),
     /// The codes of its tokens: (1, channels, h, w)
     pub codes: Tensor,
     /// Sum of this and all coarser scales: (1, channels, rows, columns)
@@ -153,31 +152,43 @@ pub(super) struct ImageScale {
 
 /// An edit with the scales of its image.
 pub(super) struct PreparedEdit {
-    edit: Arc<Edit>,
-    scales: Vec<ImageScale>,
+    scales: Vec<PreparedScale>,
     /// The share of the new image in each pixel: (1, 1, height, width)
     shares: Tensor,
     /// The image as the decoder makes it of its tokens, once it is needed: (1, 3, height, width)
     reconstruction: OnceLock<Tensor>,
 }
 
+/// A scale of the image, and which cells of its maps belong to the part.
+struct PreparedScale {
+    image: ImageScale,
+    of_codes: Tensor, // (1, 1, h, w)
+    of_sum: Tensor,   // (1, 1, rows, columns)
+}
+
 impl PreparedEdit {
-    /// An edit whose image has these scales.
+    /// An edit of `part` of an image with these scales.
     ///
     /// # Errors
     /// The tensor library fails.
-    pub fn new(edit: Arc<Edit>, scales: Vec<ImageScale>) -> Result<Self> {
+    pub fn new(part: &EditedPart, scales: Vec<ImageScale>) -> Result<Self> {
+        let prepared = scales.into_iter().map(|image| {
+            let (_, _, rows, columns) = image.sum.dims4()?;
+            Ok(PreparedScale {
+                of_codes: part.cells(&image.codes, image.grid)?,
+                of_sum: part.cells(&image.sum, (rows, columns))?,
+                image,
+            })
+        });
         Ok(Self {
-            scales,
-            shares: edit.part.shares()?,
+            scales: prepared.collect::<Result<_>>()?,
+            shares: part.shares()?,
             reconstruction: OnceLock::new(),
-            edit,
         })
     }
 
-    /// The running sum after a scale of tokens over `grid`: inside of the part the drawn `codes`
-    /// count, outside those of the image do, and the sum there is the image's. `add` adds codes to
-    /// the sum before.
+    /// The running sum after a scale: inside of the part the drawn `codes` count, outside those of
+    /// the image do, and the sum there is the image's. `add` adds codes to the sum before.
     ///
     /// # Errors
     /// `add` or the tensor library fails.
@@ -185,14 +196,13 @@ impl PreparedEdit {
         &self,
         scale: usize,
         codes: &Tensor,
-        grid: (usize, usize),
         add: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let codes = &self
-            .edit
-            .part
-            .combined(codes, &self.scales[scale].codes, grid)?;
-        self.with_sum_of_image(scale, &add(codes)?)
+        let PreparedScale {
+            image, of_codes, ..
+        } = &self.scales[scale];
+        let codes = combined(of_codes, codes, &image.codes)?;
+        self.with_sum_of_image(scale, &add(&codes)?)
     }
 
     /// A running sum after a scale with that of the image outside of the part.
@@ -200,9 +210,8 @@ impl PreparedEdit {
     /// # Errors
     /// The tensor library fails.
     pub fn with_sum_of_image(&self, scale: usize, sum: &Tensor) -> Result<Tensor> {
-        let (_, _, rows, columns) = sum.dims4()?;
-        let of_image = &self.scales[scale].sum;
-        self.edit.part.combined(sum, of_image, (rows, columns))
+        let PreparedScale { image, of_sum, .. } = &self.scales[scale];
+        combined(of_sum, sum, &image.sum)
     }
 
     /// A decoded image (1, 3, height, width) inside of the part, and the reconstruction of the
@@ -222,7 +231,7 @@ impl PreparedEdit {
         if self.reconstruction.get().is_none()
             && let Some(last) = self.scales.last()
         {
-            let _ = self.reconstruction.set(decode(&place(&last.sum)?)?);
+            let _ = self.reconstruction.set(decode(&place(&last.image.sum)?)?);
         }
         let Some(old) = self.reconstruction.get() else {
             return Ok(decoded);
@@ -232,20 +241,26 @@ impl PreparedEdit {
     }
 }
 
-/// The latent of an image in f32 in main memory, as [`Editor::encode`] returns it. `encoder` reads
-/// pixels (1, 3, height, width) in [-1, 1] on this device and in this type.
+/// A map (1, channels, height, width) at the cells of a part, and elsewhere another.
+fn combined(cells: &Tensor, inside: &Tensor, outside: &Tensor) -> Result<Tensor> {
+    let cells = cells.broadcast_as(inside.shape())?;
+    Ok(cells.where_cond(inside, outside)?)
+}
+
+/// The latent of an image in f32 in main memory, as [`Editor::encode`] returns it. `encoder` was
+/// read from `weights`; it is given pixels (1, 3, height, width) in [-1, 1].
 ///
 /// # Errors
 /// `encoder` or the tensor library fails.
 pub(super) fn latent(
     image: &Image,
-    (device, dtype): (&Device, DType),
+    weights: &Weights,
     encoder: impl FnOnce(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let shape = (1, 3, image.height(), image.width());
     let pixels = Tensor::from_vec(image.to_chw([0.5; 3], [0.5; 3]), shape, &Device::Cpu)?
-        .to_device(device)?
-        .to_dtype(dtype)?;
+        .to_device(weights.device())?
+        .to_dtype(weights.held_as())?;
     let latent = encoder(&pixels)?;
     Ok(latent.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)
 }

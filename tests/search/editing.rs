@@ -196,11 +196,10 @@ impl CodebookCase {
         }
     }
 
-    fn open(&self) -> System {
+    fn open(&self, dtype: Dtype) -> System {
         (self.write)(self.folder.path());
-        System::builder(self.folder.path().to_str().unwrap())
-            .open()
-            .unwrap()
+        let system = System::builder(self.folder.path().to_str().unwrap());
+        system.dtype(dtype).open().unwrap()
     }
 
     /// What the tokenizer makes of an image over these grids.
@@ -240,7 +239,7 @@ fn every_model_with_a_codebook_edits() {
         ),
     ];
     for case in cases {
-        let system = case.open();
+        let system = case.open(Dtype::F32);
         let session = |n: usize| Session::new(&system, &options(n)).unwrap();
         let pipeline_of = session(1);
         let (height, width) = pipeline_of.pipeline().image_size();
@@ -267,6 +266,14 @@ fn every_model_with_a_codebook_edits() {
         assert_ne!(together[0], together[1]);
         assert_eq!(together, edited(3, Some(1)));
         assert_eq!(together[..2], edited(2, None)[..]);
+
+        let system = case.open(Dtype::Bf16);
+        // Rounding may choose other codes for the image, but the same for all candidates.
+        let session = Session::new(&system, &options(2)).unwrap();
+        let rounded = finished(session.with_edit(input.clone()).unwrap(), case.prompt, None);
+        let outside = difference(&rounded[0], &rounded[1], 0, width / 2);
+        assert!(outside <= 0.01, "{outside}");
+        assert_ne!(rounded[0], rounded[1]);
     }
 }
 

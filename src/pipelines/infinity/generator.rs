@@ -238,12 +238,9 @@ impl Generator for InfinityGenerator {
 impl Editor for InfinityGenerator {
     fn encode(&self, image: &Image) -> Result<Tensor> {
         let source = self.bundle.vae_weights(&bsq_vae::SIGNATURE)?;
-        let unused = ["decoder.", "quantize.", "quantizer."];
-        let encoder = self
-            .loader
-            .load(source, "", &unused, BsqVae::load_encoder)?;
-        let place = (&self.loader.device, self.transformer.measured().dtype());
-        edit::latent(image, place, |pixels| encoder.network.forward(pixels))
+        let weights = self.loader.weights(source, self.loader.dtype);
+        let encoder = BsqVae::load_encoder(&weights)?;
+        edit::latent(image, &weights, |pixels| encoder.forward(pixels))
     }
 }
 

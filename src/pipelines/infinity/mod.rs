@@ -255,8 +255,7 @@ impl<'a> ImageModel<'a> {
     pub fn with_edit(self, edit: Option<Arc<Edit>>) -> Result<Self> {
         let prepare = |edit: Arc<Edit>| {
             edit.check(self.latent.channels, self.latent.size())?;
-            let scales = self.scales_of(&edit.latent)?;
-            PreparedEdit::new(edit, scales)
+            PreparedEdit::new(&edit.part, self.scales_of(&edit.latent)?)
         };
         let edit = edit.map(prepare).transpose()?;
         Ok(Self { edit, ..self })
@@ -267,6 +266,7 @@ impl<'a> ImageModel<'a> {
         let scales = self.latent.quantize(latent, &self.grids)?;
         let scales = scales.into_iter().zip(&self.grids).map(|(scale, grid)| {
             Ok(ImageScale {
+                grid: *grid,
                 codes: self.latent.codes(&scale.bits, *grid)?,
                 sum: scale.sum,
             })

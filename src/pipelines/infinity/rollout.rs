@@ -169,11 +169,10 @@ impl ScaleModel for ImageModel<'_> {
         bits: &Vec<u8>,
         _: Option<&[Tensor]>,
     ) -> Result<Tensor> {
-        let grid = self.grids[scale];
-        let codes = self.latent.codes(bits, grid)?;
+        let codes = self.latent.codes(bits, self.grids[scale])?;
         let add = |codes: &Tensor| Ok(self.latent.add(sum, codes)?);
         match &self.edit {
-            Some(edit) => edit.add(scale, &codes, grid, add),
+            Some(edit) => edit.add(scale, &codes, add),
             None => add(&codes),
         }
     }
