@@ -2,16 +2,9 @@
 //! `cargo bench --bench loading -- --depth 8 --rounds 5`. Before each reading, the file is dropped from the
 //! cache of the system, so that both wait for the disk. Linux only.
 
-use std::{
-    fs::File,
-    io::{self, BufWriter, Read, Write},
-    path::Path,
-    process::ExitCode,
-    time::Instant,
-};
+use std::{collections::HashMap, fs::File, io::Read, path::Path, process::ExitCode, time::Instant};
 
-use candle_core::Device;
-use serde_json::{Map, Value, json};
+use candle_core::{Device, safetensors};
 use ttsvar::{
     hub::{self, gguf_writer::write_q8_0},
     loading::RandomWeights,
@@ -45,33 +38,6 @@ fn settings() -> Result<Settings, String> {
         }
     }
     Ok(settings)
-}
-
-/// Writes all tensors of a source in f32 as a safetensors file, one after the other.
-fn write_safetensors(source: &dyn TensorSource, path: &Path) -> io::Result<()> {
-    let mut header = Map::new();
-    let mut offset = 0;
-    for name in source.names() {
-        let info = source.info(&name).expect("a tensor");
-        let end = offset + info.bytes();
-        let about = json!({"dtype": "F32", "shape": info.shape, "data_offsets": [offset, end]});
-        header.insert(name, about);
-        offset = end;
-    }
-    let header = Value::from(header).to_string();
-    let mut out = BufWriter::new(File::create(path)?);
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
-    for name in source.names() {
-        let tensor = source.load(&name).expect("a tensor");
-        let values = tensor
-            .flatten_all()
-            .and_then(|tensor| tensor.to_vec1::<f32>());
-        for value in values.expect("values") {
-            out.write_all(&value.to_le_bytes())?;
-        }
-    }
-    out.into_inner()?.sync_all()
 }
 
 /// Drops a file from the cache of the system.
@@ -122,12 +88,17 @@ fn run(settings: &Settings) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let published = folder.path().join("model.safetensors");
     let converted = folder.path().join("model.gguf");
-    write_safetensors(&RandomWeights::new(config.tensors()), &published).expect("a file");
-    let source = hub::open(&*published, &[]).expect("a checkpoint");
-    write_q8_0(&*source, &converted, |_| ()).expect("a converted file");
-    File::open(&converted)
-        .and_then(|file| file.sync_all())
-        .expect("a file on disk");
+    let source = RandomWeights::new(config.tensors());
+    write_q8_0(&source, &converted, |_| ()).expect("a converted file");
+    let names = source.names().into_iter();
+    let tensors = names.map(|name| (name.clone(), source.load(&name).expect("a tensor")));
+    let tensors: HashMap<_, _> = tensors.collect();
+    safetensors::save(&tensors, &published).expect("a file");
+    drop(tensors);
+    for path in [&published, &converted] {
+        let file = File::open(path).and_then(|file| file.sync_all());
+        file.expect("a file on disk"); // only then can the cache forget it
+    }
 
     for (name, path, dtype) in [
         ("f32 to f32", &published, Dtype::F32),

@@ -111,7 +111,8 @@ impl Blob {
     }
 
     /// Fills `bytes`, the numbers of a tensor, with those that begin at `offset`, with all threads, and
-    /// asks the system to read on behind them: the next tensor. Returns their CRC-32 if it is wanted, otherwise 0.
+    /// asks the system to read on behind them: the next tensor. Returns their CRC-32 if it is wanted,
+    /// otherwise 0.
     ///
     /// Files are not mapped into memory: a file that shrinks meanwhile would end the program.
     ///

@@ -115,6 +115,14 @@ fn open_shard(folder: &Folder, file: &str) -> Result<Arc<dyn TensorSource>> {
     Ok(checkpoint::open_file(folder.require(file)?)?.tensors)
 }
 
+impl Sharded {
+    /// The shard that holds a tensor.
+    fn shard(&self, name: &str) -> Result<&dyn TensorSource> {
+        let shard = self.shard_of.get(name).map(|shard| &*self.shards[*shard]);
+        shard.ok_or_else(|| super::absent(self, name))
+    }
+}
+
 impl TensorSource for Sharded {
     fn origin(&self) -> String {
         self.origin.clone()
@@ -129,23 +137,14 @@ impl TensorSource for Sharded {
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        match self.shard_of.get(name) {
-            Some(shard) => self.shards[*shard].load(name),
-            None => Err(super::absent(self, name)),
-        }
+        self.shard(name)?.load(name)
     }
 
     fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
-        match self.shard_of.get(name) {
-            Some(shard) => self.shards[*shard].load_into(name, values),
-            None => Err(super::absent(self, name)),
-        }
+        self.shard(name)?.load_into(name, values)
     }
 
     fn load_q8_0(&self, name: &str, blocks: &mut Vec<u8>) -> Result<bool> {
-        match self.shard_of.get(name) {
-            Some(shard) => self.shards[*shard].load_q8_0(name, blocks),
-            None => Err(super::absent(self, name)),
-        }
+        self.shard(name)?.load_q8_0(name, blocks)
     }
 }

@@ -382,6 +382,14 @@ impl StateDict {
             choice,
         }
     }
+
+    /// The name that a tensor has in the file.
+    fn stored(&self, name: &str) -> Result<&str> {
+        let stored = self.stored.get(name);
+        stored
+            .map(String::as_str)
+            .ok_or_else(|| super::absent(self, name))
+    }
 }
 
 impl TensorSource for StateDict {
@@ -398,24 +406,15 @@ impl TensorSource for StateDict {
     }
 
     fn load(&self, name: &str) -> Result<Tensor> {
-        match self.stored.get(name) {
-            Some(stored) => self.source.load(stored),
-            None => Err(super::absent(self, name)),
-        }
+        self.source.load(self.stored(name)?)
     }
 
     fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
-        match self.stored.get(name) {
-            Some(stored) => self.source.load_into(stored, values),
-            None => Err(super::absent(self, name)),
-        }
+        self.source.load_into(self.stored(name)?, values)
     }
 
     fn load_q8_0(&self, name: &str, blocks: &mut Vec<u8>) -> Result<bool> {
-        match self.stored.get(name) {
-            Some(stored) => self.source.load_q8_0(stored, blocks),
-            None => Err(super::absent(self, name)),
-        }
+        self.source.load_q8_0(self.stored(name)?, blocks)
     }
 
     fn saved_as(&self) -> Option<&str> {
