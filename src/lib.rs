@@ -8,7 +8,7 @@
 //!
 //! The modules follow the data: [`options`] say what is asked for, [`system`] opens a model,
 //! [`request`] sets it up in a [`request::Session`], and [`search`] (the crate `ttsvar-search`) runs
-//! it. `ARCHITECTURE.md` says which module may use which. Read on in `cli/generate.rs`.
+//! it. `ARCHITECTURE.md` says which module may use which. Read on in `cli/generate/mod.rs`.
 
 pub mod options;
 
@@ -46,6 +46,7 @@ pub mod input;
 pub mod interrupt;
 pub mod process;
 pub mod quoting;
+mod threads;
 
 pub use error::{Error, ErrorKind, LoadError, Result};
 

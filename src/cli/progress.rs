@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ttsvar_search::{Budget, Event, Listener, Plan, Scale, Stage, StageRecord, Warning};
+use ttsvar_search::{Budget, Event, Listener, Plan, Scale, Stage, StageRecord};
 
 use super::{console::Console, numbers::counted};
 use crate::quoting;
@@ -43,7 +43,7 @@ const FUNNEL: usize = 24;
 /// Follows one search after the other. It draws on a terminal only; otherwise, or with `--quiet`,
 /// it only prints warnings.
 pub(super) struct Progress {
-    console: Console,
+    notices: Notices,
     bar: ProgressBar,
     /// Whether to omit the lines of the scales, as for lists of prompts.
     terse: bool,
@@ -51,8 +51,6 @@ pub(super) struct Progress {
     widest: usize,
     scales: usize,
     scale: Option<ScaleLine>,
-    /// What warnings begin with: the present one of several prompts.
-    of_which: String,
     /// Start of the current scale.
     began: Instant,
     /// The best score so far.
@@ -84,14 +82,13 @@ impl Progress {
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
         Self {
-            console: *console,
+            notices: Notices::new(console, bar.clone()),
             bar,
             terse,
             plan: None,
             widest: 1,
             scales: 0,
             scale: None,
-            of_which: String::new(),
             began: Instant::now(),
             best: None,
             rounds: 0,
@@ -102,7 +99,7 @@ impl Progress {
     /// Names the present one of `count` prompts, counted from 1, on the bar and in warnings.
     pub(super) fn set_prompt(&mut self, number: usize, count: usize) {
         self.bar.set_prefix(format!("{number}/{count}  "));
-        self.of_which = format!("prompt {number}: ");
+        self.notices.set_prompt(number);
     }
 
     /// Removes the bar.
@@ -190,17 +187,6 @@ impl Progress {
         self.update_message();
     }
 
-    fn warn(&self, warning: &Warning) {
-        let text = format!("{}{warning}", self.of_which);
-        let advice = warning.advice();
-        self.bar.suspend(|| self.console.warn(&text, Some(&advice)));
-    }
-
-    fn note(&self, text: &str) {
-        let text = format!("{}{text}", self.of_which);
-        self.bar.suspend(|| self.console.note(&text));
-    }
-
     fn selected(&mut self, scale: usize, kept: usize) {
         let select = self
             .plan
@@ -250,13 +236,53 @@ impl Listener for Progress {
             Event::Selected { scale, fates, .. } => {
                 self.selected(*scale, fates.iter().map(|fate| fate.children.len()).sum());
             }
-            Event::Warned(warning) => self.warn(warning),
+            Event::Warned(_) | Event::Steered { .. } => self.notices.on(event)?,
             Event::Finished { .. } => {
                 self.flush();
                 self.clear();
             }
-            Event::Steered { steering } => self.note(&steering.to_string()),
             Event::Decoded { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+/// Prints what a user should know about a search beside a progress bar.
+pub(super) struct Notices {
+    console: Console,
+    bar: ProgressBar,
+    /// What notices begin with: the present one of several prompts.
+    of_which: String,
+}
+
+impl Notices {
+    /// `bar` is hidden while a notice is printed.
+    pub(super) fn new(console: &Console, bar: ProgressBar) -> Self {
+        Self {
+            console: *console,
+            bar,
+            of_which: String::new(),
+        }
+    }
+
+    /// Names the present one of several prompts, counted from 1.
+    pub(super) fn set_prompt(&mut self, number: usize) {
+        self.of_which = format!("prompt {number}: ");
+    }
+}
+
+impl Listener for Notices {
+    fn on(&mut self, event: &Event<'_>) -> ttsvar_search::Result<()> {
+        let of_which = &self.of_which;
+        match event {
+            Event::Warned(warning) => self.bar.suspend(|| {
+                let text = format!("{of_which}{warning}");
+                self.console.warn(&text, Some(&warning.advice()));
+            }),
+            Event::Steered { steering } => self.bar.suspend(|| {
+                self.console.note(&format!("{of_which}{steering}"));
+            }),
+            _ => {}
         }
         Ok(())
     }

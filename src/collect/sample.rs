@@ -13,7 +13,7 @@ use std::{
 use ttsvar_search::{DecodeSize, Image, Latent, Prompt, Search};
 
 use super::{CaptionedPrompt, CollectionFolder, Settings};
-use crate::{Error, Result, eval::runner::on_one_thread};
+use crate::{Error, Result, threads};
 
 /// A collection to draw.
 #[derive(Clone, Copy)]
@@ -116,7 +116,7 @@ impl Collection<'_> {
         };
         match self.workers {
             1 => work(),
-            _ => on_one_thread(work),
+            _ => threads::pool(1)?.install(work),
         }
     }
 

@@ -19,7 +19,7 @@ use super::{
     Contender, HeldOutScorer, ResultRecord, Suite, held_out,
     pool::{Pool, sharing},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, threads};
 
 /// The evaluation to run.
 #[derive(Clone, Copy)]
@@ -221,7 +221,7 @@ impl<'a> Evaluation<'a> {
                     let done = if self.workers == 1 {
                         work()
                     } else {
-                        on_one_thread(work)
+                        threads::pool(1).and_then(|pool| pool.install(work))
                     };
                     if let Err(error) = done {
                         stop.store(true, Ordering::Relaxed);
@@ -389,11 +389,4 @@ impl<'a> SampleGenerator<'a> {
             None => Ok(run(search, &self.prompt, plan, self.seed, &mut Silent)?),
         }
     }
-}
-
-/// Runs work in a thread pool of one thread.
-pub(crate) fn on_one_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-    pool.map_err(|error| Error::system(format!("cannot start a worker thread: {error}")))?
-        .install(work)
 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 use ttsvar_search::{Finished, Outcome, Trace};
 
 use super::{
@@ -27,6 +27,7 @@ use crate::{
     report::Provenance,
     request::{EditInput, Session},
     system::System,
+    threads,
 };
 
 /// Starts `count` workers.
@@ -40,29 +41,22 @@ pub(super) fn start(
     store: &Arc<Store>,
     limits: Limits,
 ) -> Result<Vec<JoinHandle<()>>> {
-    let mut threads = Vec::with_capacity(count);
+    let mut workers = Vec::with_capacity(count);
     for number in 0..count {
         let worker = Worker {
             system: system.clone(),
             scheduler: scheduler.clone(),
             store: store.clone(),
             limits,
-            single_thread: ThreadPoolBuilder::new()
-                .num_threads(1)
-                .build()
-                .map_err(thread_error)?,
+            single_thread: threads::pool(1)?,
         };
         let thread = std::thread::Builder::new()
             .name(format!("search-{number}"))
             .spawn(move || worker.run())
-            .map_err(thread_error)?;
-        threads.push(thread);
+            .map_err(|error| Error::system(format!("cannot start a worker: {error}")))?;
+        workers.push(thread);
     }
-    Ok(threads)
-}
-
-fn thread_error(error: impl std::fmt::Display) -> Error {
-    Error::system(format!("cannot start a worker thread: {error}"))
+    Ok(workers)
 }
 
 struct Worker {

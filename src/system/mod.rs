@@ -50,6 +50,9 @@ use crate::{
 /// Name of the bundle that is built into the program.
 pub const DEMO: &str = "demo";
 
+/// Bytes of a generator's weights below which its searches run side by side.
+const SMALL_BYTES: u64 = 100 << 20;
+
 /// A generator with the scorers and features that a search needs.
 pub struct System {
     /// As the caller named it.
@@ -117,6 +120,15 @@ impl System {
     /// The device that computes.
     pub fn device(&self) -> &candle_core::Device {
         &self.device
+    }
+
+    /// Returns whether the generator is so small that searches side by side, on one thread each,
+    /// finish sooner than one after the other on all threads.
+    pub fn is_small(&self) -> bool {
+        let networks = self.generator.networks().into_iter();
+        let networks = networks.chain(self.generator.evictable());
+        let bytes: u64 = networks.map(Evict::bytes).sum();
+        self.device.is_cpu() && bytes < SMALL_BYTES
     }
 
     /// Tells `listener` how far the reading of networks is. Only the first listener is told.

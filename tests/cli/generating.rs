@@ -139,6 +139,31 @@ fn prompts_come_from_a_file_and_from_standard_input() {
 }
 
 #[test]
+fn searches_side_by_side_find_and_print_what_they_do_one_by_one() {
+    let desk = Desk::new();
+    // The first search takes longest, and is printed first.
+    let prompts = [
+        "three red circles and a blue star",
+        "a red circle",
+        "a blue star",
+        "a green ring",
+        "a blue star",
+    ];
+    desk.write("prompts.txt", prompts.join("\n"));
+    let generate = |out: &str, threads: &[&str]| {
+        let list = ["generate", "--prompts", "prompts.txt", "--seed", "3", "-q"];
+        desk.works(&[&list[..], &["--out", out], threads].concat())
+    };
+    let side_by_side = generate("many", &[]);
+    let one_by_one = generate("one", &["--threads", "1"]);
+    assert_eq!(side_by_side.lines().count(), prompts.len());
+    assert_eq!(side_by_side.replace("many/", "one/"), one_by_one);
+    for (many, one) in side_by_side.lines().zip(one_by_one.lines()) {
+        assert_eq!(desk.read(many), desk.read(one), "{many}");
+    }
+}
+
+#[test]
 fn json_lines_name_the_files_that_were_written() {
     let desk = Desk::new();
     desk.write("prompts.txt", "a red circle\na blue star\n");

@@ -10,13 +10,14 @@ use paths::Sources;
 
 /// What each module may use, besides itself and `error`. `search` is the crate `ttsvar-search`,
 /// which the compiler keeps free of everything else; `tensors` are those of the tensor library.
-const MODULES: [(&str, &[&str]); 29] = [
+const MODULES: [(&str, &[&str]); 30] = [
     ("error", &["search", "tensors"]),
     ("file", &["input"]),
     ("hash", &[]),
     ("input", &[]),
     ("interrupt", &["search"]),
     ("quoting", &[]),
+    ("threads", &[]),
     ("options", &["file", "search"]),
     ("image", &["file", "input", "search"]),
     ("nn", &["tensors"]),
@@ -63,9 +64,17 @@ const MODULES: [(&str, &[&str]); 29] = [
     ),
     (
         "eval",
-        &["detectors", "file", "hash", "image", "input", "search"],
+        &[
+            "detectors",
+            "file",
+            "hash",
+            "image",
+            "input",
+            "search",
+            "threads",
+        ],
     ),
-    ("collect", &["eval", "file", "input", "search"]),
+    ("collect", &["eval", "file", "input", "search", "threads"]),
     (
         "bench",
         &[
@@ -124,6 +133,7 @@ const MODULES: [(&str, &[&str]); 29] = [
             "request",
             "search",
             "system",
+            "threads",
         ],
     ),
     (
@@ -151,6 +161,7 @@ const MODULES: [(&str, &[&str]); 29] = [
             "server",
             "system",
             "tensors",
+            "threads",
         ],
     ),
     ("lib", &["error", "search"]),

@@ -5,7 +5,7 @@ use std::time::Instant;
 use ttsvar_search::{Image, Method, Outcome, Silent};
 
 use crate::{
-    Error, Result,
+    Result,
     eval::scenes::{
         ScenePrompt, detect,
         words::{Colour, Shape},
@@ -14,6 +14,7 @@ use crate::{
     options::Options,
     request::Session,
     system::{DEMO, System},
+    threads,
 };
 
 /// The prompt of [`KNOWN`].
@@ -62,10 +63,7 @@ pub(super) fn self_test() -> Result<SelfTest> {
     let system = System::builder(DEMO).open()?;
     let loading = began.elapsed().as_secs_f64();
     let batch = generate(&system, Method::BestOfN, CANDIDATES)?;
-    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-    let one_thread =
-        one_thread.map_err(|error| Error::system(format!("cannot start a thread: {error}")))?;
-    let alone = one_thread.install(|| generate(&system, Method::Raw, 1))?;
+    let alone = threads::pool(1)?.install(|| generate(&system, Method::Raw, 1))?;
     let image = &batch.winner().image;
     let (right, reason) = PROMPT.evaluate(&detect(image));
     Ok(SelfTest {

@@ -31,7 +31,6 @@ use crate::{
     image,
     report::{ResultTables, html::verdicts},
     request::Session,
-    system::DEMO,
 };
 
 /// The suite to evaluate and how to record it.
@@ -173,9 +172,9 @@ impl EvalTarget<'_> {
         let contenders = Contender::grid(&methods, &typed.n, scales, system.drafts())?;
         // Small searches run in parallel; a large model and the evaluator use all threads
         // themselves.
-        let workers = match system.model() {
-            DEMO => context::workers(global),
-            _ => 1,
+        let workers = match system.is_small() {
+            true => context::workers(global),
+            false => 1,
         };
         let plans = contenders.iter().map(|contender| &contender.plan);
         fit_plans(&mut session, plans, typed.limit, workers, console)?;
