@@ -10,11 +10,10 @@ use super::{REFUSED, arguments, console::Console, numbers, progress::bytes_bar};
 use crate::{
     Error, Result,
     hub::{
-        Folder,
-        bundle::DEMO_REWARD,
-        catalog,
+        Folder, catalog,
         catalog::Entry,
         fetch::{Hub, Progress, usual_folder},
+        released::DEMO_REWARD,
     },
     quoting,
 };

@@ -9,8 +9,8 @@ use crate::{
     Error, Result,
     hub::{
         Folder,
-        bundle::RELEASED,
         catalog::{ENTRIES, Entry, Use},
+        released,
     },
     system::{self, DEMO},
 };
@@ -168,14 +168,14 @@ impl Model {
             "source": self.source,
             "size": self.size,
             "licence": self.licence,
-            "whole": self.name == DEMO || RELEASED.contains(&self.name),
+            "whole": self.name == DEMO || released::NAMES.contains(&self.name),
             "files": self.files.iter().map(file).collect::<Vec<_>>(),
         })
     }
 }
 
 fn hint(searched: bool) -> String {
-    let names = RELEASED.join(", ");
+    let names = released::NAMES.join(", ");
     let more = if searched {
         ""
     } else {

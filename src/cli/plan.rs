@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    hub::{Description, bundle},
+    hub::{Description, released},
     options::{Options, plan_file},
     request::{Estimate, MethodSpec, Session},
     scorers::ScorerMix,
@@ -29,7 +29,8 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, console: &Console) -
     let model = typed.system.model_name();
     let outlook = if let Some(scales) = typed.scales {
         Outlook::without_model(&options, vec![None; checked_scales(scales)?])?
-    } else if let (Some(description), None) = (bundle::released(model), &typed.system.weights) {
+    } else if let (Some(description), None) = (released::description(model), &typed.system.weights)
+    {
         Outlook::of_released(&description, options, typed, global, console)?
     } else {
         let builder = global.system_within(&typed.system, typed.limit);

@@ -13,10 +13,9 @@ use serde_json::{Map, Value};
 use super::{
     blob::{Blob, Embedded, Folder, Location, WHERE_TO_GET},
     catalog,
-    description::{
-        Description, Features, FeaturesFamily, Generator, GeneratorFamily, Scorer, Text, TextFamily,
-    },
+    description::{Description, GeneratorFamily, Text},
     place::Place,
+    released::{self, DEMO_REWARD, DINOV2, DINOV2_FOLDER, IMAGE_REWARD, SWITTI_VAE},
     safetensors_file::safetensors_metadata,
     scorer::{BuiltIn, ScorerFiles, ScorerRelease},
     settings,
@@ -24,39 +23,14 @@ use super::{
 use crate::{
     Error, Result,
     nn::{Signature, TensorSource},
-    options::Options,
 };
 
 /// Name of the description inside a bundle's folder.
 pub const FILE: &str = "bundle.toml";
 
-/// Names of the built-in descriptions of released models.
-pub const RELEASED: [&str; 18] = [
-    "infinity-2b",
-    "infinity-8b",
-    "infinity-8b-512",
-    "var-d16",
-    "var-d20",
-    "var-d24",
-    "var-d30",
-    "var-d36",
-    "hart",
-    "switti",
-    "switti-ar",
-    "switti-1024",
-    "switti-1024-ar",
-    "flexar-113m",
-    "flexar-382m",
-    "flexar-1b",
-    "flexar-3b",
-    "flexar-1b-class",
-];
-
-/// Sides of the token grids of VAR's released models: 256 and 512 pixels.
-const VAR_GRIDS: [[usize; 10]; 2] = [
-    [1, 2, 3, 4, 5, 6, 8, 10, 13, 16],
-    [1, 2, 3, 4, 6, 9, 13, 18, 24, 32],
-];
+/// The hint for a folder or name that is not a model.
+const HINT: &str = "`--model` takes a folder with a bundle.toml, \
+    or the name of a released model with `--weights FOLDER`";
 
 /// Keys of the transformer in a checkpoint saved during training: Infinity's, then VAR's.
 const GENERATOR_KEYS: [&str; 6] = [
@@ -129,7 +103,7 @@ impl Bundle {
         })
     }
 
-    /// The released model of this name (one of [`RELEASED`]) whose downloads are in `folder` under
+    /// The released model of this name (one of [`released::NAMES`]) whose downloads are in `folder` under
     /// their published names, either directly or in sub-folders named after the models
     /// (`flan-t5-xl`, `image-reward`, ...).
     ///
@@ -137,8 +111,8 @@ impl Bundle {
     /// The name is unknown, or there is no such folder. Missing files are reported when they are
     /// opened, or all at once by [`Bundle::missing`].
     pub fn released(name: &str, folder: &Path) -> Result<Self> {
-        let Some(description) = released(name) else {
-            let known = RELEASED.join(", ");
+        let Some(description) = released::description(name) else {
+            let known = released::NAMES.join(", ");
             return Err(Error::input(format!(
                 "unknown model `{name}`; the released models are {known}"
             ))
@@ -562,199 +536,5 @@ impl Bundle {
             &text.weights,
             "config.json, tokenizer.json and weights",
         )
-    }
-}
-
-const HINT: &str = "`--model` takes a folder with a bundle.toml, \
-    or the name of a released model with `--weights FOLDER`";
-/// The scorer of the released bundles.
-pub const IMAGE_REWARD: &str = "image-reward";
-/// The scorer of the demo: ImageReward's network, trained by this project.
-pub const DEMO_REWARD: &str = "demo-reward";
-const FLAN_T5: &str = "flan-t5-xl";
-const QWEN2: &str = "qwen2-vl-1.5b-instruct";
-const CLIP_L: &str = "clip-vit-large-patch14";
-const BIG_G: &str = "clip-vit-bigg-14";
-const SWITTI_VAE: &str = "vqvae-switti";
-const FLEXTOK: &str = "flextok-d18-d28-dfn";
-const FLEXTOK_CLASS: &str = "flextok-d18-d28-in1k";
-const DINOV2: &str = "dinov2-l-reg";
-const DINOV2_FOLDER: &str = "dinov2-with-registers-large";
-
-/// The family of a released model.
-fn released_family(name: &str) -> GeneratorFamily {
-    match name {
-        "hart" => GeneratorFamily::Hart,
-        name if name.starts_with("switti") => GeneratorFamily::Switti,
-        name if name.starts_with("var-") => GeneratorFamily::Var,
-        "flexar-1b-class" => GeneratorFamily::FlexArClass,
-        name if name.starts_with("flexar-") => GeneratorFamily::FlexAr,
-        _ => GeneratorFamily::Infinity,
-    }
-}
-
-/// The text encoder of a released model of a family.
-fn released_text(family: GeneratorFamily) -> Option<Text> {
-    let (family, weights, second) = match family {
-        GeneratorFamily::Var | GeneratorFamily::FlexArClass => return None,
-        GeneratorFamily::Infinity | GeneratorFamily::FlexAr => (TextFamily::T5, FLAN_T5, None),
-        GeneratorFamily::Hart => (TextFamily::Qwen2, QWEN2, None),
-        GeneratorFamily::Switti => (TextFamily::ClipPair, CLIP_L, Some(BIG_G)),
-    };
-    Some(Text {
-        family,
-        weights: weights.to_owned(),
-        second: second.map(str::to_owned),
-        words: None,
-    })
-}
-
-/// The built-in description of a released model.
-pub fn released(name: &str) -> Option<Description> {
-    let known = RELEASED
-        .contains(&name)
-        .then(|| catalog::entry(name))
-        .flatten()?;
-    let file = |index: usize| Some((*known.files.get(index)?.first()?).to_owned());
-    let family = released_family(name);
-    let generator = Generator {
-        family,
-        weights: match family {
-            GeneratorFamily::Switti | GeneratorFamily::FlexAr | GeneratorFamily::FlexArClass => {
-                name.to_owned()
-            }
-            _ => file(0)?,
-        },
-        vae: match family {
-            GeneratorFamily::Switti => SWITTI_VAE.to_owned(),
-            GeneratorFamily::FlexAr => FLEXTOK.to_owned(),
-            GeneratorFamily::FlexArClass => FLEXTOK_CLASS.to_owned(),
-            _ => file(1)?,
-        },
-        vae_groups: None,
-        prefixes: None,
-        scales: (family == GeneratorFamily::Var).then(|| var_grids(name)),
-        rope_grid: None,
-        classes: None,
-    };
-    let text = released_text(family);
-    let parts = match &text {
-        None => "ImageReward and DINOv2".to_owned(),
-        Some(text) => {
-            let encoders: Vec<&str> = text.folders().collect();
-            format!("{}, ImageReward and DINOv2", encoders.join(", "))
-        }
-    };
-    let features = Features {
-        family: FeaturesFamily::Dinov2,
-        weights: "dinov2_vitl14_reg4_pretrain.pth".into(),
-        heads: None,
-        size: None,
-    };
-    Some(Description {
-        name: name.into(),
-        about: format!("{name} as published, with {parts}"),
-        version: String::new(),
-        generator,
-        text,
-        scorer: vec![Scorer {
-            family: IMAGE_REWARD.to_owned(),
-            weights: "ImageReward.pt".to_owned(),
-            config: None,
-            vocab: Some("vocab.txt".to_owned()),
-            heads: None,
-            encoder: None,
-        }],
-        features: Some(features),
-        verifier: None,
-        state_dict: None,
-        defaults: match family {
-            GeneratorFamily::Var => var_defaults(),
-            GeneratorFamily::Infinity => infinity_defaults(name),
-            GeneratorFamily::Hart => hart_defaults(),
-            GeneratorFamily::Switti => switti_defaults(name),
-            GeneratorFamily::FlexAr => flexar_defaults(3.0),
-            GeneratorFamily::FlexArClass => flexar_defaults(1.5),
-        },
-    })
-}
-
-/// The token grids (rows, columns) of a released VAR.
-pub fn var_grids(name: &str) -> Vec<(usize, usize)> {
-    let sides = match name {
-        "var-d36" => VAR_GRIDS[1],
-        _ => VAR_GRIDS[0],
-    };
-    sides.into_iter().map(|side| (side, side)).collect()
-}
-
-/// The options of VAR's released demo (`demo_sample.ipynb`).
-fn var_defaults() -> Options {
-    Options {
-        cfg: Some(4.0.into()),
-        top_k: Some(900),
-        top_p: Some(0.95.into()),
-        lambda: Some(10.0),
-        ..Options::default()
-    }
-}
-
-/// The options of HART's official commands (`sample.py`).
-fn hart_defaults() -> Options {
-    Options {
-        cfg: Some(4.5.into()),
-        more_smooth: Some(true),
-        lambda: Some(10.0),
-        ..Options::default()
-    }
-}
-
-/// The options of Switti's official commands: its README for 1024 pixels, its notebook
-/// (`inference_example.ipynb`) for 512. The temperature follows from the guidance.
-fn switti_defaults(name: &str) -> Options {
-    let guidance = match name.contains("1024") {
-        true => "6,6,6,6,6,6,6,6,6,6,6,0",
-        false => "0,0,6,6,6,6,6,6,0",
-    };
-    Options {
-        cfg: guidance.parse().ok(),
-        top_k: Some(400),
-        top_p: Some(0.95.into()),
-        more_smooth: Some(true),
-        lambda: Some(10.0),
-        ..Options::default()
-    }
-}
-
-/// The options of FlexAR's released configurations (`config.yaml`, `generation`).
-fn flexar_defaults(cfg: f32) -> Options {
-    Options {
-        cfg: Some(cfg.into()),
-        decoder_steps: Some(25),
-        decoder_cfg: Some(7.5),
-        lambda: Some(10.0),
-        ..Options::default()
-    }
-}
-
-/// The options of Infinity-2B in the TTS-VAR paper. The temperature of 8B is that of its official
-/// notebooks (`interactive_infer_8b.ipynb`, `interactive_infer_8b_512.ipynb`), which have the same
-/// guidance.
-fn infinity_defaults(name: &str) -> Options {
-    let pixels = match name {
-        "infinity-8b-512" => "0.25M",
-        _ => "1M",
-    };
-    let tau = match name {
-        "infinity-2b" => 0.5,
-        _ => 1.0,
-    };
-    Options {
-        cfg: Some(3.0.into()),
-        tau: Some(tau.into()),
-        top_p: Some(0.97.into()),
-        pixels: Some(pixels.to_owned()),
-        lambda: Some(10.0),
-        ..Options::default()
     }
 }

@@ -21,6 +21,7 @@ mod legacy_torch_file;
 mod numbers;
 pub mod pickle;
 pub mod place;
+pub mod released;
 mod safetensors_file;
 pub mod scorer;
 pub mod settings;

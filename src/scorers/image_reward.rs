@@ -15,7 +15,7 @@ use crate::{
     Error, Result,
     hub::{
         BuiltIn, ScorerFiles, ScorerRelease,
-        bundle::{DEMO_REWARD, IMAGE_REWARD},
+        released::{DEMO_REWARD, IMAGE_REWARD},
     },
     image::Preprocess,
     loading::{Loaded, Loader},

@@ -385,7 +385,7 @@ impl SystemBuilder {
 /// # Errors
 /// There is no such bundle.
 pub fn find_bundle(model: &str, weights: Option<&Path>) -> Result<Bundle> {
-    let released = hub::bundle::RELEASED.contains(&model);
+    let released = hub::released::NAMES.contains(&model);
     match weights {
         Some(folder) if released => Bundle::released(model, folder),
         Some(folder) if model == DEMO => {
@@ -412,8 +412,8 @@ pub fn find_bundle(model: &str, weights: Option<&Path>) -> Result<Bundle> {
         }
         None if Path::new(model).is_dir() => Bundle::open(Path::new(model)),
         None => {
-            let released = hub::bundle::RELEASED.join(", ");
-            let names = [&[DEMO], &hub::bundle::RELEASED[..]].concat();
+            let released = hub::released::NAMES.join(", ");
+            let names = [&[DEMO], &hub::released::NAMES[..]].concat();
             let expected =
                 format!("expected `{DEMO}`, one of {released}, or a folder with a bundle.toml");
             Err(Error::input(format!("unknown model `{model}`"))

@@ -6,8 +6,8 @@ use ttsvar_search::suggestion::suggest;
 use crate::{
     Error, Result,
     hub::{
-        bundle::RELEASED,
         catalog::{Entry, Source, entry},
+        released,
     },
 };
 
@@ -54,12 +54,15 @@ fn models(repository: &str) -> Vec<&'static str> {
         let published = entry(name).and_then(repository_of);
         published.is_some_and(|published| published.eq_ignore_ascii_case(repository))
     };
-    RELEASED.into_iter().filter(published_there).collect()
+    released::NAMES
+        .into_iter()
+        .filter(published_there)
+        .collect()
 }
 
 /// The repositories of all released models, each once.
 fn repositories() -> Vec<&'static str> {
-    let mut repositories: Vec<&str> = RELEASED
+    let mut repositories: Vec<&str> = released::NAMES
         .iter()
         .filter_map(|name| repository_of(entry(name)?))
         .collect();
@@ -90,7 +93,7 @@ mod tests {
 
     #[test]
     fn every_released_model_is_a_variant_of_its_repository() {
-        for name in RELEASED {
+        for name in released::NAMES {
             let repository = repository_of(entry(name).unwrap()).unwrap();
             for variant in [name, variant_of(name), &name.to_uppercase()] {
                 assert_eq!(

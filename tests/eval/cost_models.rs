@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::Value;
 use ttsvar::{
     eval::{CostModel, Counts},
-    hub::bundle,
+    hub::released,
     loading::Dtype,
     options::Options,
     request::Session,
@@ -113,7 +113,7 @@ fn the_demo_costs_what_the_counters_count() {
 
 #[test]
 fn infinity_costs_what_the_counters_count() {
-    let description = bundle::released("infinity-2b").unwrap();
+    let description = released::description("infinity-2b").unwrap();
     let family = system::family(description.generator.family);
     let options = family
         .resolve(Options::default(), &description.defaults)

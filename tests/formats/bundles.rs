@@ -259,7 +259,7 @@ fn a_file_of_nearly_the_same_name_is_named() {
 
 #[test]
 fn models_of_8b_have_the_temperature_of_their_notebooks() {
-    let tau = |name: &str| hub::bundle::released(name).unwrap().defaults.tau;
+    let tau = |name: &str| hub::released::description(name).unwrap().defaults.tau;
     assert_eq!(tau("infinity-2b"), Some(0.5.into()));
     assert_eq!(tau("infinity-8b"), Some(1.0.into()));
     assert_eq!(tau("infinity-8b-512"), Some(1.0.into()));
@@ -328,7 +328,7 @@ fn what_is_missing_of_a_released_model_is_named_with_its_source() {
         message.contains("`infinity-9b`") && message.contains("infinity-8b-512"),
         "{message}"
     );
-    for name in hub::bundle::RELEASED {
+    for name in hub::released::NAMES {
         assert_eq!(
             Bundle::released(name, folder.path())
                 .unwrap()

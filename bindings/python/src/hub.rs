@@ -10,9 +10,9 @@ use pyo3::prelude::*;
 use ttsvar::{
     Error,
     hub::{
-        bundle,
         catalog::Entry,
         fetch::{self, Hub},
+        released::NAMES,
     },
     system::{self, SystemBuilder},
 };
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The names of the released models.
 #[pyfunction]
 pub(crate) fn released() -> Vec<&'static str> {
-    bundle::RELEASED.to_vec()
+    NAMES.to_vec()
 }
 
 /// The name of the released model that a repository of Hugging Face publishes under a variant.

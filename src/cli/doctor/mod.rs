@@ -13,7 +13,7 @@ use super::{arguments, console::Console, numbers, table::Table};
 use crate::{
     Error, Result,
     bench::Machine,
-    hub::{Folder, bundle::RELEASED, catalog::ENTRIES},
+    hub::{Folder, catalog::ENTRIES, released},
     quoting,
     scorers::kind,
     system::{self, DEMO},
@@ -195,7 +195,7 @@ fn weights(path: &Path) -> Finding {
         let scorer = kind(bundle.default_scorer()?)?;
         bundle.missing(&[&scorer.release])
     };
-    let models = RELEASED.map(|name| {
+    let models = released::NAMES.map(|name| {
         (
             name,
             missing(name).unwrap_or_else(|error: Error| vec![error.to_string()]),

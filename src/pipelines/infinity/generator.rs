@@ -260,7 +260,7 @@ pub fn released_schedule(options: &Options) -> Result<Schedule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::bundle::released;
+    use crate::hub::released;
 
     #[test]
     fn small_images_of_the_released_2b_are_advised_against() {
@@ -269,7 +269,7 @@ mod tests {
                 pixels: pixels.map(str::to_owned),
                 ..Options::default()
             };
-            InfinityFamily.advice(&released(model).unwrap(), &options)
+            InfinityFamily.advice(&released::description(model).unwrap(), &options)
         };
         for pixels in ["0.06M", "0.25M", "0.60M"] {
             let text = advice("infinity-2b", Some(pixels)).unwrap();

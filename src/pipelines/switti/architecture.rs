@@ -8,7 +8,7 @@ use ttsvar_search::Pipeline;
 use super::{FixedContext, Settings, SwittiNetworks, SwittiPipeline, TextModel};
 use crate::{
     Result,
-    hub::bundle::released,
+    hub::released,
     loading::RandomWeights,
     models::{
         autoencoder::DecoderSizes,
@@ -128,7 +128,8 @@ impl Architecture {
 
     /// The released options of its size, where `options` leave them open.
     fn with_released(&self, options: &Options) -> Options {
-        let described = released(self.name).or_else(|| released("switti-1024"));
+        let described = released::description(self.name);
+        let described = described.or_else(|| released::description("switti-1024"));
         let defaults = described.map(|description| description.defaults);
         options.clone().or(&defaults.unwrap_or_default())
     }

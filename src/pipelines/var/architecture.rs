@@ -63,7 +63,7 @@ impl Architecture {
 
     /// The token grids (rows, columns), coarse to fine.
     pub fn grids(&self) -> Vec<(usize, usize)> {
-        hub::bundle::var_grids(self.name)
+        hub::released::var_grids(self.name)
     }
 
     /// The sizes of its transformer.
