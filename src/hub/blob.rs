@@ -89,10 +89,9 @@ impl Blob {
     /// # Errors
     /// The bytes are not all there, or cannot be read.
     pub fn read_at(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
-        self.check_range(offset, length)?;
+        let open = self.open_range(offset, length)?;
         let mut bytes = vec![0; length as usize];
-        self.fill_part(offset, &mut bytes)
-            .map_err(Error::io(self.path()))?;
+        open.fill(offset, &mut bytes)?;
         Ok(bytes)
     }
 
@@ -110,60 +109,41 @@ impl Blob {
         Err(Error::file(self.path(), message).with_hint("the file is cut short; download it again"))
     }
 
-    /// Fills `bytes`, the numbers of a tensor, with those that begin at `offset`, with all threads, and
-    /// asks the system to read on behind them: the next tensor. Returns their CRC-32 if it is wanted,
-    /// otherwise 0.
+    /// Opens the `length` bytes from `offset` on, after checking that they are there, and asks the
+    /// system to read them and what follows.
     ///
     /// Files are not mapped into memory: a file that shrinks meanwhile would end the program.
     ///
     /// # Errors
-    /// The bytes are not all there, or cannot be read.
-    pub(super) fn fill_at(&self, offset: u64, bytes: &mut [u8], checksum: bool) -> Result<u32> {
-        let length = bytes.len() as u64;
+    /// The bytes are not all there, or the file cannot be opened.
+    pub(super) fn open_range(&self, offset: u64, length: u64) -> Result<OpenBlob> {
         self.check_range(offset, length)?;
-        let part = |(i, bytes): (usize, &mut [u8])| {
-            let offset = offset + (i * PART) as u64;
-            self.fill_part(offset, bytes)?;
-            let mut sum = crc32fast::Hasher::new();
-            if checksum {
-                sum.update(bytes);
-            }
-            Ok(sum)
+        let open = match self {
+            Self::Memory { name, bytes } => OpenBlob::Memory {
+                name: name.clone(),
+                bytes,
+            },
+            Self::Disk(path) => OpenBlob::Disk {
+                path: path.clone(),
+                file: input::open(path)?,
+            },
         };
-        let parts = bytes.par_chunks_mut(PART).enumerate().map(part);
-        let parts = parts.collect::<io::Result<Vec<_>>>();
-        let parts = parts.map_err(Error::io(self.path()))?;
-        self.read_ahead(offset + length);
-        let mut whole = crc32fast::Hasher::new();
-        parts.iter().for_each(|part| whole.combine(part));
-        Ok(whole.finalize())
-    }
-
-    fn fill_part(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        let mut reader = self.reader();
-        reader.seek(SeekFrom::Start(offset))?;
-        reader.read_exact(bytes)
-    }
-
-    /// Asks the system to read what follows `offset` while something else is computed.
-    fn read_ahead(&self, offset: u64) {
-        #[cfg(target_os = "linux")]
-        if let Self::Disk(path) = self
-            && let Ok(file) = input::open(path)
-        {
-            use std::os::fd::AsRawFd;
-            // SAFETY: The descriptor is open; the call only gives advice.
-            let _ = unsafe {
-                libc::posix_fadvise(
-                    file.as_raw_fd(),
-                    offset as libc::off_t,
-                    AHEAD,
-                    libc::POSIX_FADV_WILLNEED,
-                )
-            };
+        if length >= PART as u64 {
+            open.read_ahead(offset, length);
         }
-        #[cfg(not(target_os = "linux"))]
-        let _ = offset;
+        Ok(open)
+    }
+
+    /// Fills `bytes` with those that begin at `offset`, with all threads.
+    ///
+    /// # Errors
+    /// The bytes are not all there, or cannot be read.
+    pub(super) fn fill_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let open = self.open_range(offset, bytes.len() as u64)?;
+        bytes
+            .par_chunks_mut(PART)
+            .enumerate()
+            .try_for_each(|(i, bytes)| open.fill(offset + (i * PART) as u64, bytes))
     }
 
     /// The first `length` bytes, or all where there are fewer.
@@ -207,6 +187,78 @@ impl Blob {
         serde_json::from_str(&self.text()?)
             .map_err(|e| Error::file(self.path(), format!("not the JSON expected: {e}")))
     }
+}
+
+/// An open [`Blob`]. Several threads may read it at once, each at its own place.
+pub(super) enum OpenBlob {
+    Disk { path: PathBuf, file: File },
+    Memory { name: String, bytes: &'static [u8] },
+}
+
+impl OpenBlob {
+    /// The path on disk or the name in memory, for messages.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Disk { path, .. } => path,
+            Self::Memory { name, .. } => Path::new(name),
+        }
+    }
+
+    /// Fills `bytes` with those that begin at `offset`.
+    ///
+    /// # Errors
+    /// The bytes are not all there, or cannot be read.
+    pub(super) fn fill(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let filled = match self {
+            Self::Disk { file, .. } => read_exact_at(file, offset, bytes),
+            Self::Memory { bytes: all, .. } => {
+                let mut cursor = Cursor::new(*all);
+                cursor.set_position(offset);
+                cursor.read_exact(bytes)
+            }
+        };
+        filled.map_err(Error::io(self.path()))
+    }
+
+    /// Asks the system to read these bytes and some that follow, while something else is computed.
+    fn read_ahead(&self, offset: u64, length: u64) {
+        #[cfg(target_os = "linux")]
+        if let Self::Disk { file, .. } = self {
+            use std::os::fd::AsRawFd;
+            // SAFETY: The descriptor is open; the call only gives advice.
+            let _ = unsafe {
+                libc::posix_fadvise(
+                    file.as_raw_fd(),
+                    offset as libc::off_t,
+                    length as libc::off_t + AHEAD,
+                    libc::POSIX_FADV_WILLNEED,
+                )
+            };
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (offset, length);
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                bytes = &mut bytes[read..];
+                offset += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The error for a missing file.

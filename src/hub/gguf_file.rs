@@ -14,8 +14,6 @@ use candle_core::{
     DType, Device, Tensor,
     quantized::{GgmlDType, ggml_file::qtensor_from_ggml},
 };
-use half::f16;
-use rayon::prelude::*;
 
 use super::{
     blob::{Blob, BlobReader},
@@ -23,7 +21,7 @@ use super::{
 };
 use crate::{
     Error, LoadError, Result,
-    nn::{Q8Block, StoredType, TensorInfo, TensorSource, copy_values},
+    nn::{OpenMatrix, Q8Block, StoredType, TensorInfo, TensorSource},
 };
 
 /// The bytes that every file begins with.
@@ -185,12 +183,12 @@ impl TensorSource for GgufFile {
         let (entry, kind) = self.readable(name)?;
         let shape = entry.shape.as_slice();
         Ok(match kind {
-            Kind::Plain(dtype) => numbers::tensor(dtype, shape, |bytes| {
-                self.blob.fill_at(entry.start, bytes, false).map(drop)
-            })?,
+            Kind::Plain(dtype) => {
+                numbers::tensor(dtype, shape, |bytes| self.blob.fill_at(entry.start, bytes))?
+            }
             Kind::Q8 => {
                 let mut values = vec![0.0; shape.iter().product()];
-                from_q8_0(&self.blocks(entry)?, &mut values);
+                Q8Block::write_values(&self.blocks(entry)?, &mut values);
                 Tensor::from_vec(values, shape, &Device::Cpu)?
             }
             Kind::Quantised(kind) => {
@@ -200,25 +198,23 @@ impl TensorSource for GgufFile {
         })
     }
 
-    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
-        match self.readable(name)? {
-            (entry, Kind::Q8) => from_q8_0(&self.blocks(entry)?, values),
-            (entry, Kind::Plain(DType::F32)) => {
-                let bytes = numbers::as_bytes(values);
-                self.blob.fill_at(entry.start, bytes, false)?;
-            }
-            _ => copy_values(&self.load(name)?, values)?,
-        }
-        Ok(())
-    }
-
-    fn load_q8_0(&self, name: &str, blocks: &mut Vec<u8>) -> Result<bool> {
+    fn open_matrix(&self, name: &str) -> Result<OpenMatrix<'_>> {
         let (entry, kind) = self.readable(name)?;
-        if kind == Kind::Q8 {
-            blocks.resize(entry.bytes as usize, 0);
-            self.blob.fill_at(entry.start, blocks, false)?;
+        let start = entry.start;
+        let open = self.blob.open_range(start, entry.bytes)?;
+        let read = move |from, bytes: &mut [u8]| open.fill(start + from, bytes);
+        let parts = match kind {
+            Kind::Q8 => {
+                let blocks = move |first, part: &mut [u8]| read(first as u64, part);
+                return Ok(OpenMatrix::Q8_0(Box::new(blocks)));
+            }
+            Kind::Plain(dtype) => numbers::parts(dtype, read),
+            Kind::Quantised(_) => None,
+        };
+        match parts {
+            Some(read) => Ok(OpenMatrix::Values(read)),
+            None => OpenMatrix::of_tensor(&self.load(name)?),
         }
-        Ok(kind == Kind::Q8)
     }
 }
 
@@ -236,7 +232,7 @@ impl GgufFile {
     /// The blocks of a tensor.
     fn blocks(&self, entry: &Entry) -> Result<Vec<u8>> {
         let mut bytes = vec![0; entry.bytes as usize];
-        self.blob.fill_at(entry.start, &mut bytes, false)?;
+        self.blob.fill_at(entry.start, &mut bytes)?;
         Ok(bytes)
     }
 }
@@ -244,20 +240,6 @@ impl GgufFile {
 /// A type that cannot be read, for messages.
 fn unreadable(number: u32) -> String {
     format!("GGUF type {number}")
-}
-
-/// The numbers of whole blocks.
-fn from_q8_0(bytes: &[u8], values: &mut [f32]) {
-    values
-        .par_chunks_exact_mut(Q8Block::VALUES)
-        .with_min_len(1024)
-        .zip(bytes.par_chunks_exact(Q8Block::BYTES))
-        .for_each(|(values, block)| {
-            let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-            for (value, byte) in values.iter_mut().zip(&block[2..]) {
-                *value = scale * f32::from(byte.cast_signed());
-            }
-        });
 }
 
 /// The name that a tensor of a T5 encoder has outside llama.cpp (its `tensor_mapping.py`); other

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     LoadError, Result,
-    nn::{TensorInfo, TensorSource},
+    nn::{OpenMatrix, TensorInfo, TensorSource},
 };
 
 /// The number that the first pickle of such a file holds, as protocols 2 to 5 and as protocols 0
@@ -135,7 +135,7 @@ impl LegacyTorchFile {
     fn read_storage(&self, view: &View, from: usize, bytes: &mut [u8]) -> Result<()> {
         let storage = &view.storage;
         let offset = self.starts[&storage.key] + (from * storage.element.width) as u64;
-        self.blob.fill_at(offset, bytes, false).map(drop)
+        self.blob.fill_at(offset, bytes)
     }
 
     /// The full names of the dictionaries in the file.
@@ -227,10 +227,14 @@ impl TensorSource for LegacyTorchFile {
         view::tensor(view, |from, _, bytes| self.read_storage(view, from, bytes))
     }
 
-    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
+    fn open_matrix(&self, name: &str) -> Result<OpenMatrix<'_>> {
         let view = self.view(name)?;
-        view::values(view, values, |from, _, bytes| {
-            self.read_storage(view, from, bytes)
-        })
+        let start = self.starts[&view.storage.key];
+        let length = view.storage.elements * view.storage.element.width;
+        let open = self.blob.open_range(start, length as u64)?;
+        match view::parts(view, move |from, bytes| open.fill(start + from, bytes)) {
+            Some(read) => Ok(OpenMatrix::Values(read)),
+            None => OpenMatrix::of_tensor(&self.load(name)?),
+        }
     }
 }

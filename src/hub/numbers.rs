@@ -1,9 +1,12 @@
 //! Numbers of a file as a tensor, read right into its memory.
 
 use candle_core::{DType, Device, Tensor, WithDType};
-use half::{bf16, f16, vec::HalfBitsVecExt};
+use half::{bf16, f16, slice::HalfFloatSliceExt, vec::HalfBitsVecExt};
 
-use crate::{Error, Result, nn::advise_large_pages};
+use crate::{
+    Error, Result,
+    nn::{ReadPart, advise_large_pages},
+};
 
 /// The tensor of this type and shape whose bytes `read` writes.
 ///
@@ -39,7 +42,7 @@ fn of<T: WithDType>(shape: &[usize], values: Vec<T>) -> Result<Tensor> {
 }
 
 /// A number of which every pattern of bits is one.
-pub(super) trait Plain: Copy + Default {}
+trait Plain: Copy + Default {}
 
 impl Plain for f64 {}
 impl Plain for f32 {}
@@ -64,8 +67,43 @@ fn numbers<T: Plain>(
     Ok(values)
 }
 
+/// Reads parts of a tensor as f32 whose numbers of this type are stored in order. `read` fills memory
+/// with the bytes that begin at some byte of the tensor. `None` for types that are read whole.
+pub(super) fn parts<'a>(
+    dtype: DType,
+    read: impl Fn(u64, &mut [u8]) -> Result<()> + Send + Sync + 'a,
+) -> Option<ReadPart<'a, f32>> {
+    match dtype {
+        DType::F32 => Some(Box::new(move |first, part| {
+            read((first * size_of::<f32>()) as u64, as_bytes(part))
+        })),
+        DType::F16 => Some(Box::new(move |first, part| {
+            let stored: Vec<f16> = halves(first, part.len(), &read)?.reinterpret_into();
+            stored.convert_to_f32_slice(part);
+            Ok(())
+        })),
+        DType::BF16 => Some(Box::new(move |first, part| {
+            let stored: Vec<bf16> = halves(first, part.len(), &read)?.reinterpret_into();
+            stored.convert_to_f32_slice(part);
+            Ok(())
+        })),
+        _ => None,
+    }
+}
+
+/// `count` numbers of 16 bits from number `first` on.
+fn halves(
+    first: usize,
+    count: usize,
+    read: impl Fn(u64, &mut [u8]) -> Result<()>,
+) -> Result<Vec<u16>> {
+    let mut stored = vec![0; count];
+    read((first * size_of::<u16>()) as u64, as_bytes(&mut stored))?;
+    Ok(stored)
+}
+
 /// The bytes of numbers, as files store them.
-pub(super) fn as_bytes<T: Plain>(values: &mut [T]) -> &mut [u8] {
+fn as_bytes<T: Plain>(values: &mut [T]) -> &mut [u8] {
     let length = size_of_val(values);
     // SAFETY: The slice has as many bytes as the values, which it borrows mutably. Every pattern of
     // bits is a value of `T`, and none of its bytes is padding.

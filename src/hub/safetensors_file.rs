@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{blob::Blob, numbers};
 use crate::{
     Error, LoadError, Result,
-    nn::{StoredType, TensorInfo, TensorSource, copy_values},
+    nn::{OpenMatrix, StoredType, TensorInfo, TensorSource},
 };
 
 /// Largest header, as in the format's own reader.
@@ -144,17 +144,18 @@ impl TensorSource for SafetensorsFile {
     fn load(&self, name: &str) -> Result<Tensor> {
         let (entry, dtype) = self.readable(name)?;
         numbers::tensor(dtype, &entry.info.shape, |bytes| {
-            self.blob.fill_at(entry.start, bytes, false).map(drop)
+            self.blob.fill_at(entry.start, bytes)
         })
     }
 
-    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
-        match self.readable(name)? {
-            (entry, DType::F32) => {
-                let bytes = numbers::as_bytes(values);
-                self.blob.fill_at(entry.start, bytes, false).map(drop)
-            }
-            _ => copy_values(&self.load(name)?, values),
+    fn open_matrix(&self, name: &str) -> Result<OpenMatrix<'_>> {
+        let (entry, dtype) = self.readable(name)?;
+        let start = entry.start;
+        let open = self.blob.open_range(start, entry.info.bytes())?;
+        let parts = numbers::parts(dtype, move |from, bytes| open.fill(start + from, bytes));
+        match parts {
+            Some(read) => Ok(OpenMatrix::Values(read)),
+            None => OpenMatrix::of_tensor(&self.load(name)?),
         }
     }
 }

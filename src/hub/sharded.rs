@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    nn::{TensorInfo, TensorSource},
+    nn::{OpenMatrix, TensorInfo, TensorSource},
 };
 
 /// An open checkpoint of several files.
@@ -140,11 +140,7 @@ impl TensorSource for Sharded {
         self.shard(name)?.load(name)
     }
 
-    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
-        self.shard(name)?.load_into(name, values)
-    }
-
-    fn load_q8_0(&self, name: &str, blocks: &mut Vec<u8>) -> Result<bool> {
-        self.shard(name)?.load_q8_0(name, blocks)
+    fn open_matrix(&self, name: &str) -> Result<OpenMatrix<'_>> {
+        self.shard(name)?.open_matrix(name)
     }
 }

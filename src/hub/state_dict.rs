@@ -13,7 +13,7 @@ use candle_core::Tensor;
 
 use crate::{
     Error, Result,
-    nn::{Signature, StateDictChoice, TensorInfo, TensorSource},
+    nn::{OpenMatrix, Signature, StateDictChoice, TensorInfo, TensorSource},
 };
 
 /// What a caller looks for in a checkpoint.
@@ -409,12 +409,8 @@ impl TensorSource for StateDict {
         self.source.load(self.stored(name)?)
     }
 
-    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
-        self.source.load_into(self.stored(name)?, values)
-    }
-
-    fn load_q8_0(&self, name: &str, blocks: &mut Vec<u8>) -> Result<bool> {
-        self.source.load_q8_0(self.stored(name)?, blocks)
+    fn open_matrix(&self, name: &str) -> Result<OpenMatrix<'_>> {
+        self.source.open_matrix(self.stored(name)?)
     }
 
     fn saved_as(&self) -> Option<&str> {

@@ -6,14 +6,17 @@
 //! <https://pytorch.org/docs/stable/notes/serialization.html>.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     io::{self, Read},
+    sync::{Mutex, PoisonError},
 };
 
 use candle_core::Tensor;
+use crc32fast::Hasher;
+use rayon::prelude::*;
 use zip::{
     CompressionMethod, HasZipMetadata, ZipArchive,
-    read::{ArchiveOffset, Config},
+    read::{ArchiveOffset, Config, ZipFile},
     result::ZipError,
 };
 
@@ -25,7 +28,7 @@ use super::{
 };
 use crate::{
     Error, LoadError, Result,
-    nn::{TensorInfo, TensorSource},
+    nn::{OpenMatrix, ReadPart, TensorInfo, TensorSource},
 };
 
 /// An open PyTorch checkpoint.
@@ -201,40 +204,73 @@ impl Archive {
     /// Writes the elements of a storage from `from` on into `bytes`. A storage that is read whole is
     /// checked against its checksum.
     fn read_storage(&self, view: &View, from: usize, bytes: &mut [u8]) -> Result<()> {
-        let storage = &view.storage;
-        let member = format!("data/{}", storage.key);
+        // In bytes; `check_view` found them inside the file
+        let from = (from * view.storage.element.width) as u64;
+        self.with_storage(view, |member| {
+            match (member.compression(), member.data_start()) {
+                (CompressionMethod::Stored, Some(start)) => {
+                    let is_whole = from == 0 && bytes.len() as u64 == member.size();
+                    let expected = is_whole.then(|| member.crc32());
+                    self.read_stored(start + from, bytes, expected)
+                }
+                _ => self.unpack(member, from, bytes),
+            }
+        })
+    }
+
+    /// Does something with the member of the archive that is the storage of a tensor.
+    fn with_storage<T>(
+        &self,
+        view: &View,
+        work: impl FnOnce(ZipFile<BlobReader>) -> Result<T>,
+    ) -> Result<T> {
+        let member = format!("data/{}", view.storage.key);
         let Some(index) = self.index(&member) else {
             return Err(Error::file(
                 self.blob.path(),
                 format!("the archive has no `{member}`"),
             ));
         };
-        // In bytes; `check_view` found them inside the file
-        let from = (from * storage.element.width) as u64;
         let mut zip = self.zip.clone();
-        let member = zip
-            .by_index(index)
-            .map_err(|error| damaged(&self.blob, &error))?;
-        match (member.compression(), member.data_start()) {
-            (CompressionMethod::Stored, Some(start)) => {
-                let is_whole = from == 0 && bytes.len() as u64 == member.size();
-                let expected = is_whole.then(|| member.crc32());
-                self.read_stored(start + from, bytes, expected)
-            }
-            _ => self.unpack(member, from, bytes),
-        }
+        work(
+            zip.by_index(index)
+                .map_err(|error| damaged(&self.blob, &error))?,
+        )
     }
 
     /// Reads bytes that are stored as they are.
     fn read_stored(&self, start: u64, bytes: &mut [u8], expected: Option<u32>) -> Result<()> {
-        let found = self.blob.fill_at(start, bytes, expected.is_some())?;
+        self.blob.fill_at(start, bytes)?;
         match expected {
-            Some(expected) if found != expected => {
-                let checksum = io::Error::new(io::ErrorKind::InvalidData, "Invalid checksum");
-                Err(damaged(&self.blob, &checksum.into()))
-            }
+            Some(expected) if checksum(bytes) != expected => Err(wrong_checksum(&self.blob)),
             _ => Ok(()),
         }
+    }
+
+    /// Reads parts of a tensor whose elements are stored in order and not compressed; `None` for
+    /// other tensors. A storage that the tensor fills is checked against its checksum.
+    fn parts(&self, view: &View) -> Result<Option<ReadPart<'_, f32>>> {
+        let stored = self.with_storage(view, |member| {
+            let start = member.data_start();
+            let stored = member.compression() == CompressionMethod::Stored;
+            Ok(start
+                .filter(|_| stored)
+                .map(|start| (start, member.size(), member.crc32())))
+        })?;
+        let Some((start, size, expected)) = stored else {
+            return Ok(None);
+        };
+        let elements: usize = view.shape.iter().product();
+        let is_whole = (elements * view.storage.element.width) as u64 == size;
+        let sum = is_whole.then(|| RunningChecksum::new(size, expected));
+        let open = self.blob.open_range(start, size)?;
+        Ok(view::parts(view, move |from, bytes| {
+            open.fill(start + from, bytes)?;
+            match &sum {
+                Some(sum) if !sum.add(from, bytes) => Err(wrong_checksum(&self.blob)),
+                _ => Ok(()),
+            }
+        }))
     }
 
     /// Unpacks a compressed member; what comes before `from` is not kept.
@@ -274,12 +310,67 @@ impl TensorSource for TorchFile {
         })
     }
 
-    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
-        let view = self.view(name)?;
-        view::values(view, values, |from, _, bytes| {
-            self.archive.read_storage(view, from, bytes)
-        })
+    fn open_matrix(&self, name: &str) -> Result<OpenMatrix<'_>> {
+        match self.archive.parts(self.view(name)?)? {
+            Some(read) => Ok(OpenMatrix::Values(read)),
+            None => OpenMatrix::of_tensor(&self.load(name)?),
+        }
     }
+}
+
+/// The CRC-32 of bytes, computed by all threads.
+fn checksum(bytes: &[u8]) -> u32 {
+    const PART: usize = 4 << 20;
+    let parts = bytes.par_chunks(PART).map(|part| {
+        let mut sum = Hasher::new();
+        sum.update(part);
+        sum
+    });
+    let parts: Vec<Hasher> = parts.collect();
+    let mut whole = Hasher::new();
+    parts.iter().for_each(|part| whole.combine(part));
+    whole.finalize()
+}
+
+/// The CRC-32 of bytes that are read in parts, in any order.
+struct RunningChecksum {
+    size: u64,
+    expected: u32,
+    /// How many bytes were read, and the parts by their first byte.
+    read: Mutex<(u64, BTreeMap<u64, Hasher>)>,
+}
+
+impl RunningChecksum {
+    /// For `size` bytes whose checksum should be `expected`.
+    fn new(size: u64, expected: u32) -> Self {
+        Self {
+            size,
+            expected,
+            read: Mutex::default(),
+        }
+    }
+
+    /// Adds the part that begins at byte `from`. Returns false if it is the last one and the checksum is
+    /// another one.
+    fn add(&self, from: u64, bytes: &[u8]) -> bool {
+        let mut sum = Hasher::new();
+        sum.update(bytes);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, parts) = &mut *read;
+        *count += bytes.len() as u64;
+        parts.insert(from, sum);
+        if *count < self.size {
+            return true;
+        }
+        let mut whole = Hasher::new();
+        parts.values().for_each(|part| whole.combine(part));
+        whole.finalize() == self.expected
+    }
+}
+
+fn wrong_checksum(blob: &Blob) -> Error {
+    let checksum = io::Error::new(io::ErrorKind::InvalidData, "Invalid checksum");
+    damaged(blob, &checksum.into())
 }
 
 /// The folder inside the archive that holds `data.pkl`, with its slash.

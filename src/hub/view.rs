@@ -1,9 +1,9 @@
 //! Tensors as views of the storages in a PyTorch file.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::{numbers, pickle::View};
-use crate::{Error, Result, nn::copy_values};
+use crate::{Error, Result, nn::ReadPart};
 
 /// Checks that a view lies inside its storage; the error holds the expected and the found.
 pub(super) fn check(view: &View) -> Result<(), (String, String)> {
@@ -39,19 +39,15 @@ pub(super) fn tensor(
     numbers::tensor(dtype, &view.shape, |bytes| fill(view, bytes, read))
 }
 
-/// The same with the values in `values`, which has as many.
-///
-/// # Errors
-/// `read` fails.
-pub(super) fn values(
+/// Reads parts of a tensor whose elements are stored in order. `read` fills memory with the bytes that
+/// begin at some byte of the storage. `None` for other tensors.
+pub(super) fn parts<'a>(
     view: &View,
-    values: &mut [f32],
-    read: impl FnOnce(usize, usize, &mut [u8]) -> Result<()>,
-) -> Result<()> {
-    match view.storage.element.dtype {
-        Some(DType::F32) => fill(view, numbers::as_bytes(values), read),
-        _ => copy_values(&tensor(view, read)?, values),
-    }
+    read: impl Fn(u64, &mut [u8]) -> Result<()> + Send + Sync + 'a,
+) -> Option<ReadPart<'a, f32>> {
+    let dtype = view.storage.element.dtype.filter(|_| is_contiguous(view))?;
+    let start = (view.offset * view.storage.element.width) as u64;
+    numbers::parts(dtype, move |from, bytes| read(start + from, bytes))
 }
 
 fn fill(

@@ -28,24 +28,32 @@ pub fn first_not_finite(x: &Tensor) -> Result<Option<String>> {
 }
 
 /// The first of these that is not finite, and its place.
-pub(super) fn find_not_finite(numbers: &[f32]) -> Option<String> {
+fn find_not_finite(numbers: &[f32]) -> Option<String> {
     const CHUNK: usize = 1 << 16;
-    let place = |(chunk, numbers): (usize, &[f32])| {
-        let place = numbers.iter().position(|number| !number.is_finite())?;
-        Some((chunk * CHUNK + place, numbers[place]))
-    };
     let chunks = numbers.par_chunks(CHUNK).enumerate();
-    let (place, number) = chunks.filter_map(place).find_first(|_| true)?;
-    Some(format!("{number} at element {place}"))
+    let found = chunks.filter_map(|(i, part)| find_not_finite_of_part(i * CHUNK, part));
+    found.find_first(|_| true)
+}
+
+/// The same on one thread, for a part of a tensor that begins at element `first`.
+pub(super) fn find_not_finite_of_part(first: usize, part: &[f32]) -> Option<String> {
+    const CHUNK: usize = 1 << 10;
+    // Without an end in between, the compiler checks many numbers at once.
+    let is_bad = |chunk: &[f32]| chunk.iter().fold(false, |bad, x| bad | !x.is_finite());
+    let begin = CHUNK * part.chunks(CHUNK).position(is_bad)?;
+    let place = begin + part[begin..].iter().position(|x| !x.is_finite())?;
+    Some(format!("{} at element {}", part[place], first + place))
 }
 
 /// The first of these blocks of `q8_0` whose values are not finite, and the place of its first value.
-pub(super) fn find_not_finite_scale(blocks: &[u8]) -> Option<String> {
+/// The blocks begin at byte `first` of their tensor.
+pub(super) fn find_not_finite_scale(first: usize, blocks: &[u8]) -> Option<String> {
     let (blocks, _) = blocks.as_chunks::<{ Q8Block::BYTES }>();
     let scale = |block: &[u8; Q8Block::BYTES]| f16::from_le_bytes([block[0], block[1]]);
     let place = blocks.iter().position(|block| !scale(block).is_finite())?;
     let number = scale(&blocks[place]);
-    Some(format!("{number} at element {}", place * Q8Block::VALUES))
+    let element = (first / Q8Block::BYTES + place) * Q8Block::VALUES;
+    Some(format!("{number} at element {element}"))
 }
 
 /// Checks numbers that a network computed. `what` names them, such as `the logits of scale 3`.

@@ -12,9 +12,10 @@ mod layers;
 #[cfg(test)]
 mod noise;
 mod resample;
+mod tensor_source;
 mod weights;
 
-pub(crate) use cpu::large_pages::advise_large_pages;
+pub(crate) use cpu::memory::{advise_large_pages, return_free_memory};
 pub use cpu::{
     feature_map::FeatureMap,
     quantized::Q8Block,
@@ -32,5 +33,7 @@ pub use layers::{
 };
 pub(crate) use layers::{heads_for, side_of_grid};
 pub use resample::{area, bicubic, bilinear};
-pub(crate) use weights::copy_values;
-pub use weights::{Signature, StateDictChoice, StoredType, TensorInfo, TensorSource, Weights};
+pub use tensor_source::{
+    OpenMatrix, ReadPart, Signature, StateDictChoice, StoredType, TensorInfo, TensorSource,
+};
+pub use weights::Weights;

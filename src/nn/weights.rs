@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     fmt::Display,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -13,128 +13,11 @@ use std::{
 use candle_core::{DType, Device, Shape, Tensor};
 
 use super::{
-    advise_large_pages,
-    cpu::to_vec,
     dtype::Dtype,
-    finite::{find_not_finite, find_not_finite_scale, first_not_finite},
+    finite::{find_not_finite_of_part, find_not_finite_scale, first_not_finite},
+    tensor_source::{OpenMatrix, StoredType, TensorInfo, TensorSource},
 };
 use crate::{Error, LoadError, Result};
-
-/// The description of a tensor in its file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Sizes of the axes.
-    pub shape: Vec<usize>,
-    /// Element type as stored.
-    pub element: StoredType,
-}
-
-impl TensorInfo {
-    /// Returns whether its values are stored in this type.
-    fn is_stored_as(&self, dtype: DType) -> bool {
-        self.element == StoredType::Readable(dtype)
-    }
-
-    /// Bytes of its values, as far as their type is known.
-    pub fn bytes(&self) -> u64 {
-        let values: usize = self.shape.iter().product();
-        match self.element {
-            StoredType::Readable(dtype) => (values * dtype.size_in_bytes()) as u64,
-            StoredType::Unreadable(_) => 0,
-        }
-    }
-}
-
-/// The element type of a stored tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoredType {
-    /// A type that networks can read.
-    Readable(DType),
-    /// Another type or kind of tensor, such as `complex64` or a sparse one.
-    Unreadable(String),
-}
-
-/// Tensors by which the checkpoint of a network is recognised.
-#[derive(Debug)]
-pub struct Signature {
-    /// Sets of names, one per layout of published files; a state dict has all names of one set.
-    pub layouts: &'static [&'static [&'static str]],
-}
-
-/// The state dict that was chosen in a checkpoint with several or with an unusual one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateDictChoice {
-    /// The file.
-    pub origin: String,
-    /// The prefix of the tensors that are read; empty for the top level of the file.
-    pub chosen: String,
-    /// True if published files have their tensors there.
-    pub is_usual: bool,
-    /// True if the user asked for it by name.
-    pub is_asked_for: bool,
-    /// The prefixes of other state dicts that fit.
-    pub others: Vec<String>,
-}
-
-/// Somewhere that tensors come from: a file, several shards, memory.
-pub trait TensorSource: Send + Sync {
-    /// The file or folder, for messages.
-    fn origin(&self) -> String;
-
-    /// Every tensor's name.
-    fn names(&self) -> Vec<String>;
-
-    /// Shape and type of a tensor, without reading it; `None` if there is no tensor of that name.
-    fn info(&self, name: &str) -> Option<TensorInfo>;
-
-    /// Reads a tensor into main memory, in the type it is stored in.
-    fn load(&self, name: &str) -> Result<Tensor>;
-
-    /// Reads the values of a tensor, row by row, into `values`, which has as many. Sources whose
-    /// values are stored so read right into it.
-    fn load_into(&self, name: &str, values: &mut [f32]) -> Result<()> {
-        copy_values(&self.load(name)?, values)
-    }
-
-    /// Reads the blocks of a matrix that is stored as GGUF's `q8_0` in place of what `blocks` holds.
-    /// Returns whether it is.
-    fn load_q8_0(&self, _name: &str, _blocks: &mut Vec<u8>) -> Result<bool> {
-        Ok(false)
-    }
-
-    /// The name under which the file was saved, if it tells; renaming it later does not change that.
-    fn saved_as(&self) -> Option<&str> {
-        None
-    }
-
-    /// The state dict that these tensors are, if the file left a choice.
-    fn state_dict(&self) -> Option<&StateDictChoice> {
-        None
-    }
-}
-
-/// A matrix as it was read.
-pub(super) enum StoredMatrix<'a> {
-    /// Its values, row by row.
-    Values(&'a [f32]),
-    /// Its blocks of GGUF's `q8_0`, row by row.
-    Q8_0(&'a [u8]),
-}
-
-impl StoredMatrix<'_> {
-    fn find_not_finite(&self) -> Option<String> {
-        match self {
-            Self::Values(values) => find_not_finite(values),
-            Self::Q8_0(blocks) => find_not_finite_scale(blocks),
-        }
-    }
-}
-
-/// Copies the values of a tensor, row by row, to `values`, which has as many.
-pub(crate) fn copy_values(tensor: &Tensor, values: &mut [f32]) -> Result<()> {
-    values.copy_from_slice(&to_vec(&tensor.to_dtype(DType::F32)?)?);
-    Ok(())
-}
 
 /// A view of a [`TensorSource`] below some prefix; reads tensors as one floating-point type onto
 /// one device.
@@ -147,20 +30,11 @@ pub struct Weights {
     source: Arc<dyn TensorSource>,
     read: Arc<Mutex<BTreeSet<String>>>,
     memory: Arc<Memory>,
-    room: Arc<Mutex<Room>>,
     watch: Option<Arc<dyn Fn(u64) + Send + Sync>>,
     prefix: String,
     dtype: Dtype,
     device: Device,
     has_values: bool,
-}
-
-/// Memory for the matrix that is being packed. Clearing new memory for each would take more time
-/// than everything else.
-#[derive(Debug, Default)]
-struct Room {
-    values: Vec<f32>,
-    blocks: Vec<u8>,
 }
 
 /// Bytes that layers take.
@@ -170,7 +44,7 @@ struct Memory {
     kept: AtomicU64,
     /// Of what was read, as it is stored.
     stored: AtomicU64,
-    /// Of [`Weights::room`].
+    /// Of the largest matrix in f32, which sources that cannot read in parts hold.
     room: AtomicU64,
     /// At the widest moment so far, with the tensor that is being read and the layer that is being
     /// made of it.
@@ -183,7 +57,7 @@ impl Memory {
         self.peak.fetch_max(lasting + beside, Ordering::Relaxed);
     }
 
-    /// Values of matrices take `bytes`, unless others took more before.
+    /// A matrix takes `bytes` while it is packed; others may have taken more before.
     fn make_room(&self, bytes: u64) {
         self.room.fetch_max(bytes, Ordering::Relaxed);
     }
@@ -204,7 +78,6 @@ impl Weights {
             source,
             read: Arc::default(),
             memory: Arc::default(),
-            room: Arc::default(),
             watch: None,
             prefix: String::new(),
             dtype,
@@ -388,62 +261,43 @@ impl Weights {
         self.read(name)
     }
 
-    /// Reads a matrix (outputs, inputs) into main memory, and gives its values, row by row, to
-    /// `make`. The values of a header are not there: then there is no result.
-    pub(super) fn with_matrix<T>(
+    /// Opens a matrix (outputs, inputs) for `pack`, which reads it in parts into main memory. The
+    /// values of a header are not there: then there is no result.
+    ///
+    /// # Errors
+    /// The shape is another one, a value is not finite, or the file cannot be read.
+    pub(super) fn read_matrix<T>(
         &self,
         shape: (usize, usize),
         name: &str,
-        make: impl FnOnce(StoredMatrix) -> T,
+        pack: impl FnOnce(OpenMatrix) -> Result<T>,
     ) -> Result<Option<T>> {
         let shape = shape.into();
         self.check_shape(&shape, name)?;
         let (path, info) = self.begin_reading(name)?;
-        let count = shape.elem_count();
-        self.memory.make_room((count * size_of::<f32>()) as u64);
-        self.memory.note(match info.is_stored_as(DType::F32) {
-            true => 0,
-            false => info.bytes(),
-        });
+        self.memory
+            .make_room((shape.elem_count() * size_of::<f32>()) as u64);
         if !self.has_values {
             return Ok(None);
         }
-        // Taken out, so that a thread which helps with this matrix may begin another one.
-        let mut room = std::mem::take(&mut *self.lock_room());
-        let in_blocks =
-            self.dtype == Dtype::Q8 && self.source.load_q8_0(&path, &mut room.blocks)?;
-        let matrix = match in_blocks {
-            true => StoredMatrix::Q8_0(&room.blocks),
-            false => StoredMatrix::Values(self.load_values(&path, count, &mut room.values)?),
-        };
+        let check = |found| self.check_finite(&path, found);
+        let packed = pack(match self.source.open_matrix(&path)? {
+            OpenMatrix::Q8_0(read) if self.dtype == Dtype::Q8 => {
+                OpenMatrix::Q8_0(Box::new(move |first, part| {
+                    read(first, part)?;
+                    check(find_not_finite_scale(first, part))
+                }))
+            }
+            matrix => {
+                let read = matrix.into_values();
+                OpenMatrix::Values(Box::new(move |first, part| {
+                    read(first, part)?;
+                    check(find_not_finite_of_part(first, part))
+                }))
+            }
+        })?;
         self.report_read(&info);
-        self.check_finite(path, matrix.find_not_finite())?;
-        let made = make(matrix);
-        *self.lock_room() = room;
-        Ok(Some(made))
-    }
-
-    /// The values of a tensor, in memory that is used again if it suffices.
-    fn load_values<'r>(
-        &self,
-        path: &str,
-        count: usize,
-        room: &'r mut Vec<f32>,
-    ) -> Result<&'r [f32]> {
-        if room.len() < count {
-            *room = vec![]; // not both at once
-            *room = vec![0.0; count];
-            advise_large_pages(room);
-        }
-        let values = &mut room[..count];
-        self.source.load_into(path, values)?;
-        Ok(values)
-    }
-
-    fn lock_room(&self) -> MutexGuard<'_, Room> {
-        self.room
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        Ok(Some(packed))
     }
 
     /// Reads a tensor of `shape.elem_count()` values with any axes, and gives it this shape.
@@ -535,7 +389,7 @@ impl Weights {
         self.report_read(&info);
         let tensor = stored.to_dtype(self.held_as())?;
         drop(stored);
-        self.check_finite(path, first_not_finite(&tensor)?)?;
+        self.check_finite(&path, first_not_finite(&tensor)?)?;
         Ok(tensor.to_device(&self.device)?)
     }
 
@@ -562,12 +416,12 @@ impl Weights {
         }
     }
 
-    fn check_finite(&self, tensor: String, found: Option<String>) -> Result<()> {
+    fn check_finite(&self, tensor: &str, found: Option<String>) -> Result<()> {
         match found {
             None => Ok(()),
             Some(found) => Err(Error::from(LoadError::NotFinite {
                 origin: self.source.origin(),
-                tensor,
+                tensor: tensor.to_owned(),
                 found,
             })),
         }

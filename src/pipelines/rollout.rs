@@ -17,8 +17,12 @@ use super::{
 use crate::{
     Error, Result,
     models::branches::ScaleKv,
-    nn::{bilinear, check_finite},
+    nn::{bilinear, check_finite, return_free_memory},
 };
+
+/// Latent cells of images, half a megapixel or more, whose decode is the peak of memory. It takes so
+/// long that returning memory before it costs nothing.
+const LARGE_DECODE: usize = 2048;
 
 /// A model that is set up for an image size, as its candidates need it. R candidates run a scale of
 /// L tokens together; the running sum of their codes has `channels` channels.
@@ -380,7 +384,11 @@ impl<'a, M: ScaleModel> ModelRollout<'a, M> {
 
     /// Decodes the image of a state.
     fn decode(&self, state: &State, size: DecodeSize) -> Result<Image> {
-        let latent = bilinear(&self.sum(state)?, self.model.decoded_cells(size))?
+        let cells = self.model.decoded_cells(size);
+        if cells.0 * cells.1 >= LARGE_DECODE {
+            return_free_memory();
+        }
+        let latent = bilinear(&self.sum(state)?, cells)?
             .to_device(self.model.device())?
             .to_dtype(self.model.dtype())?;
         let decoded = self.model.decode(&latent)?;

@@ -4,7 +4,7 @@
 pub(crate) mod direct_conv;
 pub(crate) mod elementary;
 pub(crate) mod feature_map;
-pub(crate) mod large_pages;
+pub(crate) mod memory;
 pub(crate) mod panels;
 pub(crate) mod quantized;
 pub(crate) mod segments;

@@ -10,7 +10,7 @@ use std::{cell::RefCell, mem, ops::Range};
 use rayon::prelude::*;
 
 use super::{
-    large_pages::advise_large_pages,
+    memory::advise_large_pages,
     simd::{Kernel, Lanes, dispatch},
     stored::Stored,
 };
@@ -60,6 +60,13 @@ pub(crate) struct Results<'a> {
     pub stride: usize,
     /// Adds the results to the present values instead of overwriting them.
     pub add: bool,
+}
+
+/// The first error of panels that are filled in parallel; the same one whatever the threads do.
+pub(super) fn first_error(
+    filled: impl IndexedParallelIterator<Item = crate::Result<()>>,
+) -> crate::Result<()> {
+    filled.find_first(Result::is_err).unwrap_or(Ok(()))
 }
 
 /// Writes the weights of one tap to a panel for some outputs. Of each output the inputs of a cache
@@ -113,11 +120,35 @@ impl<T: Stored> Panels<T> {
         weight: &[f32],
         bias: Option<&[f32]>,
     ) -> Self {
-        Self::with_panels([outputs, 1, inputs], bias, |outputs, values| {
+        let mut panels = Self::zeros([outputs, 1, inputs], bias);
+        panels.each().for_each(|(outputs, values)| {
             let row = |output: usize| &weight[output * inputs..][..inputs];
             let rows: Vec<&[f32]> = outputs.map(row).collect();
             fill_rows(values, &rows, inputs);
-        })
+        });
+        panels
+    }
+
+    /// The same for a matrix that is read row by row, a panel at a time: `read` fills memory with
+    /// the values that begin at some element.
+    ///
+    /// # Errors
+    /// The first error of `read`.
+    pub fn read(
+        [outputs, inputs]: [usize; 2],
+        bias: Option<&[f32]>,
+        read: impl Fn(usize, &mut [f32]) -> crate::Result<()> + Sync,
+    ) -> crate::Result<Self> {
+        let mut panels = Self::zeros([outputs, 1, inputs], bias);
+        let fill = |(outputs, values): (Range<usize>, &mut [T])| {
+            let mut rows = vec![0.0; outputs.len() * inputs];
+            read(outputs.start * inputs, &mut rows)?;
+            let rows: Vec<&[f32]> = rows.chunks_exact(inputs.max(1)).collect();
+            fill_rows(values, &rows, inputs);
+            Ok(())
+        };
+        first_error(panels.each().map(fill))?;
+        Ok(panels)
     }
 
     /// `weight(output, tap, input)` and the bias of each output.
@@ -127,29 +158,23 @@ impl<T: Stored> Panels<T> {
         bias: Option<&[f32]>,
     ) -> Self {
         let of_tap = (inputs.next_multiple_of(T::STEP) * WIDTH).max(1);
-        Self::with_panels([outputs, taps, inputs], bias, |outputs, values| {
+        let mut panels = Self::zeros([outputs, taps, inputs], bias);
+        panels.each().for_each(|(outputs, values)| {
             for (tap, values) in values.chunks_exact_mut(of_tap).enumerate() {
                 fill_tap(values, outputs.clone(), inputs, |output, input| {
                     weight(output, tap, input)
                 });
             }
-        })
+        });
+        panels
     }
 
-    /// `fill` writes a panel of zeros, which is for some outputs.
-    fn with_panels(
-        [outputs, taps, inputs]: [usize; 3],
-        bias: Option<&[f32]>,
-        fill: impl Fn(Range<usize>, &mut [T]) + Sync,
-    ) -> Self {
+    /// A matrix of zeros.
+    fn zeros([outputs, taps, inputs]: [usize; 3], bias: Option<&[f32]>) -> Self {
         let panels = outputs.div_ceil(WIDTH);
         let of_panel = taps * inputs.next_multiple_of(T::STEP) * WIDTH;
         let mut values = T::zeros(panels * of_panel);
         advise_large_pages(&mut values);
-        let each = values.par_chunks_exact_mut(of_panel.max(1)).enumerate();
-        each.for_each(|(i, values)| {
-            fill(i * WIDTH..outputs.min((i + 1) * WIDTH), values);
-        });
         let mut padded = bias.unwrap_or(&[]).to_vec();
         padded.resize(panels * WIDTH, 0.0);
         Self {
@@ -159,6 +184,16 @@ impl<T: Stored> Panels<T> {
             inputs,
             outputs,
         }
+    }
+
+    /// The outputs and the values of each panel.
+    fn each(&mut self) -> impl IndexedParallelIterator<Item = (Range<usize>, &mut [T])> {
+        let outputs = self.outputs;
+        let of_panel = self.taps * self.inputs.next_multiple_of(T::STEP) * WIDTH;
+        let panels = self.values.par_chunks_exact_mut(of_panel.max(1));
+        panels
+            .enumerate()
+            .map(move |(i, values)| (i * WIDTH..outputs.min((i + 1) * WIDTH), values))
     }
 
     /// One tap whose matrix is given by its rows, without a bias.

@@ -15,11 +15,12 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::{
-    large_pages::advise_large_pages,
-    panels::WIDTH,
+    memory::advise_large_pages,
+    panels::{WIDTH, first_error},
     simd::{Dot, DotKernel, Lanes, dispatch_dot},
     stored::bytes_apart,
 };
+use crate::Result;
 
 /// Inputs that share a scale.
 const BLOCK: usize = 32;
@@ -94,6 +95,17 @@ impl Q8Block {
         Self { scale, values }
     }
 
+    /// Writes the values of whole blocks as files have them.
+    pub fn write_values(blocks: &[u8], values: &mut [f32]) {
+        let (blocks, _) = blocks.as_chunks::<{ Self::BYTES }>();
+        for ([low, high, rest @ ..], values) in blocks.iter().zip(values.chunks_exact_mut(BLOCK)) {
+            let scale = f16::from_le_bytes([*low, *high]).to_f32();
+            for (value, byte) in values.iter_mut().zip(rest) {
+                *value = scale * f32::from(byte.cast_signed());
+            }
+        }
+    }
+
     /// A block as files have it: its scale, then its whole numbers. Kernels know none below -127, so
     /// a block that has one is rounded again.
     fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
@@ -123,60 +135,91 @@ fn inverse(scale: f32) -> f32 {
 
 impl QuantizedPanels {
     /// `weight` (outputs, inputs) and the bias of each output.
-    pub fn new([outputs, inputs]: [usize; 2], weight: &[f32], bias: Option<&[f32]>) -> Self {
-        Self::with_blocks([outputs, inputs], bias, |output, block| {
-            let row = &weight[output * inputs..][..inputs];
-            Q8Block::new(&row[block * BLOCK..inputs.min((block + 1) * BLOCK)])
-        })
+    pub fn new(sizes: [usize; 2], weight: &[f32], bias: Option<&[f32]>) -> Self {
+        let mut panels = Self::zeros(sizes, bias);
+        let inputs = panels.inputs;
+        panels.each().for_each(|mut panel| {
+            let rows = panel.outputs.start * inputs..panel.outputs.end * inputs;
+            panel.fill_rounded(&weight[rows], inputs);
+        });
+        panels
     }
 
-    /// The blocks of `q8_0`, output by output, and the bias of each output. Outputs have whole blocks.
-    pub fn from_blocks(sizes: [usize; 2], weight: &[u8], bias: Option<&[f32]>) -> Self {
-        let of_row = sizes[1] / BLOCK;
-        let (blocks, _) = weight.as_chunks::<{ Q8Block::BYTES }>();
-        Self::with_blocks(sizes, bias, |output, block| {
-            Q8Block::from_bytes(&blocks[output * of_row + block])
-        })
-    }
-
-    /// A matrix of what `block_of(output, block)` is.
-    fn with_blocks(
-        [outputs, inputs]: [usize; 2],
+    /// The same for a matrix that is read row by row, a panel at a time: `read` fills memory with
+    /// the values that begin at some element.
+    ///
+    /// # Errors
+    /// The first error of `read`.
+    pub fn read(
+        sizes: [usize; 2],
         bias: Option<&[f32]>,
-        block_of: impl Fn(usize, usize) -> Q8Block + Sync,
-    ) -> Self {
+        read: impl Fn(usize, &mut [f32]) -> Result<()> + Sync,
+    ) -> Result<Self> {
+        let mut panels = Self::zeros(sizes, bias);
+        let inputs = panels.inputs;
+        let fill = |mut panel: Panel| {
+            let mut rows = vec![0.0; panel.outputs.len() * inputs];
+            read(panel.outputs.start * inputs, &mut rows)?;
+            panel.fill_rounded(&rows, inputs);
+            Ok(())
+        };
+        first_error(panels.each().map(fill))?;
+        Ok(panels)
+    }
+
+    /// The same for a matrix that is stored in blocks of `q8_0`, of which each output has whole ones:
+    /// `read` fills memory with the blocks that begin at some byte.
+    ///
+    /// # Errors
+    /// The first error of `read`.
+    pub fn read_blocks(
+        sizes: [usize; 2],
+        bias: Option<&[f32]>,
+        read: impl Fn(usize, &mut [u8]) -> Result<()> + Sync,
+    ) -> Result<Self> {
+        let mut panels = Self::zeros(sizes, bias);
+        let blocks = panels.blocks();
+        let fill = |mut panel: Panel| {
+            let of_row = blocks * Q8Block::BYTES;
+            let mut rows = vec![0; panel.outputs.len() * of_row];
+            read(panel.outputs.start * of_row, &mut rows)?;
+            panel.fill_blocks(&rows, blocks);
+            Ok(())
+        };
+        first_error(panels.each().map(fill))?;
+        Ok(panels)
+    }
+
+    /// A matrix of zeros.
+    fn zeros([outputs, inputs]: [usize; 2], bias: Option<&[f32]>) -> Self {
         let panels = outputs.div_ceil(WIDTH);
         let blocks = inputs.div_ceil(BLOCK);
         let mut values = vec![0; panels * blocks * BLOCK * WIDTH];
         advise_large_pages(&mut values);
-        let mut scales = vec![f16::ZERO; panels * blocks * WIDTH];
-        values
-            .par_chunks_exact_mut((blocks * BLOCK * WIDTH).max(1))
-            .zip(scales.par_chunks_exact_mut((blocks * WIDTH).max(1)))
-            .enumerate()
-            .for_each(|(panel, (values, scales))| {
-                let outputs = panel * WIDTH..outputs.min((panel + 1) * WIDTH);
-                for block in 0..blocks {
-                    for (place, output) in outputs.clone().enumerate() {
-                        let quantised = block_of(output, block);
-                        scales[block * WIDTH + place] = quantised.scale;
-                        let (quads, _) = quantised.values.as_chunks::<QUAD>();
-                        for (quad, row) in quads.iter().enumerate() {
-                            let at = ((block * QUADS + quad) * WIDTH + place) * QUAD;
-                            values[at..at + QUAD].copy_from_slice(row);
-                        }
-                    }
-                }
-            });
         let mut padded = bias.unwrap_or(&[]).to_vec();
         padded.resize(panels * WIDTH, 0.0);
         Self {
             values,
-            scales,
+            scales: vec![f16::ZERO; panels * blocks * WIDTH],
             bias: padded,
             inputs,
             outputs,
         }
+    }
+
+    /// Each panel.
+    fn each(&mut self) -> impl IndexedParallelIterator<Item = Panel<'_>> {
+        let outputs = self.outputs;
+        let places = (self.blocks() * WIDTH).max(1);
+        self.values
+            .par_chunks_exact_mut(places * BLOCK)
+            .zip(self.scales.par_chunks_exact_mut(places))
+            .enumerate()
+            .map(move |(i, (values, scales))| Panel {
+                outputs: i * WIDTH..outputs.min((i + 1) * WIDTH),
+                values,
+                scales,
+            })
     }
 
     /// Bytes that weights of this shape (outputs, inputs) take with their scales and bias.
@@ -237,6 +280,44 @@ impl QuantizedPanels {
             out,
             stride,
         });
+    }
+}
+
+/// A panel that is filled.
+struct Panel<'a> {
+    outputs: Range<usize>,
+    values: &'a mut [i8],  // (blocks, QUADS, WIDTH, QUAD)
+    scales: &'a mut [f16], // (blocks, WIDTH)
+}
+
+impl Panel<'_> {
+    /// Rounds `rows` of `inputs` values, one per output.
+    fn fill_rounded(&mut self, rows: &[f32], inputs: usize) {
+        for block in 0..inputs.div_ceil(BLOCK) {
+            let within = block * BLOCK..inputs.min((block + 1) * BLOCK);
+            for (place, row) in rows.chunks_exact(inputs).enumerate() {
+                self.put(block, place, &Q8Block::new(&row[within.clone()]));
+            }
+        }
+    }
+
+    /// Takes `rows` of `blocks` stored blocks, one per output.
+    fn fill_blocks(&mut self, rows: &[u8], blocks: usize) {
+        let (stored, _) = rows.as_chunks::<{ Q8Block::BYTES }>();
+        for block in 0..blocks {
+            for (place, row) in stored.chunks_exact(blocks).enumerate() {
+                self.put(block, place, &Q8Block::from_bytes(&row[block]));
+            }
+        }
+    }
+
+    fn put(&mut self, block: usize, place: usize, quantised: &Q8Block) {
+        self.scales[block * WIDTH + place] = quantised.scale;
+        let (quads, _) = quantised.values.as_chunks::<QUAD>();
+        for (quad, values) in quads.iter().enumerate() {
+            let at = ((block * QUADS + quad) * WIDTH + place) * QUAD;
+            self.values[at..at + QUAD].copy_from_slice(values);
+        }
     }
 }
 
@@ -673,7 +754,11 @@ mod tests {
             bytes.extend(block.values.map(i8::cast_unsigned));
         }
         let expected = QuantizedPanels::new([64, 96], &weight, None);
-        let found = QuantizedPanels::from_blocks([64, 96], &bytes, None);
+        let read = |first: usize, part: &mut [u8]| {
+            part.copy_from_slice(&bytes[first..][..part.len()]);
+            Ok(())
+        };
+        let found = QuantizedPanels::read_blocks([64, 96], None, read).unwrap();
         assert!(found.values == expected.values && found.scales == expected.scales);
 
         let (blocks, _) = bytes.as_chunks_mut::<{ Q8Block::BYTES }>();

@@ -16,7 +16,7 @@ use crate::nn::{
         stored::{Stored, row_stride},
         to_vec,
     },
-    weights::StoredMatrix,
+    tensor_source::OpenMatrix,
 };
 
 /// Bytes that a block of weights may read of the rows which are served together, so that weights
@@ -67,13 +67,19 @@ impl Linear {
         let sizes = [outputs, inputs];
         let of_bias = bias.as_ref().map(to_vec).transpose()?;
         let of_bias = of_bias.as_deref();
-        let pack = |weight: StoredMatrix| match weight {
-            StoredMatrix::Values(values) => Layer::packed(w.dtype(), sizes, values, of_bias),
-            StoredMatrix::Q8_0(blocks) => {
-                Layer::Quantized(QuantizedPanels::from_blocks(sizes, blocks, of_bias))
-            }
+        let pack = |weight: OpenMatrix| {
+            Ok(match weight {
+                OpenMatrix::Values(read) => match w.dtype() {
+                    Dtype::F32 => Layer::Packed(Panels::read(sizes, of_bias, read)?),
+                    Dtype::Bf16 => Layer::Rounded(Panels::read(sizes, of_bias, read)?),
+                    Dtype::Q8 => Layer::Quantized(QuantizedPanels::read(sizes, of_bias, read)?),
+                },
+                OpenMatrix::Q8_0(read) => {
+                    Layer::Quantized(QuantizedPanels::read_blocks(sizes, of_bias, read)?)
+                }
+            })
         };
-        let packed = w.with_matrix((outputs, inputs), "weight", pack)?;
+        let packed = w.read_matrix((outputs, inputs), "weight", pack)?;
         let read = bias.as_ref().map_or(0, Tensor::elem_count);
         w.keep_instead(read, packed_bytes(w.dtype(), sizes));
         Ok(Self(match packed {
