@@ -353,6 +353,9 @@ impl RunningChecksum {
     /// Adds the part that begins at byte `from`. Returns false if it is the last one and the checksum is
     /// another one.
     fn add(&self, from: u64, bytes: &[u8]) -> bool {
+        if bytes.is_empty() {
+            return true;
+        }
         let mut sum = Hasher::new();
         sum.update(bytes);
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);

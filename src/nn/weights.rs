@@ -275,8 +275,13 @@ impl Weights {
         let shape = shape.into();
         self.check_shape(&shape, name)?;
         let (path, info) = self.begin_reading(name)?;
+        // Sources that cannot read in parts hold the whole matrix.
         self.memory
             .make_room((shape.elem_count() * size_of::<f32>()) as u64);
+        self.memory.note(match info.is_stored_as(DType::F32) {
+            true => 0,
+            false => info.bytes(),
+        });
         if !self.has_values {
             return Ok(None);
         }

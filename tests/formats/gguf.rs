@@ -12,7 +12,7 @@ use ttsvar::{
     nn::{StoredType, TensorInfo, TensorSource},
 };
 
-use crate::support::{torch::memory, values};
+use crate::support::{torch::memory, values, values_in_parts};
 
 /// Tensors in memory.
 struct Held(BTreeMap<String, Tensor>);
@@ -86,6 +86,8 @@ fn only_matrices_are_quantised_and_the_rest_is_kept_to_the_bit() {
     for (name, expected) in held().0 {
         let found = file.load(&name).unwrap();
         assert_eq!(found.dims(), expected.dims(), "{name}");
+        let in_parts = values_in_parts(&*file, &name).unwrap();
+        assert_eq!(in_parts, values(&found), "{name}");
         let pairs = values(&found).into_iter().zip(values(&expected));
         let apart = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         if name == "blocks.0.fc1.weight" {

@@ -15,13 +15,17 @@ use zip::CompressionMethod;
 use crate::support::{
     golden,
     torch::{
-        PLAIN, Pickle, Tensor, archive, archive_with, named, read, refused, single_tensor_file,
-        six, state_dict,
+        PLAIN, Pickle, Tensor, archive, archive_with, memory, named, read, refused,
+        single_tensor_file, six, state_dict,
     },
+    values_in_parts,
 };
 
+/// The values of a tensor, which are the same whole and in parts.
 fn values(source: &dyn TensorSource, name: &str) -> Vec<f32> {
-    crate::support::values(&source.load(name).unwrap())
+    let whole = crate::support::values(&source.load(name).unwrap());
+    assert_eq!(values_in_parts(source, name).unwrap(), whole, "{name}");
+    whole
 }
 
 #[test]
@@ -424,6 +428,9 @@ fn damaged_archives_are_refused() {
         .position(|bytes| bytes == six())
         .expect("the numbers lie plain in the file");
     flipped[at + 5] ^= 1;
+    let source = hub::open(memory(flipped.clone()), &[]).unwrap();
+    let error = values_in_parts(&*source, "layer.weight").unwrap_err();
+    assert!(error.to_string().contains("Invalid checksum"), "{error}");
     refused(flipped, &["Invalid checksum"]);
     let zip = |name: &str| {
         let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use ttsvar::{hub, nn::StoredType};
 
-use crate::support::golden;
+use crate::support::{golden, values, values_in_parts};
 
 /// Every weight file below a fixture folder opens and all its tensors load with the shapes
-/// promised.
+/// promised, whole and in parts.
 fn opens(path: PathBuf, keys: &[&str]) -> usize {
     let source = hub::open(&path, keys).unwrap_or_else(|e| panic!("{e}"));
     let names = source.names();
@@ -20,6 +20,10 @@ fn opens(path: PathBuf, keys: &[&str]) -> usize {
             (info.shape.as_slice(), info.element),
             "{name}"
         );
+        if tensor.dtype().is_float() {
+            let in_parts = values_in_parts(&*source, name).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(in_parts, values(&tensor), "{name}");
+        }
     }
     println!("{}: {} tensors", path.display(), names.len());
     names.len()
@@ -62,10 +66,6 @@ fn a_torch_file_and_its_safetensors_twin_hold_the_same_numbers() {
             safe.load(&name).expect("a tensor"),
         );
         assert_eq!(left.dims(), right.dims(), "{name}");
-        assert_eq!(
-            crate::support::values(&left),
-            crate::support::values(&right),
-            "{name}"
-        );
+        assert_eq!(values(&left), values(&right), "{name}");
     }
 }

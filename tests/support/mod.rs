@@ -19,6 +19,7 @@ use std::{
 };
 
 use candle_core::{DType, Device, Tensor};
+use ttsvar::nn::{OpenMatrix, Q8Block, ReadPart, TensorSource};
 
 /// A folder of recordings: below `TTSVAR_GOLDEN` where that is set, in `tests/data` otherwise.
 pub fn golden(fixture: &str) -> PathBuf {
@@ -103,6 +104,39 @@ pub fn values(tensor: &Tensor) -> Vec<f32> {
         .unwrap()
         .to_vec1()
         .unwrap()
+}
+
+/// The values of a tensor of a source, read in three parts of which the last is read first; those of
+/// `q8_0` in whole blocks.
+pub fn values_in_parts(source: &dyn TensorSource, name: &str) -> ttsvar::Result<Vec<f32>> {
+    let shape = source.info(name).expect("a tensor").shape;
+    let count: usize = shape.iter().product();
+    match source.open_matrix(name)? {
+        OpenMatrix::Values(read) => in_parts(count, 1, read),
+        OpenMatrix::Q8_0(read) => {
+            let blocks = count / Q8Block::VALUES;
+            let bytes = in_parts(blocks * Q8Block::BYTES, Q8Block::BYTES, read)?;
+            let mut values = vec![0.0; count];
+            Q8Block::write_values(&bytes, &mut values);
+            Ok(values)
+        }
+    }
+}
+
+/// All of `count` elements, read in parts of a multiple of `unit`.
+fn in_parts<T: Copy + Default>(
+    count: usize,
+    unit: usize,
+    read: ReadPart<T>,
+) -> ttsvar::Result<Vec<T>> {
+    let mut all = vec![T::default(); count];
+    let (first, rest) = all.split_at_mut(count / 3 / unit * unit);
+    let (second, third) = rest.split_at_mut(rest.len() / 2 / unit * unit);
+    let begins = [0, first.len(), first.len() + second.len()];
+    for (begin, part) in begins.into_iter().zip([first, second, third]).rev() {
+        read(begin, part)?;
+    }
+    Ok(all)
 }
 
 /// Prints the largest difference between two tensors and fails above `absolute + relative *
