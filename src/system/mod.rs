@@ -51,7 +51,7 @@ use crate::{
 pub const DEMO: &str = "demo";
 
 /// Bytes of a generator's weights below which its searches run side by side.
-const SMALL_BYTES: u64 = 100 << 20;
+const SMALL_BYTES: u64 = 100_000_000;
 
 /// A generator with the scorers and features that a search needs.
 pub struct System {
