@@ -140,10 +140,7 @@ impl Blob {
     /// The bytes are not all there, or cannot be read.
     pub(super) fn fill_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
         let open = self.open_range(offset, bytes.len() as u64)?;
-        bytes
-            .par_chunks_mut(PART)
-            .enumerate()
-            .try_for_each(|(i, bytes)| open.fill(offset + (i * PART) as u64, bytes))
+        fill_in_parts(offset, bytes, |offset, part| open.fill(offset, part))
     }
 
     /// The first `length` bytes, or all where there are fewer.
@@ -187,6 +184,21 @@ impl Blob {
         serde_json::from_str(&self.text()?)
             .map_err(|e| Error::file(self.path(), format!("not the JSON expected: {e}")))
     }
+}
+
+/// Fills `bytes` with those that begin at `offset`, with all threads: `fill` does so for a part.
+///
+/// # Errors
+/// An error of `fill`.
+pub(super) fn fill_in_parts(
+    offset: u64,
+    bytes: &mut [u8],
+    fill: impl Fn(u64, &mut [u8]) -> Result<()> + Sync,
+) -> Result<()> {
+    bytes
+        .par_chunks_mut(PART)
+        .enumerate()
+        .try_for_each(|(i, part)| fill(offset + (i * PART) as u64, part))
 }
 
 /// An open [`Blob`]. Several threads may read it at once, each at its own place.

@@ -13,7 +13,6 @@ use std::{
 
 use candle_core::Tensor;
 use crc32fast::Hasher;
-use rayon::prelude::*;
 use zip::{
     CompressionMethod, HasZipMetadata, ZipArchive,
     read::{ArchiveOffset, Config, ZipFile},
@@ -21,15 +20,18 @@ use zip::{
 };
 
 use super::{
-    blob::{Blob, BlobReader},
+    blob::{self, Blob, BlobReader},
     pickle::{MAX_PICKLE_BYTES, Tree, View},
     tensor_table::TensorTable,
     view,
 };
 use crate::{
     Error, LoadError, Result,
-    nn::{OpenMatrix, ReadPart, TensorInfo, TensorSource},
+    nn::{OpenMatrix, TensorInfo, TensorSource},
 };
+
+/// Fills memory with the bytes of a storage that begin at some byte of it.
+type ReadBytes<'a> = Box<dyn Fn(u64, &mut [u8]) -> Result<()> + Send + Sync + 'a>;
 
 /// An open PyTorch checkpoint.
 pub struct TorchFile {
@@ -206,16 +208,10 @@ impl Archive {
     fn read_storage(&self, view: &View, from: usize, bytes: &mut [u8]) -> Result<()> {
         // In bytes; `check_view` found them inside the file
         let from = (from * view.storage.element.width) as u64;
-        self.with_storage(view, |member| {
-            match (member.compression(), member.data_start()) {
-                (CompressionMethod::Stored, Some(start)) => {
-                    let is_whole = from == 0 && bytes.len() as u64 == member.size();
-                    let expected = is_whole.then(|| member.crc32());
-                    self.read_stored(start + from, bytes, expected)
-                }
-                _ => self.unpack(member, from, bytes),
-            }
-        })
+        match self.stored(view, bytes.len() as u64)? {
+            Some(read) => blob::fill_in_parts(from, bytes, read),
+            None => self.with_storage(view, |member| self.unpack(member, from, bytes)),
+        }
     }
 
     /// Does something with the member of the archive that is the storage of a tensor.
@@ -238,39 +234,28 @@ impl Archive {
         )
     }
 
-    /// Reads bytes that are stored as they are.
-    fn read_stored(&self, start: u64, bytes: &mut [u8], expected: Option<u32>) -> Result<()> {
-        self.blob.fill_at(start, bytes)?;
-        match expected {
-            Some(expected) if checksum(bytes) != expected => Err(wrong_checksum(&self.blob)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Reads parts of a tensor whose elements are stored in order and not compressed; `None` for
-    /// other tensors. A storage that the tensor fills is checked against its checksum.
-    fn parts(&self, view: &View) -> Result<Option<ReadPart<'_, f32>>> {
-        let stored = self.with_storage(view, |member| {
+    /// Reads parts of `length` bytes of a storage, from some byte of it on; `None` if it is compressed.
+    /// If they are the whole storage, they are checked against its checksum.
+    fn stored(&self, view: &View, length: u64) -> Result<Option<ReadBytes<'_>>> {
+        let place = self.with_storage(view, |member| {
             let start = member.data_start();
             let stored = member.compression() == CompressionMethod::Stored;
             Ok(start
                 .filter(|_| stored)
                 .map(|start| (start, member.size(), member.crc32())))
         })?;
-        let Some((start, size, expected)) = stored else {
+        let Some((start, size, expected)) = place else {
             return Ok(None);
         };
-        let elements: usize = view.shape.iter().product();
-        let is_whole = (elements * view.storage.element.width) as u64 == size;
-        let sum = is_whole.then(|| RunningChecksum::new(size, expected));
+        let sum = (length == size).then(|| RunningChecksum::new(size, expected));
         let open = self.blob.open_range(start, size)?;
-        Ok(view::parts(view, move |from, bytes| {
+        Ok(Some(Box::new(move |from, bytes: &mut [u8]| {
             open.fill(start + from, bytes)?;
             match &sum {
                 Some(sum) if !sum.add(from, bytes) => Err(wrong_checksum(&self.blob)),
                 _ => Ok(()),
             }
-        }))
+        })))
     }
 
     /// Unpacks a compressed member; what comes before `from` is not kept.
@@ -311,25 +296,18 @@ impl TensorSource for TorchFile {
     }
 
     fn open_matrix(&self, name: &str) -> Result<OpenMatrix<'_>> {
-        match self.archive.parts(self.view(name)?)? {
+        let view = self.view(name)?;
+        let elements: usize = view.shape.iter().product();
+        let length = (elements * view.storage.element.width) as u64;
+        let parts = match self.archive.stored(view, length)? {
+            Some(read) => view::parts(view, read),
+            None => None,
+        };
+        match parts {
             Some(read) => Ok(OpenMatrix::Values(read)),
             None => OpenMatrix::of_tensor(&self.load(name)?),
         }
     }
-}
-
-/// The CRC-32 of bytes, computed by all threads.
-fn checksum(bytes: &[u8]) -> u32 {
-    const PART: usize = 4 << 20;
-    let parts = bytes.par_chunks(PART).map(|part| {
-        let mut sum = Hasher::new();
-        sum.update(part);
-        sum
-    });
-    let parts: Vec<Hasher> = parts.collect();
-    let mut whole = Hasher::new();
-    parts.iter().for_each(|part| whole.combine(part));
-    whole.finalize()
 }
 
 /// The CRC-32 of bytes that are read in parts, in any order.
