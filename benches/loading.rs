@@ -1,8 +1,16 @@
 //! Loading the transformer of Infinity-2B with random weights, held against reading its file once:
 //! `cargo bench --bench loading -- --depth 8 --rounds 5`. Before each reading, the file is dropped from the
-//! cache of the system, so that both wait for the disk. Linux only.
+//! cache of the system, so that both wait for the disk. Each runs in a process of its own, as it does for
+//! a user. Linux only.
 
-use std::{collections::HashMap, fs::File, io::Read, path::Path, process::ExitCode, time::Instant};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::Read,
+    path::Path,
+    process::{Command, ExitCode},
+    time::Instant,
+};
 
 use candle_core::{Device, safetensors};
 use ttsvar::{
@@ -55,24 +63,51 @@ fn forget(_: &Path) {
     panic!("only Linux drops files from its cache");
 }
 
-/// Seconds that `work` takes on a file that is not in the cache.
-fn seconds(path: &Path, work: impl FnOnce()) -> f64 {
-    forget(path);
-    let start = Instant::now();
-    work();
-    start.elapsed().as_secs_f64()
-}
-
 fn read(path: &Path) {
     let mut file = File::open(path).expect("the file");
     let mut buffer = vec![0; 1 << 20];
     while file.read(&mut buffer).expect("bytes") > 0 {}
 }
 
-fn load(path: &Path, dtype: Dtype) {
+fn load(path: &Path, dtype: Dtype) -> Infinity {
     let source = hub::open(path, &[]).expect("a checkpoint");
     let weights = Weights::new(source, dtype, &Device::Cpu);
-    Infinity::load(&weights).expect("a transformer");
+    Infinity::load(&weights).expect("a transformer")
+}
+
+/// What a process of its own does with a file.
+const READ: &str = "--read";
+const LOAD: &str = "--load";
+
+/// Reads or loads a file and prints the seconds that it took.
+fn timed(work: &str, path: &Path, dtype: Dtype) {
+    let start = Instant::now();
+    let loaded = match work {
+        LOAD => Some(load(path, dtype)),
+        _ => {
+            read(path);
+            None
+        }
+    };
+    println!("{}", start.elapsed().as_secs_f64());
+    drop(loaded);
+}
+
+/// Seconds that another process needs for a file that is not in the cache.
+fn seconds(work: &str, path: &Path, dtype: Dtype) -> f64 {
+    forget(path);
+    let program = std::env::current_exe().expect("this program");
+    let output = Command::new(program)
+        .arg(work)
+        .arg(path)
+        .arg(dtype.to_string())
+        .output()
+        .expect("a process");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    printed.trim().parse().unwrap_or_else(|_| {
+        let error = String::from_utf8_lossy(&output.stderr);
+        panic!("{work} {}: {error}", path.display())
+    })
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -107,8 +142,8 @@ fn run(settings: &Settings) {
         ("converted to q8", &converted, Dtype::Q8),
     ] {
         let rounds = (0..settings.rounds).map(|_| {
-            let plain = seconds(path, || read(path));
-            (plain, seconds(path, || load(path, dtype)))
+            let plain = seconds(READ, path, dtype);
+            (plain, seconds(LOAD, path, dtype))
         });
         let (plain, loaded): (Vec<_>, Vec<_>) = rounds.unzip();
         let ratios = plain
@@ -126,6 +161,13 @@ fn run(settings: &Settings) {
 }
 
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [work, path, dtype] = &words[..]
+        && [READ, LOAD].contains(&work.as_str())
+    {
+        timed(work, Path::new(path), dtype.parse().expect("a type"));
+        return ExitCode::SUCCESS;
+    }
     match settings() {
         Ok(settings) => run(&settings),
         Err(error) => {

@@ -21,9 +21,10 @@ pub(super) const WHERE_TO_GET: &str =
 /// Bytes that one thread reads at a time.
 const PART: usize = 4 << 20;
 
-/// Bytes that the system is asked to read ahead.
+/// Bytes from which on the system is told that all of them will be read. For fewer its own reading
+/// ahead, some megabytes at a time, is faster.
 #[cfg(target_os = "linux")]
-const AHEAD: libc::off_t = 128 << 20;
+const MANY: u64 = 32 << 20;
 
 /// A named sequence of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,42 +84,14 @@ impl Blob {
         }
     }
 
-    /// The `length` bytes that begin at `offset`; allocates only after checking that they are
-    /// there.
-    ///
-    /// # Errors
-    /// The bytes are not all there, or cannot be read.
-    pub fn read_at(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
-        let open = self.open_range(offset, length)?;
-        let mut bytes = vec![0; length as usize];
-        open.fill(offset, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// Checks that there are `length` bytes from `offset` on.
-    ///
-    /// # Errors
-    /// There are fewer.
-    fn check_range(&self, offset: u64, length: u64) -> Result<()> {
-        let size = self.len()?;
-        if offset.checked_add(length).is_some_and(|end| end <= size) {
-            return Ok(());
-        }
-        let message =
-            format!("expected {length} bytes from byte {offset} on, but the file has {size} bytes");
-        Err(Error::file(self.path(), message).with_hint("the file is cut short; download it again"))
-    }
-
-    /// Opens the `length` bytes from `offset` on, after checking that they are there, and asks the
-    /// system to read them and what follows.
+    /// Opens it for reading at any place.
     ///
     /// Files are not mapped into memory: a file that shrinks meanwhile would end the program.
     ///
     /// # Errors
-    /// The bytes are not all there, or the file cannot be opened.
-    pub(super) fn open_range(&self, offset: u64, length: u64) -> Result<OpenBlob> {
-        self.check_range(offset, length)?;
-        let open = match self {
+    /// The file cannot be opened.
+    pub(super) fn open(&self) -> Result<OpenBlob> {
+        Ok(match self {
             Self::Memory { name, bytes } => OpenBlob::Memory {
                 name: name.clone(),
                 bytes,
@@ -127,20 +100,22 @@ impl Blob {
                 path: path.clone(),
                 file: input::open(path)?,
             },
-        };
-        if length >= PART as u64 {
-            open.read_ahead(offset, length);
-        }
-        Ok(open)
+        })
     }
 
-    /// Fills `bytes` with those that begin at `offset`, with all threads.
+    /// The `length` bytes that begin at `offset`; allocates only after checking that they are
+    /// there.
     ///
     /// # Errors
     /// The bytes are not all there, or cannot be read.
-    pub(super) fn fill_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        let open = self.open_range(offset, bytes.len() as u64)?;
-        fill_in_parts(offset, bytes, |offset, part| open.fill(offset, part))
+    pub fn read_at(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
+        let size = self.len()?;
+        if offset.checked_add(length).is_none_or(|end| end > size) {
+            return Err(cut_short(self.path(), offset, length));
+        }
+        let mut bytes = vec![0; length as usize];
+        self.open()?.read(offset, &mut bytes)?;
+        Ok(bytes)
     }
 
     /// The first `length` bytes, or all where there are fewer.
@@ -186,22 +161,32 @@ impl Blob {
     }
 }
 
-/// Fills `bytes` with those that begin at `offset`, with all threads: `fill` does so for a part.
+/// The error for a file that ends too early.
+fn cut_short(path: &Path, offset: u64, length: u64) -> Error {
+    let message =
+        format!("expected {length} bytes from byte {offset} on, but the file ends before");
+    Error::file(path, message).with_hint("the file is cut short; download it again")
+}
+
+/// Fills `bytes` with those that begin at `offset`, with all threads: `read` does so for a part.
+/// Parts are read from the front to the end, as the system expects of large files.
 ///
 /// # Errors
-/// An error of `fill`.
+/// An error of `read`.
 pub(super) fn fill_in_parts(
     offset: u64,
     bytes: &mut [u8],
-    fill: impl Fn(u64, &mut [u8]) -> Result<()> + Sync,
+    read: impl Fn(u64, &mut [u8]) -> Result<()> + Sync,
 ) -> Result<()> {
     bytes
-        .par_chunks_mut(PART)
+        .chunks_mut(PART)
         .enumerate()
-        .try_for_each(|(i, part)| fill(offset + (i * PART) as u64, part))
+        .par_bridge()
+        .try_for_each(|(i, part)| read(offset + (i * PART) as u64, part))
 }
 
-/// An open [`Blob`]. Several threads may read it at once, each at its own place.
+/// An open [`Blob`]. Several threads may read it at once, each at its own place. It stays open while
+/// its tensors are loaded, since the system learns from what was read before what to read ahead.
 pub(super) enum OpenBlob {
     Disk { path: PathBuf, file: File },
     Memory { name: String, bytes: &'static [u8] },
@@ -220,8 +205,8 @@ impl OpenBlob {
     ///
     /// # Errors
     /// The bytes are not all there, or cannot be read.
-    pub(super) fn fill(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        let filled = match self {
+    pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let read = match self {
             Self::Disk { file, .. } => read_exact_at(file, offset, bytes),
             Self::Memory { bytes: all, .. } => {
                 let mut cursor = Cursor::new(*all);
@@ -229,26 +214,40 @@ impl OpenBlob {
                 cursor.read_exact(bytes)
             }
         };
-        filled.map_err(Error::io(self.path()))
+        read.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => cut_short(self.path(), offset, bytes.len() as u64),
+            _ => Error::io(self.path())(error),
+        })
     }
 
-    /// Asks the system to read these bytes and some that follow, while something else is computed.
-    fn read_ahead(&self, offset: u64, length: u64) {
+    /// Tells the system that these bytes will be read in parts, so that it can begin.
+    pub(super) fn will_need(&self, offset: u64, length: u64) {
         #[cfg(target_os = "linux")]
-        if let Self::Disk { file, .. } = self {
+        if let Self::Disk { file, .. } = self
+            && length >= MANY
+        {
             use std::os::fd::AsRawFd;
             // SAFETY: The descriptor is open; the call only gives advice.
             let _ = unsafe {
                 libc::posix_fadvise(
                     file.as_raw_fd(),
                     offset as libc::off_t,
-                    length as libc::off_t + AHEAD,
+                    length as libc::off_t,
                     libc::POSIX_FADV_WILLNEED,
                 )
             };
         }
         #[cfg(not(target_os = "linux"))]
         let _ = (offset, length);
+    }
+
+    /// Fills `bytes` with those that begin at `offset`, with all threads.
+    ///
+    /// # Errors
+    /// As [`OpenBlob::read`].
+    pub(super) fn fill(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.will_need(offset, bytes.len() as u64);
+        fill_in_parts(offset, bytes, |offset, part| self.read(offset, part))
     }
 }
 

@@ -16,7 +16,7 @@ use candle_core::{
 };
 
 use super::{
-    blob::{Blob, BlobReader},
+    blob::{Blob, BlobReader, OpenBlob},
     numbers,
 };
 use crate::{
@@ -108,7 +108,7 @@ impl Kind {
 
 /// An open GGUF file.
 pub struct GgufFile {
-    blob: Blob,
+    file: OpenBlob,
     names: Vec<String>,
     tensors: HashMap<String, Entry>,
 }
@@ -153,7 +153,7 @@ impl GgufFile {
             names.push(name);
         }
         Ok(Self {
-            blob,
+            file: blob.open()?,
             names,
             tensors,
         })
@@ -162,7 +162,7 @@ impl GgufFile {
 
 impl TensorSource for GgufFile {
     fn origin(&self) -> String {
-        self.blob.path().display().to_string()
+        self.file.path().display().to_string()
     }
 
     fn names(&self) -> Vec<String> {
@@ -184,7 +184,7 @@ impl TensorSource for GgufFile {
         let shape = entry.shape.as_slice();
         Ok(match kind {
             Kind::Plain(dtype) => {
-                numbers::tensor(dtype, shape, |bytes| self.blob.fill_at(entry.start, bytes))?
+                numbers::tensor(dtype, shape, |bytes| self.file.fill(entry.start, bytes))?
             }
             Kind::Q8 => {
                 let mut values = vec![0.0; shape.iter().product()];
@@ -200,9 +200,8 @@ impl TensorSource for GgufFile {
 
     fn open_matrix(&self, name: &str) -> Result<OpenMatrix<'_>> {
         let (entry, kind) = self.readable(name)?;
-        let start = entry.start;
-        let open = self.blob.open_range(start, entry.bytes)?;
-        let read = move |from, bytes: &mut [u8]| open.fill(start + from, bytes);
+        self.file.will_need(entry.start, entry.bytes);
+        let read = |from, bytes: &mut [u8]| self.file.read(entry.start + from, bytes);
         let parts = match kind {
             Kind::Q8 => {
                 let blocks = move |first, part: &mut [u8]| read(first as u64, part);
@@ -211,10 +210,7 @@ impl TensorSource for GgufFile {
             Kind::Plain(dtype) => numbers::parts(dtype, read),
             Kind::Quantised(_) => None,
         };
-        match parts {
-            Some(read) => Ok(OpenMatrix::Values(read)),
-            None => OpenMatrix::of_tensor(&self.load(name)?),
-        }
+        OpenMatrix::in_parts_or_whole(parts, || self.load(name))
     }
 }
 
@@ -232,7 +228,7 @@ impl GgufFile {
     /// The blocks of a tensor.
     fn blocks(&self, entry: &Entry) -> Result<Vec<u8>> {
         let mut bytes = vec![0; entry.bytes as usize];
-        self.blob.fill_at(entry.start, &mut bytes)?;
+        self.file.fill(entry.start, &mut bytes)?;
         Ok(bytes)
     }
 }

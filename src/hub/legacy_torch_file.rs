@@ -14,7 +14,7 @@ use std::{
 use candle_core::Tensor;
 
 use super::{
-    blob::Blob,
+    blob::{Blob, OpenBlob},
     pickle::{MAX_PICKLE_BYTES, Storage, Tree, Value, View},
     tensor_table::TensorTable,
     view,
@@ -44,7 +44,7 @@ const VERSION: i64 = 1001;
 
 /// An open PyTorch checkpoint of the old kind.
 pub struct LegacyTorchFile {
-    blob: Blob,
+    file: OpenBlob,
     tensors: TensorTable,
     /// The byte offset of each storage's elements.
     starts: HashMap<Arc<str>, u64>,
@@ -120,7 +120,7 @@ impl LegacyTorchFile {
         let starts = starts(&blob, pickles.at as u64, &order, &tree)?;
         let tensors = TensorTable::read(&tree, &origin)?;
         Ok(Self {
-            blob,
+            file: blob.open()?,
             tensors,
             starts,
         })
@@ -135,7 +135,7 @@ impl LegacyTorchFile {
     fn read_storage(&self, view: &View, from: usize, bytes: &mut [u8]) -> Result<()> {
         let storage = &view.storage;
         let offset = self.starts[&storage.key] + (from * storage.element.width) as u64;
-        self.blob.fill_at(offset, bytes)
+        self.file.fill(offset, bytes)
     }
 
     /// The full names of the dictionaries in the file.
@@ -211,7 +211,7 @@ fn starts(
 
 impl TensorSource for LegacyTorchFile {
     fn origin(&self) -> String {
-        self.blob.path().display().to_string()
+        self.file.path().display().to_string()
     }
 
     fn names(&self) -> Vec<String> {
@@ -230,11 +230,10 @@ impl TensorSource for LegacyTorchFile {
     fn open_matrix(&self, name: &str) -> Result<OpenMatrix<'_>> {
         let view = self.view(name)?;
         let start = self.starts[&view.storage.key];
-        let length = view.storage.elements * view.storage.element.width;
-        let open = self.blob.open_range(start, length as u64)?;
-        match view::parts(view, move |from, bytes| open.fill(start + from, bytes)) {
-            Some(read) => Ok(OpenMatrix::Values(read)),
-            None => OpenMatrix::of_tensor(&self.load(name)?),
-        }
+        let storage = &view.storage;
+        let length = storage.elements * storage.element.width;
+        self.file.will_need(start, length as u64);
+        let read = move |from, bytes: &mut [u8]| self.file.read(start + from, bytes);
+        OpenMatrix::in_parts_or_whole(view::parts(view, read), || self.load(name))
     }
 }

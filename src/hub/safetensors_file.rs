@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{DType, Tensor};
 use serde::Deserialize;
 
-use super::{blob::Blob, numbers};
+use super::{
+    blob::{Blob, OpenBlob},
+    numbers,
+};
 use crate::{
     Error, LoadError, Result,
     nn::{OpenMatrix, StoredType, TensorInfo, TensorSource},
@@ -18,7 +21,7 @@ pub const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// An open safetensors file.
 pub struct SafetensorsFile {
-    blob: Blob,
+    file: OpenBlob,
     names: Vec<String>,
     tensors: HashMap<String, Entry>,
 }
@@ -69,7 +72,7 @@ impl SafetensorsFile {
         check_ranges(&ranges, size - 8 - length).map_err(wrong)?;
         Ok(Self {
             names: ranges.into_iter().map(|(_, name)| name).collect(),
-            blob,
+            file: blob.open()?,
             tensors,
         })
     }
@@ -130,7 +133,7 @@ impl SafetensorsFile {
 
 impl TensorSource for SafetensorsFile {
     fn origin(&self) -> String {
-        self.blob.path().display().to_string()
+        self.file.path().display().to_string()
     }
 
     fn names(&self) -> Vec<String> {
@@ -144,19 +147,15 @@ impl TensorSource for SafetensorsFile {
     fn load(&self, name: &str) -> Result<Tensor> {
         let (entry, dtype) = self.readable(name)?;
         numbers::tensor(dtype, &entry.info.shape, |bytes| {
-            self.blob.fill_at(entry.start, bytes)
+            self.file.fill(entry.start, bytes)
         })
     }
 
     fn open_matrix(&self, name: &str) -> Result<OpenMatrix<'_>> {
         let (entry, dtype) = self.readable(name)?;
-        let start = entry.start;
-        let open = self.blob.open_range(start, entry.info.bytes())?;
-        let parts = numbers::parts(dtype, move |from, bytes| open.fill(start + from, bytes));
-        match parts {
-            Some(read) => Ok(OpenMatrix::Values(read)),
-            None => OpenMatrix::of_tensor(&self.load(name)?),
-        }
+        self.file.will_need(entry.start, entry.info.bytes());
+        let read = |from, bytes: &mut [u8]| self.file.read(entry.start + from, bytes);
+        OpenMatrix::in_parts_or_whole(numbers::parts(dtype, read), || self.load(name))
     }
 }
 

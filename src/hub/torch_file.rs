@@ -20,7 +20,7 @@ use zip::{
 };
 
 use super::{
-    blob::{self, Blob, BlobReader},
+    blob::{self, Blob, BlobReader, OpenBlob},
     pickle::{MAX_PICKLE_BYTES, Tree, View},
     tensor_table::TensorTable,
     view,
@@ -67,6 +67,7 @@ impl TorchFile {
 /// A zip archive as `torch.save` lays it out.
 struct Archive {
     blob: Blob,
+    file: OpenBlob,
     zip: ZipArchive<BlobReader>,
     /// The folder inside the archive that holds `data.pkl`, with its slash.
     folder: String,
@@ -83,6 +84,7 @@ impl Archive {
             .map_err(|error| damaged(&blob, &error))?;
         let mut archive = Self {
             folder: folder(&blob, &zip)?,
+            file: blob.open()?,
             blob,
             zip,
         };
@@ -248,9 +250,9 @@ impl Archive {
             return Ok(None);
         };
         let sum = (length == size).then(|| RunningChecksum::new(size, expected));
-        let open = self.blob.open_range(start, size)?;
+        self.file.will_need(start, size);
         Ok(Some(Box::new(move |from, bytes: &mut [u8]| {
-            open.fill(start + from, bytes)?;
+            self.file.read(start + from, bytes)?;
             match &sum {
                 Some(sum) if !sum.add(from, bytes) => Err(wrong_checksum(&self.blob)),
                 _ => Ok(()),
@@ -303,10 +305,7 @@ impl TensorSource for TorchFile {
             Some(read) => view::parts(view, read),
             None => None,
         };
-        match parts {
-            Some(read) => Ok(OpenMatrix::Values(read)),
-            None => OpenMatrix::of_tensor(&self.load(name)?),
-        }
+        OpenMatrix::in_parts_or_whole(parts, || self.load(name))
     }
 }
 

@@ -117,6 +117,17 @@ impl OpenMatrix<'_> {
 }
 
 impl<'a> OpenMatrix<'a> {
+    /// The values of a tensor in parts where a file has them in order, otherwise of the whole tensor.
+    pub(crate) fn in_parts_or_whole(
+        parts: Option<ReadPart<'a, f32>>,
+        load: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<Self> {
+        match parts {
+            Some(read) => Ok(Self::Values(read)),
+            None => Self::of_tensor(&load()?),
+        }
+    }
+
     /// The same as values, where these are blocks. Parts are of whole blocks.
     pub(super) fn into_values(self) -> ReadPart<'a, f32> {
         match self {

@@ -62,11 +62,24 @@ pub(crate) struct Results<'a> {
     pub add: bool,
 }
 
-/// The first error of panels that are filled in parallel; the same one whatever the threads do.
-pub(super) fn first_error(
-    filled: impl IndexedParallelIterator<Item = crate::Result<()>>,
+/// Fills panels in parallel. Each thread takes the next panel, so that a file is read from the front to
+/// the end, and has a buffer of its own.
+///
+/// # Errors
+/// That of the first panel that fails, whatever the threads do.
+pub(super) fn fill_in_order<P: Send, B: Send>(
+    panels: impl Iterator<Item = P> + Send,
+    fill: impl Fn(&mut Vec<B>, P) -> crate::Result<()> + Sync,
 ) -> crate::Result<()> {
-    filled.find_first(Result::is_err).unwrap_or(Ok(()))
+    let filled = panels
+        .enumerate()
+        .par_bridge()
+        .map_init(Vec::new, |buffer, (i, panel)| (i, fill(buffer, panel)));
+    let failed = filled.filter_map(|(i, filled)| Some((i, filled.err()?)));
+    match failed.min_by_key(|(i, _)| *i) {
+        None => Ok(()),
+        Some((_, error)) => Err(error),
+    }
 }
 
 /// Writes the weights of one tap to a panel for some outputs. Of each output the inputs of a cache
@@ -121,7 +134,7 @@ impl<T: Stored> Panels<T> {
         bias: Option<&[f32]>,
     ) -> Self {
         let mut panels = Self::zeros([outputs, 1, inputs], bias);
-        panels.each().for_each(|(outputs, values)| {
+        panels.each().par_bridge().for_each(|(outputs, values)| {
             let row = |output: usize| &weight[output * inputs..][..inputs];
             let rows: Vec<&[f32]> = outputs.map(row).collect();
             fill_rows(values, &rows, inputs);
@@ -140,14 +153,14 @@ impl<T: Stored> Panels<T> {
         read: impl Fn(usize, &mut [f32]) -> crate::Result<()> + Sync,
     ) -> crate::Result<Self> {
         let mut panels = Self::zeros([outputs, 1, inputs], bias);
-        let fill = |(outputs, values): (Range<usize>, &mut [T])| {
-            let mut rows = vec![0.0; outputs.len() * inputs];
-            read(outputs.start * inputs, &mut rows)?;
+        let fill = |rows: &mut Vec<f32>, (outputs, values): (Range<usize>, &mut [T])| {
+            rows.resize(outputs.len() * inputs, 0.0);
+            read(outputs.start * inputs, rows)?;
             let rows: Vec<&[f32]> = rows.chunks_exact(inputs.max(1)).collect();
             fill_rows(values, &rows, inputs);
             Ok(())
         };
-        first_error(panels.each().map(fill))?;
+        fill_in_order(panels.each(), fill)?;
         Ok(panels)
     }
 
@@ -159,7 +172,7 @@ impl<T: Stored> Panels<T> {
     ) -> Self {
         let of_tap = (inputs.next_multiple_of(T::STEP) * WIDTH).max(1);
         let mut panels = Self::zeros([outputs, taps, inputs], bias);
-        panels.each().for_each(|(outputs, values)| {
+        panels.each().par_bridge().for_each(|(outputs, values)| {
             for (tap, values) in values.chunks_exact_mut(of_tap).enumerate() {
                 fill_tap(values, outputs.clone(), inputs, |output, input| {
                     weight(output, tap, input)
@@ -187,10 +200,10 @@ impl<T: Stored> Panels<T> {
     }
 
     /// The outputs and the values of each panel.
-    fn each(&mut self) -> impl IndexedParallelIterator<Item = (Range<usize>, &mut [T])> {
+    fn each(&mut self) -> impl Iterator<Item = (Range<usize>, &mut [T])> {
         let outputs = self.outputs;
         let of_panel = self.taps * self.inputs.next_multiple_of(T::STEP) * WIDTH;
-        let panels = self.values.par_chunks_exact_mut(of_panel.max(1));
+        let panels = self.values.chunks_exact_mut(of_panel.max(1));
         panels
             .enumerate()
             .map(move |(i, values)| (i * WIDTH..outputs.min((i + 1) * WIDTH), values))

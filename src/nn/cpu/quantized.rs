@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::{
     memory::advise_large_pages,
-    panels::{WIDTH, first_error},
+    panels::{WIDTH, fill_in_order},
     simd::{Dot, DotKernel, Lanes, dispatch_dot},
     stored::bytes_apart,
 };
@@ -112,7 +112,11 @@ impl Q8Block {
         let [low, high, rest @ ..] = bytes;
         let scale = f16::from_le_bytes([*low, *high]);
         let values = rest.map(u8::cast_signed);
-        if values.contains(&i8::MIN) {
+        // Looks at all values even when one is found: vectors of them are compared at once.
+        let found = rest.iter().fold(false, |found, byte| {
+            found | (*byte == i8::MIN.cast_unsigned())
+        });
+        if found {
             return Self::new(&values.map(|value| scale.to_f32() * f32::from(value)));
         }
         Self { scale, values }
@@ -138,7 +142,7 @@ impl QuantizedPanels {
     pub fn new(sizes: [usize; 2], weight: &[f32], bias: Option<&[f32]>) -> Self {
         let mut panels = Self::zeros(sizes, bias);
         let inputs = panels.inputs;
-        panels.each().for_each(|mut panel| {
+        panels.each().par_bridge().for_each(|mut panel| {
             let rows = panel.outputs.start * inputs..panel.outputs.end * inputs;
             panel.fill_rounded(&weight[rows], inputs);
         });
@@ -157,13 +161,13 @@ impl QuantizedPanels {
     ) -> Result<Self> {
         let mut panels = Self::zeros(sizes, bias);
         let inputs = panels.inputs;
-        let fill = |mut panel: Panel| {
-            let mut rows = vec![0.0; panel.outputs.len() * inputs];
-            read(panel.outputs.start * inputs, &mut rows)?;
-            panel.fill_rounded(&rows, inputs);
+        let fill = |rows: &mut Vec<f32>, mut panel: Panel| {
+            rows.resize(panel.outputs.len() * inputs, 0.0);
+            read(panel.outputs.start * inputs, rows)?;
+            panel.fill_rounded(rows, inputs);
             Ok(())
         };
-        first_error(panels.each().map(fill))?;
+        fill_in_order(panels.each(), fill)?;
         Ok(panels)
     }
 
@@ -179,14 +183,14 @@ impl QuantizedPanels {
     ) -> Result<Self> {
         let mut panels = Self::zeros(sizes, bias);
         let blocks = panels.blocks();
-        let fill = |mut panel: Panel| {
+        let fill = |rows: &mut Vec<u8>, mut panel: Panel| {
             let of_row = blocks * Q8Block::BYTES;
-            let mut rows = vec![0; panel.outputs.len() * of_row];
-            read(panel.outputs.start * of_row, &mut rows)?;
-            panel.fill_blocks(&rows, blocks);
+            rows.resize(panel.outputs.len() * of_row, 0);
+            read(panel.outputs.start * of_row, rows)?;
+            panel.fill_blocks(rows, blocks);
             Ok(())
         };
-        first_error(panels.each().map(fill))?;
+        fill_in_order(panels.each(), fill)?;
         Ok(panels)
     }
 
@@ -208,12 +212,12 @@ impl QuantizedPanels {
     }
 
     /// Each panel.
-    fn each(&mut self) -> impl IndexedParallelIterator<Item = Panel<'_>> {
+    fn each(&mut self) -> impl Iterator<Item = Panel<'_>> {
         let outputs = self.outputs;
         let places = (self.blocks() * WIDTH).max(1);
         self.values
-            .par_chunks_exact_mut(places * BLOCK)
-            .zip(self.scales.par_chunks_exact_mut(places))
+            .chunks_exact_mut(places * BLOCK)
+            .zip(self.scales.chunks_exact_mut(places))
             .enumerate()
             .map(move |(i, (values, scales))| Panel {
                 outputs: i * WIDTH..outputs.min((i + 1) * WIDTH),
