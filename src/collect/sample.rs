@@ -1,19 +1,14 @@
 //! Draws the samples of a collection. Each worker is one thread with one sample at a time.
 
-use std::{
-    collections::BTreeMap,
-    ops::Range,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc::{self, Sender},
-    },
-};
+use std::{collections::BTreeMap, ops::Range};
 
 use ttsvar_search::{DecodeSize, Image, Latent, Prompt, Search};
 
 use super::{CaptionedPrompt, CollectionFolder, Settings};
-use crate::{Error, Result, threads};
+use crate::{
+    Error, Result,
+    threads::{Results, Workers},
+};
 
 /// A collection to draw.
 #[derive(Clone, Copy)]
@@ -56,68 +51,21 @@ impl Collection<'_> {
         let missing = folder.missing();
         let tasks: Vec<usize> = missing.iter().cloned().flatten().collect();
         let mut shards = Shards::new(missing);
-        self.draw(&tasks, |index, sample| {
+        let workers = Workers {
+            count: self.workers,
+            threads_each: 1,
+        };
+        let draw = |index: &usize, results: &Results<_>| {
+            results.send((*index, self.sample(*index)?));
+            Ok(())
+        };
+        workers.share(&tasks, draw, |(index, sample)| {
             drawn(&sample);
             match shards.add(index, sample) {
                 Some((range, samples)) => write(range, &samples),
                 None => Ok(()),
             }
         })
-    }
-
-    /// Draws samples in parallel and passes each to `keep`, in any order.
-    fn draw(
-        &self,
-        tasks: &[usize],
-        mut keep: impl FnMut(usize, Sample) -> Result<()>,
-    ) -> Result<()> {
-        let queue = Queue {
-            tasks,
-            next: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
-        };
-        let failed = Mutex::new(None);
-        let (sender, samples) = mpsc::channel();
-        std::thread::scope(|scope| {
-            for _ in 0..self.workers.clamp(1, tasks.len().max(1)) {
-                let sender = sender.clone();
-                let (queue, failed) = (&queue, &failed);
-                scope.spawn(move || {
-                    if let Err(error) = self.work(queue, &sender) {
-                        queue.stop.store(true, Ordering::Relaxed);
-                        let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                        failed.get_or_insert(error);
-                    }
-                });
-            }
-            drop(sender);
-            for (index, sample) in samples {
-                if let Err(error) = keep(index, sample) {
-                    queue.stop.store(true, Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-            Ok(())
-        })?;
-        failed
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .map_or(Ok(()), Err)
-    }
-
-    fn work(&self, queue: &Queue<'_>, sender: &Sender<(usize, Sample)>) -> Result<()> {
-        let work = || {
-            while let Some(index) = queue.next() {
-                if sender.send((index, self.sample(index)?)).is_err() {
-                    break; // the receiver has stopped
-                }
-            }
-            Ok(())
-        };
-        match self.workers {
-            1 => work(),
-            _ => threads::pool(1)?.install(work),
-        }
     }
 
     /// Draws one sample. It depends only on the collection, not on other samples.
@@ -159,21 +107,6 @@ impl Collection<'_> {
             scores.extend(of_images);
         }
         Ok(scores)
-    }
-}
-
-/// The samples to draw, which the workers share.
-struct Queue<'a> {
-    tasks: &'a [usize],
-    next: AtomicUsize,
-    stop: AtomicBool,
-}
-
-impl Queue<'_> {
-    fn next(&self) -> Option<usize> {
-        let position = self.next.fetch_add(1, Ordering::Relaxed);
-        let stopped = self.stop.load(Ordering::Relaxed);
-        self.tasks.get(position).copied().filter(|_| !stopped)
     }
 }
 

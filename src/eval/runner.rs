@@ -2,14 +2,7 @@
 //! handles one sample of one prompt at a time, with all contenders: many small searches in parallel
 //! use a machine better than one search on all threads.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc::{self, Sender},
-    },
-};
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -19,7 +12,10 @@ use super::{
     Contender, HeldOutScorer, ResultRecord, Suite, held_out,
     pool::{Pool, sharing},
 };
-use crate::{Error, Result, threads};
+use crate::{
+    Error, Result,
+    threads::{Results, Workers},
+};
 
 /// The evaluation to run.
 #[derive(Clone, Copy)]
@@ -119,7 +115,7 @@ pub fn check_samples(cases: usize, samples: usize) -> Result<()> {
     if samples == 0 {
         return Err(
             Error::input("--samples is 0, but every prompt needs at least 1 sample")
-                .with_hint("choose 4 to tell methods apart"),
+                .with_hint("4 samples are enough to tell methods apart"),
         );
     }
     if cases
@@ -129,7 +125,7 @@ pub fn check_samples(cases: usize, samples: usize) -> Result<()> {
         return Err(Error::input(format!(
             "{samples} samples of each of {cases} prompts are more than {MOST} images"
         ))
-        .with_hint("choose 4 samples to tell methods apart"));
+        .with_hint("choose fewer; 4 samples are enough to tell methods apart"));
     }
     Ok(())
 }
@@ -196,7 +192,7 @@ impl<'a> Evaluation<'a> {
     pub fn run(
         &self,
         known: &[ResultRecord],
-        mut keep: impl FnMut(EvaluatedImage) -> Result<()>,
+        keep: impl FnMut(EvaluatedImage) -> Result<()>,
     ) -> Result<()> {
         check_samples(self.suite.cases().len(), self.samples)?;
         for contender in self.contenders {
@@ -208,62 +204,19 @@ impl<'a> Evaluation<'a> {
             self.contenders,
             known,
         );
-        let next = AtomicUsize::new(0);
-        let stop = AtomicBool::new(false);
-        let failed = Mutex::new(None);
-        let (sender, evaluated) = mpsc::channel();
-        std::thread::scope(|scope| {
-            for _ in 0..self.workers.clamp(1, open.len().max(1)) {
-                let (sender, open, next, stop, failed) =
-                    (sender.clone(), &open, &next, &stop, &failed);
-                scope.spawn(move || {
-                    let work = || self.work(open, next, stop, &sender);
-                    let done = if self.workers == 1 {
-                        work()
-                    } else {
-                        threads::pool(1).and_then(|pool| pool.install(work))
-                    };
-                    if let Err(error) = done {
-                        stop.store(true, Ordering::Relaxed);
-                        failed
-                            .lock()
-                            .unwrap_or_else(|lock| lock.into_inner())
-                            .get_or_insert(error);
-                    }
-                });
-            }
-            drop(sender);
-            for image in evaluated {
-                if let Err(error) = keep(image) {
-                    stop.store(true, Ordering::Relaxed);
-                    return Err(error);
+        let workers = Workers {
+            count: self.workers,
+            threads_each: 1,
+        };
+        let evaluate = |task: &SampleTask, results: &Results<EvaluatedImage>| {
+            for image in self.run_sample(task)? {
+                if !results.send(image?) {
+                    break;
                 }
             }
             Ok(())
-        })?;
-        failed
-            .into_inner()
-            .unwrap_or_else(|lock| lock.into_inner())
-            .map_or(Ok(()), Err)
-    }
-
-    fn work(
-        &self,
-        open: &[SampleTask],
-        next: &AtomicUsize,
-        stop: &AtomicBool,
-        sender: &Sender<EvaluatedImage>,
-    ) -> Result<()> {
-        while !stop.load(Ordering::Relaxed)
-            && let Some(task) = open.get(next.fetch_add(1, Ordering::Relaxed))
-        {
-            for image in self.run_sample(task)? {
-                if sender.send(image?).is_err() || stop.load(Ordering::Relaxed) {
-                    return Ok(()); // the receiver has stopped
-                }
-            }
-        }
-        Ok(())
+        };
+        workers.share(&open, evaluate, keep)
     }
 
     /// Generates and evaluates the images of one sample, lazily. They depend only on this

@@ -1,16 +1,7 @@
 //! The prompts of a run: one after the other, or side by side where that is faster. What is printed
 //! is in the order of the prompts.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc::{self, Sender},
-    },
-    thread,
-};
-
-use indicatif::ProgressBar;
+use std::collections::BTreeMap;
 
 use super::{
     super::{
@@ -22,7 +13,10 @@ use super::{
     job::GenerateJob,
     result::PromptResult,
 };
-use crate::{Result, threads};
+use crate::{
+    Result,
+    threads::{self, Workers},
+};
 
 /// Generates an image for every prompt and prints the results. An error with one prompt of a list
 /// is printed and the others continue; the exit code is that of the first failure.
@@ -68,54 +62,31 @@ fn one_by_one(job: &GenerateJob, results: &mut Results) -> Result<()> {
 
 fn side_by_side(job: &GenerateJob, searches: usize, results: &mut Results) -> Result<()> {
     let console = results.console;
-    let threads_each = rayon::current_num_threads().div_ceil(searches);
-    let pools = (0..searches).map(|_| threads::pool(threads_each));
-    let pools: Vec<_> = pools.collect::<Result<_>>()?;
+    let workers = Workers {
+        count: searches,
+        threads_each: rayon::current_num_threads().div_ceil(searches),
+    };
+    let prompts: Vec<usize> = (1..=job.prompts()).collect();
     let bar = progress::bar(console, job.prompts(), "prompts");
-    let next = &AtomicUsize::new(1);
-    let (sender, found) = mpsc::channel();
-    thread::scope(|scope| {
-        for pool in &pools {
-            let (sender, bar) = (sender.clone(), bar.clone());
-            let work = move || generate_next(job, console, &bar, next, &sender);
-            scope.spawn(move || pool.install(work));
-        }
-        drop(sender);
-        let mut waiting = BTreeMap::new();
-        let mut printed = 0;
-        for (number, result) in found {
-            bar.inc(1);
-            waiting.insert(number, result);
-            while let Some(result) = waiting.remove(&(printed + 1)) {
-                printed += 1;
-                bar.suspend(|| results.print(printed, result))?;
-            }
-        }
-        bar.finish_and_clear();
-        Ok(())
-    })
-}
-
-/// Generates one prompt after the other that no other thread has begun, until a receiver is gone.
-fn generate_next(
-    job: &GenerateJob,
-    console: &Console,
-    bar: &ProgressBar,
-    next: &AtomicUsize,
-    found: &Sender<(usize, Result<PromptResult>)>,
-) {
-    loop {
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        if number > job.prompts() {
-            return;
-        }
+    let generate = |number: &usize, found: &threads::Results<_>| {
         let mut notices = Notices::new(console, bar.clone());
-        notices.set_prompt(number);
-        let result = job.generate(number, console, &mut notices);
-        if found.send((number, result)).is_err() {
-            return;
+        notices.set_prompt(*number);
+        found.send((*number, job.generate(*number, console, &mut notices)));
+        Ok(())
+    };
+    let mut waiting = BTreeMap::new();
+    let mut printed = 0;
+    workers.share(&prompts, generate, |(number, result)| {
+        bar.inc(1);
+        waiting.insert(number, result);
+        while let Some(result) = waiting.remove(&(printed + 1)) {
+            printed += 1;
+            bar.suspend(|| results.print(printed, result))?;
         }
-    }
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    Ok(())
 }
 
 /// Prints results and remembers whether all is well.
