@@ -1,6 +1,6 @@
 //! Sums of products of bytes, for weights and rows that are kept in 8 bits.
 //!
-//! All versions give the same sums, since whole numbers are added without rounding. The terms are
+//! All versions give the same sums, since integers are added without rounding. The terms are
 //! taken four inputs at a time, a quad, as the instructions for it do.
 
 #[cfg(target_arch = "aarch64")]
@@ -168,15 +168,21 @@ fn run_on<K: DotKernel>(machine: DotMachine, kernel: K) -> K::Output {
     }
 }
 
-/// Runs a kernel in each version that this machine can run, for tests.
+/// Runs a kernel in each version that this machine can run or emulate, for tests.
 #[cfg(test)]
 pub(crate) fn in_all_dot_versions<K: DotKernel>(kernel: impl Fn() -> K) -> Vec<K::Output> {
-    Machine::here()
+    let machines = Machine::here()
         .next()
         .into_iter()
-        .flat_map(DotMachine::all_of)
-        .map(|machine| run_on(machine, kernel()))
-        .collect()
+        .flat_map(DotMachine::all_of);
+    let results = machines.map(|machine| run_on(machine, kernel()));
+    #[cfg(target_arch = "x86_64")]
+    let results = x86::HasAvx2F16c::detect()
+        // SAFETY: `simd` proves that the processor has the features.
+        .map(|simd| unsafe { x86::with_emulated_vnni(simd, kernel()) })
+        .into_iter()
+        .chain(results);
+    results.collect()
 }
 
 impl Dot for Portable {

@@ -1,6 +1,6 @@
 //! Sums of products of bytes with AVX2, AVX-VNNI, and AVX-512 with VNNI.
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, marker::PhantomData};
 
 use half::f16;
 
@@ -49,7 +49,14 @@ pub fn with_avx2<K: DotKernel>(simd: HasAvx2F16c, kernel: K) -> K::Output {
 
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 pub fn with_avx_vnni<K: DotKernel>(simd: HasAvxVnni, kernel: K) -> K::Output {
-    kernel.run::<Vnni>(simd)
+    kernel.run::<Vnni<Vpdpbusd>>(simd)
+}
+
+/// The kernels of AVX-VNNI with its instruction emulated, for tests on processors without it.
+#[cfg(test)]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn with_emulated_vnni<K: DotKernel>(simd: HasAvx2F16c, kernel: K) -> K::Output {
+    kernel.run::<Vnni<emulated::Vpdpbusd>>(simd)
 }
 
 #[target_feature(enable = "avx512f,avx512vnni,avx2,fma")]
@@ -145,13 +152,49 @@ const WITHOUT_SIGN: i32 = 128;
 /// 128 in each byte.
 const SIGNS: i32 = 0x8080_8080_u32.cast_signed();
 
+/// The instruction that AVX-VNNI adds to AVX2.
+pub trait DotInstruction: Copy {
+    /// Proof that the processor has it.
+    type Detected: Copy;
+
+    /// The proof for AVX2.
+    fn avx2(simd: Self::Detected) -> HasAvx2F16c;
+
+    /// Adds four products to each sum: of bytes without a sign and of bytes with one.
+    fn add(
+        simd: Self::Detected,
+        sums: __m256i,
+        without_sign: __m256i,
+        with_sign: __m256i,
+    ) -> __m256i;
+}
+
+/// The instruction itself.
+#[derive(Clone, Copy)]
+pub struct Vpdpbusd;
+
+impl DotInstruction for Vpdpbusd {
+    type Detected = HasAvxVnni;
+
+    #[inline(always)]
+    fn avx2(simd: HasAvxVnni) -> HasAvx2F16c {
+        simd.0
+    }
+
+    #[inline(always)]
+    fn add(_: HasAvxVnni, sums: __m256i, without_sign: __m256i, with_sign: __m256i) -> __m256i {
+        // SAFETY: the argument proves that the processor has the feature.
+        unsafe { _mm256_dpbusd_avx_epi32(sums, without_sign, with_sign) }
+    }
+}
+
 /// AVX-VNNI.
 #[derive(Clone, Copy)]
-pub struct Vnni;
+pub struct Vnni<I>(PhantomData<I>);
 
-impl Dot for Vnni {
+impl<I: DotInstruction> Dot for Vnni<I> {
     type Lanes = Avx2;
-    type Detected = HasAvxVnni;
+    type Detected = I::Detected;
     type Sums = __m256i;
     type Weights = __m256i;
     type Row = __m256i;
@@ -161,43 +204,42 @@ impl Dot for Vnni {
     const QUAD_BYTES: usize = 4;
 
     #[inline(always)]
-    fn lanes(simd: HasAvxVnni) -> HasAvx2 {
-        simd.0.0
+    fn lanes(simd: I::Detected) -> HasAvx2 {
+        I::avx2(simd).0
     }
 
     #[inline(always)]
-    unsafe fn row(_: HasAvxVnni, from: *const u8) -> __m256i {
+    unsafe fn row(_: I::Detected, from: *const u8) -> __m256i {
         // SAFETY: the argument proves the features; the caller vouches for four bytes.
         unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
 
     #[inline(always)]
-    unsafe fn weights(_: HasAvxVnni, from: *const i8) -> __m256i {
+    unsafe fn weights(_: I::Detected, from: *const i8) -> __m256i {
         // SAFETY: the argument proves the features; the caller vouches for 32 bytes.
         unsafe { _mm256_xor_si256(_mm256_loadu_si256(from.cast()), _mm256_set1_epi32(SIGNS)) }
     }
 
     #[inline(always)]
-    fn begin(_: HasAvxVnni, row_sum: i32) -> __m256i {
+    fn begin(_: I::Detected, row_sum: i32) -> __m256i {
         // SAFETY: the argument proves that the processor has the feature.
         unsafe { _mm256_set1_epi32(-WITHOUT_SIGN * row_sum) }
     }
 
     #[inline(always)]
-    fn add(_: HasAvxVnni, sums: __m256i, weights: __m256i, row: __m256i) -> __m256i {
-        // SAFETY: the argument proves that the processor has the feature.
-        unsafe { _mm256_dpbusd_avx_epi32(sums, weights, row) }
+    fn add(simd: I::Detected, sums: __m256i, weights: __m256i, row: __m256i) -> __m256i {
+        I::add(simd, sums, weights, row)
     }
 
     #[inline(always)]
-    fn sums(simd: HasAvxVnni, sums: __m256i) -> Avx2 {
-        Widening::sums(simd.0, sums)
+    fn sums(simd: I::Detected, sums: __m256i) -> Avx2 {
+        Widening::sums(I::avx2(simd), sums)
     }
 
     #[inline(always)]
-    unsafe fn scales(simd: HasAvxVnni, from: *const f16) -> Avx2 {
+    unsafe fn scales(simd: I::Detected, from: *const f16) -> Avx2 {
         // SAFETY: the caller vouches for the same.
-        unsafe { Widening::scales(simd.0, from) }
+        unsafe { Widening::scales(I::avx2(simd), from) }
     }
 }
 
@@ -256,5 +298,49 @@ impl Dot for Vnni512 {
         // SAFETY: the argument proves the features; the caller vouches for sixteen numbers.
         let scales = unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) };
         Avx512::from_register(simd.0, scales)
+    }
+}
+
+#[cfg(test)]
+mod emulated {
+    //! Instructions that the processor may lack, one value at a time.
+
+    use std::mem::transmute;
+
+    use super::*;
+
+    /// As the manual defines VPDPBUSD (Intel 64 and IA-32 Architectures Software Developer's Manual,
+    /// volume 2).
+    #[derive(Clone, Copy)]
+    pub struct Vpdpbusd;
+
+    impl DotInstruction for Vpdpbusd {
+        type Detected = HasAvx2F16c;
+
+        fn avx2(simd: HasAvx2F16c) -> HasAvx2F16c {
+            simd
+        }
+
+        fn add(
+            _: HasAvx2F16c,
+            sums: __m256i,
+            without_sign: __m256i,
+            with_sign: __m256i,
+        ) -> __m256i {
+            // SAFETY: all of them have 32 bytes, and every pattern of bits is a value.
+            let (mut sums, without_sign, with_sign) = unsafe {
+                (
+                    transmute::<__m256i, [i32; 8]>(sums),
+                    transmute::<__m256i, [[u8; 4]; 8]>(without_sign),
+                    transmute::<__m256i, [[i8; 4]; 8]>(with_sign),
+                )
+            };
+            for (sum, (a, b)) in sums.iter_mut().zip(without_sign.iter().zip(&with_sign)) {
+                let products = a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b));
+                *sum = sum.wrapping_add(products.sum());
+            }
+            // SAFETY: as above.
+            unsafe { transmute::<[i32; 8], __m256i>(sums) }
+        }
     }
 }
