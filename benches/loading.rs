@@ -103,11 +103,12 @@ fn seconds(work: &str, path: &Path, dtype: Dtype) -> f64 {
         .arg(dtype.to_string())
         .output()
         .expect("a process");
-    let printed = String::from_utf8_lossy(&output.stdout);
-    printed.trim().parse().unwrap_or_else(|_| {
+    if !output.status.success() {
         let error = String::from_utf8_lossy(&output.stderr);
-        panic!("{work} {}: {error}", path.display())
-    })
+        panic!("{work} {}: {error}", path.display());
+    }
+    let printed = String::from_utf8_lossy(&output.stdout);
+    printed.trim().parse().expect("seconds")
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

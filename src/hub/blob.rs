@@ -111,7 +111,10 @@ impl Blob {
     pub fn read_at(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
         let size = self.len()?;
         if offset.checked_add(length).is_none_or(|end| end > size) {
-            return Err(cut_short(self.path(), offset, length));
+            let message = format!(
+                "expected {length} bytes from byte {offset} on, but the file has {size} bytes"
+            );
+            return Err(cut_short(self.path(), message));
         }
         let mut bytes = vec![0; length as usize];
         self.open()?.read(offset, &mut bytes)?;
@@ -148,7 +151,7 @@ impl Blob {
     /// As [`Blob::text`], or it is something else; the message has the line.
     pub fn yaml(&self) -> Result<serde_json::Value> {
         settings::read(&self.text()?)
-            .map_err(|error| Error::file(self.path(), format!("not the YAML expected: {error}")))
+            .map_err(|error| Error::file(self.path(), format!("not the expected YAML: {error}")))
     }
 
     /// The content of a JSON file.
@@ -157,14 +160,12 @@ impl Blob {
     /// As [`Blob::text`], or it is not the JSON that `T` needs; the message has line and column.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_str(&self.text()?)
-            .map_err(|e| Error::file(self.path(), format!("not the JSON expected: {e}")))
+            .map_err(|e| Error::file(self.path(), format!("not the expected JSON: {e}")))
     }
 }
 
 /// The error for a file that ends too early.
-fn cut_short(path: &Path, offset: u64, length: u64) -> Error {
-    let message =
-        format!("expected {length} bytes from byte {offset} on, but the file ends before");
+fn cut_short(path: &Path, message: impl Into<String>) -> Error {
     Error::file(path, message).with_hint("the file is cut short; download it again")
 }
 
@@ -215,7 +216,9 @@ impl OpenBlob {
             }
         };
         read.map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => cut_short(self.path(), offset, bytes.len() as u64),
+            io::ErrorKind::UnexpectedEof => {
+                cut_short(self.path(), "the file is shorter than when it was opened")
+            }
             _ => Error::io(self.path())(error),
         })
     }

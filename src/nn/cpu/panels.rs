@@ -5,7 +5,12 @@
 //! the other rows, so the results are batch-invariant to the bit. In bf16 weights and
 //! rows lie in pairs of inputs, which machines that can multiply and add at once.
 
-use std::{cell::RefCell, mem, ops::Range};
+use std::{
+    cell::RefCell,
+    mem,
+    ops::Range,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use rayon::prelude::*;
 
@@ -66,17 +71,22 @@ pub(crate) struct Results<'a> {
 /// the end, and has a buffer of its own.
 ///
 /// # Errors
-/// That of the first panel that fails, whatever the threads do.
+/// That of the first panel that fails. Later panels are then left out.
 pub(super) fn fill_in_order<P: Send, B: Send>(
     panels: impl Iterator<Item = P> + Send,
     fill: impl Fn(&mut Vec<B>, P) -> crate::Result<()> + Sync,
 ) -> crate::Result<()> {
-    let filled = panels
-        .enumerate()
-        .par_bridge()
-        .map_init(Vec::new, |buffer, (i, panel)| (i, fill(buffer, panel)));
-    let failed = filled.filter_map(|(i, filled)| Some((i, filled.err()?)));
-    match failed.min_by_key(|(i, _)| *i) {
+    let lowest = AtomicUsize::new(usize::MAX);
+    let fill = |buffer: &mut Vec<B>, (i, panel)| {
+        if i > lowest.load(Ordering::Relaxed) {
+            return None;
+        }
+        let error = fill(buffer, panel).err()?;
+        lowest.fetch_min(i, Ordering::Relaxed);
+        Some((i, error))
+    };
+    let failed = panels.enumerate().par_bridge().map_init(Vec::new, fill);
+    match failed.flatten_iter().min_by_key(|(i, _)| *i) {
         None => Ok(()),
         Some((_, error)) => Err(error),
     }

@@ -15,9 +15,9 @@ use super::{
 use crate::nn::Kv;
 
 /// Queries that are processed together.
-pub(crate) const TILE: usize = 48;
+pub(crate) const TILE: usize = 64;
 
-/// Keys of a segment at most; with a tile of queries they make 96 KiB of scores, which stay in a
+/// Keys of a segment at most; with a tile of queries they make 128 KiB of scores, which stay in a
 /// core's cache.
 const SEGMENT: usize = 512;
 
