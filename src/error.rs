@@ -142,8 +142,8 @@ impl LoadError {
             Self::NotACheckpoint { hint, .. } => hint,
             Self::Damaged { .. } => "the file is damaged or cut short; download it again",
             Self::ForbiddenObject { .. } => {
-                "if you trust the file, load it in Python and save its tensors alone, \
-                 best with `safetensors.torch.save_file`"
+                "if you trust the file, load it in Python and save only its tensors, \
+                 preferably with `safetensors.torch.save_file`"
             }
         }
     }
@@ -229,9 +229,10 @@ impl Error {
             Self::Input { hint, .. } | Self::File { hint, .. } | Self::System { hint, .. } => {
                 hint.clone()
             }
-            Self::Io { .. } => {
-                Some("check that the path exists and that you may read or write it".to_owned())
-            }
+            Self::Io { .. } => Some(
+                "check that the path exists and that you have permission to read or write it"
+                    .to_owned(),
+            ),
             Self::Load(error) => Some(error.hint().to_owned()),
             Self::Search(error) => error.hint(),
             Self::Compute(_) | Self::Internal(_) => None,

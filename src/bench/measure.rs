@@ -16,7 +16,7 @@ pub struct BenchJob<'a> {
     pub plan: Plan,
     /// Timed runs after a warm-up; at least 1.
     pub repeat: usize,
-    /// Seed of all draws, the same in every run.
+    /// Random seed, the same in every run.
     pub seed: u64,
     /// When the model began to be opened.
     pub opened: Instant,

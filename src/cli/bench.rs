@@ -36,7 +36,7 @@ pub(super) fn run(typed: &arguments::Bench, global: &Global, console: &Console) 
     }
     typed.options.check()?;
     if typed.repeat == 0 {
-        return Err(Error::input("--repeat must be at least 1").with_hint("3 is usual"));
+        return Err(Error::input("--repeat must be at least 1").with_hint("the default is 3"));
     }
     let report = match typed.arch.as_str() {
         DEMO => measure_demo(typed, global, console)?,

@@ -30,7 +30,7 @@ pub(super) fn run(typed: &Typed, global: &Global, console: &Console) -> Result<(
     if typed.shard == 0 {
         return Err(
             Error::input("--shard is 0, but every file needs at least 1 sample")
-                .with_hint("leave it out for 256"),
+                .with_hint("leave it out to use the default, 256"),
         );
     }
     let mut system = console.open(&global.system_within(&typed.system, typed.limit))?;
@@ -180,7 +180,7 @@ fn print(summary: &Summary, typed: &Typed, console: &Console) -> Result<()> {
                     count => format!("{count} scores are"),
                 }
             ),
-            Some("leave these pairs out of training"),
+            Some("exclude these pairs from training"),
         );
     }
     if console.json {

@@ -150,10 +150,8 @@ impl Console {
 /// The hint for errors without one.
 fn default_hint(error: &Error) -> Option<&'static str> {
     match error {
-        Error::File { .. } => {
-            Some("check that this is the right file for its place, and that it is complete")
-        }
-        Error::Input { .. } => Some("`ttsvar help COMMAND` lists what can be given"),
+        Error::File { .. } => Some("check that this is the right file and that it is complete"),
+        Error::Input { .. } => Some("`ttsvar help COMMAND` lists the options"),
         _ => None,
     }
 }

@@ -22,7 +22,7 @@ const BESIDE: [&str; 5] = ["json", "yaml", "txt", "model", "toml"];
 pub(super) fn run(typed: &arguments::Convert, console: &Console) -> Result<()> {
     let files = find_bundle(&typed.model, typed.weights.as_deref())?.convertible()?;
     if is_same(&files.root, &typed.out) {
-        let message = "expected another folder than that of the model";
+        let message = "expected a folder other than the model's own";
         return Err(Error::file(&typed.out, message).with_hint("give a new folder as --out"));
     }
     fs::create_dir_all(&typed.out).map_err(Error::io(&typed.out))?;

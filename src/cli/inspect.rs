@@ -46,7 +46,8 @@ enum Found {
 
 impl Found {
     fn read(path: &Path) -> Result<Self> {
-        let hint = "give a PNG that `ttsvar generate` wrote, or a trace that its --trace wrote";
+        let hint =
+            "give a PNG written by `ttsvar generate`, or a trace written by its --trace option";
         if !matches!(
             content_of(path)?,
             Content::Other("JSON" | "text" | "unknown data" | "an empty file", _)
@@ -267,7 +268,7 @@ fn tokens(trace: &Trace) -> String {
             format!("{:.4}", mean.log_likelihood),
         ]);
     }
-    format!("\ndrawn tokens, mean of all candidates:\n\n{table}\n")
+    format!("\nsampled tokens, mean over all candidates:\n\n{table}\n")
 }
 
 /// One row per scale: rows computed, time, selection, scores.
@@ -280,7 +281,7 @@ fn scales(trace: &Trace) -> Table {
         ("states", Right),
         ("seconds", Right),
         ("selects", Left),
-        ("go on", Right),
+        ("continue", Right),
         ("scores: best", Right),
         ("mean", Right),
     ];

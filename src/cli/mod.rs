@@ -121,7 +121,7 @@ fn start_threads(global: &Global, console: &Console) -> Result<()> {
     if threads > cores {
         let cores = numbers::counted(cores, "core");
         console.note(&format!(
-            "--threads is {threads}, but this machine has {cores}, which are used"
+            "--threads is {threads}, but this machine has only {cores}; all of them are used"
         ));
     }
     let pool = rayon::ThreadPoolBuilder::new()

@@ -74,10 +74,11 @@ impl Outputs {
             .collect();
         let paths: Vec<PathBuf> = files.iter().map(|path| canonical(path)).collect();
         if let Some(twice) = (0..files.len()).find(|&i| paths[..i].contains(&paths[i])) {
-            return Err(
-                Error::file(files[twice], "two results cannot be the same file")
-                    .with_hint("give each its own name"),
-            );
+            return Err(Error::file(
+                files[twice],
+                "two results cannot be written to the same file",
+            )
+            .with_hint("give each its own name"));
         }
         outputs.all().try_for_each(|(target, _)| target.check())?;
         Ok(outputs)
@@ -189,10 +190,11 @@ impl OutputTarget {
             _ if path.as_os_str().is_empty() => Err(Error::input(format!("{flag} is empty"))
                 .with_hint(format!("give a .{end} file or a folder"))),
             _ if path.is_dir() => Ok(Self::Folder(path.to_owned())),
-            Some(found) if found == end && list => {
-                Err(Error::file(path, "several results cannot be one file")
-                    .with_hint(format!("give {flag} a folder: results are numbered in it")))
-            }
+            Some(found) if found == end && list => Err(Error::file(
+                path,
+                "several results cannot be written to one file",
+            )
+            .with_hint(format!("give {flag} a folder: results are numbered in it"))),
             Some(found) if found == end => Ok(Self::File(path.to_owned())),
             Some(
                 "jpg" | "jpeg" | "webp" | "gif" | "bmp" | "tif" | "tiff" | "png" | "json" | "txt"
@@ -205,7 +207,7 @@ impl OutputTarget {
                 path,
                 format!("expected a .{end} file or a folder"),
             )
-            .with_hint("a file of that name is in the way")),
+            .with_hint("a file with that name already exists; choose another name")),
             _ => Ok(Self::Folder(path.to_owned())),
         }
     }
@@ -246,7 +248,7 @@ impl OutputTarget {
                 target,
                 format!("cannot be written: `{}` {what}", folder.display()),
             )
-            .with_hint("create the folder first, or name another one"));
+            .with_hint("create the folder first, or choose another one"));
         }
         tempfile::tempfile_in(folder).map_err(|error| {
             Error::file(target, format!("cannot be written: {error}"))
@@ -285,7 +287,7 @@ impl OutputTarget {
                     }
                 }
                 Err(Error::file(folder, "contains no free file name")
-                    .with_hint("name another folder"))
+                    .with_hint("choose another folder"))
             }
         })
     }

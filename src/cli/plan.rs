@@ -138,12 +138,12 @@ impl Outlook {
         outlook.branches = outline.generator.branches();
         let cost = released_cost(outline, &outlook.plan, &options, typed.limit, console)?;
         if typed.system.scorer.is_some() {
-            console.note("without --weights the cost of ImageReward stands for other scorers");
+            console.note("without --weights, the cost of ImageReward is used for other scorers");
         }
         let flops_per_second = doctor::demo_speed()?;
         console.note(
-            "an estimate from the published sizes of the model; \
-             the time is from the speed of the demo on this machine, as `ttsvar doctor` measures it",
+            "an estimate from the published size of the model; the time is based on the speed of the \
+             demo on this machine, as measured by `ttsvar doctor`",
         );
         outlook.duration = Some(Duration {
             seconds: total_flops(&cost) / flops_per_second,
@@ -230,7 +230,7 @@ impl Outlook {
             (rows, Right),
             ("decodes", Right),
             ("selects", Left),
-            ("go on", Right),
+            ("continue", Right),
         ];
         let mut table = Table::new(heads);
         for (scale, (grid, decodes)) in self
@@ -272,7 +272,7 @@ impl Outlook {
         }
         let rounds = self.plan.enough().map_or(String::new(), |enough| {
             format!(
-                "at most {}, until a score of {enough}; each that runs to the end:\n",
+                "at most {}, until a score of {enough}; for each round that runs to the end:\n",
                 numbers::counted(self.plan.rounds(), "round")
             )
         });

@@ -24,7 +24,7 @@ pub(super) fn run(typed: &Preview, global: &Global, console: &Console) -> Result
             "--rows is {}, but ranks need at least 2 rows",
             typed.rows
         ))
-        .with_hint("8 is usual"));
+        .with_hint("the default is 8"));
     }
     let system = console.open(&global.system(&typed.system))?;
     let session = Session::new(&system, &Options::default())?;

@@ -294,7 +294,7 @@ fn outcome(choice: &StageRecord) -> Option<String> {
     let scale = choice.scale;
     if choice.resumes {
         return Some(format!(
-            "resuming the one with score {score:.3} after scale {scale}"
+            "resuming the candidate with score {score:.3} after scale {scale}"
         ));
     }
     choice

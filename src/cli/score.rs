@@ -43,7 +43,7 @@ pub(super) fn run(
     let set = console.open_scorers(&global.system(&typed.system))?;
     if set.from_demo {
         console.note(
-            "scored by the demo, which knows flat shapes only; --weights DIR uses released scorers",
+            "scored by the demo, which only knows flat shapes; use --weights DIR for released scorers",
         );
     }
     let scorers = with_questions(&set.scorers, &typed.options.0)?;

@@ -66,7 +66,7 @@ fn refusal(text: &str, help: &str) -> Error {
 }
 
 fn see(help: &str) -> String {
-    format!("`{help}` lists what can be given")
+    format!("`{help}` lists the options")
 }
 
 /// The help command for the subcommand that was typed.
@@ -109,17 +109,17 @@ mod tests {
         assert_eq!(
             parse_error(&["ttsvar", "generate", "x", "--seed", "one"]),
             (
-                "invalid value 'one' for '--seed <NUMBER>': expected a whole number, 0 or more, \
-                 or -1 for a new seed"
+                "invalid value 'one' for '--seed <NUMBER>': expected a non-negative integer, \
+                 or -1 for a random seed"
                     .to_owned(),
-                "`ttsvar help generate` lists what can be given".to_owned()
+                "`ttsvar help generate` lists the options".to_owned()
             )
         );
         assert_eq!(
             parse_error(&["ttsvar", "inspect"]),
             (
                 "the following required arguments were not provided: <FILE>...".to_owned(),
-                "`ttsvar help inspect` lists what can be given".to_owned()
+                "`ttsvar help inspect` lists the options".to_owned()
             )
         );
         for short in ["-n", "-n4"] {
@@ -129,7 +129,7 @@ mod tests {
         }
         assert_eq!(
             parse_error(&["ttsvar", "eval", "scenes", "--gpu", "20"]).1,
-            "`ttsvar help eval scenes` lists what can be given"
+            "`ttsvar help eval scenes` lists the options"
         );
         assert_eq!(
             parse_error(&["ttsvar", "generate", "a", "red"]).1,

@@ -79,7 +79,7 @@ impl Settings {
             (self.scales != before.scales, "list of scales"),
             (self.latents != before.latents, "type of latents"),
             (self.hidden_block != before.hidden_block, "hidden block"),
-            (self.images != before.images, "choice about images"),
+            (self.images != before.images, "setting of --images"),
             (self.shard != before.shard, "number of samples per shard"),
             (
                 self.samples != before.samples,
@@ -179,7 +179,7 @@ fn check_settings(folder: &Path, path: &Path, settings: &Settings, resume: bool)
     match settings.difference(&before) {
         Some(what) => Err(Error::file(
             folder,
-            format!("contains a collection with another {what}"),
+            format!("contains a collection with a different {what}"),
         )
         .with_hint("resume with the original options, or choose another folder")),
         None => Ok(()),

@@ -66,12 +66,13 @@ impl BlipAnswers {
     /// # Errors
     /// The tokenizer has more words than the weights, or does not know `yes` and `no`.
     pub fn new(model: BlipVqa, tokenizer: WordPieceTokenizer) -> Result<Self> {
-        const HINT: &str = "vocabulary and weights must belong together: \
+        const HINT: &str = "use the vocabulary that the weights were trained with: \
              bert-base-uncased for the released weights";
         let has = tokenizer.size();
         let knows = model.text_encoder.words();
         if has > knows {
-            let message = format!("the tokenizer has {has} words, the weights of BLIP {knows}");
+            let message =
+                format!("the tokenizer has {has} tokens, but the weights of BLIP have {knows}");
             return Err(Error::input(message).with_hint(HINT));
         }
         let id = |word: &str| {

@@ -119,7 +119,7 @@ struct Pair {
 /// The most likely pairs; among equals the earlier query and class first.
 fn best_pairs(logits: &[Vec<f32>], most: usize) -> Result<Vec<Pair>> {
     if logits.iter().flatten().any(|logit| logit.is_nan()) {
-        return Err(Error::input("the detector found no numbers in an image")
+        return Err(Error::input("the detector returned NaN for an image")
             .with_hint("its weights are damaged, or not those of a Mask2Former"));
     }
     let mut pairs = vec![];

@@ -97,7 +97,7 @@ pub fn coco_detector_of(
             "expected a detector with the {COCO_CLASSES} classes of COCO, found {classes} classes"
         );
         return Err(Error::file(path, message)
-            .with_hint("take mask2former-swin-s or mask2former-swin-small-coco-instance"));
+            .with_hint("use mask2former-swin-s or mask2former-swin-small-coco-instance"));
     }
     Ok((detector, weights))
 }
@@ -129,8 +129,8 @@ fn mask2former_of(
     if !weights.has("model.transformer_module.queries_features.weight") {
         return Err(
             Error::file(path, "expected a Mask2Former, found another model").with_hint(
-                "give a checkpoint of mmdetection or a folder of Hugging Face; \
-                 `ttsvar models` names both",
+                "give an mmdetection checkpoint or a Hugging Face folder; \
+                 `ttsvar models` lists both",
             ),
         );
     }

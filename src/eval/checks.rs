@@ -60,7 +60,7 @@ impl<'a> RecordChecks<'a> {
     }
 }
 
-/// A record without the seconds, which differ when an image is generated again.
+/// A record without the seconds, which differ when an image is regenerated.
 fn timeless(record: &ResultRecord) -> ResultRecord {
     let mut record = record.clone();
     record.cost.seconds = 0.0;

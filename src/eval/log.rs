@@ -281,7 +281,7 @@ impl Setup {
 fn differs(folder: &Path, what: &str) -> Error {
     Error::file(
         folder,
-        format!("contains an evaluation with another {what}"),
+        format!("contains an evaluation with a different {what}"),
     )
     .with_hint("resume with the original options, or choose another folder")
 }

@@ -43,7 +43,7 @@ pub fn of_prompts(found: &[(usize, Warning)], cases: &[Case]) -> Vec<WarningSumm
     if with_unknown > 0 {
         all.push(WarningSummary {
             text: format!(
-                "the generator does not know words of {with_unknown} of {} prompts: {}",
+                "the generator does not know some words in {with_unknown} of {} prompts: {}",
                 cases.len(),
                 shortened(&unknown)
             ),
@@ -54,7 +54,7 @@ pub fn of_prompts(found: &[(usize, Warning)], cases: &[Case]) -> Vec<WarningSumm
         let (case, first) = warnings[0];
         all.push(WarningSummary {
             text: format!(
-                "{reader} does not read {} of {} prompts to their end; of case {case}: {first}",
+                "{reader} reads only the beginning of {} of {} prompts; in case {case}: {first}",
                 warnings.len(),
                 cases.len()
             ),
@@ -153,8 +153,8 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "the generator does not know words of 2 of 3 prompts: a, b, d",
-                "the scorer s does not read 2 of 3 prompts to their end; of case 0: \
+                "the generator does not know some words in 2 of 3 prompts: a, b, d",
+                "the scorer s reads only the beginning of 2 of 3 prompts; in case 0: \
                  the scorer s reads only the first 3 tokens of the prompt; it drops: b",
             ]
         );

@@ -31,9 +31,9 @@ impl ClipSpace {
         let knows = clip.text_model.words();
         if has > knows {
             return Err(Error::input(format!(
-                "the tokenizer has {has} words, the weights of CLIP {knows}"
+                "the tokenizer has {has} tokens, but the weights of CLIP have {knows}"
             ))
-            .with_hint("tokenizer and weights must belong together"));
+            .with_hint("use the tokenizer that the weights were trained with"));
         }
         Ok(Self {
             clip,

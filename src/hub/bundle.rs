@@ -94,7 +94,7 @@ impl Bundle {
 
     fn from_folder(folder: Folder) -> Result<Self> {
         let Some(toml) = folder.file(FILE) else {
-            return Err(Error::file(folder.path(), format!("no `{FILE}` in it")).with_hint(HINT));
+            return Err(Error::file(folder.path(), format!("contains no `{FILE}`")).with_hint(HINT));
         };
         Ok(Self {
             description: Description::read(&toml)?,

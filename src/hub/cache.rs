@@ -42,7 +42,7 @@ pub fn unmarked_revision(file: &Path) -> Option<String> {
         return None;
     }
     Some(format!(
-        "{}: reads this one of {revisions} revisions, since refs/main names none of them",
+        "{}: using this one of {revisions} revisions, because refs/main names none of them",
         snapshot.display()
     ))
 }

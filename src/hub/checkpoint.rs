@@ -182,9 +182,9 @@ fn open_folder(folder: &Folder) -> Result<OpenFile> {
 
 fn no_weights(folder: &Folder, found: &[&String]) -> Error {
     let what = match found {
-        [] => "no weight file in it".to_owned(),
+        [] => "contains no weight file".to_owned(),
         several => format!(
-            "{} weight files in it and no index that joins them",
+            "contains {} weight files and no index that joins them",
             several.len()
         ),
     };

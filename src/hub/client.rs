@@ -74,9 +74,9 @@ impl Client {
                 .filter(|uri| uri.host().is_some() && uri.scheme().is_some())
                 .ok_or_else(|| {
                     Error::input(format!(
-                        "HF_ENDPOINT is `{endpoint}`, which is not an address"
+                        "HF_ENDPOINT is `{endpoint}`, which is not a valid URL"
                     ))
-                    .with_hint(format!("an address is of the form {ENDPOINT}"))
+                    .with_hint(format!("give a URL such as {ENDPOINT}"))
                 })?,
             token: token()?,
             offline: is_on("HF_HUB_OFFLINE") || is_on("TRANSFORMERS_OFFLINE"),
@@ -178,7 +178,7 @@ fn token() -> Result<Option<String>> {
         .is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic()))
     {
         return Err(
-            Error::input("the token for Hugging Face has characters that no token has")
+            Error::input("the Hugging Face token contains invalid characters")
                 .with_hint("it comes from HF_TOKEN or from the file `token` in HF_HOME"),
         );
     }

@@ -258,7 +258,7 @@ impl Description {
     /// The first fault in the values, if any.
     fn fault(&self) -> Option<String> {
         if self.name.is_empty() || self.files().contains(&"") {
-            return Some("`name` and the names of files may not be empty".into());
+            return Some("`name` and the names of files must not be empty".into());
         }
         let mut heads: Vec<Option<usize>> = self.scorer.iter().map(|s| s.heads).collect();
         heads.extend(self.features.iter().map(|features| features.heads));
@@ -310,26 +310,26 @@ impl Description {
             (family, None) if family.takes_classes() => None,
             (_, None) => Some("a table [text] must name the text encoder"),
             _ if generator.classes.is_some() => Some(
-                "`classes` are for the families `var` and `flexar-class`; the other families read \
-                 texts",
+                "`classes` only applies to the families `var` and `flexar-class`; the other families \
+                 are text-conditional",
             ),
             (GeneratorFamily::Infinity, Some(found)) if found != TextFamily::T5 => {
-                Some("the text encoder of the family `infinity` is of the family `t5`")
+                Some("the family `infinity` needs a text encoder of the family `t5`")
             }
             (GeneratorFamily::Hart, Some(found)) if found != TextFamily::Qwen2 => {
-                Some("the text encoder of the family `hart` is of the family `qwen2`")
+                Some("the family `hart` needs a text encoder of the family `qwen2`")
             }
             (GeneratorFamily::Switti, Some(found)) if found != TextFamily::ClipPair => {
-                Some("the text encoder of the family `switti` is of the family `clip-pair`")
+                Some("the family `switti` needs a text encoder of the family `clip-pair`")
             }
             (GeneratorFamily::FlexAr, Some(found)) if found != TextFamily::T5 => {
-                Some("the text encoder of the family `flexar` is of the family `t5`")
+                Some("the family `flexar` needs a text encoder of the family `t5`")
             }
             (GeneratorFamily::Hart, _) if generator.scales.is_some() => {
-                Some("`scales` are not for the family `hart`, whose config.json has them")
+                Some("the family `hart` takes its scales from config.json; remove `scales`")
             }
             (GeneratorFamily::Switti, _) if generator.scales.is_some() => {
-                Some("`scales` are not for the family `switti`, whose weights have them")
+                Some("the family `switti` takes its scales from the weights; remove `scales`")
             }
             _ => None,
         }

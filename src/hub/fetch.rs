@@ -128,7 +128,7 @@ impl Hub {
         let info: RepositoryInfo = answer.response.body_mut().read_json().map_err(|error| {
             refused(
                 entry,
-                &RequestError::Broken(format!("not the answer expected: {error}")),
+                &RequestError::Broken(format!("unexpected response: {error}")),
             )
         })?;
         let there: Vec<String> = info
@@ -165,7 +165,7 @@ impl Hub {
             .all(|name| stays(name))
         {
             return Err(Error::input(format!(
-                "{}: `{file}` has a name that leads elsewhere",
+                "{}: the name `{file}` points outside the repository",
                 entry.source
             )));
         }
@@ -187,7 +187,9 @@ impl Hub {
         let size = fs::metadata(&begun).map_err(Error::io(&begun))?.len();
         if size != about.bytes || !sum_fits(&begun, &about.etag)? {
             let _ = fs::remove_file(&begun); // it would be resumed
-            return Err(Error::file(&blob, "did not arrive whole").with_hint("fetch it again"));
+            return Err(
+                Error::file(&blob, "was not downloaded completely").with_hint("fetch it again")
+            );
         }
         fs::rename(&begun, &blob).map_err(Error::io(&blob))?;
         drop(lock);
@@ -386,14 +388,14 @@ fn refused(entry: &Entry, error: &RequestError) -> Error {
         .filter_map(|names| names.first().copied())
         .collect();
     let by_hand = format!(
-        "download {} by other means and put it into a sub-folder `{}` of the folder for --weights",
+        "download {} manually and put it into a sub-folder `{}` of the --weights folder",
         names.join(", "),
         entry.name
     );
     let source = entry.source;
     match error {
         RequestError::Offline => Error::input(format!(
-            "{source} was not asked: HF_HUB_OFFLINE forbids downloads"
+            "{source} was not contacted: HF_HUB_OFFLINE forbids downloads"
         ))
         .with_hint(format!("unset HF_HUB_OFFLINE, or {by_hand}")),
         RequestError::Status { status, token } => {

@@ -2,7 +2,7 @@
 //!
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Tensors in f32, f16, bf16
 //! and all quantised types of the tensor library can be read; quantised ones are read as f32, which
-//! a network kept in 8 bits turns back into the same whole numbers of `q8_0`. Files of T5 encoders
+//! a network kept in 8 bits turns back into the same integers of `q8_0`. Files of T5 encoders
 //! that llama.cpp wrote have names of its own, which become those of the original.
 
 use std::{
@@ -126,7 +126,7 @@ impl GgufFile {
     /// Opens a file: reads the header and checks it against the file's size.
     ///
     /// # Errors
-    /// The header is damaged or of an unknown version, a name is there twice, or a tensor ends
+    /// The header is damaged or of an unknown version, a name is duplicated, or a tensor ends
     /// beyond the file.
     pub fn open(blob: Blob) -> Result<Self> {
         let size = blob.len()?;
@@ -147,7 +147,7 @@ impl GgufFile {
                     })
                 })?;
             if tensors.insert(name.clone(), entry).is_some() {
-                let message = format!("tensor `{}` is there twice", name.escape_debug());
+                let message = format!("tensor `{}` is duplicated", name.escape_debug());
                 return Err(LoadError::damaged(blob.path(), message).into());
             }
             names.push(name);
@@ -395,7 +395,7 @@ impl Reader {
         String::from_utf8(bytes).map_err(|_| "a name in the GGUF header is not UTF-8".to_owned())
     }
 
-    /// Skips the value of a setting. Returns it if it is a whole number of 32 bits.
+    /// Skips the value of a setting. Returns it if it is an integer of 32 bits.
     fn value(&mut self, kind: u32) -> Result<Option<u32>, String> {
         const TEXT: u32 = 8;
         const LIST: u32 = 9;

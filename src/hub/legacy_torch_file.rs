@@ -149,7 +149,7 @@ impl LegacyTorchFile {
         let key = &view.storage.key;
         if !self.starts.contains_key(key) {
             return Err((
-                format!("its numbers in storage `{key}`"),
+                format!("its data in storage `{key}`"),
                 "no such storage in the file".into(),
             ));
         }
@@ -200,9 +200,7 @@ fn starts(
                 at = end;
             }
             _ => {
-                return fail(format!(
-                    "storage `{key}` reaches beyond the end of the file"
-                ));
+                return fail(format!("storage `{key}` extends past the end of the file"));
             }
         }
     }

@@ -50,8 +50,8 @@ fn absent(source: &dyn TensorSource, name: &str) -> Error {
     Error::from(LoadError::Tensor {
         origin: source.origin(),
         tensor: name.to_owned(),
-        expected: "to be there".into(),
-        found: format!("no such name among {}", source.names().len()),
+        expected: "a tensor of this name".into(),
+        found: format!("none among {} tensors", source.names().len()),
     })
 }
 
@@ -60,7 +60,7 @@ fn unreadable(source: &dyn TensorSource, name: &str, kind: &str) -> Error {
     Error::from(LoadError::Tensor {
         origin: source.origin(),
         tensor: name.to_owned(),
-        expected: "numbers that can be read".into(),
+        expected: "a supported data type".into(),
         found: kind.to_owned(),
     })
 }

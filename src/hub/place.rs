@@ -105,7 +105,7 @@ impl Place {
             .ok_or_else(|| match self.entry(model) {
                 Some(entry) => {
                     let published = &entry.source;
-                    let message = format!("no `{name}` of {model} in it");
+                    let message = format!("contains no `{name}` of {model}");
                     Error::file(self.folder.path(), message).with_hint(format!(
                         "{name} is published at {published}; \
                      put it there or into a sub-folder `{model}`"

@@ -113,7 +113,7 @@ fn header(blob: &Blob, size: u64) -> Result<(BTreeMap<String, serde_json::Value>
     let header: BTreeMap<String, serde_json::Value> =
         serde_json::from_slice(&header).map_err(|error| {
             wrong(format!(
-                "the safetensors header is not the JSON expected: {error}"
+                "the safetensors header is not the expected JSON: {error}"
             ))
         })?;
     Ok((header, length))

@@ -186,10 +186,7 @@ impl<'a> Block<'a> {
         let value = self.value(line, indent, depth, value)?;
         match map.insert(key.trim().to_owned(), value) {
             None => Ok(()),
-            Some(_) => Err(at(
-                line,
-                &format!("`{}` is there twice", key.escape_debug()),
-            )),
+            Some(_) => Err(at(line, &format!("duplicate key `{}`", key.escape_debug()))),
         }
     }
 
@@ -318,7 +315,7 @@ impl<'a> Flow<'a> {
             }
             let value = self.value(depth + 1)?;
             if map.insert(key.clone(), value).is_some() {
-                return Err(format!("`{}` is there twice", key.escape_debug()));
+                return Err(format!("duplicate key `{}`", key.escape_debug()));
             }
             self.separator('}')?;
         }

@@ -71,9 +71,11 @@ impl Sharded {
         }
         let used: HashSet<usize> = sharded.shard_of.values().copied().collect();
         if let Some((file, _)) = opened.iter().find(|(_, shard)| !used.contains(shard)) {
-            let message = format!("`{file}` has none of the tensors that it promises in it");
-            return Err(Error::file(index.path(), message)
-                .with_hint("index and files are of different models"));
+            let message =
+                format!("`{file}` contains none of the tensors that the index lists for it");
+            return Err(Error::file(index.path(), message).with_hint(
+                "the index and the files belong to different models; download them again",
+            ));
         }
         Ok(sharded)
     }
@@ -106,7 +108,7 @@ fn check_name(index: &Blob, file: &str) -> Result<()> {
             file.escape_debug()
         );
         return Err(Error::file(index.path(), message)
-            .with_hint("an index may only name files of its own folder"));
+            .with_hint("an index can only name files in its own folder"));
     }
     Ok(())
 }

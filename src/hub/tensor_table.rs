@@ -186,9 +186,9 @@ fn no_tensors(tree: &Tree, origin: &Path) -> Error {
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::None => "`None`",
-        Value::Bool(_) => "a truth value",
+        Value::Bool(_) => "a boolean",
         Value::Int(_) | Value::Float(_) => "a number",
-        Value::Str(_) => "a text",
+        Value::Str(_) => "a string",
         Value::Tuple(_) => "a tuple",
         Value::List(_) => "a list",
         Value::Dict(_) => "a dictionary",

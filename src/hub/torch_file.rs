@@ -192,7 +192,7 @@ impl Archive {
             .and_then(|i| self.zip.by_index_data(i).ok());
         let Some(stored) = stored.map(|member| member.get_metadata().uncompressed_size) else {
             return Err((
-                format!("its numbers in `data/{}`", storage.key),
+                format!("its data in `data/{}`", storage.key),
                 "no such member in the archive".into(),
             ));
         };

@@ -96,7 +96,7 @@ mod tests {
         let left_out = found.left_out(Path::new("D")).unwrap();
         assert_eq!(
             left_out,
-            "D: 2 files skipped (1 AVIF, 1 GIF): only PNG, JPEG and WebP are read"
+            "D: 2 files skipped (1 AVIF, 1 GIF): only PNG, JPEG and WebP are supported"
         );
     }
 }

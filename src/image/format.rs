@@ -23,12 +23,12 @@ pub enum Content {
 }
 
 /// The formats that can be read, for messages.
-pub const READABLE: &str = "PNG, JPEG and WebP are read";
+pub const READABLE: &str = "PNG, JPEG and WebP are supported";
 
 /// The remedy for images in other formats.
 pub const CONVERT: &str = "convert the image, for example with ImageMagick: magick IN OUT.png";
 
-const AGAIN: &str = "the file is damaged, or it is not an image; PNG, JPEG and WebP are read";
+const AGAIN: &str = "the file is damaged, or it is not an image; PNG, JPEG and WebP are supported";
 
 /// First bytes of a file from which its content is recognised.
 pub const HEAD: usize = 512;
@@ -87,7 +87,7 @@ fn other(head: &[u8]) -> Content {
         (
             b"version https://git-lfs",
             "a pointer of Git LFS",
-            "the image itself was not downloaded: git lfs pull",
+            "the image itself was not downloaded; run `git lfs pull`",
         ),
         (
             b"\0\x05\x16\x07",

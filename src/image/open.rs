@@ -48,7 +48,7 @@ pub fn decode(bytes: &[u8]) -> Result<Image> {
         Content::Image(Format::WebP) => shielded(|| webp::decode(bytes)),
         Content::OtherImage(name) | Content::Other(name, _) => {
             let message = format!("not an image that can be read, but {name}");
-            return Err(Error::input(message).with_hint("PNG, JPEG and WebP are read"));
+            return Err(Error::input(message).with_hint("PNG, JPEG and WebP are supported"));
         }
     };
     in_memory(image)

@@ -39,10 +39,10 @@ impl PreprocessorConfig {
     /// Reads the text of the file `origin`.
     ///
     /// # Errors
-    /// It is not the JSON expected.
+    /// It is not the expected JSON.
     pub fn read(origin: &Path, text: &str) -> Result<Self> {
         let config: Self = serde_json::from_str(text)
-            .map_err(|error| Error::file(origin, format!("not the JSON expected: {error}")))?;
+            .map_err(|error| Error::file(origin, format!("not the expected JSON: {error}")))?;
         Ok(Self {
             origin: origin.to_owned(),
             ..config
@@ -169,7 +169,7 @@ fn must_be_true(key: &str, value: Option<bool>) -> Result<()> {
 
 fn differs(key: &str, expected: &str, found: impl std::fmt::Display) -> Error {
     Error::input(format!("`{key}`: expected {expected}, found {found}")).with_hint(
-        "this program does not prepare images in that way; \
+        "this program does not support that preprocessing; \
          use the published folder, whose settings it follows",
     )
 }

@@ -119,8 +119,8 @@ impl<T> Evictable<T> {
             return Ok(loaded.network);
         }
         Err(
-            Error::file(loaded.origin(), "the file has other tensors than before")
-                .with_hint("it was replaced while this program ran; start again"),
+            Error::file(loaded.origin(), "the tensors in the file have changed")
+                .with_hint("the file was replaced while the program was running; start again"),
         )
     }
 

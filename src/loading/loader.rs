@@ -258,7 +258,7 @@ fn describe_choice(choice: &StateDictChoice) -> Option<String> {
     let chosen = quoted(&choice.chosen);
     if choice.others.is_empty() {
         let known = choice.is_usual || choice.is_asked_for;
-        return (!known).then(|| format!("{origin}: reads the tensors under {chosen}"));
+        return (!known).then(|| format!("{origin}: using the tensors under {chosen}"));
     }
     let others: Vec<String> = choice.others.iter().map(quoted).collect();
     let others = others.join(", ");
@@ -269,7 +269,7 @@ fn describe_choice(choice: &StateDictChoice) -> Option<String> {
         _ => String::new(),
     };
     Some(format!(
-        "{origin}: reads the state dict at {chosen}; {others} would fit too{hint}"
+        "{origin}: using the state dict at {chosen}; {others} would fit too{hint}"
     ))
 }
 

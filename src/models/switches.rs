@@ -98,7 +98,7 @@ impl<'a> Switches<'a> {
         }
     }
 
-    /// A whole number above 0, if it is there.
+    /// An integer above 0, if it is there.
     ///
     /// # Errors
     /// It is something else.
@@ -108,11 +108,11 @@ impl<'a> Switches<'a> {
         };
         match count(value) {
             Some(count) => Ok(Some(count)),
-            None => Err(wrong(&self.at(name), "a whole number above 0", value)),
+            None => Err(wrong(&self.at(name), "a positive integer", value)),
         }
     }
 
-    /// A list of whole numbers above 0, if it is there.
+    /// A list of integers above 0, if it is there.
     ///
     /// # Errors
     /// It is something else.
@@ -123,11 +123,11 @@ impl<'a> Switches<'a> {
         let list = value.as_array().map(|list| list.iter().map(count));
         match list.and_then(Iterator::collect) {
             Some(counts) => Ok(Some(counts)),
-            None => Err(wrong(&self.at(name), "whole numbers above 0", value)),
+            None => Err(wrong(&self.at(name), "positive integers", value)),
         }
     }
 
-    /// A truth value; `missing` if it is not there.
+    /// A boolean; `missing` if it is not there.
     ///
     /// # Errors
     /// It is something else.

@@ -15,7 +15,7 @@ pub enum Dtype {
     F32,
     /// bfloat16: half the memory.
     Bf16,
-    /// Whole numbers of 8 bits with a scale for each 32 of them, as in GGUF's `q8_0`: little more
+    /// Integers of 8 bits with a scale for each 32 of them, as in GGUF's `q8_0`: little more
     /// than a quarter of the memory. On the CPU alone.
     Q8,
 }

@@ -67,7 +67,7 @@ pub fn check_finite(what: &str, x: &Tensor) -> Result<()> {
             "{what}: expected finite numbers, found {found}"
         ))
         .with_hint(
-            "the weights may be damaged or do not belong together; \
+            "the weights may be damaged, or come from different models; \
                  with bf16, try --dtype f32",
         )),
     }

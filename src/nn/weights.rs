@@ -316,14 +316,14 @@ impl Weights {
         Ok(self.read(name)?.reshape(shape)?)
     }
 
-    /// Reads whole numbers, such as positions, with any axes.
+    /// Reads integers, such as positions, with any axes.
     pub fn whole_numbers(&self, name: &str) -> Result<Vec<i64>> {
         let path = self.path(name);
-        self.info(name, || "whole numbers".to_owned())?;
+        self.info(name, || "integers".to_owned())?;
         let stored = self.source.load(&path)?;
         if !stored.dtype().is_int() {
             let found = format!("{:?}", stored.dtype()).to_lowercase();
-            return Err(self.mismatch(name, "whole numbers", found));
+            return Err(self.mismatch(name, "integers", found));
         }
         self.mark_as_read(path);
         Ok(stored.flatten_all()?.to_dtype(DType::I64)?.to_vec1()?)

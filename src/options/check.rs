@@ -46,28 +46,28 @@ impl Options {
             &self.cfg,
             f32::is_finite,
             "a finite number",
-            "3 is usual; 1 turns guidance off",
+            "a typical value is 3; 1 turns guidance off",
         )?;
         numbers_in_range(
             "tau",
             &self.tau,
             |tau| tau.is_finite() && tau > 0.0,
             "greater than 0",
-            "0.5 is usual; near 0 takes the more likely value of each bit",
+            "a typical value is 0.5; near 0, the more likely value of each bit is chosen",
         )?;
         numbers_in_range(
             "top-p",
             &self.top_p,
             |top_p| (0.0..=1.0).contains(&top_p),
             "from 0 to 1",
-            "0.97 is usual; 0 turns it off",
+            "a typical value is 0.97; 0 turns it off",
         )?;
         number_in_range(
             "above",
             self.above,
             f32::is_finite,
             "a finite score",
-            "a candidate with this score finishes at once, others wait",
+            "candidates with this score or more finish immediately; the others wait",
         )?;
         in_range(
             "finish",
@@ -99,7 +99,7 @@ impl Options {
                 steps.is_none_or(|steps| (1..=MOST_STEPS).contains(&steps)),
                 &format!("from 1 to {MOST_STEPS}"),
                 steps.unwrap_or_default().to_string(),
-                "25 is usual; fewer are faster",
+                "a typical value is 25; fewer steps are faster",
             )?;
         }
         number_in_range(
@@ -107,7 +107,7 @@ impl Options {
             self.decoder_cfg,
             f32::is_finite,
             "a finite number",
-            "7.5 is usual; 1 turns guidance off",
+            "a typical value is 7.5; 1 turns guidance off",
         )?;
         self.steer.as_ref().map_or(Ok(()), Steer::check)?;
         in_range(
@@ -123,7 +123,7 @@ impl Options {
             lambda.is_finite() && lambda >= 0.0,
             "a finite number, 0 or more",
             lambda.to_string(),
-            "10 is the paper's; 0 draws evenly, larger values favour high scores",
+            "the paper uses 10; 0 draws uniformly, larger values favour high scores",
         )
     }
 
@@ -143,7 +143,7 @@ impl Options {
                 return Err(Error::input(format!(
                     "{name} has {count} values, but the model has {scales} scales"
                 ))
-                .with_hint("give one value, or up to one for each scale; the last one continues"));
+                .with_hint("give one value, or at most one per scale; the last one applies to all later scales"));
             }
         }
         self.check_steered_scales(scales)
@@ -159,7 +159,9 @@ impl Options {
                 Error::input(format!(
                     "steer names scale {scale}, but the model has {scales} scales"
                 ))
-                .with_hint("scales count from 0; without them, the 4 x 4 grid is steered"),
+                .with_hint(
+                    "scales are numbered from 0; without `scales`, the 4 x 4 grid is steered",
+                ),
             )),
             None => Ok(()),
         }
@@ -193,10 +195,10 @@ impl Options {
             &[Method::Draft, Method::Auto],
         )?;
         if self.budget.is_some() && self.n.is_some() {
-            return Err(Error::input(
-                "a budget decides how many candidates there are, and so does n",
-            )
-            .with_hint("leave one of them out"));
+            return Err(
+                Error::input("budget and n both decide how many candidates there are")
+                    .with_hint("leave one of them out"),
+            );
         }
         let of_draft = (self.method == Some(Method::Draft)).then(|| Method::Draft.usual_n());
         if let Some(n) = self.n.or(of_draft) {

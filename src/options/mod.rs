@@ -52,8 +52,8 @@ pub struct Options {
     /// What the image should not contain
     #[cfg_attr(feature = "cli", arg(long, value_name = "TEXT"))]
     pub negative: Option<String>,
-    /// Class of the image, for models of classes such as var-d30, in place of a prompt: its number,
-    /// its name or the beginning of one
+    /// Class of the image, in place of a prompt, for class-conditional models such as var-d30: its
+    /// number, its name or the beginning of its name
     #[cfg_attr(feature = "cli", arg(long, value_name = "CLASS"))]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<ClassChoice>))]
     pub class: Option<ClassChoice>,
@@ -70,14 +70,14 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Search"))]
     #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>, conflicts_with = "plan"))]
     pub n: Option<usize>,
-    /// Reading of the paper's schedule by tts-var: released or paper [default: released]
+    /// Schedule that tts-var follows: released (as in its code) or paper [default: released]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "READING", help_heading = "Search")
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Schedule>, conflicts_with = "plan"))]
     pub schedule: Option<Schedule>,
-    /// A plan file, as `ttsvar plan --toml` prints it
+    /// Plan file, as printed by `ttsvar plan --toml`
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "FILE", help_heading = "Search")
@@ -99,14 +99,14 @@ pub struct Options {
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Potential>))]
     pub potential: Option<Potential>,
-    /// Greediness of resampling: weights are exp(lambda * potential); 0 draws evenly
+    /// Greediness of resampling: weights are exp(lambda * potential); 0 draws uniformly
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "NUMBER", help_heading = "Search")
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = number::<f64>))]
     pub lambda: Option<f64>,
-    /// How resampling draws: multinomial or systematic
+    /// Resampling scheme: multinomial or systematic
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "KIND", help_heading = "Search")
@@ -121,7 +121,7 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>))]
     #[serde(with = "number::optional")]
     pub enough: Option<f32>,
-    /// Score above which method auto finishes a candidate at once [default: the model's]
+    /// Score from which method auto finishes a candidate immediately [default: the model's]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "SCORE", help_heading = "Search")
@@ -129,7 +129,8 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>, allow_negative_numbers = true))]
     #[serde(with = "number::optional")]
     pub above: Option<f32>,
-    /// Candidates that methods auto and draft finish at least [default: 2; a quarter of N]
+    /// Minimum number of candidates that methods auto and draft finish [default: 2 for auto, a quarter
+    /// of N for draft]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Search"))]
     #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
     pub finish: Option<usize>,
@@ -140,8 +141,8 @@ pub struct Options {
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Verifier>))]
     pub verifier: Option<Verifier>,
-    /// What the search may spend, such as 60s, 2PFLOP or 3images: it goes on with new candidates
-    /// while they fit, and Ctrl-C returns the best image so far
+    /// Budget of the search, such as 60s, 2PFLOP or 3images: it starts new candidates as long as
+    /// they fit into the budget, and Ctrl-C returns the best image so far
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "AMOUNT", help_heading = "Search")
@@ -156,16 +157,16 @@ pub struct Options {
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Preview>))]
     pub preview: Option<Preview>,
-    /// Published settings of sampling: tts-var, infinity-eval, infinity-demo or soto; the following options win
-    /// over it
+    /// Published sampling settings: tts-var, infinity-eval, infinity-demo or soto; the options
+    /// below override them
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "NAME", help_heading = "Image")
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<SamplingPreset>))]
     pub sampling: Option<SamplingPreset>,
-    /// Guidance strength, or a list over the scales such as 3,3,1; 1 turns guidance off, 0 that of
-    /// VAR, HART and Switti [default: the model's]
+    /// Guidance strength, or one value per scale, such as 3,3,1; 1 turns guidance off (for VAR,
+    /// HART and Switti: 0) [default: the model's]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "NUMBER,...", help_heading = "Image")
@@ -176,15 +177,15 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
     #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
     pub cfg_layer: Option<usize>,
-    /// Temperature, above 0, or a list over the scales such as 1,1,0.5 [default: the model's]
+    /// Temperature, above 0, or one value per scale, such as 1,1,0.5 [default: the model's]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "NUMBER,...", help_heading = "Image")
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = per_scale))]
     pub tau: Option<PerScale>,
-    /// Keep the most likely values up to this total probability, 0 to 1, or a list over the scales;
-    /// 0 keeps all [default: the model's]
+    /// Keep the most likely values up to this cumulative probability, from 0 to 1, or one value per
+    /// scale; 0 keeps all [default: the model's]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "NUMBER,...", help_heading = "Image")
@@ -195,16 +196,15 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
     #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
     pub top_k: Option<usize>,
-    /// Steer the concepts of the prompt to places: auto for the relations in the prompt, a TOML or
-    /// JSON file with boxes, or off [default: off]
+    /// Steer the concepts in the prompt to regions of the image: auto (from the relations in the
+    /// prompt), a TOML or JSON file with boxes, or off [default: off]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "auto|off|FILE", help_heading = "Image")
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = Steer::from_argument))]
     pub steer: Option<Steer>,
-    /// Mix codes instead of drawing them, for smoother images of VAR, HART and
-    /// Switti
+    /// Blend codes instead of sampling them, for smoother images (VAR, HART and Switti only)
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "BOOL", help_heading = "Image")
@@ -215,7 +215,7 @@ pub struct Options {
         arg(default_missing_value = "true", hide_possible_values = true)
     )]
     pub more_smooth: Option<bool>,
-    /// Record entropy and log-likelihood of the drawn tokens in the trace
+    /// Record the entropy and log-likelihood of the sampled tokens in the trace
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "BOOL", help_heading = "Image")
@@ -230,7 +230,7 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
     #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
     pub decoder_steps: Option<usize>,
-    /// The same for the images that are scored before the last scale [default: those of
+    /// Number of decoder steps for images scored before the last scale [default: same as
     /// --decoder-steps]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
     #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
@@ -243,8 +243,8 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>))]
     #[serde(with = "number::optional")]
     pub decoder_cfg: Option<f32>,
-    /// Draw tokens as the released program of FlexAR does: copies of a candidate differ in the last
-    /// token of a scale alone, and guidance of classes compares with class 0
+    /// Sample tokens as the released FlexAR code does: copies of a candidate differ only in the
+    /// last token of a scale, and class guidance is relative to class 0
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "BOOL", help_heading = "Image")
@@ -255,7 +255,7 @@ pub struct Options {
         arg(default_missing_value = "true", hide_possible_values = true)
     )]
     pub as_released: Option<bool>,
-    /// Width to height, from 1:3 to 3:1 [default: 1:1]
+    /// Aspect ratio, width to height, from 1:3 to 3:1 [default: 1:1]
     #[cfg_attr(feature = "cli", arg(long, value_name = "W:H", help_heading = "Image"))]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Aspect>))]
     pub aspect: Option<Aspect>,
@@ -265,15 +265,15 @@ pub struct Options {
         arg(long, value_name = "SIZE", help_heading = "Image")
     )]
     pub pixels: Option<String>,
-    /// Random seed; prompt lists count up from it; -1 draws a new one [default: a new one each time]
+    /// Random seed; lists of prompts count up from it; -1 picks a random one [default: random]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "NUMBER", help_heading = "Image")
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = seed))]
     pub seed: Option<u64>,
-    /// Questions that vqa and openai answer instead of reading prompts; their mean is the score: auto
-    /// takes prompts apart, a file has a list for each prompt
+    /// Questions for vqa and openai to answer in place of the prompt; the score is the mean of the
+    /// answers; auto derives the questions from the prompt, a file lists them for each prompt
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "auto|FILE", help_heading = "Model", display_order = LAST)
@@ -524,20 +524,19 @@ pub fn parse<T: FromStr<Err: Into<Error>>>(text: &str) -> Result<T> {
     text.parse().map_err(Into::into)
 }
 
-/// Parses a whole number.
+/// Parses an integer.
 pub fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
-    text.parse()
-        .map_err(|_| "expected a whole number, 0 or more")
+    text.parse().map_err(|_| "expected a non-negative integer")
 }
 
 /// Parses a seed; -1 stands for a new one, as in other programs.
 ///
 /// # Errors
-/// It is neither a whole number nor -1.
+/// It is neither an integer nor -1.
 pub fn seed(text: &str) -> Result<u64, &'static str> {
     match text {
         "-1" => Ok(new_seed()),
-        _ => whole(text).map_err(|_| "expected a whole number, 0 or more, or -1 for a new seed"),
+        _ => whole(text).map_err(|_| "expected a non-negative integer, or -1 for a random seed"),
     }
 }
 
@@ -556,7 +555,7 @@ pub fn number<T: FromStr>(text: &str) -> Result<T, &'static str> {
 #[cfg(feature = "cli")]
 fn per_scale(text: &str) -> Result<PerScale, &'static str> {
     text.parse()
-        .map_err(|_| "expected a number, or one for each scale with commas between them")
+        .map_err(|_| "expected a number, or a comma-separated list with one number per scale")
 }
 
 #[cfg(feature = "cli")]

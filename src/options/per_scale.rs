@@ -83,9 +83,9 @@ impl FromStr for PerScale {
         let values = values.ok().and_then(|values| Self::from_list(&values));
         values.ok_or_else(|| {
             Error::input(format!(
-                "expected a number, or one for each scale with commas between them, found `{written}`"
+                "expected a number, or a comma-separated list with one number per scale, found `{written}`"
             ))
-            .with_hint("the last number continues: 3,3,1 is 1 from scale 2 on")
+            .with_hint("the last number applies to all later scales: 3,3,1 is 1 from scale 2 on")
         })
     }
 }

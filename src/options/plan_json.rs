@@ -73,7 +73,7 @@ mod tests {
             (json!(7), "the plan itself is 7, expected an object"),
             (
                 json!({ "start": -1 }),
-                "start is -1, expected a whole number, 0 or more",
+                "start is -1, expected a non-negative integer",
             ),
             (
                 json!({ "start": 1, "stage": 5 }),
@@ -89,7 +89,7 @@ mod tests {
             ),
             (
                 stage("width", json!("2")),
-                "stage[0].width is \"2\", expected a whole number, 0 or more",
+                "stage[0].width is \"2\", expected a non-negative integer",
             ),
             (
                 stage("select", json!({ "resample": "value", "lambda": "x" })),

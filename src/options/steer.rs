@@ -267,7 +267,7 @@ impl SteerOptions {
         self.concepts.iter().try_for_each(check_concept)?;
         if !self.concepts.is_empty() && self.places == Places::Drawn {
             return Err(Error::input(format!(
-                "{IN_LAYOUT}concepts have boxes, but `places` are drawn"
+                "{IN_LAYOUT}`places = \"drawn\"` cannot be combined with concepts that have boxes"
             ))
             .with_hint("leave `places` out, or the concepts"));
         }
@@ -277,7 +277,7 @@ impl SteerOptions {
             return Err(Error::input(format!(
                 "{IN_LAYOUT}edge must be from 0 to 1, found {edge:?}"
             ))
-            .with_hint("it is a fraction of the image; 0 divides the tokens"));
+            .with_hint("it is a fraction of the image; 0 makes hard edges between regions"));
         }
         if self.share > 0.0 && self.share <= 1.0 {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Edits: a part of an image is generated again. Outside of the part, the tokens of every scale and
+//! Edits: a part of an image is regenerated. Outside of the part, the tokens of every scale and
 //! their running sum are those of the image; inside, tokens are sampled as usual.
 
 use std::sync::OnceLock;
@@ -28,7 +28,7 @@ pub trait Editor {
     fn encode(&self, image: &Image) -> Result<Tensor>;
 }
 
-/// The part of an image that is generated again.
+/// The part of an image that is regenerated.
 #[derive(Clone, Debug)]
 pub struct EditedPart(Tensor); // (1, 1, height, width): 1 inside, 0 outside
 
@@ -66,9 +66,9 @@ impl EditedPart {
         let (rows, columns) = grid;
         if !tokens.contains(&true) {
             return Err(Error::input(format!(
-                "the mask fills no token of the {rows} x {columns} grid by a fifth"
+                "the mask covers less than a fifth of every token in the {rows} x {columns} grid"
             ))
-            .with_hint("the part to generate is white in the mask; make it larger"));
+            .with_hint("enlarge the white part of the mask, which is the part to regenerate"));
         }
         if !tokens.contains(&false) {
             return Err(Error::input("the mask is the whole image")
@@ -115,7 +115,7 @@ impl EditedPart {
     }
 }
 
-/// An image as a latent, and the part of it that is generated again.
+/// An image as a latent, and the part of it that is regenerated.
 #[derive(Debug)]
 pub struct Edit {
     /// The latent of the image: (1, channels, rows, columns)

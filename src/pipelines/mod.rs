@@ -113,7 +113,7 @@ pub trait Generator: Send + Sync {
         context: PipelineContext,
     ) -> Result<Box<dyn Pipeline + '_>>;
 
-    /// Encodes images of which a part is to be generated again, if the generator can.
+    /// Encodes images of which a part is to be regenerated, if the generator can.
     fn editor(&self) -> Option<&dyn Editor> {
         None
     }
@@ -174,7 +174,7 @@ pub struct PipelineContext {
     /// The block, counted from 1, whose output is the hidden state of a candidate's
     /// [`Latent`](ttsvar_search::Latent); `None` for none.
     pub hidden_block: Option<usize>,
-    /// An image of which a part is generated again. Only a generator with an [`Editor`] gets one.
+    /// An image of which a part is regenerated. Only a generator with an [`Editor`] gets one.
     pub edit: Option<Arc<Edit>>,
     /// Bytes of other networks that stay in memory.
     pub resident: u64,
@@ -213,7 +213,7 @@ fn check_single_size(
     }
     let ImageSize { width, height, .. } = ImageSize::single((rows, columns), token);
     Err(Error::input(format!(
-        "`{name}` generates images of one size only, {width} x {height}"
+        "`{name}` only generates images of {width} x {height} pixels"
     ))
     .with_hint("leave --aspect and --pixels out"))
 }

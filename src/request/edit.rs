@@ -1,4 +1,4 @@
-//! An edit as a caller gives it: an image, and the mask of its part that is generated again.
+//! An edit as a caller gives it: an image, and the mask of its part that is regenerated.
 
 use serde_json::{Map, Value};
 use ttsvar_search::Image;
@@ -13,7 +13,7 @@ use crate::{
 /// By how much the shape of an image may differ from the one that is generated.
 const SHAPE: f64 = 0.01;
 
-/// An image, and the mask of its part that is generated again.
+/// An image, and the mask of its part that is regenerated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EditInput {
     /// The image.
@@ -37,7 +37,7 @@ impl EditInput {
                 found.0, found.1, masked.0, masked.1
             ))
             .with_hint(
-                "image and mask have the same size; the part to generate is white in the mask",
+                "use a mask of the same size as the image; the part to regenerate is white in it",
             ));
         }
         let shape = |width: usize, height: usize| (width as f64 / height as f64).ln();

@@ -24,7 +24,7 @@ pub fn check_subject(takes_classes: bool, has_prompt: bool, has_class: bool) -> 
     let (message, hint) = match (takes_classes, has_prompt, has_class) {
         (true, false, true) | (false, true, false) => return Ok(()),
         (true, true, _) => (
-            "this model generates images of classes, not of prompts",
+            "this model is class-conditional: it takes a class, not a prompt",
             "choose a class with --class instead of a prompt, such as --class 207",
         ),
         (true, false, false) => (
@@ -32,8 +32,8 @@ pub fn check_subject(takes_classes: bool, has_prompt: bool, has_class: bool) -> 
             "choose one by number or name, such as --class 207",
         ),
         (false, _, true) => (
-            "this model generates images of prompts, not of classes",
-            "give a prompt instead of --class; models such as var-d30 have classes",
+            "this model takes a prompt, not a class",
+            "give a prompt instead of --class; only class-conditional models such as var-d30 take classes",
         ),
         (false, false, false) => return Err(no_prompt()),
     };

@@ -167,10 +167,10 @@ impl Recorded {
         for role in EXTERNAL {
             if let Some(name) = settings.get(role) {
                 let name = name.as_str().unwrap_or("unnamed");
-                return Err(Error::input(format!(
-                    "the search used a caller's own {role}, `{name}`"
-                ))
-                .with_hint("repeat it with the program that provided it"));
+                return Err(
+                    Error::input(format!("the search used a custom {role}, `{name}`"))
+                        .with_hint("repeat it with the program that provided it"),
+                );
             }
         }
         let edit = take_text(&mut settings, EDIT)?;

@@ -189,7 +189,7 @@ impl<'a> Session<'a> {
             .pipeline_for(options, self.rows_at_once, self.uses, edit)
     }
 
-    /// The session for an edit: searches generate a part of an image again, and keep the rest. The
+    /// The session for an edit: searches regenerate part of an image and keep the rest. The
     /// image is scaled to the size that the session generates.
     ///
     /// # Errors
@@ -220,10 +220,8 @@ impl<'a> Session<'a> {
     fn read_edit(&self, input: EditInput) -> Result<(&'a dyn Editor, EditInput, EditedPart)> {
         let editor = self.system.editor().ok_or_else(|| {
             let model = self.system.model();
-            Error::input(format!(
-                "`{model}` cannot generate a part of an image again"
-            ))
-            .with_hint("the demo and the models of Infinity, VAR, HART and Switti can")
+            Error::input(format!("`{model}` cannot regenerate part of an image"))
+                .with_hint("the demo and the models of Infinity, VAR, HART and Switti can")
         })?;
         let input = input.fitted(self.pipeline.image_size())?;
         let size = (input.image.height(), input.image.width());

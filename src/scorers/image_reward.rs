@@ -139,11 +139,11 @@ impl ImageReward {
             let found = tokenizer.size();
             let expected = text_encoder.words();
             return Err(Error::input(format!(
-                "the tokenizer has {found} words, the weights of ImageReward {expected}"
+                "the tokenizer has {found} tokens, but the weights of ImageReward have {expected}"
             ))
             .with_hint(
-                "vocabulary and weights must belong together: \
-                 the released weights use bert-base-uncased",
+                "use the vocabulary that the weights were trained with: \
+                 bert-base-uncased for the released weights",
             ));
         }
         let layers = Head::load(&w.pp("mlp.layers"), &LAYERS, text_encoder.width())?;

@@ -298,8 +298,8 @@ impl RelationScorer {
                 "the scorer relation finds nothing in the prompt that it can check",
             )
             .with_hint(
-                "it reads things that its detector knows, their numbers and positions, such as \
-                 `a dog left of two cats`; for other prompts choose another scorer",
+                "it checks objects that its detector knows, their counts and positions, such as \
+                 `a dog left of two cats`; for other prompts, choose another scorer",
             ));
         }
         Ok(checks)

@@ -206,7 +206,7 @@ impl VqaScore {
     fn tokens(&self, question: &str) -> Result<Question> {
         if question.contains(IMAGE) {
             return Err(Error::input(format!(
-                "`{IMAGE}` in a prompt is the place of an image for the scorer vqa"
+                "`{IMAGE}` in a prompt stands for an image in the scorer vqa"
             ))
             .with_hint("write the word without the brackets"));
         }
@@ -234,8 +234,8 @@ impl VqaScore {
             let longer = image.width().max(image.height());
             if longer.saturating_mul(longer) > MAX_PIXELS {
                 return Err(Error::input(format!(
-                    "an image of {} x {} pixels is too long for the scorer vqa, which makes it \
-                     square",
+                    "an image of {} x {} pixels is too elongated for the scorer vqa, which pads images \
+                     to squares",
                     image.width(),
                     image.height()
                 )));

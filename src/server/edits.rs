@@ -1,4 +1,4 @@
-//! `POST /v1/images/edits` of OpenAI's interface: a part of an image is generated again. Image and
+//! `POST /v1/images/edits` of OpenAI's interface: a part of an image is regenerated. Image and
 //! mask come as a form with files, and the fields of `POST /v1/images/generations` beside them.
 
 use std::sync::Arc;

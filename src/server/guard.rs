@@ -152,7 +152,7 @@ pub(super) async fn check_host(
         |host: &&[u8]| str::from_utf8(host).is_ok_and(|host| app.guard.accepts_host(host));
     if !hosts.iter().all(accepted) {
         let message = "without a token, this server accepts requests to localhost only; \
-                       under another name it requires a token";
+                       under any other host name it requires a token";
         return Err(ApiError::new(
             StatusCode::MISDIRECTED_REQUEST,
             "wrong_host",
@@ -160,8 +160,8 @@ pub(super) async fn check_host(
         ));
     }
     if !request.method().is_safe() && !app.guard.accepts_origin(headers) {
-        let message = "the request comes from a page of another website (`Origin`), which may not \
-                       change anything here";
+        let message = "the request comes from a page of another website (`Origin`), which is not \
+                       allowed to change anything here";
         return Err(ApiError::new(
             StatusCode::FORBIDDEN,
             "wrong_origin",

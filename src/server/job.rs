@@ -149,7 +149,7 @@ impl Job {
             .find(|known| known.name() == state);
         Ok(Self {
             id: job_id(row)?,
-            state: state.ok_or("state is none of a job")?,
+            state: state.ok_or("state is not that of a job")?,
             created: time(row, "created")?.ok_or("created is null")?,
             started: time(row, "started")?,
             finished: time(row, "finished")?,
@@ -202,7 +202,7 @@ impl JobResult {
             self.warnings.push(json!({
                 "kind": "fewer_images",
                 "message": format!("the search finished {found} of {wanted} images to keep"),
-                "advice": "method best-of-n, or a larger finish, finishes more",
+                "advice": "use method best-of-n or a larger finish to finish more",
             }));
         }
         self
@@ -252,7 +252,7 @@ pub(super) fn job_id(row: &Row<'_>) -> Result<String, String> {
     if plain {
         Ok(id)
     } else {
-        Err("id is none of a job".to_owned())
+        Err("id is not that of a job".to_owned())
     }
 }
 

@@ -78,7 +78,7 @@ async fn submit(State(app): State<Arc<App>>, request: Request) -> Result<Respons
         .into_response())
 }
 
-/// Reads a request with a JSON body, or a form if it has an image of which a part is generated again.
+/// Reads a request with a JSON body, or a form if it has an image of which a part is regenerated.
 async fn read(app: &App, request: Request) -> Result<RawRequest, ApiError> {
     if !form::is_form(request.headers()) {
         let fields = json_body::read(request, app.limits.body).await?;
@@ -128,8 +128,7 @@ fn list_limit(value: &str) -> Result<usize, ApiError> {
     limit
         .filter(|limit| (1..=MAX_LIMIT).contains(limit))
         .ok_or_else(|| {
-            let message =
-                format!("limit is `{value}`, expected a whole number from 1 to {MAX_LIMIT}");
+            let message = format!("limit is `{value}`, expected an integer from 1 to {MAX_LIMIT}");
             ApiError::input("limit", message)
         })
 }
@@ -202,7 +201,7 @@ async fn ranked_image(
 ) -> Result<Response, ApiError> {
     let number = file_number(rank, "the rank of an image")?;
     let rank = number.checked_sub(1).ok_or_else(|| {
-        ApiError::no_such_file("the best image has rank 1, there is no rank 0".to_owned())
+        ApiError::no_such_file("there is no rank 0; the best image has rank 1".to_owned())
     })?;
     job_file(&app, &id, &Store::image_name(rank), "image/png").await
 }

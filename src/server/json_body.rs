@@ -32,7 +32,7 @@ pub(super) async fn read(request: Request, most: usize) -> Result<Map<String, Va
     let body = receive(client, Bytes::from_request(request, &())).await?;
     let body = body.map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => too_long(most),
-        status => ApiError::new(status, "unreadable_body", "the request breaks off"),
+        status => ApiError::new(status, "unreadable_body", "the request ended early"),
     })?;
     // The route may accept longer forms
     match body.len() > most {
@@ -98,7 +98,7 @@ fn announced_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 fn too_long(most: usize) -> ApiError {
-    let message = format!("the request is too long, this server accepts up to {most} bytes");
+    let message = format!("the request is too long; this server accepts up to {most} bytes");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "unreadable_body", message)
 }
 
@@ -150,15 +150,15 @@ fn unreadable(path: &str, error: &serde_json::Error) -> ApiError {
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
-        Value::Bool(_) => "a truth value",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }
 }
 
-/// The largest number up to which every whole number has its own f64.
+/// The largest number up to which every integer has its own f64.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Reads any value. A key that is given again must have the same value.

@@ -113,7 +113,7 @@ async fn one_model(
     match id {
         Ok(Path(id)) if id == known => Ok(Json(model_json(&app))),
         Ok(Path(id)) => Err(ApiError::model_not_found(format!(
-            "there is no model `{id}`, this server runs `{known}`"
+            "there is no model `{id}`; this server runs `{known}`"
         ))),
         Err(error) => Err(ApiError::input("id", error.body_text())),
     }

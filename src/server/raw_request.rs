@@ -71,7 +71,7 @@ pub(super) struct RawRequest {
     pub partial_images: usize,
     /// Keeps the images of every scale.
     pub previews: bool,
-    /// A part of an image that is generated again; it comes beside the fields.
+    /// A part of an image that is regenerated; it comes beside the fields.
     pub edit: Option<EditInput>,
     /// The options of the search that are given, by name.
     pub options: Map<String, Value>,
@@ -217,7 +217,7 @@ fn check_formats(route: Route, fields: &Map<String, Value>) -> Result<(), ApiErr
     let only = |name: &'static str, produced: &[&str]| match text(fields, name)? {
         Some(format) if !produced.contains(&format.as_str()) => {
             let produced = produced.join(" or ");
-            let message = format!("{name} is `{format}`, this server produces {produced}");
+            let message = format!("{name} is `{format}`, but this server produces {produced}");
             Err(ApiError::input(name, message))
         }
         _ => Ok(()),
@@ -251,7 +251,7 @@ fn images(route: Route, fields: &Map<String, Value>) -> Result<u64, ApiError> {
             Err(ApiError::input("n", message))
         }
         (_, Some(n)) => Ok(n),
-        (_, None) => Err(wrong_kind("n", n, "a whole number of images, 1 or more")),
+        (_, None) => Err(wrong_kind("n", n, "a number of images, 1 or more")),
     }
 }
 
@@ -271,7 +271,7 @@ fn partial_images(fields: &Map<String, Value>) -> Result<usize, ApiError> {
         Some(number) => match number.as_u64().filter(|number| *number <= MOST_PARTIAL) {
             Some(number) => Ok(number as usize),
             None => {
-                let expected = format!("a whole number from 0 to {MOST_PARTIAL}");
+                let expected = format!("an integer from 0 to {MOST_PARTIAL}");
                 Err(wrong_kind("partial_images", number, &expected))
             }
         },
@@ -291,7 +291,7 @@ fn text(fields: &Map<String, Value>, name: &'static str) -> Result<Option<String
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => Err(wrong_kind(name, other, "a text")),
+        Some(other) => Err(wrong_kind(name, other, "a string")),
     }
 }
 

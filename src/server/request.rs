@@ -35,7 +35,7 @@ pub(super) struct SearchRequest {
     pub best: usize,
     /// The scales after which a stream shows a partial image.
     pub partial_scales: Vec<usize>,
-    /// A part of an image that is generated again, in the size of the image.
+    /// A part of an image that is regenerated, in the size of the image.
     pub edit: Option<Arc<EditInput>>,
 }
 
@@ -162,7 +162,7 @@ impl RequestReader {
         if (1..=most).contains(&n) {
             return Ok(());
         }
-        let message = format!("n is {n}, this server generates 1 to {most} images per request");
+        let message = format!("n is {n}, but this server generates 1 to {most} images per request");
         Err(ApiError::input("n", message))
     }
 
@@ -233,7 +233,7 @@ impl RequestReader {
         let Some(model) = model.filter(|model| *model != known) else {
             return Ok(());
         };
-        let message = format!("there is no model `{model}`, this server runs `{known}`");
+        let message = format!("there is no model `{model}`; this server runs `{known}`");
         Err(ApiError::model_not_found(message))
     }
 
@@ -244,7 +244,9 @@ impl RequestReader {
         if characters > most {
             return Err(ApiError::input(
                 param.to_owned(),
-                format!("{param} has {characters} characters, this server accepts up to {most}"),
+                format!(
+                    "{param} has {characters} characters, but this server accepts up to {most}"
+                ),
             ));
         }
         prompt(text, param).map_err(|error| ApiError::from(error).with_param(param.to_owned()))
@@ -279,7 +281,7 @@ impl RequestReader {
         let most = self.limits.rows;
         if rows > most {
             let message = format!(
-                "the search has {rows} candidates, this server accepts up to {most}; \
+                "the search has {rows} candidates, but this server accepts up to {most}; \
                  choose a smaller n"
             );
             let place = raw.place("n").or(raw.place("plan"));

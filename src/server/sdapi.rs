@@ -188,7 +188,7 @@ fn object<'g>(
     }
 }
 
-/// A whole number from 1 on, if it is given.
+/// An integer from 1 on, if it is given.
 fn positive(given: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, ApiError> {
     let Some(value) = given.get(name).filter(|value| !value.is_null()) else {
         return Ok(None);
@@ -200,7 +200,7 @@ fn positive(given: &Map<String, Value>, name: &'static str) -> Result<Option<u64
         Some(number) => Ok(Some(number)),
         None => Err(ApiError::input(
             name,
-            format!("{name}: expected a whole number from 1 to {}", 1 << 20),
+            format!("{name}: expected an integer from 1 to {}", 1 << 20),
         )),
     }
 }

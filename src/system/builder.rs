@@ -35,8 +35,8 @@ pub struct SystemBuilder {
     #[cfg_attr(feature = "cli", arg(long, value_name = "SCORERS"))]
     #[cfg_attr(feature = "cli", arg(value_parser = crate::options::parse::<ScorerMix>))]
     pub scorer: Option<ScorerMix>,
-    /// The state dict to read in checkpoints that hold several which fit, such as a model and its
-    /// moving average [default: the model]
+    /// State dict to read from checkpoints with several that fit, such as a model and its moving
+    /// average [default: the model]
     #[cfg_attr(feature = "cli", arg(long, value_name = "NAME"))]
     pub state_dict: Option<String>,
     /// The type in which matrices are kept; `None` means f32.
@@ -83,7 +83,7 @@ impl MissingParts {
     pub(super) fn unscored(&self) -> Option<String> {
         let files = self.scorers.join(", ");
         let missing = !files.is_empty();
-        missing.then(|| format!("images are not scored: missing are {files}"))
+        missing.then(|| format!("images are not scored, because files are missing: {files}"))
     }
 
     /// Checks that nothing is missing which a search uses.
@@ -371,7 +371,7 @@ impl SystemBuilder {
         }
         Err(Error::file(
             folder,
-            "the demo has its own weights, and no option requires files of this folder",
+            "the demo has its own weights, and no option needs files from this folder",
         )
         .with_hint(
             "choose a released model, --model infinity-2b, or a released scorer, --scorer hps",

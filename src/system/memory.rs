@@ -216,7 +216,7 @@ pub fn too_little_memory(least: u64, limit: u64) -> Error {
         "the search needs at least {least}, but the limit is {limit}"
     ))
     .with_hint(
-        "allow more memory, search with fewer rows, generate fewer pixels, or use --dtype bf16 or q8",
+        "raise the limit, search with fewer rows, generate fewer pixels, or use --dtype bf16 or q8",
     )
 }
 

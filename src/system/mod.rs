@@ -207,7 +207,7 @@ impl System {
             && self.usual_method != Method::Auto;
         let of_scorers = thresholds.then(|| {
             "the default thresholds of auto and sequential suit ImageReward; \
-             choose --enough, and for auto --above, on the scale of this scorer"
+             set --enough, and for auto --above, to suit this scorer"
                 .to_owned()
         });
         let of_files = self.missing.unscored();
@@ -237,7 +237,7 @@ impl System {
         self.pipeline_for(options, rows_at_once, Uses::ALL, None)
     }
 
-    /// Encodes images of which a part is to be generated again, if the generator can.
+    /// Encodes images of which a part is to be regenerated, if the generator can.
     pub fn editor(&self) -> Option<&dyn Editor> {
         self.generator.editor()
     }

@@ -215,7 +215,7 @@ fn check_width(encoder: &LatentEncoder, scorer: &ImageReward, origin: &str) -> R
         return Ok(());
     }
     Err(Error::input(format!(
-        "{origin}: the scorer reads tokens of {expected} numbers, those of the verifier have {found}"
+        "{origin}: the scorer reads tokens of width {expected}, but the verifier's have width {found}"
     ))
     .with_hint("the verifier must be trained for this scorer"))
 }

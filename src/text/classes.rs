@@ -34,7 +34,7 @@ impl Classes {
             if name.trim().is_empty() || name.parse::<i64>().is_ok() {
                 return Err(
                     Error::input(format!("the name of class {number} is `{name}`"))
-                        .with_hint("names are texts, such as `golden retriever`"),
+                        .with_hint("give it a name that is neither empty nor a number, such as `golden retriever`"),
                 );
             }
             let before = &names[..number];

@@ -144,12 +144,12 @@ test("two methods are compared with the same seed", async () => {
   );
   const [x, y] = traces.map(({ cost: { flops } }) => flops.generator + flops.scorer + flops.features);
   assert.ok(
-    verdict.endsWith(`tts-var · N = 1 needs ${(x / y).toFixed(2)} times the compute of best-of-n · N = 4.`),
+    verdict.endsWith(`tts-var · N = 1 used ${(x / y).toFixed(2)} times the compute of best-of-n · N = 4.`),
     verdict,
   );
   const facts = await page.locator(".facts").allTextContents();
-  assert.match(facts[0], /Decodes21.*For this page16 decodes, not counted/);
-  assert.match(facts[1], /Decodes4.*For this page24 decodes, not counted/);
+  assert.match(facts[0], /Decodes21.*Previews16 decodes, not counted/);
+  assert.match(facts[1], /Decodes4.*Previews24 decodes, not counted/);
   const [a, b] = await Promise.all([0, 1].map((i) => page.locator(".run").nth(i).boundingBox()));
   assert.ok(a.y === b.y && a.x + a.width <= b.x, "they stand side by side");
   assert.deepEqual(page.faults, []);
@@ -271,7 +271,7 @@ function apart(a, b, from, to) {
   return inside.reduce((sum, value) => sum + value, 0) / (3 * 64 * (to - from));
 }
 
-test("a part of an image is marked and generated again", async () => {
+test("a part of an image is marked and regenerated", async () => {
   const page = await open(browser, server.url, { reducedMotion: "reduce" });
   await generate(page, "a red circle left of a blue star", { method: "raw", seed: 3 });
   await done(page);

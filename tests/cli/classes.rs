@@ -122,16 +122,16 @@ fn what_is_no_class_is_refused() {
     hint: choose one by number or name, such as --class 207
 
     $ generate "a golden retriever" --model bundle
-    error: this model generates images of classes, not of prompts
+    error: this model is class-conditional: it takes a class, not a prompt
     hint: choose a class with --class instead of a prompt, such as --class 207
 
     $ generate "a cat" --class 3 --model bundle
-    error: this model generates images of classes, not of prompts
+    error: this model is class-conditional: it takes a class, not a prompt
     hint: choose a class with --class instead of a prompt, such as --class 207
 
     $ generate "a ring" --class 3
-    error: this model generates images of prompts, not of classes
-    hint: give a prompt instead of --class; models such as var-d30 have classes
+    error: this model takes a prompt, not a class
+    hint: give a prompt instead of --class; only class-conditional models such as var-d30 take classes
 
     $ generate --class 20 --model bundle
     error: class 20: expected a class from 0 to 19
@@ -158,8 +158,8 @@ fn what_is_no_class_is_refused() {
     hint: write one class per line
 
     $ plan --class 3
-    error: this model generates images of prompts, not of classes
-    hint: give a prompt instead of --class; models such as var-d30 have classes
+    error: this model takes a prompt, not a class
+    hint: give a prompt instead of --class; only class-conditional models such as var-d30 take classes
     "#);
 }
 
@@ -206,16 +206,16 @@ fn options_of_other_families_are_refused() {
     hint: leave --cfg-layer out
 
     $ --aspect 16:9
-    error: `var-tiny` generates images of one size only, 160 x 160
+    error: `var-tiny` only generates images of 160 x 160 pixels
     hint: leave --aspect and --pixels out
 
     $ --pixels 1M
-    error: `var-tiny` generates images of one size only, 160 x 160
+    error: `var-tiny` only generates images of 160 x 160 pixels
     hint: leave --aspect and --pixels out
 
     $ --tau 1,1,1,1,1,1,1,1,1,1,1
     error: tau has 11 values, but the model has 10 scales
-    hint: give one value, or up to one for each scale; the last one continues
+    hint: give one value, or at most one per scale; the last one applies to all later scales
     "#);
     let smooth = ["generate", "a ring", "--more-smooth"];
     assert!(desk.refuses(&smooth).contains("not an option of Infinity"));
@@ -321,7 +321,10 @@ fn released_models_are_planned_without_weights() {
     let flops = |plan: &Value| plan["flops"]["generator"].as_f64().unwrap();
     assert!(flops(&small) < flops(&large) && flops(&large) < flops(&fine));
     let refused = desk.refuses(&["plan", "--model", "var-d30", "--pixels", "1M"]);
-    assert!(refused.contains("one size only, 256 x 256"), "{refused}");
+    assert!(
+        refused.contains("only generates images of 256 x 256"),
+        "{refused}"
+    );
     let missing = desk.refuses(&["generate", "--class", "207", "--model", "var-d16"]);
     assert!(
         missing.contains("`ttsvar models fetch var-d16` downloads"),

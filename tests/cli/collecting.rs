@@ -203,11 +203,11 @@ fn killed_and_resumed_it_writes_the_same_bytes() {
             [&more[..], &["--latents", "f32"]].concat(),
             "type of latents",
         ),
-        ([&more[..], &["--images"]].concat(), "choice about images"),
+        ([&more[..], &["--images"]].concat(), "setting of --images"),
         ([&more[..], &["--scales", "3"]].concat(), "list of scales"),
     ] {
         let refused = desk.run(&collect("part/", &[&other[..], &["--resume"]].concat()));
-        let expected = format!("contains a collection with another {what}");
+        let expected = format!("contains a collection with a different {what}");
         assert!(refused.err.contains(&expected), "{refused:?}");
     }
     desk.works(&collect("part/", &[&more[..], &["--resume"]].concat()));

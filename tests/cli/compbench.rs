@@ -184,7 +184,7 @@ fn external_images_become_tables_and_official_results() {
     assert!((row["tasks"]["color"].as_f64().unwrap() - mean).abs() < 1e-12);
 
     let difference =
-        "spatial: 1 of 2 prompts name things without a class of the detector and are skipped";
+        "spatial: 1 of 2 prompts name objects that the detector has no class for and are skipped";
     for file in [
         "table.txt",
         "table.md",
@@ -451,7 +451,7 @@ fn invalid_requests_are_refused() {
     .map(|arguments| desk.refuses(arguments))
     .collect();
     let refused = refused.replace(&data(""), "DATA/");
-    insta::assert_snapshot!(refused, @r#"
+    insta::assert_snapshot!(refused, @"
     $ eval compbench --images made --samples 1 --prompts prompts --categories color,spatial,non_spatial
     error: T2I-CompBench needs a BLIP (blip-vqa: salesforce/BLIP, about 1.5 GB) and a vocabulary (bert-base-uncased: Hugging Face google-bert/bert-base-uncased) and a detector (mask2former-swin-s: OpenMMLab model zoo, mmdetection v2.0 or Hugging Face facebook/mask2former-swin-small-coco-instance, about 0.28 GB) and a CLIP (clip-vit-base-patch32: Hugging Face openai/clip-vit-base-patch32, about 0.60 GB)
     hint: `ttsvar models fetch blip-vqa bert-base-uncased mask2former-swin-small-coco-instance clip-vit-base-patch32 --weights DIR` downloads it or prints where to get it; then give `--judges DIR`
@@ -472,7 +472,7 @@ fn invalid_requests_are_refused() {
     hint: give the folder with the published text files (`examples/dataset` of Karine-Huang/T2I-CompBench)
     $ eval compbench --images made --samples 1 --prompts none
     error: none: No such file or directory (os error 2)
-    hint: check that the path exists and that you may read or write it
+    hint: check that the path exists and that you have permission to read or write it
     $ eval compbench --images made --samples 1 --prompts blank_val.txt color.txt
     error: color.txt: contains no prompt
     hint: give the folder with the published text files (`examples/dataset` of Karine-Huang/T2I-CompBench)
@@ -481,17 +481,17 @@ fn invalid_requests_are_refused() {
     hint: did you mean `color`? expected one of color, shape, texture, spatial, non_spatial, numeracy, complex
     $ eval compbench --prompts prompts --samples 0
     error: --samples is 0, but every prompt needs at least 1 image
-    hint: `ttsvar help COMMAND` lists what can be given
+    hint: `ttsvar help COMMAND` lists the options
     $ eval compbench --images made --samples 1 --quiet --prompts frogs --categories spatial --detector DATA/mask2former-tiny
-    error: nothing can be evaluated: every prompt names something without a class of the detector
-    hint: --every-prompt evaluates them anyway; such things are then never found
+    error: nothing can be evaluated: every prompt names an object that the detector has no class for
+    hint: --every-prompt evaluates them anyway; such objects then count as not found
     $ eval compbench --images empty --prompts prompts --categories color --blip DATA/blip-vqa-tiny/model_base_vqa.pth
     error: empty: contains no image that can be evaluated (empty/color/samples: no such folder: its images are missing)
     hint: T2I-CompBench's folders are DIR/color/samples/PROMPT_000000.png, or DIR/samples for a single category
     $ eval compbench --images made made --prompts prompts --categories color --blip DATA/blip-vqa-tiny/model_base_vqa.pth
     error: made: a second folder is called `made`
     hint: tables identify folders by their names; rename one
-    "#);
+    ");
 }
 
 #[test]

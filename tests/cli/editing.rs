@@ -1,4 +1,4 @@
-//! `generate --image --mask`: a part of an image is generated again.
+//! `generate --image --mask`: part of an image is regenerated.
 
 use insta::assert_snapshot;
 use ttsvar::{image::Png, search::Image};
@@ -63,8 +63,8 @@ fn a_part_of_an_image_is_generated_again_and_repeated_with_its_original() {
     let refused = desk.refuses(&["generate", "--from", "edited.png"]);
     assert_snapshot!(refused, @r"
     $ generate --from edited.png
-    error: this image is a part of another one, which it does not record
-    hint: give that image and its mask again with --image and --mask
+    error: this image is an edit of another image, which is not recorded in it
+    hint: give the original image and its mask with --image and --mask
     ");
     let again = [
         "generate",
@@ -122,22 +122,22 @@ fn what_cannot_be_edited_is_refused() {
     assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
     $ generate "a red circle" --image original.png
     error: the following required arguments were not provided: --mask <FILE>
-    hint: `ttsvar help generate` lists what can be given
+    hint: `ttsvar help generate` lists the options
 
     $ generate "a red circle" --image original.png --mask black.png
-    error: the mask fills no token of the 8 x 8 grid by a fifth
-    hint: the part to generate is white in the mask; make it larger
+    error: the mask covers less than a fifth of every token in the 8 x 8 grid
+    hint: enlarge the white part of the mask, which is the part to regenerate
 
     $ generate "a red circle" --image original.png --mask small.png
     error: the image has 64 x 64 pixels, its mask 32 x 32
-    hint: image and mask have the same size; the part to generate is white in the mask
+    hint: use a mask of the same size as the image; the part to regenerate is white in it
 
     $ generate "a red circle" --image text.png --mask mask.png
     error: text.png: expected an image, found text
-    hint: the file is damaged, or it is not an image; PNG, JPEG and WebP are read
+    hint: the file is damaged, or it is not an image; PNG, JPEG and WebP are supported
 
     $ generate "a red circle" --image original.png --mask none.png
     error: none.png: No such file or directory (os error 2)
-    hint: check that the path exists and that you may read or write it
+    hint: check that the path exists and that you have permission to read or write it
     "#);
 }

@@ -201,7 +201,7 @@ fn cost_models_that_cannot_be_are_refused() {
     hint: did you mean `infinity-2b`? expected `demo`, `infinity-2b`, or a .toml file
     $ eval scenes --cost-model none.toml
     error: none.toml: No such file or directory (os error 2)
-    hint: check that the path exists and that you may read or write it
+    hint: check that the path exists and that you have permission to read or write it
     $ eval scenes --cost-model negative.toml
     error: negative.toml: line 7: expected a number from 0 to 1e30, found -1
     hint: docs/command-line.md describes the file; it must give a price for every part
@@ -256,7 +256,7 @@ fn killed_and_resumed_it_gives_the_same_table() {
         .concat(),
     );
     assert!(
-        other.code == Some(2) && other.err.contains("another model or its settings"),
+        other.code == Some(2) && other.err.contains("a different model or its settings"),
         "{other:?}"
     );
     assert_eq!(results(&desk, &["--out", "part", "--resume"]), whole);
@@ -369,16 +369,16 @@ fn what_cannot_be_evaluated_is_refused() {
     hint: give every method and every N once
     $ eval scenes --prompts 0
     error: expected 1 to 100000 prompts, found 0
-    hint: 300 prompts tell methods apart
+    hint: 300 prompts are enough to tell methods apart
     $ eval scenes --samples 0
     error: --samples is 0, but every prompt needs at least 1 sample
-    hint: choose 4 to tell methods apart
+    hint: 4 samples are enough to tell methods apart
     $ eval scenes --split train
     error: unknown split `train`
     hint: expected `test` or `tuning`
     $ eval scenes --experiments none.toml
     error: none.toml: No such file or directory (os error 2)
-    hint: check that the path exists and that you may read or write it
+    hint: check that the path exists and that you have permission to read or write it
     $ eval scenes --experiments bad.toml
     error: bad.toml: a contender needs either a `method` or a `plan`
     hint: see the files in `experiments/`
@@ -390,7 +390,7 @@ fn what_cannot_be_evaluated_is_refused() {
     hint: see the files in `experiments/`
     $ eval scenes --experiments good.toml --page none.md
     error: none.md: No such file or directory (os error 2)
-    hint: check that the path exists and that you may read or write it
+    hint: check that the path exists and that you have permission to read or write it
     $ eval scenes --experiments good.toml --page page.md
     error: page.md: has no marker for the table `good`
     hint: add `<!-- table: good -->` and, on a separate line, `<!-- end -->`

@@ -218,7 +218,7 @@ fn a_download_that_broke_off_goes_on_and_what_came_can_be_used() {
         "{broken:?}"
     );
     assert!(broken.err.contains(
-        "hint: download HPS_v2.1_compressed.pt by other means and put it into a sub-folder `hps-v2.1`"
+        "hint: download HPS_v2.1_compressed.pt manually and put it into a sub-folder `hps-v2.1`"
     ));
     assert!(
         broken.out.contains("clip-bpe: merges.txt, "),
@@ -360,10 +360,10 @@ fn no_server_is_asked_when_that_is_forbidden() {
 #[test]
 fn the_status_of_an_answer_is_named() {
     for (status, token, hint) in [
-        (404, "", "by other means"),
+        (404, "", "manually"),
         (401, "", "set HF_TOKEN to a token that has access"),
         (403, TOKEN, "the token is not valid or has no access"),
-        (500, TOKEN, "by other means"),
+        (500, TOKEN, "manually"),
     ] {
         let desk = Desk::new();
         let endpoint = serve(Arc::new(State {
@@ -392,7 +392,7 @@ fn what_came_is_held_against_what_was_announced() {
     let said = run(&desk, &endpoint, &FETCH_HPS);
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
     assert_eq!(
-        said.err.matches("did not arrive whole").count(),
+        said.err.matches("was not downloaded completely").count(),
         2,
         "{said:?}"
     );
@@ -530,9 +530,11 @@ fn without_a_connection_it_is_said_what_is_missing_and_where_it_goes() {
     assert!(lines[2].starts_with(
         "error: siglip-so400m-patch14-384: Hugging Face google/siglip-so400m-patch14-384 cannot"
     ));
-    assert!(lines[3].ends_with(
-        "put it into a sub-folder `siglip-so400m-patch14-384` of the folder for --weights"
-    ));
+    assert!(
+        lines[3].ends_with(
+            "put it into a sub-folder `siglip-so400m-patch14-384` of the --weights folder"
+        )
+    );
     let unknown = desk.refuses(&["models", "fetch", "pickscore"]);
     assert!(
         unknown.contains("unknown weights `pickscore`") && unknown.contains("hps-v2.1"),

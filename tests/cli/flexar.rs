@@ -100,16 +100,16 @@ fn options_of_other_families_and_sizes_are_refused() {
     hint: leave --more-smooth out
 
     $ generate "a star" --model bundle --method raw --seed 5 --pixels 1M
-    error: `flexar-tiny` generates images of one size only, 80 x 80
+    error: `flexar-tiny` only generates images of 80 x 80 pixels
     hint: leave --aspect and --pixels out
 
     $ generate "a star" --model bundle --method raw --seed 5 --decoder-steps 0
     error: decoder-steps must be from 1 to 1000, found 0
-    hint: 25 is usual; fewer are faster
+    hint: a typical value is 25; fewer steps are faster
 
     $ generate "a star" --model bundle --method raw --seed 5 --preview-steps 5000
     error: preview-steps must be from 1 to 1000, found 5000
-    hint: 25 is usual; fewer are faster
+    hint: a typical value is 25; fewer steps are faster
     "#);
 }
 

@@ -70,7 +70,7 @@ fn folders_are_read_without_hidden_files_and_what_is_left_out_is_counted() {
     );
     assert!(
         said.err.starts_with(
-            "warning: made: 3 files skipped (1 AVIF, 2 GIF): only PNG, JPEG and WebP are read\n"
+            "warning: made: 3 files skipped (1 AVIF, 2 GIF): only PNG, JPEG and WebP are supported\n"
         ),
         "{}",
         said.err
@@ -304,8 +304,8 @@ fn evaluations_summarise_prompts_that_are_cut_and_unknown_words() {
     ]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     for expected in [
-        "warning: the generator does not know words of 2 of 3 prompts: car, dog\n",
-        "warning: the scorer demo-reward does not read 1 of 3 prompts to their end; of case 1: ",
+        "warning: the generator does not know some words in 2 of 3 prompts: car, dog\n",
+        "warning: the scorer demo-reward reads only the beginning of 1 of 3 prompts; in case 1: ",
     ] {
         assert!(said.err.contains(expected), "{}", said.err);
     }
@@ -408,7 +408,7 @@ fn settings_of_other_programs_are_shown_and_used() {
         ]);
         assert_eq!(said.code, Some(0), "{}", said.err);
         assert!(
-            said.err.contains("another program made that image"),
+            said.err.contains("that image was made by another program"),
             "{}",
             said.err
         );

@@ -555,7 +555,7 @@ fn more_images_than_a_search_finishes_are_refused() {
         "{said}"
     );
     let said = desk.refuses(&[&raw[..], &["--out", "a.png"]].concat());
-    assert!(said.contains("a.png: several results cannot be one file"));
+    assert!(said.contains("a.png: several results cannot be written to one file"));
     // Before anything is loaded: the folder has no weights.
     let released = [
         "generate",

@@ -205,7 +205,7 @@ fn folders_may_lack_images_and_need_distinct_names() {
         ],
     );
     assert!(
-        said.code == Some(2) && said.err.contains("another image folder"),
+        said.code == Some(2) && said.err.contains("a different image folder"),
         "{said:?}"
     );
 }
@@ -427,7 +427,7 @@ fn invalid_requests_are_refused() {
     hint: `ttsvar models fetch mask2former-swin-small-coco-instance --weights DIR` downloads it or prints where to get it; then give `--judges DIR`
     $ eval geneval --images made --detector DATA/clip-tiny/model --clip DATA/clip-tiny/model
     error: DATA/clip-tiny/model: expected a Mask2Former, found another model
-    hint: give a checkpoint of mmdetection or a folder of Hugging Face; `ttsvar models` names both
+    hint: give an mmdetection checkpoint or a Hugging Face folder; `ttsvar models` lists both
     $ eval geneval --images made --detector made/00000/samples/0000.png --clip DATA/clip-tiny/model
     error: made/00000/samples/0000.png: expected weights (PyTorch, safetensors or GGUF), found a PNG image
     hint: is this the right file? `ttsvar models` lists every model's files and where each is published
@@ -436,7 +436,7 @@ fn invalid_requests_are_refused() {
     hint: give the published file: `--prompts evaluation_metadata.jsonl` (553 lines, from djghosh13/geneval)
     $ eval geneval --prompts none.jsonl --detector DATA/mask2former-tiny --clip DATA/clip-tiny/model
     error: none.jsonl: No such file or directory (os error 2)
-    hint: check that the path exists and that you may read or write it
+    hint: check that the path exists and that you have permission to read or write it
     $ eval geneval --prompts bad.jsonl --detector DATA/mask2former-tiny --clip DATA/clip-tiny/model
     error: bad.jsonl: line 2: expected metadata of GenEval: missing field `prompt`
     hint: give GenEval's `evaluation_metadata.jsonl`
@@ -445,7 +445,7 @@ fn invalid_requests_are_refused() {
     hint: GenEval's folders are DIR/00000/metadata.jsonl and DIR/00000/samples/0000.png
     $ eval geneval --images none --detector DATA/mask2former-tiny --clip DATA/clip-tiny/model
     error: none: No such file or directory (os error 2)
-    hint: check that the path exists and that you may read or write it
+    hint: check that the path exists and that you have permission to read or write it
     $ eval geneval --images made made --detector DATA/mask2former-tiny --clip DATA/clip-tiny/model
     error: made: a second folder is called `made`
     hint: tables identify folders by their names; rename one
@@ -500,7 +500,7 @@ fn of_two_files_with_one_number_the_readable_one_counts_and_the_other_is_reporte
     for expected in [
         "made/00000/samples: 1 file skipped: another image has the same number: `000.png`\n",
         "made/00000/samples: 1 file skipped: no number in the name: `grid.png`\n",
-        "made/00000/samples: 1 file skipped (1 GIF): only PNG, JPEG and WebP are read\n",
+        "made/00000/samples: 1 file skipped (1 GIF): only PNG, JPEG and WebP are supported\n",
         "made/0: skipped: `00000` has the same number\n",
     ] {
         assert!(said.err.contains(expected), "{expected}{}", said.err);

@@ -191,7 +191,7 @@ fn a_released_model_is_planned_without_its_weights() {
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(
         said.err
-            .contains("note: an estimate from the published sizes"),
+            .contains("note: an estimate from the published size"),
         "{said:?}"
     );
     assert!(said.out.contains("on this machine, at "), "{said:?}");

@@ -109,15 +109,15 @@ fn what_cannot_be_measured_is_refused() {
 
     $ bench --repeat 0
     error: --repeat must be at least 1
-    hint: 3 is usual
+    hint: the default is 3
 
     $ bench --pixels 1M
-    error: `demo` generates images of one size only, 64 x 64
+    error: `demo` only generates images of 64 x 64 pixels
     hint: leave --aspect and --pixels out
 
     $ bench --plan none.toml
     error: none.toml: No such file or directory (os error 2)
-    hint: check that the path exists and that you may read or write it
+    hint: check that the path exists and that you have permission to read or write it
 
     $ bench --ops
     error: --ops needs a released size
@@ -129,7 +129,7 @@ fn what_cannot_be_measured_is_refused() {
 
     $ bench preview --rows 1
     error: --rows is 1, but ranks need at least 2 rows
-    hint: 8 is usual
+    hint: the default is 8
 
     $ bench preview --sizes 16,100
     error: expected previews of 1 to 64 pixels, found 100

@@ -154,7 +154,7 @@ fn held_out_scorers_score_what_a_search_finds() {
     let other = [&evaluate[..evaluate.len() - 4], &["--resume"]].concat();
     let other = desk.run(&other);
     assert!(
-        other.err.contains("another list of held-out scorers"),
+        other.err.contains("a different list of held-out scorers"),
         "{other:?}"
     );
 
@@ -262,7 +262,7 @@ fn mixes_that_cannot_be_are_refused() {
     hint: leave the weights out; `ttsvar generate` searches with mixes
     $ plan --scales 7 --scorer clip
     error: the argument '--scales <COUNT>' cannot be used with '--scorer <SCORERS>'
-    hint: `ttsvar help plan` lists what can be given
+    hint: `ttsvar help plan` lists the options
     "#);
     downloads(&desk);
     let said = desk.refuses(&[

@@ -24,20 +24,20 @@ fn the_program_says_what_it_can_do() {
     Usage: ttsvar [OPTIONS] <COMMAND>
 
     Commands:
-      generate     Search for the best image of a prompt and write it as a PNG
-      score        Score images, generated here or elsewhere, for a prompt
-      models       List the known models, their files and where those are published
+      generate     Search for the best image for a prompt and write it as a PNG
+      score        Score images against a prompt, whether generated here or elsewhere
+      models       List the known models, their files and where to get them
       plan         Show what a search would do and cost, scale by scale, without doing it
       bench        Measure how long a search takes and where the time goes, on a model of any size
-      inspect      Print how an image was made, from the image or from a trace
-      convert      Write a model's files again with weights of 8 bits, which are smaller and load faster
+      inspect      Show how an image was made, given the image or a trace
+      convert      Convert a model's weights to 8 bits, for smaller files that load faster
       doctor       Check this machine and test whether the program works on it
       serve        Serve over HTTP: an OpenAI-compatible image API, jobs with event streams, and a web
                    page
       eval         Compare search methods on sets of prompts with evaluators
       collect      Write training pairs for a latent verifier: latents of unfinished samples and the
                    scores of their finished images
-      completions  Print a script with which a shell completes commands and flags
+      completions  Print a shell completion script
       man          Print the manual page
       help         Print this message or the help of the given subcommand(s)
 
@@ -45,14 +45,15 @@ fn the_program_says_what_it_can_do() {
       -h, --help     Print help
       -V, --version  Print version
 
-    Everywhere:
+    Global options:
       -q, --quiet              Print results and errors only
           --json               Print results as JSON, one object per line
           --threads <COUNT>    Number of threads; results do not depend on it [default: one per core]
-          --dtype <TYPE>       Data type of matrices: f32, bf16 with half the memory, or q8 with little
-                               more than a quarter [default: f32]
-          --text-dtype <TYPE>  Data type of the text encoder's matrices [default: that of --dtype]
-          --device <DEVICE>    Device that computes: cpu or cuda [default: cpu]
+          --dtype <TYPE>       Data type of weight matrices: f32, bf16 (half the memory) or q8 (just
+                               over a quarter) [default: f32]
+          --text-dtype <TYPE>  Data type of the text encoder's weight matrices [default: same as
+                               --dtype]
+          --device <DEVICE>    Device to run on: cpu or cuda [default: cpu]
 
     Try it: ttsvar generate "a red circle and a blue star" --tree tree.png
     "#);
@@ -61,7 +62,7 @@ fn the_program_says_what_it_can_do() {
 #[test]
 fn generate_explains_every_flag() {
     assert_snapshot!(shown(&["generate", "--help"]), @r#"
-    Search for the best image of a prompt and write it as a PNG
+    Search for the best image for a prompt and write it as a PNG
 
     Usage: ttsvar generate [OPTIONS] [PROMPT]
 
@@ -69,17 +70,17 @@ fn generate_explains_every_flag() {
       [PROMPT]  Description of the image; `-` reads one prompt per line from standard input
 
     Options:
-      -p, --prompt <PROMPT>  The same as an option
+      -p, --prompt <PROMPT>  The prompt, given as an option
           --prompts <FILE>   Read one prompt per line from this file or pipe; `-` reads standard input
-          --classes <FILE>   Read one class per line from this file or pipe, for models of classes; `-`
-                             reads standard input
+          --classes <FILE>   Read one class per line from this file or pipe, for class-conditional
+                             models; `-` reads standard input
           --from <IMAGE>     Repeat the search that made this image; other flags override its settings
-          --image <FILE>     Generate a part of this image again, the inside of --mask
-          --mask <FILE>      The part of --image to generate: white, or transparent if the file has
-                             transparent pixels
+          --image <FILE>     Regenerate part of this image: the part that --mask marks
+          --mask <FILE>      Mask of the part to regenerate: its white pixels, or its transparent pixels
+                             if it has any
           --negative <TEXT>  What the image should not contain
-          --class <CLASS>    Class of the image, for models of classes such as var-d30, in place of a
-                             prompt: its number, its name or the beginning of one
+          --class <CLASS>    Class of the image, in place of a prompt, for class-conditional models such
+                             as var-d30: its number, its name or the beginning of its name
       -h, --help             Print help
 
     Search:
@@ -88,63 +89,63 @@ fn generate_explains_every_flag() {
                                    whose scale it does not know]
           --n <N>                  Width of the search; what N counts depends on the method [default:
                                    the method's, such as 16 for auto]
-          --schedule <READING>     Reading of the paper's schedule by tts-var: released or paper
+          --schedule <READING>     Schedule that tts-var follows: released (as in its code) or paper
                                    [default: released]
-          --plan <FILE>            A plan file, as `ttsvar plan --toml` prints it
+          --plan <FILE>            Plan file, as printed by `ttsvar plan --toml`
           --features <KIND>        Features to cluster on: pca, pca-raw, pca-all, pool or latent
           --potential <KIND>       Potential that resampling derives from scores: value, diff, max or
                                    sum
           --lambda <NUMBER>        Greediness of resampling: weights are exp(lambda * potential); 0
-                                   draws evenly
-          --draw <KIND>            How resampling draws: multinomial or systematic
+                                   draws uniformly
+          --draw <KIND>            Resampling scheme: multinomial or systematic
           --enough <SCORE>         Score at which methods auto and sequential stop [default: the
                                    model's, usually 1]
-          --above <SCORE>          Score above which method auto finishes a candidate at once [default:
-                                   the model's]
-          --finish <N>             Candidates that methods auto and draft finish at least [default: 2; a
-                                   quarter of N]
+          --above <SCORE>          Score from which method auto finishes a candidate immediately
+                                   [default: the model's]
+          --finish <N>             Minimum number of candidates that methods auto and draft finish
+                                   [default: 2 for auto, a quarter of N for draft]
           --verifier <KIND>        What is scored before the last scale: image or latent [default: the
                                    model's]
-          --budget <AMOUNT>        What the search may spend, such as 60s, 2PFLOP or 3images: it goes on
-                                   with new candidates while they fit, and Ctrl-C returns the best image
-                                   so far
+          --budget <AMOUNT>        Budget of the search, such as 60s, 2PFLOP or 3images: it starts new
+                                   candidates as long as they fit into the budget, and Ctrl-C returns
+                                   the best image so far
           --preview <full|PIXELS>  Size of the images that are scored before the last scale: full, or
                                    pixels along the shorter side [default: full]
 
     Image:
-          --sampling <NAME>            Published settings of sampling: tts-var, infinity-eval,
-                                       infinity-demo or soto; the following options win over it
-          --cfg <NUMBER,...>           Guidance strength, or a list over the scales such as 3,3,1; 1
-                                       turns guidance off, 0 that of VAR, HART and Switti [default: the
-                                       model's]
+          --sampling <NAME>            Published sampling settings: tts-var, infinity-eval,
+                                       infinity-demo or soto; the options below override them
+          --cfg <NUMBER,...>           Guidance strength, or one value per scale, such as 3,3,1; 1 turns
+                                       guidance off (for VAR, HART and Switti: 0) [default: the model's]
           --cfg-layer <N>              Apply guidance to the output of the N-th block from the end
                                        instead of to the logits
-          --tau <NUMBER,...>           Temperature, above 0, or a list over the scales such as 1,1,0.5
+          --tau <NUMBER,...>           Temperature, above 0, or one value per scale, such as 1,1,0.5
                                        [default: the model's]
-          --top-p <NUMBER,...>         Keep the most likely values up to this total probability, 0 to 1,
-                                       or a list over the scales; 0 keeps all [default: the model's]
+          --top-p <NUMBER,...>         Keep the most likely values up to this cumulative probability,
+                                       from 0 to 1, or one value per scale; 0 keeps all [default: the
+                                       model's]
           --top-k <N>                  Keep the N most likely values; 0 keeps all [default: the model's]
-          --steer <auto|off|FILE>      Steer the concepts of the prompt to places: auto for the
-                                       relations in the prompt, a TOML or JSON file with boxes, or off
-                                       [default: off]
-          --more-smooth[=<BOOL>]       Mix codes instead of drawing them, for smoother images of VAR,
-                                       HART and Switti
-          --token-statistics[=<BOOL>]  Record entropy and log-likelihood of the drawn tokens in the
-                                       trace
+          --steer <auto|off|FILE>      Steer the concepts in the prompt to regions of the image: auto
+                                       (from the relations in the prompt), a TOML or JSON file with
+                                       boxes, or off [default: off]
+          --more-smooth[=<BOOL>]       Blend codes instead of sampling them, for smoother images (VAR,
+                                       HART and Switti only)
+          --token-statistics[=<BOOL>]  Record the entropy and log-likelihood of the sampled tokens in
+                                       the trace
           --decoder-steps <N>          Steps in which FlexTok's decoder turns noise into an image
                                        [default: the model's, usually 25]
-          --preview-steps <N>          The same for the images that are scored before the last scale
-                                       [default: those of --decoder-steps]
+          --preview-steps <N>          Number of decoder steps for images scored before the last scale
+                                       [default: same as --decoder-steps]
           --decoder-cfg <NUMBER>       Guidance strength of FlexTok's decoder; 1 turns it off [default:
                                        the model's, usually 7.5]
-          --as-released[=<BOOL>]       Draw tokens as the released program of FlexAR does: copies of a
-                                       candidate differ in the last token of a scale alone, and guidance
-                                       of classes compares with class 0
-          --aspect <W:H>               Width to height, from 1:3 to 3:1 [default: 1:1]
+          --as-released[=<BOOL>]       Sample tokens as the released FlexAR code does: copies of a
+                                       candidate differ only in the last token of a scale, and class
+                                       guidance is relative to class 0
+          --aspect <W:H>               Aspect ratio, width to height, from 1:3 to 3:1 [default: 1:1]
           --pixels <SIZE>              Image size in pixels, such as 0.06M, 0.25M, 0.60M or 1M [default:
                                        the model's]
-          --seed <NUMBER>              Random seed; prompt lists count up from it; -1 draws a new one
-                                       [default: a new one each time]
+          --seed <NUMBER>              Random seed; lists of prompts count up from it; -1 picks a random
+                                       one [default: random]
 
     Model:
           --model <NAME|DIR>       demo, a released model (see `ttsvar models`), or a folder with a
@@ -153,48 +154,50 @@ fn generate_explains_every_flag() {
           --scorer <SCORERS>       Scorer: image-reward, hps, pick, clip, clip-100, clip-2.5, aesthetic,
                                    vqa, vqa-xxl, relation, openai or the demo's demo-reward, or a mix
                                    such as image-reward=1,hps=2 [default: the model's]
-          --state-dict <NAME>      The state dict to read in checkpoints that hold several which fit,
-                                   such as a model and its moving average [default: the model]
-          --held-out <SCORERS>     Report the scores of these scorers too, which the search does not
-                                   use: hps,clip
-          --memory <SIZE>          Memory limit, such as 12G: fewer rows run at once, and networks are
-                                   loaded only while needed
-          --questions <auto|FILE>  Questions that vqa and openai answer instead of reading prompts;
-                                   their mean is the score: auto takes prompts apart, a file has a list
-                                   for each prompt
+          --state-dict <NAME>      State dict to read from checkpoints with several that fit, such as a
+                                   model and its moving average [default: the model]
+          --held-out <SCORERS>     Also report the scores of these scorers, such as hps,clip, which the
+                                   search does not use
+          --memory <SIZE>          Memory limit, such as 12G: runs fewer rows at once and loads networks
+                                   only while needed
+          --questions <auto|FILE>  Questions for vqa and openai to answer in place of the prompt; the
+                                   score is the mean of the answers; auto derives the questions from the
+                                   prompt, a file lists them for each prompt
           --question-mean <MEAN>   Mean of the answers: arithmetic or geometric [default: arithmetic]
 
-    Vision server for --scorer openai (key: OPENAI_API_KEY):
+    Vision server for --scorer openai (API key: OPENAI_API_KEY):
           --openai-url <URL>          Address, such as http://localhost:8000/v1 [default:
                                       TTSVAR_OPENAI_URL]
           --openai-model <NAME>       Name of the model [default: TTSVAR_OPENAI_MODEL]
           --openai-template <TEXT>    Question with {} for the prompt [default: TTSVAR_OPENAI_TEMPLATE,
                                       or Does this image show "{}"? Answer yes or no.]
-          --openai-parallel <NUMBER>  Requests at once [default: TTSVAR_OPENAI_PARALLEL, or 8]
+          --openai-parallel <NUMBER>  Maximum number of concurrent requests [default:
+                                      TTSVAR_OPENAI_PARALLEL, or 8]
           --openai-timeout <SECONDS>  Seconds to wait for an answer [default: TTSVAR_OPENAI_TIMEOUT, or
                                       60]
-          --openai-cache <DIR>        Folder for answers, which are never asked for twice; `none` keeps
-                                      them in memory [default: TTSVAR_OPENAI_CACHE, or ttsvar/answers in
-                                      the user's cache]
+          --openai-cache <DIR>        Folder in which to cache answers, so that nothing is asked twice;
+                                      `none` caches in memory only [default: TTSVAR_OPENAI_CACHE, or
+                                      ttsvar/answers in the user's cache]
 
     Output:
-      -o, --out <FILE|DIR>     Write the image: to a .png file, which is replaced, or to a folder, under
-                               a free name; `-` is standard output, here and below [default: this
-                               folder]
-          --best <K>           Write the K best images of the search instead of one, numbered from the
-                               best: NAME-1.png, NAME-2.png and so on
+      -o, --out <FILE|DIR>     Where to write the image: a .png file, which is overwritten, or a folder,
+                               where an unused name is chosen; `-` is standard output, here and below
+                               [default: the current folder]
+          --best <K>           Write the K best images of the search instead of one, numbered best
+                               first: NAME-1.png, NAME-2.png and so on
           --trace <FILE|DIR>   Write the record of the search: a .json file or a folder
           --tree <FILE|DIR>    Write the search as a tree of images: a .png file or a folder
           --report <FILE|DIR>  Write a page with the whole search: a .html file or a folder
 
-    Everywhere:
+    Global options:
       -q, --quiet              Print results and errors only
           --json               Print results as JSON, one object per line
           --threads <COUNT>    Number of threads; results do not depend on it [default: one per core]
-          --dtype <TYPE>       Data type of matrices: f32, bf16 with half the memory, or q8 with little
-                               more than a quarter [default: f32]
-          --text-dtype <TYPE>  Data type of the text encoder's matrices [default: that of --dtype]
-          --device <DEVICE>    Device that computes: cpu or cuda [default: cpu]
+          --dtype <TYPE>       Data type of weight matrices: f32, bf16 (half the memory) or q8 (just
+                               over a quarter) [default: f32]
+          --text-dtype <TYPE>  Data type of the text encoder's weight matrices [default: same as
+                               --dtype]
+          --device <DEVICE>    Device to run on: cpu or cuda [default: cpu]
     "#);
 }
 
@@ -216,33 +219,33 @@ fn the_version_is_that_of_the_package() {
 #[test]
 fn the_plan_of_the_demo_is_shown_with_its_cost() {
     with_settings!({ filters => COSTS }, {
-        assert_snapshot!(shown(&["plan", "tts-var", "--n", "1"]), @r"
+        assert_snapshot!(shown(&["plan", "tts-var", "--n", "1"]), @"
         tts-var, N = 1
 
-        scale  grid  rows  decodes  selects                    go on
-            0  1×1      8        -  -                              8
-            1  2×2      8        -  -                              8
-            2  3×3      8        8  cluster pca                    6
-            3  4×4      6        6  cluster pca                    4
-            4  5×5      4        4  resample value, lambda 10      2
-            5  6×6      2        2  resample value, lambda 10      1
-            6  8×8      1        1  the best                       1
+        scale  grid  rows  decodes  selects                    continue
+            0  1×1      8        -  -                                 8
+            1  2×2      8        -  -                                 8
+            2  3×3      8        8  cluster pca                       6
+            3  4×4      6        6  cluster pca                       4
+            4  5×5      4        4  resample value, lambda 10         2
+            5  6×6      2        2  resample value, lambda 10         1
+            6  8×8      1        1  the best                          1
 
         21 decodes, 7 scorings
         [cost]: generator [cost], scorer [cost], features [cost]
         at most [cost] of memory
         ");
-        assert_snapshot!(shown(&["plan", "best-of-n", "--n", "4"]), @r"
+        assert_snapshot!(shown(&["plan", "best-of-n", "--n", "4"]), @"
         best-of-n, N = 4
 
-        scale  grid  rows  decodes  selects   go on
-            0  1×1      4        -  -             4
-            1  2×2      4        -  -             4
-            2  3×3      4        -  -             4
-            3  4×4      4        -  -             4
-            4  5×5      4        -  -             4
-            5  6×6      4        -  -             4
-            6  8×8      4        4  the best      1
+        scale  grid  rows  decodes  selects   continue
+            0  1×1      4        -  -                4
+            1  2×2      4        -  -                4
+            2  3×3      4        -  -                4
+            3  4×4      4        -  -                4
+            4  5×5      4        -  -                4
+            5  6×6      4        -  -                4
+            6  8×8      4        4  the best         1
 
         4 decodes, 4 scorings
         [cost]: generator [cost], scorer [cost], features [cost]
@@ -253,23 +256,23 @@ fn the_plan_of_the_demo_is_shown_with_its_cost() {
 
 #[test]
 fn the_plan_of_thirteen_scales_is_the_released_one() {
-    assert_snapshot!(shown(&["plan", "tts-var", "--scales", "13"]), @r"
+    assert_snapshot!(shown(&["plan", "tts-var", "--scales", "13"]), @"
     tts-var, N = 1
 
-    scale  grid  rows  decodes  selects                    go on
-        0  -        8        -  -                              8
-        1  -        8        -  -                              8
-        2  -        8        8  cluster pca                    6
-        3  -        6        -  -                              6
-        4  -        6        -  -                              6
-        5  -        6        6  cluster pca                    4
-        6  -        4        4  resample value, lambda 10      2
-        7  -        2        -  -                              2
-        8  -        2        -  -                              2
-        9  -        2        2  resample value, lambda 10      1
-       10  -        1        -  -                              1
-       11  -        1        -  -                              1
-       12  -        1        1  the best                       1
+    scale  grid  rows  decodes  selects                    continue
+        0  -        8        -  -                                 8
+        1  -        8        -  -                                 8
+        2  -        8        8  cluster pca                       6
+        3  -        6        -  -                                 6
+        4  -        6        -  -                                 6
+        5  -        6        6  cluster pca                       4
+        6  -        4        4  resample value, lambda 10         2
+        7  -        2        -  -                                 2
+        8  -        2        -  -                                 2
+        9  -        2        2  resample value, lambda 10         1
+       10  -        1        -  -                                 1
+       11  -        1        -  -                                 1
+       12  -        1        1  the best                          1
 
     21 decodes, 7 scorings
     ");
@@ -319,8 +322,8 @@ fn the_plan_of_a_released_model_is_known_without_its_files() {
     assert_eq!(said.code, Some(0));
     assert_eq!(
         said.err,
-        "note: an estimate from the published sizes of the model; the time is from the speed of \
-         the demo on this machine, as `ttsvar doctor` measures it\n"
+        "note: an estimate from the published size of the model; the time is based on the speed of \
+         the demo on this machine, as measured by `ttsvar doctor`\n"
     );
     let cost: Vec<&str> = said.out.lines().rev().take(3).collect();
     assert!(cost[0].starts_with("about ") && cost[0].contains(" on this machine, at "));
@@ -328,23 +331,23 @@ fn the_plan_of_a_released_model_is_known_without_its_files() {
         cost[1].starts_with("at most ") && cost[2].contains("TFLOP: generator "),
         "{cost:?}"
     );
-    assert_snapshot!(without_cost(&said.out).trim_end(), @r"
+    assert_snapshot!(without_cost(&said.out).trim_end(), @"
     tts-var, N = 1
 
-    scale  grid   rows  decodes  selects                    go on
-        0  1×1       8        -  -                              8
-        1  2×2       8        -  -                              8
-        2  2×4       8        8  cluster pca                    6
-        3  3×6       6        -  -                              6
-        4  5×10      6        -  -                              6
-        5  8×16      6        6  cluster pca                    4
-        6  11×22     4        4  resample value, lambda 10      2
-        7  15×30     2        -  -                              2
-        8  19×38     2        -  -                              2
-        9  23×46     2        2  resample value, lambda 10      1
-       10  30×60     1        -  -                              1
-       11  37×74     1        -  -                              1
-       12  45×90     1        1  the best                       1
+    scale  grid   rows  decodes  selects                    continue
+        0  1×1       8        -  -                                 8
+        1  2×2       8        -  -                                 8
+        2  2×4       8        8  cluster pca                       6
+        3  3×6       6        -  -                                 6
+        4  5×10      6        -  -                                 6
+        5  8×16      6        6  cluster pca                       4
+        6  11×22     4        4  resample value, lambda 10         2
+        7  15×30     2        -  -                                 2
+        8  19×38     2        -  -                                 2
+        9  23×46     2        2  resample value, lambda 10         1
+       10  30×60     1        -  -                                 1
+       11  37×74     1        -  -                                 1
+       12  45×90     1        1  the best                          1
 
     21 decodes, 7 scorings
     ");

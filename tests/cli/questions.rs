@@ -213,10 +213,10 @@ fn what_cannot_be_asked_is_refused() {
     hint: choose a scorer that answers questions: vqa or openai
     $ generate "a ring" --scorer openai
     error: the scorer openai needs the address of a vision server
-    hint: --openai-url http://localhost:8000/v1, or the variable TTSVAR_OPENAI_URL
+    hint: give --openai-url http://localhost:8000/v1, or set TTSVAR_OPENAI_URL
     $ generate "a ring" --scorer openai --openai-url http://me:secret@host/v1
     error: the address of the vision server must be of the form http://localhost:8000/v1
-    hint: keys and passwords do not belong there: set OPENAI_API_KEY
+    hint: do not put keys or passwords in the address; set OPENAI_API_KEY
     $ generate "a ring" --scorer openai --questions bad.jsonl
     error: bad.jsonl: line 1: missing field `questions` at line 1 column 15
     hint: expected JSON lines with `prompt` and `questions` (or `vqa_list`, as GenEval 2 has it), or DPG-Bench's dpg_bench.csv
@@ -289,7 +289,7 @@ fn questions_are_a_benchmark() {
     let shared: Value = serde_json::from_str(&evaluate(&shared)).unwrap();
     let note = shared["notes"][0].as_str().unwrap();
     assert!(
-        note.starts_with("Searches use the scorer that evaluates here"),
+        note.starts_with("Searches use the same scorer as the evaluation"),
         "{note}"
     );
 }

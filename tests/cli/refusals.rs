@@ -6,7 +6,10 @@ use crate::desk::Desk;
 
 /// What depends on the demo.
 const OF_DEMO: [(&str, &str); 2] = [
-    (r"one size only, \d+ x \d+", "one size only, [size]"),
+    (
+        r"generates images of \d+ x \d+ pixels",
+        "generates images of [size]",
+    ),
     (
         r"the guidance layer must be at most \d+",
         "the guidance layer must be at most [depth]",
@@ -67,7 +70,7 @@ fn prompts_that_say_nothing() {
 
     $ generate --prompts none.txt
     error: none.txt: No such file or directory (os error 2)
-    hint: check that the path exists and that you may read or write it
+    hint: check that the path exists and that you have permission to read or write it
 
     $ generate a red circle
     error: unexpected argument 'red' found
@@ -101,18 +104,18 @@ fn numbers_out_of_range() {
             &["--seed", "-2"],
             &["--preview", "0"],
             &["--threads", "0"],
-        ]), @r"
+        ]), @"
         $ --n 0
         error: n must be 1 or more, found 0
         hint: leave it out for the model's default
 
         $ --n -1
-        error: invalid value '-1' for '--n <N>': expected a whole number, 0 or more
-        hint: `ttsvar help generate` lists what can be given
+        error: invalid value '-1' for '--n <N>': expected a non-negative integer
+        hint: `ttsvar help generate` lists the options
 
         $ --n two
-        error: invalid value 'two' for '--n <N>': expected a whole number, 0 or more
-        hint: `ttsvar help generate` lists what can be given
+        error: invalid value 'two' for '--n <N>': expected a non-negative integer
+        hint: `ttsvar help generate` lists the options
 
         $ --n 99999999
         error: N: 99999999 rows, but a batch has at most 65536
@@ -124,35 +127,35 @@ fn numbers_out_of_range() {
 
         $ --tau 0
         error: tau must be greater than 0, found 0
-        hint: 0.5 is usual; near 0 takes the more likely value of each bit
+        hint: a typical value is 0.5; near 0, the more likely value of each bit is chosen
 
         $ --tau -1
         error: tau must be greater than 0, found -1
-        hint: 0.5 is usual; near 0 takes the more likely value of each bit
+        hint: a typical value is 0.5; near 0, the more likely value of each bit is chosen
 
         $ --tau nan
         error: tau must be greater than 0, found NaN
-        hint: 0.5 is usual; near 0 takes the more likely value of each bit
+        hint: a typical value is 0.5; near 0, the more likely value of each bit is chosen
 
         $ --tau 1,0
         error: tau at scale 1 must be greater than 0, found 0
-        hint: 0.5 is usual; near 0 takes the more likely value of each bit
+        hint: a typical value is 0.5; near 0, the more likely value of each bit is chosen
 
         $ --tau 1,,2
-        error: invalid value '1,,2' for '--tau <NUMBER,...>': expected a number, or one for each scale with commas between them
-        hint: `ttsvar help generate` lists what can be given
+        error: invalid value '1,,2' for '--tau <NUMBER,...>': expected a number, or a comma-separated list with one number per scale
+        hint: `ttsvar help generate` lists the options
 
         $ --tau 1,1,1,1,1,1,1,1
         error: tau has 8 values, but the model has 7 scales
-        hint: give one value, or up to one for each scale; the last one continues
+        hint: give one value, or at most one per scale; the last one applies to all later scales
 
         $ --cfg nan
         error: cfg must be a finite number, found NaN
-        hint: 3 is usual; 1 turns guidance off
+        hint: a typical value is 3; 1 turns guidance off
 
         $ --cfg inf
         error: cfg must be a finite number, found inf
-        hint: 3 is usual; 1 turns guidance off
+        hint: a typical value is 3; 1 turns guidance off
 
         $ --cfg-layer 0
         error: the guidance layer must be 1 or more, found 0
@@ -164,23 +167,23 @@ fn numbers_out_of_range() {
 
         $ --top-p 1.5
         error: top-p must be from 0 to 1, found 1.5
-        hint: 0.97 is usual; 0 turns it off
+        hint: a typical value is 0.97; 0 turns it off
 
         $ --top-p -0.1
         error: top-p must be from 0 to 1, found -0.1
-        hint: 0.97 is usual; 0 turns it off
+        hint: a typical value is 0.97; 0 turns it off
 
         $ --lambda -1
         error: lambda must be a finite number, 0 or more, found -1
-        hint: 10 is the paper's; 0 draws evenly, larger values favour high scores
+        hint: the paper uses 10; 0 draws uniformly, larger values favour high scores
 
         $ --lambda nan
         error: lambda must be a finite number, 0 or more, found NaN
-        hint: 10 is the paper's; 0 draws evenly, larger values favour high scores
+        hint: the paper uses 10; 0 draws uniformly, larger values favour high scores
 
         $ --seed -2
-        error: invalid value '-2' for '--seed <NUMBER>': expected a whole number, 0 or more, or -1 for a new seed
-        hint: `ttsvar help generate` lists what can be given
+        error: invalid value '-2' for '--seed <NUMBER>': expected a non-negative integer, or -1 for a random seed
+        hint: `ttsvar help generate` lists the options
 
         $ --preview 0
         error: `0` is not a valid preview size
@@ -240,8 +243,8 @@ fn names_that_are_not_known() {
     hint: did you mean `cpu`? expected `cpu` or `cuda`
 
     $ --pixels 2M
-    error: an image size of `2M` pixels is not known
-    hint: the released models paint 0.06M, 0.25M, 0.60M and 1M pixels
+    error: unknown image size `2M`
+    hint: the released models generate 0.06M, 0.25M, 0.60M or 1M pixels
 
     $ --sed 1
     error: unexpected argument '--sed' found
@@ -260,7 +263,7 @@ fn aspects_that_no_model_paints() {
             &["--aspect", "0:1"],
             &["--aspect", "16:9"],
             &["--pixels", "1M"],
-        ]), @r"
+        ]), @"
         $ --aspect 1:3.1
         error: an aspect of 1:3.1 is out of range
         hint: models generate from 1:3 (tall) to 3:1 (wide)
@@ -282,11 +285,11 @@ fn aspects_that_no_model_paints() {
         hint: give width to height, such as 16:9
 
         $ --aspect 16:9
-        error: `demo` generates images of one size only, [size]
+        error: `demo` only generates images of [size]
         hint: leave --aspect and --pixels out
 
         $ --pixels 1M
-        error: `demo` generates images of one size only, [size]
+        error: `demo` only generates images of [size]
         hint: leave --aspect and --pixels out
         ");
     });
@@ -319,14 +322,14 @@ fn flags_that_contradict_each_other() {
 
     $ --prompts p.txt
     error: the argument '[PROMPT]' cannot be used with '--prompts <FILE>'
-    hint: `ttsvar help generate` lists what can be given
+    hint: `ttsvar help generate` lists the options
 
     $ --out a.png --tree a.png
-    error: a.png: two results cannot be the same file
+    error: a.png: two results cannot be written to the same file
     hint: give each its own name
 
     $ --out a.png --tree ./a.png
-    error: ./a.png: two results cannot be the same file
+    error: ./a.png: two results cannot be written to the same file
     hint: give each its own name
 
     $ --weights somewhere
@@ -372,7 +375,7 @@ fn released_models_without_their_files() {
     hint: `ttsvar models --weights DIR` lists the files of each model and those present in DIR; `ttsvar models fetch` downloads them
 
     $ generate "a cat" --model empty
-    error: empty: no `bundle.toml` in it
+    error: empty: contains no `bundle.toml`
     hint: `--model` takes a folder with a bundle.toml, or the name of a released model with `--weights FOLDER`
 
     $ models --weights none

@@ -50,15 +50,15 @@ fn plans_that_cannot_be_followed() {
 
         $ generate "a red circle" --plan late.toml
         error: scale 99: the model's last scale is [last]
-        hint: scales count from 0; `ttsvar plan METHOD --model ...` writes a plan that fits the model
+        hint: scales are numbered from 0; `ttsvar plan METHOD --model ...` writes a plan that fits the model
 
         $ generate "a red circle" --plan growing.toml
-        error: growing.toml: scale 1: clustering cannot make 4 rows of 2
+        error: growing.toml: scale 1: clustering cannot make 4 rows from 2
         hint: choose a width of 2 or less; only `top` grows a batch: select = { top = 2 } with width = 4
 
         $ generate "a red circle" --plan none.toml
         error: none.toml: No such file or directory (os error 2)
-        hint: check that the path exists and that you may read or write it
+        hint: check that the path exists and that you have permission to read or write it
 
         $ plan unselected.toml
         error: unselected.toml: scale 2: the stage has no `select`, but its width goes from 8 to 4
@@ -86,11 +86,11 @@ fn plans_that_cannot_be_followed() {
 
         $ plan --scales 13 --model demo
         error: the argument '--scales <COUNT>' cannot be used with '--model <NAME|DIR>'
-        hint: `ttsvar help plan` lists what can be given
+        hint: `ttsvar help plan` lists the options
 
         $ plan --toml --json
         error: the argument '--toml' cannot be used with '--json'
-        hint: `ttsvar help plan` lists what can be given
+        hint: `ttsvar help plan` lists the options
         "#);
     });
 }
@@ -114,15 +114,15 @@ fn outputs_that_cannot_be_written() {
     assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
     $ generate "a red circle" --out none/a.png
     error: none/a.png: cannot be written: `none` does not exist
-    hint: create the folder first, or name another one
+    hint: create the folder first, or choose another one
 
     $ generate "a red circle" --out notes/a.png
     error: notes/a.png: cannot be written: `notes` is not a folder
-    hint: create the folder first, or name another one
+    hint: create the folder first, or choose another one
 
     $ generate "a red circle" --out notes
     error: notes: expected a .png file or a folder
-    hint: a file of that name is in the way
+    hint: a file with that name already exists; choose another name
 
     $ generate "a red circle" --out a.jpg
     error: a.jpg: expected a .png file or a folder
@@ -130,7 +130,7 @@ fn outputs_that_cannot_be_written() {
 
     $ generate "a red circle" --trace none/a.json
     error: none/a.json: cannot be written: `none` does not exist
-    hint: create the folder first, or name another one
+    hint: create the folder first, or choose another one
 
     $ generate "a red circle" --trace a.png
     error: a.png: expected a .json file or a folder
@@ -145,7 +145,7 @@ fn outputs_that_cannot_be_written() {
     hint: --report writes HTML only
 
     $ generate --prompts list.txt --out a.png
-    error: a.png: several results cannot be one file
+    error: a.png: several results cannot be written to one file
     hint: give --out a folder: results are numbered in it
     "#);
 }
@@ -182,11 +182,11 @@ fn files_that_say_nothing_of_their_origin() {
 
         $ generate --from notes.txt
         error: notes.txt: not a PNG, but text
-        hint: the file is damaged, or it is not an image; PNG, JPEG and WebP are read
+        hint: the file is damaged, or it is not an image; PNG, JPEG and WebP are supported
 
         $ generate --from none.png
         error: none.png: No such file or directory (os error 2)
-        hint: check that the path exists and that you may read or write it
+        hint: check that the path exists and that you have permission to read or write it
 
         $ inspect other.png
         error: other.png: this image does not record how it was made
@@ -198,15 +198,15 @@ fn files_that_say_nothing_of_their_origin() {
 
         $ inspect other.json
         error: other.json: not a search trace: missing field `schema` at line 1 column 2
-        hint: give a PNG that `ttsvar generate` wrote, or a trace that its --trace wrote
+        hint: give a PNG written by `ttsvar generate`, or a trace written by its --trace option
 
         $ inspect notes.txt
         error: notes.txt: neither a PNG nor a trace
-        hint: give a PNG that `ttsvar generate` wrote, or a trace that its --trace wrote
+        hint: give a PNG written by `ttsvar generate`, or a trace written by its --trace option
 
         $ inspect
         error: the following required arguments were not provided: <FILE>...
-        hint: `ttsvar help inspect` lists what can be given
+        hint: `ttsvar help inspect` lists the options
         ");
     });
 }

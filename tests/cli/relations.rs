@@ -61,7 +61,7 @@ fn tables_say_that_search_and_evaluation_share_a_detector() {
         ];
         desk.works(&arguments)
     };
-    let note = "searches with the kind of network that evaluates here";
+    let note = "which is the same kind of network as the evaluator";
     assert!(evaluate("shared", "relation").contains(note));
     assert!(evaluate("mixed", "demo-reward,relation").contains(note));
     assert!(!evaluate("apart", "demo-reward").contains(note));
@@ -73,6 +73,6 @@ fn prompts_without_anything_to_check_are_refused() {
     assert_snapshot!(desk.refuses(&["generate", "a corgi astronaut", "--scorer", "relation", "-q"]), @r#"
     $ generate "a corgi astronaut" --scorer relation -q
     error: the scorer relation finds nothing in the prompt that it can check
-    hint: it reads things that its detector knows, their numbers and positions, such as `a dog left of two cats`; for other prompts choose another scorer
+    hint: it checks objects that its detector knows, their counts and positions, such as `a dog left of two cats`; for other prompts, choose another scorer
     "#);
 }

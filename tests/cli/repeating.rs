@@ -200,7 +200,7 @@ fn a_picture_that_other_code_chose_is_not_repeated() {
     assert!(desk.works(&["inspect", "own.png"]).contains("mine.redness"));
     assert_snapshot!(desk.refuses(&["generate", "--from", "own.png"]), @r#"
     $ generate --from own.png
-    error: own.png: the search used a caller's own scorer, `mine.redness`
+    error: own.png: the search used a custom scorer, `mine.redness`
     hint: repeat it with the program that provided it
     "#);
 }

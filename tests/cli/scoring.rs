@@ -249,9 +249,9 @@ fn what_is_no_picture_is_one_line_and_the_rest_is_scored() {
     ]);
     assert_snapshot!(said.err, @r#"
     error: text.png: expected an image, found text
-    hint: the file is damaged, or it is not an image; PNG, JPEG and WebP are read
+    hint: the file is damaged, or it is not an image; PNG, JPEG and WebP are supported
     error: none.png: No such file or directory (os error 2)
-    hint: check that the path exists and that you may read or write it
+    hint: check that the path exists and that you have permission to read or write it
     error: bare.png: does not record a prompt
     hint: give one: --prompt "a red circle"
     "#);
@@ -324,9 +324,9 @@ fn scorers_that_cannot_score_are_refused() {
     hint: `ttsvar models` lists every model's files and where each is published
     $ score empty
     error: empty: contains no images
-    hint: PNG, JPEG and WebP are read
+    hint: PNG, JPEG and WebP are supported
     $ generate "a red circle" --weights empty
-    error: empty: the demo has its own weights, and no option requires files of this folder
+    error: empty: the demo has its own weights, and no option needs files from this folder
     hint: choose a released model, --model infinity-2b, or a released scorer, --scorer hps
     "#);
 }

@@ -154,11 +154,11 @@ fn layouts_that_are_not_possible() {
 
     $ generate "a photo of a star left of a ring" --steer absent.toml
     error: absent.toml: the layout has a concept that is not in the prompt: `a cat`
-    hint: the text of a concept is a part of the prompt, word for word; --steer off leaves the layout out
+    hint: copy the text of each concept from the prompt, word for word, or turn steering off with --steer off
 
     $ generate "a photo of a star left of a ring" --steer narrow.toml
     error: narrow.toml: the box of `a star` fills no cell of the steered 4 x 4 grid
-    hint: make it larger: a cell is 0.25 wide and 0.25 high, and a box takes those that it fills by more than half
+    hint: make it larger: a cell is 0.25 wide and 0.25 high, and a box must cover more than half of it
 
     $ generate "a photo of a star left of a ring" --steer many.toml
     error: many.toml: the layout has 17 concepts, but the steered grid has 4 x 4 cells
@@ -170,7 +170,7 @@ fn layouts_that_are_not_possible() {
 
     $ generate "a photo of a star left of a ring" --steer scale.toml
     error: scale.toml: steer names scale 9, but the model has 7 scales
-    hint: scales count from 0; without them, the 4 x 4 grid is steered
+    hint: scales are numbered from 0; without `scales`, the 4 x 4 grid is steered
 
     $ generate "a photo of a star left of a ring" --steer broken.toml
     error: broken.toml: line 1: unclosed array, expected `]`
@@ -178,7 +178,7 @@ fn layouts_that_are_not_possible() {
 
     $ generate "a photo of a star left of a ring" --steer none.toml
     error: none.toml: No such file or directory (os error 2)
-    hint: check that the path exists and that you may read or write it
+    hint: check that the path exists and that you have permission to read or write it
 
     $ generate "a photo of a star left of a ring" --steer autp
     error: unknown value `autp`

@@ -66,11 +66,11 @@ fn options_of_other_families_and_sizes_are_refused() {
     hint: leave --sampling out
 
     $ generate "a star" --model bundle --method raw --seed 5 --pixels 1M
-    error: `switti-tiny` generates images of one size only, 28 x 28
+    error: `switti-tiny` only generates images of 28 x 28 pixels
     hint: leave --aspect and --pixels out
 
     $ generate "a star" --model bundle --method raw --seed 5 --aspect 2:1
-    error: `switti-tiny` generates images of one size only, 28 x 28
+    error: `switti-tiny` only generates images of 28 x 28 pixels
     hint: leave --aspect and --pixels out
     "#);
 }
@@ -97,11 +97,11 @@ fn descriptions_that_do_not_fit_are_refused() {
     hint: docs/weights.md describes bundle.toml
 
     $ generate "a star" --model bundle --method raw --seed 5
-    error: bundle/bundle.toml: the text encoder of the family `switti` is of the family `clip-pair`
+    error: bundle/bundle.toml: the family `switti` needs a text encoder of the family `clip-pair`
     hint: docs/weights.md describes bundle.toml
 
     $ generate "a star" --model bundle --method raw --seed 5
-    error: bundle/bundle.toml: `scales` are not for the family `switti`, whose weights have them
+    error: bundle/bundle.toml: the family `switti` takes its scales from the weights; remove `scales`
     hint: docs/weights.md describes bundle.toml
 
     $ generate "a star" --model bundle --method raw --seed 5

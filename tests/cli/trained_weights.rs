@@ -84,7 +84,7 @@ fn of_a_model_and_its_average_the_model_is_read_and_the_other_can_be_chosen() {
     let said = generate(&desk, "model.png", &[]);
     assert_eq!(
         said.err,
-        "note: bundle/infinity.pth: reads the state dict at `model`; `ema` would fit too; \
+        "note: bundle/infinity.pth: using the state dict at `model`; `ema` would fit too; \
          --state-dict ema reads the other\n"
     );
     assert_eq!(desk.png("model.png").image, desk.png("plain.png").image);
@@ -92,7 +92,7 @@ fn of_a_model_and_its_average_the_model_is_read_and_the_other_can_be_chosen() {
     let said = generate(&desk, "ema.png", &["--state-dict", "ema"]);
     assert_eq!(
         said.err,
-        "note: bundle/infinity.pth: reads the state dict at `ema`; `model` would fit too\n"
+        "note: bundle/infinity.pth: using the state dict at `ema`; `model` would fit too\n"
     );
     assert_ne!(desk.png("ema.png").image, desk.png("plain.png").image);
     assert!(
@@ -129,7 +129,7 @@ fn a_prefix_that_all_names_share_is_taken_off_and_reported() {
     let said = generate(&desk, "wrapped.png", &[]);
     assert_eq!(
         said.err,
-        "note: bundle/infinity.pth: reads the tensors under `module`\n"
+        "note: bundle/infinity.pth: using the tensors under `module`\n"
     );
     assert_eq!(desk.png("wrapped.png").image, desk.png("plain.png").image);
 }
@@ -202,8 +202,8 @@ fn the_decoder_of_another_release_is_refused_by_its_name() {
         said.err,
         "error: bundle/infinity_vae_d32.pth: expected infinity_vae_d32reg.pth, which belongs to \
          this transformer, found infinity_vae_d32.pth (saved as `infinity_vae_d32.pth`)\n\
-         hint: download infinity_vae_d32reg.pth; with another decoder, images are bad without any \
-         other sign\n"
+         hint: download infinity_vae_d32reg.pth; a different decoder produces bad images without any \
+         error\n"
     );
 }
 
@@ -286,9 +286,9 @@ fn the_current_revision_of_a_cache_is_read() {
     let good = desk.read(&format!("{repository}/snapshots/bbbb/config.json"));
     desk.write(&damaged, good);
     assert!(
-        score()
-            .err
-            .contains("snapshots/aaaa: reads this one of 2 revisions, since refs/main names none"),
+        score().err.contains(
+            "snapshots/aaaa: using this one of 2 revisions, because refs/main names none"
+        ),
     );
     fs::create_dir_all(desk.path(&format!("{repository}/refs"))).unwrap();
     desk.write(&format!("{repository}/refs/main"), "bbbb");

@@ -147,8 +147,8 @@ fn a_pickle_that_calls_something_is_refused_and_calls_nothing() {
     let said = refused_with(&desk, "infinity.pth", &archive(&call, &[]));
     assert_snapshot!(said, @r#"
     $ generate "a red circle" --method tts-var --model bundle --out a.png
-    error: bundle/infinity.pth: the pickle asks for `posix.system`; only tensors are read, and nothing is ever run
-    hint: if you trust the file, load it in Python and save its tensors alone, best with `safetensors.torch.save_file`
+    error: bundle/infinity.pth: the pickle asks for `posix.system`; only tensors are loaded, and no code is ever run
+    hint: if you trust the file, load it in Python and save only its tensors, preferably with `safetensors.torch.save_file`
     "#);
     assert!(!desk.path("called").exists());
 }

@@ -271,17 +271,17 @@ fn methods_may_be_added_but_nothing_else_may_change() {
             .unwrap_err()
             .to_string()
     };
-    assert!(refused(&|other| other.seed = 6).contains("another seed"));
-    assert!(refused(&|other| other.samples = 6).contains("another number of samples"));
+    assert!(refused(&|other| other.seed = 6).contains("a different seed"));
+    assert!(refused(&|other| other.samples = 6).contains("a different number of samples"));
     assert!(
         refused(&|other| other.contenders[1].plan = Plan::raw(SCALES).unwrap())
-            .contains("another plan")
+            .contains("a different plan")
     );
     // Contenders that are left out for a while are not forgotten: their records stay.
     Log::open(folder.path(), &setup(&all[..1]), &Light::new(8), true).unwrap();
     assert!(
         refused(&|other| other.contenders[1].plan = Plan::raw(SCALES).unwrap())
-            .contains("another plan")
+            .contains("a different plan")
     );
     let at = |path: &str| BTreeMap::from([("made".to_owned(), PathBuf::from(path))]);
     Log::open(
@@ -294,7 +294,7 @@ fn methods_may_be_added_but_nothing_else_may_change() {
         true,
     )
     .unwrap();
-    assert!(refused(&|other| other.pictures = at("/b/made")).contains("another image folder"));
+    assert!(refused(&|other| other.pictures = at("/b/made")).contains("a different image folder"));
 }
 
 #[test]

@@ -294,7 +294,7 @@ fn what_is_missing_of_a_released_model_is_named_with_its_source() {
     assert!(
         error
             .to_string()
-            .contains("no `infinity_2b_reg.pth` of infinity-2b in it"),
+            .contains("contains no `infinity_2b_reg.pth` of infinity-2b"),
         "{error}"
     );
     assert!(
@@ -466,8 +466,8 @@ fn a_wrong_description_is_refused_with_what_is_right() {
             "vae = \"infinity_vae.pth\"",
             "vae = \"infinity_vae.pth\"\nclasses = [\"a\"]",
             [
-                "`classes` are for the families `var` and `flexar-class`",
-                "read texts",
+                "`classes` only applies to the families `var` and `flexar-class`",
+                "text-conditional",
             ],
         ),
         (

@@ -218,7 +218,7 @@ fn a_pickle_that_calls_something_is_refused_by_name() {
     let odd = Pickle::new().global("torch", "OddStorage").end();
     refused(
         archive(&odd, &[]),
-        &["`torch.OddStorage`", "type of numbers"],
+        &["`torch.OddStorage`", "this data type"],
     );
 }
 
@@ -521,7 +521,7 @@ fn damaged_safetensors_are_refused() {
     );
     refused(
         file(a.clone(), entry("Q4", "[1]", 8, 16), 16),
-        &["tensor `b`", "can be read", "found Q4"],
+        &["tensor `b`", "a supported data type", "found Q4"],
     );
     refused(
         file(
@@ -536,7 +536,7 @@ fn damaged_safetensors_are_refused() {
         &["tensor `b`", "dtype, shape"],
     );
     refused(file(a, "7".into(), 16), &["tensor `b`", "found 7"]);
-    refused(safetensors("{\"a\":", 0), &["not the JSON expected"]);
+    refused(safetensors("{\"a\":", 0), &["not the expected JSON"]);
     refused(
         b"\xff\xff\xff\xff\xff\xff\xff\xff{}".to_vec(),
         &["a safetensors header of 18446744073709551615 bytes"],
@@ -568,12 +568,12 @@ fn folders_say_what_they_lack() {
     write(index, r#"{"weight_map": {"a": "absent.safetensors"}}"#);
     message(&["1 of 1 shards are missing: absent.safetensors"]);
     write(index, r#"{"weights": {}}"#);
-    message(&[index, "not the JSON expected", "weight_map"]);
+    message(&[index, "not the expected JSON", "weight_map"]);
     write(index, r#"{"weight_map": {}}"#);
     message(&["an index without tensors"]);
     std::fs::write(folder.path().join("one.pth"), single_tensor_file(PLAIN)).unwrap();
     write(index, r#"{"weight_map": {"layer.bias": "one.pth"}}"#);
-    message(&[index, "`one.pth` has none of the tensors"]);
+    message(&[index, "`one.pth` contains none of the tensors"]);
     let missing = hub::open(folder.path().join("none.pth"), &[])
         .err()
         .expect("an error");

@@ -144,7 +144,7 @@ fn other_formats_are_named_with_a_remedy() {
     let cases: [(&[u8], &str, &str); 6] = [
         (
             b"GIF89a\x01\0",
-            "GIF, but only PNG, JPEG and WebP are read",
+            "GIF, but only PNG, JPEG and WebP are supported",
             "convert",
         ),
         (b"\0\0\0\x20ftypavif\0", "AVIF", "convert"),

@@ -226,7 +226,7 @@ impl Renamed {
             match theirs(&ours, version) {
                 (name, None) => assert!(
                     all.insert(name.clone(), tensor).is_none(),
-                    "{name} is there twice"
+                    "{name} is duplicated"
                 ),
                 (name, Some(place)) => thirds.entry(name).or_default()[place] = Some(tensor),
             }

@@ -129,7 +129,7 @@ fn damaged_and_hostile_files_are_refused() {
     with(
         &saved(&[("a", huge)]),
         &[("0", 1 << 60, &six())],
-        &["storage `0` reaches beyond the end"],
+        &["storage `0` extends past the end"],
     );
     let far = Tensor { offset: 1, ..PLAIN };
     with(

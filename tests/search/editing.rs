@@ -1,4 +1,4 @@
-//! Edits: a part of an image is generated again, and the rest stays as the tokenizer knows it.
+//! Edits: part of an image is regenerated, and the rest stays as the tokenizer knows it.
 
 use std::{path::Path, sync::Arc};
 
@@ -164,7 +164,7 @@ fn what_cannot_be_edited_is_refused() {
         mask,
     };
     let none = refused(with_mask(Mask::new(SIDE, SIDE, |_| false)));
-    assert!(none.contains("fills no token"), "{none}");
+    assert!(none.contains("less than a fifth of every token"), "{none}");
     let all = refused(with_mask(Mask::new(SIDE, SIDE, |_| true)));
     assert!(all.contains("the whole image"), "{all}");
     let small = refused(with_mask(Mask::new(32, 64, |_| true)));
@@ -288,7 +288,7 @@ fn a_model_without_a_grid_of_tokens_says_so() {
     let session = Session::new(&system, &options(1)).unwrap();
     let error = session.with_edit(input()).map(|_| ()).unwrap_err();
     assert!(
-        error.to_string().contains("cannot generate a part"),
+        error.to_string().contains("cannot regenerate part"),
         "{error}"
     );
 }

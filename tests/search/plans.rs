@@ -74,11 +74,11 @@ fn wrong_plans_are_refused_by_scale() {
         ),
         (
             stage(4, "scale = 2, width = 6, select = {cluster = \"pca\"}"),
-            "scale 2: clustering cannot make 6 rows of 4",
+            "scale 2: clustering cannot make 6 rows from 4",
         ),
         (
             stage(4, "scale = 2, width = 6, select = {resample = \"max\"}"),
-            "scale 2: resampling cannot make 6 rows of 4",
+            "scale 2: resampling cannot make 6 rows from 4",
         ),
         (
             stage(4, "scale = 2, width = 6, select = {top = 5}"),
@@ -128,7 +128,7 @@ fn wrong_choices_are_refused() {
     );
     assert_eq!(
         refusal(&two.replace("SCALE", "1")),
-        "scale 1: its stage stands after the one of scale 3"
+        "scale 1: its stage comes after that of scale 3"
     );
     let select = |text: &str| {
         refusal(&format!(

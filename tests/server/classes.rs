@@ -45,7 +45,7 @@ fn a_class_stands_in_place_of_a_prompt() {
     let (param, _, message) = refused(json!({ "prompt": "a cat", "class": 3 }));
     assert_eq!(param, "prompt");
     assert!(
-        message.contains("not of prompts") && !message.contains("--"),
+        message.contains("a class, not a prompt") && !message.contains("--"),
         "{message}"
     );
     let (param, _, message) = refused(json!({ "search": { "class": 20 } }));
@@ -69,6 +69,6 @@ fn a_model_of_prompts_refuses_classes() {
         let error = answer.json()["error"].clone();
         assert_eq!(error["param"], "class");
         let message = error["message"].as_str().unwrap();
-        assert!(message.contains("not of classes"), "{message}");
+        assert!(message.contains("a prompt, not a class"), "{message}");
     }
 }

@@ -73,7 +73,7 @@ fn a_seed_of_minus_one_is_any_seed() {
 #[test]
 fn wrong_values_are_named_with_their_field_and_range() {
     let served = Served::new(&[]);
-    let seeds = "expected a whole number from 0 to 18446744073709551615";
+    let seeds = "expected an integer from 0 to 18446744073709551615";
     let cases = [
         (
             json!({ "seed": -2 }),
@@ -109,12 +109,12 @@ fn wrong_values_are_named_with_their_field_and_range() {
         (
             json!({ "search": { "n": "2" } }),
             "search.n",
-            "n is \"2\", expected a whole number".to_owned(),
+            "n is \"2\", expected a non-negative integer".to_owned(),
         ),
         (
             json!({ "search": { "top_k": -1 } }),
             "search.top_k",
-            "top_k is -1, expected a whole number".to_owned(),
+            "top_k is -1, expected a non-negative integer".to_owned(),
         ),
         (json!({ "cfg": [] }), "cfg", "expected a number".to_owned()),
         (
@@ -180,7 +180,7 @@ fn wrong_values_are_named_with_their_field_and_range() {
         (
             json!({ "method": 5 }),
             "method",
-            "method is 5, expected a text".to_owned(),
+            "method is 5, expected a string".to_owned(),
         ),
         (
             json!({ "method": "bon" }),
@@ -190,7 +190,7 @@ fn wrong_values_are_named_with_their_field_and_range() {
         (
             json!({ "negative": 5 }),
             "negative",
-            "negative is 5, expected a text".to_owned(),
+            "negative is 5, expected a string".to_owned(),
         ),
         (
             json!({ "prompt": null }),
@@ -200,12 +200,12 @@ fn wrong_values_are_named_with_their_field_and_range() {
         (
             json!({ "prompt": [] }),
             "prompt",
-            "prompt is a list, expected a text".to_owned(),
+            "prompt is a list, expected a string".to_owned(),
         ),
         (
             json!({ "size": 64 }),
             "size",
-            "size is 64, expected a text".to_owned(),
+            "size is 64, expected a string".to_owned(),
         ),
         (
             json!({ "previews": 1 }),
@@ -220,7 +220,7 @@ fn wrong_values_are_named_with_their_field_and_range() {
         (
             json!({ "plan": { "start": "8" } }),
             "plan",
-            "start is \"8\", expected a whole number".to_owned(),
+            "start is \"8\", expected a non-negative integer".to_owned(),
         ),
         (
             json!({ "plan": { "start": 2, "stage": [
@@ -232,12 +232,12 @@ fn wrong_values_are_named_with_their_field_and_range() {
         (
             json!({ "plan": "start = -1" }),
             "plan",
-            "expected a whole number".to_owned(),
+            "expected a non-negative integer".to_owned(),
         ),
         (
             json!({ "pixels": "0.06M" }),
             "pixels",
-            "images of one size only".to_owned(),
+            "only generates images of".to_owned(),
         ),
         (
             json!({ "negative": "b".repeat(1001) }),

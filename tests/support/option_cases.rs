@@ -10,8 +10,8 @@ use ttsvar::{
 /// The options that the demo refuses, each with a value and a part of the error: it has one size of
 /// images, it reads prompts, and its scorer answers no questions.
 pub const REFUSED_BY_DEMO: [(&str, &str, &str); 9] = [
-    ("pixels", "0.06M", "one size only"),
-    ("class", "207", "not of classes"),
+    ("pixels", "0.06M", "only generates images of"),
+    ("class", "207", "a prompt, not a class"),
     ("questions", "auto", "answers none"),
     ("question_mean", "geometric", "no questions"),
     ("more_smooth", "true", "not an option of Infinity"),

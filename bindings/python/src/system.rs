@@ -105,7 +105,7 @@ impl System {
     }
 
     /// Searches for the best image of a prompt. With `best`, the search must finish as many images.
-    /// `edit` is an image and the bytes of a file with the mask of the part to generate again.
+    /// `edit` is an image and the bytes of a file with the mask of the part to regenerate.
     #[pyo3(signature = (
         prompt, options, seed, scorer=None, extractor=None, listener=None, decode_all=false,
         best=None, edit=None

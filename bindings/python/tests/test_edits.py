@@ -62,7 +62,7 @@ def test_what_cannot_be_edited_is_refused(pipeline, original, mask):
     refused(ValueError, "64 x 64 pixels, its mask 32 x 32", image=original, mask=small)
     wide = {"image": original.resize((128, 64)), "mask": mask.resize((128, 64))}
     refused(ValueError, "128 x 64 pixels, but images of 64 x 64", **wide)
-    refused(ValueError, "the mask fills no token", image=original, mask=np.zeros((64, 64), bool))
+    refused(ValueError, "covers less than a fifth of every token", image=original, mask=np.zeros((64, 64), bool))
     refused(ValueError, "the whole image", image=original, mask=np.ones((64, 64), bool))
     numbers = np.zeros((64, 64), np.float32)
     refused(ValueError, "of bool or uint8", image=original, mask=numbers)

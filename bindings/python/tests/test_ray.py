@@ -137,7 +137,7 @@ def test_an_evaluation_resumes_where_it_stopped(on_one_machine, command_line, tm
         lines.write('{"case": 0, "half a li')
     with pytest.raises(ValueError, match="already contains an evaluation"):
         ttsvar.ray.evaluate(folder, **ARGUMENTS, workers=1)
-    with pytest.raises(ValueError, match="another seed"):
+    with pytest.raises(ValueError, match="a different seed"):
         ttsvar.ray.evaluate(folder, **{**ARGUMENTS, "seed": 4}, workers=1, resume=True)
     ttsvar.ray.evaluate(folder, **ARGUMENTS, workers=2, resume=True, on_record=seen.append)
     assert len(seen) == IMAGES
@@ -255,7 +255,7 @@ def test_a_job_that_kills_every_worker_ends_the_run(monkeypatch):
 def test_errors_are_raised_by_the_caller(tmp_path):
     with pytest.raises(ValueError, match="unknown model `nothing`"):
         ttsvar.ray.generate(["a ring"], tmp_path / "a", seed=1, model="nothing", workers=1)
-    with pytest.raises(TypeError, match="unknown arguments m; known are .*method"):
+    with pytest.raises(TypeError, match="unknown arguments m; expected some of .*method"):
         ttsvar.ray.generate(["a ring"], tmp_path / "b", seed=1, m="raw")
     with pytest.raises(ValueError, match="leave method out"):
         ttsvar.ray.evaluate(tmp_path / "c", method="raw")
@@ -277,5 +277,5 @@ def test_classes_are_distributed_like_prompts(class_bundle, command_line, tmp_pa
     )
     assert again == images
     for prompts, classes in [(None, None), (["a cat"], [3])]:
-        with pytest.raises(TypeError, match="give prompts, or"):
+        with pytest.raises(TypeError, match="give either prompts or"):
             ttsvar.ray.generate(prompts, tmp_path / "ray", classes=classes, **arguments)

@@ -54,10 +54,10 @@ impl Method {
     pub fn description(self) -> &'static str {
         match self {
             Self::Raw => "one sample, without a search",
-            Self::BestOfN => "N candidates to the end; the best one wins",
-            Self::Importance => "N candidates to the end; one is drawn by its score",
+            Self::BestOfN => "N finished candidates; the best one wins",
+            Self::Importance => "N finished candidates; one is drawn according to the scores",
             Self::Beam => "N candidates; the better half continues, each of them twice",
-            Self::Lookahead => "as beam, scored by what each candidate is one scale later",
+            Self::Lookahead => "like beam, but each candidate is scored one scale ahead",
             Self::Draft => "N candidates, scored once on the way; the best quarter finishes",
             Self::Sequential => "one candidate after the other, up to N, until one is good enough",
             Self::Auto => "one candidate after the other; weak ones are suspended unfinished",

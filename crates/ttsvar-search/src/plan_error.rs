@@ -35,7 +35,7 @@ pub enum PlanError {
         scale: usize,
     },
     /// A stage is listed after a stage of a later scale.
-    #[error("scale {scale}: its stage stands after the one of scale {previous}")]
+    #[error("scale {scale}: its stage comes after that of scale {previous}")]
     Order {
         /// The scale of the later entry.
         scale: usize,
@@ -43,7 +43,7 @@ pub enum PlanError {
         previous: usize,
     },
     /// A stage that cannot grow the batch asks for more rows than reach it.
-    #[error("scale {scale}: {action} cannot make {width} rows of {rows}")]
+    #[error("scale {scale}: {action} cannot make {width} rows from {rows}")]
     Grows {
         /// Counted from 0.
         scale: usize,
@@ -188,7 +188,7 @@ impl PlanError {
             }
             Self::Lambda { .. } => {
                 return Some(format!(
-                    "the paper uses {LAMBDA}; 0 draws evenly, larger values favour high scores"
+                    "the paper uses {LAMBDA}; 0 draws uniformly, larger values favour high scores"
                 ));
             }
             Self::Enough(_) => "the search stops as soon as a finished image reaches this score",
@@ -212,7 +212,7 @@ impl PlanError {
             Self::SelectCount { .. } => "keep one of `cluster`, `resample`, `top`, `above`, `drop`",
             Self::NoScales => "choose 1 scale or more",
             Self::BeyondLastScale { .. } => {
-                "scales count from 0; `ttsvar plan METHOD --model ...` writes a plan \
+                "scales are numbered from 0; `ttsvar plan METHOD --model ...` writes a plan \
                  that fits the model"
             }
             Self::AboveAtTheEnd { .. } => "move the stage to an earlier scale",

@@ -1,7 +1,7 @@
 //! Messages about values of the wrong type, in the words of users instead of the names of Rust types.
 
 /// Rewrites a message of serde. `invalid type: integer `-1`, expected usize` becomes `found -1,
-/// expected a whole number, 0 or more`; other messages stay as they are.
+/// expected a non-negative integer`; other messages stay as they are.
 pub fn plain(message: &str) -> String {
     match parts(message) {
         Some((found, expected)) => format!("found {found}, expected {expected}"),
@@ -50,10 +50,10 @@ fn value(found: &str) -> String {
 /// The expected type in the words of users.
 fn kind(expected: &str) -> String {
     let words = match expected {
-        "usize" => "a whole number, 0 or more",
-        "u64" => return format!("a whole number from 0 to {}", u64::MAX),
+        "usize" => "a non-negative integer",
+        "u64" => return format!("an integer from 0 to {}", u64::MAX),
         "f32" | "f64" => "a number",
-        "a string" | "string or map" | "variant identifier" => "a text",
+        "a string" | "string or map" | "variant identifier" => "a string",
         "a boolean" => "true or false",
         "a sequence" => "a list",
         "a map" | "map" => "an object",
@@ -72,11 +72,11 @@ mod tests {
         for (message, expected) in [
             (
                 "invalid type: integer `-1`, expected usize at line 1 column 34",
-                "n is -1, expected a whole number, 0 or more",
+                "n is -1, expected a non-negative integer",
             ),
             (
                 "invalid type: floating point `1.5`, expected u64",
-                "n is 1.5, expected a whole number from 0 to 18446744073709551615",
+                "n is 1.5, expected an integer from 0 to 18446744073709551615",
             ),
             (
                 "invalid type: string \"a, expected b\", expected f32",
@@ -100,7 +100,7 @@ mod tests {
         }
         assert_eq!(
             plain("invalid type: boolean `true`, expected a string"),
-            "found true, expected a text"
+            "found true, expected a string"
         );
     }
 }

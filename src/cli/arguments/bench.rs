@@ -22,7 +22,7 @@ pub(in crate::cli) struct Bench {
     /// Timed runs after a warm-up; medians are printed
     #[arg(long, value_name = "COUNT", default_value = "3", value_parser = whole::<usize>)]
     pub repeat: usize,
-    /// Time single operations at the shapes of the last scale instead of a search
+    /// Instead of a search, time individual operations at the shapes of the last scale
     #[arg(long)]
     pub ops: bool,
     #[command(flatten)]
@@ -43,13 +43,13 @@ pub(in crate::cli) struct Preview {
     /// three quarters of full]
     #[arg(long, value_name = "PIXELS", value_delimiter = ',', value_parser = whole::<usize>)]
     pub sizes: Vec<usize>,
-    /// Number of the demo's prompts
+    /// Number of demo prompts to use
     #[arg(long, value_name = "COUNT", default_value = "60", value_parser = whole::<usize>)]
     pub prompts: usize,
     /// Candidates per prompt, 2 or more
     #[arg(long, value_name = "COUNT", default_value = "8", value_parser = whole::<usize>)]
     pub rows: usize,
-    /// Seed of all draws
+    /// Random seed
     #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = seed)]
     #[arg(allow_negative_numbers = true)]
     pub seed: u64,

@@ -10,7 +10,7 @@ use crate::{collect::LatentType, system::SystemBuilder};
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Collect {
     /// Read prompts from this file or pipe, one per line: text, or {"prompt": "...", "captions":
-    /// ["..."]} with further captions for which the image is scored; `-` reads standard input
+    /// ["..."]} with more captions to score the image against; `-` reads standard input
     #[arg(long, value_name = "FILE", help_heading = "Prompts")]
     pub prompts: PathBuf,
     /// Samples per prompt

@@ -9,7 +9,7 @@ use crate::{eval::CostModel, scorers::ScorerMix, system::SystemBuilder};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Eval {
-    /// Images of flat shapes, GenEval's six tasks, a rule-based evaluator: needs no downloads
+    /// GenEval's six tasks with images of flat shapes and a rule-based evaluator; needs no downloads
     #[command(allow_negative_numbers = true)]
     Scenes(Box<Scenes>),
     /// GenEval: objects, numbers, colours and positions, evaluated by a detector; also for images
@@ -60,7 +60,7 @@ pub(in crate::cli) struct Scenes {
     pub experiments: Vec<PathBuf>,
     #[command(flatten)]
     pub prompts: PromptSet,
-    /// Price searches by a cost model: demo, infinity-2b or a .toml file; may be given several times
+    /// Cost model to price searches with: demo, infinity-2b or a .toml file; can be repeated
     #[arg(long, value_name = "NAME|FILE", default_values = CostModel::NAMES)]
     pub cost_model: Vec<String>,
     #[command(flatten)]
@@ -87,12 +87,12 @@ pub(in crate::cli) struct PromptSet {
     /// Seed for choosing and ordering the prompts
     #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = whole::<u64>)]
     pub prompt_seed: u64,
-    /// Set of prompts: test, or tuning for choosing settings; they share no captions in tasks that
-    /// have enough
+    /// Set of prompts: test, or tuning (for choosing settings); the two share no captions in tasks
+    /// that have enough of them
     #[arg(long, value_name = "SPLIT", default_value = "test")]
     pub split: String,
-    /// Number of prompts for comparing scores of unfinished and finished images; may be 0 [default:
-    /// 60, or as in the experiment]
+    /// Number of prompts on which to compare the scores of unfinished and finished images; 0 skips
+    /// this [default: 60, or as in the experiment]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     pub consistency: Option<usize>,
 }
@@ -112,7 +112,7 @@ pub(in crate::cli) struct Results {
     /// Resume the evaluation in that folder
     #[arg(long)]
     pub resume: bool,
-    /// Also write the results for another program, while the evaluation runs: tensorboard
+    /// Also log the results for another program while the evaluation runs: tensorboard
     #[arg(long, value_name = "PROGRAM")]
     pub log: Option<LogProgram>,
     /// Keep every evaluated image in the folder `images`
@@ -140,11 +140,11 @@ pub(in crate::cli) struct BenchmarkOptions {
     #[arg(value_parser = whole::<usize>)]
     #[arg(conflicts_with = "images")]
     pub n: Vec<usize>,
-    /// Evaluate the images in these folders instead, in the layout of the original program
+    /// Evaluate the images in these folders instead, laid out as by the original program
     #[arg(long, value_name = "DIR", num_args = 1..)]
     #[arg(conflicts_with_all = ["cost_model", "held_out"])]
     pub images: Vec<PathBuf>,
-    /// Price searches by a cost model: demo, infinity-2b or a .toml file; may be given several times
+    /// Cost model to price searches with: demo, infinity-2b or a .toml file; can be repeated
     /// [default: the operations of this model]
     #[arg(long, value_name = "NAME|FILE")]
     pub cost_model: Vec<String>,
@@ -159,7 +159,7 @@ pub(in crate::cli) struct BenchmarkOptions {
     /// Resume the evaluation in that folder
     #[arg(long, help_heading = "Output")]
     pub resume: bool,
-    /// Also write the results for another program, while the evaluation runs: tensorboard
+    /// Also log the results for another program while the evaluation runs: tensorboard
     #[arg(
         long,
         value_name = "PROGRAM",
@@ -167,7 +167,7 @@ pub(in crate::cli) struct BenchmarkOptions {
         conflicts_with = "images"
     )]
     pub log: Option<LogProgram>,
-    /// Keep every generated image in the folder `images`, in the layout of the original
+    /// Keep every generated image in the folder `images`, laid out as by the original program
     #[arg(long, help_heading = "Output", conflicts_with = "images")]
     pub keep: bool,
 }
@@ -217,8 +217,8 @@ pub(in crate::cli) struct CompBench {
     /// Samples per prompt, or images per prompt in the folders [default: 10]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>, help_heading = "Prompts")]
     pub samples: Option<usize>,
-    /// Also evaluate spatial and numeracy prompts that name things without a class of the detector;
-    /// these things are never found
+    /// Also evaluate spatial and numeracy prompts that name objects the detector has no class for;
+    /// such objects count as not found
     #[arg(long, help_heading = "Prompts")]
     pub every_prompt: bool,
     #[command(flatten)]
@@ -245,7 +245,7 @@ pub(in crate::cli) struct QuestionBenchmark {
     /// Samples per prompt, or images per prompt in the folders [default: 1]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>, help_heading = "Prompts")]
     pub samples: Option<usize>,
-    /// Scorer that answers: vqa, vqa-xxl or openai [default: that of --scorer]
+    /// Scorer that answers the questions: vqa, vqa-xxl or openai [default: same as --scorer]
     #[arg(long, value_name = "SCORER", help_heading = "Evaluator")]
     #[arg(value_parser = crate::options::parse::<ScorerMix>)]
     pub answerer: Option<ScorerMix>,
@@ -264,14 +264,14 @@ pub(in crate::cli) struct QuestionBenchmark {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Evaluator")]
 pub(in crate::cli) struct GenEvalNetworks {
-    /// Folder with the downloaded detector and CLIP [default: that of --weights]
+    /// Folder with the downloaded detector and CLIP [default: same as --weights]
     #[arg(long, value_name = "DIR")]
     pub judges: Option<PathBuf>,
-    /// Detector: a checkpoint of mmdetection or a folder from Hugging Face [default: found by name
-    /// in --judges]
+    /// Detector: an mmdetection checkpoint or a Hugging Face folder [default: found by name in
+    /// --judges]
     #[arg(long, value_name = "FILE|DIR")]
     pub detector: Option<PathBuf>,
-    /// CLIP that names colours: a folder from Hugging Face [default: found by name in --judges]
+    /// CLIP for naming colours: a Hugging Face folder [default: found by name in --judges]
     #[arg(long, value_name = "DIR")]
     pub clip: Option<PathBuf>,
 }
@@ -279,7 +279,7 @@ pub(in crate::cli) struct GenEvalNetworks {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Evaluator")]
 pub(in crate::cli) struct CompBenchNetworks {
-    /// Folder with the downloaded BLIP, detector and CLIP [default: that of --weights]
+    /// Folder with the downloaded BLIP, detector and CLIP [default: same as --weights]
     #[arg(long, value_name = "DIR")]
     pub judges: Option<PathBuf>,
     /// BLIP that answers questions: model_base_vqa_capfilt_large.pth [default: found by name in
@@ -290,11 +290,11 @@ pub(in crate::cli) struct CompBenchNetworks {
     /// name in --judges]
     #[arg(long, value_name = "FILE")]
     pub vocabulary: Option<PathBuf>,
-    /// Detector: a checkpoint of mmdetection or a folder from Hugging Face [default: found by name
-    /// in --judges]
+    /// Detector: an mmdetection checkpoint or a Hugging Face folder [default: found by name in
+    /// --judges]
     #[arg(long, value_name = "FILE|DIR")]
     pub detector: Option<PathBuf>,
-    /// CLIP that compares image and prompt: a folder from Hugging Face [default: found by name in
+    /// CLIP for comparing image and prompt: a Hugging Face folder [default: found by name in
     /// --judges]
     #[arg(long, value_name = "DIR")]
     pub clip: Option<PathBuf>,

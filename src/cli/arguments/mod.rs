@@ -55,12 +55,12 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Subcommands {
-    /// Search for the best image of a prompt and write it as a PNG
+    /// Search for the best image for a prompt and write it as a PNG
     #[command(allow_negative_numbers = true)] // refused with a better message later
     Generate(Box<Generate>),
-    /// Score images, generated here or elsewhere, for a prompt
+    /// Score images against a prompt, whether generated here or elsewhere
     Score(Box<Score>),
-    /// List the known models, their files and where those are published
+    /// List the known models, their files and where to get them
     Models(Models),
     /// Show what a search would do and cost, scale by scale, without doing it
     #[command(allow_negative_numbers = true)]
@@ -68,9 +68,9 @@ pub(super) enum Subcommands {
     /// Measure how long a search takes and where the time goes, on a model of any size
     #[command(allow_negative_numbers = true)]
     Bench(Box<Bench>),
-    /// Print how an image was made, from the image or from a trace
+    /// Show how an image was made, given the image or a trace
     Inspect(Inspect),
-    /// Write a model's files again with weights of 8 bits, which are smaller and load faster
+    /// Convert a model's weights to 8 bits, for smaller files that load faster
     Convert(Convert),
     /// Check this machine and test whether the program works on it
     Doctor(Doctor),
@@ -84,14 +84,14 @@ pub(super) enum Subcommands {
     /// their finished images
     #[command(allow_negative_numbers = true)]
     Collect(Box<Collect>),
-    /// Print a script with which a shell completes commands and flags
+    /// Print a shell completion script
     Completions(Completions),
     /// Print the manual page
     Man,
 }
 
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Everywhere")]
+#[command(next_help_heading = "Global options")]
 pub(super) struct Global {
     /// Print results and errors only
     #[arg(long, short, global = true)]
@@ -102,14 +102,14 @@ pub(super) struct Global {
     /// Number of threads; results do not depend on it [default: one per core]
     #[arg(long, global = true, value_name = "COUNT", value_parser = whole::<usize>)]
     pub threads: Option<usize>,
-    /// Data type of matrices: f32, bf16 with half the memory, or q8 with little more than a quarter
+    /// Data type of weight matrices: f32, bf16 (half the memory) or q8 (just over a quarter)
     /// [default: f32]
     #[arg(long, global = true, value_name = "TYPE", value_parser = parse::<Dtype>)]
     pub dtype: Option<Dtype>,
-    /// Data type of the text encoder's matrices [default: that of --dtype]
+    /// Data type of the text encoder's weight matrices [default: same as --dtype]
     #[arg(long, global = true, value_name = "TYPE", value_parser = parse::<Dtype>)]
     pub text_dtype: Option<Dtype>,
-    /// Device that computes: cpu or cuda
+    /// Device to run on: cpu or cuda
     #[arg(long, global = true, value_name = "DEVICE", default_value_t, value_parser = parse::<Device>)]
     pub device: Device,
 }
@@ -149,7 +149,7 @@ impl Global {
 pub(super) struct Generate {
     /// Description of the image; `-` reads one prompt per line from standard input
     pub prompt: Option<String>,
-    /// The same as an option
+    /// The prompt, given as an option
     #[arg(
         id = "prompt_flag",
         long = "prompt",
@@ -161,18 +161,18 @@ pub(super) struct Generate {
     /// Read one prompt per line from this file or pipe; `-` reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "prompt_flag"])]
     pub prompts: Option<PathBuf>,
-    /// Read one class per line from this file or pipe, for models of classes; `-` reads standard
-    /// input
+    /// Read one class per line from this file or pipe, for class-conditional models; `-` reads
+    /// standard input
     #[arg(long, value_name = "FILE")]
     #[arg(conflicts_with_all = ["prompt", "prompt_flag", "prompts", "class"])]
     pub classes: Option<PathBuf>,
     /// Repeat the search that made this image; other flags override its settings
     #[arg(long, value_name = "IMAGE")]
     pub from: Option<PathBuf>,
-    /// Generate a part of this image again, the inside of --mask
+    /// Regenerate part of this image: the part that --mask marks
     #[arg(long, value_name = "FILE", requires = "mask")]
     pub image: Option<PathBuf>,
-    /// The part of --image to generate: white, or transparent if the file has transparent pixels
+    /// Mask of the part to regenerate: its white pixels, or its transparent pixels if it has any
     #[arg(long, value_name = "FILE", requires = "image")]
     pub mask: Option<PathBuf>,
     #[command(flatten)]
@@ -190,7 +190,7 @@ pub(super) struct Generate {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct HeldOut {
-    /// Report the scores of these scorers too, which the search does not use: hps,clip
+    /// Also report the scores of these scorers, such as hps,clip, which the search does not use
     #[arg(long, value_name = "SCORERS", value_parser = parse::<ScorerList>)]
     pub held_out: Option<ScorerList>,
 }
@@ -198,7 +198,7 @@ pub(super) struct HeldOut {
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct Limit {
-    /// Memory limit, such as 12G: fewer rows run at once, and networks are loaded only while needed
+    /// Memory limit, such as 12G: runs fewer rows at once and loads networks only while needed
     #[arg(long, value_name = "SIZE", value_parser = numbers::parse_bytes)]
     pub memory: Option<u64>,
 }
@@ -313,7 +313,7 @@ fn output_folder() -> impl TypedValueParser<Value = PathBuf> {
         }
         Err(
             Error::input("expected a folder for files, found `-`, which is standard output")
-                .with_hint("give the name of a folder; one that is called - is ./-"),
+                .with_hint("give the name of a folder; for a folder named `-`, write `./-`"),
         )
     })
 }
@@ -321,11 +321,11 @@ fn output_folder() -> impl TypedValueParser<Value = PathBuf> {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct Outputs {
-    /// Write the image: to a .png file, which is replaced, or to a folder, under a free name; `-` is
-    /// standard output, here and below [default: this folder]
+    /// Where to write the image: a .png file, which is overwritten, or a folder, where an unused
+    /// name is chosen; `-` is standard output, here and below [default: the current folder]
     #[arg(long, short, value_name = "FILE|DIR")]
     pub out: Option<PathBuf>,
-    /// Write the K best images of the search instead of one, numbered from the best: NAME-1.png,
+    /// Write the K best images of the search instead of one, numbered best first: NAME-1.png,
     /// NAME-2.png and so on
     #[arg(long, value_name = "K", value_parser = whole::<usize>)]
     pub best: Option<usize>,
@@ -345,7 +345,7 @@ pub(super) struct Score {
     /// PNG, JPEG or WebP files, or folders of them
     #[arg(required = true, value_name = "IMAGE|DIR")]
     pub images: Vec<PathBuf>,
-    /// Description that the images are scored for [default: the prompt recorded in each image]
+    /// Prompt to score the images against [default: the prompt recorded in each image]
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
     #[command(flatten)]
@@ -359,23 +359,23 @@ pub(super) struct Score {
 pub(super) struct Models {
     #[command(subcommand)]
     pub what: Option<ModelsWhat>,
-    /// Show which files of the models are in this folder
+    /// Show which model files are present in this folder
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum ModelsWhat {
-    /// Download models from Hugging Face, with all that they need; resumes interrupted downloads
+    /// Download models and everything they need from Hugging Face; resumes interrupted downloads
     Fetch(Fetch),
 }
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct Fetch {
-    /// Names that `ttsvar models` lists, or scorers: hps, clip, aesthetic
+    /// Names listed by `ttsvar models`, or scorers such as hps, clip or aesthetic
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
-    /// Folder for the files [default: the cache of Hugging Face's own tools]
+    /// Folder for the files [default: the Hugging Face cache]
     #[arg(long, value_name = "DIR", value_parser = output_folder())]
     pub weights: Option<PathBuf>,
 }
@@ -386,11 +386,11 @@ pub(super) struct Plan {
     /// [default: the model's method]
     #[arg(value_name = "METHOD|FILE", conflicts_with_all = ["method", "plan"])]
     pub what: Option<String>,
-    /// Plan for a model of this many scales instead, without knowing its cost
+    /// Plan for a model with this many scales instead; its cost is not known
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     #[arg(conflicts_with_all = ["model", "weights", "scorer", "aspect", "pixels"])]
     pub scales: Option<usize>,
-    /// Print the plan as a file for `generate --plan`
+    /// Print the plan as TOML, to be saved for `generate --plan`
     #[arg(long, conflicts_with = "json")]
     pub toml: bool,
     #[command(flatten)]
@@ -415,11 +415,11 @@ pub(super) struct Convert {
     /// Folder with the downloads of a released model
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
-    /// Format of the matrices of transformer and text encoder: q8_0 of GGUF
+    /// Format for the weight matrices of the transformer and the text encoder: q8_0 (GGUF)
     #[arg(long, value_name = "FORMAT", default_value = "q8_0", value_parser = ["q8_0"])]
     pub to: String,
-    /// Folder for the files, which --weights or --model then names; other files of the model become
-    /// links or copies in it
+    /// Output folder, to be used later with --weights or --model; the model's other files are
+    /// linked or copied into it
     #[arg(long, short, value_name = "DIR", value_parser = output_folder())]
     pub out: PathBuf,
 }
@@ -433,7 +433,7 @@ pub(super) struct Doctor {
 
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Completions {
-    /// The shell
+    /// Shell to print the script for
     pub shell: Shell,
 }
 
@@ -501,7 +501,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            of("Everywhere"),
+            of("Global options"),
             ["device", "dtype", "json", "quiet", "text-dtype", "threads"]
         );
         for heading in ["Prompts", "Output", "Limits", "Evaluator"] {

@@ -32,10 +32,10 @@ pub(in crate::cli) struct Serve {
         value_parser = output_folder()
     )]
     pub folder: PathBuf,
-    /// Searches that run side by side [default: one per core]
+    /// Number of searches to run in parallel [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
     pub workers: Option<usize>,
-    /// Seconds for running searches to finish when the server shuts down
+    /// Seconds to let running searches finish when the server shuts down
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = whole::<u64>)]
     pub grace: u64,
     #[command(flatten)]
@@ -49,7 +49,7 @@ pub(in crate::cli) struct Serve {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(in crate::cli) struct ServeLimits {
-    /// Searches that may wait
+    /// Maximum number of queued searches
     #[arg(long, value_name = "COUNT", default_value = "64", value_parser = whole::<usize>)]
     pub queue: usize,
     /// Bytes per request
@@ -67,11 +67,12 @@ pub(in crate::cli) struct ServeLimits {
     /// Seconds per search
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = whole::<u64>)]
     pub max_seconds: u64,
-    /// Connections; when all are in use, the one that has kept the server waiting longest is closed
+    /// Maximum number of connections; when all are in use, the one that has kept the server waiting
+    /// longest is closed
     #[arg(long, value_name = "COUNT", default_value = "512", value_parser = whole::<usize>)]
     pub max_connections: usize,
-    /// Seconds for which a client may keep the server waiting: for headers, for the next request on
-    /// its connection, or to take a response
+    /// Seconds a client may keep the server waiting: to send headers, to send the next request on
+    /// its connection, or to read a response
     #[arg(
         long,
         value_name = "SECONDS",

@@ -164,7 +164,7 @@ fn memory(machine: &Machine) -> Finding {
     if free < LITTLE_MEMORY {
         return finding.with_state(
             State::Odd,
-            "close other programs; `ttsvar plan` predicts the memory of a search",
+            "close other programs; `ttsvar plan` predicts how much memory a search needs",
         );
     }
     finding
@@ -309,7 +309,7 @@ fn image(machine: &Machine, test: &SelfTest) -> Finding {
     match (test.right, same) {
         (false, _) => finding.with_state(
             State::Broken,
-            "results are not reliable: try TTSVAR_KERNELS=portable, and report it",
+            "results are not reliable: try TTSVAR_KERNELS=portable, and please report this",
         ),
         (true, false) if fused => finding.with_state(
             State::Odd,
@@ -324,7 +324,7 @@ fn batch_invariance(test: &SelfTest) -> Finding {
     if test.batch_invariant {
         return Finding::fine(
             "batch",
-            "identical bits alone on one thread and in a batch on all threads",
+            "bit-identical alone on one thread and in a batch on all threads",
             facts,
         );
     }
@@ -335,7 +335,7 @@ fn batch_invariance(test: &SelfTest) -> Finding {
     )
     .with_state(
         State::Broken,
-        "images cannot be reproduced here: try TTSVAR_KERNELS=portable, and report it",
+        "images cannot be reproduced here: try TTSVAR_KERNELS=portable, and please report this",
     )
 }
 

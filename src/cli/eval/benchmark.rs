@@ -326,7 +326,7 @@ impl EvalTarget<'_> {
                 let count = images.len();
                 let message = format!("none of its {count} images could be evaluated");
                 return Err(Error::file(folder, message)
-                    .with_hint("the warnings say why; PNG, JPEG and WebP are read"));
+                    .with_hint("see the warnings above; PNG, JPEG and WebP are supported"));
             }
         }
         let summary = Summary::new(self.suite, self.samples, &contenders, log.records());

@@ -103,9 +103,9 @@ fn open(
     if suite.cases().is_empty() {
         return Err(Error::input(
             "nothing can be evaluated: \
-             every prompt names something without a class of the detector",
+             every prompt names an object that the detector has no class for",
         )
-        .with_hint("--every-prompt evaluates them anyway; such things are then never found"));
+        .with_hint("--every-prompt evaluates them anyway; such objects then count as not found"));
     }
     Ok(suite)
 }

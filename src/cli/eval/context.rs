@@ -232,8 +232,8 @@ pub(super) fn shared_detector_note(system: &System) -> Option<String> {
     let shares = |scorer: &&LoadedScorer| scorer.family == relation::KIND.release.family;
     let scorer = system.scorers().iter().find(shares)?;
     Some(format!(
-        "The scorer `{}` searches with the kind of network that evaluates here: the accuracy shows \
-         how well searches satisfy that network, and overstates how good the images are.",
+        "The search uses the scorer `{}`, which is the same kind of network as the evaluator: the \
+         accuracy shows how well searches satisfy that network, and overstates the image quality.",
         scorer.name
     ))
 }

@@ -182,7 +182,7 @@ fn join(
             let first = all.entry(*number).or_insert_with(|| metadata.clone());
             if first.line != metadata.line {
                 faults.push(format!(
-                    "{}/{number:05}: has another prompt than the folders before: \
+                    "{}/{number:05}: has a different prompt from the folders before; \
                      its images are skipped",
                     contender.method
                 ));

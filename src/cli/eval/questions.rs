@@ -89,7 +89,7 @@ fn evaluator(
     let [(name, _)] = mix else {
         return Err(
             Error::input("questions need one scorer that answers them").with_hint(
-                "--scorer vqa or --scorer openai; for another one than searches use, --answerer",
+                "give --scorer vqa or --scorer openai, or --answerer for a scorer that searches do not use",
             ),
         );
     };
@@ -162,8 +162,8 @@ impl<'a> QuestionSuite<'a> {
             return vec![];
         }
         vec![format!(
-            "Searches use the scorer that evaluates here, `{}`: the results show how well they \
-             satisfy it, and overstate how good the images are.",
+            "Searches use the same scorer as the evaluation, `{}`: the results show how well searches \
+             satisfy it, and overstate the image quality.",
             self.evaluator.scorer.name
         )]
     }
@@ -253,10 +253,12 @@ fn external_contenders(
             images.extend(first.map(|(sample, path)| ExternalImage { case, sample, path }));
         }
         if images.is_empty() {
-            return Err(Error::file(folder, "contains no image of these prompts").with_hint(
-                "images are at DIR/00000/samples/0000.png: the number of the prompt in the file, \
-                 then the number of the sample, both from 0",
-            ));
+            return Err(
+                Error::file(folder, "contains no image of these prompts").with_hint(
+                    "name images DIR/00000/samples/0000.png: the number of the prompt in the file, \
+                 then the number of the sample, both counted from 0",
+                ),
+            );
         }
         all.push(ExternalContender {
             contender,

@@ -21,7 +21,7 @@ pub(super) struct Request {
     pub system: SystemBuilder,
     pub options: Options,
     pub outputs: Outputs,
-    /// A part of an image that is generated again.
+    /// A part of an image that is regenerated.
     pub edit: Option<EditInput>,
     /// Whether the search repeats that of an image.
     pub repeats: bool,
@@ -121,8 +121,8 @@ fn read_edit(typed: &arguments::Generate) -> Result<Option<EditInput>> {
 
 /// The error for repeating an edit without its original.
 fn unknown_original() -> Error {
-    Error::input("this image is a part of another one, which it does not record")
-        .with_hint("give that image and its mask again with --image and --mask")
+    Error::input("this image is an edit of another image, which is not recorded in it")
+        .with_hint("give the original image and its mask with --image and --mask")
 }
 
 /// The prompts or classes that were typed, otherwise those of the repeated image.
@@ -164,21 +164,21 @@ fn check_conditioning(prompts: &Prompts, options: &Options, system: &SystemBuild
 fn warn_of_differences(recorded: &Recorded, typed: &SystemBuilder, console: &Console) {
     let Some(version) = &recorded.version else {
         console.note(
-            "another program made that image: its prompts and its seed are used here, \
-             and the image will be a different one",
+            "that image was made by another program: its prompts and seed are reused, \
+             but the new image will differ",
         );
         return;
     };
     if version != env!("CARGO_PKG_VERSION") {
         console.note(&format!(
-            "version {version} made that image; this is another, which may make a different one"
+            "that image was made by version {version}; this version may make a different image"
         ));
     }
     let before = recorded.system.dtype.unwrap_or_default();
     let now = typed.dtype.unwrap_or(before);
     if now != before {
         console.note(&format!(
-            "that image was made with --dtype {before}; {now} may make a different one"
+            "that image was made with --dtype {before}; {now} may make a different image"
         ));
     }
 }

@@ -107,7 +107,7 @@ struct ClauseFields {
     position: Option<(String, usize)>,
 }
 
-/// A whole number, also one that was written as `2.0`.
+/// An integer, also one that was written as `2.0`.
 fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     let number = Number::deserialize(deserializer)?;
     let whole = number.as_u64().or_else(|| {
@@ -116,7 +116,7 @@ fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> 
     });
     whole
         .map(|whole| whole as usize)
-        .ok_or_else(|| D::Error::custom(format!("expected a whole number, found {number}")))
+        .ok_or_else(|| D::Error::custom(format!("expected an integer, found {number}")))
 }
 
 /// JSON without the constants that Python's `json` writes and reads but JSON does not have: `NaN`,

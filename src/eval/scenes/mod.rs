@@ -42,7 +42,7 @@ impl Scenes {
         if count == 0 || count > MOST {
             return Err(
                 Error::input(format!("expected 1 to {MOST} prompts, found {count}"))
-                    .with_hint("300 prompts tell methods apart"),
+                    .with_hint("300 prompts are enough to tell methods apart"),
             );
         }
         let prompts = prompts(split, count, seed);

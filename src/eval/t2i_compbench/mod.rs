@@ -173,13 +173,13 @@ impl CompBench {
         }
         if self.prompts().any(|prompt| prompt.parts.boxes()) {
             all.push(
-                "things are found by Mask2Former with 80 classes; the original's UniDet has 700"
+                "objects are found by Mask2Former with 80 classes; the original's UniDet has 700"
                     .to_owned(),
             );
         }
         for (category, SkippedPrompts { prompts, total }) in &self.skipped {
             all.push(format!(
-                "{}: {prompts} of {total} prompts name things without a class of the detector \
+                "{}: {prompts} of {total} prompts name objects that the detector has no class for \
                  and are skipped",
                 category.name()
             ));

@@ -14,7 +14,7 @@ const SYSTEM: &[&str] = &[
 ];
 const VAR: Source = Source::HuggingFace("FoundationVision/var");
 const VAR_FOLDERS: &[&str] = &["var", "VAR", "generator"];
-const VAR_KIND: &str = "plain state dict; classes of ImageNet, 256 px";
+const VAR_KIND: &str = "plain state dict; ImageNet classes, 256 px";
 /// The other parts of a search with a released VAR: features and the default scorer.
 const VAR_SYSTEM: &[&str] = &[
     "dinov2-with-registers-large",
@@ -142,7 +142,7 @@ const fn flexar(
         source: Source::HuggingFace(repository),
         millions: Some(millions),
         gigabytes: None,
-        licence: Some("Apache-2.0, but of use only with FlexTok, which is for research"),
+        licence: Some("Apache-2.0, but only usable with FlexTok, which is research only"),
         kind,
         used: Use::Generator,
         alias: None,
@@ -172,7 +172,7 @@ const fn flextok(
     }
 }
 
-const FLEXAR_KIND: &str = "folder; 256 px; draws the tokens of flextok from a text";
+const FLEXAR_KIND: &str = "folder; 256 px; generates flextok tokens from a prompt";
 
 /// Every released model that is known by name.
 pub const ENTRIES: &[Entry] = &[
@@ -250,7 +250,7 @@ pub const ENTRIES: &[Entry] = &[
         "var-d36",
         &[&["var_d36.pth"], VAR_VAE],
         2300,
-        "plain state dict; classes of ImageNet, 512 px, shared AdaLN",
+        "plain state dict; ImageNet classes, 512 px, shared AdaLN",
     ),
     Entry {
         name: "hart",
@@ -366,14 +366,14 @@ pub const ENTRIES: &[Entry] = &[
         &["FlexAR-1B-C2I"],
         "EPFL-VILAB/FlexAR-1B-C2I",
         1150,
-        "folder; 256 px; draws the tokens of flextok from a class of ImageNet",
+        "folder; 256 px; generates flextok tokens from an ImageNet class",
         FLEXAR_CLASS_SYSTEM,
     ),
     flextok(
         "flextok-d18-d28-dfn",
         &["flextok_d18_d28_dfn"],
         "EPFL-VILAB/flextok_d18_d28_dfn",
-        "folder; tokenizer of flexar for texts",
+        "folder; tokenizer of flexar for prompts",
     ),
     flextok(
         "flextok-d18-d28-in1k",

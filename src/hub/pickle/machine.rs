@@ -204,9 +204,9 @@ impl Machine<'_> {
             return Ok(global);
         }
         let reason = if name.ends_with("Storage") {
-            "this type of numbers is not supported"
+            "this data type is not supported"
         } else {
-            "only tensors are read, and nothing is ever run"
+            "only tensors are loaded, and no code is ever run"
         };
         let name: String = format!("{module}.{name}")
             .chars()

@@ -128,11 +128,9 @@ impl TextEncoder {
         }
         if let Some(id) = ids.iter().find(|&&id| id as usize >= words) {
             return Err(Error::input(format!(
-                "the tokenizer gave the id {id}; this model knows {words}"
+                "the tokenizer returned the id {id}, but this model has {words} tokens"
             ))
-            .with_hint(
-                "the tokenizer's vocabulary must be the one that the model was trained with",
-            ));
+            .with_hint("use the vocabulary that the model was trained with"));
         }
         let ids = Tensor::new(ids, self.word_embeddings.device())?;
         let x = (self.word_embeddings.index_select(&ids, 0)?

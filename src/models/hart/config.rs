@@ -98,7 +98,7 @@ fn unsupported(name: &str, expected: &str, found: &str) -> Error {
     Error::input(format!(
         "config.json of HART: expected {name} to be {expected}, found {found}"
     ))
-    .with_hint("only the published model, mit-han-lab/hart-0.7b-1024px, and its kind are supported")
+    .with_hint("only models built like the published mit-han-lab/hart-0.7b-1024px are supported")
 }
 
 /// The sizes of a checkpoint.

@@ -77,8 +77,8 @@ impl FromStr for Pixels {
     fn from_str(text: &str) -> Result<Self> {
         let found = Self::ALL.iter().find(|(name, ..)| *name == text);
         let error = || {
-            Error::input(format!("an image size of `{text}` pixels is not known"))
-                .with_hint("the released models paint 0.06M, 0.25M, 0.60M and 1M pixels")
+            Error::input(format!("unknown image size `{text}`"))
+                .with_hint("the released models generate 0.06M, 0.25M, 0.60M or 1M pixels")
         };
         found.map(|(_, pixels, _)| *pixels).ok_or_else(error)
     }
@@ -105,7 +105,7 @@ impl Schedule {
             return Err(Error::input(format!(
                 "an aspect of {aspect:.3} (height / width) is out of range"
             ))
-            .with_hint("the models paint from 1:3 (wide) to 3:1 (tall)"));
+            .with_hint("models generate from 1:3 (wide) to 3:1 (tall)"));
         }
         let distance = |template: f64| (template - aspect).abs();
         let nearest = |best: f64, template: f64| {

@@ -107,7 +107,7 @@ impl HeadSampler<'_> {
             .zip(weights.chunks(self.points));
         for (&(rows, columns), (places, weights)) in grids.iter().zip(of_level) {
             for (place, weight) in places.chunks(2).zip(weights) {
-                // In units of cells, whose centres have whole numbers.
+                // In units of cells, whose centres have integer coordinates.
                 let x = self.position.0 * columns as f32 + place[0] - 0.5;
                 let y = self.position.1 * rows as f32 + place[1] - 0.5;
                 self.add(first, (rows, columns), (x, y), *weight, out);

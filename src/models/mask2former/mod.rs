@@ -89,7 +89,7 @@ impl Config {
             return Err(Error::input(format!(
                 "expected the backbone `swin` in the configuration, found `{model_type}`"
             ))
-            .with_hint("take a Mask2Former with a Swin backbone"));
+            .with_hint("use a Mask2Former with a Swin backbone"));
         }
         if num_heads.len() != STAGES || num_heads.contains(&0) || self.num_attention_heads == 0 {
             let found = format!("{num_heads:?} and {}", self.num_attention_heads);

@@ -1,4 +1,4 @@
-//! The crop condition: four whole numbers that say which part of a training image was shown.
+//! The crop condition: four integers that say which part of a training image was shown.
 
 use std::f32::consts::PI;
 

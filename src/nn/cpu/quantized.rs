@@ -5,7 +5,7 @@
 //! quantised in the same blocks when a product reads it, with scales in f32. So an unusually large
 //! value coarsens only its own block, and files in that format lose nothing when they are loaded.
 //!
-//! Inside a block whole numbers are added exactly; blocks are added in f32, in order and
+//! Inside a block integers are added exactly; blocks are added in f32, in order and
 //! independently of the other rows. So the results are batch-invariant, and the same on all
 //! machines that multiply and add with one rounding.
 
@@ -31,7 +31,7 @@ const QUAD: usize = 4;
 /// Quads of a block.
 const QUADS: usize = BLOCK / QUAD;
 
-/// The largest whole number.
+/// The largest integer.
 const LARGEST: f32 = 127.0;
 
 /// A matrix of `inputs` rows and `outputs` columns with a bias, in panels of [`WIDTH`] columns.
@@ -49,11 +49,11 @@ pub(crate) struct QuantizedPanels {
 pub(crate) struct QuantizedRows {
     bytes: Vec<u8>,   // (rows, blocks, QUADS, bytes of a quad), rows `bytes_apart`
     scales: Vec<f32>, // (rows, blocks)
-    sums: Vec<i32>,   // (rows, blocks): the sum of a block's whole numbers
+    sums: Vec<i32>,   // (rows, blocks): the sum of a block's integers
     count: usize,
 }
 
-/// The whole number that is nearest to a value between -127 and 127, of two as near the even one.
+/// The integer that is nearest to a value between -127 and 127, of two as near the even one.
 #[inline(always)]
 fn nearest(value: f32) -> i8 {
     // So large that the bits behind the point fall away.
@@ -71,9 +71,9 @@ fn largest(values: &[f32]) -> f32 {
 
 /// A block of weights as `q8_0` has it.
 pub struct Q8Block {
-    /// What the whole numbers are to be multiplied by.
+    /// What the integers are to be multiplied by.
     pub scale: f16,
-    /// Whole numbers between -127 and 127.
+    /// Integers between -127 and 127.
     pub values: [i8; BLOCK],
 }
 
@@ -106,7 +106,7 @@ impl Q8Block {
         }
     }
 
-    /// A block as files have it: its scale, then its whole numbers. Kernels know none below -127, so
+    /// A block as files have it: its scale, then its integers. Kernels know none below -127, so
     /// a block that has one is rounded again.
     fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
         let [low, high, rest @ ..] = bytes;
@@ -128,7 +128,7 @@ fn weight_scale(largest: f32) -> f16 {
     f16::from_f32(largest / LARGEST).min(f16::MAX)
 }
 
-/// What to multiply values by to get whole numbers.
+/// What to multiply values by to get integers.
 fn inverse(scale: f32) -> f32 {
     if scale < f32::MIN_POSITIVE {
         0.0
@@ -619,7 +619,7 @@ mod tests {
             .collect()
     }
 
-    /// A block as it is kept, in whole numbers and a scale.
+    /// A block as it is kept, in integers and a scale.
     fn quantised(block: &[f32], scale: f32) -> Vec<f64> {
         let whole = |value: &f32| f64::from((value * inverse(scale)).round_ties_even());
         block.iter().map(whole).collect()

@@ -229,15 +229,15 @@ impl PromptQuestions {
         };
         let count = self.questions.len();
         if !(1..=MOST).contains(&count) {
-            return wrong(format!("expected 1 to {MOST}, found {count}"));
+            return wrong(format!("expected 1 to {MOST} questions, found {count}"));
         }
         for (number, listed) in self.questions.iter().enumerate() {
             if listed.question.trim().is_empty() || listed.answer.trim().is_empty() {
-                return wrong(format!("number {number} or its answer is empty"));
+                return wrong(format!("question {number} or its answer is empty"));
             }
             if let Some(parent) = listed.parents.iter().find(|parent| **parent >= number) {
                 return wrong(format!(
-                    "number {number} depends on {parent}, which is not an earlier one"
+                    "question {number} depends on {parent}, which is not an earlier question"
                 ));
             }
         }

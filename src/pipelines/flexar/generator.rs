@@ -84,8 +84,8 @@ impl Family for FlexArFamily {
     fn advice(&self, _: &Description, options: &Options) -> Option<String> {
         let few = options.decoder_steps.is_some_and(|steps| steps < 10);
         few.then(|| {
-            "the released programs decode images in 20 to 25 steps; how good fewer than 10 are was \
-             not measured"
+            "the released code decodes images in 20 to 25 steps; quality with fewer than 10 steps \
+             was not measured"
                 .to_owned()
         })
     }

@@ -148,7 +148,7 @@ impl<'a> FlexPipeline<'a> {
     ) -> Result<FlexRollout<'_>> {
         let class = classes.of_prompt(&prompt.text).ok_or_else(|| {
             let example = classes.prompt(0);
-            Error::input("this model generates images of classes, not of texts").with_hint(format!(
+            Error::input("this model takes a class, not a prompt").with_hint(format!(
                 "choose one with --class; the prompt of a class is a text such as `{example}`"
             ))
         })?;
@@ -171,11 +171,11 @@ fn check_source(model: &FlexModel, source: Source) -> Result<()> {
             .with_hint("the released models use flan-t5-xl"))
         }
         (Source::Texts(_), None) => Err(Error::input(
-            "the transformer generates images of classes, not of texts",
+            "the transformer is class-conditional, not text-conditional",
         )
         .with_hint("describe it with the family `flexar-class`, without [text]")),
         (Source::Classes(_), Some(_)) => Err(Error::input(
-            "the transformer generates images of texts, not of classes",
+            "the transformer is text-conditional, not class-conditional",
         )
         .with_hint("describe it with the family `flexar` and a text encoder")),
     }

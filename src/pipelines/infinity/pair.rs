@@ -73,7 +73,7 @@ pub(super) fn check_pair(
                 name.escape_debug()
             );
             return Err(Error::file(decoder.origin(), message).with_hint(format!(
-                "download {}; with another decoder, images are bad without any other sign",
+                "download {}; a different decoder produces bad images without any error",
                 needed.file
             )));
         }

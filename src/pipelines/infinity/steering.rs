@@ -113,8 +113,8 @@ fn check_concepts(layout: &[Region], prompt: &str) -> Result<()> {
                 "the layout has a concept that is not in the prompt: `{text}`"
             ))
             .with_hint(
-                "the text of a concept is a part of the prompt, word for word; \
-                 --steer off leaves the layout out",
+                "copy the text of each concept from the prompt, word for word, \
+                 or turn steering off with --steer off",
             ));
         }
     }
@@ -152,8 +152,8 @@ fn check_cells(layout: &[Region], grids: &[(usize, usize)]) -> Result<()> {
                 "the box of `{text}` fills no cell of the steered {rows} x {columns} grid"
             ))
             .with_hint(format!(
-                "make it larger: a cell is {:.2} wide and {:.2} high, and a box takes those that \
-                 it fills by more than half",
+                "make it larger: a cell is {:.2} wide and {:.2} high, and a box must cover more than \
+                 half of it",
                 1.0 / columns as f64,
                 1.0 / rows as f64
             )));

@@ -188,7 +188,7 @@ impl Pipeline for VarPipeline<'_> {
     ) -> ttsvar_search::Result<Box<dyn Rollout + '_>> {
         let class = self.classes.of_prompt(&prompt.text).ok_or_else(|| {
             let example = self.classes.prompt(0);
-            Error::input("this model generates images of classes, not of texts").with_hint(format!(
+            Error::input("this model takes a class, not a prompt").with_hint(format!(
                 "choose one with --class; the prompt of a class is a text such as `{example}`"
             ))
         })?;

@@ -114,7 +114,7 @@ impl Client {
         let text = text.map_err(|error| again(format!("broke off its answer: {error}")))?;
         answer::probability(&text, right).ok_or_else(|| {
             let start = self.start_of(&text);
-            again(format!("gave an answer that is not understood: {start}"))
+            again(format!("gave an unexpected answer: {start}"))
         })
     }
 

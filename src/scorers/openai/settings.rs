@@ -19,7 +19,7 @@ const TIMEOUT: u64 = 60;
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 #[cfg_attr(
     feature = "cli",
-    command(next_help_heading = "Vision server for --scorer openai (key: OPENAI_API_KEY)")
+    command(next_help_heading = "Vision server for --scorer openai (API key: OPENAI_API_KEY)")
 )]
 pub struct VisionServer {
     /// Address, such as http://localhost:8000/v1 [default: TTSVAR_OPENAI_URL]
@@ -41,7 +41,7 @@ pub struct VisionServer {
         arg(id = "openai-template", long = "openai-template", value_name = "TEXT")
     )]
     pub template: Option<String>,
-    /// Requests at once [default: TTSVAR_OPENAI_PARALLEL, or 8]
+    /// Maximum number of concurrent requests [default: TTSVAR_OPENAI_PARALLEL, or 8]
     #[cfg_attr(
         feature = "cli",
         arg(
@@ -57,8 +57,8 @@ pub struct VisionServer {
         arg(id = "openai-timeout", long = "openai-timeout", value_name = "SECONDS")
     )]
     pub timeout: Option<u64>,
-    /// Folder for answers, which are never asked for twice; `none` keeps them in memory [default:
-    /// TTSVAR_OPENAI_CACHE, or ttsvar/answers in the user's cache]
+    /// Folder in which to cache answers, so that nothing is asked twice; `none` caches in memory
+    /// only [default: TTSVAR_OPENAI_CACHE, or ttsvar/answers in the user's cache]
     #[cfg_attr(
         feature = "cli",
         arg(id = "openai-cache", long = "openai-cache", value_name = "DIR")
@@ -172,7 +172,7 @@ impl VisionServer {
         let Some(url) = &self.url else {
             return Err(
                 Error::input("the scorer openai needs the address of a vision server").with_hint(
-                    "--openai-url http://localhost:8000/v1, or the variable TTSVAR_OPENAI_URL",
+                    "give --openai-url http://localhost:8000/v1, or set TTSVAR_OPENAI_URL",
                 ),
             );
         };
@@ -180,11 +180,11 @@ impl VisionServer {
             return Err(Error::input(
                 "the address of the vision server must be of the form http://localhost:8000/v1",
             )
-            .with_hint("keys and passwords do not belong there: set OPENAI_API_KEY"));
+            .with_hint("do not put keys or passwords in the address; set OPENAI_API_KEY"));
         }
         if self.model.as_ref().is_none_or(String::is_empty) {
             return Err(Error::input("the scorer openai needs the name of a model")
-                .with_hint("--openai-model NAME, or the variable TTSVAR_OPENAI_MODEL"));
+                .with_hint("give --openai-model NAME, or set TTSVAR_OPENAI_MODEL"));
         }
         if !self.template().contains(PLACE) {
             let template = self.template().escape_debug();
@@ -195,7 +195,7 @@ impl VisionServer {
         }
         if !(1..=256).contains(&self.parallel()) {
             return Err(Error::input(
-                "the vision server takes 1 to 256 requests at once",
+                "the number of concurrent requests must be 1 to 256",
             ));
         }
         if !(1..=3600).contains(&self.timeout.unwrap_or(TIMEOUT)) {
@@ -205,10 +205,8 @@ impl VisionServer {
         }
         let plain = |key: &ApiKey| key.0.bytes().all(|byte| byte.is_ascii_graphic());
         if !self.key.as_ref().is_none_or(plain) {
-            return Err(
-                Error::input("OPENAI_API_KEY has characters that no key has")
-                    .with_hint("a key is one word of letters, digits and signs"),
-            );
+            return Err(Error::input("OPENAI_API_KEY contains invalid characters")
+                .with_hint("a key consists of letters, digits and punctuation, without spaces"));
         }
         Ok(())
     }
@@ -255,7 +253,7 @@ fn number<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {
     };
     let number = text.parse().map_err(|_| {
         Error::input(format!(
-            "{name}: expected a whole number, found `{}`",
+            "{name}: expected an integer, found `{}`",
             text.escape_debug()
         ))
     })?;

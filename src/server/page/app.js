@@ -166,7 +166,7 @@ function onRunOver(panel) {
   const better =
     a.score === b.score
       ? "Both score the same"
-      : `${winner.title.textContent} scores ${show(Math.abs(a.score - b.score))} more`;
+      : `${winner.title.textContent} scores ${show(Math.abs(a.score - b.score))} higher`;
   document.querySelector(".verdict")?.remove();
   const verdict = Object.assign(document.createElement("p"), { className: "verdict" });
   verdict.textContent = `${better}; ${compareCost(a, b)}.`;
@@ -180,7 +180,7 @@ function onRunOver(panel) {
 function compareCost(a, b) {
   const names = [a, b].map((panel) => panel.title.textContent);
   const [x, y] = [a, b].map((panel) => operations(panel.trace.cost));
-  if (x && y) return `${names[0]} needs ${(x / y).toFixed(2)} times the compute of ${names[1]}`;
+  if (x && y) return `${names[0]} used ${(x / y).toFixed(2)} times the compute of ${names[1]}`;
   const [s, t] = [a, b].map((panel) => panel.trace.cost.seconds.total);
   return `${names[0]} took ${(s / t).toFixed(2)} times as long as ${names[1]}`;
 }
@@ -296,7 +296,7 @@ function checkWords() {
   $("words").textContent = unknown.length ? `${model.id} does not know: ${unknown.join(", ")}` : "";
 }
 
-/** Asks for a class instead of a prompt, for models of classes. */
+/** Asks for a class instead of a prompt, for class-conditional models. */
 function askForClass(names) {
   const list = Object.assign(document.createElement("datalist"), { id: "classes" });
   for (const value of names)

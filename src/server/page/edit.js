@@ -1,4 +1,4 @@
-// The image of which a part is generated again, and the brush that marks the part.
+// The image of which a part is regenerated, and the brush that marks the part.
 
 const $ = (id) => document.getElementById(id);
 
@@ -156,7 +156,7 @@ export class Editor {
     const marked = this.mask.getContext("2d").getImageData(0, 0, width, height);
     const inside = (i) => marked.data[4 * i + 3] >= HALF;
     if (!Array.from({ length: width * height }, (_, i) => i).some(inside))
-      throw new Error("mark the part of the image that is to be generated again");
+      throw new Error("mark the part of the image to regenerate");
     for (let i = 0; i < width * height; i++)
       marked.data.set(inside(i) ? [255, 255, 255, 255] : [0, 0, 0, 255], 4 * i);
     context.putImageData(marked, 0, 0);

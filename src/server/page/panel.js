@@ -12,7 +12,7 @@ const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 export class Panel {
   /**
    * `onEnd` is called when the run is over, and `onEdit` with the address of the image if a part of
-   * it is to be generated again.
+   * it is to be regenerated.
    */
   constructor(onEnd = () => {}, onEdit = null) {
     this.onEnd = onEnd;
@@ -176,7 +176,7 @@ export class Panel {
       const at =
         this.run.scale == null
           ? "starting"
-          : `scale ${this.run.scale} (the last is ${this.run.scales.length - 1})`;
+          : `scale ${this.run.scale} (last: ${this.run.scales.length - 1})`;
       this.setState(
         this.run.rounds.length > 1 ? `round ${this.run.rounds.length}, ${at}` : at,
         "busy",
@@ -226,7 +226,7 @@ export class Panel {
       ["Compute", flops ? `${(flops / 1e9).toPrecision(3)} GFLOP` : "–"],
       ["Time", `${cost.seconds.total.toFixed(2)} s`],
     ];
-    if (cost.previews) facts.push(["For this page", `${cost.previews} decodes, not counted`]);
+    if (cost.previews) facts.push(["Previews", `${cost.previews} decodes, not counted`]);
     this.facts.replaceChildren(
       ...facts.map(([name, value]) => {
         const fact = document.createElement("div");

@@ -23,7 +23,7 @@ Method: TypeAlias = Literal[
 """The names of the search methods."""
 
 PerScale: TypeAlias = "float | Sequence[float] | NDArray[np.floating[Any]]"
-"""A number, or one per scale; the last one is that of all further scales."""
+"""A number, or one per scale; the last one applies to all later scales."""
 
 Source: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any]"
 """A dictionary with the keys of a file, the text of one, or its path."""

@@ -36,8 +36,8 @@ ImageLike: TypeAlias = "PIL.Image.Image | NDArray[np.uint8]"
 """An image: a Pillow image, or an array (H, W, 3) of uint8."""
 
 MaskLike: TypeAlias = "PIL.Image.Image | NDArray[np.uint8] | NDArray[np.bool_]"
-"""The mask of an edit: an array (H, W) whose part to generate is True or 255, or an image whose part
-is white, or transparent if it has transparent pixels."""
+"""The mask of an edit: an array (H, W) that is True or 255 where the image is regenerated, or an
+image that is white there, or transparent if it has transparent pixels."""
 
 Picture: TypeAlias = ImageLike
 """The former name of `ImageLike`."""
@@ -66,7 +66,7 @@ _OTHER_FORMATS = {
 
 
 class SearchWarning(UserWarning):
-    """An anomaly that did not stop a search: a prompt that is cut, words that the generator does not
+    """An anomaly that did not stop a search: a truncated prompt, words that the generator does not
     know, scores that are NaN. The same warnings are in `Result.trace["warnings"]`."""
 
 
@@ -111,8 +111,8 @@ class Result:
         return _native.ranking(json.dumps(self.trace))
 
     def best_images(self, k: int | None = None) -> list[PIL.Image.Image]:
-        """The `k` best of `images`, best first; by default as many as `best` of
-        `Pipeline.generate`. A search that stops early may have finished fewer."""
+        """The `k` best of `images`, best first; by default, as many as `Pipeline.generate` was
+        asked for with `best`. A search that stops early may have finished fewer."""
         count = self._kept if k is None else k
         if count < 1:
             raise ValueError(f"k must be 1 or more, found {count}")
@@ -130,15 +130,15 @@ class Result:
 
     def png(self, index: int | None = None) -> bytes:
         """The winner, or the image with an index, as the command line writes it: a PNG that records
-        how it was generated. The record of another image than the winner has its scores; the search
-        that it describes finds all of them."""
+        how it was generated. For an image other than the winner, the record contains the scores of that
+        image; repeating the recorded search finds all of them."""
         place = self.best if index is None else range(len(self.images))[index]
         return _native.png(np.asarray(self.images[place]), json.dumps(self.trace), place)
 
     def save(self, path: str | os.PathLike[str], index: int | None = None) -> None:
         """Writes `png(index)` to a file, atomically. `ttsvar generate --from` generates the winner
-        again, and `ttsvar inspect` shows how it was generated. Raises ValueError for names of other
-        formats than PNG."""
+        again, and `ttsvar inspect` shows how it was generated. Raises ValueError for file names of
+        formats other than PNG."""
         suffix = PurePath(os.fsdecode(path)).suffix.lower()
         if suffix in _OTHER_FORMATS:
             raise ValueError(
@@ -175,8 +175,8 @@ class Pipeline:
     """A generator with its scorers, loaded once for any number of searches."""
 
     interrupt: bool = False
-    """Set it during a call, from a callback or another thread, to end that call after the present
-    scale."""
+    """Set this to True during a call, from a callback or another thread, to end the call after the
+    current scale."""
 
     def __init__(self, system: _native.System, source: _pretrained.Source | None = None) -> None:
         self._system = system
@@ -197,12 +197,12 @@ class Pipeline:
         a bundle.toml.
 
         `dtype` is f32, bf16 or q8, `device` is cpu or cuda (in a package that was built for it).
-        `text_dtype` is the type of the text encoder, if it is another.
-        `scorer` replaces the default scorer of the model: one of those of
-        `ttsvar generate --scorer`, or a mix such as "image-reward=1,hps=2". `state_dict` names the
-        one to read in checkpoints with several that fit, such as "ema". The server of the scorer
-        openai comes from the environment (TTSVAR_OPENAI_URL, TTSVAR_OPENAI_MODEL, OPENAI_API_KEY).
-        What is unusual about the files is reported as `SearchWarning`.
+        `text_dtype` is the type of the text encoder, if it differs.
+        `scorer` replaces the default scorer of the model: any that `ttsvar generate --scorer`
+        accepts, or a mix such as "image-reward=1,hps=2". `state_dict` names the state dict to read
+        from checkpoints with several that fit, such as "ema". The server for the scorer openai is
+        set by environment variables (TTSVAR_OPENAI_URL, TTSVAR_OPENAI_MODEL, OPENAI_API_KEY).
+        Anything unusual about the files is reported as a `SearchWarning`.
         """
         folder = None if weights is None else os.fspath(weights)
         source = _pretrained.Source(
@@ -225,14 +225,15 @@ class Pipeline:
         progress: bool | None = None,
     ) -> Self:
         """Loads a released model by its repository on Hugging Face, such as
-        "FoundationVision/Infinity" with the variant "2b", and downloads what is missing, with its
+        "FoundationVision/Infinity" with the variant "2b", and downloads what is missing, including its
         text encoder, features and scorers. The names of released models, "demo" and folders with a
-        bundle.toml are understood, too.
+        bundle.toml are also accepted.
 
-        Files are in the cache of Hugging Face's own tools, or in `cache_dir`; with
-        `local_files_only`, nothing is downloaded. `torch_dtype` is "f32", "bf16", "q8", or the type of
-        PyTorch of that name, and `device` "cpu", "cuda", or such a device of PyTorch. `scorer` and
-        `state_dict` are those of `load`. `progress` shows the downloads; by default, in notebooks.
+        Files are kept in the Hugging Face cache, or in `cache_dir`; with `local_files_only`,
+        nothing is downloaded. `torch_dtype` is "f32", "bf16", "q8" or the corresponding PyTorch
+        dtype, and `device` is "cpu", "cuda" or the corresponding `torch.device`. `scorer` and
+        `state_dict` are as in `load`. `progress` shows the downloads; by default, only in
+        notebooks.
         """
         name = _pretrained.find(os.fspath(model), variant)
         folder = _pretrained.weights(name, scorer, cache_dir, local_files_only, progress)
@@ -247,11 +248,11 @@ class Pipeline:
         return cls(system, source)
 
     def to(self, device: object) -> Self:
-        """Loads the model on another device, "cpu" or "cuda", and returns this pipeline. Nothing
-        happens if it is there already."""
+        """Loads the model on another device, "cpu" or "cuda", and returns this pipeline. Does nothing
+        if it is already there."""
         name = _pretrained.device_name(device)
         if self._source is None:
-            raise ValueError("only pipelines of `load` and `from_pretrained` change their device")
+            raise ValueError("only pipelines from `load` or `from_pretrained` can change their device")
         if name != self._source.device:
             source = replace(self._source, device=name)
             self._system = source.open()
@@ -260,7 +261,7 @@ class Pipeline:
 
     @property
     def device(self) -> str | None:
-        """The device that computes: cpu or cuda."""
+        """The device that the model runs on: cpu or cuda."""
         return None if self._source is None else self._source.device
 
     @property
@@ -279,8 +280,8 @@ class Pipeline:
 
     @property
     def classes(self) -> list[str] | None:
-        """The names of the classes of the model in the order of their numbers, if it generates
-        images of classes."""
+        """The names of the classes of the model in the order of their numbers, if it is
+        class-conditional."""
         return self._system.classes
 
     def generate(
@@ -299,12 +300,13 @@ class Pipeline:
         progress: bool | None = None,
         **options: Unpack[SearchOptions],
     ) -> Result:
-        """Searches for the best image for `prompt`, or with a model of classes for `class_`: the
+        """Searches for the best image for `prompt` or, with a class-conditional model, for `class_`: the
         number or the name of a class, or the beginning of a name.
 
         `options` are those of `ttsvar generate`, with the names in `ttsvar.OPTIONS`: n, plan, cfg
         and so on; `lambda` is spelled `lambda_` and `class` `class_`. Options that are not given
-        have the model's defaults. `cfg`, `tau` and `top_p` are numbers, or lists over the scales.
+        take the model's defaults. `cfg`, `tau` and `top_p` are numbers, or lists with one number
+        per scale.
         `plan` is a dictionary with the keys of a plan file, the text of one, or its path. `steer` is
         "auto", "off", or the same three forms of a steering file. `questions` is "auto", a list of
         dictionaries with `prompt` and `questions`, the text of a file, or its path. Without a `seed`,
@@ -315,12 +317,13 @@ class Pipeline:
         after every scale, which costs additional decodes; the trace counts them apart, as
         `previews`.
 
-        With `best`, `Result.best_images()` returns as many images of this one search; a plan that
-        cannot finish as many is refused. `progress` shows a bar; by default, in notebooks.
+        With `best`, `Result.best_images()` returns that many images from this one search; a plan
+        that cannot finish that many is refused. `progress` shows a bar; by default, only in
+        notebooks.
 
-        With `image` and `mask`, the part of the image that is white in the mask is generated again,
-        and the rest is kept; the prompt describes the whole image. Both have one size and the shape
-        of the images that the model generates.
+        With `image` and `mask`, the part of the image that is white in the mask is regenerated, and
+        the rest is kept; the prompt describes the whole image. Both must have the same size, and
+        the aspect ratio of the images that the model generates.
 
         Anomalies are reported as `SearchWarning`.
 
@@ -447,19 +450,19 @@ class Pipeline:
     ) -> PipelineOutput[list[PIL.Image.Image]] | PipelineOutput[NDArray[np.float32]]:
         """Generates images for a prompt or a list of prompts, with the arguments of diffusers.
 
-        `guidance_scale` is `cfg`. Each of the `num_images_per_prompt` images is that of a search of
-        its own, with consecutive seeds; with `share`, they are the best ones of a single search.
+        `guidance_scale` is `cfg`. Each of the `num_images_per_prompt` images comes from its own
+        search, with consecutive seeds; with `share`, they are the best ones of a single search.
         `generator` is a seed, an object with `initial_seed()` such as `torch.Generator`, or a list
-        of these with one per prompt or per search. The state of a generator does not matter and does
-        not change.
+        of these with one per prompt or per search. The state of a generator is neither used nor
+        changed.
 
         `callback_on_step_end(pipe, step, timestep, kwargs)` is called after every scale. `kwargs`
         has the previews of all candidates, an array (B, H, W, 3) of uint8, as `images`, if
         `callback_on_step_end_tensor_inputs` contains "images". A callback that sets
         `pipe.interrupt` ends the call; the images of complete searches are returned.
 
-        With `image` and `mask_image`, the part of the image that is white in the mask is generated
-        again, as with `generate`.
+        With `image` and `mask_image`, the part of the image that is white in the mask is
+        regenerated, as in `generate`.
 
         `output_type` is "pil", or "np" for an array (N, H, W, 3) of numbers from 0 to 1.
         """
@@ -472,7 +475,7 @@ class Pipeline:
         unknown = sorted(set(callback_on_step_end_tensor_inputs) - {"images"})
         if unknown:
             raise ValueError(
-                f"callback_on_step_end_tensor_inputs may contain 'images', found {unknown[0]!r}"
+                f"callback_on_step_end_tensor_inputs can only contain 'images', found {unknown[0]!r}"
             )
         if guidance_scale is not None and options.get("cfg") is not None:
             raise TypeError("guidance_scale and cfg are the same; give one of them")
@@ -513,7 +516,7 @@ class Pipeline:
         return PipelineOutput(np.stack(arrays) if arrays else _NO_IMAGES, results)
 
     def score(self, prompt: str, images: ImageLike | Sequence[ImageLike]) -> NDArray[np.float32]:
-        """The scores of images by the first scorer of the model. Higher is better."""
+        """Scores images with the first scorer of the model. Higher is better."""
         if isinstance(images, PIL.Image.Image):
             images = [images]
         elif isinstance(images, np.ndarray) and images.ndim == 3:
@@ -568,7 +571,7 @@ def seed_number(seed: int | None) -> int:
     try:
         number = operator.index(seed)
     except TypeError:
-        raise ValueError(f"seed must be a whole number, found {seed!r}") from None
+        raise ValueError(f"seed must be an integer, found {seed!r}") from None
     if number == -1:
         return secrets.randbits(32)
     if not 0 <= number < 2**64:
@@ -588,7 +591,7 @@ def named_options(given: Mapping[str, Any], more: Iterable[str] = ()) -> dict[st
     known = [*OPTIONS, *more]
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise TypeError(f"unknown arguments {', '.join(unknown)}; known are {', '.join(known)}")
+        raise TypeError(f"unknown arguments {', '.join(unknown)}; expected some of {', '.join(known)}")
     return options
 
 

@@ -92,10 +92,10 @@ class _Worker:
 
 
 class Crew:
-    """Workers with one model each. Use it as a context manager, which ends them.
+    """Workers with one model each. Use it as a context manager, which stops them at the end.
 
-    `workers` is their number, by default as many as fit. Each takes `cpus` cores and `gpus`
-    devices.
+    `workers` is the number of workers, by default as many as fit. Each one takes `cpus` cores and
+    `gpus` GPUs.
     """
 
     def __init__(
@@ -221,15 +221,15 @@ def generate(
     `ttsvar generate --prompts FILE --out DIR --trace DIR --seed SEED`, one image and one trace per
     prompt. `options` are those of `Pipeline.generate`: method, n, plan, cfg, scorer and so on.
 
-    For a model of classes, `prompts` is None and `classes` has their numbers or names, as
-    `ttsvar generate --classes FILE` reads them.
+    For a class-conditional model, `prompts` is None and `classes` has class numbers or names, as
+    in the file for `ttsvar generate --classes FILE`.
 
-    Returns the paths of the images, in the order of the prompts. `resume` continues in a folder in
-    which the same run was started.
+    Returns the paths of the images, in the order of the prompts. `resume` continues a run that was
+    started in the same folder.
     """
     folder = Path(out)
     if (prompts is None) == (classes is None):
-        raise TypeError("give prompts, or for a model of classes None and classes")
+        raise TypeError("give either prompts or, for a class-conditional model, None and classes")
     options = _options(options, CALLABLES)
     with Crew(
         model, weights, dtype, workers=workers, cpus=cpus, gpus=gpus, options=options
@@ -300,9 +300,9 @@ def evaluate(
     those of the generator: cfg, tau, top_p and so on. The images of the first `consistency` prompts
     are scored after every scale.
 
-    Returns the summary, as in `summary.json`. `resume` continues in a folder in which this function
-    or the command line started; the command line continues in the same way. No other process may
-    work in the folder at the same time.
+    Returns the summary, as in `summary.json`. `resume` continues an evaluation that this function
+    or the command line started in the folder; the command line can continue it in the same way. No
+    other process may use the folder at the same time.
     """
     folder = Path(out)
     options = _options(options)

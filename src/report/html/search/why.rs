@@ -163,7 +163,7 @@ pub(super) fn step(trace: &Trace, generation: &Generation, member: &Member) -> S
             }
         }
         None if choice.clusters.is_empty() => "kept at random".to_owned(),
-        None => "without features, fills a free place".to_owned(),
+        None => "has no features, fills a free row".to_owned(),
     }
 }
 
