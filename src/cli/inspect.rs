@@ -142,9 +142,13 @@ fn of_image(path: &Path, png: &Png, record: &Provenance) -> String {
     }
     let (width, height) = (png.image.width(), png.image.height());
     let plan = record.plan.to_toml();
+    let edit = match record.settings.contains_key("edit") {
+        true => " --image IMAGE --mask MASK", // which no record holds
+        false => "",
+    };
     format!(
         "{}: {width} × {height} pixels\n\n{table}\n\n{plan}\n\
-         ttsvar generate --from {}   generates it again",
+         ttsvar generate --from {}{edit}   generates it again",
         quoting::path(path),
         quoting::file_argument(path)
     )

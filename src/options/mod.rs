@@ -129,8 +129,8 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(value_parser = number::<f32>, allow_negative_numbers = true))]
     #[serde(with = "number::optional")]
     pub above: Option<f32>,
-    /// Minimum number of candidates that methods auto and draft finish [default: 2 for auto, a quarter
-    /// of N for draft]
+    /// Number of candidates that draft finishes, and auto unless an image scores --enough [default: 2
+    /// for auto, a quarter of N for draft]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Search"))]
     #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
     pub finish: Option<usize>,

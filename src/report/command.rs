@@ -134,6 +134,11 @@ pub(super) fn command(trace: &Trace) -> Command {
         Some(Value::String(name)) => flag("--questions", name.clone()),
         _ => {}
     }
+    if trace.settings.contains_key("edit") {
+        // No trace holds the two files.
+        flag("--image", "IMAGE".to_owned());
+        flag("--mask", "MASK".to_owned());
+    }
     flag("--seed", trace.seed.to_string());
     if trace.settings.get("token_statistics") == Some(&Value::Bool(true)) {
         words.push("--token-statistics".to_owned());

@@ -202,7 +202,7 @@ impl JobResult {
             self.warnings.push(json!({
                 "kind": "fewer_images",
                 "message": format!("the search finished {found} of {wanted} images to keep"),
-                "advice": "use method best-of-n or a larger finish to finish more",
+                "advice": "use method best-of-n to finish every candidate",
             }));
         }
         self

@@ -46,7 +46,21 @@ const EDIT: [&str; 9] = [
 fn a_part_of_an_image_is_generated_again_and_repeated_with_its_original() {
     let desk = desk();
     let with = |more: &[&str]| desk.works(&[&EDIT[..], more].concat());
-    with(&["--n", "2", "--seed", "9", "--out", "edited.png"]);
+    with(&[
+        "--n",
+        "2",
+        "--seed",
+        "9",
+        "--out",
+        "edited.png",
+        "--report",
+        "edited.html",
+    ]);
+    let report = desk.text("edited.html");
+    assert!(
+        report.contains("--image IMAGE --mask MASK --seed 9"),
+        "{report}"
+    );
     let edited = desk.png("edited.png").image;
     let original = desk.png("original.png").image;
     let apart = |columns: std::ops::Range<usize>| {
@@ -60,6 +74,9 @@ fn a_part_of_an_image_is_generated_again_and_repeated_with_its_original() {
         apart(0..16),
         apart(32..64)
     );
+    let shown = desk.works(&["inspect", "edited.png"]);
+    let repeat = "ttsvar generate --from edited.png --image IMAGE --mask MASK   generates it again";
+    assert!(shown.contains(repeat), "{shown}");
     let refused = desk.refuses(&["generate", "--from", "edited.png"]);
     assert_snapshot!(refused, @r"
     $ generate --from edited.png

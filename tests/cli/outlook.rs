@@ -102,8 +102,8 @@ fn generate_explains_every_flag() {
                                    model's, usually 1]
           --above <SCORE>          Score from which method auto finishes a candidate immediately
                                    [default: the model's]
-          --finish <N>             Minimum number of candidates that methods auto and draft finish
-                                   [default: 2 for auto, a quarter of N for draft]
+          --finish <N>             Number of candidates that draft finishes, and auto unless an image
+                                   scores --enough [default: 2 for auto, a quarter of N for draft]
           --verifier <KIND>        What is scored before the last scale: image or latent [default: the
                                    model's]
           --budget <AMOUNT>        Budget of the search, such as 60s, 2PFLOP or 3images: it starts new

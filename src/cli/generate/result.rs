@@ -162,8 +162,8 @@ fn fewer(best: usize, outcome: &Outcome) -> Option<String> {
     let finished = outcome.finished.len();
     (finished < best).then(|| {
         format!(
-            "the search finished {}, fewer than the {best} to keep; use a larger --finish or \
-             --method best-of-n to finish more",
+            "the search finished {}, fewer than the {best} to keep; use --method best-of-n \
+             to finish every candidate",
             numbers::counted(finished, "image")
         )
     })
