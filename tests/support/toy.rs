@@ -166,13 +166,11 @@ impl<F: Fn(usize, &[u8]) -> f32 + Send + Sync> Scorer for Judge<F> {
     }
 }
 
-/// Likes light: the mean grey, 0 to 1.
+/// Likes light: the mean grey, 0 to 1. Sums are integers, so that no two images differ by mere rounding,
+/// which a search takes for a tie.
 pub fn brightness(_: usize, greys: &[u8]) -> f32 {
-    greys
-        .iter()
-        .map(|&grey| f32::from(grey) / 255.0)
-        .sum::<f32>()
-        / greys.len() as f32
+    let sum: u32 = greys.iter().map(|&grey| u32::from(grey)).sum();
+    sum as f32 / (255 * greys.len()) as f32
 }
 
 /// Predicts the mean grey of an unfinished image, 0 to 1, from its latent.
