@@ -3,16 +3,11 @@
 
 use std::ops::Range;
 
-use candle_core::Result;
-use rayon::prelude::*;
-
 use super::{
     panels::{Panels, Results, Rows, WIDTH},
     softmax::RunningSoftmax,
     stored::{Stored, row_stride},
-    values::Values,
 };
-use crate::nn::Kv;
 
 /// Queries that are processed together.
 pub(crate) const TILE: usize = 64;
@@ -27,7 +22,6 @@ pub(crate) struct Head<T> {
     segments: Vec<Segment<T>>,
     /// The head's columns in C.
     columns: Range<usize>,
-    c: usize,
 }
 
 /// At most [`SEGMENT`] tokens of a head, packed.
@@ -45,65 +39,38 @@ pub(crate) struct TileBuffers<T> {
 }
 
 impl<T: Stored> Head<T> {
-    /// All heads of a candidate that sees these blocks, of `c` values per token.
-    pub fn all(blocks: &[&Kv], heads: usize, c: usize) -> Result<Vec<Self>> {
-        let k: Vec<Values<T>> = blocks
-            .iter()
-            .map(|kv| Values::from_tensor(&kv.k))
-            .collect::<Result<_>>()?;
-        let v: Vec<Values<T>> = blocks
-            .iter()
-            .map(|kv| Values::from_tensor(&kv.v))
-            .collect::<Result<_>>()?;
-        let k = tokens(&k, c);
-        let v = tokens(&v, c);
-        let size = k
-            .len()
-            .div_ceil(k.len().div_ceil(SEGMENT).max(1))
+    /// The head of these columns, of the keys and values (T, C) of all tokens.
+    pub fn pack(keys: &[&[T]], values: &[&[T]], columns: Range<usize>) -> Self {
+        let tokens = keys.len();
+        let size = tokens
+            .div_ceil(tokens.div_ceil(SEGMENT).max(1))
             .next_multiple_of(WIDTH); // all about the same
-        let width = c / heads;
-        let head = |head: usize| {
-            let columns = head * width..(head + 1) * width;
-            let segment = |(k, v): (&[&[T]], &[&[T]])| {
-                let [k, v] = [k, v].map(|rows| {
-                    rows.iter()
-                        .map(|row| &row[columns.clone()])
-                        .collect::<Vec<_>>()
-                });
-                Segment {
-                    keys: Panels::from_columns(&k),
-                    values: Panels::from_rows(&v),
-                }
-            };
-            let segments = k
-                .chunks(size.max(1))
-                .zip(v.chunks(size.max(1)))
-                .map(segment)
-                .collect();
-            Self {
-                segments,
-                columns: columns.clone(),
-                c,
-            }
+        let segment = |(keys, values): (&[&[T]], &[&[T]])| Segment {
+            keys: Panels::from_columns(&columns_of(keys, &columns)),
+            values: Panels::from_rows(&columns_of(values, &columns)),
         };
-        Ok((0..heads).into_par_iter().map(head).collect())
+        let parts = keys.chunks(size.max(1)).zip(values.chunks(size.max(1)));
+        Self {
+            segments: parts.map(segment).collect(),
+            columns,
+        }
     }
 
-    /// Attention for up to [`TILE`] queries (rows, C) of a candidate.
+    /// Attention for up to [`TILE`] queries (rows, `c`) of a candidate, of which the head sees its
+    /// own columns; `out` is (rows, width of the head).
     pub fn attend<'b>(
         &self,
-        q: &[f32],
+        (q, c): (&[f32], usize),
         out: &mut [f32],
         buffers: &mut TileBuffers<T>,
         scale: f32,
         bias: impl Fn(usize) -> Option<&'b [f32]>,
     ) {
-        let Self { columns, c, .. } = self;
         let count = q.len() / c;
-        let width = columns.len();
+        let width = self.columns.len();
         let q = q
-            .chunks_exact(*c)
-            .map(|q| &q[columns.clone()])
+            .chunks_exact(c)
+            .map(|q| &q[self.columns.clone()])
             .collect::<Vec<_>>()
             .concat(); // (rows, width)
         let q = T::rows(&q, width, &mut buffers.queries);
@@ -140,9 +107,8 @@ impl<T: Stored> Head<T> {
                     bias(row).map(|bias| &bias[before..before + tokens]),
                 );
                 if before > 0 && shrink != 1.0 {
-                    out[row * c..][columns.clone()]
-                        .iter_mut()
-                        .for_each(|v| *v *= shrink);
+                    let out = &mut out[row * width..][..width];
+                    out.iter_mut().for_each(|v| *v *= shrink);
                 }
             }
             let weights = T::rows(scores, tokens, &mut buffers.weights);
@@ -157,24 +123,22 @@ impl<T: Stored> Head<T> {
                 rows,
                 Results {
                     values: out,
-                    first: columns.start,
-                    stride: *c,
+                    first: 0,
+                    stride: width,
                     add: before > 0,
                 },
             );
             before += tokens;
         }
-        for (row, softmax) in out.chunks_mut(*c).zip(&softmaxes) {
+        for (row, softmax) in out.chunks_mut(width).zip(&softmaxes) {
             let inverse = softmax.inverse();
-            row[columns.clone()].iter_mut().for_each(|v| *v *= inverse);
+            row.iter_mut().for_each(|v| *v *= inverse);
         }
     }
 }
 
-/// The tokens of blocks, one after the other, `c` values each.
-fn tokens<'a, T: Stored>(blocks: &'a [Values<T>], c: usize) -> Vec<&'a [T]> {
-    blocks
-        .iter()
-        .flat_map(|block| block.chunks_exact(c))
-        .collect()
+/// Some columns of each token.
+fn columns_of<'a, T>(tokens: &[&'a [T]], columns: &Range<usize>) -> Vec<&'a [T]> {
+    let tokens = tokens.iter();
+    tokens.map(|token| &token[columns.clone()]).collect()
 }

@@ -3,7 +3,10 @@
 use candle_core::CpuStorage;
 use half::{bf16, vec::HalfBitsVecExt};
 
-use super::simd::{Kernel, Lanes, dispatch};
+use super::{
+    memory::advise_large_pages,
+    simd::{Kernel, Lanes, dispatch},
+};
 
 /// A type that numbers are kept in.
 pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
@@ -17,7 +20,8 @@ pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
 
     fn value(self) -> f32;
 
-    /// `count` zeros, in memory that the system has cleared already.
+    /// `count` zeros, in memory that the system has cleared already: in large pages, where they fill
+    /// any.
     fn zeros(count: usize) -> Vec<Self>;
 
     /// The numbers of a tensor, if they are of this type.
@@ -121,7 +125,9 @@ impl Stored for f32 {
     }
 
     fn zeros(count: usize) -> Vec<Self> {
-        vec![0.0; count]
+        let mut zeros = vec![0.0; count];
+        advise_large_pages(&mut zeros);
+        zeros
     }
 
     fn slice(storage: &CpuStorage) -> Option<&[Self]> {
@@ -199,7 +205,9 @@ impl Stored for bf16 {
     }
 
     fn zeros(count: usize) -> Vec<Self> {
-        vec![0u16; count].reinterpret_into()
+        let mut zeros = vec![0u16; count];
+        advise_large_pages(&mut zeros);
+        zeros.reinterpret_into()
     }
 
     fn slice(storage: &CpuStorage) -> Option<&[Self]> {

@@ -74,7 +74,7 @@ pub(crate) fn map_rows(
     f: impl Fn(&[f32], &mut [f32]) + Sync,
 ) -> Result<Tensor> {
     let x = x.contiguous()?;
-    let mut out = vec![0.0; x.elem_count()];
+    let mut out = f32::zeros(x.elem_count());
     let chunk = width * ((1 << 14) / width.max(1) + 1); // about 64 KiB at a time
     let values = Values::from_f32(&x)?;
     out.par_chunks_mut(chunk)
@@ -92,7 +92,7 @@ pub(crate) fn map_rows(
 pub(crate) fn map_chunks(x: &Tensor, f: impl Fn(&[f32], &mut [f32]) + Sync) -> Result<Tensor> {
     const CHUNK: usize = 1 << 14; // 64 KiB
     let x = x.contiguous()?;
-    let mut out = vec![0.0; x.elem_count()];
+    let mut out = f32::zeros(x.elem_count());
     let values = Values::from_f32(&x)?;
     out.par_chunks_mut(CHUNK)
         .zip(values.par_chunks(CHUNK))

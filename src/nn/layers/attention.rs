@@ -2,9 +2,9 @@
 //! blocks.
 //!
 //! Queries, keys and values keep the layout in which linear layers leave them, (B, L, C) with the
-//! heads side by side in C, so that nothing is transposed. On a CPU the keys and values of a head
-//! are packed in segments; one tile of queries at a time meets one segment after the other, and no
-//! more than a tile's scores against a segment are ever held. Each query is treated by itself, so a
+//! heads side by side in C, so that nothing is transposed. On a CPU one head after the other packs its
+//! keys and values in segments; one tile of queries at a time meets one segment after the other, and
+//! no more than a tile's scores against a segment are ever held. Each query is treated by itself, so a
 //! result is batch-invariant.
 
 use std::{ops::Range, ptr};
@@ -80,34 +80,86 @@ fn packed<T: Stored>(
     let (b, l, c) = q.dims3()?;
     let device = q.device().clone();
     let q = q.contiguous()?;
-    let mut out = vec![0.0; b * l * c];
+    let mut out = f32::zeros(b * l * c);
     let q = Values::from_f32(&q)?;
     let bias = bias.map(Bias::new).transpose()?;
-    let tile = l.div_ceil(l.div_ceil(TILE).max(1)); // tiles of about the same height
     groups(&q, &mut out, seen, l * c)
         .into_par_iter()
         .try_for_each(|(first, q, out)| {
-            let heads = Head::<T>::all(&seen[first], heads, c)?;
-            let candidates = out
-                .par_chunks_mut((l * c).max(1))
-                .zip(q.par_chunks((l * c).max(1)));
-            candidates.enumerate().for_each(|(candidate, (out, q))| {
-                let tiles = out
-                    .par_chunks_mut((tile * c).max(1))
-                    .zip(q.par_chunks((tile * c).max(1)))
-                    .enumerate();
-                tiles.for_each_init(TileBuffers::default, |buffers, (i, (out, q))| {
-                    for (number, head) in heads.iter().enumerate() {
-                        let at = |row: usize| [first + candidate, number, i * tile + row];
-                        head.attend(q, out, buffers, scale, |row| {
-                            bias.as_ref().map(|bias| bias.row(at(row)))
-                        });
-                    }
-                });
-            });
+            let keys = values::<T>(&seen[first], |kv| &kv.k)?;
+            let values = values::<T>(&seen[first], |kv| &kv.v)?;
+            let group = Group {
+                q,
+                keys: tokens(&keys, c),
+                values: tokens(&values, c),
+                sizes: [l, c, heads],
+                scale,
+            };
+            let bias = |[candidate, head, row]: [usize; 3]| {
+                let bias = bias.as_ref()?;
+                Some(bias.row([first + candidate, head, row]))
+            };
+            group.attend(out, bias);
             Result::Ok(())
         })?;
     Tensor::from_vec(out, (b, l, c), &device)
+}
+
+/// The keys or values of all blocks, (T, C) each.
+fn values<'a, T: Stored>(
+    blocks: &[&'a Kv],
+    part: impl Fn(&'a Kv) -> &'a Tensor,
+) -> Result<Vec<Values<'a, T>>> {
+    let parts = blocks.iter().map(|kv| Values::from_tensor(part(kv)));
+    parts.collect()
+}
+
+/// The tokens of blocks, one after the other, `c` values each.
+fn tokens<'a, T: Stored>(blocks: &'a [Values<T>], c: usize) -> Vec<&'a [T]> {
+    let blocks = blocks.iter();
+    blocks.flat_map(|block| block.chunks_exact(c)).collect()
+}
+
+/// The queries of candidates that see the very same tokens.
+struct Group<'a, T> {
+    q: &'a [f32],         // (candidates, L, C)
+    keys: Vec<&'a [T]>,   // (T, C)
+    values: Vec<&'a [T]>, // (T, C)
+    /// L, C and the number of heads.
+    sizes: [usize; 3],
+    scale: f32,
+}
+
+impl<T: Stored> Group<'_, T> {
+    /// Writes the results (candidates, L, C). The keys and values of a head are packed when it is its
+    /// turn, so that they are at hand for all queries and only those of few heads take memory.
+    fn attend<'b>(&self, out: &mut [f32], bias: impl Fn([usize; 3]) -> Option<&'b [f32]> + Sync) {
+        let [l, c, heads] = self.sizes;
+        let width = c / heads;
+        let tile = l.div_ceil(l.div_ceil(TILE).max(1)).max(1); // tiles of about the same height
+        let mut of_heads = f32::zeros(out.len()); // (heads, candidates, L, width)
+        let of_head = (out.len() / heads).max(1);
+        let parts = of_heads.par_chunks_mut(of_head).enumerate();
+        parts.for_each(|(number, out)| {
+            let columns = number * width..(number + 1) * width;
+            let head = Head::pack(&self.keys, &self.values, columns);
+            let candidates = out.par_chunks_mut(l * width).zip(self.q.par_chunks(l * c));
+            candidates.enumerate().for_each(|(candidate, (out, q))| {
+                let tiles = out.par_chunks_mut(tile * width).zip(q.par_chunks(tile * c));
+                let tiles = tiles.enumerate();
+                tiles.for_each_init(TileBuffers::default, |buffers, (i, (out, q))| {
+                    head.attend((q, c), out, buffers, self.scale, |row| {
+                        bias([candidate, number, i * tile + row])
+                    });
+                });
+            });
+        });
+        out.par_chunks_mut(c).enumerate().for_each(|(row, out)| {
+            for (head, out) in out.chunks_exact_mut(width).enumerate() {
+                out.copy_from_slice(&of_heads[head * of_head + row * width..][..width]);
+            }
+        });
+    }
 }
 
 /// Runs of candidates that see the very same blocks, which are packed once: the number of the

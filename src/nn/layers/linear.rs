@@ -322,7 +322,7 @@ fn multiply<M: Matrix>(matrix: &M, x: &Tensor) -> Result<Tensor> {
     let x = x.contiguous()?;
     let values = Values::from_f32(&x)?;
     let rows = x.elem_count() / k.max(1);
-    let mut out = vec![0.0; rows * n];
+    let mut out = f32::zeros(rows * n);
     let share = rows.div_ceil(rayon::current_num_threads());
     if share >= FEW {
         // A whole number of equal chunks for each thread

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use crate::nn::cpu::{Values, is_cpu_f32};
+use crate::nn::cpu::{Values, is_cpu_f32, stored::Stored};
 
 /// Values that are added by one task: 64 KiB.
 const CHUNK: usize = 1 << 14;
@@ -31,7 +31,7 @@ pub fn residual(x: &Tensor, h: &Tensor, gamma: Option<&Tensor>) -> Result<Tensor
     if !from.len().is_multiple_of(width) && gamma.is_some() {
         candle_core::bail!("{width} factors do not fit {:?}", x.dims());
     }
-    let mut out = vec![0.0; from.len()];
+    let mut out = f32::zeros(from.len());
     let chunk = width * (CHUNK / width).max(1);
     let chunks = out
         .par_chunks_mut(chunk)

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::nn::{
     Kv,
-    cpu::{Values, is_cpu_f32},
+    cpu::{Values, is_cpu_f32, stored::Stored},
 };
 
 const NORM_EPS: f32 = 1e-12; // PyTorch's F.normalize
@@ -116,9 +116,9 @@ fn split_and_rotate_cpu(
     let sin: &[f32] = &sin;
     let device = qkv.device();
     let qkv = Values::from_f32(qkv)?;
-    let mut q = vec![0.0; r * l * c];
+    let mut q = f32::zeros(r * l * c);
     let mut kv: Vec<_> = (0..r)
-        .map(|_| (vec![0.0; l * c], vec![0.0; l * c]))
+        .map(|_| (f32::zeros(l * c), f32::zeros(l * c)))
         .collect();
     let half = width / 2;
     let rows = q

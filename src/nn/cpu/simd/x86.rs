@@ -70,6 +70,16 @@ impl<const BF16: bool> Avx512<BF16> {
     }
 }
 
+/// A mask of the first places, `count` at most sixteen.
+///
+/// # Panics
+/// When there are more.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    assert!(count <= 16);
+    ((1_u32 << count) - 1) as __mmask16
+}
+
 impl<const BF16: bool> Lanes for Avx512<BF16> {
     const COUNT: usize = 16;
     const TILE_ROWS: usize = 12;
@@ -102,6 +112,19 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
     unsafe fn store_at(self, to: *mut f32) {
         // SAFETY: the features are proven; the caller vouches for sixteen values.
         unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    fn load_some(_: HasAvx512<BF16>, from: &[f32], rest: f32) -> Self {
+        let mask = first(from.len());
+        // SAFETY: the argument proves the features; only the values of the slice are read.
+        Self(unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(rest), mask, from.as_ptr()) })
+    }
+
+    #[inline(always)]
+    fn store_some(self, to: &mut [f32]) {
+        // SAFETY: a vector proves the features; only the values of the slice are written.
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), first(to.len()), self.0) }
     }
 
     #[inline(always)]
