@@ -32,6 +32,14 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
+    /// Workers of which each computes with one thread.
+    pub fn single_threaded(count: usize) -> Self {
+        Self {
+            count,
+            threads_each: 1,
+        }
+    }
+
     /// Runs `work` on each task, and `keep` on each result that it sends. Results come in any order;
     /// `keep` runs on the calling thread.
     ///
@@ -117,13 +125,6 @@ mod tests {
 
     const TASKS: [usize; 6] = [0, 1, 2, 3, 4, 5];
 
-    fn workers(count: usize) -> Workers {
-        Workers {
-            count,
-            threads_each: 1,
-        }
-    }
-
     #[test]
     fn every_task_is_done_once_and_may_have_several_results() {
         for count in [1, 3, 20] {
@@ -137,7 +138,9 @@ mod tests {
                 kept.push(result);
                 Ok(())
             };
-            workers(count).share(&TASKS, twice, keep).expect("results");
+            Workers::single_threaded(count)
+                .share(&TASKS, twice, keep)
+                .expect("results");
             kept.sort_unstable();
             assert_eq!(kept, [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]);
         }
@@ -151,7 +154,7 @@ mod tests {
                 begun.fetch_add(1, Ordering::Relaxed);
                 Err(Error::input(format!("task {task}")))
             };
-            let error = workers(count).share(&TASKS, fail, |()| Ok(()));
+            let error = Workers::single_threaded(count).share(&TASKS, fail, |()| Ok(()));
             assert!(error.is_err_and(|error| error.to_string().starts_with("task ")));
             assert!(begun.into_inner() <= count);
         }
@@ -164,7 +167,7 @@ mod tests {
             Ok(())
         };
         let full = |()| Err(Error::input("the disk is full"));
-        let error = workers(2).share(&TASKS, endless, full);
+        let error = Workers::single_threaded(2).share(&TASKS, endless, full);
         assert!(error.is_err_and(|error| error.to_string() == "the disk is full"));
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     file::read_text,
     image::{Content, Png, check_png, content_of},
     quoting,
-    report::{Parameters, Provenance},
+    report::{Parameters, Provenance, unrecorded_flags},
     request::recorded::Origin,
 };
 
@@ -142,13 +142,13 @@ fn of_image(path: &Path, png: &Png, record: &Provenance) -> String {
     }
     let (width, height) = (png.image.width(), png.image.height());
     let plan = record.plan.to_toml();
-    let edit = match record.settings.contains_key("edit") {
-        true => " --image IMAGE --mask MASK", // which no record holds
-        false => "",
-    };
+    let flags = unrecorded_flags(&record.settings).iter();
+    let flags: String = flags
+        .map(|(name, placeholder)| format!(" {name} {placeholder}"))
+        .collect();
     format!(
         "{}: {width} × {height} pixels\n\n{table}\n\n{plan}\n\
-         ttsvar generate --from {}{edit}   generates it again",
+         ttsvar generate --from {}{flags}   generates it again",
         quoting::path(path),
         quoting::file_argument(path)
     )

@@ -59,7 +59,7 @@ fn check_fits(needed: u64, memory: u64) -> Result<()> {
     Err(Error::input(format!(
         "the search needs up to {needed} of memory, but this machine has {has}"
     ))
-    .with_hint("use --memory SIZE to run fewer rows at once, or choose a smaller search"))
+    .with_hint("use --memory SIZE to run fewer candidates at once, or choose a smaller search"))
 }
 
 #[cfg(test)]

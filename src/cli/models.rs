@@ -48,6 +48,8 @@ struct Model {
     source: String,
     size: Option<String>,
     licence: Option<&'static str>,
+    /// Names of the models that a search with it uses besides.
+    needs: &'static [&'static str],
     files: Vec<File>,
 }
 
@@ -83,6 +85,7 @@ fn demo() -> Result<Model> {
         source: "built into this program".to_owned(),
         size: None,
         licence: None,
+        needs: &[],
         files: vec![file],
     })
 }
@@ -112,6 +115,7 @@ fn released(entry: &Entry, folder: Option<&Folder>) -> Model {
     };
     let used = match entry.used {
         Use::Generator => "generator",
+        Use::Tokenizer => "image tokenizer",
         Use::Text => "text encoder",
         Use::Scorer => "scorer",
         Use::Features => "features",
@@ -124,6 +128,7 @@ fn released(entry: &Entry, folder: Option<&Folder>) -> Model {
         source: entry.source.to_string(),
         size: entry.size(),
         licence: entry.licence,
+        needs: entry.needs,
         files,
     }
 }
@@ -143,8 +148,12 @@ impl Model {
         let mut about = vec![self.about.clone()];
         about.extend(self.size.clone());
         about.extend(self.licence.map(|licence| format!("licence {licence}")));
+        let needs = match self.needs {
+            [] => String::new(),
+            needs => format!("\n  with {}", needs.join(", ")),
+        };
         format!(
-            "{}: {}, {}\n  {}\n{table}",
+            "{}: {}, {}\n  {}{needs}\n{table}",
             self.name,
             self.used,
             self.source,
@@ -168,6 +177,7 @@ impl Model {
             "source": self.source,
             "size": self.size,
             "licence": self.licence,
+            "needs": self.needs,
             "whole": self.name == DEMO || released::NAMES.contains(&self.name),
             "files": self.files.iter().map(file).collect::<Vec<_>>(),
         })
@@ -175,16 +185,13 @@ impl Model {
 }
 
 fn hint(searched: bool) -> String {
-    let names = released::NAMES.join(", ");
-    let more = if searched {
-        ""
-    } else {
-        "\n`ttsvar models --weights DIR` shows which files are present in DIR."
+    let more = match searched {
+        true => "",
+        false => "\n`ttsvar models --weights DIR` shows which files are present in DIR.",
     };
     format!(
-        "`generate --model NAME --weights DIR` runs {names} with flan-t5-xl, image-reward,\n\
-         bert-base-uncased and dinov2-l-reg or dinov2-with-registers-large. Their files are in\n\
-         DIR or in sub-folders with the names above; `ttsvar models fetch NAME --weights DIR`\n\
-         downloads them.{more}"
+        "`ttsvar generate PROMPT --model NAME --weights DIR` runs a generator together with the\n\
+         models listed after `with`. Their files are in DIR, or in sub-folders of DIR with the names\n\
+         above; `ttsvar models fetch NAME --weights DIR` downloads them.{more}"
     )
 }

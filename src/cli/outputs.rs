@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{self, IsTerminal},
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
 };
 
 use super::{arguments, console::Console, interrupt::undisturbed};
@@ -181,33 +181,32 @@ impl Outputs {
 
 impl OutputTarget {
     fn read(path: &Path, flag: &str, end: &str, list: bool) -> Result<Self> {
-        let ends = path
-            .extension()
-            .and_then(|end| end.to_str())
-            .map(str::to_lowercase);
-        match ends.as_deref() {
-            _ if path == Path::new(STDOUT) => Ok(Self::Stdout),
-            _ if path.as_os_str().is_empty() => Err(Error::input(format!("{flag} is empty"))
-                .with_hint(format!("give a .{end} file or a folder"))),
-            _ if path.is_dir() => Ok(Self::Folder(path.to_owned())),
-            Some(found) if found == end && list => Err(Error::file(
+        if path == Path::new(STDOUT) {
+            return Ok(Self::Stdout);
+        }
+        if path.as_os_str().is_empty() {
+            return Err(Error::input(format!("{flag} is empty"))
+                .with_hint(format!("give a .{end} file or a folder")));
+        }
+        if path.is_dir() || path.to_string_lossy().ends_with(path::is_separator) {
+            return Ok(Self::Folder(path.to_owned()));
+        }
+        let found = path.extension().map(|end| end.to_string_lossy());
+        match found {
+            Some(found) if found.eq_ignore_ascii_case(end) && list => Err(Error::file(
                 path,
                 "several results cannot be written to one file",
             )
             .with_hint(format!("give {flag} a folder: results are numbered in it"))),
-            Some(found) if found == end => Ok(Self::File(path.to_owned())),
-            Some(
-                "jpg" | "jpeg" | "webp" | "gif" | "bmp" | "tif" | "tiff" | "png" | "json" | "txt"
-                | "htm" | "html",
-            ) => Err(
-                Error::file(path, format!("expected a .{end} file or a folder"))
-                    .with_hint(format!("{flag} writes {} only", end.to_uppercase())),
-            ),
-            _ if path.exists() => Err(Error::file(
-                path,
-                format!("expected a .{end} file or a folder"),
-            )
-            .with_hint("a file with that name already exists; choose another name")),
+            Some(found) if found.eq_ignore_ascii_case(end) => Ok(Self::File(path.to_owned())),
+            Some(found) if is_file_ending(&found) => {
+                Err(wrong_ending(path, end).with_hint(format!(
+                    "{flag} writes {} only; end the name of a new folder with `/`",
+                    end.to_uppercase()
+                )))
+            }
+            _ if path.exists() => Err(wrong_ending(path, end)
+                .with_hint("a file with that name already exists; choose another name")),
             _ => Ok(Self::Folder(path.to_owned())),
         }
     }
@@ -291,6 +290,16 @@ impl OutputTarget {
             }
         })
     }
+}
+
+/// Returns whether the part of a name behind its last dot is that of a file, unlike in `run-1.5` or
+/// `seed.7`.
+fn is_file_ending(end: &str) -> bool {
+    end.chars().any(char::is_alphabetic) && end.chars().all(char::is_alphanumeric)
+}
+
+fn wrong_ending(path: &Path, end: &str) -> Error {
+    Error::file(path, format!("expected a .{end} file or a folder"))
 }
 
 /// Names for a file: `stem`, `stem-2`, `stem-3` and so on.

@@ -374,16 +374,20 @@ fn released_cost(
 }
 
 fn cost_words(cost: &Estimate) -> String {
-    let verifier = match cost.verifier_flops {
-        0.0 => String::new(),
-        flops => format!("verifier {}, ", numbers::operations(flops)),
-    };
+    let parts = [
+        ("generator", cost.generator_flops),
+        ("scorer", cost.scorer_flops),
+        ("verifier", cost.verifier_flops),
+        ("features", cost.feature_flops),
+    ];
+    let used = parts.into_iter().filter(|(_, flops)| *flops > 0.0);
+    let used: Vec<String> = used
+        .map(|(name, flops)| format!("{name} {}", numbers::operations(flops)))
+        .collect();
     format!(
-        "{}: generator {}, scorer {}, {verifier}features {}\nat most {} of memory",
+        "{}: {}\nat most {} of memory",
         numbers::operations(total_flops(cost)),
-        numbers::operations(cost.generator_flops),
-        numbers::operations(cost.scorer_flops),
-        numbers::operations(cost.feature_flops),
+        used.join(", "),
         numbers::bytes(cost.peak_bytes)
     )
 }

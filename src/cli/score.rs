@@ -59,15 +59,16 @@ pub(super) fn run(
     }
     bar.finish_and_clear();
     job.warn_of_cut_prompts(&rows, console)?;
-    for error in rows.iter().filter_map(|row| row.scored.as_ref().err()) {
-        console.error(error);
-    }
     let all_scored = rows.iter().all(|row| row.scored.is_ok());
     if console.json {
         let lines: Vec<String> = rows.iter().map(|row| job.json(row).to_string()).collect();
         console.result(&lines.join("\n"))?;
     } else if rows.iter().any(|row| row.scored.is_ok()) {
         console.result(&(job.table(&rows).to_string() + &wrong_answers(&rows)))?;
+    }
+    // Below the table, where they are seen
+    for error in rows.iter().filter_map(|row| row.scored.as_ref().err()) {
+        console.error(error);
     }
     Ok(if all_scored { 0 } else { REFUSED })
 }

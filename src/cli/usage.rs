@@ -2,7 +2,11 @@
 
 use std::{error::Error as _, ffi::OsString, process::ExitCode};
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{
+    Command, CommandFactory, Parser,
+    error::{ContextKind, ErrorKind},
+};
+use ttsvar_search::suggestion::suggest;
 
 use super::{REFUSED, arguments::Arguments, console::Console};
 use crate::Error;
@@ -19,28 +23,29 @@ pub(super) fn parse() -> Result<Arguments, ExitCode> {
             ExitCode::from(REFUSED)
         }
         _ => {
-            let help = help_command(std::env::args_os());
-            Console::new(false, false).error(&from_clap(&error, &help));
+            let typed = Subcommand::find(std::env::args_os());
+            Console::new(false, false).error(&from_clap(&error, &typed));
             ExitCode::from(REFUSED)
         }
     })
 }
 
 /// An error that one of this crate's types found in its value, with its own hint; otherwise the
-/// parser's message. `help` is the command that prints the flags.
-fn from_clap(error: &clap::Error, help: &str) -> Error {
+/// parser's message.
+fn from_clap(error: &clap::Error, typed: &Subcommand) -> Error {
     let found = error
         .source()
         .and_then(|source| source.downcast_ref::<Error>());
     let Some(found) = found else {
-        return refusal(&error.render().to_string(), help);
+        return refusal(error, typed);
     };
-    let hint = found.hint().unwrap_or_else(|| see(help));
+    let hint = found.hint().unwrap_or_else(|| typed.see());
     Error::input(found.to_string()).with_hint(hint)
 }
 
-/// The parser's message on one line, with its tip as the hint.
-fn refusal(text: &str, help: &str) -> Error {
+/// The parser's message on one line, with what helps as the hint.
+fn refusal(error: &clap::Error, typed: &Subcommand) -> Error {
+    let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim);
     let first = lines
         .by_ref()
@@ -52,35 +57,59 @@ fn refusal(text: &str, help: &str) -> Error {
     let tip = lines
         .filter_map(|line| line.strip_prefix("tip: "))
         .find(|tip| tip.contains("similar"));
-    let hint = match (tip, message.strip_prefix("unexpected argument '")) {
+    let hint = match (error.kind(), message.strip_prefix("unexpected argument '")) {
         (_, Some(extra)) if extra.starts_with("-n'") => {
             "the number of candidates is `--n`, such as `--n 4`".to_owned()
         }
         (_, Some(extra)) if !extra.starts_with('-') => {
             "put a prompt with several words in quotes".to_owned()
         }
-        (Some(tip), _) => tip.to_owned(),
-        (None, _) => see(help),
+        (ErrorKind::InvalidSubcommand, _) => {
+            let name = error.get(ContextKind::InvalidSubcommand);
+            let name = name.map(ToString::to_string).unwrap_or_default();
+            suggest(&name, &typed.inner_names(), &typed.see())
+        }
+        (ErrorKind::ArgumentConflict, _) => "leave one of them out".to_owned(),
+        _ => tip.map_or_else(|| typed.see(), str::to_owned),
     };
     Error::input(message).with_hint(hint)
 }
 
-fn see(help: &str) -> String {
-    format!("`{help}` lists the options")
+/// The subcommand that was typed.
+struct Subcommand {
+    command: Command,
+    /// The words that print its help.
+    help: String,
 }
 
-/// The help command for the subcommand that was typed.
-fn help_command(typed: impl Iterator<Item = OsString>) -> String {
-    let mut command = Arguments::command();
-    let mut help = "ttsvar help".to_owned();
-    for word in typed.skip(1) {
-        let Some(inner) = word.to_str().and_then(|name| command.find_subcommand(name)) else {
-            continue;
-        };
-        help = format!("{help} {}", inner.get_name());
-        command = inner.clone();
+impl Subcommand {
+    fn find(typed: impl Iterator<Item = OsString>) -> Self {
+        let mut command = Arguments::command();
+        let mut help = "ttsvar help".to_owned();
+        for word in typed.skip(1) {
+            let Some(inner) = word.to_str().and_then(|name| command.find_subcommand(name)) else {
+                continue;
+            };
+            help = format!("{help} {}", inner.get_name());
+            command = inner.clone();
+        }
+        Self { command, help }
     }
-    help
+
+    /// The hint that names its help.
+    fn see(&self) -> String {
+        let what = match self.inner_names().is_empty() {
+            true => "options",
+            false => "commands",
+        };
+        format!("`{}` lists the {what}", self.help)
+    }
+
+    /// The names of the subcommands in it.
+    fn inner_names(&self) -> Vec<&str> {
+        let inner = self.command.get_subcommands();
+        inner.map(Command::get_name).collect()
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +119,7 @@ mod tests {
     fn parse_error(line: &[&str]) -> (String, String) {
         let error = Arguments::try_parse_from(line).unwrap_err();
         let typed = line.iter().map(OsString::from);
-        let error = refusal(&error.render().to_string(), &help_command(typed));
+        let error = refusal(&error, &Subcommand::find(typed));
         (
             error.to_string(),
             error.hint().unwrap_or_default().to_owned(),
@@ -130,6 +159,18 @@ mod tests {
         assert_eq!(
             parse_error(&["ttsvar", "eval", "scenes", "--gpu", "20"]).1,
             "`ttsvar help eval scenes` lists the options"
+        );
+        for line in [&["ttsvar", "generat"][..], &["ttsvar", "help", "generat"]] {
+            let (message, hint) = parse_error(line);
+            assert_eq!(message, "unrecognized subcommand 'generat'");
+            assert_eq!(
+                hint,
+                "did you mean `generate`? `ttsvar help` lists the commands"
+            );
+        }
+        assert_eq!(
+            parse_error(&["ttsvar", "plan", "--scales", "7", "--scorer", "clip"]).1,
+            "leave one of them out"
         );
         assert_eq!(
             parse_error(&["ttsvar", "generate", "a", "red"]).1,

@@ -51,10 +51,7 @@ impl Collection<'_> {
         let missing = folder.missing();
         let tasks: Vec<usize> = missing.iter().cloned().flatten().collect();
         let mut shards = Shards::new(missing);
-        let workers = Workers {
-            count: self.workers,
-            threads_each: 1,
-        };
+        let workers = Workers::single_threaded(self.workers);
         let draw = |index: &usize, results: &Results<_>| {
             results.send((*index, self.sample(*index)?));
             Ok(())

@@ -204,10 +204,7 @@ impl<'a> Evaluation<'a> {
             self.contenders,
             known,
         );
-        let workers = Workers {
-            count: self.workers,
-            threads_each: 1,
-        };
+        let workers = Workers::single_threaded(self.workers);
         let evaluate = |task: &SampleTask, results: &Results<EvaluatedImage>| {
             for image in self.run_sample(task)? {
                 if !results.send(image?) {

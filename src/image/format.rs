@@ -18,8 +18,8 @@ pub enum Content {
     Image(Format),
     /// An image in another format.
     OtherImage(&'static str),
-    /// Something else, with the remedy.
-    Other(&'static str, &'static str),
+    /// Something else, with the remedy if there is one.
+    Other(&'static str, Option<&'static str>),
 }
 
 /// The formats that can be read, for messages.
@@ -27,8 +27,6 @@ pub const READABLE: &str = "PNG, JPEG and WebP are supported";
 
 /// The remedy for images in other formats.
 pub const CONVERT: &str = "convert the image, for example with ImageMagick: magick IN OUT.png";
-
-const AGAIN: &str = "the file is damaged, or it is not an image; PNG, JPEG and WebP are supported";
 
 /// First bytes of a file from which its content is recognised.
 pub const HEAD: usize = 512;
@@ -72,7 +70,7 @@ pub fn content(head: &[u8]) -> Content {
             b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"mif1" | b"msf1" => {
                 Content::OtherImage("HEIC")
             }
-            _ => Content::Other("a video (MP4)", READABLE),
+            _ => Content::Other("a video (MP4)", None),
         };
     }
     if let [b'P', b'1'..=b'7', b' ' | b'\n' | b'\r' | b'\t', ..] = head {
@@ -99,13 +97,13 @@ fn other(head: &[u8]) -> Content {
         (b"\x1f\x8b", "a gzip archive", "unpack it first"),
     ];
     if head.is_empty() {
-        return Content::Other("an empty file", AGAIN);
+        return Content::Other("an empty file", None);
     }
     if let Some((_, name, hint)) = KINDS.iter().find(|(start, ..)| head.starts_with(start)) {
-        return Content::Other(name, hint);
+        return Content::Other(name, Some(hint));
     }
     if head.iter().all(|&byte| byte == 0) {
-        return Content::Other("zeros", AGAIN);
+        return Content::Other("zeros", None);
     }
     let text = String::from_utf8_lossy(head).to_lowercase();
     let text = text.trim_start_matches('\u{feff}').trim_start();
@@ -113,21 +111,17 @@ fn other(head: &[u8]) -> Content {
         return Content::OtherImage("SVG");
     }
     if text.starts_with("<!doctype html") || text.starts_with("<html") || text.contains("<html") {
-        return Content::Other(
-            "an HTML page",
-            "give the image itself; if a server answered with this page, download it again",
-        );
+        let hint = "give the image itself; if a server answered with this page, download it again";
+        return Content::Other("an HTML page", Some(hint));
     }
     if text.starts_with('{') {
-        return Content::Other(
-            "JSON",
-            "give the image itself; the trace of a search is for `ttsvar inspect`",
-        );
+        let hint = "give the image itself; the trace of a search is for `ttsvar inspect`";
+        return Content::Other("JSON", Some(hint));
     }
     let is_text = |c: char| !c.is_control() && c != '\u{fffd}' || c.is_whitespace();
     match text.chars().all(is_text) {
-        true => Content::Other("text", AGAIN),
-        false => Content::Other("unknown data", AGAIN),
+        true => Content::Other("text", None),
+        false => Content::Other("unknown data", None),
     }
 }
 

@@ -48,7 +48,7 @@ pub fn decode(bytes: &[u8]) -> Result<Image> {
         Content::Image(Format::WebP) => shielded(|| webp::decode(bytes)),
         Content::OtherImage(name) | Content::Other(name, _) => {
             let message = format!("not an image that can be read, but {name}");
-            return Err(Error::input(message).with_hint("PNG, JPEG and WebP are supported"));
+            return Err(Error::input(message).with_hint(READABLE));
         }
     };
     in_memory(image)
@@ -130,6 +130,7 @@ fn require_png(path: &Path, found: Content) -> Result<()> {
         Content::Image(Format::WebP) => "WebP",
         Content::OtherImage(name) => name,
         Content::Other(name, hint) => {
+            let hint = hint.unwrap_or("give a PNG that records how it was made");
             return Err(Error::file(path, format!("not a PNG, but {name}")).with_hint(hint));
         }
     };
@@ -164,7 +165,12 @@ fn readable(path: &Path, found: Content) -> Result<Format> {
         )
         .with_hint(CONVERT)),
         Content::Other(name, hint) => {
-            Err(Error::file(path, format!("expected an image, found {name}")).with_hint(hint))
+            let unknown =
+                "the file is damaged, or it is not an image; PNG, JPEG and WebP are supported";
+            Err(
+                Error::file(path, format!("expected an image, found {name}"))
+                    .with_hint(hint.unwrap_or(unknown)),
+            )
         }
     }
 }

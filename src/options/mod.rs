@@ -68,7 +68,7 @@ pub struct Options {
     /// Width of the search; what N counts depends on the method [default: the method's, such as 16
     /// for auto]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Search"))]
-    #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>, conflicts_with = "plan"))]
+    #[cfg_attr(feature = "cli", arg(value_parser = positive::<usize>, conflicts_with = "plan"))]
     pub n: Option<usize>,
     /// Schedule that tts-var follows: released (as in its code) or paper [default: released]
     #[cfg_attr(
@@ -132,7 +132,7 @@ pub struct Options {
     /// Number of candidates that draft finishes, and auto unless an image scores --enough [default: 2
     /// for auto, a quarter of N for draft]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Search"))]
-    #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
+    #[cfg_attr(feature = "cli", arg(value_parser = positive::<usize>))]
     pub finish: Option<usize>,
     /// What is scored before the last scale: image or latent [default: the model's]
     #[cfg_attr(
@@ -228,12 +228,12 @@ pub struct Options {
     pub token_statistics: Option<bool>,
     /// Steps in which FlexTok's decoder turns noise into an image [default: the model's, usually 25]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
-    #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
+    #[cfg_attr(feature = "cli", arg(value_parser = positive::<usize>))]
     pub decoder_steps: Option<usize>,
     /// Number of decoder steps for images scored before the last scale [default: same as
     /// --decoder-steps]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Image"))]
-    #[cfg_attr(feature = "cli", arg(value_parser = whole::<usize>))]
+    #[cfg_attr(feature = "cli", arg(value_parser = positive::<usize>))]
     pub preview_steps: Option<usize>,
     /// Guidance strength of FlexTok's decoder; 1 turns it off [default: the model's, usually 7.5]
     #[cfg_attr(
@@ -527,6 +527,12 @@ pub fn parse<T: FromStr<Err: Into<Error>>>(text: &str) -> Result<T> {
 /// Parses an integer.
 pub fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
     text.parse().map_err(|_| "expected a non-negative integer")
+}
+
+/// Parses an integer that must not be 0, which is checked later for every front end.
+#[cfg(feature = "cli")]
+fn positive<T: FromStr>(text: &str) -> Result<T, &'static str> {
+    text.parse().map_err(|_| "expected a positive integer")
 }
 
 /// Parses a seed; -1 stands for a new one, as in other programs.

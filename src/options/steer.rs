@@ -137,7 +137,7 @@ impl Steer {
         if is_word && !path.exists() {
             let expected = "expected `auto`, `off`, or a TOML or JSON file with a layout";
             return Err(
-                Error::input(format!("unknown value `{argument}`")).with_hint(suggest(
+                Error::input(format!("unknown layout `{argument}`")).with_hint(suggest(
                     argument,
                     &["auto", "off"],
                     expected,

@@ -1,6 +1,6 @@
 //! The command that repeats a search, derived from its trace.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use ttsvar_search::{Method, Select, Trace, Verifier};
 
 use crate::quoting::argument;
@@ -33,6 +33,18 @@ const STEER_FILE: &str = "steer.json";
 
 /// Name of the file with questions.
 const QUESTIONS_FILE: &str = "questions.jsonl";
+
+/// The setting that names the image and the mask of an edit.
+pub const EDIT: &str = "edit";
+
+/// The flags of a search for which its settings have names only, with placeholders: the image and
+/// the mask of an edit.
+pub fn unrecorded_flags(settings: &Map<String, Value>) -> &'static [(&'static str, &'static str)] {
+    match settings.contains_key(EDIT) {
+        true => &[("--image", "IMAGE"), ("--mask", "MASK")],
+        false => &[],
+    }
+}
 
 /// Settings of a trace with their flags.
 const FLAGS: [(&str, &str); 12] = [
@@ -134,10 +146,8 @@ pub(super) fn command(trace: &Trace) -> Command {
         Some(Value::String(name)) => flag("--questions", name.clone()),
         _ => {}
     }
-    if trace.settings.contains_key("edit") {
-        // No trace holds the two files.
-        flag("--image", "IMAGE".to_owned());
-        flag("--mask", "MASK".to_owned());
+    for (name, placeholder) in unrecorded_flags(&trace.settings) {
+        flag(name, (*placeholder).to_owned());
     }
     flag("--seed", trace.seed.to_string());
     if trace.settings.get("token_statistics") == Some(&Value::Bool(true)) {

@@ -3,11 +3,11 @@
 use serde_json::{Map, Value};
 use ttsvar_search::Image;
 
-use super::recorded::EDIT;
 use crate::{
     Error, Result,
     hash::fnv,
     image::{Filter, Mask, Resize},
+    report::EDIT,
 };
 
 /// By how much the shape of an image may differ from the one that is generated.

@@ -13,7 +13,7 @@ use crate::{
     image::Png,
     loading::Dtype,
     options::{Options, Preview},
-    report::{Parameters, Provenance},
+    report::{EDIT, Parameters, Provenance},
     scorers::ScorerMix,
     system::{System, SystemBuilder},
 };
@@ -35,9 +35,6 @@ const OUTSIDE: [&str; 13] = [
     // The plan has as many rounds as the budget allowed.
     "budget",
 ];
-
-/// The setting that names the image and the mask of an edit, which no record holds.
-pub(super) const EDIT: &str = "edit";
 
 /// The setting with the model that the scorer `openai` asks.
 const ASKED: &str = "openai";

@@ -174,13 +174,14 @@ impl Server {
     /// cannot be used.
     pub async fn bind(system: System, setup: Setup) -> Result<Self> {
         let guard = Guard::new(setup.address, setup.token)?;
-        let store = Arc::new(Store::open(&setup.folder)?);
+        // Before the folder is created
         let listener = TcpListener::bind(setup.address)
             .await
             .map_err(|error| listen_error(setup.address, &error))?;
         let address = listener
             .local_addr()
             .map_err(|error| listen_error(setup.address, &error))?;
+        let store = Arc::new(Store::open(&setup.folder)?);
         let system = Arc::new(system);
         let metrics = Arc::new(Metrics::new());
         let workers = setup.workers.max(1);

@@ -171,7 +171,7 @@ impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = vec![];
         if let Some(rows) = self.rows_at_once {
-            parts.push(format!("at most {rows} rows at once"));
+            parts.push(format!("at most {rows} candidates at once"));
         }
         if !self.evicted.is_empty() {
             parts.push(format!(
@@ -216,7 +216,7 @@ pub fn too_little_memory(least: u64, limit: u64) -> Error {
         "the search needs at least {least}, but the limit is {limit}"
     ))
     .with_hint(
-        "raise the limit, search with fewer rows, generate fewer pixels, or use --dtype bf16 or q8",
+        "raise the limit, search with fewer candidates, generate fewer pixels, or use --dtype bf16 or q8",
     )
 }
 

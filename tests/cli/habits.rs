@@ -41,6 +41,8 @@ fn a_name_with_a_slip_is_answered_with_the_right_one() {
         (&["bench", "--arch", "layer12"], "infinity-layer12"),
         (&["models", "fetch", "flan-t5-xll"], "flan-t5-xl"),
         (&["eval", "scenes", "--split", "tunning"], "tuning"),
+        (&["genrate", "a ring"], "generate"),
+        (&["help", "generat"], "generate"),
     ] {
         let refused = desk.refuses(arguments);
         assert!(
@@ -48,8 +50,6 @@ fn a_name_with_a_slip_is_answered_with_the_right_one() {
             "{refused}"
         );
     }
-    let refused = desk.refuses(&["genrate", "a ring"]);
-    assert!(refused.contains("'generate'"), "{refused}");
 }
 
 #[test]

@@ -262,7 +262,7 @@ fn mixes_that_cannot_be_are_refused() {
     hint: leave the weights out; `ttsvar generate` searches with mixes
     $ plan --scales 7 --scorer clip
     error: the argument '--scales <COUNT>' cannot be used with '--scorer <SCORERS>'
-    hint: `ttsvar help plan` lists the options
+    hint: leave one of them out
     "#);
     downloads(&desk);
     let said = desk.refuses(&[

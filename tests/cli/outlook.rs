@@ -158,8 +158,8 @@ fn generate_explains_every_flag() {
                                    model and its moving average [default: the model]
           --held-out <SCORERS>     Also report the scores of these scorers, such as hps,clip, which the
                                    search does not use
-          --memory <SIZE>          Memory limit, such as 12G: runs fewer rows at once and loads networks
-                                   only while needed
+          --memory <SIZE>          Memory limit, such as 12G: runs fewer candidates at once and loads
+                                   networks only while needed
           --questions <auto|FILE>  Questions for vqa and openai to answer in place of the prompt; the
                                    score is the mean of the answers; auto derives the questions from the
                                    prompt, a file lists them for each prompt
@@ -248,7 +248,7 @@ fn the_plan_of_the_demo_is_shown_with_its_cost() {
             6  8×8      4        4  the best         1
 
         4 decodes, 4 scorings
-        [cost]: generator [cost], scorer [cost], features [cost]
+        [cost]: generator [cost], scorer [cost]
         at most [cost] of memory
         ");
     });

@@ -110,11 +110,11 @@ fn numbers_out_of_range() {
         hint: leave it out for the model's default
 
         $ --n -1
-        error: invalid value '-1' for '--n <N>': expected a non-negative integer
+        error: invalid value '-1' for '--n <N>': expected a positive integer
         hint: `ttsvar help generate` lists the options
 
         $ --n two
-        error: invalid value 'two' for '--n <N>': expected a non-negative integer
+        error: invalid value 'two' for '--n <N>': expected a positive integer
         hint: `ttsvar help generate` lists the options
 
         $ --n 99999999
@@ -315,14 +315,14 @@ fn flags_that_contradict_each_other() {
         &["--out", "a.png", "--tree", "a.png"],
         &["--out", "a.png", "--tree", "./a.png"],
         &["--weights", "somewhere"],
-    ]), @r"
+    ]), @"
     $ --method raw --schedule paper
     error: --schedule is an option of method tts-var, not of raw
     hint: leave --schedule out, or choose --method tts-var
 
     $ --prompts p.txt
     error: the argument '[PROMPT]' cannot be used with '--prompts <FILE>'
-    hint: `ttsvar help generate` lists the options
+    hint: leave one of them out
 
     $ --out a.png --tree a.png
     error: a.png: two results cannot be written to the same file

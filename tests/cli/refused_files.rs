@@ -86,11 +86,11 @@ fn plans_that_cannot_be_followed() {
 
         $ plan --scales 13 --model demo
         error: the argument '--scales <COUNT>' cannot be used with '--model <NAME|DIR>'
-        hint: `ttsvar help plan` lists the options
+        hint: leave one of them out
 
         $ plan --toml --json
         error: the argument '--toml' cannot be used with '--json'
-        hint: `ttsvar help plan` lists the options
+        hint: leave one of them out
         "#);
     });
 }
@@ -126,7 +126,7 @@ fn outputs_that_cannot_be_written() {
 
     $ generate "a red circle" --out a.jpg
     error: a.jpg: expected a .png file or a folder
-    hint: --out writes PNG only
+    hint: --out writes PNG only; end the name of a new folder with `/`
 
     $ generate "a red circle" --trace none/a.json
     error: none/a.json: cannot be written: `none` does not exist
@@ -134,15 +134,15 @@ fn outputs_that_cannot_be_written() {
 
     $ generate "a red circle" --trace a.png
     error: a.png: expected a .json file or a folder
-    hint: --trace writes JSON only
+    hint: --trace writes JSON only; end the name of a new folder with `/`
 
     $ generate "a red circle" --tree a.json
     error: a.json: expected a .png file or a folder
-    hint: --tree writes PNG only
+    hint: --tree writes PNG only; end the name of a new folder with `/`
 
     $ generate "a red circle" --report a.png
     error: a.png: expected a .html file or a folder
-    hint: --report writes HTML only
+    hint: --report writes HTML only; end the name of a new folder with `/`
 
     $ generate --prompts list.txt --out a.png
     error: a.png: several results cannot be written to one file
@@ -171,7 +171,7 @@ fn files_that_say_nothing_of_their_origin() {
     ];
     // The words of the decoder are its own.
     with_settings!({ filters => [(r"damaged one: .*", "damaged one: [why]")] }, {
-        assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r"
+        assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @"
         $ generate --from other.png
         error: other.png: this image does not record how it was made
         hint: the records of `ttsvar`, AUTOMATIC1111's web UI and ComfyUI are read, unless another program removed them
@@ -182,7 +182,7 @@ fn files_that_say_nothing_of_their_origin() {
 
         $ generate --from notes.txt
         error: notes.txt: not a PNG, but text
-        hint: the file is damaged, or it is not an image; PNG, JPEG and WebP are supported
+        hint: give a PNG that records how it was made
 
         $ generate --from none.png
         error: none.png: No such file or directory (os error 2)

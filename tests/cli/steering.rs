@@ -181,7 +181,7 @@ fn layouts_that_are_not_possible() {
     hint: check that the path exists and that you have permission to read or write it
 
     $ generate "a photo of a star left of a ring" --steer autp
-    error: unknown value `autp`
+    error: unknown layout `autp`
     hint: did you mean `auto`? expected `auto`, `off`, or a TOML or JSON file with a layout
     "#);
 }

@@ -101,7 +101,11 @@ fn a_search_that_cannot_fit_is_refused_with_the_least_it_needs() {
         error.to_string().ends_with("MB, but the limit is 1.0 MB"),
         "{error}"
     );
-    assert!(error.hint().is_some_and(|hint| hint.contains("fewer rows")));
+    assert!(
+        error
+            .hint()
+            .is_some_and(|hint| hint.contains("fewer candidates"))
+    );
 }
 
 #[test]

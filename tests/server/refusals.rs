@@ -457,11 +457,12 @@ fn a_folder_or_port_in_use_is_reported() {
         "{message}"
     );
     let other = tempfile::tempdir().unwrap();
+    let new = other.path().join("jobs");
     let port = served.url.rsplit(':').next().unwrap();
-    let (code, message) =
-        failed_start(&["--port", port, "--folder", other.path().to_str().unwrap()]);
+    let (code, message) = failed_start(&["--port", port, "--folder", new.to_str().unwrap()]);
     assert_eq!(code, Some(1));
     assert!(message.contains("cannot listen on"), "{message}");
+    assert!(!new.exists());
 }
 
 #[test]

@@ -198,7 +198,7 @@ pub(super) struct HeldOut {
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct Limit {
-    /// Memory limit, such as 12G: runs fewer rows at once and loads networks only while needed
+    /// Memory limit, such as 12G: runs fewer candidates at once and loads networks only while needed
     #[arg(long, value_name = "SIZE", value_parser = numbers::parse_bytes)]
     pub memory: Option<u64>,
 }

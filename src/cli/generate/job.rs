@@ -79,7 +79,8 @@ impl GenerateJob<'_> {
         let written = self.write(&stem, &outcome, &album, console)?;
         let mut notes = self.notes(&outcome);
         if self.request.outputs.uses_stdout() {
-            notes.push(self.summary(&shown, &written).replace("\n ", ":"));
+            let summary = self.summary(&shown, &written);
+            notes.push(summary.replace("\n  ", ": ").replace('\n', ", "));
             return Ok(PromptResult { notes, text: None });
         }
         let text = match (console.json, console.quiet) {

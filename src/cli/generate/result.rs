@@ -42,7 +42,7 @@ impl GenerateJob<'_> {
         fewer.into_iter().chain(below).collect()
     }
 
-    /// The result for people: file, score, seed, method and cost.
+    /// The result for people: files, score, seed, method and cost.
     pub(super) fn summary(&self, outcome: &Outcome, written: &Written) -> String {
         let winner = outcome.winner();
         let trace = &outcome.trace;
@@ -67,7 +67,7 @@ impl GenerateJob<'_> {
         };
         format!(
             "{}\n  {score}{parts}{held_out}, seed {}, {}: {}{wrong}",
-            written.image_names(),
+            written.names(),
             trace.seed,
             self.session.method(),
             cost(trace)
@@ -152,9 +152,19 @@ pub(super) struct Written {
 impl Written {
     /// The paths of the images, one per line.
     pub(super) fn image_names(&self) -> String {
-        let names: Vec<String> = self.images.iter().map(quoting::path).collect();
-        names.join("\n")
+        lines(&self.images)
     }
+
+    /// The paths of all files, one per line.
+    pub(super) fn names(&self) -> String {
+        let others = [&self.trace, &self.tree, &self.report];
+        lines(self.images.iter().chain(others.into_iter().flatten()))
+    }
+}
+
+fn lines<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> String {
+    let names: Vec<String> = paths.into_iter().map(quoting::path).collect();
+    names.join("\n")
 }
 
 /// A note that a search finished fewer images than were to be kept.

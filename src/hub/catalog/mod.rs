@@ -62,8 +62,10 @@ impl fmt::Display for Source {
 /// The purpose of a released model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// Generates images.
+    /// Generates images, or the tokens of images.
     Generator,
+    /// Turns tokens into images.
+    Tokenizer,
     /// Encodes prompts.
     Text,
     /// Scores images.

@@ -128,7 +128,7 @@ impl Questions {
         match argument {
             "auto" => Ok(Self::Auto),
             _ if is_word && !path.exists() => {
-                let message = format!("unknown value `{argument}`");
+                let message = format!("unknown questions `{argument}`");
                 Err(Error::input(message).with_hint(suggest(argument, &["auto"], EXPECTED)))
             }
             _ => Self::open(path),
