@@ -28,7 +28,7 @@ impl Q8Block {
         let factor = inverse(scale.to_f32());
         let mut values = [0; BLOCK];
         for (value, weight) in values.iter_mut().zip(weights) {
-            *value = nearest((weight * factor).clamp(-LARGEST, LARGEST));
+            *value = nearest((weight * factor).clamp(-LARGEST, LARGEST)) as i8;
         }
         Self { scale, values }
     }
@@ -75,12 +75,14 @@ pub(super) fn inverse(scale: f32) -> f32 {
     }
 }
 
-/// The integer that is nearest to a value between -127 and 127, of two as near the even one.
+/// The integer that is nearest to a value between -127 and 127, of two as near the even one. Any
+/// integer for NaN.
 #[inline(always)]
-pub(super) fn nearest(value: f32) -> i8 {
+pub(super) fn nearest(value: f32) -> i32 {
     // So large that the bits behind the point fall away.
     const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23
-    (value + SHIFT).to_bits() as i8
+    let beyond = (value + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits());
+    beyond.cast_signed()
 }
 
 /// The largest absolute value; NaN if one value is.

@@ -38,7 +38,7 @@ impl Product<'_> {
             "the rows of a product"
         );
         assert_eq!(
-            [rows.scales.len(), rows.sums.len()],
+            [rows.scales.len(), rows.starts.len()],
             [rows.count * blocks; 2],
             "the scales of a product's rows"
         );
@@ -143,13 +143,19 @@ fn tile<D: Dot, const R: usize, const V: usize>(
     let row_bytes = row_stride::<D>(blocks);
     let x: [*const u8; R] =
         std::array::from_fn(|row| rows.bytes[(first + row) * row_bytes..].as_ptr());
+    let scales_of: [*const f32; R] =
+        std::array::from_fn(|row| rows.scales[(first + row) * blocks..].as_ptr());
+    let starts_of: [*const i32; R] =
+        std::array::from_fn(|row| rows.starts[(first + row) * blocks..].as_ptr());
     let mut weights =
         panels.values[(panel * blocks * BLOCK * WIDTH + columns.start * QUAD)..].as_ptr();
     let mut scales = panels.scales[panel * blocks * WIDTH + columns.start..].as_ptr();
     for block in 0..blocks {
-        let mut sums: [[D::Sums; V]; R] = std::array::from_fn(|row| {
-            [D::begin(simd, rows.sums[(first + row) * blocks + block]); V]
-        });
+        let mut sums = [[D::begin(simd, 0); V]; R];
+        for (sums, starts) in sums.iter_mut().zip(&starts_of) {
+            // SAFETY: `check` has seen that every row has a start and a scale for each block.
+            *sums = [D::begin(simd, unsafe { *starts.add(block) }); V];
+        }
         for quad in block * QUADS..(block + 1) * QUADS {
             // SAFETY: `check` has seen that a panel has WIDTH values for each input, and
             // `columns.start + V * COUNT <= WIDTH`.
@@ -171,8 +177,9 @@ fn tile<D: Dot, const R: usize, const V: usize>(
         for v in 0..V {
             // SAFETY: `check` has seen that a panel has WIDTH scales for each block.
             let scale = unsafe { D::scales(simd, scales.wrapping_add(v * D::Lanes::COUNT)) };
-            for (row, (totals, sums)) in totals.iter_mut().zip(&sums).enumerate() {
-                let row_scale = D::Lanes::splat(lanes, rows.scales[(first + row) * blocks + block]);
+            for ((totals, sums), scales) in totals.iter_mut().zip(&sums).zip(&scales_of) {
+                // SAFETY: as for the start.
+                let row_scale = D::Lanes::splat(lanes, unsafe { *scales.add(block) });
                 let sum = D::sums(simd, sums[v]).mul(row_scale);
                 totals[v] = sum.mul_add(scale, totals[v]);
             }

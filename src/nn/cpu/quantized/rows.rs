@@ -14,7 +14,7 @@ use crate::nn::cpu::{
 pub(crate) struct QuantizedRows {
     pub(super) bytes: Vec<u8>, // (rows, blocks, QUADS, bytes of a quad), rows `bytes_apart`
     pub(super) scales: Vec<f32>, // (rows, blocks)
-    pub(super) sums: Vec<i32>, // (rows, blocks): the sum of a block's integers
+    pub(super) starts: Vec<i32>, // (rows, blocks): what a block's sum begins with
     pub(super) count: usize,
 }
 
@@ -57,7 +57,7 @@ impl DotKernel for Quantize<'_> {
         let stride = row_stride::<D>(blocks);
         rows.bytes.resize(rows.count * stride, 0);
         rows.scales.clear();
-        rows.sums.clear();
+        rows.starts.clear();
         for (row, bytes) in values
             .chunks_exact(width.max(1))
             .zip(rows.bytes.chunks_exact_mut(stride.max(1)))
@@ -71,15 +71,13 @@ impl DotKernel for Quantize<'_> {
                 let scale = largest(&block) / LARGEST;
                 let factor = inverse(scale);
                 let block = block.map(|value| nearest(value * factor));
-                for (quad, to) in block
-                    .chunks_exact(QUAD)
-                    .zip(bytes.chunks_exact_mut(D::QUAD_BYTES))
-                {
-                    D::write_quad([quad[0], quad[1], quad[2], quad[3]], to);
+                let (quads, _) = block.as_chunks::<QUAD>();
+                for (quad, to) in quads.iter().zip(bytes.chunks_exact_mut(D::QUAD_BYTES)) {
+                    D::write_quad(quad.map(|value| value as i8), to);
                 }
                 rows.scales.push(scale);
-                rows.sums
-                    .push(block.iter().map(|value| i32::from(*value)).sum());
+                let sum = block.into_iter().fold(0, i32::wrapping_add);
+                rows.starts.push(sum.wrapping_mul(-D::OFFSET));
             }
         }
     }

@@ -54,8 +54,12 @@ pub(crate) trait Dot: Copy {
     /// Four bytes for each output of a vector can be read at `from`.
     unsafe fn weights(simd: Self::Detected, from: *const i8) -> Self::Weights;
 
-    /// The beginning of a sum over values of a row that add up to `row_sum`.
-    fn begin(simd: Self::Detected, row_sum: i32) -> Self::Sums;
+    /// What the instructions need added to the weights: a sum over values of a row begins with these
+    /// values times `-OFFSET`.
+    const OFFSET: i32 = 0;
+
+    /// The beginning of a sum.
+    fn begin(simd: Self::Detected, start: i32) -> Self::Sums;
 
     /// Adds the products of a quad.
     fn add(

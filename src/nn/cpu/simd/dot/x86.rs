@@ -202,6 +202,7 @@ impl<I: DotInstruction> Dot for Vnni<I> {
     const TILE_ROWS: usize = 6;
     const TILE_VECTORS: usize = 2;
     const QUAD_BYTES: usize = 4;
+    const OFFSET: i32 = WITHOUT_SIGN;
 
     #[inline(always)]
     fn lanes(simd: I::Detected) -> HasAvx2 {
@@ -221,9 +222,9 @@ impl<I: DotInstruction> Dot for Vnni<I> {
     }
 
     #[inline(always)]
-    fn begin(_: I::Detected, row_sum: i32) -> __m256i {
+    fn begin(_: I::Detected, start: i32) -> __m256i {
         // SAFETY: the argument proves that the processor has the feature.
-        unsafe { _mm256_set1_epi32(-WITHOUT_SIGN * row_sum) }
+        unsafe { _mm256_set1_epi32(start) }
     }
 
     #[inline(always)]
@@ -254,9 +255,10 @@ impl Dot for Vnni512 {
     type Weights = __m512i;
     type Row = __m512i;
 
-    const TILE_ROWS: usize = 12;
+    const TILE_ROWS: usize = 6;
     const TILE_VECTORS: usize = 2;
     const QUAD_BYTES: usize = 4;
+    const OFFSET: i32 = WITHOUT_SIGN;
 
     #[inline(always)]
     fn lanes(simd: HasAvx512Vnni) -> <Self::Lanes as Lanes>::Detected {
@@ -276,9 +278,9 @@ impl Dot for Vnni512 {
     }
 
     #[inline(always)]
-    fn begin(_: HasAvx512Vnni, row_sum: i32) -> __m512i {
+    fn begin(_: HasAvx512Vnni, start: i32) -> __m512i {
         // SAFETY: the argument proves that the processor has the feature.
-        unsafe { _mm512_set1_epi32(-WITHOUT_SIGN * row_sum) }
+        unsafe { _mm512_set1_epi32(start) }
     }
 
     #[inline(always)]
