@@ -32,7 +32,7 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// Workers of which each computes with one thread.
+    /// Workers that compute with one thread each.
     pub fn single_threaded(count: usize) -> Self {
         Self {
             count,

@@ -48,7 +48,7 @@ struct Model {
     source: String,
     size: Option<String>,
     licence: Option<&'static str>,
-    /// Names of the models that a search with it uses besides.
+    /// Names of the other models that a search with it uses.
     needs: &'static [&'static str],
     files: Vec<File>,
 }

@@ -188,25 +188,35 @@ impl OutputTarget {
             return Err(Error::input(format!("{flag} is empty"))
                 .with_hint(format!("give a .{end} file or a folder")));
         }
-        if path.is_dir() || path.to_string_lossy().ends_with(path::is_separator) {
+        if path.is_dir() {
             return Ok(Self::Folder(path.to_owned()));
         }
-        let found = path.extension().map(|end| end.to_string_lossy());
+        // Without a separator at its end, which hides an existing file
+        let plain: PathBuf = path.components().collect();
+        if path.to_string_lossy().ends_with(path::is_separator) && !plain.exists() {
+            return Ok(Self::Folder(path.to_owned()));
+        }
+        let name = plain.file_name().unwrap_or_default().to_string_lossy();
+        if name.eq_ignore_ascii_case(&format!(".{end}")) {
+            return Err(Error::file(path, "has no name before its ending")
+                .with_hint(format!("give a name such as a.{end}, or a folder")));
+        }
+        let found = plain.extension().map(|end| end.to_string_lossy());
         match found {
             Some(found) if found.eq_ignore_ascii_case(end) && list => Err(Error::file(
                 path,
                 "several results cannot be written to one file",
             )
             .with_hint(format!("give {flag} a folder: results are numbered in it"))),
-            Some(found) if found.eq_ignore_ascii_case(end) => Ok(Self::File(path.to_owned())),
+            Some(found) if found.eq_ignore_ascii_case(end) => Ok(Self::File(plain)),
+            _ if plain.exists() => Err(wrong_ending(path, end)
+                .with_hint("a file with that name already exists; choose another name")),
             Some(found) if is_file_ending(&found) => {
                 Err(wrong_ending(path, end).with_hint(format!(
                     "{flag} writes {} only; end the name of a new folder with `/`",
                     end.to_uppercase()
                 )))
             }
-            _ if path.exists() => Err(wrong_ending(path, end)
-                .with_hint("a file with that name already exists; choose another name")),
             _ => Ok(Self::Folder(path.to_owned())),
         }
     }

@@ -67,7 +67,8 @@ fn refusal(error: &clap::Error, typed: &Subcommand) -> Error {
         (ErrorKind::InvalidSubcommand, _) => {
             let name = error.get(ContextKind::InvalidSubcommand);
             let name = name.map(ToString::to_string).unwrap_or_default();
-            suggest(&name, &typed.inner_names(), &typed.see())
+            let names = [&typed.inner_names()[..], &["help"]].concat();
+            suggest(&name, &names, &typed.see())
         }
         (ErrorKind::ArgumentConflict, _) => "leave one of them out".to_owned(),
         _ => tip.map_or_else(|| typed.see(), str::to_owned),

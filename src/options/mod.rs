@@ -529,7 +529,7 @@ pub fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
     text.parse().map_err(|_| "expected a non-negative integer")
 }
 
-/// Parses an integer that must not be 0, which is checked later for every front end.
+/// Parses an integer; 0 is rejected later, for every front end.
 #[cfg(feature = "cli")]
 fn positive<T: FromStr>(text: &str) -> Result<T, &'static str> {
     text.parse().map_err(|_| "expected a positive integer")

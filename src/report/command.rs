@@ -37,8 +37,7 @@ const QUESTIONS_FILE: &str = "questions.jsonl";
 /// The setting that names the image and the mask of an edit.
 pub const EDIT: &str = "edit";
 
-/// The flags of a search for which its settings have names only, with placeholders: the image and
-/// the mask of an edit.
+/// The flags whose values no record holds, with placeholders: the image and the mask of an edit.
 pub fn unrecorded_flags(settings: &Map<String, Value>) -> &'static [(&'static str, &'static str)] {
     match settings.contains_key(EDIT) {
         true => &[("--image", "IMAGE"), ("--mask", "MASK")],

@@ -174,7 +174,7 @@ impl Server {
     /// cannot be used.
     pub async fn bind(system: System, setup: Setup) -> Result<Self> {
         let guard = Guard::new(setup.address, setup.token)?;
-        // Before the folder is created
+        // Before the folder is created: a port in use leaves no folder behind
         let listener = TcpListener::bind(setup.address)
             .await
             .map_err(|error| listen_error(setup.address, &error))?;

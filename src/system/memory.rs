@@ -171,7 +171,11 @@ impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = vec![];
         if let Some(rows) = self.rows_at_once {
-            parts.push(format!("at most {rows} candidates at once"));
+            let noun = match rows {
+                1 => "candidate",
+                _ => "candidates",
+            };
+            parts.push(format!("at most {rows} {noun} at once"));
         }
         if !self.evicted.is_empty() {
             parts.push(format!(

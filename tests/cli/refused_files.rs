@@ -100,7 +100,7 @@ fn outputs_that_cannot_be_written() {
     let desk = Desk::new();
     desk.write("notes", "mine");
     desk.write("list.txt", "a red circle\n");
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 12] = [
         &["generate", "a red circle", "--out", "none/a.png"],
         &["generate", "a red circle", "--out", "notes/a.png"],
         &["generate", "a red circle", "--out", "notes"],
@@ -109,6 +109,9 @@ fn outputs_that_cannot_be_written() {
         &["generate", "a red circle", "--trace", "a.png"],
         &["generate", "a red circle", "--tree", "a.json"],
         &["generate", "a red circle", "--report", "a.png"],
+        &["generate", "a red circle", "--report", "a.pdf"],
+        &["generate", "a red circle", "--out", "list.txt/"],
+        &["generate", "a red circle", "--out", ".png"],
         &["generate", "--prompts", "list.txt", "--out", "a.png"],
     ];
     assert_snapshot!(cases.map(|arguments| desk.refuses(arguments)).join("\n"), @r#"
@@ -143,6 +146,18 @@ fn outputs_that_cannot_be_written() {
     $ generate "a red circle" --report a.png
     error: a.png: expected a .html file or a folder
     hint: --report writes HTML only; end the name of a new folder with `/`
+
+    $ generate "a red circle" --report a.pdf
+    error: a.pdf: expected a .html file or a folder
+    hint: --report writes HTML only; end the name of a new folder with `/`
+
+    $ generate "a red circle" --out list.txt/
+    error: list.txt/: expected a .png file or a folder
+    hint: a file with that name already exists; choose another name
+
+    $ generate "a red circle" --out .png
+    error: .png: has no name before its ending
+    hint: give a name such as a.png, or a folder
 
     $ generate --prompts list.txt --out a.png
     error: a.png: several results cannot be written to one file

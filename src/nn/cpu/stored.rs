@@ -20,7 +20,7 @@ pub(crate) trait Stored: Copy + Default + PartialEq + Send + Sync + 'static {
 
     fn value(self) -> f32;
 
-    /// `count` zeros, in memory that the system has cleared already: in large pages, where they fill
+    /// `count` zeros, in memory that the system has already cleared, in large pages where they fill
     /// any.
     fn zeros(count: usize) -> Vec<Self>;
 

@@ -2,9 +2,9 @@
 //! blocks.
 //!
 //! Queries, keys and values keep the layout in which linear layers leave them, (B, L, C) with the
-//! heads side by side in C, so that nothing is transposed. On a CPU one head after the other packs its
-//! keys and values in segments; one tile of queries at a time meets one segment after the other, and
-//! no more than a tile's scores against a segment are ever held. Each query is treated by itself, so a
+//! heads side by side in C, so that nothing is transposed. On a CPU, the keys and values of a head are
+//! packed in segments when its turn comes; one tile of queries at a time meets one segment after the
+//! other, and no more than a tile's scores against a segment are ever held. Each query is treated by itself, so a
 //! result is batch-invariant.
 
 use std::{ops::Range, ptr};
@@ -78,6 +78,9 @@ fn packed<T: Stored>(
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
     let (b, l, c) = q.dims3()?;
+    if heads == 0 || !c.is_multiple_of(heads) {
+        candle_core::bail!("{heads} heads do not divide {c} values");
+    }
     let device = q.device().clone();
     let q = q.contiguous()?;
     let mut out = f32::zeros(b * l * c);
@@ -131,8 +134,8 @@ struct Group<'a, T> {
 }
 
 impl<T: Stored> Group<'_, T> {
-    /// Writes the results (candidates, L, C). The keys and values of a head are packed when it is its
-    /// turn, so that they are at hand for all queries and only those of few heads take memory.
+    /// Writes the results (candidates, L, C). The keys and values of a head are packed only when its
+    /// turn comes: all queries use them at once, and few heads take memory at a time.
     fn attend<'b>(&self, out: &mut [f32], bias: impl Fn([usize; 3]) -> Option<&'b [f32]> + Sync) {
         let [l, c, heads] = self.sizes;
         let width = c / heads;

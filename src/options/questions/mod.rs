@@ -128,7 +128,7 @@ impl Questions {
         match argument {
             "auto" => Ok(Self::Auto),
             _ if is_word && !path.exists() => {
-                let message = format!("unknown questions `{argument}`");
+                let message = format!("no such questions: `{argument}`");
                 Err(Error::input(message).with_hint(suggest(argument, &["auto"], EXPECTED)))
             }
             _ => Self::open(path),

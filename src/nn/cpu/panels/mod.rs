@@ -2,8 +2,8 @@
 //! columns (`fill`), and tiles of rows run over them with all their sums in registers (`product`).
 //!
 //! Each sum begins with the bias and takes its terms in the order of the weights, independently of
-//! the other rows, so the results are batch-invariant to the bit. In bf16 weights and
-//! rows lie in pairs of inputs, which machines that can multiply and add at once.
+//! the other rows, so the results are batch-invariant to the bit. In bf16, weights and rows lie in
+//! pairs of inputs, which some machines multiply and add in one instruction.
 
 mod fill;
 mod product;

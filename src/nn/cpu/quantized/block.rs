@@ -75,8 +75,7 @@ pub(super) fn inverse(scale: f32) -> f32 {
     }
 }
 
-/// The integer that is nearest to a value between -127 and 127, of two as near the even one. Any
-/// integer for NaN.
+/// The integer nearest to a value between -127 and 127, ties to even. An arbitrary integer for NaN.
 #[inline(always)]
 pub(super) fn nearest(value: f32) -> i32 {
     // So large that the bits behind the point fall away.

@@ -107,13 +107,7 @@ fn tile_of_height<D: Dot, const V: usize>(
         3 => tile::<D, 3, V>(simd, product, place),
         4 => tile::<D, 4, V>(simd, product, place),
         5 if D::TILE_ROWS > 4 => tile::<D, 5, V>(simd, product, place),
-        6 if D::TILE_ROWS > 5 => tile::<D, 6, V>(simd, product, place),
-        7 if D::TILE_ROWS > 6 => tile::<D, 7, V>(simd, product, place),
-        8 if D::TILE_ROWS > 6 => tile::<D, 8, V>(simd, product, place),
-        9 if D::TILE_ROWS > 6 => tile::<D, 9, V>(simd, product, place),
-        10 if D::TILE_ROWS > 6 => tile::<D, 10, V>(simd, product, place),
-        11 if D::TILE_ROWS > 6 => tile::<D, 11, V>(simd, product, place),
-        12 if D::TILE_ROWS > 6 => tile::<D, 12, V>(simd, product, place),
+        6 if D::TILE_ROWS > 4 => tile::<D, 6, V>(simd, product, place),
         _ => unreachable!("tiles are at most as high as the machine's registers allow"),
     }
 }

@@ -14,7 +14,7 @@ use crate::nn::cpu::{
 pub(crate) struct QuantizedRows {
     pub(super) bytes: Vec<u8>, // (rows, blocks, QUADS, bytes of a quad), rows `bytes_apart`
     pub(super) scales: Vec<f32>, // (rows, blocks)
-    pub(super) starts: Vec<i32>, // (rows, blocks): what a block's sum begins with
+    pub(super) starts: Vec<i32>, // (rows, blocks): beginnings of sums; arbitrary if a scale is not finite
     pub(super) count: usize,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn row_stride<D: Dot>(blocks: usize) -> usize {
     bytes_apart(blocks * QUADS * D::QUAD_BYTES)
 }
 
-/// Quantises rows into the memory of others.
+/// Quantises rows into memory that is used again.
 pub(super) struct Quantize<'a> {
     pub values: &'a [f32],
     pub width: usize,

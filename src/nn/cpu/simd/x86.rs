@@ -70,7 +70,7 @@ impl<const BF16: bool> Avx512<BF16> {
     }
 }
 
-/// A mask of the first places, `count` at most sixteen.
+/// A mask of the first `count` places, at most sixteen.
 ///
 /// # Panics
 /// When there are more.

@@ -35,6 +35,9 @@ pub(crate) trait Dot: Copy {
     const TILE_VECTORS: usize;
     /// Bytes that a row's quad takes.
     const QUAD_BYTES: usize;
+    /// What the instructions add to each weight. A sum must therefore begin with `-OFFSET` times the
+    /// sum of the row's values.
+    const OFFSET: i32 = 0;
 
     /// The proof for the vectors of f32.
     fn lanes(simd: Self::Detected) -> <Self::Lanes as Lanes>::Detected;
@@ -54,11 +57,7 @@ pub(crate) trait Dot: Copy {
     /// Four bytes for each output of a vector can be read at `from`.
     unsafe fn weights(simd: Self::Detected, from: *const i8) -> Self::Weights;
 
-    /// What the instructions need added to the weights: a sum over values of a row begins with these
-    /// values times `-OFFSET`.
-    const OFFSET: i32 = 0;
-
-    /// The beginning of a sum.
+    /// The beginning of a sum; `start` is 0 where `OFFSET` is.
     fn begin(simd: Self::Detected, start: i32) -> Self::Sums;
 
     /// Adds the products of a quad.
