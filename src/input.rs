@@ -84,11 +84,12 @@ fn open_with(path: &Path, allowed: impl Fn(&Metadata) -> bool) -> Result<File> {
         options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     }
     let refused = |about: &Metadata| {
-        Error::file(
-            path,
-            format!("expected a regular file, found {}", kind(about)),
-        )
-        .with_hint("name a file that is stored on a disk")
+        let hint = match about.is_dir() {
+            true => "name a file in it",
+            false => "name a file that is stored on a disk",
+        };
+        let message = format!("expected a regular file, found {}", kind(about));
+        Error::file(path, message).with_hint(hint)
     };
     let file = options.open(path).map_err(|error| {
         // A socket cannot be opened at all.
