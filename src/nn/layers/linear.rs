@@ -11,7 +11,7 @@ use crate::nn::{
     Dtype, Weights,
     cpu::{
         Values, is_cpu_f32,
-        panels::{Panels, Results, Rows},
+        panels::{Panels, Results, Rows, panel_columns, panel_count},
         quantized::{QuantizedPanels, QuantizedRows},
         stored::{Stored, row_stride},
         to_vec,
@@ -192,10 +192,14 @@ trait Matrix: Sync {
     fn outputs(&self) -> usize;
 
     /// Number of panels.
-    fn count(&self) -> usize;
+    fn count(&self) -> usize {
+        panel_count(self.outputs())
+    }
 
     /// The outputs that some panels are for.
-    fn columns(&self, panels: &Range<usize>) -> Range<usize>;
+    fn columns(&self, panels: &Range<usize>) -> Range<usize> {
+        panel_columns(self.outputs(), panels)
+    }
 
     /// The number of rows, at least one, of which a block of weights reads at most `bytes` bytes.
     fn rows_within(&self, bytes: usize) -> usize;
@@ -225,14 +229,6 @@ impl<T: Stored> Matrix for Panels<T> {
 
     fn outputs(&self) -> usize {
         Panels::outputs(self)
-    }
-
-    fn count(&self) -> usize {
-        Panels::count(self)
-    }
-
-    fn columns(&self, panels: &Range<usize>) -> Range<usize> {
-        Panels::columns(self, panels)
     }
 
     fn rows_within(&self, bytes: usize) -> usize {
@@ -279,14 +275,6 @@ impl Matrix for QuantizedPanels {
 
     fn outputs(&self) -> usize {
         QuantizedPanels::outputs(self)
-    }
-
-    fn count(&self) -> usize {
-        QuantizedPanels::count(self)
-    }
-
-    fn columns(&self, panels: &Range<usize>) -> Range<usize> {
-        QuantizedPanels::columns(self, panels)
     }
 
     fn rows_within(&self, bytes: usize) -> usize {

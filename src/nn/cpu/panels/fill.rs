@@ -7,7 +7,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{Panels, WIDTH};
+use super::{Panels, WIDTH, padded_bias, panel_columns, panel_count};
 use crate::nn::cpu::stored::Stored;
 
 /// Fills panels in parallel. Each thread takes the next panel, so that a file is read from the front to
@@ -142,14 +142,10 @@ impl<T: Stored> Panels<T> {
 
     /// A matrix of zeros.
     fn zeros([outputs, taps, inputs]: [usize; 3], bias: Option<&[f32]>) -> Self {
-        let panels = outputs.div_ceil(WIDTH);
         let of_panel = taps * inputs.next_multiple_of(T::STEP) * WIDTH;
-        let values = T::zeros(panels * of_panel);
-        let mut padded = bias.unwrap_or(&[]).to_vec();
-        padded.resize(panels * WIDTH, 0.0);
         Self {
-            values,
-            bias: padded,
+            values: T::zeros(panel_count(outputs) * of_panel),
+            bias: padded_bias(outputs, bias),
             taps,
             inputs,
             outputs,
@@ -159,11 +155,9 @@ impl<T: Stored> Panels<T> {
     /// The outputs and the values of each panel.
     fn each(&mut self) -> impl Iterator<Item = (Range<usize>, &mut [T])> {
         let outputs = self.outputs;
-        let of_panel = self.taps * self.inputs.next_multiple_of(T::STEP) * WIDTH;
-        let panels = self.values.chunks_exact_mut(of_panel.max(1));
-        panels
-            .enumerate()
-            .map(move |(i, values)| (i * WIDTH..outputs.min((i + 1) * WIDTH), values))
+        let of_panel = self.panel_len().max(1);
+        let panels = self.values.chunks_exact_mut(of_panel).enumerate();
+        panels.map(move |(i, values)| (panel_columns(outputs, &(i..i + 1)), values))
     }
 
     /// One tap whose matrix is given by its rows, without a bias.
@@ -196,19 +190,11 @@ impl<T: Stored> Panels<T> {
 
     /// `fill` writes a panel of zeros, which is for some outputs.
     fn filled(inputs: usize, outputs: usize, fill: impl Fn(Range<usize>, &mut [T])) -> Self {
-        let panels = outputs.div_ceil(WIDTH);
-        let panel = inputs.next_multiple_of(T::STEP) * WIDTH;
-        let mut values = T::zeros(panels * panel);
-        for (i, values) in values.chunks_exact_mut(panel.max(1)).enumerate() {
-            fill(i * WIDTH..outputs.min((i + 1) * WIDTH), values);
+        let mut panels = Self::zeros([outputs, 1, inputs], None);
+        for (outputs, values) in panels.each() {
+            fill(outputs, values);
         }
-        Self {
-            values,
-            bias: vec![0.0; panels * WIDTH],
-            taps: 1,
-            inputs,
-            outputs,
-        }
+        panels
     }
 }
 

@@ -54,10 +54,36 @@ pub(crate) struct Results<'a> {
     pub add: bool,
 }
 
+/// Number of panels for some outputs.
+pub(crate) fn panel_count(outputs: usize) -> usize {
+    outputs.div_ceil(WIDTH)
+}
+
+/// The outputs that some panels are for, of all `outputs`.
+pub(crate) fn panel_columns(outputs: usize, panels: &Range<usize>) -> Range<usize> {
+    panels.start * WIDTH..outputs.min(panels.end * WIDTH)
+}
+
+/// The bias of each column of all panels (panels, WIDTH): 0 without one and beyond the last output.
+pub(super) fn padded_bias(outputs: usize, bias: Option<&[f32]>) -> Vec<f32> {
+    let mut padded = bias.unwrap_or(&[]).to_vec();
+    padded.resize(panel_count(outputs) * WIDTH, 0.0);
+    padded
+}
+
+impl<T> Rows<'_, T> {
+    /// Where the last row ends, if each of its taps has `width` values.
+    fn end(&self, width: usize) -> usize {
+        let last = self.first + (self.count - 1) * self.stride;
+        let furthest = self.taps.iter().max();
+        furthest.map_or(last, |tap| last + tap + width)
+    }
+}
+
 impl<T: Stored> Panels<T> {
     /// Bytes that weights of this shape (outputs, taps, inputs) take with their bias.
     pub fn bytes_for([outputs, taps, inputs]: [usize; 3]) -> u64 {
-        let panels = outputs.div_ceil(WIDTH);
+        let panels = panel_count(outputs);
         let values = panels * taps * inputs.next_multiple_of(T::STEP) * WIDTH;
         (values * size_of::<T>() + panels * WIDTH * size_of::<f32>()) as u64
     }
@@ -69,12 +95,17 @@ impl<T: Stored> Panels<T> {
 
     /// Number of panels.
     pub fn count(&self) -> usize {
-        self.outputs.div_ceil(WIDTH)
+        panel_count(self.outputs)
     }
 
     /// The outputs that some panels are for.
     pub fn columns(&self, panels: &Range<usize>) -> Range<usize> {
-        panels.start * WIDTH..self.outputs.min(panels.end * WIDTH)
+        panel_columns(self.outputs, panels)
+    }
+
+    /// Values of a panel.
+    fn panel_len(&self) -> usize {
+        self.taps * self.row_width() * WIDTH
     }
 
     /// Values that go out.

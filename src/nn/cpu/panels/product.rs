@@ -40,23 +40,20 @@ impl<T: Stored> Product<'_, T> {
             rows,
             results,
         } = self;
-        let width = panels.row_width();
         assert!(
             chosen.end <= panels.count() && rows.taps.len() == panels.taps,
             "the taps of a product"
         );
         assert_eq!(
             panels.values.len(),
-            panels.count() * panels.taps * width * WIDTH,
+            panels.count() * panels.panel_len(),
             "the weights of a product"
         );
+        assert!(
+            rows.end(panels.row_width()) <= rows.values.len(),
+            "the rows of a product"
+        );
         let last = rows.count - 1;
-        let furthest = rows
-            .taps
-            .iter()
-            .max()
-            .map_or(0, |tap| rows.first + last * rows.stride + tap + width);
-        assert!(furthest <= rows.values.len(), "the rows of a product");
         let width = panels.columns(chosen).len();
         assert!(
             results.first + last * results.stride + width <= results.values.len(),
@@ -99,16 +96,11 @@ impl<T: Stored> Product<'_, T> {
             results,
         } = self;
         let width = panels.row_width();
-        let last = rows.first + (rows.count - 1) * rows.stride;
-        let end = rows
-            .taps
-            .iter()
-            .max()
-            .map_or(last, |tap| last + tap + width);
+        let end = rows.end(width);
         // No closure may be between here and the tiles, since it would lack the instructions.
         let (mut values, mut panel_values) = WIDENED.take();
         T::widen(&rows.values[rows.first..end], &mut values);
-        let panel_size = panels.taps * width * WIDTH;
+        let panel_size = panels.panel_len();
         for panel in chosen.clone() {
             let weights = &panels.values[panel * panel_size..][..panel_size];
             T::widen_panel(weights, WIDTH, &mut panel_values);

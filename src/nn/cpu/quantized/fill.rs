@@ -10,7 +10,7 @@ use crate::{
     Result,
     nn::cpu::{
         memory::advise_large_pages,
-        panels::{WIDTH, fill_in_order},
+        panels::{WIDTH, fill_in_order, padded_bias, panel_columns, panel_count},
     },
 };
 
@@ -73,16 +73,14 @@ impl QuantizedPanels {
 
     /// A matrix of zeros.
     fn zeros([outputs, inputs]: [usize; 2], bias: Option<&[f32]>) -> Self {
-        let panels = outputs.div_ceil(WIDTH);
+        let panels = panel_count(outputs);
         let blocks = inputs.div_ceil(BLOCK);
         let mut values = vec![0; panels * blocks * BLOCK * WIDTH];
         advise_large_pages(&mut values);
-        let mut padded = bias.unwrap_or(&[]).to_vec();
-        padded.resize(panels * WIDTH, 0.0);
         Self {
             values,
             scales: vec![f16::ZERO; panels * blocks * WIDTH],
-            bias: padded,
+            bias: padded_bias(outputs, bias),
             inputs,
             outputs,
         }
@@ -97,7 +95,7 @@ impl QuantizedPanels {
             .zip(self.scales.chunks_exact_mut(places))
             .enumerate()
             .map(move |(i, (values, scales))| Panel {
-                outputs: i * WIDTH..outputs.min((i + 1) * WIDTH),
+                outputs: panel_columns(outputs, &(i..i + 1)),
                 values,
                 scales,
             })

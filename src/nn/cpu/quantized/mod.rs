@@ -20,7 +20,10 @@ use std::ops::Range;
 use half::f16;
 
 use self::product::Product;
-use super::{panels::WIDTH, simd::dispatch_dot};
+use super::{
+    panels::{WIDTH, panel_columns, panel_count},
+    simd::dispatch_dot,
+};
 
 pub use self::block::Q8Block;
 pub(crate) use self::rows::QuantizedRows;
@@ -47,19 +50,19 @@ pub(crate) struct QuantizedPanels {
 impl QuantizedPanels {
     /// Bytes that weights of this shape (outputs, inputs) take with their scales and bias.
     pub fn bytes_for([outputs, inputs]: [usize; 2]) -> u64 {
-        let columns = outputs.div_ceil(WIDTH) * WIDTH;
+        let columns = panel_count(outputs) * WIDTH;
         let of_block = BLOCK + size_of::<f16>();
         (columns * (inputs.div_ceil(BLOCK) * of_block + size_of::<f32>())) as u64
     }
 
     /// Number of panels.
     pub fn count(&self) -> usize {
-        self.outputs.div_ceil(WIDTH)
+        panel_count(self.outputs)
     }
 
     /// The outputs that some panels are for.
     pub fn columns(&self, panels: &Range<usize>) -> Range<usize> {
-        panels.start * WIDTH..self.outputs.min(panels.end * WIDTH)
+        panel_columns(self.outputs, panels)
     }
 
     /// Values that go out.
