@@ -17,7 +17,7 @@ fn random(shape: &[usize]) -> Tensor {
     Tensor::randn(0f32, 1.0, shape, &Device::Cpu).expect("numbers")
 }
 
-/// Rows of the first, a middle and the last scale.
+/// Rows of the first, a middle and the last scale, and of 2B's last scale at 512 pixels.
 fn linear(c: &mut Criterion) {
     let mut group = c.benchmark_group("linear");
     for (rows, inputs, outputs) in [
@@ -25,6 +25,7 @@ fn linear(c: &mut Criterion) {
         (72, 768, 3072),
         (512, 768, 3072),
         (512, 3072, 768),
+        (2048, 2048, 8192),
     ] {
         let (weight, x) = (random(&[outputs, inputs]), random(&[rows, inputs]));
         let shape = format!("{rows}x{inputs}x{outputs}");

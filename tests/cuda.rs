@@ -132,9 +132,11 @@ fn layers(gpu: &Device, dtype: Dtype, limit: f32) {
         let [qkv, qkv_cpu] = pair(gpu, dtype, &[2, 12, 3 * heads * width]);
         let temperature = vec![4.0; heads];
         let rope = |device| Rope::new((3, 4), (64, 64), width, device).expect("angles");
-        let (q, kv) = split_and_rotate(&qkv, &temperature, &rope(gpu)).expect("a split");
+        let (q, kv) =
+            split_and_rotate(&qkv, &temperature, &rope(gpu), dtype.of_maps()).expect("a split");
         let (q_cpu, kv_cpu) =
-            split_and_rotate(&qkv_cpu, &temperature, &rope(&Device::Cpu)).expect("a split");
+            split_and_rotate(&qkv_cpu, &temperature, &rope(&Device::Cpu), DType::F32)
+                .expect("a split");
         near(
             &format!("queries of width {width}"),
             dtype,

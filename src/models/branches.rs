@@ -56,25 +56,29 @@ pub(super) fn add_kv(kept: &mut [ScaleKv], own: Vec<Kv>) {
     }
 }
 
+/// The vectors (C) that the branches have of one kind: (branches, C)
+pub(super) fn of_branches<T>(
+    conditions: &[&T],
+    vector: impl Fn(&T) -> &Tensor,
+) -> candle_core::Result<Tensor> {
+    let vectors: Vec<&Tensor> = conditions.iter().map(|c| vector(c)).collect();
+    Tensor::stack(&vectors, 0)
+}
+
 /// Applies `f` to the rows of each branch (R, L, C) with the branch's condition, and joins the
 /// results.
-pub(super) fn per_branch<T, const N: usize>(
+pub(super) fn per_branch<T>(
     conditions: &[&T],
-    x: [&Tensor; N],
-    f: impl Fn(&T, [Tensor; N]) -> candle_core::Result<Tensor>,
+    x: &Tensor,
+    f: impl Fn(&T, &Tensor) -> candle_core::Result<Tensor>,
 ) -> Result<Tensor> {
-    let rows = x[0].dims()[0] / conditions.len();
+    if let [condition] = conditions {
+        return Ok(f(condition, x)?);
+    }
+    let rows = x.dims()[0] / conditions.len();
     let mut parts = Vec::with_capacity(conditions.len());
     for (branch, condition) in conditions.iter().enumerate() {
-        let mut part = x.map(Tensor::clone);
-        for x in &mut part {
-            *x = of_branch(x, branch, rows)?;
-        }
-        parts.push(f(condition, part)?);
+        parts.push(f(condition, &of_branch(x, branch, rows)?)?);
     }
-    Ok(if parts.len() == 1 {
-        parts.swap_remove(0)
-    } else {
-        Tensor::cat(&parts, 0)?
-    })
+    Ok(Tensor::cat(&parts, 0)?)
 }

@@ -37,8 +37,8 @@ impl Dtype {
     /// quantised: a decoder has few weights, and errors in them are visible.
     pub fn of_maps(self) -> DType {
         match self {
-            Self::F32 | Self::Q8 => DType::F32,
-            Self::Bf16 => DType::BF16,
+            Self::F32 => DType::F32,
+            Self::Bf16 | Self::Q8 => DType::BF16,
         }
     }
 

@@ -415,7 +415,7 @@ impl Attention {
         before: &[Vec<&Kv>],
     ) -> Result<(Tensor, Vec<Kv>)> {
         let qkv = self.qkv_proj.forward(x)?.chunk(3, 2)?;
-        let turn = |x: &Tensor| per_branch(rotations, [x], |rotation, [x]| rotation.forward(&x));
+        let turn = |x: &Tensor| per_branch(rotations, x, |rotation, x| rotation.forward(x));
         let q = turn(&qkv[0])?;
         let k = turn(&qkv[1])?;
         let new = row_kv(&k, &qkv[2], self.kept_as)?;

@@ -9,9 +9,9 @@ use candle_core::{DType, Tensor};
 use super::{Config, RegionText, Routing};
 use crate::{
     Result, interrupt,
-    models::branches::{ScaleKv, add_kv, kv_before, of_branch, per_branch},
+    models::branches::{ScaleKv, add_kv, kv_before, of_branch, of_branches},
     nn::{
-        Activation, CosineAttention, Kv, LayerNorm, Linear, RmsNorm, Rope, Signature, Weights,
+        Activation, CosineAttention, Kv, LayerNorm, Linear, Mlp, RmsNorm, Rope, Signature, Weights,
         attention, attention_blocks, modulate, residual,
     },
 };
@@ -345,7 +345,7 @@ struct Block {
     sa: CosineAttention,
     ca: CrossAttention,
     ca_norm: LayerNorm,
-    ffn: (Linear, Linear),
+    ffn: Mlp,
 }
 
 #[derive(Clone, Debug)]
@@ -359,16 +359,12 @@ struct CrossAttention {
 impl Block {
     fn load(w: &Weights, config: &Config) -> Result<Self> {
         let c = config.width;
-        let ffn = w.pp("ffn");
         Ok(Self {
             ada_gss: w.get_reshaped((6, c), "ada_gss")?,
             sa: CosineAttention::load(&w.pp("sa"), c, config.heads)?,
             ca: CrossAttention::load(&w.pp("ca"), c, config.heads)?,
             ca_norm: LayerNorm::load(&w.pp("ca_norm"), c, EPS)?,
-            ffn: (
-                Linear::load(&ffn.pp("fc1"), c, config.hidden)?,
-                Linear::load(&ffn.pp("fc2"), config.hidden, c)?,
-            ),
+            ffn: Mlp::load(&w.pp("ffn"), c, Activation::GeluTanh)?,
         })
     }
 
@@ -405,33 +401,15 @@ impl Block {
         before: &[Vec<&Kv>],
         rope: &Rope,
     ) -> Result<(Tensor, Vec<Kv>)> {
-        let h = per_branch(texts, [x], |text, [x]| {
-            modulate(&x, &text.scale1, &text.shift1, EPS)
-        })?;
+        let all = |vector: fn(&BlockText) -> &Tensor| of_branches(texts, vector);
+        let h = modulate(x, &all(|t| &t.scale1)?, &all(|t| &t.shift1)?, EPS)?;
         let (h, own) = self.sa.forward(&h, before, rope)?;
-        let x = per_branch(texts, [x, &h], |text, [x, h]| {
-            residual(&x, &h, Some(&text.gamma1))
-        })?;
-        let x = residual(
-            &x,
-            &self
-                .ca
-                .forward(&self.ca_norm.forward(&x)?, texts, routing)?,
-            None,
-        )?;
-        let h = per_branch(texts, [&x], |text, [x]| {
-            modulate(&x, &text.scale2, &text.shift2, EPS)
-        })?;
-        let h = self
-            .ffn
-            .1
-            .forward(&Activation::GeluTanh.forward(&self.ffn.0.forward(&h)?)?)?;
-        Ok((
-            per_branch(texts, [&x, &h], |text, [x, h]| {
-                residual(&x, &h, Some(&text.gamma2))
-            })?,
-            own,
-        ))
+        let x = residual(x, &h, Some(&all(|t| &t.gamma1)?))?;
+        let h = self.ca_norm.forward(&x)?;
+        let x = residual(&x, &self.ca.forward(&h, texts, routing)?, None)?;
+        let h = modulate(&x, &all(|t| &t.scale2)?, &all(|t| &t.shift2)?, EPS)?;
+        let h = self.ffn.forward(&h)?;
+        Ok((residual(&x, &h, Some(&all(|t| &t.gamma2)?))?, own))
     }
 }
 

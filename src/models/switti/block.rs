@@ -8,7 +8,11 @@ use super::{
 };
 use crate::{
     Result,
-    models::{branches::per_branch, qwen2::gated_mlp, rotation::Rotation},
+    models::{
+        branches::{of_branches, per_branch},
+        qwen2::gated_mlp,
+        rotation::Rotation,
+    },
     nn::{Activation, Kv, Linear, Mlp, RmsNorm, Weights, residual},
 };
 
@@ -137,13 +141,12 @@ impl Block {
         watch: &mut dyn FnMut(Part, &Tensor) -> Result<()>,
     ) -> Result<(Tensor, Vec<Kv>)> {
         watch(Part::Input, x)?;
-        let h = per_branch(conditions, [x], |c, [x]| c.attention_norm.forward(&x))?;
+        let h = per_branch(conditions, x, |c, x| c.attention_norm.forward(x))?;
         let (h, own) = self.attn.forward(&h, rotation, before)?;
         watch(Part::SelfAttention, &h)?;
         let h = self.self_attention_norm2.forward(&h)?;
-        let x = per_branch(conditions, [x, &h], |c, [x, h]| {
-            residual(&x, &h, Some(&c.gamma1))
-        })?;
+        let gamma1 = of_branches(conditions, |c| &c.gamma1)?;
+        let x = residual(x, &h, Some(&gamma1))?;
 
         let rows = before.len() / conditions.len();
         let texts = conditions
@@ -154,13 +157,12 @@ impl Block {
         watch(Part::CrossAttention, &h)?;
         let x = residual(&x, &self.cross_attention_norm2.forward(&h)?, None)?;
 
-        let h = per_branch(conditions, [&x], |c, [x]| c.ffn_norm.forward(&x))?;
+        let h = per_branch(conditions, &x, |c, x| c.ffn_norm.forward(x))?;
         let h = self.ffn.forward(&h)?;
         watch(Part::FeedForward, &h)?;
         let h = self.ffn_norm2.forward(&h)?;
-        let x = per_branch(conditions, [&x, &h], |c, [x, h]| {
-            residual(&x, &h, Some(&c.gamma2))
-        })?;
+        let gamma2 = of_branches(conditions, |c| &c.gamma2)?;
+        let x = residual(&x, &h, Some(&gamma2))?;
         watch(Part::Output, &x)?;
         Ok((x, own))
     }

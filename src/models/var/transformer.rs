@@ -10,7 +10,7 @@ use super::{Config, checkpoint::count_classes};
 use crate::{
     Result, interrupt,
     models::{
-        branches::{ScaleKv, add_kv, kv_before, of_branch, per_branch},
+        branches::{ScaleKv, add_kv, kv_before, of_branch, of_branches},
         grids::stored_grids,
     },
     nn::{
@@ -309,20 +309,12 @@ impl Block {
         before: &[Vec<&Kv>],
         rope: &Rope,
     ) -> Result<(Tensor, Vec<Kv>)> {
-        let h = per_branch(modulations, [x], |m, [x]| {
-            modulate(&x, &m.scale1, &m.shift1, EPS)
-        })?;
+        let all = |vector: fn(&Modulation) -> &Tensor| of_branches(modulations, vector);
+        let h = modulate(x, &all(|m| &m.scale1)?, &all(|m| &m.shift1)?, EPS)?;
         let (h, own) = self.attn.forward(&h, before, rope)?;
-        let x = per_branch(modulations, [x, &h], |m, [x, h]| {
-            residual(&x, &h, Some(&m.gamma1))
-        })?;
-        let h = per_branch(modulations, [&x], |m, [x]| {
-            modulate(&x, &m.scale2, &m.shift2, EPS)
-        })?;
+        let x = residual(x, &h, Some(&all(|m| &m.gamma1)?))?;
+        let h = modulate(&x, &all(|m| &m.scale2)?, &all(|m| &m.shift2)?, EPS)?;
         let h = self.ffn.forward(&h)?;
-        let x = per_branch(modulations, [&x, &h], |m, [x, h]| {
-            residual(&x, &h, Some(&m.gamma2))
-        })?;
-        Ok((x, own))
+        Ok((residual(&x, &h, Some(&all(|m| &m.gamma2)?))?, own))
     }
 }

@@ -90,14 +90,13 @@ pub(crate) trait Map {
     fn map<L: Lanes>(&self, x: L) -> L;
 }
 
-/// `out = f(x)`, value by value; a value's result does not depend on where it stands.
-pub(crate) fn map(x: &[f32], out: &mut [f32], f: impl Map) {
-    dispatch(MapKernel { x, out, f });
+/// Replaces each value by `f` of it; a value's result does not depend on where it stands.
+pub(crate) fn map(values: &mut [f32], f: impl Map) {
+    dispatch(MapKernel { values, f });
 }
 
 struct MapKernel<'a, F> {
-    x: &'a [f32],
-    out: &'a mut [f32],
+    values: &'a mut [f32],
     f: F,
 }
 
@@ -106,15 +105,13 @@ impl<F: Map> Kernel for MapKernel<'_, F> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, simd: L::Detected) {
-        let mut x = self.x.chunks_exact(L::COUNT);
-        let mut out = self.out.chunks_exact_mut(L::COUNT);
-        for (x, out) in (&mut x).zip(&mut out) {
-            self.f.map(L::load(simd, x)).store(out);
+        let mut vectors = self.values.chunks_exact_mut(L::COUNT);
+        for values in &mut vectors {
+            self.f.map(L::load(simd, values)).store(values);
         }
-        let rest = out.into_remainder();
+        let rest = vectors.into_remainder();
         if !rest.is_empty() {
-            let x = L::load_some(simd, &x.remainder()[..rest.len()], 0.0);
-            self.f.map(x).store_some(rest);
+            self.f.map(L::load_some(simd, rest, 0.0)).store_some(rest);
         }
     }
 }
@@ -140,14 +137,13 @@ mod tests {
 
         #[inline(always)]
         fn run<L: Lanes>(self, simd: L::Detected) -> Vec<f32> {
-            let mut out = vec![0.0; self.0.len()];
+            let mut values = self.0;
             MapKernel {
-                x: &self.0,
-                out: &mut out,
+                values: &mut values,
                 f: Exp,
             }
             .run::<L>(simd);
-            out
+            values
         }
     }
 

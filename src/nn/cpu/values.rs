@@ -67,21 +67,23 @@ pub(crate) fn to_vec(x: &Tensor) -> Result<Vec<f32>> {
 }
 
 /// A new tensor of the same shape whose rows of `width` values are made from the rows of `x` by
-/// `f(row, out)`, in parallel, each row by itself.
+/// `f(number, row, out)`, in parallel, each row by itself.
 pub(crate) fn map_rows(
     x: &Tensor,
     width: usize,
-    f: impl Fn(&[f32], &mut [f32]) + Sync,
+    f: impl Fn(usize, &[f32], &mut [f32]) + Sync,
 ) -> Result<Tensor> {
     let x = x.contiguous()?;
     let mut out = f32::zeros(x.elem_count());
-    let chunk = width * ((1 << 14) / width.max(1) + 1); // about 64 KiB at a time
+    let together = (1 << 14) / width.max(1) + 1; // rows: about 64 KiB at a time
     let values = Values::from_f32(&x)?;
-    out.par_chunks_mut(chunk)
-        .zip(values.par_chunks(chunk))
-        .for_each(|(out, data)| {
-            for (out, row) in out.chunks_mut(width).zip(data.chunks(width)) {
-                f(row, out);
+    out.par_chunks_mut(together * width)
+        .zip(values.par_chunks(together * width))
+        .enumerate()
+        .for_each(|(i, (out, rows))| {
+            let rows = out.chunks_mut(width).zip(rows.chunks(width));
+            for (row, (out, values)) in rows.enumerate() {
+                f(i * together + row, values, out);
             }
         });
     Tensor::from_vec(out, x.dims(), x.device())

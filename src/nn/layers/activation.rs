@@ -31,12 +31,9 @@ impl Activation {
     /// Any shape -> the same shape.
     pub fn forward(self, x: &Tensor) -> Result<Tensor> {
         if is_cpu_f32(x) {
-            return map_chunks(x, |x, out| match self {
-                Self::Gelu => map(x, out, Gelu),
-                Self::GeluTanh => map(x, out, GeluTanh),
-                Self::QuickGelu => map(x, out, Swish(1.702)),
-                Self::Silu => map(x, out, Swish(1.0)),
-                Self::Relu => map(x, out, Relu),
+            return map_chunks(x, |x, out| {
+                out.copy_from_slice(x);
+                self.apply(out);
             });
         }
         match self {
@@ -45,6 +42,17 @@ impl Activation {
             Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
             Self::Silu => x.silu(),
             Self::Relu => x.relu(),
+        }
+    }
+
+    /// Replaces values by their activations, on this thread.
+    pub(super) fn apply(self, values: &mut [f32]) {
+        match self {
+            Self::Gelu => map(values, Gelu),
+            Self::GeluTanh => map(values, GeluTanh),
+            Self::QuickGelu => map(values, Swish(1.702)),
+            Self::Silu => map(values, Swish(1.0)),
+            Self::Relu => map(values, Relu),
         }
     }
 }

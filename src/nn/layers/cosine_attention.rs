@@ -47,11 +47,9 @@ impl CosineAttention {
         before: &[Vec<&Kv>],
         rope: &Rope,
     ) -> Result<(Tensor, Vec<Kv>)> {
-        let (q, new) = split_and_rotate(&self.mat_qkv.forward(x)?, &self.temperature, rope)?;
-        let new = new
-            .iter()
-            .map(|kv| kv.to_dtype(self.kept_as))
-            .collect::<Result<Vec<_>>>()?;
+        let qkv = self.mat_qkv.forward(x)?; // (R, L, 3C)
+        let (q, new) = split_and_rotate(&qkv, &self.temperature, rope, self.kept_as)?;
+        drop(qkv);
         let seen = before
             .iter()
             .zip(&new)

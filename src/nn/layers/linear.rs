@@ -8,7 +8,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use crate::nn::{
-    Dtype, Weights,
+    Activation, Dtype, Weights,
     cpu::{
         Values, is_cpu_f32,
         panels::{Panels, Results, Rows, panel_columns, panel_count},
@@ -34,13 +34,18 @@ pub struct Linear(Layer);
 #[derive(Clone, Debug)]
 enum Layer {
     /// Served by the kernels of this crate.
-    Packed(Panels),
-    /// The same with weights and rows rounded to bf16.
-    Rounded(Panels<bf16>),
-    /// The same with weights and rows in 8 bits.
-    Quantized(QuantizedPanels),
+    Packed(Packed),
     /// Served by the tensor library: weight (outputs, inputs), bias (outputs).
     Library(Tensor, Option<Tensor>),
+}
+
+/// Weights and bias in the form that the kernels read; rows take the same type when a product
+/// reads them.
+#[derive(Clone, Debug)]
+enum Packed {
+    F32(Panels),
+    Bf16(Panels<bf16>),
+    Q8(QuantizedPanels),
 }
 
 impl Linear {
@@ -70,12 +75,12 @@ impl Linear {
         let pack = |weight: OpenMatrix| {
             Ok(match weight {
                 OpenMatrix::Values(read) => match w.dtype() {
-                    Dtype::F32 => Layer::Packed(Panels::read(sizes, of_bias, read)?),
-                    Dtype::Bf16 => Layer::Rounded(Panels::read(sizes, of_bias, read)?),
-                    Dtype::Q8 => Layer::Quantized(QuantizedPanels::read(sizes, of_bias, read)?),
+                    Dtype::F32 => Packed::F32(Panels::read(sizes, of_bias, read)?),
+                    Dtype::Bf16 => Packed::Bf16(Panels::read(sizes, of_bias, read)?),
+                    Dtype::Q8 => Packed::Q8(QuantizedPanels::read(sizes, of_bias, read)?),
                 },
                 OpenMatrix::Q8_0(read) => {
-                    Layer::Quantized(QuantizedPanels::read_blocks(sizes, of_bias, read)?)
+                    Packed::Q8(QuantizedPanels::read_blocks(sizes, of_bias, read)?)
                 }
             })
         };
@@ -83,7 +88,7 @@ impl Linear {
         let read = bias.as_ref().map_or(0, Tensor::elem_count);
         w.keep_instead(read, packed_bytes(w.dtype(), sizes));
         Ok(Self(match packed {
-            Some(layer) => layer,
+            Some(packed) => Layer::Packed(packed),
             None => Layer::Library(w.stand_in((outputs, inputs))?, bias),
         }))
     }
@@ -116,16 +121,14 @@ impl Linear {
         let weight = weight.contiguous()?;
         let bias = bias.as_ref().map(to_vec).transpose()?;
         let values = Values::from_f32(&weight)?;
-        let sizes = [outputs, inputs];
-        Ok(Self(Layer::packed(dtype, sizes, &values, bias.as_deref())))
+        let packed = Packed::new(dtype, [outputs, inputs], &values, bias.as_deref());
+        Ok(Self(Layer::Packed(packed)))
     }
 
     /// Values that come in.
     pub fn inputs(&self) -> usize {
         match &self.0 {
-            Layer::Packed(panels) => panels.inputs(),
-            Layer::Rounded(panels) => panels.inputs(),
-            Layer::Quantized(panels) => panels.inputs(),
+            Layer::Packed(packed) => packed.inputs(),
             Layer::Library(weight, _) => weight.dims()[1],
         }
     }
@@ -133,9 +136,7 @@ impl Linear {
     /// Values that go out.
     pub fn outputs(&self) -> usize {
         match &self.0 {
-            Layer::Packed(panels) => panels.outputs(),
-            Layer::Rounded(panels) => panels.outputs(),
-            Layer::Quantized(panels) => panels.outputs(),
+            Layer::Packed(packed) => packed.outputs(),
             Layer::Library(weight, _) => weight.dims()[0],
         }
     }
@@ -148,9 +149,7 @@ impl Linear {
     /// (..., inputs) -> (..., outputs)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match &self.0 {
-            Layer::Packed(panels) => multiply(panels, x),
-            Layer::Rounded(panels) => multiply(panels, x),
-            Layer::Quantized(panels) => multiply(panels, x),
+            Layer::Packed(packed) => packed.forward(x),
             Layer::Library(weight, bias) => {
                 let y = x.broadcast_matmul(&weight.t()?)?;
                 bias.as_ref()
@@ -158,17 +157,109 @@ impl Linear {
             }
         }
     }
+
+    /// `second(act(first(x)))`, (..., inputs) -> (..., outputs), in the steps of
+    /// [`Linear::forward`] and [`Activation::forward`].
+    ///
+    /// On a CPU, a thread takes a few rows at a time through all steps: what lies between the layers,
+    /// where rows are widest, stays in its cache and is never in memory as a whole.
+    pub(super) fn forward_pair(
+        first: &Self,
+        act: Activation,
+        second: &Self,
+        x: &Tensor,
+    ) -> Result<Tensor> {
+        if let (Layer::Packed(first), Layer::Packed(second)) = (&first.0, &second.0) {
+            let share = share(x.elem_count() / first.inputs().max(1));
+            if share >= FEW && first.outputs() == second.inputs() {
+                return Packed::forward_pair(first, act, second, x);
+            }
+        }
+        second.forward(&act.forward(&first.forward(x)?)?)
+    }
 }
 
-impl Layer {
+impl Packed {
     /// A layer of a weight (outputs, inputs), row by row.
-    fn packed(dtype: Dtype, sizes: [usize; 2], weight: &[f32], bias: Option<&[f32]>) -> Self {
+    fn new(dtype: Dtype, sizes: [usize; 2], weight: &[f32], bias: Option<&[f32]>) -> Self {
         match dtype {
-            Dtype::F32 => Self::Packed(Panels::from_matrix(sizes, weight, bias)),
-            Dtype::Bf16 => Self::Rounded(Panels::from_matrix(sizes, weight, bias)),
-            Dtype::Q8 => Self::Quantized(QuantizedPanels::new(sizes, weight, bias)),
+            Dtype::F32 => Self::F32(Panels::from_matrix(sizes, weight, bias)),
+            Dtype::Bf16 => Self::Bf16(Panels::from_matrix(sizes, weight, bias)),
+            Dtype::Q8 => Self::Q8(QuantizedPanels::new(sizes, weight, bias)),
         }
     }
+
+    fn inputs(&self) -> usize {
+        match self {
+            Self::F32(panels) => panels.inputs(),
+            Self::Bf16(panels) => panels.inputs(),
+            Self::Q8(panels) => panels.inputs(),
+        }
+    }
+
+    fn outputs(&self) -> usize {
+        match self {
+            Self::F32(panels) => panels.outputs(),
+            Self::Bf16(panels) => panels.outputs(),
+            Self::Q8(panels) => panels.outputs(),
+        }
+    }
+
+    /// (..., inputs) -> (..., outputs)
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::F32(panels) => multiply(panels, x),
+            Self::Bf16(panels) => multiply(panels, x),
+            Self::Q8(panels) => multiply(panels, x),
+        }
+    }
+
+    /// The rows of a chunk, of which a thread takes `share`.
+    fn chunk(&self, share: usize) -> usize {
+        match self {
+            Self::F32(panels) => chunk(panels, share),
+            Self::Bf16(panels) => chunk(panels, share),
+            Self::Q8(panels) => chunk(panels, share),
+        }
+    }
+
+    /// Multiplies rows on this thread.
+    fn multiply(&self, values: &[f32], room: &mut Room, out: &mut [f32]) {
+        match self {
+            Self::F32(panels) => multiply_rows(panels, values, &mut room.f32, out),
+            Self::Bf16(panels) => multiply_rows(panels, values, &mut room.bf16, out),
+            Self::Q8(panels) => multiply_rows(panels, values, &mut room.q8, out),
+        }
+    }
+
+    /// See [`Linear::forward_pair`].
+    fn forward_pair(first: &Self, act: Activation, second: &Self, x: &Tensor) -> Result<Tensor> {
+        let [inputs, between, outputs] = [first.inputs(), second.inputs(), second.outputs()];
+        let shape = replaced_last(x, inputs, outputs)?;
+        let x = x.contiguous()?;
+        let values = Values::from_f32(&x)?;
+        let rows = x.elem_count() / inputs.max(1);
+        let mut out = f32::zeros(rows * outputs);
+        let chunk = first.chunk(share(rows));
+        out.par_chunks_mut(chunk * outputs)
+            .zip(values.par_chunks(chunk * inputs))
+            .for_each_init(Default::default, |buffers, (out, values)| {
+                let (wide, room): &mut (Vec<f32>, Room) = buffers;
+                wide.resize(values.len() / inputs * between, 0.0); // (rows, between)
+                first.multiply(values, room, wide);
+                act.apply(wide);
+                second.multiply(wide, room, out);
+            });
+        Tensor::from_vec(out, shape, x.device())
+    }
+}
+
+/// Memory of a thread for rows in the form that products read.
+#[derive(Default)]
+struct Room {
+    f32: Vec<f32>,
+    bf16: Vec<bf16>,
+    q8: QuantizedRows,
 }
 
 /// Bytes of a packed layer of these sizes (outputs, inputs).
@@ -302,31 +393,56 @@ impl Matrix for QuantizedPanels {
 fn multiply<M: Matrix>(matrix: &M, x: &Tensor) -> Result<Tensor> {
     let k = matrix.inputs();
     let n = matrix.outputs();
-    let mut shape = x.dims().to_vec();
-    match shape.last_mut() {
-        Some(last) if *last == k => *last = n,
-        _ => candle_core::bail!("a linear layer of {k} inputs was given {:?}", x.dims()),
-    }
+    let shape = replaced_last(x, k, n)?;
     let x = x.contiguous()?;
     let values = Values::from_f32(&x)?;
     let rows = x.elem_count() / k.max(1);
     let mut out = f32::zeros(rows * n);
-    let share = rows.div_ceil(rayon::current_num_threads());
+    let share = share(rows);
     if share >= FEW {
-        // A whole number of equal chunks for each thread
-        let chunk = share.div_ceil(share.div_ceil(matrix.rows_within(CHUNK)));
+        let chunk = chunk(matrix, share);
         let chunks = out
             .par_chunks_mut(chunk * n)
             .zip(values.par_chunks(chunk * k));
         chunks.for_each_init(M::Room::default, |room, (out, values)| {
-            let rows = matrix.rows(values, room);
-            matrix.multiply(0..matrix.count(), &rows, 0..values.len() / k, out, n);
+            multiply_rows(matrix, values, room, out);
         });
     } else {
         let mut room = M::Room::default();
         by_columns(matrix, &matrix.rows(&values, &mut room), rows, &mut out);
     }
     Tensor::from_vec(out, shape, x.device())
+}
+
+/// The shape of `x` whose last axis, which must have `inputs` values, has `outputs` instead.
+fn replaced_last(x: &Tensor, inputs: usize, outputs: usize) -> Result<Vec<usize>> {
+    let mut shape = x.dims().to_vec();
+    match shape.last_mut() {
+        Some(last) if *last == inputs => *last = outputs,
+        _ => candle_core::bail!("a linear layer of {inputs} inputs was given {:?}", x.dims()),
+    }
+    Ok(shape)
+}
+
+/// The rows of one thread.
+fn share(rows: usize) -> usize {
+    rows.div_ceil(rayon::current_num_threads())
+}
+
+/// The rows of a chunk, of which a thread takes `share`: chunks are about equal.
+fn chunk<M: Matrix>(matrix: &M, share: usize) -> usize {
+    share.div_ceil(share.div_ceil(matrix.rows_within(CHUNK)))
+}
+
+/// Multiplies rows on this thread.
+fn multiply_rows<M: Matrix>(matrix: &M, values: &[f32], room: &mut M::Room, out: &mut [f32]) {
+    let k = matrix.inputs();
+    let n = matrix.outputs();
+    let chunk = chunk(matrix, values.len() / k);
+    for (out, values) in out.chunks_mut(chunk * n).zip(values.chunks(chunk * k)) {
+        let rows = matrix.rows(values, room);
+        matrix.multiply(0..matrix.count(), &rows, 0..values.len() / k, out, n);
+    }
 }
 
 /// Shares few rows among the threads by the columns of their results.

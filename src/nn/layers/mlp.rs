@@ -74,7 +74,7 @@ impl Mlp {
     /// (B, L, width) -> (B, L, width)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Plain { fc1, act, fc2 } => fc2.forward(&act.forward(&fc1.forward(x)?)?),
+            Self::Plain { fc1, act, fc2 } => Linear::forward_pair(fc1, *act, fc2, x),
             Self::SwiGlu { w12, w3 } => {
                 let ab = w12.forward(x)?.chunk(2, D::Minus1)?; // 2 x (B, L, hidden)
                 w3.forward(&(Activation::Silu.forward(&ab[0])? * &ab[1])?)

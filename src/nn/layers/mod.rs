@@ -7,6 +7,7 @@ mod conv;
 mod cosine_attention;
 mod cross_attention;
 mod group_norm;
+mod groups;
 mod linear;
 mod mlp;
 mod norm;

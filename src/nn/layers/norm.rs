@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use super::groups;
 use crate::nn::{
     Weights,
     cpu::{
@@ -35,7 +36,7 @@ impl LayerNorm {
             let bias = Values::from_f32(&self.bias)?;
             let scale: &[f32] = &weight;
             let shift: &[f32] = &bias;
-            return map_rows(x, scale.len(), |row, out| {
+            return map_rows(x, scale.len(), |_, row, out| {
                 dispatch(Normalise {
                     row,
                     out,
@@ -58,36 +59,45 @@ impl LayerNorm {
 
 /// Layer normalisation whose scale and shift come from outside: `LN(x) * (1 + scale) + shift`.
 ///
-/// `x` is (B, L, C); `scale` and `shift` are (C), the same for all rows.
+/// `x` is (B, L, C); `scale` and `shift` are (C), the same for all rows, or (G, C), one for each of
+/// G equal groups of candidates.
 pub fn modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f32) -> Result<Tensor> {
+    let groups = groups::count(scale, x.dims()[0])?;
     if is_cpu_f32(x) {
-        let scale = scale.contiguous()?;
+        let scale = (scale.contiguous()? + 1.0)?;
         let shift = shift.contiguous()?;
-        let scale: Vec<f32> = Values::from_f32(&scale)?
-            .iter()
-            .map(|scale| 1.0 + scale)
-            .collect();
-        let scale = &scale[..];
+        let scale = Values::from_f32(&scale)?;
         let shift = Values::from_f32(&shift)?;
-        let shift: &[f32] = &shift;
-        return map_rows(x, scale.len(), |row, out| {
+        let [scale, shift]: [&[f32]; 2] = [&scale, &shift];
+        let width = scale.len() / groups;
+        let of_group = x.elem_count() / (groups * width).max(1); // rows
+        return map_rows(x, width, |i, row, out| {
+            let group = i / of_group;
+            let own = group * width..(group + 1) * width;
             dispatch(Normalise {
                 row,
                 out,
                 centered: true,
                 eps,
-                scale,
-                shift: Some(shift),
+                scale: &scale[own.clone()],
+                shift: Some(&shift[own]),
             });
         });
     }
+    if groups > 1 {
+        return groups::in_turn(groups, &[x], &[scale, shift], |x, vectors| {
+            modulate(&x[0], &vectors[0], &vectors[1], eps)
+        });
+    }
+    let scale = scale.flatten_all()?;
+    let shift = shift.flatten_all()?;
     #[cfg(feature = "cuda")]
-    if let Some(y) = crate::nn::cuda::normalise(x, [scale, shift], 1.0, eps)? {
+    if let Some(y) = crate::nn::cuda::normalise(x, [&scale, &shift], 1.0, eps)? {
         return Ok(y);
     }
     normalise(x, eps)?
         .broadcast_mul(&(scale + 1.0)?)?
-        .broadcast_add(shift)
+        .broadcast_add(&shift)
 }
 
 /// Root-mean-square normalisation with a learned scale (T5; Infinity's `text_norm`).
@@ -124,7 +134,7 @@ impl RmsNorm {
             let scale: &[f32] = &weight;
             let shift = self.shift.as_ref().map(Values::from_f32).transpose()?;
             let shift = shift.as_deref();
-            return map_rows(x, scale.len(), |row, out| {
+            return map_rows(x, scale.len(), |_, row, out| {
                 dispatch(Normalise {
                     row,
                     out,

@@ -3,60 +3,99 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
+use super::groups;
 use crate::nn::cpu::{Values, is_cpu_f32, stored::Stored};
 
 /// Values that are added by one task: 64 KiB.
 const CHUNK: usize = 1 << 14;
 
-/// `x + gamma * h` for x and h (..., C) of one shape and `gamma` (C), 1 if there is none.
+/// `x + gamma * h` for x and h (B, ..., C) of one shape. `gamma` is (C), or (G, C) with one vector for
+/// each of G equal groups of candidates; without it, the factor is 1.
 ///
 /// The tensor library would compute a sum of this size on its own threads, which ignore the number
 /// of threads that the user allows.
 pub fn residual(x: &Tensor, h: &Tensor, gamma: Option<&Tensor>) -> Result<Tensor> {
-    if !(is_cpu_f32(x) && is_cpu_f32(h)) || x.dims() != h.dims() {
+    let Some(gamma) = gamma else {
+        return sum(x, h);
+    };
+    let groups = groups::count(gamma, x.dims()[0])?;
+    if !fits(x, h) {
+        if groups > 1 {
+            return groups::in_turn(groups, &[x, h], &[gamma], |x, gamma| {
+                residual(&x[0], &x[1], Some(&gamma[0]))
+            });
+        }
+        let gamma = gamma.flatten_all()?;
         #[cfg(feature = "cuda")]
-        if let Some(sum) = crate::nn::cuda::residual(x, h, gamma)? {
+        if let Some(sum) = crate::nn::cuda::residual(x, h, Some(&gamma))? {
             return Ok(sum);
         }
-        return x + gamma.map_or(Ok(h.clone()), |gamma| h.broadcast_mul(gamma))?;
+        return x + h.broadcast_mul(&gamma)?;
     }
-    let x = x.contiguous()?;
-    let h = h.contiguous()?;
-    let gamma = gamma.map(Tensor::contiguous).transpose()?;
-    let from = Values::from_f32(&x)?;
-    let add = Values::from_f32(&h)?;
-    let gamma = gamma.as_ref().map(Values::from_f32).transpose()?;
-    let gamma = gamma.as_deref();
-    let width = gamma.map_or(CHUNK, |gamma| gamma.len().max(1));
-    if !from.len().is_multiple_of(width) && gamma.is_some() {
+    let gamma = gamma.contiguous()?;
+    let gamma = Values::from_f32(&gamma)?;
+    let gamma: &[f32] = &gamma;
+    let width = gamma.len() / groups;
+    if x.dims().last() != Some(&width) {
         candle_core::bail!("{width} factors do not fit {:?}", x.dims());
     }
-    let mut out = f32::zeros(from.len());
-    let chunk = width * (CHUNK / width).max(1);
-    let chunks = out
-        .par_chunks_mut(chunk)
-        .zip(from.par_chunks(chunk))
-        .zip(add.par_chunks(chunk));
-    chunks.for_each(|((out, x), h)| match gamma {
-        None => out
-            .iter_mut()
-            .zip(x)
-            .zip(h)
-            .for_each(|((out, x), h)| *out = x + h),
-        Some(gamma) => {
-            for ((out, x), h) in out
-                .chunks_mut(width)
-                .zip(x.chunks(width))
-                .zip(h.chunks(width))
-            {
-                out.iter_mut()
-                    .zip(x)
-                    .zip(h)
-                    .zip(gamma)
-                    .for_each(|(((out, x), h), gamma)| *out = x + gamma * h);
+    let of_group = x.elem_count() / groups;
+    combine(x, h, width, |first, x, h, out| {
+        for (i, ((x, h), out)) in x
+            .chunks(width)
+            .zip(h.chunks(width))
+            .zip(out.chunks_mut(width))
+            .enumerate()
+        {
+            let group = (first + i * width) / of_group;
+            let gamma = &gamma[group * width..][..width];
+            for (((out, x), h), gamma) in out.iter_mut().zip(x).zip(h).zip(gamma) {
+                *out = x + gamma * h;
             }
         }
-    });
+    })
+}
+
+/// `x + h`
+fn sum(x: &Tensor, h: &Tensor) -> Result<Tensor> {
+    if !fits(x, h) {
+        #[cfg(feature = "cuda")]
+        if let Some(sum) = crate::nn::cuda::residual(x, h, None)? {
+            return Ok(sum);
+        }
+        return x + h;
+    }
+    combine(x, h, 1, |_, x, h, out| {
+        for ((out, x), h) in out.iter_mut().zip(x).zip(h) {
+            *out = x + h;
+        }
+    })
+}
+
+fn fits(x: &Tensor, h: &Tensor) -> bool {
+    is_cpu_f32(x) && is_cpu_f32(h) && x.dims() == h.dims()
+}
+
+/// A tensor of the shape of `x` and `h` whose values `f(first, x, h, out)` computes, in parallel, for
+/// chunks of a multiple of `width` values that begin at value number `first`.
+fn combine(
+    x: &Tensor,
+    h: &Tensor,
+    width: usize,
+    f: impl Fn(usize, &[f32], &[f32], &mut [f32]) + Sync,
+) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let h = h.contiguous()?;
+    let from = Values::from_f32(&x)?;
+    let add = Values::from_f32(&h)?;
+    let mut out = f32::zeros(from.len());
+    let width = width.max(1);
+    let chunk = width * (CHUNK / width).max(1);
+    out.par_chunks_mut(chunk)
+        .zip(from.par_chunks(chunk))
+        .zip(add.par_chunks(chunk))
+        .enumerate()
+        .for_each(|(i, ((out, x), h))| f(i * chunk, x, h, out));
     Tensor::from_vec(out, x.dims(), x.device())
 }
 
@@ -80,5 +119,22 @@ mod tests {
                 (&x + h.broadcast_mul(&gamma).unwrap()).unwrap(),
             );
         }
+    }
+
+    #[test]
+    fn each_group_has_its_own_factors() {
+        let noise = Noise::seeded(2);
+        let x = noise.tensor((4, 3, 5));
+        let h = noise.tensor((4, 3, 5));
+        let gamma = noise.tensor((2, 5));
+        let found = residual(&x, &h, Some(&gamma)).unwrap();
+        for row in 0..4 {
+            let [x, h, found] = [&x, &h, &found].map(|t| t.narrow(0, row, 1).unwrap());
+            let expected = residual(&x, &h, Some(&gamma.get(row / 2).unwrap())).unwrap();
+            assert_eq!(difference(&found, &expected), 0.0);
+        }
+        let wrong = noise.tensor((3, 5));
+        let error = residual(&x, &h, Some(&wrong)).unwrap_err().to_string();
+        assert!(error.starts_with("vectors of shape [3, 5] do not fit 4 rows"));
     }
 }

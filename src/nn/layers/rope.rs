@@ -1,12 +1,17 @@
 //! Queries, keys and values from one projection: L2 normalisation per head, temperature, 2-D
 //! rotation.
 
-use candle_core::{D, DType, Device, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor, WithDType};
+use half::bf16;
 use rayon::prelude::*;
 
 use crate::nn::{
     Kv,
-    cpu::{Values, is_cpu_f32, stored::Stored},
+    cpu::{
+        Values, is_cpu_f32,
+        simd::{Kernel, Lanes, Running, dispatch},
+        stored::Stored,
+    },
 };
 
 const NORM_EPS: f32 = 1e-12; // PyTorch's F.normalize
@@ -67,18 +72,24 @@ impl Rope {
 
 /// Splits a projection (R, L, 3C) into queries (R, L, C) and the keys and values of each of the R
 /// rows. Queries and keys are normalised per head, queries multiplied by their head's
-/// `temperature`, then both rotated; values stay as they are.
+/// `temperature`, then both rotated; values stay as they are. Keys and values are rounded to
+/// `kept_as`.
 pub fn split_and_rotate(
     qkv: &Tensor,
     temperature: &[f32],
     rope: &Rope,
+    kept_as: DType,
 ) -> Result<(Tensor, Vec<Kv>)> {
     if is_cpu_f32(qkv) {
-        return split_and_rotate_cpu(&qkv.contiguous()?, temperature, rope);
+        let qkv = qkv.contiguous()?;
+        return match kept_as {
+            DType::BF16 => split_and_rotate_cpu::<bf16>(&qkv, temperature, rope),
+            _ => split_and_rotate_cpu::<f32>(&qkv, temperature, rope),
+        };
     }
     #[cfg(feature = "cuda")]
-    if let Some(split) = crate::nn::cuda::split_and_rotate(qkv, temperature, rope)? {
-        return Ok(split);
+    if let Some((q, kv)) = crate::nn::cuda::split_and_rotate(qkv, temperature, rope)? {
+        return Ok((q, rounded(kv, kept_as)?));
     }
     let (r, l, c3) = qkv.dims3()?;
     let heads = temperature.len();
@@ -99,69 +110,131 @@ pub fn split_and_rotate(
             v: v.get(i)?.force_contiguous()?,
         })
     });
-    Ok((q, kv.collect::<Result<_>>()?))
+    Ok((q, rounded(kv.collect::<Result<_>>()?, kept_as)?))
 }
 
-fn split_and_rotate_cpu(
+fn rounded(kv: Vec<Kv>, dtype: DType) -> Result<Vec<Kv>> {
+    kv.iter().map(|kv| kv.to_dtype(dtype)).collect()
+}
+
+fn split_and_rotate_cpu<T: Stored + WithDType>(
     qkv: &Tensor,
     temperature: &[f32],
     rope: &Rope,
 ) -> Result<(Tensor, Vec<Kv>)> {
     let (r, l, c3) = qkv.dims3()?;
     let c = c3 / 3;
-    let width = c3 / 3 / temperature.len();
+    let device = qkv.device();
     let cos = Values::from_f32(&rope.cos)?;
     let sin = Values::from_f32(&rope.sin)?;
-    let cos: &[f32] = &cos;
-    let sin: &[f32] = &sin;
-    let device = qkv.device();
+    let [cos, sin]: [&[f32]; 2] = [&cos, &sin];
+    let half = cos.len() / l.max(1);
     let qkv = Values::from_f32(qkv)?;
     let mut q = f32::zeros(r * l * c);
-    let mut kv: Vec<_> = (0..r)
-        .map(|_| (f32::zeros(l * c), f32::zeros(l * c)))
-        .collect();
-    let half = width / 2;
+    let mut kv: Vec<_> = (0..r).map(|_| [T::zeros(l * c), T::zeros(l * c)]).collect();
+    let together = TOKENS * c;
     let rows = q
         .par_chunks_mut(l * c)
-        .zip(kv.par_iter_mut())
+        .zip(&mut kv)
         .zip(qkv.par_chunks(l * c3));
-    rows.for_each(|((q, (k, v)), qkv)| {
-        for (t, from) in qkv.chunks(c3).enumerate() {
-            let angles = (
-                &cos[t * half..(t + 1) * half],
-                &sin[t * half..(t + 1) * half],
-            );
-            for (head, scale) in temperature.iter().enumerate() {
-                let at = head * width;
-                let to = t * c + at..t * c + at + width;
-                turn_head(&from[at..at + width], *scale, angles, &mut q[to.clone()]);
-                turn_head(&from[c + at..c + at + width], 1.0, angles, &mut k[to]);
-            }
-            v[t * c..(t + 1) * c].copy_from_slice(&from[2 * c..]);
-        }
+    rows.for_each(|((q, [k, v]), qkv)| {
+        q.par_chunks_mut(together)
+            .zip(k.par_chunks_mut(together))
+            .zip(v.par_chunks_mut(together))
+            .zip(qkv.par_chunks(3 * together))
+            .enumerate()
+            .for_each(|(i, (((q, k), v), qkv))| {
+                dispatch(SplitAndRotate {
+                    qkv,
+                    temperature,
+                    angles: [&cos[i * TOKENS * half..], &sin[i * TOKENS * half..]],
+                    q,
+                    k,
+                    v,
+                    c,
+                });
+            });
     });
     let tensor = |values| Tensor::from_vec(values, (l, c), device);
-    let kv = kv
-        .into_iter()
-        .map(|(k, v)| {
-            Ok(Kv {
-                k: tensor(k)?,
-                v: tensor(v)?,
-            })
+    let kv = kv.into_iter().map(|[k, v]| {
+        Ok(Kv {
+            k: tensor(k)?,
+            v: tensor(v)?,
         })
-        .collect::<Result<_>>()?;
+    });
+    let kv = kv.collect::<Result<_>>()?;
     Ok((Tensor::from_vec(q, (r, l, c), device)?, kv))
 }
 
+/// Tokens that one task splits and rotates.
+const TOKENS: usize = 8;
+
+/// Some tokens of one candidate.
+struct SplitAndRotate<'a, T> {
+    qkv: &'a [f32], // (tokens, 3C)
+    temperature: &'a [f32],
+    /// Cosines and sines, (tokens, D / 2) each; those of tokens behind these may follow.
+    angles: [&'a [f32]; 2],
+    q: &'a mut [f32], // (tokens, C)
+    k: &'a mut [T],   // (tokens, C)
+    v: &'a mut [T],   // (tokens, C)
+    c: usize,
+}
+
+impl<T: Stored> Kernel for SplitAndRotate<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, simd: L::Detected) {
+        let c = self.c;
+        let width = c / self.temperature.len();
+        let half = width / 2;
+        let mut turned = vec![0.0; c];
+        for (t, from) in self.qkv.chunks_exact(3 * c).enumerate() {
+            let cos = &self.angles[0][t * half..][..half];
+            let sin = &self.angles[1][t * half..][..half];
+            let token = t * c..(t + 1) * c;
+            let q = &mut self.q[token.clone()];
+            for (head, scale) in self.temperature.iter().enumerate() {
+                let own = head * width..(head + 1) * width;
+                let (of_q, of_k) = (&from[own.clone()], &from[c..][own.clone()]);
+                turn_head::<L>(simd, of_q, *scale, [cos, sin], &mut q[own.clone()]);
+                turn_head::<L>(simd, of_k, 1.0, [cos, sin], &mut turned[own]);
+            }
+            store::<L, T>(simd, &turned, &mut self.k[token.clone()]);
+            store::<L, T>(simd, &from[2 * c..], &mut self.v[token]);
+        }
+    }
+}
+
+#[inline(always)]
+fn store<L: Lanes, T: Stored>(simd: L::Detected, from: &[f32], to: &mut [T]) {
+    for (from, to) in from.chunks(L::COUNT).zip(to.chunks_mut(L::COUNT)) {
+        T::store(L::load_rest(simd, from, 0.0), to);
+    }
+}
+
 /// `out = rotate(scale * x / |x|)`
-fn turn_head(x: &[f32], scale: f32, (cos, sin): (&[f32], &[f32]), out: &mut [f32]) {
-    let length = x.iter().map(|v| v * v).sum::<f32>().sqrt().max(NORM_EPS);
+#[inline(always)]
+fn turn_head<L: Lanes>(
+    simd: L::Detected,
+    x: &[f32],
+    scale: f32,
+    [cos, sin]: [&[f32]; 2],
+    out: &mut [f32],
+) {
+    let mut squares = Running::<L>::new(simd, 0.0);
+    for part in x.chunks(Running::<L>::STEP) {
+        squares.update(part, 0.0, |sum, v| v.mul_add(v, sum));
+    }
+    let length = squares.fold(|a, b| a + b).sqrt().max(NORM_EPS);
     let scale = scale / length;
-    for (((out, x), cos), sin) in out.chunks_mut(2).zip(x.chunks(2)).zip(cos).zip(sin) {
-        let a = x[0] * scale;
-        let b = x[1] * scale;
-        out[0] = a * cos - b * sin;
-        out[1] = a * sin + b * cos;
+    let (x, _) = x.as_chunks::<2>();
+    let (out, _) = out.as_chunks_mut::<2>();
+    for (((out, [a, b]), cos), sin) in out.iter_mut().zip(x).zip(cos).zip(sin) {
+        let a = a * scale;
+        let b = b * scale;
+        *out = [a * cos - b * sin, a * sin + b * cos];
     }
 }
 
@@ -198,7 +271,7 @@ mod tests {
     fn without_rotation_only_lengths_change() {
         let qkv = Noise::seeded(2).tensor((1, 5, 24));
         let none = Rope::none(5, 4, &Device::Cpu).unwrap();
-        let (q, kv) = split_and_rotate(&qkv, &[2.0, 3.0], &none).unwrap();
+        let (q, kv) = split_and_rotate(&qkv, &[2.0, 3.0], &none, DType::F32).unwrap();
         let heads = |x: &Tensor| normalised(&x.reshape((1, 5, 2, 4)).unwrap()).unwrap();
         assert!(difference(&heads(&q), &heads(&qkv.narrow(2, 0, 8).unwrap())) < 1e-6);
         let k = heads(&qkv.narrow(2, 8, 8).unwrap());
@@ -209,7 +282,7 @@ mod tests {
     fn both_paths_agree() {
         let qkv = Noise::seeded(1).tensor((3, 6, 48));
         let rope = Rope::new((2, 3), (8, 8), 8, &Device::Cpu).unwrap();
-        let (q, kv) = split_and_rotate(&qkv, &[2.0, 3.0], &rope).unwrap();
+        let (q, kv) = split_and_rotate(&qkv, &[2.0, 3.0], &rope, DType::F32).unwrap();
         let part = |i: usize| {
             qkv.narrow(2, i * 16, 16)
                 .unwrap()

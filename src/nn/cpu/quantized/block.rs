@@ -75,11 +75,12 @@ pub(super) fn inverse(scale: f32) -> f32 {
     }
 }
 
+/// So large that adding it leaves no fraction: 1.5 * 2^23.
+pub(super) const SHIFT: f32 = 12_582_912.0;
+
 /// The integer nearest to a value between -127 and 127, ties to even. An arbitrary integer for NaN.
 #[inline(always)]
 pub(super) fn nearest(value: f32) -> i32 {
-    // So large that the bits behind the point fall away.
-    const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23
     let beyond = (value + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits());
     beyond.cast_signed()
 }
@@ -88,6 +89,9 @@ pub(super) fn nearest(value: f32) -> i32 {
 #[inline(always)]
 pub(super) fn largest(values: &[f32]) -> f32 {
     // Without their sign the bits of numbers have the order of the numbers, with NaN at the top.
-    let bits = values.iter().map(|value| value.to_bits() & 0x7fff_ffff);
-    f32::from_bits(bits.fold(0, u32::max))
+    let mut most = 0;
+    for value in values {
+        most = most.max(value.to_bits() & 0x7fff_ffff);
+    }
+    f32::from_bits(most)
 }

@@ -1,6 +1,6 @@
 //! Multiplies rows by panels, in tiles.
 
-use std::ops::Range;
+use std::{hint::black_box, ops::Range};
 
 use super::{BLOCK, QUAD, QUADS, QuantizedPanels, QuantizedRows, rows::row_stride};
 use crate::nn::cpu::{
@@ -144,13 +144,16 @@ fn tile<D: Dot, const R: usize, const V: usize>(
     let mut weights =
         panels.values[(panel * blocks * BLOCK * WIDTH + columns.start * QUAD)..].as_ptr();
     let mut scales = panels.scales[panel * blocks * WIDTH + columns.start..].as_ptr();
+    // A count that the compiler does not know, so that it keeps the loop over quads as a loop:
+    // unrolled, sums and totals do not fit into the registers together with what is loaded ahead.
+    let quads = black_box(QUADS);
     for block in 0..blocks {
         let mut sums = [[D::begin(simd, 0); V]; R];
         for (sums, starts) in sums.iter_mut().zip(&starts_of) {
             // SAFETY: `check` has seen that every row has a start and a scale for each block.
             *sums = [D::begin(simd, unsafe { *starts.add(block) }); V];
         }
-        for quad in block * QUADS..(block + 1) * QUADS {
+        for quad in block * quads..(block + 1) * quads {
             // SAFETY: `check` has seen that a panel has WIDTH values for each input, and
             // `columns.start + V * COUNT <= WIDTH`.
             let mut vectors = [unsafe { D::weights(simd, weights) }; V];

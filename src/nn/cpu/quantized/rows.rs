@@ -1,11 +1,11 @@
 //! Rows in 8 bits.
 
 use super::{
-    BLOCK, QUAD, QUADS,
-    block::{LARGEST, inverse, largest, nearest},
+    BLOCK, QUADS,
+    block::{LARGEST, SHIFT, inverse, nearest},
 };
 use crate::nn::cpu::{
-    simd::{Dot, DotKernel, dispatch_dot},
+    simd::{Dot, DotKernel, Lanes, dispatch_dot},
     stored::bytes_apart,
 };
 
@@ -14,7 +14,7 @@ use crate::nn::cpu::{
 pub(crate) struct QuantizedRows {
     pub(super) bytes: Vec<u8>, // (rows, blocks, QUADS, bytes of a quad), rows `bytes_apart`
     pub(super) scales: Vec<f32>, // (rows, blocks)
-    pub(super) starts: Vec<i32>, // (rows, blocks): beginnings of sums; arbitrary if a scale is not finite
+    pub(super) starts: Vec<i32>, // (rows, blocks): beginnings of sums; arbitrary if the scale is not finite
     pub(super) count: usize,
 }
 
@@ -45,7 +45,8 @@ impl DotKernel for Quantize<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<D: Dot>(self, _: D::Detected) {
+    fn run<D: Dot>(self, simd: D::Detected) {
+        let lanes = D::lanes(simd);
         let Self {
             values,
             width,
@@ -66,19 +67,50 @@ impl DotKernel for Quantize<'_> {
                 .chunks(BLOCK)
                 .zip(bytes.chunks_exact_mut(QUADS * D::QUAD_BYTES))
             {
-                let mut block = [0.0; BLOCK];
-                block[..part.len()].copy_from_slice(part);
-                let scale = largest(&block) / LARGEST;
+                let mut filled = [0.0; BLOCK];
+                let block = match <&[f32; BLOCK]>::try_from(part) {
+                    Ok(block) => block,
+                    Err(_) => {
+                        filled[..part.len()].copy_from_slice(part);
+                        &filled
+                    }
+                };
+                let scale = largest::<D::Lanes>(lanes, block) / LARGEST;
                 let factor = inverse(scale);
-                let block = block.map(|value| nearest(value * factor));
-                let (quads, _) = block.as_chunks::<QUAD>();
-                for (quad, to) in quads.iter().zip(bytes.chunks_exact_mut(D::QUAD_BYTES)) {
-                    D::write_quad(quad.map(|value| value as i8), to);
+                let mut small = [0; BLOCK];
+                for (small, value) in small.iter_mut().zip(block) {
+                    *small = nearest(value * factor) as i8;
                 }
-                rows.scales.push(scale);
-                let sum = block.into_iter().fold(0, i32::wrapping_add);
-                rows.starts.push(sum.wrapping_mul(-D::OFFSET));
+                D::write_quads(&small, bytes);
+                let sum = sum_of_nearest::<D::Lanes>(lanes, block, factor);
+                rows.scales.push(if sum.is_nan() { sum } else { scale });
+                rows.starts.push(-D::OFFSET * sum as i32);
             }
         }
     }
+}
+
+/// The largest absolute value of those that are numbers.
+#[inline(always)]
+fn largest<L: Lanes>(simd: L::Detected, block: &[f32; BLOCK]) -> f32 {
+    let zero = L::splat(simd, 0.0);
+    let mut most = zero;
+    for part in block.chunks_exact(L::COUNT) {
+        let values = L::load(simd, part);
+        most = most.at_least(values).at_least(zero.sub(values));
+    }
+    most.greatest()
+}
+
+/// The sum of the integers that are [`nearest`] to the values times `factor`; NaN if one is none.
+#[inline(always)]
+fn sum_of_nearest<L: Lanes>(simd: L::Detected, block: &[f32; BLOCK], factor: f32) -> f32 {
+    let factor = L::splat(simd, factor);
+    let shift = L::splat(simd, SHIFT);
+    let mut sum = L::splat(simd, 0.0);
+    for part in block.chunks_exact(L::COUNT) {
+        let values = L::load(simd, part).mul(factor);
+        sum = sum.add(values.add(shift).sub(shift));
+    }
+    sum.total()
 }

@@ -188,6 +188,18 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
         }
     }
 
+    #[inline(always)]
+    fn greatest(self) -> f32 {
+        // SAFETY: a vector proves the features.
+        unsafe { _mm512_reduce_max_ps(self.0) }
+    }
+
+    #[inline(always)]
+    fn total(self) -> f32 {
+        // SAFETY: a vector proves the features.
+        unsafe { _mm512_reduce_add_ps(self.0) }
+    }
+
     // Of a NaN and a number `max` and `min` return the second argument.
     operations! {
         add(other) = _mm512_add_ps(this, other);

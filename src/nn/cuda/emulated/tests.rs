@@ -144,7 +144,7 @@ fn projections_are_split_and_turned() {
                 width,
             },
         ));
-        let (expected, kv) = split_and_rotate(&qkv, &temperature, &rope).unwrap();
+        let (expected, kv) = split_and_rotate(&qkv, &temperature, &rope, DType::F32).unwrap();
         let what = format!("{rows} x {tokens} x {heads} x {width}");
         close(
             &format!("queries of {what}"),

@@ -42,11 +42,13 @@ pub(crate) trait Dot: Copy {
     /// The proof for the vectors of f32.
     fn lanes(simd: Self::Detected) -> <Self::Lanes as Lanes>::Detected;
 
-    /// Writes a row's quad as [`Dot::row`] reads it, into `QUAD_BYTES` bytes: the four numbers as
-    /// they are, unless the instructions need them in another form.
+    /// Writes quads of a row as [`Dot::row`] reads them, `QUAD_BYTES` bytes each: the numbers as they
+    /// are, unless the instructions need them in another form.
     #[inline(always)]
-    fn write_quad(values: [i8; 4], to: &mut [u8]) {
-        to.copy_from_slice(&values.map(i8::cast_unsigned));
+    fn write_quads(values: &[i8], to: &mut [u8]) {
+        for (to, value) in to.iter_mut().zip(values) {
+            *to = value.cast_unsigned();
+        }
     }
 
     /// # Safety

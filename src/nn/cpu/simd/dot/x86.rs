@@ -86,10 +86,14 @@ impl Dot for Widening {
     }
 
     #[inline(always)]
-    fn write_quad(values: [i8; 4], to: &mut [u8]) {
-        let [a, b, c, d] = values.map(|value| u64::from(i16::from(value).cast_unsigned()));
-        let quad = a | c << 16 | b << 32 | d << 48;
-        to.copy_from_slice(&quad.to_le_bytes());
+    fn write_quads(values: &[i8], to: &mut [u8]) {
+        let (quads, _) = values.as_chunks::<4>();
+        let (to, _) = to.as_chunks_mut::<8>();
+        for (to, [a, b, c, d]) in to.iter_mut().zip(quads) {
+            let wide = |value: &i8| u64::from(i16::from(*value).cast_unsigned());
+            let quad = wide(a) | wide(c) << 16 | wide(b) << 32 | wide(d) << 48;
+            *to = quad.to_le_bytes();
+        }
     }
 
     #[inline(always)]
