@@ -129,7 +129,7 @@ def kill_evaluation(program: str, times: int) -> str:
         subprocess.run([*command, "--out", whole], check=True, stdout=subprocess.DEVNULL)
         kills = 0
         while True:
-            resume = ["--resume"] if killed.exists() else []
+            resume = ["--resume"] if (killed / "setup.json").exists() else []
             process = subprocess.Popen([*command, "--out", killed, *resume], stdout=subprocess.DEVNULL)
             try:
                 wait = random.uniform(0.1, 0.6) if kills < times else None

@@ -9,7 +9,7 @@ pub use text::{MOST_BYTES, decode_text, parse_toml, read_text};
 use std::{
     fs,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use tempfile::NamedTempFile;
@@ -87,6 +87,19 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
     }
     write_temporary(path, b"").map_err(Error::io(path))?;
     Ok(())
+}
+
+/// Checks that no file has the name of a folder that will be created, or of one above it.
+///
+/// # Errors
+/// There is such a file; the error names it.
+pub fn check_folder(folder: &Path) -> Result<()> {
+    // Without a separator at its end, which hides a file.
+    let folder: PathBuf = folder.components().collect();
+    let Some(file) = folder.ancestors().find(|path| path.is_file()) else {
+        return Ok(());
+    };
+    Err(Error::file(file, "expected a folder, found a file").with_hint("choose another name"))
 }
 
 /// Writes a temporary file, with the permissions of a new file of this user.
@@ -177,6 +190,22 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         assert!(check_replaceable(folder.path()).is_err());
         assert!(check_replaceable(&folder.path().join("none/a")).is_err());
+    }
+
+    #[test]
+    fn a_file_is_no_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        fs::write(&file, "").unwrap();
+        for path in [folder.path(), &folder.path().join("new/folder")] {
+            check_folder(path).unwrap();
+        }
+        for path in [&file, &file.join(""), &file.join("inside")] {
+            let error = check_folder(path).unwrap_err();
+            let expected = format!("{}: expected a folder, found a file", file.display());
+            assert_eq!(error.to_string(), expected);
+            assert_eq!(error.hint().unwrap(), "choose another name");
+        }
     }
 
     #[test]

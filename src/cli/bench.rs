@@ -76,14 +76,15 @@ fn measure_random(typed: &arguments::Bench, global: &Global, console: &Console) 
     let arch = architecture(&typed.arch)?;
     let options = typed.options.clone().or(&arch.smallest());
     let device = global.device.open()?;
+    let scales = arch.outline(&options, global.dtype())?.scales().len();
+    let (plan, method) = MethodSpec::plan(&options, scales, Drafts::default())?;
+    plan.check(scales)?;
     console.note(&format!(
         "generating {} random weights",
         numbers::count(arch.values())
     ));
     let opened = Instant::now();
     let model = arch.build(global.dtype(), &device)?;
-    let scales = model.pipeline(&options, usize::MAX)?.scales().len();
-    let (plan, method) = MethodSpec::plan(&options, scales, Drafts::default())?;
     let rows = rows_at_once(model.as_ref(), &options, &plan, scales, typed.limit)?;
     let pipeline = model.pipeline(&options, rows)?;
     let features: Box<dyn Extractor> = Box::new(Blocks);

@@ -33,6 +33,10 @@ pub(super) fn run(typed: &Typed, global: &Global, console: &Console) -> Result<(
                 .with_hint("leave it out to use the default, 256"),
         );
     }
+    if typed.resume && !CollectionFolder::exists_in(&typed.out) {
+        return Err(Error::file(&typed.out, "no collection to resume")
+            .with_hint("leave --resume out to start one"));
+    }
     let mut system = console.open(&global.system_within(&typed.system, typed.limit))?;
     if let Some(block) = typed.hidden_block {
         system = system.with_hidden_block(block);

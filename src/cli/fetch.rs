@@ -16,6 +16,7 @@ use crate::{
         released::DEMO_REWARD,
     },
     quoting,
+    system::DEMO,
 };
 
 /// Fetches the named entries and those that belong to them. Entries that cannot be fetched are
@@ -30,15 +31,16 @@ pub(super) fn run(typed: &arguments::Fetch, console: &Console) -> Result<u8> {
             ))
             .with_hint("there is nothing to fetch; the demo uses it without --scorer"));
         }
+        if name == DEMO {
+            return Err(Error::input(format!(
+                "`{name}` is built into this program; there is nothing to download"
+            ))
+            .with_hint("`ttsvar models` lists what can be downloaded"));
+        }
         if entries.is_empty() {
             let known: Vec<&str> = catalog::ENTRIES.iter().map(|entry| entry.name).collect();
-            return Err(
-                Error::input(format!("unknown weights `{name}`")).with_hint(suggest(
-                    name,
-                    &known,
-                    &format!("expected one or more of {}", known.join(", ")),
-                )),
-            );
+            return Err(Error::input(format!("unknown model or scorer `{name}`"))
+                .with_hint(suggest(name, &known, "`ttsvar models` lists them")));
         }
         for entry in entries {
             if !wanted.iter().any(|other| other.name == entry.name) {

@@ -48,20 +48,20 @@ impl Found {
     fn read(path: &Path) -> Result<Self> {
         let hint =
             "give a PNG written by `ttsvar generate`, or a trace written by its --trace option";
-        if !matches!(
-            content_of(path)?,
-            Content::Other("JSON" | "text" | "unknown data" | "an empty file", _)
-        ) {
+        let Content::Other(found @ ("JSON" | "text" | "unknown data" | "an empty file"), _) =
+            content_of(path)?
+        else {
             check_png(path)?;
             let png = Png::open(path)?;
             return Ok(match Origin::read(path, &png)? {
                 Origin::Own(record) => Self::Image(png, record),
                 Origin::Other(parameters) => Self::Other(png, parameters),
             });
-        }
+        };
         let text = read_text(path)?;
         if !text.trim_start().starts_with('{') {
-            return Err(Error::file(path, "neither a PNG nor a trace").with_hint(hint));
+            let message = format!("expected a PNG or a trace, found {found}");
+            return Err(Error::file(path, message).with_hint(hint));
         }
         let trace = Trace::from_json(&text).map_err(|error| {
             let error = Error::in_file(path, error);

@@ -30,10 +30,22 @@ pub(super) fn man(console: &Console) -> Result<()> {
     Man::new(command.clone())
         .render(&mut page)
         .map_err(Error::io("the manual page"))?;
+    let mut page = as_single_page(&command, &String::from_utf8_lossy(&page)).into_bytes();
     for inner in command.get_subcommands() {
         append(inner, &mut page)?;
     }
     console.output(&page)
+}
+
+/// The page of a command whose subcommands have sections of this page instead of pages of their own,
+/// with the example under a heading that says so.
+fn as_single_page(command: &Command, page: &str) -> String {
+    let mut page = page.replace(".SH EXTRA\n", ".SH EXAMPLES\n");
+    for inner in command.get_subcommands() {
+        let (outer, name) = (command.get_name(), inner.get_name());
+        page = page.replace(&format!("{outer}\\-{name}(1)"), &format!("{outer} {name}"));
+    }
+    page
 }
 
 /// Adds a section on a command and its own subcommands.

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::{arguments, console::Console, numbers, table::Table};
 use crate::{
-    Error, Result,
+    Result,
     hub::{
         Folder,
+        bundle::check_downloads,
         catalog::{ENTRIES, Entry, Use},
         released,
     },
@@ -17,15 +18,8 @@ use crate::{
 
 /// Lists the models.
 pub(super) fn run(typed: &arguments::Models, console: &Console) -> Result<()> {
-    if let Some(folder) = typed.weights.as_ref().filter(|folder| !folder.is_dir()) {
-        let what = if folder.exists() {
-            "expected a folder, found a file"
-        } else {
-            "no such folder"
-        };
-        return Err(
-            Error::file(folder, what).with_hint("give the folder with the downloaded files")
-        );
+    if let Some(folder) = &typed.weights {
+        check_downloads(folder)?;
     }
     let models = all(typed.weights.as_ref())?;
     if console.json {
@@ -152,8 +146,13 @@ impl Model {
             [] => String::new(),
             needs => format!("\n  with {}", needs.join(", ")),
         };
+        let is_any = |present| self.files.iter().any(|file| file.present == Some(present));
+        let incomplete = match is_any(true) && is_any(false) {
+            true => format!("\n  only some files of {} are present", self.name),
+            false => String::new(),
+        };
         format!(
-            "{}: {}, {}\n  {}{needs}\n{table}",
+            "{}: {}, {}\n  {}{needs}{incomplete}\n{table}",
             self.name,
             self.used,
             self.source,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use ttsvar_search::{Drafts, Features, Method, Plan, Scale, Stage};
+use ttsvar_search::{Budget, Drafts, Features, Method, Plan, Scale, Stage};
 
 use super::{
     arguments::{self, Global},
@@ -18,7 +18,7 @@ use crate::{
     Error, Result,
     hub::{Description, released},
     options::{Options, plan_file},
-    request::{Estimate, MethodSpec, Session},
+    request::{Estimate, MethodSpec, Session, check_subject},
     scorers::ScorerMix,
     system::{self, ReleasedOutline, fit_outline},
 };
@@ -37,6 +37,9 @@ pub(super) fn run(typed: &arguments::Plan, global: &Global, console: &Console) -
         let system = console.open(&builder.may_lack_parts())?;
         system.expect_prompts(1);
         let mut session = Session::new(&system, &options)?;
+        if options.class.is_some() {
+            session.subject(None)?;
+        }
         console.advise(&session);
         fit_memory(&mut session, typed.limit, console)?;
         note_unused(&options, &session, false, console);
@@ -91,8 +94,11 @@ struct Outlook {
     grids: Vec<Option<Scale>>,
     /// The branches of guidance that run at each scale; empty where they are not known.
     branches: Vec<usize>,
+    /// What ends the search; `None` if only the plan does.
+    budget: Option<Budget>,
+    /// The cost of a round that runs to the end.
     cost: Option<Estimate>,
-    /// The time that the search may take, where it was estimated.
+    /// The time that such a round may take, where it was estimated.
     duration: Option<Duration>,
 }
 
@@ -113,6 +119,7 @@ impl Outlook {
             method,
             grids,
             branches: vec![],
+            budget: options.budget,
             cost: None,
             duration: None,
         })
@@ -133,6 +140,12 @@ impl Outlook {
         let options = options.with_usual_method(usual);
         let outline = ReleasedOutline::new(description, &options, global.dtype())?
             .with_text_dtype(global.text_dtype());
+        if let Some(class) = &options.class {
+            match outline.generator.classes() {
+                Some(classes) => _ = classes.find(class.as_str())?,
+                None => check_subject(false, false, true)?,
+            }
+        }
         let scales: Vec<Option<Scale>> = outline.generator.scales().into_iter().map(Some).collect();
         let mut outlook = Self::without_model(&options, scales)?;
         outlook.branches = outline.generator.branches();
@@ -163,6 +176,7 @@ impl Outlook {
             branches: (0..scales.len())
                 .map(|scale| pipeline.branches(scale))
                 .collect(),
+            budget: session.options().budget,
             cost: Some(session.estimate()),
             duration: None,
         }
@@ -270,13 +284,43 @@ impl Outlook {
         if let Some(duration) = &self.duration {
             cost = format!("{cost}\n{}", duration.words());
         }
-        let rounds = self.plan.enough().map_or(String::new(), |enough| {
-            format!(
-                "at most {}, until a score of {enough}; for each round that runs to the end:\n",
-                numbers::counted(self.plan.rounds(), "round")
-            )
+        let rounds = self.rounds().map_or(String::new(), |rounds| {
+            format!("{rounds}; a round that runs to the end takes:\n")
         });
-        format!("{}\n\n{table}\n\n{rounds}{counts}\n{cost}", self.method)
+        let all = self.all_rounds().unwrap_or_default();
+        format!(
+            "{}\n\n{table}\n\n{rounds}{counts}\n{cost}\n{all}",
+            self.method
+        )
+    }
+
+    /// What ends the rounds, if there may be several.
+    fn rounds(&self) -> Option<String> {
+        let enough = self.plan.enough();
+        let until = enough.map_or(String::new(), |enough| {
+            format!(", until a score of {enough}")
+        });
+        match (self.budget, self.plan.rounds()) {
+            (Some(budget), _) => Some(format!("rounds within a budget of {budget}{until}")),
+            (None, 1) => None,
+            (None, rounds) => Some(format!("at most {rounds} rounds{until}")),
+        }
+    }
+
+    /// What all rounds take at most, if there are several and no budget ends them.
+    fn all_rounds(&self) -> Option<String> {
+        let rounds = self.plan.rounds();
+        if self.budget.is_some() || rounds == 1 {
+            return None;
+        }
+        let flops = rounds as f64 * total_flops(self.cost.as_ref()?);
+        let duration = self.duration.as_ref().map_or(String::new(), |duration| {
+            format!(", about {}", time(rounds as f64 * duration.seconds))
+        });
+        Some(format!(
+            "all {rounds} rounds take at most {}{duration}",
+            numbers::operations(flops)
+        ))
     }
 
     fn json(&self) -> Value {
@@ -302,6 +346,7 @@ impl Outlook {
             "method": self.method.method,
             "n": self.method.n,
             "plan": self.plan,
+            "budget": self.budget,
             "scales": scales,
             "decodes": self.decodes(),
             "scorings": self.scorings(),
@@ -324,15 +369,19 @@ impl Outlook {
 
 impl Duration {
     fn words(&self) -> String {
-        let time = match self.seconds {
-            seconds if seconds < 120.0 => format!("{seconds:.0} s"),
-            seconds if seconds < 7200.0 => format!("{:.0} min", seconds / 60.0),
-            seconds => format!("{:.1} h", seconds / 3600.0),
-        };
         format!(
-            "about {time} on this machine, at {}/s",
+            "about {} on this machine, at {}/s",
+            time(self.seconds),
             numbers::operations(self.flops_per_second)
         )
+    }
+}
+
+fn time(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 120.0 => format!("{seconds:.0} s"),
+        seconds if seconds < 7200.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3600.0),
     }
 }
 

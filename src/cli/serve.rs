@@ -24,6 +24,12 @@ const HTTP_THREADS: usize = 2;
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(super) fn run(typed: &arguments::Serve, global: &Global, console: &Console) -> Result<()> {
+    if typed.workers == Some(0) {
+        return Err(
+            Error::input("--workers is 0, but searches need at least 1 worker")
+                .with_hint("leave it out to run one per core"),
+        );
+    }
     start_log(console);
     let system = console.open_unwatched(&global.system_within(&typed.system, typed.limit))?;
     let workers = typed.workers.unwrap_or_else(rayon::current_num_threads);

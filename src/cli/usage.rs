@@ -9,7 +9,30 @@ use clap::{
 use ttsvar_search::suggestion::suggest;
 
 use super::{REFUSED, arguments::Arguments, console::Console};
-use crate::Error;
+use crate::{Error, hub::catalog};
+
+/// Flags of other image programs, each with the flag of this one that its hint names.
+const ELSEWHERE: [(&str, &str, &str); 10] = [
+    ("--steps", "decoder-steps", STEPS),
+    ("--num-inference-steps", "decoder-steps", STEPS),
+    ("--width", "aspect", SIZE),
+    ("--height", "aspect", SIZE),
+    ("--size", "aspect", SIZE),
+    ("--cfg-scale", "cfg", GUIDANCE),
+    ("--guidance", "cfg", GUIDANCE),
+    ("--guidance-scale", "cfg", GUIDANCE),
+    ("--num-images", "best", COUNT),
+    ("--count", "best", COUNT),
+];
+
+const STEPS: &str =
+    "the number of scales is fixed by the model; FlexAR's decoder has --decoder-steps";
+
+const SIZE: &str = "the size of the image is set by --aspect and --pixels";
+
+const GUIDANCE: &str = "the strength of guidance is set by --cfg";
+
+const COUNT: &str = "--best K writes the K best images of one search";
 
 /// Returns the arguments, or the exit code if there is nothing left to do.
 pub(super) fn parse() -> Result<Arguments, ExitCode> {
@@ -57,20 +80,26 @@ fn refusal(error: &clap::Error, typed: &Subcommand) -> Error {
     let tip = lines
         .filter_map(|line| line.strip_prefix("tip: "))
         .find(|tip| tip.contains("similar"));
-    let hint = match (error.kind(), message.strip_prefix("unexpected argument '")) {
-        (_, Some(extra)) if extra.starts_with("-n'") => {
-            "the number of candidates is `--n`, such as `--n 4`".to_owned()
-        }
-        (_, Some(extra)) if !extra.starts_with('-') => {
+    let extra = message.strip_prefix("unexpected argument '");
+    let extra = extra.and_then(|extra| extra.split('\'').next());
+    let foreign = extra.and_then(|flag| typed.foreign_hint(flag));
+    let hint = match (error.kind(), extra, foreign) {
+        (_, _, Some(hint)) => hint.to_owned(),
+        (_, Some("-n"), _) => "the number of candidates is `--n`, such as `--n 4`".to_owned(),
+        (_, Some(extra), _) if !extra.starts_with('-') => {
             "put a prompt with several words in quotes".to_owned()
         }
-        (ErrorKind::InvalidSubcommand, _) => {
+        (ErrorKind::InvalidSubcommand, ..) => {
             let name = error.get(ContextKind::InvalidSubcommand);
             let name = name.map(ToString::to_string).unwrap_or_default();
+            if typed.command.get_name() == "models" && !catalog::with_needs(&name).is_empty() {
+                return Error::input(message)
+                    .with_hint(format!("`ttsvar models fetch {name}` downloads it"));
+            }
             let names = [&typed.inner_names()[..], &["help"]].concat();
             suggest(&name, &names, &typed.see())
         }
-        (ErrorKind::ArgumentConflict, _) => "leave one of them out".to_owned(),
+        (ErrorKind::ArgumentConflict, ..) => "leave one of them out".to_owned(),
         _ => tip.map_or_else(|| typed.see(), str::to_owned),
     };
     Error::input(message).with_hint(hint)
@@ -106,6 +135,15 @@ impl Subcommand {
         format!("`{}` lists the {what}", self.help)
     }
 
+    /// The hint for a flag of another program, if this command has ours.
+    fn foreign_hint(&self, flag: &str) -> Option<&'static str> {
+        let (_, ours, hint) = ELSEWHERE.into_iter().find(|(other, ..)| *other == flag)?;
+        let mut arguments = self.command.get_arguments();
+        arguments
+            .any(|argument| argument.get_long() == Some(ours))
+            .then_some(hint)
+    }
+
     /// The names of the subcommands in it.
     fn inner_names(&self) -> Vec<&str> {
         let inner = self.command.get_subcommands();
@@ -139,8 +177,8 @@ mod tests {
         assert_eq!(
             parse_error(&["ttsvar", "generate", "x", "--seed", "one"]),
             (
-                "invalid value 'one' for '--seed <NUMBER>': expected a non-negative integer, \
-                 or -1 for a random seed"
+                "invalid value 'one' for '--seed <NUMBER>': expected an integer from 0 to \
+                 18446744073709551615, or -1"
                     .to_owned(),
                 "`ttsvar help generate` lists the options".to_owned()
             )
@@ -157,6 +195,20 @@ mod tests {
             assert_eq!(message, "unexpected argument '-n' found");
             assert_eq!(hint, "the number of candidates is `--n`, such as `--n 4`");
         }
+        for (flag, hint) in [
+            ("--steps", STEPS),
+            ("--width", SIZE),
+            ("--cfg-scale", GUIDANCE),
+            ("--num-images", COUNT),
+        ] {
+            let generate = ["ttsvar", "generate", "x", flag, "4"];
+            let found = format!("unexpected argument '{flag}' found");
+            assert_eq!(parse_error(&generate), (found, hint.to_owned()));
+        }
+        assert_eq!(
+            parse_error(&["ttsvar", "inspect", "x", "--width", "4"]).1,
+            "`ttsvar help inspect` lists the options"
+        );
         assert_eq!(
             parse_error(&["ttsvar", "eval", "scenes", "--gpu", "20"]).1,
             "`ttsvar help eval scenes` lists the options"

@@ -103,6 +103,11 @@ pub struct CollectionFolder {
 }
 
 impl CollectionFolder {
+    /// Returns whether a folder holds a collection, perhaps an unfinished one.
+    pub fn exists_in(folder: &Path) -> bool {
+        folder.join(SETTINGS).exists()
+    }
+
     /// Starts in an empty or new folder or, if `resume` is set, continues in one with the same
     /// settings.
     ///

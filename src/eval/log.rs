@@ -66,6 +66,11 @@ const SETUP: &str = "setup.json";
 const LOCK: &str = "lock";
 
 impl Log {
+    /// Returns whether a folder holds an evaluation, perhaps an unfinished one.
+    pub fn exists_in(folder: &Path) -> bool {
+        folder.join(SETUP).exists()
+    }
+
     /// Starts in an empty or new folder or, if `resume` is set, continues in one with the same
     /// setup. Contenders may be added then; an incomplete last line is dropped.
     ///

@@ -22,7 +22,8 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String> {
         Err(error) => return Err(io(error)),
     };
     if about.is_dir() {
-        return Err(Error::file(path, "expected a text file, found a folder"));
+        return Err(Error::file(path, "expected a text file, found a folder")
+            .with_hint("name a file in it"));
     }
     let mut bytes = vec![];
     input::open(path)?

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    blob::{Blob, Embedded, Folder, Location, WHERE_TO_GET},
+    blob::{Blob, Embedded, Folder, Location},
     catalog,
     description::{Description, GeneratorFamily, Text},
     place::Place,
@@ -27,6 +27,10 @@ use crate::{
 
 /// Name of the description inside a bundle's folder.
 pub const FILE: &str = "bundle.toml";
+
+/// The hint for a folder of downloads that is none.
+const DOWNLOADS: &str = "give the folder with the downloaded files; \
+    `ttsvar models fetch NAME --weights DIR` downloads them";
 
 /// The hint for a folder or name that is not a model.
 const HINT: &str = "`--model` takes a folder with a bundle.toml, \
@@ -47,6 +51,23 @@ const VAE_KEYS: [&str; 3] = ["vae", "trainer.vae_local", "vae_local"];
 
 /// Keys of the text encoder.
 const TEXT_KEYS: [&str; 1] = ["model"];
+
+/// Checks that a folder with downloads of released models is there.
+///
+/// # Errors
+/// It is not, or it is a file.
+pub fn check_downloads(folder: &Path) -> Result<()> {
+    require_folder(folder, DOWNLOADS)
+}
+
+fn require_folder(folder: &Path, hint: &str) -> Result<()> {
+    let message = match (folder.is_dir(), folder.exists()) {
+        (true, _) => return Ok(()),
+        (false, true) => "expected a folder, found a file",
+        (false, false) => "no such folder",
+    };
+    Err(Error::file(folder, message).with_hint(hint))
+}
 
 /// The files of a bundle on disk.
 pub struct Convertible {
@@ -74,13 +95,7 @@ impl Bundle {
     /// # Errors
     /// There is no such file, or it is not valid.
     pub fn open(folder: &Path) -> Result<Self> {
-        if !folder.is_dir() {
-            let message = match folder.exists() {
-                true => "expected a folder, found a file",
-                false => "no such folder",
-            };
-            return Err(Error::file(folder, message).with_hint(HINT));
-        }
+        require_folder(folder, HINT)?;
         Self::from_folder(Folder::Disk(folder.to_owned()))
     }
 
@@ -118,9 +133,7 @@ impl Bundle {
             ))
             .with_hint(HINT));
         };
-        if !folder.is_dir() {
-            return Err(Error::file(folder, "no such folder").with_hint(WHERE_TO_GET));
-        }
+        check_downloads(folder)?;
         let place = Place::downloads(Folder::Disk(folder.to_owned()));
         Ok(Self {
             description,

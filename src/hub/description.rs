@@ -126,15 +126,17 @@ impl Text {
         std::iter::once(self.weights.as_str()).chain(self.second.as_deref())
     }
 
-    /// The first fault in the values, if any.
-    fn fault(&self) -> Option<&'static str> {
+    /// The first fault in the values, if any, and the remedy.
+    fn fault(&self) -> Option<(&'static str, &'static str)> {
         match (self.family, &self.second) {
-            (TextFamily::ClipPair, None) => {
-                Some("a text encoder of the family `clip-pair` needs the folder `second`")
-            }
-            (TextFamily::T5 | TextFamily::Qwen2, Some(_)) => {
-                Some("`second` is for text encoders of the family `clip-pair`")
-            }
+            (TextFamily::ClipPair, None) => Some((
+                "a text encoder of the family `clip-pair` needs the folder `second`",
+                "add `second` to [text]",
+            )),
+            (TextFamily::T5 | TextFamily::Qwen2, Some(_)) => Some((
+                "`second` is for text encoders of the family `clip-pair`",
+                "remove `second`",
+            )),
             _ => None,
         }
     }
@@ -243,33 +245,37 @@ impl Description {
             let place = line
                 .map(|line| format!("line {line}: "))
                 .unwrap_or_default();
-            Error::file(
-                toml.path(),
-                format!("{place}{}", error.message().replace('\n', " ")),
-            )
-            .with_hint(HINT)
+            let message = error.message().replace('\n', " ");
+            Error::file(toml.path(), format!("{place}{message}")).with_hint(parser_hint(&message))
         })?;
         match description.fault() {
-            Some(fault) => Err(Error::file(toml.path(), fault).with_hint(HINT)),
+            Some(fault) => Err(Error::in_file(toml.path(), fault)),
             None => Ok(description),
         }
     }
 
     /// The first fault in the values, if any.
-    fn fault(&self) -> Option<String> {
+    fn fault(&self) -> Option<Error> {
         if self.name.is_empty() || self.files().contains(&"") {
-            return Some("`name` and the names of files must not be empty".into());
+            return Some(fault(
+                "`name` and the names of files must not be empty",
+                "write a name between the quotation marks",
+            ));
         }
         let mut heads: Vec<Option<usize>> = self.scorer.iter().map(|s| s.heads).collect();
         heads.extend(self.features.iter().map(|features| features.heads));
         if heads.contains(&Some(0)) {
-            return Some("`heads` must be at least 1".into());
+            return Some(fault(
+                "`heads` must be at least 1",
+                "give the number of attention heads; networks of a released width need no `heads`",
+            ));
         }
         let size = self.features.as_ref().and_then(|features| features.size);
         for side in size.into_iter().flat_map(|(height, width)| [height, width]) {
             if !(1..=LARGEST).contains(&side) {
-                return Some(format!(
-                    "features: `size` must be 1 to {LARGEST} pixels per side, not {side}"
+                return Some(fault(
+                    format!("features: `size` must be 1 to {LARGEST} pixels per side, not {side}"),
+                    "leave `size` out for 224 by 224",
                 ));
             }
         }
@@ -278,67 +284,84 @@ impl Description {
                 .iter()
                 .any(|before| before.family == *family)
             {
-                return Some(format!(
+                let message = format!(
                     "two scorers are `{family}`; a bundle can have only one of each family"
-                ));
+                );
+                return Some(fault(message, "remove one of them"));
             }
         }
         let verifier = self.verifier.as_ref();
-        if let Some(fault) = verifier.and_then(|verifier| verifier.fault(self)) {
-            return Some(format!("verifier: {fault}"));
+        if let Some((what, remedy)) = verifier.and_then(|verifier| verifier.fault(self)) {
+            return Some(fault(format!("verifier: {what}"), remedy));
         }
-        if let Some(fault) = self.conditioning_fault() {
-            return Some(fault.to_owned());
+        if let Some((what, remedy)) = self.conditioning_fault() {
+            return Some(fault(what, remedy));
         }
-        self.generator.fault().or_else(|| {
-            let error = self.defaults.check_ranges().err()?;
-            Some(format!("defaults: {error}"))
-        })
+        if let Some((what, remedy)) = self.generator.fault() {
+            return Some(fault(what, remedy));
+        }
+        let error = self.defaults.check_ranges().err()?;
+        let remedy = error.hint().unwrap_or_else(|| HINT.to_owned());
+        Some(fault(format!("defaults: {error}"), remedy))
     }
 
-    /// A generator reads either texts or classes.
-    fn conditioning_fault(&self) -> Option<&'static str> {
+    /// A generator reads either texts or classes. Returns the first fault and the remedy.
+    fn conditioning_fault(&self) -> Option<(&'static str, &'static str)> {
         let text = self.text.as_ref().map(|text| text.family);
         let generator = &self.generator;
         match (generator.family, text) {
             (GeneratorFamily::Var, Some(_)) => {
-                Some("the family `var` has no text encoder; remove [text]")
+                Some(("the family `var` has no text encoder", "remove [text]"))
             }
-            (GeneratorFamily::FlexArClass, Some(_)) => {
-                Some("the family `flexar-class` has no text encoder; remove [text]")
-            }
+            (GeneratorFamily::FlexArClass, Some(_)) => Some((
+                "the family `flexar-class` has no text encoder",
+                "remove [text]",
+            )),
             (family, None) if family.takes_classes() => None,
-            (_, None) => Some("a table [text] must name the text encoder"),
-            _ if generator.classes.is_some() => Some(
+            (_, None) => Some((
+                "a table [text] must name the text encoder",
+                "add [text] with its `family` and the folder of its `weights`",
+            )),
+            _ if generator.classes.is_some() => Some((
                 "`classes` only applies to the families `var` and `flexar-class`; the other families \
                  are text-conditional",
-            ),
-            (GeneratorFamily::Infinity, Some(found)) if found != TextFamily::T5 => {
-                Some("the family `infinity` needs a text encoder of the family `t5`")
-            }
-            (GeneratorFamily::Hart, Some(found)) if found != TextFamily::Qwen2 => {
-                Some("the family `hart` needs a text encoder of the family `qwen2`")
-            }
-            (GeneratorFamily::Switti, Some(found)) if found != TextFamily::ClipPair => {
-                Some("the family `switti` needs a text encoder of the family `clip-pair`")
-            }
-            (GeneratorFamily::FlexAr, Some(found)) if found != TextFamily::T5 => {
-                Some("the family `flexar` needs a text encoder of the family `t5`")
-            }
-            (GeneratorFamily::Hart, _) if generator.scales.is_some() => {
-                Some("the family `hart` takes its scales from config.json; remove `scales`")
-            }
-            (GeneratorFamily::Switti, _) if generator.scales.is_some() => {
-                Some("the family `switti` takes its scales from the weights; remove `scales`")
-            }
+                "remove `classes`",
+            )),
+            (GeneratorFamily::Infinity, Some(found)) if found != TextFamily::T5 => Some((
+                "the family `infinity` needs a text encoder of the family `t5`",
+                "set family = \"t5\" in [text]",
+            )),
+            (GeneratorFamily::Hart, Some(found)) if found != TextFamily::Qwen2 => Some((
+                "the family `hart` needs a text encoder of the family `qwen2`",
+                "set family = \"qwen2\" in [text]",
+            )),
+            (GeneratorFamily::Switti, Some(found)) if found != TextFamily::ClipPair => Some((
+                "the family `switti` needs a text encoder of the family `clip-pair`",
+                "set family = \"clip-pair\" in [text]",
+            )),
+            (GeneratorFamily::FlexAr, Some(found)) if found != TextFamily::T5 => Some((
+                "the family `flexar` needs a text encoder of the family `t5`",
+                "set family = \"t5\" in [text]",
+            )),
+            (GeneratorFamily::Hart, _) if generator.scales.is_some() => Some((
+                "the family `hart` takes its scales from config.json",
+                "remove `scales`",
+            )),
+            (GeneratorFamily::Switti, _) if generator.scales.is_some() => Some((
+                "the family `switti` takes its scales from the weights",
+                "remove `scales`",
+            )),
             _ => None,
         }
         .or_else(|| generator.tokenizer_fault())
         .or_else(|| self.text.as_ref()?.fault())
         .or_else(|| {
             let rotates = generator.family == GeneratorFamily::Infinity;
-            (generator.rope_grid.is_some() && !rotates)
-                .then_some("`rope_grid` is for the family `infinity`")
+            let fault = (
+                "`rope_grid` is for the family `infinity`",
+                "remove `rope_grid`",
+            );
+            (generator.rope_grid.is_some() && !rotates).then_some(fault)
         })
     }
 
@@ -370,62 +393,108 @@ impl Description {
 /// pixels along a side of images for features.
 const LARGEST: usize = 4096;
 
-const HINT: &str = "docs/weights.md describes bundle.toml";
+/// The hint for faults without a simple remedy.
+const HINT: &str = "docs/weights.md in ttsvar's source describes bundle.toml";
+
+/// A fault in the values, with the remedy.
+fn fault(what: impl Into<String>, remedy: impl Into<String>) -> Error {
+    Error::input(what).with_hint(remedy)
+}
+
+/// The hint for what the parser found.
+fn parser_hint(message: &str) -> String {
+    let key = message.split('`').nth(1).unwrap_or_default();
+    match message {
+        _ if message.starts_with("unknown field") => {
+            format!("remove `{key}`, or correct its name")
+        }
+        _ if message.starts_with("missing field") => format!("add `{key}`"),
+        _ => HINT.to_owned(),
+    }
+}
 
 impl Verifier {
-    /// The first fault in the values, if any.
-    fn fault(&self, bundle: &Description) -> Option<String> {
+    /// The first fault in the values, if any, and the remedy.
+    fn fault(&self, bundle: &Description) -> Option<(String, String)> {
         let predicts = &self.predicts;
-        let mut scorers = bundle.scorer.iter();
-        if !scorers.any(|scorer| scorer.family == *predicts) {
-            return Some(format!(
+        let families: Vec<&str> = bundle.scorer.iter().map(|s| s.family.as_str()).collect();
+        if !families.contains(&predicts.as_str()) {
+            let message = format!(
                 "`predicts` must be the family of one of the bundle's scorers, not `{predicts}`"
-            ));
+            );
+            let hint = match families.is_empty() {
+                true => "add the scorer that it predicts".to_owned(),
+                false => format!("the bundle has {}", families.join(", ")),
+            };
+            return Some((message, hint));
         }
         if self.scales.is_empty() {
-            return Some("`scales` must list at least one scale".into());
+            return Some((
+                "`scales` must list at least one scale".into(),
+                "list those for which it was trained".into(),
+            ));
         }
         if self.above.is_some_and(|above| !above.is_finite()) {
-            return Some("`above` must be a finite number".into());
+            return Some((
+                "`above` must be a finite number".into(),
+                "leave `above` out to use that of images".into(),
+            ));
         }
         let last = bundle.generator.scales.as_deref()?.len().checked_sub(1)?;
         let finished = self.scales.iter().find(|scale| **scale >= last)?;
-        Some(format!(
-            "`scales` must come before the last scale, {last}, not {finished}"
+        Some((
+            format!("`scales` must come before the last scale, {last}, not {finished}"),
+            format!("remove {finished} from `scales`"),
         ))
     }
 }
 
 impl Generator {
-    /// The first value that does not fit a family with or without FlexTok.
-    fn tokenizer_fault(&self) -> Option<&'static str> {
+    /// The first value that does not fit a family with or without FlexTok, and the remedy.
+    fn tokenizer_fault(&self) -> Option<(&'static str, &'static str)> {
         let flextok = matches!(
             self.family,
             GeneratorFamily::FlexAr | GeneratorFamily::FlexArClass
         );
         if flextok && self.scales.is_some() {
-            return Some("`scales` are not for the families of FlexAR, which have `prefixes`");
+            return Some((
+                "`scales` are not for the families of FlexAR, which have `prefixes`",
+                "remove `scales`",
+            ));
         }
         if !flextok && self.prefixes.is_some() {
-            return Some("`prefixes` are for the families of FlexAR");
+            return Some((
+                "`prefixes` are for the families of FlexAR",
+                "remove `prefixes`",
+            ));
         }
         match self.vae_groups {
-            Some(_) if !flextok => Some("`vae_groups` is for the families of FlexAR"),
-            Some(0) => Some("`vae_groups` must be at least 1"),
+            Some(_) if !flextok => Some((
+                "`vae_groups` is for the families of FlexAR",
+                "remove `vae_groups`",
+            )),
+            Some(0) => Some((
+                "`vae_groups` must be at least 1",
+                "leave it out for 32, as in the published models",
+            )),
             _ => None,
         }
     }
 
-    /// The first fault in the values, if any.
-    fn fault(&self) -> Option<String> {
+    /// The first fault in the values, if any, and the remedy.
+    fn fault(&self) -> Option<(String, &'static str)> {
         let scales = self.scales.as_deref();
         if scales.is_some_and(<[_]>::is_empty) {
-            return Some("`scales` must list at least one [height, width]".into());
+            return Some((
+                "`scales` must list at least one [height, width]".into(),
+                "leave `scales` out for the usual ones",
+            ));
         }
         if scales.is_none() && self.rope_grid.is_some() {
-            return Some(
+            return Some((
                 "`rope_grid` needs `scales`; the released schedules have their own grid".into(),
-            );
+                "add `scales`, or remove `rope_grid`",
+            ));
         }
         let scales = scales.unwrap_or_default();
         let sizes = scales
@@ -433,16 +502,20 @@ impl Generator {
             .chain(&self.rope_grid)
             .flat_map(|(h, w)| [*h, *w]);
         if let Some(size) = sizes.into_iter().find(|size| !(1..=LARGEST).contains(size)) {
-            return Some(format!(
-                "grids must have 1 to {LARGEST} tokens per side, not {size}"
+            return Some((
+                format!("grids must have 1 to {LARGEST} tokens per side, not {size}"),
+                "a grid is [height, width] in tokens, such as [16, 16]",
             ));
         }
         let shrinks = scales
             .windows(2)
             .position(|pair| pair[1].0 < pair[0].0 || pair[1].1 < pair[0].1)?;
-        Some(format!(
-            "scale {} is smaller than the one before; scales must go from coarse to fine",
-            shrinks + 1
+        Some((
+            format!(
+                "scale {} is smaller than the one before; scales must go from coarse to fine",
+                shrinks + 1
+            ),
+            "order `scales` by size, the smallest first",
         ))
     }
 }

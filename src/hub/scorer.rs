@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    blob::{Blob, Folder, Location, WHERE_TO_GET},
-    bundle::FILE,
+    blob::{Blob, Folder, Location},
+    bundle::{FILE, check_downloads},
     catalog,
     description::Scorer,
     place::Place,
@@ -86,7 +86,7 @@ impl ScorerRelease {
     }
 
     /// The first fault in the keys of a description of this kind, if any.
-    fn fault(&self, scorer: &Scorer) -> Option<String> {
+    fn fault(&self, scorer: &Scorer) -> Option<Error> {
         let config = Key {
             name: "config",
             given: scorer.config.is_some(),
@@ -119,12 +119,12 @@ impl ScorerRelease {
                 let mut allowed = vec!["weights"];
                 allowed.extend(keys.iter().filter(|key| key.known).map(|key| key.name));
                 let allowed = allowed.join(", ");
-                return Some(format!(
-                    "scorer `{family}`: unknown key `{name}`; it has {allowed}"
-                ));
+                let message = format!("scorer `{family}`: unknown key `{name}`; it has {allowed}");
+                return Some(Error::input(message).with_hint(format!("remove `{name}`")));
             }
             if !key.given && key.known && key.required {
-                return Some(format!("scorer `{family}`: the key `{name}` is missing"));
+                let message = format!("scorer `{family}`: the key `{name}` is missing");
+                return Some(Error::input(message).with_hint(format!("add `{name}`")));
             }
         }
         None
@@ -184,7 +184,7 @@ impl ScorerFiles {
     ) -> Result<Self> {
         if let Some(fault) = release.fault(&scorer) {
             let file = place.folder().path().join(FILE);
-            return Err(Error::file(file, fault).with_hint("docs/weights.md describes bundle.toml"));
+            return Err(Error::in_file(file, fault));
         }
         Ok(Self {
             scorer,
@@ -212,9 +212,7 @@ impl ScorerFiles {
             let place = Place::bundle(Folder::Disk(folder.to_owned()));
             return Ok(Self::built_in(release, place));
         }
-        if !folder.is_dir() {
-            return Err(Error::file(folder, "no such folder").with_hint(WHERE_TO_GET));
-        }
+        check_downloads(folder)?;
         let place = Place::downloads(Folder::Disk(folder.to_owned())).with_state_dict(state_dict);
         let files = Self::new(release.description(), release, place)?;
         let Some(other) = release.other_weights else {

@@ -57,8 +57,9 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(long, value_name = "CLASS"))]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<ClassChoice>))]
     pub class: Option<ClassChoice>,
-    /// Search method: raw, best-of-n, importance, beam, lookahead, draft, sequential, auto or tts-var
-    /// [default: auto, or draft for scorers whose scale it does not know]
+    /// Search method: raw, best-of-n, importance, beam, lookahead, draft, sequential, auto or
+    /// tts-var [default: auto with the scorer image-reward or demo-reward, draft with any other or
+    /// a mix]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "METHOD", help_heading = "Search")
@@ -73,7 +74,7 @@ pub struct Options {
     /// Schedule that tts-var follows: released (as in its code) or paper [default: released]
     #[cfg_attr(
         feature = "cli",
-        arg(long, value_name = "READING", help_heading = "Search")
+        arg(long, value_name = "NAME", help_heading = "Search")
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Schedule>, conflicts_with = "plan"))]
     pub schedule: Option<Schedule>,
@@ -85,28 +86,35 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(value_parser = plan_argument))]
     #[serde(deserialize_with = "plan_or_its_text")]
     pub plan: Option<Plan>,
-    /// Features to cluster on: pca, pca-raw, pca-all, pool or latent
+    /// Features to cluster on: pca (DINOv2 patches, projected onto the first principal component of
+    /// each image), pca-raw (the same with the sign that the decomposition returns), pca-all (one
+    /// component for all images), pool (the mean of the patches) or latent (the latent itself,
+    /// without a decode or a network) [default: pca]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "KIND", help_heading = "Search")
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Features>))]
     pub features: Option<Features>,
-    /// Potential that resampling derives from scores: value, diff, max or sum
+    /// Potential that resampling derives from the scores of a candidate: value (the latest), diff
+    /// (the latest minus the previous one), max (the best so far) or sum (of all so far) [default:
+    /// value]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "KIND", help_heading = "Search")
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Potential>))]
     pub potential: Option<Potential>,
-    /// Greediness of resampling: weights are exp(lambda * potential); 0 draws uniformly
+    /// How strongly resampling favours high scores: weights are exp(lambda * potential); 0 draws
+    /// uniformly [default: the model's, usually 10]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "NUMBER", help_heading = "Search")
     )]
     #[cfg_attr(feature = "cli", arg(value_parser = number::<f64>))]
     pub lambda: Option<f64>,
-    /// Resampling scheme: multinomial or systematic
+    /// How resampling draws: multinomial (each draw is independent) or systematic (each candidate
+    /// is drawn its expected number of times, rounded up or down) [default: multinomial]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "KIND", help_heading = "Search")
@@ -259,7 +267,8 @@ pub struct Options {
     #[cfg_attr(feature = "cli", arg(long, value_name = "W:H", help_heading = "Image"))]
     #[cfg_attr(feature = "cli", arg(value_parser = parse::<Aspect>))]
     pub aspect: Option<Aspect>,
-    /// Image size in pixels, such as 0.06M, 0.25M, 0.60M or 1M [default: the model's]
+    /// Image size in pixels: 0.06M (256 x 256 at an aspect of 1:1), 0.25M (512 x 512), 0.60M (768 x
+    /// 768) or 1M (1024 x 1024) [default: the model's]
     #[cfg_attr(
         feature = "cli",
         arg(long, value_name = "SIZE", help_heading = "Image")
@@ -531,18 +540,18 @@ pub fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
 
 /// Parses an integer; 0 is rejected later, for every front end.
 #[cfg(feature = "cli")]
-fn positive<T: FromStr>(text: &str) -> Result<T, &'static str> {
+pub(crate) fn positive<T: FromStr>(text: &str) -> Result<T, &'static str> {
     text.parse().map_err(|_| "expected a positive integer")
 }
 
 /// Parses a seed; -1 stands for a new one, as in other programs.
 ///
 /// # Errors
-/// It is neither an integer nor -1.
+/// It is neither such an integer nor -1.
 pub fn seed(text: &str) -> Result<u64, &'static str> {
     match text {
         "-1" => Ok(new_seed()),
-        _ => whole(text).map_err(|_| "expected a non-negative integer, or -1 for a random seed"),
+        _ => whole(text).map_err(|_| "expected an integer from 0 to 18446744073709551615, or -1"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Released models without their weights, for plans.
 
-use crate::loading::Dtype;
+use crate::{loading::Dtype, text::Classes};
 use ttsvar_search::{Estimate, Scale, Workload};
 
 /// A released model without its weights, set up by options: its sizes are known, so the cost of a
@@ -11,6 +11,11 @@ pub trait Outline: Send + Sync {
 
     /// Branches of guidance that run at each scale.
     fn branches(&self) -> Vec<usize>;
+
+    /// The classes that the model knows; `None` if it reads texts.
+    fn classes(&self) -> Option<Classes> {
+        None
+    }
 
     /// True if the model has a text encoder, which may be evicted.
     fn has_text_encoder(&self) -> bool;

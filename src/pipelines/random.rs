@@ -4,7 +4,7 @@
 use candle_core::Device;
 use ttsvar_search::{Pipeline, suggestion::suggest};
 
-use super::{flexar, hart, infinity, switti, var};
+use super::{Outline, flexar, hart, infinity, switti, var};
 use crate::{Error, Result, nn::Dtype, options::Options};
 
 /// A released size of a family.
@@ -17,6 +17,12 @@ pub trait RandomArchitecture: Sync {
 
     /// The options of its smallest images.
     fn smallest(&self) -> Options;
+
+    /// A model of this size without weights, set up by options.
+    ///
+    /// # Errors
+    /// An option does not fit the model.
+    fn outline(&self, options: &Options, dtype: Dtype) -> Result<Box<dyn Outline>>;
 
     /// A model of this size with random weights of type `dtype`.
     ///

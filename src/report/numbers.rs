@@ -35,9 +35,15 @@ pub fn parse_bytes(typed: &str) -> Result<u64, &'static str> {
     Ok((number * factor) as u64)
 }
 
-/// A count such as `2.1 G`.
+/// A count in words, such as `2.3 billion`.
 pub fn count(things: usize) -> String {
-    with_unit(things as f64, "").trim_end().to_owned()
+    let count = things as f64;
+    let units = [(1e9, "billion"), (1e6, "million"), (1e3, "thousand")];
+    match units.into_iter().find(|(unit, _)| count >= *unit) {
+        Some((unit, word)) if count / unit < 10.0 => format!("{:.1} {word}", count / unit),
+        Some((unit, word)) => format!("{:.0} {word}", count / unit),
+        None => things.to_string(),
+    }
 }
 
 fn with_unit(count: f64, name: &str) -> String {
@@ -69,6 +75,9 @@ mod tests {
         assert_eq!(operations(1.234e9), "1.2 GFLOP");
         assert_eq!(operations(12.0), "12 FLOP");
         assert_eq!(bytes(4_450_000), "4.5 MB");
+        assert_eq!(count(2_310_000_000), "2.3 billion");
+        assert_eq!(count(310_000_000), "310 million");
+        assert_eq!(count(310), "310");
     }
 
     #[test]

@@ -215,7 +215,12 @@ impl RequestReader {
             .find(|(name, value)| alone(name, value).is_err());
         let place = wrong.and_then(|(name, _)| raw.place(name));
         let place = place.map_or_else(|| raw.place_of_all(), str::to_owned);
-        ApiError::from(error).with_param(place)
+        let mut error = ApiError::from(error).with_param(place);
+        if wrong.is_some_and(|(name, _)| name == "seed") {
+            // Requests may also ask for any seed.
+            error.message += ", or -1";
+        }
+        error
     }
 
     /// The negative prompt. A blank one is none.

@@ -8,12 +8,13 @@ use crate::scorers::openai::VisionServer;
 use crate::{
     Error, Result, demo,
     hub::{
-        self, Bundle,
-        bundle::FILE,
+        self, Bundle, ScorerRelease,
+        bundle::{FILE, check_downloads},
         catalog::{self, Entry},
     },
     loading::{Device, Dtype, LoadReport, Loader},
     options::Options,
+    quoting,
     scorers::{ScorerList, ScorerMix, ScorerName, ScorerSettings, kind},
     text::Classes,
 };
@@ -76,6 +77,8 @@ pub(super) struct MissingParts {
     pub scorers: Vec<String>,
     /// Those of features.
     pub features: Vec<String>,
+    /// The names by which `ttsvar models fetch` knows these parts.
+    pub fetch: Vec<&'static str>,
 }
 
 impl MissingParts {
@@ -98,7 +101,7 @@ impl MissingParts {
         if features {
             missing.extend(self.features.iter().cloned());
         }
-        require_files(&self.folder, &missing)
+        require_files(&self.folder, &missing, &self.fetch)
     }
 }
 
@@ -247,17 +250,50 @@ impl SystemBuilder {
         let folder = bundle.folder().path();
         let folder = self.weights.clone().unwrap_or(folder);
         let generator = bundle.missing_of_generator();
+        let features = bundle.missing_of_features();
+        let of_model = !generator.is_empty() || !features.is_empty();
+        let mut incomplete = vec![];
+        for release in &releases {
+            if !bundle.missing_of_scorers(&[*release])?.is_empty() {
+                incomplete.push(*release);
+            }
+        }
         let missing = MissingParts {
+            fetch: self.fetch_names(of_model, &incomplete),
             folder,
             scorers: bundle.missing_of_scorers(&releases)?,
-            features: bundle.missing_of_features(),
+            features,
         };
         let named = self.scorer.is_some() || self.held_out.is_some();
         if !generator.is_empty() || !self.may_lack_parts || named && !missing.scorers.is_empty() {
             let all = [&generator[..], &missing.scorers, &missing.features];
-            require_files(&missing.folder, &all.concat())?;
+            require_files(&missing.folder, &all.concat(), &missing.fetch)?;
         }
         Ok(missing)
+    }
+
+    /// What `ttsvar models fetch` downloads into the folder of weights: the released model, if files
+    /// of it are missing, and those of `scorers` that do not come with it.
+    pub(super) fn fetch_names(
+        &self,
+        of_model: bool,
+        scorers: &[&'static ScorerRelease],
+    ) -> Vec<&'static str> {
+        match &self.weights {
+            Some(folder) if !folder.join(FILE).exists() => {}
+            _ => return vec![],
+        }
+        let mut released = hub::released::NAMES.into_iter();
+        let model = released.find(|name| of_model && *name == self.model_name());
+        let comes_with_model = model.map(catalog::with_needs).unwrap_or_default();
+        let is_new = |entry: &&Entry| {
+            let mut known = comes_with_model.iter();
+            !known.any(|other| other.name == entry.name)
+        };
+        let weights = scorers.iter().map(|scorer| scorer.weights);
+        let scorers = weights.filter_map(catalog::entry).filter(is_new);
+        let scorers = scorers.map(|entry| entry.alias.unwrap_or(entry.name));
+        model.into_iter().chain(scorers).collect()
     }
 
     /// The bundle of the model, without loading its files.
@@ -389,8 +425,8 @@ pub fn find_bundle(model: &str, weights: Option<&Path>) -> Result<Bundle> {
     match weights {
         Some(folder) if released => Bundle::released(model, folder),
         Some(folder) if model == DEMO => {
-            let is_bundle = folder.join(FILE).exists() || !folder.is_dir();
-            if is_bundle {
+            check_downloads(folder)?;
+            if folder.join(FILE).exists() {
                 return Bundle::open(folder);
             }
             Ok(Bundle::embedded(DEMO, demo::FILES)?.with_downloads(folder))
@@ -422,11 +458,12 @@ pub fn find_bundle(model: &str, weights: Option<&Path>) -> Result<Bundle> {
     }
 }
 
-/// Checks that no files are missing.
+/// Checks that no files are missing. `fetch` has the names by which `ttsvar models fetch` downloads
+/// them into the folder.
 ///
 /// # Errors
 /// Files are missing; the error lists them.
-pub(super) fn require_files(folder: &Path, missing: &[String]) -> Result<()> {
+pub(super) fn require_files(folder: &Path, missing: &[String], fetch: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -434,10 +471,14 @@ pub(super) fn require_files(folder: &Path, missing: &[String]) -> Result<()> {
         1 => "1 file is".to_owned(),
         count => format!("{count} files are"),
     };
-    Err(
-        Error::file(folder, format!("{files} missing: {}", missing.join(", "))).with_hint(
-            "`ttsvar models --weights DIR` lists the files of each model and those present in DIR; \
-             `ttsvar models fetch` downloads them",
+    let hint = match fetch.is_empty() {
+        true => format!("put what is missing into the folder, or correct the names in its {FILE}"),
+        false => format!(
+            "`ttsvar models fetch {} --weights {}` downloads them",
+            fetch.join(" "),
+            quoting::file_argument(folder)
         ),
-    )
+    };
+    let message = format!("{files} missing: {}", missing.join(", "));
+    Err(Error::file(folder, message).with_hint(hint))
 }

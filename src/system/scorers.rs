@@ -119,11 +119,12 @@ pub fn with_questions<'a>(
     let lists = questions.map(|questions| Arc::new(QuestionLists::new(questions, mean)));
     if lists.is_some() && !scorers.iter().any(|scorer| scorer.answers_lists) {
         let names: Vec<&str> = scorers.iter().map(|scorer| scorer.name.as_str()).collect();
+        let does = if names.len() == 1 { "does" } else { "do" };
         return Err(Error::input(format!(
-            "there are questions, but `{}` reads prompts and answers none",
+            "`--questions` needs a scorer that answers questions; `{}` {does} not",
             names.join("`, `")
         ))
-        .with_hint("choose a scorer that answers questions: vqa or openai"));
+        .with_hint("choose one that does: vqa or openai"));
     }
     let scorers = scorers.into_iter();
     Ok(scorers
@@ -297,7 +298,11 @@ impl SystemBuilder {
         let missing: Vec<String> = files.iter().flat_map(ScorerFiles::missing).collect();
         let model = self.model.as_deref().map(Path::new);
         let folder = self.weights.as_deref().or(model);
-        require_files(folder.unwrap_or(Path::new(DEMO)), &missing)?;
+        let kinds = mix.kinds().into_iter().zip(&files);
+        let incomplete = kinds.filter(|(_, files)| !files.missing().is_empty());
+        let incomplete: Vec<_> = incomplete.map(|(kind, _)| &kind.release).collect();
+        let fetch = self.fetch_names(false, &incomplete);
+        require_files(folder.unwrap_or(Path::new(DEMO)), &missing, &fetch)?;
         let mut report = LoadReport::default();
         let settings = self.scorer_settings();
         let (scorers, _) = load_scorers(&mix, &files, &loader, &settings, true, &mut report)?;

@@ -172,6 +172,34 @@ fn an_unknown_class_is_refused_before_the_model_is_loaded() {
 }
 
 #[test]
+fn plans_know_the_classes_without_the_weights() {
+    let empty = Desk::new();
+    for (model, class, message) in [
+        (
+            "var-d30",
+            "9999",
+            "class 9999: expected a class from 0 to 999",
+        ),
+        ("var-d30", "terrier", "no class is called `terrier`"),
+        ("flexar-1b-class", "terrier", "no class is called `terrier`"),
+        (
+            "infinity-2b",
+            "terrier",
+            "this model takes a prompt, not a class",
+        ),
+    ] {
+        let refused = empty.refuses(&["plan", "--model", model, "--class", class]);
+        assert!(refused.contains(message), "{refused}");
+    }
+    let plan = ["plan", "raw", "--model", "bundle", "-q", "--class", "20"];
+    let refused = desk(&names()).refuses(&plan);
+    assert!(
+        refused.contains("class 20: expected a class from 0 to 19"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn options_of_other_families_are_refused() {
     let desk = desk("");
     let cases: [&[&str]; 7] = [
@@ -273,7 +301,7 @@ fn files_of_other_families_are_refused() {
 
     $ generate "a cat" --model bundle
     error: bundle/bundle.toml: a table [text] must name the text encoder
-    hint: docs/weights.md describes bundle.toml
+    hint: add [text] with its `family` and the folder of its `weights`
 
     $ generate --class 3 --model bundle
     error: bundle/var.pth: expected token grids with sides 1, 2, 3, 4, 6, 9, found 1, 2, 3, 4, 5, 6, 7, 8, 9, 10

@@ -228,6 +228,11 @@ fn killed_and_resumed_it_writes_the_same_bytes() {
 #[test]
 fn damaged_folders_are_refused() {
     let desk = desk();
+    let refused = desk.refuses(&collect("none", &["--resume"]));
+    assert!(
+        refused.contains("none: no collection to resume"),
+        "{refused}"
+    );
     desk.works(&collect("pairs", &["--scales", "2"]));
     let name = "pairs/pairs-00000000-00000002.safetensors";
     let whole = desk.read(name);

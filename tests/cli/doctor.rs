@@ -136,6 +136,10 @@ fn weights_are_looked_for_and_a_missing_folder_is_broken() {
         (&weights["state"], &weights["facts"]["folder"]),
         (&"note".into(), &"weights".into())
     );
+    assert_eq!(
+        weights["facts"]["incomplete"],
+        serde_json::json!(["infinity-2b"])
+    );
     let models = weights["facts"]["models"].as_array().unwrap();
     assert!(
         models

@@ -264,6 +264,18 @@ fn killed_and_resumed_it_gives_the_same_table() {
 }
 
 #[test]
+fn an_evaluation_that_does_not_exist_is_not_resumed() {
+    let desk = Desk::new();
+    let refused = desk.refuses(&["eval", "scenes", "--resume", "--out", "none"]);
+    assert!(
+        refused.ends_with(
+            "error: none: no evaluation to resume\nhint: leave --resume out to start one\n"
+        ),
+        "{refused}"
+    );
+}
+
+#[test]
 fn experiments_fill_their_place_in_a_page() {
     let desk = Desk::new();
     desk.write(

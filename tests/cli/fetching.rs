@@ -535,10 +535,22 @@ fn without_a_connection_it_is_said_what_is_missing_and_where_it_goes() {
             "put it into a sub-folder `siglip-so400m-patch14-384` of the --weights folder"
         )
     );
-    let unknown = desk.refuses(&["models", "fetch", "pickscore"]);
+    let unknown = desk.refuses(&["models", "fetch", "nope"]);
+    assert_eq!(
+        unknown,
+        "$ models fetch nope\n\
+         error: unknown model or scorer `nope`\n\
+         hint: `ttsvar models` lists them\n"
+    );
+    let demo = desk.refuses(&["models", "fetch", "demo"]);
     assert!(
-        unknown.contains("unknown weights `pickscore`") && unknown.contains("hps-v2.1"),
-        "{unknown}"
+        demo.contains("`demo` is built into this program; there is nothing to download"),
+        "{demo}"
+    );
+    let fetched = desk.refuses(&["models", "infinity-2b"]);
+    assert!(
+        fetched.contains("hint: `ttsvar models fetch infinity-2b` downloads it"),
+        "{fetched}"
     );
 }
 

@@ -65,6 +65,19 @@ fn they_are_complete() {
 }
 
 #[test]
+fn the_manual_is_a_single_page() {
+    let page = Desk::new().works(&["man"]);
+    assert!(!page.contains("(1)") && !page.contains("EXTRA"), "{page}");
+    for part in [
+        ".TP\nttsvar generate\n",
+        ".SH \"TTSVAR GENERATE\"\n",
+        ".SH EXAMPLES\nTry it: ttsvar generate ",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
+#[test]
 fn an_unknown_shell_is_refused_with_the_known_ones() {
     let refused = Desk::new().refuses(&["completions", "bsh"]);
     assert!(refused.contains("bash"), "{refused}");

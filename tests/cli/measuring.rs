@@ -15,6 +15,18 @@ fn number(value: &Value) -> f64 {
         .unwrap_or_else(|| panic!("a number, found {value}"))
 }
 
+#[test]
+fn options_are_checked_before_weights_are_made() {
+    let desk = Desk::new();
+    for (flag, message) in [
+        (["--pixels", "3M"], "unknown image size `3M`"),
+        (["--tau", "1,1,1,1,1,1,1,1"], "tau has 8 values"),
+    ] {
+        let refused = desk.refuses(&[&["bench", "--arch", "2b"][..], &flag].concat());
+        assert!(refused.contains(message), "{refused}");
+    }
+}
+
 /// Scripts read these fields of ours and of the peer's.
 #[test]
 fn a_measurement_has_the_fields_of_the_peer() {

@@ -344,7 +344,7 @@ fn the_scorer_of_the_demo_is_not_taken_for_the_released_one() {
     hint: choose a released scorer, such as --scorer image-reward; the demo uses its own without --scorer
     $ generate "a ring" --model demo --weights downloads --scorer image-reward
     error: downloads: 1 file is missing: ImageReward.pt (Hugging Face THUDM/ImageReward)
-    hint: `ttsvar models --weights DIR` lists the files of each model and those present in DIR; `ttsvar models fetch` downloads them
+    hint: `ttsvar models fetch image-reward --weights downloads` downloads them
     "#);
     // With its weights in the folder, the released one is loaded, which this small recording shows by
     // its fault: the demo's own weights have the number of heads that is missing here.

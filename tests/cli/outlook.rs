@@ -85,19 +85,26 @@ fn generate_explains_every_flag() {
 
     Search:
           --method <METHOD>        Search method: raw, best-of-n, importance, beam, lookahead, draft,
-                                   sequential, auto or tts-var [default: auto, or draft for scorers
-                                   whose scale it does not know]
+                                   sequential, auto or tts-var [default: auto with the scorer
+                                   image-reward or demo-reward, draft with any other or a mix]
           --n <N>                  Width of the search; what N counts depends on the method [default:
                                    the method's, such as 16 for auto]
-          --schedule <READING>     Schedule that tts-var follows: released (as in its code) or paper
+          --schedule <NAME>        Schedule that tts-var follows: released (as in its code) or paper
                                    [default: released]
           --plan <FILE>            Plan file, as printed by `ttsvar plan --toml`
-          --features <KIND>        Features to cluster on: pca, pca-raw, pca-all, pool or latent
-          --potential <KIND>       Potential that resampling derives from scores: value, diff, max or
-                                   sum
-          --lambda <NUMBER>        Greediness of resampling: weights are exp(lambda * potential); 0
-                                   draws uniformly
-          --draw <KIND>            Resampling scheme: multinomial or systematic
+          --features <KIND>        Features to cluster on: pca (DINOv2 patches, projected onto the first
+                                   principal component of each image), pca-raw (the same with the sign
+                                   that the decomposition returns), pca-all (one component for all
+                                   images), pool (the mean of the patches) or latent (the latent itself,
+                                   without a decode or a network) [default: pca]
+          --potential <KIND>       Potential that resampling derives from the scores of a candidate:
+                                   value (the latest), diff (the latest minus the previous one), max
+                                   (the best so far) or sum (of all so far) [default: value]
+          --lambda <NUMBER>        How strongly resampling favours high scores: weights are exp(lambda *
+                                   potential); 0 draws uniformly [default: the model's, usually 10]
+          --draw <KIND>            How resampling draws: multinomial (each draw is independent) or
+                                   systematic (each candidate is drawn its expected number of times,
+                                   rounded up or down) [default: multinomial]
           --enough <SCORE>         Score at which methods auto and sequential stop [default: the
                                    model's, usually 1]
           --above <SCORE>          Score from which method auto finishes a candidate immediately
@@ -142,8 +149,9 @@ fn generate_explains_every_flag() {
                                        candidate differ only in the last token of a scale, and class
                                        guidance is relative to class 0
           --aspect <W:H>               Aspect ratio, width to height, from 1:3 to 3:1 [default: 1:1]
-          --pixels <SIZE>              Image size in pixels, such as 0.06M, 0.25M, 0.60M or 1M [default:
-                                       the model's]
+          --pixels <SIZE>              Image size in pixels: 0.06M (256 x 256 at an aspect of 1:1),
+                                       0.25M (512 x 512), 0.60M (768 x 768) or 1M (1024 x 1024)
+                                       [default: the model's]
           --seed <NUMBER>              Random seed; lists of prompts count up from it; -1 picks a random
                                        one [default: random]
 
@@ -357,6 +365,30 @@ fn the_plan_of_a_released_model_is_known_without_its_files() {
 }
 
 #[test]
+fn a_plan_in_rounds_says_what_ends_them_and_what_all_of_them_take() {
+    let plan = shown(&["plan", "auto", "--n", "4"]);
+    let ends = "\nat most 4 rounds, until a score of 1; a round that runs to the end takes:\n";
+    assert!(plan.contains(ends), "{plan}");
+    let last = plan.lines().last().unwrap();
+    assert!(last.starts_with("all 4 rounds take at most "), "{plan}");
+
+    for (method, ends) in [
+        (
+            "auto",
+            "\nrounds within a budget of 60s, until a score of 1; a round that runs to the end takes:\n",
+        ),
+        (
+            "beam",
+            "\nrounds within a budget of 60s; a round that runs to the end takes:\n",
+        ),
+    ] {
+        let plan = shown(&["plan", method, "--budget", "60s"]);
+        assert!(plan.contains(ends), "{plan}");
+        assert!(!plan.contains("rounds take"), "{plan}");
+    }
+}
+
+#[test]
 fn a_plan_in_json_says_what_the_table_says() {
     let plan: Value =
         serde_json::from_str(&shown(&["plan", "beam", "--n", "2", "--json"])).unwrap();
@@ -469,6 +501,14 @@ fn models_are_listed_with_their_files_and_sources() {
     };
     assert_eq!(state("ImageReward.pt"), Some("present"));
     assert_eq!(state("infinity_2b_reg.pth"), Some("missing"));
+    assert!(!found.contains("only some files"), "{found}");
+    desk.write("downloads/infinity_2b_reg.pth", "");
+    let found_more = desk.works(&["models", "--weights", "downloads"]);
+    assert!(
+        found_more.contains("\n  only some files of infinity-2b are present\n"),
+        "{found_more}"
+    );
+    std::fs::remove_file(desk.path("downloads/infinity_2b_reg.pth")).unwrap();
 
     for line in desk
         .works(&["models", "--json", "--weights", "downloads"])

@@ -209,8 +209,8 @@ fn what_cannot_be_asked_is_refused() {
     .collect();
     assert_snapshot!(refused.concat(), @r#"
     $ generate "a ring" --questions auto
-    error: there are questions, but `demo-reward` reads prompts and answers none
-    hint: choose a scorer that answers questions: vqa or openai
+    error: `--questions` needs a scorer that answers questions; `demo-reward` does not
+    hint: choose one that does: vqa or openai
     $ generate "a ring" --scorer openai
     error: the scorer openai needs the address of a vision server
     hint: give --openai-url http://localhost:8000/v1, or set TTSVAR_OPENAI_URL

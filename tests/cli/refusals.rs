@@ -102,8 +102,10 @@ fn numbers_out_of_range() {
             &["--lambda", "-1"],
             &["--lambda", "nan"],
             &["--seed", "-2"],
+            &["--seed", "18446744073709551616"],
             &["--preview", "0"],
             &["--threads", "0"],
+            &["--threads", "two"],
         ]), @"
         $ --n 0
         error: n must be 1 or more, found 0
@@ -182,7 +184,11 @@ fn numbers_out_of_range() {
         hint: the paper uses 10; 0 draws uniformly, larger values favour high scores
 
         $ --seed -2
-        error: invalid value '-2' for '--seed <NUMBER>': expected a non-negative integer, or -1 for a random seed
+        error: invalid value '-2' for '--seed <NUMBER>': expected an integer from 0 to 18446744073709551615, or -1
+        hint: `ttsvar help generate` lists the options
+
+        $ --seed 18446744073709551616
+        error: invalid value '18446744073709551616' for '--seed <NUMBER>': expected an integer from 0 to 18446744073709551615, or -1
         hint: `ttsvar help generate` lists the options
 
         $ --preview 0
@@ -192,8 +198,22 @@ fn numbers_out_of_range() {
         $ --threads 0
         error: --threads is 0, but the work needs at least 1 thread
         hint: leave it out to use every core
+
+        $ --threads two
+        error: invalid value 'two' for '--threads <COUNT>': expected a positive integer
+        hint: `ttsvar help generate` lists the options
         ");
     });
+}
+
+#[test]
+#[cfg(feature = "server")]
+fn a_server_without_workers() {
+    assert_snapshot!(Desk::new().refuses(&["serve", "--workers", "0"]), @"
+    $ serve --workers 0
+    error: --workers is 0, but searches need at least 1 worker
+    hint: leave it out to run one per core
+    ");
 }
 
 #[test]
@@ -244,7 +264,7 @@ fn names_that_are_not_known() {
 
     $ --pixels 2M
     error: unknown image size `2M`
-    hint: the released models generate 0.06M, 0.25M, 0.60M or 1M pixels
+    hint: at an aspect of 1:1, the sizes are 0.06M (256 x 256), 0.25M (512 x 512), 0.60M (768 x 768), 1M (1024 x 1024)
 
     $ --sed 1
     error: unexpected argument '--sed' found
@@ -334,7 +354,7 @@ fn flags_that_contradict_each_other() {
 
     $ --weights somewhere
     error: somewhere: no such folder
-    hint: `--model` takes a folder with a bundle.toml, or the name of a released model with `--weights FOLDER`
+    hint: give the folder with the downloaded files; `ttsvar models fetch NAME --weights DIR` downloads them
     ");
 }
 
@@ -372,7 +392,7 @@ fn released_models_without_their_files() {
 
     $ generate "a cat" --model infinity-2b --weights empty
     error: empty: 6 files are missing: infinity_2b_reg.pth (Hugging Face FoundationVision/Infinity), infinity_vae_d32reg.pth (Hugging Face FoundationVision/Infinity), flan-t5-xl (Hugging Face google/flan-t5-xl), ImageReward.pt (Hugging Face THUDM/ImageReward), vocab.txt (Hugging Face google-bert/bert-base-uncased), dinov2_vitl14_reg4_pretrain.pth (facebookresearch/dinov2, model zoo)
-    hint: `ttsvar models --weights DIR` lists the files of each model and those present in DIR; `ttsvar models fetch` downloads them
+    hint: `ttsvar models fetch infinity-2b --weights empty` downloads them
 
     $ generate "a cat" --model empty
     error: empty: contains no `bundle.toml`
@@ -380,6 +400,6 @@ fn released_models_without_their_files() {
 
     $ models --weights none
     error: none: no such folder
-    hint: give the folder with the downloaded files
+    hint: give the folder with the downloaded files; `ttsvar models fetch NAME --weights DIR` downloads them
     "#);
 }

@@ -166,6 +166,46 @@ fn outputs_that_cannot_be_written() {
 }
 
 #[test]
+fn files_in_place_of_folders() {
+    let desk = Desk::new();
+    desk.write("notes", "mine");
+    desk.write("list.txt", "a red circle\n");
+    let cases: [&[&str]; 6] = [
+        &["serve", "--folder", "notes"],
+        &["eval", "scenes", "--out", "notes"],
+        &["eval", "scenes", "--out", "notes/inside"],
+        &["collect", "--prompts", "list.txt", "--out", "notes/"],
+        &["convert", "infinity-2b", "--out", "notes"],
+        &["models", "fetch", "hps", "--weights", "notes"],
+    ];
+    for arguments in cases {
+        let refused = desk.refuses(arguments);
+        assert!(
+            refused.ends_with(
+                "error: notes: expected a folder, found a file\nhint: choose another name\n"
+            ),
+            "{refused}"
+        );
+    }
+    assert_snapshot!(desk.refuses(&["plan", "--model", "infinity-2b", "--weights", "notes"]), @"
+    $ plan --model infinity-2b --weights notes
+    error: notes: expected a folder, found a file
+    hint: give the folder with the downloaded files; `ttsvar models fetch NAME --weights DIR` downloads them
+    ");
+}
+
+#[test]
+fn folders_in_place_of_files() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("plans")).unwrap();
+    assert_snapshot!(desk.refuses(&["generate", "a ring", "--plan", "plans"]), @r#"
+    $ generate "a ring" --plan plans
+    error: plans: expected a text file, found a folder
+    hint: name a file in it
+    "#);
+}
+
+#[test]
 fn files_that_say_nothing_of_their_origin() {
     let desk = Desk::new();
     let pixel = ttsvar::search::Image::new(1, 1, vec![1, 2, 3]);
@@ -216,7 +256,7 @@ fn files_that_say_nothing_of_their_origin() {
         hint: give a PNG written by `ttsvar generate`, or a trace written by its --trace option
 
         $ inspect notes.txt
-        error: notes.txt: neither a PNG nor a trace
+        error: notes.txt: expected a PNG or a trace, found text
         hint: give a PNG written by `ttsvar generate`, or a trace written by its --trace option
 
         $ inspect

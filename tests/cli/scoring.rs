@@ -309,10 +309,10 @@ fn scorers_that_cannot_score_are_refused() {
     hint: give the folder with the released one: `--weights DIR`; `ttsvar models fetch hps` downloads hps-v2.1 and clip-bpe
     $ score a.png --scorer hps,aesthetic --weights empty
     error: empty: 4 files are missing: HPS_v2.1_compressed.pt (Hugging Face xswu/HPSv2), merges.txt (Hugging Face openai/clip-vit-large-patch14), aesthetic_predictor_v2_5.pth (GitHub discus0434/aesthetic-predictor-v2-5), siglip-so400m-patch14-384 (Hugging Face google/siglip-so400m-patch14-384)
-    hint: `ttsvar models --weights DIR` lists the files of each model and those present in DIR; `ttsvar models fetch` downloads them
+    hint: `ttsvar models fetch hps aesthetic --weights empty` downloads them
     $ score a.png --scorer clip --weights empty
     error: empty: 1 file is missing: clip-vit-large-patch14 (Hugging Face openai/clip-vit-large-patch14)
-    hint: `ttsvar models --weights DIR` lists the files of each model and those present in DIR; `ttsvar models fetch` downloads them
+    hint: `ttsvar models fetch clip --weights empty` downloads them
     $ score a.png --scorer hps=10 --weights empty
     error: `hps=10`: weights mix several scorers, but `hps` is the only one
     hint: leave the weight out; --lambda sets how greedily scores are followed
@@ -321,7 +321,7 @@ fn scorers_that_cannot_score_are_refused() {
     hint: describe the images
     $ score a.png --weights none
     error: none: no such folder
-    hint: `ttsvar models` lists every model's files and where each is published
+    hint: give the folder with the downloaded files; `ttsvar models fetch NAME --weights DIR` downloads them
     $ score empty
     error: empty: contains no images
     hint: PNG, JPEG and WebP are supported

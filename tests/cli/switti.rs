@@ -94,19 +94,19 @@ fn descriptions_that_do_not_fit_are_refused() {
     assert_snapshot!(cases.map(|(from, to)| refused(from, to)).join("\n"), @r#"
     $ generate "a star" --model bundle --method raw --seed 5
     error: bundle/bundle.toml: a text encoder of the family `clip-pair` needs the folder `second`
-    hint: docs/weights.md describes bundle.toml
+    hint: add `second` to [text]
 
     $ generate "a star" --model bundle --method raw --seed 5
     error: bundle/bundle.toml: the family `switti` needs a text encoder of the family `clip-pair`
-    hint: docs/weights.md describes bundle.toml
+    hint: set family = "clip-pair" in [text]
 
     $ generate "a star" --model bundle --method raw --seed 5
-    error: bundle/bundle.toml: the family `switti` takes its scales from the weights; remove `scales`
-    hint: docs/weights.md describes bundle.toml
+    error: bundle/bundle.toml: the family `switti` takes its scales from the weights
+    hint: remove `scales`
 
     $ generate "a star" --model bundle --method raw --seed 5
     error: bundle: 1 file is missing: nothing
-    hint: `ttsvar models --weights DIR` lists the files of each model and those present in DIR; `ttsvar models fetch` downloads them
+    hint: put what is missing into the folder, or correct the names in its bundle.toml
     "#);
 }
 

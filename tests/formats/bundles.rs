@@ -374,7 +374,7 @@ fn the_catalogue_reports_which_files_are_present() {
     );
 }
 
-/// The message for a `bundle.toml` in which `from` was replaced by `to`.
+/// The message and the hint for a `bundle.toml` in which `from` was replaced by `to`.
 fn fault(from: &str, to: &str) -> String {
     assert!(TOML.contains(from), "{from}");
     let bytes = TOML.replacen(from, to, 1).into_bytes().leak();
@@ -383,8 +383,7 @@ fn fault(from: &str, to: &str) -> String {
         bytes,
     };
     let error = open_scorers(&blob).expect_err("a fault");
-    assert!(error.hint().is_some(), "{error}");
-    error.to_string()
+    format!("{error}; {}", error.hint().expect("a hint"))
 }
 
 /// Reads a description, and what it says about scorers as those who load them do.
@@ -450,7 +449,10 @@ fn a_wrong_description_is_refused_with_what_is_right() {
         (
             "rope_grid",
             "rope_gird",
-            ["line 10: unknown field `rope_gird`", "`rope_grid`"],
+            [
+                "line 10: unknown field `rope_gird`",
+                "; remove `rope_gird`, or correct its name",
+            ],
         ),
         (
             "\"infinity\"",
@@ -467,13 +469,13 @@ fn a_wrong_description_is_refused_with_what_is_right() {
             "vae = \"infinity_vae.pth\"\nclasses = [\"a\"]",
             [
                 "`classes` only applies to the families `var` and `flexar-class`",
-                "text-conditional",
+                "text-conditional; remove `classes`",
             ],
         ),
         (
             "vae = \"infinity_vae.pth\"",
             "",
-            ["missing field `vae`", "line 5"],
+            ["line 5: missing field `vae`", "; add `vae`"],
         ),
         (
             "[[1, 1], [2, 2], [4, 4]]",
@@ -512,7 +514,7 @@ fn a_wrong_description_is_refused_with_what_is_right() {
         (
             "vocab = \"vocab.txt\"",
             "encoder = \"x\"",
-            ["scorer `image-reward`", "the key `vocab` is missing"],
+            ["scorer `image-reward`", "the key `vocab` is missing; add"],
         ),
         (
             "family = \"image-reward\"",

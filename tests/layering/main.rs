@@ -99,6 +99,7 @@ const MODULES: [(&str, &[&str]); 30] = [
             "models",
             "options",
             "pipelines",
+            "quoting",
             "scorers",
             "search",
             "tensors",

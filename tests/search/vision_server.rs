@@ -69,6 +69,28 @@ fn the_probability_of_yes_is_the_score() {
 }
 
 #[test]
+fn a_server_that_is_not_running_is_an_error_whose_hint_has_the_address() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    drop(listener);
+    let server = VisionServer {
+        url: Some(url.clone()),
+        model: Some("m".to_owned()),
+        cache: Some("none".into()),
+        delay: Some(Duration::from_millis(1)),
+        ..VisionServer::default()
+    };
+    let scorer = OpenAi::new(server).unwrap();
+    let error = ttsvar::Error::from(scorer.score("a cat", &images(1)).unwrap_err());
+    let message = error.to_string();
+    assert!(
+        message.starts_with("the vision server cannot be reached: ") && !message.contains(&url),
+        "{message}"
+    );
+    assert!(error.hint().unwrap().contains(&url), "{error:?}");
+}
+
+#[test]
 fn a_server_without_probabilities_is_understood_by_its_words() {
     let server = serve(|request| {
         let words = ["No.", "yes", "7/10", "85%"][request.number];

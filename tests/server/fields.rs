@@ -73,7 +73,7 @@ fn a_seed_of_minus_one_is_any_seed() {
 #[test]
 fn wrong_values_are_named_with_their_field_and_range() {
     let served = Served::new(&[]);
-    let seeds = "expected an integer from 0 to 18446744073709551615";
+    let seeds = "expected an integer from 0 to 18446744073709551615, or -1";
     let cases = [
         (
             json!({ "seed": -2 }),

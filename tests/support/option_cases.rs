@@ -12,7 +12,7 @@ use ttsvar::{
 pub const REFUSED_BY_DEMO: [(&str, &str, &str); 9] = [
     ("pixels", "0.06M", "only generates images of"),
     ("class", "207", "a prompt, not a class"),
-    ("questions", "auto", "answers none"),
+    ("questions", "auto", "needs a scorer that answers questions"),
     ("question_mean", "geometric", "no questions"),
     ("more_smooth", "true", "not an option of Infinity"),
     ("decoder_steps", "20", "not an option of Infinity"),

@@ -35,11 +35,11 @@ pub(in crate::cli) enum LogProgram {
 
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct Scenes {
-    /// Methods to compare: raw, importance, best-of-n, beam, draft, sequential,
-    /// auto, tts-var
+    /// Methods to compare: raw, best-of-n, importance, beam, lookahead, draft, sequential, auto,
+    /// tts-var
     #[arg(
         long,
-        value_name = "METHODS",
+        value_name = "METHOD,...",
         value_delimiter = ',',
         conflicts_with = "experiments"
     )]
@@ -48,7 +48,7 @@ pub(in crate::cli) struct Scenes {
     /// Search sizes N, one or more
     #[arg(
         long,
-        value_name = "NS",
+        value_name = "N,...",
         value_delimiter = ',',
         default_value = "1,2,4,8"
     )]
@@ -125,18 +125,18 @@ pub(in crate::cli) struct Results {
 
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct BenchmarkOptions {
-    /// Methods to compare: raw, importance, best-of-n, beam, draft, sequential,
-    /// auto, tts-var
+    /// Methods to compare: raw, best-of-n, importance, beam, lookahead, draft, sequential, auto,
+    /// tts-var
     #[arg(
         long,
-        value_name = "METHODS",
+        value_name = "METHOD,...",
         value_delimiter = ',',
         conflicts_with = "images"
     )]
     #[arg(default_value = "raw,tts-var")]
     pub methods: Vec<String>,
     /// Search sizes N, one or more
-    #[arg(long, value_name = "NS", value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1")]
     #[arg(value_parser = whole::<usize>)]
     #[arg(conflicts_with = "images")]
     pub n: Vec<usize>,

@@ -21,9 +21,9 @@ use clap_complete::Shell;
 
 use super::numbers;
 use crate::{
-    Error,
+    Error, file,
     loading::{Device, Dtype},
-    options::{Options, parse, whole},
+    options::{Options, parse, positive, whole},
     scorers::ScorerList,
     system::SystemBuilder,
 };
@@ -100,7 +100,7 @@ pub(super) struct Global {
     #[arg(long, global = true)]
     pub json: bool,
     /// Number of threads; results do not depend on it [default: one per core]
-    #[arg(long, global = true, value_name = "COUNT", value_parser = whole::<usize>)]
+    #[arg(long, global = true, value_name = "COUNT", value_parser = positive::<usize>)]
     pub threads: Option<usize>,
     /// Data type of weight matrices: f32, bf16 (half the memory) or q8 (just over a quarter)
     /// [default: f32]
@@ -305,16 +305,17 @@ impl FromArgMatches for QuestionOptions {
     }
 }
 
-/// Parses the name of a folder for results: standard output is not one.
+/// Parses the name of a folder for results: neither standard output nor a file is one.
 fn output_folder() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|folder| {
-        if folder != Path::new("-") {
-            return Ok(folder);
+        if folder == Path::new("-") {
+            return Err(Error::input(
+                "expected a folder for files, found `-`, which is standard output",
+            )
+            .with_hint("give the name of a folder; for a folder named `-`, write `./-`"));
         }
-        Err(
-            Error::input("expected a folder for files, found `-`, which is standard output")
-                .with_hint("give the name of a folder; for a folder named `-`, write `./-`"),
-        )
+        file::check_folder(&folder)?;
+        Ok(folder)
     })
 }
 
@@ -441,6 +442,8 @@ pub(super) struct Completions {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use ttsvar_search::Method;
+
     use super::*;
 
     /// The headings of flags, of all commands.
@@ -524,6 +527,19 @@ mod tests {
             command.get_subcommands().for_each(check);
         }
         check(&<Arguments as clap::CommandFactory>::command());
+    }
+
+    #[test]
+    fn evaluations_list_every_method() {
+        let names = Method::ALL.map(|method| method.to_string()).join(", ");
+        let command = <Arguments as clap::CommandFactory>::command();
+        let eval = command.find_subcommand("eval").unwrap();
+        for suite in eval.get_subcommands() {
+            let mut arguments = suite.get_arguments();
+            let methods = arguments.find(|argument| argument.get_id().as_str() == "methods");
+            let help = methods.unwrap().get_help().unwrap().to_string();
+            assert!(help.ends_with(&names), "{}: {help}", suite.get_name());
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::Args;
 
-use super::{Limit, output_folder, whole};
+use super::{Limit, output_folder, positive, whole};
 use crate::system::SystemBuilder;
 
 #[derive(Clone, Debug, Args)]
@@ -33,7 +33,7 @@ pub(in crate::cli) struct Serve {
     )]
     pub folder: PathBuf,
     /// Number of searches to run in parallel [default: one per core]
-    #[arg(long, value_name = "COUNT", value_parser = whole::<usize>)]
+    #[arg(long, value_name = "COUNT", value_parser = positive::<usize>)]
     pub workers: Option<usize>,
     /// Seconds to let running searches finish when the server shuts down
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = whole::<u64>)]

@@ -13,7 +13,7 @@ use super::{arguments, console::Console, numbers, table::Table};
 use crate::{
     Error, Result,
     bench::Machine,
-    hub::{Folder, catalog::ENTRIES, released},
+    hub::{Folder, bundle::check_downloads, catalog::ENTRIES, released},
     quoting,
     scorers::kind,
     system::{self, DEMO},
@@ -181,14 +181,14 @@ fn demo() -> Finding {
 
 /// The released models that can run with the files of a folder, and what the others lack.
 fn weights(path: &Path) -> Finding {
-    if !path.is_dir() {
-        let text = format!("{}: no such folder", path.display());
+    if let Err(error) = check_downloads(path) {
+        let hint = error.hint().unwrap_or_default();
         return Finding::fine(
             "weights",
-            text,
+            error.to_string(),
             json!({ "folder": path.display().to_string() }),
         )
-        .with_state(State::Broken, "give the folder with the downloaded files");
+        .with_state(State::Broken, hint);
     }
     let missing = |name| {
         let bundle = system::find_bundle(name, Some(path))?;
@@ -207,27 +207,31 @@ fn weights(path: &Path) -> Finding {
         .map(|(name, _)| *name)
         .collect();
     let folder = Folder::Disk(path.to_owned());
-    let there = |entry: &&crate::hub::catalog::Entry| {
-        entry
-            .presence(&folder)
-            .iter()
-            .any(|file| file.found.is_some())
-    };
-    let found: Vec<&str> = ENTRIES
-        .iter()
-        .filter(there)
-        .map(|entry| entry.name)
-        .collect();
+    let mut found = vec![];
+    let mut incomplete = vec![];
+    for entry in ENTRIES {
+        let files = entry.presence(&folder);
+        let present = files.iter().filter(|file| file.found.is_some()).count();
+        if present == files.len() {
+            found.push(entry.name);
+        } else if present > 0 {
+            incomplete.push(entry.name);
+        }
+    }
     let model = |(name, missing): &(&str, Vec<String>)| json!({ "name": name, "missing": missing });
     let facts = json!({
         "folder": path.display().to_string(),
         "found": found,
+        "incomplete": incomplete,
         "models": models.iter().map(model).collect::<Vec<_>>(),
     });
-    let known = if found.is_empty() {
-        "no known files".to_owned()
-    } else {
-        found.join(", ")
+    let known = match (found.join(", "), incomplete.join(", ")) {
+        (found, incomplete) if found.is_empty() && incomplete.is_empty() => {
+            "no known files".to_owned()
+        }
+        (found, incomplete) if incomplete.is_empty() => found,
+        (found, incomplete) if found.is_empty() => format!("some files of {incomplete}"),
+        (found, incomplete) => format!("{found}; some files of {incomplete}"),
     };
     let runs = if whole.is_empty() {
         "no released model can run".to_owned()

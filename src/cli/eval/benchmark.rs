@@ -155,6 +155,7 @@ impl EvalTarget<'_> {
         global: &Global,
         console: &Console,
     ) -> Result<BenchmarkResults> {
+        self.check_resumable()?;
         let methods = typed
             .methods
             .iter()
@@ -230,6 +231,14 @@ impl EvalTarget<'_> {
         Ok(results)
     }
 
+    /// Checks that there is an evaluation to resume, if one shall be.
+    fn check_resumable(&self) -> Result<()> {
+        match self.resume {
+            true => context::check_resumable(self.out, [self.out]),
+            false => Ok(()),
+        }
+    }
+
     /// Checks that the results can be written, before the work starts.
     fn check_outputs(&self, cost_models: &[CostModel]) -> Result<()> {
         ResultTables::check_folder(self.out, cost_models)?;
@@ -272,6 +281,7 @@ impl EvalTarget<'_> {
         external: &[ExternalContender],
         console: &Console,
     ) -> Result<BenchmarkResults> {
+        self.check_resumable()?;
         let contenders: Vec<Contender> = external
             .iter()
             .map(|external| external.contender.clone())

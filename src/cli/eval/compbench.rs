@@ -55,7 +55,7 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
     let mut notes = suite.differences();
     if let Some(name) = files.clip.as_deref().and_then(Path::file_name) {
         notes.push(format!(
-            "images and prompts are compared by the CLIP `{}`; the original uses ViT-B/32",
+            "images and prompts are compared by the CLIP {}; the original uses ViT-B/32",
             name.display()
         ));
     }

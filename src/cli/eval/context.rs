@@ -227,12 +227,27 @@ impl EvalSpec<'_> {
     }
 }
 
-/// A note for results of searches whose scorer looks through the detector that evaluates.
+/// Checks that one of `folders`, which are in `out`, holds an evaluation to resume.
+///
+/// # Errors
+/// None of them does.
+pub(super) fn check_resumable<'a>(
+    out: &Path,
+    folders: impl IntoIterator<Item = &'a Path>,
+) -> Result<()> {
+    if folders.into_iter().any(Log::exists_in) {
+        return Ok(());
+    }
+    Err(Error::file(out, "no evaluation to resume").with_hint("leave --resume out to start one"))
+}
+
+/// A note for results of searches whose scorer looks through the detector that evaluates. Notes are
+/// plain text: in Markdown, any markup would be escaped.
 pub(super) fn shared_detector_note(system: &System) -> Option<String> {
     let shares = |scorer: &&LoadedScorer| scorer.family == relation::KIND.release.family;
     let scorer = system.scorers().iter().find(shares)?;
     Some(format!(
-        "The search uses the scorer `{}`, which is the same kind of network as the evaluator: the \
+        "The search uses the scorer {}, which is the same kind of network as the evaluator: the \
          accuracy shows how well searches satisfy that network, and overstates the image quality.",
         scorer.name
     ))

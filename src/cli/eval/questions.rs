@@ -162,7 +162,7 @@ impl<'a> QuestionSuite<'a> {
             return vec![];
         }
         vec![format!(
-            "Searches use the same scorer as the evaluation, `{}`: the results show how well searches \
+            "Searches use the same scorer as the evaluation, {}: the results show how well searches \
              satisfy it, and overstate the image quality.",
             self.evaluator.scorer.name
         )]

@@ -56,6 +56,10 @@ pub(in super::super) fn run(typed: &Typed, global: &Global, console: &Console) -
     console.advise(&session);
     let scales = session.pipeline().scales().len();
     let runs = runs(typed, &files, scales, system.drafts())?;
+    if typed.results.resume {
+        let folders = runs.iter().map(|run| run.folder.as_path());
+        context::check_resumable(&typed.results.out, folders)?;
+    }
     let workers = context::workers(global);
     let contenders = runs.iter().flat_map(|run| &run.experiment.contenders);
     let plans = contenders.clone().map(|contender| &contender.plan);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::Pipeline;
 
-use super::{FlexModel, FlexNetworks, FlexPipeline, Settings, Source};
+use super::{FlexModel, FlexNetworks, FlexPipeline, Settings, Source, outline::FlexOutline};
 use crate::{
     Result,
     loading::RandomWeights,
@@ -22,7 +22,7 @@ use crate::{
     nn::{Dtype, Weights},
     options::Options,
     pipelines::{
-        FixedText, Networks, RandomArchitecture, RandomModel, costs::USUAL_TEXT,
+        FixedText, Networks, Outline, RandomArchitecture, RandomModel, costs::USUAL_TEXT,
         t5_text::FLAN_T5_XL,
     },
     text::Classes,
@@ -162,6 +162,10 @@ impl RandomArchitecture for Architecture {
 
     fn smallest(&self) -> Options {
         Options::default()
+    }
+
+    fn outline(&self, options: &Options, dtype: Dtype) -> Result<Box<dyn Outline>> {
+        Ok(Box::new(FlexOutline::new(*self, None, options, dtype)?))
     }
 
     fn build(&self, dtype: Dtype, device: &Device) -> Result<Box<dyn RandomModel>> {

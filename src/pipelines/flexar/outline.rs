@@ -18,6 +18,7 @@ use crate::{
         decoding::decoded_cells,
         t5_text::FLAN_T5_XL,
     },
+    text::Classes,
 };
 
 /// The sizes of a model, set up by options.
@@ -104,6 +105,10 @@ impl Outline for FlexOutline {
         scales
             .map(|scale| StepCosts::branches(self, scale))
             .collect()
+    }
+
+    fn classes(&self) -> Option<Classes> {
+        self.prior.classes.map(Classes::unnamed)
     }
 
     fn has_text_encoder(&self) -> bool {

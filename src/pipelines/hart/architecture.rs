@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use ttsvar_search::Pipeline;
 
-use super::{FixedContext, HartNetworks, HartPipeline, Settings, TextModel};
+use super::{FixedContext, HartNetworks, HartPipeline, Settings, TextModel, outline::HartOutline};
 use crate::{
     Result,
     loading::RandomWeights,
@@ -17,7 +17,7 @@ use crate::{
     },
     nn::{Dtype, Weights},
     options::Options,
-    pipelines::{Networks, RandomArchitecture, RandomModel},
+    pipelines::{Networks, Outline, RandomArchitecture, RandomModel},
 };
 
 const WIDTH: usize = 1536;
@@ -133,6 +133,10 @@ impl RandomArchitecture for Architecture {
 
     fn smallest(&self) -> Options {
         Options::default()
+    }
+
+    fn outline(&self, options: &Options, dtype: Dtype) -> Result<Box<dyn Outline>> {
+        Ok(Box::new(HartOutline::new(*self, options, dtype)?))
     }
 
     fn build(&self, dtype: Dtype, device: &Device) -> Result<Box<dyn RandomModel>> {

@@ -28,6 +28,9 @@ use crate::{
 /// 90.
 const TRAINED_AT_1M: &str = "infinity-2b";
 
+/// Pixels along one side of a token of the released models.
+const TOKEN: usize = 16;
+
 /// The family of Infinity 2B and 8B.
 pub struct InfinityFamily;
 
@@ -244,8 +247,26 @@ impl Editor for InfinityGenerator {
     }
 }
 
+/// The size in `options`, if they have one.
+///
+/// # Errors
+/// It is unknown; the hint lists the sizes.
 fn pixels(options: &Options) -> Result<Option<Pixels>> {
-    options.pixels.as_deref().map(str::parse).transpose()
+    let size = options.pixels.as_deref().map(str::parse::<Pixels>);
+    size.transpose()
+        .map_err(|error| error.with_hint(square_sizes()))
+}
+
+/// What the sizes mean for square images.
+fn square_sizes() -> String {
+    let size = |pixels: Pixels| {
+        let schedule = Schedule::released(1.0, pixels).ok()?;
+        let (rows, columns) = schedule.grids.last()?;
+        let (width, height) = (columns * TOKEN, rows * TOKEN);
+        Some(format!("{pixels} ({width} x {height})"))
+    };
+    let sizes: Vec<String> = Pixels::all().filter_map(size).collect();
+    format!("at an aspect of 1:1, the sizes are {}", sizes.join(", "))
 }
 
 /// The released schedule for the aspect and the size in `options`.
@@ -277,5 +298,20 @@ mod tests {
         }
         assert_eq!(advice("infinity-2b", Some("1M")), None);
         assert_eq!(advice("infinity-8b-512", Some("0.25M")), None);
+    }
+
+    #[test]
+    fn an_unknown_size_is_answered_with_the_known_ones() {
+        let options = Options {
+            pixels: Some("512".to_owned()),
+            ..Options::default()
+        };
+        let error = pixels(&options).unwrap_err();
+        assert_eq!(error.to_string(), "unknown image size `512`");
+        assert_eq!(
+            error.hint().unwrap(),
+            "at an aspect of 1:1, the sizes are 0.06M (256 x 256), 0.25M (512 x 512), \
+             0.60M (768 x 768), 1M (1024 x 1024)"
+        );
     }
 }

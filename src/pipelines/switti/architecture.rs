@@ -5,7 +5,9 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use ttsvar_search::Pipeline;
 
-use super::{FixedContext, Settings, SwittiNetworks, SwittiPipeline, TextModel};
+use super::{
+    FixedContext, Settings, SwittiNetworks, SwittiPipeline, TextModel, outline::SwittiOutline,
+};
 use crate::{
     Result,
     hub::released,
@@ -18,7 +20,7 @@ use crate::{
     },
     nn::{Dtype, Weights},
     options::Options,
-    pipelines::{Networks, RandomArchitecture, RandomModel, costs::USUAL_TEXT},
+    pipelines::{Networks, Outline, RandomArchitecture, RandomModel, costs::USUAL_TEXT},
 };
 
 /// Values of a head, and heads per block: the width is a multiple of the depth.
@@ -153,6 +155,11 @@ impl RandomArchitecture for Architecture {
 
     fn smallest(&self) -> Options {
         Options::default()
+    }
+
+    fn outline(&self, options: &Options, dtype: Dtype) -> Result<Box<dyn Outline>> {
+        let options = self.with_released(options);
+        Ok(Box::new(SwittiOutline::new(*self, &options, dtype)?))
     }
 
     fn build(&self, dtype: Dtype, device: &Device) -> Result<Box<dyn RandomModel>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use ttsvar_search::Pipeline;
 
-use super::{ClassModel, Settings, VarNetworks, VarPipeline};
+use super::{ClassModel, Settings, VarNetworks, VarOutline, VarPipeline};
 use crate::{
     Result, hub,
     loading::RandomWeights,
@@ -17,7 +17,7 @@ use crate::{
     },
     nn::{Dtype, Weights},
     options::Options,
-    pipelines::{Networks, RandomArchitecture, RandomModel},
+    pipelines::{Networks, Outline, RandomArchitecture, RandomModel},
     text::Classes,
 };
 
@@ -111,6 +111,10 @@ impl RandomArchitecture for Architecture {
 
     fn smallest(&self) -> Options {
         Options::default()
+    }
+
+    fn outline(&self, options: &Options, dtype: Dtype) -> Result<Box<dyn Outline>> {
+        Ok(Box::new(VarOutline::new(*self, options, dtype)?))
     }
 
     fn build(&self, dtype: Dtype, device: &Device) -> Result<Box<dyn RandomModel>> {

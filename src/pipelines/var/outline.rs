@@ -15,6 +15,7 @@ use crate::{
         decoding::decoded_cells,
         scales_of,
     },
+    text::Classes,
 };
 
 /// The sizes of a released model, set up by options.
@@ -60,6 +61,10 @@ impl Outline for VarOutline {
         scales
             .map(|scale| StepCosts::branches(self, scale))
             .collect()
+    }
+
+    fn classes(&self) -> Option<Classes> {
+        Some(Classes::unnamed(self.config.classes))
     }
 
     fn has_text_encoder(&self) -> bool {

@@ -102,8 +102,15 @@ impl Client {
             post = post.header("Authorization", format!("Bearer {}", key.secret()));
         }
         let answered = post.send_json(request);
-        let mut response =
-            answered.map_err(|error| again(format!("cannot be reached: {error}")))?;
+        let mut response = answered.map_err(|error| {
+            let error = self.error(&format!("cannot be reached: {error}"));
+            // The address is in the hint, which `serve` does not show to its clients.
+            let hint = format!(
+                "check --openai-url, and that a server is running at {}",
+                self.without_key(&self.address)
+            );
+            Attempt::Again(error.with_hint(hint), None)
+        })?;
         let status = response.status();
         let body = response.body_mut().with_config().limit(LARGEST);
         let text = body.read_to_string();

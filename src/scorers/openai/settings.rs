@@ -176,11 +176,16 @@ impl VisionServer {
                 ),
             );
         };
-        if url.contains(['@', '?', '#']) || !url.starts_with("http") {
-            return Err(Error::input(
-                "the address of the vision server must be of the form http://localhost:8000/v1",
-            )
-            .with_hint("do not put keys or passwords in the address; set OPENAI_API_KEY"));
+        let form = "the address of the vision server must be of the form http://localhost:8000/v1";
+        if url.contains(['@', '?', '#']) {
+            // It may hold a secret, so it is not shown.
+            return Err(Error::input(form)
+                .with_hint("do not put keys or passwords in the address; set OPENAI_API_KEY"));
+        }
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            let found = url.escape_debug();
+            return Err(Error::input(format!("{form}, found `{found}`"))
+                .with_hint("begin it with http:// or https://"));
         }
         if self.model.as_ref().is_none_or(String::is_empty) {
             return Err(Error::input("the scorer openai needs the name of a model")
@@ -313,7 +318,7 @@ mod tests {
         };
         assert!(refused(|s| s.url = None).contains("address"));
         assert!(refused(|s| s.url = Some("http://me:secret@host/v1".into())).contains("form"));
-        assert!(refused(|s| s.url = Some("localhost".into())).contains("form"));
+        assert!(refused(|s| s.url = Some("localhost".into())).contains("found `localhost`"));
         assert!(refused(|s| s.model = None).contains("model"));
         assert!(refused(|s| s.template = Some("yes?".into())).contains("no place"));
         assert!(refused(|s| s.parallel = Some(0)).contains("1 to 256"));

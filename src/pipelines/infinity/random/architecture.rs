@@ -12,7 +12,7 @@ use crate::{
     },
     nn::Dtype,
     options::Options,
-    pipelines::{RandomArchitecture, RandomModel},
+    pipelines::{Outline, RandomArchitecture, RandomModel, infinity::InfinityOutline},
 };
 use ttsvar_search::suggestion::suggest;
 
@@ -157,6 +157,12 @@ impl RandomArchitecture for Architecture {
             pixels: Some(Pixels::P006M.to_string()),
             ..Options::default()
         }
+    }
+
+    fn outline(&self, options: &Options, dtype: Dtype) -> Result<Box<dyn Outline>> {
+        Ok(Box::new(InfinityOutline::released(
+            self.name, options, dtype,
+        )?))
     }
 
     fn build(&self, dtype: Dtype, device: &Device) -> Result<Box<dyn RandomModel>> {
