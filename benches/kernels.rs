@@ -26,6 +26,7 @@ fn linear(c: &mut Criterion) {
         (512, 768, 3072),
         (512, 3072, 768),
         (2048, 2048, 8192),
+        (2048, 8192, 2048),
     ] {
         let (weight, x) = (random(&[outputs, inputs]), random(&[rows, inputs]));
         let shape = format!("{rows}x{inputs}x{outputs}");

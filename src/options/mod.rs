@@ -17,6 +17,7 @@ mod steer;
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
+    num::{IntErrorKind, ParseIntError},
     path::Path,
     str::FromStr,
 };
@@ -534,14 +535,25 @@ pub fn parse<T: FromStr<Err: Into<Error>>>(text: &str) -> Result<T> {
 }
 
 /// Parses an integer.
-pub fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
-    text.parse().map_err(|_| "expected a non-negative integer")
+pub fn whole<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, &'static str> {
+    integer(text, "expected a non-negative integer")
 }
 
 /// Parses an integer; 0 is rejected later, for every front end.
 #[cfg(feature = "cli")]
-pub(crate) fn positive<T: FromStr>(text: &str) -> Result<T, &'static str> {
-    text.parse().map_err(|_| "expected a positive integer")
+pub(crate) fn positive<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, &'static str> {
+    integer(text, "expected a positive integer")
+}
+
+fn integer<T: FromStr<Err = ParseIntError>>(
+    text: &str,
+    expected: &'static str,
+) -> Result<T, &'static str> {
+    text.parse()
+        .map_err(|error: ParseIntError| match error.kind() {
+            IntErrorKind::PosOverflow => "this number is too large",
+            _ => expected,
+        })
 }
 
 /// Parses a seed; -1 stands for a new one, as in other programs.

@@ -86,6 +86,7 @@ fn numbers_out_of_range() {
             &["--n", "-1"],
             &["--n", "two"],
             &["--n", "99999999"],
+            &["--n", "99999999999999999999999"],
             &["--n", "18446744073709551615"],
             &["--tau", "0"],
             &["--tau", "-1"],
@@ -122,6 +123,10 @@ fn numbers_out_of_range() {
         $ --n 99999999
         error: N: 99999999 rows, but a batch has at most 65536
         hint: choose a smaller N, or search several times with different seeds
+
+        $ --n 99999999999999999999999
+        error: invalid value '99999999999999999999999' for '--n <N>': this number is too large
+        hint: `ttsvar help generate` lists the options
 
         $ --n 18446744073709551615
         error: N: 18446744073709551615 rows, but a batch has at most 65536

@@ -100,11 +100,10 @@ impl Config {
     /// rows see `seen` tokens: the widest moment of a block, in f32.
     pub fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
         let c = self.width;
-        // The stream, a normalised copy, and either both sides of the activation or queries, keys,
-        // values and packed heads.
-        let feed_forward = rows * tokens * 2 * self.hidden;
-        let attention = rows * tokens * 5 * c + 2 * seen * c;
-        4 * (rows * tokens * 2 * c + feed_forward.max(attention)) as u64
+        // In cross-attention: the input and the stream, what was and what will be added, queries,
+        // and the results head by head and side by side; packed keys and values, for which all
+        // heads may have a thread. A feed-forward layer takes a few rows at a time.
+        4 * (rows * tokens * 7 * c + 2 * seen * c) as u64
     }
 
     /// Name and shape of every tensor that [`super::Infinity::load`] reads, all blocks in one

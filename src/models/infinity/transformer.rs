@@ -402,13 +402,15 @@ impl Block {
         rope: &Rope,
     ) -> Result<(Tensor, Vec<Kv>)> {
         let all = |vector: fn(&BlockText) -> &Tensor| of_branches(texts, vector);
+        // What is no longer needed is dropped at once: tensors of all rows are the widest of a scale.
         let h = modulate(x, &all(|t| &t.scale1)?, &all(|t| &t.shift1)?, EPS)?;
-        let (h, own) = self.sa.forward(&h, before, rope)?;
-        let x = residual(x, &h, Some(&all(|t| &t.gamma1)?))?;
-        let h = self.ca_norm.forward(&x)?;
-        let x = residual(&x, &self.ca.forward(&h, texts, routing)?, None)?;
-        let h = modulate(&x, &all(|t| &t.scale2)?, &all(|t| &t.shift2)?, EPS)?;
-        let h = self.ffn.forward(&h)?;
+        let (mut h, own) = self.sa.forward(h, before, rope)?;
+        let mut x = residual(x, &h, Some(&all(|t| &t.gamma1)?))?;
+        h = self.ca_norm.forward(&x)?;
+        h = self.ca.forward(&h, texts, routing)?;
+        x = residual(&x, &h, None)?;
+        h = modulate(&x, &all(|t| &t.scale2)?, &all(|t| &t.shift2)?, EPS)?;
+        h = self.ffn.forward(&h)?;
         Ok((residual(&x, &h, Some(&all(|t| &t.gamma2)?))?, own))
     }
 }

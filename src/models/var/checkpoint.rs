@@ -89,13 +89,11 @@ impl Config {
     /// rows see `seen` tokens: the widest moment of a block, or the logits, in f32.
     pub fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {
         let c = self.width;
-        // The stream, a normalised copy, and either both sides of the activation or queries, keys,
-        // values and packed heads.
-        let feed_forward = rows * tokens * 2 * self.hidden;
-        let attention = rows * tokens * 5 * c + 2 * seen * c;
+        // The stream, a normalised copy, queries, keys, values and packed heads. A feed-forward
+        // layer takes a few rows at a time.
+        let block = rows * tokens * 7 * c + 2 * seen * c;
         // Of both branches, mixed, and as numbers for the draw.
         let logits = rows * tokens * 3 * self.vocabulary;
-        let block = rows * tokens * 2 * c + feed_forward.max(attention);
         4 * block.max(logits) as u64
     }
 

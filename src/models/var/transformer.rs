@@ -311,10 +311,10 @@ impl Block {
     ) -> Result<(Tensor, Vec<Kv>)> {
         let all = |vector: fn(&Modulation) -> &Tensor| of_branches(modulations, vector);
         let h = modulate(x, &all(|m| &m.scale1)?, &all(|m| &m.shift1)?, EPS)?;
-        let (h, own) = self.attn.forward(&h, before, rope)?;
+        let (mut h, own) = self.attn.forward(h, before, rope)?;
         let x = residual(x, &h, Some(&all(|m| &m.gamma1)?))?;
-        let h = modulate(&x, &all(|m| &m.scale2)?, &all(|m| &m.shift2)?, EPS)?;
-        let h = self.ffn.forward(&h)?;
+        h = modulate(&x, &all(|m| &m.scale2)?, &all(|m| &m.shift2)?, EPS)?;
+        h = self.ffn.forward(&h)?;
         Ok((residual(&x, &h, Some(&all(|m| &m.gamma2)?))?, own))
     }
 }

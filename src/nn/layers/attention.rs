@@ -78,8 +78,11 @@ fn packed<T: Stored>(
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
     let (b, l, c) = q.dims3()?;
-    if heads == 0 || !c.is_multiple_of(heads) {
+    if heads == 0 || c == 0 || !c.is_multiple_of(heads) {
         candle_core::bail!("{heads} heads do not divide {c} values");
+    }
+    if seen.len() != b {
+        candle_core::bail!("{} lists of tokens for {b} candidates", seen.len());
     }
     let device = q.device().clone();
     let q = q.contiguous()?;

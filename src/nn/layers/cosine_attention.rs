@@ -43,11 +43,12 @@ impl CosineAttention {
     /// earlier scales of row r.
     pub fn forward(
         &self,
-        x: &Tensor,
+        x: Tensor,
         before: &[Vec<&Kv>],
         rope: &Rope,
     ) -> Result<(Tensor, Vec<Kv>)> {
-        let qkv = self.mat_qkv.forward(x)?; // (R, L, 3C)
+        let qkv = self.mat_qkv.forward(&x)?; // (R, L, 3C)
+        drop(x);
         let (q, new) = split_and_rotate(&qkv, &self.temperature, rope, self.kept_as)?;
         drop(qkv);
         let seen = before

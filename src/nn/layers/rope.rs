@@ -128,7 +128,15 @@ fn split_and_rotate_cpu<T: Stored + WithDType>(
     let cos = Values::from_f32(&rope.cos)?;
     let sin = Values::from_f32(&rope.sin)?;
     let [cos, sin]: [&[f32]; 2] = [&cos, &sin];
-    let half = cos.len() / l.max(1);
+    let heads = temperature.len();
+    let half = cos.len() / l.max(1); // angles of a token
+    if heads == 0 || 2 * heads * half != c || cos.len() != l * half {
+        candle_core::bail!(
+            "projections of {:?} do not fit {heads} heads and angles of {:?}",
+            [r, l, c3],
+            rope.cos.dims()
+        );
+    }
     let qkv = Values::from_f32(qkv)?;
     let mut q = f32::zeros(r * l * c);
     let mut kv: Vec<_> = (0..r).map(|_| [T::zeros(l * c), T::zeros(l * c)]).collect();
