@@ -301,6 +301,48 @@ fn bf16_pictures_stay_within_three_percent() {
     }
 }
 
+/// A trained decoder, on latents that its transformer draws: what rounding to bf16 changes in an image of
+/// 8 bits per colour.
+#[test]
+fn bf16_pictures_of_the_demo_differ_by_less_than_half_a_level() {
+    let system = System::builder("demo").open().expect("the demo");
+    let options = system.resolve(&Options::default()).expect("options");
+    let pipeline = system.pipeline(&options, None).expect("a pipeline");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo/infinity_vae.pth");
+    let decoders = [Dtype::F32, Dtype::Q8].map(|dtype| {
+        let source = hub::open(&file, &["vae"]).expect("a checkpoint");
+        let weights = Weights::new(source, dtype, &Device::Cpu);
+        Decoder::load(&weights.pp("decoder"), Attention::None).expect("the decoder")
+    });
+    for prompt in [
+        "a red circle",
+        "two blue stars",
+        "a green ring above a pink cross",
+    ] {
+        let mut rollout = pipeline.begin(&prompt.into(), 0..1, 7).expect("a start");
+        for _ in pipeline.scales() {
+            rollout.step().expect("a step");
+        }
+        let map = rollout.latents(&[0]).expect("a latent").remove(0).map;
+        let shape = (1, map.channels, map.height, map.width);
+        let z = Tensor::from_vec(map.values, shape, &Device::Cpu).expect("a latent");
+        let [exact, rounded] = decoders.each_ref().map(|decoder| {
+            let picture = decoder.forward(&z).expect("a picture");
+            let level = |value: f32| (f64::from(value.clamp(-1.0, 1.0)) + 1.0) * 127.5;
+            let values = crate::support::values(&picture);
+            values.into_iter().map(level).collect::<Vec<_>>()
+        });
+        let apart = exact.iter().zip(&rounded).map(|(a, b)| (a - b).abs());
+        let most = apart.clone().fold(0.0, f64::max);
+        let mean = apart.sum::<f64>() / exact.len() as f64;
+        println!("{prompt}: {mean:.3} levels apart on average, {most:.1} at most");
+        assert!(
+            mean > 0.0 && mean < 0.5 && most < 4.0,
+            "{prompt}: {mean}, {most}"
+        );
+    }
+}
+
 /// The only difference is the rounding of weights and rows: products are exact in f32, and sums are
 /// taken in it.
 #[test]
