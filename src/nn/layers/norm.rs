@@ -237,7 +237,10 @@ fn normalise(x: &Tensor, eps: f32) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::cpu::simd::in_all_versions;
+    use crate::nn::{
+        cpu::simd::in_all_versions,
+        noise::{Noise, difference},
+    };
 
     struct Owned<'a>(&'a [f32], &'a [f32], bool);
 
@@ -258,6 +261,23 @@ mod tests {
             }
             .run::<L>(simd);
             out
+        }
+    }
+
+    #[test]
+    fn each_group_has_its_own_modulation() {
+        let noise = Noise::seeded(3);
+        let x = noise.tensor((4, 3, 5));
+        let [scale, shift] = [noise.tensor((2, 5)), noise.tensor((2, 5))];
+        let found = modulate(&x, &scale, &shift, 1e-6).unwrap();
+        let [x64, scale64, shift64] = [&x, &scale, &shift].map(|t| t.to_dtype(DType::F64).unwrap());
+        let by_library = modulate(&x64, &scale64, &shift64, 1e-6).unwrap();
+        assert!(difference(&by_library.to_dtype(DType::F32).unwrap(), &found) < 1e-5);
+        for row in 0..4 {
+            let [x, found] = [&x, &found].map(|t| t.narrow(0, row, 1).unwrap());
+            let [scale, shift] = [&scale, &shift].map(|t| t.get(row / 2).unwrap());
+            let expected = modulate(&x, &scale, &shift, 1e-6).unwrap();
+            assert_eq!(difference(&found, &expected), 0.0);
         }
     }
 

@@ -103,6 +103,7 @@ fn combine(
 mod tests {
     use super::*;
     use crate::nn::noise::{Noise, difference};
+    use candle_core::DType;
 
     #[test]
     fn sums_match_the_library_for_odd_shapes() {
@@ -128,6 +129,9 @@ mod tests {
         let h = noise.tensor((4, 3, 5));
         let gamma = noise.tensor((2, 5));
         let found = residual(&x, &h, Some(&gamma)).unwrap();
+        let wide = |t: &Tensor| t.to_dtype(DType::F64).unwrap(); // goes through the tensor library
+        let by_library = residual(&wide(&x), &wide(&h), Some(&wide(&gamma))).unwrap();
+        assert!(difference(&by_library.to_dtype(DType::F32).unwrap(), &found) < 1e-6);
         for row in 0..4 {
             let [x, h, found] = [&x, &h, &found].map(|t| t.narrow(0, row, 1).unwrap());
             let expected = residual(&x, &h, Some(&gamma.get(row / 2).unwrap())).unwrap();
