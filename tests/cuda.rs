@@ -75,7 +75,9 @@ fn made(shape: &[usize]) -> Tensor {
 
 /// A tensor on the GPU, and on the CPU in f32 with the same numbers.
 fn pair(gpu: &Device, dtype: Dtype, shape: &[usize]) -> [Tensor; 2] {
-    let rounded = made(shape).to_dtype(dtype.of_maps()).expect("rounded");
+    let rounded = made(shape)
+        .to_dtype(dtype.of_activations())
+        .expect("rounded");
     [
         rounded.to_device(gpu).expect("a copy"),
         rounded.to_dtype(DType::F32).expect("widened"),
@@ -132,8 +134,8 @@ fn layers(gpu: &Device, dtype: Dtype, limit: f32) {
         let [qkv, qkv_cpu] = pair(gpu, dtype, &[2, 12, 3 * heads * width]);
         let temperature = vec![4.0; heads];
         let rope = |device| Rope::new((3, 4), (64, 64), width, device).expect("angles");
-        let (q, kv) =
-            split_and_rotate(&qkv, &temperature, &rope(gpu), dtype.of_maps()).expect("a split");
+        let (q, kv) = split_and_rotate(&qkv, &temperature, &rope(gpu), dtype.of_activations())
+            .expect("a split");
         let (q_cpu, kv_cpu) =
             split_and_rotate(&qkv_cpu, &temperature, &rope(&Device::Cpu), DType::F32)
                 .expect("a split");
@@ -271,7 +273,7 @@ fn network(gpu: &Device, fixture: &str, dtype: Dtype, of_logits: f64, of_picture
     let tokens = config["text_lens"][0].as_u64().expect("a length") as usize;
     let features = features
         .narrow(0, 0, tokens)
-        .and_then(|t| t.to_dtype(dtype.of_maps())?.to_device(gpu))
+        .and_then(|t| t.to_dtype(dtype.of_activations())?.to_device(gpu))
         .expect("a text");
     let mut rollout = painter.start(&features, None, 0..1, 1).expect("a start");
     let recorded = tensors(fixture, "run_a.safetensors");

@@ -33,17 +33,10 @@ impl Dtype {
         }
     }
 
-    /// The type of convolutions, their feature maps, and of tensors on a GPU. Convolutions are not
-    /// quantised: a decoder has few weights, and errors in them are visible.
-    pub fn of_maps(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::Bf16 | Self::Q8 => DType::BF16,
-        }
-    }
-
-    /// The type in which keys and values of earlier scales are kept.
-    pub fn of_keys(self) -> DType {
+    /// The type of convolutions and their feature maps, of the keys and values that are kept for later
+    /// scales, and of tensors on a GPU. Convolutions are not quantised: a decoder has few weights, and
+    /// errors in them are visible.
+    pub fn of_activations(self) -> DType {
         match self {
             Self::F32 => DType::F32,
             Self::Bf16 | Self::Q8 => DType::BF16,

@@ -212,7 +212,7 @@ impl Weights {
         if self.device.is_cpu() {
             DType::F32
         } else {
-            self.dtype.of_maps()
+            self.dtype.of_activations()
         }
     }
 

@@ -413,7 +413,7 @@ fn keys_and_values_take_half_the_memory_in_bf16_and_q8() {
             .map(|Kv { k, v }| bytes(k) + bytes(v))
             .sum();
         assert_eq!(kept, network.kv_bytes(1));
-        assert_eq!(kept, network.config().kv_bytes(1, dtype.of_keys()));
+        assert_eq!(kept, network.config().kv_bytes(1, dtype.of_activations()));
     }
     let grids = Schedule::released(1.0, Pixels::P1M)
         .expect("a schedule")

@@ -58,7 +58,7 @@ impl Decoder {
             up: (0..levels).map(level).collect::<crate::Result<_>>()?,
             norm_out: norm(w, "norm_out", layout)?,
             conv_out,
-            kept_as: w.dtype().of_maps(),
+            kept_as: w.dtype().of_activations(),
         })
     }
 

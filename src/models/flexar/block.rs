@@ -99,7 +99,7 @@ impl SelfAttention {
             q_norm: norm("q_norm")?,
             k_norm: norm("k_norm")?,
             heads,
-            kept_as: w.dtype().of_keys(),
+            kept_as: w.dtype().of_activations(),
         })
     }
 
@@ -158,7 +158,7 @@ impl CrossAttention {
             wv: linear("Wv")?,
             proj: linear("proj")?,
             heads,
-            kept_as: w.dtype().of_keys(),
+            kept_as: w.dtype().of_activations(),
         })
     }
 

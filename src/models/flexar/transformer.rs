@@ -121,7 +121,7 @@ impl FlexAr {
             post_trunk_norm: norm(trunk.pp("post_trunk_norm"))?,
             head_norm: norm(model.pp("head.norm"))?,
             head: Linear::load_no_bias(&model.pp("head.linear"), c, sizes.vocabulary)?,
-            kept_as: w.dtype().of_keys(),
+            kept_as: w.dtype().of_activations(),
             sizes,
         })
     }

@@ -403,7 +403,7 @@ impl Attention {
             proj: Linear::load(&w.pp("proj"), c, c)?,
             heads: config.heads,
             scale: SCORES / head_width.sqrt(),
-            kept_as: w.dtype().of_keys(),
+            kept_as: w.dtype().of_activations(),
         })
     }
 

@@ -50,7 +50,7 @@ impl Heads {
             norm: Norm::new(w, config.width)?,
             count,
             scale: ((config.width / count) as f32).sqrt().recip(),
-            kept_as: w.dtype().of_keys(),
+            kept_as: w.dtype().of_activations(),
         })
     }
 

@@ -61,7 +61,7 @@ impl Conv2d {
         if !w.has_values() {
             return Self::measured(w, weight, bias, stride, padding);
         }
-        let conv = Self::kept_as(w.dtype().of_maps(), weight, bias, stride, padding)?;
+        let conv = Self::kept_as(w.dtype().of_activations(), weight, bias, stride, padding)?;
         conv.count(w);
         Ok(conv)
     }
@@ -77,7 +77,7 @@ impl Conv2d {
         let (outputs, inputs, height, width) = weight.dims4()?;
         let shape = [outputs, height * width, inputs];
         if w.device().is_cpu() && stride == 1 {
-            let bytes = match w.dtype().of_maps() {
+            let bytes = match w.dtype().of_activations() {
                 DType::BF16 => Panels::<bf16>::bytes_for(shape),
                 _ => Panels::<f32>::bytes_for(shape),
             };
@@ -112,7 +112,7 @@ impl Conv2d {
             return Ok(Self::served_by_library(weight, bias, stride, padding)?);
         }
         Ok(Self::kept_as(
-            w.dtype().of_maps(),
+            w.dtype().of_activations(),
             weight,
             bias,
             stride,
@@ -136,7 +136,7 @@ impl Conv2d {
             let bias = bias.reshape((1, outputs, 1, 1))?;
             return Ok(Self::served_by_library(weight, bias, 1, 1)?);
         }
-        let conv = Self::tiled(w.dtype().of_maps(), &weight, &bias)?;
+        let conv = Self::tiled(w.dtype().of_activations(), &weight, &bias)?;
         conv.count(w);
         Ok(conv)
     }

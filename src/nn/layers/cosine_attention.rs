@@ -35,7 +35,7 @@ impl CosineAttention {
                 .collect(),
             mat_qkv: Linear::load_with_bias(&w.pp("mat_qkv"), c, 3 * c, Some(bias))?,
             proj: Linear::load(&w.pp("proj"), c, c)?,
-            kept_as: w.dtype().of_keys(),
+            kept_as: w.dtype().of_activations(),
         })
     }
 

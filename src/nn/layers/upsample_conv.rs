@@ -60,7 +60,7 @@ impl UpsampleConv {
             return Self::measured(w, weight, bias);
         }
         let conv = Self::kept_as(
-            w.dtype().of_maps(),
+            w.dtype().of_activations(),
             weight,
             bias.reshape((1, outputs, 1, 1))?,
         )?;
@@ -77,7 +77,7 @@ impl UpsampleConv {
         let (outputs, inputs, _, _) = weight.dims4()?;
         let phase = [outputs, 4, inputs];
         if w.device().is_cpu() {
-            let bytes = match w.dtype().of_maps() {
+            let bytes = match w.dtype().of_activations() {
                 DType::BF16 => Panels::<bf16>::bytes_for(phase),
                 _ => Panels::<f32>::bytes_for(phase),
             };

@@ -68,7 +68,7 @@ impl FlexOutline {
     fn networks(&self, context: OutlineContext) -> Networks {
         let mut networks = Networks {
             resident: self.dtype.bytes(self.arch.network_values())
-                + self.arch.vae().bytes_kept(self.dtype.of_maps())
+                + self.arch.vae().bytes_kept(self.dtype.of_activations())
                 + context.resident,
             reading: 0,
             encoding: 0,
@@ -162,12 +162,12 @@ impl StepCosts for FlexOutline {
     fn decode_bytes(&self) -> u64 {
         let latent = self.arch.latent_size();
         let vae = self.arch.vae().activation_values(latent.0 * latent.1);
-        let vae = (vae * self.dtype.of_maps().size_in_bytes()) as u64;
+        let vae = (vae * self.dtype.of_activations().size_in_bytes()) as u64;
         flow_bytes(&self.flow, &self.settings, self.rows_at_once, latent).max(vae)
     }
 
     fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.prior.kv_bytes(tokens, self.dtype.of_keys())
+        self.prior.kv_bytes(tokens, self.dtype.of_activations())
     }
 
     fn activation_bytes(&self, rows: usize, _: usize, seen: usize) -> u64 {

@@ -81,7 +81,7 @@ impl Outline for InfinityOutline {
         let text = context.text_dtype.bytes(FLAN_T5_XL.values());
         let mut networks = Networks {
             resident: bytes(self.arch.transformer_values())
-                + self.arch.decoder().bytes_kept(self.dtype.of_maps())
+                + self.arch.decoder().bytes_kept(self.dtype.of_activations())
                 + context.resident,
             reading: 0,
             encoding: 0,
@@ -137,11 +137,11 @@ impl StepCosts for InfinityOutline {
     fn decode_bytes(&self) -> u64 {
         let (rows, columns) = self.cells();
         let values = self.arch.decoder().activation_values(rows * columns);
-        (values * self.dtype.of_maps().size_in_bytes()) as u64
+        (values * self.dtype.of_activations().size_in_bytes()) as u64
     }
 
     fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.config.kv_bytes(tokens, self.dtype.of_keys())
+        self.config.kv_bytes(tokens, self.dtype.of_activations())
     }
 
     fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {

@@ -54,7 +54,7 @@ impl SwittiOutline {
         let encoders = ENCODERS.map(|sizes| context.text_dtype.bytes(sizes.values()));
         let mut networks = Networks {
             resident: self.dtype.bytes(self.arch.transformer_values())
-                + self.arch.decoder().bytes_kept(self.dtype.of_maps())
+                + self.arch.decoder().bytes_kept(self.dtype.of_activations())
                 + context.resident,
             reading: 0,
             encoding: 0,
@@ -129,11 +129,11 @@ impl StepCosts for SwittiOutline {
     fn decode_bytes(&self) -> u64 {
         let (rows, columns) = self.latent_size();
         let values = self.arch.decoder().activation_values(rows * columns);
-        (values * self.dtype.of_maps().size_in_bytes()) as u64
+        (values * self.dtype.of_activations().size_in_bytes()) as u64
     }
 
     fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.config.kv_bytes(tokens, self.dtype.of_keys())
+        self.config.kv_bytes(tokens, self.dtype.of_activations())
     }
 
     fn latent_bytes(&self) -> u64 {

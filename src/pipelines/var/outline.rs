@@ -75,7 +75,7 @@ impl Outline for VarOutline {
         let transformer = self.dtype.bytes(self.arch.transformer_values());
         let networks = Networks {
             resident: transformer
-                + self.arch.decoder().bytes_kept(self.dtype.of_maps())
+                + self.arch.decoder().bytes_kept(self.dtype.of_activations())
                 + context.resident,
             reading: 0,
             encoding: 0,
@@ -121,11 +121,11 @@ impl StepCosts for VarOutline {
     fn decode_bytes(&self) -> u64 {
         let (rows, columns) = self.latent_size();
         let values = self.arch.decoder().activation_values(rows * columns);
-        (values * self.dtype.of_maps().size_in_bytes()) as u64
+        (values * self.dtype.of_activations().size_in_bytes()) as u64
     }
 
     fn kv_bytes(&self, tokens: usize) -> u64 {
-        self.config.kv_bytes(tokens, self.dtype.of_keys())
+        self.config.kv_bytes(tokens, self.dtype.of_activations())
     }
 
     fn activation_bytes(&self, rows: usize, tokens: usize, seen: usize) -> u64 {

@@ -72,16 +72,16 @@ pub fn time_ops(
             k: random(&seen)?,
             v: random(&seen)?,
         }
-        .to_dtype(dtype.of_keys())
+        .to_dtype(dtype.of_activations())
     };
     let kv = [kv()?, kv()?];
     let kv: Vec<Vec<&Kv>> = kv.iter().map(|kv| vec![kv]).collect();
     let scale = random(&[c])?;
     let shift = random(&[c])?;
     let wide = random(&[2, tokens, hidden])?;
-    let fine = FeatureMap::kept_as(dtype.of_maps(), &random(&[1, CHANNELS, side, side])?)?;
+    let fine = FeatureMap::kept_as(dtype.of_activations(), &random(&[1, CHANNELS, side, side])?)?;
     let coarse = FeatureMap::kept_as(
-        dtype.of_maps(),
+        dtype.of_activations(),
         &random(&[1, 2 * CHANNELS, side / 2, side / 2])?,
     )?;
     let same = Conv2d::load_for_large_maps(&conv(CHANNELS), 1, 1)?;
