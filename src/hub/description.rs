@@ -61,9 +61,26 @@ pub enum GeneratorFamily {
 }
 
 impl GeneratorFamily {
-    /// True if images are generated from classes.
-    fn takes_classes(self) -> bool {
-        matches!(self, Self::Var | Self::FlexArClass)
+    /// Its name in descriptions.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Infinity => "infinity",
+            Self::Var => "var",
+            Self::Hart => "hart",
+            Self::Switti => "switti",
+            Self::FlexAr => "flexar",
+            Self::FlexArClass => "flexar-class",
+        }
+    }
+
+    /// The text encoder that it needs; `None` if images are generated from classes.
+    fn text(self) -> Option<TextFamily> {
+        match self {
+            Self::Infinity | Self::FlexAr => Some(TextFamily::T5),
+            Self::Hart => Some(TextFamily::Qwen2),
+            Self::Switti => Some(TextFamily::ClipPair),
+            Self::Var | Self::FlexArClass => None,
+        }
     }
 }
 
@@ -105,6 +122,17 @@ pub enum TextFamily {
     ClipPair,
 }
 
+impl TextFamily {
+    /// Its name in descriptions.
+    fn name(self) -> &'static str {
+        match self {
+            Self::T5 => "t5",
+            Self::Qwen2 => "qwen2",
+            Self::ClipPair => "clip-pair",
+        }
+    }
+}
+
 /// The text encoder.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,14 +154,14 @@ impl Text {
         std::iter::once(self.weights.as_str()).chain(self.second.as_deref())
     }
 
-    /// The first fault in the values, if any, and the remedy.
-    fn fault(&self) -> Option<(&'static str, &'static str)> {
+    /// The first fault in the values, if any.
+    fn fault(&self) -> Option<Error> {
         match (self.family, &self.second) {
-            (TextFamily::ClipPair, None) => Some((
+            (TextFamily::ClipPair, None) => Some(fault(
                 "a text encoder of the family `clip-pair` needs the folder `second`",
                 "add `second` to [text]",
             )),
-            (TextFamily::T5 | TextFamily::Qwen2, Some(_)) => Some((
+            (TextFamily::T5 | TextFamily::Qwen2, Some(_)) => Some(fault(
                 "`second` is for text encoders of the family `clip-pair`",
                 "remove `second`",
             )),
@@ -291,78 +319,71 @@ impl Description {
             }
         }
         let verifier = self.verifier.as_ref();
-        if let Some((what, remedy)) = verifier.and_then(|verifier| verifier.fault(self)) {
-            return Some(fault(format!("verifier: {what}"), remedy));
-        }
-        if let Some((what, remedy)) = self.conditioning_fault() {
-            return Some(fault(what, remedy));
-        }
-        if let Some((what, remedy)) = self.generator.fault() {
-            return Some(fault(what, remedy));
-        }
-        let error = self.defaults.check_ranges().err()?;
-        let remedy = error.hint().unwrap_or_else(|| HINT.to_owned());
-        Some(fault(format!("defaults: {error}"), remedy))
+        verifier
+            .and_then(|verifier| Some(in_table("verifier", &verifier.fault(self)?)))
+            .or_else(|| self.conditioning_fault())
+            .or_else(|| self.generator.fault())
+            .or_else(|| Some(in_table("defaults", &self.defaults.check_ranges().err()?)))
     }
 
-    /// A generator reads either texts or classes. Returns the first fault and the remedy.
-    fn conditioning_fault(&self) -> Option<(&'static str, &'static str)> {
-        let text = self.text.as_ref().map(|text| text.family);
+    /// The first value that does not fit the family of the generator, if any: it reads either texts
+    /// or classes.
+    fn conditioning_fault(&self) -> Option<Error> {
         let generator = &self.generator;
-        match (generator.family, text) {
-            (GeneratorFamily::Var, Some(_)) => {
-                Some(("the family `var` has no text encoder", "remove [text]"))
+        let name = generator.family.name();
+        let found = self.text.as_ref().map(|text| text.family);
+        match (generator.family.text(), found) {
+            (None, None) => {}
+            (None, Some(_)) => {
+                let message = format!("the family `{name}` has no text encoder");
+                return Some(fault(message, "remove [text]"));
             }
-            (GeneratorFamily::FlexArClass, Some(_)) => Some((
-                "the family `flexar-class` has no text encoder",
-                "remove [text]",
-            )),
-            (family, None) if family.takes_classes() => None,
-            (_, None) => Some((
-                "a table [text] must name the text encoder",
-                "add [text] with its `family` and the folder of its `weights`",
-            )),
-            _ if generator.classes.is_some() => Some((
-                "`classes` only applies to the families `var` and `flexar-class`; the other families \
-                 are text-conditional",
-                "remove `classes`",
-            )),
-            (GeneratorFamily::Infinity, Some(found)) if found != TextFamily::T5 => Some((
-                "the family `infinity` needs a text encoder of the family `t5`",
-                "set family = \"t5\" in [text]",
-            )),
-            (GeneratorFamily::Hart, Some(found)) if found != TextFamily::Qwen2 => Some((
-                "the family `hart` needs a text encoder of the family `qwen2`",
-                "set family = \"qwen2\" in [text]",
-            )),
-            (GeneratorFamily::Switti, Some(found)) if found != TextFamily::ClipPair => Some((
-                "the family `switti` needs a text encoder of the family `clip-pair`",
-                "set family = \"clip-pair\" in [text]",
-            )),
-            (GeneratorFamily::FlexAr, Some(found)) if found != TextFamily::T5 => Some((
-                "the family `flexar` needs a text encoder of the family `t5`",
-                "set family = \"t5\" in [text]",
-            )),
-            (GeneratorFamily::Hart, _) if generator.scales.is_some() => Some((
-                "the family `hart` takes its scales from config.json",
-                "remove `scales`",
-            )),
-            (GeneratorFamily::Switti, _) if generator.scales.is_some() => Some((
-                "the family `switti` takes its scales from the weights",
-                "remove `scales`",
-            )),
-            _ => None,
+            (Some(_), None) => {
+                return Some(fault(
+                    "a table [text] must name the text encoder",
+                    "add [text] with its `family` and the folder of its `weights`",
+                ));
+            }
+            _ if generator.classes.is_some() => {
+                return Some(fault(
+                    "`classes` only applies to the families `var` and `flexar-class`; the other \
+                     families are text-conditional",
+                    "remove `classes`",
+                ));
+            }
+            (Some(needed), Some(found)) if found != needed => {
+                let needed = needed.name();
+                let message =
+                    format!("the family `{name}` needs a text encoder of the family `{needed}`");
+                return Some(fault(
+                    message,
+                    format!("set family = \"{needed}\" in [text]"),
+                ));
+            }
+            _ => {}
         }
-        .or_else(|| generator.tokenizer_fault())
-        .or_else(|| self.text.as_ref()?.fault())
-        .or_else(|| {
-            let rotates = generator.family == GeneratorFamily::Infinity;
-            let fault = (
+        let source_of_scales = match generator.family {
+            GeneratorFamily::Hart => Some("config.json"),
+            GeneratorFamily::Switti => Some("the weights"),
+            _ => None,
+        };
+        if let (Some(source), Some(_)) = (source_of_scales, &generator.scales) {
+            let message = format!("the family `{name}` takes its scales from {source}");
+            return Some(fault(message, "remove `scales`"));
+        }
+        if let Some(fault) = generator.tokenizer_fault() {
+            return Some(fault);
+        }
+        if let Some(fault) = self.text.as_ref().and_then(Text::fault) {
+            return Some(fault);
+        }
+        if generator.rope_grid.is_some() && generator.family != GeneratorFamily::Infinity {
+            return Some(fault(
                 "`rope_grid` is for the family `infinity`",
                 "remove `rope_grid`",
-            );
-            (generator.rope_grid.is_some() && !rotates).then_some(fault)
-        })
+            ));
+        }
+        None
     }
 
     /// The names of all files and folders.
@@ -401,6 +422,12 @@ fn fault(what: impl Into<String>, remedy: impl Into<String>) -> Error {
     Error::input(what).with_hint(remedy)
 }
 
+/// The same fault as one of a table.
+fn in_table(table: &str, error: &Error) -> Error {
+    let remedy = error.hint().unwrap_or_else(|| HINT.to_owned());
+    fault(format!("{table}: {error}"), remedy)
+}
+
 /// The hint for what the parser found.
 fn parser_hint(message: &str) -> String {
     let key = message.split('`').nth(1).unwrap_or_default();
@@ -414,8 +441,8 @@ fn parser_hint(message: &str) -> String {
 }
 
 impl Verifier {
-    /// The first fault in the values, if any, and the remedy.
-    fn fault(&self, bundle: &Description) -> Option<(String, String)> {
+    /// The first fault in the values, if any.
+    fn fault(&self, bundle: &Description) -> Option<Error> {
         let predicts = &self.predicts;
         let families: Vec<&str> = bundle.scorer.iter().map(|s| s.family.as_str()).collect();
         if !families.contains(&predicts.as_str()) {
@@ -426,23 +453,23 @@ impl Verifier {
                 true => "add the scorer that it predicts".to_owned(),
                 false => format!("the bundle has {}", families.join(", ")),
             };
-            return Some((message, hint));
+            return Some(fault(message, hint));
         }
         if self.scales.is_empty() {
-            return Some((
-                "`scales` must list at least one scale".into(),
-                "list those for which it was trained".into(),
+            return Some(fault(
+                "`scales` must list at least one scale",
+                "list those for which it was trained",
             ));
         }
         if self.above.is_some_and(|above| !above.is_finite()) {
-            return Some((
-                "`above` must be a finite number".into(),
-                "leave `above` out to use that of images".into(),
+            return Some(fault(
+                "`above` must be a finite number",
+                "leave `above` out to use that of images",
             ));
         }
         let last = bundle.generator.scales.as_deref()?.len().checked_sub(1)?;
         let finished = self.scales.iter().find(|scale| **scale >= last)?;
-        Some((
+        Some(fault(
             format!("`scales` must come before the last scale, {last}, not {finished}"),
             format!("remove {finished} from `scales`"),
         ))
@@ -450,30 +477,30 @@ impl Verifier {
 }
 
 impl Generator {
-    /// The first value that does not fit a family with or without FlexTok, and the remedy.
-    fn tokenizer_fault(&self) -> Option<(&'static str, &'static str)> {
+    /// The first value that does not fit a family with or without FlexTok, if any.
+    fn tokenizer_fault(&self) -> Option<Error> {
         let flextok = matches!(
             self.family,
             GeneratorFamily::FlexAr | GeneratorFamily::FlexArClass
         );
         if flextok && self.scales.is_some() {
-            return Some((
+            return Some(fault(
                 "`scales` are not for the families of FlexAR, which have `prefixes`",
                 "remove `scales`",
             ));
         }
         if !flextok && self.prefixes.is_some() {
-            return Some((
+            return Some(fault(
                 "`prefixes` are for the families of FlexAR",
                 "remove `prefixes`",
             ));
         }
         match self.vae_groups {
-            Some(_) if !flextok => Some((
+            Some(_) if !flextok => Some(fault(
                 "`vae_groups` is for the families of FlexAR",
                 "remove `vae_groups`",
             )),
-            Some(0) => Some((
+            Some(0) => Some(fault(
                 "`vae_groups` must be at least 1",
                 "leave it out for 32, as in the published models",
             )),
@@ -481,18 +508,18 @@ impl Generator {
         }
     }
 
-    /// The first fault in the values, if any, and the remedy.
-    fn fault(&self) -> Option<(String, &'static str)> {
+    /// The first fault in the values, if any.
+    fn fault(&self) -> Option<Error> {
         let scales = self.scales.as_deref();
         if scales.is_some_and(<[_]>::is_empty) {
-            return Some((
-                "`scales` must list at least one [height, width]".into(),
+            return Some(fault(
+                "`scales` must list at least one [height, width]",
                 "leave `scales` out for the usual ones",
             ));
         }
         if scales.is_none() && self.rope_grid.is_some() {
-            return Some((
-                "`rope_grid` needs `scales`; the released schedules have their own grid".into(),
+            return Some(fault(
+                "`rope_grid` needs `scales`; the released schedules have their own grid",
                 "add `scales`, or remove `rope_grid`",
             ));
         }
@@ -502,7 +529,7 @@ impl Generator {
             .chain(&self.rope_grid)
             .flat_map(|(h, w)| [*h, *w]);
         if let Some(size) = sizes.into_iter().find(|size| !(1..=LARGEST).contains(size)) {
-            return Some((
+            return Some(fault(
                 format!("grids must have 1 to {LARGEST} tokens per side, not {size}"),
                 "a grid is [height, width] in tokens, such as [16, 16]",
             ));
@@ -510,7 +537,7 @@ impl Generator {
         let shrinks = scales
             .windows(2)
             .position(|pair| pair[1].0 < pair[0].0 || pair[1].1 < pair[0].1)?;
-        Some((
+        Some(fault(
             format!(
                 "scale {} is smaller than the one before; scales must go from coarse to fine",
                 shrinks + 1

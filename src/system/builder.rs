@@ -245,23 +245,24 @@ impl SystemBuilder {
     /// # Errors
     /// It cannot do without: the error lists all missing files.
     fn missing_parts(&self, bundle: &Bundle, scorers: &ScorerChoice) -> Result<MissingParts> {
-        let kinds = scorers.all.kinds().into_iter();
-        let releases: Vec<_> = kinds.map(|kind| &kind.release).collect();
         let folder = bundle.folder().path();
         let folder = self.weights.clone().unwrap_or(folder);
         let generator = bundle.missing_of_generator();
         let features = bundle.missing_of_features();
         let of_model = !generator.is_empty() || !features.is_empty();
+        let mut of_scorers = vec![];
         let mut incomplete = vec![];
-        for release in &releases {
-            if !bundle.missing_of_scorers(&[*release])?.is_empty() {
-                incomplete.push(*release);
+        for kind in scorers.all.kinds() {
+            let missing = bundle.missing_of_scorers(&[&kind.release])?;
+            if !missing.is_empty() {
+                incomplete.push(&kind.release);
+                of_scorers.extend(missing);
             }
         }
         let missing = MissingParts {
             fetch: self.fetch_names(of_model, &incomplete),
             folder,
-            scorers: bundle.missing_of_scorers(&releases)?,
+            scorers: of_scorers,
             features,
         };
         let named = self.scorer.is_some() || self.held_out.is_some();

@@ -295,12 +295,17 @@ impl SystemBuilder {
     pub fn open_scorers(&self) -> Result<ScorerSet> {
         let loader = self.loader()?;
         let (mix, files) = self.find_scorers()?;
-        let missing: Vec<String> = files.iter().flat_map(ScorerFiles::missing).collect();
+        let mut missing = vec![];
+        let mut incomplete = vec![];
+        for (kind, files) in mix.kinds().into_iter().zip(&files) {
+            let of_scorer = files.missing();
+            if !of_scorer.is_empty() {
+                incomplete.push(&kind.release);
+                missing.extend(of_scorer);
+            }
+        }
         let model = self.model.as_deref().map(Path::new);
         let folder = self.weights.as_deref().or(model);
-        let kinds = mix.kinds().into_iter().zip(&files);
-        let incomplete = kinds.filter(|(_, files)| !files.missing().is_empty());
-        let incomplete: Vec<_> = incomplete.map(|(kind, _)| &kind.release).collect();
         let fetch = self.fetch_names(false, &incomplete);
         require_files(folder.unwrap_or(Path::new(DEMO)), &missing, &fetch)?;
         let mut report = LoadReport::default();

@@ -225,13 +225,16 @@ fn weights(path: &Path) -> Finding {
         "incomplete": incomplete,
         "models": models.iter().map(model).collect::<Vec<_>>(),
     });
-    let known = match (found.join(", "), incomplete.join(", ")) {
-        (found, incomplete) if found.is_empty() && incomplete.is_empty() => {
-            "no known files".to_owned()
-        }
-        (found, incomplete) if incomplete.is_empty() => found,
-        (found, incomplete) if found.is_empty() => format!("some files of {incomplete}"),
-        (found, incomplete) => format!("{found}; some files of {incomplete}"),
+    let mut known = vec![];
+    if !found.is_empty() {
+        known.push(found.join(", "));
+    }
+    if !incomplete.is_empty() {
+        known.push(format!("some files of {}", incomplete.join(", ")));
+    }
+    let known = match known.is_empty() {
+        true => "no known files".to_owned(),
+        false => known.join("; "),
     };
     let runs = if whole.is_empty() {
         "no released model can run".to_owned()

@@ -76,12 +76,25 @@ impl FromStr for Pixels {
 
     fn from_str(text: &str) -> Result<Self> {
         let found = Self::ALL.iter().find(|(name, ..)| *name == text);
-        let error = || {
-            Error::input(format!("unknown image size `{text}`"))
-                .with_hint("the released models generate 0.06M, 0.25M, 0.60M or 1M pixels")
-        };
+        let error =
+            || Error::input(format!("unknown image size `{text}`")).with_hint(square_sizes());
         found.map(|(_, pixels, _)| *pixels).ok_or_else(error)
     }
+}
+
+/// Pixels along one side of a token of the released models.
+const TOKEN: usize = 16;
+
+/// What the sizes mean for square images.
+fn square_sizes() -> String {
+    let size = |pixels: Pixels| {
+        let schedule = Schedule::released(1.0, pixels).ok()?;
+        let (rows, columns) = schedule.grids.last()?;
+        let (width, height) = (columns * TOKEN, rows * TOKEN);
+        Some(format!("{pixels} ({width} x {height})"))
+    };
+    let sizes: Vec<String> = Pixels::all().filter_map(size).collect();
+    format!("at an aspect of 1:1, the sizes are {}", sizes.join(", "))
 }
 
 /// The scales of one image.

@@ -28,9 +28,6 @@ use crate::{
 /// 90.
 const TRAINED_AT_1M: &str = "infinity-2b";
 
-/// Pixels along one side of a token of the released models.
-const TOKEN: usize = 16;
-
 /// The family of Infinity 2B and 8B.
 pub struct InfinityFamily;
 
@@ -250,23 +247,9 @@ impl Editor for InfinityGenerator {
 /// The size in `options`, if they have one.
 ///
 /// # Errors
-/// It is unknown; the hint lists the sizes.
+/// It is unknown.
 fn pixels(options: &Options) -> Result<Option<Pixels>> {
-    let size = options.pixels.as_deref().map(str::parse::<Pixels>);
-    size.transpose()
-        .map_err(|error| error.with_hint(square_sizes()))
-}
-
-/// What the sizes mean for square images.
-fn square_sizes() -> String {
-    let size = |pixels: Pixels| {
-        let schedule = Schedule::released(1.0, pixels).ok()?;
-        let (rows, columns) = schedule.grids.last()?;
-        let (width, height) = (columns * TOKEN, rows * TOKEN);
-        Some(format!("{pixels} ({width} x {height})"))
-    };
-    let sizes: Vec<String> = Pixels::all().filter_map(size).collect();
-    format!("at an aspect of 1:1, the sizes are {}", sizes.join(", "))
+    options.pixels.as_deref().map(str::parse).transpose()
 }
 
 /// The released schedule for the aspect and the size in `options`.

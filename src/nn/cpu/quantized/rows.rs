@@ -2,7 +2,7 @@
 
 use super::{
     BLOCK, QUADS,
-    block::{LARGEST, SHIFT, inverse, nearest},
+    block::{LARGEST, SHIFT, inverse, largest, nearest},
 };
 use crate::nn::cpu::{
     simd::{Dot, DotKernel, Lanes, dispatch_dot},
@@ -75,7 +75,7 @@ impl DotKernel for Quantize<'_> {
                         &filled
                     }
                 };
-                let scale = largest::<D::Lanes>(lanes, block) / LARGEST;
+                let scale = largest(block) / LARGEST;
                 let factor = inverse(scale);
                 let mut small = [0; BLOCK];
                 for (small, value) in small.iter_mut().zip(block) {
@@ -83,26 +83,14 @@ impl DotKernel for Quantize<'_> {
                 }
                 D::write_quads(&small, bytes);
                 let sum = sum_of_nearest::<D::Lanes>(lanes, block, factor);
-                rows.scales.push(if sum.is_nan() { sum } else { scale });
+                rows.scales.push(scale);
                 rows.starts.push(-D::OFFSET * sum as i32);
             }
         }
     }
 }
 
-/// The largest absolute value of those that are numbers.
-#[inline(always)]
-fn largest<L: Lanes>(simd: L::Detected, block: &[f32; BLOCK]) -> f32 {
-    let zero = L::splat(simd, 0.0);
-    let mut most = zero;
-    for part in block.chunks_exact(L::COUNT) {
-        let values = L::load(simd, part);
-        most = most.at_least(values).at_least(zero.sub(values));
-    }
-    most.greatest()
-}
-
-/// The sum of the integers that are [`nearest`] to the values times `factor`; NaN if one is none.
+/// The sum of the integers that are [`nearest`] to the values times `factor`.
 #[inline(always)]
 fn sum_of_nearest<L: Lanes>(simd: L::Detected, block: &[f32; BLOCK], factor: f32) -> f32 {
     let factor = L::splat(simd, factor);

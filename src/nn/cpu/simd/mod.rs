@@ -84,18 +84,6 @@ pub(crate) trait Lanes: Copy {
     /// `self * 2^power` for whole powers between -252 and 254.
     fn times_two_to(self, power: Self) -> Self;
 
-    /// The greatest of the values; they are numbers.
-    #[inline(always)]
-    fn greatest(self) -> f32 {
-        let mut all = [f32::NEG_INFINITY; 16];
-        self.store(&mut all);
-        let mut greatest = all[0];
-        for value in all {
-            greatest = value.max(greatest);
-        }
-        greatest
-    }
-
     /// The sum of the values, added in no particular order.
     #[inline(always)]
     fn total(self) -> f32 {

@@ -189,12 +189,6 @@ impl<const BF16: bool> Lanes for Avx512<BF16> {
     }
 
     #[inline(always)]
-    fn greatest(self) -> f32 {
-        // SAFETY: a vector proves the features.
-        unsafe { _mm512_reduce_max_ps(self.0) }
-    }
-
-    #[inline(always)]
     fn total(self) -> f32 {
         // SAFETY: a vector proves the features.
         unsafe { _mm512_reduce_add_ps(self.0) }
