@@ -176,8 +176,10 @@ impl ContenderFile {
         };
         for n in sizes {
             let plan = match (self.method, &self.plan) {
-                (Some(method), None) => method.plan_for(scales, n, drafts)?.with(options)?,
-                (None, Some(plan)) => plan.clone().with(options)?,
+                (Some(method), None) => {
+                    method.plan_for(scales, n, drafts)?.with(options, scales)?
+                }
+                (None, Some(plan)) => plan.clone().with(options, scales)?,
                 _ => {
                     return Err(Error::input(
                         "a contender needs either a `method` or a `plan`",

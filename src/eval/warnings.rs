@@ -79,7 +79,7 @@ impl WarningCounts {
         for warning in warnings {
             let kind = match warning {
                 Warning::LostScores { .. } => "scores that are NaN or minus infinity",
-                Warning::InfiniteScores { .. } => "infinite weights",
+                Warning::InfiniteScores { .. } => "infinite scores",
                 Warning::AllWeightsZero { .. } => "draws without any weight",
                 Warning::LostFeatures { .. } => "features that are NaN or infinite",
                 _ => continue,

@@ -1,9 +1,14 @@
 //! Checks of options that do not depend on the model.
 
+use std::fmt::Display;
+
 use ttsvar_search::{Drafts, LAMBDA, Method};
 
-use super::{Options, PerScale, Steer};
+use super::{Options, PerScale, Steer, plan::ROUND};
 use crate::{Error, Result};
+
+/// The least temperature. Logits divided by much smaller ones would be infinite.
+const LEAST_TAU: f32 = 1e-6;
 
 /// The most steps of a decoder: far more than any image needs.
 const MOST_STEPS: usize = 1000;
@@ -23,24 +28,14 @@ impl Options {
     /// # Errors
     /// A value is out of range.
     pub fn check_ranges(&self) -> Result<()> {
-        let in_range = |name: &str, ok: bool, range: &str, found: String, hint: &str| match ok {
-            true => Ok(()),
-            false => {
-                Err(Error::input(format!("{name} must be {range}, found {found}")).with_hint(hint))
-            }
-        };
-        let number_in_range = |name, value: Option<f32>, ok: fn(f32) -> bool, range, hint| {
-            value.map_or(Ok(()), |value| {
-                in_range(name, ok(value), range, value.to_string(), hint)
-            })
-        };
-        let numbers_in_range =
-            |name, values: &Option<PerScale>, ok: fn(f32) -> bool, range, hint| {
-                let mut values = values.iter().flat_map(|values| values.named(name));
-                values.try_for_each(|(name, value)| {
-                    in_range(&name, ok(value), range, value.to_string(), hint)
-                })
-            };
+        self.check_sampling()?;
+        self.check_decoder()?;
+        self.check_stages()?;
+        self.steer.as_ref().map_or(Ok(()), Steer::check)
+    }
+
+    /// Checks what tokens are drawn by.
+    fn check_sampling(&self) -> Result<()> {
         numbers_in_range(
             "cfg",
             &self.cfg,
@@ -48,12 +43,19 @@ impl Options {
             "a finite number",
             "a typical value is 3; 1 turns guidance off",
         )?;
+        in_range(
+            "the guidance layer",
+            self.cfg_layer != Some(0),
+            "1 or more",
+            "0",
+            "1 is the last block",
+        )?;
         numbers_in_range(
             "tau",
             &self.tau,
-            |tau| tau.is_finite() && tau > 0.0,
-            "greater than 0",
-            "a typical value is 0.5; near 0, the more likely value of each bit is chosen",
+            |tau| tau.is_finite() && tau >= LEAST_TAU,
+            &format!("{LEAST_TAU} or more"),
+            "a typical value is 0.5; the least one chooses what is most likely",
         )?;
         numbers_in_range(
             "top-p",
@@ -61,35 +63,11 @@ impl Options {
             |top_p| (0.0..=1.0).contains(&top_p),
             "from 0 to 1",
             "a typical value is 0.97; 0 turns it off",
-        )?;
-        number_in_range(
-            "above",
-            self.above,
-            f32::is_finite,
-            "a finite score",
-            "candidates with this score or more finish immediately; the others wait",
-        )?;
-        in_range(
-            "finish",
-            self.finish != Some(0),
-            "1 or more",
-            "0".to_owned(),
-            "it is the least number of candidates that finish",
-        )?;
-        number_in_range(
-            "enough",
-            self.enough,
-            f32::is_finite,
-            "a finite score",
-            "the search stops as soon as a finished image reaches it",
-        )?;
-        in_range(
-            "the guidance layer",
-            self.cfg_layer != Some(0),
-            "1 or more",
-            "0".to_owned(),
-            "1 is the last block",
-        )?;
+        )
+    }
+
+    /// Checks the options of decoders that work in steps.
+    fn check_decoder(&self) -> Result<()> {
         for (name, steps) in [
             ("decoder-steps", self.decoder_steps),
             ("preview-steps", self.preview_steps),
@@ -98,23 +76,25 @@ impl Options {
                 name,
                 steps.is_none_or(|steps| (1..=MOST_STEPS).contains(&steps)),
                 &format!("from 1 to {MOST_STEPS}"),
-                steps.unwrap_or_default().to_string(),
+                steps.unwrap_or_default(),
                 "a typical value is 25; fewer steps are faster",
             )?;
         }
-        number_in_range(
+        finite(
             "decoder-cfg",
             self.decoder_cfg,
-            f32::is_finite,
             "a finite number",
             "a typical value is 7.5; 1 turns guidance off",
-        )?;
-        self.steer.as_ref().map_or(Ok(()), Steer::check)?;
+        )
+    }
+
+    /// Checks the options of a plan.
+    fn check_stages(&self) -> Result<()> {
         in_range(
             "n",
             self.n != Some(0),
             "1 or more",
-            "0".to_owned(),
+            "0",
             "leave it out for the model's default",
         )?;
         let lambda = self.lambda.unwrap_or(LAMBDA);
@@ -122,8 +102,27 @@ impl Options {
             "lambda",
             lambda.is_finite() && lambda >= 0.0,
             "a finite number, 0 or more",
-            lambda.to_string(),
+            lambda,
             "the paper uses 10; 0 draws uniformly, larger values favour high scores",
+        )?;
+        finite(
+            "above",
+            self.above,
+            "a finite score",
+            "candidates with this score or more finish immediately; the others wait",
+        )?;
+        in_range(
+            "finish",
+            self.finish != Some(0),
+            "1 or more",
+            "0",
+            "it is the least number of candidates that finish",
+        )?;
+        finite(
+            "enough",
+            self.enough,
+            "a finite score",
+            "the search stops as soon as a finished image reaches it",
         )
     }
 
@@ -200,9 +199,13 @@ impl Options {
                     .with_hint("leave one of them out"),
             );
         }
-        let of_draft = (self.method == Some(Method::Draft)).then(|| Method::Draft.usual_n());
-        if let Some(n) = self.n.or(of_draft) {
-            self.check_finish(n)?;
+        let is_draft = self.method == Some(Method::Draft);
+        let candidates = match self.budget {
+            Some(_) => is_draft.then_some(ROUND),
+            None => self.n.or(is_draft.then(|| Method::Draft.usual_n())),
+        };
+        if let Some(candidates) = candidates {
+            self.check_finish(candidates)?;
         }
         // The checks of a plan do not depend on the number of scales.
         const ANY_SCALES: usize = 13;
@@ -210,16 +213,20 @@ impl Options {
         Ok(())
     }
 
-    /// Checks that no more candidates are to finish than the `n` that there are.
+    /// Checks that no more candidates are to finish than the `n` that there are at once.
     ///
     /// # Errors
     /// There are fewer.
     pub fn check_finish(&self, n: usize) -> Result<()> {
+        let (whole, more) = match self.budget {
+            Some(_) => ("a round within a budget", ""),
+            None => ("the search", ", or a larger --n"),
+        };
         match self.finish {
             Some(finish) if finish > n && self.plan.is_none() => Err(Error::input(format!(
-                "finish is {finish}, but the search has only {n} candidates"
+                "finish is {finish}, but {whole} has only {n} candidates"
             ))
-            .with_hint(format!("choose at most {n}, or a larger --n"))),
+            .with_hint(format!("choose at most {n}{more}"))),
             _ => Ok(()),
         }
     }
@@ -230,6 +237,35 @@ impl Options {
         let set = self.schedule.is_some();
         check_methods_of(method, "--schedule", set, &[Method::TtsVar])
     }
+}
+
+/// Checks one value, of which `ok` says whether it is in its range.
+fn in_range(name: &str, ok: bool, range: &str, found: impl Display, hint: &str) -> Result<()> {
+    match ok {
+        true => Ok(()),
+        false => {
+            Err(Error::input(format!("{name} must be {range}, found {found}")).with_hint(hint))
+        }
+    }
+}
+
+/// Checks that a number, if it is given, is finite.
+fn finite(name: &str, value: Option<f32>, range: &str, hint: &str) -> Result<()> {
+    value.map_or(Ok(()), |value| {
+        in_range(name, value.is_finite(), range, value, hint)
+    })
+}
+
+/// Checks each of the numbers of an option.
+fn numbers_in_range(
+    name: &str,
+    values: &Option<PerScale>,
+    ok: fn(f32) -> bool,
+    range: &str,
+    hint: &str,
+) -> Result<()> {
+    let mut values = values.iter().flat_map(|values| values.named(name));
+    values.try_for_each(|(name, value)| in_range(&name, ok(value), range, value, hint))
 }
 
 /// Checks that the method, if it is given, is one of those that have this option.

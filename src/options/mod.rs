@@ -353,14 +353,15 @@ impl Options {
                 ..fallback
             };
         } else if chosen.method.is_some() || chosen.n.is_some() || chosen.schedule.is_some() {
-            fallback.keep_choices_of_plan();
-            if chosen
-                .method
-                .is_some_and(|method| method != fallback.method.unwrap_or_default())
-            {
-                fallback.n = None;
-                fallback.schedule = None;
+            let method = fallback.method.unwrap_or_default();
+            match chosen.method {
+                Some(other) if other != method => {
+                    fallback.n = None;
+                    fallback.schedule = None;
+                }
+                _ => fallback.finish = fallback.finish.or(fallback.finish_of_plan()),
             }
+            fallback.keep_choices_of_plan();
         }
         let mut merged = fallback.to_map();
         merged.extend(chosen.to_map());
@@ -386,6 +387,17 @@ impl Options {
             Some(preset) => self.or(&preset.options()),
             None => self,
         }
+    }
+
+    /// The number of candidates that finish by the plan, if it is not the usual one of the method.
+    fn finish_of_plan(&self) -> Option<usize> {
+        let plan = self.plan.as_ref()?;
+        let usual = self.method?.usual_finish(plan.start())?;
+        let finish = match plan.suspends() {
+            true => plan.finish(),
+            false => plan.stages().last()?.width,
+        };
+        Some(finish).filter(|finish| *finish != usual)
     }
 
     /// Replaces the plan by the options of its stages, for another plan to use.

@@ -3,7 +3,10 @@
 use ttsvar_search::{Drafts, MAX_ROWS, Method, Plan, PlanOptions, Select};
 
 use super::Options;
-use crate::Result;
+use crate::{Error, Result};
+
+/// Candidates in a round within a budget, where a method compares several.
+pub(super) const ROUND: usize = 4;
 
 impl Options {
     /// The plan that these options describe for a model of `scales` scales, whose unfinished
@@ -18,18 +21,20 @@ impl Options {
         };
         let method = self.method.unwrap_or_default();
         let n = match (self.budget, method) {
+            (Some(_), _) if self.plan.is_some() => 1,
             (None, _) => self.n.unwrap_or(method.usual_n()),
             // What a round consists of; the budget decides how many there are.
-            (Some(_), Method::Draft | Method::Beam | Method::Lookahead) => 4,
+            (Some(_), Method::Draft | Method::Beam | Method::Lookahead) => ROUND,
             (Some(_), Method::Sequential | Method::Auto) => MAX_ROWS,
-            (Some(_), _) => 1,
+            (Some(_), Method::Raw | Method::Importance) => return Err(no_use_for_budget(method)),
+            (Some(_), Method::BestOfN | Method::TtsVar) => 1,
         };
         let plan = match (&self.plan, method) {
             (Some(plan), _) => plan.clone(),
             (None, Method::TtsVar) => Plan::tts_var(scales, n, self.schedule.unwrap_or_default())?,
             (None, method) => method.plan_for(scales, n, drafts)?,
         };
-        let plan = plan.with(self.plan_options())?;
+        let plan = plan.with(self.plan_options(), scales)?;
         Ok(match self.budget {
             Some(_) => plan.unlimited(),
             None => plan,
@@ -78,10 +83,10 @@ impl Options {
             "--finish",
             "suspends no candidates",
         );
-        let scores = selects().any(|select| select.scores());
+        let verifies = plan.stages().iter().any(|stage| stage.has_verifier(scales));
         check(
             self.verifier.is_some(),
-            scores,
+            verifies,
             "--verifier",
             "scores finished images only",
         );
@@ -110,4 +115,12 @@ impl Options {
             finish: self.finish,
         }
     }
+}
+
+/// The error for a budget and a method that draws an image without regard to how many there are.
+fn no_use_for_budget(method: Method) -> Error {
+    Error::input(format!(
+        "method {method} has no use for a budget: its image is drawn, not the best of many"
+    ))
+    .with_hint("--method best-of-n generates candidates for as long as the budget lasts")
 }

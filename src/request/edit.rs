@@ -51,9 +51,12 @@ impl EditInput {
         if found == (width, height) {
             return Ok(self);
         }
+        // The pixel of the mask at the centre of a pixel, as images are resized.
+        let at = |place: usize, size: usize, of_mask: usize| (2 * place + 1) * of_mask / (2 * size);
         let nearest = |pixel: usize| {
-            let (x, y) = (pixel % width, pixel / width);
-            mask.holds(y * mask.height() / height * mask.width() + x * mask.width() / width)
+            let x = at(pixel % width, width, mask.width());
+            let y = at(pixel / width, height, mask.height());
+            mask.holds(y * mask.width() + x)
         };
         Ok(Self {
             image: image.resize(width, height, Filter::Bicubic),

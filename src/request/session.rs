@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use ttsvar_search::{
-    Answers, Drafts, Image, Listener, Method, Outcome, Pipeline, Plan, Prompt, Scorer, Search,
-    Workload, mixer::Part, run,
+    Answers, Drafts, ErrorKind, Event, Image, Listener, Method, Outcome, Pipeline, Plan, Prompt,
+    Scorer, Search, Warning, Workload, mixer::Part, run,
 };
 
 use super::{EditInput, MethodSpec, check_subject, recorded};
@@ -41,7 +41,7 @@ struct SessionEdit {
     encoded: Arc<Edit>,
 }
 
-/// The expected cost of a search.
+/// The expected cost of one round of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// Floating-point operations of text encoder, transformer and decoder.
@@ -366,12 +366,18 @@ impl<'a> Session<'a> {
         let mut search = self.search();
         search.settings = self.settings_of(text);
         let mut outcome = run(&search, &self.prompt(text), &self.plan, seed, listener)?;
-        self.score_held_out(text, &mut outcome)?;
+        self.score_held_out(text, &mut outcome, listener)?;
         Ok(outcome)
     }
 
-    /// Lets the held-out scorers of the system score the finished images, for the record.
-    fn score_held_out(&self, text: &str, outcome: &mut Outcome) -> Result<()> {
+    /// Lets the held-out scorers of the system score the finished images, for the record. If one
+    /// fails, that is a warning: the images are worth more than its scores.
+    fn score_held_out(
+        &self,
+        text: &str,
+        outcome: &mut Outcome,
+        listener: &mut dyn Listener,
+    ) -> Result<()> {
         let finished = outcome.finished.iter();
         let (ids, images): (Vec<usize>, Vec<Image>) = finished
             .map(|finished| (finished.id, finished.image.clone()))
@@ -380,7 +386,18 @@ impl<'a> Session<'a> {
         let scale = trace.scales.len().saturating_sub(1);
         for held_out in &self.held_out {
             let name = &held_out.scorer.name;
-            let scored = held_out.score_with_answers(text, &images)?;
+            let scored = match held_out.score_with_answers(text, &images) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => {
+                    let warning = Warning::HeldOutFailed {
+                        scorer: name.clone(),
+                        error: error.to_string(),
+                    };
+                    listener.on(&Event::Warned(&warning))?;
+                    trace.warnings.push(warning);
+                    continue;
+                }
+                scored => scored?,
+            };
             trace.held_out.push(Part {
                 scorer: name.clone(),
                 scale,
@@ -417,12 +434,16 @@ impl<'a> Session<'a> {
     }
 
     /// The settings of the generator without the method, for evaluations that record their plans
-    /// separately.
+    /// separately. The negative prompt is one of them.
     pub fn generator_settings(&self) -> Map<String, Value> {
-        recorded::settings(self.system, &self.options, MethodSpec::default())
+        let mut settings = recorded::settings(self.system, &self.options, MethodSpec::default());
+        if let Some(negative) = &self.options.negative {
+            settings.insert("negative".to_owned(), negative.as_str().into());
+        }
+        settings
     }
 
-    /// The expected cost of one search.
+    /// The expected cost of one round of the plan; most plans have one.
     pub fn estimate(&self) -> Estimate {
         let scales = self.pipeline.scales().len();
         let workload = self.workload(&self.plan);

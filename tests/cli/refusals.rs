@@ -133,20 +133,20 @@ fn numbers_out_of_range() {
         hint: choose a smaller N, or search several times with different seeds
 
         $ --tau 0
-        error: tau must be greater than 0, found 0
-        hint: a typical value is 0.5; near 0, the more likely value of each bit is chosen
+        error: tau must be 0.000001 or more, found 0
+        hint: a typical value is 0.5; the least one chooses what is most likely
 
         $ --tau -1
-        error: tau must be greater than 0, found -1
-        hint: a typical value is 0.5; near 0, the more likely value of each bit is chosen
+        error: tau must be 0.000001 or more, found -1
+        hint: a typical value is 0.5; the least one chooses what is most likely
 
         $ --tau nan
-        error: tau must be greater than 0, found NaN
-        hint: a typical value is 0.5; near 0, the more likely value of each bit is chosen
+        error: tau must be 0.000001 or more, found NaN
+        hint: a typical value is 0.5; the least one chooses what is most likely
 
         $ --tau 1,0
-        error: tau at scale 1 must be greater than 0, found 0
-        hint: a typical value is 0.5; near 0, the more likely value of each bit is chosen
+        error: tau at scale 1 must be 0.000001 or more, found 0
+        hint: a typical value is 0.5; the least one chooses what is most likely
 
         $ --tau 1,,2
         error: invalid value '1,,2' for '--tau <NUMBER,...>': expected a number, or a comma-separated list with one number per scale

@@ -492,12 +492,12 @@ fn a_wrong_description_is_refused_with_what_is_right() {
         (
             "tau = 0.5",
             "tau = 0",
-            ["tau must be greater than 0", "found 0"],
+            ["tau must be 0.000001 or more", "found 0"],
         ),
         (
             "tau = 0.5",
             "tau = [1, 0]",
-            ["tau at scale 1 must be greater than 0", "found 0"],
+            ["tau at scale 1 must be 0.000001 or more", "found 0"],
         ),
         (
             "cfg = 2",

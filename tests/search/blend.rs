@@ -203,7 +203,7 @@ fn histories_of_a_mix_are_on_one_scale() {
         let plan = Method::TtsVar
             .plan(SCALES, 2)
             .unwrap()
-            .with(choices)
+            .with(choices, SCALES)
             .unwrap();
         let trace = follow([1.0, 1.0], &plan, 3).trace;
         for candidate in &trace.candidates {

@@ -148,7 +148,11 @@ fn a_search_with_suspension_finds_a_row_of_best_of_n() {
         finish: Some(6),
         ..PlanOptions::default()
     };
-    let plan = Method::Auto.plan(scales, 6).unwrap().with(never).unwrap();
+    let plan = Method::Auto
+        .plan(scales, 6)
+        .unwrap()
+        .with(never, scales)
+        .unwrap();
     let auto = search(&plan, "two red stars", 4);
     // All were suspended, and all were resumed in the order of their scores.
     assert_eq!(auto.finished.len(), 6);

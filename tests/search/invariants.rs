@@ -241,10 +241,13 @@ fn every_method_beats_one_sample() {
             &method
                 .plan(SCALES, 3)
                 .unwrap()
-                .with(PlanOptions {
-                    lambda: Some(30.0),
-                    ..PlanOptions::default()
-                })
+                .with(
+                    PlanOptions {
+                        lambda: Some(30.0),
+                        ..PlanOptions::default()
+                    },
+                    SCALES,
+                )
                 .unwrap(),
         );
         println!("{method}: {score:.3} (raw {raw:.3})");

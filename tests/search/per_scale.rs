@@ -127,7 +127,7 @@ fn a_list_longer_than_the_scales_is_refused() {
         tau: list("1,1,1,-1"),
         ..Options::default()
     };
-    let expected = "tau at scale 3 must be greater than 0, found -1";
+    let expected = "tau at scale 3 must be 0.000001 or more, found -1";
     assert_eq!(refused(options), expected);
 }
 

@@ -10,7 +10,7 @@ fn a_plan_file_looks_like_this() {
     };
     let plan = Plan::tts_var(13, 1, Schedule::Released)
         .unwrap()
-        .with(choices)
+        .with(choices, 13)
         .unwrap();
     insta::assert_snapshot!(plan.to_toml(), @r#"
     start = 8

@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 use ttsvar::search::{
-    Budget, Drafts, Error, Event, Features, Image, Listener, Method, Outcome, Plan, PlanError,
-    PlanOptions, Search, Select, Silent, Stage, Trace, Verifier, run, top,
+    Budget, Drafts, Draw, Error, Estimate, Event, Features, Image, Listener, Method, Outcome,
+    Pipeline, Plan, PlanError, PlanOptions, Potential, Prompt, Rollout, Scale, Search, Select,
+    Silent, Stage, Trace, Verifier, Workload, run, top,
 };
 
 use crate::support::toy::{Judge, MeanOfLatent, Toy, brightness, extractors};
@@ -89,6 +90,48 @@ fn plans() -> impl Strategy<Value = Plan> {
         })
 }
 
+/// A plan whose first stage suspends, followed by stages of any kind.
+fn mixed_plans() -> impl Strategy<Value = Plan> {
+    let later = (0u8..5, 0.0f32..1.0, 1usize..6, any::<bool>());
+    let first = (0usize..2, 0.0f32..1.0, 1usize..6);
+    let stages = prop::collection::btree_map(2..SCALES, later, 1..4);
+    (1usize..6, first, stages, 1usize..4, 1usize..6).prop_map(
+        |(start, (scale, score, width), stages, rounds, finish)| {
+            let mut rows = start.min(width);
+            let mut chosen = vec![Stage::new(scale, rows, Select::Above { score })];
+            for (scale, (kind, score, width, latent)) in stages {
+                let fewer = rows.min(width);
+                let features = Features::Latent;
+                let (width, select) = match kind {
+                    0 => (fewer, Select::Cluster { features }),
+                    1 => (fewer, Select::Drop),
+                    2 if scale + 1 < SCALES => (fewer, Select::Above { score }),
+                    3 => (width.max(fewer), Select::Top { k: fewer }),
+                    _ => (fewer, resample()),
+                };
+                let verifier = match latent && select.scores() && scale + 1 < SCALES {
+                    true => Verifier::Latent,
+                    false => Verifier::Image,
+                };
+                rows = width;
+                let stage = Stage::new(scale, width, select);
+                chosen.push(Stage { verifier, ..stage });
+            }
+            let plan = Plan::new(start, chosen).unwrap().finishing(finish).unwrap();
+            plan.until(rounds, 2.0).unwrap()
+        },
+    )
+}
+
+/// Draws by the latest scores.
+fn resample() -> Select {
+    Select::Resample {
+        potential: Potential::Value,
+        lambda: 10.0,
+        draw: Draw::Multinomial,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -160,12 +203,19 @@ proptest! {
     fn an_interrupted_search_with_a_budget_can_be_repeated_too(plan in plans(), events in 0usize..200, seed: u64) {
         let mut left = events;
         let mut finished = 0;
+        let mut has_image = false;
         let mut listener = |event: &Event<'_>| {
             if let Event::Scored { scale, .. } = event && *scale + 1 == SCALES {
                 finished += 1;
             }
+            let begins = match event {
+                Event::ScaleBegun { scale, .. } => *scale == 0,
+                Event::Selected { choice, .. } => choice.resumes,
+                event => matches!(event, Event::Finished { .. }),
+            };
+            has_image |= finished > 0 && begins;
             left = left.saturating_sub(1);
-            match left == 0 && finished > 0 && !matches!(event, Event::Finished { .. }) {
+            match left == 0 && finished > 0 {
                 true => Err(Error::Interrupted),
                 false => Ok(()),
             }
@@ -188,8 +238,20 @@ proptest! {
                 prop_assert_eq!(again.trace.finals, outcome.trace.finals.clone());
                 Trace::from_json(&outcome.trace.to_json()).unwrap();
             }
-            Err(error) => prop_assert!(matches!(error, Error::Interrupted)),
+            Err(error) => prop_assert!(matches!(error, Error::Interrupted) && !has_image),
         }
+    }
+
+    #[test]
+    fn stages_of_any_kind_may_follow_a_suspension(plan in mixed_plans(), seed: u64) {
+        let outcome = follow(&plan, seed);
+        prop_assert!(outcome.finished.len() <= plan.most_finished());
+        for (rows, most) in outcome.trace.cost.rows.iter().zip(plan.widths(SCALES)) {
+            let resumed = plan.finish();
+            prop_assert!(*rows <= most * plan.rounds() + resumed, "{rows} rows, at most {most}");
+        }
+        let again = Trace::from_json(&outcome.trace.to_json()).unwrap();
+        prop_assert_eq!(again.finals, outcome.trace.finals);
     }
 
     #[test]
@@ -240,7 +302,7 @@ fn auto_finishes_promising_candidates_first_and_then_the_best_of_the_others() {
     };
     let plan = Plan::auto(SCALES, 8, Drafts::default())
         .unwrap()
-        .with(never_enough)
+        .with(never_enough, SCALES)
         .unwrap();
     let trace = follow(&plan, 5).trace;
     let passed = trace
@@ -342,4 +404,72 @@ fn a_latent_verifier_must_be_there_and_fit() {
         other.to_string(),
         "scale 2: the latent verifier predicts the scorer ``, but the search uses `other`"
     );
+}
+
+#[test]
+fn a_latent_verifier_does_not_choose_finished_images() {
+    let last = SCALES - 1;
+    let stage = Stage {
+        verifier: Verifier::Latent,
+        ..Stage::new(last, 1, Select::Top { k: 1 })
+    };
+    let plan = Plan::new(4, vec![stage]).unwrap();
+    let expected = PlanError::LatentAtTheEnd { scale: last };
+    assert_eq!(plan.check(SCALES), Err(expected));
+    // The option leaves such stages as they are.
+    let latent = PlanOptions {
+        verifier: Some(Verifier::Latent),
+        ..PlanOptions::default()
+    };
+    let plan = Plan::importance(SCALES, 4).unwrap();
+    assert_eq!(plan.clone().with(latent, SCALES).unwrap(), plan);
+}
+
+#[test]
+fn a_budget_of_operations_needs_a_generator_that_counts_them() {
+    let (toy, scorer, extractors) = (Toy::new(SCALES), Judge(brightness), extractors());
+    let uncounted = Uncounted(toy);
+    let plan = Plan::best_of_n(SCALES, 1).unwrap().unlimited();
+    let within = |budget| Search {
+        budget: Some(budget),
+        ..Search::new(&uncounted, &scorer, &extractors)
+    };
+    let error = within(Budget::Flops(1e9)).check(&plan).unwrap_err();
+    assert!(
+        error.to_string().contains("budget of operations"),
+        "{error}"
+    );
+    // Candidates stand in for operations.
+    let search = within(Budget::Images(5.0));
+    let outcome = run(&search, &"light".into(), &plan, 1, &mut Silent).unwrap();
+    assert_eq!(outcome.finished.len(), 5);
+}
+
+/// The toy without counts of operations.
+struct Uncounted(Toy);
+
+impl Pipeline for Uncounted {
+    fn scales(&self) -> &[Scale] {
+        self.0.scales()
+    }
+
+    fn image_size(&self) -> (usize, usize) {
+        self.0.image_size()
+    }
+
+    fn begin(
+        &self,
+        prompt: &Prompt,
+        rows: std::ops::Range<usize>,
+        seed: u64,
+    ) -> ttsvar::search::Result<Box<dyn Rollout + '_>> {
+        self.0.begin(prompt, rows, seed)
+    }
+
+    fn estimate(&self, _: &Workload) -> Estimate {
+        Estimate {
+            flops: 0.0,
+            peak_bytes: 0,
+        }
+    }
 }

@@ -120,7 +120,7 @@ fn wrong_values_are_named_with_their_field_and_range() {
         (
             json!({ "tau": 0 }),
             "tau",
-            "tau must be greater than 0".to_owned(),
+            "tau must be 0.000001 or more".to_owned(),
         ),
         (
             json!({ "top_p": 2 }),
@@ -150,7 +150,7 @@ fn wrong_values_are_named_with_their_field_and_range() {
         (
             json!({ "tau": [1, 0] }),
             "tau",
-            "tau at scale 1 must be greater than 0".to_owned(),
+            "tau at scale 1 must be 0.000001 or more".to_owned(),
         ),
         (
             json!({ "top_p": [0.9, 2] }),

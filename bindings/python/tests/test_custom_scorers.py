@@ -100,7 +100,7 @@ def test_exceptions_of_a_scorer_pass_through_with_their_traceback(pipeline):
 
 def test_scores_that_are_not_numbers_cause_a_warning(pipeline):
     events = []
-    with pytest.warns(ttsvar.SearchWarning, match="1 scores are NaN or minus infinity"):
+    with pytest.warns(ttsvar.SearchWarning, match="1 score is NaN or minus infinity"):
         result = pipeline.generate(
             "a circle",
             method="best-of-n",

@@ -55,7 +55,7 @@ def test_numbers_may_differ_between_scales(pipeline, kind):
     ("tau", "message"),
     [
         ([1, "warm"], 'tau at scale 1 is "warm", expected a number'),
-        ([1, float("nan")], "tau at scale 1 must be greater than 0, found NaN"),
+        ([1, float("nan")], "tau at scale 1 must be 0.000001 or more, found NaN"),
         ([1] * 8, "tau has 8 values, but the model has 7 scales"),
     ],
 )

@@ -48,16 +48,16 @@ pub(super) struct Spent {
     pub flops: f64,
     /// The expected operations of one image without a search; 0 where unknown.
     pub image_flops: f64,
-    /// Finished images.
-    pub finished: usize,
+    /// Candidates that were begun.
+    pub begun: usize,
 }
 
 impl Spent {
-    /// Images begun: by their operations, if those are known.
+    /// Images begun: by their operations, if those are known, otherwise every candidate.
     fn images(self) -> f64 {
         match self.image_flops > 0.0 {
             true => self.flops / self.image_flops,
-            false => self.finished as f64,
+            false => self.begun as f64,
         }
     }
 }
@@ -87,7 +87,7 @@ impl FromStr for Budget {
     }
 }
 
-/// In the largest unit that does not make the number smaller than 1.
+/// Operations are in the largest unit that does not make the number smaller than 1, or in GFLOP.
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

@@ -28,7 +28,7 @@ impl SearchState<'_> {
             ..
         } = *stage;
         let mut record = StageRecord::new(stage, self.batch.alive.clone());
-        let warned = self.trace.warnings.len();
+        self.warned.clear();
         record.kept = match select {
             Select::Cluster { features } => self.cluster(scale, width, features, &mut record)?,
             Select::Resample {
@@ -38,6 +38,8 @@ impl SearchState<'_> {
             } => {
                 record.scores = self.score(scale, verifier)?;
                 record.weights = self.weigh(scale, potential, lambda)?;
+                // An earlier stage may have left fewer rows than the plan has here.
+                let width = width.min(self.batch.alive.len());
                 resample::draw(&record.weights, width, draw, &mut self.stream(scale))
             }
             Select::Top { k } => {
@@ -52,7 +54,7 @@ impl SearchState<'_> {
                 resample::without(self.batch.alive.len(), width, &mut self.stream(scale))
             }
         };
-        record.warnings = self.trace.warnings[warned..].to_vec();
+        record.warnings = std::mem::take(&mut self.warned);
         self.advance(record, stage)
     }
 
@@ -64,6 +66,7 @@ impl SearchState<'_> {
         kind: Features,
         record: &mut StageRecord,
     ) -> Result<Vec<usize>> {
+        let width = width.min(self.batch.alive.len());
         let features = self.extract(kind)?;
         let mut stream = self.stream(scale);
         let found = timed(&mut self.trace.cost.seconds.selection, || {

@@ -75,6 +75,16 @@ impl Method {
         }
     }
 
+    /// The number of candidates that finish at size `n` where nothing else is set; `None` for
+    /// methods without that choice.
+    pub fn usual_finish(self, n: usize) -> Option<usize> {
+        match self {
+            Self::Draft => Some(quarter(n)),
+            Self::Auto => Some(FINISH),
+            _ => None,
+        }
+    }
+
     /// The plan of this method at size `n` for a model of `scales` scales.
     ///
     /// # Errors
@@ -147,6 +157,11 @@ impl Drafts {
 
 /// The default score above which `auto` finishes a candidate at once.
 const ABOVE: f32 = 0.5;
+
+/// The default number of candidates that `draft` finishes, of `n`.
+fn quarter(n: usize) -> usize {
+    n.div_ceil(4)
+}
 
 /// The default number of candidates that `auto` finishes at least.
 const FINISH: usize = 2;
@@ -255,7 +270,7 @@ impl Plan {
     /// As for [`Plan::best_of_n`], or none or more than `n` shall finish.
     pub fn draft(scales: usize, n: usize, drafts: Drafts) -> Result<Self, PlanError> {
         check(scales, n)?;
-        let finish = drafts.finish.unwrap_or(n.div_ceil(4));
+        let finish = drafts.finish.unwrap_or(quarter(n));
         let stage = draft_stage(scales, drafts, finish, Select::Top { k: finish });
         Self::new(n, stage.filter(|_| n > 1).into_iter().collect())
     }

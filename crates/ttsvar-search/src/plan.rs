@@ -155,6 +155,12 @@ impl Stage {
         matches!(self.select, Select::Above { .. })
     }
 
+    /// Returns whether the stage lets a verifier choose in a model of `scales` scales: it scores
+    /// candidates that are not finished.
+    pub fn has_verifier(&self, scales: usize) -> bool {
+        self.select.scores() && self.scale + 1 < scales
+    }
+
     /// Returns whether the stage scores with this verifier.
     pub fn scores_with(&self, verifier: Verifier) -> bool {
         self.select.scores() && self.verifier == verifier
@@ -315,8 +321,8 @@ impl Plan {
     /// Checks that a model of `scales` scales can carry out this plan.
     ///
     /// # Errors
-    /// [`PlanError`] when a stage lies beyond the last scale, a stage suspends finished candidates,
-    /// or there are no scales.
+    /// [`PlanError`] when a stage lies beyond the last scale, a stage suspends finished candidates
+    /// or predicts their scores, or there are no scales.
     pub fn check(&self, scales: usize) -> Result<(), PlanError> {
         let Some(last) = scales.checked_sub(1) else {
             return Err(PlanError::NoScales);
@@ -327,6 +333,9 @@ impl Plan {
             }
             Some(stage) if stage.scale == last && stage.suspends() => {
                 Err(PlanError::AboveAtTheEnd { scale: last })
+            }
+            Some(stage) if stage.scale == last && stage.scores_with(Verifier::Latent) => {
+                Err(PlanError::LatentAtTheEnd { scale: last })
             }
             _ => Ok(()),
         }
@@ -347,11 +356,23 @@ impl Plan {
 
     /// The most images that a search by this plan finishes.
     pub fn most_finished(&self) -> usize {
-        let of_round = match self.stages.last() {
-            Some(stage) if !self.suspends() => stage.width,
-            _ => self.start,
-        };
-        of_round.saturating_mul(self.rounds)
+        let of_round = self.stages.last().map_or(self.start, |stage| stage.width);
+        let of_rounds = of_round.saturating_mul(self.rounds);
+        // Suspended candidates are resumed only while fewer than `finish` have finished.
+        of_rounds.max(self.finish.min(self.most_suspended()))
+    }
+
+    /// The most candidates that the stages of all rounds suspend.
+    fn most_suspended(&self) -> usize {
+        let mut rows = self.start;
+        let mut suspended: usize = 0;
+        for stage in &self.stages {
+            if stage.suspends() {
+                suspended += rows;
+            }
+            rows = stage.width;
+        }
+        suspended.saturating_mul(self.rounds)
     }
 
     /// Returns whether candidates are compared by scores: there are several, or a stage uses scores.
@@ -368,11 +389,11 @@ impl Plan {
     /// What a search by this plan will at most compute at once in a model of `scales` scales: one
     /// round, beside the candidates that earlier ones suspended.
     pub fn workload(&self, scales: usize, size: DecodeSize) -> Workload {
-        let candidates = self.start.saturating_mul(self.rounds);
+        let most = self.finish.min(self.most_suspended());
         let mut suspended = vec![0; scales];
         for stage in &self.stages {
             if stage.suspends() && stage.scale < scales {
-                suspended[stage.scale] = self.finish.min(candidates);
+                suspended[stage.scale] = most;
             }
         }
         Workload {
@@ -443,11 +464,12 @@ impl Plan {
         kinds
     }
 
-    /// The same plan with these options wherever they apply.
+    /// The same plan with these options wherever they apply in a model of `scales` scales: the
+    /// verifier applies before the last one.
     ///
     /// # Errors
     /// [`PlanError`] when a number is out of its range.
-    pub fn with(mut self, options: PlanOptions) -> Result<Self, PlanError> {
+    pub fn with(mut self, options: PlanOptions, scales: usize) -> Result<Self, PlanError> {
         if let Some(lambda) = options.lambda {
             check_lambda(None, lambda)?;
         }
@@ -459,7 +481,9 @@ impl Plan {
             self = self.finishing(finish)?;
         }
         for stage in &mut self.stages {
-            if let (Some(verifier), true) = (options.verifier, stage.select.scores()) {
+            if let Some(verifier) = options.verifier
+                && stage.has_verifier(scales)
+            {
                 stage.verifier = verifier;
             }
             stage.select = match stage.select {

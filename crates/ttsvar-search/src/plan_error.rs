@@ -152,6 +152,14 @@ pub enum PlanError {
         /// Counted from 0.
         scale: usize,
     },
+    /// `verifier = "latent"` after the last scale.
+    #[error(
+        "scale {scale}: `verifier = \"latent\"` predicts scores, but this is the last scale, where images are scored"
+    )]
+    LatentAtTheEnd {
+        /// Counted from 0.
+        scale: usize,
+    },
     /// `raw` with more than one sample.
     #[error("method raw draws one sample, not {0}")]
     RawWidth(usize),
@@ -216,6 +224,9 @@ impl PlanError {
                  that fits the model"
             }
             Self::AboveAtTheEnd { .. } => "move the stage to an earlier scale",
+            Self::LatentAtTheEnd { .. } => {
+                "leave `verifier` out of this stage, or move the stage to an earlier scale"
+            }
             Self::RawWidth(_) => "best-of-n draws N samples and keeps the best",
         };
         Some(hint.to_owned())

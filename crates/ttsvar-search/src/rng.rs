@@ -27,8 +27,8 @@ impl Lineage {
     }
 }
 
-/// SplitMix64's finalizer (Steele, Lea & Flood 2014): a bijection, so distinct rows never share a
-/// lineage.
+/// SplitMix64's finalizer (Steele, Lea & Flood 2014): a bijection, so distinct roots never share a
+/// lineage. Two copies practically never do.
 fn mix(x: u64) -> u64 {
     let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -39,7 +39,7 @@ fn mix(x: u64) -> u64 {
 /// The purpose of a stream. Streams of different purposes are independent: choosing rows never
 /// changes the tokens that they draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+enum Purpose {
     /// Drawing the tokens of a candidate.
     Sample,
     /// Selecting rows.

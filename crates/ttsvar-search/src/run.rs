@@ -77,20 +77,26 @@ pub fn run(
     listener: &mut dyn Listener,
 ) -> Result<Outcome> {
     let mut state = SearchState::begin(search, prompt, plan, seed, listener)?;
-    while state.next_batch()? {
+    loop {
         match run_batch(&mut state) {
+            Ok(true) => {}
+            Ok(false) => break,
             Err(Error::Interrupted) if state.may_end_early() => {
                 state.abandon_batch();
                 break;
             }
-            result => result?,
+            Err(error) => return Err(error),
         }
     }
     state.finish()
 }
 
-/// Draws the candidates of a batch to the end, or until a stage suspends all of them.
-fn run_batch(state: &mut SearchState) -> Result<()> {
+/// Draws the candidates of the next batch to the end, or until a stage suspends all of them. Returns
+/// `false` if there is no batch left.
+fn run_batch(state: &mut SearchState) -> Result<bool> {
+    if !state.next_batch()? {
+        return Ok(false);
+    }
     while let Some(scale) = state.next_scale() {
         state.step(scale)?;
         state.decode(scale)?;
@@ -98,5 +104,6 @@ fn run_batch(state: &mut SearchState) -> Result<()> {
             state.choose(&stage)?;
         }
     }
-    state.finish_batch()
+    state.finish_batch()?;
+    Ok(true)
 }

@@ -150,6 +150,12 @@ impl<'a> Search<'a> {
             return Err(Error::input("the search has no scorer")
                 .with_hint("give at least one to `Search::with_scorers`"));
         }
+        if matches!(self.budget, Some(Budget::Flops(_))) && self.image_flops() <= 0.0 {
+            return Err(Error::input(
+                "a budget of operations needs a generator that tells how many it takes",
+            )
+            .with_hint("use a budget of seconds or images"));
+        }
         self.check_single_scorer(plan)?;
         if let Some(stage) = latent_stage(plan) {
             self.check_verifier(stage.scale)?;

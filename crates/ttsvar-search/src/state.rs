@@ -46,6 +46,8 @@ pub(super) struct SearchState<'a> {
     pub(super) mixer: ScoreMixer,
     /// The finished images so far.
     finished: Vec<Finished>,
+    /// The warnings of the present stage.
+    pub(super) warned: Vec<Warning>,
     pub(super) trace: Trace,
     began: Instant,
 }
@@ -79,6 +81,7 @@ struct TraceLengths {
     finals: usize,
     parts: usize,
     answers: usize,
+    warnings: usize,
 }
 
 impl TraceLengths {
@@ -89,6 +92,7 @@ impl TraceLengths {
             finals: trace.finals.len(),
             parts: trace.parts.len(),
             answers: trace.answers.len(),
+            warnings: trace.warnings.len(),
         }
     }
 
@@ -99,6 +103,7 @@ impl TraceLengths {
         trace.finals.truncate(self.finals);
         trace.parts.truncate(self.parts);
         trace.answers.truncate(self.answers);
+        trace.warnings.truncate(self.warnings);
     }
 }
 
@@ -160,6 +165,7 @@ impl<'a> SearchState<'a> {
             scores: None,
             mixer: ScoreMixer::new(&search.scorers),
             finished: vec![],
+            warned: vec![],
             trace,
             began,
         })
@@ -210,7 +216,7 @@ impl<'a> SearchState<'a> {
             seconds: self.began.elapsed().as_secs_f64() - cost.seconds.previews,
             flops: cost.flops.total() + self.origin.flops(),
             image_flops: self.image_flops,
-            finished: self.finished.len(),
+            begun: self.rounds * self.trace.plan.start(),
         };
         budget.allows(spent, images)
     }
@@ -521,10 +527,15 @@ impl<'a> SearchState<'a> {
         cost.images = cost.rows.last().copied().unwrap_or(0);
         cost.flops.generator += self.origin.flops() - cost.flops.previews;
         cost.seconds.total = self.began.elapsed().as_secs_f64() - cost.seconds.previews;
-        self.listener.on(&Event::Finished {
+        let finished = self.listener.on(&Event::Finished {
             trace: &self.trace,
             image: &self.finished[best].image,
-        })?;
+        });
+        match finished {
+            // There is nothing left to stop.
+            Err(Error::Interrupted) if self.search.budget.is_some() => {}
+            result => result?,
+        }
         Ok(Outcome {
             finished: self.finished,
             best,
@@ -547,6 +558,9 @@ impl<'a> SearchState<'a> {
 
     /// Reports and records a warning, unless the trace already has it.
     pub(super) fn warn(&mut self, warning: Warning) -> Result<()> {
+        if !self.warned.contains(&warning) {
+            self.warned.push(warning.clone());
+        }
         warn(self.listener, &mut self.trace, warning)
     }
 }

@@ -19,9 +19,12 @@ pub fn above(scores: &[f32], least: f32, width: usize) -> Vec<usize> {
     rows
 }
 
-/// The `k` best rows, repeated in turn up to `width` rows; `k` is at least 1 and at most the number
-/// of scores.
+/// The `k` best rows, at least 1, repeated in turn up to `width` rows. If there are fewer than `k`,
+/// each is repeated as often as it would be among `k`.
 pub fn top(scores: &[f32], k: usize, width: usize) -> Vec<usize> {
     let best = ranking(scores);
-    (0..width).map(|i| best[i % k]).collect()
+    let places = (0..width).map(|i| i % k);
+    places
+        .filter_map(|place| best.get(place).copied())
+        .collect()
 }

@@ -55,6 +55,14 @@ pub enum Warning {
         /// The scales that it was trained for.
         trained: Vec<usize>,
     },
+    /// A scorer that the search does not use could not score the finished images. The record lacks
+    /// its scores.
+    HeldOutFailed {
+        /// The scorer.
+        scorer: String,
+        /// Its error.
+        error: String,
+    },
     /// A text encoder or a scorer reads only the beginning of a prompt.
     CutPrompt {
         /// The reader: `the scorer hps`.
@@ -90,7 +98,7 @@ impl Warning {
             | Self::LostFeatures { scale, .. }
             | Self::FewDistinct { scale, .. }
             | Self::UntrainedScale { scale, .. } => Some(*scale),
-            Self::CutPrompt { .. } | Self::UnknownWords { .. } => None,
+            Self::HeldOutFailed { .. } | Self::CutPrompt { .. } | Self::UnknownWords { .. } => None,
         }
     }
 
@@ -112,6 +120,9 @@ impl Warning {
             Self::UntrainedScale { .. } => {
                 "move the stage to such a scale, or score images there: verifier = \"image\"".into()
             }
+            Self::HeldOutFailed { .. } => {
+                "the image is kept; `ttsvar score` can score it later".into()
+            }
             Self::CutPrompt { .. } => "shorten the prompt, or begin with what matters most".into(),
             Self::UnknownWords { known, .. } => {
                 format!("it knows these words: {}", known.join(", ")).into()
@@ -124,17 +135,17 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LostScores { scale, ids } => {
+                let lost = counted(ids, "score is", "scores are");
                 write!(
                     f,
-                    "scale {scale}: {} scores are NaN or minus infinity; they count as the lowest",
-                    ids.len()
+                    "scale {scale}: {lost} NaN or minus infinity and ranked below all others"
                 )
             }
             Self::InfiniteScores { scale, ids } => {
+                let infinite = counted(ids, "score is", "scores are");
                 write!(
                     f,
-                    "scale {scale}: {} weights are infinite; they share all the weight",
-                    ids.len()
+                    "scale {scale}: {infinite} infinite and ranked above all others"
                 )
             }
             Self::AllWeightsZero { scale } => write!(
@@ -142,11 +153,11 @@ impl fmt::Display for Warning {
                 "scale {scale}: all weights are zero; all rows are equally likely"
             ),
             Self::LostFeatures { scale, ids } => {
+                let images = counted(ids, "image", "images");
                 write!(
                     f,
-                    "scale {scale}: features of {} images are NaN or infinite; \
-                     these images belong to no cluster",
-                    ids.len()
+                    "scale {scale}: features of {images} are NaN or infinite; \
+                     no cluster contains them"
                 )
             }
             Self::FewDistinct {
@@ -166,6 +177,9 @@ impl fmt::Display for Warning {
                     "scale {scale}: the latent verifier was trained for other scales: {}",
                     trained.join(", ")
                 )
+            }
+            Self::HeldOutFailed { scorer, error } => {
+                write!(f, "the held-out scorer {scorer} failed: {error}")
             }
             Self::CutPrompt {
                 reader,
@@ -193,6 +207,12 @@ impl fmt::Display for Warning {
             }
         }
     }
+}
+
+/// A number of candidates with the singular or the plural of a word.
+fn counted(ids: &[usize], one: &str, several: &str) -> String {
+    let word = if ids.len() == 1 { one } else { several };
+    format!("{} {word}", ids.len())
 }
 
 fn prompt_name(negative: bool) -> &'static str {
