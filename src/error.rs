@@ -67,16 +67,26 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// A tensor is missing or has the wrong shape or type.
-    #[error("{origin}: tensor `{tensor}`: expected {expected}, found {found}")]
-    Tensor {
+    /// A tensor is missing.
+    #[error("{origin}: tensor `{tensor}` is missing: expected {expected}")]
+    Missing {
         /// The file that should hold the tensor.
         origin: String,
         /// Its full name in that file.
         tensor: String,
+        /// The shape or type that the model needs, and the name of a similar tensor if there is one.
+        expected: String,
+    },
+    /// A tensor has the wrong shape or type.
+    #[error("{origin}: tensor `{tensor}`: expected {expected}, found {found}")]
+    Tensor {
+        /// The file.
+        origin: String,
+        /// The full name of the tensor in that file.
+        tensor: String,
         /// The shape or type that the model needs.
         expected: String,
-        /// The shape or type in the file, or that it is missing.
+        /// The shape or type in the file.
         found: String,
     },
     /// A tensor has a number that is NaN or infinite.
@@ -132,7 +142,7 @@ impl LoadError {
     /// The remedy.
     pub fn hint(&self) -> &str {
         match self {
-            Self::Tensor { .. } => {
+            Self::Missing { .. } | Self::Tensor { .. } => {
                 "is this the right file for this model? \
                  `ttsvar models` names the files of each model"
             }

@@ -47,11 +47,10 @@ use crate::{Error, LoadError, nn::TensorSource};
 
 /// The error for a tensor name that a source does not have.
 fn absent(source: &dyn TensorSource, name: &str) -> Error {
-    Error::from(LoadError::Tensor {
+    Error::from(LoadError::Missing {
         origin: source.origin(),
         tensor: name.to_owned(),
-        expected: "a tensor of this name".into(),
-        found: format!("none among {} tensors", source.names().len()),
+        expected: format!("one of the {} tensors of the file", source.names().len()),
     })
 }
 

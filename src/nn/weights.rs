@@ -460,17 +460,21 @@ impl Weights {
                 ..
             }) => Err(self.mismatch(name, expected(), format!("{kind}, which cannot be read"))),
             Some(info) => Ok(info),
-            None => Err(self.mismatch(name, expected(), self.absent(&path))),
+            None => Err(Error::from(LoadError::Missing {
+                origin: self.source.origin(),
+                expected: expected() + &self.instead_of(&path),
+                tensor: path,
+            })),
         }
     }
 
-    /// Says that there is no tensor of this name, and names one that may be it.
-    fn absent(&self, path: &str) -> String {
+    /// The end of a message about a tensor that is missing: one that may be it.
+    fn instead_of(&self, path: &str) -> String {
         let names = self.source.names();
         let ending = format!(".{path}");
         match names.iter().find(|name| name.ends_with(&ending)) {
-            Some(similar) => format!("no such tensor, but `{}`", similar.escape_debug()),
-            None => "no such tensor".to_owned(),
+            Some(similar) => format!(", but there is `{}`", similar.escape_debug()),
+            None => String::new(),
         }
     }
 

@@ -292,11 +292,11 @@ fn files_of_other_families_are_refused() {
     said.push(desk.refuses(&generate));
     assert_snapshot!(said.join("\n"), @r#"
     $ generate --class 3 --model bundle
-    error: bundle/var.pth: tensor `class_emb.weight`: expected 2 axes, found no such tensor
+    error: bundle/var.pth: tensor `class_emb.weight` is missing: expected 2 axes
     hint: is this the right file for this model? `ttsvar models` names the files of each model
 
     $ generate --class 3 --model bundle
-    error: bundle/vae.pth: tensor `quantize.embedding.weight`: expected 2 axes, found no such tensor
+    error: bundle/vae.pth: tensor `quantize.embedding.weight` is missing: expected 2 axes
     hint: is this the right file for this model? `ttsvar models` names the files of each model
 
     $ generate "a cat" --model bundle

@@ -600,7 +600,7 @@ fn an_index_may_name_tensors_that_no_file_has() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.ends_with("tensor `layer.tied`: expected [3], found no such tensor"),
+        message.ends_with("tensor `layer.tied` is missing: expected [3]"),
         "{message}"
     );
 }
@@ -704,7 +704,7 @@ fn wrong_and_missing_tensors_are_named_with_both_shapes() {
     let message = weights.get(3, "bias").unwrap_err().to_string();
     assert_eq!(
         message,
-        "file.pth: tensor `layer.bias`: expected [3], found no such tensor"
+        "file.pth: tensor `layer.bias` is missing: expected [3]"
     );
     assert_eq!(
         crate::support::values(&weights.get_reshaped((3, 2), "weight").unwrap()).len(),

@@ -7,8 +7,9 @@ use candle_core::{Result, Tensor};
 use half::bf16;
 use rayon::prelude::*;
 
+use super::mlp::Between;
 use crate::nn::{
-    Activation, Dtype, Weights,
+    Dtype, Weights,
     cpu::{
         Values, is_cpu_f32,
         panels::{Panels, Results, Rows, panel_columns, panel_count},
@@ -158,24 +159,24 @@ impl Linear {
         }
     }
 
-    /// `second(act(first(x)))`, (..., inputs) -> (..., outputs), in the steps of
-    /// [`Linear::forward`] and [`Activation::forward`].
+    /// `second(between(first(x)))`, (..., inputs) -> (..., outputs), in the steps of
+    /// [`Linear::forward`] and [`Between::forward`].
     ///
     /// On a CPU, a thread takes a few rows at a time through all steps: what lies between the layers,
     /// where rows are widest, stays in its cache and is never in memory as a whole.
     pub(super) fn forward_pair(
         first: &Self,
-        act: Activation,
+        between: Between,
         second: &Self,
         x: &Tensor,
     ) -> Result<Tensor> {
         if let (Layer::Packed(first), Layer::Packed(second)) = (&first.0, &second.0) {
             let share = share(x.elem_count() / first.inputs().max(1));
-            if share >= FEW && first.outputs() == second.inputs() {
-                return Packed::forward_pair(first, act, second, x);
+            if share >= FEW && first.outputs() == between.width(second.inputs()) {
+                return Packed::forward_pair(first, between, second, x);
             }
         }
-        second.forward(&act.forward(&first.forward(x)?)?)
+        second.forward(&between.forward(&first.forward(x)?)?)
     }
 }
 
@@ -233,8 +234,8 @@ impl Packed {
     }
 
     /// See [`Linear::forward_pair`].
-    fn forward_pair(first: &Self, act: Activation, second: &Self, x: &Tensor) -> Result<Tensor> {
-        let [inputs, between, outputs] = [first.inputs(), second.inputs(), second.outputs()];
+    fn forward_pair(first: &Self, between: Between, second: &Self, x: &Tensor) -> Result<Tensor> {
+        let [inputs, outputs] = [first.inputs(), second.outputs()];
         let shape = replaced_last(x, inputs, outputs)?;
         let x = x.contiguous()?;
         let values = Values::from_f32(&x)?;
@@ -245,9 +246,9 @@ impl Packed {
             .zip(values.par_chunks(chunk * inputs))
             .for_each_init(Default::default, |buffers, (out, values)| {
                 let (wide, room): &mut (Vec<f32>, Room) = buffers;
-                wide.resize(values.len() / inputs * between, 0.0); // (rows, between)
+                wide.resize(values.len() / inputs * first.outputs(), 0.0);
                 first.multiply(values, room, wide);
-                act.apply(wide);
+                between.apply(wide, second.inputs());
                 second.multiply(wide, room, out);
             });
         Tensor::from_vec(out, shape, x.device())

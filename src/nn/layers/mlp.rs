@@ -74,10 +74,11 @@ impl Mlp {
     /// (B, L, width) -> (B, L, width)
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Plain { fc1, act, fc2 } => Linear::forward_pair(fc1, *act, fc2, x),
+            Self::Plain { fc1, act, fc2 } => {
+                Linear::forward_pair(fc1, Between::Activation(*act), fc2, x)
+            }
             Self::SwiGlu { w12, w3 } => {
-                let ab = w12.forward(x)?.chunk(2, D::Minus1)?; // 2 x (B, L, hidden)
-                w3.forward(&(Activation::Silu.forward(&ab[0])? * &ab[1])?)
+                Linear::forward_pair(w12, Between::Gate(Activation::Silu), w3, x)
             }
         }
     }
@@ -89,9 +90,59 @@ impl Mlp {
     }
 }
 
+/// What a feed-forward block does between its layers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Between {
+    /// `act(x)`
+    Activation(Activation),
+    /// `act(a) * b` where a and b are the halves of x.
+    Gate(Activation),
+}
+
+impl Between {
+    /// Width of x where the result has this one.
+    pub(super) fn width(self, result: usize) -> usize {
+        match self {
+            Self::Activation(_) => result,
+            Self::Gate(_) => 2 * result,
+        }
+    }
+
+    /// (..., width) -> (..., result)
+    pub(super) fn forward(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Activation(act) => act.forward(x),
+            Self::Gate(act) => {
+                let halves = x.chunk(2, D::Minus1)?; // 2 x (..., result)
+                act.forward(&halves[0])? * &halves[1]
+            }
+        }
+    }
+
+    /// The same on this thread: `rows` (rows, width) become (rows, result).
+    pub(super) fn apply(self, rows: &mut Vec<f32>, result: usize) {
+        let act = match self {
+            Self::Activation(act) => return act.apply(rows),
+            Self::Gate(act) => act,
+        };
+        let count = rows.len() / (2 * result).max(1);
+        for i in 0..count {
+            let row = 2 * i * result;
+            let (a, b) = rows[row..][..2 * result].split_at_mut(result);
+            act.apply(a);
+            for (a, b) in a.iter_mut().zip(b) {
+                *a *= *b;
+            }
+            rows.copy_within(row..row + result, i * result);
+        }
+        rows.truncate(count * result);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::noise::{Noise, difference};
     use candle_core::Device;
 
     #[test]
@@ -109,5 +160,32 @@ mod tests {
             .unwrap();
         let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!((y[0] - 2.0 / (1.0 + (-2f32).exp()) * 3.0).abs() < 1e-6 && y[1] == 0.0);
+    }
+
+    #[test]
+    fn many_rows_give_what_one_row_gives() {
+        let noise = Noise::seeded(1);
+        let linear = |inputs: usize, outputs: usize| {
+            let weight = noise.tensor((outputs, inputs));
+            Linear::new(weight, Some(noise.tensor(outputs))).unwrap()
+        };
+        let plain = Mlp::Plain {
+            fc1: linear(24, 40),
+            act: Activation::GeluTanh,
+            fc2: linear(40, 24),
+        };
+        let gated = Mlp::SwiGlu {
+            w12: linear(24, 80),
+            w3: linear(40, 24),
+        };
+        let x = noise.tensor((1, 1500, 24));
+        for mlp in [plain, gated] {
+            let together = mlp.forward(&x).unwrap();
+            for i in [0, 1, 700, 1499] {
+                let alone = mlp.forward(&x.narrow(1, i, 1).unwrap()).unwrap();
+                let same = together.narrow(1, i, 1).unwrap();
+                assert_eq!(difference(&alone, &same), 0.0, "row {i} of {mlp:?}");
+            }
+        }
     }
 }
